@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
@@ -26,13 +27,9 @@ func TestRaceForAccount(t *testing.T) {
 	defer c.stop()
 	call := func(node int, method, path string, body any) (status int, answer string) {
 		text, err := json.Marshal(body)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		req, err := http.NewRequest(method, c.nodes[node].running.Load().URL+path, strings.NewReader(string(text)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		req.Header.Set("Authorization", "Bearer "+adminToken)
 		req.Header.Set("Content-Type", "application/json")
 		resp, err := http.DefaultClient.Do(req)

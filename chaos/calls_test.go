@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestKillKeepsWrittenCalls kills the server between the writes of its counts
@@ -26,9 +27,7 @@ func TestKillKeepsWrittenCalls(t *testing.T) {
 		child.Emulator, child.AdminToken, child.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
 		seed := fmt.Sprintf("accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]\nsettings: {rate_limit: 0}\n",
 			secretOf("shop"))
-		if err := os.WriteFile(child.Seed, []byte(seed), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(child.Seed, []byte(seed), 0o600))
 		s := start(t, child)
 		// In the middle of a day, and standing still: the end of the real day
 		// must not come in between.
@@ -136,19 +135,13 @@ func waitUntilWritten(t *testing.T, base string) {
 	t.Helper()
 	for {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/metrics", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		req.Header.Set("Authorization", "Bearer "+adminToken)
 		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal("waiting until the calls are written: ", err)
-		}
+		require.NoErrorf(t, err, "waiting until the calls are written")
 		b, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if strings.Contains(string(b), "\nqrjump_call_log_dropped_total 0\n") &&
 			strings.Contains(string(b), "\nqrjump_call_log_waiting 0\n") {
 			return

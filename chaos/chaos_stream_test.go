@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
@@ -46,9 +47,7 @@ func newStream(t testing.TB) *stream {
 	t.Helper()
 	// The address is this test's alone: the port stays free while the server is down.
 	l, err := net.Listen("tcp", anyPort)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer l.Close()
 	at := l.Addr().(*net.TCPAddr)
 	s := &stream{natstest.Options{Host: at.IP.String(), Dir: filepath.Join(t.TempDir(), "stream"), Port: at.Port}, t, t.TempDir(), nil}
@@ -77,9 +76,7 @@ func (s *stream) kill() {
 // lose takes the folder of a server that does not run.
 func (s *stream) lose() {
 	s.t.Helper()
-	if err := os.RemoveAll(s.Dir); err != nil {
-		s.t.Fatal(err)
-	}
+	require.NoError(s.t, os.RemoveAll(s.Dir))
 }
 
 // TestChaosStream: three nodes whose scans meet in a stream. While clients scan,

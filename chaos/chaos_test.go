@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
@@ -661,9 +662,7 @@ func (s *storm) caughtUp(owners []string) {
 
 func (s *storm) pictures() string {
 	dir, err := os.MkdirTemp("", "qrjump-history-")
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	require.NoError(s.t, err)
 	s.t.Cleanup(func() { os.Remove(dir) }) // stays when there is something in it
 	return dir
 }

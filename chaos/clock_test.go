@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // movedClock is the wall clock of a process that somebody else moves: it is ahead
@@ -33,9 +35,7 @@ func movedClock(name string) (now func() time.Time, err error) {
 func (n *node) setClock(ahead time.Duration) {
 	n.t.Helper()
 	f, err := os.OpenFile(n.clock(), os.O_WRONLY|os.O_CREATE, 0o600)
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	require.NoError(n.t, err)
 	defer f.Close()
 	if _, err := f.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(ahead)), 0); err != nil {
 		n.t.Fatal(err)

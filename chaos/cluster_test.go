@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // pair is a PostgreSQL primary and its synchronous replica, started by this
@@ -45,12 +46,8 @@ func newSingle(t testing.TB) *pair {
 	dbtest.Server(t)
 	// Under /tmp itself: the server's own user must get there.
 	dir, err := os.MkdirTemp("/tmp", "qrjump-pair-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o755))
 	p := &pair{t: t, dirs: []string{filepath.Join(dir, "a")}}
 	t.Cleanup(func() {
 		for _, d := range p.dirs {
@@ -170,9 +167,7 @@ type node struct {
 func newCluster(t testing.TB, database, seed string, nodes int) *cluster {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "qrjump-cluster-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("logs of the nodes are kept in %s", dir)
@@ -183,9 +178,7 @@ func newCluster(t testing.TB, database, seed string, nodes int) *cluster {
 	key := make([]byte, 32)
 	rand.Read(key)
 	c := &cluster{t: t, dir: dir, database: database, seed: filepath.Join(dir, "seed.yaml"), master: hex.EncodeToString(key)}
-	if err := os.WriteFile(c.seed, []byte(seed), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(c.seed, []byte(seed), 0o600))
 	for n := range nodes {
 		c.nodes = append(c.nodes, &node{cluster: c, number: n})
 	}
@@ -217,9 +210,7 @@ func (n *node) clock() string { return filepath.Join(n.dir, fmt.Sprintf("clock%d
 func (n *node) start() {
 	n.t.Helper()
 	child := n.config()
-	if err := os.MkdirAll(filepath.Dir(child.Data), 0o700); err != nil {
-		n.t.Fatal(err)
-	}
+	require.NoError(n.t, os.MkdirAll(filepath.Dir(child.Data), 0o700))
 	var p *process
 	until(n.t, fmt.Sprintf("node %d to start", n.number), func() (ready bool) {
 		p, ready = tryIn(n.t, child, cmp.Or(n.logs, filepath.Dir(child.Data)))

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	api "github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
@@ -42,9 +43,7 @@ func TestKillWhileCodesAreImported(t *testing.T) {
 		var child childConfig
 		child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
 		child.Emulator, child.AdminToken, child.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
-		if err := os.WriteFile(child.Seed, []byte(spaceSeed), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(child.Seed, []byte(spaceSeed), 0o600))
 		s := start(t, child)
 		// bring imports the file until it is all there or the server ends: lines are
 		// those that were acknowledged, added those of them that were new.
@@ -114,14 +113,10 @@ func TestKillWhileCodesAreImported(t *testing.T) {
 
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
 			fmt.Sprintf("%s/admin/v1/batches/%d/codes?from=0&to=%d", s.URL, batch, count-1), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		req.Header.Set("Authorization", "Bearer "+adminToken)
 		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer resp.Body.Close()
 		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != list.String() {
 			t.Errorf("the list of codes is another: %d, %d bytes, %v: %.300s", resp.StatusCode, len(got), err, got)
@@ -162,15 +157,11 @@ func TestKillWhileCodesAreTakenBack(t *testing.T) {
 		var child childConfig
 		child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
 		child.Emulator, child.AdminToken, child.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
-		if err := os.WriteFile(child.Seed, []byte(spaceSeed), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(child.Seed, []byte(spaceSeed), 0o600))
 		s := start(t, child)
 		connected := func() *api.Client {
 			c, err := api.New(s.URL, api.Options{AdminToken: adminToken})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			return c
 		}
 		bring := func(id int64) {

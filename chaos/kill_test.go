@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
@@ -126,9 +127,7 @@ func (c *chaos) account(n int) string {
 
 func newChaos(t *testing.T, database string, seed uint64) *chaos {
 	dir, err := os.MkdirTemp("", "qrjump-kill-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("data and log are kept in %s", dir)
@@ -139,9 +138,7 @@ func newChaos(t *testing.T, database string, seed uint64) *chaos {
 	c := &chaos{t: t, database: database, rnd: rand.New(rand.NewPCG(seed, 0)), stable: map[string]string{}}
 	c.child.Data, c.child.Database, c.child.Listen, c.child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
 	c.child.Emulator, c.child.AdminToken, c.child.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
-	if err := os.WriteFile(c.child.Seed, []byte(chaosSeed), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(c.child.Seed, []byte(chaosSeed), 0o600))
 	for n := range writerCount {
 		w := &writer{chaos: c, name: fmt.Sprintf("w%d", n), account: c.account(n), service: n >= 6,
 			rnd: rand.New(rand.NewPCG(seed, uint64(n+1))), published: map[time.Time]int{}}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
@@ -36,9 +37,7 @@ func TestTheLakeHasEachScanOnce(t *testing.T) {
 			c.Data, c.Lake, c.Database = filepath.Join(dir, fmt.Sprint("node", n), "data"), filepath.Join(dir, "lake"), database
 			c.Listen, c.LogFormat, c.Dev, c.LakeEvery = anyPort, "text", true, 10*time.Millisecond
 			c.MasterKey = strings.Repeat("56", 32)
-			if err := os.Mkdir(filepath.Dir(c.Data), 0o700); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.Mkdir(filepath.Dir(c.Data), 0o700))
 			servers[n] = start(t, *c)
 		}
 		var mu sync.Mutex
@@ -86,9 +85,7 @@ func TestTheLakeHasEachScanOnce(t *testing.T) {
 			var v struct {
 				Days []struct{ Ledger, Missing, OnTheWay, Twice, Unknown, Named int64 }
 			}
-			if err := json.Unmarshal(request(t, "GET", server.URL+"/admin/v1/lake/verification"), &v); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, json.Unmarshal(request(t, "GET", server.URL+"/admin/v1/lake/verification"), &v))
 			total, wrong := int64(0), int64(0)
 			for _, d := range v.Days {
 				total += d.Ledger
@@ -103,9 +100,7 @@ func TestTheLakeHasEachScanOnce(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 		last, err := scanOnce(server.URL, "somebody")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		answered[last] = true
 		for _, server := range servers {
 			server.stop() // it writes what is left
@@ -127,9 +122,7 @@ func TestTheLakeHasEachScanOnce(t *testing.T) {
 			}
 			return err
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for id := range answered {
 			if found[id] != 1 {
 				t.Errorf("the scan %s was answered, and is in the lake %d times", id, found[id])
@@ -168,13 +161,9 @@ func scanOnce(server, user string) (string, error) {
 func request(t *testing.T, method, url string) []byte {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode >= 300 {

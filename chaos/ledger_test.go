@@ -22,6 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
@@ -199,9 +200,7 @@ func writeUntil(t *testing.T, c ledgerChild, killAt int) (acked int) {
 			}
 		}
 		if killAt >= 0 && (acked >= killAt || done) {
-			if err := p.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, p.Process.Kill())
 			killAt = 1 << 62 // what it wrote before it died is acknowledged too
 		}
 	}
@@ -215,9 +214,7 @@ func writeUntil(t *testing.T, c ledgerChild, killAt int) (acked int) {
 func plantActivations(t *testing.T, dir, database string) {
 	t.Helper()
 	s, err := store.Open(t.Context(), store.Target{URL: database, Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer s.Close()
 	err = s.UpdateCodes(t.Context(), func(tx codes.Tx) error {
 		for n := range int64(streamActive) {
@@ -232,9 +229,7 @@ func plantActivations(t *testing.T, dir, database string) {
 		}
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 }
 
 func activityOf(activation int64) string {
@@ -249,9 +244,7 @@ func activityOf(activation int64) string {
 func compareLedger(t *testing.T, dir, database string, stream scanStream) {
 	t.Helper()
 	l, err := openLedger(t.Context(), dir, database)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer l.close()
 	type key struct {
 		day      int64
@@ -282,9 +275,7 @@ func compareLedger(t *testing.T, dir, database string, stream scanStream) {
 	for offset := 0; ; offset += stats.MaxAnswers {
 		a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, By: stats.ByDay, Group: stats.Activity, What: stats.Scans,
 			Limit: stats.MaxAnswers, Offset: offset})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if a.Scans != int64(stream.total) {
 			t.Fatalf("%d scans are counted, want %d", a.Scans, stream.total)
 		}
@@ -302,9 +293,7 @@ func compareLedger(t *testing.T, dir, database string, stream scanStream) {
 		t.Errorf("%d numbers, want %d", got, len(want))
 	}
 	a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, By: stats.ByDay, What: stats.Users, Limit: stats.MaxAnswers})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if len(a.Rows) != len(users) {
 		t.Errorf("users of %d days, want %d", len(a.Rows), len(users))
 	}
@@ -323,9 +312,7 @@ func compareLedger(t *testing.T, dir, database string, stream scanStream) {
 		}
 	}
 	r, err := verify.Recounter{Counter: l.counter}.Run(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if r.Differences > 0 || r.Scans != int64(stream.total) {
 		t.Errorf("a recount of %d scans: %d of %d numbers differ: %+v", r.Scans, r.Differences, r.Compared, r.Shown[:min(10, len(r.Shown))])
 	}

@@ -14,6 +14,7 @@ import (
 
 	api "github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
@@ -184,14 +185,10 @@ func (w *linkWriter) compare(n *node) {
 func resolved(t *testing.T, n *node, key string) (status int, location string) {
 	t.Helper()
 	q, err := http.NewRequestWithContext(t.Context(), http.MethodHead, n.running.Load().URL+"/"+key, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	q.Host = "id.example"
 	a, err := http.DefaultTransport.RoundTrip(q)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	a.Body.Close()
 	return a.StatusCode, a.Header.Get("Location")
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestLostCommitAnswer: PostgreSQL commits a change, and the connection breaks
@@ -64,9 +65,7 @@ func TestLostCommitAnswer(t *testing.T) {
 func TestCommitOutlivesCaller(t *testing.T) {
 	proxy := proxyTo(t, ownDatabase(t))
 	s, err := store.Open(t.Context(), store.Target{URL: proxy.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer s.Close()
 	ctx, goAway := context.WithCancel(t.Context())
 	proxy.held = make(chan chan struct{})
@@ -109,13 +108,9 @@ type pgProxy struct {
 func proxyTo(t *testing.T, database string) *pgProxy {
 	t.Helper()
 	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
 	p := &pgProxy{upstream: u.Host}
 	u.Host = l.Addr().String()

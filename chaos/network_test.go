@@ -14,6 +14,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
@@ -65,9 +66,7 @@ func (p *place) reaches(database string) string {
 	}
 	upstream := u.Host
 	l, err := net.Listen("tcp", net.JoinHostPort(p.database, "0"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, err)
 	p.t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -104,9 +103,7 @@ func TestACommitOnALineThatIsCut(t *testing.T) {
 	n.url = place.reaches(c.database)
 	child := n.config()
 	child.Listen = net.JoinHostPort(place.calls, "0")
-	if err := os.MkdirAll(child.Data, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(child.Data, 0o700))
 	node, ready := begin(t, proctest.Command("server", child, "ip", "netns", "exec", place.name), filepath.Dir(child.Data))
 	if !ready {
 		t.Fatalf("the node does not start\n%s", node.lastLog())

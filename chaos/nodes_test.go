@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestScansOfStoppedNodes: a question for everything that was scanned is refused
@@ -22,20 +24,14 @@ func TestScansOfStoppedNodes(t *testing.T) {
 	call := func(n *node, method, path, body, bearer string) (int, string) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), method, n.running.Load().URL+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		req.Header.Set("Authorization", "Bearer "+bearer)
 		req.Header.Set("Content-Type", "application/json")
 		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer resp.Body.Close()
 		text, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return resp.StatusCode, string(text)
 	}
 	var made struct{ Key string }
@@ -77,9 +73,7 @@ func TestScansOfStoppedNodes(t *testing.T) {
 	scan(other)
 	signal := func(s os.Signal) {
 		t.Helper()
-		if err := other.running.Load().Process.Signal(s); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, other.running.Load().Process.Signal(s))
 	}
 	signal(syscall.SIGSTOP)
 	refused("one stands still")

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	api "github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
@@ -29,35 +30,25 @@ func TestKillWhileOrdersAreApproved(t *testing.T) {
 		var child childConfig
 		child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
 		child.AdminToken, child.Seed, child.CodePrefix = adminToken, filepath.Join(dir, "seed.yaml"), "C.EXAMPLE/"
-		if err := os.WriteFile(child.Seed, []byte(spaceSeed), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(child.Seed, []byte(spaceSeed), 0o600))
 		s := start(t, child)
 		as := func(token string) *api.Client {
 			c, err := api.New(s.URL, api.Options{AdminToken: token})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			return c
 		}
 		admin := must{connect(t, s.URL, adminToken), t}
 		admin.check(admin.do("PUT", "/admin/v1/settings", map[string]any{"order_by_two": true}, nil))
 		bob, err := as(adminToken).AdminKeys.Create(t.Context(), api.AdminKeyPut{Name: "bob", Role: "marketer"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		place := func(isv string) api.Order {
 			o, err := as(adminToken).Orders.Create(t.Context(), "brand", api.OrderPut{ISV: isv, Count: 10_000})
-			if err != nil {
-				t.Fatalf("order %s: %v", isv, err)
-			}
+			require.NoErrorf(t, err, "order %s", isv)
 			return o
 		}
 		state := func(isv string) string {
 			list, err := as(adminToken).Orders.List(t.Context(), "brand", 0, 100)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			n := slices.IndexFunc(list.Orders, func(o api.Order) bool { return o.ISV == isv })
 			if n < 0 {
 				t.Fatalf("order %s is lost", isv)
@@ -128,9 +119,7 @@ func TestKillWhileOrdersAreApproved(t *testing.T) {
 		made := map[string]int{}
 		for query := (api.BatchQuery{Account: "brand"}); ; {
 			page, err := as(adminToken).Batches.List(t.Context(), query)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if len(page) == 0 {
 				break
 			}
@@ -166,8 +155,6 @@ func interruptedOrders(t *testing.T, c childConfig) (n int) {
 		err = db.QueryRow(`SELECT COUNT(*) FROM meta WHERE name LIKE 'order/%' AND value LIKE '%"decided_by":%'
 			AND value NOT LIKE '%"refused":true%' AND value NOT LIKE '%,"application_id":%'`).Scan(&n)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return n
 }

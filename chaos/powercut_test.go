@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
@@ -29,9 +30,7 @@ func TestPowerCut(t *testing.T) {
 		c.child.PowerCut = &powerCut{At: 1 + rnd.IntN([]int{60, 600, 4000}[rnd.IntN(3)]), Seed: rnd.Uint64(), Into: imageOf(c.child)}
 		return start(t, c.child)
 	}
-	if err := os.Mkdir(imageOf(c.child), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Mkdir(imageOf(c.child), 0o700))
 	c.child.PowerCut = &powerCut{At: 500, Seed: seed, Into: imageOf(c.child)}
 	// The kill after so many writes never comes: the cut does.
 	c.writes = func() int { return math.MaxInt32 }
@@ -48,9 +47,7 @@ func TestPowerCutFirstStart(t *testing.T) {
 	furthest := 64
 	for ; more(runs); runs++ {
 		c := newChaos(t, "", seed)
-		if err := os.Mkdir(imageOf(c.child), 0o700); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.Mkdir(imageOf(c.child), 0o700))
 		c.child.PowerCut = &powerCut{Starting: 1 + rnd.IntN(furthest), Seed: rnd.Uint64(), Into: imageOf(c.child)}
 		p, ready := try(t, c.child)
 		if ready {
@@ -104,9 +101,7 @@ func afterCut(t *testing.T, child childConfig) {
 		}
 	}
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "qrjump.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer os.RemoveAll(dir)
 	defer db.Close()
 	var said string

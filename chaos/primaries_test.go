@@ -13,20 +13,17 @@ import (
 
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // askFor is what GET /readyz?for= answers.
 func askFor(t *testing.T, n *node, kind string) (status int, said string) {
 	t.Helper()
 	resp, err := http.Get(n.running.Load().URL + "/readyz?for=" + kind)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return resp.StatusCode, string(b)
 }
 
@@ -156,20 +153,14 @@ func TestTwoPrimaries(t *testing.T) {
 func putTo(t *testing.T, n *node, path, body string) (status int, text string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, n.running.Load().URL+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+adminToken)
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return resp.StatusCode, string(b)
 }
 
@@ -238,9 +229,7 @@ func TestAStartEndsWhileItWaitsForTheReplica(t *testing.T) {
 	dbtest.Exec(t, p.urls[0], `ALTER SYSTEM SET synchronous_standby_names = 'nobody'`)
 	dbtest.Exec(t, p.urls[0], `SELECT pg_reload_conf()`)
 	child := c.nodes[0].config()
-	if err := os.MkdirAll(child.Data, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(child.Data, 0o700))
 	starting := proctest.Start(t, proctest.Command("server", child))
 	until(t, "the start to wait for the replica", func() bool {
 		return dbtest.Number(t, p.urls[0], `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = 'begins'`) > 0

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
@@ -65,9 +66,7 @@ func begin(t testing.TB, cmd *exec.Cmd, logs string) (p *process, ready bool) {
 		testdiag.Log(t, p.log, func() string { return string(p.wholeLog()) })
 	}
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer log.Close()
 	cmd.Stderr = log
 	p.Child = proctest.Start(t, cmd)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // smallDisk is a file system of its own, in memory, with so many bytes.
@@ -26,9 +27,7 @@ type smallDisk struct {
 func newSmallDisk(t *testing.T, size int64) *smallDisk {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "qrjump-disk-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if err := syscall.Mount("qrjump", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=755", size)); err != nil {
 		os.Remove(dir)
 		t.Skipf("a small file system cannot be mounted here (root may): %v", err)
@@ -46,9 +45,7 @@ func newSmallDisk(t *testing.T, size int64) *smallDisk {
 func (d *smallDisk) fill(leave int64) {
 	d.t.Helper()
 	var s syscall.Statfs_t
-	if err := syscall.Statfs(d.dir, &s); err != nil {
-		d.t.Fatal(err)
-	}
+	require.NoError(d.t, syscall.Statfs(d.dir, &s))
 	free := int64(s.Bavail)*s.Bsize - leave
 	if free <= 0 {
 		return
@@ -61,16 +58,12 @@ func (d *smallDisk) fill(leave int64) {
 			err = os.Truncate(filler, max(0, got.Size()-leave))
 		}
 	}
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	require.NoError(d.t, err)
 }
 
 func (d *smallDisk) clear() {
 	d.t.Helper()
-	if err := os.Remove(filepath.Join(d.dir, "filler")); err != nil {
-		d.t.Fatal(err)
-	}
+	require.NoError(d.t, os.Remove(filepath.Join(d.dir, "filler")))
 }
 
 // readOnly makes it so, or takes it back. Files that are open for writing stand
@@ -81,9 +74,7 @@ func (d *smallDisk) readOnly(yes bool) {
 	if yes {
 		flags |= syscall.MS_RDONLY
 	}
-	if err := syscall.Mount("qrjump", d.dir, "", flags, ""); err != nil {
-		d.t.Fatal(err)
-	}
+	require.NoError(d.t, syscall.Mount("qrjump", d.dir, "", flags, ""))
 }
 
 var spaceSeed = fmt.Sprintf(`
@@ -174,9 +165,7 @@ func (s *shopkeeper) has() {
 func statusOf(t *testing.T, url string) int {
 	t.Helper()
 	resp, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	resp.Body.Close()
 	return resp.StatusCode
 }
@@ -202,9 +191,7 @@ func TestDiskFull(t *testing.T) {
 	}
 
 	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	operator := &http.Client{Jar: jar}
 	if status, said := sends(t, operator, admin.base+"/console/login", "application/x-www-form-urlencoded",
 		"password="+adminToken, ""); status != 200 {
@@ -284,22 +271,16 @@ func sends(t *testing.T, browser *http.Client, url, kind, body, bearer string) (
 		method = http.MethodGet
 	}
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	r.Header.Set("Content-Type", kind)
 	if bearer != "" {
 		r.Header.Set("Authorization", "Bearer "+bearer)
 	}
 	resp, err := browser.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return resp.StatusCode, string(answer)
 }
 
@@ -478,9 +459,7 @@ func TestPostgresReadOnly(t *testing.T) {
 		}
 	}
 	child := c.nodes[1].config()
-	if err := os.MkdirAll(filepath.Dir(child.Data), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(filepath.Dir(child.Data), 0o700))
 	p, ready := try(t, child)
 	switch said := string(p.lastLog()); {
 	case ready:
@@ -535,9 +514,7 @@ func TestDatabaseDown(t *testing.T) {
 		t.Errorf("healthz answers %d", got)
 	}
 	child := c.nodes[1].config()
-	if err := os.MkdirAll(filepath.Dir(child.Data), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(filepath.Dir(child.Data), 0o700))
 	second, ready := try(t, child)
 	if ready {
 		t.Fatal("a node started without a database")

@@ -20,15 +20,15 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // operator is a session of somebody beside the nodes.
 func operator(t testing.TB, database string) *pgx.Conn {
 	t.Helper()
 	c, err := pgx.Connect(context.Background(), database)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { c.Close(context.Background()) })
 	return c
 }
@@ -47,9 +47,7 @@ func (p *process) signal(s syscall.Signal) {
 		// One that stands still does not end with its parent.
 		p.t.Cleanup(func() { _ = p.Process.Signal(syscall.SIGCONT) })
 	}
-	if err := p.Process.Signal(s); err != nil {
-		p.t.Fatalf("%v: %v", s, err)
-	}
+	require.NoErrorf(p.t, p.Process.Signal(s), "%v", s)
 	if s == syscall.SIGSTOP && runtime.GOOS == "linux" {
 		// Its threads stop one after the other: the last one may still do something.
 		until(p.t, "all threads of the process to stand still", func() bool {
@@ -182,14 +180,10 @@ func ownOf(database string) string {
 func readiness(t *testing.T, base string) (status int, said string) {
 	t.Helper()
 	resp, err := http.Get(base + "/readyz")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return resp.StatusCode, string(b)
 }
 

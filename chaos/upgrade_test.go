@@ -23,6 +23,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestTenStarts: ten nodes (make test: four) start on an empty database at once.
@@ -47,9 +48,7 @@ func TestTenStarts(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(errs...))
 	t.Logf("%d nodes on an empty database were ready after %v", len(c.nodes), time.Since(began).Round(time.Millisecond))
 	defer c.stop()
 	c.allReady()
@@ -617,24 +616,18 @@ func TestARefusedStartChangesNothing(t *testing.T) {
 				continue // in make test one that cannot be read, and one whose rule is rejected
 			}
 			seed := filepath.Join(t.TempDir(), "seed.yaml")
-			if err := os.WriteFile(seed, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.WriteFile(seed, []byte(text), 0o600))
 			refused(why, func(child *childConfig) { child.Seed = seed })
 		}
 		refused("no such file", func(child *childConfig) { child.Seed = filepath.Join(t.TempDir(), "none.yaml") })
 		busy, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer busy.Close()
 		refused("cannot listen on", func(child *childConfig) { child.AdminListen = busy.Addr().String() })
 		before := c.dump()
 		child := c.nodes[0].config()
 		newKey := filepath.Join(t.TempDir(), "key")
-		if err := os.WriteFile(newKey, []byte(strings.Repeat("6b", 32)), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(newKey, []byte(strings.Repeat("6b", 32)), 0o600))
 		turn := server.Turn{Config: server.Config{Data: child.Data, Database: child.Database, MasterKey: other}, NewKeyFile: newKey}
 		if _, err := turn.Run(t.Context()); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "is not the one") {
 			t.Errorf("a turn of another master key: %v", err)

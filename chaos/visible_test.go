@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var visibleSeed = fmt.Sprintf(`
@@ -120,9 +122,7 @@ func race(t *testing.T, left, right func() error) {
 	all.Go(func() { errs[1] = right() })
 	all.Wait()
 	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 	}
 }
 
@@ -263,12 +263,8 @@ func TestStreamSeesChanges(t *testing.T) {
 				lines = bufio.NewReader(resp.Body)
 			}
 			line, err := lines.ReadBytes('\n')
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := json.Unmarshal(line, &d); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
+			require.NoError(t, json.Unmarshal(line, &d))
 			return d
 		}
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestDiskForgets: what was not synced can be lost, in part too, and what was
@@ -17,17 +19,13 @@ func TestDiskForgets(t *testing.T) {
 		d := &Disk{CutAt: 4}
 		whole := strings.Repeat("b", 4*sector)
 		for _, err := range []error{d.Write("f", []byte("aa"), 0), d.Sync("f"), d.Write("f", []byte(whole), 2)} {
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 		}
 		if err := d.Sync("f"); !errors.Is(err, ErrNoPower) {
 			t.Fatalf("the fourth operation: %v", err)
 		}
 		dir := t.TempDir()
-		if err := d.Image(dir, rand.New(rand.NewPCG(seed, 0))); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, d.Image(dir, rand.New(rand.NewPCG(seed, 0))))
 		got, err := os.ReadFile(filepath.Join(dir, "f"))
 		if err != nil || !strings.HasPrefix("aa"+whole, string(got)) || len(got) < 2 {
 			t.Fatalf("%q %v", got, err)

@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // aCassette is a call that a new server answers as it was recorded.
@@ -52,14 +54,10 @@ func serving(t *testing.T, args ...string) (url string, stop func() (int, string
 func get(t *testing.T, url string) string {
 	t.Helper()
 	resp, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return string(body)
 }
 
@@ -125,12 +123,8 @@ func TestRecordCompareReplay(t *testing.T) {
 		out != "1 of 1 call compared: 0 differences\n" {
 		t.Errorf("compare --behaviour: exit %d\n%s", code, out)
 	}
-	if err := os.WriteFile("answers.ndjson", nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile("differences.ndjson", nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile("answers.ndjson", nil, 0o600))
+	require.NoError(t, os.WriteFile("differences.ndjson", nil, 0o600))
 	if code, _, errs := command(t.Context(), "cassette", "compare", "other.ndjson", "--keep", "."); code != exitDifferent ||
 		!strings.HasPrefix(errs, "1 answer added to .\n") {
 		t.Errorf("compare --keep: exit %d\n%s", code, errs)
@@ -140,9 +134,7 @@ func TestRecordCompareReplay(t *testing.T) {
 		`"request":{},"status":200,"headers":{"Cache-Control":"no-store","Content-Type":"application/json; encoding=utf-8"},` +
 		`"answer":{"errcode":0,"errmsg":"ok","rule_list":[{"prefix":"gopher://{word:2:3}/","path":"p","state":1,"permit_sub_rule":1,` +
 		`"open_version":3,"debug_url":[]}],"qrcodejump_open":1,"list_size":1,"qrcodejump_pub_quota":100,"total_count":1}}` + "\n"
-	if err := os.WriteFile("shown.ndjson", []byte(shown), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile("shown.ndjson", []byte(shown), 0o600))
 	if code, out, errs := command(t.Context(), "cassette", "compare", "shown.ndjson"); code != exitDifferent ||
 		!strings.Contains(out, "value rule_list: ") ||
 		!strings.HasPrefix(errs, "the rules from before the recording are left out: seed ") {

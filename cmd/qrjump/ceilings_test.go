@@ -5,14 +5,13 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/testkit/ceilings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestCeilings holds the size of the command line, hidden commands included.
 func TestCeilings(t *testing.T) {
 	parser, err := newParser(session{out: io.Discard, err: io.Discard}, &commands{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	leaves, flags := parser.Model.Leaves(false), 0
 	for _, leaf := range leaves {
 		flags += len(leaf.Flags)

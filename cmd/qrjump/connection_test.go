@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // folders makes ./qrjump-data and ./named with a token and, where it is not
@@ -12,17 +14,13 @@ func folders(t *testing.T, here, named string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	for dir, addresses := range map[string]string{"qrjump-data": here, "named": named} {
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.Mkdir(dir, 0o700))
 		files := map[string]string{"admin-token": "from " + dir + "\n"}
 		if addresses != "" {
 			files["addresses.json"] = addresses
 		}
 		for name, text := range files {
-			if err := os.WriteFile(dir+"/"+name, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.WriteFile(dir+"/"+name, []byte(text), 0o600))
 		}
 	}
 }

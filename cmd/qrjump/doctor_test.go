@@ -14,6 +14,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 16: the name of each thing that doctor looks at has its Chinese, and each measure its words. The rest of what it says
@@ -23,9 +24,7 @@ func TestDoctorKnowsChinese(t *testing.T) {
 	abouts := 0
 	for _, file := range []string{"doctor.go", "../../internal/server/examine.go"} {
 		code, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for _, found := range named.FindAllStringSubmatch(string(code), -1) {
 			abouts++
 			if name := found[1] + found[2]; !book.Has("about." + name) {
@@ -86,9 +85,7 @@ settings: {verification: trust, rate_limit: 4321}
 		t.Fatalf("exit %d: %s", code, errs)
 	}
 	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, wanted := range []string{`"checks": [`, `"rate_limit"`, `4321`, `"errcode": 40125`, `"not_known": []`} {
 		if !strings.Contains(string(text), wanted) {
 			t.Errorf("the report lacks %s:\n%s", wanted, text)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/docs"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
@@ -97,7 +98,7 @@ func TestThePagesRun(t *testing.T) {
 	needs(t, "bash", "curl", "openssl", "grep", "head", "rm", "sed")
 	left := 0
 	calls := map[string]string{}
-	err := fs.WalkDir(docs.Pages, "en", func(name string, d fs.DirEntry, err error) error {
+	require.NoError(t, fs.WalkDir(docs.Pages, "en", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -137,10 +138,7 @@ func TestThePagesRun(t *testing.T) {
 			}
 		}
 		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	if left > notRun {
 		t.Errorf("%d blocks are not run, more than %d", left, notRun)
 	}
@@ -151,14 +149,10 @@ func TestThePagesRun(t *testing.T) {
 func TestTheFirstPagesRun(t *testing.T) {
 	needs(t, "bash", "curl", "openssl", "grep", "head", "rm")
 	makefile, err := os.ReadFile("../../Makefile")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, name := range []string{"README.md", "README.zh.md"} {
 		text, err := os.ReadFile("../../" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		list := blocks(string(text))
 		if len(list) != 2 || list[0].info != "sh" || list[1].info != "sh" {
 			t.Fatalf("%s has %d blocks", name, len(list))
@@ -265,9 +259,7 @@ func devOnly(text string) bool {
 // accounts are those of the page on production.
 func inProduction(t *testing.T, text string) string {
 	production, err := fs.ReadFile(docs.Pages, "en/how/production.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	_, accounts, found := strings.Cut(string(production), "```sh\ncat > shop.yaml")
 	accounts, _, _ = strings.Cut(accounts, "```\n")
 	if !found {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var licenceFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)([-.].*)?$`)
@@ -23,17 +25,13 @@ func TestLicencesOfAllThatIsInTheProgram(t *testing.T) {
 	}
 	out, err := exec.Command("go", "list", "-deps", "-f", `{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}`,
 		".").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	modules := strings.Split(strings.TrimSpace(string(out)), "\n")
 	slices.Sort(modules)
 	modules = slices.DeleteFunc(slices.Compact(modules), func(s string) bool { return s == "" })
 	// The standard library is in the program too.
 	root, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	modules = append([]string{"Go - " + strings.TrimSpace(string(root))}, modules...)
 	var names []string          // of texts, in order
 	of := map[string][]string{} // text to modules
@@ -41,18 +39,14 @@ func TestLicencesOfAllThatIsInTheProgram(t *testing.T) {
 		fields := strings.SplitN(m, " ", 3)
 		name := strings.TrimSuffix(fields[0]+" "+fields[1], " -")
 		files, err := os.ReadDir(fields[2])
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		found := false
 		for _, f := range files {
 			if f.IsDir() || !licenceFile.MatchString(f.Name()) || strings.HasSuffix(f.Name(), ".go") {
 				continue
 			}
 			text, err := os.ReadFile(filepath.Join(fields[2], f.Name()))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			plain := strings.TrimSpace(strings.ReplaceAll(string(text), "\r\n", "\n"))
 			if len(of[plain]) == 0 {
 				names = append(names, plain)
@@ -66,9 +60,7 @@ func TestLicencesOfAllThatIsInTheProgram(t *testing.T) {
 	}
 	// The one file of others that is data and not a module.
 	dictionary, err := os.ReadFile("../../internal/infra/gs1/gs1-syntax-dictionary.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	_, notice, _ := strings.Cut(string(dictionary), "# Copyright")
 	notice, _, _ = strings.Cut("# Copyright"+notice, "\n\n")
 	notice = strings.TrimSpace(strings.ReplaceAll(strings.ReplaceAll(notice, "# ", ""), "#", ""))
@@ -83,9 +75,7 @@ func TestLicencesOfAllThatIsInTheProgram(t *testing.T) {
 		whole.WriteString(entry)
 	}
 	if *update {
-		if err := os.WriteFile("licences.txt", []byte(whole.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile("licences.txt", []byte(whole.String()), 0o644))
 		return
 	}
 	for text, users := range of {

@@ -16,6 +16,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const listenSeed = `accounts:
@@ -132,9 +133,7 @@ func TestListenHandsOnWhatIsSigned(t *testing.T) {
 		t.Helper()
 		for {
 			m, r = forwarded{}, got{}
-			if err := said.Decode(&m); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, said.Decode(&m))
 			if m.Signature {
 				r = <-received
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A program that reads --output json finds every field, also those that a server leaves
@@ -30,9 +31,7 @@ func TestJSONHasWhatAServerLeavesOut(t *testing.T) {
 		{map[string]any{"nothing": nil}, []string{`"nothing": null`}, nil},
 	} {
 		var out strings.Builder
-		if err := (outputFlags{Output: "json"}).print(&session{out: &out}, c.print, nil); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, (outputFlags{Output: "json"}).print(&session{out: &out}, c.print, nil))
 		for _, want := range c.want {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("no %s in %s", want, &out)
@@ -58,9 +57,7 @@ func TestErrorsAsJSONHaveTheAddressOfTheirPage(t *testing.T) {
 	anchors := map[string]bool{}
 	for _, page := range []string{"errors.md", "commands.md"} {
 		text, err := os.ReadFile("../../docs/en/" + page)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for line := range strings.Lines(string(text)) {
 			if title, is := strings.CutPrefix(strings.TrimSpace(line), "## "); is {
 				anchors[page+"#"+strings.ReplaceAll(strings.ToLower(title), " ", "-")] = true
@@ -88,9 +85,7 @@ func TestAJobHasTheWordsOfTheConsolesForm(t *testing.T) {
 	parser, err := newParser(session{}, &struct {
 		Label labelCommand `cmd:""`
 	}{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	known := jobFlags(parser.Model)
 	drawing := reflect.TypeFor[client.LabelDrawing]()
 	for field := range drawing.Fields() {

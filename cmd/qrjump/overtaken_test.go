@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 28: a command that reads something and changes a part of it changes nothing where
@@ -18,13 +19,9 @@ func TestACommandOverwritesNobodyUnseen(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	hook, err := w.operator.Webhooks.Create(ctx, client.WebhookPut{URL: "https://hooks.example/", Alarms: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	admin, err := url.Parse(w.addr.Admin)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var faster func() error // somebody else, right before the change
 	forward := httputil.NewSingleHostReverseProxy(admin)
 	between := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

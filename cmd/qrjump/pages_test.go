@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/docs/docgen"
 	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The pages of the documents that are tables of the code say what the code says. They are printed by docs/print.
@@ -21,9 +22,7 @@ func TestPagesAreFresh(t *testing.T) {
 		t.Fatalf("help --all --output=json ends with %d", code)
 	}
 	pages, err := docgen.Pages(t.Context(), "../..", commands.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if len(pages) < 90 {
 		t.Errorf("%d pages are printed, wanted more than 90", len(pages))
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/emulator/cassette"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
@@ -131,9 +132,7 @@ var sharedFiles = map[string]shared{
 	}},
 	"plan": {direct: func(t *testing.T, name string) {
 		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		wanted, _, err := ruleplan.ReadToApply(name, text, "shop", "")
 		if err != nil {
 			return
@@ -241,14 +240,10 @@ func TestAFileOfAStrangerCostsWhatItIsLong(t *testing.T) { // not parallel: it c
 		"SIGNER": filepath.Join(dir, "signer"), "WORD": filepath.Join(dir, "word")}
 	const signer = "qrjump ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFqCPBvdhBbhcwVYWN8IH1yKSE5tnQs8qG4cWRD2u0WI\n"
 	for name, text := range map[string]string{"SIGNER": signer, "WORD": "a long passphrase\n"} {
-		if err := os.WriteFile(found[name], []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(found[name], []byte(text), 0o600))
 	}
 	cost := func(one shared, text string) (price int, said string) {
-		if err := os.WriteFile(found["FILE"], []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(found["FILE"], []byte(text), 0o600))
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		if one.direct != nil {

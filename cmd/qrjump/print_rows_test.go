@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
@@ -53,15 +54,11 @@ func TestADownloadThatBreaksOffGoesOn(t *testing.T) {
 	for _, cuts := range []int{0, 3} {
 		transport := &cutting{cuts: cuts}
 		wire, err := client.New(server.URL, client.Options{AppID: appid, Secret: secret, HTTP: &http.Client{Transport: transport}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		src := rowSource{wire: wire, id: batch.ID, key: "0123456789abcdef", every: 1, pieces: []client.CodeRange{{From: 0, To: 9_999}}}
 		next := int64(0)
 		for r, err := range src.rows(t.Context(), 0) {
-			if err != nil {
-				t.Fatalf("%d cuts: behind index %d: %v", cuts, next-1, err)
-			}
+			require.NoErrorf(t, err, "%d cuts: behind index %d", cuts, next-1)
 			if r.Index != next {
 				t.Fatalf("%d cuts: index %d, not %d", cuts, r.Index, next)
 			}
@@ -74,9 +71,7 @@ func TestADownloadThatBreaksOffGoesOn(t *testing.T) {
 	// One that brings no row is not asked for again, and its own error is told.
 	transport := &cutting{cuts: 1 << 30}
 	wire, err := client.New(server.URL, client.Options{AppID: appid, Secret: secret, HTTP: &http.Client{Transport: transport}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	src := rowSource{wire: wire, id: batch.ID, key: "another-key-here", every: 1, pieces: []client.CodeRange{{From: 0, To: 9_999}}}
 	for _, err = range src.rows(t.Context(), 0) {
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/infra/certificates"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // printedText is a text that the program says, with where it stands: a key of a catalog, or a file.
@@ -57,25 +58,19 @@ func printedTexts(t *testing.T, language string) (list []printedText) {
 		if err == nil {
 			err = json.Unmarshal(text, &book)
 		}
-		if err != nil {
-			t.Fatal(name, err)
-		}
+		require.NoErrorf(t, err, "%v", name)
 		for key, text := range book {
 			list = append(list, printedText{key, text})
 		}
 	}
 	for _, name := range sources {
 		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if strings.HasSuffix(name, "_test.go") || strings.Contains(name, "test/") || !strings.Contains(string(text), "qrjump ") {
 			continue
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		ast.Inspect(file, func(n ast.Node) bool {
 			if l, is := n.(*ast.BasicLit); is && l.Kind == token.STRING {
 				if said, err := strconv.Unquote(l.Value); err == nil {
@@ -181,9 +176,7 @@ type printedTables struct {
 func readPrintedTables(t *testing.T) printedTables {
 	t.Helper()
 	archive, err := txtar.ParseFile(filepath.Join("testdata", "printed_commands.txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	tables := map[string]map[string]string{}
 	var places []string
 	for _, file := range archive.Files {
@@ -297,9 +290,7 @@ func (c *copyist) kit() {
 	}
 	for name, made := range map[string]string{"tls.crt": "ca.pem", "tls.key": "ca.key"} {
 		text, err := os.ReadFile(filepath.Join(authority, "tls", made))
-		if err != nil {
-			c.t.Fatal(err)
-		}
+		require.NoError(c.t, err)
 		c.writes(name, string(text))
 	}
 	for _, line := range []string{
@@ -381,9 +372,7 @@ func (c *copyist) restore(line string) {
 			_, err = c.operator.ScanKeys.Create(ctx, client.ScanKey{Name: "till"})
 		}
 	}
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	require.NoError(c.t, err)
 }
 
 // finds makes what stands in a command for something that ends with its first use, or with a new state of the server.
@@ -398,34 +387,26 @@ func (c *copyist) finds(line string) string {
 		"undo 17": func() string {
 			c.works("qrjump rule edit https://coffee.example/t/ --occupy", c.as("")...)
 			list, err := c.operator.Rules.ListChanges(c.t.Context(), "https://coffee.example/t/")
-			if err != nil {
-				c.t.Fatal(err)
-			}
+			require.NoError(c.t, err)
 			newest := slices.MaxFunc(list, func(a, b client.RuleChange) int { return int(a.Seq - b.Seq) })
 			return fmt.Sprint("undo ", newest.Seq)
 		},
 		"undo 42": func() string {
 			c.works("qrjump gs1 set 01/09506000134352 --href 'https://coffee.example/q/{01}' --title Beans")
 			list, err := c.operator.AuditLog.List(c.t.Context(), client.ChangesQuery{Kind: "gs1"})
-			if err != nil {
-				c.t.Fatal(err)
-			}
+			require.NoError(c.t, err)
 			return fmt.Sprint("undo ", list[len(list)-1].Seq)
 		},
 		"SCANID": func() string {
 			d, err := c.operator.Scans.Resolve(c.t.Context(), client.ScanRequest{Text: "https://coffee.example/t/7"})
-			if err != nil {
-				c.t.Fatal(err)
-			}
+			require.NoError(c.t, err)
 			return d.ScanID
 		},
 		"TICKET": func() string {
 			text, _, _ := strings.Cut(c.read("rows.txt"), "\n")
 			d, err := c.operator.Scans.Resolve(c.t.Context(), client.ScanRequest{Text: text[strings.LastIndex(text, " ")+1:],
 				User: "alice"})
-			if err != nil {
-				c.t.Fatal(err)
-			}
+			require.NoError(c.t, err)
 			return regexp.MustCompile(`[0-9a-f]{32}`).FindString(d.Path)
 		},
 	}
@@ -440,13 +421,9 @@ func (c *copyist) finds(line string) string {
 // wire calls the wire and returns a field of the answer.
 func (c *copyist) wire(call string, body map[string]string, field string) string {
 	text, err := json.Marshal(body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	require.NoError(c.t, err)
 	answer, err := http.Post(c.found["URL"]+"/cgi-bin/"+call, "application/json", bytes.NewReader(text))
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	require.NoError(c.t, err)
 	defer answer.Body.Close()
 	said := map[string]any{}
 	if err := json.NewDecoder(answer.Body).Decode(&said); err != nil || said[field] == nil {
@@ -459,9 +436,7 @@ func (c *copyist) wire(call string, body map[string]string, field string) string
 func (c *copyist) preAuthCode() string {
 	const platform = "wxc0ffee0000000003"
 	ticket, err := c.operator.Emulator.CreateTicket(c.t.Context(), platform)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	require.NoError(c.t, err)
 	token := c.wire("component/api_component_token", map[string]string{"component_appid": platform,
 		"component_appsecret":     secretOf(platform),
 		"component_verify_ticket": ticket}, "component_access_token")
@@ -484,9 +459,7 @@ func (c *copyist) inKit(line string) (code int, out, says string) {
 			err = os.Symlink(filepath.Join(c.dir, one.Name()), one.Name())
 		}
 	}
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	require.NoError(c.t, err)
 	line = c.finds(line)
 	env := c.as(line)
 	words, plain := split(line)

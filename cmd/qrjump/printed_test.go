@@ -16,6 +16,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // copyist is a shell of a person who copies what is printed, in a folder of their own with a server for developers.
@@ -84,9 +85,7 @@ func (c *copyist) works(line string, env ...string) (out string) {
 // writes makes a file in the folder.
 func (c *copyist) writes(name, text string) {
 	c.t.Helper()
-	if err := os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o600); err != nil {
-		c.t.Fatal(err)
-	}
+	require.NoError(c.t, os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o600))
 }
 
 // printedCommand is a command in a text; words in capitals at its end stand for something.
@@ -170,9 +169,7 @@ func TestWelcome_CanBePasted(t *testing.T) {
 		if err == nil {
 			err = cmd.Start()
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		var welcome strings.Builder
 		lines := bufio.NewScanner(out)
 		for lines.Scan() && !strings.HasPrefix(lines.Text(), "qrjump ready ") {
@@ -200,8 +197,6 @@ func TestWelcome_CanBePasted(t *testing.T) {
 
 func (c *copyist) read(name string) string {
 	text, err := os.ReadFile(filepath.Join(c.dir, name))
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	require.NoError(c.t, err)
 	return strings.TrimSpace(string(text))
 }

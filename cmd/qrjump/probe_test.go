@@ -19,6 +19,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const probeSeed = `accounts:
@@ -66,9 +67,7 @@ func turn(t *testing.T, s *servertest.Server, rows ...behaviour.Row) {
 		}
 	}
 	text, err := json.Marshal(map[string]any{"behaviours": turned})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if a := s.Admin("PUT", "/settings", string(text)); a.Status != 200 {
 		t.Fatalf("PUT /settings %s = %d %s, want 200", text, a.Status, a.Body)
 	}
@@ -122,9 +121,7 @@ func TestProbe_SaysWhatItAsks(t *testing.T) {
 	t.Parallel()
 	for _, language := range []string{"en", "zh"} {
 		page, err := os.ReadFile("../../docs/" + language + "/behaviours.md")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		_, said, errs := probed(t, "http://127.0.0.1:1", "none", append([]string{"--dry-run", "--lang", language}, everything...)...)
 		for _, p := range probes {
 			asks, leaves := book.Text("probe.asks."+p.row.String()), ""
@@ -264,9 +261,7 @@ func TestProbe_UndoesWhatItAddedWhenInterrupted(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: probeSeed})
 	platform, err := url.Parse(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, n := range []int{1, 2, 9, 14, 22, 32} {
 		ctx, interrupt := context.WithCancel(t.Context())
 		asked, met := 0, 0

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // sentence are two words behind each other, as texts for people have them.
@@ -32,18 +33,14 @@ func TestEachTextOfTheCommandLineHasAKey(t *testing.T) {
 	texts, _ := i18n.Read(os.DirFS("."))
 	heads := regexp.MustCompile(`^[A-Z][A-Z0-9 ]+$`)
 	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") || slices.Contains(unspoken, name) {
 			continue
 		}
 		set := gotoken.NewFileSet()
 		file, err := parser.ParseFile(set, name, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		ast.Inspect(file, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.Field:

@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A verb that was read by a table of its own has the flags and the texts that it has in the table of all.
@@ -10,9 +12,7 @@ func TestAVerbAloneIsTheSame(t *testing.T) {
 	all := (&session{}).everything()
 	for _, verb := range all.Leaves(false) {
 		alone, err := newParser(session{}, tableFor(append(strings.Fields(verb.Path()), "--flag")))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		leaves := alone.Model.Leaves(false)
 		if len(leaves) != 1 {
 			t.Errorf("%s is read by a table of %d verbs", verb.Path(), len(leaves))
@@ -27,9 +27,7 @@ func TestArgumentsWithoutAVerbAreReadByAllVerbs(t *testing.T) {
 	for _, line := range []string{"", "rule", "rule --help", "rule lst", "rulelist",
 		"--output json rule list", "rule --output json list", "Rule list"} {
 		parser, err := newParser(session{}, tableFor(strings.Fields(line)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if n := len(parser.Model.Leaves(false)); n != all {
 			t.Errorf("%q is read by a table of %d verbs, want all %d", line, n, all)
 		}

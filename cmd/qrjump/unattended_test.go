@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // typedFor are arguments with which a verb is parsed: what it requires, and one value that the test is about.
@@ -56,9 +58,7 @@ func usageErrors(t *testing.T, value string, wants func(*kong.Value) bool, says 
 	dir := t.TempDir()
 	environment(t, map[string]string{"CONTEXTS": filepath.Join(dir, "contexts.yaml")})
 	t.Chdir(dir)
-	if err := errors.Join(os.Mkdir("qrjump-data", 0o700), os.WriteFile("there.txt", nil, 0o600)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(os.Mkdir("qrjump-data", 0o700), os.WriteFile("there.txt", nil, 0o600)))
 	tried, nouns := 0, map[string]bool{}
 	for _, verb := range (&session{}).everything().Leaves(true) {
 		values := append([]*kong.Value{}, verb.Positional...)
@@ -145,9 +145,7 @@ func stoppedWith(t *testing.T, one syscall.Signal, asked <-chan string, args ...
 	cmd.Dir = t.TempDir()
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, cmd.Start())
 	<-asked
 	if err := cmd.Process.Signal(one); err != nil {
 		t.Error(err)

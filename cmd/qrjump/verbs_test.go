@@ -22,6 +22,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The APIs that a verb calls.
@@ -171,9 +172,7 @@ var everyVerb = []verb{
 	{path: "batch serials", api: adminAPI, words: "$ID -", in: "index,serial\n0,bottle-7\n",
 		says: `^bound 1 serial number of \d+, 1 of them new$`},
 	{path: "package signer", api: adminAPI, says: `^qrjump namespaces="qrjump-package" ssh-ed25519 \S+$`, after: func(w *world) {
-		if err := os.WriteFile(w.found["SIGNER"], []byte(w.said), 0o600); err != nil {
-			w.t.Fatal(err)
-		}
+		require.NoError(w.t, os.WriteFile(w.found["SIGNER"], []byte(w.said), 0o600))
 	}},
 	{path: "package make", api: adminAPI,
 		words: "$ID 2000-2099 --for acme --by-passphrase --passphrase-file $PASSPHRASE --out $PARCEL --proofs 5",
@@ -413,9 +412,7 @@ func newWorld(t *testing.T) *world {
 	for name, text := range map[string]string{"faults.yaml": faultsFile, "seed.yaml": verbsSeed,
 		"passphrase.txt": "a long passphrase\n", "calls.ndjson": aCassette, "codes.txt": codesFile,
 		"rules.yaml": "rules:\n  - {prefix: https://tea.example/w/, path: pages/w/w}\n"} {
-		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600))
 	}
 	w.found["PARCEL"], w.found["SIGNER"] = filepath.Join(w.dir, "package.age"), filepath.Join(w.dir, "signer.txt")
 	w.found["CODES"] = filepath.Join(w.dir, "codes.txt")
@@ -428,9 +425,7 @@ func newWorld(t *testing.T) *world {
 		Emulator: true,
 		Seed:     filepath.Join(w.dir, "seed.yaml"), CodePrefix: "C.EXAMPLE/", LogFormat: "text"}
 	s, err := server.Start(t.Context(), c, io.Discard, server.Seams{PassphraseWork: 4})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -438,9 +433,7 @@ func newWorld(t *testing.T) *world {
 	})
 	w.addr = server.Addresses{Wire: s.URL, Scan: s.ScanURL, Admin: s.AdminURL}
 	token, err := os.ReadFile(filepath.Join(c.Data, "admin-token"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	w.found["TOKEN"] = strings.TrimSpace(string(token))
 	if w.operator, err = client.New(s.AdminURL, client.Options{AdminToken: w.found["TOKEN"]}); err != nil {
 		t.Fatal(err)
@@ -462,18 +455,12 @@ func (w *world) batch() (id int64) {
 func (w *world) post(path string, body map[string]any) map[string]any {
 	w.t.Helper()
 	text, err := json.Marshal(body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	resp, err := http.Post(w.addr.Wire+path, "application/json", bytes.NewReader(text))
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	defer resp.Body.Close()
 	var answer map[string]any
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, json.NewDecoder(resp.Body).Decode(&answer))
 	return answer
 }
 
@@ -489,18 +476,12 @@ func (w *world) askForAuthorization() {
 
 // askForLink asks as a service account for a link that waits for an answer.
 func (w *world) askForLink() {
-	if err := w.operator.Settings.Update(w.t.Context(), map[string]any{"hold_links": true,
-		"behaviours": map[string]string{"link.own_token_taken": "allow"}}); err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, w.operator.Settings.Update(w.t.Context(), map[string]any{"hold_links": true,
+		"behaviours": map[string]string{"link.own_token_taken": "allow"}}))
 	brand, err := client.New(w.addr.Wire, client.Options{AppID: "brand", Secret: "the-secret-of-both"})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	token, err := brand.Wire.GetToken(w.t.Context())
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	if a := w.post("/cgi-bin/wxopen/wxamplink?access_token="+token.AccessToken,
 		map[string]any{"appid": "shop1", "notify_users": 0, "show_profile": 0}); fmt.Sprint(a["errcode"]) != "0" {
 		w.t.Fatal(a)
@@ -515,17 +496,11 @@ func (w *world) askForLink() {
 // scanCode scans the first code, for its ticket.
 func (w *world) scanCode() {
 	c, err := w.operator.Codes.Get(w.t.Context(), client.CodeName{ID: w.batch()})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	scanner, err := client.New(w.addr.Scan, client.Options{ScanKey: w.found["KEY"]})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	d, err := scanner.Scans.Resolve(w.t.Context(), client.ScanRequest{Text: c.CodeURL, User: "alice"})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	_, w.found["TICKET"], _ = strings.Cut(d.Path, "code_ticket=")
 }
 
@@ -558,9 +533,7 @@ func leaves(t *testing.T) (paths []string) {
 	t.Helper()
 	var c commands
 	parser, err := newParser(session{ctx: context.Background(), out: io.Discard, err: io.Discard}, &c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, leaf := range parser.Model.Leaves(false) {
 		paths = append(paths, leaf.Path())
 	}
@@ -783,9 +756,7 @@ func TestAWordMeansOneThing(t *testing.T) {
 	w := newWorld(t)
 	environment(t, map[string]string{"DATA": filepath.Join(w.dir, "data"), "APPID": "shop", "SECRET": "the-secret-of-both",
 		"CONTEXTS": filepath.Join(w.dir, "contexts.yaml")})
-	if err := w.operator.Settings.Update(t.Context(), map[string]any{"allow_private_hosts": true}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.operator.Settings.Update(t.Context(), map[string]any{"allow_private_hosts": true}))
 	usual := map[string]bool{"show": true, "add": true, "set": true, "delete": true}
 	near := map[string]bool{"get": true, "put": true, "change": true, "forget": true, "erase": true}
 	model := (&session{}).everything()
@@ -853,9 +824,7 @@ var agreesElsewhere = map[string]string{
 func TestWhatEndsSomethingAsks(t *testing.T) {
 	var c commands
 	parser, err := newParser(session{ctx: context.Background(), out: io.Discard, err: io.Discard}, &c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	ends, stays := strings.Fields(whatEnds[true]), strings.Fields(whatEnds[false])
 	for _, leaf := range parser.Model.Leaves(false) {
 		words := []string{leaf.Name}
@@ -881,9 +850,7 @@ func TestWhatEndsSomethingAsks(t *testing.T) {
 func between(t *testing.T, server string, see func(*http.Request)) string {
 	t.Helper()
 	at, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	proxy := httputil.NewSingleHostReverseProxy(at)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		see(r)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/infra/version"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 16, 8: the command line, the document and an archive say one version.
@@ -29,9 +30,7 @@ func TestOneVersion(t *testing.T) {
 	}
 
 	r, err := http.Get(w.addr.Wire + "/openapi.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer r.Body.Close()
 	var document struct{ Info struct{ Version string } }
 	if err := json.NewDecoder(r.Body).Decode(&document); err != nil || document.Info.Version != want {

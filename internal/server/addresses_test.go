@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 11, 4: a listener without an API says so, and where the API is as far
@@ -22,9 +23,7 @@ func TestACallAtTheWrongListenerIsNotFound(t *testing.T) {
 		data = c.Data
 	}})
 	here, err := server.ReadAddresses(data)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, test := range []struct{ listener, method, path, flag string }{
 		{here.Wire, "GET", "/admin/v1/accounts", "--admin-listen"},
 		{here.Wire, "PUT", "/admin/v1/accounts/shop/jump", "--admin-listen"},
@@ -44,9 +43,7 @@ func TestACallAtTheWrongListenerIsNotFound(t *testing.T) {
 		{here.Admin, "GET", "/admin/v1/nothing", ""},
 	} {
 		r, err := http.NewRequest(test.method, test.listener+test.path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		r.Header.Set("Authorization", "Bearer "+servertest.AdminToken)
 		a := s.Send(r)
 		var problem struct{ Type, Title, Detail string }
@@ -90,13 +87,9 @@ func TestAddressesOfARunningServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := server.Config{Data: t.TempDir(), Listen: test.listen, ScanListen: test.scan, AdminListen: test.admin, LogFormat: "text"}
 			s, err := server.Start(t.Context(), c, t.Output(), server.Seams{})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			here, err := server.ReadAddresses(c.Data)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			different := map[string]bool{here.Wire: true, here.Scan: true, here.Admin: true}
 			if len(different) != test.listeners {
 				t.Errorf("got %+v, want %d listeners", here, test.listeners)
@@ -104,9 +97,7 @@ func TestAddressesOfARunningServer(t *testing.T) {
 			for url, want := range map[string]int{
 				here.Wire + "/cgi-bin/token": 200, here.Scan + "/scan/v1/resolve": 405, here.Admin + "/admin/v1/accounts": 401} {
 				resp, err := http.Get(url)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				resp.Body.Close()
 				if resp.StatusCode != want {
 					t.Errorf("%s: got %d, want %d", url, resp.StatusCode, want)
@@ -129,20 +120,14 @@ func TestAddressesThatWereLeftBehind(t *testing.T) {
 	file := filepath.Join(c.Data, "addresses.json")
 	const dead, later = `{"wire":"http://127.0.0.1:1","scan":"http://127.0.0.1:1","admin":"http://127.0.0.1:1"}`,
 		`{"wire":"http://127.0.0.1:2","scan":"http://127.0.0.1:2","admin":"http://127.0.0.1:2"}`
-	if err := os.WriteFile(file, []byte(dead), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(file, []byte(dead), 0o600))
 	s, err := server.Start(t.Context(), c, t.Output(), server.Seams{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if here, err := server.ReadAddresses(c.Data); err != nil || here != (server.Addresses{Wire: s.URL, Scan: s.URL, Admin: s.URL}) {
 		t.Errorf("got %+v, %v, want %s", here, err, s.URL)
 	}
 	// A later server's are not this one's to remove.
-	if err := os.WriteFile(file, []byte(later), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(file, []byte(later), 0o600))
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
@@ -150,9 +135,7 @@ func TestAddressesThatWereLeftBehind(t *testing.T) {
 		t.Errorf("got %+v, %v", here, err)
 	}
 	for _, damaged := range []string{"", "{", `{"wire":"http://127.0.0.1:2"}`} {
-		if err := os.WriteFile(file, []byte(damaged), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(file, []byte(damaged), 0o600))
 		if _, err := server.ReadAddresses(c.Data); err == nil {
 			t.Errorf("%q was taken for addresses", damaged)
 		}

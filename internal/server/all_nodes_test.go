@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // promises are the questions that promise everything that was acknowledged before.
@@ -65,13 +66,9 @@ func TestEverythingIsOfAllNodes(t *testing.T) {
 
 			// One that was killed says nothing any more.
 			s, err := store.Open(t.Context(), store.Target{URL: p.database})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			defer s.Close()
-			if err := s.PutNode(t.Context(), scanlog.Node{ID: "dead", Name: "rack-7:/data"}); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.PutNode(t.Context(), scanlog.Node{ID: "dead", Name: "rack-7:/data"}))
 			var all sync.WaitGroup
 			for _, q := range promises {
 				all.Go(func() {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // mayImport is the map of the house: arrows point inward. A package that is
@@ -187,21 +189,21 @@ var mayImport = map[string][]string{
 	"chaos/faultfs": {},
 	"internal/server/servertest": {
 		"internal/edge/adminapi", "internal/edge/api", "internal/emulator", "internal/infra/adminroute", "internal/infra/safehttp",
-		"internal/server", "internal/store", "internal/testkit/dbtest", "internal/testkit/testdiag",
+		"internal/server", "internal/store", "internal/testkit/dbtest", "internal/testkit/require", "internal/testkit/testdiag",
 	},
 	"internal/testkit/ceilings":      {},
 	"internal/testkit/proctest":      {},
-	"internal/testkit/browsertest":   {},
-	"internal/testkit/dbtest":        {},
+	"internal/testkit/browsertest":   {"internal/testkit/require"},
+	"internal/testkit/dbtest":        {"internal/testkit/require"},
 	"internal/testkit/testdiag":      {},
-	"internal/testkit/natstest":      {},
+	"internal/testkit/natstest":      {"internal/testkit/require"},
 	"internal/testkit/pagetest":      {},
-	"internal/testkit/readtest":      {"internal/testkit/testscope"},
+	"internal/testkit/readtest":      {"internal/testkit/require", "internal/testkit/testscope"},
 	"internal/testkit/behaviourrefs": {"internal/contract/behaviour"},
 	"internal/testkit/scantest": {
 		"internal/contract/settings", "internal/domain/alarms", "internal/domain/codes", "internal/domain/rules",
 		"internal/domain/stats", "internal/eventlog/scanlog", "internal/store", "internal/testkit/dbtest", "internal/testkit/storetest",
-		"internal/testkit/testscope",
+		"internal/testkit/require", "internal/testkit/testscope",
 	},
 	"internal/testkit/require":   {},
 	"internal/testkit/storetest": {"internal/store", "internal/testkit/dbtest"},
@@ -216,9 +218,7 @@ func testsOnly(name string) bool {
 func TestPackagesImportOnlyWhatTheMapAllows(t *testing.T) {
 	const module = "github.com/qrjump/qrjump/"
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	seen := 0
 	for line := range strings.Lines(string(out)) {
 		names := strings.Fields(line)
@@ -276,9 +276,7 @@ func TestLayers_NoUpwardImport(t *testing.T) {
 // Every package stands in the table of docs/architecture.md, and nothing else does.
 func TestThePageOfTheArchitectureNamesEveryPackage(t *testing.T) {
 	page, err := os.ReadFile("../../docs/architecture.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	rooms := map[string]bool{}
 	for line := range strings.Lines(string(page)) {
 		if name, _, is := strings.Cut(strings.TrimPrefix(line, "| `"), "` | "); is && strings.HasPrefix(line, "| `") {
@@ -300,9 +298,7 @@ func TestThePageOfTheArchitectureNamesEveryPackage(t *testing.T) {
 // Every library that is used directly says in go.mod what it is here for.
 func TestEveryDependencySaysWhatItIsFor(t *testing.T) {
 	file, err := os.ReadFile("../../go.mod")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	_, direct, _ := strings.Cut(string(file), "require (\n")
 	direct, _, _ = strings.Cut(direct, "\n)")
 	count := 0

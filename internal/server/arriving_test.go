@@ -16,6 +16,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // refusal is a request that is refused before anybody wants its body.
@@ -104,14 +105,10 @@ func TestAnAnswerArrivesAtTheDistributionsCurl(t *testing.T) {
 	send := func(r *http.Request) servertest.Answer {
 		t.Helper()
 		a, err := h.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer a.Body.Close()
 		body, err := io.ReadAll(a.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return servertest.Answer{Status: a.StatusCode, Body: string(body)}
 	}
 	var made struct{ Key string }
@@ -126,9 +123,7 @@ func TestAnAnswerArrivesAtTheDistributionsCurl(t *testing.T) {
 	for i, r := range list {
 		file := filepath.Join(folder, fmt.Sprint(i))
 		// No JSON and no form: an operation that reads it refuses it as well.
-		if err := os.WriteFile(file, bytes.Repeat([]byte("x"), r.length), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(file, bytes.Repeat([]byte("x"), r.length), 0o600))
 		listener := s.URL
 		switch {
 		case strings.HasPrefix(r.path, "/scan/"):
@@ -175,9 +170,7 @@ func TestAnAnswerArrivesAtTheDistributionsCurl(t *testing.T) {
 
 	// What is longer than anybody reads is no way to make the server read.
 	r, err := http.NewRequestWithContext(t.Context(), "POST", s.AdminURL+"/admin/v1/accounts", endless{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if a := send(r); a.Status != http.StatusUnauthorized {
 		t.Errorf("a body without an end: %d", a.Status)
 	}
@@ -202,9 +195,7 @@ func TestABodyThatNeverComesHoldsNothing(t *testing.T) {
 	} {
 		conn, err := tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"),
 			&tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if _, err := io.WriteString(conn, c.head+"Host: 127.0.0.1\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}

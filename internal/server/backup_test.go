@@ -24,6 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/store/archive"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const passphrase = "a passphrase of a test"
@@ -77,9 +78,7 @@ func (p place) try(t *testing.T, o servertest.Options) (*servertest.Server, erro
 func (p place) start(t *testing.T, o servertest.Options) *servertest.Server {
 	t.Helper()
 	s, err := p.try(t, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return s
 }
 
@@ -91,9 +90,7 @@ func exported(t *testing.T, s *servertest.Server) (file string) {
 		t.Fatalf("got %v", a.Header)
 	}
 	file = filepath.Join(t.TempDir(), "export.tar.gz")
-	if err := os.WriteFile(file, []byte(a.Body), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(file, []byte(a.Body), 0o600))
 	return file
 }
 
@@ -109,13 +106,9 @@ func (p place) restore(t *testing.T, file string) {
 func opened(t *testing.T, file string) *archive.Archive {
 	t.Helper()
 	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	a, err := archive.Open(bytes.NewReader(b), int64(len(b)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return a
 }
 
@@ -125,13 +118,11 @@ type rows map[string]string
 func rowsIn(t *testing.T, file string) rows {
 	t.Helper()
 	all := rows{}
-	if err := opened(t, file).EachTable(func(table string, r io.Reader) error {
+	require.NoError(t, opened(t, file).EachTable(func(table string, r io.Reader) error {
 		b, err := io.ReadAll(r)
 		all[table] = string(b)
 		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
+	}))
 	return all
 }
 
@@ -519,31 +510,23 @@ func TestWhatImportRefuses(t *testing.T) {
 	apply(t, s, s.Token("svc"), "one", 10_000)
 	file := exported(t, s)
 	whole, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	from := opened(t, file)
 	keys, err := from.Keys(passphrase)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	made := func(change func(*archive.Contents)) string {
 		keep := archive.Contents{Tables: rowsIn(t, file), Keys: maps.Clone(keys), Schema: from.Manifest.Schema, Engine: "sqlite",
 			Program: "test", Passphrase: passphrase, Work: 4}
 		change(&keep)
 		packed, err := archive.Pack(t.Context(), t.TempDir(), keep)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer packed.Close()
 		var b bytes.Buffer
 		if _, err := packed.WriteTo(&b); err != nil {
 			t.Fatal(err)
 		}
 		path := filepath.Join(t.TempDir(), "made.tar.gz")
-		if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
 		return path
 	}
 	chance := rand.New(rand.NewPCG(3, 4))
@@ -555,9 +538,7 @@ func TestWhatImportRefuses(t *testing.T) {
 		}
 	}
 	damaged := filepath.Join(t.TempDir(), "damaged.tar.gz")
-	if err := os.WriteFile(damaged, append(bytes.Clone(whole[:len(whole)/2]), whole[len(whole)/2+1:]...), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(damaged, append(bytes.Clone(whole[:len(whole)/2]), whole[len(whole)/2+1:]...), 0o600))
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		full := where(t)
 		full.restore(t, file)
@@ -666,9 +647,7 @@ func TestAnArchiveShowsNoSecret(t *testing.T) {
 	l := live(t, s)
 	file := exported(t, s)
 	keys, err := opened(t, file).Keys(passphrase)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for table, text := range rowsIn(t, file) {
 		for _, secret := range []string{"the-secret-of-shop", "the-secret-of-svc", "the-secret-of-isv", "a-16-byte-secret",
 			"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE", l.token, l.stable, l.scanKey, l.ticket, l.jsCode, passphrase} {

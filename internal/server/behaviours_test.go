@@ -7,6 +7,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The admin API answers the whole table, and says which evidence is old by the
@@ -15,9 +16,7 @@ func TestTheTableOfBehavioursIsAnswered(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Emulator: true})
 	c, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	old := func() (ids []string) {
 		list, err := c.Behaviours.List(t.Context())
 		if err != nil || len(list) != len(behaviour.All()) {

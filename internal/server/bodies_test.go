@@ -19,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // schema is what the API document says of a value.
@@ -94,9 +95,7 @@ func (h hostile) bodies(t *testing.T, s schema) map[string]string {
 	t.Helper()
 	written := func(v any) string {
 		text, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return string(text)
 	}
 	few, many := map[string]any{}, map[string]any{}
@@ -276,14 +275,10 @@ func TestAdminCall_ClientHangsUp(t *testing.T) {
 	p := onPostgres(t)
 	s := p.start(t, servertest.Options{Seed: brand})
 	db, err := sql.Open("pgx", p.database)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer db.Close()
 	tx, err := db.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer tx.Rollback()
 	if _, err := tx.Exec(`LOCK TABLE notices IN ACCESS EXCLUSIVE MODE`); err != nil {
 		t.Fatal(err)

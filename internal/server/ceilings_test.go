@@ -12,15 +12,14 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/testkit/ceilings"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestCeilings holds the size of the project. Commands and flags are held by the test of the same name in cmd/qrjump, the length of
 // lines by TestNoLineOfGoIsTooLong.
 func TestCeilings(t *testing.T) {
 	size, err := docgen.MeasureSize("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	ceilings.Check(t, "product lines", size.Product)
 	ceilings.Check(t, "test lines", size.Tests)
 	ceilings.Check(t, "packages", size.Packages)
@@ -41,9 +40,7 @@ func countText(t *testing.T, pattern, text string) (n int) {
 	}
 	for _, name := range names {
 		content, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		n += strings.Count(string(content), text)
 	}
 	return n

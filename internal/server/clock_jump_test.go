@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A clock that shows the year 2036 for a while takes no scan with it.
@@ -21,14 +23,10 @@ func TestAJumpOfTheClockRemovesNoScans(t *testing.T) {
 	c.Data, c.Listen, c.Dev = t.TempDir(), "127.0.0.1:0", true
 	s, err := Start(t.Context(), c, io.Discard, Seams{RealNow: func() time.Time { return began.Add(time.Duration(ahead.Load())) },
 		Elapsed: func() time.Duration { return time.Duration(running.Load()) }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer s.Close()
 	resp, err := http.Post(s.ScanURL+"/scan/v1/resolve", "application/json", strings.NewReader(`{"text":"https://nowhere.example/"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	var old struct {
 		ID string `json:"scan_id"`
@@ -38,9 +36,7 @@ func TestAJumpOfTheClockRemovesNoScans(t *testing.T) {
 	}
 	put, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.URL+"/admin/v1/settings",
 		strings.NewReader(`{"statistics_hour_days":100}`))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	put.Header.Set("Content-Type", "application/json")
 	if resp, err := http.DefaultClient.Do(put); err != nil || resp.StatusCode != 200 {
 		t.Fatal(resp, err)
@@ -57,9 +53,7 @@ func TestAJumpOfTheClockRemovesNoScans(t *testing.T) {
 		for by, want := range map[string]string{"hour": strings.Replace(look.want, "404", "422", 1), "day": "200", "month": "200"} {
 			resp, err := http.Get(s.URL + "/admin/v1/statistics?wait=true&from=" + began.Format(time.DateOnly) + "&to=" +
 				began.Format(time.DateOnly) + "&by=" + by)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			body, _ := io.ReadAll(resp.Body)
 			resp.Body.Close()
 			if got := fmt.Sprint(resp.StatusCode); got != want || want == "200" && !strings.Contains(string(body), `"scans":1,`) {
@@ -67,9 +61,7 @@ func TestAJumpOfTheClockRemovesNoScans(t *testing.T) {
 			}
 		}
 		resp, err := http.Get(s.URL + "/admin/v1/scans/" + old.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		body, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		if got := fmt.Sprint(resp.StatusCode); got != look.want {

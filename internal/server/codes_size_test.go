@@ -13,6 +13,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // design 7: twenty million codes applied for and activated are one row each.
@@ -88,9 +89,7 @@ func openFolder(t testing.TB, dir string) folder {
 	t.Helper()
 	path := (&url.URL{Path: filepath.Join(dir, "qrjump.db")}).EscapedPath()
 	db, err := sql.Open("sqlite", "file:"+path+"?_busy_timeout=10000")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { db.Close() })
 	return folder{t, dir, db}
 }
@@ -105,7 +104,7 @@ func (f folder) size() int64 {
 		f.t.Fatalf("the checkpoint: busy %d, %v", busy, err)
 	}
 	var sum int64
-	err := filepath.WalkDir(f.dir, func(_ string, entry fs.DirEntry, err error) error {
+	require.NoError(f.t, filepath.WalkDir(f.dir, func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
@@ -114,10 +113,7 @@ func (f folder) size() int64 {
 			sum += info.Size()
 		}
 		return err
-	})
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	}))
 	return sum
 }
 
@@ -130,20 +126,14 @@ func (f folder) rows() map[string]int {
 	f.t.Helper()
 	var tables []string
 	found, err := f.db.QueryContext(f.t.Context(), "SELECT name FROM sqlite_schema WHERE type = 'table'")
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	require.NoError(f.t, err)
 	defer found.Close()
 	for found.Next() {
 		var table string
-		if err := found.Scan(&table); err != nil {
-			f.t.Fatal(err)
-		}
+		require.NoError(f.t, found.Scan(&table))
 		tables = append(tables, table)
 	}
-	if err := found.Err(); err != nil {
-		f.t.Fatal(err)
-	}
+	require.NoError(f.t, found.Err())
 	counts := map[string]int{}
 	for _, table := range tables {
 		if slices.Contains(inItsOwnTime, table) {
@@ -154,9 +144,7 @@ func (f folder) rows() map[string]int {
 			query += ` WHERE what = '/intp/marketcode/applycode'`
 		}
 		var n int
-		if err := f.db.QueryRowContext(f.t.Context(), query).Scan(&n); err != nil {
-			f.t.Fatal(err)
-		}
+		require.NoError(f.t, f.db.QueryRowContext(f.t.Context(), query).Scan(&n))
 		counts[table] = n
 	}
 	return counts

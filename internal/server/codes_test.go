@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // brewery makes bottles with codes.
@@ -137,9 +138,7 @@ func (w works) ask(call, user, text string, header ...string) (d decision) {
 func (w works) askFrom(call, user, text, source string, header ...string) (d decision) {
 	w.t.Helper()
 	body, err := json.Marshal(map[string]string{"text": text, "user": user, "source": source})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	a := w.Do("POST", "/scan/v1/"+call, string(body), header...)
 	if a.Status != http.StatusOK {
 		w.t.Fatalf("%s: %d %s", text, a.Status, a.Body)
@@ -273,9 +272,7 @@ func TestScansOfCodesInAStream(t *testing.T) {
 	}
 	for i, line := range got {
 		var d decision
-		if err := json.Unmarshal([]byte(line), &d); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, json.Unmarshal([]byte(line), &d))
 		if d.short() != want[i] || (d.Error != "") != (want[i] == "") {
 			t.Errorf("line %d: %s, want %s", i, line, want[i])
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // rawScan is a scan as it goes over a connection.
@@ -43,9 +44,7 @@ func asked(conn net.Conn, in *bufio.Reader, raw string) int {
 func dialURL(t *testing.T, url string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
 	return conn, bufio.NewReader(conn)
 }
@@ -95,17 +94,13 @@ func TestFewFiles(t *testing.T) {
 				}
 			})
 			var urls []string
-			if err := json.NewDecoder(child.Out).Decode(&urls); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, json.NewDecoder(child.Out).Decode(&urls))
 			wire, scans, admin := urls[0], urls[1], urls[2]
 			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 			call := func(method, url, body string) (int, string) {
 				t.Helper()
 				r, err := http.NewRequest(method, url, strings.NewReader(body))
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				r.Header.Set("Authorization", "Bearer "+servertest.AdminToken)
 				r.Header.Set("Content-Type", "application/json")
 				resp, err := client.Do(r)

@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/auditlog"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const fleeting = `
@@ -111,17 +112,13 @@ func TestDeletionRaces_TwoNodes(t *testing.T) {
 				token := one.Token(race.deleted)
 
 				db, err := sql.Open("pgx", p.database)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				defer db.Close()
 				held, err := db.BeginTx(t.Context(), nil)
 				if err == nil {
 					_, err = held.Exec(`SELECT seq FROM change_head WHERE id = 1 FOR UPDATE`)
 				}
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				defer held.Rollback()
 				var deleted, done bool
 				var refusal, answer string
@@ -142,9 +139,7 @@ func TestDeletionRaces_TwoNodes(t *testing.T) {
 					}()
 					waiting(t, p.database, int64(n+1))
 				}
-				if err := held.Rollback(); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, held.Rollback())
 				<-ended
 				<-ended
 				if race.name == "a link" && !deleteFirst {
@@ -227,9 +222,7 @@ func (p place) tamper(t *testing.T, statement string) {
 		driver, source = "pgx", p.database
 	}
 	db, err := sql.Open(driver, source)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer db.Close()
 	if _, err := db.Exec(statement); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/guide"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The documents want no credential. They are where the admin API is, with the address to which programs call,
@@ -25,9 +26,7 @@ settings: {verification: trust}
 `})
 	get := func(base, path, host string) servertest.Answer {
 		r, err := http.NewRequestWithContext(t.Context(), "GET", base+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		r.Host = cmp.Or(host, r.Host)
 		return s.Send(r)
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // comparisons are the files that compare or look up what somebody shows as a credential, and which surface of
@@ -38,7 +40,7 @@ func TestEveryComparisonOfSecretsIsHeldByASurface(t *testing.T) {
 	t.Parallel()
 	compares := regexp.MustCompile(`subtle\.ConstantTimeCompare\(|hmac\.Equal\(|sameSecret\(|\b(?:Key|Vault)\.(?:Hash|Matches)\(`)
 	left := maps.Clone(comparisons)
-	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+	require.NoError(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}
@@ -52,10 +54,7 @@ func TestEveryComparisonOfSecretsIsHeldByASurface(t *testing.T) {
 		}
 		delete(left, name)
 		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	if len(left) > 0 {
 		t.Errorf("these compare nothing any more: %q", slices.Sorted(maps.Keys(left)))
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const browser = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -132,9 +133,7 @@ func TestTheFirstPageOfEachListener(t *testing.T) {
 	for name, base := range map[string]string{"wire": s.URL, "scan": s.ScanURL, "admin": s.AdminURL} {
 		get := func(accept string) (int, string) {
 			r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			r.Header.Set("Accept", accept)
 			a := s.Send(r)
 			return a.Status, a.Body

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // gtins is a server on which id.example resolves GS1 keys. 09506000134352 has links by language, context and media type at
@@ -143,15 +144,11 @@ func TestGS1EveryPrimaryKey(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins})
 	recorded, err := os.ReadFile("../infra/gs1/testdata/values.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	shapes := map[string]string{} // a path by its AIs
 	for line := range strings.Lines(string(recorded)) {
 		var one struct{ URI string }
-		if err := json.Unmarshal([]byte(line), &one); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, json.Unmarshal([]byte(line), &one))
 		path, _, _ := strings.Cut(strings.TrimPrefix(one.URI, "https://id.gs1.org/"), "?")
 		parts := strings.Split(path, "/")
 		var ais strings.Builder
@@ -223,9 +220,7 @@ func TestGS1Linkset(t *testing.T) {
 		conforms(t, a.Body)
 		for _, one := range set.Linkset {
 			var anchor string
-			if err := json.Unmarshal(one["anchor"], &anchor); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, json.Unmarshal(one["anchor"], &anchor))
 			anchors = append(anchors, anchor)
 			checkRelations(t, one)
 		}
@@ -472,9 +467,7 @@ func TestGS1Hostile(t *testing.T) {
 		"the wrong way round": `"href":"https://brand.example/","from":"2026-02-01T00:00:00Z","until":"2026-01-01T00:00:00Z"`,
 	} {
 		full := map[string]any{"linktype": "gs1:pip", "title": "x", "default": true}
-		if err := json.Unmarshal([]byte("{"+link+"}"), &full); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, json.Unmarshal([]byte("{"+link+"}"), &full))
 		body, _ := json.Marshal(map[string]any{"links": []any{full}})
 		a := s.Do("PUT", "/admin/v1/gs1/links/01/09506000134390", string(body), "Authorization: Bearer "+servertest.AdminToken,
 			"Content-Type: application/json")

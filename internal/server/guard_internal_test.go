@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A fault of ours is told where somebody looks, and the connection is closed.
@@ -40,9 +42,7 @@ func started(t *testing.T) *Server {
 	c := Default()
 	c.Data, c.Listen = t.TempDir(), "127.0.0.1:0"
 	s, err := Start(t.Context(), c, io.Discard, Seams{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	return s
 }
@@ -55,9 +55,7 @@ func TestARefusalReachesWhoClosesTheConnection(t *testing.T) {
 	body := make([]byte, 200_000)
 	for n := range 50 {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		_,
 			err = fmt.Fprintf(conn,
 			"POST /cgi-bin/wxopen/qrcodejumpadd?access_token=x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", len(body))
@@ -65,9 +63,7 @@ func TestARefusalReachesWhoClosesTheConnection(t *testing.T) {
 			runtime.Gosched()
 			_, err = conn.Write(body[sent : sent+1000])
 		}
-		if err != nil {
-			t.Fatalf("call %d: sending the body: %v", n, err)
-		}
+		require.NoErrorf(t, err, "call %d: sending the body", n)
 		answer, err := io.ReadAll(conn)
 		if err != nil || !bytes.Contains(answer, []byte(`"errcode":40001`)) {
 			t.Fatalf("call %d: %v: %q", n, err, answer)
@@ -82,9 +78,7 @@ func TestReadySaysStopping(t *testing.T) {
 	for draining, want := range map[bool]string{false: "200 ready\n", true: "503 stopping\n"} {
 		s.serving.draining.Store(draining)
 		resp, err := http.Get(s.URL + "/readyz")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		body, err := io.ReadAll(resp.Body)
 		if got := resp.Status[:4] + string(body); err != nil || got != want {
 			t.Errorf("draining %v: %q %v, want %q", draining, got, err, want)

@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
@@ -23,13 +24,9 @@ func rowsOfBatch(w works, id, from, to int64) string {
 	var got struct{ Buffer string }
 	w.call("applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":%d,"code_end":%d}`, id, from, to), &got)
 	rows, err := client.Rows(strings.NewReader(got.Buffer), "0123456789abcdef")
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	text, err := io.ReadAll(rows)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	return string(text)
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // lacks wants so many scans counted, and so many of them told as missing in the
@@ -55,9 +56,7 @@ func TestAnOlderFolderOfScans(t *testing.T) {
 		"a file is gone":               {func(t *testing.T, _, _, scans string) { remove(t, scans, 1) }, 30},
 		"the first file is gone":       {func(t *testing.T, _, _, scans string) { remove(t, scans, 0) }, 100},
 		"the folder is gone": {func(t *testing.T, _, _, scans string) {
-			if err := os.RemoveAll(scans); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.RemoveAll(scans))
 		}, 150},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,12 +98,8 @@ func TestAnOlderFolderOfScans(t *testing.T) {
 // replace puts a copy of a folder in the place of another.
 func replace(t *testing.T, from, to string) {
 	t.Helper()
-	if err := os.RemoveAll(to); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.RemoveAll(to))
+	require.NoError(t, os.CopyFS(to, os.DirFS(from)))
 }
 
 // remove removes a file of scans.
@@ -115,7 +110,5 @@ func remove(t *testing.T, folder string, number int) {
 		t.Fatal(files, err)
 	}
 	slices.Sort(files)
-	if err := os.Remove(files[number]); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Remove(files[number]))
 }

@@ -10,19 +10,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // streams is a client of the server of a stream.
 func streams(t *testing.T, events string) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
 	conn, err := nats.Connect(strings.Split(events, "?")[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return conn, js
 }
 
@@ -95,9 +92,7 @@ func TestALostStream(t *testing.T) {
 			for n := uint64(1 + round%2*600); held() < n; { // in the middle of the shipping, or near its end
 				time.Sleep(time.Millisecond)
 			}
-			if err := js.DeleteStream(t.Context(), "QRJUMP_SCANS"); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, js.DeleteStream(t.Context(), "QRJUMP_SCANS"))
 			switch round {
 			case 1:
 				c.burst(30) // and goes on at once
@@ -149,9 +144,7 @@ func TestAJumpOfTheClockBeforeTheStreamIsLost(t *testing.T) {
 			}
 		}
 		c.Clock.Step(-25 * time.Hour)
-		if err := js.DeleteStream(t.Context(), "QRJUMP_SCANS"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, js.DeleteStream(t.Context(), "QRJUMP_SCANS"))
 		for a := c.wait(); a.Status != 200; a = c.wait() {
 			if a.Status < 500 {
 				t.Fatalf("%d %s", a.Status, a.Body)

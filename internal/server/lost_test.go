@@ -10,15 +10,14 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // names are the files of a folder.
 func names(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	list, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, f := range list {
 		all = append(all, f.Name())
 	}
@@ -50,23 +49,17 @@ func TestALostDatabaseFileIsRefused(t *testing.T) {
 	}
 	move := func(from, to string) {
 		t.Helper()
-		if err := os.Rename(from, to); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.Rename(from, to))
 	}
 	kept := file + ".kept"
 	move(file, kept)
 	refused("it is gone")
 	refused("and the second time")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	if _, err := p.try(t, o); err == nil || !strings.Contains(err.Error(), "is missing or empty") {
 		t.Errorf("an empty file: %v", err)
 	}
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Remove(file))
 	// A copy of a part of the folder knows less.
 	for _, mark := range []string{"database", "clock", "rules.snapshot"} {
 		if err := os.Remove(filepath.Join(p.data, mark)); err != nil && !os.IsNotExist(err) {
@@ -82,13 +75,9 @@ func TestALostDatabaseFileIsRefused(t *testing.T) {
 	s.Stop()
 	// A new folder may have its secrets already.
 	fresh := onSQLite(t)
-	if err := os.MkdirAll(fresh.data, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(fresh.data, 0o700))
 	for name, text := range map[string]string{"master.key": strings.Repeat("5a", 32), "admin-token": "a-token-of-24-characters"} {
-		if err := os.WriteFile(filepath.Join(fresh.data, name), []byte(text+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(filepath.Join(fresh.data, name), []byte(text+"\n"), 0o600))
 	}
 	fresh.start(t, o).Stop()
 	fresh.start(t, o).Stop()
@@ -111,9 +100,7 @@ func TestAForgottenAddressMakesNoEmbeddedDatabase(t *testing.T) {
 func TestTheDatabaseIsReadByItsOwnerAlone(t *testing.T) {
 	t.Parallel()
 	p := onSQLite(t)
-	if err := os.Mkdir(p.data, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Mkdir(p.data, 0o755))
 	if err := os.Chmod(p.data, 0o777); err != nil { // whatever the umask is
 		t.Fatal(err)
 	}
@@ -126,9 +113,7 @@ func TestTheDatabaseIsReadByItsOwnerAlone(t *testing.T) {
 			}
 			found++
 			info, err := os.Stat(filepath.Join(p.data, name))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if info.Mode().Perm() != 0o600 {
 				t.Errorf("%s: %s is %v", when, name, info.Mode().Perm())
 			}
@@ -140,9 +125,7 @@ func TestTheDatabaseIsReadByItsOwnerAlone(t *testing.T) {
 	s := p.start(t, servertest.Options{Seed: brand})
 	private("new")
 	s.Stop()
-	if err := os.Chmod(filepath.Join(p.data, "qrjump.db"), 0o666); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Chmod(filepath.Join(p.data, "qrjump.db"), 0o666))
 	s = p.start(t, servertest.Options{Seed: brand})
 	private("with other rights")
 	s.Stop()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // secondOf is another node on the same database, with the same master key.
@@ -24,9 +25,7 @@ func (p place) secondOf(t *testing.T) place {
 	if err == nil {
 		err = os.WriteFile(filepath.Join(other.data, "master.key"), key, 0o600)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return other
 }
 
@@ -205,17 +204,13 @@ func TestAnEmptyDatabaseIsToldFromALostOne(t *testing.T) {
 		if err == nil {
 			err = os.WriteFile(filepath.Join(mixed.data, to), b, 0o600)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 	}
 	if _, err := mixed.try(t, servertest.Options{}); err == nil || !strings.Contains(err.Error(), "the database is another") {
 		t.Fatalf("another's: %v", err)
 	}
 	// The calls that were meant go on.
-	if err := os.Remove(filepath.Join(lost.data, "database")); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Remove(filepath.Join(lost.data, "database")))
 	lost.start(t, servertest.Options{})
 }
 

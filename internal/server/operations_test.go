@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/adminapi"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var roles = []adminroute.Role{adminroute.Viewer, adminroute.Marketer, adminroute.Rules, adminroute.Operator, adminroute.Admin}
@@ -58,9 +59,7 @@ func TestOperationsAreWhole(t *testing.T) {
 // Each operation has a method of the Go client, or it is said why not.
 func TestTheClientHasEveryOperation(t *testing.T) {
 	found := servertest.NewCalled()
-	if err := docgen.EachClientCall(t.Context(), found.Note); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, docgen.EachClientCall(t.Context(), found.Note))
 	found.Parity(t, servertest.GoClient)
 }
 

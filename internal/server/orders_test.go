@@ -11,6 +11,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // orders makes calls about orders of codes as two people do.
@@ -45,17 +46,13 @@ func (o orders) interrupt(name string) {
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &order)
 	}
-	if err != nil {
-		o.t.Fatal(err)
-	}
+	require.NoError(o.t, err)
 	order["decided_by"], order["decided_at"] = "person:bob", order["asked_at"]
 	changed, err := json.Marshal(order)
 	if err == nil {
 		err = server.PutMeta(o.t.Context(), o.Server.Server, name, string(changed))
 	}
-	if err != nil {
-		o.t.Fatal(err)
-	}
+	require.NoError(o.t, err)
 }
 
 // Issue 42, 6: an approval counts for the order that was read, and an approved order is completed.

@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // recalling recalls a package when its first bytes come, and counts them all.
@@ -37,9 +38,7 @@ func TestAPackageIsMadeOnceAndEndsWithItsRecall(t *testing.T) {
 		s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("wxserviceacct0001"),
 			`{"code_count":100000,"isv_application_id":"order"}`).JSON(t, &batch)
 		operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		make := func(want int64, w client.PackageWish) {
 			t.Helper()
 			if p, err := operator.Packages.Create(t.Context(), batch.ID, w); err != nil || p.ID != want {
@@ -55,9 +54,7 @@ func TestAPackageIsMadeOnceAndEndsWithItsRecall(t *testing.T) {
 
 		var whole bytes.Buffer
 		const word = "a long passphrase of words"
-		if err := operator.Packages.Download(t.Context(), 1, word, &whole); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, operator.Packages.Download(t.Context(), 1, word, &whole))
 		make(3, wish) // the first was sent
 		download := &recalling{recall: func() {
 			if _, err := operator.Packages.Recall(t.Context(), 1, "lost", "eve"); err != nil {

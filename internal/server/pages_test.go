@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The pages that a stranger reads name only files that exist and, in backticks right after a file, only names that the file
@@ -26,9 +28,7 @@ func TestThePagesNameWhatExists(t *testing.T) {
 	declared := map[string]map[string]bool{}
 	for _, page := range []string{"architecture.md", "flows.md", "promises.md"} {
 		text, err := os.ReadFile(filepath.Join(root, "docs", page))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		files := 0
 		for _, item := range items.Split(string(text), -1) {
 			folder, file, end := "", "", 0

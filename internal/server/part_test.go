@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // diary is what parts did, in order.
@@ -52,9 +54,7 @@ func TestPartsStartInOrderAndEndInReverse(t *testing.T) {
 	var d diary
 	var r runner
 	bare := part{name: "bare"} // has neither start nor stop
-	if err := r.start(t.Context(), []part{d.part("a"), bare, d.part("b"), d.part("c")}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, r.start(t.Context(), []part{d.part("a"), bare, d.part("b"), d.part("c")}))
 	d.want(t, "start a", "start b", "start c")
 	for range 2 { // the second time there is nothing left
 		if err := r.stop(); err != nil {
@@ -121,9 +121,7 @@ func TestPartsOutliveTheContextOfTheirStart(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var d diary
 		var r runner
-		if err := r.start(ctx, []part{d.part("a")}); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, r.start(ctx, []part{d.part("a")}))
 		cancel()
 		synctest.Wait()
 		d.want(t, "start a")
@@ -152,9 +150,7 @@ func TestAPartThatDoesNotEndIsNamed(t *testing.T) {
 				stick(&b, forever)
 				failing := d.part("c")
 				failing.stop = func(context.Context) error { return errNo }
-				if err := r.start(t.Context(), []part{d.part("a"), b, failing}); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, r.start(t.Context(), []part{d.part("a"), b, failing}))
 				err := r.stop()
 				for _, want := range []string{`the part "b" did not end within 30s`, `ending the part "c": it cannot`} {
 					if err == nil || !strings.Contains(err.Error(), want) {
@@ -177,9 +173,7 @@ func TestTheEndOfAPartHasItsOwnTime(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var r runner
 		p := part{name: "a", stop: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
-		if err := r.start(ctx, []part{p}); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, r.start(ctx, []part{p}))
 		cancel()
 		if err := r.stop(); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v, want that its own time ended", err)
@@ -206,15 +200,11 @@ func TestNoRequestGoesOnWhenListenersEnded(t *testing.T) {
 			over.Store(true)
 		}))}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	s.serving.servers = []*http.Server{h}
 	s.serving.accepting.Go(func() { _ = h.Serve(l) })
 	conn, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer conn.Close()
 	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"); err != nil {
 		t.Fatal(err)

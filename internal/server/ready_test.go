@@ -7,27 +7,22 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 12, 10: scans that could not be written make a node not ready until it is
 // known that the next can be; then it looks no more.
 func TestScansThatCannotBeWrittenAreNotReady(t *testing.T) {
 	journal, err := scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.Reader})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	l := &scanLedger{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
 	away := filepath.Join(t.TempDir(), "away")
 	if err := l.room(away); err != nil {
 		t.Errorf("before: %v", err)
 	}
-	if err := journal.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, journal.Close())
 	g, err := l.recorder.Enqueue(&scanlog.Event{At: time.UnixMilli(1)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if g.Wait(t.Context()) == nil {
 		t.Fatal("a closed journal took a scan")
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 13, 4: while everything is read again, changes on that node are
@@ -39,9 +40,7 @@ func TestNobodyWaitsForAReload(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			a, err := w.TrySend(w.Request(http.MethodPost, path+"?access_token="+tokens[appid], body).WithContext(ctx))
-			if err != nil {
-				t.Fatalf("%s waits for the reload: %v", path, err)
-			}
+			require.NoErrorf(t, err, "%s waits for the reload", path)
 			if a.Code(t) != 0 {
 				t.Fatalf("%s: %s", path, a.Body)
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const twoSuites = `
@@ -28,9 +29,7 @@ func TestTwoSuitesShareAServer(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: twoSuites})
 	operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var both sync.WaitGroup
 	for n := range 2 {
 		both.Go(func() {

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A thousand users scan one code at the same moment: it has one first scan, and
@@ -28,9 +29,7 @@ func TestAThousandUsersScanOneCode(t *testing.T) {
 		id := w.apply("x", 10_000)
 		w.activate(id, 0, 9)
 		body, err := json.Marshal(map[string]string{"text": w.code(id, 3).CodeURL, "user": "%d"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		const users = 1000
 		tickets, scans := make([]string, users), make([]string, users)
 		begin := make(chan struct{})
@@ -176,9 +175,7 @@ func TestTheScanListenerSpeaksTLS(t *testing.T) {
 		for range 3 {
 			resp, err := client.Post(s.ScanURL+"/scan/v1/resolve", "application/json",
 				strings.NewReader(`{"text":"https://shop.example/t/7"}`))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			body, err := io.ReadAll(resp.Body)
 			resp.Body.Close()
 			if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), `"appid":"shop"`) || (resp.ProtoMajor == 2) != h2 {
@@ -187,14 +184,10 @@ func TestTheScanListenerSpeaksTLS(t *testing.T) {
 		}
 		// So does the resolver of GS1 keys, which is on every public listener.
 		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.ScanURL+"/01/09506000134352/21/7", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		q.Host = "id.example"
 		resp, err := client.Transport.RoundTrip(q)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		resp.Body.Close()
 		if resp.StatusCode != 307 || resp.Header.Get("Location") != "https://shop.example/tea" ||
 			!strings.Contains(resp.Header.Get("Link"), "<https://id.example/01/09506000134352/21/7?linkType=linkset>") {
@@ -202,9 +195,7 @@ func TestTheScanListenerSpeaksTLS(t *testing.T) {
 		}
 	}
 	plain, err := net.Dial("tcp", strings.TrimPrefix(s.ScanURL, "https://"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer plain.Close()
 	io.WriteString(plain, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	if answer, err := io.ReadAll(plain); err != nil || !strings.Contains(string(answer), "Client sent an HTTP request to an HTTPS server") {

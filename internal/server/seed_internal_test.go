@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 28: an error of the store while a seed is planted is told as such, not as a fault of the seed,
@@ -14,9 +15,7 @@ import (
 func TestAnErrorOfTheStoreIsNoFaultOfTheSeed(t *testing.T) {
 	t.Parallel()
 	f := &seedFile{name: "that was sent", data: []byte("accounts:\n  - {appid: a, kind: mini_program}\n")}
-	if err := f.parse(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, f.parse())
 	away := &errcode.Outage{What: "is read-only", Err: errors.New("attempt to write a readonly database")}
 	for err, own := range map[error]bool{away: false, fmt.Errorf("inserting: %w", away): false, errors.New("disk I/O error"): false,
 		accounts.Invalid("secret: too short"): true, fmt.Errorf("link: %w", accounts.ErrNoAccount): true, errcode.PrefixAdded: true} {

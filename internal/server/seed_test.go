@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Each content is applied once, so what was deleted later stays deleted.
@@ -142,9 +143,7 @@ func TestADemoDatabaseIsNoProductionDatabase(t *testing.T) {
 		}
 		return s.Close()
 	}
-	if err := start(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, start())
 	c.Dev = false
 	if err := start(); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "demo accounts") {
 		t.Errorf("without --dev: %v, want a refusal that names the demo accounts", err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const shop = `
@@ -167,16 +168,12 @@ func TestHostsOfADevServerForEverybody(t *testing.T) {
 func TestConfigsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer busy.Close()
 	inUse := filepath.Join(t.TempDir(), "data")
 	servertest.Start(t, servertest.Options{Data: inUse})
 	empty := t.TempDir()
-	if err := os.WriteFile(filepath.Join(empty, "admin-token"), []byte("\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(filepath.Join(empty, "admin-token"), []byte("\n"), 0o600))
 	for _, c := range []struct {
 		name, want string
 		config     func(*server.Config)
@@ -260,9 +257,7 @@ func TestListeners(t *testing.T) {
 		method, path, _ := strings.Cut(path, " ")
 		for what, url := range address {
 			r, err := http.NewRequest(method, url+path, strings.NewReader(`{"text":"x"}`))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			a := s.Send(r)
 			// The wire answers every path; another listener has a 404.
 			here := a.Status == 200 && !strings.Contains(a.Body, `"errcode":40066`)
@@ -422,9 +417,7 @@ func TestRun(t *testing.T) {
 		t.Fatalf("%q %v", line, err)
 	}
 	resp, err := http.Get(strings.TrimSpace(strings.TrimPrefix(line, "qrjump ready ")) + "/readyz")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	resp.Body.Close()
 	cancel()
 	if err := <-ended; err != nil {
@@ -460,9 +453,7 @@ func TestTheEndOfADevelopersServer(t *testing.T) {
 		ended := make(chan error)
 		go func() { ended <- server.Run(ctx, c, server.Seams{}, w, &stderr); w.Close() }()
 		line, err := bufio.NewReader(r).ReadString('\n')
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		address := strings.TrimSpace(strings.TrimPrefix(line, "qrjump ready "))
 		resp, err := http.Post(address+"/cgi-bin/stable_token", "application/json", strings.NewReader(body))
 		if err != nil || resp.Body.Close() != nil {
@@ -488,9 +479,7 @@ func TestMasterKey(t *testing.T) {
 	token := s.Token("shop")
 	s.Stop()
 	key, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for name, c := range map[string]struct {
 		file string // "" = none
 		env  string
@@ -507,9 +496,7 @@ func TestMasterKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			os.Remove(path)
 			if c.file != "" {
-				if err := os.WriteFile(path, []byte(c.file), 0o600); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, os.WriteFile(path, []byte(c.file), 0o600))
 			}
 			again := o
 			again.Config = func(config *server.Config) { config.MasterKey = c.env }
@@ -520,9 +507,7 @@ func TestMasterKey(t *testing.T) {
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}"); a.Code(t) != 0 {
 				t.Errorf("a token from before the restart: %s", a.Body)
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A null changes no setting, and one that an earlier version stored hinders no start.
@@ -35,22 +36,14 @@ func TestANullChangesNoSetting(t *testing.T) {
 	s.Stop()
 	// An earlier version stored what it was sent.
 	nulls, err := json.Marshal(fields)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	db, err := store.Open(t.Context(), store.Target{Dir: data})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.PutMeta(t.Context(), "settings", string(nulls)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, db.PutMeta(t.Context(), "settings", string(nulls)))
 	db.Close()
 	s = servertest.Start(t, servertest.Options{Data: data, Seed: shop, Guarded: true, Emulator: true})
 	want, err := json.Marshal(settings.Defaults())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if got := strings.TrimSpace(current()); got != string(want) {
 		t.Errorf("after the upgrade: %s, want %s", got, want)
 	}

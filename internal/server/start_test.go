@@ -18,6 +18,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var lives atomic.Int64
@@ -37,9 +38,7 @@ func (l lifetime) do(f func(ctx context.Context)) {
 func (l lifetime) goroutines(t *testing.T) (stacks []string) {
 	t.Helper()
 	var all bytes.Buffer
-	if err := pprof.Lookup("goroutine").WriteTo(&all, 1); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, pprof.Lookup("goroutine").WriteTo(&all, 1))
 	for one := range strings.SplitSeq(all.String(), "\n\n") {
 		if strings.Contains(one, fmt.Sprintf(`"life":%q`, l)) {
 			stacks = append(stacks, one)
@@ -69,9 +68,7 @@ func startConfig(t *testing.T, p place) server.Config {
 	c.Data, c.Database, c.CodePrefix, c.AdminToken = p.data, p.database, "C.EXAMPLE/", servertest.AdminToken
 	c.Listen, c.ScanListen, c.AdminListen = "127.0.0.1:0", "localhost:0", "127.0.0.1:0"
 	c.Seed = filepath.Join(t.TempDir(), "seed.yaml")
-	if err := os.WriteFile(c.Seed, []byte(brand), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(c.Seed, []byte(brand), 0o600))
 	return c
 }
 
@@ -101,9 +98,7 @@ func TestAServerThatEndsLeavesNothing(t *testing.T) {
 			var s *server.Server
 			var err error
 			l.do(func(ctx context.Context) { s, err = server.Start(ctx, c, io.Discard, server.Seams{}) })
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if len(l.goroutines(t)) < 10 {
 				t.Errorf("only %d goroutines are told from others", len(l.goroutines(t)))
 			}
@@ -114,15 +109,11 @@ func TestAServerThatEndsLeavesNothing(t *testing.T) {
 				{s.URL + "/cgi-bin/token", `{}`, ""},
 			} {
 				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, call.url, strings.NewReader(call.body))
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				r.Header.Set("Authorization", "Bearer "+call.token)
 				r.Header.Set("Content-Type", "application/json")
 				answer, err := client.Do(r)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				answer.Body.Close()
 			}
 			l.do(func(context.Context) {
@@ -194,9 +185,7 @@ func TestAStartThatFailsAtAnyPartLeavesNothing(t *testing.T) {
 			}
 		}
 		s, err := server.Start(t.Context(), c, io.Discard, server.Seams{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
@@ -132,18 +133,14 @@ func TestAServerLeavesAStreamThatIsNotCounted(t *testing.T) {
 		c.Stop()
 		shipped := filepath.Join(p.data, "scans", "shipped")
 		mark, err := os.ReadFile(shipped)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		c = p.counting(t, "", c.key)
 		if !strings.Contains(c.Log(), "counted=5") {
 			t.Errorf("the log does not say so:\n%s", c.Log())
 		}
 		c.counted("left", 12)
 		c.Stop()
-		if err := os.WriteFile(shipped, mark, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(shipped, mark, 0o600))
 		c = p.counting(t, "", c.key)
 		c.counted("left, and killed before that was noted", 12)
 		c.scan(2)
@@ -171,9 +168,7 @@ func TestAServerIsKilledBeforeItNotesWhatItBrought(t *testing.T) {
 		c.Stop()
 		shipped := filepath.Join(p.data, "scans", "shipped")
 		before, err := os.ReadFile(shipped)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		c = p.counting(t, nats.Unread(), c.key) // nobody reads what comes
 		c.scan(5)
 		conn, js := streams(t, nats.Events())
@@ -184,14 +179,10 @@ func TestAServerIsKilledBeforeItNotesWhatItBrought(t *testing.T) {
 		})
 		c.Stop()
 		after, err := os.ReadFile(shipped)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		// Position and scan are those of before, and the rest says what was about to be brought.
 		killed := append(strings.Fields(string(before))[:2], strings.Fields(string(after))[2:]...)
-		if err := os.WriteFile(shipped, []byte(strings.Join(killed, " ")+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(shipped, []byte(strings.Join(killed, " ")+"\n"), 0o600))
 		c = p.counting(t, "", c.key)
 		c.counted("left", 8)
 		c.Stop()
@@ -268,19 +259,13 @@ func TestNodesGoToAStreamOneAfterTheOther(t *testing.T) {
 	c.scan(1)
 	c.counted("from the stream again", 10)
 	s, err := store.Open(t.Context(), store.Target{URL: p.database})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer s.Close()
 	other, err := s.OpenScans(t.Context(), store.ScansOptions{Random: rand.Reader, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	at := servertest.Began
 	late := []scanlog.Event{{ID: scanlog.ScanID{0, 1}, At: at}, {ID: scanlog.ScanID{0, 2}, At: at}}
-	if err := other.Append(t.Context(), late); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, other.Append(t.Context(), late))
 	next = q.counting(t, stream, c.key)
 	next.counted("with what the killed one left", 12)
 	c.scan(1)

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // trades are texts by template, one of each kind.
@@ -57,9 +58,7 @@ func (w works) order(put client.OrderPut, isv string) (order client.Order) {
 func rowOf(w works, id, index int64) labels.Row {
 	w.t.Helper()
 	for row, err := range labels.Rows(strings.NewReader(rowsOfBatch(w, id, index, index))) {
-		if err != nil {
-			w.t.Fatal(err)
-		}
+		require.NoError(w.t, err)
 		return row
 	}
 	w.t.Fatal("no row")
@@ -145,9 +144,7 @@ func TestTextsByTemplateMoveToAnotherServer(t *testing.T) {
 			moved.activate(batch.ID, 0, 8)
 			var texts []labels.Row
 			for row, err := range labels.Rows(strings.NewReader(rest)) {
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				texts = append(texts, row)
 			}
 			row := texts[6]
@@ -217,9 +214,7 @@ func (w works) refusesRows(name string, id int64, line string) {
 func jsonOf(t testing.TB, v any) string {
 	t.Helper()
 	body, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return string(body)
 }
 
@@ -245,31 +240,19 @@ func (w works) opensInTheApp(name, text string, id, index int64) {
 func (w works) isReadByACamera(name string, id int64, text string) {
 	w.t.Helper()
 	operator, err := client.New(w.URL, client.Options{AdminToken: servertest.AdminToken})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	const word = "a long passphrase of words"
 	made, err := operator.Packages.Create(w.t.Context(), id, client.PackageWish{From: 7, To: 9, Printer: "acme", Proofs: 1,
 		Formats: []string{"csv", "lines"}})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	var file bytes.Buffer
-	if err := operator.Packages.Download(w.t.Context(), made.ID, word, &file); err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, operator.Packages.Download(w.t.Context(), made.ID, word, &file))
 	by, err := printpackage.ByPassphrase(word)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	signer, err := operator.Packages.GetSigner(w.t.Context())
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	signers, err := printpackage.ParseSigners([]byte(signer.AllowedSigners))
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	var run *printpackage.Run
 	var texts []string
 	_, err = printpackage.Open(&file, by, signers, func(p printpackage.Part, r io.Reader) error {
@@ -311,9 +294,7 @@ func (w works) look(text string) servertest.Answer {
 		text = "http://" + text
 	}
 	link, err := url.Parse(text)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, err)
 	return w.Do("GET", link.RequestURI(), "", "Host: "+strings.ToLower(link.Host), "Accept: text/html", "Accept-Language: en")
 }
 

@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // saying are the functions whose first argument is a key.
@@ -43,17 +44,14 @@ func TestEveryTextIsSaid(t *testing.T) {
 	t.Parallel()
 	folders := 0
 	for _, root := range []string{"..", "../../cmd"} {
-		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() && d.Name() == i18n.Folder {
 				folders++
 				textsOf(t, filepath.Dir(path))
 				return fs.SkipDir
 			}
 			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		}))
 	}
 	if folders < 3 {
 		t.Errorf("only %d packages with texts were found", folders)
@@ -71,7 +69,7 @@ func textsOf(t *testing.T, dir string) {
 	}
 	book := i18n.Open(files)
 	named := mentions{whole: map[string]bool{}}
-	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+	require.NoError(t, fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil || name == "." || d.IsDir() && d.Name() != i18n.Folder && d.Name() != "testdata" && !hasBook(files, name):
 			return err
@@ -83,10 +81,7 @@ func textsOf(t *testing.T, dir string) {
 			inTemplate(t, filepath.Join(dir, name), texts[i18n.English], &named)
 		}
 		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	for key := range texts[i18n.English] {
 		if !named.has(key) {
 			t.Errorf("%s: nothing says %q", dir, key)
@@ -104,9 +99,7 @@ func hasBook(files fs.FS, name string) bool {
 func inCode(t *testing.T, path string, book *i18n.Book, texts map[string]string, named *mentions) {
 	set := gotoken.NewFileSet()
 	file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	literal := func(e ast.Expr) (string, bool) {
 		lit, ok := e.(*ast.BasicLit)
 		if !ok || lit.Kind != gotoken.STRING {
@@ -175,9 +168,7 @@ var (
 // inTemplate reads which keys a template names.
 func inTemplate(t *testing.T, path string, texts map[string]string, named *mentions) {
 	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, one := range action.FindAllString(string(content), -1) {
 		for _, found := range quoted.FindAllStringSubmatch(one, -1) {
 			key, _, computed := strings.Cut(found[1]+found[2], "%")

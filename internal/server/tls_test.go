@@ -28,6 +28,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/certificates"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // fixedClient is a client whose address cannot be changed, on a machine whose
@@ -45,9 +46,7 @@ func fixedClient(s *servertest.Server, roots *x509.CertPool, now func() time.Tim
 func authority(t *testing.T, file string) *x509.CertPool {
 	t.Helper()
 	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
 		t.Fatalf("%s holds no certificate", file)
@@ -64,18 +63,12 @@ func exchange(t *testing.T, c *http.Client, url, body string, into any) (proto s
 		method, send = "POST", strings.NewReader(body)
 	}
 	r, err := http.NewRequestWithContext(t.Context(), method, url, send)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	resp, err := c.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if resp.Header.Get("Strict-Transport-Security") != "" {
 		t.Error("the answer binds the name to TLS for longer than this server lives")
 	}
@@ -161,9 +154,7 @@ func TestTheLocalAuthorityIsConstrained(t *testing.T) {
 		}
 	}
 	ca, err := tls.LoadX509KeyPair(certificates.AuthorityFile(data), filepath.Join(data, "tls", "ca.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, c := range []struct {
 		name  string
 		leaf  x509.Certificate
@@ -179,17 +170,11 @@ func TestTheLocalAuthorityIsConstrained(t *testing.T) {
 	} {
 		c.leaf.SerialNumber, c.leaf.NotBefore, c.leaf.NotAfter = big.NewInt(2), s.Clock.Now().Add(-time.Hour), s.Clock.Now().Add(time.Hour)
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		raw, err := x509.CreateCertificate(rand.Reader, &c.leaf, ca.Leaf, key.Public(), ca.PrivateKey)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		leaf, err := x509.ParseCertificate(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		roots := authority(t, certificates.AuthorityFile(data))
 		_, err = leaf.Verify(x509.VerifyOptions{DNSName: c.name, Roots: roots, CurrentTime: s.Clock.Now()})
 		if (err == nil) != c.valid {
@@ -202,9 +187,7 @@ func TestTheLocalAuthorityIsConstrained(t *testing.T) {
 func shown(t *testing.T, s *servertest.Server) *x509.Certificate {
 	t.Helper()
 	conn, err := tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"), &tls.Config{InsecureSkipVerify: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer conn.Close()
 	return conn.ConnectionState().PeerCertificates[0]
 }
@@ -216,9 +199,7 @@ func TestTheLeafIsMadeAnewNearItsEnd(t *testing.T) {
 	s := servertest.Start(t, o)
 	first := shown(t, s)
 	ca, err := os.ReadFile(certificates.AuthorityFile(data))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	s.Stop()
 
 	s = servertest.Start(t, o)
@@ -255,9 +236,7 @@ func TestTheLeafIsMadeAnewNearItsEnd(t *testing.T) {
 	exchange(t, fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now), "https://api.weixin.qq.com/healthz", "", nil)
 	s.Stop()
 	for _, text := range []string{"rubbish", ""} {
-		if err := os.WriteFile(filepath.Join(data, "tls", "server.pem"), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(filepath.Join(data, "tls", "server.pem"), []byte(text), 0o600))
 		s = servertest.Start(t, o)
 		trusting := fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now)
 		exchange(t, trusting, "https://api.weixin.qq.com/healthz", "", nil)
@@ -266,27 +245,19 @@ func TestTheLeafIsMadeAnewNearItsEnd(t *testing.T) {
 	for _, name := range []string{"ca.pem", "ca.key"} {
 		path := filepath.Join(data, "tls", name)
 		whole, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte("rubbish"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(path, []byte("rubbish"), 0o600))
 		if _, err := servertest.Try(t, o); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "delete the folder") {
 			t.Errorf("%s is rubbish: %v", name, err)
 		}
-		if err := os.WriteFile(path, whole, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(path, whole, 0o600))
 	}
 	ended := o
 	ended.Began = servertest.Began.Add(11 * 366 * 24 * time.Hour)
 	if _, err := servertest.Try(t, ended); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "it ended on") {
 		t.Errorf("the authority has ended: %v", err)
 	}
-	if err := os.Remove(filepath.Join(data, "tls", "ca.key")); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Remove(filepath.Join(data, "tls", "ca.key")))
 	if _, err := servertest.Try(t, o); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "its key is not") {
 		t.Errorf("ca.key is gone: %v", err)
 	}
@@ -296,30 +267,20 @@ func TestTheLeafIsMadeAnewNearItsEnd(t *testing.T) {
 func ownPair(t *testing.T, cert, key, name string) {
 	t.Helper()
 	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
 		NotBefore: servertest.Began.Add(-time.Hour), NotAfter: servertest.Began.Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
 	raw, err := x509.CreateCertificate(rand.Reader, template, template, secret.Public(), secret)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	der, err := x509.MarshalPKCS8PrivateKey(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for path, b := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: raw}, key: {Type: "PRIVATE KEY", Bytes: der}} {
 		if path == "" {
 			continue
 		}
 		// As the tools that renew certificates do.
-		if err := os.WriteFile(path+".new", pem.EncodeToMemory(b), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(path+".new", path); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(path+".new", pem.EncodeToMemory(b), 0o600))
+		require.NoError(t, os.Rename(path+".new", path))
 	}
 }
 
@@ -349,16 +310,12 @@ func TestTheOperatorsCertificate(t *testing.T) {
 
 	// Whoever runs the server is told at home that it ends within the hour.
 	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	browser := &http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		DisableKeepAlives: true}}
 	home, err := browser.PostForm(s.AdminURL+"/console/login",
 		url.Values{"password": {servertest.AdminToken}, "next": {"/console/home"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	page, err := io.ReadAll(home.Body)
 	home.Body.Close()
 	if ends := servertest.Began.Add(time.Hour).UTC().Format("2006-01-02 15:04 UTC"); err != nil || !strings.Contains(string(page), ends) {
@@ -379,9 +336,7 @@ func TestTheOperatorsCertificate(t *testing.T) {
 	if n := strings.Count(s.Log(), "the new certificate cannot be used"); n != 1 {
 		t.Errorf("this was told %d times, want once", n)
 	}
-	if err := os.Remove(cert); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Remove(cert))
 	if got := shown(t, s).DNSNames[0]; got != "two.example" {
 		t.Errorf("without a file %s is shown", got)
 	}
@@ -441,9 +396,7 @@ func TestACertificateThatHasEnded(t *testing.T) {
 	ownPair(t, cert, key, "old.example")
 	s, err := servertest.Try(t, servertest.Options{Seed: shop, Began: servertest.Began.Add(2 * time.Hour),
 		Config: func(c *server.Config) { c.TLSCert, c.TLSKey = cert, key }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if !strings.Contains(s.Log(), "clients will refuse the certificate") {
 		t.Error("nobody is told")
 	}

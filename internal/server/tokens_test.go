@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A wrong admin token is never told to wait, so outside --dev no start takes a short one: neither from the flag, which
@@ -38,9 +39,7 @@ func TestShortAdminTokens(t *testing.T) {
 				if config.AdminToken = c.flag; c.file == "" {
 					return
 				}
-				if err := os.WriteFile(filepath.Join(config.Data, "admin-token"), []byte(c.file), 0o600); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, os.WriteFile(filepath.Join(config.Data, "admin-token"), []byte(c.file), 0o600))
 			}})
 			switch {
 			case c.want == "" && err != nil:

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/certificates"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 32, 1: with --dev the server is the proxy of clients with a fixed address, and behind it the platform itself,
@@ -30,9 +31,7 @@ func TestAServerForDevelopersIsAProxyToItself(t *testing.T) {
 		t.Errorf("an authority that nobody wanted is there: %v", err)
 	}
 	resp, err := http.Get(s.URL + "/qrjump/ca.pem")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	shown, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
 	kept, _ := os.ReadFile(certificates.AuthorityFile(data))
@@ -42,9 +41,7 @@ func TestAServerForDevelopersIsAProxyToItself(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(shown)
 	proxy, err := url.Parse(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	c := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(proxy), ForceAttemptHTTP2: true,
 		TLSClientConfig: &tls.Config{RootCAs: roots, Time: s.Clock.Now}}}
 	defer c.CloseIdleConnections()
@@ -98,9 +95,7 @@ func TestNoOtherServerIsAProxy(t *testing.T) {
 func raw(t *testing.T, at, line string, then ...string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(at, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer conn.Close()
 	_, host, _ := strings.Cut(line, " ")
 	if u, err := url.Parse(host); err == nil && u.Host != "" {
@@ -112,14 +107,10 @@ func raw(t *testing.T, at, line string, then ...string) string {
 	fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: %s\r\n\r\n%s", line, host, strings.Join(then, ""))
 	if len(then) == 0 {
 		first, err := bufio.NewReader(conn).ReadString('\n')
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return first
 	}
 	all, err := io.ReadAll(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return string(all)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func (p place) master() string { return filepath.Join(p.data, "master.key") }
@@ -18,9 +19,7 @@ func (p place) master() string { return filepath.Join(p.data, "master.key") }
 func content(t *testing.T, file string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return b
 }
 
@@ -79,9 +78,7 @@ func TestTurningTheMasterKeyChangesNothingElse(t *testing.T) {
 		s.Stop()
 		old := content(t, p.master())
 		done, err := turned(t, server.Turn{Config: p.config()})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		// A package key, a message token, an EncodingAESKey and a stable token at
 		// least; five keys.
 		if done.Keys < 5 || done.Secrets < 4 || done.Finished || done.File != p.master() {
@@ -99,9 +96,7 @@ func TestTurningTheMasterKeyChangesNothingElse(t *testing.T) {
 		}
 
 		// The old key opens nothing any more: not from its file, not from the environment.
-		if err := os.WriteFile(p.master(), old, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(p.master(), old, 0o600))
 		for name, o := range map[string]servertest.Options{
 			"is not the one":    {},
 			"QRJUMP_MASTER_KEY": {Config: func(c *server.Config) { c.MasterKey = string(old) }},
@@ -114,9 +109,7 @@ func TestTurningTheMasterKeyChangesNothingElse(t *testing.T) {
 		if _, err := (server.Turn{Config: p.config()}).Run(t.Context()); !errors.Is(err, server.ErrUsage) {
 			t.Errorf("turning with the old key: %v", err)
 		}
-		if err := os.WriteFile(p.master(), turned, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(p.master(), turned, 0o600))
 
 		s = p.start(t, servertest.Options{})
 		after := rowsIn(t, exported(t, s))
@@ -179,9 +172,7 @@ func TestATurnThatIsCutOff(t *testing.T) {
 				t.Fatalf("step %d is %q: it never ends", n, last)
 			}
 			s, err := p.try(t, servertest.Options{})
-			if err != nil {
-				t.Fatalf("after %q: %v", last, err)
-			}
+			require.NoErrorf(t, err, "after %q", last)
 			l.works(t, s)
 			if told := strings.Contains(s.Log(), "was cut off"); told != (last == "the database is sealed anew") {
 				t.Errorf("after %q the log says %v", last, told)
@@ -227,9 +218,7 @@ func TestATurnThatWasCutOffIsFinishedByTheNext(t *testing.T) {
 		if _, err := turned(t, crash); !errors.Is(err, errCrash) {
 			t.Fatal(err)
 		}
-		if err := os.Remove(p.master()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.Remove(p.master()))
 		p.start(t, servertest.Options{}).Stop()
 	})
 }
@@ -241,9 +230,7 @@ func TestTheNewKeyOfAFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "new.key")
 	write := func(text string) {
 		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	}
 	turn := server.Turn{Config: p.config(), NewKeyFile: file}
 	old := content(t, p.master())
@@ -268,9 +255,7 @@ func TestTheNewKeyOfAFile(t *testing.T) {
 	// In the environment the old key stays where it is, and so does the new one.
 	env := p.config()
 	env.MasterKey = fresh
-	if err := os.Remove(p.master()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Remove(p.master()))
 	if _, err := (server.Turn{Config: env}).Run(t.Context()); !errors.Is(err, server.ErrUsage) ||
 		!strings.Contains(err.Error(), "--new-key-file") {
 		t.Errorf("without a file: %v", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // metricOf is the value of one line of GET /metrics.
@@ -21,9 +22,7 @@ func metricOf(t *testing.T, s *servertest.Server, name string) float64 {
 	for line := range strings.Lines(s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken).Body) {
 		if value, is := strings.CutPrefix(line, name+" "); is {
 			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			return n
 		}
 	}
@@ -82,14 +81,10 @@ func TestMetricsOfSeveralNodes(t *testing.T) {
 	const refused = `qrjump_changes_refused_total{cause="lock"}`
 	before := metricOf(t, s, refused)
 	db, err := sql.Open("pgx", p.database)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer db.Close()
 	tx, err := db.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if _, err := tx.Exec(`SELECT 1 FROM change_head FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}
@@ -101,9 +96,7 @@ func TestMetricsOfSeveralNodes(t *testing.T) {
 		t.Errorf("%s is %v, it was %v", refused, after, before)
 	}
 	wants(t, s, "while a lock is held", map[string]float64{`qrjump_ready{kind="scan"}`: 1, `qrjump_ready{kind="change"}`: 1})
-	if err := tx.Rollback(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, tx.Rollback())
 
 	two := p.secondOf(t).start(t, servertest.Options{Seed: brand})
 	wants(t, s, "beside another node", map[string]float64{"qrjump_nodes_away": 0})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A receiver hears of scans of the codes and rules that were chosen, signed as
@@ -52,9 +53,7 @@ func TestScansReachAWebhook(t *testing.T) {
 	w.Hide(made.Secret)
 	w.Hide("t0ken")
 	verifier, err := reference.NewWebhook(made.Secret)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	w.ask("resolve", "ann", w.code(id, 4).CodeURL)
 	w.ask("resolve", "ann", w.code(id, 5).CodeURL)
 	w.ask("resolve", "ann", "https://p.url.cn/")
@@ -75,9 +74,7 @@ func TestScansReachAWebhook(t *testing.T) {
 				RuleID             int64  `json:"rule_id"`
 			}
 		}
-		if err := json.Unmarshal(m.body, &body); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, json.Unmarshal(m.body, &body))
 		if strings.Contains(string(m.body), "ann") || strings.Contains(string(m.body), "code_ticket") {
 			t.Errorf("the message tells who scanned, or how to get in: %s", m.body)
 		}

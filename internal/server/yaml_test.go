@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 12, 10: a text that takes far more memory than it is long is refused
@@ -46,9 +47,7 @@ func TestNestedYAMLIsRefusedBeforeItIsParsed(t *testing.T) {
 			t.Errorf("%s: %d bytes took %d", name, len(text), took)
 		}
 		seed := filepath.Join(t.TempDir(), "seed.yaml")
-		if err := os.WriteFile(seed, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(seed, []byte(text), 0o600))
 		c := server.Default()
 		c.Data, c.Listen, c.Dev, c.Seed = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", true, seed
 		if s, err := server.Start(t.Context(), c, &strings.Builder{}, server.Seams{}); err == nil ||

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Any input gets an answer, nothing of it is shown to anybody, and
@@ -40,9 +41,7 @@ func TestBadInput(t *testing.T) {
 			if err != nil && len(body) > 256<<10 && path != addPath {
 				continue // refused unread: net/http closes while the client still sends
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if a.Status != http.StatusOK || !strings.HasPrefix(a.Body, `{"errcode":`) {
 				t.Errorf("%s %.60q: %d %s", path, body, a.Status, a.Body)
 			}
@@ -109,9 +108,7 @@ func TestABodyThatStops(t *testing.T) {
 	} {
 		for _, framing := range []string{"Content-Length: 1000\r\n\r\n{\"prefix\":", "Transfer-Encoding: chunked\r\n\r\n9\r\n{\"prefix\""} {
 			conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			defer conn.Close()
 			auth := ""
 			if c.auth != "" {
@@ -120,9 +117,7 @@ func TestABodyThatStops(t *testing.T) {
 			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\n%s%s", c.path, auth, framing)
 			// The test would hang here, not fail, if nothing came.
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			if err != nil {
-				t.Fatalf("%s: %v", c.path, err)
-			}
+			require.NoErrorf(t, err, "%s", c.path)
 			body, err := io.ReadAll(resp.Body)
 			if err != nil || !strings.Contains(string(body), c.want) {
 				t.Errorf("%s: %s, %v; want %s", c.path, body, err, c.want)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Contract: marketcode 3.1, 11.1.
@@ -215,13 +216,9 @@ func TestAnApplicationTakesTime(t *testing.T) {
 func decrypted(t *testing.T, key, buffer string) (plain []byte) {
 	t.Helper()
 	sealed, err := base64.StdEncoding.DecodeString(buffer)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	c, err := aes.NewCipher([]byte(key))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	plain = make([]byte, len(sealed))
 	cipher.NewCBCDecrypter(c, []byte(key)).CryptBlocks(plain, sealed)
 	return plain[:len(plain)-int(plain[len(plain)-1])]
@@ -316,13 +313,9 @@ func TestApplyCodeDownload(t *testing.T) {
 	// The same by a program that nobody here wrote.
 	if openssl, err := exec.LookPath("openssl"); err == nil {
 		sealed, err := base64.StdEncoding.DecodeString(download(t, s, id, 50_000, 59_999))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		file := filepath.Join(t.TempDir(), "sealed")
-		if err := os.WriteFile(file, sealed, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(file, sealed, 0o600))
 		hex := fmt.Sprintf("%x", key)
 		plain, err := exec.Command(openssl, "enc", "-d", "-aes-128-cbc", "-K", hex, "-iv", hex, "-in", file).Output()
 		if err != nil || string(plain) != strings.Join(rows[50_000:], "\n")+"\n" {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // codeBodies are what clients of the code family were seen to send, and worse.
@@ -107,9 +108,7 @@ func TestACodeIsAText(t *testing.T) {
 		`{"code_url":" P.URL.CN/"}`: {URL: " P.URL.CN/"},
 	} {
 		fs, err := parseFields([]byte(body))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		fs.settings = settings.NewLive(settings.Defaults())
 		if got, err := readCodeName(fs); err != nil || got != want {
 			t.Errorf("%s: %+v, %v; want %+v", body, got, err, want)

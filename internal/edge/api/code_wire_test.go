@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // factory is who lives on the server of the tests of codes: brand has the
@@ -147,9 +148,7 @@ func refused(t testing.TB, what string, a servertest.Answer, number int, detail 
 		return
 	}
 	second, err := strconv.ParseInt(m[5], 16, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if at := time.Unix(second, 0).In(time.FixedZone("", 8*3600)).Format(time.DateTime); at != m[4] {
 		t.Errorf("%s: the hint says %s, the request id %s", what, m[4], at)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // reported lists what callers deviated in.
@@ -138,14 +139,10 @@ func deviations(t *testing.T) map[string]how {
 				"wxa_type": 0}
 			for n := range times {
 				if n == times-1 && otherwise != "" {
-					if err := json.Unmarshal([]byte("{"+otherwise[1:]+"}"), &fields); err != nil {
-						t.Fatal(err)
-					}
+					require.NoError(t, json.Unmarshal([]byte("{"+otherwise[1:]+"}"), &fields))
 				}
 				body, err := json.Marshal(fields)
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				a = codeCall(s, "svc", "codeactive", string(body))
 			}
 			return a

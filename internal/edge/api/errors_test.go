@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // town is who lives on the server of these tests.
@@ -1033,9 +1034,7 @@ func TestMinuteLimit(t *testing.T) {
 	client := &http.Client{}
 	send := func() int {
 		resp, err := client.Do(s.Request("POST", stablePath, stable("shop")))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer resp.Body.Close()
 		b := make([]byte, 4096)
 		n, _ := resp.Body.Read(b)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/edge/guide"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestNamedFieldsAreThoseThatEndpointsRead holds the list of fields that pages name
@@ -94,18 +95,14 @@ func TestPagesSayTheTypesThatAreRead(t *testing.T) {
 func fieldsRead(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	files, err := os.ReadDir(".")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	bodies := map[string]*ast.FuncDecl{}
 	for _, file := range files {
 		if !strings.HasSuffix(file.Name(), ".go") || strings.HasSuffix(file.Name(), "_test.go") {
 			continue
 		}
 		parsed, err := parser.ParseFile(gotoken.NewFileSet(), file.Name(), nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for _, d := range parsed.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok {
 				bodies[f.Name.Name] = f

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // objects are bodies that are plain, nearly plain, and none.
@@ -83,9 +85,7 @@ func TestTheCallsThatComeMostAreMaskedPlainly(t *testing.T) {
 // What is known beforehand of a name is what the rule says of it.
 func TestKnownNamesAreHiddenByTheRule(t *testing.T) {
 	source, err := os.ReadFile("record.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	_, known, _ := strings.Cut(string(source), "switch name {")
 	known, _, _ = strings.Cut(known, "return isHiddenName(name)")
 	names := regexp.MustCompile(`"([a-z_]+)"`).FindAllStringSubmatch(known, -1)

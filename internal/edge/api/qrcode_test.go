@@ -17,6 +17,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/print/symbol"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const (
@@ -117,16 +118,12 @@ func create(t *testing.T, s *servertest.Server, appid, body string) madeCode {
 func read(t *testing.T, picture string) string {
 	t.Helper()
 	m, err := jpeg.Decode(strings.NewReader(picture))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if b := m.Bounds(); b.Dx() != 430 || b.Dy() != 430 {
 		t.Errorf("the picture has %d×%d pixels", b.Dx(), b.Dy())
 	}
 	text, err := symbol.FindQR(m)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return text
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // ridReply is what a call looked like.
@@ -288,26 +289,18 @@ func TestNothingThatLetsAnybodyInIsStored(t *testing.T) {
 	s.Stop()
 
 	db, err := sql.Open("sqlite", filepath.Join(folder, "qrjump.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer db.Close()
 	rows, err := db.QueryContext(t.Context(), `SELECT text FROM call_blocks`)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer rows.Close()
 	paths := map[string]int{}
 	for rows.Next() {
 		var text string
-		if err := rows.Scan(&text); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, rows.Scan(&text))
 		for line := range strings.Lines(text) {
 			var call struct{ Path string }
-			if err := json.Unmarshal([]byte(line), &call); err != nil {
-				t.Fatalf("%s: %v", line, err)
-			}
+			require.NoErrorf(t, json.Unmarshal([]byte(line), &call), "%s", line)
 			paths[call.Path]++
 			for _, secret := range secrets {
 				if strings.Contains(line, secret) {
@@ -316,9 +309,7 @@ func TestNothingThatLetsAnybodyInIsStored(t *testing.T) {
 			}
 		}
 	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, rows.Err())
 	for _, path := range []string{
 		tokenPath, stablePath, clearBySecret, "/cgi-bin/component/clear_quota/v2", sessionPath, getPath, tradePath, codeFamily +
 			"codeactivequery", codeFamily + "applycodedownload",
@@ -332,9 +323,7 @@ func TestNothingThatLetsAnybodyInIsStored(t *testing.T) {
 	// Nor in the file behind it, whatever table it is in: what is only compared
 	// is hashed, what is used again is sealed.
 	raw, err := os.ReadFile(filepath.Join(folder, "qrjump.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, secret := range secrets {
 		if strings.Contains(string(raw), secret) {
 			t.Errorf("%q is in the database", secret)
@@ -355,16 +344,12 @@ func TestOldCallsAreRemoved(t *testing.T) {
 	as("shop", getPath, "{}")(s)
 	s.Stop()
 	db, err := sql.Open("sqlite", filepath.Join(folder, "qrjump.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer db.Close()
 	var all, old int
-	if err := db.QueryRowContext(t.Context(),
+	require.NoError(t, db.QueryRowContext(t.Context(),
 		`SELECT SUM(calls), COALESCE(SUM(CASE WHEN second < $1 THEN calls ELSE 0 END), 0) FROM call_blocks`,
-		servertest.Began.Add(time.Hour).Unix()).Scan(&all, &old); err != nil {
-		t.Fatal(err)
-	}
+		servertest.Began.Add(time.Hour).Unix()).Scan(&all, &old))
 	if all != 2 || old != 0 {
 		t.Errorf("%d calls are in the log, %d of them too old; want the two of today", all, old)
 	}

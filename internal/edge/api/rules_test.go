@@ -11,6 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 type listed struct {
@@ -112,9 +113,7 @@ func TestAListIsBounded(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	servertest.Start(t, servertest.Options{Seed: town, Data: data}).Stop()
 	kept, err := store.Open(t.Context(), store.Target{Dir: data})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	err = kept.UpdateRules(t.Context(), func(tx rules.Tx) error {
 		for n := range 10_001 {
 			p, err := rules.ParsePrefix(fmt.Sprint(q, n), rules.Service, false)
@@ -129,9 +128,7 @@ func TestAListIsBounded(t *testing.T) {
 		}
 		return nil
 	})
-	if err := errors.Join(err, kept.Close()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(err, kept.Close()))
 	s := servertest.Start(t, servertest.Options{Seed: town, Data: data})
 	l := list(t, s, "svc", `{"appid":"shop"}`)
 	if l.Size != 10_000 || l.Total != 10_001 || l.RuleList[0].Prefix != q+"10000" || l.RuleList[9_999].Prefix != q+"1" {

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // seenLine is a line of docs/contract/seen/answers.ndjson.
@@ -30,9 +31,7 @@ type difference struct{ ID, Kind, Reason string }
 func readLines[T any](t *testing.T, name string) (list []T) {
 	t.Helper()
 	f, err := os.Open("../../../docs/contract/seen/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer f.Close()
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
@@ -224,9 +223,7 @@ func checkTableRow(t *testing.T, line seenLine) {
 		ErrCode int
 		ErrMsg  string
 	}
-	if err := json.Unmarshal(line.Answer, &row); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal(line.Answer, &row))
 	if c, known := errcode.ByNumber(row.ErrCode); !known || c.Text != row.ErrMsg {
 		t.Errorf("%s: the platform's table has %d %s", line.ID, row.ErrCode, row.ErrMsg)
 	}

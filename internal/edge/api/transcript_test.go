@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var update = flag.Bool("update", false, "rewrite the transcripts in testdata/wire")
@@ -37,18 +38,14 @@ var update = flag.Bool("update", false, "rewrite the transcripts in testdata/wir
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/wire/*.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var played []string
 	ran := 0
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			ran++
 			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			seed := town
 			if strings.HasPrefix(filepath.Base(file), "component_") {
 				seed = agency
@@ -58,9 +55,7 @@ func TestTranscripts(t *testing.T) {
 			got := p.play(string(want))
 			played = append(played, p.paths...)
 			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
 				return
 			}
 			gotLines, wantLines := strings.Split(got, "\n"), strings.Split(string(want), "\n")

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // htmlField is a field of a form of a page.
@@ -232,14 +234,10 @@ func (v *visitor) sendForm(f htmlForm, typed url.Values) page {
 	w := multipart.NewWriter(&b)
 	for name, values := range typed {
 		for _, value := range values {
-			if err := w.WriteField(name, value); err != nil {
-				v.t.Fatal(err)
-			}
+			require.NoError(v.t, w.WriteField(name, value))
 		}
 	}
-	if err := w.Close(); err != nil {
-		v.t.Fatal(err)
-	}
+	require.NoError(v.t, w.Close())
 	return v.send("POST", action, w.FormDataContentType(), &b)
 }
 

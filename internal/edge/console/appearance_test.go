@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 17, 4.
@@ -27,27 +28,17 @@ func TestAnAppearanceIsChangedByItsForm(t *testing.T) {
 	w := multipart.NewWriter(&form)
 	for name, value := range map[string]string{"own_accent": "yes", "accent": "#7a3e00", "help": "https://help.example/",
 		"landing_en": `Order "here" <now>`, "open_at_once": "yes"} {
-		if err := w.WriteField(name, value); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, w.WriteField(name, value))
 	}
 	file, err := w.CreateFormFile("logo", "logo.png")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := png.Encode(file, image.NewGray(image.Rect(0, 0, 30, 20))); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, png.Encode(file, image.NewGray(image.Rect(0, 0, 30, 20))))
 	w.Close()
 	r, err := http.NewRequestWithContext(t.Context(), "POST", s.AdminURL+path, &form)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	r.Header.Set("Content-Type", w.FormDataContentType())
 	answer, err := v.http.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	answer.Body.Close()
 	if where := answer.Header.Get("Location"); answer.StatusCode != http.StatusSeeOther || where != path+"?done=appearance" {
 		t.Fatalf("%d %q", answer.StatusCode, where)

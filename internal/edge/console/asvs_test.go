@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // clauses are those of OWASP ASVS 5.0 that docs/asvs.md answers for.
@@ -20,9 +22,7 @@ var clauses = strings.Fields(`3.3.1 3.3.2 3.3.3 3.3.4 3.4.1 3.4.3 3.4.4 3.4.5 3.
 func TestEachClauseHasItsTest(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../../docs/asvs.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	tests := map[string]bool{}
 	err = filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
@@ -34,9 +34,7 @@ func TestEachClauseHasItsTest(t *testing.T) {
 		}
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var seen []string
 	for _, row := range regexp.MustCompile(`(?m)^\| ([0-9.]+) \| (.+) \| (.+) \|$`).FindAllSubmatch(page, -1) {
 		clause := string(row[1])

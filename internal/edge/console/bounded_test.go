@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
@@ -134,9 +135,7 @@ func costs(t *testing.T, n int, was map[string]cost) map[string]cost {
 	list := map[string]cost{}
 	touched := func() int64 {
 		pages, err := s.Touched(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return pages
 	}
 	for _, p := range everyPage {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A developer leaves the list of calls open: a call appears there by itself, is opened by a click, and its page tells why
@@ -18,9 +19,7 @@ func TestALiveListInChromium(t *testing.T) {
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"),
 		`{"prefix":"https://none.example/<script>alert(1)</script>"}`)
 	ctx := browsertest.Start(t, "")
-	if err := chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+"/console/calls")); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+"/console/calls")))
 	browsertest.Await(t, ctx, `!!document.getElementById('live') && document.getElementById('live-state').textContent ===
 		document.getElementById('live')?.dataset.opened`)
 	before := browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.querySelectorAll('#calls tbody tr').length`))

@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // film is a file of one frame, which a browser takes for its camera: the code of a text, or grey.
@@ -26,9 +27,7 @@ func film(t *testing.T, text string) []chromedp.ExecAllocatorOption {
 	light := bytes.Repeat([]byte{200}, width*height)
 	if text != "" {
 		code, err := symbol.QR(text, 'M')
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		n := code.Width
 		left, top := (width-n*dot)/2, (height-n*dot)/2
 		if top < 4*dot {
@@ -47,9 +46,7 @@ func film(t *testing.T, text string) []chromedp.ExecAllocatorOption {
 	b.Write(light)
 	b.Write(bytes.Repeat([]byte{128}, width*height/2))
 	name := filepath.Join(t.TempDir(), "camera.y4m")
-	if err := os.WriteFile(name, b.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(name, b.Bytes(), 0o600))
 	return []chromedp.ExecAllocatorOption{chromedp.Flag("use-fake-ui-for-media-stream", true),
 		chromedp.Flag("use-fake-device-for-media-stream", true), chromedp.Flag("use-file-for-fake-video-capture", name)}
 }
@@ -92,9 +89,7 @@ type cameraSeen struct {
 func seenOf(t *testing.T, ctx context.Context) (seen cameraSeen) {
 	t.Helper()
 	text := browsertest.Run(t, ctx, chromedp.Evaluate[string](`sessionStorage.getItem("seen") ?? "{}"`))
-	if err := json.Unmarshal([]byte(text), &seen); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal([]byte(text), &seen))
 	return seen
 }
 
@@ -105,9 +100,7 @@ func openScan(t *testing.T, ctx context.Context, address, language string) {
 		network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := chromedp.Do(ctx, chromedp.Navigate(address+"/console/scan")); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(address+"/console/scan")))
 	browsertest.Await(t, ctx, `!document.getElementById("camera").hidden`)
 }
 
@@ -115,13 +108,9 @@ func openScan(t *testing.T, ctx context.Context, address, language string) {
 func cameraSays(t *testing.T, ctx context.Context, language, key string) {
 	t.Helper()
 	text, err := os.ReadFile("locale/camera." + language[:2] + ".json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	words := map[string]string{}
-	if err := json.Unmarshal(text, &words); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal(text, &words))
 	want := words["camera."+key]
 	if want == "" {
 		t.Fatalf("the book has no camera.%s", key)
@@ -140,9 +129,7 @@ func TestACodeBeforeTheCameraIsRead(t *testing.T) {
 	browsertest.Run(t, ctx, chromedp.Click("#camera-switch"))
 	browsertest.Await(t, ctx, `new URLSearchParams(location.search).has("text")`)
 	at, err := url.Parse(browsertest.Run(t, ctx, chromedp.Evaluate[string](`location.href`)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if q := at.Query(); at.Path != "/console/scan" || q.Get("text") != text || q.Get("user") != "ann" {
 		t.Errorf("the form went to %s", at)
 	}
@@ -159,9 +146,7 @@ func TestACameraIsSwitchedOff(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	ctx := browsertest.Start(t, "", film(t, "")...)
 	axe, err := os.ReadFile("../landing/testdata/axe/axe.min.js")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	eye := &eyes{ctx: ctx, axe: string(axe)}
 	press := func() { browsertest.Run(t, ctx, chromedp.Click("#camera-switch")) }
 	is := func(what string, on bool) {
@@ -188,9 +173,7 @@ func TestACameraIsSwitchedOff(t *testing.T) {
 		}
 		eye.axeFindsNothing(t, func(err error) {
 			t.Helper()
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 		})
 		press()
 		cameraSays(t, ctx, language, "stopped")

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var (
@@ -103,9 +104,7 @@ func TestEveryFormSaysWhatItShows(t *testing.T) {
 	}
 	for _, name := range append(names, parts...) {
 		text, err := os.ReadFile("templates/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		found := formTags.FindAllString(string(text), -1)
 		if n := strings.Count(string(text), `method="post"`); n != len(found) {
 			t.Errorf("%s has %d forms, and this test sees %d", name, n, len(found))

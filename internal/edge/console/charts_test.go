@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // drawn is what a reader sees of a chart.
@@ -281,9 +282,7 @@ func TestAnAlarmHasAPage(t *testing.T) {
 func number(t *testing.T, text string) float64 {
 	t.Helper()
 	n, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return n
 }
 
@@ -291,28 +290,20 @@ func number(t *testing.T, text string) float64 {
 func regionsFile(t *testing.T) string {
 	t.Helper()
 	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "GeoLite2-City", IncludeReservedNetworks: true, RecordSize: 24})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	iso := func(code string) mmdbtype.Map { return mmdbtype.Map{"iso_code": mmdbtype.String(code)} }
 	for network, where := range map[string]struct {
 		region   string
 		lat, lon mmdbtype.Float64
 	}{"10.1.0.0/16": {"SH", 31.2, 121.5}, "10.2.0.0/16": {"BJ", 39.9, 116.4}} {
 		_, ip, err := net.ParseCIDR(network)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := tree.Insert(ip, mmdbtype.Map{"country": iso("CN"), "subdivisions": mmdbtype.Slice{iso(where.region)},
-			"location": mmdbtype.Map{"latitude": where.lat, "longitude": where.lon}}); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
+		require.NoError(t, tree.Insert(ip, mmdbtype.Map{"country": iso("CN"), "subdivisions": mmdbtype.Slice{iso(where.region)},
+			"location": mmdbtype.Map{"latitude": where.lat, "longitude": where.lon}}))
 	}
 	path := filepath.Join(t.TempDir(), "regions.mmdb")
 	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if _, err := tree.WriteTo(file); err != nil || file.Close() != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // applied applies for ten thousand codes and waits until they are there.
@@ -40,9 +41,7 @@ func picture(t *testing.T, text string) []byte {
 	if err == nil {
 		err = png.Encode(&b, code.Picture(10))
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return b.Bytes()
 }
 

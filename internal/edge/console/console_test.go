@@ -27,6 +27,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const password = "four wild geese over Urumqi"
@@ -46,9 +47,7 @@ type page struct {
 
 func visit(t *testing.T, s *servertest.Server) *visitor {
 	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return &visitor{t, s, &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
@@ -56,23 +55,17 @@ func visit(t *testing.T, s *servertest.Server) *visitor {
 func (v *visitor) send(method, path, kind string, body io.Reader, header ...string) page {
 	v.t.Helper()
 	r, err := http.NewRequestWithContext(v.t.Context(), method, v.s.AdminURL+path, body)
-	if err != nil {
-		v.t.Fatal(err)
-	}
+	require.NoError(v.t, err)
 	r.Header.Set("Content-Type", kind)
 	for _, line := range header {
 		name, value, _ := strings.Cut(line, ": ")
 		r.Header.Set(name, value)
 	}
 	w, err := v.http.Do(r)
-	if err != nil {
-		v.t.Fatal(err)
-	}
+	require.NoError(v.t, err)
 	defer w.Body.Close()
 	text, err := io.ReadAll(w.Body)
-	if err != nil {
-		v.t.Fatal(err)
-	}
+	require.NoError(v.t, err)
 	for _, c := range w.Cookies() {
 		if len(c.Value) > 20 {
 			v.s.Hide(c.Value)
@@ -532,9 +525,7 @@ func TestAPictureOfACodeIsRead(t *testing.T) {
 		if err == nil {
 			err = form.Close()
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return v.send("POST", "/console/scan", form.FormDataContentType(), &b, header...)
 	}
 	send := func(content []byte) string {
@@ -590,14 +581,10 @@ func TestNoTemplateHasATextOfItsOwn(t *testing.T) {
 		t.Fatal(names, err)
 	}
 	parts, err := filepath.Glob("templates/parts/*.html")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, name := range append(append(names, parts...), "../welcome/page.html") {
 		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		bare := regexp.MustCompile(`(?s)<pre.*?</pre>`).ReplaceAllString(string(text), "")
 		bare = regexp.MustCompile(`(?s)\{\{.*?\}\}`).ReplaceAllString(bare, "")
 		bare = regexp.MustCompile(`(?s)<[^>]*>`).ReplaceAllString(bare, "\n")
@@ -619,21 +606,15 @@ func TestALiveListEndsWithItsSession(t *testing.T) {
 	v := visit(t, s)
 	v.signIn("alice", password, "")
 	r, err := http.NewRequestWithContext(t.Context(), "GET", s.AdminURL+"/console/calls/live", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	w, err := v.http.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer w.Body.Close()
 	lines := bufio.NewReader(w.Body)
 	event := func() string {
 		for {
 			line, err := lines.ReadString('\n')
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if name, is := strings.CutPrefix(line, "event: "); is {
 				return strings.TrimSpace(name)
 			}

@@ -26,6 +26,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
@@ -47,9 +48,7 @@ func brought(t *testing.T) (s *servertest.Server, fill *strings.Replacer) {
 	t.Helper()
 	quoted := func(text string) string {
 		b, err := json.Marshal(text)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return string(b)
 	}
 	x, body := url.PathEscape(stranger), quoted(stranger)
@@ -232,9 +231,7 @@ var files = []string{"GET /console/{$}", "GET /console/calls/live", "GET /consol
 // is none. In make test the browser opens one page of each template, and one with a stranger's text; the others are only asked for.
 func TestInChromium(t *testing.T) {
 	axe, err := os.ReadFile("../landing/testdata/axe/axe.min.js")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	open, fill := brought(t)
 	guarded := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Config: func(c *server.Config) {
 		c.OIDC = server.OIDC{Issuer: "https://login.example", ClientID: "console", ClientSecret: clientSecret, RolesClaim: "roles"}
@@ -302,26 +299,18 @@ type eyes struct {
 func (e *eyes) open(t *testing.T, base string, p looked) {
 	t.Helper()
 	if p.form == "" {
-		if err := chromedp.Do(e.ctx, chromedp.Navigate(base+p.path)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, chromedp.Do(e.ctx, chromedp.Navigate(base+p.path)))
 		return
 	}
 	// As somebody sends it: from a page of this server.
 	at := browsertest.Run(t, e.ctx, chromedp.Evaluate[string](`location.origin`))
 	if at != base {
-		if err := chromedp.Do(e.ctx, chromedp.Navigate(base+"/console/login")); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, chromedp.Do(e.ctx, chromedp.Navigate(base+"/console/login")))
 	}
 	form, err := url.ParseQuery(p.form)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	fields, err := json.Marshal(form)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	browsertest.Run(t, e.ctx, chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`(() => {
 		window.before = true;
 		const form = document.createElement("form");
@@ -395,9 +384,7 @@ func (e *eyes) look(t *testing.T, base string, p looked, s scene) {
 	t.Run(name, func(t *testing.T) {
 		do := func(err error) {
 			t.Helper()
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 		}
 		_, err := chromedp.Call(e.ctx, network.SetExtraHTTPHeaders,
 			network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": s.language}})

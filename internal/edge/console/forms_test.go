@@ -10,6 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Whatever is refused: what was typed is still there, the field is marked and says why, in the reader's language, and a secret is not
@@ -44,9 +45,7 @@ func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
 			"want a host name", "请写主机名"},
 	} {
 		form, err := url.ParseQuery(c.typed)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for language, says := range map[string]string{"en": c.english, "zh": c.chinese} {
 			v.get("/console/self?lang=" + language)
 			p := v.post(c.path, form)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 30, Build 1: pages call the admin API by the client, which knows its paths. Past it go files alone, which are answered as
@@ -16,9 +18,7 @@ import (
 func TestPagesCallByTheClient(t *testing.T) {
 	t.Parallel()
 	files, err := os.ReadDir(".")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var past []string
 	for _, f := range files {
 		if name := f.Name(); strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") && name != "inside.go" {
@@ -36,9 +36,7 @@ func TestPagesCallByTheClient(t *testing.T) {
 // pastTheClient are the places of a file that know a path of an API, make a request or pass an answer on, by their functions.
 func pastTheClient(t *testing.T, name string) (found []string) {
 	file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, d := range file.Decls {
 		in := name
 		if f, is := d.(*ast.FuncDecl); is {

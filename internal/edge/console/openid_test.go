@@ -19,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
@@ -33,26 +34,20 @@ type realProvider struct {
 func startProvider(t *testing.T, people string) *realProvider {
 	t.Helper()
 	lock, err := os.ReadFile("testdata/openid/package-lock.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Skip("no folder for what npm fetches: ", err)
 	}
 	sum := sha256.Sum256(lock)
 	folder := filepath.Join(cache, "qrjump-tests", "openid-"+hex.EncodeToString(sum[:8]))
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(folder, 0o755))
 	for _, name := range []string{"package.json", "package-lock.json", "provider.mjs"} {
 		text, err := os.ReadFile(filepath.Join("testdata/openid", name))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(folder, name), text, 0o644)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 	}
 	if _, err := os.Stat(filepath.Join(folder, "node_modules", ".package-lock.json")); err != nil {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -66,16 +61,10 @@ func startProvider(t *testing.T, people string) *realProvider {
 	node := exec.CommandContext(t.Context(), "node", "provider.mjs")
 	node.Dir, node.Env = folder, append(os.Environ(), "SECRET="+clientSecret, "PEOPLE="+people)
 	in, err := node.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	out, err := node.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := node.Start(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, node.Start())
 	t.Cleanup(func() { in.Close(); _ = node.Wait() })
 	p := &realProvider{in: in, lines: bufio.NewScanner(out)}
 	p.Issuer = p.line(t, "http://")
@@ -99,9 +88,7 @@ func TestSignInAtARealProvider(t *testing.T) {
 	testscope.Only(t, "the same steps are taken at a provider of this package's own")
 	people := filepath.Join(t.TempDir(), "people.json")
 	are := func(text string) {
-		if err := os.WriteFile(people, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(people, []byte(text), 0o600))
 	}
 	are(`{"alice": {"roles": ["staff", "qrjump:operator"]}}`)
 	p := startProvider(t, people)
@@ -115,9 +102,7 @@ func TestSignInAtARealProvider(t *testing.T) {
 	click := func(what string) string {
 		return fmt.Sprintf(`(e => !!e && (e.click(), true))(document.querySelector(%q))`, what)
 	}
-	if err := chromedp.Do(page, chromedp.Navigate(s.AdminURL+"/console/operate")); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, chromedp.Do(page, chromedp.Navigate(s.AdminURL+"/console/operate")))
 	browsertest.Await(t, page, click(`a[href^="/console/login/provider"]`))
 	browsertest.Await(t, page, `(f => !!f && (f.login.value = "alice", f.password.value = "any", f.querySelector("[type=submit]").click(), true))(
 		location.hostname === "localhost" && [...document.forms].find(f => f.login))`)
@@ -133,9 +118,7 @@ func TestSignInAtARealProvider(t *testing.T) {
 	}
 	browsertest.Await(t, page, click(`form[action="/console/logout"] button`))
 	browsertest.Await(t, page, `!!document.querySelector('a[href*="/session/end?client_id=console"]')`)
-	if err := chromedp.Do(page, chromedp.Navigate(s.AdminURL+"/console/operate")); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, chromedp.Do(page, chromedp.Navigate(s.AdminURL+"/console/operate")))
 	browsertest.Await(t, page, `location.pathname === "/console/login"`)
 	// There she is signed in still: one click is enough, and her role is read anew.
 	are(`{"alice": {"roles": ["staff"]}}`)

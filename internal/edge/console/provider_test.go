@@ -26,6 +26,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const clientSecret = "the-secret-of-the-client"
@@ -49,9 +50,7 @@ type crooked struct {
 
 func crookedProvider(t *testing.T) *crooked {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	c := &crooked{t: t, key: key, basic: true}
 	c.Server = httptest.NewServer(c)
 	t.Cleanup(c.Close)
@@ -131,12 +130,8 @@ func (c *crooked) with(t *testing.T, o servertest.Options) *servertest.Server {
 			more(config)
 		}
 		config.OIDC = server.OIDC{Issuer: c.URL, ClientID: "console"}
-		if err := os.MkdirAll(config.Data, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(config.Data, "oidc-client-secret"), []byte(clientSecret+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.MkdirAll(config.Data, 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(config.Data, "oidc-client-secret"), []byte(clientSecret+"\n"), 0o600))
 	}
 	s := servertest.Start(t, o)
 	s.Hide(clientSecret)
@@ -229,9 +224,7 @@ func TestWhatAProviderSaysIsJudged(t *testing.T) {
 	}
 	c.says(nil)
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	strong := c.key
 	c.key = weak
 	refused("RSA key of 1,024 bits", "fewer than 2048 bits", c.signIn(v))
@@ -333,9 +326,7 @@ func TestAProviderGivesAndTakesRoles(t *testing.T) {
 	for claims, says := range map[string]string{`{"roles":null}`: "there is no claim",
 		`{"roles":["rules","marketer"]}`: "neither holds the other", `{"roles":["admin:shop"]}`: "cannot be limited"} {
 		var m map[string]any
-		if err := json.Unmarshal([]byte(claims), &m); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, json.Unmarshal([]byte(claims), &m))
 		c.says(m)
 		c.info = map[string]any{"sub": "u1"}
 		if p := c.signIn(v); p.Status != http.StatusForbidden || !strings.Contains(p.Body, says) {
@@ -473,9 +464,7 @@ func TestASignInAtAProviderLosesNothing(t *testing.T) {
 			t.Fatalf("a long way: %d, a cookie of %d bytes", p.Status, len(cookie))
 		}
 		to, err := url.Parse(p.Header.Get("Location"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		c.mu.Lock()
 		c.asked = to.Query()
 		c.mu.Unlock()

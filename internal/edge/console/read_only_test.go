@@ -10,6 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A viewer and an editor of rules, each limited to one account, read statistics, scans, alarms, unmatched scans and codes of that account,
@@ -71,8 +72,6 @@ func TestReadOnlyRoles_SeeDataOfTheirAccounts(t *testing.T) {
 func fieldsIn(t *testing.T, form string) url.Values {
 	t.Helper()
 	values, err := url.ParseQuery(form)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return values
 }

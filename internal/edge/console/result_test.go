@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Statistics by result name what happened in words: a result is an action, what the scan fell on, and why it opened nothing.
@@ -17,13 +18,9 @@ func TestEachPartOfAResultHasWords(t *testing.T) {
 		scan.ByCode, scan.ByGS1, codes.NotActive, codes.UnknownCode, codes.IsFrozen, codes.IsVoid, codes.NoRelease, codes.SerialOnly}
 	for _, language := range []string{"en", "zh"} {
 		text, err := os.ReadFile("locale/charts." + language + ".json")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		var book map[string]string
-		if err := json.Unmarshal(text, &book); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, json.Unmarshal(text, &book))
 		for _, part := range parts {
 			if book[fmt.Sprint("result.", part)] == "" {
 				t.Errorf("%s: the result %q has no words", language, part)

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/print/symbol"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // host is a stranger's web server, on which a verification file may be put.
@@ -264,9 +265,7 @@ func TestARuleHasItsCodeItsScansAndItsPast(t *testing.T) {
 			}
 		}
 		picture, err := png.Decode(strings.NewReader(file("png", "https://shop.example/table/7").Body))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if says, err := symbol.FindQR(picture); says != "https://shop.example/table/7" || err != nil {
 			t.Errorf("the code says %q, %v", says, err)
 		}

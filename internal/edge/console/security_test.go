@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // everybodys are the pages that anybody may see, and those that have nothing to keep from anybody who is signed in.
@@ -39,9 +40,7 @@ func TestEveryPageIsJudged(t *testing.T) {
 		"GET /console/self": true, "POST /console/self": true} // TestPeopleChangeTheirOwnSignIn
 	for _, p := range pages {
 		r, err := http.NewRequestWithContext(t.Context(), p.method, p.path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		_, pattern := mux.Handler(r)
 		if pattern == "" {
 			t.Errorf("%s %s is judged, and there is no such page", p.method, p.path)
@@ -59,14 +58,10 @@ func TestEveryPageIsJudged(t *testing.T) {
 func (v *visitor) stream(path string) func() string {
 	v.t.Helper()
 	r, err := http.NewRequestWithContext(v.t.Context(), "GET", v.s.AdminURL+path, nil)
-	if err != nil {
-		v.t.Fatal(err)
-	}
+	require.NoError(v.t, err)
 	r.Header.Set("Accept", "text/event-stream")
 	w, err := v.http.Do(r)
-	if err != nil {
-		v.t.Fatal(err)
-	}
+	require.NoError(v.t, err)
 	v.t.Cleanup(func() { w.Body.Close() })
 	if w.StatusCode != http.StatusOK {
 		v.t.Fatalf("the stream: %s", w.Status)
@@ -198,28 +193,20 @@ var fillPage = strings.NewReplacer("RID", "00000000-00000000-00000000", "BATCH",
 func dump(t *testing.T, file string) string {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+file+"?mode=ro")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer db.Close()
 	texts := func(query string) (list []string) {
 		rows, err := db.QueryContext(t.Context(), query)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer rows.Close()
 		columns, err := rows.Columns()
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for rows.Next() {
 			row := make([]any, len(columns))
 			for i := range row {
 				row[i] = new(any)
 			}
-			if err := rows.Scan(row...); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, rows.Scan(row...))
 			var text strings.Builder
 			for i := range row {
 				fmt.Fprintf(&text, " %v", *row[i].(*any))
@@ -412,9 +399,7 @@ func TestTheConsoleHasAListenerOfItsOwn(t *testing.T) {
 	}
 	for base, want := range map[string]int{s.AdminURL: http.StatusOK, s.URL: http.StatusNotFound} {
 		r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/console/login", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if a := s.Send(r); a.Status != want {
 			t.Errorf("%s: %d %s", base, a.Status, a.Body)
 		}

@@ -16,19 +16,16 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // appCode is what an authenticator app shows for an address at a time.
 func appCode(t *testing.T, address string, at time.Time) string {
 	t.Helper()
 	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(u.Query().Get("secret"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	mac := hmac.New(sha1.New, secret)
 	binary.Write(mac, binary.BigEndian, at.Unix()/30)
 	sum := mac.Sum(nil)
@@ -200,9 +197,7 @@ func TestASecondFactorIsDemanded(t *testing.T) {
 		t.Fatalf("no factor: %d %s", p.Status, p.Body)
 	}
 	secret, err := url.Parse(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	s.Hide(secret.Query().Get("secret"))
 	vera.post("/console/self", url.Values{"did": {"confirm"}, "waits": {html.UnescapeString(waits[1])},
 		"code": {appCode(t, uri, s.Clock.Now())}})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // tab is a page of a browser that a person uses, in a language.
@@ -38,17 +39,13 @@ func sitDown(t *testing.T, browser context.Context, language string, width int64
 	p := tab{t, browser, map[string]string{}, new(int)}
 	file, _, _ := strings.Cut(language, "-")
 	names, err := filepath.Glob("locale/*" + file + ".json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, name := range names {
 		text, err := os.ReadFile(name)
 		if err == nil {
 			err = json.Unmarshal(text, &p.say)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 	}
 	if _, err := chromedp.Call(p.ctx, network.ClearBrowserCookies, cdp.Empty{}); err != nil {
 		t.Fatal(err)
@@ -64,9 +61,7 @@ func sitDown(t *testing.T, browser context.Context, language string, width int64
 // open goes to an address.
 func (p tab) open(address string) {
 	p.t.Helper()
-	if err := chromedp.Do(p.ctx, chromedp.Navigate(address)); err != nil {
-		p.t.Fatal(err)
-	}
+	require.NoError(p.t, chromedp.Do(p.ctx, chromedp.Navigate(address)))
 }
 
 func (p tab) await(so string) {
@@ -157,9 +152,7 @@ func TestTheTourByClicks(t *testing.T) {
 func tour(p tab, s *servertest.Server, web *host, batch string) {
 	t := p.t
 	prefix := web.URL + "/t/"
-	if err := chromedp.Do(p.ctx, chromedp.Navigate(s.AdminURL+"/console/")); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, chromedp.Do(p.ctx, chromedp.Navigate(s.AdminURL+"/console/")))
 	p.click(`nav a[href="/console/rules"]`)
 	p.click(`a[href^="/console/rules/new"]`)
 	p.await(`location.pathname === '/console/rules/new'`)
@@ -183,9 +176,7 @@ func tour(p tab, s *servertest.Server, web *host, batch string) {
 
 	link := prefix + "7?from=<b>door</b>"
 	file := filepath.Join(t.TempDir(), "code.png")
-	if err := os.WriteFile(file, picture(t, link), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(file, picture(t, link), 0o600))
 	p.click(`nav a[href="/console/scan"]`)
 	p.await(`!!document.getElementById('picture')`)
 	browsertest.Run(t, p.ctx, chromedp.SetUploadFiles("#picture", []string{file}))

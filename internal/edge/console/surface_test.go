@@ -22,6 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // recorded is the console of a server, whose calls of the admin API are noted where they were answered as they should be.
@@ -39,9 +40,7 @@ type recorded struct {
 func record(t *testing.T, s *servertest.Server) *recorded {
 	c := &recorded{t: t, s: s, called: servertest.NewCalled()}
 	to, err := url.Parse(s.AdminURL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	api := httputil.NewSingleHostReverseProxy(to)
 	forward := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Host = to.Host
@@ -109,9 +108,7 @@ func (c *recorded) get(path string) page {
 func (c *recorded) post(path, fields string) page {
 	c.t.Helper()
 	form, err := url.ParseQuery(fields)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	require.NoError(c.t, err)
 	return c.serve("POST", path, "POST "+path+" "+form.Get("did"), form)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Eight tabs of the live list on plain HTTP, where a browser has six connections to a server: each loads and is live when somebody
@@ -33,9 +34,7 @@ func TestEightLiveTabs(t *testing.T) {
 			defer end()
 		}
 		tabs = append(tabs, tab)
-		if err := chromedp.Do(tab, chromedp.Navigate(s.AdminURL+"/console/calls")); err != nil {
-			t.Fatalf("tab %d: %v", i+1, err)
-		}
+		require.NoErrorf(t, chromedp.Do(tab, chromedp.Navigate(s.AdminURL+"/console/calls")), "tab %d", i+1)
 		browsertest.Await(t, tab, live)
 		seen(tab, false)
 	}

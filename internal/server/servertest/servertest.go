@@ -28,6 +28,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
@@ -152,9 +153,7 @@ var newest = dbtest.CopiesOf(func(_, folder string) error {
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	s, err := Try(t, o)
-	if err != nil {
-		t.Fatalf("starting the server: %v", err)
-	}
+	require.NoErrorf(t, err, "starting the server")
 	return s
 }
 
@@ -166,9 +165,7 @@ func Try(t testing.TB, o Options) (*Server, error) {
 		o.Data = folder
 	}
 	if o.Data == folder {
-		if err := os.Mkdir(folder, 0o700); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.Mkdir(folder, 0o700))
 		newest.Embedded(t, folder)
 	}
 	c := server.Default()
@@ -176,9 +173,7 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	c.SeedAllow = server.Loopback
 	if o.Seed != "" {
 		c.Seed = filepath.Join(t.TempDir(), "seed.yaml")
-		if err := os.WriteFile(c.Seed, []byte(o.Seed), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(c.Seed, []byte(o.Seed), 0o600))
 	}
 	if o.ScanListener {
 		c.ScanListen = "localhost:0" // spelled otherwise than Listen, so another one
@@ -250,9 +245,7 @@ func (s *Server) Exec(query string) {
 		_, err = db.ExecContext(s.t.Context(), query)
 		db.Close()
 	}
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	require.NoError(s.t, err)
 }
 
 // Hide adds a text that nobody may see in the log.
@@ -356,9 +349,7 @@ func (a Answer) RID(t testing.TB) string {
 func (s *Server) Send(r *http.Request) Answer {
 	s.t.Helper()
 	a, err := s.TrySend(r)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	require.NoError(s.t, err)
 	return a
 }
 
@@ -388,9 +379,7 @@ func (s *Server) Request(method, path, body string, header ...string) *http.Requ
 		url = s.ScanURL
 	}
 	r, err := http.NewRequest(method, url+path, send)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	require.NoError(s.t, err)
 	for _, line := range header {
 		name, value, _ := strings.Cut(line, ": ")
 		if r.Header.Set(name, value); name == "Host" {
@@ -429,9 +418,7 @@ func (s *Server) secretOf(appid string) string {
 	seed := struct {
 		Accounts, Components []struct{ AppID, Secret string }
 	}{}
-	if err := yaml.Unmarshal([]byte(s.options.Seed), &seed); err != nil {
-		s.t.Fatal(err)
-	}
+	require.NoError(s.t, yaml.Unmarshal([]byte(s.options.Seed), &seed))
 	for _, one := range append(seed.Accounts, seed.Components...) {
 		if one.AppID == appid && one.Secret != "" {
 			return one.Secret

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Start starts a Chromium that ends with the test, and returns the context of its first page. Requests for every
@@ -30,9 +32,7 @@ func Start(t *testing.T, host string, more ...chromedp.ExecAllocatorOption) cont
 		t.Skip("no Chromium: scripts/install-test-deps.sh installs it")
 	}
 	folder, err := os.MkdirTemp("", "qrjump-chromium-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	// A helper of the browser may outlive it for a moment and still write there, so
 	// it is no folder of the test, which has to go.
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
@@ -64,9 +64,7 @@ func Start(t *testing.T, host string, more ...chromedp.ExecAllocatorOption) cont
 		}
 		end()
 	})
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("starting %s: %v", program, err)
-	}
+	require.NoErrorf(t, chromedp.Do(ctx), "starting %s", program)
 	return ctx
 }
 
@@ -74,9 +72,7 @@ func Start(t *testing.T, host string, more ...chromedp.ExecAllocatorOption) cont
 func Run[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T {
 	t.Helper()
 	v, err := chromedp.Run(ctx, action)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return v
 }
 

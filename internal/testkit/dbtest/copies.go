@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Copies makes databases that begin as copies of a model. A copy costs a fraction of
@@ -59,9 +61,7 @@ func (c *Copies) Embedded(t testing.TB, folder string) {
 			err = os.WriteFile(filepath.Join(folder, name), content, 0o600)
 		}
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 }
 
 // filled are the files of a folder that was filled.

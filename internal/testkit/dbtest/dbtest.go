@@ -16,6 +16,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Each runs a test on the embedded database, whose URL is "", then on what postgres makes.
@@ -157,9 +159,7 @@ func Number(t testing.TB, address, query string) (n int64) {
 	t.Helper()
 	db := open(t, address)
 	defer db.Close()
-	if err := db.QueryRow(query).Scan(&n); err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
+	require.NoErrorf(t, db.QueryRow(query).Scan(&n), "%s", query)
 	return n
 }
 
@@ -169,18 +169,12 @@ func Rows(t testing.TB, address, query string, row func(*sql.Rows) error) {
 	db := open(t, address)
 	defer db.Close()
 	rows, err := db.Query(query)
-	if err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
+	require.NoErrorf(t, err, "%s", query)
 	defer rows.Close()
 	for rows.Next() {
-		if err := row(rows); err != nil {
-			t.Fatalf("%s: %v", query, err)
-		}
+		require.NoErrorf(t, row(rows), "%s", query)
 	}
-	if err := rows.Err(); err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
+	require.NoErrorf(t, rows.Err(), "%s", query)
 }
 
 // open opens a PostgreSQL URL, or the file of an embedded database ("file:…", with the
@@ -192,9 +186,7 @@ func open(t testing.TB, address string) *sql.DB {
 		driver = "sqlite"
 	}
 	db, err := sql.Open(driver, address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return db
 }
 
@@ -208,9 +200,7 @@ func exec(t testing.TB, db *sql.DB, query string) {
 			time.Sleep(20 * time.Millisecond) // between two looks at sessions that end
 			continue
 		}
-		if err != nil {
-			t.Fatalf("%s: %v", query, err)
-		}
+		require.NoErrorf(t, err, "%s", query)
 		return
 	}
 }

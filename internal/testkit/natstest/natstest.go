@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Options say how the server runs.
@@ -48,9 +50,7 @@ func Start(t testing.TB, o Options) Server {
 		o.Dir = t.TempDir()
 	}
 	s, err := Run(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(s.End)
 	return s
 }

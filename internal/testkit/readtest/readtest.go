@@ -21,6 +21,7 @@ import (
 	"github.com/makiuchi-d/gozxing/qrcode"
 	"github.com/makiuchi-d/gozxing/qrcode/decoder"
 
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
@@ -103,13 +104,9 @@ func read(t testing.TB, pictures []image.Image, first gozxing.Reader, second fun
 func file(t testing.TB, m image.Image) string {
 	t.Helper()
 	f, err := os.CreateTemp(t.TempDir(), "*.png")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer f.Close()
-	if err := png.Encode(f, m); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, png.Encode(f, m))
 	return f.Name()
 }
 
@@ -126,25 +123,15 @@ func firstText(t testing.TB, program string, args ...string) string {
 func WrongQR(t testing.TB, modules [][]bool) int {
 	t.Helper()
 	parser, err := decoder.NewBitMatrixParser(matrix(t, modules))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	format, err := parser.ReadFormatInformation()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	version, err := parser.ReadVersion()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	codewords, err := parser.ReadCodewords()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	blocks, err := decoder.DataBlock_GetDataBlocks(codewords, version, format.GetErrorCorrectionLevel())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	wrong := 0
 	for _, b := range blocks {
 		if !undamaged(b.GetCodewords(), len(b.GetCodewords())-b.GetNumDataCodewords(), 0x1d, 1) {
@@ -158,13 +145,9 @@ func WrongQR(t testing.TB, modules [][]bool) int {
 func WrongDataMatrix(t testing.TB, modules [][]bool) int {
 	t.Helper()
 	side, err := gozxing.NewDimension(len(modules), len(modules))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	size, err := encoder.SymbolInfo_Lookup(1, encoder.SymbolShapeHint_FORCE_SQUARE, side, side, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	// Where each bit of each codeword stands is asked of the placement: it places the numbers of the codewords, a bit of them at a time.
 	wide, high := size.GetSymbolDataWidth(), size.GetSymbolDataHeight()
 	codewords := make([]byte, size.GetCodewordCount())
@@ -209,9 +192,7 @@ func WrongDataMatrix(t testing.TB, modules [][]bool) int {
 func matrix(t testing.TB, modules [][]bool) *gozxing.BitMatrix {
 	t.Helper()
 	bits, err := gozxing.ParseBoolMapToBitMatrix(modules)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return bits
 }
 
@@ -322,9 +303,7 @@ func Pages(t testing.TB, file []byte, dpi int) []image.Image {
 	Need(t, "pdftoppm")
 	dir := t.TempDir()
 	name := filepath.Join(dir, "file.pdf")
-	if err := os.WriteFile(name, file, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(name, file, 0o600))
 	render := exec.CommandContext(t.Context(), "pdftoppm", "-r", fmt.Sprint(dpi), "-gray", "-png", name, filepath.Join(dir, "page"))
 	out, err := render.CombinedOutput()
 	if err != nil || len(out) > 0 {
@@ -351,22 +330,16 @@ func Picture(t testing.TB, file []byte, dpi int) image.Image {
 		t.Fatalf("rsvg-convert: %v: %s", err, &said)
 	}
 	m, err := png.Decode(&drawn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return m
 }
 
 func decode(t testing.TB, name string) image.Image {
 	t.Helper()
 	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer f.Close()
 	m, err := png.Decode(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return m
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
@@ -276,18 +277,14 @@ func AddOwners(t testing.TB, s *store.Store) {
 			return nil
 		})
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 }
 
 // OpenStore opens a store until the test ends.
 func OpenStore(t *testing.T, target store.Target) *store.Store {
 	t.Helper()
 	s, err := store.Open(t.Context(), target)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error("closing:", err)
