@@ -10,17 +10,17 @@ import (
 // Deviation is something that a caller did, that the server accepted, and that the platform may
 // refuse.
 type Deviation struct {
-	Behaviour string    `json:"behaviour"` // the id of a row of the table of behaviours
-	Mark      string    `json:"mark"`      // how sure it is that the platform minds: seen, page, inferred; choice = nothing says so
-	Account   string    `json:"account"`   // "" where the caller showed no token and no secret
-	Endpoint  string    `json:"endpoint"`  // where
-	Times     int64     `json:"times"`     // in how many calls
-	First     string    `json:"first"`     // the request id of the first of them
-	FirstAt   time.Time `json:"first_at"`  // its time
-	Last      string    `json:"last"`      // the request id of the last
-	LastAt    time.Time `json:"last_at"`   // its time
-	Advice    string    `json:"advice"`    // what to change in the caller
-	Chinese   string    `json:"advice_zh"` // the same
+	Behaviour     string    `json:"behaviour"`      // the id of a row of the table of behaviours
+	EvidenceLevel string    `json:"evidence_level"` // how sure it is that the platform minds: observed, documented, inferred or assumed
+	Account       string    `json:"account"`        // "" where the caller showed no token and no secret
+	Endpoint      string    `json:"endpoint"`       // where
+	Times         int64     `json:"times"`          // in how many calls
+	First         string    `json:"first"`          // the request id of the first of them
+	FirstAt       time.Time `json:"first_at"`       // its time
+	Last          string    `json:"last"`           // the request id of the last
+	LastAt        time.Time `json:"last_at"`        // its time
+	Advice        string    `json:"advice"`         // what to change in the caller
+	Chinese       string    `json:"advice_zh"`      // the same
 }
 
 // DeviationList are the deviations of callers.

@@ -97,11 +97,11 @@ type Step struct {
 	English string `json:"en"`
 	Chinese string `json:"zh"`
 
-	Behaviour string `json:"behaviour,omitempty"` // what the verdict rests on: a row of the table of behaviours
-	Mark      string `json:"mark,omitempty"`      // how sure that is: seen, page, inferred or choice
-	Date      string `json:"date,omitempty"`      // of the newest evidence
-	Known     string `json:"mark_en,omitempty"`   // mark and date in words
-	KnownZH   string `json:"mark_zh,omitempty"`   // the same in Chinese
+	Behaviour     string `json:"behaviour,omitempty"`      // what the verdict rests on: a row of the table of behaviours
+	EvidenceLevel string `json:"evidence_level,omitempty"` // how sure that is: observed, documented, inferred or assumed
+	Date          string `json:"date,omitempty"`           // of the newest evidence
+	Known         string `json:"evidence_en,omitempty"`    // level and date in words
+	KnownZH       string `json:"evidence_zh,omitempty"`    // the same in Chinese
 }
 
 // Explain says what a scan would open and why. It records nothing.

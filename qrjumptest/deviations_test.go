@@ -35,8 +35,8 @@ func TestStrictFailsTheTestOfACallerThatDeviates(t *testing.T) {
 		mark   string
 		fails  int
 	}{
-		{"https://shop.example/t/", "choice", 0},
-		{"https://shop.example:8443/t/", "seen", 1},
+		{"https://shop.example/t/", "assumed", 0},
+		{"https://shop.example:8443/t/", "observed", 1},
 	} {
 		r := &recorder{TB: t}
 		s := qrjumptest.Start(r, qrjumptest.Strict(), qrjumptest.Seed(`
@@ -53,7 +53,7 @@ settings: {verification: trust}
 		}
 		var marks strings.Builder
 		for _, d := range s.Deviations() {
-			marks.WriteString(d.Mark + " ")
+			marks.WriteString(d.EvidenceLevel + " ")
 			if d.Behaviour == "" || d.Account != "shop" || d.Endpoint != "/cgi-bin/wxopen/qrcodejumpadd" || d.Times != 1 || d.Advice == "" {
 				t.Errorf("%+v", d)
 			}

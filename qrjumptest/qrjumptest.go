@@ -94,16 +94,16 @@ func Start(t testing.TB, opts ...Option) *Server {
 // Deviation is something that a caller did, that this server accepted, and that the platform may
 // refuse.
 type Deviation struct {
-	Behaviour string    `json:"behaviour"` // its id in docs/en/behaviours.md
-	Mark      string    `json:"mark"`      // how sure it is that the platform refuses it: seen, page, inferred; choice = nothing says so
-	Account   string    `json:"account"`   // "" where the caller showed no token and no secret
-	Endpoint  string    `json:"endpoint"`
-	Times     int       `json:"times"` // in how many calls
-	First     string    `json:"first"` // request id of the first of them
-	FirstAt   time.Time `json:"first_at"`
-	Last      string    `json:"last"` // request id of the last
-	LastAt    time.Time `json:"last_at"`
-	Advice    string    `json:"advice"` // what to change in the caller
+	Behaviour     string    `json:"behaviour"`      // its id in docs/en/behaviours.md
+	EvidenceLevel string    `json:"evidence_level"` // how sure it is that the platform refuses it: observed to assumed
+	Account       string    `json:"account"`        // "" where the caller showed no token and no secret
+	Endpoint      string    `json:"endpoint"`
+	Times         int       `json:"times"` // in how many calls
+	First         string    `json:"first"` // request id of the first of them
+	FirstAt       time.Time `json:"first_at"`
+	Last          string    `json:"last"` // request id of the last
+	LastAt        time.Time `json:"last_at"`
+	Advice        string    `json:"advice"` // what to change in the caller
 }
 
 // Deviations lists the deviations of all callers since the start or the last Reset.
@@ -116,9 +116,9 @@ func (s *Server) Deviations() []Deviation {
 
 func (s *Server) failDeviations() {
 	for _, d := range s.Deviations() {
-		if d.Mark != "choice" {
+		if d.EvidenceLevel != "assumed" {
 			s.t.Errorf("%s deviates from the platform at %s (%s, %s, %d times, first in %s): %s", d.Account, d.Endpoint, d.Behaviour,
-				d.Mark,
+				d.EvidenceLevel,
 				d.Times, d.First, d.Advice)
 		}
 	}

@@ -10,19 +10,19 @@ import (
 
 type behaviourList struct {
 	operator
-	Mark   string `enum:",seen,page,inferred,choice" default:"" placeholder:"MARK"`
-	Prefix string `placeholder:"BEGINNING"`
+	Evidence string `enum:",observed,documented,inferred,assumed" default:"" placeholder:"LEVEL"`
+	Prefix   string `placeholder:"BEGINNING"`
 }
 
 // Run lists what the server does where the platform might differ.
 func (c *behaviourList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Behaviours.List(s.ctx)
 	list = slices.DeleteFunc(list, func(b client.Behaviour) bool {
-		return c.Mark != "" && b.Mark != c.Mark || !strings.HasPrefix(b.ID, c.Prefix)
+		return c.Evidence != "" && b.EvidenceLevel != c.Evidence || !strings.HasPrefix(b.ID, c.Prefix)
 	})
 	return listing[client.Behaviour]{name: "behaviours", none: said("behaviour.no_behaviour_is_like_that"),
 		heads: []string{"BEHAVIOUR", "KNOWN BY", "SINCE", "WHAT THE SERVER DOES"},
-		row:   func(b client.Behaviour) []string { return []string{b.ID, b.Mark, orDash(b.Date), b.English} },
+		row:   func(b client.Behaviour) []string { return []string{b.ID, b.EvidenceLevel, orDash(b.Date), b.English} },
 	}.print(s, c.outputFlags, list, failed("list", "behaviours", err))
 }
 

@@ -172,7 +172,7 @@ func printComparison(w io.Writer, r cassette.Report) {
 	for _, d := range r.Differences {
 		decided := said("cassette.our_answer_met_no_behaviour")
 		if len(d.Behaviours) > 0 {
-			decided = said("cassette.our_mark_is", strings.Join(d.Behaviours, ", "), d.Mark)
+			decided = said("cassette.our_mark_is", strings.Join(d.Behaviours, ", "), d.EvidenceLevel)
 		}
 		if d.Known {
 			decided += ", known"

@@ -112,7 +112,7 @@ func TestRecordCompareReplay(t *testing.T) {
 	want := "line 1: /cgi-bin/token\n  number errcode: the platform has 41099 appid missing, we have 41002 appid missing rid: "
 	code, out, errs = command(t.Context(), "cassette", "compare", "other.ndjson")
 	if code != exitDifferent || errs != "qrjump: compare other.ndjson: 1 difference\n" || !strings.HasPrefix(out, want) ||
-		!strings.HasSuffix(out, "\n  token.appid.missing, our mark is seen\n1 of 1 call compared: 1 difference\n") {
+		!strings.HasSuffix(out, "\n  token.appid.missing, our evidence is observed\n1 of 1 call compared: 1 difference\n") {
 		t.Errorf("compare: exit %d\n%s%s", code, out, errs)
 	}
 	if code, out, _ := command(t.Context(), "cassette", "compare", "other.ndjson", "--output=json"); code != exitDifferent ||

@@ -11,14 +11,14 @@ import (
 type deviationsCommand struct {
 	operator
 	Account string `placeholder:"APPID"`
-	FailOn  string `placeholder:"MARK" enum:",seen,page,inferred,choice" default:""`
+	FailOn  string `placeholder:"LEVEL" enum:",observed,documented,inferred,assumed" default:""`
 	Clear   bool
 	// Coverage is another list: what the program has not met yet.
 	Coverage bool
 }
 
 // sureMarks are how sure it is that the platform minds, the surest first.
-var sureMarks = []string{"seen", "page", "inferred", "choice"}
+var sureMarks = []string{"observed", "documented", "inferred", "assumed"}
 
 // errDeviations ends the command with 1 after the list is printed.
 var errDeviations = constant("deviations.callers_deviated_from_the_platform")
@@ -50,7 +50,7 @@ func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
 		}
 	})
 	if err == nil && c.FailOn != "" && !c.Clear && slices.ContainsFunc(list, func(d client.Deviation) bool {
-		return surer(d.Mark, c.FailOn)
+		return surer(d.EvidenceLevel, c.FailOn)
 	}) {
 		err = errDeviations
 	}
@@ -67,11 +67,11 @@ func surer(mark, other string) bool {
 func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b client.Deviation) int {
-		return slices.Index(sureMarks, a.Mark) - slices.Index(sureMarks, b.Mark)
+		return slices.Index(sureMarks, a.EvidenceLevel) - slices.Index(sureMarks, b.EvidenceLevel)
 	})
 	rows, words := [][]string{}, map[string]bool{}
 	for _, d := range list {
-		rows = append(rows, []string{d.Behaviour, d.Mark, orDash(d.Account), d.Endpoint, number(d.Times), d.First, d.Last})
+		rows = append(rows, []string{d.Behaviour, d.EvidenceLevel, orDash(d.Account), d.Endpoint, number(d.Times), d.First, d.Last})
 	}
 	printTable(w, []string{"BEHAVIOUR", "MINDS", "ACCOUNT", "ENDPOINT", "TIMES", "FIRST", "LAST"}, rows)
 	tell(w, "deviations.what_to_change_in_the")

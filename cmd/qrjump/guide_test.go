@@ -339,7 +339,7 @@ func playPage(t *testing.T, text string) string {
 	}
 	// A call that was refused is a fault of the page, unless it shows just that. Lines with a mark are evidence that probe prints.
 	for line := range strings.Lines(string(said)) {
-		if strings.Contains(line, `"mark":"seen"`) {
+		if strings.Contains(line, `"evidence_level":"observed"`) {
 			continue
 		}
 		if strings.Contains(line, `"errcode":`) && !strings.Contains(line, `"errcode":0`) && !strings.Contains(text, "40001") {

@@ -118,7 +118,6 @@ func TestProbe_EachRowTurned(t *testing.T) {
 
 // The table of the documents and a dry run say what each row asks, and the partial ones what they do not ask.
 func TestProbe_SaysWhatItAsks(t *testing.T) {
-	t.Parallel()
 	for _, language := range []string{"en", "zh"} {
 		page, err := os.ReadFile("../../docs/" + language + "/behaviours.md")
 		require.NoError(t, err)

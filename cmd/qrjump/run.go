@@ -30,7 +30,7 @@ const (
 type runCommand struct {
 	serveCommand `embed:""`
 	Isolate      bool
-	FailOn       string   `placeholder:"MARK" enum:",seen,page,inferred,choice" default:""`
+	FailOn       string   `placeholder:"LEVEL" enum:",observed,documented,inferred,assumed" default:""`
 	Command      []string `arg:"" passthrough:"" name:"cmd"`
 }
 
@@ -217,7 +217,7 @@ func (c *runCommand) sayDeviations(ctx context.Context, s *session, url string) 
 		tell(s.err, "run.deviated")
 		printDeviations(s.err, s.reader, list)
 	}
-	if c.FailOn != "" && slices.ContainsFunc(list, func(d client.Deviation) bool { return surer(d.Mark, c.FailOn) }) {
+	if c.FailOn != "" && slices.ContainsFunc(list, func(d client.Deviation) bool { return surer(d.EvidenceLevel, c.FailOn) }) {
 		return exitFailed
 	}
 	return 0

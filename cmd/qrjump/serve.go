@@ -32,7 +32,7 @@ type serveCommand struct {
 	DevPublic    bool       `env:"QRJUMP_DEV_PUBLIC"`
 	DevHost      []string   `env:"QRJUMP_DEV_HOST" placeholder:"NAME"`
 	Emulator     bool       `env:"QRJUMP_EMULATOR"`
-	Strict       strictness `env:"QRJUMP_STRICT" enum:",seen,page,inferred,choice" default:"" placeholder:"MARK"`
+	Strict       strictness `env:"QRJUMP_STRICT" enum:",observed,documented,inferred,assumed" default:"" placeholder:"LEVEL"`
 	AsOf         string     `env:"QRJUMP_AS_OF" placeholder:"DATE"`
 	TLSCert      string     `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" file:"in"`
 	TLSKey       string     `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" file:"in"`
@@ -54,7 +54,7 @@ type serveCommand struct {
 
 // strictness is the least sure mark that is refused. It is a switch that takes a
 // word behind "=": --strict alone is --strict=inferred.
-type strictness behaviour.Mark
+type strictness behaviour.Evidence
 
 func (strictness) IsBool() bool { return true }
 
@@ -107,7 +107,7 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 		ShutdownDelay: delay,
 		Data:          c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
 		Seed: c.Seed, Set: c.Set, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator,
-		Strict: behaviour.Mark(c.Strict), AsOf: asOf,
+		Strict: behaviour.Evidence(c.Strict), AsOf: asOf,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
 		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, Regions: c.Regions, Events: c.Events, Lake: c.Lake, AdminToken: c.AdminToken,
 		OIDC:      server.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret, RolesClaim: c.OIDCRoles},

@@ -224,7 +224,7 @@ var everyVerb = []verb{
 		w.found["KEYID"] = regexp.MustCompile(`[0-9a-f]{16}`).FindString(w.said)
 	}},
 	{path: "admin-key delete", api: adminAPI, words: "$KEYID --yes", says: `^the key [0-9a-f]{16} opens nothing any more$`},
-	{path: "deviations", api: adminAPI, says: `(?m)^rules\.confirm\.vouched +choice +shop +`},
+	{path: "deviations", api: adminAPI, says: `(?m)^rules\.confirm\.vouched +assumed +shop +`},
 	{path: "deviations", api: adminAPI, words: "--coverage", says: `(?m)^-1 +not met +\d+ `},
 	{path: "deviations", api: adminAPI, words: "--clear", says: `^the list begins anew$`},
 	{path: "audit list", api: adminAPI, says: `shop1`},
@@ -306,7 +306,8 @@ var everyVerb = []verb{
 	{path: "code log", api: adminAPI, words: "$ID:1", says: `(?m)^code \d+:1 was never scanned$`},
 	{path: "scan-node list", api: adminAPI, says: `^no node is waited for`},
 	{path: "scan-node delete", api: adminAPI, words: "5f2c --yes", exit: exitAbsent, says: `there is no scan node of this name`},
-	{path: "behaviour list", api: adminAPI, words: "--mark choice --prefix rules.confirm", says: `(?m)^rules\.confirm\.vouched +choice `},
+	{path: "behaviour list", api: adminAPI, words: "--evidence assumed --prefix rules.confirm",
+		says: `(?m)^rules\.confirm\.vouched +assumed `},
 	{path: "behaviour show", api: adminAPI, words: "rules.confirm.vouched", says: `(?m)^known by +a choice of qrjump`},
 	{path: "component set", api: adminAPI, words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY",
 		says: `^created isv$`},

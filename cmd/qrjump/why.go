@@ -54,10 +54,10 @@ func sayNotOffered(w io.Writer, r reader, call client.Call) {
 
 // sureness says how a behaviour is known.
 func sureness(b client.Behaviour) string {
-	words := map[string]string{"seen": said("why.seen_in_a_live_answer"), "page": said("why.a_page_of_the_platform"),
-		"inferred": said("why.inferred_no_source_says_it"), "choice": said("why.a_choice_of_qrjump_the")}[b.Mark]
+	words := map[string]string{"observed": said("why.seen_in_a_live_answer"), "documented": said("why.a_page_of_the_platform"),
+		"inferred": said("why.inferred_no_source_says_it"), "assumed": said("why.a_choice_of_qrjump_the")}[b.EvidenceLevel]
 	if words == "" {
-		words = b.Mark
+		words = b.EvidenceLevel
 	}
 	if b.Date != "" {
 		words += ", " + b.Date

@@ -273,7 +273,7 @@ func (s *Server) report(t testing.TB) {
 		t.Fatal(err)
 	}
 	for _, d := range found.Deviations {
-		appendLine(t, name, fmt.Sprintf("%s\t%s\t%d\t%s\t%s", d.Mark, d.Behaviour, d.Times, d.Endpoint, d.Advice))
+		appendLine(t, name, fmt.Sprintf("%s\t%s\t%d\t%s\t%s", d.EvidenceLevel, d.Behaviour, d.Times, d.Endpoint, d.Advice))
 	}
 }
 

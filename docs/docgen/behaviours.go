@@ -117,7 +117,7 @@ func (p *press) behaviours(l language, path string) (rows []behaviourRow) {
 		if path != "" && !of || path != "" && path != every && shared {
 			continue
 		}
-		row := behaviourRow{b.ID, l.mark(b.Mark), l.say(b.Says()), cmp.Or(strings.Trim(b.Source+", "+b.Date, ", "), "–")}
+		row := behaviourRow{b.ID, l.mark(b.Evidence), l.say(b.Says()), cmp.Or(strings.Trim(b.Source+", "+b.Date, ", "), "–")}
 		if l.Tag == i18n.Chinese {
 			row.Evidence = cmp.Or(b.Date, "–")
 		}
@@ -130,13 +130,13 @@ func (p *press) behaviours(l language, path string) (rows []behaviourRow) {
 func byDoubt() []behaviour.Behaviour {
 	list := slices.Clone(behaviour.All())
 	slices.SortFunc(list, func(a, b behaviour.Behaviour) int {
-		return cmp.Or(-cmp.Compare(slices.Index(behaviour.Marks, a.Mark), slices.Index(behaviour.Marks, b.Mark)),
+		return cmp.Or(-cmp.Compare(slices.Index(behaviour.EvidenceLevels, a.Evidence), slices.Index(behaviour.EvidenceLevels, b.Evidence)),
 			strings.Compare(a.ID, b.ID))
 	})
 	return list
 }
 
-func (l language) mark(m behaviour.Mark) string { return l.says("mark." + string(m)) }
+func (l language) mark(m behaviour.Evidence) string { return l.says("mark." + string(m)) }
 
 // deviationRow is something that callers do, this server lets pass and the platform may mind. Refusal is what strict answers it with,
 // 0 where it waits; without strict it is refused as well where Closed says so.
@@ -164,7 +164,7 @@ func (p *press) behavioursPage(l language, probes []probed) any {
 	}{Behaviours: p.behaviours(l, ""), Probes: probes}
 	list := slices.Clone(behaviour.Deviations())
 	slices.SortStableFunc(list, func(a, b behaviour.Deviation) int {
-		return cmp.Compare(slices.Index(behaviour.Marks, a.Minds), slices.Index(behaviour.Marks, b.Minds))
+		return cmp.Compare(slices.Index(behaviour.EvidenceLevels, a.Minds), slices.Index(behaviour.EvidenceLevels, b.Minds))
 	})
 	for _, d := range list {
 		page.Deviations = append(page.Deviations, deviationRow{d.Row.String(), l.mark(d.Minds), l.say(d.Advice()),
@@ -186,8 +186,8 @@ func countMarks() any {
 	var n struct{ All, Seen, Old, Page, Inferred, Choice int }
 	for _, b := range behaviour.All() {
 		n.All++
-		*map[behaviour.Mark]*int{behaviour.Seen: &n.Seen, behaviour.Page: &n.Page, behaviour.Inferred: &n.Inferred,
-			behaviour.Choice: &n.Choice}[b.Mark]++
+		*map[behaviour.Evidence]*int{behaviour.Observed: &n.Seen, behaviour.Documented: &n.Page, behaviour.Inferred: &n.Inferred,
+			behaviour.Assumed: &n.Choice}[b.Evidence]++
 		if b.Stale(behaviour.Newest()) {
 			n.Old++
 		}

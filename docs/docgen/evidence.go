@@ -30,12 +30,12 @@ func Evidence() string {
 			}
 			terms = append(terms, term)
 		}
-		fmt.Fprintf(&b, "| %s | `%s` %s | %s | %s | %s | %s |\n", row.Date, row.ID, says, row.Mark, row.Section, row.Source,
+		fmt.Fprintf(&b, "| %s | `%s` %s | %s | %s | %s | %s |\n", row.Date, row.ID, says, row.Evidence, row.Section, row.Source,
 			cmp.Or(strings.Join(terms, ", "), strings.ReplaceAll(row.ID, ".", " ")))
 	}
 	b.WriteString("\n## Error numbers without a live answer\n\n| number | search for |\n| --: | --- |\n")
 	for _, code := range errcode.All() {
-		if code.Evidence != errcode.Seen {
+		if code.Evidence != errcode.Observed {
 			fmt.Fprintf(&b, "| %d | \"errcode\":%d \"%s\" rid |\n", code.Number, code.Number, code.Text)
 		}
 	}

@@ -29,7 +29,7 @@ func TestEvidence(t *testing.T) {
 		t.Errorf("Evidence() lists %d behaviours, sorted by date: %v; want %d, sorted", len(dates), slices.IsSorted(dates), len(dated))
 	}
 	for _, code := range errcode.All() {
-		if got, want := strings.Contains(numbers, "\n| "+strconv.Itoa(code.Number)+" |"), code.Evidence != errcode.Seen; got != want {
+		if got, want := strings.Contains(numbers, "\n| "+strconv.Itoa(code.Number)+" |"), code.Evidence != errcode.Observed; got != want {
 			t.Errorf("Evidence() lists %d among the numbers without a live answer: %v, want %v", code.Number, got, want)
 		}
 	}

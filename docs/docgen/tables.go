@@ -183,7 +183,8 @@ type numberRow struct {
 }
 
 func (p *press) number(l language, c *errcode.Code) numberRow {
-	row := numberRow{Number: c.Number, Text: c.Text, Mark: l.mark(behaviour.Mark(c.Evidence)), Why: l.say(c.Meaning()), Do: l.say(c.Cure())}
+	row := numberRow{Number: c.Number, Text: c.Text, Mark: l.mark(behaviour.Evidence(c.Evidence)),
+		Why: l.say(c.Meaning()), Do: l.say(c.Cure())}
 	if c.Text == "" {
 		row.Text = " "
 	}

@@ -23,7 +23,8 @@ func TestTheTableOfBehavioursIsAnswered(t *testing.T) {
 			t.Fatalf("%d behaviours, %v", len(list), err)
 		}
 		for i, one := range list {
-			if want := behaviour.All()[i]; one.ID != want.ID || one.Mark != string(want.Mark) || one.English != want.Says().English() ||
+			if want := behaviour.All()[i]; one.ID != want.ID || one.EvidenceLevel != string(want.Evidence) ||
+				one.English != want.Says().English() ||
 				one.Chinese != want.Says().Chinese() || one.Source != want.Source || one.Date != want.Date ||
 				one.Until != want.Until || one.Section != want.Section {
 				t.Errorf("got %+v, want %+v", one, want)

@@ -46,7 +46,7 @@ type Config struct {
 	LogFormat    string        // text or json
 	MasterKey    string        // 64 hexadecimal digits; "" = the one in Data/master.key
 	// Strict is the least sure mark of what is refused, unless a setting says otherwise; "" = nothing is.
-	Strict behaviour.Mark
+	Strict behaviour.Evidence
 	AsOf   string // the day, 2006-01-02, as of which answers are what the platform's were; "" = today
 	// ShutdownDelay is how long /readyz answers 503 before the listeners close.
 	ShutdownDelay time.Duration

@@ -55,7 +55,7 @@ func TestARequestIDSaysWhy(t *testing.T) {
 				t.Errorf("%s: behaviours %v, %d rows", when, taken.Behaviours, len(taken.Rows))
 			}
 			for _, row := range append(call.Rows, taken.Rows...) {
-				if row.Mark == "" || row.English == "" || row.Chinese == "" {
+				if row.EvidenceLevel == "" || row.English == "" || row.Chinese == "" {
 					t.Errorf("%s: %+v", when, row)
 				}
 			}

@@ -18,40 +18,40 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// Mark says how a row is known. docs/contract/README.md explains the marks.
-type Mark string
+// Evidence is the level of evidence of a row; docs/contract/README.md explains the levels.
+type Evidence string
 
-// The marks, the surest first.
+// The levels of evidence, the strongest first.
 const (
-	Seen     Mark = "seen"     // quoted from a live answer of the platform
-	Page     Mark = "page"     // stated by the platform's documentation
-	Inferred Mark = "inferred" // follows from several sources, none of which says it
-	Choice   Mark = "choice"   // nothing says it: this is what qrjump does
+	Observed   Evidence = "observed"   // quoted from a live answer of the platform
+	Documented Evidence = "documented" // stated by the platform's documentation
+	Inferred   Evidence = "inferred"   // follows from several sources, none of which says it
+	Assumed    Evidence = "assumed"    // nothing says it: this is what qrjump does
 )
 
-// Marks are all marks, the surest first.
-var Marks = []Mark{Seen, Page, Inferred, Choice}
+// EvidenceLevels lists all levels, the strongest first.
+var EvidenceLevels = []Evidence{Observed, Documented, Inferred, Assumed}
 
 // Surer reports whether m is at least as sure as other.
-func (m Mark) Surer(other Mark) bool { return m.rank() <= other.rank() }
+func (m Evidence) Surer(other Evidence) bool { return m.rank() <= other.rank() }
 
-func (m Mark) rank() int {
-	for i, one := range Marks {
+func (m Evidence) rank() int {
+	for i, one := range EvidenceLevels {
 		if one == m {
 			return i
 		}
 	}
-	return len(Marks)
+	return len(EvidenceLevels)
 }
 
 // Behaviour is one line of the table.
 type Behaviour struct {
-	ID      string // never changes once released
-	Mark    Mark
-	Section string // of docs/contract: "rules 1.4", "marketcode 3.5"
-	Source  string // the evidence; "" where there is none
-	Date    string // of the newest evidence, 2006-01-02 or the beginning of it
-	Until   string // the first day of evidence of something else: the platform left this; "" = it does so still
+	ID       string // never changes once released
+	Evidence Evidence
+	Section  string // of docs/contract: "rules 1.4", "marketcode 3.5"
+	Source   string // the evidence; "" where there is none
+	Date     string // of the newest evidence, 2006-01-02 or the beginning of it
+	Until    string // the first day of evidence of something else: the platform left this; "" = it does so still
 }
 
 // staleAfter is how old the newest evidence may be before its age is said.
@@ -67,10 +67,10 @@ func (b Behaviour) Says() i18n.Text { return book.Text(b.ID) }
 
 // Known says how the row is known at a time.
 func (b Behaviour) Known(at time.Time) i18n.Text {
-	if b.Mark == "" {
+	if b.Evidence == "" {
 		return i18n.Text{}
 	}
-	known := book.Text("known." + string(b.Mark))
+	known := book.Text("known." + string(b.Evidence))
 	switch {
 	case b.Stale(at):
 		return book.Text("known.stale", known, b.Date)
@@ -210,22 +210,22 @@ func Note(ctx context.Context, row Row) {
 const read = "2026-11-20"
 
 func seen(id, section, source, date string) Row {
-	return define(Behaviour{ID: id, Mark: Seen, Section: section, Source: source, Date: date})
+	return define(Behaviour{ID: id, Evidence: Observed, Section: section, Source: source, Date: date})
 }
 
 // former is a row that was seen, until a day on which the platform was seen, or read, to do otherwise.
 func former(id, section, date, until string) Row {
-	return define(Behaviour{ID: id, Mark: Seen, Section: section, Source: live, Date: date, Until: until})
+	return define(Behaviour{ID: id, Evidence: Observed, Section: section, Source: live, Date: date, Until: until})
 }
 
 func page(id, section, source string) Row {
-	return define(Behaviour{ID: id, Mark: Page, Section: section, Source: source, Date: read})
+	return define(Behaviour{ID: id, Evidence: Documented, Section: section, Source: source, Date: read})
 }
 
 func inferred(id, section, source string) Row {
-	return define(Behaviour{ID: id, Mark: Inferred, Section: section, Source: source})
+	return define(Behaviour{ID: id, Evidence: Inferred, Section: section, Source: source})
 }
 
 func choice(id, section string) Row {
-	return define(Behaviour{ID: id, Mark: Choice, Section: section})
+	return define(Behaviour{ID: id, Evidence: Assumed, Section: section})
 }

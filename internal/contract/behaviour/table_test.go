@@ -33,16 +33,16 @@ func TestRowsAreWhole(t *testing.T) {
 		switch {
 		case !form.MatchString(b.ID) || seen[b.ID]:
 			t.Errorf("%q is no name, or another row's", b.ID)
-		case !slices.Contains(behaviour.Marks, b.Mark):
-			t.Errorf("%s has the mark %q", b.ID, b.Mark)
+		case !slices.Contains(behaviour.EvidenceLevels, b.Evidence):
+			t.Errorf("%s has the mark %q", b.ID, b.Evidence)
 		case !strings.HasSuffix(b.Says().English(), ".") || !strings.HasSuffix(b.Says().Chinese(), "。"):
 			t.Errorf("%s: want a sentence in each language", b.ID)
 		case !heading.MatchString(contract[document]):
 			t.Errorf("%s: the contract has no section %q", b.ID, b.Section)
-		case (b.Source == "") != (b.Mark == behaviour.Choice):
-			t.Errorf("%s is a %s by the evidence %q", b.ID, b.Mark, b.Source)
-		case date.MatchString(b.Date) != (b.Mark == behaviour.Seen || b.Mark == behaviour.Page):
-			t.Errorf("%s is %s on the date %q", b.ID, b.Mark, b.Date)
+		case (b.Source == "") != (b.Evidence == behaviour.Assumed):
+			t.Errorf("%s is a %s by the evidence %q", b.ID, b.Evidence, b.Source)
+		case date.MatchString(b.Date) != (b.Evidence == behaviour.Observed || b.Evidence == behaviour.Documented):
+			t.Errorf("%s is %s on the date %q", b.ID, b.Evidence, b.Date)
 		}
 		seen[b.ID] = true
 		if row, ok := behaviour.ByID(b.ID); !ok || row.String() != b.ID || row.Get() != b {
@@ -63,7 +63,7 @@ func TestDeviationsAreWhole(t *testing.T) {
 		switch {
 		case d.Row == behaviour.None || seen[d.Row]:
 			t.Errorf("%s is there twice, or no row", d.Row)
-		case !slices.Contains(behaviour.Marks, d.Minds):
+		case !slices.Contains(behaviour.EvidenceLevels, d.Minds):
 			t.Errorf("%s has the mark %q", d.Row, d.Minds)
 		case !strings.HasSuffix(d.Advice().English(), ".") || !strings.HasSuffix(d.Advice().Chinese(), "。"):
 			t.Errorf("%s: want advice in each language", d.Row)
@@ -143,7 +143,8 @@ func TestNotingCostsNoMemory(t *testing.T) {
 
 func TestMarksHaveAnOrderAndAnAge(t *testing.T) {
 	t.Parallel()
-	if !behaviour.Seen.Surer(behaviour.Page) || behaviour.Choice.Surer(behaviour.Inferred) || !behaviour.Page.Surer(behaviour.Page) {
+	if !behaviour.Observed.Surer(behaviour.Documented) || behaviour.Assumed.Surer(behaviour.Inferred) ||
+		!behaviour.Documented.Surer(behaviour.Documented) {
 		t.Error("the marks are out of order")
 	}
 	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)

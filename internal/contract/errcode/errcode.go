@@ -22,10 +22,10 @@ var book = i18n.Open(locale)
 type Evidence string
 
 const (
-	// Seen: quoted from a live answer of the platform.
-	Seen Evidence = "seen"
-	// Page: documented, never quoted from a live answer.
-	Page Evidence = "page"
+	// Observed: quoted from a live answer of the platform.
+	Observed Evidence = "observed"
+	// Documented: documented, never quoted from a live answer.
+	Documented Evidence = "documented"
 	// Inferred texts are our choice where every source is silent.
 	Inferred Evidence = "inferred"
 )

@@ -126,7 +126,7 @@ type Settings struct {
 	SecondFactor Demand `json:"second_factor"`
 
 	// StrictFrom is the least sure mark that Strict refuses, by a flag of each process; "" = inferred.
-	StrictFrom behaviour.Mark `json:"-"`
+	StrictFrom behaviour.Evidence `json:"-"`
 	// AsOf is the day as of which the platform is what it was, by a flag of each process; "" = today.
 	AsOf string `json:"-"`
 }

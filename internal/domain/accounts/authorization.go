@@ -199,7 +199,7 @@ func (d *Directory) Agree(ctx context.Context, a Agreement) (Issued, error) {
 		case err != nil:
 			return err
 		case slices.Equal(ordered(old.PermissionSets), a.Sets):
-			// Choice(consent.same): nothing changed, so the platform is not told and its
+			// Assumed(consent.same): nothing changed, so the platform is not told and its
 			// refresh token stays.
 			return nil
 		}
@@ -388,7 +388,7 @@ func (d *Directory) TradeAuthCode(ctx context.Context, component, text string) (
 // RefreshAuthorizerToken is api_authorizer_token. 40013, 61003; 61023 for any text that is not the
 // refresh token in force. Contract: rules 3.2.
 func (d *Directory) RefreshAuthorizerToken(ctx context.Context, component, appid, refresh string) (Authorization, error) {
-	// Seen(component.refresh.same): the answer has the same refresh token as before.
+	// Observed(component.refresh.same): the answer has the same refresh token as before.
 	return d.authorize(ctx, component, appid, func(Tx, time.Time) error { return nil }, func(a Authorization) error {
 		if subtle.ConstantTimeCompare([]byte(refresh), []byte(a.RefreshToken)) != 1 {
 			return errcode.InvalidRefresh.With(behaviour.ComponentRefresh, "not the refresh token of %s for %s", appid, component)

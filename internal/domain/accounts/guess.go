@@ -16,7 +16,7 @@ import (
 const GuessesPerMinute = 20
 
 // Guesses counts wrong secrets by address and by whose they should be. The zero
-// value is ready. Choice(token.secret.guessing): each node counts its own.
+// value is ready. Assumed(token.secret.guessing): each node counts its own.
 type Guesses struct{ wrong ratelimit.Minute[guesser] }
 
 type guesser struct {

@@ -109,7 +109,7 @@ func (l Link) End(hold bool) (next Link, over bool, err error) {
 }
 
 // Confirm decides what the answer of one side's administrator does; over says that the link is to
-// be removed. It is Invalid where nothing waits for this side. Choice(link.refused): 3 is also the
+// be removed. It is Invalid where nothing waits for this side. Assumed(link.refused): 3 is also the
 // state after the account's own administrator refused.
 func (l Link) Confirm(side Side, agree bool) (next Link, over bool, err error) {
 	switch {

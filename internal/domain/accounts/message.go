@@ -139,7 +139,7 @@ func (d *Directory) MessagePolicy() outbox.Policy {
 	}
 }
 
-// messageQuery is what a receiver checks. Choice(message.signature): an account has no message
+// messageQuery is what a receiver checks. Assumed(message.signature): an account has no message
 // token here, so the signature is over an empty one.
 func messageQuery(random io.Reader, now time.Time) (url.Values, error) {
 	var raw [4]byte

@@ -127,7 +127,7 @@ func (d QRDraft) code(now time.Time) (QRCode, error) {
 	}
 	life := DefaultQRLife
 	if d.Life != nil {
-		// Choice(qrcode.life): outside the range is an error, because a code that lives
+		// Assumed(qrcode.life): outside the range is an error, because a code that lives
 		// shorter than its maker believes is found out by its users.
 		if most := int(MaxQRLife / time.Second); *d.Life < 1 || *d.Life > most {
 			return q, errcode.InvalidArgs.With(behaviour.QRCodeLife, "expire_seconds is %d: want 1 to %d", *d.Life, most)
@@ -159,7 +159,7 @@ func (q *QRCode) draw(random io.Reader) error {
 }
 
 // ticket has the form of the platform's tickets: a head, the URL, two times.
-// Choice(qrcode.ticket): Base64 for URLs without padding, so that clients that do not encode
+// Assumed(qrcode.ticket): Base64 for URLs without padding, so that clients that do not encode
 // it (clients, showqrcode) send what they got.
 func (q QRCode) ticket(nonce [4]byte) string {
 	b := append([]byte{0x81, 0x01}, nonce[:]...)

@@ -52,7 +52,7 @@ func (d *Directory) ReadRequest(ctx context.Context, q url.Values) (asked Reques
 		asked.Kinds = official
 	case "2":
 		asked.Kinds = []Kind{MiniProgram}
-	// Choice(consent.kinds): what 4, 5 and 8 tell apart on the platform is not documented; all
+	// Assumed(consent.kinds): what 4, 5 and 8 tell apart on the platform is not documented; all
 	// of them may choose.
 	case "", "3", "4", "5", "6", "8":
 		asked.Kinds = append(official, MiniProgram)

@@ -172,7 +172,7 @@ func (d *Directory) mayKeepStable(t Token, now time.Time, force bool) bool {
 	if force {
 		return t.Forced && now.Sub(t.IssuedAt) < ForceInterval && !d.Settings.Refuses(behaviour.TokenStableSoon)
 	}
-	// Choice(token.stable.border): at exactly five minutes the new token comes, so that expires_in
+	// Assumed(token.stable.border): at exactly five minutes the new token comes, so that expires_in
 	// is always above 300 (one client takes 300 off and keeps 0 for ever).
 	return t.Left(now) > int(TokenOverlap/time.Second)
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // UserName is the account's original ID: "gh_" and twelve hexadecimal digits, the same for ever.
-// Choice(message.user_name): it is computed from the AppID, so it needs no column and is the same
+// Assumed(message.user_name): it is computed from the AppID, so it needs no column and is the same
 // on every server.
 func (a Account) UserName() string {
 	sum := sha256.Sum256([]byte("user name " + a.AppID))

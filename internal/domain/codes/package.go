@@ -104,7 +104,7 @@ func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
 		for j := range n {
 			code, symbols := s.lane(j)
 			draw(&field, &code)
-			// Choice(codes.separator): one space, and a line feed after the last line too.
+			// Assumed(codes.separator): one space, and a line feed after the last line too.
 			piece = append(piece, field[:]...)
 			piece = append(piece, ' ')
 			piece = append(piece, code[:]...)

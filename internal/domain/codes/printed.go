@@ -64,7 +64,7 @@ func allOf(s, set string) bool { return strings.Trim(s, set) == "" }
 // at most MaxPrefix characters. One lower-case letter would make the QR code
 // two versions larger. Contract: marketcode 5.2, 5.3, 5.4.
 //
-// Choice(codes.text): no "%", which would make the text an escape of something else; no "//", "/./"
+// Assumed(codes.text): no "%", which would make the text an escape of something else; no "//", "/./"
 // or "/../", which a proxy between browser and server would remove; and at least one "/", so that
 // the code is not read as a part of the host's name.
 func CheckPrefix(prefix string) error {

@@ -69,7 +69,7 @@ func (p *Press) May(text string) bool {
 		slices.ContainsFunc(p.prefixes(), func(prefix string) bool { return Under(text, prefix) })
 }
 
-// decide says what a code opens in its state. Choice(scan.code.state): a message, not a page.
+// decide says what a code opens in its state. Assumed(scan.code.state): a message, not a page.
 func (p *Press) decide(s *Scanned, user string, account func(appid string) (accounts.Account, bool)) {
 	switch {
 	case s.State.Void:
@@ -83,13 +83,13 @@ func (p *Press) decide(s *Scanned, user string, account func(appid string) (acco
 	}
 }
 
-// unknown tells a code text that nobody made from another text. Choice(scan.code.unknown).
+// unknown tells a code text that nobody made from another text. Assumed(scan.code.unknown).
 func (p *Press) unknown(ctx context.Context, text string, prefixes []string) (s Scanned, ok bool) {
 	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) ||
 		p.likeTemplate(text) {
 		return Scanned{Reason: UnknownCode}, true
 	}
-	// Choice(scan.code.serial): the bare nine characters are no secret, so they prove nothing.
+	// Assumed(scan.code.serial): the bare nine characters are no secret, so they prove nothing.
 	switch all, err := p.byCodes(ctx, text); {
 	case err != nil:
 		return Scanned{Err: err}, true

@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// MaxPath is how long a page with its query may be, in bytes. Choice(rules.add.path): the
+// MaxPath is how long a page with its query may be, in bytes. Assumed(rules.add.path): the
 // platform names no limit.
 const MaxPath = 1024
 
@@ -373,7 +373,7 @@ func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
 }
 
 // checkMaker returns 85072 for the code of another service account, and whether a call
-// of the owner made it. Choice(rules.add.maker): a
+// of the owner made it. Assumed(rules.add.maker): a
 // code that was made elsewhere, as by the platform itself, is anybody's.
 func checkMaker(ctx context.Context, tx Tx, rule Rule) (made bool, err error) {
 	code, isCode := accounts.CodeOf(rule.Prefix.Key)
@@ -551,7 +551,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 	err := b.Store.ChangeRules(ctx, owner.AppID, link.Origin(), func(tx Tx) error {
 		key = ""
 		s := b.Settings.Get()
-		since := s.MonthStart(b.countNow()) // Choice(rules.publish.month)
+		since := s.MonthStart(b.countNow()) // Assumed(rules.publish.month)
 		// Edits and deletes of this rule wait for the origin.
 		p, err := tx.Publishing(ctx, owner.AppID, link, since)
 		rule, err := ownedBy(owner, prefix, p.Rule, err)

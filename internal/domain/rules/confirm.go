@@ -76,7 +76,7 @@ func vouched(p Prefix, status DomainStatus, s settings.Settings) bool {
 
 // named reports whether the operator vouches for the host of a prefix by its name.
 func named(p Prefix, status DomainStatus, s settings.Settings) bool {
-	// Choice(rules.confirm.named): a host that is listed without a port is trusted on every port.
+	// Assumed(rules.confirm.named): a host that is listed without a port is trusted on every port.
 	name, _, _ := strings.Cut(p.Host, ":")
 	return status == Trusted || slices.Contains(s.Verification.Hosts, p.Host) || slices.Contains(s.Verification.Hosts, name)
 }
@@ -84,7 +84,7 @@ func named(p Prefix, status DomainStatus, s settings.Settings) bool {
 // FileFault says what is wrong with what a host answered in place of the content
 // of a verification file; "" = nothing. Contract: rules 2.7.
 func FileFault(body []byte, content string) string {
-	if got := strings.TrimSpace(string(body)); got != content { // Choice(rules.confirm.trim)
+	if got := strings.TrimSpace(string(body)); got != content { // Assumed(rules.confirm.trim)
 		return fmt.Sprintf("the answer is %.40q, want exactly %q", got, content)
 	}
 	return ""

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// MaxPrefix is how long a prefix may be, in bytes. Choice(rules.prefix.long): the platform names
+// MaxPrefix is how long a prefix may be, in bytes. Assumed(rules.prefix.long): the platform names
 // no limit.
 const MaxPrefix = 1024
 
@@ -317,14 +317,14 @@ func (p Prefix) Matches(l Link) bool {
 	switch {
 	case p.IsService() || l.IsService(): // Inferred(scan.match.service)
 		return p.Key == l.Key
-	case p.Origin() != l.Origin(): // Page(scan.match.origin)
+	case p.Origin() != l.Origin(): // Documented(scan.match.origin)
 		return false
-	case p.HasQuery(): // Page(scan.match.query)
+	case p.HasQuery(): // Documented(scan.match.query)
 		return p.Path() == l.Path() && strings.HasPrefix(l.Query(), p.Query())
-	case p.Path() == l.Path(): // Page(scan.match.path)
+	case p.Path() == l.Path(): // Documented(scan.match.path)
 		return true
 	}
-	// Page(scan.match.below)
+	// Documented(scan.match.below)
 	return p.Sub && strings.HasPrefix(l.Path(), p.Path())
 }
 
@@ -336,6 +336,6 @@ func (p Prefix) ConfirmAddress(fileName string) string {
 	if !strings.HasPrefix(dir, "/") { // "https://h#x", "https://h#/x"
 		dir = "/" + dir
 	}
-	// Choice(rules.confirm.fragment): "#" is ordinary text, so it must reach the server.
+	// Assumed(rules.confirm.fragment): "#" is ordinary text, so it must reach the server.
 	return p.Origin() + strings.ReplaceAll(dir, "#", "%23") + fileName
 }

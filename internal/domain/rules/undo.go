@@ -25,7 +25,7 @@ var ErrNoChange = errors.New("rules: no such change")
 
 // Undo restores what was before a change of a rule: Superseded where something
 // came after it, the faults of Add where a rule that was deleted has no room any
-// more. Choice(rules.undo): it is the operator's, so it spends no publish and gives none
+// more. Assumed(rules.undo): it is the operator's, so it spends no publish and gives none
 // back. It returns what it did.
 func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 	by := accounts.Author{Actor: accounts.AuthorOf(ctx).Actor, RID: fmt.Sprintf("undo-%d", seq)}

@@ -35,14 +35,14 @@ const (
 	Album Source = "album"
 )
 
-// CodeScene is the Scene of a code: 1124, 1125, 1126. Seen(scan.code.scene). Contract: marketcode 6.1.
+// CodeScene is the Scene of a code: 1124, 1125, 1126. Observed(scan.code.scene). Contract: marketcode 6.1.
 func (s Source) CodeScene() int {
 	scene, _ := s.Scene()
 	return scene - 1011 + 1124
 }
 
 // Scene is the number by which a Mini Program learns how it was opened: 1011,
-// 1012, 1013; ok is false for an unknown source. Page(scan.scene). Contract: rules 2.8.
+// 1012, 1013; ok is false for an unknown source. Documented(scan.scene). Contract: rules 2.8.
 func (s Source) Scene() (scene int, ok bool) {
 	switch s {
 	case Scan, "":
@@ -137,7 +137,7 @@ type Resolver struct {
 
 // Resolve decides one scan. It has no effect. Contract: rules 2.9.
 func (r Resolver) Resolve(req Request) Decision {
-	if !rules.PlainText(req.Text) { // Choice(scan.plain)
+	if !rules.PlainText(req.Text) { // Assumed(scan.plain)
 		// A code's text may have several lines, and an element string has separators.
 		if r.Codes != nil && strings.ContainsAny(req.Text, "\n\x1d") {
 			if s, ok := r.Codes.Scan(req.Text, req.User, r.Accounts.Account); ok {
@@ -149,7 +149,7 @@ func (r Resolver) Resolve(req Request) Decision {
 		}
 		return Decision{Action: ShowText, Text: req.Text}
 	}
-	// Choice(scan.code.first): a complete code text wins over a rule, even when it is invalid.
+	// Assumed(scan.code.first): a complete code text wins over a rule, even when it is invalid.
 	// Contract: rules 2.10.
 	if r.Codes != nil {
 		if s, ok := r.Codes.Scan(req.Text, req.User, r.Accounts.Account); ok {
@@ -222,7 +222,7 @@ func (d Decision) WithTicket(ticket string) Decision {
 // oldest rule. Where the wanted version does not exist, the link is matched as any other. Contract:
 // rules 2.6, 2.10.
 func (r Resolver) testLink(req Request) (Decision, bool) {
-	if req.User == "" { // Choice(scan.test.anonymous)
+	if req.User == "" { // Assumed(scan.test.anonymous)
 		return Decision{}, false
 	}
 	for _, rule := range r.Finder.Testing(req.Text) {
@@ -235,7 +235,7 @@ func (r Resolver) testLink(req Request) (Decision, bool) {
 			continue
 		}
 		version, ok := rule.TestVersion(role)
-		if !ok { // Choice(scan.test.role)
+		if !ok { // Assumed(scan.test.role)
 			continue
 		}
 		if !owner.Has(version) {
@@ -251,8 +251,8 @@ func (r Resolver) testLink(req Request) (Decision, bool) {
 // the rest. Contract: rules 2.9.
 func governing(matching []rules.Rule) (rules.Rule, bool) {
 	for i, rule := range matching {
-		// Page(scan.order): the owner's own longer rule, unpublished, hides this one.
-		// Choice(scan.order.others): that of another owner does not.
+		// Documented(scan.order): the owner's own longer rule, unpublished, hides this one.
+		// Assumed(scan.order.others): that of another owner does not.
 		if rule.Published && !slices.ContainsFunc(matching[:i], func(longer rules.Rule) bool { return longer.Owner == rule.Owner }) {
 			return rule, true
 		}
@@ -261,8 +261,8 @@ func governing(matching []rules.Rule) (rules.Rule, bool) {
 }
 
 // blocked says why the rule that governs a link opens nothing all the same;
-// "" = it opens. Choice(scan.blocked): no other owner's shorter rule opens instead.
-// Choice(qrcode.outlived): nothing here asks whether a temporary code has ended.
+// "" = it opens. Assumed(scan.blocked): no other owner's shorter rule opens instead.
+// Assumed(qrcode.outlived): nothing here asks whether a temporary code has ended.
 // Contract: rules 2.10.
 func (r Resolver) blocked(rule rules.Matched) Verdict {
 	target, ok := r.Accounts.Account(rule.Target)
@@ -301,7 +301,7 @@ func (r Resolver) open(req Request, hit rules.Hit, kind MatchKind, version accou
 func launchPath(page, text string, at time.Time) string {
 	var b strings.Builder
 	b.Grow(len(page) + 3*len(text) + 32)
-	// Choice(scan.page): a leading slash, which no sample has, is dropped; a page with a
+	// Assumed(scan.page): a leading slash, which no sample has, is dropped; a page with a
 	// query of its own keeps it.
 	page = strings.TrimPrefix(page, "/")
 	b.WriteString(page)
@@ -318,7 +318,7 @@ func launchPath(page, text string, at time.Time) string {
 	return b.String()
 }
 
-// encodeComponent encodes like encodeURIComponent of ECMAScript (Seen(scan.encoding)), which leaves
+// encodeComponent encodes like encodeURIComponent of ECMAScript (Observed(scan.encoding)), which leaves
 // more characters alone than url.QueryEscape.
 func encodeComponent(b *strings.Builder, s string) {
 	const hex = "0123456789ABCDEF"

@@ -50,7 +50,7 @@ func showDeviation(d apiusage.Deviation) client.Deviation {
 		First: d.FirstRID, FirstAt: d.FirstAt, Last: d.LastRID, LastAt: d.LastAt}
 	if row, known := behaviour.ByID(d.Behaviour); known { // else a node of another version noted it
 		what, _ := row.Deviation()
-		shown.Mark, shown.Advice, shown.Chinese = string(what.Minds), what.Advice().English(), what.Advice().Chinese()
+		shown.EvidenceLevel, shown.Advice, shown.Chinese = string(what.Minds), what.Advice().English(), what.Advice().Chinese()
 	}
 	return shown
 }

@@ -75,7 +75,7 @@ func TestNoListOfAddresses(t *testing.T) {
 	}
 	told := func() (accounts []string) {
 		for _, d := range reported(t, s) {
-			if d.Behaviour == "caller.address.unlisted" && d.Mark == "page" && d.Times == 1 {
+			if d.Behaviour == "caller.address.unlisted" && d.EvidenceLevel == "documented" && d.Times == 1 {
 				accounts = append(accounts, d.Account)
 			}
 		}

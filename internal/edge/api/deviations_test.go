@@ -336,7 +336,7 @@ func TestEveryDeviationIsReported(t *testing.T) {
 			continue
 		}
 		found := list[i]
-		if found.Mark != string(d.Minds) || found.Advice != d.Advice().English() ||
+		if found.EvidenceLevel != string(d.Minds) || found.Advice != d.Advice().English() ||
 			found.Chinese != d.Advice().Chinese() || found.Times < 1 ||
 			found.Endpoint == "" {
 			t.Errorf("%s: %+v", id, found)
@@ -618,7 +618,7 @@ func TestAskingForALinkWithNumbersIsNoDeviation(t *testing.T) {
 }
 
 // A caller that is right in everything is reported nothing, where the operator said what can be
-// known: which pages there are, and whose the host is. So --fail-on choice can be green.
+// known: which pages there are, and whose the host is. So --fail-on assumed can be green.
 func TestACallerThatIsRightIsReportedNothing(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: `

@@ -302,9 +302,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 
 // The headers that all answers share: nobody changes these slices.
 var (
-	// Seen(wire.answer.type): the word is "encoding" on the platform, not "charset".
+	// Observed(wire.answer.type): the word is "encoding" on the platform, not "charset".
 	answerType = []string{"application/json; encoding=utf-8"}
-	// Seen(wire.answer.plain): of the calls under /sns/.
+	// Observed(wire.answer.plain): of the calls under /sns/.
 	answerPlain = []string{"text/plain"}
 	answerCache = []string{"no-store"}
 )

@@ -23,7 +23,7 @@ import (
 // absent, unknown fields do not matter. The first field of a type that no
 // leniency covers makes the call 40097. Contract: rules 0, clients 3, 4.
 //
-// Seen(wire.field.unknown): a live edit carried fields that no page names.
+// Observed(wire.field.unknown): a live edit carried fields that no page names.
 type fields struct {
 	list  []field
 	err   error
@@ -216,7 +216,7 @@ func (f *fields) wrong(row behaviour.Row, name, want string) {
 // peek returns a text field, and notes nothing where it is none.
 func (f *fields) peek(name string) (s string, ok bool) { return unquoted(f.raw(name)) }
 
-// absent reports whether a field is missing or empty. Choice(wire.field.null): clients send null
+// absent reports whether a field is missing or empty. Assumed(wire.field.null): clients send null
 // and "" for what they do not mean.
 func (f *fields) absent(name string) bool {
 	switch string(bytes.TrimSpace(f.raw(name))) {

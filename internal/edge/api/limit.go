@@ -43,7 +43,7 @@ func (a *API) limit(ctx context.Context, account string, e endpoint, s settings.
 }
 
 // perSecond is how many calls a second an account may make to an interface that wants its token; 0
-// = no limit. Choice(wire.rate.other): the pages name a limit for the jump rules, and a call that
+// = no limit. Assumed(wire.rate.other): the pages name a limit for the jump rules, and a call that
 // is made for each scan must keep up with a busy shop.
 func (e endpoint) perSecond(s settings.Settings) int {
 	if e.sets == ruleSets {
@@ -54,7 +54,7 @@ func (e endpoint) perSecond(s settings.Settings) int {
 
 // limitMinute returns 45011 for a call above the limit of calls a minute of a
 // service account and an interface, where a setting has one. Contract: rules
-// 1.9, marketcode 1. Choice(wire.rate.minute): a quota, so it follows the server's clock.
+// 1.9, marketcode 1. Assumed(wire.rate.minute): a quota, so it follows the server's clock.
 func (a *API) limitMinute(ctx context.Context, caller accounts.Account, path string, s settings.Settings) error {
 	if s.ServiceMinuteLimit == 0 || caller.Kind != accounts.ServiceAccount {
 		return nil

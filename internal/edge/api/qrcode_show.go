@@ -61,7 +61,7 @@ func (p picture) write(_ context.Context, w http.ResponseWriter) error {
 }
 
 // showQRCode is public: whoever has a ticket gets the picture of its code, 404
-// otherwise. Contract: rules 3.5. Choice(qrcode.show.rate): 429 above a number of pictures a
+// otherwise. Contract: rules 3.5. Assumed(qrcode.show.rate): 429 above a number of pictures a
 // second for one address.
 func (a *API) showQRCode(ctx context.Context, c *call, f *fields) (any, error) {
 	if !a.pictures.allow(ratelimit.Network(c.ip).String(), a.Settings.Get().PictureLimit, a.RealNow()) {

@@ -40,7 +40,7 @@ func (a *API) encodeReply(e endpoint, c *call, reply any, code *errcode.Code, de
 	}
 	body := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	if e.needs&slashes != 0 && code.Number == errcode.OK.Number {
-		body = bytes.ReplaceAll(body, []byte("/"), []byte(`\/`)) // Seen(wire.answer.slash): JSON has a slash in texts alone
+		body = bytes.ReplaceAll(body, []byte("/"), []byte(`\/`)) // Observed(wire.answer.slash): JSON has a slash in texts alone
 	}
 	return body
 }
@@ -73,7 +73,7 @@ func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) 
 		text += errcode.StableTokenAdvice
 	}
 	if strings.HasPrefix(e.path, "/sns/") {
-		text += "," // Seen(wire.answer.comma)
+		text += "," // Observed(wire.answer.comma)
 	}
 	if hintAlone {
 		before, address, addressed := strings.Cut(text, " requestIP: ")
@@ -82,7 +82,7 @@ func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) 
 		}
 		return text
 	}
-	return text + hint + " rid: " + c.rid // Seen(wire.answer.rid): one space stands before it.
+	return text + hint + " rid: " + c.rid // Observed(wire.answer.rid): one space stands before it.
 }
 
 // newRID makes the request id of a call at a time: its second and 64 random bits.
@@ -105,7 +105,7 @@ func NewRID(random io.Reader, now time.Time) string {
 
 // advises reports whether an error sends the caller to stable_token: those that
 // say that a token is of no use or too many were fetched, on the calls that take
-// or make one. Contract: rules 3.6. Seen(wire.answer.advice). Choice(wire.answer.no_advice): not
+// or make one. Contract: rules 3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice): not
 // on the other calls with a secret, where nobody could follow it.
 func (e endpoint) advises(code *errcode.Code) bool {
 	return (code == errcode.InvalidCredential || code == errcode.DailyLimit) &&
@@ -117,7 +117,7 @@ func (e endpoint) advises(code *errcode.Code) bool {
 func (e endpoint) hints() bool { return strings.HasPrefix(e.path, "/intp/marketcode/") }
 
 // hint is what the code family puts before the request id: random letters and the time at the
-// platform. Seen(wire.answer.hint). Contract: marketcode 1.1.
+// platform. Observed(wire.answer.hint). Contract: marketcode 1.1.
 func (a *API) hint() string {
 	var raw [8]byte
 	if _, err := io.ReadFull(a.Random, raw[:]); err != nil {

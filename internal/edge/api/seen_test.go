@@ -256,12 +256,12 @@ func evidence(t *testing.T, s *servertest.Server, line seenLine, a servertest.An
 	if slices.Contains(met, behaviour.WireFault) {
 		return
 	}
-	if !slices.ContainsFunc(met, func(r behaviour.Row) bool { return r.Get().Mark == behaviour.Seen }) {
+	if !slices.ContainsFunc(met, func(r behaviour.Row) bool { return r.Get().Evidence == behaviour.Observed }) {
 		t.Errorf("%s was seen, and no row that decided our answer says so: %v", line.ID, met)
 	}
 	date := dayOf.FindString(line.Date)
 	for _, row := range met {
-		if b := row.Get(); b.Mark == behaviour.Seen && b.Source == "docs/contract/seen" && date > newest[row] {
+		if b := row.Get(); b.Evidence == behaviour.Observed && b.Source == "docs/contract/seen" && date > newest[row] {
 			newest[row] = date
 		}
 	}

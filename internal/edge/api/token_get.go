@@ -7,7 +7,7 @@ import (
 )
 
 // tokenReply has neither errcode nor errmsg: some clients take any errmsg for
-// an error. Page(wire.answer.bare). Contract: rules 3.1, clients 6.
+// an error. Documented(wire.answer.bare). Contract: rules 3.1, clients 6.
 type tokenReply struct {
 	AccessToken string `json:"access_token"`
 	ExpiresIn   int    `json:"expires_in"`

@@ -24,7 +24,7 @@ func TestEachClauseHasItsTest(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/asvs.md")
 	require.NoError(t, err)
 	tests := map[string]bool{}
-	err = filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}

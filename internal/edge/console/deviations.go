@@ -54,7 +54,7 @@ func (pages callPages) forgetDeviations(v *visit) {
 }
 
 // marks say how sure a behaviour is; the surest comes first.
-var marks = []string{"seen", "page", "inferred", "choice"}
+var marks = []string{"observed", "documented", "inferred", "assumed"}
 
 type behavioursView struct {
 	Mark, Word string
@@ -66,14 +66,14 @@ type behavioursView struct {
 // behaviours lists what the server does where the platform might differ.
 func (pages callPages) behaviours(v *visit) {
 	q := v.r.URL.Query()
-	data := behavioursView{Mark: q.Get("mark"), Word: strings.TrimSpace(q.Get("word")), Marks: marks}
+	data := behavioursView{Mark: q.Get("evidence"), Word: strings.TrimSpace(q.Get("word")), Marks: marks}
 	list, err := v.api.Behaviours.List(v.ctx())
 	if v.failed(err) {
 		return
 	}
 	word := strings.ToLower(data.Word)
 	data.Behaviours = slices.DeleteFunc(list, func(b client.Behaviour) bool {
-		return data.Mark != "" && b.Mark != data.Mark ||
+		return data.Mark != "" && b.EvidenceLevel != data.Mark ||
 			!strings.Contains(strings.ToLower(b.ID+" "+b.English+" "+b.Chinese), word)
 	})
 	all := len(data.Behaviours)

@@ -120,7 +120,7 @@ func (a *API) visit(ctx context.Context, s *scanned) {
 		}
 		s.receipt, s.err = a.Desk.Visit(ctx, visit)
 	case d.Action == scan.OpenURL && s.User != "":
-		// Choice(qrcode.event): the event is sent even where the rule that matches opens nothing
+		// Assumed(qrcode.event): the event is sent even where the rule that matches opens nothing
 		// now (its Mini Program has no release, or the link ended), because then the user sees the
 		// account.
 		openID := func(account string) string { return a.OpenIDs.OpenID(s.namespace, account, s.User) }

@@ -160,11 +160,11 @@ type step struct {
 	English string       `json:"en"`
 	Chinese string       `json:"zh"`
 	// Behaviour is what the verdict rests on, and how sure that is.
-	Behaviour string         `json:"behaviour" doc:"id of the behaviour that the verdict rests on, see /admin/v1/behaviours"`
-	Mark      behaviour.Mark `json:"mark" enum:"seen,page,inferred,choice" doc:"how sure that is"`
-	Date      string         `json:"date,omitempty" doc:"of the newest evidence"`
-	Known     string         `json:"mark_en" doc:"mark and date in words"`
-	KnownZH   string         `json:"mark_zh" doc:"the same in Chinese"`
+	Behaviour     string             `json:"behaviour" doc:"id of the behaviour that the verdict rests on, see /admin/v1/behaviours"`
+	EvidenceLevel behaviour.Evidence `json:"evidence_level" enum:"observed,documented,inferred,assumed" doc:"how sure that is"`
+	Date          string             `json:"date,omitempty" doc:"of the newest evidence"`
+	Known         string             `json:"evidence_en" doc:"level and date in words"`
+	KnownZH       string             `json:"evidence_zh" doc:"the same in Chinese"`
 }
 
 // surely adds to a step how sure its verdict is.
@@ -173,7 +173,7 @@ func surely(s scan.Step, now time.Time) step {
 	b := row.Get()
 	known := b.Known(now)
 	return step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.Says.English(), Chinese: s.Says.Chinese(),
-		Behaviour: s.Behaviour, Mark: b.Mark, Date: b.Date, Known: known.English(), KnownZH: known.Chinese()}
+		Behaviour: s.Behaviour, EvidenceLevel: b.Evidence, Date: b.Date, Known: known.English(), KnownZH: known.Chinese()}
 }
 
 // problem is an RFC 9457 document.

@@ -478,7 +478,7 @@ func testVerdicts(t *testing.T, own bool) {
 				}
 				row, known := behaviour.ByID(step.Behaviour)
 				sure := row.Get().Known(servertest.Began)
-				if !known || step.Mark != string(row.Get().Mark) || step.Date != row.Get().Date || step.MarkEn != sure.English() ||
+				if !known || step.Mark != string(row.Get().Evidence) || step.Date != row.Get().Date || step.MarkEn != sure.English() ||
 					step.MarkZh != sure.Chinese() {
 					t.Errorf("how sure it is: %+v", step)
 				}

@@ -37,16 +37,16 @@ const (
 
 // Difference is what the platform did and we do not.
 type Difference struct {
-	Line       int            `json:"line"`  // the first
-	Times      int            `json:"times"` // how many lines
-	Endpoint   string         `json:"endpoint"`
-	Kind       Kind           `json:"kind"`
-	Where      string         `json:"where"`
-	Platform   string         `json:"platform"`
-	Ours       string         `json:"ours"`
-	Behaviours []string       `json:"behaviours"` // that decided our answer
-	Mark       behaviour.Mark `json:"mark,omitempty"`
-	Known      bool           `json:"known,omitempty"`
+	Line          int                `json:"line"`  // the first
+	Times         int                `json:"times"` // how many lines
+	Endpoint      string             `json:"endpoint"`
+	Kind          Kind               `json:"kind"`
+	Where         string             `json:"where"`
+	Platform      string             `json:"platform"`
+	Ours          string             `json:"ours"`
+	Behaviours    []string           `json:"behaviours"` // that decided our answer
+	EvidenceLevel behaviour.Evidence `json:"evidence_level,omitempty"`
+	Known         bool               `json:"known,omitempty"`
 
 	causes []string // the X-Qrjump-Why of earlier calls that made it
 }
@@ -451,8 +451,8 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 				d.Behaviours = []string{contentTypeRow}
 			}
 		}
-		if d.Mark = leastSure(d.Behaviours); d.Kind != Header {
-			d.Mark = leastSure(about)
+		if d.EvidenceLevel = leastSure(d.Behaviours); d.Kind != Header {
+			d.EvidenceLevel = leastSure(about)
 		}
 		d.Known = slices.ContainsFunc(d.Behaviours, func(id string) bool { return slices.Contains(r.Known, id) })
 		key := fmt.Sprint(d.Endpoint, "\n", d.Kind, "\n", d.Where, "\n", d.Platform, "\n", d.Ours, "\n", d.Behaviours, "\n", d.Known)
@@ -482,10 +482,10 @@ func (p *player) rows(ctx context.Context, why string) (rows []string, err error
 }
 
 // leastSure is the mark of the least sure of some rows; "" where there is none.
-func leastSure(ids []string) (mark behaviour.Mark) {
+func leastSure(ids []string) (mark behaviour.Evidence) {
 	for _, id := range ids {
-		if row, ok := behaviour.ByID(id); ok && (mark == "" || mark.Surer(row.Get().Mark)) {
-			mark = row.Get().Mark
+		if row, ok := behaviour.ByID(id); ok && (mark == "" || mark.Surer(row.Get().Evidence)) {
+			mark = row.Get().Evidence
 		}
 	}
 	return mark

@@ -152,7 +152,7 @@ func TestEveryPlantedDifferenceIsFoundAndNoneInvented(t *testing.T) {
 		}
 	}
 	for _, d := range report.Differences {
-		if d.Where == "errcode" && d.Endpoint == "/cgi-bin/wxopen/qrcodejumppublish" && (d.Mark != "choice" ||
+		if d.Where == "errcode" && d.Endpoint == "/cgi-bin/wxopen/qrcodejumppublish" && (d.EvidenceLevel != "assumed" ||
 			!slices.Contains(d.Behaviours, "rules.prefix.unknown") || !strings.HasPrefix(d.Platform, "85066 ") ||
 			!strings.HasPrefix(d.Ours, "40097 ")) {
 			t.Errorf("the difference of a publish is %+v", d)
@@ -284,8 +284,8 @@ func TestKeepAddsWhatNobodyHasShown(t *testing.T) {
 		return all[len(all)-n:]
 	}
 	got := strings.Join(append(last("answers.ndjson", 2), last("differences.ndjson", 2)...), "\n")
-	want := `{"id":"k001","endpoint":"/cgi-bin/wxopen/qrcodejumpget","request":"POST ?access_token=*** {\"get_type\":0}","answer":{"errcode":85099,"errmsg":"new *** rid: 00000000-00000000-00000000"},"date":"2026-01-15T02:00:00Z","source":"calls.ndjson, line 1","mark":"seen"}
-{"id":"k002","endpoint":"/cgi-bin/menu/get","request":"POST ?access_token=*** {\"get_type\":0}","answer":{"errcode":46003,"errmsg":"menu no exist rid: 00000000-00000000-00000000"},"date":"2026-01-15T02:00:00Z","source":"calls.ndjson, line 3","mark":"seen"}
+	want := `{"id":"k001","endpoint":"/cgi-bin/wxopen/qrcodejumpget","request":"POST ?access_token=*** {\"get_type\":0}","answer":{"errcode":85099,"errmsg":"new *** rid: 00000000-00000000-00000000"},"date":"2026-01-15T02:00:00Z","source":"calls.ndjson, line 1","evidence_level":"observed"}
+{"id":"k002","endpoint":"/cgi-bin/menu/get","request":"POST ?access_token=*** {\"get_type\":0}","answer":{"errcode":46003,"errmsg":"menu no exist rid: 00000000-00000000-00000000"},"date":"2026-01-15T02:00:00Z","source":"calls.ndjson, line 3","evidence_level":"observed"}
 {"id":"k001","kind":"unknown","reason":"recorded, and no play of the test asks for it yet"}
 {"id":"k002","kind":"family","reason":"no endpoint of this server"}`
 	if got != want {

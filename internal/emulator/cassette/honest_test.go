@@ -183,7 +183,7 @@ func TestACounterThatMovesOtherwiseIsADifferenceWithItsRow(t *testing.T) {
 		}
 		d := report.Differences[0]
 		if d.Line != 8 || d.Where != "qrcodejump_pub_quota" || d.Platform != "97, 2 fewer than on line 2" || d.Ours != "99, 1 fewer" ||
-			len(d.Behaviours) < 2 || d.Behaviours[0] != "rules.publish.again" || d.Mark != "choice" {
+			len(d.Behaviours) < 2 || d.Behaviours[0] != "rules.publish.again" || d.EvidenceLevel != "assumed" {
 			t.Errorf("%+v", d)
 		}
 	})

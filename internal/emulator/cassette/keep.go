@@ -13,13 +13,13 @@ import (
 
 // seenAnswer is a line of docs/contract/seen/answers.ndjson.
 type seenAnswer struct {
-	ID       string          `json:"id"`
-	Endpoint string          `json:"endpoint"`
-	Request  string          `json:"request"`
-	Answer   json.RawMessage `json:"answer"`
-	Date     string          `json:"date"`
-	Source   string          `json:"source"`
-	Mark     string          `json:"mark"`
+	ID            string          `json:"id"`
+	Endpoint      string          `json:"endpoint"`
+	Request       string          `json:"request"`
+	Answer        json.RawMessage `json:"answer"`
+	Date          string          `json:"date"`
+	Source        string          `json:"source"`
+	EvidenceLevel string          `json:"evidence_level"`
 }
 
 // seenDifference is a line of docs/contract/seen/differences.ndjson.
@@ -53,7 +53,7 @@ func Keep(lines []Recorded, report Report, folder, source string) (added int, er
 		id := fmt.Sprintf("k%03d", next)
 		next, added = next+1, added+1
 		if err := writeLine(&newAnswers, seenAnswer{ID: id, Endpoint: r.Path, Request: asked(r), Answer: answer.json(),
-			Date: r.At.Format(time.RFC3339), Source: fmt.Sprintf("%s, line %d", source, r.Number), Mark: "seen"}); err != nil {
+			Date: r.At.Format(time.RFC3339), Source: fmt.Sprintf("%s, line %d", source, r.Number), EvidenceLevel: "observed"}); err != nil {
 			return 0, err
 		}
 		kind, reason := "unknown", "recorded, and no play of the test asks for it yet"

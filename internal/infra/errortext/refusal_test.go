@@ -65,7 +65,7 @@ func TestTheBookHasEveryRefusal(t *testing.T) {
 		in[text] = true
 	}
 	written, refusals := map[string]bool{}, 0
-	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") ||
 			strings.HasPrefix(path, "../../testkit") {
 			return err

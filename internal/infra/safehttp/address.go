@@ -14,7 +14,7 @@ const maxShown = 8 // addresses of one lookup that a step lists
 // resolve looks the host up, once, and checks every address. It returns
 // NotResolved or AddressRefused.
 //
-// Choice(outbound.address.mixed): one special address spoils the whole answer. A name that is partly
+// Assumed(outbound.address.mixed): one special address spoils the whole answer. A name that is partly
 // public and partly not is either an attack or a mistake, and which part would
 // be dialled must not depend on chance.
 func (t *trip) resolve(ctx context.Context, to target) ([]netip.Addr, error) {

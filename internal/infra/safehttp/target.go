@@ -49,7 +49,7 @@ func (t *trip) aim(req Request) (target, error) {
 	case u.Hostname() == "":
 		return target{}, t.refuse("url", BadURL, "no host")
 	case strings.ContainsFunc(u.Host, func(r rune) bool { return r >= 0x80 }):
-		// Choice(outbound.host.ascii): writers send the xn-- form of a name, and readers differ in
+		// Assumed(outbound.host.ascii): writers send the xn-- form of a name, and readers differ in
 		// what they make of full-width dots and circled digits.
 		return target{}, t.refuse("url", BadURL, "host %q is not ASCII; other scripts are written as xn--", u.Hostname())
 	}
@@ -116,7 +116,7 @@ func (t *trip) port(u *url.URL) (uint16, error) {
 // literal returns the address that a host spells, and no address for a name.
 // It returns AddressRefused for an address that may not stand there.
 //
-// Choice(outbound.host.literal): a public address in place of a name is refused too. The contract asks
+// Assumed(outbound.host.literal): a public address in place of a name is refused too. The contract asks
 // for a domain, and no certificate or ICP record is issued for an address.
 func (t *trip) literal(host string) (netip.Addr, error) {
 	if !spellsAddress(host) {

@@ -25,8 +25,8 @@ type Named struct {
 }
 
 var (
-	saying = regexp.MustCompile(`\b(Seen|Page|Inferred|Choice|Behaviour)\(([a-z_.]+)\)`)
-	bare   = regexp.MustCompile(`\b(Choice|Inferred):`)
+	saying = regexp.MustCompile(`\b(Observed|Documented|Inferred|Assumed|Behaviour)\(([a-z_.]+)\)`)
+	bare   = regexp.MustCompile(`\b(Assumed|Choice|Inferred):`)
 )
 
 // Read reads the module's source below a folder.
@@ -77,8 +77,8 @@ func (n *Named) file(path string, ids map[string]string) error {
 					n.Faults = append(n.Faults, at+": a comment of the product says the mark, one of a test Behaviour("+id+")")
 				case test:
 					n.Tested[id] = at
-				case strings.ToLower(word) != string(row.Get().Mark):
-					n.Faults = append(n.Faults, fmt.Sprintf("%s: %s is %s", at, id, row.Get().Mark))
+				case strings.ToLower(word) != string(row.Get().Evidence):
+					n.Faults = append(n.Faults, fmt.Sprintf("%s: %s is %s", at, id, row.Get().Evidence))
 				default:
 					n.Said[id] = at
 				}
