@@ -133,7 +133,7 @@ func writeLedger(ctx context.Context, c ledgerChild) error {
 type openedLedger struct {
 	store   *store.Store
 	journal *scanlog.Journal
-	counter *stats.Counter
+	counter *stats.Aggregator
 }
 
 func openLedger(ctx context.Context, dir, database string) (*openedLedger, error) {
@@ -145,7 +145,7 @@ func openLedger(ctx context.Context, dir, database string) (*openedLedger, error
 	if err != nil {
 		return nil, err
 	}
-	return &openedLedger{s, j, &stats.Counter{Log: j, Alone: true, Store: s, Alarms: scantest.Alarms(s),
+	return &openedLedger{s, j, &stats.Aggregator{Log: j, Alone: true, Store: s, Alarms: scantest.Alarms(s),
 		Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}}, nil
 }

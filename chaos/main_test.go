@@ -84,7 +84,7 @@ func serve(ctx context.Context, c childConfig) error {
 		}
 		stdout = untilReady{d}
 	}
-	seams := server.Seams{LakeEvery: c.LakeEvery, PrimariesEvery: c.PrimariesEvery}
+	seams := server.TestHooks{LakeEvery: c.LakeEvery, PrimariesEvery: c.PrimariesEvery}
 	if c.DrawsToLive != 0 {
 		seams.Random = &mortal{left: c.DrawsToLive}
 	}

@@ -628,7 +628,7 @@ func TestARefusedStartChangesNothing(t *testing.T) {
 		child := c.nodes[0].config()
 		newKey := filepath.Join(t.TempDir(), "key")
 		require.NoError(t, os.WriteFile(newKey, []byte(strings.Repeat("6b", 32)), 0o600))
-		turn := server.Turn{Config: server.Config{Data: child.Data, Database: child.Database, MasterKey: other}, NewKeyFile: newKey}
+		turn := server.KeyRotation{Config: server.Config{Data: child.Data, Database: child.Database, MasterKey: other}, NewKeyFile: newKey}
 		if _, err := turn.Run(t.Context()); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "is not the one") {
 			t.Errorf("a turn of another master key: %v", err)
 		}

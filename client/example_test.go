@@ -148,7 +148,7 @@ func demo() (url string, stop func()) {
 	}
 	c := server.Default()
 	c.Data, c.Listen, c.Dev = dir, "127.0.0.1:0", true
-	s, err := server.Start(context.Background(), c, io.Discard, server.Seams{})
+	s, err := server.Start(context.Background(), c, io.Discard, server.TestHooks{})
 	if err != nil {
 		log.Fatal(err)
 	}

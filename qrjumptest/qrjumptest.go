@@ -75,7 +75,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 			t.Fatal(err)
 		}
 	}
-	s, err := server.Start(t.Context(), c, t.Output(), server.Seams{})
+	s, err := server.Start(t.Context(), c, t.Output(), server.TestHooks{})
 	if err != nil {
 		t.Fatalf("starting qrjump: %v", err)
 	}

@@ -19,7 +19,7 @@ func aboutAccount(s *session, operator *client.Client, did, appid string, err er
 	if !isNotFound(err) {
 		return failed(did, appid, err)
 	}
-	return advised{error: fmt.Errorf("%w%s", failed(did, appid, err), nearAccount(s, operator, appid)),
+	return hintError{error: fmt.Errorf("%w%s", failed(did, appid, err), nearAccount(s, operator, appid)),
 		next: said("account.see_qrjump_account_list")}
 }
 

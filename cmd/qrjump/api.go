@@ -230,7 +230,7 @@ func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationReque
 	case c.Input != "":
 		f, err := os.Open(c.Input)
 		if err != nil {
-			return call, misuse(inReader(err).Error())
+			return call, usageError(inReader(err).Error())
 		}
 		call.Body, call.ContentType = f, kind // the transport closes it
 	case kind == "application/json":

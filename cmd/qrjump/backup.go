@@ -106,7 +106,7 @@ func (c *exportCommand) Run(s *session) error {
 		return err
 	}
 	if err := archive.CheckPassphrase(word); err != nil {
-		return misuse(err.Error())
+		return usageError(err.Error())
 	}
 	dir := filepath.Dir(c.File)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(c.File)+".*") // 0600

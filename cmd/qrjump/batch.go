@@ -39,7 +39,7 @@ func aboutStoredCodes(s *session, operator *client.Client, did string, id int64,
 	if listErr != nil || slices.Contains(there, id) {
 		return aboutCodes(did, err) // the error stands without a guess too, and where something else is not there
 	}
-	return advised{error: fault("batch.of", did, err, nearNumber(id, there)), next: said("batch.see_qrjump_batch_list")}
+	return hintError{error: fault("batch.of", did, err, nearNumber(id, there)), next: said("batch.see_qrjump_batch_list")}
 }
 
 // codeAdvice says in plain words what a number of codes means, and what to do.
@@ -63,7 +63,7 @@ func aboutCodes(did string, err error) error {
 	}
 	happened := fault("batch.of_2", did, err)
 	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
-		return advised{error: happened, next: said("batch.see_qrjump_batch_list")}
+		return hintError{error: happened, next: said("batch.see_qrjump_batch_list")}
 	}
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok {
@@ -71,15 +71,15 @@ func aboutCodes(did string, err error) error {
 	}
 	switch w.Code {
 	case errcode.InvalidArgs.Number:
-		return advised{error: happened} // it says itself what is wrong
+		return hintError{error: happened} // it says itself what is wrong
 	case errcode.NoApplication.Number, errcode.NotOwnApplication.Number:
-		return advised{error: happened, next: said("batch.this_account_has_no_such")}
+		return hintError{error: happened, next: said("batch.this_account_has_no_such")}
 	case errcode.Unauthorized.Number:
-		return advised{error: happened,
+		return hintError{error: happened,
 			next: said("batch.codes_want_a_certified_service") + w.RID}
 	}
 	if next := codeAdvice[w.Code]; next != "" {
-		return advised{error: happened, next: said(next)}
+		return hintError{error: happened, next: said(next)}
 	}
 	return happened
 }
@@ -99,7 +99,7 @@ func (m member) unauthorized(s *session, admin adminFlags, err error) error {
 	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 	defer cancel()
 	if call, callErr := operator.Calls.Get(ctx, w.RID); callErr == nil && call.Detail != "" {
-		return advised{error: err, next: call.Detail}
+		return hintError{error: err, next: call.Detail}
 	}
 	return err
 }

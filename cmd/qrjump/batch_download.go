@@ -231,7 +231,7 @@ func (d download) piece(f io.Writer, r client.CodeRange) error {
 	_, err = io.Copy(lines, rows)
 	switch {
 	case errors.Is(err, client.ErrPackageKey):
-		return advised{error: err, next: said("batch_download.give_the_package_key_of")}
+		return hintError{error: err, next: said("batch_download.give_the_package_key_of")}
 	case err != nil:
 		return err
 	case lines.n != r.Len():

@@ -75,7 +75,7 @@ func (c *batchImport) Run(s *session) error {
 			if done.Lines == 0 {
 				return err
 			}
-			return advised{error: err, next: said("batch_import.came_before_that_and_stay",
+			return hintError{error: err, next: said("batch_import.came_before_that_and_stay",
 				countedCodes(done.Lines))}
 		}
 	}
@@ -95,11 +95,11 @@ func leftNothing(s *session, qrjump *client.Client, b client.Batch, actor string
 		all := client.ImportToTakeBack{To: b.Count - 1, Note: said("batch_import.the_import_was_refused"), Actor: actor}
 		done, err := qrjump.Batches.UndoImport(s.ctx, b.ID, all)
 		if err != nil {
-			return advised{error: refused, next: said("batch_import.the_application_was_begun_and",
+			return hintError{error: refused, next: said("batch_import.the_application_was_begun_and",
 				err, b.ID)}
 		}
 		if !done.More {
-			return advised{error: refused, next: said("batch_import.nothing_of_it_is_left")}
+			return hintError{error: refused, next: said("batch_import.nothing_of_it_is_left")}
 		}
 	}
 }
@@ -220,7 +220,7 @@ func (c *batchImport) undo(s *session) error {
 			progress.end()
 			err = aboutBatch(said("batch_import.take_back"), c.Undo, err)
 			if taken > 0 {
-				err = advised{error: err, next: countedCodes(taken) + said("batch_import.were_taken_back_before_that")}
+				err = hintError{error: err, next: countedCodes(taken) + said("batch_import.were_taken_back_before_that")}
 			}
 			return err
 		}

@@ -224,7 +224,7 @@ func (c *labelPrint) sheet(design labels.Design) (sheet labels.Sheet, err error)
 		}
 	}
 	if err := sheet.Check(); err != nil {
-		return sheet, misuse(err.Error())
+		return sheet, usageError(err.Error())
 	}
 	return sheet, nil
 }

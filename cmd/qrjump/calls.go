@@ -50,7 +50,7 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 		return c.follow(s, qrjump, query, page.Next)
 	}
 	if len(page.Calls) == 0 && c.RID != "" {
-		return absent(advised{error: fault("calls.list_calls_none_of_the", c.RID),
+		return absent(hintError{error: fault("calls.list_calls_none_of_the", c.RID),
 			next: said("calls.the_log_of_the_last") + c.RID})
 	}
 	if err := emptyFor(s, qrjump, said("calls.list_calls_of"), c.Account, len(page.Calls)); err != nil {

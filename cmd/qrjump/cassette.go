@@ -124,10 +124,10 @@ func (c *compareCommand) Run(s *session) (err error) {
 	began := stage.Began()
 	now.Store(&began)
 	clock := func() time.Time { return *now.Load() }
-	ours, end, err := server.Rehearsal(s.ctx, stage.Seed(), clock, io.Discard)
+	ours, end, err := server.StartTemp(s.ctx, stage.Seed(), clock, io.Discard)
 	if err != nil && stage.ForgetRules() {
 		tell(s.err, "cassette.the_rules_from_before_the", plain(err.Error()))
-		ours, end, err = server.Rehearsal(s.ctx, stage.Seed(), clock, io.Discard)
+		ours, end, err = server.StartTemp(s.ctx, stage.Seed(), clock, io.Discard)
 	}
 	if err != nil {
 		return fault("cassette.compare_a_server_with_what", c.File, err)

@@ -24,7 +24,8 @@ func (o operator) clock(s *session, qrjump *client.Client, did string, move func
 		err := move()
 		if isProblem(err, http.StatusConflict) {
 			p, _ := errors.AsType[*client.Problem](err)
-			return coded{advised{error: fault("clock.of", did, p.Detail), next: "qrjump reset goes back to the seed and to real time"},
+			return exitError{hintError{error: fault("clock.of", did, p.Detail),
+				next: "qrjump reset goes back to the seed and to real time"},
 				exitRefused}
 		}
 		if err != nil {

@@ -261,7 +261,7 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 		if err != nil {
 			err = aboutStored(s, qrjump, did+said("code.codes_of"), c.ID, err)
 			if i > 0 {
-				return advised{error: err, next: said("code.of_the_before_it_were", countedCodes(done.Changed), countedCodes(done.Codes),
+				return hintError{error: err, next: said("code.of_the_before_it_were", countedCodes(done.Changed), countedCodes(done.Codes),
 					said("code.part."+did))}
 			}
 			return err

@@ -43,7 +43,7 @@ func aboutComponent(s *session, operator *client.Client, did, appid string, err 
 			}
 			meant = didYouMean(appid, appids...)
 		}
-		return advised{error: fmt.Errorf("%w%s", failed(did, appid, err), meant), next: said("report.see", seeComponents)}
+		return hintError{error: fmt.Errorf("%w%s", failed(did, appid, err), meant), next: said("report.see", seeComponents)}
 	}
 	return failed(did, appid, err)
 }
@@ -205,7 +205,7 @@ func (c *componentConsent) Run(s *session, qrjump *client.Client) error {
 		PermissionSets: c.Set, Move: c.ForceExclusive})
 	if isProblem(err, http.StatusConflict) {
 		p, _ := errors.AsType[*client.Problem](err)
-		return coded{advised{error: fault("clock.of", did, p.Detail), next: said("component.say_move")}, exitRefused}
+		return exitError{hintError{error: fault("clock.of", did, p.Detail), next: said("component.say_move")}, exitRefused}
 	}
 	if isNotFound(err) {
 		if _, unknown := qrjump.Components.Get(s.ctx, c.Component); isNotFound(unknown) {

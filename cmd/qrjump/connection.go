@@ -234,7 +234,7 @@ func (m member) mistaken(s *session, err error) error {
 		return err
 	}
 	if meant := nearAccount(s, operator, m.AppID); meant != "" {
-		return advised{error: fmt.Errorf("%w%s", err, meant), next: said("account.see_qrjump_account_list")}
+		return hintError{error: fmt.Errorf("%w%s", err, meant), next: said("account.see_qrjump_account_list")}
 	}
 	return err
 }
@@ -275,7 +275,7 @@ func (f serverFlags) connect(at place, o client.Options) (*client.Client, error)
 	o.HTTP = &http.Client{Transport: sent.by(through)}
 	c, err := client.New(at.url, o)
 	if err != nil {
-		return nil, misuse("--" + at.flag + strings.TrimPrefix(inReader(err).Error(), "server"))
+		return nil, usageError("--" + at.flag + strings.TrimPrefix(inReader(err).Error(), "server"))
 	}
 	return c, nil
 }

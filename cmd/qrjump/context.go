@@ -177,7 +177,7 @@ func (r *contextResolver) Resolve(chosen *kong.Context, parent *kong.Path, flag 
 	if !r.asked {
 		r.asked = true
 		if err := r.choose(chosen, parent.Flags); err != nil {
-			return nil, coded{err, exitOf(err)} // no fault of the flag
+			return nil, exitError{err, exitOf(err)} // no fault of the flag
 		}
 	}
 	if r.used == nil || given(chosen, flag) {
@@ -190,7 +190,7 @@ func (r *contextResolver) Resolve(chosen *kong.Context, parent *kong.Path, flag 
 	if slices.Contains(secretFlags, flag.Name) {
 		secret, err := readSecret(value, said("context.context", r.path, r.name, flag.Name))
 		if err != nil {
-			return nil, coded{err, exitOf(err)}
+			return nil, exitError{err, exitOf(err)}
 		}
 		return secret, nil
 	}

@@ -71,7 +71,7 @@ func kept(d client.Deletion) error {
 	for _, one := range d.Keeps {
 		do = append(do, amount(one)+": "+mendOf(one, d.AppID))
 	}
-	return coded{advised{error: fault("delete.kept", plain(d.AppID), amounts(d.Keeps)), details: do}, exitRefused}
+	return exitError{hintError{error: fault("delete.kept", plain(d.AppID), amounts(d.Keeps)), details: do}, exitRefused}
 }
 
 func amount(one client.Amount) string {

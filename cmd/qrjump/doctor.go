@@ -40,7 +40,7 @@ func (c *doctorCommand) Run(s *session) error {
 	v := walk{}
 	config, err := c.config(s)
 	if err != nil {
-		v.fail("configuration", i18n.Plain(err.Error()), say("doctor.config.next"))
+		v.fail("configuration", i18n.Literal(err.Error()), say("doctor.config.next"))
 	}
 	v.variables(s)
 	running, reached := c.server(s, &v)
@@ -50,7 +50,7 @@ func (c *doctorCommand) Run(s *session) error {
 		config.Data = "qrjump-data"
 	}
 	if config.Data != "" {
-		v.found = append(v.found, server.Examine(s.ctx, config, running)...)
+		v.found = append(v.found, server.Preflight(s.ctx, config, running)...)
 	}
 	c.nodes(s, &v)
 	if err := s.ctx.Err(); err != nil {
@@ -71,15 +71,15 @@ func (c *doctorCommand) Run(s *session) error {
 // walk is what was looked at so far.
 type walk struct{ found []server.Finding }
 
-func (v *walk) pass(about string, detail i18n.Text) {
+func (v *walk) pass(about string, detail i18n.Message) {
 	v.found = append(v.found, server.Finding{About: about, OK: true, Detail: detail})
 }
 
-func (v *walk) warn(about string, detail, next i18n.Text) {
+func (v *walk) warn(about string, detail, next i18n.Message) {
 	v.found = append(v.found, server.Finding{About: about, OK: true, Warns: true, Detail: detail, Next: next})
 }
 
-func (v *walk) fail(about string, detail, next i18n.Text) {
+func (v *walk) fail(about string, detail, next i18n.Message) {
 	v.found = append(v.found, server.Finding{About: about, Detail: detail, Next: next})
 }
 
@@ -87,7 +87,7 @@ func (v *walk) fail(about string, detail, next i18n.Text) {
 func (v *walk) steps() []verification.Step {
 	steps := []verification.Step{}
 	for _, f := range v.found {
-		steps = append(steps, verification.Step{Did: i18n.Plain(f.About), OK: f.OK, Warns: f.Warns, Detail: f.Detail, Next: f.Next})
+		steps = append(steps, verification.Step{Did: i18n.Literal(f.About), OK: f.OK, Warns: f.Warns, Detail: f.Detail, Next: f.Next})
 	}
 	return steps
 }
@@ -184,7 +184,7 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 		return false, ""
 	}
 	lost := func(err error) (bool, string) {
-		happened := i18n.Plain(err.Error())
+		happened := i18n.Literal(err.Error())
 		if u, ok := errors.AsType[*client.Unreachable](err); ok {
 			happened = say("doctor.no_answer", u.URL, u.Err)
 		}
@@ -321,7 +321,7 @@ func (v *walk) operator(d dialogue, named bool) {
 	var problem client.Problem
 	switch {
 	case err != nil:
-		v.fail("server", i18n.Plain(err.Error()), i18n.Text{})
+		v.fail("server", i18n.Literal(err.Error()), i18n.Message{})
 	case a.status == http.StatusOK && json.Unmarshal(a.body, &list) == nil && list.Nodes != nil, !named:
 	case a.status == http.StatusUnauthorized && d.token == "":
 		v.fail("credentials", say("doctor.token.none", d.base), say("doctor.metrics.none.next"))
@@ -340,7 +340,7 @@ func (v *walk) clock(date string, before, after time.Time) {
 	theirs, err := http.ParseTime(date)
 	switch {
 	case err != nil:
-		v.warn("clock", say("doctor.clock.none"), i18n.Text{})
+		v.warn("clock", say("doctor.clock.none"), i18n.Message{})
 	case theirs.Before(before.Add(-most)), theirs.After(after.Add(most)):
 		v.fail("clock", say("doctor.clock.differs", theirs.UTC().Format(time.RFC3339), after.UTC().Format(time.RFC3339)),
 			say("doctor.clock.next"))
@@ -354,19 +354,19 @@ func (v *walk) ready(d dialogue) {
 	first, rest, _ := strings.Cut(strings.TrimSpace(string(a.body)), "\n")
 	switch {
 	case err != nil:
-		v.fail("ready", i18n.Plain(err.Error()), i18n.Text{})
+		v.fail("ready", i18n.Literal(err.Error()), i18n.Message{})
 	case a.status != http.StatusOK:
 		v.fail("ready", say("doctor.unready", first), say("doctor.unready.next"))
 	default:
 		v.pass("ready", say("doctor.ready"))
 		for line := range strings.Lines(rest) {
-			switch text := i18n.Plain(strings.TrimSpace(line)); {
+			switch text := i18n.Literal(strings.TrimSpace(line)); {
 			case strings.HasPrefix(line, server.ReadingImport):
-				v.warn("lag", text, i18n.Text{})
+				v.warn("lag", text, i18n.Message{})
 			case strings.HasPrefix(line, server.Unreadable):
 				v.fail("lag", text, say("doctor.unreadable.next"))
 			default:
-				v.fail("ledger", text, i18n.Text{})
+				v.fail("ledger", text, i18n.Message{})
 			}
 		}
 	}
@@ -380,7 +380,7 @@ func (v *walk) version(d dialogue) {
 		} `json:"info"`
 	}
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &document) != nil {
-		v.warn("version", say("doctor.version.none"), i18n.Text{})
+		v.warn("version", say("doctor.version.none"), i18n.Message{})
 		return
 	}
 	if theirs := document.Info.Version; theirs != version.Number() {
@@ -478,7 +478,7 @@ func measured(text []byte) map[string]float64 {
 const refusedOften = 3
 
 // wrongCredential says which credential keeps failing, and what to do; as far as that is known, whose it should be.
-func wrongCredential(one client.RefusedCredential) (what, next i18n.Text) {
+func wrongCredential(one client.RefusedCredential) (what, next i18n.Message) {
 	switch one.What {
 	case "admin_token":
 		what, next = say("doctor.admin_token"), say("doctor.admin_key.next")

@@ -14,7 +14,7 @@ import (
 func (c *doctorCommand) deep(s *session, v *walk) {
 	qrjump, err := c.client()
 	if err != nil {
-		v.fail("server", i18n.Plain(err.Error()), i18n.Text{})
+		v.fail("server", i18n.Literal(err.Error()), i18n.Message{})
 		return
 	}
 	for _, check := range []struct {
@@ -22,7 +22,7 @@ func (c *doctorCommand) deep(s *session, v *walk) {
 		run   func(*session, *client.Client) error
 	}{{"statistics", v.statistics}, {"lake", v.lake}, {"audit", v.audit}} {
 		if err := check.run(s, qrjump); err != nil {
-			v.fail(check.about, i18n.Plain(err.Error()), i18n.Text{})
+			v.fail(check.about, i18n.Literal(err.Error()), i18n.Message{})
 		}
 	}
 }
@@ -34,7 +34,7 @@ func (v *walk) statistics(s *session, qrjump *client.Client) error {
 		return err
 	}
 	for _, d := range r.Shown {
-		v.fail("statistics", say("doctor.counted", d.What, d.Counted, d.Recounted), i18n.Text{})
+		v.fail("statistics", say("doctor.counted", d.What, d.Counted, d.Recounted), i18n.Message{})
 	}
 	if r.Differences == 0 {
 		v.pass("statistics", say("doctor.statistics", r.Compared, r.Scans))
@@ -55,7 +55,7 @@ func (v *walk) lake(s *session, qrjump *client.Client) error {
 	for _, d := range found.Days {
 		if !d.Right() {
 			wrong = true
-			v.fail("lake", say("doctor.lake.wrong", d.Date, d.Missing, d.Twice, d.Unknown, d.Named), i18n.Text{})
+			v.fail("lake", say("doctor.lake.wrong", d.Date, d.Missing, d.Twice, d.Unknown, d.Named), i18n.Message{})
 		}
 	}
 	if !wrong {
@@ -71,7 +71,7 @@ func (v *walk) audit(s *session, qrjump *client.Client) error {
 		return err
 	}
 	if f := done.Fault; f != nil {
-		v.fail("audit", say("doctor.audit.fault", f.Seq, f.What), i18n.Text{})
+		v.fail("audit", say("doctor.audit.fault", f.Seq, f.What), i18n.Message{})
 	} else {
 		v.pass("audit", say("doctor.audit", done.Changes, done.Seq, cmp.Or(done.Hash, "-")))
 	}

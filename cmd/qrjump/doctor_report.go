@@ -15,9 +15,9 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
-// sickness is what doctor --report writes for somebody who helps from afar: nothing of it is secret, and calls are without their
+// diagnosticReport is what doctor --report writes for somebody who helps from afar: nothing of it is secret, and calls are without their
 // requests and answers.
-type sickness struct {
+type diagnosticReport struct {
 	Made     time.Time           `json:"made_at"`
 	Program  version.Info        `json:"program"`
 	Go       string              `json:"go"`
@@ -30,8 +30,9 @@ type sickness struct {
 
 // report writes what was found, and what the server says of itself, to a file.
 func (c *doctorCommand) report(s *session, v walk) error {
-	r := sickness{Made: time.Now().UTC(), Program: version.Get(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Checks: v.steps(), Settings: []client.Setting{}, Failed: []client.CallError{}, Lacks: []string{}}
+	r := diagnosticReport{Made: time.Now().UTC(), Program: version.Get(), Go: runtime.Version(),
+		Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Checks:   v.steps(), Settings: []client.Setting{}, Failed: []client.CallError{}, Lacks: []string{}}
 	qrjump, err := c.client()
 	if err == nil {
 		err = r.ask(s, qrjump)
@@ -52,7 +53,7 @@ func (c *doctorCommand) report(s *session, v walk) error {
 }
 
 // ask adds what only the server knows.
-func (r *sickness) ask(s *session, qrjump *client.Client) error {
+func (r *diagnosticReport) ask(s *session, qrjump *client.Client) error {
 	settings, err := qrjump.Settings.List(s.ctx)
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ func TestDoctorKnowsChinese(t *testing.T) {
 // Numbers stand where Chinese has them, and words within words are said in Chinese.
 func TestDoctorsWordsAreFilledIn(t *testing.T) {
 	chinese := reader("zh")
-	for want, text := range map[string]i18n.Text{
+	for want, text := range map[string]i18n.Message{
 		"共检查 12 项，其中 1 项有问题":   say("doctor.wrong", 1, say("count.check", 12)),
 		"http://a：没有响应：x":      say("doctor.of", "http://a", say("doctor.node.silent", "x")),
 		"已知 2 个节点，最落后的差 1 次扫码": say("doctor.nodes", say("count.node", 2), say("count.scan", 1)),

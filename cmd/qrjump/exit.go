@@ -45,19 +45,19 @@ var exits = map[int]string{exitDone: "done", exitFailed: "failed", exitMisused: 
 // exitCodes are the codes of exits in their order.
 var exitCodes = slices.Sorted(maps.Keys(exits))
 
-// coded is an error that knows its exit code.
-type coded struct {
+// exitError is an error that knows its exit code.
+type exitError struct {
 	error
 	code int
 }
 
-func (c coded) Unwrap() error { return c.error }
+func (c exitError) Unwrap() error { return c.error }
 
 // absent is the error of a thing that is not there.
-func absent(err error) error { return coded{err, exitAbsent} }
+func absent(err error) error { return exitError{err, exitAbsent} }
 
 // different is the error of a comparison that found differences.
-func different(key string, of ...any) error { return coded{fault(key, of...), exitDifferent} }
+func different(key string, of ...any) error { return exitError{fault(key, of...), exitDifferent} }
 
 // absentCodes are the errcodes that say that a thing is not there.
 var absentCodes = []*errcode.Code{errcode.InvalidAppID, errcode.RIDNotFound}
@@ -67,10 +67,10 @@ func exitOf(err error) int {
 	if err == nil {
 		return exitDone
 	}
-	if c, ok := errors.AsType[coded](err); ok {
+	if c, ok := errors.AsType[exitError](err); ok {
 		return c.code
 	}
-	if _, ok := errors.AsType[misuse](err); ok || errors.Is(err, server.ErrUsage) {
+	if _, ok := errors.AsType[usageError](err); ok || errors.Is(err, server.ErrUsage) {
 		return exitMisused
 	}
 	if w, ok := errors.AsType[*client.WireError](err); ok {

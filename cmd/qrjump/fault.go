@@ -119,7 +119,7 @@ func (c *faultAdd) Run(s *session) error {
 func (c *faultAdd) addFile(s *session) error {
 	text, err := os.ReadFile(c.FromFile)
 	if err != nil {
-		return misuse(inReader(err).Error())
+		return usageError(inReader(err).Error())
 	}
 	var file struct {
 		Faults []struct {

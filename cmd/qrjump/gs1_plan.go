@@ -188,7 +188,7 @@ type gs1File struct {
 func (c *gs1File) read() ([]digitallink.Entry, error) {
 	text, err := os.ReadFile(c.File)
 	if err != nil {
-		return nil, misuse(err.Error())
+		return nil, usageError(err.Error())
 	}
 	return readGS1(c.File, text)
 }
@@ -359,9 +359,9 @@ func (c *gs1Plan) Run(s *session) error {
 	case !c.DetailedExitcode:
 		return err
 	case err != nil:
-		return coded{err, exitFailed}
+		return exitError{err, exitFailed}
 	case len(made.Steps) > 0:
-		return coded{errSaid, exitChanges}
+		return exitError{errSaid, exitChanges}
 	}
 	return nil
 }

@@ -44,10 +44,10 @@ func (c *healthCommand) Run(s *session) error {
 			return err
 		}
 		if c.PID > 0 && !lives(c.PID) {
-			return coded{fault("health.no_process", c.PID, err), exitUnreachable}
+			return exitError{fault("health.no_process", c.PID, err), exitUnreachable}
 		}
 		if answered && !soon.answered {
-			return coded{fault("health.ended", err), exitUnreachable}
+			return exitError{fault("health.ended", err), exitUnreachable}
 		}
 		answered = answered || soon.answered
 		select {
@@ -63,7 +63,7 @@ func (c *healthCommand) Run(s *session) error {
 // ask asks GET /readyz, for a container without a shell.
 func (c *healthCommand) ask(s *session) error {
 	at, err := c.wire()
-	if _, wrong := errors.AsType[misuse](err); err != nil && !wrong {
+	if _, wrong := errors.AsType[usageError](err); err != nil && !wrong {
 		return notYet{err, false} // a folder says where its server is when there is one
 	} else if err != nil {
 		return err
@@ -86,21 +86,21 @@ func (c *healthCommand) ask(s *session) error {
 	answer, err := (&http.Client{Transport: transport}).Do(ask)
 	if err != nil {
 		next := advice(&client.Unreachable{URL: at.url, Err: err})
-		return coded{advised{error: notYet{fault("health.no_server_answers", err), false}, next: next.String()}, exitUnreachable}
+		return exitError{hintError{error: notYet{fault("health.no_server_answers", err), false}, next: next.String()}, exitUnreachable}
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
 	said := plain(strings.TrimSpace(string(text)))
 	switch {
 	case err != nil:
-		return coded{fault("health.the_answer_of_broke_off", plain(at.url), err), exitUnreachable}
+		return exitError{fault("health.the_answer_of_broke_off", plain(at.url), err), exitUnreachable}
 	case answer.StatusCode == http.StatusServiceUnavailable:
 		return notYet{fault("health.is_not_ready", plain(at.url), said), true}
 	case wantsTLS(said):
-		return coded{advised{error: fault("health.does_not_answer_plain_http", plain(at.url)), next: say("reach.https").String()},
+		return exitError{hintError{error: fault("health.does_not_answer_plain_http", plain(at.url)), next: say("reach.https").String()},
 			exitUnreachable}
 	case answer.StatusCode != http.StatusOK || !strings.HasPrefix(said, "ready"):
-		return coded{fault("health.what_answers_at_is_no", plain(at.url), answer.Status), exitUnreachable}
+		return exitError{fault("health.what_answers_at_is_no", plain(at.url), answer.Status), exitUnreachable}
 	}
 	tell(s.out, "health.is", plain(at.url), said)
 	return nil

@@ -76,7 +76,7 @@ func printFirst(w io.Writer) error {
 // manual is commands with what the book says of them in one language. The book is read for those who ask: not by a verb that runs.
 type manual struct {
 	*kong.Application
-	i18n.Speaker
+	i18n.Localizer
 }
 
 // manual gives the commands of a model, and their flags, their texts.

@@ -95,7 +95,7 @@ func (c *labelCommand) readFile(s *session) error {
 	case errors.Is(err, labels.ErrNoWords):
 		return misused("label.no_map", c.What)
 	case err != nil:
-		return misuse(err.Error())
+		return usageError(err.Error())
 	}
 	var job struct {
 		Label labelCommand `cmd:""`

@@ -72,7 +72,7 @@ func (c *linesImport) load(s *session, noun string, importerOf func(*client.Clie
 	if c.File != "-" {
 		f, err := os.Open(c.File)
 		if err != nil {
-			return misuse(err.Error())
+			return usageError(err.Error())
 		}
 		defer f.Close()
 		info, err := f.Stat()
@@ -107,7 +107,7 @@ func wrongLines(err error) error {
 	for _, e := range p.Errors {
 		details = append(details, strings.TrimSpace(e.Location+": "+e.Message))
 	}
-	return advised{error: errors.New(p.Detail), next: said("lines.these_lines_are_wrong"), details: details}
+	return hintError{error: errors.New(p.Detail), next: said("lines.these_lines_are_wrong"), details: details}
 }
 
 // followUpload shows on a terminal how far an upload is, and elsewhere nothing.

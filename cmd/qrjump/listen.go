@@ -91,7 +91,7 @@ func (c *listenCommand) Run(s *session) error {
 	}
 	// What was begun is ended although the program was told to end.
 	if _, gone := qrjump.Webhooks.Delete(context.WithoutCancel(s.ctx), added.Webhook.ID); gone != nil && !isNotFound(gone) {
-		err = errors.Join(err, advised{error: fault("listen.left", added.Webhook.ID, gone),
+		err = errors.Join(err, hintError{error: fault("listen.left", added.Webhook.ID, gone),
 			next: fmt.Sprintf("qrjump webhook delete %d --yes", added.Webhook.ID)})
 	}
 	return err
@@ -156,7 +156,7 @@ func (c *listenCommand) pushesTo(ctx context.Context, qrjump *client.Client, add
 		if err == nil {
 			return nil
 		}
-		return advised{error: fault("listen.pushes_left", plain(c.Component), err),
+		return hintError{error: fault("listen.pushes_left", plain(c.Component), err),
 			next: "qrjump " + shellWords("component", "set", c.Component, "--event-url", old.EventURL)}
 	}, nil
 }

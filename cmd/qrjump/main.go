@@ -310,18 +310,18 @@ type session struct {
 	// named is the context that the command uses.
 	named *contextResolver
 	// seams are those of a server that the command runs; the program has none.
-	seams server.Seams
+	seams server.TestHooks
 }
 
-// misuse is an error of the person who typed the command: exit 2.
-type misuse string
+// usageError is an error of the person who typed the command: exit 2.
+type usageError string
 
-func (m misuse) Error() string { return string(m) }
+func (m usageError) Error() string { return string(m) }
 
-func main() { program(server.Seams{}) }
+func main() { program(server.TestHooks{}) }
 
 // program does what the process was started for.
-func program(seams server.Seams) {
+func program(seams server.TestHooks) {
 	ctx := untilSignal()
 	// An empty variable says nothing: container files like to pass those on.
 	for _, entry := range os.Environ() {
@@ -349,7 +349,7 @@ func run(s session, args []string) int {
 		}
 		args = []string{"help"}
 	}
-	out := &faithful{to: s.out}
+	out := &errWriter{to: s.out}
 	s.out = out
 	if args[0] == "--version" {
 		args = []string{"version"}
@@ -437,7 +437,7 @@ func chosenZone(chosen *kong.Context) *time.Location {
 // misparsed says which help would have told.
 func misparsed(err error) error {
 	see := "qrjump help"
-	if c, ok := errors.AsType[coded](err); ok {
+	if c, ok := errors.AsType[exitError](err); ok {
 		return c // of a context
 	}
 	if p, ok := errors.AsType[*kong.ParseError](err); ok {

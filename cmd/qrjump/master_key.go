@@ -14,7 +14,7 @@ type masterKeyRotate struct {
 
 // Run turns the master key and says what is left to do.
 func (c *masterKeyRotate) Run(s *session) error {
-	done, err := server.Turn{
+	done, err := server.KeyRotation{
 		Config:     server.Config{Data: c.Data, Database: c.Database, MasterKey: os.Getenv("QRJUMP_MASTER_KEY")},
 		NewKeyFile: c.NewKeyFile,
 	}.Run(s.ctx)

@@ -24,7 +24,7 @@ func isProblem(err error, status int) bool {
 // unknown is the error of a name that none of a list is: it says which one may be
 // meant, and where the list is.
 func unknown(did, name, kind, list string, names ...string) error {
-	return absent(advised{error: fault("named.there_is_no_of_this", maybeSaid("did."+did, did), name,
+	return absent(hintError{error: fault("named.there_is_no_of_this", maybeSaid("did."+did, did), name,
 		maybeSaid("thing."+kind, kind), didYouMean(name, names...)), next: said("report.see", list)})
 }
 
@@ -45,7 +45,7 @@ func named[T any](list []T, nameOf func(T) string, did, name, kind, see string) 
 // seeList adds to the error of a thing that is not there where all of them are.
 func seeList(did, thing, see string, err error) error {
 	if isNotFound(err) {
-		return advised{error: failed(did, thing, err), next: said("report.see", see)}
+		return hintError{error: failed(did, thing, err), next: said("report.see", see)}
 	}
 	return failed(did, thing, err)
 }
@@ -87,7 +87,7 @@ func (e ending) confirmed(s *session, what string) error {
 // emulated says of a call of the emulator that its server has none.
 func emulated(did string, err error) error {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
-		return coded{advised{error: fault("named.the_server_at_has_no", did, w.URL),
+		return exitError{hintError{error: fault("named.the_server_at_has_no", did, w.URL),
 			next: said("named.start_it_with_dev_or")}, exitRefused}
 	}
 	if err == nil {

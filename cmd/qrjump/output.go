@@ -16,14 +16,14 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// faithful keeps the first error of a writer: a table that did not fit on the
+// errWriter keeps the first error of a writer: a table that did not fit on the
 // disk must not end like one that did.
-type faithful struct {
+type errWriter struct {
 	to  io.Writer
 	err error
 }
 
-func (f *faithful) Write(b []byte) (int, error) {
+func (f *errWriter) Write(b []byte) (int, error) {
 	n, err := f.to.Write(b)
 	if f.err == nil {
 		f.err = err
@@ -61,7 +61,7 @@ var locale embed.FS
 var book = i18n.Open(locale)
 
 // say is a text of the command line with what it speaks of, in no language yet.
-func say(key string, of ...any) i18n.Text { return book.Text(key, of...) }
+func say(key string, of ...any) i18n.Message { return book.Text(key, of...) }
 
 // reader is the language of whoever reads what a command prints: "zh" or "en"; "" is English.
 type reader string
@@ -93,7 +93,7 @@ func (r reader) language() i18n.Language {
 }
 
 // say is a text in the language of its reader.
-func (r reader) say(t i18n.Text) string { return t.In(r.language()) }
+func (r reader) say(t i18n.Message) string { return t.In(r.language()) }
 
 // inLanguage chooses between two texts of an answer by the language of its reader.
 func (r reader) inLanguage(english, chinese string) string {
@@ -173,7 +173,7 @@ func onTerminal(w io.Writer) bool {
 
 // isTerminal reports whether what is written is read by a person at once.
 func isTerminal(w io.Writer) bool {
-	if f, ok := w.(*faithful); ok {
+	if f, ok := w.(*errWriter); ok {
 		w = f.to
 	}
 	f, ok := w.(*os.File)

@@ -65,7 +65,7 @@ func TestErrorsAsJSONHaveTheAddressOfTheirPage(t *testing.T) {
 		}
 	}
 	const exits = "commands.md#exit-codes"
-	failed := map[error]string{errors.New("any"): exits, misuse("any"): exits, &client.Problem{Status: 404}: exits,
+	failed := map[error]string{errors.New("any"): exits, usageError("any"): exits, &client.Problem{Status: 404}: exits,
 		&client.WireError{Code: 999999}: exits}
 	for _, code := range errcode.All() {
 		if code.Number != 0 {

@@ -40,6 +40,6 @@ func unlessOvertaken(see string, err error) error {
 		}
 		who = said("overtaken.who", last.Actor, did, when(last.At))
 	}
-	return advised{error: overtaken{p, who + said("overtaken.after_this_command_had_read")},
+	return hintError{error: overtaken{p, who + said("overtaken.after_this_command_had_read")},
 		next: said("overtaken.see_what_it_is_now") + see + said("overtaken.then_run_the_command_again")}
 }

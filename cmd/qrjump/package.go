@@ -49,7 +49,7 @@ func (c *packageMake) Run(s *session) error {
 			return err
 		}
 		if _, err := printpackage.ForPassphrase(word, 0); err != nil {
-			return misuse(err.Error())
+			return usageError(err.Error())
 		}
 	}
 	qrjump, err := c.client()
@@ -171,7 +171,7 @@ func readUpTo(path string, most int64) ([]byte, error) {
 func savePackage(s *session, qrjump *client.Client, id int64, word, out string) (int64, error) {
 	size, err := replaceFile(out, func(w io.Writer) error { return qrjump.Packages.Download(s.ctx, id, word, w) })
 	if err != nil {
-		return 0, advised{error: fault("package.download_package", id, err),
+		return 0, hintError{error: fault("package.download_package", id, err),
 			next: said("package.it_is_made_all_the", id)}
 	}
 	return size, nil

@@ -39,7 +39,7 @@ func (c packageReader) identities(s *session) ([]age.Identity, error) {
 	if c.Identity == "" {
 		word, err := c.passphrase(s, false)
 		if err != nil {
-			return nil, advised{error: err, next: said("package_open.a_package_for_a_key")}
+			return nil, hintError{error: err, next: said("package_open.a_package_for_a_key")}
 		}
 		return printpackage.ByPassphrase(word)
 	}
@@ -95,11 +95,11 @@ func aboutFile(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, printpackage.ErrWrongKey):
-		return advised{error: err, next: said("package_open.ask_for_one_that_is")}
+		return hintError{error: err, next: said("package_open.ask_for_one_that_is")}
 	case errors.Is(err, printpackage.ErrCut):
-		return advised{error: err, next: said("package_open.ask_for_the_same_package")}
+		return hintError{error: err, next: said("package_open.ask_for_the_same_package")}
 	case errors.Is(err, printpackage.ErrSignature), errors.Is(err, printpackage.ErrChanged):
-		return advised{error: err, next: said("package_open.print_nothing_of_it_and")}
+		return hintError{error: err, next: said("package_open.print_nothing_of_it_and")}
 	}
 	return err
 }

@@ -172,7 +172,7 @@ func aboutPerson(s *session, operator *client.Client, did, name string, err erro
 		}
 		meant = didYouMean(name, names...)
 	}
-	return advised{error: fmt.Errorf("%w%s", failed(did, name, err), meant), next: said("person.see_qrjump_person_list")}
+	return hintError{error: fmt.Errorf("%w%s", failed(did, name, err), meant), next: said("person.see_qrjump_person_list")}
 }
 
 type personDelete struct {

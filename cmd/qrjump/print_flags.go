@@ -74,7 +74,7 @@ func (f lookFlags) printing(kind string, p pageFlags) labels.Printing {
 // unprintable is an error of a symbol that cannot be printed so, with what can.
 func unprintable(err error) error {
 	if size, ok := errors.AsType[*symbol.SizeError](err); ok {
-		return advised{error: errors.New(size.Why), next: size.Advice()}
+		return hintError{error: errors.New(size.Why), next: size.Advice()}
 	}
 	return err
 }

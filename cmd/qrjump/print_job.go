@@ -84,7 +84,7 @@ func (j *printJob) broken(err error) error {
 	if j.Labels == 0 || j.out == "-" {
 		return err
 	}
-	return advised{error: err, next: said("print_job.are_written_the_same_command", j.Labels)}
+	return hintError{error: err, next: said("print_job.are_written_the_same_command", j.Labels)}
 }
 
 // saveEvery is how many bytes of a stream are written between two marks of how far it is.

@@ -139,7 +139,7 @@ func (src *rowSource) needMatrix(what string) error {
 	if src.operator == nil {
 		return nil
 	}
-	return advised{error: fault("print_rows.the_codes_of_were_made", what, src.id),
+	return hintError{error: fault("print_rows.the_codes_of_were_made", what, src.id),
 		next: said("print_rows.take_another_form_or_print")}
 }
 
@@ -318,7 +318,7 @@ func (src *rowSource) piece(ctx context.Context, r client.CodeRange) iter.Seq2[l
 			case err == nil || next > began && ctx.Err() == nil:
 				continue
 			case errors.Is(err, client.ErrPackageKey):
-				err = advised{error: err, next: said("batch_download.give_the_package_key_of")}
+				err = hintError{error: err, next: said("batch_download.give_the_package_key_of")}
 			}
 			yield(labels.Row{}, aboutBatch("download "+rangeText(r)+" of", src.id, err))
 			return

@@ -497,7 +497,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 	tell(s.out, "probe.spent", counted(run.calls, "call"), counted(deleted, "rule"), c.Out)
 	switch {
 	case undone != nil: // an interrupted program says the next step alone
-		return advised{error: fault("probe.probe", cmp.Or(err, error(constant("probe.not_undone")))), next: plain(undone.Error())}
+		return hintError{error: fault("probe.probe", cmp.Or(err, error(constant("probe.not_undone")))), next: plain(undone.Error())}
 	case err != nil:
 		return fault("probe.probe", err)
 	}

@@ -20,14 +20,14 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 )
 
-// advised is an error with what to do next and what else is known.
-type advised struct {
+// hintError is an error with what to do next and what else is known.
+type hintError struct {
 	error
 	next    string   // "" = nothing to add
 	details []string // lines below the first
 }
 
-func (a advised) Unwrap() error { return a.error }
+func (a hintError) Unwrap() error { return a.error }
 
 // report says in lines what went wrong, with which thing and what to do next;
 // nearly always it is one line.
@@ -41,9 +41,9 @@ func report(err error) []string {
 }
 
 // remedy is what to do about an error and what else is known of it.
-func remedy(err error) (next i18n.Text, details []string) {
-	if a, ok := errors.AsType[advised](err); ok {
-		return i18n.Plain(inReader(errors.New(a.next)).Error()), a.details
+func remedy(err error) (next i18n.Message, details []string) {
+	if a, ok := errors.AsType[hintError](err); ok {
+		return i18n.Literal(inReader(errors.New(a.next)).Error()), a.details
 	}
 	return advice(err), nil
 }
@@ -60,14 +60,14 @@ func join(happened, next string) string {
 }
 
 // advice is what to do about an error.
-func advice(err error) i18n.Text {
+func advice(err error) i18n.Message {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok {
 		if wantsTLS(w.Flaw) {
 			return say("reach.https")
 		}
 		flag := map[string]string{
 			"admin API": "--admin-server (QRJUMP_ADMIN_SERVER)", "scan API": "--scan-server (QRJUMP_SCAN_SERVER)"}[w.API]
-		return i18n.Plain(cmp.Or(flag, "--server (QRJUMP_SERVER)") + said("report.or_data_dir_of_a"))
+		return i18n.Literal(cmp.Or(flag, "--server (QRJUMP_SERVER)") + said("report.or_data_dir_of_a"))
 	}
 	if u, ok := errors.AsType[*client.Unreachable](err); ok {
 		_, otherName := errors.AsType[x509.HostnameError](err)
@@ -80,11 +80,11 @@ func advice(err error) i18n.Text {
 		case isRecordHeader(err):
 			return say("reach.http")
 		case errors.Is(err, context.Canceled):
-			return i18n.Text{}
+			return i18n.Message{}
 		case errors.Is(err, io.EOF) && strings.HasPrefix(u.URL, "http://"):
 			return say("reach.maybe_tls")
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return i18n.Plain(said("report.the_server_was_stopped_or"))
+			return i18n.Literal(said("report.the_server_was_stopped_or"))
 		case errors.Is(err, context.DeadlineExceeded):
 			return say("reach.hangs")
 		case loopback(u.URL):
@@ -93,14 +93,14 @@ func advice(err error) i18n.Text {
 		return say("reach.check", whereFlags)
 	}
 	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusUnauthorized {
-		return i18n.Plain(said("report.operators_give_admin_token_qrjump"))
+		return i18n.Literal(said("report.operators_give_admin_token_qrjump"))
 	}
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok {
-		return i18n.Text{}
+		return i18n.Message{}
 	}
 	if w.Code == errcode.Unauthorized.Number && w.RID != "" {
-		return i18n.Plain(said("report.the_account_lacks_a_condition") + w.RID)
+		return i18n.Literal(said("report.the_account_lacks_a_condition") + w.RID)
 	}
 	if next := nextSteps[w.Code]; next != "" {
 		return say(next)
@@ -108,7 +108,7 @@ func advice(err error) i18n.Text {
 	if code, ok := errcode.ByNumber(w.Code); ok {
 		return code.Meaning()
 	}
-	return i18n.Text{}
+	return i18n.Message{}
 }
 
 // wantsTLS reports whether an answer is that of a listener with TLS to plain HTTP.
@@ -165,7 +165,7 @@ func plain(s string) string {
 }
 
 // yamlFault says in one line where a YAML file is wrong.
-func yamlFault(file string, err error) error { return misuse(safeyaml.Fault(file, err)) }
+func yamlFault(file string, err error) error { return usageError(safeyaml.Fault(file, err)) }
 
 // failed names the thing that an error is about.
 func failed(did, thing string, err error) error {

@@ -37,7 +37,7 @@ func (c *restoreDrill) note(s *session, r server.DrillReport, found error) error
 	if s.ctx.Err() != nil || errors.Is(found, fs.ErrNotExist) {
 		return nil
 	}
-	if _, mine := errors.AsType[misuse](found); mine {
+	if _, mine := errors.AsType[usageError](found); mine {
 		return nil
 	}
 	qrjump, err := c.client()

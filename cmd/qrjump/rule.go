@@ -188,7 +188,7 @@ func confirmFailed(ctx context.Context, server serverFlags, admin adminFlags, er
 	if listErr != nil || len(list) == 0 {
 		return err
 	}
-	a := advised{error: err, next: list[0].URL + " " + list[0].Reason}
+	a := hintError{error: err, next: list[0].URL + " " + list[0].Reason}
 	for _, step := range list[0].Steps {
 		if step.Failed {
 			a.details = append(a.details, step.Did+": "+step.Detail)
@@ -231,7 +231,7 @@ func (c *ruleEdit) Run(s *session, wire *client.Client) error {
 	}
 	err = wire.Wire.UpdateRule(s.ctx, d)
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number && old.Published {
-		return advised{error: failed("edit", c.Prefix, err),
+		return hintError{error: failed("edit", c.Prefix, err),
 			next: said("rule.the_page_of_a_published")}
 	}
 	if err != nil {
@@ -260,7 +260,7 @@ func (c *rulePublish) Run(s *session, wire *client.Client) error {
 // unknown is an error of a call that names nothing but a prefix.
 func (m member) unknown(did, prefix string, err error) error {
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number {
-		return absent(advised{error: failed(did, prefix, err), next: said("rule.this_account_has_no_such")})
+		return absent(hintError{error: failed(did, prefix, err), next: said("rule.this_account_has_no_such")})
 	}
 	return failed(did, prefix, err)
 }

@@ -32,8 +32,8 @@ type lintFinding struct {
 	OtherOwner string            `json:"other_owner"` //
 	Link       string            `json:"link"`        // on which it shows
 	Prefixes   []string          `json:"prefixes"`    // that would say what was meant
-	Says       i18n.Text         `json:"says"`
-	Next       i18n.Text         `json:"next"`
+	Says       i18n.Message      `json:"says"`
+	Next       i18n.Message      `json:"next"`
 }
 
 // Run looks for what the rules do and their author hardly meant.
@@ -79,11 +79,11 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 	case c.File != "":
 		text, err := os.ReadFile(c.File)
 		if err != nil {
-			return nil, nil, misuse(inReader(err).Error())
+			return nil, nil, usageError(inReader(err).Error())
 		}
 		wanted, wrong, err := ruleplan.Read(c.File, text, c.AppID, "")
 		if err != nil {
-			return nil, nil, misuse(err.Error())
+			return nil, nil, usageError(err.Error())
 		}
 		for _, w := range wanted {
 			places = append(places, w.At)
@@ -160,10 +160,10 @@ func findingOf(f rules.Finding, set []rules.Rule, places []string) lintFinding {
 	if places != nil {
 		t.At = places[f.Rule]
 	}
-	about := i18n.Plain(f.Link)
+	about := i18n.Literal(f.Link)
 	if f.Other >= 0 {
 		t.Other, t.OtherOwner = set[f.Other].Prefix.Text, set[f.Other].Owner
-		if about = i18n.Plain(t.Other); t.OtherOwner != t.Owner {
+		if about = i18n.Literal(t.Other); t.OtherOwner != t.Owner {
 			about = say("lint.of", t.Other, t.OtherOwner)
 		}
 	}

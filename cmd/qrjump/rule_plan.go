@@ -34,11 +34,11 @@ type plan struct {
 func (p *planFlags) readWanted() ([]ruleplan.Wanted, error) {
 	text, err := os.ReadFile(p.File)
 	if err != nil {
-		return nil, misuse(inReader(err).Error())
+		return nil, usageError(inReader(err).Error())
 	}
 	wanted, wrong, err := ruleplan.ReadToApply(p.File, text, p.AppID, p.Target)
 	if err != nil {
-		return nil, misuse(err.Error())
+		return nil, usageError(err.Error())
 	}
 	return wanted, faultsOf(p.File, wrong)
 }
@@ -49,12 +49,12 @@ func faultsOf(file string, f ruleplan.Faults) error {
 	case 0:
 		return nil
 	case 1:
-		return misuse(f[0])
+		return usageError(f[0])
 	}
 	for i := range f {
 		f[i] = inReader(errors.New(f[i])).Error()
 	}
-	return advised{error: misused("ask.nothing_was_done", file, counted(len(f), "mistake")), details: f}
+	return hintError{error: misused("ask.nothing_was_done", file, counted(len(f), "mistake")), details: f}
 }
 
 // stored lists what the account has, by the key of the prefix. A list of the
@@ -119,7 +119,7 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 		}
 		if link, ok := rules.ParseLink(step.Prefix); step.Do == "delete" && ok && link.IsService() && step.Target == "" {
 			// The wire neither lists what it opens nor deletes it without.
-			return plan{}, nil, advised{error: fault("rule_plan.delete_nobody_says_which_mini", step.Prefix),
+			return plan{}, nil, hintError{error: fault("rule_plan.delete_nobody_says_which_mini", step.Prefix),
 				next: said("rule_plan.delete_it_with_qrjump_rule") + shellWord(step.Prefix) + said("rule_plan.target_appid")}
 		}
 	}
@@ -218,9 +218,9 @@ func (c *rulePlan) Run(s *session) error {
 	case !c.DetailedExitcode:
 		return err
 	case err != nil:
-		return coded{err, exitFailed}
+		return exitError{err, exitFailed}
 	case len(made.Steps) > 0:
-		return coded{errSaid, exitChanges}
+		return exitError{errSaid, exitChanges}
 	}
 	return nil
 }
@@ -278,7 +278,7 @@ func (c *ruleApply) apply(s *session, wire *client.Client, steps []ruleplan.Step
 		}
 		if err != nil {
 			next, details := remedy(err)
-			return advised{error: fault("rule_plan.step_of", i+1, len(steps), one.Do, one.Prefix, err), details: details,
+			return hintError{error: fault("rule_plan.step_of", i+1, len(steps), one.Do, one.Prefix, err), details: details,
 				next: strings.TrimPrefix(next.String()+"; "+soFar(steps[:i], one.Prefix), "; ")}
 		}
 		one.Done = true

@@ -34,7 +34,7 @@ func (c *rulePull) Run(s *session, wire *client.Client) error {
 	for _, r := range all {
 		target := opens[r.Prefix]
 		if ruleplan.KindOf(r) == rules.Service && target == "" {
-			return advised{error: fault("rule_pull.the_wire_does_not_say", r.Prefix),
+			return hintError{error: fault("rule_pull.the_wire_does_not_say", r.Prefix),
 				next: said("rule_pull.name_the_account_s_mini")}
 		}
 		file.Rules = append(file.Rules, ruleplan.Write(r, target))

@@ -47,7 +47,7 @@ func (c *ruleReplay) Run(s *session) error {
 	done, err := qrjump.Rules.ReplayPlan(s.ctx, changes, c.Days)
 	if err != nil {
 		if isProblem(err, http.StatusConflict) {
-			return advised{error: failed("replay", c.File, err), next: said("rule_replay.scans_are_kept_where_the")}
+			return hintError{error: failed("replay", c.File, err), next: said("rule_replay.scans_are_kept_where_the")}
 		}
 		return failed("replay", c.File, err)
 	}

@@ -81,7 +81,7 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 		status = minds
 	}
 	if status != 0 {
-		return coded{errSaid, status}
+		return exitError{errSaid, status}
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func noProgram(name string, err error) error {
 	if e, ok := errors.AsType[*exec.Error](err); ok {
 		err = e.Err
 	}
-	return coded{fault("run.cannot_start", plain(name), err), exitNoProgram}
+	return exitError{fault("run.cannot_start", plain(name), err), exitNoProgram}
 }
 
 // noNamespace is why a program got no namespaces.
@@ -144,7 +144,7 @@ func (c *runCommand) play(s *session, own *server.Server, dir, program string, e
 		cmd := exec.Command(program, c.Command[1:]...)
 		cmd.Args[0] = c.Command[0]
 		cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = environ, s.in, s.out, s.err
-		if f, ok := s.out.(*faithful); ok {
+		if f, ok := s.out.(*errWriter); ok {
 			cmd.Stdout = f.to // a terminal stays one
 		}
 		if f, ok := fileOf(s.in); ok {
@@ -162,7 +162,7 @@ func (c *runCommand) play(s *session, own *server.Server, dir, program string, e
 		cmd = command()
 		err = cmd.Start()
 	}
-	if said, ok := errors.AsType[coded](err); ok {
+	if said, ok := errors.AsType[exitError](err); ok {
 		return 0, said
 	} else if err != nil {
 		return 0, noProgram(c.Command[0], err)

@@ -89,7 +89,7 @@ func (c *scanCommand) Run(s *session) error {
 // lacksKey adds to the error of a scan without a good key where one comes from.
 func (c *scanCommand) lacksKey(err error) error {
 	if isProblem(err, http.StatusUnauthorized) {
-		return advised{error: err, next: said("scan.lacks_key", shellWord(c.Link))}
+		return hintError{error: err, next: said("scan.lacks_key", shellWord(c.Link))}
 	}
 	return err
 }

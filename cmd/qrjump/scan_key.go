@@ -42,7 +42,7 @@ func (c *scanKeyAdd) Run(s *session, qrjump *client.Client) error {
 	}
 	for _, k := range list {
 		if k.Name == c.Name && !c.Replace {
-			return coded{advised{error: fault("scan_key.add_scan_key_there_is", c.Name, k.Namespace),
+			return exitError{hintError{error: fault("scan_key.add_scan_key_there_is", c.Name, k.Namespace),
 				next: said("scan_key.to_end_it_and_make")}, exitRefused}
 		}
 	}

@@ -316,7 +316,7 @@ func (c *scanCSV) print(s client.RecordedScan) error {
 		row[13], row[14] = number(s.ApplicationID), number(*s.CodeIndex)
 	}
 	for i, text := range row {
-		row[i] = harmless(text)
+		row[i] = csvSafe(text)
 	}
 	return c.w.Write(row)
 }
@@ -326,8 +326,8 @@ func (c *scanCSV) flush() error {
 	return c.w.Error()
 }
 
-// harmless keeps a text from being taken for a formula by a spreadsheet.
-func harmless(text string) string {
+// csvSafe keeps a text from being taken for a formula by a spreadsheet.
+func csvSafe(text string) string {
 	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 		return "'" + text
 	}

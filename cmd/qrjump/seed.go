@@ -19,14 +19,14 @@ func (c *seedCommand) Run(s *session) error {
 	if c.File != "-" {
 		f, err := os.Open(c.File)
 		if err != nil {
-			return misuse(err.Error())
+			return usageError(err.Error())
 		}
 		defer f.Close()
 		in = f
 	}
 	text, err := io.ReadAll(io.LimitReader(in, mostSeed+1))
 	if err != nil {
-		return misuse(err.Error())
+		return usageError(err.Error())
 	}
 	if len(text) > mostSeed {
 		return misused("seed.is_above_1_mib_start", c.File)

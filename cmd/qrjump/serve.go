@@ -165,7 +165,7 @@ func readConfig(file string, chosen *kong.Context) error {
 func parseYAML(file string, text []byte) (ast.Node, error) {
 	document, err := safeyaml.Parse(file, text)
 	if err != nil {
-		return nil, misuse(err.Error())
+		return nil, usageError(err.Error())
 	}
 	return document, nil
 }

@@ -203,7 +203,7 @@ func cellOf(value json.RawMessage) string {
 	case string(value) == "null":
 		return ""
 	case json.Unmarshal(value, &text) == nil:
-		return harmless(text)
+		return csvSafe(text)
 	case json.Unmarshal(value, &list) == nil && !slices.ContainsFunc(list, func(one json.RawMessage) bool { return one[0] == '{' }):
 		var texts []string
 		for _, one := range list {

@@ -23,7 +23,7 @@ func (c *snapshotList) Run(s *session, qrjump *client.Client) error {
 // noSnapshots says of a server that is no emulator what does there what was asked for.
 func noSnapshots(did string, err error) error {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
-		return coded{advised{error: fault("named.the_server_at_has_no", maybeSaid("did."+did, did), w.URL),
+		return exitError{hintError{error: fault("named.the_server_at_has_no", maybeSaid("did."+did, did), w.URL),
 			next: said("snapshot.instead")}, exitRefused}
 	}
 	return failed(did, "snapshots", err)

@@ -40,11 +40,11 @@ func fault(key string, of ...any) error {
 			of[i] = inReader(err)
 		}
 	}
-	return book.In(speaks.language()).Fault(key, of...)
+	return book.In(speaks.language()).Errorf(key, of...)
 }
 
 // misused is a fault of the person who typed the command: exit 2.
-func misused(key string, of ...any) error { return misuse(fault(key, of...).Error()) }
+func misused(key string, of ...any) error { return usageError(fault(key, of...).Error()) }
 
 // constant is an error that is always the same one, by its key.
 type constant string

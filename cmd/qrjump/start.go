@@ -82,7 +82,7 @@ func (c *starting) do(s *session, admin bool, stdin string, args ...string) erro
 	code := run(one, append(slices.Clone(args), flags...))
 	speaks, zone = s.reader, withZone
 	if code != exitDone {
-		return coded{errSaid, code}
+		return exitError{errSaid, code}
 	}
 	return nil
 }
@@ -359,7 +359,7 @@ func (c *startCodes) order(s *session, qrjump *client.Client) (one client.Order,
 		case i >= 0 && list.Orders[i].State == "made":
 			return list.Orders[i], nil
 		case i >= 0 && (list.Orders[i].State == "waits" || list.Orders[i].State == "refused"):
-			return one, advised{error: fault("start.order", orderState(list.Orders[i])), next: said("start.again")}
+			return one, hintError{error: fault("start.order", orderState(list.Orders[i])), next: said("start.again")}
 		case !ordered:
 			if err := c.do(s, true, "", "batch", "apply", strconv.FormatInt(c.Count, 10), "--appid", c.AppID,
 				"--isv", c.ISV, "--for-approval"); err != nil {

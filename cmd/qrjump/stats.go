@@ -180,7 +180,7 @@ func (c *statsShow) csv(w io.Writer, found client.Statistics) error {
 	for _, r := range found.Rows {
 		cells := c.cells(r)
 		for i, cell := range cells {
-			cells[i] = harmless(cell)
+			cells[i] = csvSafe(cell)
 		}
 		if err := out.Write(append(cells, number(c.number(r)))); err != nil {
 			return err

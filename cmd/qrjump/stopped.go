@@ -48,10 +48,10 @@ func (s stoppedBy) during(chosen *kong.Context, err error) error {
 		left = []string{said("stopped.nothing")}
 	}
 	next := ""
-	if a, is := errors.AsType[advised](err); is {
+	if a, is := errors.AsType[hintError](err); is {
 		next = a.next
 	}
-	return coded{advised{error: fault(key, strings.Join(left, said("stopped.and"))), next: next}, code}
+	return exitError{hintError{error: fault(key, strings.Join(left, said("stopped.and"))), next: next}, code}
 }
 
 // began is when the program was started.

@@ -201,11 +201,11 @@ func (c *ruleQR) Run(s *session) error {
 	}
 	opens := longestMatch(list.Rules, c.Link)
 	if opens == nil {
-		return advised{error: fault("symbol.no_rule_of_the_account", plain(c.Link)),
+		return hintError{error: fault("symbol.no_rule_of_the_account", plain(c.Link)),
 			next: said("symbol.add_a_rule", shellWord(c.Link))}
 	}
 	if !opens.Published && !c.Unpublished {
-		return advised{error: fault("symbol.the_rule_is_not_published", opens.Prefix, c.Link),
+		return hintError{error: fault("symbol.the_rule_is_not_published", opens.Prefix, c.Link),
 			next: c.again("rule", "publish", opens.Prefix) + said("symbol.or_unpublished_to_print_first")}
 	}
 	return c.draw(s, c.outputFlags, design, 0, labels.Row{Text: c.Link, Code: c.Link})

@@ -37,7 +37,7 @@ func (c *symbolRecommend) Run(s *session) error {
 		grid, err = symbol.QR(c.Text, symbol.Level(c.Level[0]))
 	}
 	if err != nil {
-		return misuse(err.Error())
+		return usageError(err.Error())
 	}
 	a, err := grid.Advise(at)
 	if err != nil {

@@ -425,7 +425,7 @@ func newWorld(t *testing.T) *world {
 	c := server.Config{Data: filepath.Join(w.dir, "data"), Listen: "127.0.0.1:0", ScanListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0",
 		Emulator: true,
 		Seed:     filepath.Join(w.dir, "seed.yaml"), CodePrefix: "C.EXAMPLE/", LogFormat: "text"}
-	s, err := server.Start(t.Context(), c, io.Discard, server.Seams{PassphraseWork: 4})
+	s, err := server.Start(t.Context(), c, io.Discard, server.TestHooks{PassphraseWork: 4})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {

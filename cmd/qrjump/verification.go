@@ -59,7 +59,7 @@ func (c *verificationList) Run(s *session, qrjump *client.Client) error {
 	case err != nil:
 		return failed("list", "verifications", err)
 	case c.RID != "" && len(all) == 0:
-		return absent(advised{error: fault("verification.no_call_of", c.RID), next: said("verification.see_list")})
+		return absent(hintError{error: fault("verification.no_call_of", c.RID), next: said("verification.see_list")})
 	case c.RID != "" && !c.isJSON():
 		all[0].show(s.out)
 		return nil

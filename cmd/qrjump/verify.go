@@ -56,7 +56,7 @@ func (c *verificationCheckURL) Run(s *session) error {
 	err = c.print(s, map[string]any{"url": address, "ok": last.OK, "steps": steps},
 		func(w io.Writer) { showWalk(w, address, steps, s.reader) })
 	if err == nil && !last.OK {
-		err = advised{error: errors.New(s.say(say("verify.refused", address, last.Did, last.Detail))), next: s.say(last.Next)}
+		err = hintError{error: errors.New(s.say(say("verify.refused", address, last.Did, last.Detail))), next: s.say(last.Next)}
 	}
 	return err
 }

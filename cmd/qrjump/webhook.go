@@ -133,7 +133,7 @@ func webhook(s *session, qrjump *client.Client, did string, id int64) (client.We
 		for _, one := range list {
 			there = append(there, one.ID)
 		}
-		return client.Webhook{}, absent(advised{error: fault("webhook.webhook_there_is_no_webhook", maybeSaid("did."+did, did), id,
+		return client.Webhook{}, absent(hintError{error: fault("webhook.webhook_there_is_no_webhook", maybeSaid("did."+did, did), id,
 			nearNumber(id, there)), next: said("webhook.see_qrjump_webhook_list")})
 	}
 	return list[i], nil
@@ -227,7 +227,7 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 		if why == "" {
 			why = said("webhook.the_receiver_answered", sent.Status)
 		}
-		err = advised{error: fault("webhook.webhook_delivery", c.ID, why, sent.ID),
+		err = hintError{error: fault("webhook.webhook_delivery", c.ID, why, sent.ID),
 			next: said("webhook.it_is_tried_again_later") + number(sent.ID)}
 	}
 	return err

@@ -77,7 +77,7 @@ func metricsOfAServer(ctx context.Context) (rows []metricRow, err error) {
 	defer os.RemoveAll(folder)
 	c := server.Default()
 	c.Data, c.Listen, c.Dev, c.Emulator = filepath.Join(folder, "data"), "127.0.0.1:0", true, true
-	s, err := server.Start(ctx, c, io.Discard, server.Seams{})
+	s, err := server.Start(ctx, c, io.Discard, server.TestHooks{})
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func metricsOfAServer(ctx context.Context) (rows []metricRow, err error) {
 
 // operationRow is a line of the page about the admin API.
 type operationRow struct {
-	adminroute.Operation
+	adminroute.Route
 	Go string // the methods of the client that call it
 }
 

@@ -37,7 +37,7 @@ type language guide.Language
 var languages = []language{language(guide.Languages[0]), language(guide.Languages[1])}
 
 // say is a text in the language.
-func (l language) say(t i18n.Text) string { return t.In(l.Tag) }
+func (l language) say(t i18n.Message) string { return t.In(l.Tag) }
 
 //go:embed locale
 var locale embed.FS

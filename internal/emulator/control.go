@@ -27,7 +27,7 @@ type Control[Call any] struct {
 	// ResetAccounts brings some accounts back to the seed; Unknown is one that neither it nor the server has.
 	ResetAccounts func(ctx context.Context, appids []string) error
 	// AddSeed applies a seed over what there is; Wrong reports whether an error of it is the seed's own.
-	AddSeed   func(ctx context.Context, text string) (Planted, error)
+	AddSeed   func(ctx context.Context, text string) (SeedResult, error)
 	Wrong     func(error) bool
 	Platforms Platforms
 	Snapshots Snapshots
@@ -83,8 +83,8 @@ func viewFault(f Fault) faultView {
 }
 
 // Operations are the emulator's lines of the API.
-func (c *Control[Call]) Operations() []o.Operation {
-	return append([]o.Operation{
+func (c *Control[Call]) Operations() []o.Route {
+	return append([]o.Route{
 		o.Get("/emulator/clock", "getClock", o.Viewer, c.getClock, "The time of the server"),
 		o.Put("/emulator/clock", "moveClock", o.Operator, c.moveClock, "Set, move, stop or start the clock; never back"),
 		o.Get("/emulator/faults", "listFaults", o.Viewer, c.listFaults, "The faults in force"),
@@ -146,8 +146,8 @@ func (c *Control[Call]) reset(ctx context.Context, in *struct {
 	return resetDone{true}, nil
 }
 
-// Planted is what a seed says, and whether that was done.
-type Planted struct {
+// SeedResult is what a seed says, and whether that was done.
+type SeedResult struct {
 	Applied    bool `json:"applied" doc:"false: this very text was applied before, and nothing was done"`
 	Accounts   int  `json:"accounts" doc:"accounts that the seed names"`
 	Components int  `json:"components" doc:"third-party platforms that it names"`
@@ -158,11 +158,11 @@ func (c *Control[Call]) addSeed(ctx context.Context, in *struct {
 	Body struct {
 		Seed string `json:"seed" doc:"the text of a seed file, YAML"`
 	}
-}) (Planted, error) {
+}) (SeedResult, error) {
 	// Stored and not loaded would be worse than one nobody waits for.
 	done, err := c.AddSeed(context.WithoutCancel(ctx), in.Body.Seed)
 	if err != nil && c.Wrong(err) {
-		return Planted{}, huma.Error422UnprocessableEntity("nothing was applied: " + err.Error())
+		return SeedResult{}, huma.Error422UnprocessableEntity("nothing was applied: " + err.Error())
 	}
 	return done, err
 }

@@ -23,8 +23,8 @@ type Platforms struct {
 	Ticket func(ctx context.Context, component string) (string, error)
 }
 
-func (p Platforms) operations() []o.Operation {
-	return []o.Operation{
+func (p Platforms) operations() []o.Route {
+	return []o.Route{
 		o.Post("/emulator/authorize", "authorize", o.Operator, p.authorize, "A person agrees to what a third-party platform asks"),
 		o.Post("/emulator/ticket", "makeTicket", o.Operator, p.makeTicket,
 			"A verify ticket for a third-party platform, for tests without an event URL"),

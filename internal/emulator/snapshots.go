@@ -38,8 +38,8 @@ type SnapshotRefused string
 
 func (r SnapshotRefused) Error() string { return string(r) }
 
-func (s Snapshots) operations() []o.Operation {
-	return []o.Operation{
+func (s Snapshots) operations() []o.Route {
+	return []o.Route{
 		o.Get("/emulator/snapshots", "listSnapshots", o.Viewer, s.list, "The states that are saved, by name"),
 		o.Put("/emulator/snapshots/{name}", "saveSnapshot", o.Admin, s.save,
 			"Save the state under a name, in the place of the one before").

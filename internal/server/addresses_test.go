@@ -86,7 +86,7 @@ func TestAddressesOfARunningServer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := server.Config{Data: t.TempDir(), Listen: test.listen, ScanListen: test.scan, AdminListen: test.admin, LogFormat: "text"}
-			s, err := server.Start(t.Context(), c, t.Output(), server.Seams{})
+			s, err := server.Start(t.Context(), c, t.Output(), server.TestHooks{})
 			require.NoError(t, err)
 			here, err := server.ReadAddresses(c.Data)
 			require.NoError(t, err)
@@ -121,7 +121,7 @@ func TestAddressesThatWereLeftBehind(t *testing.T) {
 	const dead, later = `{"wire":"http://127.0.0.1:1","scan":"http://127.0.0.1:1","admin":"http://127.0.0.1:1"}`,
 		`{"wire":"http://127.0.0.1:2","scan":"http://127.0.0.1:2","admin":"http://127.0.0.1:2"}`
 	require.NoError(t, os.WriteFile(file, []byte(dead), 0o600))
-	s, err := server.Start(t.Context(), c, t.Output(), server.Seams{})
+	s, err := server.Start(t.Context(), c, t.Output(), server.TestHooks{})
 	require.NoError(t, err)
 	if here, err := server.ReadAddresses(c.Data); err != nil || here != (server.Addresses{Wire: s.URL, Scan: s.URL, Admin: s.URL}) {
 		t.Errorf("got %+v, %v, want %s", here, err, s.URL)

@@ -42,7 +42,7 @@ func (s access) timelyBody(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r) // a client that expects 100 Continue sends no body before a handler reads it
 			return
 		}
-		a := &arriving{ResponseWriter: w, control: control, body: r.Body, patience: s.seams.BodyTimeout, unread: unread}
+		a := &drainingBody{ResponseWriter: w, control: control, body: r.Body, patience: s.seams.BodyTimeout, unread: unread}
 		if r.ProtoMajor == 2 {
 			a.unread, a.mayHold = unreadHTTP2, true
 		}
@@ -66,8 +66,8 @@ func (s access) timelyBody(next http.Handler) http.Handler {
 	})
 }
 
-// arriving is the body of a request and its answer, which waits for the body where no handler reads it.
-type arriving struct {
+// drainingBody is the body of a request and its answer, which waits for the body where no handler reads it.
+type drainingBody struct {
 	http.ResponseWriter
 	control  *http.ResponseController
 	body     io.ReadCloser
@@ -86,7 +86,7 @@ type arriving struct {
 }
 
 // Read implements io.Reader.
-func (a *arriving) Read(b []byte) (int, error) {
+func (a *drainingBody) Read(b []byte) (int, error) {
 	a.begun.Store(true)
 	n, err := a.body.Read(b)
 	a.left.Add(-int64(n))
@@ -100,17 +100,17 @@ func (a *arriving) Read(b []byte) (int, error) {
 }
 
 // Close implements io.Closer.
-func (a *arriving) Close() error { return a.body.Close() }
+func (a *drainingBody) Close() error { return a.body.Close() }
 
 // WriteHeader implements http.ResponseWriter.
-func (a *arriving) WriteHeader(status int) {
+func (a *drainingBody) WriteHeader(status int) {
 	if a.before(status); a.status == 0 {
 		a.ResponseWriter.WriteHeader(status)
 	}
 }
 
 // Write implements http.ResponseWriter.
-func (a *arriving) Write(b []byte) (int, error) {
+func (a *drainingBody) Write(b []byte) (int, error) {
 	a.before(http.StatusOK)
 	if a.status != 0 && a.held.Len()+len(b) <= longestHeld {
 		return a.held.Write(b)
@@ -120,14 +120,14 @@ func (a *arriving) Write(b []byte) (int, error) {
 }
 
 // FlushError is for http.ResponseController.
-func (a *arriving) FlushError() error {
+func (a *drainingBody) FlushError() error {
 	a.before(http.StatusOK)
 	a.release()
 	return a.control.Flush()
 }
 
 // send sends what is held.
-func (a *arriving) send() {
+func (a *drainingBody) send() {
 	status := a.status
 	a.status = 0
 	a.ResponseWriter.WriteHeader(status)
@@ -135,7 +135,7 @@ func (a *arriving) send() {
 }
 
 // release sends what is held of an answer that is too long to be held, or comes in pieces.
-func (a *arriving) release() {
+func (a *drainingBody) release() {
 	if a.status != 0 {
 		if a.status >= 400 || !a.begun.Load() {
 			a.rest()
@@ -145,11 +145,11 @@ func (a *arriving) release() {
 }
 
 // Unwrap is for http.ResponseController.
-func (a *arriving) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (a *drainingBody) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // before reads the rest of the body before the first byte of an answer is sent, or holds the answer. A handler that answers while it
 // reads, line by line, reads its body itself.
-func (a *arriving) before(status int) {
+func (a *drainingBody) before(status int) {
 	if status < 200 || a.answered.Swap(true) {
 		return
 	}
@@ -163,7 +163,7 @@ func (a *arriving) before(status int) {
 
 // rest reads the rest of the body and drops it. Where that is too long, or does not come, missed says so, and the connection ends with
 // the answer.
-func (a *arriving) rest() {
+func (a *drainingBody) rest() {
 	if !a.ended.Load() && a.left.Load() <= a.unread {
 		_ = a.control.SetReadDeadline(time.Now().Add(a.patience))
 		if _, err := io.CopyN(io.Discard, a, a.unread+1); err == io.EOF {

@@ -25,7 +25,7 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	}
 	// Scans that are still in the journals of other nodes would be missing.
 	if s.scanning.counter.Nodes != nil {
-		if err := s.scanning.counter.Nodes.Gather(ctx); err != nil {
+		if err := s.scanning.counter.Nodes.SyncAll(ctx); err != nil {
 			return err
 		}
 	}
@@ -117,7 +117,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	if c.Database == "" {
 		s.ScansInto(scanlog.RestoreInto(c.scansDir(), rand.Reader))
 	}
-	err = s.Load(ctx, func(l *store.Loading) error {
+	err = s.Load(ctx, func(l *store.Restore) error {
 		// Not before this is it known that the database has no keys of its own.
 		master, _, err := masterKey(c, rand.Reader, true)
 		if err != nil {

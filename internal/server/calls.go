@@ -37,8 +37,8 @@ func (s *Server) openBook() {
 }
 
 // countsPart writes counts of calls and their log.
-func (s *Server) countsPart() part {
-	return part{name: "counts of calls", run: func(ctx context.Context) { s.domain.book.Run(ctx) },
+func (s *Server) countsPart() component {
+	return component{name: "counts of calls", run: func(ctx context.Context) { s.domain.book.Run(ctx) },
 		stop: func(ctx context.Context) error {
 			// Nobody was promised these counts: a full disk loses no more here than a kill does.
 			if err := s.domain.book.Flush(ctx); err != nil {

@@ -39,7 +39,7 @@ func (s *Server) openClock(ctx context.Context) error {
 		return nil
 	}
 	s.emulation.clock = &emulator.Clock{Real: s.realNow, Save: func(state string) error {
-		return s.store.PutMeta(accounts.By(context.Background(), accounts.Author{Actor: "admin"}), clockMeta, state)
+		return s.store.PutMeta(accounts.WithActor(context.Background(), accounts.Actor{ActorID: "admin"}), clockMeta, state)
 	}, OnAdvance: s.advanceLimits}
 	if state != "" {
 		if err := s.emulation.clock.Restore(state); err != nil {
@@ -64,8 +64,8 @@ func (s *Server) advanceLimits(d time.Duration) error {
 }
 
 // wallClockPart looks at the clock of this machine.
-func (s *Server) wallClockPart() part {
-	return part{
+func (s *Server) wallClockPart() component {
+	return component{
 		name: "clock of the machine",
 		start: func(context.Context) error {
 			s.wall = clockguard.Open(s.config.Data, s.realNow, s.seams.Elapsed, s.log)

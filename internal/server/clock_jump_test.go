@@ -21,7 +21,7 @@ func TestAJumpOfTheClockRemovesNoScans(t *testing.T) {
 	var ahead, running atomic.Int64
 	c := Default()
 	c.Data, c.Listen, c.Dev = t.TempDir(), "127.0.0.1:0", true
-	s, err := Start(t.Context(), c, io.Discard, Seams{RealNow: func() time.Time { return began.Add(time.Duration(ahead.Load())) },
+	s, err := Start(t.Context(), c, io.Discard, TestHooks{RealNow: func() time.Time { return began.Add(time.Duration(ahead.Load())) },
 		Elapsed: func() time.Duration { return time.Duration(running.Load()) }})
 	require.NoError(t, err)
 	defer s.Close()

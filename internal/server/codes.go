@@ -31,10 +31,10 @@ func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 	}
 	s.secrets.openIDs, s.scanning.users = openIDs, s.secrets.vault.Hasher("scan_user")
 	defer func() { s.domain.desk = codes.NewDesk(s.domain.press) }()
-	s.domain.press = &codes.Press{Store: s.store, Memory: s.domain.current.Codes, Keys: keys, Vault: s.secrets.vault,
+	s.domain.press = &codes.Service{Store: s.store, Memory: s.domain.current.Codes, Keys: keys, Vault: s.secrets.vault,
 		OpenIDs: openIDs, Settings: s.chosen.settings,
 		Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed, Random: s.random, Prefix: prefix,
 		Closed: s.config.CodePrefix == "" && !s.config.Dev,
-		Floor:  s.config.CodeFloor, ByTime: !s.config.Dev, Shared: s.store.Shared(), Changed: s.domain.current.BatchChanged}
+		Floor:  s.config.CodeFloor, ByTime: !s.config.Dev, Shared: s.store.Shared(), Changed: s.domain.current.RefreshBatch}
 	return nil
 }

@@ -16,9 +16,9 @@ func (s *Server) openRooms() {
 		apart = apart || on.serves == admin
 	}
 	files := connlimit.Files()
-	public, admin := connlimit.Shares(files, apart)
+	public, admin := connlimit.Budget(files, apart)
 	public = cmp.Or(s.seams.Connections, public)
-	s.serving.rooms = map[bool]*connlimit.Room{false: connlimit.New(public), true: connlimit.New(admin)}
+	s.serving.rooms = map[bool]*connlimit.Limiter{false: connlimit.New(public), true: connlimit.New(admin)}
 	if files < 1024 {
 		s.log.Warn("this process may open few files: raise the limit (ulimit -n, LimitNOFILE) for more connections", "files", files,
 			"connections", public+admin)
@@ -30,11 +30,11 @@ func (s *Server) openRooms() {
 				func() float64 { return float64(r.Open()) }),
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
 				Name: "qrjump_connections_cut_total", Help: help("qrjump_connections_cut_total"), ConstLabels: labels},
-				func() float64 { return float64(r.Cut()) }))
+				func() float64 { return float64(r.Evicted()) }))
 	}
 }
 
 // bound puts a listener's connections into the room of its kind.
-func (s *Server) bound(l net.Listener, what surface) net.Listener {
-	return s.serving.rooms[what == admin].Bound(l, s.seams.RefusedTime)
+func (s *Server) bound(l net.Listener, what listenerRole) net.Listener {
+	return s.serving.rooms[what == admin].Listener(l, s.seams.RefusedTime)
 }

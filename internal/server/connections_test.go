@@ -66,7 +66,7 @@ func serveOfFewFiles(ctx context.Context, o fewFiles) error {
 	if o.Apart {
 		c.ScanListen, c.AdminListen = "localhost:0", "127.0.0.2:0"
 	}
-	s, err := server.Start(ctx, c, os.Stderr, server.Seams{})
+	s, err := server.Start(ctx, c, os.Stderr, server.TestHooks{})
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	explain.Register(scanMux, humago.New(http.NewServeMux(), huma.DefaultConfig("", "")))
 	// Whoever is limited to accounts is answered for these.
 	scans := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		scanMux.ServeHTTP(w, r.WithContext(scanapi.For(r.Context(), adminroute.CallerOf(r.Context()).Accounts)))
+		scanMux.ServeHTTP(w, r.WithContext(scanapi.For(r.Context(), adminroute.CallerFromContext(r.Context()).Accounts)))
 	})
 	c := &console.Console{API: operationsOf, Scan: scans, As: asCaller, People: s.domain.people, Now: s.now,
 		AdminToken: s.access().isAdminToken, Demanded: s.access().demandsFactor, Emulates: s.config.emulates(),
@@ -56,7 +56,7 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	c.Health = func(ctx context.Context) console.Health { return s.readiness().health(ctx, started) }
 	c.Shared = s.sharedCharts().Open
 	if s.config.Dev {
-		c.Open, c.Again = &theAdmin, s.callAgain
+		c.Open, c.Again = &rootCaller, s.callAgain
 	}
 	return c
 }
@@ -69,9 +69,9 @@ func (s health) health(ctx context.Context, started time.Time) console.Health {
 	runtime.ReadMemStats(&memory)
 	h := console.Health{DiskFree: -1, Memory: int64(memory.Sys - memory.HeapReleased), StartedAt: started}
 	h.Fault, _ = s.fault(ctx, "") // GET /readyz puts the error into the log
-	if free, known := scanlog.Free(s.config.Data); known {
+	if free, known := scanlog.FreeSpace(s.config.Data); known {
 		h.DiskFree = free
-		if free < scanlog.LeastRoom {
+		if free < scanlog.MinFreeSpace {
 			h.DiskKind = "bad"
 		} else if free < enoughDisk {
 			h.DiskKind = "warn"
@@ -144,5 +144,5 @@ func (d *discarded) WriteHeader(int)             {}
 // demandsFactor reports whether people of a role must have a second factor.
 func (s access) demandsFactor(role string) bool {
 	demand := s.chosen.settings.Get().SecondFactor
-	return demand == settings.Everyone || demand == settings.Admins && adminroute.Role(role).Covers(adminroute.Admin)
+	return demand == settings.Everyone || demand == settings.Admins && adminroute.Role(role).AtLeast(adminroute.Admin)
 }

@@ -19,24 +19,24 @@ import (
 
 // domain is what knows the business.
 type domain struct {
-	accounts *accounts.Directory
+	accounts *accounts.Service
 	rules    *rules.Book
-	press    *codes.Press
+	press    *codes.Service
 	// packageSigner signs printers' packages.
 	packageSigner *printpackage.Signer
-	desk          *codes.Desk
+	desk          *codes.TicketWriter
 	book          *apiusage.Book
 	keys          *accounts.ScanKeys
-	people        *iam.Directory
+	people        *iam.Service
 	appearances   *branding.Book
 	products      *digitallink.Book
-	current       *replica.Current
+	current       *replica.Replica
 	contact       contact
 }
 
 // domainPart prepares accounts, rules and codes, on the clock that counts.
-func (s *Server) domainPart() part {
-	return part{name: "accounts, rules and codes", start: s.openDomain}
+func (s *Server) domainPart() component {
+	return component{name: "accounts, rules and codes", start: s.openDomain}
 }
 
 func (s *Server) openDomain(ctx context.Context) error {
@@ -45,23 +45,23 @@ func (s *Server) openDomain(ctx context.Context) error {
 	}
 	s.openBook()
 	epochs := s.store.Epochs()
-	s.domain.current = &replica.Current{Rules: index.New(), Accounts: replica.NewDirectory(), Codes: codes.NewMemory(s.store),
+	s.domain.current = &replica.Replica{Rules: index.New(), Accounts: replica.NewDirectory(), Codes: codes.NewMemory(s.store),
 		RuleStore:    s.store,
 		AccountStore: s.store,
 		History:      s.store, SnapshotFile: filepath.Join(s.config.Data, snapshotFile), Log: s.log}
-	s.domain.accounts = &accounts.Directory{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
+	s.domain.accounts = &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
 		Random: s.random, LeastSecret: s.config.leastSecret(),
-		Changed: s.domain.current.AccountsChanged, Spend: s.domain.book.Spend, Minutes: s.domain.book.Minutes.Allow, Epochs: epochs,
+		Changed: s.domain.current.RefreshAccounts, Spend: s.domain.book.Spend, Minutes: s.domain.book.Minutes.Allow, Epochs: epochs,
 		ClockBelieved: s.wall.Believed,
 		CountNow:      s.countNow, RealNow: s.realNow, Guessed: s.access().guessed}
 	s.domain.rules = &rules.Book{Store: s.store, Settings: s.chosen.settings, Now: s.now, CountNow: s.countNow,
 		ClockBelieved: s.wall.Believed, Epochs: epochs, Fetch: s.requests().fetch,
-		Changed: s.domain.current.RuleChanged, ManyChanged: s.domain.current.ManyChanged}
+		Changed: s.domain.current.RefreshRule, ManyChanged: s.domain.current.RefreshMany}
 	if err := s.openPress(ctx, s.secrets.ring); err != nil {
 		return err
 	}
 	s.domain.keys = &accounts.ScanKeys{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
-	s.domain.people = &iam.Directory{Store: s.store, Vault: s.secrets.vault, Now: s.realNow, Random: s.random,
+	s.domain.people = &iam.Service{Store: s.store, Vault: s.secrets.vault, Now: s.realNow, Random: s.random,
 		Guessed: s.access().guessedPerson}
 	s.domain.appearances = &branding.Book{Store: s.store, Log: s.log, RealNow: s.realNow}
 	s.domain.products = &digitallink.Book{Store: s.store, Now: s.now,
@@ -84,8 +84,8 @@ func (s *Server) openDomain(ctx context.Context) error {
 
 // memoryPart fills the memory that scans are answered from, and reads again what
 // could not be read.
-func (s *Server) memoryPart() part {
-	return part{
+func (s *Server) memoryPart() component {
+	return component{
 		name: "memory of scans",
 		start: func(ctx context.Context) error {
 			if err := s.domain.current.Load(ctx); err != nil {

@@ -82,7 +82,7 @@ func Drill(ctx context.Context, file string, passphrase func() (string, error)) 
 	}
 	var logs bytes.Buffer
 	began = time.Now()
-	s, err := Start(ctx, c, &logs, Seams{Outbound: silent(), Demo: true})
+	s, err := Start(ctx, c, &logs, TestHooks{Outbound: silent(), Demo: true})
 	if err != nil {
 		return r, fmt.Errorf("the restored server does not start: %w", err)
 	}
@@ -124,7 +124,7 @@ func compareRestored(ctx context.Context, c Config, m archive.Manifest) (same in
 		return 0, fmt.Errorf("opening the restored ledger of scans: %w", err)
 	}
 	defer journal.Close()
-	if err := s.KeepScansIn(ctx, journal); err != nil {
+	if err := s.SetLocalScanLog(ctx, journal); err != nil {
 		return 0, err
 	}
 	return same, s.Snapshot(ctx, func(p *store.Snapshot) error {
@@ -263,7 +263,7 @@ func (d *drill) findCodes(ctx context.Context, r *DrillReport) error {
 				return fmt.Errorf("code %d of application %d cannot be read: %w", index, b.ID, err)
 			}
 			for _, name := range []codes.CodeName{{URL: text, ID: b.ID}, {Code: code, ID: b.ID}} {
-				found, err := press.Find(ctx, name)
+				found, err := press.Lookup(ctx, name)
 				if err != nil {
 					return fmt.Errorf("code %d of application %d cannot be read: %w", index, b.ID, err)
 				}

@@ -20,13 +20,13 @@ const (
 )
 
 // surfaceFlags are the names of the surfaces and the flags that move them.
-var surfaceFlags = map[surface][2]string{
+var surfaceFlags = map[listenerRole][2]string{
 	wire: {"the wire", "--listen"}, scans: {"the scan API", "--scan-listen"}, admin: {"the admin API", "--admin-listen"}}
 
 // elsewhere answers calls of a surface that another listener of this server serves. The caller may
 // be a stranger, so the answer names the flag and not the address, which an operator finds in the
 // data folder.
-func (s *Server) elsewhere(what surface) http.HandlerFunc {
+func (s *Server) elsewhere(what listenerRole) http.HandlerFunc {
 	name, flag := surfaceFlags[what][0], s.flagOf(what)
 	detail := fmt.Sprintf("%s is on another listener of this server, see its flag %s; its address is in %s of the server's data folder",
 		name, flag, addressesFile)
@@ -35,8 +35,8 @@ func (s *Server) elsewhere(what surface) http.HandlerFunc {
 
 // mountElsewhere says on a listener where the rest of the server is. The wire's
 // own listener answers every other path as the platform does.
-func (s *Server) mountElsewhere(mux *http.ServeMux, what surface) {
-	paths := map[surface][]string{scans: {"/scan", "/scan/"}, wire: {"/cgi-bin", "/cgi-bin/"},
+func (s *Server) mountElsewhere(mux *http.ServeMux, what listenerRole) {
+	paths := map[listenerRole][]string{scans: {"/scan", "/scan/"}, wire: {"/cgi-bin", "/cgi-bin/"},
 		admin: {"/admin", "/admin/", "/metrics", console.Root, console.Root + "/", "/docs", "/docs/"}}
 	seen := map[string]bool{"cgi-bin": true}
 	for _, path := range api.Paths() {

@@ -22,8 +22,8 @@ type Finding struct {
 	About  string // configuration, folder, keys, store, disk or certificate
 	OK     bool
 	Warns  bool // it works now, but maybe not for long
-	Detail i18n.Text
-	Next   i18n.Text
+	Detail i18n.Message
+	Next   i18n.Message
 }
 
 //go:embed locale
@@ -32,7 +32,7 @@ var locale embed.FS
 var book = i18n.Open(locale)
 
 // says is a text of this package with what it speaks of.
-func says(key string, of ...any) i18n.Text { return book.Text(key, of...) }
+func says(key string, of ...any) i18n.Message { return book.Text(key, of...) }
 
 const (
 	// enoughDisk is how many free bytes are enough for some days.
@@ -43,10 +43,10 @@ const (
 	soundTime = 30 * time.Second
 )
 
-// Examine looks at what a server would start from, and changes nothing: the
+// Preflight looks at what a server would start from, and changes nothing: the
 // folder with its keys, the database and the certificate of a configuration.
 // The database of a folder in which a server runs is left to that server.
-func Examine(ctx context.Context, c Config, running bool) []Finding {
+func Preflight(ctx context.Context, c Config, running bool) []Finding {
 	e := examination{config: c}
 	if info, err := os.Stat(c.Data); err != nil || !info.IsDir() {
 		e.bad("folder", says("folder.none", c.Data), says("folder.none.next"))
@@ -68,15 +68,15 @@ type examination struct {
 	found  []Finding
 }
 
-func (e *examination) well(about string, detail i18n.Text) {
+func (e *examination) well(about string, detail i18n.Message) {
 	e.found = append(e.found, Finding{About: about, OK: true, Detail: detail})
 }
 
-func (e *examination) warn(about string, detail, next i18n.Text) {
+func (e *examination) warn(about string, detail, next i18n.Message) {
 	e.found = append(e.found, Finding{About: about, OK: true, Warns: true, Detail: detail, Next: next})
 }
 
-func (e *examination) bad(about string, detail, next i18n.Text) {
+func (e *examination) bad(about string, detail, next i18n.Message) {
 	e.found = append(e.found, Finding{About: about, Detail: detail, Next: next})
 }
 
@@ -98,9 +98,9 @@ func (e *examination) folder() {
 
 func (e *examination) disk() {
 	dir := e.config.Data
-	free, known := scanlog.Free(dir)
+	free, known := scanlog.FreeSpace(dir)
 	size := says("disk.free", float64(free)/1e9, dir)
-	switch err := scanlog.Room(dir); {
+	switch err := scanlog.CheckFreeSpace(dir); {
 	case err != nil:
 		e.bad("disk", says("disk.closed", dir, err), says("disk.closed.next"))
 	case !known:
@@ -119,7 +119,7 @@ func (e *examination) certificate(cert, key string) {
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		e.bad("certificate", i18n.Plain(err.Error()), says("certificate.next"))
+		e.bad("certificate", i18n.Literal(err.Error()), says("certificate.next"))
 		return
 	}
 	e.found = append(e.found, CertificateFinding(pair.Leaf.NotAfter, cert))
@@ -149,13 +149,13 @@ func (e *examination) store(ctx context.Context) {
 		switch _, err := os.Stat(filepath.Join(c.Data, "qrjump.db")); {
 		case errors.Is(err, fs.ErrNotExist):
 			if err := refuseLost(c); err != nil {
-				e.bad("store", i18n.Plain(err.Error()), i18n.Text{})
+				e.bad("store", i18n.Literal(err.Error()), i18n.Message{})
 				return
 			}
 			e.well("store", says("database.none"))
 			return
 		case err != nil:
-			e.bad("store", i18n.Plain(err.Error()), says("database.closed.next"))
+			e.bad("store", i18n.Literal(err.Error()), says("database.closed.next"))
 			return
 		}
 	}
@@ -163,7 +163,7 @@ func (e *examination) store(ctx context.Context) {
 	case errors.Is(err, store.ErrFolderInUse): // a server that could not be asked has it
 		e.well("store", says("database.used"))
 	case !errors.Is(err, errSeen):
-		e.bad("store", i18n.Plain(err.Error()), i18n.Text{})
+		e.bad("store", i18n.Literal(err.Error()), i18n.Message{})
 	}
 }
 
@@ -192,7 +192,7 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 		e.well("store", says("database.schema", schema))
 	}
 	if err := e.keys(ctx, db); err != nil {
-		e.bad("keys", i18n.Plain(err.Error()), i18n.Text{})
+		e.bad("keys", i18n.Literal(err.Error()), i18n.Message{})
 	} else {
 		e.well("keys", says("keys.open"))
 	}
@@ -201,12 +201,12 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 	}
 	ctx, cancel := context.WithTimeout(ctx, soundTime)
 	defer cancel()
-	switch fault, err := db.Sound(ctx); {
+	switch fault, err := db.IntegrityCheck(ctx); {
 	case ctx.Err() != nil:
 		e.warn("store", says("database.large", soundTime),
 			says("database.large.next"))
 	case err != nil:
-		e.bad("store", i18n.Plain(err.Error()), i18n.Text{})
+		e.bad("store", i18n.Literal(err.Error()), i18n.Message{})
 	case fault != "":
 		e.bad("store", says("database.damaged", fault),
 			says("database.damaged.next"))

@@ -7,7 +7,7 @@ import (
 )
 
 // StartAround is Start where around stands for the start of every part.
-func StartAround(ctx context.Context, c Config, logs io.Writer, seams Seams,
+func StartAround(ctx context.Context, c Config, logs io.Writer, seams TestHooks,
 	around func(ctx context.Context, part string, start func(context.Context) error) error) (*Server, error) {
 	s := newServer(c, logs, seams)
 	list := s.order()

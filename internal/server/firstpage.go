@@ -14,7 +14,7 @@ import (
 )
 
 // mountFirstPage answers a browser that opens a listener's root; then answers every other caller.
-func (s *Server) mountFirstPage(mux *http.ServeMux, what surface, then http.Handler) {
+func (s *Server) mountFirstPage(mux *http.ServeMux, what listenerRole, then http.Handler) {
 	for _, asset := range []*assets.Asset{assets.Sheet, assets.Script} {
 		mux.Handle("GET "+asset.Path(), asset)
 	}
@@ -42,11 +42,11 @@ func (s *Server) base(r *http.Request) string {
 
 // firstPage is what the page of a listener tells a reader that came by base; near
 // says that the reader may know where the other listeners are.
-func (s *Server) firstPage(ctx context.Context, base string, what surface, near bool) welcome.Server {
+func (s *Server) firstPage(ctx context.Context, base string, what listenerRole, near bool) welcome.Server {
 	fault, _ := s.readiness().fault(ctx, "") // GET /readyz puts the error into the log
 	page := welcome.Server{Fault: fault, AdminFlag: s.flagOf(admin), Curl: s.curl()}
 	for _, one := range []struct {
-		surface surface
+		surface listenerRole
 		name    string
 		url     string
 	}{{wire, "wire", s.URL}, {scans, "scan", s.ScanURL}, {admin, "admin", s.AdminURL}} {
@@ -73,7 +73,7 @@ func (s *Server) firstPage(ctx context.Context, base string, what surface, near 
 }
 
 // flagOf is the flag of the listener that a surface is on.
-func (s *Server) flagOf(what surface) string {
+func (s *Server) flagOf(what listenerRole) string {
 	if what == scans && s.config.ScanListen == "" || what == admin && s.config.AdminListen == "" {
 		what = wire
 	}

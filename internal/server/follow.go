@@ -19,7 +19,7 @@ const erasures = "scans"
 // clock, chained by a key that is not in the database.
 func (s *Server) keepChanges() {
 	hash := s.secrets.vault
-	s.store.KeepChanges(func() time.Time { return s.now() }, func(text string) string { return hash.Hash(changePurpose, text) })
+	s.store.ConfigureChangeLog(func() time.Time { return s.now() }, func(text string) string { return hash.Hash(changePurpose, text) })
 }
 
 // followed makes the memory follow what other nodes do. Rules, accounts and codes are read by live;
@@ -27,7 +27,7 @@ func (s *Server) keepChanges() {
 func (s *Server) followed() {
 	s.domain.current.Now = s.realNow
 	s.domain.current.Products = s.domain.products.Read
-	s.domain.current.On = map[string]func(context.Context, string) error{
+	s.domain.current.Handlers = map[string]func(context.Context, string) error{
 		replica.MetaChange: func(ctx context.Context, name string) error {
 			if name == clockMeta || name == "" {
 				if err := s.seeder().followClock(ctx); err != nil {
@@ -59,8 +59,8 @@ func (s *Server) followed() {
 }
 
 // followPart follows what other nodes do.
-func (s *Server) followPart() part {
-	return part{name: "changes of other nodes", run: func(ctx context.Context) {
+func (s *Server) followPart() component {
+	return component{name: "changes of other nodes", run: func(ctx context.Context) {
 		if s.domain.current.Changes != nil {
 			s.domain.current.Follow(ctx)
 		}
@@ -68,8 +68,8 @@ func (s *Server) followPart() part {
 }
 
 // minutePart is what one of several nodes writes each minute, even if nothing happens.
-func (s *Server) minutePart() part {
-	return part{name: "report of this node", run: func(ctx context.Context) {
+func (s *Server) minutePart() component {
+	return component{name: "report of this node", run: func(ctx context.Context) {
 		for s.scanning.ledger.nodes != nil {
 			if err := s.scans().eachMinute(ctx); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "other nodes cannot be told how this one is, and old counts of calls a second stay", "error", err)
@@ -86,7 +86,7 @@ func (s *Server) minutePart() part {
 // eachMinute reports how this node is, and removes rows of the shared limit of calls that are not
 // needed any more, in one transaction.
 func (s scanRecords) eachMinute(ctx context.Context) error {
-	return s.store.InOne(ctx, func(ctx context.Context) error {
+	return s.store.InTx(ctx, func(ctx context.Context) error {
 		if err := s.scanning.ledger.nodes.Report(ctx); err != nil {
 			return err
 		}
@@ -103,10 +103,10 @@ func (s seeder) followClock(ctx context.Context) error {
 }
 
 // watchFollowing shows how far this node is behind.
-func (m *metrics) watchFollowing(c *replica.Current) {
+func (m *metrics) watchFollowing(c *replica.Replica) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_follow_lag_seconds")),
-			func() float64 { return c.Age().Seconds() }),
+			func() float64 { return c.Staleness().Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_follow_lag_changes")),
 			func() float64 {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -25,7 +25,7 @@ import (
 
 // guarded puts around a handler what every listener shares.
 func (s access) guarded(h http.Handler) http.Handler {
-	return s.logPanics(s.timelyBody(singleSlashes(s.knownHost(h))))
+	return s.logPanics(s.timelyBody(cleanPath(s.knownHost(h))))
 }
 
 // logPanics logs a fault of the server; net/http would log it where nobody looks. The connection is
@@ -54,11 +54,11 @@ const answerTime = 2 * time.Minute
 // idleTime is how long a connection may be without a request.
 const idleTime = 2 * time.Minute
 
-// singleSlashes makes "//cgi-bin/x" the path that was meant, before a router
+// cleanPath makes "//cgi-bin/x" the path that was meant, before a router
 // sees it: net/http would answer 307, and not every client library sends its
 // body again. An escaped slash is part of a name: a user may be called "x/" or
 // "..", and is not the user "x".
-func singleSlashes(next http.Handler) http.Handler {
+func cleanPath(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.EscapedPath()
 		if strings.Contains(path, "//") {
@@ -134,7 +134,7 @@ func (s access) ownOrigin(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if foreignPage(r) {
+		if isCrossOrigin(r) {
 			refuseOrigin(w, r)
 			return
 		}
@@ -142,8 +142,8 @@ func (s access) ownOrigin(next http.Handler) http.Handler {
 	})
 }
 
-// foreignPage reports whether a request comes from a page of another origin.
-func foreignPage(r *http.Request) bool {
+// isCrossOrigin reports whether a request comes from a page of another origin.
+func isCrossOrigin(r *http.Request) bool {
 	if origin := r.Header.Get("Origin"); origin != "" {
 		from, err := url.Parse(origin)
 		return err != nil || from.Host == "" || !strings.EqualFold(from.Host, r.Host)
@@ -166,12 +166,12 @@ func refuseOrigin(w http.ResponseWriter, _ *http.Request) {
 // asCaller is a request as a caller's: with its role for the table of operations, and
 // its name for the log of changes.
 func asCaller(r *http.Request, c iam.Caller) *http.Request {
-	ctx := adminroute.As(r.Context(), adminroute.Caller{Role: adminroute.Role(c.Role), Accounts: c.Accounts})
-	return r.WithContext(accounts.By(ctx, accounts.Author{Actor: c.Actor}))
+	ctx := adminroute.WithCaller(r.Context(), adminroute.Caller{Role: adminroute.Role(c.Role), Accounts: c.Accounts})
+	return r.WithContext(accounts.WithActor(ctx, accounts.Actor{ActorID: c.Actor}))
 }
 
-// theAdmin is whoever has the admin token, and with --dev everybody.
-var theAdmin = iam.Caller{Actor: "admin", Role: string(adminroute.Admin)}
+// rootCaller is whoever has the admin token, and with --dev everybody.
+var rootCaller = iam.Caller{Actor: "admin", Role: string(adminroute.Admin)}
 
 // adminOnly lets requests with the admin token or an admin key through. With --dev neither is
 // needed, but a wrong one is still wrong. A session's cookie is not accepted here, since a page of
@@ -180,7 +180,7 @@ func (s access) adminOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := r.Header.Get("Authorization")
 		if header == "" && s.config.Dev {
-			next.ServeHTTP(w, asCaller(r, theAdmin))
+			next.ServeHTTP(w, asCaller(r, rootCaller))
 			return
 		}
 		token, given := strings.CutPrefix(header, "Bearer ")
@@ -222,7 +222,7 @@ func (s access) adminOnly(next http.Handler) http.Handler {
 // callerOf is the caller behind a token; people.ErrNoKey, with the name of a key that expired.
 func (s access) callerOf(ctx context.Context, token string) (iam.Caller, error) {
 	if sameSecret(token, s.secrets.adminToken) {
-		return theAdmin, nil
+		return rootCaller, nil
 	}
 	return s.domain.people.ByKey(ctx, token)
 }
@@ -235,7 +235,7 @@ func (s access) mayExplain(ctx context.Context, token string) (appids []string, 
 		return nil, accounts.ErrNoScanKey
 	case err != nil:
 		return nil, err
-	case !adminroute.Role(caller.Role).Covers(adminroute.Viewer):
+	case !adminroute.Role(caller.Role).AtLeast(adminroute.Viewer):
 		return nil, accounts.ErrNoScanKey
 	}
 	return caller.Accounts, nil
@@ -247,7 +247,7 @@ func (s access) guessed(appid string, ip netip.Addr, tooMany bool) {
 }
 
 // guessedPerson is told of wrong attempts to sign in.
-func (s access) guessedPerson(at iam.Door, name string, ip netip.Addr, tooMany bool) {
+func (s access) guessedPerson(at iam.LoginMethod, name string, ip netip.Addr, tooMany bool) {
 	for _, d := range doors {
 		if d.name == string(at) {
 			s.refuse(context.Background(), d, name[:min(len(name), 64)], ip, tooMany)

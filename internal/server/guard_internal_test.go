@@ -41,7 +41,7 @@ func started(t *testing.T) *Server {
 	t.Helper()
 	c := Default()
 	c.Data, c.Listen = t.TempDir(), "127.0.0.1:0"
-	s, err := Start(t.Context(), c, io.Discard, Seams{})
+	s, err := Start(t.Context(), c, io.Discard, TestHooks{})
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	return s
@@ -103,7 +103,7 @@ func TestPathsAreTidiedUpAsTheyWereWritten(t *testing.T) {
 		"/../a":              "/-/-",
 	} {
 		r := httptest.NewRequest("GET", sent, nil)
-		singleSlashes(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		cleanPath(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			if got := r.URL.EscapedPath(); got != want {
 				t.Errorf("%s is %s, want %s", sent, got, want)
 			}

@@ -60,16 +60,16 @@ type secrets struct {
 	vault      *sealer.Key
 	openIDs    *accounts.OpenIDs
 	adminToken string
-	newToken   bool             // this start made it
-	guesses    accounts.Guesses // wrong guesses of what this package compares
+	newToken   bool              // this start made it
+	guesses    accounts.Throttle // wrong guesses of what this package compares
 	refusals   refusals
 	oidcSecret string // of this server at the provider of its people
 }
 
 // keysPart opens what the database is sealed by, notes which database the folder
 // works with, and begins the log of changes.
-func (s *Server) keysPart() part {
-	return part{name: "keys", start: func(ctx context.Context) (err error) {
+func (s *Server) keysPart() component {
+	return component{name: "keys", start: func(ctx context.Context) (err error) {
 		if s.secrets.ring, err = s.openKeyring(ctx, s.store); err != nil {
 			return err
 		}

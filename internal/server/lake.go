@@ -16,8 +16,8 @@ import (
 
 // lakePart writes this node's scans for the engines of others. The ledger writes the
 // last of them when it ends.
-func (s *Server) lakePart() part {
-	return part{name: "lake", start: s.scans().openLake, run: func(ctx context.Context) {
+func (s *Server) lakePart() component {
+	return component{name: "lake", start: s.scans().openLake, run: func(ctx context.Context) {
 		if s.scanning.ledger.lake != nil {
 			s.scanning.ledger.lake.Run(ctx)
 		}

@@ -30,7 +30,7 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	s.metrics.watchJournal(l)
 	if s.config.Database == "" {
 		// With --events as well: the journal has all that this one node ever shipped.
-		if err := s.store.KeepScansIn(ctx, l.journal); err != nil {
+		if err := s.store.SetLocalScanLog(ctx, l.journal); err != nil {
 			return err
 		}
 	}
@@ -39,7 +39,7 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	}
 	if s.config.Database == "" {
 		l.log = l.journal
-		return s.leaveStream(ctx, func(_ string, to scanlog.Mark) error { return s.store.LeaveStream(ctx, l.journal.ID(), to) })
+		return s.leaveStream(ctx, func(_ string, to scanlog.Offset) error { return s.store.LeaveStream(ctx, l.journal.ID(), to) })
 	}
 	scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log})
 	if err != nil {
@@ -49,7 +49,7 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.leaveStream(ctx, func(node string, to scanlog.Mark) error { return scans.Skip(ctx, node, to) }); err != nil {
+	if err := s.leaveStream(ctx, func(node string, to scanlog.Offset) error { return scans.Skip(ctx, node, to) }); err != nil {
 		return err
 	}
 	l.log = scans
@@ -61,7 +61,7 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 // leaveStream ends what this node had with a stream, if it had one: what nobody counted or
 // told of it is counted and told from the journal; then skip notes up to where the journal
 // was for the stream. Each step may be done again, after a kill. Decision 54.
-func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to scanlog.Mark) error) error {
+func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to scanlog.Offset) error) error {
 	journal := s.scanning.ledger.journal
 	err := stream.Leave(s.config.scansDir(), func(left stream.Left) error {
 		node, err := journal.NodeID(s.random)
@@ -86,13 +86,13 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 						return err
 					}
 					if e.Position == last {
-						to = scanlog.Mark{Position: last, ID: e.ID}
+						to = scanlog.Offset{Position: last, ID: e.ID}
 					}
 					break
 				}
 			}
 			if to.Position <= settled { // and nothing further was counted meanwhile
-				if to == (scanlog.Mark{}) {
+				if to == (scanlog.Offset{}) {
 					return nil
 				}
 				return skip(node, to)
@@ -111,7 +111,7 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 
 // settleRest tells and counts what of the journal was for a stream, from behind a position
 // up to another, and what nobody told or counted there.
-func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo int64, counted *scanlog.Taken) error {
+func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo int64, counted *scanlog.OffsetSet) error {
 	journal := s.scanning.ledger.journal
 	after := max(begin, min(journal.NamedAt(), upTo))
 	if unknown := counted.Lacks(after) - counted.Lacks(begin); unknown > 0 {
@@ -218,22 +218,22 @@ func (s scanRecords) openEvents(ctx context.Context) error {
 		s.scanning.ledger.shipper.Keep = time.Duration(cmp.Or(s.chosen.settings.Get().ScanDays, 36_500)) * 24 * time.Hour
 		s.scanning.ledger.earlier = s.scanning.ledger.journal
 	} else {
-		s.store.KeepScansElsewhere(l)
+		s.store.SetSharedScanLog(l)
 		if scans, err = s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log}); err != nil {
 			return fmt.Errorf("opening the ledger of scans: %w", err)
 		}
 		s.scanning.ledger.earlier = scans
 	}
-	err = l.Begin(func() (scanlog.Mark, error) {
+	err = l.Begin(func() (scanlog.Offset, error) {
 		if s.config.Database == "" {
 			if err := s.countRest(ctx, s.scanning.ledger.journal, s.scanning.ledger.journal.ID(), false); err != nil {
-				return scanlog.Mark{}, err
+				return scanlog.Offset{}, err
 			}
 			return s.scanning.ledger.journal.Last(ctx)
 		}
 		mark, err := scans.Shipped(ctx, node)
 		if err == nil {
-			err = s.countRest(ctx, scans, scans.ID(), mark != scanlog.Mark{})
+			err = s.countRest(ctx, scans, scans.ID(), mark != scanlog.Offset{})
 		}
 		return mark, err
 	})
@@ -302,7 +302,7 @@ func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, 
 
 // leftAt is what is counted, and up to where a ledger is counted and told of, where it is left or counted now; told of as far
 // as counted where nobody wants to hear, or nobody knows.
-func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, left stats.Left, err error) {
+func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, left stats.LogCheckpoint, err error) {
 	hears, told := false, int64(0)
 	err = s.store.ViewWebhooks(ctx, func(tx webhooks.Tx) error {
 		hooks, err := tx.Webhooks(ctx)
@@ -321,7 +321,7 @@ func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, 
 	}
 	err = s.store.ViewStatistics(ctx, func(tx stats.Tx) error {
 		if state, err = tx.StatisticsState(ctx); err != nil || state.Ledger == id {
-			left = stats.Left{Position: state.Position, Told: told}
+			left = stats.LogCheckpoint{Position: state.Position, Told: told}
 			return err
 		}
 		left, err = tx.RecallLedger(ctx, id)
@@ -344,8 +344,8 @@ func (l *scanLedger) flush(ctx context.Context) error {
 // shipperPart brings scans to where those of all nodes come together. It ends
 // before the counter: it may wait for a stream or a database that is away, and
 // the last count waits for it.
-func (s *Server) shipperPart() part {
-	return part{name: "shipper of scans", run: func(ctx context.Context) {
+func (s *Server) shipperPart() component {
+	return component{name: "shipper of scans", run: func(ctx context.Context) {
 		if s.scanning.ledger.shipper != nil {
 			s.scanning.ledger.shipper.Run(ctx)
 		}
@@ -353,8 +353,8 @@ func (s *Server) shipperPart() part {
 }
 
 // nodesPart answers other nodes that ask for this one's scans.
-func (s *Server) nodesPart() part {
-	return part{name: "answers to other nodes", run: func(ctx context.Context) {
+func (s *Server) nodesPart() component {
+	return component{name: "answers to other nodes", run: func(ctx context.Context) {
 		if s.scanning.ledger.nodes != nil {
 			s.scanning.ledger.nodes.Run(ctx)
 		}
@@ -363,7 +363,9 @@ func (s *Server) nodesPart() part {
 
 // forgetPart removes scans that are older than the setting scan_days, and what is counted
 // by hours and days as the settings statistics_hour_days and statistics_day_days say.
-func (s *Server) forgetPart() part { return part{name: "end of old scans", run: s.scans().forgetScans} }
+func (s *Server) forgetPart() component {
+	return component{name: "end of old scans", run: s.scans().forgetScans}
+}
 
 const (
 	// forgetEvery is how often old scans are looked for.
@@ -399,7 +401,7 @@ func (s scanRecords) tidyCounts(ctx context.Context) {
 	for _, part := range [...]func() (bool, error){
 		func() (bool, error) { return s.scanning.counter.Roll(ctx, now) },
 		func() (bool, error) {
-			return s.scanning.counter.Shed(ctx, before(wanted.StatisticsHourDays), before(wanted.StatisticsDayDays))
+			return s.scanning.counter.PruneRollups(ctx, before(wanted.StatisticsHourDays), before(wanted.StatisticsDayDays))
 		},
 	} {
 		for more := true; more; {

@@ -31,7 +31,7 @@ func (s *Server) links() *digitallink.Resolver {
 		own[firstSegment(path)] = true
 	}
 	scans := s.scanAPI()
-	var followed ratelimit.Minute[any]
+	var followed ratelimit.FixedWindow[any]
 	return &digitallink.Resolver{Book: s.domain.products, Scheme: s.access().scheme,
 		Ours: func(path string) bool { return own[firstSegment(path)] || slices.Contains(consent.Paths, path) },
 		Opens: func(text string) bool {
@@ -40,7 +40,7 @@ func (s *Server) links() *digitallink.Resolver {
 		},
 		Followed: func(q *http.Request, f digitallink.Followed) {
 			ip := s.access().clientIP(q)
-			if followed.Allow(ratelimit.Network(ip), mostFollowed, s.realNow()) {
+			if followed.Allow(ratelimit.KeyForIP(ip), mostFollowed, s.realNow()) {
 				scans.Followed(f.Number, f.Address, strings.TrimSpace(f.Type+" "+f.Language), ip.String())
 			}
 		},

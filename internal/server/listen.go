@@ -21,27 +21,27 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/connlimit"
 )
 
-// surface is what a listener serves.
-type surface int
+// listenerRole is what a listener serves.
+type listenerRole int
 
 const (
-	wire surface = 1 << iota
+	wire listenerRole = 1 << iota
 	scans
 	admin
 )
 
 // serving is what the listeners share.
 type serving struct {
-	certificate certificates.Certificate // nil = plain HTTP
-	platform    platformShown            // for CONNECT
-	arrivals    arrivals                 // with --dev or --emulator
-	proxies     []netip.Prefix           // that are trusted
-	rooms       map[bool]*connlimit.Room // true = the admin listener's
+	certificate certificates.Certificate    // nil = plain HTTP
+	platform    platformShown               // for CONNECT
+	arrivals    arrivals                    // with --dev or --emulator
+	proxies     []netip.Prefix              // that are trusted
+	rooms       map[bool]*connlimit.Limiter // true = the admin listener's
 	servers     []*http.Server
 	front       *http.Server // that is a proxy to the platform's names; nil = none is
 	behind      *http.Server // that answers behind it
 	wireCalls   http.Handler // the wire, for calls that the console makes again
-	lanes       map[*http.Server]*fastpath.Lane
+	lanes       map[*http.Server]*fastpath.Listener
 	addresses   Addresses // as they stand in the data folder; zero: they do not
 	failed      chan error
 
@@ -55,7 +55,9 @@ type serving struct {
 }
 
 // listenersPart serves until running requests ended, or were cut.
-func (s *Server) listenersPart() part { return part{name: "listeners", start: s.listen, stop: s.drain} }
+func (s *Server) listenersPart() component {
+	return component{name: "listeners", start: s.listen, stop: s.drain}
+}
 
 // listen opens every listener and begins to serve.
 func (s *Server) listen(ctx context.Context) error {
@@ -98,7 +100,7 @@ func (s *Server) listen(ctx context.Context) error {
 			s.log.WarnContext(ctx, "other machines reach the admin API in plain HTTP, where its token can be read on the way: start with "+
 				"--admin-listen 127.0.0.1:8082, or with --tls-cert FILE --tls-key FILE", "address", l.Addr().String())
 		}
-		var lane *fastpath.Lane
+		var lane *fastpath.Listener
 		if what == scans && !s.seams.NoLane {
 			lane = s.lane(l)
 			h.TLSConfig = lane.TLS // handshakes are the lane's, HTTP/2 is net/http's
@@ -168,7 +170,7 @@ func listenOn(ctx context.Context, address string) (net.Listener, error) {
 // listener is an address and what is served there.
 type listener struct {
 	address string
-	serves  surface
+	serves  listenerRole
 }
 
 // listeners are those of the wire and of what has an address of its own. The
@@ -218,7 +220,7 @@ func (s *Server) drain(ctx context.Context) error {
 	s.serving.draining.Store(true)
 	s.forgetAddresses()
 	if s.store != nil {
-		s.serving.endWaiting = time.AfterFunc(max(s.serving.drainTime-lastWaits, s.serving.drainTime/2), s.store.End)
+		s.serving.endWaiting = time.AfterFunc(max(s.serving.drainTime-lastWaits, s.serving.drainTime/2), s.store.Abort)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.serving.drainTime)
 	defer cancel()

@@ -17,15 +17,15 @@ func newLogger(w io.Writer, format string) *slog.Logger {
 	if format == "json" {
 		h = slog.NewJSONHandler(w, nil)
 	}
-	if l, ok := w.(*lines); ok {
-		h = urgent{h, l}
+	if l, ok := w.(*bufferedWriter); ok {
+		h = flushOnErrorWriter{h, l}
 	}
-	return slog.New(calm{h})
+	return slog.New(downgradeHandler{h})
 }
 
-// lines collects the lines of a log for linesWait and writes them together: a write of a single
+// bufferedWriter collects the lines of a log for linesWait and writes them together: a write of a single
 // line would cost as much as everything else about it.
-type lines struct {
+type bufferedWriter struct {
 	to io.Writer
 
 	mu      sync.Mutex // held while to is written too: lines keep their order, and who is faster than it waits
@@ -41,7 +41,7 @@ const (
 	linesMost = 64 << 10
 )
 
-func (l *lines) Write(line []byte) (int, error) {
+func (l *bufferedWriter) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first := len(l.waiting) == 0
@@ -58,14 +58,14 @@ func (l *lines) Write(line []byte) (int, error) {
 }
 
 // write writes what is waiting.
-func (l *lines) write() error {
+func (l *bufferedWriter) write() error {
 	_, err := l.to.Write(l.waiting)
 	l.waiting = l.waiting[:0]
 	return err
 }
 
 // Flush writes what is waiting now.
-func (l *lines) Flush() error {
+func (l *bufferedWriter) Flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.waiting) == 0 {
@@ -75,21 +75,21 @@ func (l *lines) Flush() error {
 }
 
 // Close writes what is waiting; from here on no line waits.
-func (l *lines) Close() error {
+func (l *bufferedWriter) Close() error {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
 	return l.Flush()
 }
 
-// urgent writes a line that reports trouble at once.
-type urgent struct {
+// flushOnErrorWriter writes a line that reports trouble at once.
+type flushOnErrorWriter struct {
 	slog.Handler
-	lines *lines
+	lines *bufferedWriter
 }
 
 // Handle implements slog.Handler.
-func (h urgent) Handle(ctx context.Context, r slog.Record) error {
+func (h flushOnErrorWriter) Handle(ctx context.Context, r slog.Record) error {
 	err := h.Handler.Handle(ctx, r)
 	if r.Level > slog.LevelInfo {
 		err = h.lines.Flush()
@@ -98,21 +98,21 @@ func (h urgent) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // WithAttrs implements slog.Handler.
-func (h urgent) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return urgent{h.Handler.WithAttrs(attrs), h.lines}
+func (h flushOnErrorWriter) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return flushOnErrorWriter{h.Handler.WithAttrs(attrs), h.lines}
 }
 
 // WithGroup implements slog.Handler.
-func (h urgent) WithGroup(name string) slog.Handler {
-	return urgent{h.Handler.WithGroup(name), h.lines}
+func (h flushOnErrorWriter) WithGroup(name string) slog.Handler {
+	return flushOnErrorWriter{h.Handler.WithGroup(name), h.lines}
 }
 
-// calm lowers the level of errors that need no attention: when a caller hangs up, or the process ends, work for a caller
+// downgradeHandler lowers the level of errors that need no attention: when a caller hangs up, or the process ends, work for a caller
 // fails with context.Canceled.
-type calm struct{ slog.Handler }
+type downgradeHandler struct{ slog.Handler }
 
 // Handle implements slog.Handler.
-func (h calm) Handle(ctx context.Context, r slog.Record) error {
+func (h downgradeHandler) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level >= slog.LevelError && calledOff(r) {
 		r = r.Clone()
 		r.Level = slog.LevelInfo
@@ -129,7 +129,7 @@ func calledOff(r slog.Record) (off bool) {
 		if !is {
 			return true
 		}
-		_, outage := errors.AsType[*errcode.Outage](err)
+		_, outage := errors.AsType[*errcode.Unavailable](err)
 		off = !outage && errors.Is(err, context.Canceled)
 		return false
 	})
@@ -137,7 +137,11 @@ func calledOff(r slog.Record) (off bool) {
 }
 
 // WithAttrs implements slog.Handler.
-func (h calm) WithAttrs(attrs []slog.Attr) slog.Handler { return calm{h.Handler.WithAttrs(attrs)} }
+func (h downgradeHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return downgradeHandler{h.Handler.WithAttrs(attrs)}
+}
 
 // WithGroup implements slog.Handler.
-func (h calm) WithGroup(name string) slog.Handler { return calm{h.Handler.WithGroup(name)} }
+func (h downgradeHandler) WithGroup(name string) slog.Handler {
+	return downgradeHandler{h.Handler.WithGroup(name)}
+}

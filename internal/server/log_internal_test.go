@@ -50,7 +50,7 @@ func (w *writes) times() int {
 func TestLinesOfTheLogAreWrittenTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &writes{}
-		l := &lines{to: to}
+		l := &bufferedWriter{to: to}
 		log := newLogger(l, "text")
 		for range 100 {
 			log.Info("call")
@@ -78,7 +78,7 @@ func TestALineOfTroubleDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, format := range []string{"text", "json"} {
 			to := &writes{}
-			log := newLogger(&lines{to: to}, format)
+			log := newLogger(&bufferedWriter{to: to}, format)
 			log.Info("first")
 			log.With("part", "one").WithGroup("of").Warn("second", "two", 2)
 			if i := strings.Index(to.String(), "first"); to.times() != 1 || i < 0 || i > strings.Index(to.String(), "second") {
@@ -96,7 +96,7 @@ func TestALineOfTroubleDoesNotWait(t *testing.T) {
 func TestLinesOfTheLogAreBoundedAndEndWithTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &writes{}
-		l := &lines{to: to}
+		l := &bufferedWriter{to: to}
 		log := newLogger(l, "text")
 		log.Info(strings.Repeat("x", linesMost))
 		if to.times() != 1 {
@@ -126,7 +126,7 @@ func TestACallerThatHangsUpIsNoError(t *testing.T) {
 		err   error
 		level string
 	}{{gone, "INFO"}, {errors.New("no such table"), "ERROR"}, {context.DeadlineExceeded, "ERROR"},
-		{&errcode.Outage{Where: "database", What: "does not answer", Do: "look at it", Err: gone}, "ERROR"}} {
+		{&errcode.Unavailable{Where: "database", What: "does not answer", Do: "look at it", Err: gone}, "ERROR"}} {
 		to := &writes{}
 		newLogger(to, "text").With("rid", "1").Error("call", "endpoint", "/x", "error", c.err)
 		if !strings.Contains(to.String(), "level="+c.level+" msg=call ") {

@@ -40,7 +40,7 @@ type metrics struct {
 }
 
 // Metric is what a metric of that name counts.
-func Metric(name string) i18n.Text { return says(name) }
+func Metric(name string) i18n.Message { return says(name) }
 
 func help(name string) string { return Metric(name).String() }
 

@@ -73,12 +73,12 @@ func TestNoRoleMayDoMoreThanTheTableSays(t *testing.T) {
 	for _, o := range servertest.Operations() {
 		path := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(o.Path, "1")
 		for _, role := range append(roles, "", "king") {
-			if role.Covers(o.Least) {
+			if role.AtLeast(o.Least) {
 				continue
 			}
 			r := httptest.NewRequest(o.Method, adminroute.Base+path, strings.NewReader("{}"))
 			if role != "" {
-				r = r.WithContext(adminroute.As(r.Context(), adminroute.Caller{Role: role}))
+				r = r.WithContext(adminroute.WithCaller(r.Context(), adminroute.Caller{Role: role}))
 			}
 			w := httptest.NewRecorder()
 			if mux.ServeHTTP(w, r); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), string(o.Least)) {
@@ -90,7 +90,7 @@ func TestNoRoleMayDoMoreThanTheTableSays(t *testing.T) {
 	for _, role := range append(roles, "", "king") {
 		var may []string
 		for _, least := range append(roles, "") {
-			if role.Covers(least) {
+			if role.AtLeast(least) {
 				may = append(may, string(least))
 			}
 		}

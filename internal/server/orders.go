@@ -37,8 +37,8 @@ func (s *Server) orders() *codes.Orders {
 }
 
 // ordersPart completes, after the start, orders whose codes were being made when a node ended.
-func (s *Server) ordersPart() part {
-	return part{name: "orders", run: func(ctx context.Context) {
+func (s *Server) ordersPart() component {
+	return component{name: "orders", run: func(ctx context.Context) {
 		if err := s.orders().CompleteInterrupted(ctx, s.domain.accounts.Get); err != nil && ctx.Err() == nil {
 			s.log.ErrorContext(ctx, "interrupted orders of codes could not be completed", "error", err)
 		}
@@ -48,7 +48,7 @@ func (s *Server) ordersPart() part {
 func (s *Server) changeOrder(ctx context.Context, account, isv string, f func(codes.Order) (codes.Order, error)) (one codes.Order,
 	err error) {
 	name := ordersMeta + url.PathEscape(account) + "/" + url.PathEscape(isv)
-	err = s.store.InOne(ctx, func(ctx context.Context) error {
+	err = s.store.InTx(ctx, func(ctx context.Context) error {
 		if err := s.store.Lock(ctx, name); err != nil {
 			return err
 		}

@@ -16,7 +16,7 @@ import (
 const outboxInterval = time.Second
 
 // webhooksPart sends webhooks the scans and alarms that they want to hear of.
-func (s *Server) webhooksPart() part {
+func (s *Server) webhooksPart() component {
 	return s.outboxPart("webhooks", func(context.Context) (outbox.Policy, *func(), error) {
 		s.openWebhooks()
 		return s.webhooks.Policy(), &s.webhooks.Wake, nil
@@ -24,7 +24,7 @@ func (s *Server) webhooksPart() part {
 }
 
 // messagesPart sends accounts their events.
-func (s *Server) messagesPart() part {
+func (s *Server) messagesPart() component {
 	return s.outboxPart("messages", func(context.Context) (outbox.Policy, *func(), error) {
 		s.domain.rules.Queued = func() { s.domain.accounts.Queued() }
 		return s.domain.accounts.MessagePolicy(), &s.domain.accounts.Queued, nil
@@ -32,7 +32,7 @@ func (s *Server) messagesPart() part {
 }
 
 // pushesPart sends platforms their tickets and events.
-func (s *Server) pushesPart() part {
+func (s *Server) pushesPart() component {
 	return s.outboxPart("pushes", func(ctx context.Context) (outbox.Policy, *func(), error) {
 		return s.domain.accounts.PushPolicy(), &s.domain.accounts.Wake, s.domain.accounts.CompleteGrants(ctx)
 	})
@@ -40,9 +40,9 @@ func (s *Server) pushesPart() part {
 
 // outboxPart sends the rows of one kind. open says how, and where it is written
 // down what wakes the sender.
-func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Policy, *func(), error)) part {
+func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Policy, *func(), error)) component {
 	var o *outbox.Sender
-	return part{
+	return component{
 		name: name,
 		start: func(ctx context.Context) error {
 			policy, wake, err := open(ctx)
@@ -50,9 +50,9 @@ func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Poli
 				return err
 			}
 			o = outbox.New(policy, s.store, s.log)
-			o.Post, o.Now, o.RealNow, o.Tried = s.requests().post, s.now, s.realNow, s.metrics.tried
+			o.Post, o.Now, o.RealNow, o.OnAttempt = s.requests().post, s.now, s.realNow, s.metrics.tried
 			if policy.Kind != outbox.Deliveries { // the platform has no webhooks
-				o.Slow = s.requests().slow
+				o.OnTimeout = s.requests().slow
 			}
 			*wake = o.Wake
 			return nil

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// part is one of the things that a server is made of while it runs.
-type part struct {
+// component is one of the things that a server is made of while it runs.
+type component struct {
 	name string
 	// start makes the part ready; nil = it is. ctx is that of the server's start.
 	start func(ctx context.Context) error
@@ -30,22 +30,22 @@ const (
 	lastWrite = DrainTimeout
 )
 
-// runner starts parts in their order and ends them in reverse, each before the
+// lifecycle starts parts in their order and ends them in reverse, each before the
 // next: a part uses only what stands before it. The zero value has no parts.
-type runner struct {
+type lifecycle struct {
 	ending sync.Mutex
-	begun  []*begun // in the order of their starts
+	begun  []*startedComponent // in the order of their starts
 }
 
-// begun is a part whose start was called.
-type begun struct {
-	part
+// startedComponent is a part whose start was called.
+type startedComponent struct {
+	component
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
 
 // start starts parts. When one fails, or ctx ends, all that began are ended.
-func (r *runner) start(ctx context.Context, list []part) error {
+func (r *lifecycle) start(ctx context.Context, list []component) error {
 	for _, p := range list {
 		if err := r.begin(ctx, p); err != nil {
 			return errors.Join(err, r.stop())
@@ -54,12 +54,12 @@ func (r *runner) start(ctx context.Context, list []part) error {
 	return nil
 }
 
-func (r *runner) begin(ctx context.Context, p part) error {
+func (r *lifecycle) begin(ctx context.Context, p component) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("the start ended before the part %q: %w", p.name, err)
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	b := &begun{part: p, cancel: cancel}
+	b := &startedComponent{component: p, cancel: cancel}
 	r.begun = append(r.begun, b)
 	if p.start != nil {
 		if err := p.start(ctx); err != nil {
@@ -74,7 +74,7 @@ func (r *runner) begin(ctx context.Context, p part) error {
 
 // stop ends every part that began, and returns by name what failed or did not end
 // in time. A second call waits for the first and does nothing.
-func (r *runner) stop() error {
+func (r *lifecycle) stop() error {
 	r.ending.Lock()
 	defer r.ending.Unlock()
 	var errs []error
@@ -85,7 +85,7 @@ func (r *runner) stop() error {
 	return errors.Join(errs...)
 }
 
-func (b *begun) end() error {
+func (b *startedComponent) end() error {
 	b.cancel()
 	ended := make(chan error, 1)
 	go func() {

@@ -27,8 +27,8 @@ func (d *diary) note(format string, args ...any) {
 }
 
 // part is one that writes down what is done with it.
-func (d *diary) part(name string) part {
-	return part{
+func (d *diary) part(name string) component {
+	return component{
 		name:  name,
 		start: func(context.Context) error { d.note("start %s", name); return nil },
 		run: func(ctx context.Context) {
@@ -52,9 +52,9 @@ var errNo = errors.New("it cannot")
 func TestPartsStartInOrderAndEndInReverse(t *testing.T) {
 	t.Parallel()
 	var d diary
-	var r runner
-	bare := part{name: "bare"} // has neither start nor stop
-	require.NoError(t, r.start(t.Context(), []part{d.part("a"), bare, d.part("b"), d.part("c")}))
+	var r lifecycle
+	bare := component{name: "bare"} // has neither start nor stop
+	require.NoError(t, r.start(t.Context(), []component{d.part("a"), bare, d.part("b"), d.part("c")}))
 	d.want(t, "start a", "start b", "start c")
 	for range 2 { // the second time there is nothing left
 		if err := r.stop(); err != nil {
@@ -66,7 +66,7 @@ func TestPartsStartInOrderAndEndInReverse(t *testing.T) {
 
 func TestPartsThatNeverStartedEnd(t *testing.T) {
 	t.Parallel()
-	if err := new(runner).stop(); err != nil {
+	if err := new(lifecycle).stop(); err != nil {
 		t.Error(err)
 	}
 	if err := new(Server).Close(); err != nil {
@@ -78,17 +78,17 @@ func TestPartsThatNeverStartedEnd(t *testing.T) {
 func TestAStartThatFailsEndsWhatBegan(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		fail func(b *part, giveUp func())
+		fail func(b *component, giveUp func())
 		want error
 		did  []string
 	}{
-		"its start fails": {func(b *part, _ func()) { b.start = func(context.Context) error { return errNo } }, errNo,
+		"its start fails": {func(b *component, _ func()) { b.start = func(context.Context) error { return errNo } }, errNo,
 			[]string{"start a", "stop b", "a ran", "stop a"}},
-		"its start and its end fail": {func(b *part, _ func()) {
+		"its start and its end fail": {func(b *component, _ func()) {
 			b.start = func(context.Context) error { return errNo }
 			b.stop = func(context.Context) error { return errors.New("nor can it end") }
 		}, errNo, []string{"start a", "a ran", "stop a"}},
-		"the caller gives up while it starts": {func(b *part,
+		"the caller gives up while it starts": {func(b *component,
 			giveUp func()) {
 			b.start = func(context.Context) error { giveUp(); return nil }
 		}, context.Canceled,
@@ -99,10 +99,10 @@ func TestAStartThatFailsEndsWhatBegan(t *testing.T) {
 			ctx, giveUp := context.WithCancel(t.Context())
 			defer giveUp()
 			var d diary
-			var r runner
+			var r lifecycle
 			b := d.part("b")
 			c.fail(&b, giveUp)
-			if err := r.start(ctx, []part{d.part("a"), b, d.part("c")}); !errors.Is(err, c.want) {
+			if err := r.start(ctx, []component{d.part("a"), b, d.part("c")}); !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
 			d.want(t, c.did...)
@@ -120,8 +120,8 @@ func TestPartsOutliveTheContextOfTheirStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var d diary
-		var r runner
-		require.NoError(t, r.start(ctx, []part{d.part("a")}))
+		var r lifecycle
+		require.NoError(t, r.start(ctx, []component{d.part("a")}))
 		cancel()
 		synctest.Wait()
 		d.want(t, "start a")
@@ -135,9 +135,11 @@ func TestPartsOutliveTheContextOfTheirStart(t *testing.T) {
 // A part that does not end is named, and those before it end all the same.
 func TestAPartThatDoesNotEndIsNamed(t *testing.T) {
 	t.Parallel()
-	for name, stick := range map[string]func(b *part, forever <-chan struct{}){
-		"what it runs": func(b *part, forever <-chan struct{}) { b.run = func(context.Context) { <-forever } },
-		"its end":      func(b *part, forever <-chan struct{}) { b.stop = func(context.Context) error { <-forever; return nil } },
+	for name, stick := range map[string]func(b *component, forever <-chan struct{}){
+		"what it runs": func(b *component, forever <-chan struct{}) { b.run = func(context.Context) { <-forever } },
+		"its end": func(b *component, forever <-chan struct{}) {
+			b.stop = func(context.Context) error { <-forever; return nil }
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -145,12 +147,12 @@ func TestAPartThatDoesNotEndIsNamed(t *testing.T) {
 				forever := make(chan struct{})
 				defer close(forever)
 				var d diary
-				var r runner
-				b := part{name: "b"}
+				var r lifecycle
+				b := component{name: "b"}
 				stick(&b, forever)
 				failing := d.part("c")
 				failing.stop = func(context.Context) error { return errNo }
-				require.NoError(t, r.start(t.Context(), []part{d.part("a"), b, failing}))
+				require.NoError(t, r.start(t.Context(), []component{d.part("a"), b, failing}))
 				err := r.stop()
 				for _, want := range []string{`the part "b" did not end within 30s`, `ending the part "c": it cannot`} {
 					if err == nil || !strings.Contains(err.Error(), want) {
@@ -171,9 +173,9 @@ func TestTheEndOfAPartHasItsOwnTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		var r runner
-		p := part{name: "a", stop: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
-		require.NoError(t, r.start(ctx, []part{p}))
+		var r lifecycle
+		p := component{name: "a", stop: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+		require.NoError(t, r.start(ctx, []component{p}))
 		cancel()
 		if err := r.stop(); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v, want that its own time ended", err)

@@ -108,13 +108,13 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 			if slices.Contains(everyone, o.ID) {
 				ok = a.Status == http.StatusOK
 			}
-			if slices.Contains(owned, o.ID) && role.Covers(o.Least) { // TestALimitedCallerSeesTheirOwnScans
+			if slices.Contains(owned, o.ID) && role.AtLeast(o.Least) { // TestALimitedCallerSeesTheirOwnScans
 				ok = a.Status == http.StatusOK
 			}
 			asks := []string{"lookupCode", "resolveThen", "getScan", "acknowledgeAlarm", "dismissAlarm", "ruleHistory",
 				"ruleOccupiers", "replayPlan", "addGS1Links", "getGS1Links", "putGS1Links", "deleteGS1Links", "undoGS1Change",
 				"importGS1Links", "shareChart", "endSharedChart"} // and the question is a bad one
-			if slices.Contains(asks, o.ID) && role.Covers(o.Least) {
+			if slices.Contains(asks, o.ID) && role.AtLeast(o.Least) {
 				ok = slices.Contains([]int{http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusNotFound,
 					http.StatusUnsupportedMediaType}, a.Status)
 			}

@@ -74,7 +74,7 @@ func (s health) fault(ctx context.Context, what string) (fault string, err error
 // changeFault is why no change can be committed here, or why a scan after it might not see it.
 func (s health) changeFault(ctx context.Context) (fault string, err error) {
 	if err := s.store.Ping(ctx); err != nil {
-		if out, ok := errors.AsType[*errcode.Outage](err); ok {
+		if out, ok := errors.AsType[*errcode.Unavailable](err); ok {
 			return "the database " + out.What, err
 		}
 		return "the database does not answer", err
@@ -100,14 +100,14 @@ func (s health) scanFault() (fault string, err error) {
 // room returns why scans cannot be written down: the disk of the data folder is
 // full, or the last ones could not be written and nothing can now.
 func (l *scanLedger) room(dir string) error {
-	if free, known := scanlog.Free(dir); known && free < scanlog.LeastRoom {
-		return fmt.Errorf("the disk of %s has %d bytes left: make room, at least %d", dir, free, scanlog.LeastRoom)
+	if free, known := scanlog.FreeSpace(dir); known && free < scanlog.MinFreeSpace {
+		return fmt.Errorf("the disk of %s has %d bytes left: make room, at least %d", dir, free, scanlog.MinFreeSpace)
 	}
 	lost := l.recorder.Lost()
 	if l.recorder.LastError() == nil || l.mended.Load() == lost {
 		return nil
 	}
-	if err := scanlog.Room(dir); err != nil {
+	if err := scanlog.CheckFreeSpace(dir); err != nil {
 		return fmt.Errorf("scans cannot be written down: %w", err)
 	}
 	l.mended.Store(lost)

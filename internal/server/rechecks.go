@@ -14,15 +14,15 @@ import (
 const recheckInterval = time.Minute
 
 // rechecksPart looks at verification files every night.
-func (s *Server) rechecksPart() part {
-	return part{name: "rechecks", start: s.openRechecks, run: func(ctx context.Context) { s.rechecks.Run(ctx, recheckInterval) }}
+func (s *Server) rechecksPart() component {
+	return component{name: "rechecks", start: s.openRechecks, run: func(ctx context.Context) { s.rechecks.Run(ctx, recheckInterval) }}
 }
 
 func (s *Server) openRechecks(context.Context) error {
 	var failing atomic.Int64
 	s.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_verification_files_failing")),
 		func() float64 { return float64(failing.Load()) }))
-	s.rechecks = &rules.Rechecker{Book: s.domain.rules, Store: s.store, Log: s.log, Failing: failing.Store,
+	s.rechecks = &rules.Verifier{Book: s.domain.rules, Store: s.store, Log: s.log, Failing: failing.Store,
 		Off: func() bool { return !s.chosen.settings.Get().RecheckFiles }}
 	return nil
 }

@@ -54,7 +54,7 @@ func (s access) refuse(ctx context.Context, at door, name string, ip netip.Addr,
 // refuseAt is refuse for a door that this package guards itself; tooMany is for the answer.
 func (s access) refuseAt(r *http.Request, at door, name string) (tooMany bool) {
 	ip := s.clientIP(r)
-	tooMany = s.secrets.guesses.Wrong(ip, at.name, s.realNow())
+	tooMany = s.secrets.guesses.RecordFailure(ip, at.name, s.realNow())
 	s.refuse(r.Context(), at, name, ip, tooMany)
 	return tooMany
 }

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// Rehearsal starts a server with a seed in a temporary folder, on a free port of the
+// StartTemp starts a server with a seed in a temporary folder, on a free port of the
 // loopback address. It has the emulator, wants no credentials of an operator, and
 // sends nothing to anybody; its real time is now's. end stops it and removes the
 // folder.
-func Rehearsal(ctx context.Context, seed []byte, now func() time.Time, logs io.Writer) (s *Server, end func() error, err error) {
+func StartTemp(ctx context.Context, seed []byte, now func() time.Time, logs io.Writer) (s *Server, end func() error, err error) {
 	dir, err := os.MkdirTemp("", "qrjump-rehearsal-")
 	if err != nil {
 		return nil, nil, err
@@ -21,7 +21,7 @@ func Rehearsal(ctx context.Context, seed []byte, now func() time.Time, logs io.W
 	c := Default()
 	c.Data, c.Listen, c.Dev, c.Seed = filepath.Join(dir, "data"), "127.0.0.1:0", true, filepath.Join(dir, "seed.yaml")
 	if err = os.WriteFile(c.Seed, seed, 0o600); err == nil {
-		s, err = Start(ctx, c, logs, Seams{RealNow: now, Outbound: silent()})
+		s, err = Start(ctx, c, logs, TestHooks{RealNow: now, Outbound: silent()})
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))

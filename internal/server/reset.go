@@ -18,7 +18,7 @@ func (s seeder) reset(ctx context.Context) error {
 		return err
 	}
 	err = s.anew(ctx, func() error {
-		return s.store.InOne(ctx, func(ctx context.Context) error {
+		return s.store.InTx(ctx, func(ctx context.Context) error {
 			if err := s.store.Reset(ctx); err != nil {
 				return err
 			}
@@ -87,7 +87,7 @@ func (s seeder) resetAccounts(ctx context.Context, appids []string) error {
 		}
 	}
 	err = s.domain.book.ResetAccounts(ctx, appids, func() error {
-		return s.store.InOne(ctx, func(ctx context.Context) error { return s.replant(ctx, seed, appids) })
+		return s.store.InTx(ctx, func(ctx context.Context) error { return s.replant(ctx, seed, appids) })
 	})
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func (f *seedFile) names(appid string) bool {
 
 // replant empties accounts and stores what a seed says of them, in the transaction of ctx.
 func (s seeder) replant(ctx context.Context, seed *seedFile, appids []string) error {
-	directory := &accounts.Directory{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
+	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
 		Random: s.random, LeastSecret: s.config.leastSecret()}
 	book := &rules.Book{Store: s.store, Settings: s.chosen.settings, Now: s.now}
 	for i, a := range seed.Accounts {
@@ -144,7 +144,7 @@ func (s seeder) replant(ctx context.Context, seed *seedFile, appids []string) er
 		}
 		owner, err := directory.Get(ctx, r.Owner)
 		if err == nil {
-			err = book.Plant(ctx, owner, seed.draft(i), r.Published)
+			err = book.Seed(ctx, owner, seed.draft(i), r.Published)
 		}
 		if err != nil {
 			return seed.planted("rules", i, err)

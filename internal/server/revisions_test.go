@@ -229,7 +229,7 @@ func TestEveryChangeEvaluatesOrRejectsIfMatch(t *testing.T) {
 }
 
 // evaluates makes a change of what it read too long ago, which changes nothing, of what it has just read, and of whatever there is.
-func evaluates(t *testing.T, s *servertest.Server, o adminroute.Operation, c guardedChange, ids *strings.Replacer) {
+func evaluates(t *testing.T, s *servertest.Server, o adminroute.Route, c guardedChange, ids *strings.Replacer) {
 	t.Helper()
 	call := func(n int, revision string) servertest.Answer {
 		return matched(s, o.Method, filled(ids.Replace(c.path), n), filled(ids.Replace(c.body), n), revision)
@@ -257,7 +257,7 @@ func evaluates(t *testing.T, s *servertest.Server, o adminroute.Operation, c gua
 }
 
 // rejects makes a call with each precondition, which the operation does not evaluate. Its parameters are never read.
-func rejects(t *testing.T, s *servertest.Server, o adminroute.Operation) {
+func rejects(t *testing.T, s *servertest.Server, o adminroute.Route) {
 	t.Helper()
 	path, before := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(o.Path, "1"), newest(t, s)
 	for _, header := range []string{`If-Match: "another"`, "If-Match: *", "If-None-Match: *", `If-None-Match: "another"`} {

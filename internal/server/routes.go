@@ -29,7 +29,7 @@ import (
 )
 
 // handler routes what one listener serves.
-func (s *Server) handler(what surface) http.Handler {
+func (s *Server) handler(what listenerRole) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.readiness().ready)
@@ -83,7 +83,7 @@ func (s *Server) handler(what surface) http.Handler {
 		mux.Handle(console.Root, pages)
 		mux.Handle(console.Root+"/", pages)
 		mux.Handle("/admin/", s.access().adminOnly(sameOrigin.Handler(asJSON(orProblem(adminMux)))))
-		mux.Handle("GET /metrics", s.access().adminOnly(adminroute.Only(adminroute.Viewer, s.metrics.handler())))
+		mux.Handle("GET /metrics", s.access().adminOnly(adminroute.RequireRole(adminroute.Viewer, s.metrics.handler())))
 	}
 	s.mountElsewhere(mux, what)
 	links := s.links()
@@ -266,7 +266,7 @@ func (s *Server) adminAPI(h huma.API) {
 		Spool:      s.config.Data,
 		Refused:    s.access().refusedCredentials,
 		Scans:      s.scanning.counter, Alarms: s.scanning.alarms, Lake: s.scanning.ledger.lake, UserHash: s.userHash, Log: s.log,
-		Following: s.domain.current, History: s.store, Times: auditlog.Times{Store: s.store, Codes: s.domain.press},
+		Following: s.domain.current, History: s.store, Times: auditlog.PointInTime{Store: s.store, Codes: s.domain.press},
 		Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.press,
 			Products: s.domain.products},
 		ScanLog: func() scanlog.Log { return s.scanning.counter.Log }, Now: s.now}

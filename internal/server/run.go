@@ -22,8 +22,8 @@ import (
 // Run serves until ctx ends, announces the end for ShutdownDelay, then drains. When the server is ready it prints
 // exactly one line on stdout; logs and, on a terminal, a short welcome go to
 // stderr.
-func Run(ctx context.Context, c Config, seams Seams, stdout, stderr io.Writer) error {
-	logs := &lines{to: stderr}
+func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Writer) error {
+	logs := &bufferedWriter{to: stderr}
 	defer logs.Close()
 	s, err := Start(ctx, c, logs, seams)
 	if err != nil {

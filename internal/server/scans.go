@@ -34,9 +34,9 @@ func (s *Server) urlOf(l net.Listener) string {
 
 // lane is the listener of scans alone: what it does not answer itself goes to
 // net/http.
-func (s *Server) lane(l net.Listener) *fastpath.Lane {
+func (s *Server) lane(l net.Listener) *fastpath.Listener {
 	lane := s.scanAPI().Lane(cmp.Or(s.seams.LanePatience, time.Second))
-	lane.AnswerTime, lane.IdleTime, lane.Answered, lane.Handed = answerTime, idleTime, s.metrics.lane.Inc, s.metrics.handed.Inc
+	lane.AnswerTime, lane.IdleTime, lane.Answered, lane.OnHandoff = answerTime, idleTime, s.metrics.lane.Inc, s.metrics.handed.Inc
 	if s.config.Dev {
 		lane.KnownHost = s.access().knownName
 	}
@@ -52,7 +52,7 @@ type scanning struct {
 	ledger  *scanLedger
 	users   *sealer.Hasher // of the ledger
 	regions *stats.Regions
-	counter *stats.Counter
+	counter *stats.Aggregator
 	alarms  *alarms.Book
 }
 
@@ -70,8 +70,8 @@ type scanLedger struct {
 }
 
 // ledgerPart makes scans durable.
-func (s *Server) ledgerPart() part {
-	return part{
+func (s *Server) ledgerPart() component {
+	return component{
 		name: "ledger of scans",
 		start: func(ctx context.Context) error {
 			s.scans().openAlarms()
@@ -156,8 +156,8 @@ type contact struct {
 }
 
 // contactPart looks whether the store answers.
-func (s *Server) contactPart() part {
-	return part{name: "contact with the store", run: func(ctx context.Context) { s.stayInTouch(ctx, time.Second) }}
+func (s *Server) contactPart() component {
+	return component{name: "contact with the store", run: func(ctx context.Context) { s.stayInTouch(ctx, time.Second) }}
 }
 
 // stayInTouch reads the scan keys again at every interval: so keys that another node made or ended
@@ -194,5 +194,5 @@ func (s *Server) age() time.Duration {
 	if !s.domain.contact.lost.Load() && !s.domain.current.Stale() {
 		return 0
 	}
-	return max(s.realNow().Sub(time.UnixMilli(s.domain.contact.last.Load())), s.domain.current.Age(), time.Millisecond)
+	return max(s.realNow().Sub(time.UnixMilli(s.domain.contact.last.Load())), s.domain.current.Staleness(), time.Millisecond)
 }

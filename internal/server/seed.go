@@ -133,7 +133,7 @@ func (f *seedFile) at(section string, i int, err error) error {
 // planted is at for an error while the seed is stored: an error of the store names no line.
 func (f *seedFile) planted(section string, i int, err error) error {
 	_, invalid := errors.AsType[accounts.Invalid](err)
-	_, taken := errors.AsType[accounts.Taken](err)
+	_, taken := errors.AsType[accounts.ExclusiveConflict](err)
 	code, _ := errcode.Of(err)
 	if invalid || taken || code != errcode.SystemError || errors.Is(err, accounts.ErrNoAccount) {
 		return f.at(section, i, err)
@@ -208,7 +208,7 @@ func (f *seedFile) check() error {
 	if _, _, err := f.settingsOn(settings.Defaults()); err != nil {
 		return err
 	}
-	directory, owners := &accounts.Directory{}, map[string]accounts.Account{}
+	directory, owners := &accounts.Service{}, map[string]accounts.Account{}
 	for i := range f.Accounts {
 		r := f.registration(i)
 		if err := directory.Check(r); err != nil {
@@ -224,7 +224,7 @@ func (f *seedFile) check() error {
 	for i, r := range f.Rules {
 		// An owner that is not in the seed may be in the database.
 		if owner, ok := owners[r.Owner]; ok {
-			if _, err := rules.CheckPlanted(owner, f.draft(i)); err != nil {
+			if _, err := rules.ValidateSeed(owner, f.draft(i)); err != nil {
 				return f.at("rules", i, err)
 			}
 		}
@@ -243,22 +243,22 @@ func (s seeder) applySeed(ctx context.Context, f *seedFile, now func() time.Time
 	if f == nil {
 		return nil
 	}
-	_, err := s.plant(accounts.By(ctx, accounts.Author{Actor: "seed"}), f, now)
+	_, err := s.plant(accounts.WithActor(ctx, accounts.Actor{ActorID: "seed"}), f, now)
 	return err
 }
 
 // addSeed applies a seed that an operator sent, over what there is; a reset does not bring it back.
 // An error of the seed names its line.
-func (s seeder) addSeed(ctx context.Context, text string) (emulator.Planted, error) {
+func (s seeder) addSeed(ctx context.Context, text string) (emulator.SeedResult, error) {
 	f := &seedFile{name: "that was sent", data: []byte(text)}
 	err := f.parse()
 	if err == nil {
 		err = f.check()
 	}
 	if err != nil {
-		return emulator.Planted{}, err
+		return emulator.SeedResult{}, err
 	}
-	done := emulator.Planted{Accounts: len(f.Accounts), Components: len(f.Components), Rules: len(f.Rules)}
+	done := emulator.SeedResult{Accounts: len(f.Accounts), Components: len(f.Components), Rules: len(f.Rules)}
 	if done.Applied, err = s.plant(ctx, f, s.now); err != nil || !done.Applied {
 		return done, err
 	}
@@ -268,7 +268,7 @@ func (s seeder) addSeed(ctx context.Context, text string) (emulator.Planted, err
 // plant is applySeed by the author of ctx, for memory that is loaded afterwards; false = this very content was
 // applied before.
 func (s seeder) plant(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
-	err = s.store.InOne(ctx, func(ctx context.Context) (err error) {
+	err = s.store.InTx(ctx, func(ctx context.Context) (err error) {
 		planted, err = s.plantSeed(ctx, f, now)
 		return err
 	})
@@ -301,7 +301,7 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 		return false, err
 	}
 	// Memory is loaded when all is stored, so nobody is told of the parts.
-	directory := &accounts.Directory{Store: s.store, Key: s.secrets.vault, Settings: settings.NewLive(next), Now: now,
+	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: settings.NewLive(next), Now: now,
 		Random: s.random, LeastSecret: s.config.leastSecret()}
 	book := &rules.Book{Store: s.store, Settings: settings.NewLive(next), Now: now}
 	// Links name accounts that may stand further down, so they come last.
@@ -330,10 +330,10 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 		if err != nil {
 			return false, f.planted("rules", i, err)
 		}
-		if _, err := rules.CheckPlanted(owner, f.draft(i)); err != nil {
+		if _, err := rules.ValidateSeed(owner, f.draft(i)); err != nil {
 			return false, f.at("rules", i, err)
 		}
-		if err := book.Plant(ctx, owner, f.draft(i), r.Published); err != nil {
+		if err := book.Seed(ctx, owner, f.draft(i), r.Published); err != nil {
 			return false, f.planted("rules", i, err)
 		}
 	}

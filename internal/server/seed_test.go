@@ -137,7 +137,7 @@ func TestADemoDatabaseIsNoProductionDatabase(t *testing.T) {
 	c := server.Default()
 	c.Data, c.Listen, c.Dev = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", true
 	start := func() error {
-		s, err := server.Start(t.Context(), c, t.Output(), server.Seams{})
+		s, err := server.Start(t.Context(), c, t.Output(), server.TestHooks{})
 		if err != nil {
 			return err
 		}

@@ -25,8 +25,8 @@ import (
 // DrainTimeout is how long running requests may take after the signal to stop.
 const DrainTimeout = 10 * time.Second
 
-// Seams are what a test replaces; the zero value is the real world.
-type Seams struct {
+// TestHooks are what a test replaces; the zero value is the real world.
+type TestHooks struct {
 	RealNow func() time.Time
 	// Elapsed is how long the server runs, whatever its clock shows; nil = as it really passes.
 	Elapsed  func() time.Duration
@@ -58,7 +58,7 @@ type Seams struct {
 // Server is a running server. Things that its parts share stand in the files of the parts.
 type Server struct {
 	deps
-	parts     runner
+	parts     lifecycle
 	writing   atomic.Pointer[store.Servers] // of PostgreSQL, when they were last asked; nil = not yet
 	secrets   secrets
 	emulation emulation
@@ -66,7 +66,7 @@ type Server struct {
 	chosen    chosen
 	scanning  scanning
 	webhooks  *webhooks.Book
-	rechecks  *rules.Rechecker
+	rechecks  *rules.Verifier
 	serving   serving
 
 	// URL is where the wire is served.
@@ -80,7 +80,7 @@ type Server struct {
 // deps are what every component of a server uses. Tests put their own time, chance and other servers in place of the real ones.
 type deps struct {
 	config   Config
-	seams    Seams
+	seams    TestHooks
 	log      *slog.Logger
 	metrics  *metrics
 	store    *store.Store
@@ -93,7 +93,7 @@ type deps struct {
 
 // Start opens the store, loads the rules and listens. The server runs until
 // Close. logs is where log lines go.
-func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server, error) {
+func Start(ctx context.Context, c Config, logs io.Writer, seams TestHooks) (*Server, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func Start(ctx context.Context, c Config, logs io.Writer, seams Seams) (*Server,
 	return s, nil
 }
 
-func newServer(c Config, logs io.Writer, seams Seams) *Server {
+func newServer(c Config, logs io.Writer, seams TestHooks) *Server {
 	s := &Server{deps: deps{config: c, seams: seams, log: newLogger(logs, c.LogFormat),
 		realNow: seams.RealNow, random: seams.Random, outbound: outboundClient(seams.Outbound)}}
 	if s.realNow == nil {
@@ -119,7 +119,7 @@ func newServer(c Config, logs io.Writer, seams Seams) *Server {
 	}
 	s.seams.BodyTimeout = cmp.Or(seams.BodyTimeout, 10*time.Second)
 	s.chosen.settings = settings.NewLive(settings.Defaults())
-	s.serving.drainTime, s.serving.lanes, s.serving.failed = DrainTimeout, map[*http.Server]*fastpath.Lane{}, make(chan error, 8)
+	s.serving.drainTime, s.serving.lanes, s.serving.failed = DrainTimeout, map[*http.Server]*fastpath.Listener{}, make(chan error, 8)
 	for _, text := range c.TrustedProxy {
 		s.serving.proxies = append(s.serving.proxies, netip.MustParsePrefix(text)) // checked by Validate
 	}
@@ -130,8 +130,8 @@ func newServer(c Config, logs io.Writer, seams Seams) *Server {
 // finds what it uses: requests before all that answers them, those that tell of
 // scans before the counter, the shipper before the counter, the counter before the
 // ledger, and everything before the store.
-func (s *Server) order() []part {
-	return []part{
+func (s *Server) order() []component {
+	return []component{
 		s.regionsPart(), s.storePart(), s.primariesPart(), s.keysPart(), s.wallClockPart(), s.domainPart(), s.settingsPart(),
 		s.countsPart(),
 		s.memoryPart(), s.snapshotsPart(), s.followPart(), s.contactPart(),

@@ -410,7 +410,7 @@ func TestRun(t *testing.T) {
 	r, w := io.Pipe()
 	var stderr bytes.Buffer
 	ended := make(chan error)
-	go func() { ended <- server.Run(ctx, c, server.Seams{}, w, &stderr); w.Close() }()
+	go func() { ended <- server.Run(ctx, c, server.TestHooks{}, w, &stderr); w.Close() }()
 	out := bufio.NewReader(r)
 	line, err := out.ReadString('\n')
 	if err != nil || !regexp.MustCompile(`^qrjump ready http://127\.0\.0\.1:[0-9]+\n$`).MatchString(line) {
@@ -451,7 +451,7 @@ func TestTheEndOfADevelopersServer(t *testing.T) {
 		r, w := io.Pipe()
 		var stderr bytes.Buffer
 		ended := make(chan error)
-		go func() { ended <- server.Run(ctx, c, server.Seams{}, w, &stderr); w.Close() }()
+		go func() { ended <- server.Run(ctx, c, server.TestHooks{}, w, &stderr); w.Close() }()
 		line, err := bufio.NewReader(r).ReadString('\n')
 		require.NoError(t, err)
 		address := strings.TrimSpace(strings.TrimPrefix(line, "qrjump ready "))

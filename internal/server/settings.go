@@ -21,8 +21,8 @@ type chosen struct {
 const settingsMeta = "settings"
 
 // settingsPart puts the stored settings in force, and then the seed.
-func (s *Server) settingsPart() part {
-	return part{name: "settings", start: func(ctx context.Context) error {
+func (s *Server) settingsPart() component {
+	return component{name: "settings", start: func(ctx context.Context) error {
 		if err := s.settings().loadSettings(ctx); err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func (s settingsService) applySet(ctx context.Context) error {
 	if object == nil || err != nil {
 		return err
 	}
-	return s.changeSettings(accounts.By(ctx, accounts.Author{Actor: "seed"}), object)
+	return s.changeSettings(accounts.WithActor(ctx, accounts.Actor{ActorID: "seed"}), object)
 }
 
 // changeSettings puts the fields that an object names in force.
@@ -90,7 +90,7 @@ func (s settingsService) saveSettings(ctx context.Context, object []byte) error 
 	if err := checkLimits(object); err != nil {
 		return err
 	}
-	return s.store.InOne(ctx, func(ctx context.Context) error {
+	return s.store.InTx(ctx, func(ctx context.Context) error {
 		// Another node may change another field meanwhile.
 		if err := s.store.Lock(ctx, "settings"); err != nil {
 			return err
@@ -119,7 +119,7 @@ func (s settingsService) mergeSettings(ctx context.Context, object []byte) error
 
 // resetSetting takes back what was chosen of a setting: its default counts.
 func (s settingsService) resetSetting(ctx context.Context, name string) error {
-	err := s.store.InOne(ctx, func(ctx context.Context) error {
+	err := s.store.InTx(ctx, func(ctx context.Context) error {
 		if err := s.store.Lock(ctx, "settings"); err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 const sharedMeta = "shared/"
 
 func (s *Server) sharedCharts() *iam.SharedCharts {
-	return &iam.SharedCharts{Directory: s.domain.people,
+	return &iam.SharedCharts{Service: s.domain.people,
 		Get: func(ctx context.Context, id string) (string, error) { return s.store.Meta(ctx, sharedMeta+id) },
 		Put: func(ctx context.Context, id, value string) error { return s.store.PutMeta(ctx, sharedMeta+id, value) },
 		Newest: func(ctx context.Context, limit int) ([]string, error) {

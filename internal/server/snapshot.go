@@ -9,8 +9,8 @@ const snapshotFile = "rules.snapshot"
 
 // snapshotsPart writes the rules into a file for the next start of this node, from
 // time to time and at the end.
-func (s *Server) snapshotsPart() part {
-	return part{
+func (s *Server) snapshotsPart() component {
+	return component{
 		name: "snapshots of the rules",
 		run:  func(ctx context.Context) { s.domain.current.KeepSnapshot(ctx) },
 		stop: func(ctx context.Context) error {

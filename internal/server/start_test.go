@@ -97,7 +97,7 @@ func TestAServerThatEndsLeavesNothing(t *testing.T) {
 			l := newLife()
 			var s *server.Server
 			var err error
-			l.do(func(ctx context.Context) { s, err = server.Start(ctx, c, io.Discard, server.Seams{}) })
+			l.do(func(ctx context.Context) { s, err = server.Start(ctx, c, io.Discard, server.TestHooks{}) })
 			require.NoError(t, err)
 			if len(l.goroutines(t)) < 10 {
 				t.Errorf("only %d goroutines are told from others", len(l.goroutines(t)))
@@ -162,7 +162,7 @@ func TestAStartThatFailsAtAnyPartLeavesNothing(t *testing.T) {
 				l.do(func(ctx context.Context) {
 					ctx, giveUp := context.WithCancel(ctx)
 					defer giveUp()
-					s, err = server.StartAround(ctx, c, io.Discard, server.Seams{},
+					s, err = server.StartAround(ctx, c, io.Discard, server.TestHooks{},
 						func(ctx context.Context, part string, start func(context.Context) error) error {
 							if began = append(began, part); part == failing {
 								return fail(ctx, giveUp, start)
@@ -184,7 +184,7 @@ func TestAStartThatFailsAtAnyPartLeavesNothing(t *testing.T) {
 				}
 			}
 		}
-		s, err := server.Start(t.Context(), c, io.Discard, server.Seams{})
+		s, err := server.Start(t.Context(), c, io.Discard, server.TestHooks{})
 		require.NoError(t, err)
 		if err := s.Close(); err != nil {
 			t.Error(err)

@@ -14,8 +14,8 @@ import (
 )
 
 // regionsPart reads the operator's region file.
-func (s *Server) regionsPart() part {
-	return part{
+func (s *Server) regionsPart() component {
+	return component{
 		name: "regions",
 		start: func(context.Context) (err error) {
 			if s.config.Regions == "" {
@@ -71,8 +71,8 @@ func (s scanRecords) lacking(ctx context.Context) string {
 	return fmt.Sprintf("the ledger lacks %d scans that were counted; their counts stay: put back the files of scans if you have them\n", n)
 }
 
-func (s scanRecords) newCounter(log scanlog.Log, flush func(context.Context) error) *stats.Counter {
-	return &stats.Counter{Log: log, Alone: log == scanlog.Log(s.scanning.ledger.journal), Flush: flush, Store: s.store,
+func (s scanRecords) newCounter(log scanlog.Log, flush func(context.Context) error) *stats.Aggregator {
+	return &stats.Aggregator{Log: log, Alone: log == scanlog.Log(s.scanning.ledger.journal), Flush: flush, Store: s.store,
 		Alarms: s.scanning.alarms, Settings: s.chosen.settings, Now: s.now, Logger: s.log, Random: s.random}
 }
 
@@ -80,8 +80,8 @@ func (s scanRecords) newCounter(log scanlog.Log, flush func(context.Context) err
 const lastCount = 2 * time.Second
 
 // counterPart counts what is in the ledger.
-func (s *Server) counterPart() part {
-	return part{
+func (s *Server) counterPart() component {
+	return component{
 		name:  "counter of scans",
 		start: s.scans().openCounter,
 		run:   func(ctx context.Context) { s.scanning.counter.Run(ctx) },
@@ -101,7 +101,7 @@ func (s *Server) counterPart() part {
 }
 
 // watchCounter shows how far the counting is.
-func (m *metrics) watchCounter(c *stats.Counter) {
+func (m *metrics) watchCounter(c *stats.Aggregator) {
 	m.registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_counted_total")),
 			func() float64 { return float64(c.Counted()) }),

@@ -10,8 +10,8 @@ import (
 )
 
 // storePart opens the database of a data folder.
-func (s *Server) storePart() part {
-	return part{
+func (s *Server) storePart() component {
+	return component{
 		name: "store",
 		start: func(ctx context.Context) (err error) {
 			if err := os.MkdirAll(s.config.Data, 0o700); err != nil {
@@ -30,7 +30,7 @@ func (s *Server) storePart() part {
 			if s.store, err = store.Open(ctx, target); err != nil {
 				return usageError{err}
 			}
-			s.serving.startEnds = context.AfterFunc(ctx, s.store.End) // a start may wait for a replica, too
+			s.serving.startEnds = context.AfterFunc(ctx, s.store.Abort) // a start may wait for a replica, too
 			s.warnOfNoReplica(ctx)
 			return nil
 		},
@@ -105,9 +105,9 @@ func (s *Server) checkKeys(ctx context.Context, db *store.Store, ring *keyring) 
 	if err != nil {
 		return err
 	}
-	return (&codes.Press{Store: db, Keys: keys, Vault: key}).CheckKeys(ctx)
+	return (&codes.Service{Store: db, Keys: keys, Vault: key}).CheckKeys(ctx)
 }
 
 // Touched is how many pages of the embedded database were looked at so far: see
 // store.Store.Touched.
-func (s *Server) Touched(ctx context.Context) (pages int64, err error) { return s.store.Touched(ctx) }
+func (s *Server) Touched(ctx context.Context) (pages int64, err error) { return s.store.PageReads(ctx) }

@@ -96,7 +96,7 @@ func hasBook(files fs.FS, name string) bool {
 }
 
 // inCode reads which keys a file of Go names.
-func inCode(t *testing.T, path string, book *i18n.Book, texts map[string]string, named *mentions) {
+func inCode(t *testing.T, path string, book *i18n.Catalog, texts map[string]string, named *mentions) {
 	set := gotoken.NewFileSet()
 	file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
 	require.NoError(t, err)

@@ -18,11 +18,11 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// Turn replaces the master key of a database that no server uses: every key is
+// KeyRotation replaces the master key of a database that no server uses: every key is
 // sealed anew by the new master key, and every other secret by a new sealing
 // key. Hashes stay, so what was issued is accepted as before; the keys of codes
 // and openids stay, so what was printed reads as before.
-type Turn struct {
+type KeyRotation struct {
 	Config     Config // Data, Database and MasterKey
 	NewKeyFile string // holds the new master key; "" = a random one
 	Random     io.Reader
@@ -31,8 +31,8 @@ type Turn struct {
 	Reached func(step string) error
 }
 
-// Turned is what a turn did.
-type Turned struct {
+// KeyRotationResult is what a turn did.
+type KeyRotationResult struct {
 	Keys, Secrets int
 	// Finished: an earlier turn was cut off, and all that was left of it is done.
 	Finished bool
@@ -53,8 +53,8 @@ func newMasterFile(data string) string { return masterFile(data) + ".new" }
 
 // Run turns the master key. After an error or a crash, at whatever moment, the
 // next start works: with the old key or with the new one.
-func (t Turn) Run(ctx context.Context) (Turned, error) {
-	var done Turned
+func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
+	var done KeyRotationResult
 	if t.Random == nil {
 		t.Random = rand.Reader
 	}
@@ -101,7 +101,7 @@ func (t Turn) Run(ctx context.Context) (Turned, error) {
 	if err != nil {
 		return done, err
 	}
-	s.KeepChanges(t.Now, func(text string) string { return old.Hash(changePurpose, text) })
+	s.ConfigureChangeLog(t.Now, func(text string) string { return old.Hash(changePurpose, text) })
 	if !inEnvironment {
 		if err := atomicfile.Replace(newMasterFile(t.Config.Data), []byte(text+"\n"), 0o600); err != nil {
 			return done, fmt.Errorf("writing the new master key: %w", err)
@@ -127,7 +127,7 @@ func (t Turn) Run(ctx context.Context) (Turned, error) {
 }
 
 // newText is the new master key as its file holds it.
-func (t Turn) newText() (string, error) {
+func (t KeyRotation) newText() (string, error) {
 	if t.NewKeyFile == "" {
 		secret, err := sealer.NewSecret(t.Random)
 		return hex.EncodeToString(secret), err
@@ -141,7 +141,7 @@ func (t Turn) newText() (string, error) {
 }
 
 // open opens a database that there is: a turn makes none.
-func (t Turn) open(ctx context.Context, check func(context.Context, *store.Store, int64) error) (*store.Store, error) {
+func (t KeyRotation) open(ctx context.Context, check func(context.Context, *store.Store, int64) error) (*store.Store, error) {
 	if t.Config.Data == "" {
 		return nil, usage("--data is empty: name a folder")
 	}
@@ -163,7 +163,7 @@ var errNoKeys = usage("the database has no keys yet: the first start of a server
 
 // check opens the keys of a database before anything in it is changed. finished:
 // there is nothing left to turn.
-func (t Turn) check(ctx context.Context, db *store.Store, new *sealer.Key) (ring *keyring, finished bool, err error) {
+func (t KeyRotation) check(ctx context.Context, db *store.Store, new *sealer.Key) (ring *keyring, finished bool, err error) {
 	sealed, err := db.SealedKey(ctx, dataKey)
 	if err != nil {
 		return nil, false, err
@@ -186,7 +186,7 @@ func (t Turn) check(ctx context.Context, db *store.Store, new *sealer.Key) (ring
 }
 
 // reseal does in one transaction all that the database has of a turn.
-func (t Turn) reseal(ctx context.Context, s *store.Store, oldMaster, newMaster, old *sealer.Key) (keys, secrets int, err error) {
+func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newMaster, old *sealer.Key) (keys, secrets int, err error) {
 	sealing, err := sealer.NewSecret(t.Random)
 	if err != nil {
 		return 0, 0, err

@@ -25,7 +25,7 @@ func content(t *testing.T, file string) []byte {
 
 // turned runs a turn where those who had the database have ended: on a busy
 // machine PostgreSQL notices late.
-func turned(t *testing.T, turn server.Turn) (server.Turned, error) {
+func turned(t *testing.T, turn server.KeyRotation) (server.KeyRotationResult, error) {
 	t.Helper()
 	for {
 		done, err := turn.Run(t.Context())
@@ -71,13 +71,13 @@ func TestTurningTheMasterKeyChangesNothingElse(t *testing.T) {
 		l := live(t, s)
 		before := rowsIn(t, exported(t, s))
 
-		if _, err := (server.Turn{Config: p.config()}).Run(t.Context()); !errors.Is(err, server.ErrUsage) ||
+		if _, err := (server.KeyRotation{Config: p.config()}).Run(t.Context()); !errors.Is(err, server.ErrUsage) ||
 			!strings.Contains(err.Error(), "in use") {
 			t.Fatalf("while a server runs: %v", err)
 		}
 		s.Stop()
 		old := content(t, p.master())
-		done, err := turned(t, server.Turn{Config: p.config()})
+		done, err := turned(t, server.KeyRotation{Config: p.config()})
 		require.NoError(t, err)
 		// A package key, a message token, an EncodingAESKey and a stable token at
 		// least; five keys.
@@ -106,7 +106,7 @@ func TestTurningTheMasterKeyChangesNothingElse(t *testing.T) {
 				t.Errorf("with the old key: %v, want one line with %q", err, name)
 			}
 		}
-		if _, err := (server.Turn{Config: p.config()}).Run(t.Context()); !errors.Is(err, server.ErrUsage) {
+		if _, err := (server.KeyRotation{Config: p.config()}).Run(t.Context()); !errors.Is(err, server.ErrUsage) {
 			t.Errorf("turning with the old key: %v", err)
 		}
 		require.NoError(t, os.WriteFile(p.master(), turned, 0o600))
@@ -149,7 +149,7 @@ func TestATurnThatIsCutOff(t *testing.T) {
 		for n := 1; ; n++ {
 			old := content(t, p.master())
 			hits, last := 0, ""
-			done, err := turned(t, server.Turn{Config: p.config(), Reached: func(step string) error {
+			done, err := turned(t, server.KeyRotation{Config: p.config(), Reached: func(step string) error {
 				hits++
 				if hits < n {
 					return nil
@@ -195,7 +195,7 @@ func TestATurnThatWasCutOffIsFinishedByTheNext(t *testing.T) {
 		t.Parallel()
 		p := where(t)
 		p.start(t, servertest.Options{Seed: brand}).Stop()
-		crash := server.Turn{Config: p.config(), Reached: func(step string) error {
+		crash := server.KeyRotation{Config: p.config(), Reached: func(step string) error {
 			if step == "the database is sealed anew" {
 				return errCrash
 			}
@@ -205,7 +205,7 @@ func TestATurnThatWasCutOffIsFinishedByTheNext(t *testing.T) {
 			t.Fatal(err)
 		}
 		waiting := content(t, p.master()+".new")
-		done, err := turned(t, server.Turn{Config: p.config()})
+		done, err := turned(t, server.KeyRotation{Config: p.config()})
 		if err != nil || !done.Finished || done.Keys != 0 {
 			t.Fatalf("%+v %v", done, err)
 		}
@@ -232,7 +232,7 @@ func TestTheNewKeyOfAFile(t *testing.T) {
 		t.Helper()
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	}
-	turn := server.Turn{Config: p.config(), NewKeyFile: file}
+	turn := server.KeyRotation{Config: p.config(), NewKeyFile: file}
 	old := content(t, p.master())
 	for text, want := range map[string]string{"": "64 hexadecimal digits", "hello": "64 hexadecimal digits",
 		string(old): "is the master key already"} {
@@ -256,18 +256,18 @@ func TestTheNewKeyOfAFile(t *testing.T) {
 	env := p.config()
 	env.MasterKey = fresh
 	require.NoError(t, os.Remove(p.master()))
-	if _, err := (server.Turn{Config: env}).Run(t.Context()); !errors.Is(err, server.ErrUsage) ||
+	if _, err := (server.KeyRotation{Config: env}).Run(t.Context()); !errors.Is(err, server.ErrUsage) ||
 		!strings.Contains(err.Error(), "--new-key-file") {
 		t.Errorf("without a file: %v", err)
 	}
 	next := strings.Repeat("a5", 32)
 	write(next)
-	done, err := server.Turn{Config: env, NewKeyFile: file}.Run(t.Context())
+	done, err := server.KeyRotation{Config: env, NewKeyFile: file}.Run(t.Context())
 	if err != nil || done.File != "" || done.Finished {
 		t.Fatalf("%+v %v", done, err)
 	}
 	// An operator that does not know how far it came asks once more.
-	if done, err = (server.Turn{Config: env, NewKeyFile: file}).Run(t.Context()); err != nil || !done.Finished || done.File != "" {
+	if done, err = (server.KeyRotation{Config: env, NewKeyFile: file}).Run(t.Context()); err != nil || !done.Finished || done.File != "" {
 		t.Errorf("again: %+v %v", done, err)
 	}
 	for _, name := range []string{"master.key", "master.key.new"} {
@@ -294,7 +294,7 @@ func TestNothingToTurn(t *testing.T) {
 		"no database": {Data: dir},
 		"no name":     {},
 	} {
-		if _, err := (server.Turn{Config: c}).Run(t.Context()); !errors.Is(err, server.ErrUsage) {
+		if _, err := (server.KeyRotation{Config: c}).Run(t.Context()); !errors.Is(err, server.ErrUsage) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -22,7 +22,7 @@ func (s *Server) watch() {
 	for _, cause := range store.Causes {
 		refused.WithLabelValues(cause)
 	}
-	s.store.OnRefused(func(cause string) { refused.WithLabelValues(cause).Inc() })
+	s.store.OnWriteError(func(cause string) { refused.WithLabelValues(cause).Inc() })
 	s.metrics.registry.MustRegister(refused, watcher{s},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_database_connections_in_use")),
 			func() float64 { return float64(s.store.Connections().InUse) }),
@@ -128,8 +128,8 @@ func (s *Server) warnOfNoReplica(ctx context.Context) {
 const primariesEvery = 10 * time.Second
 
 // primariesPart asks all servers that --database names whether they take writes. Decision 58.
-func (s *Server) primariesPart() part {
-	return part{name: "look at the primaries", run: func(ctx context.Context) {
+func (s *Server) primariesPart() component {
+	return component{name: "look at the primaries", run: func(ctx context.Context) {
 		if !s.store.Shared() {
 			return
 		}

@@ -35,7 +35,7 @@ func (s *Server) openWebhooks() {
 			}
 			return news, nil
 		},
-		Check: s.requests().checkWebhook, Unknown: s.store.Unknown, RealNow: s.realNow, ClockBelieved: s.wall.Believed,
+		Check: s.requests().checkWebhook, Unknown: s.store.MissingIDs, RealNow: s.realNow, ClockBelieved: s.wall.Believed,
 		Life: func() time.Duration { return time.Duration(s.chosen.settings.Get().WebhookDays) * 24 * time.Hour }}
 }
 

@@ -50,7 +50,7 @@ func TestNestedYAMLIsRefusedBeforeItIsParsed(t *testing.T) {
 		require.NoError(t, os.WriteFile(seed, []byte(text), 0o600))
 		c := server.Default()
 		c.Data, c.Listen, c.Dev, c.Seed = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", true, seed
-		if s, err := server.Start(t.Context(), c, &strings.Builder{}, server.Seams{}); err == nil ||
+		if s, err := server.Start(t.Context(), c, &strings.Builder{}, server.TestHooks{}); err == nil ||
 			!strings.Contains(err.Error(), "nested deeper") && !strings.Contains(err.Error(), "aliases") {
 			t.Errorf("%s: a seed of it: %v", name, err)
 			if err == nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/auditlog"
 )
 
-var accountRows = noun[accounts.Account]{table: "accounts", key: "appid", none: accounts.ErrNoAccount,
+var accountRows = mapper[accounts.Account]{table: "accounts", key: "appid", none: accounts.ErrNoAccount,
 	fields: func(a *accounts.Account) []field {
 		return []field{{"appid", &a.AppID}, {"kind", &a.Kind}, {"name", &a.Name}, {"subject", &a.Subject}, {"certified", &a.Certified},
 			{"versions", inJSON(&a.Versions)}, {"jump_open", &a.JumpOpen}, {"features", inJSON(&a.Features)},
@@ -65,13 +65,13 @@ func (t accountQueries) PutAccount(ctx context.Context, a accounts.Account) erro
 		return accountRows.put(ctx, t.Tx, a)
 	}
 	// An import may have written this AppID without showing it yet: wait for a moment only.
-	if err := t.later(ctx, nil, hasty); err != nil {
+	if err := t.later(ctx, nil, shortLockTimeout); err != nil {
 		return err
 	}
 	if err := accountRows.put(ctx, t.Tx, a); err != nil {
 		return err
 	}
-	return t.later(ctx, nil, patient)
+	return t.later(ctx, nil, defaultLockTimeout)
 }
 
 // AddAccounts implements accounts.Tx.
@@ -86,7 +86,7 @@ func (t accountQueries) AddAccounts(ctx context.Context, all []accounts.Account)
 	n, err := t.addMany(ctx, `INSERT INTO accounts (`+accountRows.columns+`)`, ` ON CONFLICT (appid) DO NOTHING`, columns, len(all),
 		func(i int) []any { return accountRows.args(&all[i]) })
 	if err == nil && n != int64(len(all)) {
-		return accounts.ErrMoved
+		return accounts.ErrConflict
 	}
 	return err
 }
@@ -228,8 +228,8 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []a
 }
 
 // Belongings implements accounts.Tx.
-func (t accountQueries) Belongings(ctx context.Context, appid string, now time.Time) (accounts.Belongings, error) {
-	var has accounts.Belongings
+func (t accountQueries) Belongings(ctx context.Context, appid string, now time.Time) (accounts.Dependencies, error) {
+	var has accounts.Dependencies
 	for _, one := range belongings {
 		n, args := 0, []any{appid, millis(now)}
 		if !strings.Contains(one.query, "$2") {
@@ -238,7 +238,7 @@ func (t accountQueries) Belongings(ctx context.Context, appid string, now time.T
 		if err := t.row(ctx, one.query, args...).Scan(&n); err != nil {
 			return has, err
 		}
-		switch amount := (accounts.Amount{What: one.what, Count: n}); {
+		switch amount := (accounts.Count{What: one.what, Count: n}); {
 		case n == 0:
 		case one.keeps:
 			has.Keeps = append(has.Keeps, amount)
@@ -370,7 +370,7 @@ func (t componentQueries) PutComponent(ctx context.Context, c accounts.Component
 	return nil
 }
 
-var tokenRows = noun[accounts.Token]{table: "access_tokens", none: accounts.ErrNoToken, fields: func(k *accounts.Token) []field {
+var tokenRows = mapper[accounts.Token]{table: "access_tokens", none: accounts.ErrNoToken, fields: func(k *accounts.Token) []field {
 	return []field{{"hash", &k.Hash}, {"appid", &k.AppID}, {"component", &k.Component}, {"series", &k.Series}, {"sealed", &k.Sealed},
 		{"forced", &k.Forced}, {"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"cut_at", moment{&k.CutAt}}}
 }}.rows()
@@ -391,7 +391,7 @@ func (t accountQueries) Bearer(ctx context.Context, hash string) (k accounts.Tok
 }
 
 // LatestToken implements accounts.Tx.
-func (t accountQueries) LatestToken(ctx context.Context, appid string, series accounts.Series) (accounts.Token, error) {
+func (t accountQueries) LatestToken(ctx context.Context, appid string, series accounts.TokenKind) (accounts.Token, error) {
 	// A token that was not replaced is the latest, even if the clock was moved.
 	return tokenRows.find(ctx, t.Tx, `appid = $1 AND series = $2 ORDER BY CASE WHEN cut_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
 		appid, string(series))
@@ -404,7 +404,7 @@ func (t accountQueries) PutToken(ctx context.Context, k accounts.Token) error {
 }
 
 // CutTokens implements accounts.Tx.
-func (t accountQueries) CutTokens(ctx context.Context, appid string, series accounts.Series, at time.Time) error {
+func (t accountQueries) CutTokens(ctx context.Context, appid string, series accounts.TokenKind, at time.Time) error {
 	t.touched.Add(appid)
 	_, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $3 WHERE appid = $1 AND series = $2 AND (cut_at = 0 OR cut_at > $3)`,
 		appid, string(series), millis(at))

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats"
 )
 
-var alarmRows = noun[alarms.Alarm]{table: "alarms", none: alarms.ErrNoAlarm, fields: func(a *alarms.Alarm) []field {
+var alarmRows = mapper[alarms.Alarm]{table: "alarms", none: alarms.ErrNoAlarm, fields: func(a *alarms.Alarm) []field {
 	return []field{{"id", &a.ID}, {"kind", &a.Kind}, {"batch", &a.Batch}, {"idx", &a.Index}, {"at", moment{&a.At}}, {"scan", &a.Scan},
 		{"score", &a.Score}, {"why", inJSON(&a.Why)}, {"seen_at", moment{&a.SeenAt}}, {"seen_by", &a.SeenBy},
 		{"dismissed_at", moment{&a.DismissedAt}}, {"dismissed_by", &a.DismissedBy}, {"note", &a.Note}, {"dismissal", &a.Dismissal}}

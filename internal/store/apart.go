@@ -23,26 +23,26 @@ import (
 // entries are chained to each other, and the entry that shows them has their last hash. Decision
 // 55.
 
-// stretchRecord is the detail of two entries: the one that gives numbers out, and the one that
+// seqRangeRecord is the detail of two entries: the one that gives numbers out, and the one that
 // shows what was written under them. Names are kept for ever.
-type stretchRecord struct {
+type seqRangeRecord struct {
 	Rules int64  `json:"rules"`
 	Hash  string `json:"hash,omitempty"` // of the last entry of the stretch
 }
 
-// apart is the stretch that a transaction writes apart.
-type apart struct {
-	accounts.Numbers
+// bulkRange is the stretch that a transaction writes apart.
+type bulkRange struct {
+	accounts.SeqRange
 	next    int64
-	counted map[[2]string][]piece // by owner and target, as in rule_pieces
+	counted map[[2]string][]countBucket // by owner and target, as in rule_pieces
 	edits   int64
 	// moved are the ids of edited rules that came to a target of an owner, and, negative, of those
 	// that left it.
 	moved map[[2]string][]int64
 }
 
-// piece is one row of rule_pieces.
-type piece struct{ first, n int64 }
+// countBucket is one row of rule_pieces.
+type countBucket struct{ first, n int64 }
 
 // pieceRows is how many rules a new piece has at most, as in migrations/00100_first.sql.
 const pieceRows = 1024
@@ -58,12 +58,12 @@ func held(table, lock string) string {
 		AND ((` + table + `.classid::bigint << 32) | ` + table + `.objid::bigint) = ` + lock
 }
 
-// hasty makes the transaction wait for a lock for a moment only, if an import is writing apart: a transaction that
+// shortLockTimeout makes the transaction wait for a lock for a moment only, if an import is writing apart: a transaction that
 // has locked the end of the log must not wait for a row that stays hidden for minutes.
-var hasty = `SELECT set_config('lock_timeout', '200ms', true) FROM pg_locks i WHERE ` + held("i", importing) + ` LIMIT 1`
+var shortLockTimeout = `SELECT set_config('lock_timeout', '200ms', true) FROM pg_locks i WHERE ` + held("i", importing) + ` LIMIT 1`
 
-// patient undoes hasty: the commit may wait as long as any other.
-const patient = `SET LOCAL lock_timeout TO DEFAULT`
+// defaultLockTimeout undoes hasty: the commit may wait as long as any other.
+const defaultLockTimeout = `SET LOCAL lock_timeout TO DEFAULT`
 
 // The server ends a broken session within 15 s. An import that goes on with another session waits
 // for that.
@@ -99,13 +99,13 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // Reserve implements rules.Store.
-func (s *Store) Reserve(ctx context.Context, n int) (accounts.Numbers, error) {
-	var given accounts.Numbers
+func (s *Store) Reserve(ctx context.Context, n int) (accounts.SeqRange, error) {
+	var given accounts.SeqRange
 	if !s.Shared() {
 		return given, nil // SQLite has one writer at a time anyway, so writing apart would gain nothing
 	}
 	err := s.update(ctx, func(tx *Tx) error {
-		given = accounts.Numbers{}
+		given = accounts.SeqRange{}
 		if err := tx.accounts().importAlone(ctx, 1); err != nil {
 			return err
 		}
@@ -115,20 +115,20 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.Numbers, error) {
 		first := tx.head.seq + 1
 		last := tx.head.seq + int64(n)
 		tx.head.seq = last
-		if err := tx.note(ctx, ofNumbers, replica.StretchKey(first, last), "reserve", stretchRecord{Rules: int64(n)}); err != nil {
+		if err := tx.note(ctx, ofNumbers, replica.FormatSeqRange(first, last), "reserve", seqRangeRecord{Rules: int64(n)}); err != nil {
 			return err
 		}
 		if err := tx.writeNoted(ctx); err != nil {
 			return err
 		}
-		given = accounts.Numbers{First: first, Last: last, Hash: tx.head.hash}
+		given = accounts.SeqRange{First: first, Last: last, Hash: tx.head.hash}
 		return nil
 	})
 	return given, err
 }
 
 // beginApart begins to write under numbers of Reserve, unless that has begun already.
-func (t bulkQueries) beginApart(ctx context.Context, under accounts.Numbers) error {
+func (t bulkQueries) beginApart(ctx context.Context, under accounts.SeqRange) error {
 	if t.apart == nil {
 		if err := t.importAlone(ctx, aloneTries); err != nil {
 			return err
@@ -136,7 +136,7 @@ func (t bulkQueries) beginApart(ctx context.Context, under accounts.Numbers) err
 		if err := t.given(ctx, under); err != nil {
 			return err
 		}
-		t.apart = &apart{Numbers: under, next: under.First, counted: map[[2]string][]piece{}, moved: map[[2]string][]int64{}}
+		t.apart = &bulkRange{SeqRange: under, next: under.First, counted: map[[2]string][]countBucket{}, moved: map[[2]string][]int64{}}
 		if err := t.later(ctx, nil, `SELECT set_config('qrjump.counted', 'apart', true), set_config('qrjump.moved', 'apart', true)`); err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (t bulkQueries) beginApart(ctx context.Context, under accounts.Numbers) err
 }
 
 // AddApart implements rules.Tx.
-func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.Deed, under accounts.Numbers) error {
+func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.ChangeMeta, under accounts.SeqRange) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -175,7 +175,7 @@ func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.Dee
 }
 
 // EditApart implements rules.Tx. The entries of the log hold what the rules become until storeEdits.
-func (t bulkQueries) EditApart(ctx context.Context, all []rules.Edit, d rules.Deed, under accounts.Numbers) error {
+func (t bulkQueries) EditApart(ctx context.Context, all []rules.Edit, d rules.ChangeMeta, under accounts.SeqRange) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -215,13 +215,13 @@ func (t bulkQueries) storeEdits(ctx context.Context) error {
 		return err
 	})
 	if isLocked(outageOf(t.engine, err)) || err == nil && stored != a.edits {
-		return fmt.Errorf("another change of one of the rules is not at its end, or came meanwhile: %w", accounts.ErrMoved)
+		return fmt.Errorf("another change of one of the rules is not at its end, or came meanwhile: %w", accounts.ErrConflict)
 	}
 	return err
 }
 
 // NotedApart implements accounts.Tx.
-func (t bulkQueries) NotedApart(ctx context.Context, under accounts.Numbers) error {
+func (t bulkQueries) NotedApart(ctx context.Context, under accounts.SeqRange) error {
 	if err := t.beginApart(ctx, under); err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func (t bulkQueries) writeApart(ctx context.Context) error {
 	a, entries := t.apart, t.noted
 	t.noted = nil
 	if a.next+int64(len(entries))-1 > a.Last {
-		return accounts.ErrMoved
+		return accounts.ErrConflict
 	}
 	for i := range entries {
 		c := &entries[i]
@@ -251,21 +251,21 @@ func (t bulkQueries) writeApart(ctx context.Context) error {
 
 // given returns accounts.ErrMoved where the log does not have the entry that gave the numbers out: a replica that lacked
 // it took over, and will give them to others.
-func (t bulkQueries) given(ctx context.Context, under accounts.Numbers) error {
+func (t bulkQueries) given(ctx context.Context, under accounts.SeqRange) error {
 	var hash string
 	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, under.Last+1).Scan(&hash)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && hash != under.Hash {
-		return fmt.Errorf("the numbers of this import were taken back: %w", accounts.ErrMoved)
+		return fmt.Errorf("the numbers of this import were taken back: %w", accounts.ErrConflict)
 	}
 	return err
 }
 
 // count adds a rule to the last piece of its owner and target.
-func (a *apart) count(owner, target string, id int64) {
+func (a *bulkRange) count(owner, target string, id int64) {
 	at := [2]string{owner, target}
 	all := a.counted[at]
 	if n := len(all); n == 0 || all[n-1].n == pieceRows && owner != "" {
-		all = append(all, piece{first: id})
+		all = append(all, countBucket{first: id})
 		a.counted[at] = all
 	}
 	all[len(all)-1].n++
@@ -331,7 +331,7 @@ func (t bulkQueries) lockForASecond(ctx context.Context, whole string) error {
 func (t bulkQueries) ShowApart(ctx context.Context) error {
 	a := t.apart
 	if a == nil || a.next != a.Last+1 {
-		return accounts.ErrMoved // fewer rules than numbers
+		return accounts.ErrConflict // fewer rules than numbers
 	}
 	if err := t.countApart(ctx); err != nil {
 		return fmt.Errorf("counting the rules: %w", err)
@@ -339,7 +339,7 @@ func (t bulkQueries) ShowApart(ctx context.Context) error {
 	if err := t.lockHead(ctx); err != nil {
 		return err
 	}
-	return t.note(ctx, ofImport, replica.StretchKey(a.First, a.Last), "show", stretchRecord{Rules: a.Last - a.First + 1, Hash: a.Hash})
+	return t.note(ctx, ofImport, replica.FormatSeqRange(a.First, a.Last), "show", seqRangeRecord{Rules: a.Last - a.First + 1, Hash: a.Hash})
 }
 
 // countApart counts the rules that no trigger counted. Nobody else changes rules meanwhile.
@@ -491,12 +491,12 @@ func (t bulkQueries) LastChange(ctx context.Context) (seq int64, err error) {
 }
 
 // ChangedSince implements rules.Tx.
-func (t bulkQueries) ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.Concern, error) {
-	own := accounts.Numbers{Last: -1}
+func (t bulkQueries) ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.ChangeRef, error) {
+	own := accounts.SeqRange{Last: -1}
 	if t.apart != nil {
-		own = t.apart.Numbers
+		own = t.apart.SeqRange
 	}
-	return list(ctx, t.Tx, func(scan func(...any) error) (one accounts.Concern, err error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (one accounts.ChangeRef, err error) {
 		var kind, key, detail string
 		if err := scan(&one.Seq, &kind, &key, &detail); err != nil {
 			return one, err

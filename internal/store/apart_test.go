@@ -128,7 +128,7 @@ func TestAnImportStopsNobody(t *testing.T) {
 	}
 	// Whoever read before the import was shown has not seen its rules, though their numbers are lower.
 	key := "https://h1.example/1/"
-	since := auditlog.Unchanged(ctx, readAt, auditlog.Name{Kind: ofRule, Key: key})
+	since := auditlog.WithPrecondition(ctx, readAt, auditlog.Name{Kind: ofRule, Key: key})
 	if err := b[1].Delete(since, miniProgramOf("wxb"), key, ""); !errors.Is(err, auditlog.ErrMoved) {
 		t.Errorf("a change of what was read before: %v", err)
 	}
@@ -200,7 +200,7 @@ func TestAnImportSeesWhatChangedWhileItWasWritten(t *testing.T) {
 				}
 				want(t, "rules of the import", number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE owner <> 'wxc'`), many)
 			} else {
-				faults, _ := errors.AsType[accounts.Faults](err)
+				faults, _ := errors.AsType[accounts.RowErrors](err)
 				if len(faults) == 0 || !strings.Contains(faults[0].Why, c.why) {
 					t.Errorf("want %q: %v", c.why, err)
 				}
@@ -350,7 +350,7 @@ func TestAnImportCountsRulesThatOpenOthers(t *testing.T) {
 	require.NoError(t, err)
 	hands := admin(t, target)
 	update(t, s, func(ctx context.Context, tx *Tx) error {
-		if err := tx.accounts().EditApart(ctx, moved, rules.Deed{At: at, Did: "edit"}, numbers); err != nil {
+		if err := tx.accounts().EditApart(ctx, moved, rules.ChangeMeta{At: at, Did: "edit"}, numbers); err != nil {
 			return err
 		}
 		if err := tx.accounts().LockToShow(ctx); err != nil {
@@ -414,17 +414,17 @@ func TestNumbersThatWereTakenBack(t *testing.T) {
 	}
 	prefix, err := rules.ParsePrefix("https://a.example/", rules.Ordinary, false)
 	require.NoError(t, err)
-	apart := func(under accounts.Numbers) error {
+	apart := func(under accounts.SeqRange) error {
 		return nodes[0].UpdateRules(t.Context(), func(tx rules.Tx) error {
 			one := rules.Rule{Owner: own.AppID, Prefix: prefix, Kind: rules.Ordinary, CreatedAt: at, ChangedAt: at}
-			return tx.AddApart(t.Context(), []rules.Rule{one}, rules.Deed{At: at, Did: "add"}, under)
+			return tx.AddApart(t.Context(), []rules.Rule{one}, rules.ChangeMeta{At: at, Did: "add"}, under)
 		})
 	}
-	for what, under := range map[string]accounts.Numbers{
+	for what, under := range map[string]accounts.SeqRange{
 		"another entry stands there": {First: given.First, Last: given.Last, Hash: "another"},
 		"no entry stands there":      {First: given.First + 1, Last: given.Last + 1, Hash: given.Hash},
 	} {
-		if err := apart(under); !errors.Is(err, accounts.ErrMoved) {
+		if err := apart(under); !errors.Is(err, accounts.ErrConflict) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -491,15 +491,15 @@ func (t amidTx) LockAccountsToShow(ctx context.Context) error {
 
 // accountsOf is n lines of accounts, every other one a service account that is linked with
 // the one before it.
-func accountsOf(n int) accounts.Plan {
-	return func() iter.Seq2[accounts.Planned, error] {
-		return func(yield func(accounts.Planned, error) bool) {
+func accountsOf(n int) accounts.ImportRows {
+	return func() iter.Seq2[accounts.ImportRow, error] {
+		return func(yield func(accounts.ImportRow, error) bool) {
 			for i := range n {
 				r := accounts.Registration{Account: accounts.Account{AppID: fmt.Sprintf("im%d", i), Kind: accounts.MiniProgram}}
 				if i%2 == 1 {
 					r.Kind, r.Linked = accounts.ServiceAccount, []string{fmt.Sprintf("im%d", i-1)}
 				}
-				if !yield(accounts.Planned{Line: i + 1, Registration: r}, nil) {
+				if !yield(accounts.ImportRow{Line: i + 1, Registration: r}, nil) {
 					return
 				}
 			}
@@ -513,8 +513,8 @@ func TestAnImportOfAccountsStopsNobody(t *testing.T) {
 	nodes := [2]*Store{open(t, target), open(t, target)}
 	key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 	require.NoError(t, err)
-	directory := func(s accounts.Store) *accounts.Directory {
-		return &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()),
+	directory := func(s accounts.Store) *accounts.Service {
+		return &accounts.Service{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()),
 			Now: func() time.Time { return at }, Random: rand.NewChaCha8([32]byte{})}
 	}
 	ctx, other := t.Context(), directory(nodes[1])

@@ -36,7 +36,7 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		}
 	}
 	return s.view(ctx, func(tx *Tx) error {
-		if err := tx.RunsLong(ctx); err != nil {
+		if err := tx.DisableTimeout(ctx); err != nil {
 			return err
 		}
 		p := &Snapshot{Keys: map[string]string{}, tx: tx}
@@ -182,8 +182,8 @@ func OpenEmpty(ctx context.Context, t Target, schema int64) (*Store, error) {
 // Migrate brings the schema up to date, after Load.
 func (s *Store) Migrate(ctx context.Context) error { return s.migrateTo(ctx, NewestSchema()) }
 
-// Loading fills an empty database.
-type Loading struct {
+// Restore fills an empty database.
+type Restore struct {
 	tx     *Tx
 	conn   *sql.Conn // the connection of tx, where there is COPY; otherwise nil
 	tables []string
@@ -196,7 +196,7 @@ type Loading struct {
 
 // Load runs f on an empty database in one transaction: all of it or nothing.
 // ErrNotEmpty, ErrInUse. It may run f again after a conflict.
-func (s *Store) Load(ctx context.Context, f func(*Loading) error) error {
+func (s *Store) Load(ctx context.Context, f func(*Restore) error) error {
 	// The server is silent during a COPY.
 	if s.patient != nil && !s.patient.Swap(true) {
 		defer s.patient.Store(false)
@@ -208,13 +208,13 @@ func (s *Store) Load(ctx context.Context, f func(*Loading) error) error {
 	defer end()
 	conn, err := db.Conn(ctx)
 	if err != nil {
-		return because(ctx, fmt.Errorf("connecting to the database: %w", err))
+		return withCause(ctx, fmt.Errorf("connecting to the database: %w", err))
 	}
 	defer conn.Close()
 	return onceFree(ctx, func() error { return s.loadOn(ctx, conn, f) })
 }
 
-func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Loading) error) error {
+func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) error) error {
 	return s.updateOn(ctx, conn, func(tx *Tx) error {
 		if err := tx.lasting(ctx); err != nil {
 			return err
@@ -244,7 +244,7 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Loading) err
 				return fmt.Errorf("looking at %s: %w", name, err)
 			}
 		}
-		l := &Loading{tx: tx, tables: tables, loaded: map[string]bool{"vault_keys": true}, scansInto: s.scansInto,
+		l := &Restore{tx: tx, tables: tables, loaded: map[string]bool{"vault_keys": true}, scansInto: s.scansInto,
 			days: map[int64]bool{}}
 		if tx.engine.name() == "postgres" {
 			l.conn = conn
@@ -270,13 +270,13 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Loading) err
 }
 
 // Key stores a sealed key.
-func (l *Loading) Key(ctx context.Context, name, sealed string) error {
+func (l *Restore) Key(ctx context.Context, name, sealed string) error {
 	_, err := l.tx.exec(ctx, `INSERT INTO vault_keys (name, sealed) VALUES ($1, $2)`, name, sealed)
 	return err
 }
 
 // LoadRows stores the rows that WriteRows wrote and returns how many there were.
-func (l *Loading) LoadRows(ctx context.Context, table string, r io.Reader) (n int64, err error) {
+func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n int64, err error) {
 	if !slices.Contains(l.tables, table) || l.loaded[table] {
 		return 0, fmt.Errorf("the archive has a table %q, which has no place in the database", table)
 	}
@@ -319,7 +319,7 @@ func (l *Loading) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 		} else if err != nil {
 			return n, err
 		}
-		if _, err := insert.ExecContext(whole, storable(args)...); err != nil {
+		if _, err := insert.ExecContext(whole, sanitizeText(args)...); err != nil {
 			return n, fmt.Errorf("storing row %d of %s: %w", n+1, table, err)
 		}
 	}

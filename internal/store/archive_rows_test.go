@@ -161,7 +161,7 @@ func TestALoadEndsWithItsContext(t *testing.T) {
 		empty := rowsOf(t, s)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		err := loadInto(ctx, s, func(l *Loading) error {
+		err := loadInto(ctx, s, func(l *Restore) error {
 			_, err := l.LoadRows(ctx, "seeds", &ending{rows: manySeeds(20_000), end: cancel})
 			return err
 		})

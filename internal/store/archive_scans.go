@@ -22,9 +22,9 @@ type outside struct {
 	counted int64 // up to here the scans are counted, but from another log; 0 = from this one
 }
 
-// KeepScansIn names the log, beside the embedded database, that has its scans. An archive has them
+// SetLocalScanLog names the log, beside the embedded database, that has its scans. An archive has them
 // as rows, like the scans in PostgreSQL.
-func (s *Store) KeepScansIn(ctx context.Context, beside scanlog.Log) error {
+func (s *Store) SetLocalScanLog(ctx context.Context, beside scanlog.Log) error {
 	err := s.update(ctx, func(tx *Tx) error {
 		// Another log may have been here before.
 		if _, err := tx.exec(ctx, `UPDATE ledgers SET here = 0 WHERE here = 1 AND id <> $1`, beside.ID()); err != nil {
@@ -42,9 +42,9 @@ func (s *Store) KeepScansIn(ctx context.Context, beside scanlog.Log) error {
 	return nil
 }
 
-// KeepScansElsewhere names the log that all nodes share outside of the database. An archive has the
+// SetSharedScanLog names the log that all nodes share outside of the database. An archive has the
 // scans of it that are counted as rows, after the older ones that are in the table.
-func (s *Store) KeepScansElsewhere(log scanlog.Log) { s.elsewhere = log }
+func (s *Store) SetSharedScanLog(log scanlog.Log) { s.elsewhere = log }
 
 // outside finds out which scans of a log belong to a state of the database. Of a log beside the
 // database these are all up to a position, and further as far as the state has counted them or told

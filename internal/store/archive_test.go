@@ -42,7 +42,7 @@ func rowsOf(t *testing.T, s *Store) map[string]string {
 // load fills an empty store with what rowsOf returned.
 func load(t *testing.T, s *Store, all map[string]string) error {
 	t.Helper()
-	return loadInto(t.Context(), s, func(l *Loading) error {
+	return loadInto(t.Context(), s, func(l *Restore) error {
 		for _, table := range slices.Sorted(maps.Keys(all)) {
 			n, err := l.LoadRows(t.Context(), table, strings.NewReader(all[table]))
 			if err != nil {
@@ -59,7 +59,7 @@ func load(t *testing.T, s *Store, all map[string]string) error {
 // loadInto is Load of a store that is open for use. It has more connections than an
 // import, those that migrated among them, which count as users until PostgreSQL
 // has seen them go.
-func loadInto(ctx context.Context, s *Store, f func(*Loading) error) error {
+func loadInto(ctx context.Context, s *Store, f func(*Restore) error) error {
 	s.write.SetMaxIdleConns(1)
 	for {
 		if err := s.Load(ctx, f); !errors.Is(err, ErrInUse) {
@@ -149,7 +149,7 @@ func TestALoadWaitsForWhoIsAboutToGo(t *testing.T) {
 	mustDo(t, late, `SELECT pg_advisory_lock_shared(`+users+`)`)
 	free := errors.New("nobody else is there")
 	done := make(chan error, 1)
-	go func() { done <- s.Load(t.Context(), func(*Loading) error { return free }) }()
+	go func() { done <- s.Load(t.Context(), func(*Restore) error { return free }) }()
 	for tried := false; !tried; {
 		require.NoError(t, watch.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_stat_activity
 			WHERE datname = current_database() AND pid <> pg_backend_pid() AND (query LIKE '%pg_try_advisory_xact_lock%' OR query = 'rollback')`).Scan(&tried))
@@ -292,7 +292,7 @@ func TestALoadIntoSQLiteWritesEachPageOnce(t *testing.T) {
 	})
 	all := rowsOf(t, s)
 	for _, broken := range []error{errors.New("broken"), nil} {
-		err := s.Load(t.Context(), func(l *Loading) error {
+		err := s.Load(t.Context(), func(l *Restore) error {
 			want(t, "journal meanwhile", mode(l.tx), "delete")
 			for _, table := range slices.Sorted(maps.Keys(all)) {
 				if _, err := l.LoadRows(t.Context(), table, strings.NewReader(all[table])); err != nil {

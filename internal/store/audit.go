@@ -172,7 +172,7 @@ func (v *verification) findStretches(ctx context.Context) error {
 	given, err := list(ctx, v.tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE kind = '`+ofNumbers+`' ORDER BY seq`)
 	v.stretches = make(map[int64]*stretch, len(given))
 	for _, c := range given {
-		if first, last, ok := replica.StretchOf(c.key); ok && last+1 == c.seq {
+		if first, last, ok := replica.ParseSeqRange(c.key); ok && last+1 == c.seq {
 			v.stretches[first] = &stretch{first: first, last: last, hash: c.hash}
 		}
 	}
@@ -205,9 +205,9 @@ func (v *verification) apart(c *change) (is bool, err error) {
 
 // shows checks a change that shows a stretch.
 func (v *verification) shows(c *change) error {
-	first, last, _ := replica.StretchOf(c.key)
+	first, last, _ := replica.ParseSeqRange(c.key)
 	s := v.stretches[first]
-	var record stretchRecord
+	var record seqRangeRecord
 	switch {
 	case json.Unmarshal([]byte(c.detail), &record) != nil || s == nil || s.last != last || s.shown:
 		return faultAt(c.seq, "it shows what was given no numbers")

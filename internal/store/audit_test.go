@@ -27,11 +27,11 @@ func verify(t *testing.T, s *Store) auditlog.Checked {
 // manyChanges leaves a change of every kind that the store writes.
 func manyChanges(t *testing.T, s *Store) {
 	t.Helper()
-	ctx := accounts.By(t.Context(), accounts.Author{Actor: "wxa", Via: "wxc", RID: "rid-1"})
+	ctx := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "wxa", Via: "wxc", RID: "rid-1"})
 	for n := range 4 {
 		addRules(t, s, aRule(t, "wxa", fmt.Sprintf("https://h%d.example/", n)))
 	}
-	require.NoError(t, s.InOne(ctx, func(ctx context.Context) error {
+	require.NoError(t, s.InTx(ctx, func(ctx context.Context) error {
 		if err := s.PutMeta(ctx, "settings", `{"rate_limit":7}`); err != nil {
 			return err
 		}
@@ -90,11 +90,11 @@ func manyChanges(t *testing.T, s *Store) {
 			}
 			for i, r := range found {
 				r.Path = fmt.Sprint(i)
-				if err := tx.rules().PutRule(ctx, r, rules.Deed{At: at, Did: "edit"}); err != nil {
+				if err := tx.rules().PutRule(ctx, r, rules.ChangeMeta{At: at, Did: "edit"}); err != nil {
 					return err
 				}
 			}
-			return tx.rules().DeleteRule(ctx, found[0], rules.Deed{At: at, Did: "delete"})
+			return tx.rules().DeleteRule(ctx, found[0], rules.ChangeMeta{At: at, Did: "delete"})
 		})
 	}))
 	require.NoError(t, s.DeleteScanKey(ctx, "app"))
@@ -130,7 +130,7 @@ func TestAnAlteredByteOfTheLogShows(t *testing.T) {
 		t.Skip("a table, read by one goroutine")
 	}
 	eachBackend(t, func(t *testing.T, s *Store) {
-		s.KeepChanges(nil, func(text string) string { return keeping{}.hash("a key" + text) })
+		s.ConfigureChangeLog(nil, func(text string) string { return keeping{}.hash("a key" + text) })
 		manyChanges(t, s)
 		if done := verify(t, s); done.Fault != nil || done.Changes < 25 {
 			t.Fatalf("%+v %v", done, done.Fault)
@@ -276,7 +276,7 @@ func TestRowsThatAreGoneSwappedOrAddedShow(t *testing.T) {
 // A thief of the database alone cannot chain it anew.
 func TestAChainThatWasMadeWithoutTheKeyShows(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		s.KeepChanges(nil, func(text string) string { return keeping{}.hash("a key" + text) })
+		s.ConfigureChangeLog(nil, func(text string) string { return keeping{}.hash("a key" + text) })
 		manyChanges(t, s)
 		forger := &Store{write: s.write, read: s.read, engine: s.engine}
 		require.NoError(t, forger.update(t.Context(), func(tx *Tx) error {

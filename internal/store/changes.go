@@ -53,10 +53,10 @@ type keeping struct {
 	sign func(text string) string
 }
 
-// KeepChanges sets the clock that dates changes and the keyed hash that chains them: somebody who
+// ConfigureChangeLog sets the clock that dates changes and the keyed hash that chains them: somebody who
 // has only the database cannot forge a chain. Without it changes have time 0 and a plain hash. To
 // be called before anything is written.
-func (s *Store) KeepChanges(now func() time.Time, sign func(text string) string) {
+func (s *Store) ConfigureChangeLog(now func() time.Time, sign func(text string) string) {
 	s.keeping = keeping{now, sign}
 }
 
@@ -130,8 +130,8 @@ func (t *Tx) noteAt(ctx context.Context, at time.Time, kind, key, did string, de
 		}
 		text = string(b)
 	}
-	by := accounts.AuthorOf(ctx)
-	t.noted = append(t.noted, change{at: millis(at), kind: kind, key: key, actor: by.Actor, via: by.Via, rid: by.RID, did: did,
+	by := accounts.ActorFromContext(ctx)
+	t.noted = append(t.noted, change{at: millis(at), kind: kind, key: key, actor: by.ActorID, via: by.Via, rid: by.RID, did: did,
 		detail: text})
 	return nil
 }
@@ -162,7 +162,7 @@ func (t *Tx) lockHead(ctx context.Context) error {
 // unmoved returns history.ErrMoved where something changed that the caller expects to be unchanged.
 // The head is locked, so later changes wait for this transaction.
 func (t *Tx) unmoved(ctx context.Context, h head) error {
-	expected := auditlog.Expected(ctx)
+	expected := auditlog.PreconditionFromContext(ctx)
 	if expected == nil {
 		return nil
 	}
@@ -258,7 +258,7 @@ func (t *Tx) writeNoted(ctx context.Context) error {
 // that follows it hears of it with the commit.
 func (t *Tx) writeNotes(ctx context.Context) error {
 	rows, err := t.chainNoted(ctx)
-	if err == nil && !t.moved && !t.looks && auditlog.Expected(ctx) != nil {
+	if err == nil && !t.moved && !t.looks && auditlog.PreconditionFromContext(ctx) != nil {
 		err = t.lockHead(ctx) // what the log does not have is guarded too, such as the test of a webhook
 		t.expected = nil      // what the same call changes afterwards does not follow from it
 	}
@@ -338,7 +338,7 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]repli
 }
 
 // Listen implements live.ChangeLog.
-func (s *Store) Listen(ctx context.Context) (replica.Bell, error) {
+func (s *Store) Listen(ctx context.Context) (replica.Notifier, error) {
 	if s.listen == nil {
 		return nil, errors.New("no other process writes to this database")
 	}

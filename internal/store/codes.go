@@ -188,12 +188,12 @@ func stream[T any](ctx context.Context, s *Store, scan func(func(...any) error) 
 			}
 		}
 		for len(first) == streamFirst && rows.Next() {
-			if one, err := scan(rows.Scan); !yield(one, s.outage(because(ctx, err))) || err != nil {
+			if one, err := scan(rows.Scan); !yield(one, s.outage(withCause(ctx, err))) || err != nil {
 				return
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(none, s.outage(because(ctx, err)))
+			yield(none, s.outage(withCause(ctx, err)))
 		}
 	}
 }
@@ -273,8 +273,8 @@ func (t codeQueries) AddEvent(ctx context.Context, e codes.Event) (codes.Event, 
 	if err != nil {
 		return e, err
 	}
-	by := accounts.AuthorOf(ctx)
-	e.Seq, e.Actor, e.RID = seq, by.Actor, by.RID
+	by := accounts.ActorFromContext(ctx)
+	e.Seq, e.Actor, e.RID = seq, by.ActorID, by.RID
 	binding, bounds := activationRecordOf(e), e.Codes.Bounds()
 	_, err = t.exec(ctx, `INSERT INTO code_events (`+eventColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		e.Seq, e.Batch, string(e.Did), bounds.From, bounds.To, e.Codes.Encode(), inJSON(&binding).text(), millis(e.At), millis(e.From),

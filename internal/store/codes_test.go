@@ -63,7 +63,7 @@ func addBatch(t *testing.T, s *Store, b codes.Batch) codes.Batch {
 func addEvent(t *testing.T, s *Store, e codes.Event) codes.Event {
 	t.Helper()
 	update(t, s, func(ctx context.Context, tx *Tx) (err error) {
-		e, err = tx.codes().AddEvent(accounts.By(ctx, accounts.Author{Actor: e.Actor, RID: e.RID}), e)
+		e, err = tx.codes().AddEvent(accounts.WithActor(ctx, accounts.Actor{ActorID: e.Actor, RID: e.RID}), e)
 		return err
 	})
 	return e
@@ -287,7 +287,7 @@ func TestACounterComesBackAfterAFailure(t *testing.T) {
 }
 
 // presses are the codes as two nodes see them.
-func presses(t *testing.T, nodes [2]*Store) (p [2]*codes.Press) {
+func presses(t *testing.T, nodes [2]*Store) (p [2]*codes.Service) {
 	t.Helper()
 	code, err := codes.NewCodeKey([]byte(strings.Repeat("c", 32)))
 	require.NoError(t, err)
@@ -296,7 +296,7 @@ func presses(t *testing.T, nodes [2]*Store) (p [2]*codes.Press) {
 	key, err := sealer.NewKey([]byte(strings.Repeat("k", 32)))
 	require.NoError(t, err)
 	for i, s := range nodes {
-		p[i] = &codes.Press{Store: s, Vault: key, Memory: codes.NewMemory(s), Settings: settings.NewLive(settings.Defaults()),
+		p[i] = &codes.Service{Store: s, Vault: key, Memory: codes.NewMemory(s), Settings: settings.NewLive(settings.Defaults()),
 			Now:    func() time.Time { return at },
 			Keys:   codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
 			Prefix: codes.DefaultPrefix}
@@ -363,7 +363,7 @@ func TestARedemptionOnTwoNodes(t *testing.T) {
 		for index := range int64(4) {
 			won := 0
 			for _, err := range race(72, func(i int) error {
-				return failure(p[i%2].Change(accounts.By(t.Context(), accounts.Author{Actor: fmt.Sprint("till ", i)}),
+				return failure(p[i%2].Change(accounts.WithActor(t.Context(), accounts.Actor{ActorID: fmt.Sprint("till ", i)}),
 					codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: codes.NewSet(codes.Range{From: index, To: index})}))
 			}) {
 				if _, late := errors.AsType[codes.Conflict](err); err == nil {
@@ -492,7 +492,7 @@ func TestABatchOfAnotherNodeIsKnown(t *testing.T) {
 					codes.Activation{Batch: b.ID, Range: codes.Range{From: 10, To: 14}, Binding: binding})
 			},
 			"codeactivequery": func(b codes.Batch) error {
-				f, err := p[1].Look(t.Context(), call, codes.CodeName{ID: b.ID, HasIndex: true})
+				f, err := p[1].Get(t.Context(), call, codes.CodeName{ID: b.ID, HasIndex: true})
 				if err == nil && f.State.Activation == nil {
 					t.Error("codeactivequery: not active")
 				}
@@ -509,8 +509,8 @@ func TestABatchOfAnotherNodeIsKnown(t *testing.T) {
 		}
 		p[1].Shared = true // as where there are two processes
 		b := fresh("again")
-		for n, did := range []codes.Did{codes.Freeze, codes.Unfreeze, codes.Void} {
-			f, err := p[1].Look(t.Context(), call, codes.CodeName{ID: b.ID, Index: 3, HasIndex: true})
+		for n, did := range []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Void} {
+			f, err := p[1].Get(t.Context(), call, codes.CodeName{ID: b.ID, Index: 3, HasIndex: true})
 			if err != nil || f.State.Frozen != (n == 1) || f.State.Void {
 				t.Errorf("before %s: %+v, %v", did, f.State, err)
 			}
@@ -637,7 +637,7 @@ func TestTextsByTemplate(t *testing.T) {
 }
 
 // withholds sends a text with something around it, which is no code text, and could be written into a log: no secret may be left.
-func withholds(t *testing.T, p *codes.Press, template, text string) {
+func withholds(t *testing.T, p *codes.Service, template, text string) {
 	t.Helper()
 	filled := strings.ReplaceAll(template, "{serial}", "123456789")
 	secret := max(strings.Index(filled, "{secret}"), strings.Index(filled, "{digits:"))
@@ -647,15 +647,15 @@ func withholds(t *testing.T, p *codes.Press, template, text string) {
 	escaped := strings.NewReplacer("5", "%35", ".", "%2e", "K", "%4b").Replace(text)
 	for around, most := range map[string]int{"https://x.example/go?u=" + text + "&from=1": len("https://x.example/go?u=") + secret,
 		text + "/": secret, "9" + text + "9": 1 + secret, escaped + " ": len(escaped) - 15} {
-		if got := p.Withhold(around); len(got) > most || !strings.HasPrefix(around, got) {
+		if got := p.Redact(around); len(got) > most || !strings.HasPrefix(around, got) {
 			t.Errorf("of %q is left %q", around, got)
 		}
 	}
 }
 
-func followed(t *testing.T, p *codes.Press, batch int64) {
+func followed(t *testing.T, p *codes.Service, batch int64) {
 	t.Helper()
-	if _, err := p.Memory.Know(t.Context(), batch); err != nil {
+	if _, err := p.Memory.BatchOrLoad(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -672,7 +672,7 @@ func spellings(text string) []string {
 	return list
 }
 
-func opensAs(t *testing.T, p *codes.Press, text string, b codes.Batch, index int64) {
+func opensAs(t *testing.T, p *codes.Service, text string, b codes.Batch, index int64) {
 	t.Helper()
 	nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
 	for _, spelling := range spellings(text) {
@@ -683,7 +683,7 @@ func opensAs(t *testing.T, p *codes.Press, text string, b codes.Batch, index int
 		if !p.May(spelling) {
 			t.Errorf("%q may be a code", spelling)
 		}
-		f, err := p.Find(t.Context(), codes.CodeName{URL: spelling})
+		f, err := p.Lookup(t.Context(), codes.CodeName{URL: spelling})
 		if err != nil || f.Batch.ID != b.ID || f.Index != index {
 			t.Errorf("%q is found as code %d of %d: %v", spelling, f.Index, f.Batch.ID, err)
 		}
@@ -691,7 +691,7 @@ func opensAs(t *testing.T, p *codes.Press, text string, b codes.Batch, index int
 }
 
 // opensNot changes each character of a text, one at a time.
-func opensNot(t *testing.T, p *codes.Press, text string) {
+func opensNot(t *testing.T, p *codes.Service, text string) {
 	t.Helper()
 	nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
 	for i := range len(text) {

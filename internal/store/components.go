@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-var componentRows = noun[accounts.Component]{table: "components", key: "appid", none: accounts.ErrNoComponent,
+var componentRows = mapper[accounts.Component]{table: "components", key: "appid", none: accounts.ErrNoComponent,
 	fields: func(c *accounts.Component) []field {
 		return []field{{"appid", &c.AppID}, {"secret_hash", &c.SecretHash}, {"message_token", &c.MessageToken},
 			{"encoding_aes_key", &c.EncodingAESKey}, {"event_url", &c.EventURL}, {"ip_allowlist", inJSON(&c.IPAllowlist)},
@@ -82,13 +82,14 @@ func (t componentQueries) Components(ctx context.Context, after string, limit in
 
 // grantRows are the grants of components; a Holder says which one's.
 var (
-	grantRows = noun[accounts.Grant]{table: "grants", none: accounts.ErrNoGrant, fields: func(g *accounts.Grant) []field {
+	grantRows = mapper[accounts.Grant]{table: "grants", none: accounts.ErrNoGrant, fields: func(g *accounts.Grant) []field {
 		return []field{{"appid", &g.AppID}, {"permission_sets", inJSON(&g.PermissionSets)}, {"refresh_token", &g.RefreshToken},
 			{"granted_at", moment{&g.GrantedAt}}}
 	}}.rows()
-	holderRows = noun[accounts.Holder]{table: "grants", key: "component, appid", fields: func(h *accounts.Holder) []field {
-		return append(grantRows.fields(&h.Grant), field{"component", &h.Component})
-	}}.rows()
+	holderRows = mapper[accounts.GrantedComponent]{table: "grants", key: "component, appid",
+		fields: func(h *accounts.GrantedComponent) []field {
+			return append(grantRows.fields(&h.Grant), field{"component", &h.Component})
+		}}.rows()
 )
 
 // Grant implements accounts.Tx.
@@ -108,14 +109,14 @@ func (t componentQueries) CountGrants(ctx context.Context, component string) (n 
 }
 
 // Holders implements accounts.Tx.
-func (t componentQueries) Holders(ctx context.Context, appid string) ([]accounts.Holder, error) {
+func (t componentQueries) Holders(ctx context.Context, appid string) ([]accounts.GrantedComponent, error) {
 	return holderRows.all(ctx, t.Tx, `WHERE appid = $1 ORDER BY component`, appid)
 }
 
 // PutGrant implements accounts.Tx.
 func (t componentQueries) PutGrant(ctx context.Context, component string, g accounts.Grant) error {
 	t.touched.Add(g.AppID)
-	if err := holderRows.put(ctx, t.Tx, accounts.Holder{Component: component, Grant: g}); err != nil {
+	if err := holderRows.put(ctx, t.Tx, accounts.GrantedComponent{Component: component, Grant: g}); err != nil {
 		return err
 	}
 	return t.note(ctx, ofGrant, linkKey(component, g.AppID), "put", map[string]any{"permission_sets": g.PermissionSets})
@@ -180,7 +181,7 @@ func (t componentQueries) TicketsDue(ctx context.Context, after, until time.Time
 		ORDER BY appid LIMIT $3`, millis(after), millis(until), limit)
 }
 
-var grantCodeRows = noun[accounts.GrantCode]{table: "component_codes", key: "hash", none: accounts.ErrNoCode,
+var grantCodeRows = mapper[accounts.GrantCode]{table: "component_codes", key: "hash", none: accounts.ErrNoCode,
 	fields: func(c *accounts.GrantCode) []field {
 		return []field{{"hash", &c.Hash}, {"kind", &c.Kind}, {"component", &c.Component}, {"appid", &c.AppID},
 			{"expires_at", moment{&c.ExpiresAt}}, {"used_at", moment{&c.UsedAt}}}

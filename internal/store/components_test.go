@@ -148,12 +148,12 @@ func TestTokensOfAPlatformAreCutByAccount(t *testing.T) {
 }
 
 // directories are the accounts as two nodes see them.
-func directories(t *testing.T, nodes [2]*Store) (d [2]*accounts.Directory) {
+func directories(t *testing.T, nodes [2]*Store) (d [2]*accounts.Service) {
 	t.Helper()
 	key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 	require.NoError(t, err)
 	for i, s := range nodes {
-		d[i] = &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader,
+		d[i] = &accounts.Service{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader,
 			Now: func() time.Time { return at }}
 	}
 	return d
@@ -192,7 +192,7 @@ func TestTwoPlatformsOnTwoNodesRaceForTheExclusiveSet(t *testing.T) {
 				if err == nil && slices.Contains(a.Sets, 18) {
 					have = append(have, name)
 				}
-				if _, taken := errors.AsType[accounts.Taken](errs[i]); errs[i] != nil && (!taken || move) {
+				if _, taken := errors.AsType[accounts.ExclusiveConflict](errs[i]); errs[i] != nil && (!taken || move) {
 					t.Fatalf("round %d: %s: %v", round, name, errs[i])
 				}
 			}

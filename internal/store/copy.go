@@ -16,7 +16,7 @@ import (
 // copyRows stores rows by COPY, which PostgreSQL alone has: a stream in the text format, in which a
 // server's error says the line. The connection does nothing else meanwhile. So where a row needs
 // something done first, the stream ends, and another one begins with that row.
-func (l *Loading) copyRows(ctx context.Context, rows *rowReader) error {
+func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 	kinds, err := l.tx.kinds(ctx, rows.table, rows.columns)
 	if err != nil {
 		return err

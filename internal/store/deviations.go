@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
 )
 
-var deviationRows = noun[apiusage.Deviation]{table: "deviations", key: "account, endpoint, behaviour",
+var deviationRows = mapper[apiusage.Deviation]{table: "deviations", key: "account, endpoint, behaviour",
 	fields: func(d *apiusage.Deviation) []field {
 		return []field{{"account", &d.Account}, {"endpoint", &d.Endpoint}, {"behaviour", &d.Behaviour}, {"times", &d.Times},
 			{"first_rid", &d.FirstRID}, {"first_at", moment{&d.FirstAt}}, {"last_rid", &d.LastRID}, {"last_at", moment{&d.LastAt}}}

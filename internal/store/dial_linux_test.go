@@ -15,7 +15,7 @@ func TestWhatAServerDoesNotTakeIsGivenUp(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer listener.Close()
-	dial, _ := (&patience{}).listening()
+	dial, _ := (&deadlines{}).listening()
 	for name, connect := range map[string]func() (net.Conn, error){
 		"a connection of the pool":    func() (net.Conn, error) { return dial(t.Context(), "tcp", listener.Addr().String()) },
 		"one on which a node listens": func() (net.Conn, error) { return dialer.DialContext(t.Context(), "tcp", listener.Addr().String()) },
@@ -23,7 +23,7 @@ func TestWhatAServerDoesNotTakeIsGivenUp(t *testing.T) {
 		conn, err := connect()
 		require.NoError(t, err)
 		defer conn.Close()
-		if line, is := conn.(*impatient); is {
+		if line, is := conn.(*deadlineConn); is {
 			conn = line.Conn
 		}
 		raw, err := conn.(*net.TCPConn).SyscallConn()

@@ -100,7 +100,7 @@ func emptied[T any](v T, toNil bool) T {
 
 func TestTheFillerLeavesNothingEmpty(t *testing.T) {
 	for _, v := range []any{filled[accounts.Account](t), filled[accounts.Component](t), filled[accounts.Token](t), filled[rules.Rule](t),
-		filled[rules.Deed](t), filled[rules.Domain](t), filled[rules.Confirmation](t)} {
+		filled[rules.ChangeMeta](t), filled[rules.Domain](t), filled[rules.Confirmation](t)} {
 		for field, value := range reflect.ValueOf(v).Fields() {
 			if value.IsZero() {
 				t.Errorf("%T.%s is empty", v, field.Name)

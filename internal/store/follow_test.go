@@ -22,16 +22,16 @@ import (
 )
 
 // follower is a node that only answers scans.
-func follower(t *testing.T, s *Store) *replica.Current {
+func follower(t *testing.T, s *Store) *replica.Replica {
 	t.Helper()
-	c := &replica.Current{Rules: index.New(), Accounts: replica.NewDirectory(), Codes: codes.NewMemory(s), RuleStore: s, AccountStore: s,
-		Log: slog.New(slog.DiscardHandler), Changes: s, On: map[string]func(context.Context, string) error{}}
+	c := &replica.Replica{Rules: index.New(), Accounts: replica.NewDirectory(), Codes: codes.NewMemory(s), RuleStore: s, AccountStore: s,
+		Log: slog.New(slog.DiscardHandler), Changes: s, Handlers: map[string]func(context.Context, string) error{}}
 	require.NoError(t, c.Load(t.Context()))
 	return c
 }
 
 // pathOf is the page that a link of a rule opens as a node knows it; "" = none.
-func pathOf(c *replica.Current, text string) string {
+func pathOf(c *replica.Replica, text string) string {
 	link, _ := rules.ParseLink(text)
 	for _, r := range c.Rules.Matching(link) {
 		return r.Path
@@ -52,7 +52,7 @@ func storedPath(t *testing.T, s *Store, key string) (path string) {
 	return path
 }
 
-func catchUp(t *testing.T, c *replica.Current) {
+func catchUp(t *testing.T, c *replica.Replica) {
 	t.Helper()
 	require.NoError(t, c.CatchUp(t.Context()))
 }
@@ -187,14 +187,14 @@ func TestFollowersNeitherSkipNorRepeat(t *testing.T) {
 	var follow sync.WaitGroup
 	defer follow.Wait()
 	defer stop()
-	var followers [2]*replica.Current
+	var followers [2]*replica.Replica
 	ended := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
 	var log lockedBuffer
 	for i := range nodes {
 		c := follower(t, nodes[i])
 		c.Log = slog.New(slog.NewTextHandler(&log, nil))
 		followers[i] = c
-		c.On[replica.MetaChange] = func(_ context.Context, name string) error {
+		c.Handlers[replica.MetaChange] = func(_ context.Context, name string) error {
 			if name == "end" {
 				close(ended[i])
 			}
@@ -247,7 +247,7 @@ func TestFollowersNeitherSkipNorRepeat(t *testing.T) {
 			})
 			if err == nil {
 				// The own node shows it before the answer.
-				followers[w%2].RuleChanged(ctx, key(k))
+				followers[w%2].RefreshRule(ctx, key(k))
 				if got := pathOf(followers[w%2], key(k)); got != fmt.Sprintf("v%d", version) {
 					t.Errorf("after the answer: %s, want v%d", got, version)
 				}
@@ -301,7 +301,7 @@ func TestANodeThatCannotFollowSaysSo(t *testing.T) {
 	now := at
 	c.Now = func() time.Time { return now }
 	catchUp(t, c)
-	want(t, "age", c.Age(), 0)
+	want(t, "age", c.Staleness(), 0)
 	if err := c.Ready(); err != nil {
 		t.Error(err)
 	}
@@ -310,7 +310,7 @@ func TestANodeThatCannotFollowSaysSo(t *testing.T) {
 	if err := c.CatchUp(t.Context()); err == nil {
 		t.Error("followed a closed store")
 	}
-	want(t, "age", c.Age(), replica.FollowLimit+time.Second)
+	want(t, "age", c.Staleness(), replica.FollowLimit+time.Second)
 	if err := c.Ready(); err == nil || !strings.Contains(err.Error(), "last read 6s ago") {
 		t.Errorf("ready: %v", err)
 	}
@@ -356,7 +356,7 @@ func TestReady_LongImport(t *testing.T) {
 		if err := c.Ready(); err != nil {
 			t.Errorf("Ready() = %v, %v after the node began to read", err, now.Sub(at))
 		}
-		oldest = max(oldest, c.Age())
+		oldest = max(oldest, c.Staleness())
 		if done, all := c.Reading(); all > 0 {
 			read = append(read, done)
 			if all != n {

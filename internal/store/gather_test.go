@@ -17,7 +17,7 @@ type joining struct {
 	then func()
 }
 
-func (j joining) Origin(ctx context.Context, node string) (*scanlog.Taken, error) {
+func (j joining) Origin(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
 	taken, err := j.Store.Origin(ctx, node)
 	j.then()
 	return taken, err

@@ -305,13 +305,13 @@ func confirmationsOf(q rules.ConfirmationQuery) func(context.Context, *Store, in
 func recheckGone(directory, prefix string) func(context.Context, *Store, int64) (int, error) {
 	return func(ctx context.Context, s *Store, _ int64) (int, error) {
 		// The row without an owner is not due, so that no rule is looked at for new directories.
-		err := s.AddRechecks(ctx, []rules.Recheck{{Owner: "wxa", Directory: directory, Prefix: prefix, NextAt: at},
+		err := s.AddRechecks(ctx, []rules.Reverification{{Owner: "wxa", Directory: directory, Prefix: prefix, NextAt: at},
 			{NextAt: at.Add(time.Hour)}})
 		if err != nil {
 			return 0, err
 		}
-		r := rules.Rechecker{Store: s, Log: slog.New(slog.DiscardHandler), Book: &rules.Book{Store: s, Now: func() time.Time { return at }}}
-		return r.Look(ctx, 1)
+		r := rules.Verifier{Store: s, Log: slog.New(slog.DiscardHandler), Book: &rules.Book{Store: s, Now: func() time.Time { return at }}}
+		return r.RunDue(ctx, 1)
 	}
 }
 

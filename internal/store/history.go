@@ -85,9 +85,9 @@ func (t *Tx) then(ctx context.Context, kind, key string, at time.Time) (c change
 }
 
 // AccountThen implements history.Store.
-func (s *Store) AccountThen(ctx context.Context, appid string, at time.Time) (then auditlog.Then, err error) {
+func (s *Store) AccountThen(ctx context.Context, appid string, at time.Time) (then auditlog.AsOf, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		then = auditlog.Then{}
+		then = auditlog.AsOf{}
 		c, found, err := tx.then(ctx, ofAccount, appid, at)
 		if err != nil || !found {
 			return err

@@ -50,20 +50,20 @@ func TestAPrefixThatHasAnOwnerIsTakenAndTheTransactionGoesOn(t *testing.T) {
 func TestTheHistoryOfAPrefixTellsEachChangeAsItWas(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := filled[rules.Rule](t)
-		by := filled[accounts.Author](t)
-		deed := filled[rules.Deed](t)
-		did := func(what string, n int) rules.Deed {
+		by := filled[accounts.Actor](t)
+		deed := filled[rules.ChangeMeta](t)
+		did := func(what string, n int) rules.ChangeMeta {
 			deed := deed
 			deed.Did, deed.At = what, at.Add(time.Duration(n)*time.Millisecond)
 			return deed
 		}
 		var wanted []rules.Change // newest first
-		note := func(seq int64, d rules.Deed, r rules.Rule) {
-			wanted = append([]rules.Change{{Seq: seq, Author: by, Deed: d, Rule: r}}, wanted...)
+		note := func(seq int64, d rules.ChangeMeta, r rules.Rule) {
+			wanted = append([]rules.Change{{Seq: seq, Actor: by, ChangeMeta: d, Rule: r}}, wanted...)
 		}
 		step := func(f func(ctx context.Context, tx *Tx) error) {
 			t.Helper()
-			update(t, s, func(ctx context.Context, tx *Tx) error { return f(accounts.By(ctx, by), tx) })
+			update(t, s, func(ctx context.Context, tx *Tx) error { return f(accounts.WithActor(ctx, by), tx) })
 			view(t, s, func(ctx context.Context, tx *Tx) error {
 				got, err := tx.rules().Changes(ctx, full.Prefix.Key, 100)
 				want(t, "history", got, wanted)

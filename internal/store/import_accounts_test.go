@@ -51,20 +51,20 @@ func TestAnImportOfAccountsSaysLittleForEach(t *testing.T) {
 		key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 		require.NoError(t, err)
 		c := &counted{Store: s}
-		memory := &replica.Current{Rules: index.New(), Accounts: replica.NewDirectory(), RuleStore: s, AccountStore: c, History: s,
+		memory := &replica.Replica{Rules: index.New(), Accounts: replica.NewDirectory(), RuleStore: s, AccountStore: c, History: s,
 			Log: slog.New(slog.DiscardHandler)}
 		require.NoError(t, memory.Load(t.Context()))
-		d := &accounts.Directory{Store: c, Key: key, Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
-			Random: io.Reader(rand.NewChaCha8([32]byte{})), Changed: memory.AccountsChanged}
+		d := &accounts.Service{Store: c, Key: key, Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
+			Random: io.Reader(rand.NewChaCha8([32]byte{})), Changed: memory.RefreshAccounts}
 		name := func(i int) string { return fmt.Sprintf("wx%016d", i) }
-		plan := func() iter.Seq2[accounts.Planned, error] {
-			return func(yield func(accounts.Planned, error) bool) {
+		plan := func() iter.Seq2[accounts.ImportRow, error] {
+			return func(yield func(accounts.ImportRow, error) bool) {
 				for i := range n {
 					r := accounts.Registration{Account: accounts.Account{AppID: name(i), Kind: accounts.MiniProgram}}
 					if i%2 == 1 {
 						r.Kind, r.Linked = accounts.ServiceAccount, []string{name(i - 1)}
 					}
-					if !yield(accounts.Planned{Line: i + 1, Registration: r}, nil) {
+					if !yield(accounts.ImportRow{Line: i + 1, Registration: r}, nil) {
 						return
 					}
 				}

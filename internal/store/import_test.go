@@ -41,7 +41,7 @@ func TestImportOfRules(t *testing.T) {
 		s, b := nodes[0], books(nodes, nil)
 		miniProgram(t, s, "wxa")
 		miniProgram(t, s, "wxb")
-		ctx := accounts.By(t.Context(), accounts.Author{Actor: "admin"})
+		ctx := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "admin"})
 		start := number(t, s, `SELECT seq FROM change_head`)
 		empty := func(when string) {
 			t.Helper()
@@ -71,8 +71,8 @@ func TestImportOfRules(t *testing.T) {
 			},
 		} {
 			_, err := b[0].Import(ctx, planOf(n, change), false)
-			faults, _ := errors.AsType[accounts.Faults](err)
-			want(t, name, faults, accounts.Faults{{Line: 1007, Why: name}})
+			faults, _ := errors.AsType[accounts.RowErrors](err)
+			want(t, name, faults, accounts.RowErrors{{Line: 1007, Why: name}})
 			empty(name)
 		}
 		// A plan that cannot be read to its end, once the writing has begun.

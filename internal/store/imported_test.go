@@ -53,10 +53,10 @@ func elsewhere(seed, from, to int) string {
 }
 
 func byAdmin(t *testing.T) context.Context {
-	return accounts.By(t.Context(), accounts.Author{Actor: "admin"})
+	return accounts.WithActor(t.Context(), accounts.Actor{ActorID: "admin"})
 }
 
-func beginImport(t *testing.T, p *codes.Press, isv string, count int64) codes.Batch {
+func beginImport(t *testing.T, p *codes.Service, isv string, count int64) codes.Batch {
 	t.Helper()
 	b, err := p.BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: isv, Count: count, Prefix: codes.DefaultPrefix})
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestTwoImportsOfOneFileOnTwoNodes(t *testing.T) {
 		want(t, "application", ids[1], ids[0])
 		want(t, "codes added", added[0]+added[1], int64(count))
 		again, err := p[1].ImportCodes(byAdmin(t), ids[0], 1, strings.NewReader(elsewhere(0, 0, count-1)))
-		if err != nil || again != (codes.Arrival{Lines: count, Have: count}) {
+		if err != nil || again != (codes.ImportResult{Lines: count, Have: count}) {
 			t.Errorf("a third import: %+v, %v", again, err)
 		}
 		var rows, events int
@@ -111,7 +111,7 @@ func TestTwoImportsOfOneFileOnTwoNodes(t *testing.T) {
 			for _, index := range []int{0, 1, count / 2, count - 1} {
 				for _, name := range []codes.CodeName{{URL: printed(index)}, {Code: drawnCode(index)},
 					{ID: ids[0], Index: int64(index), HasIndex: true}} {
-					f, err := node.Look(t.Context(), call, name)
+					f, err := node.Get(t.Context(), call, name)
 					if err != nil || f.Batch.ID != ids[0] || f.Index != int64(index) || f.Code != drawnCode(index) {
 						t.Errorf("node %d, %+v: %+v, %v", i, name, f, err)
 					}
@@ -125,7 +125,7 @@ func TestTwoImportsOfOneFileOnTwoNodes(t *testing.T) {
 	})
 }
 
-func batchOf(p *codes.Press, id int64) codes.Batch {
+func batchOf(p *codes.Service, id int64) codes.Batch {
 	b, _ := p.Memory.Batch(id)
 	return b
 }
@@ -155,7 +155,7 @@ func TestTwoFilesWithOneTextOnTwoNodes(t *testing.T) {
 			if lost < 0 || errs[1-lost] != nil {
 				t.Fatalf("both or none: %v", errs)
 			}
-			faults, ok := errors.AsType[accounts.Faults](errs[lost])
+			faults, ok := errors.AsType[accounts.RowErrors](errs[lost])
 			if line := []int{20, 8}[lost]; !ok || faults[0].Line != line {
 				t.Errorf("%v: want line %d", errs[lost], line)
 			}
@@ -218,7 +218,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), c.why) {
 					t.Fatalf("%v, want %q", err, c.why)
 				}
-				if faults, ok := errors.AsType[accounts.Faults](err); c.line > 0 && (!ok || faults[0].Line != c.line) {
+				if faults, ok := errors.AsType[accounts.RowErrors](err); c.line > 0 && (!ok || faults[0].Line != c.line) {
 					t.Errorf("%v, want line %d", err, c.line)
 				}
 				want(t, "codes that came", p.Memory.Arrived(second.ID, at), 0)
@@ -238,7 +238,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 		if err := p.Activate(t.Context(), call, codes.Activation{Batch: second.ID, Binding: bind}); !errors.Is(err, errcode.NotFinished) {
 			t.Errorf("an activation before the end: %v", err)
 		}
-		for _, did := range []codes.Did{codes.Activate, codes.Freeze, codes.Void, codes.Redeem} {
+		for _, did := range []codes.EventType{codes.Activate, codes.Freeze, codes.Void, codes.Redeem} {
 			_, err := p.Change(byAdmin(t), codes.Change{Batch: second.ID, Did: did, Codes: codes.NewSet(codes.Range{}), Binding: bind})
 			if !isConflict(err) {
 				t.Errorf("%s before the end: %v", did, err)
@@ -247,7 +247,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 		if s, _, _, err := p.Progress(t.Context(), second); err != nil || s != codes.Processing {
 			t.Errorf("status %s, %v", s, err)
 		}
-		_, err = p.Look(t.Context(), call, codes.CodeName{ID: second.ID, Index: 5, HasIndex: true})
+		_, err = p.Get(t.Context(), call, codes.CodeName{ID: second.ID, Index: 5, HasIndex: true})
 		if !errors.Is(err, errcode.NotFinished) {
 			t.Errorf("a code that is not here: %v", err)
 		}
@@ -334,11 +334,11 @@ func TestNineCharactersOfTwoCodes(t *testing.T) {
 		if _, err := p.ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(fourColumns(0, same, printed(1)))); err != nil {
 			t.Fatal(err)
 		}
-		if f, err := p.Look(t.Context(), call, codes.CodeName{Code: same}); !errors.Is(err, errcode.InvalidArgs) {
+		if f, err := p.Get(t.Context(), call, codes.CodeName{Code: same}); !errors.Is(err, errcode.InvalidArgs) {
 			t.Errorf("two codes have it: %+v, %v", f, err)
 		}
 		for id, index := range map[int64]int64{own.ID: 7, b.ID: 0} {
-			if f, err := p.Look(t.Context(), call, codes.CodeName{Code: same, ID: id}); err != nil || f.Batch.ID != id || f.Index != index {
+			if f, err := p.Get(t.Context(), call, codes.CodeName{Code: same, ID: id}); err != nil || f.Batch.ID != id || f.Index != index {
 				t.Errorf("of %d: %+v, %v", id, f, err)
 			}
 		}
@@ -391,10 +391,11 @@ func TestImportIsTakenBack(t *testing.T) {
 		}
 		// A part alone: the rest stays, and nothing can be done to it before the part is back.
 		part := codes.Range{From: 5, To: 9}
-		if done, err := p[1].TakeBack(byAdmin(t), first.ID, part, ""); err != nil || done != (codes.TakenBack{Taken: 5, Have: count - 5}) {
+		if done, err := p[1].UndoImport(byAdmin(t), first.ID, part, ""); err != nil ||
+			done != (codes.ImportUndone{Taken: 5, Have: count - 5}) {
 			t.Errorf("a part: %+v, %v", done, err)
 		}
-		if done, err := p[0].TakeBack(byAdmin(t), first.ID, part, ""); err != nil || done != (codes.TakenBack{Have: count - 5}) {
+		if done, err := p[0].UndoImport(byAdmin(t), first.ID, part, ""); err != nil || done != (codes.ImportUndone{Have: count - 5}) {
 			t.Errorf("the part again: %+v, %v", done, err)
 		}
 		_, err = p[0].Change(byAdmin(t), codes.Change{Batch: first.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{})})
@@ -402,10 +403,11 @@ func TestImportIsTakenBack(t *testing.T) {
 			t.Errorf("a freeze while codes are missing: %v", err)
 		}
 		whole := codes.Range{To: count - 1}
-		if done, err := p[0].TakeBack(byAdmin(t), first.ID, whole, "wrong prefix"); err != nil || !done.More || done.Taken != 10_000 {
+		if done, err := p[0].UndoImport(byAdmin(t), first.ID, whole, "wrong prefix"); err != nil || !done.More || done.Taken != 10_000 {
 			t.Fatalf("the first piece: %+v, %v", done, err)
 		}
-		if done, err := p[1].TakeBack(byAdmin(t), first.ID, whole, ""); err != nil || done != (codes.TakenBack{Taken: count - 5 - 10_000}) {
+		if done, err := p[1].UndoImport(byAdmin(t), first.ID, whole, ""); err != nil ||
+			done != (codes.ImportUndone{Taken: count - 5 - 10_000}) {
 			t.Fatalf("the second: %+v, %v", done, err)
 		}
 		var rows, serials int
@@ -421,7 +423,7 @@ func TestImportIsTakenBack(t *testing.T) {
 		want(t, "rows and serial numbers", [2]int{rows, serials}, [2]int{})
 		for i, node := range p {
 			follow(t, node, first.ID)
-			if _, err := node.Memory.Know(t.Context(), first.ID); !errors.Is(err, codes.ErrNoBatch) {
+			if _, err := node.Memory.BatchOrLoad(t.Context(), first.ID); !errors.Is(err, codes.ErrNoBatch) {
 				t.Errorf("node %d still knows it: %v", i, err)
 			}
 			if _, err := node.Query(t.Context(), call, codes.BatchKey{ISV: "old"}); !errors.Is(err, errcode.NoApplication) {
@@ -469,7 +471,7 @@ func TestImportIsTakenBack(t *testing.T) {
 }
 
 // follow lets a node read what is new of a batch, as the log of changes does.
-func follow(t *testing.T, p *codes.Press, batch int64) {
+func follow(t *testing.T, p *codes.Service, batch int64) {
 	t.Helper()
 	require.NoError(t, p.Memory.Changed(t.Context(), batch))
 }
@@ -480,10 +482,10 @@ func TestImportThatCannotBeTakenBack(t *testing.T) {
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
 		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
 		require.NoError(t, err)
-		if _, err := p.TakeBack(byAdmin(t), own.ID, codes.Range{}, ""); !isConflict(err) {
+		if _, err := p.UndoImport(byAdmin(t), own.ID, codes.Range{}, ""); !isConflict(err) {
 			t.Errorf("codes of ours: %v", err)
 		}
-		if _, err := p.TakeBack(byAdmin(t), 4711, codes.Range{}, ""); !errors.Is(err, codes.ErrNoBatch) {
+		if _, err := p.UndoImport(byAdmin(t), 4711, codes.Range{}, ""); !errors.Is(err, codes.ErrNoBatch) {
 			t.Errorf("no application: %v", err)
 		}
 		for i, use := range []struct {
@@ -492,7 +494,7 @@ func TestImportThatCannotBeTakenBack(t *testing.T) {
 		}{
 			{"frozen", func(b codes.Batch) error {
 				// Also where it was undone: somebody was told of it.
-				for _, did := range []codes.Did{codes.Freeze, codes.Unfreeze} {
+				for _, did := range []codes.EventType{codes.Freeze, codes.Unfreeze} {
 					if _, err := p.Change(byAdmin(t), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{})}); err != nil {
 						return err
 					}
@@ -505,7 +507,7 @@ func TestImportThatCannotBeTakenBack(t *testing.T) {
 				})
 			}},
 			{"printer p has codes (package 1)", func(b codes.Batch) error {
-				_, err := p.MakePackage(byAdmin(t), codes.Wish{Batch: b.ID, Codes: codes.Range{To: 4}, Printer: "printer p",
+				_, err := p.MakePackage(byAdmin(t), codes.PackageRequest{Batch: b.ID, Codes: codes.Range{To: 4}, Printer: "printer p",
 					Formats: []string{"csv"}})
 				return err
 			}},
@@ -516,7 +518,7 @@ func TestImportThatCannotBeTakenBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			require.NoError(t, use.do(b))
-			_, err := p.TakeBack(byAdmin(t), b.ID, codes.Range{To: 9}, "")
+			_, err := p.UndoImport(byAdmin(t), b.ID, codes.Range{To: 9}, "")
 			if !isConflict(err) || !strings.Contains(err.Error(), use.why) {
 				t.Errorf("%v, want %s", err, use.why)
 			}
@@ -540,7 +542,7 @@ func TestTakeBackBesideAnActivation(t *testing.T) {
 			follow(t, p[1], b.ID)
 			errs := race(2, func(i int) error {
 				if i == 0 {
-					_, err := p[0].TakeBack(byAdmin(t), b.ID, codes.Range{To: 9}, "")
+					_, err := p[0].UndoImport(byAdmin(t), b.ID, codes.Range{To: 9}, "")
 					return err
 				}
 				_, err := p[1].Change(byAdmin(t), codes.Change{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{To: 9})})

@@ -8,18 +8,18 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// cut is the error of work whose session was ended, or could not begin.
-type cut struct {
+// sessionLostError is the error of work whose session was ended, or could not begin.
+type sessionLostError struct {
 	error
 	sent bool // the commit of a change was sent, and nobody knows what became of it
 }
 
-func (c *cut) Unwrap() error { return c.error }
+func (c *sessionLostError) Unwrap() error { return c.error }
 
-// unsent is the error of a statement that had to be sent before a commit.
-type unsent struct{ error }
+// unsentError is the error of a statement that had to be sent before a commit.
+type unsentError struct{ error }
 
-func (u *unsent) Unwrap() error { return u.error }
+func (u *unsentError) Unwrap() error { return u.error }
 
 // stoodStill reports whether the server says that it ended the session because nobody said anything within a transaction. So it
 // had not heard of the commit.
@@ -44,7 +44,7 @@ func (s *Store) onLive(ctx context.Context, db beginner, try func() error) error
 			return err
 		}
 		// errors.As would also find one of another session within it.
-		if c, is := err.(*cut); !is || c.sent || !s.engine.lost(err) {
+		if c, is := err.(*sessionLostError); !is || c.sent || !s.engine.lost(err) {
 			return err
 		}
 	}
@@ -66,8 +66,8 @@ func (s *Store) query(ctx context.Context, first func(*sql.Rows) error, query st
 
 // single is the error of a statement outside of a transaction.
 func single(ctx context.Context, err error) error {
-	if err = because(ctx, err); err != nil {
-		return &cut{error: err}
+	if err = withCause(ctx, err); err != nil {
+		return &sessionLostError{error: err}
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func TestASessionThatIsEnded(t *testing.T) {
 			return tx.row(ctx, `SELECT 1`).Scan(&n)
 		}, 2, ""},
 		"while something is read that is handed out on the way": {s.view, func(tx *Tx, end func()) error {
-			if err := tx.RunsLong(ctx); err != nil {
+			if err := tx.DisableTimeout(ctx); err != nil {
 				return err
 			}
 			end()
@@ -92,7 +92,7 @@ func TestASessionThatIsEnded(t *testing.T) {
 			return err
 		}, 2, ""},
 		"when the commit is sent of what may be done twice": {s.update, func(tx *Tx, end func()) error {
-			tx.MayRepeat()
+			tx.MarkIdempotent()
 			_, err := tx.exec(ctx, `UPDATE meta SET value = value`)
 			end()
 			return err
@@ -111,7 +111,7 @@ func TestASessionThatIsEnded(t *testing.T) {
 			if runs != c.runs {
 				t.Errorf("%d runs, want %d: %v", runs, c.runs, err)
 			}
-			out, is := errors.AsType[*errcode.Outage](err)
+			out, is := errors.AsType[*errcode.Unavailable](err)
 			if c.what == "" && err != nil || c.what != "" && (!is || out.What != c.what && out.What != silentDatabase) {
 				t.Errorf("got %v", err)
 			}
@@ -158,7 +158,7 @@ func TestAStreamThatIsCutOff(t *testing.T) {
 					got++
 				}
 			}
-			_, told := errors.AsType[*errcode.Outage](err)
+			_, told := errors.AsType[*errcode.Unavailable](err)
 			if len(runs) != c.runs || c.whole && (err != nil || got != c.got) || !c.whole && !told {
 				t.Errorf("%d rows of %d runs: %v", got, len(runs), err)
 			}
@@ -188,7 +188,7 @@ func TestHowLongATransactionMayStandStill(t *testing.T) {
 			}, c.usual, "60000"},
 			"the end of the log":         {func(tx *Tx) error { return tx.lockHead(t.Context()) }, c.all, "60000"},
 			"rules that are to be shown": {func(tx *Tx) error { return tx.accounts().LockToShow(t.Context()) }, c.all, "60000"},
-			"an export, a recount":       {func(tx *Tx) error { return tx.RunsLong(t.Context()) }, c.bulk, "300000"},
+			"an export, a recount":       {func(tx *Tx) error { return tx.DisableTimeout(t.Context()) }, c.bulk, "300000"},
 			"all rules": {func(tx *Tx) error {
 				_, err := tx.rules().allRules(t.Context(), func(rules.Rule, error) bool { return true })
 				return err
@@ -242,7 +242,7 @@ func TestPingKnowsThatChangesFail(t *testing.T) {
 		}
 	}
 	// Where something else is known to be wrong, the lock says neither that it is over nor that it is not.
-	s.trouble.remember(&errcode.Outage{What: silentDatabase, Err: io.EOF})
+	s.trouble.remember(&errcode.Unavailable{What: silentDatabase, Err: io.EOF})
 	if err := s.Ping(ctx); err != nil || s.trouble.last.Load() == nil {
 		t.Errorf("while another transaction has the lock: %v, or the trouble is forgotten", err)
 	}
@@ -256,7 +256,7 @@ func TestPingKnowsThatChangesFail(t *testing.T) {
 	}
 	// A disk that was full must have more room than the change that is tried needs.
 	for _, what := range []string{fullDatabase, unwritableDatabase} {
-		s.trouble.remember(&errcode.Outage{What: what, Err: io.EOF})
+		s.trouble.remember(&errcode.Unavailable{What: what, Err: io.EOF})
 		if err := s.Ping(ctx); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -26,7 +26,7 @@ const asking = "scans"
 // Asked rings when nodes were asked for their scans. It may miss a question.
 func (s *Store) Asked() <-chan struct{} { return s.asked }
 
-var scanNodeRows = noun[scanlog.Node]{table: "scan_nodes", key: "node", fields: func(n *scanlog.Node) []field {
+var scanNodeRows = mapper[scanlog.Node]{table: "scan_nodes", key: "node", fields: func(n *scanlog.Node) []field {
 	return []field{{"node", &n.ID}, {"name", &n.Name}, {"told", &n.Answered}, {"ended", &n.Ended}, {"shipped", &n.Shipped},
 		{"stopped", &n.Stopped}, {"seen_at", moment{&n.SeenAt}}, {"lag_changes", &n.Lag.Changes}, {"level_at", moment{&n.Lag.LevelAt}},
 		{"lag_at", moment{&n.Lag.At}}}

@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-var noticeRows = noun[accounts.Notice]{table: "notices", fields: func(n *accounts.Notice) []field {
+var noticeRows = mapper[accounts.Notice]{table: "notices", fields: func(n *accounts.Notice) []field {
 	return []field{{"id", &n.ID}, {"account", &n.Account}, {"at", moment{&n.At}}, {"kind", &n.Kind}, {"prefix", &n.Prefix},
 		{"reason", &n.Reason}}
 }}.rows()

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// noun is a table whose rows are values of T. It names once which column holds which field.
-type noun[T any] struct {
+// mapper is a table whose rows are values of T. It names once which column holds which field.
+type mapper[T any] struct {
 	table string
 	key   string // the columns of its key, as in ON CONFLICT
 	// fields are the columns of a row, each with the variable that holds its value.
@@ -23,7 +23,7 @@ type noun[T any] struct {
 }
 
 // rows completes a noun.
-func (n noun[T]) rows() noun[T] {
+func (n mapper[T]) rows() mapper[T] {
 	var names []string
 	for _, f := range n.fields(new(T)) {
 		names = append(names, f.column)
@@ -40,7 +40,7 @@ type field struct {
 }
 
 // args are the values of a row in the order of its columns.
-func (n noun[T]) args(v *T) []any {
+func (n mapper[T]) args(v *T) []any {
 	all := n.into(v)
 	for i, at := range all {
 		all[i] = stored(at)
@@ -67,7 +67,7 @@ func stored(at any) any {
 }
 
 // into are the variables that a row is read into, in the order of its columns.
-func (n noun[T]) into(v *T) []any {
+func (n mapper[T]) into(v *T) []any {
 	fields := n.fields(v)
 	all := make([]any, len(fields))
 	for i, f := range fields {
@@ -77,48 +77,48 @@ func (n noun[T]) into(v *T) []any {
 }
 
 // scan reads a row.
-func (n noun[T]) scan(scan func(...any) error) (v T, err error) {
+func (n mapper[T]) scan(scan func(...any) error) (v T, err error) {
 	if err = scan(n.into(&v)...); errors.Is(err, sql.ErrNoRows) && n.none != nil {
 		err = n.none
 	}
 	return v, err
 }
 
-func (n noun[T]) query(rest string) string {
+func (n mapper[T]) query(rest string) string {
 	return `SELECT ` + n.columns + ` FROM ` + n.table + ` ` + rest
 }
 
 // find reads the row that where selects.
-func (n noun[T]) find(ctx context.Context, t *Tx, where string, args ...any) (T, error) {
+func (n mapper[T]) find(ctx context.Context, t *Tx, where string, args ...any) (T, error) {
 	return n.scan(t.row(ctx, n.query(`WHERE `+where), args...).Scan)
 }
 
 // few is find that sends its query together with the statements that wait.
-func (n noun[T]) few(ctx context.Context, t *Tx, where string, args ...any) (T, error) {
+func (n mapper[T]) few(ctx context.Context, t *Tx, where string, args ...any) (T, error) {
 	return n.scan(t.few(ctx, n.query(`WHERE `+where), args...).Scan)
 }
 
 // all reads rows; rest is what follows FROM table.
-func (n noun[T]) all(ctx context.Context, t *Tx, rest string, args ...any) ([]T, error) {
+func (n mapper[T]) all(ctx context.Context, t *Tx, rest string, args ...any) ([]T, error) {
 	return list(ctx, t, n.scan, n.query(rest), args...)
 }
 
 // add stores a new row.
-func (n noun[T]) add(ctx context.Context, t *Tx, v T) error { return n.insert(ctx, t, v, ``) }
+func (n mapper[T]) add(ctx context.Context, t *Tx, v T) error { return n.insert(ctx, t, v, ``) }
 
 // put stores a row, or replaces the one with the same key except for the columns in kept.
-func (n noun[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
+func (n mapper[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
 	return n.insert(ctx, t, v, n.replacing(kept...))
 }
 
 // putAll is put of rows with different keys, many a statement.
-func (n noun[T]) putAll(ctx context.Context, t *Tx, list []T) error {
+func (n mapper[T]) putAll(ctx context.Context, t *Tx, list []T) error {
 	return t.insertMany(ctx, `INSERT INTO `+n.table+` (`+n.columns+`)`, n.replacing(), len(n.fields(new(T))), len(list),
 		func(i int, args []any) []any { return append(args, n.args(&list[i])...) })
 }
 
 // replacing is the end of an INSERT that replaces the row with the same key.
-func (n noun[T]) replacing(kept ...string) string {
+func (n mapper[T]) replacing(kept ...string) string {
 	kept = append(kept, strings.Split(n.key, ", ")...)
 	var set []string
 	for _, f := range n.fields(new(T)) {
@@ -129,7 +129,7 @@ func (n noun[T]) replacing(kept ...string) string {
 	return ` ON CONFLICT (` + n.key + `) DO UPDATE SET ` + strings.Join(set, ", ")
 }
 
-func (n noun[T]) insert(ctx context.Context, t *Tx, v T, tail string) error {
+func (n mapper[T]) insert(ctx context.Context, t *Tx, v T, tail string) error {
 	args := n.args(&v)
 	_, err := t.exec(ctx, `INSERT INTO `+n.table+` (`+n.columns+`) VALUES (`+placeholders(1, len(args))+`)`+tail, args...)
 	return err

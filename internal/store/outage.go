@@ -67,18 +67,18 @@ var errReadOnly = errors.New("changes are refused")
 // other error is returned as it is.
 func (s *Store) outage(err error) error { return outageOf(s.engine, err) }
 
-func outageOf(e engine, err error) error {
+func outageOf(e dialect, err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, is := errors.AsType[*errcode.Outage](err); is {
+	if _, is := errors.AsType[*errcode.Unavailable](err); is {
 		return err
 	}
 	where, what, do := e.outage(err)
 	if what == "" {
 		return err
 	}
-	return &errcode.Outage{Where: where, What: what, Do: do, Err: err}
+	return &errcode.Unavailable{Where: where, What: what, Do: do, Err: err}
 }
 
 // outage of PostgreSQL, by the codes of its errors.

@@ -32,7 +32,7 @@ import (
 // wantOutage wants one line that says what happened, where, and what to do.
 func wantOutage(t *testing.T, err error, what string) {
 	t.Helper()
-	out, is := errors.AsType[*errcode.Outage](err)
+	out, is := errors.AsType[*errcode.Unavailable](err)
 	if !is || out.What != what {
 		t.Fatalf("got %v, want an outage that %s", err, what)
 	}

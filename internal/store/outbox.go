@@ -211,8 +211,8 @@ func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.R
 	return n == 1, err
 }
 
-// GiveUpRows implements outbox.Tx.
-func (t outboxQueries) GiveUpRows(ctx context.Context, kind outbox.Kind, receiver string, keep int, fault string) (int, error) {
+// DeadLetterRows implements outbox.Tx.
+func (t outboxQueries) DeadLetterRows(ctx context.Context, kind outbox.Kind, receiver string, keep int, fault string) (int, error) {
 	k := rowTables[kind]
 	const waiting = `SELECT id FROM {rows} WHERE {receiver} = $1 AND {next} > 0 ORDER BY id`
 	// Usually the span of their ids shows, at little cost, that there cannot be too many.

@@ -408,7 +408,7 @@ func TestTheOldestRowsAreGivenUp(t *testing.T) {
 			addRows(t, s, kind, rows...)
 			for _, c := range []struct{ keep, gaveUp int }{{300, 0}, {150, 0}, {140, 10}, {140, 0}} {
 				update(t, s, func(ctx context.Context, tx *Tx) error {
-					n, err := tx.webhooks().GiveUpRows(ctx, kind, "1", c.keep, "too many")
+					n, err := tx.webhooks().DeadLetterRows(ctx, kind, "1", c.keep, "too many")
 					want(t, fmt.Sprint(kind, " given up above ", c.keep), n, c.gaveUp)
 					return err
 				})

@@ -68,7 +68,7 @@ func (t statisticsQueries) NameOwners(ctx context.Context, names []string) error
 }
 
 // CountsByOwner implements stats.Tx.
-func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Per, at int64) ([]stats.OwnedRow, error) {
+func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granularity, at int64) ([]stats.OwnedRow, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.OwnedRow, err error) {
 		err = scan(&r.Owner, &r.Tuple, &r.Scans, &r.Firsts)
 		return r, err

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-var packageRows = noun[codes.PrintPackage]{table: "packages", key: "id", none: codes.ErrNoPackage,
+var packageRows = mapper[codes.PrintPackage]{table: "packages", key: "id", none: codes.ErrNoPackage,
 	fields: func(p *codes.PrintPackage) []field {
 		return []field{{"id", &p.ID}, {"batch", &p.Batch}, {"first_idx", &p.Codes.From}, {"last_idx", &p.Codes.To}, {"spare", &p.Spare},
 			{"proofs", &p.Proofs}, {"printer", &p.Printer}, {"recipients", inJSON(&p.Recipients)}, {"formats", packageParts{p}},

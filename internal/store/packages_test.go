@@ -18,13 +18,13 @@ import (
 func TestPackagesOfOverlappingRangesOnTwoNodes(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
-		ctx := accounts.By(t.Context(), accounts.Author{Actor: "admin"})
+		ctx := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "admin"})
 		b, err := p[0].Apply(ctx, call, codes.Application{ISV: "order", Count: 10_000})
 		require.NoError(t, err)
 		made := make([]codes.PrintPackage, 40)
 		errs := race(len(made), func(i int) (err error) {
 			from := int64(i/2) * 50
-			made[i], err = p[i%2].MakePackage(ctx, codes.Wish{Batch: b.ID, Codes: codes.Range{From: from, To: from + 74},
+			made[i], err = p[i%2].MakePackage(ctx, codes.PackageRequest{Batch: b.ID, Codes: codes.Range{From: from, To: from + 74},
 				Printer: fmt.Sprint("printer ", i%2), Recipients: []string{"age1"}, Formats: []string{"csv"}, Proofs: int64(i % 3),
 				Reason: "race"})
 			return err
@@ -68,7 +68,7 @@ func TestPackagesOfOverlappingRangesOnTwoNodes(t *testing.T) {
 			}
 		}
 
-		drawn := codes.Wish{Batch: b.ID, Codes: codes.Range{From: 9_000, To: 9_099}, Printer: "printer 0",
+		drawn := codes.PackageRequest{Batch: b.ID, Codes: codes.Range{From: 9_000, To: 9_099}, Printer: "printer 0",
 			Formats: []string{"csv", "sheet"}, Drawing: `{"kind":"qr","lines":["{serial}"]}`}
 		labels, err := p[0].MakePackage(ctx, drawn)
 		require.NoError(t, err)

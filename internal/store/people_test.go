@@ -19,9 +19,9 @@ func TestPeopleOfOneNameComeAtOnce(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 		require.NoError(t, err)
-		var d [2]*iam.Directory
+		var d [2]*iam.Service
 		for i, s := range nodes {
-			d[i] = &iam.Directory{Store: s, Vault: key, Random: rand.Reader, Now: func() time.Time { return at }}
+			d[i] = &iam.Service{Store: s, Vault: key, Random: rand.Reader, Now: func() time.Time { return at }}
 		}
 		const many = 12
 		from := iam.Browser{IP: netip.MustParseAddr("192.0.2.1")}
@@ -34,9 +34,9 @@ func TestPeopleOfOneNameComeAtOnce(t *testing.T) {
 					local, _, err = d[0].Add(t.Context(), name, iam.Change{Role: &role})
 					return err
 				}
-				who := iam.Outsider{Issuer: "https://login.example", Subject: fmt.Sprint(round, "/", i), Names: []string{name},
+				who := iam.FederatedUser{Issuer: "https://login.example", Subject: fmt.Sprint(round, "/", i), Names: []string{name},
 					Role: roles[i%2]}
-				sessions[i], err = d[i%2].Enter(t.Context(), who, from, "")
+				sessions[i], err = d[i%2].SignInFederated(t.Context(), who, from, "")
 				return err
 			})
 			if errs[many] != nil && errs[many] != iam.ErrExists {

@@ -20,7 +20,7 @@ type pipe struct {
 	conn    *sql.Conn // nil = the transaction is over
 	pooled  bool      // conn came out of the pool for it
 	pg      *pgx.Conn // the connection below conn
-	line    *impatient
+	line    *deadlineConn
 	life    context.Context // of the transaction
 	waiting []statement
 }
@@ -65,12 +65,12 @@ func pgxOf(driver any) *pgx.Conn { return driver.(*stdlib.Conn).Conn() }
 
 // lineOf is the network connection below a connection; nil = silence of the server ends no
 // statement.
-func lineOf(c *pgx.Conn) *impatient {
+func lineOf(c *pgx.Conn) *deadlineConn {
 	line := c.PgConn().Conn()
 	if secure, is := line.(*tls.Conn); is {
 		line = secure.NetConn()
 	}
-	below, _ := line.(*impatient)
+	below, _ := line.(*deadlineConn)
 	return below
 }
 
@@ -179,7 +179,7 @@ func (p *pipe) Commit() error {
 	// Everything is answered and checked before the commit, which is sent alone: so a lost answer
 	// can only be the commit's.
 	if err := p.push(p.life); err != nil {
-		return &unsent{err}
+		return &unsentError{err}
 	}
 	return committing(p.pg, func() error { return p.say("commit", "COMMIT") })
 }
@@ -242,7 +242,7 @@ type failed struct{ error }
 func (f failed) Scan(...any) error { return f.error }
 
 func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	args = storable(args)
+	args = sanitizeText(args)
 	if t.member != nil {
 		return 0, t.member.goAlone()
 	}
@@ -284,7 +284,7 @@ func (t *Tx) later(ctx context.Context, check func(rows int64) error, query stri
 		return nil
 	}
 	if t.pipe != nil {
-		t.pipe.waiting = append(t.pipe.waiting, statement{query, storable(args), check})
+		t.pipe.waiting = append(t.pipe.waiting, statement{query, sanitizeText(args), check})
 		if len(t.pipe.waiting) >= mostQueued {
 			return t.pipe.push(ctx)
 		}
@@ -309,9 +309,9 @@ func (t *Tx) row(ctx context.Context, query string, args ...any) row {
 	if kept, err := t.kept(ctx, query); err != nil {
 		return failed{err}
 	} else if kept != nil {
-		return kept.QueryRowContext(ctx, storable(args)...)
+		return kept.QueryRowContext(ctx, sanitizeText(args)...)
 	}
-	return t.sql.QueryRowContext(ctx, query, storable(args)...)
+	return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
 }
 
 // few is row for columns that are numbers and texts: its query is sent together with the statements
@@ -320,7 +320,7 @@ func (t *Tx) few(ctx context.Context, query string, args ...any) row {
 	if t.pipe == nil || len(t.pipe.waiting) == 0 || t.pipe.over() != nil {
 		return t.row(ctx, query, args...)
 	}
-	q := &question{statement: statement{query: query, args: storable(args)}}
+	q := &question{statement: statement{query: query, args: sanitizeText(args)}}
 	return q.first(t.pipe.answer(ctx, q))
 }
 
@@ -328,7 +328,7 @@ func (t *Tx) few(ctx context.Context, query string, args ...any) row {
 // moment, not that of the transaction.
 func (t *Tx) alone(ctx context.Context, query string, args ...any) row {
 	if t.pipe != nil && t.pipe.unbegun() && t.pipe.over() == nil {
-		return t.sql.QueryRowContext(ctx, query, storable(args)...)
+		return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
 	}
 	return t.row(ctx, query, args...)
 }
@@ -352,7 +352,7 @@ func (t *Tx) query(ctx context.Context, query string, args ...any) (*rows, error
 	if err := t.pipe.push(ctx); err != nil {
 		return nil, err
 	}
-	found, err := t.found(ctx, query, storable(args))
+	found, err := t.found(ctx, query, sanitizeText(args))
 	if err != nil {
 		return nil, err
 	}
@@ -371,23 +371,23 @@ type cursor interface {
 	Close() error
 }
 
-// came are rows that arrived together with other answers; at is the index after the current one.
-type came struct {
+// bufferedRows are rows that arrived together with other answers; at is the index after the current one.
+type bufferedRows struct {
 	rows []fewValues
 	at   int
 }
 
-func (c *came) Next() bool             { c.at++; return c.at <= len(c.rows) }
-func (c *came) Scan(into ...any) error { return c.rows[c.at-1].Scan(into...) }
-func (*came) Err() error               { return nil }
-func (*came) Close() error             { return nil }
+func (c *bufferedRows) Next() bool             { c.at++; return c.at <= len(c.rows) }
+func (c *bufferedRows) Scan(into ...any) error { return c.rows[c.at-1].Scan(into...) }
+func (*bufferedRows) Err() error               { return nil }
+func (*bufferedRows) Close() error             { return nil }
 
 // some is query for columns that are numbers and texts, and for few rows: it is sent with the
 // statements that wait.
 func (t *Tx) some(ctx context.Context, query string, args ...any) (cursor, error) {
 	if t.member != nil {
 		q, err := t.member.ask(query, args)
-		return &came{rows: q.rows}, err
+		return &bufferedRows{rows: q.rows}, err
 	}
 	return t.query(ctx, query, args...)
 }

@@ -228,7 +228,7 @@ func TestWhoIsPatientAndUntilWhen(t *testing.T) {
 	s.write.SetMaxOpenConns(1)
 	ctx, failed := t.Context(), errors.New("no")
 	for what, ends := range map[string]error{"a commit": nil, "the end of a failed transaction": failed} {
-		var line *impatient
+		var line *deadlineConn
 		err := s.update(ctx, func(tx *Tx) error {
 			line = tx.pipe.line
 			patient := func(what string, wanted bool) {

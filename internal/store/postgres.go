@@ -41,7 +41,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		return nil, err
 	}
 	config.ConnectTimeout = cmp.Or(config.ConnectTimeout, connectTime)
-	way := connecting{patient: &patience{}, fence: &atomic.Pointer[fence]{}, alone: t.alone,
+	way := connecting{patient: &deadlines{}, fence: &atomic.Pointer[fence]{}, alone: t.alone,
 		servers: &servers{each: eachServer(config), highest: map[string]int64{}}}
 	way.patient.Store(t.alone)
 	way.servers.ask(ctx, startGrace)
@@ -69,7 +69,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	asked := make(chan struct{}, 1)
 	return &Store{asked: asked, write: db, read: db, engine: engine, fence: way.fence, close: closing, patient: way.patient,
 		servers: way.servers,
-		listen: func(ctx context.Context) (replica.Bell, error) {
+		listen: func(ctx context.Context) (replica.Notifier, error) {
 			bell, err := listen(ctx, bells, way.servers, asked)
 			return bell, outageOf(engine, err)
 		},
@@ -148,7 +148,7 @@ func limitSessions(config *pgx.ConnConfig, alone bool) (lasting, holding string)
 
 // connecting is how a process connects to a database.
 type connecting struct {
-	patient *patience
+	patient *deadlines
 	fence   *atomic.Pointer[fence]
 	servers *servers
 	alone   bool
@@ -265,7 +265,7 @@ type postgresBell struct {
 	asked chan<- struct{} // has room for one ring
 }
 
-func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked chan<- struct{}) (replica.Bell, error) {
+func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked chan<- struct{}) (replica.Notifier, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to hear of changes: %w", err)
@@ -320,7 +320,7 @@ func usable(c *pgx.Conn, all *servers) error {
 		return driver.ErrBadConn
 	}
 	// It was a standby's when it was made, which took no writes then: what it is now is to be asked anew.
-	if st, _ := c.PgConn().CustomData()[standing].(stand); st.system != "" && st.timeline == 0 &&
+	if st, _ := c.PgConn().CustomData()[standing].(serverStatus); st.system != "" && st.timeline == 0 &&
 		c.PgConn().ParameterStatus("in_hot_standby") == "off" {
 		return driver.ErrBadConn
 	}

@@ -9,8 +9,9 @@ import (
 )
 
 // dimColumns are the columns of statistics_tuples by dimension.
-var dimColumns = map[stats.Dim]string{stats.Activity: "activity", stats.Brand: "brand", stats.Product: "product", stats.Batch: "batch",
-	stats.App: "app", stats.Source: "source", stats.Result: "result", stats.Region: "region"}
+var dimColumns = map[stats.Dimension]string{stats.Activity: "activity", stats.Brand: "brand", stats.Product: "product",
+	stats.Batch: "batch",
+	stats.App:   "app", stats.Source: "source", stats.Result: "result", stats.Region: "region"}
 
 // in is a condition that a column has one of some values.
 func in(args *[]any, column string, values []any) string {
@@ -22,7 +23,7 @@ func in(args *[]any, column string, values []any) string {
 }
 
 // wanted are the values of a dimension that a query wants; nil = any.
-func wanted(q stats.Query, dim stats.Dim) (values []any) {
+func wanted(q stats.Query, dim stats.Dimension) (values []any) {
 	if value, filtered := q.Filter[dim]; filtered {
 		return []any{value}
 	}
@@ -80,7 +81,7 @@ func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Ans
 
 // cutOf is the SQL of the week or month of a day, where the answer is by weeks or months; else the
 // column itself.
-func cutOf(by stats.By, per stats.Per, at string) string {
+func cutOf(by stats.Interval, per stats.Granularity, at string) string {
 	switch {
 	case by == stats.ByWeek: // see calendar.Week; division cuts towards zero
 		return `(` + at + ` + 7000000003) / 7 - 1000000000`
@@ -134,11 +135,11 @@ type counting struct {
 	args, matched []any
 	where         []string // of the combinations; the same with arguments of its own: match
 	match         []string
-	rule          int64     // 0 = of all
-	of            stats.Per // whose rows are read, those of hours: of all, of rules, of owners
-	rules         []any     // whose rows, where few are
-	value         string    // what is grouped by
-	joined        bool      // with the combinations
+	rule          int64             // 0 = of all
+	of            stats.Granularity // whose rows are read, those of hours: of all, of rules, of owners
+	rules         []any             // whose rows, where few are
+	value         string            // what is grouped by
+	joined        bool              // with the combinations
 }
 
 // filter reads the values that are asked for; false where one cannot be.

@@ -75,7 +75,7 @@ func miniProgram(t *testing.T, s *Store, appid string) accounts.Account {
 }
 
 func add(ctx context.Context, b *rules.Book, owner accounts.Account, rid, prefix string, occupy bool) error {
-	return b.Add(accounts.By(ctx, accounts.Author{Actor: owner.AppID, RID: rid}), owner,
+	return b.Add(accounts.WithActor(ctx, accounts.Actor{ActorID: owner.AppID, RID: rid}), owner,
 		rules.Draft{Prefix: prefix, Path: "p", Occupy: occupy, OpenVersion: rules.OpenRelease})
 }
 

@@ -9,19 +9,19 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-var recheckRows = noun[rules.Recheck]{table: "rechecks", key: "owner, directory", fields: func(r *rules.Recheck) []field {
+var recheckRows = mapper[rules.Reverification]{table: "rechecks", key: "owner, directory", fields: func(r *rules.Reverification) []field {
 	return []field{{"owner", &r.Owner}, {"directory", &r.Directory}, {"prefix", &r.Prefix}, {"checked_at", moment{&r.CheckedAt}},
 		{"ok", &r.OK}, {"reason", &r.Reason}, {"since", moment{&r.Since}}, {"next_at", moment{&r.NextAt}}}
 }}.rows()
 
 // AddRechecks implements rules.RecheckStore.
-func (s *Store) AddRechecks(ctx context.Context, list []rules.Recheck) error {
+func (s *Store) AddRechecks(ctx context.Context, list []rules.Reverification) error {
 	if len(list) == 0 {
 		return nil
 	}
 	// Usually all of them are stored already: reading first saves most calls from waiting for other
 	// writers.
-	var fresh []rules.Recheck
+	var fresh []rules.Reverification
 	err := s.view(ctx, func(tx *Tx) error {
 		fresh = fresh[:0]
 		for some := range slices.Chunk(list, tx.argumentsAtOnce()/2) {
@@ -60,8 +60,8 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Recheck) error {
 }
 
 // ClaimRechecks implements rules.RecheckStore.
-func (s *Store) ClaimRechecks(ctx context.Context, now, again time.Time, limit int) (taken []rules.Recheck, err error) {
-	due := []rules.Recheck{}
+func (s *Store) ClaimRechecks(ctx context.Context, now, again time.Time, limit int) (taken []rules.Reverification, err error) {
+	due := []rules.Reverification{}
 	err = s.view(ctx, func(tx *Tx) (err error) {
 		due, err = recheckRows.all(ctx, tx, `WHERE next_at <= $1 ORDER BY next_at, owner, directory LIMIT $2`, millis(now), limit)
 		return err
@@ -87,7 +87,7 @@ func (s *Store) ClaimRechecks(ctx context.Context, now, again time.Time, limit i
 }
 
 // SaveRecheck implements rules.RecheckStore.
-func (s *Store) SaveRecheck(ctx context.Context, r rules.Recheck) error {
+func (s *Store) SaveRecheck(ctx context.Context, r rules.Reverification) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_,
 			err := tx.exec(ctx,
@@ -113,7 +113,7 @@ func (s *Store) DueNow(ctx context.Context, now time.Time) error {
 }
 
 // Rechecks implements rules.RecheckStore.
-func (s *Store) Rechecks(ctx context.Context, q rules.RecheckQuery) (found []rules.Recheck, err error) {
+func (s *Store) Rechecks(ctx context.Context, q rules.RecheckQuery) (found []rules.Reverification, err error) {
 	where, args := []string{"(owner, directory) > ($2, $3)", "checked_at > 0", "owner <> ''"},
 		[]any{q.Limit, q.AfterOwner, q.AfterDirectory}
 	if q.Owner != "" {

@@ -14,18 +14,18 @@ import (
 func TestARecheckHasOneHand(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		ctx, s := t.Context(), nodes[0]
-		full := rules.Recheck{Owner: "shop", Directory: "https://h.example/" + spice, Prefix: "p" + spice, CheckedAt: at, OK: true,
+		full := rules.Reverification{Owner: "shop", Directory: "https://h.example/" + spice, Prefix: "p" + spice, CheckedAt: at, OK: true,
 			Reason: spice, Since: at.Add(time.Hour), NextAt: at.Add(2 * time.Hour)}
-		list := []rules.Recheck{{NextAt: at}, full, {Owner: "a", Directory: "z", NextAt: at, CheckedAt: at}}
+		list := []rules.Reverification{{NextAt: at}, full, {Owner: "a", Directory: "z", NextAt: at, CheckedAt: at}}
 		for range 2 {
 			require.NoError(t, s.AddRechecks(ctx, list))
 		}
 		other := full
 		other.Prefix = "of a plan that came later"
-		require.NoError(t, nodes[1].AddRechecks(ctx, []rules.Recheck{other}))
+		require.NoError(t, nodes[1].AddRechecks(ctx, []rules.Reverification{other}))
 		found, err := s.Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Failing: true, Limit: 10})
 		require.NoError(t, err)
-		want(t, "recheck", found, []rules.Recheck{full})
+		want(t, "recheck", found, []rules.Reverification{full})
 		if found, err = s.Rechecks(ctx, rules.RecheckQuery{AfterOwner: "a", AfterDirectory: "z", Limit: 10}); err != nil ||
 			len(found) != 1 {
 			t.Errorf("the next page: %v %v", found, err)
@@ -52,7 +52,7 @@ func TestARecheckHasOneHand(t *testing.T) {
 		if found, err = nodes[1].Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil {
 			t.Fatal(err)
 		}
-		want(t, "saved", found, []rules.Recheck{changed})
+		want(t, "saved", found, []rules.Reverification{changed})
 		require.NoError(t, s.DeleteRecheck(ctx, changed.Owner, changed.Directory))
 		if found, err = s.Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil || len(found) != 0 {
 			t.Errorf("%v %v", found, err)
@@ -64,10 +64,11 @@ func TestARecheckHasOneHand(t *testing.T) {
 func TestManyRechecks(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx, now := t.Context(), time.UnixMilli(1_800_000_000_000)
-		many := func(from, to int, next time.Time) (list []rules.Recheck) {
+		many := func(from, to int, next time.Time) (list []rules.Reverification) {
 			for i := from; i < to; i++ {
-				list = append(list, rules.Recheck{Owner: fmt.Sprint("owner", i%7), Directory: fmt.Sprintf("https://h.example/%d/", i),
-					OK: true, NextAt: next})
+				list = append(list, rules.Reverification{Owner: fmt.Sprint("owner", i%7),
+					Directory: fmt.Sprintf("https://h.example/%d/", i),
+					OK:        true, NextAt: next})
 			}
 			return list
 		}

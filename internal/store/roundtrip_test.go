@@ -194,7 +194,7 @@ func TestATokenComesBackAsItWas(t *testing.T) {
 
 func TestTokensAreCutAndForgottenByAccountAndSeries(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		token := func(hash, appid string, series accounts.Series, issued time.Duration) accounts.Token {
+		token := func(hash, appid string, series accounts.TokenKind, issued time.Duration) accounts.Token {
 			return accounts.Token{Hash: hash, AppID: appid, Series: series, IssuedAt: at.Add(issued),
 				ExpiresAt: at.Add(issued + accounts.TokenLife)}
 		}

@@ -380,7 +380,7 @@ func setText(s *string, b sql.RawBytes) {
 }
 
 // AddRule implements rules.Tx.
-func (t ruleQueries) AddRule(ctx context.Context, r rules.Rule, d rules.Deed) (rules.Rule, error) {
+func (t ruleQueries) AddRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) (rules.Rule, error) {
 	if t.member != nil {
 		t.member.adds = append(t.member.adds, added{r, d})
 		return r, nil
@@ -416,7 +416,7 @@ func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 	}
 	beside := t.engine.sharesRows() && t.apart == nil
 	if beside {
-		if err := t.later(ctx, nil, hasty); err != nil {
+		if err := t.later(ctx, nil, shortLockTimeout); err != nil {
 			return err
 		}
 	}
@@ -424,7 +424,7 @@ func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 	n, err := t.addMany(ctx, insertRule, freeKey, columns, len(all), func(i int) []any { return ruleArgs(&all[i]) })
 	switch {
 	case isLocked(outageOf(t.engine, err)) && t.apart != nil:
-		return fmt.Errorf("another change of one of the prefixes is not at its end: %w", accounts.ErrMoved)
+		return fmt.Errorf("another change of one of the prefixes is not at its end: %w", accounts.ErrConflict)
 	case isLocked(outageOf(t.engine, err)):
 		return fmt.Errorf("storing rules: %w: %w", errBeingImported, err)
 	case err != nil:
@@ -433,14 +433,14 @@ func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 		return rules.ErrPrefixTaken
 	}
 	if beside {
-		return t.later(ctx, nil, patient)
+		return t.later(ctx, nil, defaultLockTimeout)
 	}
 	return nil
 }
 
 // AddRules implements rules.Tx. It keeps none of them in memory, however many calls follow each
 // other.
-func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.Deed) error {
+func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.ChangeMeta) error {
 	next, err := t.nextChange(ctx)
 	if err != nil {
 		return err
@@ -462,7 +462,7 @@ func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.Dee
 func (t bulkQueries) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
 
 // PutRule implements rules.Tx.
-func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
+func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
 	if r.Kind == rules.Service && !r.Published { // its target may change, and rules are counted by target
 		if err := t.lockHead(ctx); err != nil {
 			return err
@@ -509,7 +509,7 @@ func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...a
 }
 
 // DeleteRule implements rules.Tx.
-func (t ruleQueries) DeleteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
+func (t ruleQueries) DeleteRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
 	// The order of locks is that of an add: the head comes before the rows that count rules.
 	if err := t.lockHead(ctx); err != nil {
 		return err
@@ -556,7 +556,7 @@ func (r ruleRecord) rule() (rules.Rule, error) {
 		CreatedAt: fromMillis(r.CreatedAt), ChangedAt: fromMillis(r.ChangedAt), PublishedAt: fromMillis(r.PublishedAt)}, nil
 }
 
-func (t ruleQueries) noteRule(ctx context.Context, r rules.Rule, d rules.Deed) error {
+func (t ruleQueries) noteRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
 	record := recordOf(r)
 	record.Reason = d.Reason
 	return t.noteAt(ctx, d.At, ofRule, r.Prefix.Key, d.Did, record)
@@ -574,7 +574,7 @@ func (t ruleQueries) Changes(ctx context.Context, key string, limit int) ([]rule
 func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
 	var at int64
 	var record ruleRecord
-	if err := scan(&c.Seq, &at, &c.Actor, &c.Via, &c.RID, &c.Did, inJSON(&record)); err != nil {
+	if err := scan(&c.Seq, &at, &c.ActorID, &c.Via, &c.RID, &c.Did, inJSON(&record)); err != nil {
 		return c, err
 	}
 	c.At, c.Reason = fromMillis(at), record.Reason

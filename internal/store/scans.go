@@ -153,7 +153,7 @@ func (l *Scans) Append(ctx context.Context, events []scanlog.Event) error {
 }
 
 // Ship implements ledger.Harbour.
-func (l *Scans) Ship(ctx context.Context, node string, from, to scanlog.Mark, entries []scanlog.Entry) error {
+func (l *Scans) Ship(ctx context.Context, node string, from, to scanlog.Offset, entries []scanlog.Entry) error {
 	events := make([]scanlog.Event, len(entries))
 	for i := range entries {
 		events[i] = entries[i].Event
@@ -175,7 +175,7 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to scanlog.Mark, en
 
 // Skip notes that a node's journal need not be shipped here up to a mark, because it was shipped
 // elsewhere.
-func (l *Scans) Skip(ctx context.Context, node string, to scanlog.Mark) error {
+func (l *Scans) Skip(ctx context.Context, node string, to scanlog.Offset) error {
 	return l.s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, setNode+` WHERE ledger_nodes.position < excluded.position`, node, to.Position, to.ID.String())
 		return err
@@ -187,7 +187,7 @@ const setNode = `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, $2,
 
 const shippedQuery = `SELECT position, scan FROM ledger_nodes WHERE node = $1`
 
-func shipped(scan func(...any) error) (m scanlog.Mark, err error) {
+func shipped(scan func(...any) error) (m scanlog.Offset, err error) {
 	var id string
 	switch err := scan(&m.Position, &id); {
 	case errors.Is(err, sql.ErrNoRows), errors.Is(err, pgx.ErrNoRows):
@@ -202,7 +202,7 @@ func shipped(scan func(...any) error) (m scanlog.Mark, err error) {
 }
 
 // Shipped implements ledger.Harbour.
-func (l *Scans) Shipped(ctx context.Context, node string) (m scanlog.Mark, err error) {
+func (l *Scans) Shipped(ctx context.Context, node string) (m scanlog.Offset, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
 		m, err = shipped(tx.row(ctx, shippedQuery, node).Scan)
 		return err
@@ -227,10 +227,10 @@ func (l *Scans) insert(ctx context.Context, events []scanlog.Event, also func(pg
 func (l *Scans) raw(ctx context.Context, f func(*pgx.Conn) error) error {
 	conn, err := l.s.write.Conn(ctx)
 	if err != nil {
-		return because(ctx, err)
+		return withCause(ctx, err)
 	}
 	defer conn.Close()
-	return because(ctx, conn.Raw(func(driver any) error { return f(pgxOf(driver)) }))
+	return withCause(ctx, conn.Raw(func(driver any) error { return f(pgxOf(driver)) }))
 }
 
 func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.Event, also func(pgx.Tx) error) error {
@@ -248,7 +248,7 @@ func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.E
 		if n == len(events) {
 			return nil, nil
 		}
-		e := events[n].Kept()
+		e := events[n].Sanitized()
 		n++
 		return append([]any{int64(n), dayOf(e.ID)}, scanArgs(&e)...), nil
 	}))
@@ -635,7 +635,7 @@ func (l *Scans) Close() error { return nil }
 func (s *Store) ScansInto(begin func(id string) (*scanlog.Restoring, error)) { s.scansInto = begin }
 
 // loadScans writes the rows of scan_events into files.
-func (l *Loading) loadScans(ctx context.Context, r io.Reader) (n int64, err error) {
+func (l *Restore) loadScans(ctx context.Context, r io.Reader) (n int64, err error) {
 	id, err := l.tx.ledgerHere(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("reading the id of the ledger: %w", err)
@@ -692,19 +692,19 @@ func assign(into, args []any, columns []string) error {
 
 // lacksRoom reports whether a row of an archive goes to a partition that was not
 // made yet.
-func (l *Loading) lacksRoom(value any) bool {
+func (l *Restore) lacksRoom(value any) bool {
 	day, ok := value.(int64) // another type is refused later
 	return ok && !l.days[day] && day >= firstDay && day <= lastDay
 }
 
 // makeRoom makes the partition of a day.
-func (l *Loading) makeRoom(ctx context.Context, day int64) error {
+func (l *Restore) makeRoom(ctx context.Context, day int64) error {
 	l.days[day] = true
 	return l.tx.makeDay(ctx, day)
 }
 
 // finish puts the files of scans in their place.
-func (l *Loading) finish(ctx context.Context) error {
+func (l *Restore) finish(ctx context.Context) error {
 	if l.restoring == nil {
 		return nil
 	}
@@ -720,7 +720,7 @@ func (l *Loading) finish(ctx context.Context) error {
 }
 
 // cancel removes the files of a Load that failed.
-func (l *Loading) cancel() {
+func (l *Restore) cancel() {
 	if l.restoring != nil {
 		l.restoring.Cancel()
 	}

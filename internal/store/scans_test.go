@@ -161,7 +161,7 @@ func TestALedgerKeepsWhatItCan(t *testing.T) {
 		odd.Network = netip.MustParsePrefix("192.0.2.77/24")
 		require.NoError(t, l.Append(t.Context(), []scanlog.Event{odd}))
 		got := collect(t, l.Read(t.Context(), 0))[0].Event
-		wantEvents(t, "odd", []scanlog.Event{got}, []scanlog.Event{odd.Kept()})
+		wantEvents(t, "odd", []scanlog.Event{got}, []scanlog.Event{odd.Sanitized()})
 		if len(got.Client) > 64 || !strings.HasPrefix(got.Client, "a b�界") || len(got.Text) != 512 || got.App != odd.App ||
 			got.Network.String() != "192.0.2.0/24" {
 			t.Errorf("kept %+v", got)
@@ -336,26 +336,26 @@ func TestAReaderMissesNothing(t *testing.T) {
 
 // lossy is a harbour whose answers are lost, before or after they took.
 type lossy struct {
-	scanlog.Harbour
+	scanlog.SharedLog
 	random *rand.Rand
 	ships  int
 }
 
 var errLost = errors.New("the connection is lost")
 
-func (h *lossy) Ship(ctx context.Context, node string, from, to scanlog.Mark, events []scanlog.Entry) error {
+func (h *lossy) Ship(ctx context.Context, node string, from, to scanlog.Offset, events []scanlog.Entry) error {
 	h.ships++
 	n := h.random.IntN(3)
 	if n == 0 {
 		return errLost
 	}
-	if err := h.Harbour.Ship(ctx, node, from, to, events); err != nil || n == 1 {
+	if err := h.SharedLog.Ship(ctx, node, from, to, events); err != nil || n == 1 {
 		return errors.Join(errLost, err)
 	}
 	return nil
 }
 
-func shipper(j *scanlog.Journal, to scanlog.Harbour) *scanlog.Shipper {
+func shipper(j *scanlog.Journal, to scanlog.SharedLog) *scanlog.Shipper {
 	node, err := j.NodeID(rand.NewChaCha8([32]byte{byte(j.ID()[0]), 9}))
 	if err != nil {
 		panic(err)
@@ -368,7 +368,7 @@ func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
 	s := open(t, newPostgres(t))
 	l := openScans(t, s)
 	dir := filepath.Join(t.TempDir(), "scans")
-	harbour := &lossy{Harbour: l, random: rand.New(rand.NewPCG(1, 1))}
+	harbour := &lossy{SharedLog: l, random: rand.New(rand.NewPCG(1, 1))}
 	for round := range int64(10) {
 		j := openJournal(t, dir)
 		require.NoError(t, j.Append(t.Context(), someScans(200*round, 200*round+200)))
@@ -557,7 +557,7 @@ func TestScansGoThroughArchives(t *testing.T) {
 	if j.ID() != l.ID() {
 		t.Errorf("the ledger was %s and is %s", l.ID(), j.ID())
 	}
-	require.NoError(t, sqlite.KeepScansIn(t.Context(), j))
+	require.NoError(t, sqlite.SetLocalScanLog(t.Context(), j))
 	want(t, "rows of the files", rowsOf(t, sqlite), first)
 	require.NoError(t, j.Append(t.Context(), someScans(4000, 4100)))
 	if j.Damaged() != 0 {

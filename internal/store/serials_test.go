@@ -15,7 +15,7 @@ import (
 func TestASerialNumberIsThatOfOneCode(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
-		ctx := accounts.By(t.Context(), accounts.Author{Actor: "admin"})
+		ctx := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "admin"})
 		b, err := p[0].Apply(ctx, call, codes.Application{ISV: "order", Count: 10_000})
 		require.NoError(t, err)
 		const many = 300 // more than one statement has

@@ -25,15 +25,15 @@ type servers struct {
 	bell atomic.Pointer[pgx.Conn] // listens; nil = nothing does
 	// closeTo ends the connections of a kind, and what waits for a word on them: an old primary whose replica has gone to the new one
 	// lets a commit wait for ever. nil = there are none yet.
-	closeTo func(old func(stand) bool)
+	closeTo func(old func(serverStatus) bool)
 
 	mu      sync.Mutex
 	highest map[string]int64 // the latest timeline that was ever seen, of each system
 	tied    map[string]bool  // two servers of a system take writes on one timeline
 }
 
-// stand is what a server says of itself. Every role may ask for it.
-type stand struct {
+// serverStatus is what a server says of itself. Every role may ask for it.
+type serverStatus struct {
 	system   string // a primary and its replicas have the same; "" = it does not say
 	timeline int64  // on which it takes writes; 0 = it takes none
 	started  string // tells two servers from two names of one
@@ -45,15 +45,15 @@ const standQuery = `SELECT (SELECT system_identifier FROM pg_control_system())::
 	pg_postmaster_start_time()::text, to_regclass('timelines') IS NOT NULL`
 
 // standOf asks a server. One that refuses to say is compared with no other.
-func standOf(ctx context.Context, c *pgconn.PgConn) (st stand, marks bool, err error) {
+func standOf(ctx context.Context, c *pgconn.PgConn) (st serverStatus, marks bool, err error) {
 	rows, err := rowsFrom(ctx, c, standQuery)
 	if _, refused := errors.AsType[*pgconn.PgError](err); refused && !c.IsClosed() {
-		return stand{}, false, nil
+		return serverStatus{}, false, nil
 	}
 	if err != nil || len(rows) != 1 || len(rows[0]) != 4 {
-		return stand{}, false, err
+		return serverStatus{}, false, err
 	}
-	st = stand{system: rows[0][0], started: rows[0][2]}
+	st = serverStatus{system: rows[0][0], started: rows[0][2]}
 	st.timeline, err = strconv.ParseInt(rows[0][1], 10, 64)
 	return st, rows[0][3] == "t", err
 }
@@ -92,7 +92,7 @@ func (e *oldPrimaryError) Error() string {
 }
 
 // compare returns an oldPrimaryError of a server that others took the place of.
-func (v *servers) compare(st stand) error {
+func (v *servers) compare(st serverStatus) error {
 	if v == nil || st.system == "" || st.timeline == 0 {
 		return nil
 	}
@@ -137,7 +137,7 @@ func (v *servers) enter(wanted pgconn.ValidateConnectFunc) pgconn.ValidateConnec
 
 // still returns an oldPrimaryError of a connection to a server that others took the place of since.
 func (v *servers) still(c *pgx.Conn) error {
-	st, _ := c.PgConn().CustomData()[standing].(stand)
+	st, _ := c.PgConn().CustomData()[standing].(serverStatus)
 	return v.compare(st)
 }
 
@@ -147,7 +147,7 @@ type Server struct {
 	Timeline int64
 	Old      bool // no change goes there
 
-	stand
+	serverStatus
 }
 
 // Servers is what was found when they were asked.
@@ -217,7 +217,7 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 	v.mu.Unlock()
 	for i := range found.Writing {
 		one := &found.Writing[i]
-		one.Old = v.compare(one.stand) != nil
+		one.Old = v.compare(one.serverStatus) != nil
 		if known[one.system] > highest[one.system] {
 			found.Missing = known[one.system]
 		}
@@ -230,7 +230,7 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 		}
 	}
 	if v.closeTo != nil {
-		v.closeTo(func(st stand) bool { return v.compare(st) != nil })
+		v.closeTo(func(st serverStatus) bool { return v.compare(st) != nil })
 	}
 	all.Wait()
 	if c := v.bell.Load(); c != nil && v.still(c) != nil {
@@ -260,11 +260,11 @@ func (v *servers) addressed(ctx context.Context) (each []*pgx.ConnConfig) {
 }
 
 // hearAll asks all; nil = one does not answer.
-func (v *servers) hearAll(ctx context.Context, each []*pgx.ConnConfig, grace time.Duration) []*heard {
+func (v *servers) hearAll(ctx context.Context, each []*pgx.ConnConfig, grace time.Duration) []*polled {
 	ctx, enough := context.WithCancel(ctx)
 	defer enough()
 	var first sync.Once
-	heard := make([]*heard, len(each))
+	heard := make([]*polled, len(each))
 	var all sync.WaitGroup
 	for i, config := range each {
 		all.Go(func() {
@@ -279,14 +279,14 @@ func (v *servers) hearAll(ctx context.Context, each []*pgx.ConnConfig, grace tim
 
 // primaries are the servers that take writes, the latest timeline of each system, and the systems of which two servers write on
 // the latest one.
-func primaries(all []*heard) (writing []Server, highest map[string]int64, tied map[string]bool) {
-	seen := map[stand]bool{}
+func primaries(all []*polled) (writing []Server, highest map[string]int64, tied map[string]bool) {
+	seen := map[serverStatus]bool{}
 	highest, tied = map[string]int64{}, map[string]bool{}
 	for _, h := range all {
-		if h == nil || h.timeline == 0 || h.system == "" || seen[h.stand] {
+		if h == nil || h.timeline == 0 || h.system == "" || seen[h.serverStatus] {
 			continue
 		}
-		seen[h.stand] = true
+		seen[h.serverStatus] = true
 		switch {
 		case h.timeline == highest[h.system]:
 			tied[h.system] = true
@@ -294,14 +294,14 @@ func primaries(all []*heard) (writing []Server, highest map[string]int64, tied m
 			highest[h.system] = h.timeline
 			delete(tied, h.system)
 		}
-		writing = append(writing, Server{Name: h.name, Timeline: h.timeline, stand: h.stand})
+		writing = append(writing, Server{Name: h.name, Timeline: h.timeline, serverStatus: h.serverStatus})
 	}
 	return writing, highest, tied
 }
 
-// heard is a server that answered.
-type heard struct {
-	stand
+// polled is a server that answered.
+type polled struct {
+	serverStatus
 	name  string
 	conn  *pgx.Conn
 	marks bool  // it has the table of timelines
@@ -309,13 +309,13 @@ type heard struct {
 }
 
 // hear asks one server; nil = it does not answer.
-func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *heard {
+func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *polled {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil
 	}
-	h := &heard{name: hostOf(config), conn: conn}
-	if h.stand, h.marks, err = standOf(ctx, conn.PgConn()); err == nil && h.marks {
+	h := &polled{name: hostOf(config), conn: conn}
+	if h.serverStatus, h.marks, err = standOf(ctx, conn.PgConn()); err == nil && h.marks {
 		err = conn.QueryRow(ctx, `SELECT COALESCE(MAX(timeline), 0) FROM timelines WHERE system = $1`, h.system).Scan(&h.mark)
 	}
 	if err != nil {
@@ -327,14 +327,14 @@ func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *heard {
 }
 
 // still reports whether the server goes on that was heard.
-func (h *heard) still(ctx context.Context) bool {
+func (h *polled) still(ctx context.Context) bool {
 	now, _, err := standOf(ctx, h.conn.PgConn())
-	return err == nil && now == h.stand
+	return err == nil && now == h.serverStatus
 }
 
 // leaveWord writes down which timeline is the latest where the server's own is older, and ends the connection. Word that cannot
 // be left now is left later.
-func (h *heard) leaveWord(ctx context.Context, highest int64) {
+func (h *polled) leaveWord(ctx context.Context, highest int64) {
 	// Another server that is silent may have taken all the time there was.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -345,7 +345,7 @@ func (h *heard) leaveWord(ctx context.Context, highest int64) {
 	h.end()
 }
 
-func (h *heard) end() {
+func (h *polled) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = h.conn.Close(ctx)

@@ -23,17 +23,17 @@ import (
 func TestServersAreCompared(t *testing.T) {
 	v := &servers{highest: map[string]int64{"a": 3, "b": 1}, tied: map[string]bool{"b": true}}
 	for name, c := range map[string]struct {
-		of  stand
+		of  serverStatus
 		old bool
 	}{
-		"the latest timeline":                  {stand{system: "a", timeline: 3}, false},
-		"an earlier one":                       {stand{system: "a", timeline: 2}, true},
-		"a later one":                          {stand{system: "a", timeline: 4}, false},
-		"a replica":                            {stand{system: "a"}, false},
-		"one timeline of two servers":          {stand{system: "b", timeline: 1}, true},
-		"a later one than that of two servers": {stand{system: "b", timeline: 2}, false},
-		"another system":                       {stand{system: "c", timeline: 1}, false},
-		"a server that does not say which system it has": {stand{timeline: 1}, false},
+		"the latest timeline":                  {serverStatus{system: "a", timeline: 3}, false},
+		"an earlier one":                       {serverStatus{system: "a", timeline: 2}, true},
+		"a later one":                          {serverStatus{system: "a", timeline: 4}, false},
+		"a replica":                            {serverStatus{system: "a"}, false},
+		"one timeline of two servers":          {serverStatus{system: "b", timeline: 1}, true},
+		"a later one than that of two servers": {serverStatus{system: "b", timeline: 2}, false},
+		"another system":                       {serverStatus{system: "c", timeline: 1}, false},
+		"a server that does not say which system it has": {serverStatus{timeline: 1}, false},
 	} {
 		err := v.compare(c.of)
 		if _, is := errors.AsType[*oldPrimaryError](err); is != c.old {
@@ -94,7 +94,7 @@ func TestAServerOfWhichWordWasLeft(t *testing.T) {
 		return tx.rules().PutDomain(t.Context(), rules.Domain{Host: "b.example", Status: rules.Denied})
 	})
 	for when, err := range map[string]error{"a change": change("c.example"), "one that had begun": late, "a look": s.Ping(t.Context())} {
-		out, is := errors.AsType[*errcode.Outage](err)
+		out, is := errors.AsType[*errcode.Unavailable](err)
 		if !is || !strings.HasPrefix(out.What, oldDatabase) || causeOf(out.What) != "primaries" {
 			t.Errorf("%s on an old primary: %v", when, err)
 		}
@@ -130,23 +130,23 @@ func TestAServerOfWhichWordWasLeft(t *testing.T) {
 }
 
 func TestThePrimariesOfWhatWasHeard(t *testing.T) {
-	at := func(system string, timeline int64, started string) *heard {
-		return &heard{stand: stand{system: system, timeline: timeline, started: started}}
+	at := func(system string, timeline int64, started string) *polled {
+		return &polled{serverStatus: serverStatus{system: system, timeline: timeline, started: started}}
 	}
 	for name, c := range map[string]struct {
-		all     []*heard
+		all     []*polled
 		writing int
 		tied    bool
 	}{
-		"one":                            {[]*heard{at("a", 1, "x")}, 1, false},
-		"one, and one that is silent":    {[]*heard{nil, at("a", 1, "x")}, 1, false},
-		"one, and its replica":           {[]*heard{at("a", 1, "x"), at("a", 0, "y")}, 1, false},
-		"one by two names":               {[]*heard{at("a", 1, "x"), at("a", 1, "x")}, 1, false},
-		"an old one":                     {[]*heard{at("a", 1, "x"), at("a", 2, "y")}, 2, false},
-		"two on one timeline":            {[]*heard{at("a", 2, "x"), at("a", 2, "y"), at("a", 1, "z")}, 3, true},
-		"two on an old one":              {[]*heard{at("a", 1, "x"), at("a", 1, "y"), at("a", 2, "z")}, 3, false},
-		"two that are no copies":         {[]*heard{at("a", 1, "x"), at("b", 1, "y")}, 2, false},
-		"two that do not say what it is": {[]*heard{at("", 1, "x"), at("", 1, "y")}, 0, false},
+		"one":                            {[]*polled{at("a", 1, "x")}, 1, false},
+		"one, and one that is silent":    {[]*polled{nil, at("a", 1, "x")}, 1, false},
+		"one, and its replica":           {[]*polled{at("a", 1, "x"), at("a", 0, "y")}, 1, false},
+		"one by two names":               {[]*polled{at("a", 1, "x"), at("a", 1, "x")}, 1, false},
+		"an old one":                     {[]*polled{at("a", 1, "x"), at("a", 2, "y")}, 2, false},
+		"two on one timeline":            {[]*polled{at("a", 2, "x"), at("a", 2, "y"), at("a", 1, "z")}, 3, true},
+		"two on an old one":              {[]*polled{at("a", 1, "x"), at("a", 1, "y"), at("a", 2, "z")}, 3, false},
+		"two that are no copies":         {[]*polled{at("a", 1, "x"), at("b", 1, "y")}, 2, false},
+		"two that do not say what it is": {[]*polled{at("", 1, "x"), at("", 1, "y")}, 0, false},
 	} {
 		writing, highest, tied := primaries(c.all)
 		if len(writing) != c.writing || tied["a"] != c.tied || len(tied) > 1 {
@@ -225,12 +225,12 @@ func TestAConnectionToAFormerStandby(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
 	for name, c := range map[string]struct {
-		said stand
+		said serverStatus
 		want error
 	}{
-		"a standby when it was made, and now a primary": {stand{system: "a"}, driver.ErrBadConn},
-		"a primary then and now":                        {stand{system: "a", timeline: 1}, nil},
-		"a server that says nothing of itself":          {stand{}, nil},
+		"a standby when it was made, and now a primary": {serverStatus{system: "a"}, driver.ErrBadConn},
+		"a primary then and now":                        {serverStatus{system: "a", timeline: 1}, nil},
+		"a server that says nothing of itself":          {serverStatus{}, nil},
 	} {
 		conn.PgConn().CustomData()[standing] = c.said
 		if err := usable(conn, s.servers); err != c.want {

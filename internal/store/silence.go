@@ -28,13 +28,13 @@ const connectTime = 5 * time.Second
 var dialer = net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 	Control: untaken}
 
-// patience is how long the connections of a store wait for a word. While it is true they wait as long as it takes.
-type patience struct {
+// deadlines is how long the connections of a store wait for a word. While it is true they wait as long as it takes.
+type deadlines struct {
 	atomic.Bool
 	limit atomic.Int64 // nanoseconds; 0 = silence
 
 	mu    sync.Mutex
-	lines map[*impatient]struct{} // that are open
+	lines map[*deadlineConn]struct{} // that are open
 }
 
 // At the end of a process a word may take lastWord. After one that did not come, others have nextWord: they would wait for the same.
@@ -44,7 +44,7 @@ const lastWord, nextWord = time.Second, 100 * time.Millisecond
 var errStopping = errors.New("the process ends: it makes no connection any more")
 
 // end lets nobody wait for longer than a moment from now on, those that do already included, and lets nobody connect.
-func (p *patience) end() {
+func (p *deadlines) end() {
 	p.limit.CompareAndSwap(0, int64(lastWord))
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,19 +54,19 @@ func (p *patience) end() {
 }
 
 // ending reports whether there is no more time.
-func (p *patience) ending() bool { return p.limit.Load() != 0 }
+func (p *deadlines) ending() bool { return p.limit.Load() != 0 }
 
 // least is how long a word may take now.
-func (p *patience) least() time.Duration { return cmp.Or(time.Duration(p.limit.Load()), silence) }
+func (p *deadlines) least() time.Duration { return cmp.Or(time.Duration(p.limit.Load()), silence) }
 
 // listening is how one connection to PostgreSQL is made that ends after a silence. pgx dials once more to cancel what a connection
 // was about when that ended. A commit is never cancelled: PostgreSQL would show it to everybody without its replica.
 //
 // stands notes on the line what the server said of itself.
-func (p *patience) listening() (dial func(ctx context.Context, network, address string) (net.Conn, error), stands func(*pgconn.PgConn)) {
-	var line atomic.Pointer[impatient]
+func (p *deadlines) listening() (dial func(ctx context.Context, network, address string) (net.Conn, error), stands func(*pgconn.PgConn)) {
+	var line atomic.Pointer[deadlineConn]
 	stands = func(c *pgconn.PgConn) {
-		if st, is := c.CustomData()[standing].(stand); is {
+		if st, is := c.CustomData()[standing].(serverStatus); is {
 			line.Load().stand.Store(&st)
 		}
 	}
@@ -81,12 +81,12 @@ func (p *patience) listening() (dial func(ctx context.Context, network, address 
 		if err != nil {
 			return nil, err
 		}
-		c := &impatient{Conn: conn, patience: p}
+		c := &deadlineConn{Conn: conn, patience: p}
 		line.Store(c)
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if p.lines == nil {
-			p.lines = map[*impatient]struct{}{}
+			p.lines = map[*deadlineConn]struct{}{}
 		}
 		p.lines[c] = struct{}{}
 		return c, nil
@@ -94,7 +94,7 @@ func (p *patience) listening() (dial func(ctx context.Context, network, address 
 }
 
 // closeTo closes the connections to servers of a kind. A statement that waits there fails: its connection is lost.
-func (p *patience) closeTo(old func(stand) bool) {
+func (p *deadlines) closeTo(old func(serverStatus) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.lines {
@@ -104,12 +104,12 @@ func (p *patience) closeTo(old func(stand) bool) {
 	}
 }
 
-// impatient is a connection whose reads end after a silence.
-type impatient struct {
+// deadlineConn is a connection whose reads end after a silence.
+type deadlineConn struct {
 	net.Conn
-	patience *patience
-	stand    atomic.Pointer[stand] // what its server said of itself; nil = it was not asked
-	waits    atomic.Bool           // for the statement that was sent last, however long it is silent
+	patience *deadlines
+	stand    atomic.Pointer[serverStatus] // what its server said of itself; nil = it was not asked
+	waits    atomic.Bool                  // for the statement that was sent last, however long it is silent
 	// A commit was sent, and nobody knows yet what became of it. It waits for the replica as long as that takes: given up, it
 	// would go on waiting in the server, and the next one beside it, until no connection is free.
 	commits atomic.Bool
@@ -122,28 +122,28 @@ type impatient struct {
 }
 
 // Close ends the connection.
-func (c *impatient) Close() error {
+func (c *deadlineConn) Close() error {
 	c.patience.mu.Lock()
 	delete(c.patience.lines, c)
 	c.patience.mu.Unlock()
 	return c.Conn.Close()
 }
 
-func (c *impatient) SetDeadline(t time.Time) error {
+func (c *deadlineConn) SetDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.until = t
 	return c.Conn.SetDeadline(t)
 }
 
-func (c *impatient) SetReadDeadline(t time.Time) error {
+func (c *deadlineConn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.until = t
 	return c.Conn.SetReadDeadline(t)
 }
 
-func (c *impatient) Read(p []byte) (int, error) {
+func (c *deadlineConn) Read(p []byte) (int, error) {
 	if err := c.begin(); err != nil {
 		return 0, err
 	}
@@ -162,7 +162,7 @@ func (c *impatient) Read(p []byte) (int, error) {
 }
 
 // begin sets the deadline of one read.
-func (c *impatient) begin() error {
+func (c *deadlineConn) begin() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.since = time.Now() // of a socket: real time
@@ -170,7 +170,7 @@ func (c *impatient) begin() error {
 }
 
 // end bounds the read that waits, if one does.
-func (c *impatient) end() {
+func (c *deadlineConn) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.since.IsZero() {
@@ -179,7 +179,7 @@ func (c *impatient) end() {
 }
 
 // bound lets a read wait from since on as long as its user wants, or until the silence is too long.
-func (c *impatient) bound() error {
+func (c *deadlineConn) bound() error {
 	end := c.since.Add(c.patience.least())
 	if !c.patience.ending() && (c.patience.Load() || c.waits.Load() || c.commits.Load()) || !c.until.IsZero() && c.until.Before(end) {
 		end = c.until

@@ -35,9 +35,9 @@ func TestSilence(t *testing.T) {
 				here, there := net.Pipe()
 				defer here.Close()
 				defer there.Close()
-				patient := &patience{}
+				patient := &deadlines{}
 				patient.Store(c.patient)
-				conn := &impatient{Conn: here, patience: patient}
+				conn := &deadlineConn{Conn: here, patience: patient}
 				conn.waits.Store(strings.HasPrefix(c.name, "a statement"))
 				conn.commits.Store(strings.HasPrefix(c.name, "a commit"))
 				if c.deadline > 0 {
@@ -68,7 +68,7 @@ func TestSilenceEndsAtOnce(t *testing.T) {
 		here, there := net.Pipe()
 		defer here.Close()
 		defer there.Close()
-		conn := &impatient{Conn: here, patience: &patience{}}
+		conn := &deadlineConn{Conn: here, patience: &deadlines{}}
 		began := time.Now()
 		go func() {
 			time.Sleep(time.Second)
@@ -84,13 +84,13 @@ func TestSilenceEndsAtOnce(t *testing.T) {
 // nobody connects.
 func TestNobodyWaitsAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		patient := &patience{}
+		patient := &deadlines{}
 		patient.Store(true)
-		lines, took := map[*impatient]struct{}{}, make(chan time.Duration, 2)
+		lines, took := map[*deadlineConn]struct{}{}, make(chan time.Duration, 2)
 		for range 2 {
 			here, there := net.Pipe()
 			defer there.Close()
-			lines[&impatient{Conn: here, patience: patient}] = struct{}{}
+			lines[&deadlineConn{Conn: here, patience: patient}] = struct{}{}
 		}
 		patient.lines = lines
 		for one := range lines {

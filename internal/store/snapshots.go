@@ -175,7 +175,7 @@ func (t *Tx) becomes(ctx context.Context, name, data string) error {
 		return err
 	}
 	err := t.fill(ctx, name, data)
-	_, outage := errors.AsType[*errcode.Outage](outageOf(t.engine, err))
+	_, outage := errors.AsType[*errcode.Unavailable](outageOf(t.engine, err))
 	if err == nil || outage || ctx.Err() != nil || t.engine.retryable(err) || t.engine.lost(err) {
 		return err
 	}
@@ -183,7 +183,7 @@ func (t *Tx) becomes(ctx context.Context, name, data string) error {
 }
 
 func (t *Tx) fill(ctx context.Context, name, data string) error {
-	l := &Loading{tx: t, tables: stateTables(), loaded: map[string]bool{}}
+	l := &Restore{tx: t, tables: stateTables(), loaded: map[string]bool{}}
 	if t.pipe != nil {
 		l.conn = t.pipe.conn
 	}
@@ -210,7 +210,7 @@ func (t *Tx) fill(ctx context.Context, name, data string) error {
 func (t *Tx) noteFound(ctx context.Context) error {
 	at, did := t.keeping.at(), "found"
 	err := noteEach(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules ORDER BY id`, func(r rules.Rule) error {
-		return t.rules().noteRule(ctx, r, rules.Deed{At: at, Did: did})
+		return t.rules().noteRule(ctx, r, rules.ChangeMeta{At: at, Did: did})
 	})
 	if err != nil {
 		return err
@@ -344,10 +344,10 @@ func migrated(ctx context.Context, data string, schema int64) (text string, err 
 		return "", err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	err = s.Load(ctx, func(l *Loading) error {
+	err = s.Load(ctx, func(l *Restore) error {
 		err := eachSaved(data, func(table, rows string) error {
 			_, err := l.LoadRows(ctx, table, strings.NewReader(rows))
-			if _, outage := errors.AsType[*errcode.Outage](outageOf(s.engine, err)); err != nil && !outage && ctx.Err() == nil {
+			if _, outage := errors.AsType[*errcode.Unavailable](outageOf(s.engine, err)); err != nil && !outage && ctx.Err() == nil {
 				err = fmt.Errorf("%w: %v", ErrDamaged, err)
 			}
 			return err

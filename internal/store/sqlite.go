@@ -187,7 +187,7 @@ func (sqliteEngine) lasted() string { return "PRAGMA cache_size = -2000; PRAGMA 
 
 // room tries a file beside the database: free space within the database's own files proves nothing,
 // since the next change may not be able to use it.
-func (e sqliteEngine) room(context.Context, *Tx) error { return scanlog.Room(e.dir) }
+func (e sqliteEngine) room(context.Context, *Tx) error { return scanlog.CheckFreeSpace(e.dir) }
 
 // lockOut does nothing: the folder has one process.
 func (sqliteEngine) lockOut(context.Context, *Tx) error { return nil }

@@ -166,7 +166,7 @@ func scanUsers(scan func(...any) error) (r stats.UsersRow, err error) {
 // UsersRows implements stats.Tx.
 func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey) (map[stats.UsersKey]stats.UsersRow, error) {
 	type group struct {
-		dim stats.Dim
+		dim stats.Dimension
 		day int64
 	}
 	grouped := map[group][]any{}
@@ -260,11 +260,11 @@ func (t statisticsQueries) AddMisses(ctx context.Context, rows []stats.MissRow) 
 }
 
 // RecallLedger implements stats.Tx.
-func (t statisticsQueries) RecallLedger(ctx context.Context, ledger string) (l stats.Left, err error) {
+func (t statisticsQueries) RecallLedger(ctx context.Context, ledger string) (l stats.LogCheckpoint, err error) {
 	err = t.row(ctx, `SELECT position, folded, told, last FROM ledgers WHERE id = $1`, ledger).
 		Scan(&l.Position, &l.Users, &l.Told, &l.Last)
 	if errors.Is(err, sql.ErrNoRows) {
-		return stats.Left{Users: -1, Told: -1}, nil
+		return stats.LogCheckpoint{Users: -1, Told: -1}, nil
 	}
 	return l, err
 }
@@ -315,7 +315,7 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 
 // LeaveStream notes the last scan that this server shipped to the stream that was counted until
 // now. Up to that scan the journal counts as counted and told.
-func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Mark) error {
+func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Offset) error {
 	return s.update(ctx, func(tx *Tx) error {
 		state, err := tx.statistics().StatisticsState(ctx)
 		if err != nil || state.Ledger == "" || state.Ledger == journal {
@@ -336,7 +336,7 @@ func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Ma
 }
 
 // Origins implements stats.Tx.
-func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.Taken, error) {
+func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.OffsetSet, error) {
 	return t.taken(ctx, `scan_origins`)
 }
 
@@ -345,7 +345,7 @@ func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.Tak
 const everyJournal = ""
 
 // Told implements webhooks.Tx.
-func (t webhookQueries) Told(ctx context.Context) (of map[string]*scanlog.Taken, all bool, err error) {
+func (t webhookQueries) Told(ctx context.Context) (of map[string]*scanlog.OffsetSet, all bool, err error) {
 	of, err = t.statistics().taken(ctx, `scan_told`)
 	all = of[everyJournal] != nil
 	delete(of, everyJournal)
@@ -353,8 +353,8 @@ func (t webhookQueries) Told(ctx context.Context) (of map[string]*scanlog.Taken,
 }
 
 // taken reads which events of each journal were counted, or told, by the table.
-func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]*scanlog.Taken, error) {
-	all := map[string]*scanlog.Taken{}
+func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]*scanlog.OffsetSet, error) {
+	all := map[string]*scanlog.OffsetSet{}
 	_, err := list(ctx, t.Tx, func(scan func(...any) error) (n struct{}, err error) {
 		var node, beyond string
 		var upTo int64
@@ -367,16 +367,16 @@ func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]
 }
 
 // PutOrigins implements stats.Tx.
-func (t statisticsQueries) PutOrigins(ctx context.Context, of map[string]*scanlog.Taken) error {
+func (t statisticsQueries) PutOrigins(ctx context.Context, of map[string]*scanlog.OffsetSet) error {
 	return t.putTaken(ctx, `scan_origins`, of)
 }
 
 // PutTold implements webhooks.Tx.
-func (t webhookQueries) PutTold(ctx context.Context, of map[string]*scanlog.Taken) error {
+func (t webhookQueries) PutTold(ctx context.Context, of map[string]*scanlog.OffsetSet) error {
 	return t.statistics().putTaken(ctx, `scan_told`, of)
 }
 
-func (t statisticsQueries) putTaken(ctx context.Context, table string, of map[string]*scanlog.Taken) error {
+func (t statisticsQueries) putTaken(ctx context.Context, table string, of map[string]*scanlog.OffsetSet) error {
 	for _, node := range slices.Sorted(maps.Keys(of)) {
 		beyond, err := of[node].Encode()
 		if err != nil {
@@ -406,21 +406,21 @@ func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error 
 }
 
 // Origin says which events of a journal are counted; none where nothing is known of the journal.
-func (s *Store) Origin(ctx context.Context, node string) (*scanlog.Taken, error) {
-	var all map[string]*scanlog.Taken
+func (s *Store) Origin(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
+	var all map[string]*scanlog.OffsetSet
 	err := s.view(ctx, func(tx *Tx) (err error) {
 		all, err = tx.statistics().Origins(ctx)
 		return err
 	})
 	if all[node] == nil {
-		return &scanlog.Taken{}, err
+		return &scanlog.OffsetSet{}, err
 	}
 	return all[node], err
 }
 
 // Told says which events of a journal were told to webhooks; nil where no webhook wants scans, or
 // nothing is known of the journal.
-func (s *Store) Told(ctx context.Context, node string) (told *scanlog.Taken, err error) {
+func (s *Store) Told(ctx context.Context, node string) (told *scanlog.OffsetSet, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		told = nil
 		hooks, err := tx.webhooks().Webhooks(ctx)
@@ -429,7 +429,7 @@ func (s *Store) Told(ctx context.Context, node string) (told *scanlog.Taken, err
 		}
 		of, all, err := tx.webhooks().Told(ctx)
 		if told = of[node]; told == nil && all {
-			told = &scanlog.Taken{}
+			told = &scanlog.OffsetSet{}
 		}
 		return err
 	})
@@ -550,7 +550,7 @@ func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield 
 
 // usersOf calls yield with the users that came since the sketches of some days, then with the
 // sketches.
-func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dim, days stats.Span, only string, value []any,
+func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, days stats.Span, only string, value []any,
 	yield func(stats.UsersRow) error) error {
 	where := ` WHERE dim = $1 AND day >= $2 AND day < $3` + only
 	args := append([]any{int64(dim), days.From, days.To}, value...)

@@ -87,7 +87,7 @@ func (t statisticsQueries) TurnDays(ctx context.Context, hour, was, offset, mont
 }
 
 // FirstCounted implements stats.Tx.
-func (t statisticsQueries) FirstCounted(ctx context.Context, per stats.Per, from int64) (at int64, any bool, err error) {
+func (t statisticsQueries) FirstCounted(ctx context.Context, per stats.Granularity, from int64) (at int64, any bool, err error) {
 	var first sql.NullInt64
 	err = t.row(ctx, `SELECT MIN(at) FROM statistics_counts WHERE per = $1 AND at >= $2`, int64(per), from).Scan(&first)
 	return first.Int64, first.Valid, err
@@ -115,7 +115,8 @@ func (t statisticsQueries) CountsFrom(ctx context.Context, of stats.Span, rule, 
 }
 
 // SumsFrom implements stats.Tx.
-func (t statisticsQueries) SumsFrom(ctx context.Context, of stats.Span, dim stats.Dim, value string, limit int) ([]stats.SumRow, error) {
+func (t statisticsQueries) SumsFrom(ctx context.Context, of stats.Span, dim stats.Dimension, value string,
+	limit int) ([]stats.SumRow, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.SumRow, err error) {
 		err = scan(&r.Per, &r.Dim, &r.At, &r.Value, &r.Scans, &r.Firsts)
 		return r, err
@@ -126,7 +127,8 @@ func (t statisticsQueries) SumsFrom(ctx context.Context, of stats.Span, dim stat
 }
 
 // UsersFrom implements stats.Tx.
-func (t statisticsQueries) UsersFrom(ctx context.Context, of stats.Span, dim stats.Dim, value string, limit int) ([]stats.UsersKey, error) {
+func (t statisticsQueries) UsersFrom(ctx context.Context, of stats.Span, dim stats.Dimension, value string,
+	limit int) ([]stats.UsersKey, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (k stats.UsersKey, err error) {
 		err = scan(&k.Day, &k.Dim, &k.Value)
 		return k, err
@@ -158,9 +160,9 @@ func (t statisticsQueries) remove(ctx context.Context, table, key, where string,
 }
 
 // RemoveCounted implements stats.Tx.
-func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Per, before int64, limit int) (n int, err error) {
+func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Granularity, before int64, limit int) (n int, err error) {
 	left := limit
-	for _, of := range [...]stats.Per{per, per + stats.PerHourOfAll, per + stats.PerHourOfOwner} {
+	for _, of := range [...]stats.Granularity{per, per + stats.PerHourOfAll, per + stats.PerHourOfOwner} {
 		if err := t.remove(ctx, `statistics_counts`, `per, at, rule, tuple`, `per = $1 AND at < $2`, &left, int64(of), before); err != nil {
 			return limit - left, err
 		}

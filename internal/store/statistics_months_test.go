@@ -20,13 +20,13 @@ const (
 
 // yearOfCounts opens a database with two years in which each of 100 rules is scanned every
 // day and hour.
-func yearOfCounts(t *testing.T, url string) (*Store, *stats.Counter) {
+func yearOfCounts(t *testing.T, url string) (*Store, *stats.Aggregator) {
 	t.Helper()
 	target := newEmbedded(t)
 	target.URL = url
 	s := open(t, target)
 	s.read.SetMaxOpenConns(1)
-	c := &stats.Counter{Store: s, Settings: settings.NewLive(settings.Defaults()), Logger: slog.New(slog.DiscardHandler)}
+	c := &stats.Aggregator{Store: s, Settings: settings.NewLive(settings.Defaults()), Logger: slog.New(slog.DiscardHandler)}
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		var days []stats.CountRow
 		for day := int64(yearFrom - 365); day < yearFrom+365; day++ {

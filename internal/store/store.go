@@ -27,31 +27,33 @@ import (
 // Store is an open database.
 type Store struct {
 	write, read *sql.DB
-	engine      engine
+	engine      dialect
 	close       []func() error
 	fence       *atomic.Pointer[fence]
 	keeping     keeping
-	beside      scanlog.Log                                    // has the scans of an embedded database; nil = the database has them
-	elsewhere   scanlog.Log                                    // has scans in place of the table; nil = the table has them
-	scansInto   func(id string) (*scanlog.Restoring, error)    // begins the ledger of an archive; nil = into the database
-	listen      func(context.Context) (replica.Bell, error)    // nil = no other process writes
-	asked       chan struct{}                                  // rings when nodes are asked for their scans; nil = there are no other nodes
-	migrating   func() (*sql.DB, error)                        // connections for work that changes whole tables
-	loading     func(context.Context) (*sql.DB, func(), error) // connections that fill an empty database, alone in it until func is called
-	patient     *patience                                      // how long connections wait for a word; nil = as long as it takes
-	servers     *servers                                       // the servers of PostgreSQL; nil = the database is embedded
-	epochs      *accounts.Epochs                               // told of commits that change identities; nil = nothing remembers identities
-	trouble     trouble
-	together    together
-	migration   struct {
+	beside      scanlog.Log                                     // has the scans of an embedded database; nil = the database has them
+	elsewhere   scanlog.Log                                     // has scans in place of the table; nil = the table has them
+	scansInto   func(id string) (*scanlog.Restoring, error)     // begins the ledger of an archive; nil = into the database
+	listen      func(context.Context) (replica.Notifier, error) // nil = no other process writes
+	// rings when nodes are asked for their scans; nil = there are no other nodes
+	asked     chan struct{}
+	migrating func() (*sql.DB, error)                        // connections for work that changes whole tables
+	loading   func(context.Context) (*sql.DB, func(), error) // connections that fill an empty database, alone in it until func is called
+	patient   *deadlines                                     // how long connections wait for a word; nil = as long as it takes
+	servers   *servers                                       // the servers of PostgreSQL; nil = the database is embedded
+	// told of commits that change identities; nil = nothing remembers identities
+	epochs    *accounts.Epochs
+	trouble   writeHealth
+	together  groupCommitter
+	migration struct {
 		files    fs.FS                              // instead of the program's, in a test; nil = the program's
 		patience time.Duration                      // how long a migration waits for a lock; 0 = migrationPatience
 		waits    func(what string, until time.Time) // called when a migration waited in vain and will try again; nil = nothing is called
 	}
 }
 
-// engine is what differs between the two databases.
-type engine interface {
+// dialect is what differs between the two databases.
+type dialect interface {
 	// name is "sqlite" or "postgres".
 	name() string
 	// lock is the statement by which transactions that lock the same part of a whole wait for each
@@ -129,7 +131,7 @@ func Open(ctx context.Context, t Target) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer context.AfterFunc(ctx, s.End)() // a commit of a migration may wait for a replica
+	defer context.AfterFunc(ctx, s.Abort)() // a commit of a migration may wait for a replica
 	if err := s.checkAndMigrate(ctx, t); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -167,9 +169,9 @@ func (s *Store) Engine() string { return s.engine.name() }
 // Shared reports whether other processes may write to the database.
 func (s *Store) Shared() bool { return s.listen != nil }
 
-// End lets no call wait for the database for longer than a moment from now on, because the process ends. Nobody knows what
+// Abort lets no call wait for the database for longer than a moment from now on, because the process ends. Nobody knows what
 // became of a commit that is cut off; PostgreSQL completes it as soon as its replica has it.
-func (s *Store) End() {
+func (s *Store) Abort() {
 	if s.patient != nil {
 		s.patient.end()
 	}
@@ -195,7 +197,7 @@ type Tx struct {
 	}
 	pipe *pipe // the connection of sql on PostgreSQL; nil on SQLite, where no statement waits
 
-	engine  engine
+	engine  dialect
 	keeping keeping
 
 	noted []change // not written yet
@@ -204,14 +206,14 @@ type Tx struct {
 
 	prepared map[string]*sql.Stmt // the statements of kept, by their text
 
-	expected *auditlog.Expectation // what a caller expects to be unchanged, checked when the head is locked; nil = nothing
-	touched  accounts.Touched      // the accounts whose identity or rules it changes
-	once     bool                  // a caller may have received a part of its results: so it is not run again
-	twice    bool                  // doing it twice has the same effect as once
-	looks    bool                  // it changes nothing
-	apart    *apart                // what it writes apart; nil = nothing
-	lasts    bool                  // it is bulk work
-	member   *member               // its place among several changes in one transaction; nil = it is a transaction of its own
+	expected *auditlog.Precondition // what a caller expects to be unchanged, checked when the head is locked; nil = nothing
+	touched  accounts.ChangeSet     // the accounts whose identity or rules it changes
+	once     bool                   // a caller may have received a part of its results: so it is not run again
+	twice    bool                   // doing it twice has the same effect as once
+	looks    bool                   // it changes nothing
+	apart    *bulkRange             // what it writes apart; nil = nothing
+	lasts    bool                   // it is bulk work
+	member   *pendingChange         // its place among several changes in one transaction; nil = it is a transaction of its own
 }
 
 // statements run in a transaction.
@@ -250,10 +252,10 @@ func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) er
 	}
 }
 
-// InOne makes one transaction of everything that f does through the store with
+// InTx makes one transaction of everything that f does through the store with
 // the context it is given: all of it is stored, or nothing. It may run f again
 // after a conflict.
-func (s *Store) InOne(ctx context.Context, f func(context.Context) error) error {
+func (s *Store) InTx(ctx context.Context, f func(context.Context) error) error {
 	return s.update(ctx, func(tx *Tx) error { return f(tx.Join(ctx)) })
 }
 
@@ -284,7 +286,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	t := &Tx{engine: s.engine, keeping: s.keeping, looks: looks}
 	err := s.engine.begin(life, db, t)
 	if err != nil {
-		return &cut{error: because(ctx, fmt.Errorf("beginning a transaction: %w", err))}
+		return &sessionLostError{error: withCause(ctx, fmt.Errorf("beginning a transaction: %w", err))}
 	}
 	defer func() {
 		t.end.Rollback()
@@ -297,17 +299,17 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	}
 	if err != nil {
 		// Where ctx ended, the session may be in use elsewhere already.
-		if err = because(ctx, err); attached() && t.pipe.ended() && !t.once {
-			err = &cut{error: err}
+		if err = withCause(ctx, err); attached() && t.pipe.ended() && !t.once {
+			err = &sessionLostError{error: err}
 		}
 		return err
 	}
 	if !attached() {
 		return context.Cause(ctx)
 	}
-	if s.epochs != nil && t.touched != (accounts.Touched{}) {
-		s.epochs.Committing(&t.touched)
-		defer s.epochs.Ended(&t.touched)
+	if s.epochs != nil && t.touched != (accounts.ChangeSet{}) {
+		s.epochs.BeginCommit(&t.touched)
+		defer s.epochs.EndCommit(&t.touched)
 	}
 	if t.pipe != nil && !looks {
 		if err := s.servers.still(t.pipe.pg); err != nil {
@@ -315,10 +317,10 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		}
 	}
 	if err := t.end.Commit(); err != nil {
-		_, unsent := errors.AsType[*unsent](err)
+		_, unsent := errors.AsType[*unsentError](err)
 		unsent = unsent || stoodStill(err)
 		if err = fmt.Errorf("committing: %w", err); t.pipe.ended() && !t.once {
-			err = &cut{err, !unsent && !t.twice && !t.looks}
+			err = &sessionLostError{err, !unsent && !t.twice && !t.looks}
 		}
 		return err
 	}
@@ -336,9 +338,9 @@ func (s *Store) lasted(ctx context.Context, db beginner) {
 	}
 }
 
-// because adds to an error why ctx ended, if it did. A call that ended with ctx fails with errors
+// withCause adds to an error why ctx ended, if it did. A call that ended with ctx fails with errors
 // of many kinds: of a finished transaction, a closed statement, a closed connection.
-func because(ctx context.Context, err error) error {
+func withCause(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -398,9 +400,9 @@ func (s *Store) ViewRules(ctx context.Context, f func(rules.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.rules()) })
 }
 
-// storable turns a text that PostgreSQL cannot hold (NUL, invalid UTF-8) into NULL, on SQLite too:
+// sanitizeText turns a text that PostgreSQL cannot hold (NUL, invalid UTF-8) into NULL, on SQLite too:
 // NULL equals nothing that is stored, and no column takes it.
-func storable(args []any) []any {
+func sanitizeText(args []any) []any {
 	for i, arg := range args {
 		if s, ok := arg.(string); ok && (!utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0) {
 			args = slices.Clone(args)
@@ -521,14 +523,14 @@ func (t *Tx) lasting(ctx context.Context) error {
 	return t.later(ctx, nil, query)
 }
 
-// RunsLong implements accounts.Tx and stats.Tx.
-func (t *Tx) RunsLong(ctx context.Context) error {
+// DisableTimeout implements accounts.Tx and stats.Tx.
+func (t *Tx) DisableTimeout(ctx context.Context) error {
 	t.once = true
 	return t.lasting(ctx)
 }
 
-// MayRepeat implements codes.Tx.
-func (t *Tx) MayRepeat() { t.twice = true }
+// MarkIdempotent implements codes.Tx.
+func (t *Tx) MarkIdempotent() { t.twice = true }
 
 // next gives out a number; numbers are in the order of commits.
 func (t *Tx) next(ctx context.Context, sequence string) (int64, error) {

@@ -24,23 +24,23 @@ type table struct {
 // userColumn is a column that can say something of a user.
 type userColumn struct {
 	name string
-	is   whatOfUsers
+	is   erasureAction
 	// account is the column with the account whose openid it is.
 	account string
 }
 
-// whatOfUsers is what a column holds, and what an erasure does to it.
-type whatOfUsers string
+// erasureAction is what a column holds, and what an erasure does to it.
+type erasureAction string
 
 const (
-	openID     whatOfUsers = "an openid: the row is removed"
-	openIDText whatOfUsers = "a text with an openid: the row is removed"
-	userHash   whatOfUsers = "the user's hash: emptied"
-	erasedHash whatOfUsers = "the hash of an erased user, so that scans that come later are made anonymous"
-	noUser     whatOfUsers = "no user: a number, a flag, a sketch, a scan without its user"
-	testers    whatOfUsers = "people of the account"
-	saved      whatOfUsers = "what was saved: delete the snapshot, or erase again after a load"
-	aged       whatOfUsers = "texts of calls: removed after their seven days"
+	openID     erasureAction = "an openid: the row is removed"
+	openIDText erasureAction = "a text with an openid: the row is removed"
+	userHash   erasureAction = "the user's hash: emptied"
+	erasedHash erasureAction = "the hash of an erased user, so that scans that come later are made anonymous"
+	noUser     erasureAction = "no user: a number, a flag, a sketch, a scan without its user"
+	testers    erasureAction = "people of the account"
+	saved      erasureAction = "what was saved: delete the snapshot, or erase again after a load"
+	aged       erasureAction = "texts of calls: removed after their seven days"
 )
 
 // schema is every table except goose's own, in the order of an export.

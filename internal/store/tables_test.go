@@ -63,7 +63,7 @@ func TestAnErasedUserIsInNoTable(t *testing.T) {
 		ctx := t.Context()
 		for _, table := range schema {
 			for _, u := range table.users {
-				value := map[whatOfUsers]string{openID: mine, openIDText: "<xml>" + mine + "</xml>", userHash: hash}[u.is]
+				value := map[erasureAction]string{openID: mine, openIDText: "<xml>" + mine + "</xml>", userHash: hash}[u.is]
 				if value == "" {
 					continue
 				}
@@ -119,12 +119,12 @@ func TestAnErasedUserIsInNoTable(t *testing.T) {
 // handbooks are the pages that end with the tables, with the words of each language.
 var handbooks = []struct {
 	file, head, noExport, emptied, kept, colon, semicolon string
-	users                                                 map[whatOfUsers]string
+	users                                                 map[erasureAction]string
 }{
 	{file: "../../docs/en/handbook.md", head: "| table | in an export, in the order of | reset of the emulator | of users |",
 		noExport: "no export has it", emptied: "emptied", kept: "kept", colon: ": ", semicolon: "; "},
 	{file: "../../docs/zh/handbook.md", head: "| 表 | 导出中的顺序 | 模拟器重置 | 用户信息 |",
-		noExport: "不导出", emptied: "清空", kept: "保留", colon: "：", semicolon: "；", users: map[whatOfUsers]string{
+		noExport: "不导出", emptied: "清空", kept: "保留", colon: "：", semicolon: "；", users: map[erasureAction]string{
 			openID: "openid，删除该行", openIDText: "含有 openid 的内容，删除该行", userHash: "用户的哈希，清空",
 			erasedHash: "已抹除用户的哈希，使之后到达的扫码同样匿名", noUser: "与用户无关：数字、标志、草图，或不含用户的扫码",
 			testers: "该账号的成员", aged: "调用的内容，七天后删除",

@@ -43,8 +43,9 @@ func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(ru
 	_, within := ctx.Value(oneKey{}).(*Tx)
 	// On SQLite a transaction is alone already. A change that expects something to be as it
 	// was is compared with the log under a head of its own.
-	if !within && s.engine.sharesRows() && auditlog.Expected(ctx) == nil {
-		m := &member{parts: [2]string{ownerPart(owner), originPart(origin)}, begins: make(chan *gathering, 1), ends: make(chan error, 1)}
+	if !within && s.engine.sharesRows() && auditlog.PreconditionFromContext(ctx) == nil {
+		m := &pendingChange{parts: [2]string{ownerPart(owner), originPart(origin)}, begins: make(chan *queryBatch, 1),
+			ends: make(chan error, 1)}
 		if err := s.together.make(ctx, s, m, f); !errors.Is(err, errAlone) {
 			return s.trouble.remember(s.outage(err))
 		}
@@ -57,10 +58,10 @@ func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(ru
 	return err
 }
 
-// together are the changes that wait on a node.
-type together struct {
+// groupCommitter are the changes that wait on a node.
+type groupCommitter struct {
 	mu        sync.Mutex
-	waiting   []*member
+	waiting   []*pendingChange
 	running   bool
 	impatient int                  // changes that go alone because they waited for long
 	alone     map[string]time.Time // owners whose changes go alone until then
@@ -69,7 +70,7 @@ type together struct {
 }
 
 // keepAlone lets the changes of an owner go alone for a while.
-func (g *together) keepAlone(owner string) {
+func (g *groupCommitter) keepAlone(owner string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
@@ -81,7 +82,7 @@ func (g *together) keepAlone(owner string) {
 }
 
 // made is called when a change that went alone has ended.
-func (g *together) made(m *member) {
+func (g *groupCommitter) made(m *pendingChange) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if m.impatient {
@@ -89,13 +90,13 @@ func (g *together) made(m *member) {
 	}
 }
 
-// member is one change of several in a transaction.
-type member struct {
-	parts  [2]string       // that it has locked
-	begins chan *gathering // nil = it goes alone
-	ends   chan error      // of the transaction
+// pendingChange is one change of several in a transaction.
+type pendingChange struct {
+	parts  [2]string        // that it has locked
+	begins chan *queryBatch // nil = it goes alone
+	ends   chan error       // of the transaction
 
-	in        *gathering
+	in        *queryBatch
 	alone     bool // it asked for what a member cannot have
 	impatient bool // it is one of those that waited for long
 	author    context.Context
@@ -107,17 +108,17 @@ type member struct {
 // added is a rule without its number, which the head of the log gives it.
 type added struct {
 	rule rules.Rule
-	deed rules.Deed
+	deed rules.ChangeMeta
 }
 
-// gathering collects what the members ask, so that it goes out in one round trip.
-type gathering struct{ events chan event }
+// queryBatch collects what the members ask, so that it goes out in one round trip.
+type queryBatch struct{ events chan event }
 
 // event is what one of the members that run does next: it asks, or it has ended.
 type event struct{ asks *question }
 
 // make returns errAlone where nothing was done, and the caller has to do it alone.
-func (g *together) make(ctx context.Context, s *Store, m *member, f func(rules.Tx) error) error {
+func (g *groupCommitter) make(ctx context.Context, s *Store, m *pendingChange, f func(rules.Tx) error) error {
 	g.mu.Lock()
 	if time.Now().Before(g.alone[m.parts[0]]) {
 		g.mu.Unlock()
@@ -159,7 +160,7 @@ func (g *together) make(ctx context.Context, s *Store, m *member, f func(rules.T
 }
 
 // goesAlone takes a member out of the line that waited for long, unless enough of them are out.
-func (g *together) goesAlone(m *member) bool {
+func (g *groupCommitter) goesAlone(m *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.impatient < mostImpatient && g.takeBack(m) {
@@ -170,13 +171,13 @@ func (g *together) goesAlone(m *member) bool {
 }
 
 // left takes a member back that nobody has begun.
-func (g *together) left(m *member) bool {
+func (g *groupCommitter) left(m *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.takeBack(m)
 }
 
-func (g *together) takeBack(m *member) bool {
+func (g *groupCommitter) takeBack(m *pendingChange) bool {
 	i := slices.Index(g.waiting, m)
 	if i >= 0 {
 		g.waiting = slices.Delete(g.waiting, i, i+1)
@@ -185,7 +186,7 @@ func (g *together) takeBack(m *member) bool {
 }
 
 // decide runs the change of a member on the goroutine of its caller, whom its panic is.
-func (m *member) decide(ctx context.Context, s *Store, f func(rules.Tx) error) error {
+func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) error) error {
 	decided := false
 	defer func() {
 		if !decided || m.alone {
@@ -203,10 +204,10 @@ func (m *member) decide(ctx context.Context, s *Store, f func(rules.Tx) error) e
 }
 
 // run makes what waits until nothing does.
-func (g *together) run(s *Store) {
+func (g *groupCommitter) run(s *Store) {
 	for {
 		g.mu.Lock()
-		var taken, later []*member
+		var taken, later []*pendingChange
 		locked := map[string]bool{}
 		for _, m := range g.waiting {
 			// Two that would wait for each other are made one after the other.
@@ -229,10 +230,10 @@ func (g *together) run(s *Store) {
 
 // makeTogether makes the changes of members in one transaction. Where it fails before its
 // commit, each is made alone.
-func (s *Store) makeTogether(all []*member) {
+func (s *Store) makeTogether(all []*pendingChange) {
 	ctx, cancel := context.WithTimeout(context.Background(), togetherTime)
 	defer cancel()
-	var begun []*member
+	var begun []*pendingChange
 	early, enough := context.WithTimeout(ctx, cmp.Or(s.together.deciding, decidingTime))
 	defer enough()
 	var locked error // the head was not free: alone it would not be either
@@ -242,13 +243,13 @@ func (s *Store) makeTogether(all []*member) {
 			if err != nil {
 				return err
 			}
-			begun, all = free, slices.DeleteFunc(all, func(m *member) bool { return slices.Contains(free, m) })
+			begun, all = free, slices.DeleteFunc(all, func(m *pendingChange) bool { return slices.Contains(free, m) })
 			sendAlone(all)
 			all = nil
 			if err := tx.gather(early, begun); err != nil {
 				return err
 			}
-			if !slices.ContainsFunc(begun, func(m *member) bool { return len(m.adds)+len(m.writes)+len(m.noted) > 0 }) {
+			if !slices.ContainsFunc(begun, func(m *pendingChange) bool { return len(m.adds)+len(m.writes)+len(m.noted) > 0 }) {
 				return nil
 			}
 			if err := tx.lockHead(ctx); err != nil {
@@ -261,7 +262,7 @@ func (s *Store) makeTogether(all []*member) {
 		})
 	})
 	sendAlone(all)
-	c, is := err.(*cut)
+	c, is := err.(*sessionLostError)
 	switch {
 	case err == nil:
 		s.trouble.remember(nil)
@@ -275,7 +276,7 @@ func (s *Store) makeTogether(all []*member) {
 	}
 }
 
-func sendAlone(all []*member) {
+func sendAlone(all []*pendingChange) {
 	for _, m := range all {
 		m.begins <- nil
 	}
@@ -293,7 +294,7 @@ func safely(f func() error) (err error) {
 
 // begin takes the locks of all members that are free, and returns these members: it waits
 // for none, so that nobody waits for the owner of another.
-func (t *Tx) begin(ctx context.Context, all []*member) (begun []*member, err error) {
+func (t *Tx) begin(ctx context.Context, all []*pendingChange) (begun []*pendingChange, err error) {
 	owners, origins := make([]int64, len(all)), make([]int64, len(all))
 	for i, m := range all {
 		owners[i], origins[i] = lockNumber(m.parts[0]), lockNumber(m.parts[1])
@@ -312,8 +313,8 @@ func (t *Tx) begin(ctx context.Context, all []*member) (begun []*member, err err
 
 // gather lets the members decide. Once each of them waits for an answer, or has decided,
 // their questions go out in one round trip. They are answered in any case. A table that is locked is for each of them.
-func (t *Tx) gather(ctx context.Context, begun []*member) (err error) {
-	in := &gathering{events: make(chan event)}
+func (t *Tx) gather(ctx context.Context, begun []*pendingChange) (err error) {
+	in := &queryBatch{events: make(chan event)}
 	for _, m := range begun {
 		m.begins <- in
 	}
@@ -337,7 +338,7 @@ func (t *Tx) gather(ctx context.Context, begun []*member) (err error) {
 }
 
 // writeAll writes what the members decided. The head of the log is locked.
-func (t *Tx) writeAll(ctx context.Context, begun []*member) error {
+func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 	var rows [][]any
 	for _, m := range begun {
 		for _, a := range m.adds {
@@ -357,7 +358,7 @@ func (t *Tx) writeAll(ctx context.Context, begun []*member) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	if err := t.later(ctx, nil, hasty); err != nil {
+	if err := t.later(ctx, nil, shortLockTimeout); err != nil {
 		return err
 	}
 	all := func(n int64) error {
@@ -369,12 +370,12 @@ func (t *Tx) writeAll(ctx context.Context, begun []*member) error {
 	if err := t.later(ctx, all, insertRule+` VALUES `+t.rowMarks(len(rows), len(rows[0]))+freeKey, slices.Concat(rows...)...); err != nil {
 		return err
 	}
-	return t.later(ctx, nil, patient)
+	return t.later(ctx, nil, defaultLockTimeout)
 }
 
 // ask waits for the answer to a question of a member.
-func (m *member) ask(query string, args []any) (*question, error) {
-	q := &question{statement: statement{query: query, args: storable(args)}, answered: make(chan struct{})}
+func (m *pendingChange) ask(query string, args []any) (*question, error) {
+	q := &question{statement: statement{query: query, args: sanitizeText(args)}, answered: make(chan struct{})}
 	if m.alone {
 		return q, errAlone
 	}
@@ -390,7 +391,7 @@ func (m *member) ask(query string, args []any) (*question, error) {
 }
 
 // goAlone is the error of all that a member cannot have.
-func (m *member) goAlone() error {
+func (m *pendingChange) goAlone() error {
 	m.alone = true
 	return errAlone
 }

@@ -188,7 +188,7 @@ func TestAFaultOfOneChangeLeavesTheOthersWhole(t *testing.T) {
 			return tx.later(ctx, nil, `INSERT INTO rules (id) VALUES (1)`)
 		},
 		"a write that finds nothing": func(ctx context.Context, tx *Tx) error {
-			return tx.rules().PutRule(ctx, rules.Rule{ID: 1 << 40, Kind: rules.Ordinary}, rules.Deed{Did: "edit"})
+			return tx.rules().PutRule(ctx, rules.Rule{ID: 1 << 40, Kind: rules.Ordinary}, rules.ChangeMeta{Did: "edit"})
 		},
 		"a lock of another": func(ctx context.Context, tx *Tx) error {
 			if err := tx.LockOwner(ctx, "stranger"); err != nil {
@@ -330,7 +330,7 @@ func TestACommitOfSeveralWhoseAnswerIsLost(t *testing.T) {
 		}
 		w.free()
 		for i, err := range all {
-			if _, is := errors.AsType[*errcode.Outage](<-err); !is {
+			if _, is := errors.AsType[*errcode.Unavailable](<-err); !is {
 				t.Errorf("owner%d is told something else than that the session ended", i)
 			}
 		}

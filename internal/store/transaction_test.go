@@ -233,7 +233,7 @@ func TestACallerWhoWentAwayIsAnsweredWhy(t *testing.T) {
 		asked := map[string]func() error{
 			"a ping":  func() error { return s.Ping(ctx) },
 			"changes": func() error { _, err := s.ChangesFrom(ctx, 0, 10); return err },
-			"a load":  func() error { return s.Load(ctx, func(*Loading) error { return nil }) },
+			"a load":  func() error { return s.Load(ctx, func(*Restore) error { return nil }) },
 			"rules": func() error {
 				for _, err := range s.AllRules(ctx) {
 					return err

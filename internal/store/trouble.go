@@ -11,11 +11,11 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// trouble remembers that a change failed by a fault of the database, until it is
+// writeHealth remembers that a change failed by a fault of the database, until it is
 // known that changes can be made again.
-type trouble struct {
-	last    atomic.Pointer[errcode.Outage] // nil = none
-	refused func(cause string)             // called for each change that failed so; nil = nothing is called
+type writeHealth struct {
+	last    atomic.Pointer[errcode.Unavailable] // nil = none
+	refused func(cause string)                  // called for each change that failed so; nil = nothing is called
 
 	mu   sync.Mutex
 	look *look // that runs; nil = none does
@@ -30,7 +30,7 @@ type look struct {
 
 // tried returns the result of try, or of a try that is running already; where that one is cut off,
 // of the next.
-func (t *trouble) tried(ctx context.Context, try func() error) error {
+func (t *writeHealth) tried(ctx context.Context, try func() error) error {
 	for {
 		t.mu.Lock()
 		running := t.look
@@ -63,8 +63,8 @@ func (t *trouble) tried(ctx context.Context, try func() error) error {
 
 // remember stores err if it is an outage, and returns it. Waiting for a lock says nothing about the
 // next change.
-func (t *trouble) remember(err error) error {
-	out, is := errors.AsType[*errcode.Outage](err)
+func (t *writeHealth) remember(err error) error {
+	out, is := errors.AsType[*errcode.Unavailable](err)
 	if is && t.refused != nil {
 		t.refused(causeOf(out.What))
 	}
@@ -105,7 +105,7 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // tryChange makes a change that changes nothing. Where the disk was full, it also demands more room
 // than that change takes.
-func (s *Store) tryChange(ctx context.Context, last *errcode.Outage) error {
+func (s *Store) tryChange(ctx context.Context, last *errcode.Unavailable) error {
 	if slices.Contains([]string{fullDatabase, unwritableDatabase, brokenDatabase}, last.What) {
 		enough := errors.New("there is room")
 		err := s.run(ctx, s.write, false, func(tx *Tx) error {
@@ -124,14 +124,14 @@ func (s *Store) tryChange(ctx context.Context, last *errcode.Outage) error {
 
 // isLocked reports whether an outage is a lock that was not released in time.
 func isLocked(err error) bool {
-	out, is := errors.AsType[*errcode.Outage](err)
+	out, is := errors.AsType[*errcode.Unavailable](err)
 	return is && out.What == lockedDatabase
 }
 
-// Sound says what is damaged in the file of an embedded database; "" = nothing, or
+// IntegrityCheck says what is damaged in the file of an embedded database; "" = nothing, or
 // it is another database, which looks after its own files. It reads the whole
 // file, which takes seconds for each gigabyte.
-func (s *Store) Sound(ctx context.Context) (fault string, err error) {
+func (s *Store) IntegrityCheck(ctx context.Context) (fault string, err error) {
 	if s.Engine() != "sqlite" {
 		return "", nil
 	}

@@ -15,7 +15,7 @@ import (
 // before; one that asks while another gives up looks by itself.
 func TestProbesShareOneLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var tr trouble
+		var tr writeHealth
 		held := errors.New("held")
 		for name, c := range map[string]struct {
 			result error
@@ -76,7 +76,7 @@ func TestASessionThatBeganReadOnlyIsNotUsedForEver(t *testing.T) {
 	set("on")
 	dbtest.Exec(t, dbtest.Server(t), `SELECT pg_terminate_backend(pid, 600000) FROM pg_stat_activity
 		WHERE datname = '`+dbtest.Name(target.URL)+`'`)
-	if out, is := errors.AsType[*errcode.Outage](change()); !is || out.What != readOnlyDatabase {
+	if out, is := errors.AsType[*errcode.Unavailable](change()); !is || out.What != readOnlyDatabase {
 		t.Fatalf("a change of a database that takes none: %v", out)
 	}
 	set("off")

@@ -80,6 +80,6 @@ func (s *Store) Connections() (c Connections) {
 	return c
 }
 
-// OnRefused sets the function that is called, with one of Causes, for each change that a fault of
+// OnWriteError sets the function that is called, with one of Causes, for each change that a fault of
 // the database stopped. To be called once, before others use the store.
-func (s *Store) OnRefused(f func(cause string)) { s.trouble.refused = f }
+func (s *Store) OnWriteError(f func(cause string)) { s.trouble.refused = f }

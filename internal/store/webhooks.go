@@ -31,7 +31,7 @@ func (s *Store) LastAlarm(ctx context.Context) (last int64, err error) {
 	return last, err
 }
 
-var webhookRows = noun[webhooks.Webhook]{table: "webhooks", key: "id", none: webhooks.ErrNoWebhook,
+var webhookRows = mapper[webhooks.Webhook]{table: "webhooks", key: "id", none: webhooks.ErrNoWebhook,
 	fields: func(w *webhooks.Webhook) []field {
 		return []field{{"id", &w.ID}, {"url", &w.URL}, {"secret", &w.Secret}, {"wanted", inJSON(&w.Wanted)}, {"enabled", &w.Enabled},
 			{"scans_from", &w.ScansFrom}, {"alarms_from", &w.AlarmsFrom}, {"created_at", moment{&w.CreatedAt}}}
@@ -66,8 +66,8 @@ func (t webhookQueries) Webhooks(ctx context.Context) ([]webhooks.Webhook, error
 	return webhookRows.all(ctx, t.Tx, `ORDER BY id`)
 }
 
-// Unknown returns which of these rules and applications do not exist.
-func (s *Store) Unknown(ctx context.Context, rules, batches []int64) (noRules, noBatches []int64, err error) {
+// MissingIDs returns which of these rules and applications do not exist.
+func (s *Store) MissingIDs(ctx context.Context, rules, batches []int64) (noRules, noBatches []int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		if noRules, err = tx.webhooks().absent(ctx, "rules", rules); err == nil {
 			noBatches, err = tx.webhooks().absent(ctx, "batches", batches)

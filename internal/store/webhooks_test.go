@@ -62,7 +62,7 @@ func TestWhatLeavesNoChangeIsGuarded(t *testing.T) {
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().PutWebhook(ctx, hook) })
 		read, _, err := s.ChangeHead(t.Context())
 		require.NoError(t, err)
-		ctx := auditlog.Unchanged(t.Context(), read, auditlog.Name{Key: "7"})
+		ctx := auditlog.WithPrecondition(t.Context(), read, auditlog.Name{Key: "7"})
 		send := func() error {
 			return s.UpdateWebhooks(ctx, func(tx webhooks.Tx) error {
 				return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: "7", Event: "test", CreatedAt: at}})

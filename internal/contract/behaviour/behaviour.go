@@ -63,12 +63,12 @@ func (b Behaviour) Stale(at time.Time) bool {
 }
 
 // Says is what the server does, in one sentence.
-func (b Behaviour) Says() i18n.Text { return book.Text(b.ID) }
+func (b Behaviour) Says() i18n.Message { return book.Text(b.ID) }
 
 // Known says how the row is known at a time.
-func (b Behaviour) Known(at time.Time) i18n.Text {
+func (b Behaviour) Known(at time.Time) i18n.Message {
 	if b.Evidence == "" {
-		return i18n.Text{}
+		return i18n.Message{}
 	}
 	known := book.Text("known." + string(b.Evidence))
 	switch {

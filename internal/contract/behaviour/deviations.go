@@ -15,9 +15,9 @@ type Deviation struct {
 }
 
 // Advice is what to change in the caller; nothing for a row without a deviation.
-func (d Deviation) Advice() i18n.Text {
+func (d Deviation) Advice() i18n.Message {
 	if d.Row == None {
-		return i18n.Text{}
+		return i18n.Message{}
 	}
 	return book.Text("advice." + d.Row.String())
 }

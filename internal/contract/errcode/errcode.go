@@ -41,12 +41,12 @@ type Code struct {
 func (c *Code) Error() string { return fmt.Sprintf("%d %s", c.Number, c.Text) }
 
 // Meaning is when the code is returned, and Cure what its caller does then. A number that a fault of the emulator invents has neither.
-func (c *Code) Meaning() i18n.Text { return known(strconv.Itoa(c.Number)) }
-func (c *Code) Cure() i18n.Text    { return known(strconv.Itoa(c.Number) + ".do") }
+func (c *Code) Meaning() i18n.Message { return known(strconv.Itoa(c.Number)) }
+func (c *Code) Cure() i18n.Message    { return known(strconv.Itoa(c.Number) + ".do") }
 
-func known(key string) i18n.Text {
+func known(key string) i18n.Message {
 	if !book.Has(key) {
-		return i18n.Text{}
+		return i18n.Message{}
 	}
 	return book.Text(key)
 }

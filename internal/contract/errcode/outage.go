@@ -2,10 +2,10 @@ package errcode
 
 import "strings"
 
-// Outage is the fault of something that the server depends on and no caller can
+// Unavailable is the fault of something that the server depends on and no caller can
 // mend. On the platform's wire it is SystemError, as every error without a row;
 // on our own APIs it is 503.
-type Outage struct {
+type Unavailable struct {
 	Where string // "database db1:5432/qrjump", without a password
 	What  string // "is read-only"
 	Do    string // what the operator does next
@@ -13,9 +13,9 @@ type Outage struct {
 }
 
 // Error is one line: what happened, where, and what to do.
-func (o *Outage) Error() string {
+func (o *Unavailable) Error() string {
 	return o.Where + " " + o.What + ": " + o.Do + " (" + strings.Join(strings.Fields(o.Err.Error()), " ") + ")"
 }
 
 // Unwrap gives what was behind it.
-func (o *Outage) Unwrap() error { return o.Err }
+func (o *Unavailable) Unwrap() error { return o.Err }

@@ -32,10 +32,10 @@ var locale embed.FS
 var book = i18n.Open(locale)
 
 // Meaning is what the setting decides.
-func (f Field) Meaning() i18n.Text { return book.Text(f.Name) }
+func (f Field) Meaning() i18n.Message { return book.Text(f.Name) }
 
 // Heading is the name of the group that begins with the setting; it says nothing where none does.
-func (f Field) Heading() (name i18n.Text) {
+func (f Field) Heading() (name i18n.Message) {
 	if f.Group != "" {
 		name = book.Text("group." + f.Group)
 	}
@@ -43,7 +43,7 @@ func (f Field) Heading() (name i18n.Text) {
 }
 
 // Counts is since when a change counts.
-func (f Field) Counts() i18n.Text { return book.Text(cmp.Or(f.Effect, "effect.at_once")) }
+func (f Field) Counts() i18n.Message { return book.Text(cmp.Or(f.Effect, "effect.at_once")) }
 
 // Table has every setting, in the order of Settings.
 var Table = []Field{
@@ -152,7 +152,7 @@ func Names() (names []string) {
 
 // Allowed says which values a setting can have; nothing = either of a kind that
 // has two.
-func (f Field) Allowed() (limits i18n.Text) {
+func (f Field) Allowed() (limits i18n.Message) {
 	if f.Limits != "" {
 		limits = book.Text(f.Limits)
 	}
@@ -164,7 +164,7 @@ func (f Field) Allowed() (limits i18n.Text) {
 	}
 	for i, word := range f.Words {
 		if i == 0 {
-			limits = i18n.Plain(word)
+			limits = i18n.Literal(word)
 		} else {
 			limits = book.Text("or", limits, word)
 		}

@@ -26,8 +26,8 @@ type Family struct {
 }
 
 // Is says what the paths of a family are for, and Do what a caller does who needs them here.
-func (f Family) Is() i18n.Text { return book.Text(f.name) }
-func (f Family) Do() i18n.Text { return book.Text(f.name + ".do") }
+func (f Family) Is() i18n.Message { return book.Text(f.name) }
+func (f Family) Do() i18n.Message { return book.Text(f.name + ".do") }
 
 // Families are all, the nearest first.
 func Families() []Family { return families }

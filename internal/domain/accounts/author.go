@@ -2,23 +2,25 @@ package accounts
 
 import "context"
 
-// Author is who makes changes, and through which call.
-type Author struct {
-	Actor string // AppID, "admin", "seed", or "server" for what nobody asked for
-	Via   string // the third-party platform that called for the actor; "" = none
-	RID   string // "" where no call of the wire made it
+// Actor is who makes changes, and through which call.
+type Actor struct {
+	ActorID string // AppID, "admin", "seed", or "server" for what nobody asked for
+	Via     string // the third-party platform that called for the actor; "" = none
+	RID     string // "" where no call of the wire made it
 }
 
 type authorKey struct{}
 
-// By says who makes the changes that are made with the context that it returns.
-func By(ctx context.Context, a Author) context.Context { return context.WithValue(ctx, authorKey{}, a) }
+// WithActor says who makes the changes that are made with the context that it returns.
+func WithActor(ctx context.Context, a Actor) context.Context {
+	return context.WithValue(ctx, authorKey{}, a)
+}
 
-// AuthorOf is whom By named last. A context that names nobody is one of the
+// ActorFromContext is whom By named last. A context that names nobody is one of the
 // server's own parts; the edges name an author in all others.
-func AuthorOf(ctx context.Context) Author {
-	if a, ok := ctx.Value(authorKey{}).(Author); ok {
+func ActorFromContext(ctx context.Context) Actor {
+	if a, ok := ctx.Value(authorKey{}).(Actor); ok {
 		return a
 	}
-	return Author{Actor: "server"}
+	return Actor{ActorID: "server"}
 }

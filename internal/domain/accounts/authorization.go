@@ -57,7 +57,7 @@ func (c GrantCode) live(now time.Time) bool { return c.UsedAt.IsZero() && !c.end
 
 // ended reports whether the code's time is over, or the clock that made it was ahead.
 func (c GrantCode) ended(now time.Time) bool {
-	return !now.Before(c.ExpiresAt) || FromTheFuture(c.ExpiresAt.Add(-PreAuthLife), now) // the longer life of both kinds
+	return !now.Before(c.ExpiresAt) || IssuedInFuture(c.ExpiresAt.Add(-PreAuthLife), now) // the longer life of both kinds
 }
 
 func newMarkedText(random io.Reader, mark string) (string, error) {
@@ -69,7 +69,7 @@ func newMarkedText(random io.Reader, mark string) (string, error) {
 }
 
 // newCode draws and stores a code.
-func (d *Directory) newCode(ctx context.Context, tx Tx, c GrantCode, mark string) (string, error) {
+func (d *Service) newCode(ctx context.Context, tx Tx, c GrantCode, mark string) (string, error) {
 	text, err := newMarkedText(d.Random, mark)
 	if err != nil {
 		return "", err
@@ -79,7 +79,7 @@ func (d *Directory) newCode(ctx context.Context, tx Tx, c GrantCode, mark string
 }
 
 // code returns a code of a component, or ErrNoCode.
-func (d *Directory) code(ctx context.Context, tx Tx, component string, kind CodeKind, text string) (GrantCode, error) {
+func (d *Service) code(ctx context.Context, tx Tx, component string, kind CodeKind, text string) (GrantCode, error) {
 	c, err := tx.GrantCode(ctx, d.Key.Hash(string(kind)+"_code", text))
 	if err == nil && (c.Kind != kind || c.Component != component) {
 		return GrantCode{}, ErrNoCode
@@ -88,7 +88,7 @@ func (d *Directory) code(ctx context.Context, tx Tx, component string, kind Code
 }
 
 // CreatePreAuthCode is api_create_preauthcode. Contract: rules 3.2.
-func (d *Directory) CreatePreAuthCode(ctx context.Context, component string) (Issued, error) {
+func (d *Service) CreatePreAuthCode(ctx context.Context, component string) (Issued, error) {
 	var text string
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) (err error) {
 		now := d.Now()
@@ -105,14 +105,14 @@ func (d *Directory) CreatePreAuthCode(ctx context.Context, component string) (Is
 
 // CheckPreAuthCode returns an Invalid unless a component's pre_auth_code can
 // still be agreed to.
-func (d *Directory) CheckPreAuthCode(ctx context.Context, component, text string) error {
+func (d *Service) CheckPreAuthCode(ctx context.Context, component, text string) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		_, err := d.preAuthCode(ctx, tx, component, text, d.Now())
 		return err
 	})
 }
 
-func (d *Directory) preAuthCode(ctx context.Context, tx Tx, component, text string, now time.Time) (GrantCode, error) {
+func (d *Service) preAuthCode(ctx context.Context, tx Tx, component, text string, now time.Time) (GrantCode, error) {
 	c, err := d.code(ctx, tx, component, PreAuthCode, text)
 	switch {
 	case errors.Is(err, ErrNoCode):
@@ -137,21 +137,21 @@ type Agreement struct {
 	Move bool
 }
 
-// Taken is returned by Agree when another platform has an exclusive set and
+// ExclusiveConflict is returned by Agree when another platform has an exclusive set and
 // the person did not say that it shall lose it.
-type Taken struct {
+type ExclusiveConflict struct {
 	AppID string
 	Set   int
 	By    string
 }
 
-func (t Taken) Error() string {
+func (t ExclusiveConflict) Error() string {
 	return fmt.Sprintf("permission set %d of %s is exclusive, and the platform %s has it", t.Set, t.AppID, t.By)
 }
 
 // Agree grants a component what a person agreed to and returns the authorization_code. Its errors
 // are ErrNoComponent, ErrNoAccount, Invalid and Taken.
-func (d *Directory) Agree(ctx context.Context, a Agreement) (Issued, error) {
+func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 	a.Sets = ordered(a.Sets)
 	if len(a.Sets) == 0 {
 		return Issued{}, invalidf("agree to at least one permission set")
@@ -220,7 +220,7 @@ func (d *Directory) Agree(ctx context.Context, a Agreement) (Issued, error) {
 
 // endAuthorized ends the tokens that a platform had before a person agreed anew. They end at once,
 // or, where the operator chose so by the behaviour's row, as after a refresh. Contract: rules 3.2.
-func (d *Directory) endAuthorized(ctx context.Context, tx Tx, a Agreement, now time.Time) error {
+func (d *Service) endAuthorized(ctx context.Context, tx Tx, a Agreement, now time.Time) error {
 	cut := now
 	if s := d.Settings.Get(); !s.Refuses(behaviour.ComponentReauthorized) {
 		cut = now.Add(TokenOverlap)
@@ -230,7 +230,7 @@ func (d *Directory) endAuthorized(ctx context.Context, tx Tx, a Agreement, now t
 
 // lockGrants makes all other changes of an account's grants wait: first the
 // account, then the platforms in order. Contract: decisions 0004.
-func lockGrants(ctx context.Context, tx Tx, appid string, components ...string) ([]Holder, error) {
+func lockGrants(ctx context.Context, tx Tx, appid string, components ...string) ([]GrantedComponent, error) {
 	if err := tx.LockAccount(ctx, appid); err != nil {
 		return nil, err
 	}
@@ -252,14 +252,14 @@ func lockGrants(ctx context.Context, tx Tx, appid string, components ...string) 
 
 // makeRoom is for an exclusive set that another platform has. It takes the set away from that
 // platform where the person agreed to that, and returns Taken otherwise.
-func (d *Directory) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []Holder, now time.Time) error {
+func (d *Service) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []GrantedComponent, now time.Time) error {
 	for _, h := range holders {
 		left := without(h.Grant.PermissionSets, a.Sets)
 		if h.Component == a.Component || len(left) == len(h.Grant.PermissionSets) {
 			continue
 		}
 		if !a.Move {
-			return Taken{AppID: a.AppID, Set: MiniProgramDev, By: h.Component}
+			return ExclusiveConflict{AppID: a.AppID, Set: MiniProgramDev, By: h.Component}
 		}
 		if len(left) == 0 {
 			if err := d.withdraw(ctx, tx, h.Component, a.AppID, now); err != nil {
@@ -292,7 +292,7 @@ func refreshPlace(component, appid string) string {
 }
 
 // newGrant is a grant with a refresh token of its own.
-func (d *Directory) newGrant(component, appid string, sets []int, now time.Time) (Grant, error) {
+func (d *Service) newGrant(component, appid string, sets []int, now time.Time) (Grant, error) {
 	text, err := newMarkedText(d.Random, refreshMark)
 	if err != nil {
 		return Grant{}, err
@@ -302,7 +302,7 @@ func (d *Directory) newGrant(component, appid string, sets []int, now time.Time)
 }
 
 // pushGrant pushes an event of authorisation. Contract: rules 3.2.
-func (d *Directory) pushGrant(ctx context.Context, tx Tx, c Component, infoType, appid string, now time.Time, code,
+func (d *Service) pushGrant(ctx context.Context, tx Tx, c Component, infoType, appid string, now time.Time, code,
 	preAuthCode string) error {
 	if c.EventURL == "" {
 		return nil
@@ -318,7 +318,7 @@ func (d *Directory) pushGrant(ctx context.Context, tx Tx, c Component, infoType,
 
 // Withdraw takes back everything that an account granted a component; the
 // tokens that the component has for it end at once. ErrNoGrant.
-func (d *Directory) Withdraw(ctx context.Context, component, appid string) error {
+func (d *Service) Withdraw(ctx context.Context, component, appid string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		if _, err := lockGrants(ctx, tx, appid, component); err != nil {
 			return err
@@ -334,7 +334,7 @@ func (d *Directory) Withdraw(ctx context.Context, component, appid string) error
 	return err
 }
 
-func (d *Directory) withdraw(ctx context.Context, tx Tx, component, appid string, now time.Time) error {
+func (d *Service) withdraw(ctx context.Context, tx Tx, component, appid string, now time.Time) error {
 	if err := tx.DeleteGrant(ctx, component, appid); err != nil {
 		return err
 	}
@@ -360,7 +360,7 @@ type Authorization struct {
 
 // TradeAuthCode is api_query_auth: trades an authorization_code for the tokens
 // of the account. 61009, 61010, 61003. Contract: rules 3.2.
-func (d *Directory) TradeAuthCode(ctx context.Context, component, text string) (Authorization, error) {
+func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Authorization, error) {
 	var code GrantCode
 	find := func(tx Tx) (err error) {
 		code, err = d.code(ctx, tx, component, AuthCode, text)
@@ -387,7 +387,7 @@ func (d *Directory) TradeAuthCode(ctx context.Context, component, text string) (
 
 // RefreshAuthorizerToken is api_authorizer_token. 40013, 61003; 61023 for any text that is not the
 // refresh token in force. Contract: rules 3.2.
-func (d *Directory) RefreshAuthorizerToken(ctx context.Context, component, appid, refresh string) (Authorization, error) {
+func (d *Service) RefreshAuthorizerToken(ctx context.Context, component, appid, refresh string) (Authorization, error) {
 	// Observed(component.refresh.same): the answer has the same refresh token as before.
 	return d.authorize(ctx, component, appid, func(Tx, time.Time) error { return nil }, func(a Authorization) error {
 		if subtle.ConstantTimeCompare([]byte(refresh), []byte(a.RefreshToken)) != 1 {
@@ -399,7 +399,7 @@ func (d *Directory) RefreshAuthorizerToken(ctx context.Context, component, appid
 
 // authorize issues an authorizer_access_token where first and check return no error. The token
 // before it works five minutes more.
-func (d *Directory) authorize(ctx context.Context, component, appid string, first func(Tx, time.Time) error,
+func (d *Service) authorize(ctx context.Context, component, appid string, first func(Tx, time.Time) error,
 	check func(Authorization) error) (Authorization, error) {
 	var a Authorization
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
@@ -430,7 +430,7 @@ func (d *Directory) authorize(ctx context.Context, component, appid string, firs
 
 // authorization reads a grant: 40013 where there is no such account, 61003
 // where it granted the component nothing.
-func (d *Directory) authorization(ctx context.Context, tx Tx, component, appid string) (Authorization, error) {
+func (d *Service) authorization(ctx context.Context, tx Tx, component, appid string) (Authorization, error) {
 	account, err := tx.Account(ctx, appid)
 	if errors.Is(err, ErrNoAccount) {
 		return Authorization{}, errcode.InvalidAppID.With(behaviour.ComponentAccountUnknown, "no account has the AppID %q", appid)
@@ -449,7 +449,7 @@ func (d *Directory) authorization(ctx context.Context, tx Tx, component, appid s
 	return Authorization{Account: account, Sets: g.PermissionSets, RefreshToken: refresh, GrantedAt: g.GrantedAt}, err
 }
 
-func (d *Directory) refreshToken(component string, g Grant) (string, error) {
+func (d *Service) refreshToken(component string, g Grant) (string, error) {
 	text, err := d.Key.Open(refreshPlace(component, g.AppID), g.RefreshToken)
 	if err != nil {
 		return "", fmt.Errorf("the refresh token of %s for %s: %w", g.AppID, component, err)
@@ -458,7 +458,7 @@ func (d *Directory) refreshToken(component string, g Grant) (string, error) {
 }
 
 // Authorization is api_get_authorizer_info. Contract: rules 3.2.
-func (d *Directory) Authorization(ctx context.Context, component, appid string) (Authorization, error) {
+func (d *Service) Authorization(ctx context.Context, component, appid string) (Authorization, error) {
 	var a Authorization
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
 		a, err = d.authorization(ctx, tx, component, appid)
@@ -469,7 +469,7 @@ func (d *Directory) Authorization(ctx context.Context, component, appid string) 
 
 // Authorizations is api_get_authorizer_list: 40170 above 500 at once. The
 // accounts carry their AppID only. Contract: rules 3.2.
-func (d *Directory) Authorizations(ctx context.Context, component string, offset, count int) (total int, page []Authorization, err error) {
+func (d *Service) Authorizations(ctx context.Context, component string, offset, count int) (total int, page []Authorization, err error) {
 	switch {
 	case count > ListLimit:
 		return 0, nil, errcode.TooManyListed.With(behaviour.ComponentListCount, "count is %d: at most %d", count, ListLimit)
@@ -500,7 +500,7 @@ func (d *Directory) Authorizations(ctx context.Context, component string, offset
 }
 
 // CompleteGrants gives a refresh token to each grant that has none.
-func (d *Directory) CompleteGrants(ctx context.Context) error {
+func (d *Service) CompleteGrants(ctx context.Context) error {
 	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		for after := ""; ; {
 			page, err := tx.Components(ctx, after, 100)
@@ -533,7 +533,7 @@ func (d *Directory) CompleteGrants(ctx context.Context) error {
 }
 
 // GetComponent returns a platform without its grants, or ErrNoComponent.
-func (d *Directory) GetComponent(ctx context.Context, appid string) (Component, error) {
+func (d *Service) GetComponent(ctx context.Context, appid string) (Component, error) {
 	var c Component
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
 		c, err = tx.ComponentAlone(ctx, appid)
@@ -543,7 +543,7 @@ func (d *Directory) GetComponent(ctx context.Context, appid string) (Component, 
 }
 
 // ListComponents lists platforms by AppID without their grants.
-func (d *Directory) ListComponents(ctx context.Context, after string, limit int) ([]Component, error) {
+func (d *Service) ListComponents(ctx context.Context, after string, limit int) ([]Component, error) {
 	var list []Component
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
 		list, err = tx.Components(ctx, after, limit)
@@ -554,8 +554,8 @@ func (d *Directory) ListComponents(ctx context.Context, after string, limit int)
 
 // GrantsBy lists the platforms that an account granted something, with what it granted.
 // ErrNoAccount.
-func (d *Directory) GrantsBy(ctx context.Context, appid string) ([]Holder, error) {
-	var list []Holder
+func (d *Service) GrantsBy(ctx context.Context, appid string) ([]GrantedComponent, error) {
+	var list []GrantedComponent
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		if _, err := tx.Account(ctx, appid); err != nil {
 			return err

@@ -29,7 +29,7 @@ type Caller struct {
 }
 
 // Reached returns 61004 if a platform, 40164 if a service account calls from an address that is not on its list.
-func (d *Directory) Reached(ctx context.Context, c Caller, ip netip.Addr) error {
+func (d *Service) Reached(ctx context.Context, c Caller, ip netip.Addr) error {
 	switch {
 	case c.Component != "":
 		return d.listed(ctx, list{c.Component, c.addrs, errcode.ComponentIP, behaviour.CallerAddress}, ip)
@@ -49,7 +49,7 @@ type list struct {
 
 // listed returns the code of a list that does not have an address. Where there is no list every address is let in, and
 // strict lets none in.
-func (d *Directory) listed(ctx context.Context, l list, ip netip.Addr) error {
+func (d *Service) listed(ctx context.Context, l list, ip netip.Addr) error {
 	switch {
 	case !allowed(ip, l.addrs):
 		return l.code.Addressed(ip).With(l.decide, "not in ip_allowlist of %s", l.of)
@@ -74,7 +74,7 @@ func (c Caller) Granted(set int) error {
 // Identify returns whose token a text is: 40001 for one that was replaced, and for a text that is
 // no token; 42001 for one that expired; 61003 for one of a platform from which the account took its
 // grant back. Contract: rules 3.6.
-func (d *Directory) Identify(ctx context.Context, text string) (Caller, error) {
+func (d *Service) Identify(ctx context.Context, text string) (Caller, error) {
 	if !tokenShaped(text) {
 		return Caller{}, errcode.InvalidCredential.With(behaviour.CallerTokenText, "the text has not the shape of a token")
 	}
@@ -99,7 +99,7 @@ func (d *Directory) Identify(ctx context.Context, text string) (Caller, error) {
 }
 
 // identify asks the store who the token with a hash belongs to.
-func (d *Directory) identify(ctx context.Context, hash [sha256.Size]byte) (identity, error) {
+func (d *Service) identify(ctx context.Context, hash [sha256.Size]byte) (identity, error) {
 	var i identity
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		t, account, err := tx.Bearer(ctx, hex.EncodeToString(hash[:]))
@@ -160,7 +160,7 @@ func Keep(ctx context.Context, tx interface {
 }
 
 // platform reads what a platform's token depends on.
-func (d *Directory) platform(ctx context.Context, tx Tx, t Token, caller *Caller) error {
+func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) error {
 	c, err := tx.ComponentAlone(ctx, caller.Component)
 	if errors.Is(err, ErrNoComponent) {
 		return errcode.InvalidComponent.With(behaviour.CallerPlatformOther, "the platform %s is gone", caller.Component)
@@ -184,7 +184,7 @@ func (d *Directory) platform(ctx context.Context, tx Tx, t Token, caller *Caller
 
 // Authenticate is Identify for the endpoints of accounts: 48001 for a
 // platform's own token.
-func (d *Directory) Authenticate(ctx context.Context, text string) (Caller, error) {
+func (d *Service) Authenticate(ctx context.Context, text string) (Caller, error) {
 	caller, err := d.Identify(ctx, text)
 	if err == nil && caller.AppID == "" {
 		return Caller{}, errcode.Unauthorized.With(behaviour.CallerWantsAccount, "the token is the platform %s's own, not an account's",
@@ -195,7 +195,7 @@ func (d *Directory) Authenticate(ctx context.Context, text string) (Caller, erro
 
 // AuthenticatePlatform is Identify for the endpoints of platforms: 61014 for
 // an account's token.
-func (d *Directory) AuthenticatePlatform(ctx context.Context, text string) (Caller, error) {
+func (d *Service) AuthenticatePlatform(ctx context.Context, text string) (Caller, error) {
 	caller, err := d.Identify(ctx, text)
 	if err == nil && caller.AppID != "" {
 		return Caller{}, errcode.WantsComponent.With(behaviour.CallerWantsPlatform, "the token is that of the account %s", caller.AppID)
@@ -205,7 +205,7 @@ func (d *Directory) AuthenticatePlatform(ctx context.Context, text string) (Call
 
 // OwnComponent returns 41018 or 61011 unless a call names the platform whose
 // token it carries, 40013 if it names nobody.
-func (d *Directory) OwnComponent(ctx context.Context, caller Caller, named string) error {
+func (d *Service) OwnComponent(ctx context.Context, caller Caller, named string) error {
 	switch named {
 	case caller.Component:
 		return nil

@@ -11,7 +11,7 @@ import (
 // CheckPlatform checks a platform's secret and address where the platform acts without a token, for
 // itself or for an account. 40013 for an account that did not authorise the platform. Contract:
 // rules 3.2.
-func (d *Directory) CheckPlatform(ctx context.Context, c PlatformCredentials, target string) error {
+func (d *Service) CheckPlatform(ctx context.Context, c PlatformCredentials, target string) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		if _, err := d.checkPlatform(ctx, tx, c); err != nil || target == c.AppID {
 			return err

@@ -29,8 +29,8 @@ type Grant struct {
 	GrantedAt      time.Time
 }
 
-// Holder is a component with what one account granted it.
-type Holder struct {
+// GrantedComponent is a component with what one account granted it.
+type GrantedComponent struct {
 	Component string
 	Grant     Grant
 }

@@ -32,7 +32,7 @@ type ComponentTx interface {
 	Grants(ctx context.Context, component string, offset, limit int) ([]Grant, error)
 	CountGrants(ctx context.Context, component string) (int, error)
 	// Holders lists the components that an account granted something.
-	Holders(ctx context.Context, appid string) ([]Holder, error)
+	Holders(ctx context.Context, appid string) ([]GrantedComponent, error)
 	PutGrant(ctx context.Context, component string, g Grant) error
 	DeleteGrant(ctx context.Context, component, appid string) error
 	// CutAuthorizerTokens is CutTokens for the tokens with which a component calls for an account.

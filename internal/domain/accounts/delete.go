@@ -6,22 +6,22 @@ import (
 	"strings"
 )
 
-// Amount is how many of something there are.
-type Amount struct {
+// Count is how many of something there are.
+type Count struct {
 	What  string
 	Count int
 }
 
-// Belongings are what goes with an account or a platform that is deleted, and what keeps it: codes that are printed must
+// Dependencies are what goes with an account or a platform that is deleted, and what keeps it: codes that are printed must
 // find it for ever, and rules and GS1 keys go by a decision of their own.
-type Belongings struct {
-	Goes, Keeps []Amount
+type Dependencies struct {
+	Goes, Keeps []Count
 }
 
 // InUse is the error of deleting an account that something keeps.
 type InUse struct {
 	AppID string
-	Keeps []Amount
+	Keeps []Count
 }
 
 func (e InUse) Error() string {
@@ -35,9 +35,9 @@ func (e InUse) Error() string {
 // Delete deletes an account, unless something keeps it; dry only says what would go and what keeps it. Opened counts, within
 // the transaction, the active codes that open it: they keep it too. A concurrent call that adds something which keeps the
 // account either comes first, or fails. Platforms hear that the account authorises them no more. ErrNoAccount, InUse.
-func (d *Directory) Delete(ctx context.Context, appid string, dry bool, opened func(ctx context.Context, appid string) (int, error)) (
-	Belongings, error) {
-	var has Belongings
+func (d *Service) Delete(ctx context.Context, appid string, dry bool, opened func(ctx context.Context, appid string) (int, error)) (
+	Dependencies, error) {
+	var has Dependencies
 	var linked []string
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		holders, err := lockGrants(ctx, tx, appid)
@@ -58,7 +58,7 @@ func (d *Directory) Delete(ctx context.Context, appid string, dry bool, opened f
 			return err
 		}
 		if n > 0 {
-			has.Keeps = append(has.Keeps, Amount{"active_codes", n})
+			has.Keeps = append(has.Keeps, Count{"active_codes", n})
 		}
 		switch {
 		case dry:
@@ -86,8 +86,8 @@ func (d *Directory) Delete(ctx context.Context, appid string, dry bool, opened f
 }
 
 // DeleteComponent deletes a platform with what accounts granted it; dry only says what would go. ErrNoComponent.
-func (d *Directory) DeleteComponent(ctx context.Context, appid string, dry bool) (Belongings, error) {
-	var has Belongings
+func (d *Service) DeleteComponent(ctx context.Context, appid string, dry bool) (Dependencies, error) {
+	var has Dependencies
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		// None of its grants are named, so all accounts that have one are locked, and the platform after them.
 		granted, err := lockComponent(ctx, tx, Component{AppID: appid, Grants: []Grant{}})
@@ -97,9 +97,9 @@ func (d *Directory) DeleteComponent(ctx context.Context, appid string, dry bool)
 		if _, err := tx.ComponentAlone(ctx, appid); err != nil {
 			return err
 		}
-		has = Belongings{}
+		has = Dependencies{}
 		if len(granted) > 0 {
-			has.Goes = []Amount{{"authorizations", len(granted)}}
+			has.Goes = []Count{{"authorizations", len(granted)}}
 		}
 		if dry {
 			return nil

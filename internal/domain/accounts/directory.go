@@ -16,8 +16,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
-// Directory holds the transactions on accounts, links and tokens.
-type Directory struct {
+// Service holds the transactions on accounts, links and tokens.
+type Service struct {
 	Store    Store
 	Key      *sealer.Key
 	Settings *settings.Live
@@ -58,21 +58,21 @@ type Directory struct {
 	// nil = nobody is told.
 	Guessed func(appid string, ip netip.Addr, refused bool)
 
-	guesses    Guesses
+	guesses    Throttle
 	identities identities
 	stables    memory[string, stable]
 	hasherOnce sync.Once
 	hasher     *sealer.Hasher // of tokens
 }
 
-func (d *Directory) countNow() time.Time {
+func (d *Service) countNow() time.Time {
 	if d.CountNow == nil {
 		return d.Now()
 	}
 	return d.CountNow()
 }
 
-func (d *Directory) realNow() time.Time {
+func (d *Service) realNow() time.Time {
 	if d.RealNow == nil {
 		return d.Now()
 	}
@@ -80,7 +80,7 @@ func (d *Directory) realNow() time.Time {
 }
 
 // mayForget reports whether what expired long ago may be removed.
-func (d *Directory) mayForget() bool { return d.ClockBelieved == nil || d.ClockBelieved() }
+func (d *Service) mayForget() bool { return d.ClockBelieved == nil || d.ClockBelieved() }
 
 // Registration is a new or changed account with its secrets in the clear.
 type Registration struct {
@@ -93,7 +93,7 @@ type Registration struct {
 // Put creates or replaces an account. The permanent fields (verification file, day of creation)
 // stay, and so do secrets that are not given. Its errors are texts of one line, never numbers of
 // the wire.
-func (d *Directory) Put(ctx context.Context, r Registration) error {
+func (d *Service) Put(ctx context.Context, r Registration) error {
 	r, err := d.registration(r)
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func (d *Directory) Put(ctx context.Context, r Registration) error {
 }
 
 // Check returns an error for what Put would refuse without a look at the store.
-func (d *Directory) Check(r Registration) error {
+func (d *Service) Check(r Registration) error {
 	if r.Subject == "" {
 		r.Subject = Company
 	}
@@ -156,7 +156,7 @@ func (d *Directory) Check(r Registration) error {
 }
 
 // registration checks a registration and gives it a new verification file.
-func (d *Directory) registration(r Registration) (Registration, error) {
+func (d *Service) registration(r Registration) (Registration, error) {
 	if err := d.Check(r); err != nil {
 		return r, err
 	}
@@ -178,7 +178,7 @@ func checkSecret(of, appid, secret string) error {
 
 // newSecret is the hash of the AppSecret that an account or a platform has from now on. An empty
 // secret, and the one that is stored, keep the stored hash, however short the secret is.
-func (d *Directory) newSecret(of, appid, secret, stored string) (hash string, err error) {
+func (d *Service) newSecret(of, appid, secret, stored string) (hash string, err error) {
 	n := len(secret)
 	if n == 0 {
 		return stored, nil
@@ -192,7 +192,7 @@ func (d *Directory) newSecret(of, appid, secret, stored string) (hash string, er
 
 // merged is the account that a registration makes. What a registration cannot change is taken from
 // old, if existed. component says that a platform has the AppID.
-func (d *Directory) merged(r Registration, old Account, existed, component bool) (a Account, err error) {
+func (d *Service) merged(r Registration, old Account, existed, component bool) (a Account, err error) {
 	a = r.Account
 	switch {
 	case component:
@@ -219,7 +219,7 @@ func (d *Directory) merged(r Registration, old Account, existed, component bool)
 
 // Change loads an account, lets f change it and saves it. ErrNoAccount if
 // there is none.
-func (d *Directory) Change(ctx context.Context, appid string, f func(*Account) error) (Account, error) {
+func (d *Service) Change(ctx context.Context, appid string, f func(*Account) error) (Account, error) {
 	var a Account
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, appid); err != nil {
@@ -243,11 +243,11 @@ func (d *Directory) Change(ctx context.Context, appid string, f func(*Account) e
 
 // endBySecret ends the tokens of an account that gets a new AppSecret, because somebody else may
 // know the old one. Tokens of platforms work on: no AppSecret of the account was needed for them.
-func (d *Directory) endBySecret(ctx context.Context, tx Tx, old, a Account) error {
+func (d *Service) endBySecret(ctx context.Context, tx Tx, old, a Account) error {
 	if old.SecretHash == a.SecretHash {
 		return nil
 	}
-	for _, series := range []Series{Plain, Stable} {
+	for _, series := range []TokenKind{Plain, Stable} {
 		if err := tx.CutTokens(ctx, a.AppID, series, d.Now()); err != nil {
 			return err
 		}
@@ -257,7 +257,7 @@ func (d *Directory) endBySecret(ctx context.Context, tx Tx, old, a Account) erro
 
 // EndTokens ends all tokens of an account at once, also those with which
 // platforms call for it. ErrNoAccount if there is none.
-func (d *Directory) EndTokens(ctx context.Context, appid string) error {
+func (d *Service) EndTokens(ctx context.Context, appid string) error {
 	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, appid); err != nil {
 			return err
@@ -270,7 +270,7 @@ func (d *Directory) EndTokens(ctx context.Context, appid string) error {
 }
 
 // Get returns an account, or ErrNoAccount.
-func (d *Directory) Get(ctx context.Context, appid string) (Account, error) {
+func (d *Service) Get(ctx context.Context, appid string) (Account, error) {
 	var a Account
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
 		a, err = tx.Account(ctx, appid)
@@ -280,7 +280,7 @@ func (d *Directory) Get(ctx context.Context, appid string) (Account, error) {
 }
 
 // List returns at most limit accounts by AppID, the first after the given one.
-func (d *Directory) List(ctx context.Context, after string, limit int) ([]Account, error) {
+func (d *Service) List(ctx context.Context, after string, limit int) ([]Account, error) {
 	var list []Account
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
 		list, err = tx.Accounts(ctx, after, limit)
@@ -290,7 +290,7 @@ func (d *Directory) List(ctx context.Context, after string, limit int) ([]Accoun
 }
 
 // Link links a service account with a Mini Program at once.
-func (d *Directory) Link(ctx context.Context, service, miniProgram string) error {
+func (d *Service) Link(ctx context.Context, service, miniProgram string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		// A call that asks for this link or ends it waits for the lock, and so overwrites nothing.
 		if err := tx.LockAccount(ctx, service); err != nil {
@@ -302,7 +302,7 @@ func (d *Directory) Link(ctx context.Context, service, miniProgram string) error
 	return err
 }
 
-func (d *Directory) link(ctx context.Context, tx Tx, service, miniProgram string) error {
+func (d *Service) link(ctx context.Context, tx Tx, service, miniProgram string) error {
 	for _, side := range []struct {
 		appid string
 		kind  Kind
@@ -323,7 +323,7 @@ func (d *Directory) link(ctx context.Context, tx Tx, service, miniProgram string
 }
 
 // Unlink ends a link; ending one that is not there changes nothing.
-func (d *Directory) Unlink(ctx context.Context, service, miniProgram string) error {
+func (d *Service) Unlink(ctx context.Context, service, miniProgram string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, service); err != nil {
 			return err
@@ -335,7 +335,7 @@ func (d *Directory) Unlink(ctx context.Context, service, miniProgram string) err
 }
 
 // Links lists the Mini Programs that a service account is linked with.
-func (d *Directory) Links(ctx context.Context, service string) ([]string, error) {
+func (d *Service) Links(ctx context.Context, service string) ([]string, error) {
 	var list []string
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
 		list, err = tx.Links(ctx, service)
@@ -359,7 +359,7 @@ type Issued struct {
 }
 
 // CheckSecret checks an AppSecret for calls that do not fetch a token.
-func (d *Directory) CheckSecret(ctx context.Context, c Credentials, grant string) error {
+func (d *Service) CheckSecret(ctx context.Context, c Credentials, grant string) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.checkGrant(ctx, tx, c, grant) })
 }
 
@@ -367,14 +367,14 @@ func (d *Directory) CheckSecret(ctx context.Context, c Credentials, grant string
 const tokenGrant = "client_credential"
 
 // check looks for the faults of both token calls, in the platform's order. Contract: rules 3.1.
-func (d *Directory) check(ctx context.Context, tx Tx, c Credentials) error {
+func (d *Service) check(ctx context.Context, tx Tx, c Credentials) error {
 	if c.AppID == "" && behaviour.TokenAppIDFormer.Was(d.Settings.Get().AsOf) {
 		return errcode.InvalidGrantType.By(behaviour.TokenAppIDFormer)
 	}
 	return d.checkGrant(ctx, tx, c, tokenGrant)
 }
 
-func (d *Directory) checkGrant(ctx context.Context, tx Tx, c Credentials, grant string) error {
+func (d *Service) checkGrant(ctx context.Context, tx Tx, c Credentials, grant string) error {
 	if c.AppID == "" {
 		return errcode.AppIDMissing.By(behaviour.TokenAppIDMissing)
 	}
@@ -397,7 +397,7 @@ func (d *Directory) checkGrant(ctx context.Context, tx Tx, c Credentials, grant 
 const loginGrant = "authorization_code"
 
 // checkWith is the part of check for an account that exists.
-func (d *Directory) checkWith(ctx context.Context, a Account, c Credentials, grant string) error {
+func (d *Service) checkWith(ctx context.Context, a Account, c Credentials, grant string) error {
 	switch {
 	case c.GrantType != grant:
 		return errcode.InvalidGrantType.With(behaviour.TokenGrant, "grant_type is %q, not %s", c.GrantType, grant)
@@ -433,7 +433,7 @@ func allowed(ip netip.Addr, list []string) bool {
 
 // IssueToken is /cgi-bin/token: a new token each time. The one before works five minutes more.
 // 45009 above the day's limit. Contract: rules 3.1.
-func (d *Directory) IssueToken(ctx context.Context, c Credentials) (Issued, error) {
+func (d *Service) IssueToken(ctx context.Context, c Credentials) (Issued, error) {
 	var issued Issued
 	// A call with a wrong secret must not wait for the one writer of SQLite.
 	if err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.check(ctx, tx, c) }); err != nil {
@@ -462,7 +462,7 @@ func (d *Directory) IssueToken(ctx context.Context, c Credentials) (Issued, erro
 
 // issue makes a token, gives the earlier ones of its series until cut, and
 // forgets what expired long ago.
-func (d *Directory) issue(ctx context.Context, tx Tx, t Token, now, cut time.Time) (Issued, error) {
+func (d *Service) issue(ctx context.Context, tx Tx, t Token, now, cut time.Time) (Issued, error) {
 	text, err := newTokenText(d.Random, now)
 	if err != nil {
 		return Issued{}, err
@@ -484,14 +484,14 @@ func (d *Directory) issue(ctx context.Context, tx Tx, t Token, now, cut time.Tim
 }
 
 // ForgetGuesses starts the counts of wrong secrets again (the emulator's reset).
-func (d *Directory) ForgetGuesses() { d.guesses.Clear() }
+func (d *Service) ForgetGuesses() { d.guesses.Clear() }
 
 // ForgetGuessesOf is ForgetGuesses for one account.
-func (d *Directory) ForgetGuessesOf(appid string) { d.guesses.ClearOf(appid) }
+func (d *Service) ForgetGuessesOf(appid string) { d.guesses.ClearOf(appid) }
 
 // changed is called after an error of the transaction too: the commit may have succeeded although
 // its answer was lost. To read again what did not change is harmless.
-func (d *Directory) changed(ctx context.Context, appids ...string) {
+func (d *Service) changed(ctx context.Context, appids ...string) {
 	if d.Changed != nil && len(appids) > 0 {
 		// The change must show even if the caller closed early.
 		d.Changed(context.WithoutCancel(ctx), appids...)

@@ -30,7 +30,7 @@ var begin = time.Date(2026, 1, 31, 12, 0, 30, 0, zone)
 
 // world is a directory on a real store with a clock that stands still.
 type world struct {
-	*accounts.Directory
+	*accounts.Service
 	t     *testing.T
 	store *store.Store
 	dir   string
@@ -51,7 +51,7 @@ func newWorld(t *testing.T) *world {
 	key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 	require.NoError(t, err)
 	w := &world{t: t, store: s, dir: dir, now: begin}
-	w.Directory = &accounts.Directory{Store: s, Epochs: s.Epochs(), Key: key, Settings: settings.NewLive(settings.Defaults()),
+	w.Service = &accounts.Service{Store: s, Epochs: s.Epochs(), Key: key, Settings: settings.NewLive(settings.Defaults()),
 		Minutes: new(apiusage.Minutes).Allow, Random: rand.Reader, Now: func() time.Time {
 			w.mu.Lock()
 			defer w.mu.Unlock()

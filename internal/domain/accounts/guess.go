@@ -15,33 +15,35 @@ import (
 // over; the right one is never refused, and another address is never hindered.
 const GuessesPerMinute = 20
 
-// Guesses counts wrong secrets by address and by whose they should be. The zero
+// Throttle counts wrong secrets by address and by whose they should be. The zero
 // value is ready. Assumed(token.secret.guessing): each node counts its own.
-type Guesses struct{ wrong ratelimit.Minute[guesser] }
+type Throttle struct {
+	wrong ratelimit.FixedWindow[guesser]
+}
 
 type guesser struct {
 	from netip.Prefix
 	whom string
 }
 
-// TooMany reports whether an address has sent too many wrong secrets for somebody in the minute
+// Blocked reports whether an address has sent too many wrong secrets for somebody in the minute
 // that it is. Only where a comparison costs much, as of a password, is this asked before it.
-func (g *Guesses) TooMany(ip netip.Addr, whom string, now time.Time) bool {
-	return g.wrong.Full(guesser{ratelimit.Network(ip), whom}, GuessesPerMinute, now)
+func (g *Throttle) Blocked(ip netip.Addr, whom string, now time.Time) bool {
+	return g.wrong.Exceeded(guesser{ratelimit.KeyForIP(ip), whom}, GuessesPerMinute, now)
 }
 
-// Wrong notes a secret that was compared and is wrong, and reports whether there
+// RecordFailure notes a secret that was compared and is wrong, and reports whether there
 // were too many before it.
-func (g *Guesses) Wrong(ip netip.Addr, whom string, now time.Time) (tooMany bool) {
-	return !g.wrong.Allow(guesser{ratelimit.Network(ip), whom}, GuessesPerMinute, now)
+func (g *Throttle) RecordFailure(ip netip.Addr, whom string, now time.Time) (tooMany bool) {
+	return !g.wrong.Allow(guesser{ratelimit.KeyForIP(ip), whom}, GuessesPerMinute, now)
 }
 
 // Clear forgets everything.
-func (g *Guesses) Clear() { g.wrong.Forget() }
+func (g *Throttle) Clear() { g.wrong.Forget() }
 
 // ClearOf forgets what was sent for somebody.
-func (g *Guesses) ClearOf(whom string) {
-	g.wrong.Drop(func(one guesser) bool { return one.whom == whom })
+func (g *Throttle) ClearOf(whom string) {
+	g.wrong.DeleteFunc(func(one guesser) bool { return one.whom == whom })
 }
 
 // Guessing is the error for a caller that sent too many wrong secrets: 45011. The caller is not
@@ -53,7 +55,7 @@ func (g Guessing) Unwrap() error { return g.error }
 
 // secretOf compares a secret with an account's or a platform's: 40125 for
 // another one, Guessing for another one after too many of them.
-func (d *Directory) secretOf(appid, secret, hash string, ip netip.Addr) error {
+func (d *Service) secretOf(appid, secret, hash string, ip netip.Addr) error {
 	fault := errcode.InvalidSecret.With(behaviour.TokenSecretWrong, "the secret is not that of %s", appid)
 	switch {
 	case len(secret) > 256:
@@ -61,7 +63,7 @@ func (d *Directory) secretOf(appid, secret, hash string, ip netip.Addr) error {
 	case hash != "" && d.Key.Matches(secretPurpose(appid), secret, hash):
 		return nil
 	}
-	tooMany := d.guesses.Wrong(ip, appid, d.realNow())
+	tooMany := d.guesses.RecordFailure(ip, appid, d.realNow())
 	if d.Guessed != nil {
 		d.Guessed(appid, ip, tooMany)
 	}
@@ -80,6 +82,6 @@ func IsGuessing(err error) bool {
 
 // HasSecret reports whether a hash was made of a secret. It is for secrets that this process was
 // started with, so a wrong one does not count as a guess.
-func (d *Directory) HasSecret(appid, secret, hash string) bool {
+func (d *Service) HasSecret(appid, secret, hash string) bool {
 	return hash != "" && d.Key.Matches(secretPurpose(appid), secret, hash)
 }

@@ -26,17 +26,17 @@ var epochSeed = maphash.MakeSeed()
 
 func epochOf(appid string) uint8 { return uint8(maphash.String(epochSeed, appid)) }
 
-// Touched are the AppIDs, and other names, whose rows a transaction changes. The zero value has
+// ChangeSet are the AppIDs, and other names, whose rows a transaction changes. The zero value has
 // none.
-type Touched struct{ set [4]uint64 }
+type ChangeSet struct{ set [4]uint64 }
 
 // Add adds an AppID.
-func (t *Touched) Add(appid string) { i := epochOf(appid); t.set[i/64] |= 1 << (i % 64) }
+func (t *ChangeSet) Add(appid string) { i := epochOf(appid); t.set[i/64] |= 1 << (i % 64) }
 
 // AddAll adds every AppID.
-func (t *Touched) AddAll() { t.set = [4]uint64{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)} }
+func (t *ChangeSet) AddAll() { t.set = [4]uint64{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)} }
 
-func (t *Touched) each(f func(epoch int)) {
+func (t *ChangeSet) each(f func(epoch int)) {
 	for i, word := range t.set {
 		for ; word != 0; word &= word - 1 {
 			f(64*i + bits.TrailingZeros64(word))
@@ -44,12 +44,12 @@ func (t *Touched) each(f func(epoch int)) {
 	}
 }
 
-// Committing is to be called before a commit and Ended after it, also where the commit failed. In
+// BeginCommit is to be called before a commit and Ended after it, also where the commit failed. In
 // between nothing that was read of these names is remembered.
-func (e *Epochs) Committing(t *Touched) { t.each(func(i int) { e.of[i].Add(1) }) }
+func (e *Epochs) BeginCommit(t *ChangeSet) { t.each(func(i int) { e.of[i].Add(1) }) }
 
-// Ended says that a commit is over. It is called before the caller is told.
-func (e *Epochs) Ended(t *Touched) { t.each(func(i int) { e.of[i].Add(1<<32 - 1) }) }
+// EndCommit says that a commit is over. It is called before the caller is told.
+func (e *Epochs) EndCommit(t *ChangeSet) { t.each(func(i int) { e.of[i].Add(1<<32 - 1) }) }
 
 // Of returns the epoch of a name; ok is false while a commit is under way, when
 // nothing may be remembered. What is read from the store afterwards is at least

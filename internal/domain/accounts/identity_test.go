@@ -20,7 +20,7 @@ import (
 )
 
 // answer is what a token leads to, in one text that can be compared.
-func answer(d *accounts.Directory, t *testing.T, text string) (string, *accounts.Caller) {
+func answer(d *accounts.Service, t *testing.T, text string) (string, *accounts.Caller) {
 	caller, err := d.Identify(t.Context(), text)
 	if err != nil {
 		return fmt.Sprint(code(err)), nil
@@ -36,7 +36,7 @@ func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			w := newWorld(t)
 			ctx := t.Context()
-			asks := &accounts.Directory{Store: w.store, Key: w.Key, Settings: w.Settings, Random: w.Random, Now: w.Now}
+			asks := &accounts.Service{Store: w.store, Key: w.Key, Settings: w.Settings, Random: w.Random, Now: w.Now}
 			apps, platforms := []string{"wxa", "wxb", "wxd"}, []string{"wxp", "wxq"}
 			for _, app := range apps {
 				w.mini(app)
@@ -141,7 +141,7 @@ func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
 				told = append(told, fmt.Sprint(steps[i].name, " ", err))
 				for _, app := range apps {
 					var answers []string
-					for _, d := range []*accounts.Directory{w.Directory, w.Directory, asks} { // the second time from memory
+					for _, d := range []*accounts.Service{w.Service, w.Service, asks} { // the second time from memory
 						issued, err := d.StableToken(ctx, credentials(app), false)
 						answers = append(answers, fmt.Sprint(issued, " ", code(err)))
 					}
@@ -153,7 +153,7 @@ func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
 				tokens = slices.DeleteFunc(tokens, func(s string) bool { return s == "" })
 				for _, text := range tokens[max(0, len(tokens)-12):] {
 					for range 2 { // from the store, and from memory
-						got, caller := answer(w.Directory, t, text)
+						got, caller := answer(w.Service, t, text)
 						want, whose := answer(asks, t, text)
 						if got != want || !cmp.Equal(caller, whose, cmp.AllowUnexported(accounts.Caller{})) {
 							t.Fatalf("after %q: remembered: %s %+v, stored: %s %+v", told, got, caller, want, whose)
@@ -232,7 +232,7 @@ func TestNoTokenPassesAfterItsEndWasAcknowledged(t *testing.T) {
 		}
 		require.NoError(t, end())
 		l.over.Store(true)
-		if got, _ := answer(w.Directory, t, l.text); got != l.want {
+		if got, _ := answer(w.Service, t, l.text); got != l.want {
 			t.Fatalf("round %d: %s, not %s", round, got, l.want)
 		}
 	}

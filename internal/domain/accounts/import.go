@@ -24,29 +24,29 @@ const (
 	importBatch = 500
 )
 
-// Planned is one line of an import.
-type Planned struct {
+// ImportRow is one line of an import.
+type ImportRow struct {
 	Line int
 	Registration
 	// Fault is why the line is no valid account; nil = it is one.
 	Fault error
 }
 
-// Plan yields the lines of an import, the same ones at every call. An error means that the file
+// ImportRows yields the lines of an import, the same ones at every call. An error means that the file
 // cannot be read to its end.
-type Plan func() iter.Seq2[Planned, error]
+type ImportRows func() iter.Seq2[ImportRow, error]
 
-// Fault is what is wrong with one line of an import.
-type Fault struct {
+// RowError is what is wrong with one line of an import.
+type RowError struct {
 	Line int
 	Why  string
 }
 
-// Faults are the wrong lines because of which nothing was imported, in their order, at most
+// RowErrors are the wrong lines because of which nothing was imported, in their order, at most
 // MaxFaults of them.
-type Faults []Fault
+type RowErrors []RowError
 
-func (f Faults) Error() string {
+func (f RowErrors) Error() string {
 	if len(f) == 1 {
 		return fmt.Sprintf("line %d cannot be loaded: %s", f[0].Line, f[0].Why)
 	}
@@ -54,8 +54,8 @@ func (f Faults) Error() string {
 }
 
 // First are the first MaxFaults in the order of lines.
-func (f Faults) First() Faults {
-	slices.SortStableFunc(f, func(a, b Fault) int { return cmp.Compare(a.Line, b.Line) })
+func (f RowErrors) First() RowErrors {
+	slices.SortStableFunc(f, func(a, b RowError) int { return cmp.Compare(a.Line, b.Line) })
 	return f[:min(len(f), MaxFaults)]
 }
 
@@ -70,17 +70,17 @@ type Imported struct {
 // ErrImporting is returned while another node imports much.
 var ErrImporting = errors.New("another import is running: wait for its end")
 
-// ErrMoved says that something changed that an import depends on, after the import checked it.
-var ErrMoved = errors.New("what an import depends on changed while it was written, again and again: try again later")
+// ErrConflict says that something changed that an import depends on, after the import checked it.
+var ErrConflict = errors.New("what an import depends on changed while it was written, again and again: try again later")
 
 // ImportTries is how often an import is begun again because something changed meanwhile.
 const ImportTries = 5
 
-// StillAsChecked returns ErrMoved where something that a check depends on changed after the change
+// Revalidate returns ErrMoved where something that a check depends on changed after the change
 // since, and sets since to the last change.
-func StillAsChecked(ctx context.Context, tx interface {
-	ChangedSince(ctx context.Context, after int64, limit int) ([]Concern, error)
-}, since *int64, concerns func(Concern) bool) error {
+func Revalidate(ctx context.Context, tx interface {
+	ChangedSince(ctx context.Context, after int64, limit int) ([]ChangeRef, error)
+}, since *int64, concerns func(ChangeRef) bool) error {
 	const page = 1000
 	for {
 		list, err := tx.ChangedSince(ctx, *since, page)
@@ -89,7 +89,7 @@ func StillAsChecked(ctx context.Context, tx interface {
 		}
 		for _, one := range list {
 			if concerns(one) {
-				return ErrMoved
+				return ErrConflict
 			}
 			*since = one.Seq
 		}
@@ -103,7 +103,7 @@ func StillAsChecked(ctx context.Context, tx interface {
 // links may name accounts further down. The error Faults names the wrong lines. dry only checks. As
 // with an import of rules, others go on while it is checked, and everybody sees all of it at one
 // moment. Decision 55.
-func (d *Directory) Import(ctx context.Context, plan Plan, dry bool) (Imported, error) {
+func (d *Service) Import(ctx context.Context, plan ImportRows, dry bool) (Imported, error) {
 	for try := 1; ; try++ {
 		var i importing
 		err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return i.check(ctx, d, tx, plan) })
@@ -113,7 +113,7 @@ func (d *Directory) Import(ctx context.Context, plan Plan, dry bool) (Imported, 
 		if dry || len(i.touched) == 0 {
 			return i.done, nil
 		}
-		if err = i.store(ctx, d, plan, try > ImportTries); errors.Is(err, ErrMoved) && try <= ImportTries && ctx.Err() == nil {
+		if err = i.store(ctx, d, plan, try > ImportTries); errors.Is(err, ErrConflict) && try <= ImportTries && ctx.Err() == nil {
 			continue
 		}
 		// An error may hide a commit.
@@ -130,7 +130,7 @@ type importing struct {
 	added   map[string]bool // were not there before
 	touched map[string]bool
 	linked  map[string]bool // are not of the file, and linked by it
-	faults  Faults
+	faults  RowErrors
 
 	since    int64 // the last change that the check saw
 	accounts []Account
@@ -143,7 +143,7 @@ type edit struct{ now, old Account }
 
 // store stores what the check found. alone keeps everybody else from changing accounts,
 // and checks again.
-func (i *importing) store(ctx context.Context, d *Directory, plan Plan, alone bool) error {
+func (i *importing) store(ctx context.Context, d *Service, plan ImportRows, alone bool) error {
 	ofNew := len(i.links)
 	for n, l := range i.links {
 		if !i.added[l.Service] {
@@ -203,7 +203,7 @@ func (i *importing) lock(ctx context.Context, tx Tx, alone bool) error {
 
 // apart first writes new accounts and their links where nobody sees them yet. Then it changes what
 // others see; others wait only for that second part.
-func (i *importing) apart(ctx context.Context, d *Directory, tx Tx, numbers Numbers, ofNew, others []Link) error {
+func (i *importing) apart(ctx context.Context, d *Service, tx Tx, numbers SeqRange, ofNew, others []Link) error {
 	for some := range slices.Chunk(i.accounts, importBatch) {
 		if err := tx.AddAccounts(ctx, some); err != nil {
 			return err
@@ -238,7 +238,7 @@ func (i *importing) apart(ctx context.Context, d *Directory, tx Tx, numbers Numb
 	return i.still(ctx, tx, &since)
 }
 
-func (i *importing) storeEdits(ctx context.Context, d *Directory, tx Tx) error {
+func (i *importing) storeEdits(ctx context.Context, d *Service, tx Tx) error {
 	for _, e := range i.edits {
 		if err := d.endBySecret(ctx, tx, e.old, e.now); err != nil {
 			return err
@@ -267,24 +267,24 @@ func storeLinks(ctx context.Context, tx Tx, all []Link, then func() error) error
 
 // still returns ErrMoved where something changed that a line of the file may depend on.
 func (i *importing) still(ctx context.Context, tx Tx, since *int64) error {
-	return StillAsChecked(ctx, tx, since, func(one Concern) bool {
+	return Revalidate(ctx, tx, since, func(one ChangeRef) bool {
 		return one.All || i.lines[one.Account] > 0 || i.linked[one.Account]
 	})
 }
 
 func (i *importing) fault(line int, err error) (more bool) {
-	i.faults = append(i.faults, Fault{line, err.Error()})
+	i.faults = append(i.faults, RowError{line, err.Error()})
 	return len(i.faults) < MaxFaults
 }
 
 // check holds every line against what is stored: Faults, or what the import will do.
-func (i *importing) check(ctx context.Context, d *Directory, tx Tx, plan Plan) (err error) {
+func (i *importing) check(ctx context.Context, d *Service, tx Tx, plan ImportRows) (err error) {
 	*i = importing{lines: map[string]int{}, kinds: map[string]Kind{}, added: map[string]bool{}, touched: map[string]bool{},
 		linked: map[string]bool{}}
 	if i.since, err = tx.LastChange(ctx); err != nil {
 		return err
 	}
-	var linked []Planned // they may name accounts further down
+	var linked []ImportRow // they may name accounts further down
 	for batch, err := range plan.inBatches() {
 		if err != nil {
 			return err
@@ -294,7 +294,7 @@ func (i *importing) check(ctx context.Context, d *Directory, tx Tx, plan Plan) (
 		}
 		for _, p := range batch {
 			if len(p.Linked) > 0 && p.Fault == nil && i.lines[p.AppID] == p.Line {
-				one := Planned{Line: p.Line}
+				one := ImportRow{Line: p.Line}
 				one.AppID, one.Linked = p.AppID, p.Linked
 				linked = append(linked, one)
 			}
@@ -334,9 +334,9 @@ func (i *importing) check(ctx context.Context, d *Directory, tx Tx, plan Plan) (
 }
 
 // inBatches yields the lines some at a time.
-func (plan Plan) inBatches() iter.Seq2[[]Planned, error] {
-	return func(yield func([]Planned, error) bool) {
-		var batch []Planned
+func (plan ImportRows) inBatches() iter.Seq2[[]ImportRow, error] {
+	return func(yield func([]ImportRow, error) bool) {
+		var batch []ImportRow
 		for p, err := range plan() {
 			if err != nil {
 				yield(nil, err)
@@ -361,7 +361,7 @@ type there struct {
 	components map[string]bool
 }
 
-func (i *importing) there(ctx context.Context, tx Tx, batch []Planned) (t there, err error) {
+func (i *importing) there(ctx context.Context, tx Tx, batch []ImportRow) (t there, err error) {
 	var appids []string
 	for _, p := range batch {
 		if p.Fault != nil || i.lines[p.AppID] > 0 {
@@ -385,7 +385,7 @@ func (i *importing) there(ctx context.Context, tx Tx, batch []Planned) (t there,
 }
 
 // checkBatch looks at some accounts.
-func (i *importing) checkBatch(ctx context.Context, d *Directory, tx Tx, batch []Planned) error {
+func (i *importing) checkBatch(ctx context.Context, d *Service, tx Tx, batch []ImportRow) error {
 	t, err := i.there(ctx, tx, batch)
 	if err != nil {
 		return err
@@ -403,7 +403,7 @@ func (i *importing) checkBatch(ctx context.Context, d *Directory, tx Tx, batch [
 }
 
 // checkLine finds out what an account will be after its line; fault is what is wrong with the line.
-func (i *importing) checkLine(d *Directory, p Planned, t there) (fault, err error) {
+func (i *importing) checkLine(d *Service, p ImportRow, t there) (fault, err error) {
 	if p.Fault != nil {
 		return p.Fault, nil
 	}
@@ -441,7 +441,7 @@ func (i *importing) checkLine(d *Directory, p Planned, t there) (fault, err erro
 }
 
 // link finds the links that a line names and its account lacks.
-func (i *importing) link(ctx context.Context, d *Directory, tx Tx, p Planned) (fault, err error) {
+func (i *importing) link(ctx context.Context, d *Service, tx Tx, p ImportRow) (fault, err error) {
 	for n, mini := range p.Linked {
 		kind, ok := i.kinds[mini]
 		if !ok {
@@ -499,9 +499,9 @@ func sameAccount(a, b Account) bool {
 
 // Each calls f with every account and its links by AppID, as they are at one
 // moment.
-func (d *Directory) Each(ctx context.Context, f func(a Account, linked []string) error) error {
+func (d *Service) Each(ctx context.Context, f func(a Account, linked []string) error) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		if err := tx.RunsLong(ctx); err != nil {
+		if err := tx.DisableTimeout(ctx); err != nil {
 			return err
 		}
 		for after := ""; ; {

@@ -40,11 +40,11 @@ func TestAnImportOfManyAccountsTakesOneLock(t *testing.T) {
 		w := newWorld(t)
 		l := &locking{Store: w.Store}
 		w.Store = l
-		plan := func() iter.Seq2[accounts.Planned, error] {
-			return func(yield func(accounts.Planned, error) bool) {
+		plan := func() iter.Seq2[accounts.ImportRow, error] {
+			return func(yield func(accounts.ImportRow, error) bool) {
 				for i := range n {
 					r := accounts.Registration{Account: accounts.Account{AppID: fmt.Sprint("wx", i), Kind: accounts.MiniProgram}}
-					if !yield(accounts.Planned{Line: i + 1, Registration: r}, nil) {
+					if !yield(accounts.ImportRow{Line: i + 1, Registration: r}, nil) {
 						return
 					}
 				}
@@ -64,8 +64,8 @@ func TestAnImportOfManyAccountsTakesOneLock(t *testing.T) {
 func TestAnImportReadsEachLineOnce(t *testing.T) {
 	const n = 3000
 	w, read := newWorld(t), 0
-	plan := func() iter.Seq2[accounts.Planned, error] {
-		return func(yield func(accounts.Planned, error) bool) {
+	plan := func() iter.Seq2[accounts.ImportRow, error] {
+		return func(yield func(accounts.ImportRow, error) bool) {
 			for i := range n {
 				r := accounts.Registration{Account: accounts.Account{AppID: fmt.Sprint("wx", i), Kind: accounts.ServiceAccount}}
 				r.Linked = []string{fmt.Sprint("wx", i+1)} // further down
@@ -73,7 +73,7 @@ func TestAnImportReadsEachLineOnce(t *testing.T) {
 					r.Kind, r.Linked = accounts.MiniProgram, nil
 				}
 				read++
-				if !yield(accounts.Planned{Line: i + 1, Registration: r}, nil) {
+				if !yield(accounts.ImportRow{Line: i + 1, Registration: r}, nil) {
 					return
 				}
 			}
@@ -93,11 +93,11 @@ func TestAnImportReadsEachLineOnce(t *testing.T) {
 }
 
 func TestTheErrorOfOneLineSpeaksOfOneLine(t *testing.T) {
-	faults := accounts.Faults{{Line: 3, Why: "want a JSON object"}}
+	faults := accounts.RowErrors{{Line: 3, Why: "want a JSON object"}}
 	if got, want := faults.Error(), "line 3 cannot be loaded: want a JSON object"; got != want {
 		t.Errorf("one line: %q, want %q", got, want)
 	}
-	faults = append(faults, accounts.Fault{Line: 9, Why: "no appid"})
+	faults = append(faults, accounts.RowError{Line: 9, Why: "no appid"})
 	if got, want := faults.Error(), "2 lines cannot be loaded, the first is line 3: want a JSON object"; got != want {
 		t.Errorf("two lines: %q, want %q", got, want)
 	}

@@ -152,7 +152,7 @@ type LinkRequest struct {
 // when both administrators agreed. 48001, 40013 for an AppID that is no Mini
 // Program's, 89015, 89010, 89007 and 89009 above the limits.
 // Contract: rules 3.4.
-func (d *Directory) AskLink(ctx context.Context, service Account, r LinkRequest) error {
+func (d *Service) AskLink(ctx context.Context, service Account, r LinkRequest) error {
 	if err := service.MayLink(); err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofP
 
 // linkToChange locks both sides and returns their link. Where there is none, it returns ErrNoLink
 // with the link that a call would make. 40013 for an AppID that is no Mini Program's.
-func (d *Directory) linkToChange(ctx context.Context, tx Tx, service, miniProgram string) (Link, error) {
+func (d *Service) linkToChange(ctx context.Context, tx Tx, service, miniProgram string) (Link, error) {
 	l := Link{Service: service, MiniProgram: miniProgram}
 	// Always in the same order, so that no two transactions wait for each other.
 	for _, appid := range slices.Sorted(slices.Values([]string{service, miniProgram})) {
@@ -243,7 +243,7 @@ func (d *Directory) linkToChange(ctx context.Context, tx Tx, service, miniProgra
 // by setting, when the account's administrator agreed. 48001, 40013, 89018.
 // Ending one that is not there is fine, because a call that was
 // repeated must not fail. Contract: rules 3.4, clients 12.
-func (d *Directory) EndLink(ctx context.Context, service Account, miniProgram string) error {
+func (d *Service) EndLink(ctx context.Context, service Account, miniProgram string) error {
 	if err := service.MayLink(); err != nil {
 		return err
 	}
@@ -263,12 +263,12 @@ func (d *Directory) EndLink(ctx context.Context, service Account, miniProgram st
 
 // ConfirmLink takes the answer of one side's administrator. Invalid where
 // nothing waits for it.
-func (d *Directory) ConfirmLink(ctx context.Context, service, miniProgram string, side Side, agree bool) error {
+func (d *Service) ConfirmLink(ctx context.Context, service, miniProgram string, side Side, agree bool) error {
 	return d.changeLink(ctx, service, miniProgram, func(l Link) (Link, bool, error) { return l.Confirm(side, agree) })
 }
 
 // changeLink saves what decide makes of a link, or deletes it.
-func (d *Directory) changeLink(ctx context.Context, service, miniProgram string, decide func(Link) (Link, bool, error)) error {
+func (d *Service) changeLink(ctx context.Context, service, miniProgram string, decide func(Link) (Link, bool, error)) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		l, err := d.linkToChange(ctx, tx, service, miniProgram)
 		if err != nil && !errors.Is(err, ErrNoLink) {
@@ -289,7 +289,7 @@ func (d *Directory) changeLink(ctx context.Context, service, miniProgram string,
 
 // LinkedPrograms lists the links of a service account in any state, oldest
 // first. ErrNoAccount.
-func (d *Directory) LinkedPrograms(ctx context.Context, service string) ([]LinkedProgram, error) {
+func (d *Service) LinkedPrograms(ctx context.Context, service string) ([]LinkedProgram, error) {
 	var list []LinkedProgram
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		list = nil

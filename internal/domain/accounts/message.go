@@ -39,7 +39,7 @@ func CodeOf(text string) (code string, ok bool) {
 // account's message URL, if it has one, will get a subscribe event from a new follower, and a SCAN
 // event from one who follows already. Follower and event are durable when it returns. openID
 // returns the user's openid under an account. Contract: rules 3.5.
-func (d *Directory) ScannedCode(ctx context.Context, text string, openID func(account string) string, at time.Time) error {
+func (d *Service) ScannedCode(ctx context.Context, text string, openID func(account string) string, at time.Time) error {
 	code, ok := CodeOf(text)
 	if !ok {
 		return nil
@@ -107,7 +107,7 @@ func QueueMessage(ctx context.Context, tx outbox.Adder, account, event string, a
 
 // MessagePolicy is how accounts are sent their events: in their order, five times
 // until one is given up.
-func (d *Directory) MessagePolicy() outbox.Policy {
+func (d *Service) MessagePolicy() outbox.Policy {
 	return outbox.Policy{Kind: outbox.Messages, Batch: 1, Lease: sendLease, Most: MaxMessages, NextAttempt: backOff(5),
 		Open: func(ctx context.Context, account string) (func(*outbox.Row) (safehttp.Request, error), error) {
 			var a Account
@@ -119,7 +119,7 @@ func (d *Directory) MessagePolicy() outbox.Policy {
 			})
 			return func(r *outbox.Row) (safehttp.Request, error) {
 				if a.MessageURL == "" {
-					return safehttp.Request{}, outbox.Useless("the account has no message URL any more")
+					return safehttp.Request{}, outbox.ErrSkip("the account has no message URL any more")
 				}
 				query, err := messageQuery(d.Random, d.realNow())
 				return postXML(a.MessageURL, query, []byte(r.Body)), err

@@ -55,16 +55,16 @@ func TestAnEventIsGivenUpAfterItsLastTry(t *testing.T) {
 		return safehttp.Answer{Status: status}, err
 	})
 	for n, pause := range []time.Duration{5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute} {
-		s.Once(t.Context())
+		s.RunOnce(t.Context())
 		same(t, "sends", sends, n+1)
 		same(t, "attempts", w.events()[0].Attempts, n+1)
 		same(t, "the next", w.events()[0].NextAt.Sub(w.Now()), pause)
 		w.set(w.Now().Add(pause - time.Millisecond))
-		s.Once(t.Context())
+		s.RunOnce(t.Context())
 		same(t, "sends before it is due", sends, n+1)
 		w.set(w.Now().Add(time.Millisecond))
 	}
-	s.Once(t.Context())
+	s.RunOnce(t.Context())
 	same(t, "sends", sends, 5)
 	same(t, "waiting", len(w.events()), 0)
 
@@ -72,16 +72,16 @@ func TestAnEventIsGivenUpAfterItsLastTry(t *testing.T) {
 	w.scanned(q, "o1")
 	stopping, stop := context.WithCancel(t.Context())
 	answer = func() (int, error) { stop(); return 0, stopping.Err() }
-	s.Once(stopping)
+	s.RunOnce(stopping)
 	same(t, "attempts after a stop", w.events()[0].Attempts, 0)
 	answer = func() (int, error) { return 500, nil }
-	s.Once(t.Context())
+	s.RunOnce(t.Context())
 	same(t, "attempts after another", w.events()[0].Attempts, 1)
 
 	// Messages that nobody wants any more are dropped.
 	w.service("")
 	w.set(w.Now().Add(time.Hour))
-	s.Once(t.Context())
+	s.RunOnce(t.Context())
 	same(t, "sends", sends, 7)
 	same(t, "waiting", len(w.events()), 0)
 }

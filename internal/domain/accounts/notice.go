@@ -42,7 +42,7 @@ func (n Notice) Event(a Account) string {
 }
 
 // Notices lists what an account was told, newest first. ErrNoAccount.
-func (d *Directory) Notices(ctx context.Context, appid string, limit int) ([]Notice, error) {
+func (d *Service) Notices(ctx context.Context, appid string, limit int) ([]Notice, error) {
 	var list []Notice
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
 		if _, err = tx.Account(ctx, appid); err != nil {

@@ -48,7 +48,7 @@ func (a Account) validOptions() error {
 
 // Option is the value of an option of an account, for a platform that it authorised. 40097 for an
 // option that does not exist, 40013, 61003.
-func (d *Directory) Option(ctx context.Context, component, appid, name string) (string, error) {
+func (d *Service) Option(ctx context.Context, component, appid, name string) (string, error) {
 	if optionValues[name] == nil {
 		return "", errcode.InvalidArgs.With(behaviour.ComponentOption, "option_name is %.40q", name)
 	}
@@ -69,7 +69,7 @@ func (d *Directory) Option(ctx context.Context, component, appid, name string) (
 
 // SetOption sets an option of an account: 40097 for an option or a value that does not exist,
 // 40013, 61003.
-func (d *Directory) SetOption(ctx context.Context, component, appid, name, value string) error {
+func (d *Service) SetOption(ctx context.Context, component, appid, name, value string) error {
 	if !slices.Contains(optionValues[name], value) {
 		return errcode.InvalidArgs.With(behaviour.ComponentOption, "option_name is %.40q, option_value is %.40q", name, value)
 	}

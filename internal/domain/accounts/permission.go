@@ -30,11 +30,11 @@ var AskedByDefault = []int{AccountService, MiniProgramDev, Linking, OneItemOneCo
 func Exclusive(set int) bool { return set == MiniProgramDev }
 
 // SetName is the official name of a set; none for a set without meaning here.
-func SetName(set int) i18n.Text {
+func SetName(set int) i18n.Message {
 	if key := "set." + strconv.Itoa(set); book.Has(key) {
 		return book.Text(key)
 	}
-	return i18n.Text{}
+	return i18n.Message{}
 }
 
 // ValidSets says why a list of permission sets cannot be.

@@ -10,7 +10,7 @@ import (
 // PutComponent creates or replaces a third-party platform. The three secrets come in the clear. An
 // empty secret leaves the stored one, and nil Grants leave the stored ones. Grants that are given
 // replace all others, without an event.
-func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messageToken, aesKey string) error {
+func (d *Service) PutComponent(ctx context.Context, c Component, secret, messageToken, aesKey string) error {
 	if err := d.CheckComponent(c, secret, aesKey); err != nil {
 		return err
 	}
@@ -19,12 +19,12 @@ func (d *Directory) PutComponent(ctx context.Context, c Component, secret, messa
 
 // ChangeComponent reads a platform, lets change change it, and stores it as PutComponent does, in one transaction. Its
 // grants stay. A platform that does not exist yet comes to change with its AppID alone.
-func (d *Directory) ChangeComponent(ctx context.Context, appid string, change func(*Component), secret, messageToken, aesKey string) error {
+func (d *Service) ChangeComponent(ctx context.Context, appid string, change func(*Component), secret, messageToken, aesKey string) error {
 	return d.putComponent(ctx, Component{AppID: appid}, change, secret, messageToken, aesKey)
 }
 
 // putComponent stores c, or, where change is given, the stored platform as change made it.
-func (d *Directory) putComponent(ctx context.Context, c Component, change func(*Component), secret, messageToken, aesKey string) error {
+func (d *Service) putComponent(ctx context.Context, c Component, change func(*Component), secret, messageToken, aesKey string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		before, err := lockComponent(ctx, tx, c)
 		if err != nil {
@@ -95,7 +95,7 @@ func lockComponent(ctx context.Context, tx Tx, c Component) (before []string, er
 }
 
 // sealComponent seals the secrets that are given; where one is empty the stored one stays.
-func (d *Directory) sealComponent(ctx context.Context, tx Tx, c *Component, secret, messageToken, aesKey string) (err error) {
+func (d *Service) sealComponent(ctx context.Context, tx Tx, c *Component, secret, messageToken, aesKey string) (err error) {
 	old := c.SecretHash
 	if c.SecretHash, err = d.newSecret("component", c.AppID, secret, old); err != nil {
 		return err
@@ -116,7 +116,7 @@ func (d *Directory) sealComponent(ctx context.Context, tx Tx, c *Component, secr
 
 // replaceGrants makes the grants those of c. A set that is no longer granted ends at once, and the platform
 // gets a push.
-func (d *Directory) replaceGrants(ctx context.Context, tx Tx, c Component, before []string, now time.Time) (granted []Grant, err error) {
+func (d *Service) replaceGrants(ctx context.Context, tx Tx, c Component, before []string, now time.Time) (granted []Grant, err error) {
 	for _, appid := range before {
 		if slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.AppID == appid }) {
 			continue
@@ -136,7 +136,7 @@ func (d *Directory) replaceGrants(ctx context.Context, tx Tx, c Component, befor
 }
 
 // CheckComponent returns an error for what PutComponent would refuse without a look at the store.
-func (d *Directory) CheckComponent(c Component, secret, aesKey string) error {
+func (d *Service) CheckComponent(c Component, secret, aesKey string) error {
 	if err := c.Validate(aesKey); err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func grantedTo(ctx context.Context, tx Tx, c Component) ([]string, error) {
 }
 
 // plantGrant is a grant as an operator gives it.
-func (d *Directory) plantGrant(ctx context.Context, tx Tx, component string, g Grant, now time.Time) (Grant, error) {
+func (d *Service) plantGrant(ctx context.Context, tx Tx, component string, g Grant, now time.Time) (Grant, error) {
 	if _, err := tx.Account(ctx, g.AppID); errors.Is(err, ErrNoAccount) {
 		return g, invalidf("component %s: authorizations: there is no account %s", component, g.AppID)
 	} else if err != nil {
@@ -181,7 +181,8 @@ func (d *Directory) plantGrant(ctx context.Context, tx Tx, component string, g G
 			continue
 		}
 		if len(without(h.Grant.PermissionSets, g.PermissionSets)) != len(h.Grant.PermissionSets) {
-			return g, invalidf("component %s: authorizations: %v", component, Taken{AppID: g.AppID, Set: MiniProgramDev, By: h.Component})
+			return g, invalidf("component %s: authorizations: %v", component, ExclusiveConflict{AppID: g.AppID,
+				Set: MiniProgramDev, By: h.Component})
 		}
 	}
 	return planted, nil

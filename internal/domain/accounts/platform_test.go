@@ -286,7 +286,7 @@ func TestAnExclusiveSetIsWithOnePlatform(t *testing.T) {
 	w.platform("wxd", "")
 	w.agreed("wxc", "wxa", 18, 33)
 	_, err := w.agree("wxd", "wxa", false, 18)
-	if taken, ok := errors.AsType[accounts.Taken](err); !ok || taken.By != "wxc" {
+	if taken, ok := errors.AsType[accounts.ExclusiveConflict](err); !ok || taken.By != "wxc" {
 		t.Errorf("got %v, want that wxc has it", err)
 	}
 	w.agreed("wxd", "wxa", 33) // one that many may have
@@ -332,7 +332,7 @@ func TestTwoPlatformsRaceForTheExclusiveSet(t *testing.T) {
 		for i, name := range names {
 			if slices.Contains(w.setsOf(name, "wxa"), 18) {
 				winners = append(winners, name)
-			} else if _, ok := errors.AsType[accounts.Taken](errs[i]); !ok {
+			} else if _, ok := errors.AsType[accounts.ExclusiveConflict](errs[i]); !ok {
 				t.Fatalf("round %d: %s has nothing and was told %v", round, name, errs[i])
 			}
 		}

@@ -56,7 +56,7 @@ func header(r outbox.Row) []element {
 
 // addPush queues a message. Contract: clients: the server chooses the length, and every receiver
 // can read padding of at most 16 bytes.
-func (d *Directory) addPush(ctx context.Context, tx Tx, r outbox.Row, elements []element) (err error) {
+func (d *Service) addPush(ctx context.Context, tx Tx, r outbox.Row, elements []element) (err error) {
 	elements = append(header(r), elements...)
 	text := message(elements, false)
 	if spare := (Envelope{AppID: r.Receiver}).spare(len(text)); spare > 0 {
@@ -75,7 +75,7 @@ func (d *Directory) addPush(ctx context.Context, tx Tx, r outbox.Row, elements [
 
 // Pushes lists what was and will be sent to a platform, newest first.
 // ErrNoComponent.
-func (d *Directory) Pushes(ctx context.Context, component string, limit int) (list []outbox.Row, err error) {
+func (d *Service) Pushes(ctx context.Context, component string, limit int) (list []outbox.Row, err error) {
 	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		if _, err := tx.ComponentAlone(ctx, component); err != nil {
 			return err
@@ -87,14 +87,14 @@ func (d *Directory) Pushes(ctx context.Context, component string, limit int) (li
 }
 
 // wakePusher tells the sender that there is something to send.
-func (d *Directory) wakePusher() {
+func (d *Service) wakePusher() {
 	if d.Wake != nil {
 		d.Wake()
 	}
 }
 
 // PushPolicy is how platforms are sent what waits for them. A message is encrypted when it is sent.
-func (d *Directory) PushPolicy() outbox.Policy {
+func (d *Service) PushPolicy() outbox.Policy {
 	return outbox.Policy{Kind: outbox.Pushes, Batch: 1, Lease: sendLease, NextAttempt: backOff(13),
 		Before: func(ctx context.Context) (bool, error) { return false, d.PushTickets(ctx) },
 		Open:   d.openEventURL,
@@ -114,7 +114,7 @@ func (d *Directory) PushPolicy() outbox.Policy {
 	}
 }
 
-func (d *Directory) openEventURL(ctx context.Context, component string) (func(*outbox.Row) (safehttp.Request, error), error) {
+func (d *Service) openEventURL(ctx context.Context, component string) (func(*outbox.Row) (safehttp.Request, error), error) {
 	var c Component
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
 		c, err = tx.ComponentAlone(ctx, component)
@@ -135,9 +135,9 @@ func (d *Directory) openEventURL(ctx context.Context, component string) (func(*o
 		text, err := d.Key.Open(pushPlace(r.ID), r.Body)
 		switch {
 		case c.EventURL == "":
-			return safehttp.Request{}, outbox.Useless("the platform has no event URL any more")
+			return safehttp.Request{}, outbox.ErrSkip("the platform has no event URL any more")
 		case err != nil:
-			return safehttp.Request{}, outbox.Useless("it cannot be opened any more")
+			return safehttp.Request{}, outbox.ErrSkip("it cannot be opened any more")
 		}
 		sealed, err := Envelope{AppID: component, Token: string(token), AESKey: string(key)}.Seal(d.Random, d.realNow(), text)
 		r.URL = c.EventURL

@@ -188,7 +188,7 @@ func (a Account) MayMakeQRCodes() error {
 // one. 40052, 40053, 40097; 48001 for anything but a certified service account; 45029 above the
 // limit of permanent codes. Contract: rules 3.5. Inferred(qrcode.limit): 45029 comes from this
 // call.
-func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDraft) (QRCode, error) {
+func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraft) (QRCode, error) {
 	fresh, err := draft.code(d.Now())
 	if err != nil {
 		return QRCode{}, err
@@ -249,7 +249,7 @@ func (d *Directory) CreateQRCode(ctx context.Context, caller Account, draft QRDr
 
 // QRCodeByTicket returns the code to which a ticket belongs; ErrNoQRCode if there is none, or it
 // expired.
-func (d *Directory) QRCodeByTicket(ctx context.Context, ticket string) (QRCode, error) {
+func (d *Service) QRCodeByTicket(ctx context.Context, ticket string) (QRCode, error) {
 	var q QRCode
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
 		q, err = tx.QRCodeByTicket(ctx, ticket)

@@ -22,13 +22,13 @@ type Request struct {
 }
 
 // BadRequest says what is wrong with such a link, for the person to read.
-type BadRequest struct{ i18n.Text }
+type BadRequest struct{ i18n.Message }
 
 func (b BadRequest) Error() string { return b.String() }
 
 // ReadRequest reads and checks the query of a link to the authorisation page. Its errors are
 // BadRequest and Invalid.
-func (d *Directory) ReadRequest(ctx context.Context, q url.Values) (asked Request, err error) {
+func (d *Service) ReadRequest(ctx context.Context, q url.Values) (asked Request, err error) {
 	asked.Component, err = d.GetComponent(ctx, q.Get("component_appid"))
 	if errors.Is(err, ErrNoComponent) {
 		return asked, BadRequest{book.Text("request.component")}
@@ -134,7 +134,7 @@ func (r Request) Return(code Issued) string {
 // Candidates are the accounts among which a person may choose, by AppID: those of the kind that the request asks for whose
 // AppID or name contains part, at most so many of them; more says that there are others. sees says which accounts the person
 // may see.
-func (d *Directory) Candidates(ctx context.Context, r Request, part string, most int, sees func(appid string) bool) (list []Account,
+func (d *Service) Candidates(ctx context.Context, r Request, part string, most int, sees func(appid string) bool) (list []Account,
 	more bool, err error) {
 	part = strings.ToLower(part)
 	for after := ""; ; {
@@ -161,9 +161,9 @@ const referencePlace = "consent/reference"
 // mostReferred is how long the query of a link may be in a reference, in bytes.
 const mostReferred = 4096
 
-// Refer seals the query of a link, with the pre_auth_code in it, into a reference that another listener of this server can open.
+// SealRequest seals the query of a link, with the pre_auth_code in it, into a reference that another listener of this server can open.
 // It works once, because the code in it does. "" where the query is too long.
-func (d *Directory) Refer(q url.Values) string {
+func (d *Service) SealRequest(q url.Values) string {
 	kept := url.Values{}
 	for _, name := range []string{"component_appid", "pre_auth_code", "redirect_uri", "auth_type", "biz_appid", "category_id_list"} {
 		if q.Has(name) {
@@ -177,9 +177,9 @@ func (d *Directory) Refer(q url.Values) string {
 	return d.Key.Seal(referencePlace, []byte(text))
 }
 
-// Referred reads the request from a reference, or from a complete link to the authorisation page. Its errors
+// OpenRequest reads the request from a reference, or from a complete link to the authorisation page. Its errors
 // are BadRequest and Invalid.
-func (d *Directory) Referred(ctx context.Context, text string) (Request, error) {
+func (d *Service) OpenRequest(ctx context.Context, text string) (Request, error) {
 	_, query, link := strings.Cut(text, "?")
 	if !link {
 		raw, err := d.Key.Open(referencePlace, text)

@@ -170,7 +170,7 @@ func TestASealedTokenMovedToAnotherRowDoesNotOpen(t *testing.T) {
 	a, b := w.mini("wxa"), w.mini("wxb")
 	texts := map[string]bool{w.stable(a, false).Text: true, w.stable(b, false).Text: true}
 	w.swap("access_tokens", "sealed", "appid", "wxa", "wxb")
-	started := &accounts.Directory{Store: w.store, Key: w.Key, Settings: w.Settings, Random: w.Random, Now: w.Now} // remembers nothing
+	started := &accounts.Service{Store: w.store, Key: w.Key, Settings: w.Settings, Random: w.Random, Now: w.Now} // remembers nothing
 	for _, c := range []accounts.Credentials{a, b} {
 		issued, err := started.StableToken(t.Context(), c, false)
 		if row, _ := errcode.Of(err); row != errcode.SystemError || issued != (accounts.Issued{}) || texts[issued.Text] {

@@ -21,7 +21,7 @@ type stable struct {
 // StableToken is /cgi-bin/stable_token. Without force the answer is the same token until five
 // minutes before its end. force ends that token at once and makes another, at most 20 times a day.
 // 45009 and 45011 above the limits. Contract: rules 3.1.
-func (d *Directory) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
+func (d *Service) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
 	check := func(tx Tx) error { return d.check(ctx, tx, c) }
 	again := func(a Account) error { return d.checkWith(ctx, a, c, tokenGrant) }
 	return d.stableToken(ctx, c.AppID, force, check, again, func(now time.Time) error {
@@ -44,7 +44,7 @@ func (d *Directory) StableToken(ctx context.Context, c Credentials, force bool) 
 
 // OperatorToken returns an account's stable token to the operator, who may see
 // it without the secret.
-func (d *Directory) OperatorToken(ctx context.Context, appid string) (Issued, error) {
+func (d *Service) OperatorToken(ctx context.Context, appid string) (Issued, error) {
 	check := func(tx Tx) error {
 		_, err := tx.Account(ctx, appid)
 		return err
@@ -53,7 +53,7 @@ func (d *Directory) OperatorToken(ctx context.Context, appid string) (Issued, er
 	return d.stableToken(ctx, appid, false, check, func(Account) error { return nil }, func(time.Time) error { return nil })
 }
 
-func (d *Directory) stableToken(ctx context.Context, appid string, force bool, check func(Tx) error, again func(Account) error,
+func (d *Service) stableToken(ctx context.Context, appid string, force bool, check func(Tx) error, again func(Account) error,
 	spend func(now time.Time) error) (Issued, error) {
 	var issued Issued
 	found := false
@@ -120,7 +120,7 @@ func (d *Directory) stableToken(ctx context.Context, appid string, force bool, c
 
 // readStable reads an account's stable token. The zero stable means that none may be answered again. A call that
 // replaces the token does not decrypt the old one.
-func (d *Directory) readStable(ctx context.Context, tx Tx, appid string, force bool, now time.Time) (stable, error) {
+func (d *Service) readStable(ctx context.Context, tx Tx, appid string, force bool, now time.Time) (stable, error) {
 	t, err := tx.LatestToken(ctx, appid, Stable)
 	if errors.Is(err, ErrNoToken) || err == nil && (t.Check(now) != nil || !d.mayKeepStable(t, now, force)) {
 		return stable{}, nil
@@ -136,7 +136,7 @@ func (d *Directory) readStable(ctx context.Context, tx Tx, appid string, force b
 }
 
 // rememberedStable returns what was read of an account's stable token, unless it may have changed since.
-func (d *Directory) rememberedStable(appid string) (stable, bool) {
+func (d *Service) rememberedStable(appid string) (stable, bool) {
 	s, known := d.stables.get(appid)
 	if !known {
 		return stable{}, false
@@ -147,7 +147,7 @@ func (d *Directory) rememberedStable(appid string) (stable, bool) {
 
 // rememberStable reads an account's stable token, and remembers it with the account where this process is the only one
 // that writes.
-func (d *Directory) rememberStable(ctx context.Context, appid string, read func(Tx) (stable, error)) error {
+func (d *Service) rememberStable(ctx context.Context, appid string, read func(Tx) (stable, error)) error {
 	var s stable
 	var epoch uint64
 	quiet := false
@@ -168,7 +168,7 @@ func (d *Directory) rememberStable(ctx context.Context, appid string, read func(
 }
 
 // mayKeepStable decides whether a working stable token is answered again.
-func (d *Directory) mayKeepStable(t Token, now time.Time, force bool) bool {
+func (d *Service) mayKeepStable(t Token, now time.Time, force bool) bool {
 	if force {
 		return t.Forced && now.Sub(t.IssuedAt) < ForceInterval && !d.Settings.Refuses(behaviour.TokenStableSoon)
 	}

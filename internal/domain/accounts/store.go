@@ -16,18 +16,18 @@ type Store interface {
 	ViewAccounts(ctx context.Context, f func(Tx) error) error
 	// Reserve gives out n numbers for changes that are written apart. None where the store
 	// has one writer. ErrImporting.
-	Reserve(ctx context.Context, n int) (Numbers, error)
+	Reserve(ctx context.Context, n int) (SeqRange, error)
 }
 
-// Numbers are reserved numbers of the log of changes, for changes that are written apart: until
+// SeqRange are reserved numbers of the log of changes, for changes that are written apart: until
 // they are shown nobody sees them or waits for them. Decision 55.
-type Numbers struct {
+type SeqRange struct {
 	First, Last int64  // 0 = none
 	Hash        string // of the entry before the first
 }
 
-// Concern says which rule or account a change concerned, for an import that may depend on it.
-type Concern struct {
+// ChangeRef says which rule or account a change concerned, for an import that may depend on it.
+type ChangeRef struct {
 	Seq      int64
 	Rule     string // its key; "" = it is no rule
 	Occupies bool
@@ -42,9 +42,9 @@ type Tx interface {
 	// LockAccounts is LockAccount of every account at once. It is the first call of its
 	// transaction.
 	LockAccounts(ctx context.Context) error
-	// RunsLong is the first call of a transaction that hands out rows while it reads: it may stand
+	// DisableTimeout is the first call of a transaction that hands out rows while it reads: it may stand
 	// still for minutes, and is never run again.
-	RunsLong(ctx context.Context) error
+	DisableTimeout(ctx context.Context) error
 	// Account returns ErrNoAccount where there is none.
 	Account(ctx context.Context, appid string) (Account, error)
 	// KeepAccount is Account, and makes a deletion of the account wait until the transaction ends. It comes after the locks of
@@ -61,14 +61,14 @@ type Tx interface {
 	// lets everybody see them when the transaction commits: all numbers are used by then.
 	// LockAccountsToShow comes before it. That is LockAccounts, but it waits in no line: it tries
 	// again until it has the lock. ErrMoved, ErrImporting.
-	NotedApart(ctx context.Context, under Numbers) error
+	NotedApart(ctx context.Context, under SeqRange) error
 	LockAccountsToShow(ctx context.Context) error
 	ShowApart(ctx context.Context) error
 	// NextChange is the number of the change that is noted next; from here on nobody else
 	// notes one. LastChange and ChangedSince are as in rules.Tx.
 	NextChange(ctx context.Context) (int64, error)
 	LastChange(ctx context.Context) (int64, error)
-	ChangedSince(ctx context.Context, after int64, limit int) ([]Concern, error)
+	ChangedSince(ctx context.Context, after int64, limit int) ([]ChangeRef, error)
 	// DeleteAccount removes the account with its members, links and tokens.
 	DeleteAccount(ctx context.Context, appid string) error
 	// LockBelongings makes changes of the account's rules, changes of all GS1 keys and calls of KeepAccount wait. Belongings are
@@ -76,7 +76,7 @@ type Tx interface {
 	LockBelongings(ctx context.Context, appid string) error
 	// Join returns a context with which calls of the same store are a part of this transaction.
 	Join(ctx context.Context) context.Context
-	Belongings(ctx context.Context, appid string, now time.Time) (Belongings, error)
+	Belongings(ctx context.Context, appid string, now time.Time) (Dependencies, error)
 
 	LinkTx
 	QRCodeTx
@@ -95,10 +95,10 @@ type Tx interface {
 	// It may see a later state than other calls of the transaction do.
 	Bearer(ctx context.Context, hash string) (Token, Account, error)
 	// LatestToken returns the newest token of a series, or ErrNoToken.
-	LatestToken(ctx context.Context, appid string, series Series) (Token, error)
+	LatestToken(ctx context.Context, appid string, series TokenKind) (Token, error)
 	PutToken(ctx context.Context, t Token) error
 	// CutTokens makes every token of the series stop at the moment at, unless it stops before.
-	CutTokens(ctx context.Context, appid string, series Series, at time.Time) error
+	CutTokens(ctx context.Context, appid string, series TokenKind, at time.Time) error
 	// EndTokens makes every token of an account stop at the moment at, also those with which
 	// platforms call for it.
 	EndTokens(ctx context.Context, appid string, at time.Time) error

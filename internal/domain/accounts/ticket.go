@@ -35,7 +35,7 @@ type VerifyTicket struct {
 
 // Check returns 61005 once the ticket is older than twelve hours.
 func (t VerifyTicket) Check(now time.Time) error {
-	if !now.Before(t.IssuedAt.Add(TicketLife)) || FromTheFuture(t.IssuedAt, now) {
+	if !now.Before(t.IssuedAt.Add(TicketLife)) || IssuedInFuture(t.IssuedAt, now) {
 		return errcode.TicketExpired.With(behaviour.ComponentTicketExpired, "the ticket of %s is of %s", t.Component,
 			t.IssuedAt.Format(time.RFC3339))
 	}
@@ -58,7 +58,7 @@ const ticketLength = 80
 
 // newTicket makes a verify ticket. Its length is such that the padding of its
 // message is at most 16 bytes. Contract: clients.
-func (d *Directory) newTicket(ctx context.Context, tx Tx, c Component, now time.Time) (string, error) {
+func (d *Service) newTicket(ctx context.Context, tx Tx, c Component, now time.Time) (string, error) {
 	r := outbox.Row{Receiver: c.AppID, Event: TicketPush, URL: c.EventURL, CreatedAt: now}
 	body := func(ticket string) []element {
 		return []element{{name: "ComponentVerifyTicket", text: ticket, secret: true}}
@@ -100,7 +100,7 @@ func (d *Directory) newTicket(ctx context.Context, tx Tx, c Component, now time.
 
 // PushTickets makes a ticket for every platform whose last one is ten minutes old by the server's
 // clock, and queues its push.
-func (d *Directory) PushTickets(ctx context.Context) error {
+func (d *Service) PushTickets(ctx context.Context) error {
 	for {
 		var due []string
 		now := d.Now()
@@ -141,7 +141,7 @@ func (d *Directory) PushTickets(ctx context.Context) error {
 
 // StartPushingTickets is api_start_push_ticket: a ticket is pushed at once; a platform without an
 // event URL gets none. Contract: rules 3.2.
-func (d *Directory) StartPushingTickets(ctx context.Context, c PlatformCredentials) error {
+func (d *Service) StartPushingTickets(ctx context.Context, c PlatformCredentials) error {
 	if err := d.CheckPlatform(ctx, c, c.AppID); err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (d *Directory) StartPushingTickets(ctx context.Context, c PlatformCredentia
 }
 
 // NewTicket makes a verify ticket and pushes it. ErrNoComponent.
-func (d *Directory) NewTicket(ctx context.Context, component string) (string, error) {
+func (d *Service) NewTicket(ctx context.Context, component string) (string, error) {
 	var text string
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, component); err != nil {
@@ -178,7 +178,7 @@ type PlatformCredentials struct {
 
 // checkPlatform looks for the faults of calls with a platform's secret, in the platform's order.
 // Contract: rules 3.2.
-func (d *Directory) checkPlatform(ctx context.Context, tx Tx, c PlatformCredentials) (Component, error) {
+func (d *Service) checkPlatform(ctx context.Context, tx Tx, c PlatformCredentials) (Component, error) {
 	if c.AppID == "" {
 		return Component{}, errcode.ComponentMissing.By(behaviour.CallerPlatformMissing)
 	}
@@ -212,7 +212,7 @@ func noPlatform(ctx context.Context, tx Tx, appid string) error {
 // PlatformToken is api_component_token: trades a verify ticket for a
 // component_access_token; the token before works five minutes more.
 // Contract: rules 3.2.
-func (d *Directory) PlatformToken(ctx context.Context, c PlatformCredentials, ticket string) (Issued, error) {
+func (d *Service) PlatformToken(ctx context.Context, c PlatformCredentials, ticket string) (Issued, error) {
 	var issued Issued
 	check := func(tx Tx) error {
 		if _, err := d.checkPlatform(ctx, tx, c); err != nil {

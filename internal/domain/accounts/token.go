@@ -30,24 +30,24 @@ const (
 // and codes stop working for it.
 const clockSpread = time.Hour
 
-// FromTheFuture reports whether something was issued by a clock that was far ahead. A token of such
+// IssuedInFuture reports whether something was issued by a clock that was far ahead. A token of such
 // a clock would work until that far day, so it ends when the clock is repaired.
-func FromTheFuture(issued, now time.Time) bool { return issued.Sub(now) > clockSpread }
+func IssuedInFuture(issued, now time.Time) bool { return issued.Sub(now) > clockSpread }
 
-// Series keeps the tokens of /cgi-bin/token and of /cgi-bin/stable_token
+// TokenKind keeps the tokens of /cgi-bin/token and of /cgi-bin/stable_token
 // apart: neither call affects the other's token. Contract: rules 3.1.
-type Series string
+type TokenKind string
 
 // The series of tokens.
 const (
-	Plain  Series = "plain"
-	Stable Series = "stable"
+	Plain  TokenKind = "plain"
+	Stable TokenKind = "stable"
 	// Platform is the series of component_access_tokens, whose AppID is the
 	// third-party platform's.
-	Platform Series = "component"
+	Platform TokenKind = "component"
 	// Authorizer is the series of the tokens with which a platform calls for an
 	// account, one series for each platform.
-	Authorizer Series = "authorizer"
+	Authorizer TokenKind = "authorizer"
 )
 
 // Token is an access token as stored: the text itself only as a keyed hash
@@ -56,7 +56,7 @@ type Token struct {
 	Hash      string
 	AppID     string
 	Component string // Authorizer only: the platform that calls
-	Series    Series
+	Series    TokenKind
 	Sealed    string // Stable only
 	Forced    bool
 	IssuedAt  time.Time
@@ -72,7 +72,7 @@ func (t Token) Check(now time.Time) error {
 	switch {
 	case replaced && !now.Before(t.CutAt):
 		return errcode.InvalidCredential.With(behaviour.CallerTokenReplaced, "the token of %s was replaced", t.AppID)
-	case FromTheFuture(t.IssuedAt, now):
+	case IssuedInFuture(t.IssuedAt, now):
 		return errcode.TokenExpired.With(behaviour.CallerTokenExpired, "the token of %s was issued at %s, by a clock that was ahead",
 			t.AppID,
 			t.IssuedAt.Format(time.RFC3339))

@@ -49,7 +49,7 @@ type nodes struct {
 	t    *testing.T
 	log  *scantest.Memory
 	now  time.Time
-	a, b *stats.Counter
+	a, b *stats.Aggregator
 }
 
 func twoNodes(t *testing.T, s *store.Store) *nodes {
@@ -59,7 +59,7 @@ func twoNodes(t *testing.T, s *store.Store) *nodes {
 	return n
 }
 
-func (n *nodes) count(by *stats.Counter, events []scanlog.Event) {
+func (n *nodes) count(by *stats.Aggregator, events []scanlog.Event) {
 	n.t.Helper()
 	require.NoError(n.t, n.log.Append(n.t.Context(), events))
 	require.NoError(n.t, by.CatchUp(n.t.Context()))
@@ -68,7 +68,7 @@ func (n *nodes) count(by *stats.Counter, events []scanlog.Event) {
 // stands is the number of the alarm that stands for a code by what each node says; 0 = none.
 func (n *nodes) stands(name alarms.CodeName) (id int64) {
 	n.t.Helper()
-	for i, c := range []*stats.Counter{n.a, n.b} {
+	for i, c := range []*stats.Aggregator{n.a, n.b} {
 		found, err := c.Alarms.Alarm(n.t.Context(), name)
 		if err != nil && !errors.Is(err, alarms.ErrNoAlarm) {
 			n.t.Fatal(err)
@@ -230,7 +230,7 @@ func TestAlarmsAreDismissedWhileOthersAreRaised(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		var hands sync.WaitGroup
-		for _, c := range []*stats.Counter{n.a, n.b} {
+		for _, c := range []*stats.Aggregator{n.a, n.b} {
 			hands.Go(func() {
 				for ctx.Err() == nil {
 					a, err := c.Alarms.Alarm(t.Context(), people.name)

@@ -12,7 +12,7 @@ var locale embed.FS
 var book = i18n.Open(locale)
 
 // Reasons say what gave a code its points, the heaviest first: see docs/alarms.md.
-func (a Alarm) Reasons() (list []i18n.Text) {
+func (a Alarm) Reasons() (list []i18n.Message) {
 	w := a.Why
 	say := func(key string, with ...any) { list = append(list, book.Text(key, with...)) }
 	if a.Kind == Spoiled {

@@ -91,7 +91,7 @@ type Book struct {
 	meter      meter
 	calls      queue
 	deviations deviations
-	strangers  strangers
+	strangers  anonymous
 }
 
 // Run writes every Window, and sooner when much is waiting, until ctx ends. Calls
@@ -164,7 +164,7 @@ func (b *Book) ResetAccounts(ctx context.Context, appids []string, f func() erro
 	}
 	b.meter.forgetOf(appids)
 	b.deviations.forgetOf(appids)
-	b.Minutes.here.Drop(func(key string) bool {
+	b.Minutes.here.DeleteFunc(func(key string) bool {
 		appid, _, _ := strings.Cut(key, " ")
 		return slices.Contains(appids, appid)
 	})
@@ -191,18 +191,18 @@ func (b *Book) Reset(f func() error) error {
 	return nil
 }
 
-// nudge wakes one who waits and never blocks who pokes.
-type nudge struct {
+// waker wakes one who waits and never blocks who pokes.
+type waker struct {
 	once sync.Once
 	c    chan struct{}
 }
 
-func (n *nudge) wait() chan struct{} {
+func (n *waker) wait() chan struct{} {
 	n.once.Do(func() { n.c = make(chan struct{}, 1) })
 	return n.c
 }
 
-func (n *nudge) poke() {
+func (n *waker) poke() {
 	select {
 	case n.wait() <- struct{}{}:
 	default:

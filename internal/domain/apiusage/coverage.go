@@ -98,9 +98,9 @@ type Covered struct {
 // Met reports whether it happened.
 func (c Covered) Met() bool { return c.Times > 0 }
 
-// strangers are the calls of this process that were refused before it was known whose they were: none of them is in the
+// anonymous are the calls of this process that were refused before it was known whose they were: none of them is in the
 // log. The zero value is ready.
-type strangers struct {
+type anonymous struct {
 	mu   sync.Mutex
 	seen map[stranger]*strange
 }
@@ -115,7 +115,7 @@ type strange struct {
 	last  string
 }
 
-func (s *strangers) forget() {
+func (s *anonymous) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = nil

@@ -54,7 +54,7 @@ type queue struct {
 	waiting []Call     // oldest first
 	first   int64      // the number of waiting[0]
 	dropped int64
-	nudge   nudge
+	nudge   waker
 }
 
 func (q *queue) filling() <-chan struct{} { return q.nudge.wait() }

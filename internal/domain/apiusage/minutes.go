@@ -14,7 +14,7 @@ type Minutes struct {
 	// most limit; nil = there is one node.
 	Shared func(ctx context.Context, key string, limit int) (bool, error)
 
-	here ratelimit.Minute[string] // of this node
+	here ratelimit.FixedWindow[string] // of this node
 }
 
 // Allow counts a call and reports whether it is within the limit of its minute. A

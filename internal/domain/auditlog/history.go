@@ -76,8 +76,8 @@ func (f Fault) Error() string {
 // Name names a thing that changes.
 type Name struct{ Kind, Key string }
 
-// Then is what is known of an account at a moment.
-type Then struct {
+// AsOf is what is known of an account at a moment.
+type AsOf struct {
 	Account accounts.Account // without its secrets
 	Known   bool             // it existed
 	Seq     int64            // the change that made it so; 0 = none is on record
@@ -97,7 +97,7 @@ type Store interface {
 	// RulesThen returns the last change of each key up to a moment.
 	RulesThen(ctx context.Context, keys []string, at time.Time) ([]rules.Change, error)
 	// AccountThen is an account at a moment, LinkedThen a link.
-	AccountThen(ctx context.Context, appid string, at time.Time) (Then, error)
+	AccountThen(ctx context.Context, appid string, at time.Time) (AsOf, error)
 	LinkedThen(ctx context.Context, service, miniProgram string, at time.Time) (bool, error)
 	// ChangesAfter lists at most limit changes of the things that are named,
 	// dated after a moment, oldest first.

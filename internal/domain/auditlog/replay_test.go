@@ -58,7 +58,7 @@ type asking struct {
 	asked int
 }
 
-func (a *asking) Governing(text string) (rules.Hit, bool) {
+func (a *asking) Governing(text string) (rules.Match, bool) {
 	a.asked++
 	return a.Finder.Governing(text)
 }

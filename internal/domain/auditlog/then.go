@@ -12,12 +12,12 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// Times answers what a text opened at a past moment. It makes again only what
+// PointInTime answers what a text opened at a past moment. It makes again only what
 // the answer needs: the rules that can match the text, the accounts behind
 // them, one code.
-type Times struct {
+type PointInTime struct {
 	Store Store
-	Codes *codes.Press // nil = this server has no codes
+	Codes *codes.Service // nil = this server has no codes
 }
 
 // Answer is what a text opened at a moment, and what it was decided by.
@@ -28,8 +28,8 @@ type Answer struct {
 
 // Resolve decides a scan as it was decided at req.At: with the last change of
 // each thing that is dated up to then. It has no effect.
-func (t Times) Resolve(ctx context.Context, req scan.Request) (Answer, error) {
-	p := &past{ctx: ctx, store: t.Store, at: req.At, found: map[string]*rules.Rule{}, accounts: map[string]Then{}, links: map[string]bool{}}
+func (t PointInTime) Resolve(ctx context.Context, req scan.Request) (Answer, error) {
+	p := &past{ctx: ctx, store: t.Store, at: req.At, found: map[string]*rules.Rule{}, accounts: map[string]AsOf{}, links: map[string]bool{}}
 	if link, ok := rules.ParseLink(req.Text); ok && rules.PlainText(req.Text) {
 		if err := p.rules(link.Ends()); err != nil {
 			return Answer{}, err
@@ -52,7 +52,7 @@ type past struct {
 	store    Store
 	at       time.Time
 	found    map[string]*rules.Rule
-	accounts map[string]Then
+	accounts map[string]AsOf
 	links    map[string]bool
 	names    []Name
 	err      error // the first
@@ -107,12 +107,12 @@ func (p *past) Linked(service, miniProgram string) bool {
 
 type pastCodes struct {
 	*past
-	press *codes.Press
+	press *codes.Service
 }
 
 // Scan implements scan.Codes.
 func (p pastCodes) Scan(text, user string, account func(string) (accounts.Account, bool)) (codes.Scanned, bool) {
-	s, ok, err := p.press.ScanThen(p.ctx, text, user, p.at, account)
+	s, ok, err := p.press.ScanAsOf(p.ctx, text, user, p.at, account)
 	if err != nil && p.err == nil {
 		p.err = err
 	}

@@ -36,7 +36,7 @@ var began = time.Date(2026, 1, 31, 15, 59, 0, 0, time.UTC)
 type world struct {
 	t      *testing.T
 	store  *store.Store
-	press  *codes.Press
+	press  *codes.Service
 	random *rand.Rand
 	now    time.Time
 	model  model
@@ -73,20 +73,20 @@ func (m model) Matching(link rules.Link) (list []rules.Rule) {
 }
 
 // Governing implements scan.Finder. Contract: rules 2.9.
-func (m model) Governing(text string) (rules.Hit, bool) {
+func (m model) Governing(text string) (rules.Match, bool) {
 	link, ok := rules.ParseLink(text)
 	if !ok {
-		return rules.Hit{}, false
+		return rules.Match{}, false
 	}
 	hidden := map[string]bool{}
 	for _, r := range m.Matching(link) {
 		if r.Published && !hidden[r.Owner] {
-			return rules.Hit{Matched: rules.Matched{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text},
+			return rules.Match{RuleInfo: rules.RuleInfo{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text},
 				Page: r.Path}, true
 		}
 		hidden[r.Owner] = true
 	}
-	return rules.Hit{}, false
+	return rules.Match{}, false
 }
 
 // Testing implements scan.Finder.
@@ -112,7 +112,7 @@ func (m model) Linked(service, miniProgram string) bool { return m.links[service
 
 // modelCodes is what a text opened as a code, asked with rising times.
 type modelCodes struct {
-	press *codes.Press
+	press *codes.Service
 	made  map[string]codes.Batch // by text of its codes
 	at    *time.Time
 }
@@ -143,14 +143,14 @@ func newWorld(t *testing.T, target store.Target, seed uint64) *world {
 		}
 	})
 	w := &world{t: t, store: s, random: rand.New(rand.NewPCG(seed, 1)), now: began, model: newModel()}
-	s.KeepChanges(func() time.Time { return w.now }, nil)
+	s.ConfigureChangeLog(func() time.Time { return w.now }, nil)
 	key, err := sealer.NewKey(secret(1))
 	require.NoError(t, err)
 	code, err := codes.NewCodeKey(secret(2))
 	require.NoError(t, err)
 	text, err := codes.NewTextKey(secret(3))
 	require.NoError(t, err)
-	w.press = &codes.Press{Store: s, Memory: codes.NewMemory(s),
+	w.press = &codes.Service{Store: s, Memory: codes.NewMemory(s),
 		Keys:  codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
 		Vault: key, OpenIDs: accounts.NewOpenIDs(secret(4)), Settings: settings.NewLive(settings.Defaults()),
 		Now:    func() time.Time { return w.now },
@@ -212,7 +212,7 @@ func (w *world) text() string {
 func (w *world) update(f func(ctx context.Context, s *store.Store) (func(*model), error)) {
 	w.t.Helper()
 	var do func(*model)
-	require.NoError(w.t, w.store.InOne(w.t.Context(), func(ctx context.Context) (err error) {
+	require.NoError(w.t, w.store.InTx(w.t.Context(), func(ctx context.Context) (err error) {
 		do, err = f(ctx, w.store)
 		return err
 	}))
@@ -307,7 +307,7 @@ func (w *world) rule() {
 	prefix, err := rules.ParsePrefix(text, kind, true)
 	require.NoError(w.t, err)
 	key := prefix.Key
-	did := rules.Deed{At: w.now}
+	did := rules.ChangeMeta{At: w.now}
 	have, exists := w.model.rules[key]
 	w.update(func(ctx context.Context, s *store.Store) (do func(*model), err error) {
 		err = s.UpdateRules(ctx, func(tx rules.Tx) (err error) {
@@ -357,7 +357,8 @@ func (w *world) codes() {
 		return
 	}
 	b := w.batch[w.pick(len(w.batch))]
-	e := codes.Event{Batch: b.ID, Did: []codes.Did{codes.Activate, codes.Activate, codes.Withdraw, codes.Freeze, codes.Unfreeze, codes.Void,
+	e := codes.Event{Batch: b.ID, Did: []codes.EventType{codes.Activate, codes.Activate, codes.Withdraw, codes.Freeze,
+		codes.Unfreeze, codes.Void,
 		codes.Redeem}[w.pick(7)], At: w.now, From: w.now, Actor: "admin"}
 	from := int64(w.pick(6))
 	e.Codes = codes.NewSet(codes.Range{From: from, To: from + int64(w.pick(4))})
@@ -443,7 +444,7 @@ func theSame(t *testing.T, target store.Target, n int) {
 		all[i] = question{scan.Request{Text: w.text(), User: people[w.pick(3)], At: at}, i}
 	}
 	slices.SortStableFunc(all, func(a, b question) int { return a.req.At.Compare(b.req.At) })
-	then := auditlog.Times{Store: w.store, Codes: w.press}
+	then := auditlog.PointInTime{Store: w.store, Codes: w.press}
 	m, next := newModel(), 0
 	var at time.Time
 	called := &calledBy{Store: w.store, at: &at}

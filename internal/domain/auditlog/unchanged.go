@@ -11,15 +11,15 @@ import (
 // transaction was stored.
 var ErrMoved = errors.New("history: what was looked at changed meanwhile")
 
-// Expectation is what a transaction looks at before it commits a change.
-type Expectation struct {
+// Precondition is what a transaction looks at before it commits a change.
+type Precondition struct {
 	Since int64  // the number of the last change that the caller may have seen
 	Of    []Name // Key "" = everything of the Kind; Kind "" = whatever has the Key
 	met   atomic.Bool
 }
 
 // Names reports whether a change of a thing is one of those that are not expected.
-func (e *Expectation) Names(changed Name) bool {
+func (e *Precondition) Names(changed Name) bool {
 	return slices.ContainsFunc(e.Of, func(n Name) bool {
 		return (n.Kind == "" || n.Kind == changed.Kind) && (n.Key == "" || n.Key == changed.Key)
 	})
@@ -27,19 +27,19 @@ func (e *Expectation) Names(changed Name) bool {
 
 // Met says that a transaction which held the expectation is committed: what the same
 // call changes afterwards follows from its own change.
-func (e *Expectation) Met() { e.met.Store(true) }
+func (e *Precondition) Met() { e.met.Store(true) }
 
 type expectationKey struct{}
 
-// Unchanged lets the first change that is made with the context happen only if none of
+// WithPrecondition lets the first change that is made with the context happen only if none of
 // these things changed after a change of the log; else it fails with ErrMoved.
-func Unchanged(ctx context.Context, since int64, of ...Name) context.Context {
-	return context.WithValue(ctx, expectationKey{}, &Expectation{Since: since, Of: of})
+func WithPrecondition(ctx context.Context, since int64, of ...Name) context.Context {
+	return context.WithValue(ctx, expectationKey{}, &Precondition{Since: since, Of: of})
 }
 
-// Expected is what Unchanged said last; nil = nothing, or it was met.
-func Expected(ctx context.Context) *Expectation {
-	e, _ := ctx.Value(expectationKey{}).(*Expectation)
+// PreconditionFromContext is what Unchanged said last; nil = nothing, or it was met.
+func PreconditionFromContext(ctx context.Context) *Precondition {
+	e, _ := ctx.Value(expectationKey{}).(*Precondition)
 	if e == nil || e.met.Load() {
 		return nil
 	}

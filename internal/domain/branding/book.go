@@ -18,7 +18,7 @@ type Book struct {
 	// RealNow is the clock of how long a fault of the store is remembered.
 	RealNow func() time.Time
 
-	decoding semaphore.Turns
+	decoding semaphore.Semaphore
 
 	mu    sync.Mutex
 	era   uint64 // of what is kept: what was read in an earlier one is not

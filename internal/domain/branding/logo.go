@@ -44,7 +44,7 @@ func (b *Book) takeLogo(ctx context.Context, file []byte) (Logo, []byte, error) 
 		about.Width*about.Height > MaxPixels:
 		return Logo{}, nil, invalidf("logo: %d × %d pixels: want %d in all at most, such as 2048 × 2048", about.Width, about.Height, MaxPixels)
 	}
-	done, err := b.decoding.Take(ctx, 1, 0) // the largest takes some 32 MB
+	done, err := b.decoding.Acquire(ctx, 1, 0) // the largest takes some 32 MB
 	if err != nil {
 		return Logo{}, nil, err
 	}

@@ -74,7 +74,7 @@ func (b Binding) Version(role accounts.Role) (v accounts.Version, allowed bool) 
 type Event struct {
 	Seq     int64
 	Batch   int64
-	Did     Did
+	Did     EventType
 	Codes   Set     // which codes; an activation has one range
 	Binding Binding // activations only
 	// Renews is set by a re-target: the range of the activation of which these codes are a part.
@@ -96,19 +96,19 @@ func (e *Event) Activated() Range {
 	return e.Codes.Bounds()
 }
 
-// Did is what an event did.
-type Did string
+// EventType is what an event did.
+type EventType string
 
 // The events of codes.
 const (
-	Activate Did = "activate"
-	Withdraw Did = "withdraw" // the codes are not active any more
-	Freeze   Did = "freeze"
-	Unfreeze Did = "unfreeze"
-	Void     Did = "void" // for ever
-	Redeem   Did = "redeem"
-	Import   Did = "import"    // of codes made elsewhere: they are here
-	TakeBack Did = "take-back" // of imported codes: they are not here any more
+	Activate EventType = "activate"
+	Withdraw EventType = "withdraw" // the codes are not active any more
+	Freeze   EventType = "freeze"
+	Unfreeze EventType = "unfreeze"
+	Void     EventType = "void" // for ever
+	Redeem   EventType = "redeem"
+	Import   EventType = "import"    // of codes made elsewhere: they are here
+	TakeBack EventType = "take-back" // of imported codes: they are not here any more
 )
 
 // coverage says which activation governs each index: disjoint spans by their first index. A look-up

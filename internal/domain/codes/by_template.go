@@ -151,7 +151,7 @@ func lineFeeds(text string) string { return strings.ReplaceAll(text, "\r\n", "\n
 
 // byTemplate finds the code behind a text by template: its secret says which code it is, and then all of it has to be the text of
 // that code.
-func (p *Press) byTemplate(text string) (f Found, ok bool) {
+func (p *Service) byTemplate(text string) (f Found, ok bool) {
 	if p.Memory.written.Load() == 0 {
 		return f, false
 	}
@@ -172,7 +172,7 @@ func (p *Press) byTemplate(text string) (f Found, ok bool) {
 }
 
 // printedByTemplate is the code of a counter, where its batch has a template and the version.
-func (p *Press) printedByTemplate(counter uint64, version byte) (f Found, ok bool) {
+func (p *Service) printedByTemplate(counter uint64, version byte) (f Found, ok bool) {
 	f.Batch, f.Index, ok = p.Memory.Find(counter)
 	return f, ok && f.Batch.Template != "" && f.Batch.Version == version
 }
@@ -195,7 +195,7 @@ func (m *Memory) elements(text string) (data gs1.Data, secret string, ok bool) {
 }
 
 // byElements finds the code of an element string, or of brackets: the same key and the same secret.
-func (p *Press) byElements(text string, index templateIndex) (f Found, ok bool) {
+func (p *Service) byElements(text string, index templateIndex) (f Found, ok bool) {
 	data, secret, ok := p.Memory.elements(text)
 	if !ok {
 		return f, false
@@ -224,7 +224,7 @@ func (p *Press) byElements(text string, index templateIndex) (f Found, ok bool) 
 }
 
 // likeTemplate reports whether a text is one of a template, perhaps with a made-up secret.
-func (p *Press) likeTemplate(text string) bool {
+func (p *Service) likeTemplate(text string) bool {
 	if p.Memory.written.Load() == 0 {
 		return false
 	}

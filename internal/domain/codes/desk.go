@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Visit is one scan of a code by an app, as the desk keeps it.
-type Visit struct {
+// CodeScan is one scan of a code by an app, as the desk keeps it.
+type CodeScan struct {
 	Found Found
 	Scan  string // the scan id
 	At    time.Time
@@ -56,26 +56,26 @@ const (
 	forgetAtOnce = 4 * deskGroup
 )
 
-// Desk stores scans of codes before they are answered: the first scan of a code
+// TicketWriter stores scans of codes before they are answered: the first scan of a code
 // and the ticket of its user. Scans that come while a transaction runs
 // share the next one.
-type Desk struct {
-	press  *Press
+type TicketWriter struct {
+	press  *Service
 	places chan struct{}
 
 	mu      sync.Mutex
-	waiting []*Receipt
+	waiting []*Pending
 	writing bool
 	forgot  time.Time
 }
 
 // NewDesk is the desk of a press.
-func NewDesk(p *Press) *Desk {
-	return &Desk{press: p, places: make(chan struct{}, deskQueue)}
+func NewDesk(p *Service) *TicketWriter {
+	return &TicketWriter{press: p, places: make(chan struct{}, deskQueue)}
 }
 
-// Receipt is a scan that waits to be written.
-type Receipt struct {
+// Pending is a scan that waits to be written.
+type Pending struct {
 	first  FirstScan
 	ticket *Ticket
 	text   string
@@ -85,7 +85,7 @@ type Receipt struct {
 
 // Wait returns the ticket ("" for a scan without one) once it and the first
 // scan of the code are durable. ErrDesk.
-func (r *Receipt) Wait(ctx context.Context) (ticket string, err error) {
+func (r *Pending) Wait(ctx context.Context) (ticket string, err error) {
 	select {
 	case <-r.done:
 		return r.text, r.err
@@ -96,8 +96,8 @@ func (r *Receipt) Wait(ctx context.Context) (ticket string, err error) {
 }
 
 // Visit takes a scan. It waits only where the queue is full; ErrDeskBusy if ctx ends meanwhile.
-func (d *Desk) Visit(ctx context.Context, v Visit) (*Receipt, error) {
-	r := &Receipt{first: FirstScan{Batch: v.Found.Batch.ID, Index: v.Found.Index, At: v.At, Scan: v.Scan, User: v.UserHash},
+func (d *TicketWriter) Visit(ctx context.Context, v CodeScan) (*Pending, error) {
+	r := &Pending{first: FirstScan{Batch: v.Found.Batch.ID, Index: v.Found.Index, At: v.At, Scan: v.Scan, User: v.UserHash},
 		done: make(chan struct{})}
 	if v.User != "" {
 		t, text, err := d.press.newTicket(v.Found, v.Namespace, v.User)
@@ -126,7 +126,7 @@ func (d *Desk) Visit(ctx context.Context, v Visit) (*Receipt, error) {
 }
 
 // write writes groups until no scan waits.
-func (d *Desk) write() {
+func (d *TicketWriter) write() {
 	for {
 		d.mu.Lock()
 		if len(d.waiting) == 0 {
@@ -153,7 +153,7 @@ func (d *Desk) write() {
 }
 
 // commit writes a group in one transaction.
-func (d *Desk) commit(group []*Receipt) (err error) {
+func (d *TicketWriter) commit(group []*Pending) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			err = fmt.Errorf("%w: %v", ErrDesk, fault)
@@ -179,7 +179,7 @@ func (d *Desk) commit(group []*Receipt) (err error) {
 	forget := len(tickets) > 0 && (d.forgot.IsZero() || now.Sub(d.forgot) >= forgetEvery || now.Before(d.forgot)) && d.press.mayForget()
 	var forgotten int64
 	err = d.press.Store.UpdateCodes(ctx, func(tx Tx) (err error) {
-		tx.MayRepeat() // first scans and tickets that are stored already stay as they are
+		tx.MarkIdempotent() // first scans and tickets that are stored already stay as they are
 		if forget {
 			if forgotten, err = tx.ForgetTickets(ctx, now.Add(-ticketGrace), forgetAtOnce); err != nil {
 				return err
@@ -205,7 +205,7 @@ func (d *Desk) commit(group []*Receipt) (err error) {
 
 // Erase makes the first scans of a user anonymous, and removes the user's tickets and openids.
 // openID is the user's openid under an account.
-func (d *Desk) Erase(ctx context.Context, userHash string, openID func(account string) string) error {
+func (d *TicketWriter) Erase(ctx context.Context, userHash string, openID func(account string) string) error {
 	err := d.press.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if err := tx.EraseFirstScans(ctx, userHash); err != nil {
 			return err
@@ -218,7 +218,7 @@ func (d *Desk) Erase(ctx context.Context, userHash string, openID func(account s
 
 // First returns how a code was scanned for the first time; ok is false where
 // no app scanned it. Views by browsers do not count.
-func (d *Desk) First(ctx context.Context, batch, index int64) (first FirstScan, ok bool, err error) {
+func (d *TicketWriter) First(ctx context.Context, batch, index int64) (first FirstScan, ok bool, err error) {
 	err = d.press.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		first, err = tx.FirstScan(ctx, batch, index)
 		return err

@@ -41,7 +41,7 @@ func (p *plant) hold() *held {
 
 func (p *plant) found(b codes.Batch, index int64) codes.Found {
 	p.t.Helper()
-	f, err := p.Find(p.t.Context(), codes.CodeName{ID: b.ID, Index: index, HasIndex: true})
+	f, err := p.Lookup(p.t.Context(), codes.CodeName{ID: b.ID, Index: index, HasIndex: true})
 	require.NoError(p.t, err)
 	return f
 }
@@ -55,7 +55,8 @@ func TestTheFirstScanOfACodeIsKept(t *testing.T) {
 		t.Fatal(ok, err)
 	}
 	began := p.now()
-	for n, scan := range []codes.Visit{{Scan: "first", UserHash: "aa", User: "u", Namespace: "default"}, {Scan: "second", UserHash: "bb"},
+	for n, scan := range []codes.CodeScan{{Scan: "first", UserHash: "aa", User: "u", Namespace: "default"},
+		{Scan: "second", UserHash: "bb"},
 		{Scan: "third"}} {
 		scan.Found, scan.At = p.found(b, 3), p.now()
 		r, err := p.desk.Visit(t.Context(), scan)
@@ -92,13 +93,13 @@ func TestScansOfCodesShareATransaction(t *testing.T) {
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 999)
 	h := p.hold()
-	visit := func(n int) *codes.Receipt {
-		r, err := p.desk.Visit(t.Context(), codes.Visit{Found: p.found(b, int64(n%100)), Scan: fmt.Sprint(n), At: p.now(),
+	visit := func(n int) *codes.Pending {
+		r, err := p.desk.Visit(t.Context(), codes.CodeScan{Found: p.found(b, int64(n%100)), Scan: fmt.Sprint(n), At: p.now(),
 			User: fmt.Sprint(n), Namespace: "default"})
 		require.NoError(t, err)
 		return r
 	}
-	all := []*codes.Receipt{visit(0)}
+	all := []*codes.Pending{visit(0)}
 	<-h.begun
 	for n := 1; n <= 300; n++ {
 		all = append(all, visit(n))
@@ -137,7 +138,7 @@ func TestATicketThatWasNotWritten(t *testing.T) {
 	h := p.hold()
 	fault := errors.New("no database")
 	for _, lost := range []error{fault, nil} {
-		r, err := p.desk.Visit(t.Context(), codes.Visit{Found: p.found(b, 0), Scan: "s", At: p.now(), User: "u", Namespace: "default"})
+		r, err := p.desk.Visit(t.Context(), codes.CodeScan{Found: p.found(b, 0), Scan: "s", At: p.now(), User: "u", Namespace: "default"})
 		require.NoError(t, err)
 		<-h.begun
 		h.let <- lost
@@ -156,7 +157,7 @@ func TestAFullDesk(t *testing.T) {
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
 	h := p.hold()
-	v := codes.Visit{Found: p.found(b, 0), Scan: "s", At: p.now()}
+	v := codes.CodeScan{Found: p.found(b, 0), Scan: "s", At: p.now()}
 	for range 4096 {
 		if _, err := p.desk.Visit(t.Context(), v); err != nil {
 			t.Fatal(err)

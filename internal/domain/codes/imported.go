@@ -106,7 +106,7 @@ func unpackCode(n int64) string {
 }
 
 // importedBlock is the cipher of the texts of imported codes.
-func (p *Press) importedBlock() cipher.Block {
+func (p *Service) importedBlock() cipher.Block {
 	p.importing.Do(func() {
 		key := p.Vault.Hasher(importKey).Sum()
 		block, err := aes.NewCipher(key[:])
@@ -120,7 +120,7 @@ func (p *Press) importedBlock() cipher.Block {
 
 // hideTail packs the nineteen symbols of a text, six bits each, into one block and encrypts it.
 // Equal texts make equal blocks.
-func (p *Press) hideTail(t tail) (hi, lo int64) {
+func (p *Service) hideTail(t tail) (hi, lo int64) {
 	var high, low uint64
 	for _, char := range t {
 		high = high<<6 | low>>58
@@ -134,7 +134,7 @@ func (p *Press) hideTail(t tail) (hi, lo int64) {
 }
 
 // showTail is the reverse of hideTail; ok is false for a block that another key encrypted.
-func (p *Press) showTail(hi, lo int64) (t tail, ok bool) {
+func (p *Service) showTail(hi, lo int64) (t tail, ok bool) {
 	var b [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(b[:8], uint64(hi))
 	binary.BigEndian.PutUint64(b[8:], uint64(lo))
@@ -200,9 +200,9 @@ func IsOriginal(text string) bool {
 	return ok
 }
 
-// Ending is the last symbols of a code text under one of the prefixes; "" = the text
+// Suffix is the last symbols of a code text under one of the prefixes; "" = the text
 // is none.
-func Ending(text string, prefixes []string, symbols int) string {
+func Suffix(text string, prefixes []string, symbols int) string {
 	if parts, err := ParseText(text, prefixes); err == nil {
 		return string(parts.Symbols[symbolsLength-symbols:])
 	}
@@ -216,7 +216,7 @@ func Ending(text string, prefixes []string, symbols int) string {
 
 // recognise finds the code of a text. It tries our own codes first, which needs no store.
 // ErrUnread.
-func (p *Press) recognise(ctx context.Context, text string) (f Found, ok bool, err error) {
+func (p *Service) recognise(ctx context.Context, text string) (f Found, ok bool, err error) {
 	if f, ok = p.byText(text); ok {
 		return f, true, nil
 	}
@@ -237,7 +237,7 @@ func (p *Press) recognise(ctx context.Context, text string) (f Found, ok bool, e
 }
 
 // importedText finds the imported code with a text.
-func (p *Press) importedText(ctx context.Context, prefix string, t tail) (f Found, ok bool, err error) {
+func (p *Service) importedText(ctx context.Context, prefix string, t tail) (f Found, ok bool, err error) {
 	hi, lo := p.hideTail(t)
 	if f, ok, err = p.importedRow(ctx, hi, lo); !ok || err != nil {
 		return f, false, err
@@ -248,7 +248,7 @@ func (p *Press) importedText(ctx context.Context, prefix string, t tail) (f Foun
 }
 
 // importedRow finds the imported code with a text as it is stored. ErrUnread.
-func (p *Press) importedRow(ctx context.Context, hi, lo int64) (f Found, ok bool, err error) {
+func (p *Service) importedRow(ctx context.Context, hi, lo int64) (f Found, ok bool, err error) {
 	var row ImportedCode
 	err = p.askImported(ctx, func(ctx context.Context, tx Tx) (err error) {
 		row, err = tx.ImportedByText(ctx, hi, lo)
@@ -268,7 +268,7 @@ func (p *Press) importedRow(ctx context.Context, hi, lo int64) (f Found, ok bool
 
 // byCodes finds the codes with nine characters, or fewer: one of ours, and some of
 // those made elsewhere. ErrUnread.
-func (p *Press) byCodes(ctx context.Context, text string) (all []Found, err error) {
+func (p *Service) byCodes(ctx context.Context, text string) (all []Found, err error) {
 	if f, ok := p.byCode(text); ok {
 		all = append(all, f)
 	}
@@ -303,12 +303,12 @@ func (p *Press) byCodes(ctx context.Context, text string) (all []Found, err erro
 	return all, nil
 }
 
-func (p *Press) foundImported(ctx context.Context, row ImportedCode) (Found, error) {
-	b, err := p.Memory.Know(ctx, row.Batch)
+func (p *Service) foundImported(ctx context.Context, row ImportedCode) (Found, error) {
+	b, err := p.Memory.BatchOrLoad(ctx, row.Batch)
 	return Found{Batch: b, Index: row.Index, Code: unpackCode(row.Code)}, err
 }
 
-func (p *Press) askImported(ctx context.Context, ask func(context.Context, Tx) error) error {
+func (p *Service) askImported(ctx context.Context, ask func(context.Context, Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, importedTime)
 	defer cancel()
 	return p.Store.ViewCodes(ctx, func(tx Tx) error { return ask(ctx, tx) })
@@ -316,7 +316,7 @@ func (p *Press) askImported(ctx context.Context, ask func(context.Context, Tx) e
 
 // Print returns the original code and the code text of an index. 80308 for an imported code that
 // has not arrived yet.
-func (p *Press) Print(ctx context.Context, b Batch, index int64) (code, text string, err error) {
+func (p *Service) Print(ctx context.Context, b Batch, index int64) (code, text string, err error) {
 	err = p.EachPrint(ctx, b, Range{index, index}, func(_ int64, c, t string) error {
 		code, text = c, t
 		return nil
@@ -329,7 +329,7 @@ const printsAtOnce = 1000
 
 // EachPrint calls f with the codes of a range in order. 80308 where an imported one has not arrived
 // yet; else the error of f.
-func (p *Press) EachPrint(ctx context.Context, b Batch, r Range, f func(index int64, code, text string) error) error {
+func (p *Service) EachPrint(ctx context.Context, b Batch, r Range, f func(index int64, code, text string) error) error {
 	if !b.Imported {
 		for i := r.From; i <= r.To; i++ {
 			if err := f(i, p.Code(b, i), p.Text(b, i)); err != nil {
@@ -369,7 +369,7 @@ func (p *Press) EachPrint(ctx context.Context, b Batch, r Range, f func(index in
 }
 
 // arrived reports how many codes of an imported batch are here.
-func (p *Press) arrived(ctx context.Context, b Batch) (int64, error) {
+func (p *Service) arrived(ctx context.Context, b Batch) (int64, error) {
 	n := p.Memory.Arrived(b.ID, p.Now())
 	if n == b.Count || !p.Shared {
 		return n, nil
@@ -379,7 +379,7 @@ func (p *Press) arrived(ctx context.Context, b Batch) (int64, error) {
 }
 
 // requireComplete returns a Conflict while codes of an imported batch are missing.
-func (p *Press) requireComplete(ctx context.Context, b Batch) error {
+func (p *Service) requireComplete(ctx context.Context, b Batch) error {
 	if !b.Imported {
 		return nil
 	}
@@ -392,7 +392,7 @@ func (p *Press) requireComplete(ctx context.Context, b Batch) error {
 
 // allHere is 80308 while codes of an imported batch are missing, for a transaction that
 // holds the batch's lock.
-func (p *Press) allHere(b Batch, at time.Time) error {
+func (p *Service) allHere(b Batch, at time.Time) error {
 	if b.Imported && p.Memory.Arrived(b.ID, at) < b.Count {
 		return errcode.NotFinished.With(behaviour.CodesUnfinished, "codes of application %d are not imported, or were taken back", b.ID)
 	}
@@ -413,7 +413,7 @@ type NewImport struct {
 // BeginImport makes a batch for codes made elsewhere. The same call again returns the same batch.
 // 40097 for an invalid one, 48001 for an account without codes; a Conflict where the account's ISV
 // or the ID belongs to another application.
-func (p *Press) BeginImport(ctx context.Context, n NewImport) (b Batch, err error) {
+func (p *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err error) {
 	fault := ""
 	switch {
 	case n.Count < 1 || n.Count > maxImported:
@@ -422,7 +422,7 @@ func (p *Press) BeginImport(ctx context.Context, n NewImport) (b Batch, err erro
 		fault = fmt.Sprintf("isv_application_id: want 1 to %d characters, none of them a control character", maxISV)
 	case n.ID < 0 || n.ID > maxBatchID:
 		fault = fmt.Sprintf("application_id %d: want 1 to %d", n.ID, maxBatchID)
-	case !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote):
+	case !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote):
 		fault = fmt.Sprintf("actor: want at most %d characters, none of them a control character", maxCodesNote)
 	}
 	template, err := n.template(p)
@@ -476,7 +476,7 @@ func (p *Press) BeginImport(ctx context.Context, n NewImport) (b Batch, err erro
 
 // begunAnew stores a batch in place of the one with its ID, if the import of that was
 // taken back.
-func (p *Press) begunAnew(ctx context.Context, tx Tx, news Batch) (bool, error) {
+func (p *Service) begunAnew(ctx context.Context, tx Tx, news Batch) (bool, error) {
 	if news.ID == 0 {
 		return false, nil
 	}
@@ -513,8 +513,8 @@ func (n NewImport) same(b Batch, template string) error {
 	return Conflict(fmt.Sprintf("isv_application_id %q is application %d of %s already, and %s", n.ISV, b.ID, n.Account, why))
 }
 
-// Arrival is what a call of ImportCodes did.
-type Arrival struct {
+// ImportResult is what a call of ImportCodes did.
+type ImportResult struct {
 	Lines int64 // how many were read
 	Added int64 // how many of them are new; the others were stored already, and are equal
 	Have  int64 // codes of the batch that are here now
@@ -524,15 +524,15 @@ type Arrival struct {
 // order of their indexes: all of them or none, at most MaxImportLines. Lines that are stored
 // already change nothing. first is the number of the first line, so that accounts.Faults can name
 // wrong ones. Contract: marketcode 4.2.
-func (p *Press) ImportCodes(ctx context.Context, batch, first int64, lines io.Reader) (done Arrival, err error) {
-	b, err := p.Memory.Know(ctx, batch)
+func (p *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.Reader) (done ImportResult, err error) {
+	b, err := p.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
 		return done, err
 	}
 	if !b.Imported {
 		return done, Conflict(fmt.Sprintf("the codes of application %d were made here: they are in no file", batch))
 	}
-	if !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote) {
+	if !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
 		return done, errcode.InvalidArgs.With(behaviour.None, "actor: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}
@@ -542,7 +542,7 @@ func (p *Press) ImportCodes(ctx context.Context, batch, first int64, lines io.Re
 	}
 	line := func(row ImportedCode) int64 { return first + row.Index - rows[0].Index }
 	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
-		done = Arrival{Lines: int64(len(rows))}
+		done = ImportResult{Lines: int64(len(rows))}
 		news, err := p.notThere(ctx, tx, rows, line)
 		if err != nil || len(news) == 0 {
 			return err
@@ -581,25 +581,25 @@ func (p *Press) ImportCodes(ctx context.Context, batch, first int64, lines io.Re
 // transaction.
 const maxTakenBack = 10_000
 
-// TakenBack is what a call of TakeBack did.
-type TakenBack struct {
+// ImportUndone is what a call of TakeBack did.
+type ImportUndone struct {
 	Taken int64
 	Have  int64 // codes of the batch that are still here
 	More  bool  // codes of the range are still here
 }
 
-// TakeBack removes codes of a range that were imported, at most some thousand: the caller calls
+// UndoImport removes codes of a range that were imported, at most some thousand: the caller calls
 // again while there are More. Where the range is the whole batch, the last call ends the
 // application. ErrNoBatch; a Conflict where anything other than imports happened.
-func (p *Press) TakeBack(ctx context.Context, batch int64, r Range, note string) (done TakenBack, err error) {
-	b, err := p.Memory.Know(ctx, batch)
+func (p *Service) UndoImport(ctx context.Context, batch int64, r Range, note string) (done ImportUndone, err error) {
+	b, err := p.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
 		return done, err
 	}
 	if !b.Imported {
 		return done, Conflict(fmt.Sprintf("the codes of application %d were made here, not imported: freeze them, or make them void", batch))
 	}
-	if !plain(note, 0, maxCodesNote) || !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote) {
+	if !plain(note, 0, maxCodesNote) || !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
 		return done, errcode.InvalidArgs.With(behaviour.None, "note and actor: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}
@@ -607,7 +607,7 @@ func (p *Press) TakeBack(ctx context.Context, batch int64, r Range, note string)
 		return done, err
 	}
 	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
-		done = TakenBack{}
+		done = ImportUndone{}
 		if err := b.Within(r); err != nil {
 			return err
 		}
@@ -639,7 +639,7 @@ func (p *Press) TakeBack(ctx context.Context, batch int64, r Range, note string)
 
 // unused returns a Conflict where anything other than imports happened to an imported batch. The
 // transaction holds the batch's lock.
-func (p *Press) unused(ctx context.Context, tx Tx, b Batch, at time.Time) error {
+func (p *Service) unused(ctx context.Context, tx Tx, b Batch, at time.Time) error {
 	used := func(what string) error {
 		return Conflict(fmt.Sprintf("%s of application %d: its import cannot be taken back; freeze the codes that are wrong, or withdraw them",
 			what, b.ID))
@@ -663,12 +663,12 @@ func (p *Press) unused(ctx context.Context, tx Tx, b Batch, at time.Time) error 
 
 // faultAt is the fault of a line of an import.
 func faultAt(line int64, format string, args ...any) error {
-	return accounts.Faults{{Line: int(line), Why: fmt.Sprintf(format, args...)}}
+	return accounts.RowErrors{{Line: int(line), Why: fmt.Sprintf(format, args...)}}
 }
 
 // notThere are the rows that are not stored yet; a fault where a different code is stored at an
 // index.
-func (p *Press) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line func(ImportedCode) int64) ([]ImportedCode, error) {
+func (p *Service) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line func(ImportedCode) int64) ([]ImportedCode, error) {
 	have, err := tx.ImportedCodes(ctx, rows[0].Batch, Range{rows[0].Index, rows[len(rows)-1].Index})
 	if err != nil || len(have) == 0 {
 		return rows, err
@@ -687,7 +687,7 @@ func (p *Press) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line f
 
 // whoHas says which rows could not be stored because another code has the text or, in the same
 // batch, the nine characters.
-func (p *Press) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line func(ImportedCode) int64) error {
+func (p *Service) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line func(ImportedCode) int64) error {
 	for _, row := range news {
 		other, err := tx.ImportedByText(ctx, row.TextHi, row.TextLo)
 		switch {
@@ -710,7 +710,7 @@ func (p *Press) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line fun
 }
 
 // readImport reads lines. accounts.Faults for the first wrong one.
-func (p *Press) readImport(b Batch, first int64, lines io.Reader) (rows []ImportedCode, err error) {
+func (p *Service) readImport(b Batch, first int64, lines io.Reader) (rows []ImportedCode, err error) {
 	texts, original := map[[2]int64]int64{}, map[int64]int64{}
 	row := p.readWithPrefix
 	if b.Template != "" {
@@ -750,7 +750,7 @@ func (p *Press) readImport(b Batch, first int64, lines io.Reader) (rows []Import
 }
 
 // readWithPrefix makes a row of a line whose text is a prefix and 19 symbols.
-func (p *Press) readWithPrefix(b Batch, l ImportLine) (row ImportedCode, err error) {
+func (p *Service) readWithPrefix(b Batch, l ImportLine) (row ImportedCode, err error) {
 	prefix, rest, err := l.Cut()
 	switch {
 	case err != nil:
@@ -768,7 +768,7 @@ func (p *Press) readWithPrefix(b Batch, l ImportLine) (row ImportedCode, err err
 
 // couldBeOurs reports whether a key of ours can make a text, whether that code was given out or
 // not.
-func (p *Press) couldBeOurs(text string) bool {
+func (p *Service) couldBeOurs(text string) bool {
 	key := p.Keys.Text[text[0]]
 	if key == nil || !allOf(text, Alphabet) {
 		return false

@@ -16,7 +16,7 @@ import (
 
 // hideSecret is a secret as it is stored: symbols as those of any other code made elsewhere, digits apart from them by the first bit, with
 // how many they are.
-func (p *Press) hideSecret(secret string, f field) (hi, lo int64) {
+func (p *Service) hideSecret(secret string, f field) (hi, lo int64) {
 	if f != digitsField {
 		return p.hideTail(tail([]byte(secret)))
 	}
@@ -30,7 +30,7 @@ func (p *Press) hideSecret(secret string, f field) (hi, lo int64) {
 }
 
 // showSecret is the reverse of hideSecret; ok is false for what another key encrypted.
-func (p *Press) showSecret(row ImportedCode, part templatePart) (secret string, ok bool) {
+func (p *Service) showSecret(row ImportedCode, part templatePart) (secret string, ok bool) {
 	if part.field != digitsField {
 		t, ok := p.showTail(row.TextHi, row.TextLo)
 		return string(t[:]), ok
@@ -46,7 +46,7 @@ func (p *Press) showSecret(row ImportedCode, part templatePart) (secret string, 
 }
 
 // importedPrint is the text of a code made elsewhere.
-func (p *Press) importedPrint(b Batch, row ImportedCode) (text string, err error) {
+func (p *Service) importedPrint(b Batch, row ImportedCode) (text string, err error) {
 	foreign := fmt.Errorf("code %d of application %d was stored under another key", row.Index, b.ID)
 	if b.Template == "" {
 		t, ok := p.showTail(row.TextHi, row.TextLo)
@@ -115,7 +115,7 @@ func cut(parts []templatePart, text string) (v variable) {
 }
 
 // importedByTemplate finds the code made elsewhere behind a text by template. ErrUnread.
-func (p *Press) importedByTemplate(ctx context.Context, text string) (f Found, ok bool, err error) {
+func (p *Service) importedByTemplate(ctx context.Context, text string) (f Found, ok bool, err error) {
 	if p.Memory.elsewhere.Load() == 0 {
 		return f, false, nil
 	}
@@ -139,7 +139,7 @@ func (p *Press) importedByTemplate(ctx context.Context, text string) (f Found, o
 }
 
 // importedPrinted finds the code made elsewhere with a text as a template writes it. ErrUnread.
-func (p *Press) importedPrinted(ctx context.Context, t Template, printed string) (f Found, ok bool, err error) {
+func (p *Service) importedPrinted(ctx context.Context, t Template, printed string) (f Found, ok bool, err error) {
 	v := cut(t.parts, printed)
 	hi, lo := p.hideSecret(v.secret, t.parts[t.secret].field)
 	if f, ok, err = p.importedRow(ctx, hi, lo); !ok || err != nil {
@@ -179,7 +179,7 @@ func (m *Memory) heldElsewhere(plain []byte, most int) (list []held) {
 }
 
 // mayHoldElsewhere reports whether a text may hold a code made elsewhere whose text is by template.
-func (p *Press) mayHoldElsewhere(text string) bool {
+func (p *Service) mayHoldElsewhere(text string) bool {
 	if p.Memory.elsewhere.Load() == 0 {
 		return false
 	}
@@ -189,7 +189,7 @@ func (p *Press) mayHoldElsewhere(text string) bool {
 
 // withholdElsewhere is a text up to the first secret in it of a code made elsewhere whose text is by template. Where the store cannot say,
 // and beyond some tries, what may be a secret goes.
-func (p *Press) withholdElsewhere(text string) string {
+func (p *Service) withholdElsewhere(text string) string {
 	if p.Memory.elsewhere.Load() == 0 {
 		return text
 	}
@@ -213,7 +213,7 @@ func (p *Press) withholdElsewhere(text string) string {
 }
 
 // readByTemplate makes a row of a line whose text is by template.
-func (p *Press) readByTemplate(b Batch, t Template, l ImportLine) (row ImportedCode, err error) {
+func (p *Service) readByTemplate(b Batch, t Template, l ImportLine) (row ImportedCode, err error) {
 	printed, like := t.asPrinted(cutScheme(ofRow.Replace(l.Text)))
 	if !like {
 		return row, faultAt(l.Number, "the text is not one of %q", t.text)
@@ -235,7 +235,7 @@ func (p *Press) readByTemplate(b Batch, t Template, l ImportLine) (row ImportedC
 }
 
 // template is how the texts of a batch that is imported are written; "" = its prefix, and symbols. 40097.
-func (n NewImport) template(p *Press) (string, error) {
+func (n NewImport) template(p *Service) (string, error) {
 	n.Text.Count = n.Count
 	filled, err := p.FillTemplate(n.Text)
 	switch {

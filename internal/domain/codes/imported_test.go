@@ -13,11 +13,11 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func importPress(t testing.TB) *Press {
+func importPress(t testing.TB) *Service {
 	t.Helper()
 	key, err := sealer.NewKey(bytes.Repeat([]byte("k"), 32))
 	require.NoError(t, err)
-	return &Press{Vault: key}
+	return &Service{Vault: key}
 }
 
 // What is stored of a code made elsewhere is for ever: no flag rewrites these numbers,
@@ -95,7 +95,7 @@ func FuzzImportLines(f *testing.F) {
 		p := importPress(t)
 		for l, err := range ImportLines(iotest.OneByteReader(strings.NewReader(text)), 1) {
 			if err != nil {
-				if faults, ok := errors.AsType[accounts.Faults](err); !ok || faults[0].Line != int(l.Number) && l.Number != 0 {
+				if faults, ok := errors.AsType[accounts.RowErrors](err); !ok || faults[0].Line != int(l.Number) && l.Number != 0 {
 					t.Errorf("line %d: %v", l.Number, err)
 				}
 				continue

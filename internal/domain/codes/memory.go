@@ -81,9 +81,9 @@ func NewMemory(s Store) *Memory {
 	return &Memory{Store: s, batches: map[int64]*batchMemory{}}
 }
 
-// Beside returns an empty memory, to be filled while this one answers and follows changes, and then
+// Rebuild returns an empty memory, to be filled while this one answers and follows changes, and then
 // adopted.
-func (m *Memory) Beside() *Memory {
+func (m *Memory) Rebuild() *Memory {
 	fresh := NewMemory(m.Store)
 	fresh.began = map[int64]int64{}
 	m.mu.RLock()
@@ -131,10 +131,10 @@ func (m *Memory) Load(ctx context.Context) error {
 	return nil
 }
 
-// Adopt takes over what a new memory knows, each batch in one step: a transaction that made this
+// Swap takes over what a new memory knows, each batch in one step: a transaction that made this
 // memory exact for its batch finds it exact afterwards too. It returns false where this memory
 // followed a change that the new one does not know yet: let that follow it, and call Adopt again.
-func (m *Memory) Adopt(fresh *Memory) bool {
+func (m *Memory) Swap(fresh *Memory) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	whole := true
@@ -293,9 +293,9 @@ func (m *Memory) catchUp(ctx context.Context, b *batchMemory) error {
 	})
 }
 
-// Know is Batch for a call: it asks the store for a batch that is not in memory, since another node
+// BatchOrLoad is Batch for a call: it asks the store for a batch that is not in memory, since another node
 // may have made it a moment ago. ErrNoBatch.
-func (m *Memory) Know(ctx context.Context, id int64) (Batch, error) {
+func (m *Memory) BatchOrLoad(ctx context.Context, id int64) (Batch, error) {
 	if b, ok := m.Batch(id); ok {
 		return b, nil
 	}

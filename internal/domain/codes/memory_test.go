@@ -163,7 +163,7 @@ func (h *history) event(seq int64) codes.Event {
 	case n < 14:
 		e.Did = codes.Withdraw
 	default:
-		e.Did = []codes.Did{codes.Freeze, codes.Unfreeze, codes.Freeze, codes.Unfreeze, codes.Redeem, codes.Void}[n-14]
+		e.Did = []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Freeze, codes.Unfreeze, codes.Redeem, codes.Void}[n-14]
 		return e
 	}
 	if h.random.IntN(3) == 0 {
@@ -191,10 +191,10 @@ func TestMemoryIsAPlainArray(t *testing.T) {
 		var beside *codes.Memory // all is read again
 		for seq := range 1 + random.IntN(25) {
 			if random.IntN(6) == 0 {
-				beside = m.Beside()
+				beside = m.Rebuild()
 				require.NoError(t, beside.Load(t.Context()))
 			} else if beside != nil && random.IntN(3) == 0 {
-				for !m.Adopt(beside) {
+				for !m.Swap(beside) {
 					adopted["after more"]++
 					require.NoError(t, beside.Changed(t.Context(), 1))
 				}

@@ -24,7 +24,7 @@ func (c Conflict) Error() string { return string(c) }
 // Change is a change of codes by the operator.
 type Change struct {
 	Batch   int64
-	Did     Did
+	Did     EventType
 	Codes   Set
 	Binding Binding   // Activate only
 	From    time.Time // when it takes effect; zero = at once
@@ -37,14 +37,14 @@ const maxCodesNote = 256
 // Change does what a Change says: activate (now or later), withdraw, freeze, unfreeze, void,
 // redeem. Void is for ever; a single code is redeemed once. It returns how many codes it changed:
 // the others were in that state already.
-func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error) {
-	b, err := p.Memory.Know(ctx, c.Batch)
+func (p *Service) Change(ctx context.Context, c Change) (changed int64, err error) {
+	b, err := p.Memory.BatchOrLoad(ctx, c.Batch)
 	switch {
 	case err != nil:
 		return 0, err
 	case len(c.Codes) == 0:
 		return 0, errcode.InvalidArgs.With(behaviour.None, "no codes are named")
-	case !plain(c.Note, 0, maxCodesNote) || !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote):
+	case !plain(c.Note, 0, maxCodesNote) || !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote):
 		return 0, errcode.InvalidArgs.With(behaviour.None, "note and actor: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	case !c.From.IsZero() && c.Did != Activate && c.Did != Withdraw:
@@ -71,7 +71,7 @@ func (p *Press) Change(ctx context.Context, c Change) (changed int64, err error)
 
 // checkRedeem returns a Conflict for a single code that is redeemed already, and for any code that
 // is frozen or void. The memory is up to date: see inBatch.
-func (p *Press) checkRedeem(ctx context.Context, tx Tx, e Event) error {
+func (p *Service) checkRedeem(ctx context.Context, tx Tx, e Event) error {
 	if e.Codes.Len() == 1 {
 		index := e.Codes[0].From
 		if p.Memory.State(e.Batch, index, e.At).Redeemed {
@@ -105,7 +105,7 @@ var someEvents = reading{page: 100, most: 2_000}
 
 // RedeemedAt is when a code was redeemed first; zero = never. It returns an error where more events
 // would have to be read than a page may read.
-func (p *Press) RedeemedAt(ctx context.Context, batch, index int64) (time.Time, error) {
+func (p *Service) RedeemedAt(ctx context.Context, batch, index int64) (time.Time, error) {
 	var first Event
 	err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		first, err = redeemed(ctx, tx, batch, index, someEvents)
@@ -118,7 +118,7 @@ func (p *Press) RedeemedAt(ctx context.Context, batch, index int64) (time.Time, 
 const maxHistory = 1000
 
 // History lists what happened to a code, newest first.
-func (p *Press) History(ctx context.Context, batch, index int64) ([]Event, error) {
+func (p *Service) History(ctx context.Context, batch, index int64) ([]Event, error) {
 	var list []Event
 	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
 		list = nil
@@ -173,12 +173,12 @@ type Retargeted struct {
 
 // Retarget makes the active codes of a range open another page. It keeps what they count for, and
 // the ranges with which they were activated.
-func (p *Press) Retarget(ctx context.Context, batch int64, r Range, appid, path string, wxaType int) (Retargeted, error) {
-	b, err := p.Memory.Know(ctx, batch)
+func (p *Service) Retarget(ctx context.Context, batch int64, r Range, appid, path string, wxaType int) (Retargeted, error) {
+	b, err := p.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
 		return Retargeted{}, err
 	}
-	if !plain(accounts.AuthorOf(ctx).Actor, 1, maxCodesNote) {
+	if !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
 		return Retargeted{}, errcode.InvalidArgs.With(behaviour.None, "actor: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}
@@ -321,7 +321,7 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 
 // Opening returns how many codes open a Mini Program, now or by an activation that is to come, after everything that any node
 // committed.
-func (p *Press) Opening(ctx context.Context, appid string) (int, error) {
+func (p *Service) Opening(ctx context.Context, appid string) (int, error) {
 	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
 		last, err := tx.LastEvents(ctx)
 		for id, seq := range last {

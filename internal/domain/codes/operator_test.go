@@ -19,10 +19,10 @@ import (
 
 // by is a context in which somebody does something.
 func by(t *testing.T, name string) context.Context {
-	return accounts.By(t.Context(), accounts.Author{Actor: name})
+	return accounts.WithActor(t.Context(), accounts.Actor{ActorID: name})
 }
 
-func (p *plant) change(b codes.Batch, did codes.Did, set codes.Set) error {
+func (p *plant) change(b codes.Batch, did codes.EventType, set codes.Set) error {
 	c := codes.Change{Batch: b.ID, Did: did, Codes: set}
 	if did == codes.Activate {
 		c.Binding = p.binding
@@ -100,7 +100,7 @@ func TestACodeIsRedeemedOnce(t *testing.T) {
 	// It stays redeemed by the first, whatever comes after, and other codes of
 	// a range are not held up by it.
 	p.advance(time.Hour)
-	for _, did := range []codes.Did{codes.Freeze, codes.Unfreeze, codes.Activate, codes.Withdraw} {
+	for _, did := range []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Activate, codes.Withdraw} {
 		require.NoError(t, p.change(b, did, one(7)))
 	}
 	require.NoError(t, p.change(b, codes.Redeem, codes.NewSet(codes.Range{From: 5, To: 9})))
@@ -156,7 +156,7 @@ func TestABatchIsFrozenApartFromItsCodes(t *testing.T) {
 	all := codes.NewSet(codes.Range{From: 0, To: 9_999})
 	frozen := func(index int64) bool { return p.Memory.State(b.ID, index, p.now()).Frozen }
 	for _, step := range []struct {
-		did       codes.Did
+		did       codes.EventType
 		set       codes.Set
 		five, six bool
 		count     uint64
@@ -208,7 +208,7 @@ func TestTheHistoryOfACodeIsWhole(t *testing.T) {
 	}
 	// A public page asks too, and reads a bounded number of them.
 	rows := 0
-	public := &codes.Press{Store: rowsRead{p.Store, &rows}}
+	public := &codes.Service{Store: rowsRead{p.Store, &rows}}
 	if got, err := public.RedeemedAt(t.Context(), b.ID, 5_000); err == nil || rows == 0 || rows > 2_000 {
 		t.Errorf("a page read %d rows and says %s, %v", rows, got, err)
 	}
@@ -284,7 +284,7 @@ func TestOverlapsAreRefused(t *testing.T) {
 	activate := func(from, to int64) error {
 		return p.Activate(t.Context(), p.owner, codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding})
 	}
-	schedule := func(did codes.Did, from, to int64, in time.Duration) error {
+	schedule := func(did codes.EventType, from, to int64, in time.Duration) error {
 		return failure(p.Change(t.Context(), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: from, To: to}),
 			Binding: p.binding, From: p.now().Add(in)}))
 	}
@@ -385,7 +385,7 @@ func TestOverlapsAreJudgedAsIfNothingWasRetargeted(t *testing.T) {
 	reread := codes.NewMemory(p.Store)
 	require.NoError(t, reread.Load(t.Context()))
 	for i, want := range sent {
-		then, err := p.StateThen(t.Context(), b, int64(i), p.now())
+		then, err := p.StateAsOf(t.Context(), b, int64(i), p.now())
 		require.NoError(t, err)
 		for where, s := range map[string]codes.State{"memory": p.Memory.State(b.ID, int64(i), p.now()),
 			"read again": reread.State(b.ID, int64(i), p.now()), "then": then} {
@@ -447,7 +447,7 @@ func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 	})
 	b := p.apply("x", 10_000)
 	later := p.now().Add(time.Hour)
-	schedule := func(did codes.Did, from, to int64, activity string) {
+	schedule := func(did codes.EventType, from, to int64, activity string) {
 		t.Helper()
 		c := codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: from, To: to}), From: later}
 		if did == codes.Activate {
@@ -495,14 +495,14 @@ func TestAChangeSaysHowManyCodesItChanged(t *testing.T) {
 	random := rand.New(rand.NewPCG(11, 5))
 	const shown = 60 // indexes that small sets name; the whole batch is named too
 	state := func(index int64) codes.State { return p.Memory.State(b.ID, index, p.now()) }
-	said := map[codes.Did]func(codes.State) bool{
+	said := map[codes.EventType]func(codes.State) bool{
 		codes.Freeze: func(s codes.State) bool { return s.Frozen }, codes.Unfreeze: func(s codes.State) bool { return s.Frozen },
 		codes.Void: func(s codes.State) bool { return s.Void }, codes.Redeem: func(s codes.State) bool { return s.Redeemed },
 		codes.Withdraw: func(s codes.State) bool { return s.Activation != nil },
 	}
-	counted := map[codes.Did]int{}
+	counted := map[codes.EventType]int{}
 	for range 400 {
-		did := []codes.Did{codes.Freeze, codes.Unfreeze, codes.Void, codes.Redeem, codes.Withdraw, codes.Activate}[random.IntN(6)]
+		did := []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Void, codes.Redeem, codes.Withdraw, codes.Activate}[random.IntN(6)]
 		from := random.Int64N(shown)
 		ranges := []codes.Range{{From: from, To: min(shown, from+random.Int64N(4))}}
 		if did != codes.Activate {

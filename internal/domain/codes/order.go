@@ -70,7 +70,7 @@ func (o Order) decide(d OrderDecision, by string, two bool, now time.Time) (Orde
 
 // Orders are what people asked for.
 type Orders struct {
-	Press *Press
+	Press *Service
 	// Change changes the order of a number that an account chose, in one transaction; a zero Order before it was asked for.
 	Change func(ctx context.Context, account, isv string, f func(Order) (Order, error)) (Order, error)
 	// Newest is a page of the orders of some accounts, none = of all, the newest first, with how many there are.
@@ -80,7 +80,7 @@ type Orders struct {
 // Ask asks for codes, and makes them at once where nobody else has to agree. The same again is the same order, which is
 // completed if it was interrupted; one that was refused may be asked for anew. Conflict, or an error of Apply.
 func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application, two bool) (Order, error) {
-	by, now := accounts.AuthorOf(ctx).Actor, o.Press.Now().UTC()
+	by, now := accounts.ActorFromContext(ctx).ActorID, o.Press.Now().UTC()
 	if err := Granted(caller); err != nil {
 		return Order{}, err
 	}
@@ -110,7 +110,7 @@ func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application
 // Decide approves an order, and makes its codes, or rejects it. ErrNoBatch where there is none; Conflict, or an error of Apply,
 // after which it waits as before.
 func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDecision, two bool) (Order, error) {
-	by, now := accounts.AuthorOf(ctx).Actor, o.Press.Now().UTC()
+	by, now := accounts.ActorFromContext(ctx).ActorID, o.Press.Now().UTC()
 	decided, err := o.Change(ctx, caller.AppID, d.ISV, func(old Order) (Order, error) {
 		if old.AskedBy == "" {
 			return old, ErrNoBatch

@@ -25,8 +25,8 @@ import (
 // Feature is what a service account must have been granted.
 const Feature = "marketcode"
 
-// Press holds the transactions on codes.
-type Press struct {
+// Service holds the transactions on codes.
+type Service struct {
 	Store    Store
 	Memory   *Memory
 	Keys     Keys
@@ -75,7 +75,7 @@ func Granted(a accounts.Account) error {
 	return nil
 }
 
-func (p *Press) countNow() time.Time {
+func (p *Service) countNow() time.Time {
 	if p.CountNow == nil {
 		return p.Now()
 	}
@@ -83,14 +83,14 @@ func (p *Press) countNow() time.Time {
 }
 
 // mayForget reports whether what ended long ago may be removed.
-func (p *Press) mayForget() bool { return p.ClockBelieved == nil || p.ClockBelieved() }
+func (p *Service) mayForget() bool { return p.ClockBelieved == nil || p.ClockBelieved() }
 
 // maxBatchID keeps ids below 2^31: some clients read them as 32-bit numbers.
 const maxBatchID = 1<<31 - 1
 
 // Apply applies for codes. An equal isv_application_id with an equal count is the
 // same application. 40097, 45009, 48001, 80307. Contract: marketcode 3.1.
-func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Application) (Batch, error) {
+func (p *Service) Apply(ctx context.Context, caller accounts.Account, a Application) (Batch, error) {
 	if err := Granted(caller); err != nil {
 		return Batch{}, err
 	}
@@ -162,7 +162,7 @@ func (p *Press) Apply(ctx context.Context, caller accounts.Account, a Applicatio
 
 // giveOut takes a block of counters for a batch and stores it, in the batch's
 // own transaction.
-func (p *Press) giveOut(ctx context.Context, tx Tx, b *Batch) error {
+func (p *Service) giveOut(ctx context.Context, tx Tx, b *Batch) error {
 	counter, err := tx.DrawCounters(ctx)
 	if err != nil {
 		return err
@@ -187,13 +187,13 @@ func (p *Press) giveOut(ctx context.Context, tx Tx, b *Batch) error {
 }
 
 // Code is the original code of an index of a batch that was made here.
-func (p *Press) Code(b Batch, index int64) string {
+func (p *Service) Code(b Batch, index int64) string {
 	code := p.Keys.Code.Code(b.Start + uint64(index))
 	return string(code[:])
 }
 
 // Text is the code text of an index of a batch that was made here.
-func (p *Press) Text(b Batch, index int64) string {
+func (p *Service) Text(b Batch, index int64) string {
 	if b.Template != "" {
 		t, err := ParseTemplate(b.Template)
 		if err != nil {
@@ -205,19 +205,19 @@ func (p *Press) Text(b Batch, index int64) string {
 }
 
 // plainText is prefix and secret of an index, by which keys are recognised whatever the template.
-func (p *Press) plainText(b Batch, index int64) string {
+func (p *Service) plainText(b Batch, index int64) string {
 	return Printed{Prefix: b.Prefix, Version: b.Version}.Text(p.Keys.Text[b.Version], b.Start+uint64(index))
 }
 
 // proof is the stored text by which the keys are recognised: a hash, and never a code that works.
-func (p *Press) proof(text string) string { return p.Vault.Hash("first of a batch", text) }
+func (p *Service) proof(text string) string { return p.Vault.Hash("first of a batch", text) }
 
 // isProof reports whether the stored mark of a batch is the proof of a text, or the text itself.
-func (p *Press) isProof(mark, text string) bool { return mark == p.proof(text) || mark == text }
+func (p *Service) isProof(mark, text string) bool { return mark == p.proof(text) || mark == text }
 
 // CheckKeys returns an error unless every batch was made with the keys at hand.
 // It needs no more of a Press than its Store, Keys and Vault.
-func (p *Press) CheckKeys(ctx context.Context) error {
+func (p *Service) CheckKeys(ctx context.Context) error {
 	for b, err := range p.Store.Batches(ctx) {
 		if err != nil {
 			return fmt.Errorf("reading batches: %w", err)
@@ -242,13 +242,13 @@ func (p *Press) CheckKeys(ctx context.Context) error {
 
 // ownBatch returns the caller's batch: 80300 where there is none, 80301 for another's. Contract:
 // marketcode 3.2.
-func (p *Press) ownBatch(ctx context.Context, caller accounts.Account, id int64) (Batch, error) {
+func (p *Service) ownBatch(ctx context.Context, caller accounts.Account, id int64) (Batch, error) {
 	return p.seen(ctx, id, func(b Batch) bool { return b.Account == caller.AppID })
 }
 
 // seen returns a batch that the caller may see; else the errors of ownBatch.
-func (p *Press) seen(ctx context.Context, id int64, may func(Batch) bool) (Batch, error) {
-	b, err := p.Memory.Know(ctx, id)
+func (p *Service) seen(ctx context.Context, id int64, may func(Batch) bool) (Batch, error) {
+	b, err := p.Memory.BatchOrLoad(ctx, id)
 	switch {
 	case errors.Is(err, ErrNoBatch):
 		return Batch{}, errcode.NoApplication.With(behaviour.CodesApplicationUnknown, "there is no application %d", id)
@@ -269,7 +269,7 @@ type BatchKey struct {
 
 // Query returns an application of the caller: 40097 without an id or with two
 // that do not fit, 80300 where there is none, 80301 for another's. Contract: marketcode 3.2.
-func (p *Press) Query(ctx context.Context, caller accounts.Account, key BatchKey) (Batch, error) {
+func (p *Service) Query(ctx context.Context, caller accounts.Account, key BatchKey) (Batch, error) {
 	if err := Granted(caller); err != nil {
 		return Batch{}, err
 	}
@@ -309,13 +309,13 @@ func (p *Press) Query(ctx context.Context, caller accounts.Account, key BatchKey
 }
 
 // TimeToFinish is how long an application takes until FINISH.
-func (p *Press) TimeToFinish() time.Duration {
+func (p *Service) TimeToFinish() time.Duration {
 	return time.Duration(p.Settings.Get().CodeSeconds) * time.Second
 }
 
 // Progress is how far an application is: its state, since when, and the segments
 // that are ready. One made elsewhere is PROCESSING until all its codes are here.
-func (p *Press) Progress(ctx context.Context, b Batch) (s Status, since time.Time, ready []Range, err error) {
+func (p *Service) Progress(ctx context.Context, b Batch) (s Status, since time.Time, ready []Range, err error) {
 	now, takes := p.Now(), p.TimeToFinish()
 	if b.Imported {
 		n, err := p.arrived(ctx, b)
@@ -328,7 +328,7 @@ func (p *Press) Progress(ctx context.Context, b Batch) (s Status, since time.Tim
 }
 
 // finished returns 80308 while an application is not FINISH.
-func (p *Press) finished(ctx context.Context, b Batch) error {
+func (p *Service) finished(ctx context.Context, b Batch) error {
 	s, _, _, err := p.Progress(ctx, b)
 	if err == nil && s != Finish {
 		err = errcode.NotFinished.With(behaviour.CodesUnfinished, "application %d is not FINISH", b.ID)
@@ -338,7 +338,7 @@ func (p *Press) finished(ctx context.Context, b Batch) error {
 
 // Package returns what a download needs: a range within one segment, and the account's package key.
 // 40097, 80300, 80301, 80306, 80308, 80310, 80313. Contract: marketcode 3.3.
-func (p *Press) Package(ctx context.Context, caller accounts.Account, id int64, r Range) (PackageRange, [16]byte, error) {
+func (p *Service) Package(ctx context.Context, caller accounts.Account, id int64, r Range) (PackageRange, [16]byte, error) {
 	var key [16]byte
 	if err := Granted(caller); err != nil {
 		return PackageRange{}, key, err
@@ -385,7 +385,7 @@ type Activation struct {
 // Activate binds a range of codes, effective at once. Exactly the same range again replaces its
 // binding. A range that overlaps another is 80302, unless a setting lets the last call win for each
 // index. 40097, 40013, 80300, 80301, 80306, 80308. Contract: marketcode 3.4.
-func (p *Press) Activate(ctx context.Context, caller accounts.Account, a Activation) error {
+func (p *Service) Activate(ctx context.Context, caller accounts.Account, a Activation) error {
 	if err := Granted(caller); err != nil {
 		return err
 	}
@@ -430,7 +430,7 @@ func ofOperator(behaviour.Row, string, ...any) error { return nil }
 
 // addEvent stores an event of a batch. From is when it takes effect; the zero time is at once.
 // It returns how many codes the event changes.
-func (p *Press) addEvent(ctx context.Context, e Event, let leniency) (changed int64, err error) {
+func (p *Service) addEvent(ctx context.Context, e Event, let leniency) (changed int64, err error) {
 	s, from := p.Settings.Get(), e.From
 	err = p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, at time.Time) error {
 		if err := p.allHere(b, at); err != nil {
@@ -463,7 +463,7 @@ func (p *Press) addEvent(ctx context.Context, e Event, let leniency) (changed in
 
 // inBatch runs f in a transaction during which nobody else writes to the batch. The memory is exact
 // for the batch, and at is the time that its events get.
-func (p *Press) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at time.Time) error) error {
+func (p *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at time.Time) error) error {
 	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if err := tx.LockBatch(ctx, id); err != nil {
 			return err
@@ -501,7 +501,7 @@ func (p *Press) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at
 // when it takes effect, or that a schedule activates after that. An activation of exactly the same
 // range is replaced, even where parts of it were re-targeted or withdrawn. Contract: marketcode
 // 3.4.
-func (p *Press) checkOverlap(e Event, replace bool, let leniency) error {
+func (p *Service) checkOverlap(e Event, replace bool, let leniency) error {
 	r := e.Codes.Bounds()
 	active := p.Memory.ActiveFrom(e.Batch, r, e.At, e.From)
 	for _, have := range active {
@@ -594,10 +594,10 @@ type Found struct {
 	State State
 }
 
-// Look returns a code of the caller and what it is bound to. 40097 without a
+// Get returns a code of the caller and what it is bound to. 40097 without a
 // name, 80303 for a text that names no code, 80300, 80301 and 80306 for an
 // application and an index. Contract: marketcode 3.5.
-func (p *Press) Look(ctx context.Context, caller accounts.Account, name CodeName) (Found, error) {
+func (p *Service) Get(ctx context.Context, caller accounts.Account, name CodeName) (Found, error) {
 	if err := Granted(caller); err != nil {
 		return Found{}, err
 	}
@@ -611,11 +611,11 @@ func (p *Press) Look(ctx context.Context, caller accounts.Account, name CodeName
 	if err := p.noteOrRefuseName(ctx, name, f); err != nil {
 		return Found{}, err
 	}
-	return p.Afresh(ctx, f)
+	return p.LookupConsistent(ctx, f)
 }
 
 // noteOrRefuseName notes, or refuses, a code_url beside a code, or not as it was printed. A scan puts http:// in front of a text.
-func (p *Press) noteOrRefuseName(ctx context.Context, name CodeName, f Found) error {
+func (p *Service) noteOrRefuseName(ctx context.Context, name CodeName, f Found) error {
 	if name.URL == "" {
 		return nil
 	}
@@ -632,9 +632,9 @@ func (p *Press) noteOrRefuseName(ctx context.Context, name CodeName, f Found) er
 	return err
 }
 
-// Afresh is a code with every change that any node acknowledged by now, where Find knows only those
+// LookupConsistent is a code with every change that any node acknowledged by now, where Find knows only those
 // that this node has followed. A scan does not wait for that.
-func (p *Press) Afresh(ctx context.Context, f Found) (Found, error) {
+func (p *Service) LookupConsistent(ctx context.Context, f Found) (Found, error) {
 	if !p.Shared {
 		return f, nil
 	}
@@ -645,14 +645,14 @@ func (p *Press) Afresh(ctx context.Context, f Found) (Found, error) {
 	return f, nil
 }
 
-// Find is Look for the operator: whoever owns the code.
-func (p *Press) Find(ctx context.Context, name CodeName) (Found, error) {
+// Lookup is Look for the operator: whoever owns the code.
+func (p *Service) Lookup(ctx context.Context, name CodeName) (Found, error) {
 	return p.find(ctx, name, func(Batch) bool { return true })
 }
 
 // find finds a code. For a batch that the caller may not see it returns only 80301. A text that was
 // never printed and one that cannot exist get the same answer, so that a guesser learns nothing.
-func (p *Press) find(ctx context.Context, name CodeName, seen func(Batch) bool) (Found, error) {
+func (p *Service) find(ctx context.Context, name CodeName, seen func(Batch) bool) (Found, error) {
 	var f Found
 	switch {
 	case name.URL != "":
@@ -705,7 +705,7 @@ func (p *Press) find(ctx context.Context, name CodeName, seen func(Batch) bool) 
 }
 
 // codeOf is the original code of an index. For codes that were made here it needs no store.
-func (p *Press) codeOf(ctx context.Context, b Batch, index int64) (code string, err error) {
+func (p *Service) codeOf(ctx context.Context, b Batch, index int64) (code string, err error) {
 	if !b.Imported {
 		return p.Code(b, index), nil
 	}
@@ -733,7 +733,7 @@ func chooseFound(all []Found, id int64, seen func(Batch) bool) (Found, error) {
 
 // prefixes are the prefixes that code texts can have: those of all batches, and that of the next
 // one. A server that gives out no codes has only the former.
-func (p *Press) prefixes() []string {
+func (p *Service) prefixes() []string {
 	if p.Closed {
 		return p.Memory.Prefixes("")
 	}
@@ -741,7 +741,7 @@ func (p *Press) prefixes() []string {
 }
 
 // PrefixOf returns the longest prefix of code texts with which a text begins, "" where it begins with none, and of no Press.
-func (p *Press) PrefixOf(text string) (longest string) {
+func (p *Service) PrefixOf(text string) (longest string) {
 	if p == nil {
 		return ""
 	}
@@ -754,7 +754,7 @@ func (p *Press) PrefixOf(text string) (longest string) {
 }
 
 // byText finds the code behind a code text in any of its spellings.
-func (p *Press) byText(text string) (f Found, ok bool) {
+func (p *Service) byText(text string) (f Found, ok bool) {
 	t, err := ParseText(text, p.prefixes())
 	if err != nil {
 		return f, false
@@ -773,7 +773,7 @@ func (p *Press) byText(text string) (f Found, ok bool) {
 }
 
 // byCode finds the code with nine characters.
-func (p *Press) byCode(text string) (f Found, ok bool) {
+func (p *Service) byCode(text string) (f Found, ok bool) {
 	if len(text) != CodeLength {
 		return f, false // checked first, since some letters change their length in upper case
 	}
@@ -792,7 +792,7 @@ func (p *Press) byCode(text string) (f Found, ok bool) {
 // Exchange trades a ticket for the code that its user scanned. 40097 with the platform's texts.
 // Contract: marketcode 3.6. Where a setting allows it, there may be no caller: the ticket alone
 // then names the account.
-func (p *Press) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
+func (p *Service) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
 	anybody := caller.AppID == ""
 	if err := Granted(caller); err != nil && !anybody {
 		return Found{}, err
@@ -811,7 +811,7 @@ func (p *Press) Exchange(ctx context.Context, caller accounts.Account, openid, t
 	if err := t.For(openid, p.Now()); err != nil {
 		return Found{}, err
 	}
-	b, err := p.Memory.Know(ctx, t.Batch)
+	b, err := p.Memory.BatchOrLoad(ctx, t.Batch)
 	if err != nil && !errors.Is(err, ErrNoBatch) {
 		return Found{}, err
 	}
@@ -843,7 +843,7 @@ const (
 
 // newTicket makes a ticket for a user's scan of a code, and its text. The desk
 // stores it before anybody sees the text.
-func (p *Press) newTicket(f Found, namespace, user string) (t Ticket, text string, err error) {
+func (p *Service) newTicket(f Found, namespace, user string) (t Ticket, text string, err error) {
 	if text, err = newTicketText(p.Random); err != nil {
 		return t, "", err
 	}
@@ -857,7 +857,7 @@ func (p *Press) newTicket(f Found, namespace, user string) (t Ticket, text strin
 // ticket returns a ticket by its hash: from memory, where this node made or
 // read it, else from the store. A ticket never changes, and its end is judged
 // by the clock. ErrNoTicket.
-func (p *Press) ticket(ctx context.Context, hash [sha256.Size]byte) (t Ticket, err error) {
+func (p *Service) ticket(ctx context.Context, hash [sha256.Size]byte) (t Ticket, err error) {
 	if t, ok := p.recent.get(hash); ok {
 		return t, nil
 	}
@@ -872,10 +872,10 @@ func (p *Press) ticket(ctx context.Context, hash [sha256.Size]byte) (t Ticket, e
 }
 
 // Forget drops what this node remembers of tickets, after the store was emptied.
-func (p *Press) Forget() { p.recent.clear() }
+func (p *Service) Forget() { p.recent.clear() }
 
 // Login makes a js_code by which a Mini Program's server learns a user's openid.
-func (p *Press) Login(ctx context.Context, appid, namespace, user string) (string, error) {
+func (p *Service) Login(ctx context.Context, appid, namespace, user string) (string, error) {
 	var raw [24]byte
 	if _, err := io.ReadFull(p.Random, raw[:]); err != nil {
 		return "", fmt.Errorf("drawing a login code: %w", err)
@@ -902,7 +902,7 @@ func (p *Press) Login(ctx context.Context, appid, namespace, user string) (strin
 
 // Trade is /sns/jscode2session after the account was checked: 40029 for a code
 // that is unknown, expired or of another account, 40163 for one that was used.
-func (p *Press) Trade(ctx context.Context, appid, code string) (traded Login, err error) {
+func (p *Service) Trade(ctx context.Context, appid, code string) (traded Login, err error) {
 	err = p.Store.UpdateCodes(ctx, func(tx Tx) error {
 		// Two trades of one code must not both succeed.
 		if err := tx.LockAccount(ctx, appid); err != nil {
@@ -924,7 +924,7 @@ func (p *Press) Trade(ctx context.Context, appid, code string) (traded Login, er
 }
 
 // awaitMemory waits until the memory has what a transaction did to a batch.
-func (p *Press) awaitMemory(ctx context.Context, batch int64) {
+func (p *Service) awaitMemory(ctx context.Context, batch int64) {
 	if p.Changed != nil {
 		// The change is committed: it must show even if the caller went away.
 		p.Changed(context.WithoutCancel(ctx), batch)

@@ -24,10 +24,10 @@ import (
 
 // plant is a Press on the real store, with a clock that a test moves.
 type plant struct {
-	*codes.Press
+	*codes.Service
 	t       testing.TB
 	dir     string
-	desk    *codes.Desk
+	desk    *codes.TicketWriter
 	store   *store.Store
 	owner   accounts.Account
 	binding codes.Binding
@@ -88,7 +88,7 @@ func newPlant(t testing.TB) *plant {
 
 // visit scans a code as a user and returns the ticket.
 func (p *plant) visit(f codes.Found, user string) (string, error) {
-	r, err := p.desk.Visit(p.t.Context(), codes.Visit{Found: f, Scan: "s", At: p.now(), UserHash: "h", Namespace: "default", User: user})
+	r, err := p.desk.Visit(p.t.Context(), codes.CodeScan{Found: f, Scan: "s", At: p.now(), UserHash: "h", Namespace: "default", User: user})
 	if err != nil {
 		return "", err
 	}
@@ -106,11 +106,11 @@ func (p *plant) open() {
 	text, err := codes.NewTextKey(secret(2))
 	require.NoError(p.t, err)
 	p.store = s
-	p.Press = &codes.Press{Store: s, Memory: codes.NewMemory(s), Vault: key, OpenIDs: accounts.NewOpenIDs(secret(3)), Now: p.now,
+	p.Service = &codes.Service{Store: s, Memory: codes.NewMemory(s), Vault: key, OpenIDs: accounts.NewOpenIDs(secret(3)), Now: p.now,
 		Keys:     codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
 		Settings: settings.NewLive(settings.Defaults()), Random: &lockedReader{source: rand.NewChaCha8([32]byte{1})},
 		Prefix: codes.DefaultPrefix}
-	p.desk = codes.NewDesk(p.Press)
+	p.desk = codes.NewDesk(p.Service)
 	p.Changed = func(ctx context.Context, id int64) {
 		if err := p.Memory.Changed(ctx, id); err != nil {
 			p.t.Error(err)
@@ -141,7 +141,7 @@ func (p *plant) apply(isv string, count int64) codes.Batch {
 
 func (p *plant) activate(b codes.Batch, from, to int64) {
 	p.t.Helper()
-	require.NoError(p.t, p.Activate(accounts.By(p.t.Context(), accounts.Author{Actor: p.owner.AppID, RID: "rid"}), p.owner,
+	require.NoError(p.t, p.Activate(accounts.WithActor(p.t.Context(), accounts.Actor{ActorID: p.owner.AppID, RID: "rid"}), p.owner,
 		codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding}))
 }
 
@@ -235,7 +235,7 @@ func TestTheNineCharactersEnd(t *testing.T) {
 		!strings.Contains(err.Error(), "used up") {
 		t.Errorf("%v", err)
 	}
-	if f, err := p.Find(t.Context(), codes.CodeName{URL: p.Text(last, 9_999)}); err != nil || f.Index != 9_999 {
+	if f, err := p.Lookup(t.Context(), codes.CodeName{URL: p.Text(last, 9_999)}); err != nil || f.Index != 9_999 {
 		t.Errorf("%+v, %v", f, err)
 	}
 }
@@ -261,7 +261,7 @@ func TestWhoMayHaveCodes(t *testing.T) {
 		_, _, err = p.Package(t.Context(), call, b.ID, codes.Range{})
 		wantCode(t, name+" downloads", err, errcode.Unauthorized, "svc")
 		wantCode(t, name+" activates", p.Activate(t.Context(), call, codes.Activation{Batch: b.ID}), errcode.Unauthorized, "svc")
-		_, err = p.Look(t.Context(), call, codes.CodeName{ID: b.ID, HasIndex: true})
+		_, err = p.Get(t.Context(), call, codes.CodeName{ID: b.ID, HasIndex: true})
 		wantCode(t, name+" looks", err, errcode.Unauthorized, "svc")
 		_, err = p.Exchange(t.Context(), call, "", "")
 		wantCode(t, name+" trades", err, errcode.Unauthorized, "svc")
@@ -282,10 +282,10 @@ func TestAStrangersBatchTellsNothing(t *testing.T) {
 		"by index": {ID: b.ID, HasIndex: true}, "without an index": {ID: b.ID}, "behind the end": {ID: b.ID, Index: 10_000, HasIndex: true},
 		"by code": {Code: p.Code(b, 0)}, "by text": {URL: p.Text(b, 0)}, "by text, with a wrong id": {URL: p.Text(b, 0), ID: 7},
 	} {
-		_, err := p.Look(t.Context(), other, code)
+		_, err := p.Get(t.Context(), other, code)
 		wantCode(t, name, err, errcode.NotOwnApplication, "another account's")
 	}
-	_, err := p.Look(t.Context(), other, codes.CodeName{ID: b.ID + 1})
+	_, err := p.Get(t.Context(), other, codes.CodeName{ID: b.ID + 1})
 	wantCode(t, "unknown", err, errcode.NoApplication, "")
 	_, err = p.Query(t.Context(), other, codes.BatchKey{ISV: "x"})
 	wantCode(t, "by the other's order number", err, errcode.NoApplication, "")
@@ -297,7 +297,7 @@ func TestWhatWasAcknowledgedSurvivesAReopening(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 200)
-	f, err := p.Find(t.Context(), codes.CodeName{ID: b.ID, Index: 7, HasIndex: true})
+	f, err := p.Lookup(t.Context(), codes.CodeName{ID: b.ID, Index: 7, HasIndex: true})
 	require.NoError(t, err)
 	ticket, err := p.visit(f, "u-1")
 	require.NoError(t, err)
@@ -362,7 +362,7 @@ func TestOldTicketsAreForgotten(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	f, err := p.Find(t.Context(), codes.CodeName{ID: b.ID, HasIndex: true})
+	f, err := p.Lookup(t.Context(), codes.CodeName{ID: b.ID, HasIndex: true})
 	require.NoError(t, err)
 	scan := func() string {
 		text, err := p.visit(f, "u")

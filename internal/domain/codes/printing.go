@@ -58,8 +58,8 @@ type PrintPackage struct {
 	RecalledBy string
 }
 
-// Wish is a package that somebody wants made.
-type Wish struct {
+// PackageRequest is a package that somebody wants made.
+type PackageRequest struct {
 	Batch      int64
 	Codes      Range
 	Spare      int64
@@ -72,7 +72,7 @@ type Wish struct {
 }
 
 // check returns 40097 or 80306 for what cannot be.
-func (w Wish) check(b Batch) error {
+func (w PackageRequest) check(b Batch) error {
 	if err := b.Within(w.Codes); err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (w Wish) check(b Batch) error {
 
 // against returns a Conflict where packages that have codes of the wish do not
 // allow it. Codes go to one printer; most packages have them without a reason.
-func (w Wish) against(others []PrintPackage, most int) error {
+func (w PackageRequest) against(others []PrintPackage, most int) error {
 	var ids []string
 	for _, o := range others {
 		ids = append(ids, strconv.FormatInt(o.ID, 10))
@@ -132,7 +132,7 @@ func (w Wish) against(others []PrintPackage, most int) error {
 
 // made reports whether a package is what is wished for, and never left: its answer
 // was lost. The same wish gets it again, and no second one.
-func (w Wish) made(ctx context.Context, tx Tx, o PrintPackage) (bool, error) {
+func (w PackageRequest) made(ctx context.Context, tx Tx, o PrintPackage) (bool, error) {
 	if o.Sent > 0 || !o.RecalledAt.IsZero() || len(o.Spoiled) > 0 || o.Codes != w.Codes || o.Spare != w.Spare || o.Printer != w.Printer ||
 		!slices.Equal(o.Recipients, w.Recipients) || !slices.Equal(o.Formats, w.Formats) || o.Drawing != w.Drawing ||
 		o.Reason != w.Reason || (o.Proofs != 0) != (w.Proofs != 0) {
@@ -149,8 +149,8 @@ func (w Wish) made(ctx context.Context, tx Tx, o PrintPackage) (bool, error) {
 // package that was never sent is that package. 40097 and 80306 for what
 // cannot be; a Conflict where another printer has the codes, where too many
 // packages have them, and for codes that are frozen or void.
-func (p *Press) MakePackage(ctx context.Context, w Wish) (made PrintPackage, err error) {
-	b, err := p.Memory.Know(ctx, w.Batch)
+func (p *Service) MakePackage(ctx context.Context, w PackageRequest) (made PrintPackage, err error) {
+	b, err := p.Memory.BatchOrLoad(ctx, w.Batch)
 	if err != nil {
 		return made, err
 	}
@@ -181,7 +181,7 @@ func (p *Press) MakePackage(ctx context.Context, w Wish) (made PrintPackage, err
 			return Conflict(fmt.Sprintf("code %d is %s: a package has only codes that can become active", index, state))
 		}
 		made = PrintPackage{Batch: w.Batch, Codes: w.Codes, Spare: w.Spare, Printer: w.Printer, Recipients: w.Recipients,
-			Formats: w.Formats, Drawing: w.Drawing, Reason: w.Reason, MadeBy: accounts.AuthorOf(ctx).Actor, MadeAt: at}
+			Formats: w.Formats, Drawing: w.Drawing, Reason: w.Reason, MadeBy: accounts.ActorFromContext(ctx).ActorID, MadeAt: at}
 		for _, o := range others {
 			made.Again = append(made.Again, o.ID)
 		}
@@ -216,7 +216,7 @@ type PackageQuery struct {
 
 // PrintPackages lists packages after one of them, of an account or a batch where
 // they are named.
-func (p *Press) PrintPackages(ctx context.Context, q PackageQuery) (list []PrintPackage, err error) {
+func (p *Service) PrintPackages(ctx context.Context, q PackageQuery) (list []PrintPackage, err error) {
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		list, err = tx.Packages(ctx, q)
 		return err
@@ -225,7 +225,7 @@ func (p *Press) PrintPackages(ctx context.Context, q PackageQuery) (list []Print
 }
 
 // PrintPackage returns a package. ErrNoPackage.
-func (p *Press) PrintPackage(ctx context.Context, id int64) (one PrintPackage, err error) {
+func (p *Service) PrintPackage(ctx context.Context, id int64) (one PrintPackage, err error) {
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		one, err = tx.PrintPackage(ctx, id)
 		return err
@@ -235,7 +235,7 @@ func (p *Press) PrintPackage(ctx context.Context, id int64) (one PrintPackage, e
 
 // SendPackage counts a download that begins. ErrNoPackage, and a Conflict for a
 // package that was recalled.
-func (p *Press) SendPackage(ctx context.Context, id int64) (PrintPackage, error) {
+func (p *Service) SendPackage(ctx context.Context, id int64) (PrintPackage, error) {
 	return p.changePackage(ctx, id, "send", func(_ Tx, one *PrintPackage, _ time.Time) error {
 		one.Sent++
 		return nil
@@ -245,13 +245,13 @@ func (p *Press) SendPackage(ctx context.Context, id int64) (PrintPackage, error)
 // RecallPackage freezes the codes of a package that are not void, in the
 // transaction that marks it. ErrNoPackage, and a Conflict for one that was
 // recalled already.
-func (p *Press) RecallPackage(ctx context.Context, id int64, note string) (PrintPackage, error) {
+func (p *Service) RecallPackage(ctx context.Context, id int64, note string) (PrintPackage, error) {
 	if !plain(note, 0, maxCodesNote) {
 		return PrintPackage{}, errcode.InvalidArgs.With(behaviour.None, "note: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}
 	return p.changePackage(ctx, id, "recall", func(tx Tx, one *PrintPackage, at time.Time) error {
-		one.RecalledAt, one.RecalledBy = at, accounts.AuthorOf(ctx).Actor
+		one.RecalledAt, one.RecalledBy = at, accounts.ActorFromContext(ctx).ActorID
 		_, err := tx.AddEvent(ctx, Event{Batch: one.Batch, Did: Freeze, Codes: NewSet(one.Codes), At: at, From: at,
 			Note: joinNote(fmt.Sprintf("package %d recalled", id), note)})
 		return err
@@ -260,7 +260,7 @@ func (p *Press) RecallPackage(ctx context.Context, id int64, note string) (Print
 
 // SpoilCodes notes that the printer destroyed codes of a package: they are void
 // for ever. ErrNoPackage; a Conflict for codes that the package has not.
-func (p *Press) SpoilCodes(ctx context.Context, id int64, spoiled Set, note string) (PrintPackage, error) {
+func (p *Service) SpoilCodes(ctx context.Context, id int64, spoiled Set, note string) (PrintPackage, error) {
 	switch {
 	case len(spoiled) == 0:
 		return PrintPackage{}, errcode.InvalidArgs.With(behaviour.None, "no codes are named")
@@ -293,7 +293,7 @@ func joinNote(said, note string) string {
 }
 
 // RecalledPackages lists the recalled packages that have some of the codes.
-func (p *Press) RecalledPackages(ctx context.Context, batch int64, some Set) (list []PrintPackage, err error) {
+func (p *Service) RecalledPackages(ctx context.Context, batch int64, some Set) (list []PrintPackage, err error) {
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		list, err = tx.PackagesWithin(ctx, batch, some.Bounds())
 		return err
@@ -308,7 +308,7 @@ var errUnchanged = errors.New("codes: the package is so already")
 
 // changePackage changes a package that was not recalled, under the lock of its
 // batch.
-func (p *Press) changePackage(ctx context.Context, id int64, did string,
+func (p *Service) changePackage(ctx context.Context, id int64, did string,
 	change func(tx Tx, one *PrintPackage, at time.Time) error) (one PrintPackage, err error) {
 	if one, err = p.PrintPackage(ctx, id); err != nil {
 		return one, err
@@ -333,12 +333,12 @@ func (p *Press) changePackage(ctx context.Context, id int64, did string,
 
 // PackageSalt is what the hashes of a package's file for the line begin with, the
 // same each time.
-func (p *Press) PackageSalt(id int64) string {
+func (p *Service) PackageSalt(id int64) string {
 	return p.Vault.Hash("package line", strconv.FormatInt(id, 10))
 }
 
-// Lot is the codes of a range that are printed.
-type Lot interface {
+// CodeSource is the codes of a range that are printed.
+type CodeSource interface {
 	// EachCode gives the index, the original code and the text of each code, in
 	// order; they are good until f returns. The error is that of f, of the ended
 	// context, or of an impossible range.
@@ -349,7 +349,7 @@ type Lot interface {
 
 // Lot is the codes of a range of a batch: by arithmetic, or from the rows of those made
 // elsewhere.
-func (p *Press) Lot(b Batch, r Range) Lot {
+func (p *Service) Lot(b Batch, r Range) CodeSource {
 	if b.Imported {
 		return importedLot{p, b, r}
 	}
@@ -358,7 +358,7 @@ func (p *Press) Lot(b Batch, r Range) Lot {
 
 // importedLot is codes made elsewhere.
 type importedLot struct {
-	press *Press
+	press *Service
 	batch Batch
 	Range
 }
@@ -372,7 +372,7 @@ func (l importedLot) EachCode(ctx context.Context, f func(index uint64, code, te
 }
 
 // PrintedRange is what it takes to write codes of a batch that was made here.
-func (p *Press) PrintedRange(b Batch, r Range) PackageRange {
+func (p *Service) PrintedRange(b Batch, r Range) PackageRange {
 	return PackageRange{Start: b.Start, From: uint64(r.From), To: uint64(r.To), Code: p.Keys.Code, Text: p.Keys.Text[b.Version],
 		Printed: Printed{Prefix: b.Prefix, Version: b.Version}, Template: b.Template}
 }

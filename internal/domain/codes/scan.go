@@ -38,7 +38,7 @@ type Scanned struct {
 // Scan decides what a text opens as a code; ok is false for a text that is no
 // code text, whole and by itself. It has no effect and makes no ticket.
 // account returns what is known of an account. Contract: marketcode 6.
-func (p *Press) Scan(text, user string, account func(appid string) (accounts.Account, bool)) (s Scanned, ok bool) {
+func (p *Service) Scan(text, user string, account func(appid string) (accounts.Account, bool)) (s Scanned, ok bool) {
 	prefixes := p.prefixes()
 	if len(prefixes) == 0 && p.Memory.written.Load() == 0 {
 		return s, false // this server has no codes at all
@@ -58,7 +58,7 @@ func (p *Press) Scan(text, user string, account func(appid string) (accounts.Acc
 
 // May reports whether a text may be a code, or hold one that was made elsewhere. Where it may not, Scan and Withhold ask the
 // memory alone.
-func (p *Press) May(text string) bool {
+func (p *Service) May(text string) bool {
 	if len(text) <= 4*CodeLength && utf8.RuneCountInString(text) <= CodeLength {
 		return true
 	}
@@ -70,7 +70,7 @@ func (p *Press) May(text string) bool {
 }
 
 // decide says what a code opens in its state. Assumed(scan.code.state): a message, not a page.
-func (p *Press) decide(s *Scanned, user string, account func(appid string) (accounts.Account, bool)) {
+func (p *Service) decide(s *Scanned, user string, account func(appid string) (accounts.Account, bool)) {
 	switch {
 	case s.State.Void:
 		s.Reason = IsVoid
@@ -84,7 +84,7 @@ func (p *Press) decide(s *Scanned, user string, account func(appid string) (acco
 }
 
 // unknown tells a code text that nobody made from another text. Assumed(scan.code.unknown).
-func (p *Press) unknown(ctx context.Context, text string, prefixes []string) (s Scanned, ok bool) {
+func (p *Service) unknown(ctx context.Context, text string, prefixes []string) (s Scanned, ok bool) {
 	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) ||
 		p.likeTemplate(text) {
 		return Scanned{Reason: UnknownCode}, true
@@ -126,7 +126,7 @@ func platformText(text string, prefixes []string) bool {
 
 // target decides whether the bound Mini Program can be opened by the user.
 // Inferred(scan.code.version).
-func (p *Press) target(s *Scanned, user string, account func(string) (accounts.Account, bool)) {
+func (p *Service) target(s *Scanned, user string, account func(string) (accounts.Account, bool)) {
 	bind := s.State.Activation.Binding
 	app, known := account(bind.WxaAppID)
 	var role accounts.Role

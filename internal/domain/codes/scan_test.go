@@ -126,7 +126,7 @@ func TestTheStateOfAScannedCode(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		did  codes.Did
+		did  codes.EventType
 		want string
 	}{
 		{codes.Freeze, "frozen"}, {codes.Unfreeze, "shop release pages/index?from=code"},
@@ -172,7 +172,7 @@ func TestFormerPrefixesStay(t *testing.T) {
 				t.Errorf("%s, %s: %s, want %s", when, text, got, want)
 			}
 		}
-		if f, err := p.Find(t.Context(), codes.CodeName{URL: p.Text(old, 3)}); err != nil || f.Batch.ID != old.ID || f.Index != 3 {
+		if f, err := p.Lookup(t.Context(), codes.CodeName{URL: p.Text(old, 3)}); err != nil || f.Batch.ID != old.ID || f.Index != 3 {
 			t.Errorf("%s: %+v, %v", when, f, err)
 		}
 	}

@@ -25,8 +25,8 @@ const maxSerial = 128
 // nothing. It returns how many it changed. 40097 and 80306 for what cannot be; a
 // Conflict where a code has another number and replace is false, and where
 // another code has the number.
-func (p *Press) BindSerials(ctx context.Context, batch int64, serials []Serial, replace bool) (changed int64, err error) {
-	b, err := p.Memory.Know(ctx, batch)
+func (p *Service) BindSerials(ctx context.Context, batch int64, serials []Serial, replace bool) (changed int64, err error) {
+	b, err := p.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
 		return 0, err
 	}
@@ -103,7 +103,7 @@ func numbersOf(serials []Serial) func(func(string) bool) {
 
 // Serials returns the serial numbers of codes of a batch that have one, by their
 // indexes.
-func (p *Press) Serials(ctx context.Context, batch int64, indexes ...int64) (found map[int64]string, err error) {
+func (p *Service) Serials(ctx context.Context, batch int64, indexes ...int64) (found map[int64]string, err error) {
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		found, err = tx.Serials(ctx, batch, indexes)
 		return err
@@ -113,7 +113,7 @@ func (p *Press) Serials(ctx context.Context, batch int64, indexes ...int64) (fou
 
 // BySerial returns the index of the code with a serial number; ok is false where
 // none has it.
-func (p *Press) BySerial(ctx context.Context, batch int64, serial string) (index int64, ok bool, err error) {
+func (p *Service) BySerial(ctx context.Context, batch int64, serial string) (index int64, ok bool, err error) {
 	var found map[string]int64
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		found, err = tx.SerialsByNumber(ctx, batch, []string{serial})
@@ -124,7 +124,7 @@ func (p *Press) BySerial(ctx context.Context, batch int64, serial string) (index
 }
 
 // Serialised are codes of batches whose serial number begins with a text, at most so many.
-func (p *Press) Serialised(ctx context.Context, batches []int64, part string, limit int) (found []SerialOf, err error) {
+func (p *Service) Serialised(ctx context.Context, batches []int64, part string, limit int) (found []SerialOf, err error) {
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		found, err = tx.SerialsBeginning(ctx, batches, part, limit)
 		return err

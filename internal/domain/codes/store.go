@@ -34,9 +34,9 @@ type Store interface {
 
 // Tx is one transaction on codes.
 type Tx interface {
-	// MayRepeat says that all of it is the same when it is done twice: then it runs
+	// MarkIdempotent says that all of it is the same when it is done twice: then it runs
 	// again also where nobody knows whether it was committed.
-	MayRepeat()
+	MarkIdempotent()
 	LockAccount(ctx context.Context, appid string) error
 	// LockBatch makes other writers of the same batch wait.
 	LockBatch(ctx context.Context, id int64) error

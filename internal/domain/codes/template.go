@@ -290,7 +290,7 @@ func anyNumber(text string) string {
 }
 
 // SampleText is what texts by a filled template look like; "" = those of before. It opens nothing.
-func (p *Press) SampleText(template string) string {
+func (p *Service) SampleText(template string) string {
 	if template == "" {
 		template = p.Prefix + "{secret}"
 	}
@@ -615,7 +615,7 @@ type TemplateOrder struct {
 }
 
 // FillTemplate is the template of an application for these codes. 40097.
-func (p *Press) FillTemplate(o TemplateOrder) (string, error) {
+func (p *Service) FillTemplate(o TemplateOrder) (string, error) {
 	filled, err := FillTemplate(o.Text, TemplateValues{Prefix: p.Prefix, GTIN: o.GTIN, Given: o.Given})
 	if t, wrong := ParseTemplate(filled); err == nil && filled != "" && wrong == nil {
 		err = t.room(o.Count)

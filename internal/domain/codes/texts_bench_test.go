@@ -72,9 +72,9 @@ func benchTemplate(i int) string {
 }
 
 // manyTemplates is a press with a batch of its own texts, and one for each of so many templates.
-func manyTemplates(t testing.TB, templates int) *Press {
+func manyTemplates(t testing.TB, templates int) *Service {
 	code, text := testKeys(t)
-	p := &Press{Keys: Keys{Code: code, Text: map[byte]*TextKey{FirstVersion: text}, Current: FirstVersion}, Prefix: DefaultPrefix,
+	p := &Service{Keys: Keys{Code: code, Text: map[byte]*TextKey{FirstVersion: text}, Current: FirstVersion}, Prefix: DefaultPrefix,
 		Memory: NewMemory(nil), Now: time.Now}
 	for i := range templates + 1 {
 		one := Batch{ID: int64(i + 1), Count: 10_000, Start: uint64(i) * 10_000, Prefix: DefaultPrefix, Version: FirstVersion}
@@ -86,4 +86,4 @@ func manyTemplates(t testing.TB, templates int) *Press {
 	return p
 }
 
-func (p *Press) batchAt(i int) Batch { return p.Memory.batches[int64(i+1)].Batch }
+func (p *Service) batchAt(i int) Batch { return p.Memory.batches[int64(i+1)].Batch }

@@ -9,9 +9,9 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// ScanThen is Scan at a past moment: with the codes that were known then, and
+// ScanAsOf is Scan at a past moment: with the codes that were known then, and
 // what was in force of what had been called by then.
-func (p *Press) ScanThen(ctx context.Context, text, user string, at time.Time,
+func (p *Service) ScanAsOf(ctx context.Context, text, user string, at time.Time,
 	account func(appid string) (accounts.Account, bool)) (s Scanned, ok bool, err error) {
 	prefixes := p.prefixes()
 	if len(prefixes) == 0 && p.Memory.written.Load() == 0 {
@@ -34,15 +34,15 @@ func (p *Press) ScanThen(ctx context.Context, text, user string, at time.Time,
 		return Scanned{Reason: UnknownCode}, true, nil
 	}
 	s.Found = f
-	if s.State, err = p.StateThen(ctx, f.Batch, f.Index, at); err != nil {
+	if s.State, err = p.StateAsOf(ctx, f.Batch, f.Index, at); err != nil {
 		return s, true, err
 	}
 	p.decide(&s, user, account)
 	return s, true, nil
 }
 
-// StateThen is what was true of a code at a past moment.
-func (p *Press) StateThen(ctx context.Context, b Batch, index int64, at time.Time) (State, error) {
+// StateAsOf is what was true of a code at a past moment.
+func (p *Service) StateAsOf(ctx context.Context, b Batch, index int64, at time.Time) (State, error) {
 	var events []Event
 	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
 		events = nil
@@ -66,7 +66,7 @@ func (p *Press) StateThen(ctx context.Context, b Batch, index int64, at time.Tim
 }
 
 // EventsAfter lists what happened to a code after a moment, newest first.
-func (p *Press) EventsAfter(ctx context.Context, batch, index int64, at time.Time) ([]Event, error) {
+func (p *Service) EventsAfter(ctx context.Context, batch, index int64, at time.Time) ([]Event, error) {
 	list, err := p.History(ctx, batch, index)
 	return slices.DeleteFunc(list, func(e Event) bool { return !e.At.After(at) && !e.From.After(at) }), err
 }

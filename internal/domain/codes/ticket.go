@@ -67,7 +67,7 @@ func checkExchange(openid, ticket string) error {
 // scanned, under the service account or the Mini Program, as often as he likes
 // until it expires. Contract: marketcode 3.6.
 func (t Ticket) For(openid string, now time.Time) error {
-	if !now.Before(t.ExpiresAt) || accounts.FromTheFuture(t.ScannedAt, now) {
+	if !now.Before(t.ExpiresAt) || accounts.IssuedInFuture(t.ScannedAt, now) {
 		return errcode.InvalidArgs.With(behaviour.CodesTicketOver, badTicket)
 	}
 	if openid != t.OwnerID && openid != t.AppUserID {
@@ -88,7 +88,7 @@ type Login struct {
 
 // works reports whether the js_code can be traded at a moment.
 func (l Login) works(now time.Time) bool {
-	return now.Before(l.ExpiresAt) && !accounts.FromTheFuture(l.ExpiresAt.Add(-loginLife), now)
+	return now.Before(l.ExpiresAt) && !accounts.IssuedInFuture(l.ExpiresAt.Add(-loginLife), now)
 }
 
 // newTicketText is 128 random bits, 32 lower-case hexadecimal digits.

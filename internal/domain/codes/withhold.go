@@ -13,7 +13,7 @@ const maxTried = 64
 // withholdUnder is a text up to the end of the first prefix in it of codes made
 // elsewhere that has one of them behind it. Percent-escapes count as what they stand
 // for. Where the store cannot say, what may be a code goes.
-func (p *Press) withholdUnder(prefixes []string, text string) string {
+func (p *Service) withholdUnder(prefixes []string, text string) string {
 	if len(prefixes) == 0 || len(text) < TailLength {
 		return text
 	}
@@ -44,7 +44,7 @@ func (p *Press) withholdUnder(prefixes []string, text string) string {
 }
 
 // withholdTemplates is a text up to the first secret in it of a code whose text is by template: digits, or symbols with "." for "$".
-func (p *Press) withholdTemplates(text string) string {
+func (p *Service) withholdTemplates(text string) string {
 	if p.Memory.written.Load() == 0 {
 		return text
 	}
@@ -103,10 +103,10 @@ func mayHold(prefixes []string, text string) bool {
 	return slices.ContainsFunc(prefixes, func(prefix string) bool { return bytes.Contains(plain, []byte(cutScheme(prefix))) })
 }
 
-// Withhold is a text up to the first code in it: what an app or a reader added
+// Redact is a text up to the first code in it: what an app or a reader added
 // around a code text ("?from=scan", a final slash) makes it no code text, but
 // whoever reads it can print the code. Text without a code is returned whole.
-func (p *Press) Withhold(text string) string {
+func (p *Service) Redact(text string) string {
 	text = p.withholdElsewhere(p.withholdTemplates(text))
 	if len(text) < TailLength {
 		return text

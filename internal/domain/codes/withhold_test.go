@@ -29,7 +29,7 @@ func TestACodeIsWithheldFromALink(t *testing.T) {
 		for _, after := range afters {
 			for _, spelled := range []string{tail, strings.ToLower(tail), tail[:3] + "%" + hexOf(tail[3]) + tail[4:], "%" + hexOf(tail[0]) +
 				tail[1:]} {
-				if got := p.Withhold(before + spelled + after); got != before {
+				if got := p.Redact(before + spelled + after); got != before {
 					t.Errorf("of %q %q", before+spelled+after, got)
 				}
 			}
@@ -39,7 +39,7 @@ func TestACodeIsWithheldFromALink(t *testing.T) {
 	forged[9] = "AB"[map[bool]int{true: 1}[forged[9] == 'A']]
 	for _, link := range []string{"", "https://coffee.example/t/1", "https://" + prefix, "https://" + prefix + string(forged), "https://" +
 		prefix + tail[1:] + "?" + tail[:1], "https://a.example/" + strings.Repeat("z", 4000), "%", "%0", strings.Repeat("%3", 60)} {
-		if got := p.Withhold(link); got != link {
+		if got := p.Redact(link); got != link {
 			t.Errorf("of %q %q: there is no code in it", link, got)
 		}
 	}
@@ -50,7 +50,7 @@ func TestALinkFullOfWhatMayBeCodesIsCut(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	link := "https://a.example/" + strings.Repeat("0", 4000)
-	if got := p.Withhold(link); len(got) > 100 || !strings.HasPrefix(link, got) {
+	if got := p.Redact(link); len(got) > 100 || !strings.HasPrefix(link, got) {
 		t.Errorf("%d bytes are left", len(got))
 	}
 }
@@ -72,7 +72,7 @@ func TestWhatMayBeNoCodeAsksNoStore(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	ours := p.Text(p.apply("x", 10_000), 7)
-	by := accounts.By(t.Context(), accounts.Author{Actor: "admin"})
+	by := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "admin"})
 	if _, err := p.BeginImport(by, codes.NewImport{Account: "svc", ISV: "old", Count: 10, Prefix: "OLD.EXAMPLE/"}); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestWhatMayBeNoCodeAsksNoStore(t *testing.T) {
 		mayNot++
 		store.asked = 0
 		p.Scan(text, "u", account)
-		if p.Withhold(text); store.asked > 0 {
+		if p.Redact(text); store.asked > 0 {
 			t.Fatalf("%q asked the store %d times", text, store.asked)
 		}
 	}

@@ -223,13 +223,13 @@ func (b *Book) Put(ctx context.Context, e Entry, fresh bool, sees func(owner str
 	return e, err
 }
 
-// Foreign is that a key, or what stands above or below it, is another account's.
-type Foreign struct {
+// OwnershipError is that a key, or what stands above or below it, is another account's.
+type OwnershipError struct {
 	Key, Holder string // "" = the operator
 	Prefix      string // the company prefix by which it is; "" = by what is said of the primary key
 }
 
-func (f Foreign) Error() string {
+func (f OwnershipError) Error() string {
 	holder := f.Holder
 	if holder == "" {
 		holder = "the operator"
@@ -312,7 +312,7 @@ func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func
 	if there {
 		switch {
 		case !sees(before.Owner):
-			return false, Foreign{Key: e.Key, Holder: before.Owner}
+			return false, OwnershipError{Key: e.Key, Holder: before.Owner}
 		case fresh:
 			return false, ErrExists
 		case e.Owner == "":
@@ -343,14 +343,14 @@ func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func
 	}
 	for owner, keys := range owners {
 		if keys > 0 && owner != e.Owner {
-			return false, Foreign{Key: e.Key, Holder: owner}
+			return false, OwnershipError{Key: e.Key, Holder: owner}
 		}
 	}
 	if prefix != "" && e.Owner != holder {
-		return false, Foreign{e.Key, holder, prefix}
+		return false, OwnershipError{e.Key, holder, prefix}
 	}
 	if !sees(e.Owner) {
-		return false, Foreign{e.Key, e.Owner, prefix}
+		return false, OwnershipError{e.Key, e.Owner, prefix}
 	}
 	if err := ofAccounts(ctx, k, *e); err != nil {
 		return false, err
@@ -414,7 +414,7 @@ func (b *Book) Delete(ctx context.Context, key string, sees func(owner string) b
 		case len(list) == 0:
 			return ErrNone
 		case !sees(list[0].Owner):
-			return Foreign{Key: at.key(), Holder: list[0].Owner}
+			return OwnershipError{Key: at.key(), Holder: list[0].Owner}
 		}
 		gone = list[0]
 		return tx.DeleteGS1(ctx, gone)
@@ -437,7 +437,7 @@ const mostImported = 100_000
 func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry bool, sees func(owner string) bool) (accounts.Imported,
 	error) {
 	var done accounts.Imported
-	var faults accounts.Faults
+	var faults accounts.RowErrors
 	var lines []Planned
 	first := map[string]int{}
 	for l, err := range read {
@@ -451,7 +451,7 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 			l.Fault = fmt.Errorf("%s stands in line %d already", l.Entry.Key, earlier)
 		}
 		if l.Fault != nil {
-			if faults = append(faults, accounts.Fault{Line: l.Line, Why: l.Fault.Error()}); len(faults) == accounts.MaxFaults {
+			if faults = append(faults, accounts.RowError{Line: l.Line, Why: l.Fault.Error()}); len(faults) == accounts.MaxFaults {
 				break
 			}
 			continue
@@ -479,8 +479,8 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 			e := lines[i].Entry
 			_, there := known.before[e.Key]
 			changed, err := b.put(ctx, known, &e, false, sees)
-			if errors.As(err, new(Foreign)) || errors.As(err, new(accounts.Invalid)) || errors.Is(err, accounts.ErrNoAccount) {
-				if faults = append(faults, accounts.Fault{Line: lines[i].Line, Why: err.Error()}); len(faults) == accounts.MaxFaults {
+			if errors.As(err, new(OwnershipError)) || errors.As(err, new(accounts.Invalid)) || errors.Is(err, accounts.ErrNoAccount) {
+				if faults = append(faults, accounts.RowError{Line: lines[i].Line, Why: err.Error()}); len(faults) == accounts.MaxFaults {
 					return faults
 				}
 				continue

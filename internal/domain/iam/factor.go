@@ -52,7 +52,7 @@ func matchCode(secret, given string, now time.Time, last int64) (step int64, ok 
 }
 
 // newFactor draws a secret and recovery codes of 80 bits.
-func (d *Directory) newFactor() (secret string, recovery []string, err error) {
+func (d *Service) newFactor() (secret string, recovery []string, err error) {
 	raw := make([]byte, 20)
 	if _, err := io.ReadFull(d.Random, raw); err != nil {
 		return "", nil, fmt.Errorf("drawing a second factor: %w", err)

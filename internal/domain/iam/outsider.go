@@ -11,10 +11,10 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Outsider is a person as an OpenID Connect provider describes them. Issuer and subject say who it
+// FederatedUser is a person as an OpenID Connect provider describes them. Issuer and subject say who it
 // is, because no other person ever gets them. Names and mail addresses do not, because another
 // person may.
-type Outsider struct {
+type FederatedUser struct {
 	Issuer, Subject string
 	Names           []string // names to choose from, the best first
 	Role            string
@@ -31,9 +31,9 @@ func elsewhere(p Person) error {
 	return accounts.Invalid(p.Name + " signs in at " + p.Issuer + ", which says what they may do: change it there")
 }
 
-// Enter begins a session for a person whom a provider signed in, with the role that the provider
+// SignInFederated begins a session for a person whom a provider signed in, with the role that the provider
 // says now. If the role was another before, the person's other sessions end.
-func (d *Directory) Enter(ctx context.Context, who Outsider, b Browser, was string) (string, error) {
+func (d *Service) SignInFederated(ctx context.Context, who FederatedUser, b Browser, was string) (string, error) {
 	slices.Sort(who.Accounts)
 	session, text, err := d.newSession(OutsideTime, b)
 	if err != nil {
@@ -71,7 +71,7 @@ func (d *Directory) Enter(ctx context.Context, who Outsider, b Browser, was stri
 
 // freeName is the name of a new person of a provider: one that nobody has here, since the
 // provider's alice need not be the alice of this server.
-func freeName(ctx context.Context, tx Tx, who Outsider) (string, error) {
+func freeName(ctx context.Context, tx Tx, who FederatedUser) (string, error) {
 	sum := sha256.Sum256([]byte(who.Issuer + "\x00" + who.Subject))
 	mark := hex.EncodeToString(sum[:8])
 	names := []string{}
@@ -95,13 +95,13 @@ func freeName(ctx context.Context, tx Tx, who Outsider) (string, error) {
 	return "", ErrExists
 }
 
-// Misled notes that an answer of a provider let nobody in, and reports whether too many such
+// RecordOIDCFailure notes that an answer of a provider let nobody in, and reports whether too many such
 // answers came from the same address before.
-func (d *Directory) Misled(b Browser) (tooMany bool) { return d.wrong(ByProvider, "", b) }
+func (d *Service) RecordOIDCFailure(b Browser) (tooMany bool) { return d.wrong(ByProvider, "", b) }
 
-// Leave removes somebody whom a provider gives no role any more, and ends all their sessions. It is
+// Deprovision removes somebody whom a provider gives no role any more, and ends all their sessions. It is
 // no error if there is no such person.
-func (d *Directory) Leave(ctx context.Context, issuer, subject string) error {
+func (d *Service) Deprovision(ctx context.Context, issuer, subject string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		if err := tx.LockPeople(ctx); err != nil {
 			return err

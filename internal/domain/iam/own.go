@@ -13,7 +13,7 @@ import (
 var ErrPending = errors.New("this code does not fit the new second factor: type the one that the app shows now, or draw another one")
 
 // Own is the person behind a caller; ErrNoPerson for the admin token.
-func (d *Directory) Own(ctx context.Context, c Caller) (p Person, err error) {
+func (d *Service) Own(ctx context.Context, c Caller) (p Person, err error) {
 	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) { p, err = tx.Person(ctx, c.Name); return err })
 	return p, err
 }
@@ -21,7 +21,7 @@ func (d *Directory) Own(ctx context.Context, c Caller) (p Person, err error) {
 // prove checks that a caller may change how they sign in: they give password and code once more,
 // or, if they have no password, signed in within the last ten minutes. ErrRefused, ErrSecondFactor,
 // ErrTooMany, ErrBusy; accounts.Invalid for somebody of a provider.
-func (d *Directory) prove(ctx context.Context, c Caller, a Attempt, b Browser) (Person, error) {
+func (d *Service) prove(ctx context.Context, c Caller, a Credentials, b Browser) (Person, error) {
 	p, err := d.Own(ctx, c)
 	switch {
 	case err != nil:
@@ -47,7 +47,7 @@ func (d *Directory) prove(ctx context.Context, c Caller, a Attempt, b Browser) (
 // ChangeOwn gives a caller another password, or takes their second factor away, once
 // they proved who they are. All their sessions end, and the text of a new one is
 // returned. The errors of Change and SignIn.
-func (d *Directory) ChangeOwn(ctx context.Context, c Caller, a Attempt, change Change, b Browser) (string, error) {
+func (d *Service) ChangeOwn(ctx context.Context, c Caller, a Credentials, change Change, b Browser) (string, error) {
 	p, err := d.prove(ctx, c, a, b)
 	if err != nil {
 		return "", err
@@ -68,9 +68,9 @@ type pending struct {
 
 func pendingPlace(name string) string { return "people/pending/" + name }
 
-// DrawFactor makes a second factor for a caller who proved who they are. The factor is in force
+// EnrollTOTP makes a second factor for a caller who proved who they are. The factor is in force
 // only after ConfirmFactor got waits and a code of it. The errors of SignIn.
-func (d *Directory) DrawFactor(ctx context.Context, c Caller, a Attempt, b Browser) (f Factor, waits string, err error) {
+func (d *Service) EnrollTOTP(ctx context.Context, c Caller, a Credentials, b Browser) (f Factor, waits string, err error) {
 	p, err := d.prove(ctx, c, a, b)
 	if err != nil {
 		return f, "", err
@@ -87,9 +87,9 @@ func (d *Directory) DrawFactor(ctx context.Context, c Caller, a Attempt, b Brows
 	return f, d.Vault.Seal(pendingPlace(p.Name), text), err
 }
 
-// ConfirmFactor puts a new second factor in force, if the code shows that the app has it. All
+// ConfirmTOTP puts a new second factor in force, if the code shows that the app has it. All
 // sessions of the caller end, and the text of a new one is returned. ErrPending.
-func (d *Directory) ConfirmFactor(ctx context.Context, c Caller, waits, code string, b Browser) (string, error) {
+func (d *Service) ConfirmTOTP(ctx context.Context, c Caller, waits, code string, b Browser) (string, error) {
 	now, one := d.Now(), pending{}
 	text, err := d.Vault.Open(pendingPlace(c.Name), waits)
 	if err != nil || json.Unmarshal(text, &one) != nil || !now.Before(one.Until) {
@@ -97,7 +97,7 @@ func (d *Directory) ConfirmFactor(ctx context.Context, c Caller, waits, code str
 	}
 	step, ok := matchCode(one.Secret, spelled(code), now, 0)
 	if !ok {
-		if d.Guesses.Wrong(b.IP, "factor/"+c.Name, now) {
+		if d.Guesses.RecordFailure(b.IP, "factor/"+c.Name, now) {
 			return "", ErrTooMany
 		}
 		return "", ErrPending

@@ -43,10 +43,10 @@ const (
 const hashedAtOnce, mostWaiting = 4, 32
 
 // derive is the argon2id key of a password; ErrBusy.
-func (d *Directory) derive(ctx context.Context, password string, salt []byte, memory, passes uint32, threads uint8,
+func (d *Service) derive(ctx context.Context, password string, salt []byte, memory, passes uint32, threads uint8,
 	size int) ([]byte, error) {
-	done, err := d.hashing.Take(ctx, hashedAtOnce, mostWaiting)
-	if errors.Is(err, semaphore.ErrFull) {
+	done, err := d.hashing.Acquire(ctx, hashedAtOnce, mostWaiting)
+	if errors.Is(err, semaphore.ErrQueueFull) {
 		return nil, ErrBusy
 	}
 	if err != nil {
@@ -57,7 +57,7 @@ func (d *Directory) derive(ctx context.Context, password string, salt []byte, me
 }
 
 // hashPassword is the PHC text of a password, exactly as it was typed.
-func (d *Directory) hashPassword(ctx context.Context, password string) (string, error) {
+func (d *Service) hashPassword(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, saltSize)
 	if _, err := io.ReadFull(d.Random, salt); err != nil {
 		return "", fmt.Errorf("drawing a salt: %w", err)
@@ -72,7 +72,7 @@ func (d *Directory) hashPassword(ctx context.Context, password string) (string, 
 const nobody = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 // checkPassword compares a password with a PHC text. For "" the answer is no.
-func (d *Directory) checkPassword(ctx context.Context, phc, password string) (bool, error) {
+func (d *Service) checkPassword(ctx context.Context, phc, password string) (bool, error) {
 	known := phc != ""
 	if !known {
 		phc = nobody

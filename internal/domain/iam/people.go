@@ -152,46 +152,46 @@ type Tx interface {
 	DeleteLoginLinksOf(ctx context.Context, person string) error
 }
 
-// Directory is who may administer.
-type Directory struct {
+// Service is who may administer.
+type Service struct {
 	Store  Store
 	Vault  *sealer.Key
 	Now    func() time.Time
 	Random io.Reader
 	// Guesses are counted by address and name, so that nobody can lock out somebody else.
-	Guesses accounts.Guesses
+	Guesses accounts.Throttle
 	// Guessed is told of a wrong attempt, and whether there were too many before it; nil = nobody is.
-	Guessed func(at Door, name string, ip netip.Addr, tooMany bool)
+	Guessed func(at LoginMethod, name string, ip netip.Addr, tooMany bool)
 
-	hashing semaphore.Turns
+	hashing semaphore.Semaphore
 }
 
-// Door is a way to sign in.
-type Door string
+// LoginMethod is a way to sign in.
+type LoginMethod string
 
 // The ways in which people sign in here.
 const (
-	ByPassword  Door = "person"
-	ByLoginLink Door = "login_link"
-	ByProvider  Door = "provider"
+	ByPassword  LoginMethod = "person"
+	ByLoginLink LoginMethod = "login_link"
+	ByProvider  LoginMethod = "provider"
 )
 
 // wrong notes a wrong attempt at a door and tells of it; tooMany says that there were
 // too many before it.
-func (d *Directory) wrong(at Door, name string, b Browser) (tooMany bool) {
-	tooMany = d.Guesses.Wrong(b.IP, string(at), d.Now())
+func (d *Service) wrong(at LoginMethod, name string, b Browser) (tooMany bool) {
+	tooMany = d.Guesses.RecordFailure(b.IP, string(at), d.Now())
 	d.reportGuess(at, name, b, tooMany)
 	return tooMany
 }
 
-func (d *Directory) reportGuess(at Door, name string, b Browser, tooMany bool) {
+func (d *Service) reportGuess(at LoginMethod, name string, b Browser, tooMany bool) {
 	if d.Guessed != nil {
 		d.Guessed(at, name, b.IP, tooMany)
 	}
 }
 
 // text draws a secret with 256 bits.
-func (d *Directory) text(begin string) (string, error) {
+func (d *Service) text(begin string) (string, error) {
 	var raw [32]byte
 	if _, err := io.ReadFull(d.Random, raw[:]); err != nil {
 		return "", fmt.Errorf("drawing a secret: %w", err)
@@ -199,7 +199,7 @@ func (d *Directory) text(begin string) (string, error) {
 	return begin + base64.RawURLEncoding.EncodeToString(raw[:]), nil
 }
 
-func (d *Directory) id() (string, error) {
+func (d *Service) id() (string, error) {
 	var raw [8]byte
 	_, err := io.ReadFull(d.Random, raw[:])
 	return hex.EncodeToString(raw[:]), err
@@ -234,9 +234,9 @@ type Change struct {
 	Invite int
 }
 
-// Made is what a change makes, and nobody is shown again: a second factor as its address for an app, codes for the day that the phone
+// Created is what a change makes, and nobody is shown again: a second factor as its address for an app, codes for the day that the phone
 // is lost, and the text of a link that invites, with its end.
-type Made struct {
+type Created struct {
 	Factor
 	Invitation string
 	Ends       time.Time
@@ -250,20 +250,20 @@ type Factor struct {
 
 // Add makes a person. ErrExists; accounts.Invalid for a name or a password that
 // cannot be.
-func (d *Directory) Add(ctx context.Context, name string, c Change) (Person, Made, error) {
+func (d *Service) Add(ctx context.Context, name string, c Change) (Person, Created, error) {
 	if fault := CheckName(name); fault != "" {
-		return Person{}, Made{}, accounts.Invalid(fault)
+		return Person{}, Created{}, accounts.Invalid(fault)
 	}
 	return d.put(ctx, name, c, true)
 }
 
 // Change changes a person. ErrNoPerson; accounts.Invalid for one of a provider. A person who loses a right, or whose
 // password changes, is signed out everywhere.
-func (d *Directory) Change(ctx context.Context, name string, c Change) (Person, Made, error) {
+func (d *Service) Change(ctx context.Context, name string, c Change) (Person, Created, error) {
 	return d.put(ctx, name, c, false)
 }
 
-func (d *Directory) put(ctx context.Context, name string, c Change, add bool) (p Person, f Made, err error) {
+func (d *Service) put(ctx context.Context, name string, c Change, add bool) (p Person, f Created, err error) {
 	hash := ""
 	if c.Password != nil && *c.Password != "" {
 		if fault := CheckPassword(*c.Password, name); fault != "" {
@@ -340,7 +340,7 @@ func (d *Directory) put(ctx context.Context, name string, c Change, add bool) (p
 }
 
 // Delete removes a person and signs it out everywhere. ErrNoPerson.
-func (d *Directory) Delete(ctx context.Context, name string) error {
+func (d *Service) Delete(ctx context.Context, name string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		if err := tx.LockPeople(ctx); err != nil {
 			return err
@@ -354,7 +354,7 @@ func (d *Directory) Delete(ctx context.Context, name string) error {
 
 // SignOut ends every session of a person, and every link that could begin one.
 // ErrNoPerson.
-func (d *Directory) SignOut(ctx context.Context, name string) (p Person, err error) {
+func (d *Service) SignOut(ctx context.Context, name string) (p Person, err error) {
 	err = d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {
 		if err := tx.LockPeople(ctx); err != nil {
 			return err
@@ -379,13 +379,13 @@ func signOut(ctx context.Context, tx Tx, name string) error {
 }
 
 // People lists everybody by name.
-func (d *Directory) People(ctx context.Context) (list []Person, err error) {
+func (d *Service) People(ctx context.Context) (list []Person, err error) {
 	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.People(ctx); return err })
 	return list, err
 }
 
 // Keys lists the admin keys, oldest first.
-func (d *Directory) Keys(ctx context.Context) (list []Key, err error) {
+func (d *Service) Keys(ctx context.Context) (list []Key, err error) {
 	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.AdminKeys(ctx); return err })
 	return list, err
 }
@@ -394,7 +394,7 @@ func (d *Directory) Keys(ctx context.Context) (list []Key, err error) {
 const KeyPrefix = "qrk_"
 
 // AddKey makes a key and returns its text, which is not kept.
-func (d *Directory) AddKey(ctx context.Context, k Key) (Key, string, error) {
+func (d *Service) AddKey(ctx context.Context, k Key) (Key, string, error) {
 	if fault := CheckName(k.Name); fault != "" {
 		return k, "", accounts.Invalid(fault)
 	}
@@ -414,12 +414,12 @@ func (d *Directory) AddKey(ctx context.Context, k Key) (Key, string, error) {
 }
 
 // DeleteKey ends a key at once. ErrNoKey.
-func (d *Directory) DeleteKey(ctx context.Context, id string) error {
+func (d *Service) DeleteKey(ctx context.Context, id string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.DeleteAdminKey(ctx, id) })
 }
 
 // ByKey is the caller behind a key; ErrNoKey for one that ended too.
-func (d *Directory) ByKey(ctx context.Context, text string) (Caller, error) {
+func (d *Service) ByKey(ctx context.Context, text string) (Caller, error) {
 	if !strings.HasPrefix(text, KeyPrefix) || len(text) > 100 {
 		return Caller{}, ErrNoKey
 	}
@@ -450,8 +450,8 @@ type Browser struct {
 	Agent string
 }
 
-// Attempt is what somebody gives to sign in.
-type Attempt struct {
+// Credentials is what somebody gives to sign in.
+type Credentials struct {
 	Name, Password string
 	Code           string // of the second factor, or a recovery code; "" = none was asked for yet
 }
@@ -459,7 +459,7 @@ type Attempt struct {
 // SignIn begins a session by name and password and returns its text: ErrRefused,
 // ErrSecondFactor, ErrTooMany, ErrBusy. was is the text of a session that ends; "" =
 // none.
-func (d *Directory) SignIn(ctx context.Context, a Attempt, b Browser, was string) (string, error) {
+func (d *Service) SignIn(ctx context.Context, a Credentials, b Browser, was string) (string, error) {
 	p, err := d.check(ctx, a, b)
 	if err != nil {
 		return "", err
@@ -468,11 +468,11 @@ func (d *Directory) SignIn(ctx context.Context, a Attempt, b Browser, was string
 }
 
 // check is the person whom an attempt proves, with the errors of SignIn.
-func (d *Directory) check(ctx context.Context, a Attempt, b Browser) (p Person, err error) {
+func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person, err error) {
 	now := d.Now()
 	whom := "person/" + a.Name[:min(len(a.Name), 64)]
 	tooMany := func() bool {
-		many := d.Guesses.TooMany(b.IP, whom, now) || d.Guesses.TooMany(b.IP, string(ByPassword), now)
+		many := d.Guesses.Blocked(b.IP, whom, now) || d.Guesses.Blocked(b.IP, string(ByPassword), now)
 		if many {
 			d.reportGuess(ByPassword, a.Name, b, true)
 		}
@@ -501,7 +501,7 @@ func (d *Directory) check(ctx context.Context, a Attempt, b Browser) (p Person, 
 		return p, ErrTooMany
 	}
 	wrong := func() (Person, error) {
-		d.Guesses.Wrong(b.IP, whom, now)
+		d.Guesses.RecordFailure(b.IP, whom, now)
 		d.wrong(ByPassword, a.Name, b)
 		return p, ErrRefused
 	}
@@ -526,7 +526,7 @@ func spelled(code string) string {
 }
 
 // takeCode uses up a code of the second factor or a recovery code.
-func (d *Directory) takeCode(ctx context.Context, name, code string) error {
+func (d *Service) takeCode(ctx context.Context, name, code string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		if err := tx.LockPeople(ctx); err != nil {
 			return err
@@ -556,11 +556,11 @@ func (d *Directory) takeCode(ctx context.Context, name, code string) error {
 }
 
 // Begin begins a session with all rights of the admin token, for somebody who proved to have it.
-func (d *Directory) Begin(ctx context.Context, b Browser, was string) (string, error) {
+func (d *Service) Begin(ctx context.Context, b Browser, was string) (string, error) {
 	return d.begin(ctx, "", Longest, b, was)
 }
 
-func (d *Directory) begin(ctx context.Context, person string, longest time.Duration, b Browser, was string) (text string, err error) {
+func (d *Service) begin(ctx context.Context, person string, longest time.Duration, b Browser, was string) (text string, err error) {
 	s, text, err := d.newSession(longest, b)
 	if err != nil {
 		return "", err
@@ -575,7 +575,7 @@ func (d *Directory) begin(ctx context.Context, person string, longest time.Durat
 }
 
 // newSession makes a session that belongs to nobody yet, and its text.
-func (d *Directory) newSession(longest time.Duration, b Browser) (s Session, text string, err error) {
+func (d *Service) newSession(longest time.Duration, b Browser) (s Session, text string, err error) {
 	if text, err = d.text(""); err != nil {
 		return s, "", err
 	}
@@ -588,7 +588,7 @@ func (d *Directory) newSession(longest time.Duration, b Browser) (s Session, tex
 
 // putSession begins a session; was is the text of the one that it replaces. LockPeople was called
 // before.
-func (d *Directory) putSession(ctx context.Context, tx Tx, s Session, was string) error {
+func (d *Service) putSession(ctx context.Context, tx Tx, s Session, was string) error {
 	if err := tx.DropSessions(ctx, s.CreatedAt, s.CreatedAt.Add(-Idle)); err != nil {
 		return err
 	}
@@ -624,7 +624,7 @@ func (d *Directory) putSession(ctx context.Context, tx Tx, s Session, was string
 }
 
 // BySession is the caller of a session's text, and counts as a use of the session; ErrNoSession.
-func (d *Directory) BySession(ctx context.Context, text string) (Caller, error) {
+func (d *Service) BySession(ctx context.Context, text string) (Caller, error) {
 	c, s, err := d.session(ctx, text)
 	if now := d.Now(); err == nil && now.Sub(s.SeenAt) >= seenEvery {
 		s.SeenAt = now
@@ -648,15 +648,15 @@ func ended(err error) error {
 	return nil
 }
 
-// Still is BySession for a stream, but no use of the session: a page that is open while nobody uses
+// ValidateSession is BySession for a stream, but no use of the session: a page that is open while nobody uses
 // it stays idle. ErrNoSession.
-func (d *Directory) Still(ctx context.Context, text string) (Caller, error) {
+func (d *Service) ValidateSession(ctx context.Context, text string) (Caller, error) {
 	c, _, err := d.session(ctx, text)
 	return c, err
 }
 
 // session returns a session that has not ended, and its caller.
-func (d *Directory) session(ctx context.Context, text string) (c Caller, s Session, err error) {
+func (d *Service) session(ctx context.Context, text string) (c Caller, s Session, err error) {
 	if text == "" || len(text) > 100 {
 		return c, s, ErrNoSession
 	}
@@ -683,14 +683,14 @@ func (d *Directory) session(ctx context.Context, text string) (c Caller, s Sessi
 }
 
 // Sessions are those of a caller that is signed in, oldest first.
-func (d *Directory) Sessions(ctx context.Context, person string) (list []Session, err error) {
+func (d *Service) Sessions(ctx context.Context, person string) (list []Session, err error) {
 	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.SessionsOf(ctx, person); return err })
 	now := d.Now()
 	return slices.DeleteFunc(list, func(s Session) bool { return !now.Before(s.EndsAt) || now.Sub(s.SeenAt) >= Idle }), err
 }
 
 // End ends one session of a person; ErrNoSession for one of somebody else.
-func (d *Directory) End(ctx context.Context, person, id string) error {
+func (d *Service) End(ctx context.Context, person, id string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		list, err := tx.SessionsOf(ctx, person)
 		if err != nil {
@@ -704,14 +704,14 @@ func (d *Directory) End(ctx context.Context, person, id string) error {
 }
 
 // EndOthers ends all sessions of a person but one.
-func (d *Directory) EndOthers(ctx context.Context, person, but string) error {
+func (d *Service) EndOthers(ctx context.Context, person, but string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.DeleteSessionsOf(ctx, person, but) })
 }
 
 // NewLink makes the text of a link that signs a person in once, within ten minutes;
 // "" = with all that the admin token may. ErrNoPerson; accounts.Invalid for one of a
 // provider.
-func (d *Directory) NewLink(ctx context.Context, person string) (text string, ends time.Time, err error) {
+func (d *Service) NewLink(ctx context.Context, person string) (text string, ends time.Time, err error) {
 	if text, err = d.text(""); err != nil {
 		return "", ends, err
 	}
@@ -731,9 +731,9 @@ func (d *Directory) NewLink(ctx context.Context, person string) (text string, en
 	return text, l.EndsAt, err
 }
 
-// ByLink uses up a link and begins a session. ErrNoLink; ErrTooMany where the address sent too many
+// RedeemLoginLink uses up a link and begins a session. ErrNoLink; ErrTooMany where the address sent too many
 // wrong ones.
-func (d *Directory) ByLink(ctx context.Context, text string, b Browser, was string) (string, error) {
+func (d *Service) RedeemLoginLink(ctx context.Context, text string, b Browser, was string) (string, error) {
 	var l Link
 	err := d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {
 		l, err = tx.TakeLoginLink(ctx, d.Vault.Hash(linkPurpose, text))

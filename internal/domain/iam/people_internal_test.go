@@ -38,7 +38,7 @@ func TestACodeIsGoodForItsMinuteAndOnce(t *testing.T) {
 
 func TestAPasswordIsComparedExactly(t *testing.T) {
 	ctx := context.Background()
-	d := &Directory{Random: rand.Reader}
+	d := &Service{Random: rand.Reader}
 	phc, err := d.hashPassword(ctx, "four wild geese over Ürümqi ")
 	require.NoError(t, err)
 	if !strings.HasPrefix(phc, "$argon2id$v=19$m=19456,t=2,p=1$") {
@@ -58,9 +58,9 @@ func TestAPasswordIsComparedExactly(t *testing.T) {
 // Issue 27, 1: the bound was one of the package, so that servers of one process refused each other's people.
 func TestThoseWhoWaitForAHashAreBoundedByTheServer(t *testing.T) {
 	t.Parallel()
-	d := &Directory{Random: rand.Reader}
+	d := &Service{Random: rand.Reader}
 	for range hashedAtOnce {
-		if _, err := d.hashing.Take(t.Context(), hashedAtOnce, mostWaiting); err != nil {
+		if _, err := d.hashing.Acquire(t.Context(), hashedAtOnce, mostWaiting); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -81,7 +81,7 @@ func TestThoseWhoWaitForAHashAreBoundedByTheServer(t *testing.T) {
 	if err := <-said; !errors.Is(err, ErrBusy) {
 		t.Errorf("one more: %v", err)
 	}
-	if _, err := new(Directory).checkPassword(t.Context(), "", ""); err != nil {
+	if _, err := new(Service).checkPassword(t.Context(), "", ""); err != nil {
 		t.Errorf("somebody of another server: %v", err)
 	}
 	stop()

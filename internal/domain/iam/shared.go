@@ -13,8 +13,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// SharedChart is a chart that whoever has its link may read until it ends, as the one who shared it would see it then.
-type SharedChart struct {
+// SharedLink is a chart that whoever has its link may read until it ends, as the one who shared it would see it then.
+type SharedLink struct {
 	ID       string    `json:"id"`
 	Hash     string    `json:"hash"` // of the link's secret
 	Title    string    `json:"title,omitempty"`
@@ -36,7 +36,7 @@ const sharedPurpose = "shared_chart"
 
 // SharedCharts are kept as named values of the server, each by itself: the log of changes then has each of them.
 type SharedCharts struct {
-	*Directory
+	*Service
 	// Get returns what Put kept; "" where there is nothing.
 	Get func(ctx context.Context, id string) (string, error)
 	Put func(ctx context.Context, id, value string) error
@@ -46,8 +46,8 @@ type SharedCharts struct {
 
 // Share makes a link to a chart and returns the text that it ends in, which nobody is shown again. accounts.Invalid where the
 // actor shares too many.
-func (d *SharedCharts) Share(ctx context.Context, one SharedChart, lasts time.Duration) (SharedChart, string, error) {
-	mine, err := d.List(ctx, func(c SharedChart) bool { return c.By == one.By })
+func (d *SharedCharts) Share(ctx context.Context, one SharedLink, lasts time.Duration) (SharedLink, string, error) {
+	mine, err := d.List(ctx, func(c SharedLink) bool { return c.By == one.By })
 	if err != nil {
 		return one, "", err
 	}
@@ -66,7 +66,7 @@ func (d *SharedCharts) Share(ctx context.Context, one SharedChart, lasts time.Du
 	return one, one.ID + "." + secret, d.put(ctx, one)
 }
 
-func (d *SharedCharts) put(ctx context.Context, one SharedChart) error {
+func (d *SharedCharts) put(ctx context.Context, one SharedLink) error {
 	value, err := json.Marshal(one)
 	if err != nil {
 		return err
@@ -75,10 +75,10 @@ func (d *SharedCharts) put(ctx context.Context, one SharedChart) error {
 }
 
 // List are the charts that are shared now and that a caller may see, the newest first.
-func (d *SharedCharts) List(ctx context.Context, sees func(SharedChart) bool) (list []SharedChart, err error) {
+func (d *SharedCharts) List(ctx context.Context, sees func(SharedLink) bool) (list []SharedLink, err error) {
 	values, err := d.Newest(ctx, 10*MostShared)
 	for _, value := range values {
-		var one SharedChart
+		var one SharedLink
 		if err := json.Unmarshal([]byte(value), &one); err != nil {
 			return nil, fmt.Errorf("reading a shared chart: %w", err)
 		}
@@ -89,10 +89,10 @@ func (d *SharedCharts) List(ctx context.Context, sees func(SharedChart) bool) (l
 	return list, err
 }
 
-func (d *SharedCharts) runs(one SharedChart) bool { return !one.Ended && d.Now().Before(one.EndsAt) }
+func (d *SharedCharts) runs(one SharedLink) bool { return !one.Ended && d.Now().Before(one.EndsAt) }
 
 // running is a chart that is shared now; ErrNoShared.
-func (d *SharedCharts) running(ctx context.Context, id string) (one SharedChart, err error) {
+func (d *SharedCharts) running(ctx context.Context, id string) (one SharedLink, err error) {
 	value, err := d.Get(ctx, id)
 	if err != nil {
 		return one, err
@@ -110,7 +110,7 @@ func (d *SharedCharts) running(ctx context.Context, id string) (one SharedChart,
 }
 
 // End ends a shared chart that a caller may see; ErrNoShared.
-func (d *SharedCharts) End(ctx context.Context, id string, sees func(SharedChart) bool) (SharedChart, error) {
+func (d *SharedCharts) End(ctx context.Context, id string, sees func(SharedLink) bool) (SharedLink, error) {
 	one, err := d.running(ctx, id)
 	if err != nil {
 		return one, err
@@ -124,24 +124,24 @@ func (d *SharedCharts) End(ctx context.Context, id string, sees func(SharedChart
 
 // Open is the chart behind a link, and as whom it is read: as the one who shared it, with the rights of now. ErrNoShared, also
 // where that one is not there any more.
-func (d *SharedCharts) Open(ctx context.Context, text string) (SharedChart, Caller, error) {
+func (d *SharedCharts) Open(ctx context.Context, text string) (SharedLink, Caller, error) {
 	id, secret, ok := strings.Cut(text, ".")
 	if !ok || len(text) > 100 {
-		return SharedChart{}, Caller{}, ErrNoShared
+		return SharedLink{}, Caller{}, ErrNoShared
 	}
 	one, err := d.running(ctx, id)
 	if err != nil {
 		return one, Caller{}, err
 	}
 	if subtle.ConstantTimeCompare([]byte(one.Hash), []byte(d.Vault.Hash(sharedPurpose, secret))) != 1 {
-		return SharedChart{}, Caller{}, ErrNoShared
+		return SharedLink{}, Caller{}, ErrNoShared
 	}
 	as, err := d.actor(ctx, one)
 	return one, as, err
 }
 
 // actor is what whoever shared a chart may see now, of what they could see then; ErrNoShared where they are not there any more.
-func (d *SharedCharts) actor(ctx context.Context, one SharedChart) (c Caller, err error) {
+func (d *SharedCharts) actor(ctx context.Context, one SharedLink) (c Caller, err error) {
 	c = Caller{Actor: one.By, Role: "admin"} // the admin token's
 	kind, name, named := strings.Cut(one.By, ":")
 	since := time.Time{}

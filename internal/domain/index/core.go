@@ -165,9 +165,9 @@ func (l *look) fits(r record, end int) bool {
 
 // matched is what a decision needs of a record that a link fell on. Its texts
 // are parts of the link and of the arena: nothing is copied.
-func (c *core) matched(r record, key string, end int) rules.Hit {
+func (c *core) matched(r record, key string, end int) rules.Match {
 	id, target, extra := r.rest()
-	h := rules.Hit{Matched: rules.Matched{ID: id, Kind: r.kind(), Owner: c.texts.textOf(r.owner(), r.b[13])},
+	h := rules.Match{RuleInfo: rules.RuleInfo{ID: id, Kind: r.kind(), Owner: c.texts.textOf(r.owner(), r.b[13])},
 		Page: c.texts.textOf(r.page(), r.b[19])}
 	h.Target = h.Owner
 	if target != r.owner() {

@@ -80,7 +80,7 @@ func (s *spots) add(t *table, hash uint64, end int) bool {
 }
 
 // glance reports done = false for a link that is not of the common kind.
-func (c *core) glance(text string, x *Index, hit *rules.Hit) (ok, done bool) {
+func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 	p, n := unsafe.Pointer(unsafe.StringData(text)), len(text)
 	if n < len("http://a/") || n > rules.MaxLink {
 		return false, false

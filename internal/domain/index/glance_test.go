@@ -48,7 +48,7 @@ func TestAGlanceSeesWhatTheSearchFinds(t *testing.T) {
 		c := x.state.Load()
 		for range 200 {
 			link := text()
-			var seen rules.Hit
+			var seen rules.Match
 			ok, done := c.glance(link, x, &seen)
 			if !done {
 				searches++

@@ -198,7 +198,7 @@ func (x *Index) step(name string) {
 }
 
 // Governing implements scan.Finder.
-func (x *Index) Governing(text string) (hit rules.Hit, ok bool) {
+func (x *Index) Governing(text string) (hit rules.Match, ok bool) {
 	for range patience {
 		before := x.version.Load()
 		if before&1 != 0 {
@@ -213,7 +213,7 @@ func (x *Index) Governing(text string) (hit rules.Hit, ok bool) {
 		if x.version.Load() == before || x.careless {
 			return hit, ok
 		}
-		hit = rules.Hit{}
+		hit = rules.Match{}
 	}
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -221,7 +221,7 @@ func (x *Index) Governing(text string) (hit rules.Hit, ok bool) {
 }
 
 // search finds what governs a text of any kind; glance does it faster for the most common ones.
-func (c *core) search(text string, x *Index) (hit rules.Hit, ok bool) {
+func (c *core) search(text string, x *Index) (hit rules.Match, ok bool) {
 	link, ok := rules.ParseLink(text)
 	if !ok {
 		return hit, false
@@ -229,7 +229,7 @@ func (c *core) search(text string, x *Index) (hit rules.Hit, ok bool) {
 	return c.governing(&link, x)
 }
 
-func (c *core) governing(link *rules.Link, x *Index) (hit rules.Hit, ok bool) {
+func (c *core) governing(link *rules.Link, x *Index) (hit rules.Match, ok bool) {
 	var buf [window]place
 	l, found := c.begin(link, buf[:0])
 	var near [window]reached

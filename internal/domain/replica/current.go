@@ -21,12 +21,12 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Current keeps the memory that scans are answered from equal to the store.
+// Replica keeps the memory that scans are answered from equal to the store.
 //
 // It never applies a change that somebody hands to it. Told that something changed, it reads that
 // thing from the store again and keeps what it read. Reads queue for one lock, so the last of them
 // sees the last commit, in whatever order the changes were told.
-type Current struct {
+type Replica struct {
 	Rules    *index.Index
 	Accounts *Directory
 	Codes    *codes.Memory // nil = no codes
@@ -42,9 +42,9 @@ type Current struct {
 	History ChangeLog
 	// SnapshotFile is where the index is kept for the next start; "" = nowhere.
 	SnapshotFile string
-	// On is called with the key of a change of its kind, whether this node made it or another. Load
+	// Handlers is called with the key of a change of its kind, whether this node made it or another. Load
 	// calls each with "", which means that everything may have changed.
-	On map[string]func(ctx context.Context, key string) error
+	Handlers map[string]func(ctx context.Context, key string) error
 	// Products reads the links of GS1 keys again; nil = there are none. On reads all of them.
 	Products func(ctx context.Context, keys ...string) error
 	// Now is real time, for the age of the memory; nil = time.Now.
@@ -76,9 +76,9 @@ type missed struct {
 	unreadable error
 }
 
-// RuleChanged reads the rule with a key again. Rules that wait for the lock of reads are read
+// RefreshRule reads the rule with a key again. Rules that wait for the lock of reads are read
 // together.
-func (c *Current) RuleChanged(ctx context.Context, key string) {
+func (c *Replica) RefreshRule(ctx context.Context, key string) {
 	c.mu.Lock()
 	those := c.next
 	if those != nil && len(those.keys) < followTogether {
@@ -106,7 +106,7 @@ func (c *Current) RuleChanged(ctx context.Context, key string) {
 			if err != nil && !errors.Is(err, errUnread) && len(those.keys) > 1 {
 				err = c.readKeys(ctx, []string{key})
 			}
-			c.note(what, func(ctx context.Context) error {
+			c.recordFailure(what, func(ctx context.Context) error {
 				return c.readAgain(ctx, what, func(ctx context.Context) error { return c.readKeys(ctx, []string{key}) })
 			}, err)
 		}
@@ -122,7 +122,7 @@ type changedRules struct {
 	read chan struct{} // closed once they are
 }
 
-func (c *Current) readKeys(ctx context.Context, keys []string) error {
+func (c *Replica) readKeys(ctx context.Context, keys []string) error {
 	return c.RuleStore.ViewRules(ctx, func(tx rules.Tx) error {
 		all, err := tx.RulesAt(ctx, keys)
 		if err != nil {
@@ -139,9 +139,9 @@ func (c *Current) readKeys(ctx context.Context, keys []string) error {
 	})
 }
 
-// ManyChanged reads about n rules again, which the log has from the change with the number first
+// RefreshMany reads about n rules again, which the log has from the change with the number first
 // on.
-func (c *Current) ManyChanged(ctx context.Context, first int64, n int) {
+func (c *Replica) RefreshMany(ctx context.Context, first int64, n int) {
 	again := func(ctx context.Context) error {
 		// Where most rules changed, reading all at once costs less than reading one by one.
 		if n < c.Rules.Len() {
@@ -154,26 +154,26 @@ func (c *Current) ManyChanged(ctx context.Context, first int64, n int) {
 	var note func(ctx context.Context) error
 	note = func(ctx context.Context) error {
 		err := again(ctx)
-		c.note(fmt.Sprintf("the rules since change %d", first), note, err)
+		c.recordFailure(fmt.Sprintf("the rules since change %d", first), note, err)
 		return err
 	}
 	_ = note(ctx)
 }
 
-// BatchChanged reads what is new of a batch of codes.
-func (c *Current) BatchChanged(ctx context.Context, id int64) {
+// RefreshBatch reads what is new of a batch of codes.
+func (c *Replica) RefreshBatch(ctx context.Context, id int64) {
 	_ = c.readAgain(ctx, fmt.Sprintf("batch %d", id), func(ctx context.Context) error { return c.Codes.Changed(ctx, id) })
 }
 
 // ProductsChanged reads the links of GS1 keys again, many in each transaction.
-func (c *Current) ProductsChanged(ctx context.Context, keys ...string) {
+func (c *Replica) ProductsChanged(ctx context.Context, keys ...string) {
 	for some := range slices.Chunk(keys, followPage) {
 		_ = c.readAgain(ctx, nameOf(GS1Change, some), func(ctx context.Context) error { return c.Products(ctx, some...) })
 	}
 }
 
-// AccountsChanged reads accounts and their links again, many in each transaction.
-func (c *Current) AccountsChanged(ctx context.Context, appids ...string) {
+// RefreshAccounts reads accounts and their links again, many in each transaction.
+func (c *Replica) RefreshAccounts(ctx context.Context, appids ...string) {
 	for some := range slices.Chunk(appids, followPage) {
 		_ = c.readAgain(ctx, nameOf(AccountChange, some), func(ctx context.Context) error { return c.readThese(ctx, c.Accounts, some) })
 	}
@@ -188,7 +188,7 @@ func nameOf(kind string, keys []string) string {
 }
 
 // readThese reads accounts with their links; those that are not there are removed.
-func (c *Current) readThese(ctx context.Context, into *Directory, appids []string) error {
+func (c *Replica) readThese(ctx context.Context, into *Directory, appids []string) error {
 	return c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) error {
 		there, err := tx.AccountsAt(ctx, appids)
 		if err != nil {
@@ -231,16 +231,16 @@ func setAccounts(ctx context.Context, tx accounts.Tx, into *Directory, all []acc
 
 // readAgain reads one thing again, under the lock of reads. Where that fails, Retry does it later,
 // and until then Ready says that the memory is behind.
-func (c *Current) readAgain(ctx context.Context, what string, read func(context.Context) error) error {
+func (c *Replica) readAgain(ctx context.Context, what string, read func(context.Context) error) error {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	err := read(ctx)
-	c.note(what, func(ctx context.Context) error { return c.readAgain(ctx, what, read) }, err)
+	c.recordFailure(what, func(ctx context.Context) error { return c.readAgain(ctx, what, read) }, err)
 	return err
 }
 
-// note remembers a read that failed, and forgets it once it succeeded.
-func (c *Current) note(what string, again func(context.Context) error, err error) {
+// recordFailure remembers a read that failed, and forgets it once it succeeded.
+func (c *Replica) recordFailure(what string, again func(context.Context) error, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
@@ -261,7 +261,7 @@ func (c *Current) note(what string, again func(context.Context) error, err error
 
 // setAside calls read, and once more where only that failed: the store answers. Then what is read is missed, Retry goes on, and
 // nothing else waits for it. It returns an error where the store does not answer.
-func (c *Current) setAside(ctx context.Context, what string, read, again func(context.Context) error) error {
+func (c *Replica) setAside(ctx context.Context, what string, read, again func(context.Context) error) error {
 	for tries := 1; ; tries++ {
 		err := read(ctx)
 		if err == nil {
@@ -271,7 +271,7 @@ func (c *Current) setAside(ctx context.Context, what string, read, again func(co
 			return err
 		}
 		if tries == 2 {
-			c.note(what, again, err)
+			c.recordFailure(what, again, err)
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			m := c.missed[what]
@@ -283,7 +283,7 @@ func (c *Current) setAside(ctx context.Context, what string, read, again func(co
 }
 
 // Retry repeats the reads that failed, every interval until ctx ends.
-func (c *Current) Retry(ctx context.Context, interval time.Duration) {
+func (c *Replica) Retry(ctx context.Context, interval time.Duration) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -300,14 +300,14 @@ func (c *Current) Retry(ctx context.Context, interval time.Duration) {
 
 // behind is what could not be read yet. It stays missed while it is being read: until that
 // succeeded, Ready must report it.
-func (c *Current) behind() map[string]missed {
+func (c *Replica) behind() map[string]missed {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.missed)
 }
 
 // Loaded reports whether the memory holds the rules, of whatever age.
-func (c *Current) Loaded() bool {
+func (c *Replica) Loaded() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.loaded
@@ -316,7 +316,7 @@ func (c *Current) Loaded() bool {
 // Ready returns nil while the memory is loaded and the store lets it follow: every read of a change of this node succeeded, and
 // a page of the log was read within FollowLimit. It is nil also while a long import is read, and where something cannot be read
 // although the store answers, which no node can: see Stale, Reading and Unreadable.
-func (c *Current) Ready() error {
+func (c *Replica) Ready() error {
 	c.mu.Lock()
 	loaded := c.loaded
 	n, one := 0, ""
@@ -340,7 +340,7 @@ func (c *Current) Ready() error {
 
 // Unreadable returns how many changes cannot be read although the store answers, with the first of them and why; 0 = none.
 // Everything else is followed.
-func (c *Current) Unreadable() (n int, first string, err error) {
+func (c *Replica) Unreadable() (n int, first string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for what, m := range c.missed {
@@ -355,10 +355,10 @@ func (c *Current) Unreadable() (n int, first string, err error) {
 }
 
 // Stale reports whether a scan may show a state that is older than FollowLimit.
-func (c *Current) Stale() bool { return c.Ready() != nil || c.Age() > FollowLimit }
+func (c *Replica) Stale() bool { return c.Ready() != nil || c.Staleness() > FollowLimit }
 
 // Reading returns how many changes of a bulk import the memory has read, of how many; 0, 0 while it reads none.
-func (c *Current) Reading() (done, all int64) {
+func (c *Replica) Reading() (done, all int64) {
 	at := c.at()
 	if at.shown == 0 {
 		return 0, 0
@@ -367,7 +367,7 @@ func (c *Current) Reading() (done, all int64) {
 }
 
 // hear notes that the store answered.
-func (c *Current) hear() {
+func (c *Replica) hear() {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -375,7 +375,7 @@ func (c *Current) hear() {
 }
 
 // hearing notes that the store answers while it yields rules.
-func (c *Current) hearing(all iter.Seq2[rules.Rule, error]) iter.Seq2[rules.Rule, error] {
+func (c *Replica) hearing(all iter.Seq2[rules.Rule, error]) iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
 		n := 0
 		for r, err := range all {

@@ -29,11 +29,11 @@ const (
 	ImportChange     = "import"     // key: the numbers of the changes that it shows, StretchKey
 )
 
-// StretchKey names the changes with the numbers from one to another.
-func StretchKey(first, last int64) string { return fmt.Sprintf("%d-%d", first, last) }
+// FormatSeqRange names the changes with the numbers from one to another.
+func FormatSeqRange(first, last int64) string { return fmt.Sprintf("%d-%d", first, last) }
 
-// StretchOf is the inverse of StretchKey.
-func StretchOf(key string) (first, last int64, ok bool) {
+// ParseSeqRange is the inverse of StretchKey.
+func ParseSeqRange(key string) (first, last int64, ok bool) {
 	n, err := fmt.Sscanf(key, "%d-%d", &first, &last)
 	return first, last, n == 2 && err == nil && first > 0 && first <= last
 }
@@ -59,12 +59,12 @@ type ChangeLog interface {
 	// the call.
 	ChangesFrom(ctx context.Context, from int64, limit int) ([]Change, error)
 	// Listen begins to listen for commits of any node.
-	Listen(ctx context.Context) (Bell, error)
+	Listen(ctx context.Context) (Notifier, error)
 }
 
-// Bell rings when something may have been committed. It may ring for nothing, and a broken
+// Notifier rings when something may have been committed. It may ring for nothing, and a broken
 // connection loses rings: only the log says what was committed.
-type Bell interface {
+type Notifier interface {
 	// Wait returns nil after a commit, or the error of a broken connection or of ctx.
 	Wait(ctx context.Context) error
 	Close()
@@ -97,7 +97,7 @@ type position struct {
 
 // Follow keeps the memory equal to what any node commits until ctx ends. Load
 // comes first.
-func (c *Current) Follow(ctx context.Context) {
+func (c *Replica) Follow(ctx context.Context) {
 	rung := make(chan struct{}, 1)
 	var listening sync.WaitGroup
 	listening.Go(func() { c.listen(ctx, rung) })
@@ -117,7 +117,7 @@ func (c *Current) Follow(ctx context.Context) {
 
 // notFollowing logs that the log cannot be read, and does not repeat that until it could be read
 // again.
-func (c *Current) notFollowing(ctx context.Context, err error) {
+func (c *Replica) notFollowing(ctx context.Context, err error) {
 	c.mu.Lock()
 	first := !c.silent
 	c.silent = true
@@ -129,7 +129,7 @@ func (c *Current) notFollowing(ctx context.Context, err error) {
 }
 
 // listen passes rings on. It opens a new connection where one breaks.
-func (c *Current) listen(ctx context.Context, rung chan<- struct{}) {
+func (c *Replica) listen(ctx context.Context, rung chan<- struct{}) {
 	ring := func() {
 		select {
 		case rung <- struct{}{}:
@@ -163,7 +163,7 @@ func (c *Current) listen(ctx context.Context, rung chan<- struct{}) {
 }
 
 // CatchUp reads what was committed since the last call into the memory.
-func (c *Current) CatchUp(ctx context.Context) error {
+func (c *Replica) CatchUp(ctx context.Context) error {
 	for {
 		more, err := c.catchUp(ctx)
 		if err != nil || !more {
@@ -174,10 +174,10 @@ func (c *Current) CatchUp(ctx context.Context) error {
 
 // catchUp reads one page of the log, under the lock of reads: so what it keeps is never older than
 // what another reader kept.
-func (c *Current) catchUp(ctx context.Context) (more bool, err error) {
+func (c *Replica) catchUp(ctx context.Context) (more bool, err error) {
 	c.reading.Lock()
 	began, at, swaps := c.now(), c.at(), c.swapped()
-	more, another, err := c.page(ctx, c.living(), &at)
+	more, another, err := c.page(ctx, c.current(), &at)
 	if err == nil && !another {
 		if at.seq > c.ruled.seq {
 			c.ruled = at
@@ -202,7 +202,7 @@ func (c *Current) catchUp(ctx context.Context) (more bool, err error) {
 
 // page reads the page of the log after a position into a memory. another reports that the log is
 // not the one that was followed, so that everything has to be read again.
-func (c *Current) page(ctx context.Context, into memory, at *position) (more, another bool, err error) {
+func (c *Replica) page(ctx context.Context, into memory, at *position) (more, another bool, err error) {
 	defer func() {
 		if err == nil {
 			c.hear()
@@ -242,8 +242,8 @@ func (c *Current) page(ctx context.Context, into memory, at *position) (more, an
 
 // shown reads one page of the changes that an entry shows. Their numbers are lower than its own:
 // this node went past these numbers before the changes could be seen.
-func (c *Current) shown(ctx context.Context, into memory, entry Change, at *position) error {
-	first, last, ok := StretchOf(entry.Key)
+func (c *Replica) shown(ctx context.Context, into memory, entry Change, at *position) error {
+	first, last, ok := ParseSeqRange(entry.Key)
 	if ok {
 		list, err := c.log().ChangesFrom(ctx, max(first, at.shown+1), shownPage)
 		if err != nil {
@@ -266,9 +266,9 @@ func (c *Current) shown(ctx context.Context, into memory, entry Change, at *posi
 
 // applyAll reads again what the entries name: each thing once, and all accounts together. What the memory that answers scans cannot
 // read although the store answers is set aside.
-func (c *Current) applyAll(ctx context.Context, into memory, list []Change) error {
+func (c *Replica) applyAll(ctx context.Context, into memory, list []Change) error {
 	read := func(what string, f func(context.Context) error) error {
-		if into != c.living() {
+		if into != c.current() {
 			return f(ctx)
 		}
 		return c.setAside(ctx, what, f, func(ctx context.Context) error { return c.readAgain(ctx, what, f) })
@@ -328,9 +328,9 @@ func (c *Current) applyAll(ctx context.Context, into memory, list []Change) erro
 	})
 }
 
-func (c *Current) apply(ctx context.Context, into memory, kind string, change Change) error {
+func (c *Replica) apply(ctx context.Context, into memory, kind string, change Change) error {
 	switch {
-	case kind == RuleChange && change.Damaged != nil && into == c.living():
+	case kind == RuleChange && change.Damaged != nil && into == c.current():
 		return c.readKeys(ctx, []string{change.Key})
 	case kind == RuleChange && change.Damaged != nil:
 		return change.Damaged
@@ -344,8 +344,8 @@ func (c *Current) apply(ctx context.Context, into memory, kind string, change Ch
 			return err
 		}
 		return into.codes.Changed(ctx, id)
-	case c.On[kind] != nil:
-		return c.On[kind](ctx, change.Key)
+	case c.Handlers[kind] != nil:
+		return c.Handlers[kind](ctx, change.Key)
 	}
 	return nil
 }
@@ -359,22 +359,22 @@ func setRule(into *index.Index, key string, rule *rules.Rule) {
 	}
 }
 
-func (c *Current) at() position {
+func (c *Replica) at() position {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.followed
 }
 
-func (c *Current) now() time.Time {
+func (c *Replica) now() time.Time {
 	if c.Now == nil {
 		return time.Now()
 	}
 	return c.Now()
 }
 
-// Age is the time since the memory was last known to hold every commit: 0 where no other process
+// Staleness is the time since the memory was last known to hold every commit: 0 where no other process
 // can commit and no read failed.
-func (c *Current) Age() time.Duration {
+func (c *Replica) Staleness() time.Duration {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -390,11 +390,11 @@ func (c *Current) Age() time.Duration {
 	return max(0, now.Sub(since))
 }
 
-// Followed is the number of the last entry of the log that the memory holds.
-func (c *Current) Followed() int64 { return c.at().seq }
+// AppliedSeq is the number of the last entry of the log that the memory holds.
+func (c *Replica) AppliedSeq() int64 { return c.at().seq }
 
 // Lag is how many entries of the log the memory has not followed yet.
-func (c *Current) Lag(ctx context.Context) (int64, error) {
+func (c *Replica) Lag(ctx context.Context) (int64, error) {
 	if c.Changes == nil {
 		return 0, nil
 	}

@@ -18,7 +18,7 @@ func (l *silentLog) ChangeHead(context.Context) (int64, string, error) { return 
 
 func (l *silentLog) ChangesFrom(context.Context, int64, int) ([]Change, error) { return nil, nil }
 
-func (l *silentLog) Listen(context.Context) (Bell, error) { return l, nil }
+func (l *silentLog) Listen(context.Context) (Notifier, error) { return l, nil }
 
 func (l *silentLog) Wait(ctx context.Context) error {
 	<-ctx.Done()
@@ -35,7 +35,7 @@ func (l *silentLog) Close() {
 func TestFollowEndsWithItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &silentLog{}
-		c := &Current{Changes: log, Log: slog.New(slog.DiscardHandler), Now: time.Now, Rules: index.New(), Accounts: NewDirectory()}
+		c := &Replica{Changes: log, Log: slog.New(slog.DiscardHandler), Now: time.Now, Rules: index.New(), Accounts: NewDirectory()}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {

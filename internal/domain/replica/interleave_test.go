@@ -153,7 +153,7 @@ func (f *fakeStore) ChangesFrom(ctx context.Context, from int64, _ int) (list []
 	return list, err
 }
 
-func (*fakeStore) Listen(context.Context) (Bell, error) { return nil, errStore }
+func (*fakeStore) Listen(context.Context) (Notifier, error) { return nil, errStore }
 
 type rulesTx struct {
 	rules.Tx
@@ -229,12 +229,12 @@ func (*fakeStore) ChangeRules(context.Context, string, string, func(rules.Tx) er
 	panic("not used")
 }
 func (*fakeStore) UpdateRules(context.Context, func(rules.Tx) error) error       { panic("not used") }
-func (*fakeStore) Reserve(context.Context, int) (accounts.Numbers, error)        { panic("not used") }
+func (*fakeStore) Reserve(context.Context, int) (accounts.SeqRange, error)       { panic("not used") }
 func (*fakeStore) UpdateAccounts(context.Context, func(accounts.Tx) error) error { panic("not used") }
 
 // protocol is a way to follow a store.
 type protocol struct {
-	*Current // what scans see; its own way unless a field below says otherwise
+	*Replica // what scans see; its own way unless a field below says otherwise
 	changed  func(ctx context.Context, thing int)
 	reload   func(ctx context.Context) error
 	// again is what Retry does: one call for each missed change.
@@ -246,7 +246,7 @@ type protocol struct {
 
 // follow is the protocol of this package.
 func follow(store *fakeStore) *protocol {
-	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: store, AccountStore: store, History: store,
+	c := &Replica{Rules: index.New(), Accounts: NewDirectory(), RuleStore: store, AccountStore: store, History: store,
 		Log: slog.New(slog.DiscardHandler)}
 	if err := c.Load(context.Background()); err != nil {
 		panic(err)
@@ -257,12 +257,12 @@ func follow(store *fakeStore) *protocol {
 			a.beside = false
 		}
 	}
-	p := &protocol{Current: c, ready: c.Ready, reload: c.Load}
+	p := &protocol{Replica: c, ready: c.Ready, reload: c.Load}
 	p.changed = func(ctx context.Context, thing int) {
 		if thing == anAccount {
-			c.AccountsChanged(ctx, names[thing])
+			c.RefreshAccounts(ctx, names[thing])
 		} else {
-			c.RuleChanged(ctx, names[thing])
+			c.RefreshRule(ctx, names[thing])
 		}
 	}
 	p.again = func() (calls []func(context.Context)) {

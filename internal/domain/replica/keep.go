@@ -31,7 +31,7 @@ const (
 )
 
 // log is where the changes of the store can be read.
-func (c *Current) log() ChangeLog {
+func (c *Replica) log() ChangeLog {
 	if c.Changes != nil {
 		return c.Changes
 	}
@@ -41,7 +41,7 @@ func (c *Current) log() ChangeLog {
 // restore reads the rules from the snapshot file, once, and returns the position
 // up to which it holds everything. ok is false where there is no usable file;
 // then one line in the log says why.
-func (c *Current) restore(ctx context.Context, into *memory) (at position, ok bool) {
+func (c *Replica) restore(ctx context.Context, into *memory) (at position, ok bool) {
 	if c.SnapshotFile == "" || c.restored {
 		return at, false
 	}
@@ -71,7 +71,7 @@ func (c *Current) restore(ctx context.Context, into *memory) (at position, ok bo
 
 // fits returns an error unless a position lies in the store's history, and so near to its end that
 // the changes since can be read sooner than all rules.
-func (c *Current) fits(ctx context.Context, at position, rules int) error {
+func (c *Replica) fits(ctx context.Context, at position, rules int) error {
 	head, _, err := c.log().ChangeHead(ctx)
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (c *Current) fits(ctx context.Context, at position, rules int) error {
 // followRules brings rules from a position to the end of the log, and moves the position with them.
 // For each page it takes line, the lock of all who read into these rules. another reports that it
 // cannot be done change by change.
-func (c *Current) followRules(ctx context.Context, into *index.Index, line sync.Locker, at *position) (another bool, err error) {
+func (c *Replica) followRules(ctx context.Context, into *index.Index, line sync.Locker, at *position) (another bool, err error) {
 	page := func() (more bool) {
 		line.Lock()
 		defer line.Unlock()
@@ -105,7 +105,7 @@ func (c *Current) followRules(ctx context.Context, into *index.Index, line sync.
 
 // readRules reads all rules, from the snapshot and what changed since, or from
 // the store.
-func (c *Current) readRules(ctx context.Context, into *memory) error {
+func (c *Replica) readRules(ctx context.Context, into *memory) error {
 	if from, ok := c.restore(ctx, into); ok {
 		another, err := c.followRules(ctx, into.rules, &sync.Mutex{}, &from)
 		if err != nil {
@@ -124,7 +124,7 @@ func (c *Current) readRules(ctx context.Context, into *memory) error {
 
 // SaveSnapshot writes the snapshot file when it is due. It does nothing where no file is kept, or
 // before the first change of a store.
-func (c *Current) SaveSnapshot(ctx context.Context) error {
+func (c *Replica) SaveSnapshot(ctx context.Context) error {
 	if c.SnapshotFile == "" {
 		return nil
 	}
@@ -144,7 +144,7 @@ func (c *Current) SaveSnapshot(ctx context.Context) error {
 
 // rulesToTheEnd returns a position up to which the memory has every rule, which was
 // the end of the log a moment ago.
-func (c *Current) rulesToTheEnd(ctx context.Context) (at position, err error) {
+func (c *Replica) rulesToTheEnd(ctx context.Context) (at position, err error) {
 	another, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled)
 	if another && err == nil {
 		c.keep(position{}) // the file belongs to the former log
@@ -157,7 +157,7 @@ func (c *Current) rulesToTheEnd(ctx context.Context) (at position, err error) {
 
 // keep notes up to where the snapshot file has every rule; 0 = there is no file of
 // this log.
-func (c *Current) keep(to position) {
+func (c *Replica) keep(to position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.kept = to
@@ -165,7 +165,7 @@ func (c *Current) keep(to position) {
 
 // due reports whether a file of the rules at a position is worth its bytes: each change may cost
 // changeShare bytes of writing, however many rules there are.
-func (c *Current) due(at position) bool {
+func (c *Replica) due(at position) bool {
 	c.mu.Lock()
 	kept := c.kept
 	c.mu.Unlock()
@@ -179,7 +179,7 @@ func (c *Current) due(at position) bool {
 
 // KeepSnapshot writes the snapshot file when enough changed, seldom enough to cost
 // little, until ctx ends.
-func (c *Current) KeepSnapshot(ctx context.Context) {
+func (c *Replica) KeepSnapshot(ctx context.Context) {
 	for pause := time.Second; ; {
 		select {
 		case <-ctx.Done():

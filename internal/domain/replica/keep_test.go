@@ -39,7 +39,7 @@ func someRules(t testing.TB) []rules.Rule {
 }
 
 // opens is what some links fall on.
-func opens(t testing.TB, c *Current) (found []rules.Rule) {
+func opens(t testing.TB, c *Replica) (found []rules.Rule) {
 	t.Helper()
 	for _, text := range []string{"https://h.example/a/x", "https://h.example/a/b", "https://h.example/a/b?t=1", "https://h.example",
 		"https://h.example/new"} {
@@ -62,9 +62,9 @@ type keptStore struct {
 }
 
 // kept is a node of a store whose snapshot file is in a folder.
-func (s *keptStore) node(t testing.TB, file string) *Current {
+func (s *keptStore) node(t testing.TB, file string) *Replica {
 	t.Helper()
-	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
+	c := &Replica{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
 		Log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, c.Load(t.Context()))
 	return c
@@ -80,12 +80,12 @@ func (s *keptStore) manyRules(t testing.TB, n int) {
 }
 
 // change changes one of the rules and tells a node.
-func (s *keptStore) change(t testing.TB, c *Current) {
+func (s *keptStore) change(t testing.TB, c *Replica) {
 	t.Helper()
 	for key, r := range s.now {
 		r.Path = "pages/" + strconv.Itoa(len(s.changes)%2)
 		s.commit(RuleChange, r, false)
-		c.RuleChanged(t.Context(), key)
+		c.RefreshRule(t.Context(), key)
 		return
 	}
 }
@@ -117,7 +117,7 @@ func (tx keptTx) Rule(_ context.Context, key string) (rules.Rule, error) {
 }
 
 // sameRules fails unless a node has exactly the rules of its store.
-func (s *keptStore) sameRules(t testing.TB, c *Current) {
+func (s *keptStore) sameRules(t testing.TB, c *Replica) {
 	t.Helper()
 	if c.Rules.Len() != len(s.now) {
 		t.Errorf("%d rules, the store has %d", c.Rules.Len(), len(s.now))
@@ -169,7 +169,7 @@ func (s *keptStore) ChangesFrom(_ context.Context, from int64, limit int) (list 
 	return list, nil
 }
 
-func (s *keptStore) Listen(context.Context) (Bell, error) { return nil, errors.New("nobody rings") }
+func (s *keptStore) Listen(context.Context) (Notifier, error) { return nil, errors.New("nobody rings") }
 
 // nobody is a store without accounts.
 type nobody struct{ accounts.Store }
@@ -199,7 +199,7 @@ func TestAStartRemovesHalfSnapshots(t *testing.T) {
 	for _, name := range []string{file + ".new-123", file + ".new-4", file + ".mine"} {
 		require.NoError(t, os.WriteFile(name, []byte("half"), 0o600))
 	}
-	c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
+	c := &Replica{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
 		Log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, errors.Join(c.Load(t.Context()), c.SaveSnapshot(t.Context())))
 	if names, _ := filepath.Glob(dir + "/*"); strings.Join(names, " ") != file+" "+file+".mine" {
@@ -246,8 +246,8 @@ func TestAStartReadsTheSnapshotAndWhatChangedSince(t *testing.T) {
 			}
 			file := filepath.Join(t.TempDir(), "rules.snapshot")
 			var log bytes.Buffer
-			start := func() *Current {
-				c := &Current{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s,
+			start := func() *Replica {
+				c := &Replica{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s,
 					SnapshotFile: file, Log: slog.New(slog.NewTextHandler(&log, nil))}
 				require.NoError(t, c.Load(t.Context()))
 				return c
@@ -257,7 +257,7 @@ func TestAStartReadsTheSnapshotAndWhatChangedSince(t *testing.T) {
 			log.Reset()
 			s.loads = 0
 			second := start()
-			want := &Current{Rules: index.New()}
+			want := &Replica{Rules: index.New()}
 			require.NoError(t, want.Rules.Load(s.AllRules(t.Context())))
 			s.loads-- // that one
 			if got, want := opens(t, second), opens(t, want); !reflect.DeepEqual(got, want) {
@@ -343,7 +343,7 @@ func TestAStopAfterAnImportKeepsItsRules(t *testing.T) {
 			c := s.node(t, file)
 			require.NoError(t, c.SaveSnapshot(t.Context()))
 			s.manyRules(t, n.imported)
-			c.ManyChanged(t.Context(), int64(n.there+1), n.imported)
+			c.RefreshMany(t.Context(), int64(n.there+1), n.imported)
 			s.read = 0
 			require.NoError(t, c.SaveSnapshot(t.Context()))
 			// The import was read when it ended: a stop does not read it again.
@@ -390,7 +390,7 @@ func TestASnapshotThatIsGoneIsWrittenAgain(t *testing.T) {
 				len(s.changes))
 		}
 		s.manyRules(t, 100)
-		c.ManyChanged(t.Context(), int64(len(s.changes)-99), 100)
+		c.RefreshMany(t.Context(), int64(len(s.changes)-99), 100)
 	}
 }
 

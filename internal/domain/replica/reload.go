@@ -20,19 +20,19 @@ type memory struct {
 	kept position
 }
 
-func (c *Current) living() memory {
+func (c *Replica) current() memory {
 	return memory{rules: c.Rules, accounts: c.Accounts, codes: c.Codes}
 }
 
 // swapped is how often a whole new memory took the place of the old one.
-func (c *Current) swapped() uint64 {
+func (c *Replica) swapped() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.swaps
 }
 
 // Load fills the memory from the store. Retry repeats what failed.
-func (c *Current) Load(ctx context.Context) error {
+func (c *Replica) Load(ctx context.Context) error {
 	c.mu.Lock()
 	c.loaded = false
 	c.mu.Unlock()
@@ -40,35 +40,35 @@ func (c *Current) Load(ctx context.Context) error {
 }
 
 // Reload is Load while the memory of before goes on answering.
-func (c *Current) Reload(ctx context.Context) error {
+func (c *Replica) Reload(ctx context.Context) error {
 	return c.reload(ctx, func() bool { return true })
 }
 
 // reload reads everything again, if that is still wanted when its turn comes.
-func (c *Current) reload(ctx context.Context, wanted func() bool) error {
+func (c *Replica) reload(ctx context.Context, wanted func() bool) error {
 	c.reloading.Lock()
 	defer c.reloading.Unlock()
 	if !wanted() {
 		return nil
 	}
-	err := c.beside(ctx, true)
+	err := c.rebuild(ctx, true)
 	if err != nil {
-		c.note("everything", func(ctx context.Context) error { return c.reload(ctx, wanted) }, err)
+		c.recordFailure("everything", func(ctx context.Context) error { return c.reload(ctx, wanted) }, err)
 	}
 	return err
 }
 
 // readBeside calls beside when its turn has come.
-func (c *Current) readBeside(ctx context.Context, all bool) error {
+func (c *Replica) readBeside(ctx context.Context, all bool) error {
 	c.reloading.Lock()
 	defer c.reloading.Unlock()
-	return c.beside(ctx, all)
+	return c.rebuild(ctx, all)
 }
 
-// beside reads everything, or every rule, into a new memory. The current one answers and follows
+// rebuild reads everything, or every rule, into a new memory. The current one answers and follows
 // changes meanwhile; these are in the log of changes. So the new one follows the log to its end
 // before it takes the place of the current one, and at that moment nobody reads into either.
-func (c *Current) beside(ctx context.Context, all bool) error {
+func (c *Replica) rebuild(ctx context.Context, all bool) error {
 	for {
 		done, err := c.once(ctx, all)
 		if done || err != nil {
@@ -83,7 +83,7 @@ const swapTries = 100
 
 // once reports done = false where everything has to be read anew, because the log was replaced
 // meanwhile.
-func (c *Current) once(ctx context.Context, all bool) (done bool, err error) {
+func (c *Replica) once(ctx context.Context, all bool) (done bool, err error) {
 	var at position
 	// Changes after this are followed, even those that are read below already.
 	if at.seq, at.hash, err = c.log().ChangeHead(ctx); err != nil {
@@ -91,8 +91,8 @@ func (c *Current) once(ctx context.Context, all bool) (done bool, err error) {
 	}
 	fresh := memory{rules: index.New()}
 	if all {
-		for _, kind := range slices.Sorted(maps.Keys(c.On)) {
-			if err := c.On[kind](ctx, ""); err != nil {
+		for _, kind := range slices.Sorted(maps.Keys(c.Handlers)) {
+			if err := c.Handlers[kind](ctx, ""); err != nil {
 				return false, err
 			}
 		}
@@ -101,7 +101,7 @@ func (c *Current) once(ctx context.Context, all bool) (done bool, err error) {
 			return false, fmt.Errorf("loading accounts: %w", err)
 		}
 		if c.Codes != nil {
-			fresh.codes = c.Codes.Beside()
+			fresh.codes = c.Codes.Rebuild()
 			if err := fresh.codes.Load(ctx); err != nil {
 				return false, err
 			}
@@ -123,7 +123,7 @@ func (c *Current) once(ctx context.Context, all bool) (done bool, err error) {
 
 // swap puts a new memory in place of the current one, if one more page brings it to the end of the
 // log.
-func (c *Current) swap(ctx context.Context, fresh memory, at *position) (done, another bool, err error) {
+func (c *Replica) swap(ctx context.Context, fresh memory, at *position) (done, another bool, err error) {
 	if c.midway != nil {
 		c.midway(ctx)
 	}
@@ -134,7 +134,7 @@ func (c *Current) swap(ctx context.Context, fresh memory, at *position) (done, a
 	if more || another || err != nil {
 		return false, another, err
 	}
-	if fresh.codes != nil && !c.Codes.Adopt(fresh.codes) {
+	if fresh.codes != nil && !c.Codes.Swap(fresh.codes) {
 		return false, false, nil
 	}
 	c.Rules.Adopt(fresh.rules)
@@ -152,7 +152,7 @@ func (c *Current) swap(ctx context.Context, fresh memory, at *position) (done, a
 }
 
 // readAccounts reads all accounts with their links.
-func (c *Current) readAccounts(ctx context.Context, into *Directory) error {
+func (c *Replica) readAccounts(ctx context.Context, into *Directory) error {
 	for after := ""; ; {
 		var page []accounts.Account
 		err := c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) (err error) {

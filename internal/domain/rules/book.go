@@ -143,7 +143,7 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 	}
 	if rule.Kind == Ordinary {
 		record, err := b.confirm(ctx, owner, rule.Prefix, status, s)
-		record.RID, record.At = accounts.AuthorOf(ctx).RID, b.Now()
+		record.RID, record.At = accounts.ActorFromContext(ctx).RID, b.Now()
 		if failed := b.keep(context.WithoutCancel(ctx), record); failed != nil && err == nil {
 			return failed
 		}
@@ -179,13 +179,13 @@ func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s setti
 			if err != nil {
 				return err
 			}
-			record.RID, record.At = accounts.AuthorOf(ctx).RID, b.Now()
+			record.RID, record.At = accounts.ActorFromContext(ctx).RID, b.Now()
 			if err := tx.PutConfirmation(ctx, record); err != nil {
 				return err
 			}
 		}
 		rule.CreatedAt, rule.ChangedAt = b.Now(), b.Now()
-		_, err = tx.AddRule(ctx, rule, Deed{At: b.Now(), Did: "add"})
+		_, err = tx.AddRule(ctx, rule, ChangeMeta{At: b.Now(), Did: "add"})
 		if errors.Is(err, ErrPrefixTaken) {
 			return errcode.PrefixOwned.With(behaviour.RulesAddOwned, "prefix %q was added by another account meanwhile", d.Prefix)
 		}
@@ -485,7 +485,7 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 				return err
 			}
 		}
-		return tx.PutRule(ctx, rule, Deed{At: b.Now(), Did: "edit"})
+		return tx.PutRule(ctx, rule, ChangeMeta{At: b.Now(), Did: "edit"})
 	})
 	return b.awaitMemory(ctx, key, err)
 }
@@ -608,7 +608,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		if rule, err = rule.Publish(p.Target, spent, quota, now); err != nil {
 			return err
 		}
-		if err := tx.PutRule(ctx, rule, Deed{At: b.Now(), Did: "publish"}); err != nil {
+		if err := tx.PutRule(ctx, rule, ChangeMeta{At: b.Now(), Did: "publish"}); err != nil {
 			return err
 		}
 		return tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, counted)
@@ -653,7 +653,7 @@ func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid
 			}
 		}
 		key = rule.Prefix.Key
-		return tx.DeleteRule(ctx, rule, Deed{At: b.Now(), Did: "delete"})
+		return tx.DeleteRule(ctx, rule, ChangeMeta{At: b.Now(), Did: "delete"})
 	})
 	return b.awaitMemory(ctx, key, err)
 }
@@ -807,9 +807,9 @@ func (b *Book) ConfirmFile(owner accounts.Account) (accounts.ConfirmFile, error)
 	return owner.Confirm, owner.JumpRules()
 }
 
-// CheckPlanted returns the prefix of a rule for Plant, or why Plant refuses it
+// ValidateSeed returns the prefix of a rule for Plant, or why Plant refuses it
 // whatever is stored.
-func CheckPlanted(owner accounts.Account, d Draft) (Prefix, error) {
+func ValidateSeed(owner accounts.Account, d Draft) (Prefix, error) {
 	err := checkDraft(owner, d)
 	if err == nil {
 		var p Prefix
@@ -820,10 +820,10 @@ func CheckPlanted(owner accounts.Account, d Draft) (Prefix, error) {
 	return Prefix{}, fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
 }
 
-// Plant stores a rule that an operator wrote into a seed. It checks what Add checks, except the
+// Seed stores a rule that an operator wrote into a seed. It checks what Add checks, except the
 // verification file and the quota. A rule that the owner has already becomes what the seed says.
-func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, published bool) error {
-	p, err := CheckPlanted(owner, d)
+func (b *Book) Seed(ctx context.Context, owner accounts.Account, d Draft, published bool) error {
+	p, err := ValidateSeed(owner, d)
 	if err != nil {
 		return err
 	}
@@ -844,7 +844,7 @@ func (b *Book) Plant(ctx context.Context, owner accounts.Account, d Draft, publi
 			return err
 		}
 		now := b.Now()
-		did := Deed{At: now, Did: "add"}
+		did := ChangeMeta{At: now, Did: "add"}
 		rule, _, err := b.admit(ctx, tx, owner, d, s)
 		exists := errors.Is(err, errcode.PrefixAdded)
 		if exists {

@@ -97,7 +97,7 @@ func (d *desk) as(appid string) (a accounts.Account) {
 // by is the context of a call by an account; no two of them have one request id.
 func (d *desk) by(appid string) context.Context {
 	d.calls++
-	return accounts.By(d.t.Context(), accounts.Author{Actor: appid, RID: fmt.Sprint("rid-", d.calls)})
+	return accounts.WithActor(d.t.Context(), accounts.Actor{ActorID: appid, RID: fmt.Sprint("rid-", d.calls)})
 }
 
 func (d *desk) set(f func(*settings.Settings)) {
@@ -453,7 +453,7 @@ func TestTheVerificationFile(t *testing.T) {
 			d := newDesk(t)
 			d.serves = func(string) (string, error) { return c.serves, c.fails }
 			call := d.by("wxa")
-			rid := accounts.AuthorOf(call).RID
+			rid := accounts.ActorFromContext(call).RID
 			err := d.Add(call, d.as("wxa"), draft("https://h.example/sub/page?x=1"))
 			wantCode(t, err, c.want)
 			wantEqual(t, "fetched", d.fetched, []string{"https://h.example/sub/AbCdEfGhIj.txt"})
@@ -838,7 +838,7 @@ func TestWhatAnOperatorPlants(t *testing.T) {
 	d.set(func(s *settings.Settings) { s.RuleLimit, s.PublishQuota = 0, 0 })
 	plant := func(appid string, given rules.Draft, published bool) error {
 		t.Helper()
-		return d.Plant(t.Context(), d.as(appid), given, published)
+		return d.Seed(t.Context(), d.as(appid), given, published)
 	}
 	wantCode(t, plant("wxa", draft("http://127.0.0.1:8080/", occupying), true), errcode.OK)
 	first := d.rule("http://127.0.0.1:8080/")
@@ -884,12 +884,12 @@ func TestTheHistoryOfAPrefixNamesWhoDidWhat(t *testing.T) {
 	wantCode(t, d.Edit(d.by("wxa"), d.as("wxa"), draft("https://h.example", occupying)), errcode.OK)
 	wantCode(t, d.Delete(d.by("wxa"), d.as("wxa"), "https://h.example", ""), errcode.OK)
 	d.added("wxb", draft("https://h.example/"))
-	wantCode(t, d.Plant(d.by("seed"), d.as("wxb"), draft("https://h.example/"), false), errcode.OK)
+	wantCode(t, d.Seed(d.by("seed"), d.as("wxb"), draft("https://h.example/"), false), errcode.OK)
 	changes, err := d.History(t.Context(), "HTTPS://H.example", 100)
 	require.NoError(t, err)
 	var got []string
 	for _, c := range changes {
-		got = append(got, c.Actor+" "+c.Did+" "+c.RID)
+		got = append(got, c.ActorID+" "+c.Did+" "+c.RID)
 	}
 	wantEqual(t, "history, newest first", got, []string{"seed edit rid-6", "wxb add rid-5", "wxa delete rid-4", "wxa edit rid-3",
 		"wxa publish rid-2", "wxa add rid-1"})
@@ -1033,7 +1033,7 @@ func TestATransactionThatIsRunAgainLocksAndTellsTheSame(t *testing.T) {
 		{"publish", func(d *desk) error { return d.Publish(d.t.Context(), d.as("wxa"), "https://h.example/old") }},
 		{"delete", func(d *desk) error { return d.Delete(d.t.Context(), d.as("wxa"), "https://h.example/old", "") }},
 		{"plant", func(d *desk) error {
-			return d.Plant(d.t.Context(), d.as("wxa"), draft("https://h.example/new"), true)
+			return d.Seed(d.t.Context(), d.as("wxa"), draft("https://h.example/new"), true)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -5,23 +5,23 @@ import (
 	"slices"
 )
 
-// Matched is what is known of the rule behind a decision.
-type Matched struct {
+// RuleInfo is what is known of the rule behind a decision.
+type RuleInfo struct {
 	ID            int64
 	Kind          Kind
 	Owner, Target string
 	Prefix        string // as it was added
 }
 
-// Hit is a rule that governs a link, with the page that it opens.
-type Hit struct {
-	Matched
+// Match is a rule that governs a link, with the page that it opens.
+type Match struct {
+	RuleInfo
 	Page string
 }
 
 // Hit returns the part of the rule that a decision needs.
-func (r Rule) Hit() Hit {
-	return Hit{Matched: Matched{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text}, Page: r.Path}
+func (r Rule) Hit() Match {
+	return Match{RuleInfo: RuleInfo{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text}, Page: r.Path}
 }
 
 // SortTesting orders the rules that list one test link: longest prefix first,

@@ -69,7 +69,7 @@ func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Import
 			return i.done, err
 		}
 		switch err = i.store(ctx, try > accounts.ImportTries); {
-		case errors.Is(err, accounts.ErrMoved) || errors.Is(err, ErrPrefixTaken):
+		case errors.Is(err, accounts.ErrConflict) || errors.Is(err, ErrPrefixTaken):
 			if ctx.Err() == nil && try <= accounts.ImportTries {
 				continue
 			}
@@ -168,7 +168,7 @@ func (i *importing) store(ctx context.Context, alone bool) error {
 }
 
 // apart writes the new rules, and what others become, where nobody sees them. Then it shows all.
-func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.Numbers) error {
+func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.SeqRange) error {
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {
 		return err
@@ -182,10 +182,10 @@ func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.Numbers) 
 		if err != nil {
 			return err
 		}
-		if err := tx.AddApart(ctx, added, Deed{At: now, Did: "add"}, numbers); err != nil {
+		if err := tx.AddApart(ctx, added, ChangeMeta{At: now, Did: "add"}, numbers); err != nil {
 			return err
 		}
-		if err := tx.EditApart(ctx, edits, Deed{At: now, Did: "edit"}, numbers); err != nil {
+		if err := tx.EditApart(ctx, edits, ChangeMeta{At: now, Did: "edit"}, numbers); err != nil {
 			return err
 		}
 	}
@@ -218,7 +218,7 @@ func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Plann
 		rule, err := c.draft(ctx, &batch[n])
 		if err != nil {
 			if code, _ := errcode.Of(err); code != errcode.SystemError {
-				return nil, nil, accounts.ErrMoved // it was right when it was checked
+				return nil, nil, accounts.ErrConflict // it was right when it was checked
 			}
 			return nil, nil, err
 		}
@@ -255,7 +255,7 @@ func (e Edit) at(now time.Time) Rule {
 func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 	now := i.book.Now()
 	for _, e := range i.edits {
-		if err := tx.PutRule(ctx, e.at(now), Deed{At: now, Did: "edit"}); err != nil {
+		if err := tx.PutRule(ctx, e.at(now), ChangeMeta{At: now, Did: "edit"}); err != nil {
 			return err
 		}
 	}
@@ -271,17 +271,17 @@ func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 			i.keys = append(i.keys, e.Now.Prefix.Key)
 		}
 	}
-	return tx.AddRules(ctx, added, Deed{At: now, Did: "add"})
+	return tx.AddRules(ctx, added, ChangeMeta{At: now, Did: "add"})
 }
 
 // still returns accounts.ErrMoved where a change after the one with the number since concerns the
 // check, else it moves since to the last change.
 func (i *importing) still(ctx context.Context, tx Tx, since *int64) error {
-	return accounts.StillAsChecked(ctx, tx, since, i.concerns)
+	return accounts.Revalidate(ctx, tx, since, i.concerns)
 }
 
 // concerns reports whether a change may alter what the check found.
-func (i *importing) concerns(one accounts.Concern) bool {
+func (i *importing) concerns(one accounts.ChangeRef) bool {
 	if one.All || one.Account != "" && i.accounts[one.Account] {
 		return true
 	}
@@ -311,7 +311,7 @@ func markOf(key string) [12]byte {
 
 // checkLines finds what is wrong with the lines by themselves, whatever is stored. marks are in the
 // order of their sums; last is the number of the last line that it read.
-func checkLines(plan Plan) (faults accounts.Faults, marks []lineMark, last int, err error) {
+func checkLines(plan Plan) (faults accounts.RowErrors, marks []lineMark, last int, err error) {
 	for p, err := range plan() {
 		if err != nil {
 			return nil, nil, 0, err
@@ -319,7 +319,7 @@ func checkLines(plan Plan) (faults accounts.Faults, marks []lineMark, last int, 
 		last = p.Line
 		key, why := p.key()
 		if why != nil {
-			faults = append(faults, accounts.Fault{Line: p.Line, Why: why.Error()})
+			faults = append(faults, accounts.RowError{Line: p.Line, Why: why.Error()})
 			if len(faults) == accounts.MaxFaults {
 				break
 			}
@@ -340,7 +340,7 @@ func checkLines(plan Plan) (faults accounts.Faults, marks []lineMark, last int, 
 			continue
 		}
 		// The first faults of very many are enough.
-		if faults = append(faults, accounts.Fault{Line: int(marks[i].line),
+		if faults = append(faults, accounts.RowError{Line: int(marks[i].line),
 			Why: fmt.Sprintf("the same prefix is on line %d", marks[first].line)}); len(faults) >= 1000 {
 			faults = faults.First()
 		}
@@ -397,7 +397,7 @@ func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
 
 // check compares every line with what is stored. It returns Faults, with the known ones among them,
 // or notes what the import will do.
-func (i *importing) check(ctx context.Context, tx Tx, known accounts.Faults) error {
+func (i *importing) check(ctx context.Context, tx Tx, known accounts.RowErrors) error {
 	i.done, i.added, i.edits = accounts.Imported{}, []Rule{}, []Edit{}
 	i.accounts, i.hosts = map[string]bool{}, map[string]bool{}
 	done, err := i.checkAll(ctx, tx, known)
@@ -407,7 +407,7 @@ func (i *importing) check(ctx context.Context, tx Tx, known accounts.Faults) err
 	return err
 }
 
-func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.Faults) (done accounts.Imported, err error) {
+func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.RowErrors) (done accounts.Imported, err error) {
 	if i.since, err = tx.LastChange(ctx); err != nil {
 		return done, err
 	}
@@ -432,7 +432,7 @@ func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.Faults) 
 			code, detail := errcode.Of(err)
 			switch {
 			case code != errcode.SystemError && err != nil:
-				faults = append(faults, accounts.Fault{Line: batch[n].Line, Why: cmp.Or(detail, code.Meaning().String())})
+				faults = append(faults, accounts.RowError{Line: batch[n].Line, Why: cmp.Or(detail, code.Meaning().String())})
 			case err != nil:
 				return done, err
 			case stored == nil:
@@ -478,11 +478,11 @@ func (i *importing) load(ctx context.Context, tx Tx) error {
 			return err
 		}
 		for _, e := range edits {
-			if err := tx.PutRule(ctx, e.Now, Deed{At: now, Did: "edit"}); err != nil {
+			if err := tx.PutRule(ctx, e.Now, ChangeMeta{At: now, Did: "edit"}); err != nil {
 				return err
 			}
 		}
-		if err := tx.AddRules(ctx, added, Deed{At: now, Did: "add"}); err != nil {
+		if err := tx.AddRules(ctx, added, ChangeMeta{At: now, Did: "add"}); err != nil {
 			return err
 		}
 	}

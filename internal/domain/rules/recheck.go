@@ -18,9 +18,9 @@ import (
 // RecheckEvery is how often a verification file is fetched again.
 const RecheckEvery = 24 * time.Hour
 
-// Recheck is the latest check of the verification file of one directory. Rules stay as they are
+// Reverification is the latest check of the verification file of one directory. Rules stay as they are
 // whatever it finds.
-type Recheck struct {
+type Reverification struct {
 	Owner     string
 	Directory string // where the file must be, with its final slash
 	Prefix    string // of one of the rules there
@@ -34,15 +34,15 @@ type Recheck struct {
 // RecheckStore keeps rechecks.
 type RecheckStore interface {
 	// AddRechecks adds directories that are not known yet.
-	AddRechecks(ctx context.Context, list []Recheck) error
+	AddRechecks(ctx context.Context, list []Reverification) error
 	// ClaimRechecks returns rechecks that are due, the longest due first, and
 	// makes them due again at a later time, so that nobody else takes them.
-	ClaimRechecks(ctx context.Context, now, again time.Time, limit int) ([]Recheck, error)
-	SaveRecheck(ctx context.Context, r Recheck) error
+	ClaimRechecks(ctx context.Context, now, again time.Time, limit int) ([]Reverification, error)
+	SaveRecheck(ctx context.Context, r Reverification) error
 	DeleteRecheck(ctx context.Context, owner, directory string) error
 	// DueNow makes the file of every directory due.
 	DueNow(ctx context.Context, now time.Time) error
-	Rechecks(ctx context.Context, q RecheckQuery) ([]Recheck, error)
+	Rechecks(ctx context.Context, q RecheckQuery) ([]Reverification, error)
 	// CountFailing counts the directories whose file is not in place.
 	CountFailing(ctx context.Context) (int64, error)
 }
@@ -56,9 +56,9 @@ type RecheckQuery struct {
 	Limit                      int
 }
 
-// Rechecker fetches every verification file again once a day, at times that are spread over the
+// Verifier fetches every verification file again once a day, at times that are spread over the
 // day.
-type Rechecker struct {
+type Verifier struct {
 	Book  *Book
 	Store RecheckStore
 	Log   *slog.Logger
@@ -80,7 +80,7 @@ const (
 )
 
 // Run looks for what is due at every interval of real time until ctx ends.
-func (r *Rechecker) Run(ctx context.Context, interval time.Duration) {
+func (r *Verifier) Run(ctx context.Context, interval time.Duration) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -93,7 +93,7 @@ func (r *Rechecker) Run(ctx context.Context, interval time.Duration) {
 			continue
 		}
 		for ctx.Err() == nil {
-			n, err := r.Look(ctx, 4*recheckHands)
+			n, err := r.RunDue(ctx, 4*recheckHands)
 			if err != nil && ctx.Err() == nil {
 				r.Log.ErrorContext(ctx, "verification files could not be looked at again", "error", err)
 			}
@@ -110,11 +110,11 @@ func (r *Rechecker) Run(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// Look checks files that are due, at most limit, and returns how many it checked.
-func (r *Rechecker) Look(ctx context.Context, limit int) (n int, err error) {
+// RunDue checks files that are due, at most limit, and returns how many it checked.
+func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 	now := r.Book.Now()
 	// The row without an owner says when to look for new directories.
-	if err := r.Store.AddRechecks(ctx, []Recheck{{NextAt: now}}); err != nil {
+	if err := r.Store.AddRechecks(ctx, []Reverification{{NextAt: now}}); err != nil {
 		return 0, err
 	}
 	due, err := r.Store.ClaimRechecks(ctx, now, now.Add(recheckLease), limit)
@@ -145,30 +145,30 @@ func (r *Rechecker) Look(ctx context.Context, limit int) (n int, err error) {
 	return n, errors.Join(faults...)
 }
 
-// LookNow makes every file due, those of new rules too, and checks the first limit of them. It
+// RunAll makes every file due, those of new rules too, and checks the first limit of them. It
 // returns how many it checked.
-func (r *Rechecker) LookNow(ctx context.Context, limit int) (n int, err error) {
+func (r *Verifier) RunAll(ctx context.Context, limit int) (n int, err error) {
 	now := r.Book.Now()
-	if err := r.Store.AddRechecks(ctx, []Recheck{{NextAt: now}}); err != nil {
+	if err := r.Store.AddRechecks(ctx, []Reverification{{NextAt: now}}); err != nil {
 		return 0, err
 	}
-	if err := r.plan(ctx, Recheck{}, now, true); err != nil {
+	if err := r.plan(ctx, Reverification{}, now, true); err != nil {
 		return 0, err
 	}
 	if err := r.Store.DueNow(ctx, now); err != nil {
 		return 0, err
 	}
-	return r.Look(ctx, limit)
+	return r.RunDue(ctx, limit)
 }
 
 // plan adds the directories of all rules, each with a time of its own. It reads the rules in pages,
 // since there may be ten million, and rests between pages unless somebody waits (hurry).
-func (r *Rechecker) plan(ctx context.Context, planned Recheck, now time.Time, hurry bool) error {
+func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Time, hurry bool) error {
 	// The author of a rule chooses these texts, so the sum must not be foreseeable: of two
 	// directories with the same sum the second is never checked.
 	seed := maphash.MakeSeed()
 	seen := map[uint64]bool{}
-	var fresh []Recheck
+	var fresh []Reverification
 	for q := (Query{Limit: plannedPage, NoTotal: true}); ; {
 		began := time.Now()
 		var page []Rule
@@ -200,7 +200,7 @@ func (r *Rechecker) plan(ctx context.Context, planned Recheck, now time.Time, hu
 			sum := fnv.New64a()
 			_, _ = io.WriteString(sum, name)
 			place := sum.Sum64()
-			fresh = append(fresh, Recheck{Owner: rule.Owner, Directory: directory, Prefix: rule.Prefix.Text, OK: true,
+			fresh = append(fresh, Reverification{Owner: rule.Owner, Directory: directory, Prefix: rule.Prefix.Text, OK: true,
 				NextAt: now.Add(time.Duration(place % uint64(RecheckEvery)))})
 		}
 		if err := r.Store.AddRechecks(ctx, fresh); err != nil {
@@ -224,7 +224,7 @@ func (r *Rechecker) plan(ctx context.Context, planned Recheck, now time.Time, hu
 
 // ruleThere returns the prefix of a rule of the owner in the directory: that of the last check if
 // it is still there, else another. ErrNoRule where there is none.
-func ruleThere(ctx context.Context, tx Tx, one Recheck, p Prefix) (Prefix, error) {
+func ruleThere(ctx context.Context, tx Tx, one Reverification, p Prefix) (Prefix, error) {
 	rule, err := tx.Rule(ctx, p.Key)
 	if err == nil && rule.Owner == one.Owner {
 		return rule.Prefix, nil
@@ -237,7 +237,7 @@ func ruleThere(ctx context.Context, tx Tx, one Recheck, p Prefix) (Prefix, error
 }
 
 // look checks one file.
-func (r *Rechecker) look(ctx context.Context, one Recheck) error {
+func (r *Verifier) look(ctx context.Context, one Reverification) error {
 	b := r.Book
 	p, err := ParsePrefix(one.Prefix, Ordinary, true)
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 
 // night is a book with rules whose files a test puts in place and takes away.
 type night struct {
-	*rules.Rechecker
+	*rules.Verifier
 	t     *testing.T
 	store *store.Store
 	now   time.Time
@@ -52,7 +52,7 @@ func nightfall(t *testing.T) *night {
 			}
 			return []byte(text), nil, nil
 		}}
-	n.Rechecker = &rules.Rechecker{Book: book, Store: s, Log: slog.New(slog.NewTextHandler(&n.logs, nil)),
+	n.Verifier = &rules.Verifier{Book: book, Store: s, Log: slog.New(slog.NewTextHandler(&n.logs, nil)),
 		Failing: func(bad int64) { n.bad = bad }}
 	for _, appid := range []string{"shop", "tea"} {
 		one := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true,
@@ -70,7 +70,8 @@ func (n *night) add(owner, prefix string) {
 	n.files[p.ConfirmAddress(owner+".txt")] = "content of " + owner + "\n"
 	caller := accounts.Account{AppID: owner, Kind: accounts.MiniProgram, Subject: accounts.Company,
 		Confirm: accounts.ConfirmFile{Name: owner + ".txt", Content: "content of " + owner}}
-	require.NoError(n.t, n.Book.Add(accounts.By(n.t.Context(), accounts.Author{Actor: caller.AppID, RID: "rid of " + prefix}), caller,
+	require.NoError(n.t, n.Book.Add(accounts.WithActor(n.t.Context(), accounts.Actor{ActorID: caller.AppID,
+		RID: "rid of " + prefix}), caller,
 		rules.Draft{Prefix: prefix, Path: "p", OpenVersion: 3}))
 }
 
@@ -80,7 +81,7 @@ func (n *night) day() []string {
 	n.asked = nil
 	for range 24 {
 		for {
-			did, err := n.Look(n.t.Context(), 8)
+			did, err := n.RunDue(n.t.Context(), 8)
 			require.NoError(n.t, err)
 			if did == 0 {
 				break
@@ -92,7 +93,7 @@ func (n *night) day() []string {
 	return n.asked
 }
 
-func (n *night) list(failing bool) []rules.Recheck {
+func (n *night) list(failing bool) []rules.Reverification {
 	n.t.Helper()
 	found, err := n.store.Rechecks(n.t.Context(), rules.RecheckQuery{Failing: failing, Limit: 100})
 	require.NoError(n.t, err)
@@ -179,7 +180,7 @@ func TestWhatHasNoRuleAnyMoreIsNotLookedAt(t *testing.T) {
 	n.add("shop", "https://a.example/x")
 	n.add("shop", "https://a.example/y")
 	n.add("tea", "https://b.example/")
-	if did, err := n.LookNow(t.Context(), 50); err != nil || did != 2 {
+	if did, err := n.RunAll(t.Context(), 50); err != nil || did != 2 {
 		t.Fatalf("%d %v", did, err)
 	}
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}
@@ -206,7 +207,7 @@ func TestTheOtherRuleOfADirectoryIsFoundAmongMany(t *testing.T) {
 	t.Parallel()
 	n := nightfall(t)
 	n.add("shop", "https://a.example/x")
-	if did, err := n.LookNow(t.Context(), 50); err != nil || did != 1 {
+	if did, err := n.RunAll(t.Context(), 50); err != nil || did != 1 {
 		t.Fatalf("%d %v", did, err)
 	}
 	var more []rules.Rule
@@ -221,12 +222,12 @@ func TestTheOtherRuleOfADirectoryIsFoundAmongMany(t *testing.T) {
 	}
 	require.NoError(t, n.store.UpdateRules(t.Context(), func(tx rules.Tx) error {
 		return tx.AddRules(t.Context(), more,
-			rules.Deed{})
+			rules.ChangeMeta{})
 	}))
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}
 	require.NoError(t, n.Book.Delete(t.Context(), shop, "https://a.example/x", ""))
 	require.NoError(t, n.store.DueNow(t.Context(), n.now))
-	if _, err := n.Look(t.Context(), 50); err != nil {
+	if _, err := n.RunDue(t.Context(), 50); err != nil {
 		t.Fatal(err)
 	}
 	if got := n.list(false); len(got) != 1 || got[0].Prefix != "https://a.example/y" || !got[0].OK {

@@ -95,7 +95,7 @@ func (b *Book) release(ctx context.Context, r Rule, reason string) (gone bool, e
 			return err
 		}
 		at := b.Now()
-		if err := tx.DeleteRule(ctx, now, Deed{At: at, Did: "release", Reason: reason}); err != nil {
+		if err := tx.DeleteRule(ctx, now, ChangeMeta{At: at, Did: "release", Reason: reason}); err != nil {
 			return err
 		}
 		notice := accounts.Notice{Account: r.Owner, At: at, Kind: accounts.PrefixReleased, Prefix: now.Prefix.Text, Reason: reason}

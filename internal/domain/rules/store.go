@@ -22,7 +22,7 @@ type Store interface {
 	// AllRules streams every rule, oldest first.
 	AllRules(ctx context.Context) iter.Seq2[Rule, error]
 	// Reserve is as in accounts.Store.
-	Reserve(ctx context.Context, n int) (accounts.Numbers, error)
+	Reserve(ctx context.Context, n int) (accounts.SeqRange, error)
 }
 
 // Tx is one transaction on rules.
@@ -73,11 +73,11 @@ type Tx interface {
 
 	// AddRule stores a new rule and gives it its ID; ErrPrefixTaken if the key
 	// has an owner already. The author of every change is the context's.
-	AddRule(ctx context.Context, r Rule, d Deed) (Rule, error)
+	AddRule(ctx context.Context, r Rule, d ChangeMeta) (Rule, error)
 	// AddRules stores many new rules at once; ErrPrefixTaken if one of the keys is taken.
 	// NextChange returns the number that the next change will have; until the commit nobody else
 	// notes a change.
-	AddRules(ctx context.Context, list []Rule, d Deed) error
+	AddRules(ctx context.Context, list []Rule, d ChangeMeta) error
 	NextChange(ctx context.Context) (int64, error)
 	// AddApart stores many new rules, which nobody sees, under numbers of Reserve; EditApart notes in
 	// the same way what stored rules become. ShowApart shows all with the commit; LockToShow comes
@@ -85,16 +85,16 @@ type Tx interface {
 	// nobody waits, and then is LockRules that waits for a second at a time and lets others pass
 	// between its tries, so that nobody waits long behind it. ErrPrefixTaken, also where there are
 	// more rules than numbers; accounts.ErrMoved, also where there are fewer; accounts.ErrImporting.
-	AddApart(ctx context.Context, list []Rule, d Deed, under accounts.Numbers) error
-	EditApart(ctx context.Context, list []Edit, d Deed, under accounts.Numbers) error
+	AddApart(ctx context.Context, list []Rule, d ChangeMeta, under accounts.SeqRange) error
+	EditApart(ctx context.Context, list []Edit, d ChangeMeta, under accounts.SeqRange) error
 	LockToShow(ctx context.Context) error
 	ShowApart(ctx context.Context) error
 	// LastChange is the number of the last change that the transaction sees. ChangedSince lists at
 	// most limit changes after a number, without those that the transaction itself stored apart.
 	LastChange(ctx context.Context) (int64, error)
-	ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.Concern, error)
-	PutRule(ctx context.Context, r Rule, d Deed) error
-	DeleteRule(ctx context.Context, r Rule, d Deed) error
+	ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.ChangeRef, error)
+	PutRule(ctx context.Context, r Rule, d ChangeMeta) error
+	DeleteRule(ctx context.Context, r Rule, d ChangeMeta) error
 	// Changes lists what happened to a key, newest first.
 	Changes(ctx context.Context, key string, limit int) ([]Change, error)
 	// RuleChange returns a change of a rule and the one of the same key before it
@@ -134,8 +134,8 @@ type Publishing struct {
 	Spent  int              // publishes of the owner
 }
 
-// Deed is what was done to a rule.
-type Deed struct {
+// ChangeMeta is what was done to a rule.
+type ChangeMeta struct {
 	At  time.Time
 	Did string // add, edit, publish, delete, release
 	// Reason is why an operator released it; "" for everything else.
@@ -145,8 +145,8 @@ type Deed struct {
 // Change is one entry of a rule's history.
 type Change struct {
 	Seq int64
-	accounts.Author
-	Deed
+	accounts.Actor
+	ChangeMeta
 	Rule Rule // after the change; for a delete or release, before it
 }
 

@@ -6,8 +6,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Tried is what Try found, apart from the fault.
-type Tried struct {
+// DryRunResult is what Try found, apart from the fault.
+type DryRunResult struct {
 	// File is where the verification file must be; "" where the text is no valid prefix, or the
 	// rule needs no file.
 	File string
@@ -15,9 +15,9 @@ type Tried struct {
 	Vouched bool
 }
 
-// Try returns the fault that Add would return before it looks for the verification
+// DryRun returns the fault that Add would return before it looks for the verification
 // file, nil for none. It changes nothing and asks no host.
-func (b *Book) Try(ctx context.Context, owner accounts.Account, d Draft) (t Tried, err error) {
+func (b *Book) DryRun(ctx context.Context, owner accounts.Account, d Draft) (t DryRunResult, err error) {
 	s := b.Settings.Get()
 	if kindFor(owner) == Ordinary {
 		if p, wrong := ParsePrefix(d.Prefix, Ordinary, s.AllowPrivateHosts); wrong == nil {
@@ -41,8 +41,8 @@ func (b *Book) Try(ctx context.Context, owner accounts.Account, d Draft) (t Trie
 	})
 }
 
-// Own returns a rule of an account by its prefix; ErrNoRule.
-func (b *Book) Own(ctx context.Context, owner accounts.Account, prefix string) (Rule, error) {
+// RuleOf returns a rule of an account by its prefix; ErrNoRule.
+func (b *Book) RuleOf(ctx context.Context, owner accounts.Account, prefix string) (Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok {
 		return Rule{}, ErrNoRule

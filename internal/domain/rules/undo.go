@@ -11,12 +11,12 @@ import (
 // Gone reports whether there is no rule after the change.
 func (c Change) Gone() bool { return c.Did == "delete" || c.Did == "release" }
 
-// Superseded is returned for a change that cannot be undone any more: something
+// ErrConflict is returned for a change that cannot be undone any more: something
 // came after it.
-type Superseded struct{ By Change }
+type ErrConflict struct{ By Change }
 
-func (s Superseded) Error() string {
-	return fmt.Sprintf("change %d by %s at %s (%s) came after it", s.By.Seq, s.By.Actor, s.By.At.UTC().Format("2006-01-02T15:04:05Z"),
+func (s ErrConflict) Error() string {
+	return fmt.Sprintf("change %d by %s at %s (%s) came after it", s.By.Seq, s.By.ActorID, s.By.At.UTC().Format("2006-01-02T15:04:05Z"),
 		s.By.Did)
 }
 
@@ -28,8 +28,8 @@ var ErrNoChange = errors.New("rules: no such change")
 // more. Assumed(rules.undo): it is the operator's, so it spends no publish and gives none
 // back. It returns what it did.
 func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
-	by := accounts.Author{Actor: accounts.AuthorOf(ctx).Actor, RID: fmt.Sprintf("undo-%d", seq)}
-	ctx = accounts.By(ctx, by)
+	by := accounts.Actor{ActorID: accounts.ActorFromContext(ctx).ActorID, RID: fmt.Sprintf("undo-%d", seq)}
+	ctx = accounts.WithActor(ctx, by)
 	var done Change
 	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
 		done = Change{}
@@ -54,10 +54,10 @@ func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 			return err
 		}
 		if newest[0].Seq != seq {
-			return Superseded{newest[0]}
+			return ErrConflict{newest[0]}
 		}
 		now := b.Now()
-		did := Deed{At: now}
+		did := ChangeMeta{At: now}
 		was := before.Seq > 0 && !before.Gone()
 		r := change.Rule
 		switch {
@@ -73,7 +73,7 @@ func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 			did.Did = "add"
 			r, err = b.bringBack(ctx, tx, r, did)
 		}
-		done = Change{Author: by, Deed: did, Rule: r}
+		done = Change{Actor: by, ChangeMeta: did, Rule: r}
 		return err
 	})
 	return done, b.awaitMemory(ctx, done.Rule.Prefix.Key, err)
@@ -88,7 +88,7 @@ func limited(r Rule) string {
 }
 
 // bringBack adds a rule that was deleted, where there is still room for it.
-func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did Deed) (Rule, error) {
+func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) (Rule, error) {
 	owner, err := tx.KeepAccount(ctx, r.Owner)
 	if errors.Is(err, accounts.ErrNoAccount) {
 		return r, accounts.Invalid(fmt.Sprintf("the account %s, whose rule it was, is gone", r.Owner))
@@ -115,11 +115,11 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did Deed) (Rule, er
 	return tx.AddRule(ctx, r, did)
 }
 
-// Foresee returns what a rule would be after an add, an edit, a publish or a delete, and does none
+// Preview returns what a rule would be after an add, an edit, a publish or a delete, and does none
 // of it; nil = there would be no rule. The checks are those of Plant. An edit also stands for a
 // delete followed by an add, so it may change every field of a rule. published nil means true for
 // an add and unchanged for an edit.
-func (b *Book) Foresee(ctx context.Context, owner accounts.Account, do string, d Draft, published *bool) (key string, r *Rule, err error) {
+func (b *Book) Preview(ctx context.Context, owner accounts.Account, do string, d Draft, published *bool) (key string, r *Rule, err error) {
 	if do == "add" || do == "edit" {
 		if err := checkDraft(owner, d); err != nil {
 			return "", nil, err

@@ -41,7 +41,7 @@ const MaxSteps = 50
 type Step struct {
 	Rule    rules.Rule
 	Verdict Verdict
-	Says    i18n.Text
+	Says    i18n.Message
 	// Behaviour is the id of the row of the table of behaviours that the verdict rests on.
 	Behaviour string
 }
@@ -121,7 +121,7 @@ type seen struct {
 	matching []rules.Rule
 }
 
-func (s seen) Governing(string) (rules.Hit, bool) {
+func (s seen) Governing(string) (rules.Match, bool) {
 	rule, ok := governing(s.matching)
 	return rule.Hit(), ok
 }
@@ -159,7 +159,7 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 	case d.Action == OpenMiniProgram && d.Kind != ByTestLink && d.Matched.Prefix == rule.Prefix.Text:
 		return say(Opens, "opens", rule.Target)
 	case governed && governs.Prefix.Key == rule.Prefix.Key && d.Kind != ByTestLink:
-		switch r.blocked(rule.Hit().Matched) {
+		switch r.blocked(rule.Hit().RuleInfo) {
 		case NoRelease:
 			return say(NoRelease, "no_release", rule.Target)
 		default:

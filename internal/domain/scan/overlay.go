@@ -18,10 +18,10 @@ type Overlay struct {
 }
 
 // Governing implements Finder.
-func (o Overlay) Governing(text string) (rules.Hit, bool) {
+func (o Overlay) Governing(text string) (rules.Match, bool) {
 	link, ok := rules.ParseLink(text)
 	if !ok {
-		return rules.Hit{}, false
+		return rules.Match{}, false
 	}
 	rule, ok := governing(o.Matching(link))
 	return rule.Hit(), ok

@@ -83,9 +83,9 @@ type Decision struct {
 	Path    string // with its query
 	Scene   int
 	Kind    MatchKind
-	Matched rules.Matched // the rule, or GS1 key, behind Kind; zero where none opens
-	Code    codes.Scanned // of Kind ByCode
-	Reason  codes.Reason  // why a code text opens nothing
+	Matched rules.RuleInfo // the rule, or GS1 key, behind Kind; zero where none opens
+	Code    codes.Scanned  // of Kind ByCode
+	Reason  codes.Reason   // why a code text opens nothing
 	URL     string
 	Text    string
 	Link    string // of Kind ByGS1: what the scan is kept as
@@ -97,7 +97,7 @@ type Finder interface {
 	// Governing returns the rule that governs a scanned text: of those that match,
 	// per owner only the longest, without the unpublished, the longest of the
 	// rest. Contract: rules 2.9.
-	Governing(text string) (hit rules.Hit, ok bool)
+	Governing(text string) (hit rules.Match, ok bool)
 	// Matching returns the rules that match a link, longest prefix first: for
 	// a service account's code at most the one rule of that code.
 	Matching(link rules.Link) []rules.Rule
@@ -167,7 +167,7 @@ func (r Resolver) Resolve(req Request) Decision {
 		}
 	}
 	if hit, ok := r.Finder.Governing(req.Text); ok {
-		if r.blocked(hit.Matched) == "" {
+		if r.blocked(hit.RuleInfo) == "" {
 			return r.open(req, hit, MatchKind(hit.Kind), accounts.Release)
 		}
 	} else if _, ok := rules.ParseLink(req.Text); !ok {
@@ -190,7 +190,7 @@ func (r Resolver) product(req Request) (Decision, bool) {
 		return Decision{}, false
 	}
 	d := Decision{Action: OpenURL, URL: found.URL, Kind: ByGS1, Link: found.Address,
-		Matched: rules.Matched{ID: found.Number, Owner: found.Owner, Prefix: found.Key}}
+		Matched: rules.RuleInfo{ID: found.Number, Owner: found.Owner, Prefix: found.Key}}
 	if found.App != "" {
 		d.Action, d.AppID, d.Version = OpenMiniProgram, found.App, accounts.Release
 		d.Path = launchPath(found.Page, found.Address, req.At)
@@ -264,7 +264,7 @@ func governing(matching []rules.Rule) (rules.Rule, bool) {
 // "" = it opens. Assumed(scan.blocked): no other owner's shorter rule opens instead.
 // Assumed(qrcode.outlived): nothing here asks whether a temporary code has ended.
 // Contract: rules 2.10.
-func (r Resolver) blocked(rule rules.Matched) Verdict {
+func (r Resolver) blocked(rule rules.RuleInfo) Verdict {
 	target, ok := r.Accounts.Account(rule.Target)
 	if !ok || !target.JumpOpen {
 		return OwnerSwitchedOff
@@ -283,7 +283,7 @@ func (r Resolver) blocked(rule rules.Matched) Verdict {
 	return ""
 }
 
-func (r Resolver) open(req Request, hit rules.Hit, kind MatchKind, version accounts.Version) Decision {
+func (r Resolver) open(req Request, hit rules.Match, kind MatchKind, version accounts.Version) Decision {
 	scene, _ := req.Source.Scene()
 	return Decision{
 		Action:  OpenMiniProgram,
@@ -292,7 +292,7 @@ func (r Resolver) open(req Request, hit rules.Hit, kind MatchKind, version accou
 		Path:    launchPath(hit.Page, req.Text, req.At),
 		Scene:   scene,
 		Kind:    kind,
-		Matched: hit.Matched,
+		Matched: hit.RuleInfo,
 	}
 }
 

@@ -19,10 +19,10 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Counter counts what a log holds and answers questions about it. Its counts and its position are
+// Aggregator counts what a log holds and answers questions about it. Its counts and its position are
 // stored in one transaction, so that every event counts once whatever happens to the process. Of
 // many nodes any may count, and one at a time does.
-type Counter struct {
+type Aggregator struct {
 	Log      scanlog.Log
 	Store    Store
 	Alarms   *alarms.Book   // of the same store
@@ -47,11 +47,11 @@ type Counter struct {
 	// Events is how many events one transaction counts at most; 0 = 2,000,000.
 	Events int
 
-	mu       sync.Mutex                // held while counting
-	loaded   bool                      // the fields below are what the store has, and what came since
-	state    State                     // as stored
-	pending  *pending                  // what came since
-	taken    map[string]*scanlog.Taken // of each node's journal
+	mu       sync.Mutex                    // held while counting
+	loaded   bool                          // the fields below are what the store has, and what came since
+	state    State                         // as stored
+	pending  *pending                      // what came since
+	taken    map[string]*scanlog.OffsetSet // of each node's journal
 	groups   map[groupKey]*group
 	byID     map[int64]*group
 	places   map[int64]map[string]bool
@@ -107,7 +107,7 @@ var errMoved = errors.New("stats: another node counts")
 // Run counts until ctx ends. Every second it adds up in memory what came. It
 // stores that at once while little comes; on a busy process once a minute,
 // since a transaction costs by the row and not by the scan.
-func (c *Counter) Run(ctx context.Context) {
+func (c *Aggregator) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	failing := false
@@ -142,14 +142,14 @@ func (c *Counter) Run(ctx context.Context) {
 }
 
 // lookAgain lets the next count compare what is counted with the log.
-func (c *Counter) lookAgain() {
+func (c *Aggregator) lookAgain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.loaded = false
 }
 
 // addUp adds up the events since the last call, and stores the sums when that is due.
-func (c *Counter) addUp(ctx context.Context) error {
+func (c *Aggregator) addUp(ctx context.Context) error {
 	end, err := c.Log.End(ctx)
 	if err != nil {
 		return fmt.Errorf("looking for the end of the ledger: %w", err)
@@ -183,7 +183,7 @@ func (c *Counter) addUp(ctx context.Context) error {
 }
 
 // slice adds up some events; more reports that there are further ones.
-func (c *Counter) slice(ctx context.Context, end int64) (n int, more bool, err error) {
+func (c *Aggregator) slice(ctx context.Context, end int64) (n int, more bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.load(ctx, end); err != nil {
@@ -202,7 +202,7 @@ func (c *Counter) slice(ctx context.Context, end int64) (n int, more bool, err e
 }
 
 // CatchUp counts everything that was durable when it was called.
-func (c *Counter) CatchUp(ctx context.Context) error {
+func (c *Aggregator) CatchUp(ctx context.Context) error {
 	if c.Flush != nil {
 		if err := c.Flush(ctx); err != nil {
 			return fmt.Errorf("moving scans into the ledger: %w", err)
@@ -234,11 +234,11 @@ func (c *Counter) CatchUp(ctx context.Context) error {
 
 // CatchUpAll counts everything that was acknowledged before it was called, on any node. Unreached
 // where a node may have events that it did not ship.
-func (c *Counter) CatchUpAll(ctx context.Context) error {
+func (c *Aggregator) CatchUpAll(ctx context.Context) error {
 	if c.Nodes == nil {
 		return c.CatchUp(ctx)
 	}
-	if err := c.Nodes.Gather(ctx); err != nil {
+	if err := c.Nodes.SyncAll(ctx); err != nil {
 		return err
 	}
 	if err := c.CatchUp(ctx); err != nil {
@@ -249,7 +249,7 @@ func (c *Counter) CatchUpAll(ctx context.Context) error {
 
 // CatchUpAndSave counts everything that was durable when it was called and stores all
 // of it, the users too: a copy of the store then has what a restart would show.
-func (c *Counter) CatchUpAndSave(ctx context.Context) error {
+func (c *Aggregator) CatchUpAndSave(ctx context.Context) error {
 	if err := c.CatchUp(ctx); err != nil {
 		return err
 	}
@@ -264,7 +264,7 @@ func (c *Counter) CatchUpAndSave(ctx context.Context) error {
 // CountRest counts events of a node's journal that were meant for a stream which is no longer counted, and that nobody
 // has counted; it returns how many. They are those after a position; journal yields the events after one. It reads no
 // log.
-func (c *Counter) CountRest(ctx context.Context, node string, after int64, journal func(after int64) iter.Seq2[scanlog.Entry, error]) (
+func (c *Aggregator) CountRest(ctx context.Context, node string, after int64, journal func(after int64) iter.Seq2[scanlog.Entry, error]) (
 	n int64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -279,7 +279,7 @@ func (c *Counter) CountRest(ctx context.Context, node string, after int64, journ
 
 // countRest counts some of them, and returns the position up to which it did. Where another node counts some from the
 // stream at the same time, it starts anew with those that are left.
-func (c *Counter) countRest(ctx context.Context, node string, after int64, journal iter.Seq2[scanlog.Entry, error]) (
+func (c *Aggregator) countRest(ctx context.Context, node string, after int64, journal iter.Seq2[scanlog.Entry, error]) (
 	n, reached int64, more bool, err error) {
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
 		if c.state, err = tx.StatisticsState(ctx); err == nil {
@@ -329,7 +329,7 @@ func (c *Counter) countRest(ctx context.Context, node string, after int64, journ
 }
 
 // saveAll stores what was added up, and the users too where that is due.
-func (c *Counter) saveAll(ctx context.Context, users bool) error {
+func (c *Aggregator) saveAll(ctx context.Context, users bool) error {
 	if c.pending.size() > 0 {
 		if err := c.save(ctx); err != nil {
 			return err
@@ -339,7 +339,7 @@ func (c *Counter) saveAll(ctx context.Context, users bool) error {
 }
 
 // full reports whether so much was added up that it must be stored.
-func (c *Counter) full() bool {
+func (c *Aggregator) full() bool {
 	p, most := c.pending, c.Events
 	if most == 0 {
 		most = maxEvents
@@ -357,10 +357,10 @@ const maxValue = 512
 const usersAtOnce = 1000
 
 // Counted is how many events this process has counted since it started.
-func (c *Counter) Counted() int64 { return c.counted.Load() }
+func (c *Aggregator) Counted() int64 { return c.counted.Load() }
 
 // Reset forgets what is in memory, after f emptied the store and the log.
-func (c *Counter) Reset(f func() error) error {
+func (c *Aggregator) Reset(f func() error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.loaded = false

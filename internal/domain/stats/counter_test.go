@@ -48,8 +48,9 @@ func newNaive(offset int64) *naive {
 		perCode: map[alarms.CodeName]map[scanlog.UserHash]bool{}, offset: offset}
 }
 
-func (n *naive) values(e scanlog.Event) map[stats.Dim]string {
-	v := map[stats.Dim]string{stats.Total: "", stats.App: e.App, stats.Source: e.Source, stats.Region: e.Region, stats.Result: e.Action,
+func (n *naive) values(e scanlog.Event) map[stats.Dimension]string {
+	v := map[stats.Dimension]string{stats.Total: "", stats.App: e.App, stats.Source: e.Source, stats.Region: e.Region,
+		stats.Result:   e.Action,
 		stats.Activity: n.bindings[e.Activation][0], stats.Brand: n.bindings[e.Activation][1], stats.Product: n.bindings[e.Activation][2]}
 	if e.Kind != "" {
 		v[stats.Result] += "/" + e.Kind
@@ -109,12 +110,12 @@ func TestMain(m *testing.M) {
 }
 
 // check compares everything that is counted with a count one by one.
-func check(t *testing.T, c *stats.Counter, n *naive) {
+func check(t *testing.T, c *stats.Aggregator, n *naive) {
 	t.Helper()
 	long := stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 6, 0), Limit: stats.MaxAnswers}
 	counts, users := map[string]stats.Count{}, map[string]int64{}
 	for d := stats.Total; d <= stats.Owner; d++ {
-		for _, by := range []stats.By{stats.ByHour, stats.ByDay} {
+		for _, by := range []stats.Interval{stats.ByHour, stats.ByDay} {
 			q := long
 			q.By, q.Group, q.What = by, d, stats.Scans
 			for {
@@ -167,12 +168,12 @@ func TestCountsEqualACountOneByOne(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			require.NoError(t, s.Reset(t.Context()))
 			log, events := &scantest.Memory{Gaps: r}, &scantest.Traffic{Random: r, Now: began, Users: 200}
-			counter := func() *stats.Counter {
+			counter := func() *stats.Aggregator {
 				c := scantest.NewCounter(s, log)
 				c.Events = 1 + r.IntN(300)
 				return c
 			}
-			nodes := []*stats.Counter{counter(), counter()}
+			nodes := []*stats.Aggregator{counter(), counter()}
 			sum := newNaive(8)
 			sum.unowned = true // a reset removes the rules
 			for range 8 {
@@ -194,7 +195,7 @@ func TestCountsEqualACountOneByOne(t *testing.T) {
 }
 
 // noDifference wants a recount of the log to be what is counted.
-func noDifference(t *testing.T, c *stats.Counter) {
+func noDifference(t *testing.T, c *stats.Aggregator) {
 	t.Helper()
 	r, err := verify.Recounter{Counter: c}.Run(t.Context())
 	require.NoError(t, err)
@@ -218,13 +219,13 @@ func TestABusyCounterStoresLater(t *testing.T) {
 				sum.add(e)
 			}
 		}
-		counted := func(c *stats.Counter) int64 {
+		counted := func(c *stats.Aggregator) int64 {
 			t.Helper()
 			a, err := c.Ask(t.Context(), stats.Question{From: began, To: began.AddDate(0, 1, 0), What: stats.Scans})
 			require.NoError(t, err)
 			return a.Scans
 		}
-		second := func(c *stats.Counter) {
+		second := func(c *stats.Aggregator) {
 			t.Helper()
 			require.NoError(t, c.AddUp(t.Context()))
 		}
@@ -360,7 +361,7 @@ func TestACounterIsPassed(t *testing.T) {
 		slow := &slowEnd{Memory: log}
 		one, other := scantest.NewCounter(s, slow), scantest.NewCounter(s, log)
 		sum := newNaive(8)
-		come := func(c *stats.Counter) {
+		come := func(c *stats.Aggregator) {
 			t.Helper()
 			list := events.Take(300)
 			for _, e := range list {
@@ -425,7 +426,7 @@ func TestTheSamePositionOfAnotherLedger(t *testing.T) {
 		one := scantest.NewCounter(s, &renewed{&scantest.Memory{}, "one"})
 		other := scantest.NewCounter(s, &renewed{&scantest.Memory{}, "other"})
 		sum := int64(0)
-		for n, c := range []*stats.Counter{one, other, one, other, other, one} {
+		for n, c := range []*stats.Aggregator{one, other, one, other, other, one} {
 			list := events.Take(100)
 			for i := range list {
 				list[i].ID = scantest.ID(began, events.Random)
@@ -496,7 +497,7 @@ func TestReadersTurnWithTheLedger(t *testing.T) {
 			return tx.PutWebhook(ctx, webhooks.Webhook{ID: 1, URL: "https://a.example/", ScansFrom: 40})
 		})
 		// The reader lacks the last 10 that are counted.
-		read := func(count *stats.Counter, to int64) {
+		read := func(count *stats.Aggregator, to int64) {
 			t.Helper()
 			if of, err := s.Counting(t.Context()); err != nil || reached > 0 && of == count.Log.ID() {
 				t.Fatalf("turned before it is counted: %s, %v", of, err)
@@ -560,7 +561,7 @@ func TestAnEarlierVersionCountsInBetween(t *testing.T) {
 		events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}, newNaive(8)
 		log := &renewed{&scantest.Memory{}, "one"}
 		c, earlier := scantest.NewCounter(s, log), scantest.NewCounter(s, log)
-		come := func(c *stats.Counter) {
+		come := func(c *stats.Aggregator) {
 			t.Helper()
 			list := events.Take(200)
 			for _, e := range list {
@@ -701,7 +702,7 @@ func BenchmarkQuestion(b *testing.B) {
 		ask  func(q *stats.Question)
 	}{
 		{"one dimension", func(*stats.Question) {}},
-		{"two dimensions", func(q *stats.Question) { q.Filter = map[stats.Dim]string{stats.Source: "scan"} }},
+		{"two dimensions", func(q *stats.Question) { q.Filter = map[stats.Dimension]string{stats.Source: "scan"} }},
 		{"users", func(q *stats.Question) { q.What = stats.Users }},
 	} {
 		b.Run(one.name, func(b *testing.B) {

@@ -56,7 +56,7 @@ func (w *erasures) putBack(list []*erasing) {
 // nothing takes its place. Erasures that wait for another one are then made together: the call that
 // has its turn makes all of them. The counting, and questions about users, wait only while it deals
 // with what came during its reading of the ledger.
-func (c *Counter) Erase(ctx context.Context, user scanlog.UserHash) (int64, error) {
+func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, error) {
 	if user == (scanlog.UserHash{}) {
 		return 0, nil
 	}
@@ -108,7 +108,7 @@ type round struct {
 }
 
 // erase erases all of a list in one pass over the ledger.
-func (c *Counter) erase(ctx context.Context, all []*erasing) error {
+func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 	r := &round{users: scanlog.Users{}, of: map[scanlog.UserHash]*counted{}}
 	for _, x := range all {
 		r.users[x.user] = true
@@ -173,7 +173,7 @@ func (c *Counter) erase(ctx context.Context, all []*erasing) error {
 }
 
 // read looks for the users after a position of a log up to another.
-func (r *round) read(ctx context.Context, c *Counter, log scanlog.Log, after, upTo int64) error {
+func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, after, upTo int64) error {
 	for e, err := range log.Of(ctx, r.users, after) {
 		if err != nil {
 			return fmt.Errorf("looking for the scans of a user: %w", err)
@@ -204,7 +204,7 @@ func (r *round) read(ctx context.Context, c *Counter, log scanlog.Log, after, up
 
 // forgetUsers takes users out of everything that is counted, while nobody counts,
 // and returns up to where that is. Scans after a position are read first.
-func (c *Counter) forgetUsers(ctx context.Context, r *round, log string, after int64) (int64, error) {
+func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, after int64) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.loaded {
@@ -234,7 +234,7 @@ func (c *Counter) forgetUsers(ctx context.Context, r *round, log string, after i
 	return until, nil
 }
 
-func (c *Counter) random() io.Reader {
+func (c *Aggregator) random() io.Reader {
 	if c.Random != nil {
 		return c.Random
 	}
@@ -242,7 +242,7 @@ func (c *Counter) random() io.Reader {
 }
 
 // replace puts a meaningless number in the place of a user.
-func (c *Counter) replace(ctx context.Context, keys map[UsersKey]bool, names map[alarms.CodeName]bool, user scanlog.UserHash,
+func (c *Aggregator) replace(ctx context.Context, keys map[UsersKey]bool, names map[alarms.CodeName]bool, user scanlog.UserHash,
 	by uint64) error {
 	_, err := c.change(ctx, func(ctx context.Context, tx Tx, _ *State) error {
 		for some := range slices.Chunk(slices.SortedFunc(maps.Keys(keys), UsersKey.Compare), usersAtOnce) {

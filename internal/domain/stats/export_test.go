@@ -6,10 +6,10 @@ import (
 )
 
 // AddUp is what Run does once a second.
-func (c *Counter) AddUp(ctx context.Context) error { return c.addUp(ctx) }
+func (c *Aggregator) AddUp(ctx context.Context) error { return c.addUp(ctx) }
 
 // StoreAddedUp is how every AddUp and CatchUp ends: what is added up by then is stored, whoever added it up.
-func (c *Counter) StoreAddedUp(ctx context.Context) error {
+func (c *Aggregator) StoreAddedUp(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.loaded {
@@ -19,10 +19,10 @@ func (c *Counter) StoreAddedUp(ctx context.Context) error {
 }
 
 // InParts makes a part that is rolled up or removed have so many rows.
-func (c *Counter) InParts(rows int) { c.parts = rows }
+func (c *Aggregator) InParts(rows int) { c.parts = rows }
 
 // AwaitErasures returns once so many erasures wait.
-func (c *Counter) AwaitErasures(n int) {
+func (c *Aggregator) AwaitErasures(n int) {
 	for waiting := 0; waiting < n; runtime.Gosched() {
 		c.erasures.mu.Lock()
 		waiting = len(c.erasures.waiting)

@@ -27,7 +27,7 @@ type Counted struct {
 // Feed returns the scans after one, in the order in which they became known;
 // the zero id is before the first. At most limit. ErrNoScan
 // where there is no such scan, ErrForgotten where it may have been one.
-func (c *Counter) Feed(ctx context.Context, after scanlog.ScanID, limit int) (list []Counted, err error) {
+func (c *Aggregator) Feed(ctx context.Context, after scanlog.ScanID, limit int) (list []Counted, err error) {
 	if err := c.CatchUpAll(ctx); err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (c *Counter) Feed(ctx context.Context, after scanlog.ScanID, limit int) (li
 // Newest returns scans in the order in which they became known, beginning with
 // the n-th of the newest: at most limit. older says that there
 // are further ones before them.
-func (c *Counter) Newest(ctx context.Context, owners []string, n, limit int) (list []Counted, older bool, err error) {
+func (c *Aggregator) Newest(ctx context.Context, owners []string, n, limit int) (list []Counted, older bool, err error) {
 	if err := c.CatchUp(ctx); err != nil {
 		return nil, false, err
 	}
@@ -73,7 +73,7 @@ func (c *Counter) Newest(ctx context.Context, owners []string, n, limit int) (li
 
 // beforeNewest returns the position before the newest n scans. Some positions
 // hold none: it looks twice as far back until n are found.
-func (c *Counter) beforeNewest(ctx context.Context, f Filter, n int) (position int64, older bool, err error) {
+func (c *Aggregator) beforeNewest(ctx context.Context, f Filter, n int) (position int64, older bool, err error) {
 	state, err := c.stored(ctx)
 	if err != nil {
 		return 0, false, err
@@ -129,7 +129,7 @@ func (f *Filter) wants(e *scanlog.Entry) bool {
 }
 
 // wants reports whether a filter wants a scan.
-func (c *Counter) wants(ctx context.Context, f *Filter, e *scanlog.Entry) (bool, error) {
+func (c *Aggregator) wants(ctx context.Context, f *Filter, e *scanlog.Entry) (bool, error) {
 	if !f.wants(e) || len(f.Owners) == 0 {
 		return f.wants(e), nil
 	}
@@ -140,7 +140,8 @@ func (c *Counter) wants(ctx context.Context, f *Filter, e *scanlog.Entry) (bool,
 // Matching is Feed for scans that match a filter. It reads at most MaxLooked scans: next is the
 // last one that it read, or after if there was none, and more reports that there are others after
 // it. The errors are those of Feed.
-func (c *Counter) Matching(ctx context.Context, after scanlog.ScanID, f Filter, limit int) (list []Counted, next scanlog.ScanID, looked int,
+func (c *Aggregator) Matching(ctx context.Context, after scanlog.ScanID, f Filter, limit int) (list []Counted,
+	next scanlog.ScanID, looked int,
 	more bool, err error) {
 	if err := c.CatchUpAll(ctx); err != nil {
 		return nil, after, 0, false, err
@@ -188,7 +189,7 @@ func (c *Counter) Matching(ctx context.Context, after scanlog.ScanID, f Filter, 
 
 // Scan returns a scan: ErrNoScan where there is none, ErrForgotten where there
 // may have been one.
-func (c *Counter) Scan(ctx context.Context, id scanlog.ScanID) (found Counted, err error) {
+func (c *Aggregator) Scan(ctx context.Context, id scanlog.ScanID) (found Counted, err error) {
 	if err := c.CatchUpAll(ctx); err != nil {
 		return found, err
 	}
@@ -209,11 +210,11 @@ func (c *Counter) Scan(ctx context.Context, id scanlog.ScanID) (found Counted, e
 }
 
 // Bind says what the code of a scan counts for.
-func (c *Counter) Bind(ctx context.Context, e scanlog.Entry) (Counted, error) {
+func (c *Aggregator) Bind(ctx context.Context, e scanlog.Entry) (Counted, error) {
 	return c.withBinding(ctx, e)
 }
 
-func (c *Counter) withBinding(ctx context.Context, e scanlog.Entry) (Counted, error) {
+func (c *Aggregator) withBinding(ctx context.Context, e scanlog.Entry) (Counted, error) {
 	out := Counted{Entry: e}
 	var err error
 	if out.Owner, err = c.Owner(ctx, e.RuleID, e.Batch); err != nil || e.Activation == 0 {
@@ -226,7 +227,7 @@ func (c *Counter) withBinding(ctx context.Context, e scanlog.Entry) (Counted, er
 }
 
 // find returns where a scan stands.
-func (c *Counter) find(ctx context.Context, id scanlog.ScanID) (int64, error) {
+func (c *Aggregator) find(ctx context.Context, id scanlog.ScanID) (int64, error) {
 	position, err := c.Log.Find(ctx, id)
 	if errors.Is(err, scanlog.ErrNoScan) {
 		for e, err := range c.Log.Read(ctx, 0) {
@@ -244,7 +245,7 @@ func (c *Counter) find(ctx context.Context, id scanlog.ScanID) (int64, error) {
 }
 
 // Reached counts what is in the ledger, and returns up to where it is counted.
-func (c *Counter) Reached(ctx context.Context) (alarms.Counted, error) {
+func (c *Aggregator) Reached(ctx context.Context) (alarms.Counted, error) {
 	if err := c.CatchUp(ctx); err != nil {
 		return alarms.Counted{}, err
 	}
@@ -253,22 +254,22 @@ func (c *Counter) Reached(ctx context.Context) (alarms.Counted, error) {
 }
 
 // Forgotten is the time before which retention removed scans; zero = it removed none.
-func (c *Counter) Forgotten(ctx context.Context) time.Time { return c.forgotten(ctx) }
+func (c *Aggregator) Forgotten(ctx context.Context) time.Time { return c.forgotten(ctx) }
 
-func (c *Counter) forgotten(ctx context.Context) time.Time {
+func (c *Aggregator) forgotten(ctx context.Context) time.Time {
 	state, _ := c.stored(ctx)
 	return state.Forgotten
 }
 
 // All yields every scan after a position, in the order of the ledger, up to what is
 // counted.
-func (c *Counter) All(ctx context.Context, after int64) iter.Seq2[Counted, error] {
+func (c *Aggregator) All(ctx context.Context, after int64) iter.Seq2[Counted, error] {
 	return c.bound(ctx, Filter{}, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, after) })
 }
 
 // bound yields the scans of a log that match a filter, as far as they are counted, with what their
 // codes count for.
-func (c *Counter) bound(ctx context.Context, f Filter, read func() iter.Seq2[scanlog.Entry, error]) iter.Seq2[Counted, error] {
+func (c *Aggregator) bound(ctx context.Context, f Filter, read func() iter.Seq2[scanlog.Entry, error]) iter.Seq2[Counted, error] {
 	return func(yield func(Counted, error) bool) {
 		for e, err := range c.untilCounted(ctx, read) {
 			wanted := true
@@ -290,12 +291,12 @@ func (c *Counter) bound(ctx context.Context, f Filter, read func() iter.Seq2[sca
 }
 
 // upToCounted is All without what codes count for.
-func (c *Counter) upToCounted(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
+func (c *Aggregator) upToCounted(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
 	return c.untilCounted(ctx, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, after) })
 }
 
 // untilCounted yields what read does, up to the position that is counted at its beginning.
-func (c *Counter) untilCounted(ctx context.Context, read func() iter.Seq2[scanlog.Entry, error]) iter.Seq2[scanlog.Entry, error] {
+func (c *Aggregator) untilCounted(ctx context.Context, read func() iter.Seq2[scanlog.Entry, error]) iter.Seq2[scanlog.Entry, error] {
 	return func(yield func(scanlog.Entry, error) bool) {
 		state, err := c.stored(ctx)
 		if err != nil {
@@ -316,7 +317,7 @@ func (c *Counter) untilCounted(ctx context.Context, read func() iter.Seq2[scanlo
 }
 
 // Between is All of the scans that a filter wants.
-func (c *Counter) Between(ctx context.Context, f Filter) iter.Seq2[Counted, error] {
+func (c *Aggregator) Between(ctx context.Context, f Filter) iter.Seq2[Counted, error] {
 	to := f.To
 	if to.IsZero() {
 		to = time.UnixMilli(1 << 47)
@@ -326,7 +327,7 @@ func (c *Counter) Between(ctx context.Context, f Filter) iter.Seq2[Counted, erro
 
 // Forget removes scans that are older than a moment from the ledger, as far as
 // they can be removed in bulk. Their counts stay.
-func (c *Counter) Forget(ctx context.Context, before time.Time) error {
+func (c *Aggregator) Forget(ctx context.Context, before time.Time) error {
 	// A scan that is not counted yet must stay.
 	if err := c.CatchUp(ctx); err != nil {
 		return err

@@ -30,7 +30,7 @@ const (
 )
 
 // part is the size of a part: most, or less in a test.
-func (c *Counter) part(most int) int {
+func (c *Aggregator) part(most int) int {
 	if c.parts > 0 {
 		return min(most, c.parts)
 	}
@@ -47,7 +47,7 @@ func (s *State) rolledDays() int64 {
 
 // place says where a row is stored: here, as an hour or day that is kept, and also in a month that
 // is rolled up.
-func (s *State) place(per Per, at, rolled int64) (here bool, month int64, inMonth bool) {
+func (s *State) place(per Granularity, at, rolled int64) (here bool, month int64, inMonth bool) {
 	if per.Hours() {
 		return at >= s.HoursFrom, 0, false
 	}
@@ -144,10 +144,10 @@ func addedUp[R counting](rows []R, same func(a, b *R) bool) []R {
 // each in the order of its keys.
 type RollKey struct {
 	Table rollTable
-	Dim   Dim    `json:",omitempty"` // of sums and users; of counts of all, Owner = those of owners
-	Rule  int64  `json:",omitempty"` // of counts
-	Tuple int64  `json:",omitempty"`
-	Value string `json:",omitempty"`
+	Dim   Dimension `json:",omitempty"` // of sums and users; of counts of all, Owner = those of owners
+	Rule  int64     `json:",omitempty"` // of counts
+	Tuple int64     `json:",omitempty"`
+	Value string    `json:",omitempty"`
 }
 
 type rollTable int
@@ -191,7 +191,7 @@ func (k RollKey) text() (string, error) {
 // Roll rolls up a part of the first month that is over and not rolled up yet; more says whether
 // there is something left to do. From the first part on, new counts for days of the month are also
 // added to the month; the parts bring in what was counted before.
-func (c *Counter) Roll(ctx context.Context, now time.Time) (more bool, err error) {
+func (c *Aggregator) Roll(ctx context.Context, now time.Time) (more bool, err error) {
 	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
 		more = false
 		var at RollKey
@@ -220,7 +220,7 @@ func (c *Counter) Roll(ctx context.Context, now time.Time) (more bool, err error
 }
 
 // rollPart rolls up a part of a month from a key on, and returns the next.
-func (c *Counter) rollPart(ctx context.Context, tx Tx, month int64, at RollKey) (next RollKey, err error) {
+func (c *Aggregator) rollPart(ctx context.Context, tx Tx, month int64, at RollKey) (next RollKey, err error) {
 	part, next, err := c.OfDays(ctx, tx, month, at)
 	if err == nil {
 		err = tx.PutScanCounts(ctx, part.Counts)
@@ -242,7 +242,7 @@ type MonthPart struct {
 }
 
 // OfDays is a part of a month from a key on, added up from its days, and the key behind it.
-func (c *Counter) OfDays(ctx context.Context, tx Tx, month int64, at RollKey) (part MonthPart, next RollKey, err error) {
+func (c *Aggregator) OfDays(ctx context.Context, tx Tx, month int64, at RollKey) (part MonthPart, next RollKey, err error) {
 	switch at.Table {
 	case rollCounts, rollCountsOfAll:
 		part.Counts, next, err = c.countsOfDays(ctx, tx, month, at)
@@ -255,7 +255,7 @@ func (c *Counter) OfDays(ctx context.Context, tx Tx, month int64, at RollKey) (p
 }
 
 // OfMonth is what is stored of a month that is rolled up, from a key up to but without another.
-func (c *Counter) OfMonth(ctx context.Context, tx Tx, month int64, at, next RollKey) (part MonthPart, err error) {
+func (c *Aggregator) OfMonth(ctx context.Context, tx Tx, month int64, at, next RollKey) (part MonthPart, err error) {
 	rows := aMonth * c.part(rolledRows)
 	switch at.Table {
 	case rollCounts, rollCountsOfAll:
@@ -284,12 +284,12 @@ func (c *Counter) OfMonth(ctx context.Context, tx Tx, month int64, at, next Roll
 }
 
 // daysOfMonth is the span of a month's days.
-func daysOfMonth(per Per, month int64) Span {
+func daysOfMonth(per Granularity, month int64) Span {
 	return Span{per, timebucket.FirstDay(month), timebucket.FirstDay(month + 1)}
 }
 
 // per is the sort of days whose counts a part rolls up.
-func (k RollKey) per() Per {
+func (k RollKey) per() Granularity {
 	switch {
 	case k.Table != rollCountsOfAll:
 		return PerDay
@@ -316,7 +316,7 @@ func ofAllDays[R any](rows []R, most int, day func(*R) int64, compare func(a, b 
 }
 
 // countsOfDays are some rows of a month, added up from days.
-func (c *Counter) countsOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]CountRow, RollKey, error) {
+func (c *Aggregator) countsOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]CountRow, RollKey, error) {
 	rows, err := tx.CountsFrom(ctx, daysOfMonth(at.per(), month), at.Rule, at.Tuple, c.part(rolledRows))
 	if err != nil {
 		return nil, at, err
@@ -334,7 +334,7 @@ func (c *Counter) countsOfDays(ctx context.Context, tx Tx, month int64, at RollK
 }
 
 // sumsOfDays is countsOfDays for sums.
-func (c *Counter) sumsOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]SumRow, RollKey, error) {
+func (c *Aggregator) sumsOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]SumRow, RollKey, error) {
 	rows, err := tx.SumsFrom(ctx, daysOfMonth(PerDay, month), at.Dim, at.Value, c.part(rolledRows))
 	if err != nil {
 		return nil, at, err
@@ -352,7 +352,7 @@ func (c *Counter) sumsOfDays(ctx context.Context, tx Tx, month int64, at RollKey
 }
 
 // usersOfDays is countsOfDays for users.
-func (c *Counter) usersOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]UsersRow, RollKey, error) {
+func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]UsersRow, RollKey, error) {
 	keys, err := tx.UsersFrom(ctx, daysOfMonth(PerDay, month), at.Dim, at.Value, c.part(rolledSketches))
 	if err != nil {
 		return nil, at, err
@@ -385,10 +385,10 @@ func (c *Counter) usersOfDays(ctx context.Context, tx Tx, month int64, at RollKe
 	return rows, next, nil
 }
 
-// Shed removes a part of what is counted of hours and of days from before two moments; the zero
+// PruneRollups removes a part of what is counted of hours and of days from before two moments; the zero
 // time = of none. More says whether there is something left to remove. Days are removed in whole
 // months, and only months that are rolled up; hours go two days after their days at the latest.
-func (c *Counter) Shed(ctx context.Context, hours, days time.Time) (more bool, err error) {
+func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (more bool, err error) {
 	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
 		more = false
 		if err := s.end(ctx, tx, hours, days); err != nil {
@@ -418,7 +418,7 @@ func (c *Counter) Shed(ctx context.Context, hours, days time.Time) (more bool, e
 
 // end notes from when on hours and days are kept, if there are older ones.
 func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
-	older := func(per Per, than int64) (bool, error) {
+	older := func(per Granularity, than int64) (bool, error) {
 		first, any, err := tx.FirstCounted(ctx, per, 0)
 		return any && first < than, err
 	}

@@ -50,7 +50,7 @@ type longTraffic struct {
 	scantest.Traffic
 	*naive
 	first []bool // of each that was sent: it was the first scan of its code
-	dims  []map[stats.Dim]string
+	dims  []map[stats.Dimension]string
 }
 
 func newLongTraffic(r *rand.Rand) *longTraffic {
@@ -79,7 +79,7 @@ func (l *longTraffic) come(t *testing.T, log *scantest.Memory, n, hours int) {
 }
 
 // at is the hour, day, week or month of a moment, cut by the calendar.
-func (l *longTraffic) begins(by stats.By, at time.Time) time.Time {
+func (l *longTraffic) begins(by stats.Interval, at time.Time) time.Time {
 	at = at.In(time.FixedZone("", int(l.offset)*3600))
 	y, m, d := at.Date()
 	switch by {
@@ -128,14 +128,14 @@ next:
 
 // question makes one up.
 func (l *longTraffic) question() stats.Question {
-	dim := func() stats.Dim { return stats.Dim(l.Random.IntN(int(stats.Region) + 1)) }
+	dim := func() stats.Dimension { return stats.Dimension(l.Random.IntN(int(stats.Region) + 1)) }
 	span := l.Now.Sub(began) + 150*24*time.Hour
 	from := began.AddDate(0, -4, 0).Add(time.Duration(l.Random.Int64N(int64(span))).Truncate(time.Minute))
 	q := stats.Question{From: from, To: from.Add(time.Hour + time.Duration(l.Random.Int64N(int64(span)))), Group: dim(),
-		By: []stats.By{stats.AllTime, stats.AllTime, stats.AllTime, stats.ByHour, stats.ByDay, stats.ByWeek, stats.ByMonth,
+		By: []stats.Interval{stats.AllTime, stats.AllTime, stats.AllTime, stats.ByHour, stats.ByDay, stats.ByWeek, stats.ByMonth,
 			stats.ByMonth}[l.Random.IntN(8)],
-		What:  []stats.What{stats.Scans, stats.Firsts, stats.Users}[l.Random.IntN(3)],
-		Limit: stats.MaxAnswers, Filter: map[stats.Dim]string{}}
+		What:  []stats.Metric{stats.Scans, stats.Firsts, stats.Users}[l.Random.IntN(3)],
+		Limit: stats.MaxAnswers, Filter: map[stats.Dimension]string{}}
 	values := l.dims[l.Random.IntN(len(l.Sent))]
 	for range l.Random.IntN(3) {
 		if d := dim(); d != stats.Total {
@@ -159,13 +159,13 @@ func shown(q stats.Question, a stats.Answers) map[string]int64 {
 		if q.By != stats.AllTime {
 			at = q.By.Start(row.At, a.Offset)
 		}
-		all[fmt.Sprint(at.Format(time.RFC3339), " ", row.Value)] = map[stats.What]int64{stats.Scans: row.Scans, stats.Firsts: row.Firsts,
+		all[fmt.Sprint(at.Format(time.RFC3339), " ", row.Value)] = map[stats.Metric]int64{stats.Scans: row.Scans, stats.Firsts: row.Firsts,
 			stats.Users: row.Users}[q.What]
 	}
 	return all
 }
 
-func answer(t *testing.T, c *stats.Counter, q stats.Question) map[string]int64 {
+func answer(t *testing.T, c *stats.Aggregator, q stats.Question) map[string]int64 {
 	t.Helper()
 	a, err := c.Ask(t.Context(), q)
 	if err != nil || a.More {
@@ -175,9 +175,9 @@ func answer(t *testing.T, c *stats.Counter, q stats.Question) map[string]int64 {
 }
 
 // holds asks questions, and wants the right answers or a reason for none.
-func (l *longTraffic) holds(t *testing.T, c *stats.Counter, n int, state stats.State) {
+func (l *longTraffic) holds(t *testing.T, c *stats.Aggregator, n int, state stats.State) {
 	t.Helper()
-	kept := map[stats.By]time.Time{stats.ByHour: stats.PerHour.Start(state.HoursFrom, l.offset),
+	kept := map[stats.Interval]time.Time{stats.ByHour: stats.PerHour.Start(state.HoursFrom, l.offset),
 		stats.ByDay: stats.PerDay.Start(state.DaysFrom, l.offset), stats.ByWeek: stats.PerDay.Start(state.DaysFrom, l.offset)}
 	for range n {
 		q := l.question()
@@ -197,7 +197,7 @@ func (l *longTraffic) holds(t *testing.T, c *stats.Counter, n int, state stats.S
 			t.Fatalf("%+v: %v to %v (-want +got):\n%s\n%+v", q, a.From, a.To, diff, state)
 		}
 		// No further than the ends of what is kept at both ends.
-		wider := func(by stats.By, from time.Time) time.Time { return l.begins(by, from) }
+		wider := func(by stats.Interval, from time.Time) time.Time { return l.begins(by, from) }
 		by := q.By
 		if by == stats.AllTime {
 			if by = stats.ByHour; q.What == stats.Users {
@@ -231,7 +231,7 @@ func stateOf(t *testing.T, s stats.Store) (state stats.State) {
 // nothingBefore wants that nothing is kept of removed hours and days, however late.
 func nothingBefore(t *testing.T, s *store.Store, state stats.State) {
 	t.Helper()
-	for per, from := range map[stats.Per]int64{stats.PerHour: state.HoursFrom, stats.PerHourOfAll: state.HoursFrom,
+	for per, from := range map[stats.Granularity]int64{stats.PerHour: state.HoursFrom, stats.PerHourOfAll: state.HoursFrom,
 		stats.PerDay: state.DaysFrom, stats.PerDayOfAll: state.DaysFrom} {
 		require.NoError(t, s.ViewStatistics(t.Context(), func(tx stats.Tx) error {
 			first, any, err := tx.FirstCounted(t.Context(), per, 0)
@@ -254,7 +254,7 @@ func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
 			require.NoError(t, s.Reset(t.Context()))
 			log, events := &scantest.Memory{}, newLongTraffic(r)
 			mortal := &dying{s, -1}
-			born := func() *stats.Counter {
+			born := func() *stats.Aggregator {
 				c := scantest.NewCounter(mortal, log)
 				c.InParts(2 + r.IntN(5))
 				mortal.lives = -1
@@ -289,17 +289,17 @@ func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
 					if r.IntN(3) == 0 {
 						old = time.Time{}
 					}
-					more, err := c.Shed(t.Context(), hours, old)
+					more, err := c.PruneRollups(t.Context(), hours, old)
 					for n := r.IntN(60); may(err) && more && n > 0; n-- {
-						more, err = c.Shed(t.Context(), hours, old)
+						more, err = c.PruneRollups(t.Context(), hours, old)
 					}
 				}
 				if len(events.Sent) == 0 {
 					continue
 				}
-				catchUp := (*stats.Counter).CatchUp
+				catchUp := (*stats.Aggregator).CatchUp
 				if r.IntN(2) == 0 {
-					catchUp = (*stats.Counter).CatchUpAndSave // and the users
+					catchUp = (*stats.Aggregator).CatchUpAndSave // and the users
 				}
 				for !may(catchUp(c, t.Context())) {
 				}
@@ -308,7 +308,7 @@ func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
 			mortal.lives = -1
 			for more := true; more; {
 				var err error
-				if more, err = c.Shed(t.Context(), events.Now.AddDate(0, 0, -20), events.Now.AddDate(0, 0, -40)); err != nil {
+				if more, err = c.PruneRollups(t.Context(), events.Now.AddDate(0, 0, -20), events.Now.AddDate(0, 0, -40)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -365,7 +365,7 @@ func TestScansOfAMonthThatIsOnItsWay(t *testing.T) {
 			t.Fatalf("%d parts", parts)
 		}
 		for d := stats.Total; d <= stats.Region; d++ {
-			for _, what := range []stats.What{stats.Scans, stats.Firsts, stats.Users} {
+			for _, what := range []stats.Metric{stats.Scans, stats.Firsts, stats.Users} {
 				q := stats.Question{From: began.AddDate(-1, 0, 0), To: later, By: stats.ByMonth, Group: d, What: what,
 					Limit: stats.MaxAnswers}
 				if want, got := events.ask(q, q.From, q.To), answer(t, c, q); !maps.Equal(want, got) {
@@ -378,7 +378,7 @@ func TestScansOfAMonthThatIsOnItsWay(t *testing.T) {
 }
 
 // rolledAll rolls up and removes all that is due.
-func rolledAll(t *testing.T, c *stats.Counter, now, hours, days time.Time) {
+func rolledAll(t *testing.T, c *stats.Aggregator, now, hours, days time.Time) {
 	t.Helper()
 	for more := true; more; {
 		var err error
@@ -388,7 +388,7 @@ func rolledAll(t *testing.T, c *stats.Counter, now, hours, days time.Time) {
 	}
 	for more := true; more; {
 		var err error
-		if more, err = c.Shed(t.Context(), hours, days); err != nil {
+		if more, err = c.PruneRollups(t.Context(), hours, days); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -420,7 +420,7 @@ func TestAnotherZoneAfterHoursAreGone(t *testing.T) {
 				if n == 1 {
 					rolledAll(t, c, now, time.Time{}, time.Time{})
 				}
-				for _, by := range []stats.By{stats.AllTime, stats.ByMonth} {
+				for _, by := range []stats.Interval{stats.AllTime, stats.ByMonth} {
 					q := stats.Question{From: began.AddDate(-1, 0, 0), To: now.AddDate(1, 0, 0), By: by, Group: stats.Rule,
 						What:  stats.Scans,
 						Limit: stats.MaxAnswers}
@@ -433,7 +433,7 @@ func TestAnotherZoneAfterHoursAreGone(t *testing.T) {
 					}
 				}
 				state = stateOf(t, s)
-				for _, what := range []stats.What{stats.Scans, stats.Firsts} {
+				for _, what := range []stats.Metric{stats.Scans, stats.Firsts} {
 					q := stats.Question{From: stats.PerDay.Start(state.Seam, events.offset), To: now, By: stats.ByDay, Group: stats.App,
 						What: what, Limit: stats.MaxAnswers}
 					if want, got := events.ask(q, q.From, q.To), answer(t, c, q); !maps.Equal(want, got) {

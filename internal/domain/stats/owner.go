@@ -60,12 +60,12 @@ func (o *owners) number(name string) uint32 {
 
 // Owner is whose a scan is that fell on a rule, or on a code of an application: the owner of the rule, or the account
 // that applied for the code; "" = nobody's, or nobody knows.
-func (c *Counter) Owner(ctx context.Context, rule, batch int64) (string, error) {
+func (c *Aggregator) Owner(ctx context.Context, rule, batch int64) (string, error) {
 	of, err := c.owner(ctx, rule, batch)
 	return of.name, err
 }
 
-func (c *Counter) owner(ctx context.Context, rule, batch int64) (of owner, err error) {
+func (c *Aggregator) owner(ctx context.Context, rule, batch int64) (of owner, err error) {
 	if rule == 0 && batch == 0 {
 		return of, nil
 	}
@@ -90,7 +90,7 @@ func (c *Counter) owner(ctx context.Context, rule, batch int64) (of owner, err e
 	return o.all[n], nil
 }
 
-func (c *Counter) ownerOfRule(ctx context.Context, o *owners, rule int64) (of owner, err error) {
+func (c *Aggregator) ownerOfRule(ctx context.Context, o *owners, rule int64) (of owner, err error) {
 	key, at := rule/rulesTogether, rule%rulesTogether
 	block := o.rules[key]
 	if block == nil {

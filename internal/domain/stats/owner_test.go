@@ -45,9 +45,9 @@ func TestScansOfOwners(t *testing.T) {
 }
 
 // checkOwned asks for scans of owners with other conditions, and compares the answers with a look at every scan.
-func checkOwned(t *testing.T, c *stats.Counter, sent []scanlog.Event) {
+func checkOwned(t *testing.T, c *stats.Aggregator, sent []scanlog.Event) {
 	t.Helper()
-	values := map[stats.Dim]func(*scanlog.Event) string{
+	values := map[stats.Dimension]func(*scanlog.Event) string{
 		stats.Total:  func(*scanlog.Event) string { return "" },
 		stats.Region: func(e *scanlog.Event) string { return e.Region },
 		stats.App:    func(e *scanlog.Event) string { return e.App },
@@ -55,12 +55,12 @@ func checkOwned(t *testing.T, c *stats.Counter, sent []scanlog.Event) {
 		stats.Rule:   func(e *scanlog.Event) string { return stats.Tuple{Rule: e.RuleID}.Value(stats.Rule) },
 		stats.Batch:  func(e *scanlog.Event) string { return stats.Tuple{Batch: e.Batch}.Value(stats.Batch) },
 	}
-	filters := []map[stats.Dim]string{nil, {stats.Region: "CN-31"}, {stats.Rule: "5"}, {stats.Rule: ""}, {stats.Batch: "500000001"},
+	filters := []map[stats.Dimension]string{nil, {stats.Region: "CN-31"}, {stats.Rule: "5"}, {stats.Rule: ""}, {stats.Batch: "500000001"},
 		{stats.Batch: "", stats.App: "wx1"}}
 	for _, owners := range [][]string{nil, {"wxa"}, {"wxgone"}, {"wxb", "wxc"}, {""}, {"wx of nobody"}} {
 		for _, filter := range filters {
 			for group, value := range values {
-				for _, by := range []stats.By{stats.AllTime, stats.ByMonth} {
+				for _, by := range []stats.Interval{stats.AllTime, stats.ByMonth} {
 					want := map[string]int64{}
 					for i := range sent {
 						e := &sent[i]
@@ -99,14 +99,14 @@ func checkOwned(t *testing.T, c *stats.Counter, sent []scanlog.Event) {
 }
 
 // checkUsers compares the distinct users of owners with a look at every scan.
-func checkUsers(t *testing.T, c *stats.Counter, sent []scanlog.Event, owners []string) {
+func checkUsers(t *testing.T, c *stats.Aggregator, sent []scanlog.Event, owners []string) {
 	t.Helper()
 	if owners == nil || owners[0] == "" {
 		return
 	}
-	layouts := map[stats.By]string{stats.ByDay: "2006-01-02", stats.ByMonth: "2006-01"}
-	for _, group := range []stats.Dim{stats.Total, stats.Owner} {
-		for _, by := range []stats.By{stats.AllTime, stats.ByDay, stats.ByMonth} {
+	layouts := map[stats.Interval]string{stats.ByDay: "2006-01-02", stats.ByMonth: "2006-01"}
+	for _, group := range []stats.Dimension{stats.Total, stats.Owner} {
+		for _, by := range []stats.Interval{stats.AllTime, stats.ByDay, stats.ByMonth} {
 			users := map[string]map[scanlog.UserHash]bool{}
 			for i := range sent {
 				e := &sent[i]

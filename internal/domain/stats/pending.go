@@ -30,7 +30,7 @@ type groupKey struct {
 }
 
 // group returns the group of a scan.
-func (c *Counter) group(ctx context.Context, e *scanlog.Event) (*group, error) {
+func (c *Aggregator) group(ctx context.Context, e *scanlog.Event) (*group, error) {
 	key := groupKey{e.Batch, e.Activation, e.App, e.Source, e.Action, e.Kind, e.Reason, e.Region}
 	if g := c.groups[key]; g != nil {
 		return g, nil
@@ -100,8 +100,8 @@ func newPending(position int64) *pending {
 func (p *pending) size() int { return p.events + p.again }
 
 // origins are those of the nodes whose events were added up.
-func (p *pending) origins(all map[string]*scanlog.Taken) map[string]*scanlog.Taken {
-	of := make(map[string]*scanlog.Taken, len(p.nodes))
+func (p *pending) origins(all map[string]*scanlog.OffsetSet) map[string]*scanlog.OffsetSet {
+	of := make(map[string]*scanlog.OffsetSet, len(p.nodes))
 	for node := range p.nodes {
 		of[node] = all[node]
 	}
@@ -109,7 +109,7 @@ func (p *pending) origins(all map[string]*scanlog.Taken) map[string]*scanlog.Tak
 }
 
 // collect adds up the next events, as many as limit, and returns how many.
-func (c *Counter) collect(ctx context.Context, limit int) (n int, err error) {
+func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) {
 	for e, fault := range c.Log.Read(ctx, c.pending.to) {
 		if err = fault; err != nil {
 			err = fmt.Errorf("reading the ledger after position %d: %w", c.pending.to, err)
@@ -138,7 +138,7 @@ func (c *Counter) collect(ctx context.Context, limit int) (n int, err error) {
 var errOtherLedger = errors.New("stats: the ledger became another one")
 
 // count adds up one event. After an error nothing of it is added.
-func (c *Counter) count(ctx context.Context, e *scanlog.Entry) error {
+func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 	p, hour := c.pending, timebucket.Hour(e.At)
 	g, err := c.group(ctx, &e.Event)
 	if err != nil {
@@ -186,12 +186,12 @@ func (c *Counter) count(ctx context.Context, e *scanlog.Entry) error {
 }
 
 // countedFrom remembers that an event of a node's journal is counted.
-func (c *Counter) countedFrom(o scanlog.Origin) {
+func (c *Aggregator) countedFrom(o scanlog.Origin) {
 	if o.Node == "" {
 		return
 	}
 	if c.taken[o.Node] == nil {
-		c.taken[o.Node] = &scanlog.Taken{}
+		c.taken[o.Node] = &scanlog.OffsetSet{}
 	}
 	c.taken[o.Node].Add(o)
 	c.pending.nodes[o.Node] = true
@@ -199,7 +199,7 @@ func (c *Counter) countedFrom(o scanlog.Origin) {
 
 // place says under which place a scan that found nothing counts: the first
 // ones of a day of UTC under their own, in the order of the log.
-func (c *Counter) place(ctx context.Context, day int64, name string) (string, error) {
+func (c *Aggregator) place(ctx context.Context, day int64, name string) (string, error) {
 	places := c.places[day]
 	if places == nil {
 		if len(c.places) >= maxPlaceDays && len(c.pending.misses) == 0 {
@@ -272,7 +272,7 @@ func clean(text string) string {
 }
 
 // Tuple is what an event is counted by.
-func (c *Counter) Tuple(ctx context.Context, e *scanlog.Event) (Tuple, error) {
+func (c *Aggregator) Tuple(ctx context.Context, e *scanlog.Event) (Tuple, error) {
 	t := Tuple{Batch: e.Batch, Rule: e.RuleID, App: clean(e.App), Source: clean(e.Source), Result: clean(ResultOf(e)),
 		Region: clean(e.Region)}
 	if e.Activation == 0 {
@@ -288,7 +288,7 @@ func (c *Counter) Tuple(ctx context.Context, e *scanlog.Event) (Tuple, error) {
 
 // binding is what an activation bound; nothing where there is no such
 // activation. An activation never changes.
-func (c *Counter) binding(ctx context.Context, activation int64) (b codes.Binding, err error) {
+func (c *Aggregator) binding(ctx context.Context, activation int64) (b codes.Binding, err error) {
 	c.bindings.Lock()
 	defer c.bindings.Unlock()
 	if b, ok := c.bindings.known[activation]; ok {

@@ -21,29 +21,29 @@ type Question struct {
 	// From and To bound the time of the scans: from the hour, day, week or month that
 	// holds From up to the end of the one that holds the moment before To.
 	From, To time.Time
-	By       By
-	Group    Dim            // a number for each value of it; Total = one number
-	Filter   map[Dim]string // only scans with these values
-	Owners   []string       // only scans of these; "" = those of nobody; none = of anybody
-	What     What
+	By       Interval
+	Group    Dimension            // a number for each value of it; Total = one number
+	Filter   map[Dimension]string // only scans with these values
+	Owners   []string             // only scans of these; "" = those of nobody; none = of anybody
+	What     Metric
 	Limit    int // numbers in the answer, 1 to MaxAnswers; 0 = 100
 	Offset   int // how many to leave out
 }
 
-// By says into which spans the time is divided.
-type By string
+// Interval says into which spans the time is divided.
+type Interval string
 
 // The cuts.
 const (
-	AllTime By = ""
-	ByHour  By = "hour"
-	ByDay   By = "day"
-	ByWeek  By = "week"  // from Monday, added up from days
-	ByMonth By = "month" // of the calendar
+	AllTime Interval = ""
+	ByHour  Interval = "hour"
+	ByDay   Interval = "day"
+	ByWeek  Interval = "week"  // from Monday, added up from days
+	ByMonth Interval = "month" // of the calendar
 )
 
 // Start is the moment when an hour, day, week or month of an answer begins.
-func (b By) Start(at, offset int64) time.Time {
+func (b Interval) Start(at, offset int64) time.Time {
 	switch b {
 	case ByHour:
 		return PerHour.Start(at, offset)
@@ -55,14 +55,14 @@ func (b By) Start(at, offset int64) time.Time {
 	return PerDay.Start(at, offset)
 }
 
-// What is the thing that is counted.
-type What string
+// Metric is the thing that is counted.
+type Metric string
 
 // The things that can be counted.
 const (
-	Scans  What = "scans"
-	Firsts What = "first" // scans that were the first of their code
-	Users  What = "users" // distinct users of a day or of all days
+	Scans  Metric = "scans"
+	Firsts Metric = "first" // scans that were the first of their code
+	Users  Metric = "users" // distinct users of a day or of all days
 )
 
 // MaxAnswers is the most numbers that one answer holds.
@@ -105,25 +105,25 @@ type Answers struct {
 
 // Span is a stretch of hours, days or months: From up to but without To.
 type Span struct {
-	Per      Per
+	Per      Granularity
 	From, To int64
 }
 
 // Query is a question as the store gets it.
 type Query struct {
 	Spans  []Span
-	By     By
-	Group  Dim
-	Filter map[Dim]string
+	By     Interval
+	Group  Dimension
+	Filter map[Dimension]string
 	Owners []string
-	What   What
+	What   Metric
 	Limit  int
 	Offset int
 }
 
 // Alone returns the one dimension that a query is about; false when there are
 // several.
-func (q Query) Alone() (Dim, bool) {
+func (q Query) Alone() (Dimension, bool) {
 	d := q.Group
 	if len(q.Owners) > 0 {
 		if d != Total && d != Owner {
@@ -141,7 +141,7 @@ func (q Query) Alone() (Dim, bool) {
 }
 
 // Start is the moment when an hour, day or month begins.
-func (p Per) Start(at, offset int64) time.Time {
+func (p Granularity) Start(at, offset int64) time.Time {
 	if !p.Hours() {
 		at = p.day(at)*24 - offset
 	}
@@ -149,7 +149,7 @@ func (p Per) Start(at, offset int64) time.Time {
 }
 
 // day is the day on which a day or month begins.
-func (p Per) day(at int64) int64 {
+func (p Granularity) day(at int64) int64 {
 	if p == PerMonth || p == PerMonthOfAll || p == PerMonthOfOwner {
 		return timebucket.FirstDay(at)
 	}
@@ -218,7 +218,7 @@ func (q Question) query(s State) (Query, error) {
 }
 
 // moment is when an hour or day begins, in the zone of days.
-func (s *State) moment(per Per, at int64) string {
+func (s *State) moment(per Granularity, at int64) string {
 	return per.Start(at, s.Offset).In(time.FixedZone("", int(s.Offset)*3600)).Format(time.RFC3339)
 }
 
@@ -269,7 +269,7 @@ func (s *State) inDays(day, end int64) (list []Span) {
 
 // Ask answers a question. It returns a BadQuestion for one that cannot be
 // asked.
-func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
+func (c *Aggregator) Ask(ctx context.Context, q Question) (a Answers, err error) {
 	var users *usersAsked
 	var query Query
 	var state State
@@ -327,7 +327,7 @@ func (c *Counter) Ask(ctx context.Context, q Question) (a Answers, err error) {
 
 // narrow leaves the owners out of a question about one rule or application, which has one: whose it is. theirs = it is of
 // one who is asked for.
-func (c *Counter) narrow(ctx context.Context, q *Question) (whose string, theirs bool, err error) {
+func (c *Aggregator) narrow(ctx context.Context, q *Question) (whose string, theirs bool, err error) {
 	rule, ofRule := q.Filter[Rule]
 	batch, ofBatch := q.Filter[Batch]
 	ruleNumber, err := strconv.ParseInt(cmp.Or(rule, "0"), 10, 64)
@@ -358,7 +358,7 @@ const tooManyUsers = BadQuestion("this asks for the users of too many days and v
 // usersAsked are the users that a question is about.
 type usersAsked struct {
 	Query
-	dim      Dim
+	dim      Dimension
 	filtered bool // only some values are asked for, wanted among them
 	wanted   string
 	several  bool // further ones are
@@ -450,7 +450,7 @@ func (u *usersAsked) change(k UsersKey, add func(*hyperloglog.Users)) error {
 
 // countUsers counts the users of a question from the sketches and from the
 // scans that are not in them yet.
-func (c *Counter) countUsers(ctx context.Context, u *usersAsked, state State) ([]Answer, error) {
+func (c *Aggregator) countUsers(ctx context.Context, u *usersAsked, state State) ([]Answer, error) {
 	var err error
 	known := c.visitTail(state, u.dim, func(day int64, value string, s *hyperloglog.Users) {
 		if err == nil && u.mine(day, value) {
@@ -503,7 +503,7 @@ func (c *Counter) countUsers(ctx context.Context, u *usersAsked, state State) ([
 }
 
 // join adds, to users that are not stored yet, the stored sketches of the same day and value.
-func (c *Counter) join(ctx context.Context, u *usersAsked) error {
+func (c *Aggregator) join(ctx context.Context, u *usersAsked) error {
 	both := slices.SortedFunc(maps.Keys(u.users), UsersKey.Compare)
 	both = slices.DeleteFunc(both, func(k UsersKey) bool { _, stored := u.counts[k]; return !stored })
 	if u.By == ByMonth {
@@ -533,7 +533,7 @@ func (c *Counter) join(ctx context.Context, u *usersAsked) error {
 // visitTail calls visit with the users that came after what is stored, where this process has them
 // in memory: the users of counted scans, and of a few that came since. It returns false on other
 // nodes, and just after the start.
-func (c *Counter) visitTail(state State, dim Dim, visit func(day int64, value string, s *hyperloglog.Users)) bool {
+func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64, value string, s *hyperloglog.Users)) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.loaded || c.state.UsersPosition != state.UsersPosition || c.state.Offset != state.Offset || c.pending.to < state.Position {
@@ -546,7 +546,7 @@ func (c *Counter) visitTail(state State, dim Dim, visit func(day int64, value st
 // Misses are the places where links were scanned that opened nothing, the most scanned first, from
 // the hour of from up to the one before to; with owners, those on hosts of their rules, and with a
 // prefix those of links below it.
-func (c *Counter) Misses(ctx context.Context, owners []string, below string, from, to time.Time, limit int) ([]MissRow, error) {
+func (c *Aggregator) Misses(ctx context.Context, owners []string, below string, from, to time.Time, limit int) ([]MissRow, error) {
 	if !from.Before(to) {
 		return nil, BadQuestion("from must be before to")
 	}

@@ -27,16 +27,16 @@ type DayCount[T comparable] struct {
 }
 
 // RecentOfRules is how often some rules were scanned of late, RecentOfOwners the same of some owners. What was never scanned is left out.
-func (c *Counter) RecentOfRules(ctx context.Context, rules []int64) (map[int64]Recent, error) {
+func (c *Aggregator) RecentOfRules(ctx context.Context, rules []int64) (map[int64]Recent, error) {
 	return recent(ctx, c, rules, Tx.DaysOfRules)
 }
 
 // RecentOfOwners see RecentOfRules.
-func (c *Counter) RecentOfOwners(ctx context.Context, owners []string) (map[string]Recent, error) {
+func (c *Aggregator) RecentOfOwners(ctx context.Context, owners []string) (map[string]Recent, error) {
 	return recent(ctx, c, owners, Tx.DaysOfOwners)
 }
 
-func recent[T comparable](ctx context.Context, c *Counter, of []T, read func(Tx, context.Context, []int64, []T) ([]DayCount[T], error)) (
+func recent[T comparable](ctx context.Context, c *Aggregator, of []T, read func(Tx, context.Context, []int64, []T) ([]DayCount[T], error)) (
 	map[T]Recent, error) {
 	if len(of) == 0 {
 		return nil, nil

@@ -26,7 +26,7 @@ func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumR
 	for per, list := range [...][]cellCount{PerHour: hours, PerDay: days, PerHourOfAll: hoursOfAll, PerDayOfAll: daysOfAll,
 		PerHourOfOwner: hoursOfOwners, PerDayOfOwner: daysOfOwners} {
 		for _, one := range list {
-			counts = append(counts, CountRow{Per(per), one.hour, one.rule, one.group.id, one.Count})
+			counts = append(counts, CountRow{Granularity(per), one.hour, one.rule, one.group.id, one.Count})
 		}
 	}
 	sums := p.appendOwners(appendSums(nil, PerHour, hoursOfAll), PerHour, hoursOfOwners)
@@ -43,7 +43,7 @@ func ofOwners(cells []cellCount) []cellCount {
 }
 
 // appendOwners appends the sums of each owner.
-func (p *pending) appendOwners(all []SumRow, per Per, cells []cellCount) []SumRow {
+func (p *pending) appendOwners(all []SumRow, per Granularity, cells []cellCount) []SumRow {
 	first := len(all)
 	for i := range cells {
 		if i == 0 || cells[i].hour != cells[i-1].hour || cells[i].rule != cells[i-1].rule {
@@ -89,7 +89,7 @@ func summed(cells []cellCount) []cellCount {
 
 // appendSums appends the sums of each dimension alone. The values of a dimension are
 // put in order once, not for each hour or day.
-func appendSums(all []SumRow, per Per, cells []cellCount) []SumRow {
+func appendSums(all []SumRow, per Granularity, cells []cellCount) []SumRow {
 	numbers, of := map[*group]int{}, make([]int, len(cells))
 	var groups []*group
 	for i := range cells {

@@ -13,7 +13,7 @@ import (
 )
 
 // view answers from a consistent state.
-func view[T any](ctx context.Context, c *Counter, f func(Tx) (T, error)) (answer T, err error) {
+func view[T any](ctx context.Context, c *Aggregator, f func(Tx) (T, error)) (answer T, err error) {
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
 		answer, err = f(tx)
 		return err
@@ -22,13 +22,13 @@ func view[T any](ctx context.Context, c *Counter, f func(Tx) (T, error)) (answer
 }
 
 // stored is the state that the store has.
-func (c *Counter) stored(ctx context.Context) (State, error) {
+func (c *Aggregator) stored(ctx context.Context) (State, error) {
 	return view(ctx, c, func(tx Tx) (State, error) { return tx.StatisticsState(ctx) })
 }
 
 // change lets f change the state while nobody else counts, in one transaction with
 // what f does besides, and returns what is stored then.
-func (c *Counter) change(ctx context.Context, f func(context.Context, Tx, *State) error) (state State, err error) {
+func (c *Aggregator) change(ctx context.Context, f func(context.Context, Tx, *State) error) (state State, err error) {
 	err = c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
 		if err := tx.LockStatistics(ctx); err != nil {
 			return err
@@ -46,7 +46,7 @@ func (c *Counter) change(ctx context.Context, f func(context.Context, Tx, *State
 }
 
 // save stores what was added up and how far that is, in one transaction.
-func (c *Counter) save(ctx context.Context) error {
+func (c *Aggregator) save(ctx context.Context) error {
 	p := c.pending
 	names, tuples, misses := slices.SortedFunc(maps.Keys(p.byCode), alarms.CodeName.Compare), p.unnamed(), p.missRows()
 	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
@@ -144,7 +144,7 @@ func (p *pending) missRows() []MissRow {
 
 // saveCodes adds the scans to their codes and returns how many of them
 // were the first of a code, by cell.
-func (c *Counter) saveCodes(ctx context.Context, tx Tx, names []alarms.CodeName) (map[int32]int64, error) {
+func (c *Aggregator) saveCodes(ctx context.Context, tx Tx, names []alarms.CodeName) (map[int32]int64, error) {
 	p := c.pending
 	scans := func(name alarms.CodeName) iter.Seq[*scanlog.Event] {
 		return func(yield func(*scanlog.Event) bool) {

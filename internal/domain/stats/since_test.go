@@ -69,14 +69,14 @@ func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
 			}
 			require.NoError(t, log.Append(t.Context(), list))
 		}
-		wants := func(c *stats.Counter) {
+		wants := func(c *stats.Aggregator) {
 			t.Helper()
-			for _, by := range []stats.By{stats.AllTime, stats.ByDay} {
+			for _, by := range []stats.Interval{stats.AllTime, stats.ByDay} {
 				want := all.Count()
 				if by == stats.ByDay {
 					want = today.Count()
 				}
-				for d := range stats.Dim(dims) {
+				for d := range stats.Dimension(dims) {
 					a, err := c.Ask(t.Context(), stats.Question{From: began, To: now.Add(time.Hour), What: stats.Users, By: by, Group: d})
 					require.NoError(t, err)
 					if last := a.Rows[len(a.Rows)-1]; last.Users != want {

@@ -18,12 +18,12 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Dim is a dimension by which scans are counted. The numbers are stored: they never change.
-type Dim int64
+// Dimension is a dimension by which scans are counted. The numbers are stored: they never change.
+type Dimension int64
 
 // The dimensions. Total has one value, "".
 const (
-	Total Dim = iota
+	Total Dimension = iota
 	Activity
 	Brand
 	Product
@@ -40,10 +40,10 @@ const (
 var dimNames = [Dims]string{"total", "activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
 
 // String is the name of the dimension.
-func (d Dim) String() string { return dimNames[d] }
+func (d Dimension) String() string { return dimNames[d] }
 
 // AllDims are the dimensions, Total first.
-func AllDims() (all []Dim) {
+func AllDims() (all []Dimension) {
 	for d := range Dims {
 		all = append(all, d)
 	}
@@ -52,13 +52,13 @@ func AllDims() (all []Dim) {
 
 // Combined reports whether a dimension is one of those in a Tuple. The rule and the owner are not: rows of counts have
 // numbers of their own for them.
-func (d Dim) Combined() bool { return d != Rule && d != Owner }
+func (d Dimension) Combined() bool { return d != Rule && d != Owner }
 
 // ParseDim reads the name of a dimension; false for any other text.
-func ParseDim(name string) (Dim, bool) {
+func ParseDim(name string) (Dimension, bool) {
 	for d, n := range dimNames {
 		if n == name {
-			return Dim(d), true
+			return Dimension(d), true
 		}
 	}
 	return 0, false
@@ -76,7 +76,7 @@ type Tuple struct {
 }
 
 // Value is the value of a dimension; of Total it is "".
-func (t Tuple) Value(d Dim) string {
+func (t Tuple) Value(d Dimension) string {
 	switch d {
 	case Activity:
 		return t.Activity
@@ -139,32 +139,32 @@ func ResultOf(e *scanlog.Event) string {
 	return strings.Join([]string{e.Action, e.Kind, e.Reason}, "/")
 }
 
-// Per is how long a row counts: an hour, a day or a calendar month. The numbers are
+// Granularity is how long a row counts: an hour, a day or a calendar month. The numbers are
 // stored.
-type Per int64
+type Granularity int64
 
 // The lengths. The sums over all rules stand beside those of each: their
 // rows have rule 0. Those of each owner have the number of the owner in its place.
 const (
-	PerHour         Per = 0
-	PerDay          Per = 1
-	PerHourOfAll    Per = 2
-	PerDayOfAll     Per = 3
-	PerMonth        Per = 4
-	PerMonthOfAll   Per = 6
-	PerHourOfOwner  Per = 7
-	PerDayOfOwner   Per = 8
-	PerMonthOfOwner Per = 11
+	PerHour         Granularity = 0
+	PerDay          Granularity = 1
+	PerHourOfAll    Granularity = 2
+	PerDayOfAll     Granularity = 3
+	PerMonth        Granularity = 4
+	PerMonthOfAll   Granularity = 6
+	PerHourOfOwner  Granularity = 7
+	PerDayOfOwner   Granularity = 8
+	PerMonthOfOwner Granularity = 11
 )
 
 // OfOwner is the sort of rows of owners that are the sums of a sort of rows of rules.
-func (p Per) OfOwner() Per { return p + PerHourOfOwner }
+func (p Granularity) OfOwner() Granularity { return p + PerHourOfOwner }
 
 // month is the sort of months that are the sums of a sort of days.
-func (p Per) month() Per { return p + PerMonth - PerDay }
+func (p Granularity) month() Granularity { return p + PerMonth - PerDay }
 
 // Hours reports whether a row counts an hour.
-func (p Per) Hours() bool { return p == PerHour || p == PerHourOfAll || p == PerHourOfOwner }
+func (p Granularity) Hours() bool { return p == PerHour || p == PerHourOfAll || p == PerHourOfOwner }
 
 // Count is how often codes and links were scanned, and how many of these scans
 // were the first of their code.
@@ -175,7 +175,7 @@ func (c *Count) Add(o Count) { c.Scans, c.Firsts = c.Scans+o.Scans, c.Firsts+o.F
 
 // TupleRow counts the scans of an hour, a day or a month with the same Tuple.
 type TupleRow struct {
-	Per Per
+	Per Granularity
 	At  int64 // hour, day or month
 	Tuple
 	Count
@@ -183,7 +183,7 @@ type TupleRow struct {
 
 // CountRow is what is to be added to a TupleRow.
 type CountRow struct {
-	Per   Per
+	Per   Granularity
 	At    int64 // hour, day or month
 	Rule  int64
 	Tuple int64 // see Tuple.ID
@@ -197,8 +197,8 @@ func (r *CountRow) compare(o *CountRow) int {
 // SumRow counts the scans of an hour, a day or a month with the same value of one dimension. Rules
 // have none: their counts would be as many rows.
 type SumRow struct {
-	Per   Per
-	Dim   Dim
+	Per   Granularity
+	Dim   Dimension
 	At    int64 // hour, day or month
 	Value string
 	Count
@@ -211,7 +211,7 @@ func (r *SumRow) compare(o *SumRow) int {
 // UsersKey is whose distinct users a sketch counts.
 type UsersKey struct {
 	Day   int64 // or MonthSketches + month
-	Dim   Dim
+	Dim   Dimension
 	Value string
 }
 
@@ -307,8 +307,8 @@ type OwnedRow struct {
 	Count
 }
 
-// Left says how far things were in a ledger when another one began to be counted.
-type Left struct {
+// LogCheckpoint says how far things were in a ledger when another one began to be counted.
+type LogCheckpoint struct {
 	Position int64  // up to where it is counted; 0 = it was never left
 	Users    int64  // up to where its users are in the sketches; -1 = nobody knows
 	Told     int64  // up to where the reader of webhooks was; -1 = nobody knows
@@ -331,9 +331,9 @@ type Tx interface {
 	alarms.Tx
 	// LockStatistics makes others who count wait until the transaction ends.
 	LockStatistics(ctx context.Context) error
-	// RunsLong lets the transaction stand still for minutes between two calls; it
+	// DisableTimeout lets the transaction stand still for minutes between two calls; it
 	// is not run again.
-	RunsLong(ctx context.Context) error
+	DisableTimeout(ctx context.Context) error
 	StatisticsState(ctx context.Context) (State, error)
 	PutStatisticsState(ctx context.Context, s State) error
 
@@ -350,7 +350,7 @@ type Tx interface {
 	// NameOwners stores names of owners; those that are stored already stay.
 	NameOwners(ctx context.Context, names []string) error
 	// CountsByOwner adds up the counts of the rules of an hour, day or month by their owners.
-	CountsByOwner(ctx context.Context, per Per, at int64) ([]OwnedRow, error)
+	CountsByOwner(ctx context.Context, per Granularity, at int64) ([]OwnedRow, error)
 	// NameTuples stores combinations of values, without rules; those that are stored already stay.
 	NameTuples(ctx context.Context, list []Tuple) error
 	// AddScanCounts and AddSums add to what is counted. Both are quick where the rows
@@ -369,12 +369,12 @@ type Tx interface {
 	AddMisses(ctx context.Context, rows []MissRow) error
 	// Origins returns which events of each node's journal are counted; PutOrigins
 	// stores that of some.
-	Origins(ctx context.Context) (map[string]*scanlog.Taken, error)
-	PutOrigins(ctx context.Context, of map[string]*scanlog.Taken) error
+	Origins(ctx context.Context) (map[string]*scanlog.OffsetSet, error)
+	PutOrigins(ctx context.Context, of map[string]*scanlog.OffsetSet) error
 	// CutReaders moves readers of scans whose position is after end back to end.
 	CutReaders(ctx context.Context, end int64) error
 	// RecallLedger returns how far things were in a ledger that was counted before.
-	RecallLedger(ctx context.Context, ledger string) (Left, error)
+	RecallLedger(ctx context.Context, ledger string) (LogCheckpoint, error)
 	// TurnReaders notes how far things are in the ledger that is left, and moves its readers to another one, which is counted
 	// up to a position: to where they were in that ledger if it was left before, else to the position. Where nodes do not
 	// share the ledgers, the other one has all scans: there readers stay as far before the position as they were before that
@@ -388,19 +388,19 @@ type Tx interface {
 
 	// FirstCounted is the first hour or day from one on in which anything is counted; false
 	// where there is none.
-	FirstCounted(ctx context.Context, per Per, from int64) (at int64, any bool, err error)
+	FirstCounted(ctx context.Context, per Granularity, from int64) (at int64, any bool, err error)
 	// CountsFrom returns, for each day of a span of at most some forty days, the first rows from a
 	// rule and a combination on, in no order.
 	CountsFrom(ctx context.Context, of Span, rule, tuple int64, limit int) ([]CountRow, error)
 	// SumsFrom is the same of a dimension, from a value on, and UsersFrom of sketches.
-	SumsFrom(ctx context.Context, of Span, dim Dim, value string, limit int) ([]SumRow, error)
-	UsersFrom(ctx context.Context, of Span, dim Dim, value string, limit int) ([]UsersKey, error)
+	SumsFrom(ctx context.Context, of Span, dim Dimension, value string, limit int) ([]SumRow, error)
+	UsersFrom(ctx context.Context, of Span, dim Dimension, value string, limit int) ([]UsersKey, error)
 	// PutScanCounts and PutSums store rows, and replace those with the same key.
 	PutScanCounts(ctx context.Context, rows []CountRow) error
 	PutSums(ctx context.Context, rows []SumRow) error
 	// RemoveCounted removes hours, or days and their users, before one, at most so many
 	// rows, and returns how many.
-	RemoveCounted(ctx context.Context, per Per, before int64, limit int) (int, error)
+	RemoveCounted(ctx context.Context, per Granularity, before int64, limit int) (int, error)
 	// RemoveMisses removes scans that found nothing from before an hour.
 	RemoveMisses(ctx context.Context, before int64, limit int) (int, error)
 

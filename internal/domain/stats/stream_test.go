@@ -169,7 +169,7 @@ type interrupted struct {
 
 var errInterrupted = errors.New("the answer was lost")
 
-func (i *interrupted) Ship(ctx context.Context, node string, from, to scanlog.Mark, entries []scanlog.Entry) error {
+func (i *interrupted) Ship(ctx context.Context, node string, from, to scanlog.Offset, entries []scanlog.Entry) error {
 	happens := i.happens
 	if i.happens = nil; happens == nil {
 		return i.Log.Ship(ctx, node, from, to, entries)

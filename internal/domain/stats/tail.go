@@ -16,7 +16,7 @@ import (
 
 // readUsers reads the users that the stored sketches lack. Where they are many, it stores sketches
 // in between.
-func (c *Counter) readUsers(ctx context.Context) error {
+func (c *Aggregator) readUsers(ctx context.Context) error {
 	for {
 		c.tail = newTail()
 		reached := c.state.Position
@@ -46,7 +46,7 @@ func (c *Counter) readUsers(ctx context.Context) error {
 
 // readTail visits the counted events whose users are not in the sketches yet, some of them twice,
 // until visit returns false.
-func (c *Counter) readTail(ctx context.Context, s State, visit func(*scanlog.Entry) (bool, error)) error {
+func (c *Aggregator) readTail(ctx context.Context, s State, visit func(*scanlog.Entry) (bool, error)) error {
 	if s.UsersPosition >= s.Position {
 		return nil
 	}
@@ -119,7 +119,7 @@ func (t *tail) add(day int64, g *group, owner string, e *scanlog.Event) {
 
 // visitUsers calls visit with the users of each day and value of a dimension, for some of them in
 // parts.
-func (t *tail) visitUsers(d Dim, visit func(day int64, value string, s *hyperloglog.Users)) {
+func (t *tail) visitUsers(d Dimension, visit func(day int64, value string, s *hyperloglog.Users)) {
 	for k, s := range t.rules {
 		switch {
 		case d == Rule:
@@ -156,7 +156,7 @@ func (t *tail) sketches() map[UsersKey]*hyperloglog.Users {
 
 // fold brings the sketches of users up to the stored position. Nothing may be pending. Without need
 // it does so once a minute.
-func (c *Counter) fold(ctx context.Context, need bool) error {
+func (c *Aggregator) fold(ctx context.Context, need bool) error {
 	if c.tail.events == 0 {
 		return nil
 	}
@@ -167,7 +167,7 @@ func (c *Counter) fold(ctx context.Context, need bool) error {
 }
 
 // foldUpTo brings the sketches up to a position, to which c.tail reaches.
-func (c *Counter) foldUpTo(ctx context.Context, position int64) error {
+func (c *Aggregator) foldUpTo(ctx context.Context, position int64) error {
 	sketches := c.tail.sketches()
 	c.settleLarge(sketches)
 	var large map[UsersKey]since
@@ -201,7 +201,7 @@ const (
 )
 
 // settleLarge makes the large sketches of days that are over be written completely, once.
-func (c *Counter) settleLarge(sketches map[UsersKey]*hyperloglog.Users) {
+func (c *Aggregator) settleLarge(sketches map[UsersKey]*hyperloglog.Users) {
 	newest := int64(math.MinInt64)
 	for key := range sketches {
 		newest = max(newest, key.Day)
@@ -219,7 +219,7 @@ func (c *Counter) settleLarge(sketches map[UsersKey]*hyperloglog.Users) {
 }
 
 // mergeUsers adds users to the stored sketches, and returns which of these are large then.
-func (c *Counter) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketches map[UsersKey]*hyperloglog.Users) (
+func (c *Aggregator) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketches map[UsersKey]*hyperloglog.Users) (
 	large map[UsersKey]since, err error) {
 	if large = maps.Clone(c.large); large == nil {
 		large = map[UsersKey]since{}

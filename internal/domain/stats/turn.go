@@ -11,7 +11,7 @@ import (
 
 // load reads the state where it is not in memory, and begins anew where the store counted another
 // log.
-func (c *Counter) load(ctx context.Context, end int64) error {
+func (c *Aggregator) load(ctx context.Context, end int64) error {
 	if c.loaded {
 		// What is in memory may be old: another node may have counted, the zone may have changed,
 		// or a stream may have been made anew.
@@ -50,7 +50,7 @@ type turn struct {
 // loadState reads the state and which scans of each node are counted. end is where the log ended a
 // while ago: somebody else may have counted beyond it since. So a log is taken to lack events only
 // if it still is shorter than what is counted when it is asked once more.
-func (c *Counter) loadState(ctx context.Context, end int64) (taken map[string]*scanlog.Taken, err error) {
+func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string]*scanlog.OffsetSet, err error) {
 	for passed := int64(-1); ; {
 		t, err := c.compareWithLog(ctx, end)
 		if err != nil {
@@ -92,11 +92,11 @@ func (c *Counter) loadState(ctx context.Context, end int64) (taken map[string]*s
 }
 
 // compareWithLog finds out what of a state does not fit the log.
-func (c *Counter) compareWithLog(ctx context.Context, end int64) (t turn, err error) {
+func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err error) {
 	if t.ledger, t.cut = c.Log.ID(), -1; t.ledger == "" {
 		return t, errors.New("the ledger was not seen yet")
 	}
-	var before Left
+	var before LogCheckpoint
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
 		if t.state, err = tx.StatisticsState(ctx); err != nil {
 			return err
@@ -130,7 +130,7 @@ func (c *Counter) compareWithLog(ctx context.Context, end int64) (t turn, err er
 
 // strange reports whether another scan stands at the position of the last counted one: then the
 // ledger is an older copy that went on.
-func (c *Counter) strange(ctx context.Context, state State) (bool, error) {
+func (c *Aggregator) strange(ctx context.Context, state State) (bool, error) {
 	for e, err := range c.Log.Read(ctx, state.Position-1) {
 		if err != nil {
 			return false, fmt.Errorf("looking at the last scan that was counted: %w", err)
@@ -142,8 +142,8 @@ func (c *Counter) strange(ctx context.Context, state State) (bool, error) {
 
 // uncounted is up to where everything is counted that a ledger has up to its end,
 // by the journals from which its events came; the end where they do not say.
-func (c *Counter) uncounted(ctx context.Context, end int64) (upTo int64, origins bool, err error) {
-	taken, err := view(ctx, c, func(tx Tx) (map[string]*scanlog.Taken, error) { return tx.Origins(ctx) })
+func (c *Aggregator) uncounted(ctx context.Context, end int64) (upTo int64, origins bool, err error) {
+	taken, err := view(ctx, c, func(tx Tx) (map[string]*scanlog.OffsetSet, error) { return tx.Origins(ctx) })
 	if err != nil || len(taken) == 0 {
 		return end, false, err
 	}
@@ -165,7 +165,7 @@ func (c *Counter) uncounted(ctx context.Context, end int64) (upTo int64, origins
 }
 
 // turn changes the state as was found out.
-func (c *Counter) turn(ctx context.Context, tx Tx, s *State, t turn) error {
+func (c *Aggregator) turn(ctx context.Context, tx Tx, s *State, t turn) error {
 	if (t.other || t.cut >= 0 || s.Ledger != t.ledger) && *s != t.state {
 		return errChanged
 	}
@@ -182,7 +182,7 @@ func (c *Counter) turn(ctx context.Context, tx Tx, s *State, t turn) error {
 }
 
 // turnDays adds up the days anew where the zone changed.
-func (c *Counter) turnDays(ctx context.Context, tx Tx, state *State) error {
+func (c *Aggregator) turnDays(ctx context.Context, tx Tx, state *State) error {
 	offset := int64(c.Settings.Get().UTCOffsetHours)
 	if state.Offset == offset {
 		return nil
@@ -216,7 +216,7 @@ func (c *Counter) turnDays(ctx context.Context, tx Tx, state *State) error {
 
 // resumeAt goes on after the end of a ledger that lacks scans which were counted. None of its scans
 // are counted again.
-func (c *Counter) resumeAt(ctx context.Context, tx Tx, s *State, t turn) error {
+func (c *Aggregator) resumeAt(ctx context.Context, tx Tx, s *State, t turn) error {
 	lost := max(s.Position-t.cut, 1)
 	if t.origins { // it is not certain that anything is lost
 		lost = max(s.Position-t.cut, 0)
@@ -227,7 +227,7 @@ func (c *Counter) resumeAt(ctx context.Context, tx Tx, s *State, t turn) error {
 }
 
 // another turns from the ledger that was counted to another one.
-func (c *Counter) another(ctx context.Context, tx Tx, s *State, t turn) error {
+func (c *Aggregator) another(ctx context.Context, tx Tx, s *State, t turn) error {
 	left := *s
 	s.Position, s.UsersPosition, s.Mark, s.Held = t.position, min(t.users, t.position), "", 0
 	if s.Scans > 0 {
@@ -248,7 +248,7 @@ func (c *Counter) another(ctx context.Context, tx Tx, s *State, t turn) error {
 }
 
 // tellOfTurn logs what the ledger lacks.
-func (c *Counter) tellOfTurn(ctx context.Context, t turn) {
+func (c *Aggregator) tellOfTurn(ctx context.Context, t turn) {
 	switch {
 	case t.strange:
 		c.Logger.ErrorContext(ctx,
@@ -268,7 +268,7 @@ func (c *Counter) tellOfTurn(ctx context.Context, t turn) {
 // countedBefore is the position up to which the new ledger is counted already: its beginning after
 // an import without scans; further where it was counted before, or where the counted scans came
 // from it, as those of a stream came from the journal.
-func (c *Counter) countedBefore(ctx context.Context, left State, before Left) (int64, error) {
+func (c *Aggregator) countedBefore(ctx context.Context, left State, before LogCheckpoint) (int64, error) {
 	position, last := before.Position, before.Last
 	if c.Alone {
 		last = left.Scan
@@ -286,7 +286,7 @@ func (c *Counter) countedBefore(ctx context.Context, left State, before Left) (i
 
 // Begin compares what is counted with the ledger before anything new comes into it, so that an
 // older or a truncated one is seen to be shorter.
-func (c *Counter) Begin(ctx context.Context) error {
+func (c *Aggregator) Begin(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	end, err := c.Log.End(ctx)
@@ -304,7 +304,7 @@ func (c *Counter) Begin(ctx context.Context) error {
 }
 
 // Missing is how many counted scans are not in the files of a ledger at the moment.
-func (c *Counter) Missing(state State) int64 {
+func (c *Aggregator) Missing(state State) int64 {
 	if state.Ledger != c.Log.ID() {
 		return 0
 	}
@@ -314,7 +314,7 @@ func (c *Counter) Missing(state State) int64 {
 // Lacking is how many counted scans the ledger lacks although nothing removed
 // them: those of an older or a cut ledger, of a file that is gone, of a stream
 // that was lost and that no journal had any more.
-func (c *Counter) Lacking(ctx context.Context) (int64, error) {
+func (c *Aggregator) Lacking(ctx context.Context) (int64, error) {
 	state, err := c.stored(ctx)
 	return state.Lacking + c.Missing(state), err
 }

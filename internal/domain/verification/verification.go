@@ -23,11 +23,11 @@ var book = i18n.Open(files)
 
 // Step is one thing that was looked at.
 type Step struct {
-	Did    i18n.Text `json:"did"`
-	OK     bool      `json:"ok"`
-	Warns  bool      `json:"warns"` // it works here, and may not on the platform
-	Detail i18n.Text `json:"detail"`
-	Next   i18n.Text `json:"next"`
+	Did    i18n.Message `json:"did"`
+	OK     bool         `json:"ok"`
+	Warns  bool         `json:"warns"` // it works here, and may not on the platform
+	Detail i18n.Message `json:"detail"`
+	Next   i18n.Message `json:"next"`
 	// Cure is a word for what Next says, the same in every language: of "not_resolved"
 	// and the other reasons of package outbound, or "status_404", "content" and their like.
 	Cure string `json:"cure,omitempty"`
@@ -42,16 +42,16 @@ type walk struct {
 	steps []Step
 }
 
-func (v *walk) pass(did string, detail i18n.Text) {
+func (v *walk) pass(did string, detail i18n.Message) {
 	v.steps = append(v.steps, Step{Did: book.Text("did." + did), OK: true, Detail: detail})
 }
 
-func (v *walk) warn(did string, detail i18n.Text, cure string, next i18n.Text) {
+func (v *walk) warn(did string, detail i18n.Message, cure string, next i18n.Message) {
 	v.steps = append(v.steps, Step{Did: book.Text("did." + did), OK: true, Warns: true, Detail: detail, Next: next, Cure: cure})
 }
 
-func (v *walk) fail(did, detail, cure string, next i18n.Text) {
-	v.steps = append(v.steps, Step{Did: book.Text("did." + did), Detail: i18n.Plain(detail), Next: next, Cure: cure})
+func (v *walk) fail(did, detail, cure string, next i18n.Message) {
+	v.steps = append(v.steps, Step{Did: book.Text("did." + did), Detail: i18n.Literal(detail), Next: next, Cure: cure})
 }
 
 // Walk fetches a file by a client, by the rules of the server's own fetch, and judges
@@ -81,10 +81,10 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 				v.fail("status", fmt.Sprintf("%d, want 200", answer.Status), cure, book.Text("cure."+cure))
 				return v.steps, nil
 			}
-			v.pass("status", i18n.Plain("200"))
+			v.pass("status", i18n.Literal("200"))
 			v.kind(answer.Header)
 		case step.Did != "send": // what was asked for is known
-			v.pass(step.Did, i18n.Plain(step.Detail))
+			v.pass(step.Did, i18n.Literal(step.Detail))
 		}
 		switch {
 		case step.Did == "resolve", step.Did == "url" && i+1 < len(did) && did[i+1].Did == "connect":
@@ -97,7 +97,7 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 		return nil, err
 	}
 	if first, last := did[0].At, did[len(did)-1].At; last.Sub(first) > time.Second {
-		v.warn("time", i18n.Plain(last.Sub(first).Round(time.Millisecond).String()), "slow", book.Text("cure.slow"))
+		v.warn("time", i18n.Literal(last.Sub(first).Round(time.Millisecond).String()), "slow", book.Text("cure.slow"))
 	}
 	if fault := rules.FileFault(answer.Body, content); fault != "" {
 		v.fail("content", fault, "content", book.Text("cure.content"))
@@ -115,7 +115,7 @@ func (v *walk) address(ctx context.Context, allowPrivate bool, address string) {
 	}
 	stranger := safehttp.Client{}
 	if refused, ok := errors.AsType[*safehttp.Error](stranger.Check(ctx, address)); ok {
-		v.warn("address", i18n.Plain(refused.Detail), "private", book.Text("cure.private"))
+		v.warn("address", i18n.Literal(refused.Detail), "private", book.Text("cure.private"))
 		return
 	}
 	v.pass("address", book.Text("public"))
@@ -129,14 +129,14 @@ func (v *walk) kind(h http.Header) {
 	case kind == "":
 		v.warn("type", book.Text("none"), "type", book.Text("cure.type"))
 	case strings.EqualFold(strings.TrimSpace(media), "text/plain"):
-		v.pass("type", i18n.Plain(kind))
+		v.pass("type", i18n.Literal(kind))
 	default:
-		v.warn("type", i18n.Plain(kind), "type", book.Text("cure.type.other"))
+		v.warn("type", i18n.Literal(kind), "type", book.Text("cure.type.other"))
 	}
 }
 
 // cure says what to do where nothing was fetched.
-func (v *walk) cure(r safehttp.Reason) i18n.Text {
+func (v *walk) cure(r safehttp.Reason) i18n.Message {
 	host, _, _ := strings.Cut(v.host, ":")
 	switch r {
 	case safehttp.BadURL, safehttp.PortRefused, safehttp.Redirected, safehttp.Encoded:

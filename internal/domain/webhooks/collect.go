@@ -38,7 +38,7 @@ func (b *Book) Collect(ctx context.Context) (more bool, err error) {
 	if errors.Is(err2, errMoved) {
 		err2 = nil
 	}
-	return scans || alarms, errors.Join(outbox.FaultOf("scans", err), outbox.FaultOf("alarms", err2))
+	return scans || alarms, errors.Join(outbox.WrapPart("scans", err), outbox.WrapPart("alarms", err2))
 }
 
 // queued is an event that is to be queued for some webhooks.
@@ -53,11 +53,11 @@ var errMoved = errors.New("webhooks: the position was moved meanwhile")
 // place is a position of a reader.
 type place struct {
 	position int64
-	mark     string                    // the scan that stands there, see marked
-	ledger   string                    // that it is of, as the counting knows it; of scans alone
-	told     map[string]*scanlog.Taken // of each node's journal; of scans alone
-	all      bool                      // every journal of which anything was told is in told
-	learn    bool                      // read has every event between the place before and this one
+	mark     string                        // the scan that stands there, see marked
+	ledger   string                        // that it is of, as the counting knows it; of scans alone
+	told     map[string]*scanlog.OffsetSet // of each node's journal; of scans alone
+	all      bool                          // every journal of which anything was told is in told
+	learn    bool                          // read has every event between the place before and this one
 	read     []scanlog.Origin
 }
 
@@ -138,11 +138,11 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 
 // noteTold adds events to what was told of their journals. It does so for journals of which that is known, or of which begin
 // says what was told before. Nobody else changes it meanwhile.
-func noteTold(ctx context.Context, tx Tx, read []scanlog.Origin, begin *scanlog.Taken) error {
+func noteTold(ctx context.Context, tx Tx, read []scanlog.Origin, begin *scanlog.OffsetSet) error {
 	if len(read) == 0 {
 		return nil
 	}
-	now, changed := place{}, map[string]*scanlog.Taken{}
+	now, changed := place{}, map[string]*scanlog.OffsetSet{}
 	var err error
 	if now.told, now.all, err = tx.Told(ctx); err != nil {
 		return err
@@ -211,7 +211,7 @@ func (b *Book) restart(ctx context.Context, source string, from place, end int64
 func (p *place) knows(node string) bool { return p.all || p.told[node] != nil }
 
 // add notes that an event was told, and returns what was told of its journal.
-func (p *place) add(o scanlog.Origin) *scanlog.Taken {
+func (p *place) add(o scanlog.Origin) *scanlog.OffsetSet {
 	p.told[o.Node] = p.told[o.Node].With(o)
 	return p.told[o.Node]
 }
@@ -318,7 +318,7 @@ func (b *Book) firstUntold(ctx context.Context, from place) error {
 // TellRest is for a node that uses a stream no longer. It queues the events of its journal after a position that were for the
 // stream and that no webhook was told of, and returns how many. journal yields the events after a position. Where nothing is
 // known of what was told of the journal, counted decides. The position of the reader of webhooks stays.
-func (b *Book) TellRest(ctx context.Context, node string, counted *scanlog.Taken, after int64,
+func (b *Book) TellRest(ctx context.Context, node string, counted *scanlog.OffsetSet, after int64,
 	journal func(after int64) iter.Seq2[scanlog.Entry, error]) (n int, err error) {
 	hooks, from, err := b.since(ctx, ScanSource)
 	if err != nil || len(hooks) == 0 {
@@ -351,7 +351,7 @@ func (b *Book) TellRest(ctx context.Context, node string, counted *scanlog.Taken
 	return n, err
 }
 
-func (b *Book) tellRest(ctx context.Context, counted *scanlog.Taken, some []scanlog.Entry) error {
+func (b *Book) tellRest(ctx context.Context, counted *scanlog.OffsetSet, some []scanlog.Entry) error {
 	now := b.Now()
 	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if err := tx.HoldReader(ctx, ScanSource); err != nil {

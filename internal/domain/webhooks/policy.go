@@ -37,7 +37,7 @@ func (b *Book) Policy() outbox.Policy {
 		Before: func(ctx context.Context) (bool, error) {
 			collected, err := b.Collect(ctx)
 			forgot, err2 := b.forget(ctx)
-			return collected || forgot, errors.Join(err, outbox.FaultOf("old deliveries", err2))
+			return collected || forgot, errors.Join(err, outbox.WrapPart("old deliveries", err2))
 		},
 		// The status alone says whether the receiver took it. It does not matter if the body of the
 		// answer is too long, compressed or cut off.
@@ -119,7 +119,7 @@ func (b *Book) open(ctx context.Context, receiver string) (func(*outbox.Row) (sa
 	}
 	return func(r *outbox.Row) (safehttp.Request, error) {
 		if b.Now().Sub(r.CreatedAt) > b.life()+kept {
-			return safehttp.Request{}, outbox.Useless("its time was over before its turn came")
+			return safehttp.Request{}, outbox.ErrSkip("its time was over before its turn came")
 		}
 		r.URL = w.URL
 		return safehttp.Request{Method: http.MethodPost, URL: w.URL, Header: signed(r.Event, b.RealNow(), []byte(r.Body), secret),

@@ -45,7 +45,7 @@ type streamNode struct {
 // test says so.
 type town struct {
 	*post
-	counter *stats.Counter
+	counter *stats.Aggregator
 	nats    natstest.Server
 	port    int
 	target  store.Target
@@ -87,7 +87,7 @@ func (w *town) node(name string) *streamNode {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { n.log.Close() })
-	require.NoError(w.t, n.log.Begin(func() (scanlog.Mark, error) { return scanlog.Mark{}, nil }))
+	require.NoError(w.t, n.log.Begin(func() (scanlog.Offset, error) { return scanlog.Offset{}, nil }))
 	random := rand.NewChaCha8([32]byte{name[0]})
 	if n.journal, err = scanlog.OpenJournal(filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{Random: random}); err != nil {
 		w.t.Fatal(err)
@@ -102,8 +102,8 @@ func (w *town) node(name string) *streamNode {
 	return n
 }
 
-func (w *town) newCounter(n *streamNode) *stats.Counter {
-	return &stats.Counter{Log: n.log, Store: w.db, Alarms: scantest.Alarms(w.db), Settings: settings.NewLive(settings.Defaults()),
+func (w *town) newCounter(n *streamNode) *stats.Aggregator {
+	return &stats.Aggregator{Log: n.log, Store: w.db, Alarms: scantest.Alarms(w.db), Settings: settings.NewLive(settings.Defaults()),
 		Now:    func() time.Time { return w.now },
 		Logger: slog.New(slog.DiscardHandler)}
 }

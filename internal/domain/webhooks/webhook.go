@@ -136,8 +136,8 @@ type Tx interface {
 	Counting(ctx context.Context) (ledger string, err error)
 	// Told says which events of each node's journal were told; PutTold stores that for some
 	// journals. all says that of a journal that is not among them no event was told.
-	Told(ctx context.Context) (of map[string]*scanlog.Taken, all bool, err error)
-	PutTold(ctx context.Context, of map[string]*scanlog.Taken) error
+	Told(ctx context.Context) (of map[string]*scanlog.OffsetSet, all bool, err error)
+	PutTold(ctx context.Context, of map[string]*scanlog.OffsetSet) error
 	// LearnTold is for journals of which Told knows nothing: it notes that the counted events of
 	// each were told, and that Told now knows every journal. It does nothing unless the position of
 	// the counting lies between from and to.

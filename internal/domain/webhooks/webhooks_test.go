@@ -185,7 +185,7 @@ func (p *post) add(url string, w webhooks.Wanted) webhooks.Webhook {
 // step makes rounds until nothing is due.
 func (p *post) step() {
 	for range 20 {
-		p.Once(p.t.Context())
+		p.RunOnce(p.t.Context())
 	}
 }
 
@@ -298,7 +298,7 @@ func TestADeliveryThatNobodyTakesDies(t *testing.T) {
 	p.ledger.add(ofRule(1))
 	p.answer = func(got) (int, error) { return 503, nil }
 	for range 200 {
-		p.Once(t.Context())
+		p.RunOnce(t.Context())
 		p.now = p.now.Add(30 * time.Minute)
 	}
 	list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "dead", Limit: 10})
@@ -306,7 +306,7 @@ func TestADeliveryThatNobodyTakesDies(t *testing.T) {
 		t.Fatalf("%d tries, %+v %v", len(p.came), list, err)
 	}
 	p.now = p.now.Add(7 * 24 * time.Hour)
-	p.Once(t.Context())
+	p.RunOnce(t.Context())
 	if list, err = p.book.Deliveries(t.Context(), outbox.Query{Limit: 10}); err != nil || len(list) != 0 {
 		t.Errorf("still there: %+v %v", list, err)
 	}
@@ -327,7 +327,7 @@ func TestAReceiverThatIsAwayIsNotAskedForEverything(t *testing.T) {
 		}
 		return 200, nil
 	}
-	p.Once(t.Context())
+	p.RunOnce(t.Context())
 	if n := len(p.events(down)); n != 3 {
 		t.Errorf("%d tries of the one that is away", n)
 	}
@@ -470,7 +470,7 @@ func TestTheEndOfTheServerIsNoFailure(t *testing.T) {
 		stop()
 		return 0, ctx.Err()
 	}
-	p.Once(ctx)
+	p.RunOnce(ctx)
 	list, err := p.book.Deliveries(t.Context(), outbox.Query{Limit: 10})
 	if err != nil || len(list) != 2 {
 		t.Fatalf("%+v %v", list, err)
@@ -499,7 +499,7 @@ func TestSlowReceiversLeaveATurnToOthers(t *testing.T) {
 	}
 	p.answer = func(got) (int, error) { return 503, nil }
 	for range 3 {
-		p.Once(t.Context())
+		p.RunOnce(t.Context())
 	}
 	for n := range receivers {
 		if url := fmt.Sprintf("https://%02d.example/", n); len(p.events(url)) == 0 {
@@ -574,7 +574,7 @@ func queued(t *testing.T, url string) *post {
 		p.ledger.add(ofRule(1))
 	}
 	p.answer = func(got) (int, error) { return 503, nil }
-	p.Once(t.Context())
+	p.RunOnce(t.Context())
 	return p
 }
 
@@ -651,7 +651,7 @@ func TestTooManyWaitingAreGivenUp(t *testing.T) {
 		for range events {
 			p.ledger.add(ofRule(3))
 		}
-		p.Once(t.Context())
+		p.RunOnce(t.Context())
 	}
 	round(20)
 	if strings.Contains(p.logs.String(), "given up") {
@@ -690,7 +690,7 @@ func TestWhatArrivedWhileItWasGivenUpIsDelivered(t *testing.T) {
 	p.answer = func(m got) (int, error) {
 		if m.id == id(1) {
 			p.ledger.add(ofRule(3), ofRule(3))
-			other.Once(t.Context())
+			other.RunOnce(t.Context())
 		}
 		return 204, nil
 	}

@@ -106,7 +106,7 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 }) (client.AccountList, error) {
 	shown := client.AccountList{Accounts: []client.Account{}}
 	found, total, err := a.findAccounts(accounts.Search{Part: in.Text, Kind: in.Kind, State: in.State, Order: in.Order, Offset: in.Offset,
-		Limit: in.Limit, Sees: adminroute.CallerOf(ctx).Sees})
+		Limit: in.Limit, Sees: adminroute.CallerFromContext(ctx).CanAccess})
 	if err != nil {
 		return shown, err
 	}
@@ -149,10 +149,10 @@ func showRecent(r stats.Recent) *client.RecentScans {
 func (a accountAPI) nameAccounts(ctx context.Context, in *struct {
 	Of []string `query:"of" maxItems:"1000" doc:"AppIDs, with commas between them"`
 }) (client.AccountNames, error) {
-	caller := adminroute.CallerOf(ctx)
+	caller := adminroute.CallerFromContext(ctx)
 	names := client.AccountNames{Names: map[string]string{}}
 	for _, appid := range in.Of {
-		if one, is := a.Known(appid); is && caller.Sees(appid) && one.Name != "" {
+		if one, is := a.Known(appid); is && caller.CanAccess(appid) && one.Name != "" {
 			names.Names[appid] = one.Name
 		}
 	}
@@ -161,8 +161,8 @@ func (a accountAPI) nameAccounts(ctx context.Context, in *struct {
 
 // listed is a page of the accounts that the caller may see.
 func (a accountAPI) listed(ctx context.Context, after string, limit int) (page []accounts.Account, err error) {
-	caller := adminroute.CallerOf(ctx)
-	if !caller.Limited() {
+	caller := adminroute.CallerFromContext(ctx)
+	if !caller.Scoped() {
 		return a.Accounts.List(ctx, after, limit)
 	}
 	for _, appid := range slices.Sorted(slices.Values(caller.Accounts)) {
@@ -201,8 +201,8 @@ func (a accountAPI) putAccount(ctx context.Context, in *struct {
 // theirLinks refuses, to a caller that is limited to accounts, new links with Mini Programs that it
 // may not see, as putLink does.
 func (a accountAPI) theirLinks(ctx context.Context, appid string, wanted []string) error {
-	caller := adminroute.CallerOf(ctx)
-	if !slices.ContainsFunc(wanted, func(mini string) bool { return !caller.Sees(mini) }) {
+	caller := adminroute.CallerFromContext(ctx)
+	if !slices.ContainsFunc(wanted, func(mini string) bool { return !caller.CanAccess(mini) }) {
 		return nil
 	}
 	linked, err := a.Accounts.Links(ctx, appid)
@@ -210,7 +210,7 @@ func (a accountAPI) theirLinks(ctx context.Context, appid string, wanted []strin
 		return err
 	}
 	for _, mini := range wanted {
-		if !caller.Sees(mini) && !slices.Contains(linked, mini) {
+		if !caller.CanAccess(mini) && !slices.Contains(linked, mini) {
 			return huma.Error403Forbidden(fmt.Sprintf("linked: %.120q is none of your accounts", mini))
 		}
 	}
@@ -267,8 +267,8 @@ type DryRun struct {
 	DryRun bool `query:"dry_run" doc:"delete nothing: only say what would go, and what keeps it"`
 }
 
-func showDeletion(appid string, has accounts.Belongings, deleted bool) client.Deletion {
-	shown := func(a accounts.Amount) client.Amount { return client.Amount(a) }
+func showDeletion(appid string, has accounts.Dependencies, deleted bool) client.Deletion {
+	shown := func(a accounts.Count) client.Amount { return client.Amount(a) }
 	return client.Deletion{AppID: appid, Deleted: deleted, Goes: each(has.Goes, shown), Keeps: each(has.Keeps, shown)}
 }
 

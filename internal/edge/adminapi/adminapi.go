@@ -40,15 +40,15 @@ import (
 
 // Admin is the operator's API, with what it works on.
 type Admin struct {
-	Accounts *accounts.Directory
+	Accounts *accounts.Service
 	// Known is an account as it is in memory, Everybody are all of them.
 	Known     func(appid string) (accounts.Account, bool)
 	Everybody func() iter.Seq[*accounts.Account]
 	Rules     *rules.Book
 	// RuleCount is how many rules there are.
 	RuleCount func() int
-	Codes     *codes.Press
-	Desk      *codes.Desk
+	Codes     *codes.Service
+	Desk      *codes.TicketWriter
 	Orders    *codes.Orders
 	// PackageSigner signs printers' packages.
 	PackageSigner *printpackage.Signer
@@ -56,7 +56,7 @@ type Admin struct {
 	PassphraseWork int
 	OpenIDs        *accounts.OpenIDs
 	Keys           *accounts.ScanKeys
-	People         *iam.Directory
+	People         *iam.Service
 	Shared         *iam.SharedCharts
 	// Appearances are how accounts look to buyers.
 	Appearances *branding.Book
@@ -65,18 +65,18 @@ type Admin struct {
 	// ConsoleURL is where the console is.
 	ConsoleURL func() string
 	Settings   *settings.Live
-	Scans      *stats.Counter
+	Scans      *stats.Aggregator
 	Alarms     *alarms.Book
 	// Lake is where scans are written for other engines; nil = nowhere.
 	Lake *lake.Lake
 	// Following knows how far the memory of this node is behind the log of changes.
 	Following interface {
 		Lag(ctx context.Context) (changes int64, err error)
-		Age() time.Duration
+		Staleness() time.Duration
 		Loaded() bool
 	}
 	Webhooks *webhooks.Book
-	Rechecks *rules.Rechecker
+	Rechecks *rules.Verifier
 	// LookAtFile fetches a verification file and judges every step of it.
 	LookAtFile func(ctx context.Context, url, content string) ([]verification.Step, error)
 	// UserHash is what the ledger knows a user of a namespace by.
@@ -106,14 +106,14 @@ type Admin struct {
 	ChangeHead func(ctx context.Context) (int64, error)
 	// History is the log of changes, Times answers what was at a moment, Resolver what is now.
 	History  auditlog.Store
-	Times    auditlog.Times
+	Times    auditlog.PointInTime
 	Resolver scan.Resolver
 	// ScanLog is the log of scans; nil, or one that returns nil: there is none.
 	ScanLog func() scanlog.Log
 	Now     func() time.Time
 
-	changing sync.Mutex      // held while settings change
-	drawing  semaphore.Turns // of symbols for packages
+	changing sync.Mutex          // held while settings change
+	drawing  semaphore.Semaphore // of symbols for packages
 }
 
 // explained are the errors that a caller may see, with the status and text of their answers.
@@ -162,7 +162,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 			return huma.NewError(t.status, cmp.Or(t.text, err.Error()))
 		}
 	}
-	if unreached, ok := errors.AsType[scanlog.Unreached](err); ok {
+	if unreached, ok := errors.AsType[scanlog.UnreachableError](err); ok {
 		a.Log.WarnContext(ctx, "a question for all scans is refused", "error", err)
 		return huma.Error503ServiceUnavailable(unreached.Error())
 	}
@@ -175,16 +175,16 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 	if conflict, ok := errors.AsType[codes.Conflict](err); ok {
 		return huma.Error409Conflict(string(conflict))
 	}
-	if taken, ok := errors.AsType[accounts.Taken](err); ok {
+	if taken, ok := errors.AsType[accounts.ExclusiveConflict](err); ok {
 		return huma.Error409Conflict(taken.Error() + `: say "move": true to take it away from there`)
 	}
 	if used, ok := errors.AsType[accounts.InUse](err); ok {
 		return huma.Error409Conflict(used.Error())
 	}
-	if foreign, ok := errors.AsType[digitallink.Foreign](err); ok {
+	if foreign, ok := errors.AsType[digitallink.OwnershipError](err); ok {
 		return huma.Error409Conflict(foreign.Error())
 	}
-	if superseded, ok := errors.AsType[rules.Superseded](err); ok {
+	if superseded, ok := errors.AsType[rules.ErrConflict](err); ok {
 		return huma.Error409Conflict(superseded.Error() + ": undo that first")
 	}
 	code, detail := errcode.Of(err)
@@ -198,7 +198,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 		return huma.Error422UnprocessableEntity(cmp.Or(detail, code.Meaning().String()))
 	}
 	a.Log.ErrorContext(ctx, "admin call failed", "error", err)
-	if out, ok := errors.AsType[*errcode.Outage](err); ok {
+	if out, ok := errors.AsType[*errcode.Unavailable](err); ok {
 		return huma.Error503ServiceUnavailable("the database " + out.What + ": try again later; the server's log says more")
 	}
 	if file, ok := errors.AsType[*fs.PathError](err); ok {

@@ -37,12 +37,12 @@ type alarmList struct {
 }
 
 // inBoth is a reason in both languages.
-func inBoth(reason i18n.Text) client.AlarmReason {
+func inBoth(reason i18n.Message) client.AlarmReason {
 	return client.AlarmReason{English: reason.English(), Chinese: reason.Chinese()}
 }
 
 func (a scanAPI) showAlarm(ctx context.Context, of alarms.Alarm) (alarm, error) {
-	b, err := a.Codes.Memory.Know(ctx, of.Batch)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, of.Batch)
 	return alarm{ID: of.ID, Kind: of.Kind, Account: b.Account, ApplicationID: of.Batch, CodeIndex: of.Index, At: of.At,
 		ScanID: of.Scan, Score: of.Score,
 		Why: of.Why, Reasons: each(of.Reasons(), inBoth),
@@ -95,7 +95,7 @@ func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
 	}
 }) (alarm, error) {
 	ctx = acting(ctx, "")
-	found, err := a.Alarms.Acknowledge(ctx, in.ID, accounts.AuthorOf(ctx).Actor)
+	found, err := a.Alarms.Acknowledge(ctx, in.ID, accounts.ActorFromContext(ctx).ActorID)
 	if err != nil {
 		return alarm{}, err
 	}
@@ -110,7 +110,7 @@ func (a scanAPI) dismissAlarm(ctx context.Context, in *struct {
 	}
 }) (alarm, error) {
 	ctx = acting(ctx, "")
-	found, err := a.Alarms.Dismiss(ctx, in.ID, accounts.AuthorOf(ctx).Actor, in.Body.Note)
+	found, err := a.Alarms.Dismiss(ctx, in.ID, accounts.ActorFromContext(ctx).ActorID, in.Body.Note)
 	if err != nil {
 		return alarm{}, err
 	}
@@ -118,7 +118,7 @@ func (a scanAPI) dismissAlarm(ctx context.Context, in *struct {
 }
 
 func (a scanAPI) getBatchAlarm(ctx context.Context, in *BatchPath) (client.BatchAlarm, error) {
-	b, err := a.Codes.Memory.Know(ctx, in.ID)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID)
 	if err != nil {
 		return client.BatchAlarm{}, err
 	}
@@ -147,7 +147,7 @@ func (a scanAPI) putBatchAlarm(ctx context.Context, in *struct {
 	ThresholdPath
 	Body client.BatchAlarmPut
 }) (client.BatchAlarm, error) {
-	if _, err := a.Codes.Memory.Know(ctx, in.ID); err != nil {
+	if _, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID); err != nil {
 		return client.BatchAlarm{}, err
 	}
 	var chosen *int64
@@ -169,7 +169,7 @@ func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
 	BatchPath
 	Threshold int64 `query:"threshold" minimum:"0" maximum:"100000" doc:"left out: the one in force"`
 }) (client.AlarmReplay, error) {
-	if _, err := a.Codes.Memory.Know(ctx, in.ID); err != nil {
+	if _, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID); err != nil {
 		return client.AlarmReplay{}, err
 	}
 	if in.Threshold == 0 {

@@ -19,11 +19,12 @@ const candidates = 50
 func (a accountAPI) lookupAuthorization(ctx context.Context, in *struct {
 	Body client.AuthorizationQuestion
 }) (client.AuthorizationRequest, error) {
-	asked, err := a.Accounts.Referred(ctx, in.Body.Reference)
+	asked, err := a.Accounts.OpenRequest(ctx, in.Body.Reference)
 	if err != nil {
 		return client.AuthorizationRequest{}, unread(err)
 	}
-	list, more, err := a.Accounts.Candidates(ctx, asked, in.Body.Part, cmp.Or(in.Body.Limit, candidates), adminroute.CallerOf(ctx).Sees)
+	list, more, err := a.Accounts.Candidates(ctx, asked, in.Body.Part, cmp.Or(in.Body.Limit, candidates),
+		adminroute.CallerFromContext(ctx).CanAccess)
 	return client.AuthorizationRequest{Component: asked.Component.AppID, ReturnTo: asked.Origin(),
 		PermissionSets: append([]int{}, asked.Sets...), More: more, Accounts: each(list, func(one accounts.Account) client.AskedAccount {
 			return client.AskedAccount{AppID: one.AppID, Name: one.Name, Kind: string(one.Kind)}
@@ -45,11 +46,11 @@ func (a accountAPI) agreeToPlatform(ctx context.Context, in *struct {
 	Body client.AuthorizationAgreed
 }) (client.AuthorizationMade, error) {
 	b := in.Body
-	asked, err := a.Accounts.Referred(ctx, b.Reference)
+	asked, err := a.Accounts.OpenRequest(ctx, b.Reference)
 	if err != nil {
 		return client.AuthorizationMade{}, unread(err)
 	}
-	if !adminroute.CallerOf(ctx).Sees(b.AppID) {
+	if !adminroute.CallerFromContext(ctx).CanAccess(b.AppID) {
 		return client.AuthorizationMade{}, huma.Error403Forbidden("appid: you may not agree for this account")
 	}
 	account, err := a.Accounts.Get(ctx, b.AppID)

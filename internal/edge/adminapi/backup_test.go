@@ -25,7 +25,7 @@ func served(a *Admin) http.Handler {
 	mux := http.NewServeMux()
 	adminroute.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", a.Log, a.Problem, adminroute.Guard{}, a.Operations())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mux.ServeHTTP(w, r.WithContext(adminroute.As(r.Context(), adminroute.Caller{Role: adminroute.Admin})))
+		mux.ServeHTTP(w, r.WithContext(adminroute.WithCaller(r.Context(), adminroute.Caller{Role: adminroute.Admin})))
 	})
 }
 
@@ -34,7 +34,7 @@ func served(a *Admin) http.Handler {
 func TestAnExportSaysThatTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	mux := served(&Admin{Log: slog.New(slog.DiscardHandler), Export: func(context.Context, io.Writer, string) error {
-		return fmt.Errorf("reading: %w", &errcode.Outage{What: "does not answer"})
+		return fmt.Errorf("reading: %w", &errcode.Unavailable{What: "does not answer"})
 	}})
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest("POST", "/admin/v1/export", strings.NewReader(`{"passphrase":"correct horse battery"}`))

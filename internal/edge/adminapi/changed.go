@@ -168,7 +168,7 @@ func (a *Admin) unlessChanged(ctx context.Context, t adminroute.Thing, saw admin
 		if !same(t, saw, tags) {
 			return nil, a.changedMeanwhile(ctx, t, saw, now)
 		}
-		out, err := change(auditlog.Unchanged(ctx, head, touching(t)...))
+		out, err := change(auditlog.WithPrecondition(ctx, head, touching(t)...))
 		if !errors.Is(err, auditlog.ErrMoved) {
 			return out, err
 		}
@@ -228,7 +228,7 @@ func (a *Admin) current(ctx context.Context, t adminroute.Thing) (shown any, tag
 		shown, err = a.accounts().getComponent(ctx, &ComponentPath{t.Key})
 	case ruleThing:
 		var one rules.Rule
-		one, err = a.Rules.Own(ctx, accounts.Account{AppID: t.Owner}, t.Key)
+		one, err = a.Rules.RuleOf(ctx, accounts.Account{AppID: t.Owner}, t.Key)
 		shown = showRule(one)
 	case batchThing:
 		id, _ := strconv.ParseInt(t.Key, 10, 64) // the input has it as a number

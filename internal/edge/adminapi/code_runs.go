@@ -18,7 +18,7 @@ func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
 	Page
 }) (client.CodeRuns, error) {
 	shown := client.CodeRuns{Runs: []client.CodeRun{}}
-	b, err := a.Codes.Memory.Know(ctx, in.ID)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID)
 	if err != nil {
 		return shown, err
 	}
@@ -50,7 +50,7 @@ func (a codeAPI) listCodes(ctx context.Context, in *struct {
 	From int64 `query:"from" minimum:"0"`
 	To   int64 `query:"to" minimum:"0" doc:"the last index"`
 }) (adminroute.File, error) {
-	b, err := a.Codes.Memory.Know(ctx, in.ID)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID)
 	if err != nil {
 		return adminroute.File{}, err
 	}
@@ -68,7 +68,7 @@ func (a codeAPI) listCodes(ctx context.Context, in *struct {
 		err := a.Codes.EachPrint(ctx, b, r, func(i int64, code, text string) error {
 			// Neither text has a comma or a quote. Codes that were made elsewhere may begin like a
 			// formula.
-			_, err := fmt.Fprintf(out, "%d,%s,%s\r\n", i, adminroute.Cell(code), adminroute.Cell(text))
+			_, err := fmt.Fprintf(out, "%d,%s,%s\r\n", i, adminroute.EscapeCSVFormula(code), adminroute.EscapeCSVFormula(text))
 			return err
 		})
 		if err != nil {

@@ -26,17 +26,17 @@ const noGTIN = "product_code is no EAN or GTIN with a right check digit"
 // acting returns ctx for a change that its caller attributes to name. People and keys keep their own
 // name in the audit log, and the admin token cannot take the name of one of them.
 func acting(ctx context.Context, name string) context.Context {
-	author := accounts.AuthorOf(ctx)
+	author := accounts.ActorFromContext(ctx)
 	kind, _, _ := strings.Cut(name, ":")
 	switch {
-	case author.Actor != "" && author.Actor != "server" && author.Actor != "admin":
+	case author.ActorID != "" && author.ActorID != "server" && author.ActorID != "admin":
 		author.Via = name
 	case kind == "person" || kind == "key":
-		author.Actor, author.Via = "admin", name
+		author.ActorID, author.Via = "admin", name
 	default:
-		author.Actor = cmp.Or(name, "admin")
+		author.ActorID = cmp.Or(name, "admin")
 	}
-	return accounts.By(ctx, author)
+	return accounts.WithActor(ctx, author)
 }
 
 func showEvent(e codes.Event) client.CodeEvent {
@@ -74,7 +74,7 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 		if len(text) <= codes.CodeLength {
 			name = codes.CodeName{Code: text, ID: b.ID}
 		}
-		f, err := a.Codes.Find(ctx, name)
+		f, err := a.Codes.Lookup(ctx, name)
 		// The place says which code it is: the code itself must not get into logs.
 		if code, detail := errcode.Of(err); code == errcode.CodeMalformed {
 			return nil, accounts.Invalid(fmt.Sprintf("codes[%d]: %s", i, detail))
@@ -151,7 +151,7 @@ func (a codeAPI) idle(b codes.Batch, days int) bool {
 }
 
 func (a codeAPI) getBatch(ctx context.Context, in *BatchPath) (client.Batch, error) {
-	b, err := a.Codes.Memory.Know(ctx, in.ID)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID)
 	if err != nil {
 		return client.Batch{}, err
 	}
@@ -164,7 +164,7 @@ func (a codeAPI) ofBatch(ctx context.Context, parameter func(string) string) (st
 	if err != nil {
 		return "", codes.ErrNoBatch
 	}
-	b, err := a.Codes.Memory.Know(ctx, id)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, id)
 	return b.Account, err
 }
 
@@ -178,7 +178,7 @@ func (a codeAPI) listCodeEvents(ctx context.Context, in *struct {
 	Page
 }) (codeEventList, error) {
 	shown := codeEventList{[]client.CodeEvent{}}
-	if _, err := a.Codes.Memory.Know(ctx, in.ID); err != nil {
+	if _, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID); err != nil {
 		return shown, err
 	}
 	for e, err := range a.Codes.Store.Events(ctx, in.ID, in.After) {
@@ -201,7 +201,7 @@ func at(t *time.Time) (from time.Time) {
 }
 
 func (a codeAPI) change(ctx context.Context, actor string, id int64, s client.CodeSelection, c codes.Change) (client.CodesChanged, error) {
-	b, err := a.Codes.Memory.Know(ctx, id)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, id)
 	if err != nil {
 		return client.CodesChanged{}, err
 	}
@@ -230,7 +230,7 @@ func (a codeAPI) changeCodes(ctx context.Context, in *struct {
 	BatchPath
 	Body struct {
 		client.CodeChange
-		Did codes.Did `json:"did" enum:"freeze,unfreeze,void,redeem"`
+		Did codes.EventType `json:"did" enum:"freeze,unfreeze,void,redeem"`
 	}
 }) (client.CodesChanged, error) {
 	b := in.Body
@@ -306,12 +306,12 @@ func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 	if err != nil {
 		return client.StoredCode{}, err
 	}
-	f, err := a.Codes.Find(ctx, name)
+	f, err := a.Codes.Lookup(ctx, name)
 	if err == nil && len(whose) > 0 && !slices.Contains(whose, f.Batch.Account) {
 		err = huma.Error403Forbidden("this code is of another account's application")
 	}
 	if err == nil {
-		f, err = a.Codes.Afresh(ctx, f)
+		f, err = a.Codes.LookupConsistent(ctx, f)
 	}
 	if err != nil {
 		return client.StoredCode{}, err
@@ -322,7 +322,7 @@ func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 	shown := client.StoredCode{ApplicationID: f.Batch.ID, CodeIndex: f.Index, Code: f.Code, CodeURL: text,
 		Active: f.State.Activation != nil, Frozen: f.State.Frozen, Void: f.State.Void, Redeemed: f.State.Redeemed,
 		History: each(history, showEvent)}
-	if !adminroute.CallerOf(ctx).Role.Covers(adminroute.Marketer) { // who reads the text of a code can print a copy
+	if !adminroute.CallerFromContext(ctx).Role.AtLeast(adminroute.Marketer) { // who reads the text of a code can print a copy
 		shown.Code, shown.CodeURL = "", ""
 	}
 	if f.State.Activation != nil {

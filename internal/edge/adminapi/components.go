@@ -114,7 +114,7 @@ func (a accountAPI) withdrawFromAccount(ctx context.Context, in *WithdrawalByAcc
 
 func (a accountAPI) listHolders(ctx context.Context, in *AppIDPath) (client.HoldingList, error) {
 	list, err := a.Accounts.GrantsBy(ctx, in.AppID)
-	return client.HoldingList{Authorizations: each(list, func(h accounts.Holder) client.Holding {
+	return client.HoldingList{Authorizations: each(list, func(h accounts.GrantedComponent) client.Holding {
 		return client.Holding{Component: h.Component, PermissionSets: append([]int{}, h.Grant.PermissionSets...),
 			GrantedAt: h.Grant.GrantedAt}
 	})}, err

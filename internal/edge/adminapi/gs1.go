@@ -99,7 +99,7 @@ func (a ruleAPI) listGS1(ctx context.Context, in *struct {
 // ofTheirs returns what is said of a key to a caller who may know.
 func (a ruleAPI) ofTheirs(ctx context.Context, key string) (digitallink.Entry, error) {
 	e, err := a.Products.Get(ctx, key)
-	if caller := adminroute.CallerOf(ctx); err == nil && !caller.Sees(e.Owner) {
+	if caller := adminroute.CallerFromContext(ctx); err == nil && !caller.CanAccess(e.Owner) {
 		return e, notTheirs(caller)
 	}
 	return e, err
@@ -112,20 +112,20 @@ func (a ruleAPI) getGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, erro
 
 // saveGS1 stores an entry for its caller: whoever may act for one account acts for that.
 func (a ruleAPI) saveGS1(ctx context.Context, e digitallink.Entry, fresh bool) (client.GS1Entry, error) {
-	caller := adminroute.CallerOf(ctx)
+	caller := adminroute.CallerFromContext(ctx)
 	if there, err := a.ofTheirs(ctx, e.Key); err != nil && !errors.Is(err, digitallink.ErrNone) {
 		if there.Key != "" {
-			err = huma.Error403Forbidden(digitallink.Foreign{Key: there.Key, Holder: there.Owner}.Error())
+			err = huma.Error403Forbidden(digitallink.OwnershipError{Key: there.Key, Holder: there.Owner}.Error())
 		}
 		return client.GS1Entry{}, err
 	}
 	if e.Owner == "" && len(caller.Accounts) == 1 {
 		e.Owner = caller.Accounts[0]
 	}
-	if e.Owner != "" && !caller.Sees(e.Owner) {
+	if e.Owner != "" && !caller.CanAccess(e.Owner) {
 		return client.GS1Entry{}, notTheirs(caller)
 	}
-	e, err := a.Products.Put(ctx, e, fresh, caller.Sees)
+	e, err := a.Products.Put(ctx, e, fresh, caller.CanAccess)
 	if err == nil {
 		e, err = a.Products.Get(ctx, e.Key) // with its number
 	}
@@ -152,7 +152,7 @@ func (a ruleAPI) deleteGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, e
 	if _, err := a.ofTheirs(ctx, in.Key); err != nil {
 		return client.GS1Entry{}, err
 	}
-	e, err := a.Products.Delete(ctx, in.Key, adminroute.CallerOf(ctx).Sees)
+	e, err := a.Products.Delete(ctx, in.Key, adminroute.CallerFromContext(ctx).CanAccess)
 	return showGS1(e), err
 }
 
@@ -180,7 +180,8 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 		return client.GS1Entry{}, huma.Error409Conflict(
 			"change " + strconv.FormatInt(last.Seq, 10) + " of this key came after it: undo that first")
 	}
-	ctx = auditlog.Unchanged(ctx, head, auditlog.Name{Kind: replica.GS1Change, Key: last.Key}, auditlog.Name{Kind: replica.ResetChange})
+	ctx = auditlog.WithPrecondition(ctx, head, auditlog.Name{Kind: replica.GS1Change, Key: last.Key},
+		auditlog.Name{Kind: replica.ResetChange})
 	was := last // what a delete notes is what was there
 	if last.Did != "delete" {
 		if len(list) < 2 || list[1].Did == "delete" {
@@ -255,7 +256,7 @@ func (a ruleAPI) exportGS1(ctx context.Context, _ *noInput) (adminroute.File, er
 }
 
 func (a ruleAPI) importGS1(ctx context.Context, in *importInput) (client.Imported, error) {
-	caller := adminroute.CallerOf(ctx)
+	caller := adminroute.CallerFromContext(ctx)
 	return a.archives().load(ctx, "gs1", in, func(text io.ReadSeeker) (accounts.Imported, error) {
 		if _, err := text.Seek(0, io.SeekStart); err != nil {
 			return accounts.Imported{}, err
@@ -274,6 +275,6 @@ func (a ruleAPI) importGS1(ctx context.Context, in *importInput) (client.Importe
 				}
 			}
 		}
-		return a.Products.Import(ctx, planned, in.DryRun, caller.Sees)
+		return a.Products.Import(ctx, planned, in.DryRun, caller.CanAccess)
 	})
 }

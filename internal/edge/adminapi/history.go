@@ -122,12 +122,12 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 	if log == nil {
 		return auditlog.Replayed{}, huma.Error409Conflict("this server keeps no log of scans to replay")
 	}
-	plan, caller := map[string]*rules.Rule{}, adminroute.CallerOf(ctx)
+	plan, caller := map[string]*rules.Rule{}, adminroute.CallerFromContext(ctx)
 	for i, c := range in.Body.Changes {
 		switch {
-		case !caller.Sees(c.Owner):
+		case !caller.CanAccess(c.Owner):
 			return auditlog.Replayed{}, notTheirs(caller)
-		case caller.Limited() && c.Do == "add": // what opened nothing on a host is for those who have a rule there
+		case caller.Scoped() && c.Do == "add": // what opened nothing on a host is for those who have a rule there
 			return auditlog.Replayed{}, huma.Error403Forbidden("an add is replayed for those who see all accounts")
 		}
 		owner, err := a.Accounts.Get(ctx, c.Owner)
@@ -141,7 +141,7 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 		if c.OpenVersion != 0 {
 			draft.OpenVersion = c.OpenVersion
 		}
-		key, r, err := a.Rules.Foresee(ctx, owner, c.Do, draft, c.Published)
+		key, r, err := a.Rules.Preview(ctx, owner, c.Do, draft, c.Published)
 		if err != nil {
 			return auditlog.Replayed{}, refused("changes[%d]: %s %.200s: %v", i, c.Do, c.Prefix, a.Problem(ctx, err))
 		}

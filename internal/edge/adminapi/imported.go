@@ -38,7 +38,7 @@ func (a codeAPI) beginImport(ctx context.Context, in *struct {
 
 func (a codeAPI) importCodes(ctx context.Context, in *struct {
 	BatchPath
-	adminroute.Arriving
+	adminroute.StreamBody
 	Line  int64  `query:"line" default:"1" minimum:"1" doc:"the number of the first line, for what is said of a wrong one"`
 	Actor string `query:"actor"`
 }) (client.CodesImported, error) {
@@ -50,8 +50,8 @@ func (a codeAPI) importCodes(ctx context.Context, in *struct {
 	done, err := a.Codes.ImportCodes(acting(ctx, in.Actor), in.ID, in.Line, body)
 	// A client that is still sending does not read an answer, so the rest is read first.
 	_, _ = io.Copy(io.Discard, body)
-	if faults, ok := errors.AsType[accounts.Faults](err); ok {
-		named := each(faults, func(f accounts.Fault) error {
+	if faults, ok := errors.AsType[accounts.RowErrors](err); ok {
+		named := each(faults, func(f accounts.RowError) error {
 			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Why}
 		})
 		return client.CodesImported{}, huma.Error422UnprocessableEntity("none of these codes was imported", named...)
@@ -67,7 +67,7 @@ func (a codeAPI) takeBackImport(ctx context.Context, in *struct {
 	Body client.ImportToTakeBack
 }) (client.ImportTakenBack, error) {
 	w := in.Body
-	done, err := a.Codes.TakeBack(acting(ctx, w.Actor), in.ID, codes.Range{From: w.From, To: w.To}, w.Note)
+	done, err := a.Codes.UndoImport(acting(ctx, w.Actor), in.ID, codes.Range{From: w.From, To: w.To}, w.Note)
 	return client.ImportTakenBack(done), err
 }
 

@@ -81,8 +81,8 @@ func lineOfAccount(a accounts.Account, linked []string) accountLine {
 		Options: a.Options, OpenPlatform: a.OpenPlatform, IPAllowlist: a.IPAllowlist, SecretFrozen: a.SecretFrozen}}
 }
 
-func (l *accountLine) planned(line int) accounts.Planned {
-	return accounts.Planned{Line: line, Registration: l.registration(l.AppID)}
+func (l *accountLine) planned(line int) accounts.ImportRow {
+	return accounts.ImportRow{Line: line, Registration: l.registration(l.AppID)}
 }
 
 // line is one line of a text, without its end.
@@ -217,7 +217,7 @@ func (a archiveAPI) exportAccounts(context.Context, *noInput) (adminroute.File, 
 
 // importInput is a text that an import loads.
 type importInput struct {
-	adminroute.Arriving
+	adminroute.StreamBody
 	DryRun bool `query:"dry_run" doc:"only check"`
 }
 
@@ -231,7 +231,7 @@ func (a archiveAPI) importRules(ctx context.Context, in *importInput) (client.Im
 func (a archiveAPI) importAccounts(ctx context.Context, in *importInput) (client.Imported, error) {
 	return a.load(ctx, "accounts", in, func(text io.ReadSeeker) (accounts.Imported, error) {
 		return a.Accounts.Import(ctx, plan(text, (*accountLine).planned,
-			func(n int, err error) accounts.Planned { return accounts.Planned{Line: n, Fault: err} }), in.DryRun)
+			func(n int, err error) accounts.ImportRow { return accounts.ImportRow{Line: n, Fault: err} }), in.DryRun)
 	})
 }
 
@@ -259,8 +259,8 @@ func (a archiveAPI) load(ctx context.Context, what string, in *importInput,
 	}
 	defer text.Close()
 	done, err := load(text)
-	if faults, ok := errors.AsType[accounts.Faults](err); ok {
-		named := each(faults, func(f accounts.Fault) error {
+	if faults, ok := errors.AsType[accounts.RowErrors](err); ok {
+		named := each(faults, func(f accounts.RowError) error {
 			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Why}
 		})
 		return client.Imported{}, huma.Error422UnprocessableEntity("nothing was loaded", named...)

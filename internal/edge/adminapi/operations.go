@@ -7,15 +7,15 @@ import (
 )
 
 // Operations is the whole API: path, name, the least role that may call, the function, and what it does.
-func (a *Admin) Operations() []o.Operation {
+func (a *Admin) Operations() []o.Route {
 	return slices.Concat(a.accounts().accountOperations(), a.accounts().platformOperations(), a.rules().ruleOperations(),
 		a.rules().gs1Operations(), a.codes().codeOperations(), a.scans().scanOperations(), a.webhooks().webhookOperations(),
 		a.server().serverOperations(), a.archives().archiveOperations())
 }
 
 // accountOperations are those of accounts, and what users have of them.
-func (a accountAPI) accountOperations() []o.Operation {
-	return []o.Operation{
+func (a accountAPI) accountOperations() []o.Route {
+	return []o.Route{
 		o.Get("/accounts", "listAccounts", o.Viewer, a.listAccounts, "List accounts by AppID").Everyone(),
 		o.Get("/account-names", "nameAccounts", o.Viewer, a.nameAccounts, "The names of some accounts").Everyone(),
 		o.Get("/search", "search", o.Viewer, a.search, "What does a text name, or is a part of: accounts, rules, batches, codes, activities, calls").
@@ -55,8 +55,8 @@ func (a accountAPI) accountOperations() []o.Operation {
 }
 
 // platformOperations are those of third-party platforms.
-func (a accountAPI) platformOperations() []o.Operation {
-	return []o.Operation{
+func (a accountAPI) platformOperations() []o.Route {
+	return []o.Route{
 		o.Get("/components", "listComponents", o.Viewer, a.listComponents, "List third-party platforms by AppID"),
 		o.Get("/components/{component}", "getComponent", o.Viewer, a.getComponent, "One third-party platform and who authorised it"),
 		o.Put("/components/{component}", "putComponent", o.Operator, a.putComponent,
@@ -78,8 +78,8 @@ func (a accountAPI) platformOperations() []o.Operation {
 }
 
 // ruleOperations are those of rules and domains.
-func (a ruleAPI) ruleOperations() []o.Operation {
-	return []o.Operation{
+func (a ruleAPI) ruleOperations() []o.Route {
+	return []o.Route{
 		o.Get("/rules", "listRules", o.Viewer, a.listRules, "List rules of all owners, oldest first").Everyone().
 			More("With `text` or `state` a call looks at 2,000 rules at most, so that a page may have few or none while `next` says where to go on."),
 		o.Get("/rules/names", "nameRules", o.Viewer, a.nameRules, "The owners and prefixes of rules that counts know by their numbers").
@@ -118,8 +118,8 @@ func (a ruleAPI) ruleOperations() []o.Operation {
 }
 
 // gs1Operations are those of links of GS1 keys.
-func (a ruleAPI) gs1Operations() []o.Operation {
-	return []o.Operation{
+func (a ruleAPI) gs1Operations() []o.Route {
+	return []o.Route{
 		o.Get(gs1Links, "listGS1Links", o.Viewer, a.listGS1, "List what is said of GS1 keys, by key").Everyone(),
 		o.Post(gs1Links, "addGS1Links", o.Rules, a.addGS1,
 			"Say where a GS1 key leads of which nothing is said yet; 409 where something is").Everyone(),
@@ -143,8 +143,8 @@ func (a ruleAPI) gs1Operations() []o.Operation {
 }
 
 // codeOperations are those of applications, codes and packages for printers.
-func (a codeAPI) codeOperations() []o.Operation {
-	return []o.Operation{
+func (a codeAPI) codeOperations() []o.Route {
+	return []o.Route{
 		o.Get("/orders", "listOrders", o.Viewer, a.listOrders, "Codes that people ordered, the newest first, with how far each order is").
 			Everyone(),
 		o.Post("/accounts/{appid}/orders", "placeOrder", o.Marketer, a.placeOrder,
@@ -215,8 +215,8 @@ func (a codeAPI) codeOperations() []o.Operation {
 }
 
 // scanOperations are those of scans and what is counted of them.
-func (a scanAPI) scanOperations() []o.Operation {
-	return []o.Operation{
+func (a scanAPI) scanOperations() []o.Route {
+	return []o.Route{
 		o.Get("/scans", "listScans", o.Viewer, a.listScans, "Scans in the order in which they became known; each once").
 			More("With `from`, `to`, `user`, `rule` or `application_id` only those that match. Such a call looks at 20,000 scans at most, so that " +
 				"a page may have few or none while `more` says that others follow: go on after `next`.").Everyone(),
@@ -262,8 +262,8 @@ func (a scanAPI) scanOperations() []o.Operation {
 }
 
 // webhookOperations are those of receivers of scans and alarms.
-func (a webhookAPI) webhookOperations() []o.Operation {
-	return []o.Operation{
+func (a webhookAPI) webhookOperations() []o.Route {
+	return []o.Route{
 		o.Get("/webhooks", "listWebhooks", o.Viewer, a.listWebhooks, "Who is told of scans and alarms, without the secrets"),
 		o.Post("/webhooks", "createWebhook", o.Operator, a.createWebhook,
 			"Tell somebody of scans of chosen codes and rules, and of alarms, from now on"),
@@ -280,8 +280,8 @@ func (a webhookAPI) webhookOperations() []o.Operation {
 }
 
 // serverOperations are those of calls, settings, people and the audit log.
-func (a serverAPI) serverOperations() []o.Operation {
-	return []o.Operation{
+func (a serverAPI) serverOperations() []o.Route {
+	return []o.Route{
 		o.Get("/behaviours", "listBehaviours", o.Viewer, a.listBehaviours,
 			"What this server does where the platform might differ, and how sure each line is").Everyone(),
 		o.Get("/calls", "listKeptCalls", o.Operator, a.listKeptCalls,
@@ -336,8 +336,8 @@ func (a serverAPI) serverOperations() []o.Operation {
 }
 
 // archiveOperations are those of all that there is, as files.
-func (a archiveAPI) archiveOperations() []o.Operation {
-	return []o.Operation{
+func (a archiveAPI) archiveOperations() []o.Route {
+	return []o.Route{
 		o.Post("/export", "exportEverything", o.Admin, a.exportEverything,
 			"An archive of everything as it is now, its keys sealed by a passphrase").
 			Answers("the archive, for qrjump import", "application/gzip").Alone("another export is running: wait for its end"),

@@ -36,7 +36,7 @@ func (a codeAPI) showOrder(ctx context.Context, one codes.Order) (client.Order, 
 }
 
 func (a codeAPI) countOrder(ctx context.Context, shown *client.Order) error {
-	b, err := a.Codes.Memory.Know(ctx, shown.ApplicationID)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, shown.ApplicationID)
 	if err != nil {
 		return err
 	}

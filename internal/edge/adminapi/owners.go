@@ -19,7 +19,7 @@ type OwnedBy struct {
 
 // owners are the accounts whose scans a caller gets that asks for those of one, or of no one in particular; none = of all.
 func owners(ctx context.Context, owner string) ([]string, error) {
-	if owner == "-" && !adminroute.CallerOf(ctx).Limited() {
+	if owner == "-" && !adminroute.CallerFromContext(ctx).Scoped() {
 		return []string{""}, nil
 	}
 	return accountsOf(ctx, owner)
@@ -27,11 +27,11 @@ func owners(ctx context.Context, owner string) ([]string, error) {
 
 // accountsOf are the accounts whose things a caller gets that asks for those of one, or of no one in particular; none = of all.
 func accountsOf(ctx context.Context, appid string) ([]string, error) {
-	caller := adminroute.CallerOf(ctx)
+	caller := adminroute.CallerFromContext(ctx)
 	switch {
 	case appid == "":
 		return caller.Accounts, nil
-	case !caller.Sees(appid):
+	case !caller.CanAccess(appid):
 		return nil, notTheirs(caller)
 	}
 	return []string{appid}, nil
@@ -65,6 +65,6 @@ func (a scanAPI) ofAlarm(ctx context.Context, parameter func(string) string) (st
 	if len(list) == 0 || list[0].ID != id {
 		return "", alarms.ErrNoAlarm
 	}
-	b, err := a.Codes.Memory.Know(ctx, list[0].Batch)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, list[0].Batch)
 	return b.Account, err
 }

@@ -50,7 +50,7 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) 
 	if err != nil {
 		return "", err
 	}
-	b, err := a.Codes.Memory.Know(ctx, id)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, id)
 	if err != nil {
 		return "", err
 	}
@@ -78,7 +78,7 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) 
 // planOf is what the labels of a wish would be, which drawingOf has tried; drawing is its answer.
 func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, drawing string) (*client.LabelPlan, error) {
 	p := &client.LabelPlan{Codes: w.To - w.From + 1}
-	b, err := a.Codes.Memory.Know(ctx, id)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, id)
 	if err == nil {
 		err = b.Within(codes.Range{From: w.From, To: w.To})
 	}
@@ -118,7 +118,7 @@ func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, dra
 // memory: 170 mm square at 300 dots an inch.
 const mostDots = 4 << 20
 
-func smallEnough(ctx context.Context, p labels.Printing, batch int64, one codes.Lot) error {
+func smallEnough(ctx context.Context, p labels.Printing, batch int64, one codes.CodeSource) error {
 	design, err := p.Design()
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func undrawable(err error) error {
 }
 
 // partOf returns the function that writes a part; it writes the same each time.
-func partOf(p codes.PrintPackage, batch int64, format string, list codes.Lot) (
+func partOf(p codes.PrintPackage, batch int64, format string, list codes.CodeSource) (
 	func(context.Context, io.Writer) error, error) {
 	var drawing client.LabelDrawing
 	if isDrawn(format) {
@@ -175,7 +175,7 @@ func partOf(p codes.PrintPackage, batch int64, format string, list codes.Lot) (
 }
 
 // writeDrawn writes labels in a format.
-func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64, format string, list codes.Lot) error {
+func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64, format string, list codes.CodeSource) error {
 	design, err := p.Design()
 	if err != nil {
 		return err
@@ -199,7 +199,7 @@ func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64
 }
 
 // labelRows are the codes of a range as labels have them.
-func labelRows(ctx context.Context, list codes.Lot, matrix bool) iter.Seq2[labels.Row, error] {
+func labelRows(ctx context.Context, list codes.CodeSource, matrix bool) iter.Seq2[labels.Row, error] {
 	return func(yield func(labels.Row, error) bool) {
 		_, ours := list.(codes.PackageRange)
 		err := list.EachCode(ctx, func(index uint64, code, text []byte) error {

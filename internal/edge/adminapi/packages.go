@@ -31,7 +31,7 @@ func (a codeAPI) ofPackage(ctx context.Context, parameter func(string) string) (
 	if err != nil {
 		return "", err
 	}
-	b, err := a.Codes.Memory.Know(ctx, p.Batch)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, p.Batch)
 	return b.Account, err
 }
 
@@ -71,7 +71,7 @@ func (a codeAPI) makePackage(ctx context.Context, in *struct {
 			return client.Package{}, refused("%v", err)
 		}
 	}
-	made, err := a.Codes.MakePackage(acting(ctx, w.Actor), codes.Wish{Batch: in.ID, Codes: codes.Range{From: w.From, To: w.To},
+	made, err := a.Codes.MakePackage(acting(ctx, w.Actor), codes.PackageRequest{Batch: in.ID, Codes: codes.Range{From: w.From, To: w.To},
 		Spare:  w.Spare,
 		Proofs: w.Proofs, Printer: w.Printer, Recipients: w.Recipients, Formats: w.Formats, Drawing: drawing, Reason: w.Reason})
 	return showPackage(made), err
@@ -136,16 +136,16 @@ func (a codeAPI) readersOf(p codes.PrintPackage, passphrase string) (to []age.Re
 }
 
 func (a codeAPI) writePackage(ctx context.Context, w io.Writer, p codes.PrintPackage, to []age.Recipient) error {
-	b, err := a.Codes.Memory.Know(ctx, p.Batch)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, p.Batch)
 	if err != nil {
 		return err
 	}
-	lists := []codes.Lot{a.Codes.Lot(b, p.Codes)}
+	lists := []codes.CodeSource{a.Codes.Lot(b, p.Codes)}
 	m := printpackage.Manifest{Package: p.ID, ApplicationID: p.Batch, Account: b.Account, From: p.Codes.From, To: p.Codes.To,
 		Codes: p.Codes.To - p.Codes.From + 1, Spare: p.Spare, Again: p.Again, Prefix: b.Prefix, Printer: p.Printer, MadeBy: p.MadeBy,
 		MadeAt: p.MadeAt.UTC()}
 	if p.Proofs != 0 {
-		proofs, err := a.Codes.Memory.Know(ctx, p.Proofs)
+		proofs, err := a.Codes.Memory.BatchOrLoad(ctx, p.Proofs)
 		if err != nil {
 			return err
 		}
@@ -155,7 +155,7 @@ func (a codeAPI) writePackage(ctx context.Context, w io.Writer, p codes.PrintPac
 	if p.Drawing != "" {
 		m.Drawing = json.RawMessage(p.Drawing)
 		// One at a time, because it takes half of the processors for a minute.
-		done, err := a.drawing.Take(ctx, 1, 0)
+		done, err := a.drawing.Acquire(ctx, 1, 0)
 		if err != nil {
 			return err
 		}

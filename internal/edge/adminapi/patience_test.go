@@ -42,7 +42,7 @@ func TestACallThatLastsHasNoDeadline(t *testing.T) {
 		}
 		w := &deadlined{httptest.NewRecorder(), time.Now().Add(time.Hour)}
 		r := httptest.NewRequest(op.Method, "/", nil)
-		r = r.WithContext(adminroute.As(r.Context(), adminroute.Caller{Role: adminroute.Admin}))
+		r = r.WithContext(adminroute.WithCaller(r.Context(), adminroute.Caller{Role: adminroute.Admin}))
 		op.Middlewares.Handler(func(huma.Context) {})(humago.NewContext(op, r, w))
 		if got := w.write.IsZero(); got != want {
 			t.Errorf("%s may last: %v, want %v", id, got, want)

@@ -78,7 +78,7 @@ func (a serverAPI) addPerson(ctx context.Context, in *struct{ Body client.Person
 	return a.personMade(p, made), err
 }
 
-func (a serverAPI) personMade(p iam.Person, made iam.Made) client.PersonMade {
+func (a serverAPI) personMade(p iam.Person, made iam.Created) client.PersonMade {
 	shown := client.PersonMade{Person: showPerson(p), FactorURI: made.URI, Recovery: made.Recovery}
 	if made.Invitation != "" {
 		shown.Invitation = &client.LoginLink{URL: a.linkTo(made.Invitation) + "&next=" + url.QueryEscape("/console/self?done=invited"),

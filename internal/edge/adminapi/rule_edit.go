@@ -40,7 +40,7 @@ func (a ruleAPI) ownRule(ctx context.Context, appid, prefix string, do func(acco
 	if err != nil {
 		return client.StoredRule{}, err
 	}
-	rule, err := a.Rules.Own(ctx, owner, prefix)
+	rule, err := a.Rules.RuleOf(ctx, owner, prefix)
 	return showRule(rule), err
 }
 
@@ -61,7 +61,7 @@ type PublishInput struct {
 
 func (a ruleAPI) publishRule(ctx context.Context, in *PublishInput) (client.StoredRule, error) {
 	return a.ownRule(ctx, in.AppID, in.Body.Prefix, func(owner accounts.Account) error {
-		if _, err := a.Rules.Own(ctx, owner, in.Body.Prefix); err != nil {
+		if _, err := a.Rules.RuleOf(ctx, owner, in.Body.Prefix); err != nil {
 			return err
 		}
 		return a.Rules.Publish(ctx, owner, in.Body.Prefix)
@@ -78,7 +78,7 @@ func (a ruleAPI) deleteRule(ctx context.Context, in *RulePath) (client.StoredRul
 	if err != nil {
 		return client.StoredRule{}, err
 	}
-	rule, err := a.Rules.Own(ctx, owner, in.Prefix)
+	rule, err := a.Rules.RuleOf(ctx, owner, in.Prefix)
 	if err != nil {
 		return client.StoredRule{}, err
 	}
@@ -99,7 +99,7 @@ func (a ruleAPI) checkRule(ctx context.Context, in *struct {
 		return client.RuleCheck{}, err
 	}
 	draft := (&RuleInput{Body: in.Body.OwnRule}).draft()
-	tried, err := a.Rules.Try(ctx, owner, draft)
+	tried, err := a.Rules.DryRun(ctx, owner, draft)
 	shown := client.RuleCheck{File: tried.File, Vouched: tried.Vouched, ConfirmFile: client.ConfirmFile(owner.Confirm),
 		Steps: []client.FileStep{}}
 	if err != nil {

@@ -21,7 +21,7 @@ func showRule(r rules.Rule) client.StoredRule {
 }
 
 func showRuleChange(c rules.Change) client.RuleChange {
-	return client.RuleChange{Seq: c.Seq, At: c.At, Actor: c.Actor, RID: c.RID, Did: c.Did, Rule: showRule(c.Rule), Reason: c.Reason}
+	return client.RuleChange{Seq: c.Seq, At: c.At, Actor: c.ActorID, RID: c.RID, Did: c.Did, Rule: showRule(c.Rule), Reason: c.Reason}
 }
 
 func (a ruleAPI) listRules(ctx context.Context, in *struct {
@@ -67,11 +67,11 @@ func (a ruleAPI) listRules(ctx context.Context, in *struct {
 func (a ruleAPI) nameRules(ctx context.Context, in *struct {
 	Of []int64 `query:"of" maxItems:"1000" doc:"numbers of rules, with commas between them"`
 }) (shown client.RuleNames, err error) {
-	caller := adminroute.CallerOf(ctx)
+	caller := adminroute.CallerFromContext(ctx)
 	list, err := a.Rules.Named(ctx, in.Of)
 	shown.Rules = []client.RuleName{}
 	for _, one := range list {
-		if caller.Sees(one.Owner) {
+		if caller.CanAccess(one.Owner) {
 			shown.Rules = append(shown.Rules, client.RuleName{ID: one.ID, Owner: one.Owner, Prefix: one.Prefix, Gone: one.Gone})
 		}
 	}
@@ -103,8 +103,8 @@ func (a ruleAPI) ruleHistory(ctx context.Context, in *struct {
 	Page
 }) (client.RuleChanges, error) {
 	list, err := a.Rules.History(ctx, in.Prefix, in.Limit)
-	caller := adminroute.CallerOf(ctx)
-	list = slices.DeleteFunc(list, func(c rules.Change) bool { return !caller.Sees(c.Rule.Owner) })
+	caller := adminroute.CallerFromContext(ctx)
+	list = slices.DeleteFunc(list, func(c rules.Change) bool { return !caller.CanAccess(c.Rule.Owner) })
 	return client.RuleChanges{Changes: each(list, showRuleChange)}, err
 }
 
@@ -112,8 +112,8 @@ func (a ruleAPI) ruleOccupiers(ctx context.Context, in *struct {
 	Prefix string `query:"prefix" required:"true"`
 }) (client.StoredRuleList, error) {
 	list, err := a.Rules.Occupiers(ctx, in.Prefix)
-	caller := adminroute.CallerOf(ctx)
-	list = slices.DeleteFunc(list, func(r rules.Rule) bool { return !caller.Sees(r.Owner) })
+	caller := adminroute.CallerFromContext(ctx)
+	list = slices.DeleteFunc(list, func(r rules.Rule) bool { return !caller.CanAccess(r.Owner) })
 	return client.StoredRuleList{Rules: each(list, showRule)}, err
 }
 
@@ -146,14 +146,14 @@ func (a ruleAPI) listRechecks(ctx context.Context, in *struct {
 }) (client.RecheckList, error) {
 	list, err := a.Rechecks.Store.Rechecks(ctx, rules.RecheckQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner,
 		AfterDirectory: in.AfterDirectory, Limit: in.Limit})
-	return client.RecheckList{Rechecks: each(list, func(r rules.Recheck) client.Recheck {
+	return client.RecheckList{Rechecks: each(list, func(r rules.Reverification) client.Recheck {
 		return client.Recheck{Owner: r.Owner, Directory: r.Directory, Prefix: r.Prefix, CheckedAt: r.CheckedAt, OK: r.OK, Reason: r.Reason,
 			Since: optional(r.Since), NextAt: r.NextAt}
 	})}, err
 }
 
 func (a ruleAPI) recheckNow(ctx context.Context, _ *noInput) (done client.RechecksDone, err error) {
-	if done.Files, err = a.Rechecks.LookNow(ctx, 50); err == nil {
+	if done.Files, err = a.Rechecks.RunAll(ctx, 50); err == nil {
 		done.Failing, err = a.Rechecks.Store.CountFailing(ctx)
 	}
 	return done, err

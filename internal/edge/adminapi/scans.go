@@ -213,7 +213,7 @@ func (a scanAPI) listScanNodes(ctx context.Context, _ *noInput) (client.ScanNode
 	}
 	changes, err := a.Following.Lag(ctx)
 	now := nodes.Now()
-	own := &client.NodeLag{Changes: changes, Seconds: a.Following.Age().Seconds(), SaidAt: now}
+	own := &client.NodeLag{Changes: changes, Seconds: a.Following.Staleness().Seconds(), SaidAt: now}
 	return client.ScanNodeList{Nodes: each(list, func(n scanlog.Node) client.ScanNode {
 		shown := client.ScanNode{Node: n.ID, Name: n.Name, Stopped: n.Stopped, Behind: max(0, n.Ended-n.Shipped), SeenAt: n.SeenAt}
 		switch lag := n.Lag; {
@@ -310,7 +310,7 @@ func (s *csvSink) add(r client.RecordedScan) error {
 		r.Kind, r.Reason, r.AppID, r.Version,
 		"", "", "", r.Activity, r.Brand, r.Product, r.Text, r.Serial, r.Owner}
 	for i, text := range row {
-		row[i] = adminroute.Cell(text)
+		row[i] = adminroute.EscapeCSVFormula(text)
 	}
 	if r.RuleID != 0 {
 		row[12] = strconv.FormatInt(r.RuleID, 10)

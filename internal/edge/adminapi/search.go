@@ -46,7 +46,7 @@ func (a accountAPI) search(ctx context.Context, in *struct {
 	}
 	text := strings.TrimSpace(in.Text)
 	s := &searching{Admin: a.Admin, text: text, part: strings.ToLower(text), owners: whose, quick: in.Quick,
-		caller: adminroute.CallerOf(ctx),
+		caller: adminroute.CallerFromContext(ctx),
 		found:  client.SearchResult{Hits: []client.SearchHit{}, Partial: []string{}}}
 	s.sees = func(appid string) bool { return len(whose) == 0 || slices.Contains(whose, appid) }
 	if text == "" {
@@ -150,7 +150,7 @@ func (s *searching) code(ctx context.Context) error {
 	} else if len(s.text) == codes.CodeLength {
 		name = codes.CodeName{Code: s.text}
 	}
-	f, err := s.Codes.Find(ctx, name)
+	f, err := s.Codes.Lookup(ctx, name)
 	if code, _ := errcode.Of(err); err != nil && code == errcode.SystemError && !errors.Is(err, codes.ErrNoBatch) {
 		return err
 	}
@@ -182,7 +182,7 @@ func (s *searching) serials(ctx context.Context) error {
 
 // calls are the one with this request id, for whoever may read the log of calls.
 func (s *searching) calls(ctx context.Context) error {
-	if !s.caller.Role.Covers(adminroute.Operator) {
+	if !s.caller.Role.AtLeast(adminroute.Operator) {
 		return nil
 	}
 	one, err := s.Call(ctx, s.text)

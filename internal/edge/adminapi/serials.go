@@ -24,7 +24,7 @@ func (a codeAPI) bindSerials(ctx context.Context, in *struct {
 		if s.Index != nil {
 			name.Index, name.HasIndex = *s.Index, true
 		}
-		f, err := a.Codes.Find(ctx, name)
+		f, err := a.Codes.Lookup(ctx, name)
 		// The place says which code it is: the code itself must not get into logs.
 		if code, detail := errcode.Of(err); code == errcode.CodeMalformed {
 			return client.CodesChanged{}, accounts.Invalid(fmt.Sprintf("serials[%d]: %s", i, detail))

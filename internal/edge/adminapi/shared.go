@@ -54,15 +54,15 @@ func chartQuestion(ctx context.Context, text string) (string, error) {
 	return kept.Encode(), nil
 }
 
-func showShared(one iam.SharedChart) client.SharedChart {
+func showShared(one iam.SharedLink) client.SharedChart {
 	return client.SharedChart{ID: one.ID, Title: one.Title, Question: one.Question, SharedBy: one.By, SharedAt: one.At, EndsAt: one.EndsAt}
 }
 
 // theirShared reports of a chart whether a caller may see and end it: whoever shared it, and operators of all accounts.
-func theirShared(ctx context.Context) func(iam.SharedChart) bool {
-	caller, actor := adminroute.CallerOf(ctx), accounts.AuthorOf(ctx).Actor
-	all := caller.Role.Covers(adminroute.Operator) && !caller.Limited()
-	return func(one iam.SharedChart) bool { return all || one.By == actor }
+func theirShared(ctx context.Context) func(iam.SharedLink) bool {
+	caller, actor := adminroute.CallerFromContext(ctx), accounts.ActorFromContext(ctx).ActorID
+	all := caller.Role.AtLeast(adminroute.Operator) && !caller.Scoped()
+	return func(one iam.SharedLink) bool { return all || one.By == actor }
 }
 
 func (a scanAPI) shareChart(ctx context.Context, in *struct{ Body client.NewSharedChart }) (client.SharedChart, error) {
@@ -70,8 +70,9 @@ func (a scanAPI) shareChart(ctx context.Context, in *struct{ Body client.NewShar
 	if err != nil {
 		return client.SharedChart{}, err
 	}
-	one, text, err := a.Shared.Share(ctx, iam.SharedChart{Title: in.Body.Title, Question: question,
-		By: accounts.AuthorOf(ctx).Actor, Accounts: adminroute.CallerOf(ctx).Accounts}, time.Duration(in.Body.Days)*24*time.Hour)
+	one, text, err := a.Shared.Share(ctx, iam.SharedLink{Title: in.Body.Title, Question: question,
+		By: accounts.ActorFromContext(ctx).ActorID, Accounts: adminroute.CallerFromContext(ctx).Accounts},
+		time.Duration(in.Body.Days)*24*time.Hour)
 	shown := showShared(one)
 	shown.URL = a.ConsoleURL() + "/shared/" + text
 	return shown, err

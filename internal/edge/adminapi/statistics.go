@@ -22,9 +22,9 @@ type StatisticsFilter struct {
 	Region   string `query:"region" doc:"such as CN-SH"`
 }
 
-func (f StatisticsFilter) dims() map[stats.Dim]string {
-	all := map[stats.Dim]string{}
-	for d, value := range map[stats.Dim]string{stats.Activity: f.Activity, stats.Brand: f.Brand, stats.Product: f.Product,
+func (f StatisticsFilter) dims() map[stats.Dimension]string {
+	all := map[stats.Dimension]string{}
+	for d, value := range map[stats.Dimension]string{stats.Activity: f.Activity, stats.Brand: f.Brand, stats.Product: f.Product,
 		stats.Batch: f.Batch, stats.Rule: f.Rule,
 		stats.App: f.App, stats.Source: f.Source, stats.Result: f.Result, stats.Region: f.Region} {
 		switch value {
@@ -100,7 +100,7 @@ func (a scanAPI) question(ctx context.Context, in *StatisticsQuestion) (stats.Qu
 		return stats.Question{}, err
 	}
 	from, to, err := a.counted(ctx, in.Period)
-	q := stats.Question{From: from, To: to, By: stats.By(in.By), Filter: in.dims(), Owners: whose, What: stats.What(in.Count)}
+	q := stats.Question{From: from, To: to, By: stats.Interval(in.By), Filter: in.dims(), Owners: whose, What: stats.Metric(in.Count)}
 	if in.Group != "" {
 		q.Group, _ = stats.ParseDim(in.Group)
 	}

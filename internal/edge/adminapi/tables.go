@@ -65,7 +65,7 @@ func cell(value any) string {
 	case time.Time:
 		return value.Format(time.RFC3339)
 	case string:
-		return adminroute.Cell(value)
+		return adminroute.EscapeCSVFormula(value)
 	}
 	return fmt.Sprint(value)
 }
@@ -170,7 +170,7 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 				return nil, err
 			}
 			for _, one := range list {
-				reasons := each(one.Reasons(), func(t i18n.Text) string { return t.In(language) })
+				reasons := each(one.Reasons(), func(t i18n.Message) string { return t.In(language) })
 				rows = append(rows, alarmRow{one.ID, string(one.Kind), one.Batch, one.Index, one.At, one.Scan, one.Score,
 					strings.Join(reasons, " "), optional(one.SeenAt), one.SeenBy, optional(one.DismissedAt), one.DismissedBy, one.Note})
 			}

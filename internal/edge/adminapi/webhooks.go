@@ -26,7 +26,7 @@ func wanted(in client.WebhookPut) webhooks.Wanted {
 // shownURL returns an address as the caller may see it: beyond its host it may hold a secret, which
 // those may see who may change it.
 func shownURL(ctx context.Context, address string) string {
-	if adminroute.CallerOf(ctx).Role.Covers(adminroute.Operator) {
+	if adminroute.CallerFromContext(ctx).Role.AtLeast(adminroute.Operator) {
 		return address
 	}
 	u, err := url.Parse(address)

@@ -17,9 +17,9 @@ import (
 func (c *call) account() string { return cmp.Or(c.caller.AppID, c.component, c.proven) }
 
 // author is who makes the changes of the call.
-func (c *call) author() accounts.Author {
-	by := accounts.Author{Actor: c.account(), RID: c.rid}
-	if by.Actor != c.component {
+func (c *call) author() accounts.Actor {
+	by := accounts.Actor{ActorID: c.account(), RID: c.rid}
+	if by.ActorID != c.component {
 		by.Via = c.component
 	}
 	return by

@@ -57,7 +57,7 @@ func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := a.Codes.Look(ctx, c.caller, name)
+	found, err := a.Codes.Get(ctx, c.caller, name)
 	if err == nil && found.State.Activation == nil && !a.lets(c, behaviour.CodesQueryBare) {
 		// the code itself must not be logged
 		err = errcode.CodeNotActive.With(behaviour.CodesQueryInactive, "code_index %d of application_id %d is not active", found.Index,

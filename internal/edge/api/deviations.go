@@ -113,19 +113,19 @@ func (a *API) keepPace(c *call, e endpoint, s settings.Settings) error {
 	return errcode.Strict(behaviour.WireRateAbove, "%s called %s more than %d times within a second", c.account(), e.path, platformPace)
 }
 
-// habits is what callers did lately, for deviations that no single call shows. The zero value
+// recentCalls is what callers did lately, for deviations that no single call shows. The zero value
 // works.
-type habits struct {
+type recentCalls struct {
 	once    sync.Once
 	seed    maphash.Seed
-	refused lately
-	tokens  lately
-	tickets lately
+	refused slidingCounter
+	tokens  slidingCounter
+	tickets slidingCounter
 	resets  sync.Map // how often an account was reset, by AppID: its habits of before are another caller's
 }
 
 // since is a caller as its habits know it.
-func (h *habits) since(who string) string {
+func (h *recentCalls) since(who string) string {
 	if n, known := h.resets.Load(who); known {
 		return fmt.Sprint(who, " ", n)
 	}
@@ -154,7 +154,7 @@ func (a *API) ForgetCaller(appid string) {
 
 // ForgetCallers forgets what callers did lately.
 func (a *API) ForgetCallers() {
-	for _, l := range []*lately{&a.habits.refused, &a.habits.tokens, &a.habits.tickets} {
+	for _, l := range []*slidingCounter{&a.habits.refused, &a.habits.tokens, &a.habits.tickets} {
 		l.mu.Lock()
 		l.young, l.old = nil, nil
 		l.mu.Unlock()
@@ -164,10 +164,10 @@ func (a *API) ForgetCallers() {
 	}
 }
 
-// lately counts by key what happened in the last one to two windows, for at most two times
+// slidingCounter counts by key what happened in the last one to two windows, for at most two times
 // latelyMax keys. A key is a hash: equal hashes of two callers are rare, and would cost a wrong
 // note.
-type lately struct {
+type slidingCounter struct {
 	mu         sync.Mutex
 	young, old map[uint64]int
 	since      time.Time
@@ -176,7 +176,7 @@ type lately struct {
 const latelyMax = 5000
 
 // times counts one more of a key, and returns how many that makes.
-func (l *lately) times(key uint64, now time.Time, window time.Duration) int {
+func (l *slidingCounter) times(key uint64, now time.Time, window time.Duration) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if passed := now.Sub(l.since); passed >= window || passed < 0 || len(l.young) >= latelyMax || l.young == nil {
@@ -195,7 +195,7 @@ func (l *lately) times(key uint64, now time.Time, window time.Duration) int {
 	return n
 }
 
-func (h *habits) key(texts ...string) uint64 {
+func (h *recentCalls) key(texts ...string) uint64 {
 	h.once.Do(func() { h.seed = maphash.MakeSeed() })
 	var sum maphash.Hash
 	sum.SetSeed(h.seed)

@@ -33,9 +33,9 @@ const MaxBody = 1 << 20
 
 // API serves the platform's wire.
 type API struct {
-	Accounts *accounts.Directory
+	Accounts *accounts.Service
 	Rules    *rules.Book
-	Codes    *codes.Press
+	Codes    *codes.Service
 	Calls    *apiusage.Book
 	Settings *settings.Live
 	Log      *slog.Logger
@@ -69,7 +69,7 @@ type API struct {
 	limiter  limiter
 	pictures limiter
 	pace     limiter // counts by the platform's own limit, where a setting allows more
-	habits   habits
+	habits   recentCalls
 	table    map[string]endpoint
 }
 
@@ -316,7 +316,7 @@ func (a *API) do(ctx context.Context, e endpoint, c *call, f *fields) (any, erro
 			return nil, err
 		}
 	}
-	reply, err := e.serve(accounts.By(ctx, c.author()), c, f)
+	reply, err := e.serve(accounts.WithActor(ctx, c.author()), c, f)
 	// A wrong type is reported before what the endpoint made of it.
 	if f.err != nil {
 		err = f.err

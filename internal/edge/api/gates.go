@@ -10,12 +10,12 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
-// gate lets a call pass, or returns why it is refused.
-type gate func(a *API, ctx context.Context, r *http.Request, e endpoint, c *call, s settings.Settings) error
+// middleware lets a call pass, or returns why it is refused.
+type middleware func(a *API, ctx context.Context, r *http.Request, e endpoint, c *call, s settings.Settings) error
 
 // gates stand before every endpoint, in the contract's order: a call that several would refuse is refused by the first.
 // Behind them the body is read.
-var gates = []gate{
+var gates = []middleware{
 	(*API).spelled,
 	(*API).readByGET,
 	(*API).asked,

@@ -64,7 +64,7 @@ func (p picture) write(_ context.Context, w http.ResponseWriter) error {
 // otherwise. Contract: rules 3.5. Assumed(qrcode.show.rate): 429 above a number of pictures a
 // second for one address.
 func (a *API) showQRCode(ctx context.Context, c *call, f *fields) (any, error) {
-	if !a.pictures.allow(ratelimit.Network(c.ip).String(), a.Settings.Get().PictureLimit, a.RealNow()) {
+	if !a.pictures.allow(ratelimit.KeyForIP(c.ip).String(), a.Settings.Get().PictureLimit, a.RealNow()) {
 		return picture{status: http.StatusTooManyRequests}, nil
 	}
 	ticket, _ := f.peek("ticket")

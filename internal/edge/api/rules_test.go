@@ -122,7 +122,7 @@ func TestAListIsBounded(t *testing.T) {
 			}
 			r := rules.Rule{Kind: rules.Service, Owner: "svc", Target: "shop", Prefix: p, Path: "p", CreatedAt: servertest.Began,
 				ChangedAt: servertest.Began}
-			if _, err := tx.AddRule(t.Context(), r, rules.Deed{At: servertest.Began, Did: "add"}); err != nil {
+			if _, err := tx.AddRule(t.Context(), r, rules.ChangeMeta{At: servertest.Began, Did: "add"}); err != nil {
 				return err
 			}
 		}

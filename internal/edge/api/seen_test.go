@@ -21,8 +21,9 @@ import (
 
 // seenLine is a line of docs/contract/seen/answers.ndjson.
 type seenLine struct {
-	ID, Endpoint, Request, Date, Source, Mark, Play string
-	Answer                                          json.RawMessage
+	ID, Endpoint, Request, Date, Source, Play string
+	EvidenceLevel                             string `json:"evidence_level"`
+	Answer                                    json.RawMessage
 }
 
 // difference is a line of docs/contract/seen/differences.ndjson.

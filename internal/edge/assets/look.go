@@ -71,12 +71,12 @@ func (a *Asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", a.kind)
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Set("X-Content-Type-Options", "nosniff")
-	WriteZipped(w, r, a.tag, a.plain, a.zipped())
+	ServePrecompressed(w, r, a.tag, a.plain, a.zipped())
 }
 
-// WriteZipped answers content that is there in both forms: 304 to a browser that has what the tag names, else zipped to a caller that
-// takes gzip, plain to others. The tag is a quoted ETag of the plain form.
-func WriteZipped(w http.ResponseWriter, r *http.Request, tag string, plain, zipped []byte) {
+// ServePrecompressed answers with content that exists in both forms: 304 to a browser that has what the tag names, else zipped
+// to a caller that accepts gzip.
+func ServePrecompressed(w http.ResponseWriter, r *http.Request, tag string, plain, zipped []byte) {
 	h := w.Header()
 	h.Add("Vary", "Accept-Encoding")
 	content := plain

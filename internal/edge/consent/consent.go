@@ -26,7 +26,7 @@ var Paths = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxa
 
 // Page serves the page.
 type Page struct {
-	Accounts *accounts.Directory
+	Accounts *accounts.Service
 	Log      *slog.Logger
 	// Admin reports whether a text is the admin token, without which nobody may
 	// agree here, and of one that is not whether too many came from there before it; nil =
@@ -71,7 +71,7 @@ func (p *Page) Handler() http.Handler {
 
 type set struct {
 	ID      int
-	Name    i18n.Text
+	Name    i18n.Message
 	Checked bool
 	// Exclusive: one platform at a time.
 	Exclusive bool
@@ -79,16 +79,16 @@ type set struct {
 
 type choice struct {
 	AppID, Name string
-	Kind        i18n.Text
+	Kind        i18n.Message
 	Checked     bool
 }
 
 // view is what the page shows; a Fault alone is an error page.
 type view struct {
-	i18n.Speaker
+	i18n.Localizer
 	Look, Other  string // the style; the address of this page in the other language
-	Fault        i18n.Text
-	Done         i18n.Text
+	Fault        i18n.Message
+	Done         i18n.Message
 	Platform     string
 	Back         string // the host that the person returns to
 	Sets         []set
@@ -98,14 +98,14 @@ type view struct {
 	Guarded      bool // nobody may see the accounts: whoever has the admin token types the AppID
 	HandOver     string
 	AppID        string
-	Notice       i18n.Text
+	Notice       i18n.Message
 	Wrong        string // the field that the notice is about
 	Status       int    // of a page with a notice; 0 = 422
-	Taken        *accounts.Taken
+	Taken        *accounts.ExclusiveConflict
 }
 
 // Says is a text of the server in the reader's language.
-func (v view) Says(t i18n.Text) string { return t.In(v.Language) }
+func (v view) Says(t i18n.Message) string { return t.In(v.Language) }
 
 // Named is a text with the names in it as code.
 func (v view) Named(key string, with ...any) template.HTML {
@@ -118,7 +118,7 @@ func (v view) Named(key string, with ...any) template.HTML {
 }
 
 func show(w http.ResponseWriter, r *http.Request, status int, back string, v view) {
-	v.Speaker, v.Look = book.In(i18n.Preferred(r)), assets.Sheet.Path()
+	v.Localizer, v.Look = book.In(i18n.Preferred(r)), assets.Sheet.Path()
 	q := r.URL.Query()
 	q.Set("lang", "zh")
 	if v.Chinese() {
@@ -165,7 +165,7 @@ func (p *Page) serve(w http.ResponseWriter, r *http.Request) {
 func (p *Page) fail(w http.ResponseWriter, r *http.Request, err error) {
 	fault, status := book.Text("inside"), http.StatusInternalServerError
 	if bad, ok := errors.AsType[accounts.BadRequest](err); ok {
-		fault, status = bad.Text, http.StatusBadRequest
+		fault, status = bad.Message, http.StatusBadRequest
 	} else if invalid, ok := errors.AsType[accounts.Invalid](err); ok {
 		fault, status = book.Text("invalid", string(invalid)), http.StatusBadRequest
 	} else {
@@ -183,7 +183,7 @@ func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked accounts.Reques
 	}
 	if v.Guarded = p.Admin != nil; v.Guarded {
 		v.AppID = cmp.Or(asked.Only, v.AppID)
-		if reference := p.Accounts.Refer(r.URL.Query()); reference != "" {
+		if reference := p.Accounts.SealRequest(r.URL.Query()); reference != "" {
 			v.HandOver = p.HandOver(reference)
 		}
 	} else if err := p.choose(r, asked, &v); err != nil {
@@ -249,7 +249,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 			p.ask(w, r, asked, again, agreed.Sets)
 			return
 		}
-		r = r.WithContext(accounts.By(r.Context(), accounts.Author{Actor: "admin"}))
+		r = r.WithContext(accounts.WithActor(r.Context(), accounts.Actor{ActorID: "admin"}))
 	}
 	account, err := p.Accounts.Get(r.Context(), agreed.AppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && !asked.Suits(account) {
@@ -267,7 +267,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 		return
 	}
 	code, err := p.Accounts.Agree(r.Context(), agreed)
-	if taken, ok := errors.AsType[accounts.Taken](err); ok {
+	if taken, ok := errors.AsType[accounts.ExclusiveConflict](err); ok {
 		again.Taken = &taken
 		p.ask(w, r, asked, again, agreed.Sets)
 		return
@@ -298,7 +298,7 @@ func (p *Page) admin(w http.ResponseWriter, r *http.Request, token string, v *vi
 		v.Notice = book.Text("token.too_many")
 	}
 	if right {
-		v.Notice, v.Wrong = i18n.Text{}, ""
+		v.Notice, v.Wrong = i18n.Message{}, ""
 	}
 	return right
 }

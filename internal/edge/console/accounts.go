@@ -14,8 +14,8 @@ import (
 )
 
 // routes are the pages of accounts.
-func (pages accountPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages accountPages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/accounts/{appid}/appearance":  pages.appearance,
 		"POST /console/accounts/{appid}/appearance": pages.changeAppearance,
 		"GET /console/accounts":                     pages.accounts,
@@ -41,7 +41,7 @@ var (
 	features        = []string{"marketcode"}
 )
 
-func (pages accountPages) accounts(v *visit) {
+func (pages accountPages) accounts(v *request) {
 	q := v.r.URL.Query()
 	if q.Has("make") {
 		kind := q.Get("make")
@@ -107,7 +107,7 @@ func (f *accountForm) read(r *http.Request) {
 }
 
 // put stores the account as the form says.
-func (pages accountPages) put(v *visit, f accountForm) {
+func (pages accountPages) put(v *request, f accountForm) {
 	v.fresh = f.New
 	err := v.api.Accounts.Set(v.ctx(), f.AppID, f.AccountPut)
 	if f.New && client.ChangedMeanwhile(err) != nil {
@@ -118,7 +118,7 @@ func (pages accountPages) put(v *visit, f accountForm) {
 }
 
 // makeAccount makes an account that is not there yet.
-func (pages accountPages) makeAccount(v *visit) {
+func (pages accountPages) makeAccount(v *request) {
 	f := accountForm{New: true, AccountPut: client.AccountPut{JumpOpen: true}}
 	f.read(v.r)
 	if f.AppID == "" {
@@ -129,18 +129,18 @@ func (pages accountPages) makeAccount(v *visit) {
 }
 
 // theAccount is the account that the address names; false after a page said why not.
-func (pages accountPages) theAccount(v *visit) (client.Account, bool) {
+func (pages accountPages) theAccount(v *request) (client.Account, bool) {
 	a, err := v.api.Accounts.Get(v.ctx(), v.r.PathValue("appid"))
 	return a, !v.failed(err)
 }
 
-func (pages accountPages) editAccount(v *visit) {
+func (pages accountPages) editAccount(v *request) {
 	if a, ok := pages.theAccount(v); ok {
 		v.show(http.StatusOK, "account-form", accountForm{AppID: a.AppID, AccountPut: a.Put(), Revision: a.Revision})
 	}
 }
 
-func (pages accountPages) replaceAccount(v *visit) {
+func (pages accountPages) replaceAccount(v *request) {
 	if a, ok := pages.theAccount(v); ok {
 		f := accountForm{AppID: a.AppID, AccountPut: a.Put()}
 		f.Linked = nil // links that exist stay
@@ -184,7 +184,7 @@ func (a accountView) Mend(need string) string {
 	}
 }
 
-func (pages accountPages) account(v *visit) {
+func (pages accountPages) account(v *request) {
 	a, ok := pages.theAccount(v)
 	if !ok {
 		return
@@ -220,7 +220,7 @@ func (pages accountPages) account(v *visit) {
 
 // changeAccount does one thing to an account. Before it ends something it asks for the account's
 // name.
-func (pages accountPages) changeAccount(v *visit) {
+func (pages accountPages) changeAccount(v *request) {
 	appid, form, ctx := v.r.PathValue("appid"), v.r.FormValue, v.ctx()
 	user, mini, component := strings.TrimSpace(form("user")), strings.TrimSpace(form("mini_program")), form("component")
 	var err error
@@ -277,7 +277,7 @@ func (pages accountPages) changeAccount(v *visit) {
 
 // deleted deletes an account or a platform once its name was typed below what would go; where something keeps it, the page
 // says what.
-func (v *visit) deleted(remove func(ctx context.Context, appid string, dryRun bool) (client.Deletion, error), appid string) bool {
+func (v *request) deleted(remove func(ctx context.Context, appid string, dryRun bool) (client.Deletion, error), appid string) bool {
 	asked, err := remove(v.ctx(), appid, true)
 	if v.failed(err) {
 		return false
@@ -297,7 +297,7 @@ func (v *visit) deleted(remove func(ctx context.Context, appid string, dryRun bo
 	return !v.failed(err)
 }
 
-func (v *visit) amounts(list []client.Amount) string {
+func (v *request) amounts(list []client.Amount) string {
 	var words []string
 	for _, one := range list {
 		words = append(words, v.say("delete."+one.What, one.Count))

@@ -36,7 +36,7 @@ func TestAnAccountIsMadeAndChangedByForms(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "olga", adminroute.Operator)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("olga", password, "")
 	v.get("/console/accounts?make=service_account").wants(t, `value="service_account" selected`)
 	made := url.Values{"appid": {"svc"}, "kind": {"service_account"}, "name": {"Tea & <i>more</i>"}, "subject": {"company"},
@@ -101,7 +101,7 @@ func TestAnAccountIsMadeAndChangedByForms(t *testing.T) {
 	}
 	// A viewer sees no form, and may not send one.
 	person(s, "vera", adminroute.Viewer)
-	v = visit(t, s)
+	v = request(t, s)
 	v.signIn("vera", password, "")
 	if p := v.get("/console/accounts/shop"); strings.Contains(p.Body, `name="did"`) {
 		t.Error("a viewer sees forms")
@@ -119,7 +119,7 @@ func TestAnAccountIsMadeAndChangedByForms(t *testing.T) {
 func TestAPlatformIsMadeAndAuthorised(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
-	v := visit(t, s)
+	v := request(t, s)
 	form := url.Values{"appid": {"plat2"}, "secret": {"the-secret-of-plat2"}, "did": {"put"},
 		"redirect_hosts": {"one.example, two.example"},
 		"message_token":  {"tok"}, "encoding_aes_key": {"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}}
@@ -176,7 +176,7 @@ func TestAnAccountsPageSaysWhatIsMissing(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	s.Admin("PUT", "/accounts/svc", `{"kind":"service_account","certified":true}`)
 	person(s, "vera", adminroute.Viewer)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("vera", password, "")
 	p := v.get("/console/accounts/svc")
 	p.wants(t, "/console/accounts/svc/edit#secret", "/console/accounts/svc/edit#features", "/console/accounts/svc/edit#marketcode_key",

@@ -184,7 +184,7 @@ var fieldsOf = map[string]string{"code_start": "from", "code_end": "to", "code_c
 	"wxa_appid": "target", "wxa_path": "path", "appid": "target", "test_links": "links", "expires": "days"}
 
 // faultsOf is a rejection by the fields of the form that it is about.
-func (v *visit) faultsOf(said *client.Problem) map[string]string {
+func (v *request) faultsOf(said *client.Problem) map[string]string {
 	faults := map[string]string{}
 	blame := func(field, why string) {
 		last := field[strings.LastIndexByte(field, '.')+1:]
@@ -210,7 +210,7 @@ func (v *visit) faultsOf(said *client.Problem) map[string]string {
 }
 
 // fieldOf is the field of a form for one of the admin API.
-func (*visit) fieldOf(json string) string {
+func (*request) fieldOf(json string) string {
 	for _, one := range versions {
 		if one.json == json {
 			return one.field
@@ -220,11 +220,11 @@ func (*visit) fieldOf(json string) string {
 }
 
 // again shows the page of a rejected form once more; false where that page does not have it.
-func (v *visit) again(status int, faults map[string]string) bool {
+func (v *request) again(status int, faults map[string]string) bool {
 	if v.r.Method != http.MethodPost || status/100 != 4 || status == http.StatusPreconditionFailed || v.r.PostForm == nil {
 		return false
 	}
-	from, err := url.Parse(view{visit: v, SignedIn: true}.Keep(v.before()))
+	from, err := url.Parse(view{request: v, SignedIn: true}.Keep(v.before()))
 	if err != nil {
 		return false
 	}

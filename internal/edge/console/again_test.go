@@ -109,7 +109,7 @@ var secretField = regexp.MustCompile(`password|^secret$|marketcode_key|_token|en
 func TestEveryForm_RejectedKeepsEachField(t *testing.T) {
 	t.Parallel()
 	s, fill := brought(t)
-	v := visit(t, s)
+	v := request(t, s)
 	seen, rejected := map[string]bool{}, map[string]bool{}
 	for _, p := range everyPage {
 		if p.form != "" {
@@ -251,7 +251,7 @@ var inConsole = regexp.MustCompile(` (?:href|action|formaction)="(/console(?:[/?
 func TestEveryPage_ShowsValuesAndKeepsTheAccount(t *testing.T) {
 	t.Parallel()
 	s, fill := brought(t)
-	v := visit(t, s)
+	v := request(t, s)
 	pages := 0
 	for _, language := range []string{"en", "zh"} {
 		v.get("/console/self?lang=" + language)

@@ -12,8 +12,8 @@ import (
 )
 
 // routes are the page on which somebody lets a platform act for an account.
-func (pages agreePages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){"GET " + agreePath: pages.agree, "POST " + agreePath: pages.decideAgreement}
+func (pages agreePages) routes() map[string]func(*request) {
+	return map[string]func(*request){"GET " + agreePath: pages.agree, "POST " + agreePath: pages.decideAgreement}
 }
 
 const agreePath = Root + "/agree"
@@ -45,14 +45,14 @@ func (agreeView) Exclusive(id int) bool { return id == exclusiveSet }
 // exclusiveSet is the one that a single platform may have of an account.
 const exclusiveSet = 18
 
-func (pages agreePages) agree(v *visit) {
+func (pages agreePages) agree(v *request) {
 	pages.showAgreement(v, agreeView{Reference: v.r.URL.Query().Get("ref")}, http.StatusOK, true)
 }
 
 // showAgreement asks whether a platform shall act for an account. A browser holds form-action against the redirect after the form
 // too: the policy names where the person is sent back.
-func (pages agreePages) showAgreement(v *visit, data agreeView, status int, first bool) {
-	if !(view{visit: v}).May("operator") {
+func (pages agreePages) showAgreement(v *request, data agreeView, status int, first bool) {
+	if !(view{request: v}).May("operator") {
 		v.fault(http.StatusForbidden, v.say("agree.role", v.say("role.operator")))
 		return
 	}
@@ -87,7 +87,7 @@ func (pages agreePages) showAgreement(v *visit, data agreeView, status int, firs
 }
 
 // decideAgreement does what the person decided.
-func (pages agreePages) decideAgreement(v *visit) {
+func (pages agreePages) decideAgreement(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	data := agreeView{Reference: text("ref"), Part: text("part"), AppID: text("appid"), Faults: map[string]string{}}
 	for _, one := range v.r.PostForm["set"] {

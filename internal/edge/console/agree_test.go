@@ -73,20 +73,20 @@ func TestAReferenceWorksOnce(t *testing.T) {
 		return ref
 	}
 	ref := handed()
-	alice := visit(t, s)
+	alice := request(t, s)
 	alice.signIn("alice", password, "")
 	for _, role := range adminroute.Roles {
 		person(s, "a-"+string(role), role)
-		v := visit(t, s)
+		v := request(t, s)
 		v.signIn("a-"+string(role), password, "")
 		want := map[bool][2]int{true: {http.StatusOK, http.StatusSeeOther}, false: {http.StatusForbidden, http.StatusForbidden}}
 		sees := v.get("/console/agree?ref=" + url.QueryEscape(handed())).Status
 		agrees := v.post("/console/agree", url.Values{"ref": {handed()}, "did": {"agree"}, "appid": {"wx150"}, "set": {"33"}}).Status
-		if got := [2]int{sees, agrees}; got != want[role.Covers(adminroute.Operator)] {
+		if got := [2]int{sees, agrees}; got != want[role.AtLeast(adminroute.Operator)] {
 			t.Errorf("%s sees the page %d, and agrees %d", role, got[0], got[1])
 		}
 	}
-	if p := visit(t, s).get("/console/agree?here=1&ref=" + url.QueryEscape(ref)); p.Status != http.StatusSeeOther ||
+	if p := request(t, s).get("/console/agree?here=1&ref=" + url.QueryEscape(ref)); p.Status != http.StatusSeeOther ||
 		!strings.HasPrefix(p.Header.Get("Location"), "/console/login?next=") {
 		t.Errorf("nobody: %d %q", p.Status, p.Header.Get("Location"))
 	}

@@ -34,7 +34,7 @@ type fact struct {
 }
 
 // alarm shows one alarm.
-func (pages alarmPages) alarm(v *visit) {
+func (pages alarmPages) alarm(v *request) {
 	id, err := strconv.ParseInt(v.r.PathValue("alarm"), 10, 64)
 	if err != nil || id < 1 {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
@@ -114,11 +114,11 @@ func buyerSees(code client.StoredCode) string {
 type placesMap struct {
 	Wide, High      float64
 	Meridians, Rows []written // lines of the grid
-	Spots           []spot
+	Spots           []point
 }
 
-// spot is a place of a map; how large it is says how often the code was scanned there.
-type spot struct {
+// point is a place of a map; how large it is says how often the code was scanned there.
+type point struct {
 	X, Y, R float64
 	Text    string
 	Anchor  string
@@ -167,7 +167,7 @@ func mapOf(places []client.CodePlace) *placesMap {
 		if p.Lat == nil || p.Lon == nil {
 			continue
 		}
-		s := spot{X: x(*p.Lon), Y: y(*p.Lat), R: tenth(4 + 14*math.Sqrt(float64(p.Scans)/float64(most))), Anchor: "start",
+		s := point{X: x(*p.Lon), Y: y(*p.Lat), R: tenth(4 + 14*math.Sqrt(float64(p.Scans)/float64(most))), Anchor: "start",
 			Text: p.Region + " " + separated(p.Scans)}
 		if s.X > wide*3/4 {
 			s.Anchor = "end"
@@ -178,7 +178,7 @@ func mapOf(places []client.CodePlace) *placesMap {
 }
 
 // TextX is where the name of a spot stands.
-func (s spot) TextX() float64 {
+func (s point) TextX() float64 {
 	if s.Anchor == "end" {
 		return s.X - s.R - 4
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-func (pages alarmPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages alarmPages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"POST /console/codes/{batch}/alarm": pages.setBatchAlarm,
 		"GET /console/alarms":               pages.alarms,
 		"POST /console/alarms":              pages.actOnAlarm,
@@ -52,19 +52,19 @@ func (d alarmsView) query() client.AlarmQuery {
 }
 
 // alarmsAsked is what the address asks for; false where it is wrong, and a page said why.
-func (v *visit) alarmsAsked() (d alarmsView, ok bool) {
+func (v *request) alarmsAsked() (d alarmsView, ok bool) {
 	q := v.r.URL.Query()
 	d = alarmsView{Which: q.Get("which"), Batch: strings.TrimSpace(q.Get("batch")), owner: v.account()}
 	d.batch, ok = v.number("batch")
 	return d, ok
 }
 
-func (v *visit) withReasons(list []client.Alarm) []alarmView {
+func (v *request) withReasons(list []client.Alarm) []alarmView {
 	shown := make([]alarmView, 0, len(list))
 	for _, one := range list {
 		a := alarmView{Alarm: one}
 		for _, reason := range one.Reasons {
-			a.Reasons = append(a.Reasons, view{visit: v}.In(reason.English, reason.Chinese))
+			a.Reasons = append(a.Reasons, view{request: v}.In(reason.English, reason.Chinese))
 		}
 		if len(a.Reasons) == 0 { // from a server that gives no reasons
 			a.Reasons = []string{string(one.Why)}
@@ -74,13 +74,13 @@ func (v *visit) withReasons(list []client.Alarm) []alarmView {
 	return shown
 }
 
-func (pages alarmPages) alarms(v *visit) {
+func (pages alarmPages) alarms(v *request) {
 	if data, ok := v.alarmsAsked(); ok {
 		pages.showAlarms(v, http.StatusOK, data)
 	}
 }
 
-func (pages alarmPages) showAlarms(v *visit, status int, data alarmsView) {
+func (pages alarmPages) showAlarms(v *request, status int, data alarmsView) {
 	query, ok := data.query(), true
 	if query.Before, ok = v.number("before"); !ok {
 		return
@@ -101,7 +101,7 @@ func (pages alarmPages) showAlarms(v *visit, status int, data alarmsView) {
 }
 
 // actOnAlarm notes that an alarm was seen, takes it back with a note, or freezes its code.
-func (pages alarmPages) actOnAlarm(v *visit) {
+func (pages alarmPages) actOnAlarm(v *request) {
 	form := v.r.FormValue
 	id, wrong := strconv.ParseInt(form("id"), 10, 64)
 	if wrong != nil {
@@ -159,7 +159,7 @@ type batchAlarmView struct {
 
 // setBatchAlarm sets the score from which on codes of an application raise alarms, or says which
 // alarms a threshold would have raised.
-func (pages alarmPages) setBatchAlarm(v *visit) {
+func (pages alarmPages) setBatchAlarm(v *request) {
 	batch, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
 	if err != nil {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))

@@ -24,14 +24,14 @@ type appearanceView struct {
 func (appearanceView) Languages() []string { return []string{"en", "zh"} }
 
 // appearance shows how an account looks to buyers, as a form.
-func (pages accountPages) appearance(v *visit) {
+func (pages accountPages) appearance(v *request) {
 	data := appearanceView{AppID: v.r.PathValue("appid")}
 	if !v.failed(into(&data.Look)(v.api.Accounts.GetAppearance(v.ctx(), data.AppID))) {
 		pages.showAppearance(v, http.StatusOK, data)
 	}
 }
 
-func (pages accountPages) showAppearance(v *visit, status int, data appearanceView) {
+func (pages accountPages) showAppearance(v *request, status int, data appearanceView) {
 	if data.Look.Logo != nil {
 		data.Logo = template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(data.Look.Logo.PNG))
 	}
@@ -40,7 +40,7 @@ func (pages accountPages) showAppearance(v *visit, status int, data appearanceVi
 
 // changeAppearance stores what the form says. Where that is refused, the form is shown again with
 // what was typed, except the file: a page cannot choose a file.
-func (pages accountPages) changeAppearance(v *visit) {
+func (pages accountPages) changeAppearance(v *request) {
 	appid := v.r.PathValue("appid")
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostAppearance)
 	err := v.r.ParseMultipartForm(mostAppearance)

@@ -18,7 +18,7 @@ import (
 func TestAnAppearanceIsChangedByItsForm(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
-	v := visit(t, s)
+	v := request(t, s)
 	const path = "/console/accounts/shop/appearance"
 	p := v.get(path)
 	if p.Status != http.StatusOK || !strings.Contains(p.Body, `enctype="multipart/form-data"`) {

@@ -7,8 +7,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-func (pages appPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages appPages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/operate/apps":  pages.apps,
 		"POST /console/operate/apps": pages.changeApps,
 	}
@@ -22,9 +22,9 @@ type appsView struct {
 }
 
 // apps lists the keys of apps that scan.
-func (pages appPages) apps(v *visit) { pages.showApps(v, appsView{}) }
+func (pages appPages) apps(v *request) { pages.showApps(v, appsView{}) }
 
-func (pages appPages) showApps(v *visit, data appsView) {
+func (pages appPages) showApps(v *request, data appsView) {
 	if list, err := v.api.ScanKeys.List(v.ctx()); !v.failed(err) {
 		data.Keys, data.More = shown(v, "keys", list)
 		v.show(http.StatusOK, "apps", data)
@@ -32,7 +32,7 @@ func (pages appPages) showApps(v *visit, data appsView) {
 }
 
 // changeApps makes a key, or ends one.
-func (pages appPages) changeApps(v *visit) {
+func (pages appPages) changeApps(v *request) {
 	name := strings.TrimSpace(v.r.FormValue("name"))
 	switch v.r.FormValue("did") {
 	case "add":

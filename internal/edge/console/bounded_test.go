@@ -131,7 +131,7 @@ func (c cost) most() cost { return cost{2*c.Pages + 60, 2*c.Bytes + 2<<20} }
 // what it may be, because what the server does by itself is counted too.
 func costs(t *testing.T, n int, was map[string]cost) map[string]cost {
 	s, fill := filled(t, n)
-	v := visit(t, s)
+	v := request(t, s)
 	list := map[string]cost{}
 	touched := func() int64 {
 		pages, err := s.Touched(t.Context())

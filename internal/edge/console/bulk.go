@@ -13,8 +13,8 @@ import (
 // command line.
 const mostBulk = 16 << 20
 
-func (pages bulkPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages bulkPages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/operate/bulk":        pages.bulk,
 		"POST /console/operate/bulk":       pages.loadBulk,
 		"GET /console/operate/bulk/{file}": pages.bulkFile,
@@ -26,10 +26,10 @@ type bulkView struct {
 	Done *client.Imported
 }
 
-func (pages bulkPages) bulk(v *visit) { v.show(http.StatusOK, "bulk", bulkView{What: "accounts"}) }
+func (pages bulkPages) bulk(v *request) { v.show(http.StatusOK, "bulk", bulkView{What: "accounts"}) }
 
 // bulkFile gives all accounts or all rules, a JSON object a line.
-func (pages bulkPages) bulkFile(v *visit) {
+func (pages bulkPages) bulkFile(v *request) {
 	if !v.fromHere() {
 		return
 	}
@@ -46,7 +46,7 @@ func (pages bulkPages) bulkFile(v *visit) {
 }
 
 // loadBulk checks a file of lines, or stores all of them.
-func (pages bulkPages) loadBulk(v *visit) {
+func (pages bulkPages) loadBulk(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostBulk)
 	data := bulkView{What: v.r.FormValue("what")}
 	err := v.r.ParseMultipartForm(1 << 20)

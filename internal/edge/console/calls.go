@@ -19,7 +19,7 @@ import (
 )
 
 // filter is the part of the address that says which calls are wanted.
-func (pages callPages) filter(v *visit) url.Values {
+func (pages callPages) filter(v *request) url.Values {
 	q, wanted := v.r.URL.Query(), url.Values{}
 	for _, name := range []string{"account", "path", "errcode", "rid", "failed"} {
 		if text := strings.TrimSpace(q.Get(name)); text != "" {
@@ -30,15 +30,15 @@ func (pages callPages) filter(v *visit) url.Values {
 }
 
 // callQuery is the same for the admin API; false where it is wrong, and a page said why.
-func (pages callPages) callQuery(v *visit) (q client.CallQuery, ok bool) {
+func (pages callPages) callQuery(v *request) (q client.CallQuery, ok bool) {
 	wanted := pages.filter(v)
 	errcode, ok := v.number("errcode")
 	return client.CallQuery{RID: wanted.Get("rid"), Account: wanted.Get("account"), Path: wanted.Get("path"), ErrCode: int(errcode),
 		Failed: wanted.Get("failed") == "true"}, ok
 }
 
-func (pages callPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages callPages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/calls":             pages.calls,
 		"GET /console/calls/live":        pages.live,
 		"GET /console/calls/{rid}":       pages.call,
@@ -72,7 +72,7 @@ type callsView struct {
 // endpointOf is the path that was called.
 func endpointOf(c client.RecordedCall) string { p, _, _ := strings.Cut(c.URL, "?"); return p }
 
-func (pages callPages) calls(v *visit) {
+func (pages callPages) calls(v *request) {
 	if rid := strings.TrimSpace(v.r.URL.Query().Get("open")); rid != "" {
 		v.redirect(Root + "/calls/" + url.PathEscape(rid))
 		return
@@ -116,8 +116,8 @@ func (pages callPages) calls(v *visit) {
 }
 
 // keptCalls shows the calls of the log, on a server that remembers none in memory.
-func (pages callPages) keptCalls(v *visit, data callsView, grouping bool) {
-	if !adminroute.Role(v.caller.Role).Covers(adminroute.Operator) {
+func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
+	if !adminroute.Role(v.caller.Role).AtLeast(adminroute.Operator) {
 		v.show(http.StatusOK, "calls", data)
 		return
 	}
@@ -181,7 +181,7 @@ const (
 )
 
 // live is a stream of rows as they come.
-func (pages callPages) live(v *visit) {
+func (pages callPages) live(v *request) {
 	switch v.r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
 	default:
@@ -263,7 +263,7 @@ func (c *Console) closeStream() {
 }
 
 // streamEnded reports whether the session of a live page is over, and tells the page.
-func (pages callPages) streamEnded(v *visit) bool {
+func (pages callPages) streamEnded(v *request) bool {
 	caller, err := v.c.watcherOf(v.r)
 	if err != nil {
 		pages.send(v, "event: over\ndata: {}\n\n")
@@ -273,7 +273,7 @@ func (pages callPages) streamEnded(v *visit) bool {
 }
 
 // send reports whether a piece of a stream reached the system.
-func (pages callPages) send(v *visit, text string) bool {
+func (pages callPages) send(v *request, text string) bool {
 	control := http.NewResponseController(v.w)
 	_ = control.SetWriteDeadline(time.Now().Add(streamWrite))
 	if _, err := v.w.Write([]byte(text)); err != nil {
@@ -283,9 +283,9 @@ func (pages callPages) send(v *visit, text string) bool {
 }
 
 // callsEvent is the piece of a stream with these calls, newest first.
-func callsEvent(v *visit, page client.CallPage) (string, error) {
+func callsEvent(v *request, page client.CallPage) (string, error) {
 	slices.Reverse(page.Calls)
-	shown := view{visit: v, Data: callsView{Page: page}, SignedIn: true}
+	shown := view{request: v, Data: callsView{Page: page}, SignedIn: true}
 	var rows bytes.Buffer
 	if err := templates()["calls"].ExecuteTemplate(&rows, "rows", shown); err != nil {
 		return "", err
@@ -301,7 +301,7 @@ type callView struct {
 	Fault bool
 }
 
-func (pages callPages) call(v *visit) {
+func (pages callPages) call(v *request) {
 	rid, har := strings.CutSuffix(v.r.PathValue("rid"), ".har")
 	data := callView{}
 	if v.failed(into(&data.Call)(v.api.Calls.Get(v.ctx(), rid))) {
@@ -390,7 +390,7 @@ func (c *Console) har(call client.Call) any {
 
 // repeatCall makes a call once more, as it was or edited, or makes the next call to its path fail
 // in the same way.
-func (pages callPages) repeatCall(v *visit) {
+func (pages callPages) repeatCall(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<20)
 	was, err := v.api.Calls.Get(v.ctx(), v.r.PathValue("rid"))
 	if v.failed(err) {

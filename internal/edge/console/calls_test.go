@@ -21,7 +21,7 @@ func TestCallsAreListedInProduction(t *testing.T) {
 	person(s, "eve", adminroute.Viewer)
 	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"one","role":"operator","accounts":["press"],"password":%q}`, password))
 	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"two","role":"operator","accounts":["press","shop"],"password":%q}`, password))
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("op", password, "")
 	v.get("/console/calls").wants(t, "No call is kept yet", "No call is kept that is older")
 
@@ -77,7 +77,7 @@ func TestCallsAreListedInProduction(t *testing.T) {
 		}
 	}
 	// Others see what is theirs.
-	eve, one, two := visit(t, s), visit(t, s), visit(t, s)
+	eve, one, two := request(t, s), request(t, s), request(t, s)
 	eve.signIn("eve", password, "")
 	if p := eve.get("/console/calls"); strings.Contains(p.Body, rids[59]) || !strings.Contains(p.Body, "role operator") {
 		t.Errorf("a viewer: %d", p.Status)

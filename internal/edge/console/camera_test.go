@@ -225,7 +225,7 @@ func TestAPageThatMayHaveNoCameraSaysWhy(t *testing.T) {
 func TestOnlyOnePageMayAskForACamera(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
-	v := visit(t, s)
+	v := request(t, s)
 	for path, want := range map[string]string{"/console/scan": "camera=(self), ", "/console/rules": "camera=(), ",
 		"/console/none": "camera=(), "} {
 		if got := v.get(path).Header.Get("Permissions-Policy"); !strings.HasPrefix(got, want) {

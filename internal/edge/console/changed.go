@@ -64,7 +64,7 @@ var ticked = map[string]string{"certified": "subject", "secret_frozen": "subject
 
 // changed is the page of a form that came too late: both versions, and a choice. Nothing
 // that was typed is lost.
-func (v *visit) changed(said *client.Problem) {
+func (v *request) changed(said *client.Problem) {
 	form := url.Values{}
 	maps.Copy(form, v.r.PostForm)
 	data := changedView{Action: v.r.URL.RequestURI(), Back: v.before(), Changes: said.Changes, Gone: len(said.Current) == 0}
@@ -102,7 +102,7 @@ func (v *visit) changed(said *client.Problem) {
 }
 
 // typed is the value of a field in a form, as the admin API would show it.
-func (v *visit) typed(form url.Values, field string) (text string, has bool) {
+func (v *request) typed(form url.Values, field string) (text string, has bool) {
 	values, has := form[field]
 	if with, box := ticked[field]; box && !has {
 		if _, has = form[with]; has && field != "features" {
@@ -148,7 +148,7 @@ func (v *visit) typed(form url.Values, field string) (text string, has bool) {
 }
 
 // spoken is a value as people read it.
-func (v *visit) spoken(value string) string {
+func (v *request) spoken(value string) string {
 	switch value {
 	case "true":
 		return v.say("yes")
@@ -204,7 +204,7 @@ func flat(current json.RawMessage) map[string]string {
 }
 
 // before is the page that showed the form.
-func (v *visit) before() string {
+func (v *request) before() string {
 	path, form := v.r.URL.Path, v.r.PostForm
 	switch path {
 	case Root + "/rules/do", Root + "/rules/undo":

@@ -132,7 +132,7 @@ func TestEveryButtonBesideARevisionWorks(t *testing.T) {
 	s, fill := brought(t)
 	s.Admin("PUT", "/gs1/links/01/09506000134352", `{"owner":"shop","links":[],"archived":true}`)
 	s.Do("PUT", "/admin/v1/accounts/shop/rules", `{"prefix":"https://mine.example/","path":"pages/b"}`, "Content-Type: application/json")
-	v := visit(t, s)
+	v := request(t, s)
 	button := regexp.MustCompile(`<button(?:[^>]* name="did" value="([^"]*)")?`)
 	pressed := map[string]bool{}
 	for _, path := range []string{"/console/rules?owner=shop&prefix=https://mine.example/", "/console/gs1/key?key=01/09506000134352",
@@ -169,7 +169,7 @@ func TestAThresholdThatWasChosenMeanwhileIsShown(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop,
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	batch := applied(t, s)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("", servertest.AdminToken, "")
 	page, alarm := fmt.Sprintf("/console/codes/%d?lang=en", batch), fmt.Sprintf("/batches/%d/alarm", batch)
 	to := fmt.Sprintf("/console/codes/%d/alarm", batch)
@@ -198,7 +198,7 @@ func TestAFormThatCameTooLateShowsBothVersions(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "ada", adminroute.Admin)
 	person(s, "bob", adminroute.Admin)
-	ada, bob := visit(t, s), visit(t, s)
+	ada, bob := request(t, s), request(t, s)
 	ada.signIn("ada", password, "")
 	bob.signIn("bob", password, "")
 	made := bob.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"}, "alarms": {"yes"}})

@@ -105,7 +105,7 @@ func (t timeline) labelled(most int) (list []int) {
 }
 
 // label is what stands below a period.
-func (v *visit) label(at time.Time, by string) string {
+func (v *request) label(at time.Time, by string) string {
 	switch {
 	case by == "hour" && at.Hour() != 0:
 		return at.Format("15:04")
@@ -184,7 +184,7 @@ var (
 const mostBars = 100
 
 // draw draws a timeline, and over it as an outline the periods before it, on a scale that reaches to a number.
-func (v *visit) draw(s size, t, before timeline, scale int64, signs []happened) drawing {
+func (v *request) draw(s size, t, before timeline, scale int64, signs []happened) drawing {
 	d := drawing{Class: s.class, Wide: s.wide, High: s.high, Left: s.left, Top: 10, Floor: s.high - 26}
 	if len(signs) > 0 {
 		d.Top = 46
@@ -239,7 +239,7 @@ func b2i(b bool) int {
 }
 
 // bars are the periods as bars, each of which leads to the shorter periods in it.
-func (v *visit) bars(t timeline, x func(int) float64, y func(int64) float64) (list []bar) {
+func (v *request) bars(t timeline, x func(int) float64, y func(int64) float64) (list []bar) {
 	for i, r := range t.rows {
 		at, end, n := t.starts[i], t.starts[i+1], numberOf(r)
 		room := (x(i+1) - x(i)) * .12
@@ -255,7 +255,7 @@ func (v *visit) bars(t timeline, x func(int) float64, y func(int64) float64) (li
 }
 
 // countText is what was counted, in words.
-func (v *visit) countText(r client.StatisticsRow) string {
+func (v *request) countText(r client.StatisticsRow) string {
 	if r.Users > 0 {
 		return separated(r.Users)
 	}
@@ -263,7 +263,7 @@ func (v *visit) countText(r client.StatisticsRow) string {
 }
 
 // about is a timeline in a sentence.
-func (v *visit) about(t timeline) string {
+func (v *request) about(t timeline) string {
 	sum, best := int64(0), 0
 	for i, r := range t.rows {
 		sum += numberOf(r)
@@ -307,7 +307,7 @@ type happened struct {
 var signKinds = []string{client.MarkPublished, client.MarkFrozen, client.MarkAlarm}
 
 // happenings are the marks of an answer that are in the time of a chart.
-func (v *visit) happenings(marks []client.Mark, t timeline) (list []happened) {
+func (v *request) happenings(marks []client.Mark, t timeline) (list []happened) {
 	for _, m := range marks {
 		one := happened{Mark: m, period: t.period(m.At), Text: v.say("chart.mark."+m.Kind, m.What)}
 		switch {
@@ -326,7 +326,7 @@ func (v *visit) happenings(marks []client.Mark, t timeline) (list []happened) {
 }
 
 // charted draws the answer of a page.
-func (v *visit) charted(s statisticsView) (ch chart, err error) {
+func (v *request) charted(s statisticsView) (ch chart, err error) {
 	rows := s.Numbers.Rows
 	if s.By == "" {
 		return chart{Lying: v.frequent(s.Group, rows[:min(len(rows), mostLying)])}, nil
@@ -352,7 +352,7 @@ func (v *visit) charted(s statisticsView) (ch chart, err error) {
 func zoneOf(t timeline) string { return "UTC" + t.starts[0].Format("-07:00") }
 
 // periodsBefore are as many periods before those of a chart; none where they are not counted any more.
-func (v *visit) periodsBefore(s statisticsView, t timeline) (timeline, error) {
+func (v *request) periodsBefore(s statisticsView, t timeline) (timeline, error) {
 	begin := t.starts[0]
 	from := begin.Add(-t.starts[len(t.rows)].Sub(begin))
 	if s.By == "month" {
@@ -377,7 +377,7 @@ const (
 )
 
 // frequent are values with how often each was counted, the most frequent first.
-func (v *visit) frequent(group string, rows []client.StatisticsRow) (list []boxRow) {
+func (v *request) frequent(group string, rows []client.StatisticsRow) (list []boxRow) {
 	most := int64(1)
 	v.knowRows(group, rows)
 	for _, r := range rows {
@@ -392,7 +392,7 @@ func (v *visit) frequent(group string, rows []client.StatisticsRow) (list []boxR
 }
 
 // multiples are the most frequent values of a group over time, each by itself.
-func (v *visit) multiples(s statisticsView) (ch chart, err error) {
+func (v *request) multiples(s statisticsView) (ch chart, err error) {
 	asked := s.query()
 	asked.By, asked.Limit = "", mostSmall
 	found, err := v.api.Statistics.Get(v.ctx(), asked)

@@ -108,7 +108,7 @@ var tableRow = regexp.MustCompile(`<tr><td><time [^>]*>([^<]*)</time></td><td cl
 func TestAChartTellsTheTruth(t *testing.T) {
 	t.Parallel()
 	s, batch := januaryWeek(t)
-	v := visit(t, s)
+	v := request(t, s)
 	p := v.get("/console/statistics?days=7&by=day")
 	p.wants(t, "Times are in UTC&#43;08:00.", `aria-current="true">7 days`, `value="2040-01-01"`)
 	week := charts(p)["wide"][0]
@@ -169,7 +169,7 @@ func TestAChartTellsTheTruth(t *testing.T) {
 func TestWhatIsMostFrequentIsAClickAway(t *testing.T) {
 	t.Parallel()
 	s, batch := januaryWeek(t)
-	v := visit(t, s)
+	v := request(t, s)
 	p := v.get("/console/statistics?days=7&by=day&group=activity")
 	small := charts(p)["small"]
 	if len(small) != 2 || !slices.Equal(small[0].lines, small[1].lines) || !strings.Contains(small[0].about, "60, 2040-01-05") {
@@ -240,7 +240,7 @@ func TestAnAlarmHasAPage(t *testing.T) {
 		Text string `json:"code_url"`
 	}
 	s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).JSON(t, &code)
-	v := visit(t, s)
+	v := request(t, s)
 	if p := v.get("/console/home"); strings.Contains(p.Body, `/console/alarms">Alarms <span`) {
 		t.Error("the navigation counts alarms that there are not")
 	}

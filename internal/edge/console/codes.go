@@ -14,8 +14,8 @@ import (
 )
 
 // routes are the pages about codes.
-func (pages codePages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages codePages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/codes":                  pages.codes,
 		"POST /console/codes":                 pages.changeCodes,
 		"POST /console/codes/picture":         pages.codePicture,
@@ -54,7 +54,7 @@ func nameOf(asked string) client.CodeName {
 }
 
 // codes lists applications, and shows what is known of a code.
-func (pages codePages) codes(v *visit) {
+func (pages codePages) codes(v *request) {
 	q := v.r.URL.Query()
 	data := codesView{Account: v.account(), Asked: strings.TrimSpace(q.Get("code"))}
 	status := http.StatusOK
@@ -93,7 +93,7 @@ func (pages codePages) codes(v *visit) {
 }
 
 // codePicture looks up the code on a picture.
-func (pages codePages) codePicture(v *visit) {
+func (pages codePages) codePicture(v *request) {
 	text, fault, ok := v.readPicture()
 	switch {
 	case fault != "":
@@ -150,7 +150,7 @@ const (
 	mostSegments = 50
 )
 
-func (pages codePages) batch(v *visit) {
+func (pages codePages) batch(v *request) {
 	id, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
 	if err != nil {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
@@ -159,7 +159,7 @@ func (pages codePages) batch(v *visit) {
 	pages.showBatch(v, http.StatusOK, id, batchView{})
 }
 
-func (pages codePages) showBatch(v *visit, status int, id int64, data batchView) {
+func (pages codePages) showBatch(v *request, status int, id int64, data batchView) {
 	ctx := v.ctx()
 	if v.failed(into(&data.Batch)(v.api.Batches.Get(ctx, id))) {
 		return
@@ -215,7 +215,7 @@ func drawRuns(runs []runView) template.HTML {
 }
 
 // codeList answers the codes of a range as a file.
-func (pages codePages) codeList(v *visit) {
+func (pages codePages) codeList(v *request) {
 	q := v.r.URL.Query()
 	asked := url.Values{"from": {q.Get("from")}, "to": {q.Get("to")}}
 	v.forward("GET", "/batches/"+url.PathEscape(v.r.PathValue("batch"))+"/codes?"+asked.Encode(), "", nil)
@@ -231,7 +231,7 @@ type sure struct {
 }
 
 // changeCodes says how many codes a change concerns, and makes it once the visitor confirmed.
-func (pages codePages) changeCodes(v *visit) {
+func (pages codePages) changeCodes(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	s := &sure{Batch: text("batch"), Did: text("did"), From: text("from"), To: text("to"), At: text("at")}
 	batch, err := strconv.ParseInt(s.Batch, 10, 64)
@@ -303,7 +303,7 @@ func codesOf(from, to int64) client.CodeChange {
 const mostSerials = 4 << 20
 
 // bindSerials gives codes the brand's own numbers: lines of INDEX,SERIAL, all of them or none.
-func (pages codePages) bindSerials(v *visit) {
+func (pages codePages) bindSerials(v *request) {
 	batch, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
 	if err != nil {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))

@@ -55,7 +55,7 @@ func TestCodesAreFoundMappedAndChanged(t *testing.T) {
 	for _, role := range []adminroute.Role{adminroute.Viewer, adminroute.Marketer, adminroute.Operator} {
 		person(s, string(role), role)
 	}
-	v, viewer, operator := visit(t, s), visit(t, s), visit(t, s)
+	v, viewer, operator := request(t, s), request(t, s), request(t, s)
 	v.signIn("marketer", password, "")
 	viewer.signIn("viewer", password, "")
 	operator.signIn("operator", password, "")
@@ -160,7 +160,7 @@ func TestUnfreezingARecalledPackageAsks(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	id := fmt.Sprint(applied(t, s))
 	person(s, "operator", adminroute.Operator)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("operator", password, "")
 	var made struct {
 		ID int64 `json:"package"`

@@ -8,12 +8,12 @@ type componentRow struct {
 	Scans             int64
 }
 
-func (pages componentPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){"GET /console/components": pages.components}
+func (pages componentPages) routes() map[string]func(*request) {
+	return map[string]func(*request){"GET /console/components": pages.components}
 }
 
 // components shows each component of pages, for those who develop with this server.
-func (componentPages) components(v *visit) {
+func (componentPages) components(v *request) {
 	if !v.c.Emulates {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 		return

@@ -50,7 +50,7 @@ func asset(name string) *assets.Asset {
 }
 
 var (
-	book   = sync.OnceValue(func() *i18n.Book { return i18n.Open(files) })
+	book   = sync.OnceValue(func() *i18n.Catalog { return i18n.Open(files) })
 	style  = asset("console.css")
 	script = asset("console.js")
 	camera = asset("camera.js")
@@ -89,7 +89,7 @@ type Console struct {
 	// API is the admin API and Scan the scan API, for requests that As made a caller's.
 	API, Scan http.Handler
 	As        func(*http.Request, iam.Caller) *http.Request
-	People    *iam.Directory
+	People    *iam.Service
 	Provider  *oidc.Provider // signs in people that have no password here; nil = there is none
 	// Open is who everybody is taken for, with --dev; nil = people sign in.
 	Open *iam.Caller
@@ -110,7 +110,7 @@ type Console struct {
 	// Stopping reports whether the server is stopping, so that streams end.
 	Stopping func() bool
 	// Shared is the chart behind a link, and as whom it is read; people.ErrNoShared.
-	Shared func(ctx context.Context, text string) (iam.SharedChart, iam.Caller, error)
+	Shared func(ctx context.Context, text string) (iam.SharedLink, iam.Caller, error)
 	// CertificateEnds says until when the certificate of this server is valid, where it has one.
 	CertificateEnds func() (time.Time, bool)
 	Health          func(context.Context) Health
@@ -122,8 +122,8 @@ type Console struct {
 
 	client   *client.Client
 	pages    http.Handler
-	decoding sync.Map        // sessions of which a picture is being read
-	reading  semaphore.Turns // of pictures
+	decoding sync.Map            // sessions of which a picture is being read
+	reading  semaphore.Semaphore // of pictures
 	streams  sync.Mutex
 	open     int
 }
@@ -146,7 +146,7 @@ func (c *Console) Handler() http.Handler {
 		mux.HandleFunc(pattern, c.signedIn(serve))
 	}
 	mux.HandleFunc("GET /console", c.signedIn((homePages{}).landing))
-	mux.HandleFunc("/console/", c.signedIn(func(v *visit) { v.fault(http.StatusNotFound, v.say("fault.nowhere")) }))
+	mux.HandleFunc("/console/", c.signedIn(func(v *request) { v.fault(http.StatusNotFound, v.say("fault.nowhere")) }))
 	c.pages = mux
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -188,14 +188,14 @@ func (c *Console) guard(next http.Handler) http.Handler {
 	})
 }
 
-// visit is one request of a page.
-type visit struct {
+// request is one request of a page.
+type request struct {
 	c      *Console
 	w      http.ResponseWriter
 	r      *http.Request
 	caller iam.Caller
 	api    *client.Client // of the admin API and the scan API
-	i18n.Speaker
+	i18n.Localizer
 	fresh bool   // the call must make a new thing, and not replace one
 	saw   string // the revision of the thing that a call changes; "" = the one in the form
 	// seenAs says that an admin sees what another role would, and changes nothing.
@@ -210,14 +210,14 @@ type visit struct {
 	sections []section
 }
 
-func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller iam.Caller) *visit {
+func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller iam.Caller) *request {
 	form, _ := r.Context().Value(rejectedKey{}).(*rejectedForm)
-	return &visit{c: c, w: w, r: r, caller: caller, api: c.client, Speaker: book().In(i18n.Preferred(r)),
+	return &request{c: c, w: w, r: r, caller: caller, api: c.client, Localizer: book().In(i18n.Preferred(r)),
 		wanted: map[string]bool{}, rejected: form}
 }
 
 // say is a text that the book has.
-func (v *visit) say(key string, with ...any) string {
+func (v *request) say(key string, with ...any) string {
 	text, err := v.Say(key, with...)
 	if err != nil {
 		panic(err)
@@ -226,7 +226,7 @@ func (v *visit) say(key string, with ...any) string {
 }
 
 // signedIn serves people who are signed in, and sends others to the page of signing in.
-func (c *Console) signedIn(serve func(*visit)) http.HandlerFunc {
+func (c *Console) signedIn(serve func(*request)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		stream := r.Header.Get("Accept") == "text/event-stream"
 		find := c.callerOf
@@ -274,7 +274,7 @@ func (c *Console) callerOf(r *http.Request) (iam.Caller, error) {
 // watcherOf is who is signed in, for a stream: nobody may be looking at its page, so it is no use
 // of the session; people.ErrNoSession.
 func (c *Console) watcherOf(r *http.Request) (iam.Caller, error) {
-	return c.caller(r, c.People.Still)
+	return c.caller(r, c.People.ValidateSession)
 }
 
 func (c *Console) caller(r *http.Request, by func(context.Context, string) (iam.Caller, error)) (iam.Caller, error) {
@@ -291,7 +291,7 @@ func (c *Console) caller(r *http.Request, by func(context.Context, string) (iam.
 }
 
 // redirect leads to another page, which stays filtered by the account of this one.
-func (v *visit) redirect(to string) {
+func (v *request) redirect(to string) {
 	account := v.r.URL.Query().Get("account")
 	if u, err := url.Parse(to); err == nil && account != "" && v.caller.Role != "" && below(u.Path, Root) && !u.Query().Has("account") {
 		q := u.Query()
@@ -304,7 +304,7 @@ func (v *visit) redirect(to string) {
 
 // view is what a template sees.
 type view struct {
-	*visit
+	*request
 	Name string // of the page
 	Data any
 	Note string // a text about what was just done
@@ -313,8 +313,8 @@ type view struct {
 	SignedIn, Emulates bool
 }
 
-func (v *visit) show(status int, name string, data any) {
-	s := view{visit: v, Name: name, Data: data, Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path(),
+func (v *request) show(status int, name string, data any) {
+	s := view{request: v, Name: name, Data: data, Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path(),
 		Copies: assets.Script.Path(), Docs: v.c.Docs, Version: v.c.Version,
 		Self: v.r.URL.RequestURI(), SignedIn: v.caller.Role != "", Emulates: v.c.Emulates}
 	if cookie, err := v.r.Cookie("qrjump_theme"); err == nil && (cookie.Value == "light" || cookie.Value == "dark") {
@@ -347,7 +347,7 @@ func (v *visit) show(status int, name string, data any) {
 }
 
 // write answers a finished page.
-func (v *visit) write(status int, page string) {
+func (v *request) write(status int, page string) {
 	h := v.w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", string(v.Language))
@@ -360,17 +360,17 @@ func (v *visit) write(status int, page string) {
 }
 
 // fault is a page that says what happened: that of the form that was sent, where there is one.
-func (v *visit) fault(status int, text string) { v.refuse(status, "", text) }
+func (v *request) fault(status int, text string) { v.refuse(status, "", text) }
 
 // refuse is a fault that a field of the form has.
-func (v *visit) refuse(status int, field, text string) {
+func (v *request) refuse(status int, field, text string) {
 	if !v.again(status, map[string]string{field: text}) {
 		v.show(status, "fault", text)
 	}
 }
 
 // wrong refuses a form of which fields are wrong, and reports whether there are any.
-func (v *visit) wrong(faults map[string]string) bool {
+func (v *request) wrong(faults map[string]string) bool {
 	if len(faults) > 0 && !v.again(http.StatusUnprocessableEntity, faults) {
 		v.show(http.StatusUnprocessableEntity, "fault", strings.Join(slices.Sorted(maps.Values(faults)), " "))
 	}
@@ -378,7 +378,7 @@ func (v *visit) wrong(faults map[string]string) bool {
 }
 
 // failed shows an error of an API, and reports whether there was one.
-func (v *visit) failed(err error) bool {
+func (v *request) failed(err error) bool {
 	if err == nil {
 		return false
 	}
@@ -403,12 +403,12 @@ func (v *visit) failed(err error) bool {
 }
 
 // said is why an API refused a call, in the reader's language.
-func (v *visit) said(said *client.Problem) string {
+func (v *request) said(said *client.Problem) string {
 	return v.reason(cmp.Or(said.Detail, said.Title, http.StatusText(said.Status)))
 }
 
 // reason is a text of an API in the reader's language.
-func (v *visit) reason(text string) string { return errortext.In(v.Language, text) }
+func (v *request) reason(text string) string { return errortext.In(v.Language, text) }
 
 // Why is reason for templates.
 func (v view) Why(text string) string { return v.reason(text) }
@@ -435,7 +435,7 @@ func (v view) Q(name string) string { return v.r.URL.Query().Get(name) }
 // May reports whether the visitor's role covers another one: a page offers nobody what the server
 // would refuse.
 func (v view) May(role string) bool {
-	return adminroute.Role(v.caller.Role).Covers(adminroute.Role(role))
+	return adminroute.Role(v.caller.Role).AtLeast(adminroute.Role(role))
 }
 
 // All reports whether the visitor may see all accounts.
@@ -499,7 +499,7 @@ func nice(text string) string {
 }
 
 // prefer keeps a reader's language and theme in a cookie; the server stores neither.
-func (c *Console) prefer(v *visit) {
+func (c *Console) prefer(v *request) {
 	if v.r.PathValue("of") == "theme" {
 		http.SetCookie(v.w, &http.Cookie{Name: "qrjump_theme", Value: v.r.FormValue("theme"), Path: Root, MaxAge: 365 * 24 * 3600,
 			SameSite: http.SameSiteStrictMode, HttpOnly: true, Secure: c.Secure(v.r)})

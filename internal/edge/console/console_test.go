@@ -45,7 +45,7 @@ type page struct {
 	Header http.Header
 }
 
-func visit(t *testing.T, s *servertest.Server) *visitor {
+func request(t *testing.T, s *servertest.Server) *visitor {
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
 	return &visitor{t, s, &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true},
@@ -200,10 +200,10 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 	batch := fmt.Sprint(applied(t, s))
 	rid := regexp.MustCompile(`rid: ([0-9a-f-]{26})`).FindStringSubmatch(s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+
 		s.Token("shop"), `{"prefix":"https://none.example/"}`).Body)[1]
-	role := map[string]*visitor{"": visit(t, s)}
+	role := map[string]*visitor{"": request(t, s)}
 	for _, r := range adminroute.Roles {
 		person(s, "a-"+string(r), r)
-		v := visit(t, s)
+		v := request(t, s)
 		if p := v.signIn("a-"+string(r), password, ""); p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/rules" {
 			t.Fatalf("%s signs in: %d %s", r, p.Status, p.Body)
 		}
@@ -267,7 +267,7 @@ func TestEveryPageIsForThoseThatMay(t *testing.T) {
 				p = v.post(target, form)
 			}
 			var ok bool
-			switch may := adminroute.Role(name).Covers(c.least); {
+			switch may := adminroute.Role(name).AtLeast(c.least); {
 			case name == "" && c.method == "GET":
 				ok = p.Status == http.StatusSeeOther && strings.HasPrefix(p.Header.Get("Location"), "/console/login?next=%2Fconsole%2F")
 			case name == "":
@@ -323,7 +323,7 @@ func TestASession(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "alice", adminroute.Viewer)
-	v := visit(t, s)
+	v := request(t, s)
 	v.http.Jar.SetCookies(&url.URL{Scheme: "http", Host: strings.TrimPrefix(s.AdminURL, "http://"), Path: "/"},
 		[]*http.Cookie{{Name: "qrjump_session", Value: "chosen-by-a-stranger"}})
 	p := v.signIn("alice", password, "")
@@ -335,11 +335,11 @@ func TestASession(t *testing.T) {
 	}
 	old := strings.TrimPrefix(strings.SplitN(cookie, ";", 2)[0], "qrjump_session=")
 	v.signIn("alice", password, "")
-	stale := visit(t, s)
+	stale := request(t, s)
 	if p := stale.get("/console/rules", "Cookie: qrjump_session="+old); p.Status != http.StatusSeeOther {
 		t.Errorf("the session of before a new sign-in: %d", p.Status)
 	}
-	other := visit(t, s)
+	other := request(t, s)
 	other.signIn("alice", password, "")
 	if p := v.get("/console/sessions"); strings.Count(p.Body, "<time") != 4 {
 		t.Errorf("two sessions are not listed: %s", p.Body)
@@ -401,7 +401,7 @@ func TestASession(t *testing.T) {
 func TestWaysToSignIn(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
-	v := visit(t, s)
+	v := request(t, s)
 	if p := v.signIn("", servertest.AdminToken, ""); p.Status != http.StatusSeeOther {
 		t.Errorf("the admin token: %d", p.Status)
 	}
@@ -414,7 +414,7 @@ func TestWaysToSignIn(t *testing.T) {
 	s.Admin("POST", "/login-links", `{"name":"alice"}`).JSON(t, &link)
 	once := strings.SplitN(link.URL, "once=", 2)[1]
 	s.Hide(once)
-	v = visit(t, s)
+	v = request(t, s)
 	for range 2 { // a program that only looks at the link does not use it up
 		if p := v.get("/console/login?once=" + once); p.Status != http.StatusOK || !strings.Contains(p.Body, once) {
 			t.Fatalf("%d %s", p.Status, p.Body)
@@ -423,7 +423,7 @@ func TestWaysToSignIn(t *testing.T) {
 	if p := v.post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusSeeOther {
 		t.Errorf("the link: %d", p.Status)
 	}
-	if p := visit(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusForbidden {
+	if p := request(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusForbidden {
 		t.Errorf("the link again: %d", p.Status)
 	}
 	var made struct {
@@ -433,7 +433,7 @@ func TestWaysToSignIn(t *testing.T) {
 	for _, code := range made.Recovery {
 		s.Hide(code)
 	}
-	v = visit(t, s)
+	v = request(t, s)
 	for _, c := range []struct {
 		code string
 		want int
@@ -447,13 +447,13 @@ func TestWaysToSignIn(t *testing.T) {
 	// Name by name, so that what a stranger sends for another keeps nobody out.
 	person(s, "bob", adminroute.Viewer)
 	for i := range 30 {
-		if p := visit(t, s).signIn("nobody", "wrong", ""); i < 15 && p.Status != http.StatusForbidden ||
+		if p := request(t, s).signIn("nobody", "wrong", ""); i < 15 && p.Status != http.StatusForbidden ||
 			i > 25 && p.Status != http.StatusTooManyRequests {
 			t.Fatalf("attempt %d: %d", i, p.Status)
 		}
 	}
 	s.Clock.Step(time.Minute)
-	if p := visit(t, s).signIn("bob", password, ""); p.Status != http.StatusSeeOther {
+	if p := request(t, s).signIn("bob", password, ""); p.Status != http.StatusSeeOther {
 		t.Errorf("a minute later: %d", p.Status)
 	}
 }
@@ -462,7 +462,7 @@ func TestWaysToSignIn(t *testing.T) {
 func TestTheCallsOfADeveloper(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
-	v := visit(t, s)
+	v := request(t, s)
 	if p := v.get("/console/calls"); !strings.Contains(p.Body, `id="empty"`) {
 		t.Error("an empty list does not say how to fill it")
 	}
@@ -513,7 +513,7 @@ func TestTheCallsOfADeveloper(t *testing.T) {
 func TestAPictureOfACodeIsRead(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
-	v := visit(t, s)
+	v := request(t, s)
 	answer := func(content []byte, header ...string) page {
 		t.Helper()
 		var b bytes.Buffer
@@ -603,7 +603,7 @@ func TestALiveListEndsWithItsSession(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
 	person(s, "alice", adminroute.Viewer)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("alice", password, "")
 	r, err := http.NewRequestWithContext(t.Context(), "GET", s.AdminURL+"/console/calls/live", nil)
 	require.NoError(t, err)
@@ -636,7 +636,7 @@ func TestALiveListEndsWithItsSession(t *testing.T) {
 func TestACopiedLineHoldsWhatAStrangerSends(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
-	v := visit(t, s)
+	v := request(t, s)
 	for sent, want := range map[string]string{
 		"@/etc/passwd":  "--data-raw &#39;@/etc/passwd&#39;",
 		"it's":          `--data-raw &#39;it&#39;\&#39;&#39;s&#39;`,
@@ -661,7 +661,7 @@ func TestGuessesAtOnceAreCounted(t *testing.T) {
 	var looked atomic.Int32
 	var all sync.WaitGroup
 	for range 6 * accounts.GuessesPerMinute {
-		v := visit(t, s)
+		v := request(t, s)
 		all.Go(func() {
 			if v.signIn("alice", "not the password", "").Status == http.StatusForbidden {
 				looked.Add(1)
@@ -672,11 +672,11 @@ func TestGuessesAtOnceAreCounted(t *testing.T) {
 	if n := looked.Load(); n < 1 || n > 2*accounts.GuessesPerMinute {
 		t.Errorf("%d of %d guesses were answered", n, 6*accounts.GuessesPerMinute)
 	}
-	if p := visit(t, s).signIn("a\x00", password, ""); p.Status != http.StatusTooManyRequests {
+	if p := request(t, s).signIn("a\x00", password, ""); p.Status != http.StatusTooManyRequests {
 		t.Errorf("after them: %d", p.Status)
 	}
 	s.Clock.Step(time.Minute)
-	if p := visit(t, s).signIn("a\x00", password, ""); p.Status != http.StatusForbidden {
+	if p := request(t, s).signIn("a\x00", password, ""); p.Status != http.StatusForbidden {
 		t.Errorf("a name that nobody can have: %d", p.Status)
 	}
 }
@@ -695,7 +695,7 @@ func TestALinkEndsWhereSessionsDo(t *testing.T) {
 		_, once, _ := strings.Cut(link.URL, "once=")
 		s.Hide(once)
 		end()
-		if p := visit(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusForbidden {
+		if p := request(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusForbidden {
 			t.Errorf("%s: %d", name, p.Status)
 		}
 	}

@@ -20,7 +20,7 @@ type deviationsView struct {
 }
 
 // deviations lists what callers did that the platform may mind.
-func (pages callPages) deviations(v *visit) {
+func (pages callPages) deviations(v *request) {
 	data := deviationsView{Account: v.narrowed("account")}
 	list, err := v.api.Deviations.List(v.ctx(), data.Account)
 	if v.failed(err) {
@@ -42,7 +42,7 @@ func ofAccount(appid string) string {
 }
 
 // forgetDeviations begins the list anew, of one account or of all.
-func (pages callPages) forgetDeviations(v *visit) {
+func (pages callPages) forgetDeviations(v *request) {
 	appid := strings.TrimSpace(v.r.FormValue("account"))
 	if v.r.FormValue("did") != "forget" {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
@@ -64,7 +64,7 @@ type behavioursView struct {
 }
 
 // behaviours lists what the server does where the platform might differ.
-func (pages callPages) behaviours(v *visit) {
+func (pages callPages) behaviours(v *request) {
 	q := v.r.URL.Query()
 	data := behavioursView{Mark: q.Get("evidence"), Word: strings.TrimSpace(q.Get("word")), Marks: marks}
 	list, err := v.api.Behaviours.List(v.ctx())

@@ -96,7 +96,7 @@ func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 			if wrong == "" {
 				wrong = servertest.AdminToken
 			}
-			return status(visit(t, s).post("/console/login", url.Values{"password": {wrong}}, "X-Forwarded-For: "+from).Status, 303)
+			return status(request(t, s).post("/console/login", url.Values{"password": {wrong}}, "X-Forwarded-For: "+from).Status, 303)
 		}},
 		{"the authorisation page", "admin_token", func(from, wrong string) string {
 			if wrong == "" {
@@ -104,7 +104,7 @@ func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 			}
 			address := "/cgi-bin/componentloginpage?" + url.Values{"component_appid": {"isv"}, "auth_type": {"3"},
 				"pre_auth_code": {s.PreAuthCode(token, "isv")}, "redirect_uri": {"https://isv.example/back"}}.Encode()
-			return status(visit(t, s).post(address,
+			return status(request(t, s).post(address,
 				url.Values{"decision": {"agree"}, "appid": {"shop"}, "set": {"18"}, "admin_token": {wrong}},
 				"X-Forwarded-For: "+from, "Sec-Fetch-Site: same-origin").Status, 303)
 		}},
@@ -115,10 +115,10 @@ func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 				_, wrong, _ = strings.Cut(link.URL, "once=")
 				s.Hide(wrong)
 			}
-			return status(visit(t, s).post("/console/login", url.Values{"once": {wrong}}, "X-Forwarded-For: "+from).Status, 303)
+			return status(request(t, s).post("/console/login", url.Values{"once": {wrong}}, "X-Forwarded-For: "+from).Status, 303)
 		}},
 		{"a sign-in at the provider", "provider", func(from, wrong string) string {
-			v := visit(t, s)
+			v := request(t, s)
 			if wrong != "" {
 				return status(v.post("/console/login/callback", url.Values{"state": {wrong}}, "X-Forwarded-For: "+from).Status, 303)
 			}
@@ -127,7 +127,7 @@ func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 				"X-Forwarded-For: "+from, "Sec-Fetch-Site: same-origin").Status, 303)
 		}},
 		{"a code of the provider", "provider", func(from, wrong string) string {
-			v := visit(t, s)
+			v := request(t, s)
 			asked, code := c.sent(v), "good"
 			if wrong != "" {
 				code = wrong
@@ -156,7 +156,7 @@ func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 		{"an access token", "", wire("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=SECRET", `{}`, s.Token("shop"))},
 		// 256 random bits; whoever has another one is asked to sign in.
 		{"a session", "", func(from, wrong string) string {
-			v := visit(t, s)
+			v := request(t, s)
 			if wrong == "" {
 				v.signIn("", servertest.AdminToken, "")
 				return status(v.get("/console/rules", "X-Forwarded-For: "+from).Status, 200)
@@ -165,7 +165,7 @@ func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 		}},
 		// 256 random bits.
 		{"a link to a chart", "", func(from, wrong string) string {
-			return status(visit(t, s).get("/console/shared/"+chart+"."+cmp.Or(wrong, chartSecret), "X-Forwarded-For: "+from).Status, 200)
+			return status(request(t, s).get("/console/shared/"+chart+"."+cmp.Or(wrong, chartSecret), "X-Forwarded-For: "+from).Status, 200)
 		}},
 	}
 }

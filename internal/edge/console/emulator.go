@@ -13,8 +13,8 @@ import (
 )
 
 // routes are the pages of a server that emulates.
-func (pages emulatorPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages emulatorPages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/emulator":  pages.emulator,
 		"POST /console/emulator": pages.changeEmulator,
 	}
@@ -29,9 +29,9 @@ type emulatorView struct {
 	Planted   *client.Planted // what became of a seed that was applied
 }
 
-func (pages emulatorPages) emulator(v *visit) { pages.showEmulator(v, http.StatusOK, emulatorView{}) }
+func (pages emulatorPages) emulator(v *request) { pages.showEmulator(v, http.StatusOK, emulatorView{}) }
 
-func (pages emulatorPages) showEmulator(v *visit, status int, data emulatorView) {
+func (pages emulatorPages) showEmulator(v *request, status int, data emulatorView) {
 	if !v.c.Emulates {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 		return
@@ -89,7 +89,7 @@ func faultForm(r *http.Request) (f client.Fault, ok bool) {
 const mostSeed = 1 << 20
 
 // addSeed applies a seed that was sent or typed, and shows what became of it.
-func (pages emulatorPages) addSeed(v *visit) {
+func (pages emulatorPages) addSeed(v *request) {
 	data := emulatorView{Seed: v.r.FormValue("text")}
 	if file, _, err := v.r.FormFile("file"); err == nil {
 		text, err := io.ReadAll(io.LimitReader(file, mostSeed+1))
@@ -121,7 +121,7 @@ func (pages emulatorPages) addSeed(v *visit) {
 	}
 }
 
-func (pages emulatorPages) changeEmulator(v *visit) {
+func (pages emulatorPages) changeEmulator(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4*mostSeed)
 	form := v.r.FormValue
 	ctx, err := v.ctx(), error(nil)

@@ -238,7 +238,7 @@ func TestInChromium(t *testing.T) {
 	}})
 	guarded.Hide(clientSecret)
 	person(guarded, "alice", adminroute.Viewer)
-	elsewhere := visit(t, guarded)
+	elsewhere := request(t, guarded)
 	elsewhere.send("POST", "/console/login", "application/x-www-form-urlencoded",
 		strings.NewReader(url.Values{"name": {"alice"}, "password": {password}}.Encode()), "User-Agent: "+stranger)
 	ctx := browsertest.Start(t, "")
@@ -262,7 +262,7 @@ func TestInChromium(t *testing.T) {
 			}
 		}
 	}
-	walk(open, everyPage, visit(t, open))
+	walk(open, everyPage, request(t, open))
 	walk(guarded, guardedPages, nil)
 	names, err := filepath.Glob("templates/*.html")
 	if err != nil || len(names) < 30 {

@@ -42,13 +42,13 @@ func figureOf(n any) any {
 var named = []string{"batch", "package", "audit.fault", "codes.end", "serials.form"}
 
 // Say is a text of the book, in which how many there are of something has its thousands apart.
-func (v *visit) Say(key string, with ...any) (string, error) {
+func (v *request) Say(key string, with ...any) (string, error) {
 	if strings.HasSuffix(key, ".of") && key != "orders.of" && key != "pages.of" || slices.Contains(named, key) {
-		return v.Speaker.Say(key, with...)
+		return v.Localizer.Say(key, with...)
 	}
 	shown := make([]any, len(with))
 	for i, one := range with {
 		shown[i] = figureOf(one)
 	}
-	return v.Speaker.Say(key, shown...)
+	return v.Localizer.Say(key, shown...)
 }

@@ -8,7 +8,7 @@ import (
 
 // fromHere reports whether a request comes from no other site's page. Such a page could not read
 // the file, and must not make the server work for it.
-func (v *visit) fromHere() bool {
+func (v *request) fromHere() bool {
 	switch v.r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
 		return true
@@ -23,7 +23,7 @@ var tables = map[string]string{"numbers": "/statistics/export", "misses": "/stat
 	"scans": "/scans/export"}
 
 // download answers a table of the page of statistics as a file.
-func (numberPages) download(v *visit) {
+func (numberPages) download(v *request) {
 	table, format, _ := strings.Cut(v.r.PathValue("table"), ".")
 	path, known := tables[table]
 	if !known || format != "csv" && format != "parquet" {

@@ -15,8 +15,8 @@ import (
 )
 
 // routes are the pages that find things, and choose the account by which all pages are filtered.
-func (pages findPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages findPages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/search":        pages.search,
 		"GET /console/switch":        pages.switchAccount,
 		"GET /console/account-names": pages.suggestAccounts,
@@ -25,7 +25,7 @@ func (pages findPages) routes() map[string]func(*visit) {
 
 // account is the AppID by which all pages are filtered: that in the address, or the only one that the visitor may see. "" = all that
 // the visitor may see.
-func (v *visit) account() string {
+func (v *request) account() string {
 	if asked := strings.TrimSpace(v.r.URL.Query().Get("account")); asked != "" || len(v.caller.Accounts) != 1 {
 		return asked
 	}
@@ -47,7 +47,7 @@ type searchView struct {
 
 // search finds what a text names. Where that is one thing, exactly, its page is shown at once. Whether older rules have the text comes
 // after the page.
-func (pages findPages) search(v *visit) {
+func (pages findPages) search(v *request) {
 	data := searchView{Text: strings.TrimSpace(v.r.URL.Query().Get("q"))}
 	if data.Text == "" {
 		v.show(http.StatusOK, "search", data)
@@ -89,7 +89,7 @@ func (s searchView) hits(kind string) (n int) {
 }
 
 // pageOf is the address of the page of what was found.
-func (pages findPages) pageOf(v *visit, hit client.SearchHit) string {
+func (pages findPages) pageOf(v *request, hit client.SearchHit) string {
 	switch hit.Kind {
 	case "account":
 		return accountPage(hit.Key)
@@ -106,7 +106,7 @@ func (pages findPages) pageOf(v *visit, hit client.SearchHit) string {
 }
 
 // switchAccount filters all pages by an account that is named by its AppID, or by a name that only one has.
-func (pages findPages) switchAccount(v *visit) {
+func (pages findPages) switchAccount(v *request) {
 	q := v.r.URL.Query()
 	to, err := url.Parse(inside(q.Get("to")))
 	text := strings.TrimSpace(q.Get("account"))
@@ -136,7 +136,7 @@ func (pages findPages) switchAccount(v *visit) {
 }
 
 // seek leads to what a text finds among the things of an account, or of all.
-func (pages findPages) seek(v *visit, account, text string) {
+func (pages findPages) seek(v *request, account, text string) {
 	q := url.Values{"q": {text}}
 	if account != "" {
 		q.Set("account", account)
@@ -147,7 +147,7 @@ func (pages findPages) seek(v *visit, account, text string) {
 const mostSuggested = 20
 
 // suggestAccounts answers the choices of a field in which an AppID is typed.
-func (pages findPages) suggestAccounts(v *visit) {
+func (pages findPages) suggestAccounts(v *request) {
 	list, err := v.api.Accounts.ListPage(v.ctx(), client.AccountQuery{Text: strings.TrimSpace(v.r.URL.Query().Get("q")), Order: "name",
 		Limit: mostSuggested})
 	if v.failed(err) {
@@ -205,7 +205,7 @@ func (v view) Named(appid string) string {
 const mostNamed = 200
 
 // nameAccounts brings the names that a page wants; it reports whether there are any.
-func (v *visit) nameAccounts() bool {
+func (v *request) nameAccounts() bool {
 	if len(v.wanted) == 0 {
 		return false
 	}

@@ -19,7 +19,7 @@ func TestEveryPageStaysOfOneAccount(t *testing.T) {
 	s.Admin("PUT", "/accounts/tea", `{"kind":"mini_program","name":"Tea House","versions":["release"]}`)
 	s.Admin("PUT", "/settings", `{"verification":"trust"}`)
 	s.Admin("POST", "/accounts/tea/rules", `{"prefix":"https://tea.example/","path":"pages/tea"}`)
-	v := visit(t, s)
+	v := request(t, s)
 	to := func(p page) string { return p.Header.Get("Location") }
 	for typed, want := range map[string]string{
 		"tea":       "/console/statistics?account=tea&by=month",
@@ -87,7 +87,7 @@ func TestListsOfMany(t *testing.T) {
 		"Content-Type: application/x-ndjson"); a.Status != http.StatusOK {
 		t.Fatal(a.Status, a.Body)
 	}
-	v := visit(t, s)
+	v := request(t, s)
 	rows := regexp.MustCompile(`many\.example/r(\d+)/</code>`)
 	listed := func(path string) (numbers []string, earlier, later string) {
 		p := v.get(path)

@@ -19,7 +19,7 @@ func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	person(s, "ada", adminroute.Admin)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("ada", password, "")
 	for _, c := range []struct {
 		path, typed, field string
@@ -76,12 +76,12 @@ func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
 	}
 	s.Hide(link[1])
 	next, _ := url.QueryUnescape(link[2])
-	carol := visit(t, s)
+	carol := request(t, s)
 	once := url.Values{"once": {link[1]}, "next": {next}}
 	if to := carol.post("/console/login", once).Header.Get("Location"); to != "/console/self?done=invited" {
 		t.Errorf("the invitation leads to %q", to)
 	}
-	if p := visit(t, s).post("/console/login", once); p.Status != http.StatusForbidden {
+	if p := request(t, s).post("/console/login", once); p.Status != http.StatusForbidden {
 		t.Errorf("the invitation, once more: %d", p.Status)
 	}
 	carol.did("/console/self", url.Values{"did": {"password"}, "new-password": {password}})

@@ -16,8 +16,8 @@ import (
 )
 
 // routes are where GS1 keys lead, and the form of one of them.
-func (pages gs1Pages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){"GET /console/gs1": pages.gs1, "GET /console/gs1/key": pages.gs1Key,
+func (pages gs1Pages) routes() map[string]func(*request) {
+	return map[string]func(*request){"GET /console/gs1": pages.gs1, "GET /console/gs1/key": pages.gs1Key,
 		"POST /console/gs1/key":       pages.changeGS1,
 		"POST /console/gs1/hand-over": pages.handOverGS1, "GET /console/gs1/symbol": pages.gs1Symbol}
 }
@@ -28,10 +28,10 @@ type gs1View struct {
 	HandsOver   bool // the reader may hand keys over
 }
 
-func (pages gs1Pages) gs1(v *visit) {
+func (pages gs1Pages) gs1(v *request) {
 	q := v.r.URL.Query()
 	data := gs1View{Under: strings.Trim(strings.TrimSpace(q.Get("under")), "/"),
-		HandsOver: (view{visit: v}).May("operator") && len(v.caller.Accounts) == 0}
+		HandsOver: (view{request: v}).May("operator") && len(v.caller.Accounts) == 0}
 	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Under, After: q.Get("after"),
 		Owner: q.Get("account"), Limit: pageRows})
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
@@ -48,7 +48,7 @@ func (pages gs1Pages) gs1(v *visit) {
 }
 
 // handOverGS1 gives a key or a company prefix to another account, after the visitor agreed to how many keys that are.
-func (pages gs1Pages) handOverGS1(v *visit) {
+func (pages gs1Pages) handOverGS1(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	want := client.GS1HandOver{Of: strings.Trim(text("of"), "/"), To: text("to"), DryRun: true}
 	done, err := v.api.GS1.Transfer(v.ctx(), want)
@@ -92,19 +92,19 @@ type gs1Row struct {
 func gs1Page(key string) string { return Root + "/gs1/key?key=" + url.QueryEscape(key) }
 
 // gs1Key shows the form of a key; without one it is that of a new key.
-func (pages gs1Pages) gs1Key(v *visit) {
+func (pages gs1Pages) gs1Key(v *request) {
 	pages.showGS1(v, http.StatusOK, v.r.URL.Query().Get("key"), gs1KeyView{})
 }
 
 // showGS1 shows the page of a key, with what its symbol shall hold.
-func (pages gs1Pages) showGS1(v *visit, status int, key string, data gs1KeyView) {
+func (pages gs1Pages) showGS1(v *request, status int, key string, data gs1KeyView) {
 	if data.Fresh = key == ""; !data.Fresh {
 		var err error
 		data.GS1Entry, err = v.api.GS1.Get(v.ctx(), key)
 		if v.failed(err) || v.failed(pages.symbolOf(v, &data)) {
 			return
 		}
-		if (view{visit: v}).May("operator") && len(v.caller.Accounts) == 0 {
+		if (view{request: v}).May("operator") && len(v.caller.Accounts) == 0 {
 			list, err := v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Kind: "gs1", Key: data.Key, Limit: 1})
 			if v.failed(err) {
 				return
@@ -130,7 +130,7 @@ func (pages gs1Pages) showGS1(v *visit, status int, key string, data gs1KeyView)
 }
 
 // symbolOf completes what the page shows of the symbol of a key, and of what is below it.
-func (pages gs1Pages) symbolOf(v *visit, data *gs1KeyView) error {
+func (pages gs1Pages) symbolOf(v *request, data *gs1KeyView) error {
 	const most = 50
 	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Key, Limit: most + 1}) // the key itself is the first
 	if err != nil {
@@ -162,7 +162,7 @@ func (pages gs1Pages) symbolOf(v *visit, data *gs1KeyView) error {
 }
 
 // gs1Hosts are the hosts that answer for GS1 keys.
-func (pages gs1Pages) gs1Hosts(v *visit) (hosts []string, err error) {
+func (pages gs1Pages) gs1Hosts(v *request) (hosts []string, err error) {
 	all, err := v.api.Settings.Get(v.ctx())
 	if err == nil {
 		err = json.Unmarshal(all["gs1_hosts"], &hosts)
@@ -171,7 +171,7 @@ func (pages gs1Pages) gs1Hosts(v *visit) (hosts []string, err error) {
 }
 
 // gs1Symbol answers the symbol of a key, or of a lot or serial below it, as a file: drawn, read back, and what it says compared.
-func (pages gs1Pages) gs1Symbol(v *visit) {
+func (pages gs1Pages) gs1Symbol(v *request) {
 	q := v.r.URL.Query()
 	key, text, file := q.Get("key"), strings.TrimSpace(q.Get("text")), pictureKinds[q.Get("as")]
 	said, err := gs1.Parse(text)
@@ -207,7 +207,7 @@ func rfc3339(at *time.Time) string {
 const mostGS1Rows = 110
 
 // changeGS1 stores what the form says of a key, or says nothing of it any more.
-func (pages gs1Pages) changeGS1(v *visit) {
+func (pages gs1Pages) changeGS1(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	key := strings.Trim(text("key"), "/")
 	var err error

@@ -24,10 +24,10 @@ type healthView struct {
 }
 
 // health returns the fault of this node, which /readyz tells everybody, and its numbers for operators of the whole server.
-func (v *visit) health() (data healthView) {
+func (v *request) health() (data healthView) {
 	now := v.c.Health(v.r.Context())
 	data.Fault = errortext.In(v.Language, now.Fault)
-	if !(view{visit: v}).May("operator") || len(v.caller.Accounts) > 0 {
+	if !(view{request: v}).May("operator") || len(v.caller.Accounts) > 0 {
 		return data
 	}
 	disk := number{Kind: now.DiskKind, Name: "health.disk", Value: "–"}

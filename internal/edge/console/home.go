@@ -34,15 +34,15 @@ const (
 	week           = 7 * 24 * time.Hour
 )
 
-func (pages homePages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages homePages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/{$}":  pages.landing,
 		"GET /console/home": pages.home,
 	}
 }
 
 // landing is where the console begins: with the calls for whoever develops against an emulator, else at home.
-func (pages homePages) landing(v *visit) {
+func (pages homePages) landing(v *request) {
 	if v.c.Emulates && len(v.caller.Accounts) == 0 {
 		v.redirect(Root + "/calls")
 		return
@@ -51,7 +51,7 @@ func (pages homePages) landing(v *visit) {
 }
 
 // home shows each reader what the admin API lets them read, and leaves out the rest.
-func (pages homePages) home(v *visit) {
+func (pages homePages) home(v *request) {
 	data := homeView{Health: v.health(), now: time.Now()}
 	// While the node is not ready the page shows why, and leaves out what the database does not answer.
 	skipped := func(err error) bool { return data.Health.Fault != "" && unavailable(err) }
@@ -70,7 +70,7 @@ func (pages homePages) home(v *visit) {
 	v.show(http.StatusOK, "home", data)
 }
 
-func (v *visit) homeAlarms(data *homeView) error {
+func (v *request) homeAlarms(data *homeView) error {
 	list, err := v.api.Alarms.List(v.ctx(), client.AlarmQuery{Open: true, Owner: v.account(), Limit: mostAlarmsHome})
 	if err != nil {
 		return err
@@ -88,14 +88,14 @@ func (v *visit) homeAlarms(data *homeView) error {
 }
 
 // homeScans counts today in the zone of the statistics, up to the hour that runs, and the same hours of a week ago.
-func (v *visit) homeScans(data *homeView) error {
+func (v *request) homeScans(data *homeView) error {
 	days, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{By: "day", Filter: v.owned()})
 	if err != nil {
 		return err
 	}
 	if days.Counted.Scans == 0 && data.Health.Fault == "" {
 		first := task{"info", v.say("home.first"), v.say("home.first.why"), Root + "/scan"}
-		if (view{visit: v}).May("rules") {
+		if (view{request: v}).May("rules") {
 			first.To = Root + "/rules/new"
 		}
 		data.Tasks = append(data.Tasks, first)
@@ -129,14 +129,14 @@ func (v *visit) homeScans(data *homeView) error {
 }
 
 // owned limits statistics to the account by which pages are filtered.
-func (v *visit) owned() map[string]string {
+func (v *request) owned() map[string]string {
 	if account := v.account(); account != "" {
 		return map[string]string{"owner": account}
 	}
 	return nil
 }
 
-func (v *visit) homeMisses(data *homeView, since time.Time) error {
+func (v *request) homeMisses(data *homeView, since time.Time) error {
 	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.MissQuery{From: since.Format(time.RFC3339), Owner: v.account()})
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func (v *visit) homeMisses(data *homeView, since time.Time) error {
 	if sum > 0 {
 		missed.Kind = "warn"
 		data.Tasks = append(data.Tasks, task{"warn", v.say("home.misses.are", separated(sum)), v.say("home.misses.why",
-			view{visit: v}.Place(list[0].Place)),
+			view{request: v}.Place(list[0].Place)),
 			Root + "/statistics#misses"})
 	}
 	data.Numbers = append(data.Numbers, missed)
@@ -158,7 +158,7 @@ func (v *visit) homeMisses(data *homeView, since time.Time) error {
 }
 
 // homeCalls tells of calls that failed since yesterday. An emulator has failures on purpose.
-func (v *visit) homeCalls(data *homeView) error {
+func (v *request) homeCalls(data *homeView) error {
 	if v.c.Emulates {
 		return nil
 	}
@@ -179,7 +179,7 @@ func (v *visit) homeCalls(data *homeView) error {
 	return nil
 }
 
-func (v *visit) homeBackup(data *homeView) error {
+func (v *request) homeBackup(data *homeView) error {
 	if v.c.Emulates {
 		return nil
 	}

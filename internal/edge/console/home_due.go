@@ -21,7 +21,7 @@ const (
 )
 
 // homePackages tells of packages that nobody fetched in time, of codes that were ordered here or by the wire.
-func (v *visit) homePackages(data *homeView) error {
+func (v *request) homePackages(data *homeView) error {
 	whose := []string{v.account()}
 	if whose[0] == "" && len(v.caller.Accounts) > 0 {
 		whose = v.caller.Accounts[:min(len(v.caller.Accounts), mostAccounts)]
@@ -43,7 +43,7 @@ func (v *visit) homePackages(data *homeView) error {
 }
 
 // homeOrders tells of orders that wait for somebody.
-func (v *visit) homeOrders(data *homeView) error {
+func (v *request) homeOrders(data *homeView) error {
 	list, err := v.api.Orders.List(v.ctx(), v.account(), 0, mostOrders)
 	var waiting []string
 	for _, o := range list.Orders {
@@ -56,7 +56,7 @@ func (v *visit) homeOrders(data *homeView) error {
 }
 
 // homeIdle tells of applications, of the wire as of the console, of which nobody activated a code in time.
-func (v *visit) homeIdle(data *homeView) error {
+func (v *request) homeIdle(data *homeView) error {
 	list, err := v.api.Batches.List(v.ctx(), client.BatchQuery{Account: v.account(), Idle: activeInDays, Limit: mostOrders})
 	var idle []string
 	for _, b := range list {
@@ -71,14 +71,14 @@ func (v *visit) homeIdle(data *homeView) error {
 }
 
 // due is a task about things by their names, where there are any.
-func (data *homeView) due(v *visit, what string, names []string, to string) {
+func (data *homeView) due(v *request, what string, names []string, to string) {
 	if len(names) > 0 {
 		data.Tasks = append(data.Tasks, task{"warn", v.say(what, len(names)), strings.Join(names[:min(len(names), 3)], ", "), Root + to})
 	}
 }
 
 // homeKeys tells whoever may see keys of people's programs of those that end soon, or just ended.
-func (v *visit) homeKeys(data *homeView) error {
+func (v *request) homeKeys(data *homeView) error {
 	list, err := v.api.AdminKeys.List(v.ctx())
 	var names []string
 	for _, k := range list {
@@ -91,7 +91,7 @@ func (v *visit) homeKeys(data *homeView) error {
 }
 
 // homeQuota tells somebody who is limited to accounts that few publishes of the month are left.
-func (v *visit) homeQuota(data *homeView) error {
+func (v *request) homeQuota(data *homeView) error {
 	for _, appid := range v.caller.Accounts[:min(len(v.caller.Accounts), mostAccounts)] {
 		left, err := v.api.Accounts.GetQuota(v.ctx(), appid)
 		if err != nil {
@@ -106,8 +106,8 @@ func (v *visit) homeQuota(data *homeView) error {
 }
 
 // homeCertificate tells whoever runs the server that its certificate ends soon.
-func (v *visit) homeCertificate(data *homeView) error {
-	if v.c.CertificateEnds == nil || !(view{visit: v}).May("operator") || !(view{visit: v}).All() {
+func (v *request) homeCertificate(data *homeView) error {
+	if v.c.CertificateEnds == nil || !(view{request: v}).May("operator") || !(view{request: v}).All() {
 		return nil
 	}
 	if until, ok := v.c.CertificateEnds(); ok && until.Sub(data.now) < endsSoon {
@@ -118,7 +118,7 @@ func (v *visit) homeCertificate(data *homeView) error {
 }
 
 // clock asks what time it is at the server, in the zone of its days.
-func (v *visit) clock() (time.Time, error) {
+func (v *request) clock() (time.Time, error) {
 	answer, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{Limit: 1})
 	if _, kept := refused(err, http.StatusForbidden); kept { // who may see no scan
 		return time.Now(), nil

@@ -19,7 +19,7 @@ func TestTheHomeSaysWhatToDoNext(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "mia", adminroute.Marketer)
 	person(s, "vic", adminroute.Viewer)
-	mia, vic := visit(t, s), visit(t, s)
+	mia, vic := request(t, s), request(t, s)
 	mia.signIn("mia", password, "")
 	vic.signIn("vic", password, "")
 	if p := mia.get("/console/"); p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/home" {
@@ -63,7 +63,7 @@ func TestTheHomeSaysWhatEndsSoon(t *testing.T) {
 	s.Admin("PUT", "/settings", `{"publish_quota":3}`)
 	s.Admin("POST", "/people", `{"name":"bo","role":"rules","accounts":["shop"],"password":"`+password+`"}`)
 	person(s, "root", adminroute.Admin)
-	root, bo := visit(t, s), visit(t, s)
+	root, bo := request(t, s), request(t, s)
 	var order struct {
 		ID int64 `json:"application_id"`
 	}

@@ -41,11 +41,11 @@ type importView struct {
 	Many        bool
 	Stopped     string // what stopped the steps
 	Days        int    // how many days of scans are replayed
-	Replayed    *foreseen
+	Replayed    *impact
 }
 
 // storedRules are all rules of an account.
-func (pages rulePages) storedRules(v *visit, owner string) (all []client.StoredRule, err error) {
+func (pages rulePages) storedRules(v *request, owner string) (all []client.StoredRule, err error) {
 	const size = 1000
 	for after := int64(0); ; {
 		page, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Limit: size, After: after})
@@ -63,12 +63,12 @@ func (pages rulePages) storedRules(v *visit, owner string) (all []client.StoredR
 	}
 }
 
-func (pages rulePages) importPage(v *visit) {
+func (pages rulePages) importPage(v *request) {
 	v.show(http.StatusOK, "import", importView{Owner: v.narrowed("owner")})
 }
 
 // importRules shows what a file would change, and changes it once the visitor confirmed.
-func (pages rulePages) importRules(v *visit) {
+func (pages rulePages) importRules(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 2*mostImport)
 	data := importView{Owner: strings.TrimSpace(v.r.FormValue("owner")), Text: v.r.FormValue("text"), Prune: v.r.FormValue("prune") != ""}
 	if file, _, err := v.r.FormFile("file"); err == nil {
@@ -127,7 +127,7 @@ func (pages rulePages) importRules(v *visit) {
 }
 
 // replay shows what a plan would have done to the scans of the last days.
-func (pages rulePages) replay(v *visit, data *importView) {
+func (pages rulePages) replay(v *request, data *importView) {
 	changes := ruleplan.Changes(data.Owner, data.Steps)
 	data.Days, _ = strconv.Atoi(v.r.FormValue("days"))
 	if len(changes) == 0 || data.Many {
@@ -139,13 +139,13 @@ func (pages rulePages) replay(v *visit, data *importView) {
 		data.Fault = v.said(said)
 		v.show(said.Status, "import", *data)
 	} else if !v.failed(err) {
-		data.Replayed = &foreseen{Replayed: done, Days: data.Days}
+		data.Replayed = &impact{Replayed: done, Days: data.Days}
 		v.show(http.StatusOK, "import", *data)
 	}
 }
 
 // plan decides what a file would change.
-func (pages rulePages) plan(v *visit, data *importView, stored []client.StoredRule) error {
+func (pages rulePages) plan(v *request, data *importView, stored []client.StoredRule) error {
 	wanted, wrong, err := ruleplan.ReadToApply("file", []byte(data.Text), data.Owner, "")
 	if err != nil {
 		return &client.Problem{Status: http.StatusUnprocessableEntity, Detail: err.Error()}
@@ -177,7 +177,7 @@ func (pages rulePages) plan(v *visit, data *importView, stored []client.StoredRu
 }
 
 // apply does the steps in order, up to the first that fails.
-func (pages rulePages) apply(v *visit, data *importView, stored []client.StoredRule) {
+func (pages rulePages) apply(v *request, data *importView, stored []client.StoredRule) {
 	revisions := map[string]string{} // of the rules from which the plan was made
 	for _, r := range stored {
 		revisions[r.Prefix] = r.Revision
@@ -218,7 +218,7 @@ func (pages rulePages) apply(v *visit, data *importView, stored []client.StoredR
 }
 
 // exportRules writes the rules of an account as import and rule apply read them.
-func (pages rulePages) exportRules(v *visit) {
+func (pages rulePages) exportRules(v *request) {
 	owner := v.narrowed("owner")
 	if owner == "" {
 		v.fault(http.StatusUnprocessableEntity, v.say("export.owner"))

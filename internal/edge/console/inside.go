@@ -30,11 +30,11 @@ func newClient() *client.Client {
 }
 
 // asking is the context of calls of a visit that change nothing.
-func (v *visit) asking() context.Context { return context.WithValue(v.r.Context(), visitKey{}, v) }
+func (v *request) asking() context.Context { return context.WithValue(v.r.Context(), visitKey{}, v) }
 
 // ctx is the context of the calls of a visit. They change a thing only if it is still as the
 // visitor's form showed it.
-func (v *visit) ctx() context.Context {
+func (v *request) ctx() context.Context {
 	ctx := v.asking()
 	if v.r.Method != http.MethodPost {
 		return ctx
@@ -50,7 +50,7 @@ func (v *visit) ctx() context.Context {
 type transport struct{}
 
 func (transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	v := r.Context().Value(visitKey{}).(*visit)
+	v := r.Context().Value(visitKey{}).(*request)
 	a := &answered{visitors: v.w, header: http.Header{}}
 	v.serve(a, r)
 	return &http.Response{StatusCode: cmp.Or(a.status, http.StatusOK), Header: a.header, Body: io.NopCloser(&a.body),
@@ -58,7 +58,7 @@ func (transport) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // serve lets the handler of an API answer a request in the name of the visitor.
-func (v *visit) serve(w http.ResponseWriter, r *http.Request) {
+func (v *request) serve(w http.ResponseWriter, r *http.Request) {
 	h := v.c.API
 	if strings.HasPrefix(r.URL.Path, "/scan/") {
 		h = v.c.Scan
@@ -125,7 +125,7 @@ func into[T any](to *T) func(T, error) error {
 
 // number is a number in the address, 0 where it has none. Where it is no number, a page says so and
 // ok is false.
-func (v *visit) number(name string) (n int64, ok bool) {
+func (v *request) number(name string) (n int64, ok bool) {
 	text := strings.TrimSpace(v.r.URL.Query().Get(name))
 	if text == "" {
 		return 0, true
@@ -139,7 +139,7 @@ func (v *visit) number(name string) (n int64, ok bool) {
 
 // forward answers with the file that an operation of the admin API writes, piece by piece as it comes: it may be long. A
 // refusal becomes a page.
-func (v *visit) forward(method, path, kind string, body io.Reader) {
+func (v *request) forward(method, path, kind string, body io.Reader) {
 	r, err := http.NewRequestWithContext(v.r.Context(), method, adminroute.Base+path, body)
 	if v.failed(err) {
 		return

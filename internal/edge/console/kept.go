@@ -71,7 +71,7 @@ func (k keptForm) text() string {
 
 // goOn leads somebody who signed in to where they wanted to be: to a page, or to the form that
 // waited, which they send by a button.
-func (c *Console) goOn(v *visit, form signingIn) {
+func (c *Console) goOn(v *request, form signingIn) {
 	var k keptForm
 	if form.Kept == "" || json.Unmarshal([]byte(form.Kept), &k) != nil || inside(k.To) != k.To {
 		v.redirect(form.Next)

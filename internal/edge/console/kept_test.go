@@ -19,7 +19,7 @@ func TestAnExpiredSessionLosesNoForm(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "rita", adminroute.Rules)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("rita", password, "")
 	s.Clock.Step(13 * time.Hour)
 	const typed = "\n<script>alert(1)</script>/\"x'\n"
@@ -57,7 +57,7 @@ func TestAnExpiredSessionLosesNoForm(t *testing.T) {
 	}
 	// It leads nowhere else, whatever a page of signing in is made to carry.
 	for _, to := range []string{"https://evil.example/", "//evil.example/x", "/admin/v1/people", "/console/login"} {
-		v = visit(t, s)
+		v = request(t, s)
 		p := v.post("/console/login", url.Values{"name": {"rita"}, "password": {password},
 			"kept": {`{"to":"` + to + `","fields":[{"name":"a","value":"b"}]}`}})
 		if p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/" {

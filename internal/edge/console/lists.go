@@ -10,7 +10,7 @@ import (
 
 // narrowed is the AppID to which a list is limited that is of one account: that in the address, or the first one that the visitor may
 // see.
-func (v *visit) narrowed(name string) string {
+func (v *request) narrowed(name string) string {
 	asked := cmp.Or(strings.TrimSpace(v.r.URL.Query().Get(name)), v.account())
 	if asked != "" || len(v.caller.Accounts) == 0 {
 		return asked
@@ -22,7 +22,7 @@ const pageRows = 50
 
 // shown is the part of a list for which a page has room, from the place on that a field of the
 // address names. next is where the list goes on; "" = it ends here.
-func shown[T any](v *visit, field string, list []T) (some []T, next string) {
+func shown[T any](v *request, field string, list []T) (some []T, next string) {
 	from, _ := strconv.Atoi(v.r.URL.Query().Get(field))
 	from = min(max(from, 0), len(list))
 	to := min(from+pageRows, len(list))
@@ -40,13 +40,13 @@ type pager struct {
 }
 
 // pages is the pager of a list that is paged by an offset.
-func (v *visit) pages(offset int64, shown, all int) pager {
+func (v *request) pages(offset int64, shown, all int) pager {
 	p, last := pager{From: offset + 1, To: offset + int64(shown), All: int64(all)}, int64(all)
 	if offset > 0 {
-		p.Earlier = view{visit: v}.With("offset", nonzero(max(offset-pageRows, 0)))
+		p.Earlier = view{request: v}.With("offset", nonzero(max(offset-pageRows, 0)))
 	}
 	if p.To < last && shown > 0 {
-		p.Later = view{visit: v}.With("offset", strconv.FormatInt(p.To, 10))
+		p.Later = view{request: v}.With("offset", strconv.FormatInt(p.To, 10))
 	}
 	return p
 }

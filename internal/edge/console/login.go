@@ -16,7 +16,7 @@ func (c *Console) cookie(r *http.Request) string {
 	return "qrjump_session"
 }
 
-func (c *Console) setCookie(v *visit, text string, age int) {
+func (c *Console) setCookie(v *request, text string, age int) {
 	http.SetCookie(v.w, &http.Cookie{Name: c.cookie(v.r), Value: text, Path: "/", MaxAge: age, Secure: c.Secure(v.r), HttpOnly: true,
 		SameSite: http.SameSiteStrictMode})
 }
@@ -72,7 +72,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	var err error
 	switch once := r.FormValue("once"); {
 	case once != "":
-		text, err = c.People.ByLink(r.Context(), once, browser, was)
+		text, err = c.People.RedeemLoginLink(r.Context(), once, browser, was)
 	case form.Name == "":
 		var right bool
 		if right, err = c.AdminToken(r, r.FormValue("password")); err == nil && !right {
@@ -82,7 +82,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 			text, err = c.People.Begin(r.Context(), browser, was)
 		}
 	default:
-		text, err = c.People.SignIn(r.Context(), iam.Attempt{Name: form.Name, Password: r.FormValue("password"),
+		text, err = c.People.SignIn(r.Context(), iam.Credentials{Name: form.Name, Password: r.FormValue("password"),
 			Code: r.FormValue("code")}, browser, was)
 	}
 	status := http.StatusForbidden
@@ -129,7 +129,7 @@ func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
 	v.redirect(to)
 }
 
-func (c *Console) sessions(v *visit) {
+func (c *Console) sessions(v *request) {
 	list, err := c.People.Sessions(v.r.Context(), v.caller.Name)
 	if v.failed(err) {
 		return
@@ -137,7 +137,7 @@ func (c *Console) sessions(v *visit) {
 	v.show(http.StatusOK, "sessions", map[string]any{"Sessions": list, "Mine": v.caller.Session})
 }
 
-func (c *Console) endSession(v *visit) {
+func (c *Console) endSession(v *request) {
 	var err error
 	if id := v.r.FormValue("id"); id == "others" {
 		err = c.People.EndOthers(v.r.Context(), v.caller.Name, v.caller.Session)

@@ -66,7 +66,7 @@ var navigation = []group{
 // opens reports whether a caller may open the page.
 func (e entry) opens(caller iam.Caller, emulates bool) bool {
 	limited := len(caller.Accounts) > 0
-	return adminroute.Role(caller.Role).Covers(e.least) && (emulates || !e.emulates) && !(limited && (e.all || e.kept && emulates))
+	return adminroute.Role(caller.Role).AtLeast(e.least) && (emulates || !e.emulates) && !(limited && (e.all || e.kept && emulates))
 }
 
 // section is a group as somebody sees it.

@@ -28,7 +28,7 @@ func TestTheNavigationShowsWhatOpens(t *testing.T) {
 	for _, emulator := range []bool{true, false} {
 		s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: emulator, Seed: shop,
 			Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
-		admin := visit(t, s)
+		admin := request(t, s)
 		person(s, "root", adminroute.Admin)
 		admin.signIn("root", password, "")
 		all := navigated(admin.get("/console/rules"))
@@ -42,7 +42,7 @@ func TestTheNavigationShowsWhatOpens(t *testing.T) {
 				}
 				name := "a-" + string(role) + regexp.MustCompile(`\W+`).ReplaceAllString(limit, "-")
 				s.Admin("POST", "/people", `{"name":"`+name+`","role":"`+string(role)+`","accounts":[`+limit+`],"password":"`+password+`"}`)
-				v := visit(t, s)
+				v := request(t, s)
 				v.signIn(name, password, "")
 				shown := navigated(v.get("/console/rules"))
 				for _, path := range all {

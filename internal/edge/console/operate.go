@@ -15,8 +15,8 @@ import (
 )
 
 // routes are the pages of those who keep the server running.
-func (pages operatePages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages operatePages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/operate":           pages.operate,
 		"POST /console/operate":          pages.changeNodes,
 		"GET /console/operate/audit":     pages.audit,
@@ -44,7 +44,7 @@ type operateView struct {
 	Found   client.Drill // what the drill found
 }
 
-func (pages operatePages) operate(v *visit) {
+func (pages operatePages) operate(v *request) {
 	data := operateView{Health: v.health()}
 	// While the node is not ready the page shows what the database still answers.
 	failed := func(err error) bool { return !(data.Health.Fault != "" && unavailable(err)) && v.failed(err) }
@@ -76,7 +76,7 @@ func (pages operatePages) operate(v *visit) {
 }
 
 // changeNodes gives up a node that will not come back, so that no other node waits for it.
-func (pages operatePages) changeNodes(v *visit) {
+func (pages operatePages) changeNodes(v *request) {
 	node := v.r.FormValue("node")
 	if !v.sure("sure.node", node) {
 		return
@@ -92,9 +92,9 @@ type auditView struct {
 	Verified *client.Verified
 }
 
-func (pages operatePages) audit(v *visit) { pages.showAudit(v, nil) }
+func (pages operatePages) audit(v *request) { pages.showAudit(v, nil) }
 
-func (pages operatePages) showAudit(v *visit, verified *client.Verified) {
+func (pages operatePages) showAudit(v *request, verified *client.Verified) {
 	data, q := auditView{Verified: verified}, v.r.URL.Query()
 	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
 	before, ok := v.number("before")
@@ -111,7 +111,7 @@ func (pages operatePages) showAudit(v *visit, verified *client.Verified) {
 
 // verifyAudit reads the whole log and says what does not fit. It changes nothing, but it is no GET,
 // since it takes long.
-func (pages operatePages) verifyAudit(v *visit) {
+func (pages operatePages) verifyAudit(v *request) {
 	if done, err := v.api.AuditLog.Verify(v.ctx()); !v.failed(err) {
 		pages.showAudit(v, &done)
 	}
@@ -145,7 +145,7 @@ func (s settingView) Switch() bool {
 	return slices.Contains([]string{"true", "false"}, string(s.Value))
 }
 
-func (pages operatePages) settings(v *visit) {
+func (pages operatePages) settings(v *request) {
 	list, err := v.api.Settings.List(v.ctx())
 	if v.failed(err) {
 		return
@@ -168,7 +168,7 @@ func (pages operatePages) settings(v *visit) {
 }
 
 // changeSettings changes one setting, or takes back what was chosen.
-func (pages operatePages) changeSettings(v *visit) {
+func (pages operatePages) changeSettings(v *request) {
 	name, text := v.r.FormValue("name"), strings.TrimSpace(v.r.FormValue("value"))
 	var err error
 	switch v.r.FormValue("did") {
@@ -203,7 +203,7 @@ var losing = []string{"scan_days", "statistics_hour_days", "statistics_day_days"
 
 // loses asks back before scans, or their numbers by hour or by day, are deleted: it says how many scans these are. text is the new value,
 // "" the setting's default. False where none are lost, or where the visitor agreed.
-func (pages operatePages) loses(v *visit, name, text string) bool {
+func (pages operatePages) loses(v *request, name, text string) bool {
 	if !slices.Contains(losing, name) {
 		return false
 	}
@@ -253,9 +253,9 @@ type webhooksView struct {
 
 func (webhooksView) States() []string { return []string{"waiting", "delivered", "dead"} }
 
-func (pages operatePages) webhooks(v *visit) { pages.showWebhooks(v, webhooksView{}) }
+func (pages operatePages) webhooks(v *request) { pages.showWebhooks(v, webhooksView{}) }
 
-func (pages operatePages) showWebhooks(v *visit, data webhooksView) {
+func (pages operatePages) showWebhooks(v *request, data webhooksView) {
 	of, ok := v.number("webhook")
 	if !ok {
 		return
@@ -312,7 +312,7 @@ func webhookForm(r *http.Request) (w client.WebhookPut, ok bool) {
 	return w, true
 }
 
-func (pages operatePages) changeWebhooks(v *visit) {
+func (pages operatePages) changeWebhooks(v *request) {
 	id, err := strconv.ParseInt(cmp.Or(v.r.FormValue("id"), v.r.FormValue("delivery"), "0"), 10, 64)
 	did, ctx := v.r.FormValue("did"), v.ctx()
 	if err != nil {
@@ -368,7 +368,7 @@ type checksView struct {
 
 func (checksView) Words() []string { return []string{"trusted", "denied", "no_icp"} }
 
-func (pages operatePages) checks(v *visit) {
+func (pages operatePages) checks(v *request) {
 	data := checksView{Owner: v.narrowed("owner")}
 	ctx := v.ctx()
 	// There may be a million files: the page shows those that need attention.
@@ -385,7 +385,7 @@ func (pages operatePages) checks(v *visit) {
 	v.show(http.StatusOK, "checks", data)
 }
 
-func (pages operatePages) changeChecks(v *visit) {
+func (pages operatePages) changeChecks(v *request) {
 	host := strings.TrimSpace(v.r.FormValue("host"))
 	ctx, err := v.ctx(), error(nil)
 	switch v.r.FormValue("did") {

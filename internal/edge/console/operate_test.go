@@ -22,7 +22,7 @@ func TestAServerIsOperatedByForms(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "ada", adminroute.Admin)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("ada", password, "")
 	set := func(name, value string) page {
 		return v.post("/console/operate/settings", url.Values{"did": {"set"}, "name": {name}, "value": {value}})
@@ -86,7 +86,7 @@ func TestAServerIsOperatedByForms(t *testing.T) {
 func TestNumbersAreThereAsFiles(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
-	v := visit(t, s)
+	v := request(t, s)
 	for _, text := range []string{"shop.example/7", "shop.example/7", "shop.example/7", "nobody.example/=1+1"} {
 		s.Do("POST", "/scan/v1/resolve", `{"text":"https://`+text+`","user":"ann"}`)
 	}
@@ -121,7 +121,7 @@ func TestNumbersAreThereAsFiles(t *testing.T) {
 func TestAnEmulatorIsDrivenByForms(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
-	v := visit(t, s)
+	v := request(t, s)
 	do := func(form url.Values) page { return v.did("/console/emulator", form) }
 	do(url.Values{"did": {"freeze"}}).wants(t, `value="run"`)
 	do(url.Values{"did": {"set"}, "now": {"2031-02-03T04:05"}}).wants(t, "2031-02-03")
@@ -150,7 +150,7 @@ func TestAnEmulatorIsDrivenByForms(t *testing.T) {
 func TestASeedIsAppliedByAForm(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
-	v := visit(t, s)
+	v := request(t, s)
 	plant := func(text string) page {
 		return v.post("/console/emulator", url.Values{"did": {"plant"}, "text": {text}})
 	}

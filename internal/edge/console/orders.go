@@ -10,8 +10,8 @@ import (
 )
 
 // routes are the page on which codes are ordered, with how far each order is.
-func (pages orderPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){"GET /console/orders": pages.orders, "POST /console/orders": pages.changeOrders}
+func (pages orderPages) routes() map[string]func(*request) {
+	return map[string]func(*request){"GET /console/orders": pages.orders, "POST /console/orders": pages.changeOrders}
 }
 
 type ordersView struct {
@@ -20,7 +20,7 @@ type ordersView struct {
 	Account, Count string // as the form begins
 }
 
-func (pages orderPages) orders(v *visit) {
+func (pages orderPages) orders(v *request) {
 	data := ordersView{Account: v.account(), Count: "10000"}
 	offset, ok := v.number("offset")
 	if !ok || v.failed(into(&data.OrderList)(v.api.Orders.List(v.ctx(), v.r.URL.Query().Get("account"), int(offset), pageRows))) {
@@ -31,7 +31,7 @@ func (pages orderPages) orders(v *visit) {
 }
 
 // changeOrders asks for codes, agrees to an order or refuses it.
-func (pages orderPages) changeOrders(v *visit) {
+func (pages orderPages) changeOrders(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	put := client.OrderPut{Text: text("text"), GTIN: text("gtin"), Given: text("given"), Weak: text("weak") != ""}
 	account, isv := text("account"), text("isv")
@@ -73,7 +73,7 @@ func (pages orderPages) changeOrders(v *visit) {
 }
 
 // agreedOnText shows what texts by a template look like and what they cost to guess, and reports whether the visitor wants them so.
-func (pages orderPages) agreedOnText(v *visit, account string, put client.OrderPut) bool {
+func (pages orderPages) agreedOnText(v *request, account string, put client.OrderPut) bool {
 	weak := put.Weak
 	put.DryRun, put.Weak = true, true // what a weak one costs is said too
 	tried, err := v.api.Orders.Create(v.ctx(), account, put)
@@ -99,7 +99,7 @@ func (pages orderPages) agreedOnText(v *visit, account string, put client.OrderP
 }
 
 // nobody refuses an order for an account that is not there.
-func (pages orderPages) nobody(v *visit, err error) bool {
+func (pages orderPages) nobody(v *request, err error) bool {
 	_, is := refused(err, http.StatusNotFound)
 	if is {
 		v.refuse(http.StatusNotFound, "account", v.say("orders.account.wrong"))

@@ -20,7 +20,7 @@ func TestWhoAsksAndWhoAgreesAreTwo(t *testing.T) {
 	who := map[string]*visitor{}
 	for name, account := range map[string]string{"alice": "press", "bob": "press", "eve": "shop"} {
 		s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":"marketer","accounts":[%q],"password":%q}`, name, account, password))
-		who[name] = visit(t, s)
+		who[name] = request(t, s)
 		who[name].signIn(name, password, "")
 	}
 	// read is the revision in the form of an order; decisions name the one that their page showed last.

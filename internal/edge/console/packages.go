@@ -19,8 +19,8 @@ import (
 )
 
 // routes are the pages of what printers get.
-func (pages packagePages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages packagePages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/packages":                 pages.packages,
 		"POST /console/packages":                pages.makePackage,
 		"POST /console/packages/job":            pages.readJob,
@@ -104,9 +104,9 @@ func drawn(names []string) (fields []packageField) {
 }
 
 // packages lists which codes were handed to which printer.
-func (pages packagePages) packages(v *visit) { pages.showPackages(v, packagesView{}) }
+func (pages packagePages) packages(v *request) { pages.showPackages(v, packagesView{}) }
 
-func (pages packagePages) showPackages(v *visit, data packagesView) {
+func (pages packagePages) showPackages(v *request, data packagesView) {
 	data.Account, data.Form = v.narrowed("account"), packageForm{Batch: v.r.URL.Query().Get("batch")}
 	batch, ok := v.number("batch")
 	if !ok {
@@ -129,7 +129,7 @@ func (pages packagePages) showPackages(v *visit, data packagesView) {
 }
 
 // makePackage notes that codes are handed to a printer, or answers the file of a job that prints them elsewhere.
-func (pages packagePages) makePackage(v *visit) {
+func (pages packagePages) makePackage(v *request) {
 	switch did := v.r.FormValue("did"); did {
 	case "job", "plan":
 		batch, wish, ok := pages.packageWish(v, "batch", "from", "to")
@@ -156,7 +156,7 @@ func (pages packagePages) makePackage(v *visit) {
 
 // packageWish is what the form says, with labels on sheets where it is asked for a job and names no format of labels. The page says
 // what is wrong, and ok is false.
-func (pages packagePages) packageWish(v *visit, wanted ...string) (batch int64, wish client.PackageWish, ok bool) {
+func (pages packagePages) packageWish(v *request, wanted ...string) (batch int64, wish client.PackageWish, ok bool) {
 	faults := map[string]string{}
 	for _, name := range wanted {
 		if v.word(name) == "" {
@@ -191,7 +191,7 @@ func (pages packagePages) packageWish(v *visit, wanted ...string) (batch int64, 
 }
 
 // planPackage shows the form as it is filled in, with what its labels would be.
-func (pages packagePages) planPackage(v *visit, batch int64, wish client.PackageWish, left []string) {
+func (pages packagePages) planPackage(v *request, batch int64, wish client.PackageWish, left []string) {
 	wish.DryRun = true
 	planned, err := v.api.Packages.Create(v.ctx(), batch, wish)
 	if v.failed(err) {
@@ -205,7 +205,7 @@ func (pages packagePages) planPackage(v *visit, batch int64, wish client.Package
 const mostJob = 64 << 10
 
 // readJob fills the form with what the file of a job says, and shows its plan. Decision 72.
-func (pages packagePages) readJob(v *visit) {
+func (pages packagePages) readJob(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostJob)
 	err := errors.Join(v.r.ParseForm(), v.r.ParseMultipartForm(mostJob)) // a form without a file may be of another type
 	if _, long := errors.AsType[*http.MaxBytesError](err); long {
@@ -260,10 +260,10 @@ func (pages packagePages) readJob(v *visit) {
 }
 
 // word is a field of the form without blanks around it.
-func (v *visit) word(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
+func (v *request) word(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 
 // counted is a field with a number from 0 on, 0 where it is empty. What is wrong with it is added to faults.
-func (pages packagePages) counted(v *visit, name string, faults map[string]string) int64 {
+func (pages packagePages) counted(v *request, name string, faults map[string]string) int64 {
 	if v.word(name) == "" {
 		return 0
 	}
@@ -275,7 +275,7 @@ func (pages packagePages) counted(v *visit, name string, faults map[string]strin
 }
 
 // drawing is how labels are drawn as the form says, also how they stand on sheets.
-func (pages packagePages) drawing(v *visit, sheets bool, faults map[string]string) *client.LabelDrawing {
+func (pages packagePages) drawing(v *request, sheets bool, faults map[string]string) *client.LabelDrawing {
 	text, number := v.word, func(name string) int { return int(pages.counted(v, name, faults)) }
 	d := client.LabelDrawing{Kind: text("kind"), Module: text("module"), DPI: number("dpi"), Level: text("level"),
 		LineHeight: text("line_height"), TextPosition: text("text_position"), Colour: text("colour"), Background: text("background")}
@@ -329,7 +329,7 @@ func jobFile(batch int64, wish client.PackageWish) []byte {
 }
 
 // fillJob puts a word of a job's file where the form has it, and reports whether it has it. A range of all stays empty.
-func fillJob(form url.Values, w labels.Word) bool {
+func fillJob(form url.Values, w labels.Field) bool {
 	value, name := strings.Join(w.Values, "\n"), strings.ReplaceAll(w.Name, "-", "_")
 	switch {
 	case name == "out":
@@ -366,7 +366,7 @@ func fillJob(form url.Values, w labels.Word) bool {
 
 func packagePage(id int64) string { return fmt.Sprintf("%s/packages/%d", Root, id) }
 
-func (pages packagePages) onePackage(v *visit) {
+func (pages packagePages) onePackage(v *request) {
 	id, ok := pages.packageID(v)
 	if !ok {
 		return
@@ -378,7 +378,7 @@ func (pages packagePages) onePackage(v *visit) {
 
 // packageID is the number of the package that the address names; false where it names none, and a
 // page said so.
-func (pages packagePages) packageID(v *visit) (int64, bool) {
+func (pages packagePages) packageID(v *request) (int64, bool) {
 	id, err := strconv.ParseInt(v.r.PathValue("package"), 10, 64)
 	if err != nil {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
@@ -387,7 +387,7 @@ func (pages packagePages) packageID(v *visit) (int64, bool) {
 }
 
 // changePackage recalls a package, or notes what the printer destroyed of it.
-func (pages packagePages) changePackage(v *visit) {
+func (pages packagePages) changePackage(v *request) {
 	id, ok := pages.packageID(v)
 	if !ok {
 		return
@@ -434,7 +434,7 @@ func (pages packagePages) changePackage(v *visit) {
 
 // sendPackage answers the file of a package, also once more where a download broke off. It takes a
 // form and no link, since each download is noted.
-func (pages packagePages) sendPackage(v *visit) {
+func (pages packagePages) sendPackage(v *request) {
 	wish := map[string]string{}
 	if words := v.r.FormValue("passphrase"); words != "" {
 		wish["passphrase"] = words

@@ -30,7 +30,7 @@ type (
 
 // pageGroup is a group of pages: its handlers for people who are signed in, by their patterns.
 type pageGroup interface {
-	routes() map[string]func(*visit)
+	routes() map[string]func(*request)
 }
 
 var pageGroups = []pageGroup{accountPages{}, agreePages{}, alarmPages{}, appPages{}, bulkPages{}, callPages{}, codePages{},
@@ -40,8 +40,8 @@ var pageGroups = []pageGroup{accountPages{}, agreePages{}, alarmPages{}, appPage
 	rulePages{}, scanPages{}, selectedPages{}, selfPages{}}
 
 // routes returns the handlers of all groups, by their patterns.
-func routes() map[string]func(*visit) {
-	all := map[string]func(*visit){}
+func routes() map[string]func(*request) {
+	all := map[string]func(*request){}
 	for _, group := range pageGroups {
 		maps.Copy(all, group.routes())
 	}

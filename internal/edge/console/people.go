@@ -32,14 +32,14 @@ func (v view) Invites() (list []choice) {
 // SeenRoles are the roles as which an admin may see the console.
 func (d peopleView) SeenRoles() []string { return d.Roles[:len(d.Roles)-1] }
 
-func (pages peoplePages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages peoplePages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/people":  pages.people,
 		"POST /console/people": pages.changePeople,
 	}
 }
 
-func (pages peoplePages) showPeople(v *visit, data peopleView) {
+func (pages peoplePages) showPeople(v *request, data peopleView) {
 	var people []client.Person
 	var keys []client.AdminKey
 	if v.failed(into(&people)(v.api.People.List(v.ctx()))) || v.failed(into(&keys)(v.api.AdminKeys.List(v.ctx()))) {
@@ -51,14 +51,14 @@ func (pages peoplePages) showPeople(v *visit, data peopleView) {
 	v.show(http.StatusOK, "people", data)
 }
 
-func (pages peoplePages) people(v *visit) { pages.showPeople(v, peopleView{}) }
+func (pages peoplePages) people(v *request) { pages.showPeople(v, peopleView{}) }
 
 // inviteDays is how long a link invites that the list of people makes.
 const inviteDays = 3
 
 // changePeople makes and ends people and keys. Secrets, which are shown once, are on the page that
 // answers.
-func (pages peoplePages) changePeople(v *visit) {
+func (pages peoplePages) changePeople(v *request) {
 	name, role := strings.TrimSpace(v.r.FormValue("name")), v.r.FormValue("role")
 	appids := append([]string{}, listed(v.r.FormValue("accounts"))...)
 	var data peopleView

@@ -11,8 +11,8 @@ import (
 )
 
 // routes are the pages of third-party platforms.
-func (pages platformPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages platformPages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/platforms":              pages.platforms,
 		"POST /console/platforms":             pages.makePlatform,
 		"GET /console/platforms/{component}":  pages.platform,
@@ -53,7 +53,7 @@ type platformsView struct {
 	Form       platformForm
 }
 
-func (pages platformPages) platforms(v *visit) {
+func (pages platformPages) platforms(v *request) {
 	list, err := v.api.Components.List(v.ctx(), v.r.URL.Query().Get("after"), pageRows)
 	if v.failed(err) {
 		return
@@ -66,7 +66,7 @@ func (pages platformPages) platforms(v *visit) {
 }
 
 // putPlatform stores the platform as the form says.
-func (pages platformPages) putPlatform(v *visit, appid string) {
+func (pages platformPages) putPlatform(v *request, appid string) {
 	_, err := v.api.Components.Set(v.ctx(), appid, filledPlatform(v.r).put(v.r))
 	if v.fresh && client.ChangedMeanwhile(err) != nil {
 		v.refuse(http.StatusConflict, "appid", v.say("platform.exists", appid))
@@ -76,7 +76,7 @@ func (pages platformPages) putPlatform(v *visit, appid string) {
 }
 
 // makePlatform makes a platform that is not there yet.
-func (pages platformPages) makePlatform(v *visit) {
+func (pages platformPages) makePlatform(v *request) {
 	appid := strings.TrimSpace(v.r.FormValue("appid"))
 	if appid == "" {
 		v.refuse(http.StatusUnprocessableEntity, "appid", v.say("accounts.appid.wanted"))
@@ -94,9 +94,9 @@ type platformView struct {
 	Ticket, Code string
 }
 
-func (pages platformPages) platform(v *visit) { pages.showPlatform(v, http.StatusOK, platformView{}) }
+func (pages platformPages) platform(v *request) { pages.showPlatform(v, http.StatusOK, platformView{}) }
 
-func (pages platformPages) showPlatform(v *visit, status int, data platformView) {
+func (pages platformPages) showPlatform(v *request, status int, data platformView) {
 	appid, ctx := v.r.PathValue("component"), v.ctx()
 	if v.failed(into(&data.Component)(v.api.Components.Get(ctx, appid))) || v.failed(into(&data.Pushes)(v.api.Components.ListPushes(ctx,
 		appid, 20))) {
@@ -108,7 +108,7 @@ func (pages platformPages) showPlatform(v *visit, status int, data platformView)
 }
 
 // changePlatform does one thing to a platform.
-func (pages platformPages) changePlatform(v *visit) {
+func (pages platformPages) changePlatform(v *request) {
 	component, appid := v.r.PathValue("component"), strings.TrimSpace(v.r.FormValue("appid"))
 	ctx, err := v.ctx(), error(nil)
 	switch v.r.FormValue("did") {

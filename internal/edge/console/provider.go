@@ -21,7 +21,7 @@ func (c *Console) flowCookie(r *http.Request) string {
 	return "qrjump_flow"
 }
 
-func (c *Console) setFlow(v *visit, kept string, age int) {
+func (c *Console) setFlow(v *request, kept string, age int) {
 	http.SetCookie(v.w, &http.Cookie{Name: c.flowCookie(v.r), Value: kept, Path: "/", MaxAge: age, Secure: c.Secure(v.r), HttpOnly: true,
 		SameSite: http.SameSiteLaxMode})
 }
@@ -74,7 +74,7 @@ func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 }
 
 // unreached says that the provider cannot be asked, and offers the other ways in.
-func (c *Console) unreached(v *visit, next string, err error) {
+func (c *Console) unreached(v *request, next string, err error) {
 	c.Log.WarnContext(v.r.Context(), "a sign-in at the provider failed", "provider", c.Provider.Issuer, "error", err)
 	v.show(http.StatusServiceUnavailable, "login", signingIn{Next: next, Provider: c.offered(),
 		Fault: v.say("provider.down", c.Provider.Host())})
@@ -122,15 +122,15 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	who, next, err := c.Provider.Finish(r.Context(), kept, came)
 	if errors.Is(err, oidc.ErrNotBegun) {
 		// A stranger can bring people here by a link. That must not end a sign-in that they began.
-		c.turnAway(v, c.People.Misled(browser), http.StatusForbidden,
+		c.turnAway(v, c.People.RecordOIDCFailure(browser), http.StatusForbidden,
 			signingIn{Next: inside(next), Provider: c.offered(), Fault: v.say("provider.begun")})
 		return
 	}
 	c.setFlow(v, "", -1) // once
-	ctx := accounts.By(r.Context(), accounts.Author{Actor: "provider"})
+	ctx := accounts.WithActor(r.Context(), accounts.Actor{ActorID: "provider"})
 	if err == nil {
 		var text string
-		if text, err = c.People.Enter(ctx, who, browser, was); err == nil {
+		if text, err = c.People.SignInFederated(ctx, who, browser, was); err == nil {
 			c.setCookie(v, text, int(iam.OutsideTime.Seconds()))
 			v.redirect(inside(next))
 			return
@@ -141,14 +141,14 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 
 // refused says why the provider's answer lets nobody in. A person who has no role any more is
 // signed out everywhere.
-func (c *Console) refused(ctx context.Context, v *visit, who iam.Outsider, next string, from iam.Browser, err error) {
+func (c *Console) refused(ctx context.Context, v *request, who iam.FederatedUser, next string, from iam.Browser, err error) {
 	if errors.Is(err, oidc.ErrDown) {
 		c.unreached(v, next, err)
 		return
 	}
 	page := signingIn{Next: next, Provider: c.offered()}
-	status, tooMany := http.StatusForbidden, c.People.Misled(from)
-	refusal, isRefusal := errors.AsType[*oidc.Refusal](err)
+	status, tooMany := http.StatusForbidden, c.People.RecordOIDCFailure(from)
+	refusal, isRefusal := errors.AsType[*oidc.Denial](err)
 	switch {
 	case isRefusal:
 		if !tooMany {
@@ -157,7 +157,7 @@ func (c *Console) refused(ctx context.Context, v *visit, who iam.Outsider, next 
 		}
 		page.Fault = v.say("provider."+string(refusal.Why), c.Provider.Host(), c.Provider.RolesClaim, refusal.Detail)
 		if who.Subject != "" {
-			if err := c.People.Leave(ctx, who.Issuer, who.Subject); err != nil {
+			if err := c.People.Deprovision(ctx, who.Issuer, who.Subject); err != nil {
 				c.Log.ErrorContext(ctx, "sessions of somebody without a role could not be ended", "error", err)
 				page.Fault, status = v.say("fault.store"), http.StatusServiceUnavailable
 			}
@@ -171,7 +171,7 @@ func (c *Console) refused(ctx context.Context, v *visit, who iam.Outsider, next 
 
 // turnAway shows why an answer lets nobody in. After too many from one address it says only that
 // there were too many.
-func (c *Console) turnAway(v *visit, tooMany bool, status int, page signingIn) {
+func (c *Console) turnAway(v *request, tooMany bool, status int, page signingIn) {
 	if tooMany {
 		v.w.Header().Set("Retry-After", "60")
 		status, page.Fault = http.StatusTooManyRequests, v.say("login.many")

@@ -175,7 +175,7 @@ func TestWhatAProviderSaysIsJudged(t *testing.T) {
 	t.Parallel()
 	c := crookedProvider(t)
 	s := c.with(t, servertest.Options{Guarded: true})
-	v := visit(t, s)
+	v := request(t, s)
 	asked := c.sent(v)
 	for name, want := range map[string]string{"response_type": "code", "client_id": "console", "code_challenge_method": "S256",
 		"scope": "openid profile roles", "redirect_uri": s.AdminURL + "/console/login/callback"} {
@@ -205,7 +205,7 @@ func TestWhatAProviderSaysIsJudged(t *testing.T) {
 	with := func(answer url.Values, name, value string) url.Values { answer.Set(name, value); return answer }
 	refused("another state", notBegun, back(v, with(good(v), "state", "x")))
 	refused("no state", notBegun, back(v, with(good(v), "state", "")))
-	refused("another browser's", notBegun, back(v, good(visit(t, s))))
+	refused("another browser's", notBegun, back(v, good(request(t, s))))
 	late := good(v)
 	s.Clock.Step(10 * time.Minute)
 	refused("ten minutes later", notBegun, back(v, late))
@@ -237,7 +237,7 @@ func TestWhatAProviderSaysIsJudged(t *testing.T) {
 	if refusedBefore.Status != http.StatusOK {
 		t.Errorf("signed in: %d", refusedBefore.Status)
 	}
-	v = visit(t, s)
+	v = request(t, s)
 	refused("the same answer in another browser", notBegun, back(v, answer))
 	// A page of another origin cannot begin it, nor end it.
 	p := v.get("/console/login/provider", "Sec-Fetch-Site: cross-site")
@@ -261,7 +261,7 @@ func TestAProviderGivesAndTakesRoles(t *testing.T) {
 	c := crookedProvider(t)
 	s := c.with(t, servertest.Options{Guarded: true})
 	person(s, "alice", adminroute.Admin) // not the provider's
-	v, other := visit(t, s), visit(t, s)
+	v, other := request(t, s), request(t, s)
 	chosen := "chosen-by-a-stranger-chosen-by-a-stranger-x"
 	p := func() page {
 		asked := c.sent(v)
@@ -362,7 +362,7 @@ func TestAProviderThatIsDown(t *testing.T) {
 	c := crookedProvider(t)
 	s := c.with(t, servertest.Options{Guarded: true})
 	person(s, "bob", adminroute.Viewer)
-	v := visit(t, s)
+	v := request(t, s)
 	answer := url.Values{"code": {"good"}, "state": {c.sent(v).Get("state")}}
 	down := func(name string, p page) {
 		t.Helper()
@@ -417,7 +417,7 @@ func TestAProviderThatCannotBe(t *testing.T) {
 		}
 	}
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop}) // none
-	v := visit(t, s)
+	v := request(t, s)
 	for _, p := range []page{v.get("/console/login/provider"), v.get("/console/login/callback"), v.post("/console/login/callback", nil)} {
 		if p.Status != http.StatusNotFound {
 			t.Errorf("without a provider: %d", p.Status)
@@ -432,7 +432,7 @@ func TestASignInAtAProviderLosesNothing(t *testing.T) {
 	c := crookedProvider(t)
 	s := c.with(t, servertest.Options{Guarded: true})
 	c.says(map[string]any{"roles": []string{"rules"}})
-	v := visit(t, s)
+	v := request(t, s)
 	if p := c.signIn(v); p.Status != http.StatusSeeOther {
 		t.Fatalf("signing in: %d %s", p.Status, p.Body)
 	}
@@ -456,7 +456,7 @@ func TestASignInAtAProviderLosesNothing(t *testing.T) {
 		t.Fatalf("after it: %d %s", p.Status, p.Body)
 	}
 
-	v = visit(t, s)
+	v = request(t, s)
 	for _, next := range []string{"/console/rules?prefix=" + strings.Repeat("%26", 2000), "/console/rules/" + strings.Repeat("x", 5000)} {
 		p := v.get("/console/login/provider?next="+url.QueryEscape(next), "Sec-Fetch-Site: same-origin")
 		cookie := p.Header.Get("Set-Cookie")

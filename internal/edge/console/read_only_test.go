@@ -34,7 +34,7 @@ func TestReadOnlyRoles_SeeDataOfTheirAccounts(t *testing.T) {
 		for _, account := range []string{"press", "shop"} {
 			name := string(role) + "-" + account
 			s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":%q,"accounts":[%q],"password":%q}`, name, role, account, password))
-			v := visit(t, s)
+			v := request(t, s)
 			v.signIn(name, password, "")
 			own := account == "press"
 			for path, shows := range map[string]string{"/console/alarms": fmt.Sprint(batch, ":7"),

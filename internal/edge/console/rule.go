@@ -31,7 +31,7 @@ type ruleView struct {
 	Link, Wrong   string // what the form of the code has, and what is wrong with it
 	Asks          string // publish, delete or undo, which waits for a yes
 	Seq           int64  // of the change that would be undone
-	Foreseen      *foreseen
+	Foreseen      *impact
 	Released      *client.Released
 }
 
@@ -46,7 +46,7 @@ type ruleScans struct {
 const ruleDays = "30"
 
 // showRule shows one prefix, with what was just found out about it.
-func (pages rulePages) showRule(v *visit, status int, data ruleView) {
+func (pages rulePages) showRule(v *request, status int, data ruleView) {
 	ctx := v.ctx()
 	mine, err := v.api.Rules.List(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
 	if v.failed(err) {
@@ -74,8 +74,8 @@ func (pages rulePages) showRule(v *visit, status int, data ruleView) {
 	v.show(status, "rule", data)
 }
 
-// foreseen is what a change would have done to scans of the last days.
-type foreseen struct {
+// impact is what a change would have done to scans of the last days.
+type impact struct {
 	client.Replayed
 	Days    int
 	Unknown bool // this server keeps no log of scans
@@ -89,16 +89,16 @@ const (
 )
 
 // foresee says what changes of rules would have done to the scans of the last week; nil = a change is impossible, and will say why.
-func (v *visit) foresee(changes ...client.PlannedRule) (*foreseen, error) {
+func (v *request) foresee(changes ...client.PlannedRule) (*impact, error) {
 	done, err := v.api.Rules.PreviewPlan(v.asking(), changes, foreseenDays, foreseenScans)
 	switch said, is := mendable(err); {
 	case is && said.Status == http.StatusConflict:
-		return &foreseen{Unknown: true}, nil
+		return &impact{Unknown: true}, nil
 	case is:
 		return nil, nil
 	}
 	done.Turns = done.Turns[:min(len(done.Turns), foreseenTurns)]
-	return &foreseen{Replayed: done, Days: foreseenDays}, err
+	return &impact{Replayed: done, Days: foreseenDays}, err
 }
 
 // undoing is what the undo of a change does, by the history of its prefix, the newest first; false where it is not in it.
@@ -125,7 +125,7 @@ func undoing(history []client.RuleChange, seq int64) (plan client.PlannedRule, f
 }
 
 // released are the deletes that a release of a prefix comes to, of the first rules below it too where these go as well.
-func (pages rulePages) released(v *visit, owner, prefix string, below bool) ([]client.PlannedRule, error) {
+func (pages rulePages) released(v *request, owner, prefix string, below bool) ([]client.PlannedRule, error) {
 	plan := []client.PlannedRule{{Do: "delete", Owner: owner, Prefix: prefix}}
 	if !below {
 		return plan, nil
@@ -147,7 +147,7 @@ func (f ruleForm) change() client.PlannedRule {
 }
 
 // scansOf are the scans of a rule in the last days, drawn as its page of statistics draws them.
-func (pages rulePages) scansOf(v *visit, r client.StoredRule) (*ruleScans, error) {
+func (pages rulePages) scansOf(v *request, r client.StoredRule) (*ruleScans, error) {
 	address := url.Values{"rule": {fmt.Sprint(r.ID)}, "days": {ruleDays}, "by": {"day"}}
 	there := *v
 	there.r = v.r.Clone(v.r.Context())
@@ -223,7 +223,7 @@ func (v view) PictureKinds() []string { return slices.Sorted(maps.Keys(pictureKi
 func (v view) Undoes() bool { return v.May("rules") && v.All() }
 
 // ruleCode answers the QR code of a link below a rule's prefix as a file.
-func (pages rulePages) ruleCode(v *visit) {
+func (pages rulePages) ruleCode(v *request) {
 	q := v.r.URL.Query()
 	owner, prefix, link := strings.TrimSpace(q.Get("owner")), strings.TrimSpace(q.Get("prefix")), strings.TrimSpace(q.Get("text"))
 	mine, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Prefix: prefix, Limit: 1})

@@ -14,8 +14,8 @@ import (
 )
 
 // routes are the pages about rules.
-func (pages rulePages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages rulePages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/rules":         pages.rules,
 		"POST /console/rules/undo":   pages.undo,
 		"POST /console/rules/do":     pages.changeRule,
@@ -39,7 +39,7 @@ type rulesView struct {
 }
 
 // rules lists rules, or shows what is known of one prefix.
-func (pages rulePages) rules(v *visit) {
+func (pages rulePages) rules(v *request) {
 	q := v.r.URL.Query()
 	data := rulesView{Owner: cmp.Or(strings.TrimSpace(q.Get("owner")), v.account()), Prefix: strings.TrimSpace(q.Get("prefix")),
 		Text: strings.TrimSpace(q.Get("text")), State: q.Get("state"), Order: q.Get("order")}
@@ -66,7 +66,7 @@ func (pages rulePages) rules(v *visit) {
 }
 
 // rulePages puts the rules in the order of the page, and says where it goes on in both directions.
-func (v *visit) rulePages(asked client.StoredRuleQuery, data *rulesView) (p pager) {
+func (v *request) rulePages(asked client.StoredRuleQuery, data *rulesView) (p pager) {
 	on, back, step := "before", "after", int64(-1)
 	if data.Order == "oldest" {
 		on, back, step = "after", "before", 1
@@ -105,7 +105,7 @@ func (v *visit) rulePages(asked client.StoredRuleQuery, data *rulesView) (p page
 }
 
 // left is how many publishes an account has left this month; "" where that cannot be read.
-func (v *visit) left(appid string) string {
+func (v *request) left(appid string) string {
 	if appid == "" {
 		return ""
 	}
@@ -123,7 +123,7 @@ func ofRule(done, owner, prefix string) string {
 
 // changeRule publishes a rule, deletes one after a confirmation, takes one away from an owner whose
 // domain changed hands, or looks for its verification file.
-func (pages rulePages) changeRule(v *visit) {
+func (pages rulePages) changeRule(v *request) {
 	data := ruleView{Owner: v.r.FormValue("owner"), Prefix: v.r.FormValue("prefix")}
 	if data.Owner == "" || data.Prefix == "" {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
@@ -166,8 +166,8 @@ func (pages rulePages) changeRule(v *visit) {
 }
 
 // releases asks for the name of a prefix that is taken away from its owners, with what would have become of the scans of last week.
-func (pages rulePages) releases(v *visit, owner, prefix string, below bool) bool {
-	var f *foreseen
+func (pages rulePages) releases(v *request, owner, prefix string, below bool) bool {
+	var f *impact
 	if v.r.FormValue("sure") == "" {
 		plan, err := pages.released(v, owner, prefix, below)
 		if err == nil {
@@ -181,7 +181,7 @@ func (pages rulePages) releases(v *visit, owner, prefix string, below bool) bool
 }
 
 // undo takes a change back.
-func (pages rulePages) undo(v *visit) {
+func (pages rulePages) undo(v *request) {
 	seq, err := strconv.ParseInt(v.r.FormValue("seq"), 10, 64)
 	if err != nil {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
@@ -207,7 +207,7 @@ func (pages rulePages) undo(v *visit) {
 }
 
 // confirmFile answers the verification file of an account, for whoever puts it on a host.
-func (pages rulePages) confirmFile(v *visit) {
+func (pages rulePages) confirmFile(v *request) {
 	a, err := v.api.Accounts.Get(v.ctx(), v.r.URL.Query().Get("owner"))
 	if v.failed(err) {
 		return
@@ -217,7 +217,7 @@ func (pages rulePages) confirmFile(v *visit) {
 }
 
 // attach makes the answer a file to be saved under this name.
-func (v *visit) attach(kind, name string) {
+func (v *request) attach(kind, name string) {
 	plain := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || strings.ContainsRune(`"\/`, r) {
 			return '_'
@@ -236,9 +236,9 @@ type ruleForm struct {
 	OpenVersion                 int
 	Occupy, Edit, Published     bool
 	Left                        string
-	Foreseen                    *foreseen // what an edit would have done to scans; nil = nobody asked
-	Asks                        bool      // the edit waits for a yes
-	Revision                    string    // of the rule that is changed
+	Foreseen                    *impact // what an edit would have done to scans; nil = nobody asked
+	Asks                        bool    // the edit waits for a yes
+	Revision                    string  // of the rule that is changed
 	Check                       *client.RuleCheck
 	Tried                       *client.Explanation
 }
@@ -259,7 +259,7 @@ func (f ruleForm) ownRule() client.OwnRule {
 }
 
 // readRuleForm is the form as it was sent, or as the address fills it in.
-func (pages rulePages) readRuleForm(v *visit) ruleForm {
+func (pages rulePages) readRuleForm(v *request) ruleForm {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	f := ruleForm{Owner: text("owner"), Prefix: text("prefix"), Path: text("path"), Target: text("target"), TestLinks: text("links"),
 		Link: text("link"), Revision: text(revisionField), Occupy: text("occupy") != "", Edit: strings.HasSuffix(v.r.URL.Path, "/edit")}
@@ -269,7 +269,7 @@ func (pages rulePages) readRuleForm(v *visit) ruleForm {
 }
 
 // ruleForm shows the form of a rule with what the rule would do; with part=tried only the latter.
-func (pages rulePages) ruleForm(v *visit) {
+func (pages rulePages) ruleForm(v *request) {
 	f := pages.readRuleForm(v)
 	if f.Edit && !v.r.URL.Query().Has("path") {
 		list, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: f.Owner, Prefix: f.Prefix, Limit: 1})
@@ -296,7 +296,7 @@ func (pages rulePages) ruleForm(v *visit) {
 	}
 	if part {
 		var b bytes.Buffer
-		if v.failed(templates()["rule_form"].ExecuteTemplate(&b, "tried", view{visit: v, Data: f})) {
+		if v.failed(templates()["rule_form"].ExecuteTemplate(&b, "tried", view{request: v, Data: f})) {
 			return
 		}
 		v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -306,13 +306,13 @@ func (pages rulePages) ruleForm(v *visit) {
 	pages.showRuleForm(v, http.StatusOK, f)
 }
 
-func (pages rulePages) showRuleForm(v *visit, status int, f ruleForm) {
+func (pages rulePages) showRuleForm(v *request, status int, f ruleForm) {
 	f.Left = v.left(f.Owner)
 	v.show(status, "rule_form", f)
 }
 
 // try finds out what an add would answer, and what the rule would do to a link.
-func (pages rulePages) try(v *visit, f *ruleForm, look bool) error {
+func (pages rulePages) try(v *request, f *ruleForm, look bool) error {
 	if f.Owner == "" || f.Prefix == "" {
 		return nil
 	}
@@ -347,7 +347,7 @@ func (pages rulePages) try(v *visit, f *ruleForm, look bool) error {
 }
 
 // saveRule adds a rule, or changes one. Where that is refused, the form is shown with the reason.
-func (pages rulePages) saveRule(v *visit) {
+func (pages rulePages) saveRule(v *request) {
 	f := pages.readRuleForm(v)
 	if f.Owner == "" || f.Prefix == "" {
 		v.refuse(http.StatusUnprocessableEntity, "", v.say("rule.incomplete"))

@@ -56,7 +56,7 @@ func TestARuleFromItsFormToItsUndo(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: fetching})
 	web := newHost(t)
 	person(s, "rita", adminroute.Rules)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("rita", password, "")
 	prefix := web.URL + "/t/"
 	form := url.Values{"owner": {"shop"}, "prefix": {prefix}, "path": {"pages/<script>/x"}, "open_version": {"2"}, "links": {prefix + "7"}}
@@ -141,7 +141,7 @@ func TestRulesOfOneAccountOnly(t *testing.T) {
 	s.Admin("PUT", "/accounts/other", `{"kind":"mini_program","certified":true,"versions":["release"],"secret":"the-secret-of-other"}`)
 	s.Admin("POST", "/accounts/other/rules", `{"prefix":"https://other.example/","path":"p"}`)
 	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"rules","accounts":["shop"],"password":%q}`, password))
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("olga", password, "")
 	mine := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/own/"}, "path": {"p"}}
 	if p := v.post("/console/rules/new", mine); p.Status != http.StatusSeeOther {
@@ -174,7 +174,7 @@ func TestRulesAreImportedAsTheyWereSeen(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "rita", adminroute.Rules)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("rita", password, "")
 	file := v.get("/console/rules/export?owner=shop")
 	if !strings.Contains(file.Body, "prefix: https://shop.example/\n") {
@@ -236,7 +236,7 @@ func TestARuleHasItsCodeItsScansAndItsPast(t *testing.T) {
 	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"operator","accounts":["shop"],"password":%q}`, password))
 	person(s, "vera", adminroute.Viewer)
 	for _, name := range []string{"olga", "vera"} {
-		v := visit(t, s)
+		v := request(t, s)
 		v.signIn(name, password, "")
 		p := v.get("/console/rules?prefix=https://shop.example/")
 		for _, text := range []string{"2 scans in the last 30 days", `class="chart phone"`, "Unmatched scans near this rule"} {
@@ -292,7 +292,7 @@ rules:
 	person(s, "rita", adminroute.Rules)
 	theirs := url.Values{"owner": {"other"}, "prefix": {"https://other.example/"}, "did": {"delete"}}
 	for name, known := range map[string]int{"olga": 2, "rita": 4} {
-		v := visit(t, s)
+		v := request(t, s)
 		v.signIn(name, password, "")
 		for did, asks := range map[string]string{"publish": "Publish this rule?", "delete": "Delete this rule?"} {
 			p := v.post("/console/rules/do", url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/new/"}, "did": {did}})
@@ -310,7 +310,7 @@ rules:
 	}
 	// So it is before an undo, which leaves things as they are until it is agreed to, and before a prefix is taken away.
 	person(s, "ola", adminroute.Operator)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("ola", password, "")
 	rule := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/new/"}}
 	do := func(path, did string, more ...string) page {

@@ -12,8 +12,8 @@ import (
 )
 
 // routes are the pages of single scans, and of those who scanned.
-func (pages scanPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages scanPages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/scan":                    pages.scan,
 		"POST /console/scan":                   pages.picture,
 		"GET /console/statistics/scans":        pages.scans,
@@ -35,7 +35,7 @@ type scansView struct {
 
 // askedScans says which scans the address asks for; ok is false where the name of the code is
 // wrong.
-func (pages scanPages) askedScans(v *visit) (s scansView, asked client.ScanFilter, ok bool) {
+func (pages scanPages) askedScans(v *request) (s scansView, asked client.ScanFilter, ok bool) {
 	text := func(name string) string { return strings.TrimSpace(v.r.URL.Query().Get(name)) }
 	s = scansView{From: text("from"), To: text("to"), User: text("user"), Namespace: text("namespace"), Rule: text("rule"),
 		Code: text("code"), AppID: text("appid"), Owner: cmp.Or(text("owner"), v.account())}
@@ -53,9 +53,9 @@ func (pages scanPages) askedScans(v *visit) (s scansView, asked client.ScanFilte
 }
 
 // scans lists the newest scans, or those that match from the oldest on.
-func (pages scanPages) scans(v *visit) { pages.showScans(v, http.StatusOK, nil) }
+func (pages scanPages) scans(v *request) { pages.showScans(v, http.StatusOK, nil) }
 
-func (pages scanPages) showScans(v *visit, status int, erased *client.ErasureResult) {
+func (pages scanPages) showScans(v *request, status int, erased *client.ErasureResult) {
 	data, asked, ok := pages.askedScans(v)
 	if data.Erased = erased; !ok {
 		data.Fault = v.say("scans.code.form")
@@ -97,14 +97,14 @@ func (pages scanPages) showScans(v *visit, status int, erased *client.ErasureRes
 }
 
 // oneScan shows one scan.
-func (pages scanPages) oneScan(v *visit) {
+func (pages scanPages) oneScan(v *request) {
 	if found, err := v.api.Scans.Get(v.ctx(), v.r.PathValue("scan")); !v.failed(err) {
 		v.show(http.StatusOK, "one-scan", found)
 	}
 }
 
 // eraseUser makes the scans of a user anonymous, after the user was typed once more.
-func (pages scanPages) eraseUser(v *visit) {
+func (pages scanPages) eraseUser(v *request) {
 	user, namespace := strings.TrimSpace(v.r.FormValue("user")), strings.TrimSpace(v.r.FormValue("namespace"))
 	if user == "" || v.r.FormValue("did") != "erase" {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))

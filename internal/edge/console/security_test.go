@@ -81,11 +81,11 @@ func TestTheStreamIsForThoseThatMay(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
 	const stream = "Accept: text/event-stream"
-	if p := visit(t, s).get("/console/calls/live", stream); p.Status != http.StatusUnauthorized {
+	if p := request(t, s).get("/console/calls/live", stream); p.Status != http.StatusUnauthorized {
 		t.Errorf("nobody's: %d", p.Status)
 	}
 	person(s, "alice", adminroute.Viewer)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("alice", password, "")
 	if p := v.get("/console/calls/live", stream, "Sec-Fetch-Site: cross-site"); p.Status != http.StatusForbidden {
 		t.Errorf("from a page of another origin: %d", p.Status)
@@ -111,7 +111,7 @@ func TestAnOpenTabDoesNotKeepASession(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
 	person(s, "alice", adminroute.Operator)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("alice", password, "")
 	next := v.stream("/console/calls/live")
 	call := func() { s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=none", `{}`) }
@@ -154,7 +154,7 @@ func TestWhereABrowserComesByTLS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := servertest.Start(t, c.options)
-			v := visit(t, s)
+			v := request(t, s)
 			const tls = "X-Forwarded-Proto: https"
 			p := v.post("/console/login?lang=zh", url.Values{"password": {servertest.AdminToken}}, tls)
 			if p.Status != http.StatusSeeOther {
@@ -234,7 +234,7 @@ func TestNoGetChangesAnything(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop, Data: folder})
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("", servertest.AdminToken, "")
 	var link struct{ URL string }
 	s.Admin("POST", "/login-links", `{}`).JSON(t, &link)
@@ -270,7 +270,7 @@ func TestNoGetChangesAnything(t *testing.T) {
 	if after := dump(t, filepath.Join(folder, "qrjump.db")); after != before || walked < 60 {
 		t.Errorf("after %d GETs the database is another one:\n%s\nwas\n%s", walked, after, before)
 	}
-	if p := visit(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusSeeOther {
+	if p := request(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusSeeOther {
 		t.Errorf("the link is used up by looking: %d", p.Status)
 	}
 }
@@ -299,7 +299,7 @@ func TestAPageThatIsPointedAtThisMachine(t *testing.T) {
 func TestNoFormIsTakenFromAnotherOrigin(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop}) // with --dev nothing else stands in the way
-	v, tried := visit(t, s), 0
+	v, tried := request(t, s), 0
 	fill := strings.NewReplacer("{rid}", "x", "{of}", "theme", "{appid}", "shop", "{batch}", "1", "{id}", "1")
 	for _, header := range []string{"Origin: http://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site",
 		"Sec-Fetch-Site: same-site"} {
@@ -332,7 +332,7 @@ func TestFieldsOfSecretsAndTheWayOut(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
 	person(s, "alice", adminroute.Admin)
-	v := visit(t, s)
+	v := request(t, s)
 	v.signIn("alice", password, "")
 	inputs, secrets := regexp.MustCompile(`<input[^>]*>`), 0
 	kept := regexp.MustCompile(`autocomplete="(current|new)-password"`)
@@ -349,7 +349,7 @@ func TestFieldsOfSecretsAndTheWayOut(t *testing.T) {
 			}
 		}
 	}
-	look("/console/login", visit(t, s).get("/console/login").Body)
+	look("/console/login", request(t, s).get("/console/login").Body)
 	for _, p := range pages {
 		if p.method != "GET" {
 			continue
@@ -373,7 +373,7 @@ func TestFieldsOfSecretsAndTheWayOut(t *testing.T) {
 func TestHeadersOfPages(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
-	v := visit(t, s)
+	v := request(t, s)
 	for _, p := range []page{v.get("/console/login"), v.get("/console/rules"), v.get("/console/nowhere"), v.post("/console/login", nil),
 		v.post("/console/logout", nil, "Sec-Fetch-Site: cross-site"), v.get("/console/login/callback")} {
 		policy := p.Header.Get("Content-Security-Policy")
@@ -416,14 +416,14 @@ func TestSessionsOfOnePersonAreBounded(t *testing.T) {
 	}
 	for _, name := range []string{"admin", "root", "qrjump"} {
 		for _, word := range []string{"", "admin", "password", "qrjump", name} {
-			if p := visit(t, s).signIn(name, word, ""); p.Status != http.StatusForbidden && p.Status != http.StatusTooManyRequests {
+			if p := request(t, s).signIn(name, word, ""); p.Status != http.StatusForbidden && p.Status != http.StatusTooManyRequests {
 				t.Errorf("%s with %q: %d", name, word, p.Status)
 			}
 		}
 	}
 	person(s, "alice", adminroute.Viewer)
 	s.Clock.Step(400 * 24 * time.Hour)
-	first := visit(t, s)
+	first := request(t, s)
 	if p := first.signIn("alice", password, ""); p.Status != http.StatusSeeOther {
 		t.Fatalf("a year later the password is good: %d", p.Status)
 	}
@@ -433,7 +433,7 @@ func TestSessionsOfOnePersonAreBounded(t *testing.T) {
 		if p := first.get("/console/sessions"); p.Status != http.StatusOK {
 			t.Fatalf("with %d others: %d", i, p.Status)
 		}
-		last = visit(t, s)
+		last = request(t, s)
 		last.signIn("alice", password, "")
 	}
 	if p := first.get("/console/sessions"); p.Status != http.StatusSeeOther {

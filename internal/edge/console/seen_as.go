@@ -38,7 +38,7 @@ func admin(caller iam.Caller) bool {
 const mostSeenAs = 50
 
 // seeAs begins to show an admin the console as another role sees it, or ends that.
-func (c *Console) seeAs(v *visit) {
+func (c *Console) seeAs(v *request) {
 	cookie := &http.Cookie{Name: seenAsCookie, Path: Root, MaxAge: -1, SameSite: http.SameSiteStrictMode, HttpOnly: true,
 		Secure: c.Secure(v.r)}
 	if v.r.FormValue("did") == "end" {
@@ -78,7 +78,7 @@ var stays = []string{Root + "/see-as", Root + "/preferences/theme", Root + "/sca
 
 // looks reports whether a form comes from an admin who sees the console as another role; if so, it
 // refuses the form.
-func (v *visit) looks() bool {
+func (v *request) looks() bool {
 	if !v.seenAs || v.r.Method == http.MethodGet || v.r.Method == http.MethodHead || slices.Contains(stays, v.r.URL.Path) {
 		return false
 	}

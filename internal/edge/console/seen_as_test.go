@@ -18,12 +18,12 @@ import (
 func TestAnAdminSeesWhatOthersSee(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
-	admin := visit(t, s)
+	admin := request(t, s)
 	admin.signIn("", servertest.AdminToken, "")
 	for i, role := range adminroute.Roles[:len(adminroute.Roles)-1] {
 		name := fmt.Sprint("p", i)
 		s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":%q,"accounts":["shop"],"password":%q}`, name, role, password))
-		them := visit(t, s)
+		them := request(t, s)
 		them.signIn(name, password, "")
 		if p := admin.post("/console/see-as", url.Values{"role": {string(role)}, "accounts": {"shop"}}); p.Status != http.StatusSeeOther {
 			t.Fatalf("%s: %d %s", role, p.Status, p.Body)

@@ -13,8 +13,8 @@ import (
 // mostSelected is how many rows one form acts on: those of a page.
 const mostSelected = pageRows
 
-func (pages selectedPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){"POST /console/rules": pages.selectedRules, "POST /console/accounts/selected": pages.selectedAccounts}
+func (pages selectedPages) routes() map[string]func(*request) {
+	return map[string]func(*request){"POST /console/rules": pages.selectedRules, "POST /console/accounts/selected": pages.selectedAccounts}
 }
 
 // selectedView asks before something is done to several, or says what became of each.
@@ -28,7 +28,7 @@ type selectedView struct {
 	Faults [][3]string // which were not done, and why
 	Asked  bool        // nothing is done yet
 	// Foreseen is what it would have done to scans of the last days; nil = it is no change of rules.
-	Foreseen *foreseen
+	Foreseen *impact
 	Back     string
 }
 
@@ -37,7 +37,7 @@ type act func(ctx context.Context, appid, prefix string) error
 
 // actOnSelected asks whether a form is to do something to what was selected, and how many these are, and does it to each by itself: what
 // one refuses, the others get. Selected rows are "owner prefix", or an AppID alone.
-func (pages selectedPages) actOnSelected(v *visit, acts map[string]act, back string) {
+func (pages selectedPages) actOnSelected(v *request, acts map[string]act, back string) {
 	_ = v.r.ParseForm()
 	did := v.r.FormValue("did")
 	a, known := acts[did]
@@ -93,7 +93,7 @@ func (pages selectedPages) actOnSelected(v *visit, acts map[string]act, back str
 // Dangerous reports whether what is done cannot be taken back with a click.
 func (d selectedView) Dangerous() bool { return d.Did == "delete" || d.Did == "jump-off" }
 
-func (pages selectedPages) selectedRules(v *visit) {
+func (pages selectedPages) selectedRules(v *request) {
 	pages.actOnSelected(v, map[string]act{
 		"publish": func(ctx context.Context, appid, prefix string) error {
 			_, err := v.api.Rules.Publish(ctx, appid, prefix)
@@ -106,7 +106,7 @@ func (pages selectedPages) selectedRules(v *visit) {
 	}, Root+"/rules")
 }
 
-func (pages selectedPages) selectedAccounts(v *visit) {
+func (pages selectedPages) selectedAccounts(v *request) {
 	open := func(is bool) act {
 		return func(ctx context.Context, appid, _ string) error {
 			return v.api.Accounts.SetRulesEnabled(ctx, appid, is)

@@ -22,20 +22,20 @@ type selfView struct {
 	Fault   string
 }
 
-func (pages selfPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages selfPages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/self":              pages.self,
 		"POST /console/self":             pages.changeSelf,
-		"GET /console/sessions":          func(v *visit) { v.c.sessions(v) },
-		"POST /console/sessions":         func(v *visit) { v.c.endSession(v) },
-		"POST /console/preferences/{of}": func(v *visit) { v.c.prefer(v) },
-		"POST /console/see-as":           func(v *visit) { v.c.seeAs(v) },
+		"GET /console/sessions":          func(v *request) { v.c.sessions(v) },
+		"POST /console/sessions":         func(v *request) { v.c.endSession(v) },
+		"POST /console/preferences/{of}": func(v *request) { v.c.prefer(v) },
+		"POST /console/see-as":           func(v *request) { v.c.seeAs(v) },
 	}
 }
 
-func (pages selfPages) self(v *visit) { pages.showSelf(v, http.StatusOK, selfView{}) }
+func (pages selfPages) self(v *request) { pages.showSelf(v, http.StatusOK, selfView{}) }
 
-func (pages selfPages) showSelf(v *visit, status int, data selfView) {
+func (pages selfPages) showSelf(v *request, status int, data selfView) {
 	p, err := v.c.People.Own(v.r.Context(), v.caller)
 	if err != nil && !errors.Is(err, iam.ErrNoPerson) {
 		v.failed(err)
@@ -47,11 +47,11 @@ func (pages selfPages) showSelf(v *visit, status int, data selfView) {
 
 // changeSelf changes how somebody signs in. They prove who they are once more, and all their other
 // sessions end.
-func (pages selfPages) changeSelf(v *visit) {
+func (pages selfPages) changeSelf(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 32<<10)
-	ctx := accounts.By(v.r.Context(), accounts.Author{Actor: v.caller.Actor})
+	ctx := accounts.WithActor(v.r.Context(), accounts.Actor{ActorID: v.caller.Actor})
 	browser := iam.Browser{IP: v.c.ClientIP(v.r), Agent: v.r.UserAgent()}
-	proof := iam.Attempt{Password: v.r.PostFormValue("password"), Code: v.r.PostFormValue("code")}
+	proof := iam.Credentials{Password: v.r.PostFormValue("password"), Code: v.r.PostFormValue("code")}
 	var text string
 	var err error
 	var data selfView
@@ -61,13 +61,13 @@ func (pages selfPages) changeSelf(v *visit) {
 	case "no-factor":
 		text, err = v.c.People.ChangeOwn(ctx, v.caller, proof, iam.Change{SecondFactor: new("off")}, browser)
 	case "factor":
-		if data.Factor, data.Waits, err = v.c.People.DrawFactor(ctx, v.caller, proof, browser); err == nil {
+		if data.Factor, data.Waits, err = v.c.People.EnrollTOTP(ctx, v.caller, proof, browser); err == nil {
 			var picture string
 			picture, err = symbol.ForScreen(data.Factor.URI)
 			data.Picture = template.URL(picture)
 		}
 	case "confirm":
-		text, err = v.c.People.ConfirmFactor(ctx, v.caller, v.r.PostFormValue("waits"), v.r.PostFormValue("code"), browser)
+		text, err = v.c.People.ConfirmTOTP(ctx, v.caller, v.r.PostFormValue("waits"), v.r.PostFormValue("code"), browser)
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
@@ -83,7 +83,7 @@ func (pages selfPages) changeSelf(v *visit) {
 	}
 }
 
-func (pages selfPages) selfRefused(ctx context.Context, v *visit, err error) {
+func (pages selfPages) selfRefused(ctx context.Context, v *request, err error) {
 	status, fault := http.StatusForbidden, ""
 	invalid, isInvalid := errors.AsType[accounts.Invalid](err)
 	switch {
@@ -113,7 +113,7 @@ func (pages selfPages) selfRefused(ctx context.Context, v *visit, err error) {
 // lacksFactor reports whether somebody must set up a second factor before they may do anything
 // else. For people whom a provider signs in that is the provider's matter; the admin token belongs
 // to no person.
-func (v *visit) lacksFactor() bool {
+func (v *request) lacksFactor() bool {
 	who := v.caller
 	if v.c.Demanded == nil || who.Session == "" || who.Name == "" || who.Issuer != "" || who.Factor || !v.c.Demanded(who.Role) {
 		return false
@@ -123,7 +123,7 @@ func (v *visit) lacksFactor() bool {
 }
 
 // setUp leads to the page on which a second factor is set up.
-func (v *visit) setUp(stream bool) {
+func (v *request) setUp(stream bool) {
 	switch {
 	case stream:
 		http.Error(v.w, "set up a second factor first", http.StatusForbidden)

@@ -38,12 +38,12 @@ func TestPeopleChangeTheirOwnSignIn(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "alice", adminroute.Viewer)
-	v, other := visit(t, s), visit(t, s)
+	v, other := request(t, s), request(t, s)
 	v.signIn("alice", password, "")
 	other.signIn("alice", password, "")
 	const better = "eleven grey cranes by the lake"
 	for method, want := range map[string]int{"GET": http.StatusSeeOther, "POST": http.StatusUnauthorized} {
-		if p := visit(t, s).send(method, "/console/self", "", nil); p.Status != want {
+		if p := request(t, s).send(method, "/console/self", "", nil); p.Status != want {
 			t.Errorf("%s by nobody: %d", method, p.Status)
 		}
 	}
@@ -162,7 +162,7 @@ func TestASecondFactorIsDemanded(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "ada", adminroute.Admin)
 	person(s, "vera", adminroute.Viewer)
-	ada, vera, token := visit(t, s), visit(t, s), visit(t, s)
+	ada, vera, token := request(t, s), request(t, s), request(t, s)
 	ada.signIn("ada", password, "")
 	vera.signIn("vera", password, "")
 	token.post("/console/login", url.Values{"password": {servertest.AdminToken}})

@@ -19,7 +19,7 @@ var lasting = []int{7, 30, 90}
 func (s statisticsView) Lasting() []int { return lasting }
 
 // share makes a link to the chart of this page.
-func (pages numberPages) share(v *visit) {
+func (pages numberPages) share(v *request) {
 	asked := v.question()
 	if asked.Days > 0 {
 		asked.asked.Set("days", strconv.Itoa(asked.Days))
@@ -47,7 +47,7 @@ type sharedView struct {
 func (c *Console) sharedPage(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	one, as, err := c.Shared(r.Context(), r.PathValue("text"))
-	if err == nil && !adminroute.Role(as.Role).Covers(adminroute.Marketer) {
+	if err == nil && !adminroute.Role(as.Role).AtLeast(adminroute.Marketer) {
 		err = iam.ErrNoShared // whoever shared it may not see numbers any more
 	}
 	switch {

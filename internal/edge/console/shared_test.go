@@ -20,7 +20,7 @@ func TestAChartIsShared(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	limited := func(name, role, account string) *visitor {
 		s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":%q,"accounts":[%q],"password":%q}`, name, role, account, password))
-		v := visit(t, s)
+		v := request(t, s)
 		v.signIn(name, password, "")
 		return v
 	}
@@ -34,7 +34,7 @@ func TestAChartIsShared(t *testing.T) {
 		}
 		return found[1]
 	}
-	stranger := visit(t, s)
+	stranger := request(t, s)
 	reads := func(link, want string) page {
 		t.Helper()
 		p := stranger.get(link)

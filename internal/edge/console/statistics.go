@@ -14,8 +14,8 @@ import (
 )
 
 // routes are the pages of statistics.
-func (pages numberPages) routes() map[string]func(*visit) {
-	return map[string]func(*visit){
+func (pages numberPages) routes() map[string]func(*request) {
+	return map[string]func(*request){
 		"GET /console/statistics":         pages.statistics,
 		"POST /console/statistics":        pages.actOnStatistics,
 		"GET /console/statistics/most":    pages.most,
@@ -93,7 +93,7 @@ func (s statisticsView) File(table, format string) string {
 }
 
 // question is what the address asks for.
-func (v *visit) question() (view statisticsView) {
+func (v *request) question() (view statisticsView) {
 	q := v.r.URL.Query()
 	view = statisticsView{By: q.Get("by"), Group: q.Get("group"), Count: q.Get("count"), From: q.Get("from"), To: q.Get("to"),
 		Groups: groups, asked: url.Values{}}
@@ -131,16 +131,16 @@ func (s statisticsView) fields(names ...string) url.Values {
 	return kept
 }
 
-func (pages numberPages) statistics(v *visit) { pages.showStatistics(v, statisticsView{}) }
+func (pages numberPages) statistics(v *request) { pages.showStatistics(v, statisticsView{}) }
 
 // showStatistics shows the page with what was just done.
-func (pages numberPages) showStatistics(v *visit, done statisticsView) {
+func (pages numberPages) showStatistics(v *request, done statisticsView) {
 	data, err := v.dated()
 	if v.failed(err) {
 		return
 	}
 	data.Recount, data.Link = done.Recount, done.Link
-	shares := (view{visit: v}).May("marketer")
+	shares := (view{request: v}).May("marketer")
 	if v.failed(v.numbers(&data)) || shares && v.failed(into(&data.Shared)(v.api.Charts.List(v.ctx()))) {
 		return
 	}
@@ -185,7 +185,7 @@ func everyPeriod(found client.Statistics, by string) []client.StatisticsRow {
 }
 
 // numbers asks a question and draws its answer.
-func (v *visit) numbers(data *statisticsView) (err error) {
+func (v *request) numbers(data *statisticsView) (err error) {
 	asked := data.query()
 	asked.Limit, asked.Marks = drawnRows, data.By != "" && data.Group == ""
 	if data.Numbers, err = v.api.Statistics.Get(v.ctx(), asked); err == nil {
@@ -195,7 +195,7 @@ func (v *visit) numbers(data *statisticsView) (err error) {
 }
 
 // dated is the question with the first of its last days, by the server's clock and zone.
-func (v *visit) dated() (statisticsView, error) {
+func (v *request) dated() (statisticsView, error) {
 	data := v.question()
 	if data.Days == 0 {
 		return data, nil
@@ -207,7 +207,7 @@ func (v *visit) dated() (statisticsView, error) {
 }
 
 // most shows the most frequent values. The page of statistics brings them after itself: they are added up from every row of its time.
-func (pages numberPages) most(v *visit) {
+func (pages numberPages) most(v *request) {
 	data, err := v.dated()
 	if v.failed(err) {
 		return
@@ -223,7 +223,7 @@ func (s statisticsView) Most() string { return Root + "/statistics/most?" + s.as
 const mostMisses = 20
 
 // nothing shows where links were scanned that opened nothing. Pages that show it bring it after themselves.
-func (pages numberPages) nothing(v *visit) {
+func (pages numberPages) nothing(v *request) {
 	q := v.r.URL.Query()
 	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.MissQuery{From: q.Get("from"), To: q.Get("to"),
 		Owner: cmp.Or(q.Get("owner"), v.account()),
@@ -252,7 +252,7 @@ func nothingOf(of url.Values) string {
 }
 
 // boxes are the most frequent values of this time, by several groups.
-func (pages numberPages) boxes(v *visit, s statisticsView) (list []box, err error) {
+func (pages numberPages) boxes(v *request, s statisticsView) (list []box, err error) {
 	for _, group := range boxed {
 		if s.asked.Has(group) || group == s.Group {
 			continue
@@ -272,7 +272,7 @@ func (pages numberPages) boxes(v *visit, s statisticsView) (list []box, err erro
 }
 
 // actOnStatistics counts all scans again, or shares a chart or ends that.
-func (pages numberPages) actOnStatistics(v *visit) {
+func (pages numberPages) actOnStatistics(v *request) {
 	switch v.r.FormValue("did") {
 	case "recount":
 		if again, err := v.api.Statistics.Verify(v.ctx()); !v.failed(err) {
@@ -290,7 +290,7 @@ func (pages numberPages) actOnStatistics(v *visit) {
 }
 
 // named is the name of a value of a group: of a rule its prefix, of an account its name, as far as the reader may see them.
-func (v *visit) named(group, value string) string {
+func (v *request) named(group, value string) string {
 	if name := v.known[group+" "+value]; name != "" {
 		return name
 	}
@@ -304,7 +304,7 @@ func (v *visit) named(group, value string) string {
 }
 
 // resultName says a result of scans, such as open_mini_program/code, in words. What a later version counted stays as it is.
-func (v *visit) resultName(value string) string {
+func (v *request) resultName(value string) string {
 	parts := strings.Split(value, "/")
 	for i, part := range parts {
 		if text, err := v.Say("result." + part); err == nil {
@@ -315,7 +315,7 @@ func (v *visit) resultName(value string) string {
 }
 
 // know learns what people call values of a group, in one question. What cannot be learnt goes by its number.
-func (v *visit) know(group string, values ...string) {
+func (v *request) know(group string, values ...string) {
 	if v.known == nil {
 		v.known = map[string]string{}
 	}
@@ -346,7 +346,7 @@ func (v *visit) know(group string, values ...string) {
 }
 
 // knowRows is know for the values of rows.
-func (v *visit) knowRows(group string, rows []client.StatisticsRow) {
+func (v *request) knowRows(group string, rows []client.StatisticsRow) {
 	values := make([]string, len(rows))
 	for i, r := range rows {
 		values[i] = r.Value
@@ -354,7 +354,7 @@ func (v *visit) knowRows(group string, rows []client.StatisticsRow) {
 	v.know(group, values...)
 }
 
-func (v *visit) valueName(value string) string {
+func (v *request) valueName(value string) string {
 	if value == "" {
 		return v.say("stats.valueless")
 	}
@@ -370,7 +370,7 @@ func day(at time.Time, by string) string {
 }
 
 // narrowTo is the address of this page with only one value of a group.
-func (v *visit) narrowTo(group, value string) string {
+func (v *request) narrowTo(group, value string) string {
 	if v.shared {
 		return ""
 	}
@@ -388,7 +388,7 @@ func (v *visit) narrowTo(group, value string) string {
 
 // narrowBy is the address of this page for one day, week or month, counted by the next shorter
 // span; "" for an hour.
-func (v *visit) narrowBy(at time.Time, by string) string {
+func (v *request) narrowBy(at time.Time, by string) string {
 	if v.shared {
 		return ""
 	}

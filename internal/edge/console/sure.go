@@ -11,19 +11,19 @@ import (
 type sureView struct {
 	Text, Name, Action, Back string
 	Wrong                    bool
-	Foreseen                 *foreseen // nil = nobody asked
+	Foreseen                 *impact // nil = nobody asked
 	Fields                   url.Values
 }
 
 // sure reports whether the visitor typed the name of the thing that a form destroys. If not, it
 // shows a page that says what would happen and asks for the name.
-func (v *visit) sure(text, name string) bool { return v.agreed(v.say(text, name), name) }
+func (v *request) sure(text, name string) bool { return v.agreed(v.say(text, name), name) }
 
 // agreed is sure with a text that says more than the name.
-func (v *visit) agreed(text, name string) bool { return v.asked(text, name, nil) }
+func (v *request) agreed(text, name string) bool { return v.asked(text, name, nil) }
 
 // asked is agreed with what would have become of scans.
-func (v *visit) asked(text, name string, f *foreseen) bool {
+func (v *request) asked(text, name string, f *impact) bool {
 	typed := strings.TrimSpace(v.r.FormValue("sure"))
 	if typed == name && name != "" {
 		return true

@@ -475,7 +475,7 @@ func TestTheConsoleLeavesTheLineOfTheAPI(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "boss", adminroute.Admin)
 	person(s, "op", adminroute.Operator)
-	boss, op := visit(t, s), visit(t, s)
+	boss, op := request(t, s), request(t, s)
 	boss.signIn("boss", password, "")
 	op.signIn("op", password, "")
 	keys := map[adminroute.Role]string{}

@@ -33,7 +33,7 @@ func (v view) Zone() string {
 	return ""
 }
 
-func (c *Console) setZone(v *visit, name string) {
+func (c *Console) setZone(v *request, name string) {
 	if name == "" || slices.Contains(zones(), name) {
 		http.SetCookie(v.w, &http.Cookie{Name: zoneCookie, Value: name, Path: Root, MaxAge: 365 * 24 * 3600,
 			SameSite: http.SameSiteStrictMode, HttpOnly: true, Secure: c.Secure(v.r)})

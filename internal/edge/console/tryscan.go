@@ -32,7 +32,7 @@ type scanView struct {
 func (scanView) Camera() string { return camera.Path() }
 
 // scan says what a text would open, and why. It records nothing.
-func (pages scanPages) scan(v *visit) {
+func (pages scanPages) scan(v *request) {
 	v.w.Header().Set("Permissions-Policy", permitting("(self)"))
 	q := v.r.URL.Query()
 	data := scanView{Text: strings.TrimSpace(q.Get("text")), User: q.Get("user"), Source: q.Get("source"),
@@ -99,7 +99,7 @@ const (
 
 // picture reads the code on a picture and shows the page of its text. A script that asks for JSON,
 // as the camera's does, gets the text or what was wrong.
-func (pages scanPages) picture(v *visit) {
+func (pages scanPages) picture(v *request) {
 	text, fault, ok := v.readPicture()
 	switch {
 	case v.r.Header.Get("Accept") == "application/json" && (ok || fault != ""):
@@ -119,7 +119,7 @@ func (pages scanPages) picture(v *visit) {
 // readPicture reads the code on a picture that was sent, and keeps nothing of the picture. It
 // returns the code's text; or, with ok false, the word for what was wrong, or neither where it has
 // answered already.
-func (v *visit) readPicture() (text, fault string, ok bool) {
+func (v *request) readPicture() (text, fault string, ok bool) {
 	// One picture at a time for each person: reading one takes long.
 	whom := v.caller.Actor + " " + v.caller.Session + " " + v.c.ClientIP(v.r).String()
 	if _, busy := v.c.decoding.LoadOrStore(whom, true); busy {
@@ -148,7 +148,7 @@ func (v *visit) readPicture() (text, fault string, ok bool) {
 	}
 	// A picture of mostPixels takes some hundred MB while it is read: so one at a time is read for
 	// everybody together.
-	done, err := v.c.reading.Take(v.r.Context(), 1, 0)
+	done, err := v.c.reading.Acquire(v.r.Context(), 1, 0)
 	if err != nil {
 		return "", "", false
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // reply waits for an answer and sends it.
-func (c *conn) reply(a Answer, closing bool) error {
+func (c *conn) reply(a Response, closing bool) error {
 	doc, kind, status := a.Wait(c.lane.life, c.doc[:0])
 	c.doc = doc
 	c.compose(status, kind, closing)
@@ -26,7 +26,7 @@ func (c *conn) reply(a Answer, closing bool) error {
 // connection's own need not wake for it. False where the answer has to be waited
 // for: nothing is to be known, or more was asked already and answers keep their
 // order.
-func (c *conn) later(a Answer) bool {
+func (c *conn) later(a Response) bool {
 	if c.direct == nil || c.r < c.w {
 		return false
 	}

@@ -37,9 +37,9 @@ const (
 
 // conn is one connection on the lane.
 type conn struct {
-	lane    *Lane
+	lane    *Listener
 	conn    net.Conn
-	watched Watched
+	watched ConnState
 	proven  bool   // and that it is
 	key     string // of the last request: most have the same
 	handed  bool   // it is net/http's
@@ -54,7 +54,7 @@ type conn struct {
 	// the fields below: the connection's own, or the one that sends an answer later.
 	free     chan struct{}
 	out, doc []byte
-	answer   Answer      // leaves later
+	answer   Response    // leaves later
 	holds    func(error) // c.known; made once
 	direct   *direct     // nil where it is read and written by the library
 	second   int64       // of date, which answers carry
@@ -69,10 +69,10 @@ type conn struct {
 	quiet  atomic.Int32 // looks of sweep since the last request
 }
 
-func newConn(l *Lane, inner net.Conn) *conn {
+func newConn(l *Listener, inner net.Conn) *conn {
 	c := &conn{lane: l, conn: inner, free: make(chan struct{}, 1)}
 	c.free <- struct{}{}
-	c.watched, _ = inner.(Watched)
+	c.watched, _ = inner.(ConnState)
 	if l.TLS != nil {
 		c.conn = tls.Server(inner, l.TLS)
 	} else {
@@ -207,7 +207,7 @@ func (c *conn) answerNext(first bool) state {
 }
 
 // begin begins the answer to the request that was read; nil where net/http is to judge it, or nothing began.
-func (c *conn) begin(h *head, begin func(ctx context.Context, who string, body []byte) Answer) Answer {
+func (c *conn) begin(h *head, begin func(ctx context.Context, who string, body []byte) Response) Response {
 	l, who := c.lane, ""
 	if l.KnownHost != nil && !l.KnownHost(string(h.host)) {
 		return nil
@@ -290,7 +290,7 @@ func (c *conn) look(w *wait) (head, state) {
 	}
 	if !w.begun {
 		w.begun = true
-		c.readBy(cmp.Or(c.lane.Patience, patience), 0)
+		c.readBy(cmp.Or(c.lane.ReadTimeout, patience), 0)
 	}
 	return h, waiting
 }

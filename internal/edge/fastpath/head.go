@@ -19,7 +19,7 @@ type head struct {
 // Authorization, and nothing that changes what a request means (another transfer
 // coding, an expectation, an upgrade, a browser's origin). Whatever else HTTP
 // allows is not plain: ok is false.
-func (l *Lane) readHead(b []byte) (h head, ok bool) {
+func (l *Listener) readHead(b []byte) (h head, ok bool) {
 	first := l.requestLine
 	if n := min(len(b), len(first)); string(b[:n]) != first[:n] {
 		return h, false
@@ -51,7 +51,7 @@ func (l *Lane) readHead(b []byte) (h head, ok bool) {
 }
 
 // readLine reads one line of the head.
-func (l *Lane) readLine(h *head, line []byte) bool {
+func (l *Listener) readLine(h *head, line []byte) bool {
 	colon := bytes.IndexByte(line, ':')
 	if colon <= 0 || !all(line[:colon], &nameByte) {
 		return false

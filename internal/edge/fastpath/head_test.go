@@ -21,7 +21,7 @@ func FuzzHead(f *testing.F) {
 		f.Add([]byte(strings.Replace(plain, "User-Agent: x\r\n", other, 1)))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		l := &Lane{MaxBody: 16 << 10, Streams: "ndjson", requestLine: "POST /scan/v1/resolve HTTP/1.1\r\n"}
+		l := &Listener{MaxBody: 16 << 10, Streams: "ndjson", requestLine: "POST /scan/v1/resolve HTTP/1.1\r\n"}
 		h, ok := l.readHead(b)
 		if !ok || h.size == 0 {
 			return

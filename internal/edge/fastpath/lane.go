@@ -38,8 +38,8 @@ import (
 	"time"
 )
 
-// Lane is a listener that net/http serves.
-type Lane struct {
+// Listener is a listener that net/http serves.
+type Listener struct {
 	// Path is that of the plain requests, which are POSTs. A body that is longer than MaxBody, or whose Content-Type has the
 	// word Streams in it, is net/http's.
 	Path    string
@@ -50,18 +50,18 @@ type Lane struct {
 	KnownHost func(host string) bool
 	Key       func(ctx context.Context, key string) (who string, ok bool)
 	// Begin begins the answer to a body, which it may not use once it returned.
-	Begin func(ctx context.Context, who string, body []byte) Answer
+	Begin func(ctx context.Context, who string, body []byte) Response
 	// Try is Begin where that waits for nothing, and whose answer is there or will be told of by Then; nil, without any effect,
 	// in all other cases. Without Try idle connections keep their goroutines.
-	Try func(ctx context.Context, who string, body []byte) Answer
+	Try func(ctx context.Context, who string, body []byte) Response
 	// TLS is nil on a plain listener.
 	TLS *tls.Config
-	// Patience is how long the rest of a request may take here; 0 = a second. IdleTime is how long a connection may be without
+	// ReadTimeout is how long the rest of a request may take here; 0 = a second. IdleTime is how long a connection may be without
 	// one, AnswerTime how long a client may take to read an answer.
-	Patience, IdleTime, AnswerTime time.Duration
+	ReadTimeout, IdleTime, AnswerTime time.Duration
 	// Answered counts answers, Handed the connections that went to net/http; both may be nil.
-	Answered, Handed func()
-	Log              *slog.Logger
+	Answered, OnHandoff func()
+	Log                 *slog.Logger
 
 	requestLine string
 	inner       net.Listener
@@ -82,8 +82,8 @@ type Lane struct {
 	life     context.Context
 }
 
-// Answer is the answer to one request. It ends with Sent or Wait, and is not used any more then.
-type Answer interface {
+// Response is the answer to one request. It ends with Sent or Wait, and is not used any more then.
+type Response interface {
 	// Draft appends what the answer is unless something fails; false where Wait alone can say.
 	Draft(to []byte) (doc []byte, kind string, ok bool)
 	// Then calls f, which does not block, once it is known whether the draft holds; false if f will not be called.
@@ -94,8 +94,8 @@ type Answer interface {
 	Wait(ctx context.Context, to []byte) (doc []byte, kind string, status int)
 }
 
-// Watched is a connection that wants to know what becomes of it.
-type Watched interface {
+// ConnState is a connection that wants to know what becomes of it.
+type ConnState interface {
 	// Asks says that a request is being served, or none.
 	Asks(now bool)
 	// Proven says that a request showed a key.
@@ -103,7 +103,7 @@ type Watched interface {
 }
 
 // Listen begins to accept.
-func (l *Lane) Listen(inner net.Listener) *Lane {
+func (l *Listener) Listen(inner net.Listener) *Listener {
 	l.requestLine = "POST " + l.Path + " HTTP/1.1\r\n"
 	l.inner, l.others, l.broken, l.conns = inner, make(chan net.Conn), make(chan error), map[*conn]struct{}{}
 	l.shut, l.ended = make(chan struct{}), make(chan struct{})
@@ -113,7 +113,7 @@ func (l *Lane) Listen(inner net.Listener) *Lane {
 }
 
 // Accept implements net.Listener: it returns what is not the lane's.
-func (l *Lane) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.others:
 		return c, nil
@@ -125,10 +125,10 @@ func (l *Lane) Accept() (net.Conn, error) {
 }
 
 // Addr implements net.Listener.
-func (l *Lane) Addr() net.Addr { return l.inner.Addr() }
+func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
 
 // Close implements net.Listener: nothing new is accepted or handed over.
-func (l *Lane) Close() error {
+func (l *Listener) Close() error {
 	err := l.inner.Close()
 	l.once.Do(func() { close(l.shut) })
 	if errors.Is(err, net.ErrClosed) {
@@ -140,7 +140,7 @@ func (l *Lane) Close() error {
 // Drain accepts nothing new, lets the requests that run end and closes their
 // connections; what is slow still goes to net/http, whose keep-alives are off
 // and which is shut down after the lane. When ctx ends the rest is cut.
-func (l *Lane) Drain(ctx context.Context) error {
+func (l *Listener) Drain(ctx context.Context) error {
 	l.draining.Store(true)
 	_ = l.inner.Close()
 	l.each(func(c *conn) {
@@ -174,7 +174,7 @@ func (l *Lane) Drain(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (l *Lane) each(f func(*conn)) {
+func (l *Listener) each(f func(*conn)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.conns {
@@ -182,7 +182,7 @@ func (l *Lane) each(f func(*conn)) {
 	}
 }
 
-func (l *Lane) accept() {
+func (l *Listener) accept() {
 	defer close(l.ended)
 	for {
 		conn, err := l.inner.Accept()
@@ -202,7 +202,7 @@ func (l *Lane) accept() {
 	}
 }
 
-func (l *Lane) begin(inner net.Conn) {
+func (l *Listener) begin(inner net.Conn) {
 	c := newConn(l, inner)
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
@@ -211,11 +211,11 @@ func (l *Lane) begin(inner net.Conn) {
 }
 
 // hand gives a connection to net/http, or ends it if that takes none any more.
-func (l *Lane) hand(conn net.Conn) {
+func (l *Listener) hand(conn net.Conn) {
 	select {
 	case l.others <- conn:
-		if l.Handed != nil {
-			l.Handed()
+		if l.OnHandoff != nil {
+			l.OnHandoff()
 		}
 	case <-l.shut:
 		_ = conn.Close()

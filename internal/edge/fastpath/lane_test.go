@@ -90,18 +90,18 @@ func (e echo) Wait(_ context.Context, to []byte) ([]byte, string, int) {
 }
 
 // echoing is a lane that says again what it is told.
-func echoing() *Lane {
-	return &Lane{Path: "/say", MaxBody: 64, Streams: "ndjson", AnswerTime: time.Minute, IdleTime: time.Minute,
+func echoing() *Listener {
+	return &Listener{Path: "/say", MaxBody: 64, Streams: "ndjson", AnswerTime: time.Minute, IdleTime: time.Minute,
 		Log:   slog.New(slog.DiscardHandler),
-		Begin: func(_ context.Context, _ string, body []byte) Answer { return echo(body) }}
+		Begin: func(_ context.Context, _ string, body []byte) Response { return echo(body) }}
 }
 
 // listening begins to accept on an address of its own. dial is a client.
-func listening(t *testing.T, l *Lane) (dial func() *net.TCPConn) {
+func listening(t *testing.T, l *Listener) (dial func() *net.TCPConn) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	if l.Try == nil {
-		l.Try = func(ctx context.Context, who string, body []byte) Answer { return l.Begin(ctx, who, body) }
+		l.Try = func(ctx context.Context, who string, body []byte) Response { return l.Begin(ctx, who, body) }
 	}
 	l.Listen(inner)
 	t.Cleanup(func() { l.Close() })
@@ -114,9 +114,9 @@ func listening(t *testing.T, l *Lane) (dial func() *net.TCPConn) {
 }
 
 // slowly is a lane whose answers come when a test says so.
-func slowly(t *testing.T) (*Lane, chan *slow, func() *net.TCPConn) {
+func slowly(t *testing.T) (*Listener, chan *slow, func() *net.TCPConn) {
 	came, l := make(chan *slow, 100), echoing()
-	l.Begin = func(_ context.Context, _ string, body []byte) Answer {
+	l.Begin = func(_ context.Context, _ string, body []byte) Response {
 		a := &slow{body: string(body), done: make(chan struct{}), asked: make(chan struct{})}
 		came <- a
 		return a
@@ -295,7 +295,7 @@ func TestPieces(t *testing.T) {
 		inner := make(piped)
 		var handed atomic.Int32
 		lane := echoing()
-		lane.Handed = func() { handed.Add(1) }
+		lane.OnHandoff = func() { handed.Add(1) }
 		lane.Listen(inner)
 		client, server := net.Pipe()
 		defer client.Close()
@@ -494,7 +494,7 @@ func TestAPanicEndsOneConnection(t *testing.T) {
 	var logged lockedBuffer
 	lane := echoing()
 	lane.Log = slog.New(slog.NewTextHandler(&logged, nil))
-	lane.Begin = func(_ context.Context, _ string, body []byte) Answer {
+	lane.Begin = func(_ context.Context, _ string, body []byte) Response {
 		if string(body) == "Begin" {
 			panic("in Begin")
 		}
@@ -571,8 +571,8 @@ func TestTooManyOpenFiles(t *testing.T) {
 // Issue 14: a request on a connection that asked before makes nothing new.
 func TestARequestAllocatesNothing(t *testing.T) {
 	l := echoing()
-	same := Answer(echo("all the same"))
-	l.Begin = func(context.Context, string, []byte) Answer { return same }
+	same := Response(echo("all the same"))
+	l.Begin = func(context.Context, string, []byte) Response { return same }
 	l.Key = func(_ context.Context, key string) (string, bool) { return "app", len(key) == 40 }
 	conn := listening(t, l)()
 	request := []byte("POST /say HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + strings.Repeat("k", 40) +

@@ -22,7 +22,7 @@ type loop struct {
 const atOnce = 128
 
 // startLoops makes one for each processor; fewer, or none, where the system does not let us. mu is held.
-func (l *Lane) startLoops() {
+func (l *Listener) startLoops() {
 	for range runtime.GOMAXPROCS(0) {
 		fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 		if err != nil {

@@ -35,7 +35,7 @@ func (c *conn) park() bool {
 }
 
 // aLoop is one of the loops, in turn; nil = there are none.
-func (l *Lane) aLoop() *loop {
+func (l *Listener) aLoop() *loop {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.looping && !l.draining.Load() {
@@ -144,7 +144,7 @@ func (c *conn) quick() (rest []byte, ok bool) {
 }
 
 // sweep ends parked connections that were idle for too long, and forgets those that somebody closed.
-func (l *Lane) sweep() {
+func (l *Listener) sweep() {
 	every := max(min(coarse, l.IdleTime/4), time.Millisecond)
 	most := int32(l.IdleTime/every) + 1
 	tick := time.NewTicker(every)

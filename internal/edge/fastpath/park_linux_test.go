@@ -19,7 +19,7 @@ import (
 )
 
 // until waits for what other goroutines make true of the one connection of a lane, and fails when that has ended.
-func until(t *testing.T, l *Lane, is func(*conn) bool) {
+func until(t *testing.T, l *Listener, is func(*conn) bool) {
 	t.Helper()
 	for done := false; !done; runtime.Gosched() {
 		here := false
@@ -35,9 +35,10 @@ func isParked(c *conn) bool { return c.parked.Load() }
 func TestParking(t *testing.T) {
 	t.Parallel()
 	lane := echoing()
-	lane.Patience = time.Minute // a machine that stands still for a second would hand half a request on, and no connection were left here
+	// a machine that stands still for a second would hand half a request on, and no connection were left here
+	lane.ReadTimeout = time.Minute
 	var tried atomic.Int32
-	lane.Try = func(ctx context.Context, who string, body []byte) Answer {
+	lane.Try = func(ctx context.Context, who string, body []byte) Response {
 		if tried.Add(1); string(body) == "wait" {
 			return nil
 		}
@@ -79,11 +80,11 @@ func TestParking(t *testing.T) {
 // A parked connection ends after its idle time, with its client, when the server closes it, and in a drain.
 func TestHowParkedConnectionsEnd(t *testing.T) {
 	t.Parallel()
-	for name, end := range map[string]func(*Lane, net.Conn){
-		"idle":   func(*Lane, net.Conn) {},
-		"client": func(_ *Lane, client net.Conn) { client.Close() },
-		"closed": func(l *Lane, _ net.Conn) { l.each(func(c *conn) { c.conn.Close() }) },
-		"drain":  func(l *Lane, _ net.Conn) { l.Drain(context.Background()) },
+	for name, end := range map[string]func(*Listener, net.Conn){
+		"idle":   func(*Listener, net.Conn) {},
+		"client": func(_ *Listener, client net.Conn) { client.Close() },
+		"closed": func(l *Listener, _ net.Conn) { l.each(func(c *conn) { c.conn.Close() }) },
+		"drain":  func(l *Listener, _ net.Conn) { l.Drain(context.Background()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -143,7 +144,7 @@ func TestALongAnswerOfALoop(t *testing.T) {
 	t.Parallel()
 	lane := echoing()
 	long := strings.Repeat("long ", 1<<20)
-	lane.Begin = func(_ context.Context, _ string, body []byte) Answer {
+	lane.Begin = func(_ context.Context, _ string, body []byte) Response {
 		if string(body) == "long" {
 			return echo(long)
 		}
@@ -172,7 +173,7 @@ func TestManyClientsOfLoops(t *testing.T) {
 	t.Parallel()
 	lane := echoing()
 	known := make(chan *slow, 1000)
-	lane.Begin = func(_ context.Context, _ string, body []byte) Answer {
+	lane.Begin = func(_ context.Context, _ string, body []byte) Response {
 		if len(body)%2 == 0 {
 			return echo(body)
 		}

@@ -242,12 +242,12 @@ func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	made := p.rendered()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	assets.WriteZipped(w, r, made.tag, made.plain, made.zipped)
+	assets.ServePrecompressed(w, r, made.tag, made.plain, made.zipped)
 }
 
 // asked is the language that a browser prefers.
 func asked(r *http.Request) Language {
-	tag := i18n.Accepted(r.Header.Get("Accept-Language"))
+	tag := i18n.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 	return Languages[slices.IndexFunc(Languages, func(l Language) bool { return l.Tag == tag })]
 }
 

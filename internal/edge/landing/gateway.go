@@ -70,7 +70,7 @@ type Gateway struct {
 	links  linksCache
 	limits limits
 	// drawing bounds how many pictures are drawn at once: scans must not wait for pictures.
-	drawing semaphore.Turns
+	drawing semaphore.Semaphore
 	// draw makes the picture of a link; nil = symbol.ForScreen.
 	draw func(text string) (string, error)
 }
@@ -263,7 +263,7 @@ func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d
 	}
 	v.Open = template.URL(address) // of an app's scheme, see accounts.Account.ValidURLScheme
 	if len(text) <= symbol.MostOnScreen {
-		done, err := g.drawing.Take(r.Context(), mostDrawing, 0)
+		done, err := g.drawing.Acquire(r.Context(), mostDrawing, 0)
 		if err != nil {
 			return // the caller went away
 		}
@@ -293,7 +293,7 @@ func (g *Gateway) picture(text string, done func()) template.URL {
 func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s codes.Scanned) {
 	v := view{Kind: "code", Key: stateOf(s)}
 	g.dress(r, &v, s.Batch.Account)
-	if v.Ends = codes.Ending(text, g.Prefixes(), shownSymbols); s.Batch.Template != "" {
+	if v.Ends = codes.Suffix(text, g.Prefixes(), shownSymbols); s.Batch.Template != "" {
 		v.Ends = s.Batch.TextEnding(text, shownSymbols)
 	}
 	if a := s.State.Activation; a != nil && v.Key == "active" {

@@ -37,7 +37,7 @@ func (l *limits) draw(what string, ip netip.Addr, tokens, perMinute int, now tim
 	if perMinute <= 0 {
 		return 0
 	}
-	key := bucketKey{what, ratelimit.Network(ip)}
+	key := bucketKey{what, ratelimit.KeyForIP(ip)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	full := float64(perMinute)

@@ -43,7 +43,7 @@ type view struct {
 // side is a page in one language.
 type side struct {
 	*view
-	i18n.Speaker
+	i18n.Localizer
 	Class string // first or second
 }
 
@@ -188,7 +188,7 @@ func guardHeaders(h http.Header) {
 func (g *Gateway) show(w http.ResponseWriter, r *http.Request, kind Page, status int, v view) {
 	g.observe(kind)
 	first, second := i18n.English, i18n.Chinese
-	if i18n.Accepted(r.Header.Get("Accept-Language")) == i18n.Chinese {
+	if i18n.ParseAcceptLanguage(r.Header.Get("Accept-Language")) == i18n.Chinese {
 		first, second = second, first
 	}
 	v.First, v.Second = side{&v, book.In(first), "first"}, side{&v, book.In(second), "second"}

@@ -75,7 +75,7 @@ const ownPrefix = "qrjump:"
 func (p *Provider) role(all map[string]any) (adminroute.Role, []string, error) {
 	claim, there := p.claim(all)
 	if !there {
-		return "", nil, &Refusal{Absent, p.RolesClaim}
+		return "", nil, &Denial{Absent, p.RolesClaim}
 	}
 	values := valuesOf(claim)
 	if slices.ContainsFunc(values, func(v string) bool { return strings.HasPrefix(v, ownPrefix) }) {
@@ -95,22 +95,22 @@ func (p *Provider) role(all map[string]any) (adminroute.Role, []string, error) {
 	}
 	var best adminroute.Role
 	for role := range appids {
-		if best == "" || role.Covers(best) {
+		if best == "" || role.AtLeast(best) {
 			best = role
 		}
 	}
 	for role := range appids {
-		if !best.Covers(role) {
-			return "", nil, &Refusal{Two, string(min(best, role)) + ", " + string(max(best, role))}
+		if !best.AtLeast(role) {
+			return "", nil, &Denial{Two, string(min(best, role)) + ", " + string(max(best, role))}
 		}
 	}
 	switch {
 	case best == "":
-		return "", nil, &Refusal{None, plain(strings.Join(valuesOf(claim), ", "))}
+		return "", nil, &Denial{None, plain(strings.Join(valuesOf(claim), ", "))}
 	case whole[best]:
 		return best, nil, nil
 	case best == adminroute.Admin || len(appids[best]) > 1000:
-		return "", nil, &Refusal{Limited, string(best)}
+		return "", nil, &Denial{Limited, string(best)}
 	}
 	slices.Sort(appids[best])
 	return best, slices.Compact(appids[best]), nil

@@ -20,7 +20,7 @@ func TestRolesOfAClaim(t *testing.T) {
 		claim, token string
 		role         adminroute.Role
 		accounts     []string
-		why          Why
+		why          DenyReason
 	}{
 		"a list":                              {"roles", `{"roles":["staff","operator"]}`, "operator", nil, ""},
 		"one text":                            {"roles", `{"roles":"staff,operator"}`, "operator", nil, ""},
@@ -46,7 +46,7 @@ func TestRolesOfAClaim(t *testing.T) {
 			var all map[string]any
 			require.NoError(t, json.Unmarshal([]byte(c.token), &all))
 			role, accounts, err := (&Provider{RolesClaim: c.claim}).role(all)
-			refusal, _ := errors.AsType[*Refusal](err)
+			refusal, _ := errors.AsType[*Denial](err)
 			refused := (err != nil) != (c.why != "") || refusal != nil && refusal.Why != c.why
 			if role != c.role || !slices.Equal(accounts, c.accounts) || refused {
 				t.Errorf("%q for %q, %v", role, accounts, err)

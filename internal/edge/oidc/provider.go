@@ -40,7 +40,7 @@ type Provider struct {
 	Now              func() time.Time
 	Random           io.Reader
 
-	asking semaphore.Turns // the provider whose codes they are
+	asking semaphore.Semaphore // the provider whose codes they are
 
 	mu     sync.Mutex
 	found  *found
@@ -88,25 +88,25 @@ func down(cause error) error { return fmt.Errorf("%w: %s", ErrDown, plain(cause.
 // ErrNotBegun: nobody began this sign-in in this browser within ten minutes.
 var ErrNotBegun = errors.New("this sign-in was not begun in this browser, or more than ten minutes ago")
 
-// Refusal is why a provider's answer lets nobody in.
-type Refusal struct {
-	Why    Why
+// Denial is why a provider's answer lets nobody in.
+type Denial struct {
+	Why    DenyReason
 	Detail string // what was found instead; "" = nothing to say
 }
 
-// Why is the reason of a refusal.
-type Why string
+// DenyReason is the reason of a refusal.
+type DenyReason string
 
 const (
-	Said    Why = "said"    // the provider refuses: Detail is its error code
-	Token   Why = "token"   // its token is not for this sign-in: Detail says what is wrong
-	Absent  Why = "absent"  // there is no claim of roles
-	None    Why = "none"    // the claim names no role of this server: Detail is what it names
-	Two     Why = "two"     // it names two roles of which neither covers the other
-	Limited Why = "limited" // it limits an admin to AppIDs
+	Said    DenyReason = "said"    // the provider refuses: Detail is its error code
+	Token   DenyReason = "token"   // its token is not for this sign-in: Detail says what is wrong
+	Absent  DenyReason = "absent"  // there is no claim of roles
+	None    DenyReason = "none"    // the claim names no role of this server: Detail is what it names
+	Two     DenyReason = "two"     // it names two roles of which neither covers the other
+	Limited DenyReason = "limited" // it limits an admin to AppIDs
 )
 
-func (r *Refusal) Error() string { return "refused by " + string(r.Why) + ": " + r.Detail }
+func (r *Denial) Error() string { return "refused by " + string(r.Why) + ": " + r.Detail }
 
 // CheckIssuer says why a text is no issuer; "" = it is one. By plain HTTP a provider
 // is on this machine only.
@@ -244,7 +244,7 @@ func (p *Provider) Begin(ctx context.Context, redirect, next string) (address, k
 
 // Finish turns what a browser kept, and came back with, into who somebody is, and where
 // they wanted to go. ErrNotBegun, ErrDown; a Refusal, with who it is if that is proven.
-func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (who iam.Outsider, next string, err error) {
+func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (who iam.FederatedUser, next string, err error) {
 	var f flow
 	text, err := p.Vault.Open(flowPlace, kept)
 	if err != nil || json.Unmarshal(text, &f) != nil || !p.Now().Before(f.Until) ||
@@ -254,10 +254,10 @@ func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (wh
 	next = f.Next
 	// RFC 9207: an answer that names who gives it is this provider's.
 	if iss := came.Get("iss"); iss != "" && iss != p.Issuer {
-		return who, next, &Refusal{Token, "the answer is another issuer's"}
+		return who, next, &Denial{Token, "the answer is another issuer's"}
 	}
 	if code := came.Get("error"); code != "" {
-		return who, next, &Refusal{Said, plain(code)}
+		return who, next, &Denial{Said, plain(code)}
 	}
 	found, err := p.discover(ctx)
 	if err != nil {
@@ -267,7 +267,7 @@ func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (wh
 	if err != nil {
 		return who, next, err
 	}
-	who = iam.Outsider{Issuer: p.Issuer, Subject: claims.subject, Names: claims.names()}
+	who = iam.FederatedUser{Issuer: p.Issuer, Subject: claims.subject, Names: claims.names()}
 	role, appids, err := p.role(claims.all)
 	who.Role, who.Accounts = string(role), appids
 	return who, next, err
@@ -277,7 +277,7 @@ func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (wh
 // provider, for this client, in time, with the nonce.
 func (p *Provider) exchange(ctx context.Context, found *found, f flow, code string) (c claims, err error) {
 	// Strangers may come with codes that they made up: so many at once are asked for, and the others wait.
-	done, err := p.asking.Take(ctx, askedAtOnce, 0)
+	done, err := p.asking.Acquire(ctx, askedAtOnce, 0)
 	if err != nil {
 		return c, down(err)
 	}
@@ -287,13 +287,13 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	token, err := config.Exchange(ctx, code, oauth2.VerifierOption(f.Verifier))
 	// A provider that is overloaded may name an error code, too.
 	if said, ok := errors.AsType[*oauth2.RetrieveError](err); ok && said.ErrorCode != "" && said.Response.StatusCode/100 == 4 {
-		return c, &Refusal{Said, plain(said.ErrorCode)}
+		return c, &Denial{Said, plain(said.ErrorCode)}
 	} else if err != nil {
 		return c, down(err)
 	}
 	raw, ok := token.Extra("id_token").(string)
 	if !ok {
-		return c, &Refusal{Token, "there is no ID token"}
+		return c, &Denial{Token, "there is no ID token"}
 	}
 	keys, weak, err := found.publicKeys(ctx)
 	if err != nil {
@@ -303,24 +303,24 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 		SupportedSigningAlgs: found.more.SigningAlgs}).Verify(ctx, raw)
 	switch {
 	case err != nil && weak > 0:
-		return c, &Refusal{Token, plain(fmt.Sprintf("%v; RSA keys with fewer than %d bits that do not count: %d", err, minRSABits, weak))}
+		return c, &Denial{Token, plain(fmt.Sprintf("%v; RSA keys with fewer than %d bits that do not count: %d", err, minRSABits, weak))}
 	case err != nil:
-		return c, &Refusal{Token, plain(err.Error())}
+		return c, &Denial{Token, plain(err.Error())}
 	case id.IssuedAt.After(p.Now().Add(clockSkew)):
-		return c, &Refusal{Token, "it was issued in the future: " + id.IssuedAt.UTC().Format(time.RFC3339)}
+		return c, &Denial{Token, "it was issued in the future: " + id.IssuedAt.UTC().Format(time.RFC3339)}
 	}
 	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(f.Nonce)) != 1 {
-		return c, &Refusal{Token, "the nonce is another one"}
+		return c, &Denial{Token, "the nonce is another one"}
 	}
 	c = claims{subject: id.Subject}
 	if err := id.Claims(&c.all); err != nil {
-		return c, &Refusal{Token, err.Error()}
+		return c, &Denial{Token, err.Error()}
 	}
 	if azp, _ := c.all["azp"].(string); azp != p.ClientID && (azp != "" || len(id.Audience) > 1) {
-		return c, &Refusal{Token, "it was made for another client"}
+		return c, &Denial{Token, "it was made for another client"}
 	}
 	if c.subject == "" || len(c.subject) > mostSubject {
-		return c, &Refusal{Token, "its subject is empty or too long"}
+		return c, &Denial{Token, "its subject is empty or too long"}
 	}
 	if _, there := p.claim(c.all); there || found.UserInfoEndpoint() == "" {
 		return c, nil
@@ -331,11 +331,11 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 		return c, down(err)
 	}
 	if info.Subject != c.subject {
-		return c, &Refusal{Token, "the user's information is of somebody else"}
+		return c, &Denial{Token, "the user's information is of somebody else"}
 	}
 	more := map[string]any{}
 	if err := info.Claims(&more); err != nil {
-		return c, &Refusal{Token, err.Error()}
+		return c, &Denial{Token, err.Error()}
 	}
 	for name, value := range more {
 		if _, known := c.all[name]; !known {

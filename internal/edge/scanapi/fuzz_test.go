@@ -97,7 +97,7 @@ func TestAnExplanationThatCannotBeReadIsForLater(t *testing.T) {
 	t.Parallel()
 	a := fuzzedAPI(t)
 	for _, fault := range []error{errors.New("reading rules: unexpected EOF"), context.DeadlineExceeded,
-		&errcode.Outage{What: "does not answer"}} {
+		&errcode.Unavailable{What: "does not answer"}} {
 		a.Near = func(context.Context, rules.Link) ([]rules.Rule, error) { return nil, fault }
 		w := httptest.NewRecorder()
 		a.explain(w, httptest.NewRequest("POST", "/scan/v1/explain", strings.NewReader(requests[0])), accounts.DefaultNamespace)

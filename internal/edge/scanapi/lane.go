@@ -10,18 +10,19 @@ import (
 )
 
 // Lane is a lane for resolve requests. patience bounds how long a request may take to arrive.
-func (a *API) Lane(patience time.Duration) *fastpath.Lane {
-	l := &fastpath.Lane{Path: resolvePath, MaxBody: MaxRequest, Streams: "ndjson", Patience: min(patience, a.BodyTimeout), Log: a.Log}
+func (a *API) Lane(patience time.Duration) *fastpath.Listener {
+	l := &fastpath.Listener{Path: resolvePath, MaxBody: MaxRequest, Streams: "ndjson", ReadTimeout: min(patience,
+		a.BodyTimeout), Log: a.Log}
 	of := func(namespace string) string {
 		if a.Key == nil {
 			return accounts.DefaultNamespace
 		}
 		return namespace
 	}
-	l.Begin = func(ctx context.Context, namespace string, body []byte) fastpath.Answer {
+	l.Begin = func(ctx context.Context, namespace string, body []byte) fastpath.Response {
 		return a.begin(ctx, of(namespace), body)
 	}
-	l.Try = func(ctx context.Context, namespace string, body []byte) fastpath.Answer {
+	l.Try = func(ctx context.Context, namespace string, body []byte) fastpath.Response {
 		if s := a.try(ctx, of(namespace), body); s != nil {
 			return s
 		}

@@ -51,7 +51,7 @@ type scanned struct {
 	decision  scan.Decision
 	id        scanlog.ScanID
 	event     scanlog.Event
-	receipt   *codes.Receipt
+	receipt   *codes.Pending
 	group     Durable
 	soon      bool  // it is answered before it is durable, even if the ledger refuses it
 	tried     bool  // the scan must not wait for anything: see try
@@ -110,7 +110,7 @@ func (a *API) visit(ctx context.Context, s *scanned) {
 	d := &s.decision
 	switch {
 	case s.ofCode():
-		visit := codes.Visit{Found: d.Code.Found, Scan: s.id.String(), At: s.in.At, Namespace: s.namespace}
+		visit := codes.CodeScan{Found: d.Code.Found, Scan: s.id.String(), At: s.in.At, Namespace: s.namespace}
 		if s.User != "" {
 			hash := a.hashed(s)
 			visit.UserHash = hex.EncodeToString(hash[:])
@@ -324,7 +324,7 @@ func (a *API) eventOf(s *scanned) scanlog.Event {
 	} else if d.Action == scan.OpenURL || d.Kind != "" && d.Kind != scan.ByCode {
 		e.Text = s.in.Text
 		if a.Codes != nil {
-			e.Text = a.Codes.Withhold(e.Text) // it may have a code in it
+			e.Text = a.Codes.Redact(e.Text) // it may have a code in it
 		}
 		e.Text = scanlog.Fit(e.Text, scanlog.MaxText)
 	}
@@ -339,7 +339,7 @@ const FromBrowser = "browser"
 func (a *API) Followed(number int64, address, client, ip string) {
 	at := a.Now()
 	s := scanned{asked: asked{request: request{IP: ip, Client: client, Source: FromBrowser}}, in: scan.Request{At: at}, id: a.newScanID(at),
-		decision: scan.Decision{Action: scan.OpenURL, Kind: scan.ByGS1, Matched: rules.Matched{ID: number}, Link: address}}
+		decision: scan.Decision{Action: scan.OpenURL, Kind: scan.ByGS1, Matched: rules.RuleInfo{ID: number}, Link: address}}
 	e := a.eventOf(&s)
 	if _, err := a.Record(&e); err != nil {
 		a.countLost(err)

@@ -48,9 +48,9 @@ const maxExplain = 1 << 20
 type API struct {
 	Resolver scan.Resolver
 	Near     func(context.Context, rules.Link) ([]rules.Rule, error)
-	Codes    *codes.Press
+	Codes    *codes.Service
 	// Desk writes scans of codes down before they are answered.
-	Desk *codes.Desk
+	Desk *codes.TicketWriter
 	// Record puts a scan into the ledger; nil = scans are not recorded.
 	Record Ledger
 	// Soon reports whether scans that fell on no code are answered before they
@@ -66,7 +66,7 @@ type API struct {
 	// Unrecorded counts scans that the ledger lost or refused, by cause.
 	Unrecorded func(cause string)
 	// Accounts hears of scans of parametric codes, by openid.
-	Accounts *accounts.Directory
+	Accounts *accounts.Service
 	OpenIDs  *accounts.OpenIDs
 	// Key checks a scan key; nil lets everybody scan (with --dev).
 	Key func(context.Context, string) (accounts.ScanKey, error)
@@ -327,7 +327,7 @@ func (a *API) problemOf(err error) problem {
 		return p
 	}
 	a.Log.Error("scan call failed", "error", err)
-	if out, ok := errors.AsType[*errcode.Outage](err); ok {
+	if out, ok := errors.AsType[*errcode.Unavailable](err); ok {
 		return problem{http.StatusServiceUnavailable, "the database " + out.What + ": try again later; the server's log says more"}
 	}
 	return problem{http.StatusInternalServerError, "the call failed inside the server: its log says why"}
@@ -725,7 +725,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 		if errors.Is(err, rules.ErrBusy) {
 			return explanation{}, problem{http.StatusServiceUnavailable, "others are waiting for explanations: try again in a moment"}
 		}
-		if _, away := errors.AsType[*errcode.Outage](err); err != nil && !away {
+		if _, away := errors.AsType[*errcode.Unavailable](err); err != nil && !away {
 			a.Log.Error("the rules near a link cannot be read", "error", err)
 			return explanation{}, problem{http.StatusServiceUnavailable, "the rules near this link cannot be read now: try again in a moment"}
 		}

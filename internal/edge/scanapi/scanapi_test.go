@@ -59,9 +59,10 @@ type decided struct {
 	Matched struct{ Kind, Prefix string }
 	Steps   []struct {
 		Prefix, Owner, Verdict, En, Zh string
-		Behaviour, Mark, Date          string
-		MarkEn                         string `json:"mark_en"`
-		MarkZh                         string `json:"mark_zh"`
+		Behaviour, Date                string
+		EvidenceLevel                  string `json:"evidence_level"`
+		EvidenceEn                     string `json:"evidence_en"`
+		EvidenceZh                     string `json:"evidence_zh"`
 	}
 	Error string
 }
@@ -478,8 +479,9 @@ func testVerdicts(t *testing.T, own bool) {
 				}
 				row, known := behaviour.ByID(step.Behaviour)
 				sure := row.Get().Known(servertest.Began)
-				if !known || step.Mark != string(row.Get().Evidence) || step.Date != row.Get().Date || step.MarkEn != sure.English() ||
-					step.MarkZh != sure.Chinese() {
+				if !known || step.EvidenceLevel != string(row.Get().Evidence) || step.Date != row.Get().Date ||
+					step.EvidenceEn != sure.English() ||
+					step.EvidenceZh != sure.Chinese() {
 					t.Errorf("how sure it is: %+v", step)
 				}
 				if step.Verdict != c.verdict || !strings.HasSuffix(step.En, ".") || !strings.HasSuffix(step.Zh, "。") || step.Owner == "" {

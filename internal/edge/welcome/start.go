@@ -54,7 +54,7 @@ type Server struct {
 
 type view struct {
 	Server
-	i18n.Speaker
+	i18n.Localizer
 	Look, Script string
 	Lines        []string
 	SDKs         []SDK
@@ -82,7 +82,7 @@ func (v view) Why() string { return errortext.In(v.Language, v.Server.Fault) }
 
 // Serve writes the page.
 func (s Server) Serve(w http.ResponseWriter, r *http.Request) {
-	v := view{Server: s, Speaker: book.In(i18n.Preferred(r)), Look: assets.Sheet.Path(), Script: assets.Script.Path()}
+	v := view{Server: s, Localizer: book.In(i18n.Preferred(r)), Look: assets.Sheet.Path(), Script: assets.Script.Path()}
 	if a := s.miniProgram(); a.Secret != "" {
 		v.Lines, v.SDKs = s.Try(a), s.Libraries(a)
 	}

@@ -145,7 +145,7 @@ const contentTypeRow = "wire.answer.type"
 
 // player plays a cassette on a server of ours.
 type player struct {
-	stage  *Stage
+	stage  *Fixture
 	server Server
 	bound  map[int]string // by the number of a stand-in: the value on our server
 	back   map[string]int // the same, the other way
@@ -163,7 +163,7 @@ type player struct {
 
 // Compare plays the lines of a stage on a server and reports the differences. An
 // error means that the server did not answer.
-func Compare(ctx context.Context, stage *Stage, server Server) (Report, error) {
+func Compare(ctx context.Context, stage *Fixture, server Server) (Report, error) {
 	p := &player{stage: stage, server: server, bound: map[int]string{}, back: map[string]int{}, madeUp: map[int]bool{},
 		counting: newCounting(),
 		granting: stage.granting(), found: map[string]int{}, applied: map[int]bool{},

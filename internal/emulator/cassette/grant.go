@@ -31,7 +31,7 @@ type granting struct {
 }
 
 // granting is what the seed gives platforms.
-func (s *Stage) granting() granting {
+func (s *Fixture) granting() granting {
 	all := granting{grants: map[int]map[int]*grant{}, holder: map[int]int{}}
 	for n, p := range s.parties {
 		for to, g := range p.grants {

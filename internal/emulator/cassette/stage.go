@@ -36,8 +36,8 @@ type party struct {
 	grants       map[int]*grant    // of a platform, by account
 }
 
-// Stage is what a server of ours must have, so that a cassette can be asked of it.
-type Stage struct {
+// Fixture is what a server of ours must have, so that a cassette can be asked of it.
+type Fixture struct {
 	lines   []Recorded
 	parties map[int]*party
 	owner   map[int]int // of a token's number, the party's
@@ -59,8 +59,8 @@ type Stage struct {
 }
 
 // NewStage reads off the lines which accounts, platforms and rules there were.
-func NewStage(lines []Recorded) *Stage {
-	s := &Stage{lines: lines, parties: map[int]*party{}, owner: map[int]int{}, agent: map[int]int{}, touched: map[string]bool{},
+func NewStage(lines []Recorded) *Fixture {
+	s := &Fixture{lines: lines, parties: map[int]*party{}, owner: map[int]int{}, agent: map[int]int{}, touched: map[string]bool{},
 		busy: map[string]int{}, done: map[int]bool{}, vague: map[string]bool{}, links: map[[2]int]bool{}, odd: map[int][]oddLink{},
 		foreign: map[string]bool{}, owners: map[string]int{}, sets: map[int][]int{}}
 	for i := range lines {
@@ -79,7 +79,7 @@ func NewStage(lines []Recorded) *Stage {
 const foreignOwner = 89_999_999
 
 // addForeignRules adds the rules whose prefixes were refused because another account has them, unless it is one of the lines.
-func (s *Stage) addForeignRules() {
+func (s *Fixture) addForeignRules() {
 	for _, prefix := range slices.Sorted(maps.Keys(s.foreign)) {
 		if s.owners[prefix] == 0 {
 			s.plant("", seedfile.Rule{Owner: s.appID(s.stranger(mark{n: foreignOwner}), s.Began()), Path: "pages/index/index",
@@ -138,7 +138,7 @@ func asStandIn(v value) mark {
 }
 
 // party is whoever an AppID is of, new where it was not met before.
-func (s *Stage) party(v value) *party {
+func (s *Fixture) party(v value) *party {
 	id := asStandIn(v)
 	if id.n == 0 {
 		return &party{} // nobody: an AppID that is a public word, or none
@@ -152,7 +152,7 @@ func (s *Stage) party(v value) *party {
 }
 
 // stranger is whoever has a token that was made before the recording.
-func (s *Stage) stranger(token mark) *party {
+func (s *Fixture) stranger(token mark) *party {
 	p := s.parties[-token.n]
 	if p == nil {
 		p = &party{n: -token.n, appID: mark{kind: "appid", n: 900_000_000 + token.n%90_000_000, length: 18},
@@ -185,7 +185,7 @@ func (r *Recorded) platformToken() mark {
 }
 
 // issued notes whose each token of an answer is.
-func (s *Stage) issued(r *Recorded) {
+func (s *Fixture) issued(r *Recorded) {
 	if !r.worked() {
 		return
 	}
@@ -223,7 +223,7 @@ var badToken = []int{errcode.InvalidCredential.Number, errcode.InvalidAccessToke
 	errcode.TokenExpired.Number, errcode.InvalidURL.Number}
 
 // caller is whose token a call came with; nil where the token was of no use.
-func (s *Stage) caller(r *Recorded) *party {
+func (s *Fixture) caller(r *Recorded) *party {
 	token := asStandIn(r.query.field("access_token"))
 	if token.n == 0 || r.Fault != "" || slices.Contains(badToken, r.number()) || r.answer.kind != object {
 		return nil
@@ -236,7 +236,7 @@ func (s *Stage) caller(r *Recorded) *party {
 
 // fetchedBefore gives the tokens from before the recording to the account that fetched another one, where there is one such
 // account: a program that refreshes its token uses the old one no more. One that is used on is somebody else's.
-func (s *Stage) fetchedBefore() {
+func (s *Fixture) fetchedBefore() {
 	account, fetched := 0, -1
 	last := map[int]int{} // the line that used a token last
 	for i := range s.lines {
@@ -267,7 +267,7 @@ func (s *Stage) fetchedBefore() {
 }
 
 // learn notes what a call shows of accounts, platforms and rules.
-func (s *Stage) learn(r *Recorded) {
+func (s *Fixture) learn(r *Recorded) {
 	if r.Fault != "" || r.answer.kind != object {
 		return
 	}
@@ -294,7 +294,7 @@ func (s *Stage) learn(r *Recorded) {
 var afterSecret = []int{errcode.InvalidLoginCode.Number, errcode.LoginCodeUsed.Number, errcode.LoginCodeMissing.Number,
 	errcode.ClearLimit.Number}
 
-func (s *Stage) learnComponent(r *Recorded) {
+func (s *Fixture) learnComponent(r *Recorded) {
 	if slices.Contains(noSuchParty, r.number()) || slices.Contains(badToken, r.number()) {
 		if r.number() == errcode.InvalidComponent.Number {
 			s.party(r.said("component_appid")) // it is an account's
@@ -389,7 +389,7 @@ const exclusiveSet = 18
 
 // assignExclusiveSet leaves the exclusive set of an account to the platform that the lines show it
 // with first, and to one alone where it is only a guess.
-func (s *Stage) assignExclusiveSet() {
+func (s *Fixture) assignExclusiveSet() {
 	type held struct {
 		to int
 		*grant
@@ -435,7 +435,7 @@ func setsOf(info value) (sets []int) {
 const rulePath = "/cgi-bin/wxopen/qrcodejump"
 
 // learnCall notes what a call with a token shows of whose token it is.
-func (s *Stage) learnCall(r *Recorded, p *party) {
+func (s *Fixture) learnCall(r *Recorded, p *party) {
 	refused := r.number() == errcode.Unauthorized.Number
 	call, ofRules := strings.CutPrefix(r.Path, rulePath)
 	switch {
@@ -460,7 +460,7 @@ func (s *Stage) learnCall(r *Recorded, p *party) {
 	}
 }
 
-func (s *Stage) link(p, to *party) {
+func (s *Fixture) link(p, to *party) {
 	key := [2]int{p.n, to.n}
 	if to.n != 0 && !s.links[key] {
 		s.links[key] = true
@@ -477,7 +477,7 @@ type oddLink struct {
 }
 
 // learnLinks notes the links of a list that were there before, and what the list shows of the Mini Programs.
-func (s *Stage) learnLinks(p *party, r *Recorded) {
+func (s *Fixture) learnLinks(p *party, r *Recorded) {
 	for _, item := range r.answer.at("wxopens", "items").items {
 		to := s.party(item.field("appid"))
 		if to.n == 0 {
@@ -509,7 +509,7 @@ func (s *Stage) learnLinks(p *party, r *Recorded) {
 }
 
 // learnOption notes an option that an account had before; value is absent for a call that set it.
-func (s *Stage) learnOption(to *party, name string, value value) {
+func (s *Fixture) learnOption(to *party, name string, value value) {
 	key := fmt.Sprint(to.n, " option ", name)
 	if m := asStandIn(value); name != "" && value.text != "" && m.n == 0 && !s.touched[key] {
 		if to.options == nil {
@@ -524,7 +524,7 @@ func linkKey(p, to *party) string { return fmt.Sprint(p.n, " with ", to.n) }
 
 // learnLink notes a link that was there before; one that this recording made is
 // none.
-func (s *Stage) learnLink(p, to *party, r *Recorded) {
+func (s *Fixture) learnLink(p, to *party, r *Recorded) {
 	key := linkKey(p, to)
 	had := r.number() == errcode.HasLinked.Number || r.worked() && r.Path == "/cgi-bin/wxopen/wxampunlink"
 	if had && !s.touched[key] {
@@ -537,7 +537,7 @@ func (s *Stage) learnLink(p, to *party, r *Recorded) {
 // privateHost finds a port or an address in a masked prefix.
 var privateHost = regexp.MustCompile(`^https?://(\{ip:|[^/]*:\{number:|[^/]*:[0-9])`)
 
-func (s *Stage) learnRule(r *Recorded, p *party, call string) {
+func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 	p = s.sameAccount(r, p)
 	target := p
 	if named := r.said("appid"); asStandIn(named).n != 0 && !slices.Contains(noSuchParty, r.number()) {
@@ -653,12 +653,12 @@ func sameHost(masked string) string {
 }
 
 // plant notes a rule that was there before.
-func (s *Stage) plant(key string, rule seedfile.Rule) {
+func (s *Fixture) plant(key string, rule seedfile.Rule) {
 	s.rules, s.keys = append(s.rules, rule), append(s.keys, key)
 }
 
 // orderRules brings the rules that were there before into the order of a list, the oldest first.
-func (s *Stage) orderRules(listed []string) {
+func (s *Fixture) orderRules(listed []string) {
 	listed = slices.DeleteFunc(listed, func(key string) bool { return !slices.Contains(s.keys, key) })
 	rules, keys, next := slices.Clone(s.rules), slices.Clone(s.keys), 0
 	for i, key := range keys {
@@ -671,7 +671,7 @@ func (s *Stage) orderRules(listed []string) {
 
 // sameAccount returns the caller of a list of rules. A token from before the recording is that of the account that has a rule of the
 // list: no two accounts have the same prefix.
-func (s *Stage) sameAccount(r *Recorded, p *party) *party {
+func (s *Fixture) sameAccount(r *Recorded, p *party) *party {
 	if r.Path != rulePath+"get" || !r.worked() || r.said("appid").kind != absent {
 		return p
 	}
@@ -690,7 +690,7 @@ func (s *Stage) sameAccount(r *Recorded, p *party) *party {
 }
 
 // merge makes a party of which only a token is known another one.
-func (s *Stage) merge(stranger, into *party) {
+func (s *Fixture) merge(stranger, into *party) {
 	s.owner[-stranger.n] = into.n
 	for token, n := range s.owner {
 		if n == stranger.n {
@@ -729,10 +729,10 @@ func (s *Stage) merge(stranger, into *party) {
 }
 
 // appID is a party's on our server.
-func (s *Stage) appID(p *party, at time.Time) string { return p.appID.standIn(at) }
+func (s *Fixture) appID(p *party, at time.Time) string { return p.appID.standIn(at) }
 
 // secretOf is a party's on our server.
-func (s *Stage) secretOf(p *party, at time.Time) string {
+func (s *Fixture) secretOf(p *party, at time.Time) string {
 	if p.secret.n == 0 {
 		return fmt.Sprintf("nobody-said-the-secret-of-%d", p.n)
 	}
@@ -740,7 +740,7 @@ func (s *Stage) secretOf(p *party, at time.Time) string {
 }
 
 // Began is the time of the first call, or of an earlier one that fetched a stable token which the lines show.
-func (s *Stage) Began() time.Time {
+func (s *Fixture) Began() time.Time {
 	began := s.lines[0].At
 	for _, one := range s.early {
 		if one.at.Before(began) {
@@ -760,7 +760,7 @@ type earlyToken struct {
 const stableSeconds = 7200
 
 // learnStable notes a stable token that is older than the call that answers it.
-func (s *Stage) learnStable(r *Recorded) {
+func (s *Fixture) learnStable(r *Recorded) {
 	left, ok := r.answer.field("expires_in").int()
 	age := stableSeconds - left
 	force := r.request.field("force_refresh").text == "true"
@@ -773,14 +773,14 @@ func (s *Stage) learnStable(r *Recorded) {
 
 // ForgetRules leaves out the rules from before the recording, and reports whether
 // there were any.
-func (s *Stage) ForgetRules() bool {
+func (s *Fixture) ForgetRules() bool {
 	had := len(s.rules) > 0
 	s.rules = nil
 	return had
 }
 
 // Seed is a seed file for a server on which the cassette can be played.
-func (s *Stage) Seed() []byte {
+func (s *Fixture) Seed() []byte {
 	at := s.Began()
 	var seed seedfile.Seed
 	for _, n := range slices.Sorted(maps.Keys(s.parties)) {

@@ -32,7 +32,7 @@ const onTheWay = time.Minute
 
 // Zone is where the days of the lake begin.
 func (l *Lake) Zone(ctx context.Context) (*time.Location, error) {
-	var all Lakewide
+	var all Metadata
 	if err := get(ctx, l.Place, lakewideName, &all); err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ type Lake struct {
 	base     string     // Name, when the fields below were read
 	known    bool       // the fields below are what the place has
 	had      Manifest   // as it stands there
-	mark     scanlog.Mark
+	mark     scanlog.Offset
 	zone     *time.Location
 	open     map[string]*part // the growing part of each day
 	begun    map[string]bool  // the names of parts that this process began
@@ -78,8 +78,8 @@ type Manifest struct {
 	WrittenAt   time.Time `json:"written_at"`
 }
 
-// Lakewide is what is the same for all files of a lake.
-type Lakewide struct {
+// Metadata is what is the same for all files of a lake.
+type Metadata struct {
 	Format         int `json:"format"`
 	UTCOffsetHours int `json:"utc_offset_hours"` // where the days of its folders begin
 }
@@ -247,7 +247,7 @@ func (l *Lake) step(ctx context.Context, end int64) (more bool, err error) {
 		}
 	}
 	last := some[len(some)-1]
-	l.mark = scanlog.Mark{Position: last.Position, ID: last.ID}
+	l.mark = scanlog.Offset{Position: last.Position, ID: last.ID}
 	for len(l.open) > keptDays {
 		delete(l.open, slices.Min(slices.Collect(maps.Keys(l.open))))
 	}
@@ -333,10 +333,10 @@ func get(ctx context.Context, from Place, name string, v any) error {
 // locate finds out up to which position the journal is in the lake. An empty or lost lake is
 // written from the beginning of the journal.
 func (l *Lake) locate(ctx context.Context) error {
-	var all Lakewide
+	var all Metadata
 	err := get(ctx, l.Place, lakewideName, &all)
 	if errors.Is(err, fs.ErrNotExist) {
-		all = Lakewide{Format: format, UTCOffsetHours: l.OffsetHours()}
+		all = Metadata{Format: format, UTCOffsetHours: l.OffsetHours()}
 		err = put(ctx, l.Place, lakewideName, all)
 	}
 	if err != nil {
@@ -369,7 +369,7 @@ func (l *Lake) locate(ctx context.Context) error {
 				return err
 			}
 		} else if !renamed {
-			mark = scanlog.Mark{}
+			mark = scanlog.Offset{}
 			if n > 1 {
 				if mark, err = l.Journal.Last(ctx); err != nil {
 					return err
@@ -389,7 +389,7 @@ func (l *Lake) locate(ctx context.Context) error {
 	}
 }
 
-func (m *Manifest) mark() (mark scanlog.Mark, err error) {
+func (m *Manifest) mark() (mark scanlog.Offset, err error) {
 	if mark.Position = m.Position; m.Position > 0 {
 		if mark.ID, err = scanlog.ParseScanID(m.ScanID); err != nil {
 			err = fmt.Errorf("%s in the lake has no scan_id: %w", manifestName(m.Node), err)

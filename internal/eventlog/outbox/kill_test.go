@@ -51,7 +51,7 @@ func node(ctx context.Context, o orders) error {
 	if err != nil {
 		return err
 	}
-	d := &accounts.Directory{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader,
+	d := &accounts.Service{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader,
 		Now: clock(o.Clock).now}
 	b := outbox.New(d.MessagePolicy(), s, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	b.Now, b.RealNow = d.Now, time.Now

@@ -106,38 +106,38 @@ type Tx interface {
 	// NextAt has changed, because another node claimed the row. Even a row that was given up
 	// meanwhile becomes delivered, if that is what became of it.
 	SaveRow(ctx context.Context, kind Kind, r Row, was time.Time) (bool, error)
-	// GiveUpRows gives up the oldest waiting rows of a receiver, all but keep of them, and returns
+	// DeadLetterRows gives up the oldest waiting rows of a receiver, all but keep of them, and returns
 	// how many it gave up.
-	GiveUpRows(ctx context.Context, kind Kind, receiver string, keep int, fault string) (int, error)
+	DeadLetterRows(ctx context.Context, kind Kind, receiver string, keep int, fault string) (int, error)
 }
 
 // Farthest is longer than any pause before the next attempt: a row that is due later than that was
 // put off while a clock was ahead, and is due now.
 const Farthest = 48 * time.Hour
 
-// Useless says why a row need not be sent any more.
-type Useless string
+// ErrSkip says why a row need not be sent any more.
+type ErrSkip string
 
-func (u Useless) Error() string { return string(u) }
+func (u ErrSkip) Error() string { return string(u) }
 
-// Fault says which part of the work before each look failed, and why. Each part is reported once,
+// PartError says which part of the work before each look failed, and why. Each part is reported once,
 // whatever becomes of the others.
-type Fault struct {
+type PartError struct {
 	Of  string
 	Err error
 }
 
-func (f Fault) Error() string { return f.Err.Error() }
+func (f PartError) Error() string { return f.Err.Error() }
 
 // Unwrap returns the error.
-func (f Fault) Unwrap() error { return f.Err }
+func (f PartError) Unwrap() error { return f.Err }
 
-// FaultOf is the fault of a part; nil where there is none.
-func FaultOf(part string, err error) error {
+// WrapPart is the fault of a part; nil where there is none.
+func WrapPart(part string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return Fault{part, err}
+	return PartError{part, err}
 }
 
 // faultsOf are the errors in an error, by their parts.
@@ -149,7 +149,7 @@ func faultsOf(err error) map[string]error {
 		}
 		return all
 	}
-	f, ok := errors.AsType[Fault](err)
+	f, ok := errors.AsType[PartError](err)
 	switch {
 	case ok:
 		return map[string]error{f.Of: err}

@@ -39,11 +39,11 @@ type Sender struct {
 	Now  func() time.Time
 	// RealNow measures how long a goroutine has had its rows.
 	RealNow func() time.Time
-	// Slow is called for an attempt that was not answered in time; nil = nothing is called.
-	Slow func(Kind, Row)
-	// Tried is called for every attempt; nil = nothing is called.
-	Tried func(kind Kind, taken bool)
-	Log   *slog.Logger
+	// OnTimeout is called for an attempt that was not answered in time; nil = nothing is called.
+	OnTimeout func(Kind, Row)
+	// OnAttempt is called for every attempt; nil = nothing is called.
+	OnAttempt func(kind Kind, taken bool)
+	Log       *slog.Logger
 
 	awake   chan struct{}
 	failing map[string]error // which parts of a look were last reported to fail
@@ -91,8 +91,8 @@ func (s *Sender) Run(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// Once looks once for rows that are due, and returns when all that it began to send is done.
-func (s *Sender) Once(ctx context.Context) {
+// RunOnce looks once for rows that are due, and returns when all that it began to send is done.
+func (s *Sender) RunOnce(ctx context.Context) {
 	s.round(ctx)
 	s.wait.Wait()
 }
@@ -112,7 +112,7 @@ func (s *Sender) round(ctx context.Context) {
 		due, err = tx.Receivers(ctx, s.Kind, s.Now(), 1000)
 		return err
 	})
-	s.sayFaults(ctx, faultsOf(errors.Join(faults, FaultOf("what is due", err))))
+	s.sayFaults(ctx, faultsOf(errors.Join(faults, WrapPart("what is due", err))))
 	// It begins after the receiver that was started last, so that slow receivers cannot keep the
 	// others from their turn for ever.
 	slices.Sort(due)
@@ -195,7 +195,7 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 	gaveUp, why := 0, fmt.Sprintf("more than %d waited, and it was among the oldest", s.Most)
 	err = s.Store.UpdateOutbox(ctx, func(tx Tx) (err error) {
 		if gaveUp = 0; s.Most > 0 {
-			if gaveUp, err = tx.GiveUpRows(ctx, s.Kind, receiver, s.Most, why); err != nil {
+			if gaveUp, err = tx.DeadLetterRows(ctx, s.Kind, receiver, s.Most, why); err != nil {
 				return err
 			}
 		}
@@ -305,7 +305,7 @@ func chains(rows []Row) (list [][]*Row) {
 // receiver gets nothing else for now.
 func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, error), r *Row) (failed, more bool) {
 	request, err := seal(r)
-	if useless, ok := errors.AsType[Useless](err); ok {
+	if useless, ok := errors.AsType[ErrSkip](err); ok {
 		r.NextAt, r.Fault = time.Time{}, string(useless)
 		s.gaveUp(r.Receiver, 1, r.Fault)
 		return false, true
@@ -318,8 +318,8 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, er
 	answer, err := s.Post(ctx, request)
 	ended := s.Now()
 	if refused, ok := errors.AsType[*safehttp.Error](err); ok {
-		if refused.Reason == safehttp.TimedOut && s.Slow != nil {
-			s.Slow(s.Kind, *r)
+		if refused.Reason == safehttp.TimedOut && s.OnTimeout != nil {
+			s.OnTimeout(s.Kind, *r)
 		}
 		err = fmt.Errorf("%s (%s)", refused.Detail, refused.Reason)
 	}
@@ -330,8 +330,8 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, er
 	}
 	r.Attempts++
 	r.SentAt, r.Status, r.Fault = began, answer.Status, fault
-	if s.Tried != nil {
-		s.Tried(s.Kind, fault == "")
+	if s.OnAttempt != nil {
+		s.OnAttempt(s.Kind, fault == "")
 	}
 	if fault == "" {
 		r.NextAt, r.DeliveredAt = time.Time{}, ended

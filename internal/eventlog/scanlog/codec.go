@@ -104,9 +104,9 @@ func Fit(s string, limit int) string {
 	return s
 }
 
-// Kept is an event as a log keeps it: texts fitted to their limits (Fit), a network without the
+// Sanitized is an event as a log keeps it: texts fitted to their limits (Fit), a network without the
 // bits behind its prefix, a time to the millisecond.
-func (e *Event) Kept() Event {
+func (e *Event) Sanitized() Event {
 	kept := *e
 	kept.At = atMillis(e.At.UnixMilli())
 	if e.Network.IsValid() {

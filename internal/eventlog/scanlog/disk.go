@@ -109,18 +109,18 @@ func WriteFile(name string, content []byte) error { return writeWhole(realDisk{}
 // newSuffix marks a file that is being written; if a start finds one, a crash left it.
 const newSuffix = ".new"
 
-// LeastRoom is how many bytes must be free where scans and changes are written.
-const LeastRoom = 1 << 20
+// MinFreeSpace is how many bytes must be free where scans and changes are written.
+const MinFreeSpace = 1 << 20
 
-// Room returns why LeastRoom more bytes cannot be written into a folder. It writes them there and
+// CheckFreeSpace returns why LeastRoom more bytes cannot be written into a folder. It writes them there and
 // removes them.
-func Room(dir string) error {
+func CheckFreeSpace(dir string) error {
 	f, err := os.CreateTemp(dir, ".room-*")
 	if err != nil {
 		return err
 	}
 	removed := os.Remove(f.Name()) == nil // at once, where the system lets an open file go: then a crash leaves nothing
-	if _, err = f.Write(make([]byte, LeastRoom)); err == nil {
+	if _, err = f.Write(make([]byte, MinFreeSpace)); err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); !removed {

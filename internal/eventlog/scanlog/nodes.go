@@ -47,7 +47,7 @@ type NodeStore interface {
 	// GiveUpNode removes a node that never comes back; false = there was none.
 	GiveUpNode(ctx context.Context, node string) (there bool, err error)
 	// Origin says which events of a node's journal are counted.
-	Origin(ctx context.Context, node string) (*Taken, error)
+	Origin(ctx context.Context, node string) (*OffsetSet, error)
 }
 
 // Nodes brings the scans of all nodes into the log that they share: each node ships its scans when
@@ -61,18 +61,18 @@ type Nodes struct {
 	Log     *slog.Logger
 	// Memory follows the log of changes.
 	Memory interface {
-		Followed() (change int64)
-		Age() time.Duration
+		AppliedSeq() (change int64)
+		Staleness() time.Duration
 	}
 	// Wait is how long Gather waits for other nodes; 0 = 10 s.
 	Wait time.Duration
 }
 
-// Unreached is returned where scans of some nodes may be missing.
-type Unreached []string
+// UnreachableError is returned where scans of some nodes may be missing.
+type UnreachableError []string
 
 // Error says of each node why.
-func (u Unreached) Error() string {
+func (u UnreachableError) Error() string {
 	return "not every scan that was acknowledged is in the ledger: " + strings.Join(u, "; ") +
 		". Start it or wait for it; if it never comes back, its scans are lost: DELETE /admin/v1/scan-nodes/{node}"
 }
@@ -100,8 +100,8 @@ func (n *Nodes) thisNode() Node {
 
 // Report stores how this node is, so that the others can show it.
 func (n *Nodes) Report(ctx context.Context) error {
-	own, followed := n.thisNode(), n.Memory.Followed()
-	own.Lag = Lag{LevelAt: own.SeenAt.Add(-n.Memory.Age()), At: own.SeenAt}
+	own, followed := n.thisNode(), n.Memory.AppliedSeq()
+	own.Lag = Lag{LevelAt: own.SeenAt.Add(-n.Memory.Staleness()), At: own.SeenAt}
 	return n.Store.ReportNode(ctx, own, followed)
 }
 
@@ -142,9 +142,9 @@ func (n *Nodes) answer(ctx context.Context) error {
 	return n.put(ctx, ask, false)
 }
 
-// Gather brings everything that was acknowledged before it was called, on any
+// SyncAll brings everything that was acknowledged before it was called, on any
 // node, into the log of all nodes. Unreached.
-func (n *Nodes) Gather(ctx context.Context) error {
+func (n *Nodes) SyncAll(ctx context.Context) error {
 	others, err := n.others(ctx)
 	if err != nil || len(others) == 0 {
 		return err
@@ -160,7 +160,7 @@ func (n *Nodes) Gather(ctx context.Context) error {
 		if others, err = n.others(ctx); err != nil {
 			return err
 		}
-		var silent Unreached
+		var silent UnreachableError
 		for _, one := range others {
 			switch {
 			case one.Stopped && one.Shipped < one.Ended:
@@ -209,7 +209,7 @@ func (n *Nodes) Counted(ctx context.Context) error {
 	if _, may := n.Shipper.To.(Rewinder); !may {
 		return nil
 	}
-	var behind Unreached
+	var behind UnreachableError
 	for _, one := range others {
 		if !one.Stopped {
 			continue

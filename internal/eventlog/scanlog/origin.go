@@ -18,20 +18,20 @@ type Origin struct {
 	Reshipped bool
 }
 
-// Taken says which events of a node's journal are counted, or told to webhooks, in whatever log
+// OffsetSet says which events of a node's journal are counted, or told to webhooks, in whatever log
 // they were read: all up to a position, and some after it.
-type Taken struct {
+type OffsetSet struct {
 	UpTo   int64
 	beyond roaring64.Bitmap
 }
 
 // Has reports whether the event at a position of the journal is counted.
-func (t *Taken) Has(position int64) bool {
+func (t *OffsetSet) Has(position int64) bool {
 	return t != nil && (position <= t.UpTo || t.beyond.Contains(uint64(position)))
 }
 
 // Add takes in an event that is counted, after everything before it in the log.
-func (t *Taken) Add(o Origin) {
+func (t *OffsetSet) Add(o Origin) {
 	if o.Position > t.UpTo { // else it is known already: what a lost stream had comes once more
 		t.beyond.Add(uint64(o.Position))
 	}
@@ -42,19 +42,19 @@ func (t *Taken) Add(o Origin) {
 }
 
 // With is Add for a Taken that may be nil.
-func (t *Taken) With(o Origin) *Taken {
+func (t *OffsetSet) With(o Origin) *OffsetSet {
 	if t == nil {
-		t = &Taken{}
+		t = &OffsetSet{}
 	}
 	t.Add(o)
 	return t
 }
 
 // Clone is an independent copy.
-func (t *Taken) Clone() *Taken { return &Taken{t.UpTo, *t.beyond.Clone()} }
+func (t *OffsetSet) Clone() *OffsetSet { return &OffsetSet{t.UpTo, *t.beyond.Clone()} }
 
 // Last is the last position that is counted.
-func (t *Taken) Last() int64 {
+func (t *OffsetSet) Last() int64 {
 	if t == nil || t.beyond.IsEmpty() {
 		return t.From()
 	}
@@ -62,7 +62,7 @@ func (t *Taken) Last() int64 {
 }
 
 // From is the position up to which every event is counted: those that are not come after it.
-func (t *Taken) From() int64 {
+func (t *OffsetSet) From() int64 {
 	if t == nil {
 		return 0
 	}
@@ -70,7 +70,7 @@ func (t *Taken) From() int64 {
 }
 
 // Lacks is how many positions up to one are not counted.
-func (t *Taken) Lacks(upTo int64) int64 {
+func (t *OffsetSet) Lacks(upTo int64) int64 {
 	if upTo <= t.UpTo {
 		return 0
 	}
@@ -78,7 +78,7 @@ func (t *Taken) Lacks(upTo int64) int64 {
 }
 
 // Encode writes what is behind UpTo as text.
-func (t *Taken) Encode() (string, error) {
+func (t *OffsetSet) Encode() (string, error) {
 	if t.beyond.IsEmpty() {
 		return "", nil
 	}
@@ -87,8 +87,8 @@ func (t *Taken) Encode() (string, error) {
 }
 
 // DecodeTaken reads what Encode wrote.
-func DecodeTaken(upTo int64, beyond string) (*Taken, error) {
-	t := &Taken{UpTo: upTo}
+func DecodeTaken(upTo int64, beyond string) (*OffsetSet, error) {
+	t := &OffsetSet{UpTo: upTo}
 	if beyond == "" {
 		return t, nil
 	}

@@ -10,7 +10,7 @@ import (
 // is lacking goes below zero for it, and none that is lacking is hidden by it.
 func TestWhatComesAgainIsTakenOnce(t *testing.T) {
 	t.Parallel()
-	var taken Taken
+	var taken OffsetSet
 	for position := int64(1); position <= 100; position++ {
 		taken.Add(Origin{Position: position, Before: (position - 1) / 10 * 10})
 	}
@@ -21,7 +21,7 @@ func TestWhatComesAgainIsTakenOnce(t *testing.T) {
 	require.NoError(t, err)
 	read, err := DecodeTaken(taken.UpTo, text)
 	require.NoError(t, err)
-	for name, of := range map[string]*Taken{"as it is": &taken, "as it is stored": read, "a copy": taken.Clone()} {
+	for name, of := range map[string]*OffsetSet{"as it is": &taken, "as it is stored": read, "a copy": taken.Clone()} {
 		if a, b := of.Lacks(100), of.Lacks(130); a != 0 || b != 30 || of.Last() != 100 {
 			t.Errorf("%s: of 100 it lacks %d, of 130 %d; the last is %d", name, a, b, of.Last())
 		}

@@ -5,9 +5,9 @@ import (
 	"syscall"
 )
 
-// Free is how many bytes this process may still write into a folder; known is false where the
+// FreeSpace is how many bytes this process may still write into a folder; known is false where the
 // system does not tell.
-func Free(dir string) (n int64, known bool) {
+func FreeSpace(dir string) (n int64, known bool) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil || s.Blocks == 0 {
 		return 0, false

@@ -17,21 +17,21 @@ import (
 	"time"
 )
 
-// Mark is how far a journal was shipped: a position, and the scan at it. By the scan another
+// Offset is how far a journal was shipped: a position, and the scan at it. By the scan another
 // journal is told from this one.
-type Mark struct {
+type Offset struct {
 	Position int64
 	ID       ScanID
 }
 
-// Harbour is the shared log, to which the shippers of many nodes bring their events.
-type Harbour interface {
+// SharedLog is the shared log, to which the shippers of many nodes bring their events.
+type SharedLog interface {
 	// Shipped returns how far a node's events were taken; the zero Mark = none.
-	Shipped(ctx context.Context, node string) (Mark, error)
+	Shipped(ctx context.Context, node string) (Offset, error)
 	// Ship takes the events of a node that follow one mark up to another, and
 	// notes the other, in one transaction. An event that was taken before is
 	// left out. ErrNotThere when the node's mark is not the first one.
-	Ship(ctx context.Context, node string, from, to Mark, events []Entry) error
+	Ship(ctx context.Context, node string, from, to Offset, events []Entry) error
 	// Erased lists users that were erased after a moment in Unix milliseconds.
 	Erased(ctx context.Context, after int64) ([]Erasure, error)
 }
@@ -39,20 +39,20 @@ type Harbour interface {
 // Rewinder is a Harbour that may lose events that were shipped to it, while the database still
 // knows which of them were counted.
 type Rewinder interface {
-	Harbour
+	SharedLog
 	// Whole reports whether what was shipped is still there.
 	Whole(ctx context.Context) (bool, error)
 	// Taken is which events of a node's journal are counted; nil = nobody knows.
-	Taken(ctx context.Context, node string) (*Taken, error)
+	Taken(ctx context.Context, node string) (*OffsetSet, error)
 	// Told is which of them were told to webhooks; nil = none waits for any.
-	Told(ctx context.Context, node string) (*Taken, error)
+	Told(ctx context.Context, node string) (*OffsetSet, error)
 	// Rewind finds out from which mark on a journal has to be shipped that was shipped up to mark.
 	// It goes back where shipped events are gone. settled is the position up to which everything is
 	// counted and told, -1 = unknown. Ship works from the mark that Rewind found.
-	Rewind(ctx context.Context, mark Mark, settled int64) (Rewound, error)
+	Rewind(ctx context.Context, mark Offset, settled int64) (Rewound, error)
 	// Restart notes that a journal is shipped from a mark that Rewind found, so that a loss is
 	// reported once.
-	Restart(ctx context.Context, from Mark, back Rewound) error
+	Restart(ctx context.Context, from Offset, back Rewound) error
 }
 
 // Rewound is the answer of Rewind.
@@ -77,7 +77,7 @@ var ErrNotThere = errors.New("ledger: this node's events were taken up to anothe
 // removes them from the journal.
 type Shipper struct {
 	Journal *Journal
-	To      Harbour
+	To      SharedLog
 	Node    string
 	// Random names the journal anew when it turns out to be a copy of another's.
 	Random io.Reader
@@ -98,13 +98,13 @@ type Shipper struct {
 
 	turns    sync.Once
 	shipping chan struct{} // has room for the one who ships
-	mark     Mark
-	known    bool   // mark is what the harbour has
-	through  int64  // up to here every event that can be read was shipped
-	erased   int64  // erasures up to this moment are done in the journal
-	taken    *Taken // what was counted when the harbour was last asked; nil = nobody knows
-	told     *Taken // what was told by then; nil = nobody waits for any
-	leaveOut int64  // up to here, events that are counted and told are not shipped
+	mark     Offset
+	known    bool       // mark is what the harbour has
+	through  int64      // up to here every event that can be read was shipped
+	erased   int64      // erasures up to this moment are done in the journal
+	taken    *OffsetSet // what was counted when the harbour was last asked; nil = nobody knows
+	told     *OffsetSet // what was told by then; nil = nobody waits for any
+	leaveOut int64      // up to here, events that are counted and told are not shipped
 
 	position atomic.Int64
 	id       atomic.Pointer[string] // Node, after it was named anew
@@ -152,7 +152,7 @@ func (j *Journal) newNodeID(random io.Reader, namedAt int64) (string, error) {
 }
 
 // Last is the mark of a journal's last event.
-func (j *Journal) Last(ctx context.Context) (m Mark, err error) {
+func (j *Journal) Last(ctx context.Context) (m Offset, err error) {
 	m.Position = j.end()
 	for e, err := range j.Read(ctx, m.Position-1) {
 		if err != nil {
@@ -166,7 +166,7 @@ func (j *Journal) Last(ctx context.Context) (m Mark, err error) {
 
 // Is reports whether a mark is of this journal: its scan stands at its position, or retention
 // removed what stood there.
-func (j *Journal) Is(ctx context.Context, mark Mark) (bool, error) {
+func (j *Journal) Is(ctx context.Context, mark Offset) (bool, error) {
 	if mark.Position == 0 {
 		return true, nil
 	}
@@ -317,7 +317,7 @@ func (s *Shipper) step(ctx context.Context, end int64) error {
 			e.From = Origin{Node: s.Node, Position: e.Position, Reshipped: taken}
 			events = append(events, e)
 		}
-		to = Mark{e.Position, e.ID}
+		to = Offset{e.Position, e.ID}
 		if n++; n == size {
 			break
 		}
@@ -367,7 +367,7 @@ func (s *Shipper) locate(ctx context.Context) error {
 }
 
 // rename gives the journal a new name, under which nothing of it was shipped.
-func (s *Shipper) rename(ctx context.Context) (none Mark, err error) {
+func (s *Shipper) rename(ctx context.Context) (none Offset, err error) {
 	node, err := s.Journal.newNodeID(s.Random, s.Journal.end())
 	if err != nil {
 		return none, err
@@ -382,7 +382,7 @@ func (s *Shipper) rename(ctx context.Context) (none Mark, err error) {
 
 // needed returns which events of this node are counted, which are told, and the position up to
 // which all are both; -1 = unknown.
-func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *Taken, settled int64, err error) {
+func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *OffsetSet, settled int64, err error) {
 	if taken, err = r.Taken(ctx, s.Node); err != nil || taken == nil {
 		return nil, nil, -1, err
 	}
@@ -394,7 +394,7 @@ func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *Taken, s
 
 // rewind goes back to the first shipped event that the harbour lacks. A journal with a new name
 // begins with the first event that the harbour should get from it.
-func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark, former string) (Mark, error) {
+func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former string) (Offset, error) {
 	taken, told, settled, err := s.needed(ctx, r)
 	if err == nil && taken.Last() > s.Journal.end() {
 		// Other events stood there: this is an older copy of the journal, which would give their
@@ -423,7 +423,7 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark, former stri
 		return was, err
 	}
 	if taken == nil {
-		taken = &Taken{}
+		taken = &OffsetSet{}
 	}
 	gone := int64(0)
 	if oldest > back.From+1 {
@@ -444,7 +444,7 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Mark, former stri
 
 // skipFormer moves the mark of a journal that got a new name: past the events that are counted
 // under its former name for sure, which the harbour must not get again.
-func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Mark, back Rewound, former string) (Mark, error) {
+func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Offset, back Rewound, former string) (Offset, error) {
 	if former == "" || back.From <= mark.Position {
 		return mark, nil
 	}
@@ -464,14 +464,14 @@ func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Mark, back Re
 
 // markAt returns the mark at a position, or the zero Mark where retention removed its event, and
 // the oldest position after it that the journal has, or before, if that is smaller.
-func (s *Shipper) markAt(ctx context.Context, position, before int64) (mark Mark, oldest int64, err error) {
+func (s *Shipper) markAt(ctx context.Context, position, before int64) (mark Offset, oldest int64, err error) {
 	oldest = before
 	for e, err := range s.Journal.Read(ctx, max(0, position-1)) {
 		if err != nil {
 			return mark, oldest, err
 		}
 		if e.Position == position {
-			return Mark{e.Position, e.ID}, e.Position + 1, nil
+			return Offset{e.Position, e.ID}, e.Position + 1, nil
 		}
 		return mark, min(oldest, e.Position), nil
 	}

@@ -17,23 +17,23 @@ import (
 // pier is a harbour in memory.
 type pier struct {
 	sync.Mutex
-	marks  map[string]Mark
+	marks  map[string]Offset
 	events []Event
 	away   bool
 	ships  int
 	erased []Erasure
 }
 
-func (p *pier) Shipped(_ context.Context, node string) (Mark, error) {
+func (p *pier) Shipped(_ context.Context, node string) (Offset, error) {
 	p.Lock()
 	defer p.Unlock()
 	if p.away {
-		return Mark{}, errors.New("away")
+		return Offset{}, errors.New("away")
 	}
 	return p.marks[node], nil
 }
 
-func (p *pier) Ship(_ context.Context, node string, from, to Mark, entries []Entry) error {
+func (p *pier) Ship(_ context.Context, node string, from, to Offset, entries []Entry) error {
 	p.Lock()
 	defer p.Unlock()
 	p.ships++
@@ -67,7 +67,7 @@ type stuck struct {
 	let chan struct{}
 }
 
-func (s stuck) Ship(ctx context.Context, node string, from, to Mark, entries []Entry) error {
+func (s stuck) Ship(ctx context.Context, node string, from, to Offset, entries []Entry) error {
 	<-s.let
 	return s.pier.Ship(ctx, node, from, to, entries)
 }
@@ -78,7 +78,7 @@ func TestNobodyWaitsForAShipperForLongerThanItsTime(t *testing.T) {
 		j, err := OpenJournal("scans", JournalOptions{disk: newBrokenDisk(rand.New(rand.NewPCG(1, 1))), Random: seeded(1)})
 		require.NoError(t, err)
 		defer j.Close()
-		to := stuck{&pier{marks: map[string]Mark{}}, make(chan struct{})}
+		to := stuck{&pier{marks: map[string]Offset{}}, make(chan struct{})}
 		s := &Shipper{Journal: j, To: to, Node: "n", Random: seeded(2), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 		require.NoError(t, j.Append(t.Context(), events(0, 5)))
 		first := make(chan error)
@@ -103,7 +103,7 @@ func TestAShipperRuns(t *testing.T) {
 		j, err := OpenJournal("scans", JournalOptions{disk: newBrokenDisk(rand.New(rand.NewPCG(1, 1))), Random: seeded(1)})
 		require.NoError(t, err)
 		var logs strings.Builder
-		p := &pier{marks: map[string]Mark{}}
+		p := &pier{marks: map[string]Offset{}}
 		s := &Shipper{Journal: j, To: p, Node: "n", Random: seeded(2), Now: time.Now, Log: slog.New(slog.NewTextHandler(&logs, nil)),
 			Batch: 10}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -18,7 +18,7 @@ import (
 
 // Ship implements ledger.Harbour. The mark is noted in this node's folder, after the messages. What
 // a crash in between makes the node publish again counts once.
-func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Mark, entries []scanlog.Entry) error {
+func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Offset, entries []scanlog.Entry) error {
 	// An earlier attempt, whose answer was lost, may have published them with their users.
 	before, err := l.anonymise(ctx, entries)
 	if err != nil {
@@ -36,7 +36,7 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Mark, entries
 			return broken
 		}
 		// Acknowledged messages need not be published again.
-		entries, to = entries[:n], scanlog.Mark{Position: entries[n-1].From.Position, ID: entries[n-1].ID}
+		entries, to = entries[:n], scanlog.Offset{Position: entries[n-1].From.Position, ID: entries[n-1].ID}
 		before = slices.DeleteFunc(before, func(e *scanlog.Entry) bool { return e.From.Position > to.Position })
 	}
 	// A user may have been erased while the messages were on their way: that erasure changed only
@@ -109,7 +109,7 @@ func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
 }
 
 // Taken implements ledger.Rewinder.
-func (l *Log) Taken(ctx context.Context, node string) (*scanlog.Taken, error) {
+func (l *Log) Taken(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
 	if l.options.Taken == nil {
 		return nil, nil
 	}
@@ -117,7 +117,7 @@ func (l *Log) Taken(ctx context.Context, node string) (*scanlog.Taken, error) {
 }
 
 // Told implements ledger.Rewinder.
-func (l *Log) Told(ctx context.Context, node string) (*scanlog.Taken, error) {
+func (l *Log) Told(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
 	if l.options.Told == nil {
 		return nil, nil
 	}
@@ -125,7 +125,7 @@ func (l *Log) Told(ctx context.Context, node string) (*scanlog.Taken, error) {
 }
 
 // Rewind implements ledger.Rewinder.
-func (l *Log) Rewind(ctx context.Context, mark scanlog.Mark, settled int64) (r scanlog.Rewound, err error) {
+func (l *Log) Rewind(ctx context.Context, mark scanlog.Offset, settled int64) (r scanlog.Rewound, err error) {
 	was, err := readShipped(l.markFile())
 	if err != nil {
 		return r, err
@@ -143,12 +143,12 @@ func (l *Log) Rewind(ctx context.Context, mark scanlog.Mark, settled int64) (r s
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.into, l.begin, l.leaveOut, l.upTo = l.id(), was.begin, 0, was.upTo
-	if mark != was.Mark {
-		l.upTo = scanlog.Mark{}
+	if mark != was.Offset {
+		l.upTo = scanlog.Offset{}
 	}
 	r.From = mark.Position
 	switch {
-	case mark != was.Mark: // the journal is another one, or an older copy: all of it from here on is for the stream
+	case mark != was.Offset: // the journal is another one, or an older copy: all of it from here on is for the stream
 		r.From = was.begin
 	case was.stream == "": // the first time
 		was.stream, was.at = l.into, l.address()
@@ -165,7 +165,7 @@ func (l *Log) Rewind(ctx context.Context, mark scanlog.Mark, settled int64) (r s
 }
 
 // Restart implements ledger.Rewinder.
-func (l *Log) Restart(_ context.Context, from scanlog.Mark, back scanlog.Rewound) error {
+func (l *Log) Restart(_ context.Context, from scanlog.Offset, back scanlog.Rewound) error {
 	l.mu.Lock()
 	l.leaveOut, l.begin = back.LeaveOut, min(l.begin, back.From)
 	l.mu.Unlock()
@@ -180,9 +180,9 @@ type brought struct {
 
 // shipped is how far this node's journal was shipped, and where.
 type shippedTo struct {
-	scanlog.Mark
-	upTo   scanlog.Mark // events up to here may be in a stream, though a kill kept the mark from being noted
-	begin  int64        // events after this position are for a stream
+	scanlog.Offset
+	upTo   scanlog.Offset // events up to here may be in a stream, though a kill kept the mark from being noted
+	begin  int64          // events after this position are for a stream
 	last   brought
 	stream string // its id
 	at     string // its address
@@ -191,7 +191,7 @@ type shippedTo struct {
 	leaveOut int64
 }
 
-func (l *Log) keepMark(m scanlog.Mark, last brought) error {
+func (l *Log) keepMark(m scanlog.Offset, last brought) error {
 	l.mu.Lock()
 	if m.Position > l.upTo.Position {
 		l.upTo = m
@@ -202,7 +202,7 @@ func (l *Log) keepMark(m scanlog.Mark, last brought) error {
 }
 
 // intend notes up to which mark the journal is about to be published.
-func (l *Log) intend(to scanlog.Mark) error {
+func (l *Log) intend(to scanlog.Offset) error {
 	l.mu.Lock()
 	noted := l.upTo.Position >= to.Position
 	if !noted {
@@ -230,7 +230,7 @@ func (l *Log) write(s shippedTo) error {
 
 // Begin asks from which mark on events are for the stream, where this node ships to a stream for
 // the first time. Earlier events were counted elsewhere, and would count twice.
-func (l *Log) Begin(from func() (scanlog.Mark, error)) error {
+func (l *Log) Begin(from func() (scanlog.Offset, error)) error {
 	if _, err := os.Stat(l.markFile()); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -238,13 +238,13 @@ func (l *Log) Begin(from func() (scanlog.Mark, error)) error {
 	if err != nil {
 		return err
 	}
-	return l.write(shippedTo{Mark: m, upTo: m, begin: m.Position})
+	return l.write(shippedTo{Offset: m, upTo: m, begin: m.Position})
 }
 
 func (l *Log) markFile() string { return filepath.Join(l.options.Marks, "shipped") }
 
 // Shipped implements ledger.Harbour.
-func (l *Log) Shipped(context.Context, string) (m scanlog.Mark, err error) {
+func (l *Log) Shipped(context.Context, string) (m scanlog.Offset, err error) {
 	return readMark(l.markFile())
 }
 
@@ -252,7 +252,7 @@ func (l *Log) Shipped(context.Context, string) (m scanlog.Mark, err error) {
 // published.
 type Left struct {
 	Begin int64
-	To    scanlog.Mark
+	To    scanlog.Offset
 }
 
 // Leave is for a node that uses no stream any more; its marks are in a folder. If it used one, left
@@ -278,9 +278,9 @@ func Leave(marks string, left func(Left) error) error {
 	return atomicfile.SyncDir(marks)
 }
 
-func readMark(file string) (m scanlog.Mark, err error) {
+func readMark(file string) (m scanlog.Offset, err error) {
 	s, err := readShipped(file)
-	return s.Mark, err
+	return s.Offset, err
 }
 
 func readShipped(file string) (s shippedTo, err error) {

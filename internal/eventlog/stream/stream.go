@@ -43,7 +43,7 @@ type Log struct {
 	lost    map[string]bool // ids of streams that were here and are no more
 	into    string          // id of the stream that is shipped to
 	begin   int64           // events of the journal after this position are for a stream
-	upTo    scanlog.Mark    // events up to here may be in one
+	upTo    scanlog.Offset  // events up to here may be in one
 	// leaveOut: what was counted and told up to this position is in a former stream, and not
 	// published again.
 	leaveOut int64
@@ -74,10 +74,10 @@ type Options struct {
 	Erased func(ctx context.Context, after int64) ([]scanlog.Erasure, error)
 	Erase  func(ctx context.Context, user scanlog.UserHash) error
 	// Taken is which events of a node's journal are counted; nil = nobody knows.
-	Taken func(ctx context.Context, node string) (*scanlog.Taken, error)
+	Taken func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
 	// Told is which of them were told to webhooks; it returns nil where no webhook waits for any.
 	// nil = there are no webhooks.
-	Told func(ctx context.Context, node string) (*scanlog.Taken, error)
+	Told func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
 	// Counted is the last position that is counted, of the log that is counted; nil = nobody knows.
 	Counted func(ctx context.Context) (int64, error)
 

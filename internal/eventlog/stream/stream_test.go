@@ -421,7 +421,7 @@ func TestAnOlderStreamThatAnotherNodeFilled(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { l.Close() })
 		j := openJournal(t, filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{})
-		require.NoError(t, l.Begin(func() (scanlog.Mark, error) { return scanlog.Mark{}, nil }))
+		require.NoError(t, l.Begin(func() (scanlog.Offset, error) { return scanlog.Offset{}, nil }))
 		return l, j, &scanlog.Shipper{Journal: j, To: l, Node: name, Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler),
 			Batch: 100}
 	}
@@ -615,7 +615,7 @@ func TestALossIsFoundOnce(t *testing.T) {
 	server, address := startNATS(t, t.TempDir(), true)
 	js, marks := anew(t, server), t.TempDir()
 	l := openLog(t, address, marks)
-	require.NoError(t, l.Begin(func() (scanlog.Mark, error) { return scanlog.Mark{}, nil }))
+	require.NoError(t, l.Begin(func() (scanlog.Offset, error) { return scanlog.Offset{}, nil }))
 	j := openJournal(t, filepath.Join(marks, "scans"), scanlog.JournalOptions{})
 	var logs strings.Builder
 	ship := &scanlog.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.NewTextHandler(&logs, nil))}
@@ -667,9 +667,9 @@ func TestAnOlderJournalIsShippedFromWhereItIsForTheStream(t *testing.T) {
 			o, err := Parse(address)
 			require.NoError(t, err)
 			o.Marks, o.Patience = t.TempDir(), time.Minute
-			counted := map[string]*scanlog.Taken{}
-			o.Taken = func(_ context.Context, node string) (*scanlog.Taken, error) {
-				return cmp.Or(counted[node], &scanlog.Taken{}), nil
+			counted := map[string]*scanlog.OffsetSet{}
+			o.Taken = func(_ context.Context, node string) (*scanlog.OffsetSet, error) {
+				return cmp.Or(counted[node], &scanlog.OffsetSet{}), nil
 			}
 			l, err := Open(o)
 			require.NoError(t, err)
@@ -685,12 +685,12 @@ func TestAnOlderJournalIsShippedFromWhereItIsForTheStream(t *testing.T) {
 				for _, list := range lists {
 					require.NoError(t, errors.Join(j.Append(t.Context(), list), ship.Flush(t.Context())))
 				}
-				counted[node] = &scanlog.Taken{UpTo: ship.Reached()}
+				counted[node] = &scanlog.OffsetSet{UpTo: ship.Reached()}
 				require.NoError(t, j.Close())
 			}
 			j := openJournal(t, scans, scanlog.JournalOptions{})
 			require.NoError(t, errors.Join(j.Append(t.Context(), events(0, 200)),
-				l.Begin(func() (scanlog.Mark, error) { return j.Last(t.Context()) }), j.Close()))
+				l.Begin(func() (scanlog.Offset, error) { return j.Last(t.Context()) }), j.Close()))
 			run(events(200, 230))
 			mark, err := os.ReadFile(l.markFile())
 			require.NoError(t, errors.Join(err, os.CopyFS(older, os.DirFS(scans))))
@@ -727,7 +727,7 @@ func TestWhatIsAboutToBeBroughtIsNoted(t *testing.T) {
 	l, err := Open(o)
 	require.NoError(t, err)
 	defer l.Close()
-	require.NoError(t, l.Begin(func() (scanlog.Mark, error) { return scanlog.Mark{}, nil }))
+	require.NoError(t, l.Begin(func() (scanlog.Offset, error) { return scanlog.Offset{}, nil }))
 	j := openJournal(t, filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{})
 	require.NoError(t, j.Append(t.Context(), events(0, 5)))
 	killed := t.TempDir()
@@ -747,7 +747,7 @@ func TestWhatIsAboutToBeBroughtIsNoted(t *testing.T) {
 	}
 	var left Left
 	require.NoError(t, Leave(killed, func(l Left) error { left = l; return nil }))
-	if want := (Left{To: scanlog.Mark{Position: 5, ID: anEvent(4).ID}}); left != want {
+	if want := (Left{To: scanlog.Offset{Position: 5, ID: anEvent(4).ID}}); left != want {
 		t.Errorf("left %+v, want %+v", left, want)
 	}
 }

@@ -20,9 +20,9 @@ type File struct {
 	Write func(context.Context, io.Writer) error
 }
 
-// Cell is a text as a cell of a CSV file: no spreadsheet takes it for a formula, which in
+// EscapeCSVFormula is a text as a cell of a CSV file: no spreadsheet takes it for a formula, which in
 // some languages also begins with a wide sign.
-func Cell(text string) string {
+func EscapeCSVFormula(text string) string {
 	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 		return "'" + text
 	}
@@ -81,31 +81,31 @@ func (s *sending) Write(b []byte) (int, error) {
 	return s.write(b)
 }
 
-// Arriving is the body of a request that a function reads itself, piece by piece.
-type Arriving struct {
+// StreamBody is the body of a request that a function reads itself, piece by piece.
+type StreamBody struct {
 	r       *http.Request
 	control *http.ResponseController
 }
 
 // Resolve is called by huma before the function is.
-func (a *Arriving) Resolve(hctx huma.Context) []error {
+func (a *StreamBody) Resolve(hctx huma.Context) []error {
 	r, w := humago.Unwrap(hctx)
 	a.r, a.control = r, http.NewResponseController(w)
 	return nil
 }
 
 // Header is the request's.
-func (a *Arriving) Header() http.Header { return a.r.Header }
+func (a *StreamBody) Header() http.Header { return a.r.Header }
 
 // Read gives each piece of the body its own time.
-func (a *Arriving) Read(b []byte) (int, error) {
+func (a *StreamBody) Read(b []byte) (int, error) {
 	_ = a.control.SetReadDeadline(time.Now().Add(pieceTimeout))
 	return a.r.Body.Read(b)
 }
 
 // Arrived ends the time of the body, and gives the answer as long as it wants
 // until Answering.
-func (a *Arriving) Arrived() { _ = a.control.SetReadDeadline(time.Time{}) }
+func (a *StreamBody) Arrived() { _ = a.control.SetReadDeadline(time.Time{}) }
 
 // Answering gives the answer its time from now on.
-func (a *Arriving) Answering() { _ = a.control.SetWriteDeadline(time.Now().Add(pieceTimeout)) }
+func (a *StreamBody) Answering() { _ = a.control.SetWriteDeadline(time.Now().Add(pieceTimeout)) }

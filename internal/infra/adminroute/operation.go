@@ -20,8 +20,8 @@ import (
 // Base is where the paths of all operations begin.
 const Base = "/admin/v1"
 
-// Operation is one line of a table.
-type Operation struct {
+// Route is one line of a table.
+type Route struct {
 	Method, Path, ID, Summary string
 	Least                     Role   // who may call it
 	Matches                   string // the kind of thing of which it takes a revision as If-Match; "" = it takes none
@@ -51,30 +51,30 @@ type Nothing struct{}
 
 // Get, Post, Put, Patch and Delete make a line of a table. In says what the caller gives
 // (see huma), Out is the JSON that is answered, Nothing or a File.
-func Get[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
+func Get[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Route {
 	return line(http.MethodGet, path, id, least, f, summary)
 }
 
-func Post[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
+func Post[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Route {
 	return line(http.MethodPost, path, id, least, f, summary)
 }
 
-func Put[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
+func Put[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Route {
 	return line(http.MethodPut, path, id, least, f, summary)
 }
 
-func Patch[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
+func Patch[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Route {
 	return line(http.MethodPatch, path, id, least, f, summary)
 }
 
-func Delete[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
+func Delete[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Route {
 	return line(http.MethodDelete, path, id, least, f, summary)
 }
 
 // line is generic no longer than it must be: what stands below huma.Register is compiled
 // anew for every operation, and that is most of what building this program costs.
-func line[In, Out any](method, path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Operation {
-	o := Operation{Method: method, Path: path, ID: id, Summary: summary, Least: least}
+func line[In, Out any](method, path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Route {
+	o := Route{Method: method, Path: path, ID: id, Summary: summary, Least: least}
 	if in, names := any(new(In)).(Changing); names && method != http.MethodGet {
 		o.Matches = in.Thing().Kind
 	}
@@ -163,30 +163,30 @@ func (e edge) end() {
 }
 
 // Alone lets an operation run once at a time; others are answered 409.
-func (o Operation) Alone(busy string) Operation { o.busy = busy; return o }
+func (o Route) Alone(busy string) Route { o.busy = busy; return o }
 
 // Everyone lets callers that are limited to accounts call: the function gives them
 // what is theirs, or it is nobody's.
-func (o Operation) Everyone() Operation { o.everyone = true; return o }
+func (o Route) Everyone() Route { o.everyone = true; return o }
 
 // Of says which account a call concerns, from its parameters by their names. Callers
 // that are limited to others may not call; an operation whose path has no {appid} and
 // that says neither this nor Everyone, they may not call at all.
-func (o Operation) Of(account func(ctx context.Context, parameter func(string) string) (string, error)) Operation {
+func (o Route) Of(account func(ctx context.Context, parameter func(string) string) (string, error)) Route {
 	o.of = account
 	return o
 }
 
 // OfQuery is Of for an account that stands in the query.
-func (o Operation) OfQuery(name string) Operation {
+func (o Route) OfQuery(name string) Route {
 	return o.Of(func(_ context.Context, parameter func(string) string) (string, error) { return parameter(name), nil })
 }
 
 // theirs returns the problem of a caller that may not call for this account.
-func (o Operation) theirs(hctx huma.Context) error {
+func (o Route) theirs(hctx huma.Context) error {
 	ctx := hctx.Context()
-	caller := CallerOf(ctx)
-	if !caller.Limited() || o.everyone {
+	caller := CallerFromContext(ctx)
+	if !caller.Scoped() || o.everyone {
 		return nil
 	}
 	refused := huma.NewError(http.StatusForbidden, "you may see "+strings.Join(caller.Accounts, ", ")+" only: name one of them")
@@ -195,7 +195,7 @@ func (o Operation) theirs(hctx huma.Context) error {
 		if err != nil {
 			return err
 		}
-		if !caller.Sees(appid) {
+		if !caller.CanAccess(appid) {
 			return refused
 		}
 		return nil
@@ -205,7 +205,7 @@ func (o Operation) theirs(hctx huma.Context) error {
 		if !strings.Contains(o.Path, "{"+name+"}") {
 			continue
 		}
-		if named = true; !caller.Sees(hctx.Param(name)) {
+		if named = true; !caller.CanAccess(hctx.Param(name)) {
 			return refused
 		}
 	}
@@ -216,26 +216,26 @@ func (o Operation) theirs(hctx huma.Context) error {
 }
 
 // Patient lets an answer take as long as there is much to do.
-func (o Operation) Patient() Operation { o.patient = true; return o }
+func (o Route) Patient() Route { o.patient = true; return o }
 
 // Wants says in the document what the body of a Put is; the function itself says
 // what is wrong with it.
-func (o Operation) Wants(schema func(huma.Registry) *huma.Schema) Operation {
+func (o Route) Wants(schema func(huma.Registry) *huma.Schema) Route {
 	o.wants = schema
 	return o
 }
 
 // More adds sentences to the summary.
-func (o Operation) More(text string) Operation { o.described.Description = text; return o }
+func (o Route) More(text string) Route { o.described.Description = text; return o }
 
 // Takes says what the body is, where no type does.
-func (o Operation) Takes(kind, description string) Operation {
+func (o Route) Takes(kind, description string) Route {
 	o.described.RequestBody = &huma.RequestBody{Required: true, Description: description, Content: binary(kind)}
 	return o
 }
 
 // Answers says what the answer is; kinds are the types of a File.
-func (o Operation) Answers(description string, kinds ...string) Operation {
+func (o Route) Answers(description string, kinds ...string) Route {
 	o.described.Responses = map[string]*huma.Response{"200": {Description: description, Content: binary(kinds...)}}
 	return o
 }
@@ -253,7 +253,7 @@ func binary(kinds ...string) map[string]*huma.MediaType {
 
 // Mount serves a table and describes it in the API's document. An error that a
 // function returns is answered as problem says; guard compares what comes with If-Match.
-func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Context, error) error, guard Guard, table []Operation) {
+func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Context, error) error, guard Guard, table []Route) {
 	for _, o := range table {
 		h := o.described
 		h.Method, h.Path, h.OperationID, h.Summary, h.Tags = o.Method, Base+o.Path, o.ID, o.Summary, []string{tag}
@@ -297,7 +297,7 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 }
 
 // Spelled is the path as the document has it.
-func (o Operation) Spelled() string { return Base + strings.ReplaceAll(o.Path, "...}", "}") }
+func (o Route) Spelled() string { return Base + strings.ReplaceAll(o.Path, "...}", "}") }
 
 // nameWhole describes a parameter that is the rest of a path, {key...} for the router, as the document spells parameters.
 func nameWhole(document *huma.OpenAPI, path, plain string) {

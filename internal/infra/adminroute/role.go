@@ -23,9 +23,9 @@ const (
 
 var ranks = map[Role]int{Viewer: 1, Marketer: 2, Rules: 2, Operator: 3, Admin: 4}
 
-// Covers reports whether whoever has a role may do what wants at least another:
+// AtLeast reports whether whoever has a role may do what wants at least another:
 // of marketer and rules neither covers the other.
-func (r Role) Covers(least Role) bool {
+func (r Role) AtLeast(least Role) bool {
 	return ranks[r] > 0 && (r == least || ranks[least] > 0 && ranks[r] > ranks[least])
 }
 
@@ -41,19 +41,23 @@ type Caller struct {
 	Accounts []string // AppIDs that the role is limited to; none = all
 }
 
-// Limited reports whether a caller may do something for some accounts only.
-func (c Caller) Limited() bool { return len(c.Accounts) > 0 }
+// Scoped reports whether a caller may do something for some accounts only.
+func (c Caller) Scoped() bool { return len(c.Accounts) > 0 }
 
-// Sees reports whether a caller may do something for an account.
-func (c Caller) Sees(appid string) bool { return !c.Limited() || slices.Contains(c.Accounts, appid) }
+// CanAccess reports whether a caller may do something for an account.
+func (c Caller) CanAccess(appid string) bool {
+	return !c.Scoped() || slices.Contains(c.Accounts, appid)
+}
 
 type callerKey struct{}
 
-// As says who calls.
-func As(ctx context.Context, c Caller) context.Context { return context.WithValue(ctx, callerKey{}, c) }
+// WithCaller says who calls.
+func WithCaller(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
 
-// CallerOf is who As named last; nobody may do nothing.
-func CallerOf(ctx context.Context) Caller {
+// CallerFromContext is who As named last; nobody may do nothing.
+func CallerFromContext(ctx context.Context) Caller {
 	c, _ := ctx.Value(callerKey{}).(Caller)
 	return c
 }
@@ -61,7 +65,7 @@ func CallerOf(ctx context.Context) Caller {
 // Authorise returns the problem of a caller whose role does not cover the least
 // one that a call wants. A context without a caller may do nothing.
 func Authorise(ctx context.Context, least Role) huma.StatusError {
-	if !CallerOf(ctx).Role.Covers(least) {
+	if !CallerFromContext(ctx).Role.AtLeast(least) {
 		return huma.NewError(http.StatusForbidden, "this call wants the role "+string(least))
 	}
 	return nil
@@ -69,14 +73,14 @@ func Authorise(ctx context.Context, least Role) huma.StatusError {
 
 // unlimited returns the problem of a caller that is limited to accounts.
 func unlimited(ctx context.Context) huma.StatusError {
-	if CallerOf(ctx).Limited() {
+	if CallerFromContext(ctx).Scoped() {
 		return huma.NewError(http.StatusForbidden, "this call concerns all accounts, and you may see some of them only")
 	}
 	return nil
 }
 
-// Only is h for callers whose role covers the least one.
-func Only(least Role, h http.Handler) http.Handler {
+// RequireRole is h for callers whose role covers the least one.
+func RequireRole(least Role, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		refused := Authorise(r.Context(), least)
 		if refused == nil {

@@ -25,10 +25,10 @@ const (
 	roomPoll = 50 * time.Millisecond
 )
 
-// Shares says how many connections a process that may open so many files accepts: on the admin
+// Budget says how many connections a process that may open so many files accepts: on the admin
 // listener, if that has an address of its own (apart), and on all others together. The rest is for
 // databases, the ledger and calls to others.
-func Shares(files int, apart bool) (public, admin int) {
+func Budget(files int, apart bool) (public, admin int) {
 	all := max(files-min(max(64, files/8), 1024), fewestConnections)
 	if !apart {
 		return all, 0
@@ -37,10 +37,10 @@ func Shares(files int, apart bool) (public, admin int) {
 	return all - admin, admin
 }
 
-// Room bounds how many connections are open at once. When it is full, a new connection takes the
+// Limiter bounds how many connections are open at once. When it is full, a new connection takes the
 // place of an idle one: of the stranger that came first, else of anybody. Where requests of all are
 // being served, it waits.
-type Room struct {
+type Limiter struct {
 	most  int
 	freed chan struct{} // one entry: a connection ended
 
@@ -50,28 +50,28 @@ type Room struct {
 }
 
 // New is a room for so many connections.
-func New(most int) *Room {
-	return &Room{most: most, freed: make(chan struct{}, 1), strangers: list.New(), known: list.New()}
+func New(most int) *Limiter {
+	return &Limiter{most: most, freed: make(chan struct{}, 1), strangers: list.New(), known: list.New()}
 }
 
 // Open is how many connections are open.
-func (r *Room) Open() int {
+func (r *Limiter) Open() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.strangers.Len() + r.known.Len()
 }
 
-// Cut is how many connections had to give their place to another one.
-func (r *Room) Cut() int64 { return r.cut.Load() }
+// Evicted is how many connections had to give their place to another one.
+func (r *Limiter) Evicted() int64 { return r.cut.Load() }
 
-// Bound puts the connections of a listener into the room. refused is how long one may be without a request after a refused
+// Listener puts the connections of a listener into the room. refused is how long one may be without a request after a refused
 // key; 0 = ten seconds.
-func (r *Room) Bound(l net.Listener, refused time.Duration) net.Listener {
+func (r *Limiter) Listener(l net.Listener, refused time.Duration) net.Listener {
 	return &bounded{Listener: l, room: r, refused: cmp.Or(refused, refusedTime), closed: make(chan struct{})}
 }
 
 // enter takes a connection in, or returns one whose place it may take, or does neither.
-func (r *Room) enter(c *connection) (entered bool, instead *connection) {
+func (r *Limiter) enter(c *connection) (entered bool, instead *connection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.strangers.Len()+r.known.Len() < r.most {
@@ -90,7 +90,7 @@ func (r *Room) enter(c *connection) (entered bool, instead *connection) {
 	return false, nil
 }
 
-func (r *Room) leave(c *connection) {
+func (r *Limiter) leave(c *connection) {
 	r.mu.Lock()
 	if c.place != nil {
 		c.in.Remove(c.place)
@@ -106,7 +106,7 @@ func (r *Room) leave(c *connection) {
 // bounded is a listener whose connections share a room.
 type bounded struct {
 	net.Listener
-	room    *Room
+	room    *Limiter
 	refused time.Duration // refusedTime, or a test's
 	once    sync.Once
 	closed  chan struct{}
@@ -152,7 +152,7 @@ func (l *bounded) Accept() (net.Conn, error) {
 // connection is one that a room has.
 type connection struct {
 	*net.TCPConn
-	room        *Room
+	room        *Limiter
 	in          *list.List // the room's, both under its lock
 	place       *list.Element
 	asks        atomic.Bool // a request of it is being served

@@ -30,15 +30,15 @@ var Languages = map[Language]string{English: "en.json", Chinese: "zh.json"}
 // Folder is where a package keeps its texts.
 const Folder = "locale"
 
-// Book is what one package says, in every language.
-type Book struct {
+// Catalog is what one package says, in every language.
+type Catalog struct {
 	texts func() map[Language]map[string]string
 }
 
 // Open is the book of a package, whose files have the folder "locale". It is read when the first text is wanted: commands that say
 // none do not wait for it. A book that lacks a text panics then; TestEveryTextIsSaid reads each before that.
-func Open(files fs.FS) *Book {
-	return &Book{texts: sync.OnceValue(func() map[Language]map[string]string {
+func Open(files fs.FS) *Catalog {
+	return &Catalog{texts: sync.OnceValue(func() map[Language]map[string]string {
 		texts, faults := Read(files)
 		if len(faults) > 0 {
 			panic(strings.Join(faults, "\n"))
@@ -141,21 +141,21 @@ func alike(a, b map[int]string) bool {
 	return len(a) == len(b)
 }
 
-// Speaker says the texts of a book in one language.
-type Speaker struct {
+// Localizer says the texts of a book in one language.
+type Localizer struct {
 	Language Language
-	book     *Book
+	book     *Catalog
 }
 
 // In is the book in a language.
-func (b *Book) In(l Language) Speaker { return Speaker{l, b} }
+func (b *Catalog) In(l Language) Localizer { return Localizer{l, b} }
 
 // Chinese reports whether the language is Chinese.
-func (s Speaker) Chinese() bool { return s.Language == Chinese }
+func (s Localizer) Chinese() bool { return s.Language == Chinese }
 
 // Say is a text with its places filled in; an error for a key that the book lacks, and for
 // arguments that are more or fewer than its places.
-func (s Speaker) Say(key string, with ...any) (string, error) {
+func (s Localizer) Say(key string, with ...any) (string, error) {
 	if err := s.book.fault(key, len(with)); err != nil {
 		return "", err
 	}
@@ -163,16 +163,16 @@ func (s Speaker) Say(key string, with ...any) (string, error) {
 }
 
 // Has reports whether the book has a text.
-func (s Speaker) Has(key string) bool { return s.book.Has(key) }
+func (s Localizer) Has(key string) bool { return s.book.Has(key) }
 
 // Count is a text that speaks of n things.
-func (s Speaker) Count(key string, n int) (string, error) { return s.Say(key, n) }
+func (s Localizer) Count(key string, n int) (string, error) { return s.Say(key, n) }
 
 // one ends the key of a text that speaks of one thing, where that is not said like any number.
 const oneSuffix = ".one"
 
-// Fault is a text as an error; %w in it is an error that errors.Is finds in it. It panics like Book.Text.
-func (s Speaker) Fault(key string, with ...any) error {
+// Errorf is a text as an error; %w in it is an error that errors.Is finds in it. It panics like Book.Text.
+func (s Localizer) Errorf(key string, with ...any) error {
 	if err := s.book.fault(key, len(with)); err != nil {
 		panic(err)
 	}
@@ -184,7 +184,7 @@ func (s Speaker) Fault(key string, with ...any) error {
 }
 
 // fill says a text that is there.
-func (s Speaker) fill(key string, with []any) string {
+func (s Localizer) fill(key string, with []any) string {
 	text, said := s.form(key, with)
 	if len(said) == 0 {
 		return text
@@ -193,7 +193,7 @@ func (s Speaker) fill(key string, with []any) string {
 }
 
 // form is a text that is there and what it speaks of, as the language says these. Of one thing it is key.one, where the language has it.
-func (s Speaker) form(key string, with []any) (text string, said []any) {
+func (s Localizer) form(key string, with []any) (text string, said []any) {
 	text = s.book.texts()[s.Language][key]
 	if len(with) == 0 {
 		return text, nil
@@ -205,7 +205,7 @@ func (s Speaker) form(key string, with []any) (text string, said []any) {
 	}
 	verbs := places(text)
 	for i, arg := range with {
-		switch inner, is := arg.(Text); {
+		switch inner, is := arg.(Message); {
 		case verbs[i] == "":
 			said = append(said, "")
 		case is:
@@ -218,10 +218,10 @@ func (s Speaker) form(key string, with []any) (text string, said []any) {
 }
 
 // Has reports whether the book has a text.
-func (b *Book) Has(key string) bool { _, ok := b.texts()[English][key]; return ok }
+func (b *Catalog) Has(key string) bool { _, ok := b.texts()[English][key]; return ok }
 
 // fault is why a text cannot be said of so many things.
-func (b *Book) fault(key string, with int) error {
+func (b *Catalog) fault(key string, with int) error {
 	text, ok := b.texts()[English][key]
 	if !ok {
 		return fmt.Errorf("no text is called %q", key)
@@ -232,9 +232,9 @@ func (b *Book) fault(key string, with int) error {
 	return nil
 }
 
-// Text is what a key says of some things, in no language yet. The zero Text says nothing.
-type Text struct {
-	book  *Book
+// Message is what a key says of some things, in no language yet. The zero Text says nothing.
+type Message struct {
+	book  *Catalog
 	key   string
 	with  []any
 	plain string
@@ -242,18 +242,18 @@ type Text struct {
 
 // Text is the text of a key. A thing that it speaks of may be a Text itself. It panics on a key that the
 // book lacks and on a wrong number of things: TestEveryTextIsSaid finds these in the code.
-func (b *Book) Text(key string, with ...any) Text {
+func (b *Catalog) Text(key string, with ...any) Message {
 	if err := b.fault(key, len(with)); err != nil {
 		panic(err)
 	}
-	return Text{book: b, key: key, with: with}
+	return Message{book: b, key: key, with: with}
 }
 
-// Plain is a text that somebody else has chosen, in whatever language: a system, a database, an error.
-func Plain(text string) Text { return Text{plain: text} }
+// Literal is a text that somebody else has chosen, in whatever language: a system, a database, an error.
+func Literal(text string) Message { return Message{plain: text} }
 
 // In is the text in a language.
-func (t Text) In(l Language) string {
+func (t Message) In(l Language) string {
 	if t.book == nil {
 		return t.plain
 	}
@@ -261,17 +261,17 @@ func (t Text) In(l Language) string {
 }
 
 // String is the text in English, as programs and logs have it.
-func (t Text) String() string { return t.In(English) }
+func (t Message) String() string { return t.In(English) }
 
 // English and Chinese are the text in these languages, for answers and pages that have both.
-func (t Text) English() string { return t.In(English) }
-func (t Text) Chinese() string { return t.In(Chinese) }
+func (t Message) English() string { return t.In(English) }
+func (t Message) Chinese() string { return t.In(Chinese) }
 
 // IsZero reports whether the text says nothing.
-func (t Text) IsZero() bool { return t.book == nil && t.plain == "" }
+func (t Message) IsZero() bool { return t.book == nil && t.plain == "" }
 
 // MarshalText writes English: programs read one language.
-func (t Text) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+func (t Message) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // Cookie is where a browser keeps the language that its reader chose.
 const Cookie = "qrjump_lang"
@@ -300,12 +300,12 @@ func Preferred(r *http.Request) Language {
 			return l
 		}
 	}
-	return Accepted(r.Header.Get("Accept-Language"))
+	return ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 }
 
-// Accepted is the language of ours with the highest weight in an Accept-Language, of
+// ParseAcceptLanguage is the language of ours with the highest weight in an Accept-Language, of
 // equal ones the first; English where it names none.
-func Accepted(header string) Language {
+func ParseAcceptLanguage(header string) Language {
 	best, chosen := 0.0, English
 	for one := range strings.SplitSeq(header[:min(len(header), 1024)], ",") {
 		tag, parameters, _ := strings.Cut(one, ";")

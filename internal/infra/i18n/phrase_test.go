@@ -40,7 +40,7 @@ func TestTheLanguageWithTheHighestWeightIsTaken(t *testing.T) {
 		"fr-FR, de":          false, "fr, zh;q=0.1": true, "*": false, "zh;q=0": false, "zh;q=x": false, "zh;Q=0.1, en": false,
 		"zh;\tq=0.1,en": false, "zh;q=NaN": false, "zh;q=2, en;q=0.1": false, "zhx": false, ";;;,,,": false,
 	} {
-		if got := i18n.Accepted(header) == i18n.Chinese; got != chinese {
+		if got := i18n.ParseAcceptLanguage(header) == i18n.Chinese; got != chinese {
 			t.Errorf("%q: %v", header, got)
 		}
 	}
@@ -101,14 +101,14 @@ func TestACountOfOneIsSaidInItsOwnForm(t *testing.T) {
 func TestATextIsSaidInTheLanguageOfItsReader(t *testing.T) {
 	b := bookOf(`{"calls":"%d calls","calls.one":"one call","of":"%[2]s of %[1]s, because of %[3]s in %d","bare":"100%"}`,
 		`{"calls":"%d 次调用","of":"%s的%s%.0s%.0s","bare":"100%"}`)
-	said := b.Text("of", "shop", b.Text("calls", int64(1)), i18n.Plain("50% off"), 7)
+	said := b.Text("of", "shop", b.Text("calls", int64(1)), i18n.Literal("50% off"), 7)
 	for l, want := range map[i18n.Language]string{i18n.English: "one call of shop, because of 50% off in 7",
 		i18n.Chinese: "shop的1 次调用"} {
 		if got := said.In(l); got != want {
 			t.Errorf("%s: got %q, want %q", l, got, want)
 		}
 	}
-	shown, err := json.Marshal(map[string]i18n.Text{"says": b.Text("bare"), "next": {}})
+	shown, err := json.Marshal(map[string]i18n.Message{"says": b.Text("bare"), "next": {}})
 	if err != nil || string(shown) != `{"next":"","says":"100%"}` {
 		t.Errorf("for programs: %s, %v", shown, err)
 	}
@@ -124,6 +124,6 @@ func TestATextIsSaidInTheLanguageOfItsReader(t *testing.T) {
 	}
 }
 
-func bookOf(english, chinese string) *i18n.Book {
+func bookOf(english, chinese string) *i18n.Catalog {
 	return i18n.Open(fstest.MapFS{"locale/en.json": {Data: []byte(english)}, "locale/zh.json": {Data: []byte(chinese)}})
 }

@@ -11,15 +11,15 @@ import (
 // mostKeys is how many keys are remembered: a stranger may have very many addresses.
 const mostKeys = 100_000
 
-// Minute counts by key in the minute that it is. The zero value is ready.
-type Minute[K comparable] struct {
+// FixedWindow counts by key in the minute that it is. The zero value is ready.
+type FixedWindow[K comparable] struct {
 	mu     sync.Mutex
 	minute int64
 	counts map[K]int
 }
 
 // Allow counts one and reports whether it is one of at most limit. What is refused counts for nothing.
-func (m *Minute[K]) Allow(key K, limit int, now time.Time) bool {
+func (m *FixedWindow[K]) Allow(key K, limit int, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if minute := now.Unix() / 60; minute != m.minute || m.counts == nil {
@@ -39,30 +39,30 @@ func (m *Minute[K]) Allow(key K, limit int, now time.Time) bool {
 	return true
 }
 
-// Full reports whether Allow would refuse.
-func (m *Minute[K]) Full(key K, limit int, now time.Time) bool {
+// Exceeded reports whether Allow would refuse.
+func (m *FixedWindow[K]) Exceeded(key K, limit int, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return now.Unix()/60 == m.minute && m.counts[key] >= limit
 }
 
 // Forget forgets everything.
-func (m *Minute[K]) Forget() {
+func (m *FixedWindow[K]) Forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.counts = nil
 }
 
-// Drop forgets the counts of some keys.
-func (m *Minute[K]) Drop(of func(K) bool) {
+// DeleteFunc forgets the counts of some keys.
+func (m *FixedWindow[K]) DeleteFunc(of func(K) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	maps.DeleteFunc(m.counts, func(key K, _ int) bool { return of(key) })
 }
 
-// Network is whose an address counts as: one of version 6 stands for its /64, because its owner has all of that.
+// KeyForIP is whose an address counts as: one of version 6 stands for its /64, because its owner has all of that.
 // No address is a network too.
-func Network(ip netip.Addr) netip.Prefix {
+func KeyForIP(ip netip.Addr) netip.Prefix {
 	ip = ip.Unmap().WithZone("")
 	network, _ := ip.Prefix(min(ip.BitLen(), 64))
 	return network

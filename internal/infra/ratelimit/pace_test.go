@@ -8,10 +8,10 @@ import (
 
 func TestAMinuteHasItsLimit(t *testing.T) {
 	t.Parallel()
-	var m Minute[string]
+	var m FixedWindow[string]
 	at := time.Unix(600, 0)
 	for n := range 5 {
-		full, allowed := m.Full("a", 3, at), m.Allow("a", 3, at.Add(time.Duration(n)*time.Second))
+		full, allowed := m.Exceeded("a", 3, at), m.Allow("a", 3, at.Add(time.Duration(n)*time.Second))
 		if allowed != (n < 3) || full == allowed {
 			t.Errorf("call %d: allowed %v, full %v", n+1, allowed, full)
 		}
@@ -35,11 +35,11 @@ func TestANetworkIsACaller(t *testing.T) {
 	t.Parallel()
 	for ip, want := range map[string]string{"203.0.113.9": "203.0.113.9/32", "::ffff:203.0.113.9": "203.0.113.9/32",
 		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64"} {
-		if got := Network(netip.MustParseAddr(ip)).String(); got != want {
+		if got := KeyForIP(netip.MustParseAddr(ip)).String(); got != want {
 			t.Errorf("%s counts as %s, want %s", ip, got, want)
 		}
 	}
-	if Network(netip.Addr{}).IsValid() {
+	if KeyForIP(netip.Addr{}).IsValid() {
 		t.Error("no address has a network")
 	}
 }

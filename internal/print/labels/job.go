@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 )
 
-// Word is a line of the file of a print job, with its values. Decision 72.
-type Word struct {
+// Field is a line of the file of a print job, with its values. Decision 72.
+type Field struct {
 	Name   string // as the flag of qrjump label is called, line-height
 	At     string // file and line
 	Values []string
@@ -21,12 +21,12 @@ type Word struct {
 var ErrNoWords = errors.New("want words with values, such as batch: 500000001")
 
 // EmptyWordError is a word of a job without a value, or with one that is no word itself.
-type EmptyWordError struct{ Word }
+type EmptyWordError struct{ Field }
 
 func (e *EmptyWordError) Error() string { return e.At + ": " + e.Name + " has no value" }
 
 // ReadJob reads the file of a print job. ErrNoWords, an *EmptyWordError, or what is wrong with the file as YAML.
-func ReadJob(file string, text []byte) (words []Word, err error) {
+func ReadJob(file string, text []byte) (words []Field, err error) {
 	node, err := safeyaml.Parse(file, text)
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func ReadJob(file string, text []byte) (words []Word, err error) {
 		return nil, ErrNoWords
 	}
 	for _, entry := range list.Values {
-		w := Word{Name: strings.ReplaceAll(entry.Key.String(), "_", "-"), At: safeyaml.At(file, entry.Key)}
+		w := Field{Name: strings.ReplaceAll(entry.Key.String(), "_", "-"), At: safeyaml.At(file, entry.Key)}
 		if w.Values, err = valuesOf(entry.Value); err != nil {
 			return nil, &EmptyWordError{w}
 		}

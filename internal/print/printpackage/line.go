@@ -64,7 +64,7 @@ func (h LineHead) FormatFor() string {
 }
 
 // WriteLine writes the file. Its codes come from each of lists, one after the other.
-func WriteLine(ctx context.Context, w io.Writer, h LineHead, lists ...codes.Lot) error {
+func WriteLine(ctx context.Context, w io.Writer, h LineHead, lists ...codes.CodeSource) error {
 	h.Format, h.FalseRate = h.FormatFor(), float64(h.codes()+h.Proofs)/math.Exp2(64)
 	salt, err := hex.DecodeString(h.Salt)
 	if err != nil {

@@ -51,7 +51,7 @@ func job(t *testing.T, spare int64, lists ...codes.PackageRange) *printpackage.J
 	if len(lists) > 1 {
 		head.Proofs = lists[1].Rows()
 	}
-	var lots []codes.Lot
+	var lots []codes.CodeSource
 	for _, l := range lists {
 		lots = append(lots, l)
 	}

@@ -197,7 +197,7 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	}
 	s.chance = &chance{source: rand.NewChaCha8(seed)}
 	var err error
-	s.Server, err = server.Start(context.Background(), c, s.logs, server.Seams{
+	s.Server, err = server.Start(context.Background(), c, s.logs, server.TestHooks{
 		RealNow: s.Clock.Now, Random: s.chance, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, LanePatience: o.LanePatience,
 		NoLane: o.NoLane, Connections: o.Connections, RefusedTime: o.RefusedTime, PassphraseWork: 4,
 	})

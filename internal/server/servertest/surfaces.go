@@ -66,7 +66,7 @@ var absent = map[Surface]map[string]string{
 }
 
 // Operations are the tables of the admin API in their order.
-func Operations() []adminroute.Operation {
+func Operations() []adminroute.Route {
 	return append((&adminapi.Admin{}).Operations(), (&emulator.Control[api.Record]{}).Operations()...)
 }
 

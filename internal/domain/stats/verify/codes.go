@@ -14,7 +14,7 @@ import (
 
 // noteCode notes under its code what is known of the scans of codes.
 func (n *recounting) noteCode(e *scanlog.Entry) error {
-	to := n.notes.open(drawer{ofCodes, e.Batch, e.Index / codesInDrawer})
+	to := n.notes.open(partition{ofCodes, e.Batch, e.Index / codesInDrawer})
 	n.note = scanlog.AppendRecord(n.note[:0], &scanlog.Event{At: e.At, User: e.User, Network: e.Network, Region: e.Region, Batch: e.Batch,
 		Index: e.Index})
 	before := len(to.fresh)
@@ -23,7 +23,7 @@ func (n *recounting) noteCode(e *scanlog.Entry) error {
 }
 
 // codeOf is the first code of a drawer.
-func codeOf(d drawer) alarms.CodeName {
+func codeOf(d partition) alarms.CodeName {
 	if d.a == math.MinInt64 || d.a == math.MaxInt64 {
 		return alarms.CodeName{Batch: d.a, Index: d.a}
 	}
@@ -32,7 +32,7 @@ func codeOf(d drawer) alarms.CodeName {
 
 // compareCodes compares what is known of the scans of codes, some of them at a time.
 func (n *recounting) compareCodes(ctx context.Context) error {
-	return n.inParts(ofCodes, func(from, to drawer) error {
+	return n.inParts(ofCodes, func(from, to partition) error {
 		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
 			if !state.Forgotten.IsZero() {
 				return nil // of a code, the first scans may be gone
@@ -112,7 +112,7 @@ type missOf struct {
 // noteMiss notes under its day of UTC a scan that found nothing.
 func (n *recounting) noteMiss(hour int64, place string) error {
 	day := timebucket.Day(hour, 0)
-	to := n.notes.open(drawer{of: ofMisses, a: day})
+	to := n.notes.open(partition{of: ofMisses, a: day})
 	before := len(to.fresh)
 	b := append(to.fresh, byte(hour-24*day))
 	to.fresh = append(binary.AppendUvarint(b, uint64(len(place))), place...)
@@ -122,7 +122,7 @@ func (n *recounting) noteMiss(hour int64, place string) error {
 // compareMisses compares the scans that found nothing, some days of UTC at a time:
 // which places are kept apart is decided by these.
 func (n *recounting) compareMisses(ctx context.Context) error {
-	return n.inParts(ofMisses, func(first, last drawer) error {
+	return n.inParts(ofMisses, func(first, last partition) error {
 		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
 			since := int64(math.MinInt64)
 			if !state.Forgotten.IsZero() {

@@ -40,7 +40,7 @@ func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool)
 	t.Rule = 0
 	hour := timebucket.Hour(e.At)
 	day := timebucket.Day(hour, n.began.Offset)
-	name := drawer{of: ofDays, a: day}
+	name := partition{of: ofDays, a: day}
 	to, known := n.notes.open(name), n.fresh[day]
 	if known == nil {
 		known = &dayNotes{tuples: map[stats.Tuple]uint64{}}
@@ -160,7 +160,7 @@ func spans(from, to int64, state stats.State) []stats.Span {
 const never = 1 << 40
 
 // daysOf are the days of a part of drawers that are whole.
-func daysOf(from, to drawer, since int64) (int64, int64) {
+func daysOf(from, to partition, since int64) (int64, int64) {
 	return max(from.a, since, -never), min(to.a, never)
 }
 
@@ -175,7 +175,7 @@ type daysCount struct {
 }
 
 type daysKey struct {
-	per   stats.Per
+	per   stats.Granularity
 	at    int64
 	rule  int64
 	tuple int32 // its number; -1 = in no event
@@ -245,7 +245,7 @@ func (d *daysCount) add(day int64, note *dayNote, user bool) {
 		d.rules[ruleDay{day, note.rule}] = rule
 	}
 	for dim, s := range of {
-		if stats.Dim(dim).Combined() {
+		if stats.Dimension(dim).Combined() {
 			s.AddNumber(note.user)
 		}
 	}
@@ -254,7 +254,7 @@ func (d *daysCount) add(day int64, note *dayNote, user bool) {
 
 // compareDays compares combinations, sums and users, some days at a time.
 func (n *recounting) compareDays(ctx context.Context) error {
-	return n.inParts(ofDays, func(first, last drawer) error {
+	return n.inParts(ofDays, func(first, last partition) error {
 		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
 			from, to := daysOf(first, last, n.since(state))
 			if from >= to {
@@ -293,7 +293,7 @@ func (n *recounting) compareDays(ctx context.Context) error {
 // compareTuples compares the combinations of a stretch of days with the ledger, and
 // their sums with them.
 func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats.State, d *daysCount, from, to int64) error {
-	compare := func(per stats.Per, at int64, t stats.Tuple, counted, recounted stats.Count) {
+	compare := func(per stats.Granularity, at int64, t stats.Tuple, counted, recounted stats.Count) {
 		what := func(what string) func() string {
 			return func() string {
 				return fmt.Sprintf("%s of %s, %+v", what, per.Start(at, state.Offset).Format(time.RFC3339), t)
@@ -339,7 +339,7 @@ func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats
 
 // span is an hour or a day.
 type span struct {
-	per stats.Per
+	per stats.Granularity
 	at  int64
 }
 
@@ -410,8 +410,8 @@ func (n *recounting) ownSketches(ctx context.Context, users map[stats.UsersKey]*
 type sumsCount map[sumKey]stats.Count
 
 type sumKey struct {
-	per   stats.Per
-	dim   stats.Dim
+	per   stats.Granularity
+	dim   stats.Dimension
 	at    int64
 	value string
 }

@@ -36,7 +36,7 @@ func (o Recounter) Read(ctx context.Context, each func(Held)) (held Held, days, 
 	if err := n.notes.letGo(); err != nil {
 		return held, nil, nil, err
 	}
-	err = n.inParts(ofDays, func(from, to drawer) error {
+	err = n.inParts(ofDays, func(from, to partition) error {
 		days, bytes = append(days, 0), append(bytes, 0)
 		for name := range n.drawersBetween(from, to) {
 			days[len(days)-1]++

@@ -56,7 +56,7 @@ func (r *Result) compare(counted, recounted int64, what func() string) {
 
 // Recounter counts again what a counter counted.
 type Recounter struct {
-	Counter *stats.Counter
+	Counter *stats.Aggregator
 	// Scratch is the folder of notes that do not fit in memory; "" = the system's for such files.
 	Scratch string
 	// Held is how many bytes of notes are held in memory, and about how many are compared at once; 0 = 32 MiB and
@@ -137,7 +137,7 @@ func (o Recounter) begin(ctx context.Context, r *Result) (*recounting, error) {
 
 // recounting is a recount while it runs.
 type recounting struct {
-	c       *stats.Counter
+	c       *stats.Aggregator
 	r       *Result
 	began   stats.State
 	notes   scratch
@@ -236,7 +236,7 @@ func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.Sta
 			case position > n.reached:
 				return errBehind
 			}
-			if err := tx.RunsLong(ctx); err != nil { // a part is added up between two questions
+			if err := tx.DisableTimeout(ctx); err != nil { // a part is added up between two questions
 				return err
 			}
 			return f(tx, state)
@@ -254,9 +254,9 @@ func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.Sta
 // first of them up to the first one of the next part, which is excluded. The first part begins
 // before everything, the last one ends after it. Drawers that are opened meanwhile belong to the
 // part that they lie in.
-func (n *recounting) inParts(of int, f func(from, to drawer) error) error {
+func (n *recounting) inParts(of int, f func(from, to partition) error) error {
 	list := n.notes.list(of)
-	from := drawer{of, math.MinInt64, math.MinInt64}
+	from := partition{of, math.MinInt64, math.MinInt64}
 	size := int64(0)
 	for _, d := range list {
 		more := n.notes.drawers[d].size
@@ -268,12 +268,12 @@ func (n *recounting) inParts(of int, f func(from, to drawer) error) error {
 		}
 		size += more
 	}
-	return f(from, drawer{of, math.MaxInt64, math.MaxInt64})
+	return f(from, partition{of, math.MaxInt64, math.MaxInt64})
 }
 
 // drawersBetween yields the drawers of a part with their notes.
-func (n *recounting) drawersBetween(from, to drawer) iter.Seq2[drawer, iter.Seq2[[]byte, error]] {
-	return func(yield func(drawer, iter.Seq2[[]byte, error]) bool) {
+func (n *recounting) drawersBetween(from, to partition) iter.Seq2[partition, iter.Seq2[[]byte, error]] {
+	return func(yield func(partition, iter.Seq2[[]byte, error]) bool) {
 		for _, d := range n.notes.list(from.of) {
 			if d.compare(from) >= 0 && d.compare(to) < 0 && !yield(d, n.notes.read(d)) {
 				return

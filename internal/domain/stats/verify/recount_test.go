@@ -229,7 +229,7 @@ func recountForEver(ctx context.Context, o recounting) error {
 	if err != nil {
 		return err
 	}
-	c := &stats.Counter{Log: j, Alone: true, Store: s, Alarms: scantest.Alarms(s),
+	c := &stats.Aggregator{Log: j, Alone: true, Store: s, Alarms: scantest.Alarms(s),
 		Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return began },
 		Logger: slog.New(slog.DiscardHandler)}
 	again := verify.Recounter{Counter: c, Scratch: filepath.Join(o.Dir, "scratch"), Held: 1000}

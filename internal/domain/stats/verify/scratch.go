@@ -19,22 +19,22 @@ type scratch struct {
 	file    *os.File
 	end     int64  // of the file
 	moved   func() // called when all that was in memory went into the file
-	drawers map[drawer]*drawn
+	drawers map[partition]*block
 	noted   int64 // bytes in all drawers
 }
 
-// drawer names a drawer: its kind first, then which one of that kind.
-type drawer struct {
+// partition names a drawer: its kind first, then which one of that kind.
+type partition struct {
 	of   int
 	a, b int64
 }
 
-func (d drawer) compare(o drawer) int {
+func (d partition) compare(o partition) int {
 	return cmp.Or(cmp.Compare(d.of, o.of), cmp.Compare(d.a, o.a), cmp.Compare(d.b, o.b))
 }
 
-// drawn is the content of a drawer.
-type drawn struct {
+// block is the content of a drawer.
+type block struct {
 	fresh []byte // not in the file yet
 	size  int64
 	parts []scratchPart
@@ -49,13 +49,13 @@ type scratchPart struct {
 const scratchSuffix = ".scratch"
 
 // open returns a drawer, whose fresh part the caller appends to before it calls added.
-func (s *scratch) open(d drawer) *drawn {
+func (s *scratch) open(d partition) *block {
 	one := s.drawers[d]
 	if one == nil {
 		if s.drawers == nil {
-			s.drawers = map[drawer]*drawn{}
+			s.drawers = map[partition]*block{}
 		}
-		one = &drawn{}
+		one = &block{}
 		s.drawers[d] = one
 	}
 	return one
@@ -63,7 +63,7 @@ func (s *scratch) open(d drawer) *drawn {
 
 // added notes how many bytes were appended, and moves all into the file when it is
 // time.
-func (s *scratch) added(to *drawn, n int) error {
+func (s *scratch) added(to *block, n int) error {
 	to.size, s.held, s.noted = to.size+int64(n), s.held+n, s.noted+int64(n)
 	if s.held < s.most {
 		return nil
@@ -92,7 +92,7 @@ func (s *scratch) move() error {
 			return fmt.Errorf("taking the name of a file for notes: %w", err)
 		}
 	}
-	for _, d := range slices.SortedFunc(maps.Keys(s.drawers), drawer.compare) {
+	for _, d := range slices.SortedFunc(maps.Keys(s.drawers), partition.compare) {
 		one := s.drawers[d]
 		if len(one.fresh) == 0 {
 			continue
@@ -111,7 +111,7 @@ func (s *scratch) move() error {
 
 // read yields what lies in a drawer, in its order, in parts as they were appended
 // between two moves into the file. A part is valid until the next one.
-func (s *scratch) read(d drawer) iter.Seq2[[]byte, error] {
+func (s *scratch) read(d partition) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		one := s.drawers[d]
 		if one == nil {
@@ -135,13 +135,13 @@ func (s *scratch) read(d drawer) iter.Seq2[[]byte, error] {
 }
 
 // list is the drawers of a kind, in order.
-func (s *scratch) list(of int) (list []drawer) {
+func (s *scratch) list(of int) (list []partition) {
 	for d := range s.drawers {
 		if d.of == of {
 			list = append(list, d)
 		}
 	}
-	slices.SortFunc(list, drawer.compare)
+	slices.SortFunc(list, partition.compare)
 	return list
 }
 
