@@ -75,7 +75,7 @@ func (a *Asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // ServePrecompressed answers with content that exists in both forms: 304 to a browser that has what the tag names, else zipped
-// to a caller that accepts gzip.
+// to a caller that accepts gzip, plain to others. The tag is a quoted ETag of the plain form.
 func ServePrecompressed(w http.ResponseWriter, r *http.Request, tag string, plain, zipped []byte) {
 	h := w.Header()
 	h.Add("Vary", "Accept-Encoding")
