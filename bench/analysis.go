@@ -46,7 +46,7 @@ func (b *bench) analysis(ctx context.Context) error {
 		return err
 	}
 	chosen, silent := settings.NewLive(settings.Defaults()), slog.New(slog.DiscardHandler)
-	counter := &stats.Counter{Log: log, Store: s, Settings: chosen, Now: time.Now, Logger: silent, Random: rand.Reader,
+	counter := &stats.Aggregator{Log: log, Store: s, Settings: chosen, Now: time.Now, Logger: silent, Random: rand.Reader,
 		Alarms: &alarms.Book{Store: s, Settings: chosen, Now: time.Now, Logger: silent}}
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -86,7 +86,7 @@ func (b *bench) analysis(ctx context.Context) error {
 			which := (round * 7) % activities
 			began := time.Now()
 			answer, err := counter.Ask(ctx, stats.Question{From: first, To: last, By: stats.ByDay,
-				Filter: map[stats.Dim]string{stats.Activity: activityName(which)}, What: stats.Scans, Limit: stats.MaxAnswers})
+				Filter: map[stats.Dimension]string{stats.Activity: activityName(which)}, What: stats.Scans, Limit: stats.MaxAnswers})
 			took := time.Since(began).Seconds()
 			if err != nil {
 				return err

@@ -203,7 +203,7 @@ func (f *filling) start(ctx context.Context) error {
 	}
 	c := server.Default()
 	c.Data, c.Database, c.Listen, c.AdminToken, c.Seed, c.CodePrefix = f.data, f.database, "127.0.0.1:0", adminToken, seed, "GROWN.EXAMPLE/"
-	s, err := server.Start(ctx, c, f.logs, server.Seams{RealNow: f.now})
+	s, err := server.Start(ctx, c, f.logs, server.TestHooks{RealNow: f.now})
 	if err != nil {
 		return err
 	}
@@ -586,7 +586,7 @@ func (f *filling) months(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
-	c := &stats.Counter{Store: s}
+	c := &stats.Aggregator{Store: s}
 	for more := true; more; {
 		if more, err = c.Roll(ctx, f.end); err != nil {
 			return err

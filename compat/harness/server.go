@@ -265,8 +265,9 @@ func (s *Server) report(t testing.TB) {
 	}
 	var found struct {
 		Deviations []struct {
-			Mark, Behaviour, Endpoint, Advice string
-			Times                             int
+			EvidenceLevel               string `json:"evidence_level"`
+			Behaviour, Endpoint, Advice string
+			Times                       int
 		}
 	}
 	if err := json.Unmarshal(s.admin(t, http.MethodGet, "/deviations", nil), &found); err != nil {
