@@ -447,7 +447,7 @@ func (c *startRules) ready(s *session, qrjump *client.Client, file string) error
 		err = c.do(s, true, "", append([]string{"account", "release", c.AppID, "release"}, a.Versions...)...)
 	}
 	if err == nil && slices.Contains(lacks, "switched_on") {
-		err = c.do(s, true, "", "account", "jump", c.AppID, "on")
+		err = c.do(s, true, "", "account", "rules", "enable", c.AppID)
 	}
 	if err == nil && slices.Contains(lacks, "secret") {
 		if err = c.keep(s, "start.wrote_secret", file, rand.Text(), c.AppID); err == nil {
