@@ -79,7 +79,7 @@ func beside(root string, own *program, work string) (files []file, err error) {
 	}
 	pages, chinese := filepath.Join(work, "man"), filepath.Join(work, "man-zh")
 	for lang, dir := range map[string]string{"en": pages, "zh": chinese} {
-		if _, err := output("", own.path, "man", "--lang", lang, dir); err != nil {
+		if _, err := output("", own.path, "help", "--lang", lang, "--man", dir); err != nil {
 			return nil, err
 		}
 	}

@@ -264,8 +264,12 @@ type accountSet struct {
 	Page      []string `sep:"none" placeholder:"PAGE"`
 	Feature   []string `sep:"none" placeholder:"±FEATURE"`
 	Linked    []string `sep:"none" placeholder:"APPID"`
+	Rules     *bool    `negatable:""`
 
-	PackageKeyFile string `placeholder:"FILE" file:"in"`
+	NoVersions     bool
+	Member         map[string]string `placeholder:"USER=ROLE"`
+	PackageKeyFile string            `placeholder:"FILE" file:"in"`
+	ending
 }
 
 // features are those that can be granted.
@@ -327,7 +331,7 @@ func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	if c.Certified != nil {
 		want.Certified = *c.Certified
 	}
-	if c.Version != nil {
+	if c.Version != nil || c.NoVersions {
 		want.Versions = c.Version
 	}
 	if c.Page != nil {
@@ -339,11 +343,57 @@ func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	if c.Linked != nil {
 		want.Linked = c.Linked
 	}
+	if c.Rules != nil {
+		want.JumpOpen = *c.Rules
+	}
+	if want.Members, err = changedMembers(want.Members, c.Member); err != nil {
+		return err
+	}
+	if ends := c.ends(old, want); ends != "" && did != said("account.created", c.AppID) {
+		if err := c.confirmed(s, ends); err != nil {
+			return err
+		}
+	}
 	err = failed("set", c.AppID, unlessOvertaken("qrjump account show "+c.AppID, qrjump.Accounts.Set(ctx, c.AppID, want)))
 	if isProblem(err, http.StatusUnprocessableEntity) {
 		err = fmt.Errorf("%w%s", err, nearAccount(s, qrjump, c.Linked...))
 	}
 	return c.after(s, qrjump, c.AppID, err, did)
+}
+
+// changedMembers gives roles, and takes those away that are empty.
+func changedMembers(have, changes map[string]string) (map[string]string, error) {
+	have = maps.Clone(have)
+	for user, role := range changes {
+		switch {
+		case role == "":
+			delete(have, user)
+			continue
+		case !slices.Contains([]string{"admin", "developer", "trial"}, role):
+			return nil, misused("account.say_which_role_gets_admin", user)
+		case have == nil:
+			have = map[string]string{}
+		}
+		have[user] = role
+	}
+	return have, nil
+}
+
+// ends says what a change of an account takes away; "" where it takes nothing.
+func (c *accountSet) ends(old client.Account, want client.AccountPut) string {
+	gone := slices.DeleteFunc(slices.Clone(old.Versions), func(v string) bool { return slices.Contains(want.Versions, v) })
+	for user := range old.Members {
+		if want.Members[user] == "" {
+			return said("account.role_goes", plain(user), plain(c.AppID))
+		}
+	}
+	switch {
+	case len(gone) > 0:
+		return said("account.versions_go", plain(c.AppID), strings.Join(gone, ", "))
+	case old.JumpOpen && !want.JumpOpen:
+		return said("account.rules_stop", plain(c.AppID))
+	}
+	return ""
 }
 
 // after shows an account after a change: one line, or all of it for programs; or it returns why nothing changed.
@@ -360,135 +410,6 @@ func (o operator) after(s *session, qrjump *client.Client, appid string, err err
 		return aboutAccount(s, qrjump, "show", appid, err)
 	}
 	return o.print(s, a, nil)
-}
-
-type accountRelease struct {
-	operator
-	AppID    string   `arg:"" name:"appid"`
-	Versions []string `arg:"" optional:"" name:"version" enum:"release,trial,development"`
-	None     bool
-	ending
-}
-
-// Run sets which versions exist.
-func (c *accountRelease) Run(s *session) error {
-	if c.None == (len(c.Versions) > 0) {
-		return misused("account.say_which_versions_of_exist", c.AppID)
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
-	a, err := qrjump.Accounts.Get(s.ctx, c.AppID)
-	if err != nil {
-		return aboutAccount(s, qrjump, "release", c.AppID, err)
-	}
-	gone := slices.DeleteFunc(slices.Clone(a.Versions), func(v string) bool { return slices.Contains(c.Versions, v) })
-	if len(gone) > 0 {
-		if err := c.confirmed(s, said("account.versions_go", plain(c.AppID), strings.Join(gone, ", "))); err != nil {
-			return err
-		}
-	}
-	err = qrjump.Accounts.SetVersions(s.ctx, c.AppID, c.Versions)
-	did := said("account.these_versions_exist", strings.Join(c.Versions, ", "), c.AppID)
-	if c.None {
-		did = said("account.no_version_exists_of", c.AppID)
-	}
-	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "release", c.AppID, err), did)
-}
-
-type accountMember struct {
-	operator
-	AppID  string `arg:"" name:"appid"`
-	User   string `arg:""`
-	Role   string `arg:"" optional:""`
-	Remove bool
-	ending
-}
-
-// Run gives or takes a role.
-func (c *accountMember) Run(s *session) error {
-	if c.Remove == (c.Role != "") || c.Role != "" && !slices.Contains([]string{"admin", "developer", "trial"}, c.Role) {
-		return misused("account.say_which_role_gets_admin", c.User)
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
-	if c.Remove {
-		if err := c.confirmed(s, said("account.role_goes", plain(c.User), plain(c.AppID))); err != nil {
-			return err
-		}
-		err := qrjump.Accounts.DeleteMember(s.ctx, c.AppID, c.User)
-		return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, "remove "+c.User+" from", c.AppID, err),
-			said("account.is_no_member_any_more", c.User, c.AppID))
-	}
-	err = qrjump.Accounts.SetMember(s.ctx, c.AppID, c.User, c.Role)
-	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, said("account.make_member", c.User), c.AppID, err),
-		said("account.is_now", c.User, c.Role, c.AppID))
-}
-
-type accountLink struct {
-	operator
-	Service     string `arg:""`
-	MiniProgram string `arg:"" name:"mini"`
-	Remove      bool
-	ending
-}
-
-// Run links or unlinks.
-func (c *accountLink) Run(s *session, qrjump *client.Client) error {
-	if c.Remove {
-		if err := c.confirmed(s, said("account.link_goes", plain(c.MiniProgram), plain(c.Service))); err != nil {
-			return err
-		}
-		err := qrjump.Links.Delete(s.ctx, c.Service, c.MiniProgram)
-		return c.after(s, qrjump, c.Service, aboutAccount(s, qrjump, "unlink "+c.MiniProgram+" from", c.Service, err),
-			said("account.is_no_longer_linked_with", c.MiniProgram, c.Service))
-	}
-	if err := qrjump.Links.Create(s.ctx, c.Service, c.MiniProgram); err != nil {
-		if isProblem(err, http.StatusUnprocessableEntity) {
-			meant := nearAccount(s, qrjump, c.Service, c.MiniProgram)
-			return fmt.Errorf("%w%s", failed("link "+c.MiniProgram+" with", c.Service, err), meant)
-		}
-		return aboutAccount(s, qrjump, "link "+c.MiniProgram+" with", c.Service, err)
-	}
-	return c.after(s, qrjump, c.Service, nil, said("account.is_now_linked_with", c.MiniProgram, c.Service))
-}
-
-type accountEndTokens struct {
-	operator
-	AppID string `arg:"" name:"appid"`
-	ending
-}
-
-// Run ends all access tokens of an account.
-func (c *accountEndTokens) Run(s *session, qrjump *client.Client) error {
-	if err := c.confirmed(s, said("account.tokens_end", plain(c.AppID))); err != nil {
-		return err
-	}
-	err := qrjump.Accounts.RevokeTokens(s.ctx, c.AppID)
-	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, said("account.end_the_tokens_of"), c.AppID, err),
-		said("account.no_token_is_left_of", c.AppID))
-}
-
-type accountRules struct {
-	operator
-	State string `arg:"" enum:"enable,disable"`
-	AppID string `arg:"" name:"appid"`
-	ending
-}
-
-// Run switches all rules of an account.
-func (c *accountRules) Run(s *session, qrjump *client.Client) error {
-	if c.State == "disable" {
-		if err := c.confirmed(s, said("account.rules_stop", plain(c.AppID))); err != nil {
-			return err
-		}
-	}
-	err := qrjump.Accounts.SetRulesEnabled(s.ctx, c.AppID, c.State == "enable")
-	return c.after(s, qrjump, c.AppID, aboutAccount(s, qrjump, c.State, c.AppID, err),
-		said("account.rules."+c.State, c.AppID))
 }
 
 type accountToken struct{ member }

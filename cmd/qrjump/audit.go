@@ -32,13 +32,21 @@ func (c *auditList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, list, failed("list", "changes", err))
 }
 
-type ruleUndo struct {
+type auditUndo struct {
 	operator
 	Seq int64 `arg:""`
 }
 
-// Run undoes a change of a rule.
-func (c *ruleUndo) Run(s *session, qrjump *client.Client) error {
+// Run undoes a change of a rule or of a GS1 key.
+func (c *auditUndo) Run(s *session, qrjump *client.Client) error {
+	list, err := qrjump.AuditLog.List(s.ctx, client.ChangesQuery{Before: c.Seq + 1, Newest: true, Limit: 1})
+	if err != nil {
+		return failed(said("audit.undo_change"), number(c.Seq), err)
+	}
+	if len(list) == 1 && list[0].Seq == c.Seq && list[0].Kind == "gs1" {
+		e, err := qrjump.GS1.UndoChange(s.ctx, c.Seq)
+		return c.outcome(s, e, failed(said("audit.undo_change"), number(c.Seq), err), "gs1.undone", plain(e.Key), c.Seq)
+	}
 	done, err := qrjump.Rules.UndoChange(s.ctx, c.Seq)
 	if err != nil {
 		return failed(said("audit.undo_change"), number(c.Seq), err)

@@ -12,11 +12,15 @@ type behaviourList struct {
 	operator
 	Evidence string `enum:",observed,documented,inferred,assumed" default:"" placeholder:"LEVEL"`
 	Prefix   string `placeholder:"BEGINNING"`
+	ID       string `arg:"" optional:"" name:"id"`
 }
 
-// Run lists what the server does where the platform might differ.
+// Run lists what the server does where the platform might differ, or shows one of it with its evidence.
 func (c *behaviourList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Behaviours.List(s.ctx)
+	if c.ID != "" && err == nil {
+		return c.one(s, list)
+	}
 	list = slices.DeleteFunc(list, func(b client.Behaviour) bool {
 		return c.Evidence != "" && b.EvidenceLevel != c.Evidence || !strings.HasPrefix(b.ID, c.Prefix)
 	})
@@ -26,17 +30,8 @@ func (c *behaviourList) Run(s *session, qrjump *client.Client) error {
 	}.print(s, c.outputFlags, list, failed("list", "behaviours", err))
 }
 
-type behaviourShow struct {
-	operator
-	ID string `arg:"" name:"id"`
-}
-
-// Run shows one behaviour with its evidence.
-func (c *behaviourShow) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Behaviours.List(s.ctx)
-	if err != nil {
-		return failed(said("behaviour.show_behaviour"), c.ID, err)
-	}
+// one shows a behaviour with its evidence.
+func (c *behaviourList) one(s *session, list []client.Behaviour) error {
 	one, err := named(list, func(b client.Behaviour) string { return b.ID }, "show", c.ID, "behaviour", "qrjump behaviour list")
 	if err != nil {
 		return err

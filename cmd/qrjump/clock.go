@@ -69,13 +69,13 @@ func longTime(d time.Duration) string {
 
 type clockSet struct {
 	operator
-	Time     string `arg:"" optional:"" placeholder:"TIME"`
+	Time     string `arg:"" optional:"" placeholder:"TIME|+SPAN"`
 	Freeze   bool
 	Resume   bool
 	RealTime bool
 }
 
-// Run sets the clock, stops it, lets it run on, or lets it follow real time again.
+// Run sets the clock, moves it on, stops it, lets it run on, or lets it follow real time again.
 func (c *clockSet) Run(s *session) error {
 	asked := 0
 	for _, one := range []bool{c.Time != "", c.Freeze, c.Resume, c.RealTime} {
@@ -87,7 +87,12 @@ func (c *clockSet) Run(s *session) error {
 		return misused("clock.say_one")
 	}
 	var at time.Time
-	if c.Time != "" {
+	span, forward := strings.CutPrefix(c.Time, "+")
+	by, ok := spanOf(span)
+	switch {
+	case forward && (!ok || by <= 0):
+		return misused("clock.want_a_time_such_as_2", c.Time)
+	case c.Time != "" && !forward:
 		var err error
 		if at, err = momentOf("clock set", c.Time, true); err != nil {
 			return err
@@ -103,28 +108,12 @@ func (c *clockSet) Run(s *session) error {
 		return c.clock(s, qrjump, said("clock.freeze_the_clock"), func() error { return clock.FreezeClock(s.ctx) })
 	case c.Resume:
 		return c.clock(s, qrjump, said("clock.let_the_clock_run"), func() error { return clock.ResumeClock(s.ctx) })
+	case forward:
+		return c.clock(s, qrjump, said("clock.advance_the_clock_by")+by.String(), func() error { return clock.Advance(s.ctx, by) })
 	case c.RealTime:
 		return c.clock(s, qrjump, said("clock.go_back_to_real_time"), func() error { return clock.FollowRealTime(s.ctx) })
 	}
 	return c.clock(s, qrjump, said("clock.set_the_clock_to")+c.Time, func() error { return clock.SetClock(s.ctx, at) })
-}
-
-type clockAdvance struct {
-	operator
-	By string `arg:""`
-}
-
-// Run moves the clock on.
-func (c *clockAdvance) Run(s *session) error {
-	by, ok := spanOf(c.By)
-	if !ok || by <= 0 {
-		return misused("clock.want_a_time_such_as_2", c.By)
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
-	return c.clock(s, qrjump, said("clock.advance_the_clock_by")+by.String(), func() error { return qrjump.Emulator.Advance(s.ctx, by) })
 }
 
 type resetCommand struct {

@@ -89,7 +89,7 @@ func completions(s *session, model *kong.Application, words []string) []candidat
 		words = []string{""}
 	}
 	before, last := words[:len(words)-1], words[len(words)-1]
-	t := read(model, usualVerb(before))
+	t := read(model, before)
 	name, begun, whole := strings.Cut(last, "=")
 	switch {
 	case t.value != nil:

@@ -93,19 +93,18 @@ func TestCompletionFollowsTheLine(t *testing.T) {
 		"export a --passphrase-file ":          anyFile,
 		"serve --data ":                        anyFolder,
 		"serve --data=":                        anyFolder,
-		"man ":                                 anyFolder,
-		"account rules ":                       "enable disable",
-		"account rules enable shop ":           "",
-		"account release shop release tr":      "trial",
-		"account rules -- ":                    "enable disable",
-		"account rules -- enable --":           "",
+		"help --man ":                          anyFolder,
+		"completion bash ":                     "",
+		"account set shop --version tr":        "trial",
+		"completion -- ":                       "bash zsh fish powershell",
+		"completion -- bash --":                "",
 		"help rule pl":                         "plan",
 		"help rule plan":                       "plan",
 		"completion ":                          "bash zsh fish powershell",
 		"rule list --context ":                 "prod test",
 		"rule list --context p":                "prod",
 		"--context=t":                          "--context=test",
-		"context use ":                         "prod test",
+		"context set ":                         "prod test",
 		"stats unm":                            "unmatched",
 		"stats --by ":                          "hour day week month",
 		"nothing ":                             "",
@@ -173,7 +172,7 @@ func TestCompletionOfNames(t *testing.T) {
 		"webhook delete ":                  {"1", w.found["HOOK"]},
 		"webhook deliveries --webhook ":    {"1", w.found["HOOK"]},
 		"setting set rate_l":               {"rate_limit", ""},
-		"behaviour show rules.confirm.v":   {"rules.confirm.vouched", ""},
+		"behaviour list rules.confirm.v":   {"rules.confirm.vouched", ""},
 		"component show ":                  {"isv", ""},
 		"component revoke i":               {"isv", ""},
 		"component revoke isv s":           {"shop", ""},
@@ -187,7 +186,7 @@ func TestCompletionOfNames(t *testing.T) {
 			t.Errorf("%q offers %q, want %q", line, list, want)
 		}
 	}
-	for _, line := range []string{"webhook resend ", "batch show 9", "rule delete https://none.example/"} {
+	for _, line := range []string{"batch show 9", "rule delete https://none.example/"} {
 		if list := completed(line); len(list) > 0 {
 			t.Errorf("%q offers %q", line, list)
 		}
@@ -197,7 +196,7 @@ func TestCompletionOfNames(t *testing.T) {
 	defer silent.Close()
 	patience = time.Millisecond
 	environment(t, map[string]string{"ADMIN_SERVER": silent.URL, "ADMIN_TOKEN": "token"})
-	for _, line := range []string{"rule delete h", "batch show ", "webhook test ", "setting get ", "behaviour show ", "account show ",
+	for _, line := range []string{"rule delete h", "batch show ", "webhook test ", "setting list ", "behaviour list ", "account show ",
 		"component show "} {
 		if list := completed(line); len(list) > 0 {
 			t.Errorf("%q of nobody offers %q", line, list)
@@ -254,10 +253,10 @@ func TestCompletionOfPowerShell(t *testing.T) {
 		t.Errorf("%c is not closed", open)
 	}
 	// What it splits at a tab, and the words that it looks for.
-	if got := answer("__complete", "--", "rule", "und"); !strings.HasPrefix(got, "undo\tRestore ") {
+	if got := answer("__complete", "--", "audit", "und"); !strings.HasPrefix(got, "undo\tRestore ") {
 		t.Errorf("got %q", got)
 	}
-	for _, one := range []struct{ name, verb string }{{anyFile, "rule plan "}, {anyFolder, "man "}} {
+	for _, one := range []struct{ name, verb string }{{anyFile, "rule plan "}, {anyFolder, "help --man "}} {
 		if got := answer(append([]string{"__complete", "--"}, strings.Split(one.verb, " ")...)...); got != one.name+"\n" ||
 			!strings.Contains(script, "'"+one.name+"'") {
 			t.Errorf("%s answers %q", one.verb, got)
@@ -287,7 +286,7 @@ func TestEveryCommandHasItsManPage(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	if code := run(session{ctx: t.Context(), out: io.Discard, err: io.Discard}, []string{"man", dir}); code != exitDone {
+	if code := run(session{ctx: t.Context(), out: io.Discard, err: io.Discard}, []string{"help", "--man", dir}); code != exitDone {
 		t.Fatal("no pages were written")
 	}
 	files, err := filepath.Glob(dir + "/*.[15]")

@@ -222,21 +222,6 @@ func (c *componentConsent) Run(s *session, qrjump *client.Client) error {
 	})
 }
 
-type componentTicket struct {
-	operator
-	Component string `arg:""`
-}
-
-// Run makes a verify ticket, on the emulator.
-func (c *componentTicket) Run(s *session, qrjump *client.Client) error {
-	ticket, err := qrjump.Emulator.CreateTicket(s.ctx, c.Component)
-	if isNotFound(err) {
-		return aboutComponent(s, qrjump, said("component.ticket_for_component"), c.Component, err)
-	}
-	return c.outcome(s, map[string]any{"component_verify_ticket": ticket},
-		emulated(said("component.ticket_for_component_2")+c.Component, err), "plain", ticket)
-}
-
 // linkState says in words how a link is.
 func linkState(l client.AccountLink) string {
 	switch {
@@ -252,30 +237,4 @@ func linkState(l client.AccountLink) string {
 		return "refused"
 	}
 	return strconv.Itoa(l.Status)
-}
-
-type accountConfirmLink struct {
-	operator
-	Service     string `arg:""`
-	MiniProgram string `arg:"" name:"mini"`
-	Side        string `required:"" enum:"account,mini_program" placeholder:"SIDE"`
-	Refuse      bool
-}
-
-// Run answers for an administrator whether a link, or its end, shall be.
-func (c *accountConfirmLink) Run(s *session, qrjump *client.Client) error {
-	what := c.Service + " with " + c.MiniProgram
-	list, err := qrjump.Links.Confirm(s.ctx, c.Service, c.MiniProgram, c.Side, !c.Refuse)
-	if err != nil {
-		return aboutAccount(s, qrjump, said("component.confirm_the_link_of")+c.MiniProgram+" with", c.Service, err)
-	}
-	state := said("component.not_linked_any_more")
-	for _, l := range list {
-		if l.MiniProgram == c.MiniProgram {
-			state = linkState(l)
-		}
-	}
-	return c.print(s, map[string]any{"links": append([]client.AccountLink{}, list...)}, func(w io.Writer) {
-		fmt.Fprintln(w, plain(said("component.the_link_of")+what+said("component.is_answered")+state))
-	})
 }

@@ -289,13 +289,19 @@ func readSome(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxSecret+2))
 }
 
-type contextList struct{ outputFlags }
+type contextList struct {
+	Name string `arg:"" optional:""`
+	outputFlags
+}
 
-// Run lists the contexts, the current one with a star.
+// Run lists the contexts, the current one with a star, or shows one.
 func (c *contextList) Run(s *session) error {
 	file, path, err := readContexts()
 	if err != nil {
 		return err
+	}
+	if c.Name != "" {
+		return c.one(s, file, path)
 	}
 	return c.print(s, file, func(w io.Writer) {
 		if len(file.Contexts) == 0 {
@@ -326,30 +332,14 @@ func (c serverContext) place() string {
 	return c.Data
 }
 
-type contextShow struct {
-	Name string `arg:"" optional:""`
-	outputFlags
-}
-
-// Run shows one context. Where its secrets are is shown, never what they are.
-func (c *contextShow) Run(s *session) error {
-	file, path, err := readContexts()
-	if err != nil {
-		return err
-	}
-	name := c.Name
-	if name == "" {
-		name = file.Current
-	}
-	if name == "" {
-		return absent(fault("context.no_context_is_current_choose"))
-	}
-	one, err := file.get(name, path)
+// one shows a context. Where its secrets are is shown, never what they are.
+func (c *contextList) one(s *session, file contextFile, path string) error {
+	one, err := file.get(c.Name, path)
 	if err != nil {
 		return err
 	}
 	return c.print(s, one, func(w io.Writer) {
-		fields := [][2]string{{"name", name}, {"file", path}}
+		fields := [][2]string{{"name", c.Name}, {"file", path}}
 		values := one.values()
 		for _, field := range slices.Sorted(maps.Keys(values)) {
 			fields = append(fields, [2]string{field, values[field]})
@@ -361,42 +351,15 @@ func (c *contextShow) Run(s *session) error {
 	})
 }
 
-type contextUse struct {
-	Name string `arg:""`
-}
-
-// Run makes a context the current one.
-func (c *contextUse) Run(s *session) error {
-	file, path, err := readContexts()
-	if err != nil {
-		return err
-	}
-	if c.Name == "-" {
-		file.Current = ""
-	} else if _, err := file.get(c.Name, path); err != nil {
-		return err
-	} else {
-		file.Current = c.Name
-	}
-	if err := file.write(path); err != nil {
-		return failed(said("context.context_use"), c.Name, err)
-	}
-	if file.Current == "" {
-		tell(s.out, "context.no_context_is_current")
-		return nil
-	}
-	tell(s.out, "context.the_current_context_is", plain(c.Name))
-	return nil
-}
-
 type contextSet struct {
 	Name string `arg:""`
 	serverContext
 	Production *bool `negatable:""`
+	Current    *bool `negatable:""`
 }
 
 // Run makes a context, or changes what is named of one. The first one becomes the
-// current one.
+// current one, as does one with --current.
 func (c *contextSet) Run(s *session) error {
 	if c.Name == "-" || strings.ContainsFunc(c.Name, func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r)
@@ -434,15 +397,23 @@ func (c *contextSet) Run(s *session) error {
 		file.Contexts = map[string]serverContext{}
 	}
 	file.Contexts[c.Name] = one
-	if file.Current == "" && !known && len(file.Contexts) == 1 {
+	switch first := !known && len(file.Contexts) == 1; {
+	case c.Current != nil && !*c.Current && file.Current == c.Name:
+		file.Current = ""
+	case c.Current != nil && *c.Current, c.Current == nil && file.Current == "" && first:
 		file.Current = c.Name
 	}
 	if err := file.write(path); err != nil {
 		return failed(said("context.context_set_2"), c.Name, err)
 	}
 	tell(s.out, "context.context_is_in", c.Name, plain(path))
-	if file.Current == c.Name && !known {
-		tell(s.out, "context.first_is_current")
+	switch {
+	case file.Current == c.Name && !known && c.Current == nil:
+		tell(s.out, "context.first_is_current", c.Name)
+	case file.Current == c.Name && c.Current != nil:
+		tell(s.out, "context.the_current_context_is", plain(c.Name))
+	case file.Current == "" && c.Current != nil:
+		tell(s.out, "context.no_context_is_current")
 	}
 	return nil
 }

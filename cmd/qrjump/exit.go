@@ -198,7 +198,6 @@ func verbFirst(model *kong.Application, args []string) []string {
 	if n == 0 || n >= len(args) {
 		return args
 	}
-	args = append(args[:n:n], usualVerb(args[n:])...)
 	// Behind the words of the verb, and before what is no flag any more.
 	verb := n
 	for node := model.Node; verb < len(args); verb++ {

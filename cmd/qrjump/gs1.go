@@ -13,6 +13,7 @@ import (
 
 type gs1List struct {
 	operator
+	Key   string `arg:"" optional:""`
 	Under string `placeholder:"KEY"`
 	Owner string `placeholder:"APPID"`
 }
@@ -27,8 +28,15 @@ func everyGS1(s *session, qrjump *client.Client, q client.GS1Query) ([]client.GS
 	})
 }
 
-// Run lists where GS1 keys lead.
+// Run lists where GS1 keys lead, or shows what is said of one.
 func (c *gs1List) Run(s *session, qrjump *client.Client) error {
+	if c.Key != "" {
+		e, err := qrjump.GS1.Get(s.ctx, c.Key)
+		if err != nil {
+			return failed("show", c.Key, err)
+		}
+		return c.print(s, e, func(w io.Writer) { printGS1(w, e) })
+	}
 	list, err := everyGS1(s, qrjump, client.GS1Query{Under: c.Under, Owner: c.Owner})
 	return listing[client.GS1Entry]{name: "entries",
 		none:  said("gs1.none"),
@@ -80,20 +88,6 @@ func moments(l client.GS1Link) string {
 	return strings.TrimSpace(text)
 }
 
-type gs1Show struct {
-	operator
-	Key string `arg:""`
-}
-
-// Run shows what is said of a GS1 key.
-func (c *gs1Show) Run(s *session, qrjump *client.Client) error {
-	e, err := qrjump.GS1.Get(s.ctx, c.Key)
-	if err != nil {
-		return failed("show", c.Key, err)
-	}
-	return c.print(s, e, func(w io.Writer) { printGS1(w, e) })
-}
-
 type gs1Set struct {
 	operator
 	Key      string `arg:""`
@@ -132,7 +126,7 @@ func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
 		ctx = client.IfNone(s.ctx)
 	}
 	if e, err = qrjump.GS1.Set(ctx, c.Key, e.GS1Put); err != nil {
-		return failed("set", c.Key, unlessOvertaken("qrjump gs1 show "+shellWord(c.Key), err))
+		return failed("set", c.Key, unlessOvertaken("qrjump gs1 list "+shellWord(c.Key), err))
 	}
 	return c.print(s, e, func(w io.Writer) { printGS1(w, e) })
 }
@@ -230,15 +224,4 @@ func (c *gs1Transfer) Run(s *session, qrjump *client.Client) error {
 		text = "gs1.goes_over"
 	}
 	return c.outcome(s, done, failed("transfer", c.Of, err), text, plain(c.Of), counted(done.Keys, "gs1_key"), plain(c.To))
-}
-
-type gs1Undo struct {
-	operator
-	Change int64 `arg:""`
-}
-
-// Run restores what was before a change of a GS1 key.
-func (c *gs1Undo) Run(s *session, qrjump *client.Client) error {
-	e, err := qrjump.GS1.UndoChange(s.ctx, c.Change)
-	return c.outcome(s, e, failed("undo", "change "+number(c.Change), err), "gs1.undone", plain(e.Key), c.Change)
 }

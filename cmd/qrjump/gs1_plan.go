@@ -179,13 +179,8 @@ func (c *gs1Export) Run(s *session) error {
 	return err
 }
 
-type gs1File struct {
-	operator
-	File string `arg:"" file:"in"`
-}
-
 // read reads the file, and what it says as lines for an import.
-func (c *gs1File) read() ([]digitallink.Entry, error) {
+func (c *gs1Planned) read() ([]digitallink.Entry, error) {
 	text, err := os.ReadFile(c.File)
 	if err != nil {
 		return nil, usageError(err.Error())
@@ -194,39 +189,16 @@ func (c *gs1File) read() ([]digitallink.Entry, error) {
 }
 
 // loadGS1 says on the server what a list says, all of it or nothing.
-func loadGS1(s *session, qrjump *client.Client, list []digitallink.Entry, dry bool) (client.Imported, error) {
+func loadGS1(s *session, qrjump *client.Client, list []digitallink.Entry) error {
 	var lines bytes.Buffer
 	out := json.NewEncoder(&lines)
 	for _, e := range list {
 		if err := out.Encode(e); err != nil {
-			return client.Imported{}, err
+			return err
 		}
 	}
-	return qrjump.GS1.Import(s.ctx, &lines, dry)
-}
-
-type gs1Import struct {
-	gs1File
-	DryRun bool
-}
-
-// Run loads where GS1 keys lead.
-func (c *gs1Import) Run(s *session) error {
-	list, err := c.read()
-	if err != nil {
-		return err
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
-	done, err := loadGS1(s, qrjump, list, c.DryRun)
-	did := "gs1.imported"
-	if c.DryRun {
-		did = "gs1.would_import"
-	}
-	return c.outcome(s, done, failed("import", c.File, wrongLines(err)), did,
-		counted(done.Lines, "GS1 key"), done.Added, done.Changed, done.Unchanged)
+	_, err := qrjump.GS1.Import(s.ctx, &lines, false)
+	return err
 }
 
 // gs1Step is a step that makes the server say what the file says.
@@ -244,7 +216,8 @@ type gs1Steps struct {
 }
 
 type gs1Planned struct {
-	gs1File
+	operator
+	File  string `arg:"" file:"in"`
 	Prune bool
 }
 
@@ -392,13 +365,13 @@ func (c *gs1Apply) Run(s *session) error {
 		}
 	}
 	if len(load) > 0 {
-		if _, err := loadGS1(s, qrjump, load, false); err != nil {
+		if err := loadGS1(s, qrjump, load); err != nil {
 			return failed("apply", c.File, wrongLines(err))
 		}
 	}
 	for i, one := range gone {
 		if _, err := qrjump.GS1.Delete(client.IfMatch(s.ctx, one.revision), one.Key); err != nil {
-			return fault("gs1.deleted_some", i, len(gone), one.Key, unlessOvertaken("qrjump gs1 show "+shellWord(one.Key), err))
+			return fault("gs1.deleted_some", i, len(gone), one.Key, unlessOvertaken("qrjump gs1 list "+shellWord(one.Key), err))
 		}
 	}
 	return c.print(s, made, func(w io.Writer) {

@@ -17,6 +17,7 @@ import (
 type helpCommand struct {
 	Command []string `arg:"" optional:""`
 	All     bool
+	Man     string `placeholder:"DIR" file:"new"`
 	Output  string `short:"o" enum:"text,json" default:"text" placeholder:"text|json"`
 }
 
@@ -25,6 +26,9 @@ var topics = []string{"exit-codes", "time", "ranges", "environment", "files"}
 
 // Run explains a topic or a command. Of a command --help answers, which ends the program.
 func (c *helpCommand) Run(s *session) error {
+	if c.Man != "" {
+		return writeManPages(s, c.Man)
+	}
 	name := strings.Join(c.Command, " ")
 	if slices.Contains(topics, name) {
 		return s.everything().printTopic(s.out, name)
@@ -42,7 +46,7 @@ func (c *helpCommand) Run(s *session) error {
 		}
 		return m.printVerbs(s.out, node)
 	}
-	command := usualVerb(c.Command)
+	command := c.Command
 	parser, err := newParser(*s, tableFor(command))
 	if err == nil {
 		_, err = parser.Parse(append(command, "--help"))

@@ -16,7 +16,7 @@ import (
 
 var licenceFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)([-.].*)?$`)
 
-// Issue 12, 10: qrjump licences prints the text of every licence and notice of
+// Issue 12, 10: qrjump version --licences prints the text of every licence and notice of
 // what is built into the program. New or newer modules: go test -run
 // TestLicences ./cmd/qrjump -update
 func TestLicencesOfAllThatIsInTheProgram(t *testing.T) {

@@ -56,7 +56,6 @@ type commands struct {
 		Lint ruleLint `cmd:""`
 
 		History     ruleHistory     `cmd:"" group:"all-rules"`
-		Undo        ruleUndo        `cmd:"" group:"all-rules"`
 		Conflicts   ruleConflicts   `cmd:"" group:"all-rules"`
 		Export      ruleExport      `cmd:"" group:"all-rules"`
 		Import      ruleImport      `cmd:"" group:"all-rules"`
@@ -122,9 +121,8 @@ type commands struct {
 	Calls callsCommand `cmd:"" group:"why"`
 
 	Clock struct {
-		Show    clockShow    `cmd:""`
-		Set     clockSet     `cmd:""`
-		Advance clockAdvance `cmd:""`
+		Show clockShow `cmd:""`
+		Set  clockSet  `cmd:""`
 	} `cmd:"" group:"emulator"`
 
 	Fault struct {
@@ -158,35 +156,24 @@ type commands struct {
 		Show      statsShow      `cmd:"" default:"withargs"`
 		Unmatched statsUnmatched `cmd:""`
 		Alarms    statsAlarms    `cmd:""`
-		Share     statsShare     `cmd:""`
-		Shared    statsShared    `cmd:""`
 	} `cmd:"" group:"scanned"`
 
 	Account struct {
-		List    accountList      `cmd:""`
-		Show    accountShow      `cmd:""`
-		Set     accountSet       `cmd:""`
-		Delete  accountDelete    `cmd:""`
-		Release accountRelease   `cmd:""`
-		Member  accountMember    `cmd:""`
-		Link    accountLink      `cmd:""`
-		Rules   accountRules     `cmd:""`
-		Revoke  accountEndTokens `cmd:""`
-		Token   accountToken     `cmd:""`
+		List   accountList   `cmd:""`
+		Show   accountShow   `cmd:""`
+		Set    accountSet    `cmd:""`
+		Delete accountDelete `cmd:""`
+		Token  accountToken  `cmd:""`
 
 		Appearance accountAppearance `cmd:""`
-
-		ConfirmLink accountConfirmLink `cmd:""`
 
 		Export accountExport `cmd:""`
 		Import accountImport `cmd:""`
 	} `cmd:"" group:"accounts"`
 
 	Setting struct {
-		List  settingList  `cmd:""`
-		Get   settingGet   `cmd:""`
-		Set   settingSet   `cmd:""`
-		Reset settingReset `cmd:""`
+		List settingList `cmd:""`
+		Set  settingSet  `cmd:""`
 	} `cmd:"" group:"server"`
 
 	API apiCommand `cmd:"" name:"api" group:"server"`
@@ -199,22 +186,13 @@ type commands struct {
 
 	GS1 struct {
 		List     gs1List     `cmd:""`
-		Show     gs1Show     `cmd:""`
 		Set      gs1Set      `cmd:""`
 		Delete   gs1Delete   `cmd:""`
-		Undo     gs1Undo     `cmd:""`
 		Transfer gs1Transfer `cmd:""`
 		Plan     gs1Plan     `cmd:""`
 		Apply    gs1Apply    `cmd:""`
 		Export   gs1Export   `cmd:""`
-		Import   gs1Import   `cmd:""`
 	} `cmd:"" name:"gs1" group:"rules"`
-
-	Domain struct {
-		List   domainList   `cmd:""`
-		Set    domainSet    `cmd:""`
-		Delete domainDelete `cmd:""`
-	} `cmd:"" group:"server"`
 
 	Webhook struct {
 		List       webhookList       `cmd:""`
@@ -223,17 +201,15 @@ type commands struct {
 		Delete     webhookDelete     `cmd:""`
 		Test       webhookTest       `cmd:""`
 		Deliveries webhookDeliveries `cmd:""`
-		Resend     webhookResend     `cmd:""`
 	} `cmd:"" group:"webhooks"`
 
 	Listen listenCommand `cmd:"" group:"webhooks"`
 
 	Person struct {
-		List    personList    `cmd:""`
-		Add     personAdd     `cmd:""`
-		Update  personUpdate  `cmd:""`
-		SignOut personSignOut `cmd:""`
-		Delete  personDelete  `cmd:""`
+		List   personList   `cmd:""`
+		Add    personAdd    `cmd:""`
+		Update personUpdate `cmd:""`
+		Delete personDelete `cmd:""`
 	} `cmd:"" group:"people"`
 
 	AdminKey struct {
@@ -251,7 +227,6 @@ type commands struct {
 		Delete  componentDelete  `cmd:""`
 		Revoke  componentRevoke  `cmd:""`
 		Consent componentConsent `cmd:"" group:"emulator"`
-		Ticket  componentTicket  `cmd:"" group:"emulator"`
 	} `cmd:"" group:"platforms"`
 
 	Verification struct {
@@ -260,22 +235,13 @@ type commands struct {
 		Check verificationCheckURL `cmd:""`
 	} `cmd:"" group:"files"`
 
-	ScanNode struct {
-		List   scanNodeList   `cmd:""`
-		Delete scanNodeDelete `cmd:""`
-	} `cmd:"" group:"scanned"`
-
 	Behaviour struct {
 		List behaviourList `cmd:""`
-		Show behaviourShow `cmd:""`
 	} `cmd:"" group:"why"`
-
-	User struct {
-		Erase userErase `cmd:""`
-	} `cmd:"" group:"scanned"`
 
 	Audit struct {
 		List auditList `cmd:""`
+		Undo auditUndo `cmd:""`
 	} `cmd:"" group:"audit"`
 
 	Export       exportCommand `cmd:"" group:"backup"`
@@ -284,18 +250,14 @@ type commands struct {
 
 	Context struct {
 		List   contextList   `cmd:""`
-		Show   contextShow   `cmd:""`
 		Set    contextSet    `cmd:""`
-		Use    contextUse    `cmd:""`
 		Delete contextDelete `cmd:""`
 	} `cmd:"" group:"contexts"`
 
-	Version  versionCommand  `cmd:"" group:"about"`
-	Licences licencesCommand `cmd:"" hidden:"" group:"about"`
-	Help     helpCommand     `cmd:"" group:"about"`
+	Version versionCommand `cmd:"" group:"about"`
+	Help    helpCommand    `cmd:"" group:"about"`
 
 	Completion completionCommand `cmd:"" group:"about"`
-	Man        manCommand        `cmd:"" hidden:"" group:"about"`
 
 	Complete completeCommand `cmd:"" name:"__complete" hidden:""`
 }
@@ -354,7 +316,6 @@ func run(s session, args []string) int {
 	if args[0] == "--version" {
 		args = []string{"version"}
 	}
-	args = usualVerb(args)
 	s.named = &contextResolver{}
 	parser, err := newParser(s, tableFor(args))
 	if err != nil {

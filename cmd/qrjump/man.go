@@ -12,23 +12,19 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
-type manCommand struct {
-	Dir string `arg:"" name:"dir"`
-}
-
-// Run writes a page for qrjump, one for each verb, and one for the configuration
-// file.
-func (c *manCommand) Run(s *session) error {
-	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+// writeManPages writes a page for qrjump, one for each verb, and one for the configuration
+// file, into a folder.
+func writeManPages(s *session, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	pages := s.everything().pages()
 	for name, text := range pages {
-		if err := os.WriteFile(filepath.Join(c.Dir, name), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return fmt.Errorf("writing the page %s: %w", name, err)
 		}
 	}
-	fmt.Fprintf(s.out, "wrote %d pages to %s; read one: man -l %s\n", len(pages), plain(c.Dir), plain(filepath.Join(c.Dir, "qrjump.1")))
+	fmt.Fprintf(s.out, "wrote %d pages to %s; read one: man -l %s\n", len(pages), plain(dir), plain(filepath.Join(dir, "qrjump.1")))
 	return nil
 }
 

@@ -59,7 +59,7 @@ func TestACommandOverwritesNobodyUnseen(t *testing.T) {
 		}, []string{"admin changed url at", "qrjump webhook list"}},
 		{[]string{"setting", "set", "publish_quota", "9"}, func() error {
 			return w.operator.Settings.Update(ctx, map[string]any{"publish_quota": 7})
-		}, []string{"admin changed publish_quota at", "qrjump setting get publish_quota"}},
+		}, []string{"admin changed publish_quota at", "qrjump setting list publish_quota"}},
 	} {
 		faster = c.faster
 		args := append(c.args, "--admin-server", between.URL, "--server", w.addr.Wire, "--admin-token", w.found["TOKEN"])

@@ -141,22 +141,6 @@ func (c *personUpdate) Run(s *session) error {
 	})
 }
 
-type personSignOut struct {
-	operator
-	Name string `arg:""`
-	ending
-}
-
-// Run ends a person's sessions.
-func (c *personSignOut) Run(s *session, qrjump *client.Client) error {
-	if err := c.confirmed(s, said("person.sessions_end", plain(c.Name))); err != nil {
-		return err
-	}
-	p, err := qrjump.People.SignOut(s.ctx, c.Name)
-	return c.outcome(s, p, aboutPerson(s, qrjump, said("person.person_sign_out"), c.Name, err),
-		"person.is_signed_out_everywhere", plain(p.Name))
-}
-
 // aboutPerson names the person that an error is about; where there is none of the
 // name, it asks who may be meant.
 func aboutPerson(s *session, operator *client.Client, did, name string, err error) error {

@@ -98,7 +98,7 @@ func commandsIn(root *kong.Node, text string) (list []string) {
 		for more := true; more && rest != ""; {
 			var word string
 			word, rest, more = nextWord(rest)
-			switch next := childNamed(node, usual(words, word)); {
+			switch next := childNamed(node, (word)); {
 			case word == "":
 				more = false
 			case next != nil:
@@ -120,13 +120,6 @@ func commandsIn(root *kong.Node, text string) (list []string) {
 		}
 	}
 	return list
-}
-
-func usual(words []string, word string) string {
-	if len(words) == 2 {
-		return usualVerb([]string{words[1], word})[1]
-	}
-	return word
 }
 
 // flagOf is the flag of a word whose value is the next word, else nil.
@@ -266,8 +259,8 @@ func split(line string) (words []string, ok bool) {
 
 // findings are what commands of the kit say of what they made, by what stands for it.
 var findings = map[string]*regexp.Regexp{"KEYID": regexp.MustCompile(`"id": "([0-9a-f]{16})",\n +"key"`),
-	"OPENID": regexp.MustCompile(`(?m)^openid +(o\S{27})$`),
-	"SHARED": regexp.MustCompile(`--end (\S+)`), "REVISION": regexp.MustCompile(`batch approve \S+ (\S+) --isv`),
+	"OPENID":   regexp.MustCompile(`(?m)^openid +(o\S{27})$`),
+	"REVISION": regexp.MustCompile(`batch approve \S+ (\S+) --isv`),
 	"ADMINKEY": regexp.MustCompile(`"key": "(\S+)"`)}
 
 // kit makes what printed commands name, in the folder and on the server; each command gets both as they are then.
@@ -307,8 +300,8 @@ func (c *copyist) kit() {
 		"qrjump package signer > signer.txt", "qrjump package make 500000001 0-49 --for printer.pub --format csv,text --out package-1.age",
 		"qrjump package open package-1.age --identity identity.txt --signer signer.txt --out job", "cp job/codes.text.txt camera.log",
 		"qrjump person add alice --role rules --account " + mini + " --password -",
-		"qrjump component set wxc0ffee0000000003 --redirect-host isv.example", "qrjump domain set tea.example trusted",
-		"qrjump domain set fresh.example trusted",
+		"qrjump component set wxc0ffee0000000003 --redirect-host isv.example", "qrjump api putDomain host=tea.example status=trusted",
+		"qrjump api putDomain host=fresh.example status=trusted",
 		"qrjump scan-key add till", "qrjump admin-key add till --role marketer --output json",
 		"qrjump gs1 set 01/09506000134352 --href 'https://coffee.example/p/{01}' --title Beans",
 		"qrjump gs1 set 01/09506000134352/10/LOT --href 'https://coffee.example/p/{01}' --title Beans",
@@ -316,8 +309,8 @@ func (c *copyist) kit() {
 		"qrjump webhook add " + c.hook() + " --alarms", "qrjump webhook test 1",
 		"qrjump setting set order_by_two true",
 		"qrjump batch apply 10000 --appid " + service + " --isv waiting --for-approval --admin-token ADMINKEY",
-		"qrjump setting reset order_by_two",
-		"qrjump stats share 'by=day&days=30'", "qrjump account show " + service + " --user alice", "qrjump scan https://coffee.example/t/7",
+		"qrjump setting set order_by_two --default",
+		"qrjump api shareChart 'question=by=day&days=30'", "qrjump account show " + service + " --user alice", "qrjump scan https://coffee.example/t/7",
 		"qrjump context set prod --server " + c.found["URL"],
 		"mkdir backups; qrjump export plain.tar.gz; cp plain.tar.gz backups",
 		"qrjump export qrjump-export.tar.gz --passphrase-file passphrase.txt",
@@ -466,7 +459,7 @@ func (c *copyist) inKit(line string) (code int, out, says string) {
 	switch {
 	case endless.MatchString(line):
 		return at.untilStopped(words, env)
-	case !plain || words[1] == "help" || words[1] == "man": // the help ends the process
+	case !plain || words[1] == "help": // the help ends the process
 		return at.types(line, env...)
 	}
 	for _, entry := range env {

@@ -132,11 +132,11 @@ func TestPrintedCommands_Work(t *testing.T) {
 			// The next step of an error, and of a rule that is not published yet.
 			for _, wrong := range []string{"qrjump scan https://none.tour.example/", "qrjump account show none",
 				"qrjump webhook delete 99 --yes",
-				"qrjump setting get none", "qrjump person delete none --yes", "qrjump admin-key delete none --yes",
+				"qrjump setting list none", "qrjump person delete none --yes", "qrjump admin-key delete none --yes",
 				"qrjump scan-key delete none --yes", "qrjump snapshot load none --yes", "qrjump component show none",
-				"qrjump domain delete none.example --yes", "qrjump context use none",
+				"qrjump api deleteDomain host=none.example --yes", "qrjump context set none --current",
 				"qrjump batch show 99 --appid wxbrand --secret SECRET",
-				"qrjump behaviour show none", "qrjump scan-node delete none --yes", "qrjump rule add",
+				"qrjump behaviour list none", "qrjump api forgetScanNode node=none --yes", "qrjump rule add",
 				"qrjump rule delete https://none.tour.example/ --yes --appid wxshop --secret SECRET",
 				"qrjump rule add https://tour.example/new/ p/p --appid wxshop --secret SECRET",
 				"qrjump rule qr https://none.tour.example/ --out x.svg --appid wxshop --secret SECRET"} {

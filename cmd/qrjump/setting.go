@@ -13,6 +13,7 @@ import (
 
 type settingList struct {
 	operator
+	Name    string `arg:"" optional:""`
 	Changed bool
 }
 
@@ -26,8 +27,15 @@ func inWords(one client.Setting) client.Setting {
 	return one
 }
 
-// Run lists the settings.
+// Run lists the settings, or shows one.
 func (c *settingList) Run(s *session, qrjump *client.Client) error {
+	if c.Name != "" {
+		one, err := setting(s, qrjump, "get", c.Name)
+		if err != nil {
+			return err
+		}
+		return c.show(s, one)
+	}
 	list, err := qrjump.Settings.List(s.ctx)
 	if c.Changed {
 		list = slices.DeleteFunc(list, func(one client.Setting) bool { return !one.Changed() })
@@ -51,17 +59,8 @@ func setting(s *session, qrjump *client.Client, did, name string) (client.Settin
 	return named(list, func(one client.Setting) string { return one.Name }, did, name, "setting", "qrjump setting list")
 }
 
-type settingGet struct {
-	operator
-	Name string `arg:""`
-}
-
-// Run shows one setting with all that is known of it.
-func (c *settingGet) Run(s *session, qrjump *client.Client) error {
-	one, err := setting(s, qrjump, "get", c.Name)
-	if err != nil {
-		return err
-	}
+// show shows a setting with all that is known of it.
+func (c *settingList) show(s *session, one client.Setting) error {
 	return c.print(s, one, func(w io.Writer) {
 		one := inWords(one)
 		printFields(w, [2]string{"setting", one.Name}, [2]string{"value", string(one.Value)}, [2]string{"default", string(one.Default)},
@@ -79,16 +78,17 @@ func orElse(s, otherwise string) string {
 
 type settingSet struct {
 	operator
-	Name  string  `arg:""`
-	Value *string `arg:"" optional:""`
+	Name    string  `arg:""`
+	Value   *string `arg:"" optional:""`
+	Default bool
 }
 
-// Run changes one setting.
+// Run changes one setting, or gives it its default.
 func (c *settingSet) Run(s *session) error {
 	if name, value, both := strings.Cut(c.Name, "="); c.Value == nil && both {
 		c.Name, c.Value = name, &value
 	}
-	if c.Value == nil {
+	if c.Value == nil != c.Default {
 		return misused("setting.say_the_value_as_well",
 			plain(c.Name), plain(c.Name))
 	}
@@ -100,9 +100,15 @@ func (c *settingSet) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if c.Default {
+		if err := qrjump.Settings.Reset(client.IfMatch(s.ctx, before.Revision), c.Name); err != nil {
+			return failed("reset", c.Name, unlessOvertaken("qrjump setting list "+c.Name, err))
+		}
+		return c.changed(s, qrjump, before, said("setting.its_default"))
+	}
 	value := settings.Typed(*c.Value, before.Value)
 	if err := qrjump.Settings.Update(client.IfMatch(s.ctx, before.Revision), map[string]any{c.Name: value}); err != nil {
-		return failed("set", c.Name, unlessOvertaken("qrjump setting get "+c.Name, err))
+		return failed("set", c.Name, unlessOvertaken("qrjump setting list "+c.Name, err))
 	}
 	return c.changed(s, qrjump, before, "")
 }
@@ -121,21 +127,4 @@ func (o operator) changed(s *session, qrjump *client.Client, before client.Setti
 		tell(w, "setting.is_now_it_was_it", after.Name, plain(string(after.Value)), why,
 			plain(string(before.Value)), inWords(after).Effect)
 	})
-}
-
-type settingReset struct {
-	operator
-	Name string `arg:""`
-}
-
-// Run takes back what was chosen of a setting.
-func (c *settingReset) Run(s *session, qrjump *client.Client) error {
-	before, err := setting(s, qrjump, "reset", c.Name)
-	if err != nil {
-		return err
-	}
-	if err := qrjump.Settings.Reset(client.IfMatch(s.ctx, before.Revision), c.Name); err != nil {
-		return seeList("reset", c.Name, "qrjump setting list", unlessOvertaken("qrjump setting get "+c.Name, err))
-	}
-	return c.changed(s, qrjump, before, said("setting.its_default"))
 }

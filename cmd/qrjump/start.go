@@ -302,11 +302,20 @@ func (c *startCodes) questions(s *session, qrjump *client.Client) error {
 		wish{&c.Title, "--title", "title", ""}, wish{&c.ProductCode, "--product-code", "product_code", ""})
 }
 
+// released are the words of a command that adds the release to the versions of a Mini Program.
+func released(appid string, versions []string) []string {
+	words := []string{"account", "set", appid, "--version", "release"}
+	for _, v := range versions {
+		words = append(words, "--version", v)
+	}
+	return words
+}
+
 // ready makes the accounts so that one may have codes and the other is opened by them.
 func (c *startCodes) ready(s *session, qrjump *client.Client) error {
 	mini, lacks, err := c.account(s, qrjump, c.Target, "mini_program", "open", "", "--version", "release")
 	if err == nil && slices.Contains(lacks, "released") {
-		err = c.do(s, true, "", append([]string{"account", "release", c.Target, "release"}, mini.Versions...)...)
+		err = c.do(s, true, "", released(c.Target, mini.Versions)...)
 	}
 	if err != nil {
 		return err
@@ -444,10 +453,10 @@ func (c *startRules) ready(s *session, qrjump *client.Client, file string) error
 	}
 	a, lacks, err := c.account(s, qrjump, c.AppID, "mini_program", "open", file, "--version", "release", "--secret", "-")
 	if err == nil && slices.Contains(lacks, "released") {
-		err = c.do(s, true, "", append([]string{"account", "release", c.AppID, "release"}, a.Versions...)...)
+		err = c.do(s, true, "", released(c.AppID, a.Versions)...)
 	}
 	if err == nil && slices.Contains(lacks, "switched_on") {
-		err = c.do(s, true, "", "account", "rules", "enable", c.AppID)
+		err = c.do(s, true, "", "account", "set", c.AppID, "--rules")
 	}
 	if err == nil && slices.Contains(lacks, "secret") {
 		if err = c.keep(s, "start.wrote_secret", file, rand.Text(), c.AppID); err == nil {

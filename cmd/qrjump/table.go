@@ -73,17 +73,3 @@ func wordOf(f reflect.StructField) string {
 	}
 	return word.String()
 }
-
-// otherNames are verbs by a noun and the name that such a verb has with other nouns. Their own name is the one of the help.
-var otherNames = map[[2]string]string{{"setting", "show"}: "get"}
-
-// usualVerb are arguments with the verb's own name.
-func usualVerb(args []string) []string {
-	if len(args) < 2 {
-		return args
-	}
-	if name := otherNames[[2]string(args)]; name != "" {
-		return append([]string{args[0], name}, args[2:]...)
-	}
-	return args
-}

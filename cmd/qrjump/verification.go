@@ -130,24 +130,3 @@ func (c *verificationRun) Run(s *session, qrjump *client.Client) error {
 	return c.outcome(s, done, failed("look", said("verification.at_the_verification_files"), err),
 		"verification.looked_at_others_follow_in", counted(done.Files, "file"), done.Failing, see)
 }
-
-type userErase struct {
-	operator
-	User      string `arg:""`
-	Namespace string `placeholder:"NAME"`
-	ending
-}
-
-// Run makes every scan of a user anonymous.
-func (c *userErase) Run(s *session, qrjump *client.Client) error {
-	whose := said("verification.in_the_namespace", c.User, orElse(c.Namespace, "default"))
-	if err := c.confirmed(s, said("verification.every_scan_of", whose)); err != nil {
-		return err
-	}
-	scans, err := qrjump.Scans.EraseUser(s.ctx, c.Namespace, c.User)
-	says := said("verification.erased_anonymous_now_and_count", whose, said("verification.scans_are", scans))
-	if scans == 0 {
-		says = said("verification.no_scan_of", whose)
-	}
-	return c.outcome(s, map[string]any{"scans": scans}, failed("erase", whose, err), "plain", plain(says))
-}

@@ -283,15 +283,3 @@ func (c *webhookDeliveries) Run(s *session, qrjump *client.Client) error {
 				strconv.Itoa(d.Attempts), answered, moment(d.SentAt), moment(d.NextAt), orDash(d.Fault)}
 		}}.print(s, c.outputFlags, list, failed("list", "deliveries", err))
 }
-
-type webhookResend struct {
-	operator
-	ID int64 `arg:""`
-}
-
-// Run sends something again.
-func (c *webhookResend) Run(s *session, qrjump *client.Client) error {
-	again, err := qrjump.Webhooks.RetryDelivery(s.ctx, c.ID)
-	return c.outcome(s, again, seeList(said("webhook.resend_delivery"), number(c.ID), "qrjump webhook deliveries", err),
-		"webhook.delivery_is_sent_to_webhook", again.ID, again.Webhook, plain(again.Event))
-}

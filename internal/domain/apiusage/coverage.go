@@ -38,8 +38,8 @@ const (
 var trials = []Trial{
 	{Code: errcode.SystemError, calls: everyPath, command: injectOnce},
 	{Code: errcode.InvalidCredential, Row: behaviour.CallerTokenReplaced, calls: everyPath, spared: bySecret,
-		command: "qrjump account revoke {appid} --yes"},
-	{Code: errcode.TokenExpired, Row: behaviour.CallerTokenExpired, calls: everyPath, spared: bySecret, command: "qrjump clock advance 2h"},
+		command: "qrjump api endTokens appid={appid} --yes"},
+	{Code: errcode.TokenExpired, Row: behaviour.CallerTokenExpired, calls: everyPath, spared: bySecret, command: "qrjump clock set +2h"},
 	{Code: errcode.InvalidIP, Row: behaviour.TokenAddress, calls: listCalls, command: injectOnce},
 	{Code: errcode.ComponentIP, Row: behaviour.CallerAddress, calls: "/cgi-bin/component/*", command: injectOnce},
 	{Code: errcode.TooFrequent, Row: behaviour.WireRateRules, calls: ruleCalls, command: injectOnce},
