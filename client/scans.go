@@ -352,10 +352,9 @@ type Difference struct {
 
 // Recount is the result of counting the whole ledger again.
 type Recount struct {
-	Scans      int64 `json:"scans" doc:"in the ledger"`
-	Duplicates int64 `json:"duplicates" doc:"0: a ledger has each scan once"`
-	// Lacking is nil where the server is older and does not look for them.
-	Lacking     *int64       `json:"lacking,omitempty" required:"true" doc:"scans that are counted and gone from the ledger although nothing removed them, as with a file of it that is lost; if there are any, they are one difference"`
+	Scans       int64        `json:"scans" doc:"in the ledger"`
+	Duplicates  int64        `json:"duplicates" doc:"0: a ledger has each scan once"`
+	Lacking     int64        `json:"lacking" doc:"scans that are counted and gone from the ledger although nothing removed them, as with a file of it that is lost; if there are any, they are one difference"`
 	Compared    int64        `json:"compared" doc:"how many numbers were compared"`
 	Differences int64        `json:"differences"`
 	Shown       []Difference `json:"shown" doc:"at most 100 of them"`

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"golang.org/x/term"
 
+	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store/archive"
 )
@@ -108,49 +108,33 @@ func (c *exportCommand) Run(s *session) error {
 	if err := archive.CheckPassphrase(word); err != nil {
 		return usageError(err.Error())
 	}
-	dir := filepath.Dir(c.File)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(c.File)+".*") // 0600
+	var m archive.Manifest
+	size, err := atomicfile.Write(c.File, 0o600, func(f *os.File) error {
+		if err := cl.Archive.Export(s.ctx, word, f); err != nil {
+			return err
+		}
+		m, err = checked(f)
+		return err
+	})
 	if err != nil {
 		return failed(said("backup.export_to"), c.File, err)
-	}
-	defer os.Remove(f.Name()) // nothing, once it is renamed
-	defer f.Close()
-	if err := cl.Archive.Export(s.ctx, word, f); err != nil {
-		return failed(said("backup.export_to"), c.File, err)
-	}
-	m, size, err := finish(f)
-	if err != nil {
-		return failed(said("backup.export_to"), c.File, err)
-	}
-	if err := os.Rename(f.Name(), c.File); err != nil {
-		return failed(said("backup.export_to"), c.File, err)
-	}
-	if d, err := os.Open(dir); err == nil {
-		_ = d.Sync() // not every system can
-		d.Close()
 	}
 	_, err = tell(s.out, "backup.exported_of_to", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"), c.File,
 		counted(int(size), "byte"))
 	return err
 }
 
-// finish puts an archive on the disk and reads it again.
-func finish(f *os.File) (archive.Manifest, int64, error) {
-	if err := f.Sync(); err != nil {
-		return archive.Manifest{}, 0, err
-	}
+// checked reads an archive that was written.
+func checked(f *os.File) (archive.Manifest, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return archive.Manifest{}, 0, err
+		return archive.Manifest{}, err
 	}
 	a, err := archive.Open(f, info.Size())
 	if err != nil {
-		return archive.Manifest{}, 0, err
+		return archive.Manifest{}, err
 	}
-	if err := a.Check(); err != nil {
-		return archive.Manifest{}, 0, err
-	}
-	return a.Manifest, info.Size(), f.Close()
+	return a.Manifest, a.Check()
 }
 
 type importCommand struct {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
 type batchDownload struct {
@@ -250,26 +251,20 @@ func (l *lineCounter) Write(b []byte) (int, error) {
 	return l.to.Write(b)
 }
 
-// replaceFile writes beside a file, for its owner only, and renames at the end.
+// replaceFile writes a file as a whole, for its owner only. An error of fill is returned as it is.
 func replaceFile(path string, fill func(io.Writer) error) (size int64, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // 0600
-	if err != nil {
-		return 0, fault("batch_download.writing", path, err)
-	}
-	defer os.Remove(f.Name()) // nothing, once it is renamed
-	defer f.Close()
-	b := bufio.NewWriterSize(f, 256<<10)
-	if err := fill(b); err != nil {
-		return 0, err
-	}
-	var info os.FileInfo
-	for _, step := range []func() error{b.Flush, f.Sync, func() (err error) { info, err = f.Stat(); return err }, f.Close,
-		func() error { return os.Rename(f.Name(), path) }} {
-		if err := step(); err != nil {
-			return 0, fault("batch_download.writing", path, err)
+	var failed error
+	size, err = atomicfile.Write(path, 0o600, func(f *os.File) error {
+		b := bufio.NewWriterSize(f, 256<<10)
+		if failed = fill(b); failed != nil {
+			return failed
 		}
+		return b.Flush()
+	})
+	if err != nil && failed == nil {
+		err = fault("batch_download.writing", path, err)
 	}
-	return info.Size(), nil
+	return size, err
 }
 
 // bar shows on a terminal how far a command is, in codes, and elsewhere nothing.

@@ -27,18 +27,18 @@ var capabilities = []struct {
 	name  string
 	words []string
 }{
-	{"scans and their log", []string{"scanlog", "ledger", "stream", "lake", "scan", "unattended", "listen_"}},
+	{"scans and their log", []string{"scanlog", "ledger", "eventlog/stream", "lake", "scan", "replica"}},
 	{"alarms", []string{"alarm"}},
 	{"statistics", []string{"stats", "statistics", "calls", "apiusage", "chart", "hyperloglog", "sketch"}},
 	{"GS1", []string{"gs1", "digitallink"}},
-	{"printing", []string{"label", "pdf", "symbol", "print", "package", "parcel", "sheet"}},
+	{"printing", []string{"label", "pdf", "symbol", "print/", "/print", "/package", "sheet"}},
 	{"codes", []string{"code", "batch", "serial", "order", "spoiled", "imported"}},
-	{"rules", []string{"rule", "prefix", "index", "host", "verification", "verify", "recheck"}},
+	{"rules", []string{"rule", "prefix", "domain/index", "host", "verification", "verify", "recheck"}},
 	{"platforms", []string{"component", "platform", "consent", "agree"}},
-	{"people and keys", []string{"people", "person", "iam", "oidc", "provider", "login", "key", "vault", "sealer"}},
+	{"people and keys", []string{"people", "person", "iam", "oidc", "login", "key", "sealer"}},
 	{"accounts", []string{"account", "appearance", "branding", "links"}},
 	{"webhooks and outbox", []string{"webhook", "outbox", "notice"}},
-	{"audit log", []string{"history", "audit", "changes"}},
+	{"audit log", []string{"audit", "changes", "history"}},
 	{"development tools", []string{"emulator", "cassette", "probe", "seed", "qrjumptest", "/run", "demo", "behaviour", "deviation"}},
 	{"documents", []string{"docs/", "guide", "help", "completion", "man.go"}},
 	{"other", []string{""}},
@@ -125,13 +125,10 @@ func capabilityOf(name string) string {
 	return ""
 }
 
-// layerOf is the folder below internal that holds packages of one layer, or the folder at the top.
+// layerOf returns the folder below internal, or the folder at the top.
 func layerOf(name string) string {
-	parts := strings.Split(name, "/")
-	if parts[0] == "internal" && len(parts) > 3 {
-		return parts[1]
-	}
-	return parts[0]
+	name, _, _ = strings.Cut(strings.TrimPrefix(name, "internal/"), "/")
+	return name
 }
 
 // Page returns the page of lines by capability and layer, generated from the source.

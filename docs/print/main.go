@@ -2,7 +2,8 @@
 //
 //	go run ./docs/print
 //
-// With -evidence it writes the behaviours that have a date by the age of their evidence, with search terms, to standard output.
+// With -size it writes docs/size.md alone, which no other run changes. With -evidence it writes the behaviours that have a date by the
+// age of their evidence, with search terms, to standard output.
 package main
 
 import (
@@ -17,7 +18,19 @@ import (
 
 func main() {
 	evidence := flag.Bool("evidence", false, "write the behaviours by the age of their evidence to standard output")
+	size := flag.Bool("size", false, "write docs/size.md, the lines of the source by capability and layer, and nothing else")
 	flag.Parse()
+	if *size {
+		measured, err := docgen.MeasureSize(".")
+		if err == nil {
+			err = os.WriteFile("docs/size.md", []byte(measured.Page()), 0o644)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "measuring the source:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if *evidence {
 		fmt.Print(docgen.Evidence())
 		return

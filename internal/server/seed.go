@@ -288,14 +288,6 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 	if done, err := s.store.Seeded(ctx, hash); done || err != nil {
 		return false, err
 	}
-	if f.demo {
-		// The database of an earlier version has the demo's rules, under the accounts of then.
-		if earlier, err := s.store.Meta(ctx, demoMeta); err != nil {
-			return false, err
-		} else if earlier != "" {
-			f.Rules = nil
-		}
-	}
 	next, err := s.settings.applySettings(ctx, f)
 	if err != nil {
 		return false, err

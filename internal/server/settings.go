@@ -146,9 +146,6 @@ func (s settingsService) keptSettings(ctx context.Context) (map[string]json.RawM
 	if err == nil && text != "" {
 		err = json.Unmarshal([]byte(text), &kept)
 	}
-	if err == nil {
-		kept, err = settings.Upgrade(kept)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("keeping the settings: %w", err)
 	}

@@ -181,9 +181,6 @@ func unknown(object []byte) error {
 	names := Names()
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if !slices.ContainsFunc(names, func(known string) bool { return strings.EqualFold(known, name) }) {
-			if was, ok := former[strings.ToLower(name)]; ok {
-				return fmt.Errorf(`settings: there is no %.60q: want behaviours {"%s": "%s"} where it was %v`, name, was.row, was.decision, was.value)
-			}
 			return fmt.Errorf("settings: there is no %.60q%s", name, suggest.DidYouMean(name, names...))
 		}
 	}

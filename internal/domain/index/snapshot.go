@@ -20,6 +20,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
 // A snapshot file is the index as it lies in memory, so that a start reads
@@ -132,30 +133,10 @@ type fileRule struct {
 // call: into a new file beside it that takes its place when it is on the disk.
 // Changes go on meanwhile. mark must be of a moment before the call; a node that reads
 // the file reads again what changed since.
-func (x *Index) WriteSnapshot(path string, mark Mark, list []SnapshotAccount) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+newSnapshot+"*")
+func (x *Index) WriteSnapshot(path string, mark Mark, list []SnapshotAccount) error {
+	_, err := atomicfile.Write(path, 0o600, func(f *os.File) error { return x.writeSnapshot(f, mark, list) })
 	if err != nil {
-		return fmt.Errorf("writing the snapshot: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-			err = fmt.Errorf("writing the snapshot %s: %w", path, err)
-		}
-	}()
-	if err := x.writeSnapshot(f, mark, list); err != nil {
-		return err
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	if dir, err := os.Open(filepath.Dir(path)); err == nil {
-		_ = dir.Sync() // if a power cut undoes it, the next start reads the store instead
-		dir.Close()
+		return fmt.Errorf("writing the snapshot %s: %w", path, err)
 	}
 	return nil
 }

@@ -147,7 +147,7 @@ func TestSettings(t *testing.T) {
 		{`{"rate_limit":4,"rate_limi":5}`, 422, "rate_limi"},
 		{`{"behaviours":{"wire.list.text":"allow","rules.get.all":"reject"}}`, 200,
 			`"behaviours":{"rules.get.all":"reject","wire.list.text":"allow"}`},
-		{`{"activation_overlap":"replace"}`, 422, `want behaviours {\"codes.activate.overlap_taken\": \"allow\"} where it was replace`},
+		{`{"activation_overlap":"replace"}`, 422, `there is no \"activation_overlap\"`},
 		{`{"behaviours":{"wire.list.txt":"reject"}}`, 422, `there is no behaviour \"wire.list.txt\": did you mean wire.list.text?`},
 		{`{"behaviours":{"rules.publish.abov":"reject"}}`, 422, `did you mean rules.publish.above?`},
 		{`{"behaviours":{"wire.retry":"reject"}}`, 422, "wire.retry lets nothing pass that could be rejected"},

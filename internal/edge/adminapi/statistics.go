@@ -157,7 +157,7 @@ func (a scanAPI) listMisses(ctx context.Context, in *struct {
 
 func (a scanAPI) recountStatistics(ctx context.Context, _ *noInput) (client.Recount, error) {
 	r, err := verify.Recounter{Counter: a.Scans, Scratch: a.Spool}.Run(ctx)
-	return client.Recount{Scans: r.Scans, Lacking: &r.Lacking, Compared: r.Compared, Differences: r.Differences,
+	return client.Recount{Scans: r.Scans, Lacking: r.Lacking, Compared: r.Compared, Differences: r.Differences,
 		Shown: each(r.Shown, func(d verify.Difference) client.Difference { return client.Difference(d) }), Since: optional(r.Since)}, err
 }
 

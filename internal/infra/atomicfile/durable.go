@@ -2,7 +2,6 @@
 package atomicfile
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,19 +9,29 @@ import (
 	"path/filepath"
 )
 
-// Replace writes a file as a whole: after a crash there is the old one or
-// the new one, on the disk before anything that depends on it.
+// Replace writes a text into a file, as Write does.
 func Replace(path string, text []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	_, err := Write(path, mode, func(f *os.File) error { _, err := f.Write(text); return err })
+	return err
+}
+
+// Write writes a file as a whole and returns its size: after a crash there is the old one or the new one, on the disk before anything
+// that depends on it. An error of write, which fills a file beside it (path.new-NUMBER), is returned as it is and leaves the old one.
+func Write(path string, mode fs.FileMode, write func(f *os.File) error) (size int64, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer os.Remove(f.Name()) // gone already when all is well
-	_, err = f.ReadFrom(bytes.NewReader(text))
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
+	defer f.Close()
+	if err := write(f); err != nil {
+		return 0, err
 	}
-	return Move(f.Name(), path)
+	info, err := f.Stat()
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+		return 0, fmt.Errorf("writing %s: %w", path, err)
+	}
+	return info.Size(), Move(f.Name(), path)
 }
 
 // Move renames a file durably.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
 const (
@@ -123,12 +125,7 @@ func (c *Clock) keep(running time.Duration) {
 	if c.ahead {
 		text += " " + (running - c.since).Round(time.Second).String()
 	}
-	fresh := c.file + ".new"
-	err := os.WriteFile(fresh, []byte(text+"\n"), 0o600)
-	if err == nil {
-		err = os.Rename(fresh, c.file)
-	}
-	if err != nil {
+	if err := atomicfile.Replace(c.file, []byte(text+"\n"), 0o600); err != nil {
 		c.log.Debug("the time cannot be stored; after a restart the clock is believed", "file", c.file, "error", err)
 	}
 }
