@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
@@ -62,9 +63,7 @@ func (s *storm) importStopped() string {
 	}
 	other := s.victim()
 	until(s.t, "the import to work", func() bool { return bring(other.running.Load().URL, file.String()) == http.StatusOK || s.t.Failed() })
-	if got := there(); got != importedRules {
-		s.t.Errorf("%s: brought once more, %d of %d rules are there", what, got, importedRules)
-	}
+	assert.Equal(s.t, there(), importedRules, "%s", what)
 	for _, n := range s.cluster.nodes {
 		scans := must{connect(s.t, n.running.Load().URL, s.scanKey), s.t}
 		until(s.t, fmt.Sprintf("node %d to show imported rules", n.number), func() bool {

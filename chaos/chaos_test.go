@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
@@ -671,10 +672,8 @@ func (s *storm) pictures() string {
 // batches of the whole database share a code.
 func (s *storm) judgeBatches() {
 	database := s.cluster.database
-	if n := dbtest.Number(s.t, database,
-		`SELECT count(*) FROM batches a JOIN batches b ON a.id < b.id AND a.start < b.start + b.codes AND b.start < a.start + a.codes`); n != 0 {
-		s.t.Errorf("%d pairs of batches share codes", n)
-	}
+	assert.Equal(s.t, dbtest.Number(s.t, database,
+		`SELECT count(*) FROM batches a JOIN batches b ON a.id < b.id AND a.start < b.start + b.codes AND b.start < a.start + a.codes`), 0, "pairs of batches share codes")
 	stored := map[string]int64{}
 	dbtest.Rows(s.t, database, `SELECT account || ' ' || isv, id FROM batches`, func(rows *sql.Rows) error {
 		var name string
@@ -686,9 +685,7 @@ func (s *storm) judgeBatches() {
 		return nil
 	})
 	for _, name := range slices.Sorted(maps.Keys(s.batches)) {
-		if stored[name] != s.batches[name] {
-			s.t.Errorf("%s was acknowledged as application %d, and is %d", name, s.batches[name], stored[name])
-		}
+		assert.Equal(s.t, stored[name], s.batches[name], "%s was acknowledged as application %d, and", name, s.batches[name])
 	}
 }
 

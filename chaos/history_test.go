@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The common promises of three nodes, as two models that porcupine checks a
@@ -389,9 +391,7 @@ func TestCheckerFindsBugs(t *testing.T) {
 		wrong, _ := h.check("")
 		return wrong
 	}
-	if wrong := judge(right()); len(wrong) != 0 {
-		t.Fatalf("a history that is right: %q", wrong)
-	}
+	require.Equal(t, len(judge(right())), 0, "a history that is right")
 	for what, bug := range map[string]func([]entry){
 		"a publish is counted twice":                       func(h []entry) { h[8].left-- },
 		"a publish is not counted":                         func(h []entry) { h[8].left++ },

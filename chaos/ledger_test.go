@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/verify"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
@@ -289,9 +290,7 @@ func compareLedger(t *testing.T, dir, database string, stream scanStream) {
 			break
 		}
 	}
-	if got != len(want) {
-		t.Errorf("%d numbers, want %d", got, len(want))
-	}
+	assert.Equal(t, got, len(want), "numbers")
 	a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, By: stats.ByDay, What: stats.Users, Limit: stats.MaxAnswers})
 	require.NoError(t, err)
 	if len(a.Rows) != len(users) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -68,9 +69,7 @@ func TestTwoPrimaries(t *testing.T) {
 			t.Fatal("changes before the promotion fail")
 		}
 	}
-	if n := both.metric("qrjump_database_primaries"); n != 1 {
-		t.Errorf("%v primaries at first", n)
-	}
+	assert.Equal(t, both.metric("qrjump_database_primaries"), 1, "primaries at first")
 
 	// The old one goes on waiting for its replica, and so does what it had begun: nobody waits for that with it.
 	p.script("promote", p.dirs[1])
@@ -81,12 +80,8 @@ func TestTwoPrimaries(t *testing.T) {
 	})
 	before := rules(hosts[0])
 	for range 5 {
-		if got := first.add(); got != 0 {
-			t.Errorf("a change through the node that reaches the new primary: %d", got)
-		}
-		if got := second.add(); got != -1 {
-			t.Errorf("a change through the node that sees the old primary alone: %d", got)
-		}
+		assert.Equal(t, first.add(), 0, "a change through the node that reaches the new primary")
+		assert.Equal(t, second.add(), -1, "a change through the node that sees the old primary alone")
 	}
 	if after := rules(hosts[0]); after != before {
 		t.Errorf("the old primary got %d rules", after-before)
@@ -120,9 +115,7 @@ func TestTwoPrimaries(t *testing.T) {
 	both.kill()
 	both.start()
 	first.base = both.running.Load().URL
-	if got := first.add(); got != 0 {
-		t.Errorf("a change after a start: %d", got)
-	}
+	assert.Equal(t, first.add(), 0, "a change after a start")
 	one.kill()
 	if started, ready := try(t, one.config()); ready {
 		t.Error("a node starts on the old primary")
@@ -138,9 +131,7 @@ func TestTwoPrimaries(t *testing.T) {
 	p.script("again", p.dirs[0]) // it comes back by itself
 	until(t, "it to be seen", func() bool { return both.metric("qrjump_database_primaries") == 2 })
 	for range 5 {
-		if got := first.add(); got != 0 {
-			t.Errorf("a change after the old primary came back: %d", got)
-		}
+		assert.Equal(t, first.add(), 0, "a change after the old primary came back")
 	}
 	first.has()
 	if after := rules(hosts[0]); after != before {
@@ -302,9 +293,8 @@ func TestADatabaseIsPutBackToAnEarlierMoment(t *testing.T) {
 	until(t, "all scans to be counted again", func() bool { return counted() == 100 })
 	keeper.added = keeper.added[:1]
 	keeper.has()
-	if rules := dbtest.Number(t, on(t, c.database, userOf(t, p.urls[1]), hostOf(t, p.urls[1])), `SELECT count(*) FROM rules`); rules != 2 {
-		t.Errorf("%d rules, want the one of the seed and that from before", rules)
-	}
+	assert.Equal(t, dbtest.Number(t, on(t, c.database, userOf(t, p.urls[1]), hostOf(t, p.urls[1])), `SELECT count(*) FROM rules`), 2,
+		"rules")
 	brand, err = admin.stableToken("brand") // that of before may be gone as well
 	admin.check(err)
 	if second := apply("another"); second.ApplicationID != first.ApplicationID {

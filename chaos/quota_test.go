@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
@@ -51,9 +52,7 @@ settings: {rate_limit: 0, verification: trust}
 		if len(published) != 40 || len(refused) != 60 {
 			t.Fatalf("%d published, %d refused: want 40 and 60", len(published), len(refused))
 		}
-		if left() != 0 {
-			t.Errorf("%d publishes left, want 0", left())
-		}
+		assert.Equal(t, left(), 0, "publishes left")
 		for _, p := range published {
 			wire.ok("qrcodejumppublish", token, prefixOnly(p)) // again is free
 		}
@@ -69,15 +68,11 @@ settings: {rate_limit: 0, verification: trust}
 			}
 		}
 		wire.setClock(end, true)
-		if left() != 100 {
-			t.Errorf("%d publishes left in the first second of the month", left())
-		}
+		assert.Equal(t, left(), 100, "publishes left in the first second of the month")
 		for _, p := range refused {
 			wire.ok("qrcodejumppublish", token, prefixOnly(p))
 		}
-		if left() != 40 {
-			t.Errorf("%d publishes left after 60 in the new month", left())
-		}
+		assert.Equal(t, left(), 40, "publishes left after 60 in the new month")
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestRaceForQuota: 256 publishers on three nodes race for the publishes of a
@@ -76,10 +77,8 @@ settings: {rate_limit: 0, verification: trust, rule_limit: %d, publish_quota: %d
 			t.Fatalf("round %d: %d published, %d refused: want %d and %d", round, won, lost, granted, publishers-granted)
 		}
 		for _, one := range clients[:3] { // one on each node
-			if left := one.ok("qrcodejumpget", token,
-				map[string]any{"get_type": 2, "page_num": 1, "page_size": 1}).QRCodeJumpPubQuota; left != 0 {
-				t.Fatalf("round %d: %d publishes left", round, left)
-			}
+			require.Equal(t, one.ok("qrcodejumpget", token,
+				map[string]any{"get_type": 2, "page_num": 1, "page_size": 1}).QRCodeJumpPubQuota, 0, "round %d", round)
 		}
 		// The next month, without the 100 deletes and adds.
 		dbtest.Exec(t, c.database, `DELETE FROM publishes`)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
@@ -49,9 +50,7 @@ func TestANodeSaysThatNoReplicaConfirmsItsChanges(t *testing.T) {
 	}
 	p.script("kill", p.dirs[1])
 	until(t, "the replica to be gone", func() bool { return n.metric("qrjump_database_replicas") == 0 })
-	if n.metric(`qrjump_ready{kind="scan"}`) != 1 {
-		t.Error("without a replica it is not ready for scans")
-	}
+	assert.Equal(t, n.metric(`qrjump_ready{kind="scan"}`), 1, "without a replica it is not ready for scans")
 	dbtest.Exec(t, p.urls[0], `ALTER SYSTEM SET synchronous_standby_names = ''`)
 	dbtest.Exec(t, p.urls[0], `SELECT pg_reload_conf()`)
 	until(t, "changes to wait for nobody", func() bool { return n.metric(`qrjump_ready{kind="change"}`) == 1 })
@@ -60,8 +59,6 @@ func TestANodeSaysThatNoReplicaConfirmsItsChanges(t *testing.T) {
 	if log := string(n.running.Load().wholeLog()); !strings.Contains(log, warned) {
 		t.Errorf("without a replica it says\n%s", log)
 	}
-	if replicas := n.metric("qrjump_database_replicas"); replicas != 0 {
-		t.Errorf("%v replicas", replicas)
-	}
+	assert.Equal(t, n.metric("qrjump_database_replicas"), 0, "replicas")
 	n.stop()
 }

@@ -185,9 +185,7 @@ func TestDiskFull(t *testing.T) {
 	keeper := newShopkeeper(t, admin.base)
 	scans := must{connect(t, admin.base, key.Key), t}
 	for range 20 {
-		if got := keeper.add(); got != 0 {
-			t.Fatalf("before: %d", got)
-		}
+		require.Equal(t, keeper.add(), 0, "before")
 	}
 
 	jar, err := cookiejar.New(nil)
@@ -384,9 +382,7 @@ func TestPostgresFull(t *testing.T) {
 	n.start()
 	keeper := newShopkeeper(t, n.running.Load().URL)
 	for range 20 {
-		if got := keeper.add(); got != 0 {
-			t.Fatalf("before: %d", got)
-		}
+		require.Equal(t, keeper.add(), 0, "before")
 	}
 	d.fill(64 << 10)
 	keeper.until(-1)
@@ -438,9 +434,7 @@ func TestPostgresReadOnly(t *testing.T) {
 	n.start()
 	defer n.stop()
 	keeper := newShopkeeper(t, n.running.Load().URL)
-	if got := keeper.add(); got != 0 {
-		t.Fatalf("before: %d", got)
-	}
+	require.Equal(t, keeper.add(), 0, "before")
 	set := func(value string) {
 		dbtest.Exec(t, dbtest.Server(t), `ALTER DATABASE `+dbtest.Name(c.database)+` SET default_transaction_read_only = `+value)
 		endSessions(t, c.database)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -298,13 +299,10 @@ func TestSIGTERMIsAnnounced(t *testing.T) {
 	})
 	// New connections, and changes on them.
 	for range 3 {
-		if got := newShopkeeper(t, p.URL).code("qrcodejumpget", keeper.token, map[string]any{}); got.ErrCode != 0 {
-			t.Errorf("while the end is announced: %d", got.ErrCode)
-		}
+		assert.Equal(t, newShopkeeper(t, p.URL).code("qrcodejumpget", keeper.token, map[string]any{}).ErrCode, 0,
+			"while the end is announced")
 	}
-	if got := keeper.add(); got != 0 {
-		t.Errorf("a change while the end is announced: %d", got)
-	}
+	assert.Equal(t, keeper.add(), 0, "a change while the end is announced")
 	p.signal(syscall.SIGTERM)
 	p.gone()
 	if status, is := p.ProcessState.Sys().(syscall.WaitStatus); !is || !status.Signaled() {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -56,9 +57,7 @@ func TestTenStarts(t *testing.T) {
 		`SELECT count(DISTINCT version_id) FROM goose_db_version WHERE version_id > 0`) {
 		t.Errorf("migrations ran %d times", n)
 	}
-	if n := dbtest.Number(t, c.database, `SELECT count(*) FROM accounts`); n != 5 {
-		t.Errorf("%d accounts", n)
-	}
+	assert.Equal(t, dbtest.Number(t, c.database, `SELECT count(*) FROM accounts`), 5, "accounts")
 	// A token of the first node opens every other one: the keys are the same.
 	first := c.nodes[0].admin()
 	token := first.token("mini0")
@@ -533,9 +532,7 @@ func (c *cluster) refused(why string, change func(*childConfig)) {
 	if said := lines[len(lines)-1]; !strings.Contains(said, why) {
 		c.t.Errorf("it said %s, want %q", said, why)
 	}
-	if code := p.ProcessState.ExitCode(); code != 2 {
-		c.t.Errorf("%s: exit code %d, want 2", why, code)
-	}
+	assert.Equal(c.t, p.ProcessState.ExitCode(), 2, "%s", why)
 	if after := c.dump(); !slices.Equal(before, after) {
 		c.t.Errorf("%s: the database is another: %d rows and tables, there were %d", why, len(after), len(before))
 	}

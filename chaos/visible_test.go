@@ -187,9 +187,7 @@ func TestOverlappingOwners(t *testing.T) {
 				winner, loser = right, left
 			}
 			wins[winner.account]++
-			if d := third.scan(host + "/same/2"); d.AppID != winner.account {
-				t.Fatalf("race %d: %s won, but a scan %v", n, winner.account, d)
-			}
+			require.Equal(t, third.scan(host+"/same/2").AppID, winner.account, "race %d", n)
 			third.check(winner.drop(host+"/same/", host+"/same/1"))
 			// A freed prefix is free at once.
 			taken, err := loser.take(host+"/same/", host+"/same/1", false)
@@ -209,9 +207,7 @@ func TestOverlappingOwners(t *testing.T) {
 			if rightWon {
 				want, below = "right", below+1
 			}
-			if d := third.scan(host + "/x/y/2"); d.AppID != want {
-				t.Fatalf("race %d: want %s, but a scan %v", n, want, d)
-			}
+			require.Equal(t, third.scan(host+"/x/y/2").AppID, want, "race %d", n)
 			race(t,
 				func() error { return left.drop(host+"/x/", host+"/x/1") },
 				func() error {

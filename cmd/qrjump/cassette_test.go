@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -77,9 +78,7 @@ func TestRecordCompareReplay(t *testing.T) {
 	record := func(file string) {
 		t.Helper()
 		url, stop := serving(t, "cassette", "record", "--upstream", upstream.URL, "--listen", "127.0.0.1:0", "--out", file)
-		if got := get(t, url+"/cgi-bin/token"); got != answer {
-			t.Errorf("through the recorder: %s", got)
-		}
+		assert.Equal(t, get(t, url+"/cgi-bin/token"), answer, "through the recorder")
 		if code, said := stop(); code != 0 || said != "1 call recorded in "+file+"; read it before it leaves this machine\n" {
 			t.Errorf("record: exit %d, %s", code, said)
 		}

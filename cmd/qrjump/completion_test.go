@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // commandModel is the table of commands as the program parses it.
@@ -78,9 +79,8 @@ func TestCompletionFollowsTheLine(t *testing.T) {
 	for _, name := range []string{"test", "prod"} {
 		s := session{ctx: t.Context(), out: io.Discard, err: io.Discard}
 		token := "command:touch " + dir + "/ran"
-		if run(s, []string{"context", "set", name, "--server", "http://127.0.0.1:1", "--admin-token", token}) != 0 {
-			t.Fatal("no context")
-		}
+		require.Equal(t, run(s, []string{"context", "set", name, "--server", "http://127.0.0.1:1", "--admin-token", token}), 0,
+			"no context")
 	}
 	completed := completing(t)
 	for line, want := range map[string]string{
@@ -286,9 +286,8 @@ func TestEveryCommandHasItsManPage(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	if code := run(session{ctx: t.Context(), out: io.Discard, err: io.Discard}, []string{"help", "--man", dir}); code != exitDone {
-		t.Fatal("no pages were written")
-	}
+	require.Equal(t, run(session{ctx: t.Context(), out: io.Discard, err: io.Discard}, []string{"help", "--man", dir}), exitDone,
+		"no pages were written")
 	files, err := filepath.Glob(dir + "/*.[15]")
 	if err != nil || len(files) != len(pages) {
 		t.Fatal(files, err)

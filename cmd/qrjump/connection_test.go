@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -47,9 +48,7 @@ func TestThePlatformSeesNoOperatorsToken(t *testing.T) {
 		"https://api.weixin.qq.com": true, "https://weixin.qq.com": true, "https://api.weixin.qq.com:443": true,
 		"https://notweixin.qq.com": false, "http://127.0.0.1:8080": false,
 	} {
-		if got := isPlatform(server); got != want {
-			t.Errorf("%s: got %v", server, got)
-		}
+		assert.Equal(t, isPlatform(server), want, "%s", server)
 		if _, _, err := (serverFlags{Server: server}).admin(adminFlags{AdminToken: "given"}); (err != nil) != want {
 			t.Errorf("%s: got %v", server, err)
 		}

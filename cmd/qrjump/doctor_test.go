@@ -14,6 +14,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -52,9 +53,7 @@ func TestDoctorsWordsAreFilledIn(t *testing.T) {
 		"请指明目录：--backups DIR；请做一份：qrjump export FILE --passphrase-file FILE": say("doctor.backup.where.next",
 			say("doctor.backup.next")),
 	} {
-		if got := chinese.say(text); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
+		assert.Equal(t, chinese.say(text), want, "chinese.say")
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -46,9 +47,7 @@ func TestJSONHasWhatAServerLeavesOut(t *testing.T) {
 }
 
 func TestATerminalObeysNobodyElse(t *testing.T) {
-	if got := plain("a\x1b[2Jb\nc\u202ed\xff"); got != "a [2Jb c d\ufffd" {
-		t.Errorf("got %q", got)
-	}
+	assert.Equal(t, plain("a\x1b[2Jb\nc\u202ed\xff"), "a [2Jb c d\ufffd", "plain")
 }
 
 // Errors as JSON have the address of a heading that is there: also a number that only the real platform gives, and an error without one.

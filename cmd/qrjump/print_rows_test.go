@@ -59,9 +59,7 @@ func TestADownloadThatBreaksOffGoesOn(t *testing.T) {
 		next := int64(0)
 		for r, err := range src.rows(t.Context(), 0) {
 			require.NoErrorf(t, err, "%d cuts: behind index %d", cuts, next-1)
-			if r.Index != next {
-				t.Fatalf("%d cuts: index %d, not %d", cuts, r.Index, next)
-			}
+			require.Equal(t, r.Index, next, "%d cuts", cuts)
 			next++
 		}
 		if next != 10_000 || transport.downloads != cuts+1 {

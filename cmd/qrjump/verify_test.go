@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -95,7 +96,5 @@ func TestVerifySaysOfEveryStepWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: exit %d, want 1\n%s", address, code, &out)
 		}
 	}
-	if asked.Load() != before {
-		t.Error("a private address was contacted")
-	}
+	assert.Equal(t, asked.Load(), before, "a private address was contacted")
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/qrjump/qrjump/docs/docgen"
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func TestEvidence(t *testing.T) {
@@ -29,8 +30,7 @@ func TestEvidence(t *testing.T) {
 		t.Errorf("Evidence() lists %d behaviours, sorted by date: %v; want %d, sorted", len(dates), slices.IsSorted(dates), len(dated))
 	}
 	for _, code := range errcode.All() {
-		if got, want := strings.Contains(numbers, "\n| "+strconv.Itoa(code.Number)+" |"), code.Evidence != errcode.Observed; got != want {
-			t.Errorf("Evidence() lists %d among the numbers without a live answer: %v, want %v", code.Number, got, want)
-		}
+		assert.Equal(t, strings.Contains(numbers, "\n| "+strconv.Itoa(code.Number)+" |"), code.Evidence != errcode.Observed,
+			"Evidence() lists %d among the numbers without a live answer", code.Number)
 	}
 }

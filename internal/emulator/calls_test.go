@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Calls are followed from place to place: each once, in order, and it is said how
@@ -28,9 +29,7 @@ func TestCallsAreFollowedFromAPlace(t *testing.T) {
 				t.Fatalf("round %d: %d were missed, want %d", round, missed, lost)
 			}
 			for _, one := range list {
-				if one != want {
-					t.Fatalf("round %d: got call %d, want %d", round, one, want)
-				}
+				require.Equal(t, one, want, "round %d", round)
 				want++
 			}
 			place = next
@@ -38,9 +37,7 @@ func TestCallsAreFollowedFromAPlace(t *testing.T) {
 				break
 			}
 		}
-		if want != made {
-			t.Fatalf("round %d: read up to %d of %d", round, want, made)
-		}
+		require.Equal(t, want, made, "round %d", round)
 	}
 
 	// What a filter leaves out is passed all the same.

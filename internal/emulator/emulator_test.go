@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -126,9 +127,8 @@ func TestClock(t *testing.T) {
 	if !strings.Contains(s.Log(), "emulated clock") {
 		t.Error("the log does not warn")
 	}
-	if a := s.Do("GET", "/admin/v1/emulator/clock", "", "Authorization: Bearer "+servertest.AdminToken); a.Status != 404 {
-		t.Errorf("the emulator's controls are there without --emulator: %d", a.Status)
-	}
+	s.Do("GET", "/admin/v1/emulator/clock", "", "Authorization: Bearer "+servertest.AdminToken).WantStatus(t, 404,
+		"the emulator's controls are there without --emulator")
 }
 
 func fault(t *testing.T, s *servertest.Server, body string) {
@@ -166,9 +166,7 @@ func TestFaults(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s.Renew(t)
 			fault(t, s, c.fault)
-			if got := fmt.Sprint(codes(c.appid, 4)); got != c.want {
-				t.Errorf("got %s, want %s", got, c.want)
-			}
+			assert.Equal(t, fmt.Sprint(codes(c.appid, 4)), c.want, "fmt.Sprint")
 		})
 	}
 
@@ -221,9 +219,7 @@ func TestFaults(t *testing.T) {
 			Total int `json:"total_count"`
 		}
 		s.OK("shop", "get", "{}").JSON(t, &l)
-		if l.Total != want {
-			t.Errorf("%d rules, want %d", l.Total, want)
-		}
+		assert.Equal(t, l.Total, want, "rules")
 	}
 	for _, c := range []struct {
 		name, fault string
@@ -259,14 +255,10 @@ func TestFaults(t *testing.T) {
 			t.Errorf("got %s", a.Body)
 		}
 		rules(2)
-		if a := s.Rule("shop", "add", newRule); a.Code(t) != 85071 {
-			t.Errorf("a client that tries again: %s, want 85071", a.Body)
-		}
+		s.Rule("shop", "add", newRule).WantCode(t, 85071, "a client that tries again")
 		var calls struct{ Calls []struct{ Detail string } }
 		call(s, "GET", "/calls?limit=3", "").JSON(t, &calls)
-		if got := calls.Calls[2].Detail; got != "injected by a fault after the call was done" {
-			t.Errorf("on record: %q", got)
-		}
+		assert.Equal(t, calls.Calls[2].Detail, "injected by a fault after the call was done", "on record")
 	})
 	t.Run("after: a call that is refused by itself", func(t *testing.T) {
 		s.Renew(t)
@@ -291,9 +283,7 @@ func TestFaults(t *testing.T) {
 			t.Errorf("got %s", a.Body)
 		}
 		s.Advance(5 * time.Minute)
-		if a := s.Do("POST", get+"?access_token="+old, "{}"); a.Code(t) != 40001 {
-			t.Errorf("the token before: %s", a.Body)
-		}
+		s.Do("POST", get+"?access_token="+old, "{}").WantCode(t, 40001, "the token before")
 		s.NewToken("shop")
 	})
 
@@ -316,9 +306,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("%s: %d %s", body, a.Status, a.Body)
 			}
 		}
-		if a := call(s, "GET", "/faults", ""); a.Body != `{"faults":[]}`+"\n" {
-			t.Errorf("faults in force: %s", a.Body)
-		}
+		assert.Equal(t, call(s, "GET", "/faults", "").Body, `{"faults":[]}`+"\n", "faults in force")
 	})
 }
 
@@ -339,9 +327,7 @@ func TestFaultsAreListedAndTakenBack(t *testing.T) {
 	call(s, "DELETE", "/faults?id=1", "")
 	s.OK("shop", "get", "{}")
 	call(s, "DELETE", "/faults", "")
-	if a := call(s, "GET", "/faults", ""); a.Body != `{"faults":[]}`+"\n" {
-		t.Errorf("faults in force: %s", a.Body)
-	}
+	assert.Equal(t, call(s, "GET", "/faults", "").Body, `{"faults":[]}`+"\n", "faults in force")
 }
 
 func TestReset(t *testing.T) {
@@ -361,9 +347,7 @@ func TestReset(t *testing.T) {
 	fault(t, s, `{"path":"`+add+`","errcode":-1}`)
 	s.Admin("POST", "/emulator/reset", "")
 
-	if a := s.Do("POST", get+"?access_token="+token, ""); a.Code(t) != 40001 {
-		t.Errorf("a token from before the reset: %s", a.Body)
-	}
+	s.Do("POST", get+"?access_token="+token, "").WantCode(t, 40001, "a token from before the reset")
 	s.NewToken("shop")
 	if a := s.OK("shop", "get", "{}"); !strings.Contains(a.Body, `"prefix":"https://shop.example/t/","path":"p","state":2`) ||
 		!strings.Contains(a.Body, `"qrcodejump_pub_quota":100,"total_count":1`) {
@@ -381,9 +365,7 @@ func TestReset(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, a.Body, want)
 		}
 	}
-	if a := s.Do("GET", "/admin/v1/accounts/new", ""); a.Status != 404 {
-		t.Errorf("an account that the seed does not have: %d", a.Status)
-	}
+	s.Do("GET", "/admin/v1/accounts/new", "").WantStatus(t, 404, "an account that the seed does not have")
 }
 
 func TestResetWithoutItsSeed(t *testing.T) {
@@ -413,9 +395,7 @@ func TestCalls(t *testing.T) {
 	}
 	list := call(s, "GET", "/calls", "")
 	list.JSON(t, &calls)
-	if len(calls.Calls) != 3 {
-		t.Fatalf("%d calls", len(calls.Calls))
-	}
+	require.Equal(t, len(calls.Calls), 3, "calls")
 	last := calls.Calls[0]
 	if last.RID != a.RID(t) || last.Account != "shop" || last.IP != "127.0.0.1" || last.Method != "POST" || last.ErrCode != 40097 ||
 		last.URL != "/cgi-bin/wxopen/qrcodejumppublish?access_token=%5Bmasked%5D" || last.Answer != a.Body ||

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func respond(t *testing.T, s *servertest.Server, faults ...string) {
@@ -61,9 +62,7 @@ func TestResponses(t *testing.T) {
 			t.Errorf("on record is errcode %d, want 40033", why.ErrCode)
 		}
 	}
-	if a := s.Do("POST", "/cgi-bin/menu/delete", "{}"); a.Code(t) != 40066 {
-		t.Errorf("a path without a response: %s", a.Body)
-	}
+	s.Do("POST", "/cgi-bin/menu/delete", "{}").WantCode(t, 40066, "a path without a response")
 	list := call(s, "GET", "/faults", "").Body
 	for _, want := range []string{`{"id":1,"method":"POST","path":"/cgi-bin/menu/create","times":1,"probability":1,` +
 		`"response":{"status":200,"body":{"errcode":40033,"errmsg":"invalid charset","b":1,"a":2}},"fired":1}`, `"fired":2,"delay":"1ms"}`} {
@@ -79,9 +78,7 @@ func TestResponses(t *testing.T) {
 		if end(); call(s, "GET", "/faults", "").Body != `{"faults":[]}`+"\n" {
 			t.Errorf("%s: %s", name, call(s, "GET", "/faults", "").Body)
 		}
-		if a := s.Do("GET", "/wxa/text", ""); a.Code(t) != 40066 {
-			t.Errorf("%s: %s", name, a.Body)
-		}
+		s.Do("GET", "/wxa/text", "").WantCode(t, 40066, "%s", name)
 	}
 }
 
@@ -102,9 +99,7 @@ func TestWhatCannotBeAResponse(t *testing.T) {
 			t.Errorf("%.80s: %d %s, want 422", body, a.Status, a.Body)
 		}
 	}
-	if a := call(s, "GET", "/faults", ""); a.Body != `{"faults":[]}`+"\n" {
-		t.Errorf("the faults are %s, want none", a.Body)
-	}
+	assert.Equal(t, call(s, "GET", "/faults", "").Body, `{"faults":[]}`+"\n", "the faults")
 }
 
 // Without the emulator no fault can be added.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -99,9 +100,7 @@ func TestAddressesOfARunningServer(t *testing.T) {
 				resp, err := http.Get(url)
 				require.NoError(t, err)
 				resp.Body.Close()
-				if resp.StatusCode != want {
-					t.Errorf("%s: got %d, want %d", url, resp.StatusCode, want)
-				}
+				assert.Equal(t, resp.StatusCode, want, "%s", url)
 			}
 			if err := s.Close(); err != nil {
 				t.Error(err)
@@ -150,15 +149,12 @@ func TestABodyThatSaysNothingOfItsFormIsJSON(t *testing.T) {
 		header = append(header, "Authorization: Bearer "+servertest.AdminToken)
 		return s.Do("POST", "/admin/v1/scan-keys", `{"name":"app"}`, header...).Status
 	}
-	if got := post("Content-Type: application/x-www-form-urlencoded", "Sec-Fetch-Site: cross-site"); got != http.StatusForbidden {
-		t.Errorf("a form of a page of another origin: %d", got)
-	}
+	assert.Equal(t, post("Content-Type: application/x-www-form-urlencoded", "Sec-Fetch-Site: cross-site"), http.StatusForbidden,
+		"a form of a page of another origin")
 	if got := post("Content-Type: application/x-www-form-urlencoded"); got/100 != 2 {
 		t.Errorf("curl -d: %d", got)
 	}
-	if got := post("Content-Type: text/csv"); got != http.StatusUnsupportedMediaType {
-		t.Errorf("another form: %d", got)
-	}
+	assert.Equal(t, post("Content-Type: text/csv"), http.StatusUnsupportedMediaType, "another form")
 }
 
 // Issue 16, 4: an address that means all addresses is none that somebody can call.

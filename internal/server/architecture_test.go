@@ -206,7 +206,8 @@ var mayImport = map[string][]string{
 		"internal/domain/stats", "internal/eventlog/scanlog", "internal/store", "internal/testkit/dbtest", "internal/testkit/storetest",
 		"internal/testkit/require", "internal/testkit/testscope",
 	},
-	"internal/testkit/require":   {},
+	"internal/testkit/assert":    {},
+	"internal/testkit/require":   {"internal/testkit/assert"},
 	"internal/testkit/storetest": {"internal/store", "internal/testkit/dbtest"},
 	"internal/testkit/testscope": {},
 }

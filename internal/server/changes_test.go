@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 type loggedChange struct {
@@ -50,9 +51,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 	}
 	seeded := map[string]bool{}
 	for _, c := range read() {
-		if c.Actor != "seed" {
-			t.Errorf("change %d of %s %s: by %s", c.Seq, c.Kind, c.Key, c.Actor)
-		}
+		assert.Equal(t, c.Actor, "seed", "change %d of %s %s", c.Seq, c.Kind, c.Key)
 		seeded[c.Kind] = true
 	}
 	for _, kind := range []string{"account", "link", "component", "grant", "rule", "meta", "seed"} {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Saving a moved clock waits for the one writer, which asks for the time: the
@@ -34,9 +35,7 @@ func TestTheClockMovesWhileOthersWrite(t *testing.T) {
 		})
 	}
 	for range 60 {
-		if a := s.Admin("PUT", "/emulator/clock", `{"advance":"61s"}`); a.Status != 200 {
-			t.Errorf("moving the clock: %d %s", a.Status, a.Body)
-		}
+		s.Admin("PUT", "/emulator/clock", `{"advance":"61s"}`).WantStatus(t, 200, "moving the clock")
 	}
 	close(stop)
 	writers.Wait()
@@ -110,9 +109,7 @@ func TestASeedTakesAGrantAway(t *testing.T) {
 	call := func() int {
 		return s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+authorizer.Text, "{}").Code(t)
 	}
-	if code := call(); code != 0 {
-		t.Fatalf("with the grant: %d", code)
-	}
+	require.Equal(t, call(), 0, "with the grant")
 	s.Stop()
 	s = with("[]")
 	if code := call(); code == 0 {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -205,9 +206,7 @@ func TestScansOfCodes(t *testing.T) {
 		{"a forged code under a rule's prefix", "u", "", "https://p.url.cn/0" + strings.Repeat("A", 18), "show_message unknown_code"},
 	} {
 		d := w.askFrom("resolve", c.user, c.text, c.source)
-		if got := d.short(); got != c.want {
-			t.Errorf("%s: %s, want %s", c.name, got, c.want)
-		}
+		assert.Equal(t, d.short(), c.want, "%s", c.name)
 		if strings.HasPrefix(c.want, "show_message") &&
 			(d.Message == "" || !regexp.MustCompile(`[a-z]+.*\p{Han}`).MatchString(d.Message) || d.Matched != nil || d.Path != "" ||
 				d.AppID != "") {
@@ -305,9 +304,7 @@ func TestTwoUsersScanOneCode(t *testing.T) {
 				if i == j && appid != "bare" {
 					want = 0
 				}
-				if a := w.trade(w.openid("default", appid, user), ticket); a.Code(t) != want {
-					t.Errorf("%s's ticket by %s under %s: %s, want %d", users[i], user, appid, a.Body, want)
-				}
+				w.trade(w.openid("default", appid, user), ticket).WantCode(t, want, "%s's ticket by %s under %s", users[i], user, appid)
 			}
 		}
 	}
@@ -337,9 +334,7 @@ func TestNamespacesNeverMeet(t *testing.T) {
 			if other == namespace {
 				want = 0
 			}
-			if a := w.trade(w.openid(other, "shop", "u-1"), ticket); a.Code(t) != want {
-				t.Errorf("a ticket of %s by u-1 of %s: %s, want %d", namespace, other, a.Body, want)
-			}
+			w.trade(w.openid(other, "shop", "u-1"), ticket).WantCode(t, want, "a ticket of %s by u-1 of %s", namespace, other)
 		}
 		a := w.Do("POST", "/scan/v1/login", `{"user":"u-1","appid":"shop"}`, auth)
 		var made struct {
@@ -389,9 +384,7 @@ func TestStatesOfCodes(t *testing.T) {
 	check := func(when string, want map[int64]string) {
 		t.Helper()
 		for index, word := range want {
-			if got := w.ask("resolve", "", w.code(id, index).CodeURL).short(); got != word {
-				t.Errorf("%s: code %d: %s, want %s", when, index, got, word)
-			}
+			assert.Equal(t, w.ask("resolve", "", w.code(id, index).CodeURL).short(), word, "%s: code %d", when, index)
 		}
 	}
 	do := func(body string, n int64) {
@@ -586,9 +579,7 @@ func TestCodesSurviveARestart(t *testing.T) {
 			strings.Repeat("A", 18): "show_message unknown_code",
 		old.CodeURL[:20] + "AAAAAAAA": "show_message unknown_code",
 	} {
-		if got := w.ask("resolve", "", spelling).short(); got != want {
-			t.Errorf("%s: %s, want %s", spelling, got, want)
-		}
+		assert.Equal(t, w.ask("resolve", "", spelling).short(), want, "%s", spelling)
 	}
 	a := w.trade(w.openid("default", "brand", "alice"), ticket)
 	if a.Code(t) != 0 || !strings.Contains(a.Body, old.Code) {
@@ -605,9 +596,7 @@ func TestCodesSurviveARestart(t *testing.T) {
 	w = brew(t, servertest.Options{Data: data, Guarded: true})
 	auth := key(w)
 	for _, spelling := range []string{old.CodeURL, text} {
-		if got := w.ask("resolve", "", spelling, auth).short(); got != opens {
-			t.Errorf("closed: %s: %s", spelling, got)
-		}
+		assert.Equal(t, w.ask("resolve", "", spelling, auth).short(), opens, "closed: %s", spelling)
 	}
 	w.activate(young, 10, 19)
 	if a := w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"),

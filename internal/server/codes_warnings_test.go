@@ -8,6 +8,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // Issue 42, 12: what changes nothing leaves no event, an overlap is named with what is free, and who brings a lost package's file
@@ -30,12 +31,8 @@ func TestCodes_RepeatedOverlappingAndRecalledChanges(t *testing.T) {
 			t.Helper()
 			before, head := events(), newest(t, w.Server)[0]
 			w.Admin("POST", fmt.Sprintf("/packages/%d/spoiled", made.ID), `{"ranges":[`+ranges+`]}`)
-			if got := events() - before; got != want {
-				t.Errorf("spoil %s: %d events, want %d", ranges, got, want)
-			}
-			if changed := newest(t, w.Server)[0] > head; changed != (want > 0) {
-				t.Errorf("spoil %s: the audit log has a change: %v", ranges, changed)
-			}
+			assert.Equal(t, events()-before, want, "spoil %s", ranges)
+			assert.Equal(t, newest(t, w.Server)[0] > head, (want > 0), "spoil %s: the audit log has a change", ranges)
 		}
 		spoil(`{"from":7,"to":9}`, 1)
 		spoil(`{"from":7,"to":9}`, 0)

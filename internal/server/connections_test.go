@@ -17,6 +17,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -117,9 +118,7 @@ func TestFewFiles(t *testing.T) {
 				t.Fatal(answer, err)
 			}
 			known, knownIn := dialURL(t, scans)
-			if status := asked(known, knownIn, rawScan(made.Key)); status != 200 {
-				t.Fatalf("a scan with its key: %d", status)
-			}
+			require.Equal(t, asked(known, knownIn, rawScan(made.Key)), 200, "a scan with its key")
 			for _, url := range []string{scans, wire} {
 				for range 150 {
 					conn, in := dialURL(t, url)
@@ -147,13 +146,9 @@ func TestFewFiles(t *testing.T) {
 					t.Errorf("an account: %d %s", status, answer)
 				}
 			}
-			if status := asked(known, knownIn, rawScan(made.Key)); status != 200 {
-				t.Errorf("who showed a key before: %d", status)
-			}
+			assert.Equal(t, asked(known, knownIn, rawScan(made.Key)), 200, "who showed a key before")
 			fresh, freshIn := dialURL(t, scans)
-			if status := asked(fresh, freshIn, rawScan(made.Key)); status != 200 {
-				t.Errorf("a new connection: %d", status)
-			}
+			assert.Equal(t, asked(fresh, freshIn, rawScan(made.Key)), 200, "a new connection")
 		})
 	}
 }
@@ -231,9 +226,7 @@ func TestARefusedKeyShortensTheWait(t *testing.T) {
 					200},
 			} {
 				conn, in := dialURL(t, c.url)
-				if status := asked(conn, in, c.raw); status != c.want {
-					t.Errorf("%s: %d", what, status)
-				}
+				assert.Equal(t, asked(conn, in, c.raw), c.want, "%s", what)
 				if more, err := io.ReadAll(in); len(more) > 0 || err != nil { // until the server ends it
 					t.Errorf("%s: %q %v", what, more, err)
 				}
@@ -248,9 +241,7 @@ func TestARefusedKeyShortensTheWait(t *testing.T) {
 			other, otherIn := dialURL(t, s.ScanURL)
 			asked(other, otherIn, rawScan(""))
 			io.ReadAll(otherIn)
-			if status := asked(conn, in, rawScan(made.Key)); status != 200 {
-				t.Errorf("after the right key: %d", status)
-			}
+			assert.Equal(t, asked(conn, in, rawScan(made.Key)), 200, "after the right key")
 		})
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -122,9 +123,7 @@ func TestGS1Redirects(t *testing.T) {
 			if c.status == 200 {
 				return
 			}
-			if got := a.Header.Get("Access-Control-Allow-Origin"); got != "*" {
-				t.Errorf("CORS: %q", got)
-			}
+			assert.Equal(t, a.Header.Get("Access-Control-Allow-Origin"), "*", "CORS")
 			h := s.Do("HEAD", c.path, "", append([]string{"Host: id.example"}, c.header...)...)
 			if h.Status != a.Status || h.Header.Get("Location") != c.location || h.Body != "" {
 				t.Errorf("HEAD: %d %q", h.Status, h.Header.Get("Location"))
@@ -191,9 +190,7 @@ func TestGS1EveryPrimaryKey(t *testing.T) {
 		parts := strings.Split(path, "/")
 		if n := len(parts); n == 6 { // the other way round
 			wrong := strings.Join(append(slices.Clone(parts[:2]), parts[4], parts[5], parts[2], parts[3]), "/")
-			if a := s.Do("GET", "/"+wrong, "", "Host: id.example"); a.Status != 400 {
-				t.Errorf("%s: %d", wrong, a.Status)
-			}
+			s.Do("GET", "/"+wrong, "", "Host: id.example").WantStatus(t, 400, "%s", wrong)
 		}
 	}
 }
@@ -405,9 +402,7 @@ func TestGS1Methods(t *testing.T) {
 	s.Admin("DELETE", "/gs1/links/01/09506000134352", "")
 	s.Admin("POST", "/emulator/reset", "")
 	for path, status := range map[string]int{"/01/09506000134444": 404, "/01/09506000134352": 307} {
-		if a := s.Do("GET", path, "", "Host: id.example"); a.Status != status {
-			t.Errorf("after a reset %s is %d, want %d", path, a.Status, status)
-		}
+		s.Do("GET", path, "", "Host: id.example").WantStatus(t, status, "after a reset %s", path)
 	}
 }
 
@@ -562,13 +557,9 @@ func TestGS1Admin(t *testing.T) {
 		"Content-Type: application/x-ndjson"); a.Status != 422 || !strings.Contains(a.Body, "shop holds this GTIN") {
 		t.Errorf("an import of one GTIN for two owners: %d %s", a.Status, a.Body)
 	}
-	if a := s.Do("POST", "/admin/v1/import/gs1", `{"key":"01/09506000134352/21/78","links":[`+link+`]}`, "Authorization: Bearer "+key.Key,
-		"Content-Type: application/x-ndjson"); a.Status != 422 {
-		t.Errorf("an import below somebody else's GTIN: %d %s", a.Status, a.Body)
-	}
-	if a := s.Do("GET", "/01/09506000134420", "", "Host: id.example"); a.Status != 404 {
-		t.Errorf("a refused import left something: %d", a.Status)
-	}
+	s.Do("POST", "/admin/v1/import/gs1", `{"key":"01/09506000134352/21/78","links":[`+link+`]}`, "Authorization: Bearer "+key.Key,
+		"Content-Type: application/x-ndjson").WantStatus(t, 422, "an import below somebody else's GTIN")
+	s.Do("GET", "/01/09506000134420", "", "Host: id.example").WantStatus(t, 404, "a refused import left something")
 	var one client.GS1Entry
 	s.Admin("PUT", "/gs1/links/01/09506000134369/21/a%2Fb", `{"links":[`+link+`]}`).JSON(t, &one)
 	if one.Key != "01/09506000134369/21/a%2Fb" || one.Owner != "rival" {
@@ -591,9 +582,7 @@ func TestGS1Admin(t *testing.T) {
 		t.Errorf("not undone: %d %s", a.Status, a.Header.Get("Location"))
 	}
 	undone := fmt.Sprintf("/admin/v1/gs1/changes/%d/undo", last.Seq)
-	if a := s.Do("POST", undone, "", "Authorization: Bearer "+servertest.AdminToken); a.Status != 409 {
-		t.Errorf("undone twice: %d %s", a.Status, a.Body)
-	}
+	s.Do("POST", undone, "", "Authorization: Bearer "+servertest.AdminToken).WantStatus(t, 409, "undone twice")
 }
 
 // TestGS1Scans holds what a scan in the app opens, and what the ledger has of it.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -104,9 +105,7 @@ func TestPathsAreTidiedUpAsTheyWereWritten(t *testing.T) {
 	} {
 		r := httptest.NewRequest("GET", sent, nil)
 		cleanPath(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			if got := r.URL.EscapedPath(); got != want {
-				t.Errorf("%s is %s, want %s", sent, got, want)
-			}
+			assert.Equal(t, r.URL.EscapedPath(), want, "%s", sent)
 		})).ServeHTTP(httptest.NewRecorder(), r)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // Wrong secrets are limited by address and account, and warned of; the right one
@@ -30,9 +31,7 @@ func TestWrongSecretsAreLimited(t *testing.T) {
 	}
 	want := func(what string, got, want int) {
 		t.Helper()
-		if got != want {
-			t.Errorf("%s: %d, want %d", what, got, want)
-		}
+		assert.Equal(t, got, want, "%s", what)
 	}
 	for n := range accounts.GuessesPerMinute {
 		want(fmt.Sprint("guess ", n), token("203.0.113.9", "shop", fmt.Sprint("guess", n)), 40125)
@@ -82,9 +81,8 @@ func TestWrongSecretsAreLimited(t *testing.T) {
 	if n := strings.Count(s.Log(), `level=WARN msg="a wrong AppSecret" account=shop ip=203.0.113.9`); n != accounts.GuessesPerMinute {
 		t.Errorf("%d warnings of wrong secrets of shop", n)
 	}
-	if n := strings.Count(s.Log(), `level=WARN msg="a wrong admin token" ip=203.0.113.11`); n != accounts.GuessesPerMinute {
-		t.Errorf("%d warnings of wrong admin tokens", n)
-	}
+	assert.Equal(t, strings.Count(s.Log(), `level=WARN msg="a wrong admin token" ip=203.0.113.11`), accounts.GuessesPerMinute,
+		"warnings of wrong admin tokens")
 	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
 	s.Clock.Step(time.Minute)
 	want("a minute later, by a clock that stands still for the wire", token("203.0.113.9", "shop", "guess"), 40125)

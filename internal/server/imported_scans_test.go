@@ -11,6 +11,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
@@ -186,9 +187,7 @@ func pageOfImported(w works, text string) servertest.Answer {
 
 func wantHere(w works) {
 	w.t.Helper()
-	if d := w.ask("resolve", "u", printedElsewhere(3)); d.Action != "open_mini_program" {
-		w.t.Errorf("a scan: %+v", d)
-	}
+	assert.Equal(w.t, w.ask("resolve", "u", printedElsewhere(3)).Action, "open_mini_program", "a scan")
 	if a := pageOfImported(w, printedElsewhere(3)); a.Status != http.StatusOK || !strings.Contains(a.Body, "0003") {
 		w.t.Errorf("its page: %d %s", a.Status, a.Body)
 	}
@@ -224,7 +223,5 @@ func wantAway(w works) {
 			w.t.Errorf("codeactivequery %s: %s", body, a.Body)
 		}
 	}
-	if d := w.ask("resolve", "u", "https://p.url.cn/x"); d.Action != "open_mini_program" {
-		w.t.Errorf("a rule: %+v", d)
-	}
+	assert.Equal(w.t, w.ask("resolve", "u", "https://p.url.cn/x").Action, "open_mini_program", "a rule")
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
@@ -174,10 +175,8 @@ func TestImportedCodesAnswerAsWhereTheyWereMade(t *testing.T) {
 			t.Errorf("a package: %d %s", a.Status, a.Body)
 		}
 		list := moved.Admin("GET", "/batches/481865877/codes?from=30&to=31", "").Body
-		if want := fmt.Sprintf("index,code,code_text\r\n30,%s,%s\r\n31,%s,%s\r\n", originals[30], texts[30], originals[31],
-			texts[31]); list != want {
-			t.Errorf("the list is %q, want %q", list, want)
-		}
+		assert.Equal(t, list, fmt.Sprintf("index,code,code_text\r\n30,%s,%s\r\n31,%s,%s\r\n", originals[30], texts[30], originals[31],
+			texts[31]), "the list")
 		// A log of scans has no text of a code, also where an app put something around it.
 		moved.ask("resolve", "alice", "https://other.example/?q=http%3A%2F%2F"+url.QueryEscape(texts[50])+"&x=1")
 		if feed := moved.Admin("GET", "/scans?limit=1000", "").Body; strings.Contains(feed, texts[50][10:]) ||

@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // app is what a scanning app and the servers of its accounts do on a node.
@@ -105,17 +106,13 @@ func TestAJumpOfOneNodesClockTakesNothingFromOthers(t *testing.T) {
 			t.Errorf("what the clock that was ahead gave out: ticket %d, js_code %d", a, b)
 		}
 		for name, token := range map[string]string{"stable": lateStable, "plain": latePlain} {
-			if code := one.get(t, token); code != 42001 {
-				t.Errorf("the %s token of the clock that was ahead: %d", name, code)
-			}
+			assert.Equal(t, one.get(t, token), 42001, "the %s token of the clock that was ahead", name)
 		}
 		next := stableToken(t, one.Server)
 		if code := one.get(t, next); code != 0 || next == lateStable {
 			t.Errorf("the next stable token: %d", code)
 		}
-		if again := stableToken(t, one.Server); again != next {
-			t.Error("and it does not stay")
-		}
+		assert.Equal(t, stableToken(t, one.Server), next, "and it does not stay")
 	})
 }
 
@@ -157,22 +154,13 @@ func TestAJumpByAYearGivesNoLimitsOutAgain(t *testing.T) {
 			wire := func(call, body string) int {
 				return s.Do("POST", call+"?access_token="+issued.Token, body).Code(t)
 			}
-			if code := wire(get, "{}"); code != 45009 {
-				t.Errorf("%s: a call above the day's limit: %d", when, code)
-			}
-			if code := s.Do("POST", clear, "").Code(t); code != 48006 {
-				t.Errorf("%s: an eleventh clear: %d", when, code)
-			}
-			if code := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=svc&secret=the-secret-of-svc",
-				"").Code(t); code != 45009 {
-				t.Errorf("%s: a token above the day's: %d", when, code)
-			}
-			if code := wire("/cgi-bin/wxopen/qrcodejumppublish", `{"prefix":"https://b.example/"}`); code != 886000 {
-				t.Errorf("%s: a publish above the month's: %d", when, code)
-			}
-			if code := wire("/cgi-bin/openapi/rid/get", fmt.Sprintf(`{"rid":%q}`, rid)); code != 0 {
-				t.Errorf("%s: a call of the log: %d", when, code)
-			}
+			assert.Equal(t, wire(get, "{}"), 45009, "%s: a call above the day's limit", when)
+			assert.Equal(t, s.Do("POST", clear, "").Code(t), 48006, "%s: an eleventh clear", when)
+			assert.Equal(t, s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=svc&secret=the-secret-of-svc",
+				"").Code(t), 45009, "%s: a token above the day's", when)
+			assert.Equal(t, wire("/cgi-bin/wxopen/qrcodejumppublish", `{"prefix":"https://b.example/"}`), 886000,
+				"%s: a publish above the month's", when)
+			assert.Equal(t, wire("/cgi-bin/openapi/rid/get", fmt.Sprintf(`{"rid":%q}`, rid)), 0, "%s: a call of the log", when)
 		}
 		spent("before", s)
 		s.Clock.Step(month)
@@ -188,8 +176,6 @@ func TestAJumpByAYearGivesNoLimitsOutAgain(t *testing.T) {
 		// An emulated clock is moved to begin another day.
 		s = p.start(t, servertest.Options{Seed: brand, Emulator: true, Config: func(c *server.Config) { c.Emulator = true }})
 		s.Advance(month)
-		if code := s.Do("POST", clear, "").Code(t); code != 0 {
-			t.Errorf("after the emulator's clock was moved: %d", code)
-		}
+		assert.Equal(t, s.Do("POST", clear, "").Code(t), 0, "after the emulator's clock was moved")
 	})
 }

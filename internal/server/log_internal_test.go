@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // These tests live in bubbles of synctest: a sleep there moves the bubble's own clock to the moment that is named, in which
@@ -57,9 +58,7 @@ func TestLinesOfTheLogAreWrittenTogether(t *testing.T) {
 		}
 		time.Sleep(linesWait - time.Nanosecond)
 		synctest.Wait()
-		if to.times() != 0 {
-			t.Errorf("%d writes before the time", to.times())
-		}
+		assert.Equal(t, to.times(), 0, "writes before the time")
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if n := strings.Count(to.String(), "\n"); n != 100 || to.times() != 1 {
@@ -99,9 +98,7 @@ func TestLinesOfTheLogAreBoundedAndEndWithTheServer(t *testing.T) {
 		l := &bufferedWriter{to: to}
 		log := newLogger(l, "text")
 		log.Info(strings.Repeat("x", linesMost))
-		if to.times() != 1 {
-			t.Errorf("%d writes of a long line", to.times())
-		}
+		assert.Equal(t, to.times(), 1, "writes of a long line")
 		log.Info("last")
 		if err := l.Close(); err != nil || !strings.HasSuffix(to.String(), "msg=last\n") {
 			t.Errorf("%v, the log ends with %s", err, to.String()[max(0, len(to.String())-20):])

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -108,9 +109,7 @@ func TestALostStream(t *testing.T) {
 				}
 			}
 			c.counted(fmt.Sprint("lost for the time ", round+1), total)
-			if n := c.fed(); n != inStream {
-				t.Errorf("lost for the time %d: %d scans in the feed, want %d", round+1, n, inStream)
-			}
+			assert.Equal(t, c.fed(), inStream, "lost for the time %d", round+1)
 		}
 		if !strings.Contains(c.Log(), "the stream lost what was in it") {
 			t.Error("nothing in the log")
@@ -150,8 +149,6 @@ func TestAJumpOfTheClockBeforeTheStreamIsLost(t *testing.T) {
 				t.Fatalf("%d %s", a.Status, a.Body)
 			}
 		}
-		if n := c.fed(); n != 1410 {
-			t.Errorf("%d scans in the feed, want 1410", n)
-		}
+		assert.Equal(t, c.fed(), 1410, "scans in the feed")
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -86,9 +87,7 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 		}
 		from.OK("shop", "add", fmt.Sprintf(`{"prefix":%q,"path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`, link))
 		from.OK("shop", "publish", fmt.Sprintf(`{"prefix":%q}`, link))
-		if got := opens(from, link); got != "open_mini_program p" {
-			t.Errorf("after the answer: %s", got)
-		}
+		assert.Equal(t, opens(from, link), "open_mini_program p", "after the answer")
 		eventually(t, "the other node", func() bool { return opens(to, link) == "open_mini_program p" })
 		from.OK("shop", "delete", fmt.Sprintf(`{"prefix":%q}`, link))
 		eventually(t, "the other node, deleted", func() bool { return strings.HasPrefix(opens(to, link), "open_url") })
@@ -134,9 +133,7 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 			passed++
 		}
 	}
-	if passed != 5 {
-		t.Errorf("%d calls of the minute passed, want 5", passed)
-	}
+	assert.Equal(t, passed, 5, "calls of the minute passed")
 	var verified struct{ Fault any }
 	two.Admin("POST", "/audit/verify", "").JSON(t, &verified)
 	if verified.Fault != nil {
@@ -273,14 +270,10 @@ func TestCodesThroughAnyNode(t *testing.T) {
 		return codesCall(t, s, token, "tickettocode", fmt.Sprintf(`{"openid":%q,"code_ticket":%q}`, openid.OpenID, ticket)).Code(t)
 	}
 	for _, s := range []*servertest.Server{one, two} {
-		if got := trade(s); got != 0 {
-			t.Fatalf("tickettocode: %d", got)
-		}
+		require.Equal(t, trade(s), 0, "tickettocode")
 	}
 	one.Admin("DELETE", "/users/bob/scans?namespace=phones", "")
-	if got := trade(one); got != 40097 {
-		t.Errorf("after the erasure: %d", got)
-	}
+	assert.Equal(t, trade(one), 40097, "after the erasure")
 	eventually(t, "the erasure on the other node", func() bool { return trade(two) == 40097 })
 }
 
@@ -304,9 +297,7 @@ func TestEveryNodeShowsTheLagOfAll(t *testing.T) {
 	lags := func(s *servertest.Server) (list struct{ Nodes []node }) {
 		t.Helper()
 		s.Admin("GET", "/scan-nodes", "").JSON(t, &list)
-		if len(list.Nodes) != 2 {
-			t.Fatalf("%d nodes, want 2", len(list.Nodes))
-		}
+		require.Equal(t, len(list.Nodes), 2, "nodes")
 		return list
 	}
 	for _, s := range []*servertest.Server{one, two} {

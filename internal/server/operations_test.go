@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/adminapi"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -98,7 +99,5 @@ func TestNoRoleMayDoMoreThanTheTableSays(t *testing.T) {
 	}
 	want := `[viewer["viewer"] marketer["viewer" "marketer"] rules["viewer" "rules"] operator["viewer" "marketer" "rules" "operator"] ` +
 		`admin["viewer" "marketer" "rules" "operator" "admin"] [] king[]]`
-	if got := fmt.Sprint(covers); got != want {
-		t.Errorf("got %s", got)
-	}
+	assert.Equal(t, fmt.Sprint(covers), want, "fmt.Sprint")
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 const platformKey = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"
@@ -285,9 +286,7 @@ func TestAFailedPushIsThereForALook(t *testing.T) {
 	first := p.next("component_verify_ticket")
 	s.Advance(5 * time.Second)
 	again := p.next("component_verify_ticket")
-	if first != again {
-		t.Errorf("the repeated message is another: %+v, %+v", first, again)
-	}
+	assert.Equal(t, first, again, "the repeated message is another")
 	s.Hide(first.ComponentVerifyTicket)
 	if !strings.Contains(s.Log(), "a receiver did not take what it was sent") {
 		t.Error("the log does not tell")

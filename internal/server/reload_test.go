@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -53,9 +54,7 @@ func TestNobodyWaitsForAReload(t *testing.T) {
 				{"https://gone.example/1", "open_url"},
 				{first.CodeURL, "shop release pages/index/index?code_ticket=T 1124 code"},
 			} {
-				if got := w.ask("resolve", "u", c.text).short(); got != c.want {
-					t.Errorf("%s %s: %s, want %s", when, c.text, got, c.want)
-				}
+				assert.Equal(t, w.ask("resolve", "u", c.text).short(), c.want, "%s %s", when, c.text)
 			}
 		}
 		call("shop", "/cgi-bin/wxopen/qrcodejumppublish", `{"prefix":"https://old.example/"}`)

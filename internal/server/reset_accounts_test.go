@@ -111,9 +111,7 @@ func TestAResetOfNobodyChangesNothing(t *testing.T) {
 	s.OK("suite0", "add",
 		`{"prefix":"https://suite0.example/kept/","path":"pages/index/index","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
 	for _, body := range []string{`{"accounts":["suite0","nobody"]}`, `{"accounts":[]}`} {
-		if a := s.Do("POST", "/admin/v1/emulator/reset", body); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("%s: %d %s", body, a.Status, a.Body)
-		}
+		s.Do("POST", "/admin/v1/emulator/reset", body).WantStatus(t, http.StatusUnprocessableEntity, "%s", body)
 	}
 	if a := s.Rule("suite0", "get", "{}"); !strings.Contains(a.Body, "https://suite0.example/kept/") {
 		t.Errorf("it is gone: %s", a.Body)

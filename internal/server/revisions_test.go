@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // guardedChange is a change of one thing.
@@ -241,9 +242,7 @@ func evaluates(t *testing.T, s *servertest.Server, o adminroute.Route, c guarded
 		p.Changes == nil || p.Detail == "" || a.Header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%s of another revision: %d %s, want 412 with the revision %q", o.ID, a.Status, a.Body, now)
 	}
-	if after := newest(t, s); after != before {
-		t.Errorf("%s of another revision: the last change and delivery are %v, want %v", o.ID, after, before)
-	}
+	assert.Equal(t, newest(t, s), before, "%s of another revision", o.ID)
 	if a := call(1, now); a.Status/100 != 2 {
 		t.Errorf("%s of the revision that is there: %d %s, want success", o.ID, a.Status, a.Body)
 	}
@@ -269,9 +268,7 @@ func rejects(t *testing.T, s *servertest.Server, o adminroute.Route) {
 			t.Errorf("%s with %s: %d %s, want 400 %q", o.ID, header, a.Status, a.Body, want)
 		}
 	}
-	if after := newest(t, s); after != before {
-		t.Errorf("%s rejected: the last change and delivery are %v, want %v", o.ID, after, before)
-	}
+	assert.Equal(t, newest(t, s), before, "%s rejected", o.ID)
 }
 
 // newest is the number of the last change and that of the last delivery to a webhook.

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/certificates"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -63,20 +64,15 @@ func TestAThousandUsersScanOneCode(t *testing.T) {
 			return
 		}
 		for n := 0; n < users; n += 13 {
-			if a := w.trade(w.openid("default", "shop", fmt.Sprint("user", n)), tickets[n]); a.Code(t) != 0 {
-				t.Errorf("user %d: %s", n, a.Body)
-			}
-			if a := w.trade(w.openid("default", "shop", fmt.Sprint("user", n)), tickets[(n+1)%users]); a.Code(t) != 40097 {
-				t.Errorf("user %d with another's ticket: %s", n, a.Body)
-			}
+			w.trade(w.openid("default", "shop", fmt.Sprint("user", n)), tickets[n]).WantCode(t, 0, "user %d", n)
+			w.trade(w.openid("default", "shop", fmt.Sprint("user", n)), tickets[(n+1)%users]).WantCode(t, 40097,
+				"user %d with another's ticket", n)
 		}
 		different := map[string]bool{}
 		for _, ticket := range tickets {
 			different[ticket] = true
 		}
-		if len(different) != users {
-			t.Errorf("%d tickets", len(different))
-		}
+		assert.Equal(t, len(different), users, "tickets")
 		first := strings.Split(strings.TrimSpace(rowsIn(t, exported(t, w.Server))["code_scans"]), "\n")
 		known := 0
 		for _, scan := range scans {
@@ -135,9 +131,7 @@ func TestScansWhileTheDatabaseIsAway(t *testing.T) {
 		}
 		all.Wait()
 	}()
-	if d := w.ask("resolve", "u", "https://p.url.cn/x"); d.Action != "open_mini_program" {
-		t.Errorf("a rule: %+v", d)
-	}
+	assert.Equal(t, w.ask("resolve", "u", "https://p.url.cn/x").Action, "open_mini_program", "a rule")
 	a := w.Do("POST", "/scan/v1/resolve", `{"user":"u","text":"`+code+`"}`)
 	if a.Status != 503 || a.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(a.Body, "cannot be written now") {
 		t.Errorf("a code: %d %s", a.Status, a.Body)

@@ -224,9 +224,7 @@ func TestShortAppSecrets(t *testing.T) {
 	}
 	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","name":"Near","secret":"short-as-can-be"}`)
 	s.Admin("PUT", "/components/isv", `{"secret":"stored-platform"}`)
-	if a := s.Send(bring("near", "short-as-can-be", "")); a.Status != 200 {
-		t.Errorf("an import of the stored secret: %d %s", a.Status, a.Body)
-	}
+	s.Send(bring("near", "short-as-can-be", "")).WantStatus(t, 200, "an import of the stored secret")
 	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","name":"Near"}`)
 	works("short-as-can-be")
 	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","secret":"sixteen-letters."}`)

@@ -62,14 +62,10 @@ func TestStrangers(t *testing.T) {
 	}
 	token := "Authorization: Bearer " + servertest.AdminToken
 	for _, path := range []string{"/metrics", "/admin/v1/accounts", "/admin/v1/emulator/clock"} {
-		if a := s.Do("GET", path, "", token); a.Status != 200 {
-			t.Errorf("%s with the token: %d", path, a.Status)
-		}
+		s.Do("GET", path, "", token).WantStatus(t, 200, "%s with the token", path)
 	}
 	// Under any Host name: a credential is asked for anyway.
-	if a := s.Do("GET", "/admin/v1/accounts", "", token, "Host: qrjump.example"); a.Status != 200 {
-		t.Errorf("another host name: %d", a.Status)
-	}
+	s.Do("GET", "/admin/v1/accounts", "", token, "Host: qrjump.example").WantStatus(t, 200, "another host name")
 	// With --dev a wrong token is still wrong.
 	dev := servertest.Start(t, servertest.Options{Seed: shop})
 	for header, want := range map[string]int{"": 200, "Authorization: Bearer wrong": 401, token: 200} {
@@ -136,9 +132,7 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 		if c.method == "PUT" {
 			body = "{}"
 		}
-		if a := s.Do(c.method, c.path, body, c.header...); a.Status != c.want {
-			t.Errorf("%s %s %q: %d %s, want %d", c.method, c.path, c.header, a.Status, a.Body, c.want)
-		}
+		s.Do(c.method, c.path, body, c.header...).WantStatus(t, c.want, "%s %s %q", c.method, c.path, c.header)
 	}
 }
 
@@ -508,9 +502,7 @@ func TestMasterKey(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			if a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}"); a.Code(t) != 0 {
-				t.Errorf("a token from before the restart: %s", a.Body)
-			}
+			s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}").WantCode(t, 0, "a token from before the restart")
 			s.Hide(token)
 			s.Stop()
 		})

@@ -28,9 +28,7 @@ func TestANullChangesNoSetting(t *testing.T) {
 	changed := current()
 	for name := range fields {
 		s.Admin("PUT", "/settings", `{"`+name+`":null}`)
-		if got := current(); got != changed {
-			t.Fatalf("null for %s: %s, want %s", name, got, changed)
-		}
+		require.Equal(t, current(), changed, "null for %s", name)
 		fields[name] = nil
 	}
 	s.Stop()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
@@ -52,9 +53,7 @@ func TestASpoiledCodeThatIsScannedRaisesOneAlarm(t *testing.T) {
 			"product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"wxminiprogram0001","wxa_path":"p"}}`)
 		scan(20)
 		answer("GET", "/statistics?wait=true", "")
-		if a := answer("GET", "/alarms", ""); a.Body != `{"alarms":[],"open":0}`+"\n" {
-			t.Errorf("before a spoiled code was seen: %s", a.Body)
-		}
+		assert.Equal(t, answer("GET", "/alarms", "").Body, `{"alarms":[],"open":0}`+"\n", "before a spoiled code was seen")
 		for range 3 {
 			scan(8)
 			answer("GET", "/statistics?wait=true", "")
@@ -64,9 +63,7 @@ func TestASpoiledCodeThatIsScannedRaisesOneAlarm(t *testing.T) {
 			t.Errorf("after it: %s", a.Body)
 		}
 		answer("POST", "/alarms/1/dismiss", `{"note":"read off a photograph of the proof"}`)
-		if a := answer("GET", "/alarms?standing=true", ""); a.Body != `{"alarms":[],"open":0}`+"\n" {
-			t.Errorf("dismissed: %s", a.Body)
-		}
+		assert.Equal(t, answer("GET", "/alarms?standing=true", "").Body, `{"alarms":[],"open":0}`+"\n", "dismissed")
 		s.Advance(time.Minute)
 		scan(8)
 		answer("GET", "/statistics?wait=true", "")

@@ -18,6 +18,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -80,9 +81,7 @@ func TestGoroutinesAreToldByTheirLife(t *testing.T) {
 	if got := l.goroutines(t); len(got) != 1 || !strings.Contains(got[0], "TestGoroutinesAreToldByTheirLife") {
 		t.Errorf("one is running, and these are seen: %q", got)
 	}
-	if got := other.goroutines(t); len(got) != 0 {
-		t.Errorf("another life has %q", got)
-	}
+	assert.Equal(t, len(other.goroutines(t)), 0, "another life")
 	close(end)
 	l.over(t)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
@@ -301,9 +302,7 @@ func TestAnErasureBesideAStream(t *testing.T) {
 			t.Errorf("%d scans were erased", erased.Scans)
 		}
 		all := rowsIn(t, exported(t, c.Server))
-		if n := strings.Count(all["scan_events"], "\n"); n != 4 {
-			t.Errorf("%d scans in the archive", n)
-		}
+		assert.Equal(t, strings.Count(all["scan_events"], "\n"), 4, "scans in the archive")
 		if n := strings.Count(all["scan_events"], `"user_hash":""`); n != 2 {
 			t.Errorf("%d scans of nobody in the archive:\n%s", n, all["scan_events"])
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/printpackage"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -282,9 +283,7 @@ func (w works) isReadByACamera(name string, id int64, text string) {
 		v, index := run.Read(one)
 		read = append(read, fmt.Sprint(v, " ", index))
 	}
-	if got := strings.Join(read, ", "); got != "good 7, good 8, good 9, proof -1, double 7" {
-		w.t.Errorf("%s: a camera reads %s", name, got)
-	}
+	assert.Equal(w.t, strings.Join(read, ", "), "good 7, good 8, good 9, proof -1, double 7", "%s", name)
 }
 
 // look is what a browser is shown that opens a text.
@@ -331,9 +330,8 @@ func (w works) opensNothingElse(name string, row labels.Row, page bool) {
 			by = '8'
 		}
 		wrong := row.Text[:at] + string(by) + row.Text[at+1:]
-		if d := w.ask("resolve", "alice", wrong); d.short() != "show_message unknown_code" {
-			w.t.Errorf("%s: %q in place of %q: %s", name, wrong, row.Text, d.short())
-		}
+		assert.Equal(w.t, w.ask("resolve", "alice", wrong).short(), "show_message unknown_code",
+			"%s: %q in place of %q", name, wrong, row.Text)
 		if !page {
 			continue
 		}
@@ -341,7 +339,5 @@ func (w works) opensNothingElse(name string, row labels.Row, page bool) {
 			w.t.Errorf("%s: the page of %q in place of %q is %d", name, wrong, row.Text, a.Status)
 		}
 	}
-	if serial := w.ask("resolve", "alice", row.Code); serial.short() != "show_message serial_only" {
-		w.t.Errorf("%s: the serial alone: %s", name, serial.short())
-	}
+	assert.Equal(w.t, w.ask("resolve", "alice", row.Code).short(), "show_message serial_only", "%s: the serial alone", name)
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/certificates"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -69,9 +70,7 @@ func exchange(t *testing.T, c *http.Client, url, body string, into any) (proto s
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
-	if resp.Header.Get("Strict-Transport-Security") != "" {
-		t.Error("the answer binds the name to TLS for longer than this server lives")
-	}
+	assert.Equal(t, resp.Header.Get("Strict-Transport-Security"), "", "the answer binds the name to TLS for longer than this server lives")
 	if into != nil {
 		if err := json.Unmarshal(raw, into); err != nil {
 			t.Fatalf("%s: %v: %s", url, err, raw)
@@ -94,9 +93,7 @@ func TestAFixedAddressIsServed(t *testing.T) {
 	c := fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now)
 	// Issue 11, 2: client libraries know the platform by all of these.
 	for _, name := range []string{"api", "api2", "sh.api", "sz.api", "hk.api", "mp", "open"} {
-		if proto := exchange(t, c, "https://"+name+".weixin.qq.com/healthz", "", nil); proto != "HTTP/2.0" {
-			t.Errorf("%s: got %s, want HTTP/2", name, proto)
-		}
+		assert.Equal(t, exchange(t, c, "https://"+name+".weixin.qq.com/healthz", "", nil), "HTTP/2.0", "%s", name)
 	}
 	exchange(t, c, "https://localhost/healthz", "", nil)
 	exchange(t, c, "https://127.0.0.1/healthz", "", nil)
@@ -341,9 +338,7 @@ func TestTheOperatorsCertificate(t *testing.T) {
 		t.Errorf("without a file %s is shown", got)
 	}
 	ownPair(t, cert, key, "four.example")
-	if got := shown(t, s).DNSNames[0]; got != "four.example" {
-		t.Errorf("%s is shown, want the new certificate", got)
-	}
+	assert.Equal(t, shown(t, s).DNSNames[0], "four.example", "shown")
 }
 
 func TestCertificatesThatCannotBe(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -80,13 +81,10 @@ func TestTokensThatAreEnded(t *testing.T) {
 	check := func(when string, want map[string]int) {
 		t.Helper()
 		for name, token := range map[string]string{"first": first, "plain": plain, "stable": kept, "authorizer": authorizer} {
-			if got := code(token); got != want[name] {
-				t.Errorf("%s: the %s token: %d, want %d", when, name, got, want[name])
-			}
+			assert.Equal(t, code(token), want[name], "%s: the %s token", when, name)
 		}
-		if got := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+other, "{}").Code(t); got != 0 {
-			t.Errorf("%s: another account's token: %d", when, got)
-		}
+		assert.Equal(t, s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+other, "{}").Code(t), 0,
+			"%s: another account's token", when)
 	}
 	check("before", nil)
 	put(`"name":"New name"`)
@@ -113,21 +111,16 @@ func TestTokensThatAreEnded(t *testing.T) {
 	check("all were ended", map[string]int{"first": 40001, "plain": 40001, "stable": 40001, "authorizer": 40001})
 	kept = stable("the-secret-of-shop-3")
 	check("a new one", map[string]int{"first": 40001, "plain": 40001, "authorizer": 40001})
-	if a := s.Do("DELETE", "/admin/v1/accounts/nobody/tokens", "", "Authorization: Bearer "+servertest.AdminToken); a.Status != 404 {
-		t.Errorf("nobody's tokens: %d %s", a.Status, a.Body)
-	}
+	s.Do("DELETE", "/admin/v1/accounts/nobody/tokens", "", "Authorization: Bearer "+servertest.AdminToken).WantStatus(t, 404,
+		"nobody's tokens")
 
 	preAuth := func() int {
 		t.Helper()
 		return s.Component(platform, "api_create_preauthcode", `{"component_appid":"isv"}`).Code(t)
 	}
 	s.Admin("PUT", "/components/isv", `{"redirect_hosts":["isv.example"]}`)
-	if got := preAuth(); got != 0 {
-		t.Errorf("a platform's token after a change without a secret: %d", got)
-	}
+	assert.Equal(t, preAuth(), 0, "a platform's token after a change without a secret")
 	s.Admin("PUT", "/components/isv", `{"redirect_hosts":["isv.example"],"secret":"the-secret-of-isv-2"}`)
 	s.Hide("the-secret-of-isv-2")
-	if got := preAuth(); got != 40001 {
-		t.Errorf("a platform's token after a new secret: %d", got)
-	}
+	assert.Equal(t, preAuth(), 40001, "a platform's token after a new secret")
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/certificates"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -46,9 +47,7 @@ func TestAServerForDevelopersIsAProxyToItself(t *testing.T) {
 		TLSClientConfig: &tls.Config{RootCAs: roots, Time: s.Clock.Now}}}
 	defer c.CloseIdleConnections()
 	for _, name := range []string{"api", "api2", "sh.api", "sz.api", "hk.api", "mp", "open"} {
-		if proto := exchange(t, c, "https://"+name+".weixin.qq.com/healthz", "", nil); proto != "HTTP/2.0" {
-			t.Errorf("%s: got %s, want HTTP/2", name, proto)
-		}
+		assert.Equal(t, exchange(t, c, "https://"+name+".weixin.qq.com/healthz", "", nil), "HTTP/2.0", "%s", name)
 		exchange(t, c, "http://"+name+".weixin.qq.com/healthz", "", nil)
 	}
 	var issued struct {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -42,9 +43,7 @@ func (l life) works(t *testing.T, s *servertest.Server) {
 	for _, secret := range []string{l.token, l.scanKey, l.stable, l.ticket} {
 		s.Hide(secret)
 	}
-	if got := stableToken(t, s); got != l.stable {
-		t.Error("the stable token is another")
-	}
+	assert.Equal(t, stableToken(t, s), l.stable, "the stable token is another")
 	_, text, whole := look(t, s, l.batch, indexes[0])
 	if whole != l.codes[0] {
 		t.Errorf("code 0 is %s, was %s", whole, l.codes[0])
@@ -52,10 +51,8 @@ func (l life) works(t *testing.T, s *servertest.Server) {
 	if got := decided(t, l.scan(t, s, text)); got != l.decisions[0] {
 		t.Errorf("code 0 opens %s, opened %s", got, l.decisions[0])
 	}
-	if got := codesCall(t, s, l.token, "applycodedownload",
-		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body; got != l.segment {
-		t.Errorf("the package is another: %.200s", got)
-	}
+	assert.Equal(t, codesCall(t, s, l.token, "applycodedownload",
+		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body, l.segment, "the package is another")
 	if a := s.Admin("GET", "/users/bob/openid?appid=shop&namespace=phones", ""); !strings.Contains(a.Body, l.openid) {
 		t.Errorf("the openid was %s, is %s", l.openid, a.Body)
 	}
@@ -174,9 +171,7 @@ func TestATurnThatIsCutOff(t *testing.T) {
 			s, err := p.try(t, servertest.Options{})
 			require.NoErrorf(t, err, "after %q", last)
 			l.works(t, s)
-			if told := strings.Contains(s.Log(), "was cut off"); told != (last == "the database is sealed anew") {
-				t.Errorf("after %q the log says %v", last, told)
-			}
+			assert.Equal(t, strings.Contains(s.Log(), "was cut off"), (last == "the database is sealed anew"), "after %q the log", last)
 			s.Stop()
 			if same := bytes.Equal(content(t, p.master()), old); same == committed {
 				t.Errorf("after %q: the old key is the master key: %v", last, same)

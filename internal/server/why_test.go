@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // whyOf asks why a call was answered so.
@@ -68,9 +69,7 @@ func TestARequestIDSaysWhy(t *testing.T) {
 		if missing.Status != 404 || !strings.Contains(missing.Body, "no call that is kept has this request id") {
 			t.Errorf("no such call: %d %s", missing.Status, missing.Body)
 		}
-		if a := s.Do("GET", "/admin/v1/calls/"+rid, ""); a.Status != 401 {
-			t.Errorf("without the admin token: %d %s", a.Status, a.Body)
-		}
+		s.Do("GET", "/admin/v1/calls/"+rid, "").WantStatus(t, 401, "without the admin token")
 		if a := s.Do("GET", "/cgi-bin/token?x=1", ""); a.Header.Get("X-Qrjump-Why") != "" {
 			t.Error("only a developer's server names the record of a call")
 		}
@@ -97,9 +96,8 @@ func TestADevelopersServerLinksToWhy(t *testing.T) {
 			t.Errorf("%s: %+v", path, call)
 		}
 		page := "/console/calls/" + rid
-		if logged := strings.Contains(s.Log(), " page="+s.AdminURL+page+"\n"); logged != (a.Code(t) != 0) {
-			t.Errorf("%s: the log line ends in its page: %v", path, logged)
-		}
+		assert.Equal(t, strings.Contains(s.Log(), " page="+s.AdminURL+page+"\n"), (a.Code(t) != 0),
+			"%s: the log line ends in its page", path)
 		if a := s.Do("GET", page, ""); a.Status != 200 || !strings.Contains(a.Body, rid) {
 			t.Errorf("%s: %d %.500s", page, a.Status, a.Body)
 		}

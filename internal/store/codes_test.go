@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -75,9 +76,7 @@ func TestABatchComesBackAsItWas(t *testing.T) {
 		full := first
 		full.Imported = true // the second one: such a batch has no start
 		noField(t, reflect.ValueOf(full), "batch")
-		if first.ID != 500_000_001 {
-			t.Errorf("the first application is %d", first.ID)
-		}
+		assert.Equal(t, first.ID, 500_000_001, "the first application")
 		b := fullBatch()
 		b.Account, b.Start, b.Prefix, b.Imported = "other", 0, "", true
 		second := addBatch(t, s, b)
@@ -622,9 +621,7 @@ func TestTextsByTemplate(t *testing.T) {
 			if _, err := p[0].Apply(t.Context(), call, a); !errors.Is(err, errcode.ApplicationExists) {
 				t.Errorf("%q: the same order with another text: %v", template, err)
 			}
-			if b.Weak() != order.Weak {
-				t.Errorf("%q: weak is %t", template, b.Weak())
-			}
+			assert.Equal(t, b.Weak(), order.Weak, "%q", template)
 			text := p[0].Text(b, 77)
 			followed(t, p[1], b.ID)
 			for _, press := range p {

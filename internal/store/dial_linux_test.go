@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -34,8 +35,6 @@ func TestWhatAServerDoesNotTakeIsGivenUp(t *testing.T) {
 		}); failed != nil || err != nil {
 			t.Fatal(failed, err)
 		}
-		if got != int(untakenTime.Milliseconds()) {
-			t.Errorf("%s: TCP_USER_TIMEOUT is %d ms", name, got)
-		}
+		assert.Equal(t, got, int(untakenTime.Milliseconds()), "%s", name)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -243,9 +244,7 @@ func TestWhoIsPatientAndUntilWhen(t *testing.T) {
 				return err
 			})
 			patient("after it", false)
-			if tx.patiently(func() error { return failed }) != failed {
-				t.Error("a failure is gone")
-			}
+			assert.Equal(t, tx.patiently(func() error { return failed }), failed, "a failure is gone")
 			patient("after one that failed", false)
 			return errors.Join(err, ends)
 		})

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -101,9 +102,7 @@ func eventsOf(list []scanlog.Entry) (events []scanlog.Event) {
 
 func wantEvents(t *testing.T, what string, got, want []scanlog.Event) {
 	t.Helper()
-	if len(got) != len(want) {
-		t.Fatalf("%s: %d events, want %d", what, len(got), len(want))
-	}
+	require.Equal(t, len(got), len(want), "%s", what)
 	for i := range got {
 		if got[i] != want[i] {
 			t.Fatalf("%s: event %d is\n%+v, want\n%+v", what, i, got[i], want[i])
@@ -117,9 +116,7 @@ func TestALedgerKeepsEventsInOneOrder(t *testing.T) {
 		if end, err := l.End(ctx); err != nil || end != 0 {
 			t.Fatalf("an empty ledger ends at %d, %v", end, err)
 		}
-		if got := collect(t, l.Read(ctx, 0)); len(got) != 0 {
-			t.Fatalf("an empty ledger has %v", got)
-		}
+		require.Equal(t, len(collect(t, l.Read(ctx, 0))), 0, "an empty ledger")
 		for n := int64(0); n < 12_000; n += 1500 {
 			require.NoError(t, l.Append(ctx, someScans(n, n+1500)))
 		}
@@ -278,9 +275,7 @@ func TestALedgerForgetsAndErases(t *testing.T) {
 			t.Error("a younger one was forgotten")
 		}
 		require.NoError(t, l.Forget(ctx, at.Add(1000*time.Hour)))
-		if got := collect(t, l.Read(ctx, 0)); len(got) != 0 {
-			t.Errorf("%d events are left", len(got))
-		}
+		assert.Equal(t, len(collect(t, l.Read(ctx, 0))), 0, "events are left")
 		if now, _ := l.End(ctx); now != end {
 			t.Errorf("the end was %d and is %d", end, now)
 		}
@@ -328,9 +323,7 @@ func TestAReaderMissesNothing(t *testing.T) {
 			default:
 			}
 		}
-		if len(seen) != writers*each*size {
-			t.Errorf("%d events, want %d", len(seen), writers*each*size)
-		}
+		assert.Equal(t, len(seen), writers*each*size, "events")
 	})
 }
 
@@ -447,9 +440,7 @@ func TestWhoStoresScansAndGoesAwayIsAnsweredWhy(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if got := collect(t, l.Read(t.Context(), 0)); len(got) != 0 {
-		t.Errorf("%d scans were stored", len(got))
-	}
+	assert.Equal(t, len(collect(t, l.Read(t.Context(), 0))), 0, "scans were stored")
 }
 
 func TestWhoIsErasedIsErasedOnTheWayToo(t *testing.T) {
@@ -554,15 +545,11 @@ func TestScansGoThroughArchives(t *testing.T) {
 	sqlite.ScansInto(scanlog.RestoreInto(filepath.Join(dir, "scans"), chance()))
 	require.NoError(t, load(t, sqlite, first))
 	j := openJournal(t, filepath.Join(dir, "scans"))
-	if j.ID() != l.ID() {
-		t.Errorf("the ledger was %s and is %s", l.ID(), j.ID())
-	}
+	assert.Equal(t, j.ID(), l.ID(), "the ledger was %s and", l.ID())
 	require.NoError(t, sqlite.SetLocalScanLog(t.Context(), j))
 	want(t, "rows of the files", rowsOf(t, sqlite), first)
 	require.NoError(t, j.Append(t.Context(), someScans(4000, 4100)))
-	if j.Damaged() != 0 {
-		t.Error("gaps count as damage")
-	}
+	assert.Equal(t, j.Damaged(), 0, "gaps count as damage")
 	second := rowsOf(t, sqlite)
 
 	again := open(t, newPostgres(t))

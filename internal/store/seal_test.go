@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -247,9 +248,8 @@ func TestEverySealedTextIsSealedAnewAtItsPlace(t *testing.T) {
 			want(t, "texts", seen, texts)
 			want(t, "keys", seenKeys, keys)
 		}
-		if n := number(t, s, `SELECT COUNT(*) FROM access_tokens WHERE sealed = ''`); n != (2*resealPage+7+2)/3 {
-			t.Errorf("%d tokens without a text", n)
-		}
+		assert.Equal(t, number(t, s, `SELECT COUNT(*) FROM access_tokens WHERE sealed = ''`), (2*resealPage+7+2)/3,
+			"tokens without a text")
 	})
 }
 

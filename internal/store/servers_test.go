@@ -16,6 +16,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -81,9 +82,7 @@ func TestAServerOfWhichWordWasLeft(t *testing.T) {
 	if _, is := errors.AsType[*oldPrimaryError](err); !is {
 		t.Errorf("scans on an old primary: %v", err)
 	}
-	if n := dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM scan_events`); n != 0 {
-		t.Errorf("%d scans were stored", n)
-	}
+	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM scan_events`), 0, "scans were stored")
 	beside.Close()
 	const ours = `(SELECT system_identifier FROM pg_control_system())`
 	late := s.update(t.Context(), func(tx *Tx) error {
@@ -99,9 +98,7 @@ func TestAServerOfWhichWordWasLeft(t *testing.T) {
 			t.Errorf("%s on an old primary: %v", when, err)
 		}
 	}
-	if n := dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM domains`); n != 1 {
-		t.Errorf("%d changes were made", n)
-	}
+	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM domains`), 1, "changes were made")
 	if _, err := Open(t.Context(), target); err == nil || !strings.Contains(err.Error(), oldDatabase) {
 		t.Errorf("a start on an old primary: %v", err)
 	}
@@ -121,9 +118,8 @@ func TestAServerOfWhichWordWasLeft(t *testing.T) {
 	if _, is := errors.AsType[*oldPrimaryError](err); !is {
 		t.Errorf("a turn of the master key that had begun: %v", err)
 	}
-	if n := dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM vault_keys WHERE sealed = 'old'`); n != 1 {
-		t.Error("a key was sealed anew on an old primary")
-	}
+	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM vault_keys WHERE sealed = 'old'`), 1,
+		"a key was sealed anew on an old primary")
 	if err := fmt.Sprint(late); len(err) > 0 && strings.Contains(err, "\n") {
 		t.Errorf("it is said in several lines: %s", err)
 	}
@@ -164,9 +160,7 @@ func TestANameOfSeveralServers(t *testing.T) {
 	one.Host = "name.example"
 	one.LookupFunc = func(context.Context, string) ([]string, error) { return addresses, nil }
 	each := s.servers.addressed(t.Context())
-	if len(each) != 2 {
-		t.Fatalf("%d are asked", len(each))
-	}
+	require.Equal(t, len(each), 2, "asked")
 	heard := s.servers.hearAll(t.Context(), each, askTime)
 	if heard[0] == nil || heard[1] != nil {
 		t.Error("not each of the addresses was asked")
@@ -233,8 +227,6 @@ func TestAConnectionToAFormerStandby(t *testing.T) {
 		"a server that says nothing of itself":          {serverStatus{}, nil},
 	} {
 		conn.PgConn().CustomData()[standing] = c.said
-		if err := usable(conn, s.servers); err != c.want {
-			t.Errorf("%s: %v", name, err)
-		}
+		assert.Equal(t, usable(conn, s.servers), c.want, "%s", name)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -120,8 +121,6 @@ func TestNobodyWaitsAtTheEnd(t *testing.T) {
 		if _, err := dial(t.Context(), "tcp", "127.0.0.1:1"); err != errStopping {
 			t.Errorf("a new connection: %v", err)
 		}
-		if len(patient.lines) != 0 {
-			t.Error("connections that are closed are remembered")
-		}
+		assert.Equal(t, len(patient.lines), 0, "connections that are closed are remembered")
 	})
 }

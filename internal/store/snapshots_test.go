@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -51,9 +52,7 @@ func TestASavedStateComesBack(t *testing.T) {
 		}
 		got := stateIn(t, s)
 		for name := range want {
-			if got[name] != want[name] {
-				t.Errorf("%s: %.300s is not %.300s", name, got[name], want[name])
-			}
+			assert.Equal(t, got[name], want[name], "%s", name)
 		}
 		now := rowsOf(t, s)
 		for _, table := range []string{"admin_keys", "people", "scan_keys"} {
@@ -62,9 +61,7 @@ func TestASavedStateComesBack(t *testing.T) {
 			}
 		}
 		for _, table := range []string{"scan_events", "code_counts", "statistics_counts", "call_blocks"} {
-			if now[table] != "" {
-				t.Errorf("%s has %s", table, now[table])
-			}
+			assert.Equal(t, now[table], "", "%s", table)
 		}
 		if next, _, err := s.ChangeHead(ctx); err != nil || next <= head {
 			t.Errorf("the last change was %d, and is %d: %v", head, next, err)

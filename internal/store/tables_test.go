@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -48,9 +49,7 @@ func TestEveryColumnThatCouldHoldAUserIsJudged(t *testing.T) {
 				if !slices.Contains(columns, u.name) || u.account != "" && !slices.Contains(columns, u.account) {
 					t.Errorf("%s has no columns %s and %s", table.name, u.name, u.account)
 				}
-				if (u.is == openID || u.is == openIDText) != (u.account != "") {
-					t.Errorf("%s.%s: an openid has an account, and nothing else has", table.name, u.name)
-				}
+				assert.Equal(t, (u.is == openID || u.is == openIDText), (u.account != ""), "%s.%s", table.name, u.name)
 			}
 		}
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -238,9 +239,7 @@ func TestChangesOfOneOwnerSeeEachOther(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if stored != 2 {
-			t.Errorf("%d rules of an owner that may have 2", stored)
-		}
+		assert.Equal(t, stored, 2, "rules of an owner that may have 2")
 		w.verified(3)
 	})
 }
@@ -306,9 +305,7 @@ func TestFewOfTheChangesThatWaitForLongGoAlone(t *testing.T) {
 		}
 		w.all.Wait()
 		w.verified(1 + many)
-		if n := w.s.together.impatient; n != 0 {
-			t.Errorf("%d places of those that go alone were not given back", n)
-		}
+		assert.Equal(t, w.s.together.impatient, 0, "places of those that go alone were not given back")
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -51,9 +52,7 @@ func wantNothing(t *testing.T, s *Store) {
 		case "change_head":
 			query = `SELECT seq FROM change_head`
 		}
-		if n := number(t, s, query); n != 0 {
-			t.Errorf("%s: %d", query, n)
-		}
+		assert.Equal(t, number(t, s, query), 0, "%s", query)
 	}
 	update(t, s, func(ctx context.Context, tx *Tx) error { return writeAll(ctx, t, tx) })
 	want(t, "number of the next change", number(t, s, `SELECT MIN(seq) FROM changes`), 1)
@@ -298,9 +297,7 @@ func TestLocksOfOneTextAreHeldByOne(t *testing.T) {
 						if err := lock(tx, t.Context(), "wxa"); err != nil {
 							return err
 						}
-						if n := holders.Add(1); n != 1 {
-							t.Errorf("%d hold the lock", n)
-						}
+						assert.Equal(t, holders.Add(1), 1, "hold the lock")
 						defer holders.Add(-1)
 						var one int
 						return tx.row(t.Context(), `SELECT 1`).Scan(&one)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/behaviourrefs"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -149,8 +150,6 @@ func TestMarksHaveAnOrderAndAnAge(t *testing.T) {
 	}
 	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	for date, want := range map[string]bool{"": false, "2023-03-01": false, "2023-02-28": true, "2023": true, "2024": false} {
-		if got := (behaviour.Behaviour{Date: date}).Stale(at); got != want {
-			t.Errorf("evidence of %q is old: %v", date, got)
-		}
+		assert.Equal(t, (behaviour.Behaviour{Date: date}).Stale(at), want, "evidence of %q is old", date)
 	}
 }

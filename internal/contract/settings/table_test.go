@@ -3,6 +3,8 @@ package settings
 import (
 	"reflect"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // The table says what every field of Settings means, in their order.
@@ -40,8 +42,6 @@ func TestDefaults_AreThePlatforms(t *testing.T) {
 		{"code_segment", d.CodeSegment, 50_000},
 		{"ticket_minutes", int64(d.TicketMinutes), 30},
 	} {
-		if c.got != c.want {
-			t.Errorf("the default of %s = %d, want %d", c.name, c.got, c.want)
-		}
+		assert.Equal(t, c.got, c.want, "the default of %s", c.name)
 	}
 }

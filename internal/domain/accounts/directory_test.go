@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
@@ -116,9 +117,7 @@ func (w *world) answers(text string) int {
 
 func (w *world) wantAnswer(what, text string, want int) {
 	w.t.Helper()
-	if got := w.answers(text); got != want {
-		w.t.Errorf("%s, %s: %d, want %d", w.now.Format(time.StampMilli), what, got, want)
-	}
+	assert.Equal(w.t, w.answers(text), want, "%s, %s", w.now.Format(time.StampMilli), what)
 }
 
 func same[T any](t *testing.T, what string, got, want T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -266,9 +267,7 @@ func TestMoreTokensThanAreRemembered(t *testing.T) {
 			w.wantAnswer("each of them", text, works)
 		}
 	}
-	if n := w.Remembered(); n != 2 {
-		t.Errorf("%d are remembered, not 2", n)
-	}
+	assert.Equal(t, w.Remembered(), 2, "remembered")
 }
 
 func FuzzTheShapeOfATokenIsThatOfTheContract(f *testing.F) {
@@ -280,9 +279,7 @@ func FuzzTheShapeOfATokenIsThatOfTheContract(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if got, want := accounts.TokenShaped(text), shape.MatchString(text); got != want {
-			t.Errorf("%q: %t, not %t", text, got, want)
-		}
+		assert.Equal(t, accounts.TokenShaped(text), shape.MatchString(text), "%q", text)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // locking counts how accounts are locked.
@@ -94,11 +95,7 @@ func TestAnImportReadsEachLineOnce(t *testing.T) {
 
 func TestTheErrorOfOneLineSpeaksOfOneLine(t *testing.T) {
 	faults := accounts.RowErrors{{Line: 3, Why: "want a JSON object"}}
-	if got, want := faults.Error(), "line 3 cannot be loaded: want a JSON object"; got != want {
-		t.Errorf("one line: %q, want %q", got, want)
-	}
+	assert.Equal(t, faults.Error(), "line 3 cannot be loaded: want a JSON object", "one line")
 	faults = append(faults, accounts.RowError{Line: 9, Why: "no appid"})
-	if got, want := faults.Error(), "2 lines cannot be loaded, the first is line 3: want a JSON object"; got != want {
-		t.Errorf("two lines: %q, want %q", got, want)
-	}
+	assert.Equal(t, faults.Error(), "2 lines cannot be loaded, the first is line 3: want a JSON object", "two lines")
 }

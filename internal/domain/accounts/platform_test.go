@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -80,9 +81,7 @@ func TestEverythingOfAPlatformEndsOnTheSecond(t *testing.T) {
 	}
 	is := func(what string, got, want int) {
 		t.Helper()
-		if got != want {
-			t.Errorf("%s, %s: %d, want %d", w.now.Format(time.StampMilli), what, got, want)
-		}
+		assert.Equal(t, got, want, "%s, %s", w.now.Format(time.StampMilli), what)
 	}
 	preAuth := func() int {
 		if err := w.CheckPreAuthCode(ctx, "wxc", pre.Text); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/verify"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
@@ -89,9 +90,7 @@ func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
 		n := twoNodes(t, s)
 		people := &crowd{name: alarms.CodeName{Batch: 7, Index: 3}}
 		n.count(n.a, people.scans(40, began))
-		if id := n.stands(people.name); id != 1 {
-			t.Fatalf("40 people scanned it: alarm %d stands", id)
-		}
+		require.Equal(t, n.stands(people.name), 1, "40 people scanned it")
 		n.now = began.Add(time.Hour)
 		for _, by := range []string{"eve", "mallory"} { // the first one stays
 			a, err := n.b.Alarms.Dismiss(t.Context(), 1, by, "by "+by)
@@ -104,9 +103,7 @@ func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
 		}
 		n.count(n.b, people.scans(60, began.Add(30*time.Minute))) // by a node that was cut off
 		n.count(n.a, people.scans(12, n.now.Add(time.Minute)))
-		if id := n.stands(people.name); id != 0 {
-			t.Errorf("12 people scanned it since: alarm %d stands", id)
-		}
+		assert.Equal(t, n.stands(people.name), 0, "12 people scanned it since")
 		known, err := n.a.Alarms.Code(t.Context(), people.name)
 		if err != nil || known.Scans != 112 || known.AlarmScore() >= 100 || known.Score() < 200 || !known.DismissedAt.Equal(n.now) {
 			t.Errorf("the code: %+v, a score of %d for alarms and %d in all, %v", known, known.AlarmScore(), known.Score(), err)

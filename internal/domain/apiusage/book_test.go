@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -150,12 +151,8 @@ func TestACountCostsNoWrite(t *testing.T) {
 		require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
 	}
 	record(b, 0, 500)
-	if m.writes != 0 {
-		t.Errorf("%d writes", m.writes)
-	}
-	if got := used(t, b, "/a"); got != 1000 {
-		t.Errorf("%d are counted before they are written", got)
-	}
+	assert.Equal(t, m.writes, 0, "writes")
+	assert.Equal(t, used(t, b, "/a"), 1000, "counted before they are written")
 	require.NoError(t, b.Flush(t.Context()))
 	if m.writes != 2 || len(m.calls) != 500 || len(m.blocks) != 1 {
 		t.Errorf("%d writes, %d calls in %d rows of the log; want one for the counts and one for the log, of one row", m.writes, len(m.calls),
@@ -164,9 +161,7 @@ func TestACountCostsNoWrite(t *testing.T) {
 	if err := b.Flush(t.Context()); err != nil || m.writes != 2 {
 		t.Errorf("with nothing to write: %d writes, %v", m.writes-2, err)
 	}
-	if got := used(t, b, "/a"); got != 1000 {
-		t.Errorf("%d are counted after they were written", got)
-	}
+	assert.Equal(t, used(t, b, "/a"), 1000, "counted after they were written")
 }
 
 // looks counts the transactions that only look.
@@ -231,9 +226,7 @@ func TestAWriteThatFails(t *testing.T) {
 	}
 	spend(5)
 	record(b, 5, 10)
-	if got := used(t, b, "/a"); got != 10 {
-		t.Errorf("%d are counted while nothing can be written", got)
-	}
+	assert.Equal(t, used(t, b, "/a"), 10, "counted while nothing can be written")
 	if c, err := b.Find(t.Context(), "wxa", rid(3)); err != nil || c.RID != rid(3) {
 		t.Errorf("a call that waits: %+v, %v", c, err)
 	}
@@ -275,9 +268,7 @@ func TestTheOldestWaitingAreDropped(t *testing.T) {
 			t.Fatalf("call %d is lost", n)
 		}
 	}
-	if b.Waiting() != 0 {
-		t.Errorf("%d still wait", b.Waiting())
-	}
+	assert.Equal(t, b.Waiting(), 0, "still wait")
 }
 
 // The day's limit is exact however many calls come at once and however the
@@ -350,9 +341,7 @@ func TestAClearThatMayHaveHappened(t *testing.T) {
 		t.Helper()
 		require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
 		require.NoError(t, b.Flush(t.Context()))
-		if n := used(t, b, "/a"); n != 1 {
-			t.Fatalf("%d calls, want 1", n)
-		}
+		require.Equal(t, used(t, b, "/a"), 1, "calls")
 	}
 	for what, clears := range map[string]func() error{
 		"clear": func() error { return b.Clear(t.Context(), "wxa", "/a") },

@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -28,9 +29,7 @@ func TestDeviationsAreCounted(t *testing.T) {
 	}
 	b.Deviate("wxa", "/b", rid(3), now, noted(behaviour.WireNumberText))
 	b.Deviate("wxb", "/a", rid(4), now, noted(behaviour.CodesGrant))
-	if m.writes != 0 {
-		t.Errorf("%d writes", m.writes)
-	}
+	assert.Equal(t, m.writes, 0, "writes")
 	list, err := b.Deviations(t.Context(), "")
 	if err != nil || m.writes != 1 {
 		t.Fatal(m.writes, err)
@@ -105,10 +104,8 @@ func TestADeviationCostsNoMemory(t *testing.T) {
 	plain, deviating := noted(behaviour.CodesGrant), noted(behaviour.WireNumberText, behaviour.WireListText)
 	id := rid(1)
 	b.Deviate("wxa", "/a", id, now, deviating)
-	if n := testing.AllocsPerRun(100, func() {
+	assert.Equal(t, testing.AllocsPerRun(100, func() {
 		b.Deviate("wxa", "/a", id, now, plain)
 		b.Deviate("wxa", "/a", id, now, deviating)
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
+	}), 0, "allocations")
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // The definition of coverage is a plain array: the last call wins, index by
@@ -110,8 +111,6 @@ func TestBindings(t *testing.T) {
 		{WxaTrial, accounts.Admin, "trial true"},
 	} {
 		v, allowed := Binding{WxaType: c.wxaType}.Version(c.role)
-		if got := fmt.Sprint(v, " ", allowed); got != c.want {
-			t.Errorf("wxa_type %d for %q: %s, want %s", c.wxaType, c.role, got, c.want)
-		}
+		assert.Equal(t, fmt.Sprint(v, " ", allowed), c.want, "wxa_type %d for %q", c.wxaType, c.role)
 	}
 }

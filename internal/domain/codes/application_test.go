@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
@@ -139,9 +140,7 @@ func TestWhereABlockBegins(t *testing.T) {
 		{"the floor, with --dev", 70_000, 99_000_000, now, false, 99_000_000},
 		{"a clock before the epoch", 70_000, 0, epoch.Add(-time.Hour), true, 70_000},
 	} {
-		if got := blockStart(c.counter, c.now, c.floor, c.byTime); got != c.want {
-			t.Errorf("%s: %d, want %d", c.name, got, c.want)
-		}
+		assert.Equal(t, blockStart(c.counter, c.now, c.floor, c.byTime), c.want, "%s", c.name)
 	}
 	for _, c := range []struct {
 		start uint64

@@ -12,6 +12,7 @@ import (
 	reader "github.com/makiuchi-d/gozxing/datamatrix"
 	"github.com/makiuchi-d/gozxing/datamatrix/decoder"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -104,9 +105,7 @@ func TestAMatrixIsThatOfTheLibrary(t *testing.T) {
 		for y := range symbolSide {
 			for x := range symbolSide {
 				r, _, _, _ := want.At(x, y).RGBA()
-				if black := field[(y+1)*fieldSide+x+1] == '1'; black != (r == 0) {
-					t.Fatalf("%s: module %d, %d: black is %v", code, x, y, black)
-				}
+				require.Equal(t, field[(y+1)*fieldSide+x+1] == '1', (r == 0), "%s: module %d, %d", code, x, y)
 			}
 		}
 	}
@@ -124,9 +123,7 @@ func TestTheSymbolStandsAtRowOneColumnOne(t *testing.T) {
 	}
 	white := strings.Repeat("0", fieldSide)
 	for _, i := range []int{0, 17, 18} {
-		if rows[i] != white {
-			t.Errorf("row %d is %s", i, rows[i])
-		}
+		assert.Equal(t, rows[i], white, "row %d", i)
 	}
 	// ECC 200: the left and the lower edge solid, the upper and the right one dotted.
 	if want := "0" + strings.Repeat("10", 8) + "00"; rows[1] != want {

@@ -93,9 +93,7 @@ func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []
 			}
 		}
 	}
-	if got := m.Counts(batch, now); got != counts {
-		t.Fatalf("%s: counts %+v, want %+v", what, got, counts)
-	}
+	require.Equal(t, m.Counts(batch, now), counts, "%s", what)
 	ranges := 0
 	for _, e := range events {
 		ranges += len(e.Codes)

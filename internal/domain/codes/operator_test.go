@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -107,9 +108,7 @@ func TestACodeIsRedeemedOnce(t *testing.T) {
 	if err := p.change(b, codes.Redeem, one(7)); err == nil || err.Error() != want {
 		t.Errorf("a day later: %v", err)
 	}
-	if got := p.Memory.Counts(b.ID, p.now()); got.Redeemed != 5 {
-		t.Errorf("%d redeemed", got.Redeemed)
-	}
+	assert.Equal(t, p.Memory.Counts(b.ID, p.now()).Redeemed, 5, "redeemed")
 }
 
 func TestFrozenAndVoidCodesAreNotRedeemed(t *testing.T) {
@@ -266,9 +265,7 @@ func TestRetargetKeepsWhatTheCodesCountFor(t *testing.T) {
 		if by := p.Memory.State(b.ID, index, p.now()).Activation; by != nil {
 			got = fmt.Sprint(by.Binding.ActivityName, " ", by.Binding.WxaAppID, " ", by.Binding.WxaPath, " ", by.Binding.WxaType)
 		}
-		if got != want {
-			t.Errorf("index %d: %s, want %s", index, got, want)
-		}
+		assert.Equal(t, got, want, "index %d", index)
 	}
 	if _, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 50, To: 249}, "nobody", "p", 0); err == nil {
 		t.Error("re-targeted to an unknown Mini Program")
@@ -331,9 +328,7 @@ func TestOverlapsAreRefused(t *testing.T) {
 			refused(fmt.Sprint("call ", i), err, "is active with")
 		}
 	}
-	if won != 1 {
-		t.Errorf("%d activations won", won)
-	}
+	assert.Equal(t, won, 1, "activations won")
 }
 
 // A re-target changes what codes open, and nothing of the ranges that they were
@@ -474,9 +469,7 @@ func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 				t.Errorf("index %d opens %s", index, by.Binding.WxaAppID)
 			}
 		}
-		if got != want {
-			t.Errorf("index %d: %q, want %q", index, got, want)
-		}
+		assert.Equal(t, got, want, "index %d", index)
 	}
 	if _, err := p.Retarget(by(t, strings.Repeat("x", 257)), b.ID, codes.Range{From: 0, To: 9}, "bare", "p", 0); err == nil {
 		t.Error("an actor of 257 characters was taken")
@@ -534,9 +527,7 @@ func TestAChangeSaysHowManyCodesItChanged(t *testing.T) {
 				want++
 			}
 		}
-		if changed != want {
-			t.Fatalf("%s %v changed %d codes, it says %d", did, set, want, changed)
-		}
+		require.Equal(t, changed, want, "%s %v changed %d codes, it", did, set, want)
 		if want > 0 && want < set.Len() {
 			counted[did]++
 		}

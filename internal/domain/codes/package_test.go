@@ -21,6 +21,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -180,10 +181,8 @@ func TestTheSizeIsKnownInAdvance(t *testing.T) {
 	}
 	// Far too large to be made: the sum over all indexes, 0 to 9, 10 to 99, ...
 	p := testRange(t, 0, 19_999_999)
-	if want := int64(20_000_000*402 + 10 + 90*2 + 900*3 + 9_000*4 + 90_000*5 + 900_000*6 + 9_000_000*7 +
-		10_000_000*8); rowsSize(p) != want {
-		t.Errorf("20 million rows: %d bytes, want %d", rowsSize(p), want)
-	}
+	assert.Equal(t, rowsSize(p), int64(20_000_000*402+10+90*2+900*3+9_000*4+90_000*5+900_000*6+9_000_000*7+
+		10_000_000*8), "20 million rows")
 }
 
 func TestPartsOfASegmentAreTheSegment(t *testing.T) {

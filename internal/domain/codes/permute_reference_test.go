@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
@@ -167,9 +168,7 @@ func TestTheReferenceIsAPermutationOfEverySmallSpace(t *testing.T) {
 			}
 			seen[f.number(y).String()] = true
 		}
-		if len(seen) != max(space.texts, 300) {
-			t.Errorf("radix %d, length %d: %d different texts", space.radix, space.length, len(seen))
-		}
+		assert.Equal(t, len(seen), max(space.texts, 300), "radix %d, length %d", space.radix, space.length)
 	}
 }
 
@@ -197,8 +196,6 @@ func TestOfAllToyTextsAsManyDecodeAsThereAreCodes(t *testing.T) {
 				t.Fatalf("tweak %s: text %d decodes to %d and was never made for it", tweak, text, y)
 			}
 		}
-		if decoded != counters {
-			t.Errorf("tweak %s: %d texts decode, want %d", tweak, decoded, counters)
-		}
+		assert.Equal(t, decoded, counters, "tweak %s", tweak)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
@@ -268,15 +269,13 @@ func TestCodesAllocateNothing(t *testing.T) {
 	code, text := testKeys(t)
 	nine, symbols := code.Code(5), text.Text(5, '0')
 	Matrix(code.Code(0)) // the tables
-	if n := testing.AllocsPerRun(1000, func() {
+	assert.Equal(t, testing.AllocsPerRun(1000, func() {
 		code.Code(5)
 		code.Counter(nine)
 		text.Text(5, '0')
 		text.Counter(symbols, '0')
 		Matrix(nine)
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
+	}), 0, "allocations")
 }
 
 func FuzzCounterRoundTrip(f *testing.F) {

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
@@ -350,9 +351,7 @@ func TestALoginIsTradedOnce(t *testing.T) {
 			wantCode(t, "a later trade", err, errcode.LoginCodeUsed, "")
 		}
 	}
-	if won != 1 {
-		t.Errorf("%d trades won", won)
-	}
+	assert.Equal(t, won, 1, "trades won")
 }
 
 // An expired ticket is forgotten a day later, not before: an old ticket and a made

@@ -7,6 +7,7 @@ import (
 
 	"github.com/boombuler/barcode/qr"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -153,16 +154,12 @@ func TestTheQRVersionIsThatOfTheLibrary(t *testing.T) {
 		prefix := "A/" + strings.Repeat("B", n-2)
 		image, err := qr.Encode(prefix+strings.Repeat("$", TailLength), qr.Q, qr.AlphaNumeric)
 		require.NoError(t, err)
-		if got, want := QRVersion(prefix), (image.Bounds().Dx()-17)/4; got != want {
-			t.Errorf("a prefix of %d characters: version %d, want %d", n, got, want)
-		}
+		assert.Equal(t, QRVersion(prefix), (image.Bounds().Dx()-17)/4, "a prefix of %d characters", n)
 	}
 	if v := QRVersion(DefaultPrefix); v != 2 {
 		t.Errorf("the default is printed in version %d", v)
 	}
-	if v := QRVersion(strings.Repeat("A", 300)); v != 0 {
-		t.Errorf("300 characters: version %d", v)
-	}
+	assert.Equal(t, QRVersion(strings.Repeat("A", 300)), 0, "300 characters")
 }
 
 func TestNineCharactersAreRecognised(t *testing.T) {

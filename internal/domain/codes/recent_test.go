@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A ticket comes back as the store would give it, the oldest are forgotten, and
@@ -34,9 +36,7 @@ func TestRecentTickets(t *testing.T) {
 	for i := range recentTickets + more {
 		want, hash := nth(i)
 		got, ok := r.get(hash)
-		if ok != (i >= more) {
-			t.Fatalf("ticket %d: %t", i, ok)
-		}
+		require.Equal(t, ok, (i >= more), "ticket %d", i)
 		if ok && !cmp.Equal(got, want) {
 			t.Fatal(cmp.Diff(want, got))
 		}

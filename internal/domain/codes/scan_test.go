@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -81,9 +82,7 @@ func TestWhatAScannedTextIs(t *testing.T) {
 		{p.Code(b, 7), "serial_only"}, {strings.ToLower(p.Code(b, 7)), "serial_only"}, {p.Code(b, 5_000), "serial_only"},
 		{p.Code(b, 7) + " ", "another text"}, {"044GZ*J10", "another text"}, {"someword", "another text"},
 	} {
-		if got := p.scan(c.text, "u-1"); got != c.want {
-			t.Errorf("%q: %s, want %s", c.text, got, c.want)
-		}
+		assert.Equal(t, p.scan(c.text, "u-1"), c.want, "%q", c.text)
 	}
 	// The public samples of the platform's own texts: the same prefix, symbols
 	// that ours never have.
@@ -91,9 +90,7 @@ func TestWhatAScannedTextIs(t *testing.T) {
 		"0P$N*4B91XDA.N4X4E6", "0P$9HBPIHQ6QDO0FSF.", "0V/L$O*CBI/WJATNX+Y", "0+:IXDRUT/GF21DR$XA", "0ALL$V2QCNVRHYPO:K3"} {
 		for _, spelling := range []string{"P.URL.CN/" + sample, "http://P.URL.CN/" + sample, "https://p.url.cn/" + strings.ToLower(sample),
 			"http://p.url.cn/" + strings.NewReplacer("%", "%25", "$", "%24", ":", "%3A", "/", "%2f").Replace(sample)} {
-			if got := p.scan(spelling, "u-1"); got != "unknown_code" {
-				t.Errorf("%s: %s", spelling, got)
-			}
+			assert.Equal(t, p.scan(spelling, "u-1"), "unknown_code", "%s", spelling)
 		}
 	}
 }
@@ -121,9 +118,7 @@ func TestTheStateOfAScannedCode(t *testing.T) {
 		{20, "dev", "shop trial pages/index?from=code"},
 		{30, "u", "no_release"}, {40, "u", "not_active"},
 	} {
-		if got := p.scan(p.Text(b, c.index), c.user); got != c.want {
-			t.Errorf("index %d by %q: %s, want %s", c.index, c.user, got, c.want)
-		}
+		assert.Equal(t, p.scan(p.Text(b, c.index), c.user), c.want, "index %d by %q", c.index, c.user)
 	}
 	for _, c := range []struct {
 		did  codes.EventType
@@ -134,12 +129,8 @@ func TestTheStateOfAScannedCode(t *testing.T) {
 		{codes.Freeze, "frozen"}, {codes.Void, "void"}, {codes.Unfreeze, "void"}, {codes.Activate, "void"},
 	} {
 		require.NoError(t, p.change(b, c.did, one(5)))
-		if got := p.scan(p.Text(b, 5), ""); got != c.want {
-			t.Errorf("after %s: %s, want %s", c.did, got, c.want)
-		}
-		if got := p.scan(p.Code(b, 5), ""); got != "serial_only" {
-			t.Errorf("the nine characters after %s: %s", c.did, got)
-		}
+		assert.Equal(t, p.scan(p.Text(b, 5), ""), c.want, "after %s", c.did)
+		assert.Equal(t, p.scan(p.Code(b, 5), ""), "serial_only", "the nine characters after %s", c.did)
 	}
 	if got := p.scan(p.Text(b, 4), ""); !strings.HasPrefix(got, "shop") {
 		t.Errorf("its neighbour: %s", got)
@@ -151,9 +142,7 @@ func TestFormerPrefixesStay(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	p.Closed = true
-	if got := p.scan(codes.DefaultPrefix+strings.Repeat("0", 19), ""); got != "another text" {
-		t.Errorf("a server without codes: %s", got)
-	}
+	assert.Equal(t, p.scan(codes.DefaultPrefix+strings.Repeat("0", 19), ""), "another text", "a server without codes")
 	p.Closed = false
 	old := p.apply("old", 10_000)
 	p.activate(old, 0, 9)
@@ -168,9 +157,7 @@ func TestFormerPrefixesStay(t *testing.T) {
 			strings.TrimPrefix(p.Text(young, 3), "HTTPS://"): opens, "https://b.example/c/" + strings.Repeat("0", 19): "unknown_code",
 			"https://b.example/d/" + strings.Repeat("0", 19): "another text",
 		} {
-			if got := p.scan(text, ""); got != want {
-				t.Errorf("%s, %s: %s, want %s", when, text, got, want)
-			}
+			assert.Equal(t, p.scan(text, ""), want, "%s, %s", when, text)
 		}
 		if f, err := p.Lookup(t.Context(), codes.CodeName{URL: p.Text(old, 3)}); err != nil || f.Batch.ID != old.ID || f.Index != 3 {
 			t.Errorf("%s: %+v, %v", when, f, err)

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // someSet draws ranges below most, in any order, that may overlap and touch.
@@ -38,9 +40,7 @@ func TestASetHoldsWhatItsRangesHold(t *testing.T) {
 				t.Fatalf("%v: %d is in the set: %t", list, i, !want)
 			}
 		}
-		if s.Len() != count {
-			t.Fatalf("%v: %d codes, want %d", list, s.Len(), count)
-		}
+		require.Equal(t, s.Len(), count, "%v", list)
 		for i, r := range s {
 			if r.From > r.To || i > 0 && r.From <= s[i-1].To+1 {
 				t.Fatalf("%v became %v: not the shortest form", list, s)

@@ -52,9 +52,7 @@ func TestDigitsAreThoseOfTheReference(t *testing.T) {
 				fmt.Fprint(&want, digit)
 			}
 			got := string(fast.permute(c, '7').append(nil, n))
-			if got != want.String() {
-				t.Fatalf("%d digits of %d: %s, not %s", n, c, got, want.String())
-			}
+			require.Equal(t, got, want.String(), "%d digits of %d", n, c)
 			pair, ok := readDigits(got)
 			if back, found := fast.counter(pair, '7'); !ok || !found || back != c {
 				t.Fatalf("%s reads back as %d, %t, not %d", got, back, found, c)

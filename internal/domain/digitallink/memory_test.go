@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/infra/gs1"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
@@ -47,9 +48,7 @@ func TestSerialsCostWhatTheirGTINsCost(t *testing.T) {
 	if grown := heap() - before; grown > int64(serials)*10 {
 		t.Errorf("%d serials left %d bytes in memory", serials, grown)
 	}
-	if b.Len() != gtins {
-		t.Errorf("%d keys are known", b.Len())
-	}
+	assert.Equal(t, b.Len(), gtins, "keys are known")
 }
 
 func heap() int64 {

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -16,9 +17,7 @@ import (
 func TestCodesAreThoseOfRFC6238(t *testing.T) {
 	for at, want := range map[int64]string{59: "94287082", 1111111109: "07081804", 1111111111: "14050471", 1234567890: "89005924",
 		2000000000: "69279037", 20000000000: "65353130"} {
-		if got := code([]byte("12345678901234567890"), at/stepTime, 8); got != want {
-			t.Errorf("at %d: got %s, want %s", at, got, want)
-		}
+		assert.Equal(t, code([]byte("12345678901234567890"), at/stepTime, 8), want, "at %d", at)
 	}
 }
 
@@ -127,8 +126,6 @@ func TestPasswordsOfTheList(t *testing.T) {
 	}
 	for _, given := range []string{"four wild geese over Urumqi", "six kites of Xi'an and a drum, " + strings.Repeat("or not ", 10),
 		strings.Repeat("四只大雁飞过乌鲁木齐", 30)} {
-		if fault := CheckPassword(given, "alice"); fault != "" {
-			t.Errorf("%.30q: %s", given, fault)
-		}
+		assert.Equal(t, CheckPassword(given, "alice"), "", "%.30q", given)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
@@ -69,9 +70,7 @@ func TestEveryWorldOfThreeRules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
-	if len(worldPrefixes) != 40 {
-		t.Fatalf("%d prefixes", len(worldPrefixes))
-	}
+	require.Equal(t, len(worldPrefixes), 40, "prefixes")
 	var prefixes []rules.Prefix
 	for _, text := range worldPrefixes {
 		p, err := rules.ParsePrefix(text, rules.Ordinary, true)
@@ -159,9 +158,7 @@ func TestEveryWorldOfThreeRules(t *testing.T) {
 	}
 	grow(0, size)
 	t.Logf("%d cases, %d open something", checked, opened)
-	if x.Len() != 0 {
-		t.Errorf("%d rules are left", x.Len())
-	}
+	assert.Equal(t, x.Len(), 0, "rules are left")
 }
 
 func TestALookUpAllocatesNothing(t *testing.T) {

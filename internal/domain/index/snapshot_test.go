@@ -60,9 +60,7 @@ var someLinks = []string{
 // sameIndex fails unless two indexes answer alike.
 func sameIndex(t testing.TB, got, want *Index, links []string) {
 	t.Helper()
-	if got.Len() != want.Len() {
-		t.Fatalf("%d rules, want %d", got.Len(), want.Len())
-	}
+	require.Equal(t, got.Len(), want.Len(), "rules")
 	for _, text := range links {
 		link, _ := rules.ParseLink(text)
 		a, aok := got.Governing(link.Text)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // heldStore is a store whose reads stand still.
@@ -45,9 +46,7 @@ func TestNearReadsTwoAtOnce(t *testing.T) {
 		gone, leave := context.WithCancel(t.Context())
 		for waiting := 5; waiting > 2; waiting-- {
 			synctest.Wait()
-			if n := s.inside.Load(); n != 2 {
-				t.Fatalf("%d read at once", n)
-			}
+			require.Equal(t, s.inside.Load(), 2, "read at once")
 			s.release <- struct{}{}
 			if err := <-ended; err != nil {
 				t.Fatal(err)

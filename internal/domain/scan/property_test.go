@@ -167,9 +167,7 @@ func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
 				world[slowKey(r.prefix)] = r
 				x.Set(rule(r))
 			}
-			if x.Len() != len(world) {
-				t.Fatalf("seed %d, world %d, step %d (%s): %d rules, want %d", seed, n, step, did, x.Len(), len(world))
-			}
+			require.Equal(t, x.Len(), len(world), "seed %d, world %d, step %d (%s)", seed, n, step, did)
 			set := slices.Collect(maps.Values(world))
 			for range links {
 				text := g.link()
@@ -302,9 +300,7 @@ func FuzzMatch(f *testing.F) {
 			}
 			return
 		}
-		if got, want := p.Matches(l), slowMatches(prefix, link); got != want {
-			t.Fatalf("rule %q, link %q: %v, the slow matcher says %v", prefix, link, got, want)
-		}
+		require.Equal(t, p.Matches(l), slowMatches(prefix, link), "rule %q, link %q", prefix, link)
 		// The index must find exactly what the definition matches.
 		x := index.New()
 		x.Set(rules.Rule{ID: 1, Owner: "A", Target: "A", Prefix: p, Published: true})

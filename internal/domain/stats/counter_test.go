@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
@@ -121,9 +122,7 @@ func check(t *testing.T, c *stats.Aggregator, n *naive) {
 			for {
 				a, err := c.Ask(t.Context(), q)
 				require.NoError(t, err)
-				if a.Scans != n.scans {
-					t.Fatalf("%d scans are counted, want %d", a.Scans, n.scans)
-				}
+				require.Equal(t, a.Scans, n.scans, "scans are counted")
 				for _, row := range a.Rows {
 					counts[fmt.Sprintf("%s %d %s %s", by, row.At, d, row.Value)] = row.Count
 				}
@@ -246,9 +245,7 @@ func TestABusyCounterStoresLater(t *testing.T) {
 			come(501)
 			second(busy)
 		}
-		if n := counted(busy); n != before {
-			t.Errorf("%d scans are stored before the minute is over, want %d", n, before)
-		}
+		assert.Equal(t, counted(busy), before, "scans are stored before the minute is over")
 		come(501)
 		second(busy)
 		if n := counted(busy); n != sum.scans {
@@ -670,9 +667,7 @@ func TestAnOlderLedgerThatWentOn(t *testing.T) {
 				count = scantest.NewCounter(s, log)
 				scans, lacking := state()
 				if c.origins && !c.longer {
-					if lacking != 100 {
-						t.Errorf("%d scans are lacking before they are brought again", lacking)
-					}
+					assert.Equal(t, lacking, 100, "scans are lacking before they are brought again")
 					bring(100, 101, lost, 100)
 					scans, lacking = state()
 				}

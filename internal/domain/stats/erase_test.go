@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/verify"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
@@ -238,9 +239,7 @@ func TestErasuresThatWaitAreOnePass(t *testing.T) {
 		}
 		noDifference(t, c)
 		for _, e := range log.Entries {
-			if e.User != (scanlog.UserHash{}) {
-				t.Errorf("%v is still there", e.User)
-			}
+			assert.Equal(t, e.User, (scanlog.UserHash{}), "still there")
 		}
 	})
 }

@@ -469,9 +469,7 @@ func TestAnotherZoneFindsWhatFoundNothing(t *testing.T) {
 		come(240)
 		rolledAll(t, c, first.AddDate(0, 2, 0), time.Time{}, first.AddDate(0, 0, 10))
 		day := timebucket.Day(timebucket.Hour(first), 0)
-		if state := stateOf(t, s); state.DaysFrom != day {
-			t.Fatalf("%+v", state)
-		}
+		require.Equal(t, stateOf(t, s).DaysFrom, day, "stateOf(t, s).DaysFrom")
 		for _, zone := range []int{-12, 14, -5, 8} {
 			set := settings.Defaults()
 			set.UTCOffsetHours = zone

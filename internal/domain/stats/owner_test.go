@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
@@ -156,8 +157,7 @@ func TestOwnersAreThoseOfRulesAndApplications(t *testing.T) {
 				t.Errorf("rule %d, application %d: %q, %v, want %q", of[0], of[1], got, err, want)
 			}
 		}
-		if n := fmt.Sprint(stats.OwnerNumber("wxa"), stats.OwnerNumber("")); n != "7620581168144079669 0" {
-			t.Error("the number of an owner is stored:", n)
-		}
+		assert.Equal(t, fmt.Sprint(stats.OwnerNumber("wxa"), stats.OwnerNumber("")), "7620581168144079669 0",
+			"the number of an owner is stored")
 	})
 }

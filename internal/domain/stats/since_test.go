@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/verify"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
@@ -161,9 +162,7 @@ func TestForgettingReadsNothingAgain(t *testing.T) {
 		require.NoError(t, c.Forget(t.Context(), began.AddDate(0, -1, 0)))
 		log.Yielded = 0
 		come(1)
-		if log.Yielded != 1 {
-			t.Errorf("%d scans were read after old ones were removed, and one came", log.Yielded)
-		}
+		assert.Equal(t, log.Yielded, 1, "scans were read after old ones were removed, and one came")
 		check(t, c, sum)
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/eventlog/stream"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
@@ -81,9 +82,7 @@ func TestAStreamIsCountedOnce(t *testing.T) {
 	again(events.Sent[50:150])
 	come()
 	before := feed()
-	if len(before) != 400 {
-		t.Errorf("%d scans in the feed, want 400", len(before))
-	}
+	assert.Equal(t, len(before), 400, "scans in the feed")
 	noDifference(t, c)
 	user := events.Sent[0].User
 	if n, err := c.Erase(t.Context(), user); err != nil || n < 3 {
@@ -101,9 +100,7 @@ func TestAStreamIsCountedOnce(t *testing.T) {
 	come()
 	c = scantest.NewCounter(s, l)
 	come()
-	if n := int64(len(feed())); n != sum.scans {
-		t.Errorf("%d scans in the feed, want %d", n, sum.scans)
-	}
+	assert.Equal(t, int64(len(feed())), sum.scans, "scans in the feed")
 	noDifference(t, c)
 }
 
@@ -224,11 +221,7 @@ func TestAStreamThatIsMadeAnewWhileANodeShips(t *testing.T) {
 	if err := ship.Flush(t.Context()); !errors.Is(err, errInterrupted) {
 		t.Fatal(err)
 	}
-	if n := counted(); n != 60 {
-		t.Errorf("%d are counted, want the 60 that came into the new stream", n)
-	}
+	assert.Equal(t, counted(), 60, "counted")
 	require.NoError(t, ship.Flush(t.Context()))
-	if n := counted(); n != 100 {
-		t.Errorf("%d are counted, want 100", n)
-	}
+	assert.Equal(t, counted(), 100, "counted")
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
@@ -229,9 +230,7 @@ func TestAReceiverIsToldOfWhatItWants(t *testing.T) {
 	if got := p.events(alarms); !slices.Equal(got, []string{"alarm_2"}) {
 		t.Errorf("alarms: %v", got)
 	}
-	if got := p.events(rules); len(got) != 5 {
-		t.Errorf("rules: %v", got)
-	}
+	assert.Equal(t, len(p.events(rules)), 5, "rules")
 }
 
 func TestWhatIsNotTakenIsTriedAgain(t *testing.T) {
@@ -283,9 +282,7 @@ func TestWhatIsNotTakenIsTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.step()
-	if got := p.events(url); len(got) != 5 {
-		t.Errorf("%v", got)
-	}
+	assert.Equal(t, len(p.events(url)), 5, "len(p.events(url))")
 	if _, err := p.book.Replay(t.Context(), 99); !errors.Is(err, webhooks.ErrNoDelivery) {
 		t.Errorf("%v", err)
 	}
@@ -328,9 +325,7 @@ func TestAReceiverThatIsAwayIsNotAskedForEverything(t *testing.T) {
 		return 200, nil
 	}
 	p.RunOnce(t.Context())
-	if n := len(p.events(down)); n != 3 {
-		t.Errorf("%d tries of the one that is away", n)
-	}
+	assert.Equal(t, len(p.events(down)), 3, "tries of the one that is away")
 	p.step()
 	if got := p.events(up); len(got) != 100 || len(slices.Compact(slices.Sorted(slices.Values(got)))) != 100 {
 		t.Errorf("%d came: %v", len(got), got)

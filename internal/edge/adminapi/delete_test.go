@@ -87,9 +87,7 @@ func TestAccountsAreDeleted(t *testing.T) {
 	if d = deletion("/accounts/mini", 200); !d.Deleted || d.AppID != "mini" {
 		t.Errorf("deleted: %+v", d)
 	}
-	if a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}"); a.Code(t) != 40001 {
-		t.Errorf("a token of an account that is gone: %s", a.Body)
-	}
+	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}").WantCode(t, 40001, "a token of an account that is gone")
 	deletion("/accounts/mini", 404)
 	if got := text("GET", "/accounts/brand", ""); !strings.Contains(got, `"linked":[]`) {
 		t.Errorf("the other side of its link: %s", got)
@@ -114,9 +112,7 @@ func TestPlatformsAreDeleted(t *testing.T) {
 	if a := call(t, s, "DELETE", "/components/isv", ""); a.Status != 200 {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
-	if a := s.Do("POST", list, "{}"); a.Code(t) != 40001 {
-		t.Errorf("a token of a platform that is gone: %s", a.Body)
-	}
+	s.Do("POST", list, "{}").WantCode(t, 40001, "a token of a platform that is gone")
 	if a := call(t, s, "GET", "/accounts/shop/authorizations", ""); !strings.Contains(a.Body, `[]`) {
 		t.Errorf("what shop granted: %s", a.Body)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // A plan is tried on the scans that were, and changes nothing.
@@ -62,9 +63,7 @@ func TestAPlanIsReplayedOnTheScansOfTheLastDays(t *testing.T) {
 		!strings.Contains(a.Body, "changes[0]: there is no account shopp: did you mean shop?") {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
-	if after := s.Admin("GET", "/changes?newest=true&limit=1", "").Body; after != before {
-		t.Errorf("a plan changed something: %s", after)
-	}
+	assert.Equal(t, s.Admin("GET", "/changes?newest=true&limit=1", "").Body, before, "a plan changed something")
 }
 
 // Changes since a moment come in the order of time, of every kind.

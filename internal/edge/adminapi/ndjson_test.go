@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -85,9 +86,7 @@ func TestImportNamesWrongLinesAndLoadsNothing(t *testing.T) {
 		if dry := bring(s, "rules?dry_run=true", text); dry.Status != a.Status || dry.Body != a.Body {
 			t.Errorf("%s: dry: %d %s, not %s", name, dry.Status, dry.Body, a.Body)
 		}
-		if now := rulesNow(s); now != before {
-			t.Fatalf("%s: loaded by halves:\n%s", name, now)
-		}
+		require.Equal(t, rulesNow(s), before, "%s", name)
 	}
 }
 
@@ -109,9 +108,7 @@ func TestImportNamesTheFirstTwenty(t *testing.T) {
 	}
 	var got brought
 	bring(s, "rules", text.String()).JSON(t, &got)
-	if len(got.Errors) != 20 {
-		t.Fatalf("%d lines are named", len(got.Errors))
-	}
+	require.Equal(t, len(got.Errors), 20, "lines are named")
 	for i, e := range got.Errors {
 		if want := fmt.Sprintf("line %d", i/2*3+i%2+2); e.Location != want {
 			t.Errorf("named %d: %+v, want %s", i, e, want)
@@ -148,9 +145,7 @@ func TestImportIsSeenByScans(t *testing.T) {
 	if bring(s, "rules", rulesNow(s)).JSON(t, &got); got.Added+got.Changed != 0 || got.Unchanged == 0 {
 		t.Errorf("again: %+v", got)
 	}
-	if now := s.Admin("GET", "/changes?limit=1", "").Body; now != head {
-		t.Errorf("the same again is noted: %s", now)
-	}
+	assert.Equal(t, s.Admin("GET", "/changes?limit=1", "").Body, head, "the same again is noted")
 	// Many at once are read another way.
 	var many strings.Builder
 	for i := range 1500 {
@@ -253,9 +248,7 @@ func TestAccountsAsLines(t *testing.T) {
 			t.Errorf("%s: %d %s", c.line, a.Status, a.Body)
 		}
 	}
-	if a := s.Send(s.Request("POST", "/admin/v1/import/rules", "{}", "Content-Type: text/plain")); a.Status != 415 {
-		t.Errorf("another type: %d", a.Status)
-	}
+	s.Send(s.Request("POST", "/admin/v1/import/rules", "{}", "Content-Type: text/plain")).WantStatus(t, 415, "another type")
 }
 
 // Issue 28, 6: what platforms set of an account stood in no seed and in no export, so that it was lost on the way to another

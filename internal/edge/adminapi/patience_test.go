@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // deadlined is a connection's end that notes its deadline.
@@ -44,8 +45,6 @@ func TestACallThatLastsHasNoDeadline(t *testing.T) {
 		r := httptest.NewRequest(op.Method, "/", nil)
 		r = r.WithContext(adminroute.WithCaller(r.Context(), adminroute.Caller{Role: adminroute.Admin}))
 		op.Middlewares.Handler(func(huma.Context) {})(humago.NewContext(op, r, w))
-		if got := w.write.IsZero(); got != want {
-			t.Errorf("%s may last: %v, want %v", id, got, want)
-		}
+		assert.Equal(t, w.write.IsZero(), want, "%s may last", id)
 	}
 }

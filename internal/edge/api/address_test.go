@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // An account's list holds for the calls with its secret, a service account's for those with its token too, a Mini Program's not
@@ -107,9 +108,7 @@ func TestNoListOfAddresses(t *testing.T) {
 		{"a platform for a Mini Program", 61004, func(*servertest.Server) servertest.Answer { return get(acts) }},
 		{"a Mini Program's token", 0, func(*servertest.Server) servertest.Answer { return get(shop) }},
 	} {
-		if a := c.how(s); a.Code(t) != c.want {
-			t.Errorf("%s, strict: %s, want %d", c.name, a.Body, c.want)
-		}
+		c.how(s).WantCode(t, c.want, "%s, strict", c.name)
 	}
 	var found client.Coverage
 	s.Do("GET", "/admin/v1/deviations/coverage", "").JSON(t, &found)
@@ -146,9 +145,7 @@ func TestUnionID(t *testing.T) {
 	}
 	for name, got := range map[string]told{"another account of the same": own("alice", "rival"),
 		"by the platform": trade("alice", "shop", "/sns/component/jscode2session?component_appid=isv&component_access_token="+platform)} {
-		if got.UnionID != alice.UnionID {
-			t.Errorf("%s: unionid = %q, want %q", name, got.UnionID, alice.UnionID)
-		}
+		assert.Equal(t, got.UnionID, alice.UnionID, "%s", name)
 	}
 	if bob := own("bob", "shop"); bob.UnionID == alice.UnionID || bob.UnionID == "" {
 		t.Errorf("bob's unionid = %q, want one of his own", bob.UnionID)

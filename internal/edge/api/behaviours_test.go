@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -35,9 +36,7 @@ func TestTheLogNamesTheRows(t *testing.T) {
 	decidedBy(t, s, "wire.number.text")
 	before := strings.Count(s.Log(), " behaviours=")
 	typed("shop", getPath, `{"get_type":0}`)(s)
-	if after := strings.Count(s.Log(), " behaviours="); after != before {
-		t.Error("a plain call met a row")
-	}
+	assert.Equal(t, strings.Count(s.Log(), " behaviours="), before, "a plain call met a row")
 }
 
 // Contract: marketcode 1: 48001 until the operator has a prefix of his own.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -57,9 +58,7 @@ func TestApplyCode(t *testing.T) {
 		{"a number as id", `{"code_count":10000,"isv_application_id":20260115}`},
 		{"unknown fields", `{"code_count":10000,"isv_application_id":"e","applyCount":3,"code_type":null}`},
 	} {
-		if got := works(t, s, "brand", "applycode", c.body); got.ApplicationID != next {
-			t.Errorf("%s: application %d, want %d", c.name, got.ApplicationID, next)
-		}
+		assert.Equal(t, works(t, s, "brand", "applycode", c.body).ApplicationID, next, "%s", c.name)
 		next++
 	}
 	// Equal numbers are one application, of one count; another account's are its own.
@@ -74,9 +73,8 @@ func TestApplyCode(t *testing.T) {
 	if !strings.Contains(s.Log(), "is application 500000001 with 10000 codes, not 50000") {
 		t.Error("the log does not say which count it was")
 	}
-	if got := works(t, s, "rival", "applycode", `{"code_count":10000,"isv_application_id":"testid124"}`); got.ApplicationID != next {
-		t.Errorf("another account's number: %d, want %d", got.ApplicationID, next)
-	}
+	assert.Equal(t, works(t, s, "rival", "applycode", `{"code_count":10000,"isv_application_id":"testid124"}`).ApplicationID, next,
+		"another account's number")
 	if got := works(t, s, "brand", "applycodequery", `{"isv_application_id":20260115}`); got.ISVApplicationID != "20260115" {
 		t.Errorf("%+v", got)
 	}
@@ -98,13 +96,9 @@ func TestApplyCode_WantsApproval(t *testing.T) {
 	if a.Code(t) != 48001 || !strings.Contains(s.Log(), "order_by_two") || !strings.Contains(s.Log(), a.RID(t)) {
 		t.Errorf("applycode with order_by_two: %s, want 48001 and why in the log", a.Body)
 	}
-	if a := call("before"); a.Code(t) != 0 {
-		t.Errorf("an application that exists: %s, want it answered", a.Body)
-	}
+	call("before").WantCode(t, 0, "an application that exists")
 	s.Admin("PUT", "/settings", `{"allow_unapproved_applycode":true}`)
-	if a := call("new"); a.Code(t) != 0 {
-		t.Errorf("applycode with allow_unapproved_applycode: %s, want codes", a.Body)
-	}
+	call("new").WantCode(t, 0, "applycode with allow_unapproved_applycode")
 }
 
 // Contract: marketcode 3.2, 11.1.
@@ -270,9 +264,7 @@ func TestApplyCodeDownload(t *testing.T) {
 		}
 		rows = append(rows, strings.Split(strings.TrimSuffix(text, "\n"), "\n")...)
 	}
-	if len(rows) != 60_000 {
-		t.Fatalf("%d rows", len(rows))
-	}
+	require.Equal(t, len(rows), 60_000, "rows")
 	seen := map[string]bool{}
 	for i, row := range rows {
 		column := strings.Split(row, " ")
@@ -294,9 +286,7 @@ func TestApplyCodeDownload(t *testing.T) {
 	// ends with a whole block of padding.
 	for _, r := range []segment{{0, 0}, {5, 20}, {9, 10}, {59_999, 59_999}, {49_998, 49_999}, {0, 15}} {
 		want := strings.Join(rows[r.CodeStart:r.CodeEnd+1], "\n") + "\n"
-		if got := string(decrypted(t, key, download(t, s, id, r.CodeStart, r.CodeEnd))); got != want {
-			t.Errorf("%v: %.100q, want %.100q", r, got, want)
-		}
+		assert.Equal(t, string(decrypted(t, key, download(t, s, id, r.CodeStart, r.CodeEnd))), want, "%v", r)
 	}
 	for n := int64(1); ; n++ {
 		want := strings.Join(rows[:n], "\n") + "\n"
@@ -333,9 +323,7 @@ func TestApplyCodeDownload(t *testing.T) {
 		[]segment{{0, 49_999}, {50_000, 59_999}}) {
 		t.Errorf("%v", got)
 	}
-	if n := strings.Count(string(decrypted(t, key, download(t, s, small, 10_000, 19_999))), "\n"); n != 10_000 {
-		t.Errorf("%d rows", n)
-	}
+	assert.Equal(t, strings.Count(string(decrypted(t, key, download(t, s, small, 10_000, 19_999))), "\n"), 10_000, "rows")
 	refused(t, "across two small segments", codeCall(s, "brand", "applycodedownload",
 		fmt.Sprintf(`{"application_id":%d,"code_start":9999,"code_end":10000}`, small)), 80310, "")
 	download(t, s, id, 9_999, 10_000)
@@ -452,9 +440,7 @@ func TestCodeActive(t *testing.T) {
 	}
 	// wxa_path as sent, whatever the scan makes of it.
 	works(t, s, "brand", "codeactive", binding(id, 3, 3, `"wxa_path":"/pages/index?a=1&b=<2>"`))
-	if got := look(3); got.WxaPath != "/pages/index?a=1&b=<2>" {
-		t.Errorf("%+v", got)
-	}
+	assert.Equal(t, look(3).WxaPath, "/pages/index?a=1&b=<2>", "look(3).WxaPath")
 }
 
 // Contract: marketcode 3.4: an overlap is refused unless it is the very same
@@ -516,9 +502,7 @@ func TestARetargetKeepsTheRangeOfItsActivation(t *testing.T) {
 	active := func(index int64, want string) {
 		t.Helper()
 		got := works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, id, index))
-		if shown := fmt.Sprintf("%s %d..%d", got.WxaPath, got.CodeStart, got.CodeEnd); shown != want {
-			t.Errorf("index %d: %q, want %q", index, shown, want)
-		}
+		assert.Equal(t, fmt.Sprintf("%s %d..%d", got.WxaPath, got.CodeStart, got.CodeEnd), want, "index %d", index)
 	}
 	works(t, s, "brand", "codeactive", binding(id, 0, 99))
 	retarget(0, 49)
@@ -566,9 +550,7 @@ func TestThreeOverlappingActivations(t *testing.T) {
 		if got.Fields["activity_name"] {
 			shown = fmt.Sprintf("%s %d..%d", got.ActivityName, got.CodeStart, got.CodeEnd)
 		}
-		if shown != want {
-			t.Errorf("index %d: %q, want %q", index, shown, want)
-		}
+		assert.Equal(t, shown, want, "index %d", index)
 	}
 	for index, want := range map[int64]string{
 		0: "call 1 0..200", 99: "call 1 0..200", 100: "call 2 100..300", 149: "call 2 100..300", 150: "call 3 150..250",
@@ -623,9 +605,7 @@ func TestCodeActiveQuery(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	if got := works(t, s, "brand", "codeactivequery", byText(text)); got.Code != code {
-		t.Errorf("%s is %s", text, got.Code)
-	}
+	assert.Equal(t, works(t, s, "brand", "codeactivequery", byText(text)).Code, code, "%s", text)
 	for _, c := range []struct {
 		name, body string
 		number     int
@@ -897,9 +877,7 @@ func TestSettingsOfCodes(t *testing.T) {
 	for _, bad := range []string{`{"code_segment":15000}`, `{"code_segment":60000}`, `{"code_count_max":1}`,
 		`{"behaviours":{"codes.activate.overlap_taken":"maybe"}}`, `{"activation_overlap":"replace"}`,
 		`{"ticket_minutes":0}`, `{"code_seconds":-1}`} {
-		if a := s.Do("PUT", "/admin/v1/settings", bad, "Authorization: Bearer "+servertest.AdminToken,
-			"Content-Type: application/json"); a.Status != 422 {
-			t.Errorf("%s: %d", bad, a.Status)
-		}
+		s.Do("PUT", "/admin/v1/settings", bad, "Authorization: Bearer "+servertest.AdminToken,
+			"Content-Type: application/json").WantStatus(t, 422, "%s", bad)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // The calls of deployed clients. Contract: marketcode 9.
@@ -84,10 +85,8 @@ func TestHabitsOfClients(t *testing.T) {
 		body := fmt.Sprintf(`{"application_id":%d}`, id)
 		for _, kind := range []string{"application/json", "application/json; charset=utf-8", "text/plain",
 			"application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""} {
-			if a := s.Do("POST", codeFamily+"applycodequery?access_token="+s.Token("brand"), "\n"+body+"\r\n", "Content-Type: "+
-				kind); a.Code(t) != 0 {
-				t.Errorf("%q: %s", kind, a.Body)
-			}
+			s.Do("POST", codeFamily+"applycodequery?access_token="+s.Token("brand"), "\n"+body+"\r\n", "Content-Type: "+
+				kind).WantCode(t, 0, "%q", kind)
 		}
 	})
 	t.Run("K4: tickettocode without a token", func(t *testing.T) {
@@ -153,9 +152,7 @@ func TestJSCodeToSession(t *testing.T) {
 		{"a long js_code", "grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=" + strings.Repeat("x", 10_000), 40029},
 		{"another account", "grant_type=authorization_code&appid=far&secret=secret-far&js_code=" + code, 40029},
 	} {
-		if a := s.Do("GET", sessionPath+"?"+c.query, ""); a.Code(t) != c.number {
-			t.Errorf("%s: %s, want %d", c.name, a.Body, c.number)
-		}
+		s.Do("GET", sessionPath+"?"+c.query, "").WantCode(t, c.number, "%s", c.name)
 	}
 	// Nothing of that used it up.
 	got := tellOf(t, session(s, "shop", "secret-shop", code))
@@ -198,9 +195,7 @@ func TestJSCodeToSession(t *testing.T) {
 			refused(t, "a later one", a, 40163, "")
 		}
 	}
-	if won != 1 {
-		t.Errorf("%d trades won", won)
-	}
+	assert.Equal(t, won, 1, "trades won")
 	for body, status := range map[string]int{
 		`{"user":"","appid":"shop"}`: 422, `{"appid":"shop"}`: 422, `{"user":"` + strings.Repeat("u", 513) + `","appid":"shop"}`: 422,
 		`{"user":"u"}`:                 422,

@@ -44,15 +44,11 @@ components:
 	}
 	// In this order: a code that is not activated yet cannot be asked for.
 	for _, name := range []string{"applycode", "applycodequery", "applycodedownload", "codeactive", "codeactivequery"} {
-		if a := call("brand", name, bodies[name]); a.Code(t) != 0 {
-			t.Errorf("%s with set 46: %.300s", name, a.Body)
-		}
+		call("brand", name, bodies[name]).WantCode(t, 0, "%s with set 46", name)
 	}
 	text, _ := printed(t, s, id, 0)
 	bodies["tickettocode"] = trade(openid(t, s, "alice", "shop"), ticketOf(t, s, "alice", text))
-	if a := call("brand", "tickettocode", bodies["tickettocode"]); a.Code(t) != 0 {
-		t.Errorf("tickettocode with set 46: %s", a.Body)
-	}
+	call("brand", "tickettocode", bodies["tickettocode"]).WantCode(t, 0, "tickettocode with set 46")
 	for name, body := range bodies {
 		refused(t, name+" without set 46", call("rival", name, body), 61007, "")
 		refused(t, name+" for an account without the feature", call("nofeature", name, body), 48001, "")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -149,9 +150,7 @@ func refused(t testing.TB, what string, a servertest.Answer, number int, detail 
 	}
 	second, err := strconv.ParseInt(m[5], 16, 64)
 	require.NoError(t, err)
-	if at := time.Unix(second, 0).In(time.FixedZone("", 8*3600)).Format(time.DateTime); at != m[4] {
-		t.Errorf("%s: the hint says %s, the request id %s", what, m[4], at)
-	}
+	assert.Equal(t, time.Unix(second, 0).In(time.FixedZone("", 8*3600)).Format(time.DateTime), m[4], "%s", what)
 }
 
 // binding is the body of an activation; extra fields come last and win.

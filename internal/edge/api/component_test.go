@@ -305,9 +305,7 @@ func TestPermissionSetsOpenTheirFamilies(t *testing.T) {
 	}
 	is := func(appid, path, body string, want int) {
 		t.Helper()
-		if a := s.Do("POST", path+"?access_token="+tokens[appid], body); a.Code(t) != want {
-			t.Errorf("%s for %s: got %s, want %d", path, appid, a.Body, want)
-		}
+		s.Do("POST", path+"?access_token="+tokens[appid], body).WantCode(t, want, "%s for %s", path, appid)
 	}
 	each := func(appid, family string, want func(code int) bool, say string) {
 		t.Helper()
@@ -388,9 +386,7 @@ func TestTheOrderOfFaultsOfAPlatformsLogin(t *testing.T) {
 		{"a made-up js_code", "appid=shop&grant_type=authorization_code&component_appid=isv&js_code=x&component_access_token=" + token, 40029},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if a := s.Do("GET", "/sns/component/jscode2session?"+c.query, ""); a.Code(t) != c.want {
-				t.Errorf("GET(%q) = %s, want %d", c.query, a.Body, c.want)
-			}
+			s.Do("GET", "/sns/component/jscode2session?"+c.query, "").WantCode(t, c.want, "GET(%q)", c.query)
 		})
 	}
 }
@@ -407,7 +403,5 @@ func TestARefreshEndsNothingAtOnce(t *testing.T) {
 	if !strings.Contains(a.Body, `"authorizer_refresh_token":"`+refresh+`"`) {
 		t.Errorf("the refresh token was %s: %s", refresh, a.Body)
 	}
-	if a := s.Do("POST", getPath+"?access_token="+before, "{}"); a.Code(t) != 0 {
-		t.Errorf("the token from before: %s", a.Body)
-	}
+	s.Do("POST", getPath+"?access_token="+before, "{}").WantCode(t, 0, "the token from before")
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // A link that waits, and the ticket of a frozen code, are told from answers with the same number. What can happen to
@@ -30,9 +31,7 @@ func TestCoverageTellsAnswersOfOneNumberApart(t *testing.T) {
 		}
 		return list
 	}
-	if before := met(); len(before) != 0 {
-		t.Errorf("before any call: %v", before)
-	}
+	assert.Equal(t, len(met()), 0, "before any call")
 	trade := as("svc", "/intp/marketcode/tickettocode", `{"openid":"x","code_ticket":"0123456789abcdef0123456789abcdef"}`)
 	ask := func(program string) how {
 		return after(as("svc", "/cgi-bin/wxopen/wxamplink", `{"appid":"`+program+`","notify_users":1,"show_profile":1}`), byThemselves)

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -392,9 +393,7 @@ func TestTheReportOfDeviations(t *testing.T) {
 		t.Errorf("of all: %+v", all)
 	}
 	s.Admin("DELETE", "/deviations?account=rival", "")
-	if all := of(""); len(all) != 1 {
-		t.Errorf("without those of one: %+v", all)
-	}
+	assert.Equal(t, len(of("")), 1, "without those of one")
 	var left json.RawMessage
 	s.Admin("DELETE", "/deviations", "").JSON(t, &left)
 	if string(left) != `{"deviations":[]}` {
@@ -564,9 +563,7 @@ func TestNoLeniencyIsSilent(t *testing.T) {
 		}
 		s.Renew(t)
 		s.Admin("PUT", "/settings", fmt.Sprintf(`{"behaviours":{%q:"reject"}}`, c.row))
-		if a := c.story(s); a.Code(t) != c.number {
-			t.Errorf("%s, rejected: got %s, want %d", c.name, a.Body, c.number)
-		}
+		c.story(s).WantCode(t, c.number, "%s, rejected", c.name)
 	}
 }
 
@@ -635,9 +632,7 @@ settings: {verification: [shop.example], rate_limit: 0}
 			here, links)),
 		typed("shop", publishPath, prefix(here)), typed("shop", getPath, `{"get_type":0}`), typed("shop", deletePath, prefix(here)),
 	} {
-		if a := call(s); a.Code(t) != 0 {
-			t.Errorf("it is refused: %s", a.Body)
-		}
+		call(s).WantCode(t, 0, "it is refused")
 	}
 	var code madeCode
 	typed("svc", createPath, wanted("QR_LIMIT_SCENE", `"scene_id":1`, ""))(s).JSON(t, &code)
@@ -648,9 +643,7 @@ settings: {verification: [shop.example], rate_limit: 0}
 		"product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/index/index","wxa_type":0}`, made.ApplicationID)
 	for _, call := range []how{typed("svc", addPath, body), typed("svc", publishPath, prefix(code.URL)),
 		typed("svc", "/intp/marketcode/codeactive", active)} {
-		if a := call(s); a.Code(t) != 0 {
-			t.Errorf("it is refused: %s", a.Body)
-		}
+		call(s).WantCode(t, 0, "it is refused")
 	}
 	if list := reported(t, s); len(list) != 0 {
 		t.Errorf("reported %+v", list)
@@ -791,9 +784,7 @@ func TestStrictHoldsLinks(t *testing.T) {
 		if a := typed("svc", linkPath, askFor("third"))(s); a.Code(t) != 0 {
 			t.Fatalf("%s: %s", settings, a.Body)
 		}
-		if got := linkState(t, s, "svc", "third"); got != 12 {
-			t.Errorf("%s: the link's status is %d, want 12", settings, got)
-		}
+		assert.Equal(t, linkState(t, s, "svc", "third"), 12, "%s", settings)
 		confirm("svc", "third", "account", true)(s)
 		confirm("svc", "third", "mini_program", true)(s)
 		s.Admin("DELETE", "/deviations", "")
@@ -841,7 +832,5 @@ func TestAFileThatIsNearlyRight(t *testing.T) {
 		t.Errorf("reported %q", got)
 	}
 	s.Admin("PUT", "/settings", `{"behaviours":{"rules.confirm.trim":"reject"}}`)
-	if a := s.Rule("shop", "add", rule("http://shop.example/e/")); a.Code(t) != 85069 {
-		t.Errorf("strict: %s", a.Body)
-	}
+	s.Rule("shop", "add", rule("http://shop.example/e/")).WantCode(t, 85069, "strict")
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -627,9 +628,7 @@ func checkEnvelope(t *testing.T, s *servertest.Server, r errorRow, a servertest.
 	}
 	var clock struct{ Now time.Time }
 	s.Admin("GET", "/emulator/clock", "").JSON(t, &clock)
-	if got := strconv.FormatInt(clock.Now.Unix(), 16); got != m[2] {
-		t.Errorf("the request id begins with %s, the server's second is %s", m[2], got)
-	}
+	assert.Equal(t, strconv.FormatInt(clock.Now.Unix(), 16), m[2], "the request id begins with %s, the server's second", m[2])
 	if clock.Now.Before(servertest.Began.Add(36 * time.Hour)) {
 		t.Errorf("the clock shows %s", clock.Now)
 	}
@@ -780,9 +779,7 @@ func TestANumberInAText(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	for i, number := range []string{`"1"`, `" 1 "`, `"+1"`, `"01"`, `"1.0"`, `"+1.00"`, `1`, `1.0`, `1e0`, `10e-1`} {
-		if a := as("shop", addPath, rule(fmt.Sprintf("https://shop.example/%d/", i), `"open_version":`+number))(s); a.Code(t) != 0 {
-			t.Errorf("%s: %s", number, a.Body)
-		}
+		as("shop", addPath, rule(fmt.Sprintf("https://shop.example/%d/", i), `"open_version":`+number))(s).WantCode(t, 0, "%s", number)
 	}
 }
 
@@ -825,9 +822,7 @@ func TestAProbeMakesNoToken(t *testing.T) {
 		t.Errorf("the login was used up: %s", a.Body)
 	}
 	s.Advance(5 * time.Minute) // a token that was replaced has ended
-	if a := s.Do("POST", getPath+"?access_token="+plain, "{}"); a.Code(t) != 0 {
-		t.Errorf("the token of before: %s", a.Body)
-	}
+	s.Do("POST", getPath+"?access_token="+plain, "{}").WantCode(t, 0, "the token of before")
 	if s.Do("POST", stablePath, stable("shop")).JSON(t, &again); again.Token != first.Token {
 		t.Error("the stable token is another one")
 	}
@@ -936,9 +931,7 @@ func TestPrefixesUnderNewerTopLevelDomainsAreASetting(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: town + `rules: [{owner: shop, prefix: "https://seed.ink/", path: p}]` + "\n"})
 	wants := func(link string, want int) {
 		t.Helper()
-		if a := as("shop", addPath, rule(link))(s); a.Code(t) != want {
-			t.Errorf("%s: %s, want %d", link, a.Body, want)
-		}
+		as("shop", addPath, rule(link))(s).WantCode(t, want, "%s", link)
 	}
 	newer := []string{"https://jg.ink/nutcards/8", "http://a.b.PLUS/", "https://x.media?a=b", "https://x.run"}
 	for _, link := range newer {
@@ -958,9 +951,7 @@ func TestPrefixesUnderNewerTopLevelDomainsAreASetting(t *testing.T) {
 	wants("https://seed.ink/", 85066)
 	for _, call := range []how{as("shop", addPath, rule("https://seed.ink/", `"is_edit":1`)),
 		as("shop", publishPath, prefix("https://seed.ink/"))} {
-		if a := call(s); a.Code(t) != 0 {
-			t.Errorf("a rule from before: %s", a.Body)
-		}
+		call(s).WantCode(t, 0, "a rule from before")
 	}
 }
 
@@ -986,37 +977,23 @@ func TestOnlyTheJumpRulesHaveALimitASecondByDefault(t *testing.T) {
 	const tradePath = "/intp/marketcode/tickettocode"
 	rest := map[string]string{createPath: wanted("QR_SCENE", `"scene_id":1`, ""), tradePath: "{}", "/cgi-bin/get_api_domain_ip": "{}"}
 	for path, body := range rest {
-		if n := often("svc", path, body); n != 0 {
-			t.Errorf("%s: %d of 20 calls in a row were refused", path, n)
-		}
+		assert.Equal(t, often("svc", path, body), 0, "%s", path)
 	}
 	for _, path := range []string{addPath, getPath, publishPath, deletePath, downloadPath} {
-		if n := often("shop", path, "{}"); n != 15 {
-			t.Errorf("%s: %d of 20 calls in a row were refused, want 15", path, n)
-		}
+		assert.Equal(t, often("shop", path, "{}"), 15, "%s", path)
 	}
-	if got, want := perSecond("svc", getPath), `{"call_count":5,"refresh_second":1}`; got != want {
-		t.Errorf("quota/get of a jump rule's call: %s, want %s", got, want)
-	}
-	if got, want := perSecond("svc", createPath), `{"call_count":500000,"refresh_second":86400}`; got != want {
-		t.Errorf("quota/get of qrcode/create: %s, want %s", got, want)
-	}
+	assert.Equal(t, perSecond("svc", getPath), `{"call_count":5,"refresh_second":1}`, "quota/get of a jump rule's call")
+	assert.Equal(t, perSecond("svc", createPath), `{"call_count":500000,"refresh_second":86400}`, "quota/get of qrcode/create")
 
 	// The setting for the rest leaves the jump rules alone.
 	s.Admin("PUT", "/settings", `{"rate_limit":0,"other_rate_limit":7}`)
 	s.Clock.Step(time.Minute)
 	for path, body := range rest {
-		if n := often("svc", path, body); n != 13 {
-			t.Errorf("%s: %d of 20 calls in a row were refused by other_rate_limit 7, want 13", path, n)
-		}
+		assert.Equal(t, often("svc", path, body), 13, "%s", path)
 	}
-	if n := often("shop", getPath, "{}"); n != 0 {
-		t.Errorf("%s: %d of 20 calls in a row were refused without a limit", getPath, n)
-	}
+	assert.Equal(t, often("shop", getPath, "{}"), 0, "%s", getPath)
 	s.Clock.Step(time.Minute)
-	if got, want := perSecond("svc", createPath), `{"call_count":7,"refresh_second":1}`; got != want {
-		t.Errorf("quota/get of qrcode/create with a limit: %s, want %s", got, want)
-	}
+	assert.Equal(t, perSecond("svc", createPath), `{"call_count":7,"refresh_second":1}`, "quota/get of qrcode/create with a limit")
 }
 
 func TestMinuteLimit(t *testing.T) {
@@ -1041,19 +1018,13 @@ func TestMinuteLimit(t *testing.T) {
 		return servertest.Answer{Body: string(b[:n])}.Code(t)
 	}
 	for n := range 9_999 {
-		if code := send(); code != 0 {
-			t.Fatalf("call %d: %d", n+2, code)
-		}
+		require.Equal(t, send(), 0, "call %d", n+2)
 	}
 	a = s.Do("POST", stablePath, stable("shop"))
 	checkText(t, a, 45011, "api minute-quota reach limit, must slower, retry next minute")
-	if a := s.Do("POST", stablePath, stable("rival")); a.Code(t) != 0 {
-		t.Errorf("another account: %s", a.Body)
-	}
+	s.Do("POST", stablePath, stable("rival")).WantCode(t, 0, "another account")
 	s.Advance(time.Minute)
-	if a := s.Do("POST", stablePath, stable("shop")); a.Code(t) != 0 {
-		t.Errorf("in the next minute: %s", a.Body)
-	}
+	s.Do("POST", stablePath, stable("shop")).WantCode(t, 0, "in the next minute")
 }
 
 func checkText(t *testing.T, a servertest.Answer, code int, text string) {

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func TestTheLimiterRemembersSoManyKeysAndNoMore(t *testing.T) {
@@ -12,14 +14,10 @@ func TestTheLimiterRemembersSoManyKeysAndNoMore(t *testing.T) {
 	for n := range 3 * maxKeys {
 		l.allow(strconv.Itoa(n), 5, now)
 	}
-	if len(l.calls) != maxKeys {
-		t.Errorf("%d keys are remembered", len(l.calls))
-	}
+	assert.Equal(t, len(l.calls), maxKeys, "keys are remembered")
 	now = now.Add(2 * time.Second)
 	l.allow("one", 1, now)
-	if len(l.calls) != 1 {
-		t.Errorf("%d keys are remembered when all but one are quiet", len(l.calls))
-	}
+	assert.Equal(t, len(l.calls), 1, "keys are remembered when all but one are quiet")
 	if l.allow("one", 1, now) {
 		t.Error("the second call within a second was allowed")
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const (
@@ -136,9 +137,7 @@ func mustLink(t *testing.T, s *servertest.Server, calls ...how) {
 
 func wantState(t *testing.T, s *servertest.Server, mini string, want int) {
 	t.Helper()
-	if got := linkState(t, s, "svc", mini); got != want {
-		t.Fatalf("svc with %s: state %d, want %d", mini, got, want)
-	}
+	require.Equal(t, linkState(t, s, "svc", mini), want, "svc with %s", mini)
 }
 
 // Contract: rules 3.4: 12, 2, 1; only a link that is done carries a rule.
@@ -156,9 +155,7 @@ func TestALinkIsHeldUntilBothAdministratorsAgree(t *testing.T) {
 	wantState(t, s, "third", 12)
 	mustLink(t, s, confirm("svc", "third", "account", true))
 	wantState(t, s, "third", 2)
-	if a := as("svc", addPath, code(q+"x", "third"))(s); a.Code(t) != 40166 {
-		t.Errorf("a rule on a link that waits: %s", a.Body)
-	}
+	as("svc", addPath, code(q+"x", "third"))(s).WantCode(t, 40166, "a rule on a link that waits")
 	mustLink(t, s, confirm("svc", "third", "mini_program", true))
 	wantState(t, s, "third", 1)
 	mustLink(t, s, as("svc", addPath, code(q+"x", "third")), as("svc", publishPath, prefix(q+"x")))
@@ -290,9 +287,7 @@ func TestTheOperatorSeesLinksInAnyState(t *testing.T) {
 		case "/svc2/links/nobody/confirm", "/svc2/links/rival/confirm":
 			body = `{"side":"account","agree":true}`
 		}
-		if a := s.Do(method, "/admin/v1/accounts"+path, body, "Content-Type: application/json"); a.Status != want {
-			t.Errorf("%s %s: %d %s, want %d", method, path, a.Status, a.Body, want)
-		}
+		s.Do(method, "/admin/v1/accounts"+path, body, "Content-Type: application/json").WantStatus(t, want, "%s %s", method, path)
 	}
 }
 
@@ -305,9 +300,7 @@ func TestAPlatformLinksAndMakesCodesForAnAccount(t *testing.T) {
 	shop, _ := s.AuthorizerToken(token, "isv", "shop")
 	is := func(with, path, body string, want int) {
 		t.Helper()
-		if a := s.Do("POST", path+"?access_token="+with, body); a.Code(t) != want {
-			t.Errorf("%s: got %s, want %d", path, a.Body, want)
-		}
+		s.Do("POST", path+"?access_token="+with, body).WantCode(t, want, "%s", path)
 	}
 	making := wanted("QR_LIMIT_SCENE", `"scene_id":1`, "")
 	for path, body := range map[string]string{linkPath: askFor("rival"), linkListPath: `{}`, unlinkPath: only("rival")} {

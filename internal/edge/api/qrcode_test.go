@@ -200,9 +200,7 @@ func TestPicturesArePublicAndEndWithTheirCode(t *testing.T) {
 			t.Errorf("%.20s: %d %v", ticket, a.Status, a.Header)
 		}
 	}
-	if a := s.Do("GET", showPath, ""); a.Status != 404 {
-		t.Errorf("without a ticket: %d", a.Status)
-	}
+	s.Do("GET", showPath, "").WantStatus(t, 404, "without a ticket")
 	s.Advance(59 * time.Second)
 	if a := show(short.Ticket, "mp.weixin.qq.com"); a.Status != 200 || a.Header.Get("Cache-Control") != "public, max-age=1" {
 		t.Errorf("in the last second: %d %v", a.Status, a.Header)
@@ -224,14 +222,10 @@ func TestPicturesAreLimitedByAddress(t *testing.T) {
 	s.Admin("PUT", "/settings", `{"picture_limit":2}`)
 	made := create(t, s, "svc", wanted("QR_LIMIT_SCENE", `"scene_id":1`, ""))
 	for i, want := range []int{200, 200, 429, 429} {
-		if a := s.Do("GET", showPath+"?ticket="+made.Ticket, ""); a.Status != want {
-			t.Errorf("picture %d: %d, want %d", i+1, a.Status, want)
-		}
+		s.Do("GET", showPath+"?ticket="+made.Ticket, "").WantStatus(t, want, "picture %d", i+1)
 	}
 	s.Clock.Step(time.Second)
-	if a := s.Do("GET", showPath+"?ticket="+made.Ticket, ""); a.Status != 200 {
-		t.Errorf("a second later: %d", a.Status)
-	}
+	s.Do("GET", showPath+"?ticket="+made.Ticket, "").WantStatus(t, 200, "a second later")
 }
 
 // receiver is an account's own server: what it was told, in order.
@@ -395,9 +389,7 @@ func TestARuleOnAParametricCode(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	made := create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"x"`, ""))
-	if a := as("svc2", addPath, code(made.URL, "shop"))(s); a.Code(t) != 85072 {
-		t.Errorf("another account's code: %s", a.Body)
-	}
+	as("svc2", addPath, code(made.URL, "shop"))(s).WantCode(t, 85072, "another account's code")
 	mustLink(t, s, as("svc", addPath, code(made.URL, "shop")))
 	if opens(t, s, made.URL) {
 		t.Error("an unpublished rule opens")

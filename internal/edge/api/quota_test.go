@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const (
@@ -113,9 +114,7 @@ func TestTheDaysLimitIsExact(t *testing.T) {
 		t.Errorf("160 calls at once: %v", codes)
 	}
 	wantUsed(t, s, "shop", getPath, 100)
-	if a := as("rival", getPath, "{}")(s); a.Code(t) != 0 {
-		t.Errorf("another account: %s", a.Body)
-	}
+	as("rival", getPath, "{}")(s).WantCode(t, 0, "another account")
 	for n, want := range []int{0, 0, 0, 45009, 45009} {
 		a := post(stablePath, stable("shop"))(s)
 		if a.Code(t) != want {
@@ -127,14 +126,10 @@ func TestTheDaysLimitIsExact(t *testing.T) {
 	// A higher limit holds at once, a lower one as well.
 	s.Admin("PUT", "/settings", fmt.Sprintf(`{"daily_limits":{%q:101}}`, getPath))
 	for n, want := range []int{0, 45009} {
-		if a := as("shop", getPath, "{}")(s); a.Code(t) != want {
-			t.Errorf("call %d above the old limit: %s", n+1, a.Body)
-		}
+		as("shop", getPath, "{}")(s).WantCode(t, want, "call %d above the old limit", n+1)
 	}
 	s.Admin("PUT", "/settings", `{"daily_limits":{}}`)
-	if a := as("shop", getPath, "{}")(s); a.Code(t) != 0 {
-		t.Errorf("without a limit of its own: %s", a.Body)
-	}
+	as("shop", getPath, "{}")(s).WantCode(t, 0, "without a limit of its own")
 	wantUsed(t, s, "shop", getPath, 102)
 }
 
@@ -148,15 +143,11 @@ func TestTheDayEnds(t *testing.T) {
 		midnight := time.Date(2026, 1, 16, 0, 0, 0, 0, time.FixedZone("", zone*3600))
 		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, midnight.Add(-time.Second).Format(time.RFC3339)))
 		for n, want := range []int{0, 45009} {
-			if a := as("shop", getPath, "{}")(s); a.Code(t) != want {
-				t.Errorf("zone %d, call %d before midnight: %s", zone, n+1, a.Body)
-			}
+			as("shop", getPath, "{}")(s).WantCode(t, want, "zone %d, call %d before midnight", zone, n+1)
 		}
 		s.Advance(time.Second)
 		wantUsed(t, s, "shop", getPath, 0)
-		if a := as("shop", getPath, "{}")(s); a.Code(t) != 0 {
-			t.Errorf("zone %d, after midnight: %s", zone, a.Body)
-		}
+		as("shop", getPath, "{}")(s).WantCode(t, 0, "zone %d, after midnight", zone)
 	}
 }
 
@@ -179,19 +170,13 @@ func TestAClearOpensTheDayAgain(t *testing.T) {
 		if a := as("shop", getPath, "{}")(s); a.Code(t) != 45009 {
 			t.Fatalf("%s: before: %s", clear.name, a.Body)
 		}
-		if a := clear.how(s); a.Body != `{"errcode":0,"errmsg":"ok"}` {
-			t.Fatalf("%s: %s", clear.name, a.Body)
-		}
-		if a := as("shop", getPath, "{}")(s); a.Code(t) != 0 {
-			t.Errorf("%s: after: %s", clear.name, a.Body)
-		}
+		require.Equal(t, clear.how(s).Body, `{"errcode":0,"errmsg":"ok"}`, "%s", clear.name)
+		as("shop", getPath, "{}")(s).WantCode(t, 0, "%s: after", clear.name)
 		want := 45009
 		if clear.opens {
 			want = 0
 		}
-		if a := as("shop", downloadPath, "{}")(s); a.Code(t) != want {
-			t.Errorf("%s: the other interface: %s, want %d", clear.name, a.Body, want)
-		}
+		as("shop", downloadPath, "{}")(s).WantCode(t, want, "%s: the other interface", clear.name)
 	}
 	// The limit of tokens, which is counted elsewhere, opens too: without it
 	// nobody could come back.
@@ -253,9 +238,7 @@ func TestTenClearsAMonth(t *testing.T) {
 		want int
 	}{{end.Add(-time.Second), 48006}, {end, 0}} {
 		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, c.at.Format(time.RFC3339)))
-		if a := post(clearBySecret+"?appid=shop&appsecret=secret-shop", "")(s); a.Code(t) != c.want {
-			t.Errorf("at %s: %s, want %d", c.at, a.Body, c.want)
-		}
+		post(clearBySecret+"?appid=shop&appsecret=secret-shop", "")(s).WantCode(t, c.want, "at %s", c.at)
 	}
 }
 
@@ -314,9 +297,7 @@ func TestCountsAndLogOutliveAStop(t *testing.T) {
 		t.Errorf("before the stop\n%s\nafter\n%s", shown, again)
 	}
 	for n, want := range []int{0, 45009} {
-		if a := as("shop", getPath, "{}")(s); a.Code(t) != want {
-			t.Errorf("call %d after the start: %s, want %d", n+8, a.Body, want)
-		}
+		as("shop", getPath, "{}")(s).WantCode(t, want, "call %d after the start", n+8)
 	}
 	for n := range 10 { // one of the ten was used before
 		if a, want := as("shop", clearQuota, `{"appid":"shop"}`)(s), map[bool]int{true: 0, false: 48006}[n < 9]; a.Code(t) != want {
@@ -382,9 +363,7 @@ func TestTheMinuteOfAServiceAccount(t *testing.T) {
 	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
 	call := func(name, appid, path string, want int) {
 		t.Helper()
-		if a := as(appid, path, "{}")(s); a.Code(t) != want {
-			t.Errorf("%s: %s", name, a.Body)
-		}
+		as(appid, path, "{}")(s).WantCode(t, want, "%s", name)
 	}
 	for range 5 {
 		call("without the setting", "svc", getPath, 0)
@@ -398,9 +377,7 @@ func TestTheMinuteOfAServiceAccount(t *testing.T) {
 		call("a Mini Program", "shop", getPath, 0)
 	}
 	token, _ := s.AuthorizerToken(s.ComponentToken("isv"), "isv", "svc")
-	if a := s.Do("POST", getPath+"?access_token="+token, "{}"); a.Code(t) != 45011 {
-		t.Errorf("a platform for it: %s", a.Body)
-	}
+	s.Do("POST", getPath+"?access_token="+token, "{}").WantCode(t, 45011, "a platform for it")
 	s.Advance(time.Minute)
 	call("the next minute", "svc", getPath, 0)
 	if strings.Contains(s.Log(), "undeclared") {

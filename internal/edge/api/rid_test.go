@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -113,9 +114,7 @@ func TestCallsOfAPlatform(t *testing.T) {
 			if name == "component_access_token" && c.token != platform {
 				continue
 			}
-			if a := s.Do("POST", ridOfCall+"?"+name+"="+c.token, fmt.Sprintf(`{"rid":%q}`, c.rid)); a.Code(t) != c.want {
-				t.Errorf("%s: %s, want %d", c.name, a.Body, c.want)
-			}
+			s.Do("POST", ridOfCall+"?"+name+"="+c.token, fmt.Sprintf(`{"rid":%q}`, c.rid)).WantCode(t, c.want, "%s", c.name)
 		}
 	}
 	// Its quotas are those of its own interfaces, an account's of the account's.
@@ -136,15 +135,11 @@ func TestCallsOfAPlatform(t *testing.T) {
 		{"an account that is not certified, codes", s.Token("plain"), "/intp/marketcode/codeactive", 76022},
 		{"a personal Mini Program, rules", s.Token("person"), getPath, 76022},
 	} {
-		if a := s.Do("POST", quotaOf+"?access_token="+c.token, fmt.Sprintf(`{"cgi_path":%q}`, c.path)); a.Code(t) != c.want {
-			t.Errorf("%s: %s, want %d", c.name, a.Body, c.want)
-		}
+		s.Do("POST", quotaOf+"?access_token="+c.token, fmt.Sprintf(`{"cgi_path":%q}`, c.path)).WantCode(t, c.want, "%s", c.name)
 	}
 	for path, token := range map[string]string{"/cgi-bin/get_api_domain_ip?component_access_token=": platform,
 		"/cgi-bin/get_api_domain_ip?access_token=": shop, "/cgi-bin/getcallbackip?access_token=": platform} {
-		if a := s.Do("GET", path+token, ""); a.Body != `{"ip_list":["127.0.0.1"]}` {
-			t.Errorf("%s: %s", path, a.Body)
-		}
+		assert.Equal(t, s.Do("GET", path+token, "").Body, `{"ip_list":["127.0.0.1"]}`, "%s", path)
 	}
 	// A clear for an account uses the account's ten, whoever makes it.
 	clearFor := func(appid string) servertest.Answer {
@@ -175,9 +170,7 @@ func TestCallsOfAPlatform(t *testing.T) {
 			t.Errorf("%s: %s", name, a.Body)
 		}
 	}
-	if a := clearFor("rival"); a.Code(t) != 40013 {
-		t.Errorf("for one that did not authorise it: %s", a.Body)
-	}
+	clearFor("rival").WantCode(t, 40013, "for one that did not authorise it")
 }
 
 // The log keeps as many calls as the setting says, the latest.
@@ -198,9 +191,7 @@ func TestTheLogIsBounded(t *testing.T) {
 		if i < 15 {
 			want = 76001
 		}
-		if a := as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, rid))(s); a.Code(t) != want {
-			t.Errorf("call %d: %s, want %d", i+1, a.Body, want)
-		}
+		as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, rid))(s).WantCode(t, want, "call %d", i+1)
 	}
 	// 0 is no log at all; what was there stays until it is too old.
 	s.Admin("PUT", "/settings", `{"rid_log_rows":0}`)

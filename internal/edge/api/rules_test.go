@@ -11,6 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -277,9 +278,7 @@ func TestOwners(t *testing.T) {
 	// Publishing twice spends once; other months have their own.
 	quota := func(want int) {
 		t.Helper()
-		if l := list(t, s, "shop", "{}"); l.Quota != want {
-			t.Errorf("%d publishes are left, want %d", l.Quota, want)
-		}
+		assert.Equal(t, list(t, s, "shop", "{}").Quota, want, "publishes are left")
 	}
 	quota(100)
 	s.OK("shop", "publish", prefix("https://o.example/a/"))

@@ -23,7 +23,5 @@ func TestAStubAnswersBeforeAnythingElse(t *testing.T) {
 	if strings.Contains(why, "hush") || !strings.Contains(why, `"detail":"answered by a stub"`) || !strings.Contains(why, `"wire.stub"`) {
 		t.Errorf("on record: %s", why)
 	}
-	if a := s.OK("shop", "get", "{}"); a.Code(t) != 0 {
-		t.Errorf("used up: %s", a.Body)
-	}
+	s.OK("shop", "get", "{}").WantCode(t, 0, "used up")
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -148,9 +149,7 @@ func (p *player) play(text string) string {
 		if request != "" {
 			a := p.send(p.fill(request), p.fill(body), header)
 			p.last = a.Body
-			if a.Status != http.StatusOK {
-				p.t.Errorf("%s: status %d", request, a.Status)
-			}
+			assert.Equal(p.t, a.Status, http.StatusOK, "%s", request)
 			if strings.HasPrefix(a.Header.Get("Content-Type"), "image/") {
 				a.Body = "{a picture}"
 			}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -103,9 +104,7 @@ func TestThePageSaysWhoAsksForWhat(t *testing.T) {
 		for _, m := range regexp.MustCompile(`name="appid" value="([^"]*)"`).FindAllStringSubmatch(a.Body, -1) {
 			list = append(list, m[1])
 		}
-		if got := strings.Join(list, " "); got != want {
-			t.Errorf("%q: accounts %q, want %q", more, got, want)
-		}
+		assert.Equal(t, strings.Join(list, " "), want, "%q", more)
 	}
 	w.isError("an account of the other kind", w.Do("GET", w.page(back, "&auth_type=1&biz_appid=shop"), ""), 400)
 	a = w.Do("GET", w.page(back, "&category_id_list=18|999"), "")
@@ -192,9 +191,7 @@ func TestOnlyWhatWasAskedForIsGranted(t *testing.T) {
 		Total int `json:"total_count"`
 	}
 	w.Component(w.token, "api_get_authorizer_list", `{"component_appid":"isv","offset":0,"count":10}`).JSON(t, &list)
-	if list.Total != 0 {
-		t.Errorf("%d accounts authorised the platform", list.Total)
-	}
+	assert.Equal(t, list.Total, 0, "accounts authorised the platform")
 	if a := w.submit(path, agree("shop", "18", "33")); a.Status != http.StatusSeeOther {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
@@ -225,9 +222,7 @@ func TestTheExclusiveSetMovesOnlyIfThePersonSaysSo(t *testing.T) {
 		Total int `json:"total_authorizations"`
 	}
 	w.Admin("GET", "/components/isv2", "").JSON(t, &isv2)
-	if isv2.Total != 0 {
-		t.Error("the other platform still has the set")
-	}
+	assert.Equal(t, isv2.Total, 0, "the other platform still has the set")
 }
 
 // A stranger can do nothing. Contract: design 8.
@@ -368,9 +363,7 @@ func TestTheChoiceAmongManyIsSearched(t *testing.T) {
 		{"茶 19", "", "wx190 wx191 wx192 wx193 wx194 wx195 wx196 wx197 wx198 wx199"}, {"WX007", "", "wx007"}, {"nothing", "", ""},
 		{"wx007", "wx123", "wx123 checked wx007"}, {"wx007", "svc", "wx007"}, {"shop &", "", "shop"},
 	} {
-		if got := strings.Join(find(c.part, c.chosen), " "); got != c.want {
-			t.Errorf("%q, after %q was chosen: %q, want %q", c.part, c.chosen, got, c.want)
-		}
+		assert.Equal(t, strings.Join(find(c.part, c.chosen), " "), c.want, "%q, after %q was chosen", c.part, c.chosen)
 	}
 	if a := w.submit(path, agree("wx123", "33")); a.Status != http.StatusSeeOther {
 		t.Errorf("%d %s", a.Status, a.Body)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // did posts a form and follows it to the page that it leads to.
@@ -130,9 +132,7 @@ func TestAPlatformIsMadeAndAuthorised(t *testing.T) {
 	}
 	form.Set("event_url", "no address")
 	p := v.post("/console/platforms/plat2", form)
-	if p.Status != http.StatusUnprocessableEntity {
-		t.Errorf("an address that is none: %d", p.Status)
-	}
+	assert.Equal(t, p.Status, http.StatusUnprocessableEntity, "an address that is none")
 	p.wants(t, `value="no address"`)
 	form.Set("event_url", "")
 	v.did("/console/platforms/plat2", form)
@@ -159,9 +159,7 @@ func TestAPlatformIsMadeAndAuthorised(t *testing.T) {
 	s.Hide(asked.Code)
 	p = v.post("/console/platforms/plat2", url.Values{"did": {"authorize"}, "appid": {"shop"}, "pre_auth_code": {asked.Code},
 		"sets": {"18", "33"}})
-	if p.Status != http.StatusOK {
-		t.Fatalf("authorise: %d", p.Status)
-	}
+	require.Equal(t, p.Status, http.StatusOK, "authorise")
 	p.wants(t, "18 Mini Program development")
 	v.get("/console/accounts/shop").wants(t, "/console/platforms/plat2", "33 linking")
 	v.did("/console/accounts/shop", url.Values{"did": {"withdraw"}, "component": {"plat2"}, "sure": {"plat2"}})

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -55,9 +56,7 @@ func TestAnAppearanceIsChangedByItsForm(t *testing.T) {
 		`<img src="data:image/png;base64,`, `name="open_at_once" value="yes" checked`)
 	// What is refused stands in the form again, and nothing was changed.
 	p = v.post(path, url.Values{"help": {"http://help.example/"}, "landing_en": {"Half a text"}})
-	if p.Status != http.StatusUnprocessableEntity {
-		t.Errorf("%d", p.Status)
-	}
+	assert.Equal(t, p.Status, http.StatusUnprocessableEntity, "p.Status")
 	says("refused", p, `role="alert"`, "want https://", `value="http://help.example/"`, "Half a text", `<img src="data:image/png;base64,`)
 	says("after a refusal", v.get(path), `value="#7a3e00"`, "Order &#34;here&#34;")
 }

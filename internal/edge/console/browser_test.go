@@ -8,6 +8,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -25,9 +26,8 @@ func TestALiveListInChromium(t *testing.T) {
 	before := browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.querySelectorAll('#calls tbody tr').length`))
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpadd?access_token="+s.Token("shop"), `{"prefix":"no link <b>at all</b>"}`)
 	browsertest.Await(t, ctx, fmt.Sprintf(`document.querySelectorAll('#calls tbody tr').length === %d`, before+1))
-	if bold := browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.querySelectorAll('#calls b, #calls script').length`)); bold != 0 {
-		t.Error("what a caller sent is HTML in the list")
-	}
+	assert.Equal(t, browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.querySelectorAll('#calls b, #calls script').length`)), 0,
+		"what a caller sent is HTML in the list")
 	browsertest.Await(t, ctx, `(document.querySelector('#calls tbody a').click(), true)`)
 	// Beside the list, with a button that copies, and from there as a page.
 	browsertest.Await(t, ctx, `!!document.querySelector('dialog.drawer .copied #curl') && !!document.querySelector('dialog.drawer .copies')`)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/print/symbol"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -152,9 +153,8 @@ func TestACameraIsSwitchedOff(t *testing.T) {
 	is := func(what string, on bool) {
 		t.Helper()
 		browsertest.Await(t, ctx, fmt.Sprintf(`document.getElementById("camera-view").hidden === %t`, !on))
-		if live := browsertest.Run(t, ctx, chromedp.Evaluate[bool](`!!document.getElementById("camera-view").srcObject`)); live != on {
-			t.Errorf("%s: the page has a stream: %v", what, live)
-		}
+		assert.Equal(t, browsertest.Run(t, ctx, chromedp.Evaluate[bool](`!!document.getElementById("camera-view").srcObject`)), on,
+			"%s: the page has a stream", what)
 	}
 	frames := func(n int) {
 		t.Helper()
@@ -168,9 +168,7 @@ func TestACameraIsSwitchedOff(t *testing.T) {
 		cameraSays(t, ctx, language, "looking")
 		is("pressed", true)
 		frames(2)
-		if at := browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.activeElement.id`)); at != "camera-switch" {
-			t.Errorf("%s: the keyboard is at %q", language, at)
-		}
+		assert.Equal(t, browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.activeElement.id`)), "camera-switch", "%s", language)
 		eye.axeFindsNothing(t, func(err error) {
 			t.Helper()
 			require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -260,9 +261,7 @@ func TestAFormThatCameTooLateShowsBothVersions(t *testing.T) {
 		}
 		p.wants(t, append(c.shows, "Keep mine", "Take theirs", "Both versions")...)
 		ada.small(c.page, p)
-		if after := s.Admin("GET", c.now, "").Body; after != before {
-			t.Errorf("%s: it was changed: %s", c.name, after)
-		}
+		assert.Equal(t, s.Admin("GET", c.now, "").Body, before, "%s: it was changed", c.name)
 		again := p.filledIn(t, c.to, "")
 		for name, values := range form {
 			if name != "revision" && strings.Join(again[name], "|") != strings.ReplaceAll(strings.Join(values, "|"), "\r\n", "\r\n") {

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -76,9 +77,7 @@ func TestCodesAreFoundMappedAndChanged(t *testing.T) {
 		}
 		return strings.Join(list, ", ")
 	}
-	if got := rows(); got != "0-9999 not active" {
-		t.Errorf("at first: %s", got)
-	}
+	assert.Equal(t, rows(), "0-9999 not active", "at first")
 	change := func(by *visitor, form url.Values, status int) page {
 		t.Helper()
 		form.Set("batch", id)
@@ -93,9 +92,7 @@ func TestCodesAreFoundMappedAndChanged(t *testing.T) {
 	if p := change(v, binding, 200); !strings.Contains(p.Body, "Activate 5,000 codes of application "+id+", from 0 to 4999?") {
 		t.Errorf("it is not asked back: %s", p.Body)
 	}
-	if got := rows(); got != "0-9999 not active" {
-		t.Errorf("asked back, and done already: %s", got)
-	}
+	assert.Equal(t, rows(), "0-9999 not active", "asked back, and done already")
 	binding.Set("sure", "5000")
 	change(viewer, binding, http.StatusForbidden)
 	change(v, binding, http.StatusSeeOther)
@@ -103,9 +100,7 @@ func TestCodesAreFoundMappedAndChanged(t *testing.T) {
 	change(v, url.Values{"did": {"redeem"}, "from": {"7"}, "to": {"7"}, "sure": {"1"}}, http.StatusSeeOther)
 	change(v, url.Values{"did": {"void"}, "from": {"9999"}, "to": {"9999"}, "sure": {"1"}}, http.StatusSeeOther)
 	const whole = "0-6 active, 7-7 redeemed, 8-99 active, 100-199 frozen, 200-4999 active, 5000-9998 not active, 9999-9999 void"
-	if got := rows(); got != whole {
-		t.Errorf("the map: %s", got)
-	}
+	assert.Equal(t, rows(), whole, "the map")
 	if p := change(v, url.Values{"did": {"redeem"}, "from": {"7"}, "to": {"7"}, "sure": {"1"}},
 		http.StatusConflict); !strings.Contains(p.Body,
 		"was redeemed by person:marketer") {
@@ -149,9 +144,7 @@ func TestCodesAreFoundMappedAndChanged(t *testing.T) {
 	}
 	var log struct{ Changes []json.RawMessage }
 	s.Admin("GET", "/changes?kind=codes&actor=person:marketer", "").JSON(t, &log)
-	if len(log.Changes) != 4 {
-		t.Errorf("%d changes are by the marketer, want 4", len(log.Changes))
-	}
+	assert.Equal(t, len(log.Changes), 4, "changes are by the marketer")
 }
 
 // Issue 42, 12: whoever unfreezes codes of a recalled package is told, before anything happens, that its file is valid again.

@@ -26,6 +26,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -84,9 +85,7 @@ func (v *visitor) small(path string, p page) {
 	v.t.Helper()
 	bytes, loaded := pagetest.Weigh(v.t, p.Body, func(address string) string {
 		got := v.get(address)
-		if got.Status != http.StatusOK {
-			v.t.Errorf("%s loads %s: %d", path, address, got.Status)
-		}
+		assert.Equal(v.t, got.Status, http.StatusOK, "%s loads %s", path, address)
 		return got.Body
 	})
 	if bytes > pagetest.Budget || len(loaded) < 3 { // two styles and a script
@@ -557,9 +556,7 @@ func TestAPictureOfACodeIsRead(t *testing.T) {
 	large := bytes.Clone(sent)
 	copy(large[16:24], []byte{0, 1, 0, 0, 0, 1, 0, 0}) // a header of 65,536 by 65,536
 	for want, content := range map[string][]byte{"kind": []byte("no picture"), "large": bytes.Repeat([]byte{1}, 5<<20)} {
-		if to := send(content); to != "/console/scan?fault="+want {
-			t.Errorf("%s: %s", want, to)
-		}
+		assert.Equal(t, send(content), "/console/scan?fault="+want, "%s", want)
 	}
 	if to := send(large); to != "/console/scan?fault=large" && to != "/console/scan?fault=kind" {
 		t.Errorf("a picture that says that it is huge: %s", to)
@@ -622,14 +619,10 @@ func TestALiveListEndsWithItsSession(t *testing.T) {
 	}
 	call := func() { s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=none", "{}") }
 	call()
-	if got := event(); got != "calls" {
-		t.Fatalf("signed in: %s", got)
-	}
+	require.Equal(t, event(), "calls", "signed in")
 	s.Admin("DELETE", "/people/alice", "")
 	call()
-	if got := event(); got != "over" {
-		t.Errorf("removed: %s", got)
-	}
+	assert.Equal(t, event(), "over", "removed")
 }
 
 // What a stranger sends becomes no file and no command of the one that copies the line.

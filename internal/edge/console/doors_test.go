@@ -13,6 +13,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const platform = `
@@ -186,22 +188,17 @@ func TestARightCredentialIsNeverRefused(t *testing.T) {
 			if place.door != "" && n >= accounts.GuessesPerMinute {
 				want = "limited"
 			}
-			if got := place.show(from, fmt.Sprintf("qrs_a-wrong-one-that-is-long-enough-%d", n)); got != want {
-				t.Fatalf("%s, wrong for the %d. time: %s, want %s", place.name, n+1, got, want)
-			}
+			require.Equal(t, place.show(from, fmt.Sprintf("qrs_a-wrong-one-that-is-long-enough-%d", n)), want,
+				"%s, wrong for the %d. time", place.name, n+1)
 		}
-		if got := place.show(from, ""); got != "in" {
-			t.Errorf("%s: the right one is %s", place.name, got)
-		}
+		assert.Equal(t, place.show(from, ""), "in", "%s", place.name)
 		logged := 0
 		for line := range strings.Lines(s.Log()) {
 			if strings.Contains(line, "level=WARN") && strings.HasSuffix(strings.TrimSpace(line), "ip="+from) {
 				logged++
 			}
 		}
-		if want := map[bool]int{true: accounts.GuessesPerMinute}[place.door != ""]; logged != want {
-			t.Errorf("%s: %d wrong ones are in the log, want %d", place.name, logged, want)
-		}
+		assert.Equal(t, logged, map[bool]int{true: accounts.GuessesPerMinute}[place.door != ""], "%s", place.name)
 		var list struct {
 			Credentials []struct {
 				What, Name, IP string
@@ -218,9 +215,7 @@ func TestARightCredentialIsNeverRefused(t *testing.T) {
 				t.Errorf("%s: it is called %q", place.name, one.Name)
 			}
 		}
-		if want := map[bool]int{true: 2 * accounts.GuessesPerMinute}[place.door != ""]; listed != want {
-			t.Errorf("%s: %d are listed, want %d", place.name, listed, want)
-		}
+		assert.Equal(t, listed, map[bool]int{true: 2 * accounts.GuessesPerMinute}[place.door != ""], "%s", place.name)
 	}
 	metrics := s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken).Body
 	for _, m := range regexp.MustCompile(`qrjump_wrong_secrets_total\{answer="wrong",what="([^"]+)"\}`).FindAllStringSubmatch(metrics, -1) {

@@ -24,6 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -372,9 +373,7 @@ func (e *eyes) note(t *testing.T, p looked) (first bool) {
 	if found.Elements > 0 || found.Ran {
 		t.Errorf("%d elements of what a stranger sent, which ran: %v", found.Elements, found.Ran)
 	}
-	if shown := strings.Contains(found.Text, "class=pwned"); shown != p.tells {
-		t.Errorf("the page shows what a stranger sent: %v, want %v", shown, p.tells)
-	}
+	assert.Equal(t, strings.Contains(found.Text, "class=pwned"), p.tells, "the page shows what a stranger sent")
 	return first
 }
 

@@ -15,6 +15,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Settings, webhooks, hosts and the audit log by forms, in both languages; what is wrong is said, and nothing is done then.
@@ -76,9 +78,7 @@ func TestAServerIsOperatedByForms(t *testing.T) {
 	v.get("/console/operate?lang=zh").wants(t, "最近一次恢复演练由 admin", "12 行，3 条规则，试验 4 个码", "2026-01-15 01:00:00")
 	v.get("/console/operate?lang=en")
 	p = v.post("/console/operate/audit", nil)
-	if p.Status != http.StatusOK {
-		t.Fatalf("verify: %d", p.Status)
-	}
+	require.Equal(t, p.Status, http.StatusOK, "verify")
 	p.wants(t, "changes fit", "person:ada")
 }
 
@@ -128,9 +128,7 @@ func TestAnEmulatorIsDrivenByForms(t *testing.T) {
 	do(url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"-1"}, "times": {"2"}, "percent": {"100"},
 		"delay": {""}}).wants(t, `name="id" value="1"`)
 	p := v.post("/console/emulator", url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"x"}})
-	if p.Status != http.StatusUnprocessableEntity {
-		t.Errorf("no number: %d", p.Status)
-	}
+	assert.Equal(t, p.Status, http.StatusUnprocessableEntity, "no number")
 	if p := do(url.Values{"did": {"remove"}, "id": {"1"}}); strings.Contains(p.Body, `name="id" value="1"`) {
 		t.Error("the fault stays")
 	}

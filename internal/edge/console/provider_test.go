@@ -26,6 +26,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -179,9 +180,7 @@ func TestWhatAProviderSaysIsJudged(t *testing.T) {
 	asked := c.sent(v)
 	for name, want := range map[string]string{"response_type": "code", "client_id": "console", "code_challenge_method": "S256",
 		"scope": "openid profile roles", "redirect_uri": s.AdminURL + "/console/login/callback"} {
-		if asked.Get(name) != want {
-			t.Errorf("%s is %q, want %q", name, asked.Get(name), want)
-		}
+		assert.Equal(t, asked.Get(name), want, "%s", name)
 	}
 	first := c.sent(v)
 	for _, name := range []string{"state", "nonce", "code_challenge"} {
@@ -234,9 +233,7 @@ func TestWhatAProviderSaysIsJudged(t *testing.T) {
 		t.Fatalf("signing in: %d %s", p.Status, p.Body)
 	}
 	refusedBefore := v.get("/console/rules")
-	if refusedBefore.Status != http.StatusOK {
-		t.Errorf("signed in: %d", refusedBefore.Status)
-	}
+	assert.Equal(t, refusedBefore.Status, http.StatusOK, "signed in")
 	v = request(t, s)
 	refused("the same answer in another browser", notBegun, back(v, answer))
 	// A page of another origin cannot begin it, nor end it.
@@ -419,9 +416,7 @@ func TestAProviderThatCannotBe(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop}) // none
 	v := request(t, s)
 	for _, p := range []page{v.get("/console/login/provider"), v.get("/console/login/callback"), v.post("/console/login/callback", nil)} {
-		if p.Status != http.StatusNotFound {
-			t.Errorf("without a provider: %d", p.Status)
-		}
+		assert.Equal(t, p.Status, http.StatusNotFound, "without a provider")
 	}
 }
 

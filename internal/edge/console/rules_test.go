@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/print/symbol"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -119,9 +120,7 @@ func TestARuleFromItsFormToItsUndo(t *testing.T) {
 		}
 	}
 	s.Admin("GET", "/changes?newest=true&kind=rule&limit=3", "").JSON(t, &log)
-	if got := fmt.Sprint(log.Changes[0].Did, log.Changes[1].Did, log.Changes[2].Did); got != "deletepublishadd" {
-		t.Errorf("the audit log: %s", got)
-	}
+	assert.Equal(t, fmt.Sprint(log.Changes[0].Did, log.Changes[1].Did, log.Changes[2].Did), "deletepublishadd", "the audit log")
 	for _, one := range log.Changes {
 		if one.Actor != "person:rita" {
 			t.Errorf("%s was by %s", one.Did, one.Actor)

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -100,9 +101,7 @@ func TestTheStreamIsForThoseThatMay(t *testing.T) {
 	for range 2 {
 		next()
 	}
-	if line := next(); line != "event: over" {
-		t.Errorf("when she is deleted: %s", line)
-	}
+	assert.Equal(t, next(), "event: over", "when she is deleted")
 }
 
 // A tab that stays open, whatever comes in there, and opens its stream again and again, uses nothing: after twelve hours
@@ -130,9 +129,7 @@ func TestAnOpenTabDoesNotKeepASession(t *testing.T) {
 	}
 	s.Clock.Step(2 * time.Hour)
 	call()
-	if line := next(); line != "event: over" {
-		t.Errorf("after twelve hours: %s", line)
-	}
+	assert.Equal(t, next(), "event: over", "after twelve hours")
 	if p := v.get("/console/calls"); p.Status != http.StatusSeeOther {
 		t.Errorf("after twelve hours the page: %d", p.Status)
 	}
@@ -157,9 +154,7 @@ func TestWhereABrowserComesByTLS(t *testing.T) {
 			v := request(t, s)
 			const tls = "X-Forwarded-Proto: https"
 			p := v.post("/console/login?lang=zh", url.Values{"password": {servertest.AdminToken}}, tls)
-			if p.Status != http.StatusSeeOther {
-				t.Fatalf("signing in: %d", p.Status)
-			}
+			require.Equal(t, p.Status, http.StatusSeeOther, "signing in")
 			for _, cookie := range p.Header.Values("Set-Cookie") {
 				session := strings.Contains(cookie, "session")
 				if !strings.Contains(cookie, "; Secure") || !strings.Contains(cookie, "SameSite=Strict") ||
@@ -171,17 +166,11 @@ func TestWhereABrowserComesByTLS(t *testing.T) {
 			if c.strict {
 				want = "max-age=31536000; includeSubDomains"
 			}
-			if got := v.get("/console/login", tls).Header.Get("Strict-Transport-Security"); got != want {
-				t.Errorf("by TLS: %q, want %q", got, want)
-			}
+			assert.Equal(t, v.get("/console/login", tls).Header.Get("Strict-Transport-Security"), want, "by TLS")
 			for _, path := range []string{"/console/login", "/healthz", "/cgi-bin/token"} {
-				if got := v.get(path).Header.Get("Strict-Transport-Security"); got != "" {
-					t.Errorf("%s over plain HTTP: %q", path, got)
-				}
+				assert.Equal(t, v.get(path).Header.Get("Strict-Transport-Security"), "", "%s over plain HTTP", path)
 			}
-			if got := v.get("/cgi-bin/token", tls).Header.Get("Strict-Transport-Security"); got != "" {
-				t.Errorf("the wire: %q", got)
-			}
+			assert.Equal(t, v.get("/cgi-bin/token", tls).Header.Get("Strict-Transport-Security"), "", "the wire")
 		})
 	}
 }
@@ -316,9 +305,7 @@ func TestNoFormIsTakenFromAnotherOrigin(t *testing.T) {
 				tried++
 				path := regexp.MustCompile(`\{[a-z_]+\}`).ReplaceAllString(o.Path, "1")
 				p := v.send(o.Method, "/admin/v1"+path, "text/plain", strings.NewReader("{}"), header)
-				if p.Status != http.StatusForbidden {
-					t.Errorf("%s %s with %s: %d", o.Method, path, header, p.Status)
-				}
+				assert.Equal(t, p.Status, http.StatusForbidden, "%s %s with %s", o.Method, path, header)
 			}
 		}
 	}
@@ -400,9 +387,7 @@ func TestTheConsoleHasAListenerOfItsOwn(t *testing.T) {
 	for base, want := range map[string]int{s.AdminURL: http.StatusOK, s.URL: http.StatusNotFound} {
 		r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/console/login", nil)
 		require.NoError(t, err)
-		if a := s.Send(r); a.Status != want {
-			t.Errorf("%s: %d %s", base, a.Status, a.Body)
-		}
+		s.Send(r).WantStatus(t, want, "%s", base)
 	}
 }
 

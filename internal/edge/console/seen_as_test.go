@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 )
 
@@ -33,9 +34,7 @@ func TestAnAdminSeesWhatOthersSee(t *testing.T) {
 				continue
 			}
 			mine, theirs := admin.get(c.path), them.get(c.path)
-			if mine.Status != theirs.Status {
-				t.Errorf("%s as %s: %d, and to them %d", c.path, role, mine.Status, theirs.Status)
-			}
+			assert.Equal(t, mine.Status, theirs.Status, "%s as %s", c.path, role)
 			html := strings.Contains(mine.Header.Get("Content-Type"), "html") && mine.Body != ""
 			if html && !strings.Contains(mine.Body, `id="seen-as"`) {
 				t.Errorf("%s as %s does not say so", c.path, role)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -109,19 +110,13 @@ func TestPeopleChangeTheirOwnSignIn(t *testing.T) {
 	for name, got := range map[string]int{"a wrong code": confirm(waits, "000000"),
 		"no factor":    confirm("", appCode(t, uri, s.Clock.Now())),
 		"a forged one": confirm("AAAA", "000000")} {
-		if got != http.StatusForbidden {
-			t.Errorf("%s: %d", name, got)
-		}
+		assert.Equal(t, got, http.StatusForbidden, "%s", name)
 	}
 	s.Clock.Step(10 * time.Minute)
-	if got := confirm(waits, appCode(t, uri, s.Clock.Now())); got != http.StatusForbidden {
-		t.Errorf("ten minutes later: %d", got)
-	}
+	assert.Equal(t, confirm(waits, appCode(t, uri, s.Clock.Now())), http.StatusForbidden, "ten minutes later")
 	uri, waits, recovery := draw(proof)
 	code := appCode(t, uri, s.Clock.Now())
-	if got := confirm(waits, code); got != http.StatusSeeOther {
-		t.Fatalf("the right code: %d", got)
-	}
+	require.Equal(t, confirm(waits, code), http.StatusSeeOther, "the right code")
 	if p := other.get("/console/self"); p.Status != http.StatusSeeOther {
 		t.Errorf("another session goes on beside the new factor: %d", p.Status)
 	}
@@ -202,8 +197,6 @@ func TestASecondFactorIsDemanded(t *testing.T) {
 	vera.post("/console/self", url.Values{"did": {"confirm"}, "waits": {html.UnescapeString(waits[1])},
 		"code": {appCode(t, uri, s.Clock.Now())}})
 	held(vera, "with a factor", false)
-	if status := s.Do("PUT", "/admin/v1/settings", `{"second_factor":"nobody"}`, "Authorization: Bearer "+servertest.AdminToken,
-		"Content-Type: application/json").Status; status != http.StatusUnprocessableEntity {
-		t.Errorf("no such word: %d", status)
-	}
+	assert.Equal(t, s.Do("PUT", "/admin/v1/settings", `{"second_factor":"nobody"}`, "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/json").Status, http.StatusUnprocessableEntity, "no such word")
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -225,7 +226,6 @@ func tour(p tab, s *servertest.Server, web *host, batch string) {
 	p.click(`button[value="undo-sure"]`)
 	p.reads("done.undone")
 	p.reads("rules.draft")
-	if n := browsertest.Run(t, p.ctx, chromedp.Evaluate[int](`document.querySelectorAll('b, i').length`)); n != 0 {
-		t.Errorf("%d elements are of what strangers sent", n)
-	}
+	assert.Equal(t, browsertest.Run(t, p.ctx, chromedp.Evaluate[int](`document.querySelectorAll('b, i').length`)), 0,
+		"elements are of what strangers sent")
 }

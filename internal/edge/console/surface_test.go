@@ -22,6 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -287,9 +288,7 @@ func drawnPackage(c *recorded, batch string) {
 		c.wants = http.StatusUnprocessableEntity
 		p := c.post("/console/packages", form+"&"+more)
 		c.wants = 0
-		if p.Status != http.StatusUnprocessableEntity {
-			c.t.Errorf("%s: %d", more, p.Status)
-		}
+		assert.Equal(c.t, p.Status, http.StatusUnprocessableEntity, "%s", more)
 		p.wants(c.t, append(says, `id="`+field+`-wrong"`, `value="a5"`, `value="zpl" checked`, `<details open>`)...)
 	}
 	wrong("module", "dpi=203&module=9yards", "9yards")
@@ -501,9 +500,7 @@ func TestTheConsoleLeavesTheLineOfTheAPI(t *testing.T) {
 	}
 	for name, refused := range map[string]int{"console": op.post("/console/people", form).Status,
 		"API": api(adminroute.Operator, "POST", "/people", body)} {
-		if refused != http.StatusForbidden {
-			t.Errorf("an operator makes a person by the %s: %d", name, refused)
-		}
+		assert.Equal(t, refused, http.StatusForbidden, "an operator makes a person by the %s", name)
 	}
 	for _, c := range []struct {
 		form   url.Values

@@ -56,9 +56,7 @@ func TestParking(t *testing.T) {
 	for i := range int32(20) {
 		until(t, lane, isParked)
 		ask("again")
-		if n := tried.Load(); n != i+1 {
-			t.Fatalf("%d were answered by the loop, want %d", n, i+1)
-		}
+		require.Equal(t, tried.Load(), i+1, "answered by the loop")
 	}
 	until(t, lane, isParked)
 	ask("wait") // what would wait is begun on a goroutine

@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/docs"
 	"github.com/qrjump/qrjump/internal/edge/assets"
 	"github.com/qrjump/qrjump/internal/edge/guide"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
@@ -144,9 +145,7 @@ func TestEveryPageIsWholeAndAsksNobody(t *testing.T) {
 			if got := answer.Header.Get("Content-Security-Policy"); got != guide.Policy {
 				t.Errorf("%s has the policy %q", at, got)
 			}
-			if inline := inlined.FindString(body); inline != "" {
-				t.Errorf("%s has something inline, or left HTML out: %s", at, inline)
-			}
+			assert.Equal(t, inlined.FindString(body), "", "%s has something inline, or left HTML out", at)
 			if !strings.Contains(body, `<html lang="`+map[string]string{"en": "en", "zh": "zh-CN"}[language]+`">`) {
 				t.Errorf("%s does not say its language", at)
 			}

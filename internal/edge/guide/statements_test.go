@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -78,9 +79,7 @@ func TestStatements_EachIsHeld(t *testing.T) {
 			seen[key] = true
 		}
 		for _, name := range row.tests {
-			if reason := cases.missing(name); reason != "" {
-				t.Errorf("%s %q: %s: %s", section, row.text, name, reason)
-			}
+			assert.Equal(t, cases.missing(name), "", "%s %q: %s", section, row.text, name)
 		}
 	}
 	heading := regexp.MustCompile(`(?m)^#{2,3} ([0-9]+(?:\.[0-9]+)?)\.? `)

@@ -25,6 +25,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/replica"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
@@ -297,12 +298,8 @@ func TestWithoutAnAppOrALinkThereIsNoFile(t *testing.T) {
 	s := g.Settings.Get()
 	s.AppleAppIDs = nil
 	g.Settings.Set(s)
-	if w := g.file(t, "h.example", applePath); w.Code != 404 {
-		t.Errorf("no app: %d", w.Code)
-	}
-	if w := g.file(t, "h.example", androidPath); w.Code != 200 {
-		t.Errorf("the other's: %d", w.Code)
-	}
+	assert.Equal(t, g.file(t, "h.example", applePath).Code, 404, "no app")
+	assert.Equal(t, g.file(t, "h.example", androidPath).Code, 200, "the other's")
 	var many []rules.Rule
 	for i := range int64(3000) {
 		many = append(many, rule(t, i+1, "a", fmt.Sprintf("https://h.example/%s/%d", strings.Repeat("x", 40), i), true))
@@ -447,13 +444,9 @@ func TestMadeUpHostsAreLimitedAndDisplaceNoOther(t *testing.T) {
 		if n >= limited.PageLimit {
 			want = 429
 		}
-		if w := g.file(t, fmt.Sprintf("made-up-%d.example", n), "/"); w.Code != want {
-			t.Fatalf("host %d: %d, want %d", n, w.Code, want)
-		}
+		require.Equal(t, g.file(t, fmt.Sprintf("made-up-%d.example", n), "/").Code, want, "host %d", n)
 	}
-	if n := len(hosts.asked); n != limited.PageLimit {
-		t.Errorf("%d hosts were asked for", n)
-	}
+	assert.Equal(t, len(hosts.asked), limited.PageLimit, "hosts were asked for")
 	if w := g.file(t, "made-up-0.example", "/"); w.Code != 404 || hosts.asked["made-up-0.example"] != 1 {
 		t.Errorf("a host that was just asked for: %d, asked %v", w.Code, hosts.asked["made-up-0.example"])
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/scan"
 	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
@@ -188,30 +189,20 @@ func TestALimitRefillsEvenlyAndKnowsNetworks(t *testing.T) {
 		}
 		return n
 	}
-	if n := spend(a); n != 30 {
-		t.Errorf("%d at once", n)
-	}
+	assert.Equal(t, spend(a), 30, "at once")
 	if wait := l.draw("x", a, 1, 30, now); wait != 2*time.Second {
 		t.Errorf("wait %v", wait)
 	}
-	if n := spend(b); n != 30 {
-		t.Errorf("another address: %d", n)
-	}
+	assert.Equal(t, spend(b), 30, "another address")
 	if l.draw("y", a, 1, 30, now) != 0 || l.draw("x", a, 1, 0, now) != 0 {
 		t.Error("another kind of page, or no limit, is not limited")
 	}
 	now = now.Add(10 * time.Second)
-	if n := spend(a); n != 5 {
-		t.Errorf("%d after ten seconds", n)
-	}
+	assert.Equal(t, spend(a), 5, "after ten seconds")
 	now = now.Add(-time.Hour)
-	if n := spend(a); n != 0 {
-		t.Errorf("%d after the clock went back", n)
-	}
+	assert.Equal(t, spend(a), 0, "after the clock went back")
 	now = now.Add(24 * time.Hour)
-	if n := spend(a); n != 30 {
-		t.Errorf("%d after a day", n)
-	}
+	assert.Equal(t, spend(a), 30, "after a day")
 	six, near, far := netip.MustParseAddr("2001:db8::1%eth0"), netip.MustParseAddr("2001:db8::ffff"), netip.MustParseAddr("2001:db8:0:1::1")
 	if spend(six) != 30 || spend(near) != 0 || spend(far) != 30 {
 		t.Error("an IPv6 network is not one caller")
@@ -317,9 +308,7 @@ func TestALandingPageIsChargedByTheLengthOfItsLink(t *testing.T) {
 		shown := 0
 		for ; shown < 1000 && g.look(t.Context(), c.length).Code == 200; shown++ {
 		}
-		if shown != c.pages {
-			t.Errorf("page_limit %d, %d bytes: %d pages at once, want %d", c.limit, c.length, shown, c.pages)
-		}
+		assert.Equal(t, shown, c.pages, "page_limit %d, %d bytes", c.limit, c.length)
 	}
 	// The answer to one too many says when there is enough for this very page.
 	g := links(func(string) (string, error) { return "", nil })

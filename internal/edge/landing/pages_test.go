@@ -19,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -249,9 +250,7 @@ func TestWhoseHostItIsDecidesWhoAnswers(t *testing.T) {
 			t.Errorf("%s: %d %.300s", path, a.Status, a.Body)
 		}
 	}
-	if a := p.get("coffee.example", "/healthz"); a.Body != "ok\n" {
-		t.Errorf("healthz: %s", a.Body)
-	}
+	assert.Equal(t, p.get("coffee.example", "/healthz").Body, "ok\n", "healthz")
 
 	// The operator says which hosts are the API's: everything else is pages.
 	p.Admin("PUT", "/settings", `{"api_hosts":["Api.Example"],"page_limit":0}`)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -73,8 +74,6 @@ func TestAnIssuerIsReachedByTLS(t *testing.T) {
 		"http://127.0.0.1:9000": true, "http://localhost:9000/": true, "http://[::1]:1": true, "http://login.example": false,
 		"login.example": false, "https://u:p@login.example": false, "https://login.example?a=b": false, "https://login.example#a": false,
 		"ftp://localhost": false, "": false, "http://127.0.0.1.evil.example": false} {
-		if got := CheckIssuer(text) == ""; got != good {
-			t.Errorf("%q: %v", text, got)
-		}
+		assert.Equal(t, CheckIssuer(text) == "", good, "%q", text)
 	}
 }

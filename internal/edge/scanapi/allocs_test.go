@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // counted counts how often an account is asked for.
@@ -31,9 +32,7 @@ func TestAnAnswerAllocatesItsTextAndItsPath(t *testing.T) {
 		}
 	}
 	answer()
-	if asked != 1 {
-		t.Errorf("%d accounts were looked up, want the one that is owner and target", asked)
-	}
+	assert.Equal(t, asked, 1, "accounts were looked up")
 	if n := testing.AllocsPerRun(1000, answer); n > 2 {
 		t.Errorf("an answer allocates %v times, want 2 at most", n)
 	}

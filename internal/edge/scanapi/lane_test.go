@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -163,9 +164,7 @@ func TestAStreamThatStandsStillEndsItsConnection(t *testing.T) {
 				if more, _ := io.ReadAll(in); len(more) > 0 {
 					t.Errorf("what came later of the body was answered: %s", more)
 				}
-				if got, want := counter(t, s, `qrjump_scans_total{action="show_text"}`), strconv.Itoa(answered); got != want {
-					t.Errorf("%s scans were counted, want %s", got, want)
-				}
+				assert.Equal(t, counter(t, s, `qrjump_scans_total{action="show_text"}`), strconv.Itoa(answered), "scans were counted")
 			})
 		})
 	}

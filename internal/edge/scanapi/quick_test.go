@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -107,9 +108,7 @@ func TestClientsAreCleaned(t *testing.T) {
 		strings.Repeat("食", 30) + "\n": strings.Repeat("食", 21),
 		"a\u202eb":                     "a b",
 	} {
-		if got := cleaned(in); got != want {
-			t.Errorf("%q: got %q, want %q", in, got, want)
-		}
+		assert.Equal(t, cleaned(in), want, "%q", in)
 	}
 }
 
@@ -118,8 +117,6 @@ func TestNetworks(t *testing.T) {
 		"": "invalid Prefix", "192.0.2.77": "192.0.2.0/24", "::ffff:192.0.2.77": "192.0.2.0/24", "2001:db8:1:2::3": "2001:db8:1::/48",
 		"fe80::1%eth0": "fe80::/48", "x": "invalid Prefix",
 	} {
-		if got := network(in).String(); got != want {
-			t.Errorf("%q: got %s, want %s", in, got, want)
-		}
+		assert.Equal(t, network(in).String(), want, "%q", in)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // disk is a ledger that a test holds up or breaks.
@@ -67,9 +68,7 @@ func TestWhatTheLedgerKeeps(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(d.events) != 4 {
-		t.Fatalf("%d events", len(d.events))
-	}
+	require.Equal(t, len(d.events), 4, "events")
 	first := d.events[0]
 	if first.ID.Time() != at.Truncate(time.Millisecond) || first.At != at.Truncate(time.Millisecond) {
 		t.Errorf("the time: %v, of the id %v", first.At, first.ID.Time())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -162,9 +163,7 @@ func testWhatOpens(t *testing.T, own bool) {
 		t.Run(c.name, func(t *testing.T) {
 			body := asJSON(t, map[string]string{"text": c.text, "user": c.user})
 			d := ask(t, s, "resolve", body)
-			if got := d.short(); got != c.want {
-				t.Errorf("got %s, want %s", got, c.want)
-			}
+			assert.Equal(t, d.short(), c.want, "d.short")
 			if d.Action == "open_url" && d.URL != c.text || d.Action == "show_text" && *d.Text != c.text {
 				t.Errorf("the text did not come back: %+v", d)
 			}
@@ -181,12 +180,8 @@ func testWhatOpens(t *testing.T, own bool) {
 	t.Run("invalid UTF-8", func(t *testing.T) {
 		for _, body := range []string{"{\"text\":\"https://shop.example/t/\xff\"}",
 			"{\"text\":\"https://shop.example/t/7\",\"client\":\"\xff\"}"} {
-			if d := ask(t, s, "resolve", body); d.short() != "show_text" {
-				t.Errorf("%q: %s", body, d.short())
-			}
-			if d := ask(t, s, "explain", body); d.short() != "show_text" {
-				t.Errorf("explain %q: %s", body, d.short())
-			}
+			assert.Equal(t, ask(t, s, "resolve", body).short(), "show_text", "%q", body)
+			assert.Equal(t, ask(t, s, "explain", body).short(), "show_text", "explain %q", body)
 		}
 	})
 	t.Run("a service account that is no longer linked", func(t *testing.T) {
@@ -195,9 +190,8 @@ func testWhatOpens(t *testing.T, own bool) {
 			t.Errorf("got %s", d.short())
 		}
 		s.Admin("PUT", "/accounts/svc/links/shop", "")
-		if d := ask(t, s, "resolve", `{"text":"http://weixin.qq.com/q/shop"}`); d.short() != "shop release service_rule" {
-			t.Errorf("linked again: %s", d.short())
-		}
+		assert.Equal(t, ask(t, s, "resolve", `{"text":"http://weixin.qq.com/q/shop"}`).short(), "shop release service_rule",
+			"linked again")
 	})
 	t.Run("a change is seen by the next scan", func(t *testing.T) {
 		open := func(want string) {
@@ -244,9 +238,7 @@ func testWhatTheMiniProgramGets(t *testing.T, own bool) {
 		}
 	}
 	for source, scene := range map[string]int{"scan": 1011, "press": 1012, "album": 1013} {
-		if d := ask(t, s, "resolve", `{"text":"https://shop.example/t/7","source":"`+source+`"}`); d.Scene != scene {
-			t.Errorf("%s: scene %d", source, d.Scene)
-		}
+		assert.Equal(t, ask(t, s, "resolve", `{"text":"https://shop.example/t/7","source":"`+source+`"}`).Scene, scene, "%s", source)
 	}
 	first := ask(t, s, "resolve", `{"text":"x"}`).ScanID
 	s.Advance(time.Minute)
@@ -302,24 +294,18 @@ func testProblems(t *testing.T, own bool) {
 			checkProblem(t, a, c.want)
 		})
 	}
-	if a := s.Do("POST", "/scan/v1/explain", assume(1000)); a.Status != 200 {
-		t.Errorf("1,000 assumed rules: %d %s", a.Status, a.Body)
-	}
+	s.Do("POST", "/scan/v1/explain", assume(1000)).WantStatus(t, 200, "1,000 assumed rules")
 	// U+FFFD that the caller sent is a character like any other.
 	for _, user := range []string{`\ufffd`, "\ufffd", `\\ud800\ufffd`, `\ud83d\ude00\ufffd`} {
 		for _, call := range []string{"resolve", "explain"} {
-			if a := s.Do("POST", "/scan/v1/"+call, `{"text":"x","user":"`+user+`"}`); a.Status != 200 {
-				t.Errorf("%s user %s: %d %s", call, user, a.Status, a.Body)
-			}
+			s.Do("POST", "/scan/v1/"+call, `{"text":"x","user":"`+user+`"}`).WantStatus(t, 200, "%s user %s", call, user)
 		}
 	}
 	if a := s.Do("GET", "/scan/v1/resolve", ""); a.Header.Get("Allow") != "POST" {
 		t.Errorf("Allow is %q", a.Header.Get("Allow"))
 	}
-	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"x"}`, "Origin: https://evil.example",
-		"Sec-Fetch-Site: cross-site"); a.Status != 403 {
-		t.Errorf("a page of another origin: %d %s", a.Status, a.Body)
-	}
+	s.Do("POST", "/scan/v1/resolve", `{"text":"x"}`, "Origin: https://evil.example",
+		"Sec-Fetch-Site: cross-site").WantStatus(t, 403, "a page of another origin")
 }
 
 // checkProblem checks a problem document (RFC 9457).
@@ -355,9 +341,7 @@ func testScanKeys(t *testing.T, own bool) {
 		t.Helper()
 		a := scan(header...)
 		checkProblem(t, a, 401)
-		if a.Header.Get("WWW-Authenticate") != "Bearer" {
-			t.Errorf("WWW-Authenticate is %q", a.Header.Get("WWW-Authenticate"))
-		}
+		assert.Equal(t, a.Header.Get("WWW-Authenticate"), "Bearer", "WWW-Authenticate")
 	}
 	refused()
 	refused("Authorization: Bearer ")
@@ -372,9 +356,7 @@ func testScanKeys(t *testing.T, own bool) {
 	// The same name again replaces the key; a deleted one ends at once.
 	second, other := key("app"), key("other")
 	refused(first)
-	if a := s.Do("GET", "/admin/v1/settings", "", second); a.Status != 401 {
-		t.Errorf("a scan key opens the admin API: %d", a.Status)
-	}
+	s.Do("GET", "/admin/v1/settings", "", second).WantStatus(t, 401, "a scan key opens the admin API")
 	list := s.Admin("GET", "/scan-keys", "").Body
 	if !strings.Contains(list, `"name":"app","namespace":"ns"`) || strings.Contains(list, "qrs_") {
 		t.Errorf("the list of keys: %s", list)
@@ -499,9 +481,7 @@ func testVerdicts(t *testing.T, own bool) {
 		for _, step := range e.Steps {
 			got = append(got, step.Verdict)
 		}
-		if want := "no_release matches_but_shorter unpublished_hides matches_but_shorter"; strings.Join(got, " ") != want {
-			t.Errorf("got %s, want %s", strings.Join(got, " "), want)
-		}
+		assert.Equal(t, strings.Join(got, " "), "no_release matches_but_shorter unpublished_hides matches_but_shorter", "strings.Join")
 	})
 	t.Run("at most 50", func(t *testing.T) {
 		var assume []map[string]any
@@ -509,9 +489,7 @@ func testVerdicts(t *testing.T, own bool) {
 			assume = append(assume, map[string]any{"owner": "shop", "prefix": fmt.Sprintf("https://many.example/a/%d", n)})
 		}
 		e := ask(t, s, "explain", asJSON(t, map[string]any{"text": "https://many.example/a/x", "assume": assume}))
-		if len(e.Steps) != 50 {
-			t.Errorf("%d steps", len(e.Steps))
-		}
+		assert.Equal(t, len(e.Steps), 50, "steps")
 	})
 	t.Run("a service account that is no longer linked", func(t *testing.T) {
 		s.Admin("DELETE", "/accounts/svc/links/shop", "")
@@ -560,10 +538,6 @@ func testAssumptions(t *testing.T, own bool) {
 		})
 	}
 	// Nothing of it is kept.
-	if d := ask(t, s, "resolve", `{"text":"https://new.example/1"}`); d.short() != "open_url" {
-		t.Errorf("an assumed rule opens: %s", d.short())
-	}
-	if d := ask(t, s, "resolve", `{"text":"https://shop.example/t/7"}`); d.short() != "shop release rule" {
-		t.Errorf("a stored rule went away: %s", d.short())
-	}
+	assert.Equal(t, ask(t, s, "resolve", `{"text":"https://new.example/1"}`).short(), "open_url", "an assumed rule opens")
+	assert.Equal(t, ask(t, s, "resolve", `{"text":"https://shop.example/t/7"}`).short(), "shop release rule", "a stored rule went away")
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/emulator/cassette"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -378,18 +379,14 @@ func TestReplaySaysWhatItWasNotAsked(t *testing.T) {
 		{"GET", "/cgi-bin/token?appid=wx1", "", "no answer"},
 		{"GET", "/cgi-bin/token?appid=wx1", "", "501 qrjump cassette replay: the cassette has ended"},
 	} {
-		if got := ask(base, step.method, step.path, step.body); got != step.want {
-			t.Errorf("%s %s %s: %s\nwant %s", step.method, step.path, step.body, got, step.want)
-		}
+		assert.Equal(t, ask(base, step.method, step.path, step.body), step.want, "%s %s %s", step.method, step.path, step.body)
 	}
 	if wrong, unused := p.Left(); len(wrong) != 5 || unused != 0 {
 		t.Errorf("%q, %d unused", wrong, unused)
 	}
 	base, p = replayed(t, text, true)
 	for range 2 {
-		if got := ask(base, "POST", "/cgi-bin/a", `{"count":1}`); got != `200 {"errcode":0}` {
-			t.Errorf("by content, again: %s", got)
-		}
+		assert.Equal(t, ask(base, "POST", "/cgi-bin/a", `{"count":1}`), `200 {"errcode":0}`, "by content, again")
 	}
 	if got := ask(base, "GET", "/cgi-bin/b", ""); got != "501 qrjump cassette replay: no line of the cassette asks this: GET /cgi-bin/b" {
 		t.Errorf("by content: %s", got)

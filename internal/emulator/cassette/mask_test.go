@@ -245,9 +245,7 @@ func TestNothingSecretIsInACassette(t *testing.T) {
 		}
 		upstream.Close()
 		text := out.String()
-		if n := len(lines(t, text)); n != 12 {
-			t.Fatalf("seed %d: %d lines, want 12", seed, n)
-		}
+		require.Equal(t, len(lines(t, text)), 12, "seed %d", seed)
 		lower := strings.ToLower(text)
 		pairs := regexp.MustCompile(`"[^",]*":([0-9]+)`).ReplaceAllString(text, "$1") // numbers under whatever names
 		for _, secret := range planted {

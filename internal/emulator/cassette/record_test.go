@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/emulator/cassette"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -213,9 +214,7 @@ func TestACallPassesThroughUnchanged(t *testing.T) {
 		r.Header.Get("X-Forwarded-For") != "" {
 		t.Errorf("the upstream got %s %s %q %v", r.Method, r.RequestURI, *sent.Load(), r.Header)
 	}
-	if calls.Load() != 1 {
-		t.Errorf("%d calls", calls.Load())
-	}
+	assert.Equal(t, calls.Load(), 1, "calls")
 }
 
 // A caller that leaves loses its answer; the call and its answer are recorded.

@@ -20,6 +20,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -231,9 +232,7 @@ func TestEachScanIsInTheLakeOnceAfterAKillAtAnyWrite(t *testing.T) {
 				whole := w.lake(&shaky{to, t, -1, false})
 				require.NoError(t, whole.Flush(t.Context()))
 				w.equal(to)
-				if n := whole.Behind(); n != 0 {
-					t.Errorf("%d scans are behind", n)
-				}
+				assert.Equal(t, whole.Behind(), 0, "scans are behind")
 			})
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -134,9 +135,7 @@ func TestWhatIsAppendedIsReadInItsOrderAlsoAfterAStart(t *testing.T) {
 	}
 	j = openJournal(t, dir, JournalOptions{SegmentSize: 20_000})
 	check(j)
-	if j.ID() != id {
-		t.Errorf("the ledger's id was %s and is %s", id, j.ID())
-	}
+	assert.Equal(t, j.ID(), id, "the ledger's id was %s and", id)
 	require.NoError(t, j.Append(t.Context(), events(n, n+3)))
 	n += 3
 	check(j)
@@ -210,9 +209,7 @@ func TestForgetRemovesWholeFilesAndKeepsThePosition(t *testing.T) {
 	wantRun(t, got, got[0].Position-1, got[0].Position, 500)
 	require.NoError(t, j.Forget(t.Context(), anEvent(10_000).At))
 	for range 3 {
-		if got := collect(t, j.Read(t.Context(), 0)); len(got) != 0 {
-			t.Errorf("%d events are left", len(got))
-		}
+		assert.Equal(t, len(collect(t, j.Read(t.Context(), 0))), 0, "events are left")
 		if end, _ := j.End(t.Context()); end != 500 {
 			t.Errorf("the end is %d", end)
 		}
@@ -245,9 +242,7 @@ func TestEraseMakesAUserAnonymousEverywhere(t *testing.T) {
 	check := func() {
 		t.Helper()
 		got := collect(t, j.Read(t.Context(), 0))
-		if len(got) != 500 {
-			t.Fatalf("%d events", len(got))
-		}
+		require.Equal(t, len(got), 500, "events")
 		for i, e := range got {
 			was := anEvent(int64(i))
 			if was.User == user {
@@ -265,9 +260,7 @@ func TestEraseMakesAUserAnonymousEverywhere(t *testing.T) {
 	j.Close()
 	j = openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
 	check()
-	if j.Damaged() != 0 {
-		t.Error("an erasure damaged the file")
-	}
+	assert.Equal(t, j.Damaged(), 0, "an erasure damaged the file")
 	hash := string(user[:])
 	names, _ := filepath.Glob(dir + "/*")
 	for _, name := range names {
@@ -312,9 +305,7 @@ func TestErasuresReachUpToTheirMoment(t *testing.T) {
 		t.Errorf("erased %d, %v; want %d", n, err, want)
 	}
 	for i, e := range collect(t, j.Read(t.Context(), 0)) {
-		if e != (Entry{Position: int64(i) + 1, Event: left(int64(i))}) {
-			t.Fatalf("event %d: %+v", i, e)
-		}
+		require.Equal(t, e, (Entry{Position: int64(i) + 1, Event: left(int64(i))}), "event %d", i)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -55,9 +56,7 @@ func TestPausesBeforeAFlush(t *testing.T) {
 		}
 		time.Sleep(gather / 2)
 		synctest.Wait()
-		if r.Recorded() != 4 {
-			t.Error("it does not wait for those that are expected")
-		}
+		assert.Equal(t, r.Recorded(), 4, "it does not wait for those that are expected")
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if ended != gather {
@@ -69,9 +68,7 @@ func TestPausesBeforeAFlush(t *testing.T) {
 		enqueue(t, r, 7)
 		time.Sleep(unhurried - 1)
 		synctest.Wait()
-		if r.Recorded() != 6 {
-			t.Error("a scan that nobody waits for is in a hurry")
-		}
+		assert.Equal(t, r.Recorded(), 6, "a scan that nobody waits for is in a hurry")
 		g = enqueue(t, r, 8)
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
@@ -112,9 +109,7 @@ func TestThen(t *testing.T) {
 			synctest.Wait()
 			time.Sleep(time.Second)
 			synctest.Wait()
-			if len(told) != n {
-				t.Fatalf("round %d: %d of %d were told", round, len(told), n)
-			}
+			require.Equal(t, len(told), n, "round %d", round)
 			for range n {
 				if err := <-told; !errors.Is(err, want) {
 					t.Fatalf("round %d: %v", round, err)

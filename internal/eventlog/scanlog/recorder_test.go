@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -50,9 +51,7 @@ func TestEveryRecordedScanIsDurableOnce(t *testing.T) {
 		}
 		seen[e.ID] = true
 	}
-	if len(seen) != clients*each {
-		t.Errorf("%d events", len(seen))
-	}
+	assert.Equal(t, len(seen), clients*each, "events")
 }
 
 // Issue 28, 9: a stop on a full disk said that something was lost, where all that was lost had been refused to its caller.

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -159,21 +160,15 @@ func TestAShipperRuns(t *testing.T) {
 		if n := strings.Count(logs.String(), "\n"); n != 2 {
 			t.Errorf("the log says: %s", logs.String())
 		}
-		if got := len(collect(t, j.Read(t.Context(), 0))); got != 60 {
-			t.Errorf("%d events are in the journal before the hour is over", got)
-		}
+		assert.Equal(t, len(collect(t, j.Read(t.Context(), 0))), 60, "events are in the journal before the hour is over")
 		time.Sleep(2 * time.Hour)
-		if got := len(collect(t, j.Read(t.Context(), 0))); got != 0 {
-			t.Errorf("%d events are in the journal for ever", got)
-		}
+		assert.Equal(t, len(collect(t, j.Read(t.Context(), 0))), 0, "events are in the journal for ever")
 		add(60, 61)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		p.Lock()
 		defer p.Unlock()
-		if len(p.events) != 61 {
-			t.Error("after all was forgotten, nothing is shipped")
-		}
+		assert.Equal(t, len(p.events), 61, "after all was forgotten, nothing is shipped")
 		cancel()
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -193,9 +194,7 @@ func TestAnErasureReadsTheFilesThatHoldTheUser(t *testing.T) {
 	require.NoError(t, os.WriteFile(name, before, 0o600))
 	j, d = rareJournal(t, dir)
 	erase(someUser(10_020), 1, len(all), "put back")
-	if len(collect(t, j.Read(t.Context(), 0))) != 10_000 {
-		t.Error("events are missing")
-	}
+	assert.Equal(t, len(collect(t, j.Read(t.Context(), 0))), 10_000, "events are missing")
 	require.NoError(t, j.Forget(t.Context(), time.Now().AddDate(100, 0, 0)))
 	left, _ := filepath.Glob(filepath.Join(dir, "*"+usersSuffix))
 	for _, name := range left {
@@ -238,9 +237,7 @@ func TestAnErasureOnItsWayHoldsNobodyUp(t *testing.T) {
 	<-held
 	require.NoError(t, j.Append(t.Context(), rareEvents(2_000, 2_050)))
 	got := collect(t, j.Read(t.Context(), 0))
-	if len(got) != 2_050 {
-		t.Errorf("%d events are read", len(got))
-	}
+	assert.Equal(t, len(got), 2_050, "events are read")
 	if _, err := j.Find(t.Context(), got[300].ID); err != nil {
 		t.Error(err)
 	}
@@ -302,15 +299,11 @@ func TestAKilledErasureLosesNothing(t *testing.T) {
 			}
 		}
 		p.Wait()
-		if p.Log() != "" {
-			t.Fatalf("round %d: %s", round, p.Log())
-		}
+		require.Equal(t, p.Log(), "", "round %d", round)
 		j, err := OpenJournal(dir, JournalOptions{SegmentSize: 20_000})
 		require.NoError(t, err)
 		got := collect(t, j.Read(t.Context(), 0))
-		if len(got) != len(was) {
-			t.Fatalf("round %d: %d events of %d", round, len(got), len(was))
-		}
+		require.Equal(t, len(got), len(was), "round %d", round)
 		for i, e := range got {
 			n := uint64(i)
 			if e != was[i] && (e.Event != *Anonymous(&was[i].Event) || n > next) || n < next && e.User != (UserHash{}) && n != 1_000 {

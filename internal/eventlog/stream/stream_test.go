@@ -24,6 +24,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -80,9 +81,7 @@ func TestAStreamIsALedger(t *testing.T) {
 	}
 	wantRun(t, collect(t, l.Read(ctx, 0)), 0, 1, 3000)
 	wantRun(t, collect(t, l.Read(ctx, 2345)), 2345, 2346, 3000)
-	if got := collect(t, l.Read(ctx, 3000)); len(got) != 0 {
-		t.Errorf("after the end: %d", len(got))
-	}
+	assert.Equal(t, len(collect(t, l.Read(ctx, 3000))), 0, "after the end")
 	for range l.Read(ctx, 0) {
 		break
 	}
@@ -129,9 +128,7 @@ func TestAStreamIsALedger(t *testing.T) {
 		}
 		seen[e.ID] = true
 	}
-	if len(seen) != 3000 {
-		t.Errorf("%d scans", len(seen))
-	}
+	assert.Equal(t, len(seen), 3000, "scans")
 	for _, after := range []int64{0, 1, 1500, 2999} {
 		if got := collect(t, l.Read(ctx, after)); len(got) != int(3000-after) || got[0].Position != after+1 {
 			t.Errorf("after %d: %d scans", after, len(got))
@@ -147,13 +144,9 @@ func TestAStreamIsALedger(t *testing.T) {
 	}
 	end, _ := l.End(ctx)
 	require.NoError(t, l.Forget(ctx, time.Now().Add(-time.Hour)))
-	if got := collect(t, l.Read(ctx, 0)); len(got) != 3000 {
-		t.Errorf("%d are left of what is young", len(got))
-	}
+	assert.Equal(t, len(collect(t, l.Read(ctx, 0))), 3000, "left of what is young")
 	require.NoError(t, l.Forget(ctx, time.Now().Add(time.Hour)))
-	if got := collect(t, l.Read(ctx, 0)); len(got) != 0 {
-		t.Errorf("%d are left", len(got))
-	}
+	assert.Equal(t, len(collect(t, l.Read(ctx, 0))), 0, "left")
 	if now, _ := l.End(ctx); now != end {
 		t.Errorf("the end was %d and is %d", end, now)
 	}
@@ -505,9 +498,7 @@ func TestAnErasureMeetsScansOnTheirWay(t *testing.T) {
 		}
 		require.NoError(t, err)
 		got := collect(t, l.Read(t.Context(), 0))
-		if len(got) != len(list) {
-			t.Fatalf("%d scans are in the stream, want %d", len(got), len(list))
-		}
+		require.Equal(t, len(got), len(list), "scans are in the stream")
 		for i, e := range got {
 			if e.ID != list[i].ID || e.User == user {
 				t.Errorf("broken off %t: the scan %d of the user is in the stream", broken, i)
@@ -784,8 +775,6 @@ func TestAServerThatIsTooOldIsRefused(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	for is, want := range map[string]bool{"2.10.0": false, "2.9.25": true, "1.4.1": true, "3.0.0": false, "": false, "next": false} {
-		if got := tooOld(is) != nil; got != want {
-			t.Errorf("%q: too old is %t", is, got)
-		}
+		assert.Equal(t, tooOld(is) != nil, want, "%q", is)
 	}
 }

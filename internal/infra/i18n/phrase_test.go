@@ -8,6 +8,7 @@ import (
 	"testing/fstest"
 
 	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func TestTheLanguageIsTheReaders(t *testing.T) {
@@ -26,9 +27,7 @@ func TestTheLanguageIsTheReaders(t *testing.T) {
 		r := httptest.NewRequest("GET", c.url, nil)
 		r.Header.Set("Accept-Language", c.header)
 		r.Header.Set("Cookie", i18n.Cookie+"="+c.cookie)
-		if got := i18n.Preferred(r); got != c.want {
-			t.Errorf("%s: got %s", name, got)
-		}
+		assert.Equal(t, i18n.Preferred(r), c.want, "%s", name)
 	}
 }
 
@@ -40,9 +39,7 @@ func TestTheLanguageWithTheHighestWeightIsTaken(t *testing.T) {
 		"fr-FR, de":          false, "fr, zh;q=0.1": true, "*": false, "zh;q=0": false, "zh;q=x": false, "zh;Q=0.1, en": false,
 		"zh;\tq=0.1,en": false, "zh;q=NaN": false, "zh;q=2, en;q=0.1": false, "zhx": false, ";;;,,,": false,
 	} {
-		if got := i18n.ParseAcceptLanguage(header) == i18n.Chinese; got != chinese {
-			t.Errorf("%q: %v", header, got)
-		}
+		assert.Equal(t, i18n.ParseAcceptLanguage(header) == i18n.Chinese, chinese, "%q", header)
 	}
 }
 
@@ -104,9 +101,7 @@ func TestATextIsSaidInTheLanguageOfItsReader(t *testing.T) {
 	said := b.Text("of", "shop", b.Text("calls", int64(1)), i18n.Literal("50% off"), 7)
 	for l, want := range map[i18n.Language]string{i18n.English: "one call of shop, because of 50% off in 7",
 		i18n.Chinese: "shop的1 次调用"} {
-		if got := said.In(l); got != want {
-			t.Errorf("%s: got %q, want %q", l, got, want)
-		}
+		assert.Equal(t, said.In(l), want, "%s", l)
 	}
 	shown, err := json.Marshal(map[string]i18n.Message{"says": b.Text("bare"), "next": {}})
 	if err != nil || string(shown) != `{"next":"","says":"100%"}` {

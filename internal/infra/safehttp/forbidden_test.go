@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -50,9 +51,7 @@ func (c *canary) refuses(t *testing.T, client *safehttp.Client, url string, reas
 	if len(c.dialed) != dials {
 		t.Errorf("dialed %s", c.dialed[dials:])
 	}
-	if c.visits.Load() != visits {
-		t.Error("the canary was visited")
-	}
+	assert.Equal(t, c.visits.Load(), visits, "the canary was visited")
 }
 
 // reached checks that a request arrives, by dialing one address.
@@ -516,17 +515,13 @@ func TestTheCanaryOnItsRealPort(t *testing.T) {
 	for _, host := range []string{"0.0.0.0", "[::]", "127.1", "[::ffff:0.0.0.0]"} {
 		c.refuses(t, open, "http://"+host+":"+at+"/", safehttp.AddressRefused, "")
 	}
-	if n := c.visits.Load(); n != 0 {
-		t.Fatalf("%d visits", n)
-	}
+	require.Equal(t, c.visits.Load(), 0, "visits")
 	for _, url := range []string{"http://127.0.0.1:" + at + "/", "http://[::ffff:127.0.0.1]:" + at + "/"} {
 		if _, _, err := do(t, open, safehttp.Request{URL: url}); err != nil {
 			t.Error(err)
 		}
 	}
-	if n := c.visits.Load(); n != 2 {
-		t.Errorf("%d visits, want 2", n)
-	}
+	assert.Equal(t, c.visits.Load(), 2, "visits")
 }
 
 type anyName struct{}

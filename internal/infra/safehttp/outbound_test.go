@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -249,9 +250,7 @@ func TestWhatIsSent(t *testing.T) {
 		"Expect":          "",
 	}
 	for name, value := range want {
-		if got := strings.Join(seen.Values(name), "|"); got != value {
-			t.Errorf("%s: %q, want %q", name, got, value)
-		}
+		assert.Equal(t, strings.Join(seen.Values(name), "|"), value, "%s", name)
 	}
 	if body != `{"a":1}` {
 		t.Errorf("body %q", body)
@@ -400,9 +399,7 @@ func TestAtMostOneFallback(t *testing.T) {
 		}
 		_, steps, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
 		wantFailure(t, steps, err, safehttp.ReadFailed, "closed before the end of the header")
-		if dials != 1 {
-			t.Errorf("%d dials", dials)
-		}
+		assert.Equal(t, dials, 1, "dials")
 	})
 }
 

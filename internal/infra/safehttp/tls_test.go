@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -132,9 +133,7 @@ func TestTLS(t *testing.T) {
 			w := &wire{to: server.Listener.Addr().String()}
 			client := &safehttp.Client{Resolver: knows("h.example", []string{public}), Dial: w.dial, RootCAs: c.roots}
 			answer, steps, err := do(t, client, safehttp.Request{URL: "https://h.example/"})
-			if asked != "h.example" {
-				t.Errorf("server name asked for: %q", asked)
-			}
+			assert.Equal(t, asked, "h.example", "server name asked for")
 			if len(w.dialed) != 1 || w.dialed[0] != public+":443" {
 				t.Errorf("dialed %v", w.dialed)
 			}

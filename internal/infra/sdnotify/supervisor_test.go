@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/infra/sdnotify"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -35,9 +36,7 @@ func TestTheSupervisorHearsOfEachState(t *testing.T) {
 	t.Setenv("WATCHDOG_PID", "")
 	s := sdnotify.Find()
 	require.NoError(t, s.Ready("at\nhome"))
-	if got := heard(); got != "READY=1\nSTATUS=at home" {
-		t.Errorf("got %q", got)
-	}
+	assert.Equal(t, heard(), "READY=1\nSTATUS=at home", "heard")
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan bool)
 	sick := make(chan error, 1)
@@ -52,9 +51,7 @@ func TestTheSupervisorHearsOfEachState(t *testing.T) {
 			}
 		})
 	}()
-	if got := heard(); got != "WATCHDOG=1" {
-		t.Errorf("got %q", got)
-	}
+	assert.Equal(t, heard(), "WATCHDOG=1", "heard")
 	sick <- errors.New("no answer")
 	got := heard()
 	for got == "WATCHDOG=1" { // said before

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func TestAHasherHashesAsTheKeyDoes(t *testing.T) {
@@ -19,9 +21,7 @@ func TestAHasherHashesAsTheKeyDoes(t *testing.T) {
 					whole.WriteString(part)
 				}
 				sum := h.Sum(parts...)
-				if got := hex.EncodeToString(sum[:]); got != key.Hash("purpose", whole.String()) {
-					t.Errorf("%q: %s", parts, got)
-				}
+				assert.Equal(t, hex.EncodeToString(sum[:]), key.Hash("purpose", whole.String()), "%q", parts)
 			}
 		})
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -151,9 +152,7 @@ func TestAHashIsThePublishedHMACUnderThePublishedHKDF(t *testing.T) {
 		{"扫码", "\x00\xff"}} {
 		text := strconv.Itoa(len(c[0])) + ":" + c[0] + c[1]
 		want := hex.EncodeToString(macByHand(derived(secret, "qrjump hash v1"), []byte(text)))
-		if got := k.Hash(c[0], c[1]); got != want {
-			t.Errorf("Hash(%q, %q) is %s, want %s", c[0], c[1], got, want)
-		}
+		assert.Equal(t, k.Hash(c[0], c[1]), want, "Hash(%q, %q)", c[0], c[1])
 	}
 }
 
@@ -302,9 +301,7 @@ func TestMatchesIsForTheVerySecret(t *testing.T) {
 		{"a part of the hash", "p", "secret", hash[:63], false},
 		{"the hash as secret", "p", hash, hash, false},
 	} {
-		if got := k.Matches(c.purpose, c.secret, c.hash); got != c.want {
-			t.Errorf("%s: %v", c.name, got)
-		}
+		assert.Equal(t, k.Matches(c.purpose, c.secret, c.hash), c.want, "%s", c.name)
 	}
 }
 

@@ -3,6 +3,8 @@ package suggest
 import (
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func TestTheNearestNameIsMeant(t *testing.T) {
@@ -12,16 +14,12 @@ func TestTheNearestNameIsMeant(t *testing.T) {
 		"market_code": ": did you mean marketcode?", "marketcodes": ": did you mean marketcode?", "colour": "", "": "", "x": "",
 		"cgi-bin/token": ": did you mean /cgi-bin/token?", strings.Repeat("rate_limit", 1000): "",
 	} {
-		if got := DidYouMean(wrong, right...); got != want {
-			t.Errorf("%.30q: got %q, want %q", wrong, got, want)
-		}
+		assert.Equal(t, DidYouMean(wrong, right...), want, "%.30q", wrong)
 	}
 	for _, c := range []struct {
 		a, b string
 		want int
 	}{{"kitten", "sitting", 3}, {"", "abc", 3}, {"abc", "", 3}, {"abc", "abc", 0}, {"ab", "ba", 2}} {
-		if got := distance(c.a, c.b); got != c.want {
-			t.Errorf("%s, %s: %d", c.a, c.b, got)
-		}
+		assert.Equal(t, distance(c.a, c.b), c.want, "%s, %s", c.a, c.b)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/print/labels"
 	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
@@ -95,9 +96,7 @@ func TestEverySymbolOfASheetIsRead(t *testing.T) {
 				var file bytes.Buffer
 				written := 0
 				require.NoError(t, s.Write(&file, batch, each(rows), 1, func(n int) { written += n }))
-				if written != len(rows) {
-					t.Errorf("%d labels were told as written", written)
-				}
+				assert.Equal(t, written, len(rows), "labels were told as written")
 				module, err := symbol.ModuleDots(400, dpi)
 				require.NoError(t, err)
 				page := readtest.Pages(t, file.Bytes(), dpi)[0].(interface {
@@ -146,9 +145,7 @@ func checkLabel(t *testing.T, kind labels.Kind, r labels.Row, pictures ...image.
 	t.Helper()
 	check := func(found []string, want string) {
 		for i, text := range found {
-			if text != want {
-				t.Errorf("index %d, picture %d: %q is found, not %q", r.Index, i, text, want)
-			}
+			assert.Equal(t, text, want, "index %d, picture %d", r.Index, i)
 		}
 	}
 	if kind == labels.QR || kind == labels.Both {
@@ -280,9 +277,7 @@ func TestAnArchiveHasAPictureForEachRow(t *testing.T) {
 	require.NoError(t, design(labels.QR, 300).Zip(&file, batch, each(rows), "png", func(int) {}))
 	z, err := zip.NewReader(bytes.NewReader(file.Bytes()), int64(file.Len()))
 	require.NoError(t, err)
-	if len(z.File) != len(rows) {
-		t.Fatalf("%d files", len(z.File))
-	}
+	require.Equal(t, len(z.File), len(rows), "files")
 	var pictures []image.Image
 	for i, f := range z.File {
 		if want := fmt.Sprintf("%012d.png", i); f.Name != want {

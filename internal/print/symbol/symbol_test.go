@@ -18,6 +18,7 @@ import (
 	"golang.org/x/image/font/gofont/gomono"
 
 	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
@@ -71,9 +72,7 @@ func TestReadersReadWhatIsDrawn(t *testing.T) {
 					pictures = append(pictures, readtest.Pages(t, file.Bytes(), dpi)...)
 				}
 				for n, found := range kind.read(t, pictures...) {
-					if found != text {
-						t.Errorf("%s at %d, picture %d: %q is found, not %q", kind.name, dpi, n, found, text)
-					}
+					assert.Equal(t, found, text, "%s at %d, picture %d", kind.name, dpi, n)
 				}
 			}
 		}
@@ -146,9 +145,7 @@ func TestADataMatrixIsAsSmallAsItsEncodationsMakeIt(t *testing.T) {
 			t.Errorf("%s: it says %q, not %q: %v", c.of, says, c.text, err)
 		}
 		d := must[symbol.Drawing](t)(style(203).Draw(nil, grid))
-		if says := readtest.Dmtxread(t, picture(t, d)); says != c.text {
-			t.Errorf("%s: another reader finds %q, not %q", c.of, says, c.text)
-		}
+		assert.Equal(t, readtest.Dmtxread(t, picture(t, d)), c.text, "%s", c.of)
 	}
 	for text := range strings.FieldsSeq("0 A a 1A AB Ab aB !a 12 123 A12 ABC abc ABCD abcd ABCDE 9ABCabc") { // each size of what is left over
 		for n := range testscope.Or(40, 8) {
@@ -277,9 +274,7 @@ func TestColoursThatCamerasReadAreTaken(t *testing.T) {
 		s := style(300)
 		s.Ink, s.Paper = ink, paper
 		d := must[symbol.Drawing](t)(s.Draw(nil, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
-		if text := readtest.QR(t, picture(t, d))[0]; text != code {
-			t.Errorf("%v: %q is found", c, text)
-		}
+		assert.Equal(t, readtest.QR(t, picture(t, d))[0], code, "%v", c)
 		if err := symbol.ZPL(new(bytes.Buffer), d); (err == nil) != (ink == symbol.Black && paper == symbol.White) {
 			t.Errorf("%v as ZPL: %v", c, err)
 		}
@@ -298,9 +293,7 @@ func TestADotMatrixIsDrawnAsItIs(t *testing.T) {
 	}
 	found := must[symbol.Grid](t)(symbol.Field(row.String()))
 	d := must[symbol.Drawing](t)(style(203).Draw(nil, found))
-	if text := readtest.DataMatrix(t, picture(t, d))[0]; text != "A1B2C3D4E" {
-		t.Errorf("%q is found", text)
-	}
+	assert.Equal(t, readtest.DataMatrix(t, picture(t, d))[0], "A1B2C3D4E", "found")
 	for _, bad := range []string{"", row.String()[1:], strings.Repeat("0", 361), strings.Repeat("2", 361)} {
 		if _, err := symbol.Field(bad); err == nil {
 			t.Errorf("%.20q... was drawn", bad)
@@ -330,9 +323,7 @@ func TestEPLIsThePicture(t *testing.T) {
 	for i := range drawn.Pix {
 		drawn.Pix[i] = 255 * (bits[i/8] >> (7 - i%8) & 1)
 	}
-	if text := readtest.QR(t, drawn)[0]; text != code {
-		t.Errorf("%q is found", text)
-	}
+	assert.Equal(t, readtest.QR(t, drawn)[0], code, "found")
 }
 
 func TestTextsWithoutASymbolAreRefused(t *testing.T) {

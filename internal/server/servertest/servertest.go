@@ -9,6 +9,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -330,6 +331,22 @@ func (a Answer) Code(t testing.TB) int {
 	var e struct{ ErrCode int }
 	a.JSON(t, &e)
 	return e.ErrCode
+}
+
+// WantCode fails the test if the answer has another errcode; the format says what was asked.
+func (a Answer) WantCode(t testing.TB, want int, format string, args ...any) {
+	t.Helper()
+	if got := a.Code(t); got != want {
+		t.Errorf("%s: %s answers %.500s, want errcode %d", fmt.Sprintf(format, args...), a.Path, a.Body, want)
+	}
+}
+
+// WantStatus fails the test if the answer has another status; the format says what was asked.
+func (a Answer) WantStatus(t testing.TB, want int, format string, args ...any) {
+	t.Helper()
+	if a.Status != want {
+		t.Errorf("%s: %s answers %d %.500s, want %d", fmt.Sprintf(format, args...), a.Path, a.Status, a.Body, want)
+	}
 }
 
 // RID is the request id at the end of an error's text.

@@ -1,7 +1,11 @@
 // Package require ends a test at once when something it needs is not so.
 package require
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+)
 
 // T is what is needed of a test; *testing.T, *testing.B and *testing.F are.
 type T interface {
@@ -22,5 +26,13 @@ func NoErrorf(t T, err error, format string, args ...any) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(fmt.Sprintf(format, args...)+":", err)
+	}
+}
+
+// Equal ends the test if got is not want; the format says what was got.
+func Equal[V comparable](t T, got, want V, format string, args ...any) {
+	t.Helper()
+	if got != want {
+		t.Fatal(assert.Difference(got, want, format, args...))
 	}
 }

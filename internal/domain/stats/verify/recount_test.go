@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/verify"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -116,9 +117,7 @@ func TestARecountHoldsLittleOfManyScans(t *testing.T) {
 		if most == 0 || most > held/aCombination {
 			t.Errorf("%d scans: %d combinations were held", scans, most)
 		}
-		if left != (verify.Held{}) {
-			t.Errorf("%d scans: %+v is held while parts are compared", scans, left)
-		}
+		assert.Equal(t, left, (verify.Held{}), "%d scans", scans)
 		for i := range days {
 			if days[i] > 1 && bytes[i] > held {
 				t.Errorf("%d scans: a part has %d bytes of %d days", scans, bytes[i], days[i])
@@ -277,9 +276,7 @@ func TestAKilledRecountLeavesNothing(t *testing.T) {
 				}
 			}
 			p.Wait()
-			if text := p.Log(); text != "" {
-				t.Errorf("round %d: %s", round, text)
-			}
+			assert.Equal(t, p.Log(), "", "round %d", round)
 			left, err := os.ReadDir(filepath.Join(dir, "scratch"))
 			require.NoError(t, err)
 			for _, file := range left { // it was killed before it took the name

@@ -1,0 +1,27 @@
+// Package assert compares what a test got with what it wants, and lets the test go on.
+package assert
+
+import "fmt"
+
+// T is what is needed of a test; *testing.T, *testing.B and *testing.F are.
+type T interface {
+	Helper()
+	Errorf(format string, args ...any)
+}
+
+// Equal fails the test if got is not want; the format says what was got.
+func Equal[V comparable](t T, got, want V, format string, args ...any) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s", Difference(got, want, format, args...))
+	}
+}
+
+// Difference returns the message of Equal, with texts in quotes.
+func Difference[V any](got, want V, format string, args ...any) string {
+	verb := "%v"
+	if _, ok := any(got).(string); ok {
+		verb = "%q"
+	}
+	return fmt.Sprintf("%s = "+verb+", want "+verb, fmt.Sprintf(format, args...), got, want)
+}
