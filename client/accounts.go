@@ -86,20 +86,18 @@ type RecentScans struct {
 
 // AccountQuery says which accounts are wanted.
 type AccountQuery struct {
-	Text   string // in the AppID or the name; "" = any
-	Kind   string
-	State  string // jump_off, not_released or secret_frozen; "" = any
-	Order  string // appid, name or newest
-	Offset int
-	Limit  int
-	Scans  bool // with the scans of the last seven days
+	Text   string `query:"text" maxLength:"128" doc:"only accounts with this in their AppID or name"`
+	Kind   string `query:"kind" enum:"mini_program,service_account,subscription_account"`
+	State  string `query:"state" enum:"jump_off,not_released,secret_frozen"`
+	Order  string `query:"order" enum:"appid,name,newest" doc:"left out: by AppID"`
+	Offset int    `query:"offset" minimum:"0" doc:"how many to leave out, in place of after"`
+	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+	Scans  bool   `query:"scans" doc:"with the scans of the last seven days, for whoever may read statistics"`
 }
 
 // ListPage finds accounts, and says how many there are.
-func (c AccountsService) ListPage(ctx context.Context, q AccountQuery) (list AccountList, err error) {
-	err = c.admin(ctx, http.MethodGet, with("accounts", map[string]string{"text": q.Text, "kind": q.Kind, "state": q.State,
-		"order": q.Order, "offset": limitText(q.Offset), "limit": limitText(q.Limit), "scans": flagText(q.Scans)}), nil, &list)
-	return list, err
+func (c AccountsService) ListPage(ctx context.Context, q AccountQuery) (AccountList, error) {
+	return get[AccountList](ctx, c.transport, with("accounts", paramsOf(q)))
 }
 
 // AccountNames are the names of accounts by their AppIDs.
@@ -109,24 +107,20 @@ type AccountNames struct {
 
 // ListNames are the names of some accounts.
 func (c AccountsService) ListNames(ctx context.Context, appids []string) (map[string]string, error) {
-	var reply AccountNames
-	err := c.admin(ctx, http.MethodGet, with("account-names", map[string]string{"of": strings.Join(appids, ",")}), nil, &reply)
+	reply, err := get[AccountNames](ctx, c.transport, with("account-names", params{"of": appids}))
 	return reply.Names, err
 }
 
 // List lists at most limit accounts by AppID, the first after the given
 // one; 0 = as many as the server likes to give.
 func (c AccountsService) List(ctx context.Context, after string, limit int) ([]Account, error) {
-	var reply AccountList
-	err := c.admin(ctx, http.MethodGet, with("accounts", map[string]string{"after": after, "limit": limitText(limit)}), nil, &reply)
+	reply, err := get[AccountList](ctx, c.transport, with("accounts", params{"after": after, "limit": limit}))
 	return reply.Accounts, err
 }
 
 // Get returns one account, a *Problem with status 404 if there is none.
 func (c AccountsService) Get(ctx context.Context, appid string) (Account, error) {
-	var a Account
-	err := c.admin(ctx, http.MethodGet, accountPath(appid), nil, &a)
-	return a, err
+	return get[Account](ctx, c.transport, accountPath(appid))
 }
 
 // changeAccount makes a call that answers the account as it is afterwards.
@@ -165,7 +159,7 @@ func (c AccountsService) Delete(ctx context.Context, appid string, dryRun bool) 
 }
 
 func (c *transport) deleteWhole(ctx context.Context, path, appid string, dryRun bool) (d Deletion, err error) {
-	err = c.admin(ctx, http.MethodDelete, with(path, map[string]string{"dry_run": flagText(dryRun)}), nil, &d)
+	err = c.admin(ctx, http.MethodDelete, with(path, params{"dry_run": dryRun}), nil, &d)
 	if err == nil && (d.AppID != appid || d.Deleted && dryRun) {
 		err = c.wrong(http.MethodDelete, "/admin/v1/"+path, "it tells of %q, deleted: %v", d.AppID, d.Deleted)
 	}
@@ -215,8 +209,7 @@ type Quota struct {
 
 // GetQuota returns how many publishes an account has left this month.
 func (c AccountsService) GetQuota(ctx context.Context, appid string) (int, error) {
-	var reply Quota
-	err := c.admin(ctx, http.MethodGet, accountPath(appid, "quota"), nil, &reply)
+	reply, err := get[Quota](ctx, c.transport, accountPath(appid, "quota"))
 	return reply.PublishesLeft, err
 }
 
@@ -243,7 +236,6 @@ type AbilityList struct {
 // ListAbilities lists what an account may do, and what is missing where it may not. A
 // *Problem with status 404: there is no such account.
 func (c AccountsService) ListAbilities(ctx context.Context, appid string) ([]Ability, error) {
-	var reply AbilityList
-	err := c.admin(ctx, http.MethodGet, accountPath(appid, "abilities"), nil, &reply)
+	reply, err := get[AbilityList](ctx, c.transport, accountPath(appid, "abilities"))
 	return reply.Abilities, err
 }

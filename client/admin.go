@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"net/http"
 	"net/url"
-	"strconv"
+	"reflect"
 	"strings"
 )
 
@@ -80,29 +82,74 @@ func (c *transport) admin(ctx context.Context, method, path string, body, reply 
 	return err
 }
 
-// with adds the query parameters that are not empty to a path.
-func with(path string, query map[string]string) string {
+// ask calls an operation of the admin API and returns its answer.
+func ask[T any](ctx context.Context, c *transport, method, path string, body any) (T, error) {
+	var answer T
+	err := c.admin(ctx, method, path, body, &answer)
+	return answer, err
+}
+
+func get[T any](ctx context.Context, c *transport, path string) (T, error) {
+	return ask[T](ctx, c, http.MethodGet, path, nil)
+}
+
+func post[T any](ctx context.Context, c *transport, path string, body any) (T, error) {
+	return ask[T](ctx, c, http.MethodPost, path, body)
+}
+
+func put[T any](ctx context.Context, c *transport, path string, body any) (T, error) {
+	return ask[T](ctx, c, http.MethodPut, path, body)
+}
+
+func patch[T any](ctx context.Context, c *transport, path string, body any) (T, error) {
+	return ask[T](ctx, c, http.MethodPatch, path, body)
+}
+
+func remove[T any](ctx context.Context, c *transport, path string) (T, error) {
+	return ask[T](ctx, c, http.MethodDelete, path, nil)
+}
+
+// params are query parameters by name. A zero value is not sent.
+type params map[string]any
+
+// with adds query parameters to a path.
+func with(path string, query params) string {
+	if values := query.values(); len(values) > 0 {
+		return path + "?" + values.Encode()
+	}
+	return path
+}
+
+func (p params) values() url.Values {
 	values := url.Values{}
-	for name, value := range query {
-		if value != "" {
-			values.Set(name, value)
+	for name, value := range p {
+		v := reflect.ValueOf(value)
+		switch {
+		case v.IsZero():
+		case v.Kind() == reflect.Slice:
+			texts := make([]string, v.Len())
+			for i := range texts {
+				texts[i] = fmt.Sprint(v.Index(i))
+			}
+			values.Set(name, strings.Join(texts, ","))
+		default:
+			values.Set(name, fmt.Sprint(value))
 		}
 	}
-	return path + "?" + values.Encode()
+	return values
 }
 
-// flagText is a flag as a query parameter, none where it is not set.
-func flagText(is bool) string {
-	if !is {
-		return ""
+// paramsOf returns the fields of a query struct that have the tag query, those of embedded structs too.
+func paramsOf(query any) params {
+	p := params{}
+	v := reflect.ValueOf(query)
+	for field, value := range v.Fields() {
+		switch name := field.Tag.Get("query"); {
+		case field.Anonymous:
+			maps.Copy(p, paramsOf(value.Interface()))
+		case name != "":
+			p[name] = value.Interface()
+		}
 	}
-	return "true"
-}
-
-// limitText is a limit as a query parameter, none where the server may choose.
-func limitText(limit int) string {
-	if limit <= 0 {
-		return ""
-	}
-	return strconv.Itoa(limit)
+	return p
 }

@@ -51,15 +51,12 @@ func (a Appearance) Put() AppearancePut {
 // GetAppearance returns how an account looks on the pages that buyers see. Where nothing was set, it has
 // the AppID alone.
 func (c AccountsService) GetAppearance(ctx context.Context, appid string) (Appearance, error) {
-	var a Appearance
-	err := c.admin(ctx, http.MethodGet, accountPath(appid, "appearance"), nil, &a)
-	return a, err
+	return get[Appearance](ctx, c.transport, accountPath(appid, "appearance"))
 }
 
 // SetAppearance sets how an account looks, and returns the result.
 func (c AccountsService) SetAppearance(ctx context.Context, appid string, want AppearancePut) (Appearance, error) {
-	var a Appearance
-	err := c.admin(ctx, http.MethodPut, accountPath(appid, "appearance"), want, &a)
+	a, err := put[Appearance](ctx, c.transport, accountPath(appid, "appearance"), want)
 	if err == nil && a.AppID != appid {
 		err = c.wrong(http.MethodPut, "/admin/v1/"+accountPath(appid, "appearance"), "it tells of account %q", a.AppID)
 	}

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 )
 
 // AuthorizationRequest is what a third-party platform asks for by a link to the authorisation page.
@@ -30,9 +29,7 @@ type AuthorizationQuestion struct {
 
 // Get says what a platform asks for. A *Problem with status 422: the reference is not right, expired, or used.
 func (c ConsentsService) Get(ctx context.Context, q AuthorizationQuestion) (AuthorizationRequest, error) {
-	var asked AuthorizationRequest
-	err := c.admin(ctx, http.MethodPost, "authorizations/lookup", q, &asked)
-	return asked, err
+	return post[AuthorizationRequest](ctx, c.transport, "authorizations/lookup", q)
 }
 
 // AuthorizationAgreed is what a person agrees to.
@@ -51,7 +48,6 @@ type AuthorizationMade struct {
 // Create lets a platform act for an account and returns the address by which the platform learns of it. A *Problem with
 // status 409: another platform has an exclusive set; 422: what was agreed to is not what is asked for, or the reference is not right.
 func (c ConsentsService) Create(ctx context.Context, a AuthorizationAgreed) (location string, err error) {
-	var made AuthorizationMade
-	err = c.admin(ctx, http.MethodPost, "authorizations", a, &made)
+	made, err := post[AuthorizationMade](ctx, c.transport, "authorizations", a)
 	return made.Location, err
 }

@@ -35,10 +35,10 @@ type Batch struct {
 
 // BatchQuery says which applications the operator wants to see.
 type BatchQuery struct {
-	Account string // "" = any
-	Idle    int    // only those of which no code is active so many days after the application; 0 = all
-	After   int64  // id of the last one that was seen
-	Limit   int    // 0 = as many as the server likes to give
+	Account string `query:"account"` // "" = any
+	Idle    int    `query:"idle" minimum:"0" maximum:"3660" doc:"only those of which no code is active so many days after the application, proofs left out"`
+	After   int64  `query:"after" minimum:"0"`                              // id of the last one that was seen
+	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"` // 0 = as many as the server likes to give
 }
 
 // BatchList is a page of applications.
@@ -48,21 +48,13 @@ type BatchList struct {
 
 // List lists applications of all accounts, oldest first.
 func (c BatchesService) List(ctx context.Context, q BatchQuery) ([]Batch, error) {
-	var after string
-	if q.After > 0 {
-		after = strconv.FormatInt(q.After, 10)
-	}
-	var reply BatchList
-	err := c.admin(ctx, http.MethodGet, with("batches",
-		map[string]string{"account": q.Account, "idle": limitText(q.Idle), "after": after, "limit": limitText(q.Limit)}), nil, &reply)
+	reply, err := get[BatchList](ctx, c.transport, with("batches", paramsOf(q)))
 	return reply.Batches, err
 }
 
 // Get returns one application, a *Problem with status 404 if there is none.
 func (c BatchesService) Get(ctx context.Context, id int64) (Batch, error) {
-	var b Batch
-	err := c.admin(ctx, http.MethodGet, batchPath(id, ""), nil, &b)
-	return b, err
+	return get[Batch](ctx, c.transport, batchPath(id, ""))
 }
 
 func batchPath(id int64, what string) string {
@@ -106,52 +98,47 @@ type CodesChanged struct {
 
 // Update freezes, unfreezes, voids or redeems codes. Of several codes of
 // which some were redeemed before, the others are redeemed: compare the counts.
-func (c CodesService) Update(ctx context.Context, id int64, did string, change CodeChange) (done CodesChanged, err error) {
-	err = c.admin(ctx, http.MethodPost, batchPath(id, "states"), struct {
+func (c CodesService) Update(ctx context.Context, id int64, did string, change CodeChange) (CodesChanged, error) {
+	return post[CodesChanged](ctx, c.transport, batchPath(id, "states"), struct {
 		CodeChange
 		Did string `json:"did"`
-	}{change, did}, &done)
-	return done, err
+	}{change, did})
 }
 
 // Deactivate makes codes not active any more; at says when, the zero time at
 // once.
-func (c CodesService) Deactivate(ctx context.Context, id int64, at time.Time, change CodeChange) (done CodesChanged, err error) {
-	err = c.admin(ctx, http.MethodPost, batchPath(id, "withdrawals"), struct {
+func (c CodesService) Deactivate(ctx context.Context, id int64, at time.Time, change CodeChange) (CodesChanged, error) {
+	return post[CodesChanged](ctx, c.transport, batchPath(id, "withdrawals"), struct {
 		CodeChange
 		At time.Time `json:"at,omitzero"`
-	}{change, at}, &done)
-	return done, err
+	}{change, at})
 }
 
 // Schedule makes a range of codes open a page from a time on; the zero time is
 // at once. actor and note are for their history, actor "" is admin. A *Problem with
 // status 409: the range overlaps codes that are active by another one.
 func (c CodesService) Schedule(ctx context.Context, id int64, r CodeRange, b CodeBinding, at time.Time,
-	actor, note string) (done CodesChanged, err error) {
-	err = c.admin(ctx, http.MethodPost, batchPath(id, "activations"), struct {
+	actor, note string) (CodesChanged, error) {
+	return post[CodesChanged](ctx, c.transport, batchPath(id, "activations"), struct {
 		From    int64       `json:"code_start"`
 		To      int64       `json:"code_end"`
 		Binding CodeBinding `json:"binding"`
 		At      time.Time   `json:"at,omitzero"`
 		Actor   string      `json:"actor,omitempty"`
 		Note    string      `json:"note,omitempty"`
-	}{r.From, r.To, b, at, actor, note}, &done)
-	return done, err
+	}{r.From, r.To, b, at, actor, note})
+}
+
+// CodeEventList is a page of what happened to codes.
+type CodeEventList struct {
+	Events []CodeEvent `json:"events"`
 }
 
 // ListEvents lists at most limit things that happened to codes of a batch, oldest
 // first, those after an event; 0 = as many as the server likes to give. What is
 // scheduled is among them. A *Problem with status 404: there is no such batch.
 func (c CodesService) ListEvents(ctx context.Context, id, after int64, limit int) ([]CodeEvent, error) {
-	query := map[string]string{"limit": limitText(limit)}
-	if after > 0 {
-		query["after"] = strconv.FormatInt(after, 10)
-	}
-	var reply struct {
-		Events []CodeEvent `json:"events"`
-	}
-	err := c.admin(ctx, http.MethodGet, with(batchPath(id, "events"), query), nil, &reply)
+	reply, err := get[CodeEventList](ctx, c.transport, with(batchPath(id, "events"), params{"after": after, "limit": limit}))
 	return reply.Events, err
 }
 
@@ -164,13 +151,12 @@ type CodesRetargeted struct {
 // Retarget opens another page for what is active in a range. wxaType is as
 // in CodeBinding.
 func (c CodesService) Retarget(ctx context.Context, id int64, r CodeRange, appid, page string, wxaType int,
-	actor string) (done CodesRetargeted, err error) {
+	actor string) (CodesRetargeted, error) {
 	body := map[string]any{"code_start": r.From, "code_end": r.To, "wxa_appid": appid, "wxa_path": page, "wxa_type": wxaType}
 	if actor != "" {
 		body["actor"] = actor
 	}
-	err = c.admin(ctx, http.MethodPost, batchPath(id, "retarget"), body, &done)
-	return done, err
+	return post[CodesRetargeted](ctx, c.transport, batchPath(id, "retarget"), body)
 }
 
 // StoredCode is one code, its state and what happened to it.
@@ -218,9 +204,7 @@ type CodeEvent struct {
 
 // Get finds a code of any account.
 func (c CodesService) Get(ctx context.Context, name CodeName) (StoredCode, error) {
-	var found StoredCode
-	err := c.admin(ctx, http.MethodPost, "codes/lookup", name.fields(), &found)
-	return found, err
+	return post[StoredCode](ctx, c.transport, "codes/lookup", name.fields())
 }
 
 // OpenID is by what an account knows a user.
@@ -231,9 +215,8 @@ type OpenID struct {
 // GetOpenID returns the openid of a user under an account. namespace is that of
 // the scan key by which the user scans, "" = default.
 func (c AccountsService) GetOpenID(ctx context.Context, appid, user, namespace string) (string, error) {
-	var reply OpenID
-	err := c.admin(ctx, http.MethodGet, with("users/"+url.PathEscape(user)+"/openid",
-		map[string]string{"appid": appid, "namespace": namespace}), nil, &reply)
+	reply, err := get[OpenID](ctx, c.transport, with("users/"+url.PathEscape(user)+"/openid",
+		params{"appid": appid, "namespace": namespace}))
 	return reply.OpenID, err
 }
 
@@ -252,8 +235,8 @@ const MaxSerials = 10_000
 // BindSerials gives codes of a batch the brand's own serial numbers: all of them
 // or none. The same again changes nothing. A *Problem with status 409: a code has
 // another number and replace is false, or another code has the number.
-func (c CodesService) BindSerials(ctx context.Context, batch int64, serials []SerialBinding, replace bool, actor string) (done CodesChanged,
-	err error) {
+func (c CodesService) BindSerials(ctx context.Context, batch int64, serials []SerialBinding, replace bool,
+	actor string) (CodesChanged, error) {
 	body := map[string]any{"serials": serials}
 	if replace {
 		body["replace"] = true
@@ -261,8 +244,7 @@ func (c CodesService) BindSerials(ctx context.Context, batch int64, serials []Se
 	if actor != "" {
 		body["actor"] = actor
 	}
-	err = c.admin(ctx, http.MethodPut, batchPath(batch, "serials"), body, &done)
-	return done, err
+	return put[CodesChanged](ctx, c.transport, batchPath(batch, "serials"), body)
 }
 
 // NewImport is a batch for codes that were made elsewhere.
@@ -282,9 +264,7 @@ type NewImport struct {
 // that was begun so before. A *Problem with status 409: the account used the ISV for
 // another application, or the ID is another's.
 func (c BatchesService) CreateImport(ctx context.Context, account string, n NewImport) (Batch, error) {
-	var b Batch
-	err := c.admin(ctx, http.MethodPost, "accounts/"+url.PathEscape(account)+"/imported-batches", n, &b)
-	return b, err
+	return post[Batch](ctx, c.transport, "accounts/"+url.PathEscape(account)+"/imported-batches", n)
 }
 
 // CodesImported is what a call of ImportCodes did.
@@ -303,11 +283,8 @@ const MaxImportLines = 50_000
 // from: a *Problem with status 422 names the line that is wrong.
 func (c BatchesService) ImportCodes(ctx context.Context, batch, first int64, actor string, lines io.Reader) (done CodesImported,
 	err error) {
-	query := url.Values{"line": {strconv.FormatInt(first, 10)}}
-	if actor != "" {
-		query.Set("actor", actor)
-	}
-	r := request{method: http.MethodPut, path: "/admin/v1/" + batchPath(batch, "imported-codes"), contentType: "text/plain", query: query}
+	r := request{method: http.MethodPut, path: "/admin/v1/" + batchPath(batch, "imported-codes"), contentType: "text/plain",
+		query: params{"line": first, "actor": actor}.values()}
 	err = c.sendLines(ctx, r, lines, &done)
 	return done, err
 }
@@ -330,7 +307,6 @@ type ImportTakenBack struct {
 // UndoImport takes back codes that were imported by mistake, some thousand a call:
 // call again while there are More. A *Problem with status 409: more than imports happened
 // to the application.
-func (c BatchesService) UndoImport(ctx context.Context, batch int64, w ImportToTakeBack) (done ImportTakenBack, err error) {
-	err = c.admin(ctx, http.MethodPost, batchPath(batch, "take-back"), w, &done)
-	return done, err
+func (c BatchesService) UndoImport(ctx context.Context, batch int64, w ImportToTakeBack) (ImportTakenBack, error) {
+	return post[ImportTakenBack](ctx, c.transport, batchPath(batch, "take-back"), w)
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 )
 
 // Behaviour is something that the server does where the platform might differ.
@@ -26,7 +25,6 @@ type BehaviourList struct {
 // List lists what the server does where the platform might differ, and how
 // sure each line is.
 func (c BehavioursService) List(ctx context.Context) ([]Behaviour, error) {
-	var reply BehaviourList
-	err := c.admin(ctx, http.MethodGet, "behaviours", nil, &reply)
+	reply, err := get[BehaviourList](ctx, c.transport, "behaviours")
 	return reply.Behaviours, err
 }

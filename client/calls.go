@@ -2,9 +2,7 @@ package client
 
 import (
 	"context"
-	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 )
 
@@ -48,13 +46,15 @@ type RecordedCall struct {
 
 // CallQuery selects calls; the zero value is the newest of all.
 type CallQuery struct {
-	RID, Account, Path string // "" = any
-	ErrCode            int    // 0 = any
-	Failed             bool   // only calls that were answered with another number than 0
+	RID     string `query:"rid"` // "" = any, as below
+	Account string `query:"account"`
+	Path    string `query:"path"`
+	ErrCode int    `query:"errcode"` // 0 = any
+	Failed  bool   `query:"failed"`  // only calls that were answered with another number than 0
 	// After is the Next of an earlier page: only calls that came since then, oldest first. "" = the
 	// newest calls, newest first.
-	After string
-	Limit int // 0 = 100
+	After string `query:"after"`
+	Limit int    `query:"limit"` // 0 = 100
 }
 
 // CallPage is a page of calls. Next is the After of the page that follows.
@@ -67,24 +67,13 @@ type CallPage struct {
 // List lists the last calls of the wire, of the 1,000 that a server remembers. Only
 // a server with --dev or --emulator does; each node has its own.
 func (c CallsService) List(ctx context.Context, q CallQuery) (CallPage, error) {
-	query := map[string]string{"rid": q.RID, "account": q.Account, "path": q.Path, "after": q.After, "limit": limitText(q.Limit)}
-	if q.ErrCode != 0 {
-		query["errcode"] = strconv.Itoa(q.ErrCode)
-	}
-	if q.Failed {
-		query["failed"] = "true"
-	}
-	var page CallPage
-	err := c.admin(ctx, http.MethodGet, with("emulator/calls", query), nil, &page)
-	return page, err
+	return get[CallPage](ctx, c.transport, with("emulator/calls", paramsOf(q)))
 }
 
 // Get returns a call of the wire by its request id, as it stands in an errmsg. A
 // Problem with status 404: no such call is kept.
 func (c CallsService) Get(ctx context.Context, rid string) (Call, error) {
-	var one Call
-	err := c.admin(ctx, http.MethodGet, "calls/"+url.PathEscape(rid), nil, &one)
-	return one, err
+	return get[Call](ctx, c.transport, "calls/"+url.PathEscape(rid))
 }
 
 // Searched says which part of the log of calls was searched for an answer.
@@ -98,12 +87,19 @@ type Searched struct {
 
 // KeptCallQuery selects calls of the log; the zero value is the newest of all.
 type KeptCallQuery struct {
-	RID, Account, Path string // "" = any
-	ErrCode            int    // 0 = any
-	Failed             bool   // only calls that were answered with another number than 0
-	Before             int64  // the Next of an earlier page: older calls
-	After              int64  // the Newest of an earlier page: only later calls
-	Limit              int    // 0 = 50; 100 at most
+	CallSearch
+	RID    string `query:"rid" maxLength:"64" doc:"only the call with this request id"`
+	Failed bool   `query:"failed" doc:"only calls that were answered with another number than 0"`
+	Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"100"`
+}
+
+// CallSearch selects calls of the log by what they called and when.
+type CallSearch struct {
+	Account string `query:"account" maxLength:"64" doc:"only calls of this account"`
+	Path    string `query:"path" maxLength:"256" doc:"only calls of this endpoint"`
+	ErrCode int    `query:"errcode" doc:"only calls that were answered with this number; left out or 0: with any"`
+	Before  int64  `query:"before" minimum:"0" doc:"go on with older ones: the next of another answer"`
+	After   int64  `query:"after" minimum:"0" doc:"only those that came later: the newest of another answer"`
 }
 
 // KeptCallPage are calls of the log, newest first, without the texts of their behaviours.
@@ -116,17 +112,7 @@ type KeptCallPage struct {
 // an account, newest first. A page may have few or none although its Next says that there are older
 // ones.
 func (c CallsService) ListPersisted(ctx context.Context, q KeptCallQuery) (KeptCallPage, error) {
-	query := searchQuery(q.Account, q.Path, q.ErrCode, q.Before)
-	query["rid"], query["limit"] = q.RID, limitText(q.Limit)
-	if q.After > 0 {
-		query["after"] = strconv.FormatInt(q.After, 10)
-	}
-	if q.Failed {
-		query["failed"] = "true"
-	}
-	var page KeptCallPage
-	err := c.admin(ctx, http.MethodGet, with("calls", query), nil, &page)
-	return page, err
+	return get[KeptCallPage](ctx, c.transport, with("calls", paramsOf(q)))
 }
 
 // CallError is a number with which calls of an endpoint were answered.
@@ -148,18 +134,6 @@ type CallErrorList struct {
 // ListErrors groups failed calls of the log by endpoint and number. One answer searches a part of
 // the log: see Searched. "" and 0 mean any.
 func (c CallsService) ListErrors(ctx context.Context, account, path string, errcode int, before int64) (CallErrorList, error) {
-	var list CallErrorList
-	err := c.admin(ctx, http.MethodGet, with("call-errors", searchQuery(account, path, errcode, before)), nil, &list)
-	return list, err
-}
-
-func searchQuery(account, path string, errcode int, before int64) map[string]string {
-	query := map[string]string{"account": account, "path": path}
-	if errcode != 0 {
-		query["errcode"] = strconv.Itoa(errcode)
-	}
-	if before != 0 {
-		query["before"] = strconv.FormatInt(before, 10)
-	}
-	return query
+	return get[CallErrorList](ctx, c.transport, with("call-errors",
+		params{"account": account, "path": path, "errcode": errcode, "before": before}))
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"net/url"
-	"strconv"
 )
 
 // CodeRun is a run of codes that are in the same state.
@@ -26,29 +24,15 @@ type CodeRuns struct {
 	More bool      `json:"more" doc:"the range has others: go on after the last"`
 }
 
-func rangeQuery(r CodeRange) url.Values {
-	query := url.Values{"from": {strconv.FormatInt(r.From, 10)}}
-	if r.To > 0 {
-		query.Set("to", strconv.FormatInt(r.To, 10))
-	}
-	return query
-}
-
 // ListRuns returns the states of the codes of a range now; a To of 0 is the end of the application. It returns
 // at most limit runs, 0 = as many as the server likes to give, and More where there are further ones.
-func (c CodesService) ListRuns(ctx context.Context, id int64, r CodeRange, limit int) (runs CodeRuns, err error) {
-	query := rangeQuery(r)
-	if limit > 0 {
-		query.Set("limit", strconv.Itoa(limit))
-	}
-	err = c.admin(ctx, http.MethodGet, batchPath(id, "runs")+"?"+query.Encode(), nil, &runs)
-	return runs, err
+func (c CodesService) ListRuns(ctx context.Context, id int64, r CodeRange, limit int) (CodeRuns, error) {
+	return get[CodeRuns](ctx, c.transport, with(batchPath(id, "runs"), params{"from": r.From, "to": r.To, "limit": limit}))
 }
 
 // Export writes the codes of a range to w as CSV, 50,000 at most: index, code and code text.
 // After an error what was written is incomplete.
 func (c CodesService) Export(ctx context.Context, id int64, r CodeRange, w io.Writer) error {
-	query := url.Values{"from": {strconv.FormatInt(r.From, 10)}, "to": {strconv.FormatInt(r.To, 10)}}
-	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/" + batchPath(id, "codes"), query: query,
-		bearer: c.options.AdminToken}, "text/csv", w)
+	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/" + batchPath(id, "codes"),
+		query: params{"from": r.From, "to": r.To}.values(), bearer: c.options.AdminToken}, "text/csv", w)
 }

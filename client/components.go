@@ -70,24 +70,20 @@ func componentPath(appid string) string { return "components/" + url.PathEscape(
 // List lists at most limit third-party platforms by AppID, the first after
 // the given one; 0 = as many as the server likes to give.
 func (c ComponentsService) List(ctx context.Context, after string, limit int) ([]Component, error) {
-	var reply ComponentList
-	err := c.admin(ctx, http.MethodGet, with("components", map[string]string{"after": after, "limit": limitText(limit)}), nil, &reply)
+	reply, err := get[ComponentList](ctx, c.transport, with("components", params{"after": after, "limit": limit}))
 	return reply.Components, err
 }
 
 // Get returns one third-party platform and which accounts authorised it. A
 // *Problem with status 404: there is none.
 func (c ComponentsService) Get(ctx context.Context, appid string) (Component, error) {
-	var one Component
-	err := c.admin(ctx, http.MethodGet, componentPath(appid), nil, &one)
-	return one, err
+	return get[Component](ctx, c.transport, componentPath(appid))
 }
 
 // Set creates a third-party platform, or changes the fields that p names; its
 // authorisations stay. A *Problem with status 422 says what is wrong.
 func (c ComponentsService) Set(ctx context.Context, appid string, p ComponentPut) (Component, error) {
-	var one Component
-	err := c.admin(ctx, http.MethodPut, componentPath(appid), p, &one)
+	one, err := put[Component](ctx, c.transport, componentPath(appid), p)
 	if err == nil && one.AppID != appid {
 		err = c.wrong(http.MethodPut, "/admin/v1/"+componentPath(appid), "it tells of platform %q", one.AppID)
 	}
@@ -103,8 +99,7 @@ func (c ComponentsService) Delete(ctx context.Context, appid string, dryRun bool
 // newest first, with what was answered; 0 = as many as the server likes to give.
 // A *Problem with status 404: there is no such platform.
 func (c ComponentsService) ListPushes(ctx context.Context, component string, limit int) ([]Push, error) {
-	var reply PushList
-	err := c.admin(ctx, http.MethodGet, with(componentPath(component)+"/pushes", map[string]string{"limit": limitText(limit)}), nil, &reply)
+	reply, err := get[PushList](ctx, c.transport, with(componentPath(component)+"/pushes", params{"limit": limit}))
 	return reply.Pushes, err
 }
 
@@ -123,8 +118,7 @@ type HoldingList struct {
 // ListAuthorizations lists which platforms an account authorised. A *Problem with
 // status 404: there is no such account.
 func (c AccountsService) ListAuthorizations(ctx context.Context, appid string) ([]Holding, error) {
-	var reply HoldingList
-	err := c.admin(ctx, http.MethodGet, accountPath(appid, "authorizations"), nil, &reply)
+	reply, err := get[HoldingList](ctx, c.transport, accountPath(appid, "authorizations"))
 	return reply.Authorizations, err
 }
 
@@ -136,14 +130,14 @@ type Withdrawn struct {
 // RevokeAuthorization ends what an account granted a platform; the tokens of the grant end at
 // once. A *Problem with status 404: the account did not authorise the platform.
 func (c ComponentsService) RevokeAuthorization(ctx context.Context, component, appid string) error {
-	var done Withdrawn
-	return c.admin(ctx, http.MethodDelete, componentPath(component)+"/authorizations/"+url.PathEscape(appid), nil, &done)
+	_, err := remove[Withdrawn](ctx, c.transport, componentPath(component)+"/authorizations/"+url.PathEscape(appid))
+	return err
 }
 
 // RevokeAuthorization is Withdraw seen from the account: its IfMatch is about the account, that of Withdraw about the platform.
 func (c AccountsService) RevokeAuthorization(ctx context.Context, appid, component string) error {
-	var done Withdrawn
-	return c.admin(ctx, http.MethodDelete, accountPath(appid, "authorizations", component), nil, &done)
+	_, err := remove[Withdrawn](ctx, c.transport, accountPath(appid, "authorizations", component))
+	return err
 }
 
 // Agreement is what a person would agree to on the page of consent; with the emulator no page is

@@ -2,8 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -28,27 +26,17 @@ type DeviationList struct {
 	Deviations []Deviation `json:"deviations"`
 }
 
-// ofAccount is the query that asks for one account; "" = all.
-func ofAccount(account string) string {
-	if account == "" {
-		return ""
-	}
-	return "?account=" + url.QueryEscape(account)
-}
-
 // List lists the deviations of an account, "" = of all accounts, by account, endpoint and
 // behaviour; at most 10,000.
 func (c DeviationsService) List(ctx context.Context, account string) ([]Deviation, error) {
-	var reply DeviationList
-	err := c.admin(ctx, http.MethodGet, "deviations"+ofAccount(account), nil, &reply)
+	reply, err := get[DeviationList](ctx, c.transport, with("deviations", params{"account": account}))
 	return reply.Deviations, err
 }
 
 // Reset empties that list for an account, "" = for all accounts, and returns what is
 // left.
 func (c DeviationsService) Reset(ctx context.Context, account string) ([]Deviation, error) {
-	var reply DeviationList
-	err := c.admin(ctx, http.MethodDelete, "deviations"+ofAccount(account), nil, &reply)
+	reply, err := remove[DeviationList](ctx, c.transport, with("deviations", params{"account": account}))
 	return reply.Deviations, err
 }
 
@@ -75,7 +63,5 @@ type Coverage struct {
 
 // GetCoverage says what of all that the platform does to programs happened to the calls of an account, "" = of all accounts.
 func (c DeviationsService) GetCoverage(ctx context.Context, account string) (Coverage, error) {
-	var reply Coverage
-	err := c.admin(ctx, http.MethodGet, "deviations/coverage"+ofAccount(account), nil, &reply)
-	return reply, err
+	return get[Coverage](ctx, c.transport, with("deviations/coverage", params{"account": account}))
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 )
 
@@ -20,9 +19,7 @@ type Clock struct {
 
 // GetClock returns the server's clock.
 func (c EmulatorService) GetClock(ctx context.Context) (Clock, error) {
-	var k Clock
-	err := c.admin(ctx, http.MethodGet, "emulator/clock", nil, &k)
-	return k, err
+	return get[Clock](ctx, c.transport, "emulator/clock")
 }
 
 // Advance moves the server's clock on; it cannot go back.
@@ -52,8 +49,8 @@ func (c EmulatorService) FollowRealTime(ctx context.Context) error {
 }
 
 func (c *transport) moveClock(ctx context.Context, move map[string]any) error {
-	var k Clock
-	return c.admin(ctx, http.MethodPut, "emulator/clock", move, &k)
+	_, err := put[Clock](ctx, c, "emulator/clock", move)
+	return err
 }
 
 // Fault makes calls of an endpoint fail on purpose.
@@ -92,15 +89,14 @@ type faultList struct {
 
 // ListFaults lists the faults in force, oldest first.
 func (c EmulatorService) ListFaults(ctx context.Context) ([]FaultInForce, error) {
-	var list faultList
-	err := c.admin(ctx, http.MethodGet, "emulator/faults", nil, &list)
+	list, err := get[faultList](ctx, c.transport, "emulator/faults")
 	return list.Faults, err
 }
 
 // DeleteFault ends the fault with an id. A *Problem with status 404: there is none.
 func (c EmulatorService) DeleteFault(ctx context.Context, id int) error {
-	var left faultList
-	return c.admin(ctx, http.MethodDelete, with("emulator/faults", map[string]string{"id": strconv.Itoa(id)}), nil, &left)
+	_, err := remove[faultList](ctx, c.transport, with("emulator/faults", params{"id": id}))
+	return err
 }
 
 // CreateFault makes something go wrong from now on.
@@ -118,12 +114,8 @@ func (c EmulatorService) DeleteFaults(ctx context.Context) error { return c.Rese
 // ReseedFaults ends all faults and begins the random sequence of a seed, from which probabilities
 // are drawn; 0 = the same sequence again.
 func (c EmulatorService) ReseedFaults(ctx context.Context, seed uint64) error {
-	query := map[string]string{}
-	if seed != 0 {
-		query["seed"] = strconv.FormatUint(seed, 10)
-	}
-	var left faultList
-	return c.admin(ctx, http.MethodDelete, with("emulator/faults", query), nil, &left)
+	_, err := remove[faultList](ctx, c.transport, with("emulator/faults", params{"seed": seed}))
+	return err
 }
 
 // Planted is what a seed contains, and whether it was applied.
@@ -137,26 +129,25 @@ type Planted struct {
 // Seed applies the text of a seed file (YAML, with its call at most 1 MiB) over what there is. A *Problem with
 // status 422 names the line that is wrong, and then nothing was applied.
 func (c EmulatorService) Seed(ctx context.Context, text string) (Planted, error) {
-	var done Planted
-	err := c.admin(ctx, http.MethodPost, "emulator/seed", map[string]string{"seed": text}, &done)
-	return done, err
+	return post[Planted](ctx, c.transport, "emulator/seed", map[string]string{"seed": text})
 }
 
 // Reset takes the server back to its seed and to real time.
 func (c EmulatorService) Reset(ctx context.Context) error {
-	var done struct {
-		Reset bool `json:"reset"`
-	}
-	return c.admin(ctx, http.MethodPost, "emulator/reset", nil, &done)
+	return c.reset(ctx, nil)
 }
 
 // ResetAccounts takes some accounts back to the seed: others keep everything. A *Problem with status 422 names an account
 // that there is none of, and then nothing was reset.
 func (c EmulatorService) ResetAccounts(ctx context.Context, appids []string) error {
-	var done struct {
+	return c.reset(ctx, map[string]any{"accounts": append([]string{}, appids...)})
+}
+
+func (c *transport) reset(ctx context.Context, body any) error {
+	_, err := post[struct {
 		Reset bool `json:"reset"`
-	}
-	return c.admin(ctx, http.MethodPost, "emulator/reset", map[string]any{"accounts": append([]string{}, appids...)}, &done)
+	}](ctx, c, "emulator/reset", body)
+	return err
 }
 
 // Snapshot is the state of a server with --dev under a name.
@@ -178,29 +169,24 @@ func snapshotPath(name string) string { return "emulator/snapshots/" + url.PathE
 
 // ListSnapshots lists the states that are saved, by name.
 func (c EmulatorService) ListSnapshots(ctx context.Context) ([]Snapshot, error) {
-	var list snapshotList
-	err := c.admin(ctx, http.MethodGet, "emulator/snapshots", nil, &list)
+	list, err := get[snapshotList](ctx, c.transport, "emulator/snapshots")
 	return list.Snapshots, err
 }
 
 // SaveSnapshot saves the state of the server under a name, in the place of the one before. A *Problem with status 409: there are
 // too many, or the state is too large.
 func (c EmulatorService) SaveSnapshot(ctx context.Context, name string) (Snapshot, error) {
-	var one Snapshot
-	err := c.admin(ctx, http.MethodPut, snapshotPath(name), nil, &one)
-	return one, err
+	return put[Snapshot](ctx, c.transport, snapshotPath(name), nil)
 }
 
 // LoadSnapshot takes the server back to a state that was saved: everything since is gone, but people and keys stay. A *Problem
 // with status 404: nothing is saved under this name.
 func (c EmulatorService) LoadSnapshot(ctx context.Context, name string) (Snapshot, error) {
-	var one Snapshot
-	err := c.admin(ctx, http.MethodPost, snapshotPath(name)+"/load", nil, &one)
-	return one, err
+	return post[Snapshot](ctx, c.transport, snapshotPath(name)+"/load", nil)
 }
 
 // DeleteSnapshot removes a saved state. A *Problem with status 404: there is none of this name.
 func (c EmulatorService) DeleteSnapshot(ctx context.Context, name string) error {
-	var left snapshotList
-	return c.admin(ctx, http.MethodDelete, snapshotPath(name), nil, &left)
+	_, err := remove[snapshotList](ctx, c.transport, snapshotPath(name))
+	return err
 }

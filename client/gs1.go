@@ -48,17 +48,15 @@ type GS1List struct {
 
 // GS1Query selects entries; the zero value is all.
 type GS1Query struct {
-	Under string // a key: only it and what is below it
-	Owner string // an AppID
-	After string // the last key of the page before
-	Limit int    // 0 = the server's own
+	Under string `query:"under" maxLength:"1024" doc:"a key: only it and what is below it"`
+	Owner string `query:"owner" maxLength:"128" doc:"only of this account; left out: of all that the caller may see"`
+	After string `query:"after" maxLength:"1024" doc:"the last key of the page before"`
+	Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
 // List lists what is said of GS1 keys, by key.
 func (c GS1Service) List(ctx context.Context, q GS1Query) ([]GS1Entry, error) {
-	var list GS1List
-	err := c.admin(ctx, http.MethodGet, with("gs1/links", map[string]string{"under": q.Under, "owner": q.Owner, "after": q.After,
-		"limit": limitText(q.Limit)}), nil, &list)
+	list, err := get[GS1List](ctx, c.transport, with("gs1/links", paramsOf(q)))
 	return list.Entries, err
 }
 
@@ -66,35 +64,30 @@ func gs1Path(key string) string { return "gs1/links/" + strings.TrimPrefix(key, 
 
 // Get returns the links of one GS1 key.
 func (c GS1Service) Get(ctx context.Context, key string) (GS1Entry, error) {
-	var one GS1Entry
-	return one, c.admin(ctx, http.MethodGet, gs1Path(key), nil, &one)
+	return get[GS1Entry](ctx, c.transport, gs1Path(key))
 }
 
 // Create says something of a GS1 key of which nothing is said yet.
 func (c GS1Service) Create(ctx context.Context, key string, want GS1Put) (GS1Entry, error) {
-	var one GS1Entry
-	return one, c.admin(ctx, http.MethodPost, "gs1/links", struct {
+	return post[GS1Entry](ctx, c.transport, "gs1/links", struct {
 		Key string `json:"key"`
 		GS1Put
-	}{key, want}, &one)
+	}{key, want})
 }
 
 // Set says something of a GS1 key.
 func (c GS1Service) Set(ctx context.Context, key string, want GS1Put) (GS1Entry, error) {
-	var one GS1Entry
-	return one, c.admin(ctx, http.MethodPut, gs1Path(key), want, &one)
+	return put[GS1Entry](ctx, c.transport, gs1Path(key), want)
 }
 
 // Delete says nothing of a GS1 key any more; what is above it counts again. It returns what was said.
 func (c GS1Service) Delete(ctx context.Context, key string) (GS1Entry, error) {
-	var one GS1Entry
-	return one, c.admin(ctx, http.MethodDelete, gs1Path(key), nil, &one)
+	return remove[GS1Entry](ctx, c.transport, gs1Path(key))
 }
 
 // UndoChange restores what was before a change of a GS1 key, where nothing came after it.
 func (c GS1Service) UndoChange(ctx context.Context, seq int64) (GS1Entry, error) {
-	var one GS1Entry
-	return one, c.admin(ctx, http.MethodPost, "gs1/changes/"+strconv.FormatInt(seq, 10)+"/undo", nil, &one)
+	return post[GS1Entry](ctx, c.transport, "gs1/changes/"+strconv.FormatInt(seq, 10)+"/undo", nil)
 }
 
 // GS1HandOver says what goes over to whom.

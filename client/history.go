@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 )
 
@@ -26,28 +24,20 @@ type Change struct {
 
 // ChangesQuery selects changes; the zero value is the oldest of all.
 type ChangesQuery struct {
-	After, Before    int64
-	Newest           bool
-	Kind, Key, Actor string
-	Limit            int // 0 = 100
+	After  int64  `query:"after" doc:"only changes after this number" minimum:"0"`
+	Before int64  `query:"before" doc:"only changes before this number; with newest, to go back page by page" minimum:"0"`
+	Newest bool   `query:"newest" doc:"newest first"`
+	Kind   string `query:"kind" maxLength:"32" doc:"only of this kind, for example rule"`
+	Key    string `query:"key" maxLength:"4096" doc:"only of this one; it needs a kind"`
+	Actor  string `query:"actor" maxLength:"64" doc:"only by this AppID, admin, seed, person:NAME or key:NAME"`
+	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
 // List lists the audit log.
 func (c AuditLogService) List(ctx context.Context, q ChangesQuery) ([]Change, error) {
-	query := map[string]string{"kind": q.Kind, "key": q.Key, "actor": q.Actor, "limit": limitText(q.Limit)}
-	if q.After > 0 {
-		query["after"] = strconv.FormatInt(q.After, 10)
-	}
-	if q.Before > 0 {
-		query["before"] = strconv.FormatInt(q.Before, 10)
-	}
-	if q.Newest {
-		query["newest"] = "true"
-	}
-	var reply struct {
+	reply, err := get[struct {
 		Changes []Change `json:"changes"`
-	}
-	err := c.admin(ctx, http.MethodGet, with("changes", query), nil, &reply)
+	}](ctx, c.transport, with("changes", paramsOf(q)))
 	return reply.Changes, err
 }
 
@@ -76,17 +66,13 @@ type Orphan struct {
 // Verify verifies the whole audit log of a server. The time that it takes grows with the log:
 // bound it with ctx.
 func (c AuditLogService) Verify(ctx context.Context) (Verified, error) {
-	var done Verified
-	err := c.long(ctx, http.MethodPost, "audit/verify", nil, &done)
-	return done, err
+	return post[Verified](ctx, c.patient(), "audit/verify", nil)
 }
 
 // UndoChange restores a rule as it was before a change. A *Problem with status 409 says which
 // later change forbids that.
 func (c RulesService) UndoChange(ctx context.Context, seq int64) (RuleChange, error) {
-	var done RuleChange
-	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("rules/changes/%d/undo", seq), nil, &done)
-	return done, err
+	return post[RuleChange](ctx, c.transport, fmt.Sprintf("rules/changes/%d/undo", seq), nil)
 }
 
 // Past is what a text opened at a moment.
@@ -141,16 +127,7 @@ func (c ScansService) ResolveAsOf(ctx context.Context, r ScanRequest, at time.Ti
 // ResolveAsOfFor is ResolveAsOf as far as it is the matter of one account, or of all that the caller may see (""). What opened another
 // account's rule or code is refused.
 func (c ScansService) ResolveAsOfFor(ctx context.Context, owner string, r ScanRequest, at time.Time) (Past, error) {
-	query := url.Values{"text": {r.Text}, "at": {at.Format(time.RFC3339Nano)}}
-	if owner != "" {
-		query.Set("owner", owner)
-	}
-	if r.User != "" {
-		query.Set("user", r.User)
-	}
-	if r.Source != "" {
-		query.Set("source", r.Source)
-	}
+	query := params{"text": r.Text, "at": at.Format(time.RFC3339Nano), "owner": owner, "user": r.User, "source": r.Source}.values()
 	var past Past
 	raw, err := c.ours(ctx, call{method: http.MethodGet, path: "/admin/v1/history/resolve", query: query, bearer: c.options.AdminToken},
 		&past)

@@ -2,8 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -37,17 +35,5 @@ type LakeNode struct {
 // Verify compares the lake with the ledger, from a day to another; "" = the last
 // seven. A *Problem with status 404: the server writes no lake.
 func (c LakeService) Verify(ctx context.Context, from, to string) (LakeVerification, error) {
-	var reply LakeVerification
-	query := url.Values{}
-	for name, value := range map[string]string{"from": from, "to": to} {
-		if value != "" {
-			query.Set(name, value)
-		}
-	}
-	path := "lake/verification"
-	if len(query) > 0 {
-		path += "?" + query.Encode()
-	}
-	err := c.admin(ctx, http.MethodGet, path, nil, &reply)
-	return reply, err
+	return get[LakeVerification](ctx, c.transport, with("lake/verification", params{"from": from, "to": to}))
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 )
 
 const ndjson = "application/x-ndjson"
@@ -49,10 +48,7 @@ func (c AccountsService) Import(ctx context.Context, lines io.Reader, dryRun boo
 }
 
 func (c *transport) importLines(ctx context.Context, what string, lines io.Reader, dryRun bool) (done Imported, err error) {
-	r := request{method: http.MethodPost, path: "/admin/v1/import/" + what, contentType: ndjson}
-	if dryRun {
-		r.query = url.Values{"dry_run": {"true"}}
-	}
+	r := request{method: http.MethodPost, path: "/admin/v1/import/" + what, contentType: ndjson, query: params{"dry_run": dryRun}.values()}
 	err = c.sendLines(ctx, r, lines, &done)
 	return done, err
 }

@@ -56,8 +56,7 @@ func (c LinksService) List(ctx context.Context, service string) ([]AccountLink, 
 
 // links makes a call that answers all links of a service account.
 func (c *transport) links(ctx context.Context, method string, body any, service string, rest ...string) ([]AccountLink, error) {
-	var reply AccountLinkList
-	err := c.admin(ctx, method, accountPath(service, append([]string{"links"}, rest...)...), body, &reply)
+	reply, err := ask[AccountLinkList](ctx, c, method, accountPath(service, append([]string{"links"}, rest...)...), body)
 	return reply.Links, err
 }
 

@@ -28,13 +28,12 @@ func (c DomainsService) List(ctx context.Context) ([]Domain, error) {
 
 // ListPage lists at most limit of these hosts by name, the first after the given one.
 func (c DomainsService) ListPage(ctx context.Context, after string, limit int) ([]Domain, error) {
-	return c.domains(ctx, http.MethodGet, with("domains", map[string]string{"after": after, "limit": limitText(limit)}), nil)
+	return c.domains(ctx, http.MethodGet, with("domains", params{"after": after, "limit": limit}), nil)
 }
 
 // domains makes a call that answers hosts.
 func (c *transport) domains(ctx context.Context, method, path string, body any) ([]Domain, error) {
-	var reply DomainList
-	err := c.admin(ctx, method, path, body, &reply)
+	reply, err := ask[DomainList](ctx, c, method, path, body)
 	return reply.Domains, err
 }
 
@@ -101,8 +100,7 @@ type SettingList struct {
 // List returns every setting with its value, its default on this server
 // and what it means, in an order that keeps together what belongs together.
 func (c SettingsService) List(ctx context.Context) ([]Setting, error) {
-	var reply SettingList
-	err := c.admin(ctx, http.MethodGet, "settings/described", nil, &reply)
+	reply, err := get[SettingList](ctx, c.transport, "settings/described")
 	return reply.Settings, err
 }
 
@@ -128,20 +126,18 @@ func (c ScanKeysService) List(ctx context.Context) ([]ScanKey, error) {
 
 // scanKeys makes a call that answers all scan keys.
 func (c *transport) scanKeys(ctx context.Context, method, path string) ([]ScanKey, error) {
-	var reply struct {
+	reply, err := ask[struct {
 		Keys []ScanKey `json:"keys"`
-	}
-	err := c.admin(ctx, method, path, nil, &reply)
+	}](ctx, c, method, path, nil)
 	return reply.Keys, err
 }
 
 // Create makes a scan key. It is shown only in this answer.
 func (c ScanKeysService) Create(ctx context.Context, k ScanKey) (key string, err error) {
-	var reply struct {
-		Key string `json:"key"`
-	}
 	k.CreatedAt = nil // the server sets it
-	err = c.admin(ctx, http.MethodPost, "scan-keys", k, &reply)
+	reply, err := post[struct {
+		Key string `json:"key"`
+	}](ctx, c.transport, "scan-keys", k)
 	return reply.Key, err
 }
 

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 	"time"
 )
 
@@ -54,22 +53,18 @@ type OrderDecision struct {
 
 // List lists what was ordered for an account, or for all of them (""), the newest first, without the first ones; at most limit, 0 = as
 // many as the server likes to give.
-func (c OrdersService) List(ctx context.Context, account string, offset, limit int) (list OrderList, err error) {
-	err = c.admin(ctx, http.MethodGet, with("orders", map[string]string{"account": account, "offset": limitText(offset),
-		"limit": limitText(limit)}), nil, &list)
-	return list, err
+func (c OrdersService) List(ctx context.Context, account string, offset, limit int) (OrderList, error) {
+	return get[OrderList](ctx, c.transport, with("orders", params{"account": account, "offset": offset, "limit": limit}))
 }
 
 // Create asks for codes; they are made at once unless the setting order_by_two wants somebody else to agree. A *Problem with
 // status 409: the number is another order's.
-func (c OrdersService) Create(ctx context.Context, account string, p OrderPut) (one Order, err error) {
-	err = c.admin(ctx, http.MethodPost, accountPath(account, "orders"), p, &one)
-	return one, err
+func (c OrdersService) Create(ctx context.Context, account string, p OrderPut) (Order, error) {
+	return post[Order](ctx, c.transport, accountPath(account, "orders"), p)
 }
 
 // Decide agrees to an order, or refuses it. A *Problem with status 409: it is decided, it is not
 // as it was read, or whoever asked may not agree.
-func (c OrdersService) Decide(ctx context.Context, account string, d OrderDecision) (one Order, err error) {
-	err = c.admin(ctx, http.MethodPost, accountPath(account, "orders", "decisions"), d, &one)
-	return one, err
+func (c OrdersService) Decide(ctx context.Context, account string, d OrderDecision) (Order, error) {
+	return post[Order](ctx, c.transport, accountPath(account, "orders", "decisions"), d)
 }

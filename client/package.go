@@ -45,7 +45,7 @@ func (c WireService) DownloadCodes(ctx context.Context, id int64, r CodeRange) (
 	}
 	var p *CodePackage
 	err = c.authorized(ctx, func(token string) (err error) {
-		p, err = c.openPackage(ctx, post("/intp/marketcode/applycodedownload", url.Values{"access_token": {token}}, body))
+		p, err = c.openPackage(ctx, wirePost("/intp/marketcode/applycodedownload", url.Values{"access_token": {token}}, body))
 		return err
 	})
 	return p, err

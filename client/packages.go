@@ -91,9 +91,8 @@ type Package struct {
 // the file. A *Problem with status 409: another printer has the codes, too many
 // packages have them and no reason is given, or some are frozen or void. With
 // w.DryRun it makes nothing, and Plan says what the labels would be.
-func (c PackagesService) Create(ctx context.Context, batch int64, w PackageWish) (made Package, err error) {
-	err = c.admin(ctx, http.MethodPost, batchPath(batch, "packages"), w, &made)
-	return made, err
+func (c PackagesService) Create(ctx context.Context, batch int64, w PackageWish) (Package, error) {
+	return post[Package](ctx, c.transport, batchPath(batch, "packages"), w)
 }
 
 func packagePath(id int64, what string) string {
@@ -122,11 +121,11 @@ func (c PackagesService) Download(ctx context.Context, id int64, passphrase stri
 
 // PackageQuery says which packages are wanted.
 type PackageQuery struct {
-	Account       string // "" = of all
-	ApplicationID int64  // 0 = of all
-	After         int64  // a package; those after it
-	Waiting       bool   // only those that nobody fetched or recalled
-	Limit         int    // 0 = as many as the server likes to give
+	Account       string `query:"account"`                    // "" = of all
+	ApplicationID int64  `query:"application_id" minimum:"0"` // 0 = of all
+	After         int64  `query:"after" minimum:"0"`          // a package; those after it
+	Waiting       bool   `query:"waiting" doc:"only those that nobody fetched or recalled"`
+	Limit         int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
 // PackageList is a page of packages.
@@ -136,38 +135,27 @@ type PackageList struct {
 
 // List lists packages by their numbers.
 func (c PackagesService) List(ctx context.Context, q PackageQuery) ([]Package, error) {
-	query := map[string]string{"account": q.Account, "limit": limitText(q.Limit), "waiting": flagText(q.Waiting)}
-	if q.ApplicationID != 0 {
-		query["application_id"] = strconv.FormatInt(q.ApplicationID, 10)
-	}
-	if q.After != 0 {
-		query["after"] = strconv.FormatInt(q.After, 10)
-	}
-	var reply PackageList
-	err := c.admin(ctx, http.MethodGet, with("packages", query), nil, &reply)
+	reply, err := get[PackageList](ctx, c.transport, with("packages", paramsOf(q)))
 	return reply.Packages, err
 }
 
 // Get returns one package. A *Problem with status 404: there is none.
-func (c PackagesService) Get(ctx context.Context, id int64) (one Package, err error) {
-	err = c.admin(ctx, http.MethodGet, packagePath(id, ""), nil, &one)
-	return one, err
+func (c PackagesService) Get(ctx context.Context, id int64) (Package, error) {
+	return get[Package](ctx, c.transport, packagePath(id, ""))
 }
 
 // Recall freezes the codes of a package, and lets nobody download it any
 // more. A *Problem with status 409: it was recalled before.
-func (c PackagesService) Recall(ctx context.Context, id int64, note, actor string) (one Package, err error) {
-	err = c.admin(ctx, http.MethodPost, packagePath(id, "recall"), noteOf(note, actor), &one)
-	return one, err
+func (c PackagesService) Recall(ctx context.Context, id int64, note, actor string) (Package, error) {
+	return post[Package](ctx, c.transport, packagePath(id, "recall"), noteOf(note, actor))
 }
 
 // VoidCodes notes that the printer destroyed codes of a package: they are void for ever, and no
 // longer in the package.
-func (c PackagesService) VoidCodes(ctx context.Context, id int64, ranges []CodeRange, note, actor string) (one Package, err error) {
+func (c PackagesService) VoidCodes(ctx context.Context, id int64, ranges []CodeRange, note, actor string) (Package, error) {
 	body := noteOf(note, actor)
 	body["ranges"] = ranges
-	err = c.admin(ctx, http.MethodPost, packagePath(id, "spoiled"), body, &one)
-	return one, err
+	return post[Package](ctx, c.transport, packagePath(id, "spoiled"), body)
 }
 
 func noteOf(note, actor string) map[string]any {
@@ -189,7 +177,6 @@ type PackageSigner struct {
 }
 
 // GetSigner returns the public key by which printers check packages.
-func (c PackagesService) GetSigner(ctx context.Context) (signer PackageSigner, err error) {
-	err = c.admin(ctx, http.MethodGet, "package-signer", nil, &signer)
-	return signer, err
+func (c PackagesService) GetSigner(ctx context.Context) (PackageSigner, error) {
+	return get[PackageSigner](ctx, c.transport, "package-signer")
 }

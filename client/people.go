@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 	"net/url"
 	"time"
 )
@@ -93,63 +92,54 @@ type LoginLink struct {
 
 // List lists those who may sign in to the console, by name.
 func (c PeopleService) List(ctx context.Context) ([]Person, error) {
-	var reply PersonList
-	err := c.admin(ctx, http.MethodGet, "people", nil, &reply)
+	reply, err := get[PersonList](ctx, c.transport, "people")
 	return reply.People, err
 }
 
 // Create makes a person; a name that is taken is a Problem of 409.
-func (c PeopleService) Create(ctx context.Context, p PersonPut) (made PersonMade, err error) {
-	err = c.admin(ctx, http.MethodPost, "people", p, &made)
-	return made, err
+func (c PeopleService) Create(ctx context.Context, p PersonPut) (PersonMade, error) {
+	return post[PersonMade](ctx, c.transport, "people", p)
 }
 
 // Update changes a person, and ends all their sessions.
-func (c PeopleService) Update(ctx context.Context, name string, p PersonChange) (made PersonMade, err error) {
-	err = c.admin(ctx, http.MethodPatch, "people/"+url.PathEscape(name), p, &made)
-	return made, err
+func (c PeopleService) Update(ctx context.Context, name string, p PersonChange) (PersonMade, error) {
+	return patch[PersonMade](ctx, c.transport, "people/"+url.PathEscape(name), p)
 }
 
 // Delete removes a person and returns those that are left.
 func (c PeopleService) Delete(ctx context.Context, name string) ([]Person, error) {
-	var reply PersonList
-	err := c.admin(ctx, http.MethodDelete, "people/"+url.PathEscape(name), nil, &reply)
+	reply, err := remove[PersonList](ctx, c.transport, "people/"+url.PathEscape(name))
 	return reply.People, err
 }
 
 // SignOut ends all sessions of a person, who stays.
-func (c PeopleService) SignOut(ctx context.Context, name string) (p Person, err error) {
-	err = c.admin(ctx, http.MethodDelete, "people/"+url.PathEscape(name)+"/sessions", nil, &p)
-	return p, err
+func (c PeopleService) SignOut(ctx context.Context, name string) (Person, error) {
+	return remove[Person](ctx, c.transport, "people/"+url.PathEscape(name)+"/sessions")
 }
 
 // List lists the admin keys without the keys themselves, oldest first.
 func (c AdminKeysService) List(ctx context.Context) ([]AdminKey, error) {
-	var reply AdminKeyList
-	err := c.admin(ctx, http.MethodGet, "admin-keys", nil, &reply)
+	reply, err := get[AdminKeyList](ctx, c.transport, "admin-keys")
 	return reply.Keys, err
 }
 
 // Create makes an admin key.
-func (c AdminKeysService) Create(ctx context.Context, k AdminKeyPut) (made AdminKeyMade, err error) {
-	err = c.admin(ctx, http.MethodPost, "admin-keys", k, &made)
-	return made, err
+func (c AdminKeysService) Create(ctx context.Context, k AdminKeyPut) (AdminKeyMade, error) {
+	return post[AdminKeyMade](ctx, c.transport, "admin-keys", k)
 }
 
 // Delete ends an admin key at once and returns those that are left.
 func (c AdminKeysService) Delete(ctx context.Context, id string) ([]AdminKey, error) {
-	var reply AdminKeyList
-	err := c.admin(ctx, http.MethodDelete, "admin-keys/"+url.PathEscape(id), nil, &reply)
+	reply, err := remove[AdminKeyList](ctx, c.transport, "admin-keys/"+url.PathEscape(id))
 	return reply.Keys, err
 }
 
 // CreateLoginLink makes a link that signs a person in to the console once, within ten minutes. With the
 // name "" it signs in with all rights of the admin token.
-func (c PeopleService) CreateLoginLink(ctx context.Context, name string) (link LoginLink, err error) {
+func (c PeopleService) CreateLoginLink(ctx context.Context, name string) (LoginLink, error) {
 	var body struct {
 		Name string `json:"name,omitempty"`
 	}
 	body.Name = name
-	err = c.admin(ctx, http.MethodPost, "login-links", body, &link)
-	return link, err
+	return post[LoginLink](ctx, c.transport, "login-links", body)
 }

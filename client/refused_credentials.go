@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 	"time"
 )
 
@@ -25,7 +24,6 @@ type RefusedCredentialList struct {
 // ListRefused lists the wrong credentials that the answering node saw within the last day, the most frequent
 // first. A program with an old key shows up here. A node forgets them when it ends.
 func (c AdminKeysService) ListRefused(ctx context.Context) ([]RefusedCredential, error) {
-	var reply RefusedCredentialList
-	err := c.admin(ctx, http.MethodGet, "refused-credentials", nil, &reply)
+	reply, err := get[RefusedCredentialList](ctx, c.transport, "refused-credentials")
 	return reply.Credentials, err
 }

@@ -2,9 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -37,15 +34,16 @@ type StoredRuleList struct {
 
 // StoredRuleQuery says which rules the operator wants to see.
 type StoredRuleQuery struct {
-	Owner, Target string // "" = any
-	Prefix        string // only the rule with this prefix; "" = any
-	After         int64  // id of the last rule that was seen
-	Limit         int    // 0 = as many as the server likes to give
-	Text          string // in the prefix; "" = any. This and what follows: of ListPage alone
-	State         string // published or draft; "" = both
-	Before        int64  // only earlier rules, newest first
-	Newest        bool   // newest first
-	Scans         bool   // with the scans of the last seven days
+	Owner  string `query:"owner" doc:"left out: all accounts that the caller may see"`
+	Target string `query:"target"`
+	Prefix string `query:"prefix" doc:"only the rule with this prefix"`
+	After  int64  `query:"after" doc:"only rules after this id" minimum:"0"`
+	Before int64  `query:"before" doc:"only rules before this id, the newest first" minimum:"0"`
+	Newest bool   `query:"newest" doc:"the newest first"`
+	Text   string `query:"text" maxLength:"1024" doc:"only rules with this in their prefix, whatever the case of its letters"`
+	State  string `query:"state" enum:"published,draft"`
+	Scans  bool   `query:"scans" doc:"with the scans of the last seven days, for whoever may read statistics"`
+	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
 // RuleNames are rules by their numbers.
@@ -63,47 +61,24 @@ type RuleName struct {
 
 // ListNames says what people call some rules, at most 1,000 of them.
 func (c RulesService) ListNames(ctx context.Context, ids []int64) ([]RuleName, error) {
-	var reply RuleNames
-	text := make([]string, len(ids))
-	for i, id := range ids {
-		text[i] = strconv.FormatInt(id, 10)
-	}
-	err := c.admin(ctx, http.MethodGet, with("rules/names", map[string]string{"of": strings.Join(text, ",")}), nil, &reply)
+	reply, err := get[RuleNames](ctx, c.transport, with("rules/names", params{"of": ids}))
 	return reply.Rules, err
 }
 
 // ListPage finds rules, and says how many there are, and where to go on.
-func (c RulesService) ListPage(ctx context.Context, q StoredRuleQuery) (list StoredRuleList, err error) {
-	id := func(n int64) string {
-		if n <= 0 {
-			return ""
-		}
-		return strconv.FormatInt(n, 10)
-	}
-	err = c.admin(ctx, http.MethodGet, with("rules", map[string]string{"owner": q.Owner, "after": id(q.After), "before": id(q.Before),
-		"limit": limitText(q.Limit), "text": q.Text, "state": q.State, "newest": flagText(q.Newest), "scans": flagText(q.Scans)}), nil,
-		&list)
-	return list, err
+func (c RulesService) ListPage(ctx context.Context, q StoredRuleQuery) (StoredRuleList, error) {
+	return get[StoredRuleList](ctx, c.transport, with("rules", paramsOf(q)))
 }
 
 // List lists rules of all owners by id.
 func (c RulesService) List(ctx context.Context, q StoredRuleQuery) ([]StoredRule, error) {
-	var after string
-	if q.After > 0 {
-		after = strconv.FormatInt(q.After, 10)
-	}
-	return c.storedRules(ctx, with("rules", map[string]string{"owner": q.Owner, "target": q.Target, "prefix": q.Prefix, "after": after,
-		"limit": limitText(q.Limit)}))
+	reply, err := c.ListPage(ctx, q)
+	return reply.Rules, err
 }
 
 // ListConflicts lists the rules that forbid other accounts a prefix.
 func (c RulesService) ListConflicts(ctx context.Context, prefix string) ([]StoredRule, error) {
-	return c.storedRules(ctx, with("rules/occupiers", map[string]string{"prefix": prefix}))
-}
-
-func (c *transport) storedRules(ctx context.Context, path string) ([]StoredRule, error) {
-	var reply StoredRuleList
-	err := c.admin(ctx, http.MethodGet, path, nil, &reply)
+	reply, err := get[StoredRuleList](ctx, c.transport, with("rules/occupiers", params{"prefix": prefix}))
 	return reply.Rules, err
 }
 
@@ -126,8 +101,7 @@ type RuleChanges struct {
 
 // ListChanges lists what happened to a prefix, whoever had it.
 func (c RulesService) ListChanges(ctx context.Context, prefix string) ([]RuleChange, error) {
-	var reply RuleChanges
-	err := c.admin(ctx, http.MethodGet, with("rules/history", map[string]string{"prefix": prefix}), nil, &reply)
+	reply, err := get[RuleChanges](ctx, c.transport, with("rules/history", params{"prefix": prefix}))
 	return reply.Changes, err
 }
 
@@ -149,8 +123,7 @@ type Released struct {
 // ForceDelete deletes rules without asking their owners, and returns them. more says that others
 // are left: call it again.
 func (c RulesService) ForceDelete(ctx context.Context, r Release) (released []StoredRule, more bool, err error) {
-	var reply Released
-	err = c.long(ctx, http.MethodPost, "prefixes/release", r, &reply)
+	reply, err := post[Released](ctx, c.patient(), "prefixes/release", r)
 	return reply.Released, reply.More, err
 }
 
@@ -171,8 +144,7 @@ type NotificationList struct {
 // ListNotifications lists at most limit notices of an account, newest first; 0 = as many as the server likes
 // to give.
 func (c AccountsService) ListNotifications(ctx context.Context, appid string, limit int) ([]Notification, error) {
-	var reply NotificationList
-	err := c.admin(ctx, http.MethodGet, with(accountPath(appid, "notices"), map[string]string{"limit": limitText(limit)}), nil, &reply)
+	reply, err := get[NotificationList](ctx, c.transport, with(accountPath(appid, "notices"), params{"limit": limit}))
 	return reply.Notices, err
 }
 
@@ -211,12 +183,11 @@ type ConfirmationQuery struct {
 
 // ListChecks lists checks of verification files: why an add answered 85069.
 func (c VerificationsService) ListChecks(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
-	var reply ConfirmationList
-	query := map[string]string{"rid": q.RID, "owner": q.Owner, "prefix": q.Prefix, "limit": limitText(q.Limit)}
+	query := params{"rid": q.RID, "owner": q.Owner, "prefix": q.Prefix, "limit": q.Limit}
 	if q.Failed {
 		query["ok"] = "false"
 	}
-	err := c.admin(ctx, http.MethodGet, with("confirmations", query), nil, &reply)
+	reply, err := get[ConfirmationList](ctx, c.transport, with("confirmations", query))
 	return reply.Confirmations, err
 }
 
@@ -239,22 +210,16 @@ type RecheckList struct {
 
 // RecheckQuery selects checks, by owner and directory; the zero value selects the first of all.
 type RecheckQuery struct {
-	Owner   string // "" = of any
-	Failing bool   // only files that are not in place
-	// AfterOwner and AfterDirectory are those of the last one of the page before.
-	AfterOwner, AfterDirectory string
-	Limit                      int // 0 = as many as the server likes to give
+	Owner          string `query:"owner"`
+	Failing        bool   `query:"failing" doc:"only files that are not in place"`
+	AfterOwner     string `query:"after_owner" doc:"with after_directory: the last one of the page before"`
+	AfterDirectory string `query:"after_directory"`
+	Limit          int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
 // List lists the daily checks of verification files.
 func (c VerificationsService) List(ctx context.Context, q RecheckQuery) ([]Recheck, error) {
-	query := map[string]string{"owner": q.Owner, "after_owner": q.AfterOwner, "after_directory": q.AfterDirectory,
-		"limit": limitText(q.Limit)}
-	if q.Failing {
-		query["failing"] = "true"
-	}
-	var reply RecheckList
-	err := c.admin(ctx, http.MethodGet, with("rechecks", query), nil, &reply)
+	reply, err := get[RecheckList](ctx, c.transport, with("rechecks", paramsOf(q)))
 	return reply.Rechecks, err
 }
 
@@ -267,9 +232,7 @@ type RechecksDone struct {
 // Run makes the server check all verification files now, the first of them before it
 // returns. With slow hosts that takes long: bound it with ctx.
 func (c VerificationsService) Run(ctx context.Context) (RechecksDone, error) {
-	var done RechecksDone
-	err := c.long(ctx, http.MethodPost, "rechecks", nil, &done)
-	return done, err
+	return post[RechecksDone](ctx, c.patient(), "rechecks", nil)
 }
 
 // The values of a PlannedRule's Do.
@@ -316,16 +279,12 @@ type OutcomeChange struct {
 
 // PreviewPlan is ReplayPlan, bounded: at most so many scans are read, the oldest first.
 func (c RulesService) PreviewPlan(ctx context.Context, changes []PlannedRule, days int, most int64) (Replayed, error) {
-	var done Replayed
-	err := c.admin(ctx, http.MethodPost, "rules/plan/replay", map[string]any{"changes": changes, "days": days, "most": most}, &done)
-	return done, err
+	return post[Replayed](ctx, c.transport, "rules/plan/replay", map[string]any{"changes": changes, "days": days, "most": most})
 }
 
 // ReplayPlan says what changes of rules, at most 1,000, would have done to the scans of the last
 // days; nothing is changed. A *Problem with status 422 names a change that is impossible. The time
 // that it takes grows with the number of scans: bound it with ctx.
 func (c RulesService) ReplayPlan(ctx context.Context, changes []PlannedRule, days int) (Replayed, error) {
-	var done Replayed
-	err := c.long(ctx, http.MethodPost, "rules/plan/replay", map[string]any{"changes": changes, "days": days}, &done)
-	return done, err
+	return post[Replayed](ctx, c.patient(), "rules/plan/replay", map[string]any{"changes": changes, "days": days})
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 	"net/url"
 )
 
@@ -43,36 +42,31 @@ func ownRules(appid string) string { return "accounts/" + url.PathEscape(appid) 
 
 // Create adds a rule of an account, unpublished: the same checks as Wire.CreateRule, without
 // a token of the account. A *Problem with status 422 says what is wrong.
-func (c RulesService) Create(ctx context.Context, appid string, r OwnRule) (added StoredRule, err error) {
-	err = c.long(ctx, http.MethodPost, ownRules(appid), r, &added)
-	return added, err
+func (c RulesService) Create(ctx context.Context, appid string, r OwnRule) (StoredRule, error) {
+	return post[StoredRule](ctx, c.patient(), ownRules(appid), r)
 }
 
 // Update changes a rule of an account; see Wire.UpdateRule.
-func (c RulesService) Update(ctx context.Context, appid string, r OwnRule) (edited StoredRule, err error) {
-	err = c.admin(ctx, http.MethodPut, ownRules(appid), r, &edited)
-	return edited, err
+func (c RulesService) Update(ctx context.Context, appid string, r OwnRule) (StoredRule, error) {
+	return put[StoredRule](ctx, c.transport, ownRules(appid), r)
 }
 
 // Publish publishes a rule of an account, which spends one of its publishes of
 // this month; see PublishRule.
-func (c RulesService) Publish(ctx context.Context, appid, prefix string) (published StoredRule, err error) {
-	err = c.admin(ctx, http.MethodPost, ownRules(appid)+"/publish", map[string]string{"prefix": prefix}, &published)
-	return published, err
+func (c RulesService) Publish(ctx context.Context, appid, prefix string) (StoredRule, error) {
+	return post[StoredRule](ctx, c.transport, ownRules(appid)+"/publish", map[string]string{"prefix": prefix})
 }
 
 // Delete deletes a rule of an account and returns it as it was.
-func (c RulesService) Delete(ctx context.Context, appid, prefix string) (deleted StoredRule, err error) {
-	err = c.admin(ctx, http.MethodDelete, with(ownRules(appid), map[string]string{"prefix": prefix}), nil, &deleted)
-	return deleted, err
+func (c RulesService) Delete(ctx context.Context, appid, prefix string) (StoredRule, error) {
+	return remove[StoredRule](ctx, c.transport, with(ownRules(appid), params{"prefix": prefix}))
 }
 
 // Check says what Create would answer, and where the verification file must be; with look
 // the server fetches the file now. It changes nothing.
-func (c RulesService) Check(ctx context.Context, appid string, r OwnRule, look bool) (check RuleCheck, err error) {
-	err = c.long(ctx, http.MethodPost, ownRules(appid)+"/check", struct {
+func (c RulesService) Check(ctx context.Context, appid string, r OwnRule, look bool) (RuleCheck, error) {
+	return post[RuleCheck](ctx, c.patient(), ownRules(appid)+"/check", struct {
 		OwnRule
 		Look bool `json:"look,omitempty"`
-	}{r, look}, &check)
-	return check, err
+	}{r, look})
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 	"net/url"
 	"time"
 )
@@ -34,15 +33,13 @@ type ScanNodeList struct {
 // List lists the nodes whose journals may hold scans that are not in the
 // ledger; none with an embedded database.
 func (c ScanNodesService) List(ctx context.Context) ([]ScanNode, error) {
-	var reply ScanNodeList
-	err := c.admin(ctx, http.MethodGet, "scan-nodes", nil, &reply)
+	reply, err := get[ScanNodeList](ctx, c.transport, "scan-nodes")
 	return reply.Nodes, err
 }
 
 // Delete gives up a node that never comes back, and returns the nodes that are left. Scans
 // that it had not shipped are lost. A *Problem with status 404: there is no such node.
 func (c ScanNodesService) Delete(ctx context.Context, node string) ([]ScanNode, error) {
-	var reply ScanNodeList
-	err := c.admin(ctx, http.MethodDelete, "scan-nodes/"+url.PathEscape(node), nil, &reply)
+	reply, err := remove[ScanNodeList](ctx, c.transport, "scan-nodes/"+url.PathEscape(node))
 	return reply.Nodes, err
 }

@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"maps"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -73,35 +70,23 @@ type ScanFilter struct {
 }
 
 // query is the filter as a request has it.
-func (f ScanFilter) query() map[string]string {
-	var rules []string
-	for _, id := range f.Rules {
-		rules = append(rules, strconv.FormatInt(id, 10))
-	}
-	query := map[string]string{"from": f.From, "to": f.To, "user": f.User, "namespace": f.Namespace, "rule": strings.Join(rules, ","),
-		"owner": f.Owner}
-	if f.ApplicationID != 0 {
-		query["application_id"], query["code_index"] = strconv.FormatInt(f.ApplicationID, 10), strconv.FormatInt(f.CodeIndex, 10)
-	}
-	return query
+func (f ScanFilter) query() params {
+	return params{"from": f.From, "to": f.To, "user": f.User, "namespace": f.Namespace, "rule": f.Rules, "owner": f.Owner,
+		"application_id": f.ApplicationID, "code_index": f.CodeIndex}
 }
 
 // FindPage is Scans for those that match a filter. The server searches 20,000 scans for each call,
 // so a page may have none although More says that others follow: go on after Next.
 func (c ScansService) FindPage(ctx context.Context, f ScanFilter, after string, limit int) (ScanPage, error) {
-	var page ScanPage
 	query := f.query()
-	query["after"], query["limit"] = after, limitText(limit)
-	err := c.admin(ctx, http.MethodGet, with("scans", query), nil, &page)
-	return page, err
+	query["after"], query["limit"] = after, limit
+	return get[ScanPage](ctx, c.transport, with("scans", query))
 }
 
 // ListPage returns the scans after one, in the order in which they became known;
 // after "" is from the oldest. limit 0 = 100, at most 1,000.
 func (c ScansService) ListPage(ctx context.Context, after string, limit int) (ScanPage, error) {
-	var page ScanPage
-	err := c.admin(ctx, http.MethodGet, with("scans", map[string]string{"after": after, "limit": limitText(limit)}), nil, &page)
-	return page, err
+	return get[ScanPage](ctx, c.transport, with("scans", params{"after": after, "limit": limit}))
 }
 
 // ListNewest returns the newest n scans, at most 100,000, in the order in which
@@ -113,10 +98,7 @@ func (c ScansService) ListNewest(ctx context.Context, n int) (ScanPage, error) {
 
 // ListNewestOf is ListNewest of the rules and codes of one account, or of all that the caller may see ("").
 func (c ScansService) ListNewestOf(ctx context.Context, owner string, n int) (ScanPage, error) {
-	var page ScanPage
-	err := c.admin(ctx, http.MethodGet, with("scans", map[string]string{"newest": strconv.Itoa(n), "limit": "1000", "owner": owner}), nil,
-		&page)
-	return page, err
+	return get[ScanPage](ctx, c.transport, with("scans", params{"newest": n, "limit": 1000, "owner": owner}))
 }
 
 // List yields every scan after one, page by page, up to the newest.
@@ -143,9 +125,7 @@ func (c ScansService) List(ctx context.Context, after string) iter.Seq2[Recorded
 
 // Get returns one scan.
 func (c ScansService) Get(ctx context.Context, id string) (RecordedScan, error) {
-	var s RecordedScan
-	err := c.admin(ctx, http.MethodGet, "scans/"+url.PathEscape(id), nil, &s)
-	return s, err
+	return get[RecordedScan](ctx, c.transport, "scans/"+url.PathEscape(id))
 }
 
 // Export writes the scans that match a filter to w, as csv or parquet; an empty filter matches
@@ -156,13 +136,9 @@ func (c ScansService) Export(ctx context.Context, format string, f ScanFilter, w
 }
 
 // exportTable writes a table that the server makes a file of, as csv or parquet, to w.
-func (c *transport) exportTable(ctx context.Context, path, format string, asked map[string]string, w io.Writer) error {
-	query := url.Values{"format": {format}}
-	for name, value := range asked {
-		if value != "" {
-			query.Set(name, value)
-		}
-	}
+func (c *transport) exportTable(ctx context.Context, path, format string, asked params, w io.Writer) error {
+	query := asked.values()
+	query.Set("format", format)
 	kind := map[string]string{"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}[format]
 	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/" + path, query: query, bearer: c.options.AdminToken}, kind, w)
 }
@@ -175,18 +151,15 @@ type ErasureResult struct {
 // EraseUser makes every scan of a user anonymous and returns how many there
 // were. Namespace "" is the default one.
 func (c ScansService) EraseUser(ctx context.Context, namespace, user string) (scans int64, err error) {
-	var reply ErasureResult
-	err = c.long(ctx, http.MethodDelete, with("users/"+url.PathEscape(user)+"/scans", map[string]string{"namespace": namespace}), nil,
-		&reply)
+	reply, err := remove[ErasureResult](ctx, c.patient(), with("users/"+url.PathEscape(user)+"/scans", params{"namespace": namespace}))
 	return reply.Scans, err
 }
 
-// long is an admin call that may take longer than Options.Timeout: ctx bounds
-// it.
-func (c *transport) long(ctx context.Context, method, path string, body, reply any) error {
+// patient is a transport for admin calls that may take longer than Options.Timeout: ctx bounds them.
+func (c *transport) patient() *transport {
 	patient := &transport{base: c.base, bases: c.bases, options: c.options, http: c.http}
 	patient.options.Timeout = 24 * time.Hour
-	return patient.admin(ctx, method, path, body, reply)
+	return patient
 }
 
 // CodeScans is what is known of the scans of a code.
@@ -218,9 +191,7 @@ type CodePlace struct {
 
 // GetScans returns what is known of the scans of a code.
 func (c CodesService) GetScans(ctx context.Context, applicationID, index int64) (CodeScans, error) {
-	var s CodeScans
-	err := c.admin(ctx, http.MethodGet, fmt.Sprintf("batches/%d/codes/%d/scans", applicationID, index), nil, &s)
-	return s, err
+	return get[CodeScans](ctx, c.transport, fmt.Sprintf("batches/%d/codes/%d/scans", applicationID, index))
 }
 
 // StatisticsQuery is a question about scans. The zero value asks how many
@@ -278,27 +249,19 @@ type StatisticsRow struct {
 }
 
 // asked is the question as a request has it, without the place in its answer.
-func (q StatisticsQuery) asked() map[string]string {
-	query := map[string]string{"from": q.From, "to": q.To, "by": q.By, "group": q.Group, "count": q.Count, "wait": yes(q.Wait)}
-	maps.Copy(query, q.Filter)
-	return query
-}
-
-// yes is a yes as a query parameter; "" for a no.
-func yes(said bool) string {
-	if said {
-		return "true"
+func (q StatisticsQuery) asked() params {
+	query := params{"from": q.From, "to": q.To, "by": q.By, "group": q.Group, "count": q.Count, "wait": q.Wait}
+	for name, value := range q.Filter {
+		query[name] = value
 	}
-	return ""
+	return query
 }
 
 // Get asks how many scans there were.
 func (c StatisticsService) Get(ctx context.Context, q StatisticsQuery) (Statistics, error) {
 	query := q.asked()
-	query["limit"], query["offset"], query["marks"] = limitText(q.Limit), limitText(q.Offset), yes(q.Marks)
-	var a Statistics
-	err := c.admin(ctx, http.MethodGet, with("statistics", query), nil, &a)
-	return a, err
+	query["limit"], query["offset"], query["marks"] = q.Limit, q.Offset, q.Marks
+	return get[Statistics](ctx, c.transport, with("statistics", query))
 }
 
 // Export writes the whole answer to a question to w, as csv or parquet: its Limit and Offset do not count. After
@@ -320,27 +283,25 @@ type MissList struct {
 
 // MissQuery says which misses are wanted; From, To and Wait are as in StatisticsQuery.
 type MissQuery struct {
-	From, To string
-	Owner    string // AppID of an account with rules on the hosts; "" = of all that the caller may see
-	Below    string // a prefix: only places that links below it have; "" = anywhere
-	Limit    int    // 0 = 100, at most 1,000
-	Wait     bool
+	From  string `query:"from"`
+	To    string `query:"to"`
+	Owner string `query:"owner"` // AppID of an account with rules on the hosts; "" = of all that the caller may see
+	Below string `query:"below"` // a prefix: only places that links below it have; "" = anywhere
+	Limit int    `query:"limit"` // 0 = 100, at most 1,000
+	Wait  bool   `query:"wait"`
 }
 
 // ListUnmatched returns the places where links were scanned that opened nothing, the most scanned first.
 func (c StatisticsService) ListUnmatched(ctx context.Context, q MissQuery) ([]Miss, error) {
-	var reply MissList
-	err := c.admin(ctx, http.MethodGet, with("statistics/misses",
-		map[string]string{"from": q.From, "to": q.To, "owner": q.Owner, "below": q.Below, "limit": limitText(q.Limit),
-			"wait": yes(q.Wait)}), nil, &reply)
+	reply, err := get[MissList](ctx, c.transport, with("statistics/misses", paramsOf(q)))
 	return reply.Places, err
 }
 
 // ExportUnmatched writes all of them to w, as csv or parquet: Limit does not count. After an error
 // what was written is incomplete.
 func (c StatisticsService) ExportUnmatched(ctx context.Context, format string, q MissQuery, w io.Writer) error {
-	return c.exportTable(ctx, "statistics/misses/export", format, map[string]string{"from": q.From, "to": q.To, "owner": q.Owner,
-		"below": q.Below, "wait": yes(q.Wait)}, w)
+	q.Limit = 0
+	return c.exportTable(ctx, "statistics/misses/export", format, paramsOf(q), w)
 }
 
 // Difference is a number for which a recount found another.
@@ -364,9 +325,7 @@ type Recount struct {
 // Verify makes the server count its whole ledger again and compare. The time that it takes grows
 // with the ledger: bound it with ctx.
 func (c StatisticsService) Verify(ctx context.Context) (Recount, error) {
-	var r Recount
-	err := c.long(ctx, http.MethodPost, "statistics/recount", nil, &r)
-	return r, err
+	return post[Recount](ctx, c.patient(), "statistics/recount", nil)
 }
 
 // The kinds of alarms. A later server may have more.
@@ -402,69 +361,51 @@ type Alarm struct {
 
 // AlarmQuery says which alarms are wanted; the zero value: the oldest 100.
 type AlarmQuery struct {
-	After         int64  // only alarms after this id
-	Before        int64  // only alarms before this id; 0 = any
-	Newest        bool   // newest first
-	Open          bool   // only those that nobody acknowledged or dismissed
-	Standing      bool   // only those that nobody dismissed
-	ApplicationID int64  // only of codes of this application; 0 = of any
-	Owner         string // AppID of whose applications; "" = of all that the caller may see
-	Limit         int    // 0 = 100, at most 1,000
-}
-
-// asked is the query as a request has it, without its limit.
-func (q AlarmQuery) asked() map[string]string {
-	query := map[string]string{"open": yes(q.Open), "standing": yes(q.Standing), "newest": yes(q.Newest), "owner": q.Owner}
-	for name, value := range map[string]int64{"after": q.After, "before": q.Before, "application_id": q.ApplicationID} {
-		if value > 0 {
-			query[name] = strconv.FormatInt(value, 10)
-		}
-	}
-	return query
+	After         int64  `query:"after" minimum:"0" doc:"only alarms after this id"`
+	Before        int64  `query:"before" minimum:"0" doc:"only alarms before this id; with newest, to go back page by page"`
+	Newest        bool   `query:"newest" doc:"newest first"`
+	Open          bool   `query:"open" doc:"only those that nobody acknowledged or dismissed"`
+	Standing      bool   `query:"standing" doc:"only those that nobody dismissed"`
+	ApplicationID int64  `query:"application_id" minimum:"0" doc:"only of codes of this application"`
+	Owner         string `query:"owner"` // AppID of whose applications; "" = of all that the caller may see
+	Limit         int    `query:"limit"` // 0 = 100, at most 1,000
 }
 
 // CountOpen is how many alarms nobody acknowledged or dismissed, of an account's applications; owner "" = of all that the caller may
 // see. The server counts up to 1,000.
 func (c AlarmsService) CountOpen(ctx context.Context, owner string) (int64, error) {
-	var reply struct {
+	reply, err := get[struct {
 		Open int64 `json:"open"`
-	}
-	err := c.admin(ctx, http.MethodGet, with("alarms", AlarmQuery{Open: true, Owner: owner}.asked())+"&limit=1", nil, &reply)
+	}](ctx, c.transport, with("alarms", params{"open": true, "owner": owner, "limit": 1}))
 	return reply.Open, err
 }
 
 // List returns alarms, oldest first.
 func (c AlarmsService) List(ctx context.Context, q AlarmQuery) ([]Alarm, error) {
-	var reply struct {
+	reply, err := get[struct {
 		Alarms []Alarm `json:"alarms"`
-	}
-	query := q.asked()
-	query["limit"] = limitText(q.Limit)
-	err := c.admin(ctx, http.MethodGet, with("alarms", query), nil, &reply)
+	}](ctx, c.transport, with("alarms", paramsOf(q)))
 	return reply.Alarms, err
 }
 
 // Export writes all alarms of a query to w, as csv or parquet: its Limit does not count. language, en or zh, is that
 // of their reasons; "" = en. After an error what was written is incomplete.
 func (c AlarmsService) Export(ctx context.Context, format, language string, q AlarmQuery, w io.Writer) error {
-	query := q.asked()
+	q.Limit = 0
+	query := paramsOf(q)
 	query["language"] = language
 	return c.exportTable(ctx, "alarms/export", format, query, w)
 }
 
 // Acknowledge notes that the caller has seen an alarm.
 func (c AlarmsService) Acknowledge(ctx context.Context, id int64) (Alarm, error) {
-	var a Alarm
-	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("alarms/%d/acknowledge", id), struct{}{}, &a)
-	return a, err
+	return post[Alarm](ctx, c.transport, fmt.Sprintf("alarms/%d/acknowledge", id), struct{}{})
 }
 
 // Dismiss takes an alarm back, with a note why the code is no copy. The code's page then is as before the
 // alarm, and only later scans can raise another one. A second dismissal of an alarm changes nothing.
 func (c AlarmsService) Dismiss(ctx context.Context, id int64, note string) (Alarm, error) {
-	var a Alarm
-	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("alarms/%d/dismiss", id), map[string]string{"note": note}, &a)
-	return a, err
+	return post[Alarm](ctx, c.transport, fmt.Sprintf("alarms/%d/dismiss", id), map[string]string{"note": note})
 }
 
 // BatchAlarm is the score from which on codes of an application raise an alarm for looking copied.
@@ -484,16 +425,14 @@ type BatchAlarmPut struct {
 }
 
 // GetAlarmThreshold returns the score from which on codes of an application raise an alarm.
-func (c BatchesService) GetAlarmThreshold(ctx context.Context, id int64) (a BatchAlarm, err error) {
-	err = c.admin(ctx, http.MethodGet, batchPath(id, "alarm"), nil, &a)
-	return a, err
+func (c BatchesService) GetAlarmThreshold(ctx context.Context, id int64) (BatchAlarm, error) {
+	return get[BatchAlarm](ctx, c.transport, batchPath(id, "alarm"))
 }
 
 // SetAlarmThreshold sets the score from which on codes of an application raise an alarm, from the next scan on. Earlier
 // alarms stay.
-func (c BatchesService) SetAlarmThreshold(ctx context.Context, id int64, put BatchAlarmPut) (a BatchAlarm, err error) {
-	err = c.admin(ctx, http.MethodPut, batchPath(id, "alarm"), put, &a)
-	return a, err
+func (c BatchesService) SetAlarmThreshold(ctx context.Context, id int64, alarm BatchAlarmPut) (BatchAlarm, error) {
+	return put[BatchAlarm](ctx, c.transport, batchPath(id, "alarm"), alarm)
 }
 
 // AlarmReplay says which alarms a threshold would have raised in the last 90 days.
@@ -520,11 +459,6 @@ type ReplayedAlarm struct {
 
 // ReplayAlarms says which alarms a threshold would have raised for an application in the last 90 days; 0 = the one
 // in force. It changes nothing. The server reads its ledger for it: bound it with ctx.
-func (c BatchesService) ReplayAlarms(ctx context.Context, id, threshold int64) (r AlarmReplay, err error) {
-	query := map[string]string{}
-	if threshold > 0 {
-		query["threshold"] = strconv.FormatInt(threshold, 10)
-	}
-	err = c.long(ctx, http.MethodGet, with(batchPath(id, "alarm/replay"), query), nil, &r)
-	return r, err
+func (c BatchesService) ReplayAlarms(ctx context.Context, id, threshold int64) (AlarmReplay, error) {
+	return get[AlarmReplay](ctx, c.patient(), with(batchPath(id, "alarm/replay"), params{"threshold": threshold}))
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 )
 
 // Hit is something that a searched text names, or is a part of.
@@ -21,18 +20,13 @@ type SearchResult struct {
 
 // SearchQuery is what somebody looks for.
 type SearchQuery struct {
-	Text    string
-	Account string // only what is this account's; "" = of all accounts that the caller may see
-	Quick   bool   // of rules, only those whose link begins with the text and the newest 2,000
+	Text    string `query:"q" maxLength:"1024" doc:"a name or AppID, a part of a prefix, a link, a code text, nine characters or APPLICATION:INDEX, a serial number, an isv_application_id, an activity, a request id"`
+	Account string `query:"account" maxLength:"128" doc:"only what is this account's; left out: of all accounts that the caller may see"`
+	Quick   bool   `query:"quick" doc:"of rules, only those whose link begins with the text and the newest 2,000; left out: all of them, for two seconds at most"`
 }
 
 // Search finds what a text names, or is a part of: accounts, rules, batches, codes, serial numbers, activities and calls. Rules are
 // looked through for two seconds at most.
-func (c *Client) Search(ctx context.Context, q SearchQuery) (found SearchResult, err error) {
-	asked := map[string]string{"q": q.Text, "account": q.Account}
-	if q.Quick {
-		asked["quick"] = "true"
-	}
-	err = c.admin(ctx, http.MethodGet, with("search", asked), nil, &found)
-	return found, err
+func (c *Client) Search(ctx context.Context, q SearchQuery) (SearchResult, error) {
+	return get[SearchResult](ctx, c.transport, with("search", paramsOf(q)))
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 	"net/url"
 	"time"
 )
@@ -32,20 +31,17 @@ type NewSharedChart struct {
 }
 
 // Create makes a link to a chart.
-func (c ChartsService) Create(ctx context.Context, n NewSharedChart) (one SharedChart, err error) {
-	err = c.admin(ctx, http.MethodPost, "statistics/shared", n, &one)
-	return one, err
+func (c ChartsService) Create(ctx context.Context, n NewSharedChart) (SharedChart, error) {
+	return post[SharedChart](ctx, c.transport, "statistics/shared", n)
 }
 
 // List lists the charts that are shared now, the newest first: the caller's, or all of them for an operator of all accounts.
 func (c ChartsService) List(ctx context.Context) ([]SharedChart, error) {
-	var list SharedCharts
-	err := c.admin(ctx, http.MethodGet, "statistics/shared", nil, &list)
+	list, err := get[SharedCharts](ctx, c.transport, "statistics/shared")
 	return list.Charts, err
 }
 
 // Revoke ends a link at once.
-func (c ChartsService) Revoke(ctx context.Context, id string) (one SharedChart, err error) {
-	err = c.admin(ctx, http.MethodDelete, "statistics/shared/"+url.PathEscape(id), nil, &one)
-	return one, err
+func (c ChartsService) Revoke(ctx context.Context, id string) (SharedChart, error) {
+	return remove[SharedChart](ctx, c.transport, "statistics/shared/"+url.PathEscape(id))
 }

@@ -59,28 +59,23 @@ func (c WebhooksService) List(ctx context.Context) ([]Webhook, error) {
 
 // webhooks makes a call that answers all webhooks.
 func (c *transport) webhooks(ctx context.Context, method, path string) ([]Webhook, error) {
-	var reply WebhookList
-	err := c.admin(ctx, method, path, nil, &reply)
+	reply, err := ask[WebhookList](ctx, c, method, path, nil)
 	return reply.Webhooks, err
 }
 
 // Create adds a receiver, which is told of scans and alarms from now on. Its secret is shown
 // only in this answer. A *Problem with status 422 says what is wrong.
 func (c WebhooksService) Create(ctx context.Context, w WebhookPut) (WebhookAdded, error) {
-	var added WebhookAdded
-	err := c.admin(ctx, http.MethodPost, "webhooks", w, &added)
-	return added, err
+	return post[WebhookAdded](ctx, c.transport, "webhooks", w)
 }
 
 // Update changes what a webhook is told and where it is; enabled nil leaves it on or off.
 // Events that wait for it stay. A *Problem with status 404: there is none.
 func (c WebhooksService) Update(ctx context.Context, id int64, w WebhookPut, enabled *bool) (Webhook, error) {
-	var changed Webhook
-	err := c.admin(ctx, http.MethodPut, webhookPath(id), struct {
+	return put[Webhook](ctx, c.transport, webhookPath(id), struct {
 		WebhookPut
 		Enabled *bool `json:"enabled,omitempty"`
-	}{w, enabled}, &changed)
-	return changed, err
+	}{w, enabled})
 }
 
 func webhookPath(id int64) string { return "webhooks/" + strconv.FormatInt(id, 10) }
@@ -99,8 +94,7 @@ type WebhookTest struct {
 // Test sends a test message, and returns the event by which Deliveries lists it. A *Problem
 // with status 404: there is no such webhook.
 func (c WebhooksService) Test(ctx context.Context, id int64) (event string, err error) {
-	var sent WebhookTest
-	err = c.admin(ctx, http.MethodPost, webhookPath(id)+"/test", nil, &sent)
+	sent, err := post[WebhookTest](ctx, c.transport, webhookPath(id)+"/test", nil)
 	return sent.Event, err
 }
 
@@ -127,29 +121,20 @@ type DeliveryList struct {
 
 // DeliveryQuery selects deliveries, newest first; the zero value is all.
 type DeliveryQuery struct {
-	Webhook int64  // 0 = of all webhooks
-	State   string // waiting, delivered or dead; "" = any
-	Before  int64  // only deliveries with a smaller id; 0 = from the newest on
-	Limit   int    // 0 = as many as the server likes to give
+	Webhook int64  `query:"webhook" minimum:"0"`                 // 0 = of all webhooks
+	State   string `query:"state" enum:"waiting,delivered,dead"` // "" = any
+	Before  int64  `query:"before" minimum:"0" doc:"only deliveries with a smaller id"`
+	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
 // ListDeliveries lists what was sent to webhooks and what became of it, newest first.
 func (c WebhooksService) ListDeliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, error) {
-	query := map[string]string{"state": q.State, "limit": limitText(q.Limit)}
-	for name, id := range map[string]int64{"webhook": q.Webhook, "before": q.Before} {
-		if id > 0 {
-			query[name] = strconv.FormatInt(id, 10)
-		}
-	}
-	var reply DeliveryList
-	err := c.admin(ctx, http.MethodGet, with("deliveries", query), nil, &reply)
+	reply, err := get[DeliveryList](ctx, c.transport, with("deliveries", paramsOf(q)))
 	return reply.Deliveries, err
 }
 
 // RetryDelivery sends a message again with the same event id, whatever became of it. A *Problem
 // with status 404: there is no such delivery.
 func (c WebhooksService) RetryDelivery(ctx context.Context, id int64) (Delivery, error) {
-	var again Delivery
-	err := c.admin(ctx, http.MethodPost, fmt.Sprintf("deliveries/%d/replay", id), nil, &again)
-	return again, err
+	return post[Delivery](ctx, c.transport, fmt.Sprintf("deliveries/%d/replay", id), nil)
 }

@@ -82,7 +82,7 @@ func (c *transport) stableToken(ctx context.Context, force bool) (Token, error) 
 		return Token{}, err
 	}
 	var t Token
-	err = c.wire(ctx, post("/cgi-bin/stable_token", nil, body), maxAnswer, &t)
+	err = c.wire(ctx, wirePost("/cgi-bin/stable_token", nil, body), maxAnswer, &t)
 	return t, err
 }
 
@@ -258,7 +258,7 @@ func (c WireService) GetVerificationFile(ctx context.Context) (ConfirmFile, erro
 	return ConfirmFile(reply), err
 }
 
-func post(path string, query url.Values, body []byte) request {
+func wirePost(path string, query url.Values, body []byte) request {
 	return request{method: http.MethodPost, path: path, query: query, contentType: "application/json", body: bytes.NewReader(body)}
 }
 
@@ -269,7 +269,7 @@ func (c *transport) call(ctx context.Context, path string, body map[string]any, 
 		return err
 	}
 	return c.authorized(ctx, func(token string) error {
-		return c.wire(ctx, post(path, url.Values{"access_token": {token}}, raw), maxList, reply)
+		return c.wire(ctx, wirePost(path, url.Values{"access_token": {token}}, raw), maxList, reply)
 	})
 }
 

@@ -92,8 +92,8 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 			lookedAt(w, list.Searched)
 		})
 	}
-	page, err := qrjump.Calls.ListPersisted(s.ctx, client.KeptCallQuery{RID: c.RID, Account: c.Account, Path: c.Path, ErrCode: c.ErrCode,
-		Failed: c.Failed, Before: c.Before, Limit: min(c.Limit, 100)})
+	page, err := qrjump.Calls.ListPersisted(s.ctx, client.KeptCallQuery{RID: c.RID, Failed: c.Failed, Limit: min(c.Limit, 100),
+		CallSearch: client.CallSearch{Account: c.Account, Path: c.Path, ErrCode: c.ErrCode, Before: c.Before}})
 	if err != nil {
 		return fault("calls.list_calls_2", err)
 	}
@@ -167,7 +167,8 @@ func (c *callsCommand) follow(s *session, qrjump *client.Client, query client.Ca
 
 // followKept prints calls of the log as they come, of all nodes: those of others are up to a second behind.
 func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
-	query := client.KeptCallQuery{RID: c.RID, Account: c.Account, Path: c.Path, ErrCode: c.ErrCode, Failed: c.Failed, Limit: 1}
+	query := client.KeptCallQuery{RID: c.RID, Failed: c.Failed, Limit: 1,
+		CallSearch: client.CallSearch{Account: c.Account, Path: c.Path, ErrCode: c.ErrCode}}
 	if c.RID != "" {
 		return misused("calls.follow_and_rid_a_call")
 	}

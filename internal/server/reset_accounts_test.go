@@ -97,7 +97,7 @@ func suite(t *testing.T, s *servertest.Server, operator *client.Client, n int) e
 	if a.JSON(t, &list); len(list.Rules) != 1 || list.Rules[0].Prefix != fmt.Sprintf("https://%s.example/seed/", shop) {
 		return fmt.Errorf("after the reset: %s", a.Body)
 	}
-	calls, err := operator.Calls.ListPersisted(t.Context(), client.KeptCallQuery{Account: brand})
+	calls, err := operator.Calls.ListPersisted(t.Context(), client.KeptCallQuery{CallSearch: client.CallSearch{Account: brand}})
 	if err != nil || len(calls.Calls) != 0 {
 		return fmt.Errorf("%d calls of %s are left, %v", len(calls.Calls), brand, err)
 	}

@@ -95,23 +95,17 @@ func (a accountAPI) changeAccount(ctx context.Context, appid string, f func(*acc
 }
 
 func (a accountAPI) listAccounts(ctx context.Context, in *struct {
-	After  string               `query:"after" doc:"only accounts after this AppID"`
-	Text   string               `query:"text" maxLength:"128" doc:"only accounts with this in their AppID or name"`
-	Kind   accounts.Kind        `query:"kind" enum:"mini_program,service_account,subscription_account"`
-	State  accounts.SearchState `query:"state" enum:"jump_off,not_released,secret_frozen"`
-	Order  accounts.Order       `query:"order" enum:"appid,name,newest" doc:"left out: by AppID"`
-	Offset int                  `query:"offset" minimum:"0" doc:"how many to leave out, in place of after"`
-	Scans  bool                 `query:"scans" doc:"with the scans of the last seven days, for whoever may read statistics"`
-	Page
+	After string `query:"after" doc:"only accounts after this AppID"`
+	client.AccountQuery
 }) (client.AccountList, error) {
 	shown := client.AccountList{Accounts: []client.Account{}}
-	found, total, err := a.findAccounts(accounts.Search{Part: in.Text, Kind: in.Kind, State: in.State, Order: in.Order, Offset: in.Offset,
-		Limit: in.Limit, Sees: adminroute.CallerFromContext(ctx).CanAccess})
+	found, total, err := a.findAccounts(accounts.Search{Part: in.Text, Kind: accounts.Kind(in.Kind), State: accounts.SearchState(in.State),
+		Order: accounts.Order(in.Order), Offset: in.Offset, Limit: in.Limit, Sees: adminroute.CallerFromContext(ctx).CanAccess})
 	if err != nil {
 		return shown, err
 	}
 	// In the order of AppIDs the store is asked: other nodes may have made accounts just now.
-	plain := in.Text+string(in.Kind)+string(in.State) == "" && in.Offset == 0 && (in.Order == "" || in.Order == accounts.ByAppID)
+	plain := in.Text+in.Kind+in.State == "" && in.Offset == 0 && (in.Order == "" || in.Order == string(accounts.ByAppID))
 	shown.Total = max(total, len(found))
 	var page []accounts.Account
 	if plain {

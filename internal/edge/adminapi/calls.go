@@ -8,16 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
 )
 
-// CallSearch chooses calls of the log.
-type CallSearch struct {
-	Account string `query:"account" maxLength:"64" doc:"only calls of this account"`
-	Path    string `query:"path" maxLength:"256" doc:"only calls of this endpoint"`
-	ErrCode int    `query:"errcode" doc:"only calls that were answered with this number; left out or 0: with any"`
-	Before  int64  `query:"before" minimum:"0" doc:"go on with older ones: the next of another answer"`
-	After   int64  `query:"after" minimum:"0" doc:"only those that came later: the newest of another answer"`
-}
-
-func (s CallSearch) search() apiusage.Search {
+func searchOf(s client.CallSearch) apiusage.Search {
 	return apiusage.Search{Account: s.Account, Path: s.Path, ErrCode: s.ErrCode, Before: s.Before, After: s.After}
 }
 
@@ -29,13 +20,8 @@ func showSearched(s apiusage.Searched) client.Searched {
 	return shown
 }
 
-func (a serverAPI) listKeptCalls(ctx context.Context, in *struct {
-	CallSearch
-	RID    string `query:"rid" maxLength:"64" doc:"only the call with this request id"`
-	Failed bool   `query:"failed" doc:"only calls that were answered with another number than 0"`
-	Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"100"`
-}) (client.KeptCallPage, error) {
-	search := in.search()
+func (a serverAPI) listKeptCalls(ctx context.Context, in *client.KeptCallQuery) (client.KeptCallPage, error) {
+	search := searchOf(in.CallSearch)
 	search.RID, search.Failed = in.RID, in.Failed
 	list, looked, err := a.Calls.List(ctx, search, in.Limit)
 	if err != nil {
@@ -44,8 +30,8 @@ func (a serverAPI) listKeptCalls(ctx context.Context, in *struct {
 	return client.KeptCallPage{Calls: each(list, showCall), Searched: showSearched(looked)}, nil
 }
 
-func (a serverAPI) listCallErrors(ctx context.Context, in *CallSearch) (client.CallErrorList, error) {
-	list, looked, err := a.Calls.Failures(ctx, in.search())
+func (a serverAPI) listCallErrors(ctx context.Context, in *client.CallSearch) (client.CallErrorList, error) {
+	list, looked, err := a.Calls.Failures(ctx, searchOf(*in))
 	if err != nil {
 		return client.CallErrorList{}, err
 	}

@@ -14,15 +14,7 @@ type changeList struct {
 	Changes []auditlog.Entry `json:"changes"`
 }
 
-func (a serverAPI) listChanges(ctx context.Context, in *struct {
-	After  int64  `query:"after" doc:"only changes after this number" minimum:"0"`
-	Before int64  `query:"before" doc:"only changes before this number; with newest, to go back page by page" minimum:"0"`
-	Newest bool   `query:"newest" doc:"newest first"`
-	Kind   string `query:"kind" maxLength:"32" doc:"only of this kind, for example rule"`
-	Key    string `query:"key" maxLength:"4096" doc:"only of this one; it needs a kind"`
-	Actor  string `query:"actor" maxLength:"64" doc:"only by this AppID, admin, seed, person:NAME or key:NAME"`
-	Page
-}) (changeList, error) {
+func (a serverAPI) listChanges(ctx context.Context, in *client.ChangesQuery) (changeList, error) {
 	if in.Key != "" && in.Kind == "" {
 		return changeList{}, refused("key: say of what kind, for example kind=rule")
 	}

@@ -116,12 +116,7 @@ func (a codeAPI) showBatch(ctx context.Context, b codes.Batch) (client.Batch, er
 	return shown, err
 }
 
-func (a codeAPI) listBatches(ctx context.Context, in *struct {
-	Account string `query:"account"`
-	Idle    int    `query:"idle" minimum:"0" maximum:"3660" doc:"only those of which no code is active so many days after the application, proofs left out"`
-	After   int64  `query:"after" minimum:"0"`
-	Page
-}) (client.BatchList, error) {
+func (a codeAPI) listBatches(ctx context.Context, in *client.BatchQuery) (client.BatchList, error) {
 	shown := client.BatchList{Batches: []client.Batch{}}
 	whose, err := accountsOf(ctx, in.Account)
 	if err != nil {
@@ -168,16 +163,12 @@ func (a codeAPI) ofBatch(ctx context.Context, parameter func(string) string) (st
 	return b.Account, err
 }
 
-type codeEventList struct {
-	Events []client.CodeEvent `json:"events"`
-}
-
 func (a codeAPI) listCodeEvents(ctx context.Context, in *struct {
 	BatchPath
 	After int64 `query:"after" minimum:"0" doc:"only events after this seq"`
 	Page
-}) (codeEventList, error) {
-	shown := codeEventList{[]client.CodeEvent{}}
+}) (client.CodeEventList, error) {
+	shown := client.CodeEventList{Events: []client.CodeEvent{}}
 	if _, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID); err != nil {
 		return shown, err
 	}

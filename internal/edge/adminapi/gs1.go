@@ -82,12 +82,7 @@ func (w GS1Wanted) entry(key string) digitallink.Entry {
 	return e
 }
 
-func (a ruleAPI) listGS1(ctx context.Context, in *struct {
-	Under string `query:"under" maxLength:"1024" doc:"a key: only it and what is below it"`
-	After string `query:"after" maxLength:"1024" doc:"the last key of the page before"`
-	Owner string `query:"owner" maxLength:"128" doc:"only of this account; left out: of all that the caller may see"`
-	Page
-}) (client.GS1List, error) {
+func (a ruleAPI) listGS1(ctx context.Context, in *client.GS1Query) (client.GS1List, error) {
 	whose, err := accountsOf(ctx, in.Owner)
 	if err != nil {
 		return client.GS1List{}, err

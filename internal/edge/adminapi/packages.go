@@ -77,13 +77,7 @@ func (a codeAPI) makePackage(ctx context.Context, in *struct {
 	return showPackage(made), err
 }
 
-func (a codeAPI) listPackages(ctx context.Context, in *struct {
-	Account       string `query:"account"`
-	ApplicationID int64  `query:"application_id" minimum:"0"`
-	After         int64  `query:"after" minimum:"0"`
-	Waiting       bool   `query:"waiting" doc:"only those that nobody fetched or recalled"`
-	Page
-}) (client.PackageList, error) {
+func (a codeAPI) listPackages(ctx context.Context, in *client.PackageQuery) (client.PackageList, error) {
 	list, err := a.Codes.PrintPackages(ctx, codes.PackageQuery{Account: in.Account, Batch: in.ApplicationID, After: in.After,
 		Waiting: in.Waiting, Limit: in.Limit})
 	return client.PackageList{Packages: each(list, showPackage)}, err

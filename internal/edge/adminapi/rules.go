@@ -24,18 +24,7 @@ func showRuleChange(c rules.Change) client.RuleChange {
 	return client.RuleChange{Seq: c.Seq, At: c.At, Actor: c.ActorID, RID: c.RID, Did: c.Did, Rule: showRule(c.Rule), Reason: c.Reason}
 }
 
-func (a ruleAPI) listRules(ctx context.Context, in *struct {
-	Owner  string `query:"owner" doc:"left out: all accounts that the caller may see"`
-	Target string `query:"target"`
-	Prefix string `query:"prefix" doc:"only the rule with this prefix"`
-	After  int64  `query:"after" doc:"only rules after this id" minimum:"0"`
-	Before int64  `query:"before" doc:"only rules before this id, the newest first" minimum:"0"`
-	Newest bool   `query:"newest" doc:"the newest first"`
-	Text   string `query:"text" maxLength:"1024" doc:"only rules with this in their prefix, whatever the case of its letters"`
-	State  string `query:"state" enum:"published,draft"`
-	Scans  bool   `query:"scans" doc:"with the scans of the last seven days, for whoever may read statistics"`
-	Page
-}) (shown client.StoredRuleList, err error) {
+func (a ruleAPI) listRules(ctx context.Context, in *client.StoredRuleQuery) (shown client.StoredRuleList, err error) {
 	whose, err := accountsOf(ctx, in.Owner)
 	if err != nil {
 		return shown, err
@@ -137,13 +126,7 @@ func (a ruleAPI) listConfirmations(ctx context.Context, in *struct {
 	})}, err
 }
 
-func (a ruleAPI) listRechecks(ctx context.Context, in *struct {
-	Owner          string `query:"owner"`
-	Failing        bool   `query:"failing" doc:"only files that are not in place"`
-	AfterOwner     string `query:"after_owner" doc:"with after_directory: the last one of the page before"`
-	AfterDirectory string `query:"after_directory"`
-	Page
-}) (client.RecheckList, error) {
+func (a ruleAPI) listRechecks(ctx context.Context, in *client.RecheckQuery) (client.RecheckList, error) {
 	list, err := a.Rechecks.Store.Rechecks(ctx, rules.RecheckQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner,
 		AfterDirectory: in.AfterDirectory, Limit: in.Limit})
 	return client.RecheckList{Rechecks: each(list, func(r rules.Reverification) client.Recheck {

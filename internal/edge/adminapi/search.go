@@ -35,11 +35,7 @@ type searching struct {
 	found      client.SearchResult
 }
 
-func (a accountAPI) search(ctx context.Context, in *struct {
-	Text    string `query:"q" maxLength:"1024" doc:"a name or AppID, a part of a prefix, a link, a code text, nine characters or APPLICATION:INDEX, a serial number, an isv_application_id, an activity, a request id"`
-	Account string `query:"account" maxLength:"128" doc:"only what is this account's; left out: of all accounts that the caller may see"`
-	Quick   bool   `query:"quick" doc:"of rules, only those whose link begins with the text and the newest 2,000; left out: all of them, for two seconds at most"`
-}) (client.SearchResult, error) {
+func (a accountAPI) search(ctx context.Context, in *client.SearchQuery) (client.SearchResult, error) {
 	whose, err := accountsOf(ctx, in.Account)
 	if err != nil {
 		return client.SearchResult{}, err

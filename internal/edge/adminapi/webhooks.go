@@ -108,12 +108,7 @@ func (a webhookAPI) testWebhook(ctx context.Context, in *WebhookPath) (client.We
 	return client.WebhookTest{Event: event}, err
 }
 
-func (a webhookAPI) listDeliveries(ctx context.Context, in *struct {
-	Webhook int64  `query:"webhook" minimum:"0"`
-	State   string `query:"state" enum:"waiting,delivered,dead"`
-	Before  int64  `query:"before" minimum:"0" doc:"only deliveries with a smaller id"`
-	Page
-}) (client.DeliveryList, error) {
+func (a webhookAPI) listDeliveries(ctx context.Context, in *client.DeliveryQuery) (client.DeliveryList, error) {
 	q := outbox.Query{State: in.State, Before: in.Before, Limit: in.Limit}
 	if in.Webhook != 0 {
 		q.Receiver = strconv.FormatInt(in.Webhook, 10)

@@ -152,9 +152,8 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
 				client.RecordedCall{RID: e.Last, At: e.LastAt, Detail: e.Detail}})
 		}
 	} else {
-		list, err := v.api.Calls.ListPersisted(v.ctx(), client.KeptCallQuery{RID: q.RID, Account: q.Account, Path: q.Path,
-			ErrCode: q.ErrCode,
-			Failed:  q.Failed, Before: before})
+		list, err := v.api.Calls.ListPersisted(v.ctx(), client.KeptCallQuery{RID: q.RID, Failed: q.Failed,
+			CallSearch: client.CallSearch{Account: q.Account, Path: q.Path, ErrCode: q.ErrCode, Before: before}})
 		if v.failed(err) {
 			return
 		}
