@@ -83,15 +83,3 @@ func TestACallAllocatesLittle(t *testing.T) {
 		}
 	}
 }
-
-// BenchmarkCall is what a call costs beside net/http.
-func BenchmarkCall(b *testing.B) {
-	for path, call := range wireCalls(b, false) {
-		b.Run(path[strings.LastIndexByte(path, '/')+1:], func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				call()
-			}
-		})
-	}
-}

@@ -280,27 +280,6 @@ func TestARowThatIsNoneIsRefusedBeforeItIsRead(t *testing.T) {
 	}
 }
 
-func BenchmarkReadARow(b *testing.B) {
-	columns := []string{"changed_at", "created_at", "host", "id", "key", "kind", "test_links"}
-	line := []byte(
-		`{"changed_at":1769875199123,"created_at":1769875199123,"host":"shop.example.com","id":7,"key":"https://shop.example.com/goods/7/item?id=","kind":"ordinary","test_links":"[\"https://shop.example.com/1\"]"}` + "\n")
-	b.Run("fast", func(b *testing.B) {
-		r := newRowReader("rules", columns, nil)
-		for b.Loop() {
-			if !writtenRow(line, r.heads, r.args) {
-				b.Fatal("not a written row")
-			}
-		}
-	})
-	b.Run("simple", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := anyRow(line, columns); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}
-
 func TestATextIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
 	texts := []string{"", "plain", `"`, `\`, `a"b\c`, "\n", "a\tb\"", "\x00", "\x1f", "\x7f", "é", "扫一扫", "\u2028", "a\u2029\"b",
 		"\u2027\u202a", "\xe2\x80",

@@ -51,22 +51,3 @@ func FuzzACallIsReadAsItWasWritten(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkACallIsWritten(b *testing.B) {
-	c := whole("")
-	c.Request, c.Response = `{"code_ticket":"[masked]","openid":"o8s6d5f4g3h2j1k0l9m8n7b6v5c4"}`,
-		`{"activity_name":"spring","application_id":1,"code":"[masked]","code_end":19999,"code_start":0,"errcode":0,"errmsg":"ok"}`
-	var into []byte
-	b.Run("ours", func(b *testing.B) {
-		for b.Loop() {
-			into = c.appendJSON(into[:0])
-		}
-	})
-	b.Run("encoding/json", func(b *testing.B) {
-		var out bytes.Buffer
-		for b.Loop() {
-			out.Reset()
-			_ = json.NewEncoder(&out).Encode(&c)
-		}
-	})
-}

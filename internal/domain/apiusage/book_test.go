@@ -437,22 +437,3 @@ func TestTheSevenDaysOfARequestID(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkSpend(b *testing.B) {
-	book, _ := newBook()
-	s := settings.Defaults()
-	s.DailyLimits = settings.Limits{"/a": 1_000_000_000}
-	book.Settings.Set(s)
-	for b.Loop() {
-		require.NoError(b, book.Spend(b.Context(), "wxa", "/a"))
-	}
-}
-
-func BenchmarkRecord(b *testing.B) {
-	book, _ := newBook()
-	c := apiusage.Call{RID: rid(1), Account: "wxa", Path: "/cgi-bin/wxopen/qrcodejumpadd", Query: "access_token=%5Bmasked%5D",
-		Request: `{"prefix":"https://shop.example/t/"}`, Response: `{"errcode":0,"errmsg":"ok"}`}
-	for b.Loop() {
-		book.Record(c)
-	}
-}

@@ -105,20 +105,3 @@ func TestAReplayDecidesALinkOnce(t *testing.T) {
 		t.Errorf("rules were asked %d times about 1,000 links", finder.asked)
 	}
 }
-
-func BenchmarkReplay(b *testing.B) {
-	for _, n := range []int{10, 100, 1000, 10_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			finder, plan, log := aPlan(b, n)
-			log.scans = 20_000
-			for b.Loop() {
-				done, err := auditlog.Replay(b.Context(), log, scan.Resolver{Finder: finder, Accounts: opened{}},
-					auditlog.Question{Plan: plan, Since: began.Add(-time.Hour), Most: auditlog.MostReplayed})
-				if err != nil || done.Turned != int64(log.scans) {
-					b.Fatal(done, err)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(log.scans), "ns/scan")
-		})
-	}
-}

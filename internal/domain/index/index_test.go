@@ -345,28 +345,6 @@ func TestAChangeCostsTheSameHoweverManyRules(t *testing.T) {
 	}
 }
 
-// BenchmarkSet is one rule changed in place, and one added and removed.
-func BenchmarkSet(b *testing.B) {
-	x := New()
-	for i := range 100_000 {
-		x.Set(aRuleOf(b, int64(i), fmt.Sprintf("https://h%d.example/t/%d/", i%500, i)))
-	}
-	r := aRuleOf(b, 1, "https://h1.example/t/1/")
-	b.Run("changed", func(b *testing.B) {
-		for i := 0; b.Loop(); i++ {
-			r.Published = i%2 == 0
-			x.Set(r)
-		}
-	})
-	r = aRuleOf(b, 1, "https://h1.example/t/new/")
-	b.Run("added and removed", func(b *testing.B) {
-		for b.Loop() {
-			x.Set(r)
-			x.Remove(r.Prefix.Key)
-		}
-	})
-}
-
 // A history of the index, per host: three rules of which two can govern one
 // link, set (published or not), removed, and looked up.
 

@@ -16,7 +16,6 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/alarms"
 	"github.com/qrjump/qrjump/internal/domain/stats"
-	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 	"github.com/qrjump/qrjump/internal/domain/stats/verify"
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
@@ -680,44 +679,6 @@ func TestAnOlderLedgerThatWentOn(t *testing.T) {
 			})
 		})
 	}
-}
-
-// BenchmarkQuestion asks what a page asks, of what is counted.
-func BenchmarkQuestion(b *testing.B) {
-	s, err := store.Open(b.Context(), store.Target{Dir: b.TempDir()})
-	require.NoError(b, err)
-	defer s.Close()
-	log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(1, 2)), Now: began, Users: 100_000}
-	c := scantest.NewCounter(s, log)
-	require.NoError(b, log.Append(b.Context(), events.Take(200_000)))
-	require.NoError(b, c.CatchUp(b.Context()))
-	long := stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0), By: stats.ByDay, Group: stats.App, What: stats.Scans}
-	for _, one := range []struct {
-		name string
-		ask  func(q *stats.Question)
-	}{
-		{"one dimension", func(*stats.Question) {}},
-		{"two dimensions", func(q *stats.Question) { q.Filter = map[stats.Dimension]string{stats.Source: "scan"} }},
-		{"users", func(q *stats.Question) { q.What = stats.Users }},
-	} {
-		b.Run(one.name, func(b *testing.B) {
-			q := long
-			one.ask(&q)
-			for b.Loop() {
-				if _, err := c.Ask(b.Context(), q); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-	b.Run("one by one", func(b *testing.B) {
-		for b.Loop() {
-			days := map[string]int{}
-			for e := range log.Read(b.Context(), 0) {
-				days[fmt.Sprint(timebucket.Day(timebucket.Hour(e.At), 8), e.App)]++
-			}
-		}
-	})
 }
 
 // The newest scans are those at the end of the whole feed, each once, and nobody

@@ -89,14 +89,3 @@ func TestNoSecretOfAPathIsLogged(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkRecord(b *testing.B) {
-	body,
-		answer := []byte(
-		`{"prefix":"https://shop.example/t/","path":"pages/index/index","is_edit":0,"permit_sub_rule":1,"open_version":3}`),
-		[]byte(`{"errcode":0,"errmsg":"ok"}`)
-	for b.Loop() {
-		maskBody(body)
-		maskAnswer(answer)
-	}
-}
