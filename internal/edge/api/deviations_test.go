@@ -19,7 +19,6 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
-	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // reported lists what callers deviated in.
@@ -40,32 +39,29 @@ func nobody() *safehttp.Client {
 
 // deviations are, by the row, a story in which a caller deviates so.
 func deviations(t *testing.T) map[string]how {
-	shop := func(path, body string) how { return typed("shop", path, body) }
-	page := func(fields string) how { return shop(getPath, `{"get_type":2,"page_num":1,`+fields+`}`) }
-	draft := shop(addPath, rule("https://shop.example/d/"))
-	edit := shop(addPath, rule("https://shop.example/d/", `"is_edit":1`))
-	traded := func(times int, token bool) how {
-		return func(s *servertest.Server) servertest.Answer {
-			body, path := scannedCode(t, s), tradePath
-			if token {
-				path += "?access_token=" + s.Token("svc")
-			}
-			return many(times, post(path, body))(s)
-		}
+	t.Helper()
+	stories := readStories(t, "deviations", "")
+	for id, long := range longDeviations {
+		stories[id] = func(s *servertest.Server) servertest.Answer { return long(t, s) }
 	}
-	wrong := shop(publishPath, prefix("https://shop.example/none/"))
-	fresh := fetch("client_credential", "shop", "secret-shop")
-	unlisted := after(fetch("client_credential", "svc", "secret-svc"),
-		set("/accounts/svc", `{"kind":"service_account","certified":true}`))
-	older := func(s *servertest.Server) servertest.Answer {
-		ticket := s.Ticket("isv")
-		s.Advance(10 * time.Minute)
-		s.Ticket("isv")
-		s.Advance(2 * time.Minute)
-		return s.Do("POST", family+"api_component_token", fmt.Sprintf(
-			`{"component_appid":"isv","component_appsecret":"secret-isv","component_verify_ticket":%q}`, ticket))
-	}
-	slow := func(s *servertest.Server) servertest.Answer {
+	return stories
+}
+
+var longDeviations = map[string]func(*testing.T, *servertest.Server) servertest.Answer{
+	"codes.query.two": func(t *testing.T, s *servertest.Server) servertest.Answer {
+		return named(t, `{"code_url":"%s","code":"%s"}`, same)(s)
+	},
+	"codes.query.form": func(t *testing.T, s *servertest.Server) servertest.Answer {
+		return named(t, `{"code_url":"https://%s"}`, same)(s)
+	},
+	"codes.ticket.token": func(t *testing.T, s *servertest.Server) servertest.Answer {
+		allow(s, "codes.ticket.token")
+		return s.Do("POST", tradePath, scannedCode(t, s))
+	},
+	"codes.ticket.again": func(t *testing.T, s *servertest.Server) servertest.Answer {
+		return many(2, post(tradePath+"?access_token="+s.Token("svc"), scannedCode(t, s)))(s)
+	},
+	"message.slow": func(t *testing.T, s *servertest.Server) servertest.Answer {
 		s.Admin("PUT", "/components/isv", `{"event_url":"http://127.0.0.1:9/"}`)
 		a := s.Do("POST", family+"api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`)
 		for began := time.Now(); time.Since(began) < 3*time.Minute; {
@@ -74,8 +70,8 @@ func deviations(t *testing.T) map[string]how {
 			}
 		}
 		return a
-	}
-	above := func(s *servertest.Server) servertest.Answer {
+	},
+	"rules.publish.above": func(t *testing.T, s *servertest.Server) servertest.Answer {
 		s.Admin("PUT", "/settings", `{"publish_quota":200}`)
 		var a servertest.Answer
 		for n := range 101 {
@@ -87,157 +83,29 @@ func deviations(t *testing.T) map[string]how {
 			s.OK("shop", "delete", prefix(fmt.Sprintf("https://shop.example/%d/", n)))
 		}
 		return a
-	}
-	applied := typed("svc", applyPath, `{"code_count":10000,"isv_application_id":"again"}`)
-	service := typed("svc", addPath, code(q+"a", "shop"))
-	tested := shop(addPath, rule("https://shop.example/d/", `"debug_url":["https://shop.example/d/1"]`))
-	linked := func(s *servertest.Server) servertest.Answer {
-		byThemselves(s)
-		return typed("svc", linkPath, askFor("rival"))(s)
-	}
-	imported := func(s *servertest.Server, line string) {
-		var lines strings.Builder
-		for n := range 100 {
-			fmt.Fprintf(&lines, line+"\n", n)
-		}
-		if a := s.Send(s.Request("POST", "/admin/v1/import/rules", lines.String(), "Content-Type: application/x-ndjson",
-			"Authorization: Bearer "+servertest.AdminToken)); a.Status != 200 {
-			t.Fatal(a.Body)
-		}
-	}
-	aboveRules := func(s *servertest.Server) servertest.Answer {
+	},
+	"rules.add.above": func(t *testing.T, s *servertest.Server) servertest.Answer {
 		s.Admin("PUT", "/settings", `{"rule_limit":200}`)
-		imported(s, `{"owner":"shop","prefix":"https://shop.example/%d/","path":"p"}`)
-		return draft(s)
+		importHundred(t, s, `{"owner":"shop","prefix":"https://shop.example/%d/","path":"p"}`)
+		return typed("shop", addPath, rule("https://shop.example/d/"))(s)
+	},
+	"rules.publish.service": func(t *testing.T, s *servertest.Server) servertest.Answer {
+		importHundred(t, s, `{"owner":"svc","appid":"shop","prefix":"`+q+`%d","path":"p"}`)
+		return story(`100 times POST /cgi-bin/wxopen/qrcodejumppublish as=svc typed {"prefix":"http://weixin.qq.com/q/%d"}
+try POST /cgi-bin/wxopen/qrcodejumpadd as=svc typed {"prefix":"http://weixin.qq.com/q/a","appid":"shop","path":"p","is_edit":0}
+POST /cgi-bin/wxopen/qrcodejumppublish as=svc typed {"prefix":"http://weixin.qq.com/q/a"}`)(s)
+	},
+}
+
+// importHundred imports a hundred rules; %d in the line is their number.
+func importHundred(t *testing.T, s *servertest.Server, line string) {
+	t.Helper()
+	var lines strings.Builder
+	for n := range 100 {
+		fmt.Fprintf(&lines, line+"\n", n)
 	}
-	aboveService := func(s *servertest.Server) servertest.Answer {
-		imported(s, `{"owner":"svc","appid":"shop","prefix":"`+q+`%d","path":"p"}`)
-		for n := range 100 {
-			s.Clock.Step(time.Second)
-			s.OK("svc", "publish", prefix(fmt.Sprintf("%s%d", q, n)))
-		}
-		service(s)
-		return typed("svc", publishPath, prefix(q+"a"))(s)
-	}
-	// coded makes a call of codes about a new application.
-	coded := func(fields, call string) how {
-		return func(s *servertest.Server) servertest.Answer {
-			var made told
-			codeCall(s, "svc", "applycode", `{"code_count":10000,"isv_application_id":"coded"}`).JSON(t, &made)
-			if fields != "" {
-				fields = "," + strings.TrimPrefix(fields, ",")
-			}
-			return codeCall(s, "svc", call, fmt.Sprintf(`{"application_id":%d%s}`, made.ApplicationID, fields))
-		}
-	}
-	// activated activates ten codes, the last time with fields that are otherwise.
-	activated := func(times int, otherwise string) how {
-		return func(s *servertest.Server) (a servertest.Answer) {
-			var made told
-			codeCall(s, "svc", "applycode", `{"code_count":10000,"isv_application_id":"coded"}`).JSON(t, &made)
-			fields := map[string]any{"application_id": made.ApplicationID, "code_start": 0, "code_end": 9, "activity_name": "a",
-				"product_brand": "b", "product_title": "c", "product_code": "6901234567892", "wxa_appid": "shop", "wxa_path": "p",
-				"wxa_type": 0}
-			for n := range times {
-				if n == times-1 && otherwise != "" {
-					require.NoError(t, json.Unmarshal([]byte("{"+otherwise[1:]+"}"), &fields))
-				}
-				body, err := json.Marshal(fields)
-				require.NoError(t, err)
-				a = codeCall(s, "svc", "codeactive", string(body))
-			}
-			return a
-		}
-	}
-	unreleased := set("/accounts/rival", `{"kind":"mini_program","name":"Rival","versions":["trial"]}`)
-	return map[string]how{
-		"wire.path.form":       shop("//cgi-bin/wxopen/qrcodejumpget", "{}"),
-		"wire.limit.above":     spent(fresh, `{"token_daily_limit":2001}`, "shop", tokenPath, 2000),
-		"rules.add.unreleased": after(typed("rival", addPath, rule("https://rival.example/d/")), unreleased),
-		"rules.test_link.form": shop(addPath, rule("https://shop.example/d/", `"debug_url":["HTTPS://shop.example/d/1"]`)),
-		"codes.apply.above": after(typed("svc", applyPath, `{"code_count":20010000,"isv_application_id":"above"}`),
-			set("/settings", `{"code_count_max":200000000}`)),
-		"codes.activate.product_code": activated(1, `,"product_code":"d"`),
-		"codes.query.two":             named(t, `{"code_url":"%s","code":"%s"}`, same),
-		"codes.query.form":            named(t, `{"code_url":"https://%s"}`, same),
-		"wire.method.taken":           post(tokenPath+"?grant_type=client_credential&appid=shop&secret=secret-shop", ""),
-		"wire.body.type":              as("shop", getPath, "{}"),
-		"wire.field.null":             shop(getPath, `{"prefix_list":null,"get_type":null}`),
-		"wire.field.unknown":          shop(getPath, `{"get_typ":2}`),
-		"wire.field.query":            shop(getPath+"?get_type=2&x=y", "{}"),
-		"wire.rate.above":             many(6, shop(getPath, "{}")),
-		"wire.retry":                  many(2, wrong),
-		"token.again":                 many(3, fresh),
-		"component.ticket.older":      older,
-		"message.slow":                slow,
-		"rules.add.path_unasked":      draft,
-		"rules.prefix.port_taken":     shop(addPath, rule("https://shop.example:8443/d/")),
-		"rules.publish.above":         above,
-		"link.own_token_taken":        allowed(typed("svc", "/cgi-bin/wxopen/wxamplinkget", "{}"), "link.own_token_taken"),
-		"wire.body.empty_accepted":    shop(getPath, ""),
-		"wire.field.doubled":          shop(getPath, `{"get_type":0,"get_type":0}`),
-		"wire.number.text":            page(`"page_size":"10"`),
-		"wire.number.float":           page(`"page_size":1e1`),
-		"wire.list.text":              shop(getPath, `{"get_type":1,"prefix_list":"https://shop.example/"}`),
-		"caller.address.unlisted":     unlisted,
-		"wire.flag.word": post(stablePath,
-			`{"grant_type":"client_credential","appid":"shop","secret":"secret-shop","force_refresh":0}`),
-		"wire.text.number":         typed("svc", applyPath, `{"code_count":10000,"isv_application_id":7}`),
-		"codes.ticket.token":       allowed(traded(1, false), "codes.ticket.token"),
-		"codes.ticket.again":       traded(2, true),
-		"codes.apply.again":        after(applied, applied),
-		"rules.prefix.private":     shop(addPath, rule("http://127.0.0.1/d/")),
-		"rules.prefix.newer_taken": shop(addPath, rule("https://shop.ink/d/")),
-		"rules.add.icp_unasked":    draft,
-		"rules.confirm.vouched":    draft,
-		"rules.edit.keeps_links":   after(edit, tested),
-		"rules.edit.unchecked":     after(edit, draft),
-		"rules.get.all":            typed("svc", getPath, `{"get_type":0}`),
-		"rules.get.by_get": allowed(func(s *servertest.Server) servertest.Answer {
-			return s.Do("GET", getPath+"?access_token="+s.Token("shop"), "")
-		}, "rules.get.by_get"),
-		"rules.publish.again": after(shop(publishPath, prefix("https://shop.example/d/")), draft,
-			shop(publishPath, prefix("https://shop.example/d/"))),
-		"link.end.absent": allowed(typed("svc", "/cgi-bin/wxopen/wxampunlink", `{"appid":"rival"}`), "link.own_token_taken"),
-		"token.stable.soon": many(2, post(stablePath,
-			`{"grant_type":"client_credential","appid":"shop","secret":"secret-shop","force_refresh":true}`)),
-		"component.reauthorized": allowed(func(s *servertest.Server) servertest.Answer {
-			token := s.ComponentToken("isv")
-			before, _ := s.AuthorizerToken(token, "isv", "shop")
-			s.Advance(time.Second)
-			s.Authorize(token, "isv", "shop", "[18]")
-			return s.Do("POST", getPath+"?access_token="+before, "{}", "Content-Type: application/json")
-		}, "component.reauthorized"),
-		"component.list.default": func(s *servertest.Server) servertest.Answer {
-			return s.Component(s.ComponentToken("isv"), "api_get_authorizer_list", `{"component_appid":"isv","offset":0}`)
-		},
-		"rules.add.path_unknown":   after(draft, pages),
-		"rules.add.path_slash":     shop(addPath, rule("https://shop.example/d/", `"path":"/pages/index/index"`)),
-		"rules.prefix.encoded":     shop(addPath, rule("https://shop.example/%2F/")),
-		"rules.prefix.case":        shop(addPath, rule("https://Shop.example/d/")),
-		"rules.add.made_elsewhere": service,
-		"rules.add.above":          aboveRules,
-		"rules.edit.keeps_empty": after(allowed(shop(addPath, rule("https://shop.example/d/", `"is_edit":1,"debug_url":[]`)),
-			"rules.edit.keeps_empty"), tested),
-		"rules.publish.service": aboveService,
-		"rules.publish.closed": after(shop(publishPath, prefix("https://shop.example/d/")), draft,
-			set("/accounts/shop/jump", `{"open":false}`)),
-		"rules.delete.unlinked": after(typed("svc", deletePath, fmt.Sprintf(`{"prefix":"%sa","appid":"shop"}`, q)), service,
-			unlink("svc", "shop")),
-		"link.at_once":                  linked,
-		"link.end.at_once":              allowed(typed("svc", "/cgi-bin/wxopen/wxampunlink", `{"appid":"shop"}`), "link.own_token_taken"),
-		"qrcode.life_ignored":           typed("svc", createPath, wanted("QR_LIMIT_SCENE", `"scene_id":1`, `,"expire_seconds":60`)),
-		"codes.range.part":              coded(`"code_start":0,"code_end":8`, "applycodedownload"),
-		"codes.activate.again":          activated(2, ""),
-		"codes.activate.overlap_taken":  allowed(activated(2, `,"code_end":8`), "codes.activate.overlap_taken"),
-		"codes.activate.unlinked_taken": activated(1, `,"wxa_appid":"rival"`),
-		"codes.activate.personal":       activated(1, `,"wxa_appid":"person"`),
-		"codes.activate.path_slash":     activated(1, `,"wxa_path":"/p"`),
-		"codes.activate.path_unasked":   activated(1, ""),
-		"codes.activate.path_unknown":   after(activated(1, ""), pages),
-		"codes.query.index_taken":       allowed(allowed(coded("", "codeactivequery"), "codes.query.index_taken"), "codes.query.bare"),
-		"codes.query.bare":              allowed(coded(`"code_index":0`, "codeactivequery"), "codes.query.bare"),
-	}
+	s.Send(s.Request("POST", "/admin/v1/import/rules", lines.String(), "Content-Type: application/x-ndjson",
+		"Authorization: Bearer "+servertest.AdminToken)).WantStatus(t, 200, "an import of a hundred rules")
 }
 
 // named activates codes of svc, and asks for the first by its text and its nine characters, written into a body.
@@ -263,31 +131,6 @@ func spent(call how, settings, account, path string, n int) how {
 		return call(s)
 	}
 }
-
-// allowed is a story on a server whose operator allows a behaviour, unless it is overridden already or the server is strict.
-func allowed(story how, id string) how {
-	return func(s *servertest.Server) servertest.Answer {
-		var settings struct {
-			Strict     bool              `json:"strict"`
-			Behaviours map[string]string `json:"behaviours"`
-		}
-		if err := json.Unmarshal([]byte(s.Admin("GET", "/settings", "").Body), &settings); err != nil {
-			panic(err)
-		}
-		if settings.Behaviours[id] == "" && !settings.Strict {
-			settings.Behaviours[id] = "allow"
-			body, err := json.Marshal(settings)
-			if err != nil {
-				panic(err)
-			}
-			s.Admin("PUT", "/settings", string(body))
-		}
-		return story(s)
-	}
-}
-
-// pages says which page shop has: another one than the rules and activations of these tests open.
-var pages = set("/accounts/shop", `{"kind":"mini_program","name":"Shop","certified":true,"versions":["release"],"pages":["pages/other"]}`)
 
 // typed is a call as a client library makes it.
 func typed(appid, path, body string) how {

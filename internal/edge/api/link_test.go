@@ -35,65 +35,6 @@ func confirm(service, mini, side string, agree bool) how {
 	}
 }
 
-func linkRows() []errorRow {
-	var rows []errorRow
-	row := func(code int, text, path, name string, how how) {
-		rows = append(rows, errorRow{code, text, path, name, how})
-	}
-	for _, e := range []struct{ path, body string }{{linkPath, askFor("third")}, {linkListPath, `{}`}, {unlinkPath, only("shop")}} {
-		row(0, "ok", e.path, "a call that works", after(as("svc", e.path, e.body), byThemselves))
-		row(48001, "api unauthorized", e.path, "a token of the account's own", as("svc", e.path, e.body))
-		row(48001, "api unauthorized", e.path, "a token of a Mini Program", after(as("shop", e.path, e.body), byThemselves))
-		row(48001, "api unauthorized", e.path, "a service account that is not certified", after(as("plain", e.path, e.body), byThemselves))
-		row(48001, "api unauthorized", e.path, "a subscription account", after(as("sub", e.path, e.body), byThemselves))
-		row(41001, "access_token missing", e.path, "no token", post(e.path, e.body))
-		row(43002, "require POST method", e.path, "GET", get(e.path+"?access_token=T"))
-		row(47001, "data format error", e.path, "single quotes", after(as("svc", e.path, `{'appid':'third'}`), byThemselves))
-		if e.path == linkListPath {
-			continue
-		}
-		row(44002, "empty post data", e.path, "no body", after(as("svc", e.path, ""), byThemselves))
-		row(40097, "invalid args", e.path, "no appid", after(as("svc", e.path, `{"notify_users":1,"show_profile":1}`), byThemselves))
-		row(40097, "invalid args", e.path, "an appid that is a number",
-			after(as("svc", e.path, `{"appid":7,"notify_users":1,"show_profile":1}`), byThemselves))
-		row(40013, "invalid appid", e.path, "nobody's appid", after(as("svc", e.path, askFor("nobody")), byThemselves))
-		row(40013, "invalid appid", e.path, "a service account's appid", after(as("svc", e.path, askFor("svc2")), byThemselves))
-		row(40013, "invalid appid", e.path, "its own appid", after(as("svc", e.path, askFor("svc")), byThemselves))
-		for code, text := range map[int]string{
-			1003: "bind limit", 1005: "", 89008: "overseas account can not link", 89011: "can not unlink nearby wxa",
-			89012: "can not unlink store or mall",
-			89013: "wxa is banned", 89016: "reach same realname quota", 89017: "reach different realname quota",
-		} {
-			row(code, text, e.path, "a fault of the emulator", after(as("svc", e.path, askFor("third")), byThemselves, fault(e.path, code)))
-		}
-	}
-	// Contract: clients 17: with neither flag, one client means the opposite.
-	row(40097, "invalid args", linkPath, "neither notify_users nor show_profile", after(as("svc", linkPath, only("third")), byThemselves))
-	row(40097, "invalid args", linkPath, "both null",
-		after(as("svc", linkPath, `{"appid":"third","notify_users":null,"show_profile":""}`), byThemselves))
-	for _, flag := range []string{`2`, `"yes"`, `[1]`, `-1`, `{}`} {
-		row(40097, "invalid args", linkPath, "notify_users "+flag,
-			after(as("svc", linkPath, `{"appid":"third","notify_users":`+flag+`,"show_profile":1}`), byThemselves))
-	}
-	row(89015, "has linked wxa", linkPath, "a link that is there", after(as("svc", linkPath, askFor("shop")), byThemselves))
-	row(89010, "link message has sent", linkPath, "a link that waits for the account",
-		after(as("svc", linkPath, askFor("third")), held, as("svc", linkPath, askFor("third"))))
-	row(89010, "link message has sent", linkPath, "a link that waits for the Mini Program",
-		after(as("svc", linkPath, askFor("third")), held, as("svc", linkPath, askFor("third")), confirm("svc", "third", "account", true)))
-	row(89018, "unlink message has sent", unlinkPath, "an end that waits",
-		after(as("svc", unlinkPath, only("shop")), held, as("svc", unlinkPath, only("shop"))))
-	row(89007, "wxa quota limit", linkPath, "as many Mini Programs as allowed",
-		after(as("svc", linkPath, askFor("third")), byThemselves, set("/settings", `{"link_limit":4}`)))
-	row(89009, "wxa reach link limit", linkPath, "as many service accounts as allowed",
-		after(as("svc2", linkPath, askFor("rival")), byThemselves, set("/settings", `{"linked_limit":1}`)))
-	row(40166, "invalid weapp appid", addPath, "a link that waits",
-		after(as("svc", addPath, code(q+"x", "third")), held, as("svc", linkPath, askFor("third"))))
-	row(40166, "invalid weapp appid", addPath, "a link that was refused",
-		after(as("svc", addPath, code(q+"x", "third")), held, as("svc", linkPath, askFor("third")),
-			confirm("svc", "third", "account", false)))
-	return rows
-}
-
 // linkState is the state of one link on the wire; 0 = there is none.
 func linkState(t *testing.T, s *servertest.Server, service, mini string) int {
 	t.Helper()

@@ -30,63 +30,6 @@ func wanted(action, scene, more string) string {
 	return fmt.Sprintf(`{"action_name":%q,"action_info":{"scene":{%s}}%s}`, action, scene, more)
 }
 
-func qrcodeRows() []errorRow {
-	var rows []errorRow
-	row := func(code int, text, name string, how how) {
-		rows = append(rows, errorRow{code, text, createPath, name, how})
-	}
-	good := wanted("QR_SCENE", `"scene_id":1`, "")
-	const name, info, args = "invalid action name", "invalid action info, please check document", "invalid args"
-	row(40052, name, "no action_name", as("svc", createPath, `{"action_info":{"scene":{"scene_id":1}}}`))
-	row(40052, name, "an unknown action_name", as("svc", createPath, wanted("QR_CARD", `"scene_id":1`, "")))
-	row(48001, "api unauthorized", "the account before the action", as("shop", createPath, wanted("QR_CARD", `"scene_id":1`, "")))
-	for what, body := range map[string]string{
-		"no action_info":          `{"action_name":"QR_SCENE"}`,
-		"action_info null":        `{"action_name":"QR_SCENE","action_info":null}`,
-		"action_info a string":    `{"action_name":"QR_SCENE","action_info":"scene"}`,
-		"action_info a list":      `{"action_name":"QR_SCENE","action_info":[]}`,
-		"no scene":                `{"action_name":"QR_SCENE","action_info":{}}`,
-		"scene a number":          `{"action_name":"QR_SCENE","action_info":{"scene":1}}`,
-		"scene_id beside scene":   `{"action_name":"QR_SCENE","action_info":{"scene_id":1}}`,
-		"scene_id 0":              wanted("QR_SCENE", `"scene_id":0`, ""),
-		"scene_id -1":             wanted("QR_SCENE", `"scene_id":-1`, ""),
-		"scene_id of 33 bits":     wanted("QR_SCENE", `"scene_id":4294967296`, ""),
-		"scene_id half":           wanted("QR_SCENE", `"scene_id":0.5`, ""),
-		"scene_id a word":         wanted("QR_SCENE", `"scene_id":"one"`, ""),
-		"scene_id a list":         wanted("QR_SCENE", `"scene_id":[1]`, ""),
-		"scene_id huge":           wanted("QR_SCENE", `"scene_id":1e400`, ""),
-		"scene_id for ever":       wanted("QR_LIMIT_SCENE", `"scene_id":100001`, ""),
-		"scene_str for a number":  wanted("QR_SCENE", `"scene_str":"1"`, ""),
-		"scene_id for a text":     wanted("QR_STR_SCENE", `"scene_id":1`, ""),
-		"scene_str empty":         wanted("QR_STR_SCENE", `"scene_str":""`, ""),
-		"scene_str of 65":         wanted("QR_LIMIT_STR_SCENE", `"scene_str":"`+strings.Repeat("x", 65)+`"`, ""),
-		"scene_str with a tab":    wanted("QR_STR_SCENE", `"scene_str":"a\tb"`, ""),
-		"scene_str with NUL":      wanted("QR_STR_SCENE", `"scene_str":"a\u0000"`, ""),
-		"scene_str an object":     wanted("QR_STR_SCENE", `"scene_str":{}`, ""),
-		"the scene before a life": wanted("QR_SCENE", `"scene_id":0`, `,"expire_seconds":0`),
-	} {
-		row(40053, info, what, as("svc", createPath, body))
-	}
-	for _, life := range []string{"0", "-1", "2592001", `"1.5"`, `"soon"`, "[]", "true"} {
-		row(40097, args, "expire_seconds "+life, as("svc", createPath, wanted("QR_SCENE", `"scene_id":1`, `,"expire_seconds":`+life)))
-	}
-	row(40097, args, "action_name a number", as("svc", createPath, `{"action_name":7}`))
-	row(45029, "qrcode count out of limit", "one permanent code too many",
-		after(as("svc", createPath, wanted("QR_LIMIT_SCENE", `"scene_id":3`, "")), set("/settings", `{"qrcode_limit":2}`),
-			as("svc", createPath, wanted("QR_LIMIT_SCENE", `"scene_id":1`, "")),
-			as("svc", createPath, wanted("QR_LIMIT_STR_SCENE", `"scene_str":"1"`, ""))))
-	row(48001, "api unauthorized", "a Mini Program", as("shop", createPath, good))
-	row(48001, "api unauthorized", "a service account that is not certified", as("plain", createPath, good))
-	row(48001, "api unauthorized", "a subscription account", as("sub", createPath, good))
-	row(41001, "access_token missing", "no token", post(createPath, good))
-	row(43002, "require POST method", "GET", get(createPath+"?access_token=T"))
-	row(44002, "empty post data", "no body", as("svc", createPath, ""))
-	row(47001, "data format error", "a list", as("svc", createPath, "[]"))
-	row(44990, "reach max api second frequence limit", "the sixth call within a second",
-		after(many(6, as("svc", createPath, good)), set("/settings", `{"other_rate_limit":5}`)))
-	return rows
-}
-
 type madeCode struct {
 	Ticket        string
 	ExpireSeconds *int `json:"expire_seconds"`
