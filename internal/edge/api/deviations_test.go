@@ -40,7 +40,7 @@ func nobody() *safehttp.Client {
 // deviations are, by the row, a story in which a caller deviates so.
 func deviations(t *testing.T) map[string]how {
 	t.Helper()
-	stories := readStories(t, "deviations", "")
+	stories := stories(t, "deviations", "")
 	for id, long := range longDeviations {
 		stories[id] = func(s *servertest.Server) servertest.Answer { return long(t, s) }
 	}
@@ -55,7 +55,7 @@ var longDeviations = map[string]func(*testing.T, *servertest.Server) servertest.
 		return named(t, `{"code_url":"https://%s"}`, same)(s)
 	},
 	"codes.ticket.token": func(t *testing.T, s *servertest.Server) servertest.Answer {
-		allow(s, "codes.ticket.token")
+		s.Tell("allow codes.ticket.token", nil)
 		return s.Do("POST", tradePath, scannedCode(t, s))
 	},
 	"codes.ticket.again": func(t *testing.T, s *servertest.Server) servertest.Answer {
@@ -91,9 +91,9 @@ var longDeviations = map[string]func(*testing.T, *servertest.Server) servertest.
 	},
 	"rules.publish.service": func(t *testing.T, s *servertest.Server) servertest.Answer {
 		importHundred(t, s, `{"owner":"svc","appid":"shop","prefix":"`+q+`%d","path":"p"}`)
-		return story(`100 times POST /cgi-bin/wxopen/qrcodejumppublish as=svc typed {"prefix":"http://weixin.qq.com/q/%d"}
+		return s.Tell(`100 times POST /cgi-bin/wxopen/qrcodejumppublish as=svc typed {"prefix":"http://weixin.qq.com/q/%d"}
 try POST /cgi-bin/wxopen/qrcodejumpadd as=svc typed {"prefix":"http://weixin.qq.com/q/a","appid":"shop","path":"p","is_edit":0}
-POST /cgi-bin/wxopen/qrcodejumppublish as=svc typed {"prefix":"http://weixin.qq.com/q/a"}`)(s)
+POST /cgi-bin/wxopen/qrcodejumppublish as=svc typed {"prefix":"http://weixin.qq.com/q/a"}`, nil)
 	},
 }
 

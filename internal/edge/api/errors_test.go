@@ -156,10 +156,20 @@ type errorRow struct {
 	how  how
 }
 
+// stories are those of a file of testdata/stories, each after the lines of a preamble.
+func stories(t *testing.T, file, preamble string) map[string]how {
+	t.Helper()
+	list := map[string]how{}
+	for name, text := range servertest.ReadStories(t, "testdata/stories/"+file+".txt") {
+		list[name] = func(s *servertest.Server) servertest.Answer { return s.Tell(preamble+text, nil) }
+	}
+	return list
+}
+
 // errorRows are those of testdata/stories/errors.txt.
 func errorRows(t *testing.T) (rows []errorRow) {
 	t.Helper()
-	for head, how := range readStories(t, "errors", "") {
+	for head, how := range stories(t, "errors", "") {
 		number, rest, _ := strings.Cut(head, " ")
 		path, rest, _ := strings.Cut(rest, ": ")
 		name, text, ok := strings.Cut(rest, " | ")

@@ -132,7 +132,7 @@ func TestOurAnswersAreThoseThatOthersHaveSeen(t *testing.T) {
 	asked := map[string]servertest.Answer{}
 	newest := map[behaviour.Row]string{}
 	seen, dates := map[string]bool{}, map[string]bool{}
-	plays := readStories(t, "plays", `component = component isv
+	plays := stories(t, "plays", `component = component isv
 ticket = ticket isv
 access = access <component> isv shop
 `)

@@ -2,8 +2,6 @@ package cassette_test
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -29,7 +27,6 @@ const (
 	rival   = "wx2222333344445555"
 	brand   = "wx3333444455556666"
 	isv     = "wx4444555566667777"
-	nobody  = "wx5555666677778888"
 	person  = "wx6666777788889999"
 	theTown = `
 accounts:
@@ -146,182 +143,27 @@ func (c *caller) token(appid string) string {
 	return c.take("access_token")
 }
 
-// everything calls every endpoint, well and badly.
+// everything makes the calls of testdata/everything.txt.
 func (c *caller) everything() {
-	rule := func(prefix, more string) string {
-		return fmt.Sprintf(`{"prefix":%q,"path":"pages/t/t","is_edit":0,"permit_sub_rule":1,"open_version":3%s}`, prefix, more)
-	}
-	const rules, codes, component = "/cgi-bin/wxopen/qrcodejump", "/intp/marketcode/", "/cgi-bin/component/"
-	tea, other, ours, alone := c.token(shop), c.token(rival), c.token(brand), c.token(person)
-	with := func(path, token string) string { return path + "?access_token=" + token }
-	c.do("GET", "/cgi-bin/token?grant_type=client_credential&appid="+nobody+"&secret=x", "")
-	c.do("GET", "/cgi-bin/token?grant_type=client_credential&appid="+shop+"&secret=not-the-secret", "")
-	c.do("GET", "/cgi-bin/token", "")
-	c.do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"`+shop+`","secret":"`+secrets[shop]+`"}`)
-	stable := c.take("access_token")
-	c.do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"`+shop+`","secret":"`+secrets[shop]+`"}`)
-	c.do("POST", "/cgi-bin/stable_token", "appid=x")
-	c.do("POST", with(rules+"get", stable), `{}`)
-	c.s.Clock.Step(7 * time.Second)
-	c.do("POST", with(rules+"get", "no-token"), `{}`)
-	c.do("POST", rules+"get", `{}`)
-	c.do("GET", with(rules+"add", tea), "")
-	c.do("POST", with(rules+"add", tea), "")
-	c.do("POST", with(rules+"add", tea), `{"prefix":`)
-	c.do("POST", with(rules+"add", tea), rule("https://tea.example/t/", `,"debug_url":["https://tea.example/t/9"],"colour_of_it":"red"`))
-	c.do("POST", with(rules+"add", tea), rule("https://tea.example/t/", ""))
-	c.do("POST", with(rules+"add", other), rule("https://tea.example/t/", ""))
-	c.do("POST", with(rules+"add", tea), rule("ftp://tea.example/t/", ""))
-	c.do("POST", with(rules+"add", tea), rule("https://tea.example/茶/", ""))
-	c.do("POST", with(rules+"add", alone), rule("https://alone.example/", ""))
-	c.do("POST", with(rules+"add", tea),
-		`{"prefix":"https://tea.example/u/","path":"pages/u/u","is_edit":"0","permit_sub_rule":"2","open_version":"1"}`)
-	c.do("POST", with(rules+"add", ours), rule("http://weixin.qq.com/q/02AbCdEfGhIjKl", `,"appid":"`+shop+`"`))
-	c.do("POST", with(rules+"publish", tea), `{"prefix":"https://tea.example/t/"}`)
-	c.do("POST", with(rules+"publish", tea), `{"prefix":"https://tea.example/none/"}`)
-	c.do("POST", with(rules+"get", tea), `{"get_type":0}`)
-	c.do("POST", with(rules+"get", tea), `{"get_type":1,"prefix_list":["https://tea.example/t/"]}`)
-	c.do("POST", with(rules+"get", ours), `{"appid":"`+shop+`","get_type":0}`)
-	c.do("POST", with(rules+"get", tea), `{"get_type":2,"page_num":1.0,"page_size":1e0}`)
-	c.do("POST", with(rules+"delete", tea), `{"prefix":"https://tea.example/u/"}`)
-	c.do("POST", with(rules+"download", tea), "")
-	c.do("POST", with("/cgi-bin/wxopen/wxamplink", ours), `{"appid":"`+rival+`","notify_users":1,"show_profile":1}`)
-	c.do("POST", with("/cgi-bin/wxopen/wxamplink", ours), `{"appid":"`+rival+`","notify_users":1,"show_profile":1}`)
-	c.do("POST", with("/cgi-bin/wxopen/wxamplinkget", ours), `{}`)
-	c.do("POST", with("/cgi-bin/wxopen/wxampunlink", ours), `{"appid":"`+rival+`"}`)
-	c.do("POST", with("/cgi-bin/qrcode/create", ours),
-		`{"action_name":"QR_LIMIT_STR_SCENE","action_info":{"scene":{"scene_str":"table 7"}}}`)
-	c.do("GET", "/cgi-bin/showqrcode?ticket="+url.QueryEscape(c.take("ticket")), "")
-	c.do("POST", with("/cgi-bin/qrcode/create", ours), `{"action_name":"QR_NONE"}`)
-
-	c.do("POST", with(codes+"applycode", ours), `{"code_count":10000,"isv_application_id":"order 2026-7"}`)
-	id := c.take("application_id")
-	c.do("POST", with(codes+"applycode", ours), `{"code_count":20000,"isv_application_id":"order 2026-7"}`)
-	c.do("POST", with(codes+"applycode", ours), `{"code_count":9999,"isv_application_id":"x"}`)
-	c.do("POST", with(codes+"applycode", ours), `{"code_count":"plenty9","isv_application_id":"order 2026-7"}`)
-	c.do("POST", with(codes+"applycode", tea), `{"code_count":10000,"isv_application_id":"order 2026-7"}`)
-	c.do("POST", with(codes+"applycodequery", ours), `{"application_id":`+id+`}`)
-	c.do("POST", with(codes+"applycodequery", ours), `{"isv_application_id":"order 2026-7"}`)
-	c.do("POST", with(codes+"applycodequery", ours), `{"application_id":77}`)
-	c.do("POST", with(codes+"applycodedownload", ours), `{"application_id":`+id+`,"code_start":0,"code_end":9999}`)
-	active := `{"application_id":` + id +
-		`,"activity_name":"春天","product_brand":"Tea 7","product_title":"A tin of tea","product_code":"6901234567892",` +
-		`"wxa_appid":"` + shop + `","wxa_path":"pages/item/item","code_start":%d,"code_end":%d}`
-	c.do("POST", with(codes+"codeactive", ours), fmt.Sprintf(active, 0, 199))
-	c.do("POST", with(codes+"codeactive", ours), fmt.Sprintf(active, 100, 299))
-	c.do("POST", with(codes+"codeactivequery", ours), `{"application_id":`+id+`,"code_index":7}`)
-	c.do("POST", with(codes+"codeactivequery", ours), `{"application_id":"`+id+`","code_index":200}`)
-	at := c.s.Admin("POST", "/codes/lookup", `{"application_id":`+id+`,"code_index":7}`)
-	found := regexp.MustCompile(`"code_url":"([^"]+)"`).FindStringSubmatch(at.Body)[1]
-	c.do("POST", with(codes+"codeactivequery", ours), `{"code_url":`+quoted(found)+`}`)
-	c.do("POST", with(codes+"codeactivequery", ours), `{"code_url":`+quoted("http://"+found)+`}`)
-	c.do("POST", with(codes+"codeactivequery", ours), `{"code_url":"no code at all"}`)
-	scanned := c.s.Do("POST", "/scan/v1/resolve", `{"text":`+quoted(found)+`,"user":"alice"}`)
-	ticket := regexp.MustCompile(`code_ticket=([0-9a-f]{32})`).FindStringSubmatch(scanned.Body)[1]
-	known := regexp.MustCompile(`"openid":"([^"]+)"`).FindStringSubmatch(c.s.Admin("GET", "/users/alice/openid?appid="+brand, "").Body)[1]
-	c.do("POST", with(codes+"tickettocode", ours), `{"openid":"`+known+`","code_ticket":"`+ticket+`"}`)
-	c.do("POST", with(codes+"tickettocode", ours), `{"openid":"`+known+`","code_ticket":"0123456789abcdef0123456789abcdef"}`)
-
-	login := c.s.Do("POST", "/scan/v1/login", `{"user":"alice","appid":"`+shop+`"}`)
-	js := regexp.MustCompile(`"js_code":"([^"]+)"`).FindStringSubmatch(login.Body)[1]
-	session := "/sns/jscode2session?grant_type=authorization_code&appid=" + shop + "&secret=" + secrets[shop] + "&js_code="
-	c.do("GET", session+js, "")
-	c.do("GET", session+js, "")
-	c.do("GET", session+"made-up-code", "")
-
-	c.s.Clock.Step(time.Minute)
-	ticketOf := c.s.Ticket(isv)
-	c.do("POST", component+"api_start_push_ticket", `{"component_appid":"`+isv+`","component_secret":"`+secrets[isv]+`"}`)
-	c.do("POST", component+"api_component_token", `{"component_appid":"`+isv+`","component_appsecret":"`+secrets[isv]+
-		`","component_verify_ticket":"x"}`)
-	c.do("POST", component+"api_component_token", `{"component_appid":"`+shop+`","component_appsecret":"x","component_verify_ticket":"x"}`)
-	c.do("POST", component+"api_component_token", `{"component_appid":"`+isv+`","component_appsecret":"`+secrets[isv]+
-		`","component_verify_ticket":"`+ticketOf+`"}`)
-	platformToken := c.take("component_access_token")
-	platform := "?component_access_token=" + platformToken
-	c.do("POST", component+"api_create_preauthcode"+platform, `{"component_appid":"`+isv+`"}`)
-	agreed := c.s.Admin("POST", "/emulator/authorize",
-		fmt.Sprintf(`{"component":%q,"pre_auth_code":%q,"appid":%q,"permission_sets":[18,33]}`, isv,
-			c.take("pre_auth_code"), shop))
-	auth := regexp.MustCompile(`"auth_code":"([^"]+)"`).FindStringSubmatch(agreed.Body)[1]
-	c.do("POST", component+"api_query_auth"+platform, `{"component_appid":"`+isv+`","authorization_code":"`+auth+`"}`)
-	refresh, acts := c.take("authorizer_refresh_token"), c.take("authorizer_access_token")
-	c.do("POST", component+"api_query_auth"+platform, `{"component_appid":"`+isv+`","authorization_code":"`+auth+`"}`)
-	c.do("POST", with(rules+"get", acts), `{}`)
-	c.do("POST", component+"api_authorizer_token"+platform, `{"component_appid":"`+isv+`","authorizer_appid":"`+shop+
-		`","authorizer_refresh_token":"`+refresh+`"}`)
-	c.do("POST", component+"api_authorizer_token"+platform, `{"component_appid":"`+isv+`","authorizer_appid":"`+rival+
-		`","authorizer_refresh_token":"`+refresh+`"}`)
-	c.do("POST", component+"api_get_authorizer_info"+platform, `{"component_appid":"`+isv+`","authorizer_appid":"`+shop+`"}`)
-	c.do("POST", component+"api_get_authorizer_list"+platform, `{"component_appid":"`+isv+`","offset":0,"count":100}`)
-	option := func(verb, appid, name, more string) {
-		c.do("POST", component+"api_"+verb+"_authorizer_option"+platform, `{"component_appid":"`+isv+`","authorizer_appid":"`+appid+
-			`","option_name":"`+name+`"`+more+`}`)
-	}
-	option("get", shop, "voice_recognize", "")
-	option("set", shop, "voice_recognize", `,"option_value":"1"`)
-	option("get", shop, "voice_recognize", "")
-	option("set", shop, "customer_service", `,"option_value":"2"`)
-	option("get", rival, "location_report", "")
-	c.do("POST", component+"api_create_preauthcode"+platform, `{"component_appid":"`+isv+`"}`)
-	agreed = c.s.Admin("POST", "/emulator/authorize",
-		fmt.Sprintf(`{"component":%q,"pre_auth_code":%q,"appid":%q,"permission_sets":[1,6]}`, isv, c.take("pre_auth_code"), brand))
-	auth = regexp.MustCompile(`"auth_code":"([^"]+)"`).FindStringSubmatch(agreed.Body)[1]
-	c.do("POST", component+"api_query_auth"+platform, `{"component_appid":"`+isv+`","authorization_code":"`+auth+`"}`)
-	brandActs := c.take("authorizer_access_token")
-	option("set", brand, "voice_recognize", `,"option_value":"1"`)
-	option("get", brand, "voice_recognize", "")
-	option("get", brand, "location_report", "")
-	newest := func(verb, token, fields string) {
-		c.do("POST", with(component+verb+"_authorizer_option", token), "{"+fields+"}")
-	}
-	named := `"component_appid":"` + isv + `","authorizer_appid":"` + brand + `","option_name":"voice_recognize"`
-	newest("get", platformToken, named)
-	newest("set", platformToken, named+`,"option_value":"0"`)
-	newest("get", brandActs, `"option_name":"customer_service"`)
-	newest("set", brandActs, `"option_name":"customer_service","option_value":"1"`)
-	newest("get", brandActs, `"option_name":"customer_service"`)
-	newest("get", brandActs, `"option_name":"location_report"`)
-	again := c.s.Do("POST", "/scan/v1/login", `{"user":"alice","appid":"`+shop+`"}`)
-	js = regexp.MustCompile(`"js_code":"([^"]+)"`).FindStringSubmatch(again.Body)[1]
-	byPlatform := func(appid, code string) {
-		c.do("GET", "/sns/component/jscode2session"+platform+"&component_appid="+isv+"&appid="+appid+
-			"&grant_type=authorization_code&js_code="+code, "")
-	}
-	byPlatform(shop, js)
-	byPlatform(shop, js)
-	byPlatform(rival, js)
-	c.do("POST", component+"clear_quota"+platform, `{"component_appid":"`+isv+`"}`)
-	c.do("POST", "/cgi-bin/component/clear_quota/v2"+"?component_appid="+isv+"&appid="+shop+"&appsecret="+secrets[isv], "")
-
-	c.do("POST", with("/cgi-bin/clear_quota", tea), `{"appid":"`+shop+`"}`)
-	c.do("POST", "/cgi-bin/clear_quota/v2?appid="+rival+"&appsecret="+secrets[rival], "")
-	c.do("POST", with("/cgi-bin/openapi/quota/get", tea), `{"cgi_path":"/cgi-bin/wxopen/qrcodejumpget"}`)
-	c.do("POST", with("/cgi-bin/openapi/quota/get", tea), `{"cgi_path":"/cgi-bin/nothing"}`)
-	c.do("POST", with("/cgi-bin/openapi/quota/clear", tea), `{"cgi_path":"/cgi-bin/wxopen/qrcodejumpget"}`)
-	c.do("POST", with(rules+"publish", tea), `{"prefix":"https://tea.example/gone/"}`)
-	rid := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}`).FindString(c.last)
-	c.do("POST", with("/cgi-bin/openapi/rid/get", tea), `{"rid":"`+rid+`"}`)
-	c.do("POST", with("/cgi-bin/openapi/rid/get", other), `{"rid":"`+rid+`"}`)
-	c.do("GET", with("/cgi-bin/get_api_domain_ip", tea), "")
-	c.do("GET", with("/cgi-bin/getcallbackip", tea), "")
-	c.do("GET", with("/cgi-bin/user/info", tea)+"&openid=oAbCdEfGh", "")
-	for _, e := range api.Describe() { // what has no story above, such as an endpoint that is new
-		switch {
-		case c.done[e.Path]:
-		case e.Method == "GET":
-			c.do("GET", with(e.Path, tea), "")
-		default:
-			c.do("POST", with(e.Path, tea), "{}")
-		}
-	}
-	c.s.Clock.Step(2 * time.Hour)
-	c.do("POST", with(rules+"get", tea), `{}`)
-}
-
-func quoted(s string) string {
-	b, _ := json.Marshal(s)
-	return string(b)
+	text, err := os.ReadFile("testdata/everything.txt")
+	require.NoError(c.t, err)
+	c.s.Tell(string(text), servertest.Verbs{
+		"do": func(rest string) servertest.Answer {
+			part := append(strings.SplitN(rest, " ", 3), "")
+			return servertest.Answer{Body: c.do(part[0], part[1], part[2])}
+		},
+		"rest": func(token string) servertest.Answer {
+			for _, e := range api.Describe() { // such as an endpoint that is new
+				switch {
+				case c.done[e.Path]:
+				case e.Method == "GET":
+					c.do("GET", e.Path+"?access_token="+token, "")
+				default:
+					c.do("POST", e.Path+"?access_token="+token, "{}")
+				}
+			}
+			return servertest.Answer{}
+		}})
 }
 
 // wholeWire is a cassette of everything, of which several tests want one.
@@ -355,7 +197,7 @@ func TestARunOverTheWholeWireIsAnsweredTheSameAgain(t *testing.T) {
 	}
 	for _, path := range api.Paths() {
 		if !slices.Contains(called, path) {
-			t.Errorf("the run does not call %s: add a call to caller.everything", path)
+			t.Errorf("the run does not call %s: add a call to testdata/everything.txt", path)
 		}
 	}
 	if t.Failed() {

@@ -1,0 +1,213 @@
+package servertest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// Verbs are the words of a story that a package adds: each is given the rest of its line and returns what it was answered.
+type Verbs map[string]func(rest string) Answer
+
+// ReadStories reads a file of stories: the lines below each "## NAME".
+func ReadStories(t testing.TB, file string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	stories := map[string]string{}
+	for _, block := range strings.Split(string(text), "\n## ")[1:] {
+		name, lines, _ := strings.Cut(block, "\n")
+		if _, twice := stories[name]; twice {
+			t.Errorf("%s has %q twice", file, name)
+		}
+		stories[name] = lines
+	}
+	return stories
+}
+
+// Tell makes the calls of a story, one a line, and returns the last answer. A call of the wire that is refused fails the test, unless
+// it is the last of the story or has "try" in front. Empty lines and those that begin with "# " say nothing.
+//
+//	[try] [N times] METHOD PATH [as=APPID] [typed] [BODY]
+//	                          typed: with a Content-Type; go"…": a body in Go's quotes;
+//	                          %d: which of N it is, each a second after the other
+//	admin METHOD PATH [BODY]
+//	fault PATH NUMBER         the next call of an interface is answered so
+//	allow ROW                 unless the server is strict or the row is set already
+//	used ACCOUNT PATH N       N calls of today
+//	advance DURATION          the emulator's clock
+//	step DURATION             the server's
+//	take NAME PATTERN         <NAME> stands for what the pattern's group finds in the last answer
+//	hide NAME                 and the log may not have it
+//	says TEXT                 the last answer has the text
+//	NAME = token|newtoken|component|ticket|preauth|authorize|access ARGUMENTS   of this package; access takes <refresh> as well
+//
+// <<x*9>> stands for nine times x.
+func (s *Server) Tell(text string, verbs Verbs) (last Answer) {
+	s.t.Helper()
+	taken := map[string]string{}
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	for i, line := range lines {
+		if line == "" || strings.HasPrefix(line, "# ") {
+			continue
+		}
+		for name, value := range taken {
+			line = strings.ReplaceAll(line, "<"+name+">", value)
+		}
+		line, try := strings.CutPrefix(line, "try ")
+		times := 1
+		if count, rest, found := strings.Cut(line, " times "); found {
+			if n, err := strconv.Atoi(count); err == nil {
+				times, line = n, rest
+			}
+		}
+		for n := range times {
+			if strings.Contains(line, "%d") {
+				s.Clock.Step(time.Second)
+			}
+			last = s.tell(strings.ReplaceAll(line, "%d", strconv.Itoa(n)), last, taken, verbs)
+		}
+		call := methods[strings.SplitN(line, " ", 2)[0]]
+		refused := strings.HasPrefix(last.Body, `{"errcode":`) && !strings.HasPrefix(last.Body, `{"errcode":0,`)
+		if call && refused && !try && i < len(lines)-1 {
+			s.t.Fatalf("%s: refused by %s", line, last.Body)
+		}
+	}
+	return last
+}
+
+var (
+	methods  = map[string]bool{"GET": true, "POST": true, "PUT": true, "DELETE": true}
+	repeated = regexp.MustCompile(`<<(.*?)\*(\d+)>>`)
+)
+
+// unfold returns a text of a story as it is sent.
+func unfold(text string) string {
+	text = repeated.ReplaceAllStringFunc(text, func(found string) string {
+		part := repeated.FindStringSubmatch(found)
+		n, _ := strconv.Atoi(part[2])
+		return strings.Repeat(part[1], n)
+	})
+	if quoted, found := strings.CutPrefix(text, "go"); found && strings.HasPrefix(quoted, `"`) {
+		text, _ = strconv.Unquote(quoted)
+	}
+	return text
+}
+
+// tell does what a line says and returns the answer, or the last one where the line is no call.
+func (s *Server) tell(line string, last Answer, taken map[string]string, verbs Verbs) Answer {
+	s.t.Helper()
+	word, rest, _ := strings.Cut(line, " ")
+	if verbs[word] != nil {
+		return verbs[word](unfold(rest))
+	}
+	first, second, _ := strings.Cut(rest, " ")
+	switch word {
+	case "GET", "POST", "PUT", "DELETE":
+		return s.call(word, first, second)
+	case "admin":
+		path, body, _ := strings.Cut(second, " ")
+		return s.Admin(first, path, body)
+	case "fault":
+		s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":%s,"times":1}`, first, second))
+	case "allow":
+		s.allow(rest)
+	case "used":
+		path, n, _ := strings.Cut(second, " ")
+		s.Exec(fmt.Sprintf(`INSERT INTO counters (appid, what, day, used) VALUES ('%s', '%s', %d, %s)`, first, path,
+			Began.Add(8*time.Hour).Unix()/86400, n))
+	case "advance", "step":
+		d, err := time.ParseDuration(rest)
+		require.NoError(s.t, err)
+		if word == "step" {
+			s.Clock.Step(d)
+		} else {
+			s.Advance(d)
+		}
+	case "take":
+		found := regexp.MustCompile(second).FindStringSubmatch(last.Body)
+		if found == nil {
+			s.t.Fatalf("%s: nothing in %.2000s", line, last.Body)
+		}
+		taken[first] = found[1]
+	case "hide":
+		s.Hide(taken[rest])
+	case "says":
+		if !strings.Contains(last.Body, rest) {
+			s.t.Errorf("%s: %.2000s", line, last.Body)
+		}
+	default:
+		taken[word] = s.issue(strings.Fields(second), taken)
+	}
+	return last
+}
+
+// call makes a call of a story: what follows the path is "as=APPID", "typed" and the body, each of which may be left out.
+func (s *Server) call(method, path, body string) Answer {
+	s.t.Helper()
+	if account, found := strings.CutPrefix(body, "as="); found {
+		account, body, _ = strings.Cut(account, " ")
+		mark := "?"
+		if strings.Contains(path, "?") {
+			mark = "&"
+		}
+		path += mark + "access_token=" + s.Token(account)
+	}
+	var header []string
+	if rest, found := strings.CutPrefix(body+" ", "typed "); found {
+		body, header = strings.TrimSuffix(rest, " "), []string{"Content-Type: application/json"}
+	}
+	return s.Do(method, unfold(path), unfold(body), header...)
+}
+
+// issue returns what a word of a story makes, and its arguments.
+func (s *Server) issue(words []string, taken map[string]string) (made string) {
+	s.t.Helper()
+	if len(words) < 2 {
+		s.t.Fatalf("what is %q?", words)
+	}
+	of := append(words[1:], "", "", "")
+	switch words[0] {
+	case "token":
+		return s.Token(of[0])
+	case "newtoken":
+		return s.NewToken(of[0])
+	case "component":
+		return s.ComponentToken(of[0])
+	case "ticket":
+		return s.Ticket(of[0])
+	case "preauth":
+		return s.PreAuthCode(of[0], of[1])
+	case "authorize":
+		return s.Authorize(of[0], of[1], of[2], of[3])
+	case "access":
+		made, taken["refresh"] = s.AuthorizerToken(of[0], of[1], of[2])
+		return made
+	}
+	s.t.Fatalf("what is %q?", words)
+	return ""
+}
+
+// allow lets the operator allow a behaviour, unless it is set already or the server is strict.
+func (s *Server) allow(id string) {
+	s.t.Helper()
+	var settings struct {
+		Strict     bool              `json:"strict"`
+		Behaviours map[string]string `json:"behaviours"`
+	}
+	s.Admin("GET", "/settings", "").JSON(s.t, &settings)
+	if settings.Behaviours[id] != "" || settings.Strict {
+		return
+	}
+	settings.Behaviours[id] = "allow"
+	body, err := json.Marshal(settings)
+	require.NoError(s.t, err)
+	s.Admin("PUT", "/settings", string(body))
+}
