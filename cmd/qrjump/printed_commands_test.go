@@ -86,7 +86,7 @@ func printedTexts(t *testing.T, language string) (list []printedText) {
 
 // An argument of a printed command: a flag, a placeholder, a number, an address, something in quotes, or one of these words.
 var printedArgument = regexp.MustCompile(`^(--?[a-z][a-z0-9-]*(=.*)?|\[--.*\]|-|--|[A-Z][A-Z0-9_:.,…-]*|%.*|[0-9].*|'.*'|` +
-	`https?://.*|[./].*|wx.*|all|on|release|reset|true|bash|tea\.example|age1…|[a-z_]+=[a-z].*|[a-z]+/[a-z/]+|\{.*\}|[a-z]+_links)$`)
+	`https?://.*|[./].*|wx.*|all|on|release|reset|true|bash|tea\.example|age1…|[a-z_]+=.*|[a-z]+[A-Z][A-Za-z]+|\+[0-9].*|[a-z]+/[a-z/]+|\{.*\}|[a-z]+_links)$`)
 
 // commandsIn returns the commands that a text prints, each as far as it goes.
 func commandsIn(root *kong.Node, text string) (list []string) {
@@ -310,7 +310,7 @@ func (c *copyist) kit() {
 		"qrjump setting set order_by_two true",
 		"qrjump batch apply 10000 --appid " + service + " --isv waiting --for-approval --admin-token ADMINKEY",
 		"qrjump setting set order_by_two --default",
-		"qrjump api shareChart 'question=by=day&days=30'", "qrjump account show " + service + " --user alice",
+		"qrjump api shareChart 'question=by=day&days=30' days=7", "qrjump account show " + service + " --user alice",
 		"qrjump scan https://coffee.example/t/7",
 		"qrjump context set prod --server " + c.found["URL"],
 		"mkdir backups; qrjump export plain.tar.gz; cp plain.tar.gz backups",

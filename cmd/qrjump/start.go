@@ -20,9 +20,9 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// starting leads from a server to the first thing that somebody scans. It makes what is missing by other verbs, one after another,
-// and shows each as one would type it: whoever reads them knows the next ones. What is there already is left as it is, so that it can
-// be run again after whatever stopped it.
+// starting leads from a server to the first scan. It makes what is missing by other commands, one after another, and shows each as
+// one would type it, so that its reader learns them. What is there already is left as it is, so that it can be run again after
+// whatever stopped it.
 type starting struct {
 	operator
 	ran []string
@@ -87,14 +87,14 @@ func (c *starting) do(s *session, admin bool, stdin string, args ...string) erro
 	return nil
 }
 
-// wish is what a flag can say; key is what asks for it, offered what it is without an answer.
+// wish is a flag's value; key is the question for it, and offered its default.
 type wish struct {
 	to                 *string
 	flag, key, offered string
 }
 
-// ask fills in what no flag said: whoever sits at the terminal is asked, elsewhere what is offered is taken. Without an offer somebody
-// has to say it.
+// ask fills in missing flags: it asks the user at the terminal, and takes the offered values elsewhere. Without an offer a flag is
+// required.
 func ask(s *session, wishes ...wish) error {
 	for _, one := range wishes {
 		if *one.to != "" {
@@ -183,7 +183,7 @@ func pictureOf(path string) (string, error) {
 	return format, nil
 }
 
-// started is what was done, for programs.
+// started is the result for programs.
 type started struct {
 	Commands    []string `json:"commands"`
 	AppID       string   `json:"appid"`
@@ -353,7 +353,7 @@ func (c *startCodes) ready(s *session, qrjump *client.Client) error {
 	if slices.Contains(maker.Linked, c.Target) {
 		return nil
 	}
-	return c.do(s, true, "", "account", "link", c.AppID, c.Target)
+	return c.do(s, true, "", "account", "set", c.AppID, "--linked", c.Target)
 }
 
 // order asks for the codes, and waits until they are made.

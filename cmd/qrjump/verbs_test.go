@@ -202,7 +202,7 @@ var everyVerb = []verb{
 	{path: "stats alarms", api: adminAPI, says: `^no alarm is open$`},
 	{path: "stats alarms", api: adminAPI, words: "--acknowledge 1", exit: exitAbsent, says: `there is no alarm with this id`},
 	{path: "stats alarms", api: adminAPI, words: "--dismiss 1 --note gift", exit: exitAbsent, says: `there is no alarm with this id`},
-	{path: "api", api: adminAPI, words: "shareChart question=by=day&days=30 title=Tea", says: `(?m)^url +http\S+/console/shared/`},
+	{path: "api", api: adminAPI, words: "shareChart question=by=day&days=30 title=Tea days=7", says: `(?m)^url +http\S+/console/shared/`},
 	{path: "api", api: adminAPI, words: "listSharedCharts", says: `(?m)^[0-9a-f]{16} .*Tea`},
 	{path: "api", api: adminAPI, words: "endSharedChart id=0123 --yes", exit: exitAbsent, says: `there is no such shared chart`},
 	{path: "why", api: adminAPI, words: "$RID", says: `of shop`},
@@ -261,7 +261,7 @@ var everyVerb = []verb{
 		says: `keys? of which something is said are now held by shop1$`},
 	{path: "api", api: adminAPI, words: "putDomain host=Bad.example status=denied", says: `.`},
 	{path: "api", api: adminAPI, words: "listDomains", says: `(?m)^bad\.example +denied +20`},
-	{path: "api", api: adminAPI, words: "deleteDomain host=bad.example --yes", says: `.`},
+	{path: "api", api: adminAPI, words: "deleteDomain host=bad.example --yes", says: `^$`},
 	{path: "webhook add", api: adminAPI, words: "$HOOK --alarms --output json", says: `"secret": "whsec_`},
 	{path: "webhook list", api: adminAPI, says: `(?m)^1 +on +http\S+ +alarms +20`},
 	{path: "webhook update", api: adminAPI, words: "1 --codes $ID:0-99 --no-alarms",
@@ -457,11 +457,13 @@ func (w *world) post(path string, body map[string]any) map[string]any {
 	return answer
 }
 
+var verifyTicket = regexp.MustCompile(`ticket@@@\S+`)
+
 // askForAuthorization asks as a platform that an account may agree, by the ticket
 // that was made for it.
 func (w *world) askForAuthorization() {
 	token := w.post("/cgi-bin/component/api_component_token", map[string]any{"component_appid": "isv",
-		"component_appsecret": "the-secret-of-the-isv", "component_verify_ticket": w.said})["component_access_token"]
+		"component_appsecret": "the-secret-of-the-isv", "component_verify_ticket": verifyTicket.FindString(w.said)})["component_access_token"]
 	code := w.post(fmt.Sprint("/cgi-bin/component/api_create_preauthcode?component_access_token=", token),
 		map[string]any{"component_appid": "isv"})["pre_auth_code"]
 	w.found["PREAUTH"] = fmt.Sprint(code)

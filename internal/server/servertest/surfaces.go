@@ -37,7 +37,11 @@ var absent = map[Surface]map[string]string{
 		"withdrawFromAccount":    "component revoke does the same from the platform's side",
 		"getPackage":             "package list has all of them",
 		"getScan":                "scans lists them whole",
-		"forgetScanNode":         "api does, where there are several nodes",
+		"setVersions":            "account set --version does, with the whole account and its revision",
+		"setJump":                "account set --rules does, likewise",
+		"putMember":              "account set --member does, likewise",
+		"deleteMember":           "account set --member does, likewise",
+		"putLink":                "account set --linked does, likewise",
 		"getSettings":            "setting list calls describeSettings",
 		"listRefusedCredentials": "doctor asks for it, and names what keeps failing",
 		"listCodes":              "batch download brings them, as the account",
@@ -100,7 +104,7 @@ func (c *Called) Note(r *http.Request, by string) {
 	}
 }
 
-// By is what called each operation.
+// By returns the callers of each operation.
 func (c *Called) By() map[string][]string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
