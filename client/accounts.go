@@ -33,7 +33,7 @@ type Account struct {
 	Revised
 }
 
-// AccountPut is what an account is to become. A secret that is empty here stays as it is.
+// AccountPut is the requested state of an account. A secret that is empty here stays as it is.
 type AccountPut struct {
 	Kind          string            `json:"kind"`
 	Name          string            `json:"name,omitempty"`
@@ -78,7 +78,7 @@ type AccountList struct {
 	Total    int       `json:"total" doc:"that match, on all pages"`
 }
 
-// RecentScans is how often something was scanned of late.
+// RecentScans is the number of recent scans of an object.
 type RecentScans struct {
 	Days []int64    `json:"days" doc:"the last seven, today at the end"`
 	Last *time.Time `json:"last,omitempty" doc:"the day of the last scan; left out: none in 30 days"`
@@ -138,7 +138,7 @@ func (c AccountsService) Set(ctx context.Context, appid string, a AccountPut) er
 	return c.changeAccount(ctx, http.MethodPut, appid, a)
 }
 
-// Deletion is what goes with an account or a platform that is deleted, and what keeps it.
+// Deletion lists the objects that are deleted with an account or a platform, and those that block its deletion.
 type Deletion struct {
 	AppID   string   `json:"appid"`
 	Deleted bool     `json:"deleted" doc:"false where it was only asked"`
@@ -146,7 +146,7 @@ type Deletion struct {
 	Keeps   []Amount `json:"keeps" doc:"rules, rules_that_open_it, applications, gs1_keys, permanent_qrcodes, active_codes; empty = nothing"`
 }
 
-// Amount is how many of something there are.
+// Amount is a number of objects of one kind.
 type Amount struct {
 	What  string `json:"what"`
 	Count int    `json:"count"`
@@ -202,7 +202,7 @@ func (c LinksService) Delete(ctx context.Context, service, miniProgram string) e
 	return c.changeAccount(ctx, http.MethodDelete, service, nil, "links", miniProgram)
 }
 
-// Quota is what an account has left.
+// Quota is the remaining quota of an account.
 type Quota struct {
 	PublishesLeft int `json:"publishes_left" doc:"of this calendar month"`
 }

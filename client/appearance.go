@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// Appearance is how an account looks on the pages that buyers see.
+// Appearance is the branding of an account on the pages that buyers see.
 type Appearance struct {
 	AppID      string                `json:"appid"`
 	Accent     string                `json:"accent" doc:"#rrggbb, ground of the button; empty = the pages' own"`
@@ -17,7 +17,7 @@ type Appearance struct {
 	Revised
 }
 
-// BuyerTexts are what an account says itself, in one language.
+// BuyerTexts are an account's texts in one language.
 type BuyerTexts struct {
 	App     string `json:"app,omitempty" doc:"what users call the app that scans, 40 characters at most"`
 	Landing string `json:"landing,omitempty" doc:"on the page of a link, 300 characters at most"`
@@ -32,8 +32,7 @@ type Logo struct {
 	PNG    []byte `json:"png"`
 }
 
-// AppearancePut is how an account is to look. A field that is left out is emptied, except the logo,
-// which stays.
+// AppearancePut is the requested branding of an account. A field that is left out is emptied, except the logo, which stays.
 type AppearancePut struct {
 	Accent     string                `json:"accent,omitempty" maxLength:"7" doc:"#rrggbb"`
 	Help       string                `json:"help,omitempty" maxLength:"512" doc:"an https address"`

@@ -4,7 +4,7 @@ import (
 	"context"
 )
 
-// AuthorizationRequest is what a third-party platform asks for by a link to the authorisation page.
+// AuthorizationRequest is a third-party platform's request, by a link to the authorisation page.
 type AuthorizationRequest struct {
 	Component      string         `json:"component" doc:"the platform that asks"`
 	ReturnTo       string         `json:"return_to" doc:"the origin that whoever agrees is sent back to"`
@@ -32,7 +32,7 @@ func (c ConsentsService) Get(ctx context.Context, q AuthorizationQuestion) (Auth
 	return post[AuthorizationRequest](ctx, c.transport, "authorizations/lookup", q)
 }
 
-// AuthorizationAgreed is what a person agrees to.
+// AuthorizationAgreed is a person's consent.
 type AuthorizationAgreed struct {
 	Reference      string `json:"reference" maxLength:"8192" doc:"what the authorisation page handed over, or the whole link of the platform; it works once"`
 	AppID          string `json:"appid" maxLength:"128" doc:"the account"`
@@ -40,7 +40,7 @@ type AuthorizationAgreed struct {
 	Move           bool   `json:"move,omitempty" doc:"true takes exclusive sets away from the platform that has them"`
 }
 
-// AuthorizationMade is where a browser goes on after an agreement.
+// AuthorizationMade holds the address at which a browser goes on after consent.
 type AuthorizationMade struct {
 	Location string `json:"location" doc:"the platform's address, with the auth_code"`
 }

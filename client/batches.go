@@ -81,15 +81,14 @@ const (
 	Redeem   = "redeem" // of a single code a *Problem with status 409 if it was redeemed before
 )
 
-// CodeChange is what the operator does to codes, and who and why for their
-// history. An empty Actor is "admin".
+// CodeChange is an operator's change of codes, with its actor and reason for their history. An empty Actor is "admin".
 type CodeChange struct {
 	CodeSelection
 	Actor string `json:"actor,omitempty" doc:"who did it, for the history; left out: admin"`
 	Note  string `json:"note,omitempty"`
 }
 
-// CodesChanged is how far a change went.
+// CodesChanged is the progress of a change.
 type CodesChanged struct {
 	Codes   int64  `json:"codes" doc:"how many codes were named"`
 	Changed int64  `json:"changed" doc:"how many of them this changes; the others are so already. Of a schedule: as things stand now"`
@@ -142,7 +141,7 @@ func (c CodesService) ListEvents(ctx context.Context, id, after int64, limit int
 	return reply.Events, err
 }
 
-// CodesRetargeted is how far a re-target went.
+// CodesRetargeted is the progress of a re-target.
 type CodesRetargeted struct {
 	CodesChanged     // changed are those that are active, now or by a schedule
 	Activations  int `json:"activations" doc:"how many activations were renewed"`
@@ -176,7 +175,7 @@ type StoredCode struct {
 	Alarms []StandingAlarm `json:"alarms,omitempty" answer:"optional" doc:"of it, that nobody dismissed"`
 }
 
-// StandingAlarm is an alarm that nobody dismissed, as it is shown with its code.
+// StandingAlarm is an alarm that was not dismissed, as it is shown with its code.
 type StandingAlarm struct {
 	ID             int64         `json:"id"`
 	Kind           string        `json:"kind"`
@@ -229,7 +228,7 @@ type SerialBinding struct {
 	Serial  string `json:"serial" doc:"1 to 128 characters"`
 }
 
-// MaxSerials is how many serial numbers one call of BindSerials takes.
+// MaxSerials is the maximum number of serial numbers in one call of BindSerials.
 const MaxSerials = 10_000
 
 // BindSerials gives codes of a batch the brand's own serial numbers: all of them
@@ -267,14 +266,14 @@ func (c BatchesService) CreateImport(ctx context.Context, account string, n NewI
 	return post[Batch](ctx, c.transport, "accounts/"+url.PathEscape(account)+"/imported-batches", n)
 }
 
-// CodesImported is what a call of ImportCodes did.
+// CodesImported is the result of ImportCodes.
 type CodesImported struct {
 	Lines int64 `json:"lines" doc:"that were read"`
 	Added int64 `json:"added" doc:"of them; the others were here already, and equal"`
 	Have  int64 `json:"have" doc:"how many codes of the application are here now"`
 }
 
-// MaxImportLines is how many lines one call of ImportCodes takes.
+// MaxImportLines is the maximum number of lines in one call of ImportCodes.
 const MaxImportLines = 50_000
 
 // ImportCodes brings codes that were made elsewhere: lines of the wire's four columns

@@ -35,7 +35,7 @@ type Options struct {
 	AppID  string // of the account that makes the wire calls
 	Secret string // its AppSecret; with AppID the client fetches and renews the token itself
 
-	AccessToken string // in place of AppID and Secret: a token that somebody else renews
+	AccessToken string // in place of AppID and Secret: a token that another program renews
 	AdminToken  string
 	ScanKey     string
 

@@ -11,7 +11,7 @@ type CodeRange struct {
 	To   int64 `json:"to"`
 }
 
-// Len is how many codes a range has.
+// Len returns the number of codes of a range.
 func (r CodeRange) Len() int64 { return r.To - r.From + 1 }
 
 // The states of an application for codes.
@@ -38,7 +38,7 @@ type ApplicationKey struct {
 	ISV string
 }
 
-// CodeBinding is what the scan of an active code opens and counts for.
+// CodeBinding is the page that the scan of an active code opens, with the activity and product for which it counts.
 type CodeBinding struct {
 	ActivityName string `json:"activity_name"`
 	ProductBrand string `json:"product_brand"`

@@ -20,7 +20,7 @@ type Component struct {
 	Revised
 }
 
-// Authorization is what an account granted a platform.
+// Authorization is a grant of an account to a platform.
 type Authorization struct {
 	AppID          string    `json:"appid"`
 	PermissionSets []int     `json:"permission_sets"`
@@ -32,7 +32,7 @@ type ComponentList struct {
 	Components []Component `json:"components"`
 }
 
-// ComponentPut is what a platform is to become. A field that is left out stays as it is.
+// ComponentPut is the requested state of a platform. A field that is left out stays as it is.
 type ComponentPut struct {
 	Secret         string    `json:"secret,omitempty" doc:"left out: the stored one stays"`
 	MessageToken   string    `json:"message_token,omitempty" doc:"left out: the stored one stays"`
@@ -140,8 +140,7 @@ func (c AccountsService) RevokeAuthorization(ctx context.Context, appid, compone
 	return err
 }
 
-// Agreement is what a person would agree to on the page of consent; with the emulator no page is
-// needed.
+// Agreement is the consent that a person would give on the page of consent; with the emulator no page is needed.
 type Agreement struct {
 	Component      string `json:"component" doc:"the platform that asked"`
 	PreAuthCode    string `json:"pre_auth_code"`

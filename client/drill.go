@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Drill is what a restore drill of an archive found.
+// Drill is the result of a restore drill of an archive.
 type Drill struct {
 	OK      bool       `json:"ok"`
 	Problem string     `json:"problem,omitempty" answer:"optional" maxLength:"1000"` // what went wrong; "" where nothing did

@@ -12,8 +12,7 @@ import (
 type Clock struct {
 	Now    time.Time `json:"now"`
 	Frozen bool      `json:"frozen"`
-	// Real is the time that the clock would show if nobody had moved it; zero where the server does
-	// not say it.
+	// Real is the time that the clock would show if it had not been moved; zero if the server does not say it.
 	Real time.Time `json:"real,omitzero"`
 }
 
@@ -70,7 +69,7 @@ type Fault struct {
 	Response *FaultResponse `json:"response,omitempty"`
 }
 
-// FaultResponse is what a fault answers.
+// FaultResponse is the answer of a fault.
 type FaultResponse struct {
 	Status int             `json:"status,omitempty"` // 0 = 200
 	Body   json.RawMessage `json:"body,omitempty"`   // JSON, or the body itself as a JSON string
@@ -118,7 +117,7 @@ func (c EmulatorService) ReseedFaults(ctx context.Context, seed uint64) error {
 	return err
 }
 
-// Planted is what a seed contains, and whether it was applied.
+// Planted is the content of a seed, and whether it was applied.
 type Planted struct {
 	Applied    bool `json:"applied"` // false: this very text was applied before, and nothing was done
 	Accounts   int  `json:"accounts"`

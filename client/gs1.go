@@ -22,7 +22,7 @@ type GS1Link struct {
 	Until    *time.Time `json:"until,omitempty" doc:"from then on it is not there"`
 }
 
-// GS1Put is what shall be said of a GS1 key.
+// GS1Put is the requested entry of a GS1 key.
 type GS1Put struct {
 	Owner    string    `json:"owner,omitempty" maxLength:"128" doc:"the account whose key it is; left out: as it was, or the operator's"`
 	WxaAppID string    `json:"wxa_appid,omitempty" maxLength:"128" doc:"the Mini Program that a scan in the app opens; left out: the owner"`
@@ -31,7 +31,7 @@ type GS1Put struct {
 	Archived bool      `json:"archived,omitempty" doc:"requests for the key and all below it are answered 410"`
 }
 
-// GS1Entry is what is said of a GS1 key, and counts for all below it of which nothing is said.
+// GS1Entry is the entry of a GS1 key, which applies to all keys below it without one.
 type GS1Entry struct {
 	Key string `json:"key" doc:"as in a Digital Link, without the host: 01/09506000134352/10/LOT"`
 	// ID is the number under which scans of the key are counted, as those of a rule; the owner of the key is their owner.
@@ -90,14 +90,14 @@ func (c GS1Service) UndoChange(ctx context.Context, seq int64) (GS1Entry, error)
 	return post[GS1Entry](ctx, c.transport, "gs1/changes/"+strconv.FormatInt(seq, 10)+"/undo", nil)
 }
 
-// GS1HandOver says what goes over to whom.
+// GS1HandOver names the keys to transfer and the new owner.
 type GS1HandOver struct {
 	Of     string `json:"of" minLength:"1" maxLength:"1024" doc:"a GS1 key, of which the primary key counts, or digits of a GS1 Company Prefix"`
 	To     string `json:"to" minLength:"1" maxLength:"128" doc:"the account that holds it from now on"`
 	DryRun bool   `json:"dry_run,omitempty" doc:"only check, and count"`
 }
 
-// GS1HandedOver is what went over.
+// GS1HandedOver is the result of a transfer.
 type GS1HandedOver struct {
 	GS1HandOver
 	Keys int `json:"keys" doc:"how many keys of which something is said changed hands"`

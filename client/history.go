@@ -52,11 +52,12 @@ type Verified struct {
 		Seq  int64  `json:"seq" answer:"optional"`
 		What string `json:"what"`
 	} `json:"fault"`
-	// Orphans are what belongs to accounts that do not exist, at most 1000.
+	// Orphans lists the objects of accounts that do not exist, at most 1000.
 	Orphans []Orphan `json:"orphans"`
 }
 
-// Orphan is what belongs to an account that does not exist: rules, rules_that_open_it, links, gs1_keys, applications or active_codes.
+// Orphan is a group of objects of an account that does not exist: rules, rules_that_open_it, links, gs1_keys, applications or
+// active_codes.
 type Orphan struct {
 	Account string `json:"account"`
 	What    string `json:"what"`
@@ -75,7 +76,7 @@ func (c RulesService) UndoChange(ctx context.Context, seq int64) (RuleChange, er
 	return post[RuleChange](ctx, c.transport, fmt.Sprintf("rules/changes/%d/undo", seq), nil)
 }
 
-// Past is what a text opened at a moment.
+// Past is the page that a text opened at a moment.
 type Past struct {
 	At    time.Time      `json:"at"`
 	Then  PastDecision   `json:"then" doc:"what it opened at that moment"`
@@ -98,7 +99,7 @@ type PastDecision struct {
 	Matched *PastMatch `json:"matched,omitempty"`
 }
 
-// PastMatch is what a scan in the past fell on.
+// PastMatch is the rule, code or key that a scan in the past matched.
 type PastMatch struct {
 	Kind          string `json:"kind"`
 	Prefix        string `json:"prefix,omitempty"`

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Domain is what the operator says of a host.
+// Domain is the operator's decision about a host.
 type Domain struct {
 	Host   string    `json:"host"`
 	Status string    `json:"status"` // trusted, denied or no_icp
@@ -49,8 +49,8 @@ func (c DomainsService) Delete(ctx context.Context, host string) error {
 	return err
 }
 
-// Settings are what an operator may choose while the server runs, by name.
-// The values are JSON: the names and types are those of the seed file.
+// Settings are the values that an operator may set while the server runs, by name. The values are JSON: the names and types are
+// those of the seed file.
 type Settings map[string]json.RawMessage
 
 // Get returns the values in force.
@@ -115,7 +115,7 @@ func (c SettingsService) Reset(ctx context.Context, name string) error {
 type ScanKey struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
-	// CreatedAt is when it was made; nil in a request for a new one.
+	// CreatedAt is its creation time; nil in a request for a new one.
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 }
 

@@ -28,7 +28,7 @@ type PackageWish struct {
 	DryRun bool `json:"dry_run,omitempty" doc:"make nothing, and look only how the labels would be drawn; neither printer nor recipients are looked at"`
 }
 
-// LabelPlan is what labels of a package would be: the first and the last were drawn and read back.
+// LabelPlan describes the labels of a package: the first and the last were drawn and read back.
 type LabelPlan struct {
 	Codes   int64   `json:"codes"`
 	Pages   int64   `json:"pages,omitempty" doc:"of the format sheet"`
@@ -144,8 +144,7 @@ func (c PackagesService) Get(ctx context.Context, id int64) (Package, error) {
 	return get[Package](ctx, c.transport, packagePath(id, ""))
 }
 
-// Recall freezes the codes of a package, and lets nobody download it any
-// more. A *Problem with status 409: it was recalled before.
+// Recall freezes the codes of a package, and forbids further downloads of it. A *Problem with status 409: it was recalled before.
 func (c PackagesService) Recall(ctx context.Context, id int64, note, actor string) (Package, error) {
 	return post[Package](ctx, c.transport, packagePath(id, "recall"), noteOf(note, actor))
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Person is somebody who may sign in to the console.
+// Person is a user of the console.
 type Person struct {
 	Name         string     `json:"name"`
 	Role         string     `json:"role"`          // viewer, marketer, rules, operator or admin

@@ -51,7 +51,7 @@ type RuleNames struct {
 	Rules []RuleName `json:"rules" doc:"those that are known and that the caller may see, in no order"`
 }
 
-// RuleName is what people call a rule that counts and scans know by its number.
+// RuleName is the display name of a rule that counts and scans identify by its number.
 type RuleName struct {
 	ID     int64  `json:"rule_id"`
 	Owner  string `json:"owner"`
@@ -90,7 +90,7 @@ type RuleChange struct {
 	RID   string     `json:"rid,omitempty" answer:"optional"` // request id of the call; "" where no call did it
 	Did   string     `json:"did" doc:"add, edit, publish, delete or release"`
 	Rule  StoredRule `json:"rule" doc:"after the change; for a delete or release, before it"`
-	// Reason is why an operator released it.
+	// Reason is an operator's reason for its release.
 	Reason string `json:"reason,omitempty" answer:"optional" doc:"of a release"`
 }
 
@@ -99,7 +99,7 @@ type RuleChanges struct {
 	Changes []RuleChange `json:"changes"`
 }
 
-// ListChanges lists what happened to a prefix, whoever had it.
+// ListChanges lists the changes of a prefix, of any owner.
 func (c RulesService) ListChanges(ctx context.Context, prefix string) ([]RuleChange, error) {
 	reply, err := get[RuleChanges](ctx, c.transport, with("rules/history", params{"prefix": prefix}))
 	return reply.Changes, err
@@ -114,7 +114,7 @@ type Release struct {
 	DryRun bool   `json:"dry_run,omitempty" doc:"only say which rules these are; more then says that there are others"`
 }
 
-// Released is what was taken away.
+// Released lists the rules that were taken away.
 type Released struct {
 	Released []StoredRule `json:"released" doc:"as they were"`
 	More     bool         `json:"more" doc:"there are others left: call again"`
@@ -223,7 +223,7 @@ func (c VerificationsService) List(ctx context.Context, q RecheckQuery) ([]Reche
 	return reply.Rechecks, err
 }
 
-// RechecksDone is what a check of all verification files found.
+// RechecksDone is the result of a check of all verification files.
 type RechecksDone struct {
 	Files   int   `json:"files" doc:"how many were looked at in this call; the rest follows in the background"`
 	Failing int64 `json:"failing" doc:"how many of all are not in place"`

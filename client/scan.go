@@ -29,7 +29,7 @@ const (
 	ShowMessage     = "show_message"
 )
 
-// Decision is what a scan opens.
+// Decision is the result of a scan.
 type Decision struct {
 	ScanID  string   `json:"scan_id,omitempty"`
 	Action  string   `json:"action"`
@@ -46,7 +46,7 @@ type Decision struct {
 	Raw json.RawMessage `json:"-"` // the answer as it came
 }
 
-// Matched is what a scan fell on.
+// Matched is the rule, code or key that a scan matched.
 type Matched struct {
 	Kind          string `json:"kind"` // rule, test_link, service_rule, code, …
 	Prefix        string `json:"prefix,omitempty"`
@@ -112,7 +112,7 @@ func (c ScansService) Explain(ctx context.Context, r ExplainRequest) (Explanatio
 	return e, err
 }
 
-// maxLine is how long one answer of a stream may be.
+// maxLine is the maximum length of one answer of a stream.
 const maxLine = 64 << 10
 
 // ResolveStream resolves scans one after another over one connection, and yields the answers in the

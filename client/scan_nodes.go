@@ -17,7 +17,7 @@ type ScanNode struct {
 	Lag *NodeLag `json:"lag,omitempty" doc:"how far its memory was behind the log of changes when it last said so, which it does once a minute"`
 }
 
-// NodeLag is how far the memory of a node is behind the log of changes.
+// NodeLag is the distance of a node's memory from the log of changes.
 type NodeLag struct {
 	Changes int64     `json:"changes" doc:"committed changes that the node had not followed"`
 	Seconds float64   `json:"seconds" doc:"how long before that it last held every committed change"`

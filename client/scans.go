@@ -143,7 +143,7 @@ func (c *transport) exportTable(ctx context.Context, path, format string, asked 
 	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/" + path, query: query, bearer: c.options.AdminToken}, kind, w)
 }
 
-// Erased is what an erasure did.
+// ErasureResult is the result of an erasure.
 type ErasureResult struct {
 	Scans int64 `json:"scans" doc:"how many were made anonymous"`
 }
@@ -162,7 +162,7 @@ func (c *transport) patient() *transport {
 	return patient
 }
 
-// CodeScans is what is known of the scans of a code.
+// CodeScans summarises the scans of a code.
 type CodeScans struct {
 	Scans    int64      `json:"scans"`
 	Users    int64      `json:"users" doc:"different ones, within 1 %"`
@@ -371,8 +371,8 @@ type AlarmQuery struct {
 	Limit         int    `query:"limit"` // 0 = 100, at most 1,000
 }
 
-// CountOpen is how many alarms nobody acknowledged or dismissed, of an account's applications; owner "" = of all that the caller may
-// see. The server counts up to 1,000.
+// CountOpen returns the number of alarms that are neither acknowledged nor dismissed, of an account's applications; owner "" = of
+// all that the caller may see. The server counts up to 1,000.
 func (c AlarmsService) CountOpen(ctx context.Context, owner string) (int64, error) {
 	reply, err := get[struct {
 		Open int64 `json:"open"`

@@ -12,13 +12,13 @@ type SearchHit struct {
 	Account string `json:"account,omitempty" doc:"whose it is"`
 }
 
-// Found is what a search found.
+// SearchResult is the result of a search.
 type SearchResult struct {
 	Hits    []SearchHit `json:"hits" doc:"at most ten of a kind, kind after kind"`
 	Partial []string    `json:"partial" doc:"kinds of which there are more, or of which not everything was looked at"`
 }
 
-// SearchQuery is what somebody looks for.
+// SearchQuery is the input of a search.
 type SearchQuery struct {
 	Text    string `query:"q" maxLength:"1024" doc:"a name or AppID, a part of a prefix, a link, a code text, nine characters or APPLICATION:INDEX, a serial number, an isv_application_id, an activity, a request id"`
 	Account string `query:"account" maxLength:"128" doc:"only what is this account's; left out: of all accounts that the caller may see"`

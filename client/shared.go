@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// SharedChart is a link to one chart of statistics that whoever has it may read until it ends, without signing in. It shows what
-// the one who shared it may see at that time.
+// SharedChart is a link to one chart of statistics that can be read until it expires, without signing in. It shows what the one who
+// shared it may see at that time.
 type SharedChart struct {
 	ID       string    `json:"id"`
 	Title    string    `json:"title,omitempty"`

@@ -33,7 +33,7 @@ type WebhookList struct {
 	Webhooks []Webhook `json:"webhooks"`
 }
 
-// WebhookPut is what a webhook is to become.
+// WebhookPut is the requested state of a webhook.
 type WebhookPut struct {
 	URL    string         `json:"url" maxLength:"2048" doc:"http or https; inside the network only if the setting allow_private_hosts is on"`
 	Codes  []WebhookCodes `json:"codes,omitempty" maxItems:"1000" doc:"scans of these codes"`
@@ -98,7 +98,7 @@ func (c WebhooksService) Test(ctx context.Context, id int64) (event string, err 
 	return sent.Event, err
 }
 
-// Delivery is what became of an event for a webhook.
+// Delivery is the state of an event's delivery to a webhook.
 type Delivery struct {
 	ID          int64           `json:"id"`
 	Webhook     int64           `json:"webhook"`

@@ -86,7 +86,7 @@ func (c *transport) stableToken(ctx context.Context, force bool) (Token, error) 
 	return t, err
 }
 
-// OpenVersion is who may open a rule's test links, and with which version.
+// OpenVersion selects the users who may open a rule's test links, and the version.
 type OpenVersion int
 
 // The test ranges of a rule.
@@ -96,14 +96,14 @@ const (
 	OpenRelease     OpenVersion = 3 // administrators, developers and trial users, the release
 )
 
-// RuleDraft is what a rule is to become.
+// RuleDraft is the requested content of a rule.
 type RuleDraft struct {
 	Prefix string
 	Path   string // page, for example pages/index/index
 	// AppID is the Mini Program to open. Only a service account's rule has it;
 	// the three fields below are an ordinary rule's only.
 	AppID       string
-	Occupy      bool        // nobody else may set a rule below
+	Occupy      bool        // other accounts may not set a rule below
 	OpenVersion OpenVersion // 0 = OpenRelease
 	TestLinks   []string    // at most five; on an edit nil keeps those that are there, an empty list clears them
 }

@@ -30,7 +30,7 @@ import (
 //go:embed locale
 var texts embed.FS
 
-// book is what the demo says in between.
+// book holds the demo's own texts.
 var book = i18n.Open(texts)
 
 // say says a text of the book in the language that the environment names, as programs of the system read it.
@@ -54,11 +54,11 @@ settings:
   allow_private_hosts: true
 `
 
-// program is what make build makes.
+// program is the binary that make build makes.
 var program = filepath.Join("bin", "qrjump")
 
 func main() {
-	signal.Ignore(syscall.SIGPIPE) // whoever reads has seen enough: the server is stopped all the same
+	signal.Ignore(syscall.SIGPIPE) // the reader has seen enough: the server is stopped all the same
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)

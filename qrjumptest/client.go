@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// patience is how long one call of a test may take. It promises nothing about the server: it is so long that even a
-// busy machine of CI never needs it.
+// patience is the timeout of one call of a test. It promises nothing about the server: it is so long that even a busy machine of CI
+// never needs it.
 const patience = 5 * time.Minute
 
 // As returns a client that calls the wire for an account. Its errors have types:

@@ -52,8 +52,8 @@ func Seed(yaml string) Option { return func(o *options) { o.seed = yaml } }
 // embedded database.
 func Database(url string) Option { return func(o *options) { o.database = url } }
 
-// Strict fails the test, at its end, with each deviation that the platform is known or inferred to
-// refuse. Deviations of which nobody knows that do not fail it; Server.Deviations lists them too.
+// Strict fails the test, at its end, with each deviation that the platform is known or inferred to refuse. Deviations with an
+// assumed evidence level do not fail it; Server.Deviations lists them too.
 func Strict() Option { return func(o *options) { o.strict = true } }
 
 // Start starts a server that stops with the test. Private hosts are allowed in
@@ -140,7 +140,7 @@ func (s *Server) Now() time.Time {
 	return clock.Now
 }
 
-// Fault is what goes wrong with calls of an endpoint, or what answers calls of a path in place of the server.
+// Fault is an injected fault of an endpoint's calls, or an answer to calls of a path in place of the server.
 type Fault = client.Fault
 
 // Fail puts a fault in force. Earlier faults stay.
@@ -172,7 +172,7 @@ func (s *Server) ResetAccounts(appids ...string) {
 	s.call(http.MethodPost, "/admin/v1/emulator/reset", map[string]any{"accounts": appids}, nil)
 }
 
-// Decision is what a scan opens.
+// Decision is the result of a scan.
 type Decision struct {
 	ScanID  string `json:"scan_id"`
 	Action  string `json:"action"` // open_mini_program, open_url, show_text, show_message

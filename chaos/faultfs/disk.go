@@ -16,7 +16,7 @@ import (
 	"sync"
 )
 
-// ErrNoPower is what every operation answers after the cut.
+// ErrNoPower is returned by every operation after the cut.
 var ErrNoPower = errors.New("no power")
 
 const sector = 512
@@ -86,7 +86,7 @@ func (d *Disk) step(name string) (*file, error) {
 	return f, nil
 }
 
-// dark is called with the lock held, which nobody gets any more.
+// dark is called with the lock held, which is never released.
 func (d *Disk) dark(err error) error {
 	if d.Cut != nil {
 		d.Cut()
@@ -146,8 +146,8 @@ func (d *Disk) Delete(name string) error {
 	return nil
 }
 
-// Image writes into dir what the disk holds after the cut: an arbitrary part of what was not synced
-// survives. Nobody but Cut may use the disk meanwhile.
+// Image writes into dir what the disk holds after the cut: an arbitrary part of what was not synced survives. Only Cut may use the
+// disk meanwhile.
 func (d *Disk) Image(dir string, r *rand.Rand) error {
 	for _, name := range slices.Sorted(maps.Keys(d.files)) {
 		f := d.files[name]

@@ -300,8 +300,8 @@ func changedFeatures(have, changes []string) ([]string, error) {
 	return have, nil
 }
 
-// Run puts what is there with what the flags say: one flag changes one thing, and nothing
-// at all where somebody else changed the account since it was read.
+// Run puts what is there with what the flags say: one flag changes one thing, and nothing at all if the account changed since it
+// was read.
 func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	want := client.AccountPut{JumpOpen: true}
 	did, ctx := said("account.created", c.AppID), client.IfNone(s.ctx)

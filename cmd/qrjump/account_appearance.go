@@ -56,7 +56,7 @@ func (c *accountAppearance) changed(have client.Appearance) (want client.Appeara
 	return want, any || c.NoLogo || c.Logo != "", nil
 }
 
-// mostLogo is how long a logo may be in bytes; the server says so too, of what reaches it.
+// mostLogo is the maximum size of a logo in bytes; the server says so too, of what reaches it.
 const mostLogo = 512 << 10
 
 func logoOf(name string) ([]byte, error) {

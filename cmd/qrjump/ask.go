@@ -11,7 +11,7 @@ import (
 	"golang.org/x/term"
 )
 
-// atTerminal reports whether somebody sits at standard input.
+// atTerminal reports whether standard input is a terminal.
 func atTerminal(s *session) bool {
 	terminal, ok := fileOf(s.in)
 	return ok && term.IsTerminal(int(terminal.Fd()))
@@ -26,7 +26,7 @@ func fileOf(in io.Reader) (*os.File, bool) {
 	return f, is
 }
 
-// typedLine is the line that whoever sits at the terminal types.
+// typedLine returns the line that the user types at the terminal.
 func typedLine(s *session) (string, error) {
 	line := make(chan string, 1)
 	go func() {
@@ -42,8 +42,8 @@ func typedLine(s *session) (string, error) {
 	}
 }
 
-// agreed asks whoever sits at the terminal whether to go on: nil is yes. Without
-// a terminal nobody can be asked, and it says how to agree beforehand.
+// agreed asks the user at the terminal whether to go on: nil is yes. Without a terminal there is no question, and it says how to
+// agree beforehand.
 func agreed(s *session, what, otherwise string) error {
 	return asked(s, what, otherwise, said("ask.go_on_y_n", plain(what)), "y", "Y", "yes", "Yes", "YES")
 }

@@ -26,7 +26,7 @@ func aboutStored(s *session, operator *client.Client, did string, id int64, err 
 	return aboutStoredCodes(s, operator, doing(did, number(id)), id, err)
 }
 
-// aboutStoredCodes is aboutCodes for an operator, about codes of an application; 0 is one that nobody named.
+// aboutStoredCodes is aboutCodes for an operator, about codes of an application; 0 is one that was not named.
 func aboutStoredCodes(s *session, operator *client.Client, did string, id int64, err error) error {
 	if id == 0 || !isNotFound(err) {
 		return aboutCodes(did, err)

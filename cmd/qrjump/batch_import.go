@@ -31,7 +31,7 @@ type batchImport struct {
 	ending
 }
 
-// importAtOnce is how many lines a call brings: other writers wait for its transaction.
+// importAtOnce is the number of lines of a call: other writers wait for its transaction.
 const importAtOnce = 10_000
 
 // importPart is a file of an import.

@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// readBack is what the labels of a job were read back to say: Draw refuses one that does not say what it should.
+// readBack holds the texts that were read back from the labels of a job: Draw refuses one that does not say what it should.
 type readBack struct {
 	mu     sync.Mutex
 	Labels int64    `json:"labels"`
@@ -172,7 +172,7 @@ func (c *labelPrint) printLabels(s *session) error {
 	return c.pictures(s, design, &read)
 }
 
-// labelSource is where the rows come from, with what the kind of labels wants of them.
+// labelSource returns the source of the rows, with the requirements of the kind of labels.
 func (c *labelPrint) labelSource(s *session) (rowSource, error) {
 	src, err := c.source(s)
 	if err == nil {
@@ -207,7 +207,7 @@ func (c *labelPrint) pages(s *session, design labels.Design, read *readBack) err
 	return c.parts(s, &src, job, c.PerFile*perPage, lead, read, write)
 }
 
-// sheet is what the flags say of pages.
+// sheet returns the layout of pages that the flags ask for.
 func (c *labelPrint) sheet(design labels.Design) (sheet labels.Sheet, err error) {
 	if err := c.check(); err != nil {
 		return sheet, err
@@ -247,7 +247,7 @@ func (f *rangeFlags) parts(s *session, src *rowSource, job *printJob, each, lead
 	return f.said(s, src.count(), files, read)
 }
 
-// labelsPerFile is how many labels an archive has without --per-file.
+// labelsPerFile is the number of labels in an archive without --per-file.
 const labelsPerFile = 50_000
 
 // pictures writes each label by itself: into an archive, or as a stream for a label printer.

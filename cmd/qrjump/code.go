@@ -129,7 +129,7 @@ func printHistory(w io.Writer, history []client.CodeEvent) {
 	printTable(w, []string{"AT", "DID", "CODES", "BY", "FROM", "NOTE", "RID"}, rows)
 }
 
-// standingAlarm is an alarm that nobody dismissed, in a line.
+// standingAlarm returns an alarm that was not dismissed, in a line.
 func standingAlarm(a client.StandingAlarm) string {
 	what := said("code.it_looks_copied_score") + number(a.Score)
 	if a.Kind == client.SpoiledCode {
@@ -171,8 +171,7 @@ type selectedCodes struct {
 	Actor     string   `placeholder:"WHO"`
 }
 
-// selections are what was named, in calls that are not too long. Contract of
-// the admin API: a body has at most 1 MiB.
+// selections returns the named codes, in calls that are not too long. Contract of the admin API: a body has at most 1 MiB.
 func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
 	const most = 8000 // code texts of 128 characters
 	var list []client.CodeSelection

@@ -72,7 +72,7 @@ func (c *completeCommand) Run(s *session) error {
 // candidate is a word that may stand at the cursor.
 type candidate struct{ word, means string }
 
-// begunLine is what the words before the cursor say.
+// begunLine is the parsed part of a line before the cursor.
 type begunLine struct {
 	node  *kong.Node // the verb, or as much of it as is there
 	flags []*kong.Flag
@@ -83,7 +83,7 @@ type begunLine struct {
 	value *kong.Flag
 }
 
-// completions are what may stand at the last word.
+// completions returns the candidates for the last word.
 func completions(s *session, model *kong.Application, words []string) []candidate {
 	if len(words) == 0 {
 		words = []string{""}
@@ -248,10 +248,10 @@ func (t *begunLine) values(s *session, v *kong.Value, begun string) (list []cand
 	return list
 }
 
-// patience is how long a key waits for a server.
+// patience is the time that a key waits for a server.
 var patience = 500 * time.Millisecond
 
-// mostKept is how many things of a server a shell is shown.
+// mostKept is the maximum number of a server's objects that a shell is shown.
 const mostKept = 200
 
 // operator calls the server that the words name, where the operator's token is at hand and no program must be asked for it; else it is nil.
@@ -365,7 +365,7 @@ func candidates[T any](list []T, of func(T) candidate) (all []candidate) {
 	return all
 }
 
-// kindOf is what a flag or an argument names that a server keeps; "" for others.
+// kindOf returns the kind of a server's object that a flag or an argument names; "" for others.
 func (t *begunLine) kindOf(v *kong.Value, shown string) string {
 	noun, verb, _ := strings.Cut(t.node.Path(), " ")
 	switch {

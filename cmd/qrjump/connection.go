@@ -21,7 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-// defaultServer is where a server with no flag at all listens.
+// defaultServer is the default address of a server.
 const defaultServer = "http://127.0.0.1:8080"
 
 // serverFlags say where a server is.
@@ -41,10 +41,10 @@ type adminFlags struct {
 // whereFlags are the flags that say where a server is.
 const whereFlags = "--server (--admin-server, --scan-server)"
 
-// place is where an API is, and the flag that would say so.
+// place is the address of an API, and the flag that sets it.
 type place struct{ url, flag string }
 
-// wire is where the wire is.
+// wire returns the address of the wire.
 func (f serverFlags) wire() (place, error) {
 	if f.Server != "" {
 		return place{f.Server, "server"}, nil
@@ -52,13 +52,12 @@ func (f serverFlags) wire() (place, error) {
 	return f.find("server", "", func(a server.Addresses) string { return a.Wire })
 }
 
-// scan is where the scan API is; given is --scan-server.
+// scan returns the address of the scan API; given is --scan-server.
 func (f serverFlags) scan(given string) (place, error) {
 	return f.find("scan-server", given, func(a server.Addresses) string { return a.Scan })
 }
 
-// admin is where the admin API is and the operator's token, "" where there is
-// none: a server with --dev wants none.
+// admin returns the address of the admin API and the operator's token, "" if there is none: a server with --dev wants none.
 func (f serverFlags) admin(a adminFlags) (at place, token string, err error) {
 	at, err = f.find("admin-server", a.AdminServer, func(a server.Addresses) string { return a.Admin })
 	if err != nil {
@@ -180,7 +179,7 @@ type member struct {
 	outputFlags
 }
 
-// rateRetries is how often a refusal as too frequent is waited out.
+// rateRetries is the number of refusals as too frequent that are waited out.
 const rateRetries = 5
 
 // ProvideClient gives the client to each Run that wants one, as that of an operator does.
@@ -242,9 +241,9 @@ func (m member) mistaken(s *session, err error) error {
 // noOptions are those of a client that only looks at an address.
 var noOptions client.Options
 
-// authority is the file of the authority that is trusted at an address beside those of this machine: what --ca-file says,
-// else that of serve --tls-dev in the data folder whose server is there; "" for none. A folder that nobody named
-// speaks for this machine only.
+// authority is the file of the authority that is trusted at an address beside those of this machine: what --ca-file says, else that
+// of serve --tls-dev in the data folder whose server is there; "" for none. A folder that was not named speaks for this machine
+// only.
 func (f serverFlags) authority(url string) string {
 	dir := cmp.Or(f.Data, "qrjump-data")
 	file := certificates.AuthorityFile(dir)

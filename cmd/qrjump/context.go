@@ -66,7 +66,7 @@ func (c serverContext) values() map[string]string {
 	return all
 }
 
-// contextPath is where the file is.
+// contextPath returns the path of the file.
 func contextPath() (string, error) {
 	if path := os.Getenv("QRJUMP_CONTEXTS"); path != "" {
 		return path, nil
@@ -236,7 +236,7 @@ func (r *contextResolver) blame(err error) error {
 var credentialCodes = []int{errcode.InvalidCredential.Number, errcode.InvalidSecret.Number, errcode.InvalidAppID.Number,
 	errcode.InvalidAccessToken.Number}
 
-// maxSecret is how long a secret may be, in bytes.
+// maxSecret is the maximum length of a secret in bytes.
 const maxSecret = 4096
 
 // readSecret reads a secret from where a context says it is.
@@ -313,7 +313,7 @@ func (c *contextList) Run(s *session) error {
 	})
 }
 
-// place is where the server is, in few words.
+// place returns a short description of the server's address.
 func (c serverContext) place() string {
 	if c.Server != "" {
 		return c.Server

@@ -33,7 +33,7 @@ func (c *componentDelete) Run(s *session, qrjump *client.Client) error {
 	return c.remove(s, qrjump.Components.Delete, func(err error) error { return aboutComponent(s, qrjump, "delete", c.AppID, err) })
 }
 
-// remove asks the server what would go before it asks whoever sits at the terminal.
+// remove asks the server for the dependencies before it asks the user at the terminal.
 func (c *deletion) remove(s *session, remove func(ctx context.Context, appid string, dryRun bool) (client.Deletion, error),
 	about func(error) error) error {
 	would, err := remove(s.ctx, c.AppID, true)
@@ -101,7 +101,7 @@ func printDeletion(w io.Writer, d client.Deletion) {
 	}
 }
 
-// mendOf is what to do about a thing that keeps an account; "" = this program does not know it.
+// mendOf returns the remedy for an object that blocks the deletion of an account; "" = this program does not know it.
 func mendOf(one client.Amount, appid string) string {
 	if key := "delete.do." + one.What; book.Has(key) {
 		return said(key, plain(appid))

@@ -17,7 +17,7 @@ type deviationsCommand struct {
 	Coverage bool
 }
 
-// sureMarks are how sure it is that the platform minds, the surest first.
+// sureMarks are the evidence levels, the surest first.
 var sureMarks = []string{"observed", "documented", "inferred", "assumed"}
 
 // errDeviations ends the command with 1 after the list is printed.

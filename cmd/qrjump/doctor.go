@@ -68,7 +68,7 @@ func (c *doctorCommand) Run(s *session) error {
 	return v.diagnosis(s, c.outputFlags)
 }
 
-// walk is what was looked at so far.
+// walk collects the findings so far.
 type walk struct{ found []server.Finding }
 
 func (v *walk) pass(about string, detail i18n.Message) {
@@ -83,7 +83,7 @@ func (v *walk) fail(about string, detail, next i18n.Message) {
 	v.found = append(v.found, server.Finding{About: about, Detail: detail, Next: next})
 }
 
-// steps are what was looked at, as answers have it.
+// steps returns the findings as answers have them.
 func (v *walk) steps() []verification.Step {
 	steps := []verification.Step{}
 	for _, f := range v.found {
@@ -474,7 +474,7 @@ func measured(text []byte) map[string]float64 {
 	return values
 }
 
-// refusedOften is how often a credential was wrong that keeps failing: one that somebody mistyped is nobody's trouble.
+// refusedOften is the number of refusals from which a credential is reported: a single typing error is no finding.
 const refusedOften = 3
 
 // wrongCredential says which credential keeps failing, and what to do; as far as that is known, whose it should be.

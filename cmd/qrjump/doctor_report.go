@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
-// diagnosticReport is what doctor --report writes for somebody who helps from afar: nothing of it is secret, and calls are without their
+// diagnosticReport is the content of doctor --report, for support from afar: nothing of it is secret, and calls are without their
 // requests and answers.
 type diagnosticReport struct {
 	Made     time.Time           `json:"made_at"`
@@ -23,7 +23,7 @@ type diagnosticReport struct {
 	Go       string              `json:"go"`
 	Platform string              `json:"platform"`
 	Checks   []verification.Step `json:"checks"`
-	Settings []client.Setting    `json:"settings"`     // those that somebody chose
+	Settings []client.Setting    `json:"settings"`     // those that were set
 	Failed   []client.CallError  `json:"failed_calls"` // of the last days, by interface and number
 	Lacks    []string            `json:"not_known"`    // what could not be asked, and why
 }

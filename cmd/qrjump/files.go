@@ -217,7 +217,7 @@ func texts(v reflect.Value) (list []reflect.Value) {
 	return list
 }
 
-// flagName is how a person writes a flag or an argument.
+// flagName returns a flag or an argument as a person writes it.
 func flagName(v *kong.Value) string {
 	if v.Flag != nil {
 		return "--" + v.Name

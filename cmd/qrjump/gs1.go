@@ -45,7 +45,7 @@ func (c *gs1List) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, list, failed("list", "GS1 keys", err))
 }
 
-// defaultOf is where a key leads where nothing more is said.
+// defaultOf returns the default target of a key.
 func defaultOf(e client.GS1Entry) string {
 	if e.Archived {
 		return "archived"

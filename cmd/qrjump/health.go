@@ -22,10 +22,10 @@ type healthCommand struct {
 // waits reports whether the folder of the server may be made while the command runs.
 func (c *healthCommand) waits() bool { return c.Wait > 0 }
 
-// healthPoll is how often a server that is waited for is asked.
+// healthPoll is the interval at which a server that is waited for is asked.
 const healthPoll = 200 * time.Millisecond
 
-// notYet is why a server is not ready which may be so soon; answered where it is the server that said so.
+// notYet is the reason for which a server is not ready yet; answered if the server itself said so.
 type notYet struct {
 	error
 	answered bool
@@ -33,7 +33,7 @@ type notYet struct {
 
 func (n notYet) Unwrap() error { return n.error }
 
-// Run asks until the server is ready, --wait is over, or the server ended, which nobody has to wait for.
+// Run asks until the server is ready, --wait is over, or the server ended.
 func (c *healthCommand) Run(s *session) error {
 	over := time.After(c.Wait)
 	answered := false

@@ -21,7 +21,7 @@ type helpCommand struct {
 	Output  string `short:"o" enum:"text,json" default:"text" placeholder:"text|json"`
 }
 
-// topics are what the help speaks of that is no command.
+// topics are the subjects of the help that are no commands.
 var topics = []string{"exit-codes", "time", "ranges", "environment", "files"}
 
 // Run explains a topic or a command. Of a command --help answers, which ends the program.
@@ -71,7 +71,7 @@ func (m manual) printTopic(w io.Writer, name string) error {
 	return nil
 }
 
-// printFirst says what somebody does first who typed qrjump and nothing else.
+// printFirst prints the first steps for a user who typed qrjump and nothing else.
 func printFirst(w io.Writer) error {
 	_, err := tell(w, "start.first")
 	return err
@@ -119,7 +119,7 @@ func (m manual) explain(node *kong.Node, words []string) {
 	}
 }
 
-// helpKey is what the book calls a verb, or what one takes.
+// helpKey returns the key of a command's text, or of its flag's.
 func helpKey(words []string) string { return "help." + strings.Join(words, ".") }
 
 // meaning is that of a flag or an argument: what it means to this verb, else to each verb of its noun, else to every verb.
@@ -152,7 +152,7 @@ func (m manual) examples(verb *kong.Node) []string {
 	return []string{first, "qrjump " + verb.Path() + " --help"}
 }
 
-// screen is how many columns a line of help has.
+// screen is the number of columns of a line of help.
 const screen = 80
 
 // unfolded stands for a space while the parser folds lines.

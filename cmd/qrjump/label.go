@@ -183,7 +183,7 @@ func jobFlags(model *kong.Application) map[string]*kong.Flag {
 	return flags
 }
 
-// labelPlan is what a job would print.
+// labelPlan describes the output of a job.
 type labelPlan struct {
 	Batch  int64    `json:"application_id"`
 	Range  string   `json:"range"`

@@ -113,7 +113,7 @@ func (c *listenCommand) sayReady(s *session, here string, want client.WebhookPut
 	}
 }
 
-// everything is what a webhook is told where nobody said of what.
+// everything subscribes a webhook without a choice to all events.
 func (c *listenCommand) everything(ctx context.Context, qrjump *client.Client, w *client.WebhookPut) error {
 	if len(w.Codes)+len(w.Rules) > 0 || c.Alarms != nil {
 		return nil
@@ -150,7 +150,7 @@ func (c *listenCommand) pushesTo(ctx context.Context, qrjump *client.Client, add
 	}
 	return func(ctx context.Context) error {
 		now, err := qrjump.Components.Get(ctx, c.Component)
-		if err == nil && now.EventURL == address { // else somebody chose another meanwhile
+		if err == nil && now.EventURL == address { // else another address was chosen meanwhile
 			_, err = qrjump.Components.Set(client.IfMatch(ctx, now.Revision), c.Component, client.ComponentPut{EventURL: &old.EventURL})
 		}
 		if err == nil {
@@ -194,7 +194,7 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, mostForwarded))
 	if err != nil {
-		return // whoever sends it hears that it is too long, or is gone
+		return // its sender hears that it is too long, or is gone
 	}
 	<-f.begun
 	m := forwarded{At: time.Now()}

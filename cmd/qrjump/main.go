@@ -262,7 +262,7 @@ type commands struct {
 	Complete completeCommand `cmd:"" name:"__complete" hidden:""`
 }
 
-// session is what a command works with.
+// session is the context of a command.
 type session struct {
 	ctx context.Context
 	in  io.Reader

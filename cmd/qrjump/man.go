@@ -68,7 +68,7 @@ func (p *page) section(title string) { fmt.Fprintf(p, ".SH %s\n", p.says("man."+
 // text is a paragraph.
 func (p *page) text(text string) { fmt.Fprintf(p, "%s\n", roff(text)) }
 
-// typed stands for words that somebody types.
+// typed marks words that a user types.
 func (p *page) typed(kind string) string { return `\fI` + roff(p.says("man."+kind)) + `\fR` }
 
 // item is a term with its meaning.

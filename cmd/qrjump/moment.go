@@ -12,7 +12,7 @@ import (
 // span is a time such as 90m, 36h, 7d and 2w, which are as long as they are on a clock.
 var span = regexp.MustCompile(`^(\d{1,6})(s|m|h|d|w)$`)
 
-// units are how long one of each lasts.
+// units are the durations of the units.
 var units = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
 
 // spanOf reads a span; also as Go writes it: 1h30m.

@@ -63,7 +63,7 @@ var book = i18n.Open(locale)
 // say is a text of the command line with what it speaks of, in no language yet.
 func say(key string, of ...any) i18n.Message { return book.Text(key, of...) }
 
-// reader is the language of whoever reads what a command prints: "zh" or "en"; "" is English.
+// reader is the language in which a command prints: "zh" or "en"; "" is English.
 type reader string
 
 // readerOf reads the language from --lang, else from the environment. The help of a command is printed before its flags are.

@@ -6,8 +6,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// overtaken is the error of a change of something that somebody else changed since this
-// command read it.
+// overtaken is the error of a change of an object that changed since this command read it.
 type overtaken struct {
 	*client.Problem
 	text string
@@ -16,8 +15,8 @@ type overtaken struct {
 func (o overtaken) Error() string { return o.text }
 func (o overtaken) Unwrap() error { return o.Problem }
 
-// unlessOvertaken is an error as it came, but says of a change that somebody else overtook
-// who that was, that nothing was changed, and which command shows the thing as it is now.
+// unlessOvertaken returns an error unchanged, except for an overtaken change: it names the author of the other change, says that
+// nothing was changed, and shows the command that prints the current state.
 func unlessOvertaken(see string, err error) error {
 	p := client.ChangedMeanwhile(err)
 	if p == nil {

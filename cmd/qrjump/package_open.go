@@ -76,7 +76,7 @@ func (c packageReader) read(s *session, file string, part func(p printpackage.Pa
 	return m, aboutFile(err)
 }
 
-// untilStopped ends when somebody stops the program, so that what was written is taken away.
+// untilStopped ends when the program is stopped, so that what was written is taken away.
 type untilStopped struct {
 	ctx context.Context
 	io.Reader

@@ -57,7 +57,7 @@ func (p pageFlags) check() error {
 	return nil
 }
 
-// printing is what the flags say, for this machine or for a server.
+// printing returns the layout of the flags, for this machine or for a server.
 func (f lookFlags) printing(kind string, p pageFlags) labels.Printing {
 	number := func(n *int) int {
 		if n == nil {
@@ -88,7 +88,7 @@ func length(flag, text string) (symbol.Length, error) {
 	return l, nil
 }
 
-// design is what the flags say of a kind of label.
+// design returns the layout of a kind of label that the flags ask for.
 func (f printFlags) design(kind string) (labels.Design, error) {
 	d, err := f.printing(kind, pageFlags{}).Design()
 	if err != nil || f.Font == "" {
@@ -112,7 +112,7 @@ func misprinted(err error) error {
 	return unprintable(err)
 }
 
-// largestLogo is how many bytes the file of a logo has at most.
+// largestLogo is the maximum size of a logo's file in bytes.
 const largestLogo = 16 << 20
 
 // readLogo reads a picture, PNG or JPEG.

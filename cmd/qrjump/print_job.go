@@ -87,7 +87,7 @@ func (j *printJob) broken(err error) error {
 	return hintError{error: err, next: said("print_job.are_written_the_same_command", j.Labels)}
 }
 
-// saveEvery is how many bytes of a stream are written between two marks of how far it is.
+// saveEvery is the number of bytes of a stream between two checkpoints.
 const saveEvery = 8 << 20
 
 // stream writes a file label by label; rows begins at the label that it is given.

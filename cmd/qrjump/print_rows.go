@@ -49,7 +49,7 @@ type rangeFlags struct {
 	most int64 // labels that are printed at most, for proofs; 0 = all
 }
 
-// rowSource is where rows come from: a server, or a file.
+// rowSource is the source of rows: a server, or a file.
 type rowSource struct {
 	wire *client.Client
 	// operator asks for the rows of codes made elsewhere, which have no dot matrix; nil
@@ -64,7 +64,7 @@ type rowSource struct {
 	most   int64 // rows, 0 = all of the range
 }
 
-// source is where the rows of the flags come from; their range is known.
+// source returns the source of the flags' rows; their range is known.
 func (f *rangeFlags) source(s *session) (src rowSource, err error) {
 	if f.Out == "" {
 		return src, misused("print_rows.out")
@@ -151,7 +151,7 @@ func (src *rowSource) needKind(kind string) error {
 	return src.needMatrix("--kind " + kind)
 }
 
-// listAtOnce is how many rows of codes made elsewhere are asked for at a time.
+// listAtOnce is the number of rows of codes made elsewhere in a request.
 const listAtOnce = 10_000
 
 // listed are rows of codes made elsewhere.
@@ -181,7 +181,7 @@ func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(
 	return nil
 }
 
-// checkedAtOnce is how many rows of a file the server is asked about at a time.
+// checkedAtOnce is the number of rows of a file in a request to the server.
 const checkedAtOnce = 1000
 
 // boundByFile looks which part of a range a file has, whose rows stand in the order of their indexes. It checks the text of each.
@@ -248,10 +248,10 @@ func (src *rowSource) fullRange() client.CodeRange {
 	return client.CodeRange{From: src.pieces[0].From, To: src.pieces[len(src.pieces)-1].To}
 }
 
-// inRange is how many rows the range has.
+// inRange returns the number of rows of the range.
 func (src *rowSource) inRange() int64 { return (src.fullRange().Len() + src.every - 1) / src.every }
 
-// count is how many rows are printed.
+// count returns the number of rows that are printed.
 func (src *rowSource) count() int64 {
 	if src.most != 0 {
 		return min(src.most, src.inRange())
@@ -326,7 +326,7 @@ func (src *rowSource) piece(ctx context.Context, r client.CodeRange) iter.Seq2[l
 	}
 }
 
-// errEnough ends a download whose rows nobody wants any more.
+// errEnough ends a download whose further rows are not needed.
 var errEnough = errors.New("enough")
 
 // download gives the rows of a part of a segment, until take says that it is enough.

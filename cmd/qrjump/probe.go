@@ -41,7 +41,7 @@ type probeCommand struct {
 	ServiceSecret string `env:"QRJUMP_SERVICE_SECRET" placeholder:"SECRET"`
 }
 
-// requirement is what a probe needs beside the account itself.
+// requirement is a precondition of a probe beside the account itself.
 type requirement string
 
 const (

@@ -40,7 +40,7 @@ func report(err error) []string {
 	return lines
 }
 
-// remedy is what to do about an error and what else is known of it.
+// remedy returns the remedy for an error and further details.
 func remedy(err error) (next i18n.Message, details []string) {
 	if a, ok := errors.AsType[hintError](err); ok {
 		return i18n.Literal(inReader(errors.New(a.next)).Error()), a.details
@@ -59,7 +59,7 @@ func join(happened, next string) string {
 	return happened + said("report.colon") + next
 }
 
-// advice is what to do about an error.
+// advice returns the remedy for an error.
 func advice(err error) i18n.Message {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok {
 		if wantsTLS(w.Flaw) {
@@ -175,7 +175,8 @@ func failed(did, thing string, err error) error {
 	return fault("batch.of_2", doing(did, thing), err)
 }
 
-// doing is what was tried with a thing, such as "list accounts" and "activate 0-9 of 500000001", in the language of its reader.
+// doing describes a failed action on an object, such as "list accounts" and "activate 0-9 of 500000001", in the language of its
+// reader.
 func doing(did, thing string) string {
 	words := strings.Fields(did)
 	verb, last := "did."+words[0], len(words)-1

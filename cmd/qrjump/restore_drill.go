@@ -31,8 +31,7 @@ func (c *restoreDrill) Run(s *session) error {
 	return c.print(s, r, func(w io.Writer) { printDrill(w, c.File, r) })
 }
 
-// note tells the server what the drill found. A drill that nobody finished, or of a file
-// that is not there, found nothing.
+// note tells the server what the drill found. A drill that did not finish, or of a file that is not there, found nothing.
 func (c *restoreDrill) note(s *session, r server.DrillReport, found error) error {
 	if s.ctx.Err() != nil || errors.Is(found, fs.ErrNotExist) {
 		return nil

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// planFlags are what plan and apply share.
+// planFlags are the common flags of plan and apply.
 type planFlags struct {
 	member
 	File   string `arg:"" file:"in"`
@@ -22,7 +22,7 @@ type planFlags struct {
 	All    bool
 }
 
-// plan is what makes the account's rules what the file says.
+// plan is the list of steps that make the account's rules equal to a file.
 type plan struct {
 	Steps         []ruleplan.Step `json:"steps"`
 	Publishes     int             `json:"publishes"`      // how many the steps spend
@@ -132,7 +132,7 @@ var marks = map[string]string{"add": "+", "edit": "~", "publish": "^", "delete":
 // colours of a terminal for each mark: green, yellow, cyan, red.
 var colours = map[string]string{"+": "32", "~": "33", "^": "36", "-": "31"}
 
-// shownSteps is how many steps of a long plan are shown without --all.
+// shownSteps is the number of steps of a long plan that are shown without --all.
 const shownSteps = 50
 
 // show prints the plan for people.

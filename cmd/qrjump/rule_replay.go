@@ -15,7 +15,7 @@ type ruleReplay struct {
 	Days int `default:"7" placeholder:"N"`
 }
 
-// replayMost is how many changes one replay takes.
+// replayMost is the maximum number of changes in one replay.
 const replayMost = 1000
 
 // Run says what the scans of the last days would have opened under a plan.

@@ -133,7 +133,7 @@ func noProgram(name string, err error) error {
 	return exitError{fault("run.cannot_start", plain(name), err), exitNoProgram}
 }
 
-// noNamespace is why a program got no namespaces.
+// noNamespace is the reason for which a program got no namespaces.
 type noNamespace struct{ error }
 
 func (e noNamespace) Unwrap() error { return e.error }

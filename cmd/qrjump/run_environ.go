@@ -36,7 +36,7 @@ var nodeProxy string
 //go:embed run_python.py
 var pythonSite []byte
 
-// rootFiles are where systems keep the authorities that they trust, in one file.
+// rootFiles are the systems' files of trusted authorities.
 var rootFiles = []string{
 	"/etc/ssl/certs/ca-certificates.crt",                // Debian, Alpine, Arch
 	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // Fedora, RHEL
@@ -49,8 +49,8 @@ var rootFiles = []string{
 // that run elsewhere, and some are secrets.
 var outputVariables = []string{"QRJUMP_LANG", "QRJUMP_OUTPUT", "QRJUMP_UTC"}
 
-// environOf is the environment of a program that shall take a server for the platform: who its proxy is, whom it
-// trusts, and as whom it calls. What the variables name is written into dir.
+// environOf returns the environment of a program that shall take a server for the platform: its proxy, trusted authorities, and
+// credentials. What the variables name is written into dir.
 func environOf(ctx context.Context, own *server.Server, dir string, environ []string, says io.Writer) ([]string, error) {
 	set := variables{}
 	for _, entry := range environ {
@@ -171,7 +171,7 @@ func systemRoots(environ []string) []byte {
 	return nil
 }
 
-// trustStore is what Java wants: the same authorities in a file of their own. Every Java since 8 reads this form.
+// trustStore returns Java's form of trusted authorities: the same ones in a file of their own. Every Java since 8 reads this form.
 func trustStore(text []byte) ([]byte, error) {
 	var list []pkcs12.TrustStoreEntry
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {

@@ -205,7 +205,7 @@ func (c *scanCommand) explainAll(s *session, scanner *client.Client) error {
 	return lines.err
 }
 
-// maxLink is how long a line of standard input may be.
+// maxLink is the maximum length of a line of standard input.
 const maxLink = 64 << 10
 
 // lineReader reads links, one a line; empty lines are none.

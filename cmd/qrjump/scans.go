@@ -37,7 +37,7 @@ func (c *scansCommand) filters() bool {
 	return c.Since != "" || c.From != "" || c.To != "" || c.User != "" || c.Code != "" || c.Rule != ""
 }
 
-// filter is what the flags say of the scans that are wanted; nil = all are.
+// filter returns the filter of scans that the flags ask for; nil = all.
 func (c *scansCommand) filter(s *session, operator *client.Client) (*client.ScanFilter, error) {
 	if !c.filters() && c.Owner == "" {
 		return nil, nil
@@ -93,7 +93,7 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 	return &f, nil
 }
 
-// mostRules is how many rules the server looks for at once.
+// mostRules is the number of rules that the server looks for at once.
 const mostRules = 100
 
 func (c *scansCommand) shape() *outputFlags {
@@ -163,7 +163,7 @@ func (c *scansCommand) Run(s *session) error {
 	return c.list(s, operator, wanted, limit)
 }
 
-// mostNewest is how many of the newest scans the server counts back.
+// mostNewest is the number of newest scans that the server counts back.
 const mostNewest = 100_000
 
 // list prints scans, at most limit of them, 0 = no limit: after --after, else
@@ -261,7 +261,7 @@ func printScans(out scanPrinter, scans []client.RecordedScan) error {
 	return out.flush()
 }
 
-// pageSize is how many scans to ask for.
+// pageSize returns the number of scans to ask for.
 func pageSize(limit, printed int) int {
 	if limit == 0 {
 		return 1000

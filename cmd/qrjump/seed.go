@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// mostSeed is how long a seed may be that a running server is given, in bytes.
+// mostSeed is the maximum size in bytes of a seed for a running server.
 const mostSeed = 1 << 20
 
 type seedCommand struct {

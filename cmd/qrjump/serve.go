@@ -82,7 +82,7 @@ func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 	return server.Run(s.ctx, config, s.seams, s.out, s.err)
 }
 
-// config is what the flags, and the file that they name, say of the server.
+// config returns the server's configuration from the flags, and the file that they name.
 func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 	if c.Config != "" {
 		if err := readConfig(c.Config, chosen); err != nil {

@@ -29,7 +29,7 @@ func noSnapshots(did string, err error) error {
 	return failed(did, "snapshots", err)
 }
 
-// ofSnapshot is what is saved, in numbers.
+// ofSnapshot returns the numbers of a saved state.
 func ofSnapshot(one client.Snapshot) string {
 	return said("snapshot.has", counted(int(one.Accounts), "account"), counted(int(one.Rules), "rule"),
 		counted(int(one.Batches), "batch"))

@@ -15,8 +15,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// speaks is the language of whoever reads what the command says; programs read English. A process runs one command,
-// which sets it. Decision 71.
+// speaks is the language of the command's output for people; programs read English. A process runs one command, which sets it.
+// Decision 71.
 var speaks reader
 
 // said is a text of the book in the language of its reader.
@@ -181,7 +181,7 @@ var parsing = []struct {
 	{regexp.MustCompile(`^(\S+): (.*)$`), "parse.value"},
 }
 
-// oneOf is what the parser says of a value that is none of a list.
+// oneOf matches the parser's error for a value that is none of a list.
 var oneOf = regexp.MustCompile(`must be one of (.*) but got "(.*)"$`)
 
 // inParsing says what the parser of arguments found wrong, in the language of its reader.

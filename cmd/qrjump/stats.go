@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// statsTime is which scans are meant. A day is one of the server's zone; with --utc, of UTC.
+// statsTime selects the scans. A day is one of the server's zone; with --utc, of UTC.
 type statsTime struct {
 	From string `placeholder:"TIME"`
 	To   string `placeholder:"TIME"`
@@ -131,7 +131,7 @@ func (c *statsShow) in(at time.Time) time.Time {
 	return at
 }
 
-// cells are what a row shows before its number.
+// cells returns the cells of a row before its number.
 func (c *statsShow) cells(r client.StatisticsRow) (cells []string) {
 	if r.At != nil {
 		at := c.in(*r.At)
@@ -240,7 +240,7 @@ func rightAligned(rows [][]string, column int) [][]string {
 	return rows
 }
 
-// barWidth is how wide the bar of the largest number is.
+// barWidth is the width of the bar of the largest number.
 const barWidth = 32
 
 // barOf is a number as a bar; whatever is not nothing shows.

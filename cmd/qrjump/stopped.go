@@ -54,7 +54,7 @@ func (s stoppedBy) during(chosen *kong.Context, err error) error {
 	return exitError{hintError{error: fault(key, strings.Join(left, said("stopped.and"))), next: next}, code}
 }
 
-// began is when the program was started.
+// began is the time at which the program was started.
 var began = time.Now()
 
 // leftFiles says which of the files that a command writes are there, whole or in part.
@@ -74,7 +74,7 @@ func leftFiles(node *kong.Node) (left []string) {
 	return left
 }
 
-// sent is what the command asked servers to change. A process runs one command.
+// sent lists the changes that the command requested. A process runs one command.
 var sent changesSent
 
 // changesSent is a transport that notes requests that may change something.

@@ -24,7 +24,7 @@ type symbolFlags struct {
 	Out    string `required:"" placeholder:"FILE" file:"out,self"`
 }
 
-// drawnSymbol is what was drawn, for programs.
+// drawnSymbol is the result for programs.
 type drawnSymbol struct {
 	File   string  `json:"file"`
 	Module float64 `json:"module_mm"` // as it is drawn
@@ -32,7 +32,8 @@ type drawnSymbol struct {
 	Width  float64 `json:"width_mm"`
 	Height float64 `json:"height_mm"`
 	DPI    int     `json:"dpi"`
-	// Says is what each symbol was read back to say; "" of a dot matrix that came from elsewhere and that is not known here.
+	// Says holds the text that was read back from each symbol; "" for a dot matrix that came from elsewhere and that is not known
+	// here.
 	Says []string `json:"says"`
 }
 
@@ -155,7 +156,7 @@ func (c *symbolCommand) Run(s *session) error {
 // long as those of applications, whatever else stands between numbers.
 var likeCodes = regexp.MustCompile(`^\s*(?:([0-9]{1,18})\s*[:：]|([0-9]{9,18})\s*[/,;#@.\s])\s*(all|[0-9]*\s*(?:-\s*[0-9]*)?)\s*$`)
 
-// notOneCode refuses a text that somebody meant as codes of a batch: drawn as it is, it would be printed and open nothing.
+// notOneCode refuses a text that was meant as codes of a batch: drawn as it is, it would be printed and open nothing.
 func (c *symbolCommand) notOneCode() error {
 	m := likeCodes.FindStringSubmatch(c.What)
 	switch {

@@ -59,7 +59,7 @@ func isVerb(f reflect.StructField) bool {
 	return is
 }
 
-// wordOf is how a verb or a noun of the table is typed.
+// wordOf returns the typed form of a verb or a noun of the table.
 func wordOf(f reflect.StructField) string {
 	if name := f.Tag.Get("name"); name != "" {
 		return name

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// askWithin is how long a server may take to say whether a text is a code of it.
+// askWithin is the time that a server may take to say whether a text is a code of it.
 const askWithin = 5 * time.Second
 
 // codeCheck rejects texts that begin as codes of a server do and that are none: they would be printed and open nothing.

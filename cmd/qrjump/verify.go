@@ -78,7 +78,7 @@ func (c *verificationCheckURL) walk(s *session, address, content string) ([]veri
 	return steps, err
 }
 
-// markOf is how a line of a step begins.
+// markOf returns the first characters of a step's line.
 func markOf(s verification.Step) string {
 	switch {
 	case !s.OK:

@@ -181,7 +181,7 @@ func (p *press) behavioursPage(l language, probes []probed) any {
 	return page
 }
 
-// countMarks is how many behaviours have each mark, and how many of those that were seen were seen long ago.
+// countMarks returns the number of behaviours of each evidence level, and of those observed ones whose evidence is old.
 func countMarks() any {
 	var n struct{ All, Seen, Old, Page, Inferred, Choice int }
 	for _, b := range behaviour.All() {
@@ -195,7 +195,7 @@ func countMarks() any {
 	return n
 }
 
-// everyCallPage is what all calls have in common.
+// everyCallPage returns the common part of all calls.
 func (p *press) everyCallPage(l language) any {
 	var page struct {
 		Codes      []numberRow

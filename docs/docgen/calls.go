@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// text is what the book says under a key, "" where it says nothing.
+// text returns the text of a key, "" if there is none.
 func (p *press) text(l language, key string) string {
 	if !book.Has(key) {
 		return ""
@@ -211,7 +211,7 @@ func parameters(c guide.Call) string {
 	return strings.Trim(query+"&"+c.Query, "&")
 }
 
-// shortOf is how people name a call.
+// shortOf returns the display name of a call.
 func shortOf(path string) string {
 	short := path
 	for _, family := range []string{"/cgi-bin/", "/intp/marketcode/", "/sns/", "wxopen/", "component/api"} {

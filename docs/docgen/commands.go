@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// commandList is what "qrjump help --all --output json" prints in one language.
+// commandList is the output of "qrjump help --all --output json" in one language.
 type commandList struct {
 	Exits []struct {
 		Code          int
@@ -41,7 +41,7 @@ func readCommands(text []byte) (lists map[string]commandList, err error) {
 	return lists, err
 }
 
-// many are how many commands share a flag that stands on the page once.
+// many is the number of commands from which a shared flag is listed once.
 const many = 15
 
 // taken is an argument or a flag, with the commands of a group that take it and mean the same by it.

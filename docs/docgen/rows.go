@@ -68,7 +68,8 @@ func metricRows(l language, rows []metricRow) any {
 var described = regexp.MustCompile(
 	`fqName: "(\w+)", help: ".*?", (?:unit: "[^"]*", )?constLabels: \{(?:(\w+)=.*)?\}, variableLabels: \{(.*)\}\}$`)
 
-// metricsOfAServer are what a server registers, by name. One call is made of it, after which it shows the types of all but counters.
+// metricsOfAServer returns the metrics that a server registers, by name. One call is made of it, after which it shows the types of
+// all but counters.
 func metricsOfAServer(ctx context.Context) (rows []metricRow, err error) {
 	folder, err := os.MkdirTemp("", "qrjump-print-")
 	if err != nil {

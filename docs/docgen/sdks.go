@@ -115,7 +115,7 @@ func javaText(body string) string {
 	return text
 }
 
-// literalForm is how a language writes objects and lists.
+// literalForm is the syntax of objects and lists in a language.
 type literalForm struct {
 	open, end, list, listEnd, quote, indent string
 	bareKeys                                bool

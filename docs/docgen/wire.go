@@ -38,8 +38,8 @@ const (
 	wireNumbers        = "Its error numbers, beside those that every call has:"
 )
 
-// limits are what a field of a request may be, by its name or "page.name", as JSON Schema says it. What a caller may leave open is
-// not limited here: the platform takes more than its pages say.
+// limits are the constraints of a request's fields, by the name or "page.name", as JSON Schema. What a caller may leave open is not
+// limited here: the platform takes more than its pages say.
 var limits = map[string]object{
 	"is_edit":                       {"minimum": 0, "maximum": 1},
 	"permit_sub_rule":               {"minimum": 1, "maximum": 2},
@@ -149,7 +149,7 @@ func (p *press) operation(l language, c guide.Call, tag string) object {
 	return op
 }
 
-// answer is what a call answers, be it done or refused: the platform's status is 200 for both.
+// answer returns the schema of a call's answer, be it done or refused: the platform's status is 200 for both.
 func (p *press) answer(l language, c guide.Call, examples object) object {
 	if c.Save != "" {
 		return object{"description": wirePicture, "content": object{"image/jpeg": object{}}}

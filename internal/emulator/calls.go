@@ -14,12 +14,11 @@ type Calls[T any] struct {
 	mu   sync.Mutex
 	ring []T
 	next int
-	// added is how many there were ever: the place of the newest. A place is
-	// never that of another call.
+	// added is the number of calls ever: the offset of the newest. A place is never that of another call.
 	added int64
 }
 
-// remembered is how many calls are kept.
+// remembered is the number of calls that are kept.
 const remembered = 1000
 
 // Add remembers one call and forgets the oldest above the bound.

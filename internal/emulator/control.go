@@ -33,7 +33,7 @@ type Control[Call any] struct {
 	Snapshots Snapshots
 }
 
-// About is what a call can be chosen by.
+// About holds the properties by which a call can be chosen.
 type About struct {
 	RID, Account, Path string
 	ErrCode            int
@@ -139,14 +139,14 @@ func (c *Control[Call]) reset(ctx context.Context, in *struct {
 		c.Calls.Forget(func(one Call) bool { return slices.Contains(appids, c.About(one).Account) })
 		return resetDone{true}, nil
 	}
-	// Half a reset would be worse than one nobody waits for.
+	// Half a reset would be worse than one whose caller has gone.
 	if err := c.Reset(context.WithoutCancel(ctx)); err != nil {
 		return resetDone{}, huma.Error500InternalServerError("the reset failed: " + err.Error())
 	}
 	return resetDone{true}, nil
 }
 
-// SeedResult is what a seed says, and whether that was done.
+// SeedResult is the content of a seed, and whether it was applied.
 type SeedResult struct {
 	Applied    bool `json:"applied" doc:"false: this very text was applied before, and nothing was done"`
 	Accounts   int  `json:"accounts" doc:"accounts that the seed names"`
@@ -159,7 +159,7 @@ func (c *Control[Call]) addSeed(ctx context.Context, in *struct {
 		Seed string `json:"seed" doc:"the text of a seed file, YAML"`
 	}
 }) (SeedResult, error) {
-	// Stored and not loaded would be worse than one nobody waits for.
+	// Stored and not loaded would be worse than a result whose caller has gone.
 	done, err := c.AddSeed(context.WithoutCancel(ctx), in.Body.Seed)
 	if err != nil && c.Wrong(err) {
 		return SeedResult{}, huma.Error422UnprocessableEntity("nothing was applied: " + err.Error())

@@ -6,7 +6,7 @@ import (
 	o "github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// Agreed is what a person agreed to, without a page.
+// Agreed is a person's consent, without a page.
 type Agreed struct {
 	Component      string `json:"component" doc:"the platform that asked"`
 	PreAuthCode    string `json:"pre_auth_code"`

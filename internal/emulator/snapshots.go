@@ -33,7 +33,7 @@ type Snapshots struct {
 // ErrNoSnapshot is returned for a name under which nothing is saved.
 var ErrNoSnapshot = errors.New("there is no snapshot of this name")
 
-// SnapshotRefused is why a state is not saved or loaded, and what to do.
+// SnapshotRefused is the reason for which a state is not saved or loaded, and the next step.
 type SnapshotRefused string
 
 func (r SnapshotRefused) Error() string { return string(r) }
@@ -82,7 +82,7 @@ func (s Snapshots) save(ctx context.Context, in *snapshotPath) (Snapshot, error)
 }
 
 func (s Snapshots) load(ctx context.Context, in *snapshotPath) (Snapshot, error) {
-	// Stored and not loaded into memory would be worse than a load that nobody waits for.
+	// Stored and not loaded into memory would be worse than a load whose caller has gone.
 	one, err := s.Load(context.WithoutCancel(ctx), in.Name)
 	return one, ofSnapshot(err)
 }

@@ -12,8 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/api"
 )
 
-// unread is how many bytes are read of a body that no handler reads: as many as the longest body of
-// the wire has.
+// unread is the number of bytes that are read of a body without a handler: as many as the longest body of the wire has.
 const unread = api.MaxBody
 
 // unreadHTTP2 is the same over HTTP/2, where curl 7.88 (Debian 12) loses an answer below 400 that comes before its whole body is sent: a
@@ -21,7 +20,7 @@ const unread = api.MaxBody
 // error is sent in one piece, with its length, and any other answer becomes a 413. Over HTTP/1.1 curl reads the answer in any case.
 const unreadHTTP2 = 64 << 20
 
-// longestHeld is how long an answer may be that is held until it is whole.
+// longestHeld is the maximum size of an answer that is held until it is whole.
 const longestHeld = 64 << 10
 
 // timelyBody reads the body of a request, within a bounded time and length, before its answer is sent: a client that is

@@ -40,7 +40,7 @@ func (s *Server) openBook() {
 func (s *Server) countsPart() component {
 	return component{name: "counts of calls", run: func(ctx context.Context) { s.domain.book.Run(ctx) },
 		stop: func(ctx context.Context) error {
-			// Nobody was promised these counts: a full disk loses no more here than a kill does.
+			// These counts are best effort: a full disk loses no more here than a kill does.
 			if err := s.domain.book.Flush(ctx); err != nil {
 				s.log.WarnContext(ctx, "the latest counts of calls, calls of the log and deviations are not kept", "error", err)
 			}

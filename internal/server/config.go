@@ -16,8 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Config is what an operator chooses before the start. Every field is a flag
-// of "qrjump serve" and an environment variable QRJUMP_….
+// Config is the operator's configuration of a server. Every field is a flag of "qrjump serve" and an environment variable QRJUMP_….
 type Config struct {
 	Data         string        // folder of the embedded database and the keys
 	Database     string        // postgres://…; "" = embedded in Data
@@ -48,7 +47,7 @@ type Config struct {
 	// Strict is the least sure mark of what is refused, unless a setting says otherwise; "" = nothing is.
 	Strict behaviour.Evidence
 	AsOf   string // the day, 2006-01-02, as of which answers are what the platform's were; "" = today
-	// ShutdownDelay is how long /readyz answers 503 before the listeners close.
+	// ShutdownDelay is the time for which /readyz answers 503 before the listeners close.
 	ShutdownDelay time.Duration
 }
 

@@ -30,7 +30,7 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	explain := s.scanAPI()
 	explain.Key = nil // the visitor's role is asked instead
 	explain.Register(scanMux, humago.New(http.NewServeMux(), huma.DefaultConfig("", "")))
-	// Whoever is limited to accounts is answered for these.
+	// Callers that are limited to accounts are answered for these.
 	scans := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scanMux.ServeHTTP(w, r.WithContext(scanapi.For(r.Context(), adminroute.CallerFromContext(r.Context()).Accounts)))
 	})
@@ -61,7 +61,7 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	return c
 }
 
-// health is what the console shows of this node.
+// health returns the state of this node for the console.
 func (s health) health(ctx context.Context, started time.Time) console.Health {
 	ctx, cancel := context.WithTimeout(ctx, readyTime)
 	defer cancel()
@@ -87,8 +87,8 @@ func (s access) tlsOnly(r *http.Request) bool {
 	return s.scheme(r) == "https" && !s.config.Dev && !s.config.TLSDev
 }
 
-// isAdminToken reports whether a text that somebody typed is the admin token;
-// people.ErrTooMany for one that is not, after too many that were not.
+// isAdminToken reports whether a typed text is the admin token; people.ErrTooMany for one that is not, after too many that were
+// not.
 func (s access) isAdminToken(r *http.Request, text string) (bool, error) {
 	if sameSecret(text, s.secrets.adminToken) {
 		return true, nil

@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/printpackage"
 )
 
-// domain is what knows the business.
+// domain holds the domain services.
 type domain struct {
 	accounts *accounts.Service
 	rules    *rules.Book

@@ -27,7 +27,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store/archive"
 )
 
-// DrillReport is what a restore drill found.
+// DrillReport is the result of a restore drill.
 type DrillReport struct {
 	CreatedAt time.Time     `json:"created_at"`
 	Program   string        `json:"program"`
@@ -54,7 +54,7 @@ func (r DrillReport) Compared() string {
 	return fmt.Sprintf("every row counted; %d of %d tables equal byte by byte (the archive has an older schema)", r.Same, r.Tables)
 }
 
-// drillScans is how many published rules a drill scans at most.
+// drillScans is the maximum number of published rules that a drill scans.
 const drillScans = 10_000
 
 // Drill shows that an archive restores: it imports it into an embedded
@@ -98,7 +98,7 @@ func Drill(ctx context.Context, file string, passphrase func() (string, error)) 
 	return r, d.findCodes(ctx, &r)
 }
 
-// silent is a client that reaches nobody.
+// silent returns a client without network access.
 func silent() *safehttp.Client {
 	return &safehttp.Client{Dial: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("a drill sends nothing")

@@ -35,11 +35,11 @@ var book = i18n.Open(locale)
 func says(key string, of ...any) i18n.Message { return book.Text(key, of...) }
 
 const (
-	// enoughDisk is how many free bytes are enough for some days.
+	// enoughDisk is the number of free bytes that are enough for some days.
 	enoughDisk = 1 << 30
 	// CertificateDays is for how many days a certificate must still be valid.
 	CertificateDays = 14
-	// soundTime is how long the file of a database is read to check it.
+	// soundTime is the time for which the file of a database is read to check it.
 	soundTime = 30 * time.Second
 )
 

@@ -40,8 +40,8 @@ func (s *Server) base(r *http.Request) string {
 	return s.access().scheme(r) + "://" + r.Host
 }
 
-// firstPage is what the page of a listener tells a reader that came by base; near
-// says that the reader may know where the other listeners are.
+// firstPage returns the data of a listener's page for a reader that came by base; near says that the reader may know the addresses
+// of the other listeners.
 func (s *Server) firstPage(ctx context.Context, base string, what listenerRole, near bool) welcome.Server {
 	fault, _ := s.readiness().fault(ctx, "") // GET /readyz puts the error into the log
 	page := welcome.Server{Fault: fault, AdminFlag: s.flagOf(admin), Curl: s.curl()}
@@ -80,10 +80,10 @@ func (s *Server) flagOf(what listenerRole) string {
 	return surfaceFlags[what][1]
 }
 
-// demoShown is how many accounts of a seed the first page names.
+// demoShown is the maximum number of a seed's accounts on the first page.
 const demoShown = 20
 
-// plainText is what may stand in a line that people paste into a shell.
+// plainText matches texts that may be part of a line that people paste into a shell.
 var plainText = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
 })

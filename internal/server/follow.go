@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/replica"
 )
 
-// changePurpose is what the keyed hashes of the log of changes are for.
+// changePurpose is the purpose of the keyed hashes of the log of changes.
 const changePurpose = "changes"
 
 // erasures are changes of the log of scans by which a user is forgotten.
@@ -67,7 +67,7 @@ func (s *Server) followPart() component {
 	}}
 }
 
-// minutePart is what one of several nodes writes each minute, even if nothing happens.
+// minutePart returns the component that writes each minute on each of several nodes, even if nothing happens.
 func (s *Server) minutePart() component {
 	return component{name: "report of this node", run: func(ctx context.Context) {
 		for s.scanning.ledger.nodes != nil {

@@ -28,8 +28,7 @@ func (s access) guarded(h http.Handler) http.Handler {
 	return s.logPanics(s.timelyBody(cleanPath(s.knownHost(h))))
 }
 
-// logPanics logs a fault of the server; net/http would log it where nobody looks. The connection is
-// closed afterwards.
+// logPanics logs a fault of the server; net/http would log it to standard error alone. The connection is closed afterwards.
 func (s access) logPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -47,11 +46,11 @@ func (s access) logPanics(next http.Handler) http.Handler {
 	})
 }
 
-// answerTime is how long an answer may take from the request's head to its last
-// byte, an injected delay (a minute at most) included.
+// answerTime is the time that an answer may take from the request's head to its last byte, an injected delay (a minute at most)
+// included.
 const answerTime = 2 * time.Minute
 
-// idleTime is how long a connection may be without a request.
+// idleTime is the time that a connection may be without a request.
 const idleTime = 2 * time.Minute
 
 // cleanPath makes "//cgi-bin/x" the path that was meant, before a router
@@ -170,7 +169,7 @@ func asCaller(r *http.Request, c iam.Caller) *http.Request {
 	return r.WithContext(accounts.WithActor(ctx, accounts.Actor{ActorID: c.Actor}))
 }
 
-// rootCaller is whoever has the admin token, and with --dev everybody.
+// rootCaller is the caller with the admin token, and with --dev every caller.
 var rootCaller = iam.Caller{Actor: "admin", Role: string(adminroute.Admin)}
 
 // adminOnly lets requests with the admin token or an admin key through. With --dev neither is
@@ -227,7 +226,7 @@ func (s access) callerOf(ctx context.Context, token string) (iam.Caller, error) 
 	return s.domain.people.ByKey(ctx, token)
 }
 
-// mayExplain says whose rules somebody may see, by their token; accounts.ErrNoScanKey for a text that is none.
+// mayExplain returns the accounts whose rules the holder of a token may see; accounts.ErrNoScanKey for a text that is none.
 func (s access) mayExplain(ctx context.Context, token string) (appids []string, err error) {
 	caller, err := s.callerOf(ctx, token)
 	switch {

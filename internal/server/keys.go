@@ -22,9 +22,8 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// keyring opens the keys that are kept in the database, each sealed by the master
-// key, which is not in the database: a copy of the database alone lets nobody in,
-// and hashes and codes stay when the master key turns.
+// keyring opens the keys that are kept in the database, each sealed by the master key, which is not in the database: a copy of the
+// database alone grants no access, and hashes and codes stay when the master key is rotated.
 type keyring struct {
 	store  *store.Store
 	random io.Reader
@@ -278,8 +277,7 @@ func writeSecret(path, text string) error {
 	return atomicfile.Named(path)
 }
 
-// leastSecret is how many bytes a secret that somebody chose has at least: 16
-// where strangers may guess, any number with --dev.
+// leastSecret returns the minimum length in bytes of a chosen secret: 16 where strangers may guess, any number with --dev.
 func (c Config) leastSecret() int {
 	if c.Dev {
 		return 0
@@ -287,11 +285,11 @@ func (c Config) leastSecret() int {
 	return 16
 }
 
-// leastAdminToken is how many characters an admin token has at least that a person chose: a caller with a wrong one
-// never has to wait, so it must be too long to be guessed.
+// leastAdminToken is the minimum number of characters of an admin token that a person chose: a caller with a wrong one never has to
+// wait, so it must be too long to be guessed.
 const leastAdminToken = 20
 
-// checkAdminToken returns an error for a token that is too short; "" is none yet. With --dev nobody needs one.
+// checkAdminToken returns an error for a token that is too short; "" is none yet. With --dev none is needed.
 func (c Config) checkAdminToken(token, where string) error {
 	n := utf8.RuneCountInString(token)
 	if token == "" || c.Dev || n >= leastAdminToken {

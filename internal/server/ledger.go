@@ -58,9 +58,9 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	return nil
 }
 
-// leaveStream ends what this node had with a stream, if it had one: what nobody counted or
-// told of it is counted and told from the journal; then skip notes up to where the journal
-// was for the stream. Each step may be done again, after a kill. Decision 54.
+// leaveStream detaches this node from a stream, if it had one: events that were not counted or told from it are counted and told
+// from the journal; then skip notes the position of the journal for the stream. Each step may be done again, after a kill. Decision
+// 54.
 func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to scanlog.Offset) error) error {
 	journal := s.scanning.ledger.journal
 	err := stream.Leave(s.config.scansDir(), func(left stream.Left) error {
@@ -109,8 +109,8 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 	return nil
 }
 
-// settleRest tells and counts what of the journal was for a stream, from behind a position
-// up to another, and what nobody told or counted there.
+// settleRest tells and counts the part of the journal that was for a stream, from behind a position up to another, as far as that
+// was not done yet.
 func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo int64, counted *scanlog.OffsetSet) error {
 	journal := s.scanning.ledger.journal
 	after := max(begin, min(journal.NamedAt(), upTo))
@@ -120,7 +120,7 @@ func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo in
 	}
 	erased := int64(0)
 	rest := func(after int64) iter.Seq2[scanlog.Entry, error] {
-		// Whoever was erased while this node was down is in none of it.
+		// Users who were erased while this node was down are in none of it.
 		list, err := s.store.Erasures(ctx, erased)
 		if err == nil {
 			erased, err = journal.EraseSince(ctx, erased, list)
@@ -300,8 +300,8 @@ func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, 
 		left.Told, left.Position)
 }
 
-// leftAt is what is counted, and up to where a ledger is counted and told of, where it is left or counted now; told of as far
-// as counted where nobody wants to hear, or nobody knows.
+// leftAt returns the counting state, and the position up to which a log is counted and told of, where it is left or counted now;
+// told of as far as counted if no webhook wants scans, or it is unknown.
 func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, left stats.LogCheckpoint, err error) {
 	hears, told := false, int64(0)
 	err = s.store.ViewWebhooks(ctx, func(tx webhooks.Tx) error {
@@ -368,7 +368,7 @@ func (s *Server) forgetPart() component {
 }
 
 const (
-	// forgetEvery is how often old scans are looked for.
+	// forgetEvery is the interval at which old scans are looked for.
 	forgetEvery = time.Hour
 	// tidyPause lets others write between two parts of old counts.
 	tidyPause = 100 * time.Millisecond

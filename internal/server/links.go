@@ -20,8 +20,8 @@ func apiPaths() []string {
 		"/openapi-wire.json")
 }
 
-// mostFollowed is how many redirects a minute of one network are written into the ledger: whoever is behind it goes on being
-// redirected, and cannot fill the disk.
+// mostFollowed is the maximum number of redirects a minute of one network that are written into the scan log: its clients go on
+// being redirected, and cannot fill the disk.
 const mostFollowed = 300
 
 // links returns what answers requests for GS1 keys, before everything else of a public listener.

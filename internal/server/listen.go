@@ -21,7 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/connlimit"
 )
 
-// listenerRole is what a listener serves.
+// listenerRole is the set of surfaces that a listener serves.
 type listenerRole int
 
 const (
@@ -30,7 +30,7 @@ const (
 	admin
 )
 
-// serving is what the listeners share.
+// serving is the common state of the listeners.
 type serving struct {
 	certificate certificates.Certificate    // nil = plain HTTP
 	platform    platformShown               // for CONNECT
@@ -191,8 +191,8 @@ func (c Config) listeners() []listener {
 	return list
 }
 
-// plainAdmin reports whether a listener gives other machines the admin API in plain HTTP, beside what they are meant
-// to call. Whoever gave it an address of its own chose who reaches it, and --dev needs --dev-public there.
+// plainAdmin reports whether a listener gives other machines the admin API in plain HTTP, beside what they are meant to call. An
+// operator who gave it an address of its own chose who reaches it, and --dev needs --dev-public there.
 func (c Config) plainAdmin(on listener) bool {
 	host, _, _ := net.SplitHostPort(on.address)
 	return on.serves&admin != 0 && on.serves != admin && !c.Dev && !c.TLSDev && c.TLSCert == "" && !loopback(host)
@@ -209,13 +209,12 @@ func (s *Server) counted(next http.Handler) http.Handler {
 	})
 }
 
-// lastWaits is how long before the end of the drain calls stop waiting for the database: a commit whose replica is away would
-// wait for ever, and so would everything that is written after it.
+// lastWaits is the time before the end of the drain at which calls stop waiting for the database: a commit whose replica is away
+// would wait for ever, and so would everything that is written after it.
 const lastWaits = 2 * time.Second
 
-// drain takes no new connections and waits for running requests, then cuts them. Each listener has
-// the whole time: a client that is slow on one costs nobody on another anything. When it returns no
-// request is running any more.
+// drain takes no new connections and waits for running requests, then cuts them. Each listener has the whole time: a slow client of
+// one delays no client of another. When it returns no request is running any more.
 func (s *Server) drain(ctx context.Context) error {
 	s.serving.draining.Store(true)
 	s.forgetAddresses()

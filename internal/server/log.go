@@ -35,9 +35,9 @@ type bufferedWriter struct {
 }
 
 const (
-	// linesWait is how long a line waits. A process that is killed loses the lines of that time.
+	// linesWait is the time for which a line is buffered. A process that is killed loses the lines of that time.
 	linesWait = 10 * time.Millisecond
-	// linesMost is how much waits, in bytes.
+	// linesMost is the size of the buffer in bytes.
 	linesMost = 64 << 10
 )
 

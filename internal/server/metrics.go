@@ -39,7 +39,7 @@ type metrics struct {
 	outcomes map[outcome]counted
 }
 
-// Metric is what a metric of that name counts.
+// Metric returns the description of a metric.
 func Metric(name string) i18n.Message { return says(name) }
 
 func help(name string) string { return Metric(name).String() }
@@ -116,7 +116,7 @@ type outcome struct {
 	errcode  int
 }
 
-// counted is where calls of one outcome are counted.
+// counted is the counter of calls of one outcome.
 type counted struct {
 	calls   prometheus.Counter
 	seconds prometheus.Observer

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// ordersMeta is where the named values begin that are orders of codes.
+// ordersMeta is the prefix of the named values that are orders of codes.
 const ordersMeta = "order/"
 
 // orders are kept as named values of the server, each by itself: the audit log then has each change of one.

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
-// outboxInterval is how often, in real time, senders look for rows that are due.
+// outboxInterval is the interval, in real time, at which senders look for rows that are due.
 const outboxInterval = time.Second
 
 // webhooksPart sends webhooks the scans and alarms that they want to hear of.

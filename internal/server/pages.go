@@ -74,7 +74,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 	})
 }
 
-// scheme is what the caller asked with, as a trusted proxy saw it.
+// scheme returns the scheme of the request, as a trusted proxy saw it.
 func (s access) scheme(r *http.Request) string {
 	if r.TLS != nil {
 		return "https"

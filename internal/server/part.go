@@ -23,8 +23,8 @@ type component struct {
 }
 
 const (
-	// patience is how long the end of a server waits for one part before it goes on
-	// without it, so that the others write down what they have.
+	// patience is the time that the end of a server waits for one part before it goes on without it, so that the others write down
+	// their data.
 	patience = 30 * time.Second
 	// lastWrite bounds what a part still writes when it stops.
 	lastWrite = DrainTimeout

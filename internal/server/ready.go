@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// readyTime is how long GET /readyz may look.
+// readyTime is the timeout of GET /readyz.
 const readyTime = 2 * time.Second
 
 // What GET /readyz?for= may ask for. Without it both are asked.
@@ -55,7 +55,8 @@ func (s health) ready(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, text+s.scans.lacking(ctx))
 }
 
-// fault is why the server is not ready for what is asked, or for both if that is ""; "" = it is. err is for the log.
+// fault returns the reason for which the server is not ready for a kind of requests, or for both if that is ""; "" = it is ready.
+// err is for the log.
 func (s health) fault(ctx context.Context, what string) (fault string, err error) {
 	if s.serving.draining.Load() {
 		return "stopping", nil
@@ -71,7 +72,7 @@ func (s health) fault(ctx context.Context, what string) (fault string, err error
 	return "", nil
 }
 
-// changeFault is why no change can be committed here, or why a scan after it might not see it.
+// changeFault returns the reason for which no change can be committed here, or for which a scan after it might not see it.
 func (s health) changeFault(ctx context.Context) (fault string, err error) {
 	if err := s.store.Ping(ctx); err != nil {
 		if out, ok := errors.AsType[*errcode.Unavailable](err); ok {
@@ -85,8 +86,8 @@ func (s health) changeFault(ctx context.Context) (fault string, err error) {
 	return "", nil
 }
 
-// scanFault is why no scan can be answered from memory, or none written down. A database that is away does not matter to it:
-// scans of codes by a user, which need it, say so themselves.
+// scanFault returns the reason for which no scan can be answered from memory, or none recorded. A database that is away does not
+// matter to it: scans of codes by a user, which need it, say so themselves.
 func (s health) scanFault() (fault string, err error) {
 	if !s.domain.current.Loaded() {
 		return "rules are being loaded", nil

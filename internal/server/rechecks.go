@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// recheckInterval is how often it is looked which verification files are due.
+// recheckInterval is the interval at which due verification files are looked for.
 const recheckInterval = time.Minute
 
 // rechecksPart looks at verification files every night.

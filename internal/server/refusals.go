@@ -14,10 +14,10 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/adminapi"
 )
 
-// A door is a place where somebody shows a credential. Each door compares the credential first: a right one is let in,
-// however many wrong ones came from the same address. Wrong ones are counted and logged; after twenty from an address
-// within a minute, the answer says only that there were too many. A password is the exception, because comparing it is
-// dear. TestARightCredentialIsNeverRefused holds every door.
+// A door is a place that checks credentials. Each door compares the credential first: a right one is let in, however many wrong
+// ones came from the same address. Wrong ones are counted and logged; after twenty from an address within a minute, the answer says
+// only that there were too many. A password is the exception, because comparing it is dear. TestARightCredentialIsNeverRefused
+// holds every door.
 type door struct {
 	name  string // label of metrics, and what the operation calls it
 	wrong string // how the log speaks of a wrong one
@@ -59,8 +59,8 @@ func (s access) refuseAt(r *http.Request, at door, name string) (tooMany bool) {
 	return tooMany
 }
 
-// keyMark names a wrong key by its beginning, which is of no use to a stranger. A text that does not look like a key
-// is not shown at all: somebody may have typed a password.
+// keyMark names a wrong key by its beginning, which is of no use to a stranger. A text that does not look like a key is not shown
+// at all: it may be a password.
 func keyMark(text string) string {
 	const shown = 8
 	for _, kind := range []string{"qra_", iam.KeyPrefix, "qrs_"} {
@@ -71,7 +71,7 @@ func keyMark(text string) string {
 	return ""
 }
 
-// refusal is whose credential keeps being wrong, and from where.
+// refusal identifies a credential that keeps being wrong, and its origin.
 type refusal struct {
 	what, name string
 	ip         netip.Addr
@@ -87,7 +87,7 @@ func (s access) refusedCredentials() []adminapi.RefusedCredential {
 	return list
 }
 
-// refused is how often a credential was refused.
+// refused is the number of refusals of a credential.
 type refused struct {
 	refusal
 	times       int64
@@ -102,7 +102,7 @@ type refusals struct {
 }
 
 const (
-	// mostRefusals is how many are remembered, and refusalTime how long.
+	// mostRefusals is the number of refusals that are remembered, and refusalTime their retention.
 	mostRefusals = 1000
 	refusalTime  = 24 * time.Hour
 )
@@ -141,7 +141,7 @@ func (l *refusals) dropOne() {
 	delete(l.of, rarest.refusal)
 }
 
-// list is what kept failing within the last day, the most frequent first.
+// list returns the credentials that kept failing within the last day, the most frequent first.
 func (l *refusals) list(now time.Time) (list []refused) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

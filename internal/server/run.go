@@ -59,8 +59,8 @@ func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Write
 	return err
 }
 
-// sayAbove logs that the supervisor could not be told something: a service of
-// Type=notify is ended by systemd then, and nobody would see why.
+// sayAbove logs that the supervisor could not be notified: a service of Type=notify is ended by systemd then, and the reason would
+// be lost.
 func (s *Server) sayAbove(err error) {
 	if err != nil {
 		s.log.Warn("the supervisor (NOTIFY_SOCKET) cannot be told of the state of the server", "error", err)

@@ -24,7 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
-// urlOf is how a listener is reached.
+// urlOf returns the address at which a listener is reached.
 func (s *Server) urlOf(l net.Listener) string {
 	if s.serving.certificate != nil {
 		return reachable("https://" + l.Addr().String())
@@ -47,7 +47,7 @@ func (s *Server) lane(l net.Listener) *fastpath.Listener {
 	return lane.Listen(l)
 }
 
-// scanning is what scans are kept in, and counted.
+// scanning holds the storage and the counts of scans.
 type scanning struct {
 	ledger  *scanLedger
 	users   *sealer.Hasher // of the ledger
@@ -56,7 +56,7 @@ type scanning struct {
 	alarms  *alarms.Book
 }
 
-// scanLedger is where this node's scans become durable.
+// scanLedger is the durable storage of this node's scans.
 type scanLedger struct {
 	journal  *scanlog.Journal
 	recorder *scanlog.Recorder
@@ -133,7 +133,7 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 // soon reports whether scans that fell on no code are answered before they are durable.
 func (s *Server) soon() bool { return s.chosen.settings.Get().ScanDurability == settings.Soon }
 
-// userHash is what the ledger knows a user by. The namespace has no byte 0.
+// userHash returns the hash that identifies a user in the scan log. The namespace has no byte 0.
 func (s *Server) userHash(namespace, user string) scanlog.UserHash {
 	sum := s.scanning.users.Sum(namespace, "\x00", user)
 	return scanlog.UserHash(sum[:len(scanlog.UserHash{})])
@@ -188,8 +188,7 @@ func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// age is how old the memory of scans may be: 0 while the store answers and
-// nothing is missed.
+// age returns the staleness of the memory that answers scans: 0 while the store answers and nothing is missed.
 func (s *Server) age() time.Duration {
 	if !s.domain.contact.lost.Load() && !s.domain.current.Stale() {
 		return 0

@@ -28,7 +28,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// demoSeed is what --dev starts with where no seed is named.
+// demoSeed is the default seed of --dev.
 //
 //go:embed demo.yaml
 var demoSeed []byte
@@ -141,7 +141,7 @@ func (f *seedFile) planted(section string, i int, err error) error {
 	return fmt.Errorf("seed %s, line %d: %w", f.name, f.line(fmt.Sprintf("$.%s[%d]", section, i)), err)
 }
 
-// line is where a part of the seed begins; 0 = not found.
+// line returns the line at which a part of the seed begins; 0 = not found.
 func (f *seedFile) line(where string) int {
 	path, err := yaml.PathString(where)
 	if err != nil {
@@ -292,7 +292,7 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 	if err != nil {
 		return false, err
 	}
-	// Memory is loaded when all is stored, so nobody is told of the parts.
+	// Memory is loaded when all is stored, so the parts send no notifications.
 	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: settings.NewLive(next), Now: now,
 		Random: s.random, LeastSecret: s.config.leastSecret()}
 	book := &rules.Book{Store: s.store, Settings: settings.NewLive(next), Now: now}

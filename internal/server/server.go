@@ -22,36 +22,34 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// DrainTimeout is how long running requests may take after the signal to stop.
+// DrainTimeout is the time that running requests may take after the signal to stop.
 const DrainTimeout = 10 * time.Second
 
-// TestHooks are what a test replaces; the zero value is the real world.
+// TestHooks are dependencies that a test replaces; the zero value uses the real ones.
 type TestHooks struct {
 	RealNow func() time.Time
-	// Elapsed is how long the server runs, whatever its clock shows; nil = as it really passes.
+	// Elapsed returns the uptime of the server, whatever its clock shows; nil = real time.
 	Elapsed  func() time.Duration
 	Random   io.Reader
 	Outbound *safehttp.Client
-	// BodyTimeout is how long the body of a request may take; 0 = 10 seconds.
+	// BodyTimeout is the timeout of a request's body; 0 = 10 seconds.
 	BodyTimeout time.Duration
-	// LanePatience is how long the rest of a scan's request may take before net/http
-	// gets it; 0 = the lane's own.
+	// LanePatience is the time that the rest of a scan's request may take before net/http gets it; 0 = the lane's own.
 	LanePatience time.Duration
-	// Connections is how many connections all listeners but the admin's may have;
-	// 0 = as many as the process may open files for.
+	// Connections is the maximum number of connections of all listeners but the admin's; 0 = as many as the process may open files
+	// for.
 	Connections int
-	// RefusedTime is how long a connection may be idle after a refused key; 0 = ten seconds.
+	// RefusedTime is the time that a connection may be idle after a refused key; 0 = ten seconds.
 	RefusedTime time.Duration
 	// NoLane leaves a scan listener of its own to net/http alone.
 	NoLane bool
-	// LakeEvery is how often scans are written to the lake; 0 = as it is.
+	// LakeEvery is the interval at which scans are written to the lake; 0 = the default.
 	LakeEvery time.Duration
-	// PrimariesEvery is how often servers of the database are asked whether they take writes; 0 = as it is.
+	// PrimariesEvery is the interval at which servers of the database are asked whether they take writes; 0 = the default.
 	PrimariesEvery time.Duration
 	// PassphraseWork makes the passphrase of an export or of a package cheap; 0 = as dear as it is.
 	PassphraseWork int
-	// Demo lets a database with the demo accounts start without --dev: nobody
-	// else reaches this server.
+	// Demo lets a database with the demo accounts start without --dev: this server is not reachable by others.
 	Demo bool
 }
 
@@ -69,15 +67,16 @@ type Server struct {
 	rechecks  *rules.Verifier
 	serving   serving
 
-	// URL is where the wire is served.
+	// URL is the address of the wire.
 	URL string
-	// ScanURL is where the scan API is served.
+	// ScanURL is the address of the scan API.
 	ScanURL string
-	// AdminURL is where the admin API and metrics are served.
+	// AdminURL is the address of the admin API and metrics.
 	AdminURL string
 }
 
-// deps are what every component of a server uses. Tests put their own time, chance and other servers in place of the real ones.
+// deps holds the dependencies of every component of a server. Tests put their own time, chance and other servers in place of the
+// real ones.
 type deps struct {
 	config   Config
 	seams    TestHooks

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// chosen is what the seed and operators choose.
+// chosen holds the values of the seed and of operators.
 type chosen struct {
 	seed     *seedFile // nil = none
 	settings *settings.Live
@@ -84,8 +84,8 @@ func (s settingsService) changeSettings(ctx context.Context, object []byte) erro
 	return s.loadSettings(ctx)
 }
 
-// saveSettings keeps the fields that an object names over a restart. Fields
-// that nobody ever named follow the defaults of the next version.
+// saveSettings keeps the fields that an object names over a restart. Fields that were never set follow the defaults of the next
+// version.
 func (s settingsService) saveSettings(ctx context.Context, object []byte) error {
 	if err := checkLimits(object); err != nil {
 		return err
@@ -139,7 +139,7 @@ func (s settingsService) resetSetting(ctx context.Context, name string) error {
 	return s.loadSettings(ctx)
 }
 
-// keptSettings are the fields that somebody chose.
+// keptSettings returns the fields that were set.
 func (s settingsService) keptSettings(ctx context.Context) (map[string]json.RawMessage, error) {
 	kept := map[string]json.RawMessage{}
 	text, err := s.store.Meta(ctx, settingsMeta)
@@ -160,7 +160,7 @@ func (s settingsService) keepSettings(ctx context.Context, kept map[string]json.
 	return s.store.PutMeta(ctx, settingsMeta, string(text))
 }
 
-// defaultSettings are what counts where nobody chose.
+// defaultSettings returns the settings of an operator who set none.
 func (s settingsService) defaultSettings() settings.Settings {
 	base := settings.Defaults()
 	base.AllowPrivateHosts, base.Strict, base.StrictFrom = s.config.Dev, s.config.Strict != "", s.config.Strict
@@ -180,7 +180,7 @@ func (s settingsService) loadSettings(ctx context.Context) error {
 	return nil
 }
 
-// storedSettings are what was kept, with the defaults of what was not.
+// storedSettings returns the stored settings, with the defaults of those that were not set.
 func (s settingsService) storedSettings(ctx context.Context) (settings.Settings, error) {
 	base := s.defaultSettings()
 	kept, err := s.keptSettings(ctx)

@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
-// sharedMeta is where the named values begin that are shared charts.
+// sharedMeta is the prefix of the named values that are shared charts.
 const sharedMeta = "shared/"
 
 func (s *Server) sharedCharts() *iam.SharedCharts {

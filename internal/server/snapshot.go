@@ -4,7 +4,7 @@ import (
 	"context"
 )
 
-// snapshotFile is where the rules lie for the next start, in the data folder.
+// snapshotFile is the name, in the data folder, of the file with the rules for the next start.
 const snapshotFile = "rules.snapshot"
 
 // snapshotsPart writes the rules into a file for the next start of this node, from

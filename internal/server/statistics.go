@@ -30,7 +30,7 @@ func (s *Server) regionsPart() component {
 	}
 }
 
-// region says where an address is; nil where nobody knows.
+// region returns a function that locates addresses; nil if there is no database of regions.
 func (s scanRecords) region() func(netip.Addr) string {
 	if s.scanning.regions == nil {
 		return nil
@@ -61,8 +61,7 @@ func (s scanRecords) openCounter(ctx context.Context) error {
 	return s.scanning.counter.Begin(ctx)
 }
 
-// lacking is a line for whoever asks whether the server is ready; "" = nothing is
-// missing that was counted.
+// lacking returns a line for the readiness report; "" = nothing is missing that was counted.
 func (s scanRecords) lacking(ctx context.Context) string {
 	n, err := s.scanning.counter.Lacking(ctx)
 	if err != nil || n == 0 {
@@ -76,7 +75,7 @@ func (s scanRecords) newCounter(log scanlog.Log, flush func(context.Context) err
 		Alarms: s.scanning.alarms, Settings: s.chosen.settings, Now: s.now, Logger: s.log, Random: s.random}
 }
 
-// lastCount is how long the end of the server waits for what is not counted yet.
+// lastCount is the time that the end of the server waits for uncounted scans.
 const lastCount = 2 * time.Second
 
 // counterPart counts what is in the ledger.

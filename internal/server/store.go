@@ -108,6 +108,5 @@ func (s *Server) checkKeys(ctx context.Context, db *store.Store, ring *keyring) 
 	return (&codes.Service{Store: db, Keys: keys, Vault: key}).CheckKeys(ctx)
 }
 
-// Touched is how many pages of the embedded database were looked at so far: see
-// store.Store.Touched.
+// Touched returns the number of pages of the embedded database that were read so far: see store.Store.Touched.
 func (s *Server) Touched(ctx context.Context) (pages int64, err error) { return s.store.PageReads(ctx) }

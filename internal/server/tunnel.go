@@ -25,7 +25,7 @@ import (
 // PlatformNames are those for which a server with --dev is a proxy.
 var PlatformNames = landing.PlatformNames
 
-// Arrived is what clients asked of a server with --dev since it started.
+// Arrived lists the hosts and paths that clients asked of a server with --dev since it started.
 type Arrived struct {
 	Calls    int64    // of the wire
 	Rejected []string // other hosts than the platform's that they asked the proxy for, in order, at most maxRejected
@@ -57,8 +57,8 @@ func (s *Server) Arrived() Arrived {
 	return Arrived{Calls: a.calls.Load(), Rejected: slices.Clone(a.rejected)}
 }
 
-// tunnel is where connections end that clients asked their proxy for: a server with --dev is a proxy to the platform's
-// names, and it is the platform itself. No byte leaves this machine. Decision 66.
+// tunnel is the end of connections that clients asked their proxy for: a server with --dev is a proxy to the platform's names, and
+// it is the platform itself. No byte leaves this machine. Decision 66.
 type tunnel struct {
 	conns  chan net.Conn
 	closed chan struct{}

@@ -31,12 +31,12 @@ type KeyRotation struct {
 	Reached func(step string) error
 }
 
-// KeyRotationResult is what a turn did.
+// KeyRotationResult is the result of a rotation.
 type KeyRotationResult struct {
 	Keys, Secrets int
 	// Finished: an earlier turn was cut off, and all that was left of it is done.
 	Finished bool
-	// File is where the new master key is; "" = its owner must put it into the environment.
+	// File is the file with the new master key; "" = its owner must put it into the environment.
 	File string
 }
 

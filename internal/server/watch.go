@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// NodeSilence is how long a node that runs may say nothing: it speaks once a minute.
+// NodeSilence is the time for which a running node may be silent: it reports once a minute.
 const NodeSilence = 5 * time.Minute
 
 // watch shows whether this server is ready, what it asks of its database, and what the database knows of others.
@@ -32,7 +32,7 @@ func (s *Server) watch() {
 			func() float64 { return s.store.Connections().Waited.Seconds() }))
 }
 
-// watcher is what is asked when the metrics are.
+// watcher collects the metrics that are read on demand.
 type watcher struct{ *Server }
 
 // watched are the metrics of watcher, each with its label.
@@ -97,7 +97,7 @@ func (w watcher) Collect(to chan<- prometheus.Metric) {
 	show("qrjump_database_replicas", float64(r.Replicas))
 }
 
-// away is how many nodes were not heard of, -1 where that cannot be asked.
+// away returns the number of silent nodes, -1 if that cannot be asked.
 func (s *Server) away(ctx context.Context) (n float64) {
 	all, _, err := s.store.ScanNodes(ctx)
 	if err != nil {
@@ -124,7 +124,7 @@ func (s *Server) warnOfNoReplica(ctx context.Context) {
 	}
 }
 
-// primariesEvery is how often the servers of the database are asked whether they take writes.
+// primariesEvery is the interval at which the servers of the database are asked whether they take writes.
 const primariesEvery = 10 * time.Second
 
 // primariesPart asks all servers that --database names whether they take writes. Decision 58.
@@ -183,7 +183,7 @@ func (s *Server) sayPrimaries(ctx context.Context, found store.Servers, said str
 	return now
 }
 
-// primaries is how many servers of the database take writes, as far as this node knows.
+// primaries returns the number of servers of the database that take writes, as far as this node knows.
 func (s *Server) primaries() int {
 	if found := s.writing.Load(); found != nil {
 		return found.Primaries()

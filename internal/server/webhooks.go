@@ -53,7 +53,7 @@ type alarmData struct {
 	Dismissed *dismissalData `json:"dismissed,omitempty"`
 }
 
-// dismissalData is how an alarm was taken back.
+// dismissalData describes the dismissal of an alarm.
 type dismissalData struct {
 	At   time.Time `json:"at"`
 	By   string    `json:"by"`

@@ -172,7 +172,8 @@ func (t accountQueries) LockBelongings(ctx context.Context, appid string) error 
 	return err
 }
 
-// belongings are what an account may have: what keeps it, and what goes with it. $1 is its AppID, $2 the time.
+// belongings are the objects that an account may have: those that block its deletion, and those that are deleted with it. $1 is its
+// AppID, $2 the time.
 var belongings = []struct {
 	what, query string
 	keeps       bool

@@ -44,7 +44,7 @@ type bulkRange struct {
 // countBucket is one row of rule_pieces.
 type countBucket struct{ first, n int64 }
 
-// pieceRows is how many rules a new piece has at most, as in migrations/00100_first.sql.
+// pieceRows is the maximum number of rules in a new piece, as in migrations/00100_first.sql.
 const pieceRows = 1024
 
 // importing is the lock that the import holds that writes apart: there is one at a time.
@@ -197,8 +197,8 @@ func (t bulkQueries) EditApart(ctx context.Context, all []rules.Edit, d rules.Ch
 	return t.writeApart(ctx)
 }
 
-// storeEdits makes rules what the entries of the stretch say, in one statement. Nobody waits for these rows: who wants to change
-// one meanwhile is told to try again (changeRule).
+// storeEdits makes rules what the entries of the stretch say, in one statement. These rows are not waited for: a transaction that
+// wants to change one meanwhile is told to try again (changeRule).
 func (t bulkQueries) storeEdits(ctx context.Context) error {
 	a := t.apart
 	if a == nil || a.edits == 0 {
@@ -271,8 +271,8 @@ func (a *bulkRange) count(owner, target string, id int64) {
 	all[len(all)-1].n++
 }
 
-// showTries is how often an import tries for a second to get the lock of all rules before it gives
-// up, and showPause how long it lets others go first between two tries.
+// showTries is the number of times that an import tries for a second to get the lock of all rules before it gives up, and showPause
+// the time for which it yields between two attempts.
 const (
 	showTries = 60
 	showPause = 300 * time.Millisecond
@@ -342,7 +342,7 @@ func (t bulkQueries) ShowApart(ctx context.Context) error {
 	return t.note(ctx, ofImport, replica.FormatSeqRange(a.First, a.Last), "show", seqRangeRecord{Rules: a.Last - a.First + 1, Hash: a.Hash})
 }
 
-// countApart counts the rules that no trigger counted. Nobody else changes rules meanwhile.
+// countApart counts the rules that no trigger counted. The lock of all rules is held.
 func (t bulkQueries) countApart(ctx context.Context) error {
 	a := t.apart
 	counts, pieces := map[counter]int64{}, map[counter]int64{}

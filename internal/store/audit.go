@@ -120,7 +120,7 @@ func faultAt(seq int64, format string, args ...any) error {
 	return auditlog.Fault{Seq: seq, What: fmt.Sprintf(format, args...)}
 }
 
-// verifyPage is how many changes are in memory at a time.
+// verifyPage is the number of changes that are in memory at a time.
 const verifyPage = 1000
 
 func (v *verification) run(ctx context.Context) error {

@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// argumentsAtOnce is how many arguments a statement of many rows has at most: fewer than either
-// database's limit.
+// argumentsAtOnce returns the maximum number of arguments of a statement of many rows: fewer than either database's limit.
 func (t *Tx) argumentsAtOnce() int {
 	if t.engine.name() == "sqlite" {
 		return 800
@@ -90,7 +89,7 @@ func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int,
 	return stored, nil
 }
 
-// keptMost is how many statements a transaction keeps prepared.
+// keptMost is the number of statements that a transaction keeps prepared.
 const keptMost = 100
 
 // kept returns a statement that bulk work repeats, prepared. nil = run it without that: because

@@ -47,15 +47,14 @@ const (
 	ofImport     = replica.ImportChange
 )
 
-// keeping is what a Store needs to write changes.
+// keeping holds the dependencies of a Store for writing changes.
 type keeping struct {
 	now  func() time.Time
 	sign func(text string) string
 }
 
-// ConfigureChangeLog sets the clock that dates changes and the keyed hash that chains them: somebody who
-// has only the database cannot forge a chain. Without it changes have time 0 and a plain hash. To
-// be called before anything is written.
+// ConfigureChangeLog sets the clock that dates changes and the keyed hash that chains them: an attacker with only the database
+// cannot forge a chain. Without it changes have time 0 and a plain hash. To be called before anything is written.
 func (s *Store) ConfigureChangeLog(now func() time.Time, sign func(text string) string) {
 	s.keeping = keeping{now, sign}
 }

@@ -157,8 +157,8 @@ func (s *Store) Batches(ctx context.Context) iter.Seq2[codes.Batch, error] {
 	return stream(ctx, s, scanBatch, `SELECT `+batchColumns+` FROM batches ORDER BY id`)
 }
 
-// streamFirst is how many rows of a stream are read before the first is given out: until then the
-// query can be repeated on another session.
+// streamFirst is the number of rows of a stream that are read before the first is returned: until then the query can be repeated on
+// another session.
 const streamFirst = 1000
 
 // stream yields what scan makes of each row; after an error it stops.
@@ -211,8 +211,7 @@ type bindingRecord struct {
 	WxaType      int    `json:"wxa_type,omitempty"`
 }
 
-// activationRecord is what the column of bindings holds. A program that does not know a field
-// ignores it.
+// activationRecord is the content of the column of bindings. A program that does not know a field ignores it.
 type activationRecord struct {
 	bindingRecord
 	Renews *renewed `json:"renews,omitempty"`
@@ -285,8 +284,7 @@ func (t codeQueries) AddEvent(ctx context.Context, e codes.Event) (codes.Event, 
 	return e, t.noteAt(ctx, e.At, ofCodes, strconv.FormatInt(e.Batch, 10), string(e.Did), codesRecordOf(e))
 }
 
-// codesRecord is what the log of changes has of an event: enough to prove that the event was not
-// altered.
+// codesRecord is the record of an event in the log of changes: enough to prove that the event was not altered.
 type codesRecord struct {
 	Event  int64  `json:"event"`
 	Codes  int64  `json:"codes"`
@@ -408,7 +406,7 @@ func (s *Store) Events(ctx context.Context, batch, after int64) iter.Seq2[codes.
 	}
 }
 
-// eventsAtOnce is how many events are in memory at a time.
+// eventsAtOnce is the number of events that are in memory at a time.
 const eventsAtOnce = 1000
 
 // Ticket implements codes.Tx.

@@ -139,7 +139,7 @@ type copySource struct {
 // copyText is about how much text is made at a time, in bytes.
 const copyText = 32 << 10
 
-// errBroken is what the server and its log see of an error: they need no more.
+// errBroken is the part of an error that the server and its log see: they need no more.
 var errBroken = errors.New("a row cannot be read")
 
 func (c *copySource) Read(p []byte) (int, error) {

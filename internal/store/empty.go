@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// ofAccountAlone is what goes with an account that is reset: what hangs on its batches first. Scans and their statistics stay;
-// batches and rules that come later have other numbers.
+// ofAccountAlone are the rows that are deleted when an account is reset: those that depend on its batches first. Scans and their
+// statistics stay; batches and rules that come later have other numbers.
 var ofAccountAlone = []string{
 	`DELETE FROM code_events WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
 	`DELETE FROM tickets WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
@@ -36,7 +36,7 @@ var ofAccountAlone = []string{
 }
 
 // EmptyAccount removes what an account has, and what is known of its calls; the account itself stays. Other accounts keep
-// everything. Whoever follows the log reads everything again (the emulator's reset of accounts).
+// everything. Followers of the log read everything again (the emulator's reset of accounts).
 func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
 	return s.update(ctx, func(tx *Tx) error {
 		if err := tx.LockRules(ctx); err != nil {

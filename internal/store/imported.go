@@ -28,7 +28,7 @@ func (t codeQueries) ImportedByText(ctx context.Context, hi, lo int64) (codes.Im
 	return scanImported(t.row(ctx, `SELECT `+importedColumns+` FROM imported_codes WHERE text_hi = $1 AND text_lo = $2`, hi, lo).Scan)
 }
 
-// mostAlike is how many imported codes with the same nine characters are read.
+// mostAlike is the maximum number of imported codes with the same nine characters that are read.
 const mostAlike = 16
 
 // ImportedByCode implements codes.Tx.

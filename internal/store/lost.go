@@ -11,7 +11,7 @@ import (
 // sessionLostError is the error of work whose session was ended, or could not begin.
 type sessionLostError struct {
 	error
-	sent bool // the commit of a change was sent, and nobody knows what became of it
+	sent bool // the commit of a change was sent, and its outcome is unknown
 }
 
 func (c *sessionLostError) Unwrap() error { return c.error }
@@ -21,8 +21,8 @@ type unsentError struct{ error }
 
 func (u *unsentError) Unwrap() error { return u.error }
 
-// stoodStill reports whether the server says that it ended the session because nobody said anything within a transaction. So it
-// had not heard of the commit.
+// stoodStill reports whether the server ended the session because it was idle within a transaction. So it had not heard of the
+// commit.
 func stoodStill(err error) bool {
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	return is && refused.Code == "25P03"

@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// Lock makes whoever locks the same name wait until the transaction of ctx
-// ends, which InOne began.
+// Lock blocks other transactions that lock the same name until the transaction of ctx ends, which InOne began.
 func (s *Store) Lock(ctx context.Context, name string) error {
 	return s.update(ctx, func(tx *Tx) error { return tx.lock(ctx, "server "+name, "") })
 }

@@ -24,7 +24,7 @@ var embedded embed.FS
 // Migrations are the files of all schemas. A test that plays a later version puts one more there before it opens a store.
 var Migrations fs.FS = embedded
 
-// firstSchema is that of version 0.1.0. Builds from before it, which nobody released, have lower ones.
+// firstSchema is that of version 0.1.0. Earlier builds, which were never released, have lower ones.
 const firstSchema = 107
 
 // NewestSchema is the version of the schema that this program works with.

@@ -36,7 +36,7 @@ const (
 	tiedDatabase       = "has two servers that take writes"
 )
 
-// Causes are why changes are refused, in the words of a metric.
+// Causes are the reasons for which changes are refused, in the words of a metric.
 var Causes = []string{"away", "late", "lock", "disk", "read_only", "primaries", "connections", "other"}
 
 func causeOf(what string) string {

@@ -24,7 +24,7 @@ func (t statisticsQueries) RuleOwners(ctx context.Context, from, to int64) (map[
 	return all, err
 }
 
-// ruleOwner is the owner of the rule, or GS1 key, with the number in a column, as SQL; NULL = nobody knows. The number of a rule is
+// ruleOwner returns SQL for the owner of the rule, or GS1 key, with the number in a column; NULL = unknown. The number of a rule is
 // that of the change that added it, which stays when the rule is deleted; so is that of a key (gs1Number).
 func (t statisticsQueries) ruleOwner(column string) string {
 	return `COALESCE((SELECT r.owner FROM rules r WHERE r.id = ` + column + `),
@@ -39,7 +39,7 @@ func (t statisticsQueries) loggedOwner() string {
 	return `COALESCE(json_extract(h.detail, '$.owner'), '')`
 }
 
-// countOwner is whose the scans of a row c of statistics_counts are that counts a rule, as SQL.
+// countOwner returns SQL for the owner of the scans of a row c of statistics_counts that counts a rule.
 func (t statisticsQueries) countOwner() string {
 	return `COALESCE(CASE WHEN c.rule <> 0 THEN ` + t.ruleOwner(`c.rule`) + `
 		ELSE (SELECT b.account FROM statistics_tuples w JOIN batches b ON b.id = w.batch WHERE w.id = c.tuple) END, '')`

@@ -33,7 +33,7 @@ type statement struct {
 	check func(rows int64) error
 }
 
-// mostQueued is how many statements wait at most.
+// mostQueued is the capacity of the queue of statements.
 const mostQueued = 500
 
 // newPipe takes a connection and sends nothing.
@@ -105,7 +105,7 @@ type question struct {
 	changed  int64 // rows
 	rows     []fewValues
 	err      error
-	answered chan struct{} // closed once the answer is here; nil = nobody waits for that
+	answered chan struct{} // closed once the answer is here; nil without a waiting caller
 }
 
 // first is the first row of the answer.
@@ -363,7 +363,7 @@ func (t *Tx) query(ctx context.Context, query string, args ...any) (*rows, error
 	return &rows{found, stop}, nil
 }
 
-// cursor is what rows and came have in common.
+// cursor is the common interface of rows and came.
 type cursor interface {
 	Next() bool
 	Scan(into ...any) error

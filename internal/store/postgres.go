@@ -139,14 +139,14 @@ func limitSessions(config *pgx.ConnConfig, alone bool) (lasting, holding string)
 	for name, bound := range bounds {
 		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], bound)
 	}
-	if alone { // then nobody else waits
+	if alone { // then no other transaction waits
 		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout] = "0", "0", "0"
 		return "", ""
 	}
 	return strings.Replace(lasting, ",", "SELECT", 1), holding
 }
 
-// connecting is how a process connects to a database.
+// connecting describes how a process connects to a database.
 type connecting struct {
 	patient *deadlines
 	fence   *atomic.Pointer[fence]
@@ -211,11 +211,10 @@ var bounds = map[string]string{
 	"tcp_keepalives_count":    "3",
 }
 
-// idleTimeout is how long a session may stand still within a transaction, and
-// unheardTimeout how long it may take nothing of an answer that was sent; lastingIdle
-// is how long both are in a transaction that is Tx.lasting. holdingIdle is how long one may
-// stand still that has the end of the log of changes. A living node says all that is left
-// within milliseconds; one that is ended wrongly does it again on another session (lost.go).
+// idleTimeout is the time that a session may be idle within a transaction, and unheardTimeout the time for which it may take
+// nothing of an answer that was sent; lastingIdle replaces both in a transaction that is Tx.lasting. holdingIdle is the time that
+// one may be idle that holds the end of the log of changes. A living node says all that is left within milliseconds; one that is
+// ended wrongly does it again on another session (lost.go).
 const (
 	idleTimeout    = "idle_in_transaction_session_timeout"
 	unheardTimeout = "tcp_user_timeout"

@@ -46,8 +46,7 @@ func (t qrcodeQueries) AddQRCode(ctx context.Context, q accounts.QRCode) error {
 
 // ForgetQRCodes implements accounts.QRCodeTx.
 func (t qrcodeQueries) ForgetQRCodes(ctx context.Context, account string, before time.Time) error {
-	// Each call removes more codes than it adds, so that all old ones go in time, but few enough
-	// that nobody waits long.
+	// Each call removes more codes than it adds, so that all old ones go in time, but few enough that no call takes long.
 	_,
 		err := t.exec(ctx,
 		`DELETE FROM qrcodes WHERE code IN (SELECT code FROM qrcodes WHERE account = $1 AND expires_at > 0 AND expires_at < $2 LIMIT 100)`,

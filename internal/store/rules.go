@@ -56,7 +56,7 @@ func (t ruleQueries) Rule(ctx context.Context, key string) (rules.Rule, error) {
 	return scanRule(t.few(ctx, `SELECT `+ruleColumns+` FROM rules WHERE key = $1`, key).Scan)
 }
 
-// chunk is how many values one IN list holds at most.
+// chunk is the maximum number of values in one IN list.
 const chunk = 500
 
 // RulesAt implements rules.Tx.
@@ -195,7 +195,7 @@ func conditions(where []string) string {
 	return " WHERE " + strings.Join(where, " AND ")
 }
 
-// total is how many rules match a query, on all pages.
+// total returns the number of rules that match a query, on all pages.
 func (t ruleQueries) total(ctx context.Context, where []string, args []any, q rules.Query) (n int, err error) {
 	switch {
 	case q.NoTotal:
@@ -479,9 +479,9 @@ func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMe
 	return t.noteRule(ctx, r, d)
 }
 
-// changeRule makes a statement act on the rule with the id that is its first argument: ErrNoRule where there is none. Its owner
-// is locked, so that only an import may be changing its row: for that nobody waits, because everybody may be waiting for the end
-// of the log behind them.
+// changeRule makes a statement act on the rule with the id that is its first argument: ErrNoRule where there is none. Its owner is
+// locked, so that only an import may be changing its row: that is not waited for, because all other transactions may be waiting for
+// the end of the log behind this one.
 func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...any) error {
 	missed := false
 	where := ` WHERE id = $1`

@@ -32,7 +32,7 @@ type Scans struct {
 	days map[int64]time.Time // until when the partition of a day need not be looked for
 }
 
-// ScansOptions are what Scans needs in addition to the database.
+// ScansOptions are the dependencies of Scans beside the database.
 type ScansOptions struct {
 	Random io.Reader        // for the id of a new ledger
 	Now    func() time.Time // the real time: up to when a user is erased, which days are made ahead
@@ -139,7 +139,7 @@ func dayOf(id scanlog.ScanID) int64 { return id.Time().UnixMilli() / millisOfDay
 
 const millisOfDay = 24 * 60 * 60 * 1000
 
-// scansAtOnce is how many rows one statement reads or stores.
+// scansAtOnce is the number of rows that one statement reads or stores.
 const scansAtOnce = 5000
 
 // Append stores events that come from no node's journal.
@@ -291,8 +291,7 @@ const (
 	lastDay  = 60_000 // 2134
 )
 
-// dayAgain is when to try again to make a partition, after a long transaction such as an export was
-// in the way.
+// dayAgain is the delay of another attempt to make a partition, after a long transaction such as an export was in the way.
 const dayAgain = 10 * time.Minute
 
 // prepare makes the partitions for the days of events, and for tomorrow. Where one cannot be made

@@ -68,9 +68,9 @@ func onceFree(ctx context.Context, f func() error) error {
 	}
 }
 
-// Reseal replaces every sealed text by what key (for those of vault_keys) or column (for all
-// others) makes of it, in one transaction, during which nobody else uses the database. It returns
-// how many texts the columns had. ErrInUse. It may run both functions again after a conflict.
+// Reseal replaces every sealed text by the result of key (for those of vault_keys) or column (for all others), in one transaction
+// with exclusive use of the database. It returns how many texts the columns had. ErrInUse. It may run both functions again after a
+// conflict.
 func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (string, error),
 	column func(place, sealed string) (string, error)) (n int, err error) {
 	if err := s.engine.overwrite(ctx, s.write); err != nil {
@@ -101,7 +101,7 @@ func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (strin
 	return n, err
 }
 
-// resealPage is how many rows are in memory at a time.
+// resealPage is the number of rows that are in memory at a time.
 const resealPage = 500
 
 type sealedRow struct {
@@ -154,8 +154,8 @@ func (t *Tx) reseal(ctx context.Context, table, column string, keys []string, an
 	}
 }
 
-// Fence sets the sealed key that this process works with. If the master key is turned while the
-// process has no connection, it gets no new one: it would seal with a key that nobody has any more.
+// Fence sets the sealed key that this process works with. If the master key is rotated while the process has no connection, it gets
+// no new one: it would seal with a key that does not exist any more.
 func (s *Store) Fence(name, sealed string) { s.fence.Store(&fence{name, sealed}) }
 
 type fence struct{ name, sealed string }

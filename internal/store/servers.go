@@ -32,7 +32,7 @@ type servers struct {
 	tied    map[string]bool  // two servers of a system take writes on one timeline
 }
 
-// serverStatus is what a server says of itself. Every role may ask for it.
+// serverStatus is a server's own report. Every role may ask for it.
 type serverStatus struct {
 	system   string // a primary and its replicas have the same; "" = it does not say
 	timeline int64  // on which it takes writes; 0 = it takes none
@@ -114,7 +114,7 @@ func (v *servers) raise(system string, timeline int64) {
 	v.highest[system] = max(v.highest[system], timeline)
 }
 
-// standing is where a connection keeps what its server said.
+// standing is the key under which a connection keeps its server's report.
 const standing = "standing"
 
 // enter lets a new connection in, after what the URL wants of its server; else pgx goes on with the next one.
@@ -150,7 +150,7 @@ type Server struct {
 	serverStatus
 }
 
-// Servers is what was found when they were asked.
+// Servers is the result of asking them.
 type Servers struct {
 	Writing []Server // the latest timeline first
 	Silent  []string // names of those that do not answer
@@ -158,7 +158,7 @@ type Servers struct {
 	Missing int64 // 0 = none was
 }
 
-// Primaries is how many servers take writes, as far as is known.
+// Primaries returns the number of servers that take writes, as far as is known.
 func (s Servers) Primaries() int {
 	if s.Missing > 0 {
 		return len(s.Writing) + 1
@@ -166,8 +166,8 @@ func (s Servers) Primaries() int {
 	return len(s.Writing)
 }
 
-// askTime is how long a server may take to say whether it takes writes. A start waits for others no longer than startGrace after
-// one has answered: it knows of what they say ten seconds later, as a node that runs.
+// askTime is the time that a server may take to say whether it takes writes. A start waits for others no longer than startGrace
+// after one has answered: it knows of what they say ten seconds later, as a node that runs.
 const (
 	askTime    = 3 * time.Second
 	startGrace = 500 * time.Millisecond
@@ -234,7 +234,7 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 	}
 	all.Wait()
 	if c := v.bell.Load(); c != nil && v.still(c) != nil {
-		c.PgConn().Conn().Close() // whoever listens on it listens anew
+		c.PgConn().Conn().Close() // its listener listens anew
 	}
 	return found
 }
@@ -244,7 +244,7 @@ func (v *servers) addressed(ctx context.Context) (each []*pgx.ConnConfig) {
 	for _, config := range v.each {
 		var addresses []string
 		if net.ParseIP(config.Host) == nil && !strings.HasPrefix(config.Host, "/") && config.LookupFunc != nil {
-			addresses, _ = config.LookupFunc(ctx, config.Host) // whoever connects says what is wrong with a name
+			addresses, _ = config.LookupFunc(ctx, config.Host) // connecting reports an error in a name
 		}
 		if len(addresses) < 2 {
 			each = append(each, config)
@@ -357,7 +357,7 @@ func eachServer(config *pgx.ConnConfig) (all []*pgx.ConnConfig) {
 	for _, host := range hostsOf(config) {
 		one := config.Copy()
 		one.ValidateConnect, one.DialFunc = nil, dialer.DialContext
-		// An old primary without its replica must not keep whoever leaves word waiting.
+		// An old primary without its replica must not block a node that writes its fence.
 		one.RuntimeParams["synchronous_commit"] = "local"
 		one.Host, one.Fallbacks = "", nil
 		for _, way := range ways {

@@ -13,22 +13,20 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// silence is how long PostgreSQL may leave a statement without a
-// word before its connection is given up, but for a commit. Without it a call would wait for ever
-// when the network has lost its way, and would hold its connection and its
-// locks all that time. It is no statement_timeout: that would also end the wait
-// of a commit for the replica, and PostgreSQL calls such a commit a success.
+// silence is the time for which PostgreSQL may send nothing for a statement, except a commit, before its connection is given up.
+// Without it a call would wait for ever when the network has lost its way, and would hold its connection and its locks all that
+// time. It is no statement_timeout: that would also end the wait of a commit for the replica, and PostgreSQL calls such a commit a
+// success.
 const silence = time.Minute
 
-// connectTime is how long a server may take to let us in, where the URL does
-// not say connect_timeout.
+// connectTime is the timeout of a connection attempt, if the URL does not say connect_timeout.
 const connectTime = 5 * time.Second
 
 // dialer finds dead peers within half a minute: those of idle connections, and those that take nothing of what was sent.
 var dialer = net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 	Control: untaken}
 
-// deadlines is how long the connections of a store wait for a word. While it is true they wait as long as it takes.
+// deadlines holds the read timeouts of the connections of a store. While it is true they wait as long as it takes.
 type deadlines struct {
 	atomic.Bool
 	limit atomic.Int64 // nanoseconds; 0 = silence
@@ -40,10 +38,10 @@ type deadlines struct {
 // At the end of a process a word may take lastWord. After one that did not come, others have nextWord: they would wait for the same.
 const lastWord, nextWord = time.Second, 100 * time.Millisecond
 
-// errStopping is what is said to those that want another connection when the process has no more time.
+// errStopping is returned to callers that want another connection when the process has no more time.
 var errStopping = errors.New("the process ends: it makes no connection any more")
 
-// end lets nobody wait for longer than a moment from now on, those that do already included, and lets nobody connect.
+// end shortens all waits, those that have begun included, and refuses new connections.
 func (p *deadlines) end() {
 	p.limit.CompareAndSwap(0, int64(lastWord))
 	p.mu.Lock()
@@ -56,11 +54,11 @@ func (p *deadlines) end() {
 // ending reports whether there is no more time.
 func (p *deadlines) ending() bool { return p.limit.Load() != 0 }
 
-// least is how long a word may take now.
+// least returns the current read timeout.
 func (p *deadlines) least() time.Duration { return cmp.Or(time.Duration(p.limit.Load()), silence) }
 
-// listening is how one connection to PostgreSQL is made that ends after a silence. pgx dials once more to cancel what a connection
-// was about when that ended. A commit is never cancelled: PostgreSQL would show it to everybody without its replica.
+// listening returns the dialer of one connection to PostgreSQL that ends after a silence. pgx dials once more to cancel what a
+// connection was about when that ended. A commit is never cancelled: PostgreSQL would show it to everybody without its replica.
 //
 // stands notes on the line what the server said of itself.
 func (p *deadlines) listening() (dial func(ctx context.Context, network, address string) (net.Conn, error), stands func(*pgconn.PgConn)) {
@@ -110,14 +108,14 @@ type deadlineConn struct {
 	patience *deadlines
 	stand    atomic.Pointer[serverStatus] // what its server said of itself; nil = it was not asked
 	waits    atomic.Bool                  // for the statement that was sent last, however long it is silent
-	// A commit was sent, and nobody knows yet what became of it. It waits for the replica as long as that takes: given up, it
-	// would go on waiting in the server, and the next one beside it, until no connection is free.
+	// A commit was sent, and its outcome is not known yet. It waits for the replica as long as that takes: given up, it would go on
+	// waiting in the server, and the next one beside it, until no connection is free.
 	commits atomic.Bool
 
 	mu sync.Mutex
-	// until is what the user of the connection wants; zero = no deadline.
+	// until is the deadline of the user of the connection; zero = none.
 	until time.Time
-	// since is when the read began that waits; zero = none does.
+	// since is the time at which the waiting read began; zero = none does.
 	since time.Time
 }
 

@@ -33,7 +33,7 @@ type Saved struct {
 	Accounts, Rules, Batches, Bytes int64
 }
 
-// MaxSaved is how many states can be saved.
+// MaxSaved is the maximum number of saved states.
 const MaxSaved = 20
 
 // maxState bounds the rows of a saved state, in bytes.

@@ -171,7 +171,7 @@ func (sqliteEngine) retryable(err error) bool {
 	return ok && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
-// lost: nobody can end a session of SQLite.
+// lost: a session of SQLite cannot be ended from outside.
 func (sqliteEngine) lost(error) bool { return false }
 
 // lasting: nothing ends a transaction that stands still. But rows that come in another order than

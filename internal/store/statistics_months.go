@@ -12,8 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// daysTurned is how many days are added up anew by one statement: a statement for all days would
-// need memory for all.
+// daysTurned is the number of days that one statement adds up anew: a statement for all days would need memory for all.
 const daysTurned = 31
 
 // TurnDays implements stats.Tx.

@@ -52,7 +52,7 @@ type Store struct {
 	}
 }
 
-// dialect is what differs between the two databases.
+// dialect holds the differences between the two databases.
 type dialect interface {
 	// name is "sqlite" or "postgres".
 	name() string
@@ -69,9 +69,8 @@ type dialect interface {
 	// lasting is the statement that lets a transaction stand still for minutes between two
 	// statements, and gives it what bulk work needs; "" = none is needed.
 	lasting() string
-	// holding is the statement that makes the database end the transaction soon if it stands still
-	// from here on, because it holds a lock that everybody needs; "" = nobody waits, or the
-	// operator set the time.
+	// holding returns the statement that makes the database end the transaction soon if it is idle from here on, because it holds a
+	// lock that all others need; "" = none waits, or the operator set the time.
 	holding() string
 	// sharesRows reports whether one transaction may wait for a row of another.
 	sharesRows() bool
@@ -89,12 +88,12 @@ type dialect interface {
 	// unindex drops the indexes of an empty database that are made faster after its rows are
 	// stored; index makes them.
 	unindex(ctx context.Context, t *Tx) (index func() error, err error)
-	// replication is how many servers are named, and the query that asks whether commits wait for replicas, and for how many;
-	// 0 and "" = the database has none.
+	// replication returns the number of servers that are named, and the query that asks whether commits wait for replicas, and for
+	// how many; 0 and "" = the database has none.
 	replication() (hosts int, query string)
 	// readOnlyQuery asks whether changes are refused.
 	readOnlyQuery() string
-	// rowsAtOnce is how many rows one statement stores best.
+	// rowsAtOnce returns the number of rows that one statement stores best.
 	rowsAtOnce() int
 	// tablesQuery lists the tables of the schema.
 	tablesQuery() string
@@ -169,8 +168,8 @@ func (s *Store) Engine() string { return s.engine.name() }
 // Shared reports whether other processes may write to the database.
 func (s *Store) Shared() bool { return s.listen != nil }
 
-// Abort lets no call wait for the database for longer than a moment from now on, because the process ends. Nobody knows what
-// became of a commit that is cut off; PostgreSQL completes it as soon as its replica has it.
+// Abort lets no call wait for the database for longer than a moment from now on, because the process ends. The outcome of an
+// interrupted commit is unknown; PostgreSQL completes it as soon as its replica has it.
 func (s *Store) Abort() {
 	if s.patient != nil {
 		s.patient.end()
@@ -224,7 +223,7 @@ type statements interface {
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
-// attempts is how often a transaction that lost a race is run.
+// attempts is the number of times that a transaction that lost a race is run.
 const attempts = 20
 
 // update runs f in one durable transaction: when it returns nil, what f wrote
@@ -262,7 +261,7 @@ func (s *Store) InTx(ctx context.Context, f func(context.Context) error) error {
 // Join implements accounts.Tx.
 func (t *Tx) Join(ctx context.Context) context.Context { return context.WithValue(ctx, oneKey{}, t) }
 
-// oneKey is where a context keeps the transaction that its calls belong to.
+// oneKey is the context key of the transaction to which calls belong.
 type oneKey struct{}
 
 // view runs f on one consistent state. It may run f again where its session was
@@ -278,8 +277,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	// The end of ctx ends the transaction, but not a commit: nobody would know whether a commit
-	// that was cut off happened.
+	// The end of ctx ends the transaction, but not a commit: the outcome of an interrupted commit would be unknown.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	attached := context.AfterFunc(ctx, end)

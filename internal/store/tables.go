@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// table is what an export, an import, the emulator's reset and the erasure of a user
-// have to know of a table. The handbooks, docs/en/handbook.md and its Chinese, show the list.
+// table describes a table for an export, an import, the emulator's reset and the erasure of a user. The handbooks,
+// docs/en/handbook.md and its Chinese, show the list.
 type table struct {
 	name string
 	// order are columns that give its rows a definite order in an export; "" = no export has it.
@@ -29,7 +29,7 @@ type userColumn struct {
 	account string
 }
 
-// erasureAction is what a column holds, and what an erasure does to it.
+// erasureAction is the kind of a column's content, and the effect of an erasure on it.
 type erasureAction string
 
 const (
@@ -53,7 +53,7 @@ var schema = []table{
 	{name: "appearances", order: "appid"},
 	{name: "batches", order: "id"},
 	{name: "call_blocks", order: "seq", log: true, users: []userColumn{{name: "text", is: aged}}},
-	{name: "change_head", order: "id", kept: true, begun: true}, // numbers go on, so whoever follows the log sees that all is new
+	{name: "change_head", order: "id", kept: true, begun: true}, // numbers go on, so followers of the log see that all is new
 	{name: "changes", order: "seq", log: true},
 	{name: "code_counts", order: "batch, idx", log: true, users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser},
 		{name: "since", is: noUser}}},
@@ -99,7 +99,7 @@ var schema = []table{
 	{name: "scan_told"},                // as scan_origins, and begun anew with the first webhook
 	{name: "seeds", order: "hash"},
 	{name: "sequences", order: "name", kept: true, begun: true},
-	{name: "sessions", kept: true}, // of this server: whoever is signed in there is not signed in here
+	{name: "sessions", kept: true}, // of this server: sessions there are not valid here
 	// As sessions.
 	{name: "snapshots", kept: true, users: []userColumn{{name: "data", is: saved}}},
 	{name: "statistics_counts", order: "per, at, rule, tuple", log: true},

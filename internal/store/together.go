@@ -17,16 +17,16 @@ import (
 // Changes of rules that wait on this node are made by one transaction, and answered after
 // its commit: the head of the log of changes is held once for all of them. Decision 57.
 
-// togetherMost is how many changes one transaction makes, and togetherTime what it may take. Until it wants the end of the log
-// it waits for no lock of another change: decidingTime is much, and more is a connection that says nothing.
+// togetherMost is the maximum number of changes in one transaction, and togetherTime its maximum duration. Until it wants the end
+// of the log it waits for no lock of another change: decidingTime is much, and more is a connection that says nothing.
 const (
 	togetherMost = 64
 	togetherTime = 20 * time.Second
 	decidingTime = 3 * time.Second
 )
 
-// togetherWait is how long a change waits for its turn: then it goes alone, if no more than mostImpatient do. All of those that
-// wait would be in each other's way for as long as more come.
+// togetherWait is the time that a change waits for its turn: then it goes alone, if no more than mostImpatient do. All of those
+// that wait would be in each other's way for as long as more come.
 var togetherWait = time.Second
 
 const mostImpatient = 4
@@ -114,7 +114,7 @@ type added struct {
 // queryBatch collects what the members ask, so that it goes out in one round trip.
 type queryBatch struct{ events chan event }
 
-// event is what one of the members that run does next: it asks, or it has ended.
+// event is the next action of a running member: it asks, or it has ended.
 type event struct{ asks *question }
 
 // make returns errAlone where nothing was done, and the caller has to do it alone.
@@ -170,7 +170,7 @@ func (g *groupCommitter) goesAlone(m *pendingChange) bool {
 	return m.impatient
 }
 
-// left takes a member back that nobody has begun.
+// left takes a member back that has not begun.
 func (g *groupCommitter) left(m *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -185,7 +185,7 @@ func (g *groupCommitter) takeBack(m *pendingChange) bool {
 	return i >= 0
 }
 
-// decide runs the change of a member on the goroutine of its caller, whom its panic is.
+// decide runs the change of a member on the goroutine of its caller, which gets its panic.
 func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) error) error {
 	decided := false
 	defer func() {
@@ -282,7 +282,7 @@ func sendAlone(all []*pendingChange) {
 	}
 }
 
-// safely makes an error of a panic: it is no caller's, and ends nobody else's change.
+// safely makes an error of a panic: it is no caller's, and ends no other change.
 func safely(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -292,8 +292,8 @@ func safely(f func() error) (err error) {
 	return f()
 }
 
-// begin takes the locks of all members that are free, and returns these members: it waits
-// for none, so that nobody waits for the owner of another.
+// begin takes the locks of all members that are free, and returns these members: it never blocks, so that no member waits for the
+// owner of another.
 func (t *Tx) begin(ctx context.Context, all []*pendingChange) (begun []*pendingChange, err error) {
 	owners, origins := make([]int64, len(all)), make([]int64, len(all))
 	for i, m := range all {

@@ -9,9 +9,8 @@ import (
 	"modernc.org/sqlite"
 )
 
-// PageReads is how many pages of an embedded database its readers have read, in memory or on the
-// disk: the cost of a read, on whatever machine. It waits for reads under way. An error where the
-// database is PostgreSQL.
+// PageReads returns the number of pages of an embedded database that its readers have read, in memory or on the disk: the cost of a
+// read, on whatever machine. It waits for reads under way. An error where the database is PostgreSQL.
 func (s *Store) PageReads(ctx context.Context) (pages int64, err error) {
 	if s.engine.name() != "sqlite" {
 		return 0, fmt.Errorf("%s does not say which pages it looked at", s.engine.name())

@@ -74,10 +74,9 @@ func (t *writeHealth) remember(err error) error {
 	return err
 }
 
-// Ping returns nil when the database answers and takes changes, or an errcode.Outage. After a
-// change that failed it makes one that changes nothing, the only way to know: that waits for the
-// disk and for the replica. It does not wait for a lock that somebody else holds, which is no fault
-// of the database.
+// Ping returns nil when the database answers and takes changes, or an errcode.Outage. After a change that failed it makes one that
+// changes nothing, the only way to know: that waits for the disk and for the replica. It does not wait for a lock of another
+// transaction, which is no fault of the database.
 func (s *Store) Ping(ctx context.Context) error {
 	var off bool
 	err := s.onLive(ctx, s.read, func() error {

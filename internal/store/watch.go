@@ -14,8 +14,7 @@ type Waiting struct {
 	Oldest time.Time // zero = none waits
 }
 
-// mostWaiting is how many waiting rows are counted at most: more would make each look too
-// expensive.
+// mostWaiting is the maximum number of waiting rows that are counted: more would make each look too expensive.
 const mostWaiting = 100_000
 
 // WaitingRows returns for each kind which rows wait to be sent. Those of a webhook that is off do

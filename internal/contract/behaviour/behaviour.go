@@ -54,7 +54,7 @@ type Behaviour struct {
 	Until    string // the first day of evidence of something else: the platform left this; "" = it does so still
 }
 
-// staleAfter is how old the newest evidence may be before its age is said.
+// staleAfter is the age in months from which the newest evidence is reported as old.
 const staleAfter = 3
 
 // Stale reports whether the newest evidence was older than three years at a time.
@@ -62,7 +62,7 @@ func (b Behaviour) Stale(at time.Time) bool {
 	return b.Date != "" && b.Date < at.AddDate(-staleAfter, 0, 0).Format(time.DateOnly)
 }
 
-// Says is what the server does, in one sentence.
+// Says returns one sentence that describes what the server does.
 func (b Behaviour) Says() i18n.Message { return book.Text(b.ID) }
 
 // Known says how the row is known at a time.
@@ -182,7 +182,7 @@ func (r Rows) MarshalText() ([]byte, error) {
 // MarshalJSON writes the ids as a list of texts.
 func (r Rows) MarshalJSON() ([]byte, error) { return json.Marshal([]Row(r)) }
 
-// Rows are what was noted; nil = nothing.
+// Rows returns the rows noted so far, nil if there are none.
 func (n *Notes) Rows() Rows {
 	var list Rows
 	for i := range n.rows {
@@ -206,7 +206,7 @@ func Note(ctx context.Context, row Row) {
 	n.Add(row)
 }
 
-// read is when the documentation pages were read for the contract.
+// read is the date on which the documentation pages were read for the contract.
 const read = "2026-11-20"
 
 func seen(id, section, source, date string) Row {

@@ -6,15 +6,14 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Deviation is what makes a row one that a caller may stumble over on the platform:
-// the caller did something that this server lets pass. Decision 37.
+// Deviation describes a caller's action that this server lets pass and that the platform may reject. Decision 37.
 type Deviation struct {
 	Row     Row
 	Minds   Evidence // how sure it is that the platform minds; Choice = nothing says so
 	Refusal int      // the number that strict answers; 0 = strict cannot turn the row
 }
 
-// Advice is what to change in the caller; nothing for a row without a deviation.
+// Advice returns the change to make in the caller, and nothing for a row without a deviation.
 func (d Deviation) Advice() i18n.Message {
 	if d.Row == None {
 		return i18n.Message{}

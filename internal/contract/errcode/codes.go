@@ -1,7 +1,7 @@
 package errcode
 
-// StableTokenAdvice is what the platform puts behind the texts of 40001 and 45009
-// on the calls that take or make an ordinary token. Contract: rules 3.6.
+// StableTokenAdvice is the text that the platform appends to 40001 and 45009 on the calls that take or make an ordinary token.
+// Contract: rules 3.6.
 const StableTokenAdvice = ", could get access_token by getStableAccessToken, more details at https://mmbizurl.cn/s/JtxxFh33r"
 
 // The codes. Contract: rules 1.8, 3.1, 3.6.

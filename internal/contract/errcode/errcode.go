@@ -40,7 +40,8 @@ type Code struct {
 // Error makes a code an error, so that a decision returns the row itself.
 func (c *Code) Error() string { return fmt.Sprintf("%d %s", c.Number, c.Text) }
 
-// Meaning is when the code is returned, and Cure what its caller does then. A number that a fault of the emulator invents has neither.
+// Meaning returns when the code is answered, and Cure the action for its caller. A number that a fault of the emulator invents has
+// neither.
 func (c *Code) Meaning() i18n.Message { return known(strconv.Itoa(c.Number)) }
 func (c *Code) Cure() i18n.Message    { return known(strconv.Itoa(c.Number) + ".do") }
 

@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// maxApps is how many apps of one kind, and hosts, there are at most.
+// maxApps is the maximum number of apps of one kind, and of hosts.
 const maxApps = 64
 
 // Hosts are names of this server, with a port where it is not the usual one.

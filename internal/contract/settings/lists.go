@@ -76,7 +76,7 @@ func IsPrefix(text string) bool {
 	return len(text) >= 4 && len(text) <= 30 && strings.Trim(text, "0123456789") == ""
 }
 
-// Holder is who holds a company's digits and what follows them: the longest prefix decides. "" = nobody.
+// Holder returns the account that holds a company's digits and the longest prefix of theirs that decides it. "" = no account.
 func (p Prefixes) Holder(digits string) (prefix, appid string) {
 	for n := min(len(digits), 30); n >= 4; n-- {
 		if appid := p[digits[:n]]; appid != "" {

@@ -131,7 +131,7 @@ type Settings struct {
 	AsOf string `json:"-"`
 }
 
-// Demand says of whom a second factor is demanded when they sign in to the console.
+// Demand says for which people the console requires a second factor at sign-in.
 type Demand string
 
 const (
@@ -239,7 +239,7 @@ func Typed(typed string, now json.RawMessage) json.RawMessage {
 	return text
 }
 
-// Zone is where days and months begin.
+// Zone returns the time zone in which days and months begin.
 func (s Settings) Zone() *time.Location {
 	return time.FixedZone("", s.UTCOffsetHours*3600)
 }
@@ -284,7 +284,7 @@ func NewLive(s Settings) *Live {
 // Get returns the values in force.
 func (l *Live) Get() Settings { return *l.p.Load() }
 
-// Refuses is that of the settings in force; nil = nobody's.
+// Refuses asks the settings in force; a nil Live refuses nothing.
 func (l *Live) Refuses(row behaviour.Row) bool { return l != nil && l.p.Load().Refuses(row) }
 
 // Set puts new values in force.

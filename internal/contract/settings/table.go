@@ -15,8 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// Field is what there is to know of a setting, for those who check it, describe it
-// or read about it.
+// Field describes a setting for validation, schemas and documents.
 type Field struct {
 	Name     string
 	Min, Max int64    // of a number
@@ -31,7 +30,7 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// Meaning is what the setting decides.
+// Meaning returns the text that explains the setting.
 func (f Field) Meaning() i18n.Message { return book.Text(f.Name) }
 
 // Heading is the name of the group that begins with the setting; it says nothing where none does.
@@ -176,7 +175,7 @@ func (f Field) Allowed() (limits i18n.Message) {
 func unknown(object []byte) error {
 	var given map[string]json.RawMessage
 	if json.Unmarshal(object, &given) != nil {
-		return nil // told by whoever reads the values
+		return nil // reported by the caller that reads the values
 	}
 	names := Names()
 	for _, name := range slices.Sorted(maps.Keys(given)) {

@@ -1,6 +1,5 @@
-// Package accounts knows Mini Programs, service accounts and third-party
-// platforms: who they are, what they may do, whom they are linked with, and
-// the tokens by which they call. It knows no rules and no SQL.
+// Package accounts manages Mini Programs, service accounts and third-party platforms: their identity, permissions, links and access
+// tokens. It knows no rules and no SQL.
 package accounts
 
 import (
@@ -18,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Kind is what an account is.
+// Kind is the type of an account.
 type Kind string
 
 // The kinds of account. Contract: rules 1, 3.2.
@@ -28,7 +27,7 @@ const (
 	SubscriptionAccount Kind = "subscription_account"
 )
 
-// Subject is who stands behind an account.
+// Subject is the kind of legal entity behind an account.
 type Subject string
 
 // The subjects. Contract: rules 1 (personal ones cannot have rules).
@@ -50,7 +49,7 @@ const (
 	Development Version = "development"
 )
 
-// Role is what a member is to a Mini Program; a member has one.
+// Role is the role of a member in a Mini Program; a member has one.
 type Role string
 
 // The roles of a member.
@@ -80,7 +79,7 @@ type Account struct {
 	Members       map[string]Role   // user -> role
 	MessageURL    string            // where events of the account are pushed; "" = nowhere
 	URLScheme     string            // template of the address that opens the Mini Program from a browser; "" = none
-	Pages         []string          // of the Mini Program, as pages/index/index; empty = nobody said which there are
+	Pages         []string          // of the Mini Program, as pages/index/index; empty = the list is unknown
 	Options       map[string]string // what a platform set, see Option
 	OpenPlatform  string            // the open-platform account that it is bound to; "" = none
 	IPAllowlist   []string          // CIDR; empty = any address may fetch tokens
@@ -108,14 +107,14 @@ func invalidf(format string, args ...any) error { return Invalid(fmt.Sprintf(for
 // Has reports whether a version of the Mini Program exists.
 func (a Account) Has(v Version) bool { return slices.Contains(a.Versions, v) }
 
-// HasPage reports whether the Mini Program has the page of a path, which may have a slash
-// in front and a query behind; known is false where nobody said which pages it has.
+// HasPage reports whether the Mini Program has the page of a path, which may have a slash in front and a query behind; known is
+// false if its list of pages is unknown.
 func (a Account) HasPage(path string) (has, known bool) {
 	page, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "?")
 	return slices.Contains(a.Pages, page), len(a.Pages) > 0
 }
 
-// maxPages is how many pages of a Mini Program are kept.
+// maxPages is the maximum number of pages stored for a Mini Program.
 const maxPages = 1000
 
 // validPages returns an error that names the first page that is not valid.

@@ -2,9 +2,9 @@ package accounts
 
 import "context"
 
-// Actor is who makes changes, and through which call.
+// Actor identifies the author of a change and the call that made it.
 type Actor struct {
-	ActorID string // AppID, "admin", "seed", or "server" for what nobody asked for
+	ActorID string // AppID, "admin", "seed", or "server" for changes without a request
 	Via     string // the third-party platform that called for the actor; "" = none
 	RID     string // "" where no call of the wire made it
 }
@@ -16,8 +16,8 @@ func WithActor(ctx context.Context, a Actor) context.Context {
 	return context.WithValue(ctx, authorKey{}, a)
 }
 
-// ActorFromContext is whom By named last. A context that names nobody is one of the
-// server's own parts; the edges name an author in all others.
+// ActorFromContext returns the actor that By set last. A context without an actor belongs to the server's own components; the edges
+// set one for every request.
 func ActorFromContext(ctx context.Context) Actor {
 	if a, ok := ctx.Value(authorKey{}).(Actor); ok {
 		return a

@@ -18,11 +18,11 @@ import (
 
 // Contract: rules 3.2.
 const (
-	// PreAuthLife is how long a pre_auth_code brings to the page.
+	// PreAuthLife is the lifetime of a pre_auth_code.
 	PreAuthLife = 30 * time.Minute
-	// AuthCodeLife is how long an authorization_code can be traded.
+	// AuthCodeLife is the lifetime of an authorization_code.
 	AuthCodeLife = 10 * time.Minute
-	// ListLimit is how many authorised accounts are listed at once.
+	// ListLimit is the maximum number of authorised accounts in one page of a list.
 	ListLimit = 500
 )
 
@@ -127,7 +127,7 @@ func (d *Service) preAuthCode(ctx context.Context, tx Tx, component, text string
 	return c, nil
 }
 
-// Agreement is what a person agreed to.
+// Agreement is the consent of a person to a platform's request.
 type Agreement struct {
 	Component   string
 	PreAuthCode string
@@ -349,7 +349,7 @@ func (d *Service) withdraw(ctx context.Context, tx Tx, component, appid string, 
 	return d.pushGrant(ctx, tx, c, UnauthorizedPush, appid, now, "", "")
 }
 
-// Authorization is what a component is told of a grant.
+// Authorization is the description of a grant that a component receives.
 type Authorization struct {
 	Account      Account
 	Sets         []int

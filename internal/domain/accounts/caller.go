@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Caller is whose identity a valid token carries.
+// Caller is the identity that a valid token carries.
 type Caller struct {
 	Account // zero for a platform itself
 	// Component is the platform that calls for the account, or for itself; ""
@@ -203,8 +203,7 @@ func (d *Service) AuthenticatePlatform(ctx context.Context, text string) (Caller
 	return caller, err
 }
 
-// OwnComponent returns 41018 or 61011 unless a call names the platform whose
-// token it carries, 40013 if it names nobody.
+// OwnComponent returns 41018 or 61011 unless a call names the platform whose token it carries, and 40013 for an unknown platform.
 func (d *Service) OwnComponent(ctx context.Context, caller Caller, named string) error {
 	switch named {
 	case caller.Component:

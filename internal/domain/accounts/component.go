@@ -21,7 +21,7 @@ type Component struct {
 	CreatedAt      time.Time
 }
 
-// Grant is what one account granted a component.
+// Grant is the set of permissions that one account granted a component.
 type Grant struct {
 	AppID          string
 	PermissionSets []int

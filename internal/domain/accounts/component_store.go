@@ -13,7 +13,7 @@ var (
 	ErrNoCode   = errors.New("accounts: no such code")
 )
 
-// ComponentTx is what a transaction keeps of third-party platforms.
+// ComponentTx is the part of a transaction that stores third-party platforms.
 type ComponentTx interface {
 	// ComponentAlone is Component without the grants: there may be very many of them.
 	ComponentAlone(ctx context.Context, appid string) (Component, error)
@@ -41,7 +41,7 @@ type ComponentTx interface {
 	// VerifyTicket returns ErrNoTicket where there is none.
 	VerifyTicket(ctx context.Context, component, hash string) (VerifyTicket, error)
 	PutVerifyTicket(ctx context.Context, t VerifyTicket) error
-	// LatestVerifyTicket is when the newest ticket was issued; zero = never.
+	// LatestVerifyTicket returns the time at which the newest ticket was issued; zero = never.
 	LatestVerifyTicket(ctx context.Context, component string) (time.Time, error)
 	ForgetVerifyTickets(ctx context.Context, component string, before time.Time) error
 	// TicketsDue lists components with an event URL that have no ticket issued

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// Count is how many of something there are.
+// Count is a number of objects of one kind.
 type Count struct {
 	What  string
 	Count int
 }
 
-// Dependencies are what goes with an account or a platform that is deleted, and what keeps it: codes that are printed must
-// find it for ever, and rules and GS1 keys go by a decision of their own.
+// Dependencies lists the objects that are deleted with an account or a platform, and those that prevent its deletion: printed codes
+// must resolve for ever, and rules and GS1 keys are deleted by a decision of their own.
 type Dependencies struct {
 	Goes, Keeps []Count
 }

@@ -31,11 +31,9 @@ type Service struct {
 	// Queued is called when an event waits to be sent to an account.
 	Queued func()
 
-	// Spend counts a call whose secret was right: 45009 above the day's limit of the interface. nil
-	// = nobody counts.
+	// Spend counts a call whose secret was right: 45009 above the day's limit of the interface. nil = not counted.
 	Spend func(ctx context.Context, appid, path string) error
-	// Minutes counts a call of a key in the minute of now and reports whether the calls so far are
-	// within limit. nil = nobody counts.
+	// Minutes counts a call of a key in the minute of now and reports whether the calls so far are within limit. nil = not counted.
 	Minutes func(ctx context.Context, key string, limit int, now time.Time) (bool, error)
 
 	// Epochs are those of the Store. Whose a working token is, is remembered until they say that it
@@ -50,12 +48,11 @@ type Service struct {
 	// stops it. nil = Now.
 	RealNow func() time.Time
 
-	// LeastSecret is how many bytes an AppSecret, of an account or a platform, has at least when it
-	// is set; 0 = any. A shorter one that is stored already keeps working, and may be given again.
+	// LeastSecret is the minimum length in bytes of an AppSecret, of an account or a platform, when it is set; 0 = any. A shorter
+	// one that is stored already keeps working, and may be given again.
 	LeastSecret int
 
-	// Guessed is called for every wrong secret; refused says that there were too many before it.
-	// nil = nobody is told.
+	// Guessed is called for every wrong secret; refused says that there were too many before it. May be nil.
 	Guessed func(appid string, ip netip.Addr, refused bool)
 
 	guesses    Throttle
@@ -241,8 +238,8 @@ func (d *Service) Change(ctx context.Context, appid string, f func(*Account) err
 	return a, err
 }
 
-// endBySecret ends the tokens of an account that gets a new AppSecret, because somebody else may
-// know the old one. Tokens of platforms work on: no AppSecret of the account was needed for them.
+// endBySecret revokes the tokens of an account that gets a new AppSecret, because the old one may have leaked. Tokens of platforms
+// work on: no AppSecret of the account was needed for them.
 func (d *Service) endBySecret(ctx context.Context, tx Tx, old, a Account) error {
 	if old.SecretHash == a.SecretHash {
 		return nil
@@ -344,7 +341,7 @@ func (d *Service) Links(ctx context.Context, service string) ([]string, error) {
 	return list, err
 }
 
-// Credentials are what a token is asked for with.
+// Credentials are the parameters of a request for a token.
 type Credentials struct {
 	GrantType string
 	AppID     string

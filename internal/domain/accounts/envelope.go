@@ -19,8 +19,7 @@ import (
 	"time"
 )
 
-// Envelope is how a message to a platform is encrypted and signed. Contract: rules 3.2, clients
-// "The ticket push".
+// Envelope encrypts and signs messages to a platform. Contract: rules 3.2, clients "The ticket push".
 type Envelope struct {
 	AppID  string // of the platform
 	Token  string // its message token
@@ -33,7 +32,7 @@ type Sealed struct {
 	Body  []byte
 }
 
-// messageBlock is what the platform pads to; AES itself needs 16.
+// messageBlock is the block size to which the platform pads; AES itself needs 16.
 const messageBlock = 32
 
 // spare returns by how many bytes a message of n bytes must grow for its padding to be 1 to 16

@@ -10,9 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/ratelimit"
 )
 
-// GuessesPerMinute is how many wrong secrets an address may send for an account
-// within a minute. Wrong ones after them are answered 45011 until the minute is
-// over; the right one is never refused, and another address is never hindered.
+// GuessesPerMinute is the number of wrong secrets that an address may send for an account within a minute. Wrong ones after them
+// are answered 45011 until the minute is over; the right one is never refused, and another address is never hindered.
 const GuessesPerMinute = 20
 
 // Throttle counts wrong secrets by address and by whose they should be. The zero
@@ -26,8 +25,8 @@ type guesser struct {
 	whom string
 }
 
-// Blocked reports whether an address has sent too many wrong secrets for somebody in the minute
-// that it is. Only where a comparison costs much, as of a password, is this asked before it.
+// Blocked reports whether an address has sent too many wrong secrets for a name in the current minute. Only where a comparison
+// costs much, as of a password, is this asked before it.
 func (g *Throttle) Blocked(ip netip.Addr, whom string, now time.Time) bool {
 	return g.wrong.Exceeded(guesser{ratelimit.KeyForIP(ip), whom}, GuessesPerMinute, now)
 }
@@ -41,7 +40,7 @@ func (g *Throttle) RecordFailure(ip netip.Addr, whom string, now time.Time) (too
 // Clear forgets everything.
 func (g *Throttle) Clear() { g.wrong.Forget() }
 
-// ClearOf forgets what was sent for somebody.
+// ClearOf resets the count of a name.
 func (g *Throttle) ClearOf(whom string) {
 	g.wrong.DeleteFunc(func(one guesser) bool { return one.whom == whom })
 }

@@ -68,7 +68,7 @@ func (e *Epochs) all() (all [256]uint64) {
 	return all
 }
 
-// identity is who a working token belonged to when it was read.
+// identity is the owner of a valid token at the time it was read.
 type identity struct {
 	token                 Token
 	caller                Caller
@@ -76,11 +76,11 @@ type identity struct {
 	accountAt, platformAt uint64
 }
 
-// remembered is how many tokens, and stable tokens of accounts, are remembered, about 2 KiB each.
+// remembered is the capacity of the cache in tokens, and in stable tokens of accounts, about 2 KiB each.
 const remembered = 1 << 13
 
-// memory is what was read of things, by their names. Where it is full, it forgets any one of them for the next; the
-// forgotten one is read again when it is asked for. The zero value is empty.
+// memory caches values by name. Where it is full, it forgets any one of them for the next; the forgotten one is read again when it
+// is asked for. The zero value is empty.
 type memory[K comparable, V any] struct {
 	mu   sync.RWMutex
 	by   map[K]V

@@ -13,14 +13,14 @@ import (
 
 // Limits of an import.
 const (
-	// MaxImport is how many accounts one import has at most.
+	// MaxImport is the maximum number of accounts in one import.
 	MaxImport = 100_000
-	// MaxFaults is how many lines an import names as wrong before it stops.
+	// MaxFaults is the number of wrong lines that an import reports before it stops.
 	MaxFaults = 20
-	// lockedSingly is how many accounts are locked one by one at most; of more, all accounts are
-	// locked together. PostgreSQL has room for some thousand locks.
+	// lockedSingly is the maximum number of accounts that are locked one by one; for more, all accounts are locked together.
+	// PostgreSQL has room for some thousand locks.
 	lockedSingly = 1000
-	// importBatch is how many lines are looked up, and links stored, together.
+	// importBatch is the number of lines that are looked up, and of links that are stored, in one query.
 	importBatch = 500
 )
 
@@ -28,7 +28,7 @@ const (
 type ImportRow struct {
 	Line int
 	Registration
-	// Fault is why the line is no valid account; nil = it is one.
+	// Fault is the reason for which the line is no valid account; nil = it is one.
 	Fault error
 }
 
@@ -36,7 +36,7 @@ type ImportRow struct {
 // cannot be read to its end.
 type ImportRows func() iter.Seq2[ImportRow, error]
 
-// RowError is what is wrong with one line of an import.
+// RowError is an error in one line of an import.
 type RowError struct {
 	Line int
 	Why  string
@@ -73,7 +73,7 @@ var ErrImporting = errors.New("another import is running: wait for its end")
 // ErrConflict says that something changed that an import depends on, after the import checked it.
 var ErrConflict = errors.New("what an import depends on changed while it was written, again and again: try again later")
 
-// ImportTries is how often an import is begun again because something changed meanwhile.
+// ImportTries is the number of attempts of an import that conflicts with concurrent changes.
 const ImportTries = 5
 
 // Revalidate returns ErrMoved where something that a check depends on changed after the change
@@ -163,7 +163,7 @@ func (i *importing) store(ctx context.Context, d *Service, plan ImportRows, alon
 		if err := i.lock(ctx, tx, alone); err != nil {
 			return err
 		}
-		// From here on nobody else adds to the log of changes.
+		// From here on no other transaction adds to the log of changes.
 		if _, err := tx.NextChange(ctx); err != nil {
 			return err
 		}
@@ -201,8 +201,8 @@ func (i *importing) lock(ctx context.Context, tx Tx, alone bool) error {
 	return nil
 }
 
-// apart first writes new accounts and their links where nobody sees them yet. Then it changes what
-// others see; others wait only for that second part.
+// apart first writes new accounts and their links as hidden rows. Then it changes what others see; others wait only for that second
+// part.
 func (i *importing) apart(ctx context.Context, d *Service, tx Tx, numbers SeqRange, ofNew, others []Link) error {
 	for some := range slices.Chunk(i.accounts, importBatch) {
 		if err := tx.AddAccounts(ctx, some); err != nil {
@@ -355,7 +355,7 @@ func (plan ImportRows) inBatches() iter.Seq2[[]ImportRow, error] {
 	}
 }
 
-// there is what the store has under the AppIDs of some lines.
+// there holds the stored rows under the AppIDs of some lines.
 type there struct {
 	accounts   map[string]Account
 	components map[string]bool

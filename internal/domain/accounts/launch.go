@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// maxURLScheme is how long the template of an address may be, in bytes.
+// maxURLScheme is the maximum length in bytes of the template of an address.
 const maxURLScheme = 512
 
 var (

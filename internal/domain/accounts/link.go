@@ -10,8 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// LinkStatus is how far a link is, in the numbers of the platform.
-// Contract: rules 3.4.
+// LinkStatus is the state of a link, in the numbers of the platform. Contract: rules 3.4.
 type LinkStatus int
 
 // The states of a link. Only LinkDone counts for rules and scans.
@@ -54,7 +53,7 @@ const (
 // ErrNoLink is a sentinel of the store; never for callers of the wire.
 var ErrNoLink = errors.New("accounts: no such link")
 
-// LinkTx is what a transaction keeps of links.
+// LinkTx is the part of a transaction that stores links.
 type LinkTx interface {
 	// Linked reports whether a link is done.
 	Linked(ctx context.Context, service, miniProgram string) (bool, error)
@@ -141,7 +140,7 @@ func (a Account) MayLink() error {
 	return nil
 }
 
-// LinkRequest is what a caller asks for when it asks for a link.
+// LinkRequest is a caller's request for a link.
 type LinkRequest struct {
 	MiniProgram string
 	NotifyUsers bool

@@ -16,11 +16,11 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
-// MaxMessages is how many events wait for one account at most. Of more, the oldest are given up: a
-// receiver that is away, or slow, must not fill the disk.
+// MaxMessages is the maximum number of pending events of one account. Of more, the oldest are given up: a receiver that is away, or
+// slow, must not fill the disk.
 const MaxMessages = 100_000
 
-// MessageTx is what a transaction keeps of followers.
+// MessageTx is the part of a transaction that stores followers.
 type MessageTx interface {
 	Follower(ctx context.Context, account, openid string) (bool, error)
 	// AddFollower reports whether the user is a new one.
@@ -87,7 +87,7 @@ func (d *Service) ScannedCode(ctx context.Context, text string, openID func(acco
 	return err
 }
 
-// scanEvent is what an account is told of a scan of its code.
+// scanEvent returns the event that an account receives for a scan of its code.
 func scanEvent(a Account, q QRCode, openid string, isNew bool, at time.Time) string {
 	event, key := "SCAN", q.Scene
 	if isNew {
@@ -105,8 +105,7 @@ func QueueMessage(ctx context.Context, tx outbox.Adder, account, event string, a
 	return tx.AddRows(ctx, outbox.Messages, []outbox.Row{{Receiver: account, Body: event, CreatedAt: at, NextAt: due}})
 }
 
-// MessagePolicy is how accounts are sent their events: in their order, five times
-// until one is given up.
+// MessagePolicy returns the delivery policy for accounts' events: in order, with five attempts each.
 func (d *Service) MessagePolicy() outbox.Policy {
 	return outbox.Policy{Kind: outbox.Messages, Batch: 1, Lease: sendLease, Most: MaxMessages, NextAttempt: backOff(5),
 		Open: func(ctx context.Context, account string) (func(*outbox.Row) (safehttp.Request, error), error) {
@@ -125,8 +124,8 @@ func (d *Service) MessagePolicy() outbox.Policy {
 				return postXML(a.MessageURL, query, []byte(r.Body)), err
 			}, err
 		},
-		// Any answer with status 200 accepts the event. On the platform its body is a reply to the
-		// user; here there is nobody to show it to.
+		// Any answer with status 200 accepts the event. On the platform its body is a reply to the user; this server has no chat to
+		// show it in.
 		Refusal: func(_ *outbox.Row, a safehttp.Answer, err error) string {
 			switch {
 			case err != nil:
@@ -139,8 +138,8 @@ func (d *Service) MessagePolicy() outbox.Policy {
 	}
 }
 
-// messageQuery is what a receiver checks. Assumed(message.signature): an account has no message
-// token here, so the signature is over an empty one.
+// messageQuery returns the signed query that a receiver checks. Assumed(message.signature): an account has no message token here,
+// so the signature is over an empty one.
 func messageQuery(random io.Reader, now time.Time) (url.Values, error) {
 	var raw [4]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {

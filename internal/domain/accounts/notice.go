@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Notice is what an account is told of things that the operator did to it.
+// Notice is a notification of an account about an operator's action.
 type Notice struct {
 	ID      int64
 	Account string
@@ -22,7 +22,7 @@ type NoticeKind string
 // PrefixReleased: a rule was taken away, because its domain changed hands.
 const PrefixReleased NoticeKind = "prefix_released"
 
-// NoticeTx is what a transaction keeps of notices.
+// NoticeTx is the part of a transaction that stores notices.
 type NoticeTx interface {
 	// AddNotice stores a notice and gives it its ID.
 	AddNotice(ctx context.Context, n Notice) error

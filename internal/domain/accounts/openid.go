@@ -14,9 +14,8 @@ type OpenIDs struct{ secret []byte }
 // NewOpenIDs takes the bytes of the permanent key.
 func NewOpenIDs(secret []byte) *OpenIDs { return &OpenIDs{secret: secret} }
 
-// OpenID is 28 characters and begins with "o", as on the platform. It comes
-// from HMAC-SHA-256 over namespace, account and user, so nobody without the key
-// can tell two accounts' users together.
+// OpenID is 28 characters and begins with "o", as on the platform. It is an HMAC-SHA-256 over namespace, account and user, so only
+// the holder of the key can correlate the users of two accounts.
 func (o *OpenIDs) OpenID(namespace, appid, user string) string {
 	return o.derive("openid v1", namespace, appid, user)
 }

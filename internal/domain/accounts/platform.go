@@ -90,7 +90,7 @@ func lockComponent(ctx context.Context, tx Tx, c Component) (before []string, er
 	} else if !errors.Is(err, ErrNoAccount) {
 		return nil, err
 	}
-	// From here on nobody changes its grants. One that was made meanwhile ends like the others.
+	// From here on no other transaction changes its grants. One that was made meanwhile ends like the others.
 	return grantedTo(ctx, tx, c)
 }
 

@@ -20,7 +20,7 @@ const (
 	UnauthorizedPush = "unauthorized"
 )
 
-// keptPushes is how many finished pushes of a platform are kept for people to look at.
+// keptPushes is the number of finished pushes of a platform that are stored for inspection.
 const keptPushes = 200
 
 func pushPlace(id int64) string { return "pushes/" + strconv.FormatInt(id, 10) }
@@ -48,7 +48,7 @@ func message(elements []element, hide bool) string {
 	return b.String()
 }
 
-// header is what every message to a platform begins with.
+// header returns the elements with which every message to a platform begins.
 func header(r outbox.Row) []element {
 	return []element{{name: "AppId", text: r.Receiver}, {name: "CreateTime", text: strconv.FormatInt(r.CreatedAt.Unix(), 10)},
 		{name: "InfoType", text: r.Event}}
@@ -93,7 +93,7 @@ func (d *Service) wakePusher() {
 	}
 }
 
-// PushPolicy is how platforms are sent what waits for them. A message is encrypted when it is sent.
+// PushPolicy returns the delivery policy for messages to platforms. A message is encrypted when it is sent.
 func (d *Service) PushPolicy() outbox.Policy {
 	return outbox.Policy{Kind: outbox.Pushes, Batch: 1, Lease: sendLease, NextAttempt: backOff(13),
 		Before: func(ctx context.Context) (bool, error) { return false, d.PushTickets(ctx) },
@@ -148,7 +148,7 @@ func (d *Service) openEventURL(ctx context.Context, component string) (func(*out
 	}, nil
 }
 
-// sendLease is how long a row that is being sent belongs to one node.
+// sendLease is the time for which a row that is being sent belongs to one node.
 const sendLease = time.Minute
 
 // backOff returns when the next attempt comes, for at most so many attempts. Before the longer
@@ -174,11 +174,11 @@ func postXML(address string, query url.Values, body []byte) safehttp.Request {
 		Header: http.Header{"Content-Type": {"text/xml"}}, Timeout: 5 * time.Second}
 }
 
-// marks are how texts begin that prove who a caller is.
+// marks are the prefixes of texts that prove a caller's identity.
 var marks = []string{"ticket@@@", preAuthMark, authMark, refreshMark}
 
-// keptAnswer is what is kept of an answer: printable, of bounded length, and without secrets of the
-// message that a receiver may have sent back.
+// keptAnswer returns the part of an answer that is stored: printable, of bounded length, and without secrets of the message that a
+// receiver may have sent back.
 func keptAnswer(answer []byte) string {
 	const maxAnswer = 512
 	text := strings.ToValidUTF8(strings.ReplaceAll(string(answer[:min(len(answer), maxAnswer)]), "\x00", ""), "")

@@ -40,11 +40,11 @@ func (a QRAction) Permanent() bool { return a == QRNumberForEver || a == QRTextF
 const (
 	DefaultQRLife = 30 * time.Second
 	MaxQRLife     = 30 * 24 * time.Hour
-	// qrMemory is how long an expired code is remembered.
+	// qrMemory is the time for which an expired code is remembered.
 	qrMemory = 24 * time.Hour
 )
 
-// QRStart is how the content of every parametric code begins.
+// QRStart is the prefix of the content of every parametric code.
 const QRStart = "http://weixin.qq.com/q/"
 
 // QRCode is a parametric code of a service account.
@@ -70,7 +70,7 @@ func (q QRCode) Works(now time.Time) bool { return q.Permanent() || now.Before(q
 // ErrNoQRCode is a sentinel of the store; never for callers of the wire.
 var ErrNoQRCode = errors.New("accounts: no such parametric code")
 
-// QRCodeTx is what a transaction keeps of parametric codes.
+// QRCodeTx is the part of a transaction that stores parametric codes.
 type QRCodeTx interface {
 	// QRCode, QRCodeByTicket and PermanentQRCode return ErrNoQRCode where there
 	// is none.

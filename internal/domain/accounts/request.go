@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Request is what a link to the authorisation page asks for. Contract: rules 3.2.
+// Request is the content of a link to the authorisation page. Contract: rules 3.2.
 type Request struct {
 	Component   Component
 	PreAuthCode string
@@ -112,7 +112,7 @@ func (r Request) Suits(a Account) bool {
 // Origin is the address that a person returns to, without its path.
 func (r Request) Origin() string { return r.Back.Scheme + "://" + r.Back.Host }
 
-// Return is where a person who agreed is sent: the address keeps its own parameters as they are.
+// Return returns the address to which a person who agreed is redirected; its own parameters stay unchanged.
 func (r Request) Return(code Issued) string {
 	to := *r.Back
 	added := url.Values{"auth_code": {code.Text}, "expires_in": {strconv.Itoa(code.ExpiresIn)}}.Encode()
@@ -155,10 +155,10 @@ func (d *Service) Candidates(ctx context.Context, r Request, part string, most i
 	}
 }
 
-// referencePlace is what a reference is sealed for.
+// referencePlace is the purpose for which a reference is sealed.
 const referencePlace = "consent/reference"
 
-// mostReferred is how long the query of a link may be in a reference, in bytes.
+// mostReferred is the maximum length in bytes of a link's query in a reference.
 const mostReferred = 4096
 
 // SealRequest seals the query of a link, with the pre_auth_code in it, into a reference that another listener of this server can open.

@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
-// DefaultNamespace is the namespace of users where nobody named another.
+// DefaultNamespace is the namespace of users without a namespace of their own.
 const DefaultNamespace = "default"
 
 // ScanKey lets one app scan. User ids of two namespaces never meet.

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Search says which accounts somebody looks for.
+// Search is a query for accounts.
 type Search struct {
 	Part   string // of the AppID or the name, whatever the case of its letters; "" = any
 	Kind   Kind   // "" = any
@@ -18,7 +18,7 @@ type Search struct {
 	Limit  int
 }
 
-// SearchState is what somebody looks for among accounts because it hinders them; "" = any.
+// SearchState selects accounts by a problem that they have; "" = any.
 type SearchState string
 
 const (

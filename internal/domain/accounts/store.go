@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
-// Store is what a Directory needs to keep.
+// Store is the persistence interface of Service.
 type Store interface {
 	// UpdateAccounts runs f in one transaction. It may run f again after a
 	// conflict, so f must not keep state between runs.
@@ -19,8 +19,8 @@ type Store interface {
 	Reserve(ctx context.Context, n int) (SeqRange, error)
 }
 
-// SeqRange are reserved numbers of the log of changes, for changes that are written apart: until
-// they are shown nobody sees them or waits for them. Decision 55.
+// SeqRange is a range of reserved numbers of the log of changes, for a bulk import: its rows are hidden, and readers do not wait
+// for them, until they are published. Decision 55.
 type SeqRange struct {
 	First, Last int64  // 0 = none
 	Hash        string // of the entry before the first
@@ -64,8 +64,8 @@ type Tx interface {
 	NotedApart(ctx context.Context, under SeqRange) error
 	LockAccountsToShow(ctx context.Context) error
 	ShowApart(ctx context.Context) error
-	// NextChange is the number of the change that is noted next; from here on nobody else
-	// notes one. LastChange and ChangedSince are as in rules.Tx.
+	// NextChange returns the number of the next change; until the commit no other transaction writes one. LastChange and
+	// ChangedSince are as in rules.Tx.
 	NextChange(ctx context.Context) (int64, error)
 	LastChange(ctx context.Context) (int64, error)
 	ChangedSince(ctx context.Context, after int64, limit int) ([]ChangeRef, error)

@@ -18,11 +18,11 @@ import (
 
 // Contract: rules 3.2.
 const (
-	// TicketEvery is how often a platform gets a verify ticket.
+	// TicketEvery is the interval at which a platform gets a verify ticket.
 	TicketEvery = 10 * time.Minute
-	// TicketLife is how long each of them can be traded.
+	// TicketLife is the lifetime of a ticket.
 	TicketLife = 12 * time.Hour
-	// onItsWay is how long a ticket may take to arrive and to be stored.
+	// onItsWay is the time that a ticket may take to arrive and to be stored.
 	onItsWay = time.Minute
 )
 
@@ -53,7 +53,7 @@ func newTicketText(random io.Reader, n int) (string, error) {
 	return "ticket@@@" + base64.RawURLEncoding.EncodeToString(raw)[:n], nil
 }
 
-// ticketLength is how long a ticket is at least, behind its mark.
+// ticketLength is the minimum length of a ticket, behind its mark.
 const ticketLength = 80
 
 // newTicket makes a verify ticket. Its length is such that the padding of its
@@ -169,7 +169,7 @@ func (d *Service) NewTicket(ctx context.Context, component string) (string, erro
 	return text, err
 }
 
-// PlatformCredentials are how a platform proves who it is where it has no token.
+// PlatformCredentials prove a platform's identity in requests without a token.
 type PlatformCredentials struct {
 	AppID  string
 	Secret string

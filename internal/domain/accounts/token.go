@@ -17,17 +17,16 @@ const (
 	TokenOverlap = 5 * time.Minute // a replaced token works this long beside the new one
 	// ForceInterval: two forced refreshes closer than this give the same token.
 	ForceInterval = 30 * time.Second
-	// ForcedPerDay is how often a day a refresh may be forced.
+	// ForcedPerDay is the number of forced refreshes a day.
 	ForcedPerDay = 20
 	// StablePerMinute limits /cgi-bin/stable_token.
 	StablePerMinute = 10_000
-	// tokenMemory is how long an expired token is remembered, so that calls with it get 42001 and
-	// not 40001.
+	// tokenMemory is the time for which an expired token is remembered, so that calls with it get 42001 and not 40001.
 	tokenMemory = 7 * 24 * time.Hour
 )
 
-// clockSpread is how far the clocks of two nodes may be apart, or a clock be set back, until tokens
-// and codes stop working for it.
+// clockSpread is the difference between two nodes' clocks, or the amount by which a clock is set back, that tokens and codes
+// tolerate.
 const clockSpread = time.Hour
 
 // IssuedInFuture reports whether something was issued by a clock that was far ahead. A token of such
@@ -83,7 +82,7 @@ func (t Token) Check(now time.Time) error {
 	return nil
 }
 
-// Left is how long the token still works, in whole seconds.
+// Left returns the remaining lifetime of the token in whole seconds.
 func (t Token) Left(now time.Time) int {
 	end := t.ExpiresAt
 	if !t.CutAt.IsZero() && t.CutAt.Before(end) {

@@ -19,8 +19,8 @@ const (
 	Spoiled = "spoiled_code"
 )
 
-// Alarm says what is wrong with a code by its scans. An alarm stands until somebody dismisses it.
-// For each code and kind at most one alarm stands.
+// Alarm says what is wrong with a code by its scans. An alarm is open until it is dismissed. For each code and kind at most one
+// alarm stands.
 type Alarm struct {
 	ID   int64
 	Kind string
@@ -31,7 +31,7 @@ type Alarm struct {
 	Why    Why
 	SeenAt time.Time // zero = not acknowledged
 	SeenBy string
-	// DismissedAt is when somebody said that the code is no copy; zero = the alarm stands.
+	// DismissedAt is the time at which an operator declared the code genuine; zero = the alarm is open.
 	DismissedAt time.Time
 	DismissedBy string
 	Note        string // why it was dismissed
@@ -43,8 +43,8 @@ type Query struct {
 	After    int64     // only alarms after this number
 	Before   int64     // only alarms before this number; 0 = any
 	Newest   bool      // newest first
-	Open     bool      // only those that nobody acknowledged or dismissed
-	Standing bool      // only those that nobody dismissed
+	Open     bool      // only those that are neither acknowledged nor dismissed
+	Standing bool      // only those that are not dismissed
 	Batch    int64     // only of this batch; 0 = of any
 	Owners   []string  // only of applications of these accounts; none = of any
 	Code     *CodeName // only of this code
@@ -58,7 +58,7 @@ type News struct {
 	Alarm
 }
 
-// Why is what was known of the code when the alarm was raised.
+// Why is the state of the code's scans at the time of the alarm.
 type Why struct {
 	Scans    int64 `json:"scans"`
 	Users    int64 `json:"users"`
@@ -112,8 +112,7 @@ func tooFar(from, to place, ms int64) bool {
 	return from.Region != "" && to.Region != "" && from.Region != to.Region && ms < regionChange.Milliseconds()
 }
 
-// distance is how far two places are from each other on the earth, in
-// kilometres.
+// distance returns the distance between two places on the earth, in kilometres.
 func distance(a, b place) float64 {
 	const radius, degree = 6371, math.Pi / 180
 	dy, dx := (b.Lat-a.Lat)*degree/2, (b.Lon-a.Lon)*degree/2

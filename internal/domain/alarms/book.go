@@ -30,7 +30,7 @@ func (n CodeName) Compare(o CodeName) int {
 	return cmp.Or(cmp.Compare(n.Batch, o.Batch), cmp.Compare(n.Index, o.Index))
 }
 
-// Row is what is known of a code's scans, as stored.
+// Row is the stored state of a code's scans.
 type Row struct {
 	CodeName
 	Scans   int64
@@ -40,7 +40,7 @@ type Row struct {
 	Score   int64
 	State   string // the rest, see Scans
 	Since   string // the same of the scans since an alarm was dismissed; "" = none
-	// Dismissed is when an alarm of the code was last dismissed. It is read with the row, and stored with the alarm.
+	// Dismissed is the time at which an alarm of the code was last dismissed. It is read with the row, and stored with the alarm.
 	Dismissed time.Time
 }
 
@@ -65,8 +65,8 @@ type Tx interface {
 	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
 	// Alarms returns alarms, oldest first unless the query says otherwise.
 	Alarms(ctx context.Context, q Query) ([]Alarm, error)
-	// OpenAlarms is how many alarms nobody acknowledged or dismissed, of applications of some accounts, none = of any; it stops
-	// counting at most.
+	// OpenAlarms returns the number of alarms that are neither acknowledged nor dismissed, of applications of some accounts, none =
+	// of any; it stops counting at most.
 	OpenAlarms(ctx context.Context, owners []string, most int) (int64, error)
 	// News returns what happened to alarms after a number, oldest first.
 	News(ctx context.Context, after int64, limit int) ([]News, error)
@@ -101,8 +101,7 @@ func view[T any](ctx context.Context, b *Book, f func(Tx) (T, error)) (answer T,
 	return answer, err
 }
 
-// Code is what is known of the scans of a code; the zero value but for its name
-// where there were none.
+// Code returns the state of a code's scans; without scans it is the zero value with the code's name.
 func (b *Book) Code(ctx context.Context, name CodeName) (*Scans, error) {
 	have, err := view(ctx, b, func(tx Tx) (map[CodeName]Row, error) { return tx.Codes(ctx, []CodeName{name}) })
 	if row, ok := have[name]; ok && err == nil {
@@ -116,10 +115,11 @@ func (b *Book) Alarms(ctx context.Context, q Query) ([]Alarm, error) {
 	return view(ctx, b, func(tx Tx) ([]Alarm, error) { return tx.Alarms(ctx, q) })
 }
 
-// mostOpen is how many open alarms are counted.
+// mostOpen is the number at which counting open alarms stops.
 const mostOpen = 1000
 
-// Open is how many alarms nobody acknowledged or dismissed, of applications of some accounts, none = of any; it stops at mostOpen.
+// Open returns the number of alarms that are neither acknowledged nor dismissed, of applications of some accounts, none = of any;
+// it stops at mostOpen.
 func (b *Book) Open(ctx context.Context, owners []string) (int64, error) {
 	return view(ctx, b, func(tx Tx) (int64, error) { return tx.OpenAlarms(ctx, owners, mostOpen) })
 }
@@ -247,7 +247,7 @@ func Erase(ctx context.Context, tx Tx, names []CodeName, user scanlog.UserHash, 
 // codesAtOnce bounds how many codes are in memory together.
 const codesAtOnce = 1000
 
-// alarmed is what the log says of an alarm of a kind.
+// alarmed is the log message for each kind of alarm.
 var alarmed = map[string]string{Copied: "a code looks as if it was copied", Spoiled: "a code that a printer spoiled was scanned"}
 
 func (b *Book) raise(ctx context.Context, tx Tx, kind string, one *Scans, e *scanlog.Event) error {

@@ -16,9 +16,9 @@ type Replay struct {
 	Scanned   int64     // codes of the batch that were scanned in this time
 	Alarms    int64     // that the threshold would have raised in it
 	First     []Crossed // the first of them
-	// Raised is how many alarms were in fact raised in this time because a code looked copied, and
-	// Dismissed how many of these were dismissed. StillDismissed is for how many codes of dismissed
-	// alarms the threshold would have raised one too.
+	// Raised is the number of alarms that were in fact raised in this time because a code looked copied, and Dismissed the number
+	// of these that were dismissed. StillDismissed is for how many codes of dismissed alarms the threshold would have raised one
+	// too.
 	Raised, Dismissed, StillDismissed int64
 	// Since: scans from before this moment are gone from the ledger, so the replay gives a code
 	// that was scanned then fewer points than it has; zero = none are gone.
@@ -41,12 +41,11 @@ type Crossed struct {
 }
 
 const (
-	// ReplayDays is how many days a replay looks back.
+	// ReplayDays is the number of days that a replay examines.
 	ReplayDays = 90
-	// maxCrossed is how many codes a replay names.
+	// maxCrossed is the number of codes that a replay reports.
 	maxCrossed = 100
-	// replayedAtOnce is how many codes are replayed in one pass over the ledger, in about
-	// a hundred megabytes at most.
+	// replayedAtOnce is the number of codes that are replayed in one pass over the scan log, in about a hundred megabytes at most.
 	replayedAtOnce = 50_000
 )
 

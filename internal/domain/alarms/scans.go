@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Scans is what is known of the scans of one code.
+// Scans summarises the scans of one code.
 type Scans struct {
 	CodeName
 	Scans   int64
@@ -29,19 +29,18 @@ type Scans struct {
 	// at manyNetworks and manyRegions.
 	Networks int
 	Regions  int
-	// Trips is how often two users scanned the code in two places with too
-	// little time between them.
+	// Trips is the number of times that two users scanned the code in two places with too little time between them.
 	Trips int
 	Hours int // of the day in which it was scanned, 0 to 24
 	Days  int // on which it was scanned; stops at manyDays
-	// Erased is how many of the users had their data erased.
+	// Erased is the number of its users whose data was erased.
 	Erased int
 	// Where it was scanned, as far as that is known, manyRegions places at most; earlier scans, from when places were not
 	// kept, are missing.
 	Where []Where
-	// DismissedAt is when an alarm of the code was last dismissed; zero = none ever was.
+	// DismissedAt is the time at which an alarm of the code was last dismissed; zero = never.
 	DismissedAt time.Time
-	// since is what is known of the scans after DismissedAt alone; nil = no alarm was dismissed.
+	// since summarises the scans after DismissedAt alone; nil = no alarm was dismissed.
 	since *Scans
 
 	networks, regions, days []uint32 // sorted
@@ -57,7 +56,7 @@ const (
 	manyDays     = 32
 )
 
-// place is where a scan was, as far as that is known.
+// place is the location of a scan, as precise as it is known.
 type place struct {
 	Region   string
 	Known    bool // the coordinates are
@@ -89,8 +88,7 @@ func (c *Scans) been(at place, fresh int) {
 	c.Where[i].Networks += int64(fresh)
 }
 
-// codeState is what a row keeps of Scans beside its columns. Names are
-// kept for ever.
+// codeState is the part of Scans that a row stores beside its columns. Names are kept for ever.
 type codeState struct {
 	Users    string  `json:"u,omitempty"`
 	Networks string  `json:"n,omitempty"`
@@ -108,14 +106,14 @@ type codeState struct {
 	Where    []Where `json:"w,omitempty"`
 }
 
-// sinceState is what a row keeps of the scans since an alarm was dismissed.
+// sinceState is the part of a row about the scans since an alarm was dismissed.
 type sinceState struct {
 	From  int64 `json:"f"` // when that was, in milliseconds: another dismissal begins anew
 	Scans int64 `json:"s"`
 	codeState
 }
 
-// row is what is stored.
+// row returns the stored form.
 func (c *Scans) row() Row {
 	row := Row{CodeName: c.CodeName, Scans: c.Scans, Users: c.Users.Count(), FirstAt: c.FirstAt, LastAt: c.LastAt,
 		Score: int64(c.Score()), State: stateText(c.state()), Dismissed: c.DismissedAt}

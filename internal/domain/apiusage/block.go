@@ -17,10 +17,10 @@ type Block struct {
 	Last   int64  // the number of the newest; 0 before it is written
 }
 
-// blockMost is how long the text of a block gets before another one begins, in bytes.
+// blockMost is the length in bytes at which the text of a block is complete and another one begins.
 const blockMost = 256 << 10
 
-// usual is what most calls take in a text, in bytes.
+// usual is the length in bytes of most calls in a text.
 const usual = 768
 
 // blocksOf puts calls into as few blocks as their request ids have seconds, and more

@@ -20,13 +20,11 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
-// Window is how often what was counted and logged is written. A process that is
-// killed loses what came after its last write: at most the calls of this long
-// and of the one write that was under way. A process that stops in order loses
-// nothing.
+// Window is the interval at which counts and logged calls are written. A process that is killed loses what came after its last
+// write: at most the calls of this long and of the one write that was under way. A process that stops in order loses nothing.
 const Window = time.Second
 
-// Store is what a Book needs to keep.
+// Store is the persistence interface of Book.
 type Store interface {
 	// UpdateCalls runs f in one transaction. It may run f again after a conflict,
 	// so f must not keep state between runs.

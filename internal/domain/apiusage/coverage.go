@@ -34,7 +34,7 @@ const (
 	bySecret  = "/cgi-bin/token /cgi-bin/stable_token /cgi-bin/component/* /cgi-bin/clear_quota/v2 /sns/* /cgi-bin/showqrcode"
 )
 
-// trials are what a program has to bear, in the order in which they are told.
+// trials are the conditions that a program has to tolerate, in the order of the report.
 var trials = []Trial{
 	{Code: errcode.SystemError, calls: everyPath, command: injectOnce},
 	{Code: errcode.InvalidCredential, Row: behaviour.CallerTokenReplaced, calls: everyPath, spared: bySecret,
@@ -53,7 +53,7 @@ var trials = []Trial{
 
 const injectOnce = "qrjump fault add {path} --errcode={errcode} --times 1"
 
-// Says is what happens: the behaviour, or when the number is answered.
+// Says describes the trial: the behaviour, or the condition for the number.
 func (t Trial) Says() (english, chinese string) {
 	text := t.Code.Meaning()
 	if t.Row != behaviour.None {
@@ -142,9 +142,9 @@ func (b *Book) RefuseToken(path string, code *errcode.Code, rid string) {
 	one.times, one.last = one.times+1, rid
 }
 
-// Coverage says, of what happens to every program, what happened to the calls of an account, or of all where account is
-// "": of as many calls of the log as one answer looks at, and of those with a refused token, whose account nobody knows.
-// What can happen to none of these calls is left out.
+// Coverage reports, for each trial, the calls of an account that met it, or of all accounts if account is "". It examines a bounded
+// number of logged calls, and includes those with a refused token, whose account is unknown. What can happen to none of these calls
+// is left out.
 func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searched, error) {
 	all, often := make([]Covered, len(trials)), make([]map[string]int, len(trials))
 	callers := map[string]string{} // by path

@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 )
 
-// Deviation is what an account did at an endpoint that the platform may mind: a row
-// of package behaviour, how often, and its first and last call.
+// Deviation is an action of an account at an endpoint that the platform may mind: a row of package behaviour, its count, and its
+// first and last call.
 type Deviation struct {
 	Account   string // "" = a caller that showed no token and no secret
 	Endpoint  string
@@ -32,10 +32,9 @@ func (d *Deviation) add(later Deviation) {
 }
 
 const (
-	// deviationsMax is how many different deviations may wait to be written; of more,
-	// those that are new are not counted.
+	// deviationsMax is the maximum number of different deviations that wait to be written; beyond it, new ones are not counted.
 	deviationsMax = 10_000
-	// ListedDeviations is how many are listed at once.
+	// ListedDeviations is the maximum number of deviations in a list.
 	ListedDeviations = 10_000
 )
 
@@ -111,8 +110,8 @@ func (b *Book) Deviate(account, endpoint, rid string, at time.Time, notes *behav
 	})
 }
 
-// Deviated is how many deviations this process noted since its start or the last
-// reset, and in how many behaviours.
+// Deviated returns the number of deviations that this process noted since its start or the last reset, and the number of distinct
+// behaviours.
 func (b *Book) Deviated() (times int64, behaviours int) {
 	b.deviations.mu.Lock()
 	defer b.deviations.mu.Unlock()

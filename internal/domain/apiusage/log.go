@@ -35,12 +35,11 @@ type Call struct {
 }
 
 const (
-	// Kept is how long a call can be asked for. Contract: rules 3.1.
+	// Kept is the retention of logged calls. Contract: rules 3.1.
 	Kept = 7 * 24 * time.Hour
-	// MaxText is how much of a body is kept, in bytes.
+	// MaxText is the number of bytes of a body that are kept.
 	MaxText = 4 << 10
-	// waitingMax is how many calls may wait to be written, waitingMany how many do not
-	// wait for the end of the Window.
+	// waitingMax is the capacity of the queue of calls, waitingMany the length at which it is flushed before the end of the Window.
 	waitingMax  = 10_000
 	waitingMany = waitingMax / 4
 )
@@ -111,21 +110,21 @@ func storable(s string) string {
 	return strings.ReplaceAll(s, "\x00", "\uFFFD")
 }
 
-// Dropped is how many calls this process could not write.
+// Dropped returns the number of calls that this process could not write.
 func (b *Book) Dropped() int64 {
 	b.calls.mu.Lock()
 	defer b.calls.mu.Unlock()
 	return b.calls.dropped
 }
 
-// Waiting is how many calls are not written yet.
+// Waiting returns the number of calls that are not written yet.
 func (b *Book) Waiting() int {
 	b.calls.mu.Lock()
 	defer b.calls.mu.Unlock()
 	return len(b.calls.waiting)
 }
 
-// forgetMore is how many blocks are removed beside as many as come.
+// forgetMore is the number of blocks that are removed beyond the number of new ones.
 const forgetMore = 100
 
 // flushCalls writes all calls that wait, in one transaction.

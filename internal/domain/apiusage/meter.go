@@ -11,15 +11,13 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// PerDay is how many calls a day an account may make to an interface for which
-// nothing else is said. Contract: rules 3.1 (the live sample).
+// PerDay is the default daily limit of an account's calls to an interface. Contract: rules 3.1 (the live sample).
 const PerDay = 500_000
 
-// remembered is how many days a count is kept: more than a month, because the
-// clears of a month stand under its first day.
+// remembered is the retention of a count in days: more than a month, because the clears of a month are stored under its first day.
 const remembered = 62
 
-// batch is how much is written in one transaction.
+// batch is the number of rows written in one transaction.
 const batch = 1000
 
 // meter holds the calls that are not written yet.
@@ -78,7 +76,7 @@ func (m *meter) forgetOf(appids []string) {
 	maps.DeleteFunc(m.dirty, func(k key, _ struct{}) bool { return slices.Contains(appids, k.appid) })
 }
 
-// Limit is how many calls a day an account may make to an interface.
+// Limit returns the daily limit of an account's calls to an interface.
 func (b *Book) Limit(path string) int {
 	s := b.Settings.Get()
 	if limit, ok := b.Exact[path]; ok {
@@ -142,7 +140,7 @@ func (b *Book) look(ctx context.Context, k key) (int, error) {
 	return stored + c.pending, nil
 }
 
-// Quota is what an account has of an interface today.
+// Quota is an account's limit and use of an interface today.
 type Quota struct {
 	Limit, Used int
 }
@@ -250,11 +248,11 @@ func (b *Book) deltas() (deltas []delta, tidy int64) {
 	return deltas, tidy
 }
 
-// ClearsPerMonth is how often a calendar month an account's counts may be
-// cleared, all ways together. Contract: rules 3.1.
+// ClearsPerMonth is the number of times per calendar month that an account's counts may be cleared, all ways together. Contract:
+// rules 3.1.
 const ClearsPerMonth = 10
 
-// clears is what the clears of a month are counted as, under its first day.
+// clears is the name under which the clears of a month are counted, at its first day.
 const clears = "clears of the month"
 
 // Clear sets an account's counts of today to 0, of one interface or, where path

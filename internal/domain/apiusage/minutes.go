@@ -17,9 +17,8 @@ type Minutes struct {
 	here ratelimit.FixedWindow[string] // of this node
 }
 
-// Allow counts a call and reports whether it is within the limit of its minute. A
-// refused call counts for nothing, and of a key that used up its minute here, nobody
-// asks the others.
+// Allow counts a call and reports whether it is within the limit of its minute. A refused call is not counted, and once a key has
+// used up its minute on this node, the other nodes are not asked.
 func (m *Minutes) Allow(ctx context.Context, key string, limit int, now time.Time) (bool, error) {
 	if !m.here.Allow(key, limit, now) {
 		return false, nil

@@ -21,7 +21,7 @@ type Search struct {
 	After         int64  // only calls with a greater number
 }
 
-// Searched is what was looked at for an answer.
+// Searched describes the part of the log that was examined for an answer.
 type Searched struct {
 	Calls int       // how many
 	Since time.Time // the second in which the oldest came; zero where there was none
@@ -37,7 +37,7 @@ type Searched struct {
 const (
 	searchedBlocks = 2000
 	searchedBytes  = 8 << 20 // and one step more
-	// searchedStep is how many blocks are read together at most; the first steps are smaller.
+	// searchedStep is the maximum number of blocks that are read together; the first steps are smaller.
 	searchedStep = 32
 )
 
@@ -73,7 +73,7 @@ func (b *Book) listOne(ctx context.Context, s Search) ([]Call, Searched, error) 
 	return []Call{c}, looked, nil
 }
 
-// Failure is what calls of one endpoint were answered with, other than 0.
+// Failure is an errcode other than 0 that calls of one endpoint received.
 type Failure struct {
 	Path    string
 	ErrCode int

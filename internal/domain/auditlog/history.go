@@ -1,5 +1,5 @@
-// Package auditlog knows what was when: the log of changes, the proof that
-// nobody altered it, and what a text opened at a past moment.
+// Package auditlog stores and verifies the log of changes and answers questions about past states, such as the page that a link
+// opened at a moment.
 package auditlog
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Kinds are what changes are of, in the order in which people read them. Names are kept for ever.
+// Kinds are the kinds of changed objects, in the order of display. Names are kept for ever.
 var Kinds = []string{"rule", "account", "appearance", "link", "tokens", "component", "grant", "domain", "qrcode", "batch", "codes",
 	"serials", "package", "gs1", "scan_key", "webhook", "alarm", "scans", "person", "admin_key", "meta", "seed", "export", "drill", "keys",
 	"reset", "emptied", "chain", "numbers", "import"}
@@ -42,7 +42,7 @@ type Query struct {
 	Limit  int
 }
 
-// Checked is what came of verifying the log.
+// Checked is the result of verifying the log.
 type Checked struct {
 	Changes int64  `json:"changes" doc:"how many were verified"`
 	First   int64  `json:"first" doc:"number of the first; 0 = there is none"`
@@ -53,7 +53,7 @@ type Checked struct {
 	Orphans []Orphan `json:"orphans" doc:"what belongs to accounts that do not exist, at most 1000; empty: nothing does"`
 }
 
-// Orphan is what belongs to an account that does not exist, and keeps its prefixes and codes from others.
+// Orphan is a group of objects of an account that does not exist; they reserve its prefixes and codes.
 type Orphan struct {
 	Account string `json:"account"`
 	What    string `json:"what" doc:"rules, rules_that_open_it, links, gs1_keys, applications or active_codes"`
@@ -76,7 +76,7 @@ func (f Fault) Error() string {
 // Name names a thing that changes.
 type Name struct{ Kind, Key string }
 
-// AsOf is what is known of an account at a moment.
+// AsOf is the state of an account at a moment.
 type AsOf struct {
 	Account accounts.Account // without its secrets
 	Known   bool             // it existed

@@ -32,7 +32,7 @@ func pageOf(path string) string {
 	return path
 }
 
-// Turn is what would have become of some scans.
+// Turn is a changed outcome of some scans.
 type Turn struct {
 	Before   string   `json:"before" doc:"what they open now: the action, the Mini Program, the rule and the page"`
 	After    string   `json:"after" doc:"what they would open"`
@@ -40,7 +40,7 @@ type Turn struct {
 	Examples []string `json:"examples" doc:"links of them"`
 }
 
-// Replayed is what a plan would have done to the scans of the last days.
+// Replayed is the result of a replay: the effect that a plan would have had on the scans of the last days.
 type Replayed struct {
 	Since     time.Time `json:"since"`
 	Scans     int64     `json:"scans" doc:"of links, in that time"`
@@ -57,14 +57,14 @@ const (
 	examplesShown = 3
 	// MostReplayed bounds the scans that one replay reads.
 	MostReplayed = 20_000_000
-	// linksKnown is how many links a replay decides only once.
+	// linksKnown is the number of links whose outcome a replay caches.
 	linksKnown = 50_000
 )
 
 // endOfTime is later than any scan, also one of a node whose clock was wrong.
 var endOfTime = time.Date(9999, time.December, 31, 0, 0, 0, 0, time.UTC)
 
-// Question is what a replay is asked.
+// Question is the request for a replay.
 type Question struct {
 	Plan  map[string]*rules.Rule
 	Since time.Time
@@ -73,8 +73,8 @@ type Question struct {
 	Owners []string
 }
 
-// way is what a link opens and would open, as far as the asker may know: whose the rule is that opens or, where none does, the one that
-// would. The zero turn is another's affair.
+// way returns the page that a link opens and would open, as far as the asker may know it, with the owner of the rule that opens or,
+// without one, of the rule that would. The zero turn is another's affair.
 func (q Question) way(before, after scan.Decision) turn {
 	known := turn{outcomeOf(before), outcomeOf(after)}
 	if len(q.Owners) == 0 {
@@ -102,7 +102,7 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q Question
 	then := live
 	then.Finder = finder
 	turns := map[turn]*Turn{}
-	// What nobody in particular opens depends on the link alone, and most scans are of few.
+	// Without a particular user the outcome depends on the link alone, and most scans are of few links.
 	known := map[string]turn{}
 	for e, err := range log.Between(ctx, 0, since, endOfTime) {
 		if err != nil {

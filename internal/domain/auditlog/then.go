@@ -20,7 +20,7 @@ type PointInTime struct {
 	Codes *codes.Service // nil = this server has no codes
 }
 
-// Answer is what a text opened at a moment, and what it was decided by.
+// Answer is the page that a text opened at a moment, with the state that decided it.
 type Answer struct {
 	scan.Decision
 	Names []Name // the things whose changes can change the answer
@@ -46,7 +46,7 @@ func (t PointInTime) Resolve(ctx context.Context, req scan.Request) (Answer, err
 	return Answer{d, p.names}, nil
 }
 
-// past is a moment, as far as somebody asked for it.
+// past holds the loaded parts of the state at a moment.
 type past struct {
 	ctx      context.Context
 	store    Store

@@ -11,7 +11,7 @@ import (
 // transaction was stored.
 var ErrMoved = errors.New("history: what was looked at changed meanwhile")
 
-// Precondition is what a transaction looks at before it commits a change.
+// Precondition is a condition that a transaction checks before it commits a change.
 type Precondition struct {
 	Since int64  // the number of the last change that the caller may have seen
 	Of    []Name // Key "" = everything of the Kind; Kind "" = whatever has the Key
@@ -37,7 +37,7 @@ func WithPrecondition(ctx context.Context, since int64, of ...Name) context.Cont
 	return context.WithValue(ctx, expectationKey{}, &Precondition{Since: since, Of: of})
 }
 
-// PreconditionFromContext is what Unchanged said last; nil = nothing, or it was met.
+// PreconditionFromContext returns the last precondition that Unchanged set; nil = none, or it was met.
 func PreconditionFromContext(ctx context.Context) *Precondition {
 	e, _ := ctx.Value(expectationKey{}).(*Precondition)
 	if e == nil || e.met.Load() {

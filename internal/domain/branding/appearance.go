@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Appearance is how one account looks; of the zero value a page has nothing.
+// Appearance is the branding of one account; the zero value has none.
 type Appearance struct {
 	AppID  string
 	Accent Colour // ground of the page's button
@@ -37,7 +37,7 @@ const (
 	Chinese Language = "zh"
 )
 
-// Texts are what an account says in one language. Each may be "".
+// Texts are an account's texts in one language. Each may be "".
 type Texts struct {
 	App     string `json:"app,omitempty"`     // what its users call the app that scans
 	Landing string `json:"landing,omitempty"` // on the page of a link
@@ -55,7 +55,7 @@ const (
 	// MaxApp and MaxText are how long texts may be, in characters.
 	MaxApp  = 40
 	MaxText = 300
-	// MaxHelp is how long the link for help may be, in bytes.
+	// MaxHelp is the maximum length in bytes of the link for help.
 	MaxHelp = 512
 )
 
@@ -91,8 +91,8 @@ func (a Appearance) Validate() error {
 	return nil
 }
 
-// validHelp lets https alone through: a page that speaks of forgeries sends nobody
-// where the way can be tampered with, and runs nothing.
+// validHelp accepts https alone: a page that warns of forgeries must not link to a page that can be tampered with, and must not run
+// anything.
 func validHelp(address string) error {
 	if address == "" {
 		return nil
@@ -118,7 +118,7 @@ var hash = regexp.MustCompile(`^[0-9a-f]{64}$`)
 // LogoPath is the path of a logo on every host that has pages.
 const LogoPath = "/qrjump/logo/"
 
-// Path is where browsers find the logo; "" = there is none.
+// Path returns the path at which browsers fetch the logo; "" = there is none.
 func (l Logo) Path() string {
 	if l.Hash == "" {
 		return ""

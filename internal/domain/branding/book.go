@@ -26,7 +26,7 @@ type Book struct {
 	logos map[string][]byte
 }
 
-// kept is what is known of one account.
+// kept is the cached state of one account.
 type kept struct {
 	Appearance
 	until time.Time // zero = until it changes
@@ -35,8 +35,8 @@ type kept struct {
 const (
 	// mostKnown and mostLogos are how many are kept: 4 and 12 MiB of the largest.
 	mostKnown, mostLogos = 1024, 256
-	// patience is how long a page waits for the store, and faulty how long it does not
-	// ask again after that failed.
+	// patience is the time that a page waits for the store, and faulty the time for which the store is not asked again after it
+	// failed.
 	patience, faulty = 2 * time.Second, 5 * time.Second
 )
 
@@ -56,9 +56,9 @@ func (b *Book) Get(ctx context.Context, appid string) (a Appearance, png []byte,
 	return a, png, err
 }
 
-// NewLogo is what becomes of a logo.
+// NewLogo is a change of a logo.
 type NewLogo struct {
-	File   []byte // as somebody sent it; empty = the logo that is there stays
+	File   []byte // as uploaded; empty = the logo stays
 	Remove bool
 }
 
@@ -124,8 +124,7 @@ func (b *Book) Forget(appid string) {
 	delete(b.known, appid)
 }
 
-// Of is how an account looks, for a page: from memory, and while the store does not
-// answer like one that has nothing of its own.
+// Of returns the branding of an account for a page: from memory, and without branding while the store does not answer.
 func (b *Book) Of(ctx context.Context, appid string) Appearance {
 	now := b.RealNow()
 	b.mu.Lock()
@@ -142,7 +141,7 @@ func (b *Book) Of(ctx context.Context, appid string) Appearance {
 		return err
 	})
 	if ctx.Err() != nil {
-		return Appearance{} // nobody looks any more
+		return Appearance{} // the caller has gone
 	}
 	if have.until = (time.Time{}); err != nil {
 		b.Log.WarnContext(ctx, "how an account looks could not be read; its pages show nothing of it", "account", appid, "error", err)

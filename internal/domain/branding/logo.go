@@ -14,14 +14,13 @@ import (
 )
 
 const (
-	// MaxUpload is how long a file with a logo may be, in bytes, and MaxPixels how
-	// large its picture.
+	// MaxUpload is the maximum size in bytes of a logo's file, and MaxPixels that of its picture in pixels.
 	MaxUpload = 512 << 10
 	MaxPixels = 4 << 20
 	// boxWidth and boxHeight bound what is kept: the page shows half of it, for screens
 	// with two pixels a dot.
 	boxWidth, boxHeight = 384, 192
-	// maxKept is how long what is kept may be: with it a page stays far below 150 KiB.
+	// maxKept is the maximum size of a stored logo: with it a page stays far below 150 KiB.
 	maxKept = 48 << 10
 )
 

@@ -19,7 +19,7 @@ const (
 	WxaTrial       = 2
 )
 
-// Binding is what the scan of an active code opens and counts for.
+// Binding is the page that the scan of an active code opens, with the activity and product for which it counts.
 type Binding struct {
 	ActivityName string
 	ProductBrand string
@@ -96,7 +96,7 @@ func (e *Event) Activated() Range {
 	return e.Codes.Bounds()
 }
 
-// EventType is what an event did.
+// EventType is the kind of an event.
 type EventType string
 
 // The events of codes.

@@ -19,7 +19,7 @@ import (
 const (
 	CountStep = 10_000 // code_count is a multiple of it, and at least it
 	maxISV    = 128    // characters of isv_application_id
-	// AppliesPerDay is how often an account may call applycode a day.
+	// AppliesPerDay is the number of calls of applycode that an account may make a day.
 	AppliesPerDay = 1000
 )
 
@@ -34,7 +34,7 @@ type Batch struct {
 	Prefix  string
 	Version byte
 	Segment int64 // codes of one download
-	// Template is how its texts are written, filled in; "" = prefix and secret.
+	// Template is the filled template of its texts; "" = prefix and secret.
 	Template string
 	// FirstCode and FirstText are keyed hashes of the first code and its text:
 	// they prove that the keys are those the batch was made with.
@@ -56,7 +56,7 @@ const takenBack = "\x01taken back "
 // its number and its events stay.
 func (b Batch) TakenBack() bool { return b.Imported && strings.HasPrefix(b.ISV, takenBack) }
 
-// Status is how far an application is.
+// Status is the progress of an application.
 type Status string
 
 // The states of an application. Contract: marketcode 3.2.
@@ -79,7 +79,7 @@ func (b Batch) Status(now time.Time, whole time.Duration) Status {
 	return Processing
 }
 
-// UpdatedAt is when the status last changed.
+// UpdatedAt returns the time at which the status last changed.
 func (b Batch) UpdatedAt(now time.Time, whole time.Duration) time.Time {
 	switch b.Status(now, whole) {
 	case Init:
@@ -146,11 +146,11 @@ func (b Batch) Within(r Range) error {
 	return nil
 }
 
-// Application is what a caller asks for.
+// Application is a caller's request for codes.
 type Application struct {
 	ISV   string
 	Count int64
-	// Template is what FillTemplate answers.
+	// Template is the result of FillTemplate.
 	Template string
 	// Approved says that the order of the application was approved.
 	Approved bool
@@ -187,7 +187,7 @@ func plain(s string, least, most int) bool {
 	return true
 }
 
-// epoch is where the floor of the counter begins.
+// epoch is the time at which the floor of the counter begins.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // blockStart is the first counter of a new block: never below the stored

@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
-// templateIndex is the templates of all batches, each once, and what it takes to find them. Readers may use an earlier one: nothing in
-// its lists changes, they only grow. Its maps and wordings are for whoever holds the lock of the memory.
+// templateIndex is the templates of all batches, each once, and what it takes to find them. Readers may use an earlier one: nothing
+// in its lists changes, they only grow. Its maps and wordings are guarded by the lock of the memory.
 type templateIndex struct {
 	all, imported int // how many there are, and how many of them are of batches made elsewhere
 	shapes        []shape
@@ -143,7 +143,7 @@ func (m *Memory) allTemplates() templateIndex {
 	return m.templates
 }
 
-// Links are what texts by template have in common that are links, each once.
+// Links returns the patterns of links that texts by template have in common, each once.
 func (m *Memory) Links() []Link { return m.allTemplates().links }
 
 // lineFeeds is a text with the ends of lines of templates.
@@ -257,7 +257,7 @@ func (b Batch) TextEnding(text string, symbols int) string {
 	return strings.ToUpper(bare[s.at+s.length-symbols : s.at+s.length])
 }
 
-// rowSize is how long a text is in a row of a package.
+// rowSize returns the length of a text in a row of a package.
 func (t Template) rowSize() int {
 	return t.size + strings.Count(t.text, "\n") + strings.Count(t.text, " ")
 }

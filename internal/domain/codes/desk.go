@@ -21,8 +21,7 @@ type CodeScan struct {
 	Namespace, User string
 }
 
-// FirstScan is how a code was scanned for the first time by an app: written
-// once, and never changed.
+// FirstScan records the first scan of a code by an app: written once, and never changed.
 type FirstScan struct {
 	Batch int64
 	Index int64
@@ -41,18 +40,16 @@ var (
 )
 
 const (
-	// deskGroup is how many scans one transaction writes at most: one flush of
-	// the disk serves all of them.
+	// deskGroup is the maximum number of scans in one transaction: a group commit with one fsync.
 	deskGroup = 256
-	// deskQueue is how many scans may wait; a later one waits for a place.
+	// deskQueue is the capacity of the queue of scans; a later one blocks until there is room.
 	deskQueue = 4096
-	// deskWrite is how long one transaction may take.
+	// deskWrite is the timeout of one transaction.
 	deskWrite = 10 * time.Second
-	// forgetEvery is how often expired tickets are removed.
+	// forgetEvery is the interval at which expired tickets are removed.
 	forgetEvery = time.Minute
-	// forgetAtOnce is how many of them one transaction removes. It is more than one transaction
-	// makes, so that all go in time. And after a pause, when millions may have expired, no scan
-	// waits until all of them are removed.
+	// forgetAtOnce is the number of tickets that one transaction removes. It is more than one transaction makes, so that all go in
+	// time. And after a pause, when millions may have expired, no scan waits until all of them are removed.
 	forgetAtOnce = 4 * deskGroup
 )
 
@@ -90,7 +87,7 @@ func (r *Pending) Wait(ctx context.Context) (ticket string, err error) {
 	case <-r.done:
 		return r.text, r.err
 	case <-ctx.Done():
-		// Whether it is still written is not known; nobody gets the ticket.
+		// The write may still succeed; its ticket is not returned.
 		return "", fmt.Errorf("%w: %w", ErrDesk, context.Cause(ctx))
 	}
 }

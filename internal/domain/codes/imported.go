@@ -34,21 +34,20 @@ var (
 )
 
 const (
-	// maxImported is how many codes a batch made elsewhere has at most.
-	// Contract: marketcode 2, the largest count of any of the platform's pages.
+	// maxImported is the maximum number of codes in a batch made elsewhere. Contract: marketcode 2, the largest count of any of the
+	// platform's pages.
 	maxImported = 200_000_000
-	// MaxImportLines is how many lines one call brings: all of them or none.
+	// MaxImportLines is the maximum number of lines in one call; all of them are stored or none.
 	MaxImportLines = 50_000
-	// maxImportLine is how many bytes a line has at most, its end included.
+	// maxImportLine is the maximum length in bytes of a line, its end included.
 	maxImportLine = 2048
-	// ImportedMatrix is how many characters the first column has.
-	// Contract: marketcode 4.2.
+	// ImportedMatrix is the number of characters in the first column. Contract: marketcode 4.2.
 	ImportedMatrix = fieldLength
 	// importKey is the text from which the key of imported texts is hashed. It never changes.
 	importKey = "texts of imported codes"
 	// importMark stands in such a batch in place of its first code.
 	importMark = "a batch made elsewhere"
-	// importedTime is how long a scan waits for the store.
+	// importedTime is the time that a scan waits for the store.
 	importedTime = 5 * time.Second
 )
 
@@ -60,7 +59,7 @@ type ImportedCode struct {
 	TextLo       int64
 }
 
-// tail is what follows the prefix of a text.
+// tail is the part of a text behind its prefix.
 type tail = [TailLength]byte
 
 // symbolAt is the place of each of the 44 symbols in platformSymbols, and absent.
@@ -324,7 +323,7 @@ func (p *Service) Print(ctx context.Context, b Batch, index int64) (code, text s
 	return code, text, err
 }
 
-// printsAtOnce is how many rows of imported codes are read together.
+// printsAtOnce is the number of rows of imported codes that are read together.
 const printsAtOnce = 1000
 
 // EachPrint calls f with the codes of a range in order. 80308 where an imported one has not arrived
@@ -513,7 +512,7 @@ func (n NewImport) same(b Batch, template string) error {
 	return Conflict(fmt.Sprintf("isv_application_id %q is application %d of %s already, and %s", n.ISV, b.ID, n.Account, why))
 }
 
-// ImportResult is what a call of ImportCodes did.
+// ImportResult is the result of ImportCodes.
 type ImportResult struct {
 	Lines int64 // how many were read
 	Added int64 // how many of them are new; the others were stored already, and are equal
@@ -577,11 +576,10 @@ func (p *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.
 	return done, err
 }
 
-// maxTakenBack is how many codes a call takes back: other writers wait for its
-// transaction.
+// maxTakenBack is the maximum number of codes that one call takes back: other writers wait for its transaction.
 const maxTakenBack = 10_000
 
-// ImportUndone is what a call of TakeBack did.
+// ImportUndone is the result of TakeBack.
 type ImportUndone struct {
 	Taken int64
 	Have  int64 // codes of the batch that are still here

@@ -66,7 +66,7 @@ func (p *Service) importedPrint(b Batch, row ImportedCode) (text string, err err
 	return t.with(variable{unpackCode(row.Code), secret, t.number(row.Index)}), nil
 }
 
-// variable is what differs from text to text of a template.
+// variable holds the parts of a text that differ from the rest of its template.
 type variable struct{ serial, secret, number string }
 
 // number is the brand's own serial number of an index; "" = texts have none.
@@ -155,14 +155,14 @@ func (p *Service) importedPrinted(ctx context.Context, t Template, printed strin
 		equalFold(cutScheme(made), cutScheme(printed)), nil
 }
 
-// held is what a text may hold of codes made elsewhere whose texts are by template.
+// held is an imported code of a template that a text may contain.
 type held struct {
 	template Template
 	secret   int // where it begins in the unescaped text
 	printed  string
 }
 
-// heldElsewhere is what a text, unescaped, may hold, at most so many.
+// heldElsewhere returns at most so many imported codes that a text, unescaped, may contain.
 func (m *Memory) heldElsewhere(plain []byte, most int) (list []held) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -234,7 +234,7 @@ func (p *Service) readByTemplate(b Batch, t Template, l ImportLine) (row Importe
 	return row, nil
 }
 
-// template is how the texts of a batch that is imported are written; "" = its prefix, and symbols. 40097.
+// template returns the template of an imported batch; "" = its prefix, and symbols. 40097.
 func (n NewImport) template(p *Service) (string, error) {
 	n.Text.Count = n.Count
 	filled, err := p.FillTemplate(n.Text)
@@ -245,7 +245,7 @@ func (n NewImport) template(p *Service) (string, error) {
 		return "", errcode.InvalidArgs.With(behaviour.None, "a text by template has no prefix beside it: write {prefix} into it, or leave text out")
 	}
 	if filled != "" && n.Text.Weak && !strings.Contains(filled, "{weak}") {
-		filled += "{weak}" // how they were made is known to whoever brings them: digits may be those of a counter
+		filled += "{weak}" // their origin is known to the importer alone: digits may be those of a counter
 	}
 	return filled, nil
 }

@@ -12,7 +12,7 @@ const (
 	// fieldSide is the side of the dot matrix field in modules.
 	// Contract: marketcode 4.2.
 	fieldSide = 19
-	// fieldLength is how many characters a dot matrix has.
+	// fieldLength is the number of characters of a dot matrix.
 	fieldLength = fieldSide * fieldSide
 
 	// symbolSide is the side of the smallest ECC 200 symbol with room for nine

@@ -53,7 +53,7 @@ type batchMemory struct {
 	happened
 }
 
-// happened is what the events of a batch amount to, as far as they were read.
+// happened is the aggregate of a batch's events that were read.
 type happened struct {
 	seq     int64 // the last event read
 	active  coverage
@@ -356,8 +356,7 @@ func (b *batchMemory) enqueueAll(list []Event, all bool) bool {
 	return true
 }
 
-// mostWaiting is how many events must wait before those that are due are put in force without a
-// question about the batch.
+// mostWaiting is the number of pending events at which those that are due are applied without a query of the batch.
 const mostWaiting = 1000
 
 func (b *batchMemory) clear() {
@@ -389,8 +388,8 @@ func (b *batchMemory) enqueue(e Event) bool {
 		return cmp.Or(a.From.Compare(c.From), cmp.Compare(a.Seq, c.Seq))
 	})
 	b.waiting = slices.Insert(b.waiting, i, e)
-	// Nobody may ever ask for a code of this batch. So events that no later one can precede are put
-	// in force here, and memory does not hold everything that ever happened.
+	// The codes of this batch may never be scanned again. So events that no later one can precede are put in force here, and memory
+	// does not hold everything that ever happened.
 	if !b.whole && len(b.waiting) >= max(mostWaiting, 2*b.later) {
 		b.until(b.called)
 	}
@@ -544,7 +543,7 @@ func (m *Memory) State(batch, index int64, now time.Time) State {
 	return b.state(index)
 }
 
-// Arrived is how many codes of an imported batch have arrived.
+// Arrived returns the number of codes of an imported batch that have arrived.
 func (m *Memory) Arrived(batch int64, now time.Time) int64 {
 	b := m.batch(batch)
 	if b == nil || b.arrived == nil {
@@ -582,7 +581,7 @@ func (m *Memory) imports(batch int64, r Range, most int, now time.Time) (here Se
 	return here, b.tookBack, b.used
 }
 
-// Counts is how many codes of a batch are in each state.
+// Counts holds the number of codes of a batch in each state.
 type Counts struct {
 	Frozen, Void, Redeemed uint64
 }

@@ -103,8 +103,8 @@ func redeemed(ctx context.Context, tx Tx, batch, index int64, how reading) (firs
 // time, however wide the sets are.
 var someEvents = reading{page: 100, most: 2_000}
 
-// RedeemedAt is when a code was redeemed first; zero = never. It returns an error where more events
-// would have to be read than a page may read.
+// RedeemedAt returns the time at which a code was first redeemed; zero = never. It returns an error where more events would have to
+// be read than a page may read.
 func (p *Service) RedeemedAt(ctx context.Context, batch, index int64) (time.Time, error) {
 	var first Event
 	err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
@@ -130,7 +130,7 @@ func (p *Service) History(ctx context.Context, batch, index int64) ([]Event, err
 	return list, err
 }
 
-// reading is how many events around a code are read, at a time and in all.
+// reading limits the number of events around a code that are read, at a time and in all.
 type reading struct{ page, most int }
 
 var allEvents = reading{page: 1_000, most: math.MaxInt}
@@ -165,7 +165,7 @@ func (how reading) eventsOf(ctx context.Context, tx Tx, batch, index int64, yiel
 	}
 }
 
-// Retargeted is what a re-target did.
+// Retargeted is the result of a re-target.
 type Retargeted struct {
 	Activations int   // that were renewed
 	Codes       int64 // that open the other page, now or when their schedule comes
@@ -261,8 +261,8 @@ func (m *Memory) ActiveFrom(batch int64, r Range, now, at time.Time) []ActiveRan
 	return list
 }
 
-// activeAt is what will be active at a moment, as things stand now. The caller
-// holds the lock and only reads.
+// activeAt returns the codes that will be active at a moment if nothing else is scheduled. The caller holds the lock and only
+// reads.
 func (b *batchMemory) activeAt(now, at time.Time) *coverage {
 	b.until(now)
 	if len(b.waiting) == 0 || b.waiting[0].From.After(at) {
@@ -278,8 +278,8 @@ func (b *batchMemory) activeAt(now, at time.Time) *coverage {
 	return then
 }
 
-// Affected is how many codes of a set an event will change when it takes effect, as things are now:
-// those in that state already do not count.
+// Affected returns the number of codes of a set that an event will change when it takes effect, from today's state: those in that
+// state already do not count.
 func (m *Memory) Affected(e Event, now time.Time) int64 {
 	b := m.batch(e.Batch)
 	if b == nil {

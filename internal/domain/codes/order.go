@@ -28,7 +28,7 @@ type Order struct {
 	Batch     int64     `json:"application_id,omitempty"` // 0 = its codes are not made
 }
 
-// Waits reports whether nobody decided yet.
+// Waits reports whether the order is undecided.
 func (o Order) Waits() bool { return o.DecidedBy == "" }
 
 // Interrupted reports whether the order is approved and its codes are not made.
@@ -68,7 +68,7 @@ func (o Order) decide(d OrderDecision, by string, two bool, now time.Time) (Orde
 	return o, nil
 }
 
-// Orders are what people asked for.
+// Orders manages orders of codes and their approval.
 type Orders struct {
 	Press *Service
 	// Change changes the order of a number that an account chose, in one transaction; a zero Order before it was asked for.
@@ -77,8 +77,8 @@ type Orders struct {
 	Newest func(ctx context.Context, appids []string, offset, limit int) (page []Order, total int, err error)
 }
 
-// Ask asks for codes, and makes them at once where nobody else has to agree. The same again is the same order, which is
-// completed if it was interrupted; one that was refused may be asked for anew. Conflict, or an error of Apply.
+// Ask orders codes, and makes them at once if no second person has to approve. The same again is the same order, which is completed
+// if it was interrupted; one that was refused may be asked for anew. Conflict, or an error of Apply.
 func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application, two bool) (Order, error) {
 	by, now := accounts.ActorFromContext(ctx).ActorID, o.Press.Now().UTC()
 	if err := Granted(caller); err != nil {

@@ -14,9 +14,8 @@ import (
 )
 
 const (
-	// pieceSize is how many bytes of rows are made, encrypted and written at a
-	// time: whole blocks of AES and whole groups of Base64, so that a piece of
-	// the package has 32 KiB.
+	// pieceSize is the number of bytes of rows that are made, encrypted and written at a time: whole blocks of AES and whole groups
+	// of Base64, so that a piece of the package has 32 KiB.
 	pieceSize = 24 << 10
 	// rowSize is the length of a row in bytes without its prefix and its index.
 	rowSize = fieldLength + 1 + CodeLength + 1 + 1 + TailLength + 1
@@ -34,7 +33,7 @@ type PackageRange struct {
 	Code     *CodeKey
 	Text     *TextKey // the one that Printed.Version names
 	Printed  Printed
-	// Template is how the texts are written; "" = as Printed says.
+	// Template is the template of the texts; "" = as Printed says.
 	Template string
 }
 
@@ -158,14 +157,13 @@ func WritePackage(ctx context.Context, w io.Writer, p PackageRange, key [aes.Blo
 // other to be woken at every piece.
 type relay struct {
 	free, full chan []byte
-	gone       chan struct{} // closed when nobody reads any more
+	gone       chan struct{} // closed when the reader has gone
 	err        error         // of the maker, set before full is closed
 	piece      []byte        // being read
 	unread     []byte        // the rest of it
 }
 
-// relayDepth is how many pieces wait to be encrypted at most. With three, the
-// sides were measured to wait for each other.
+// relayDepth is the maximum number of pieces that wait to be encrypted. With three, the sides were measured to wait for each other.
 const relayDepth = 4
 
 var errAbandoned = errors.New("codes: nobody reads the rows any more")

@@ -16,15 +16,13 @@ import (
 const Alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ$-"
 
 const (
-	// Space is how many counters, and so original codes, there are: 36⁹. Every
-	// counter is below it.
+	// Space is the number of counters, and so of original codes: 36⁹. Every counter is below it.
 	Space = pow36x4 * pow36x5
 	// KeySize is the length of a key's secret in bytes: AES-256.
 	KeySize = 32
 	// CodeLength is the length of an original code in characters.
 	CodeLength = 9
-	// symbolsLength is how many characters of a code text follow its version
-	// character.
+	// symbolsLength is the number of characters of a code text behind its version character.
 	symbolsLength = 18
 
 	pow36x4 = 36 * 36 * 36 * 36
@@ -48,10 +46,9 @@ var values = func() (v [256]uint8) {
 
 const absent = 0xff
 
-// ff1 is what FF1 (NIST SP 800-38G) keeps of a key for one radix, length and
-// length of tweak: the cipher, and the encryption of the first block of its
-// PRF, which depends on these alone. The second block, which holds tweak,
-// round and one half, is the only other one at our lengths: b = 4 or 6 bytes.
+// ff1 caches the state of FF1 (NIST SP 800-38G) for a key and one radix, length and length of tweak: the cipher, and the encryption
+// of the first block of its PRF, which depends on these alone. The second block, which holds tweak, round and one half, is the only
+// other one at our lengths: b = 4 or 6 bytes.
 type ff1 struct {
 	aes    cipher.Block
 	hi, lo uint64
@@ -238,9 +235,8 @@ func mustFit(c uint64) {
 	}
 }
 
-// lanes is how many counters a burst takes at once. AES answers one block in
-// about 50 cycles but takes a new one every few; with 16 independent blocks in
-// hand, code and text together cost a third of two single calls.
+// lanes is the number of counters that a burst takes at once. AES answers one block in about 50 cycles but takes a new one every
+// few; with 16 independent blocks in hand, code and text together cost a third of two single calls.
 const lanes = 8
 
 // burst computes original codes and symbols of consecutive counters, round by

@@ -22,7 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
-// Feature is what a service account must have been granted.
+// Feature is the permission that a service account needs.
 const Feature = "marketcode"
 
 // Service holds the transactions on codes.
@@ -308,13 +308,13 @@ func (p *Service) Query(ctx context.Context, caller accounts.Account, key BatchK
 	return b, nil
 }
 
-// TimeToFinish is how long an application takes until FINISH.
+// TimeToFinish returns the time that an application takes until FINISH.
 func (p *Service) TimeToFinish() time.Duration {
 	return time.Duration(p.Settings.Get().CodeSeconds) * time.Second
 }
 
-// Progress is how far an application is: its state, since when, and the segments
-// that are ready. One made elsewhere is PROCESSING until all its codes are here.
+// Progress returns the progress of an application: its state, since when, and the segments that are ready. One made elsewhere is
+// PROCESSING until all its codes are here.
 func (p *Service) Progress(ctx context.Context, b Batch) (s Status, since time.Time, ready []Range, err error) {
 	now, takes := p.Now(), p.TimeToFinish()
 	if b.Imported {
@@ -461,8 +461,8 @@ func (p *Service) addEvent(ctx context.Context, e Event, let leniency) (changed 
 	return changed, err
 }
 
-// inBatch runs f in a transaction during which nobody else writes to the batch. The memory is exact
-// for the batch, and at is the time that its events get.
+// inBatch runs f in a transaction that holds the batch's write lock. The memory is exact for the batch, and at is the time that its
+// events get.
 func (p *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at time.Time) error) error {
 	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if err := tx.LockBatch(ctx, id); err != nil {
@@ -645,7 +645,7 @@ func (p *Service) LookupConsistent(ctx context.Context, f Found) (Found, error) 
 	return f, nil
 }
 
-// Lookup is Look for the operator: whoever owns the code.
+// Lookup is Look for the operator, for a code of any account.
 func (p *Service) Lookup(ctx context.Context, name CodeName) (Found, error) {
 	return p.find(ctx, name, func(Batch) bool { return true })
 }

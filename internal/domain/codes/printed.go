@@ -10,19 +10,16 @@ const (
 	// DefaultPrefix is the prefix of the platform. Texts under it are read by
 	// the platform's own app only. Contract: marketcode 5.4.
 	DefaultPrefix = "P.URL.CN/"
-	// TailLength is how many characters of a code text follow its prefix: the
-	// version character and the symbols.
+	// TailLength is the number of characters of a code text behind its prefix: the version character and the symbols.
 	TailLength = 1 + symbolsLength
-	// MaxPrefix is how long a prefix may be in characters, so that a code text
-	// has at most the 128 that codeactivequery's code_url takes.
-	// Contract: marketcode 3.5.
+	// MaxPrefix is the maximum length of a prefix in characters, so that a code text has at most the 128 that codeactivequery's
+	// code_url takes. Contract: marketcode 3.5.
 	MaxPrefix = 128 - TailLength
 )
 
-// Printed is how the codes of a batch are printed. It is fixed when the batch
-// is applied for.
+// Printed describes the format in which the codes of a batch are printed. It is fixed when the batch is applied for.
 type Printed struct {
-	// Prefix is what every text begins with, as CheckPrefix wants it.
+	// Prefix is the prefix of every text, as CheckPrefix wants it.
 	Prefix string
 	// Version names the TextKey: one character of Alphabet.
 	Version byte
@@ -91,9 +88,8 @@ func CheckPrefix(prefix string) error {
 	return nil
 }
 
-// alphanumericQ is how many characters of the alphanumeric set a QR code of
-// versions 1, 2, ... holds at level Q. Contract: marketcode 5.3; ISO/IEC
-// 18004, table 7.
+// alphanumericQ is the capacity of a QR code of versions 1, 2, ... at level Q, in characters of the alphanumeric set. Contract:
+// marketcode 5.3; ISO/IEC 18004, table 7.
 var alphanumericQ = [...]int{16, 29, 47, 67, 87, 108, 125, 157, 189, 221}
 
 // QRVersion returns the smallest version of a QR code (1 = 21×21 modules, each

@@ -19,12 +19,11 @@ var ErrNoPackage = errors.New("codes: no such package")
 
 // Bounds of a printer's package.
 const (
-	// MaxProofs is how many proof codes a package can have.
+	// MaxProofs is the maximum number of proof codes in a package.
 	MaxProofs = 10_000
-	// MaxDrawn is how many codes a package of drawn labels can have: each is drawn
-	// twice, by the server.
+	// MaxDrawn is the maximum number of codes in a package of drawn labels: each is drawn twice, by the server.
 	MaxDrawn = 50_000
-	// maxRecipients is how many keys it can be encrypted to.
+	// maxRecipients is the maximum number of keys to which it can be encrypted.
 	maxRecipients = 20
 )
 
@@ -53,12 +52,12 @@ type PrintPackage struct {
 	// Sent counts the downloads that were begun.
 	Sent    int64
 	Spoiled Set // codes that the printer destroyed: void for ever
-	// RecalledAt is when its codes were frozen; zero = never.
+	// RecalledAt is the time at which its codes were frozen; zero = never.
 	RecalledAt time.Time
 	RecalledBy string
 }
 
-// PackageRequest is a package that somebody wants made.
+// PackageRequest is a request for a package.
 type PackageRequest struct {
 	Batch      int64
 	Codes      Range
@@ -210,7 +209,7 @@ type PackageQuery struct {
 	Account string // "" = of all
 	Batch   int64  // 0 = of all
 	After   int64
-	Waiting bool // only those that nobody fetched or recalled
+	Waiting bool // only those that are neither fetched nor recalled
 	Limit   int
 }
 
@@ -331,8 +330,7 @@ func (p *Service) changePackage(ctx context.Context, id int64, did string,
 	return one, err
 }
 
-// PackageSalt is what the hashes of a package's file for the line begin with, the
-// same each time.
+// PackageSalt returns the salt of the hashes of a package's file for the line, the same each time.
 func (p *Service) PackageSalt(id int64) string {
 	return p.Vault.Hash("package line", strconv.FormatInt(id, 10))
 }
@@ -343,7 +341,7 @@ type CodeSource interface {
 	// order; they are good until f returns. The error is that of f, of the ended
 	// context, or of an impossible range.
 	EachCode(ctx context.Context, f func(index uint64, code, text []byte) error) error
-	// Rows is how many there are.
+	// Rows returns the number of rows.
 	Rows() int64
 }
 
@@ -371,7 +369,7 @@ func (l importedLot) EachCode(ctx context.Context, f func(index uint64, code, te
 	})
 }
 
-// PrintedRange is what it takes to write codes of a batch that was made here.
+// PrintedRange returns the writer of codes of a batch that was made here.
 func (p *Service) PrintedRange(b Batch, r Range) PackageRange {
 	return PackageRange{Start: b.Start, From: uint64(r.From), To: uint64(r.To), Code: p.Keys.Code, Text: p.Keys.Text[b.Version],
 		Printed: Printed{Prefix: b.Prefix, Version: b.Version}, Template: b.Template}

@@ -24,10 +24,10 @@ const (
 	SerialOnly  Reason = "serial_only"
 )
 
-// Scanned is what a scanned code text opens: a page, or nothing for a reason.
+// Scanned is the result of a scanned code text: a page, or nothing for a reason.
 type Scanned struct {
 	Found
-	// Err is ErrUnread where nobody knows now whether the text is a code.
+	// Err is ErrUnread if the store cannot say now whether the text is a code.
 	Err     error
 	Reason  Reason // "" = it opens
 	AppID   string
@@ -83,7 +83,7 @@ func (p *Service) decide(s *Scanned, user string, account func(appid string) (ac
 	}
 }
 
-// unknown tells a code text that nobody made from another text. Assumed(scan.code.unknown).
+// unknown tells a well-formed code text that was never made from another text. Assumed(scan.code.unknown).
 func (p *Service) unknown(ctx context.Context, text string, prefixes []string) (s Scanned, ok bool) {
 	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) ||
 		p.likeTemplate(text) {

@@ -15,10 +15,10 @@ type Serial struct {
 	Serial string
 }
 
-// MaxSerials is how many serial numbers one call binds: all of them or none.
+// MaxSerials is the maximum number of serial numbers that one call binds: all of them or none.
 const MaxSerials = 10_000
 
-// maxSerial is how many characters a serial number has at most.
+// maxSerial is the maximum number of characters of a serial number.
 const maxSerial = 128
 
 // BindSerials gives codes of a batch their serial numbers. The same again changes

@@ -79,7 +79,7 @@ func (s Set) Without(o Set) (rest Set) {
 	return rest
 }
 
-// Len is how many indexes there are.
+// Len returns the number of indexes.
 func (s Set) Len() (n int64) {
 	for _, r := range s {
 		n += r.To - r.From + 1

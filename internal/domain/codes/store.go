@@ -18,7 +18,7 @@ var (
 	ErrNoLogin    = errors.New("codes: no such login code")
 )
 
-// Store is what a Press needs to keep.
+// Store is the persistence interface of Service.
 type Store interface {
 	// UpdateCodes runs f in one transaction. It may run f again after a
 	// conflict, so f must not keep state between runs.
@@ -34,8 +34,7 @@ type Store interface {
 
 // Tx is one transaction on codes.
 type Tx interface {
-	// MarkIdempotent says that all of it is the same when it is done twice: then it runs
-	// again also where nobody knows whether it was committed.
+	// MarkIdempotent declares that the transaction may run twice: then it is retried also after a commit with an unknown outcome.
 	MarkIdempotent()
 	LockAccount(ctx context.Context, appid string) error
 	// LockBatch makes other writers of the same batch wait.

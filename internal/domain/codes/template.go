@@ -18,15 +18,15 @@ import (
 )
 
 const (
-	// StrongBits is what a text has to cost to guess so that it proves by itself that the code is genuine.
+	// StrongBits is the cost of guessing, in bits, from which a text alone proves that the code is genuine.
 	StrongBits = 40
-	// MaxText is how many bytes a text by template has at most.
+	// MaxText is the maximum length in bytes of a text by template.
 	MaxText = 512
-	// defaultTemplate is how texts are written that have no template of their own.
+	// defaultTemplate is the template of texts without one of their own.
 	defaultTemplate = "{prefix}{secret}"
 	// leastDigits hold every counter; mostDigits are two halves that fit a number each.
 	leastDigits, mostDigits = 15, 36
-	// mostNumber is how many digits a serial number of the brand's own has at most.
+	// mostNumber is the maximum number of digits of a brand's own serial number.
 	mostNumber = 15
 )
 
@@ -37,9 +37,9 @@ const (
 	literal     field = iota
 	serialField       // the nine characters
 	secretField       // version character and symbols, "." for "$": both are of the QR alphanumeric set, but GS1 has no "$"
-	digitsField       // the counter in digits, by a permutation that nobody can guess
+	digitsField       // the counter in digits, by a keyed permutation
 	numberField       // the brand's own serial number: that of the first code and the index
-	weakField         // writes nothing: whoever brought the codes says that their texts can be guessed
+	weakField         // writes nothing: the importer declared that the texts can be guessed
 )
 
 type templatePart struct {
@@ -49,7 +49,7 @@ type templatePart struct {
 	first uint64 // of a numberField
 }
 
-// Template is how the texts of an application are written. Every text of it has the same length. It is fixed for ever.
+// Template is the format of the texts of an application. Every text of it has the same length. It is fixed for ever.
 type Template struct {
 	text   string
 	parts  []templatePart
@@ -59,7 +59,7 @@ type Template struct {
 	weak   bool
 }
 
-// TemplateValues are what an application puts into its template.
+// TemplateValues are the values that an application puts into its template.
 type TemplateValues struct {
 	Prefix string
 	GTIN   string // 8, 12, 13 or 14 digits
@@ -213,8 +213,8 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 // String is the template as ParseTemplate read it.
 func (t Template) String() string { return t.text }
 
-// Bits is what a text costs to guess for somebody who knows the serial numbers of all codes of an application, in bits: how
-// many tries hit one of them, rounded down.
+// Bits returns the cost of guessing a text, in bits, for an attacker who knows the serial numbers of all codes of an application:
+// the number of attempts that hit one of them, rounded down.
 func (t Template) Bits(count int64) int {
 	part := t.parts[t.secret]
 	space := symbolsLength * math.Log2(38)
@@ -250,13 +250,13 @@ func (t Template) sample() string {
 	return string(t.append(nil, &code, FirstVersion, &symbols, digitPair{}, 0))
 }
 
-// Link is what the texts of a template have in common that are links: "?" stands for any character.
+// Link is the pattern that the links of a template have in common: "?" stands for any character.
 type Link struct{ Host, Path, Query string }
 
 // numbers are digits that differ from application to application, such as a GTIN.
 var numbers = regexp.MustCompile(`[0-9]{5,}`)
 
-// link is what the texts have in common; ok is false where they are no links that a browser sends whole.
+// link returns the pattern of the texts; ok is false if they are no links that a browser sends whole.
 func (t Template) link() (l Link, ok bool) {
 	bare := cutScheme(t.text)
 	host, _, slash := strings.Cut(bare, "/")
@@ -289,7 +289,7 @@ func anyNumber(text string) string {
 	return numbers.ReplaceAllStringFunc(text, func(digits string) string { return strings.Repeat("?", len(digits)) })
 }
 
-// SampleText is what texts by a filled template look like; "" = those of before. It opens nothing.
+// SampleText returns an example of a text by a filled template; "" = the default template. It opens nothing.
 func (p *Service) SampleText(template string) string {
 	if template == "" {
 		template = p.Prefix + "{secret}"
@@ -358,7 +358,7 @@ func (t Template) digits(key *TextKey, version byte, c uint64) digitPair {
 	return digitPair{}
 }
 
-// shape is where the secret of a text stands, and which: what it takes to read a text back before its template is known.
+// shape is the position and kind of the secret in a text: the information needed to read a text back before its template is known.
 // Its length is that without http:// or https://.
 type shape struct {
 	size, at, length int
@@ -425,7 +425,7 @@ func (f field) holds(piece string) bool {
 	return true
 }
 
-// bareSize is how long a text is without its scheme.
+// bareSize returns the length of a text without its scheme.
 func (t Template) bareSize() int { return t.size - t.parts[0].size + t.bare[0].size }
 
 // asPrinted is a text without its scheme, in any case of letters, as the template writes it; ok is false for one that has not its words.
@@ -607,7 +607,7 @@ func (k digitsKey) counter(p digitPair, version byte) (c uint64, ok bool) {
 	return c, hi == 0 && carry == 0 && c < Space
 }
 
-// TemplateOrder is a template as somebody asks for it.
+// TemplateOrder is a request for a template.
 type TemplateOrder struct {
 	Text, GTIN, Given string
 	Weak              bool // it may cost less than StrongBits to guess

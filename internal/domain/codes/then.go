@@ -41,7 +41,7 @@ func (p *Service) ScanAsOf(ctx context.Context, text, user string, at time.Time,
 	return s, true, nil
 }
 
-// StateAsOf is what was true of a code at a past moment.
+// StateAsOf returns the state of a code at a past moment.
 func (p *Service) StateAsOf(ctx context.Context, b Batch, index int64, at time.Time) (State, error) {
 	var events []Event
 	err := p.Store.ViewCodes(ctx, func(tx Tx) error {

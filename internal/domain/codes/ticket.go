@@ -14,10 +14,10 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// loginLife is how long a js_code can be traded.
+// loginLife is the lifetime of a js_code.
 const loginLife = 5 * time.Minute
 
-// maxTicket is how long a code_ticket may be, in bytes. Contract: marketcode 3.6.
+// maxTicket is the maximum length in bytes of a code_ticket. Contract: marketcode 3.6.
 const maxTicket = 256
 
 // Ticket is the proof that one user scanned one code, as stored: the text
@@ -39,7 +39,7 @@ const (
 	badTicket = "无效的code_ticket或与openid不对应"
 )
 
-// openIDLength is how long an openid is.
+// openIDLength is the length of an openid.
 const openIDLength = 28
 
 // openIDShaped reports whether a text has the form of an openid.
@@ -100,7 +100,7 @@ func newTicketText(random io.Reader) (string, error) {
 	return hex.EncodeToString(raw[:]), nil
 }
 
-// recentTickets is how many tickets a node remembers, about 160 bytes each.
+// recentTickets is the number of tickets that a node caches, about 160 bytes each.
 const recentTickets = 1 << 17
 
 // tickets remembers the last ones; what it does not know the store may. Nothing

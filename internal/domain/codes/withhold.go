@@ -103,9 +103,8 @@ func mayHold(prefixes []string, text string) bool {
 	return slices.ContainsFunc(prefixes, func(prefix string) bool { return bytes.Contains(plain, []byte(cutScheme(prefix))) })
 }
 
-// Redact is a text up to the first code in it: what an app or a reader added
-// around a code text ("?from=scan", a final slash) makes it no code text, but
-// whoever reads it can print the code. Text without a code is returned whole.
+// Redact returns a text up to the first code in it: additions by an app or a reader ("?from=scan", a final slash) make it no code
+// text, but a reader of the whole text could print the code. Text without a code is returned whole.
 func (p *Service) Redact(text string) string {
 	text = p.withholdElsewhere(p.withholdTemplates(text))
 	if len(text) < TailLength {

@@ -62,7 +62,8 @@ type Book struct {
 	Now   func() time.Time
 	// Hosts are the names under which keys are resolved, with their port if it is not the usual one.
 	Hosts func() []string
-	// Holder is who holds a company's digits and what follows them, and by which prefix; "" = nobody. nil = nobody holds any.
+	// Holder returns the account that holds a company's digits and those behind them, and by which prefix; "" = none. nil = no
+	// prefix is held.
 	Holder func(digits string) (prefix, owner string)
 	// Changed is told of keys once they are committed, before anybody is answered; it leads to Read. nil = Read itself.
 	Changed func(ctx context.Context, keys ...string)
@@ -129,14 +130,14 @@ func (b *Book) Read(ctx context.Context, keys ...string) error {
 	return nil
 }
 
-// Len is how many keys are known.
+// Len returns the number of known keys.
 func (b *Book) Len() int {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return len(b.known)
 }
 
-// levels are what is said of a key and what stands above it, nearest first; archived = one of them is out of use.
+// levels returns the entries of a key and of the keys above it, nearest first; archived = one of them is out of use.
 func (b *Book) levels(keys []string) (found []*Entry, archived bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -160,7 +161,7 @@ func (b *Book) tell(ctx context.Context, keys []string) {
 	b.Changed(context.WithoutCancel(ctx), keys...)
 }
 
-// Get is what is said of a key; ErrNone.
+// Get returns the entry of a key; ErrNone.
 func (b *Book) Get(ctx context.Context, key string) (e Entry, err error) {
 	at, err := parseKey(key)
 	if err != nil {
@@ -249,7 +250,8 @@ func (b *Book) holder(at identifier) (prefix, owner string) {
 	return b.Holder(at.Key.Company())
 }
 
-// known is what a transaction knows beside the entries that it stores: read at once, so that an import asks little a line.
+// known is the context of a transaction beside the entries that it stores: read at once, so that an import needs few queries a
+// line.
 type known struct {
 	Tx
 	before   map[string]Entry          // by key
@@ -430,7 +432,7 @@ type Planned struct {
 	Fault error // why the line says no entry; nil = it does
 }
 
-// mostImported is how many entries one import brings at most: it is one transaction.
+// mostImported is the maximum number of entries in one import, which is one transaction.
 const mostImported = 100_000
 
 // Import says what all lines say, or, with Faults that name lines, nothing. dry only checks.
@@ -511,8 +513,8 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 	return done, err
 }
 
-// HandOver gives an account what is said of a primary key and below it, or, of digits, of all keys that holder says somebody
-// holds by just these. dry only checks. It returns how many keys change hands. accounts.Invalid, accounts.ErrNoAccount.
+// HandOver transfers the entries of a primary key and below it to an account or, for digits, those of all keys that holder assigns
+// by just these digits. dry only checks. It returns how many keys change hands. accounts.Invalid, accounts.ErrNoAccount.
 func (b *Book) HandOver(ctx context.Context, of, to string, holder func(digits string) (prefix, owner string), dry bool) (int, error) {
 	under, digits := "", of
 	if strings.Contains(of, "/") {
@@ -582,7 +584,7 @@ func Company(key string) (string, error) {
 	return at.Key.Company(), err
 }
 
-// Found is what a scanned text opens by the key in it.
+// Found is the result of a scanned text with a key.
 type Found struct {
 	Key     string
 	Owner   string

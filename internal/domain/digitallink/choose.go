@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// asked is what a request says of the link that it wants.
+// asked is a request's selection of a link.
 type asked struct {
 	kind      string // link type; "" = the default
 	languages []wish

@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
-// identifier is what a request, a text or the key of an entry names: a key, and the data attributes beside it.
+// identifier is a parsed key of a request, a text or an entry, with the data attributes beside it.
 type identifier struct{ gs1.Data }
 
 // key is the identifier as it is stored: a path without its first slash.

@@ -28,7 +28,7 @@ const (
 	maxWords = 20 // languages or contexts of one link
 )
 
-// Entry is what the operator, or the owner of a key, says of it and of all below it that says nothing itself.
+// Entry is the statement of an operator or of a key's owner about the key and all keys below it without an entry of their own.
 type Entry struct {
 	Key      string    `json:"key"` // "01/09506000134352/10/LOT", its values escaped as in a path
 	Owner    string    `json:"owner,omitempty"`
@@ -43,7 +43,7 @@ type Entry struct {
 
 // Link is one link of a key.
 type Link struct {
-	Type     string     `json:"linktype"` // "gs1:pip", or the address of a link type of somebody else
+	Type     string     `json:"linktype"` // "gs1:pip", or the address of a foreign link type
 	Href     string     `json:"href"`     // with {01}, {21}, … in the place of what a request says
 	Title    string     `json:"title"`
 	Hreflang Words      `json:"hreflang,omitempty"`
@@ -242,8 +242,8 @@ func (l Link) normal() (Link, error) {
 	return l, nil
 }
 
-// validAddress lets http and https to a host through. What stands in braces comes from whoever asks, so it may stand only
-// behind the host: written is the address with braces, filled the same with something in their place.
+// validAddress lets http and https to a host through. The parts in braces come from the request, so they may stand only behind the
+// host: written is the address with braces, filled the same with values in their place.
 func validAddress(written, filled string) error {
 	u, err := url.Parse(filled)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || len(written) > maxHref {

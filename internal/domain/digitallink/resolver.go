@@ -16,14 +16,14 @@ import (
 // Resolver answers requests for keys on the hosts of a Book. It redirects to links of the book and nowhere else.
 type Resolver struct {
 	Book *Book
-	// Scheme is what the caller asked with: http or https.
+	// Scheme returns the scheme of the request: http or https.
 	Scheme func(*http.Request) string
 	// Ours reports whether a path is this server's own under every host.
 	Ours func(path string) bool
 	// Opens reports whether a text opens something that is no link of a key: a rule, a code. Such requests, and those of
 	// which nothing is said, go on to the pages for browsers.
 	Opens func(text string) bool
-	// Followed is told of each request that was redirected; nil = nobody is.
+	// Followed is called for each request that was redirected; nil = not called.
 	Followed func(*http.Request, Followed)
 	// Page shows a person in front of a browser what 400, 404 and 410 mean; nil = everybody gets JSON.
 	Page func(w http.ResponseWriter, q *http.Request, status int)
@@ -268,7 +268,7 @@ func (a *answer) handedOver(levels []*Entry, at time.Time) bool {
 	return false
 }
 
-// followed tells of a redirect that somebody follows: a HEAD, or what a browser fetches before anybody asked for it, is none.
+// followed reports a redirect that a user follows: a HEAD, or a browser's prefetch, is none.
 func (a *answer) followed(levels []*Entry, to hit, languages []wish) {
 	early := a.q.Header.Get("Sec-Purpose") + a.q.Header.Get("Purpose") + a.q.Header.Get("X-Moz")
 	if a.Followed == nil || a.q.Method != http.MethodGet || strings.Contains(early, "pre") {

@@ -67,7 +67,7 @@ func (d *Service) newFactor() (secret string, recovery []string, err error) {
 	return base.EncodeToString(raw), recovery, nil
 }
 
-// factorURI is what an authenticator app reads from a QR code.
+// factorURI returns the content of the QR code for an authenticator app.
 func factorURI(name, secret string) string {
 	return "otpauth://totp/" + url.PathEscape("qrjump:"+name) + "?" +
 		url.Values{"secret": {secret}, "issuer": {"qrjump"}, "algorithm": {"SHA1"}, "digits": {"6"}, "period": {"30"}}.Encode()

@@ -21,9 +21,8 @@ type FederatedUser struct {
 	Accounts        []string // AppIDs that the role is limited to; none = all
 }
 
-// OutsideTime is how long a session of a person whom a provider signs in lasts at most. The role is
-// read from the provider at each sign-in, so a role that was taken away there ends here within this
-// time.
+// OutsideTime is the maximum duration of a session of a person whom a provider signs in. The role is read from the provider at each
+// sign-in, so a role that was taken away there ends here within this time.
 const OutsideTime = time.Hour
 
 // elsewhere is the error for a change of a person who is the provider's to change.
@@ -31,8 +30,8 @@ func elsewhere(p Person) error {
 	return accounts.Invalid(p.Name + " signs in at " + p.Issuer + ", which says what they may do: change it there")
 }
 
-// SignInFederated begins a session for a person whom a provider signed in, with the role that the provider
-// says now. If the role was another before, the person's other sessions end.
+// SignInFederated begins a session for a person of an identity provider, with the role that the provider asserts now. If the role
+// was another before, the person's other sessions end.
 func (d *Service) SignInFederated(ctx context.Context, who FederatedUser, b Browser, was string) (string, error) {
 	slices.Sort(who.Accounts)
 	session, text, err := d.newSession(OutsideTime, b)
@@ -69,8 +68,7 @@ func (d *Service) SignInFederated(ctx context.Context, who FederatedUser, b Brow
 	})
 }
 
-// freeName is the name of a new person of a provider: one that nobody has here, since the
-// provider's alice need not be the alice of this server.
+// freeName returns an unused name for a new person of a provider, since the provider's alice need not be the alice of this server.
 func freeName(ctx context.Context, tx Tx, who FederatedUser) (string, error) {
 	sum := sha256.Sum256([]byte(who.Issuer + "\x00" + who.Subject))
 	mark := hex.EncodeToString(sum[:8])
@@ -95,12 +93,12 @@ func freeName(ctx context.Context, tx Tx, who FederatedUser) (string, error) {
 	return "", ErrExists
 }
 
-// RecordOIDCFailure notes that an answer of a provider let nobody in, and reports whether too many such
-// answers came from the same address before.
+// RecordOIDCFailure notes a rejected answer of a provider, and reports whether too many such answers came from the same address
+// before.
 func (d *Service) RecordOIDCFailure(b Browser) (tooMany bool) { return d.wrong(ByProvider, "", b) }
 
-// Deprovision removes somebody whom a provider gives no role any more, and ends all their sessions. It is
-// no error if there is no such person.
+// Deprovision removes a person to whom a provider gives no role any more, and ends all their sessions. It is no error if there is
+// no such person.
 func (d *Service) Deprovision(ctx context.Context, issuer, subject string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		if err := tx.LockPeople(ctx); err != nil {

@@ -18,9 +18,9 @@ func (d *Service) Own(ctx context.Context, c Caller) (p Person, err error) {
 	return p, err
 }
 
-// prove checks that a caller may change how they sign in: they give password and code once more,
-// or, if they have no password, signed in within the last ten minutes. ErrRefused, ErrSecondFactor,
-// ErrTooMany, ErrBusy; accounts.Invalid for somebody of a provider.
+// prove checks that a caller may change how they sign in: they give password and code once more, or, if they have no password,
+// signed in within the last ten minutes. ErrRefused, ErrSecondFactor, ErrTooMany, ErrBusy; accounts.Invalid for a person of a
+// provider.
 func (d *Service) prove(ctx context.Context, c Caller, a Credentials, b Browser) (Person, error) {
 	p, err := d.Own(ctx, c)
 	switch {

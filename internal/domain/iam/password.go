@@ -32,8 +32,7 @@ const (
 )
 
 const (
-	// LeastPassword is how many characters a password has at least, MostPassword how
-	// many bytes at most.
+	// LeastPassword is the minimum number of characters of a password, MostPassword the maximum number of bytes.
 	LeastPassword = 12
 	MostPassword  = 1024
 )
@@ -67,8 +66,7 @@ func (d *Service) hashPassword(ctx context.Context, password string) (string, er
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key)), err
 }
 
-// nobody is the hash that a password of an unknown name is compared with, so that
-// the time of the answer tells nothing.
+// nobody is the hash with which a password of an unknown name is compared, so that the time of the answer is the same.
 const nobody = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 // checkPassword compares a password with a PHC text. For "" the answer is no.

@@ -21,7 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/semaphore"
 )
 
-// Person is somebody who may sign in.
+// Person is a user of the console and of the admin API.
 type Person struct {
 	Name      string
 	Role      string   // one of package operations
@@ -48,11 +48,11 @@ type Key struct {
 	SeenAt    time.Time // to a minute
 }
 
-// Session is a browser in which somebody is signed in.
+// Session is a signed-in browser.
 type Session struct {
 	Hash      string
 	ID        string
-	Person    string // "" = whoever has the admin token
+	Person    string // "" = the holder of the admin token
 	CreatedAt time.Time
 	SeenAt    time.Time // to a minute
 	EndsAt    time.Time
@@ -60,15 +60,14 @@ type Session struct {
 	Agent     string
 }
 
-// Link is a link that signs somebody in once.
+// Link is a link that signs a person in once.
 type Link struct {
 	Hash   string
 	Person string // "" = with all rights of the admin token
 	EndsAt time.Time
 }
 
-// Caller is whoever makes a request: as whom the log of changes names it, and what
-// it may do.
+// Caller is the author of a request: the name for the log of changes, and the permissions.
 type Caller struct {
 	Actor    string // admin, person:NAME or key:NAME
 	Name     string // of the person or key; "" = the admin token
@@ -98,14 +97,14 @@ var (
 )
 
 const (
-	// Idle is how long a session may be without a request, Longest how long it may be at all.
+	// Idle is the time after which an unused session ends, Longest its maximum duration.
 	Idle    = 12 * time.Hour
 	Longest = 7 * 24 * time.Hour
-	// LinkTime is how long a link signs in.
+	// LinkTime is the lifetime of a login link.
 	LinkTime = 10 * time.Minute
-	// MostSessions is how many sessions one person has at once; the oldest ends.
+	// MostSessions is the maximum number of sessions of one person; beyond it the oldest ends.
 	MostSessions = 20
-	// seenEvery is how often the last use is noted at most, because each note is a write.
+	// seenEvery is the minimum interval between notes of the last use, because each note is a write.
 	seenEvery = time.Minute
 )
 
@@ -146,21 +145,21 @@ type Tx interface {
 	// TakeLoginLink removes a link and returns it.
 	TakeLoginLink(ctx context.Context, hash string) (Link, error)
 	PutLoginLink(ctx context.Context, l Link, now time.Time) error
-	// Invite is PutLoginLink for a link by which somebody is invited: the log of changes has it.
+	// Invite is PutLoginLink for an invitation: the log of changes has it.
 	Invite(ctx context.Context, l Link, now time.Time) error
-	// DeleteLoginLinksOf removes the links that nobody used yet.
+	// DeleteLoginLinksOf removes a person's unused links.
 	DeleteLoginLinksOf(ctx context.Context, person string) error
 }
 
-// Service is who may administer.
+// Service manages the people who may administer, their sessions and keys.
 type Service struct {
 	Store  Store
 	Vault  *sealer.Key
 	Now    func() time.Time
 	Random io.Reader
-	// Guesses are counted by address and name, so that nobody can lock out somebody else.
+	// Guesses are counted by address and name, so that a caller cannot lock out another person.
 	Guesses accounts.Throttle
-	// Guessed is told of a wrong attempt, and whether there were too many before it; nil = nobody is.
+	// Guessed is called for a wrong attempt with whether there were too many before it; may be nil.
 	Guessed func(at LoginMethod, name string, ip netip.Addr, tooMany bool)
 
 	hashing semaphore.Semaphore
@@ -215,7 +214,7 @@ const (
 // names does not limit the length: a pattern for forty letters takes 27 ms to compile at each start.
 var names = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]*$`)
 
-// CheckName says why somebody cannot be called so; "" = it is fine.
+// CheckName returns the reason for which a name is invalid; "" = it is valid.
 func CheckName(name string) string {
 	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > 40 || !names.MatchString(name) || name == "admin" {
 		return "name: want 1 to 40 letters, digits and . _ @ -, beginning with a letter or a digit; admin is the admin token's"
@@ -223,7 +222,7 @@ func CheckName(name string) string {
 	return ""
 }
 
-// Change is what is to change of a person; what is nil stays.
+// Change is an update of a person; nil fields stay.
 type Change struct {
 	Role     *string
 	Accounts *[]string
@@ -234,8 +233,8 @@ type Change struct {
 	Invite int
 }
 
-// Created is what a change makes, and nobody is shown again: a second factor as its address for an app, codes for the day that the phone
-// is lost, and the text of a link that invites, with its end.
+// Created holds the secrets that a change makes, which are shown once: a second factor as its address for an app, codes for the day
+// that the phone is lost, and the text of an invitation, with its end.
 type Created struct {
 	Factor
 	Invitation string
@@ -444,13 +443,13 @@ func (d *Service) ByKey(ctx context.Context, text string) (Caller, error) {
 	return Caller{Actor: "key:" + k.Name, Name: k.Name, Role: k.Role, Accounts: k.Accounts}, ended(err)
 }
 
-// Browser is where a session is.
+// Browser describes the browser of a session.
 type Browser struct {
 	IP    netip.Addr
 	Agent string
 }
 
-// Credentials is what somebody gives to sign in.
+// Credentials are the input of a sign-in.
 type Credentials struct {
 	Name, Password string
 	Code           string // of the second factor, or a recovery code; "" = none was asked for yet
@@ -467,7 +466,7 @@ func (d *Service) SignIn(ctx context.Context, a Credentials, b Browser, was stri
 	return d.begin(ctx, p.Name, Longest, b, was)
 }
 
-// check is the person whom an attempt proves, with the errors of SignIn.
+// check returns the person whom an attempt proves, with the errors of SignIn.
 func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person, err error) {
 	now := d.Now()
 	whom := "person/" + a.Name[:min(len(a.Name), 64)]
@@ -555,7 +554,7 @@ func (d *Service) takeCode(ctx context.Context, name, code string) error {
 	})
 }
 
-// Begin begins a session with all rights of the admin token, for somebody who proved to have it.
+// Begin begins a session with all rights of the admin token, for a caller that proved to have it.
 func (d *Service) Begin(ctx context.Context, b Browser, was string) (string, error) {
 	return d.begin(ctx, "", Longest, b, was)
 }
@@ -574,7 +573,7 @@ func (d *Service) begin(ctx context.Context, person string, longest time.Duratio
 	})
 }
 
-// newSession makes a session that belongs to nobody yet, and its text.
+// newSession makes a session without a person, and its text.
 func (d *Service) newSession(longest time.Duration, b Browser) (s Session, text string, err error) {
 	if text, err = d.text(""); err != nil {
 		return s, "", err
@@ -639,8 +638,8 @@ func (d *Service) BySession(ctx context.Context, text string) (Caller, error) {
 	return c, err
 }
 
-// ended returns err if a session or key ended while its use was noted. A use that cannot be noted, on a full disk, refuses nobody: the
-// session or key only counts as unused for longer.
+// ended returns err if a session or key ended while its use was noted. A use that cannot be noted, on a full disk, is no reason to
+// refuse: the session or key only counts as unused for longer.
 func ended(err error) error {
 	if errors.Is(err, ErrNoSession) || errors.Is(err, ErrNoKey) {
 		return err
@@ -648,8 +647,7 @@ func ended(err error) error {
 	return nil
 }
 
-// ValidateSession is BySession for a stream, but no use of the session: a page that is open while nobody uses
-// it stays idle. ErrNoSession.
+// ValidateSession is BySession for a stream, but no use of the session: a page that is only open stays idle. ErrNoSession.
 func (d *Service) ValidateSession(ctx context.Context, text string) (Caller, error) {
 	c, _, err := d.session(ctx, text)
 	return c, err
@@ -689,7 +687,7 @@ func (d *Service) Sessions(ctx context.Context, person string) (list []Session, 
 	return slices.DeleteFunc(list, func(s Session) bool { return !now.Before(s.EndsAt) || now.Sub(s.SeenAt) >= Idle }), err
 }
 
-// End ends one session of a person; ErrNoSession for one of somebody else.
+// End ends one session of a person; ErrNoSession for one of another person.
 func (d *Service) End(ctx context.Context, person, id string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		list, err := tx.SessionsOf(ctx, person)

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// SharedLink is a chart that whoever has its link may read until it ends, as the one who shared it would see it then.
+// SharedLink is a chart that can be read by its link until it expires, with the permissions of the person who shared it.
 type SharedLink struct {
 	ID       string    `json:"id"`
 	Hash     string    `json:"hash"` // of the link's secret
@@ -29,7 +29,7 @@ type SharedLink struct {
 // ErrNoShared: there is no shared chart of this link or number, or it ended.
 var ErrNoShared = errors.New("there is no such shared chart, or it ended")
 
-// MostShared is how many charts of one actor are shared at once.
+// MostShared is the maximum number of shared charts of one actor.
 const MostShared = 200
 
 const sharedPurpose = "shared_chart"
@@ -44,8 +44,7 @@ type SharedCharts struct {
 	Newest func(ctx context.Context, limit int) ([]string, error)
 }
 
-// Share makes a link to a chart and returns the text that it ends in, which nobody is shown again. accounts.Invalid where the
-// actor shares too many.
+// Share makes a link to a chart and returns its secret part, which is shown once. accounts.Invalid if the actor shares too many.
 func (d *SharedCharts) Share(ctx context.Context, one SharedLink, lasts time.Duration) (SharedLink, string, error) {
 	mine, err := d.List(ctx, func(c SharedLink) bool { return c.By == one.By })
 	if err != nil {
@@ -122,8 +121,8 @@ func (d *SharedCharts) End(ctx context.Context, id string, sees func(SharedLink)
 	return one, d.put(ctx, one)
 }
 
-// Open is the chart behind a link, and as whom it is read: as the one who shared it, with the rights of now. ErrNoShared, also
-// where that one is not there any more.
+// Open returns the chart behind a link and the caller who reads it: the person who shared it, with their current rights.
+// ErrNoShared, also where that one is not there any more.
 func (d *SharedCharts) Open(ctx context.Context, text string) (SharedLink, Caller, error) {
 	id, secret, ok := strings.Cut(text, ".")
 	if !ok || len(text) > 100 {
@@ -140,7 +139,8 @@ func (d *SharedCharts) Open(ctx context.Context, text string) (SharedLink, Calle
 	return one, as, err
 }
 
-// actor is what whoever shared a chart may see now, of what they could see then; ErrNoShared where they are not there any more.
+// actor returns the current permissions of the person who shared a chart, limited to those at that time; ErrNoShared if the person
+// was removed.
 func (d *SharedCharts) actor(ctx context.Context, one SharedLink) (c Caller, err error) {
 	c = Caller{Actor: one.By, Role: "admin"} // the admin token's
 	kind, name, named := strings.Cut(one.By, ":")

@@ -19,7 +19,7 @@ import (
 const (
 	chunkBits = 16
 	chunkSize = 1 << chunkBits
-	// pageBits is how many chunks one page of the directory holds.
+	// pageBits is the number of address bits of a chunk within one page of the directory.
 	pageBits = 12
 	dirBits  = 12
 	// maxChunks bounds an arena to 1 TiB. The number of a chunk is never used a second time, so
@@ -46,7 +46,7 @@ type arena struct {
 	bytes   int64 // memory held
 }
 
-// chunkUse is what a writer knows of a chunk; used 0 = it was given back.
+// chunkUse is a writer's bookkeeping of a chunk; used 0 = it was given back.
 type chunkUse struct{ used, dead, slab int32 }
 
 // A slab is memory of some chunks, which can only be freed as a whole. Slabs
@@ -60,7 +60,7 @@ type slab struct {
 	used, dead int64 // bytes; a chunk that was given back is dead
 }
 
-// slabMost is how many chunks a slab has at most.
+// slabMost is the maximum number of chunks in a slab.
 const slabMost = 256
 
 // chunk returns the chunk of an address, nil where it was given back.
@@ -201,7 +201,7 @@ func (a *arena) pieces() (list [][]byte) {
 	return list
 }
 
-// bytesAt is what a chunk holds from an address on; nil where it was given back.
+// bytesAt returns the bytes of a chunk from an address on; nil if it was given back.
 func (a *arena) bytesAt(at address) []byte {
 	c := a.chunk(at)
 	if c == nil {
@@ -322,7 +322,7 @@ func extraText(b []byte) (text string, rest []byte, ok bool) {
 	return view(b[2 : 2+n]), b[2+n:], true
 }
 
-// size is how long the record is.
+// size returns the length of the record.
 func (r record) size() int {
 	n := ruleHead + r.tailLen() + r.idLen()
 	_, _, extra := r.rest()

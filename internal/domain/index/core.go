@@ -49,10 +49,10 @@ func (c *core) bytes() int64 {
 		c.testBytes
 }
 
-// window is how many places are looked at side by side.
+// window is the number of slots that are compared in parallel.
 const window = 8
 
-// look is what a look-up knows of its link.
+// look is the state of one look-up.
 type look struct {
 	host    address
 	tail    string // of the link, from the path on
@@ -163,8 +163,8 @@ func (l *look) fits(r record, end int) bool {
 	return end >= l.pathLen || r.flags()&flagSub != 0
 }
 
-// matched is what a decision needs of a record that a link fell on. Its texts
-// are parts of the link and of the arena: nothing is copied.
+// matched returns the parts of a matching record that a decision needs. Its texts are parts of the link and of the arena: nothing
+// is copied.
 func (c *core) matched(r record, key string, end int) rules.Match {
 	id, target, extra := r.rest()
 	h := rules.Match{RuleInfo: rules.RuleInfo{ID: id, Kind: r.kind(), Owner: c.texts.textOf(r.owner(), r.b[13])},
@@ -247,8 +247,7 @@ func (c *core) hashOf(r record) uint64 {
 	return hashText(c.seed, hashOrigin(c.seed, c.texts.text(r.host())), r.tail())
 }
 
-// add writes the record of a rule; nobody is told of it yet. It returns 0 where
-// an arena is full.
+// add writes the record of a rule, not yet visible to readers. It returns 0 where an arena is full.
 func (c *core) add(r *rules.Rule, version *atomic.Uint64) (at address, hash uint64) {
 	path, _ := r.Prefix.Cuts()
 	tail := r.Prefix.Key[path:]

@@ -58,7 +58,7 @@ type spots struct {
 	list [few]spot
 }
 
-// few is how many places a glance looks at.
+// few is the number of slots that a glance examines.
 const few = 4
 
 // add begins to load the bucket of a place. It reports false where there is no

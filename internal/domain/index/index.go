@@ -46,10 +46,10 @@ func New() *Index {
 	return x
 }
 
-// Len is how many rules there are.
+// Len returns the number of rules.
 func (x *Index) Len() int { return int(x.count.Load()) }
 
-// Bytes is how much memory the rules take, texts included.
+// Bytes returns the memory that the rules take, texts included.
 func (x *Index) Bytes() int64 { return x.memory.Load() }
 
 // measure notes what Len and Bytes return, so that they wait for no writer.
@@ -168,7 +168,7 @@ func (x *Index) renew(c *core) *core {
 	return fresh
 }
 
-// Adopt takes over the rules of an index that nobody else uses.
+// Adopt takes over the rules of an index that has no other user.
 func (x *Index) Adopt(other *Index) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -188,7 +188,7 @@ func (x *Index) Load(list iter.Seq2[rules.Rule, error]) error {
 	return nil
 }
 
-// patience is how often a look-up starts anew because of a change before it waits for the writer.
+// patience is the number of times that a look-up starts anew because of a change before it waits for the writer.
 const patience = 16
 
 func (x *Index) step(name string) {

@@ -58,7 +58,7 @@ type Mark struct {
 	Identity string `json:"identity"`
 }
 
-// SnapshotAccount is what a decision needs of an account.
+// SnapshotAccount is the part of an account that a decision needs.
 type SnapshotAccount struct {
 	AppID    string             `json:"appid"`
 	Kind     accounts.Kind      `json:"kind"`
@@ -322,7 +322,7 @@ func (c *core) testKeys() []string {
 	return slices.Compact(keys)
 }
 
-// image is how full the chunks are.
+// image returns the fill level of each chunk.
 func (a *arena) image() [][2]int32 {
 	list := make([][2]int32, len(a.chunks))
 	for i, use := range a.chunks {
@@ -342,7 +342,7 @@ func (a *arena) write(w io.Writer, image [][2]int32) error {
 	return nil
 }
 
-// Snapshot is what a file holds.
+// Snapshot is the content of a snapshot file.
 type Snapshot struct {
 	Mark
 	Rules    *Index

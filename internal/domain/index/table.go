@@ -29,24 +29,23 @@ type bucket [8]uint64
 
 const slots = 7
 
-// segment is where the buckets are and how many. A writer stores buckets, then
-// n, and n never shrinks; a reader loads n, then buckets: what it reads is
-// inside the array, and whether both belong together Index.version tells.
+// segment is the location and number of buckets. A writer stores buckets, then n, and n never shrinks; a reader loads n, then
+// buckets: what it reads is inside the array, and whether both belong together Index.version tells.
 type segment struct {
 	n       atomic.Uint64
 	buckets atomic.Pointer[bucket]
 }
 
-// segmentUse is how many slots are taken, and how many were freed since the segment was built: a
-// freed slot leaves the mark that sends look-ups on to the next bucket.
+// segmentUse counts the slots that are taken, and those that were freed since the segment was built: a freed slot keeps the mark
+// that sends look-ups on to the next bucket.
 type segmentUse struct{ used, spent int32 }
 
 const (
 	lowBits  = 0x7f7f7f7f7f7f7f7f
 	tagBytes = 0x0080808080808080
 
-	// fillNew is how full a new segment is, and fillMost how full it may become, in taken slots of
-	// a thousand. Less costs memory, more costs look-ups more buckets.
+	// fillNew is the load of a new segment, and fillMost the maximum load, in taken slots of a thousand. Less costs memory, more
+	// costs look-ups more buckets.
 	fillNew  = 640
 	fillMost = 800
 
@@ -152,7 +151,7 @@ func (b *bucket) tags() func(yield func(int, uint64) bool) {
 	}
 }
 
-// bucketsFor is how many buckets a new segment of n entries has.
+// bucketsFor returns the number of buckets of a new segment with n entries.
 func bucketsFor(n int) uint64 { return uint64(max(1, (n*1000+slots*fillNew-1)/(slots*fillNew))) }
 
 func newBuckets(n uint64) *bucket { return unsafe.SliceData(make([]bucket, n)) }

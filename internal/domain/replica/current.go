@@ -23,9 +23,9 @@ import (
 
 // Replica keeps the memory that scans are answered from equal to the store.
 //
-// It never applies a change that somebody hands to it. Told that something changed, it reads that
-// thing from the store again and keeps what it read. Reads queue for one lock, so the last of them
-// sees the last commit, in whatever order the changes were told.
+// It only applies changes that it read from the log itself. Told that something changed, it reads that thing from the store again
+// and keeps what it read. Reads queue for one lock, so the last of them sees the last commit, in whatever order the changes were
+// told.
 type Replica struct {
 	Rules    *index.Index
 	Accounts *Directory
@@ -38,9 +38,9 @@ type Replica struct {
 	// Changes is the log that Follow follows; nil where no other process writes, and History is set
 	// instead.
 	Changes ChangeLog
-	// History is the same log where nobody else writes: snapshots are compared with it.
+	// History is the same log without other writers: snapshots are compared with it.
 	History ChangeLog
-	// SnapshotFile is where the index is kept for the next start; "" = nowhere.
+	// SnapshotFile is the file that stores the index for the next start; "" = none.
 	SnapshotFile string
 	// Handlers is called with the key of a change of its kind, whether this node made it or another. Load
 	// calls each with "", which means that everything may have changed.
@@ -50,7 +50,7 @@ type Replica struct {
 	// Now is real time, for the age of the memory; nil = time.Now.
 	Now func() time.Time
 
-	reading   sync.Mutex // held by whoever reads something into the memory
+	reading   sync.Mutex // held while something is read into the memory
 	reloading sync.Mutex // one reads everything at a time; taken before reading
 	mu        sync.Mutex
 	missed    map[string]missed // what is still to be read again after a read failed, by its name
@@ -72,7 +72,7 @@ type Replica struct {
 type missed struct {
 	again func(context.Context) error
 	since time.Time
-	// unreadable is why it cannot be read although the store answers; nil = it was not tried since the store does.
+	// unreadable is the error of a read that failed although the store answers; nil = it was not tried since the store recovered.
 	unreadable error
 }
 
@@ -298,8 +298,8 @@ func (c *Replica) Retry(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// behind is what could not be read yet. It stays missed while it is being read: until that
-// succeeded, Ready must report it.
+// behind returns the objects that could not be read yet. It stays missed while it is being read: until that succeeded, Ready must
+// report it.
 func (c *Replica) behind() map[string]missed {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,10 +11,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Directory keeps every account and its links in memory. Readers wait for
-// nobody and share no lock: each reads a map that is never changed. A writer
-// copies one of many small maps, so a change costs nothing that grows much
-// with the number of accounts.
+// Directory keeps every account and its links in memory. Readers neither block nor share a lock: each reads an immutable map. A
+// writer copies one of many small maps, so a change costs nothing that grows much with the number of accounts.
 type Directory struct {
 	writing sync.Mutex
 	seed    maphash.Seed
@@ -72,7 +70,7 @@ func (d *Directory) Remove(appid string) {
 // beside is an empty directory with the same seed, so that this one can adopt its accounts.
 func (d *Directory) beside() *Directory { return &Directory{seed: d.seed} }
 
-// adopt takes over the accounts of another directory, which nobody else may use.
+// adopt takes over the accounts of another directory, which has no other user.
 func (d *Directory) adopt(other *Directory) {
 	d.writing.Lock()
 	defer d.writing.Unlock()

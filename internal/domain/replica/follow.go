@@ -46,7 +46,7 @@ type Change struct {
 	Kind string
 	Key  string
 	Rule *rules.Rule // RuleChange: the rule as it is now; nil = there is none
-	// Damaged is why the rule cannot be read.
+	// Damaged is the error of reading the rule.
 	Damaged error
 }
 
@@ -76,18 +76,17 @@ const (
 	// shownPage is the page of a bulk import. It is larger, because each page costs a query plan and a transaction; a change of
 	// this node waits for the page that is being read.
 	shownPage = 5000
-	// followTogether is how many rules that changed are read again at once.
+	// followTogether is the number of changed rules that are read in one query.
 	followTogether = 100
-	// followEvery is how often the log is looked at although no bell rang.
+	// followEvery is the interval at which the log is polled without a notification.
 	followEvery = time.Second
-	// FollowLimit is how old the memory may be before a node says that it is not
-	// ready.
+	// FollowLimit is the staleness from which a node reports that it is not ready.
 	FollowLimit = 5 * time.Second
 	// The pauses before the bell's connection is opened again.
 	firstPause, longestPause = 50 * time.Millisecond, 5 * time.Second
 )
 
-// position is how far the memory has followed the log.
+// position is the offset up to which the replica has followed the log.
 type position struct {
 	seq  int64
 	hash string
@@ -393,7 +392,7 @@ func (c *Replica) Staleness() time.Duration {
 // AppliedSeq is the number of the last entry of the log that the memory holds.
 func (c *Replica) AppliedSeq() int64 { return c.at().seq }
 
-// Lag is how many entries of the log the memory has not followed yet.
+// Lag returns the number of entries of the log that the replica has not followed yet.
 func (c *Replica) Lag(ctx context.Context) (int64, error) {
 	if c.Changes == nil {
 		return 0, nil

@@ -20,17 +20,17 @@ const (
 	// snapshotPause is the least time between two; a large one waits twenty
 	// times as long as it took to write.
 	snapshotPause = 30 * time.Second
-	// changeShare is how many bytes of the next file each change allows for: the file is due when
-	// the changes since the last one allow for as many bytes as it will have.
+	// changeShare is the number of bytes of the next file that each change allows for: the file is due when the changes since the
+	// last one allow for as many bytes as it will have.
 	changeShare = 8192
-	// smallSnapshot is how many bytes are written for any change.
+	// smallSnapshot is the size in bytes below which a file is written for any change.
 	smallSnapshot = 64 << 10
 	// To a start, a change that is read again costs as much as changeCost rules that are read all
 	// at once; fewChanges of them cost little in any case.
 	changeCost, fewChanges = 4, 10_000
 )
 
-// log is where the changes of the store can be read.
+// log returns the log of the store's changes.
 func (c *Replica) log() ChangeLog {
 	if c.Changes != nil {
 		return c.Changes
@@ -194,7 +194,7 @@ func (c *Replica) KeepSnapshot(ctx context.Context) {
 	}
 }
 
-// snapshot is what decisions need of every account, in the order of AppIDs.
+// snapshot returns the parts of every account that decisions need, in the order of AppIDs.
 func (d *Directory) snapshot() []index.SnapshotAccount {
 	list := []index.SnapshotAccount{}
 	for i := range d.shelves {
@@ -212,8 +212,7 @@ func (d *Directory) snapshot() []index.SnapshotAccount {
 	return list
 }
 
-// DirectoryOf is the directory of the accounts in a snapshot file. They have no members, so nobody
-// gets test links.
+// DirectoryOf is the directory of the accounts in a snapshot file. They have no members, so test links open for no user.
 func DirectoryOf(list []index.SnapshotAccount) *Directory {
 	d := NewDirectory()
 	for _, a := range list {

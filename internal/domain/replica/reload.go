@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/index"
 )
 
-// memory is what scans are answered from: the current one, or a new one that is being filled.
+// memory is the data from which scans are answered: the current one, or a new one that is being filled.
 type memory struct {
 	rules    *index.Index
 	accounts *Directory    // nil = rules alone
@@ -24,7 +24,7 @@ func (c *Replica) current() memory {
 	return memory{rules: c.Rules, accounts: c.Accounts, codes: c.Codes}
 }
 
-// swapped is how often a whole new memory took the place of the old one.
+// swapped returns the number of rebuilds that took effect.
 func (c *Replica) swapped() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,9 +65,9 @@ func (c *Replica) readBeside(ctx context.Context, all bool) error {
 	return c.rebuild(ctx, all)
 }
 
-// rebuild reads everything, or every rule, into a new memory. The current one answers and follows
-// changes meanwhile; these are in the log of changes. So the new one follows the log to its end
-// before it takes the place of the current one, and at that moment nobody reads into either.
+// rebuild reads everything, or every rule, into a new memory. The current one answers and follows changes meanwhile; these are in
+// the log of changes. So the new one follows the log to its end before it takes the place of the current one, and at that moment
+// neither is being written.
 func (c *Replica) rebuild(ctx context.Context, all bool) error {
 	for {
 		done, err := c.once(ctx, all)
@@ -77,8 +77,8 @@ func (c *Replica) rebuild(ctx context.Context, all bool) error {
 	}
 }
 
-// swapTries is how often a new memory tries to take the place of the current one before it is read
-// anew. A try fails when the current memory reads a change at that moment.
+// swapTries is the number of attempts of a new memory to replace the current one before it is read anew. A try fails when the
+// current memory reads a change at that moment.
 const swapTries = 100
 
 // once reports done = false where everything has to be read anew, because the log was replaced

@@ -109,7 +109,7 @@ func read(file string, text []byte, owner, target string, keep func(*Wanted, *Fa
 	return wanted, wrong, nil
 }
 
-// Faults are what is wrong with a file, with their lines.
+// Faults are the errors of a file, with their lines.
 type Faults []string
 
 func (f *Faults) add(at, format string, args ...any) {
@@ -411,8 +411,7 @@ func (w *Wanted) changed(h Stored) []Step {
 	return steps
 }
 
-// silent is what a rule has that the file does not say: once the rule is
-// deleted, nobody knows it any more.
+// silent returns the fields of a rule that the file does not mention: deleting the rule loses them.
 func (w *Wanted) silent(h Stored) string {
 	var list []string
 	if w.Published == nil && h.Published {

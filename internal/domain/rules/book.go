@@ -18,8 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// MaxPath is how long a page with its query may be, in bytes. Assumed(rules.add.path): the
-// platform names no limit.
+// MaxPath is the maximum length in bytes of a page with its query. Assumed(rules.add.path): the platform names no limit.
 const MaxPath = 1024
 
 // Book holds the transactions on rules.
@@ -509,7 +508,7 @@ func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule,
 	return rule, err
 }
 
-// confirmationMemory is how long checks of verification files are kept.
+// confirmationMemory is the retention of checks of verification files.
 const confirmationMemory = 30 * 24 * time.Hour
 
 // keep stores a check of a verification file, and removes old checks.
@@ -531,8 +530,8 @@ func (b *Book) forget(ctx context.Context) {
 	_ = b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.ForgetConfirmations(ctx, now.Add(-confirmationMemory)) })
 }
 
-// platformQuota is how often a month the platform lets a Mini Program publish,
-// whatever a setting lets. Contract: rules 1.
+// platformQuota is the number of publishes a month that the platform allows a Mini Program, whatever a setting allows. Contract:
+// rules 1.
 const platformQuota = 100
 
 // Publish makes a rule live at once. Publishing again is free. 40097 for an
@@ -775,8 +774,8 @@ func (b *Book) listing(owner accounts.Account, l *remembered) Listing {
 	return Listing{Rules: l.rules, Total: l.total, Open: owner.JumpOpen, PublishesLeft: b.left(owner, l.spent)}
 }
 
-// left is how many publishes an account has left after it spent some. It is never negative: some
-// clients read it as unsigned.
+// left returns the number of publishes that an account has left after it used some. It is never negative: some clients read it as
+// unsigned.
 func (b *Book) left(owner accounts.Account, spent int) int {
 	s := b.Settings.Get()
 	quota := s.PublishQuota
@@ -790,7 +789,7 @@ func (b *Book) left(owner accounts.Account, spent int) int {
 	return max(0, quota-spent)
 }
 
-// PublishesLeft is how many publishes an account has left this month.
+// PublishesLeft returns the number of publishes that an account has left this month.
 func (b *Book) PublishesLeft(ctx context.Context, owner accounts.Account) (int, error) {
 	var n int
 	err := b.Store.ViewRules(ctx, func(tx Tx) error {

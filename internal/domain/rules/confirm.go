@@ -13,10 +13,10 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// MaxConfirmBody is how long the answer with a verification file may be.
+// MaxConfirmBody is the maximum length of the response with a verification file.
 const MaxConfirmBody = 64
 
-// ConfirmTimeout is how long fetching a verification file may take in all.
+// ConfirmTimeout is the timeout of fetching a verification file in all.
 const ConfirmTimeout = 3 * time.Second
 
 // FetchStep is one step of fetching a file.

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// RuleInfo is what is known of the rule behind a decision.
+// RuleInfo describes the rule behind a decision.
 type RuleInfo struct {
 	ID            int64
 	Kind          Kind

@@ -18,9 +18,9 @@ import (
 
 // Limits of an import.
 const (
-	// MaxImport is how many rules one import has at most.
+	// MaxImport is the maximum number of rules in one import.
 	MaxImport = 10_000_000
-	// importBatch is how many lines are checked together.
+	// importBatch is the number of lines that are checked together.
 	importBatch = 500
 	// importCache bounds what is remembered of accounts and links while lines
 	// are checked.
@@ -39,7 +39,7 @@ type Planned struct {
 	Owner     string
 	Draft     Draft
 	Published bool
-	// Fault is why the line says no rule; nil = it does.
+	// Fault is the reason for which the line is no rule; nil = it is one.
 	Fault error
 }
 
@@ -53,9 +53,8 @@ type Plan func() iter.Seq2[Planned, error]
 // server may hold a rule below another owner's occupied prefix, and its export must be importable.
 // Faults names the lines that cannot be stored. dry only checks.
 //
-// Nobody waits for an import longer than for another change. Lines are checked while others change
-// rules; many rules are written where nobody sees them; and all are shown at one moment, if nothing
-// that the check depends on changed since. Decision 55.
+// No caller waits for an import longer than for another change. Lines are checked while other transactions change rules; many rules
+// are written as hidden rows; and all are published at one moment, if nothing that the check depends on changed since. Decision 55.
 func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Imported, error) {
 	// What is wrong with the lines alone is found without a transaction.
 	faults, marks, last, err := checkLines(plan)
@@ -118,8 +117,8 @@ type Edit struct{ Now, Old Rule }
 // held reports whether all that changes is in memory.
 func (i *importing) held() bool { return i.added != nil && i.edits != nil }
 
-// store stores what the check found. With alone nobody else changes rules meanwhile, and the lines
-// are checked again under that lock.
+// store stores what the check found. With alone no other transaction changes rules meanwhile, and the lines are checked again under
+// that lock.
 func (i *importing) store(ctx context.Context, alone bool) error {
 	i.first, i.keys = 0, nil
 	if i.done.Added+i.done.Changed == 0 {
@@ -167,7 +166,7 @@ func (i *importing) store(ctx context.Context, alone bool) error {
 	})
 }
 
-// apart writes the new rules, and what others become, where nobody sees them. Then it shows all.
+// apart writes the new rules, and the new versions of edited ones, as hidden rows. Then it shows all.
 func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.SeqRange) error {
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {
@@ -462,7 +461,7 @@ func keepUpTo[T any](most int, list []T, one T) []T {
 	return append(list, one)
 }
 
-// load stores all lines, while nobody else changes rules.
+// load stores all lines under the lock of all rules.
 func (i *importing) load(ctx context.Context, tx Tx) error {
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {

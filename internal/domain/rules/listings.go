@@ -10,8 +10,7 @@ import (
 // epoch in accounts.Epochs.
 func Epoch(owner string) string { return "rules of " + owner }
 
-// listingMost is how many rules a list may have that is remembered,
-// listingsMost how many all lists have together: some tens of MiB.
+// listingMost is the maximum number of rules of a cached list, listingsMost that of all lists together: some tens of MiB.
 const (
 	listingMost  = 1 << 10
 	listingsMost = 1 << 15
@@ -26,8 +25,7 @@ type listed struct {
 	prefixes      string // as of asOne; "" = any
 }
 
-// prefixesMost is how many bytes of prefixes a list may have that is remembered; prefixesAre of
-// these bytes count as much as one rule.
+// prefixesMost is the maximum size in bytes of the prefixes of a cached list; prefixesAre of these bytes count as much as one rule.
 const prefixesMost, prefixesAre = 4 << 10, 256
 
 // asOne joins prefixes into one text. alone reports that no other prefixes join into the same text.
@@ -36,10 +34,10 @@ func asOne(prefixes []string) (text string, alone bool) {
 	return text, strings.Count(text, "\n") == len(prefixes)
 }
 
-// size is what a list counts as.
+// size returns the weight of a list in the cache.
 func (l listed) size(r *remembered) int { return 1 + len(r.rules) + len(l.prefixes)/prefixesAre }
 
-// remembered is what the store answered at an epoch of the account's rules.
+// remembered is the store's answer at an epoch of the account's rules.
 type remembered struct {
 	epoch uint64
 	month time.Time

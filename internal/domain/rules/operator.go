@@ -37,7 +37,7 @@ func (b *Book) Named(ctx context.Context, ids []int64) (list []Named, err error)
 // ErrNotLink is returned for a text that is not an http or https link.
 var ErrNotLink = errors.New("not an http or https link")
 
-// History lists what happened to a prefix, newest first, whoever owned it.
+// History lists the changes of a prefix, newest first, of any owner.
 func (b *Book) History(ctx context.Context, prefix string, limit int) ([]Change, error) {
 	link, ok := ParseLink(prefix)
 	if !ok || !PlainText(prefix) {
@@ -55,8 +55,8 @@ func (b *Book) History(ctx context.Context, prefix string, limit int) ([]Change,
 var ErrBusy = errors.New("too many ask for the rules near a link at once")
 
 const (
-	// nearAtOnce is how many calls of Near read at once: explanations must leave connections to the
-	// store for everything else.
+	// nearAtOnce is the maximum number of concurrent calls of Near: explanations must leave connections to the store for everything
+	// else.
 	nearAtOnce = 2
 	nearTime   = 10 * time.Second // how long another call waits for its turn
 )

@@ -12,14 +12,13 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// MaxPrefix is how long a prefix may be, in bytes. Assumed(rules.prefix.long): the platform names
-// no limit.
+// MaxPrefix is the maximum length of a prefix in bytes. Assumed(rules.prefix.long): the platform names no limit.
 const MaxPrefix = 1024
 
-// MaxLink is how long a scanned text may be to be looked at as a link, in bytes.
+// MaxLink is the maximum length in bytes of a scanned text that is parsed as a link.
 const MaxLink = 4096
 
-// serviceStart is how every service-account prefix begins. Contract: rules 1.
+// serviceStart is the prefix of every service-account rule. Contract: rules 1.
 const serviceStart = "http://weixin.qq.com/q/"
 
 // Link is a scanned text or a prefix, cut into the parts that matching compares.
@@ -32,8 +31,7 @@ type Link struct {
 	// Scheme and Host are lower case. Host is the whole authority, with its port and user
 	// information.
 	Scheme, Host string
-	// path is where the path begins in Key, query where the first "?" is (the
-	// length of Key where there is none).
+	// path is the index of the path in Key, query that of the first "?" (the length of Key without one).
 	path, query int
 }
 
@@ -134,7 +132,7 @@ func (l Link) Path() string { return l.Key[l.path:l.query] }
 // HasQuery reports whether there is a "?".
 func (l Link) HasQuery() bool { return l.query < len(l.Key) }
 
-// Query is what follows the first "?".
+// Query returns the part behind the first "?".
 func (l Link) Query() string {
 	if !l.HasQuery() {
 		return ""
@@ -176,8 +174,7 @@ func (l Link) Ends() []string {
 	return ends
 }
 
-// Cuts are where the path begins in Key and where the first "?" is (the length
-// of Key where there is none).
+// Cuts returns the index of the path in Key and that of the first "?" (the length of Key without one).
 func (l Link) Cuts() (path, query int) { return l.path, l.query }
 
 // PlainText reports whether a scanned text may be looked at as a link at all:
@@ -281,8 +278,8 @@ func (p Prefix) hostFault(allowPrivate bool) (row behaviour.Row, why string) {
 	return 0, ""
 }
 
-// newerDomains are the top-level domains that the platform's calls refused while
-// its console took them. Contract: rules 2.5. Nobody knows the whole list.
+// newerDomains are the top-level domains that the platform's calls refused while its console took them. Contract: rules 2.5. The
+// platform does not publish the whole list.
 var newerDomains = map[string]bool{"ink": true, "media": true, "plus": true, "run": true}
 
 // underNewerDomain reports whether the host is under one of them.
@@ -328,8 +325,7 @@ func (p Prefix) Matches(l Link) bool {
 	return p.Sub && strings.HasPrefix(l.Path(), p.Path())
 }
 
-// ConfirmAddress is where the verification file must be: in the last
-// directory that the prefix names. Contract: rules 2.7.
+// ConfirmAddress returns the address of the verification file: in the last directory that the prefix names. Contract: rules 2.7.
 func (p Prefix) ConfirmAddress(fileName string) string {
 	dir := p.Path()
 	dir = dir[:strings.LastIndexByte(dir, '/')+1]

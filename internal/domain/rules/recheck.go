@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// RecheckEvery is how often a verification file is fetched again.
+// RecheckEvery is the interval at which a verification file is fetched again.
 const RecheckEvery = 24 * time.Hour
 
 // Reverification is the latest check of the verification file of one directory. Rules stay as they are
@@ -35,8 +35,7 @@ type Reverification struct {
 type RecheckStore interface {
 	// AddRechecks adds directories that are not known yet.
 	AddRechecks(ctx context.Context, list []Reverification) error
-	// ClaimRechecks returns rechecks that are due, the longest due first, and
-	// makes them due again at a later time, so that nobody else takes them.
+	// ClaimRechecks returns rechecks that are due, the longest due first, and postpones them, so that no other node takes them.
 	ClaimRechecks(ctx context.Context, now, again time.Time, limit int) ([]Reverification, error)
 	SaveRecheck(ctx context.Context, r Reverification) error
 	DeleteRecheck(ctx context.Context, owner, directory string) error
@@ -69,13 +68,13 @@ type Verifier struct {
 }
 
 const (
-	// recheckHands is how many files are asked for at once.
+	// recheckHands is the maximum number of concurrent fetches.
 	recheckHands = 8
-	// recheckLease is how long a directory is not taken by another node.
+	// recheckLease is the time for which a claimed directory belongs to one node.
 	recheckLease = time.Hour
-	// plannedPage is how many rules are read at once to find their directories, and plannedSeen how
-	// many directories are remembered. After each page the plan rests plannedRest times as long as
-	// the page took, so that it uses a fifth of a core at most.
+	// plannedPage is the number of rules that are read at once to find their directories, and plannedSeen the number of directories
+	// that are remembered. After each page the plan rests plannedRest times as long as the page took, so that it uses a fifth of a
+	// core at most.
 	plannedPage, plannedSeen, plannedRest = 1000, 1 << 18, 4
 )
 
@@ -161,8 +160,8 @@ func (r *Verifier) RunAll(ctx context.Context, limit int) (n int, err error) {
 	return r.RunDue(ctx, limit)
 }
 
-// plan adds the directories of all rules, each with a time of its own. It reads the rules in pages,
-// since there may be ten million, and rests between pages unless somebody waits (hurry).
+// plan adds the directories of all rules, each with a time of its own. It reads the rules in pages, since there may be ten million,
+// and rests between pages unless a caller waits (hurry).
 func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Time, hurry bool) error {
 	// The author of a rule chooses these texts, so the sum must not be foreseeable: of two
 	// directories with the same sum the second is never checked.

@@ -12,9 +12,9 @@ import (
 
 // Limits of a forced release.
 const (
-	// MaxReason is how long the reason of a release may be, in bytes.
+	// MaxReason is the maximum length in bytes of a release's reason.
 	MaxReason = 500
-	// MaxRelease is how many rules one call releases.
+	// MaxRelease is the maximum number of rules that one call releases.
 	MaxRelease = 1000
 )
 

@@ -30,7 +30,7 @@ const (
 	OpenRelease     = 3 // developers, administrators and trial users open the release
 )
 
-// MaxTestLinks is how many test links a rule has at most.
+// MaxTestLinks is the maximum number of test links of a rule.
 const MaxTestLinks = 5
 
 // Rule is prefix -> page.
@@ -41,7 +41,7 @@ type Rule struct {
 	Target      string // AppID of the Mini Program that opens
 	Prefix      Prefix
 	Path        string
-	Occupy      bool // nobody else may set a rule below
+	Occupy      bool // other accounts may not set a rule below
 	OpenVersion int
 	TestLinks   []string
 	Published   bool
@@ -56,7 +56,7 @@ var (
 	ErrPrefixTaken = errors.New("rules: the prefix has an owner")
 )
 
-// Draft is what a caller wants a rule to be.
+// Draft is the requested content of a rule.
 type Draft struct {
 	Prefix      string
 	Path        string

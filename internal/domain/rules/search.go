@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Search says which rules somebody looks for.
+// Search is a query for rules.
 type Search struct {
 	Owners    []string // none = of anybody
 	Part      string   // of the prefix, whatever the case of its letters; "" = any
@@ -22,7 +22,7 @@ type Search struct {
 // Filters reports whether rules may have to be passed over.
 func (s Search) Filters() bool { return s.Part != "" || s.Published != nil }
 
-// MostLooked is how many rules one page of a list looks at.
+// MostLooked is the number of rules that one page of a list examines.
 const MostLooked = 2000
 
 // A search for few that match goes on after the newest MostLooked, so many at a time, until its time is over.
@@ -105,7 +105,7 @@ func (b *Book) Search(ctx context.Context, s Search) (list []Rule, whole bool, e
 	}
 }
 
-// Total is how many rules some owners have.
+// Total returns the number of rules of some owners.
 func (b *Book) Total(ctx context.Context, owners []string) (n int, err error) {
 	err = b.Store.ViewRules(ctx, func(tx Tx) error {
 		n = 0

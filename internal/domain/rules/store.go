@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
-// Store is what a Book needs to keep.
+// Store is the persistence interface of Book.
 type Store interface {
 	// UpdateRules runs f in one transaction. It may run f again after a
 	// conflict, so f must not keep state between runs.
@@ -74,17 +74,15 @@ type Tx interface {
 	// AddRule stores a new rule and gives it its ID; ErrPrefixTaken if the key
 	// has an owner already. The author of every change is the context's.
 	AddRule(ctx context.Context, r Rule, d ChangeMeta) (Rule, error)
-	// AddRules stores many new rules at once; ErrPrefixTaken if one of the keys is taken.
-	// NextChange returns the number that the next change will have; until the commit nobody else
-	// notes a change.
+	// AddRules stores many new rules at once; ErrPrefixTaken if one of the keys is taken. NextChange returns the number of the next
+	// change; until the commit no other transaction writes one.
 	AddRules(ctx context.Context, list []Rule, d ChangeMeta) error
 	NextChange(ctx context.Context) (int64, error)
-	// AddApart stores many new rules, which nobody sees, under numbers of Reserve; EditApart notes in
-	// the same way what stored rules become. ShowApart shows all with the commit; LockToShow comes
-	// before it, and every number has its change by then. LockToShow stores the edits, for which
-	// nobody waits, and then is LockRules that waits for a second at a time and lets others pass
-	// between its tries, so that nobody waits long behind it. ErrPrefixTaken, also where there are
-	// more rules than numbers; accounts.ErrMoved, also where there are fewer; accounts.ErrImporting.
+	// AddApart stores many new rules as hidden rows, under numbers of Reserve; EditApart writes new versions of stored rules in the
+	// same way. ShowApart shows all with the commit; LockToShow comes before it, and every number has its change by then.
+	// LockToShow stores the hidden edits, and then is LockRules that waits for a second at a time and yields between its attempts,
+	// so that no transaction waits long behind it. ErrPrefixTaken, also where there are more rules than numbers; accounts.ErrMoved,
+	// also where there are fewer; accounts.ErrImporting.
 	AddApart(ctx context.Context, list []Rule, d ChangeMeta, under accounts.SeqRange) error
 	EditApart(ctx context.Context, list []Edit, d ChangeMeta, under accounts.SeqRange) error
 	LockToShow(ctx context.Context) error
@@ -134,11 +132,11 @@ type Publishing struct {
 	Spent  int              // publishes of the owner
 }
 
-// ChangeMeta is what was done to a rule.
+// ChangeMeta describes a change of a rule.
 type ChangeMeta struct {
 	At  time.Time
 	Did string // add, edit, publish, delete, release
-	// Reason is why an operator released it; "" for everything else.
+	// Reason is the operator's reason for a release; "" for everything else.
 	Reason string
 }
 
@@ -150,7 +148,7 @@ type Change struct {
 	Rule Rule // after the change; for a delete or release, before it
 }
 
-// Named is what people call a rule that the counts know by its number.
+// Named is the display name of a rule that the counts identify by its number.
 type Named struct {
 	ID            int64
 	Owner, Prefix string
@@ -169,7 +167,7 @@ type Query struct {
 	NoTotal bool // the total is not wanted
 }
 
-// DomainStatus is what an operator says of a host.
+// DomainStatus is the operator's decision about a host.
 type DomainStatus string
 
 const (

@@ -6,12 +6,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// DryRunResult is what Try found, apart from the fault.
+// DryRunResult is the result of Try, apart from the fault.
 type DryRunResult struct {
-	// File is where the verification file must be; "" where the text is no valid prefix, or the
-	// rule needs no file.
+	// File is the address of the verification file; "" if the text is no valid prefix, or the rule needs no file.
 	File string
-	// Vouched says that the operator vouches for the host, so that nobody asks for the file.
+	// Vouched says that the operator trusts the host, so that the file is not fetched.
 	Vouched bool
 }
 

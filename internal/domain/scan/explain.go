@@ -34,7 +34,7 @@ const (
 	OwnerSwitchedOff  Verdict = "owner_switched_off"
 )
 
-// MaxSteps is how many rules an explanation shows at most.
+// MaxSteps is the maximum number of rules that an explanation shows.
 const MaxSteps = 50
 
 // Step is one rule that was near a link.
@@ -131,7 +131,7 @@ func distance(v Verdict) int {
 	return slices.Index([]Verdict{ParametersDiffer, NotSubPath, PathDiffers, SchemeDiffers, HostDiffers}, v)
 }
 
-// common is how much of a rule and a link is equal from the path on.
+// common returns the length of the common part of a rule and a link from the path on.
 func common(rule rules.Rule, link rules.Link) int {
 	a, b := rule.Prefix.Key[len(rule.Prefix.Origin()):], link.Key[len(link.Origin()):]
 	n := 0

@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Action is what the scanning app does.
+// Action is the action of the scanning app.
 type Action string
 
 // The actions.
@@ -25,7 +25,7 @@ const (
 	ShowMessage     Action = "show_message"
 )
 
-// Source is how the text came into the app.
+// Source is the origin of a text in the app.
 type Source string
 
 // The sources and their scenes.
@@ -75,7 +75,7 @@ type Request struct {
 	At     time.Time
 }
 
-// Decision is what opens.
+// Decision is the result of a scan.
 type Decision struct {
 	Action  Action
 	AppID   string
@@ -106,7 +106,7 @@ type Finder interface {
 	Testing(text string) []rules.Rule
 }
 
-// Accounts is what a resolve needs to know of accounts.
+// Accounts is the part of the accounts that a resolve needs.
 type Accounts interface {
 	// Account returns an account; ok is false where there is none.
 	Account(appid string) (a accounts.Account, ok bool)

@@ -41,10 +41,10 @@ type Aggregator struct {
 	Flush func(context.Context) error
 	// Nodes makes other nodes ship what they have; nil = there are no others.
 	Nodes *scanlog.Nodes
-	// Announce is called with a user who is about to be erased, where the logs do not announce it
-	// themselves; nil = nobody else has scans.
+	// Announce is called with a user who is about to be erased, if the logs do not announce it themselves; nil = there are no other
+	// copies of scans.
 	Announce func(ctx context.Context, user scanlog.UserHash) error
-	// Events is how many events one transaction counts at most; 0 = 2,000,000.
+	// Events is the maximum number of events that one transaction counts; 0 = 2,000,000.
 	Events int
 
 	mu       sync.Mutex                    // held while counting
@@ -84,8 +84,7 @@ const (
 	maxTailBytes    = 64 << 20
 	// maxKnown bounds the caches of combinations and activations.
 	maxKnown = 200_000
-	// MaxPlaces is how many places of a day (of UTC) are kept apart; further ones
-	// count under OtherPlaces.
+	// MaxPlaces is the number of places of a day (of UTC) that are counted separately; further ones count under OtherPlaces.
 	MaxPlaces = 2_000
 	// maxPlaceDays bounds for how many days the places are held in memory.
 	maxPlaceDays = 40
@@ -261,9 +260,8 @@ func (c *Aggregator) CatchUpAndSave(ctx context.Context) error {
 	return c.saveAll(ctx, true)
 }
 
-// CountRest counts events of a node's journal that were meant for a stream which is no longer counted, and that nobody
-// has counted; it returns how many. They are those after a position; journal yields the events after one. It reads no
-// log.
+// CountRest counts the events of a node's journal that were meant for a stream which is no longer counted, and returns the number
+// of those that were not counted yet. They are those after a position; journal yields the events after one. It reads no log.
 func (c *Aggregator) CountRest(ctx context.Context, node string, after int64, journal func(after int64) iter.Seq2[scanlog.Entry, error]) (
 	n int64, err error) {
 	c.mu.Lock()
@@ -356,7 +354,7 @@ const maxValue = 512
 // usersAtOnce bounds how many sketches are in memory together.
 const usersAtOnce = 1000
 
-// Counted is how many events this process has counted since it started.
+// Counted returns the number of events that this process has counted since it started.
 func (c *Aggregator) Counted() int64 { return c.counted.Load() }
 
 // Reset forgets what is in memory, after f emptied the store and the log.

@@ -93,7 +93,7 @@ type erasing struct {
 	err   error
 }
 
-// counted is where a user was counted.
+// counted lists the aggregates in which a user was counted.
 type counted struct {
 	keys  map[UsersKey]bool
 	names map[alarms.CodeName]bool
@@ -202,8 +202,8 @@ func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, after,
 	return nil
 }
 
-// forgetUsers takes users out of everything that is counted, while nobody counts,
-// and returns up to where that is. Scans after a position are read first.
+// forgetUsers removes users from all aggregates while counting is paused, and returns the position up to which that holds. Scans
+// after a position are read first.
 func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, after int64) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

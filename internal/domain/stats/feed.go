@@ -21,7 +21,7 @@ var ErrForgotten = errors.New("stats: the scan is older than what the ledger kee
 type Counted struct {
 	scanlog.Entry
 	Activity, Brand, Product string
-	Owner                    string // of the rule, or who applied for the code; "" = nobody
+	Owner                    string // of the rule, or the applicant of the code; "" = none
 }
 
 // Feed returns the scans after one, in the order in which they became known;
@@ -104,7 +104,7 @@ func (c *Aggregator) beforeNewest(ctx context.Context, f Filter, n int) (positio
 	}
 }
 
-// MaxLooked is how many scans one call of Matching looks at at most.
+// MaxLooked is the maximum number of scans that one call of Matching examines.
 const MaxLooked = 20_000
 
 // Filter says which scans are wanted. A zero field does not filter.

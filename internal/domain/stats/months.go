@@ -13,11 +13,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// MonthSketches is what is added to the number of a month to store its sketches among those of
-// days: they follow after every day. The number is stored, so it never changes.
+// MonthSketches is added to the number of a month to store its sketches among those of days: they follow after every day. The
+// number is stored, so it never changes.
 const MonthSketches = 1 << 41
 
-// rollAfter is how long after its end a month is rolled up. Scans may come later.
+// rollAfter is the time after its end at which a month is rolled up. Scans may come later.
 const rollAfter = 3 * 24 * time.Hour
 
 // How much one transaction rolls up of each day, or removes.
@@ -140,8 +140,7 @@ func addedUp[R counting](rows []R, same func(a, b *R) bool) []R {
 	return rows[:n]
 }
 
-// RollKey is how far the roll-up of a month is. It goes through the tables one after the other,
-// each in the order of its keys.
+// RollKey is the position in the roll-up of a month. It goes through the tables one after the other, each in the order of its keys.
 type RollKey struct {
 	Table rollTable
 	Dim   Dimension `json:",omitempty"` // of sums and users; of counts of all, Owner = those of owners
@@ -254,7 +253,7 @@ func (c *Aggregator) OfDays(ctx context.Context, tx Tx, month int64, at RollKey)
 	return part, next, err
 }
 
-// OfMonth is what is stored of a month that is rolled up, from a key up to but without another.
+// OfMonth returns the stored rows of a month that is rolled up, in a half-open range of keys.
 func (c *Aggregator) OfMonth(ctx context.Context, tx Tx, month int64, at, next RollKey) (part MonthPart, err error) {
 	rows := aMonth * c.part(rolledRows)
 	switch at.Table {

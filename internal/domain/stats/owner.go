@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// OwnerNumber is the number by which rows of counts name an owner, in the place of a rule: 63 bits of a hash, 0 = nobody.
-// The form is fixed for ever.
+// OwnerNumber returns the number by which rows of counts name an owner, in the place of a rule: 63 bits of a hash, 0 = none. The
+// form is fixed for ever.
 func OwnerNumber(appid string) int64 {
 	if appid == "" {
 		return 0
@@ -18,7 +18,7 @@ func OwnerNumber(appid string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:]) >> 1)
 }
 
-// owner is whose a scan is.
+// owner is the account to which a scan belongs.
 type owner struct {
 	number int64 // see OwnerNumber
 	name   string
@@ -45,7 +45,7 @@ func (o *owners) forget() {
 	o.rules, o.batches, o.numbers, o.all = nil, nil, nil, nil
 }
 
-// number is where in all an owner stands.
+// number returns the index of an owner in all.
 func (o *owners) number(name string) uint32 {
 	n, known := o.numbers[name]
 	if !known {
@@ -58,8 +58,8 @@ func (o *owners) number(name string) uint32 {
 	return n
 }
 
-// Owner is whose a scan is that fell on a rule, or on a code of an application: the owner of the rule, or the account
-// that applied for the code; "" = nobody's, or nobody knows.
+// Owner returns the account to which a scan of a rule, or of a code of an application, belongs: the owner of the rule, or the
+// applicant; "" = none, or unknown.
 func (c *Aggregator) Owner(ctx context.Context, rule, batch int64) (string, error) {
 	of, err := c.owner(ctx, rule, batch)
 	return of.name, err
@@ -108,7 +108,7 @@ func (c *Aggregator) ownerOfRule(ctx context.Context, o *owners, rule int64) (of
 			block[id-first] = o.number(name)
 		}
 	}
-	if block[at] == 0 { // it was added since, or nobody knows
+	if block[at] == 0 { // it was added since, or is unknown
 		name, err := view(ctx, c, func(tx Tx) (string, error) { return tx.RuleOwner(ctx, rule) })
 		if err != nil {
 			return of, fmt.Errorf("reading whose rule %d is: %w", rule, err)

@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// group is what a scan is counted by beside its rule and its time.
+// group is the key of a scan's count beside its rule and its time.
 type group struct {
 	Tuple        // Rule is 0
 	id    int64  // of Tuple
@@ -23,7 +23,7 @@ type group struct {
 	owner string // of its application; "" = it has none, or none was asked for
 }
 
-// groupKey is what decides a scan's group.
+// groupKey is the input that decides a scan's group.
 type groupKey struct {
 	batch, activation                         int64
 	app, source, action, kind, reason, region string
@@ -50,7 +50,7 @@ func (c *Aggregator) group(ctx context.Context, e *scanlog.Event) (*group, error
 	return g, nil
 }
 
-// pending is what was added up in memory and is not stored yet.
+// pending holds counts in memory that are not stored yet.
 type pending struct {
 	to     int64 // position of the last event
 	scan   scanlog.ScanID
@@ -68,7 +68,7 @@ type pending struct {
 	owners map[int64]string // by their numbers
 }
 
-// cell is what a stored number counts: an hour, a rule and all else.
+// cell is the key of a stored count: an hour, a rule and a group.
 type cell struct {
 	hour, rule int64
 	group      *group
@@ -96,7 +96,7 @@ func newPending(position int64) *pending {
 		nodes: map[string]bool{}, owners: map[int64]string{}}
 }
 
-// size is how many events there are.
+// size returns the number of events.
 func (p *pending) size() int { return p.events + p.again }
 
 // origins are those of the nodes whose events were added up.
@@ -271,7 +271,7 @@ func clean(text string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// Tuple is what an event is counted by.
+// Tuple returns the dimensions of an event's count.
 func (c *Aggregator) Tuple(ctx context.Context, e *scanlog.Event) (Tuple, error) {
 	t := Tuple{Batch: e.Batch, Rule: e.RuleID, App: clean(e.App), Source: clean(e.Source), Result: clean(ResultOf(e)),
 		Region: clean(e.Region)}
@@ -286,8 +286,7 @@ func (c *Aggregator) Tuple(ctx context.Context, e *scanlog.Event) (Tuple, error)
 	return t, nil
 }
 
-// binding is what an activation bound; nothing where there is no such
-// activation. An activation never changes.
+// binding returns the binding of an activation, the zero value if there is no such activation. An activation never changes.
 func (c *Aggregator) binding(ctx context.Context, activation int64) (b codes.Binding, err error) {
 	c.bindings.Lock()
 	defer c.bindings.Unlock()

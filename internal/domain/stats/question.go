@@ -24,7 +24,7 @@ type Question struct {
 	By       Interval
 	Group    Dimension            // a number for each value of it; Total = one number
 	Filter   map[Dimension]string // only scans with these values
-	Owners   []string             // only scans of these; "" = those of nobody; none = of anybody
+	Owners   []string             // only scans of these; "" = those without an owner; none = of any owner
 	What     Metric
 	Limit    int // numbers in the answer, 1 to MaxAnswers; 0 = 100
 	Offset   int // how many to leave out
@@ -68,7 +68,7 @@ const (
 // MaxAnswers is the most numbers that one answer holds.
 const MaxAnswers = 1000
 
-// MaxOffset is how far a question can page.
+// MaxOffset is the maximum offset of a page of results.
 const MaxOffset = 100_000
 
 // BadQuestion says what cannot be asked, in one sentence.
@@ -84,7 +84,7 @@ type Answer struct {
 	Users int64
 }
 
-// Answers is what a question was answered with.
+// Answers is the answer to a question.
 type Answers struct {
 	// From and To are the time that was asked for, widened to whole hours, days,
 	// weeks or months.
@@ -217,7 +217,7 @@ func (q Question) query(s State) (Query, error) {
 	return out, nil
 }
 
-// moment is when an hour or day begins, in the zone of days.
+// moment returns the time at which an hour or day begins, in the zone of days.
 func (s *State) moment(per Granularity, at int64) string {
 	return per.Start(at, s.Offset).In(time.FixedZone("", int(s.Offset)*3600)).Format(time.RFC3339)
 }
@@ -379,8 +379,7 @@ func newUsersAsked(q Query) *usersAsked {
 	return u
 }
 
-// key is which number of the answer the users of a day and value count for; its Day is
-// that of the answer.
+// key returns the number of the answer for which the users of a day and value count; its Day is that of the answer.
 func (u *usersAsked) key(day int64, value string) UsersKey {
 	k := UsersKey{Dim: u.dim, Value: u.wanted}
 	switch u.By {
@@ -577,7 +576,8 @@ func (c *Aggregator) Misses(ctx context.Context, owners []string, below string, 
 	})
 }
 
-// MostMisses is how many places are looked through, or listed in a file: those of several days, of which each has 2,000 at most.
+// MostMisses is the maximum number of places that are examined, or listed in a file: those of several days, of which each has 2,000
+// at most.
 const MostMisses = 100_000
 
 // missesBelow are the places in which links below a prefix are counted: its host and first segment, or all of its host.

@@ -13,20 +13,21 @@ const (
 	lastDays   = 30
 )
 
-// Recent is how often something was scanned of late.
+// Recent is the number of recent scans of an object.
 type Recent struct {
 	Days [RecentDays]int64 // the last one is today
 	Last time.Time         // the day of the last scan, within 30 days; zero = there was none
 }
 
-// DayCount is how often something was scanned on a day.
+// DayCount is the number of scans of an object on a day.
 type DayCount[T comparable] struct {
 	Of    T
 	At    int64
 	Scans int64
 }
 
-// RecentOfRules is how often some rules were scanned of late, RecentOfOwners the same of some owners. What was never scanned is left out.
+// RecentOfRules returns the number of recent scans of some rules, RecentOfOwners that of some owners. What was never scanned is
+// left out.
 func (c *Aggregator) RecentOfRules(ctx context.Context, rules []int64) (map[int64]Recent, error) {
 	return recent(ctx, c, rules, Tx.DaysOfRules)
 }

@@ -15,8 +15,8 @@ type Regions struct {
 	db *maxminddb.Reader
 }
 
-// regionRecord is what is read of an entry: the fields of GeoLite2-City and of
-// files made like it; a country file has no subdivisions.
+// regionRecord holds the fields of an entry that are read: those of GeoLite2-City and of files made like it; a country file has no
+// subdivisions.
 type regionRecord struct {
 	Country struct {
 		ISOCode string `maxminddb:"iso_code"`

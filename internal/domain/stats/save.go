@@ -26,8 +26,8 @@ func (c *Aggregator) stored(ctx context.Context) (State, error) {
 	return view(ctx, c, func(tx Tx) (State, error) { return tx.StatisticsState(ctx) })
 }
 
-// change lets f change the state while nobody else counts, in one transaction with
-// what f does besides, and returns what is stored then.
+// change lets f change the state while counting is paused, in one transaction with the other writes of f, and returns the stored
+// state.
 func (c *Aggregator) change(ctx context.Context, f func(context.Context, Tx, *State) error) (state State, err error) {
 	err = c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
 		if err := tx.LockStatistics(ctx); err != nil {

@@ -102,8 +102,8 @@ func (t Tuple) Value(d Dimension) string {
 	return ""
 }
 
-// ID is the number by which a combination, without its rule, is stored: 63 bits of a hash, so that
-// nobody can find two combinations with one number. The form is fixed for ever.
+// ID returns the number by which a combination, without its rule, is stored: 63 bits of a cryptographic hash, so that two
+// combinations with one number cannot be constructed. The form is fixed for ever.
 func (t Tuple) ID() int64 {
 	var b []byte
 	for d := Activity; d < Dims; d++ {
@@ -139,8 +139,7 @@ func ResultOf(e *scanlog.Event) string {
 	return strings.Join([]string{e.Action, e.Kind, e.Reason}, "/")
 }
 
-// Granularity is how long a row counts: an hour, a day or a calendar month. The numbers are
-// stored.
+// Granularity is the period of a row: an hour, a day or a calendar month. The numbers are stored.
 type Granularity int64
 
 // The lengths. The sums over all rules stand beside those of each: their
@@ -166,8 +165,7 @@ func (p Granularity) month() Granularity { return p + PerMonth - PerDay }
 // Hours reports whether a row counts an hour.
 func (p Granularity) Hours() bool { return p == PerHour || p == PerHourOfAll || p == PerHourOfOwner }
 
-// Count is how often codes and links were scanned, and how many of these scans
-// were the first of their code.
+// Count is a number of scans, and the number of these that were the first of their code.
 type Count struct{ Scans, Firsts int64 }
 
 // Add adds another count.
@@ -181,7 +179,7 @@ type TupleRow struct {
 	Count
 }
 
-// CountRow is what is to be added to a TupleRow.
+// CountRow is an increment of a TupleRow.
 type CountRow struct {
 	Per   Granularity
 	At    int64 // hour, day or month
@@ -208,7 +206,7 @@ func (r *SumRow) compare(o *SumRow) int {
 	return cmp.Or(cmp.Compare(r.Per, o.Per), cmp.Compare(r.Dim, o.Dim), cmp.Compare(r.At, o.At), cmp.Compare(r.Value, o.Value))
 }
 
-// UsersKey is whose distinct users a sketch counts.
+// UsersKey is the key of a sketch of distinct users.
 type UsersKey struct {
 	Day   int64 // or MonthSketches + month
 	Dim   Dimension
@@ -274,19 +272,18 @@ type State struct {
 	Scan     string // the last scan that was counted, in whatever ledger
 	ScanAt   time.Time
 	Scans    int64 // counted
-	// Held is how many scans of this ledger are counted. Lacking is how many counted scans are at
-	// most in no ledger any more although this program did not remove them; some may have been old
-	// enough for retention.
+	// Held is the number of scans of this log that are counted. Lacking is how many counted scans are at most in no ledger any more
+	// although this program did not remove them; some may have been old enough for retention.
 	Held, Lacking int64
-	// UsersPosition is how far the sketches of distinct users are. They are written less often; a
-	// question reads the rest from the log.
+	// UsersPosition is the offset up to which the sketches of distinct users are complete. They are written less often; a question
+	// reads the rest from the log.
 	UsersPosition int64
 	// Offset is the zone of the days, in hours east of UTC.
 	Offset int64
 	// Forgotten is the time before which hours may be missing in the log.
 	Forgotten time.Time
-	// Turned is when the zone was changed after scans were forgotten: the users
-	// of days before it are counted by the days of the former zone.
+	// Turned is the time at which the zone was changed after scans were forgotten: the users of days before it are counted by the
+	// days of the former zone.
 	Turned time.Time
 	// Months before Months are rolled up; Rolling is how far that of Months itself is, ""
 	// = not begun. See Roll.
@@ -310,8 +307,8 @@ type OwnedRow struct {
 // LogCheckpoint says how far things were in a ledger when another one began to be counted.
 type LogCheckpoint struct {
 	Position int64  // up to where it is counted; 0 = it was never left
-	Users    int64  // up to where its users are in the sketches; -1 = nobody knows
-	Told     int64  // up to where the reader of webhooks was; -1 = nobody knows
+	Users    int64  // up to which its users are in the sketches; -1 = unknown
+	Told     int64  // up to which the reader of webhooks was; -1 = unknown
 	Last     string // the last scan of it that is counted in another ledger; "" = none is
 }
 
@@ -337,8 +334,9 @@ type Tx interface {
 	StatisticsState(ctx context.Context) (State, error)
 	PutStatisticsState(ctx context.Context, s State) error
 
-	// RuleOwners are whose rules are or were, from a number up to but without another; other numbers of changes may be among
-	// them. RuleOwner is whose a rule is or was, and BatchOwner who applied for codes; "" = nobody knows.
+	// RuleOwners returns the owners of rules, also of deleted ones, in a half-open range of numbers; other numbers of changes may
+	// be among them. RuleOwner returns the owner of a rule, also of a deleted one, and BatchOwner the applicant of codes; "" =
+	// unknown.
 	RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error)
 	RuleOwner(ctx context.Context, rule int64) (string, error)
 	BatchOwner(ctx context.Context, batch int64) (string, error)
@@ -416,7 +414,7 @@ type Tx interface {
 	// largest first.
 	Misses(ctx context.Context, from, to int64, limit int) ([]MissRow, error)
 
-	// Binding is what an activation bound, ErrNoActivation where there is none.
+	// Binding returns the binding of an activation, ErrNoActivation if there is none.
 	Binding(ctx context.Context, activation int64) (codes.Binding, error)
 
 	// AllTuples, AllSums, … call yield with every row of some hours and days, in

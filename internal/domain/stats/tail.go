@@ -189,7 +189,7 @@ func (c *Aggregator) foldUpTo(ctx context.Context, position int64) error {
 	return nil
 }
 
-// since is what was written beside a large sketch.
+// since counts the additions to a large sketch.
 type since struct{ rows, bytes int }
 
 const (

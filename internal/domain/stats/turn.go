@@ -34,8 +34,7 @@ func (c *Aggregator) load(ctx context.Context, end int64) error {
 // errChanged says that the state changed since it was compared with the log.
 var errChanged = errors.New("stats: somebody else counted meanwhile")
 
-// turn is what was found out about a state and the log before the state is changed, because no
-// transaction waits for the log.
+// turn is the result of examining a state and the log before the state is changed, because no transaction waits for the log.
 type turn struct {
 	ledger   string
 	state    State // as it was
@@ -47,9 +46,9 @@ type turn struct {
 	users    int64 // up to where its users are in the sketches
 }
 
-// loadState reads the state and which scans of each node are counted. end is where the log ended a
-// while ago: somebody else may have counted beyond it since. So a log is taken to lack events only
-// if it still is shorter than what is counted when it is asked once more.
+// loadState reads the state and the set of counted scans of each node. end is the end of the log a while ago: other processes may
+// have counted beyond it since. So a log is taken to lack events only if it still is shorter than what is counted when it is asked
+// once more.
 func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string]*scanlog.OffsetSet, err error) {
 	for passed := int64(-1); ; {
 		t, err := c.compareWithLog(ctx, end)
@@ -303,7 +302,7 @@ func (c *Aggregator) Begin(ctx context.Context) error {
 	return nil
 }
 
-// Missing is how many counted scans are not in the files of a ledger at the moment.
+// Missing returns the number of counted scans that are currently not in the files of a log.
 func (c *Aggregator) Missing(state State) int64 {
 	if state.Ledger != c.Log.ID() {
 		return 0
@@ -311,9 +310,8 @@ func (c *Aggregator) Missing(state State) int64 {
 	return c.Log.Missing(state.Position)
 }
 
-// Lacking is how many counted scans the ledger lacks although nothing removed
-// them: those of an older or a cut ledger, of a file that is gone, of a stream
-// that was lost and that no journal had any more.
+// Lacking returns the number of counted scans that the log lacks although nothing removed them: those of an older or a cut log, of
+// a deleted file, of a stream that was lost without a copy in any journal.
 func (c *Aggregator) Lacking(ctx context.Context) (int64, error) {
 	state, err := c.stored(ctx)
 	return state.Lacking + c.Missing(state), err

@@ -36,7 +36,7 @@ type Step struct {
 // InPlace reports whether the file was found as it must be.
 func InPlace(steps []Step) bool { return len(steps) > 0 && steps[len(steps)-1].OK }
 
-// walk is what was looked at so far.
+// walk collects the findings so far.
 type walk struct {
 	host  string
 	steps []Step

@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
-// Scans is what is read of the ledger. See ledger.Log.
+// Scans is the part of the scan log that is read. See ledger.Log.
 type Scans interface {
 	ID() string
 	Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error]
@@ -28,7 +28,7 @@ type Alarm struct {
 	Number    int64 // in the order in which that happened
 	Dismissed bool
 	At        time.Time
-	// Data is what receivers read of it.
+	// Data is the payload for receivers.
 	Data any
 }
 
@@ -38,7 +38,7 @@ type Book struct {
 	Vault  *sealer.Key
 	Now    func() time.Time
 	Random io.Reader
-	// Log is where scans are read; nil = no scans.
+	// Log is the scan log to read; nil = no scans.
 	Log Scans
 	// Origins says that the events of Log name the journal from which they came.
 	Origins bool
@@ -55,20 +55,20 @@ type Book struct {
 	Wake func()
 	// RealNow is the time in a signature, which a receiver compares with its own clock.
 	RealNow func() time.Time
-	// Life is how long a delivery is tried.
+	// Life returns the time for which a delivery is retried.
 	Life func() time.Duration
 	// ClockBelieved reports whether the clock is good enough to give up and remove what is old by
 	// it; nil = always.
 	ClockBelieved func() bool
 }
 
-// secretBytes is how long a secret is: the specification wants 24 to 64.
+// secretBytes is the length of a secret: the specification wants 24 to 64.
 const secretBytes = 32
 
 // secretMark begins the text of a secret, as the specification wants it.
 const secretMark = "whsec_"
 
-// secretPlace is where a webhook's secret is sealed.
+// secretPlace returns the purpose for which a webhook's secret is sealed.
 func secretPlace(id int64) string { return "webhooks/secret/" + number(id) }
 
 // number is a webhook as a receiver of the outbox.

@@ -21,7 +21,7 @@ const (
 	alarmSource = "alarms"
 )
 
-// collected is how many events are looked at in one step.
+// collected is the number of events that one step examines.
 const collected = 1000
 
 // Collect queues what happened since the last call for the webhooks that want it, and reports
@@ -117,7 +117,7 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 	if err != nil || source != ScanSource {
 		return err
 	}
-	// From here on nobody changes to another ledger.
+	// From here on the scan log in use cannot change.
 	if counting, err := tx.Counting(ctx); err != nil {
 		return err
 	} else if counting != from.ledger {
@@ -136,8 +136,8 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 	return noteTold(ctx, tx, to.read, nil)
 }
 
-// noteTold adds events to what was told of their journals. It does so for journals of which that is known, or of which begin
-// says what was told before. Nobody else changes it meanwhile.
+// noteTold adds events to what was told of their journals. It does so for journals of which that is known, or of which begin says
+// what was told before. The transaction's lock protects it meanwhile.
 func noteTold(ctx context.Context, tx Tx, read []scanlog.Origin, begin *scanlog.OffsetSet) error {
 	if len(read) == 0 {
 		return nil
@@ -229,7 +229,7 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 	if b.Log == nil {
 		return false, nil
 	}
-	// Where nobody wants any, the log may be away as long as it likes.
+	// If no webhook wants any, the log may be unavailable for any time.
 	hooks, from, err := b.since(ctx, ScanSource)
 	if err != nil || len(hooks) == 0 {
 		return false, err

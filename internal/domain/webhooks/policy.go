@@ -19,16 +19,15 @@ import (
 )
 
 const (
-	// parallel is how many deliveries of one webhook are under way at once.
+	// parallel is the maximum number of concurrent deliveries of one webhook.
 	parallel = 8
-	// kept is how long finished deliveries are kept for people to look at, after the time for which
-	// deliveries are tried.
+	// kept is the retention of finished deliveries, after the time for which deliveries are retried.
 	kept = 7 * 24 * time.Hour
-	// forgetStep is how many deliveries are forgotten in one transaction.
+	// forgetStep is the number of deliveries that one transaction deletes.
 	forgetStep = 1000
 )
 
-// Policy is how webhooks are sent what waits for them.
+// Policy returns the delivery policy of webhooks.
 func (b *Book) Policy() outbox.Policy {
 	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open,
 		Parallel:    parallel,
@@ -148,13 +147,13 @@ func (b *Book) switchOff(ctx context.Context, r outbox.Row) error {
 	})
 }
 
-// pauses are how long a delivery waits after each failed attempt; after the last of them the last
-// one is repeated. The specification proposes these.
+// pauses are the delays of a delivery after each failed attempt; after the last of them the last one is repeated. The specification
+// proposes these.
 var pauses = []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour,
 	14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
 
-// nextAttempt is when a delivery is tried again. It is up to a fifth of the pause sooner or later,
-// so that deliveries that failed together do not all come at once.
+// nextAttempt returns the time of the next attempt. It is up to a fifth of the pause sooner or later, so that deliveries that
+// failed together do not all come at once.
 func (b *Book) nextAttempt(r outbox.Row, _, ended time.Time) time.Time {
 	pause := pauses[min(r.Attempts, len(pauses))-1]
 	var raw [4]byte

@@ -46,14 +46,14 @@ type Codes struct {
 }
 
 const (
-	// MaxWebhooks is how many webhooks there are at most.
+	// MaxWebhooks is the maximum number of webhooks.
 	MaxWebhooks = 100
-	// MaxWaiting is how many deliveries wait for a webhook at most. Of more, the oldest are given
-	// up. A receiver that is away must not fill the database.
+	// MaxWaiting is the maximum number of pending deliveries of a webhook. Of more, the oldest are given up. A receiver that is
+	// away must not fill the database.
 	MaxWaiting = 100_000
 )
 
-// maxWanted is how many ranges or rules a webhook names at most.
+// maxWanted is the maximum number of ranges or rules in a webhook's filter.
 const maxWanted = 1000
 
 // Validate returns an error that says what of it is not valid.
@@ -100,7 +100,7 @@ var (
 	ErrNoDelivery = errors.New("webhooks: no such delivery")
 )
 
-// Store is what must be kept.
+// Store is the persistence interface of the senders.
 type Store interface {
 	// UpdateWebhooks runs f in one transaction. It may run f again after a
 	// conflict, so f must not keep state between runs.
@@ -121,7 +121,7 @@ type Tx interface {
 	// DeleteWebhook removes a webhook with its deliveries.
 	DeleteWebhook(ctx context.Context, id int64) error
 
-	// Position is how far a source was read; 0 = not at all.
+	// Position returns the offset up to which a source was read; 0 = not at all.
 	Position(ctx context.Context, source string) (int64, error)
 	// Advance moves a position; false = another reader moved it meanwhile.
 	Advance(ctx context.Context, source string, from, to int64) (bool, error)
@@ -153,8 +153,7 @@ type Tx interface {
 	ForgetDeliveries(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
-// message is what a receiver reads. It follows the Standard Webhooks
-// specification 1.0: type, timestamp, data.
+// message is the body of a request to a receiver. It follows the Standard Webhooks specification 1.0: type, timestamp, data.
 type message struct {
 	Type      string    `json:"type"`
 	Timestamp time.Time `json:"timestamp"`

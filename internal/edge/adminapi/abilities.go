@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// standing is what the abilities of an account depend on.
+// standing is the state on which the abilities of an account depend.
 type standing struct {
 	accounts.Account
 	linked int // Mini Programs that it is linked with
@@ -17,8 +17,8 @@ type standing struct {
 	prefix bool
 }
 
-// abilities are what an account of its kind can do, and what each of them still needs. The domain
-// packages decide on their own; a test makes sure that both agree.
+// abilities returns the actions that an account of its kind can perform, with the unmet requirements of each. The domain packages
+// decide on their own; a test makes sure that both agree.
 func (s standing) abilities() []client.Ability {
 	released := client.Need{Need: "released", Met: s.Has(accounts.Release)}
 	switched := client.Need{Need: "switched_on", Met: s.JumpOpen}

@@ -18,8 +18,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// accountInput is what an operator may set of an account. It is not client.AccountPut, which cannot
-// leave out jump_open.
+// accountInput holds the fields of an account that an operator may set. It is not client.AccountPut, which cannot leave out
+// jump_open.
 type accountInput struct {
 	Kind          accounts.Kind            `json:"kind" enum:"mini_program,service_account,subscription_account"`
 	Name          string                   `json:"name,omitempty"`

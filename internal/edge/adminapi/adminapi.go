@@ -45,29 +45,29 @@ type Admin struct {
 	Known     func(appid string) (accounts.Account, bool)
 	Everybody func() iter.Seq[*accounts.Account]
 	Rules     *rules.Book
-	// RuleCount is how many rules there are.
+	// RuleCount returns the number of rules.
 	RuleCount func() int
 	Codes     *codes.Service
 	Desk      *codes.TicketWriter
 	Orders    *codes.Orders
 	// PackageSigner signs printers' packages.
 	PackageSigner *printpackage.Signer
-	// PassphraseWork is how much work it is to try a package's passphrase, for age; 0 = the usual.
+	// PassphraseWork is age's work factor for a package's passphrase; 0 = the default.
 	PassphraseWork int
 	OpenIDs        *accounts.OpenIDs
 	Keys           *accounts.ScanKeys
 	People         *iam.Service
 	Shared         *iam.SharedCharts
-	// Appearances are how accounts look to buyers.
+	// Appearances holds the branding of accounts for buyers.
 	Appearances *branding.Book
 	// Products are the links of GS1 keys.
 	Products *digitallink.Book
-	// ConsoleURL is where the console is.
+	// ConsoleURL returns the address of the console.
 	ConsoleURL func() string
 	Settings   *settings.Live
 	Scans      *stats.Aggregator
 	Alarms     *alarms.Book
-	// Lake is where scans are written for other engines; nil = nowhere.
+	// Lake is the destination of scans for other engines; nil = none.
 	Lake *lake.Lake
 	// Following knows how far the memory of this node is behind the log of changes.
 	Following interface {
@@ -79,7 +79,7 @@ type Admin struct {
 	Rechecks *rules.Verifier
 	// LookAtFile fetches a verification file and judges every step of it.
 	LookAtFile func(ctx context.Context, url, content string) ([]verification.Step, error)
-	// UserHash is what the ledger knows a user of a namespace by.
+	// UserHash returns the hash that identifies a user of a namespace in the scan log.
 	UserHash func(namespace, user string) scanlog.UserHash
 	// Refused are the wrong credentials that this node saw within the last day.
 	Refused func() []RefusedCredential
@@ -148,8 +148,8 @@ var explained = []struct {
 	{webhooks.ErrNoDelivery, http.StatusNotFound, "there is no delivery with this id"},
 }
 
-// Problem turns an error of the domain into a problem document (RFC 9457). An
-// error that nobody foresaw is logged whole and answered as an internal one.
+// Problem turns an error of the domain into a problem document (RFC 9457). An unexpected error is logged whole and answered as an
+// internal one.
 func (a *Admin) Problem(ctx context.Context, err error) error {
 	if err == nil {
 		return nil

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// candidates are how many accounts an answer names where nobody says how many.
+// candidates is the default number of accounts in an answer.
 const candidates = 50
 
 func (a accountAPI) lookupAuthorization(ctx context.Context, in *struct {

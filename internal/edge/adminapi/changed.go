@@ -142,7 +142,7 @@ func (s settingsNow) ETag() string {
 	return strings.Join(each(settings.Table, func(f settings.Field) string { return settingRevision(f, settings.Settings(s)) }), ".")
 }
 
-// matching is how often a change is begun anew because its thing changed meanwhile.
+// matching is the number of times that a change is begun anew because its object changed meanwhile.
 const matching = 20
 
 // Guard lets a change happen only where its thing is as the caller saw it. It reads the thing and
@@ -322,7 +322,7 @@ func mapWith(all, more map[string]*huma.Schema) map[string]*huma.Schema {
 	return both
 }
 
-// mostChanges is how many changes a problem names.
+// mostChanges is the maximum number of changes that a problem lists.
 const mostChanges = 5
 
 func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Thing, saw adminroute.Seen, now any) error {

@@ -42,7 +42,7 @@ func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
 	return shown, a.scans().addAlarms(ctx, in.ID, shown.Runs)
 }
 
-// mostListed is how many codes one file of them has.
+// mostListed is the maximum number of codes in one file.
 const mostListed = 50_000
 
 func (a codeAPI) listCodes(ctx context.Context, in *struct {

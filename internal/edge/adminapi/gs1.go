@@ -105,7 +105,7 @@ func (a ruleAPI) getGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, erro
 	return showGS1(e), err
 }
 
-// saveGS1 stores an entry for its caller: whoever may act for one account acts for that.
+// saveGS1 stores an entry for its caller: a caller that is limited to one account acts for that.
 func (a ruleAPI) saveGS1(ctx context.Context, e digitallink.Entry, fresh bool) (client.GS1Entry, error) {
 	caller := adminroute.CallerFromContext(ctx)
 	if there, err := a.ofTheirs(ctx, e.Key); err != nil && !errors.Is(err, digitallink.ErrNone) {
@@ -191,8 +191,8 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	return a.saveGS1(ctx, e, false)
 }
 
-// handOverGS1 gives a key, or all keys of a company prefix, to another account. The prefix goes first, so that nobody writes
-// links for the account of before meanwhile; a call that broke off between is made whole by the same call.
+// handOverGS1 gives a key, or all keys of a company prefix, to another account. The prefix goes first, so that no new links are
+// written for the previous account meanwhile; a call that broke off between is completed by repeating it.
 func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1HandOver }) (done client.GS1HandedOver, err error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
@@ -204,7 +204,7 @@ func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1Han
 			return done, err
 		}
 		if _, holder := prefixes.Holder(named); holder == "" || holder == in.Body.To {
-			named = "" // nobody's prefix, or theirs: what is said of the key says whose it is
+			named = "" // a prefix of no account, or their own: the entry itself names the owner of the key
 		}
 	} else if !settings.IsPrefix(named) {
 		return done, refused("of %.60q: want a GS1 key, such as 01/09506000134352, or the digits of a GS1 Company Prefix", named)

@@ -33,7 +33,7 @@ func showPast(d scan.Decision) client.PastDecision {
 	return o
 }
 
-// sinceShown is how many changes since a moment are shown.
+// sinceShown is the maximum number of changes since a moment that are shown.
 const sinceShown = 100
 
 func (a serverAPI) resolveThen(ctx context.Context, in *struct {
@@ -151,8 +151,8 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 		Most: cmp.Or(in.Body.Most, auditlog.MostReplayed), Owners: caller.Accounts})
 }
 
-// theirPast is what some owners may know of what a text opened: their own side of it. What a scan of another's rule or code does
-// anybody sees who scans it now; nobody's past is told to others.
+// theirPast returns the part of the past that some owners may know of the page that a text opened: their own side of it. The effect
+// of a scan of another account's rule or code is visible to anyone who scans it now; the past of an account is not shown to others.
 func (a serverAPI) theirPast(ctx context.Context, whose []string, at time.Time, then auditlog.Answer, today scan.Decision) (
 	client.Past, error) {
 	ownerOf := func(d scan.Decision) string { return cmp.Or(d.Code.Batch.Account, d.Matched.Owner) }

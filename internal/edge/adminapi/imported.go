@@ -19,8 +19,7 @@ import (
 // fourColumns is the content type of lines of codes.
 const fourColumns = "text/plain"
 
-// maxImportBody is how many bytes a call of importCodes reads at most: as many lines
-// as one may bring, each with a long prefix.
+// maxImportBody is the maximum size in bytes of a call of importCodes: as many lines as one may bring, each with a long prefix.
 const maxImportBody = codes.MaxImportLines * 600
 
 func (a codeAPI) beginImport(ctx context.Context, in *struct {

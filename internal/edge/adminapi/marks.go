@@ -15,11 +15,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats"
 )
 
-// mostMarked is how many changes of a kind are looked at for marks.
+// mostMarked is the number of changes of a kind that are examined for marks.
 const mostMarked = 100
 
-// marks are what happened in a time to the rules and codes that a question is about, in order. since is from when on there are all; zero =
-// in the whole time.
+// marks returns the changes, within a time, of the rules and codes that a question is about, in order. since is the time from which
+// the list is complete; zero = for the whole time.
 func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time) (list []client.Mark, since time.Time, err error) {
 	add := func(at time.Time, kind, what string) {
 		if !at.Before(from) && at.Before(to) {

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// mostCounted is how many runs and packages of an order are counted.
+// mostCounted is the maximum number of runs and packages of an order that are counted.
 const mostCounted = 1000
 
 // showOrder shows an order with how far its codes are.

@@ -27,8 +27,8 @@ const onSheets = "sheet"
 // isDrawn reports whether a format has drawn labels, and is no list.
 func isDrawn(format string) bool { return !slices.Contains(labels.Lists, labels.List(format)) }
 
-// drawingOf is how the labels of a wish are drawn, as JSON; "" where it has lists alone.
-// The first and the last label are drawn, so that what cannot be printed is refused now.
+// drawingOf returns the layout of a wish's labels as JSON; "" if it has lists alone. The first and the last label are drawn, so
+// that what cannot be printed is refused now.
 func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) (string, error) {
 	for i, f := range w.Formats {
 		if _, known := partEndings[f]; !known || slices.Contains(w.Formats[:i], f) {
@@ -75,7 +75,7 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) 
 	return string(text), nil
 }
 
-// planOf is what the labels of a wish would be, which drawingOf has tried; drawing is its answer.
+// planOf returns the plan of a wish's labels, which drawingOf has tried; drawing is its answer.
 func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, drawing string) (*client.LabelPlan, error) {
 	p := &client.LabelPlan{Codes: w.To - w.From + 1}
 	b, err := a.Codes.Memory.BatchOrLoad(ctx, id)
@@ -114,8 +114,8 @@ func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, dra
 	return p, nil
 }
 
-// mostDots is how many dots a label may have that the server draws, because its picture is in
-// memory: 170 mm square at 300 dots an inch.
+// mostDots is the maximum number of dots of a label that the server draws, because its picture is in memory: 170 mm square at 300
+// dots an inch.
 const mostDots = 4 << 20
 
 func smallEnough(ctx context.Context, p labels.Printing, batch int64, one codes.CodeSource) error {

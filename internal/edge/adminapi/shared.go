@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// sharedPath is where shared charts are.
+// sharedPath is the path of shared charts.
 const sharedPath = "/statistics/shared"
 
 // chartQuestion is a question of the page of statistics as it is kept: only what that page knows, of accounts that the caller
@@ -58,7 +58,7 @@ func showShared(one iam.SharedLink) client.SharedChart {
 	return client.SharedChart{ID: one.ID, Title: one.Title, Question: one.Question, SharedBy: one.By, SharedAt: one.At, EndsAt: one.EndsAt}
 }
 
-// theirShared reports of a chart whether a caller may see and end it: whoever shared it, and operators of all accounts.
+// theirShared reports whether a caller may see and end a chart: the person who shared it, and operators of all accounts.
 func theirShared(ctx context.Context) func(iam.SharedLink) bool {
 	caller, actor := adminroute.CallerFromContext(ctx), accounts.ActorFromContext(ctx).ActorID
 	all := caller.Role.AtLeast(adminroute.Operator) && !caller.Scoped()

@@ -82,7 +82,7 @@ func (a scanAPI) counted(ctx context.Context, p Period) (from, to time.Time, err
 	return from, to, err
 }
 
-// StatisticsQuestion is what can be asked about scans.
+// StatisticsQuestion is a query of scans.
 type StatisticsQuestion struct {
 	StatisticsFilter
 	OwnedBy

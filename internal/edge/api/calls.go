@@ -12,11 +12,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
 )
 
-// account is whose call it is: the account of the token, even where a platform calls for it; the
-// platform that shows its own token; or whoever gave the right secret.
+// account returns the account of the call: the account of the token, even where a platform calls for it; the platform that shows
+// its own token; or the one with the right secret.
 func (c *call) account() string { return cmp.Or(c.caller.AppID, c.component, c.proven) }
 
-// author is who makes the changes of the call.
+// author returns the author of the call's changes.
 func (c *call) author() accounts.Actor {
 	by := accounts.Actor{ActorID: c.account(), RID: c.rid}
 	if by.ActorID != c.component {
@@ -25,8 +25,8 @@ func (c *call) author() accounts.Actor {
 	return by
 }
 
-// bySecret remembers whose call it is where a secret stands in for a token, given the outcome err.
-// A caller with a wrong secret is nobody: its calls are neither counted nor logged for an account.
+// bySecret remembers whose call it is where a secret stands in for a token, given the outcome err. A caller with a wrong secret is
+// anonymous: its calls are neither counted nor logged for an account.
 func (c *call) bySecret(appid string, err error) {
 	if accounts.IsGuessing(err) {
 		return
@@ -38,8 +38,7 @@ func (c *call) bySecret(appid string, err error) {
 	}
 }
 
-// remember puts a call into the log that openapi/rid/get asks. Calls of nobody
-// are not in it: nobody could ask for them.
+// remember puts a call into the log that openapi/rid/get asks. Anonymous calls are not in it: no account could ask for them.
 func (a *API) remember(r Record) {
 	if r.Account == "" {
 		return

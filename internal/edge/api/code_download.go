@@ -22,7 +22,7 @@ type packageReply struct {
 const (
 	packageBegin = `{"errcode":0,"errmsg":"ok","buffer":"`
 	packageEnd   = `"}`
-	// pieceTimeout is how long a client may take for one piece.
+	// pieceTimeout is the time that a client may take for one piece.
 	pieceTimeout = 30 * time.Second
 )
 

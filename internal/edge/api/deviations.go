@@ -100,8 +100,8 @@ func isJSON(contentType string) bool {
 	return strings.EqualFold(strings.TrimSpace(kind), "application/json")
 }
 
-// platformPace is how many calls a second the platform lets through to a jump-rule
-// interface, whatever a setting lets. Contract: rules 0.
+// platformPace is the number of calls a second that the platform lets through to a jump-rule interface, whatever a setting allows.
+// Contract: rules 0.
 const platformPace = 5
 
 // keepPace notes, or refuses, more calls a second than the platform grants.
@@ -113,8 +113,7 @@ func (a *API) keepPace(c *call, e endpoint, s settings.Settings) error {
 	return errcode.Strict(behaviour.WireRateAbove, "%s called %s more than %d times within a second", c.account(), e.path, platformPace)
 }
 
-// recentCalls is what callers did lately, for deviations that no single call shows. The zero value
-// works.
+// recentCalls remembers recent calls, for deviations that no single call shows. The zero value works.
 type recentCalls struct {
 	once    sync.Once
 	seed    maphash.Seed

@@ -28,7 +28,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// MaxBody is how long the body of a call may be, in bytes.
+// MaxBody is the maximum size in bytes of a call's body.
 const MaxBody = 1 << 20
 
 // API serves the platform's wire.
@@ -43,13 +43,13 @@ type API struct {
 	RealNow  func() time.Time // for durations and the limit of calls a second
 	Random   io.Reader
 	ClientIP func(*http.Request) netip.Addr
-	// BodyTimeout is how long a body may take to arrive.
+	// BodyTimeout is the timeout for reading a body.
 	BodyTimeout time.Duration
 	// Faults returns the fault to inject into a call; nil outside the emulator.
 	Faults func(path, appid string) Fault
 	// Stub is the answer that an operator set for a path; nil outside the emulator.
 	Stub func(method, path string) (Stub, bool)
-	// Record is called for every call with its secrets masked; nil = nobody.
+	// Record is called for every call with its secrets masked; may be nil.
 	Record func(Record)
 	// WhyBelow is the path below which the record of a call can be asked for by its
 	// request id: a developer's server names it in a header of each answer. "" = no header.
@@ -73,7 +73,7 @@ type API struct {
 	table    map[string]endpoint
 }
 
-// Fault is what goes wrong with one call. The zero value is nothing.
+// Fault is an injected fault of one call. The zero value is nothing.
 type Fault struct {
 	Code      *errcode.Code // answered instead of the call; nil = none
 	After     bool          // with Code: do the call, then answer Code all the same
@@ -300,7 +300,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	w.Write(body)
 }
 
-// The headers that all answers share: nobody changes these slices.
+// The headers that all answers share: these slices are immutable.
 var (
 	// Observed(wire.answer.type): the word is "encoding" on the platform, not "charset".
 	answerType = []string{"application/json; encoding=utf-8"}

@@ -27,8 +27,8 @@ var gates = []middleware{
 	(*API).withinDay,
 }
 
-// storeTime is how long a call waits for the store. If that ends before the commit of its change,
-// the answer is -1 and nothing was changed.
+// storeTime is the time that a call waits for the store. If that ends before the commit of its change, the answer is -1 and nothing
+// was changed.
 const storeTime = 20 * time.Second
 
 // run does what all endpoints share: gates, body, injected fault, the endpoint itself.
@@ -160,7 +160,7 @@ func (a *API) withinDay(ctx context.Context, _ *http.Request, e endpoint, c *cal
 // injected begins the detail of an error that a fault makes.
 const injected = "injected by a fault"
 
-// fault is what is to go wrong with a call.
+// fault returns the injected fault of a call.
 func (a *API) fault(e endpoint, c *call, f *fields) Fault {
 	if a.Faults == nil {
 		return Fault{}
@@ -179,7 +179,7 @@ func (a *API) fault(e endpoint, c *call, f *fields) Fault {
 	return fault
 }
 
-// instead is what a call is answered that the fault keeps from its endpoint; nil = it is done.
+// instead returns the answer to a call that the fault keeps from its endpoint; nil = it is done.
 func (f *Fault) instead() error {
 	switch {
 	case f.Code != nil && !f.After:
@@ -190,7 +190,7 @@ func (f *Fault) instead() error {
 	return nil
 }
 
-// afterwards is what a call is answered that was done, or refused with err.
+// afterwards returns the answer to a call that was done, or refused with err.
 func (f *Fault) afterwards(err error) error {
 	refused, detail := errcode.Of(err)
 	switch {

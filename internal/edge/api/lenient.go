@@ -27,7 +27,7 @@ import (
 type fields struct {
 	list  []field
 	err   error
-	notes *behaviour.Notes // of the call; nil = nobody's
+	notes *behaviour.Notes // of the call; may be nil
 	// settings say which leniency the operator refuses; nil = none.
 	settings *settings.Live
 	doubled  string // a name that stands twice

@@ -42,9 +42,9 @@ func (a *API) limit(ctx context.Context, account string, e endpoint, s settings.
 	return nil
 }
 
-// perSecond is how many calls a second an account may make to an interface that wants its token; 0
-// = no limit. Assumed(wire.rate.other): the pages name a limit for the jump rules, and a call that
-// is made for each scan must keep up with a busy shop.
+// perSecond returns the number of calls a second that an account may make to an interface that wants its token; 0 = no limit.
+// Assumed(wire.rate.other): the pages name a limit for the jump rules, and a call that is made for each scan must keep up with a
+// busy shop.
 func (e endpoint) perSecond(s settings.Settings) int {
 	if e.sets == ruleSets {
 		return s.RateLimit
@@ -134,8 +134,7 @@ func (l *limiter) allow(key string, limit int, now time.Time) bool {
 	return true
 }
 
-// maxKeys is how many keys are remembered: a stranger may have very many
-// addresses.
+// maxKeys is the maximum number of keys that are remembered: a stranger may have very many addresses.
 const maxKeys = 100_000
 
 // sweep forgets keys that have been quiet, so that memory is bounded by the

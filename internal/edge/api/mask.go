@@ -8,8 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// maskedFew is how many fields of an object maskPlain looks at, maskedDeep how
-// deep it looks.
+// maskedFew is the number of fields of an object that maskPlain examines, maskedDeep the depth.
 const (
 	maskedFew  = 16
 	maskedDeep = 5

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// patience is a context with a deadline, like that of context.WithDeadline. It sets its timer when
-// somebody first waits for its end, since most calls are answered from memory.
+// patience is a context with a deadline, like that of context.WithDeadline. It sets its timer when a caller first waits for its
+// end, since most calls are answered from memory.
 type patience struct {
 	context.Context // the parent: patience ends with it at the latest
 	at              time.Time
 
 	mu    sync.Mutex
-	timed context.Context // nil until somebody asks for the end
+	timed context.Context // nil until a caller waits for the end
 	end   context.CancelFunc
-	over  bool // nobody waits any more
+	over  bool // no caller waits any more
 }
 
 func newPatience(ctx context.Context, d time.Duration) *patience {

@@ -18,10 +18,10 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// pictureSide is how wide and high a picture is, in pixels, as on the platform.
+// pictureSide is the width and height of a picture in pixels, as on the platform.
 const pictureSide = 430
 
-// pictureAge is how long a client may keep a picture.
+// pictureAge is the time for which a client may cache a picture.
 const pictureAge = 24 * time.Hour
 
 // picture is the answer of showqrcode: a JPEG, or a status alone.
@@ -31,7 +31,7 @@ type picture struct {
 	age    time.Duration
 }
 
-// masked is what is recorded: the size of the picture in place of the picture.
+// masked returns the recorded form: the size of the picture in place of the picture.
 func (p picture) masked() []byte {
 	return fmt.Appendf(nil, "[status %d, %d bytes]", p.status, len(p.jpeg))
 }
@@ -60,9 +60,8 @@ func (p picture) write(_ context.Context, w http.ResponseWriter) error {
 	return err
 }
 
-// showQRCode is public: whoever has a ticket gets the picture of its code, 404
-// otherwise. Contract: rules 3.5. Assumed(qrcode.show.rate): 429 above a number of pictures a
-// second for one address.
+// showQRCode is public: the holder of a ticket gets the picture of its code, 404 otherwise. Contract: rules 3.5.
+// Assumed(qrcode.show.rate): 429 above a number of pictures a second for one address.
 func (a *API) showQRCode(ctx context.Context, c *call, f *fields) (any, error) {
 	if !a.pictures.allow(ratelimit.KeyForIP(c.ip).String(), a.Settings.Get().PictureLimit, a.RealNow()) {
 		return picture{status: http.StatusTooManyRequests}, nil

@@ -20,7 +20,7 @@ type quotaReply struct {
 	Component rate `json:"component_rate_limit"`
 }
 
-// rate is how many calls may be made within a time.
+// rate is a number of calls within a time.
 type rate struct {
 	Calls   int `json:"call_count"`
 	Seconds int `json:"refresh_second"`

@@ -33,8 +33,7 @@ type Record struct {
 	Took       time.Duration   `json:"took_ns"`
 }
 
-// maxRecorded is how much of a body is kept, maxDetail how much of what was
-// wrong, in bytes.
+// maxRecorded is the number of bytes of a body that are kept, maxDetail that of the detail of an error.
 const (
 	maxRecorded = 8 << 10
 	maxDetail   = 1 << 10
@@ -75,7 +74,7 @@ func newRecord(at time.Time, r *http.Request, e endpoint, c *call, answer []byte
 	var request string
 	var object map[string]any
 	if e.needs&token == 0 && len(c.body) > 0 && json.Unmarshal(c.body, &object) != nil {
-		// It holds a secret, and in a text of unknown form nobody can say where.
+		// It holds a secret, and in a text of unknown form its position is unknown.
 		request = fmt.Sprintf("[not a JSON object, %d bytes]", len(c.body))
 	} else {
 		request = maskBody(c.body)
@@ -120,7 +119,7 @@ func maskQuery(query url.Values) string {
 	return "?" + shown.Encode()
 }
 
-// knownWords are what paths are made of here.
+// knownWords returns the words that occur in this server's paths.
 var knownWords = sync.OnceValue(func() map[string]bool {
 	words := map[string]bool{"": true, "admin": true, "scan": true, "v1": true, "resolve": true, "explain": true}
 	for _, path := range Paths() {

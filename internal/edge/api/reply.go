@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// envelope is what every answer but a token's begins with. Contract: rules 0.
+// envelope holds the fields with which every answer but a token's begins. Contract: rules 0.
 type envelope struct {
 	ErrCode int    `json:"errcode"`
 	ErrMsg  string `json:"errmsg"`
@@ -103,10 +103,9 @@ func NewRID(random io.Reader, now time.Time) string {
 	return string(hex.AppendEncode(rid, raw[4:]))
 }
 
-// advises reports whether an error sends the caller to stable_token: those that
-// say that a token is of no use or too many were fetched, on the calls that take
-// or make one. Contract: rules 3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice): not
-// on the other calls with a secret, where nobody could follow it.
+// advises reports whether an error sends the caller to stable_token: those that say that a token is of no use or too many were
+// fetched, on the calls that take or make one. Contract: rules 3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice):
+// not on the other calls with a secret, where the caller could not follow it.
 func (e endpoint) advises(code *errcode.Code) bool {
 	return (code == errcode.InvalidCredential || code == errcode.DailyLimit) &&
 		(e.needs&(token|platform) != 0 || e.path == "/cgi-bin/token")
@@ -116,8 +115,8 @@ func (e endpoint) advises(code *errcode.Code) bool {
 // Contract: marketcode 1.1.
 func (e endpoint) hints() bool { return strings.HasPrefix(e.path, "/intp/marketcode/") }
 
-// hint is what the code family puts before the request id: random letters and the time at the
-// platform. Observed(wire.answer.hint). Contract: marketcode 1.1.
+// hint returns the text that the code family puts before the request id: random letters and the time at the platform.
+// Observed(wire.answer.hint). Contract: marketcode 1.1.
 func (a *API) hint() string {
 	var raw [8]byte
 	if _, err := io.ReadFull(a.Random, raw[:]); err != nil {
@@ -127,7 +126,7 @@ func (a *API) hint() string {
 	return fmt.Sprintf("hint: [%s][%s]", token, a.Now().In(time.FixedZone("", 8*3600)).Format(time.DateTime))
 }
 
-// hintAlone is what stood in the place of the request id: random letters and digits.
+// hintAlone returns the text that took the place of the request id: random letters and digits.
 func (a *API) hintAlone() string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	var raw [10]byte

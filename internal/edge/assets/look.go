@@ -62,7 +62,7 @@ func NewAsset(name string, content []byte) *Asset {
 		})}
 }
 
-// Path is where the asset is served, hash included.
+// Path returns the path of the asset, hash included.
 func (a *Asset) Path() string { return a.path }
 
 // ServeHTTP answers the content, compressed for those that can read it, to be kept for a year.

@@ -20,26 +20,25 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Paths are where the platform has the page: for a computer, and for a phone in
-// the two forms that client libraries build. Contract: rules 3.2.
+// Paths are the platform's paths of the page: for a computer, and for a phone in the two forms that client libraries build.
+// Contract: rules 3.2.
 var Paths = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"}
 
 // Page serves the page.
 type Page struct {
 	Accounts *accounts.Service
 	Log      *slog.Logger
-	// Admin reports whether a text is the admin token, without which nobody may
-	// agree here, and of one that is not whether too many came from there before it; nil =
-	// anybody may agree, and sees the names of all accounts.
+	// Admin reports whether a text is the admin token, which is required here to agree, and of one that is not whether too many
+	// came from there before it; nil = no token is required, and the names of all accounts are shown.
 	Admin func(r *http.Request, token string) (right, tooMany bool)
-	// HandOver is where a person who signs in agrees to what a reference stands for.
+	// HandOver returns the address at which a person who signs in agrees to the request of a reference.
 	HandOver func(reference string) string
 }
 
 const (
 	maxForm  = 64 << 10
 	maxShown = 50 // accounts to choose from at once
-	// searchFrom is how many accounts are too many to choose from by eye.
+	// searchFrom is the number of accounts from which the page offers a search.
 	searchFrom = 10
 )
 
@@ -83,7 +82,7 @@ type choice struct {
 	Checked     bool
 }
 
-// view is what the page shows; a Fault alone is an error page.
+// view is the data of the page; a Fault alone is an error page.
 type view struct {
 	i18n.Localizer
 	Look, Other  string // the style; the address of this page in the other language
@@ -95,7 +94,7 @@ type view struct {
 	Choices      []choice
 	Part         string // what the choices are searched for
 	Search, More bool
-	Guarded      bool // nobody may see the accounts: whoever has the admin token types the AppID
+	Guarded      bool // the accounts are hidden: the holder of the admin token types the AppID
 	HandOver     string
 	AppID        string
 	Notice       i18n.Message

@@ -73,7 +73,7 @@ func (accountsView) Orders() []string { return []string{"appid", "name", "newest
 
 func accountPage(appid string) string { return Root + "/accounts/" + url.PathEscape(appid) }
 
-// accountForm is the form of an account, with what somebody typed.
+// accountForm is the form of an account, with the typed values.
 type accountForm struct {
 	New   bool
 	AppID string
@@ -158,7 +158,7 @@ type accountView struct {
 	Notices   []client.Notification
 	Left      *int // publishes of this month
 	Users     []string
-	More      string // the user after whom further members come; "" = these are all
+	More      string // the user after whom the list goes on; "" = the list is complete
 }
 
 func (accountView) AllVersions() []string { return accountVersions }

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
-// routes are the page on which somebody lets a platform act for an account.
+// routes returns the handlers of the page on which a person lets a platform act for an account.
 func (pages agreePages) routes() map[string]func(*request) {
 	return map[string]func(*request){"GET " + agreePath: pages.agree, "POST " + agreePath: pages.decideAgreement}
 }
@@ -23,7 +23,7 @@ func AgreePage(reference string) string {
 	return agreePath + "?" + url.Values{"ref": {reference}}.Encode()
 }
 
-// searchFrom is how many accounts are too many to choose from by eye.
+// searchFrom is the number of accounts from which the page offers a search.
 const searchFrom = 10
 
 type agreeView struct {

@@ -89,7 +89,7 @@ func factsOf(why json.RawMessage) (list []fact) {
 	return list
 }
 
-// buyerSees is what the page of a code tells a buyer, by what is said of the code.
+// buyerSees returns the text that the page of a code shows to a buyer in the state of the code.
 func buyerSees(code client.StoredCode) string {
 	copied := false
 	for _, a := range code.Alarms {
@@ -110,7 +110,7 @@ func buyerSees(code client.StoredCode) string {
 	return "active"
 }
 
-// placesMap is where a code was scanned: places by their degrees, without any border, which would want an approved map.
+// placesMap shows the places of a code's scans by their degrees, without any border, which would want an approved map.
 type placesMap struct {
 	Wide, High      float64
 	Meridians, Rows []written // lines of the grid
@@ -177,7 +177,7 @@ func mapOf(places []client.CodePlace) *placesMap {
 	return &m
 }
 
-// TextX is where the name of a spot stands.
+// TextX returns the position of a spot's name.
 func (s point) TextX() float64 {
 	if s.Anchor == "end" {
 		return s.X - s.R - 4

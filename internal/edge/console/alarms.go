@@ -22,7 +22,7 @@ func (pages alarmPages) routes() map[string]func(*request) {
 
 // alarmsView is the page of alarms.
 type alarmsView struct {
-	Which  string // "" = those that nobody acknowledged or dismissed; "standing" = those that nobody dismissed; "all"
+	Which  string // "" = neither acknowledged nor dismissed; "standing" = not dismissed; "all"
 	Batch  string // only of codes of this application; "" = of any
 	batch  int64  // its number
 	owner  string // only of codes of this account; "" = of all that the visitor may see
@@ -45,13 +45,13 @@ func (d alarmsView) File(format string) string {
 	return Root + "/statistics/alarms." + format + "?" + url.Values{"which": {d.Which}, "batch": {d.Batch}}.Encode()
 }
 
-// query is how the admin API is asked for these alarms.
+// query returns the admin API's query for these alarms.
 func (d alarmsView) query() client.AlarmQuery {
 	return client.AlarmQuery{Open: d.Which != "all" && d.Which != "standing", Standing: d.Which == "standing", ApplicationID: d.batch,
 		Owner: d.owner}
 }
 
-// alarmsAsked is what the address asks for; false where it is wrong, and a page said why.
+// alarmsAsked parses the query of the address; false if it is wrong, and a page said why.
 func (v *request) alarmsAsked() (d alarmsView, ok bool) {
 	q := v.r.URL.Query()
 	d = alarmsView{Which: q.Get("which"), Batch: strings.TrimSpace(q.Get("batch")), owner: v.account()}

@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostAppearance is how long the form of an appearance may be, in bytes. Most of it is the logo,
-// whose length the admin API limits.
+// mostAppearance is the maximum size in bytes of the form of an appearance. Most of it is the logo, whose length the admin API
+// limits.
 const mostAppearance = 800 << 10
 
 type appearanceView struct {

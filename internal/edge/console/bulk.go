@@ -9,8 +9,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostBulk is how long a file of lines may be here, in bytes. For longer ones there is the
-// command line.
+// mostBulk is the maximum size in bytes of a file of lines. For longer ones there is the command line.
 const mostBulk = 16 << 20
 
 func (pages bulkPages) routes() map[string]func(*request) {

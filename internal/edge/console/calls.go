@@ -167,15 +167,15 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
 }
 
 const (
-	// mostStreams is how many streams may be open at once.
+	// mostStreams is the maximum number of open streams.
 	mostStreams = 100
-	// lookEvery is how often a stream looks for calls, which bounds how often a page changes.
+	// lookEvery is the polling interval of a stream, which bounds how often a page changes.
 	lookEvery = 300 * time.Millisecond
-	// pingEvery is how often an idle stream sends a sign of life. Then, and before it shows
-	// anything, it checks that the session has not ended.
+	// pingEvery is the interval of keep-alive messages on an idle stream. Then, and before it shows anything, it checks that the
+	// session has not ended.
 	pingEvery = 15 * time.Second
-	// streamWrite is how long a reader may take for one piece. A slower one is dropped, and may
-	// come again with the id of the last row that it got.
+	// streamWrite is the time that a reader may take for one piece. A slower one is dropped, and may come again with the id of the
+	// last row that it got.
 	streamWrite = 10 * time.Second
 )
 

@@ -20,7 +20,7 @@ type timeline struct {
 	rows   []client.StatisticsRow
 }
 
-// mostPeriods is how many periods one chart has: the hours of 13 months.
+// mostPeriods is the maximum number of periods in one chart: the hours of 13 months.
 const mostPeriods = 9600
 
 // timelineOf puts the rows of an answer into their periods; it ends where the answer was cut off, and now. There are none where the
@@ -47,7 +47,7 @@ func timelineOf(found client.Statistics, by string) (t timeline) {
 	return timeline{by: by, now: found.Now, starts: append(t.starts, at), rows: t.rows}
 }
 
-// following is when the period after one begins.
+// following returns the beginning of the next period.
 func following(at time.Time, by string) time.Time {
 	switch by {
 	case "hour":
@@ -104,7 +104,7 @@ func (t timeline) labelled(most int) (list []int) {
 	return list[:0]
 }
 
-// label is what stands below a period.
+// label returns the text below a period.
 func (v *request) label(at time.Time, by string) string {
 	switch {
 	case by == "hour" && at.Hour() != 0:
@@ -153,10 +153,10 @@ type bar struct {
 	Now              bool   // the period runs still
 }
 
-// FirstY is where the part of the first scans begins.
+// FirstY returns the position at which the part of the first scans begins.
 func (b bar) FirstY() float64 { return tenth(b.Y + b.High - b.First) }
 
-// sign is where something happened.
+// sign is a mark of an event in the chart.
 type sign struct {
 	Kind, Text string
 	X, Y       float64
@@ -165,7 +165,7 @@ type sign struct {
 // tenth is a length to a tenth of a pixel.
 func tenth(x float64) float64 { return math.Round(10*x) / 10 }
 
-// size is how large a drawing is, and how much is written in it.
+// size is the size of a drawing, and the density of its texts.
 type size struct {
 	class      string
 	wide, high float64
@@ -180,7 +180,7 @@ var (
 	smallChart = size{"small", 320, 120, 44, 3, false}
 )
 
-// mostBars is how many periods have a bar each.
+// mostBars is the maximum number of periods with a bar each.
 const mostBars = 100
 
 // draw draws a timeline, and over it as an outline the periods before it, on a scale that reaches to a number.
@@ -254,7 +254,7 @@ func (v *request) bars(t timeline, x func(int) float64, y func(int64) float64) (
 	return list
 }
 
-// countText is what was counted, in words.
+// countText returns the counts of a row in words.
 func (v *request) countText(r client.StatisticsRow) string {
 	if r.Users > 0 {
 		return separated(r.Users)
@@ -278,7 +278,7 @@ func (v *request) about(t timeline) string {
 	return v.say("chart.about", day(t.starts[0], ""), day(last, ""), separated(numberOf(t.rows[best])), day(t.starts[best], t.by))
 }
 
-// chart is what a page draws of an answer.
+// chart is the drawing of an answer.
 type chart struct {
 	Zone   string
 	Drawn  []drawing // of the whole: wide, and small for a phone
@@ -371,7 +371,7 @@ func (v *request) periodsBefore(s statisticsView, t timeline) (timeline, error) 
 }
 
 const (
-	// mostLying is how many values are drawn without time, mostSmall how many over time; the table has all of them.
+	// mostLying is the number of values that are drawn without time, mostSmall over time; the table has all of them.
 	mostLying = 20
 	mostSmall = 9
 )

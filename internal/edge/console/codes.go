@@ -143,10 +143,10 @@ func stateOf(r client.CodeRun) string {
 }
 
 const (
-	// mostRuns is how many runs one map has, mostEvents how many events a page.
+	// mostRuns is the maximum number of runs in one map, mostEvents the maximum number of events on a page.
 	mostRuns   = 200
 	mostEvents = 100
-	// mostSegments is how many downloads a page offers: those of 2,500,000 codes.
+	// mostSegments is the number of downloads that a page offers: those of 2,500,000 codes.
 	mostSegments = 50
 )
 
@@ -298,8 +298,7 @@ func codesOf(from, to int64) client.CodeChange {
 	return client.CodeChange{CodeSelection: client.CodeSelection{Ranges: []client.CodeRange{{From: from, To: to}}}}
 }
 
-// mostSerials is how long a list of serial numbers may be here, in bytes: ten thousand of
-// the longest names of codes fit in it.
+// mostSerials is the maximum size in bytes of a list of serial numbers: ten thousand of the longest names of codes fit in it.
 const mostSerials = 4 << 20
 
 // bindSerials gives codes the brand's own numbers: lines of INDEX,SERIAL, all of them or none.

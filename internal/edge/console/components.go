@@ -89,7 +89,7 @@ func (v view) newField(kind, name, label string, value any, options []string) fo
 	return f
 }
 
-// Field draws an input of one line, with the key of its label and the value that it has before somebody types.
+// Field draws an input of one line, with the key of its label and its initial value.
 func (v view) Field(name, label string, value any, options ...string) template.HTML {
 	return render("field", v.newField("text", name, label, value, options))
 }
@@ -202,7 +202,8 @@ type postForm struct {
 	Hidden   []keptField
 }
 
-// Filters begins a form of fields that narrow a list. Scripts apply them while somebody types; without scripts FiltersEnd has a button.
+// Filters begins a form of fields that narrow a list. Scripts apply them while the user types; without scripts FiltersEnd has a
+// button.
 func (v view) Filters(path string) template.HTML {
 	return render("filters", struct{ Action string }{v.Keep(path)})
 }
@@ -297,7 +298,7 @@ func (v view) Tabs(pairs ...string) template.HTML {
 	}{v, list})
 }
 
-// Danger is what ends a thing, apart from the rest: a title, why, and one button.
+// Danger draws a destructive action apart from the rest: a title, the reason for caution, and one button.
 func (v view) Danger(path string, revision any, did, title, why, button string) template.HTML {
 	return render("danger", struct {
 		view

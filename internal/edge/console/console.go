@@ -35,7 +35,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/semaphore"
 )
 
-// Root is where all pages are.
+// Root is the path of all pages.
 const Root = "/console"
 
 //go:embed templates locale static
@@ -91,7 +91,7 @@ type Console struct {
 	As        func(*http.Request, iam.Caller) *http.Request
 	People    *iam.Service
 	Provider  *oidc.Provider // signs in people that have no password here; nil = there is none
-	// Open is who everybody is taken for, with --dev; nil = people sign in.
+	// Open is the caller that every visitor is taken for, with --dev; nil = people sign in.
 	Open *iam.Caller
 	// AdminToken reports whether a text is the admin token; people.ErrTooMany.
 	AdminToken func(r *http.Request, text string) (bool, error)
@@ -109,7 +109,7 @@ type Console struct {
 	ClientIP        func(*http.Request) netip.Addr
 	// Stopping reports whether the server is stopping, so that streams end.
 	Stopping func() bool
-	// Shared is the chart behind a link, and as whom it is read; people.ErrNoShared.
+	// Shared returns the chart behind a link, and the caller with whose permissions it is read; people.ErrNoShared.
 	Shared func(ctx context.Context, text string) (iam.SharedLink, iam.Caller, error)
 	// CertificateEnds says until when the certificate of this server is valid, where it has one.
 	CertificateEnds func() (time.Time, bool)
@@ -161,7 +161,7 @@ func Routes() []string {
 	return append(slices.Sorted(maps.Keys(routes())), waysIn...)
 }
 
-// waysIn are the patterns that need no session: those of signing in, and charts that somebody shared.
+// waysIn are the patterns that need no session: those of signing in, and shared charts.
 var waysIn = []string{"GET /console/login", "POST /console/login", "POST /console/logout", "GET /console/login/provider",
 	"GET /console/login/callback", "POST /console/login/callback", "GET /console/shared/{text}"}
 
@@ -266,13 +266,13 @@ func (c *Console) signedIn(serve func(*request)) http.HandlerFunc {
 	}
 }
 
-// callerOf is who is signed in, and counts as a use of the session; people.ErrNoSession.
+// callerOf returns the signed-in caller, and counts as a use of the session; people.ErrNoSession.
 func (c *Console) callerOf(r *http.Request) (iam.Caller, error) {
 	return c.caller(r, c.People.BySession)
 }
 
-// watcherOf is who is signed in, for a stream: nobody may be looking at its page, so it is no use
-// of the session; people.ErrNoSession.
+// watcherOf returns the signed-in caller for a stream: its page may be unattended, so it is no use of the session;
+// people.ErrNoSession.
 func (c *Console) watcherOf(r *http.Request) (iam.Caller, error) {
 	return c.caller(r, c.People.ValidateSession)
 }
@@ -302,7 +302,7 @@ func (v *request) redirect(to string) {
 	http.Redirect(v.w, v.r, to, http.StatusSeeOther)
 }
 
-// view is what a template sees.
+// view is the data that a template has.
 type view struct {
 	*request
 	Name string // of the page
@@ -402,7 +402,7 @@ func (v *request) failed(err error) bool {
 	return true
 }
 
-// said is why an API refused a call, in the reader's language.
+// said returns the reason for which an API refused a call, in the reader's language.
 func (v *request) said(said *client.Problem) string {
 	return v.reason(cmp.Or(said.Detail, said.Title, http.StatusText(said.Status)))
 }
@@ -432,8 +432,7 @@ func (v view) Over(data any) view {
 // Q is a field of the query.
 func (v view) Q(name string) string { return v.r.URL.Query().Get(name) }
 
-// May reports whether the visitor's role covers another one: a page offers nobody what the server
-// would refuse.
+// May reports whether the visitor's role covers another one: a page offers no action that the server would refuse.
 func (v view) May(role string) bool {
 	return adminroute.Role(v.caller.Role).AtLeast(adminroute.Role(role))
 }
@@ -510,8 +509,7 @@ func (c *Console) prefer(v *request) {
 	v.redirect(inside(v.r.FormValue("back")))
 }
 
-// inside is the path to if it is one of a page here, else that of the first page: so nobody is sent
-// to another site.
+// inside returns to if it is the path of a page here, else that of the first page: so a redirect never leads to another site.
 func inside(to string) string {
 	u, err := url.Parse(to)
 	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(to, Root+"/") || strings.ContainsAny(to, "\\\r\n") ||

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostDeviations is how many lines of either list a page has.
+// mostDeviations is the maximum number of lines of either list on a page.
 const mostDeviations = 100
 
 type deviationsView struct {

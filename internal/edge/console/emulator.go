@@ -85,7 +85,7 @@ func faultForm(r *http.Request) (f client.Fault, ok bool) {
 	return f, ok
 }
 
-// mostSeed is how long a seed may be here, in bytes. For a longer one there is serve --seed.
+// mostSeed is the maximum size of a seed in bytes. For a longer one there is serve --seed.
 const mostSeed = 1 << 20
 
 // addSeed applies a seed that was sent or typed, and shows what became of it.

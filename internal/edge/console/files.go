@@ -59,7 +59,7 @@ func (numberPages) download(v *request) {
 	v.forward("GET", path+"?"+asked.Encode(), "", nil)
 }
 
-// flag is how an address says yes; for no it is left out.
+// flag returns the value of a boolean in an address; false is left out.
 func flag(yes bool) string {
 	if yes {
 		return "true"

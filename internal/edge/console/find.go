@@ -78,7 +78,7 @@ func (pages findPages) search(v *request) {
 	v.show(http.StatusOK, "search", data)
 }
 
-// hits is how many of a kind were found.
+// hits returns the number of results of a kind.
 func (s searchView) hits(kind string) (n int) {
 	for _, group := range s.Groups {
 		if group[0].Kind == kind {
@@ -167,7 +167,7 @@ func (v view) Account() string { return v.account() }
 // Chosen reports whether the address filters all pages by an account.
 func (v view) Chosen() bool { return v.Q("account") != "" }
 
-// Mine are the accounts among which somebody chooses who is limited to a few; none = among all, or among too many to list.
+// Mine returns the accounts that a person with limited accounts can choose from; none = all, or too many to list.
 func (v view) Mine() []string {
 	if n := len(v.caller.Accounts); n < 2 || n > mostSuggested {
 		return nil

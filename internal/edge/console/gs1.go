@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// routes are where GS1 keys lead, and the form of one of them.
+// routes returns the handlers of the list of GS1 keys and of the form of one of them.
 func (pages gs1Pages) routes() map[string]func(*request) {
 	return map[string]func(*request){"GET /console/gs1": pages.gs1, "GET /console/gs1/key": pages.gs1Key,
 		"POST /console/gs1/key":       pages.changeGS1,
@@ -70,10 +70,10 @@ type gs1KeyView struct {
 	Fresh bool
 	Rows  []gs1Row
 	Last  *client.Change // the change that undo takes back; nil = none, or not for this reader
-	// Below are what is said of lots and serials of it, some of them where there is More.
+	// Below lists the entries of its lots and serials, some of them where there is More.
 	Below []client.GS1Entry
 	More  bool
-	// Text is what its symbol holds: a Digital Link on a host of ours, or AIs in brackets where there is no such host.
+	// Text is the content of its symbol: a Digital Link on a host of ours, or AIs in brackets where there is no such host.
 	Text, Wrong string
 	Link        bool
 	Picture     template.URL
@@ -203,7 +203,7 @@ func rfc3339(at *time.Time) string {
 	return at.Format(time.RFC3339)
 }
 
-// mostGS1Rows is how many rows of the form are read.
+// mostGS1Rows is the maximum number of rows of the form.
 const mostGS1Rows = 110
 
 // changeGS1 stores what the form says of a key, or says nothing of it any more.

@@ -17,7 +17,7 @@ type Health struct {
 	StartedAt time.Time
 }
 
-// healthView is what the first lines of the home and of the operator's page show.
+// healthView is the data of the first lines of the home and of the operator's page.
 type healthView struct {
 	Fault   string // in the reader's language
 	Numbers []number

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// homeView is what the first page says: what to do next, the numbers of today, and where links opened nothing.
+// homeView is the data of the first page: next steps, today's numbers, and unmatched scans.
 type homeView struct {
 	Health  healthView
 	Tasks   []task
@@ -41,7 +41,7 @@ func (pages homePages) routes() map[string]func(*request) {
 	}
 }
 
-// landing is where the console begins: with the calls for whoever develops against an emulator, else at home.
+// landing redirects to the first page: the calls for a developer with an emulator, else the home.
 func (pages homePages) landing(v *request) {
 	if v.c.Emulates && len(v.caller.Accounts) == 0 {
 		v.redirect(Root + "/calls")

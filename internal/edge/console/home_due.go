@@ -20,7 +20,7 @@ const (
 	fewPublishes = 5
 )
 
-// homePackages tells of packages that nobody fetched in time, of codes that were ordered here or by the wire.
+// homePackages lists packages that were not fetched in time, of codes that were ordered here or by the wire.
 func (v *request) homePackages(data *homeView) error {
 	whose := []string{v.account()}
 	if whose[0] == "" && len(v.caller.Accounts) > 0 {
@@ -42,7 +42,7 @@ func (v *request) homePackages(data *homeView) error {
 	return nil
 }
 
-// homeOrders tells of orders that wait for somebody.
+// homeOrders lists orders that wait for a decision.
 func (v *request) homeOrders(data *homeView) error {
 	list, err := v.api.Orders.List(v.ctx(), v.account(), 0, mostOrders)
 	var waiting []string
@@ -55,7 +55,7 @@ func (v *request) homeOrders(data *homeView) error {
 	return err
 }
 
-// homeIdle tells of applications, of the wire as of the console, of which nobody activated a code in time.
+// homeIdle lists applications, of the wire as of the console, without an activated code in time.
 func (v *request) homeIdle(data *homeView) error {
 	list, err := v.api.Batches.List(v.ctx(), client.BatchQuery{Account: v.account(), Idle: activeInDays, Limit: mostOrders})
 	var idle []string
@@ -77,7 +77,7 @@ func (data *homeView) due(v *request, what string, names []string, to string) {
 	}
 }
 
-// homeKeys tells whoever may see keys of people's programs of those that end soon, or just ended.
+// homeKeys lists keys of people's programs that end soon, or just ended, for those who may see them.
 func (v *request) homeKeys(data *homeView) error {
 	list, err := v.api.AdminKeys.List(v.ctx())
 	var names []string
@@ -90,7 +90,7 @@ func (v *request) homeKeys(data *homeView) error {
 	return err
 }
 
-// homeQuota tells somebody who is limited to accounts that few publishes of the month are left.
+// homeQuota tells a person who is limited to accounts that few publishes of the month are left.
 func (v *request) homeQuota(data *homeView) error {
 	for _, appid := range v.caller.Accounts[:min(len(v.caller.Accounts), mostAccounts)] {
 		left, err := v.api.Accounts.GetQuota(v.ctx(), appid)
@@ -105,7 +105,7 @@ func (v *request) homeQuota(data *homeView) error {
 	return nil
 }
 
-// homeCertificate tells whoever runs the server that its certificate ends soon.
+// homeCertificate tells operators that the server's certificate expires soon.
 func (v *request) homeCertificate(data *homeView) error {
 	if v.c.CertificateEnds == nil || !(view{request: v}).May("operator") || !(view{request: v}).All() {
 		return nil

@@ -18,12 +18,11 @@ import (
 )
 
 const (
-	// mostImport is how long a file of rules may be here, in bytes, and mostSteps how many steps of
-	// a plan are done at once, since each add may fetch a verification file. For more there is the
-	// command line.
+	// mostImport is the maximum size in bytes of a file of rules, and mostSteps the number of steps of a plan that are done at
+	// once, since each add may fetch a verification file. For more there is the command line.
 	mostImport = 1 << 20
 	mostSteps  = 200
-	// mostStored is how many rules of an account are compared and written here.
+	// mostStored is the maximum number of rules of an account that are compared and written here.
 	mostStored = 20_000
 )
 

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
-// mostKept is how long a form may be that waits while somebody signs in, in bytes.
+// mostKept is the maximum size in bytes of a form that waits for a sign-in.
 const mostKept = 256 << 10
 
 // keptForm is a form that came without a session. The page of signing in carries it, so that only
@@ -69,8 +69,7 @@ func (k keptForm) text() string {
 	return string(text)
 }
 
-// goOn leads somebody who signed in to where they wanted to be: to a page, or to the form that
-// waited, which they send by a button.
+// goOn redirects after a sign-in: to the requested page, or to the form that waited, which is sent by a button.
 func (c *Console) goOn(v *request, form signingIn) {
 	var k keptForm
 	if form.Kept == "" || json.Unmarshal([]byte(form.Kept), &k) != nil || inside(k.To) != k.To {

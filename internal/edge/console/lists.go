@@ -34,7 +34,7 @@ func shown[T any](v *request, field string, list []T) (some []T, next string) {
 
 // pager says where a list goes on in both directions.
 type pager struct {
-	From, To, All int64  // the numbers of the rows that are shown, from 1, and how many there are; All 0 = nobody knows
+	From, To, All int64  // the numbers of the shown rows, from 1, and the number of all; All 0 = unknown
 	Earlier       string // addresses; "" = there are none
 	Later         string
 }

@@ -21,7 +21,7 @@ func (c *Console) setCookie(v *request, text string, age int) {
 		SameSite: http.SameSiteStrictMode})
 }
 
-// signingIn is what the page of signing in shows.
+// signingIn is the data of the sign-in page.
 type signingIn struct {
 	Next, Once, Name string
 	Provider         string // the host of the provider that is offered
@@ -40,7 +40,7 @@ func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 		Out: c.signedOut(q.Get("out"))})
 }
 
-// signedOut is the page on which somebody can also sign out at the provider.
+// signedOut returns the page on which a person can also sign out at the provider.
 func (c *Console) signedOut(how string) string {
 	if c.Provider == nil || how != "provider" {
 		return ""

@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// entry is a page of the navigation, and whom it opens for.
+// entry is a page of the navigation with the roles that may open it.
 type entry struct {
 	name, path string
 	least      adminroute.Role
@@ -16,7 +16,7 @@ type entry struct {
 	kept       bool // where calls are emulated, only for those who may see all accounts: an emulator keeps no account with a call
 }
 
-// group is what stands together in the navigation. Its name is a text of its own; the last one is behind a gear.
+// group is a group of pages in the navigation. Its name is a text of its own; the last one is behind a gear.
 type group struct {
 	name    string
 	entries []entry
@@ -69,7 +69,7 @@ func (e entry) opens(caller iam.Caller, emulates bool) bool {
 	return adminroute.Role(caller.Role).AtLeast(e.least) && (emulates || !e.emulates) && !(limited && (e.all || e.kept && emulates))
 }
 
-// section is a group as somebody sees it.
+// section is a group as a person sees it.
 type section struct {
 	Name   string
 	Gear   bool
@@ -115,7 +115,7 @@ func (v view) Sections() []section {
 	return list
 }
 
-// waiting is how many alarms are open, for their entry. A page about a fault does not ask: it may be the store's.
+// waiting returns the number of open alarms for their entry. A page about a fault does not ask: it may be the store's.
 func (v view) waiting(entry string) string {
 	if entry != "alarms" || v.Name == "fault" {
 		return ""
@@ -130,7 +130,7 @@ func (v view) waiting(entry string) string {
 	return separated(open)
 }
 
-// mostAlarms is how many the server counts.
+// mostAlarms is the number at which the server stops counting.
 const mostAlarms = 1000
 
 // below reports whether an address is a page's, or one of those below it.

@@ -30,10 +30,10 @@ func (pages operatePages) routes() map[string]func(*request) {
 	}
 }
 
-// mostRefused is how many wrong credentials are shown.
+// mostRefused is the maximum number of wrong credentials that are shown.
 const mostRefused = 50
 
-// operateView is how the server is.
+// operateView is the data of the server's page.
 type operateView struct {
 	Health  healthView
 	Nodes   []client.ScanNode

@@ -98,7 +98,7 @@ func (pages orderPages) agreedOnText(v *request, account string, put client.Orde
 	return v.agreed(v.say(key, strings.ReplaceAll(tried.Sample, "\n", " ⏎ "), tried.TextBits), put.ISV)
 }
 
-// nobody refuses an order for an account that is not there.
+// nobody is the actor of a refusal of an order whose account was deleted.
 func (pages orderPages) nobody(v *request, err error) bool {
 	_, is := refused(err, http.StatusNotFound)
 	if is {

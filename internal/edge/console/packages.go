@@ -36,8 +36,7 @@ var (
 	drawnFormats = []string{"sheet", "png", "svg", "pdf", "zpl", "epl"}
 )
 
-// labelFields are how labels are drawn, by the names of the admin API: those of all, and
-// those of sheets.
+// labelFields are the fields of a label's layout, by the names of the admin API: those of all, and those of sheets.
 var (
 	labelFields = []string{"module", "dpi", "quiet", "line_height", "colour", "background"}
 	pageFields  = []string{"sheet", "start_at", "offset", "page", "columns", "rows", "label", "pitch", "margin", "gap", "footer"}
@@ -49,17 +48,17 @@ type packagesView struct {
 	More     int64
 	Signer   client.PackageSigner
 	Form     packageForm
-	Plan     *client.LabelPlan // of what the form says; nil = nobody asked
+	Plan     *client.LabelPlan // of the form's values; nil = no preview was requested
 	Left     []string          // words of a job's file that the form has no place for
 }
 
-// packageForm is how the form of a package begins.
+// packageForm is the initial state of a package's form.
 type packageForm struct{ Batch string }
 
 func (packageForm) Lists() []string  { return listFormats }
 func (packageForm) Labels() []string { return drawnFormats }
 
-// Text is what stands beside each label unless somebody says otherwise.
+// Text returns the default text beside each label.
 func (packageForm) Text() string { return "{serial}" }
 
 func (packageForm) Kinds() []string {
@@ -73,7 +72,7 @@ type packageField struct {
 	Wanted                   bool
 }
 
-// Fields are those for which codes go to whom.
+// Fields returns the inputs for the codes and the recipient.
 func (f packageForm) Fields() []packageField {
 	return []packageField{
 		{"batch", "codes.batch", "", f.Batch, true},
@@ -86,7 +85,7 @@ func (f packageForm) Fields() []packageField {
 	}
 }
 
-// usual is how labels are drawn unless somebody says otherwise.
+// usual is the default layout of labels.
 var usual = map[string]string{"dpi": "300", "module": "0.4mm", "line_height": "2mm", "page": "a4", "columns": "4", "rows": "10",
 	"margin": "10mm", "gap": "0mm", "start_at": "1"}
 
@@ -154,8 +153,8 @@ func (pages packagePages) makePackage(v *request) {
 	}
 }
 
-// packageWish is what the form says, with labels on sheets where it is asked for a job and names no format of labels. The page says
-// what is wrong, and ok is false.
+// packageWish parses the form, with labels on sheets if it is requested for a job and names no format of labels. The page says what
+// is wrong, and ok is false.
 func (pages packagePages) packageWish(v *request, wanted ...string) (batch int64, wish client.PackageWish, ok bool) {
 	faults := map[string]string{}
 	for _, name := range wanted {
@@ -274,7 +273,7 @@ func (pages packagePages) counted(v *request, name string, faults map[string]str
 	return n
 }
 
-// drawing is how labels are drawn as the form says, also how they stand on sheets.
+// drawing returns the layout of labels that the form asks for, with their positions on sheets.
 func (pages packagePages) drawing(v *request, sheets bool, faults map[string]string) *client.LabelDrawing {
 	text, number := v.word, func(name string) int { return int(pages.counted(v, name, faults)) }
 	d := client.LabelDrawing{Kind: text("kind"), Module: text("module"), DPI: number("dpi"), Level: text("level"),
@@ -300,7 +299,7 @@ func (pages packagePages) drawing(v *request, sheets bool, faults map[string]str
 	return &d
 }
 
-// jobFile is what qrjump label reads: one word a line, each with a value of JSON, which YAML is too.
+// jobFile returns the file that qrjump label reads: one word a line, each with a value of JSON, which YAML is too.
 func jobFile(batch int64, wish client.PackageWish) []byte {
 	var b bytes.Buffer
 	format := wish.Formats[0]

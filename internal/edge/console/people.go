@@ -21,7 +21,7 @@ type peopleView struct {
 	SeenAs, SeenFor, SeenFault string
 }
 
-// Invites are how long an invitation may last.
+// Invites returns the durations that an invitation may have.
 func (v view) Invites() (list []choice) {
 	for _, days := range []int{3, 7, 30} {
 		list = append(list, choice{strconv.Itoa(days), v.say("people.invite.for", days)})
@@ -53,7 +53,7 @@ func (pages peoplePages) showPeople(v *request, data peopleView) {
 
 func (pages peoplePages) people(v *request) { pages.showPeople(v, peopleView{}) }
 
-// inviteDays is how long a link invites that the list of people makes.
+// inviteDays is the lifetime in days of an invitation made in the list of people.
 const inviteDays = 3
 
 // changePeople makes and ends people and keys. Secrets, which are shown once, are on the page that

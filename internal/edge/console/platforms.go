@@ -30,7 +30,7 @@ func (v view) Set(id int) string {
 
 func platformPage(appid string) string { return Root + "/platforms/" + url.PathEscape(appid) }
 
-// platformForm is the form of a platform, with what somebody typed.
+// platformForm is the form of a platform, with the typed values.
 type platformForm struct {
 	URL, Addresses, Hosts string
 	Revision              string // of the platform that the form shows

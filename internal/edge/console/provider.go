@@ -34,12 +34,11 @@ func (c *Console) offered() string {
 	return c.Provider.Host()
 }
 
-// mostFlow is how long the cookie of a sign-in may be: browsers keep 4,096 bytes with its
-// name and attributes.
+// mostFlow is the maximum size of a sign-in's cookie: browsers keep 4,096 bytes with its name and attributes.
 const mostFlow = 3500
 
-// toProvider sends somebody to the provider. It is a link, since a form may not lead to another
-// origin. A page of another origin cannot follow the link in a visitor's name.
+// toProvider redirects to the provider. It is a link, since a form may not lead to another origin. A page of another origin cannot
+// follow the link in a visitor's name.
 func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	next := inside(r.URL.Query().Get("next"))
@@ -139,8 +138,8 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	c.refused(ctx, v, who, inside(next), browser, err)
 }
 
-// refused says why the provider's answer lets nobody in. A person who has no role any more is
-// signed out everywhere.
+// refused shows the reason for which the provider's answer was rejected. A person who has no role any more is signed out
+// everywhere.
 func (c *Console) refused(ctx context.Context, v *request, who iam.FederatedUser, next string, from iam.Browser, err error) {
 	if errors.Is(err, oidc.ErrDown) {
 		c.unreached(v, next, err)
@@ -169,8 +168,8 @@ func (c *Console) refused(ctx context.Context, v *request, who iam.FederatedUser
 	c.turnAway(v, tooMany, status, page)
 }
 
-// turnAway shows why an answer lets nobody in. After too many from one address it says only that
-// there were too many.
+// turnAway shows the reason for which an answer was rejected. After too many from one address it says only that there were too
+// many.
 func (c *Console) turnAway(v *request, tooMany bool, status int, page signingIn) {
 	if tooMany {
 		v.w.Header().Set("Retry-After", "60")

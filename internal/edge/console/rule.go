@@ -17,7 +17,7 @@ import (
 
 // The page of a rule: what it is, its code to print, who scans it and how it became so.
 
-// ruleView is what is known of one prefix.
+// ruleView is the data of one prefix's page.
 type ruleView struct {
 	Owner, Prefix string
 	Rule          *client.StoredRule
@@ -42,7 +42,7 @@ type ruleScans struct {
 	All, Nothing string // the addresses of all statistics of the rule, and of what opened nothing near it
 }
 
-// ruleDays is how many days of scans the page of a rule shows.
+// ruleDays is the number of days of scans on the page of a rule.
 const ruleDays = "30"
 
 // showRule shows one prefix, with what was just found out about it.
@@ -74,7 +74,7 @@ func (pages rulePages) showRule(v *request, status int, data ruleView) {
 	v.show(status, "rule", data)
 }
 
-// impact is what a change would have done to scans of the last days.
+// impact is the effect that a change would have had on scans of the last days.
 type impact struct {
 	client.Replayed
 	Days    int
@@ -101,7 +101,7 @@ func (v *request) foresee(changes ...client.PlannedRule) (*impact, error) {
 	return &impact{Replayed: done, Days: foreseenDays}, err
 }
 
-// undoing is what the undo of a change does, by the history of its prefix, the newest first; false where it is not in it.
+// undoing returns the effect of undoing a change, by the history of its prefix, the newest first; false if it is not in it.
 func undoing(history []client.RuleChange, seq int64) (plan client.PlannedRule, found bool) {
 	i := slices.IndexFunc(history, func(c client.RuleChange) bool { return c.Seq == seq })
 	if i < 0 {

@@ -104,7 +104,7 @@ func (v *request) rulePages(asked client.StoredRuleQuery, data *rulesView) (p pa
 	return p
 }
 
-// left is how many publishes an account has left this month; "" where that cannot be read.
+// left returns the number of publishes that an account has left this month; "" if it cannot be read.
 func (v *request) left(appid string) string {
 	if appid == "" {
 		return ""
@@ -206,7 +206,7 @@ func (pages rulePages) undo(v *request) {
 	}
 }
 
-// confirmFile answers the verification file of an account, for whoever puts it on a host.
+// confirmFile serves the verification file of an account for download.
 func (pages rulePages) confirmFile(v *request) {
 	a, err := v.api.Accounts.Get(v.ctx(), v.r.URL.Query().Get("owner"))
 	if v.failed(err) {
@@ -236,7 +236,7 @@ type ruleForm struct {
 	OpenVersion                 int
 	Occupy, Edit, Published     bool
 	Left                        string
-	Foreseen                    *impact // what an edit would have done to scans; nil = nobody asked
+	Foreseen                    *impact // effect of an edit on past scans; nil = not requested
 	Asks                        bool    // the edit waits for a yes
 	Revision                    string  // of the rule that is changed
 	Check                       *client.RuleCheck

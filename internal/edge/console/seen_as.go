@@ -34,7 +34,7 @@ func admin(caller iam.Caller) bool {
 	return adminroute.Role(caller.Role) == adminroute.Admin && len(caller.Accounts) == 0
 }
 
-// mostSeenAs is how many accounts the cookie has room for.
+// mostSeenAs is the number of accounts that the cookie has room for.
 const mostSeenAs = 50
 
 // seeAs begins to show an admin the console as another role sees it, or ends that.

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostSelected is how many rows one form acts on: those of a page.
+// mostSelected is the maximum number of rows of one form: those of a page.
 const mostSelected = pageRows
 
 func (pages selectedPages) routes() map[string]func(*request) {
@@ -27,12 +27,12 @@ type selectedView struct {
 	Done   int
 	Faults [][3]string // which were not done, and why
 	Asked  bool        // nothing is done yet
-	// Foreseen is what it would have done to scans of the last days; nil = it is no change of rules.
+	// Foreseen is its effect on scans of the last days; nil = it is no change of rules.
 	Foreseen *impact
 	Back     string
 }
 
-// act is what a form does to a row that was selected: to a rule of an account, or to an account.
+// act is the action of a form on a selected row: on a rule of an account, or on an account.
 type act func(ctx context.Context, appid, prefix string) error
 
 // actOnSelected asks whether a form is to do something to what was selected, and how many these are, and does it to each by itself: what
@@ -67,7 +67,7 @@ func (pages selectedPages) actOnSelected(v *request, acts map[string]act, back s
 		why := v.say("fault.inside")
 		if said, is := errors.AsType[*client.Problem](err); is {
 			if why, status = v.said(said), said.Status; status == http.StatusForbidden {
-				v.failed(err) // whoever may not do it to one may not do it at all
+				v.failed(err) // a person who may not do it to one may not do it at all
 				return
 			}
 		} else {

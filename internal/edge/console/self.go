@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// selfView is what people see of themselves.
+// selfView is the data of a person's own page.
 type selfView struct {
 	Person  iam.Person
 	Named   bool // false: the admin token, which belongs to no person
@@ -45,8 +45,7 @@ func (pages selfPages) showSelf(v *request, status int, data selfView) {
 	v.show(status, "self", data)
 }
 
-// changeSelf changes how somebody signs in. They prove who they are once more, and all their other
-// sessions end.
+// changeSelf changes a person's credentials. They prove who they are once more, and all their other sessions end.
 func (pages selfPages) changeSelf(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 32<<10)
 	ctx := accounts.WithActor(v.r.Context(), accounts.Actor{ActorID: v.caller.Actor})
@@ -110,9 +109,8 @@ func (pages selfPages) selfRefused(ctx context.Context, v *request, err error) {
 	pages.showSelf(v, status, selfView{Fault: fault})
 }
 
-// lacksFactor reports whether somebody must set up a second factor before they may do anything
-// else. For people whom a provider signs in that is the provider's matter; the admin token belongs
-// to no person.
+// lacksFactor reports whether the person must set up a second factor first. For federated people that is the provider's matter; the
+// admin token belongs to no person.
 func (v *request) lacksFactor() bool {
 	who := v.caller
 	if v.c.Demanded == nil || who.Session == "" || who.Name == "" || who.Issuer != "" || who.Factor || !v.c.Demanded(who.Role) {

@@ -36,7 +36,7 @@ func (pages numberPages) share(v *request) {
 	}
 }
 
-// sharedView is a chart for whoever has its link.
+// sharedView is a chart for readers with its link.
 type sharedView struct {
 	statisticsView
 	Title  string
@@ -48,7 +48,7 @@ func (c *Console) sharedPage(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	one, as, err := c.Shared(r.Context(), r.PathValue("text"))
 	if err == nil && !adminroute.Role(as.Role).AtLeast(adminroute.Marketer) {
-		err = iam.ErrNoShared // whoever shared it may not see numbers any more
+		err = iam.ErrNoShared // the person who shared it lost the permission for the numbers
 	}
 	switch {
 	case errors.Is(err, iam.ErrNoShared):
@@ -68,7 +68,7 @@ func (c *Console) sharedPage(w http.ResponseWriter, r *http.Request) {
 	for _, asked := range data.Only {
 		v.know(asked.Name, asked.Value)
 	}
-	v.r, v.caller = r, iam.Caller{} // nobody is signed in
+	v.r, v.caller = r, iam.Caller{} // not signed in
 	if !v.failed(err) {
 		v.show(http.StatusOK, "shared", data)
 	}

@@ -27,10 +27,10 @@ func (pages numberPages) routes() map[string]func(*request) {
 // groups are the values by which statistics can be grouped.
 var groups = []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
 
-// mostNumbers is how many rows of numbers a page has.
+// mostNumbers is the maximum number of rows of numbers on a page.
 const mostNumbers = 500
 
-// drawnRows is how many rows of numbers are asked for, to be drawn.
+// drawnRows is the number of rows that are requested for a drawing.
 const drawnRows = 1000
 
 type statisticsView struct {
@@ -92,7 +92,7 @@ func (s statisticsView) File(table, format string) string {
 	return Root + "/statistics/" + table + "." + format + "?" + s.asked.Encode()
 }
 
-// question is what the address asks for.
+// question parses the query of the address.
 func (v *request) question() (view statisticsView) {
 	q := v.r.URL.Query()
 	view = statisticsView{By: q.Get("by"), Group: q.Get("group"), Count: q.Get("count"), From: q.Get("from"), To: q.Get("to"),
@@ -419,7 +419,7 @@ func (v view) Value(group, value string) string {
 	return v.named(group, value)
 }
 
-// RuleName is what people call the rule with a number.
+// RuleName returns the display name of the rule with a number.
 func (v view) RuleName(id int64) string {
 	value := strconv.FormatInt(id, 10)
 	v.know("rule", value)

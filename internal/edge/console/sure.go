@@ -11,7 +11,7 @@ import (
 type sureView struct {
 	Text, Name, Action, Back string
 	Wrong                    bool
-	Foreseen                 *impact // nil = nobody asked
+	Foreseen                 *impact // nil = not requested
 	Fields                   url.Values
 }
 

@@ -85,7 +85,7 @@ func timeElement(at time.Time, text string) template.HTML {
 		at.Format("2006-01-02 15:04:05 -07:00"), template.HTMLEscapeString(text)))
 }
 
-// away is how far a moment is from now: in words for a month, as its day before and after that.
+// away returns the distance of a moment from now: in words for a month, as its day before and after that.
 func (v view) away(at, now time.Time) string {
 	key, far := "ago.", now.Sub(at)
 	if far < 0 {

@@ -92,7 +92,7 @@ func moment(text string) (time.Time, error) {
 }
 
 const (
-	// mostPicture is how long a picture may be in bytes, mostPixels how large.
+	// mostPicture is the maximum size of a picture in bytes, mostPixels in pixels.
 	mostPicture = 4 << 20
 	mostPixels  = 16 << 20
 )

@@ -17,21 +17,19 @@ import (
 )
 
 const (
-	// firstTime is how long a new connection may take to its first byte, and to
-	// the end of its TLS handshake.
+	// firstTime is the time that a new connection may take to its first byte, and to the end of its TLS handshake.
 	firstTime = 10 * time.Second
-	// patience is Lane.Patience where nobody says otherwise.
+	// patience is the default of Lane.Patience.
 	patience = time.Second
-	// grace is how long a drain looks whether a request arrived just now.
+	// grace is the time for which a drain checks whether a request arrived just now.
 	grace = 5 * time.Millisecond
 	// buffer holds a head and what most bodies need.
 	buffer = 4 << 10
-	// maxHead is how long a plain head may be.
+	// maxHead is the maximum size of a plain head.
 	maxHead = 4 << 10
-	// maxBlank is how many bytes of empty lines may stand before a request.
+	// maxBlank is the number of bytes of empty lines that may precede a request.
 	maxBlank = 4
-	// coarse is how exact the long deadlines are: moving one costs as much as
-	// reading a request.
+	// coarse is the precision of the long deadlines: moving one costs as much as reading a request.
 	coarse = 10 * time.Second
 )
 

@@ -93,7 +93,7 @@ func (d *direct) try(b []byte) (n int, again bool) {
 	return d.got, false
 }
 
-// closed reports whether somebody closed the connection.
+// closed reports whether the connection was closed.
 func (d *direct) closed() bool { return d.raw.Control(func(uintptr) {}) != nil }
 
 // write never waits for the client: it returns how many bytes the system took at once.

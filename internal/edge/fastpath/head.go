@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// head is what counts of a plain request's head.
+// head holds the relevant parts of a plain request's head.
 type head struct {
 	host   []byte
 	key    []byte // behind "Bearer "; nil = none

@@ -56,8 +56,8 @@ type Listener struct {
 	Try func(ctx context.Context, who string, body []byte) Response
 	// TLS is nil on a plain listener.
 	TLS *tls.Config
-	// ReadTimeout is how long the rest of a request may take here; 0 = a second. IdleTime is how long a connection may be without
-	// one, AnswerTime how long a client may take to read an answer.
+	// ReadTimeout is the time that the rest of a request may take here; 0 = a second. IdleTime is how long a connection may be
+	// without one, AnswerTime how long a client may take to read an answer.
 	ReadTimeout, IdleTime, AnswerTime time.Duration
 	// Answered counts answers, Handed the connections that went to net/http; both may be nil.
 	Answered, OnHandoff func()

@@ -18,7 +18,7 @@ type loop struct {
 	conns map[int32]*conn // by descriptor
 }
 
-// atOnce is how many connections a loop looks at before it asks again.
+// atOnce is the number of connections that a loop handles before it polls again.
 const atOnce = 128
 
 // startLoops makes one for each processor; fewer, or none, where the system does not let us. mu is held.
@@ -60,7 +60,7 @@ func (p *loop) add(c *conn) (ok bool) {
 	return ok
 }
 
-// remove ends that. For a connection that somebody closed the system has done so, and its descriptor may be another's.
+// remove ends that. For a connection that was closed elsewhere the system has done so, and its descriptor may belong to another.
 func (p *loop) remove(c *conn) {
 	p.both(c, func(poll, fd int) { _ = syscall.EpollCtl(poll, syscall.EPOLL_CTL_DEL, fd, nil) })
 	p.mu.Lock()

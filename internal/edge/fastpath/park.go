@@ -10,8 +10,8 @@ import (
 // takes at once. With everything else the connection gets a goroutine again, which begins from what was read: so conn.go alone
 // knows what can go wrong with a request.
 
-// maxMisses is how many times in a row a parked connection may need its goroutine before it keeps it: its client writes a
-// request in pieces, or what it asks has to be waited for.
+// maxMisses is the number of consecutive requests for which a parked connection may need its goroutine before it keeps it: its
+// client writes a request in pieces, or its answers have to be waited for.
 const maxMisses = 8
 
 // park leaves an idle connection to a loop. When it did, the caller must not touch it any more.
@@ -143,7 +143,7 @@ func (c *conn) quick() (rest []byte, ok bool) {
 	return nil, true
 }
 
-// sweep ends parked connections that were idle for too long, and forgets those that somebody closed.
+// sweep closes parked connections that were idle for too long, and drops closed ones.
 func (l *Listener) sweep() {
 	every := max(min(coarse, l.IdleTime/4), time.Millisecond)
 	most := int32(l.IdleTime/every) + 1

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Call is how the page of a call of the wire shows it, beside what the wire's own table says. Texts stand in tables/locale.
+// Call is the page of a call of the wire, beside the wire's own table. Texts stand in tables/locale.
 type Call struct {
 	Page, Path string
 	Answer     string // names of the answer's fields

@@ -24,10 +24,10 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Root is where the guide is served.
+// Root is the path of the guide.
 const Root = "/docs/"
 
-// Policy is what a page of the guide may load: its own style and script.
+// Policy restricts what a page of the guide may load: its own style and script.
 const Policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; " +
 	"frame-ancestors 'none'"
 
@@ -51,7 +51,7 @@ func asset(name string) *assets.Asset {
 	return assets.NewAsset("/qrjump/"+name, content)
 }
 
-// Assets are what the pages load, beside look.Sheet.
+// Assets are loaded by the pages, beside look.Sheet.
 var Assets = []*assets.Asset{style, script}
 
 // Language is one of those that the guide is written in.
@@ -71,7 +71,7 @@ var book = i18n.Open(locale)
 // Say is a text of the guide's layout in the language.
 func (l Language) Say(key string, with ...any) string { return book.Text(key, with...).In(l.Tag) }
 
-// Word is what the language calls itself.
+// Word returns the language's own name.
 func (l Language) Word() string { return l.Say("language") }
 
 // Guide serves the documents. New makes one.
@@ -251,7 +251,7 @@ func asked(r *http.Request) Language {
 	return Languages[slices.IndexFunc(Languages, func(l Language) bool { return l.Tag == tag })]
 }
 
-// view is what the layout shows.
+// view is the data of the layout.
 type view struct {
 	Language
 	Title, Name, Path, Home, Asked string
@@ -275,8 +275,7 @@ type part struct {
 	Pages []link
 }
 
-// view is what the layout shows around a page of a language; p is nil for a page that is not in the
-// contents.
+// view returns the data of the layout around a page of a language; p is nil for a page that is not in the contents.
 func (g *Guide) view(l Language, p *page) view {
 	v := view{Language: l, Home: Root + l.Code + "/", Version: g.version,
 		Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path()}

@@ -103,8 +103,8 @@ func anchors(tree ast.Node) (names []string) {
 	return names
 }
 
-// target is where a link of a page goes. In the Markdown files links name files, so that they work
-// on a code host too; here they become links to pages.
+// target returns the address of a link of a page. In the Markdown files links name files, so that they work on a code host too;
+// here they become links to pages.
 func target(p *page, to string) string {
 	if strings.Contains(to, "://") || strings.HasPrefix(to, "#") || strings.HasPrefix(to, "/") {
 		return to

@@ -61,7 +61,7 @@ const (
 // SDKs.
 var lookups = []string{"commands", "settings", "metrics", "behaviours", "handbook#the-tables", "handbook#what-grows-with-what"}
 
-// rank is what a place is worth beside others that have the same words.
+// rank returns the weight of a place beside others that have the same words.
 func (p place) rank() float64 {
 	page, _, _ := strings.Cut(p.name(), "#")
 	inCall := strings.HasPrefix(page, "calls/") && strings.Contains(p.title, ": ") && p.anchor != ""
@@ -164,7 +164,7 @@ func (x *index) put(one place, first bool) {
 // thousands is the comma of 10,000.
 var thousands = regexp.MustCompile(`(\d),(\d{3})`)
 
-// terms are what a text can be found by.
+// terms returns the words by which a text can be found.
 func terms(text string) (list []string) {
 	text = thousands.ReplaceAllString(text, "$1$2")
 	word := -1 // where one began

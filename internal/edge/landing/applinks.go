@@ -35,11 +35,11 @@ import (
 const (
 	applePath   = "/.well-known/apple-app-site-association"
 	androidPath = "/.well-known/assetlinks.json"
-	// maxLinks is how long a file may be, in bytes: what Apple reads.
+	// maxLinks is the maximum size of a file in bytes: the limit of Apple's reader.
 	maxLinks = 128 << 10
-	// maxHostRules is how many rules of a host go into a file.
+	// maxHostRules is the maximum number of a host's rules in a file.
 	maxHostRules = 20_000
-	// linksFresh is how long this server keeps a file, linksAge how long others may.
+	// linksFresh is the time for which this server caches a file, linksAge that for others.
 	linksFresh, linksAge = 10 * time.Second, 5 * time.Minute
 )
 

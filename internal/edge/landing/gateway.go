@@ -25,7 +25,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// TryPath is where --dev shows the page of any link: /p/?u=LINK.
+// TryPath is the path at which --dev shows the page of any link: /p/?u=LINK.
 const TryPath = "/p/"
 
 // Gateway serves the pages. First, Checks, Copied and Redeemed may be nil.
@@ -33,9 +33,9 @@ type Gateway struct {
 	// Resolve decides a text and has no effect.
 	Resolve func(scan.Request) scan.Decision
 	Account func(appid string) (accounts.Account, bool)
-	// Prefixes are what code texts begin with, all that were ever printed.
+	// Prefixes returns the prefixes of all code texts that were ever printed.
 	Prefixes func() []string
-	// Links are what texts by template have in common that are links; nil = there are none.
+	// Links returns the patterns of texts by template that are links; nil = there are none.
 	Links func() []codes.Link
 	// Rules are the rules of a host in lower case, with its port if it has one.
 	Rules Hosts
@@ -45,22 +45,22 @@ type Gateway struct {
 	// APIPages are single pages of the API. Like APIPaths they stay the API's under every host;
 	// paths beside or below them do not.
 	APIPages []string
-	// Looks are how accounts look; nil = no account has a look of its own.
+	// Looks holds the branding of accounts; nil = none.
 	Looks    *branding.Book
 	Settings *settings.Live
 	Now      func() time.Time
 	// RealNow is the clock of the limits.
 	RealNow  func() time.Time
 	ClientIP func(*http.Request) netip.Addr
-	// Scheme is what the browser asked with: http or https.
+	// Scheme returns the scheme of the request: http or https.
 	Scheme func(*http.Request) string
-	// First is when a code was scanned first; ok is false for never.
+	// First returns the time of a code's first scan; ok is false for never.
 	First func(ctx context.Context, batch, index int64) (at time.Time, ok bool, err error)
-	// Checks is how often a code was scanned.
+	// Checks returns the number of a code's scans.
 	Checks func(ctx context.Context, batch, index int64) (int64, error)
 	// Copied reports whether a code ever raised an alarm for looking copied.
 	Copied func(ctx context.Context, batch, index int64) (bool, error)
-	// Redeemed is when a code was redeemed first; it is asked of redeemed ones only.
+	// Redeemed returns the time at which a code was redeemed first; it is called for redeemed ones only.
 	Redeemed func(ctx context.Context, batch, index int64) (time.Time, error)
 	// Observe is called for every page that was shown.
 	Observe func(Page)
@@ -227,12 +227,11 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 	g.show(w, r, MissingPage, http.StatusNotFound, notice("missing"))
 }
 
-// landingsPerCode is how many pages of Mini Programs an address may see in place of one page of a
-// code: they tell less, and many phones share an address.
+// landingsPerCode is the number of pages of Mini Programs that an address may see in place of one page of a code: they tell less,
+// and many phones share an address.
 const landingsPerCode = 10
 
-// lengthOfOne is how many bytes of a link cost one page of a Mini Program: a link of twice as many
-// costs two.
+// lengthOfOne is the number of bytes of a link that cost one page of a Mini Program: a link of twice as many costs two.
 const lengthOfOne = 100
 
 // withinLimit charges the caller's address so many pages. Where it asked too often, it shows the
@@ -272,7 +271,7 @@ func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d
 	g.show(w, r, LandingPage, http.StatusOK, v)
 }
 
-// mostDrawing is how many pictures are drawn at once.
+// mostDrawing is the maximum number of pictures that are drawn at once.
 const mostDrawing = 2
 
 // picture draws the code of a text and gives back the caller's turn; "" = no code holds the text.
@@ -303,16 +302,16 @@ func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s co
 	// whatever its state.
 	v.Checked = g.checked(r.Context(), s)
 	if v.Key = v.Checked.doubt(v.Key); v.Key == "active" && s.Batch.Weak() {
-		v.Key = "weak" // whoever guesses such a text would be told that it is genuine
+		v.Key = "weak" // a person who guesses such a text would be told that it is genuine
 	}
 	g.show(w, r, CodePage, http.StatusOK, v)
 }
 
-// shownSymbols is how many characters of a code text a page shows: enough to
-// compare with the print, too few to print another.
+// shownSymbols is the number of characters of a code text that a page shows: enough to compare with the print, too few to print
+// another.
 const shownSymbols = 4
 
-// checked is what is known of a code's scans and alarms.
+// checked is the state of a code's scans and alarms.
 type checked struct {
 	Known  bool // false: how often it was checked cannot be told at this moment
 	First  time.Time
@@ -340,8 +339,7 @@ func (c checked) doubt(state string) string {
 	return state
 }
 
-// lookTime is how long a page waits to learn how often a code was checked; tests
-// wait longer.
+// lookTime is the time that a page waits for the number of a code's checks; tests wait longer.
 var lookTime = 2 * time.Second
 
 func (g *Gateway) checked(ctx context.Context, s codes.Scanned) checked {

@@ -68,10 +68,10 @@ type hostCache struct {
 }
 
 const (
-	// hostFresh is how long an answer about a host is used. It delays only the page that says
-	// "nothing here": a link that a rule opens is shown at once.
+	// hostFresh is the time for which an answer about a host is cached. It delays only the page that says "nothing here": a link
+	// that a rule opens is shown at once.
 	hostFresh = 5 * time.Second
-	// maxHosts is how many hosts of each kind are remembered.
+	// maxHosts is the number of hosts of each kind that are remembered.
 	maxHosts = 4096
 )
 

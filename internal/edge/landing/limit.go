@@ -28,7 +28,7 @@ type bucket struct {
 	at     time.Time
 }
 
-// maxBuckets is how many addresses a generation holds: some 20 MiB in all.
+// maxBuckets is the maximum number of addresses in a generation: some 20 MiB in all.
 const maxBuckets = 100_000
 
 // draw removes tokens and returns 0, or removes none and returns how long to wait for them. It

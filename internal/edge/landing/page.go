@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// view is what a page shows, whatever its language.
+// view is the data of a page in any language.
 type view struct {
 	Kind string // landing, code or notice
 	// Key is the verdict on a code (active, not_active, frozen, void, copied, redeemed,
@@ -34,7 +34,7 @@ type view struct {
 	Look  branding.Appearance
 	Maker string // the account whose look it is, where the page does not name it already
 
-	// First is what the reader prefers; Second is there for those who want the other.
+	// First is the reader's preferred language; Second is the other one.
 	First, Second side
 	Style         template.CSS
 	Script        template.JS
@@ -84,7 +84,7 @@ func (s side) ID() string {
 // Own are the account's own texts.
 func (s side) Own() branding.Texts { return s.Look.Texts[branding.Language(s.ID())] }
 
-// Scanner is what users call the app that scans.
+// Scanner returns the users' name for the app that scans.
 func (s side) Scanner() (string, error) {
 	if name := s.Own().App; name != "" {
 		return name, nil
@@ -152,7 +152,7 @@ var (
 	book   = i18n.Open(files)
 )
 
-// source is how a policy names an inline text: by its hash, so that no other text is allowed.
+// source returns the source of an inline text for a policy: its hash, so that no other text is allowed.
 func source(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"

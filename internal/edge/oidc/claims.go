@@ -9,13 +9,13 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// claims are what a provider says of somebody.
+// claims are the provider's statements about a person.
 type claims struct {
 	subject string
 	all     map[string]any
 }
 
-// names are what somebody may be called here, the best first.
+// names returns the possible names of a person, the best first.
 func (c claims) names() (list []string) {
 	for _, claim := range []string{"preferred_username", "email", "name"} {
 		if text, _ := c.all[claim].(string); text != "" {
@@ -69,9 +69,8 @@ func valuesOf(claim any) (list []string) {
 // own begins a value that is meant for this server, in a claim that others read too.
 const ownPrefix = "qrjump:"
 
-// role is what the claim lets somebody do: ROLE or ROLE:APPID, each maybe after
-// "qrjump:"; where one value has that, only those that have it count. The role that
-// covers all others counts, for the AppIDs that it is named with, or for all.
+// role returns the role and accounts of a claim: ROLE or ROLE:APPID, each maybe after "qrjump:"; if one value has that prefix, only
+// those that have it count. The role that covers all others counts, for the AppIDs that it is named with, or for all.
 func (p *Provider) role(all map[string]any) (adminroute.Role, []string, error) {
 	claim, there := p.claim(all)
 	if !there {
@@ -116,7 +115,7 @@ func (p *Provider) role(all map[string]any) (adminroute.Role, []string, error) {
 	return best, slices.Compact(appids[best]), nil
 }
 
-// plain is a text of somebody else that a page shows: short, and printable.
+// plain returns a foreign text that a page may show: short, and printable.
 func plain(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

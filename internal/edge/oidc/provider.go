@@ -1,5 +1,4 @@
-// Package oidc knows whom an OpenID Connect provider says somebody is, and what
-// they may do here.
+// Package oidc signs people in by an OpenID Connect provider and maps its claims to roles.
 package oidc
 
 import (
@@ -30,8 +29,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/semaphore"
 )
 
-// Provider is where people sign in who have no password here: the code flow of OpenID
-// Connect with PKCE, state and nonce.
+// Provider signs in people without a local password: the code flow of OpenID Connect with PKCE, state and nonce.
 type Provider struct {
 	Issuer, ClientID string
 	ClientSecret     string // "" = a public client
@@ -48,14 +46,14 @@ type Provider struct {
 	asked  time.Time
 }
 
-// found is what the provider says of itself.
+// found is the provider's discovery document.
 type found struct {
 	*oidc.Provider
 	config oauth2.Config
 	more   metadata
 }
 
-// metadata is what of the discovery document go-oidc has no name for.
+// metadata holds the fields of the discovery document that go-oidc has no name for.
 type metadata struct {
 	Scopes      []string `json:"scopes_supported"`
 	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
@@ -65,10 +63,10 @@ type metadata struct {
 }
 
 const (
-	// FlowTime is how long somebody may take to sign in at the provider.
+	// FlowTime is the time that a sign-in at the provider may take.
 	FlowTime = 10 * time.Minute
-	// foundTime is how long a discovery is good: a provider that is down is noticed after
-	// it. failedTime is how long a failure is: strangers cannot make this server ask often.
+	// foundTime is the lifetime of a discovery: a provider that is down is noticed after it. failedTime is that of a failure:
+	// strangers cannot make this server ask often.
 	foundTime  = time.Minute
 	failedTime = 5 * time.Second
 	// askedAtOnce bounds how many codes the provider is asked for at once.
@@ -81,14 +79,13 @@ const (
 // ErrDown: the provider cannot be asked, or answers what no provider does.
 var ErrDown = errors.New("the provider cannot be asked")
 
-// down is ErrDown with its cause, which may hold a whole page of somebody else: a log
-// gets the beginning.
+// down returns ErrDown with its cause, which may hold a whole foreign page: a log gets the beginning.
 func down(cause error) error { return fmt.Errorf("%w: %s", ErrDown, plain(cause.Error())) }
 
-// ErrNotBegun: nobody began this sign-in in this browser within ten minutes.
+// ErrNotBegun: this browser did not begin this sign-in within ten minutes.
 var ErrNotBegun = errors.New("this sign-in was not begun in this browser, or more than ten minutes ago")
 
-// Denial is why a provider's answer lets nobody in.
+// Denial is the reason for which a provider's answer was rejected.
 type Denial struct {
 	Why    DenyReason
 	Detail string // what was found instead; "" = nothing to say
@@ -121,7 +118,7 @@ func CheckIssuer(text string) string {
 	return ""
 }
 
-// private reports whether what is sent to an address is read on the way by nobody.
+// private reports whether the way to an address is encrypted or local.
 func private(u *url.URL) bool {
 	if u.Scheme == "https" {
 		return true
@@ -156,7 +153,7 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w, err
 }
 
-// discover is what the provider says of itself now. ErrDown.
+// discover returns the provider's current discovery document. ErrDown.
 func (p *Provider) discover(ctx context.Context) (*found, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -220,8 +217,8 @@ func (p *Provider) text() (string, error) {
 	return base64.RawURLEncoding.EncodeToString(raw[:]), err
 }
 
-// Begin is the address where somebody signs in, and what their browser has to keep
-// until it comes back to redirect; next is where they wanted to go. ErrDown.
+// Begin returns the address of the sign-in, and the value that the browser has to keep until it comes back to redirect; next is the
+// page to go to afterwards. ErrDown.
 func (p *Provider) Begin(ctx context.Context, redirect, next string) (address, kept string, err error) {
 	found, err := p.discover(ctx)
 	if err != nil {
@@ -242,8 +239,8 @@ func (p *Provider) Begin(ctx context.Context, redirect, next string) (address, k
 	return config.AuthCodeURL(f.State, oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier)), p.Vault.Seal(flowPlace, written), nil
 }
 
-// Finish turns what a browser kept, and came back with, into who somebody is, and where
-// they wanted to go. ErrNotBegun, ErrDown; a Refusal, with who it is if that is proven.
+// Finish verifies the value that a browser kept and the parameters it came back with, and returns the person and the page to go to.
+// ErrNotBegun, ErrDown; a Refusal, with who it is if that is proven.
 func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (who iam.FederatedUser, next string, err error) {
 	var f flow
 	text, err := p.Vault.Open(flowPlace, kept)
@@ -352,7 +349,7 @@ var signingAlgs = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.
 const (
 	// minRSABits is the least that RFC 7518 3.3 wants of an RSA key.
 	minRSABits = 2048
-	// clockSkew is how far ahead of this machine's clock the provider's may be.
+	// clockSkew is the amount by which the provider's clock may be ahead of this machine's.
 	clockSkew = time.Minute
 )
 
@@ -392,11 +389,10 @@ func (f *found) publicKeys(ctx context.Context) (keys []crypto.PublicKey, weak i
 	return keys, weak, nil
 }
 
-// mostSubject is how long a subject may be: OpenID Connect Core 2.
+// mostSubject is the maximum length of a subject: OpenID Connect Core 2.
 const mostSubject = 255
 
-// EndSession is where somebody signs out at the provider; "" = it names no such place,
-// or was not asked yet.
+// EndSession returns the address of the sign-out at the provider; "" = it has none, or was not asked yet.
 func (p *Provider) EndSession() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -33,7 +33,7 @@ type Durable interface {
 	Then(f func(error)) bool
 }
 
-// deskTime is how long a scan of a code may wait for the store.
+// deskTime is the time that a scan of a code may wait for the store.
 const deskTime = 10 * time.Second
 
 // The causes of qrjump_scans_unrecorded_total.
@@ -317,8 +317,7 @@ func (a *API) eventOf(s *scanned) scanlog.Event {
 			e.Activation = found.State.Activation.Seq
 		}
 	}
-	// A code text must not be kept, because whoever has it has the code; a text that is no link may
-	// be anything.
+	// A code text must not be kept, because its reader has the code; a text that is no link may be anything.
 	if d.Kind == scan.ByGS1 {
 		e.Text = scanlog.Fit(d.Link, scanlog.MaxText)
 	} else if d.Action == scan.OpenURL || d.Kind != "" && d.Kind != scan.ByCode {
@@ -334,8 +333,8 @@ func (a *API) eventOf(s *scanned) scanlog.Event {
 // FromBrowser is the source of a scan that a telephone's own camera read: its browser opened the link.
 const FromBrowser = "browser"
 
-// Followed keeps that somebody was sent to a link of a GS1 key. Nobody waits for it: whoever follows a link is not told
-// whether that was written down.
+// Followed records a redirect to a link of a GS1 key. It does not block: the client of a redirect is not told whether it was
+// recorded.
 func (a *API) Followed(number int64, address, client, ip string) {
 	at := a.Now()
 	s := scanned{asked: asked{request: request{IP: ip, Client: client, Source: FromBrowser}}, in: scan.Request{At: at}, id: a.newScanID(at),
@@ -371,8 +370,7 @@ func network(ip string) netip.Prefix {
 	return p
 }
 
-// cleaned is what an app said of itself, without what could hurt a terminal
-// or a page.
+// cleaned returns an app's description of itself, without what could hurt a terminal or a page.
 func cleaned(client string) string {
 	clean := true
 	for _, r := range client {

@@ -38,10 +38,10 @@ import (
 
 const resolvePath = "/scan/v1/resolve"
 
-// MaxRequest is how long one request may be, alone or as a line, in bytes.
+// MaxRequest is the maximum size in bytes of one request, alone or as a line.
 const MaxRequest = 16 << 10
 
-// maxExplain is how long an explain request may be: it can carry rules.
+// maxExplain is the maximum size of an explain request: it can carry rules.
 const maxExplain = 1 << 20
 
 // API serves the scan API.
@@ -59,9 +59,9 @@ type API struct {
 	// Late reports whether the disk is so far behind that an answer that goes
 	// first could be lost beyond the loss window.
 	Late func() bool
-	// UserHash is what the ledger knows a user by.
+	// UserHash returns the hash that identifies a user in the scan log.
 	UserHash func(namespace, user string) scanlog.UserHash
-	// Region says in which region an address is; nil = nobody knows.
+	// Region returns the region of an address; nil = unknown.
 	Region func(netip.Addr) string
 	// Unrecorded counts scans that the ledger lost or refused, by cause.
 	Unrecorded func(cause string)
@@ -70,8 +70,8 @@ type API struct {
 	OpenIDs  *accounts.OpenIDs
 	// Key checks a scan key; nil lets everybody scan (with --dev).
 	Key func(context.Context, string) (accounts.ScanKey, error)
-	// Operator says whose rules somebody may see, by their token: they may explain without a scan key, as a user of the
-	// default namespace. No account is all of them; accounts.ErrNoScanKey where a text is no such token. nil = nobody may.
+	// Operator returns the accounts whose rules the holder of a token may see: they may explain without a scan key, as a user of
+	// the default namespace. No account is all of them; accounts.ErrNoScanKey where a text is no such token. nil = not permitted.
 	Operator func(context.Context, string) (appids []string, err error)
 	// Wrong is called for an invalid key, and reports whether too many came from the same address
 	// before; nil = nothing is called.
@@ -80,7 +80,7 @@ type API struct {
 	Random io.Reader
 	// Replay lets requests say when a scan happened (emulator).
 	Replay bool
-	// BodyTimeout is how long a body, or the next line of a stream, may take.
+	// BodyTimeout is the time that a body, or the next line of a stream, may take.
 	BodyTimeout time.Duration
 	Log         *slog.Logger
 	Observe     func(scan.Action)
@@ -159,7 +159,7 @@ type step struct {
 	Verdict scan.Verdict `json:"verdict"`
 	English string       `json:"en"`
 	Chinese string       `json:"zh"`
-	// Behaviour is what the verdict rests on, and how sure that is.
+	// Behaviour is the id of the behaviour on which the verdict rests, with its evidence level.
 	Behaviour     string             `json:"behaviour" doc:"id of the behaviour that the verdict rests on, see /admin/v1/behaviours"`
 	EvidenceLevel behaviour.Evidence `json:"evidence_level" enum:"observed,documented,inferred,assumed" doc:"how sure that is"`
 	Date          string             `json:"date,omitempty" doc:"of the newest evidence"`
@@ -321,7 +321,7 @@ func (a *API) fail(w http.ResponseWriter, err error) {
 	WriteProblem(w, p.status, p.detail)
 }
 
-// problemOf is what a caller may see of an error.
+// problemOf returns the part of an error that a caller may see.
 func (a *API) problemOf(err error) problem {
 	if p, ok := errors.AsType[problem](err); ok {
 		return p
@@ -544,8 +544,7 @@ var messages = sync.OnceValue(func() map[codes.Reason]string {
 })
 
 const (
-	// streamGroup is how many lines are decided before they are written down
-	// and answered together.
+	// streamGroup is the number of lines that are decided before they are written down and answered together.
 	streamGroup = 256
 	streamRead  = 64 << 10
 )
@@ -756,10 +755,10 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	return shown, nil
 }
 
-// explainTime is how long an explanation may wait for the store.
+// explainTime is the time that an explanation may wait for the store.
 const explainTime = 20 * time.Second
 
-// maxAssumed is how many rules an explain may assume.
+// maxAssumed is the maximum number of rules that an explain may assume.
 const maxAssumed = 1000
 
 func (a *API) assumption(req explainRequest) (scan.Overlay, error) {

@@ -10,12 +10,12 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// whose are the AppIDs to which whoever asks is limited; none = they may see all.
+// whose holds the AppIDs to which the caller is limited; none = all.
 type whose []string
 
 type whoseKey struct{}
 
-// For says to which accounts whoever asks is limited; none = they may see all.
+// For limits a caller to accounts; none = all.
 func For(ctx context.Context, appids []string) context.Context {
 	return context.WithValue(ctx, whoseKey{}, whose(appids))
 }
@@ -49,8 +49,8 @@ func (w whose) only(o *scan.Overlay) error {
 	return nil
 }
 
-// met is a Finder of what somebody's own accounts have, and of what a stranger meets of others. It has no Governing of its own:
-// scan.Overlay decides by Matching.
+// met is a Finder that shows a caller all of its own accounts, and of others only what a scan reveals. It has no Governing of its
+// own: scan.Overlay decides by Matching.
 type met struct {
 	scan.Finder
 	whose whose

@@ -5,7 +5,7 @@ import (
 	"net/url"
 )
 
-// tour is where the rule of the lines is: a host that nobody has.
+// tour is the prefix of the rule in the lines: an unused host.
 const tour = "https://tour.example/t/"
 
 // Try are lines of a shell that play the whole job as an account, in their order.
@@ -23,7 +23,7 @@ func (s Server) Try(a Account) []string {
 	}
 }
 
-// SDK is how a client library is pointed at this server.
+// SDK describes how a client library is pointed at this server.
 type SDK struct {
 	ID, Name, Language string
 	Lines              []string

@@ -28,7 +28,7 @@ var (
 const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; form-action 'none'; " +
 	"base-uri 'none'; frame-ancestors 'none'"
 
-// Address is where a part of the server is.
+// Address is the address of a part of the server.
 type Address struct {
 	Name string // wire, scan or admin
 	URL  string // "" = the reader is not told, only which flag moves it
@@ -38,7 +38,7 @@ type Address struct {
 // Account is one that a reader may try.
 type Account struct{ AppID, Name, Kind, Secret string }
 
-// Server is what the page tells.
+// Server is the data of the page.
 type Server struct {
 	Fault     string // why the server is not ready; "" = it is
 	Addresses []Address

@@ -50,7 +50,7 @@ type Recorded struct {
 	rewritten     bool // a JSON tool changed how its slashes are written
 }
 
-// longest is how long a line may be.
+// longest is the maximum length of a line.
 const longest = 64 << 20
 
 // ReadFile reads a cassette. Each error names the file, and the line where one is
@@ -100,7 +100,7 @@ func read(file string, from io.Reader) (list []Recorded, err error) {
 	return list, nil
 }
 
-// price is how many characters the stand-ins of a line stand for.
+// price returns the number of characters for which the stand-ins of a line stand.
 func (r *Recorded) price() (n int) {
 	masked := []string{r.Method, r.Path, r.Type}
 	for _, of := range r.Headers {
@@ -208,7 +208,7 @@ var rawKinds = []string{"blank", "broken", "bytes", "html", "plain"}
 // almostMark is a text that looks like a stand-in.
 var almostMark = regexp.MustCompile(`^\{[#/]?[A-Za-z]+:[^{}]*\}$`)
 
-// checkMarks finds stand-ins that somebody wrote wrongly.
+// checkMarks finds malformed stand-ins of edited files.
 func checkMarks(v value) error {
 	if v.kind == text && almostMark.MatchString(v.text) {
 		if _, ok := wholeMark(v.text); !ok {

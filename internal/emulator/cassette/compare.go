@@ -35,7 +35,7 @@ const (
 	Slashes Kind = "slashes"
 )
 
-// Difference is what the platform did and we do not.
+// Difference is a part of an answer in which this server differs from the platform.
 type Difference struct {
 	Line          int                `json:"line"`  // the first
 	Times         int                `json:"times"` // how many lines
@@ -58,7 +58,7 @@ type Skipped struct {
 	Reason   string `json:"reason"`
 }
 
-// Report is what a comparison found.
+// Report is the result of a comparison.
 type Report struct {
 	Calls       int          `json:"calls"`
 	Compared    int          `json:"compared"`
@@ -68,7 +68,7 @@ type Report struct {
 	Rewritten []int `json:"rewritten,omitempty"`
 }
 
-// Unknown is how many differences nobody has accepted.
+// Unknown returns the number of differences that were not accepted.
 func (r Report) Unknown() (n int) {
 	for _, d := range r.Differences {
 		if !d.Known {
@@ -108,10 +108,10 @@ func (p *player) emulate(ctx context.Context, r *Recorded) error {
 	return p.skip(r, "no call of the platform")
 }
 
-// browserPages are where a person agrees to what a platform asks.
+// browserPages are the pages on which a person agrees to a platform's request.
 var browserPages = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"}
 
-// noEndpoint is why a call of another family is not compared.
+// noEndpoint is the reason for which a call of another family is not compared.
 const noEndpoint = "no endpoint of this server"
 
 // outside are numbers that the world outside decides, or what was spent before the
@@ -246,7 +246,7 @@ func (p *player) play(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// answered is what our server answered.
+// answered is this server's answer.
 type answered struct {
 	status  int
 	header  http.Header

@@ -19,25 +19,25 @@ func aboutCounter(id string) bool {
 
 // counter is one of an account or a platform.
 type counter struct {
-	who  int // number of the party; negative: of a token whose party nobody knows
+	who  int // number of the party; negative: of a token whose party is unknown
 	name string
 }
 
-// reading is what a counter was when it was read last.
+// reading is the value of a counter when it was last read.
 type reading struct {
 	theirs, ours int
 	line         int
 	at           time.Time
 }
 
-// spending is what moves counters: the calls of an account to an endpoint. Of the
-// quota of publishes all calls that change rules are one endpoint.
+// spending identifies the calls that change a counter: those of an account to an endpoint. Of the quota of publishes all calls that
+// change rules are one endpoint.
 type spending struct {
 	who  int
 	path string
 }
 
-// counting is what a player knows of counters.
+// counting is a player's state of counters.
 type counting struct {
 	read  map[string]map[counter]reading // by the path that they count
 	spent map[spending][]string          // the X-Qrjump-Why of calls since the last reading
@@ -65,7 +65,7 @@ func changesRules(path string) bool {
 	return ofRules && call != "get" && call != "download"
 }
 
-// ofQuotas is where clocks of quotas are by default.
+// ofQuotas is the default time zone of quotas.
 var ofQuotas = time.FixedZone("UTC+8", 8*60*60)
 
 // counter compares a counter with ours by how they changed since they were read last.
@@ -102,8 +102,7 @@ func moved(by int) string {
 	return "no other"
 }
 
-// mostCauses is how many calls between two readings of a counter are kept for the rows
-// of a difference.
+// mostCauses is the maximum number of calls between two readings of a counter that are kept for the rows of a difference.
 const mostCauses = 16
 
 // spend notes a call that our server answered.

@@ -114,7 +114,7 @@ func bodyName(kind string) string {
 	return "a body of " + kind
 }
 
-// rawKindOf is what kind of body an answer of ours is.
+// rawKindOf returns the kind of body of this server's answer.
 func rawKindOf(got answered) string {
 	switch {
 	case got.isValue:
@@ -129,7 +129,7 @@ func rawKindOf(got answered) string {
 // times are fields that follow the clock, within a few seconds.
 var times = []string{"expires_in", "auth_time", "create_time", "update_time", "invoke_time", "cost_in_ms"}
 
-// aFewSeconds is how far times may be apart.
+// aFewSeconds is the tolerance between times.
 const aFewSeconds = 5
 
 // value compares two values that stand in the same place; name is the innermost

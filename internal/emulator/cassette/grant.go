@@ -14,7 +14,7 @@ import (
 // What accounts let platforms do is agreed to by persons, in browsers and beside the
 // wire. So our server is brought to what each answer shows of it, before the call.
 
-// grant is what an account lets a platform do.
+// grant is the set of permissions that an account gave a platform.
 type grant struct {
 	before  bool  // it did when the recording began
 	guessed bool  // no answer said yet which sets
@@ -24,13 +24,13 @@ type grant struct {
 	refresh int
 }
 
-// granting is what a player knows of what our server has.
+// granting is a player's state of this server's grants.
 type granting struct {
 	grants map[int]map[int]*grant // by platform and account
 	holder map[int]int            // by account: the platform that has its exclusive set
 }
 
-// granting is what the seed gives platforms.
+// granting returns the grants of the seed.
 func (s *Fixture) granting() granting {
 	all := granting{grants: map[int]map[int]*grant{}, holder: map[int]int{}}
 	for n, p := range s.parties {
@@ -176,8 +176,7 @@ func (p *player) end(ctx context.Context, component, account *party) error {
 	return err
 }
 
-// pageOf is where the page of a list begins, how many accounts there are, and how many of
-// them the page should show.
+// pageOf returns the offset of a page of a list, the number of all accounts, and the number that the page should show.
 func pageOf(r *Recorded, answer value) (offset, total, want int) {
 	offset, _ = r.said("offset").int()
 	count, given := r.said("count").int()

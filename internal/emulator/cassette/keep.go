@@ -142,8 +142,7 @@ func starred(v value) value {
 	return v
 }
 
-// shapeOf is what makes an answer one of its kind: its number and text, or the names
-// of its fields in their order.
+// shapeOf returns the kind of an answer: its number and text, or the names of its fields in their order.
 func shapeOf(v value) string {
 	if n, ok := v.field("errcode").int(); ok && n != 0 {
 		words, _, _ := strings.Cut((&Mask{}).formText(v.field("errmsg").text), "{")

@@ -21,7 +21,7 @@ import (
 //go:embed words.txt
 var wordsText string
 
-// vocabulary is what may be kept of a text: public words.
+// vocabulary holds the words of a text that may be kept: public words.
 var vocabulary = sync.OnceValue(func() map[string]bool {
 	words := map[string]bool{"emulator": true, "clock": true, "faults": true, "admin": true, "advance": true, "utf-8": true, "v1": true,
 		"v2": true, "jscode2session": true, "BizDomain": true, "a": true, "q": true, "r": true,
@@ -87,7 +87,7 @@ var numbered = []string{"errcode", "expires_in", "expire_seconds", "is_edit", "p
 	"code_index", "wxa_type", "offset", "count", "daily_limit", "used", "remain", "call_count", "refresh_second", "create_time",
 	"update_time", "invoke_time", "force_refresh", "notify_users", "show_profile", "option_value"}
 
-// kindOf is what a value of a field is called.
+// kindOf returns the kind of a field's value.
 func kindOf(name string) string {
 	name = strings.ToLower(name)
 	for _, one := range [][2]string{{"application_id", "id"}, {"appid", "appid"}, {"refresh_token", "refresh"}, {"token", "token"},
@@ -172,7 +172,7 @@ func wholeMark(masked string) (m mark, ok bool) {
 	return parseMarks(masked)[0].mark, true
 }
 
-// keyOf is what a value is remembered by: a long one costs no more than a hash.
+// keyOf returns the key of a value: a long one costs no more than a hash.
 func keyOf(raw string) string {
 	if len(raw) <= sha256.Size {
 		return raw
@@ -222,7 +222,7 @@ type run struct {
 // origin is a scheme and a host, whose letters are equal in either case.
 var origin = regexp.MustCompile(`^(?i:https?)://[^/?#]*`)
 
-// shortestSaid is how long a value must be to be looked for in a text that quotes it.
+// shortestSaid is the minimum length of a value that is looked for in a text that quotes it.
 const shortestSaid = 4
 
 func cutRuns(raw string, said []string) (list []run) {
@@ -322,8 +322,8 @@ func (c *callMask) quotable(raw string) {
 	}
 }
 
-// mostNumbers is how many numbers of a list may be kept: more of them may be the
-// bytes of a text, as are numbers under names that nobody knows.
+// mostNumbers is the number of numbers of a list that may be kept: more of them may be the bytes of a text, as are numbers under
+// unknown names.
 const mostNumbers = 6
 
 // numberMark is the stand-in of a number.

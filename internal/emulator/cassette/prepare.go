@@ -12,9 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// prepare gives our server what a line's call needs and no call before it gave: what
-// the platform pushed, a person agreed to, or an app scanned. missing says what
-// nobody can know.
+// prepare gives this server the state that a line's call needs and no earlier call made: a push of the platform, a person's
+// consent, or an app's scan. missing names the values that cannot be known.
 func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err error) {
 	defer func() {
 		if refused, ok := errors.AsType[refusedError](err); ok {

@@ -24,7 +24,7 @@ type Recorder struct {
 	Out      io.Writer
 	Log      *slog.Logger
 	Now      func() time.Time
-	// Timeout is how long an answer may take as a whole.
+	// Timeout is the timeout of a whole answer.
 	Timeout time.Duration
 	// Transport carries the calls; nil = NewTransport.
 	Transport http.RoundTripper
@@ -42,10 +42,10 @@ func NewTransport() *http.Transport {
 		DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, TLSHandshakeTimeout: 10 * time.Second}
 }
 
-// longestBody is how much of a request or an answer is recorded.
+// longestBody is the number of bytes of a request or an answer that are recorded.
 const longestBody = 32 << 20
 
-// Lines is how many calls were written, and the first error of writing one.
+// Lines returns the number of calls that were written, and the first error of writing one.
 func (r *Recorder) Lines() (int, error) {
 	r.writing.Lock()
 	defer r.writing.Unlock()

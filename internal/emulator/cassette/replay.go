@@ -59,7 +59,7 @@ func (p *Player) know(r *Recorded, v value) {
 	}
 }
 
-// shownFor is what a caller gets for a stand-in.
+// shownFor returns the value that a caller gets for a stand-in.
 func shownFor(m mark, r *Recorded) string {
 	if m.kind == "buffer" {
 		return base64.StdEncoding.EncodeToString(make([]byte, min(m.length, longestStandIn)*3/4))

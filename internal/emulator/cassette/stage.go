@@ -17,7 +17,7 @@ import (
 
 // party is an account or a platform as the lines show it.
 type party struct {
-	n            int // of the stand-in of its AppID; negative: nobody said it, the token's number
+	n            int // of the stand-in of its AppID; negative: it is unknown, the token's number
 	appID        mark
 	secret       mark
 	platform     bool
@@ -36,7 +36,7 @@ type party struct {
 	grants       map[int]*grant    // of a platform, by account
 }
 
-// Fixture is what a server of ours must have, so that a cassette can be asked of it.
+// Fixture is the state that this server needs to answer a cassette.
 type Fixture struct {
 	lines   []Recorded
 	parties map[int]*party
@@ -48,7 +48,7 @@ type Fixture struct {
 	done    map[int]bool      // lines of such adds that were done all the same
 	early   []earlyToken      // stable tokens that were fetched before
 	vague   map[string]bool   // keys of rules of which no list has shown more than the prefix yet
-	links   map[[2]int]bool   // who is linked with whom
+	links   map[[2]int]bool   // pairs of linked accounts
 	odd     map[int][]oddLink // by line of a list: links from before that no seed has
 	foreign map[string]bool   // prefixes that another account has
 	owners  map[string]int    // of an ordinary prefix: the number of the party that had it last
@@ -137,11 +137,11 @@ func asStandIn(v value) mark {
 	return m
 }
 
-// party is whoever an AppID is of, new where it was not met before.
+// party returns the owner of an AppID, new if it was not met before.
 func (s *Fixture) party(v value) *party {
 	id := asStandIn(v)
 	if id.n == 0 {
-		return &party{} // nobody: an AppID that is a public word, or none
+		return &party{} // none: an AppID that is a public word, or empty
 	}
 	p := s.parties[id.n]
 	if p == nil {
@@ -151,7 +151,7 @@ func (s *Fixture) party(v value) *party {
 	return p
 }
 
-// stranger is whoever has a token that was made before the recording.
+// stranger returns the owner of a token that was made before the recording.
 func (s *Fixture) stranger(token mark) *party {
 	p := s.parties[-token.n]
 	if p == nil {
@@ -222,7 +222,7 @@ var noSuchParty = []int{errcode.InvalidAppID.Number, errcode.AppIDMissing.Number
 var badToken = []int{errcode.InvalidCredential.Number, errcode.InvalidAccessToken.Number, errcode.TokenMissing.Number,
 	errcode.TokenExpired.Number, errcode.InvalidURL.Number}
 
-// caller is whose token a call came with; nil where the token was of no use.
+// caller returns the owner of a call's token; nil if the token was of no use.
 func (s *Fixture) caller(r *Recorded) *party {
 	token := asStandIn(r.query.field("access_token"))
 	if token.n == 0 || r.Fault != "" || slices.Contains(badToken, r.number()) || r.answer.kind != object {
@@ -235,7 +235,7 @@ func (s *Fixture) caller(r *Recorded) *party {
 }
 
 // fetchedBefore gives the tokens from before the recording to the account that fetched another one, where there is one such
-// account: a program that refreshes its token uses the old one no more. One that is used on is somebody else's.
+// account: a program that refreshes its token uses the old one no more. One that is used on belongs to another caller.
 func (s *Fixture) fetchedBefore() {
 	account, fetched := 0, -1
 	last := map[int]int{} // the line that used a token last
@@ -756,7 +756,7 @@ type earlyToken struct {
 	line *Recorded
 }
 
-// stableSeconds is how long a stable token holds.
+// stableSeconds is the lifetime of a stable token.
 const stableSeconds = 7200
 
 // learnStable notes a stable token that is older than the call that answers it.

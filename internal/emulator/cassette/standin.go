@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// longestStandIn is how long a value is that stands in for another, in characters. A body
-// that is no JSON is as long as it was.
+// longestStandIn is the maximum length in characters of a value that stands in for another. A body that is no JSON is as long as it
+// was.
 const longestStandIn = 64 << 10
 
 // standIn is a value of a mark's kind and length, another for every number of a
@@ -66,14 +66,14 @@ func (m mark) writeRaw(to io.Writer) error {
 	return err
 }
 
-// rawBody is what writeRaw writes.
+// rawBody returns the body that writeRaw writes.
 func (m mark) rawBody() []byte {
 	var b bytes.Buffer
 	_ = m.writeRaw(&b) // a buffer takes everything
 	return b.Bytes()
 }
 
-// longest is how many characters the longest stand-in stands for.
+// longest returns the number of characters for which the longest stand-in stands.
 func (v value) longest() (n int) {
 	if v.kind == text {
 		for _, one := range parseMarks(v.text) {

@@ -35,7 +35,7 @@ type value struct {
 	items   []value
 }
 
-// deepest is how deep a value may be.
+// deepest is the maximum depth of a value.
 const deepest = 100
 
 var errTooDeep = errors.New("nested too deep")

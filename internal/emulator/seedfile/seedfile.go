@@ -46,7 +46,7 @@ type Component struct {
 	Authorizations []Authorization `json:"authorizations,omitempty"` // empty = none; nil = as they were
 }
 
-// Authorization is what an account lets a platform do.
+// Authorization is the set of permissions that an account gives a platform.
 type Authorization struct {
 	AppID          string `json:"appid"`
 	PermissionSets []int  `json:"permission_sets"`

@@ -27,10 +27,10 @@ type Compared struct {
 	Named        int64 // scans whose user is erased in the ledger and not in the lake
 }
 
-// onTheWay is how long a scan may take into the lake before it is missing.
+// onTheWay is the time that a scan may take into the lake before it is missing.
 const onTheWay = time.Minute
 
-// Zone is where the days of the lake begin.
+// Zone returns the time zone in which the days of the lake begin.
 func (l *Lake) Zone(ctx context.Context) (*time.Location, error) {
 	var all Metadata
 	if err := get(ctx, l.Place, lakewideName, &all); err != nil {

@@ -39,7 +39,7 @@ type Lake struct {
 	OffsetHours func() int
 	Now         func() time.Time // the real time
 	Log         *slog.Logger
-	// Every is how often scans are written; 0 = 15 s.
+	// Every is the interval at which scans are written; 0 = 15 s.
 	Every time.Duration
 
 	full, atOnce int // 0 = fullPart, stepScans
@@ -53,7 +53,7 @@ type Lake struct {
 	open     map[string]*part // the growing part of each day
 	begun    map[string]bool  // the names of parts that this process began
 	erased   map[scanlog.UserHash]int64
-	pending  map[scanlog.UserHash]bool // erased users whom nobody has looked for in the parts yet
+	pending  map[scanlog.UserHash]bool // erased users for whom the parts were not searched yet
 	learned  int64                     // erasures up to this moment are in erased
 	lookedAt time.Time                 // for users who were erased
 
@@ -78,7 +78,7 @@ type Manifest struct {
 	WrittenAt   time.Time `json:"written_at"`
 }
 
-// Metadata is what is the same for all files of a lake.
+// Metadata is the common part of all files of a lake.
 type Metadata struct {
 	Format         int `json:"format"`
 	UTCOffsetHours int `json:"utc_offset_hours"` // where the days of its folders begin
@@ -90,18 +90,17 @@ const (
 	format         = 1
 
 	usualEvery = 15 * time.Second
-	// stepScans is how many scans are written at once while a node catches up.
+	// stepScans is the number of scans that are written at once while a node catches up.
 	stepScans = 50_000
 	// idleManifest is after how long a manifest is written again while no scan comes.
 	idleManifest = 5 * time.Minute
 	// erasePause is the least time between two searches of all parts.
 	erasePause = time.Minute
-	// eraseOverlap is how far apart the clocks of two nodes may be: erasures so much older are read
-	// again.
+	// eraseOverlap is the tolerated difference between the clocks of two nodes: erasures so much older are read again.
 	eraseOverlap = 10 * time.Minute
 	// keptDays is of how many days the growing parts are held in memory.
 	keptDays = 2
-	// mostHeld is how many scans a journal keeps while the lake is away: about 6 GB.
+	// mostHeld is the number of scans that a journal keeps while the lake is unavailable: about 6 GB.
 	mostHeld = 50_000_000
 )
 
@@ -181,7 +180,7 @@ func (l *Lake) flush(ctx context.Context) error {
 			return err
 		}
 	}
-	l.position.Store(max(end, l.mark.Position)) // nobody waits for what cannot be read
+	l.position.Store(max(end, l.mark.Position)) // unreadable scans are skipped
 	l.levelAt.Store(now.UnixMilli())
 	return nil
 }
@@ -404,13 +403,13 @@ func (l *Lake) Held() int64 {
 	return max(l.position.Load(), end-mostHeld)
 }
 
-// Behind is how many scans are durable and not in the lake.
+// Behind returns the number of scans that are durable and not in the lake.
 func (l *Lake) Behind() int64 {
 	end, _ := l.Journal.End(context.Background())
 	return max(0, end-l.position.Load())
 }
 
-// Age is how long ago the lake had every scan; where it never had, how long it is being written.
+// Age returns the time since the lake had every scan; if it never had, the time since writing began.
 func (l *Lake) Age() time.Duration {
 	at := l.levelAt.Load()
 	if at == 0 {

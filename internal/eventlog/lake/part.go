@@ -59,7 +59,7 @@ const (
 	scansFolder = "scans/"
 	partSuffix  = ".parquet"
 	upToKey     = "qrjump.position"
-	// fullPart is how many scans a part holds at most: about 5 MB of scans of codes.
+	// fullPart is the maximum number of scans in a part: about 5 MB of scans of codes.
 	fullPart = 200_000
 	// rowGroup bounds the memory in which a part is written.
 	rowGroup = 50_000

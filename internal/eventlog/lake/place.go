@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
-// Place is where the files of a lake are. Names have slashes.
+// Place is the storage of the files of a lake. Names have slashes.
 type Place interface {
 	// Get returns a file; an error that is fs.ErrNotExist where there is none.
 	Get(ctx context.Context, name string) ([]byte, error)
@@ -41,8 +41,7 @@ func Parse(text string) (Place, error) {
 // folder is a Place on a disk.
 type folder string
 
-// unfinished is where files are written before they take their place: no reader of
-// scans looks there.
+// unfinished is the folder in which files are written before they are moved into place: no reader of scans looks there.
 const unfinished = "unfinished"
 
 func (f folder) path(name string) string { return filepath.Join(string(f), filepath.FromSlash(name)) }

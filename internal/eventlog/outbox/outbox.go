@@ -34,7 +34,7 @@ type Row struct {
 	SentAt    time.Time // the last attempt
 	Status    int       // the HTTP status of its answer; 0 = there was none
 	Fault     string    // why the last attempt failed
-	// DeliveredAt is when the receiver took it; where it and NextAt are zero, the row was given up.
+	// DeliveredAt is the time at which the receiver took it; if it and NextAt are zero, the row was given up.
 	DeliveredAt time.Time
 
 	// Only rows of pushes have the fields below.
@@ -72,7 +72,7 @@ type Query struct {
 	Limit    int
 }
 
-// Store is what must be kept.
+// Store is the persistence interface of the senders.
 type Store interface {
 	// UpdateOutbox runs f in one transaction. It may run f again after a conflict,
 	// so f must not keep state between runs.
@@ -81,7 +81,7 @@ type Store interface {
 	ViewOutbox(ctx context.Context, f func(Tx) error) error
 }
 
-// Adder is what a transaction needs that tells somebody what it does.
+// Adder is the part of a transaction that enqueues messages about its changes.
 type Adder interface {
 	// AddRows stores rows, and gives ids in their order to rows without one. A delivery of an event
 	// that the receiver has already is left out.
@@ -97,10 +97,9 @@ type Tx interface {
 	Rows(ctx context.Context, kind Kind, q Query) ([]Row, error)
 	// Receivers lists the receivers that have a row that is due.
 	Receivers(ctx context.Context, kind Kind, now time.Time, limit int) ([]string, error)
-	// ClaimRows returns the oldest rows of a receiver that are due, oldest first; until a moment
-	// nobody else gets them. Messages keep their order: only the oldest that waits is returned, or
-	// none while it is not due. A delivery is left out while an older one with its OrderKey waits that
-	// is not returned as well.
+	// ClaimRows returns the oldest rows of a receiver that are due, oldest first, and leases them until a moment. Messages keep
+	// their order: only the oldest that waits is returned, or none while it is not due. A delivery is left out while an older one
+	// with its OrderKey waits that is not returned as well.
 	ClaimRows(ctx context.Context, kind Kind, receiver string, now, until time.Time, limit int) ([]Row, error)
 	// SaveRow stores what became of a row whose NextAt was the given one. It reports false where
 	// NextAt has changed, because another node claimed the row. Even a row that was given up
@@ -159,17 +158,16 @@ func faultsOf(err error) map[string]error {
 	return nil
 }
 
-// Policy is how one kind of rows differs from others.
+// Policy holds the parameters of one kind of rows.
 type Policy struct {
 	Kind Kind
-	// Batch is how many rows one claim takes, and Lease for how long.
+	// Batch is the number of rows of one claim, and Lease its duration.
 	Batch int
 	Lease time.Duration
-	// Parallel is how many rows of one receiver are under way at once on a node; 0 means 1. Rows with the same
-	// OrderKey are sent one after the other, oldest first; none is sent while an older one waits for its next attempt.
+	// Parallel is the maximum number of concurrent rows of one receiver on a node; 0 means 1. Rows with the same OrderKey are sent
+	// one after the other, oldest first; none is sent while an older one waits for its next attempt.
 	Parallel int
-	// Most is how many rows wait for one receiver: of more the oldest are given up;
-	// 0 = any number.
+	// Most is the maximum number of pending rows of one receiver: beyond it the oldest are given up; 0 = any number.
 	Most int
 	// Before is called before each look for rows that are due, and reports whether it has more to
 	// do at once; nil = nothing is done. Its error may join several Faults.
@@ -180,7 +178,7 @@ type Policy struct {
 	Open func(ctx context.Context, receiver string) (seal func(*Row) (safehttp.Request, error), err error)
 	// Refusal says why an answer means that the receiver did not take a row; "" = it did.
 	Refusal func(r *Row, a safehttp.Answer, err error) (fault string)
-	// NextAttempt is when to try a row again after an attempt that failed; zero = the row is given up.
+	// NextAttempt returns the time of the next attempt after one that failed; zero = the row is given up.
 	NextAttempt func(r Row, began, ended time.Time) time.Time
 	// Gone is called when a receiver answered 410 to a row; nil = it is a failure like any other.
 	Gone func(ctx context.Context, r Row) error

@@ -18,14 +18,14 @@ import (
 )
 
 const (
-	// maxReceivers is how many receivers are sent to at once.
+	// maxReceivers is the maximum number of receivers that are sent to at once.
 	maxReceivers = 64
-	// handTime is how long one goroutine sends to a receiver before other receivers have their
-	// turn. It is shorter than any lease: rows that are not sent by then are put back.
+	// handTime is the time for which one goroutine sends to a receiver before other receivers have their turn. It is shorter than
+	// any lease: rows that are not sent by then are put back.
 	handTime = 30 * time.Second
 	// patience is the number of failures in a row after which a receiver is taken for away.
 	patience = 3
-	// sayAgain is how often the log says that rows were given up unanswered.
+	// sayAgain is the interval at which the log reports rows that were given up unanswered.
 	sayAgain = time.Minute
 )
 
@@ -229,7 +229,7 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 	})
 }
 
-// health is what a hand learns of its receiver.
+// health is a sender's knowledge of its receiver.
 type health struct {
 	failures int  // in a row
 	taken    bool // it took a row

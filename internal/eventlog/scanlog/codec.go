@@ -43,7 +43,7 @@ const (
 	maxRecord = 2048
 )
 
-// errRecord is what decoding answers for bytes that are no record.
+// errRecord is returned for bytes that are no record.
 var errRecord = errors.New("ledger: not a record of a scan")
 
 // words are the texts that are written as their number in this list. The list only grows, at its
@@ -348,7 +348,7 @@ func eraseRecord(b []byte) error {
 	return nil
 }
 
-// Anonymous is what an erasure leaves of an event.
+// Anonymous returns the part of an event that an erasure leaves.
 func Anonymous(e *Event) *Event {
 	left := *e
 	left.User, left.Client, left.Network = UserHash{}, "", netip.Prefix{}

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
-// disk is what a journal does with files; tests break it.
+// disk is the part of a file system that a journal uses; tests break it.
 type disk interface {
 	// open opens a file to read; create makes one to read and write, and empties it.
 	open(name string) (file, error)
@@ -109,7 +109,7 @@ func WriteFile(name string, content []byte) error { return writeWhole(realDisk{}
 // newSuffix marks a file that is being written; if a start finds one, a crash left it.
 const newSuffix = ".new"
 
-// MinFreeSpace is how many bytes must be free where scans and changes are written.
+// MinFreeSpace is the number of free bytes required where scans and changes are written.
 const MinFreeSpace = 1 << 20
 
 // CheckFreeSpace returns why LeastRoom more bytes cannot be written into a folder. It writes them there and

@@ -17,7 +17,7 @@ type ScanID [16]byte
 // String is the id as 32 lower-case hexadecimal digits.
 func (id ScanID) String() string { return hex.EncodeToString(id[:]) }
 
-// Time is when the scan was, to the millisecond.
+// Time returns the time of the scan, to the millisecond.
 func (id ScanID) Time() time.Time {
 	var ms int64
 	for _, b := range id[:6] {
@@ -43,8 +43,8 @@ func ParseScanID(text string) (id ScanID, err error) {
 	return id, nil
 }
 
-// UserHash stands for a user: a keyed hash of namespace and user id, so that
-// the log alone names nobody. The zero value is an anonymous or erased user.
+// UserHash stands for a user: a keyed hash of namespace and user id, so that the log alone identifies no user. The zero value is an
+// anonymous or erased user.
 type UserHash [16]byte
 
 // Event is one scan as the ledger keeps it.
@@ -74,8 +74,7 @@ type Event struct {
 
 // Entry is an event with its place in the log.
 type Entry struct {
-	// Position is where the event stands: later events have greater positions. No position is given
-	// out twice.
+	// Position is the offset of the event: later events have greater positions. No position is given out twice.
 	Position int64
 	Event
 	// From is set where the log is one to which journals are shipped and which may be lost.
@@ -91,8 +90,8 @@ type Log interface {
 	ID() string
 	// Lost reports whether a log that was here before this one no longer exists anywhere.
 	Lost(id string) bool
-	// Missing is how many events up to a position are gone although this program did not remove
-	// them, for example because a file is gone.
+	// Missing returns the number of events up to a position that are gone although this program did not remove them, for example
+	// because a file is gone.
 	Missing(upTo int64) int64
 	// Read yields the events after a position, in order, up to the last one that is durable when it
 	// is called. It yields no id twice. Position 0 is the beginning.

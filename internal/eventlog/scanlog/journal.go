@@ -18,10 +18,9 @@ import (
 // Journal is a Log in files of one folder. One process at a time may have it
 // open: the lock of the data folder sees to that.
 //
-// Events are written in groups, each with one flush to the disk. A file whose flush or write failed
-// is never written again: nobody knows what the disk holds of its end, and a second flush may claim
-// success without having written. The journal then goes on in a new file, which says at which
-// position it begins; what the older file has from that position on does not count.
+// Events are written in groups, each with one flush to the disk. A file whose flush or write failed is never written again: the
+// content of its end on the disk is unknown, and a second flush may claim success without having written. The journal then goes on
+// in a new file, which says at which position it begins; what the older file has from that position on does not count.
 type Journal struct {
 	dir         string
 	disk        disk
@@ -45,7 +44,7 @@ type Journal struct {
 	kept     int64      // this program removed nothing from here on
 	skip     int64      // positions before next that are never given out
 	closed   bool
-	grown    chan struct{} // closed when there is more to read; nil when nobody waits
+	grown    chan struct{} // closed when there is more to read; nil without a waiting reader
 	reported map[damageAt]bool
 
 	damaged atomic.Int64
@@ -56,13 +55,13 @@ type damageAt struct {
 	offset int64
 }
 
-// JournalOptions are what a journal can be told. The zero value works.
+// JournalOptions are the parameters of a journal. The zero value works.
 type JournalOptions struct {
-	// Log is where damage is reported; nil = nowhere.
+	// Log receives reports of damage; nil = none.
 	Log *slog.Logger
 	// Random makes the id of a new ledger; nil is an error when one is made.
 	Random io.Reader
-	// SegmentSize is how long a file grows in bytes; 0 = 64 MiB.
+	// SegmentSize is the size in bytes at which a file is full; 0 = 64 MiB.
 	SegmentSize int64
 
 	disk disk
@@ -132,8 +131,8 @@ func (j *Journal) report(s *segment, d damage) {
 	}
 }
 
-// Damaged is how many scans were found to be unreadable since the start, as far
-// as that can be told; each damaged place counts at least one.
+// Damaged returns the number of scans that were found to be unreadable since the start, as far as that can be told; each damaged
+// place counts at least one.
 func (j *Journal) Damaged() int64 { return j.damaged.Load() }
 
 // ID is the ledger's, made at random when its folder was: positions mean

@@ -126,8 +126,8 @@ func (j *Journal) keepFrom(position int64) error {
 	return nil
 }
 
-// Missing is how many positions up to one are in no file, although they were given out and this
-// program did not remove them. Unreadable places within a file are counted by Damaged, not here.
+// Missing returns the number of positions up to one that are in no file, although they were assigned and this program did not
+// remove them. Unreadable places within a file are counted by Damaged, not here.
 func (j *Journal) Missing(upTo int64) (n int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// view is what a reader knows of a segment since it began.
+// view is a reader's state of a segment.
 type view struct {
 	segment
 	path string

@@ -110,8 +110,7 @@ func (j *Journal) turn() error {
 	return j.start()
 }
 
-// Announce implements Log. It has nothing to note: all later events come from this process, which
-// knows whom it erased.
+// Announce implements Log. It has nothing to note: all later events come from this process, which knows the erased users.
 func (j *Journal) Announce(context.Context, UserHash) error { return nil }
 
 // Erase implements Log.
@@ -183,8 +182,8 @@ func (j *Journal) leave(users Users) (int64, error) {
 	return next, j.turn()
 }
 
-// eraseSegment erases in one file, while nobody else removes or rewrites files. With note the
-// filter of the file's users is written even where nothing was erased.
+// eraseSegment erases in one file, under the lock of the files. With note the filter of the file's users is written even where
+// nothing was erased.
 func (j *Journal) eraseSegment(ctx context.Context, v *view, users map[UserHash]int64, position int64, note bool) (int64, error) {
 	j.tending.Lock()
 	defer j.tending.Unlock()

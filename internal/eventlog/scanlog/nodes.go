@@ -22,14 +22,14 @@ type Node struct {
 	Lag      Lag
 }
 
-// Lag is how far the memory of a node was behind the log of changes, in its own words.
+// Lag is the distance of a node's memory from the log of changes, as reported by the node.
 type Lag struct {
 	Changes int64     // how many it had not followed
 	LevelAt time.Time // when it last held every change
 	At      time.Time // when it said so; zero = it never did
 }
 
-// NodeStore is how nodes know of each other and ask each other. Questions are numbered.
+// NodeStore lets nodes discover each other and request each other's scans. Questions are numbered.
 type NodeStore interface {
 	// AskNodes asks all nodes to ship what they have, and returns the number of the question.
 	AskNodes(ctx context.Context) (ask int64, err error)
@@ -64,7 +64,7 @@ type Nodes struct {
 		AppliedSeq() (change int64)
 		Staleness() time.Duration
 	}
-	// Wait is how long Gather waits for other nodes; 0 = 10 s.
+	// Wait is the time that Gather waits for other nodes; 0 = 10 s.
 	Wait time.Duration
 }
 

@@ -69,7 +69,7 @@ func (t *OffsetSet) From() int64 {
 	return t.UpTo
 }
 
-// Lacks is how many positions up to one are not counted.
+// Lacks returns the number of positions up to one that are not counted.
 func (t *OffsetSet) Lacks(upTo int64) int64 {
 	if upTo <= t.UpTo {
 		return 0

@@ -21,13 +21,13 @@ var ErrFull = errors.New("ledger: too many scans wait for the disk")
 // So a few flushes are better than many, as long as a caller waits hardly longer than for the flush
 // alone.
 const (
-	// gather is how long a group is held open for as many scans as came lately. On a slow disk it
-	// is half of the time of the last flush, at most slowGather.
+	// gather is the time for which a group is held open for as many scans as came lately. On a slow disk it is half of the time of
+	// the last flush, at most slowGather.
 	gather     = 500 * time.Microsecond
 	slowGather = 5 * time.Millisecond
-	// unhurried is how long a group is held open for which nobody waits.
+	// unhurried is the time for which a group without waiting callers is held open.
 	unhurried = 20 * time.Millisecond
-	// heavy is how many bytes of events are flushed without a pause.
+	// heavy is the number of bytes of events that are flushed without a pause.
 	heavy = 256 << 10
 )
 
@@ -49,7 +49,7 @@ type Recorder struct {
 	expect int       // how many scans the next group may be waited for
 	closed bool
 	last   error // of the last flush
-	// unheard is how many events of failed flushes nobody waited for, since the last flush that succeeded: their
+	// unheard is the number of events of failed flushes without a waiting caller, since the last flush that succeeded: their
 	// callers were answered before the events were durable.
 	unheard int64
 
@@ -73,7 +73,7 @@ type Group struct {
 	err      error
 
 	// Under the recorder's lock:
-	awaited bool // somebody waits
+	awaited bool // a caller waits
 	ended   bool
 	then    []func(error)
 }
@@ -183,7 +183,7 @@ func (g *Group) Then(f func(error)) bool {
 	return true
 }
 
-// hurry says that somebody waits.
+// hurry notes a waiting caller.
 func (g *Group) hurry() {
 	g.recorder.mu.Lock()
 	poke := !g.ended && g.await()
@@ -193,7 +193,7 @@ func (g *Group) hurry() {
 	}
 }
 
-// await notes that somebody waits, and reports whether the pause ends by that.
+// await notes a waiting caller, and reports whether the pause ends by that.
 func (g *Group) await() bool {
 	r := g.recorder
 	if g.awaited || g != r.open {
@@ -256,7 +256,7 @@ func (r *Recorder) run() {
 	}
 }
 
-// share is how many functions one goroutine calls.
+// share is the number of functions that one goroutine calls.
 const share = 128
 
 // callAll gives the result of a group to all that wait for it.
@@ -314,8 +314,8 @@ func (r *Recorder) nextGroup(pause *time.Timer) *Group {
 	return g
 }
 
-// Close writes what waits and stops. ErrClosed is what Enqueue answers from then on. An error says
-// that events were lost for which nobody waited; a caller that waited has got its own error.
+// Close writes what waits and stops. ErrClosed is what Enqueue answers from then on. An error says that events were lost without a
+// waiting caller; a caller that waited has got its own error.
 func (r *Recorder) Close() error {
 	r.mu.Lock()
 	r.closed = true
@@ -339,20 +339,19 @@ func (r *Recorder) Late() bool {
 	return r.last != nil || !r.oldest.IsZero() && r.now().Sub(r.oldest) > Window/2
 }
 
-// Waiting is how many events are not durable yet.
+// Waiting returns the number of events that are not durable yet.
 func (r *Recorder) Waiting() int64 { return r.waiting.Load() }
 
-// Dropped is how many events were not taken because too many waited.
+// Dropped returns the number of events that were rejected because too many waited.
 func (r *Recorder) Dropped() int64 { return r.dropped.Load() }
 
-// Lost is how many events were enqueued and could not be written; a caller that waited for
-// them got the error.
+// Lost returns the number of events that were enqueued and could not be written; a caller that waited for them got the error.
 func (r *Recorder) Lost() int64 { return r.lost.Load() }
 
-// Recorded is how many events were made durable.
+// Recorded returns the number of events that were made durable.
 func (r *Recorder) Recorded() int64 { return r.events.Load() }
 
-// Flushes is how often the disk was written to.
+// Flushes returns the number of fsyncs.
 func (r *Recorder) Flushes() int64 { return r.flushes.Load() }
 
 // LastError is the error of the last flush; nil when it succeeded.

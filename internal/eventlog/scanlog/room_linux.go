@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// FreeSpace is how many bytes this process may still write into a folder; known is false where the
-// system does not tell.
+// FreeSpace returns the number of bytes that this process may still write into a folder; known is false if the system does not
+// tell.
 func FreeSpace(dir string) (n int64, known bool) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil || s.Blocks == 0 {

@@ -118,7 +118,7 @@ func segmentHeader(ledger [16]byte, first, skip int64) []byte {
 // errHeader is returned for a file that does not begin with the header of a segment.
 var errHeader = errors.New("it does not begin like a file of scans")
 
-// editionAt is where the edition stands in the header. The checksum does not cover it.
+// editionAt is the offset of the edition in the header. The checksum does not cover it.
 const editionAt = 48
 
 func readHeader(r io.ReaderAt) (ledger [16]byte, s segment, err error) {
@@ -138,13 +138,13 @@ func readHeader(r io.ReaderAt) (ledger [16]byte, s segment, err error) {
 	return ledger, s, nil
 }
 
-// block is where a stretch of a segment begins and which times lie in it.
+// block is the beginning of a part of a segment and the range of its times.
 type block struct {
 	offset, first int64
 	span
 }
 
-// segment is what is known of a file. For a sealed file it does not change any more.
+// segment is the metadata of a file. For a sealed file it does not change any more.
 type segment struct {
 	name   string // of the file in its folder
 	first  int64  // position of its first event
@@ -152,7 +152,7 @@ type segment struct {
 	end    int64  // position after its last one
 	size   int64  // offset after its last group
 	sealed bool   // it has a footer
-	// edition is how often it was written anew for an erasure.
+	// edition is the number of times that it was rewritten for an erasure.
 	edition int64
 	span
 	// A sealed file has its blocks in the footer. A block in this list never changes, so that
@@ -260,7 +260,7 @@ func (s *segment) readFooter(f file) bool {
 // damage is a stretch of a segment that cannot be read.
 type damage struct {
 	offset, length int64
-	// lost is how many events lay in it, as far as the positions around it tell.
+	// lost is the number of its lost events, as far as the positions around it tell.
 	lost int64
 }
 
@@ -285,7 +285,7 @@ type groupReader struct {
 	damaged []damage
 }
 
-// readAhead is how much is read at once.
+// readAhead is the number of bytes that are read at once.
 const readAhead = 256 << 10
 
 // bytes returns n bytes at an offset; fewer at the end of the segment. They

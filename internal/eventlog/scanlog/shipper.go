@@ -17,8 +17,7 @@ import (
 	"time"
 )
 
-// Offset is how far a journal was shipped: a position, and the scan at it. By the scan another
-// journal is told from this one.
+// Offset is the position up to which a journal was shipped, and the scan at it. By the scan another journal is told from this one.
 type Offset struct {
 	Position int64
 	ID       ScanID
@@ -42,9 +41,9 @@ type Rewinder interface {
 	SharedLog
 	// Whole reports whether what was shipped is still there.
 	Whole(ctx context.Context) (bool, error)
-	// Taken is which events of a node's journal are counted; nil = nobody knows.
+	// Taken returns the set of a node's events that are counted; nil = unknown.
 	Taken(ctx context.Context, node string) (*OffsetSet, error)
-	// Told is which of them were told to webhooks; nil = none waits for any.
+	// Told returns those of them that were told to webhooks; nil = no webhook waits for any.
 	Told(ctx context.Context, node string) (*OffsetSet, error)
 	// Rewind finds out from which mark on a journal has to be shipped that was shipped up to mark.
 	// It goes back where shipped events are gone. settled is the position up to which everything is
@@ -83,11 +82,11 @@ type Shipper struct {
 	Random io.Reader
 	Now    func() time.Time // the real time
 	Log    *slog.Logger
-	// Keep is how long events stay in the journal after they were shipped; 0 = an hour.
+	// Keep is the time for which events stay in the journal after they were shipped; 0 = an hour.
 	Keep time.Duration
 	// ClockBelieved reports whether Now may remove what is old; nil = always.
 	ClockBelieved func() bool
-	// Batch is how many events are shipped at once; 0 = 5,000.
+	// Batch is the number of events that are shipped at once; 0 = 5,000.
 	Batch int
 	// Held is the position up to which no other reader needs the journal; nil = there is no other
 	// reader.
@@ -102,8 +101,8 @@ type Shipper struct {
 	known    bool       // mark is what the harbour has
 	through  int64      // up to here every event that can be read was shipped
 	erased   int64      // erasures up to this moment are done in the journal
-	taken    *OffsetSet // what was counted when the harbour was last asked; nil = nobody knows
-	told     *OffsetSet // what was told by then; nil = nobody waits for any
+	taken    *OffsetSet // counted events when the harbour was last asked; nil = unknown
+	told     *OffsetSet // events told by then; nil = no webhook waits for any
 	leaveOut int64      // up to here, events that are counted and told are not shipped
 
 	position atomic.Int64
@@ -236,7 +235,7 @@ func (j *Journal) isClosed() bool {
 
 // Flush ships everything that was durable when it was called.
 func (s *Shipper) Flush(ctx context.Context) error {
-	// Whoever wants it shipped waits no longer than the caller: a commit may wait for a replica.
+	// A concurrent caller waits no longer than its own context: a commit may wait for a replica.
 	s.turns.Do(func() { s.shipping = make(chan struct{}, 1) })
 	select {
 	case s.shipping <- struct{}{}:
@@ -478,8 +477,8 @@ func (s *Shipper) markAt(ctx context.Context, position, before int64) (mark Offs
 	return mark, oldest, nil
 }
 
-// Gone is how many scans were lost since the start: shipped, removed from the journal, and then
-// lost at the harbour before they were counted.
+// Gone returns the number of scans that were lost since the start: shipped, removed from the journal, and then lost at the harbour
+// before they were counted.
 func (s *Shipper) Gone() int64 { return s.gone.Load() }
 
 // forgot reports whether a position was given out and its event removed.
@@ -523,7 +522,7 @@ func (j *Journal) EraseSince(ctx context.Context, last int64, list []Erasure) (i
 	return last, nil
 }
 
-// unneeded is up to where nobody needs the journal any more.
+// unneeded returns the position up to which the journal is not needed any more.
 func (s *Shipper) unneeded(ctx context.Context) int64 {
 	safe := s.safe(ctx)
 	if s.Held != nil {
@@ -552,10 +551,10 @@ func (s *Shipper) safe(ctx context.Context) int64 {
 // Reached is the position up to which the journal was shipped.
 func (s *Shipper) Reached() int64 { return s.position.Load() }
 
-// Behind is how many events of the journal were not shipped yet.
+// Behind returns the number of events of the journal that were not shipped yet.
 func (s *Shipper) Behind() int64 { return max(0, s.Journal.end()-s.position.Load()) }
 
-// LastError is why the last attempt to ship failed; nil when it succeeded.
+// LastError returns the error of the last attempt to ship; nil if it succeeded.
 func (s *Shipper) LastError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

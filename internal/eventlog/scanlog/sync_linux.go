@@ -36,7 +36,7 @@ type kernelFlush struct {
 	fd      int
 	event   *os.File // of fd: an eventfd, which counts flushes that ended
 	last    uint64   // number of the last one
-	broken  bool     // nobody knows any more which flushes ended
+	broken  bool     // it is unknown which flushes ended
 }
 
 // errNotTaken is for a flush that did not begin.

@@ -39,7 +39,7 @@ func headers(o scanlog.Origin, into string) nats.Header {
 	return h
 }
 
-// madeOf is when the stream with an id was made.
+// madeOf returns the creation time of the stream with an id.
 func madeOf(id string) string { return id[strings.LastIndexByte(id, ' ')+1:] }
 
 // originOf reads the origin of a message from its headers; the zero value where there are none. Of

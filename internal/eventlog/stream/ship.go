@@ -88,8 +88,8 @@ func (l *Log) Whole(ctx context.Context) (bool, error) {
 	return l.holds(ctx, last)
 }
 
-// holds reports whether the last event that this node published is still at its sequence. It is not
-// where somebody restored an older copy of the stream, even if another node has filled that since.
+// holds reports whether the last event that this node published is still at its sequence. It is not if an older copy of the stream
+// was restored, even if another node has filled that since.
 func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
 	if last.id == (scanlog.ScanID{}) { // this node published nothing
 		return true, nil
@@ -178,7 +178,7 @@ type brought struct {
 	id       scanlog.ScanID // zero = not known
 }
 
-// shipped is how far this node's journal was shipped, and where.
+// shipped is the position up to which this node's journal was shipped, and its destination.
 type shippedTo struct {
 	scanlog.Offset
 	upTo   scanlog.Offset // events up to here may be in a stream, though a kill kept the mark from being noted

@@ -69,26 +69,25 @@ type Options struct {
 	Emulated bool
 	// Marks is the folder in which this node notes how far its journal was shipped.
 	Marks string
-	// Erased lists which users were erased, and Erase notes one, so that what nodes publish later
-	// is anonymous too; nil = nobody is ever erased.
+	// Erased lists erased users, and Erase notes one, so that what nodes publish later is anonymous too; nil = users are never
+	// erased.
 	Erased func(ctx context.Context, after int64) ([]scanlog.Erasure, error)
 	Erase  func(ctx context.Context, user scanlog.UserHash) error
-	// Taken is which events of a node's journal are counted; nil = nobody knows.
+	// Taken returns the set of a node's events that are counted; nil = unknown.
 	Taken func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
-	// Told is which of them were told to webhooks; it returns nil where no webhook waits for any.
-	// nil = there are no webhooks.
+	// Told returns those of them that were told to webhooks; it returns nil if no webhook waits for any. nil = there are no
+	// webhooks.
 	Told func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
-	// Counted is the last position that is counted, of the log that is counted; nil = nobody knows.
+	// Counted returns the last position that is counted, of the log that is counted; nil = unknown.
 	Counted func(ctx context.Context) (int64, error)
 
-	// Patience is how long any answer of a server is waited for; 0 = some seconds, which even a
-	// busy machine keeps.
+	// Patience is the timeout of any answer of a server; 0 = some seconds, which even a busy machine keeps.
 	Patience time.Duration
 
 	dialer nats.CustomDialer // nil = the network's
 }
 
-// answerTime is how long an answer of a server is waited for.
+// answerTime returns the timeout of an answer of a server.
 func (o Options) answerTime() time.Duration { return cmp.Or(o.Patience, 10*time.Second) }
 
 // ErrNotFlushed is returned while the servers acknowledge messages before they flush them, or it is
@@ -299,7 +298,7 @@ func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, erro
 }
 
 // noStore says whether a server could not make the folder of a stream just now: it answers so while it still removes that of a
-// former stream of the same name. Where it means a full disk, whoever waits learns it at the end of their patience.
+// former stream of the same name. If it means a full disk, callers learn it at the end of their timeout.
 func noStore(err error) bool {
 	const storeFailed = 10049
 	api, ok := errors.AsType[*jetstream.APIError](err)
@@ -319,7 +318,7 @@ func (l *Log) id() string {
 	return l.named(l.created)
 }
 
-// address is where the stream is, without passwords.
+// address returns the address of the stream, without passwords.
 func (l *Log) address() string {
 	hosts := make([]string, 0, len(l.options.Servers))
 	for _, server := range l.options.Servers {
@@ -416,8 +415,8 @@ func (l *Log) shippedInto() string {
 	return l.into
 }
 
-// publishAtOnce is how many messages are on their way together. The server flushes each by itself,
-// and all of them must be acknowledged within the time for one answer.
+// publishAtOnce is the number of messages that are in flight together. The server flushes each by itself, and all of them must be
+// acknowledged within the time for one answer.
 const publishAtOnce = 250
 
 func (l *Log) publish(e *scanlog.Entry, into string) (jetstream.PubAckFuture, error) {
@@ -514,7 +513,7 @@ func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 	return info, nil
 }
 
-// fetchAtOnce is how many messages one request asks for.
+// fetchAtOnce is the number of messages that one request asks for.
 const fetchAtOnce = 1000
 
 // visit calls f for the messages of a consumer up to a sequence, in order, until f returns false.

@@ -8,7 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Thing is what a caller may have looked at before it asks for a change.
+// Thing is an object that a caller may have read before it asks for a change.
 type Thing struct {
 	Kind  string   // a word of the log of changes: account, rule, …
 	Key   string   // which one
@@ -51,7 +51,7 @@ func tagged(answer reflect.Type) bool {
 	return has
 }
 
-// Seen is what a caller says that it saw of a thing.
+// Seen is the revision of an object that a caller declares to have read.
 type Seen struct {
 	Tags       []string // of If-Match, without their quotes
 	Some       bool     // If-Match: * — whatever there is
@@ -59,7 +59,7 @@ type Seen struct {
 	Repeatable bool     // the call may be run again; false where its body is read as it comes
 }
 
-// Guard is how a table compares what callers saw; the zero Guard compares nothing.
+// Guard compares the declared revisions of a table; the zero Guard compares nothing.
 type Guard struct {
 	// Run makes a change only where the thing is what the caller saw, at the moment of the
 	// change itself; else its error is the problem that says what became of the thing.

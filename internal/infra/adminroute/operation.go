@@ -17,7 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// Base is where the paths of all operations begin.
+// Base is the prefix of the paths of all operations.
 const Base = "/admin/v1"
 
 // Route is one line of a table.
@@ -35,7 +35,7 @@ type Route struct {
 	mount     func(edge, huma.Operation)
 }
 
-// edge is what a mounted operation works with.
+// edge holds the dependencies of a mounted operation.
 type edge struct {
 	api     huma.API
 	log     *slog.Logger
@@ -165,8 +165,7 @@ func (e edge) end() {
 // Alone lets an operation run once at a time; others are answered 409.
 func (o Route) Alone(busy string) Route { o.busy = busy; return o }
 
-// Everyone lets callers that are limited to accounts call: the function gives them
-// what is theirs, or it is nobody's.
+// Everyone admits callers that are limited to accounts: the function filters by account, or its data belongs to none.
 func (o Route) Everyone() Route { o.everyone = true; return o }
 
 // Of says which account a call concerns, from its parameters by their names. Callers

@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	// pieceTimeout is how long a client may take for one piece of an export: the
-	// database keeps the state of that moment until it has it all.
+	// pieceTimeout is the time that a client may take for one piece of an export: the database keeps the state of that moment until
+	// it has it all.
 	pieceTimeout = time.Minute
-	// leastPace is how many bytes a second a client takes at least, beside
-	// pieceTimeout in all: else it could hold that state for ever, a byte a minute.
+	// leastPace is the minimum rate in bytes a second of a client, beside pieceTimeout in all: else it could hold that state for
+	// ever, a byte a minute.
 	leastPace = 16 << 10
 )
 

@@ -9,8 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Role is what a caller of the admin API may do: viewer < marketer, rules <
-// operator < admin.
+// Role is the permission level of a caller of the admin API: viewer < marketer, rules < operator < admin.
 type Role string
 
 const (
@@ -23,8 +22,7 @@ const (
 
 var ranks = map[Role]int{Viewer: 1, Marketer: 2, Rules: 2, Operator: 3, Admin: 4}
 
-// AtLeast reports whether whoever has a role may do what wants at least another:
-// of marketer and rules neither covers the other.
+// AtLeast reports whether a role covers another: of marketer and rules neither covers the other.
 func (r Role) AtLeast(least Role) bool {
 	return ranks[r] > 0 && (r == least || ranks[least] > 0 && ranks[r] > ranks[least])
 }
@@ -35,7 +33,7 @@ func (r Role) Known() bool { return ranks[r] > 0 }
 // Roles are all roles, the least first.
 var Roles = []Role{Viewer, Marketer, Rules, Operator, Admin}
 
-// Caller is whoever calls: what it may do, and for which accounts.
+// Caller is the author of a request with its role and accounts.
 type Caller struct {
 	Role     Role
 	Accounts []string // AppIDs that the role is limited to; none = all
@@ -56,7 +54,7 @@ func WithCaller(ctx context.Context, c Caller) context.Context {
 	return context.WithValue(ctx, callerKey{}, c)
 }
 
-// CallerFromContext is who As named last; nobody may do nothing.
+// CallerFromContext returns the caller that As set last; without one it has no permissions.
 func CallerFromContext(ctx context.Context) Caller {
 	c, _ := ctx.Value(callerKey{}).(Caller)
 	return c

@@ -47,7 +47,7 @@ type Authority struct {
 	leaf *tls.Certificate
 }
 
-// AuthorityFile is where --tls-dev keeps the certificate that clients shall trust.
+// AuthorityFile returns the path at which --tls-dev stores the certificate that clients shall trust.
 func AuthorityFile(data string) string { return filepath.Join(data, "tls", "ca.pem") }
 
 // OpenAuthority reads the authority of a data folder, or makes it where there is none. Get makes a leaf where there is none yet.

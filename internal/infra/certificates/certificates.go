@@ -3,7 +3,7 @@ package certificates
 
 import "crypto/tls"
 
-// Certificate is what the listeners show. Get is asked at every handshake.
+// Certificate is the source of the listeners' certificate. Get is asked at every handshake.
 type Certificate interface {
 	Get(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }

@@ -14,10 +14,9 @@ import (
 )
 
 const (
-	// Lead is how far the clock may run ahead of what was seen of it, and
-	// for how long it has to stay there to be believed.
+	// Lead is the time by which the clock may run ahead of its last observation, and for which it has to stay there to be believed.
 	Lead = 24 * time.Hour
-	// keptEvery is how often the time that was seen is stored.
+	// keptEvery is the interval at which the observed time is stored.
 	keptEvery = 10 * time.Minute
 )
 
@@ -76,10 +75,8 @@ func (c *Clock) Believed() bool {
 	return ok
 }
 
-// Ahead is how far the clock is ahead of the time that it would show without its
-// jump; 0 where it is believed. Shares of a day or a month are
-// counted by that time, so that a jump gives nobody a second one. It writes
-// nothing: calls ask for it.
+// Ahead returns the time by which the clock is ahead of the time that it would show without its jump; 0 if it is believed. Shares
+// of a day or a month are counted by that time, so that a jump grants no second one. It writes nothing: calls ask for it.
 func (c *Clock) Ahead() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,15 +13,14 @@ import (
 )
 
 const (
-	// refusedTime is how long a connection may be idle after it showed an invalid key or token.
+	// refusedTime is the time that a connection may be idle after it showed an invalid key or token.
 	refusedTime = 10 * time.Second
 	// fewFiles is the assumed limit of open files where the system does not tell it.
 	fewFiles = 8192
-	// fewestConnections is how many connections are let in at least, however few files the process
-	// may open.
+	// fewestConnections is the minimum number of connections that are admitted, however few files the process may open.
 	fewestConnections = 16
-	// roomPoll is how often a connection that waits for room looks for one that became idle. One
-	// that ends is noticed at once.
+	// roomPoll is the interval at which a connection that waits for room looks for one that became idle. One that ends is noticed
+	// at once.
 	roomPoll = 50 * time.Millisecond
 )
 
@@ -54,14 +53,14 @@ func New(most int) *Limiter {
 	return &Limiter{most: most, freed: make(chan struct{}, 1), strangers: list.New(), known: list.New()}
 }
 
-// Open is how many connections are open.
+// Open returns the number of open connections.
 func (r *Limiter) Open() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.strangers.Len() + r.known.Len()
 }
 
-// Evicted is how many connections had to give their place to another one.
+// Evicted returns the number of connections that had to give their place to another one.
 func (r *Limiter) Evicted() int64 { return r.cut.Load() }
 
 // Listener puts the connections of a listener into the room. refused is how long one may be without a request after a refused

@@ -2,5 +2,5 @@
 
 package admission
 
-// Files is how many files this process may open at once.
+// Files returns the number of files that this process may open at once.
 func Files() int { return fewFiles }

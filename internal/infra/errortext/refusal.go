@@ -1,5 +1,6 @@
-// Package errortext knows what the refusals of this server say in the language of a person. Programs, logs and the records of calls have
-// them in English; whoever shows one to a person finds its text again in the book of this package, whose English is what the code says.
+// Package errortext knows what the refusals of this server say in the language of a person. Programs, logs and the records of calls
+// have them in English; to show one to a person, its text is looked up in the book of this package, whose English equals the
+// code's.
 package errortext
 
 import (

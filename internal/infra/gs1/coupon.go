@@ -45,7 +45,7 @@ func (f *fields) begins(digit string) bool {
 
 const anyDigit = "0123456789"
 
-// purchase is what must be bought: how much, of what kind, and of which family.
+// purchase parses the purchase requirement: the quantity, its kind, and the product family.
 func (f *fields) purchase() {
 	f.sized("12345", 0)
 	f.one("012349")

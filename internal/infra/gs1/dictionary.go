@@ -13,7 +13,7 @@ import (
 //go:embed gs1-syntax-dictionary.txt
 var dictionaryText string
 
-// application is what the dictionary says of an AI.
+// application is the dictionary's description of an AI.
 type application struct {
 	ai         string
 	fixed      bool // no separator ends its value

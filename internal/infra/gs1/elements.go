@@ -2,7 +2,8 @@ package gs1
 
 import "strings"
 
-// identifiers are what scanners send before the text of a symbol with GS1 data: GS1 Data Matrix, GS1 QR, GS1-128, DataBar, DotCode.
+// identifiers are the symbology identifiers that scanners send before the text of a symbol with GS1 data: GS1 Data Matrix, GS1 QR,
+// GS1-128, DataBar, DotCode.
 var identifiers = []string{"]d2", "]Q3", "]C1", "]e0", "]J1"}
 
 // ParseElementString reads what a symbol with FNC1 holds, with or without the identifier of its kind before it. A Separator

@@ -16,7 +16,7 @@ type Element struct{ AI, Value string }
 // Pair is one of a query that is no AI, as it was written.
 type Pair struct{ Name, Value string }
 
-// Error is why a text is no right GS1 data.
+// Error is the reason for which a text is no valid GS1 data.
 type Error struct {
 	AI     string // of which it is said; "" = of the whole
 	format string
@@ -105,7 +105,7 @@ func (k Key) first(n int) Key {
 	return Key{k.elements[:n:n], k.text[:end]}
 }
 
-// Value is what it says of an AI.
+// Value returns the value of an AI.
 func (k Key) Value(ai string) (string, bool) { return find(k.elements, ai) }
 
 func find(list []Element, ai string) (string, bool) {
@@ -127,7 +127,7 @@ type Data struct {
 // Elements are the key and the attributes.
 func (d Data) Elements() []Element { return append(d.Key.Elements(), d.Attributes...) }
 
-// Value is what is said of an AI.
+// Value returns the value of an AI.
 func (d Data) Value(ai string) (string, bool) {
 	if value, is := d.Key.Value(ai); is {
 		return value, true
@@ -206,7 +206,7 @@ func (d Data) URI(stem string) (string, error) {
 	return uri, nil
 }
 
-// CanonicalStem is that of the canonical URI, which names a thing whoever answers for it.
+// CanonicalStem is that of the canonical URI, which identifies a thing independently of its resolver.
 const CanonicalStem = "https://id.gs1.org"
 
 // Canonical is the canonical URI: under GS1's own host, without what is no AI.

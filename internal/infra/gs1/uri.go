@@ -75,9 +75,8 @@ func ParseKey(path string) (k Key, padded bool, err error) {
 	return d.Key, d.Padded, err
 }
 
-// keyBegins is the segment with which the key begins: seen from the end, the first pair that is a primary key, behind it
-// nothing but AIs with values. Where there is none it is the first AI of a primary key, so that somebody is told what is
-// wrong behind it.
+// keyBegins is the segment with which the key begins: seen from the end, the first pair that is a primary key, behind it nothing
+// but AIs with values. Without one it is the first AI of a primary key, so that the error behind it is reported.
 func keyBegins(segments []string) int {
 	for i := len(segments) - 2; i >= 0; i -= 2 {
 		a := lookup(segments[i])

@@ -27,10 +27,10 @@ const (
 // texts: en.json, and rules.en.json beside it.
 var Languages = map[Language]string{English: "en.json", Chinese: "zh.json"}
 
-// Folder is where a package keeps its texts.
+// Folder is the folder of a package's texts.
 const Folder = "locale"
 
-// Catalog is what one package says, in every language.
+// Catalog holds the texts of one package, in every language.
 type Catalog struct {
 	texts func() map[Language]map[string]string
 }
@@ -220,7 +220,7 @@ func (s Localizer) form(key string, with []any) (text string, said []any) {
 // Has reports whether the book has a text.
 func (b *Catalog) Has(key string) bool { _, ok := b.texts()[English][key]; return ok }
 
-// fault is why a text cannot be said of so many things.
+// fault returns the reason for which a text cannot take so many arguments.
 func (b *Catalog) fault(key string, with int) error {
 	text, ok := b.texts()[English][key]
 	if !ok {
@@ -232,7 +232,7 @@ func (b *Catalog) fault(key string, with int) error {
 	return nil
 }
 
-// Message is what a key says of some things, in no language yet. The zero Text says nothing.
+// Message is a key with its arguments, in no language yet. The zero Text says nothing.
 type Message struct {
 	book  *Catalog
 	key   string
@@ -249,7 +249,7 @@ func (b *Catalog) Text(key string, with ...any) Message {
 	return Message{book: b, key: key, with: with}
 }
 
-// Literal is a text that somebody else has chosen, in whatever language: a system, a database, an error.
+// Literal returns a text from elsewhere, in whatever language: a system, a database, an error.
 func Literal(text string) Message { return Message{plain: text} }
 
 // In is the text in a language.
@@ -273,7 +273,7 @@ func (t Message) IsZero() bool { return t.book == nil && t.plain == "" }
 // MarshalText writes English: programs read one language.
 func (t Message) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
-// Cookie is where a browser keeps the language that its reader chose.
+// Cookie is the cookie with the language that the reader chose.
 const Cookie = "qrjump_lang"
 
 // Parse is the language that a short name means: zh and en, with or without a

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// mostKeys is how many keys are remembered: a stranger may have very many addresses.
+// mostKeys is the number of keys that are remembered: a stranger may have very many addresses.
 const mostKeys = 100_000
 
 // FixedWindow counts by key in the minute that it is. The zero value is ready.
@@ -60,8 +60,8 @@ func (m *FixedWindow[K]) DeleteFunc(of func(K) bool) {
 	maps.DeleteFunc(m.counts, func(key K, _ int) bool { return of(key) })
 }
 
-// KeyForIP is whose an address counts as: one of version 6 stands for its /64, because its owner has all of that.
-// No address is a network too.
+// KeyForIP returns the key of an address: one of version 6 stands for its /64, because its owner has all of that. No address is a
+// network too.
 func KeyForIP(ip netip.Addr) netip.Prefix {
 	ip = ip.Unmap().WithZone("")
 	network, _ := ip.Prefix(min(ip.BitLen(), 64))

@@ -19,11 +19,9 @@ const (
 	wraps               // holds an IPv4 address in its last 32 bits, which decides
 )
 
-// blocks is the table of them: all rows of the IANA IPv4 and IPv6
-// special-purpose address registries, also those that are globally reachable
-// (anycast services are nobody's web site), and the rows that the registries
-// leave to others: multicast, retired blocks, space outside 2000::/3, and
-// addresses at which clouds serve credentials. The longest prefix decides.
+// blocks is the table of them: all rows of the IANA IPv4 and IPv6 special-purpose address registries, also those that are globally
+// reachable (anycast services are no web sites), and the rows that the registries leave to others: multicast, retired blocks, space
+// outside 2000::/3, and addresses at which clouds serve credentials. The longest prefix decides.
 //
 // https://www.iana.org/assignments/iana-ipv4-special-registry
 // https://www.iana.org/assignments/iana-ipv6-special-registry

@@ -51,8 +51,7 @@ type Client struct {
 	// addresses stay closed.
 	AllowPrivate bool
 
-	// Patience is how long a request may take at most, whatever it says itself; 0 = as
-	// it says.
+	// Patience is the maximum duration of a request, whatever its own limit; 0 = its own.
 	Patience time.Duration
 
 	RootCAs   *x509.CertPool   // nil means those of the system
@@ -60,8 +59,7 @@ type Client struct {
 	UserAgent string           // empty means a default
 }
 
-// Resolver is what the client needs of net.Resolver. LookupNetIP must return
-// when its context is done.
+// Resolver is the part of net.Resolver that the client needs. LookupNetIP must return when its context is done.
 type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
@@ -76,8 +74,7 @@ type Request struct {
 	MaxBody int           // in bytes; a longer answer is an error; default 64 KiB
 }
 
-// Answer is what the other side said, whatever its status, except that a
-// redirect is an error.
+// Answer is the response of the other side, whatever its status, except that a redirect is an error.
 type Answer struct {
 	Status int
 	Header http.Header

@@ -65,7 +65,7 @@ func (t *trip) aim(req Request) (target, error) {
 		if fault := nameFault(to.host); fault != "" {
 			return target{}, t.refuse("url", BadURL, "host %q: %s", to.host, fault)
 		}
-		// RFC 6761: every name below localhost is this machine, whoever is asked for its address.
+		// RFC 6761: every name below localhost is this machine, whichever resolver is asked.
 		if strings.HasSuffix(to.host, ".localhost") && !t.client.AllowPrivate {
 			return target{}, t.refuse("address", AddressRefused, "host %q refused: it is this machine", to.host)
 		}

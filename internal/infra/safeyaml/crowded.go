@@ -120,10 +120,10 @@ func (f *flowScan) scan(line string) bool {
 	return false
 }
 
-// maxWhole is how long a text may be that Pieces does not cut.
+// maxWhole is the maximum length of a text that Pieces does not cut.
 const maxWhole = 1 << 20
 
-// pieceEntries is how many entries of a list a piece has.
+// pieceEntries is the number of entries of a list in a piece.
 const pieceEntries = 500
 
 // Pieces cuts a text that is one list under a key into texts with some of the entries each, which have the lines that they had. What has
@@ -148,7 +148,7 @@ func Pieces(text []byte, key string) (pieces func(yield func([]byte) bool), ok b
 	}, true
 }
 
-// entryStarts are where the entries of the one list of a text begin; none where the text has any other form.
+// entryStarts returns the offsets of the entries of the one list of a text; none if the text has any other form.
 func entryStarts(text []byte, key string) (starts []int) {
 	at, column, headed := 0, -1, false
 	for line := range bytes.Lines(text) {

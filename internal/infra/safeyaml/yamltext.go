@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	// maxDepth is how deep a file may be nested: seeds need six.
+	// maxDepth is the maximum nesting depth of a file: seeds need six.
 	maxDepth = 32
-	// maxKeys is how many keys a map of a line each may have: the parser copies those that
-	// it has for each further one. A seed that names every behaviour has less than half.
+	// maxKeys is the maximum number of keys in a map of a line each: the parser copies those that it has for each further one. A
+	// seed that names every behaviour has less than half.
 	maxKeys = 1000
 )
 
@@ -111,7 +111,7 @@ func Fault(file string, err error) string {
 	return file + ": " + Message(err)
 }
 
-// Message is what is wrong, in one line and without the excerpt.
+// Message returns the error in one line and without the excerpt.
 func Message(err error) string {
 	if y, ok := errors.AsType[yaml.Error](err); ok {
 		return y.GetMessage()

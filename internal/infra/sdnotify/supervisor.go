@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Supervisor is who started the process; the zero value is nobody who listens.
+// Supervisor is the process that started this one; the zero value receives nothing.
 type Supervisor struct {
 	socket string
 	within time.Duration // how often it wants to hear of us; 0 = it does not mind

@@ -29,7 +29,7 @@ func (k *Key) Hasher(purpose string) *Hasher {
 	}
 }
 
-// Sum is what Hash writes in hexadecimal of the parts put together.
+// Sum returns the hash that Hash writes in hexadecimal of the parts put together.
 func (h *Hasher) Sum(parts ...string) (sum [sha256.Size]byte) {
 	s := h.states.Get().(*hashState)
 	defer h.states.Put(s)

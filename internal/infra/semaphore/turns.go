@@ -16,7 +16,7 @@ type Semaphore struct {
 	inFlight atomic.Int32 // have a place, or wait for one
 }
 
-// ErrQueueFull is for somebody who would wait behind too many others.
+// ErrQueueFull is returned to a caller that would wait behind too many others.
 var ErrQueueFull = errors.New("too many wait for their turn")
 
 // Acquire waits for one of so many places, which done gives back. ErrFull where mostWaiting wait already (0 = any

@@ -3,8 +3,7 @@ package suggest
 
 import "strings"
 
-// DidYouMean is what to say behind a wrong name: a question for the right one that
-// is nearest to it, "" where none is near.
+// DidYouMean returns a hint for a wrong name: a question for the right one that is nearest to it, "" if none is near.
 func DidYouMean(wrong string, right ...string) string {
 	if nearest := Nearest(wrong, right...); nearest != "" {
 		return ": did you mean " + nearest + "?"
@@ -23,8 +22,8 @@ func Nearest(wrong string, right ...string) string {
 	return nearest
 }
 
-// distance is how many bytes are added, taken away or changed between two names
-// (Levenshtein). A name of a caller counts up to 200 bytes.
+// distance returns the number of bytes that are added, taken away or changed between two names (Levenshtein). A name of a caller
+// counts up to 200 bytes.
 func distance(a, b string) int {
 	a = a[:min(len(a), 200)]
 	row := make([]int, len(b)+1)

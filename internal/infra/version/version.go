@@ -18,7 +18,7 @@ var (
 	date   string // of the commit, RFC 3339, UTC
 )
 
-// Info is what a program says of itself. What is not known is empty.
+// Info describes the build of a program. What is not known is empty.
 type Info struct {
 	Version string `json:"version"` // as 0.1.0
 	Commit  string `json:"commit"`  // the whole hash of it, with "+changes" where the tree had some

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// Kind is what stands on a label.
+// Kind is the kind of symbol on a label.
 type Kind string
 
 // The kinds of labels.
@@ -28,7 +28,7 @@ const (
 // Kinds are all of them.
 var Kinds = []Kind{QR, DataMatrix, Matrix, Both, GS1QR, GS1DataMatrix, GS1DigitalLink}
 
-// Design is how each label of a job looks.
+// Design is the layout of each label of a job.
 type Design struct {
 	Kind  Kind
 	Level symbol.Level // of QR codes
@@ -36,7 +36,7 @@ type Design struct {
 	// Lines stand below or beside the symbol; {serial}, {text}, {index} and {batch}
 	// are replaced in them.
 	Lines []string
-	// Processors is how many draw at once; 0 = all of the machine.
+	// Processors is the number of concurrent drawings; 0 = all processors of the machine.
 	Processors int
 	// Drawn is called for each label that was drawn and read back, by several goroutines at once;
 	// nil = nothing is called.
@@ -89,7 +89,7 @@ func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 			return symbol.Drawing{}, fmt.Errorf("what was drawn says %.60q, and should say %.60q: do not print it", says, want)
 		}
 		if isGS1 && says != r.Text {
-			says = data.Bracketed() // an element string has characters that nobody sees
+			says = data.Bracketed() // an element string has invisible characters
 		}
 		label.Says = append(label.Says, says)
 	}
@@ -122,10 +122,10 @@ func (d Design) grid(kind Kind, r Row) (symbol.Grid, error) {
 	return symbol.Grid{}, fmt.Errorf("%q is no kind of label", kind)
 }
 
-// identifiers are what readers send before the text of a symbol with FNC1.
+// identifiers are the symbology identifiers that readers send before the text of a symbol with FNC1.
 var identifiers = map[Kind]string{GS1QR: symbol.GS1QRIdentifier, GS1DataMatrix: symbol.GS1DataMatrixIdentifier}
 
-// gs1Data is what a text says for a kind that wants GS1 data, and says what such a symbol cannot hold.
+// gs1Data parses a text for a kind that wants GS1 data, and reports data that such a symbol cannot hold.
 func gs1Data(kind Kind, text string) (d gs1.Data, wanted bool, err error) {
 	if kind != GS1DigitalLink && identifiers[kind] == "" {
 		return d, false, nil

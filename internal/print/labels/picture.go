@@ -22,7 +22,7 @@ var Formats = map[Format]func(io.Writer, symbol.Drawing) error{"svg": symbol.SVG
 // printer.
 func (f Format) ForPrinters() bool { return f == "zpl" || f == "epl" }
 
-// together is how many labels one processor draws before they are handed over.
+// together is the number of labels that one processor draws before they are handed over.
 const together = 32
 
 // drawn is a number of labels, each as its own bytes.

@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// Plan is what a job would print.
+// Plan describes the output of a job.
 type Plan struct {
 	Pages   int64   // 0: label by label
 	PerPage int     // labels of a page

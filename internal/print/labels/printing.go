@@ -52,7 +52,7 @@ func (p Printing) OrUsual() Printing {
 	return p
 }
 
-// WordError is what is wrong with one field of a Printing.
+// WordError is an error in one field of a Printing.
 type WordError struct {
 	Word string // the field's name in JSON, such as line_height
 	Err  error
@@ -62,8 +62,7 @@ func (e *WordError) Error() string { return e.Word + ": " + e.Err.Error() }
 
 func (e *WordError) Unwrap() error { return e.Err }
 
-// Design is how each label looks, in the font of the style's own. A *WordError, or a
-// *symbol.SizeError.
+// Design returns the layout of each label, in the font of the style's own. A *WordError, or a *symbol.SizeError.
 func (p Printing) Design() (d Design, err error) {
 	d = Design{Kind: Kind(p.Kind), Lines: p.Lines,
 		Style: symbol.Style{DPI: p.DPI, Quiet: p.Quiet, Beside: p.TextPosition == "right"}}
@@ -94,8 +93,7 @@ func (p Printing) Design() (d Design, err error) {
 	return d, d.Style.Check()
 }
 
-// OnSheets is how labels of a design stand on pages. A caller that adds a logo has to call Check
-// again.
+// OnSheets returns the positions of a design's labels on pages. A caller that adds a logo has to call Check again.
 func (p Printing) OnSheets(d Design) (Sheet, error) {
 	s := Sheet{CropMarks: p.CropMarks, Footer: p.Footer, Design: d}
 	return s, p.layout(&s)

@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	// longestText is how long a code text is at most, with all that stands for blanks and ends of lines.
+	// longestText is the maximum length of a code text, with all that stands for blanks and ends of lines.
 	longestText = 1024
-	// longestCode is how long an original code is at most. Contract: marketcode 4.2.
+	// longestCode is the maximum length of an original code. Contract: marketcode 4.2.
 	longestCode = 9
-	// matrixLength is how many characters a dot matrix has.
+	// matrixLength is the number of characters of a dot matrix.
 	matrixLength = symbol.FieldSide * symbol.FieldSide
 )
 
@@ -112,7 +112,7 @@ type List string
 // Lists are all forms of lists.
 var Lists = []List{"csv", "ndjson", "lines", "text"}
 
-// Header is what stands before the rows, which have a dot matrix or have none.
+// Header returns the text before the rows, which have a dot matrix or have none.
 func (l List) Header(matrix bool) string {
 	switch {
 	case l == "csv" && matrix:

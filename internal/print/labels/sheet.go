@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// Sheet is how labels stand on pages: in cells of equal size, row by row.
+// Sheet is the grid of labels on pages: cells of equal size, row by row.
 type Sheet struct {
 	Paper            Paper
 	Columns, Rows    int
@@ -42,10 +42,10 @@ const (
 	MostLogo = 4 << 20
 )
 
-// PerPage is how many labels a page has.
+// PerPage returns the number of labels on a page.
 func (s Sheet) PerPage() int { return s.Columns * s.Rows }
 
-// Lead is how many cells of the first page are skipped.
+// Lead returns the number of cells of the first page that are skipped.
 func (s Sheet) Lead() int { return max(s.StartAt, 1) - 1 }
 
 // Check returns an error for a sheet that cannot be printed, whatever is on its labels.
@@ -82,7 +82,7 @@ func (s Sheet) Check() error {
 	return s.Design.Style.Check()
 }
 
-// rest is how much paper is left to the right of the last cell and below it.
+// rest returns the size of the paper to the right of the last cell and below it.
 func (s Sheet) rest() (right, below symbol.Length) {
 	return s.Paper.Width - s.Left - symbol.Length(s.Columns-1)*s.PitchX - s.Width,
 		s.Paper.Height - s.Top - symbol.Length(s.Rows-1)*s.PitchY - s.Height
@@ -125,7 +125,7 @@ func (s Sheet) middle(i, width, height int) (x, y int) {
 	return at(s.Left+s.OffsetX, s.PitchX, s.Width, i%s.Columns, width), at(s.Top+s.OffsetY, s.PitchY, s.Height, i/s.Columns, height)
 }
 
-// Cells are where the cells of a page are, in dots.
+// Cells returns the cells of a page, in dots.
 func (s Sheet) Cells() (cells []image.Rectangle) {
 	width, height := s.cell()
 	for i := range s.PerPage() {

@@ -17,7 +17,7 @@ import (
 	"unicode/utf16"
 )
 
-// leafPages is how many pages a leaf of the page tree has, and how many nodes each node above has.
+// leafPages is the number of pages in a leaf of the page tree, and of nodes in each node above.
 const leafPages = 64
 
 // Writer writes one file. Pages may be made on any goroutine. One goroutine adds them in their
@@ -45,8 +45,7 @@ type node struct {
 	pages  int
 }
 
-// Info is what a file says of itself. It has no time in it: the same pages with the same info make
-// the same bytes.
+// Info is the metadata of a file. It has no time in it: the same pages with the same info make the same bytes.
 type Info struct {
 	Title, Subject string
 }

@@ -25,8 +25,8 @@ import (
 // 16 bytes are the first eight of SHA-256(salt, "t", code text) and of
 // SHA-256(salt, "s", nine characters).
 
-// LineFormat is what the header says of itself. One whose texts are by template is of the second format: a program that knows the first
-// alone refuses it, and does not call every code foreign.
+// LineFormat is the format name in the header. One whose texts are by template is of the second format: a program that knows the
+// first alone refuses it, and does not call every code foreign.
 const (
 	LineFormat           = "qrjump-line/1"
 	LineFormatByTemplate = "qrjump-line/2"
@@ -49,7 +49,7 @@ type LineHead struct {
 	Prefix        string `json:"prefix"`
 	Text          string `json:"text,omitempty"` // the template of its texts; "" = prefix and secret
 	Salt          string `json:"salt"`           // hexadecimal
-	// FalseRate is how probable it is that a code of another job passes.
+	// FalseRate is the probability that a code of another job passes.
 	FalseRate float64 `json:"false_rate"`
 }
 
@@ -121,7 +121,7 @@ type Job struct {
 	places   [2][]place // of texts and of serials, by their hashes
 }
 
-// place is where in the file a hash stands.
+// place is the position of a hash in the file.
 type place struct {
 	hash uint64
 	at   uint32

@@ -22,7 +22,7 @@ import (
 	"filippo.io/age"
 )
 
-// Format is what the manifest of a package says of itself.
+// Format is the format name in the manifest of a package.
 const Format = "qrjump-package/1"
 
 // The names of what is not a part.

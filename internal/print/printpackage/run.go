@@ -7,14 +7,14 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// Verdict is what a read code is to a job.
+// Verdict is the result of checking a read code against a job.
 type Verdict string
 
 // The verdicts.
 const (
 	Good    Verdict = "good"    // of the job, read for the first time
 	Again   Verdict = "again"   // of a range that is printed again on purpose
-	Double  Verdict = "double"  // read before, and nobody meant it
+	Double  Verdict = "double"  // read before, and not meant to be
 	Spoiled Verdict = "spoiled" // of a range that was destroyed: it must not be there
 	Proof   Verdict = "proof"   // a proof code, which belongs on no product
 	Foreign Verdict = "foreign" // no code of the job
@@ -26,7 +26,7 @@ type Run struct {
 	Job *Job
 	// Spoiled were destroyed, Reprinted are printed a second time on purpose.
 	Spoiled, Reprinted codes.Set
-	// NoRead is what the camera says where it saw no code.
+	// NoRead is the text that the camera sends if it saw no code.
 	NoRead string
 
 	seen  [2][]uint8 // how often each place was read, by kind of reading
@@ -107,7 +107,8 @@ func (r *Run) verdictOn(read string) (Verdict, int64) {
 	return Double, index
 }
 
-// identifier is how scanners say which kind of symbol they read, before its text: ]Q1 for QR codes, ]d2 for Data Matrix. ISO/IEC 15424.
+// identifier matches the symbology identifier that scanners send before a symbol's text: ]Q1 for QR codes, ]d2 for Data Matrix.
+// ISO/IEC 15424.
 var identifier = regexp.MustCompile(`^\][A-Za-z][0-9A-Za-z]`)
 
 // unwrapped is a read without what cameras and spreadsheets put around it: blanks, a byte order mark, quotes, the identifier of its kind
@@ -127,7 +128,7 @@ func unwrapped(read string) string {
 	}
 }
 
-// Report is what a run came to.
+// Report is the result of a run.
 type Report struct {
 	Package       int64 `json:"package"`
 	ApplicationID int64 `json:"application_id"`
@@ -148,7 +149,7 @@ type Report struct {
 		Spoiled []Finding `json:"spoiled"`
 		Proof   []Finding `json:"proof"`
 	} `json:"found"`
-	// FalseRate is how probable it was that a foreign code passed.
+	// FalseRate is the probability that a foreign code passed.
 	FalseRate float64 `json:"false_rate"`
 	// Hint says what is in the way where no read is a code of the job.
 	Hint string `json:"hint,omitempty"`

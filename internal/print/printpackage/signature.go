@@ -19,7 +19,7 @@ import (
 const (
 	// Namespace keeps a signature of a package from being one of anything else.
 	Namespace = "qrjump-package"
-	// Principal is whom a line of allowed_signers names.
+	// Principal is the principal of a line of allowed_signers.
 	Principal = "qrjump"
 
 	// onlyPackages is the option of such a line.
@@ -69,7 +69,7 @@ type envelope struct {
 	Signature []byte
 }
 
-// signed is what the key signs.
+// signed returns the bytes that the key signs.
 func signed(message []byte) []byte {
 	sum := sha512.Sum512(message)
 	return append([]byte(sigMagic), ssh.Marshal(struct {
@@ -93,9 +93,8 @@ func (s *Signer) Sign(message []byte) ([]byte, error) {
 // Signers are the keys whose signature is believed.
 type Signers []ssh.PublicKey
 
-// ParseSigners reads public keys: a line each, bare or as allowed_signers has it. A
-// line that allowed_signers gives to somebody else, or for something else, is an
-// error: ssh-keygen would not believe it either.
+// ParseSigners reads public keys: a line each, bare or as allowed_signers has it. A line that allowed_signers gives to another
+// principal, or for another purpose, is an error: ssh-keygen would not accept it either.
 func ParseSigners(text []byte) (Signers, error) {
 	var all Signers
 	for line := range bytes.Lines(text) {

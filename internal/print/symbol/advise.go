@@ -10,14 +10,14 @@ import (
 const (
 	cameraPixels = 1280
 	cameraSees   = 65 * math.Pi / 180
-	// leastPixels is how many of them a module needs: with fewer a light module between two dark ones is grey.
+	// leastPixels is the minimum number of them that a module needs: with fewer a light module between two dark ones is grey.
 	leastPixels = 2.5
 	// Cameras of phones focus from about here on.
 	leastDistance, mostDistance = 50_000, 10_000_000
 	leastDiameter               = 5_000
 )
 
-// Spot is where a symbol is read.
+// Spot describes the conditions under which a symbol is read.
 type Spot struct {
 	Distance Length // between the camera and the symbol
 	DPI      int    // of the printer

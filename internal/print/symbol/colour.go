@@ -36,9 +36,8 @@ func ParseColour(text string) (Colour, error) {
 
 func (c Colour) String() string { return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B) }
 
-// leastContrast is how much more light the paper must reflect than the ink: that of grade B for
-// symbol contrast in ISO/IEC 15415, so that a print that is a little worse than the screen is still
-// grade C.
+// leastContrast is the minimum difference of reflectance between paper and ink: that of grade B for symbol contrast in ISO/IEC
+// 15415, so that a print that is a little worse than the screen is still grade C.
 const leastContrast = 0.55
 
 // red and grey are the shares of light that a colour reflects: of the red light of industrial

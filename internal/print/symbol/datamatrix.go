@@ -9,7 +9,7 @@ import (
 	"github.com/makiuchi-d/gozxing/datamatrix/encoder"
 )
 
-// dmLongest is how many characters the largest symbol here holds at most: digits, two a codeword.
+// dmLongest is the maximum number of characters of the largest symbol here: digits, two a codeword.
 const dmLongest = 2608
 
 // dmLargest is the side of the largest symbol that is drawn. The standard has one of 144, but

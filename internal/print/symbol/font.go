@@ -35,8 +35,7 @@ type glyph struct {
 	ok      bool
 }
 
-// largestFont is how many bytes a font file has at most; the large Chinese ones
-// have about twenty million.
+// largestFont is the maximum size of a font file in bytes; the large Chinese ones have about twenty million.
 const largestFont = 64 << 20
 
 // DefaultFont is Go Mono, which has the letters of Europe.
@@ -197,7 +196,7 @@ func (f *Font) Check(text string) error {
 // chineseFont is a common Chinese font, of Debian's package fonts-wqy-microhei.
 const chineseFont = "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc"
 
-// width is how wide a text is in a size, both in dots.
+// width returns the width of a text in a size, both in dots.
 func (f *Font) width(text string, size int) int {
 	sum := 0.0
 	for _, r := range text {

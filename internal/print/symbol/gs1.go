@@ -9,7 +9,7 @@ import (
 	qrencoder "github.com/makiuchi-d/gozxing/qrcode/encoder"
 )
 
-// fnc1 is what an element string has where a symbol has the function character: readers send it so.
+// fnc1 is the character of an element string for the function character of a symbol: readers send it so.
 const fnc1 = "\x1d"
 
 // What readers send before the text of a symbol that begins with FNC1: ISO/IEC 15424.

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Style is how labels are printed.
+// Style is the format of printed labels.
 type Style struct {
 	Module Length // side of a module, rounded to whole dots of the printer
 	DPI    int    // dots an inch of the printer
@@ -42,8 +42,8 @@ type Drawing struct {
 	size               int // of the lines
 	font               *Font
 	dots               func() *bitmap // drawn once, when they are first wanted
-	// Says is what was read back from the symbols, from left to right; "" for a dot matrix that was drawn as it was given
-	// and that no reader here can read.
+	// Says holds the texts that were read back from the symbols, from left to right; "" for a dot matrix that was drawn as it was
+	// given and that no reader here can read.
 	Says []string
 }
 

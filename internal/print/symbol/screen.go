@@ -13,8 +13,8 @@ import (
 	"github.com/makiuchi-d/gozxing/qrcode"
 )
 
-// MostOnScreen is how long a text may be, in bytes, for a phone to read its QR code from a screen.
-// The work of drawing a code grows with the square of its side.
+// MostOnScreen is the maximum length in bytes of a text whose QR code a phone reads from a screen. The work of drawing a code grows
+// with the square of its side.
 const MostOnScreen = 500
 
 // Picture is a symbol with its quiet zone, black on white. Each module is a square of so many pixels.

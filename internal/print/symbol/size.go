@@ -10,8 +10,7 @@ import (
 const (
 	// inch is an inch in micrometres.
 	inch = 25_400
-	// leastDots is how many dots of the printer a module has at least. A module of one dot is
-	// closed by the ink of its neighbours.
+	// leastDots is the minimum number of a printer's dots in a module. A module of one dot is closed by the ink of its neighbours.
 	leastDots = 2
 	// leastModule is the smallest module in micrometres: below it, cameras of
 	// phones do not tell two modules apart at the distance at which they focus.
@@ -54,7 +53,7 @@ func (l Length) String() string {
 	return strconv.FormatFloat(float64(l)/1000, 'f', -1, 64) + "mm"
 }
 
-// Dots is how many dots a length has, rounded to whole ones.
+// Dots returns a length in dots, rounded to whole ones.
 func (l Length) Dots(dpi int) int { return int(math.Round(float64(l) * float64(dpi) / inch)) }
 
 // Millimetres is the length in millimetres.
@@ -70,7 +69,7 @@ type SizeError struct {
 	Why string
 	// Can is a size of a module that can be printed, 0 where none is known.
 	Can Length
-	// Next is what else to do.
+	// Next is the next step.
 	Next string
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/boombuler/barcode/qr"
 )
 
-// Level is how much of a QR code may be damaged: L 7 %, M 15 %, Q 25 %, H 30 %.
+// Level is the share of a QR code that may be damaged: L 7 %, M 15 %, Q 25 %, H 30 %.
 type Level byte
 
 // levels are the library's levels by their letters.

@@ -33,7 +33,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
-// Began is when every test's server starts, unless it says otherwise.
+// Began is the default time at which a test's server starts.
 var Began = time.Date(2026, 1, 15, 10, 0, 0, 0, time.FixedZone("", 8*3600))
 
 // AdminToken is the admin token of every test's server.
@@ -49,13 +49,12 @@ type Options struct {
 	Began       time.Time // zero = Began
 	Outbound    *safehttp.Client
 	BodyTimeout time.Duration
-	// LanePatience is how long the scan listener waits for the rest of a request
-	// before net/http gets it; 0 = as it is.
+	// LanePatience is the time that the scan listener waits for the rest of a request before net/http gets it; 0 = the default.
 	LanePatience time.Duration
 	// NoLane makes that listener one of net/http alone, as a yardstick.
 	NoLane bool
-	// Connections is how many connections all listeners but the admin's may have,
-	// RefusedTime how long one may be idle after a refused key; 0 = as it is.
+	// Connections is the maximum number of connections of all listeners but the admin's, RefusedTime the time that one may be idle
+	// after a refused key; 0 = the default.
 	Connections int
 	RefusedTime time.Duration
 	// ScanListener gives the scan API a listener of its own; requests to /scan/
@@ -249,7 +248,7 @@ func (s *Server) Exec(query string) {
 	require.NoError(s.t, err)
 }
 
-// Hide adds a text that nobody may see in the log.
+// Hide adds a text that must not occur in the log.
 func (s *Server) Hide(secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -309,7 +308,7 @@ func (s *Server) NothingLeaked() {
 	}
 }
 
-// Answer is what came back.
+// Answer is the response to a request.
 type Answer struct {
 	Status int
 	Header http.Header

@@ -51,7 +51,7 @@ func readAhead(r io.Reader, space chan []byte, f func(io.Reader) error) error {
 	return err
 }
 
-// ahead is what was read ahead.
+// ahead holds data that was read ahead.
 type ahead struct {
 	space  chan []byte
 	pieces chan aheadPiece

@@ -2,11 +2,10 @@
 // checked, and how the keys in it are sealed by a passphrase. It does not know where rows come
 // from, or what they mean.
 //
-// An archive is a tar in gzip: manifest.json, keys.age, and one tables/NAME.ndjson a table. The
-// manifest holds the SHA-256 of every member. After the gzip comes a second, empty one whose
-// comment is the SHA-256 of every byte before it. Programs such as tar and gzip skip it, and no
-// byte of the file can change unnoticed. keys.age (age-encryption.org/v1, scrypt) repeats the sums
-// of the tables, so that nobody without the passphrase can replace a table.
+// An archive is a tar in gzip: manifest.json, keys.age, and one tables/NAME.ndjson a table. The manifest holds the SHA-256 of every
+// member. After the gzip comes a second, empty one whose comment is the SHA-256 of every byte before it. Programs such as tar and
+// gzip skip it, and no byte of the file can change unnoticed. keys.age (age-encryption.org/v1, scrypt) repeats the sums of the
+// tables, so that a table cannot be replaced without the passphrase.
 package archive
 
 import (
@@ -22,7 +21,7 @@ import (
 // that it reads.
 const Format = 1
 
-// MinPassphrase is how short a passphrase may be, in characters.
+// MinPassphrase is the minimum length of a passphrase in characters.
 const MinPassphrase = 12
 
 // The reasons to refuse an archive.
@@ -50,7 +49,7 @@ type Member struct {
 	SHA256 string `json:"sha256"`
 }
 
-// Rows is how many rows all tables have together.
+// Rows returns the number of rows of all tables.
 func (m Manifest) Rows() (n int64) {
 	for _, member := range m.Members {
 		n += member.Rows
@@ -93,7 +92,7 @@ func tableOf(member string) (table string, ok bool) {
 	return table, memberOf(table) == member
 }
 
-// secrets is what keys.age holds.
+// secrets is the content of keys.age.
 type secrets struct {
 	Keys   map[string][]byte `json:"keys"`
 	Schema int64             `json:"schema"`

@@ -26,7 +26,7 @@ type packed struct {
 	plain
 }
 
-// plain is what a gzip and a manifest say of a text.
+// plain is the description of a text in a gzip header and a manifest.
 type plain struct {
 	size int64
 	crc  uint32

@@ -25,7 +25,7 @@ type Source interface {
 	WriteRows(ctx context.Context, table string, w io.Writer) (rows int64, err error)
 }
 
-// Contents is what goes into an archive.
+// Contents are the parts of an archive.
 type Contents struct {
 	Tables     Source
 	Keys       map[string][]byte
@@ -170,7 +170,7 @@ func (g *packedGzip) write(p *Packed) error {
 	return err
 }
 
-// tarBlock is what everything in a tar is padded to.
+// tarBlock is the block size of a tar file.
 const tarBlock = 512
 
 func (g *packedGzip) pad(size int64) { g.waits.Write(make([]byte, -size&(tarBlock-1))) }

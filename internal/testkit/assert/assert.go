@@ -3,7 +3,7 @@ package assert
 
 import "fmt"
 
-// T is what is needed of a test; *testing.T, *testing.B and *testing.F are.
+// T is the part of a test that is used; *testing.T, *testing.B and *testing.F implement it.
 type T interface {
 	Helper()
 	Errorf(format string, args ...any)

@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 )
 
-// Named is where rows are named, each by file and line.
+// Named lists the places that name a row, each by file and line.
 type Named struct {
 	Recorded map[string]string // by code: a call that meets them carries them
 	Said     map[string]string // by a comment of the product

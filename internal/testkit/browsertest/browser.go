@@ -76,14 +76,14 @@ func Run[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T 
 	return v
 }
 
-// Loaded is how many bytes the open page has with all that the browser loaded for it, scripts' own requests too, unzipped.
+// Loaded returns the number of bytes of the open page with all that the browser loaded for it, scripts' own requests too, unzipped.
 func Loaded(t *testing.T, page context.Context) int {
 	t.Helper()
 	return Run(t, page, chromedp.Evaluate[int](`["navigation", "resource"].flatMap(kind => performance.getEntriesByType(kind))
 		.filter(e => !e.name.startsWith("data:")).reduce((sum, e) => sum + e.decodedBodySize, 0)`))
 }
 
-// patience is how long Await waits for what may never be: so long that no busy machine needs it.
+// patience is the time that Await waits for what may never be: so long that no busy machine needs it.
 const patience = 5 * time.Minute
 
 // Await waits until a page is loaded and a JavaScript expression is true on it. It may become another page meanwhile: a

@@ -20,7 +20,7 @@ import (
 // variable makes a run of a test binary play a role: its name, a line break, its orders as JSON.
 const variable = "QRJUMP_TEST_ROLE"
 
-// Roles are what a test binary can be instead, by name. A role's context ends with SIGTERM.
+// Roles are the functions that a test binary can run instead, by name. A role's context ends with SIGTERM.
 type Roles map[string]func(ctx context.Context, orders []byte) error
 
 // Role is a role with orders of its own type.
@@ -70,7 +70,7 @@ func Command(role string, orders any, before ...string) *exec.Cmd {
 	return cmd
 }
 
-// T is what is needed of a test.
+// T is the part of a test that is used.
 type T interface {
 	Fatalf(format string, args ...any)
 	Cleanup(func())
@@ -149,5 +149,5 @@ func (c *Child) End() (rest string, err error) {
 	return string(text), c.Wait()
 }
 
-// Log is what came on standard error, of a process that has ended.
+// Log returns standard error, of a process that has ended.
 func (c *Child) Log() string { return c.logs.String() }

@@ -35,8 +35,8 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
-// QR is what readers of QR codes find in each picture: ZXing, and where it finds nothing zbarimg. In a whole run each picture is
-// shown to both; then the text of the one that found something else stands beside the other's.
+// QR returns the texts that readers of QR codes find in each picture: ZXing, and where it finds nothing zbarimg. In a whole run
+// each picture is shown to both; then the text of the one that found something else stands beside the other's.
 func QR(t testing.TB, pictures ...image.Image) []string {
 	t.Helper()
 	return read(t, pictures, qrcode.NewQRCodeReader(), func(file string) string { return zbarimg(t, file) })
@@ -51,7 +51,7 @@ func DataMatrix(t testing.TB, pictures ...image.Image) []string {
 	})
 }
 
-// Dmtxread is what dmtxread alone finds in a picture.
+// Dmtxread returns the text that dmtxread alone finds in a picture.
 func Dmtxread(t testing.TB, m image.Image) string {
 	t.Helper()
 	Need(t, "dmtxread")
@@ -65,7 +65,7 @@ func DmtxreadGS1(t testing.TB, m image.Image) string {
 	return firstText(t, "dmtxread", "-n", "-N", "1", "-G", "29", file(t, m))
 }
 
-// Zbarimg is what zbarimg alone finds in a picture.
+// Zbarimg returns the text that zbarimg alone finds in a picture.
 func Zbarimg(t testing.TB, m image.Image) string {
 	t.Helper()
 	return zbarimg(t, file(t, m))
@@ -224,8 +224,7 @@ func undamaged(codewords []byte, corrections int, low, root byte) bool {
 	return true
 }
 
-// aimed is a picture, and parts of it: ZXing looks for a Data Matrix from the middle
-// outwards, so somebody aims at it.
+// aimed returns a picture, and parts of it: ZXing looks for a Data Matrix from the middle outwards, so a user aims at it.
 func aimed(m image.Image) []image.Image {
 	all, b := []image.Image{m}, m.Bounds()
 	part, ok := m.(interface {
@@ -250,9 +249,8 @@ func zxing(r gozxing.Reader, m image.Image) string {
 	return found.GetText()
 }
 
-// Blur is what a camera a little out of focus sees of a picture whose modules have
-// a side of some dots: three times as fine, and each point the mean of those within
-// a quarter of a module, twice.
+// Blur returns a picture as a camera a little out of focus sees it, with modules of some dots: three times as fine, and each point
+// the mean of those within a quarter of a module, twice.
 func Blur(m image.Image, module int) image.Image {
 	const finer = 3
 	b := m.Bounds()

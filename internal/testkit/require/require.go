@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// T is what is needed of a test; *testing.T, *testing.B and *testing.F are.
+// T is the part of a test that is used; *testing.T, *testing.B and *testing.F implement it.
 type T interface {
 	Helper()
 	Fatal(...any)

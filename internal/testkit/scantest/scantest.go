@@ -99,7 +99,7 @@ func (l *Memory) Of(ctx context.Context, users scanlog.Users, after int64) iter.
 	return Of(l.Read(ctx, after), users)
 }
 
-// Of is what a log yields of some users.
+// Of yields the entries of a log about some users.
 func Of(all iter.Seq2[scanlog.Entry, error], users scanlog.Users) iter.Seq2[scanlog.Entry, error] {
 	return func(yield func(scanlog.Entry, error) bool) {
 		for e, err := range all {
@@ -157,7 +157,7 @@ func ID(at time.Time, r *rand.Rand) (id scanlog.ScanID) {
 	return id
 }
 
-// Began is when the first scans come.
+// Began is the time of the first scans.
 var Began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
 
 // Traffic makes scans of many kinds, some of them late.
@@ -228,7 +228,7 @@ func OneStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
 	f(t, s)
 }
 
-// OwnerOf is whose a scan of Traffic is, once AddOwners ran.
+// OwnerOf returns the owner of a scan of Traffic, once AddOwners ran.
 func OwnerOf(e *scanlog.Event) string {
 	switch {
 	case e.RuleID != 0:
@@ -239,7 +239,7 @@ func OwnerOf(e *scanlog.Event) string {
 	return ""
 }
 
-// ruleOwners are the owners of the rules of Traffic, the last of whom is deleted, and batchOwners those of its codes.
+// ruleOwners are the owners of the rules of Traffic, the last of which is deleted, and batchOwners those of its codes.
 var ruleOwners, batchOwners = []string{"wxa", "wxb", "wxa", "wxgone", "wxgone"}, []string{"wxa", "wxc"}
 
 // AddOwners adds the rules and applications that the scans of Traffic fall on to an empty store.

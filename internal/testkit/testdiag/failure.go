@@ -1,4 +1,4 @@
-// Package testdiag has a failed test print what somebody needs to see it fail again: the seed, the load of the machine, the end of a log.
+// Package testdiag prints the information that reproduces a failed test: the seed, the load of the machine, the end of a log.
 package testdiag
 
 import (
@@ -13,7 +13,7 @@ import (
 // Variable is the environment variable that gives every random test its seed.
 const Variable = "QRJUMP_TEST_SEED"
 
-// shown is how much of a log is printed, in bytes.
+// shown is the number of bytes of a log that are printed.
 const shown = 4000
 
 // Seed is the seed of a random test: drawn, or what the environment says. A failed test prints the command that plays the same choices.
@@ -53,7 +53,7 @@ func Log(t testing.TB, of string, text func() string) {
 	})
 }
 
-// load is how many processes wanted to run in the last minute, five and fifteen, where the system says so.
+// load returns the load averages of the last minute, five and fifteen, if the system reports them.
 func load() string {
 	text, _ := os.ReadFile("/proc/loadavg")
 	if figures := strings.Fields(string(text)); len(figures) > 3 {

@@ -35,11 +35,10 @@ const (
 	registerBits = 17
 )
 
-// Number is a user in a sketch. The zero user is nobody.
+// Number is a user in a sketch. The zero user is anonymous.
 func Number(u scanlog.UserHash) uint64 { return xxhash.Sum64(u[:]) }
 
-// Add notes a user; the zero user is nobody and changes nothing. It reports
-// whether the sketch is another one now.
+// Add notes a user; the zero user is anonymous and changes nothing. It reports whether the sketch is another one now.
 func (s *Users) Add(u scanlog.UserHash) bool {
 	if u == (scanlog.UserHash{}) {
 		return false
@@ -91,7 +90,7 @@ func register(n uint64) (at uint64, rank byte) {
 // maxRank is the highest rank.
 const maxRank = 64 - registerBits + 1
 
-// Size is how many bytes the sketch holds.
+// Size returns the size of the sketch in bytes.
 func (s *Users) Size() int { return 8*cap(s.exact) + len(s.registers) }
 
 // Merge adds everybody of another sketch.
@@ -160,8 +159,8 @@ func union(a, b []uint64) []uint64 {
 	return append(append(all, a...), b...)
 }
 
-// Replace puts a number that means nothing in the place of a user whose data are erased: the count stays. It reports
-// whether the user may have been counted: registers hold nobody's number, so there anybody may have been.
+// Replace puts a number that means nothing in the place of a user whose data are erased: the count stays. It reports whether the
+// user may have been counted: registers hold no user's number, so in them every user may have been.
 func (s *Users) Replace(u scanlog.UserHash, by uint64) bool {
 	i, have := slices.BinarySearch(s.exact, Number(u))
 	if !have {
@@ -172,9 +171,8 @@ func (s *Users) Replace(u scanlog.UserHash, by uint64) bool {
 	return true
 }
 
-// Count is how many users there are. Above the limit it is the estimate of
-// O. Ertl, "New cardinality estimation algorithms for HyperLogLog sketches"
-// (2017), which needs no tables of corrections.
+// Count returns the number of users. Above the limit it is the estimate of O. Ertl, "New cardinality estimation algorithms for
+// HyperLogLog sketches" (2017), which needs no tables of corrections.
 func (s *Users) Count() int64 {
 	if s.registers == nil {
 		return int64(len(s.exact))
@@ -224,8 +222,8 @@ func tau(x float64) float64 {
 	}
 }
 
-// Changes is the sketch as a text that is as long as its users are many, and holds
-// nobody's number: the registers that they raise.
+// Changes returns the sketch as a text whose length grows with the number of users, and which holds no user's number: the registers
+// that they raise.
 func (s *Users) Changes() string {
 	var b []byte
 	put := func(at uint64, rank byte) {

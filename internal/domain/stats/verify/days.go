@@ -17,8 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// dayNotes is what the fresh notes of a day have said so far: each combination of
-// values is written out once between two moves into the file.
+// dayNotes caches the combinations of values of a day, so that each is written out once between two moves into the file.
 type dayNotes struct {
 	last   int64 // position
 	tuples map[stats.Tuple]uint64
@@ -75,7 +74,7 @@ func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool)
 	return n.notes.added(to, len(b)-before)
 }
 
-// dayNote is what noteScan noted.
+// dayNote is the record that noteScan made.
 type dayNote struct {
 	position    int64
 	stats.Tuple // Rule is 0
@@ -164,7 +163,7 @@ func daysOf(from, to partition, since int64) (int64, int64) {
 	return max(from.a, since, -never), min(to.a, never)
 }
 
-// daysCount is what a part of the days counts.
+// daysCount is the result of counting a part of the days.
 type daysCount struct {
 	hoursFrom int64 // that are kept
 	numbers   map[stats.Tuple]int32

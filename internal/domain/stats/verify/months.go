@@ -110,7 +110,7 @@ func (n *recounting) compareUsersOfMonth(days, month []stats.UsersRow, what func
 		}
 		counted, sum := users.Count(), added[row.UsersKey]
 		if row.Erased > 0 && max(counted, sum) > hyperloglog.Exact {
-			sum = counted // one may know of a user by registers of whom the other has but a number
+			sum = counted // one may know a user by registers of whom the other has but a number
 		}
 		n.r.compare(counted, sum, what("users of "+row.Dim.String(), row.Value))
 		delete(added, row.UsersKey)

@@ -23,10 +23,10 @@ type Result struct {
 	Position int64 // up to which both counted
 	Scans    int64
 	Compared int64 // numbers that were compared
-	// Lacking is how many scans are counted and not in the ledger, although nothing
-	// removed them; where there are any, they are one difference.
+	// Lacking is the number of scans that are counted and not in the log, although nothing removed them; if there are any, they are
+	// one difference.
 	Lacking int64
-	// Differences is how many of them were not the same, Shown the first ones.
+	// Differences is the number of differing counts, Shown the first ones.
 	Differences int64
 	Shown       []Difference
 	// Since is from when on days were compared: what is older may be gone from
@@ -59,7 +59,7 @@ type Recounter struct {
 	Counter *stats.Aggregator
 	// Scratch is the folder of notes that do not fit in memory; "" = the system's for such files.
 	Scratch string
-	// Held is how many bytes of notes are held in memory, and about how many are compared at once; 0 = 32 MiB and
+	// Held is the number of bytes of notes that are held in memory, and about the number that are compared at once; 0 = 32 MiB and
 	// 2 MiB. Added up, a part is up to twenty times as large; a day, or a stretch of codes, is one part at least.
 	Held int
 }
@@ -157,7 +157,7 @@ const (
 	ofMisses
 )
 
-// codesInDrawer is how many codes of a batch share a drawer.
+// codesInDrawer is the number of codes of a batch that share a drawer.
 const codesInDrawer = 1 << 16
 
 // since is the first day that is whole after what was forgotten in the ledger, kept of
