@@ -463,7 +463,8 @@ var verifyTicket = regexp.MustCompile(`ticket@@@\S+`)
 // that was made for it.
 func (w *world) askForAuthorization() {
 	token := w.post("/cgi-bin/component/api_component_token", map[string]any{"component_appid": "isv",
-		"component_appsecret": "the-secret-of-the-isv", "component_verify_ticket": verifyTicket.FindString(w.said)})["component_access_token"]
+		"component_appsecret":     "the-secret-of-the-isv",
+		"component_verify_ticket": verifyTicket.FindString(w.said)})["component_access_token"]
 	code := w.post(fmt.Sprint("/cgi-bin/component/api_create_preauthcode?component_access_token=", token),
 		map[string]any{"component_appid": "isv"})["pre_auth_code"]
 	w.found["PREAUTH"] = fmt.Sprint(code)
