@@ -91,7 +91,7 @@ var longDeviations = map[string]func(*testing.T, *servertest.Server) servertest.
 	},
 	"rules.publish.service": func(t *testing.T, s *servertest.Server) servertest.Answer {
 		importHundred(t, s, `{"owner":"svc","appid":"shop","prefix":"`+q+`%d","path":"p"}`)
-		return s.Tell(`100 times POST /cgi-bin/wxopen/qrcodejumppublish as=svc typed {"prefix":"http://weixin.qq.com/q/%d"}
+		return s.Tell(`100 seconds POST /cgi-bin/wxopen/qrcodejumppublish as=svc typed {"prefix":"http://weixin.qq.com/q/%d"}
 try POST /cgi-bin/wxopen/qrcodejumpadd as=svc typed {"prefix":"http://weixin.qq.com/q/a","appid":"shop","path":"p","is_edit":0}
 POST /cgi-bin/wxopen/qrcodejumppublish as=svc typed {"prefix":"http://weixin.qq.com/q/a"}`, nil)
 	},

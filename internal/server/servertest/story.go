@@ -3,6 +3,7 @@ package servertest
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"regexp"
 	"strconv"
@@ -35,21 +36,21 @@ func ReadStories(t testing.TB, file string) map[string]string {
 // Tell makes the calls of a story, one a line, and returns the last answer. A call of the wire that is refused fails the test, unless
 // it is the last of the story or has "try" in front. Empty lines and those that begin with "# " say nothing.
 //
-//	[try] [N times] METHOD PATH [as=APPID] [typed] [BODY]
-//	                          typed: with a Content-Type; go"…": a body in Go's quotes;
-//	                          %d: which of N it is, each a second after the other
+//	[try] [N times|N seconds] METHOD PATH [as=APPID] [typed] [BODY]
+//	                          seconds: once in each; %d: which of N it is; typed: with a Content-Type;
+//	                          go"…": a body in Go's quotes
 //	admin METHOD PATH [BODY]
 //	fault PATH NUMBER         the next call of an interface is answered so
 //	allow ROW                 unless the server is strict or the row is set already
 //	used ACCOUNT PATH N       N calls of today
 //	advance DURATION          the emulator's clock
 //	step DURATION             the server's
-//	take NAME PATTERN         <NAME> stands for what the pattern's group finds in the last answer
+//	take NAME PATTERN         <NAME> stands for what the pattern's group finds in the last answer, or else in its header
 //	hide NAME                 and the log may not have it
-//	says TEXT                 the last answer has the text
+//	says TEXT                 the last answer or its header has the text
 //	NAME = token|newtoken|component|ticket|preauth|authorize|access ARGUMENTS   of this package; access takes <refresh> as well
 //
-// <<x*9>> stands for nine times x.
+// <?NAME> is <NAME> as a query has it. <<x*9>> stands for nine times x.
 func (s *Server) Tell(text string, verbs Verbs) (last Answer) {
 	s.t.Helper()
 	taken := map[string]string{}
@@ -59,19 +60,19 @@ func (s *Server) Tell(text string, verbs Verbs) (last Answer) {
 			continue
 		}
 		for name, value := range taken {
-			line = strings.ReplaceAll(line, "<"+name+">", value)
+			line = strings.NewReplacer("<"+name+">", value, "<?"+name+">", url.QueryEscape(value)).Replace(line)
 		}
 		line, try := strings.CutPrefix(line, "try ")
-		times := 1
-		if count, rest, found := strings.Cut(line, " times "); found {
-			if n, err := strconv.Atoi(count); err == nil {
-				times, line = n, rest
+		times, apart := 1, time.Duration(0)
+		if found := often.FindStringSubmatch(line); found != nil {
+			times, _ = strconv.Atoi(found[1])
+			line = line[len(found[0]):]
+			if found[2] == "seconds" {
+				apart = time.Second
 			}
 		}
 		for n := range times {
-			if strings.Contains(line, "%d") {
-				s.Clock.Step(time.Second)
-			}
+			s.Clock.Step(apart)
 			last = s.tell(strings.ReplaceAll(line, "%d", strconv.Itoa(n)), last, taken, verbs)
 		}
 		call := methods[strings.SplitN(line, " ", 2)[0]]
@@ -85,6 +86,7 @@ func (s *Server) Tell(text string, verbs Verbs) (last Answer) {
 
 var (
 	methods  = map[string]bool{"GET": true, "POST": true, "PUT": true, "DELETE": true}
+	often    = regexp.MustCompile(`^(\d+) (times|seconds) `)
 	repeated = regexp.MustCompile(`<<(.*?)\*(\d+)>>`)
 )
 
@@ -132,7 +134,11 @@ func (s *Server) tell(line string, last Answer, taken map[string]string, verbs V
 			s.Advance(d)
 		}
 	case "take":
-		found := regexp.MustCompile(second).FindStringSubmatch(last.Body)
+		pattern := regexp.MustCompile(second)
+		found := pattern.FindStringSubmatch(last.Body)
+		if found == nil {
+			found = pattern.FindStringSubmatch(headerText(last))
+		}
 		if found == nil {
 			s.t.Fatalf("%s: nothing in %.2000s", line, last.Body)
 		}
@@ -140,13 +146,20 @@ func (s *Server) tell(line string, last Answer, taken map[string]string, verbs V
 	case "hide":
 		s.Hide(taken[rest])
 	case "says":
-		if !strings.Contains(last.Body, rest) {
+		if !strings.Contains(last.Body, rest) && !strings.Contains(headerText(last), rest) {
 			s.t.Errorf("%s: %.2000s", line, last.Body)
 		}
 	default:
 		taken[word] = s.issue(strings.Fields(second), taken)
 	}
 	return last
+}
+
+// headerText returns the header of an answer as lines.
+func headerText(a Answer) string {
+	var b strings.Builder
+	_ = a.Header.Write(&b)
+	return b.String()
 }
 
 // call makes a call of a story: what follows the path is "as=APPID", "typed" and the body, each of which may be left out.
