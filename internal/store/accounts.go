@@ -37,17 +37,14 @@ func (t accountQueries) KeepAccount(ctx context.Context, appid string) (accounts
 	return t.Account(ctx, appid)
 }
 
-// Accounts implements accounts.Tx.
 func (t accountQueries) Accounts(ctx context.Context, after string, limit int) ([]accounts.Account, error) {
 	return accountRows.all(ctx, t.Tx, `WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
 }
 
-// AccountsAt implements accounts.Tx.
 func (t accountQueries) AccountsAt(ctx context.Context, appids []string) ([]accounts.Account, error) {
 	return listAt(ctx, t.Tx, accountRows.scan, accountRows.query(`WHERE appid IN`), ``, appids)
 }
 
-// PutAccount implements accounts.Tx.
 func (t accountQueries) PutAccount(ctx context.Context, a accounts.Account) error {
 	t.touched.Add(a.AppID)
 	old, err := t.Account(ctx, a.AppID)
@@ -74,7 +71,6 @@ func (t accountQueries) PutAccount(ctx context.Context, a accounts.Account) erro
 	return t.later(ctx, nil, defaultLockTimeout)
 }
 
-// AddAccounts implements accounts.Tx.
 func (t accountQueries) AddAccounts(ctx context.Context, all []accounts.Account) error {
 	for _, a := range all {
 		t.touched.Add(a.AppID)
@@ -128,7 +124,6 @@ func accountRecordOf(old, a accounts.Account) accountRecord {
 		NewSecret: a.SecretHash != old.SecretHash, NewPackageKey: a.MarketcodeKey != old.MarketcodeKey, CreatedAt: millis(a.CreatedAt)}
 }
 
-// DeleteAccount implements accounts.Tx.
 func (t accountQueries) DeleteAccount(ctx context.Context, appid string) error {
 	t.touched.Add(appid)
 	links, err := list(ctx, t.Tx, linkRows.scan, `DELETE FROM links WHERE service = $1 OR mini_program = $1 RETURNING `+linkRows.columns,
@@ -153,14 +148,9 @@ func (t accountQueries) DeleteAccount(ctx context.Context, appid string) error {
 			return err
 		}
 	}
-	n, err := t.exec(ctx, `DELETE FROM accounts WHERE appid = $1`, appid)
-	if err != nil || n == 0 {
-		return err
-	}
-	return t.note(ctx, ofAccount, appid, "delete", nil)
+	return t.remove(ctx, nil, ofAccount, appid, `DELETE FROM accounts WHERE appid = $1`, appid)
 }
 
-// LockBelongings implements accounts.Tx.
 func (t accountQueries) LockBelongings(ctx context.Context, appid string) error {
 	if err := t.LockOwner(ctx, appid); err != nil {
 		return err
@@ -228,7 +218,6 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []a
 	return orphans, err
 }
 
-// Belongings implements accounts.Tx.
 func (t accountQueries) Belongings(ctx context.Context, appid string, now time.Time) (accounts.Dependencies, error) {
 	var has accounts.Dependencies
 	for _, one := range belongings {
@@ -257,13 +246,11 @@ func (t accountQueries) Linked(ctx context.Context, service, miniProgram string)
 	return n > 0, err
 }
 
-// Links implements accounts.Tx.
 func (t accountQueries) Links(ctx context.Context, service string) ([]string, error) {
 	return list(ctx, t.Tx, scanText, `SELECT mini_program FROM links WHERE service = $1 AND status = 1 ORDER BY created_at, mini_program`,
 		service)
 }
 
-// LinksAt implements accounts.Tx.
 func (t accountQueries) LinksAt(ctx context.Context, services []string) (map[string][]string, error) {
 	scan := func(scan func(...any) error) (l accounts.Link, err error) {
 		err = scan(&l.Service, &l.MiniProgram)
@@ -286,7 +273,6 @@ func scanText(scan func(...any) error) (s string, err error) {
 	return s, err
 }
 
-// PutLink implements accounts.Tx.
 func (t accountQueries) PutLink(ctx context.Context, service, miniProgram string, at time.Time) error {
 	_, err := t.exec(ctx, `INSERT INTO links (service, mini_program, created_at) VALUES ($1, $2, $3)
 		ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0, at_once = 0`, service, miniProgram, millis(at))
@@ -296,7 +282,6 @@ func (t accountQueries) PutLink(ctx context.Context, service, miniProgram string
 	return t.note(ctx, ofLink, linkKey(service, miniProgram), "put", linkRecord{Status: accounts.LinkDone})
 }
 
-// PutLinks implements accounts.Tx.
 func (t accountQueries) PutLinks(ctx context.Context, all []accounts.Link) error {
 	_, err := t.addMany(ctx, `INSERT INTO links (service, mini_program, created_at)`,
 		` ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0, at_once = 0`, 3, len(all), func(i int) []any {
@@ -325,16 +310,11 @@ type linkRecord struct {
 	AtOnce      bool                `json:"at_once,omitempty"`
 }
 
-// DeleteLink implements accounts.Tx.
 func (t accountQueries) DeleteLink(ctx context.Context, service, miniProgram string) error {
-	n, err := t.exec(ctx, `DELETE FROM links WHERE service = $1 AND mini_program = $2`, service, miniProgram)
-	if err != nil || n == 0 {
-		return err
-	}
-	return t.note(ctx, ofLink, linkKey(service, miniProgram), "delete", nil)
+	return t.remove(ctx, nil, ofLink, linkKey(service, miniProgram),
+		`DELETE FROM links WHERE service = $1 AND mini_program = $2`, service, miniProgram)
 }
 
-// Component implements accounts.Tx.
 func (t componentQueries) Component(ctx context.Context, appid string) (accounts.Component, error) {
 	c, err := t.ComponentAlone(ctx, appid)
 	if err != nil {
@@ -344,7 +324,6 @@ func (t componentQueries) Component(ctx context.Context, appid string) (accounts
 	return c, err
 }
 
-// PutComponent implements accounts.Tx.
 func (t componentQueries) PutComponent(ctx context.Context, c accounts.Component) error {
 	t.touched.Add(c.AppID)
 	if err := t.PutComponentAlone(ctx, c); err != nil {
@@ -376,12 +355,10 @@ var tokenRows = mapper[accounts.Token]{table: "access_tokens", none: accounts.Er
 		{"forced", &k.Forced}, {"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"cut_at", moment{&k.CutAt}}}
 }}.rows()
 
-// Token implements accounts.Tx.
 func (t accountQueries) Token(ctx context.Context, hash string) (accounts.Token, error) {
 	return tokenRows.few(ctx, t.Tx, `hash = $1`, hash)
 }
 
-// Bearer implements accounts.Tx.
 func (t accountQueries) Bearer(ctx context.Context, hash string) (k accounts.Token, a accounts.Account, err error) {
 	row := t.alone(ctx, `SELECT `+qualified("t", tokenRows.columns)+`, `+qualified("a", accountRows.columns)+`
 		FROM access_tokens t JOIN accounts a ON a.appid = t.appid WHERE t.hash = $1 AND t.component = '' AND t.series <> $2`, hash, string(accounts.Platform))
@@ -391,20 +368,17 @@ func (t accountQueries) Bearer(ctx context.Context, hash string) (k accounts.Tok
 	return k, a, err
 }
 
-// LatestToken implements accounts.Tx.
 func (t accountQueries) LatestToken(ctx context.Context, appid string, series accounts.TokenKind) (accounts.Token, error) {
 	// A token that was not replaced is the latest, even if the clock was moved.
 	return tokenRows.find(ctx, t.Tx, `appid = $1 AND series = $2 ORDER BY CASE WHEN cut_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
 		appid, string(series))
 }
 
-// PutToken implements accounts.Tx.
 func (t accountQueries) PutToken(ctx context.Context, k accounts.Token) error {
 	t.touched.Add(k.AppID)
 	return tokenRows.add(ctx, t.Tx, k)
 }
 
-// CutTokens implements accounts.Tx.
 func (t accountQueries) CutTokens(ctx context.Context, appid string, series accounts.TokenKind, at time.Time) error {
 	t.touched.Add(appid)
 	_, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $3 WHERE appid = $1 AND series = $2 AND (cut_at = 0 OR cut_at > $3)`,
@@ -412,7 +386,6 @@ func (t accountQueries) CutTokens(ctx context.Context, appid string, series acco
 	return err
 }
 
-// EndTokens implements accounts.Tx.
 func (t accountQueries) EndTokens(ctx context.Context, appid string, at time.Time) error {
 	t.touched.Add(appid)
 	if _, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $2 WHERE appid = $1 AND (cut_at = 0 OR cut_at > $2)`, appid,
@@ -422,24 +395,18 @@ func (t accountQueries) EndTokens(ctx context.Context, appid string, at time.Tim
 	return t.note(ctx, ofTokens, appid, "end", nil)
 }
 
-// ForgetTokens implements accounts.Tx.
 func (t accountQueries) ForgetTokens(ctx context.Context, appid string, before time.Time) error {
 	t.touched.Add(appid)
 	_, err := t.exec(ctx, `DELETE FROM access_tokens WHERE appid = $1 AND expires_at < $2`, appid, millis(before))
 	return err
 }
 
-// Count implements accounts.Tx.
 func (t usageQueries) Count(ctx context.Context, appid, what string, day int64) (int, error) {
-	var n int
-	err := t.row(ctx, `SELECT COALESCE(SUM(used), 0) FROM counters WHERE appid = $1 AND what = $2 AND day = $3`, appid, what, day).Scan(&n)
-	return n, err
+	return scalar[int](ctx, t.Tx, `SELECT COALESCE(SUM(used), 0) FROM counters WHERE appid = $1 AND what = $2 AND day = $3`,
+		appid, what, day)
 }
 
-// AddCount implements accounts.Tx.
 func (t usageQueries) AddCount(ctx context.Context, appid, what string, day int64) (int, error) {
-	var n int
-	err := t.row(ctx, `INSERT INTO counters (appid, what, day, used) VALUES ($1, $2, $3, 1)
-		ON CONFLICT (appid, what, day) DO UPDATE SET used = counters.used + 1 RETURNING used`, appid, what, day).Scan(&n)
-	return n, err
+	return scalar[int](ctx, t.Tx, `INSERT INTO counters (appid, what, day, used) VALUES ($1, $2, $3, 1)
+		ON CONFLICT (appid, what, day) DO UPDATE SET used = counters.used + 1 RETURNING used`, appid, what, day)
 }

@@ -29,7 +29,6 @@ func (s *Store) ViewAlarms(ctx context.Context, f func(alarms.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.statistics()) })
 }
 
-// AddAlarm implements alarms.Tx.
 func (t alarmQueries) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alarm, bool, error) {
 	var n int
 	if err := t.row(ctx, `SELECT COUNT(*) FROM alarms WHERE kind = $1 AND batch = $2 AND idx = $3
@@ -46,7 +45,6 @@ func (t alarmQueries) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alar
 	return a, err == nil, err
 }
 
-// Alarms implements alarms.Tx.
 func (t alarmQueries) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alarm, error) {
 	where, args := t.alarmsAsked(q)
 	if q.Before > 0 {
@@ -61,7 +59,6 @@ func (t alarmQueries) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alar
 	return alarmRows.all(ctx, t.Tx, where+order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
 }
 
-// OpenAlarms implements alarms.Tx.
 func (t alarmQueries) OpenAlarms(ctx context.Context, owners []string, most int) (n int64, err error) {
 	where, args := t.alarmsAsked(alarms.Query{Open: true, Owners: owners})
 	args = append(args, most)
@@ -98,7 +95,6 @@ func (t alarmQueries) alarmsAsked(q alarms.Query) (where string, args []any) {
 	return where, args
 }
 
-// News implements alarms.Tx.
 func (t alarmQueries) News(ctx context.Context, after int64, limit int) ([]alarms.News, error) {
 	raised, err := alarmRows.all(ctx, t.Tx, `WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
 	if err != nil {
@@ -116,12 +112,10 @@ func (t alarmQueries) News(ctx context.Context, after int64, limit int) ([]alarm
 	return news[:min(len(news), limit)], err
 }
 
-// Alarm implements alarms.Tx.
 func (t alarmQueries) Alarm(ctx context.Context, kind string, name alarms.CodeName) (alarms.Alarm, error) {
 	return alarmRows.find(ctx, t.Tx, `kind = $1 AND batch = $2 AND idx = $3 AND dismissed_at = 0`, kind, name.Batch, name.Index)
 }
 
-// Alarmed implements alarms.Tx.
 func (t alarmQueries) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (index int64, err error) {
 		err = scan(&index)
@@ -130,13 +124,11 @@ func (t alarmQueries) Alarmed(ctx context.Context, batch int64, r codes.Range) (
 		ORDER BY idx`, batch, r.From, r.To)
 }
 
-// Spoiled implements alarms.Tx.
 func (t alarmQueries) Spoiled(ctx context.Context, name alarms.CodeName) (bool, error) {
 	list, err := t.codes().PackagesWithin(ctx, name.Batch, codes.Range{From: name.Index, To: name.Index})
 	return slices.ContainsFunc(list, func(p codes.PrintPackage) bool { return p.Spoiled.Has(name.Index) }), err
 }
 
-// Acknowledge implements alarms.Tx.
 func (t alarmQueries) Acknowledge(ctx context.Context, id int64, by string, at time.Time) (alarms.Alarm, error) {
 	changed, err := t.exec(ctx, `UPDATE alarms SET seen_at = $2, seen_by = $3 WHERE id = $1 AND seen_at = 0`, id, millis(at), by)
 	if err == nil && changed > 0 {
@@ -148,7 +140,6 @@ func (t alarmQueries) Acknowledge(ctx context.Context, id int64, by string, at t
 	return alarmRows.find(ctx, t.Tx, `id = $1`, id)
 }
 
-// Dismiss implements alarms.Tx.
 func (t alarmQueries) Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (alarms.Alarm, error) {
 	if a, err := alarmRows.find(ctx, t.Tx, `id = $1`, id); err != nil || a.Dismissal > 0 {
 		return a, err
@@ -173,7 +164,6 @@ func (t alarmQueries) Dismiss(ctx context.Context, id int64, by, note string, at
 	return alarmRows.find(ctx, t.Tx, `id = $1`, id)
 }
 
-// Thresholds implements alarms.Tx.
 func (t alarmQueries) Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error) {
 	type own struct{ batch, threshold int64 }
 	found := map[int64]int64{}
@@ -197,7 +187,6 @@ func (t alarmQueries) Thresholds(ctx context.Context, batches []int64) (map[int6
 	return found, nil
 }
 
-// PutThreshold implements alarms.Tx.
 func (t alarmQueries) PutThreshold(ctx context.Context, batch int64, threshold *int64) error {
 	var err error
 	if threshold == nil {
@@ -212,7 +201,6 @@ func (t alarmQueries) PutThreshold(ctx context.Context, batch int64, threshold *
 	return t.note(ctx, ofAlarm, fmt.Sprintf("application %d", batch), "threshold", map[string]*int64{"threshold": threshold})
 }
 
-// CodesScoring implements alarms.Tx.
 func (t alarmQueries) CodesScoring(ctx context.Context, batch, score int64, since time.Time) (rows []alarms.Row, scanned int64, err error) {
 	if err := t.row(ctx, `SELECT COUNT(*) FROM code_counts WHERE batch = $1 AND last_at >= $2`, batch,
 		millis(since)).Scan(&scanned); err != nil {

@@ -144,7 +144,6 @@ func (t bulkQueries) beginApart(ctx context.Context, under accounts.SeqRange) er
 	return nil
 }
 
-// AddApart implements rules.Tx.
 func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.ChangeMeta, under accounts.SeqRange) error {
 	if len(all) == 0 {
 		return nil
@@ -220,7 +219,6 @@ func (t bulkQueries) storeEdits(ctx context.Context) error {
 	return err
 }
 
-// NotedApart implements accounts.Tx.
 func (t bulkQueries) NotedApart(ctx context.Context, under accounts.SeqRange) error {
 	if err := t.beginApart(ctx, under); err != nil {
 		return err
@@ -288,7 +286,6 @@ func (t bulkQueries) LockToShow(ctx context.Context) error {
 	return t.lockToShow(ctx, allRules)
 }
 
-// LockAccountsToShow implements accounts.Tx.
 func (t bulkQueries) LockAccountsToShow(ctx context.Context) error {
 	return t.lockToShow(ctx, allAccounts)
 }
@@ -327,7 +324,6 @@ func (t bulkQueries) lockForASecond(ctx context.Context, whole string) error {
 	return err
 }
 
-// ShowApart implements rules.Tx.
 func (t bulkQueries) ShowApart(ctx context.Context) error {
 	a := t.apart
 	if a == nil || a.next != a.Last+1 {
@@ -484,13 +480,10 @@ func (t bulkQueries) cutPiece(ctx context.Context, owner, target string, first, 
 	return err
 }
 
-// LastChange implements rules.Tx.
-func (t bulkQueries) LastChange(ctx context.Context) (seq int64, err error) {
-	err = t.row(ctx, `SELECT seq FROM change_head WHERE id = 1`).Scan(&seq)
-	return seq, err
+func (t bulkQueries) LastChange(ctx context.Context) (int64, error) {
+	return scalar[int64](ctx, t.Tx, `SELECT seq FROM change_head WHERE id = 1`)
 }
 
-// ChangedSince implements rules.Tx.
 func (t bulkQueries) ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.ChangeRef, error) {
 	own := accounts.SeqRange{Last: -1}
 	if t.apart != nil {

@@ -17,12 +17,10 @@ var appearanceRows = mapper[branding.Appearance]{table: "appearances", key: "app
 			{"logo_bytes", &a.Logo.Bytes}}
 	}}.rows()
 
-// Appearance implements appearance.Tx.
 func (t brandingQueries) Appearance(ctx context.Context, appid string) (branding.Appearance, error) {
 	return appearanceRows.find(ctx, t.Tx, `appid = $1`, appid)
 }
 
-// Logo implements appearance.Tx.
 func (t brandingQueries) Logo(ctx context.Context, hash string) ([]byte, error) {
 	var text string
 	err := t.row(ctx, `SELECT logo FROM appearances WHERE logo_hash = $1 AND logo_hash <> '' LIMIT 1`, hash).Scan(&text)
@@ -35,7 +33,6 @@ func (t brandingQueries) Logo(ctx context.Context, hash string) ([]byte, error) 
 	return base64.StdEncoding.DecodeString(text)
 }
 
-// PutAppearance implements appearance.Tx.
 func (t brandingQueries) PutAppearance(ctx context.Context, a branding.Appearance, png []byte) error {
 	if err := appearanceRows.put(ctx, t.Tx, a); err != nil {
 		return err

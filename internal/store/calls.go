@@ -17,21 +17,16 @@ func (s *Store) ViewCalls(ctx context.Context, f func(apiusage.Tx) error) error 
 	return s.view(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
 
-// AddCounts implements calls.Tx.
 func (t usageQueries) AddCounts(ctx context.Context, appid, what string, day int64, n int) (int, error) {
-	var sum int
-	err := t.row(ctx, `INSERT INTO counters (appid, what, day, used) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (appid, what, day) DO UPDATE SET used = counters.used + excluded.used RETURNING used`, appid, what, day, n).Scan(&sum)
-	return sum, err
+	return scalar[int](ctx, t.Tx, `INSERT INTO counters (appid, what, day, used) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (appid, what, day) DO UPDATE SET used = counters.used + excluded.used RETURNING used`, appid, what, day, n)
 }
 
-// ClearCount implements calls.Tx.
 func (t usageQueries) ClearCount(ctx context.Context, appid, what string, day int64) error {
 	_, err := t.exec(ctx, `DELETE FROM counters WHERE appid = $1 AND what = $2 AND day = $3`, appid, what, day)
 	return err
 }
 
-// ForgetCounts implements calls.Tx.
 func (t usageQueries) ForgetCounts(ctx context.Context, before int64) error {
 	_, err := t.exec(ctx, `DELETE FROM counters WHERE day < $1`, before)
 	return err
@@ -40,7 +35,6 @@ func (t usageQueries) ForgetCounts(ctx context.Context, before int64) error {
 // callGone is the sequence that holds the number of the last call that was forgotten.
 const callGone = "call_gone"
 
-// Calls implements calls.Tx.
 func (t usageQueries) Calls(ctx context.Context, second int64) ([]apiusage.Block, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (b apiusage.Block, err error) {
 		var last, gone int64
@@ -51,7 +45,6 @@ func (t usageQueries) Calls(ctx context.Context, second int64) ([]apiusage.Block
 		WHERE b.second = $2 AND b.seq > s.value ORDER BY b.seq`, callGone, second)
 }
 
-// NewestCalls implements calls.Tx.
 func (t usageQueries) NewestCalls(ctx context.Context, before int64, limit int) ([]apiusage.Block, error) {
 	upTo := int64(math.MaxInt64)
 	if before > 0 {
@@ -71,7 +64,6 @@ func (t usageQueries) NewestCalls(ctx context.Context, before int64, limit int) 
 		gone, upTo, limit)
 }
 
-// AddCalls implements calls.Tx.
 func (t usageQueries) AddCalls(ctx context.Context, blocks []apiusage.Block) (int64, error) {
 	var all, newest int64
 	for _, b := range blocks {
@@ -92,7 +84,6 @@ func (t usageQueries) AddCalls(ctx context.Context, blocks []apiusage.Block) (in
 	return newest, nil
 }
 
-// ForgetCalls implements calls.Tx.
 func (t usageQueries) ForgetCalls(ctx context.Context, upTo, second int64, limit int) error {
 	for _, query := range []struct {
 		text string

@@ -27,7 +27,6 @@ func (s *Store) ViewCodes(ctx context.Context, f func(codes.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.codes()) })
 }
 
-// LockBatch implements codes.Tx.
 func (t codeQueries) LockBatch(ctx context.Context, id int64) error {
 	return t.lock(ctx, fmt.Sprintf("batch %d", id), "")
 }
@@ -56,17 +55,14 @@ func scanBatch(scan func(...any) error) (b codes.Batch, err error) {
 	return b, err
 }
 
-// Batch implements codes.Tx.
 func (t codeQueries) Batch(ctx context.Context, id int64) (codes.Batch, error) {
 	return scanBatch(t.row(ctx, `SELECT `+batchColumns+` FROM batches WHERE id = $1`, id).Scan)
 }
 
-// BatchByISV implements codes.Tx.
 func (t codeQueries) BatchByISV(ctx context.Context, account, isv string) (codes.Batch, error) {
 	return scanBatch(t.row(ctx, `SELECT `+batchColumns+` FROM batches WHERE account = $1 AND isv = $2`, account, isv).Scan)
 }
 
-// AddBatch implements codes.Tx.
 func (t codeQueries) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, error) {
 	id, err := t.batchID(ctx, b.ID)
 	if err != nil {
@@ -99,7 +95,6 @@ func (t codeQueries) noteBatch(ctx context.Context, b codes.Batch, start int64, 
 	return t.note(ctx, ofBatch, strconv.FormatInt(b.ID, 10), did, detail)
 }
 
-// PutImport implements codes.Tx.
 func (t codeQueries) PutImport(ctx context.Context, b codes.Batch, did string) error {
 	_, err := t.exec(ctx, `UPDATE batches SET account = $1, isv = $2, codes = $3, prefix = $4, version = $5, segment = $6, first_code = $7,
 		first_text = $8, created_at = $9, template = $10 WHERE id = $11`, b.Account, b.ISV, b.Count, b.Prefix, string(b.Version), b.Segment,
@@ -138,7 +133,6 @@ func (t codeQueries) batchID(ctx context.Context, wanted int64) (int64, error) {
 	}
 }
 
-// DrawCounters implements codes.Tx.
 func (t codeQueries) DrawCounters(ctx context.Context) (uint64, error) {
 	var n int64
 	// An update that changes nothing locks the row until the commit.
@@ -146,7 +140,6 @@ func (t codeQueries) DrawCounters(ctx context.Context) (uint64, error) {
 	return uint64(n), err
 }
 
-// SetCounters implements codes.Tx.
 func (t codeQueries) SetCounters(ctx context.Context, next uint64) error {
 	_, err := t.exec(ctx, `UPDATE sequences SET value = $1 WHERE name = 'code_counter'`, int64(next))
 	return err
@@ -242,7 +235,6 @@ func scanEvent(scan func(...any) error) (e codes.Event, err error) {
 	return e, nil
 }
 
-// LastEvents implements codes.Tx.
 func (t codeQueries) LastEvents(ctx context.Context) (map[int64]int64, error) {
 	last := map[int64]int64{}
 	_, err := list(ctx, t.Tx, func(scan func(...any) error) (id int64, err error) {
@@ -256,17 +248,12 @@ func (t codeQueries) LastEvents(ctx context.Context) (map[int64]int64, error) {
 	return last, err
 }
 
-// LastEventAt implements codes.Tx.
 func (t codeQueries) LastEventAt(ctx context.Context, batch int64) (time.Time, error) {
 	var at int64
 	err := t.row(ctx, `SELECT at FROM code_events WHERE batch = $1 ORDER BY seq DESC LIMIT 1`, batch).Scan(&at)
-	if errors.Is(err, sql.ErrNoRows) {
-		return time.Time{}, nil
-	}
-	return fromMillis(at), err
+	return fromMillis(at), instead(err, nil)
 }
 
-// AddEvent implements codes.Tx.
 func (t codeQueries) AddEvent(ctx context.Context, e codes.Event) (codes.Event, error) {
 	seq, err := t.next(ctx, "code_event")
 	if err != nil {
@@ -321,7 +308,6 @@ func (r eventRow) digest() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// EventsAt implements codes.Tx.
 func (t codeQueries) EventsAt(ctx context.Context, batch, index, before int64, limit int) ([]codes.Event, error) {
 	if before == 0 {
 		before = math.MaxInt64
@@ -369,7 +355,6 @@ var eventsAt = func() string {
 	return `SELECT ` + eventColumns + ` FROM (` + strings.Join(parts, ` UNION ALL `) + `) AS near ORDER BY seq DESC LIMIT $4`
 }()
 
-// EventsAfter implements codes.Tx.
 func (t codeQueries) EventsAfter(ctx context.Context, batch, after int64) ([]codes.Event, error) {
 	return list(ctx, t.Tx, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND seq > $2 ORDER BY seq`, batch, after)
 }
@@ -409,45 +394,34 @@ func (s *Store) Events(ctx context.Context, batch, after int64) iter.Seq2[codes.
 // eventsAtOnce is the number of events that are in memory at a time.
 const eventsAtOnce = 1000
 
-// Ticket implements codes.Tx.
 func (t codeQueries) Ticket(ctx context.Context, hash string) (k codes.Ticket, err error) {
 	var scanned, expires int64
 	err = t.row(ctx, `SELECT hash, batch, idx, owner_id, appid, app_user_id, scanned_at, expires_at FROM tickets WHERE hash = $1`, hash).
 		Scan(&k.Hash, &k.Batch, &k.Index, &k.OwnerID, &k.AppID, &k.AppUserID, &scanned, &expires)
-	if errors.Is(err, sql.ErrNoRows) {
-		return k, codes.ErrNoTicket
-	}
 	k.ScannedAt, k.ExpiresAt = fromMillis(scanned), fromMillis(expires)
-	return k, err
+	return k, instead(err, codes.ErrNoTicket)
 }
 
-// ForgetTickets implements codes.Tx.
 func (t codeQueries) ForgetTickets(ctx context.Context, before time.Time, most int) (int64, error) {
 	return t.exec(ctx,
 		`DELETE FROM tickets WHERE hash IN (SELECT hash FROM tickets WHERE expires_at < $1 ORDER BY expires_at, hash LIMIT $2)`,
 		millis(before), most)
 }
 
-// PutLogin implements codes.Tx.
 func (t codeQueries) PutLogin(ctx context.Context, l codes.Login) error {
 	_, err := t.exec(ctx, `INSERT INTO logins (hash, appid, openid, unionid, expires_at, used) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (hash) DO UPDATE SET used = excluded.used`, l.Hash, l.AppID, l.OpenID, l.UnionID, millis(l.ExpiresAt), flag(l.Used))
 	return err
 }
 
-// Login implements codes.Tx.
 func (t codeQueries) Login(ctx context.Context, hash string) (l codes.Login, err error) {
 	var expires int64
 	err = t.row(ctx, `SELECT hash, appid, openid, unionid, expires_at, used FROM logins WHERE hash = $1`, hash).
 		Scan(&l.Hash, &l.AppID, &l.OpenID, &l.UnionID, &expires, &l.Used)
-	if errors.Is(err, sql.ErrNoRows) {
-		return l, codes.ErrNoLogin
-	}
 	l.ExpiresAt = fromMillis(expires)
-	return l, err
+	return l, instead(err, codes.ErrNoLogin)
 }
 
-// ForgetLogins implements codes.Tx.
 func (t codeQueries) ForgetLogins(ctx context.Context, before time.Time, most int) (int64, error) {
 	return t.exec(ctx,
 		`DELETE FROM logins WHERE hash IN (SELECT hash FROM logins WHERE expires_at < $1 ORDER BY expires_at, hash LIMIT $2)`,

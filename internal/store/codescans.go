@@ -2,14 +2,12 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"slices"
 
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// AddFirstScans implements codes.Tx.
 func (t codeQueries) AddFirstScans(ctx context.Context, all []codes.FirstScan) error {
 	return inPieces(all, func(some []codes.FirstScan) error {
 		args := make([]any, 0, 5*len(some))
@@ -22,25 +20,19 @@ func (t codeQueries) AddFirstScans(ctx context.Context, all []codes.FirstScan) e
 	})
 }
 
-// FirstScan implements codes.Tx.
 func (t codeQueries) FirstScan(ctx context.Context, batch, index int64) (f codes.FirstScan, err error) {
 	var at int64
 	err = t.row(ctx, `SELECT batch, idx, first_at, first_scan, first_user FROM code_scans WHERE batch = $1 AND idx = $2`, batch, index).
 		Scan(&f.Batch, &f.Index, &at, &f.Scan, &f.User)
-	if errors.Is(err, sql.ErrNoRows) {
-		return f, codes.ErrNoFirstScan
-	}
 	f.At = fromMillis(at)
-	return f, err
+	return f, instead(err, codes.ErrNoFirstScan)
 }
 
-// EraseFirstScans implements codes.Tx.
 func (t codeQueries) EraseFirstScans(ctx context.Context, user string) error {
 	_, err := t.exec(ctx, `UPDATE code_scans SET first_user = '' WHERE first_user = $1 AND first_user <> ''`, user)
 	return err
 }
 
-// EraseOpenIDs implements codes.Tx.
 func (t codeQueries) EraseOpenIDs(ctx context.Context, openIDOf func(account string) string) error {
 	for _, table := range schema {
 		for _, of := range table.users {
@@ -86,7 +78,6 @@ func (t codeQueries) eraseOpenIDs(ctx context.Context, table string, of userColu
 	return nil
 }
 
-// PutTickets implements codes.Tx.
 func (t codeQueries) PutTickets(ctx context.Context, all []codes.Ticket) error {
 	return inPieces(all, func(some []codes.Ticket) error {
 		args := make([]any, 0, 8*len(some))

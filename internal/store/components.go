@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"slices"
 	"time"
@@ -17,12 +16,10 @@ var componentRows = mapper[accounts.Component]{table: "components", key: "appid"
 			{"redirect_hosts", inJSON(&c.RedirectHosts)}, {"created_at", moment{&c.CreatedAt}}}
 	}}.rows()
 
-// ComponentAlone implements accounts.Tx.
 func (t componentQueries) ComponentAlone(ctx context.Context, appid string) (accounts.Component, error) {
 	return componentRows.find(ctx, t.Tx, `appid = $1`, appid)
 }
 
-// PutComponentAlone implements accounts.Tx.
 func (t componentQueries) PutComponentAlone(ctx context.Context, c accounts.Component) error {
 	t.touched.Add(c.AppID)
 	old, err := t.ComponentAlone(ctx, c.AppID)
@@ -42,7 +39,6 @@ func (t componentQueries) PutComponentAlone(ctx context.Context, c accounts.Comp
 		"new_encoding_aes_key": c.EncodingAESKey != old.EncodingAESKey})
 }
 
-// DeleteComponent implements accounts.Tx.
 func (t componentQueries) DeleteComponent(ctx context.Context, appid string) error {
 	t.touched.Add(appid)
 	granted, err := list(ctx, t.Tx, scanText, `DELETE FROM grants WHERE component = $1 RETURNING appid`, appid)
@@ -70,12 +66,10 @@ func (t componentQueries) DeleteComponent(ctx context.Context, appid string) err
 	return t.note(ctx, ofComponent, appid, "delete", nil)
 }
 
-// ComponentsAt implements accounts.Tx.
 func (t componentQueries) ComponentsAt(ctx context.Context, appids []string) ([]string, error) {
 	return listAt(ctx, t.Tx, scanText, `SELECT appid FROM components WHERE appid IN`, ``, appids)
 }
 
-// Components implements accounts.Tx.
 func (t componentQueries) Components(ctx context.Context, after string, limit int) ([]accounts.Component, error) {
 	return componentRows.all(ctx, t.Tx, `WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
 }
@@ -92,28 +86,22 @@ var (
 		}}.rows()
 )
 
-// Grant implements accounts.Tx.
 func (t componentQueries) Grant(ctx context.Context, component, appid string) (accounts.Grant, error) {
 	return grantRows.find(ctx, t.Tx, `component = $1 AND appid = $2`, component, appid)
 }
 
-// Grants implements accounts.Tx.
 func (t componentQueries) Grants(ctx context.Context, component string, offset, limit int) ([]accounts.Grant, error) {
 	return grantRows.all(ctx, t.Tx, `WHERE component = $1 ORDER BY granted_at, appid LIMIT $2 OFFSET $3`, component, limit, offset)
 }
 
-// CountGrants implements accounts.Tx.
-func (t componentQueries) CountGrants(ctx context.Context, component string) (n int, err error) {
-	err = t.row(ctx, `SELECT COUNT(*) FROM grants WHERE component = $1`, component).Scan(&n)
-	return n, err
+func (t componentQueries) CountGrants(ctx context.Context, component string) (int, error) {
+	return scalar[int](ctx, t.Tx, `SELECT COUNT(*) FROM grants WHERE component = $1`, component)
 }
 
-// Holders implements accounts.Tx.
 func (t componentQueries) Holders(ctx context.Context, appid string) ([]accounts.GrantedComponent, error) {
 	return holderRows.all(ctx, t.Tx, `WHERE appid = $1 ORDER BY component`, appid)
 }
 
-// PutGrant implements accounts.Tx.
 func (t componentQueries) PutGrant(ctx context.Context, component string, g accounts.Grant) error {
 	t.touched.Add(g.AppID)
 	if err := holderRows.put(ctx, t.Tx, accounts.GrantedComponent{Component: component, Grant: g}); err != nil {
@@ -122,17 +110,11 @@ func (t componentQueries) PutGrant(ctx context.Context, component string, g acco
 	return t.note(ctx, ofGrant, linkKey(component, g.AppID), "put", map[string]any{"permission_sets": g.PermissionSets})
 }
 
-// DeleteGrant implements accounts.Tx.
 func (t componentQueries) DeleteGrant(ctx context.Context, component, appid string) error {
 	t.touched.Add(appid)
-	n, err := t.exec(ctx, `DELETE FROM grants WHERE component = $1 AND appid = $2`, component, appid)
-	if err != nil || n == 0 {
-		return err
-	}
-	return t.note(ctx, ofGrant, linkKey(component, appid), "delete", nil)
+	return t.remove(ctx, nil, ofGrant, linkKey(component, appid), `DELETE FROM grants WHERE component = $1 AND appid = $2`, component, appid)
 }
 
-// CutAuthorizerTokens implements accounts.Tx.
 func (t componentQueries) CutAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error {
 	t.touched.Add(appid)
 	_,
@@ -142,39 +124,31 @@ func (t componentQueries) CutAuthorizerTokens(ctx context.Context, component, ap
 	return err
 }
 
-// VerifyTicket implements accounts.Tx.
 func (t componentQueries) VerifyTicket(ctx context.Context, component, hash string) (accounts.VerifyTicket, error) {
 	k := accounts.VerifyTicket{Component: component, Hash: hash}
 	var issued int64
 	err := t.row(ctx, `SELECT issued_at FROM component_tickets WHERE component = $1 AND hash = $2`, component, hash).Scan(&issued)
 	k.IssuedAt = fromMillis(issued)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = accounts.ErrNoTicket
-	}
-	return k, err
+	return k, instead(err, accounts.ErrNoTicket)
 }
 
-// PutVerifyTicket implements accounts.Tx.
 func (t componentQueries) PutVerifyTicket(ctx context.Context, k accounts.VerifyTicket) error {
 	_, err := t.exec(ctx, `INSERT INTO component_tickets (component, hash, issued_at) VALUES ($1, $2, $3)`, k.Component, k.Hash,
 		millis(k.IssuedAt))
 	return err
 }
 
-// LatestVerifyTicket implements accounts.Tx.
 func (t componentQueries) LatestVerifyTicket(ctx context.Context, component string) (time.Time, error) {
 	var issued int64
 	err := t.row(ctx, `SELECT COALESCE(MAX(issued_at), 0) FROM component_tickets WHERE component = $1`, component).Scan(&issued)
 	return fromMillis(issued), err
 }
 
-// ForgetVerifyTickets implements accounts.Tx.
 func (t componentQueries) ForgetVerifyTickets(ctx context.Context, component string, before time.Time) error {
 	_, err := t.exec(ctx, `DELETE FROM component_tickets WHERE component = $1 AND issued_at < $2`, component, millis(before))
 	return err
 }
 
-// TicketsDue implements accounts.Tx.
 func (t componentQueries) TicketsDue(ctx context.Context, after, until time.Time, limit int) ([]string, error) {
 	return list(ctx, t.Tx, scanText, `SELECT appid FROM components WHERE event_url <> '' AND NOT EXISTS
 		(SELECT 1 FROM component_tickets WHERE component = components.appid AND issued_at > $1 AND issued_at <= $2)
@@ -187,23 +161,19 @@ var grantCodeRows = mapper[accounts.GrantCode]{table: "component_codes", key: "h
 			{"expires_at", moment{&c.ExpiresAt}}, {"used_at", moment{&c.UsedAt}}}
 	}}.rows()
 
-// GrantCode implements accounts.Tx.
 func (t componentQueries) GrantCode(ctx context.Context, hash string) (accounts.GrantCode, error) {
 	return grantCodeRows.find(ctx, t.Tx, `hash = $1`, hash)
 }
 
-// PutGrantCode implements accounts.Tx.
 func (t componentQueries) PutGrantCode(ctx context.Context, c accounts.GrantCode) error {
 	return grantCodeRows.put(ctx, t.Tx, c, "kind", "component", "appid", "expires_at")
 }
 
-// ForgetGrantCodes implements accounts.Tx.
 func (t componentQueries) ForgetGrantCodes(ctx context.Context, before time.Time) error {
 	_, err := t.exec(ctx, `DELETE FROM component_codes WHERE expires_at < $1`, millis(before))
 	return err
 }
 
-// ForgetPushes implements accounts.Tx.
 func (t componentQueries) ForgetPushes(ctx context.Context, component string, keep int) error {
 	_, err := t.exec(ctx, `DELETE FROM pushes WHERE component = $1 AND next_at = 0 AND id <=
 		(SELECT id FROM pushes WHERE component = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)`, component, keep)

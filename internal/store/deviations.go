@@ -25,7 +25,6 @@ func (t usageQueries) AddDeviations(ctx context.Context, list []apiusage.Deviati
 	})
 }
 
-// Deviations implements calls.Tx.
 func (t usageQueries) Deviations(ctx context.Context, account string, limit int) ([]apiusage.Deviation, error) {
 	const order = `ORDER BY account, endpoint, behaviour LIMIT `
 	if account == "" {
@@ -34,7 +33,6 @@ func (t usageQueries) Deviations(ctx context.Context, account string, limit int)
 	return deviationRows.all(ctx, t.Tx, `WHERE account = $1 `+order+`$2`, account, limit)
 }
 
-// ForgetDeviations implements calls.Tx.
 func (t usageQueries) ForgetDeviations(ctx context.Context, account string) error {
 	where, args := ``, []any(nil)
 	if account != "" {

@@ -30,7 +30,6 @@ func (s *Store) ViewGS1(ctx context.Context, f func(digitallink.Tx) error) error
 	return s.view(ctx, func(tx *Tx) error { return f(tx.gs1()) })
 }
 
-// LockGS1 implements digitallink.Tx.
 func (t gs1Queries) LockGS1(ctx context.Context, root string) error {
 	if root == "" {
 		return t.lock(ctx, allGS1, "")
@@ -54,7 +53,6 @@ func (t gs1Queries) gs1Number() string {
 		t.statistics().loggedOwner() + ` = g.owner), 0)`
 }
 
-// GS1At implements digitallink.Tx.
 func (t gs1Queries) GS1At(ctx context.Context, keys []string) (found []digitallink.Entry, err error) {
 	for len(keys) > 0 {
 		n := min(chunk, len(keys))
@@ -71,7 +69,6 @@ func (t gs1Queries) GS1At(ctx context.Context, keys []string) (found []digitalli
 	return found, nil
 }
 
-// GS1Find implements digitallink.Tx.
 func (t gs1Queries) GS1Find(ctx context.Context, q digitallink.Query) ([]digitallink.Entry, error) {
 	where, args := []string{`key > $1`}, []any{q.After}
 	bind := func(value any) string {
@@ -95,7 +92,6 @@ func (t gs1Queries) GS1Find(ctx context.Context, q digitallink.Query) ([]digital
 	return t.gs1Entries(ctx, rest, args...)
 }
 
-// GS1Owners implements digitallink.Tx.
 func (t gs1Queries) GS1Owners(ctx context.Context, roots []string) (map[string]map[string]int, error) {
 	type held struct {
 		root, owner string
@@ -129,7 +125,6 @@ func rootOf(key string) string {
 	return ai + "/" + value
 }
 
-// PutGS1 implements digitallink.Tx.
 func (t gs1Queries) PutGS1(ctx context.Context, list ...digitallink.Entry) error {
 	rows := make([]gs1Row, len(list))
 	for i, e := range list {
@@ -149,7 +144,6 @@ func (t gs1Queries) PutGS1(ctx context.Context, list ...digitallink.Entry) error
 	return nil
 }
 
-// DeleteGS1 implements digitallink.Tx.
 func (t gs1Queries) DeleteGS1(ctx context.Context, e digitallink.Entry) error {
 	if _, err := t.exec(ctx, `DELETE FROM gs1_links WHERE key = $1`, e.Key); err != nil {
 		return err

@@ -17,7 +17,6 @@ import (
 
 const ruleChangeColumns = `seq, at, actor, via, rid, did, detail`
 
-// RuleChange implements rules.Tx.
 func (t ruleQueries) RuleChange(ctx context.Context, seq int64) (change, before rules.Change, err error) {
 	if err := t.writeNoted(ctx); err != nil {
 		return change, before, err

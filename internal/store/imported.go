@@ -17,13 +17,11 @@ func scanImported(scan func(...any) error) (c codes.ImportedCode, err error) {
 	return c, err
 }
 
-// ImportedCodes implements codes.Tx.
 func (t codeQueries) ImportedCodes(ctx context.Context, batch int64, r codes.Range) ([]codes.ImportedCode, error) {
 	return list(ctx, t.Tx, scanImported, `SELECT `+importedColumns+` FROM imported_codes WHERE batch = $1 AND idx >= $2 AND idx <= $3
 		ORDER BY idx`, batch, r.From, r.To)
 }
 
-// ImportedByText implements codes.Tx.
 func (t codeQueries) ImportedByText(ctx context.Context, hi, lo int64) (codes.ImportedCode, error) {
 	return scanImported(t.row(ctx, `SELECT `+importedColumns+` FROM imported_codes WHERE text_hi = $1 AND text_lo = $2`, hi, lo).Scan)
 }
@@ -31,13 +29,11 @@ func (t codeQueries) ImportedByText(ctx context.Context, hi, lo int64) (codes.Im
 // mostAlike is the maximum number of imported codes with the same nine characters that are read.
 const mostAlike = 16
 
-// ImportedByCode implements codes.Tx.
 func (t codeQueries) ImportedByCode(ctx context.Context, code int64) ([]codes.ImportedCode, error) {
 	return list(ctx, t.Tx, scanImported, `SELECT `+importedColumns+` FROM imported_codes WHERE code = $1 ORDER BY batch LIMIT $2`, code,
 		mostAlike)
 }
 
-// RemoveImported implements codes.Tx.
 func (t codeQueries) RemoveImported(ctx context.Context, batch int64, r codes.Range) error {
 	for _, table := range []string{"imported_codes", "code_serials"} {
 		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE batch = $1 AND idx >= $2 AND idx <= $3`, batch, r.From, r.To); err != nil {
@@ -47,7 +43,6 @@ func (t codeQueries) RemoveImported(ctx context.Context, batch int64, r codes.Ra
 	return nil
 }
 
-// Scanned implements codes.Tx.
 func (t codeQueries) Scanned(ctx context.Context, batch int64) (scanned bool, err error) {
 	var n int64
 	err = t.row(ctx, `SELECT CASE WHEN EXISTS (SELECT 1 FROM code_scans WHERE batch = $1) OR EXISTS (SELECT 1 FROM code_counts WHERE batch = $1)
@@ -55,13 +50,11 @@ func (t codeQueries) Scanned(ctx context.Context, batch int64) (scanned bool, er
 	return n == 1, err
 }
 
-// ForgetFirstScans implements codes.Tx.
 func (t codeQueries) ForgetFirstScans(ctx context.Context, batch int64, r codes.Range) error {
 	_, err := t.exec(ctx, `DELETE FROM code_scans WHERE batch = $1 AND idx >= $2 AND idx <= $3`, batch, r.From, r.To)
 	return err
 }
 
-// AddImported implements codes.Tx.
 func (t codeQueries) AddImported(ctx context.Context, all []codes.ImportedCode) (int64, error) {
 	if err := t.bulk(ctx); err != nil { // keeps the statement prepared
 		return 0, err

@@ -13,17 +13,14 @@ var linkRows = mapper[accounts.Link]{table: "links", key: "service, mini_program
 			{"at_once", &l.AtOnce}}
 	}}.rows()
 
-// Link implements accounts.LinkTx.
 func (t accountQueries) Link(ctx context.Context, service, miniProgram string) (accounts.Link, error) {
 	return linkRows.find(ctx, t.Tx, `service = $1 AND mini_program = $2`, service, miniProgram)
 }
 
-// LinksOf implements accounts.LinkTx.
 func (t accountQueries) LinksOf(ctx context.Context, service string) ([]accounts.Link, error) {
 	return linkRows.all(ctx, t.Tx, `WHERE service = $1 ORDER BY created_at, mini_program`, service)
 }
 
-// SaveLink implements accounts.LinkTx.
 func (t accountQueries) SaveLink(ctx context.Context, l accounts.Link) error {
 	if err := linkRows.put(ctx, t.Tx, l); err != nil {
 		return err
@@ -36,9 +33,6 @@ func linkRecordOf(l accounts.Link) linkRecord {
 		AtOnce: l.AtOnce}
 }
 
-// CountLinks implements accounts.LinkTx.
 func (t accountQueries) CountLinks(ctx context.Context, appid string) (int, error) {
-	var n int
-	err := t.row(ctx, `SELECT COUNT(*) FROM links WHERE (service = $1 OR mini_program = $1) AND status IN (1, 2, 12)`, appid).Scan(&n)
-	return n, err
+	return scalar[int](ctx, t.Tx, `SELECT COUNT(*) FROM links WHERE (service = $1 OR mini_program = $1) AND status IN (1, 2, 12)`, appid)
 }

@@ -11,7 +11,6 @@ var noticeRows = mapper[accounts.Notice]{table: "notices", fields: func(n *accou
 		{"reason", &n.Reason}}
 }}.rows()
 
-// AddNotice implements accounts.NoticeTx.
 func (t accountQueries) AddNotice(ctx context.Context, n accounts.Notice) error {
 	var err error
 	if n.ID, err = t.next(ctx, "notice"); err != nil {
@@ -20,7 +19,6 @@ func (t accountQueries) AddNotice(ctx context.Context, n accounts.Notice) error 
 	return noticeRows.add(ctx, t.Tx, n)
 }
 
-// Notices implements accounts.NoticeTx.
 func (t accountQueries) Notices(ctx context.Context, account string, limit int) ([]accounts.Notice, error) {
 	return noticeRows.all(ctx, t.Tx, `WHERE account = $1 ORDER BY id DESC LIMIT $2`, account, limit)
 }

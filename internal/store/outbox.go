@@ -83,12 +83,10 @@ func between(now time.Time) (from, to int64) {
 	return millis(now) + 1, millis(now.Add(outbox.Farthest))
 }
 
-// NewRowID implements outbox.Tx.
 func (t outboxQueries) NewRowID(ctx context.Context, kind outbox.Kind) (int64, error) {
 	return t.next(ctx, rowTables[kind].sequence)
 }
 
-// AddRows implements outbox.Tx.
 func (t outboxQueries) AddRows(ctx context.Context, kind outbox.Kind, rows []outbox.Row) error {
 	k := rowTables[kind]
 	without := 0
@@ -119,7 +117,6 @@ func (t outboxQueries) AddRows(ctx context.Context, kind outbox.Kind, rows []out
 	})
 }
 
-// Rows implements outbox.Tx.
 func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Query) ([]outbox.Row, error) {
 	k := rowTables[kind]
 	where, args := []string{}, []any{q.Limit}
@@ -192,7 +189,6 @@ func claimQuery(k rowTable) string {
 		AND {next} > 0 AND {next} NOT BETWEEN $3 AND $4 RETURNING ` + k.reads())
 }
 
-// SaveRow implements outbox.Tx.
 func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.Row, was time.Time) (bool, error) {
 	k, over := rowTables[kind], r.NextAt.IsZero()
 	query,
@@ -211,7 +207,6 @@ func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.R
 	return n == 1, err
 }
 
-// DeadLetterRows implements outbox.Tx.
 func (t outboxQueries) DeadLetterRows(ctx context.Context, kind outbox.Kind, receiver string, keep int, fault string) (int, error) {
 	k := rowTables[kind]
 	const waiting = `SELECT id FROM {rows} WHERE {receiver} = $1 AND {next} > 0 ORDER BY id`

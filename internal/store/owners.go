@@ -3,13 +3,11 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"slices"
 
 	"github.com/qrjump/qrjump/internal/domain/stats"
 )
 
-// RuleOwners implements stats.Tx.
 func (t statisticsQueries) RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error) {
 	all := map[int64]string{}
 	_, err := list(ctx, t.Tx, func(scan func(...any) error) (n struct{}, err error) {
@@ -45,29 +43,22 @@ func (t statisticsQueries) countOwner() string {
 		ELSE (SELECT b.account FROM statistics_tuples w JOIN batches b ON b.id = w.batch WHERE w.id = c.tuple) END, '')`
 }
 
-// RuleOwner implements stats.Tx.
 func (t statisticsQueries) RuleOwner(ctx context.Context, rule int64) (string, error) {
 	var owner sql.NullString
 	err := t.row(ctx, `SELECT `+t.ruleOwner(`$1`), rule).Scan(&owner)
 	return owner.String, err
 }
 
-// BatchOwner implements stats.Tx.
 func (t statisticsQueries) BatchOwner(ctx context.Context, batch int64) (owner string, err error) {
 	err = t.row(ctx, `SELECT account FROM batches WHERE id = $1`, batch).Scan(&owner)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = nil
-	}
-	return owner, err
+	return owner, instead(err, nil)
 }
 
-// NameOwners implements stats.Tx.
 func (t statisticsQueries) NameOwners(ctx context.Context, names []string) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_owners (number, name)`, ` ON CONFLICT (number) DO NOTHING`, 2, len(names),
 		func(i int, args []any) []any { return append(args, stats.OwnerNumber(names[i]), names[i]) })
 }
 
-// CountsByOwner implements stats.Tx.
 func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granularity, at int64) ([]stats.OwnedRow, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.OwnedRow, err error) {
 		err = scan(&r.Owner, &r.Tuple, &r.Scans, &r.Firsts)
@@ -77,7 +68,6 @@ func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granular
 		GROUP BY owner, tuple`, int64(per), at)
 }
 
-// HostsOf implements stats.Tx.
 func (t statisticsQueries) HostsOf(ctx context.Context, owners, hosts []string) (found []string, err error) {
 	for some := range slices.Chunk(hosts, t.argumentsAtOnce()/2) {
 		var args []any
@@ -103,7 +93,6 @@ func (t statisticsQueries) DaysOfRules(ctx context.Context, days, of []int64) ([
 		` GROUP BY rule, at`, []any{int64(stats.PerDay)}, days, of)
 }
 
-// DaysOfOwners implements stats.Tx.
 func (t statisticsQueries) DaysOfOwners(ctx context.Context, days []int64, of []string) ([]stats.DayCount[string], error) {
 	return daysOf(ctx, t.Tx, `SELECT value, at, scans FROM statistics_sums WHERE per = $1 AND dim = $2 AND value IN (`, ``,
 		[]any{int64(stats.PerDay), int64(stats.Owner)}, days, of)

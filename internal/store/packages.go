@@ -61,10 +61,8 @@ func (c codeSet) Scan(src any) (err error) {
 	return err
 }
 
-// NewPackageID implements codes.Tx.
 func (t codeQueries) NewPackageID(ctx context.Context) (int64, error) { return t.next(ctx, "package") }
 
-// Packages implements codes.Tx.
 func (t codeQueries) Packages(ctx context.Context, q codes.PackageQuery) ([]codes.PrintPackage, error) {
 	waiting := ""
 	if q.Waiting {
@@ -75,17 +73,14 @@ func (t codeQueries) Packages(ctx context.Context, q codes.PackageQuery) ([]code
 		q.Limit)
 }
 
-// PackagesWithin implements codes.Tx.
 func (t codeQueries) PackagesWithin(ctx context.Context, batch int64, r codes.Range) ([]codes.PrintPackage, error) {
 	return packageRows.all(ctx, t.Tx, `WHERE batch = $1 AND first_idx <= $2 AND last_idx >= $3 ORDER BY id`, batch, r.To, r.From)
 }
 
-// PrintPackage implements codes.Tx.
 func (t codeQueries) PrintPackage(ctx context.Context, id int64) (codes.PrintPackage, error) {
 	return packageRows.find(ctx, t.Tx, `id = $1`, id)
 }
 
-// PutPackage implements codes.Tx.
 func (t codeQueries) PutPackage(ctx context.Context, p codes.PrintPackage, did string) error {
 	if err := packageRows.put(ctx, t.Tx, p); err != nil {
 		return err

@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/iam"
@@ -32,25 +30,20 @@ var (
 		}}.rows()
 )
 
-// LockPeople implements people.Tx.
 func (t iamQueries) LockPeople(ctx context.Context) error { return t.lock(ctx, "people", "") }
 
-// Person implements people.Tx.
 func (t iamQueries) Person(ctx context.Context, name string) (iam.Person, error) {
 	return personRows.find(ctx, t.Tx, `name = $1`, name)
 }
 
-// PersonOf implements people.Tx.
 func (t iamQueries) PersonOf(ctx context.Context, issuer, subject string) (iam.Person, error) {
 	return personRows.find(ctx, t.Tx, `issuer = $1 AND subject = $2 AND subject <> ''`, issuer, subject)
 }
 
-// People implements people.Tx.
 func (t iamQueries) People(ctx context.Context) ([]iam.Person, error) {
 	return personRows.all(ctx, t.Tx, `ORDER BY name`)
 }
 
-// PutPerson implements people.Tx.
 func (t iamQueries) PutPerson(ctx context.Context, p iam.Person, did string) error {
 	if err := personRows.put(ctx, t.Tx, p); err != nil || did == "" {
 		return err
@@ -59,7 +52,6 @@ func (t iamQueries) PutPerson(ctx context.Context, p iam.Person, did string) err
 		"second_factor": p.TOTP != "", "issuer": p.Issuer})
 }
 
-// UseCode implements people.Tx.
 func (t iamQueries) UseCode(ctx context.Context, was, p iam.Person) error {
 	n, err := t.exec(ctx, `UPDATE people SET totp_step = $1, recovery = $2 WHERE name = $3 AND totp_step = $4 AND recovery = $5`, p.TOTPStep,
 		stored(inJSON(&p.Recovery)), p.Name, was.TOTPStep, stored(inJSON(&was.Recovery)))
@@ -72,29 +64,18 @@ func (t iamQueries) UseCode(ctx context.Context, was, p iam.Person) error {
 	return nil
 }
 
-// DeletePerson implements people.Tx.
 func (t iamQueries) DeletePerson(ctx context.Context, name string) error {
-	n, err := t.exec(ctx, `DELETE FROM people WHERE name = $1`, name)
-	if err != nil {
-		return err
-	}
-	if n == 0 {
-		return iam.ErrNoPerson
-	}
-	return t.note(ctx, ofPerson, name, "delete", nil)
+	return t.remove(ctx, iam.ErrNoPerson, ofPerson, name, `DELETE FROM people WHERE name = $1`, name)
 }
 
-// AdminKeyByHash implements people.Tx.
 func (t iamQueries) AdminKeyByHash(ctx context.Context, hash string) (iam.Key, error) {
 	return adminKeyRows.find(ctx, t.Tx, `hash = $1`, hash)
 }
 
-// AdminKeys implements people.Tx.
 func (t iamQueries) AdminKeys(ctx context.Context) ([]iam.Key, error) {
 	return adminKeyRows.all(ctx, t.Tx, `ORDER BY created_at, id`)
 }
 
-// PutAdminKey implements people.Tx.
 func (t iamQueries) PutAdminKey(ctx context.Context, k iam.Key, did string) error {
 	if err := adminKeyRows.put(ctx, t.Tx, k); err != nil || did == "" {
 		return err
@@ -102,67 +83,47 @@ func (t iamQueries) PutAdminKey(ctx context.Context, k iam.Key, did string) erro
 	return t.note(ctx, ofAdminKey, k.ID, did, map[string]any{"name": k.Name, "role": k.Role, "accounts": k.Accounts})
 }
 
-// DeleteAdminKey implements people.Tx.
 func (t iamQueries) DeleteAdminKey(ctx context.Context, id string) error {
-	n, err := t.exec(ctx, `DELETE FROM admin_keys WHERE id = $1`, id)
-	if err != nil {
-		return err
-	}
-	if n == 0 {
-		return iam.ErrNoKey
-	}
-	return t.note(ctx, ofAdminKey, id, "delete", nil)
+	return t.remove(ctx, iam.ErrNoKey, ofAdminKey, id, `DELETE FROM admin_keys WHERE id = $1`, id)
 }
 
-// Session implements people.Tx.
 func (t iamQueries) Session(ctx context.Context, hash string) (iam.Session, error) {
 	return sessionRows.find(ctx, t.Tx, `hash = $1`, hash)
 }
 
-// SessionsOf implements people.Tx.
 func (t iamQueries) SessionsOf(ctx context.Context, person string) ([]iam.Session, error) {
 	return sessionRows.all(ctx, t.Tx, `WHERE person = $1 ORDER BY created_at, id`, person)
 }
 
-// PutSession implements people.Tx.
 func (t iamQueries) PutSession(ctx context.Context, s iam.Session) error {
 	return sessionRows.put(ctx, t.Tx, s)
 }
 
-// DeleteSession implements people.Tx.
 func (t iamQueries) DeleteSession(ctx context.Context, id string) error {
 	_, err := t.exec(ctx, `DELETE FROM sessions WHERE id = $1`, id)
 	return err
 }
 
-// DeleteSessionsOf implements people.Tx.
 func (t iamQueries) DeleteSessionsOf(ctx context.Context, person, but string) error {
 	_, err := t.exec(ctx, `DELETE FROM sessions WHERE person = $1 AND id <> $2`, person, but)
 	return err
 }
 
-// DropSessions implements people.Tx.
 func (t iamQueries) DropSessions(ctx context.Context, ended, seen time.Time) error {
 	_, err := t.exec(ctx, `DELETE FROM sessions WHERE ends_at <= $1 OR seen_at <= $2`, millis(ended), millis(seen))
 	return err
 }
 
-// TakeLoginLink implements people.Tx.
 func (t iamQueries) TakeLoginLink(ctx context.Context, hash string) (iam.Link, error) {
 	l, err := loginLinkRows.scan(t.row(ctx, `DELETE FROM login_links WHERE hash = $1 RETURNING `+loginLinkRows.columns, hash).Scan)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = iam.ErrNoLink
-	}
-	return l, err
+	return l, instead(err, iam.ErrNoLink)
 }
 
-// DeleteLoginLinksOf implements people.Tx.
 func (t iamQueries) DeleteLoginLinksOf(ctx context.Context, person string) error {
 	_, err := t.exec(ctx, `DELETE FROM login_links WHERE person = $1`, person)
 	return err
 }
 
-// PutLoginLink implements people.Tx.
 func (t iamQueries) PutLoginLink(ctx context.Context, l iam.Link, now time.Time) error {
 	if _, err := t.exec(ctx, `DELETE FROM login_links WHERE ends_at < $1`, millis(now)); err != nil {
 		return err
@@ -170,7 +131,6 @@ func (t iamQueries) PutLoginLink(ctx context.Context, l iam.Link, now time.Time)
 	return loginLinkRows.add(ctx, t.Tx, l)
 }
 
-// Invite implements people.Tx.
 func (t iamQueries) Invite(ctx context.Context, l iam.Link, now time.Time) error {
 	if err := t.PutLoginLink(ctx, l, now); err != nil {
 		return err

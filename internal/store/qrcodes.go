@@ -12,31 +12,24 @@ var qrcodeRows = mapper[accounts.QRCode]{table: "qrcodes", none: accounts.ErrNoQ
 		{"created_at", moment{&q.CreatedAt}}, {"expires_at", moment{&q.ExpiresAt}}}
 }}.rows()
 
-// QRCode implements accounts.QRCodeTx.
 func (t qrcodeQueries) QRCode(ctx context.Context, code string) (accounts.QRCode, error) {
 	return qrcodeRows.find(ctx, t.Tx, `code = $1`, code)
 }
 
-// QRCodeByTicket implements accounts.QRCodeTx.
 func (t qrcodeQueries) QRCodeByTicket(ctx context.Context, ticket string) (accounts.QRCode, error) {
 	return qrcodeRows.find(ctx, t.Tx, `ticket = $1`, ticket)
 }
 
-// PermanentQRCode implements accounts.QRCodeTx.
 func (t qrcodeQueries) PermanentQRCode(ctx context.Context, account string, action accounts.QRAction,
 	scene string,
 ) (accounts.QRCode, error) {
 	return qrcodeRows.find(ctx, t.Tx, `account = $1 AND action = $2 AND scene = $3 AND expires_at = 0`, account, string(action), scene)
 }
 
-// CountPermanentQRCodes implements accounts.QRCodeTx.
 func (t qrcodeQueries) CountPermanentQRCodes(ctx context.Context, account string) (int, error) {
-	var n int
-	err := t.row(ctx, `SELECT COUNT(*) FROM qrcodes WHERE account = $1 AND expires_at = 0`, account).Scan(&n)
-	return n, err
+	return scalar[int](ctx, t.Tx, `SELECT COUNT(*) FROM qrcodes WHERE account = $1 AND expires_at = 0`, account)
 }
 
-// AddQRCode implements accounts.QRCodeTx.
 func (t qrcodeQueries) AddQRCode(ctx context.Context, q accounts.QRCode) error {
 	if err := qrcodeRows.add(ctx, t.Tx, q); err != nil || !q.Permanent() {
 		return err // codes that expire soon are not noted in the log of changes
@@ -44,7 +37,6 @@ func (t qrcodeQueries) AddQRCode(ctx context.Context, q accounts.QRCode) error {
 	return t.note(ctx, ofQRCode, q.Code, "add", map[string]any{"account": q.Account, "action": q.Action, "scene": q.Scene})
 }
 
-// ForgetQRCodes implements accounts.QRCodeTx.
 func (t qrcodeQueries) ForgetQRCodes(ctx context.Context, account string, before time.Time) error {
 	// Each call removes more codes than it adds, so that all old ones go in time, but few enough that no call takes long.
 	_,
@@ -54,14 +46,12 @@ func (t qrcodeQueries) ForgetQRCodes(ctx context.Context, account string, before
 	return err
 }
 
-// Follower implements accounts.MessageTx.
 func (t qrcodeQueries) Follower(ctx context.Context, account, openid string) (bool, error) {
 	var n int
 	err := t.row(ctx, `SELECT COUNT(*) FROM followers WHERE account = $1 AND openid = $2`, account, openid).Scan(&n)
 	return n > 0, err
 }
 
-// AddFollower implements accounts.MessageTx.
 func (t qrcodeQueries) AddFollower(ctx context.Context, account, openid string, since time.Time) (bool, error) {
 	n, err := t.exec(ctx, `INSERT INTO followers (account, openid, since) VALUES ($1, $2, $3) ON CONFLICT (account, openid) DO NOTHING`,
 		account, openid, millis(since))

@@ -55,7 +55,6 @@ func bind(args *[]any, value any) string {
 	return "$" + strconv.Itoa(len(*args))
 }
 
-// Sums implements stats.Tx.
 func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
 	dim, _ := q.Alone()
 	var args []any
@@ -99,7 +98,6 @@ func cutOf(by stats.Interval, per stats.Granularity, at string) string {
 // instead of reading all rows.
 const fewTuples = 200
 
-// Tuples implements stats.Tx.
 func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
 	c := counting{Query: q}
 	if !c.filter() {
@@ -286,7 +284,6 @@ func (t statisticsQueries) answers(ctx context.Context, q stats.Query, with, par
 	return list(ctx, t.Tx, scanAnswer, query+ordered(q), args...)
 }
 
-// UsersOf implements stats.Tx.
 func (t statisticsQueries) UsersOf(ctx context.Context, q stats.Query, yield func(stats.UsersRow) error) error {
 	dim, _ := q.Alone()
 	only, value := ``, wanted(q, dim)
@@ -304,7 +301,6 @@ func (t statisticsQueries) UsersOf(ctx context.Context, q stats.Query, yield fun
 	return nil
 }
 
-// Misses implements stats.Tx.
 func (t statisticsQueries) Misses(ctx context.Context, from, to int64, limit int) ([]stats.MissRow, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.MissRow, err error) {
 		err = scan(&r.Place, &r.Scans)

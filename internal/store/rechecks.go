@@ -131,7 +131,8 @@ func (s *Store) Rechecks(ctx context.Context, q rules.RecheckQuery) (found []rul
 }
 
 // CountFailing implements rules.RecheckStore.
-func (s *Store) CountFailing(ctx context.Context) (n int64, err error) {
-	err = s.view(ctx, func(tx *Tx) error { return tx.row(ctx, `SELECT COUNT(*) FROM rechecks WHERE since > 0`).Scan(&n) })
-	return n, err
+func (s *Store) CountFailing(ctx context.Context) (int64, error) {
+	return viewed(ctx, s, func(tx *Tx) (int64, error) {
+		return scalar[int64](ctx, tx, `SELECT COUNT(*) FROM rechecks WHERE since > 0`)
+	})
 }

@@ -62,7 +62,6 @@ func asciiLower(text string) string {
 	}, text)
 }
 
-// Beginning implements rules.Tx.
 func (t ruleQueries) Beginning(ctx context.Context, s rules.Search) (all []rules.Rule, err error) {
 	type bound struct{ column, text string }
 	scheme, rest, whole := strings.Cut(s.Part, "://")

@@ -51,7 +51,6 @@ func readPrefix(r *rules.Rule, text string) error {
 	return nil
 }
 
-// Rule implements rules.Tx.
 func (t ruleQueries) Rule(ctx context.Context, key string) (rules.Rule, error) {
 	return scanRule(t.few(ctx, `SELECT `+ruleColumns+` FROM rules WHERE key = $1`, key).Scan)
 }
@@ -59,7 +58,6 @@ func (t ruleQueries) Rule(ctx context.Context, key string) (rules.Rule, error) {
 // chunk is the maximum number of values in one IN list.
 const chunk = 500
 
-// RulesAt implements rules.Tx.
 func (t ruleQueries) RulesAt(ctx context.Context, keys []string) ([]rules.Rule, error) {
 	var found []rules.Rule
 	for len(keys) > 0 {
@@ -77,7 +75,6 @@ func (t ruleQueries) RulesAt(ctx context.Context, keys []string) ([]rules.Rule, 
 	return found, nil
 }
 
-// RulesBelow implements rules.Tx.
 func (t ruleQueries) RulesBelow(ctx context.Context, key string, limit int) ([]rules.Rule, error) {
 	end := strings.TrimSuffix(key, "/") + "0" // "0" follows "/"
 	return list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`, key, end, limit)
@@ -87,7 +84,6 @@ func (t ruleQueries) RulesBelow(ctx context.Context, key string, limit int) ([]r
 // a "#" of the path is a "%23" of the directory.
 const ruleDirectory = `REPLACE(RTRIM(link_path, REPLACE(link_path, '/', '')), '%23', '#')`
 
-// RuleIn implements rules.Tx.
 func (t ruleQueries) RuleIn(ctx context.Context, owner, directory string) (rules.Rule, error) {
 	link, ok := rules.ParseLink(directory)
 	if !ok {
@@ -137,7 +133,6 @@ func (t ruleQueries) Named(ctx context.Context, ids []int64) ([]rules.Named, err
 			WHERE seq IN (`+these+`) AND kind = '`+ofRule+`' AND NOT EXISTS (SELECT 1 FROM rules WHERE id = h.seq)`, args...)
 }
 
-// List implements rules.Tx.
 func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int, error) {
 	var where []string
 	var args []any
@@ -219,18 +214,13 @@ func opened(q rules.Query) string {
 // counted reads a row that the triggers of 00022_counted.sql keep.
 func (t ruleQueries) counted(ctx context.Context, owner, target string) (n int, err error) {
 	err = t.few(ctx, `SELECT n FROM rule_counts WHERE owner = $1 AND target = $2`, owner, target).Scan(&n)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
-	}
-	return n, err
+	return n, instead(err, nil)
 }
 
-// CountOwned implements rules.Tx.
 func (t ruleQueries) CountOwned(ctx context.Context, owner string) (int, error) {
 	return t.counted(ctx, owner, "")
 }
 
-// CountTargeted implements rules.Tx.
 func (t ruleQueries) CountTargeted(ctx context.Context, target string) (int, error) {
 	return t.counted(ctx, "", target)
 }
@@ -265,7 +255,6 @@ const (
 		WHERE host <> $2 ORDER BY id LIMIT $3`
 )
 
-// Near implements rules.Tx.
 func (t ruleQueries) Near(ctx context.Context, link rules.Link, each int) ([]rules.Rule, error) {
 	var near []rules.Rule
 	// Keys are sorted by bytes, so those that have most in common with the link come right before
@@ -379,7 +368,6 @@ func setText(s *string, b sql.RawBytes) {
 	}
 }
 
-// AddRule implements rules.Tx.
 func (t ruleQueries) AddRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) (rules.Rule, error) {
 	if t.member != nil {
 		t.member.adds = append(t.member.adds, added{r, d})
@@ -458,10 +446,8 @@ func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.Cha
 	return t.writeNoted(ctx)
 }
 
-// NextChange implements rules.Tx.
 func (t bulkQueries) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
 
-// PutRule implements rules.Tx.
 func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
 	if r.Kind == rules.Service && !r.Published { // its target may change, and rules are counted by target
 		if err := t.lockHead(ctx); err != nil {
@@ -508,7 +494,6 @@ func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...a
 	}, `SELECT id FROM rules WHERE id = $1`, args[0])
 }
 
-// DeleteRule implements rules.Tx.
 func (t ruleQueries) DeleteRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
 	// The order of locks is that of an add: the head comes before the rows that count rules.
 	if err := t.lockHead(ctx); err != nil {
@@ -562,7 +547,6 @@ func (t ruleQueries) noteRule(ctx context.Context, r rules.Rule, d rules.ChangeM
 	return t.noteAt(ctx, d.At, ofRule, r.Prefix.Key, d.Did, record)
 }
 
-// Changes implements rules.Tx.
 func (t ruleQueries) Changes(ctx context.Context, key string, limit int) ([]rules.Change, error) {
 	if err := t.writeNoted(ctx); err != nil {
 		return nil, err
@@ -594,13 +578,10 @@ func nextHour(t time.Time) int64 {
 	return (millis(t) + hour - 1) / hour
 }
 
-// PublishesSince implements rules.Tx.
-func (t ruleQueries) PublishesSince(ctx context.Context, owner string, since time.Time) (n int, err error) {
-	err = t.row(ctx, `SELECT `+spentSince+` WHERE $1 = 1`, 1, owner, millis(since), nextHour(since)).Scan(&n)
-	return n, err
+func (t ruleQueries) PublishesSince(ctx context.Context, owner string, since time.Time) (int, error) {
+	return scalar[int](ctx, t.Tx, `SELECT `+spentSince+` WHERE $1 = 1`, 1, owner, millis(since), nextHour(since))
 }
 
-// Publishing implements rules.Tx.
 func (t ruleQueries) Publishing(ctx context.Context, owner string, link rules.Link, since time.Time) (p rules.Publishing, err error) {
 	// The locks are sent together with the query. The query begins when they are held, and sees
 	// what was committed by then.
@@ -642,13 +623,11 @@ func qualified(table, columns string) string {
 	return strings.Join(names, ", ")
 }
 
-// AddPublish implements rules.Tx.
 func (t ruleQueries) AddPublish(ctx context.Context, owner, key string, at time.Time) error {
 	t.touched.Add(rules.Epoch(owner))
 	return t.later(ctx, nil, `INSERT INTO publishes (owner, key, at) VALUES ($1, $2, $3)`, owner, key, millis(at))
 }
 
-// Domain implements rules.Tx.
 func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatus, error) {
 	// The host and the hosts above it: a.b.example, b.example, example.
 	name, _, _ := strings.Cut(host, ":")
@@ -681,17 +660,14 @@ func scanDomain(scan func(...any) error) (d rules.Domain, err error) {
 	return d, err
 }
 
-// Domains implements rules.Tx.
 func (t ruleQueries) Domains(ctx context.Context) ([]rules.Domain, error) {
 	return list(ctx, t.Tx, scanDomain, `SELECT host, status, at FROM domains ORDER BY host`)
 }
 
-// DomainsAfter implements rules.Tx.
 func (t ruleQueries) DomainsAfter(ctx context.Context, after string, limit int) ([]rules.Domain, error) {
 	return list(ctx, t.Tx, scanDomain, `SELECT host, status, at FROM domains WHERE host > $1 ORDER BY host LIMIT $2`, after, limit)
 }
 
-// PutDomain implements rules.Tx.
 func (t ruleQueries) PutDomain(ctx context.Context, d rules.Domain) error {
 	_, err := t.exec(ctx, `INSERT INTO domains (host, status, at) VALUES ($1, $2, $3)
 		ON CONFLICT (host) DO UPDATE SET status = excluded.status, at = excluded.at`, d.Host, string(d.Status), millis(d.At))
@@ -701,28 +677,20 @@ func (t ruleQueries) PutDomain(ctx context.Context, d rules.Domain) error {
 	return t.note(ctx, ofDomain, d.Host, "put", map[string]any{"status": d.Status})
 }
 
-// DeleteDomain implements rules.Tx.
 func (t ruleQueries) DeleteDomain(ctx context.Context, host string) error {
-	n, err := t.exec(ctx, `DELETE FROM domains WHERE host = $1`, host)
-	if err != nil || n == 0 {
-		return err
-	}
-	return t.note(ctx, ofDomain, host, "delete", nil)
+	return t.remove(ctx, nil, ofDomain, host, `DELETE FROM domains WHERE host = $1`, host)
 }
 
-// PutConfirmation implements rules.Tx.
 func (t ruleQueries) PutConfirmation(ctx context.Context, c rules.Confirmation) error {
 	return t.later(ctx, nil, `INSERT INTO confirmations (rid, at, owner, prefix, url, ok, reason, steps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (rid) DO NOTHING`, c.RID, millis(c.At), c.Owner, c.Prefix, c.URL, flag(c.OK), c.Reason, inJSON(&c.Steps).text())
 }
 
-// ForgetConfirmations implements rules.Tx.
 func (t ruleQueries) ForgetConfirmations(ctx context.Context, before time.Time) error {
 	_, err := t.exec(ctx, `DELETE FROM confirmations WHERE at < $1`, millis(before))
 	return err
 }
 
-// Confirmations implements rules.Tx.
 func (t ruleQueries) Confirmations(ctx context.Context, q rules.ConfirmationQuery) ([]rules.Confirmation, error) {
 	where, args := []string{}, []any{q.Limit}
 	if q.RID != "" {

@@ -12,21 +12,17 @@ var scanKeyRows = mapper[accounts.ScanKey]{table: "scan_keys", key: "name", none
 	}}.rows()
 
 // ScanKey implements accounts.ScanKeyStore.
-func (s *Store) ScanKey(ctx context.Context, hash string) (k accounts.ScanKey, err error) {
-	err = s.view(ctx, func(tx *Tx) (err error) {
-		k, err = scanKeyRows.find(ctx, tx, `hash = $1`, hash)
-		return err
+func (s *Store) ScanKey(ctx context.Context, hash string) (accounts.ScanKey, error) {
+	return viewed(ctx, s, func(tx *Tx) (accounts.ScanKey, error) {
+		return scanKeyRows.find(ctx, tx, `hash = $1`, hash)
 	})
-	return k, err
 }
 
 // ScanKeys implements accounts.ScanKeyStore.
-func (s *Store) ScanKeys(ctx context.Context) (keys []accounts.ScanKey, err error) {
-	err = s.view(ctx, func(tx *Tx) (err error) {
-		keys, err = scanKeyRows.all(ctx, tx, `ORDER BY created_at, hash`)
-		return err
+func (s *Store) ScanKeys(ctx context.Context) ([]accounts.ScanKey, error) {
+	return viewed(ctx, s, func(tx *Tx) ([]accounts.ScanKey, error) {
+		return scanKeyRows.all(ctx, tx, `ORDER BY created_at, hash`)
 	})
-	return keys, err
 }
 
 // PutScanKey implements accounts.ScanKeyStore.
@@ -42,10 +38,6 @@ func (s *Store) PutScanKey(ctx context.Context, k accounts.ScanKey) error {
 // DeleteScanKey implements accounts.ScanKeyStore.
 func (s *Store) DeleteScanKey(ctx context.Context, name string) error {
 	return s.update(ctx, func(tx *Tx) error {
-		n, err := tx.exec(ctx, `DELETE FROM scan_keys WHERE name = $1`, name)
-		if err != nil || n == 0 {
-			return err
-		}
-		return tx.note(ctx, ofScanKey, name, "delete", nil)
+		return tx.remove(ctx, nil, ofScanKey, name, `DELETE FROM scan_keys WHERE name = $1`, name)
 	})
 }

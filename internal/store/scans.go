@@ -367,9 +367,8 @@ func (l *Scans) End(ctx context.Context) (end int64, err error) {
 	return end, err
 }
 
-func (t *Tx) scansEnd(ctx context.Context) (end int64, err error) {
-	err = t.row(ctx, `SELECT value FROM sequences WHERE name = 'scan'`).Scan(&end)
-	return end, err
+func (t *Tx) scansEnd(ctx context.Context) (int64, error) {
+	return scalar[int64](ctx, t, `SELECT value FROM sequences WHERE name = 'scan'`)
 }
 
 // Before implements ledger.Log. An event is at most a day older or younger than
@@ -507,10 +506,7 @@ func (l *Scans) Find(ctx context.Context, id scanlog.ScanID) (position int64, er
 	err = l.s.view(ctx, func(tx *Tx) error {
 		return tx.row(ctx, `SELECT seq FROM scan_events WHERE day = $1 AND id = $2`, dayOf(id), id.String()).Scan(&position)
 	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, scanlog.ErrNoScan
-	}
-	return position, err
+	return position, instead(err, scanlog.ErrNoScan)
 }
 
 // Forget implements ledger.Log: it drops the days before the one of a moment.

@@ -10,13 +10,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// Serials implements codes.Tx.
 func (t codeQueries) Serials(ctx context.Context, batch int64, indexes []int64) (map[int64]string, error) {
 	found := map[int64]string{}
 	return found, serialsIn(ctx, t.Tx, batch, `idx`, indexes, func(s codes.Serial) { found[s.Index] = s.Serial })
 }
 
-// SerialsByNumber implements codes.Tx.
 func (t codeQueries) SerialsByNumber(ctx context.Context, batch int64, numbers []string) (map[string]int64, error) {
 	found := map[string]int64{}
 	return found, serialsIn(ctx, t.Tx, batch, `serial`, numbers, func(s codes.Serial) { found[s.Serial] = s.Index })
@@ -42,7 +40,6 @@ func serialsIn[T any](ctx context.Context, t *Tx, batch int64, column string, wa
 	})
 }
 
-// SerialsBeginning implements codes.Tx.
 func (t codeQueries) SerialsBeginning(ctx context.Context, batches []int64, part string, limit int) (found []codes.SerialOf, err error) {
 	scan := func(scan func(...any) error) (s codes.SerialOf, err error) {
 		err = scan(&s.Batch, &s.Index, &s.Serial.Serial)

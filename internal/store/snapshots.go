@@ -94,12 +94,10 @@ func (s *Store) SaveState(ctx context.Context, name, program string, at time.Tim
 }
 
 // SavedStates lists what is saved, by name.
-func (s *Store) SavedStates(ctx context.Context) (all []Saved, err error) {
-	err = s.view(ctx, func(tx *Tx) error {
-		all, err = list(ctx, tx, scanSaved, `SELECT `+savedColumns+` FROM snapshots ORDER BY name`)
-		return err
+func (s *Store) SavedStates(ctx context.Context) ([]Saved, error) {
+	return viewed(ctx, s, func(tx *Tx) ([]Saved, error) {
+		return list(ctx, tx, scanSaved, `SELECT `+savedColumns+` FROM snapshots ORDER BY name`)
 	})
-	return all, err
 }
 
 // DeleteSaved removes a saved state. ErrNotSaved.

@@ -24,26 +24,20 @@ func (s *Store) ViewStatistics(ctx context.Context, f func(stats.Tx) error) erro
 	return s.view(ctx, func(tx *Tx) error { return f(tx.statistics()) })
 }
 
-// LockStatistics implements stats.Tx.
 func (t statisticsQueries) LockStatistics(ctx context.Context) error {
 	return t.lock(ctx, "statistics", "")
 }
 
-// StatisticsState implements stats.Tx.
 func (t statisticsQueries) StatisticsState(ctx context.Context) (s stats.State, err error) {
 	var scanAt, forgotten, turned int64
 	err = t.row(ctx, `SELECT ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned,
 			months, rolling, hours_from, days_from, seam FROM statistics_state WHERE id = 1`).
 		Scan(&s.Ledger, &s.Position, &s.Mark, &s.Scan, &scanAt, &s.Scans, &s.Held, &s.Lacking, &s.UsersPosition, &s.Offset, &forgotten,
 			&turned, &s.Months, &s.Rolling, &s.HoursFrom, &s.DaysFrom, &s.Seam)
-	if errors.Is(err, sql.ErrNoRows) {
-		return stats.State{}, nil
-	}
 	s.ScanAt, s.Forgotten, s.Turned = fromMillis(scanAt), fromMillis(forgotten), fromMillis(turned)
-	return s, err
+	return s, instead(err, nil)
 }
 
-// PutStatisticsState implements stats.Tx.
 func (t statisticsQueries) PutStatisticsState(ctx context.Context, s stats.State) error {
 	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned,
 			months, rolling, hours_from, days_from, seam)
@@ -67,7 +61,6 @@ func tupleInto(t *stats.Tuple) []any {
 	return []any{&t.Activity, &t.Brand, &t.Product, &t.Batch, &t.App, &t.Source, &t.Result, &t.Region}
 }
 
-// NameTuples implements stats.Tx.
 func (t statisticsQueries) NameTuples(ctx context.Context, list []stats.Tuple) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_tuples (id, `+tupleColumns+`)`, ` ON CONFLICT (id) DO NOTHING`, 9, len(list),
 		func(i int, args []any) []any {
@@ -75,7 +68,6 @@ func (t statisticsQueries) NameTuples(ctx context.Context, list []stats.Tuple) e
 		})
 }
 
-// AddScanCounts implements stats.Tx.
 func (t statisticsQueries) AddScanCounts(ctx context.Context, list []stats.CountRow) error {
 	return t.putCounts(ctx, ` scans = statistics_counts.scans + excluded.scans, firsts = statistics_counts.firsts + excluded.firsts`, list)
 }
@@ -89,7 +81,6 @@ func (t statisticsQueries) putCounts(ctx context.Context, set string, list []sta
 		})
 }
 
-// AddSums implements stats.Tx.
 func (t statisticsQueries) AddSums(ctx context.Context, list []stats.SumRow) error {
 	return t.putSums(ctx, ` scans = statistics_sums.scans + excluded.scans, firsts = statistics_sums.firsts + excluded.firsts`, list)
 }
@@ -122,7 +113,6 @@ func scanCodeJudged(scan func(...any) error) (r alarms.Row, err error) {
 const lastDismissed = `COALESCE((SELECT MAX(dismissed_at) FROM alarms WHERE alarms.batch = code_counts.batch
 	AND alarms.idx = code_counts.idx AND kind = '` + alarms.Copied + `'), 0)`
 
-// Codes implements stats.Tx.
 func (t alarmQueries) Codes(ctx context.Context, names []alarms.CodeName) (map[alarms.CodeName]alarms.Row, error) {
 	indexes := map[int64][]any{}
 	for _, name := range names {
@@ -145,7 +135,6 @@ func (t alarmQueries) Codes(ctx context.Context, names []alarms.CodeName) (map[a
 	return all, nil
 }
 
-// PutCodes implements stats.Tx.
 func (t alarmQueries) PutCodes(ctx context.Context, rows []alarms.Row) error {
 	return t.insertMany(ctx, `INSERT INTO code_counts (`+codeCountColumns+`)`,
 		` ON CONFLICT (batch, idx) DO UPDATE SET scans = excluded.scans, users = excluded.users, first_at = excluded.first_at, last_at = excluded.last_at,
@@ -163,7 +152,6 @@ func scanUsers(scan func(...any) error) (r stats.UsersRow, err error) {
 	return r, err
 }
 
-// UsersRows implements stats.Tx.
 func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey) (map[stats.UsersKey]stats.UsersRow, error) {
 	type group struct {
 		dim stats.Dimension
@@ -216,7 +204,6 @@ func scanUsersSince(scan func(...any) error) (r stats.UsersRow, err error) {
 	return r, err
 }
 
-// AddUsers implements stats.Tx.
 func (t statisticsQueries) AddUsers(ctx context.Context, rows []stats.UsersSince) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_users_since (dim, day, value, part, sketch)`, ``, 5, len(rows),
 		func(i int, args []any) []any {
@@ -225,7 +212,6 @@ func (t statisticsQueries) AddUsers(ctx context.Context, rows []stats.UsersSince
 		})
 }
 
-// PutUsers implements stats.Tx.
 func (t statisticsQueries) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
 	for i := range rows {
 		if r := &rows[i]; r.Since != nil {
@@ -244,13 +230,11 @@ func (t statisticsQueries) PutUsers(ctx context.Context, rows []stats.UsersRow) 
 		})
 }
 
-// Places implements stats.Tx.
 func (t statisticsQueries) Places(ctx context.Context, from, to int64, limit int) ([]string, error) {
 	return list(ctx, t.Tx, scanText, `SELECT DISTINCT place FROM statistics_misses WHERE hour >= $1 AND hour < $2 ORDER BY place LIMIT $3`,
 		from, to, limit)
 }
 
-// AddMisses implements stats.Tx.
 func (t statisticsQueries) AddMisses(ctx context.Context, rows []stats.MissRow) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_misses (hour, place, scans)`,
 		` ON CONFLICT (hour, place) DO UPDATE SET scans = statistics_misses.scans + excluded.scans`, 3, len(rows),
@@ -259,7 +243,6 @@ func (t statisticsQueries) AddMisses(ctx context.Context, rows []stats.MissRow) 
 		})
 }
 
-// RecallLedger implements stats.Tx.
 func (t statisticsQueries) RecallLedger(ctx context.Context, ledger string) (l stats.LogCheckpoint, err error) {
 	err = t.row(ctx, `SELECT position, folded, told, last FROM ledgers WHERE id = $1`, ledger).
 		Scan(&l.Position, &l.Users, &l.Told, &l.Last)
@@ -277,7 +260,6 @@ func (t statisticsQueries) rememberLedger(ctx context.Context, ledger string, po
 	return err
 }
 
-// TurnReaders implements stats.Tx.
 func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to string, position int64, shared bool) error {
 	if err := t.webhooks().HoldReader(ctx, webhooks.ScanSource); err != nil {
 		return err
@@ -335,7 +317,6 @@ func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Of
 	})
 }
 
-// Origins implements stats.Tx.
 func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.OffsetSet, error) {
 	return t.taken(ctx, `scan_origins`)
 }
@@ -344,7 +325,6 @@ func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.Off
 // journal that has no row.
 const everyJournal = ""
 
-// Told implements webhooks.Tx.
 func (t webhookQueries) Told(ctx context.Context) (of map[string]*scanlog.OffsetSet, all bool, err error) {
 	of, err = t.statistics().taken(ctx, `scan_told`)
 	all = of[everyJournal] != nil
@@ -366,12 +346,10 @@ func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]
 	return all, err
 }
 
-// PutOrigins implements stats.Tx.
 func (t statisticsQueries) PutOrigins(ctx context.Context, of map[string]*scanlog.OffsetSet) error {
 	return t.putTaken(ctx, `scan_origins`, of)
 }
 
-// PutTold implements webhooks.Tx.
 func (t webhookQueries) PutTold(ctx context.Context, of map[string]*scanlog.OffsetSet) error {
 	return t.statistics().putTaken(ctx, `scan_told`, of)
 }
@@ -447,15 +425,12 @@ func (s *Store) CountedUpTo(ctx context.Context) (position int64, err error) {
 }
 
 // Counting is the id of the ledger that is counted; "" = nothing was counted yet.
-func (s *Store) Counting(ctx context.Context) (ledger string, err error) {
-	err = s.view(ctx, func(tx *Tx) error {
-		ledger, err = tx.webhooks().Counting(ctx)
-		return err
+func (s *Store) Counting(ctx context.Context) (string, error) {
+	return viewed(ctx, s, func(tx *Tx) (string, error) {
+		return tx.webhooks().Counting(ctx)
 	})
-	return ledger, err
 }
 
-// CutReaders implements stats.Tx.
 func (t statisticsQueries) CutReaders(ctx context.Context, end int64) error {
 	if _, err := t.exec(ctx, `UPDATE webhook_readers SET mark = '`+webhooks.Unmarked+`',
 		position = CASE WHEN position > $1 THEN $1 ELSE position END WHERE name = $2`, end, webhooks.ScanSource); err != nil {
@@ -465,7 +440,6 @@ func (t statisticsQueries) CutReaders(ctx context.Context, end int64) error {
 	return err
 }
 
-// ForgetUsers implements stats.Tx.
 func (t statisticsQueries) ForgetUsers(ctx context.Context) error {
 	if _, err := t.exec(ctx, `DELETE FROM statistics_users_since`); err != nil {
 		return err
@@ -474,7 +448,6 @@ func (t statisticsQueries) ForgetUsers(ctx context.Context) error {
 	return err
 }
 
-// Binding implements stats.Tx.
 func (t statisticsQueries) Binding(ctx context.Context, activation int64) (codes.Binding, error) {
 	var b bindingRecord
 	err := t.row(ctx, `SELECT binding FROM code_events WHERE seq = $1`, activation).Scan(inJSON(&b))
@@ -506,7 +479,6 @@ func each[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, e
 	})
 }
 
-// AllTuples implements stats.Tx.
 func (t statisticsQueries) AllTuples(ctx context.Context, of []stats.Span, yield func(stats.TupleRow) error) error {
 	for _, span := range of {
 		err := each(ctx, t.Tx, func(scan func(...any) error) (r stats.TupleRow, err error) {
@@ -521,7 +493,6 @@ func (t statisticsQueries) AllTuples(ctx context.Context, of []stats.Span, yield
 	return nil
 }
 
-// AllSums implements stats.Tx.
 func (t statisticsQueries) AllSums(ctx context.Context, of []stats.Span, yield func(stats.SumRow) error) error {
 	for _, span := range of {
 		for _, dim := range stats.AllDims() {
@@ -538,7 +509,6 @@ func (t statisticsQueries) AllSums(ctx context.Context, of []stats.Span, yield f
 	return nil
 }
 
-// AllUsers implements stats.Tx.
 func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield func(stats.UsersRow) error) error {
 	for _, dim := range stats.AllDims() { // the key begins with it
 		if err := t.usersOf(ctx, dim, days, "", nil, yield); err != nil {
@@ -560,7 +530,6 @@ func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, day
 	return each(ctx, t.Tx, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users`+where, args...)
 }
 
-// AllMisses implements stats.Tx.
 func (t statisticsQueries) AllMisses(ctx context.Context, hours stats.Span, yield func(stats.MissRow) error) error {
 	return each(ctx, t.Tx, func(scan func(...any) error) (r stats.MissRow, err error) {
 		err = scan(&r.Hour, &r.Place, &r.Scans)
@@ -568,7 +537,6 @@ func (t statisticsQueries) AllMisses(ctx context.Context, hours stats.Span, yiel
 	}, yield, `SELECT hour, place, scans FROM statistics_misses WHERE hour >= $1 AND hour < $2`, hours.From, hours.To)
 }
 
-// AllCodes implements stats.Tx.
 func (t alarmQueries) AllCodes(ctx context.Context, from, to alarms.CodeName, yield func(alarms.Row) error) error {
 	return each(ctx, t.Tx, scanCodeCount, yield, `SELECT `+codeCountColumns+
 		` FROM code_counts WHERE (batch, idx) >= ($1, $2) AND (batch, idx) < ($3, $4)`,

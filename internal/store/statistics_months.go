@@ -15,7 +15,6 @@ import (
 // daysTurned is the number of days that one statement adds up anew: a statement for all days would need memory for all.
 const daysTurned = 31
 
-// TurnDays implements stats.Tx.
 func (t statisticsQueries) TurnDays(ctx context.Context, hour, was, offset, month int64) error {
 	first := timebucket.Day(hour, was) // some of its hours may have been removed
 	run := func(query string, args ...any) error {
@@ -85,7 +84,6 @@ func (t statisticsQueries) TurnDays(ctx context.Context, hour, was, offset, mont
 	return nil
 }
 
-// FirstCounted implements stats.Tx.
 func (t statisticsQueries) FirstCounted(ctx context.Context, per stats.Granularity, from int64) (at int64, any bool, err error) {
 	var first sql.NullInt64
 	err = t.row(ctx, `SELECT MIN(at) FROM statistics_counts WHERE per = $1 AND at >= $2`, int64(per), from).Scan(&first)
@@ -102,7 +100,6 @@ func dayByDay(of stats.Span, day func(at string) string, order string, limit int
 	return strings.Join(parts, ` UNION ALL `)
 }
 
-// CountsFrom implements stats.Tx.
 func (t statisticsQueries) CountsFrom(ctx context.Context, of stats.Span, rule, tuple int64, limit int) ([]stats.CountRow, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.CountRow, err error) {
 		err = scan(&r.Per, &r.At, &r.Rule, &r.Tuple, &r.Scans, &r.Firsts)
@@ -113,7 +110,6 @@ func (t statisticsQueries) CountsFrom(ctx context.Context, of stats.Span, rule, 
 	}, `rule, tuple`, limit), int64(of.Per), rule, tuple)
 }
 
-// SumsFrom implements stats.Tx.
 func (t statisticsQueries) SumsFrom(ctx context.Context, of stats.Span, dim stats.Dimension, value string,
 	limit int) ([]stats.SumRow, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.SumRow, err error) {
@@ -125,7 +121,6 @@ func (t statisticsQueries) SumsFrom(ctx context.Context, of stats.Span, dim stat
 	}, `value`, limit), int64(of.Per), int64(dim), value)
 }
 
-// UsersFrom implements stats.Tx.
 func (t statisticsQueries) UsersFrom(ctx context.Context, of stats.Span, dim stats.Dimension, value string,
 	limit int) ([]stats.UsersKey, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (k stats.UsersKey, err error) {
@@ -136,12 +131,10 @@ func (t statisticsQueries) UsersFrom(ctx context.Context, of stats.Span, dim sta
 	}, `value`, limit), int64(dim), value)
 }
 
-// PutScanCounts implements stats.Tx.
 func (t statisticsQueries) PutScanCounts(ctx context.Context, list []stats.CountRow) error {
 	return t.putCounts(ctx, ` scans = excluded.scans, firsts = excluded.firsts`, list)
 }
 
-// PutSums implements stats.Tx.
 func (t statisticsQueries) PutSums(ctx context.Context, list []stats.SumRow) error {
 	return t.putSums(ctx, ` scans = excluded.scans, firsts = excluded.firsts`, list)
 }
@@ -158,7 +151,6 @@ func (t statisticsQueries) remove(ctx context.Context, table, key, where string,
 	return err
 }
 
-// RemoveCounted implements stats.Tx.
 func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Granularity, before int64, limit int) (n int, err error) {
 	left := limit
 	for _, of := range [...]stats.Granularity{per, per + stats.PerHourOfAll, per + stats.PerHourOfOwner} {
@@ -185,7 +177,6 @@ func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Granular
 	return limit - left, nil
 }
 
-// RemoveMisses implements stats.Tx.
 func (t statisticsQueries) RemoveMisses(ctx context.Context, before int64, limit int) (n int, err error) {
 	left := limit
 	err = t.remove(ctx, `statistics_misses`, `hour, place`, `hour < $1`, &left, before)

@@ -428,6 +428,42 @@ func list[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, e
 	return all, rows.Err()
 }
 
+// scalar runs a query that answers one value.
+func scalar[T any](ctx context.Context, t *Tx, query string, args ...any) (T, error) {
+	var value T
+	err := t.row(ctx, query, args...).Scan(&value)
+	return value, err
+}
+
+// viewed returns what read makes of a view of the store.
+func viewed[T any](ctx context.Context, s *Store, read func(*Tx) (T, error)) (value T, err error) {
+	err = s.view(ctx, func(tx *Tx) (err error) {
+		value, err = read(tx)
+		return err
+	})
+	return value, err
+}
+
+// instead returns none in place of sql.ErrNoRows, and every other error as it is.
+func instead(err, none error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return none
+	}
+	return err
+}
+
+// remove runs a statement that deletes a thing, and notes that. It returns none where there was no such thing.
+func (t *Tx) remove(ctx context.Context, none error, kind, key, query string, args ...any) error {
+	n, err := t.exec(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return none
+	}
+	return t.note(ctx, kind, key, "delete", nil)
+}
+
 // listAt is list for many keys, which follow the IN that a query ends with.
 func listAt[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query, tail string, keys []string) (all []T,
 	err error) {
@@ -532,9 +568,7 @@ func (t *Tx) MarkIdempotent() { t.twice = true }
 
 // next gives out a number; numbers are in the order of commits.
 func (t *Tx) next(ctx context.Context, sequence string) (int64, error) {
-	var n int64
-	err := t.row(ctx, `UPDATE sequences SET value = value + 1 WHERE name = $1 RETURNING value`, sequence).Scan(&n)
-	return n, err
+	return scalar[int64](ctx, t, `UPDATE sequences SET value = value + 1 WHERE name = $1 RETURNING value`, sequence)
 }
 
 // Times are kept as Unix milliseconds, the zero time as 0.

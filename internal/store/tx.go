@@ -1,7 +1,36 @@
 package store
 
+import (
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/apiusage"
+	"github.com/qrjump/qrjump/internal/domain/branding"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/digitallink"
+	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/domain/webhooks"
+	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+)
+
 // A Tx has what all transactions share: statements, locks and the changes that it notes. The rows of each entity have a type of their
 // own around it. The transaction of a domain consists of the types that its interface needs.
+
+// What the transactions of the domains implement. Their interfaces say what each method does.
+var (
+	_ accounts.Tx    = accountsTx{}
+	_ rules.Tx       = rulesTx{}
+	_ codes.Tx       = codesTx{}
+	_ stats.Tx       = statisticsTx{}
+	_ alarms.Tx      = statisticsTx{}
+	_ webhooks.Tx    = webhooksTx{}
+	_ digitallink.Tx = gs1Tx{}
+	_ branding.Tx    = brandingTx{}
+	_ iam.Tx         = iamQueries{}
+	_ apiusage.Tx    = accountsTx{}
+	_ outbox.Tx      = webhooksTx{}
+)
 
 type (
 	accountQueries    struct{ *Tx }
@@ -20,7 +49,6 @@ type (
 	brandingQueries   struct{ *Tx }
 )
 
-// accountsTx implements accounts.Tx.
 type accountsTx struct {
 	*Tx
 	accountQueries
@@ -35,7 +63,6 @@ func (t *Tx) accounts() accountsTx {
 	return accountsTx{t, accountQueries{t}, componentQueries{t}, qrcodeQueries{t}, bulkQueries{t}, outboxQueries{t}, usageQueries{t}}
 }
 
-// rulesTx implements rules.Tx.
 type rulesTx struct {
 	*Tx
 	ruleQueries
@@ -49,7 +76,6 @@ func (t *Tx) rules() rulesTx {
 	return rulesTx{t, ruleQueries{t}, bulkQueries{t}, accountQueries{t}, qrcodeQueries{t}, outboxQueries{t}}
 }
 
-// codesTx implements codes.Tx.
 type codesTx struct {
 	*Tx
 	codeQueries
@@ -59,7 +85,6 @@ type codesTx struct {
 
 func (t *Tx) codes() codesTx { return codesTx{t, codeQueries{t}, accountQueries{t}, usageQueries{t}} }
 
-// statisticsTx implements stats.Tx.
 type statisticsTx struct {
 	*Tx
 	statisticsQueries
@@ -68,7 +93,6 @@ type statisticsTx struct {
 
 func (t *Tx) statistics() statisticsTx { return statisticsTx{t, statisticsQueries{t}, alarmQueries{t}} }
 
-// webhooksTx implements webhooks.Tx.
 type webhooksTx struct {
 	*Tx
 	webhookQueries
@@ -77,7 +101,6 @@ type webhooksTx struct {
 
 func (t *Tx) webhooks() webhooksTx { return webhooksTx{t, webhookQueries{t}, outboxQueries{t}} }
 
-// gs1Tx implements digitallink.Tx.
 type gs1Tx struct {
 	*Tx
 	gs1Queries
@@ -86,7 +109,6 @@ type gs1Tx struct {
 
 func (t *Tx) gs1() gs1Tx { return gs1Tx{t, gs1Queries{t}, accountQueries{t}} }
 
-// brandingTx implements appearance.Tx.
 type brandingTx struct {
 	*Tx
 	brandingQueries

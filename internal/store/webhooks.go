@@ -23,12 +23,11 @@ func (s *Store) ViewWebhooks(ctx context.Context, f func(webhooks.Tx) error) err
 }
 
 // LastAlarm is the number of the newest alarm or dismissal; 0 = there is none.
-func (s *Store) LastAlarm(ctx context.Context) (last int64, err error) {
-	err = s.view(ctx, func(tx *Tx) error {
-		return tx.row(ctx, `SELECT MAX(n) FROM (SELECT COALESCE(MAX(id), 0) AS n FROM alarms
-			UNION ALL SELECT COALESCE(MAX(dismissal), 0) FROM alarms WHERE dismissal > 0) AS numbers`).Scan(&last)
+func (s *Store) LastAlarm(ctx context.Context) (int64, error) {
+	return viewed(ctx, s, func(tx *Tx) (int64, error) {
+		return scalar[int64](ctx, tx, `SELECT MAX(n) FROM (SELECT COALESCE(MAX(id), 0) AS n FROM alarms
+			UNION ALL SELECT COALESCE(MAX(dismissal), 0) FROM alarms WHERE dismissal > 0) AS numbers`)
 	})
-	return last, err
 }
 
 var webhookRows = mapper[webhooks.Webhook]{table: "webhooks", key: "id", none: webhooks.ErrNoWebhook,
@@ -37,12 +36,10 @@ var webhookRows = mapper[webhooks.Webhook]{table: "webhooks", key: "id", none: w
 			{"scans_from", &w.ScansFrom}, {"alarms_from", &w.AlarmsFrom}, {"created_at", moment{&w.CreatedAt}}}
 	}}.rows()
 
-// NewWebhookID implements webhooks.Tx.
 func (t webhookQueries) NewWebhookID(ctx context.Context) (int64, error) {
 	return t.next(ctx, "webhook")
 }
 
-// PutWebhook implements webhooks.Tx.
 func (t webhookQueries) PutWebhook(ctx context.Context, w webhooks.Webhook) error {
 	if err := webhookRows.put(ctx, t.Tx, w); err != nil {
 		return err
@@ -56,12 +53,10 @@ func (t webhookQueries) PutWebhook(ctx context.Context, w webhooks.Webhook) erro
 		map[string]any{"url": address, "wanted": w.Wanted, "enabled": w.Enabled})
 }
 
-// Webhook implements webhooks.Tx.
 func (t webhookQueries) Webhook(ctx context.Context, id int64) (webhooks.Webhook, error) {
 	return webhookRows.find(ctx, t.Tx, `id = $1`, id)
 }
 
-// Webhooks implements webhooks.Tx.
 func (t webhookQueries) Webhooks(ctx context.Context) ([]webhooks.Webhook, error) {
 	return webhookRows.all(ctx, t.Tx, `ORDER BY id`)
 }
@@ -102,7 +97,6 @@ func (t webhookQueries) absent(ctx context.Context, table string, ids []int64) (
 	return missing, nil
 }
 
-// DeleteWebhook implements webhooks.Tx.
 func (t webhookQueries) DeleteWebhook(ctx context.Context, id int64) error {
 	if _, err := t.exec(ctx, `DELETE FROM deliveries WHERE webhook = $1`, id); err != nil {
 		return err
@@ -113,16 +107,11 @@ func (t webhookQueries) DeleteWebhook(ctx context.Context, id int64) error {
 	return t.note(ctx, ofWebhook, strconv.FormatInt(id, 10), "delete", nil)
 }
 
-// Position implements webhooks.Tx.
 func (t webhookQueries) Position(ctx context.Context, source string) (position int64, err error) {
 	err = t.row(ctx, `SELECT position FROM webhook_readers WHERE name = $1`, source).Scan(&position)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
-	}
-	return position, err
+	return position, instead(err, nil)
 }
 
-// Advance implements webhooks.Tx.
 func (t webhookQueries) Advance(ctx context.Context, source string, from, to int64) (bool, error) {
 	if _, err := t.exec(ctx, `INSERT INTO webhook_readers (name, position) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING`,
 		source); err != nil {
@@ -132,7 +121,6 @@ func (t webhookQueries) Advance(ctx context.Context, source string, from, to int
 	return n == 1, err
 }
 
-// HoldReader implements webhooks.Tx.
 func (t webhookQueries) HoldReader(ctx context.Context, source string) error {
 	if _, err := t.exec(ctx, `INSERT INTO webhook_readers (name, position) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING`,
 		source); err != nil {
@@ -142,7 +130,6 @@ func (t webhookQueries) HoldReader(ctx context.Context, source string) error {
 	return err
 }
 
-// Mark implements webhooks.Tx.
 func (t webhookQueries) Mark(ctx context.Context, source string) (mark string, err error) {
 	err = t.row(ctx, `SELECT mark FROM webhook_readers WHERE name = $1`, source).Scan(&mark)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -151,13 +138,11 @@ func (t webhookQueries) Mark(ctx context.Context, source string) (mark string, e
 	return mark, err
 }
 
-// PutMark implements webhooks.Tx.
 func (t webhookQueries) PutMark(ctx context.Context, source, mark string) error {
 	_, err := t.exec(ctx, `UPDATE webhook_readers SET mark = $2 WHERE name = $1`, source, mark)
 	return err
 }
 
-// Counting implements webhooks.Tx.
 func (t webhookQueries) Counting(ctx context.Context) (ledger string, err error) {
 	state, err := t.statistics().StatisticsState(ctx)
 	return state.Ledger, err
@@ -191,13 +176,11 @@ func (t webhookQueries) LearnTold(ctx context.Context, from, to int64) error {
 
 // CountForgettable implements webhooks.Tx. Without an order PostgreSQL would read all deliveries to
 // find the first old one, as soon as it uses a plan that is made for any time.
-func (t webhookQueries) CountForgettable(ctx context.Context, before time.Time) (n int, err error) {
-	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM deliveries WHERE next_at = 0 AND created_at < $1
-		ORDER BY created_at LIMIT 1) AS found`, millis(before)).Scan(&n)
-	return n, err
+func (t webhookQueries) CountForgettable(ctx context.Context, before time.Time) (int, error) {
+	return scalar[int](ctx, t.Tx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM deliveries WHERE next_at = 0 AND created_at < $1
+		ORDER BY created_at LIMIT 1) AS found`, millis(before))
 }
 
-// ForgetDeliveries implements webhooks.Tx.
 func (t webhookQueries) ForgetDeliveries(ctx context.Context, before time.Time, limit int) (int, error) {
 	n,
 		err := t.exec(ctx,
