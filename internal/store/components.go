@@ -112,7 +112,8 @@ func (t componentQueries) PutGrant(ctx context.Context, component string, g acco
 
 func (t componentQueries) DeleteGrant(ctx context.Context, component, appid string) error {
 	t.touched.Add(appid)
-	return t.remove(ctx, nil, ofGrant, linkKey(component, appid), `DELETE FROM grants WHERE component = $1 AND appid = $2`, component, appid)
+	return t.remove(ctx, nil, ofGrant, linkKey(component, appid),
+		`DELETE FROM grants WHERE component = $1 AND appid = $2`, component, appid)
 }
 
 func (t componentQueries) CutAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error {

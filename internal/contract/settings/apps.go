@@ -1,8 +1,6 @@
 package settings
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -16,17 +14,14 @@ const maxApps = 64
 // Hosts are names of this server, with a port where it is not the usual one.
 type Hosts []string
 
-// UnmarshalJSON reads a new list: the one before may be in use.
+// UnmarshalJSON reads a new list, in lower case.
 func (h *Hosts) UnmarshalJSON(b []byte) error {
-	if unsaid(b) {
-		return nil
-	}
-	var fresh []string
-	if err := json.Unmarshal(b, &fresh); err != nil {
-		return errors.New("want a list of host names")
+	names := []string(*h)
+	if err := renew(b, &names, "want a list of host names"); err != nil || unsaid(b) {
+		return err
 	}
 	*h = Hosts{}
-	for _, name := range fresh {
+	for _, name := range names {
 		*h = append(*h, strings.ToLower(name))
 	}
 	return nil
@@ -56,17 +51,9 @@ func (h Hosts) validate(name string) error {
 // and the bundle identifier.
 type AppleAppIDs []string
 
-// UnmarshalJSON reads a new list: the one before may be in use.
+// UnmarshalJSON reads a new list.
 func (a *AppleAppIDs) UnmarshalJSON(b []byte) error {
-	if unsaid(b) {
-		return nil
-	}
-	var fresh []string
-	if err := json.Unmarshal(b, &fresh); err != nil {
-		return errors.New("apple_app_ids: want a list of texts")
-	}
-	*a = fresh
-	return nil
+	return renew(b, (*[]string)(a), "apple_app_ids: want a list of texts")
 }
 
 var appleAppID = sync.OnceValue(func() *regexp.Regexp {
@@ -100,17 +87,15 @@ func (a *AndroidApps) UnmarshalJSON(b []byte) error {
 	if unsaid(b) {
 		return nil
 	}
-	var fresh []AndroidApp
-	if err := json.Unmarshal(b, &fresh); err != nil {
-		return errors.New("android_apps: want a list of objects with package and sha256_cert_fingerprints")
-	}
-	*a = fresh
-	for i := range fresh {
-		for j, text := range fresh[i].Fingerprints {
-			fresh[i].Fingerprints[j] = strings.ToUpper(text)
+	err := renew(b, (*[]AndroidApp)(a), "android_apps: want a list of objects with package and sha256_cert_fingerprints")
+	if err == nil {
+		for _, app := range *a {
+			for i, text := range app.Fingerprints {
+				app.Fingerprints[i] = strings.ToUpper(text)
+			}
 		}
 	}
-	return nil
+	return err
 }
 
 var (

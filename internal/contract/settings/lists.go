@@ -1,8 +1,6 @@
 package settings
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -11,18 +9,9 @@ import (
 // Limits are numbers by the path of an interface.
 type Limits map[string]int
 
-// UnmarshalJSON reads a new map: the one before may be in use, and what is no
-// longer named is no longer limited.
+// UnmarshalJSON reads a new map: what is no longer named is no longer limited.
 func (l *Limits) UnmarshalJSON(b []byte) error {
-	if unsaid(b) {
-		return nil
-	}
-	var fresh map[string]int
-	if err := json.Unmarshal(b, &fresh); err != nil {
-		return errors.New("daily_limits: want an object of numbers by path")
-	}
-	*l = fresh
-	return nil
+	return renew(b, (*map[string]int)(l), "daily_limits: want an object of numbers by path")
 }
 
 func (l Limits) validate(name string) error {
@@ -43,17 +32,9 @@ func (l Limits) validate(name string) error {
 // Prefixes are accounts by the GS1 Company Prefix that they hold.
 type Prefixes map[string]string
 
-// UnmarshalJSON reads a new map: the one before may be in use.
+// UnmarshalJSON reads a new map.
 func (p *Prefixes) UnmarshalJSON(b []byte) error {
-	if unsaid(b) {
-		return nil
-	}
-	var fresh map[string]string
-	if err := json.Unmarshal(b, &fresh); err != nil {
-		return errors.New("gs1_prefixes: want an object of AppIDs by GS1 Company Prefix")
-	}
-	*p = fresh
-	return nil
+	return renew(b, (*map[string]string)(p), "gs1_prefixes: want an object of AppIDs by GS1 Company Prefix")
 }
 
 func (p Prefixes) validate(name string) error {
@@ -89,17 +70,9 @@ func (p Prefixes) Holder(digits string) (prefix, appid string) {
 // Addresses are IP addresses and ranges.
 type Addresses []string
 
-// UnmarshalJSON reads a new list: the one before may be in use.
+// UnmarshalJSON reads a new list.
 func (a *Addresses) UnmarshalJSON(b []byte) error {
-	if unsaid(b) {
-		return nil
-	}
-	var fresh []string
-	if err := json.Unmarshal(b, &fresh); err != nil {
-		return errors.New("want a list of addresses")
-	}
-	*a = fresh
-	return nil
+	return renew(b, (*[]string)(a), "want a list of addresses")
 }
 
 func (a Addresses) validate(name string) error {

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -36,6 +37,20 @@ const (
 // unsaid reports whether a value is null, which changes nothing: encoding/json
 // takes it so for every type that has no UnmarshalJSON.
 func unsaid(b []byte) bool { return string(b) == "null" }
+
+// renew reads JSON into a new value, because the one before may be in use, and puts it in its place. null changes nothing. want
+// is the error for other JSON.
+func renew[T any](b []byte, into *T, want string) error {
+	if unsaid(b) {
+		return nil
+	}
+	var fresh T
+	if err := json.Unmarshal(b, &fresh); err != nil {
+		return errors.New(want)
+	}
+	*into = fresh
+	return nil
+}
 
 // UnmarshalJSON takes "fetch", "trust" or a list of hosts.
 func (v *Verification) UnmarshalJSON(b []byte) error {
