@@ -363,6 +363,10 @@ func (c *contextSet) Run(s *session) error {
 		return err
 	}
 	one, known := file.Contexts[c.Name]
+	if c.Current != nil && !known && c.place() == "" {
+		_, err := file.get(c.Name, path)
+		return err
+	}
 	into, from := reflect.ValueOf(&one).Elem(), reflect.ValueOf(c.serverContext)
 	for i := range from.NumField() {
 		if !from.Field(i).IsZero() {

@@ -97,7 +97,7 @@ func TestEveryCommand_RejectsEmptyNames(t *testing.T) {
 
 // mayBeMissing are flags that name a file or a folder which need not be there, with the reason.
 var mayBeMissing = map[string]string{
-	"--data of serve": "is made", "--data of run": "is made", "--data of import": "is made", "DIR of man": "is made",
+	"--data of serve": "is made", "--data of run": "is made", "--data of import": "is made",
 	"--data of context set": "kept for later commands", "--ca-file of context set": "kept for later commands",
 	"--key-file of start codes": "is made", "--secret-file of start codes": "is made", "--secret-file of start rules": "is made",
 }

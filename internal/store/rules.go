@@ -678,7 +678,7 @@ func (t ruleQueries) PutDomain(ctx context.Context, d rules.Domain) error {
 }
 
 func (t ruleQueries) DeleteDomain(ctx context.Context, host string) error {
-	return t.remove(ctx, nil, ofDomain, host, `DELETE FROM domains WHERE host = $1`, host)
+	return t.remove(ctx, rules.ErrNoDomain, ofDomain, host, `DELETE FROM domains WHERE host = $1`, host)
 }
 
 func (t ruleQueries) PutConfirmation(ctx context.Context, c rules.Confirmation) error {

@@ -118,7 +118,10 @@ var domainHost = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[a-z0-9_.\[\]:-]{1,255}$`)
 })
 
-// SetDomain sets what the operator says of a host; status "" takes that back.
+// ErrNoDomain is returned for a host without a status.
+var ErrNoDomain = errors.New("the operator has set no status of this host: qrjump api listDomains lists those with one")
+
+// SetDomain sets the operator's status of a host; status "" removes it, with ErrNoDomain if there is none.
 func (b *Book) SetDomain(ctx context.Context, host string, status DomainStatus) error {
 	host = strings.ToLower(host)
 	if !domainHost().MatchString(host) {

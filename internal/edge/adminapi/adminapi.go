@@ -132,6 +132,7 @@ var explained = []struct {
 	{codes.ErrNoBatch, http.StatusNotFound, "there is no application with this id"},
 	{codes.ErrNoPackage, http.StatusNotFound, "there is no package with this number"},
 	{rules.ErrNoRule, http.StatusNotFound, "there is no rule with this prefix"},
+	{rules.ErrNoDomain, http.StatusNotFound, ""},
 	{rules.ErrNoChange, http.StatusNotFound, "no change of a rule has this number; qrjump rule history PREFIX lists them"},
 	{rules.ErrNotLink, http.StatusUnprocessableEntity, ""},
 	{stats.ErrForgotten, http.StatusNotFound,

@@ -195,7 +195,7 @@ func TestDomains(t *testing.T) {
 		{"PUT", "/domains/a%2Fb", `{"status":"denied"}`, 422, "host"},
 		{"PUT", "/domains/" + strings.Repeat("x", 301), `{"status":"denied"}`, 422, ""},
 		{"DELETE", "/domains/evil.example", "", 200, `{"domains":[{"host":"127.0.0.1:9000"`},
-		{"DELETE", "/domains/evil.example", "", 200, ""},
+		{"DELETE", "/domains/evil.example", "", 404, "no status of this host"},
 	} {
 		if a := call(t, s, c.method, c.path, c.body); a.Status != c.status || !strings.Contains(a.Body, c.want) {
 			t.Errorf("%s %s %s: %d %s; want %d with %s", c.method, c.path, c.body, a.Status, a.Body, c.status, c.want)
