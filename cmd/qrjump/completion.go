@@ -331,7 +331,7 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 		if _, err := strconv.ParseUint(begun, 10, 32); err == nil && len(begun) <= len("500000001") {
 			first, _ = strconv.ParseInt((begun + "000000000")[:len("500000001")], 10, 64)
 		}
-		batches, _ := qrjump.Batches.List(ctx, client.BatchQuery{After: first - 1, Limit: mostKept})
+		batches, _ := qrjump.Batches.List(ctx, client.BatchQuery{After: max(first-1, 0), Limit: mostKept})
 		return candidates(batches, func(b client.Batch) candidate { return candidate{number(b.ID), b.ISV} })
 	case "prefix":
 		rules, _ := qrjump.Rules.List(ctx, client.StoredRuleQuery{Limit: mostKept})

@@ -119,7 +119,7 @@ var domainHost = sync.OnceValue(func() *regexp.Regexp {
 })
 
 // ErrNoDomain is returned for a host without a status.
-var ErrNoDomain = errors.New("the operator has set no status of this host: qrjump api listDomains lists those with one")
+var ErrNoDomain = errors.New("the operator has set no status of this host; see: qrjump api listDomains")
 
 // SetDomain sets the operator's status of a host; status "" removes it, with ErrNoDomain if there is none.
 func (b *Book) SetDomain(ctx context.Context, host string, status DomainStatus) error {

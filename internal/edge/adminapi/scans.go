@@ -238,7 +238,7 @@ func (a scanAPI) forgetScanNode(ctx context.Context, in *struct {
 		}
 	}
 	if !there {
-		return client.ScanNodeList{}, huma.Error404NotFound("there is no such node: qrjump api listScanNodes lists them")
+		return client.ScanNodeList{}, huma.Error404NotFound("there is no such node; see: qrjump api listScanNodes")
 	}
 	return a.listScanNodes(ctx, nil)
 }
