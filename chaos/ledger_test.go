@@ -183,7 +183,81 @@ func TestLedgerKill(t *testing.T) {
 		if acked != total {
 			t.Fatalf("%d of %d scans were written", acked, total)
 		}
-		compareLedger(t, dir, database, stream)
+		l, err := openLedger(t.Context(), dir, database)
+		require.NoError(t, err)
+		defer l.close()
+		type key struct {
+			day      int64
+			activity string
+		}
+		want := map[key]stats.Count{}
+		seen := make([]bool, streamCodes)
+		users, sketches := map[int64][]bool{}, map[int64]*hyperloglog.Users{}
+		for n := range stream.total {
+			e := stream.event(n)
+			hour := timebucket.Hour(e.At)
+			k := key{timebucket.Day(hour, 8), activityOf(e.Activation)}
+			c := want[k]
+			c.Scans++
+			if e.Batch != 0 && !seen[e.Index] {
+				seen[e.Index] = true
+				c.Firsts++
+			}
+			want[k] = c
+			if users[k.day] == nil {
+				users[k.day], sketches[k.day] = make([]bool, streamUsers), &hyperloglog.Users{}
+			}
+			users[k.day][binary.BigEndian.Uint64(e.User[:])] = true
+			sketches[k.day].Add(e.User)
+		}
+		from, to := streamBegan.AddDate(0, 0, -10), streamBegan.AddDate(0, 0, streamDays+10)
+		got := 0
+		for offset := 0; ; offset += stats.MaxAnswers {
+			a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, By: stats.ByDay, Group: stats.Activity,
+				What:  stats.Scans,
+				Limit: stats.MaxAnswers, Offset: offset})
+			require.NoError(t, err)
+			if a.Scans != int64(stream.total) {
+				t.Fatalf("%d scans are counted, want %d", a.Scans, stream.total)
+			}
+			for _, row := range a.Rows {
+				if k := (key{row.At, row.Value}); row.Count != want[k] {
+					t.Errorf("%+v: %+v, want %+v", k, row.Count, want[k])
+				}
+				got++
+			}
+			if !a.More {
+				break
+			}
+		}
+		assert.Equal(t, got, len(want), "numbers")
+		a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, By: stats.ByDay, What: stats.Users,
+			Limit: stats.MaxAnswers})
+		require.NoError(t, err)
+		if len(a.Rows) != len(users) {
+			t.Errorf("users of %d days, want %d", len(a.Rows), len(users))
+		}
+		for _, row := range a.Rows {
+			exact := int64(0)
+			for user, was := range users[row.At] {
+				if was && user > 0 {
+					exact++
+				}
+			}
+			// The answer of a sketch depends on its users alone. 1 % is five standard errors
+			// at these numbers: one run in 50,000 misses it.
+			sketch := sketches[row.At].Count()
+			if off := row.Users - exact; row.Users != sketch || 100*max(off, -off) > exact {
+				t.Errorf("day %d: %d users, want %d: a sketch of %d within 1 %%", row.At, row.Users, sketch, exact)
+			}
+		}
+		found, err := verify.Recounter{Counter: l.counter}.Run(t.Context())
+		require.NoError(t, err)
+		if found.Differences > 0 || found.Scans != int64(stream.total) {
+			t.Errorf("a recount of %d scans: %d of %d numbers differ: %+v", found.Scans, found.Differences, found.Compared,
+				found.Shown[:min(10, len(found.Shown))])
+		}
+		t.Logf("%d scans are counted; %d numbers compared with a recount, %d differ", found.Scans, found.Compared, found.Differences)
 	})
 }
 
@@ -238,82 +312,4 @@ func activityOf(activation int64) string {
 		return ""
 	}
 	return fmt.Sprint("activity ", activation%13)
-}
-
-// compareLedger compares what is counted with the stream, and with a recount
-// of the ledger.
-func compareLedger(t *testing.T, dir, database string, stream scanStream) {
-	t.Helper()
-	l, err := openLedger(t.Context(), dir, database)
-	require.NoError(t, err)
-	defer l.close()
-	type key struct {
-		day      int64
-		activity string
-	}
-	want := map[key]stats.Count{}
-	seen := make([]bool, streamCodes)
-	users, sketches := map[int64][]bool{}, map[int64]*hyperloglog.Users{}
-	for n := range stream.total {
-		e := stream.event(n)
-		hour := timebucket.Hour(e.At)
-		k := key{timebucket.Day(hour, 8), activityOf(e.Activation)}
-		c := want[k]
-		c.Scans++
-		if e.Batch != 0 && !seen[e.Index] {
-			seen[e.Index] = true
-			c.Firsts++
-		}
-		want[k] = c
-		if users[k.day] == nil {
-			users[k.day], sketches[k.day] = make([]bool, streamUsers), &hyperloglog.Users{}
-		}
-		users[k.day][binary.BigEndian.Uint64(e.User[:])] = true
-		sketches[k.day].Add(e.User)
-	}
-	from, to := streamBegan.AddDate(0, 0, -10), streamBegan.AddDate(0, 0, streamDays+10)
-	got := 0
-	for offset := 0; ; offset += stats.MaxAnswers {
-		a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, By: stats.ByDay, Group: stats.Activity, What: stats.Scans,
-			Limit: stats.MaxAnswers, Offset: offset})
-		require.NoError(t, err)
-		if a.Scans != int64(stream.total) {
-			t.Fatalf("%d scans are counted, want %d", a.Scans, stream.total)
-		}
-		for _, row := range a.Rows {
-			if k := (key{row.At, row.Value}); row.Count != want[k] {
-				t.Errorf("%+v: %+v, want %+v", k, row.Count, want[k])
-			}
-			got++
-		}
-		if !a.More {
-			break
-		}
-	}
-	assert.Equal(t, got, len(want), "numbers")
-	a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, By: stats.ByDay, What: stats.Users, Limit: stats.MaxAnswers})
-	require.NoError(t, err)
-	if len(a.Rows) != len(users) {
-		t.Errorf("users of %d days, want %d", len(a.Rows), len(users))
-	}
-	for _, row := range a.Rows {
-		exact := int64(0)
-		for user, was := range users[row.At] {
-			if was && user > 0 {
-				exact++
-			}
-		}
-		// The answer of a sketch depends on its users alone. 1 % is five standard errors
-		// at these numbers: one run in 50,000 misses it.
-		sketch := sketches[row.At].Count()
-		if off := row.Users - exact; row.Users != sketch || 100*max(off, -off) > exact {
-			t.Errorf("day %d: %d users, want %d: a sketch of %d within 1 %%", row.At, row.Users, sketch, exact)
-		}
-	}
-	r, err := verify.Recounter{Counter: l.counter}.Run(t.Context())
-	require.NoError(t, err)
-	if r.Differences > 0 || r.Scans != int64(stream.total) {
-		t.Errorf("a recount of %d scans: %d of %d numbers differ: %+v", r.Scans, r.Differences, r.Compared, r.Shown[:min(10, len(r.Shown))])
-	}
-	t.Logf("%d scans are counted; %d numbers compared with a recount, %d differ", r.Scans, r.Compared, r.Differences)
 }

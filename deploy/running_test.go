@@ -250,28 +250,6 @@ func (p *part) stop() {
 	}
 }
 
-// die ends the part as a machine ends that loses its power. PostgreSQL's own processes end with it: one that outlived its server would
-// go on to confirm what nobody has.
-func (p *part) die() {
-	p.t.Helper()
-	p.running.Signal(syscall.SIGSTOP) // it starts no more of them
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	require.NoError(p.t, err)
-	for _, path := range stats {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
-		}
-		// 17 (postgres: writer) S 12: the last is its parent.
-		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-		if pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path))); fields[1] == strconv.Itoa(p.running.Process.Pid) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}
-	p.running.Signal(syscall.SIGKILL)
-	_ = p.running.Wait() // not for the end of its output, which somebody else may hold
-}
-
 // run is docker compose run or exec.
 func (p *part) run(args ...string) {
 	p.t.Helper()
@@ -487,7 +465,24 @@ settings: {rate_limit: 0, verification: trust, rule_limit: 1000000}
 
 	c.now.Store("the primary was killed")
 	first, second := e.parts["postgres1"], e.parts["postgres2"]
-	first.die()
+	p := first
+	p.t.Helper()
+	p.running.Signal(syscall.SIGSTOP) // it starts no more of them
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	require.NoError(p.t, err)
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		// 17 (postgres: writer) S 12: the last is its parent.
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		if pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path))); fields[1] == strconv.Itoa(p.running.Process.Pid) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	p.running.Signal(syscall.SIGKILL)
+	_ = p.running.Wait() // not for the end of its output, which somebody else may hold
 	e.until("HAProxy to take the nodes out for changes", func() bool {
 		up := e.up()
 		return up != nil && !up["wire node1"] && !up["wire node2"] && !up["admin node1"] && !up["admin node2"]

@@ -142,7 +142,52 @@ func TestThePagesRun(t *testing.T) {
 	if left > notRun {
 		t.Errorf("%d blocks are not run, more than %d", left, notRun)
 	}
-	t.Run("calls", func(t *testing.T) { t.Parallel(); playCalls(t, calls) })
+	t.Run("calls", func(t *testing.T) {
+		t.Parallel()
+		pages := calls
+		var all strings.Builder
+		all.WriteString("```sh serve\nqrjump serve --dev\n```\n")
+		for _, name := range slices.Sorted(maps.Keys(pages)) {
+			all.WriteString("```sh\ncurl -sf -o reset.json -X POST http://127.0.0.1:8080/admin/v1/emulator/reset\necho '== " + name + "'\n```\n" + pages[name])
+		}
+		said := playPage(t, all.String())
+		for name, page := range pages {
+			_, rest, found := strings.Cut(said, "== "+name+"\n")
+			answer, _, _ := strings.Cut(rest, "\n== ")
+			lines := strings.Split(strings.TrimSpace(answer), "\n")
+			answered := map[string]any{}
+			_, saved, _ := strings.Cut(page, "curl -s -o code.jpg")
+			if saved != "" && found {
+				continue // a picture
+			}
+			if err := json.Unmarshal([]byte(lines[len(lines)-1]), &answered); err != nil || !found {
+				t.Errorf("%s: %v: %s", name, err, answer)
+				continue
+			}
+			_, table, _ := strings.Cut(page, "\n## Answer\n")
+			table, _, _ = strings.Cut(table, "\n## ")
+			said, sometimes := map[string]string{}, map[string]bool{}
+			for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([^|]+) \\|([^|]*)").FindAllStringSubmatch(table, -1) {
+				said[row[1]], sometimes[row[1]] = row[2], strings.Contains(row[3], "; only where ")
+			}
+			came := map[string]string{}
+			typesOf("", answered, came)
+			for field, kind := range came {
+				before, _, _ := strings.Cut(field, ".")
+				switch want, there := said[field]; {
+				case !there && said[before+".*"] == "":
+					t.Errorf("%s answers %s, which its page does not have", name, field)
+				case there && want != kind && (want == "" || !strings.HasPrefix(want, kind+" of")):
+					t.Errorf("%s answers %s as %s, and its page says %s", name, field, kind, want)
+				}
+			}
+			for field := range said {
+				if came[field] == "" && !sometimes[field] && !strings.HasSuffix(field, ".*") {
+					t.Errorf("the page of %s has the field %s, which was not answered: %s", name, field, lines[len(lines)-1])
+				}
+			}
+		}
+	})
 }
 
 // TestTheFirstPagesRun runs the blocks of both READMEs, but for what make does: the program under test is what `make build` makes.
@@ -173,53 +218,6 @@ func TestTheFirstPagesRun(t *testing.T) {
 		if said := playPage(t, page+"```sh\n"+other+"```\n"); !strings.Contains(said, "wxc0ffee0000000001") ||
 			!strings.Contains(said, `"access_token"`) {
 			t.Errorf("%s: no Mini Program opens, or there is no token:\n%s", name, said)
-		}
-	}
-}
-
-// playCalls runs the examples of all calls on one server, which begins anew before each, and looks whether
-// a call answers what its page says it answers.
-func playCalls(t *testing.T, pages map[string]string) {
-	var all strings.Builder
-	all.WriteString("```sh serve\nqrjump serve --dev\n```\n")
-	for _, name := range slices.Sorted(maps.Keys(pages)) {
-		all.WriteString("```sh\ncurl -sf -o reset.json -X POST http://127.0.0.1:8080/admin/v1/emulator/reset\necho '== " + name + "'\n```\n" + pages[name])
-	}
-	said := playPage(t, all.String())
-	for name, page := range pages {
-		_, rest, found := strings.Cut(said, "== "+name+"\n")
-		answer, _, _ := strings.Cut(rest, "\n== ")
-		lines := strings.Split(strings.TrimSpace(answer), "\n")
-		answered := map[string]any{}
-		_, saved, _ := strings.Cut(page, "curl -s -o code.jpg")
-		if saved != "" && found {
-			continue // a picture
-		}
-		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &answered); err != nil || !found {
-			t.Errorf("%s: %v: %s", name, err, answer)
-			continue
-		}
-		_, table, _ := strings.Cut(page, "\n## Answer\n")
-		table, _, _ = strings.Cut(table, "\n## ")
-		said, sometimes := map[string]string{}, map[string]bool{}
-		for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([^|]+) \\|([^|]*)").FindAllStringSubmatch(table, -1) {
-			said[row[1]], sometimes[row[1]] = row[2], strings.Contains(row[3], "; only where ")
-		}
-		came := map[string]string{}
-		typesOf("", answered, came)
-		for field, kind := range came {
-			before, _, _ := strings.Cut(field, ".")
-			switch want, there := said[field]; {
-			case !there && said[before+".*"] == "":
-				t.Errorf("%s answers %s, which its page does not have", name, field)
-			case there && want != kind && (want == "" || !strings.HasPrefix(want, kind+" of")):
-				t.Errorf("%s answers %s as %s, and its page says %s", name, field, kind, want)
-			}
-		}
-		for field := range said {
-			if came[field] == "" && !sometimes[field] && !strings.HasSuffix(field, ".*") {
-				t.Errorf("the page of %s has the field %s, which was not answered: %s", name, field, lines[len(lines)-1])
-			}
 		}
 	}
 }

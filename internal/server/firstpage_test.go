@@ -62,16 +62,6 @@ func TestOnlyABrowserGetsTheFirstPage(t *testing.T) {
 	}
 }
 
-// linesOf is the text of an element of a page.
-func linesOf(t *testing.T, page, id string) string {
-	t.Helper()
-	found := regexp.MustCompile(`(?s) id="` + id + `">(.*?)</code>`).FindStringSubmatch(page)
-	if found == nil {
-		t.Fatalf("the page has no block %s: %s", id, page)
-	}
-	return html.UnescapeString(found[1])
-}
-
 // The lines of the page run to the letter, one after the other, as people paste them.
 func TestTheLinesOfTheFirstPageRun(t *testing.T) {
 	t.Parallel()
@@ -81,7 +71,12 @@ func TestTheLinesOfTheFirstPageRun(t *testing.T) {
 			t.Skipf("%s is not here: install it, for example by scripts/install-test-deps.sh", program)
 		}
 	}
-	lines := linesOf(t, s.Do("GET", "/", "", browser).Body, "curl")
+	page, id := s.Do("GET", "/", "", browser).Body, "curl"
+	found := regexp.MustCompile(`(?s) id="` + id + `">(.*?)</code>`).FindStringSubmatch(page)
+	if found == nil {
+		t.Fatalf("the page has no block %s: %s", id, page)
+	}
+	lines := html.UnescapeString(found[1])
 	var answers []string
 	for line := range strings.Lines(lines) {
 		answers = append(answers, strings.TrimSpace(line)+"; echo '@@'")

@@ -30,78 +30,78 @@ func TestTwoSuitesShareAServer(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: twoSuites})
 	operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
 	require.NoError(t, err)
+	// A suite is a test that uses up a quota, and needs that nobody takes away what it has.
+	suite := func(n int) error {
+		shop, brand := fmt.Sprint("suite", n), fmt.Sprint("brand", n)
+		ask := func(appid, call, body string) (code int, err error) {
+			token := s.Do("POST", "/cgi-bin/stable_token",
+				fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":"secret-%s"}`, appid, appid))
+			var made struct {
+				Text string `json:"access_token"`
+			}
+			token.JSON(t, &made)
+			a := s.Do("POST", call+"?access_token="+made.Text, body)
+			return a.Code(t), nil
+		}
+		want := func(number int, appid, call, body string) error {
+			if got, err := ask(appid, call, body); err != nil || got != number {
+				return fmt.Errorf("%s %s: %d, want %d (%v)", call, body, got, number, err)
+			}
+			return nil
+		}
+		rule := "/cgi-bin/wxopen/qrcodejump"
+		for i := range 3 {
+			prefix := fmt.Sprintf(`https://%s.example/%d/`, shop, i)
+			if err := want(0, shop, rule+"add", fmt.Sprintf(
+				`{"prefix":%q,"path":"pages/index/index","is_edit":0,"permit_sub_rule":1,"open_version":3}`, prefix)); err != nil {
+				return err
+			}
+			number := 0
+			if i == 2 {
+				number = 886000 // the quota of this suite alone is spent
+			}
+			if err := want(number, shop, rule+"publish", fmt.Sprintf(`{"prefix":%q}`, prefix)); err != nil {
+				return err
+			}
+		}
+		if err := want(0, brand, "/intp/marketcode/applycode", `{"code_count":10000,"isv_application_id":"one"}`); err != nil {
+			return err
+		}
+		scan := fmt.Sprintf(`{"text":"https://%s.example/0/x","user":"u"}`, shop)
+		if a := s.Do("POST", "/scan/v1/resolve", scan); a.Status != http.StatusOK {
+			return fmt.Errorf("the scan: %s", a.Body)
+		}
+		old := s.NewToken(shop)
+		if err := operator.Emulator.ResetAccounts(t.Context(), []string{shop, brand}); err != nil {
+			return err
+		}
+		if a := s.Do("POST", rule+"get?access_token="+old, "{}"); a.Code(t) != 40001 {
+			return fmt.Errorf("a token of before: %s", a.Body)
+		}
+		var list struct {
+			Rules []struct{ Prefix string } `json:"rule_list"`
+		}
+		a := s.Do("POST", rule+"get?access_token="+s.NewToken(shop), "{}")
+		if a.JSON(t, &list); len(list.Rules) != 1 || list.Rules[0].Prefix != fmt.Sprintf("https://%s.example/seed/", shop) {
+			return fmt.Errorf("after the reset: %s", a.Body)
+		}
+		calls, err := operator.Calls.ListPersisted(t.Context(), client.KeptCallQuery{CallSearch: client.CallSearch{Account: brand}})
+		if err != nil || len(calls.Calls) != 0 {
+			return fmt.Errorf("%d calls of %s are left, %v", len(calls.Calls), brand, err)
+		}
+		return nil
+	}
 	var both sync.WaitGroup
 	for n := range 2 {
 		both.Go(func() {
 			for round := range 4 {
-				if err := suite(t, s, operator, n); err != nil {
+				if err := suite(n); err != nil {
 					t.Errorf("suite %d, round %d: %v", n, round, err)
 				}
 			}
 		})
 	}
 	both.Wait()
-}
-
-// suite is a test that uses up a quota, and needs that nobody takes away what it has.
-func suite(t *testing.T, s *servertest.Server, operator *client.Client, n int) error {
-	shop, brand := fmt.Sprint("suite", n), fmt.Sprint("brand", n)
-	ask := func(appid, call, body string) (code int, err error) {
-		token := s.Do("POST", "/cgi-bin/stable_token",
-			fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":"secret-%s"}`, appid, appid))
-		var made struct {
-			Text string `json:"access_token"`
-		}
-		token.JSON(t, &made)
-		a := s.Do("POST", call+"?access_token="+made.Text, body)
-		return a.Code(t), nil
-	}
-	want := func(number int, appid, call, body string) error {
-		if got, err := ask(appid, call, body); err != nil || got != number {
-			return fmt.Errorf("%s %s: %d, want %d (%v)", call, body, got, number, err)
-		}
-		return nil
-	}
-	rule := "/cgi-bin/wxopen/qrcodejump"
-	for i := range 3 {
-		prefix := fmt.Sprintf(`https://%s.example/%d/`, shop, i)
-		if err := want(0, shop, rule+"add", fmt.Sprintf(
-			`{"prefix":%q,"path":"pages/index/index","is_edit":0,"permit_sub_rule":1,"open_version":3}`, prefix)); err != nil {
-			return err
-		}
-		number := 0
-		if i == 2 {
-			number = 886000 // the quota of this suite alone is spent
-		}
-		if err := want(number, shop, rule+"publish", fmt.Sprintf(`{"prefix":%q}`, prefix)); err != nil {
-			return err
-		}
-	}
-	if err := want(0, brand, "/intp/marketcode/applycode", `{"code_count":10000,"isv_application_id":"one"}`); err != nil {
-		return err
-	}
-	if a := s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://%s.example/0/x","user":"u"}`, shop)); a.Status != http.StatusOK {
-		return fmt.Errorf("the scan: %s", a.Body)
-	}
-	old := s.NewToken(shop)
-	if err := operator.Emulator.ResetAccounts(t.Context(), []string{shop, brand}); err != nil {
-		return err
-	}
-	if a := s.Do("POST", rule+"get?access_token="+old, "{}"); a.Code(t) != 40001 {
-		return fmt.Errorf("a token of before: %s", a.Body)
-	}
-	var list struct {
-		Rules []struct{ Prefix string } `json:"rule_list"`
-	}
-	a := s.Do("POST", rule+"get?access_token="+s.NewToken(shop), "{}")
-	if a.JSON(t, &list); len(list.Rules) != 1 || list.Rules[0].Prefix != fmt.Sprintf("https://%s.example/seed/", shop) {
-		return fmt.Errorf("after the reset: %s", a.Body)
-	}
-	calls, err := operator.Calls.ListPersisted(t.Context(), client.KeptCallQuery{CallSearch: client.CallSearch{Account: brand}})
-	if err != nil || len(calls.Calls) != 0 {
-		return fmt.Errorf("%d calls of %s are left, %v", len(calls.Calls), brand, err)
-	}
-	return nil
 }
 
 // An account that nobody has changes nothing, nor does a list without one: neither is a reset of everything.

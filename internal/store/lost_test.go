@@ -25,20 +25,6 @@ func end(t *testing.T, target Target, tx *Tx) {
 	mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
 }
 
-// standStill lets the server end the session of a transaction because it says nothing.
-func standStill(t *testing.T, target Target, tx *Tx) {
-	t.Helper()
-	var pid int
-	require.NoError(t, tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid))
-	if _, err := tx.exec(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = '1ms'`); err != nil {
-		t.Fatal(err)
-	}
-	other := admin(t, target)
-	for gone := 1; gone > 0; {
-		require.NoError(t, other.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE pid = $1`, pid).Scan(&gone))
-	}
-}
-
 // Issue 12, 11: what had no effect yet is done on another session; a commit that
 // was sent is not sent again.
 func TestASessionThatIsEnded(t *testing.T) {
@@ -88,7 +74,15 @@ func TestASessionThatIsEnded(t *testing.T) {
 			stood = true
 			err := errors.Join(note(tx), tx.writeNoted(ctx))
 			tx.moved = false // nothing is left to be said before the commit
-			standStill(t, target, tx)
+			var pid int
+			require.NoError(t, tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid))
+			if _, err := tx.exec(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = '1ms'`); err != nil {
+				t.Fatal(err)
+			}
+			other := admin(t, target)
+			for gone := 1; gone > 0; {
+				require.NoError(t, other.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE pid = $1`, pid).Scan(&gone))
+			}
 			return err
 		}, 2, ""},
 		"when the commit is sent of what may be done twice": {s.update, func(tx *Tx, end func()) error {

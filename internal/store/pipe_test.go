@@ -25,11 +25,6 @@ type wire struct {
 	conns []net.Conn
 }
 
-func newWire(t *testing.T, target Target) *wire {
-	t.Helper()
-	return newWireOf(t, target, func(c net.Conn) (net.Conn, error) { return c, nil })
-}
-
 // newWireOf makes of every connection that comes what begin makes of it.
 func newWireOf(t *testing.T, target Target, begin func(net.Conn) (net.Conn, error)) *wire {
 	t.Helper()
@@ -122,7 +117,8 @@ func (w *wire) count(f func()) int {
 // A publish waits for these: the locks with the read behind them, the changes
 // with the head of the log, the entry, the commit.
 func TestAPublishIsFourRoundTrips(t *testing.T) {
-	w := newWire(t, newPostgres(t))
+	target := newPostgres(t)
+	w := newWireOf(t, target, func(c net.Conn) (net.Conn, error) { return c, nil })
 	s := open(t, Target{URL: w.URL})
 	s.write.SetMaxOpenConns(1)
 	r := aRule(t, "wxa", "https://h.example/")

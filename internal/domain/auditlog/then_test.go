@@ -407,28 +407,7 @@ func TestThePastIsWhatItWas(t *testing.T) {
 	if url := os.Getenv("HISTORY_POSTGRES"); url != "" {
 		target.URL = url // a database of its own
 	}
-	theSame(t, target, questions(t, testscope.Or(20_000, 2_000)))
-}
-
-// calledBy is a store as it was at a moment, of what happened to codes.
-type calledBy struct {
-	codes.Store
-	events []codes.Event
-	at     *time.Time
-}
-
-func (c *calledBy) Events(_ context.Context, batch, after int64) iter.Seq2[codes.Event, error] {
-	return func(yield func(codes.Event, error) bool) {
-		for _, e := range c.events {
-			if e.Seq > after && (batch == 0 || e.Batch == batch) && !e.At.After(*c.at) && !yield(e, nil) {
-				return
-			}
-		}
-	}
-}
-
-func theSame(t *testing.T, target store.Target, n int) {
-	t.Helper()
+	n := questions(t, testscope.Or(20_000, 2_000))
 	events := testscope.Or(1500, 600)
 	w := newWorld(t, target, 7)
 	for range events {
@@ -489,6 +468,23 @@ func theSame(t *testing.T, target store.Target, n int) {
 		"show_message  void"} {
 		if seen[kind] == 0 {
 			t.Errorf("nothing was ever %q: the test says nothing of it", kind)
+		}
+	}
+}
+
+// calledBy is a store as it was at a moment, of what happened to codes.
+type calledBy struct {
+	codes.Store
+	events []codes.Event
+	at     *time.Time
+}
+
+func (c *calledBy) Events(_ context.Context, batch, after int64) iter.Seq2[codes.Event, error] {
+	return func(yield func(codes.Event, error) bool) {
+		for _, e := range c.events {
+			if e.Seq > after && (batch == 0 || e.Batch == batch) && !e.At.After(*c.at) && !yield(e, nil) {
+				return
+			}
 		}
 	}
 }

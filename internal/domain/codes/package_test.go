@@ -46,16 +46,6 @@ func packageOf(t testing.TB, p PackageRange) []byte {
 	return b.Bytes()
 }
 
-// simpleRows is the definition of the text. Contract: marketcode 4.2.
-func simpleRows(p PackageRange) []byte {
-	var b bytes.Buffer
-	for i := p.From; i <= p.To; i++ {
-		code := p.Code.Code(p.Start + i)
-		fmt.Fprintf(&b, "%s %s %d %s\n", Matrix(code), code, i, p.Printed.Text(p.Text, p.Start+i))
-	}
-	return b.Bytes()
-}
-
 // opened undoes a package as clients do.
 func opened(t testing.TB, text []byte) []byte {
 	t.Helper()
@@ -138,7 +128,13 @@ func TestAPackageOpensToItsRows(t *testing.T) {
 			return p
 		}(),
 	} {
-		want := simpleRows(p)
+		// simpleRows is the definition of the text. Contract: marketcode 4.2.
+		var b bytes.Buffer
+		for i := p.From; i <= p.To; i++ {
+			code := p.Code.Code(p.Start + i)
+			fmt.Fprintf(&b, "%s %s %d %s\n", Matrix(code), code, i, p.Printed.Text(p.Text, p.Start+i))
+		}
+		want := b.Bytes()
 		if got := rowsOf(t, p); !bytes.Equal(got, want) {
 			t.Fatalf("%d to %d: the rows are not as defined", p.From, p.To)
 		}

@@ -41,62 +41,57 @@ func TestScansOfOwners(t *testing.T) {
 		}
 		require.NoError(t, log.Forget(t.Context(), events.Now.AddDate(0, -2, 0)))
 		check(t, c, sum)
-		checkOwned(t, c, events.Sent)
-	})
-}
-
-// checkOwned asks for scans of owners with other conditions, and compares the answers with a look at every scan.
-func checkOwned(t *testing.T, c *stats.Aggregator, sent []scanlog.Event) {
-	t.Helper()
-	values := map[stats.Dimension]func(*scanlog.Event) string{
-		stats.Total:  func(*scanlog.Event) string { return "" },
-		stats.Region: func(e *scanlog.Event) string { return e.Region },
-		stats.App:    func(e *scanlog.Event) string { return e.App },
-		stats.Owner:  scantest.OwnerOf,
-		stats.Rule:   func(e *scanlog.Event) string { return stats.Tuple{Rule: e.RuleID}.Value(stats.Rule) },
-		stats.Batch:  func(e *scanlog.Event) string { return stats.Tuple{Batch: e.Batch}.Value(stats.Batch) },
-	}
-	filters := []map[stats.Dimension]string{nil, {stats.Region: "CN-31"}, {stats.Rule: "5"}, {stats.Rule: ""}, {stats.Batch: "500000001"},
-		{stats.Batch: "", stats.App: "wx1"}}
-	for _, owners := range [][]string{nil, {"wxa"}, {"wxgone"}, {"wxb", "wxc"}, {""}, {"wx of nobody"}} {
-		for _, filter := range filters {
-			for group, value := range values {
-				for _, by := range []stats.Interval{stats.AllTime, stats.ByMonth} {
-					want := map[string]int64{}
-					for i := range sent {
-						e := &sent[i]
-						wanted := owners == nil || slices.Contains(owners, scantest.OwnerOf(e))
-						for d, v := range filter {
-							wanted = wanted && values[d](e) == v
+		sent := events.Sent
+		values := map[stats.Dimension]func(*scanlog.Event) string{
+			stats.Total:  func(*scanlog.Event) string { return "" },
+			stats.Region: func(e *scanlog.Event) string { return e.Region },
+			stats.App:    func(e *scanlog.Event) string { return e.App },
+			stats.Owner:  scantest.OwnerOf,
+			stats.Rule:   func(e *scanlog.Event) string { return stats.Tuple{Rule: e.RuleID}.Value(stats.Rule) },
+			stats.Batch:  func(e *scanlog.Event) string { return stats.Tuple{Batch: e.Batch}.Value(stats.Batch) },
+		}
+		filters := []map[stats.Dimension]string{nil, {stats.Region: "CN-31"}, {stats.Rule: "5"}, {stats.Rule: ""},
+			{stats.Batch: "500000001"}, {stats.Batch: "", stats.App: "wx1"}}
+		for _, owners := range [][]string{nil, {"wxa"}, {"wxgone"}, {"wxb", "wxc"}, {""}, {"wx of nobody"}} {
+			for _, filter := range filters {
+				for group, value := range values {
+					for _, by := range []stats.Interval{stats.AllTime, stats.ByMonth} {
+						want := map[string]int64{}
+						for i := range sent {
+							e := &sent[i]
+							wanted := owners == nil || slices.Contains(owners, scantest.OwnerOf(e))
+							for d, v := range filter {
+								wanted = wanted && values[d](e) == v
+							}
+							if !wanted {
+								continue
+							}
+							at := ""
+							if by == stats.ByMonth {
+								at = e.At.Add(8 * time.Hour).UTC().Format("2006-01 ")
+							}
+							want[at+value(e)]++
 						}
-						if !wanted {
-							continue
+						got := map[string]int64{}
+						a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0),
+							By: by, Group: group, Filter: filter, Owners: owners, What: stats.Scans, Limit: stats.MaxAnswers})
+						require.NoError(t, err)
+						for _, row := range a.Rows {
+							at := ""
+							if by == stats.ByMonth {
+								at = stats.ByMonth.Start(row.At, 8).Add(8 * time.Hour).UTC().Format("2006-01 ")
+							}
+							got[at+row.Value] += row.Scans
 						}
-						at := ""
-						if by == stats.ByMonth {
-							at = e.At.Add(8 * time.Hour).UTC().Format("2006-01 ")
+						if diff := cmp.Diff(want, got); diff != "" {
+							t.Errorf("scans of %q by %q, %s, with %v (-want +got):\n%s", owners, by, group, filter, diff)
 						}
-						want[at+value(e)]++
-					}
-					got := map[string]int64{}
-					a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0),
-						By: by, Group: group, Filter: filter, Owners: owners, What: stats.Scans, Limit: stats.MaxAnswers})
-					require.NoError(t, err)
-					for _, row := range a.Rows {
-						at := ""
-						if by == stats.ByMonth {
-							at = stats.ByMonth.Start(row.At, 8).Add(8 * time.Hour).UTC().Format("2006-01 ")
-						}
-						got[at+row.Value] += row.Scans
-					}
-					if diff := cmp.Diff(want, got); diff != "" {
-						t.Errorf("scans of %q by %q, %s, with %v (-want +got):\n%s", owners, by, group, filter, diff)
 					}
 				}
 			}
+			checkUsers(t, c, sent, owners)
 		}
-		checkUsers(t, c, sent, owners)
-	}
+	})
 }
 
 // checkUsers compares the distinct users of owners with a look at every scan.

@@ -191,36 +191,32 @@ func TestEveryErrorCode(t *testing.T) {
 		t.Run(fmt.Sprintf("%d %s %s", r.code, r.path[strings.LastIndex(r.path, "/")+1:], r.name), func(t *testing.T) {
 			s.Renew(t)
 			s.Advance(36 * time.Hour) // the time of a request id is the server's, not the world's
-			checkEnvelope(t, s, r, r.how(s))
+			a := r.how(s)
+			if a.Status != http.StatusOK || a.Header.Get("Content-Type") != contentType(a) {
+				t.Errorf("status %d, Content-Type %q", a.Status, a.Header.Get("Content-Type"))
+			}
+			if r.code == 0 {
+				if !strings.HasPrefix(a.Body, `{"errcode":0,"errmsg":"ok"`) {
+					t.Errorf("got %s", a.Body)
+				}
+				return
+			}
+			var e struct{ ErrMsg string }
+			a.JSON(t, &e)
+			m := ridText.FindStringSubmatch(e.ErrMsg)
+			if m == nil || a.Code(t) != r.code || m[1] != r.text {
+				t.Fatalf("got %s, want %d %q and a request id", a.Body, r.code, r.text)
+			}
+			if want := fmt.Sprintf(`{"errcode":%d,"errmsg":"%s rid: %s-%s-%s"}`, r.code, r.text, m[2], m[3], m[4]); a.Body != want {
+				t.Errorf("got  %s\nwant %s", a.Body, want)
+			}
+			var clock struct{ Now time.Time }
+			s.Admin("GET", "/emulator/clock", "").JSON(t, &clock)
+			assert.Equal(t, strconv.FormatInt(clock.Now.Unix(), 16), m[2], "the request id begins with %s, the server's second", m[2])
+			if clock.Now.Before(servertest.Began.Add(36 * time.Hour)) {
+				t.Errorf("the clock shows %s", clock.Now)
+			}
 		})
-	}
-}
-
-func checkEnvelope(t *testing.T, s *servertest.Server, r errorRow, a servertest.Answer) {
-	t.Helper()
-	if a.Status != http.StatusOK || a.Header.Get("Content-Type") != contentType(a) {
-		t.Errorf("status %d, Content-Type %q", a.Status, a.Header.Get("Content-Type"))
-	}
-	if r.code == 0 {
-		if !strings.HasPrefix(a.Body, `{"errcode":0,"errmsg":"ok"`) {
-			t.Errorf("got %s", a.Body)
-		}
-		return
-	}
-	var e struct{ ErrMsg string }
-	a.JSON(t, &e)
-	m := ridText.FindStringSubmatch(e.ErrMsg)
-	if m == nil || a.Code(t) != r.code || m[1] != r.text {
-		t.Fatalf("got %s, want %d %q and a request id", a.Body, r.code, r.text)
-	}
-	if want := fmt.Sprintf(`{"errcode":%d,"errmsg":"%s rid: %s-%s-%s"}`, r.code, r.text, m[2], m[3], m[4]); a.Body != want {
-		t.Errorf("got  %s\nwant %s", a.Body, want)
-	}
-	var clock struct{ Now time.Time }
-	s.Admin("GET", "/emulator/clock", "").JSON(t, &clock)
-	assert.Equal(t, strconv.FormatInt(clock.Now.Unix(), 16), m[2], "the request id begins with %s, the server's second", m[2])
-	if clock.Now.Before(servertest.Began.Add(36 * time.Hour)) {
-		t.Errorf("the clock shows %s", clock.Now)
 	}
 }
 

@@ -38,8 +38,14 @@ type surface struct {
 // passwords are dear to compare: those of people keep their limit, which TestGuessesAtOnceAreCounted holds.
 const passwords = "person"
 
-// surfaces are all places that take a credential. One that the metrics know, and that is not here, fails the test.
-func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
+// Issue 28, 4: twenty wrong tokens of an address kept the right one out, at the admin API, the console and the wire, and the
+// authorisation page compared as many as somebody sent, and told nobody.
+func TestARightCredentialIsNeverRefused(t *testing.T) {
+	t.Parallel()
+	c := crookedProvider(t)
+	s := c.with(t, servertest.Options{Guarded: true, Emulator: true, Seed: platform,
+		Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
+	held := map[string]bool{passwords: true}
 	status := func(got int, in ...int) string {
 		if slices.Contains(in, got) {
 			return "in"
@@ -90,7 +96,7 @@ func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 	}
 	token := s.ComponentToken("isv")
 	const json = "Content-Type: application/json"
-	return []surface{
+	for i, place := range []surface{
 		{"the admin API by the admin token", "admin_token", bearer("GET", "/admin/v1/settings", "", servertest.AdminToken)},
 		{"the admin API by an admin key", "admin_token", bearer("GET", "/admin/v1/accounts", "", adminKey)},
 		{"the metrics", "admin_token", bearer("GET", "/metrics", "", adminKey)},
@@ -169,32 +175,21 @@ func surfaces(t *testing.T, s *servertest.Server, c *crooked) []surface {
 		{"a link to a chart", "", func(from, wrong string) string {
 			return status(request(t, s).get("/console/shared/"+chart+"."+cmp.Or(wrong, chartSecret), "X-Forwarded-For: "+from).Status, 200)
 		}},
-	}
-}
-
-// Issue 28, 4: twenty wrong tokens of an address kept the right one out, at the admin API, the console and the wire, and the
-// authorisation page compared as many as somebody sent, and told nobody.
-func TestARightCredentialIsNeverRefused(t *testing.T) {
-	t.Parallel()
-	c := crookedProvider(t)
-	s := c.with(t, servertest.Options{Guarded: true, Emulator: true, Seed: platform,
-		Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
-	held := map[string]bool{passwords: true}
-	for i, place := range surfaces(t, s, c) {
+	} {
 		held[place.door] = true
-		from := fmt.Sprintf("203.0.113.%d", i+1)
+		guest := fmt.Sprintf("203.0.113.%d", i+1)
 		for n := range 2 * accounts.GuessesPerMinute {
 			want := "out"
 			if place.door != "" && n >= accounts.GuessesPerMinute {
 				want = "limited"
 			}
-			require.Equal(t, place.show(from, fmt.Sprintf("qrs_a-wrong-one-that-is-long-enough-%d", n)), want,
+			require.Equal(t, place.show(guest, fmt.Sprintf("qrs_a-wrong-one-that-is-long-enough-%d", n)), want,
 				"%s, wrong for the %d. time", place.name, n+1)
 		}
-		assert.Equal(t, place.show(from, ""), "in", "%s", place.name)
+		assert.Equal(t, place.show(guest, ""), "in", "%s", place.name)
 		logged := 0
 		for line := range strings.Lines(s.Log()) {
-			if strings.Contains(line, "level=WARN") && strings.HasSuffix(strings.TrimSpace(line), "ip="+from) {
+			if strings.Contains(line, "level=WARN") && strings.HasSuffix(strings.TrimSpace(line), "ip="+guest) {
 				logged++
 			}
 		}
@@ -208,7 +203,7 @@ func TestARightCredentialIsNeverRefused(t *testing.T) {
 		s.Admin("GET", "/refused-credentials", "").JSON(t, &list)
 		listed := 0
 		for _, one := range list.Credentials {
-			if one.IP == from && one.What == place.door {
+			if one.IP == guest && one.What == place.door {
 				listed += one.Times
 			}
 			if one.What == "scan_key" && one.Name != "qrs_a-wr…" || one.What == "app_secret" && one.Name != "shop" && one.Name != "isv" {

@@ -145,87 +145,83 @@ func TestTheTourByClicks(t *testing.T) {
 			batch := fmt.Sprint(applied(t, s))
 			web := newHost(t)
 			p := openTab(t, c.language, c.width)
-			tour(p, s, web, batch)
+			prefix := web.URL + "/t/"
+			require.NoError(t, chromedp.Do(p.ctx, chromedp.Navigate(s.AdminURL+"/console/")))
+			p.click(`nav a[href="/console/rules"]`)
+			p.click(`a[href^="/console/rules/new"]`)
+			p.await(`location.pathname === '/console/rules/new'`)
+			p.write("#owner", "shop")
+			p.write("#path", "pages/tour/tour")
+			p.write("#prefix", prefix)
+			// What the rule would do is there before anything is sent.
+			p.await(`document.getElementById('tried').innerText.includes('pages/tour/tour')`)
+			p.reads("rule.can")
+			p.click("#rule-form button.primary")
+			p.await(`!!document.querySelector('#main [role="alert"]')`)
+			p.reads("file.missing")
+			p.reads("cure.status_404")
+			content := browsertest.Run(t, p.ctx, chromedp.Evaluate[string](`document.querySelector('#tried .copy').textContent`))
+			web.file.Store(&content)
+			p.click("#rule-form button.primary")
+			p.reads("done.rule.added")
+			p.click(`button[value="publish"]`)
+			p.click(`button[value="publish-sure"]`) // after what it would do to last week's scans
+			p.reads("done.rule.published")
+
+			link := prefix + "7?from=<b>door</b>"
+			file := filepath.Join(t.TempDir(), "code.png")
+			require.NoError(t, os.WriteFile(file, picture(t, link), 0o600))
+			p.click(`nav a[href="/console/scan"]`)
+			p.await(`!!document.getElementById('picture')`)
+			browsertest.Run(t, p.ctx, chromedp.SetUploadFiles("#picture", []string{file}))
+			p.click("#picture-form button")
+			p.reads("action.open_mini_program")
+			p.shows("pages/tour/tour")
+			scan := `{"text":"` + strings.ReplaceAll(link, `"`, ``) + `","user":"<i>eve</i>"}`
+			require.Equal(t, s.Do("POST", "/scan/v1/resolve", scan).Status, 200, "the scan of %s", link)
+			s.Admin("GET", "/statistics?wait=true", "") // it is counted a moment later
+			for {
+				p.click(`nav a[href="/console/statistics"]`)
+				p.await(`document.readyState === 'complete' && location.pathname === '/console/statistics'`)
+				if browsertest.Run(t, p.ctx, chromedp.Evaluate[bool](
+					`[...document.querySelectorAll('td.num')].some(e => e.textContent === '1')`)) {
+					break
+				}
+				if p.ctx.Err() != nil {
+					t.Fatal("the scan was never counted")
+				}
+			}
+
+			p.click(`nav a[href="/console/codes"]`)
+			p.click(`a[href="/console/codes/` + batch + `"]`)
+			p.write("#a-from", "0")
+			p.write("#a-to", "4999")
+			for selector, text := range map[string]string{"#target": "shop", "#path": "pages/code/code", "#activity": "tour", "#brand": "b",
+				"#titled": "t", "#product": "4006381333931"} {
+				p.write(selector, text)
+			}
+			p.click(`input[value="activate"] ~ p button`)
+			p.shows("5,000")
+			p.click("form.notice button.danger")
+			p.reads("done.codes")
+			p.write("#from", "100")
+			p.write("#to", "199")
+			p.choose("#did", "freeze")
+			p.click("#did ~ p button, form.row:has(#did) button")
+			p.click("form.notice button.danger")
+			p.reads("done.codes")
+			p.await(`document.querySelectorAll('.runs .is-frozen').length === 1`)
+			p.await(`document.querySelectorAll('.runs .is-active').length === 2`)
+
+			p.click(`nav a[href="/console/rules"]`)
+			p.await(`location.pathname === '/console/rules' && !!document.querySelector('tbody')`)
+			p.click(`a[href*="` + strings.NewReplacer(":", "%3a", "/", "%2f").Replace(web.URL) + `"]`)
+			p.click(`td form[action="/console/rules/undo"] button`)
+			p.click(`button[value="undo-sure"]`)
+			p.reads("done.undone")
+			p.reads("rules.draft")
+			assert.Equal(t, browsertest.Run(t, p.ctx, chromedp.Evaluate[int](`document.querySelectorAll('b, i').length`)), 0,
+				"elements are of what strangers sent")
 		})
 	}
-}
-
-func tour(p tab, s *servertest.Server, web *host, batch string) {
-	t := p.t
-	prefix := web.URL + "/t/"
-	require.NoError(t, chromedp.Do(p.ctx, chromedp.Navigate(s.AdminURL+"/console/")))
-	p.click(`nav a[href="/console/rules"]`)
-	p.click(`a[href^="/console/rules/new"]`)
-	p.await(`location.pathname === '/console/rules/new'`)
-	p.write("#owner", "shop")
-	p.write("#path", "pages/tour/tour")
-	p.write("#prefix", prefix)
-	// What the rule would do is there before anything is sent.
-	p.await(`document.getElementById('tried').innerText.includes('pages/tour/tour')`)
-	p.reads("rule.can")
-	p.click("#rule-form button.primary")
-	p.await(`!!document.querySelector('#main [role="alert"]')`)
-	p.reads("file.missing")
-	p.reads("cure.status_404")
-	content := browsertest.Run(t, p.ctx, chromedp.Evaluate[string](`document.querySelector('#tried .copy').textContent`))
-	web.file.Store(&content)
-	p.click("#rule-form button.primary")
-	p.reads("done.rule.added")
-	p.click(`button[value="publish"]`)
-	p.click(`button[value="publish-sure"]`) // after what it would do to last week's scans
-	p.reads("done.rule.published")
-
-	link := prefix + "7?from=<b>door</b>"
-	file := filepath.Join(t.TempDir(), "code.png")
-	require.NoError(t, os.WriteFile(file, picture(t, link), 0o600))
-	p.click(`nav a[href="/console/scan"]`)
-	p.await(`!!document.getElementById('picture')`)
-	browsertest.Run(t, p.ctx, chromedp.SetUploadFiles("#picture", []string{file}))
-	p.click("#picture-form button")
-	p.reads("action.open_mini_program")
-	p.shows("pages/tour/tour")
-	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"`+strings.ReplaceAll(link, `"`, ``)+`","user":"<i>eve</i>"}`); a.Status != 200 {
-		t.Fatal(a.Body)
-	}
-	s.Admin("GET", "/statistics?wait=true", "") // it is counted a moment later
-	for {
-		p.click(`nav a[href="/console/statistics"]`)
-		p.await(`document.readyState === 'complete' && location.pathname === '/console/statistics'`)
-		if browsertest.Run(t, p.ctx, chromedp.Evaluate[bool](`[...document.querySelectorAll('td.num')].some(e => e.textContent === '1')`)) {
-			break
-		}
-		if p.ctx.Err() != nil {
-			t.Fatal("the scan was never counted")
-		}
-	}
-
-	p.click(`nav a[href="/console/codes"]`)
-	p.click(`a[href="/console/codes/` + batch + `"]`)
-	p.write("#a-from", "0")
-	p.write("#a-to", "4999")
-	for selector, text := range map[string]string{"#target": "shop", "#path": "pages/code/code", "#activity": "tour", "#brand": "b",
-		"#titled": "t", "#product": "4006381333931"} {
-		p.write(selector, text)
-	}
-	p.click(`input[value="activate"] ~ p button`)
-	p.shows("5,000")
-	p.click("form.notice button.danger")
-	p.reads("done.codes")
-	p.write("#from", "100")
-	p.write("#to", "199")
-	p.choose("#did", "freeze")
-	p.click("#did ~ p button, form.row:has(#did) button")
-	p.click("form.notice button.danger")
-	p.reads("done.codes")
-	p.await(`document.querySelectorAll('.runs .is-frozen').length === 1 && document.querySelectorAll('.runs .is-active').length === 2`)
-
-	p.click(`nav a[href="/console/rules"]`)
-	p.await(`location.pathname === '/console/rules' && !!document.querySelector('tbody')`)
-	p.click(`a[href*="` + strings.NewReplacer(":", "%3a", "/", "%2f").Replace(web.URL) + `"]`)
-	p.click(`td form[action="/console/rules/undo"] button`)
-	p.click(`button[value="undo-sure"]`)
-	p.reads("done.undone")
-	p.reads("rules.draft")
-	assert.Equal(t, browsertest.Run(t, p.ctx, chromedp.Evaluate[int](`document.querySelectorAll('b, i').length`)), 0,
-		"elements are of what strangers sent")
 }

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -69,7 +71,8 @@ func TestStatements_EachIsHeld(t *testing.T) {
 	rows := statements(t)
 	held := map[string]bool{}
 	seen := map[string]bool{}
-	cases := newCaseIndex(t)
+	tests, stories := testsAndStories(t)
+	cases := &caseIndex{t: t, tests: tests, stories: stories, literals: map[string][]string{}}
 	for _, row := range rows {
 		section := row.page + " " + row.section
 		held[section] = true
@@ -118,11 +121,6 @@ type caseIndex struct {
 	literals map[string][]string // directory -> string literals of its tests
 }
 
-func newCaseIndex(t *testing.T) *caseIndex {
-	tests, stories := testsAndStories(t)
-	return &caseIndex{t: t, tests: tests, stories: stories, literals: map[string][]string{}}
-}
-
 // missing returns why a name leads nowhere, or "".
 func (x *caseIndex) missing(name string) string {
 	if !strings.HasPrefix(name, "Test") {
@@ -166,7 +164,7 @@ func (x *caseIndex) missingInFile(file, text string) string {
 	return ""
 }
 
-// literalsOf returns the string literals of the tests of a directory.
+// literalsOf returns the string literals of the tests of a directory, and the names of its stories.
 func (x *caseIndex) literalsOf(dir string) []string {
 	if list, known := x.literals[dir]; known {
 		return list
@@ -185,6 +183,11 @@ func (x *caseIndex) literalsOf(dir string) []string {
 			}
 			return true
 		})
+	}
+	stories, err := filepath.Glob(filepath.Join(dir, "testdata/stories/*.txt"))
+	require.NoError(x.t, err)
+	for _, file := range stories {
+		list = slices.AppendSeq(list, maps.Keys(servertest.ReadStories(x.t, file)))
 	}
 	x.literals[dir] = list
 	return list

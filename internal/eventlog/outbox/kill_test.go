@@ -127,141 +127,147 @@ func queue(t *testing.T, target store.Target, receiver string, events int) {
 // or stopped while they send: every message arrives, each after those before it,
 // and no two are on their way at once.
 func TestMessagesArriveInOrderThoughTheirSendersAreKilled(t *testing.T) {
-	t.Run("one node", func(t *testing.T) { arriveInOrder(t, store.Target{Dir: t.TempDir()}, 1) })
-	t.Run("two nodes", func(t *testing.T) { arriveInOrder(t, store.Target{URL: dbtest.Patient(t)}, 2) })
-}
+	for name, c := range map[string]struct {
+		target func(t *testing.T) store.Target
+		nodes  int
+	}{
+		"one node":  {func(t *testing.T) store.Target { return store.Target{Dir: t.TempDir()} }, 1},
+		"two nodes": {func(t *testing.T) store.Target { return store.Target{URL: dbtest.Patient(t)} }, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target, nodes := c.target(t), c.nodes
+			const events = 60
+			if testing.Short() {
+				t.Skip("kills processes for some seconds")
+			}
+			at := clock(filepath.Join(t.TempDir(), "clock"))
+			at.set(t, began)
 
-func arriveInOrder(t *testing.T, target store.Target, nodes int) {
-	const events = 60
-	if testing.Short() {
-		t.Skip("kills processes for some seconds")
-	}
-	at := clock(filepath.Join(t.TempDir(), "clock"))
-	at.set(t, began)
+			var mu sync.Mutex
+			sending := "" // the node whose message is on its way
+			arrivals := make(chan arrival)
+			receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, err := io.ReadAll(r.Body)
+				if err != nil {
+					return // the node was killed
+				}
+				a := arrival{r.Header.Get("Node"), string(body), make(chan int, 1)}
+				mu.Lock()
+				if sending != "" {
+					t.Errorf("%s sends %s while %s sends", a.node, a.event, sending)
+				}
+				sending = a.node
+				mu.Unlock()
+				select {
+				case arrivals <- a:
+				case <-r.Context().Done():
+					return
+				}
+				select {
+				case status := <-a.answer:
+					w.WriteHeader(status)
+				case <-r.Context().Done():
+				}
+			}))
+			t.Cleanup(receiver.Close)
+			queue(t, target, receiver.URL, events)
 
-	var mu sync.Mutex
-	sending := "" // the node whose message is on its way
-	arrivals := make(chan arrival)
-	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return // the node was killed
-		}
-		a := arrival{r.Header.Get("Node"), string(body), make(chan int, 1)}
-		mu.Lock()
-		if sending != "" {
-			t.Errorf("%s sends %s while %s sends", a.node, a.event, sending)
-		}
-		sending = a.node
-		mu.Unlock()
-		select {
-		case arrivals <- a:
-		case <-r.Context().Done():
-			return
-		}
-		select {
-		case status := <-a.answer:
-			w.WriteHeader(status)
-		case <-r.Context().Done():
-		}
-	}))
-	t.Cleanup(receiver.Close)
-	queue(t, target, receiver.URL, events)
-
-	names, running := 0, map[string]*proctest.Child{}
-	start := func() {
-		t.Helper()
-		names++
-		name := fmt.Sprint("node ", names)
-		c := proctest.Start(t, proctest.Command("node", orders{name, target.URL, target.Dir, string(at)}))
-		if line, ready := c.Line(); !ready {
-			t.Fatalf("%s did not start: %q", name, line)
-		}
-		running[name] = c
-	}
-	for range nodes {
-		start()
-	}
-	arrived, failed, last := 0, map[string]bool{}, ""
-	next := func() arrival {
-		t.Helper()
-		a := <-arrivals
-		if want := fmt.Sprint("event ", arrived); a.event == want && !failed[last] {
-			arrived, last = arrived+1, a.event
-		} else if a.event != last {
-			t.Fatalf("%s arrived, want %s or %s, which has failed: %t", a.event, want, last, failed[last])
-		}
-		return a
-	}
-	// over means that its node does not wait for this message any more.
-	over := func() {
-		mu.Lock()
-		defer mu.Unlock()
-		sending = ""
-	}
-	answer := func(a arrival, status int) {
-		over()
-		a.answer <- status
-	}
-	chance := mathrand.New(mathrand.NewPCG(5, 6))
-	kills, stops, failures := 0, 0, 0
-	for arrived < events || len(failed) > 0 {
-		a := next()
-		switch what := chance.IntN(8); {
-		case what == 0 && !failed[a.event]:
-			// It comes again after five seconds, before all others.
-			failures++
-			failed[a.event] = true
-			answer(a, 503)
-			at.set(t, at.now().Add(5*time.Second))
-			continue
-		case what == 1:
-			// Its lease outlives it; then another node has the message.
-			kills++
-			over()
-			c := running[a.node]
-			require.NoError(t, c.Process.Kill())
-			_ = c.Wait() // killed
-			start()
-			at.set(t, at.now().Add(time.Minute))
-			b := next()
-			if b.event != a.event {
-				t.Fatalf("%s came after the node that sent %s was killed", b.event, a.event)
+			names, running := 0, map[string]*proctest.Child{}
+			start := func() {
+				t.Helper()
+				names++
+				name := fmt.Sprint("node ", names)
+				c := proctest.Start(t, proctest.Command("node", orders{name, target.URL, target.Dir, string(at)}))
+				if line, ready := c.Line(); !ready {
+					t.Fatalf("%s did not start: %q", name, line)
+				}
+				running[name] = c
 			}
-			answer(b, 200)
-		case what == 2 && nodes > 1:
-			// Stopped, until another node has its message: what it hears then changes nothing.
-			stops++
-			over()
-			running[a.node].Signal(syscall.SIGSTOP)
-			at.set(t, at.now().Add(time.Minute))
-			b := next()
-			if b.event != a.event || b.node == a.node {
-				t.Fatalf("%s sent %s after %s was stopped with %s", b.node, b.event, a.node, a.event)
+			for range nodes {
+				start()
 			}
-			status := 200
-			if stops%2 == 0 && !failed[a.event] {
-				status, failed[a.event] = 503, true
-				at.set(t, at.now().Add(5*time.Second))
+			arrived, failed, last := 0, map[string]bool{}, ""
+			next := func() arrival {
+				t.Helper()
+				a := <-arrivals
+				if want := fmt.Sprint("event ", arrived); a.event == want && !failed[last] {
+					arrived, last = arrived+1, a.event
+				} else if a.event != last {
+					t.Fatalf("%s arrived, want %s or %s, which has failed: %t", a.event, want, last, failed[last])
+				}
+				return a
 			}
-			answer(b, status)
-			a.answer <- 703 - status
-			running[a.node].Signal(syscall.SIGCONT)
-			if status != 200 {
-				continue
+			// over means that its node does not wait for this message any more.
+			over := func() {
+				mu.Lock()
+				defer mu.Unlock()
+				sending = ""
 			}
-		default:
-			answer(a, 200)
-		}
-		delete(failed, a.event)
+			answer := func(a arrival, status int) {
+				over()
+				a.answer <- status
+			}
+			chance := mathrand.New(mathrand.NewPCG(5, 6))
+			kills, stops, failures := 0, 0, 0
+			for arrived < events || len(failed) > 0 {
+				a := next()
+				switch what := chance.IntN(8); {
+				case what == 0 && !failed[a.event]:
+					// It comes again after five seconds, before all others.
+					failures++
+					failed[a.event] = true
+					answer(a, 503)
+					at.set(t, at.now().Add(5*time.Second))
+					continue
+				case what == 1:
+					// Its lease outlives it; then another node has the message.
+					kills++
+					over()
+					c := running[a.node]
+					require.NoError(t, c.Process.Kill())
+					_ = c.Wait() // killed
+					start()
+					at.set(t, at.now().Add(time.Minute))
+					b := next()
+					if b.event != a.event {
+						t.Fatalf("%s came after the node that sent %s was killed", b.event, a.event)
+					}
+					answer(b, 200)
+				case what == 2 && nodes > 1:
+					// Stopped, until another node has its message: what it hears then changes nothing.
+					stops++
+					over()
+					running[a.node].Signal(syscall.SIGSTOP)
+					at.set(t, at.now().Add(time.Minute))
+					b := next()
+					if b.event != a.event || b.node == a.node {
+						t.Fatalf("%s sent %s after %s was stopped with %s", b.node, b.event, a.node, a.event)
+					}
+					status := 200
+					if stops%2 == 0 && !failed[a.event] {
+						status, failed[a.event] = 503, true
+						at.set(t, at.now().Add(5*time.Second))
+					}
+					answer(b, status)
+					a.answer <- 703 - status
+					running[a.node].Signal(syscall.SIGCONT)
+					if status != 200 {
+						continue
+					}
+				default:
+					answer(a, 200)
+				}
+				delete(failed, a.event)
+			}
+			for name, c := range running {
+				if rest, err := c.Stop(); err != nil && c.ProcessState.Exited() {
+					t.Errorf("%s: %v %s\n%s", name, err, rest, c.Log())
+				}
+			}
+			if kills == 0 || failures == 0 || nodes > 1 && stops == 0 {
+				t.Errorf("%d kills, %d stops, %d failures", kills, stops, failures)
+			}
+			t.Logf("%d events, %d kills, %d stops, %d failures", events, kills, stops, failures)
+		})
 	}
-	for name, c := range running {
-		if rest, err := c.Stop(); err != nil && c.ProcessState.Exited() {
-			t.Errorf("%s: %v %s\n%s", name, err, rest, c.Log())
-		}
-	}
-	if kills == 0 || failures == 0 || nodes > 1 && stops == 0 {
-		t.Errorf("%d kills, %d stops, %d failures", kills, stops, failures)
-	}
-	t.Logf("%d events, %d kills, %d stops, %d failures", events, kills, stops, failures)
 }
