@@ -21,8 +21,8 @@ var floors = []struct {
 	args       []string
 	target     float64
 }{
-	{"after a group commit", "durable", []string{"floor.log"}, 1.15},
-	{"at once", "soon", nil, 1.4},
+	{"after a group commit", "sync", []string{"floor.log"}, 1.15},
+	{"at once", "async", nil, 1.4},
 }
 
 // floor holds the scan listener against a bare event loop with the same
@@ -156,7 +156,7 @@ func (b *bench) floorRows(ctx context.Context, list []*contender, connections in
 		ours, floor := list[2*i], list[2*i+1]
 		anchor := "a bare event loop that answers " + way.name
 		note := fmt.Sprintf("median %.1f µs, the floor %.1f µs", quantile(ours.cpu, 0.5)/1e3, quantile(floor.cpu, 0.5)/1e3)
-		b.row(Row{What: fmt.Sprintf("CPU of a scan, %d connections, scan_durability %s", connections, way.durability),
+		b.row(Row{What: fmt.Sprintf("CPU of a scan, %d connections, scan_commit %s", connections, way.durability),
 			Anchor: anchor, Target: way.target, Values: ratios(ours.cpu, floor.cpu), Main: true, Note: note})
 		b.row(Row{What: fmt.Sprintf("the same, %d connections, until the last scan is counted, %s", connections, way.durability),
 			Anchor: anchor, Values: ratios(ours.whole, floor.cpu)})

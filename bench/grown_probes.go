@@ -280,7 +280,7 @@ func (s *grownServer) startFromSnapshot(ctx context.Context) (cost, error) {
 	if len(snapshotFiles(s.data)) == 0 {
 		return c, notMeasured("the server wrote no snapshot")
 	}
-	if err := s.admin(ctx, http.MethodPut, "/settings", `{"rate_limit":0,"other_rate_limit":0}`, nil); err != nil {
+	if err := s.admin(ctx, http.MethodPut, "/settings", `{"rule_rate_limit":0,"default_rate_limit":0}`, nil); err != nil {
 		return c, err
 	}
 	// A node on PostgreSQL says for a while that it is not sure of all scans.
@@ -486,7 +486,7 @@ func (s *grownServer) retention(ctx context.Context) (cost, error) {
 			return cost{}, err
 		}
 	}
-	if err := s.admin(ctx, http.MethodPut, "/settings", fmt.Sprintf(`{"scan_days":%d}`, s.g.Days/2), nil); err != nil {
+	if err := s.admin(ctx, http.MethodPut, "/settings", fmt.Sprintf(`{"scan_retention_days":%d}`, s.g.Days/2), nil); err != nil {
 		return cost{}, err
 	}
 	s.stop()

@@ -215,9 +215,9 @@ func (b *bench) ours(ctx context.Context, kept, name string, v variant, set *rul
 		return nil, err
 	}
 	// Nobody's verification files are asked for: the hosts are made up.
-	changed := map[string]any{"recheck_files": false}
+	changed := map[string]any{"reverify_domains": false}
 	if v.durability != "" {
-		changed["scan_durability"] = v.durability
+		changed["scan_commit"] = v.durability
 	}
 	if err := q.admin(ctx, http.MethodPut, "/settings", changed, nil); err != nil {
 		b.missing("qrjump, %s: %v", v.name, oneLine(err.Error()))

@@ -22,7 +22,7 @@ import (
 func TestRaceForAccount(t *testing.T) {
 	chance := rand.New(rand.NewPCG(testdiag.Seed(t), 0))
 	more := another(t, "ACCOUNT_ROUNDS", amount(50, 5), 3)
-	c := newCluster(t, ownDatabase(t), strings.Replace(spaceSeed, "rate_limit", "token_daily_limit: 1000000, rate_limit", 1), 2)
+	c := newCluster(t, ownDatabase(t), strings.Replace(spaceSeed, "rule_rate_limit", "token_daily_limit: 1000000, rule_rate_limit", 1), 2)
 	c.start()
 	defer c.stop()
 	call := func(node int, method, path string, body any) (status int, answer string) {

@@ -143,7 +143,7 @@ func (s *storm) seed(length time.Duration) string {
 			n, secretOf(fmt.Sprint("brand", n)))
 	}
 	fmt.Fprintf(&b, "  - {appid: importer, kind: mini_program, secret: %q, versions: [release]}\n", secretOf("importer"))
-	fmt.Fprintf(&b, "settings: {rate_limit: 900, verification: trust, publish_quota: %d, rule_limit: 1000000}\n", chaosQuota)
+	fmt.Fprintf(&b, "settings: {rule_rate_limit: 900, verification: trust, publish_quota: %d, rule_limit: 1000000}\n", chaosQuota)
 	return b.String()
 }
 

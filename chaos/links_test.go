@@ -30,7 +30,7 @@ func TestKillKeepsLinks(t *testing.T) {
 		}
 		c := newCluster(t, database, fmt.Sprintf(`
 accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]
-settings: {rate_limit: 0, gs1_hosts: [id.example]}
+settings: {rule_rate_limit: 0, gs1_hosts: [id.example]}
 `, secretOf("shop")), nodes)
 		c.start()
 		c.allReady()

@@ -38,7 +38,7 @@ func TestKillWhileOrdersAreApproved(t *testing.T) {
 			return c
 		}
 		admin := must{connect(t, s.URL, adminToken), t}
-		admin.check(admin.do("PUT", "/admin/v1/settings", map[string]any{"order_by_two": true}, nil))
+		admin.check(admin.do("PUT", "/admin/v1/settings", map[string]any{"order_approval_required": true}, nil))
 		bob, err := as(adminToken).AdminKeys.Create(t.Context(), api.AdminKeyPut{Name: "bob", Role: "marketer"})
 		require.NoError(t, err)
 		place := func(isv string) api.Order {

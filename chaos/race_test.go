@@ -20,7 +20,7 @@ func TestRaceForQuota(t *testing.T) {
 	more, rounds := another(t, "RACE_ROUNDS", amount(5, 2), 7), 0
 	c := newCluster(t, ownDatabase(t), fmt.Sprintf(`
 accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]
-settings: {rate_limit: 0, verification: trust, rule_limit: %d, publish_quota: %d}
+settings: {rule_rate_limit: 0, verification: trust, rule_limit: %d, publish_quota: %d}
 `, secretOf("shop"), publishers, granted), 3)
 	// In the middle of a month, and standing still: the end of the real month
 	// must not come in between. The others begin with the clock of the first.
@@ -97,7 +97,7 @@ settings: {rate_limit: 0, verification: trust, rule_limit: %d, publish_quota: %d
 //	PREFIX_ROUNDS=10000 go test -run 'TestRaceForPrefix$' -timeout 60m ./chaos
 func TestRaceForPrefix(t *testing.T) {
 	more, rounds := another(t, "PREFIX_ROUNDS", amount(50, 12), 5), 0
-	c := newCluster(t, ownDatabase(t), strings.ReplaceAll(visibleSeed, "rate_limit", "token_daily_limit: 1000000, rate_limit"), 3)
+	c := newCluster(t, ownDatabase(t), strings.ReplaceAll(visibleSeed, "rule_rate_limit", "token_daily_limit: 1000000, rule_rate_limit"), 3)
 	c.start()
 	defer c.stop()
 	type owner struct {

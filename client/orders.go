@@ -57,7 +57,7 @@ func (c OrdersService) List(ctx context.Context, account string, offset, limit i
 	return get[OrderList](ctx, c.transport, with("orders", params{"account": account, "offset": offset, "limit": limit}))
 }
 
-// Create asks for codes; they are made at once unless the setting order_by_two wants a second person to agree. A *Problem with
+// Create asks for codes; they are made at once unless the setting order_approval_required wants a second person to agree. A *Problem with
 // status 409: the number is another order's.
 func (c OrdersService) Create(ctx context.Context, account string, p OrderPut) (Order, error) {
 	return post[Order](ctx, c.transport, accountPath(account, "orders"), p)

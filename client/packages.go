@@ -22,7 +22,7 @@ type PackageWish struct {
 	// Formats are those of the parts: lists, and labels that are drawn.
 	Formats []string      `json:"formats,omitempty" maxItems:"10" doc:"lists: csv, ndjson, lines, text; labels: sheet (PDF pages), png, svg, pdf (a ZIP each), zpl, epl; left out: csv"`
 	Drawing *LabelDrawing `json:"drawing,omitempty" doc:"how labels are drawn; left out: as usual"`
-	Reason  string        `json:"reason,omitempty" doc:"why more packages have these codes than package_copies says"`
+	Reason  string        `json:"reason,omitempty" doc:"why more packages have these codes than max_packages_per_code says"`
 	Actor   string        `json:"actor,omitempty" doc:"who made it; left out: admin"`
 	// DryRun makes nothing: Plan of the answer says what would be drawn.
 	DryRun bool `json:"dry_run,omitempty" doc:"make nothing, and look only how the labels would be drawn; neither printer nor recipients are looked at"`

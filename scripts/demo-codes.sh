@@ -20,7 +20,7 @@ accounts:
   - {appid: wxserviceacct0001, kind: service_account, name: Coffee Service, secret: secret0002, certified: true,
      features: [marketcode], marketcode_key: '$key', linked: [wxminiprogram0001]}
 settings:
-  rid_log_rows: 0 # the log of calls grows with the time that this takes, not with the codes
+  call_log_max_rows: 0 # the log of calls grows with the time that this takes, not with the codes
 '
 
 say() { printf '%s\n' "$*"; }

@@ -67,7 +67,7 @@ func TestTheReportHasNoSecret(t *testing.T) {
 components:
   - {appid: isv, secret: third-secret-of-the-seed, message_token: token-of-the-seed,
      encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
-settings: {verification: trust, rate_limit: 4321}
+settings: {verification: trust, rule_rate_limit: 4321}
 `
 	s := servertest.Start(t, servertest.Options{Seed: seed})
 	const carried = "secret-of-a-failed-call"
@@ -85,7 +85,7 @@ settings: {verification: trust, rate_limit: 4321}
 	}
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	for _, wanted := range []string{`"checks": [`, `"rate_limit"`, `4321`, `"errcode": 40125`, `"not_known": []`} {
+	for _, wanted := range []string{`"checks": [`, `"rule_rate_limit"`, `4321`, `"errcode": 40125`, `"not_known": []`} {
 		if !strings.Contains(string(text), wanted) {
 			t.Errorf("the report lacks %s:\n%s", wanted, text)
 		}

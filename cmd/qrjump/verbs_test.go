@@ -225,12 +225,13 @@ var everyVerb = []verb{
 	{path: "deviations", api: adminAPI, words: "--clear", says: `^the list begins anew$`},
 	{path: "audit list", api: adminAPI, says: `shop1`},
 
-	{path: "setting list", api: adminAPI, says: `(?m)^rate_limit +0 +5 +calls a second`},
+	{path: "setting list", api: adminAPI, says: `(?m)^rule_rate_limit +0 +5 +calls a second`},
 	{path: "setting list", api: adminAPI, words: "verification", says: `(?m)^value +"trust"$`},
 	{path: "setting set", api: adminAPI, words: "allow_private_hosts true",
 		says: `^allow_private_hosts is true now; it was false\. It counts at once`},
-	{path: "setting set", api: adminAPI, words: "ticket_minutes 5 --output json", says: `"value": 5`},
-	{path: "setting set", api: adminAPI, words: "ticket_minutes --default", says: `^ticket_minutes is 30 now, its default; it was 5\.`},
+	{path: "setting set", api: adminAPI, words: "ticket_ttl_minutes 5 --output json", says: `"value": 5`},
+	{path: "setting set", api: adminAPI, words: "ticket_ttl_minutes --default",
+		says: `^ticket_ttl_minutes is 30 now, its default; it was 5\.`},
 	{path: "scan-key list", api: adminAPI, says: `(?m)^app +default +20`},
 	{path: "scan-key add", api: adminAPI, words: "till --namespace shops --output json", says: `"key": "qrs_`},
 	{path: "scan-key delete", api: adminAPI, words: "till --yes", says: `^the key till ended$`},
@@ -379,7 +380,7 @@ accounts:
   - {appid: shop, kind: mini_program, secret: the-secret-of-both, certified: true, versions: [release]}
   - {appid: brand, kind: service_account, secret: the-secret-of-both, certified: true, features: [marketcode],
      marketcode_key: 0123456789abcdef, linked: [shop]}
-settings: {verification: trust, rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: 0}
 `
 
 // faultsFile is for fault add.
@@ -472,7 +473,7 @@ func (w *world) askForAuthorization() {
 
 // askForLink asks as a service account for a link that waits for an answer.
 func (w *world) askForLink() {
-	require.NoError(w.t, w.operator.Settings.Update(w.t.Context(), map[string]any{"hold_links": true,
+	require.NoError(w.t, w.operator.Settings.Update(w.t.Context(), map[string]any{"link_approval_required": true,
 		"behaviours": map[string]string{"link.own_token_taken": "allow"}}))
 	brand, err := client.New(w.addr.Wire, client.Options{AppID: "brand", Secret: "the-secret-of-both"})
 	require.NoError(w.t, err)
@@ -715,7 +716,7 @@ var meanings = []meaning{
 	{path: "fault add", words: "/cgi-bin/wxopen/qrcodejumpget --errcode=-1",
 		twice: "/cgi-bin/wxopen/qrcodejumpget --errcode=-1", why: "a fault is known by its id"},
 
-	{path: "setting set", words: "rate_limit 7", twice: "rate_limit 8"},
+	{path: "setting set", words: "rule_rate_limit 7", twice: "rule_rate_limit 8"},
 	{path: "gs1 set", words: "01/9506000134352 --href https://tea.example/a --title A",
 		twice: "01/9506000134352 --href https://tea.example/b --title B"},
 	{path: "context set", words: "mill --server http://127.0.0.1:1", twice: "mill --appid shop"},

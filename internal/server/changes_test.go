@@ -117,7 +117,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		{"placeOrder", admin("POST", "/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"wish"}`),
 			"meta order/svc/wish put admin"},
 		{"decideOrder", func() servertest.Answer {
-			admin("PUT", "/settings", `{"order_by_two":true}`)()
+			admin("PUT", "/settings", `{"order_approval_required":true}`)()
 			admin("POST", "/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"other"}`)()
 			return admin("POST", "/accounts/svc/orders/decisions", `{"isv_application_id":"other","agree":false}`)()
 		}, "meta order/svc/other put admin"},
@@ -183,8 +183,8 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		}, "gs1 01/09506000134369 put admin"},
 		{"putLink", admin("PUT", "/accounts/svc/links/new", ``), "link svc new put admin"},
 		{"deleteLink", admin("DELETE", "/accounts/svc/links/new", ``), "link svc new delete admin"},
-		{"putSettings", admin("PUT", "/settings", `{"hold_links":true,"behaviours":{"link.own_token_taken":"allow"},"webhook_days":2}`), "meta settings put admin"},
-		{"resetSetting", admin("DELETE", "/settings/webhook_days", ``), "meta settings put admin"},
+		{"putSettings", admin("PUT", "/settings", `{"link_approval_required":true,"behaviours":{"link.own_token_taken":"allow"},"webhook_retry_days":2}`), "meta settings put admin"},
+		{"resetSetting", admin("DELETE", "/settings/webhook_retry_days", ``), "meta settings put admin"},
 		{"/cgi-bin/wxopen/wxamplink", wire(service, "/cgi-bin/wxopen/wxamplink", `{"appid":"new","notify_users":0,"show_profile":0}`),
 			"link svc new put svc"},
 		{"confirmLink", admin("POST", "/accounts/svc/links/new/confirm", `{"side":"account","agree":true}`), "link svc new put admin"},

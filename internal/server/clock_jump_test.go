@@ -35,7 +35,7 @@ func TestAJumpOfTheClockRemovesNoScans(t *testing.T) {
 		t.Fatal(resp.Status, err)
 	}
 	put, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.URL+"/admin/v1/settings",
-		strings.NewReader(`{"statistics_hour_days":100}`))
+		strings.NewReader(`{"hourly_stats_retention_days":100}`))
 	require.NoError(t, err)
 	put.Header.Set("Content-Type", "application/json")
 	if resp, err := http.DefaultClient.Do(put); err != nil || resp.StatusCode != 200 {

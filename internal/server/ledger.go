@@ -215,7 +215,7 @@ func (s scanRecords) openEvents(ctx context.Context) error {
 	var scans *store.Scans
 	if s.config.Database == "" {
 		// Scans from before --events are in the journal alone.
-		s.scanning.ledger.shipper.Keep = time.Duration(cmp.Or(s.chosen.settings.Get().ScanDays, 36_500)) * 24 * time.Hour
+		s.scanning.ledger.shipper.Keep = time.Duration(cmp.Or(s.chosen.settings.Get().ScanRetentionDays, 36_500)) * 24 * time.Hour
 		s.scanning.ledger.earlier = s.scanning.ledger.journal
 	} else {
 		s.store.SetSharedScanLog(l)
@@ -361,8 +361,8 @@ func (s *Server) nodesPart() component {
 	}}
 }
 
-// forgetPart removes scans that are older than the setting scan_days, and what is counted
-// by hours and days as the settings statistics_hour_days and statistics_day_days say.
+// forgetPart removes scans that are older than the setting scan_retention_days, and what is counted
+// by hours and days as the settings hourly_stats_retention_days and daily_stats_retention_days say.
 func (s *Server) forgetPart() component {
 	return component{name: "end of old scans", run: s.scans().forgetScans}
 }
@@ -401,7 +401,7 @@ func (s scanRecords) tidyCounts(ctx context.Context) {
 	for _, part := range [...]func() (bool, error){
 		func() (bool, error) { return s.scanning.counter.Roll(ctx, now) },
 		func() (bool, error) {
-			return s.scanning.counter.PruneRollups(ctx, before(wanted.StatisticsHourDays), before(wanted.StatisticsDayDays))
+			return s.scanning.counter.PruneRollups(ctx, before(wanted.HourlyStatsRetentionDays), before(wanted.DailyStatsRetentionDays))
 		},
 	} {
 		for more := true; more; {
@@ -423,7 +423,7 @@ func (s scanRecords) tidyCounts(ctx context.Context) {
 }
 
 func (s scanRecords) forgetOldScans(ctx context.Context) {
-	days, now := s.chosen.settings.Get().ScanDays, s.now()
+	days, now := s.chosen.settings.Get().ScanRetentionDays, s.now()
 	if days == 0 || !s.wall.Believed() {
 		return
 	}

@@ -104,8 +104,8 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 	eventually(t, "an account", func() bool { return strings.Contains(two.Admin("GET", "/accounts/shop", "").Body, `"jump_open":false`) })
 	// The limit of calls a second counts on both together: in any time as many pass
 	// as it has seconds, and one more.
-	one.Admin("PUT", "/settings", `{"rate_limit":1}`)
-	eventually(t, "the limit", func() bool { return strings.Contains(two.Admin("GET", "/settings", "").Body, `"rate_limit":1,`) })
+	one.Admin("PUT", "/settings", `{"rule_rate_limit":1}`)
+	eventually(t, "the limit", func() bool { return strings.Contains(two.Admin("GET", "/settings", "").Body, `"rule_rate_limit":1,`) })
 	token := one.Token("shop")
 	passed, began := 0, time.Now()
 	for n := range 40 {
@@ -122,9 +122,9 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 		return strings.Contains(two.Admin("GET", "/emulator/clock", "").Body, "2027-01-01T00:00:00Z")
 	})
 	// So does that of calls a minute, by the clock that stands still.
-	one.Admin("PUT", "/settings", `{"service_minute_limit":5,"rate_limit":0}`)
+	one.Admin("PUT", "/settings", `{"service_rate_limit_per_minute":5,"rule_rate_limit":0}`)
 	eventually(t, "the limit a minute", func() bool {
-		return strings.Contains(two.Admin("GET", "/settings", "").Body, `"service_minute_limit":5,`)
+		return strings.Contains(two.Admin("GET", "/settings", "").Body, `"service_rate_limit_per_minute":5,`)
 	})
 	token, passed = one.Token("svc"), 0
 	for n := range 20 {

@@ -62,7 +62,7 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 		t.Parallel()
 		p := where(t)
 		o := orders{p.start(t, servertest.Options{Seed: brand}), t}
-		o.Admin("PUT", "/settings", `{"order_by_two":true}`)
+		o.Admin("PUT", "/settings", `{"order_approval_required":true}`)
 		_, bob := adminKey(t, o.Server, `{"name":"bob","role":"marketer"}`)
 		decide := func(body string) servertest.Answer {
 			t.Helper()

@@ -23,6 +23,6 @@ func (s *Server) openRechecks(context.Context) error {
 	s.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_verification_files_failing")),
 		func() float64 { return float64(failing.Load()) }))
 	s.rechecks = &rules.Verifier{Book: s.domain.rules, Store: s.store, Log: s.log, Failing: failing.Store,
-		Off: func() bool { return !s.chosen.settings.Get().RecheckFiles }}
+		Off: func() bool { return !s.chosen.settings.Get().ReverifyDomains }}
 	return nil
 }

@@ -39,8 +39,8 @@ func TestLimitOfCallsASecond_IsClearedByReset(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// The setting stays after a reset, and the demo accounts are there beside a seed of settings.
-			s := servertest.Start(t, servertest.Options{Seed: "settings: {rate_limit: 2}\n",
-				Config: func(c *server.Config) { c.Set = []string{"rate_limit=5"} }})
+			s := servertest.Start(t, servertest.Options{Seed: "settings: {rule_rate_limit: 2}\n",
+				Config: func(c *server.Config) { c.Set = []string{"rule_rate_limit=5"} }})
 			s.Admin("PUT", "/emulator/snapshots/before", "")
 			rejected(t, s, 15)
 			s.Admin(clear.method, clear.path, clear.body)
@@ -53,7 +53,7 @@ func TestLimitOfCallsASecond_IsClearedByReset(t *testing.T) {
 
 func TestClock_MovedByLessThanASecondKeepsTheLimit(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Set = []string{"rate_limit=1"} }})
+	s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Set = []string{"rule_rate_limit=1"} }})
 	rejected(t, s, 1)
 	for _, step := range []struct {
 		advance string
@@ -69,9 +69,9 @@ func TestClock_MovedByLessThanASecondKeepsTheLimit(t *testing.T) {
 func TestSet_WrongSettingsAreNamed(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ set, want string }{
-		{"rate_limit", `--set "rate_limit": want NAME=VALUE`},
+		{"rule_rate_limit", `--set "rule_rate_limit": want NAME=VALUE`},
 		{"rate_limi=5", "--set: settings: "},
-		{"rate_limit=-1", "--set: settings: "},
+		{"rule_rate_limit=-1", "--set: settings: "},
 		{`daily_limits={"/none":5}`, "no interface has the path /none"},
 	} {
 		config := server.Default()

@@ -66,7 +66,7 @@ var guardedChanges = map[string]guardedChange{
 	"putWebhook":    {"/webhooks/HOOK", `{"url":"https://receiver.example/%d","alarms":true}`, "/webhooks", "id", "HOOK"},
 	"deleteWebhook": {"/webhooks/GONE", ``, "/webhooks", "id", "GONE"},
 	"testWebhook":   {"/webhooks/HOOK/test", ``, "/webhooks", "id", "HOOK"},
-	"putSettings":   {"/settings", `{"webhook_days":%d}`, "/settings/described", "name", "webhook_days"},
+	"putSettings":   {"/settings", `{"webhook_retry_days":%d}`, "/settings/described", "name", "webhook_retry_days"},
 	"resetSetting":  {"/settings/rule_limit", ``, "/settings/described", "name", "rule_limit"},
 	"putGS1Links": {"/gs1/links/01/09506000134352", `{"wxa_path":"p%d","wxa_appid":"shop","links":[]}`,
 		"/gs1/links/01/09506000134352", "", ""},
@@ -84,12 +84,12 @@ var named = regexp.MustCompile(`^/(accounts|users|components|batches|webhooks|pe
 // revised is a server with one of each thing, and what stands for their ids.
 func revised(t *testing.T, s *servertest.Server) *strings.Replacer {
 	t.Helper()
-	s.Admin("PUT", "/settings", `{"verification":"trust","hold_links":true,"order_by_two":true,
+	s.Admin("PUT", "/settings", `{"verification":"trust","link_approval_required":true,"order_approval_required":true,
 		"behaviours":{"link.own_token_taken":"allow"}}`)
 	s.Admin("PUT", "/accounts/new", `{"kind":"mini_program"}`)
 	s.Do("POST", "/cgi-bin/wxopen/wxamplink?access_token="+s.Token("svc"), `{"appid":"new","notify_users":0,"show_profile":0}`)
 	s.Admin("POST", "/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"waiting"}`)
-	s.Admin("PUT", "/settings", `{"order_by_two":false}`)
+	s.Admin("PUT", "/settings", `{"order_approval_required":false}`)
 	s.Admin("POST", "/accounts/shop/rules", `{"prefix":"https://shop.example/own/","path":"p"}`)
 	s.Admin("POST", "/accounts/shop/rules", `{"prefix":"https://shop.example/gone/","path":"p"}`)
 	s.Admin("PUT", "/accounts/gone", `{"kind":"mini_program"}`)

@@ -131,7 +131,7 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 }
 
 // soon reports whether scans that fell on no code are answered before they are durable.
-func (s *Server) soon() bool { return s.chosen.settings.Get().ScanDurability == settings.Soon }
+func (s *Server) soon() bool { return s.chosen.settings.Get().ScanCommit == settings.Async }
 
 // userHash returns the hash that identifies a user in the scan log. The namespace has no byte 0.
 func (s *Server) userHash(namespace, user string) scanlog.UserHash {

@@ -71,9 +71,9 @@ func TestSeedsThatCannotBe(t *testing.T) {
 		{"a prefix of another", account +
 			"  - {appid: b, kind: mini_program}\nrules:\n  - {owner: a, prefix: \"https://a.example/\", path: p}\n  - {owner: b, prefix: \"https://a.example\", path: p}\n", "line 6"},
 		{"an unknown setting", account + "settings:\n  rate_limi: 5\n", "line 4"},
-		{"a behaviour that does not exist", account + "settings:\n  rate_limit: 5\n  behaviours: {wire.list.txt: reject}\n",
+		{"a behaviour that does not exist", account + "settings:\n  rule_rate_limit: 5\n  behaviours: {wire.list.txt: reject}\n",
 			"line 4: settings: behaviours: there is no behaviour \"wire.list.txt\": did you mean wire.list.text?"},
-		{"a setting out of range", account + "settings: {rate_limit: -1}\n", "line 3"},
+		{"a setting out of range", account + "settings: {rule_rate_limit: -1}\n", "line 3"},
 		{"a setting of another type", account + "settings:\n  verification: maybe\n", "line 4"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -117,13 +117,14 @@ func TestDemoSeed(t *testing.T) {
 func TestARefusedSeedLeavesNothing(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
-	bad := "accounts:\n  - {appid: left, kind: mini_program, secret: s}\nsettings: {verification: trust, rate_limit: 0}\nrules:\n  - {owner: left, prefix: nonsense, path: p}\n"
+	bad := "accounts:\n  - {appid: left, kind: mini_program, secret: s}\nsettings: {verification: trust, rule_rate_limit: 0}\nrules:\n  - {owner: left, prefix: nonsense, path: p}\n"
 	if _, err := servertest.Try(t, servertest.Options{Data: data, Seed: bad}); !errors.Is(err, server.ErrUsage) ||
 		!strings.Contains(err.Error(), "line 5") {
 		t.Fatalf("want a refusal that names line 5, got %v", err)
 	}
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop})
-	if a := s.Admin("GET", "/settings", ""); strings.Contains(a.Body, `"rate_limit":0`) && !strings.Contains(shop, "rate_limit: 0") {
+	if a := s.Admin("GET", "/settings", ""); strings.Contains(a.Body, `"rule_rate_limit":0`) &&
+		!strings.Contains(shop, "rule_rate_limit: 0") {
 		t.Errorf("the refused seed left its settings: %s", a.Body)
 	}
 	if a := s.Admin("GET", "/accounts", ""); strings.Contains(a.Body, `"left"`) {

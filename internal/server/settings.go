@@ -50,7 +50,7 @@ func (c Config) setObject() ([]byte, error) {
 	for _, text := range c.Set {
 		name, typed, found := strings.Cut(text, "=")
 		if !found {
-			return nil, usage("--set %.100q: want NAME=VALUE, for example rate_limit=0", text)
+			return nil, usage("--set %.100q: want NAME=VALUE, for example rule_rate_limit=0", text)
 		}
 		given[name] = settings.Typed(typed, known[name])
 	}
@@ -112,7 +112,7 @@ func (s settingsService) mergeSettings(ctx context.Context, object []byte) error
 		if string(value) == "null" { // it changes nothing
 			continue
 		}
-		kept[strings.ToLower(name)] = value // encoding/json takes RATE_LIMIT for rate_limit
+		kept[strings.ToLower(name)] = value // encoding/json takes RATE_LIMIT for rule_rate_limit
 	}
 	return s.keepSettings(ctx, kept)
 }

@@ -22,7 +22,7 @@ func TestANullChangesNoSetting(t *testing.T) {
 	if err := json.Unmarshal([]byte(current()), &fields); err != nil || len(fields) < 30 {
 		t.Fatalf("%d settings: %v", len(fields), err)
 	}
-	s.Admin("PUT", "/settings", `{"verification":["vouched.example"],"rate_limit":7,"daily_limits":{"/cgi-bin/stable_token":5},"scan_durability":"soon","api_ips":["192.0.2.1"],
+	s.Admin("PUT", "/settings", `{"verification":["vouched.example"],"rule_rate_limit":7,"daily_limits":{"/cgi-bin/stable_token":5},"scan_commit":"async","api_ips":["192.0.2.1"],
 		"callback_ips":["192.0.2.2"],"behaviours":{"codes.activate.overlap_taken":"allow"},"api_hosts":["api.example.com"],"apple_app_ids":["ABCDE12345.com.example.app"],
 		"android_apps":[{"package":"com.example.app","sha256_cert_fingerprints":["14:6D:E9:83:C5:73:06:50:D8:EE:B9:95:2F:34:FC:64:16:A0:83:42:E6:1D:BE:A8:8A:04:96:B2:3F:CF:44:E5"]}]}`)
 	changed := current()

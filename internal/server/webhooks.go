@@ -36,7 +36,7 @@ func (s *Server) openWebhooks() {
 			return news, nil
 		},
 		Check: s.requests().checkWebhook, Unknown: s.store.MissingIDs, RealNow: s.realNow, ClockBelieved: s.wall.Believed,
-		Life: func() time.Duration { return time.Duration(s.chosen.settings.Get().WebhookDays) * 24 * time.Hour }}
+		Life: func() time.Duration { return time.Duration(s.chosen.settings.Get().WebhookRetryDays) * 24 * time.Hour }}
 }
 
 // alarmData is an alarm as receivers read it.

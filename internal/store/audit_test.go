@@ -32,7 +32,7 @@ func manyChanges(t *testing.T, s *Store) {
 		addRules(t, s, aRule(t, "wxa", fmt.Sprintf("https://h%d.example/", n)))
 	}
 	require.NoError(t, s.InTx(ctx, func(ctx context.Context) error {
-		if err := s.PutMeta(ctx, "settings", `{"rate_limit":7}`); err != nil {
+		if err := s.PutMeta(ctx, "settings", `{"rule_rate_limit":7}`); err != nil {
 			return err
 		}
 		if err := s.PutSeeded(ctx, "seed", at); err != nil {

@@ -87,56 +87,56 @@ func (v Verification) MarshalJSON() ([]byte, error) {
 
 // Settings are the values in force; Table says what each means.
 type Settings struct {
-	Strict              bool         `json:"strict"`
-	Behaviours          Overrides    `json:"behaviours"`
-	Verification        Verification `json:"verification"`
-	RateLimit           int          `json:"rate_limit"`
-	OtherRateLimit      int          `json:"other_rate_limit"`
-	RateLimitPerNode    bool         `json:"rate_limit_per_node"`
-	ServiceMinuteLimit  int          `json:"service_minute_limit"`
-	AllowPrivateHosts   bool         `json:"allow_private_hosts"`
-	PublishQuota        int          `json:"publish_quota"`
-	ServicePublishQuota int          `json:"service_publish_quota"`
-	RuleLimit           int          `json:"rule_limit"`
-	ServiceRuleLimit    int          `json:"service_rule_limit"`
-	TokenDailyLimit     int          `json:"token_daily_limit"`
-	UTCOffsetHours      int          `json:"utc_offset_hours"`
+	Strict                    bool         `json:"strict"`
+	Behaviours                Overrides    `json:"behaviours"`
+	Verification              Verification `json:"verification"`
+	RuleRateLimit             int          `json:"rule_rate_limit"`
+	DefaultRateLimit          int          `json:"default_rate_limit"`
+	RateLimitPerNode          bool         `json:"rate_limit_per_node"`
+	ServiceRateLimitPerMinute int          `json:"service_rate_limit_per_minute"`
+	AllowPrivateHosts         bool         `json:"allow_private_hosts"`
+	PublishQuota              int          `json:"publish_quota"`
+	ServicePublishQuota       int          `json:"service_publish_quota"`
+	RuleLimit                 int          `json:"rule_limit"`
+	ServiceRuleLimit          int          `json:"service_rule_limit"`
+	TokenDailyLimit           int          `json:"token_daily_limit"`
+	UTCOffsetHours            int          `json:"utc_offset_hours"`
 
-	DailyLimits    Limits     `json:"daily_limits"`
-	ScanDays       int        `json:"scan_days"`
-	ScanDurability Durability `json:"scan_durability"`
+	DailyLimits       Limits     `json:"daily_limits"`
+	ScanRetentionDays int        `json:"scan_retention_days"`
+	ScanCommit        CommitMode `json:"scan_commit"`
 
-	StatisticsHourDays int `json:"statistics_hour_days"`
-	StatisticsDayDays  int `json:"statistics_day_days"`
-	AlarmThreshold     int `json:"alarm_threshold"`
+	HourlyStatsRetentionDays int `json:"hourly_stats_retention_days"`
+	DailyStatsRetentionDays  int `json:"daily_stats_retention_days"`
+	AlarmThreshold           int `json:"alarm_threshold"`
 
-	RIDLogRows  int       `json:"rid_log_rows"`
-	APIIPs      Addresses `json:"api_ips"`
-	CallbackIPs Addresses `json:"callback_ips"`
+	CallLogMaxRows int       `json:"call_log_max_rows"`
+	APIIPs         Addresses `json:"api_ips"`
+	CallbackIPs    Addresses `json:"callback_ips"`
 
-	HoldLinks    bool `json:"hold_links"`
-	LinkLimit    int  `json:"link_limit"`
-	LinkedLimit  int  `json:"linked_limit"`
-	QRCodeLimit  int  `json:"qrcode_limit"`
-	PictureLimit int  `json:"picture_limit"`
+	LinkApprovalRequired      bool `json:"link_approval_required"`
+	MaxLinksPerServiceAccount int  `json:"max_links_per_service_account"`
+	MaxLinksPerMiniProgram    int  `json:"max_links_per_mini_program"`
+	QRCodeLimit               int  `json:"qrcode_limit"`
+	QRCodeImageRateLimit      int  `json:"qrcode_image_rate_limit"`
 
-	OrderByTwo               bool  `json:"order_by_two"`
+	OrderApprovalRequired    bool  `json:"order_approval_required"`
 	AllowUnapprovedApplycode bool  `json:"allow_unapproved_applycode"`
-	CodeCountMax             int64 `json:"code_count_max"`
-	CodeSegment              int64 `json:"code_segment"`
-	CodeSeconds              int   `json:"code_seconds"`
-	TicketMinutes            int   `json:"ticket_minutes"`
-	PackageCopies            int   `json:"package_copies"`
+	MaxCodesPerApplication   int64 `json:"max_codes_per_application"`
+	CodeSegmentSize          int64 `json:"code_segment_size"`
+	CodeFinishDelaySeconds   int   `json:"code_finish_delay_seconds"`
+	TicketTTLMinutes         int   `json:"ticket_ttl_minutes"`
+	MaxPackagesPerCode       int   `json:"max_packages_per_code"`
 
-	APIHosts    Hosts       `json:"api_hosts"`
-	GS1Hosts    Hosts       `json:"gs1_hosts"`
-	GS1Prefixes Prefixes    `json:"gs1_prefixes"`
-	PageLimit   int         `json:"page_limit"`
-	AppleAppIDs AppleAppIDs `json:"apple_app_ids"`
-	AndroidApps AndroidApps `json:"android_apps"`
+	APIHosts             Hosts       `json:"api_hosts"`
+	GS1Hosts             Hosts       `json:"gs1_hosts"`
+	GS1Prefixes          Prefixes    `json:"gs1_prefixes"`
+	LandingPageRateLimit int         `json:"landing_page_rate_limit"`
+	AppleAppIDs          AppleAppIDs `json:"apple_app_ids"`
+	AndroidApps          AndroidApps `json:"android_apps"`
 
-	WebhookDays  int  `json:"webhook_days"`
-	RecheckFiles bool `json:"recheck_files"`
+	WebhookRetryDays int  `json:"webhook_retry_days"`
+	ReverifyDomains  bool `json:"reverify_domains"`
 
 	SecondFactor Demand `json:"second_factor"`
 
@@ -155,15 +155,15 @@ const (
 	Everyone Demand = "everyone"
 )
 
-// Durability says when a scan is answered.
-type Durability string
+// CommitMode tells when a scan is answered.
+type CommitMode string
 
 const (
-	// Durable: once the scan is on the disk.
-	Durable Durability = "durable"
-	// Soon: a scan that fell on no code is answered first; a power cut costs at
+	// Sync: once the scan is on the disk.
+	Sync CommitMode = "sync"
+	// Async: a scan that fell on no code is answered first; a power cut costs at
 	// most the last second of them. Codes always wait.
-	Soon Durability = "soon"
+	Async CommitMode = "async"
 )
 
 // Platform has the limits of the platform itself.
@@ -189,7 +189,7 @@ func Defaults() Settings {
 	return Settings{
 		Behaviours:       Overrides{},
 		Verification:     Verification{Mode: Fetch},
-		RateLimit:        5,
+		RuleRateLimit:    5,
 		PublishQuota:     100,
 		RuleLimit:        100,
 		ServiceRuleLimit: 100_000,
@@ -198,34 +198,34 @@ func Defaults() Settings {
 		// table of time zones is needed.
 		UTCOffsetHours: 8,
 
-		QRCodeLimit:  100_000, // Contract: rules 3.5
-		PictureLimit: 20,
+		QRCodeLimit:          100_000, // Contract: rules 3.5
+		QRCodeImageRateLimit: 20,
 
-		AlarmThreshold: 100, // docs/alarms.md: at most one honest code in a thousand gets there
-		ScanDurability: Durable,
-		SecondFactor:   Optional,
-		ScanDays:       400, // a year and a month: this month beside the same one of last year
+		AlarmThreshold:    100, // docs/alarms.md: at most one honest code in a thousand gets there
+		ScanCommit:        Sync,
+		SecondFactor:      Optional,
+		ScanRetentionDays: 400, // a year and a month: this month beside the same one of last year
 
-		DailyLimits: Limits{},
-		RIDLogRows:  1_000_000,
-		APIIPs:      Addresses{},
-		CallbackIPs: Addresses{},
+		DailyLimits:    Limits{},
+		CallLogMaxRows: 1_000_000,
+		APIIPs:         Addresses{},
+		CallbackIPs:    Addresses{},
 
 		// Contract: marketcode 3.1, 3.2, 3.4, 3.6.
-		CodeCountMax:  20_000_000,
-		CodeSegment:   50_000,
-		TicketMinutes: 30,
-		PackageCopies: 3,
+		MaxCodesPerApplication: 20_000_000,
+		CodeSegmentSize:        50_000,
+		TicketTTLMinutes:       30,
+		MaxPackagesPerCode:     3,
 
-		APIHosts:    Hosts{},
-		GS1Hosts:    Hosts{},
-		GS1Prefixes: Prefixes{},
-		PageLimit:   30,
-		AppleAppIDs: AppleAppIDs{},
-		AndroidApps: AndroidApps{},
+		APIHosts:             Hosts{},
+		GS1Hosts:             Hosts{},
+		GS1Prefixes:          Prefixes{},
+		LandingPageRateLimit: 30,
+		AppleAppIDs:          AppleAppIDs{},
+		AndroidApps:          AndroidApps{},
 
-		WebhookDays:  3,
-		RecheckFiles: true,
+		WebhookRetryDays: 3,
+		ReverifyDomains:  true,
 	}
 }
 

@@ -50,10 +50,10 @@ var Table = []Field{
 	{Name: "behaviours", Limits: "limits.behaviours"},
 	{Name: "verification", Limits: "limits.hosts.trusted"},
 
-	{Name: "rate_limit", Group: "calls", Max: 1_000_000},
-	{Name: "other_rate_limit", Max: 1_000_000},
+	{Name: "rule_rate_limit", Group: "calls", Max: 1_000_000},
+	{Name: "default_rate_limit", Max: 1_000_000},
 	{Name: "rate_limit_per_node"},
-	{Name: "service_minute_limit", Max: 1_000_000},
+	{Name: "service_rate_limit_per_minute", Max: 1_000_000},
 
 	{Name: "allow_private_hosts", Group: "rules"},
 	{Name: "publish_quota", Max: 1_000_000},
@@ -65,39 +65,39 @@ var Table = []Field{
 	{Name: "utc_offset_hours", Min: -12, Max: 14},
 	{Name: "daily_limits", Limits: "limits.paths"},
 
-	{Name: "scan_days", Group: "scans", Max: 36_500, Effect: "effect.stream"},
-	{Name: "scan_durability", Words: []string{string(Durable), string(Soon)}},
-	{Name: "statistics_hour_days", Max: 36_500, Effect: "effect.shed"},
-	{Name: "statistics_day_days", Max: 36_500, Effect: "effect.shed"},
+	{Name: "scan_retention_days", Group: "scans", Max: 36_500, Effect: "effect.stream"},
+	{Name: "scan_commit", Words: []string{string(Sync), string(Async)}},
+	{Name: "hourly_stats_retention_days", Max: 36_500, Effect: "effect.shed"},
+	{Name: "daily_stats_retention_days", Max: 36_500, Effect: "effect.shed"},
 	{Name: "alarm_threshold", Max: 100_000, Effect: "effect.alarms"},
 
-	{Name: "rid_log_rows", Group: "answers", Max: 100_000_000},
+	{Name: "call_log_max_rows", Group: "answers", Max: 100_000_000},
 	{Name: "api_ips", Limits: "limits.addresses"},
 	{Name: "callback_ips", Limits: "limits.addresses"},
 
-	{Name: "hold_links", Group: "links"},
-	{Name: "link_limit", Max: 1_000_000},
-	{Name: "linked_limit", Max: 1_000_000},
+	{Name: "link_approval_required", Group: "links"},
+	{Name: "max_links_per_service_account", Max: 1_000_000},
+	{Name: "max_links_per_mini_program", Max: 1_000_000},
 	{Name: "qrcode_limit", Max: 10_000_000},
-	{Name: "picture_limit", Max: 1_000_000},
+	{Name: "qrcode_image_rate_limit", Max: 1_000_000},
 
-	{Name: "order_by_two", Group: "codes"},
+	{Name: "order_approval_required", Group: "codes"},
 	{Name: "allow_unapproved_applycode"},
-	{Name: "code_count_max", Min: 10_000, Max: 2_000_000_000},
-	{Name: "code_segment", Min: 10_000, Max: 50_000, Limits: "limits.step", Effect: "effect.afterwards"},
-	{Name: "code_seconds", Max: 86_400},
-	{Name: "ticket_minutes", Min: 1, Max: 7 * 24 * 60},
-	{Name: "package_copies", Min: 1, Max: 1000},
+	{Name: "max_codes_per_application", Min: 10_000, Max: 2_000_000_000},
+	{Name: "code_segment_size", Min: 10_000, Max: 50_000, Limits: "limits.step", Effect: "effect.afterwards"},
+	{Name: "code_finish_delay_seconds", Max: 86_400},
+	{Name: "ticket_ttl_minutes", Min: 1, Max: 7 * 24 * 60},
+	{Name: "max_packages_per_code", Min: 1, Max: 1000},
 
 	{Name: "api_hosts", Group: "pages", Limits: "limits.hosts"},
 	{Name: "gs1_hosts", Limits: "limits.hosts"},
 	{Name: "gs1_prefixes", Limits: "limits.prefixes"},
-	{Name: "page_limit", Max: 1_000_000},
+	{Name: "landing_page_rate_limit", Max: 1_000_000},
 	{Name: "apple_app_ids", Limits: "limits.apps"},
 	{Name: "android_apps", Limits: "limits.fingerprints"},
 
-	{Name: "webhook_days", Group: "webhooks", Min: 1, Max: 30},
-	{Name: "recheck_files"},
+	{Name: "webhook_retry_days", Group: "webhooks", Min: 1, Max: 30},
+	{Name: "reverify_domains"},
 
 	{Name: "second_factor", Group: "sign_in", Words: []string{string(Optional), string(Admins), string(Everyone)}},
 }
@@ -132,8 +132,8 @@ func (s Settings) Validate() error {
 			return err
 		}
 	}
-	if s.CodeSegment%10_000 != 0 {
-		return fmt.Errorf("settings: code_segment is %d: want a multiple of 10000", s.CodeSegment)
+	if s.CodeSegmentSize%10_000 != 0 {
+		return fmt.Errorf("settings: code_segment_size is %d: want a multiple of 10000", s.CodeSegmentSize)
 	}
 	return cmp.Or(s.Behaviours.validate(), s.DailyLimits.validate("daily_limits"), s.APIIPs.validate("api_ips"),
 		s.CallbackIPs.validate("callback_ips"),

@@ -28,9 +28,9 @@ func TestDefaults_AreThePlatforms(t *testing.T) {
 		name      string
 		got, want int64
 	}{
-		{"rate_limit", int64(d.RateLimit), 5},
-		{"other_rate_limit", int64(d.OtherRateLimit), 0},
-		{"service_minute_limit", int64(d.ServiceMinuteLimit), 0},
+		{"rule_rate_limit", int64(d.RuleRateLimit), 5},
+		{"default_rate_limit", int64(d.DefaultRateLimit), 0},
+		{"service_rate_limit_per_minute", int64(d.ServiceRateLimitPerMinute), 0},
 		{"rule_limit", int64(d.RuleLimit), 100},
 		{"service_rule_limit", int64(d.ServiceRuleLimit), 100_000},
 		{"publish_quota", int64(d.PublishQuota), 100},
@@ -38,9 +38,9 @@ func TestDefaults_AreThePlatforms(t *testing.T) {
 		{"token_daily_limit", int64(d.TokenDailyLimit), 2000},
 		{"utc_offset_hours", int64(d.UTCOffsetHours), 8},
 		{"qrcode_limit", int64(d.QRCodeLimit), 100_000},
-		{"code_count_max", d.CodeCountMax, 20_000_000},
-		{"code_segment", d.CodeSegment, 50_000},
-		{"ticket_minutes", int64(d.TicketMinutes), 30},
+		{"max_codes_per_application", d.MaxCodesPerApplication, 20_000_000},
+		{"code_segment_size", d.CodeSegmentSize, 50_000},
+		{"ticket_ttl_minutes", int64(d.TicketTTLMinutes), 30},
 	} {
 		assert.Equal(t, c.got, c.want, "the default of %s", c.name)
 	}

@@ -162,12 +162,12 @@ func (d *Service) AskLink(ctx context.Context, service Account, r LinkRequest) e
 		}
 		s := d.Settings.Get()
 		counts := l.Status != 0 && l.Status != LinkRefused
-		hold := s.HoldLinks || s.Refuses(behaviour.LinkAtOnce)
+		hold := s.LinkApprovalRequired || s.Refuses(behaviour.LinkAtOnce)
 		l, err = l.Ask(hold, d.Now())
 		if err != nil {
 			return err
 		}
-		if err := limitLinks(ctx, tx, l, counts, s.LinkLimit, s.LinkedLimit); err != nil {
+		if err := limitLinks(ctx, tx, l, counts, s.MaxLinksPerServiceAccount, s.MaxLinksPerMiniProgram); err != nil {
 			return err
 		}
 		if l.AtOnce {
@@ -252,7 +252,7 @@ func (d *Service) EndLink(ctx context.Context, service Account, miniProgram stri
 			return l, true, nil
 		}
 		s := d.Settings.Get()
-		next, over, err := l.End(s.HoldLinks || s.Refuses(behaviour.LinkEndAtOnce))
+		next, over, err := l.End(s.LinkApprovalRequired || s.Refuses(behaviour.LinkEndAtOnce))
 		if err == nil && over && l.Status == LinkDone {
 			behaviour.Note(ctx, behaviour.LinkEndAtOnce)
 		}

@@ -47,7 +47,7 @@ var trials = []Trial{
 	{Code: errcode.PublishQuota, Row: behaviour.RulesPublishQuota, calls: "/cgi-bin/wxopen/qrcodejumppublish", command: injectOnce},
 	{Code: errcode.PrefixOwned, Row: behaviour.RulesAddOwned, calls: addCall, command: injectOnce},
 	{Code: errcode.ConfirmFileFailed, Row: behaviour.RulesConfirm, calls: addCall, command: injectOnce},
-	{Code: errcode.OK, Row: behaviour.LinkAtOnce, calls: linkCall, command: "qrjump setting set hold_links true"},
+	{Code: errcode.OK, Row: behaviour.LinkAtOnce, calls: linkCall, command: "qrjump setting set link_approval_required true"},
 	{Code: errcode.InvalidArgs, Row: behaviour.CodesTicketState, calls: tradeCall, command: injectOnce},
 }
 

@@ -75,7 +75,7 @@ func (q *queue) removeOldest(n int) {
 // Record puts a call on its way into the log. It never waits: when the store is
 // slower than the calls, the oldest that wait are dropped and counted.
 func (b *Book) Record(c Call) {
-	if b.Settings.Get().RIDLogRows == 0 {
+	if b.Settings.Get().CallLogMaxRows == 0 {
 		return
 	}
 	for _, text := range []*string{&c.Path, &c.Query, &c.Request, &c.Response, &c.ClientIP, &c.Detail} {
@@ -140,7 +140,7 @@ func (b *Book) flushCalls(ctx context.Context) error {
 		return nil
 	}
 	defer func() { clear(calls); q.taken = calls }()
-	rows := b.Settings.Get().RIDLogRows
+	rows := b.Settings.Get().CallLogMaxRows
 	blocks := blocksOf(calls[max(0, len(calls)-rows):])
 	oldest := b.Now().Add(-Kept).Unix()
 	if !b.mayForget() {

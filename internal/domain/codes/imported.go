@@ -454,7 +454,7 @@ func (p *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err er
 		}
 		mark := p.proof(importMark)
 		news := Batch{ID: n.ID, Account: n.Account, ISV: n.ISV, Count: n.Count, Imported: true, Prefix: n.Prefix,
-			Version: FirstVersion, Segment: p.Settings.Get().CodeSegment, FirstCode: mark, FirstText: mark, CreatedAt: p.Now(),
+			Version: FirstVersion, Segment: p.Settings.Get().CodeSegmentSize, FirstCode: mark, FirstText: mark, CreatedAt: p.Now(),
 			Template: template}
 		again, err := p.begunAnew(ctx, tx, news)
 		if err != nil || again {

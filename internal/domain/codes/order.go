@@ -61,7 +61,7 @@ func (o Order) decide(d OrderDecision, by string, two bool, now time.Time) (Orde
 	case d.Revision != "" && d.Revision != o.Revision():
 		return o, Conflict("this order is not as it was read any more: read it again, and say its revision")
 	case d.Approve && two && o.Waits() && by == o.AskedBy:
-		return o, Conflict(by + " asked for these codes: somebody else has to agree (setting order_by_two)")
+		return o, Conflict(by + " asked for these codes: somebody else has to agree (setting order_approval_required)")
 	case o.Waits():
 		o.DecidedBy, o.DecidedAt, o.Refused = by, now, !d.Approve
 	}
@@ -84,7 +84,7 @@ func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application
 	if err := Granted(caller); err != nil {
 		return Order{}, err
 	}
-	if err := a.check(o.Press.Settings.Get().CodeCountMax); err != nil {
+	if err := a.check(o.Press.Settings.Get().MaxCodesPerApplication); err != nil {
 		return Order{}, err
 	}
 	asked, err := o.Change(ctx, caller.AppID, a.ISV, func(one Order) (Order, error) {

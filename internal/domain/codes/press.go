@@ -99,10 +99,10 @@ func (p *Service) Apply(ctx context.Context, caller accounts.Account, a Applicat
 			"no codes are given out until --code-prefix names a prefix of your own: %s is read by Weixin only", DefaultPrefix)
 	}
 	s := p.Settings.Get()
-	if err := a.check(s.CodeCountMax); err != nil {
+	if err := a.check(s.MaxCodesPerApplication); err != nil {
 		return Batch{}, err
 	}
-	if a.Count > settings.Platform.CodeCountMax && !a.Approved {
+	if a.Count > settings.Platform.MaxCodesPerApplication && !a.Approved {
 		if err := noteOrRefuse(ctx, s, behaviour.CodesApplyAbove, "code_count is %d", a.Count); err != nil {
 			return Batch{}, err
 		}
@@ -144,14 +144,14 @@ func (p *Service) Apply(ctx context.Context, caller accounts.Account, a Applicat
 		if !errors.Is(err, ErrNoBatch) {
 			return err
 		}
-		if s.OrderByTwo && !a.Approved && !s.AllowUnapprovedApplycode {
+		if s.OrderApprovalRequired && !a.Approved && !s.AllowUnapprovedApplycode {
 			return errcode.Unauthorized.With(behaviour.CodesApplyApproval, "codes are ordered and approved by two people (setting "+
-				"order_by_two): order isv_application_id %q in the console or with batch apply --for-approval, or turn on "+
+				"order_approval_required): order isv_application_id %q in the console or with batch apply --for-approval, or turn on "+
 				"allow_unapproved_applycode",
 				a.ISV)
 		}
-		batch = Batch{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Prefix: p.Prefix, Version: p.Keys.Current, Segment: s.CodeSegment,
-			CreatedAt: now, Template: a.Template}
+		batch = Batch{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Prefix: p.Prefix, Version: p.Keys.Current,
+			Segment: s.CodeSegmentSize, CreatedAt: now, Template: a.Template}
 		return p.giveOut(ctx, tx, &batch)
 	})
 	if err == nil {
@@ -310,7 +310,7 @@ func (p *Service) Query(ctx context.Context, caller accounts.Account, key BatchK
 
 // TimeToFinish returns the time that an application takes until FINISH.
 func (p *Service) TimeToFinish() time.Duration {
-	return time.Duration(p.Settings.Get().CodeSeconds) * time.Second
+	return time.Duration(p.Settings.Get().CodeFinishDelaySeconds) * time.Second
 }
 
 // Progress returns the progress of an application: its state, since when, and the segments that are ready. One made elsewhere is
@@ -848,7 +848,7 @@ func (p *Service) newTicket(f Found, namespace, user string) (t Ticket, text str
 		return t, "", err
 	}
 	now, app := p.Now(), f.State.Activation.Binding.WxaAppID
-	life := time.Duration(p.Settings.Get().TicketMinutes) * time.Minute
+	life := time.Duration(p.Settings.Get().TicketTTLMinutes) * time.Minute
 	return Ticket{Hash: p.Vault.Hash(ticketPurpose, text), Batch: f.Batch.ID, Index: f.Index,
 		OwnerID: p.OpenIDs.OpenID(namespace, f.Batch.Account, user),
 		AppID:   app, AppUserID: p.OpenIDs.OpenID(namespace, app, user), ScannedAt: now, ExpiresAt: now.Add(life)}, text, nil

@@ -173,7 +173,7 @@ func (p *Service) MakePackage(ctx context.Context, w PackageRequest) (made Print
 				return err
 			}
 		}
-		if err := w.against(others, p.Settings.Get().PackageCopies); err != nil {
+		if err := w.against(others, p.Settings.Get().MaxPackagesPerCode); err != nil {
 			return err
 		}
 		if index, state, found := p.Memory.FirstBlocked(w.Batch, NewSet(w.Codes), at); found {

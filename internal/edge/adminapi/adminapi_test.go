@@ -17,7 +17,7 @@ accounts:
   - {appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true, linked: [shop]}
 components:
   - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
-settings: {verification: trust, rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: 0}
 `
 
 // call makes a call that may fail and checks that a failure is a problem
@@ -125,8 +125,8 @@ func TestSettings(t *testing.T) {
 		status int
 		want   string
 	}{
-		{`{"rate_limit":7}`, 200, `"rate_limit":7`},
-		{`{}`, 200, `"rate_limit":7`},
+		{`{"rule_rate_limit":7}`, 200, `"rule_rate_limit":7`},
+		{`{}`, 200, `"rule_rate_limit":7`},
 		{`{"publish_quota":0,"utc_offset_hours":-12}`, 200, `"utc_offset_hours":-12`},
 		{`{"verification":"fetch"}`, 200, `"verification":"fetch"`},
 		{`{"verification":["A.example"]}`, 200, `"verification":["a.example"]`},
@@ -135,16 +135,16 @@ func TestSettings(t *testing.T) {
 		{`{"RULE_LIMIT":3}`, 200, `"rule_limit":3`},
 		{`{"verification":"maybe"}`, 422, "maybe"},
 		{`{"verification":null}`, 200, `"verification":["a.example"]`},
-		{`{"rate_limit":-1}`, 422, "rate_limit"},
-		{`{"rate_limit":"5"}`, 422, "rate_limit"},
-		{`{"rate_limit":1.5}`, 422, "rate_limit"},
-		{`{"rate_limit":99999999999}`, 422, "rate_limit"},
+		{`{"rule_rate_limit":-1}`, 422, "rule_rate_limit"},
+		{`{"rule_rate_limit":"5"}`, 422, "rule_rate_limit"},
+		{`{"rule_rate_limit":1.5}`, 422, "rule_rate_limit"},
+		{`{"rule_rate_limit":99999999999}`, 422, "rule_rate_limit"},
 		{`{"token_daily_limit":0}`, 422, "token_daily_limit"},
 		{`{"utc_offset_hours":15}`, 422, "utc_offset_hours"},
-		{`{"rate_limi":5}`, 422, `there is no \"rate_limi\": did you mean rate_limit?`},
+		{`{"rule_rate_limi":5}`, 422, `there is no \"rule_rate_limi\": did you mean rule_rate_limit?`},
 		{`{"colour":5}`, 422, `there is no \"colour\""`},
 		{`{"daily_limits":{"/cgi-bin/stabel_token":5}}`, 422, "did you mean /cgi-bin/stable_token?"},
-		{`{"rate_limit":4,"rate_limi":5}`, 422, "rate_limi"},
+		{`{"rule_rate_limit":4,"rate_limi":5}`, 422, "rate_limi"},
 		{`{"behaviours":{"wire.list.text":"allow","rules.get.all":"reject"}}`, 200,
 			`"behaviours":{"rules.get.all":"reject","wire.list.text":"allow"}`},
 		{`{"activation_overlap":"replace"}`, 422, `there is no \"activation_overlap\"`},
@@ -160,7 +160,7 @@ func TestSettings(t *testing.T) {
 		{`null`, 422, "object"},
 		{`[]`, 422, "object"},
 		{`"x"`, 422, "object"},
-		{`{"rate_limit":4} x`, 400, ""},
+		{`{"rule_rate_limit":4} x`, 400, ""},
 		{``, 400, ""},
 	} {
 		if a := call(t, s, "PUT", "/settings", c.body); a.Status != c.status || !strings.Contains(a.Body, c.want) {
@@ -168,7 +168,7 @@ func TestSettings(t *testing.T) {
 		}
 	}
 	before := s.Admin("GET", "/settings", "").Body
-	if !strings.Contains(before, `"rate_limit":7`) || strings.Contains(s.Log(), "level=ERROR") {
+	if !strings.Contains(before, `"rule_rate_limit":7`) || strings.Contains(s.Log(), "level=ERROR") {
 		t.Errorf("a refused change changed something, or was logged as ours: %s", before)
 	}
 	s.Stop()

@@ -148,7 +148,7 @@ func (a codeAPI) codeOperations() []o.Route {
 		o.Get("/orders", "listOrders", o.Viewer, a.listOrders, "Codes that people ordered, the newest first, with how far each order is").
 			Everyone(),
 		o.Post("/accounts/{appid}/orders", "placeOrder", o.Marketer, a.placeOrder,
-			"Order codes for an account; they are made at once, or once somebody else agrees (setting order_by_two)"),
+			"Order codes for an account; they are made at once, or once somebody else agrees (setting order_approval_required)"),
 		o.Post("/accounts/{appid}/orders/decisions", "decideOrder", o.Marketer, a.decideOrder, "Agree to an order of codes, or refuse it"),
 		o.Get("/batches", "listBatches", o.Viewer, a.listBatches, "Applications for codes, oldest first").Everyone(),
 		o.Get("/batches/{application_id}", "getBatch", o.Viewer, a.getBatch, "Show an application").Of(a.ofBatch),
@@ -196,7 +196,7 @@ func (a codeAPI) codeOperations() []o.Route {
 				"scanned or handed to a printer. When all are taken back the application is gone, and its numbers are free."),
 		o.Post("/batches/{application_id}/packages", "makePackage", o.Marketer, a.makePackage,
 			"Note that codes are handed to a printer; sendPackage then writes the file").Of(a.ofBatch).
-			More("409: another printer has codes of the range, more packages have them than `package_copies` says and no reason is given, " +
+			More("409: another printer has codes of the range, more packages have them than `max_packages_per_code` says and no reason is given, " +
 				"or some are frozen, void or spoiled."),
 		o.Get("/packages", "listPackages", o.Viewer, a.listPackages, "Which codes were handed to which printer, oldest first").
 			OfQuery("account"),

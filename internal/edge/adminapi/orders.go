@@ -107,7 +107,7 @@ func (a codeAPI) placeOrder(ctx context.Context, in *struct {
 		return tried, cmp.Or(codes.Granted(account), err)
 	}
 	one, err := a.Orders.Ask(ctx, account, codes.Application{Count: in.Body.Count, ISV: in.Body.ISV, Template: template},
-		a.Settings.Get().OrderByTwo)
+		a.Settings.Get().OrderApprovalRequired)
 	if err != nil {
 		return client.Order{}, err
 	}
@@ -123,7 +123,7 @@ func (a codeAPI) decideOrder(ctx context.Context, in *struct {
 		return client.Order{}, err
 	}
 	one, err := a.Orders.Decide(ctx, account, codes.OrderDecision{ISV: in.Body.ISV, Approve: in.Body.Agree,
-		Revision: in.Body.Revision}, a.Settings.Get().OrderByTwo)
+		Revision: in.Body.Revision}, a.Settings.Get().OrderApprovalRequired)
 	if errors.Is(err, codes.ErrNoBatch) {
 		return client.Order{}, huma.Error404NotFound("there is no order of this number")
 	}

@@ -91,10 +91,10 @@ func TestApplyCode_WantsApproval(t *testing.T) {
 	if a := call("before"); a.Code(t) != 0 {
 		t.Fatalf("applycode before: %s", a.Body)
 	}
-	s.Admin("PUT", "/settings", `{"order_by_two":true}`)
+	s.Admin("PUT", "/settings", `{"order_approval_required":true}`)
 	a := call("new")
-	if a.Code(t) != 48001 || !strings.Contains(s.Log(), "order_by_two") || !strings.Contains(s.Log(), a.RID(t)) {
-		t.Errorf("applycode with order_by_two: %s, want 48001 and why in the log", a.Body)
+	if a.Code(t) != 48001 || !strings.Contains(s.Log(), "order_approval_required") || !strings.Contains(s.Log(), a.RID(t)) {
+		t.Errorf("applycode with order_approval_required: %s, want 48001 and why in the log", a.Body)
 	}
 	call("before").WantCode(t, 0, "an application that exists")
 	s.Admin("PUT", "/settings", `{"allow_unapproved_applycode":true}`)
@@ -168,7 +168,7 @@ func TestApplyCodeQuery(t *testing.T) {
 func TestAnApplicationTakesTime(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
-	s.Admin("PUT", "/settings", `{"code_seconds":40}`)
+	s.Admin("PUT", "/settings", `{"code_finish_delay_seconds":40}`)
 	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
 	id := applied(t, s, "brand", "slow", 200_000)
 	began := servertest.Began.Unix()
@@ -313,7 +313,7 @@ func TestApplyCodeDownload(t *testing.T) {
 		}
 	}
 	// A smaller segment is for new batches; the old one keeps its own.
-	s.Admin("PUT", "/settings", `{"code_segment":10000}`)
+	s.Admin("PUT", "/settings", `{"code_segment_size":10000}`)
 	small := applied(t, s, "brand", "small", 30_000)
 	if got := works(t, s, "brand", "applycodequery", `{"isv_application_id":"small"}`).CodeGenerateList; !slices.Equal(got,
 		[]segment{{0, 9_999}, {10_000, 19_999}, {20_000, 29_999}}) {
@@ -333,7 +333,7 @@ func TestApplyCodeDownload(t *testing.T) {
 func TestTheOrderOfFaultsOfADownload(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
-	s.Admin("PUT", "/settings", `{"code_seconds":40}`)
+	s.Admin("PUT", "/settings", `{"code_finish_delay_seconds":40}`)
 	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
 	id := applied(t, s, "keyless", "slow", 60_000)
 	for _, c := range []struct {
@@ -753,7 +753,7 @@ func TestTicketToCode(t *testing.T) {
 	works(t, s, "brand", "tickettocode", mine)
 	s.Advance(time.Second)
 	refused(t, "after 30 minutes", codeCall(s, "brand", "tickettocode", mine), 40097, wrong)
-	s.Admin("PUT", "/settings", `{"ticket_minutes":1}`)
+	s.Admin("PUT", "/settings", `{"ticket_ttl_minutes":1}`)
 	short := trade(openid(t, s, "alice", "brand"), ticketOf(t, s, "alice", text))
 	s.Advance(59 * time.Second)
 	works(t, s, "brand", "tickettocode", short)
@@ -802,13 +802,13 @@ func TestFaultsOfEveryCodeCall(t *testing.T) {
 			}
 			refused(t, call+" GET as "+appid, s.Do("GET", path+"?access_token="+s.Token(appid), ""), 43002, "")
 		}
-		s.Admin("PUT", "/settings", `{"other_rate_limit":5}`)
+		s.Admin("PUT", "/settings", `{"default_rate_limit":5}`)
 		s.Clock.Step(time.Second)
 		for range 5 {
 			codeCall(s, "brand", call, "{}")
 		}
 		refused(t, call+" a sixth time in a second", codeCall(s, "brand", call, body), 44990, "")
-		s.Admin("PUT", "/settings", `{"other_rate_limit":0}`)
+		s.Admin("PUT", "/settings", `{"default_rate_limit":0}`)
 		for _, number := range append(slices.Sorted(maps.Keys(baseTexts)), -1, 48001) {
 			if number == 40097 {
 				continue // its detail is the endpoint's
@@ -849,7 +849,7 @@ func TestAThousandAppliesADay(t *testing.T) {
 func TestSettingsOfCodes(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
-	s.Admin("PUT", "/settings", `{"code_count_max":200000000}`)
+	s.Admin("PUT", "/settings", `{"max_codes_per_application":200000000}`)
 	id := applied(t, s, "brand", "x", 200_000_000)
 	refused(t, "more", codeCall(s, "brand", "applycode", `{"code_count":200010000,"isv_application_id":"y"}`), 40097,
 		"from 10000 to 200000000")
@@ -874,9 +874,9 @@ func TestSettingsOfCodes(t *testing.T) {
 		`wxa_appid "far": it is not linked with brand`)
 	s.Admin("PUT", "/settings", `{"behaviours":{"codes.activate.overlap_taken":"allow"}}`)
 	works(t, s, "brand", "codeactive", binding(id, 0, 0, `"wxa_appid":"far"`))
-	for _, bad := range []string{`{"code_segment":15000}`, `{"code_segment":60000}`, `{"code_count_max":1}`,
+	for _, bad := range []string{`{"code_segment_size":15000}`, `{"code_segment_size":60000}`, `{"max_codes_per_application":1}`,
 		`{"behaviours":{"codes.activate.overlap_taken":"maybe"}}`, `{"activation_overlap":"replace"}`,
-		`{"ticket_minutes":0}`, `{"code_seconds":-1}`} {
+		`{"ticket_ttl_minutes":0}`, `{"code_finish_delay_seconds":-1}`} {
 		s.Do("PUT", "/admin/v1/settings", bad, "Authorization: Bearer "+servertest.AdminToken,
 			"Content-Type: application/json").WantStatus(t, 422, "%s", bad)
 	}

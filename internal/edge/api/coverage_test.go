@@ -42,7 +42,7 @@ func TestCoverageTellsAnswersOfOneNumberApart(t *testing.T) {
 	if _, listed := first["rules.publish.quota"]; listed || len(first) != 7 || first["link.at_once"] || first["codes.ticket.state"] {
 		t.Errorf("a link that took effect at once, and an unknown ticket: %v", first)
 	}
-	set("/settings", `{"hold_links":true}`)(s)
+	set("/settings", `{"link_approval_required":true}`)(s)
 	if a := ask("person")(s); a.Code(t) != 0 {
 		t.Fatal(a.Body)
 	}

@@ -379,7 +379,7 @@ func TestNoLeniencyIsSilent(t *testing.T) {
 		{"code_url as it is printed", "", 0, named(t, `{"code_url":"%s"}`, same)},
 		{"code_url as a scan returns it", "", 0, named(t, `{"code_url":"http://%s"}`, same)},
 		{"the most codes that the platform lets", "", 0, after(typed("svc", applyPath,
-			`{"code_count":20000000,"isv_application_id":"most"}`), set("/settings", `{"code_count_max":200000000}`))},
+			`{"code_count":20000000,"isv_application_id":"most"}`), set("/settings", `{"max_codes_per_application":200000000}`))},
 	} {
 		s.Renew(t)
 		if a := c.story(s); strings.HasPrefix(a.Body, `{"errcode":`) && a.Code(t) != 0 {
@@ -465,7 +465,7 @@ func TestACallerThatIsRightIsReportedNothing(t *testing.T) {
 accounts:
   - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release], pages: [pages/index/index]}
   - {appid: svc, kind: service_account, secret: secret-svc, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}
-settings: {verification: [shop.example], rate_limit: 0}
+settings: {verification: [shop.example], rule_rate_limit: 0}
 `})
 	const here = "https://shop.example/t/"
 	links := `"debug_url":["https://shop.example/t/1"]`
@@ -498,7 +498,7 @@ settings: {verification: [shop.example], rate_limit: 0}
 func TestNoSampleOfThePagesIsADeviation(t *testing.T) {
 	t.Parallel()
 	seed := strings.NewReplacer("name: Shop,", "name: Shop, pages: [pages/index/index],", "[3, 46]", "[3, 33, 46]",
-		"verification: trust", "verification: [weixin.qq.com], hold_links: true").Replace(agency)
+		"verification: trust", "verification: [weixin.qq.com], link_approval_required: true").Replace(agency)
 	s := servertest.Start(t, servertest.Options{Seed: seed})
 	send := func(path, body string) servertest.Answer {
 		t.Helper()

@@ -33,7 +33,7 @@ accounts:
   - {appid: fenced, kind: mini_program, secret: secret-fenced, ip_allowlist: [203.0.113.0/24]}
 components:
   - {appid: isv, secret: secret-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
-settings: {verification: trust, rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: 0}
 `
 
 const (
@@ -296,7 +296,7 @@ func TestTheEarlierFaultWins(t *testing.T) {
 		{"the method before the token", 43002, get(addPath)},
 		{"the token before the body", 41001, post(addPath, "{'")},
 		{"the token's form before the body", 40001, post(addPath+"?access_token=T", "{'")},
-		{"the limit of calls before the body", 44990, after(many(2, as("shop", getPath, "{'")), set("/settings", `{"rate_limit":1}`))},
+		{"the limit of calls before the body", 44990, after(many(2, as("shop", getPath, "{'")), set("/settings", `{"rule_rate_limit":1}`))},
 		{"JSON before required fields", 47001, as("shop", addPath, `{"path":"p"`)},
 		{"an empty body before required fields", 44002, as("shop", addPath, "")},
 		{"the kind of account before the body: subscription", 48001, as("sub", addPath, "{'")},
@@ -471,7 +471,7 @@ func TestWhereTheAdviceStands(t *testing.T) {
 func TestFiveCallsASecond(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
-	s.Admin("PUT", "/settings", `{"rate_limit":5}`)
+	s.Admin("PUT", "/settings", `{"rule_rate_limit":5}`)
 	call := func(want int, appid, path, body string) {
 		t.Helper()
 		if a := as(appid, path, body)(s); a.Code(t) != want {
@@ -500,12 +500,12 @@ func TestFiveCallsASecond(t *testing.T) {
 	}
 	call(44990, "shop", getPath, "{}")
 	// Another limit holds at once; 0 is none.
-	s.Admin("PUT", "/settings", `{"rate_limit":0}`)
+	s.Admin("PUT", "/settings", `{"rule_rate_limit":0}`)
 	for range 12 {
 		call(0, "shop", getPath, "{}")
 	}
 	// No limit of calls to the token endpoints but their own.
-	s.Admin("PUT", "/settings", `{"rate_limit":1}`)
+	s.Admin("PUT", "/settings", `{"rule_rate_limit":1}`)
 	for range 3 {
 		s.NewToken("shop")
 	}
@@ -545,7 +545,7 @@ func TestPrefixesUnderNewerTopLevelDomainsAreASetting(t *testing.T) {
 func TestOnlyTheJumpRulesHaveALimitASecondByDefault(t *testing.T) {
 	t.Parallel()
 	granted := strings.Replace(town, "secret: secret-svc,", "secret: secret-svc, features: [marketcode],", 1)
-	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(granted, ", rate_limit: 0", "", 1)})
+	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(granted, ", rule_rate_limit: 0", "", 1)})
 	often := func(appid, path, body string) (refused int) {
 		for range 20 {
 			if as(appid, path, body)(s).Code(t) == 44990 {
@@ -572,7 +572,7 @@ func TestOnlyTheJumpRulesHaveALimitASecondByDefault(t *testing.T) {
 	assert.Equal(t, perSecond("svc", createPath), `{"call_count":500000,"refresh_second":86400}`, "quota/get of qrcode/create")
 
 	// The setting for the rest leaves the jump rules alone.
-	s.Admin("PUT", "/settings", `{"rate_limit":0,"other_rate_limit":7}`)
+	s.Admin("PUT", "/settings", `{"rule_rate_limit":0,"default_rate_limit":7}`)
 	s.Clock.Step(time.Minute)
 	for path, body := range rest {
 		assert.Equal(t, often("svc", path, body), 13, "%s", path)

@@ -47,22 +47,22 @@ func (a *API) limit(ctx context.Context, account string, e endpoint, s settings.
 // busy shop.
 func (e endpoint) perSecond(s settings.Settings) int {
 	if e.sets == ruleSets {
-		return s.RateLimit
+		return s.RuleRateLimit
 	}
-	return s.OtherRateLimit
+	return s.DefaultRateLimit
 }
 
 // limitMinute returns 45011 for a call above the limit of calls a minute of a
 // service account and an interface, where a setting has one. Contract: rules
 // 1.9, marketcode 1. Assumed(wire.rate.minute): a quota, so it follows the server's clock.
 func (a *API) limitMinute(ctx context.Context, caller accounts.Account, path string, s settings.Settings) error {
-	if s.ServiceMinuteLimit == 0 || caller.Kind != accounts.ServiceAccount {
+	if s.ServiceRateLimitPerMinute == 0 || caller.Kind != accounts.ServiceAccount {
 		return nil
 	}
-	allowed, err := a.Calls.Minutes.Allow(ctx, caller.AppID+" "+path, s.ServiceMinuteLimit, a.Now())
+	allowed, err := a.Calls.Minutes.Allow(ctx, caller.AppID+" "+path, s.ServiceRateLimitPerMinute, a.Now())
 	if err == nil && !allowed {
 		err = errcode.MinuteLimit.With(behaviour.WireRateMinute, "%s called %s more than %d times this minute", caller.AppID, path,
-			s.ServiceMinuteLimit)
+			s.ServiceRateLimitPerMinute)
 	}
 	return err
 }

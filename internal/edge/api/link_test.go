@@ -26,7 +26,7 @@ func only(appid string) string { return fmt.Sprintf(`{"appid":%q}`, appid) }
 var byThemselves = set("/settings", `{"behaviours":{"link.own_token_taken":"allow"}}`)
 
 // held makes links wait for both administrators.
-var held = set("/settings", `{"behaviours":{"link.own_token_taken":"allow"},"hold_links":true}`)
+var held = set("/settings", `{"behaviours":{"link.own_token_taken":"allow"},"link_approval_required":true}`)
 
 // confirm is the answer of one side's administrator.
 func confirm(service, mini, side string, agree bool) how {
@@ -166,7 +166,7 @@ accounts:
   - {appid: mini, kind: mini_program, name: Coffee, certified: true, secret: secret-mini, versions: [release]}
   - {appid: young, kind: mini_program, name: Tea, secret: secret-young, versions: [trial]}
   - {appid: svc, kind: service_account, secret: secret-svc, certified: true, linked: [mini]}
-settings: {behaviours: {link.own_token_taken: allow}, rate_limit: 0}
+settings: {behaviours: {link.own_token_taken: allow}, rule_rate_limit: 0}
 `})
 	s.Clock.Step(1e9)
 	mustLink(t, s, as("svc", linkPath, `{"appid":"young","notify_users":0,"show_profile":1}`))

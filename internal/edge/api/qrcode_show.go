@@ -63,7 +63,7 @@ func (p picture) write(_ context.Context, w http.ResponseWriter) error {
 // showQRCode is public: the holder of a ticket gets the picture of its code, 404 otherwise. Contract: rules 3.5.
 // Assumed(qrcode.show.rate): 429 above a number of pictures a second for one address.
 func (a *API) showQRCode(ctx context.Context, c *call, f *fields) (any, error) {
-	if !a.pictures.allow(ratelimit.KeyForIP(c.ip).String(), a.Settings.Get().PictureLimit, a.RealNow()) {
+	if !a.pictures.allow(ratelimit.KeyForIP(c.ip).String(), a.Settings.Get().QRCodeImageRateLimit, a.RealNow()) {
 		return picture{status: http.StatusTooManyRequests}, nil
 	}
 	ticket, _ := f.peek("ticket")

@@ -162,7 +162,7 @@ func TestPicturesArePublicAndEndWithTheirCode(t *testing.T) {
 func TestPicturesAreLimitedByAddress(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
-	s.Admin("PUT", "/settings", `{"picture_limit":2}`)
+	s.Admin("PUT", "/settings", `{"qrcode_image_rate_limit":2}`)
 	made := create(t, s, "svc", wanted("QR_LIMIT_SCENE", `"scene_id":1`, ""))
 	for i, want := range []int{200, 200, 429, 429} {
 		s.Do("GET", showPath+"?ticket="+made.Ticket, "").WantStatus(t, want, "picture %d", i+1)

@@ -84,11 +84,11 @@ func TestEveryCallIsCounted(t *testing.T) {
 	post(clearBySecret+"?appid=shop&appsecret=wrong", "")(s)
 	wantUsed(t, s, "shop", clearBySecret, 0)
 	// A call that is refused for its rate counts for nothing.
-	s.Admin("PUT", "/settings", `{"rate_limit":1}`)
+	s.Admin("PUT", "/settings", `{"rule_rate_limit":1}`)
 	for range 3 {
 		as("third", getPath, "{}")(s)
 	}
-	s.Admin("PUT", "/settings", `{"rate_limit":0}`)
+	s.Admin("PUT", "/settings", `{"rule_rate_limit":0}`)
 	wantUsed(t, s, "third", getPath, 1)
 }
 
@@ -325,7 +325,7 @@ func TestSettingsOfQuotas(t *testing.T) {
 		`{"daily_limits":{"/cgi-bin/token":5}}`:                "token_daily_limit",
 		`{"daily_limits":{"/intp/marketcode/applycode":5}}`:    "1000 a day",
 		`{"DAILY_LIMITS":{"/cgi-bin/nothing":5}}`:              "no interface has the path",
-		`{"rid_log_rows":-1}`:                                  "rid_log_rows is -1",
+		`{"call_log_max_rows":-1}`:                             "call_log_max_rows is -1",
 		`{"api_ips":["nowhere"]}`:                              `api_ips has \"nowhere\"`,
 		`{"api_ips":"127.0.0.1"}`:                              "want a list of addresses",
 		`{"callback_ips":["10.0.0.0/33"]}`:                     "callback_ips has",
@@ -348,7 +348,7 @@ func TestSettingsOfQuotas(t *testing.T) {
 		!strings.Contains(a.Body, `"api_ips":[]`) {
 		t.Errorf("%s", a.Body)
 	}
-	bad := strings.Replace(town, "rate_limit: 0", `rate_limit: 0, daily_limits: {"/cgi-bin/nothing": 5}`, 1)
+	bad := strings.Replace(town, "rule_rate_limit: 0", `rule_rate_limit: 0, daily_limits: {"/cgi-bin/nothing": 5}`, 1)
 	if _, err := servertest.Try(t, servertest.Options{Seed: bad}); err == nil || !strings.Contains(err.Error(), "line ") ||
 		!strings.Contains(err.Error(), "/cgi-bin/nothing") {
 		t.Errorf("a seed: %v", err)
@@ -368,7 +368,7 @@ func TestTheMinuteOfAServiceAccount(t *testing.T) {
 	for range 5 {
 		call("without the setting", "svc", getPath, 0)
 	}
-	s.Admin("PUT", "/settings", `{"service_minute_limit":2}`)
+	s.Admin("PUT", "/settings", `{"service_rate_limit_per_minute":2}`)
 	call("the first", "svc", getPath, 0)
 	call("the second", "svc", getPath, 0)
 	checkText(t, as("svc", getPath, "{}")(s), 45011, "api minute-quota reach limit, must slower, retry next minute")

@@ -178,14 +178,14 @@ func TestTheLogIsBounded(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	s := servertest.Start(t, servertest.Options{Seed: town, Data: folder})
-	s.Admin("PUT", "/settings", `{"rid_log_rows":10}`)
+	s.Admin("PUT", "/settings", `{"call_log_max_rows":10}`)
 	var rids []string
 	for range 25 {
 		rids = append(rids, ridOf(as("shop", publishPath, prefix("https://shop.example/none/"))(s)))
 	}
 	s.Stop()
 	s = servertest.Start(t, servertest.Options{Seed: town, Data: folder})
-	s.Admin("PUT", "/settings", `{"rid_log_rows":1000}`) // what asks is in the log as well, and takes nobody's place
+	s.Admin("PUT", "/settings", `{"call_log_max_rows":1000}`) // what asks is in the log as well, and takes nobody's place
 	for i, rid := range rids {
 		want := 0
 		if i < 15 {
@@ -194,7 +194,7 @@ func TestTheLogIsBounded(t *testing.T) {
 		as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, rid))(s).WantCode(t, want, "call %d", i+1)
 	}
 	// 0 is no log at all; what was there stays until it is too old.
-	s.Admin("PUT", "/settings", `{"rid_log_rows":0}`)
+	s.Admin("PUT", "/settings", `{"call_log_max_rows":0}`)
 	rid := ridOf(as("shop", publishPath, prefix("https://shop.example/none/"))(s))
 	checkText(t, as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, rid))(s), 76001, "rid not found, please check")
 }

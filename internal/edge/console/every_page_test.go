@@ -64,7 +64,7 @@ rules:
   - {owner: shop, prefix: "https://gone.example/", path: pages/a, published: true}
 components:
   - {appid: plat, secret: the-secret-of-plat, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, redirect_hosts: [plat.example]}
-settings: {verification: trust, rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: 0}
 `})
 	rid := s.Rule("shop", "publish", `{"prefix":`+quoted("https://none.example/"+stranger)+`}`).RID(t)
 	s.Rule("shop", "add", `{"prefix":`+body+`,"path":`+body+`,"odd":`+body+`}`)

@@ -58,8 +58,8 @@ func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
 	v.get("/console/self?lang=en")
 
 	// Settings are found by what they mean, and what would be lost is said first; times are how long ago, in the reader's zone.
-	v.get("/console/operate/settings?q=events+of").wants(t, `id="scan_days"`)
-	if p := v.get("/console/operate/settings?q=package_copies"); strings.Contains(p.Body, `id="scan_days"`) {
+	v.get("/console/operate/settings?q=events+of").wants(t, `id="scan_retention_days"`)
+	if p := v.get("/console/operate/settings?q=max_packages_per_code"); strings.Contains(p.Body, `id="scan_retention_days"`) {
 		t.Error("settings that were not looked for are shown")
 	}
 	v.did("/console/preferences/theme", url.Values{"theme": {""}, "zone": {"UTC"}, "back": {"/console/people"}})

@@ -86,7 +86,7 @@ func TestTheHomeSaysWhatEndsSoon(t *testing.T) {
 	cut := func(name, days string) page {
 		return root.post("/console/operate/settings", url.Values{"did": {"set"}, "name": {name}, "value": {days}})
 	}
-	for _, name := range []string{"scan_days", "statistics_hour_days", "statistics_day_days"} {
+	for _, name := range []string{"scan_retention_days", "hourly_stats_retention_days", "daily_stats_retention_days"} {
 		cut(name, "3").wants(t, "about 1 ", `id="sure"`)
 		if p := cut(name, "30"); p.Status != http.StatusSeeOther {
 			t.Errorf("%s of 30 days, before which nothing was scanned: %d %s", name, p.Status, p.Body)

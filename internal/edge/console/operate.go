@@ -199,7 +199,7 @@ func (pages operatePages) changeSettings(v *request) {
 }
 
 // losing are the settings that say after how many days something of scans is deleted.
-var losing = []string{"scan_days", "statistics_hour_days", "statistics_day_days"}
+var losing = []string{"scan_retention_days", "hourly_stats_retention_days", "daily_stats_retention_days"}
 
 // loses asks back before scans, or their numbers by hour or by day, are deleted: it says how many scans these are. text is the new value,
 // "" the setting's default. False where none are lost, or where the visitor agreed.

@@ -29,7 +29,7 @@ func TestAServerIsOperatedByForms(t *testing.T) {
 	set := func(name, value string) page {
 		return v.post("/console/operate/settings", url.Values{"did": {"set"}, "name": {name}, "value": {value}})
 	}
-	for name, value := range map[string]string{"publish_quota": "7", "strict": "false", "scan_durability": "soon",
+	for name, value := range map[string]string{"publish_quota": "7", "strict": "false", "scan_commit": "async",
 		"verification": `["a.example"]`} {
 		if p := set(name, value); p.Status != http.StatusSeeOther {
 			t.Errorf("%s: %d %s", name, p.Status, p.Body)
@@ -40,7 +40,7 @@ func TestAServerIsOperatedByForms(t *testing.T) {
 			t.Errorf("%s: %d", name, p.Status)
 		}
 	}
-	v.get("/console/operate/settings?lang=zh").wants(t, `value="7"`, "每个小程序每个自然月的发布次数", `value="soon"`, "至多 1000 个接口路径", "0 至 1000000")
+	v.get("/console/operate/settings?lang=zh").wants(t, `value="7"`, "每个小程序每个自然月的发布次数", `value="async"`, "至多 1000 个接口路径", "0 至 1000000")
 	v.did("/console/operate/settings", url.Values{"did": {"reset"}, "name": {"publish_quota"}})
 	if p := v.get("/console/operate/settings?lang=en"); strings.Contains(p.Body, `value="7"`) {
 		t.Error("the setting was not taken back")

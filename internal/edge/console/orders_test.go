@@ -16,7 +16,7 @@ func TestWhoAsksAndWhoAgreesAreTwo(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop,
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
-	s.Admin("PUT", "/settings", `{"order_by_two":true}`)
+	s.Admin("PUT", "/settings", `{"order_approval_required":true}`)
 	who := map[string]*visitor{}
 	for name, account := range map[string]string{"alice": "press", "bob": "press", "eve": "shop"} {
 		s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":"marketer","accounts":[%q],"password":%q}`, name, account, password))

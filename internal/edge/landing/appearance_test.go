@@ -54,7 +54,7 @@ func (p place) has(what string, a servertest.Answer, words ...string) {
 func TestAPageLooksAsItsAccountSays(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"page_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
 	link := func() servertest.Answer { return p.get("coffee.example", "/t/7") }
 	p.has("before", link(), "-/qrjump/logo/", ";--accent:#0b6b45;", "This link opens a Mini Program.", "此链接将打开小程序。")
 	file := logoFile(t, color.NRGBA{200, 30, 30, 255}, 800, 200)
@@ -121,7 +121,7 @@ func TestAPageLooksAsItsAccountSays(t *testing.T) {
 func TestTheMakerOfACodeSpeaksOnItsPage(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"page_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
 	batch, paths := p.codes(2)
 	p.activate(batch, 1, 1)
 	p.Admin("PUT", "/accounts/brand",

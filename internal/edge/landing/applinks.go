@@ -55,7 +55,7 @@ type component struct {
 // would open in it; 503 where the rules cannot be read, so that telephones do not take an outage
 // for an empty file.
 func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file string) {
-	if !g.withinLimit(w, r, "landing", 1, g.Settings.Get().PageLimit*landingsPerCode) {
+	if !g.withinLimit(w, r, "landing", 1, g.Settings.Get().LandingPageRateLimit*landingsPerCode) {
 		return
 	}
 	made, err := g.linksFile(r.Context(), host, file)

@@ -439,18 +439,18 @@ func TestMadeUpHostsAreLimitedAndDisplaceNoOther(t *testing.T) {
 	hosts := askedHosts{g.Rules.(someRules), map[string]int{}}
 	g.Rules = hosts
 	limited := g.Settings.Get()
-	for n := range limited.PageLimit + 5 {
+	for n := range limited.LandingPageRateLimit + 5 {
 		want := 404 // the API's answer
-		if n >= limited.PageLimit {
+		if n >= limited.LandingPageRateLimit {
 			want = 429
 		}
 		require.Equal(t, g.file(t, fmt.Sprintf("made-up-%d.example", n), "/").Code, want, "host %d", n)
 	}
-	assert.Equal(t, len(hosts.asked), limited.PageLimit, "hosts were asked for")
+	assert.Equal(t, len(hosts.asked), limited.LandingPageRateLimit, "hosts were asked for")
 	if w := g.file(t, "made-up-0.example", "/"); w.Code != 404 || hosts.asked["made-up-0.example"] != 1 {
 		t.Errorf("a host that was just asked for: %d, asked %v", w.Code, hosts.asked["made-up-0.example"])
 	}
-	limited.PageLimit = 0
+	limited.LandingPageRateLimit = 0
 	g.Settings = settings.NewLive(limited)
 	for n := range 2*maxHosts + 2 {
 		if n%1000 == 0 {

@@ -200,7 +200,7 @@ func isCode(d scan.Decision) bool {
 
 // answer shows what a text opens.
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d scan.Decision) {
-	perMinute := g.Settings.Get().PageLimit
+	perMinute := g.Settings.Get().LandingPageRateLimit
 	if opens(d) {
 		// The page of a link is no secret, but drawing its code takes time, and more for a longer
 		// link.

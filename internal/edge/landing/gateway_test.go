@@ -303,12 +303,12 @@ func TestALandingPageIsChargedByTheLengthOfItsLink(t *testing.T) {
 	} {
 		g := links(func(string) (string, error) { return "", nil })
 		s := settings.Defaults()
-		s.PageLimit = c.limit
+		s.LandingPageRateLimit = c.limit
 		g.Settings = settings.NewLive(s)
 		shown := 0
 		for ; shown < 1000 && g.look(t.Context(), c.length).Code == 200; shown++ {
 		}
-		assert.Equal(t, shown, c.pages, "page_limit %d, %d bytes", c.limit, c.length)
+		assert.Equal(t, shown, c.pages, "landing_page_rate_limit %d, %d bytes", c.limit, c.length)
 	}
 	// The answer to one too many says when there is enough for this very page.
 	g := links(func(string) (string, error) { return "", nil })

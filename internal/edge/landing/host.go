@@ -112,7 +112,7 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (kn
 	if fresh {
 		return was, false
 	}
-	if !was && !g.withinLimit(w, r, "host", 1, g.Settings.Get().PageLimit) {
+	if !was && !g.withinLimit(w, r, "host", 1, g.Settings.Get().LandingPageRateLimit) {
 		return false, true
 	}
 	known, err := g.Rules.HasRules(r.Context(), host)

@@ -28,7 +28,7 @@ func (g *Gateway) logo(w http.ResponseWriter, r *http.Request, hash string) {
 	file, kept := g.Looks.Kept(hash)
 	if !kept {
 		// Hashes can be made up, and looking for one takes time.
-		if !g.withinLimit(w, r, "logo", 1, g.Settings.Get().PageLimit) {
+		if !g.withinLimit(w, r, "logo", 1, g.Settings.Get().LandingPageRateLimit) {
 			return
 		}
 		var err error

@@ -36,7 +36,7 @@ rules:
   - {owner: shop, prefix: "https://secure.example/t/", path: pages/table/table, published: true}
   - {owner: shop, prefix: "http://cup.example/safe/", path: pages/cup/cup, published: true}
   - {owner: tea, prefix: "http://tea.example/", path: "pages/tea?x=1", published: true}
-settings: {verification: trust, rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: 0}
 `
 
 type place struct {
@@ -253,7 +253,7 @@ func TestWhoseHostItIsDecidesWhoAnswers(t *testing.T) {
 	assert.Equal(t, p.get("coffee.example", "/healthz").Body, "ok\n", "healthz")
 
 	// The operator says which hosts are the API's: everything else is pages.
-	p.Admin("PUT", "/settings", `{"api_hosts":["Api.Example"],"page_limit":0}`)
+	p.Admin("PUT", "/settings", `{"api_hosts":["Api.Example"],"landing_page_rate_limit":0}`)
 	p.isPage("a path of the API on a brand's host", p.get("coffee.example", "/cgi-bin/t/7"), 200)
 	p.isPage("the API on a brand's host", p.get("coffee.example", "/admin/v1/accounts", "Authorization: Bearer "+servertest.AdminToken),
 		404)
@@ -285,7 +285,7 @@ func TestBehindATrustedProxyTheBrowsersSchemeCounts(t *testing.T) {
 func TestACodeShowsItsState(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"page_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
 	batch, paths := p.codes(6)
 	p.activate(batch, 1, 3)
 	for i, did := range map[int]string{2: "freeze", 3: "void"} {
@@ -372,7 +372,7 @@ func (p place) copied(path string) {
 func TestACodeThatLooksCopiedIsNotGenuine(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{Emulator: true})
-	p.Admin("PUT", "/settings", `{"page_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
 	batch, paths := p.codes(3)
 	p.activate(batch, 0, 2)
 	p.isCode("before any scan", paths[1], "active", "A genuine code", "此码为正品码")
@@ -415,7 +415,7 @@ func TestACodeThatLooksCopiedIsNotGenuine(t *testing.T) {
 func TestARedeemedCodeSaysSoWithItsDate(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{Emulator: true})
-	p.Admin("PUT", "/settings", `{"page_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
 	batch, paths := p.codes(3)
 	p.activate(batch, 0, 2)
 	change := func(did string, from, to int) {
@@ -446,7 +446,7 @@ func TestARedeemedCodeSaysSoWithItsDate(t *testing.T) {
 func TestWalkingTheCodesTellsNothing(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"page_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
 	_, paths := p.codes(1)
 	unknown := p.get("q.example", "/A000000000000000000")
 	p.isPage("unknown", unknown, 404)
@@ -461,7 +461,7 @@ func TestWalkingTheCodesTellsNothing(t *testing.T) {
 			t.Errorf("%s: another answer than for an unknown code: %d %v %s", what, a.Status, a.Header, a.Body)
 		}
 	}
-	p.Admin("PUT", "/settings", `{"page_limit":30}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":30}`)
 	for i := range 35 {
 		path := "/A00000000000000000" + string(rune('A'+i%26))
 		if i%3 == 0 {
@@ -505,7 +505,7 @@ func (p place) raw(text string) string {
 func TestNothingHostileIsEchoed(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"page_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
 	p.dress("tea", map[string]any{"open_at_once": true})
 	evil := `"><script>alert(1)</script><img src=x onerror=alert(1)>`
 	// Requests that no browser sends, past the client's own checks.
@@ -550,7 +550,7 @@ func TestNothingHostileIsEchoed(t *testing.T) {
 func TestEveryPageIsSmall(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"page_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
 	chance := rand.New(rand.NewPCG(1, 2))
 	var odd strings.Builder
 	odd.WriteString("/t/")

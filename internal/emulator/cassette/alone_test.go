@@ -92,11 +92,11 @@ func TestCompare_LinksFromBefore(t *testing.T) {
 	}
 	link(rival, 1)
 	s.Clock.Step(time.Minute)
-	s.Admin("PUT", "/settings", `{"hold_links":true}`)
+	s.Admin("PUT", "/settings", `{"link_approval_required":true}`)
 	link("wx1111000022223333", 0)
 	link("wx2222000022223333", 1, true)
 	link("wx3333000022223333", 0, false)
-	s.Admin("PUT", "/settings", `{"hold_links":false}`)
+	s.Admin("PUT", "/settings", `{"link_approval_required":false}`)
 	platform := s.ComponentToken(isv)
 	for _, appid := range []string{shop, brand, "wx4444000022223333", "wx1111000022223333"} {
 		s.Authorize(platform, isv, appid, "[3]")

@@ -399,7 +399,8 @@ func TestReplaySaysWhatItWasNotAsked(t *testing.T) {
 // TestCompare_RateLimit records a server with the platform's limit a second, which quota/get shows and a player does not have.
 func TestCompare_RateLimit(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(theTown, "rate_limit: 0", "rate_limit: 5, other_rate_limit: 7", 1),
+	seed := strings.Replace(theTown, "rule_rate_limit: 0", "rule_rate_limit: 5, default_rate_limit: 7", 1)
+	s := servertest.Start(t, servertest.Options{Seed: seed,
 		Undeclared: true})
 	proxy, _, out := record(t, s.URL, s.Clock.Now)
 	c := &caller{t: t, base: proxy, s: s}

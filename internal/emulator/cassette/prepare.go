@@ -102,7 +102,7 @@ func (p *player) prepareLinks(ctx context.Context, r *Recorded) error {
 		calls := []func() error{
 			func() error { return p.tell(ctx, http.MethodDelete, path, nil) },
 			func() error {
-				return p.tell(ctx, http.MethodPut, "/admin/v1/settings", map[string]bool{"hold_links": link.status != 1})
+				return p.tell(ctx, http.MethodPut, "/admin/v1/settings", map[string]bool{"link_approval_required": link.status != 1})
 			},
 			func() error {
 				_, err := p.wire(ctx, http.MethodPost, "/cgi-bin/wxopen/wxamplink?access_token="+token,
@@ -110,7 +110,7 @@ func (p *player) prepareLinks(ctx context.Context, r *Recorded) error {
 				return err
 			},
 			func() error {
-				return p.tell(ctx, http.MethodPut, "/admin/v1/settings", map[string]bool{"hold_links": false})
+				return p.tell(ctx, http.MethodPut, "/admin/v1/settings", map[string]bool{"link_approval_required": false})
 			},
 		}
 		if link.status == 2 || link.status == 3 {
@@ -135,9 +135,9 @@ func (p *player) prepareRate(ctx context.Context, r *Recorded) error {
 	if seconds, ok := limit.field("refresh_second").int(); !ok || seconds != 1 || calls < 1 {
 		return nil
 	}
-	p.limited = "other_rate_limit"
+	p.limited = "default_rate_limit"
 	if strings.HasPrefix(r.said("cgi_path").text, rulePath) {
-		p.limited = "rate_limit"
+		p.limited = "rule_rate_limit"
 	}
 	return p.tell(ctx, http.MethodPut, "/admin/v1/settings", map[string]int{p.limited: calls})
 }
