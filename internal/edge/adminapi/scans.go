@@ -2,16 +2,12 @@ package adminapi
 
 import (
 	"context"
-	"encoding/csv"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
-	"strconv"
+	"iter"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/parquet-go/parquet-go"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/domain/alarms"
@@ -285,83 +281,27 @@ type scanRow struct {
 	Owner         string    `parquet:"owner,dict"`
 }
 
-var scanHeader = []string{"scan_id", "at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid", "version",
-	"rule_id", "application_id", "code_index",
-	"activity", "brand", "product", "text", "serial", "owner"}
-
-// rowsAtOnce bounds a row group, and so the memory of an export.
-const rowsAtOnce = 20_000
-
-// scanSink is a format of an export.
-type scanSink interface {
-	add(r client.RecordedScan) error
-	finish() error
-}
-
-type csvSink struct{ w *csv.Writer }
-
-func newCSVSink(w io.Writer) (*csvSink, error) {
-	s := &csvSink{csv.NewWriter(w)}
-	return s, s.w.Write(scanHeader)
-}
-
-func (s *csvSink) add(r client.RecordedScan) error {
-	row := []string{r.ScanID, r.At.UTC().Format("2006-01-02T15:04:05.000Z"), r.User, r.Source, r.Client, r.Network, r.Region, r.Action,
-		r.Kind, r.Reason, r.AppID, r.Version,
-		"", "", "", r.Activity, r.Brand, r.Product, r.Text, r.Serial, r.Owner}
-	for i, text := range row {
-		row[i] = adminroute.EscapeCSVFormula(text)
+// tidy leaves out the numbers of a rule and of a code where the scan has none.
+func (r scanRow) tidy(line []string) {
+	line[1] = r.At.UTC().Format("2006-01-02T15:04:05.000Z")
+	if r.RuleID == 0 {
+		line[12] = ""
 	}
-	if r.RuleID != 0 {
-		row[12] = strconv.FormatInt(r.RuleID, 10)
+	if r.ApplicationID == 0 {
+		line[13], line[14] = "", ""
 	}
-	if r.CodeIndex != nil {
-		row[13], row[14] = strconv.FormatInt(r.ApplicationID, 10), strconv.FormatInt(*r.CodeIndex, 10)
-	}
-	return s.w.Write(row)
 }
 
-func (s *csvSink) finish() error {
-	s.w.Flush()
-	return s.w.Error()
-}
-
-type parquetSink struct {
-	w    *parquet.GenericWriter[scanRow]
-	rows []scanRow
-}
-
-func newParquetSink(w io.Writer) *parquetSink {
-	return &parquetSink{w: parquet.NewGenericWriter[scanRow](w, parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rowsAtOnce))}
-}
-
-func (s *parquetSink) add(r client.RecordedScan) error {
+func scanRowOf(r client.RecordedScan) scanRow {
 	var index int64 // 0 where the scan is of no code; the application is 0 then too
 	if r.CodeIndex != nil {
 		index = *r.CodeIndex
 	}
-	s.rows = append(s.rows, scanRow{ScanID: r.ScanID, At: r.At, User: r.User, Source: r.Source, Client: r.Client, Network: r.Network,
+	return scanRow{ScanID: r.ScanID, At: r.At, User: r.User, Source: r.Source, Client: r.Client, Network: r.Network,
 		Region: r.Region, Action: r.Action,
 		Kind: r.Kind, Reason: r.Reason, AppID: r.AppID, Version: r.Version, RuleID: r.RuleID, ApplicationID: r.ApplicationID,
 		CodeIndex: index,
-		Activity:  r.Activity, Brand: r.Brand, Product: r.Product, Text: r.Text, Serial: r.Serial, Owner: r.Owner})
-	if len(s.rows) < rowsAtOnce {
-		return nil
-	}
-	return s.flush()
-}
-
-func (s *parquetSink) flush() error {
-	_, err := s.w.Write(s.rows)
-	s.rows = s.rows[:0]
-	if err == nil {
-		err = s.w.Flush()
-	}
-	return err
-}
-
-func (s *parquetSink) finish() error {
-	return errors.Join(s.flush(), s.w.Close())
+		Activity:  r.Activity, Brand: r.Brand, Product: r.Product, Text: r.Text, Serial: r.Serial, Owner: r.Owner}
 }
 
 func (a scanAPI) exportScans(ctx context.Context, in *struct {
@@ -369,35 +309,29 @@ func (a scanAPI) exportScans(ctx context.Context, in *struct {
 	ScanFilter
 }) (adminroute.File, error) {
 	f, err := a.filter(ctx, &in.ScanFilter)
-	return adminroute.File{Name: "scans." + in.Format, Type: tableKinds[in.Format], Write: func(ctx context.Context, w io.Writer) error {
-		if err := a.writeScans(ctx, w, in.Format, f); err != nil {
-			return fmt.Errorf("exporting scans: %w", err)
+	return tableFile("scans", in.TableFormat, func(ctx context.Context) iter.Seq2[scanRow, error] {
+		return func(yield func(scanRow, error) bool) {
+			if err := a.scanRows(ctx, f, func(r scanRow) bool { return yield(r, nil) }); err != nil {
+				yield(scanRow{}, fmt.Errorf("exporting scans: %w", err))
+			}
 		}
-		return nil
-	}}, err
+	}), err
 }
 
-func (a scanAPI) writeScans(ctx context.Context, w io.Writer, format string, f stats.Filter) error {
+// scanRows yields the scans that match a filter until yield returns false.
+func (a scanAPI) scanRows(ctx context.Context, f stats.Filter, yield func(scanRow) bool) error {
 	if err := a.Scans.CatchUpAll(ctx); err != nil {
 		return err
 	}
-	var sink scanSink
-	if format == "parquet" {
-		sink = newParquetSink(w)
-	} else {
-		var err error
-		if sink, err = newCSVSink(w); err != nil {
-			return err
-		}
-	}
 	page := make([]client.RecordedScan, 0, 1000) // their serial numbers are read together
-	flush := func() error {
-		err := a.codes().addSerials(ctx, page)
-		for _, r := range page {
-			err = errors.Join(err, sink.add(r))
+	flush := func() (more bool, err error) {
+		err = a.codes().addSerials(ctx, page)
+		more = err == nil
+		for i := 0; i < len(page) && more; i++ {
+			more = yield(scanRowOf(page[i]))
 		}
 		page = page[:0]
-		return err
+		return more, err
 	}
 	for e, err := range a.Scans.Between(ctx, f) {
 		if err != nil {
@@ -406,12 +340,10 @@ func (a scanAPI) writeScans(ctx context.Context, w io.Writer, format string, f s
 		if page = append(page, showScan(&e)); len(page) < cap(page) {
 			continue
 		}
-		if err := flush(); err != nil {
+		if more, err := flush(); err != nil || !more {
 			return err
 		}
 	}
-	if err := flush(); err != nil {
-		return err
-	}
-	return sink.finish()
+	_, err := flush()
+	return err
 }

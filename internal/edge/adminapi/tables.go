@@ -3,8 +3,10 @@ package adminapi
 import (
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"reflect"
 	"strings"
 	"time"
@@ -24,34 +26,85 @@ type TableFormat struct {
 // tableKinds are the content types of the formats.
 var tableKinds = map[string]string{"csv": "text/csv; charset=utf-8", "parquet": parquetType}
 
-// tableFile is rows as a file. Its columns are the fields of a row, by their names in Parquet.
-func tableFile[Row any](name string, as TableFormat, rows func(context.Context) ([]Row, error)) adminroute.File {
-	return adminroute.File{Name: "qrjump-" + name + "." + as.Format, Type: tableKinds[as.Format],
+// rowsAtOnce bounds a row group of Parquet, and so the memory of an export.
+const rowsAtOnce = 20_000
+
+// tableFile is rows as a file, which is written as they come. Its columns are the fields of a row, by their names in Parquet.
+func tableFile[Row any](name string, as TableFormat, rows func(context.Context) iter.Seq2[Row, error]) adminroute.File {
+	return adminroute.File{Name: name + "." + as.Format, Type: tableKinds[as.Format],
 		Write: func(ctx context.Context, w io.Writer) error {
-			list, err := rows(ctx)
-			if err != nil {
-				return err
-			}
 			if as.Format == "parquet" {
-				return parquet.Write(w, list)
+				return writeParquet(w, rows(ctx))
 			}
-			out := csv.NewWriter(w)
-			var line []string
-			for field := range reflect.TypeFor[Row]().Fields() {
-				column, _, _ := strings.Cut(field.Tag.Get("parquet"), ",")
-				line = append(line, column)
-			}
-			_ = out.Write(line) // out.Error reports it
-			for _, row := range list {
-				line = line[:0]
-				for _, value := range reflect.ValueOf(row).Fields() {
-					line = append(line, cell(value.Interface()))
-				}
-				_ = out.Write(line)
-			}
-			out.Flush()
-			return out.Error()
+			return writeCSV(w, rows(ctx))
 		}}
+}
+
+// collected yields rows that are read together, so that an error comes before the first of them.
+func collected[Row any](read func(context.Context) ([]Row, error)) func(context.Context) iter.Seq2[Row, error] {
+	return func(ctx context.Context) iter.Seq2[Row, error] {
+		return func(yield func(Row, error) bool) {
+			list, err := read(ctx)
+			for i := 0; i < len(list) && err == nil && yield(list[i], nil); i++ {
+			}
+			if err != nil {
+				yield(*new(Row), err)
+			}
+		}
+	}
+}
+
+// writeCSV writes rows with a line of names above them. The method tidy of a row, if it has one, changes its cells.
+func writeCSV[Row any](w io.Writer, rows iter.Seq2[Row, error]) error {
+	out := csv.NewWriter(w)
+	var line []string
+	for field := range reflect.TypeFor[Row]().Fields() {
+		column, _, _ := strings.Cut(field.Tag.Get("parquet"), ",")
+		line = append(line, column)
+	}
+	_ = out.Write(line) // out.Error reports it
+	for row, err := range rows {
+		if err != nil {
+			return err
+		}
+		line = line[:0]
+		for _, value := range reflect.ValueOf(row).Fields() {
+			line = append(line, cell(value.Interface()))
+		}
+		if own, is := any(row).(interface{ tidy(line []string) }); is {
+			own.tidy(line)
+		}
+		if err := out.Write(line); err != nil {
+			return err
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
+
+func writeParquet[Row any](w io.Writer, rows iter.Seq2[Row, error]) error {
+	out := parquet.NewGenericWriter[Row](w, parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rowsAtOnce))
+	var group []Row
+	flush := func() error {
+		_, err := out.Write(group)
+		group = group[:0]
+		if err == nil {
+			err = out.Flush()
+		}
+		return err
+	}
+	for row, err := range rows {
+		if err != nil {
+			return err
+		}
+		if group = append(group, row); len(group) < rowsAtOnce {
+			continue
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+	}
+	return errors.Join(flush(), out.Close())
 }
 
 // cell is a value as a cell of CSV.
@@ -107,7 +160,7 @@ func (a scanAPI) exportStatistics(ctx context.Context, in *struct {
 	if _, err := owners(ctx, in.Owner); err != nil {
 		return adminroute.File{}, err
 	}
-	return tableFile("statistics", in.TableFormat, func(ctx context.Context) (rows []numberRow, err error) {
+	return tableFile("qrjump-statistics", in.TableFormat, collected(func(ctx context.Context) (rows []numberRow, err error) {
 		q, err := a.question(ctx, &in.StatisticsQuestion)
 		if err != nil {
 			return nil, err
@@ -130,7 +183,7 @@ func (a scanAPI) exportStatistics(ctx context.Context, in *struct {
 				return rows, nil
 			}
 		}
-	}), nil
+	})), nil
 }
 
 func (a scanAPI) exportMisses(ctx context.Context, in *struct {
@@ -141,14 +194,14 @@ func (a scanAPI) exportMisses(ctx context.Context, in *struct {
 	if err != nil {
 		return adminroute.File{}, err
 	}
-	return tableFile("misses", in.TableFormat, func(ctx context.Context) ([]missRow, error) {
+	return tableFile("qrjump-misses", in.TableFormat, collected(func(ctx context.Context) ([]missRow, error) {
 		from, to, err := a.counted(ctx, in.Period)
 		if err != nil {
 			return nil, err
 		}
 		list, err := a.Scans.Misses(ctx, whose, in.Below, from, to, stats.MostMisses)
 		return each(list, func(m stats.MissRow) missRow { return missRow{m.Place, m.Scans} }), err
-	}), nil
+	})), nil
 }
 
 func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
@@ -161,7 +214,7 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 		return adminroute.File{}, err
 	}
 	language, _ := i18n.Parse(in.Language)
-	return tableFile("alarms", in.TableFormat, func(ctx context.Context) (rows []alarmRow, err error) {
+	return tableFile("qrjump-alarms", in.TableFormat, collected(func(ctx context.Context) (rows []alarmRow, err error) {
 		q := q
 		q.Newest = false // page by page, by the numbers
 		for q.Limit = stats.MaxAnswers; ; q.After = rows[len(rows)-1].ID {
@@ -178,5 +231,5 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 				return rows, nil
 			}
 		}
-	}), nil
+	})), nil
 }
