@@ -361,14 +361,14 @@ type Alarm struct {
 
 // AlarmQuery says which alarms are wanted; the zero value: the oldest 100.
 type AlarmQuery struct {
-	After         int64  `query:"after" minimum:"0" doc:"only alarms after this id"`
-	Before        int64  `query:"before" minimum:"0" doc:"only alarms before this id; with newest, to go back page by page"`
-	Newest        bool   `query:"newest" doc:"newest first"`
-	Open          bool   `query:"open" doc:"only those that nobody acknowledged or dismissed"`
-	Standing      bool   `query:"standing" doc:"only those that nobody dismissed"`
-	ApplicationID int64  `query:"application_id" minimum:"0" doc:"only of codes of this application"`
-	Owner         string `query:"owner"` // AppID of whose applications; "" = of all that the caller may see
-	Limit         int    `query:"limit"` // 0 = 100, at most 1,000
+	After         int64  `query:"after"`          // only alarms after this id
+	Before        int64  `query:"before"`         // only alarms before this id; 0 = any
+	Newest        bool   `query:"newest"`         // newest first
+	Open          bool   `query:"open"`           // only those that nobody acknowledged or dismissed
+	Standing      bool   `query:"standing"`       // only those that nobody dismissed
+	ApplicationID int64  `query:"application_id"` // only of codes of this application; 0 = of any
+	Owner         string `query:"owner"`          // AppID of whose applications; "" = of all that the caller may see
+	Limit         int    `query:"limit"`          // 0 = 100, at most 1,000
 }
 
 // CountOpen returns the number of alarms that are neither acknowledged nor dismissed, of an account's applications; owner "" = of
