@@ -84,33 +84,8 @@ var named = regexp.MustCompile(`^/(accounts|users|components|batches|webhooks|pe
 // revised is a server with one of each thing, and what stands for their ids.
 func revised(t *testing.T, s *servertest.Server) *strings.Replacer {
 	t.Helper()
-	s.Admin("PUT", "/settings", `{"verification":"trust","link_approval_required":true,"order_approval_required":true,
-		"behaviours":{"link.own_token_taken":"allow"}}`)
-	s.Admin("PUT", "/accounts/new", `{"kind":"mini_program"}`)
-	s.Do("POST", "/cgi-bin/wxopen/wxamplink?access_token="+s.Token("svc"), `{"appid":"new","notify_users":0,"show_profile":0}`)
-	s.Admin("POST", "/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"waiting"}`)
-	s.Admin("PUT", "/settings", `{"order_approval_required":false}`)
-	s.Admin("POST", "/accounts/shop/rules", `{"prefix":"https://shop.example/own/","path":"p"}`)
-	s.Admin("POST", "/accounts/shop/rules", `{"prefix":"https://shop.example/gone/","path":"p"}`)
-	s.Admin("PUT", "/accounts/gone", `{"kind":"mini_program"}`)
-	s.Admin("PUT", "/components/gone-isv", `{"encoding_aes_key":"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}`)
-	for _, gtin := range []string{"09506000134352", "09506000134369"} {
-		s.Admin("PUT", "/gs1/links/01/"+gtin, `{"links":[]}`)
-	}
-	for _, name := range []string{"alice", "bob"} {
-		s.Admin("POST", "/people", `{"name":"`+name+`","role":"rules"}`)
-	}
-	var hook, gone client.WebhookAdded
-	for _, one := range []*client.WebhookAdded{&hook, &gone} {
-		s.Admin("POST", "/webhooks", `{"url":"https://receiver.example/","alarms":true}`).JSON(t, one)
-		s.Hide(one.Secret)
-	}
-	var imported, batch client.Batch
-	s.Admin("POST", "/accounts/svc/imported-batches", `{"isv_application_id":"old","code_count":1,"prefix":"P.URL.CN/"}`).JSON(t, &imported)
-	apply := "/intp/marketcode/applycode?access_token=" + s.Token("svc")
-	s.Do("POST", apply, `{"code_count":10000,"isv_application_id":"order"}`).JSON(t, &batch)
-	return strings.NewReplacer("BATCH", fmt.Sprint(batch.ID), "IMPORTED", fmt.Sprint(imported.ID), "HOOK", fmt.Sprint(hook.Webhook.ID),
-		"GONE", fmt.Sprint(gone.Webhook.ID))
+	got := s.Plant("testdata/revised.txt")
+	return strings.NewReplacer("BATCH", got["batch"], "IMPORTED", got["imported"], "HOOK", got["hook"], "GONE", got["gone"])
 }
 
 // matched makes a change with If-Match, * or a revision; "" = without.

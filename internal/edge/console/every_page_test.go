@@ -66,62 +66,11 @@ components:
   - {appid: plat, secret: the-secret-of-plat, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, redirect_hosts: [plat.example]}
 settings: {verification: trust, rule_rate_limit: 0}
 `})
-	rid := s.Rule("shop", "publish", `{"prefix":`+quoted("https://none.example/"+stranger)+`}`).RID(t)
-	s.Rule("shop", "add", `{"prefix":`+body+`,"path":`+body+`,"odd":`+body+`}`)
-	s.OK("shop", "add", `{"prefix":"https://mine.example/","path":`+body+`,"open_version":"3","permit_sub_rule":"1","is_edit":0}`)
-	var batch struct {
-		ID int64 `json:"application_id"`
-	}
-	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
-		`{"code_count":10000,"isv_application_id":`+`"<b class=pwned>"`+`}`).JSON(t, &batch)
-	id := fmt.Sprint(batch.ID)
-	binding := fmt.Sprintf(`{"wxa_appid":"shop","wxa_path":%s,"activity_name":%[1]s,"product_brand":%[1]s,"product_title":%[1]s,`+
-		`"product_code":"4006381333931"}`, body)
-	s.Admin("POST", "/batches/"+id+"/activations", `{"code_start":0,"code_end":99,"binding":`+binding+`}`)
-	s.Admin("POST", "/batches/"+id+"/states", `{"did":"freeze","ranges":[{"from":3,"to":4}],"note":`+body+`}`)
-	s.Admin("PUT", "/batches/"+id+"/serials", `{"serials":[{"code_index":7,"serial":`+body+`}]}`)
-	var pack struct{ Package int64 }
-	s.Admin("POST", "/batches/"+id+"/packages",
-		`{"code_start":5000,"code_end":5999,"printer":`+body+`}`).JSON(t, &pack)
-	var code struct {
-		Text string `json:"code_url"`
-	}
-	s.Admin("POST", "/codes/lookup", `{"application_id":`+id+`,"code_index":7}`).JSON(t, &code)
-	for i := range 60 {
-		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code.Text, i, i, i))
-	}
-	var scan struct {
-		ID string `json:"scan_id"`
-	}
-	s.Do("POST", "/scan/v1/resolve", `{"text":`+quoted("https://shop.example/"+stranger)+`,"user":`+body+`,"client":`+
-		body+`}`).JSON(t, &scan)
-	s.Do("POST", "/scan/v1/resolve", `{"text":`+quoted("https://none.example/"+x)+`,"user":`+body+`}`)
-	s.Admin("GET", "/statistics?wait=true", "")
-	for _, key := range []string{"01/09506000134352", "01/09506000134352/10/%3Cb%3E%22"} {
-		s.Admin("PUT", "/gs1/links/"+key, `{"owner":"shop","links":[{"linktype":"gs1:pip","href":"https://tea.example/","title":`+body+`,"default":true}]}`)
-	}
-	var hook struct{ Secret string }
-	s.Admin("POST", "/webhooks", `{"url":`+quoted("https://hooks.example/?"+x)+`,"alarms":true}`).JSON(t, &hook)
-	s.Hide(hook.Secret)
-	s.Admin("POST", "/webhooks/1/test", "")
-	s.Admin("PUT", "/domains/bad.example", `{"status":"denied"}`)
-	s.Admin("POST", "/prefixes/release", `{"prefix":"https://gone.example/","reason":`+body+`}`)
-	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"alice","role":"viewer","accounts":[%s],"password":%q}`, `"shop"`, password))
-	var key struct{ Key string }
-	s.Admin("POST", "/admin-keys", `{"name":"ci","role":"viewer"}`).JSON(t, &key)
-	s.Hide(key.Key)
-	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/token","errcode":-1,"times":1}`)
-	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/menu/get","response":{"body":{"a":`+body+`}}}`)
-	s.Admin("PUT", "/accounts/shop/appearance", `{"texts":{"en":{"app":"Tea","landing":`+body+`}}}`)
+	got := s.Plant("testdata/strangers.txt", "TEXT", body[1:len(body)-1], "PATH", x, "PASSWORD", password)
 	asked := "?" + url.Values{"component_appid": {"plat"}, "redirect_uri": {"https://plat.example/"},
-		"pre_auth_code": {s.PreAuthCode(s.ComponentToken("plat"), "plat")}}.Encode()
-	var shared struct{ URL string }
-	s.Admin("POST", "/statistics/shared", `{"question":"by=&group=activity","title":"<b class=pwned>","days":7}`).JSON(t, &shared)
-	_, chart, _ := strings.Cut(shared.URL, "/shared/")
-	return s, strings.NewReplacer("CHART", chart, "ASKED", url.QueryEscape(asked),
-		"RID", rid, "BATCH", id, "SCAN", scan.ID, "PACKAGE", fmt.Sprint(pack.Package),
-		"TEXT", url.QueryEscape(code.Text),
-		"STRANGER", url.QueryEscape(stranger))
+		"pre_auth_code": {got["agreed"]}}.Encode()
+	return s, strings.NewReplacer("CHART", got["chart"], "ASKED", url.QueryEscape(asked), "RID", got["rid"], "BATCH", got["batch"],
+		"SCAN", got["scan"], "PACKAGE", got["package"], "TEXT", url.QueryEscape(got["code"]), "STRANGER", url.QueryEscape(stranger))
 }
 
 // everyPage are the pages of a server on which nobody signs in.

@@ -51,9 +51,23 @@ func ReadStories(t testing.TB, file string) map[string]string {
 //	NAME = token|newtoken|component|ticket|preauth|authorize|access ARGUMENTS   of this package; access takes <refresh> as well
 //
 // <?NAME> is <NAME> as a query has it. <<x*9>> stands for nine times x.
-func (s *Server) Tell(text string, verbs Verbs) (last Answer) {
+func (s *Server) Tell(text string, verbs Verbs) Answer {
 	s.t.Helper()
+	return s.tellAll(text, map[string]string{}, verbs)
+}
+
+// Plant tells the story of a file and returns what it took, by name. The replacements are made in its text first: what, by what.
+func (s *Server) Plant(file string, replacements ...string) map[string]string {
+	s.t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(s.t, err)
 	taken := map[string]string{}
+	s.tellAll(strings.NewReplacer(replacements...).Replace(string(text)), taken, nil)
+	return taken
+}
+
+func (s *Server) tellAll(text string, taken map[string]string, verbs Verbs) (last Answer) {
+	s.t.Helper()
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	for i, line := range lines {
 		if line == "" || strings.HasPrefix(line, "# ") {
