@@ -30,10 +30,7 @@ func nearAccount(s *session, operator *client.Client, given ...string) string {
 	if err != nil {
 		return "" // the error stands without a guess too
 	}
-	appids := []string{}
-	for _, a := range list {
-		appids = append(appids, a.AppID)
-	}
+	appids := namesOf(list, func(a client.Account) string { return a.AppID })
 	for _, appid := range given {
 		if !slices.Contains(appids, appid) {
 			return didYouMean(appid, appids...)

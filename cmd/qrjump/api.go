@@ -204,10 +204,7 @@ func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationReque
 		case !ok:
 			return call, misused("api.want_field", plain(text), o.ID, fieldNames(fields))
 		case i < 0:
-			var known []string
-			for _, f := range fields {
-				known = append(known, f.name)
-			}
+			known := namesOf(fields, func(f apiField) string { return f.name })
 			return call, misused("api.no_such_field", o.ID, plain(name), didYouMean(name, known...), fieldNames(fields))
 		case fields[i].in == "path":
 			call.Path = strings.ReplaceAll(call.Path, "{"+name+"}", url.PathEscape(value))

@@ -33,19 +33,9 @@ func (c *componentList) Run(s *session, qrjump *client.Client) error {
 // aboutComponent names the platform that an error is about; where there is none with
 // this AppID, it asks which one may be meant.
 func aboutComponent(s *session, operator *client.Client, did, appid string, err error) error {
-	meant := ""
-	if isNotFound(err) {
-		// The answer stands without a guess too.
-		if list, err := operator.Components.List(s.ctx, "", 100); err == nil {
-			appids := []string{}
-			for _, one := range list {
-				appids = append(appids, one.AppID)
-			}
-			meant = didYouMean(appid, appids...)
-		}
-		return hintError{error: fmt.Errorf("%w%s", failed(did, appid, err), meant), next: said("report.see", seeComponents)}
-	}
-	return failed(did, appid, err)
+	return about(did, appid, err, said("report.see", seeComponents),
+		func() ([]client.Component, error) { return operator.Components.List(s.ctx, "", 100) },
+		func(one client.Component) string { return one.AppID })
 }
 
 type componentShow struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -35,11 +36,7 @@ func named[T any](list []T, nameOf func(T) string, did, name, kind, see string) 
 		return list[i], nil
 	}
 	var none T
-	names := []string{}
-	for _, one := range list {
-		names = append(names, nameOf(one))
-	}
-	return none, unknown(did, name, kind, see, names...)
+	return none, unknown(did, name, kind, see, namesOf(list, nameOf)...)
 }
 
 // seeList adds to the error of a thing that is not there where all of them are.
@@ -50,17 +47,33 @@ func seeList(did, thing, see string, err error) error {
 	return failed(did, thing, err)
 }
 
+// about names the thing that an error is about; where there is none of the name, it asks which one of a list may be meant.
+func about[T any](did, name string, err error, see string, list func() ([]T, error), nameOf func(T) string) error {
+	if !isNotFound(err) {
+		return failed(did, name, err)
+	}
+	meant := ""
+	if all, failure := list(); failure == nil { // the answer stands without a guess too
+		meant = didYouMean(name, namesOf(all, nameOf)...)
+	}
+	return hintError{error: fmt.Errorf("%w%s", failed(did, name, err), meant), next: see}
+}
+
+func namesOf[T any](list []T, nameOf func(T) string) []string {
+	names := []string{}
+	for _, one := range list {
+		names = append(names, nameOf(one))
+	}
+	return names
+}
+
 // nearNumber says which of the numbers that there are may be meant by one that is not: the one
 // that is written most like it, else the nearest. It is "" where there are none.
 func nearNumber(given int64, there []int64) string {
 	if len(there) == 0 {
 		return ""
 	}
-	texts := []string{}
-	for _, n := range there {
-		texts = append(texts, number(n))
-	}
-	if meant := didYouMean(number(given), texts...); meant != "" {
+	if meant := didYouMean(number(given), namesOf(there, number)...); meant != "" {
 		return meant
 	}
 	apart := func(n int64) int64 { return max(n-given, given-n) }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -31,13 +30,8 @@ func (c *personList) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return fault("person.person_list", err)
 	}
-	return c.print(s, client.PersonList{People: list}, func(w io.Writer) {
-		if len(list) == 0 {
-			tell(w, "person.nobody_has_a_name_here")
-			return
-		}
-		var rows [][]string
-		for _, p := range list {
+	return listing[client.Person]{name: "people", none: said("person.nobody_has_a_name_here"),
+		heads: []string{"NAME", "ROLE", "ACCOUNTS", "SIGNS IN WITH", "LAST SEEN"}, row: func(p client.Person) []string {
 			factor := said("person.no_second_factor")
 			switch {
 			case p.Provider != "":
@@ -45,10 +39,8 @@ func (c *personList) Run(s *session, qrjump *client.Client) error {
 			case p.SecondFactor:
 				factor = said("person.second_factor")
 			}
-			rows = append(rows, []string{p.Name, p.Role, forAccounts(p.Accounts), factor, seen(p.SeenAt)})
-		}
-		printTable(w, []string{"NAME", "ROLE", "ACCOUNTS", "SIGNS IN WITH", "LAST SEEN"}, rows)
-	})
+			return []string{p.Name, p.Role, forAccounts(p.Accounts), factor, seen(p.SeenAt)}
+		}}.print(s, c.outputFlags, list, nil)
 }
 
 type personAdd struct {
@@ -144,19 +136,8 @@ func (c *personUpdate) Run(s *session) error {
 // aboutPerson names the person that an error is about; where there is none of the
 // name, it asks who may be meant.
 func aboutPerson(s *session, operator *client.Client, did, name string, err error) error {
-	if !isNotFound(err) {
-		return failed(did, name, err)
-	}
-	meant := ""
-	// The answer stands without a guess too.
-	if list, err := operator.People.List(s.ctx); err == nil {
-		names := []string{}
-		for _, p := range list {
-			names = append(names, p.Name)
-		}
-		meant = didYouMean(name, names...)
-	}
-	return hintError{error: fmt.Errorf("%w%s", failed(did, name, err), meant), next: said("person.see_qrjump_person_list")}
+	return about(did, name, err, said("person.see_qrjump_person_list"),
+		func() ([]client.Person, error) { return operator.People.List(s.ctx) }, func(p client.Person) string { return p.Name })
 }
 
 type personDelete struct {
@@ -192,17 +173,10 @@ func (c *adminKeyList) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return fault("person.admin_key_list", err)
 	}
-	return c.print(s, client.AdminKeyList{Keys: list}, func(w io.Writer) {
-		if len(list) == 0 {
-			tell(w, "person.there_is_no_admin_key")
-			return
-		}
-		var rows [][]string
-		for _, k := range list {
-			rows = append(rows, []string{k.ID, k.Name, k.Role, forAccounts(k.Accounts), seen(k.Expires), seen(k.SeenAt)})
-		}
-		printTable(w, []string{"KEY", "NAME", "ROLE", "ACCOUNTS", "ENDS", "LAST USED"}, rows)
-	})
+	return listing[client.AdminKey]{name: "keys", none: said("person.there_is_no_admin_key"),
+		heads: []string{"KEY", "NAME", "ROLE", "ACCOUNTS", "ENDS", "LAST USED"}, row: func(k client.AdminKey) []string {
+			return []string{k.ID, k.Name, k.Role, forAccounts(k.Accounts), seen(k.Expires), seen(k.SeenAt)}
+		}}.print(s, c.outputFlags, list, nil)
 }
 
 type adminKeyAdd struct {
