@@ -9,6 +9,7 @@ var sought = map[string]string{
 	"matching":             "前缀匹配 子规则 规则优先级 普通链接二维码 扫普通链接二维码打开小程序 桌码 点餐 prefix priority 短链 短链接",
 	"how/sdk":              "沙箱 联调 hosts 域名劫持 自签名 EasyWeChat PHP Docker sandbox self-signed",
 	"how/clients":          "代理 HTTPS_PROXY urllib3 aiohttp requests axios OkHttp HttpClient Guzzle 不走代理 proxy supported libraries",
+	"how/postgresql":       "迁移数据库 换数据库 SQLite 迁移 导出 导入 migrate database move pgloader",
 	"how/ci":               "持续集成 自动化测试 单元测试 mock 打桩 沙箱 GitHub Actions GitLab Jenkins",
 	"how/gs1":              "GS1 Digital Link GTIN 条码 resolver 解析器 linkset 二维条码 barcode 2027",
 	"how/rules-in-git":     "GitOps 版本管理 灰度 回滚 审核 批量规则 rollback review",
