@@ -17,6 +17,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/docs/docgen"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -244,11 +245,7 @@ func TestEachAPIIsAskedWhereItIs(t *testing.T) {
 			t.Errorf("%s: got %v, want nobody at %s", name, u, url)
 		}
 	}
-	if len(asked) != 5 {
-		t.Errorf("asked %v", asked)
-	}
+	assert.True(t, len(asked) == 5, "asked %v", asked)
 	_, err := client.New("http://wire", client.Options{AdminURL: "admin:8081"})
-	if err == nil || !strings.HasPrefix(err.Error(), `admin-server "admin:8081"`) {
-		t.Errorf("got %v", err)
-	}
+	assert.True(t, err != nil && strings.HasPrefix(err.Error(), `admin-server "admin:8081"`), "got %v", err)
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
@@ -42,9 +43,7 @@ func TestARuleFromAddToDelete(t *testing.T) {
 	}
 	token, err := c.Wire.GetToken(ctx)
 	check("token", err)
-	if token.AccessToken == "" || token.ExpiresIn != 7200 {
-		t.Errorf("got the token %+v", token)
-	}
+	assert.True(t, token.AccessToken != "" && token.ExpiresIn == 7200, "got the token %+v", token)
 	stable, err := c.Wire.GetStableToken(ctx, false)
 	check("stable token", err)
 	c = connect(t, url, client.Options{AccessToken: stable.AccessToken})
@@ -52,9 +51,7 @@ func TestARuleFromAddToDelete(t *testing.T) {
 	const prefix, link = "https://tea.example/t/", "https://tea.example/t/7?a=1&b=<2>"
 	file, err := c.Wire.GetVerificationFile(ctx)
 	check("file", err)
-	if !strings.HasSuffix(file.Name, ".txt") || len(file.Content) != 32 {
-		t.Errorf("got the file %+v", file)
-	}
+	assert.True(t, strings.HasSuffix(file.Name, ".txt") && len(file.Content) == 32, "got the file %+v", file)
 	check("add", c.Wire.CreateRule(ctx, client.RuleDraft{Prefix: prefix, Path: "pages/t/t", TestLinks: []string{prefix + "x"}}))
 	check("edit", c.Wire.UpdateRule(ctx, client.RuleDraft{Prefix: prefix, Path: "pages/u/u", Occupy: true, OpenVersion: client.OpenTrial}))
 	list, err := c.Wire.ListRules(ctx, client.ListRequest{Prefixes: []string{prefix}})
@@ -71,9 +68,7 @@ func TestARuleFromAddToDelete(t *testing.T) {
 	}
 	page, err := c.Wire.ListRules(ctx, client.ListRequest{Page: 3, PageSize: 1})
 	check("list a page", err)
-	if len(page.Rules) != 1 || page.Rules[0].Prefix != prefix || page.Total != 3 {
-		t.Errorf("got the page %+v", page)
-	}
+	assert.True(t, len(page.Rules) == 1 && page.Rules[0].Prefix == prefix && page.Total == 3, "got the page %+v", page)
 
 	d, err := c.Scans.Resolve(ctx, client.ScanRequest{Text: link, User: "u"})
 	check("resolve", err)
@@ -89,9 +84,7 @@ func TestARuleFromAddToDelete(t *testing.T) {
 	assumed, err := c.Scans.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: "https://new.example/1"},
 		Assume: []client.AssumedRule{{Owner: shop.AppID, Prefix: "https://new.example/", Path: "pages/n/n", Published: true}}})
 	check("explain an assumption", err)
-	if assumed.Action != client.OpenMiniProgram || assumed.Path == "" {
-		t.Errorf("got %+v under an assumption", assumed.Decision)
-	}
+	assert.True(t, assumed.Action == client.OpenMiniProgram && assumed.Path != "", "got %+v under an assumption", assumed.Decision)
 	check("delete", c.Wire.DeleteRule(ctx, prefix, ""))
 
 	history, err := c.Rules.ListChanges(ctx, prefix)
@@ -100,9 +93,7 @@ func TestARuleFromAddToDelete(t *testing.T) {
 	for _, h := range history {
 		did = append(did, h.Did)
 	}
-	if !slices.Equal(did, []string{"delete", "publish", "edit", "add"}) {
-		t.Errorf("got the history %v", did)
-	}
+	assert.True(t, slices.Equal(did, []string{"delete", "publish", "edit", "add"}), "got the history %v", did)
 }
 
 func equal(a, b client.Rule) bool {
@@ -132,21 +123,15 @@ func TestRefusalsHaveTypes(t *testing.T) {
 func TestTheOperatorsCalls(t *testing.T) {
 	c, ctx := connect(t, start(t), shop), t.Context()
 	all, err := c.Accounts.List(ctx, "", 1)
-	if err != nil || len(all) != 1 || all[0].AppID != shop.AppID {
-		t.Fatalf("got %+v, %v", all, err)
-	}
+	require.True(t, err == nil && len(all) == 1 && all[0].AppID == shop.AppID, "got %+v, %v", all, err)
 	one, err := c.Accounts.Get(ctx, shop.AppID)
-	if err != nil || one.Members["bob"] != "trial" || one.ConfirmFile.Name == "" {
-		t.Fatalf("got %+v, %v", one, err)
-	}
+	require.True(t, err == nil && one.Members["bob"] == "trial" && one.ConfirmFile.Name != "", "got %+v, %v", one, err)
 	stored, err := c.Rules.List(ctx, client.StoredRuleQuery{Owner: shop.AppID})
 	if err != nil || len(stored) != 2 || stored[0].PublishedAt == nil || stored[1].PublishedAt != nil {
 		t.Errorf("got the rules %+v, %v", stored, err)
 	}
 	rest, err := c.Rules.List(ctx, client.StoredRuleQuery{After: stored[0].ID, Limit: 1})
-	if err != nil || len(rest) != 1 || rest[0].ID != stored[1].ID {
-		t.Errorf("got %+v, %v after the first rule", rest, err)
-	}
+	assert.True(t, err == nil && len(rest) == 1 && rest[0].ID == stored[1].ID, "got %+v, %v after the first rule", rest, err)
 	require.NoError(t, c.Wire.CreateRule(ctx, client.RuleDraft{Prefix: "https://tea.example/", Path: "p"}))
 	checks, err := c.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: shop.AppID, Limit: 1})
 	if err != nil || len(checks) != 1 || !checks[0].OK || checks[0].Prefix != "https://tea.example/" {
@@ -157,9 +142,7 @@ func TestTheOperatorsCalls(t *testing.T) {
 		t.Errorf("got the settings %s, %v", s, err)
 	}
 	key, err := c.ScanKeys.Create(ctx, client.ScanKey{Name: "app", Namespace: "n"})
-	if err != nil || key == "" {
-		t.Fatalf("got the key %q, %v", key, err)
-	}
+	require.True(t, err == nil && key != "", "got the key %q, %v", key, err)
 	if keys, err := c.ScanKeys.List(ctx); err != nil || len(keys) != 1 || keys[0].Name != "app" ||
 		keys[0].Namespace != "n" || keys[0].CreatedAt == nil {
 		t.Errorf("got the keys %+v, %v", keys, err)
@@ -338,9 +321,7 @@ func TestBoundsOfACall(t *testing.T) {
 		if !ok || u.URL != "http://x" || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 15*time.Second {
 			t.Errorf("got %v after %v, want no answer after 15 s", err, time.Since(began))
 		}
-		if strings.Contains(err.Error(), "topsecret") {
-			t.Errorf("the token is in the error: %v", err)
-		}
+		assert.True(t, !strings.Contains(err.Error(), "topsecret"), "the token is in the error: %v", err)
 	})
 	endless := roundTrip(func(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 200, Body: io.NopCloser(zeros{}), Request: r}, nil
@@ -394,9 +375,7 @@ func TestWhatThePlatformAnswersIsUnderstood(t *testing.T) {
 		c := connect(t, client.Platform, client.Options{AccessToken: "t",
 			HTTP: &http.Client{Transport: &stub{answers: []func(*http.Request) (int, string){says(200, test.answer)}}}})
 		w, ok := errors.AsType[*client.WireError](c.Wire.PublishRule(t.Context(), "p"))
-		if !ok || w.Message != test.message || w.RID != test.rid {
-			t.Errorf("%s: got %+v", name, w)
-		}
+		assert.True(t, ok && w.Message == test.message && w.RID == test.rid, "%s: got %+v", name, w)
 	}
 	for _, answer := range []string{"<html>bad gateway", `[]`, ``} {
 		c := connect(t, client.Platform, client.Options{AccessToken: "t",

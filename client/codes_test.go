@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -45,9 +46,7 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	text, err := io.ReadAll(opened)
 	check("read", err)
 	lines := strings.Split(string(text), "\n")
-	if len(lines) != 3 || !strings.Contains(lines[1], " 8 P.URL.CN/") {
-		t.Fatalf("got the rows %q", lines)
-	}
+	require.True(t, len(lines) == 3 && strings.Contains(lines[1], " 8 P.URL.CN/"), "got the rows %q", lines)
 	row := strings.Fields(lines[0]) // matrix, code, index, text
 
 	binding := client.CodeBinding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "6901234567892",
@@ -82,9 +81,7 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	check("openid", err)
 	b, err := c.Wire.ExchangeTicket(ctx, openid, ticket)
 	check("trade", err)
-	if b.Code != row[1] {
-		t.Errorf("the ticket is worth %+v", b)
-	}
+	assert.True(t, b.Code == row[1], "the ticket is worth %+v", b)
 
 	change := client.CodeChange{CodeSelection: client.CodeSelection{Ranges: []client.CodeRange{{From: 7, To: 7}}, Codes: []string{row[1]}},
 		Actor: "till", Note: "n"}
@@ -123,9 +120,7 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	check("batches", err)
 	one, err := c.Batches.Get(ctx, id)
 	check("batch", err)
-	if len(batches) != 1 || batches[0] != one || one.Redeemed != 3 || one.Count != 10_000 {
-		t.Errorf("got %+v and %+v", batches, one)
-	}
+	assert.True(t, len(batches) == 1 && batches[0] == one && one.Redeemed == 3 && one.Count == 10_000, "got %+v and %+v", batches, one)
 	if list, err := c.Batches.List(ctx, client.BatchQuery{After: id}); err != nil || len(list) != 0 {
 		t.Errorf("after the last: %+v, %v", list, err)
 	}
@@ -178,9 +173,7 @@ func TestAPackageComesInAnySpellingOfJSON(t *testing.T) {
 				defer p.Close()
 				got, err = io.ReadAll(p)
 			}
-			if c.fault == "" && (err != nil || string(got) != c.want) {
-				t.Errorf("got %.100q, %v", got, err)
-			}
+			assert.True(t, c.fault != "" || (err == nil && string(got) == c.want), "got %.100q, %v", got, err)
 			if c.fault != "" && (err == nil || !strings.Contains(err.Error(), c.fault)) {
 				t.Errorf("got %.100q, %v, want %s", got, err, c.fault)
 			}

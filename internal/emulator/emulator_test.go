@@ -45,9 +45,7 @@ func clock(t *testing.T, s *servertest.Server, body string) (now time.Time, froz
 		method = "GET"
 	}
 	a := call(s, method, "/clock", body)
-	if a.Status != 200 {
-		t.Fatalf("%s: %d %s", body, a.Status, a.Body)
-	}
+	require.True(t, a.Status == 200, "%s: %d %s", body, a.Status, a.Body)
 	var c struct {
 		Now    time.Time
 		Frozen bool
@@ -124,9 +122,7 @@ func TestClock(t *testing.T) {
 	if rid := s.Do("GET", get, "").RID(t); !strings.HasPrefix(rid, fmt.Sprintf("%08x-", servertest.Began.Unix())) {
 		t.Errorf("a request id of another time: %s", rid)
 	}
-	if !strings.Contains(s.Log(), "emulated clock") {
-		t.Error("the log does not warn")
-	}
+	assert.True(t, strings.Contains(s.Log(), "emulated clock"), "the log does not warn")
 	s.Do("GET", "/admin/v1/emulator/clock", "", "Authorization: Bearer "+servertest.AdminToken).WantStatus(t, 404,
 		"the emulator's controls are there without --emulator")
 }
@@ -186,9 +182,7 @@ func TestFaults(t *testing.T) {
 		for range 24 {
 			list = append(list, other.Rule("shop", "get", "{}").Code(t))
 		}
-		if fmt.Sprint(list) != first {
-			t.Errorf("another server has another sequence: %v, %s", list, first)
-		}
+		assert.True(t, fmt.Sprint(list) == first, "another server has another sequence: %v, %s", list, first)
 	})
 
 	t.Run("a text of one's own", func(t *testing.T) {
@@ -241,9 +235,7 @@ func TestFaults(t *testing.T) {
 				Calls []struct{ Detail, Request string }
 			}
 			call(s, "GET", "/calls?limit=2", "").JSON(t, &calls)
-			if calls.Calls[1].Request == "" {
-				t.Errorf("the dropped call is not on record: %+v", calls)
-			}
+			assert.True(t, calls.Calls[1].Request != "", "the dropped call is not on record: %+v", calls)
 		})
 	}
 
@@ -412,14 +404,10 @@ func TestCalls(t *testing.T) {
 		t.Errorf("not masked: %+v", calls.Calls)
 	}
 	for _, secret := range []string{token, "the-secret-of-shop"} {
-		if strings.Contains(list.Body, secret) {
-			t.Errorf("%s is shown", secret)
-		}
+		assert.True(t, !strings.Contains(list.Body, secret), "%s is shown", secret)
 	}
 	call(s, "GET", "/calls?rid="+a.RID(t), "").JSON(t, &calls)
-	if len(calls.Calls) != 1 || calls.Calls[0].RID != a.RID(t) {
-		t.Errorf("by its request id: %+v", calls)
-	}
+	assert.True(t, len(calls.Calls) == 1 && calls.Calls[0].RID == a.RID(t), "by its request id: %+v", calls)
 	if a := call(s, "GET", "/calls?limit=0", ""); a.Status != 422 {
 		t.Errorf("limit 0: %d", a.Status)
 	}

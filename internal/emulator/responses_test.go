@@ -58,17 +58,13 @@ func TestResponses(t *testing.T) {
 		if why.Detail != "answered by a stub" || fmt.Sprint(why.Behaviours) != "[wire.stub]" || strings.Contains(record.Body, "hush") {
 			t.Errorf("%d: on record: %s", i, record.Body)
 		}
-		if i == 0 && why.ErrCode != 40033 {
-			t.Errorf("on record is errcode %d, want 40033", why.ErrCode)
-		}
+		assert.True(t, i != 0 || why.ErrCode == 40033, "on record is errcode %d, want 40033", why.ErrCode)
 	}
 	s.Do("POST", "/cgi-bin/menu/delete", "{}").WantCode(t, 40066, "a path without a response")
 	list := call(s, "GET", "/faults", "").Body
 	for _, want := range []string{`{"id":1,"method":"POST","path":"/cgi-bin/menu/create","times":1,"probability":1,` +
 		`"response":{"status":200,"body":{"errcode":40033,"errmsg":"invalid charset","b":1,"a":2}},"fired":1}`, `"fired":2,"delay":"1ms"}`} {
-		if !strings.Contains(list, want) {
-			t.Errorf("the faults are %s, want %s among them", list, want)
-		}
+		assert.True(t, strings.Contains(list, want), "the faults are %s, want %s among them", list, want)
 	}
 	for name, end := range map[string]func(){
 		"taken back":    func() { call(s, "DELETE", "/faults", "") },
@@ -108,7 +104,5 @@ func TestFaultsAreTheEmulatorsAlone(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true})
 	a := s.Do("POST", "/admin/v1/emulator/faults", `{"path":"/x","response":{}}`, "Authorization: Bearer "+servertest.AdminToken,
 		"Content-Type: application/json")
-	if a.Status != 404 {
-		t.Errorf("got %d %s, want 404", a.Status, a.Body)
-	}
+	assert.True(t, a.Status == 404, "got %d %s, want 404", a.Status, a.Body)
 }

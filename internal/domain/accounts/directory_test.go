@@ -344,9 +344,7 @@ func TestALinkIsMadeAndEnded(t *testing.T) {
 		require.NoError(t, w.Unlink(t.Context(), "wxs", "wxb"))
 	}
 	links("wxa")
-	if told < 4 {
-		t.Errorf("told %d times of 4 changes", told)
-	}
+	assert.True(t, told >= 4, "told %d times of 4 changes", told)
 }
 
 func TestWhoMayHaveJumpRules(t *testing.T) {

@@ -165,9 +165,7 @@ func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
 					}
 				}
 			}
-			if worked < 50 || kept < 50 {
-				t.Errorf("only %d tokens worked, %d stable ones came: the test shows little", worked, kept)
-			}
+			assert.True(t, worked >= 50 && kept >= 50, "only %d tokens worked, %d stable ones came: the test shows little", worked, kept)
 		})
 	}
 }

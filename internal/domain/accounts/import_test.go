@@ -85,9 +85,7 @@ func TestAnImportReadsEachLineOnce(t *testing.T) {
 		t.Fatal(done, err)
 	}
 	// A thousand lines are read before, to know whether there are as many.
-	if read > n+1001 {
-		t.Errorf("%d lines were read %d times", n, read)
-	}
+	assert.True(t, read <= n+1001, "%d lines were read %d times", n, read)
 	if links, err := w.Links(t.Context(), "wx0"); err != nil || len(links) != 1 {
 		t.Error(links, err)
 	}

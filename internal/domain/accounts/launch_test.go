@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func TestATemplateGivesOneAddress(t *testing.T) {
@@ -12,8 +13,6 @@ func TestATemplateGivesOneAddress(t *testing.T) {
 		"app://{appid}/{path}?{query}": "app://a%2Fb/p%2Fq%20r?x%3D%7Bpath%7D%26y%3D%2520", "app:open": "app:open", "": "", "https://x": "",
 	} {
 		got, ok := accounts.Account{AppID: "a/b", URLScheme: scheme}.LaunchAddress("p/q r?x={path}&y=%20")
-		if ok != (want != "") || got != want {
-			t.Errorf("%q: %q %v", scheme, got, ok)
-		}
+		assert.True(t, ok == (want != "") && got == want, "%q: %q %v", scheme, got, ok)
 	}
 }

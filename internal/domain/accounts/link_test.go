@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func TestAskingForALink(t *testing.T) {
@@ -96,9 +97,7 @@ func TestEndingALink(t *testing.T) {
 			if c.code == nil && err != nil || c.code != nil && !errors.Is(err, c.code) {
 				t.Fatalf("got %v, want %v", err, c.code)
 			}
-			if over != c.over || err == nil && !over && !got.Unlinking {
-				t.Errorf("got %+v, over %t", got, over)
-			}
+			assert.True(t, over == c.over && (err != nil || over || got.Unlinking), "got %+v, over %t", got, over)
 		})
 	}
 }

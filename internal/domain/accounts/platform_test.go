@@ -210,9 +210,7 @@ func TestATokenOpensWhatWasGranted(t *testing.T) {
 	again := must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxc", w.agreed("wxc", "wxa", 18)))
 	w.wantAnswer("a token of the earlier grant", got.Token.Text, 40001)
 	w.wantAnswer("a token of the new grant", again.Token.Text, 0)
-	if again.RefreshToken == got.RefreshToken {
-		t.Error("the refresh token of the earlier grant came back")
-	}
+	assert.True(t, again.RefreshToken != got.RefreshToken, "the refresh token of the earlier grant came back")
 	for text, want := range map[string]int{got.RefreshToken: 61023, "refreshtoken@@@x": 61023, "": 61023, again.RefreshToken: 0} {
 		a, err := w.RefreshAuthorizerToken(ctx, "wxc", "wxa", text)
 		same(t, "refresh with "+text, code(err), want)
@@ -258,9 +256,7 @@ func TestCodesAreUsedOnceAndByTheirPlatform(t *testing.T) {
 		{"used twice", "wxc", text, 61010},
 	} {
 		_, err := w.TradeAuthCode(ctx, c.component, c.text)
-		if code(err) != c.want {
-			t.Errorf("%s: %v, want %d", c.name, err, c.want)
-		}
+		assert.True(t, code(err) == c.want, "%s: %v, want %d", c.name, err, c.want)
 	}
 	// Many at once: one gets it.
 	text = w.agreed("wxc", "wxa", 33)
@@ -303,9 +299,7 @@ func TestAnExclusiveSetIsWithOnePlatform(t *testing.T) {
 	// An operator cannot give it twice either.
 	err = w.PutComponent(t.Context(), accounts.Component{AppID: "wxd", Grants: []accounts.Grant{{AppID: "wxa", PermissionSets: []int{18}}}},
 		"", "", "")
-	if err == nil || !strings.Contains(err.Error(), "exclusive") {
-		t.Errorf("got %v", err)
-	}
+	assert.True(t, err != nil && strings.Contains(err.Error(), "exclusive"), "got %v", err)
 }
 
 func TestTwoPlatformsRaceForTheExclusiveSet(t *testing.T) {
@@ -335,9 +329,7 @@ func TestTwoPlatformsRaceForTheExclusiveSet(t *testing.T) {
 				t.Fatalf("round %d: %s has nothing and was told %v", round, name, errs[i])
 			}
 		}
-		if len(winners) != 1 {
-			t.Fatalf("round %d: %v have it", round, winners)
-		}
+		require.True(t, len(winners) == 1, "round %d: %v have it", round, winners)
 		require.NoError(t, w.Withdraw(t.Context(), winners[0], "wxa"))
 	}
 }
@@ -433,9 +425,7 @@ func TestGrantsOfATimeWithoutRefreshTokensGetOne(t *testing.T) {
 	_, page, err := w.Authorizations(t.Context(), "wxc", 0, 10)
 	require.NoError(t, err)
 	same(t, "grants", len(page), 2)
-	if page[0].RefreshToken == "" || page[0].RefreshToken == page[1].RefreshToken {
-		t.Error("no refresh tokens of their own")
-	}
+	assert.True(t, page[0].RefreshToken != "" && page[0].RefreshToken != page[1].RefreshToken, "no refresh tokens of their own")
 }
 
 // Texts of no platform or account must not reach the database as they are.

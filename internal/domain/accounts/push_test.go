@@ -24,6 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
@@ -53,9 +54,7 @@ func opened(t *testing.T, appid string, query url.Values, body []byte) (string, 
 	key, err := base64.StdEncoding.DecodeString(aesKey + "=")
 	require.NoError(t, err)
 	plain, err := base64.StdEncoding.DecodeString(outer.Encrypt)
-	if err != nil || len(plain)%32 != 0 {
-		t.Fatalf("%d bytes, %v", len(plain), err)
-	}
+	require.True(t, err == nil && len(plain)%32 == 0, "%d bytes, %v", len(plain), err)
 	block, err := aes.NewCipher(key)
 	require.NoError(t, err)
 	cipher.NewCBCDecrypter(block, key[:16]).CryptBlocks(plain, plain)
@@ -186,9 +185,7 @@ func TestTicketsArePushedEveryTenMinutes(t *testing.T) {
 			same(t, "CreateTime", s.fields["CreateTime"], fmt.Sprint(s.at.Unix()))
 			same(t, "own parameter of the URL", s.query.Get("a"), "b")
 			ticket := s.fields["ComponentVerifyTicket"]
-			if seen[ticket] || !strings.HasPrefix(ticket, "ticket@@@") {
-				t.Errorf("ticket %q", ticket)
-			}
+			assert.True(t, !seen[ticket] && strings.HasPrefix(ticket, "ticket@@@"), "ticket %q", ticket)
 			seen[ticket] = true
 			if i > 0 && s.at.Sub(got[i-1].at).Round(2*time.Second) != 10*time.Minute {
 				t.Errorf("%s after the one before", s.at.Sub(got[i-1].at))
@@ -299,9 +296,7 @@ func TestAPushThatFailsIsRepeatedLaterAndLater(t *testing.T) {
 				t.Errorf("got %+v", p)
 			}
 			for _, secret := range []string{"queryauthcode@@@", "preauthcode@@@", "ticket@@@"} {
-				if strings.Contains(fmt.Sprint(list), secret) {
-					t.Errorf("a list of pushes shows %s", secret)
-				}
+				assert.True(t, !strings.Contains(fmt.Sprint(list), secret), "a list of pushes shows %s", secret)
 			}
 			require.NoError(t, r.Withdraw(t.Context(), "wxc", "wxa"))
 			r.take(time.Minute)
@@ -323,9 +318,7 @@ func TestAPushIsGivenUpInTheEnd(t *testing.T) {
 		got = strings.Count(types(r.take(testscope.Or[time.Duration](40, 5)*time.Hour)), "authorized")
 		same(t, "after that", got, 0)
 		list := must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 1000))
-		if len(list) > 202 {
-			t.Errorf("%d pushes are kept", len(list))
-		}
+		assert.True(t, len(list) <= 202, "%d pushes are kept", len(list))
 	})
 }
 
@@ -396,14 +389,10 @@ func TestAPushThatIsOnItsWayIsNotSentByAnotherNode(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
 		mutex.Lock()
-		if begun != 1 || answered != 1 {
-			t.Errorf("it was sent %d times, answered %d times", begun, answered)
-		}
+		assert.True(t, begun == 1 && answered == 1, "it was sent %d times, answered %d times", begun, answered)
 		mutex.Unlock()
 		p := must[[]outbox.Row](t)(w.Pushes(t.Context(), "wxc", 1))[0]
-		if p.State() != outbox.Delivered || p.Attempts != 1 || p.Body != "" {
-			t.Errorf("got %+v", p)
-		}
+		assert.True(t, p.State() == outbox.Delivered && p.Attempts == 1 && p.Body == "", "got %+v", p)
 		stop()
 		nodes.Wait()
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -49,18 +50,14 @@ func TestDraftsOfParametricCodes(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			q, err := c.draft.code(now)
 			if c.code != nil {
-				if !errors.Is(err, c.code) {
-					t.Errorf("got %v, want %v", err, c.code)
-				}
+				assert.True(t, errors.Is(err, c.code), "got %v, want %v", err, c.code)
 				return
 			}
 			life := forEver
 			if !q.Permanent() {
 				life = int(q.ExpiresAt.Sub(now) / time.Second)
 			}
-			if err != nil || q.Scene != c.scene || life != c.life {
-				t.Errorf("got %+v, %v", q, err)
-			}
+			assert.True(t, err == nil && q.Scene == c.scene && life == c.life, "got %+v, %v", q, err)
 		})
 	}
 }

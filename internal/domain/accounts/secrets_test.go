@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -49,9 +50,7 @@ func TestSpellingsAreFoundWhereTheyStand(t *testing.T) {
 			for _, needle := range spellings(secret) {
 				found = found || bytes.Contains(hay, needle)
 			}
-			if !found {
-				t.Errorf("not found after %d and before %d other bytes", before, after)
-			}
+			assert.True(t, found, "not found after %d and before %d other bytes", before, after)
 		}
 	}
 }
@@ -116,9 +115,7 @@ func TestACopyOfTheDatabaseHoldsNoSecret(t *testing.T) {
 		require.NoError(t, err)
 		keep("a scan key of "+name+" "+hex.EncodeToString([]byte{byte(len(secrets))}), text)
 	}
-	if len(secrets) < 25 {
-		t.Fatalf("only %d secrets", len(secrets))
-	}
+	require.True(t, len(secrets) >= 25, "only %d secrets", len(secrets))
 
 	var dump []byte
 	files := map[string]bool{}
@@ -132,17 +129,13 @@ func TestACopyOfTheDatabaseHoldsNoSecret(t *testing.T) {
 		return err
 	})
 	require.NoError(t, err)
-	if !files["qrjump.db"] || !files["qrjump.db-wal"] {
-		t.Fatalf("read %v, want the database and its log", files)
-	}
+	require.True(t, files["qrjump.db"] && files["qrjump.db-wal"], "read %v, want the database and its log", files)
 	if !bytes.Contains(dump, []byte("this name is no secret")) {
 		t.Fatal("what is stored in the clear is not found: this test finds nothing")
 	}
 	for name, secret := range secrets {
 		for how, needle := range spellings([]byte(secret)) {
-			if bytes.Contains(dump, needle) {
-				t.Errorf("%s stands in the database, %s", name, how)
-			}
+			assert.True(t, !bytes.Contains(dump, needle), "%s stands in the database, %s", name, how)
 		}
 	}
 }
@@ -224,12 +217,8 @@ func TestSealedKeysOpenInTheirRowAndColumnOnly(t *testing.T) {
 	for place := range places {
 		for from, sealed := range places {
 			secret, err := w.Key.Open(place, sealed)
-			if place == from && (err != nil || len(secret) == 0) {
-				t.Errorf("%s does not open: %v", place, err)
-			}
-			if place != from && err == nil {
-				t.Errorf("%s opens at %s", from, place)
-			}
+			assert.True(t, place != from || (err == nil && len(secret) != 0), "%s does not open: %v", place, err)
+			assert.True(t, place == from || err != nil, "%s opens at %s", from, place)
 		}
 	}
 }

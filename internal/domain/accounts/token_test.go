@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -194,12 +195,8 @@ func TestAStableTokenStaysUntilFiveMinutesBeforeItsEnd(t *testing.T) {
 				second, renewedAt = got, since
 				same(t, "expires_in of the second", got.ExpiresIn, 7200)
 			}
-			if got.Text != second.Text || got.Text == first.Text {
-				t.Errorf("after %v: another token than the second", since)
-			}
-			if got.ExpiresIn <= 300 {
-				t.Errorf("after %v: expires_in is %d", since, got.ExpiresIn)
-			}
+			assert.True(t, got.Text == second.Text && got.Text != first.Text, "after %v: another token than the second", since)
+			assert.True(t, got.ExpiresIn > 300, "after %v: expires_in is %d", since, got.ExpiresIn)
 		})
 	}
 	// Both work for five minutes.
@@ -216,9 +213,7 @@ func TestAStableTokenThatNobodyAskedForInTimeIsReplaced(t *testing.T) {
 	first := w.stable(c, false)
 	w.set(begin.Add(3 * time.Hour))
 	second := w.stable(c, false)
-	if second.Text == first.Text || second.ExpiresIn != 7200 {
-		t.Errorf("three hours later: %+v", second)
-	}
+	assert.True(t, second.Text != first.Text && second.ExpiresIn == 7200, "three hours later: %+v", second)
 }
 
 // Contract: rules 3.1: two force calls must be at least 30 s apart, otherwise
@@ -230,9 +225,7 @@ func TestAForcedRefreshEndsTheTokenAtOnce(t *testing.T) {
 	calm := w.stable(c, false)
 	w.set(begin.Add(time.Second))
 	first := w.stable(c, true)
-	if first.Text == calm.Text || first.ExpiresIn != 7200 {
-		t.Errorf("a forced token: %+v", first)
-	}
+	assert.True(t, first.Text != calm.Text && first.ExpiresIn == 7200, "a forced token: %+v", first)
 	w.wantAnswer("the token before", calm.Text, replaced)
 	same(t, "a calm call", w.stable(c, false).Text, first.Text)
 	forced := begin.Add(time.Second)
@@ -247,9 +240,7 @@ func TestAForcedRefreshEndsTheTokenAtOnce(t *testing.T) {
 	})
 	w.set(forced.Add(accounts.ForceInterval))
 	second := w.stable(c, true)
-	if second.Text == first.Text {
-		t.Error("forced again after 30 s: the same token")
-	}
+	assert.True(t, second.Text != first.Text, "forced again after 30 s: the same token")
 	w.wantAnswer("the first forced token", first.Text, replaced)
 	w.wantAnswer("the second forced token", second.Text, works)
 	same(t, "a calm call", w.stable(c, false).Text, second.Text)
@@ -289,9 +280,7 @@ func TestARefreshIsForcedTwentyTimesADay(t *testing.T) {
 			w.stable(credentials("wxb"), true) // another account has its own count
 			return
 		}
-		if err != nil || issued.Text == last.Text {
-			t.Errorf("%v from midnight: %v", since, err)
-		}
+		assert.True(t, err == nil && issued.Text != last.Text, "%v from midnight: %v", since, err)
 	})
 }
 
@@ -322,9 +311,7 @@ func TestTwoThousandTokensADay(t *testing.T) {
 			w.stable(c, false) // the other series has no part in it
 			return
 		}
-		if err != nil || issued.Text == last.Text {
-			t.Errorf("%v from midnight: %v", since, err)
-		}
+		assert.True(t, err == nil && issued.Text != last.Text, "%v from midnight: %v", since, err)
 	})
 }
 
@@ -378,9 +365,7 @@ func TestNeitherSeriesTouchesTheOther(t *testing.T) {
 	c := w.mini("wxa")
 	stable := w.stable(c, false)
 	plain := w.plain(c)
-	if stable.Text == plain.Text {
-		t.Error("both series have one token")
-	}
+	assert.True(t, stable.Text != plain.Text, "both series have one token")
 	w.set(begin.Add(time.Minute))
 	second := w.plain(c)
 	w.set(begin.Add(10 * time.Minute))
@@ -473,9 +458,7 @@ func TestTheOrderOfFaultsOfATokenCall(t *testing.T) {
 			} {
 				issued, err := fetch()
 				same(t, series, code(err), c.want)
-				if err != nil && issued != (accounts.Issued{}) {
-					t.Errorf("%s: a token comes with the error", series)
-				}
+				assert.True(t, err == nil || issued == (accounts.Issued{}), "%s: a token comes with the error", series)
 				if row, _ := errcode.Of(err); c.says != "" {
 					same(t, series+", text", row.Text, c.says)
 				}

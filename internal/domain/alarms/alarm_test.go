@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
@@ -239,9 +240,7 @@ func TestAlarmsOnCodesWhoseTruthIsKnown(t *testing.T) {
 			scores := w.scores(kind.codes/part, kind.from, kind.to)
 			alarms, rate := reaching(scores, threshold), percent(scores, threshold)
 			fmt.Fprintf(&b, "| %s | %d | %d | %d | %.3g |\n", kind.name, len(scores), alarms, len(scores)-alarms, rate)
-			if kind.to == 1 && rate > 0.1 {
-				t.Errorf("false alarms: %d of %d honest codes", alarms, len(scores))
-			}
+			assert.True(t, kind.to != 1 || rate <= 0.1, "false alarms: %d of %d honest codes", alarms, len(scores))
 		}
 	}
 	fmt.Fprintf(&b, "\nWhere items live otherwise, with coordinates (false alarms in 1,000 honest codes; copied codes found in %%):\n\n"+
@@ -275,9 +274,7 @@ func TestAlarmsOnCodesWhoseTruthIsKnown(t *testing.T) {
 	require.NoError(t, err)
 	before, rest, found := strings.Cut(string(page), begin)
 	_, after, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		t.Fatalf("%s has no place for the tables", file)
-	}
+	require.True(t, found && closed, "%s has no place for the tables", file)
 	sameTables(t, file, before+begin, tables, end+after)
 }
 

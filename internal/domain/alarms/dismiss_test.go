@@ -201,9 +201,7 @@ func TestAReplaySaysWhatAThresholdGives(t *testing.T) {
 				t.Errorf("at %d: %+v; want %d alarms", threshold, r, want)
 			}
 			if threshold == 100 {
-				if r.Raised != r.Alarms {
-					t.Errorf("at %d there were %d alarms, and would be %d", threshold, r.Raised, r.Alarms)
-				}
+				assert.True(t, r.Raised == r.Alarms, "at %d there were %d alarms, and would be %d", threshold, r.Raised, r.Alarms)
 				a, err := n.a.Alarms.Alarm(t.Context(), alarms.CodeName{Batch: 7, Index: 22})
 				if err == nil {
 					_, err = n.a.Alarms.Dismiss(t.Context(), a.ID, "eve", "a campaign")
@@ -257,9 +255,7 @@ func TestAlarmsAreDismissedWhileOthersAreRaised(t *testing.T) {
 		stop()
 		hands.Wait()
 		list, err := n.a.Alarms.Alarms(t.Context(), alarms.Query{Limit: 1000})
-		if err != nil || len(list) < 2 {
-			t.Fatalf("%d alarms, %v", len(list), err)
-		}
+		require.True(t, err == nil && len(list) >= 2, "%d alarms, %v", len(list), err)
 		numbers := map[string]bool{}
 		for i, a := range list {
 			for _, number := range []int64{a.ID, a.Dismissal} {
@@ -328,9 +324,7 @@ func TestAlarmsAreListedFromEitherEnd(t *testing.T) {
 			for _, a := range list {
 				got = append(got, a.ID)
 			}
-			if fmt.Sprint(got) != want || err != nil {
-				t.Errorf("%+v: %v, %v, want %s", q, got, err, want)
-			}
+			assert.True(t, fmt.Sprint(got) == want && err == nil, "%+v: %v, %v, want %s", q, got, err, want)
 		}
 		if n, err := c.Open(t.Context(), nil); n != 2 || err != nil {
 			t.Errorf("%d alarms are open, %v", n, err)

@@ -2,6 +2,8 @@ package alarms
 
 import (
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func TestReasonsCountInWords(t *testing.T) {
@@ -14,9 +16,7 @@ func TestReasonsCountInWords(t *testing.T) {
 		{Why{Scans: 40, Days: 9}, "It was scanned 40 times within 9 days.", "9 天内被扫 40 次。"},
 	} {
 		got := Alarm{Why: one.why}.Reasons()
-		if len(got) != 1 || got[0].English() != one.english || got[0].Chinese() != one.chinese {
-			t.Errorf("%+v: %+v", one.why, got)
-		}
+		assert.True(t, len(got) == 1 && got[0].English() == one.english && got[0].Chinese() == one.chinese, "%+v: %+v", one.why, got)
 	}
 	if got := (Alarm{Why: Why{Scans: 2, Trips: 1}}).Reasons(); len(got) != 2 ||
 		got[1].English() != "Once it was in two places with too little time between them." {

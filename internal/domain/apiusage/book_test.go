@@ -258,15 +258,11 @@ func TestTheOldestWaitingAreDropped(t *testing.T) {
 	// Those that were being written when they were dropped from the queue may be there.
 	have := map[string]bool{}
 	for _, c := range m.calls {
-		if have[c.RID] {
-			t.Errorf("%s is written twice", c.RID)
-		}
+		assert.True(t, !have[c.RID], "%s is written twice", c.RID)
 		have[c.RID] = true
 	}
 	for n := 25; n < room+25; n++ {
-		if !have[rid(n)] {
-			t.Fatalf("call %d is lost", n)
-		}
+		require.True(t, have[rid(n)], "call %d is lost", n)
 	}
 	assert.Equal(t, b.Waiting(), 0, "still wait")
 }
@@ -328,9 +324,7 @@ func TestNothingComesBackAfterAClear(t *testing.T) {
 		require.NoError(t, b.Flush(t.Context()))
 	}
 	require.NoError(t, b.Reset(func() error { m.counts, m.blocks, m.calls = map[string]int{}, nil, nil; return nil }))
-	if used(t, b, "/a") != 0 || used(t, b, "/b") != 0 {
-		t.Error("a reset left something")
-	}
+	assert.True(t, used(t, b, "/a") == 0 && used(t, b, "/b") == 0, "a reset left something")
 }
 
 // A clear or a reset whose answer is lost may have happened: what is left is asked anew, and not remembered.

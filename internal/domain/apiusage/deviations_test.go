@@ -41,9 +41,7 @@ func TestDeviationsAreCounted(t *testing.T) {
 	}
 	want := []apiusage.Deviation{line("/a", behaviour.RulesAddICPUnasked, 3, 0, 2), line("/a", behaviour.WireNumberText, 3, 0, 2),
 		line("/b", behaviour.WireNumberText, 1, 3, 3)}
-	if fmt.Sprint(list) != fmt.Sprint(want) {
-		t.Errorf("got  %v\nwant %v", list, want)
-	}
+	assert.True(t, fmt.Sprint(list) == fmt.Sprint(want), "got  %v\nwant %v", list, want)
 	if times, kinds := b.Deviated(); times != 7 || kinds != 2 {
 		t.Errorf("%d times in %d behaviours", times, kinds)
 	}
@@ -88,13 +86,9 @@ func TestWaitingDeviationsAreBounded(t *testing.T) {
 	}
 	b.Deviate("wx7", "/a", rid(12_000), now, noted(behaviour.WireNumberText))
 	list, err := b.Deviations(t.Context(), "")
-	if err != nil || len(list) != 10_000 {
-		t.Fatalf("%d lines, %v", len(list), err)
-	}
+	require.True(t, err == nil && len(list) == 10_000, "%d lines, %v", len(list), err)
 	for _, d := range list {
-		if d.Account == "wx7" && d.Times != 2 {
-			t.Errorf("of what was there already %+v", d)
-		}
+		assert.True(t, d.Account != "wx7" || d.Times == 2, "of what was there already %+v", d)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -134,9 +135,7 @@ func TestALogoIsDrawnAnew(t *testing.T) {
 			c.width != 0 && (logo.Width != c.width || logo.Height != c.height) {
 			t.Errorf("%s: %d × %d", name, logo.Width, logo.Height)
 		}
-		if bytes.Contains(file, []byte("<script")) {
-			t.Errorf("%s: what followed the picture is still there", name)
-		}
+		assert.True(t, !bytes.Contains(file, []byte("<script")), "%s: what followed the picture is still there", name)
 		if got, is := HashOfPath(logo.Path()); !is || got != logo.Hash {
 			t.Errorf("%s: %q is no path of a logo", name, logo.Path())
 		}
@@ -242,9 +241,7 @@ func TestPagesAskTheStoreOnceForAnAccount(t *testing.T) {
 				t.Errorf("%s looks like %+v", appid, got)
 			}
 		}
-		if store.asked != asked {
-			t.Errorf("the store was asked %d times, want %d", store.asked, asked)
-		}
+		assert.True(t, store.asked == asked, "the store was asked %d times, want %d", store.asked, asked)
 	}
 	see("shop", "#000000", 1)
 	see("plain", "", 2) // one that has nothing is remembered as well

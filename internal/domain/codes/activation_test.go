@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The definition of coverage is a plain array: the last call wins, index by
@@ -55,9 +56,7 @@ func TestCoverageIsAPlainArray(t *testing.T) {
 				next = s.to + 1
 			}
 		}
-		if c.at(-1) != nil || c.at(indexes) != nil {
-			t.Fatalf("history %d: something governs what does not exist", history)
-		}
+		require.True(t, c.at(-1) == nil && c.at(indexes) == nil, "history %d: something governs what does not exist", history)
 	}
 }
 
@@ -95,9 +94,7 @@ func TestBindings(t *testing.T) {
 		b := good
 		c.change(&b)
 		code, detail := errcode.Of(b.check())
-		if code != c.code || !strings.Contains(detail, c.detail) {
-			t.Errorf("%s: %v %s", c.name, code, detail)
-		}
+		assert.True(t, code == c.code && strings.Contains(detail, c.detail), "%s: %v %s", c.name, code, detail)
 	}
 	for _, c := range []struct {
 		wxaType int

@@ -116,9 +116,7 @@ func TestSegments(t *testing.T) {
 		case r.To >= b.Count:
 			number = errcode.IndexBeyond
 		}
-		if code != number || !strings.Contains(detail, want) {
-			t.Errorf("%v: %v %s, want %v %q", r, code, detail, number, want)
-		}
+		assert.True(t, code == number && strings.Contains(detail, want), "%v: %v %s, want %v %q", r, code, detail, number, want)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -35,9 +36,7 @@ func TestImportedCodesAreStoredAs(t *testing.T) {
 	} {
 		n, ok := packCode(want.code)
 		hi, lo := p.hideTail(tail([]byte(text)))
-		if !ok || n != want.n || hi != want.hi || lo != want.lo {
-			t.Errorf("%s %s: %d, %d, %d", text, want.code, n, hi, lo)
-		}
+		assert.True(t, ok && n == want.n && hi == want.hi && lo == want.lo, "%s %s: %d, %d, %d", text, want.code, n, hi, lo)
 		if back, ok := p.showTail(hi, lo); !ok || string(back[:]) != text || unpackCode(n) != want.code {
 			t.Errorf("%s is read back as %s, %s as %s", text, back[:], want.code, unpackCode(n))
 		}
@@ -78,9 +77,7 @@ func TestTailsOfATextUnderAPrefix(t *testing.T) {
 		for _, tail := range tailsUnder(DefaultPrefix, text) {
 			got = append(got, string(tail[:]))
 		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: %q, want %q", text, got, want)
-		}
+		assert.True(t, slices.Equal(got, want), "%s: %q, want %q", text, got, want)
 	}
 }
 

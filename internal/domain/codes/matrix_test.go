@@ -60,9 +60,7 @@ func TestAMatrixIsReadByAnotherDecoder(t *testing.T) {
 			}
 		}
 		got, err := read.Decode(bits)
-		if err != nil || got.GetText() != string(code[:]) {
-			t.Fatalf("%s is read as %v %v", code, got, err)
-		}
+		require.True(t, err == nil && got.GetText() == string(code[:]), "%s is read as %v %v", code, got, err)
 	}
 }
 
@@ -80,9 +78,7 @@ func TestAPictureOfAMatrixIsRead(t *testing.T) {
 		bitmap, err := gozxing.NewBinaryBitmapFromImage(picture)
 		require.NoError(t, err)
 		got, err := reader.NewDataMatrixReader().Decode(bitmap, nil)
-		if err != nil || got.GetText() != string(code[:]) {
-			t.Fatalf("a picture of %s is read as %v %v", code, got, err)
-		}
+		require.True(t, err == nil && got.GetText() == string(code[:]), "a picture of %s is read as %v %v", code, got, err)
 	}
 }
 
@@ -109,9 +105,7 @@ func TestAMatrixIsThatOfTheLibrary(t *testing.T) {
 			}
 		}
 	}
-	if compared < 2_000 {
-		t.Errorf("%d codes compared", compared)
-	}
+	assert.True(t, compared >= 2_000, "%d codes compared", compared)
 }
 
 // One module more or less would shift every row that a factory cuts into 19.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
@@ -114,9 +115,7 @@ func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []
 			}
 		}
 	}
-	if at != to+1 || more {
-		t.Fatalf("%s: the runs end at %d, others follow: %v", what, at, more)
-	}
+	require.True(t, at == to+1 && !more, "%s: the runs end at %d, others follow: %v", what, at, more)
 	if first, more := m.Runs(batch, codes.Range{From: from, To: to}, now, 1); len(first) != 1 || first[0] != runs[0] ||
 		more != (len(runs) > 1) {
 		t.Fatalf("%s: the first run of %d is %+v, others follow: %v", what, len(runs), first, more)
@@ -124,9 +123,7 @@ func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []
 	next := from
 	for _, a := range m.Active(batch, codes.Range{From: from, To: to}, now) {
 		for ; next < a.From; next++ {
-			if want[next].Activation != nil {
-				t.Fatalf("%s: %d is not listed as active", what, next)
-			}
+			require.True(t, want[next].Activation == nil, "%s: %d is not listed as active", what, next)
 		}
 		for ; next <= a.To; next++ {
 			if !same(codes.State{Activation: a.Activation}, codes.State{Activation: want[next].Activation}) {
@@ -135,9 +132,7 @@ func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []
 		}
 	}
 	for ; next <= to; next++ {
-		if want[next].Activation != nil {
-			t.Fatalf("%s: %d is not listed as active", what, next)
-		}
+		require.True(t, want[next].Activation == nil, "%s: %d is not listed as active", what, next)
 	}
 }
 
@@ -286,9 +281,7 @@ func TestTenThousandScatteredCodesCostKilobytes(t *testing.T) {
 	set := codes.NewSet(ranges...)
 	stored := len(set.Encode())
 	t.Logf("%d scattered codes: %d bytes stored", set.Len(), stored)
-	if stored > 64<<10 {
-		t.Errorf("%d bytes stored", stored)
-	}
+	assert.True(t, stored <= 64<<10, "%d bytes stored", stored)
 	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Freeze, Codes: set}); err != nil {
 		t.Fatal(err)
 	}

@@ -83,9 +83,7 @@ func TestACodeIsRedeemedOnce(t *testing.T) {
 	winner := -1
 	for i, err := range errs {
 		if err == nil {
-			if winner >= 0 {
-				t.Fatalf("%d and %d both won", winner, i)
-			}
+			require.True(t, winner < 0, "%d and %d both won", winner, i)
 			winner = i
 		}
 	}
@@ -252,9 +250,7 @@ func TestRetargetKeepsWhatTheCodesCountFor(t *testing.T) {
 	p.binding.ActivityName = "second"
 	p.activate(b, 200, 299)
 	n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 50, To: 249}, "bare", "pages/new", codes.WxaTrial)
-	if err != nil || n != (codes.Retargeted{Activations: 2, Codes: 100}) {
-		t.Fatalf("%v, %v", n, err)
-	}
+	require.True(t, err == nil && n == (codes.Retargeted{Activations: 2, Codes: 100}), "%v, %v", n, err)
 	for index, want := range map[int64]string{
 		0: "a shop pages/index/index 0", 49: "a shop pages/index/index 0", 50: "a bare pages/new 2", 99: "a bare pages/new 2", 100: "",
 		199: "",
@@ -287,9 +283,7 @@ func TestOverlapsAreRefused(t *testing.T) {
 	}
 	works := func(what string, err error) {
 		t.Helper()
-		if err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
+		assert.True(t, err == nil, "%s: %v", what, err)
 	}
 	refused := func(what string, err error, detail string) {
 		t.Helper()
@@ -374,9 +368,7 @@ func TestOverlapsAreJudgedAsIfNothingWasRetargeted(t *testing.T) {
 			}
 		}
 	}
-	if worked < 20 || again < 20 {
-		t.Fatalf("%d activations, %d of them again: the steps try too little", worked, again)
-	}
+	require.True(t, worked >= 20 && again >= 20, "%d activations, %d of them again: the steps try too little", worked, again)
 	reread := codes.NewMemory(p.Store)
 	require.NoError(t, reread.Load(t.Context()))
 	for i, want := range sent {
@@ -388,9 +380,7 @@ func TestOverlapsAreJudgedAsIfNothingWasRetargeted(t *testing.T) {
 			if s.Activation != nil {
 				got = s.Activation.Activated()
 			}
-			if got != want {
-				t.Errorf("%s: code %d was activated with %v, want %v", where, i, got, want)
-			}
+			assert.True(t, got == want, "%s: code %d was activated with %v, want %v", where, i, got, want)
 		}
 	}
 }
@@ -423,9 +413,7 @@ func TestActivationsAtOnce(t *testing.T) {
 		require.NoError(t, err)
 		events = append(events, e)
 	}
-	if len(events) != len(ranges) {
-		t.Fatalf("%d events of %d calls", len(events), len(ranges))
-	}
+	require.True(t, len(events) == len(ranges), "%d events of %d calls", len(events), len(ranges))
 	checkAll(t, "after all", p.Memory, b.ID, events, p.now())
 	again := codes.NewMemory(p.Store)
 	require.NoError(t, again.Load(t.Context()))
@@ -533,8 +521,6 @@ func TestAChangeSaysHowManyCodesItChanged(t *testing.T) {
 		}
 	}
 	for did := range said {
-		if counted[did] == 0 && did != codes.Unfreeze {
-			t.Errorf("no %s changed a part of what was named", did)
-		}
+		assert.True(t, counted[did] != 0 || did == codes.Unfreeze, "no %s changed a part of what was named", did)
 	}
 }

@@ -172,9 +172,7 @@ func TestTheSizeIsKnownInAdvance(t *testing.T) {
 			}
 		}
 	}
-	if !aligned {
-		t.Error("no range had a length that is a multiple of the block size")
-	}
+	assert.True(t, aligned, "no range had a length that is a multiple of the block size")
 	// Far too large to be made: the sum over all indexes, 0 to 9, 10 to 99, ...
 	p := testRange(t, 0, 19_999_999)
 	assert.Equal(t, rowsSize(p), int64(20_000_000*402+10+90*2+900*3+9_000*4+90_000*5+900_000*6+9_000_000*7+
@@ -187,9 +185,7 @@ func TestPartsOfASegmentAreTheSegment(t *testing.T) {
 	for _, r := range [][2]uint64{{9_000, 9_000}, {9_001, 9_007}, {9_008, 9_999}, {10_000, 10_999}, {11_000, 11_000}} {
 		parts = append(parts, opened(t, packageOf(t, testRange(t, r[0], r[1])))...)
 	}
-	if !bytes.Equal(whole, parts) {
-		t.Error("a range downloaded in parts is not the range downloaded at once")
-	}
+	assert.True(t, bytes.Equal(whole, parts), "a range downloaded in parts is not the range downloaded at once")
 }
 
 func TestOpenSSLOpensAPackage(t *testing.T) {
@@ -203,9 +199,7 @@ func TestOpenSSLOpensAPackage(t *testing.T) {
 	decrypt.Stdin = bytes.NewReader(packageOf(t, p))
 	got, err := decrypt.Output()
 	require.NoError(t, err)
-	if !bytes.Equal(got, rowsOf(t, p)) {
-		t.Error("openssl reads other rows")
-	}
+	assert.True(t, bytes.Equal(got, rowsOf(t, p)), "openssl reads other rows")
 }
 
 // pieces records how a package is written.
@@ -325,9 +319,7 @@ func TestMemoryOfADownloadIsConstant(t *testing.T) {
 		}
 	}
 	few, many := testing.AllocsPerRun(20, write(small)), testing.AllocsPerRun(20, write(large))
-	if many > few+2 || many > 40 {
-		t.Errorf("%v allocations for 100 rows, %v for 10,000", few, many)
-	}
+	assert.True(t, many <= few+2 && many <= 40, "%v allocations for 100 rows, %v for 10,000", few, many)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	write(large)()

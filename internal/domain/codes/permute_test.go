@@ -56,9 +56,7 @@ func TestCodesAndTextsAreThoseOfTheReference(t *testing.T) {
 	for i, c := range someCounters(n) {
 		want := printNumerals(Alphabet, codes.encrypt(codes.numerals(new(big.Int).SetUint64(c), 9)))
 		got := code.Code(c)
-		if string(got[:]) != want {
-			t.Fatalf("the code of %d is %s, want %s", c, got, want)
-		}
+		require.True(t, string(got[:]) == want, "the code of %d is %s, want %s", c, got, want)
 		if back, ok := code.Counter([9]byte([]byte(want))); !ok || back != c {
 			t.Fatalf("%s is the code of %d, not of %d %v", want, c, back, ok)
 		}
@@ -67,9 +65,7 @@ func TestCodesAndTextsAreThoseOfTheReference(t *testing.T) {
 		// A counter is below 38⁹: in 18 symbols it begins with nine zeros.
 		want = printNumerals(Alphabet, texts.encrypt(texts.numerals(new(big.Int).SetUint64(c), 18)))
 		symbols := text.Text(c, version)
-		if string(symbols[:]) != want {
-			t.Fatalf("the text of %d, version %c, is %s, want %s", c, version, symbols, want)
-		}
+		require.True(t, string(symbols[:]) == want, "the text of %d, version %c, is %s, want %s", c, version, symbols, want)
 		if back, ok := text.Counter(symbols, version); !ok || back != c {
 			t.Fatalf("%s is the text of %d, not of %d %v", want, c, back, ok)
 		}
@@ -139,9 +135,7 @@ func TestGoldenCodesStayForEver(t *testing.T) {
 			t.Errorf("%s is read as %d", want[0], back)
 		}
 	}
-	if lines < 16 {
-		t.Errorf("%d golden lines", lines)
-	}
+	assert.True(t, lines >= 16, "%d golden lines", lines)
 }
 
 // In make test it is a million of them.

@@ -165,9 +165,7 @@ func race(n int, f func(i int) error) []error {
 func wantCode(t testing.TB, what string, err error, want *errcode.Code, detail string) {
 	t.Helper()
 	code, got := errcode.Of(err)
-	if code != want || !strings.Contains(got, detail) {
-		t.Errorf("%s: %v %q, want %v %q", what, code, got, want, detail)
-	}
+	assert.True(t, code == want && strings.Contains(got, detail), "%s: %v %q, want %v %q", what, code, got, want, detail)
 }
 
 // A code is issued once: blocks that many ask for at once are disjoint, and so
@@ -186,15 +184,11 @@ func TestBlocksAreDisjoint(t *testing.T) {
 	next := uint64(0)
 	seen := map[string]bool{}
 	for _, b := range list {
-		if b.Start != next {
-			t.Errorf("batch %d begins at %d, want %d: blocks follow each other", b.ID, b.Start, next)
-		}
+		assert.True(t, b.Start == next, "batch %d begins at %d, want %d: blocks follow each other", b.ID, b.Start, next)
 		next = b.Start + uint64(b.Count)
 		for _, i := range []int64{0, 1, b.Count - 1} {
 			for _, text := range []string{p.Code(b, i), p.Text(b, i)} {
-				if seen[text] {
-					t.Errorf("%s was issued twice", text)
-				}
+				assert.True(t, !seen[text], "%s was issued twice", text)
 				seen[text] = true
 			}
 		}
@@ -212,9 +206,7 @@ func TestOneOrderNumberMakesOneBatch(t *testing.T) {
 	}) {
 		require.NoError(t, err)
 	}
-	if len(slices.Compact(ids)) != 1 || len(p.Memory.Batches()) != 1 {
-		t.Errorf("one number made the applications %v", ids)
-	}
+	assert.True(t, len(slices.Compact(ids)) == 1 && len(p.Memory.Batches()) == 1, "one number made the applications %v", ids)
 	_, err := p.Apply(t.Context(), p.owner, codes.Application{ISV: "same", Count: 20_000})
 	wantCode(t, "another count", err, errcode.ApplicationExists, fmt.Sprintf("is application %d with 10000 codes, not 20000", ids[0]))
 	if b := p.Memory.Batches(); len(b) != 1 || b[0].Count != 10_000 {

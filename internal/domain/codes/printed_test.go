@@ -84,13 +84,9 @@ func TestAPrintedTextIsReadAndDecoded(t *testing.T) {
 	printed := DefaultPrinted()
 	for _, c := range someCounters(1000) {
 		text := printed.Text(key, c)
-		if len(text) != 28 {
-			t.Fatalf("%q has %d characters", text, len(text))
-		}
+		require.True(t, len(text) == 28, "%q has %d characters", text, len(text))
 		got, err := ParseText("http://"+strings.ToLower(text), []string{printed.Prefix})
-		if err != nil || got.Printed != printed {
-			t.Fatalf("%q is read as %+v %v", text, got, err)
-		}
+		require.True(t, err == nil && got.Printed == printed, "%q is read as %+v %v", text, got, err)
 		if back, ok := key.Counter(got.Symbols, got.Version); !ok || back != c {
 			t.Fatalf("%q is the text of %d, not of %d %v", text, c, back, ok)
 		}
@@ -190,9 +186,7 @@ func FuzzParseText(f *testing.F) {
 		prefixes := []string{DefaultPrefix, prefix}
 		got, err := ParseText(text, prefixes)
 		if err != nil {
-			if !errors.Is(err, errNoPrefix) && !errors.Is(err, errNoText) {
-				t.Fatalf("%q is refused with %v", text, err)
-			}
+			require.True(t, errors.Is(err, errNoPrefix) || errors.Is(err, errNoText), "%q is refused with %v", text, err)
 			return
 		}
 		require.NoErrorf(t, got.Check(), "%q is read as %q", text, got)

@@ -205,23 +205,15 @@ func FuzzScanCode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, user string) {
 		s, ok := p.Scan(text, user, account)
 		if !ok {
-			if s.Reason != "" || s.AppID != "" || s.Batch.ID != 0 {
-				t.Fatalf("%q is no code, but %+v", text, s)
-			}
+			require.True(t, s.Reason == "" && s.AppID == "" && s.Batch.ID == 0, "%q is no code, but %+v", text, s)
 			return
 		}
-		if !utf8.ValidString(text) {
-			t.Fatalf("%q is a code", text)
-		}
+		require.True(t, utf8.ValidString(text), "%q is a code", text)
 		if s.Batch.ID == 0 {
-			if s.Reason != codes.UnknownCode {
-				t.Fatalf("%q: %+v", text, s)
-			}
+			require.True(t, s.Reason == codes.UnknownCode, "%q: %+v", text, s)
 			return
 		}
-		if s.Index < 0 || s.Index >= s.Batch.Count {
-			t.Fatalf("%q: index %d", text, s.Index)
-		}
+		require.True(t, s.Index >= 0 && s.Index < s.Batch.Count, "%q: index %d", text, s.Index)
 		if s.Reason == codes.SerialOnly {
 			if strings.ToUpper(text) != p.Code(s.Batch, s.Index) {
 				t.Fatalf("%q is taken for %s", text, p.Code(s.Batch, s.Index))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -42,9 +43,7 @@ func TestASetHoldsWhatItsRangesHold(t *testing.T) {
 		}
 		require.Equal(t, s.Len(), count, "%v", list)
 		for i, r := range s {
-			if r.From > r.To || i > 0 && r.From <= s[i-1].To+1 {
-				t.Fatalf("%v became %v: not the shortest form", list, s)
-			}
+			require.True(t, r.From <= r.To && (i <= 0 || r.From > s[i-1].To+1), "%v became %v: not the shortest form", list, s)
 		}
 		if len(s) > 0 {
 			if b := s.Bounds(); !holds[b.From] || !holds[b.To] || slices.Contains(holds[:b.From], true) ||
@@ -66,9 +65,7 @@ func TestTheEdgesOfASet(t *testing.T) {
 		{{0, last}, {3, 4}}} {
 		s := NewSet(list...)
 		back, err := DecodeSet(s.Encode())
-		if err != nil || !slices.Equal(back, s) {
-			t.Errorf("%v: %v, %v", list, back, err)
-		}
+		assert.True(t, err == nil && slices.Equal(back, s), "%v: %v, %v", list, back, err)
 	}
 	if s := NewSet(Range{5, 9}, Range{0, 4}); len(s) != 1 || s[0] != (Range{0, 9}) {
 		t.Errorf("two ranges that touch are %v", s)
@@ -89,9 +86,7 @@ func FuzzDecodeSet(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := DecodeSet(text)
 		for i, r := range s {
-			if err == nil && (r.From < 0 || r.To < r.From || i > 0 && r.From <= s[i-1].To) {
-				t.Fatalf("%q is %v", text, s)
-			}
+			require.True(t, err != nil || (r.From >= 0 && r.To >= r.From && (i <= 0 || r.From > s[i-1].To)), "%q is %v", text, s)
 		}
 	})
 }

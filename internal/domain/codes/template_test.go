@@ -206,9 +206,7 @@ func FuzzParseTemplate(f *testing.F) {
 		keys := templateKeys(t)
 		c %= Space
 		text := one.render(keys, FirstVersion, c, 0)
-		if len(text) != one.size || !utf8.ValidString(text) {
-			t.Fatalf("%q gives %q, %d bytes", template, text, one.size)
-		}
+		require.True(t, len(text) == one.size && utf8.ValidString(text), "%q gives %q, %d bytes", template, text, one.size)
 		if back, ok := one.shape(FirstVersion).counter(cutScheme(text), keys); !ok || back != c || !one.like(cutScheme(text)) {
 			t.Fatalf("%q of %q reads back as %d, %t, not %d", text, template, back, ok, c)
 		}
@@ -309,13 +307,9 @@ func FuzzReading(f *testing.F) {
 		like := slices.ContainsFunc(templates, func(one Template) bool { return one.like(bare) })
 		found := slices.ContainsFunc(index.wordings, func(w *wording) bool {
 			one, is := w.find(bare)
-			if is && !one.like(bare) {
-				t.Fatalf("%q is found as one of %q", bare, one)
-			}
+			require.True(t, !is || one.like(bare), "%q is found as one of %q", bare, one)
 			return is
 		})
-		if like != found {
-			t.Fatalf("%q is like a template: %t, and found: %t", bare, like, found)
-		}
+		require.True(t, like == found, "%q is like a template: %t, and found: %t", bare, like, found)
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // The text of a link in the ledger holds no code that was made.
@@ -100,9 +101,7 @@ func TestWhatMayBeNoCodeAsksNoStore(t *testing.T) {
 			t.Fatalf("%q asked the store %d times", text, store.asked)
 		}
 	}
-	if may < 1000 || mayNot < 1000 {
-		t.Errorf("%d texts may be codes, %d may not", may, mayNot)
-	}
+	assert.True(t, may >= 1000 && mayNot >= 1000, "%d texts may be codes, %d may not", may, mayNot)
 }
 
 func hexOf(c byte) string { return string("0123456789ABCDEF"[c>>4]) + string("0123456789abcdef"[c&15]) }

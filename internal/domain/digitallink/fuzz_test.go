@@ -27,9 +27,7 @@ func FuzzEntry(f *testing.F) {
 			return
 		}
 		again, err := e.normal()
-		if err != nil || !again.same(e) {
-			t.Fatalf("%s is not its own normal form: %+v %v", text, again, err)
-		}
+		require.True(t, err == nil && again.same(e), "%s is not its own normal form: %+v %v", text, again, err)
 		for _, one := range e.present(time.Unix(0, 0), func(string) (string, bool) { return value, true }) {
 			want, _ := anythingIn(one.Href)
 			to, err := url.Parse(one.address)

@@ -26,9 +26,7 @@ func TestACodeIsGoodForItsMinuteAndOnce(t *testing.T) {
 	step := now.Unix() / stepTime
 	for off, want := range map[int64]bool{-2: false, -1: true, 0: true, 1: true, 2: false} {
 		got, ok := matchCode(secret, code([]byte("12345678901234567890"), step+off, 6), now, 0)
-		if ok != want || ok && got != step+off {
-			t.Errorf("%d steps away: %v, step %d", off, ok, got)
-		}
+		assert.True(t, ok == want && (!ok || got == step+off), "%d steps away: %v, step %d", off, ok, got)
 	}
 	if _, ok := matchCode(secret, code([]byte("12345678901234567890"), step, 6), now, step); ok {
 		t.Error("a code is taken twice")
@@ -121,9 +119,7 @@ func TestPasswordsOfTheList(t *testing.T) {
 			}
 		}
 	}
-	if long < 40_000 {
-		t.Errorf("only %d were long enough to be looked at", long)
-	}
+	assert.True(t, long >= 40_000, "only %d were long enough to be looked at", long)
 	for _, given := range []string{"four wild geese over Urumqi", "six kites of Xi'an and a drum, " + strings.Repeat("or not ", 10),
 		strings.Repeat("四只大雁飞过乌鲁木齐", 30)} {
 		assert.Equal(t, CheckPassword(given, "alice"), "", "%.30q", given)

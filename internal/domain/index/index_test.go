@@ -23,9 +23,7 @@ import (
 func linkOf(t testing.TB, text string) rules.Link {
 	t.Helper()
 	link, ok := rules.ParseLink(text)
-	if !ok {
-		t.Fatalf("%q is no link", text)
-	}
+	require.True(t, ok, "%q is no link", text)
 	return link
 }
 
@@ -213,13 +211,9 @@ func TestAHostileLinkCostsBoundedWork(t *testing.T) {
 		}
 	}
 	hit, ok := x.Governing(linkOf(t, "https://deep.example"+strings.Repeat("/", 4000)).Text)
-	if !ok || len(hit.Prefix) != len("https://deep.example")+900 {
-		t.Errorf("the longest of 900 is not found: %v %q", ok, hit.Prefix)
-	}
+	assert.True(t, ok && len(hit.Prefix) == len("https://deep.example")+900, "the longest of 900 is not found: %v %q", ok, hit.Prefix)
 	hit, ok = x.Governing(linkOf(t, "https://deep.example/q?"+strings.Repeat("x", 500)).Text)
-	if !ok || len(hit.Prefix) != len("https://deep.example/q?")+500 {
-		t.Errorf("the longest of 500 is not found: %v %q", ok, hit.Prefix)
-	}
+	assert.True(t, ok && len(hit.Prefix) == len("https://deep.example/q?")+500, "the longest of 500 is not found: %v %q", ok, hit.Prefix)
 }
 
 func TestFortyOwnersHideTheirOwn(t *testing.T) {
@@ -254,9 +248,7 @@ func TestALoadThatFailsChangesNothing(t *testing.T) {
 			yield(rules.Rule{}, broken)
 		}
 	})
-	if !errors.Is(err, broken) {
-		t.Errorf("got %v", err)
-	}
+	assert.True(t, errors.Is(err, broken), "got %v", err)
 	if _, ok := x.Governing(linkOf(t, "https://h.example/a/").Text); !ok || x.Len() != 1 {
 		t.Errorf("%d rules are left of one", x.Len())
 	}
@@ -309,9 +301,7 @@ func TestChurnTakesNoMemory(t *testing.T) {
 // ruleAt reports whether rule i of the churn is published.
 func (x *Index) ruleAt(t *testing.T, i int) bool {
 	list := x.Matching(linkOf(t, fmt.Sprintf("https://h%d.example/t/%d/x", i%50, i)))
-	if len(list) != 1 {
-		t.Fatalf("rule %d is gone", i)
-	}
+	require.True(t, len(list) == 1, "rule %d is gone", i)
 	return list[0].Published
 }
 
@@ -454,9 +444,7 @@ func TestTheIndexIsLinearizable(t *testing.T) {
 			})
 		}
 		clients.Wait()
-		if !porcupine.CheckOperations(indexModel, h.done) {
-			t.Fatalf("round %d: the history is illegal", round)
-		}
+		require.True(t, porcupine.CheckOperations(indexModel, h.done), "round %d: the history is illegal", round)
 	}
 }
 
@@ -497,9 +485,7 @@ func TestALookUpNeverSeesHalfOfTwoChanges(t *testing.T) {
 			}
 		}
 		h.play(t, 0, indexInput{rule: -1})
-		if h.x.midway != nil {
-			t.Fatal("the look-up had no third step")
-		}
+		require.True(t, h.x.midway == nil, "the look-up had no third step")
 		if legal := porcupine.CheckOperations(indexModel, h.done); legal != of.legal {
 			t.Errorf("%+v: the history is legal: %v\n%+v", of, legal, h.done)
 		}

@@ -265,7 +265,5 @@ func BenchmarkLayouts(b *testing.B) {
 			}
 		})
 	}
-	if sink == 0 || hits == 0 {
-		b.Fatal("nothing was found")
-	}
+	require.True(b, sink != 0 && hits != 0, "nothing was found")
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -65,9 +66,7 @@ func sameIndex(t testing.TB, got, want *Index, links []string) {
 		link, _ := rules.ParseLink(text)
 		a, aok := got.Governing(link.Text)
 		b, bok := want.Governing(link.Text)
-		if a != b || aok != bok {
-			t.Fatalf("%q: %+v %v, want %+v %v", text, a, aok, b, bok)
-		}
+		require.True(t, a == b && aok == bok, "%q: %+v %v, want %+v %v", text, a, aok, b, bok)
 		if a, b := fmt.Sprintf("%+v", got.Matching(link)), fmt.Sprintf("%+v", want.Matching(link)); a != b {
 			t.Fatalf("%q matches %s\nwant %s", text, a, b)
 		}
@@ -133,9 +132,7 @@ func TestASnapshotAnswersLikeItsIndex(t *testing.T) {
 		sameIndex(t, s.Rules, built, append(someLinks, "https://h.example/gone"))
 	}
 	empty, err := read(snapshotOf(t, New()))
-	if err != nil || empty.Rules.Len() != 0 {
-		t.Fatalf("an empty index: %v", err)
-	}
+	require.True(t, err == nil && empty.Rules.Len() == 0, "an empty index: %v", err)
 	sameIndex(t, empty.Rules, New(), someLinks)
 	empty.Rules.Set(gone)
 }
@@ -234,9 +231,7 @@ func TestASnapshotTakesTheOldOnesPlaceOnlyWhenItIsWhole(t *testing.T) {
 		t.Errorf("a snapshot that cannot be taken: %v", err)
 	}
 	s, err := ReadSnapshot(path)
-	if err != nil || s.Mark != (Mark{1, "one"}) {
-		t.Errorf("the old one: %+v, %v", s, err)
-	}
+	assert.True(t, err == nil && s.Mark == (Mark{1, "one"}), "the old one: %+v, %v", s, err)
 	if names, _ := filepath.Glob(filepath.Dir(path) + "/*"); len(names) != 1 {
 		t.Errorf("what is left: %v", names)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/index"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // silentLog is a log of changes in which nothing happens.
@@ -41,9 +42,7 @@ func TestFollowEndsWithItsConnection(t *testing.T) {
 		go func() {
 			defer close(ended)
 			c.Follow(ctx)
-			if !log.closed.Load() {
-				t.Error("Follow ended before its connection did")
-			}
+			assert.True(t, log.closed.Load(), "Follow ended before its connection did")
 		}()
 		synctest.Wait()
 		cancel()

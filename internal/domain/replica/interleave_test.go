@@ -23,6 +23,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/index"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
@@ -548,9 +550,7 @@ func TestInterleavings(t *testing.T) {
 	seed := maphash.MakeSeed()
 	for n := range uint64(interleavings) {
 		wrong, trace := play(n, follow)
-		if wrong != "" {
-			t.Fatalf("interleaving %d: %s\n%v", n, wrong, trace)
-		}
+		require.True(t, wrong == "", "interleaving %d: %s\n%v", n, wrong, trace)
 		var h maphash.Hash
 		h.SetSeed(seed)
 		for _, step := range trace {
@@ -750,9 +750,7 @@ func TestRetry(t *testing.T) {
 		store := &fakeStore{}
 		var p *protocol
 		store.step = func(context.Context, string) error {
-			if tries.Load() > 0 && p.Ready() == nil {
-				t.Error("ready in the middle of a retry")
-			}
+			assert.True(t, tries.Load() <= 0 || p.Ready() != nil, "ready in the middle of a retry")
 			if down.Load() {
 				tries.Add(1)
 				return errStore

@@ -19,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/index"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -287,9 +288,7 @@ func TestASnapshotIsPaidForByChanges(t *testing.T) {
 				return after.Size(), before == nil || !os.SameFile(before, after)
 			}
 			size, written := save()
-			if !written {
-				t.Fatal("the first file is not written")
-			}
+			require.True(t, written, "the first file is not written")
 			s.read = 0
 			for idle := range 3 {
 				if _, written := save(); written || s.read > idle+1 {
@@ -313,12 +312,8 @@ func TestASnapshotIsPaidForByChanges(t *testing.T) {
 				}
 				paid = small
 			}
-			if files == 0 || n == 20 && files != changes {
-				t.Errorf("%d files", files)
-			}
-			if n == 20_000 && (files > 16 || large <= small) {
-				t.Errorf("%d files of %d bytes for %d changes", files, size, changes)
-			}
+			assert.True(t, files != 0 && (n != 20 || files == changes), "%d files", files)
+			assert.True(t, n != 20_000 || (files <= 16 && large > small), "%d files of %d bytes for %d changes", files, size, changes)
 			s.loads = 0
 			next := s.node(t, file)
 			s.sameRules(t, next)

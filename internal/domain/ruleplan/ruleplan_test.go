@@ -6,6 +6,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -88,16 +89,10 @@ func TestWhatAPlanDoes(t *testing.T) {
 			var did []string
 			for _, one := range Decide(file, account, test.prune) {
 				did = append(did, one.Do)
-				if one.Why == "" {
-					t.Errorf("%s of %s says no why", one.Do, one.Prefix)
-				}
-				if one.Do == "delete" && one.Target != test.target {
-					t.Errorf("the delete names %q, want %q", one.Target, test.target)
-				}
+				assert.True(t, one.Why != "", "%s of %s says no why", one.Do, one.Prefix)
+				assert.True(t, one.Do != "delete" || one.Target == test.target, "the delete names %q, want %q", one.Target, test.target)
 			}
-			if !slices.Equal(did, test.do) {
-				t.Errorf("got %v, want %v", did, test.do)
-			}
+			assert.True(t, slices.Equal(did, test.do), "got %v, want %v", did, test.do)
 		})
 	}
 }
@@ -106,7 +101,5 @@ func TestAReplacedRuleKeepsItsTestLinks(t *testing.T) {
 	links := []string{"https://tea.example/t/x"}
 	have := stored(t, client.Rule{Prefix: "https://tea.example/t/", Path: "old", Published: true, OpenVersion: 3, TestLinks: links}, "")
 	steps := Decide([]Wanted{wanted(t, Wanted{Prefix: "https://tea.example/t/", Path: "new"})}, []Stored{have}, false)
-	if len(steps) != 3 || !slices.Equal(steps[1].Draft.TestLinks, links) {
-		t.Errorf("got %+v, want the test links in the add", steps)
-	}
+	assert.True(t, len(steps) == 3 && slices.Equal(steps[1].Draft.TestLinks, links), "got %+v, want the test links in the add", steps)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
@@ -218,9 +219,7 @@ func TestTheOrderOfFaultsOfAnAdd(t *testing.T) {
 		{"a host below a denied one", "wxa", draft("https://a.denied.example/"), errcode.PrefixDenied, nil},
 		{"a host without ICP record", "wxa", draft("https://noicp.example/"), errcode.ICPFailed, nil},
 		{"no verification file", "wxa", draft("https://free.example/"), errcode.ConfirmFileFailed, func() {
-			if len(d.fetched) > 0 {
-				t.Errorf("%v was fetched while something else was wrong", d.fetched)
-			}
+			assert.True(t, len(d.fetched) == 0, "%v was fetched while something else was wrong", d.fetched)
 		}},
 		{"nothing wrong", "wxa", draft("https://free.example/"), errcode.OK,
 			func() { d.serves = func(string) (string, error) { return confirmText, nil } }},
@@ -232,9 +231,7 @@ func TestTheOrderOfFaultsOfAnAdd(t *testing.T) {
 			n := len(d.all())
 			err := d.Add(t.Context(), d.as(c.caller), c.draft)
 			wantCode(t, err, c.want)
-			if err != nil && len(d.all()) != n {
-				t.Error("a rule was added all the same")
-			}
+			assert.True(t, err == nil || len(d.all()) == n, "a rule was added all the same")
 		})
 	}
 }
@@ -285,9 +282,7 @@ func TestWhatARuleMaySay(t *testing.T) {
 			err := d.Add(t.Context(), d.as(c.caller), given)
 			wantCode(t, err, c.want)
 			rule := d.rule(prefix)
-			if (rule != nil) != (err == nil) {
-				t.Fatalf("stored: %v", rule)
-			}
+			require.True(t, (rule != nil) == (err == nil), "stored: %v", rule)
 			if rule == nil {
 				return
 			}
@@ -459,13 +454,9 @@ func TestTheVerificationFile(t *testing.T) {
 			wantEqual(t, "fetched", d.fetched, []string{"https://h.example/sub/AbCdEfGhIj.txt"})
 			wantEqual(t, "stored", d.rule("https://h.example/sub/page?x=1") != nil, err == nil)
 			list, listErr := d.Confirmations(t.Context(), rules.ConfirmationQuery{RID: rid, Limit: 10})
-			if listErr != nil || len(list) != 1 {
-				t.Fatalf("%d records, %v", len(list), listErr)
-			}
+			require.True(t, listErr == nil && len(list) == 1, "%d records, %v", len(list), listErr)
 			got := list[0]
-			if !strings.Contains(got.Reason, c.reason) {
-				t.Errorf("the record says %q, want %q in it", got.Reason, c.reason)
-			}
+			assert.True(t, strings.Contains(got.Reason, c.reason), "the record says %q, want %q in it", got.Reason, c.reason)
 			got.Reason = ""
 			wantEqual(t, "record", got, rules.Confirmation{RID: rid, At: noon, Owner: "wxa", Prefix: "https://h.example/sub/page?x=1",
 				URL: d.fetched[0], OK: err == nil,
@@ -650,9 +641,7 @@ func TestWhatAPublishIsAnswered(t *testing.T) {
 			wantEqual(t, "publishes spent", spent, c.spends)
 			rule := d.rule(c.prefix)
 			if c.want == errcode.OK && c.spends == 1 {
-				if !rule.Published || !rule.PublishedAt.Equal(later) || !rule.ChangedAt.Equal(later) {
-					t.Errorf("the rule is %+v", rule)
-				}
+				assert.True(t, rule.Published && rule.PublishedAt.Equal(later) && rule.ChangedAt.Equal(later), "the rule is %+v", rule)
 			}
 			// Also of one that was published already: perhaps on another node.
 			var told []string
@@ -871,9 +860,7 @@ func TestWhatAnOperatorPlants(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			err := plant(c.caller, c.given, true)
 			wantCode(t, err, c.want)
-			if err == nil || !strings.Contains(err.Error(), c.given.Prefix) {
-				t.Errorf("%v does not name the rule", err)
-			}
+			assert.True(t, err != nil && strings.Contains(err.Error(), c.given.Prefix), "%v does not name the rule", err)
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // FuzzParsePrefix holds the parser to what everything else relies on.
@@ -41,9 +42,7 @@ func FuzzParsePrefix(f *testing.F) {
 				t.Fatalf("%q: origin %q", text, p.Origin())
 			}
 			again, ok := rules.ParseLink(p.Key)
-			if !ok || again.Key != p.Key {
-				t.Fatalf("the key %q of %q is not its own key", p.Key, text)
-			}
+			require.True(t, ok && again.Key == p.Key, "the key %q of %q is not its own key", p.Key, text)
 			if !private && kind == rules.Ordinary && strings.ContainsAny(p.Host, ":[]@*") {
 				t.Fatalf("%q: host %q was taken", text, p.Host)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/index"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -82,9 +83,7 @@ func TestLintFindsWhatWasHardlyMeant(t *testing.T) {
 			for _, f := range rules.Lint(set) {
 				got = append(got, fmt.Sprintf("%s %d %d %s %d", f.Kind, f.Rule, f.Other, f.Link, len(f.Prefixes)))
 			}
-			if !slices.Equal(got, test.want) {
-				t.Errorf("got  %q\nwant %q", got, test.want)
-			}
+			assert.True(t, slices.Equal(got, test.want), "got  %q\nwant %q", got, test.want)
 		})
 	}
 }
@@ -200,9 +199,7 @@ func TestWhatLintSaysIsWhatTheMatcherDoes(t *testing.T) {
 		}
 	}
 	for _, kind := range rules.FindingKinds {
-		if kinds[kind] == 0 && kind != rules.Duplicate && kind != rules.LostTestLink {
-			t.Errorf("no set had a finding %s", kind)
-		}
+		assert.True(t, kinds[kind] != 0 || kind == rules.Duplicate || kind == rules.LostTestLink, "no set had a finding %s", kind)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // However many lists are asked for, what is remembered is bounded, and the last
@@ -36,7 +38,5 @@ func TestListsThatAreRememberedAreBounded(t *testing.T) {
 	for wanted, l := range m.by {
 		has += 1 + len(l.rules) + len(wanted.prefixes)/prefixesAre
 	}
-	if has != m.has || has > listingsMost {
-		t.Errorf("%d are remembered and %d counted: want at most %d", has, m.has, listingsMost)
-	}
+	assert.True(t, has == m.has && has <= listingsMost, "%d are remembered and %d counted: want at most %d", has, m.has, listingsMost)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -78,9 +79,7 @@ func TestAListIsReadAgainOnlyAfterAChange(t *testing.T) {
 	for _, prefixes := range [][]string{{"https://h.example/a/"}, {"https://h.example/b/"}, {"https://h.example/a/b/"}, {"not a link"}} {
 		for range 2 {
 			got, err := d.List(t.Context(), d.as("wxb"), rules.ListRequest{Type: rules.ListPrefixes, Prefixes: prefixes})
-			if err != nil || len(got.Rules) != 0 || got.Total != 1 {
-				t.Errorf("%v of nobody: %v, %v", prefixes, got, err)
-			}
+			assert.True(t, err == nil && len(got.Rules) == 0 && got.Total == 1, "%v of nobody: %v, %v", prefixes, got, err)
 		}
 	}
 	a := d.as("wxa")

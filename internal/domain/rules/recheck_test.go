@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
@@ -123,9 +124,7 @@ func TestEveryFileIsLookedAtOnceADay(t *testing.T) {
 	for _, r := range n.list(false) {
 		hours[r.NextAt.Truncate(time.Hour)]++
 	}
-	if len(hours) < 8 {
-		t.Errorf("21 files in %d hours of the day", len(hours))
-	}
+	assert.True(t, len(hours) >= 8, "21 files in %d hours of the day", len(hours))
 	if len(n.list(true)) != 0 || strings.Contains(n.logs.String(), "WARN") {
 		t.Errorf("%v %s", n.list(true), n.logs.String())
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/index"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -244,9 +245,7 @@ func TestAnOverlayAnswersAsIfItsRulesExisted(t *testing.T) {
 			}
 		}
 	}
-	if tested < worlds {
-		t.Fatalf("only %d scans fell on test links", tested)
-	}
+	require.True(t, tested >= worlds, "only %d scans fell on test links", tested)
 }
 
 // members are accounts that one developer may test.
@@ -262,9 +261,7 @@ func (m members) Account(appid string) (accounts.Account, bool) {
 func TestATextLongerThanALinkIsShown(t *testing.T) {
 	x := load(t, []slowRule{{prefix: "https://h.example/a/", owner: "wx1", published: true}})
 	d := scan.Resolver{Finder: x, Accounts: everyone{}}.Resolve(scan.Request{Text: "https://h.example/a/" + strings.Repeat("b/", 32<<10)})
-	if d.Action != scan.ShowText {
-		t.Errorf("it is to %s", d.Action)
-	}
+	assert.True(t, d.Action == scan.ShowText, "it is to %s", d.Action)
 }
 
 func countVerdict(e scan.Explanation, v scan.Verdict) (n int) {
@@ -295,9 +292,7 @@ func FuzzMatch(f *testing.F) {
 		}
 		l, ok := rules.ParseLink(link)
 		if !ok {
-			if slowMatches(prefix, link) {
-				t.Fatalf("%q is no link, yet the slow matcher matches it with %q", link, prefix)
-			}
+			require.True(t, !slowMatches(prefix, link), "%q is no link, yet the slow matcher matches it with %q", link, prefix)
 			return
 		}
 		require.Equal(t, p.Matches(l), slowMatches(prefix, link), "rule %q, link %q", prefix, link)
@@ -335,17 +330,11 @@ func FuzzResolve(f *testing.F) {
 			if _, opens := slowOpens(set, text); !opens {
 				t.Fatalf("%q opens %+v", text, d)
 			}
-			if !strings.Contains(d.Path, "q=") || strings.ContainsAny(d.Path, " \n\"<>") {
-				t.Fatalf("path %q", d.Path)
-			}
+			require.True(t, strings.Contains(d.Path, "q=") && !strings.ContainsAny(d.Path, " \n\"<>"), "path %q", d.Path)
 		case scan.OpenURL:
-			if d.URL != text || !rules.PlainText(text) {
-				t.Fatalf("%q opens the URL %q", text, d.URL)
-			}
+			require.True(t, d.URL == text && rules.PlainText(text), "%q opens the URL %q", text, d.URL)
 		case scan.ShowText:
-			if d.Text != text {
-				t.Fatalf("%q shows %q", text, d.Text)
-			}
+			require.True(t, d.Text == text, "%q shows %q", text, d.Text)
 		default:
 			t.Fatalf("%q: action %q", text, d.Action)
 		}

@@ -197,9 +197,7 @@ func noDifference(t *testing.T, c *stats.Aggregator) {
 	t.Helper()
 	r, err := verify.Recounter{Counter: c}.Run(t.Context())
 	require.NoError(t, err)
-	if r.Differences > 0 || r.Compared < 100 {
-		t.Fatalf("%d of %d numbers differ: %+v", r.Differences, r.Compared, r.Shown)
-	}
+	require.True(t, r.Differences <= 0 && r.Compared >= 100, "%d of %d numbers differ: %+v", r.Differences, r.Compared, r.Shown)
 }
 
 // TestABusyCounterStoresLater: while much comes it is added up in memory; it is
@@ -285,9 +283,7 @@ func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
 		var user scanlog.UserHash
 		binary.BigEndian.PutUint64(user[:], 7)
 		n, err := c.Erase(t.Context(), user)
-		if err != nil || n == 0 {
-			t.Fatalf("%d scans were erased: %v", n, err)
-		}
+		require.True(t, err == nil && n != 0, "%d scans were erased: %v", n, err)
 		check(t, c, sum)
 		noDifference(t, c)
 		if n, err = c.Erase(t.Context(), user); n != 0 || err != nil {
@@ -298,13 +294,9 @@ func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
 		// Old scans go; the others are still compared.
 		require.NoError(t, c.Forget(t.Context(), began.Add(8*time.Hour)))
 		a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
-		if err != nil || len(a.Rows) != 1 || a.Rows[0].Scans != sum.scans {
-			t.Errorf("%+v, %v", a, err)
-		}
+		assert.True(t, err == nil && len(a.Rows) == 1 && a.Rows[0].Scans == sum.scans, "%+v, %v", a, err)
 		rc, err := verify.Recounter{Counter: c}.Run(t.Context())
-		if err != nil || rc.Differences > 0 || rc.Compared == 0 || rc.Since.IsZero() {
-			t.Errorf("%+v, %v", rc, err)
-		}
+		assert.True(t, err == nil && rc.Differences <= 0 && rc.Compared != 0 && !rc.Since.IsZero(), "%+v, %v", rc, err)
 	})
 }
 
@@ -324,9 +316,7 @@ func TestAnotherLedgerAddsToTheCounts(t *testing.T) {
 				one.add(e)
 			}
 			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
-			if err != nil || len(a.Rows) != 1 {
-				t.Fatalf("%+v, %v", a, err)
-			}
+			require.True(t, err == nil && len(a.Rows) == 1, "%+v, %v", a, err)
 			if want := a.Rows[0].Scans; a.Scans != want || want < one.scans || n == 2 && want == one.scans {
 				t.Errorf("ledger %d: %d scans are counted, %d in the rows, %d in the ledger", n, a.Scans, want, one.scans)
 			}
@@ -504,9 +494,7 @@ func TestReadersTurnWithTheLedger(t *testing.T) {
 			}
 			webhook(func(ctx context.Context, tx webhooks.Tx) error {
 				at, err := tx.Position(ctx, webhooks.ScanSource)
-				if err != nil || at != reached {
-					t.Fatalf("the reader is at %d, want %d (%v)", at, reached, err)
-				}
+				require.True(t, err == nil && at == reached, "the reader is at %d, want %d (%v)", at, reached, err)
 				if w, err := tx.Webhook(ctx, 1); err != nil || w.ScansFrom > max(40, at) {
 					t.Fatalf("it wants scans after %d, and the reader is at %d (%v)", w.ScansFrom, at, err)
 				}
@@ -580,9 +568,7 @@ func TestAnEarlierVersionCountsInBetween(t *testing.T) {
 		told := scansWebhook(t, s, 40, 120)
 		for range 2 {
 			before := state(nil)
-			if before.Mark == "" {
-				t.Fatal("no scan is noted that stands at the position")
-			}
+			require.True(t, before.Mark != "", "no scan is noted that stands at the position")
 			come(earlier)
 			// As its statement leaves the row: the columns of schema 15 keep what they had.
 			state(func(s *stats.State) { s.Mark, s.Held, s.Lacking = before.Mark, before.Held, before.Lacking })

@@ -66,9 +66,7 @@ type farLog struct {
 }
 
 func (l *farLog) asked(what string) {
-	if l.store.open {
-		l.t.Errorf("the log is asked for %s within a transaction that writes", what)
-	}
+	assert.True(l.t, !l.store.open, "the log is asked for %s within a transaction that writes", what)
 }
 
 func (l *farLog) ID() string {

@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
@@ -64,12 +65,8 @@ func TestMatchingFindsWhatALookAtEachScanFinds(t *testing.T) {
 					got = append(got, one.ID)
 				}
 			}
-			if !slices.Equal(got, want) {
-				t.Errorf("got %d scans, want %d", len(got), len(want))
-			}
-			if len(want) == 0 && calls != 2 {
-				t.Errorf("%d calls looked at %d scans", calls, len(events))
-			}
+			assert.True(t, slices.Equal(got, want), "got %d scans, want %d", len(got), len(want))
+			assert.True(t, len(want) != 0 || calls == 2, "%d calls looked at %d scans", calls, len(events))
 		})
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
@@ -213,9 +214,7 @@ func (l *longTraffic) holds(t *testing.T, c *stats.Aggregator, n int, state stat
 		if want := wider(by, q.From); !a.From.Equal(want) {
 			t.Fatalf("%+v is answered from %v, want %v, %+v", q, a.From, want, state)
 		}
-		if a.To.Before(q.To) || a.To.Sub(q.To) > 32*24*time.Hour {
-			t.Fatalf("%+v is answered up to %v", q, a.To)
-		}
+		require.True(t, !a.To.Before(q.To) && a.To.Sub(q.To) <= 32*24*time.Hour, "%+v is answered up to %v", q, a.To)
 	}
 }
 
@@ -235,9 +234,7 @@ func nothingBefore(t *testing.T, s *store.Store, state stats.State) {
 		stats.PerDay: state.DaysFrom, stats.PerDayOfAll: state.DaysFrom} {
 		require.NoError(t, s.ViewStatistics(t.Context(), func(tx stats.Tx) error {
 			first, any, err := tx.FirstCounted(t.Context(), per, 0)
-			if any && first < from {
-				t.Errorf("something is kept of %d of sort %d, before %d", first, per, from)
-			}
+			assert.True(t, !any || first >= from, "something is kept of %d of sort %d, before %d", first, per, from)
 			return err
 		}))
 	}
@@ -326,9 +323,7 @@ func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
 			}
 			noDifference(t, c)
 		}
-		if rolled == 0 || removed == 0 || refused == 0 {
-			t.Fatalf("the test tried nothing: %d %d %d", rolled, removed, refused)
-		}
+		require.True(t, rolled != 0 && removed != 0 && refused != 0, "the test tried nothing: %d %d %d", rolled, removed, refused)
 	})
 }
 
@@ -361,9 +356,7 @@ func TestScansOfAMonthThatIsOnItsWay(t *testing.T) {
 			events.come(t, log, 3, 4)
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
 		}
-		if parts < 30 {
-			t.Fatalf("%d parts", parts)
-		}
+		require.True(t, parts >= 30, "%d parts", parts)
 		for d := stats.Total; d <= stats.Region; d++ {
 			for _, what := range []stats.Metric{stats.Scans, stats.Firsts, stats.Users} {
 				q := stats.Question{From: began.AddDate(-1, 0, 0), To: later, By: stats.ByMonth, Group: d, What: what,
@@ -406,9 +399,7 @@ func TestAnotherZoneAfterHoursAreGone(t *testing.T) {
 		end := now.AddDate(0, 0, -110)
 		rolledAll(t, c, now, time.Time{}, end)
 		state := stateOf(t, s)
-		if state.DaysFrom == 0 || state.HoursFrom == 0 {
-			t.Fatalf("%+v", state)
-		}
+		require.True(t, state.DaysFrom != 0 && state.HoursFrom != 0, "%+v", state)
 		for _, zone := range testscope.Or([]int{-12, 14, 0, 8, -5}, []int{-12, 14, 8}) {
 			set := settings.Defaults()
 			set.UTCOffsetHours = zone
@@ -428,9 +419,7 @@ func TestAnotherZoneAfterHoursAreGone(t *testing.T) {
 					for _, n := range answer(t, c, q) {
 						sum += n
 					}
-					if sum != events.scans {
-						t.Fatalf("zone %d: %d scans by %q, want %d", zone, sum, by, events.scans)
-					}
+					require.True(t, sum == events.scans, "zone %d: %d scans by %q, want %d", zone, sum, by, events.scans)
 				}
 				state = stateOf(t, s)
 				for _, what := range []stats.Metric{stats.Scans, stats.Firsts} {

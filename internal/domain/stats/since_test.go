@@ -120,9 +120,7 @@ func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
 			t.Errorf("in 130 minutes %d of %d sketches were written again", len(written.whole), dims)
 		}
 		for key, times := range written.whole {
-			if times != 2 {
-				t.Errorf("in 130 minutes %+v was written %d times, want 2", key, times)
-			}
+			assert.True(t, times == 2, "in 130 minutes %+v was written %d times, want 2", key, times)
 		}
 		// An erasure writes them whole, and the end of the day does.
 		minute()

@@ -25,6 +25,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/eventlog/stream"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -177,9 +178,7 @@ func (w *town) forget() {
 	w.now = w.now.AddDate(0, 1, 0)
 	w.step()
 	list, err := w.book.Deliveries(w.t.Context(), outbox.Query{Limit: 10})
-	if err != nil || len(list) > 0 {
-		w.t.Fatalf("%d deliveries are kept: %v", len(list), err)
-	}
+	require.True(w.t, err == nil && len(list) == 0, "%d deliveries are kept: %v", len(list), err)
 }
 
 // older is a copy of what the NATS server has now.
@@ -463,9 +462,7 @@ func TestNodesOnAStreamAndWithoutAreToldOf(t *testing.T) {
 			w.told("and again", one, left)
 			w.forget()
 		}
-		if slices.Contains(reading.after, 0) {
-			t.Errorf("the stream was read from its beginning: %v", reading.after)
-		}
+		assert.True(t, !slices.Contains(reading.after, 0), "the stream was read from its beginning: %v", reading.after)
 		for _, toTable := range []bool{false, true} { // each brings the users to the sketches some time
 			turn(toTable, 1)
 			require.NoError(t, w.counter.CatchUpAndSave(t.Context()))

@@ -174,9 +174,7 @@ func (p *post) add(url string, w webhooks.Wanted) webhooks.Webhook {
 	p.t.Helper()
 	hook, secret, err := p.book.Add(p.t.Context(), url, w)
 	require.NoError(p.t, err)
-	if strings.Contains(hook.Secret, secret) {
-		p.t.Error("the secret is not sealed")
-	}
+	assert.True(p.t, !strings.Contains(hook.Secret, secret), "the secret is not sealed")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.secret[url] = secret
@@ -261,9 +259,7 @@ func TestWhatIsNotTakenIsTriedAgain(t *testing.T) {
 		}
 		p.now = list[0].NextAt.Add(-time.Millisecond)
 		p.step()
-		if len(p.came) != n+1 {
-			t.Errorf("tried too early")
-		}
+		assert.True(t, len(p.came) == n+1, "tried too early")
 		p.now = list[0].NextAt
 	}
 	p.answer = func(got) (int, error) { return 200, nil }
@@ -275,9 +271,7 @@ func TestWhatIsNotTakenIsTriedAgain(t *testing.T) {
 	}
 	// The operator sends it again.
 	list, err := p.book.Deliveries(t.Context(), outbox.Query{Receiver: fmt.Sprint(hook.ID), State: "delivered", Limit: 10})
-	if err != nil || len(list) != 1 {
-		t.Fatalf("%+v %v", list, err)
-	}
+	require.True(t, err == nil && len(list) == 1, "%+v %v", list, err)
 	if _, err := p.book.Replay(t.Context(), list[0].ID); err != nil {
 		t.Fatal(err)
 	}
@@ -388,9 +382,7 @@ func TestOnlyWhatCanBeIsTaken(t *testing.T) {
 	p.ledger.add(ofRule(1))
 	require.NoError(t, p.book.Delete(t.Context(), hook.ID))
 	p.step()
-	if len(p.came) != 0 {
-		t.Errorf("%v came after the end", p.came)
-	}
+	assert.True(t, len(p.came) == 0, "%v came after the end", p.came)
 	if err := p.book.Delete(t.Context(), hook.ID); !errors.Is(err, webhooks.ErrNoWebhook) {
 		t.Errorf("%v", err)
 	}
@@ -467,13 +459,9 @@ func TestTheEndOfTheServerIsNoFailure(t *testing.T) {
 	}
 	p.RunOnce(ctx)
 	list, err := p.book.Deliveries(t.Context(), outbox.Query{Limit: 10})
-	if err != nil || len(list) != 2 {
-		t.Fatalf("%+v %v", list, err)
-	}
+	require.True(t, err == nil && len(list) == 2, "%+v %v", list, err)
 	for _, d := range list {
-		if d.Attempts != 0 || !d.NextAt.Equal(began) {
-			t.Errorf("%+v", d)
-		}
+		assert.True(t, d.Attempts == 0 && d.NextAt.Equal(began), "%+v", d)
 	}
 	var body map[string]any
 	if err := json.Unmarshal([]byte(list[0].Body), &body); err != nil {
@@ -656,9 +644,7 @@ func TestTooManyWaitingAreGivenUp(t *testing.T) {
 	round(2)
 	for state, want := range map[string]int{"waiting": 20, "dead": 9} {
 		list, err := p.book.Deliveries(t.Context(), outbox.Query{State: state, Limit: 100})
-		if err != nil || len(list) != want {
-			t.Errorf("%d are %s, want %d: %v", len(list), state, want, err)
-		}
+		assert.True(t, err == nil && len(list) == want, "%d are %s, want %d: %v", len(list), state, want, err)
 		if last := list[len(list)-1]; state == "dead" && (last.Event != id(1) || !strings.Contains(last.Fault, "more than 20")) {
 			t.Errorf("%+v", last)
 		}
@@ -691,9 +677,7 @@ func TestWhatArrivedWhileItWasGivenUpIsDelivered(t *testing.T) {
 	}
 	p.step()
 	list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 100})
-	if err != nil || len(list) != 4 {
-		t.Errorf("%+v %v", list, err)
-	}
+	assert.True(t, err == nil && len(list) == 4, "%+v %v", list, err)
 }
 
 func TestThereAreAtMostAHundredWebhooks(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/emulator/cassette"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // unknowable are the reasons for which a call alone is not compared: it is about a thing that was made before the recording.
@@ -45,9 +47,7 @@ func TestCompare_EachCallAlone(t *testing.T) {
 	}
 	for _, path := range api.Paths() {
 		ofBefore := strings.HasPrefix(path, "/intp/marketcode/") || path == "/cgi-bin/openapi/rid/get" || path == "/cgi-bin/showqrcode"
-		if !ofBefore && !compared[path] {
-			t.Errorf("no call of %s is compared alone", path)
-		}
+		assert.True(t, ofBefore || compared[path], "no call of %s is compared alone", path)
 	}
 }
 
@@ -181,9 +181,7 @@ func TestCompare_HostInCapitals(t *testing.T) {
 		return c
 	}
 	run(proxy)
-	if strings.Contains(strings.ToLower(out.String()), "haus") {
-		t.Errorf("the host stands in the cassette:\n%s", out)
-	}
+	assert.True(t, !strings.Contains(strings.ToLower(out.String()), "haus"), "the host stands in the cassette:\n%s", out)
 	report := compare(t, out.String())
 	if len(report.Differences) != 0 || len(report.Skipped) != 0 {
 		for _, d := range report.Differences {
@@ -210,9 +208,7 @@ func TestCompare_RewrittenCassette(t *testing.T) {
 			`{"action_name":"QR_LIMIT_STR_SCENE","action_info":{"scene":{"scene_str":"table 7"}}}`)
 	}
 	lost := strings.ReplaceAll(out.String(), `\/`, "/")
-	if lost == out.String() {
-		t.Fatalf("no answer writes a slash as \\/:\n%s", lost)
-	}
+	require.True(t, lost != out.String(), "no answer writes a slash as \\/:\n%s", lost)
 	for name, test := range map[string]struct {
 		text string
 		want []int

@@ -115,9 +115,7 @@ func elsewhere(t *testing.T, upstream string, list []planted) (base string, done
 	}))
 	t.Cleanup(s.Close)
 	return s.URL, func() {
-		if len(applied) != len(list) {
-			t.Errorf("%d of %d differences were planted", len(applied), len(list))
-		}
+		assert.True(t, len(applied) == len(list), "%d of %d differences were planted", len(applied), len(list))
 	}
 }
 
@@ -164,9 +162,7 @@ func TestEveryPlantedDifferenceIsFoundAndNoneInvented(t *testing.T) {
 	}
 	if rows := report; true {
 		rows.Only("rules.prefix.unknown")
-		if len(rows.Differences) != 1 {
-			t.Errorf("of one behaviour: %+v", rows.Differences)
-		}
+		assert.True(t, len(rows.Differences) == 1, "of one behaviour: %+v", rows.Differences)
 	}
 }
 
@@ -177,9 +173,7 @@ func TestAKnownDifferenceCountsNoMore(t *testing.T) {
 		`"headers":{"Cache-Control":"no-store","Content-Type":"application/json; encoding=utf-8"},"answer":{"errcode":40002,"errmsg":"x"}%s}` + "\n"
 	for known, want := range map[string]int{"": 1, `,"known":["token.appid.missing"]`: 0, `,"known":["wire.fault"]`: 1} {
 		report := compare(t, fmt.Sprintf(line, known))
-		if len(report.Differences) != 1 || report.Unknown() != want {
-			t.Errorf("%s: %+v", known, report)
-		}
+		assert.True(t, len(report.Differences) == 1 && report.Unknown() == want, "%s: %+v", known, report)
 	}
 }
 
@@ -289,9 +283,7 @@ func TestKeepAddsWhatNobodyHasShown(t *testing.T) {
 {"id":"k002","endpoint":"/cgi-bin/menu/get","request":"POST ?access_token=*** {\"get_type\":0}","answer":{"errcode":46003,"errmsg":"menu no exist rid: 00000000-00000000-00000000"},"date":"2026-01-15T02:00:00Z","source":"calls.ndjson, line 3","evidence_level":"observed"}
 {"id":"k001","kind":"unknown","reason":"recorded, and no play of the test asks for it yet"}
 {"id":"k002","kind":"family","reason":"no endpoint of this server"}`
-	if got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
+	assert.True(t, got == want, "got\n%s\nwant\n%s", got, want)
 }
 
 // replayed answers calls from a cassette.
@@ -345,9 +337,7 @@ func TestReplayAnswersARunWithoutANetwork(t *testing.T) {
 	base, p = replayed(t, out.String(), true)
 	got := run(base, true)
 	slices.Reverse(got)
-	if !slices.Equal(forms(got), forms(want)) {
-		t.Errorf("by content: %v\nwant %v", got, want)
-	}
+	assert.True(t, slices.Equal(forms(got), forms(want)), "by content: %v\nwant %v", got, want)
 	if wrong, unused := p.Left(); len(wrong) != 0 || unused != 0 {
 		t.Errorf("by content: %v, %d left", wrong, unused)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/emulator/cassette"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -111,9 +112,7 @@ func TestAListThatIsNotWhatItSaysIsADifference(t *testing.T) {
 	}
 	want := []string{"1 value list: 3 of 4 entries from 0; 3 of 3 entries from 0", "2 type list[0].auth_time: a text; a number",
 		"2 type list[1].auth_time: a text; a number", "2 type list[2].auth_time: a text; a number"}
-	if !slices.Equal(got, want) {
-		t.Errorf("got  %q\nwant %q", got, want)
-	}
+	assert.True(t, slices.Equal(got, want), "got  %q\nwant %q", got, want)
 }
 
 // Issue 28: counters are compared by their change, whichever token asks: a platform
@@ -233,15 +232,11 @@ func TestHowSlashesWereEscapedIsKept(t *testing.T) {
 	text := out.String()
 	for _, want := range []string{`"answer":{"session_key":"{\/key:`, `"url":"http:\/\/weixin.qq.com\/q\/{word:`, `"ip_list":["{\/ip:`,
 		`"errmsg":"a \\\\/ a"`, `"prefix":"https:\/\/{`, `"path":"pages/{`} {
-		if !strings.Contains(text, want) {
-			t.Errorf("%s is not in %s", want, text)
-		}
+		assert.True(t, strings.Contains(text, want), "%s is not in %s", want, text)
 	}
 	base, _ := replayed(t, text, false)
 	again := (&caller{t: t, base: base}).do("POST", "/cgi-bin/a", `{"prefix":"https:\/\/tea.example\/t\/","path":"pages/t/t"}`)
-	if strings.Count(again, `\/`) != strings.Count(said, `\/`) {
-		t.Errorf("replayed: %s", again)
-	}
+	assert.True(t, strings.Count(again, `\/`) == strings.Count(said, `\/`), "replayed: %s", again)
 	const line = `{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/showqrcode","status":200,"headers":{},"answer":%s}` + "\n"
 	for answer, want := range map[string]bool{`{"errcode":40001,"url":"http:\/\/a\/"}`: true,
 		`{"errcode":40001,"url":"http://a/"}`: false} {
@@ -252,8 +247,6 @@ func TestHowSlashesWereEscapedIsKept(t *testing.T) {
 		report, err := cassette.Compare(t.Context(), cassette.NewStage(lines(t, fmt.Sprintf(line, answer))),
 			cassette.Server{URL: ours.URL, Reach: func(time.Time) {}})
 		found := slices.ContainsFunc(report.Differences, func(d cassette.Difference) bool { return d.Kind == cassette.Slashes })
-		if err != nil || found != want {
-			t.Errorf("%s: %+v, %v", answer, report, err)
-		}
+		assert.True(t, err == nil && found == want, "%s: %+v, %v", answer, report, err)
 	}
 }

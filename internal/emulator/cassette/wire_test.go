@@ -19,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/emulator/cassette"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -196,9 +197,7 @@ func TestARunOverTheWholeWireIsAnsweredTheSameAgain(t *testing.T) {
 		called = append(called, line.Path)
 	}
 	for _, path := range api.Paths() {
-		if !slices.Contains(called, path) {
-			t.Errorf("the run does not call %s: add a call to testdata/everything.txt", path)
-		}
+		assert.True(t, slices.Contains(called, path), "the run does not call %s: add a call to testdata/everything.txt", path)
 	}
 	if t.Failed() {
 		t.Logf("%d calls", report.Calls)

@@ -287,12 +287,8 @@ func TestALakeIsAFolderOrABucket(t *testing.T) {
 		"s3://bucket?endpoint=x": false,
 	} {
 		_, err := Parse(text)
-		if (err == nil) != right {
-			t.Errorf("%s: %v", text, err)
-		}
-		if err != nil && strings.Contains(err.Error(), "secret@") {
-			t.Errorf("%s: the error has the secret: %v", text, err)
-		}
+		assert.True(t, (err == nil) == right, "%s: %v", text, err)
+		assert.True(t, err == nil || !strings.Contains(err.Error(), "secret@"), "%s: the error has the secret: %v", text, err)
 	}
 	t.Setenv("AWS_ENDPOINT_URL", "127.0.0.1:9000")
 	if _, err := Parse("s3://bucket"); err == nil || !strings.Contains(err.Error(), "AWS_ENDPOINT_URL") {
@@ -322,9 +318,7 @@ func TestAnErasureReachesTheLake(t *testing.T) {
 		e, recorded := w.scans[id]
 		switch {
 		case !recorded:
-			if r.UserHash == name != strings.HasPrefix(id, "living") {
-				t.Errorf("%s has the user %q", id, r.UserHash)
-			}
+			assert.True(t, r.UserHash == name == strings.HasPrefix(id, "living"), "%s has the user %q", id, r.UserHash)
 		case e.User != user(5):
 			if r.UserHash != hex.EncodeToString(e.User[:]) && e.User != user(0) || r.Client != "an app" {
 				t.Errorf("the scan %s of another user became %+v", id, r)
@@ -339,9 +333,7 @@ func TestAnErasureReachesTheLake(t *testing.T) {
 			}
 		}
 	}
-	if kept == 0 || anonymous == 0 {
-		t.Errorf("%d scans from before the erasure, %d from after", anonymous, kept)
-	}
+	assert.True(t, kept != 0 && anonymous != 0, "%d scans from before the erasure, %d from after", anonymous, kept)
 }
 
 // partOf is a part of another node, with one scan.

@@ -229,9 +229,7 @@ func TestMessagesArriveInOrderThoughTheirSendersAreKilled(t *testing.T) {
 					start()
 					at.set(t, at.now().Add(time.Minute))
 					b := next()
-					if b.event != a.event {
-						t.Fatalf("%s came after the node that sent %s was killed", b.event, a.event)
-					}
+					require.True(t, b.event == a.event, "%s came after the node that sent %s was killed", b.event, a.event)
 					answer(b, 200)
 				case what == 2 && nodes > 1:
 					// Stopped, until another node has its message: what it hears then changes nothing.

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
@@ -278,19 +279,13 @@ func TestAFailedFlushIsNotAcknowledged(t *testing.T) {
 	if err := enqueue(5); !errors.Is(err, syscall.EIO) {
 		t.Fatalf("the flush failed, the answer is %v", err)
 	}
-	if !r.Late() || r.LastError() == nil || r.Lost() != 1 {
-		t.Error("the recorder knows nothing of it")
-	}
+	assert.True(t, r.Late() && r.LastError() != nil && r.Lost() == 1, "the recorder knows nothing of it")
 	if end, _ := j.End(t.Context()); end != 5 {
 		t.Errorf("the end is %d", end)
 	}
 	require.NoError(t, enqueue(6))
-	if r.Late() {
-		t.Error("the disk is well again, the recorder late")
-	}
-	if len(j.segments) != 2 {
-		t.Errorf("it went on in the same file")
-	}
+	assert.True(t, !r.Late(), "the disk is well again, the recorder late")
+	assert.True(t, len(j.segments) == 2, "it went on in the same file")
 	r.Close()
 	j, err = OpenJournal("scans", JournalOptions{disk: d.crashed(), Random: seeded(1)})
 	require.NoError(t, err)

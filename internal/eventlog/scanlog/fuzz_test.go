@@ -12,6 +12,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -32,9 +33,7 @@ func FuzzRecord(f *testing.F) {
 			return
 		}
 		again, err := DecodeRecord(AppendRecord(nil, &e), &in)
-		if err != nil || again != e {
-			t.Fatalf("%+v was written, %+v read (%v)", e, again, err)
-		}
+		require.True(t, err == nil && again == e, "%+v was written, %+v read (%v)", e, again, err)
 		if e != e.Sanitized() {
 			t.Fatalf("%+v is not what is kept: %+v", e, e.Sanitized())
 		}
@@ -62,9 +61,7 @@ func FuzzTexts(f *testing.F) {
 		e.RuleID, e.Index = int64(n), -int64(n)
 		e.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}), int(n%33))
 		b := AppendRecord(nil, &e)
-		if len(b) > maxRecord {
-			t.Fatalf("a record of %d bytes", len(b))
-		}
+		require.True(t, len(b) <= maxRecord, "a record of %d bytes", len(b))
 		var in Texts
 		got, err := DecodeRecord(b, &in)
 		if err != nil || got != e.Sanitized() {
@@ -136,9 +133,7 @@ func FuzzSegment(f *testing.F) {
 		}
 		if _, err := j.Erase(t.Context(), Users{UserHash{4, 1}: true}, math.MaxInt64); err == nil {
 			for e, err := range j.Read(t.Context(), 0) {
-				if err == nil && e.User == (UserHash{4, 1}) {
-					t.Fatal("an erased user is there")
-				}
+				require.True(t, err != nil || e.User != (UserHash{4, 1}), "an erased user is there")
 			}
 		}
 	})
@@ -166,9 +161,7 @@ func TestOneAlteredByteCostsOneGroup(t *testing.T) {
 		}
 		j, err := OpenJournal("scans", JournalOptions{disk: d})
 		if err != nil {
-			if at >= headerSize {
-				t.Fatalf("byte %d: %v", at, err)
-			}
+			require.True(t, at < headerSize, "byte %d: %v", at, err)
 			continue
 		}
 		got := collect(t, j.Read(t.Context(), 0))
@@ -180,9 +173,7 @@ func TestOneAlteredByteCostsOneGroup(t *testing.T) {
 			t.Fatalf("byte %d: %d events are left, %d damaged", at, len(got), j.Damaged())
 		}
 		for _, e := range got {
-			if e.Event != anEvent(e.Position-1) {
-				t.Fatalf("byte %d: position %d holds %+v", at, e.Position, e.Event)
-			}
+			require.True(t, e.Event == anEvent(e.Position-1), "byte %d: position %d holds %+v", at, e.Position, e.Event)
 		}
 	}
 }
@@ -195,12 +186,8 @@ func TestWordsAreForEver(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for _, w := range words {
-		if seen[w] || len(w) > len("open_mini_program") {
-			t.Errorf("the word %q", w)
-		}
+		assert.True(t, !seen[w] && len(w) <= len("open_mini_program"), "the word %q", w)
 		seen[w] = true
 	}
-	if !errors.Is(eraseRecord([]byte("x")), errRecord) {
-		t.Error("what is no record was erased")
-	}
+	assert.True(t, errors.Is(eraseRecord([]byte("x")), errRecord), "what is no record was erased")
 }

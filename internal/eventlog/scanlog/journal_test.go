@@ -183,9 +183,7 @@ func TestADamagedMiddleIsReportedAndWhatIsBehindItIsRead(t *testing.T) {
 			t.Errorf("sealed %v: %d events are left of 300, the last at %d", sealed, len(got), got[len(got)-1].Position)
 		}
 		for _, e := range got {
-			if e.Event != anEvent(e.Position-1) {
-				t.Fatalf("at %d stands another event", e.Position)
-			}
+			require.True(t, e.Event == anEvent(e.Position-1), "at %d stands another event", e.Position)
 		}
 		collect(t, j.Read(t.Context(), 0))
 		if j.Damaged() != 10 || strings.Count(logs.String(), "is damaged") != 1 || !strings.Contains(logs.String(), name) ||
@@ -248,9 +246,7 @@ func TestEraseMakesAUserAnonymousEverywhere(t *testing.T) {
 			if was.User == user {
 				was = *Anonymous(&was)
 			}
-			if e != (Entry{Position: int64(i) + 1, Event: was}) {
-				t.Fatalf("event %d: %+v, want %+v", i, e, was)
-			}
+			require.True(t, e == (Entry{Position: int64(i) + 1, Event: was}), "event %d: %+v, want %+v", i, e, was)
 		}
 	}
 	check()

@@ -68,9 +68,7 @@ func TestKilled(t *testing.T) {
 		n := 0
 		for line, more := p.Line(); more; line, more = p.Line() {
 			number, err := strconv.ParseInt(line, 10, 64)
-			if err != nil {
-				t.Fatalf("it says %q", line)
-			}
+			require.True(t, err == nil, "it says %q", line)
 			acked[number] = true
 			first = max(first, number+8)
 			if n == 37*round%301 {
@@ -94,13 +92,9 @@ func TestKilled(t *testing.T) {
 			last, have[n], given[e.Position] = e.Position, true, n
 			first = max(first, n+8)
 		}
-		if j.Damaged() > 0 {
-			t.Fatalf("round %d: damage", round)
-		}
+		require.True(t, j.Damaged() <= 0, "round %d: damage", round)
 		for n := range acked {
-			if !have[n] {
-				t.Fatalf("round %d: the acknowledged scan %d is lost", round, n)
-			}
+			require.True(t, have[n], "round %d: the acknowledged scan %d is lost", round, n)
 		}
 		first += 8 - first%8
 		j.Close()

@@ -59,9 +59,7 @@ func TestPausesBeforeAFlush(t *testing.T) {
 		assert.Equal(t, r.Recorded(), 4, "it does not wait for those that are expected")
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if ended != gather {
-			t.Errorf("it waited %v for those that do not come", ended)
-		}
+		assert.True(t, ended == gather, "it waited %v for those that do not come", ended)
 		if d := took(enqueue(t, r, 6)); d != 0 {
 			t.Errorf("the next one waits %v, one was expected", d)
 		}

@@ -46,9 +46,7 @@ func TestEveryRecordedScanIsDurableOnce(t *testing.T) {
 	j = openJournal(t, dir, JournalOptions{})
 	seen := map[ScanID]bool{}
 	for i, e := range collect(t, j.Read(t.Context(), 0)) {
-		if e.Position != int64(i)+1 || seen[e.ID] || e.Event != anEvent(e.Index+e.RuleID) {
-			t.Fatalf("entry %d: %+v", i, e)
-		}
+		require.True(t, e.Position == int64(i)+1 && !seen[e.ID] && e.Event == anEvent(e.Index+e.RuleID), "entry %d: %+v", i, e)
 		seen[e.ID] = true
 	}
 	assert.Equal(t, len(seen), clients*each, "events")
@@ -62,9 +60,7 @@ func TestAnEndTellsOfLostScansThatNobodyWaitedFor(t *testing.T) {
 		j.Close() // from now on nothing can be written
 		g, err := r.Enqueue(&Event{})
 		require.NoError(t, err)
-		if waits && g.Wait(t.Context()) == nil {
-			t.Fatal("a closed journal takes scans")
-		}
+		require.True(t, !waits || g.Wait(t.Context()) != nil, "a closed journal takes scans")
 		said := ""
 		if err := r.Close(); err != nil {
 			said = err.Error()

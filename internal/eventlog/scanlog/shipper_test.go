@@ -153,9 +153,7 @@ func TestAShipperRuns(t *testing.T) {
 		p.Unlock()
 		time.Sleep(2 * time.Minute)
 		for e := range j.Read(t.Context(), 0) {
-			if e.User == (UserHash{1, 1}) {
-				t.Fatal("a user who was erased is still in the journal")
-			}
+			require.True(t, e.User != (UserHash{1, 1}), "a user who was erased is still in the journal")
 		}
 		if n := strings.Count(logs.String(), "\n"); n != 2 {
 			t.Errorf("the log says: %s", logs.String())

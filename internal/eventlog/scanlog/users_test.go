@@ -48,9 +48,7 @@ func TestAFilterKnowsItsUsers(t *testing.T) {
 				wrong++
 			}
 		}
-		if wrong > 200 {
-			t.Errorf("of %d: of 20,000 who are not there %d may be", n, wrong)
-		}
+		assert.True(t, wrong <= 200, "of %d: of 20,000 who are not there %d may be", n, wrong)
 		if bits := 8 * len(f.blocks); bits > max(8*usersBlock, 25*n) {
 			t.Errorf("of %d: %d bits", n, bits)
 		}
@@ -129,9 +127,7 @@ func TestAnErasureReadsTheFilesThatHoldTheUser(t *testing.T) {
 		require.NoError(t, j.Append(t.Context(), rareEvents(n, n+50)))
 	}
 	all, _ := j.views(0)
-	if len(all) < 35 {
-		t.Fatalf("%d files", len(all))
-	}
+	require.True(t, len(all) >= 35, "%d files", len(all))
 	erase := func(user UserHash, want int64, most int, what string) {
 		t.Helper()
 		d.counted()
@@ -153,9 +149,7 @@ func TestAnErasureReadsTheFilesThatHoldTheUser(t *testing.T) {
 	erase(someUser(5), 0, 3, "a user without events")
 	// Files of an earlier version have none: they are read once, and have one then.
 	filters, err := filepath.Glob(filepath.Join(dir, "*"+usersSuffix))
-	if err != nil || len(filters) < len(all)-1 {
-		t.Fatalf("%d filters: %v", len(filters), err)
-	}
+	require.True(t, err == nil && len(filters) >= len(all)-1, "%d filters: %v", len(filters), err)
 	for _, name := range filters {
 		require.NoError(t, os.Remove(name))
 	}
@@ -289,9 +283,7 @@ func TestAKilledErasureLosesNothing(t *testing.T) {
 		kill := 1 + chance.IntN(40)
 		for line, more := p.Line(); more; line, more = p.Line() {
 			n, err := strconv.ParseUint(line, 10, 64)
-			if err != nil {
-				t.Fatalf("it says %q", line)
-			}
+			require.True(t, err == nil, "it says %q", line)
 			if next = n + 1; kill > 0 {
 				if kill--; kill == 0 {
 					p.Process.Kill()
@@ -328,9 +320,7 @@ func TestAKilledErasureLosesNothing(t *testing.T) {
 		}
 		j.Close()
 	}
-	if next < 10 {
-		t.Errorf("%d users were erased", next)
-	}
+	assert.True(t, next >= 10, "%d users were erased", next)
 }
 
 // Issue 14: of a time, the blocks are read in which it lies; what comes late is among them.
@@ -355,20 +345,14 @@ func TestATimeIsReadWhereItLies(t *testing.T) {
 		got := map[ScanID]bool{}
 		last := int64(0)
 		for e, err := range j.Between(t.Context(), 0, from, to) {
-			if err != nil || e.Position <= last || e != all[e.Position-1] {
-				t.Fatalf("%v: %+v after %d, %v", c, e, last, err)
-			}
+			require.True(t, err == nil && e.Position > last && e == all[e.Position-1], "%v: %+v after %d, %v", c, e, last, err)
 			last = e.Position
 			got[e.ID] = true
 		}
 		_, bytes := d.counted()
 		for _, e := range all {
-			if !e.At.Before(from) && e.At.Before(to) && !got[e.ID] {
-				t.Errorf("%v: position %d is missing", c, e.Position)
-			}
+			assert.True(t, e.At.Before(from) || !e.At.Before(to) || got[e.ID], "%v: position %d is missing", c, e.Position)
 		}
-		if c.to-c.from <= 100 && bytes > whole/3 {
-			t.Errorf("%v: %d bytes of %d were read", c, bytes, whole)
-		}
+		assert.True(t, c.to-c.from > 100 || bytes <= whole/3, "%v: %d bytes of %d were read", c, bytes, whole)
 	}
 }

@@ -123,9 +123,7 @@ func TestAStreamIsALedger(t *testing.T) {
 		if was.User == user {
 			was.User, was.Client, was.Network = scanlog.UserHash{}, "", netip.Prefix{}
 		}
-		if e.Event != was || seen[e.ID] {
-			t.Fatalf("after the erasure, position %d holds %+v", e.Position, e.Event)
-		}
+		require.True(t, e.Event == was && !seen[e.ID], "after the erasure, position %d holds %+v", e.Position, e.Event)
 		seen[e.ID] = true
 	}
 	assert.Equal(t, len(seen), 3000, "scans")
@@ -249,9 +247,7 @@ func TestAnErasureMeetsAReader(t *testing.T) {
 			}
 		}
 	}
-	if !slices.Equal(got, []int64{1, 2, 3}) {
-		t.Errorf("a reader gets the positions %d, want 1, 2 and 3", got)
-	}
+	assert.True(t, slices.Equal(got, []int64{1, 2, 3}), "a reader gets the positions %d, want 1, 2 and 3", got)
 }
 
 // The server is asked for its setting.
@@ -451,9 +447,7 @@ func TestAnOlderStreamThatAnotherNodeFilled(t *testing.T) {
 			missing++
 		}
 	}
-	if missing > 0 {
-		t.Errorf("%d scans are not in the stream", missing)
-	}
+	assert.True(t, missing <= 0, "%d scans are not in the stream", missing)
 }
 
 // A user who is erased while scans are on their way to the stream is in none of
@@ -491,18 +485,14 @@ func TestAnErasureMeetsScansOnTheirWay(t *testing.T) {
 			Batch: 100}
 		err = ship.Flush(t.Context())
 		if broken {
-			if err == nil {
-				t.Fatal("it did not break off")
-			}
+			require.True(t, err != nil, "it did not break off")
 			err = ship.Flush(t.Context())
 		}
 		require.NoError(t, err)
 		got := collect(t, l.Read(t.Context(), 0))
 		require.Equal(t, len(got), len(list), "scans are in the stream")
 		for i, e := range got {
-			if e.ID != list[i].ID || e.User == user {
-				t.Errorf("broken off %t: the scan %d of the user is in the stream", broken, i)
-			}
+			assert.True(t, e.ID == list[i].ID && e.User != user, "broken off %t: the scan %d of the user is in the stream", broken, i)
 		}
 	}
 }
@@ -587,13 +577,9 @@ func TestAnErasureMeetsAStreamThatIsMadeAnew(t *testing.T) {
 			if n, err := l.Erase(t.Context(), scanlog.Users{anEvent(1).User: true}, math.MaxInt64); err == nil {
 				t.Errorf("%d scans were erased, and the stream is another one", n)
 			}
-			if way.happen != nil {
-				t.Fatal("the stream was not made anew")
-			}
+			require.True(t, way.happen == nil, "the stream was not made anew")
 			got := collect(t, other.Read(t.Context(), 0))
-			if len(got) == 0 {
-				t.Fatal("nothing is left")
-			}
+			require.True(t, len(got) != 0, "nothing is left")
 			wantRun(t, got, 100, got[0].Position, 130)
 		})
 	}
@@ -639,9 +625,7 @@ func TestALossIsFoundOnce(t *testing.T) {
 	for _, e := range got {
 		seen[e.ID] = true
 	}
-	if len(got) != 700 || len(seen) != 700 {
-		t.Errorf("%d scans are in the stream, %d different ones", len(got), len(seen))
-	}
+	assert.True(t, len(got) == 700 && len(seen) == 700, "%d scans are in the stream, %d different ones", len(got), len(seen))
 	if n := strings.Count(logs.String(), "the stream lost what was in it"); n != 1 {
 		t.Errorf("%d lines of one loss:\n%s", n, logs.String())
 	}
@@ -696,9 +680,7 @@ func TestAnOlderJournalIsShippedFromWhereItIsForTheStream(t *testing.T) {
 				there[e.ID] = true
 			}
 			for _, e := range append(events(200, 260), events(1000, 1020)...) {
-				if !there[e.ID] {
-					t.Fatalf("the scan of %v is not in the stream", e.At)
-				}
+				require.True(t, there[e.ID], "the scan of %v is not in the stream", e.At)
 			}
 			if len(there) != 80 {
 				t.Errorf("%d scans are in the stream that were counted before", len(there)-80)

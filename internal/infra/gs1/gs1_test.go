@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -83,18 +84,12 @@ func TestClausesOfTheURISyntax(t *testing.T) {
 		for _, c := range clauses {
 			left = strings.Replace(left, c.name, "", 1)
 		}
-		if strings.Trim(left, "; ") != "" {
-			t.Errorf("docs/en/how/gs1.md names what is no case: %q", left)
-		}
+		assert.True(t, strings.Trim(left, "; ") == "", "docs/en/how/gs1.md names what is no case: %q", left)
 	}
-	if rows < 15 {
-		t.Errorf("%d rows of the table are found", rows)
-	}
+	assert.True(t, rows >= 15, "%d rows of the table are found", rows)
 	for _, c := range clauses {
 		t.Run(c.name, func(t *testing.T) {
-			if !strings.Contains(string(page), c.name) {
-				t.Error("no row of docs/en/how/gs1.md names it")
-			}
+			assert.True(t, strings.Contains(string(page), c.name), "no row of docs/en/how/gs1.md names it")
 			d, err := Parse(c.uri)
 			got := ""
 			if err == nil {
@@ -128,14 +123,10 @@ func TestAKeyKnowsWhatStandsAboveIt(t *testing.T) {
 		t.Error(k.Root(), k.Primary(), lot)
 	}
 	var zero Key
-	if !zero.IsZero() || len(zero.Parents()) > 0 || !zero.Root().IsZero() || zero.Primary().AI != "" {
-		t.Error("the zero key is one")
-	}
+	assert.True(t, zero.IsZero() && len(zero.Parents()) <= 0 && zero.Root().IsZero() && zero.Primary().AI == "", "the zero key is one")
 	_, _, err = ParseKey("01/09506000134353")
 	var fault *Error
-	if !errors.As(err, &fault) || fault.AI != "01" {
-		t.Errorf("the error %v does not name its AI", err)
-	}
+	assert.True(t, errors.As(err, &fault) && fault.AI == "01", "the error %v does not name its AI", err)
 }
 
 func TestElementStrings(t *testing.T) {
@@ -213,9 +204,7 @@ func TestEachCheckOfTheDictionary(t *testing.T) {
 		}
 	}
 	for ai, a := range dictionary() {
-		if len(a.parts) == 0 {
-			t.Errorf("(%s) has no parts", ai)
-		}
+		assert.True(t, len(a.parts) != 0, "(%s) has no parts", ai)
 		for _, p := range a.parts {
 			for _, name := range p.checks {
 				if checks[name] == nil {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -125,9 +126,7 @@ func TestAPeerReadsTheSameValues(t *testing.T) {
 		}
 	}
 	t.Logf("%d texts, %d read and %d printed the same; not read elsewhere: %v; %d keys", all, same, printed, apart, len(seen))
-	if len(seen) != len(PrimaryKeys()) || same < all/3 || printed < all/4 {
-		t.Error("the cases do not try what they should")
-	}
+	assert.True(t, len(seen) == len(PrimaryKeys()) && same >= all/3 && printed >= all/4, "the cases do not try what they should")
 }
 
 func dataFrom(c peerCase) (d Data) {

@@ -54,9 +54,7 @@ func TestABookThatLacksSomethingIsRefused(t *testing.T) {
 		func() {
 			defer func() {
 				text, _ := recover().(string)
-				if (text != "") != (c.want != "") || !strings.Contains(text, c.want) {
-					t.Errorf("%s: got %q", name, text)
-				}
+				assert.True(t, (text != "") == (c.want != "") && strings.Contains(text, c.want), "%s: got %q", name, text)
 			}()
 			bookOf(c.en, c.zh).Has("a")
 		}()
@@ -104,9 +102,7 @@ func TestATextIsSaidInTheLanguageOfItsReader(t *testing.T) {
 		assert.Equal(t, said.In(l), want, "%s", l)
 	}
 	shown, err := json.Marshal(map[string]i18n.Message{"says": b.Text("bare"), "next": {}})
-	if err != nil || string(shown) != `{"next":"","says":"100%"}` {
-		t.Errorf("for programs: %s, %v", shown, err)
-	}
+	assert.True(t, err == nil && string(shown) == `{"next":"","says":"100%"}`, "for programs: %s, %v", shown, err)
 	for key, with := range map[string][]any{"none": {}, "calls": {}, "bare": {1}} {
 		func() {
 			defer func() {

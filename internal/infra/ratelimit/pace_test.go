@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func TestAMinuteHasItsLimit(t *testing.T) {
@@ -20,9 +22,7 @@ func TestAMinuteHasItsLimit(t *testing.T) {
 		t.Error("another key, a larger limit or the next minute is refused")
 	}
 	m.Forget()
-	if !m.Allow("a", 1, at.Add(time.Minute)) {
-		t.Error("what was forgotten counts")
-	}
+	assert.True(t, m.Allow("a", 1, at.Add(time.Minute)), "what was forgotten counts")
 	for n := range mostKeys + 10 {
 		m.Allow(string(rune(n+70_000)), 1, at)
 	}
@@ -39,7 +39,5 @@ func TestANetworkIsACaller(t *testing.T) {
 			t.Errorf("%s counts as %s, want %s", ip, got, want)
 		}
 	}
-	if KeyForIP(netip.Addr{}).IsValid() {
-		t.Error("no address has a network")
-	}
+	assert.True(t, !KeyForIP(netip.Addr{}).IsValid(), "no address has a network")
 }

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestTheBoundOfTheBody(t *testing.T) {
@@ -38,9 +40,7 @@ func TestTheBoundOfTheBody(t *testing.T) {
 			answer, steps, err := do(t, client, safehttp.Request{URL: "http://h.example/", MaxBody: 64})
 			if c.reason != "" {
 				wantFailure(t, steps, err, c.reason, c.says)
-				if answer.Body != nil {
-					t.Error("a body comes with the error")
-				}
+				assert.True(t, answer.Body == nil, "a body comes with the error")
 				return
 			}
 			if err != nil || len(answer.Body) != c.size {
@@ -185,9 +185,7 @@ func TestAStrangersTextStaysOnOneLine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, steps, err := do(t, raw(t, answer), safehttp.Request{URL: "http://h.example/"})
-			if err == nil {
-				t.Fatal("no error")
-			}
+			require.True(t, err != nil, "no error")
 			for _, step := range steps {
 				if strings.ContainsAny(step.Detail, "\n\r\x1b\x00\u202e\u2028") || utf8.RuneCountInString(step.Detail) > 310 {
 					t.Errorf("step %q", step.Detail)
@@ -203,10 +201,6 @@ func TestErrorsKeepTheirCause(t *testing.T) {
 	client.Dial = nil
 	client.Resolver = failing{fmt.Errorf("lookup: %w", cause)}
 	_, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
-	if !errors.Is(err, cause) {
-		t.Errorf("%v does not hold its cause", err)
-	}
-	if len(w.dialed) != 0 {
-		t.Errorf("dialed %v", w.dialed)
-	}
+	assert.True(t, errors.Is(err, cause), "%v does not hold its cause", err)
+	assert.True(t, len(w.dialed) == 0, "dialed %v", w.dialed)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -66,16 +67,10 @@ func TestTheSocketOfTheStandardDialerIsChecked(t *testing.T) {
 func TestTheTableOfBlocks(t *testing.T) {
 	seen := make(map[netip.Prefix]bool)
 	for _, b := range blocks {
-		if b.prefix != b.prefix.Masked() {
-			t.Errorf("%s has bits behind the prefix", b)
-		}
-		if seen[b.prefix] {
-			t.Errorf("%s stands there twice", b)
-		}
+		assert.True(t, b.prefix == b.prefix.Masked(), "%s has bits behind the prefix", b)
+		assert.True(t, !seen[b.prefix], "%s stands there twice", b)
 		seen[b.prefix] = true
-		if b.name == "" || b.source == "" {
-			t.Errorf("%s has no name or no source", b.prefix)
-		}
+		assert.True(t, b.name != "" && b.source != "", "%s has no name or no source", b.prefix)
 		if why := forbidden(b.prefix.Addr(), false); why == "" {
 			t.Errorf("%s may be reached", b)
 		}
@@ -93,13 +88,9 @@ func FuzzForbidden(f *testing.F) {
 			return
 		}
 		special := !addr.IsGlobalUnicast() || addr.IsPrivate() || addr.Is4In6()
-		if special && forbidden(addr, false) == "" {
-			t.Errorf("%s may be reached", addr)
-		}
+		assert.True(t, !special || forbidden(addr, false) != "", "%s may be reached", addr)
 		never := addr.IsMulticast() || addr.IsUnspecified() || addr.IsLinkLocalUnicast()
-		if never && forbidden(addr, true) == "" {
-			t.Errorf("%s may be reached with AllowPrivate", addr)
-		}
+		assert.True(t, !never || forbidden(addr, true) != "", "%s may be reached with AllowPrivate", addr)
 		if inner := addr.Unmap(); inner != addr && (forbidden(inner, true) == "") != (forbidden(addr, true) == "") {
 			t.Errorf("%s and %s differ", inner, addr)
 		}

@@ -430,13 +430,9 @@ func TestURLsThatAreRefused(t *testing.T) {
 			resolver := knows("h.example", []string{public})
 			client := &safehttp.Client{Resolver: resolver, Dial: c.dial}
 			c.refuses(t, client, row.url, row.reason, row.says)
-			if len(resolver.asked) != 0 {
-				t.Errorf("looked up %v", resolver.asked)
-			}
+			assert.True(t, len(resolver.asked) == 0, "looked up %v", resolver.asked)
 			_, _, err := do(t, client, safehttp.Request{URL: row.url})
-			if strings.Contains(err.Error(), "hush") {
-				t.Errorf("secret in %q", err)
-			}
+			assert.True(t, !strings.Contains(err.Error(), "hush"), "secret in %q", err)
 		})
 	}
 	if n := len(urls) + len(addresses); n < 200 {
@@ -463,9 +459,7 @@ func TestURLsThatAreSent(t *testing.T) {
 			if _, _, err := do(t, client, safehttp.Request{URL: url}); err != nil {
 				t.Fatal(err)
 			}
-			if host != want.host || uri != want.uri {
-				t.Errorf("the server saw %s %s, want %s %s", host, uri, want.host, want.uri)
-			}
+			assert.True(t, host == want.host && uri == want.uri, "the server saw %s %s, want %s %s", host, uri, want.host, want.uri)
 		})
 	}
 }
@@ -541,18 +535,12 @@ func FuzzURL(f *testing.F) {
 		w := &wire{dead: []string{public + ":80", public + ":443"}}
 		client := safehttp.Client{Resolver: anyName{}, Dial: w.dial}
 		_, steps, err := client.Do(t.Context(), safehttp.Request{URL: url})
-		if reasonOf(t, err) == "" || len(steps) == 0 {
-			t.Fatalf("%v, %d steps", err, len(steps))
-		}
+		require.True(t, reasonOf(t, err) != "" && len(steps) != 0, "%v, %d steps", err, len(steps))
 		for _, dialed := range w.dialed {
-			if !slices.Contains(w.dead, dialed) {
-				t.Errorf("dialed %s", dialed)
-			}
+			assert.True(t, slices.Contains(w.dead, dialed), "dialed %s", dialed)
 		}
 		for _, step := range steps {
-			if strings.ContainsAny(step.Detail, "\r\n") {
-				t.Errorf("step %q", step.Detail)
-			}
+			assert.True(t, !strings.ContainsAny(step.Detail, "\r\n"), "step %q", step.Detail)
 		}
 	})
 }

@@ -142,9 +142,7 @@ func reasonOf(t *testing.T, err error) safehttp.Reason {
 		return ""
 	}
 	e, ok := errors.AsType[*safehttp.Error](err)
-	if !ok {
-		t.Fatalf("error %v is %T, want *outbound.Error", err, err)
-	}
+	require.True(t, ok, "error %v is %T, want *outbound.Error", err, err)
 	return e.Reason
 }
 
@@ -155,9 +153,7 @@ func wantFailure(t *testing.T, steps []safehttp.Step, err error, reason safehttp
 	if got := reasonOf(t, err); got != reason {
 		t.Fatalf("error %v, want reason %s", err, reason)
 	}
-	if !strings.Contains(err.Error(), says) {
-		t.Errorf("error %q does not say %q", err, says)
-	}
+	assert.True(t, strings.Contains(err.Error(), says), "error %q does not say %q", err, says)
 	for i, step := range steps {
 		if last := i == len(steps)-1; step.Failed != last {
 			t.Errorf("step %d of %d: failed = %v", i+1, len(steps), step.Failed)
@@ -206,9 +202,7 @@ func TestAnAnswerComesWithItsSteps(t *testing.T) {
 		{At: at, Did: "answer", Detail: "status 418"},
 		{At: at, Did: "body", Detail: "32 bytes"},
 	}
-	if !slices.Equal(steps, want) {
-		t.Errorf("steps\n%v\nwant\n%v", steps, want)
-	}
+	assert.True(t, slices.Equal(steps, want), "steps\n%v\nwant\n%v", steps, want)
 }
 
 func TestWhatIsSent(t *testing.T) {
@@ -218,12 +212,8 @@ func TestWhatIsSent(t *testing.T) {
 		seen = r.Header
 		data, _ := io.ReadAll(r.Body)
 		body = string(data)
-		if !r.Close {
-			t.Error("the connection would be kept")
-		}
-		if r.ContentLength != int64(len(data)) {
-			t.Errorf("Content-Length %d, body of %d bytes", r.ContentLength, len(data))
-		}
+		assert.True(t, r.Close, "the connection would be kept")
+		assert.True(t, r.ContentLength == int64(len(data)), "Content-Length %d, body of %d bytes", r.ContentLength, len(data))
 	})
 	sent := http.Header{
 		"content-type":    {"application/json"},
@@ -252,12 +242,8 @@ func TestWhatIsSent(t *testing.T) {
 	for name, value := range want {
 		assert.Equal(t, strings.Join(seen.Values(name), "|"), value, "%s", name)
 	}
-	if body != `{"a":1}` {
-		t.Errorf("body %q", body)
-	}
-	if len(sent["Accept-Encoding"]) != 1 || sent["Accept-Encoding"][0] != "gzip" {
-		t.Error("the caller's header was changed")
-	}
+	assert.True(t, body == `{"a":1}`, "body %q", body)
+	assert.True(t, len(sent["Accept-Encoding"]) == 1 && sent["Accept-Encoding"][0] == "gzip", "the caller's header was changed")
 
 	client.UserAgent = "someone"
 	if _, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"}); err != nil {
@@ -300,12 +286,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			})
 			_, steps, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
 			wantFailure(t, steps, err, safehttp.Redirected, want)
-			if strings.Contains(err.Error(), "hush") {
-				t.Errorf("secret in %q", err)
-			}
-			if len(w.dialed) != 1 {
-				t.Errorf("dialed %v", w.dialed)
-			}
+			assert.True(t, !strings.Contains(err.Error(), "hush"), "secret in %q", err)
+			assert.True(t, len(w.dialed) == 1, "dialed %v", w.dialed)
 		})
 	}
 }
@@ -324,9 +306,7 @@ func TestOneLookupDecides(t *testing.T) {
 		// The next request asks again and is refused.
 		_, steps, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
 		wantFailure(t, steps, err, safehttp.AddressRefused, "127.0.0.1 refused: Loopback (RFC 1122), 127.0.0.0/8")
-		if len(resolver.asked) != 2 || len(w.dialed) != 1 {
-			t.Errorf("asked %v, dialed %v", resolver.asked, w.dialed)
-		}
+		assert.True(t, len(resolver.asked) == 2 && len(w.dialed) == 1, "asked %v, dialed %v", resolver.asked, w.dialed)
 	})
 	t.Run("a failed connection does not ask again", func(t *testing.T) {
 		client, w := site(t, func(http.ResponseWriter, *http.Request) {})
@@ -335,9 +315,7 @@ func TestOneLookupDecides(t *testing.T) {
 		w.dead = []string{public + ":80"}
 		_, steps, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
 		wantFailure(t, steps, err, safehttp.ConnectFailed, public)
-		if len(resolver.asked) != 1 || len(w.dialed) != 1 {
-			t.Errorf("asked %v, dialed %v", resolver.asked, w.dialed)
-		}
+		assert.True(t, len(resolver.asked) == 1 && len(w.dialed) == 1, "asked %v, dialed %v", resolver.asked, w.dialed)
 	})
 }
 
@@ -349,9 +327,7 @@ func TestNamesWithoutAnAddress(t *testing.T) {
 	client.Resolver = knows("h.example", []string{})
 	_, steps, err = do(t, client, safehttp.Request{URL: "http://h.example/"})
 	wantFailure(t, steps, err, safehttp.NotResolved, "no address for h.example")
-	if len(w.dialed) != 0 {
-		t.Errorf("dialed %v", w.dialed)
-	}
+	assert.True(t, len(w.dialed) == 0, "dialed %v", w.dialed)
 }
 
 func TestAtMostOneFallback(t *testing.T) {
@@ -409,13 +385,9 @@ func TestMethods(t *testing.T) {
 		_, steps, err := do(t, client, safehttp.Request{Method: method, URL: "http://h.example/"})
 		wantFailure(t, steps, err, safehttp.BadRequest, "none of GET, HEAD and POST")
 	}
-	if len(w.dialed) != 0 {
-		t.Errorf("dialed %v", w.dialed)
-	}
+	assert.True(t, len(w.dialed) == 0, "dialed %v", w.dialed)
 	answer, _, err := do(t, client, safehttp.Request{Method: "HEAD", URL: "http://h.example/"})
-	if err != nil || len(answer.Body) != 0 {
-		t.Errorf("HEAD: %v, %v", answer, err)
-	}
+	assert.True(t, err == nil && len(answer.Body) == 0, "HEAD: %v, %v", answer, err)
 }
 
 func TestHeadersCannotBeSmuggled(t *testing.T) {
@@ -428,7 +400,5 @@ func TestHeadersCannotBeSmuggled(t *testing.T) {
 	if _, _, err := do(t, client, safehttp.Request{URL: "http://h.example/%0d%0aX-Evil:1", Header: header}); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(got, "\nX-Evil") {
-		t.Errorf("sent %q", got)
-	}
+	assert.True(t, !strings.Contains(got, "\nX-Evil"), "sent %q", got)
 }

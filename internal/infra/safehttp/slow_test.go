@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -78,9 +79,7 @@ func TestTheTimeCoversEverything(t *testing.T) {
 				client := piped(t, c.serve)
 				_, steps, err := client.Do(t.Context(), safehttp.Request{URL: c.url})
 				wantFailure(t, steps, err, safehttp.TimedOut, "the time for the whole request is over")
-				if !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("%v is not context.DeadlineExceeded", err)
-				}
+				assert.True(t, errors.Is(err, context.DeadlineExceeded), "%v is not context.DeadlineExceeded", err)
 				if got := steps[len(steps)-1].Did; got != c.last {
 					t.Errorf("over at %s, want %s", got, c.last)
 				}
@@ -154,9 +153,7 @@ func TestTheCallerMayGiveUp(t *testing.T) {
 	})
 	_, steps, err := client.Do(ctx, safehttp.Request{URL: "http://h.example/", Timeout: time.Hour})
 	wantFailure(t, steps, err, safehttp.Canceled, "given up by the caller")
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("%v is not context.Canceled", err)
-	}
+	assert.True(t, errors.Is(err, context.Canceled), "%v is not context.Canceled", err)
 }
 
 // The same on real sockets, where the deadline has to wake a system call.

@@ -134,9 +134,7 @@ func TestTLS(t *testing.T) {
 			client := &safehttp.Client{Resolver: knows("h.example", []string{public}), Dial: w.dial, RootCAs: c.roots}
 			answer, steps, err := do(t, client, safehttp.Request{URL: "https://h.example/"})
 			assert.Equal(t, asked, "h.example", "server name asked for")
-			if len(w.dialed) != 1 || w.dialed[0] != public+":443" {
-				t.Errorf("dialed %v", w.dialed)
-			}
+			assert.True(t, len(w.dialed) == 1 && w.dialed[0] == public+":443", "dialed %v", w.dialed)
 			if c.says != "" {
 				wantFailure(t, steps, err, safehttp.TLSFailed, c.says)
 				return

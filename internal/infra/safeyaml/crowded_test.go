@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // A map with too many keys is rejected before its text is split into words: what that takes is in proportion to the bound, not to the text.
@@ -69,9 +71,7 @@ func TestPieces_KeepLines(t *testing.T) {
 			}
 		}
 	}
-	if !ok || entries != 1203 || parts != 3 {
-		t.Errorf("Pieces = %d entries in %d parts, %v, want 1203 in 3", entries, parts, ok)
-	}
+	assert.True(t, ok && entries == 1203 && parts == 3, "Pieces = %d entries in %d parts, %v, want 1203 in 3", entries, parts, ok)
 	if _, ok := Pieces([]byte("other: "+strings.Repeat("x", maxWhole)), "rules"); ok {
 		t.Error("a long text of another form is taken")
 	}

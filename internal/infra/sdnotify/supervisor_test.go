@@ -57,9 +57,7 @@ func TestTheSupervisorHearsOfEachState(t *testing.T) {
 	for got == "WATCHDOG=1" { // said before
 		got = heard()
 	}
-	if got != "STATUS=not alive: no answer" {
-		t.Errorf("got %q", got)
-	}
+	assert.True(t, got == "STATUS=not alive: no answer", "got %q", got)
 	stop()
 	<-ended
 }

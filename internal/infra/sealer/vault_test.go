@@ -65,9 +65,7 @@ func unhex(t *testing.T, text string) []byte {
 
 func same(t *testing.T, what string, got, want []byte) {
 	t.Helper()
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is %x, want %x", what, got, want)
-	}
+	assert.True(t, bytes.Equal(got, want), "%s is %x, want %x", what, got, want)
 }
 
 // counting is n bytes that count up from first.
@@ -256,9 +254,7 @@ func TestOneSecretIsSealedDifferentlyEachTime(t *testing.T) {
 	seen := map[string]bool{}
 	for range 1000 {
 		nonce := k.Seal("p", []byte("secret"))[:16]
-		if seen[nonce] {
-			t.Fatal("a nonce came twice")
-		}
+		require.True(t, !seen[nonce], "a nonce came twice")
 		seen[nonce] = true
 	}
 }
@@ -279,9 +275,7 @@ func TestHashesDifferByKeyPurposeAndSecret(t *testing.T) {
 			t.Errorf("%s and %s have one hash", name, twin)
 		}
 		seen[h] = name
-		if len(h) != 64 {
-			t.Errorf("%s: %q", name, h)
-		}
+		assert.True(t, len(h) == 64, "%s: %q", name, h)
 	}
 }
 

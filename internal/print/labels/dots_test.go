@@ -212,9 +212,7 @@ func unpackedZPL(t *testing.T, data string, stride int) (bits []byte) {
 			continue
 		default:
 			digit := strings.IndexByte("0123456789ABCDEF", c)
-			if digit < 0 {
-				t.Fatalf("%q in a graphic field", c)
-			}
+			require.True(t, digit >= 0, "%q in a graphic field", c)
 			for range cmp.Or(count, 1) {
 				row = append(row, byte(digit))
 			}

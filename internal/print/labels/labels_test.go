@@ -163,9 +163,7 @@ func TestALabelThatDoesNotFitNamesTheModuleThatDoes(t *testing.T) {
 	s := sheet(t, labels.Printing{Columns: 8, Rows: 20}, design(labels.QR, 600))
 	err := s.Write(io.Discard, batch, each(made(t, 1)), 1, func(int) {})
 	size, ok := errors.AsType[*symbol.SizeError](err)
-	if !ok || size.Can == 0 {
-		t.Fatalf("%v", err)
-	}
+	require.True(t, ok && size.Can != 0, "%v", err)
 	s.Design.Style.Module = size.Can
 	if err := s.Write(io.Discard, batch, each(made(t, 1)), 1, func(int) {}); err != nil {
 		t.Errorf("what was named (%v) does not fit: %v", size.Can, err)
@@ -187,9 +185,7 @@ func TestRowsAreWhatListsWere(t *testing.T) {
 		require.NoError(t, err)
 		again = append(again, r)
 	}
-	if !slices.Equal(rows, again) {
-		t.Error("rows that were listed and read are others")
-	}
+	assert.True(t, slices.Equal(rows, again), "rows that were listed and read are others")
 	one := rows[0]
 	for form, want := range map[labels.List]string{
 		"csv":    "index,code,text,matrix\n0," + one.Code + "," + one.Text + "," + one.Matrix + "\n",
@@ -216,14 +212,10 @@ func TestRowsAreWhatListsWere(t *testing.T) {
 			if err == nil {
 				continue
 			}
-			if !strings.HasPrefix(err.Error(), "line 2") {
-				t.Errorf("%s: %v", name, err)
-			}
+			assert.True(t, strings.HasPrefix(err.Error(), "line 2"), "%s: %v", name, err)
 			bad = ""
 		}
-		if bad != "" {
-			t.Errorf("%s was taken", name)
-		}
+		assert.True(t, bad == "", "%s was taken", name)
 	}
 }
 
@@ -232,9 +224,7 @@ func TestAShuffleHasEachRowOnce(t *testing.T) {
 		order, seen := labels.NewPermutation(count, "reel 1"), make([]bool, count)
 		for place := range count {
 			n := order.At(place)
-			if n >= count || seen[n] {
-				t.Fatalf("of %d: place %d has %d", count, place, n)
-			}
+			require.True(t, n < count && !seen[n], "of %d: place %d has %d", count, place, n)
 			seen[n] = true
 		}
 	}
@@ -250,12 +240,8 @@ func TestAShuffleHasEachRowOnce(t *testing.T) {
 		return found
 	}
 	one, two := shuffled("a", 0), shuffled("b", 0)
-	if slices.Equal(one, two) || slices.Equal(one, rows) {
-		t.Error("two seeds have one order")
-	}
-	if !slices.Equal(one, shuffled("a", 0)) || !slices.Equal(one[200:], shuffled("a", 200)) {
-		t.Error("a seed has two orders")
-	}
+	assert.True(t, !slices.Equal(one, two) && !slices.Equal(one, rows), "two seeds have one order")
+	assert.True(t, slices.Equal(one, shuffled("a", 0)) && slices.Equal(one[200:], shuffled("a", 200)), "a seed has two orders")
 	neighbours := 0
 	for i := range one[1:] {
 		if one[i+1].Index-one[i].Index == 1 {
@@ -266,9 +252,7 @@ func TestAShuffleHasEachRowOnce(t *testing.T) {
 		t.Errorf("%d neighbours stayed neighbours", neighbours)
 	}
 	slices.SortFunc(one, func(a, b labels.Row) int { return int(a.Index - b.Index) })
-	if !slices.Equal(one, rows) {
-		t.Error("what was shuffled is not what came")
-	}
+	assert.True(t, slices.Equal(one, rows), "what was shuffled is not what came")
 }
 
 func TestAnArchiveHasAPictureForEachRow(t *testing.T) {
@@ -311,18 +295,12 @@ func TestAnErrorEndsAJob(t *testing.T) {
 	}
 	for _, n := range []int{0, 1, 40} {
 		err := design(labels.QR, 300).Labels(batch, after(n), "zpl", func(labels.Row, []byte) error { return nil })
-		if !errors.Is(err, broken) {
-			t.Errorf("rows that end after %d: %v", n, err)
-		}
+		assert.True(t, errors.Is(err, broken), "rows that end after %d: %v", n, err)
 	}
 	err := design(labels.QR, 300).Labels(batch, each(made(t, 40)), "zpl", func(labels.Row, []byte) error { return broken })
-	if !errors.Is(err, broken) {
-		t.Errorf("a full disk: %v", err)
-	}
+	assert.True(t, errors.Is(err, broken), "a full disk: %v", err)
 	bad := made(t, 3)
 	bad[2].Matrix = strings.Repeat("0", 361)
 	err = design(labels.Matrix, 300).Labels(batch, each(bad), "zpl", func(labels.Row, []byte) error { return nil })
-	if err == nil || !strings.HasPrefix(err.Error(), "index 2: ") {
-		t.Errorf("a row without a symbol: %v", err)
-	}
+	assert.True(t, err != nil && strings.HasPrefix(err.Error(), "index 2: "), "a row without a symbol: %v", err)
 }

@@ -10,6 +10,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/qrjump/qrjump/internal/print/printpackage"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -27,9 +28,7 @@ func TestSignersAreThoseOfPackages(t *testing.T) {
 		if err == nil {
 			err = all.Verify([]byte("manifest"), signature)
 		}
-		if (err == nil) != believed {
-			t.Errorf("%q: %v", line, err)
-		}
+		assert.True(t, (err == nil) == believed, "%q: %v", line, err)
 	}
 	other, err := printpackage.NewSigner([]byte(strings.Repeat("k", 32)))
 	require.NoError(t, err)
@@ -37,9 +36,7 @@ func TestSignersAreThoseOfPackages(t *testing.T) {
 	if err == nil {
 		err = all.Verify([]byte("manifest"), signature)
 	}
-	if !errors.Is(err, printpackage.ErrSignature) {
-		t.Errorf("another signer's: %v", err)
-	}
+	assert.True(t, errors.Is(err, printpackage.ErrSignature), "another signer's: %v", err)
 }
 
 // What cannot be downloaded is not made.

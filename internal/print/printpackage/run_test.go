@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 	"github.com/qrjump/qrjump/internal/print/printpackage"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -297,7 +298,5 @@ func setOf(list []int64) codes.Set {
 
 func equal(t *testing.T, what string, want, got any) {
 	t.Helper()
-	if fmt.Sprint(want) != fmt.Sprint(got) {
-		t.Errorf("%s: want %v, got %v", what, want, got)
-	}
+	assert.True(t, fmt.Sprint(want) == fmt.Sprint(got), "%s: want %v, got %v", what, want, got)
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -66,15 +67,11 @@ func TestAdviceGrowsWithWhatMakesReadingHard(t *testing.T) {
 		t.Helper()
 		a, err := g.Advise(at)
 		require.NoError(t, err)
-		if a.By != by || a.Module != LengthOf(a.Dots, at.DPI) {
-			t.Errorf("at %+v: %+v, want by %s", at, a, by)
-		}
+		assert.True(t, a.By == by && a.Module == LengthOf(a.Dots, at.DPI), "at %+v: %+v, want by %s", at, a, by)
 		return a
 	}
 	near := advise(short, Spot{Distance: 60_000, DPI: 203}, ByPrinter)
-	if near.Dots != 2 {
-		t.Errorf("so near two dots are enough: %+v", near)
-	}
+	assert.True(t, near.Dots == 2, "so near two dots are enough: %+v", near)
 	far := advise(short, Spot{Distance: 300_000, DPI: 203}, ByDistance)
 	bent := advise(short, Spot{Distance: 300_000, DPI: 1200, Diameter: 65_000}, ByCurve)
 	flat := advise(short, Spot{Distance: 300_000, DPI: 1200}, ByDistance)

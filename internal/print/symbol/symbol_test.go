@@ -353,7 +353,5 @@ func TestTheLinesOfAPDFAreText(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "pdftotext", "-", "-")
 	cmd.Stdin = &file
 	said, err := cmd.CombinedOutput()
-	if err != nil || strings.Join(strings.Fields(string(said)), " ") != "AB12CD34E Größe ½" {
-		t.Errorf("pdftotext: %v: %q", err, said)
-	}
+	assert.True(t, err == nil && strings.Join(strings.Fields(string(said)), " ") == "AB12CD34E Größe ½", "pdftotext: %v: %q", err, said)
 }

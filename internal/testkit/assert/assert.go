@@ -17,6 +17,14 @@ func Equal[V comparable](t T, got, want V, format string, args ...any) {
 	}
 }
 
+// True fails the test with a message if a condition does not hold.
+func True(t T, ok bool, format string, args ...any) {
+	t.Helper()
+	if !ok {
+		t.Errorf(format, args...)
+	}
+}
+
 // Difference returns the message of Equal, with texts in quotes.
 func Difference[V any](got, want V, format string, args ...any) string {
 	verb := "%v"

@@ -36,3 +36,11 @@ func Equal[V comparable](t T, got, want V, format string, args ...any) {
 		t.Fatal(assert.Difference(got, want, format, args...))
 	}
 }
+
+// True ends the test with a message if a condition does not hold.
+func True(t T, ok bool, format string, args ...any) {
+	t.Helper()
+	if !ok {
+		t.Fatal(fmt.Sprintf(format, args...))
+	}
+}

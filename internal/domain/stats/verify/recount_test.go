@@ -59,9 +59,7 @@ type onceLog struct {
 }
 
 func (l *onceLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
-	if l.store.open > 0 {
-		l.t.Error("the ledger is read while a transaction stands still")
-	}
+	assert.True(l.t, l.store.open <= 0, "the ledger is read while a transaction stands still")
 	return l.Memory.Read(ctx, after)
 }
 
@@ -79,12 +77,8 @@ func TestARecountReadsTheLedgerOnce(t *testing.T) {
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
 			log.Reads, log.Yielded = 0, 0
 			r, err := verify.Recounter{Counter: c, Scratch: t.TempDir(), Held: held}.Run(t.Context())
-			if err != nil || r.Differences > 0 || r.Scans != 3000 || r.Compared < 1000 {
-				t.Errorf("held %d: %+v, %v", held, r, err)
-			}
-			if log.Yielded != 3000 {
-				t.Errorf("held %d: %d scans were read of 3000, in %d passes", held, log.Yielded, log.Reads)
-			}
+			assert.True(t, err == nil && r.Differences <= 0 && r.Scans == 3000 && r.Compared >= 1000, "held %d: %+v, %v", held, r, err)
+			assert.True(t, log.Yielded == 3000, "held %d: %d scans were read of 3000, in %d passes", held, log.Yielded, log.Reads)
 		}
 	})
 }
@@ -108,24 +102,18 @@ func TestARecountHoldsLittleOfManyScans(t *testing.T) {
 		most := 0
 		left, days, bytes, err := verify.Recounter{Counter: c, Scratch: t.TempDir(), Held: held}.Read(t.Context(), func(n verify.Held) {
 			most = max(most, n.Combinations)
-			if n.Bytes >= held {
-				t.Errorf("%d scans: %d bytes of notes are held", scans, n.Bytes)
-			}
+			assert.True(t, n.Bytes < held, "%d scans: %d bytes of notes are held", scans, n.Bytes)
 		})
 		require.NoError(t, err)
 		// A combination is written out where it comes first: with the lengths of its texts at least.
-		if most == 0 || most > held/aCombination {
-			t.Errorf("%d scans: %d combinations were held", scans, most)
-		}
+		assert.True(t, most != 0 && most <= held/aCombination, "%d scans: %d combinations were held", scans, most)
 		assert.Equal(t, left, (verify.Held{}), "%d scans", scans)
 		for i := range days {
 			if days[i] > 1 && bytes[i] > held {
 				t.Errorf("%d scans: a part has %d bytes of %d days", scans, bytes[i], days[i])
 			}
 		}
-		if len(days) < 2 || slices.Max(days) < 2 {
-			t.Errorf("%d scans: the parts are of %d days", scans, days)
-		}
+		assert.True(t, len(days) >= 2 && slices.Max(days) >= 2, "%d scans: the parts are of %d days", scans, days)
 	}
 }
 
@@ -151,12 +139,8 @@ func TestScansAreCountedWhileARecountRuns(t *testing.T) {
 		more()
 		c := scantest.NewCounter(&lookingStore{Store: s, before: more}, log)
 		r, err := verify.Recounter{Counter: c, Held: 500}.Run(t.Context())
-		if err != nil || r.Differences > 0 || r.Compared == 0 {
-			t.Errorf("%+v, %v", r, err)
-		}
-		if r.Scans != int64(came) || came < 100 {
-			t.Errorf("%d of %d scans were compared", r.Scans, came)
-		}
+		assert.True(t, err == nil && r.Differences <= 0 && r.Compared != 0, "%+v, %v", r, err)
+		assert.True(t, r.Scans == int64(came) && came >= 100, "%d of %d scans were compared", r.Scans, came)
 	})
 }
 
@@ -198,9 +182,7 @@ func TestARecountFindsWhatDiffers(t *testing.T) {
 				}
 				require.NoError(t, s.UpdateStatistics(t.Context(), alter))
 				r, err := verify.Recounter{Counter: c}.Run(t.Context())
-				if err != nil || r.Differences == 0 || len(r.Shown) == 0 || r.Shown[0].Counted != 1 {
-					t.Errorf("%+v, %v", r, err)
-				}
+				assert.True(t, err == nil && r.Differences != 0 && len(r.Shown) != 0 && r.Shown[0].Counted == 1, "%+v, %v", r, err)
 			})
 		})
 	}
@@ -261,9 +243,7 @@ func TestAKilledRecountLeavesNothing(t *testing.T) {
 				c := scantest.NewCounter(s, j)
 				require.NoError(t, c.CatchUpAndSave(t.Context()))
 				r, err := verify.Recounter{Counter: c}.Run(t.Context())
-				if err != nil || r.Differences > 0 || r.Scans != int64(700*(round+1)) {
-					t.Errorf("round %d: %+v, %v", round, r, err)
-				}
+				assert.True(t, err == nil && r.Differences <= 0 && r.Scans == int64(700*(round+1)), "round %d: %+v, %v", round, r, err)
 			}()
 			p := proctest.Start(t, proctest.Command("recount", recounting{dir, url}))
 			kill := chance.IntN(3)
