@@ -417,7 +417,7 @@ func (b *bench) allOf(ctx context.Context, l load, requests func() (float64, err
 	r.requests, err = requests()
 	for waiting := 1.0; err == nil && l.server != nil && waiting > 0; {
 		time.Sleep(50 * time.Millisecond)
-		waiting, err = l.server.metric(ctx, "qrjump_call_log_waiting")
+		waiting, err = l.server.metric(ctx, "qrjump_call_log_queue_length")
 	}
 	if err != nil {
 		return r, err

@@ -113,7 +113,7 @@ func (s *storm) twoPrimaries() string {
 	s.split.Store(true)
 	s.pair.split()
 	for _, n := range s.cluster.nodes {
-		until(s.t, fmt.Sprintf("node %d to see two primaries", n.number), func() bool { return n.metric("qrjump_database_primaries") == 2 })
+		until(s.t, fmt.Sprintf("node %d to see two primaries", n.number), func() bool { return n.metric("qrjump_db_primaries") == 2 })
 	}
 	s.cluster.allReady()
 	s.split.Store(false)

@@ -69,11 +69,11 @@ func TestTwoPrimaries(t *testing.T) {
 			t.Fatal("changes before the promotion fail")
 		}
 	}
-	assert.Equal(t, both.metric("qrjump_database_primaries"), 1, "primaries at first")
+	assert.Equal(t, both.metric("qrjump_db_primaries"), 1, "primaries at first")
 
 	// The old one goes on waiting for its replica, and so does what it had begun: nobody waits for that with it.
 	p.script("promote", p.dirs[1])
-	until(t, "the node that reaches both to see both", func() bool { return both.metric("qrjump_database_primaries") == 2 })
+	until(t, "the node that reaches both to see both", func() bool { return both.metric("qrjump_db_primaries") == 2 })
 	until(t, "the node that sees the old one alone to hear of the other", func() bool {
 		status, said := askFor(t, one, "change")
 		return status == http.StatusServiceUnavailable && strings.Contains(said, "old primary") && strings.Contains(said, "to be stopped for good (it is on timeline 1, and another server on 2)")
@@ -95,7 +95,7 @@ func TestTwoPrimaries(t *testing.T) {
 	if status, said := askFor(t, one, "scan"); status != http.StatusOK {
 		t.Errorf("the node that sees the old primary alone is not ready for a scan: %s", said)
 	}
-	if n := one.metric("qrjump_database_primaries"); n != 2 {
+	if n := one.metric("qrjump_db_primaries"); n != 2 {
 		t.Errorf("the node that sees the old primary alone knows of %v", n)
 	}
 	// The operator reads what to do.
@@ -103,7 +103,7 @@ func TestTwoPrimaries(t *testing.T) {
 	if status != http.StatusServiceUnavailable || !strings.Contains(problem, "an old primary that is to be stopped") {
 		t.Errorf("%d %s", status, problem)
 	}
-	if n := one.metric(`qrjump_changes_refused_total{cause="primaries"}`); n == 0 {
+	if n := one.metric(`qrjump_db_write_errors_total{cause="primaries"}`); n == 0 {
 		t.Error("no change is counted as refused for that")
 	}
 	if log := string(both.running.Load().wholeLog()); !strings.Contains(log, "two servers of the database take writes") ||
@@ -127,9 +127,9 @@ func TestTwoPrimaries(t *testing.T) {
 	}
 
 	p.script("kill", p.dirs[0])
-	until(t, "one primary to be left", func() bool { return both.metric("qrjump_database_primaries") == 1 })
+	until(t, "one primary to be left", func() bool { return both.metric("qrjump_db_primaries") == 1 })
 	p.script("again", p.dirs[0]) // it comes back by itself
-	until(t, "it to be seen", func() bool { return both.metric("qrjump_database_primaries") == 2 })
+	until(t, "it to be seen", func() bool { return both.metric("qrjump_db_primaries") == 2 })
 	for range 5 {
 		assert.Equal(t, first.add(), 0, "a change after the old primary came back")
 	}

@@ -41,7 +41,7 @@ func TestANodeSaysThatNoReplicaConfirmsItsChanges(t *testing.T) {
 	c := newCluster(t, p.database("confirmed"), chaosSeed, 1)
 	n := c.nodes[0]
 	n.start()
-	if hosts, replicas := n.metric("qrjump_database_hosts"), n.metric("qrjump_database_replicas"); hosts != 2 || replicas != 1 {
+	if hosts, replicas := n.metric("qrjump_db_hosts"), n.metric("qrjump_db_replicas"); hosts != 2 || replicas != 1 {
 		t.Errorf("%v servers, %v replicas", hosts, replicas)
 	}
 	const warned = "no replica has a change before it is acknowledged"
@@ -49,7 +49,7 @@ func TestANodeSaysThatNoReplicaConfirmsItsChanges(t *testing.T) {
 		t.Errorf("beside a replica it says\n%s", log)
 	}
 	p.script("kill", p.dirs[1])
-	until(t, "the replica to be gone", func() bool { return n.metric("qrjump_database_replicas") == 0 })
+	until(t, "the replica to be gone", func() bool { return n.metric("qrjump_db_replicas") == 0 })
 	assert.Equal(t, n.metric(`qrjump_ready{kind="scan"}`), 1, "without a replica it is not ready for scans")
 	dbtest.Exec(t, p.urls[0], `ALTER SYSTEM SET synchronous_standby_names = ''`)
 	dbtest.Exec(t, p.urls[0], `SELECT pg_reload_conf()`)
@@ -59,6 +59,6 @@ func TestANodeSaysThatNoReplicaConfirmsItsChanges(t *testing.T) {
 	if log := string(n.running.Load().wholeLog()); !strings.Contains(log, warned) {
 		t.Errorf("without a replica it says\n%s", log)
 	}
-	assert.Equal(t, n.metric("qrjump_database_replicas"), 0, "replicas")
+	assert.Equal(t, n.metric("qrjump_db_replicas"), 0, "replicas")
 	n.stop()
 }

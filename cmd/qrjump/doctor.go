@@ -398,17 +398,17 @@ type gauge struct {
 }
 
 var gauges = []gauge{
-	{name: "qrjump_follow_lag_seconds", about: "lag", most: 10},
-	{name: "qrjump_index_age_seconds", about: "lag", most: 5},
-	{name: "qrjump_scans_behind", about: "ledger", most: 10_000},
-	{name: "qrjump_scans_lacking", about: "ledger"},
-	{name: "qrjump_scans_damaged_total", about: "ledger"},
-	{name: "qrjump_scans_gone_total", about: "ledger"},
-	{name: "qrjump_scans_unrecorded_total", about: "ledger", warns: true},
+	{name: "qrjump_replication_lag_seconds", about: "lag", most: 10},
+	{name: "qrjump_replica_staleness_seconds", about: "lag", most: 5},
+	{name: "qrjump_scan_ship_backlog", about: "ledger", most: 10_000},
+	{name: "qrjump_scans_missing", about: "ledger"},
+	{name: "qrjump_scans_corrupted_total", about: "ledger"},
+	{name: "qrjump_scans_lost_total", about: "ledger"},
+	{name: "qrjump_scan_write_failures_total", about: "ledger", warns: true},
 	{name: "qrjump_call_log_dropped_total", about: "store", warns: true},
 	{name: "qrjump_verification_files_failing", about: "rules", warns: true},
 	{name: "qrjump_orphans", about: "store"},
-	{name: "qrjump_connections_cut_total", about: "server", warns: true},
+	{name: "qrjump_connections_evicted_total", about: "server", warns: true},
 }
 
 // metrics judges what the server measures of itself.
@@ -437,16 +437,16 @@ func (v *walk) metrics(d dialogue) {
 		v.pass("lag", say("doctor.lag.none"))
 	}
 	if !bad["ledger"] {
-		v.pass("ledger", say("doctor.ledger", values["qrjump_scans_behind"]+values["qrjump_scans_waiting"]))
+		v.pass("ledger", say("doctor.ledger", values["qrjump_scan_ship_backlog"]+values["qrjump_scan_queue_length"]))
 	}
-	if n := values["qrjump_database_primaries"]; n > 1 {
+	if n := values["qrjump_db_primaries"]; n > 1 {
 		v.fail("store", say("doctor.primaries", n), say("doctor.primaries.next"))
 	}
-	if values["qrjump_database_hosts"] > 1 && values["qrjump_database_replicas"] == 0 {
+	if values["qrjump_db_hosts"] > 1 && values["qrjump_db_replicas"] == 0 {
 		v.warn("store", say("doctor.replica"),
 			say("doctor.replica.next"))
 	}
-	if values["qrjump_admin_plain"] > 0 {
+	if values["qrjump_admin_insecure"] > 0 {
 		v.fail("server", say("doctor.plain"),
 			say("doctor.plain.next"))
 	}

@@ -29,7 +29,7 @@ func (s *Server) openRooms() {
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_connections", Help: help("qrjump_connections"), ConstLabels: labels},
 				func() float64 { return float64(r.Open()) }),
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
-				Name: "qrjump_connections_cut_total", Help: help("qrjump_connections_cut_total"), ConstLabels: labels},
+				Name: "qrjump_connections_evicted_total", Help: help("qrjump_connections_evicted_total"), ConstLabels: labels},
 				func() float64 { return float64(r.Evicted()) }))
 	}
 }

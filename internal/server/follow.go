@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -105,15 +106,15 @@ func (s seeder) followClock(ctx context.Context) error {
 // watchFollowing shows how far this node is behind.
 func (m *metrics) watchFollowing(c *replica.Replica) {
 	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_follow_lag_seconds")),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_replication_lag_seconds")),
 			func() float64 { return c.Staleness().Seconds() }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_follow_lag_changes")),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_replication_lag_changes")),
 			func() float64 {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
 				n, err := c.Lag(ctx)
 				if err != nil {
-					return -1
+					return math.NaN()
 				}
 				return float64(n)
 			}))

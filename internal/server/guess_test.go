@@ -69,10 +69,10 @@ func TestWrongSecretsAreLimited(t *testing.T) {
 
 	metrics := s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken).Body
 	for _, line := range []string{
-		fmt.Sprintf(`qrjump_wrong_secrets_total{answer="wrong",what="app_secret"} %d`, 2*accounts.GuessesPerMinute),
-		`qrjump_wrong_secrets_total{answer="refused",what="app_secret"} 3`,
-		fmt.Sprintf(`qrjump_wrong_secrets_total{answer="wrong",what="admin_token"} %d`, accounts.GuessesPerMinute),
-		`qrjump_wrong_secrets_total{answer="refused",what="admin_token"} 1`,
+		fmt.Sprintf(`qrjump_auth_failures_total{kind="app_secret",result="wrong"} %d`, 2*accounts.GuessesPerMinute),
+		`qrjump_auth_failures_total{kind="app_secret",result="refused"} 3`,
+		fmt.Sprintf(`qrjump_auth_failures_total{kind="admin_token",result="wrong"} %d`, accounts.GuessesPerMinute),
+		`qrjump_auth_failures_total{kind="admin_token",result="refused"} 1`,
 	} {
 		if !strings.Contains(metrics, line+"\n") {
 			t.Errorf("no line %s", line)

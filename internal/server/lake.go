@@ -115,14 +115,14 @@ func lakeRow(e *stats.Counted) lake.Row {
 // watchLake shows how far the lake is behind.
 func (m *metrics) watchLake(l *scanLedger) {
 	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_lake_behind")),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_lake_backlog")),
 			func() float64 {
 				if l.lake == nil {
 					return 0
 				}
 				return float64(l.lake.Behind())
 			}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_lake_age_seconds")),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_lake_lag_seconds")),
 			func() float64 {
 				if l.lake == nil {
 					return 0

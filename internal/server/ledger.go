@@ -435,16 +435,16 @@ func (s scanRecords) forgetOldScans(ctx context.Context) {
 // watchJournal shows the state of this node's journal.
 func (m *metrics) watchJournal(l *scanLedger) {
 	m.registry.MustRegister(
-		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_damaged_total")),
+		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_corrupted_total")),
 			func() float64 { return float64(l.journal.Damaged()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scans_behind")),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scan_ship_backlog")),
 			func() float64 {
 				if l.shipper == nil {
 					return 0
 				}
 				return float64(l.shipper.Behind())
 			}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_gone_total")),
+		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_lost_total")),
 			func() float64 {
 				if l.shipper == nil {
 					return 0

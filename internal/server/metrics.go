@@ -53,38 +53,38 @@ func newMetrics(rules func() float64, behind func() float64) *metrics {
 	m := &metrics{
 		outcomes: map[outcome]counted{},
 		registry: prometheus.NewRegistry(),
-		calls:    prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_calls_total")), []string{"endpoint", "errcode"}),
+		calls:    prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_api_requests_total")), []string{"endpoint", "errcode"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "qrjump_call_seconds", Help: help("qrjump_call_seconds"),
+			Name: "qrjump_api_request_duration_seconds", Help: help("qrjump_api_request_duration_seconds"),
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}, []string{"endpoint"}),
 		scans:    prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_scans_total")), []string{"action"}),
-		confirms: prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_confirmations_total")), []string{"result"}),
+		confirms: prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_domain_verifications_total")), []string{"result"}),
 	}
 	m.opened = map[scan.Action]prometheus.Counter{}
 	for _, action := range []scan.Action{scan.OpenMiniProgram, scan.OpenURL, scan.ShowText, scan.ShowMessage} {
 		m.opened[action] = m.scans.WithLabelValues(string(action))
 	}
-	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_scans_unrecorded_total")), []string{"cause"})
+	m.lost = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_scan_write_failures_total")), []string{"cause"})
 	for _, cause := range []string{scanapi.UnrecordedFull, scanapi.UnrecordedFailed} {
 		m.lost.WithLabelValues(cause)
 	}
-	m.guesses = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_wrong_secrets_total")),
-		[]string{"what", "answer"})
+	m.guesses = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_auth_failures_total")),
+		[]string{"kind", "result"})
 	for _, at := range doors {
 		for _, answer := range []string{"wrong", "refused"} {
 			m.guesses.WithLabelValues(at.name, answer)
 		}
 	}
-	m.sends = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_outbox_tries_total")),
-		[]string{"outbox", "result"})
-	m.lane = prometheus.NewCounter(prometheus.CounterOpts(metric("qrjump_scan_lane_answers_total")))
+	m.sends = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_outbox_attempts_total")),
+		[]string{"queue", "result"})
+	m.lane = prometheus.NewCounter(prometheus.CounterOpts(metric("qrjump_scan_fastpath_requests_total")))
 	m.gs1 = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_gs1_requests_total")), []string{"status"})
-	m.handed = prometheus.NewCounter(prometheus.CounterOpts(metric("qrjump_scan_lane_handed_total")))
-	m.adminPlain = prometheus.NewGauge(prometheus.GaugeOpts(metric("qrjump_admin_plain")))
+	m.handed = prometheus.NewCounter(prometheus.CounterOpts(metric("qrjump_scan_fastpath_fallbacks_total")))
+	m.adminPlain = prometheus.NewGauge(prometheus.GaugeOpts(metric("qrjump_admin_insecure")))
 	m.registry.MustRegister(m.adminPlain, m.calls, m.seconds, m.scans, m.confirms, m.lost, m.guesses, m.sends, m.lane, m.gs1, m.handed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_rules")), rules),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_index_behind")), behind))
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_replica_stale")), behind))
 	return m
 }
 
@@ -102,7 +102,7 @@ func (m *metrics) watchBook(l *apiusage.Book) {
 	m.registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_call_log_dropped_total")),
 			func() float64 { return float64(l.Dropped()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_call_log_waiting")),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_call_log_queue_length")),
 			func() float64 { return float64(l.Waiting()) }))
 }
 
@@ -147,6 +147,6 @@ func (m *metrics) observeUnrecorded(cause string) { m.lost.WithLabelValues(cause
 
 // watchAge shows how old the memory may be that scans are answered from.
 func (m *metrics) watchAge(age func() time.Duration) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_index_age_seconds")),
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_replica_staleness_seconds")),
 		func() float64 { return age().Seconds() }))
 }

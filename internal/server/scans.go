@@ -142,10 +142,10 @@ func (s *Server) userHash(namespace, user string) scanlog.UserHash {
 // watchLedger shows how the disk keeps up with the scans.
 func (m *metrics) watchLedger(r *scanlog.Recorder) {
 	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scans_waiting")), func() float64 { return float64(r.Waiting()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scan_queue_length")), func() float64 { return float64(r.Waiting()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_recorded_total")),
 			func() float64 { return float64(r.Recorded()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scan_flushes_total")),
+		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scan_fsyncs_total")),
 			func() float64 { return float64(r.Flushes()) }))
 }
 

@@ -278,11 +278,11 @@ func TestMetrics(t *testing.T) {
 	s.Do("POST", "/scan/v1/explain", `{"text":"https://shop.example/t/7"}`) // is no scan
 	text := s.Do("GET", "/metrics", "").Body
 	for _, line := range []string{
-		`qrjump_calls_total{endpoint="/cgi-bin/wxopen/qrcodejumpget",errcode="0"} 1`,
-		`qrjump_calls_total{endpoint="/cgi-bin/token",errcode="0"} 1`,
-		`qrjump_calls_total{endpoint="unknown",errcode="40066"} 1`,
+		`qrjump_api_requests_total{endpoint="/cgi-bin/wxopen/qrcodejumpget",errcode="0"} 1`,
+		`qrjump_api_requests_total{endpoint="/cgi-bin/token",errcode="0"} 1`,
+		`qrjump_api_requests_total{endpoint="unknown",errcode="40066"} 1`,
 		`qrjump_scans_total{action="open_mini_program"} 1`,
-		`qrjump_rules 1`, `qrjump_index_behind 0`, `qrjump_call_seconds_count{endpoint="unknown"} 1`,
+		`qrjump_rules 1`, `qrjump_replica_stale 0`, `qrjump_api_request_duration_seconds_count{endpoint="unknown"} 1`,
 	} {
 		if !strings.Contains(text, line+"\n") {
 			t.Errorf("no line %s", line)

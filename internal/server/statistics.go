@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -104,13 +105,13 @@ func (m *metrics) watchCounter(c *stats.Aggregator) {
 	m.registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_counted_total")),
 			func() float64 { return float64(c.Counted()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scans_lacking")),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scans_missing")),
 			func() float64 {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
 				n, err := c.Lacking(ctx)
 				if err != nil {
-					return -1
+					return math.NaN()
 				}
 				return float64(n)
 			}))

@@ -18,17 +18,17 @@ const NodeSilence = 5 * time.Minute
 
 // watch shows whether this server is ready, what it asks of its database, and what the database knows of others.
 func (s *Server) watch() {
-	refused := prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_changes_refused_total")), []string{"cause"})
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_db_write_errors_total")), []string{"cause"})
 	for _, cause := range store.Causes {
 		refused.WithLabelValues(cause)
 	}
 	s.store.OnWriteError(func(cause string) { refused.WithLabelValues(cause).Inc() })
 	s.metrics.registry.MustRegister(refused, watcher{s},
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_database_connections_in_use")),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_db_connections_in_use")),
 			func() float64 { return float64(s.store.Connections().InUse) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_database_connections_most")),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_db_connections_max")),
 			func() float64 { return float64(s.store.Connections().Most) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_database_connections_waited_seconds_total")),
+		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_db_connections_wait_seconds_total")),
 			func() float64 { return s.store.Connections().Waited.Seconds() }))
 }
 
@@ -37,14 +37,14 @@ type watcher struct{ *Server }
 
 // watched are the metrics of watcher, each with its label.
 var watched = map[string][]string{
-	"qrjump_ready":                 {"kind"},
-	"qrjump_nodes_away":            nil,
-	"qrjump_orphans":               nil,
-	"qrjump_outbox_waiting":        {"outbox"},
-	"qrjump_outbox_oldest_seconds": {"outbox"},
-	"qrjump_database_hosts":        nil,
-	"qrjump_database_primaries":    nil,
-	"qrjump_database_replicas":     nil,
+	"qrjump_ready":                     {"kind"},
+	"qrjump_nodes_unreachable":         nil,
+	"qrjump_orphans":                   nil,
+	"qrjump_outbox_pending":            {"queue"},
+	"qrjump_outbox_oldest_age_seconds": {"queue"},
+	"qrjump_db_hosts":                  nil,
+	"qrjump_db_primaries":              nil,
+	"qrjump_db_replicas":               nil,
 }
 
 func describe(name string) *prometheus.Desc {
@@ -72,43 +72,42 @@ func (w watcher) Collect(to chan<- prometheus.Metric) {
 		}
 		show("qrjump_ready", ready, kind)
 	}
-	show("qrjump_nodes_away", w.away(ctx))
+	if n, err := w.unreachable(ctx); err == nil {
+		show("qrjump_nodes_unreachable", n)
+	}
 	if orphans, err := w.store.Orphans(ctx, w.domain.press.Memory.Targets(w.now())); err == nil {
 		show("qrjump_orphans", float64(len(orphans)))
 	}
-	waiting, err := w.store.WaitingRows(ctx)
-	for _, kind := range []outbox.Kind{outbox.Pushes, outbox.Messages, outbox.Deliveries} {
-		rows, oldest := -1.0, -1.0
-		if err == nil {
-			rows, oldest = float64(waiting[kind].Rows), 0
-			if at := waiting[kind].Oldest; !at.IsZero() {
-				oldest = max(0, w.now().Sub(at).Seconds())
+	if waiting, err := w.store.WaitingRows(ctx); err == nil {
+		for _, kind := range []outbox.Kind{outbox.Pushes, outbox.Messages, outbox.Deliveries} {
+			oldest := 0.0
+			if since := waiting[kind].Oldest; !since.IsZero() {
+				oldest = max(0, w.now().Sub(since).Seconds())
 			}
+			show("qrjump_outbox_pending", float64(waiting[kind].Rows), string(kind))
+			show("qrjump_outbox_oldest_age_seconds", oldest, string(kind))
 		}
-		show("qrjump_outbox_waiting", rows, string(kind))
-		show("qrjump_outbox_oldest_seconds", oldest, string(kind))
 	}
 	r, err := w.store.Replication(ctx)
-	show("qrjump_database_hosts", float64(r.Hosts))
-	if err != nil {
-		r.Replicas = -1
+	show("qrjump_db_hosts", float64(r.Hosts))
+	show("qrjump_db_primaries", float64(w.primaries()))
+	if err == nil {
+		show("qrjump_db_replicas", float64(r.Replicas))
 	}
-	show("qrjump_database_primaries", float64(w.primaries()))
-	show("qrjump_database_replicas", float64(r.Replicas))
 }
 
-// away returns the number of silent nodes, -1 if that cannot be asked.
-func (s *Server) away(ctx context.Context) (n float64) {
+// unreachable counts the nodes that did not report for NodeSilence and did not stop in order.
+func (s *Server) unreachable(ctx context.Context) (n float64, err error) {
 	all, _, err := s.store.ScanNodes(ctx)
 	if err != nil {
-		return -1
+		return 0, err
 	}
 	for _, one := range all {
 		if !one.Stopped && s.realNow().Sub(one.SeenAt) > NodeSilence {
 			n++
 		}
 	}
-	return n
+	return n, nil
 }
 
 // warnOfNoReplica says at the start that --database names several servers, and commits wait for one alone.

@@ -46,8 +46,9 @@ func TestMetricsSayWhatWaits(t *testing.T) {
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		s := where(t).start(t, servertest.Options{Seed: brand, Outbound: &safehttp.Client{}})
 		wants(t, s, "at the start", map[string]float64{`qrjump_ready{kind="scan"}`: 1, `qrjump_ready{kind="change"}`: 1,
-			"qrjump_nodes_away": 0, `qrjump_outbox_waiting{outbox="deliveries"}`: 0, `qrjump_outbox_oldest_seconds{outbox="pushes"}`: 0})
-		if most := metricOf(t, s, "qrjump_database_connections_most"); most < 2 {
+			"qrjump_nodes_unreachable": 0, `qrjump_outbox_pending{queue="deliveries"}`: 0,
+			`qrjump_outbox_oldest_age_seconds{queue="pushes"}`: 0})
+		if most := metricOf(t, s, "qrjump_db_connections_max"); most < 2 {
 			t.Errorf("at most %v connections", most)
 		}
 		away := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
@@ -60,14 +61,14 @@ func TestMetricsSayWhatWaits(t *testing.T) {
 		s.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"alarms":true}`, away.URL)).JSON(t, &made)
 		s.Hide(made.Secret)
 		s.Admin("POST", fmt.Sprintf("/webhooks/%d/test", made.Webhook.ID), "")
-		eventually(t, "a delivery that waits", func() bool { return metricOf(t, s, `qrjump_outbox_waiting{outbox="deliveries"}`) == 1 })
+		eventually(t, "a delivery that waits", func() bool { return metricOf(t, s, `qrjump_outbox_pending{queue="deliveries"}`) == 1 })
 		s.Clock.Step(time.Minute)
-		if age := metricOf(t, s, `qrjump_outbox_oldest_seconds{outbox="deliveries"}`); age < 60 {
+		if age := metricOf(t, s, `qrjump_outbox_oldest_age_seconds{queue="deliveries"}`); age < 60 {
 			t.Errorf("the oldest waits for %v s", age)
 		}
 		s.Admin("PUT", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), fmt.Sprintf(`{"url":%q,"alarms":true,"enabled":false}`, away.URL))
-		wants(t, s, "switched off", map[string]float64{`qrjump_outbox_waiting{outbox="deliveries"}`: 0,
-			`qrjump_outbox_oldest_seconds{outbox="deliveries"}`: 0})
+		wants(t, s, "switched off", map[string]float64{`qrjump_outbox_pending{queue="deliveries"}`: 0,
+			`qrjump_outbox_oldest_age_seconds{queue="deliveries"}`: 0})
 	})
 }
 
@@ -78,7 +79,7 @@ func TestMetricsOfSeveralNodes(t *testing.T) {
 	p := onPostgres(t)
 	p.database = dbtest.With(p.database, "lock_timeout", "100ms")
 	s := p.start(t, servertest.Options{Seed: brand})
-	const refused = `qrjump_changes_refused_total{cause="lock"}`
+	const refused = `qrjump_db_write_errors_total{cause="lock"}`
 	before := metricOf(t, s, refused)
 	db, err := sql.Open("pgx", p.database)
 	require.NoError(t, err)
@@ -97,10 +98,10 @@ func TestMetricsOfSeveralNodes(t *testing.T) {
 	require.NoError(t, tx.Rollback())
 
 	two := p.secondOf(t).start(t, servertest.Options{Seed: brand})
-	wants(t, s, "beside another node", map[string]float64{"qrjump_nodes_away": 0})
+	wants(t, s, "beside another node", map[string]float64{"qrjump_nodes_unreachable": 0})
 	two.Stop()
-	wants(t, s, "after it stopped in order", map[string]float64{"qrjump_nodes_away": 0})
+	wants(t, s, "after it stopped in order", map[string]float64{"qrjump_nodes_unreachable": 0})
 	dbtest.Exec(t, p.database, fmt.Sprintf(`INSERT INTO scan_nodes (node, name, told, ended, shipped, stopped, seen_at)
 		SELECT 'dead', 'another', told, ended, shipped, 0, seen_at - %d FROM scan_nodes`, (6*time.Minute).Milliseconds()))
-	wants(t, s, "after it died", map[string]float64{"qrjump_nodes_away": 1})
+	wants(t, s, "after it died", map[string]float64{"qrjump_nodes_unreachable": 1})
 }

@@ -237,7 +237,8 @@ func TestWhatTheFileMustBe(t *testing.T) {
 		t.Errorf("%d rules, want the five that passed", l.Total)
 	}
 	metrics := s.Do("GET", "/metrics", "").Body
-	for _, line := range []string{`qrjump_confirmations_total{result="timeout"} 1`, `qrjump_confirmations_total{result="redirect"} 2`} {
+	for _, line := range []string{`qrjump_domain_verifications_total{result="timeout"} 1`,
+		`qrjump_domain_verifications_total{result="redirect"} 2`} {
 		if !strings.Contains(metrics, line) {
 			t.Errorf("/metrics has no %s", line)
 		}

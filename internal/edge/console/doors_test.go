@@ -213,7 +213,7 @@ func TestARightCredentialIsNeverRefused(t *testing.T) {
 		assert.Equal(t, listed, map[bool]int{true: 2 * accounts.GuessesPerMinute}[place.door != ""], "%s", place.name)
 	}
 	metrics := s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken).Body
-	for _, m := range regexp.MustCompile(`qrjump_wrong_secrets_total\{answer="wrong",what="([^"]+)"\}`).FindAllStringSubmatch(metrics, -1) {
+	for _, m := range regexp.MustCompile(`qrjump_auth_failures_total\{kind="([^"]+)",result="wrong"\}`).FindAllStringSubmatch(metrics, -1) {
 		if !held[m[1]] {
 			t.Errorf("no surface of the table takes what the metrics call %s", m[1])
 		}

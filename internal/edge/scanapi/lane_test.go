@@ -92,8 +92,8 @@ func TestTheLaneAnswersPlainRequests(t *testing.T) {
 			t.Fatalf("%d: %d %v %s %v", n, resp.StatusCode, resp.Header, answer, err)
 		}
 	}
-	if answered, handed := counter(t, s, "qrjump_scan_lane_answers_total"),
-		counter(t, s, "qrjump_scan_lane_handed_total"); answered != "4" || handed != "0" {
+	if answered, handed := counter(t, s, "qrjump_scan_fastpath_requests_total"),
+		counter(t, s, "qrjump_scan_fastpath_fallbacks_total"); answered != "4" || handed != "0" {
 		t.Errorf("answered %s, handed %s", answered, handed)
 	}
 }

@@ -317,7 +317,7 @@ func TestBothListenersAnswerTheSameWhateverChanceMakes(t *testing.T) {
 		})
 	}
 	working.Wait()
-	if handed := counter(t, open.lane, "qrjump_scan_lane_answers_total"); handed == "0" {
+	if handed := counter(t, open.lane, "qrjump_scan_fastpath_requests_total"); handed == "0" {
 		t.Error("the lane answered none of them")
 	}
 }

@@ -36,7 +36,7 @@ type Durable interface {
 // deskTime is the time that a scan of a code may wait for the store.
 const deskTime = 10 * time.Second
 
-// The causes of qrjump_scans_unrecorded_total.
+// The causes of qrjump_scan_write_failures_total.
 const (
 	UnrecordedFull   = "full"
 	UnrecordedFailed = "failed"
