@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
@@ -25,9 +26,7 @@ func TestCodesAreAppliedForActivatedAndScanned(t *testing.T) {
 		t.Errorf("the code behind the range is %+v", c)
 	}
 	calls := srv.Calls(client.CallQuery{Path: "/intp/marketcode/codeactive"})
-	if len(calls) != 1 || calls[0].Account != "wxc0ffee0000000002" || calls[0].ErrCode != 0 {
-		t.Errorf("the calls were %+v", calls)
-	}
+	assert.True(t, len(calls) == 1 && calls[0].Account == "wxc0ffee0000000002" && calls[0].ErrCode == 0, "the calls were %+v", calls)
 }
 
 func TestExplainSaysWhyAndCountsAsNoScan(t *testing.T) {
@@ -37,9 +36,7 @@ func TestExplainSaysWhyAndCountsAsNoScan(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := srv.Explain("alice", "https://tea.example/t/7")
-	if e.Action != "open_url" || len(e.Steps) == 0 || e.Steps[0].Verdict != "unpublished" {
-		t.Errorf("got %+v", e)
-	}
+	assert.True(t, e.Action == "open_url" && len(e.Steps) != 0 && e.Steps[0].Verdict == "unpublished", "got %+v", e)
 	err := shop.Wire.PublishRule(t.Context(), "https://other.example/")
 	if refused, ok := errors.AsType[*client.WireError](err); !ok || refused.Code == 0 || refused.RID == "" {
 		t.Errorf("got %v", err)
@@ -73,7 +70,5 @@ func TestResponsesStandBesideEachOther(t *testing.T) {
 	}
 	resp.Body.Close()
 	list := srv.Faults()
-	if len(list) != 2 || list[0].Fired+list[1].Fired != 1 {
-		t.Errorf("got %+v", list)
-	}
+	assert.True(t, len(list) == 2 && list[0].Fired+list[1].Fired == 1, "got %+v", list)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/auditlog"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -98,9 +99,7 @@ func TestAnImportStopsNobody(t *testing.T) {
 
 		// The same prefix: whoever adds it is told to try again, and holds up nobody for long.
 		err := add(ctx, b[1], other, "r", "https://h1.example/1/", false)
-		if !isLocked(err) || !strings.Contains(err.Error(), "an import that is not at its end") {
-			t.Errorf("the same prefix: %v", err)
-		}
+		assert.True(t, isLocked(err) && strings.Contains(err.Error(), "an import that is not at its end"), "the same prefix: %v", err)
 		if nodes[1].together.alone[ownerPart(other.AppID)].IsZero() {
 			t.Error("the next change of that owner is made together with those of others, and breaks them up again")
 		}
@@ -201,9 +200,7 @@ func TestAnImportSeesWhatChangedWhileItWasWritten(t *testing.T) {
 				want(t, "rules of the import", number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE owner <> 'wxc'`), many)
 			} else {
 				faults, _ := errors.AsType[accounts.RowErrors](err)
-				if len(faults) == 0 || !strings.Contains(faults[0].Why, c.why) {
-					t.Errorf("want %q: %v", c.why, err)
-				}
+				assert.True(t, len(faults) != 0 && strings.Contains(faults[0].Why, c.why), "want %q: %v", c.why, err)
 				want(t, "rules of the import", number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE owner <> 'wxc'`), 0)
 			}
 			if name != "an owner is gone" { // only there a row was deleted behind everybody's back

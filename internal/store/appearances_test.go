@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/branding"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -20,9 +21,7 @@ func TestAnAppearanceComesBackAsItWasPut(t *testing.T) {
 			t.Helper()
 			require.NoError(t, s.ViewAppearances(ctx, func(tx branding.Tx) error {
 				got, err := tx.Appearance(ctx, "shop")
-				if !errors.Is(err, none) || none == nil && !reflect.DeepEqual(got, want) {
-					t.Errorf("%s: %+v, %v", what, got, err)
-				}
+				assert.True(t, errors.Is(err, none) && (none != nil || reflect.DeepEqual(got, want)), "%s: %+v, %v", what, got, err)
 				file, err := tx.Logo(ctx, "aa")
 				if missing := png == ""; missing != errors.Is(err, branding.ErrNone) || string(file) != png {
 					t.Errorf("%s: the logo is %q, %v", what, file, err)

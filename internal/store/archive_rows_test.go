@@ -14,6 +14,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -242,9 +243,7 @@ func TestWrittenRowsAreReadTheFastWay(t *testing.T) {
 				}
 				r := newRowReader(table, columns, strings.NewReader(rows))
 				for line := range strings.Lines(rows) {
-					if !writtenRow([]byte(line), r.heads, r.args) {
-						t.Errorf("%s: %s", table, line)
-					}
+					assert.True(t, writtenRow([]byte(line), r.heads, r.args), "%s: %s", table, line)
 				}
 			}
 			return nil

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -115,9 +116,7 @@ func TestAnArchiveIsTheSameInBothDatabases(t *testing.T) {
 		fillAll(t, s)
 		all := rowsOf(t, s)
 		for table, rows := range all {
-			if strings.Count(rows, "\n") < 3 {
-				t.Errorf("%s has only %q", table, rows)
-			}
+			assert.True(t, strings.Count(rows, "\n") >= 3, "%s has only %q", table, rows)
 		}
 		eachCopy(t, func(t *testing.T, second Target) {
 			other := open(t, second)
@@ -203,9 +202,7 @@ func TestAFailedLoadLeavesNothing(t *testing.T) {
 
 func TestAnArchiveOfABuildThatIsTooOldIsRefused(t *testing.T) {
 	s, err := OpenEmpty(t.Context(), Target{Dir: t.TempDir()}, firstSchema-1)
-	if err == nil || !strings.Contains(err.Error(), "has schema 106 of a build from before 0.1.0") {
-		t.Errorf("got %v, %v", s, err)
-	}
+	assert.True(t, err != nil && strings.Contains(err.Error(), "has schema 106 of a build from before 0.1.0"), "got %v, %v", s, err)
 }
 
 // A change that is written meanwhile is in a snapshot as a whole or not at all.
@@ -311,7 +308,5 @@ func TestALoadIntoSQLiteWritesEachPageOnce(t *testing.T) {
 			return nil
 		})
 	}
-	if len(before) < 10 {
-		t.Errorf("only %d indexes", len(before))
-	}
+	assert.True(t, len(before) >= 10, "only %d indexes", len(before))
 }

@@ -170,9 +170,7 @@ func addRules(t *testing.T, s *Store, list ...rules.Rule) []rules.Rule {
 func waitFor(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
+		require.True(t, !time.Now().After(deadline), "waited in vain for %s", what)
 	}
 }
 

@@ -173,9 +173,7 @@ func TestAnEventComesBackAsItWas(t *testing.T) {
 			}
 			for batch, last := range map[int64]time.Time{b.ID: second.At, b.ID + 1: third.At, 7: {}} {
 				got, err := tx.codes().LastEventAt(ctx, batch)
-				if err != nil || !got.Equal(last) {
-					t.Errorf("the last event of %d was %s, want %s: %v", batch, got, last, err)
-				}
+				assert.True(t, err == nil && got.Equal(last), "the last event of %d was %s, want %s: %v", batch, got, last, err)
 			}
 			return nil
 		})
@@ -221,9 +219,7 @@ func TestTicketsAndLoginsComeBackAsTheyWere(t *testing.T) {
 		}
 		another := ticket
 		another.AppUserID = "another"
-		if put(another) == nil {
-			t.Error("a ticket was replaced")
-		}
+		assert.True(t, put(another) != nil, "a ticket was replaced")
 		// A login that was used stays used: nothing else of it changes.
 		other := old
 		other.Used, other.OpenID, other.AppID = true, "another", "another"
@@ -403,9 +399,7 @@ func TestActivationsOnTwoNodes(t *testing.T) {
 		seq := int64(0)
 		for e, err := range nodes[0].Events(t.Context(), b.ID, 0) {
 			require.NoError(t, err)
-			if e.Seq <= seq {
-				t.Errorf("event %d after %d", e.Seq, seq)
-			}
+			assert.True(t, e.Seq > seq, "event %d after %d", e.Seq, seq)
 			seq = e.Seq
 			for i := e.Codes[0].From; i <= e.Codes[0].To; i++ {
 				governs[i] = e.Binding.ActivityName
@@ -492,9 +486,7 @@ func TestABatchOfAnotherNodeIsKnown(t *testing.T) {
 			},
 			"codeactivequery": func(b codes.Batch) error {
 				f, err := p[1].Get(t.Context(), call, codes.CodeName{ID: b.ID, HasIndex: true})
-				if err == nil && f.State.Activation == nil {
-					t.Error("codeactivequery: not active")
-				}
+				assert.True(t, err != nil || f.State.Activation != nil, "codeactivequery: not active")
 				return err
 			},
 			"a change by the operator": func(b codes.Batch) error {
@@ -568,9 +560,7 @@ func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
 						break
 					}
 				}
-				if !slices.Equal(got, seqs) {
-					t.Errorf("index %d: events %v, want %v", i, got, seqs)
-				}
+				assert.True(t, slices.Equal(got, seqs), "index %d: events %v, want %v", i, got, seqs)
 			}
 			return nil
 		})
@@ -677,9 +667,7 @@ func opensAs(t *testing.T, p *codes.Service, text string, b codes.Batch, index i
 		if !ok || s.Batch.ID != b.ID || s.Index != index || s.Reason != codes.NotActive {
 			t.Errorf("%q is code %d of %d (%t, %q), not %d of %d", spelling, s.Index, s.Batch.ID, ok, s.Reason, index, b.ID)
 		}
-		if !p.May(spelling) {
-			t.Errorf("%q may be a code", spelling)
-		}
+		assert.True(t, p.May(spelling), "%q may be a code", spelling)
 		f, err := p.Lookup(t.Context(), codes.CodeName{URL: spelling})
 		if err != nil || f.Batch.ID != b.ID || f.Index != index {
 			t.Errorf("%q is found as code %d of %d: %v", spelling, f.Index, f.Batch.ID, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -196,9 +197,7 @@ func TestTwoPlatformsOnTwoNodesRaceForTheExclusiveSet(t *testing.T) {
 					t.Fatalf("round %d: %s: %v", round, name, errs[i])
 				}
 			}
-			if len(have) != 1 {
-				t.Fatalf("round %d: %v have it", round, have)
-			}
+			require.True(t, len(have) == 1, "round %d: %v have it", round, have)
 			require.NoError(t, d[round%2].Withdraw(ctx, have[0], "wxa"))
 		}
 	})
@@ -272,9 +271,7 @@ func TestTwoNodesMakeOneTicket(t *testing.T) {
 			require.NoError(t, d[0].PutComponent(t.Context(), component, "s", "tok", someKey))
 		}
 		for i, err := range race(8, func(i int) error { return d[i%2].PushTickets(t.Context()) }) {
-			if err != nil {
-				t.Errorf("%d: %v", i, err)
-			}
+			assert.True(t, err == nil, "%d: %v", i, err)
 		}
 		want(t, "tickets", number(t, nodes[0], `SELECT COUNT(*) FROM component_tickets`), 20)
 		want(t, "pushes", number(t, nodes[0], `SELECT COUNT(*) FROM pushes WHERE next_at > 0`), 20)

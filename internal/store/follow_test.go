@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/index"
 	"github.com/qrjump/qrjump/internal/domain/replica"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -359,9 +360,7 @@ func TestReady_LongImport(t *testing.T) {
 		oldest = max(oldest, c.Staleness())
 		if done, all := c.Reading(); all > 0 {
 			read = append(read, done)
-			if all != n {
-				t.Errorf("Reading() = %d of %d, want of %d", done, all, n)
-			}
+			assert.True(t, all == n, "Reading() = %d of %d, want of %d", done, all, n)
 		}
 	}}
 	catchUp(t, c)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestAPrefixThatHasAnOwnerIsTakenAndTheTransactionGoesOn(t *testing.T) {
@@ -20,9 +21,7 @@ func TestAPrefixThatHasAnOwnerIsTakenAndTheTransactionGoesOn(t *testing.T) {
 				other := fmt.Sprintf("https://%d.example/", len(text))
 				update(t, s, func(ctx context.Context, tx *Tx) error {
 					_, err := tx.rules().AddRule(ctx, aRule(t, "wxb", text), someone)
-					if !errors.Is(err, rules.ErrPrefixTaken) {
-						t.Fatalf("AddRule: %v", err)
-					}
+					require.True(t, errors.Is(err, rules.ErrPrefixTaken), "AddRule: %v", err)
 					// PostgreSQL would refuse what follows a failed statement.
 					got, err := tx.rules().Rule(ctx, first.Prefix.Key)
 					want(t, "the rule that was there", got, first)

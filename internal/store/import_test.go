@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -92,9 +93,7 @@ func TestImportOfRules(t *testing.T) {
 				}
 			}
 		}, false)
-		if reads < 3 || !errors.Is(err, os.ErrClosed) {
-			t.Errorf("read %d times: %v", reads, err)
-		}
+		assert.True(t, reads >= 3 && errors.Is(err, os.ErrClosed), "read %d times: %v", reads, err)
 		want(t, "rules after a plan that broke off", number(t, s, `SELECT COUNT(*) FROM rules`), 0)
 		start = number(t, s, `SELECT COUNT(*) FROM changes`) // the numbers that it was given
 

@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -90,9 +91,7 @@ func TestTwoImportsOfOneFileOnTwoNodes(t *testing.T) {
 		want(t, "application", ids[1], ids[0])
 		want(t, "codes added", added[0]+added[1], int64(count))
 		again, err := p[1].ImportCodes(byAdmin(t), ids[0], 1, strings.NewReader(elsewhere(0, 0, count-1)))
-		if err != nil || again != (codes.ImportResult{Lines: count, Have: count}) {
-			t.Errorf("a third import: %+v, %v", again, err)
-		}
+		assert.True(t, err == nil && again == (codes.ImportResult{Lines: count, Have: count}), "a third import: %+v, %v", again, err)
 		var rows, events int
 		view(t, nodes[1], func(ctx context.Context, tx *Tx) error {
 			list, err := tx.codes().ImportedCodes(ctx, ids[0], codes.Range{To: count})
@@ -100,9 +99,7 @@ func TestTwoImportsOfOneFileOnTwoNodes(t *testing.T) {
 			return err
 		})
 		for e, err := range nodes[0].Events(t.Context(), ids[0], 0) {
-			if err != nil || e.Did != codes.Import {
-				t.Errorf("%+v, %v", e, err)
-			}
+			assert.True(t, err == nil && e.Did == codes.Import, "%+v, %v", e, err)
 			events++
 		}
 		want(t, "rows", rows, count)
@@ -152,9 +149,7 @@ func TestTwoFilesWithOneTextOnTwoNodes(t *testing.T) {
 				return err
 			})
 			lost := slices.IndexFunc(errs, func(err error) bool { return err != nil })
-			if lost < 0 || errs[1-lost] != nil {
-				t.Fatalf("both or none: %v", errs)
-			}
+			require.True(t, lost >= 0 && errs[1-lost] == nil, "both or none: %v", errs)
 			faults, ok := errors.AsType[accounts.RowErrors](errs[lost])
 			if line := []int{20, 8}[lost]; !ok || faults[0].Line != line {
 				t.Errorf("%v: want line %d", errs[lost], line)
@@ -230,9 +225,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 		// A line that ends as on Windows, columns with tabs and a byte order mark are fine.
 		crlf := "\ufeff" + strings.ReplaceAll(strings.ReplaceAll(good(0)+good(1), " ", "\t "), "\n", "\r\n")
 		done, err := p.ImportCodes(byAdmin(t), second.ID, 1, strings.NewReader(strings.TrimSuffix(crlf, "\r\n")))
-		if err != nil || done.Added != 2 {
-			t.Errorf("CRLF and tabs: %+v, %v", done, err)
-		}
+		assert.True(t, err == nil && done.Added == 2, "CRLF and tabs: %+v, %v", done, err)
 		// Two of ten are here: nothing can be done to them.
 		bind := codes.Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "c", WxaAppID: "app", WxaPath: "p"}
 		if err := p.Activate(t.Context(), call, codes.Activation{Batch: second.ID, Binding: bind}); !errors.Is(err, errcode.NotFinished) {
@@ -240,17 +233,13 @@ func TestImportsThatAreRefused(t *testing.T) {
 		}
 		for _, did := range []codes.EventType{codes.Activate, codes.Freeze, codes.Void, codes.Redeem} {
 			_, err := p.Change(byAdmin(t), codes.Change{Batch: second.ID, Did: did, Codes: codes.NewSet(codes.Range{}), Binding: bind})
-			if !isConflict(err) {
-				t.Errorf("%s before the end: %v", did, err)
-			}
+			assert.True(t, isConflict(err), "%s before the end: %v", did, err)
 		}
 		if s, _, _, err := p.Progress(t.Context(), second); err != nil || s != codes.Processing {
 			t.Errorf("status %s, %v", s, err)
 		}
 		_, err = p.Get(t.Context(), call, codes.CodeName{ID: second.ID, Index: 5, HasIndex: true})
-		if !errors.Is(err, errcode.NotFinished) {
-			t.Errorf("a code that is not here: %v", err)
-		}
+		assert.True(t, errors.Is(err, errcode.NotFinished), "a code that is not here: %v", err)
 	})
 }
 
@@ -270,16 +259,12 @@ func TestImportKeepsItsApplicationID(t *testing.T) {
 			return p.BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: isv, ID: id, Count: count, Prefix: prefix})
 		}
 		next, err := begin("old", own.ID+1, 10, codes.DefaultPrefix)
-		if err != nil || next.ID != own.ID+1 {
-			t.Fatalf("%+v, %v", next, err)
-		}
+		require.True(t, err == nil && next.ID == own.ID+1, "%+v, %v", next, err)
 		if again, err := begin("old", own.ID+1, 10, codes.DefaultPrefix); err != nil || again != next {
 			t.Errorf("again: %+v, %v", again, err)
 		}
 		later, err := p.Apply(t.Context(), call, codes.Application{ISV: "later", Count: 10_000})
-		if err != nil || later.ID != own.ID+2 {
-			t.Errorf("our next application: %+v, %v", later, err)
-		}
+		assert.True(t, err == nil && later.ID == own.ID+2, "our next application: %+v, %v", later, err)
 		for what, c := range map[string]struct {
 			isv       string
 			id, count int64
@@ -399,9 +384,7 @@ func TestImportIsTakenBack(t *testing.T) {
 			t.Errorf("the part again: %+v, %v", done, err)
 		}
 		_, err = p[0].Change(byAdmin(t), codes.Change{Batch: first.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{})})
-		if !isConflict(err) {
-			t.Errorf("a freeze while codes are missing: %v", err)
-		}
+		assert.True(t, isConflict(err), "a freeze while codes are missing: %v", err)
 		whole := codes.Range{To: count - 1}
 		if done, err := p[0].UndoImport(byAdmin(t), first.ID, whole, "wrong prefix"); err != nil || !done.More || done.Taken != 10_000 {
 			t.Fatalf("the first piece: %+v, %v", done, err)
@@ -434,9 +417,7 @@ func TestImportIsTakenBack(t *testing.T) {
 			}
 			want(t, "batches", len(node.Memory.Batches()), 0)
 			_, err := node.ImportCodes(byAdmin(t), first.ID, 1, strings.NewReader(file))
-			if !errors.Is(err, codes.ErrNoBatch) {
-				t.Errorf("node %d, an import into it: %v", i, err)
-			}
+			assert.True(t, errors.Is(err, codes.ErrNoBatch), "node %d, an import into it: %v", i, err)
 		}
 		fresh := codes.NewMemory(nodes[0])
 		if err := fresh.Load(t.Context()); err != nil || len(fresh.Batches()) != 0 || len(fresh.ImportedPrefixes()) != 0 {
@@ -448,18 +429,14 @@ func TestImportIsTakenBack(t *testing.T) {
 		// The same numbers, with another count and prefix.
 		again, err := p[1].BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: "old", ID: 77, Count: 10,
 			Prefix: codes.DefaultPrefix})
-		if err != nil || again.ID != 77 || again.Count != 10 {
-			t.Fatalf("again: %+v, %v", again, err)
-		}
+		require.True(t, err == nil && again.ID == 77 && again.Count == 10, "again: %+v, %v", again, err)
 		if done, err := p[0].ImportCodes(byAdmin(t), 77, 1, strings.NewReader(elsewhere(0, 0, 9))); err != nil || done.Have != 10 {
 			t.Fatalf("its codes: %+v, %v", done, err)
 		}
 		for i, node := range p {
 			follow(t, node, 77)
 			s, ok := node.Scan(printed(7), "", nobody)
-			if !ok || s.Batch != again || s.Index != 7 {
-				t.Errorf("node %d, a code of the new one: %+v, %v", i, s, ok)
-			}
+			assert.True(t, ok && s.Batch == again && s.Index == 7, "node %d, a code of the new one: %+v, %v", i, s, ok)
 			if s, ok := node.Scan(text, "", nobody); ok {
 				t.Errorf("node %d, a text of the old one: %+v", i, s)
 			}
@@ -519,9 +496,7 @@ func TestImportThatCannotBeTakenBack(t *testing.T) {
 			}
 			require.NoError(t, use.do(b))
 			_, err := p.UndoImport(byAdmin(t), b.ID, codes.Range{To: 9}, "")
-			if !isConflict(err) || !strings.Contains(err.Error(), use.why) {
-				t.Errorf("%v, want %s", err, use.why)
-			}
+			assert.True(t, isConflict(err) && strings.Contains(err.Error(), use.why), "%v, want %s", err, use.why)
 			want(t, "codes that are here", p.Memory.Arrived(b.ID, at), 10)
 		}
 	})
@@ -548,9 +523,7 @@ func TestTakeBackBesideAnActivation(t *testing.T) {
 				_, err := p[1].Change(byAdmin(t), codes.Change{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{To: 9})})
 				return err
 			})
-			if (errs[0] == nil) == (errs[1] == nil) {
-				t.Fatalf("both or none: %v", errs)
-			}
+			require.True(t, (errs[0] == nil) != (errs[1] == nil), "both or none: %v", errs)
 			var rows int
 			view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
 				list, err := tx.codes().ImportedCodes(ctx, b.ID, codes.Range{To: 9})

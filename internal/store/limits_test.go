@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -109,9 +110,7 @@ func TestALimitSurvivesAClockThatWasSetBack(t *testing.T) {
 	}
 	direct(t, s, `UPDATE limits SET times = (SELECT ARRAY(SELECT t + 3600000000 FROM unnest(times::bigint[]) t)::text)`)
 	ok, err := s.Allow(t.Context(), "k", 3)
-	if err != nil || !ok {
-		t.Errorf("%v %v", ok, err)
-	}
+	assert.True(t, err == nil && ok, "%v %v", ok, err)
 	direct(t, s, `UPDATE limits SET at = at - 120000000`)
 	require.NoError(t, s.ForgetLimits(t.Context()))
 	want(t, "rows", number(t, s, `SELECT COUNT(*) FROM limits`), 0)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -102,9 +103,7 @@ func TestASessionThatIsEnded(t *testing.T) {
 					}
 				})
 			})
-			if runs != c.runs {
-				t.Errorf("%d runs, want %d: %v", runs, c.runs, err)
-			}
+			assert.True(t, runs == c.runs, "%d runs, want %d: %v", runs, c.runs, err)
 			out, is := errors.AsType[*errcode.Unavailable](err)
 			if c.what == "" && err != nil || c.what != "" && (!is || out.What != c.what && out.What != silentDatabase) {
 				t.Errorf("got %v", err)
@@ -285,9 +284,7 @@ func TestAFailedCommitLooksAtNoConnectionOfOthers(t *testing.T) {
 				err := s.update(ctx, func(tx *Tx) error {
 					return tx.later(ctx, func(int64) error { return refused }, `UPDATE meta SET value = value WHERE name = 'none'`)
 				})
-				if !errors.Is(err, refused) {
-					t.Errorf("a change that is judged at its commit: %v", err)
-				}
+				assert.True(t, errors.Is(err, refused), "a change that is judged at its commit: %v", err)
 			}
 		})
 	}

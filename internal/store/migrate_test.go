@@ -8,6 +8,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -56,9 +57,7 @@ func TestAMigrationLetsOthersPass(t *testing.T) {
 			for range 3 { // it tries more than once
 				select {
 				case what := <-said:
-					if !strings.Contains(what, "has the oldest transaction, open since 20") {
-						t.Errorf("it says %q", what)
-					}
+					assert.True(t, strings.Contains(what, "has the oldest transaction, open since 20"), "it says %q", what)
 				case err := <-done:
 					t.Fatalf("it did not wait: %v", err)
 				}

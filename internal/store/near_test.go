@@ -92,9 +92,7 @@ func TestNearIsWhatItWasOnRandomRules(t *testing.T) {
 				})
 			}
 		}
-		if len(all) < 500 || links < testscope.Or(200, 50) {
-			t.Fatalf("%d rules, %d links", len(all), links)
-		}
+		require.True(t, len(all) >= 500 && links >= testscope.Or(200, 50), "%d rules, %d links", len(all), links)
 	})
 }
 

@@ -45,9 +45,7 @@ func TestAccountsArePagedByTheBytesOfTheirAppID(t *testing.T) {
 					if err != nil || len(page) == 0 {
 						return err
 					}
-					if len(page) > size {
-						t.Fatalf("a page of %d has %d accounts", size, len(page))
-					}
+					require.True(t, len(page) <= size, "a page of %d has %d accounts", size, len(page))
 					for _, a := range page {
 						got = append(got, a.AppID)
 					}

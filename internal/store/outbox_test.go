@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -218,9 +219,7 @@ func TestARowIsClaimedOnce(t *testing.T) {
 					return err
 				})
 			}) {
-				if err != nil {
-					t.Errorf("%d: %v", i, err)
-				}
+				assert.True(t, err == nil, "%d: %v", i, err)
 			}
 			all := slices.Concat(claimed[:]...)
 			slices.Sort(all)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -51,9 +52,7 @@ func TestPackagesOfOverlappingRangesOnTwoNodes(t *testing.T) {
 			}
 		}
 		want(t, "packages stored", len(stored), granted)
-		if granted == 0 {
-			t.Error("nobody got any code")
-		}
+		assert.True(t, granted != 0, "nobody got any code")
 		for _, s := range stored {
 			for index := s.Codes.From; index <= s.Codes.To; index++ {
 				if other, taken := with[index]; taken && other != s.Printer {

@@ -193,9 +193,7 @@ func TestWhatWaitsAndFails(t *testing.T) {
 				return err
 			}
 			_, err := tx.rules().Rule(ctx, "x")
-			if err == nil {
-				t.Error("the question was answered")
-			}
+			assert.True(t, err != nil, "the question was answered")
 			return nil
 		},
 	} {
@@ -206,9 +204,7 @@ func TestWhatWaitsAndFails(t *testing.T) {
 				}
 				return f(tx)
 			})
-			if err == nil || errors.Is(err, rules.ErrNoRule) {
-				t.Errorf("got %v", err)
-			}
+			assert.True(t, err != nil && !errors.Is(err, rules.ErrNoRule), "got %v", err)
 			view(t, s, func(ctx context.Context, tx *Tx) error {
 				n, err := tx.rules().PublishesSince(ctx, "wxa", time.Time{})
 				want(t, "rows", n, 0)

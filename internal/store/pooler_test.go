@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -51,9 +52,7 @@ func TestOpen_PgBouncer(t *testing.T) {
 				}
 				_, err = Open(t.Context(), Target{URL: "postgres://any@127.0.0.1:" + port + "/pooled?sslmode=disable"})
 				want := "database 127.0.0.1:" + port + "/pooled: a connection pooler is in front of PostgreSQL: connect directly"
-				if err == nil || err.Error() != want {
-					t.Errorf("Open() = %v, want %s", err, want)
-				}
+				assert.True(t, err != nil && err.Error() == want, "Open() = %v, want %s", err, want)
 			})
 		}
 	}
@@ -64,7 +63,5 @@ func TestOpen_MissingFile(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "ca.pem")
 	_, err := Open(t.Context(), Target{URL: "postgres://u:secret@127.0.0.1:1/db?sslmode=verify-full&sslrootcert=" + url.QueryEscape(missing)})
 	want := "database: sslrootcert of the URL names a file that cannot be read: open " + missing + ": no such file or directory"
-	if err == nil || err.Error() != want {
-		t.Errorf("Open() = %v, want %s", err, want)
-	}
+	assert.True(t, err != nil && err.Error() == want, "Open() = %v, want %s", err, want)
 }

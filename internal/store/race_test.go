@@ -94,9 +94,7 @@ func TestOfTwoOwnersWhoAddOnePrefixOneGetsIt(t *testing.T) {
 				return add(t.Context(), b[i], owners[i], fmt.Sprint(round, i), prefix[i], false)
 			})
 			lost := slices.IndexFunc(errs, func(err error) bool { return err != nil })
-			if lost < 0 || errs[1-lost] != nil || !errors.Is(errs[lost], errcode.PrefixOwned) {
-				t.Fatalf("round %d: %v", round, errs)
-			}
+			require.True(t, lost >= 0 && errs[1-lost] == nil && errors.Is(errs[lost], errcode.PrefixOwned), "round %d: %v", round, errs)
 			won[1-lost]++
 		}
 		want(t, "rules", number(t, nodes[0], `SELECT COUNT(*) FROM rules`), int64(rounds))

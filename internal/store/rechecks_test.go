@@ -34,9 +34,7 @@ func TestARecheckHasOneHand(t *testing.T) {
 			t.Errorf("%d failing: %v", n, err)
 		}
 		taken, err := s.ClaimRechecks(ctx, at, at.Add(time.Hour), 10)
-		if err != nil || len(taken) != 2 {
-			t.Fatalf("%v %v", taken, err)
-		}
+		require.True(t, err == nil && len(taken) == 2, "%v %v", taken, err)
 		if again, err := nodes[1].ClaimRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(again) != 0 {
 			t.Errorf("taken twice: %v %v", again, err)
 		}

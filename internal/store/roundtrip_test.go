@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -435,9 +436,7 @@ func TestAConfirmationComesBackAsItWas(t *testing.T) {
 				got, err := tx.rules().Confirmations(ctx, q)
 				for _, c := range got {
 					rids = append(rids, c.RID)
-					if c.Reason == "another" {
-						t.Error("a call's record was replaced")
-					}
+					assert.True(t, c.Reason != "another", "a call's record was replaced")
 				}
 				return err
 			})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
@@ -62,13 +63,9 @@ func TestRulesAreFoundByAPart(t *testing.T) {
 		for part, want := range map[string]int{"https://SHOP.example/Tea/r0": 5, "shop.example/Tea/r0": 5, "Tea/r07": 1,
 			"/Tea/r07/": 1, "ea/r07": 1} {
 			list, whole, err := book.Search(t.Context(), rules.Search{Part: part, Limit: 10})
-			if err != nil || len(list) != want || !whole {
-				t.Errorf("%q: %d rules, %v, %v", part, len(list), whole, err)
-			}
+			assert.True(t, err == nil && len(list) == want && whole, "%q: %d rules, %v, %v", part, len(list), whole, err)
 			for _, r := range list {
-				if r.Owner == "" {
-					t.Errorf("%q: %+v", part, r)
-				}
+				assert.True(t, r.Owner != "", "%q: %+v", part, r)
 			}
 			theirs, _, err := book.Search(t.Context(), rules.Search{Part: part, Limit: 10, Owners: []string{"wxb"}})
 			if err != nil || slices.ContainsFunc(theirs, func(r rules.Rule) bool { return r.Owner != "wxb" }) {

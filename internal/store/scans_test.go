@@ -194,9 +194,7 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 				}
 			}
 			wantEvents(t, fmt.Sprint("since ", since), got, want)
-			if since >= 49*time.Hour && len(read) == len(all) {
-				t.Errorf("since %s: everything was read", since)
-			}
+			assert.True(t, since < 49*time.Hour || len(read) != len(all), "since %s: everything was read", since)
 			want, got = nil, nil
 			until := at.Add(since + 2*time.Hour)
 			within := func(e scanlog.Event) bool { return !e.At.Before(at.Add(since)) && e.At.Before(until) }
@@ -212,9 +210,7 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 				}
 			}
 			wantEvents(t, fmt.Sprint("two hours since ", since), got, want)
-			if len(read) > len(all)/2 {
-				t.Errorf("two hours since %s: %d of %d were read", since, len(read), len(all))
-			}
+			assert.True(t, len(read) <= len(all)/2, "two hours since %s: %d of %d were read", since, len(read), len(all))
 		}
 	})
 }
@@ -267,13 +263,9 @@ func TestALedgerForgetsAndErases(t *testing.T) {
 		before := at.Add(48 * time.Hour)
 		require.NoError(t, l.Forget(ctx, before))
 		got := eventsOf(collect(t, l.Read(ctx, 0)))
-		if len(got) == 0 || len(got) > 5000-10 {
-			t.Fatalf("%d events are left", len(got))
-		}
+		require.True(t, len(got) != 0 && len(got) <= 5000-10, "%d events are left", len(got))
 		wantEvents(t, "after forgetting", got, left[5000-len(got):])
-		if !left[5000-len(got)-1].At.Before(before) {
-			t.Error("a younger one was forgotten")
-		}
+		assert.True(t, left[5000-len(got)-1].At.Before(before), "a younger one was forgotten")
 		require.NoError(t, l.Forget(ctx, at.Add(1000*time.Hour)))
 		assert.Equal(t, len(collect(t, l.Read(ctx, 0))), 0, "events are left")
 		if now, _ := l.End(ctx); now != end {
@@ -309,9 +301,7 @@ func TestAReaderMissesNothing(t *testing.T) {
 		after := int64(0)
 		for last := false; ; {
 			for _, e := range collect(t, l.Read(t.Context(), after)) {
-				if seen[e.ID] {
-					t.Fatal("a scan came twice")
-				}
+				require.True(t, !seen[e.ID], "a scan came twice")
 				seen[e.ID], after = true, e.Position
 			}
 			if last {
@@ -386,9 +376,7 @@ func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
 		t.Fatal(err, ship.Behind())
 	}
 	wantEvents(t, "shipped", eventsOf(collect(t, l.Read(t.Context(), 0))), someScans(0, 2000))
-	if harbour.ships < 40 {
-		t.Errorf("only %d ships", harbour.ships)
-	}
+	assert.True(t, harbour.ships >= 40, "only %d ships", harbour.ships)
 
 	// Two copies of a folder: the second gets a name of its own, and nothing is lost.
 	require.NoError(t, j.Append(t.Context(), someScans(2000, 2100)))
@@ -399,9 +387,7 @@ func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
 	for _, one := range []*scanlog.Shipper{ship, twin} {
 		require.NoError(t, one.Flush(t.Context()))
 	}
-	if twin.Node == ship.Node {
-		t.Error("two nodes have one name")
-	}
+	assert.True(t, twin.Node != ship.Node, "two nodes have one name")
 	require.NoError(t, j.Append(t.Context(), someScans(2100, 2200)))
 	require.NoError(t, ship.Flush(t.Context()))
 	want := append(append(someScans(0, 2100), someScans(3000, 3050)...), someScans(2100, 2200)...)
@@ -453,14 +439,10 @@ func TestWhoIsErasedIsErasedOnTheWayToo(t *testing.T) {
 	}
 	require.NoError(t, shipper(j, l).Flush(t.Context()))
 	for _, e := range collect(t, l.Read(t.Context(), 0)) {
-		if e.User == aScan(1).User {
-			t.Fatal("an erased user came with a later ship")
-		}
+		require.True(t, e.User != aScan(1).User, "an erased user came with a later ship")
 	}
 	erased, err := l.Erased(t.Context(), 0)
-	if err != nil || len(erased) != 1 || erased[0].User != aScan(1).User {
-		t.Errorf("erased: %+v, %v", erased, err)
-	}
+	assert.True(t, err == nil && len(erased) == 1 && erased[0].User == aScan(1).User, "erased: %+v, %v", erased, err)
 }
 
 // A user who is erased by a node whose clock is behind stays erased up to when

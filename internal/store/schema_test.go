@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -68,9 +69,7 @@ func TestBothDatabasesHaveTheSameTables(t *testing.T) {
 			}
 			for _, c := range texts(t, s, query, table) {
 				list = append(list, table+"."+c)
-				if strings.HasSuffix(c, "NULL") {
-					t.Errorf("%s.%s", table, c)
-				}
+				assert.True(t, !strings.HasSuffix(c, "NULL"), "%s.%s", table, c)
 			}
 		}
 		slices.Sort(list)
@@ -104,9 +103,7 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 		require.NoError(t, s.Close())
 		for range 2 { // the refusal leaves nothing locked
 			_, err = Open(t.Context(), target)
-			if err == nil {
-				t.Fatal("a newer schema was opened")
-			}
+			require.True(t, err != nil, "a newer schema was opened")
 			want(t, "error", err.Error(), fmt.Sprintf("the database has schema %d, this qrjump knows %d: use a newer qrjump", latest+1,
 				latest))
 		}
@@ -204,9 +201,7 @@ func fillEveryTable(t *testing.T, s *Store) {
 	}
 	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
 	for _, table := range tables(t, s) {
-		if number(t, s, `SELECT COUNT(*) FROM `+table) == 0 {
-			t.Fatalf("%s is empty", table)
-		}
+		require.True(t, number(t, s, `SELECT COUNT(*) FROM `+table) != 0, "%s is empty", table)
 	}
 }
 

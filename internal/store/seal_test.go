@@ -64,9 +64,7 @@ func TestEverySealedPlaceIsOnTheList(t *testing.T) {
 		}
 		return nil
 	}))
-	if found < 6 {
-		t.Errorf("found %d calls of Seal: this test looks in the wrong place", found)
-	}
+	assert.True(t, found >= 6, "found %d calls of Seal: this test looks in the wrong place", found)
 }
 
 // goPackage is the code of a folder, without its tests.
@@ -162,9 +160,7 @@ func TestTheListOfSealedColumnsFitsTheSchema(t *testing.T) {
 			for _, column := range columnsOf(t, s, table) {
 				name, _, _ := strings.Cut(column, " ")
 				listed := slices.ContainsFunc(sealed, func(c sealedColumn) bool { return c.table == table && c.column == name })
-				if name == "sealed" && table != "vault_keys" && !listed {
-					t.Errorf("%s.%s is not on the list in seal.go", table, name)
-				}
+				assert.True(t, name != "sealed" || table == "vault_keys" || listed, "%s.%s is not on the list in seal.go", table, name)
 			}
 		}
 	})
@@ -222,9 +218,7 @@ func TestEverySealedTextIsSealedAnewAtItsPlace(t *testing.T) {
 			anew := func(into map[string]string) func(string, string) (string, error) {
 				return func(name, text string) (string, error) {
 					text, found := strings.CutPrefix(text, old)
-					if !found {
-						t.Errorf("%s holds %q, want the mark %q", name, text, old)
-					}
+					assert.True(t, found, "%s holds %q, want the mark %q", name, text, old)
 					if into[name] = text; len(seen)+len(seenKeys) == end {
 						return "", errCrash
 					}
@@ -232,9 +226,7 @@ func TestEverySealedTextIsSealedAnewAtItsPlace(t *testing.T) {
 				}
 			}
 			n, err := s.Reseal(t.Context(), anew(seenKeys), anew(seen))
-			if err == nil && n != len(texts) {
-				t.Errorf("sealed %d texts anew, want %d", n, len(texts))
-			}
+			assert.True(t, err != nil || n == len(texts), "sealed %d texts anew, want %d", n, len(texts))
 			return seen, seenKeys, err
 		}
 		for _, end := range []int{1, len(texts) / 2, len(texts), len(texts) + 1, len(texts) + 2} {
@@ -293,9 +285,7 @@ func TestTheFileForgetsTheOldKeys(t *testing.T) {
 	}
 	old := []string{"key one", "key two"}
 	for _, text := range old {
-		if !strings.Contains(dump(), text) {
-			t.Fatalf("%q is not found: this test finds nothing", text)
-		}
+		require.True(t, strings.Contains(dump(), text), "%q is not found: this test finds nothing", text)
 	}
 	s, err := OpenAlone(t.Context(), target)
 	require.NoError(t, err)
@@ -309,9 +299,7 @@ func TestTheFileForgetsTheOldKeys(t *testing.T) {
 	}
 	require.NoError(t, s.Close())
 	for _, text := range old {
-		if strings.Contains(dump(), text) {
-			t.Errorf("%q stands in the file still", text)
-		}
+		assert.True(t, !strings.Contains(dump(), text), "%q stands in the file still", text)
 	}
 }
 

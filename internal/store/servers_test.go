@@ -162,9 +162,7 @@ func TestANameOfSeveralServers(t *testing.T) {
 	each := s.servers.addressed(t.Context())
 	require.Equal(t, len(each), 2, "asked")
 	heard := s.servers.hearAll(t.Context(), each, askTime)
-	if heard[0] == nil || heard[1] != nil {
-		t.Error("not each of the addresses was asked")
-	}
+	assert.True(t, heard[0] != nil && heard[1] == nil, "not each of the addresses was asked")
 	for _, h := range heard {
 		if h != nil {
 			h.end()
@@ -189,9 +187,7 @@ func TestAHostThatHangsIsNotWaitedFor(t *testing.T) {
 	one := s.servers.each[0].Copy()
 	one.Port, one.ConnectTimeout = uint16(hangs.Addr().(*net.TCPAddr).Port), 0
 	heard := s.servers.hearAll(t.Context(), []*pgx.ConnConfig{one, s.servers.each[0]}, time.Millisecond)
-	if heard[0] != nil || heard[1] == nil {
-		t.Fatal("a server that hangs answers, or the other one does not")
-	}
+	require.True(t, heard[0] == nil && heard[1] != nil, "a server that hangs answers, or the other one does not")
 	heard[1].end()
 }
 
@@ -201,14 +197,10 @@ func TestAServerThatEndedSinceItAnswered(t *testing.T) {
 	target := newPostgres(t)
 	s := open(t, target)
 	h := s.servers.hear(t.Context(), s.servers.each[0])
-	if h == nil || !h.still(t.Context()) {
-		t.Fatal("a server that goes on is no more")
-	}
+	require.True(t, h != nil && h.still(t.Context()), "a server that goes on is no more")
 	defer h.end()
 	mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, h.conn.PgConn().PID()))
-	if h.still(t.Context()) {
-		t.Error("a server that ended goes on")
-	}
+	assert.True(t, !h.still(t.Context()), "a server that ended goes on")
 }
 
 // A connection to a standby says that it takes no writes. It is asked anew when the standby was promoted.

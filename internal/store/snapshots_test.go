@@ -40,9 +40,7 @@ func TestASavedStateComesBack(t *testing.T) {
 		}
 		want := stateIn(t, s)
 		one, err := s.SaveState(ctx, "full", "test", at)
-		if err != nil || one.Rules != 0 || one.Batches != 3 || one.Bytes == 0 {
-			t.Fatalf("%+v %v", one, err)
-		}
+		require.True(t, err == nil && one.Rules == 0 && one.Batches == 3 && one.Bytes != 0, "%+v %v", one, err)
 		kept := rowsOf(t, s)
 		head, _, err := s.ChangeHead(ctx)
 		require.NoError(t, err)

@@ -23,9 +23,7 @@ func TestAFolderHasOneProcess(t *testing.T) {
 	require.NoError(t, err)
 	// The lock belongs to the open file, so a second Open meets it like a second process.
 	_, err = Open(t.Context(), Target{Dir: dir})
-	if err == nil {
-		t.Fatal("two have one folder")
-	}
+	require.True(t, err != nil, "two have one folder")
 	want(t, "error", err.Error(), fmt.Sprintf("the data folder %s is in use by another qrjump process", dir))
 	addRules(t, s, aRule(t, "wxa", "https://h.example/")) // the first does not notice
 	require.NoError(t, s.Close())
@@ -145,8 +143,6 @@ func TestLibcIsTheOneThatTheDriverNames(t *testing.T) {
 	text, err := os.ReadFile(module("modernc.org/sqlite").GoMod)
 	require.NoError(t, err)
 	named := regexp.MustCompile(`(?m)^\s*(?:require\s+)?modernc\.org/libc\s+(v\S+)`).FindSubmatch(text)
-	if named == nil {
-		t.Fatal("the driver names no modernc.org/libc")
-	}
+	require.True(t, named != nil, "the driver names no modernc.org/libc")
 	want(t, "modernc.org/libc", module("modernc.org/libc").Version, string(named[1]))
 }

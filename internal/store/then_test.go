@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -71,9 +72,7 @@ func TestTheRulesOfAMomentAreWhatAllChangesTell(t *testing.T) {
 			wantSame(t, fmt.Sprint(asked, " at ", at), got, wanted)
 			found += len(got)
 		}
-		if found < 300 {
-			t.Errorf("%d changes found", found)
-		}
+		assert.True(t, found >= 300, "%d changes found", found)
 	})
 }
 
@@ -109,8 +108,6 @@ func TestTheRulesOfAMomentAreFoundByFewRows(t *testing.T) {
 			}
 			walks = walks || strings.Contains(step, "SEARCH c USING INDEX changes_of (kind=? AND key=?)")
 		}
-		if !walks {
-			t.Error("no index leads to the changes of a key, newest first")
-		}
+		assert.True(t, walks, "no index leads to the changes of a key, newest first")
 	})
 }

@@ -67,9 +67,7 @@ func TestAClosureThatFailsLeavesNothing(t *testing.T) {
 			}
 			return fmt.Errorf("wrapped: %w", failed)
 		})
-		if !errors.Is(err, failed) {
-			t.Errorf("the error of the closure comes back as %v", err)
-		}
+		assert.True(t, errors.Is(err, failed), "the error of the closure comes back as %v", err)
 		wantNothing(t, s)
 	})
 }
@@ -101,9 +99,7 @@ func TestAStatementThatFailsLeavesNothing(t *testing.T) {
 			}
 			return tx.accounts().PutToken(t.Context(), accounts.Token{Hash: "h"}) // there is one already
 		})
-		if err == nil {
-			t.Error("two tokens have one hash")
-		}
+		assert.True(t, err != nil, "two tokens have one hash")
 		wantNothing(t, s)
 	})
 }
@@ -123,9 +119,7 @@ func TestACallerWhoGoesAwayInATransactionLeavesNothing(t *testing.T) {
 					cancel()
 					return after
 				})
-				if err == nil {
-					t.Error("the transaction of a caller who went away succeeded")
-				}
+				assert.True(t, err != nil, "the transaction of a caller who went away succeeded")
 				want(t, "runs", runs, 1)
 				wantNothing(t, s)
 			})
@@ -142,9 +136,7 @@ func TestACallerWhoGoesAwayBeforehandDoesNothing(t *testing.T) {
 				t.Errorf("%s: the closure ran", what)
 				return nil
 			})
-			if !errors.Is(err, context.Canceled) {
-				t.Errorf("%s: %v", what, err)
-			}
+			assert.True(t, errors.Is(err, context.Canceled), "%s: %v", what, err)
 		}
 		wantNothing(t, s)
 	})
@@ -213,9 +205,7 @@ func TestACallerWhoGoesAwayIsAnsweredWhy(t *testing.T) {
 				for what, run := range map[string]func(context.Context, func(*Tx) error) error{"update": s.update, "view": s.view} {
 					ctx, leave := context.WithCancelCause(t.Context())
 					err := run(ctx, func(tx *Tx) error { return c.f(t.Context(), func() { leave(gone) }, tx) })
-					if !errors.Is(err, gone) || !strings.Contains(err.Error(), c.words) {
-						t.Errorf("%s: %v", what, err)
-					}
+					assert.True(t, errors.Is(err, gone) && strings.Contains(err.Error(), c.words), "%s: %v", what, err)
 				}
 				wantNothing(t, s)
 			})
@@ -275,9 +265,7 @@ func TestACallerWhoGoesAwayWhileWaitingForAnotherDoesNotWait(t *testing.T) {
 			return errors.New("two hold one lock")
 		})
 		close(gone)
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("the one who went away: %v", err)
-		}
+		assert.True(t, errors.Is(err, context.Canceled), "the one who went away: %v", err)
 		if err := <-first; err != nil {
 			t.Error(err)
 		}
@@ -324,9 +312,7 @@ func conflict(t *testing.T, s *Store, target Target) func() error {
 	t.Cleanup(func() { db.Close() })
 	return func() error { // the closure that asks holds the one write lock
 		_, err := db.ExecContext(t.Context(), `UPDATE sequences SET value = 99`)
-		if err == nil {
-			t.Error("two write at once")
-		}
+		assert.True(t, err != nil, "two write at once")
 		return err
 	}
 }
@@ -365,9 +351,7 @@ func TestAClosureThatAlwaysLosesGivesUp(t *testing.T) {
 			}
 			return lost()
 		})
-		if err == nil || !s.engine.retryable(err) {
-			t.Errorf("error: %v", err)
-		}
+		assert.True(t, err != nil && s.engine.retryable(err), "error: %v", err)
 		want(t, "runs", runs, attempts)
 		wantNothing(t, s)
 	})
@@ -381,9 +365,7 @@ func TestAnErrorOfTheClosureIsNotTriedAgain(t *testing.T) {
 				runs++
 				return wanted
 			})
-			if !errors.Is(err, wanted) || runs != 1 {
-				t.Errorf("%v came back as %v after %d runs", wanted, err, runs)
-			}
+			assert.True(t, errors.Is(err, wanted) && runs == 1, "%v came back as %v after %d runs", wanted, err, runs)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/auditlog"
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -127,9 +128,7 @@ func TestAnEventIsQueuedOnce(t *testing.T) {
 			var names []string
 			for i, d := range list {
 				names = append(names, d.Event)
-				if i > 0 && d.ID >= list[i-1].ID {
-					t.Error("not in order")
-				}
+				assert.True(t, i <= 0 || d.ID < list[i-1].ID, "not in order")
 			}
 			if slices.Sort(names); len(slices.Compact(names)) != events || len(list) != events {
 				t.Errorf("%d queued, %d different", len(list), len(slices.Compact(names)))

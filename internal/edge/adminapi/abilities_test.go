@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // What is told of an account is what the domain decides, whatever the account is.
@@ -39,9 +40,7 @@ func TestAbilitiesAreWhatTheDomainDecides(t *testing.T) {
 				delete(want, one.Ability)
 			}
 			for ability, may := range want { // an ability that is not told of is none
-				if may && !(ability == "publish" && kind != accounts.MiniProgram) {
-					t.Errorf("%+v: %s is not told of", a, ability)
-				}
+				assert.True(t, !may || ability == "publish" && kind != accounts.MiniProgram, "%+v: %s is not told of", a, ability)
 			}
 			if slices.ContainsFunc((standing{a, 0, left, false}).abilities(), func(one client.Ability) bool {
 				return one.May && (one.Ability == "codes" || one.Ability == "rules" && kind == accounts.ServiceAccount)

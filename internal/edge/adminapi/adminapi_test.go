@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 const shop = `
@@ -214,9 +215,7 @@ func TestScanKeys(t *testing.T) {
 		{`{"name":"` + strings.Repeat("x", 65) + `"}`, 422}, {`{"name":"x","namespace":"a b"}`, 422},
 	} {
 		a := call(t, s, "POST", "/scan-keys", c.body)
-		if a.Status != c.status {
-			t.Errorf("%s: %d %s", c.body, a.Status, a.Body)
-		}
+		assert.True(t, a.Status == c.status, "%s: %d %s", c.body, a.Status, a.Body)
 		var made struct{ Key string }
 		if a.JSON(t, &made); made.Key != "" {
 			s.Hide(made.Key)
@@ -236,9 +235,7 @@ func TestScanKeys(t *testing.T) {
 		}
 	}
 	s.Admin("GET", "/scan-keys", "").JSON(t, &list)
-	if len(list.Keys) != 1 {
-		t.Errorf("left: %v", list.Keys)
-	}
+	assert.True(t, len(list.Keys) == 1, "left: %v", list.Keys)
 }
 
 func TestRules(t *testing.T) {
@@ -307,15 +304,11 @@ func TestRules(t *testing.T) {
 	s.Admin("GET", "/rules/history?prefix=HTTPS://SHOP.example/a/", "").JSON(t, &history)
 	var got []string
 	for _, c := range history.Changes {
-		if c.RID == "" {
-			t.Error("a change without the request id of its call")
-		}
+		assert.True(t, c.RID != "", "a change without the request id of its call")
 		got = append(got, fmt.Sprintf("%s %s %s %v", c.Actor, c.Did, c.Rule.Owner, c.Rule.Published))
 	}
 	if want := "rival add rival false|shop delete shop true|shop publish shop true|shop add shop false"; strings.Join(got, "|") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, "|"), want)
 	}
-	if strings.Contains(s.Log(), "level=ERROR") {
-		t.Error("a wrong question is no error of ours")
-	}
+	assert.True(t, !strings.Contains(s.Log(), "level=ERROR"), "a wrong question is no error of ours")
 }

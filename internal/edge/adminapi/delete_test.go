@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 const deletable = `
@@ -29,9 +30,7 @@ func TestAccountsAreDeleted(t *testing.T) {
 	text := func(method, path, body string) string {
 		t.Helper()
 		a := call(t, s, method, path, body)
-		if a.Status/100 != 2 {
-			t.Errorf("%s %s: %d %s", method, path, a.Status, a.Body)
-		}
+		assert.True(t, a.Status/100 == 2, "%s %s: %d %s", method, path, a.Status, a.Body)
 		return a.Body
 	}
 	deletion := func(path string, status int) (d client.Deletion) {
@@ -78,9 +77,7 @@ func TestAccountsAreDeleted(t *testing.T) {
 	deletion("/accounts/brand", 409)
 
 	d := deletion("/accounts/mini?dry_run=true", 200)
-	if d.Deleted || len(d.Keeps) > 0 || amounts(d.Goes) != `[links 1,tokens 1]` {
-		t.Errorf("the last question: %+v", d)
-	}
+	assert.True(t, !d.Deleted && len(d.Keeps) == 0 && amounts(d.Goes) == `[links 1,tokens 1]`, "the last question: %+v", d)
 	if a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}"); a.Code(t) != 0 {
 		t.Fatalf("before: %s", a.Body)
 	}
@@ -106,9 +103,7 @@ func TestPlatformsAreDeleted(t *testing.T) {
 	}
 	var would client.Deletion
 	call(t, s, "DELETE", "/components/isv?dry_run=true", "").JSON(t, &would)
-	if would.Deleted || len(would.Goes) != 1 || would.Goes[0].What != "authorizations" {
-		t.Errorf("would go: %+v", would)
-	}
+	assert.True(t, !would.Deleted && len(would.Goes) == 1 && would.Goes[0].What == "authorizations", "would go: %+v", would)
 	if a := call(t, s, "DELETE", "/components/isv", ""); a.Status != 200 {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -51,9 +52,7 @@ func TestAnErasedUserIsInNoTable(t *testing.T) {
 	scanAs(t, s, "u", codeText(t, s, aBatch(t, s), 1))
 	var p feedPage
 	call(t, s, "GET", "/scans", "").JSON(t, &p)
-	if len(p.Scans) != 1 || len(tables(t, s, p.Scans[0].User)) == 0 {
-		t.Fatalf("%+v is in no table", p)
-	}
+	require.True(t, len(p.Scans) == 1 && len(tables(t, s, p.Scans[0].User)) != 0, "%+v is in no table", p)
 	if a := call(t, s, "DELETE", "/users/u/scans", ""); a.Body != `{"scans":1}`+"\n" {
 		t.Error(a.Body)
 	}
@@ -87,18 +86,14 @@ func TestAnErasedUserIsInNoTableByAnOpenID(t *testing.T) {
 		return got.OpenID
 	}
 	for _, appid := range []string{"cafe", "maker"} {
-		if len(tables(t, s, of("u", appid))) == 0 {
-			t.Fatalf("the user is in no table under %s", appid)
-		}
+		require.True(t, len(tables(t, s, of("u", appid))) != 0, "the user is in no table under %s", appid)
 	}
 	call(t, s, "DELETE", "/users/u/scans", "")
 	for _, appid := range []string{"cafe", "maker"} {
 		if left := tables(t, s, of("u", appid)); len(left) > 0 {
 			t.Errorf("the user is still in %v under %s", left, appid)
 		}
-		if len(tables(t, s, of("other", appid))) == 0 {
-			t.Errorf("another user is gone under %s", appid)
-		}
+		assert.True(t, len(tables(t, s, of("other", appid))) != 0, "another user is gone under %s", appid)
 	}
 }
 

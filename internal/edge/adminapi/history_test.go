@@ -118,9 +118,7 @@ func TestAnUndoRestoresWhatWasBefore(t *testing.T) {
 	undo(published, 200, `"did":"edit"`)
 	undo(published, 409, "by admin")
 	unpublished, live, _ := newest()
-	if live {
-		t.Error("still published")
-	}
+	assert.True(t, !live, "still published")
 	undo(unpublished, 200, `"published":true`)
 	if a := s.Admin("GET", "/accounts/shop/quota", ""); !strings.Contains(a.Body, `"publishes_left":99`) {
 		t.Errorf("an undo spends nothing and gives nothing back: %s", a.Body)
@@ -134,7 +132,5 @@ func TestAnUndoRestoresWhatWasBefore(t *testing.T) {
 	gone, _, _ := newest()
 	undo(gone, 200, `"owner":"rival"`)
 	undo(1, 404, "no change of a rule")
-	if strings.Contains(s.Log(), "level=ERROR") {
-		t.Error("a wrong question is no error of ours")
-	}
+	assert.True(t, !strings.Contains(s.Log(), "level=ERROR"), "a wrong question is no error of ours")
 }

@@ -189,9 +189,7 @@ func TestImportOfABodyThatBreaksOff(t *testing.T) {
 	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
 	status, _ := bufio.NewReader(conn).ReadString('\n')
 	_, _ = io.Copy(io.Discard, conn)
-	if !strings.Contains(status, " 400 ") {
-		t.Errorf("answered %q", status)
-	}
+	assert.True(t, strings.Contains(status, " 400 "), "answered %q", status)
 	if now := rulesNow(s); now != before {
 		t.Errorf("loaded by halves:\n%s", now)
 	}
@@ -209,9 +207,7 @@ func TestAccountsAsLines(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	out := s.Admin("GET", "/export/accounts", "").Body
-	if strings.Contains(out, "the-secret-of-") {
-		t.Errorf("a secret: %s", out)
-	}
+	assert.True(t, !strings.Contains(out, "the-secret-of-"), "a secret: %s", out)
 	var got brought
 	if bring(s, "accounts", out).JSON(t, &got); got.Lines == 0 || got.Unchanged != got.Lines {
 		t.Errorf("again: %+v", got)
@@ -262,9 +258,7 @@ accounts:
 `})
 	const said = `"options":{"location_report":"2","voice_recognize":"1"}`
 	lines := one.Admin("GET", "/export/accounts", "").Body
-	if strings.Count(lines, `"options"`) != 1 || !strings.Contains(lines, said) {
-		t.Fatalf("the lines: %s", lines)
-	}
+	require.True(t, strings.Count(lines, `"options"`) == 1 && strings.Contains(lines, said), "the lines: %s", lines)
 	two := servertest.Start(t, servertest.Options{Seed: "accounts: []\n"})
 	bring(two, "accounts", lines)
 	for at, s := range map[string]*servertest.Server{"seeded": one, "brought": two} {
@@ -281,8 +275,6 @@ accounts:
 		`"voice":"1"`: `options has \"voice\"`, `"voice_recognize":"7"`: `voice_recognize is \"7\"`,
 	} {
 		a := bring(two, "accounts", `{"appid":"heard","kind":"mini_program","options":{`+option+`}}`+"\n")
-		if a.Status != 422 || !strings.Contains(a.Body, want) {
-			t.Errorf("%s: %d %s", option, a.Status, a.Body)
-		}
+		assert.True(t, a.Status == 422 && strings.Contains(a.Body, want), "%s: %d %s", option, a.Status, a.Body)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -35,9 +36,7 @@ func scans(t *testing.T, s *servertest.Server, texts ...string) (ids []string) {
 		body, err := json.Marshal(map[string]any{"text": text, "user": fmt.Sprintf("u%d", i%3), "ip": "203.0.113.77", "client": "=app/1"})
 		require.NoError(t, err)
 		s.Do("POST", "/scan/v1/resolve", string(body)).JSON(t, &d)
-		if d.ID == "" {
-			t.Fatalf("the scan of %s has no id", text)
-		}
+		require.True(t, d.ID != "", "the scan of %s has no id", text)
 		ids = append(ids, d.ID)
 	}
 	return ids
@@ -72,18 +71,14 @@ func TestTheFeedGivesEveryScanOnceInOrder(t *testing.T) {
 		call(t, s, "GET", "/scans?limit=4&after="+after, "").JSON(t, &p)
 		for _, one := range p.Scans {
 			got = append(got, one.ID)
-			if one.Network != "203.0.113.0/24" || len(one.User) != 32 {
-				t.Errorf("network %q, user %q", one.Network, one.User)
-			}
+			assert.True(t, one.Network == "203.0.113.0/24" && len(one.User) == 32, "network %q, user %q", one.Network, one.User)
 		}
 		if len(p.Scans) == 0 {
 			break
 		}
 		after = p.Next
 	}
-	if strings.Join(got, " ") != strings.Join(want, " ") {
-		t.Errorf("the feed has\n%v, want\n%v", got, want)
-	}
+	assert.True(t, strings.Join(got, " ") == strings.Join(want, " "), "the feed has\n%v, want\n%v", got, want)
 	more := scans(t, s, "https://cafe.example/t/2")
 	var p feedPage
 	call(t, s, "GET", "/scans?after="+after, "").JSON(t, &p)
@@ -181,9 +176,7 @@ func TestStatisticsAreFreshWhenAsked(t *testing.T) {
 			t.Errorf("%d: %+v", n, a)
 		}
 		call(t, s, "GET", "/statistics?count=users", "").JSON(t, &a)
-		if len(a.Rows) != 1 || a.Rows[0].Users != 2 {
-			t.Errorf("users: %+v", a)
-		}
+		assert.True(t, len(a.Rows) == 1 && a.Rows[0].Users == 2, "users: %+v", a)
 	}
 	if a := call(t, s, "GET", "/statistics?by=day&from=2026-01-15&to=2026-01-15&app=cafe&source=scan", ""); !strings.Contains(a.Body,
 		`"rows":[{"at":"2026-01-15T00:00:00+08:00","value":"","scans":3,"first":0}]`) {
@@ -275,9 +268,7 @@ func aBatch(t *testing.T, s *servertest.Server) int64 {
 	}
 	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("maker"), `{"code_count":10000,"isv_application_id":"order"}`).JSON(t,
 		&made)
-	if made.ID == 0 {
-		t.Fatal("no application")
-	}
+	require.True(t, made.ID != 0, "no application")
 	a := call(t, s, "POST", fmt.Sprintf("/batches/%d/activations", made.ID), `{"code_start":0,"code_end":99,"binding":{"activity_name":"Spring","product_brand":"Tea","product_title":"Green",
 		"product_code":"6901234567892","wxa_appid":"cafe","wxa_path":"pages/item"}}`)
 	if a.Status != 200 {

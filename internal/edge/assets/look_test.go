@@ -78,12 +78,8 @@ func contrast(t *testing.T, one, other string) float64 {
 func TestTheSheetIsSmallAndAsksNobody(t *testing.T) {
 	css, err := os.ReadFile("look.css")
 	require.NoError(t, err)
-	if len(css) > 15<<10 {
-		t.Errorf("look.css has %d bytes, wanted 15 KiB at most", len(css))
-	}
-	if regexp.MustCompile(`url\(|@import|https?:|//`).Match(css) {
-		t.Error("look.css asks for something else")
-	}
+	assert.True(t, len(css) <= 15<<10, "look.css has %d bytes, wanted 15 KiB at most", len(css))
+	assert.True(t, !regexp.MustCompile(`url\(|@import|https?:|//`).Match(css), "look.css asks for something else")
 	head, rest, _ := strings.Cut(string(css), "*/")
 	selectors := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(rest, "")
 	for _, class := range regexp.MustCompile(`\.([a-z]+)\b`).FindAllStringSubmatch(selectors, -1) {

@@ -76,17 +76,13 @@ func TestThePageSaysWhoAsksForWhat(t *testing.T) {
 		"&lt;b&gt;Shop &amp; Co&lt;/b&gt;",
 		`name="set" value="3" checked`, `name="set" value="18" checked`, `value="33"`, `value="46"`, "one platform only", "Agree",
 		`lang="en"`} {
-		if !strings.Contains(a.Body, want) {
-			t.Errorf("the page does not say %s: %s", want, a.Body)
-		}
+		assert.True(t, strings.Contains(a.Body, want), "the page does not say %s: %s", want, a.Body)
 	}
 	if strings.Contains(a.Body, "<script") || strings.Contains(a.Body, "admin_token") || strings.Contains(a.Body, "<b>Shop") {
 		t.Errorf("the page has what it should not: %s", a.Body)
 	}
 	style := regexp.MustCompile(`<link rel="stylesheet" href="([^"]+)">`).FindStringSubmatch(a.Body)
-	if style == nil || w.Do("GET", style[1], "").Status != 200 {
-		t.Fatal("no style")
-	}
+	require.True(t, style != nil && w.Do("GET", style[1], "").Status == 200, "no style")
 	const want = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self' https://isv.example; base-uri 'none'; " +
 		"frame-ancestors 'none'"
 	if got := a.Header.Get("Content-Security-Policy"); got != want {
@@ -210,9 +206,7 @@ func TestTheExclusiveSetMovesOnlyIfThePersonSaysSo(t *testing.T) {
 	b := w.Do("POST", "/admin/v1/emulator/authorize",
 		fmt.Sprintf(`{"component":"isv","pre_auth_code":%q,"appid":"shop","permission_sets":[18]}`,
 			w.PreAuthCode(w.token, "isv")), "Content-Type: application/json")
-	if b.Status != http.StatusConflict || !strings.Contains(b.Body, "isv2 has it") {
-		t.Errorf("the emulator: %d %s", b.Status, b.Body)
-	}
+	assert.True(t, b.Status == http.StatusConflict && strings.Contains(b.Body, "isv2 has it"), "the emulator: %d %s", b.Status, b.Body)
 	form := agree("shop", "18")
 	form.Set("move", "1")
 	if a := w.submit(path, form); a.Status != http.StatusSeeOther {
@@ -232,9 +226,7 @@ func TestWithoutDevOnlyTheAdminTokenAgrees(t *testing.T) {
 	path := w.page(back, "&auth_type=3")
 	reference := regexp.MustCompile(`agree\?ref=[^"]*`)
 	a := w.Do("GET", path, "")
-	if !reference.MatchString(a.Body) {
-		t.Errorf("nothing is handed over: %s", a.Body)
-	}
+	assert.True(t, reference.MatchString(a.Body), "nothing is handed over: %s", a.Body)
 	if said := reference.ReplaceAllString(a.Body, ""); strings.Contains(said, "shop") || strings.Contains(said, "Shop") ||
 		!strings.Contains(a.Body, `type="password" id="admin_token"`) {
 		t.Errorf("a stranger sees %s", a.Body)

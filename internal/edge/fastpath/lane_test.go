@@ -25,6 +25,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -141,9 +142,7 @@ func nextAnswer(t *testing.T, in *bufio.Reader) (*http.Response, string) {
 func wantAnswer(t *testing.T, in *bufio.Reader, status int, text string) *http.Response {
 	t.Helper()
 	resp, body := nextAnswer(t, in)
-	if resp.StatusCode != status || body != text {
-		t.Fatalf("%d %q, want %d %q", resp.StatusCode, body, status, text)
-	}
+	require.True(t, resp.StatusCode == status && body == text, "%d %q, want %d %q", resp.StatusCode, body, status, text)
 	return resp
 }
 
@@ -160,9 +159,7 @@ func TestAnswersLeaveWhenTheyHold(t *testing.T) {
 		<-a.asked
 		sent := false
 		lane.each(func(c *conn) { sent = len(c.free) > 0 })
-		if sent {
-			t.Fatal("the answer left before it held")
-		}
+		require.True(t, !sent, "the answer left before it held")
 		a.end(nil)
 		wantAnswer(t, in, 200, text)
 	}
@@ -182,9 +179,7 @@ func TestAnswersLeaveWhenTheyHold(t *testing.T) {
 	io.WriteString(client, say("f")+say("g"))
 	first = <-came
 	<-first.asked
-	if len(came) > 0 {
-		t.Error("the second was begun before the first was answered")
-	}
+	assert.True(t, len(came) == 0, "the second was begun before the first was answered")
 	first.end(nil)
 	(<-came).end(nil)
 	for _, text := range []string{"d", "e", "f", "g"} {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -70,9 +71,7 @@ func TestAPageLooksAsItsAccountSays(t *testing.T) {
 		"en": map[string]string{"app": "Coffee <b>App</b>", "landing": "Order \"here\" & now", "code": "Thank you."},
 		"zh": map[string]string{"app": "咖啡应用", "landing": "在此点单", "code": "谢谢。"}}}
 	a := p.dress("shop", look)
-	if a.Status != 200 {
-		t.Fatalf("%d %s", a.Status, a.Body)
-	}
+	require.True(t, a.Status == 200, "%d %s", a.Status, a.Body)
 	a.JSON(t, &shown)
 	if shown.OnAccent != "#000000" || shown.Logo.Width != 384 || shown.Logo.Height != 96 {
 		t.Errorf("%s", a.Body)
@@ -92,9 +91,7 @@ func TestAPageLooksAsItsAccountSays(t *testing.T) {
 			logo.Header.Get("Content-Security-Policy") != "default-src 'none'; sandbox" {
 			t.Errorf("%s: %d %v", host, logo.Status, logo.Header)
 		}
-		if logo.Body != string(shown.Logo.PNG) || strings.Contains(logo.Body, "<script") {
-			t.Errorf("%s: another picture", host)
-		}
+		assert.True(t, logo.Body == string(shown.Logo.PNG) && !strings.Contains(logo.Body, "<script"), "%s: another picture", host)
 		bytes, loaded := pagetest.Weigh(t, a.Body, func(address string) string { return p.get(host, address).Body })
 		if bytes > pagetest.Budget || len(loaded) != 1 || bytes != len(a.Body)+len(logo.Body) {
 			t.Errorf("the page has %d bytes with %q", bytes, loaded)

@@ -229,9 +229,7 @@ func TestAnUnpublishedLongerRuleIsExcludedFirst(t *testing.T) {
 	w := g.file(t, "h.example", applePath)
 	want := `{"applinks":{"details":[{"appIDs":["ABCDE12345.com.example.app"],"components":[` +
 		`{"/":"/s/?(lang)/*","exclude":true},{"/":"/draft/old"},{"/":"/draft/b/*"},{"/":"/draft/*","exclude":true},{"/":"/off/*","exclude":true},{"/":"/*"}]}]}}` + "\n"
-	if w.Body.String() != want {
-		t.Errorf("got  %swant %s", w.Body, want)
-	}
+	assert.True(t, w.Body.String() == want, "got  %swant %s", w.Body, want)
 	h := w.Header()
 	if w.Code != 200 || h.Get("Content-Type") != "application/json" || h.Get("Cache-Control") != "public, max-age=300" ||
 		h.Get("ETag") == "" || h.Get("Location") != "" {
@@ -253,9 +251,7 @@ func TestAndroidGetsParametersOneByOne(t *testing.T) {
 		strings.Repeat("AB:", 31) +
 		`AB"]},"relation_extensions":{"delegate_permission/common.handle_all_urls":{"dynamic_app_link_components":[` +
 		`{"/":"/shop","?":{"id":"1","k":"2*"}},{"/":"/other"},{"/":"/p/*"}]}}}]` + "\n"
-	if w.Code != 200 || w.Body.String() != want {
-		t.Errorf("%d\ngot  %swant %s", w.Code, w.Body, want)
-	}
+	assert.True(t, w.Code == 200 && w.Body.String() == want, "%d\ngot  %swant %s", w.Code, w.Body, want)
 }
 
 func TestTheCodesOfAHostOpenTheApp(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/print/symbol"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -109,14 +110,10 @@ func TestInChromium(t *testing.T) {
 						browsertest.Run(t, ctx, chromedp.EmulateViewport(width, 900))
 						call(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: false})
 						v := visit(t, ctx, c.url)
-						if !strings.Contains(v.text, says) {
-							t.Errorf("the page does not say %q: %s", says, v.text)
-						}
+						assert.True(t, strings.Contains(v.text, says), "the page does not say %q: %s", says, v.text)
 						for _, request := range v.requests {
 							own := strings.HasPrefix(request, "data:") || strings.Contains(request, ".example/qrjump/logo/")
-							if request != c.url && !own {
-								t.Errorf("the page asks for %s", request)
-							}
+							assert.True(t, request == c.url || own, "the page asks for %s", request)
 						}
 						for _, message := range v.console {
 							if !c.fails || !strings.Contains(message,
@@ -124,9 +121,7 @@ func TestInChromium(t *testing.T) {
 								t.Errorf("console: %s", message)
 							}
 						}
-						if v.overflow > 0 {
-							t.Errorf("the page is %d pixels wider than the window", v.overflow)
-						}
+						assert.True(t, v.overflow <= 0, "the page is %d pixels wider than the window", v.overflow)
 						require.NoError(t, os.WriteFile(filepath.Join(folder, name+".png"), v.picture, 0o644))
 						if c.link != "" {
 							if got := readPicture(t, v.picture); got != c.link {
@@ -221,9 +216,7 @@ func visit(t *testing.T, parent context.Context, url string) (v visited) {
 		}
 		v.requests = append(v.requests, r.Request.URL)
 	}
-	if len(v.requests) == 0 {
-		t.Error("no request was seen: the watch is broken")
-	}
+	assert.True(t, len(v.requests) != 0, "no request was seen: the watch is broken")
 	return v
 }
 
@@ -242,9 +235,7 @@ func violations(t *testing.T, ctx context.Context, url string) (list []string) {
 		Passes     int
 	}
 	require.NoError(t, json.Unmarshal([]byte(text), &result))
-	if result.Passes < 10 {
-		t.Errorf("axe-core passed only %d rules: it did not look", result.Passes)
-	}
+	assert.True(t, result.Passes >= 10, "axe-core passed only %d rules: it did not look", result.Passes)
 	return result.Violations
 }
 

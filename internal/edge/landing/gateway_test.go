@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 	"github.com/qrjump/qrjump/internal/print/symbol"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
@@ -47,9 +48,7 @@ func (g *Gateway) body(t *testing.T, language string) string {
 	r.Header.Set("Accept-Language", language)
 	w := httptest.NewRecorder()
 	g.Try().ServeHTTP(w, r)
-	if w.Code != 200 {
-		t.Fatalf("%d %s", w.Code, w.Body)
-	}
+	require.True(t, w.Code == 200, "%d %s", w.Code, w.Body)
 	return w.Body.String()
 }
 
@@ -60,9 +59,7 @@ func TestAPageTellsHowOftenACodeWasChecked(t *testing.T) {
 	var fault error
 	g := scanned()
 	g.First = func(_ context.Context, batch, index int64) (time.Time, bool, error) {
-		if batch != 7 || index != 3 {
-			t.Errorf("asked of code %d of batch %d", index, batch)
-		}
+		assert.True(t, batch == 7 && index == 3, "asked of code %d of batch %d", index, batch)
 		return first, !first.IsZero(), fault
 	}
 	g.Checks = func(context.Context, int64, int64) (int64, error) { return count, nil }
@@ -194,9 +191,7 @@ func TestALimitRefillsEvenlyAndKnowsNetworks(t *testing.T) {
 		t.Errorf("wait %v", wait)
 	}
 	assert.Equal(t, spend(b), 30, "another address")
-	if l.draw("y", a, 1, 30, now) != 0 || l.draw("x", a, 1, 0, now) != 0 {
-		t.Error("another kind of page, or no limit, is not limited")
-	}
+	assert.True(t, l.draw("y", a, 1, 30, now) == 0 && l.draw("x", a, 1, 0, now) == 0, "another kind of page, or no limit, is not limited")
 	now = now.Add(10 * time.Second)
 	assert.Equal(t, spend(a), 5, "after ten seconds")
 	now = now.Add(-time.Hour)
@@ -204,9 +199,7 @@ func TestALimitRefillsEvenlyAndKnowsNetworks(t *testing.T) {
 	now = now.Add(24 * time.Hour)
 	assert.Equal(t, spend(a), 30, "after a day")
 	six, near, far := netip.MustParseAddr("2001:db8::1%eth0"), netip.MustParseAddr("2001:db8::ffff"), netip.MustParseAddr("2001:db8:0:1::1")
-	if spend(six) != 30 || spend(near) != 0 || spend(far) != 30 {
-		t.Error("an IPv6 network is not one caller")
-	}
+	assert.True(t, spend(six) == 30 && spend(near) == 0 && spend(far) == 30, "an IPv6 network is not one caller")
 	if mapped := netip.MustParseAddr("::ffff:192.0.2.1"); spend(mapped) != 0 {
 		t.Error("a mapped address is another caller")
 	}
@@ -289,9 +282,7 @@ func TestAtMostTwoPicturesAreDrawnAtOnce(t *testing.T) {
 		synctest.Wait()
 		close(done)
 		pages.Wait()
-		if most != 2 || all != 5 {
-			t.Errorf("%d pictures at once, %d in all; want 2 and 5", most, all)
-		}
+		assert.True(t, most == 2 && all == 5, "%d pictures at once, %d in all; want 2 and 5", most, all)
 	})
 }
 
@@ -334,9 +325,7 @@ func TestOnlyNamesOfOthersArePageHosts(t *testing.T) {
 		"a b": "", "a/b": "", "<script>": "", "é.example": "", "a%00": "", strings.Repeat("a", 300): "",
 	} {
 		got, ok := pageHost(header, "http")
-		if ok != (want != "") || ok && got != want {
-			t.Errorf("%q: %q %v, want %q", header, got, ok, want)
-		}
+		assert.True(t, ok == (want != "") && (!ok || got == want), "%q: %q %v, want %q", header, got, ok, want)
 	}
 	if got, _ := pageHost("coffee.example:443", "https"); got != "coffee.example" {
 		t.Errorf("https: %q", got)

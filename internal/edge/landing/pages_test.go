@@ -109,13 +109,9 @@ func (p place) isPage(what string, a servertest.Answer, status int) {
 		return
 	}
 	bytes, loaded := pagetest.Weigh(p.t, a.Body, func(address string) string { return p.get("coffee.example", address).Body })
-	if bytes > pagetest.Budget {
-		p.t.Errorf("%s: %d bytes with %q", what, bytes, loaded)
-	}
+	assert.True(p.t, bytes <= pagetest.Budget, "%s: %d bytes with %q", what, bytes, loaded)
 	style := regexp.MustCompile(`(?s)<style>(.*)</style>`).FindStringSubmatch(a.Body)
-	if style == nil {
-		p.t.Fatalf("%s: no style", what)
-	}
+	require.True(p.t, style != nil, "%s: no style", what)
 	want := "default-src 'none'; style-src " + inline(style[1])
 	script := regexp.MustCompile(`(?s)<script>(.*?)</script>`).FindStringSubmatch(a.Body)
 	if script != nil {
@@ -136,9 +132,7 @@ func (p place) isPage(what string, a servertest.Answer, status int) {
 		p.t.Errorf("%s: %d scripts, want one on the page of a link and none elsewhere: %s", what, n, a.Body)
 	}
 	for _, bad := range []string{"javascript:", "onerror=", "<iframe", "ZgotmplZ"} {
-		if strings.Contains(strings.ToLower(a.Body), strings.ToLower(bad)) {
-			p.t.Errorf("%s: the page has %s: %s", what, bad, a.Body)
-		}
+		assert.True(p.t, !strings.Contains(strings.ToLower(a.Body), strings.ToLower(bad)), "%s: the page has %s: %s", what, bad, a.Body)
 	}
 }
 
@@ -171,9 +165,7 @@ func TestALinkOfARuleShowsHowToOpenItsMiniProgram(t *testing.T) {
 	}
 	for _, want := range []string{`<html lang="en">`, "&lt;script&gt;alert(1)&lt;/script&gt; &amp; Co</h1>",
 		"http://coffee.example/t/7?from=door&amp;x=%3Cb%3E", "This link opens a Mini Program"} {
-		if !strings.Contains(a.Body, want) {
-			t.Errorf("the page does not say %s: %s", want, a.Body)
-		}
+		assert.True(t, strings.Contains(a.Body, want), "the page does not say %s: %s", want, a.Body)
 	}
 	a = p.get("Coffee.Example:80", "/t/7", "Accept-Language: fr, zh-TW;q=0.8, en;q=0.7")
 	p.isPage("chinese", a, 200)
@@ -217,9 +209,7 @@ func TestAMiniProgramWithASchemeIsOpenedAtOnce(t *testing.T) {
 		"tea://{host}", "tea://{", "{path}://x", "tea:", "téa://x", "tea://<b>", "tea://x\ny", "tea:" + strings.Repeat("x", 600)} {
 		body := fmt.Sprintf(`{"kind":"mini_program","versions":["release"],"url_scheme":%q}`, bad)
 		a := p.Do("PUT", "/admin/v1/accounts/tea", body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
-		if a.Status != 422 || !strings.Contains(a.Body, "url_scheme") {
-			t.Errorf("%q: %d %s", bad, a.Status, a.Body)
-		}
+		assert.True(t, a.Status == 422 && strings.Contains(a.Body, "url_scheme"), "%q: %d %s", bad, a.Status, a.Body)
 	}
 }
 
@@ -238,9 +228,7 @@ func TestWhoseHostItIsDecidesWhoAnswers(t *testing.T) {
 		"https that is not":           p.get("secure.example:443", "/x", "X-Forwarded-Proto: https"),
 		"a host with a rule's suffix": p.get("evil.coffee.example", "/t/7"),
 	} {
-		if !apiSays(a) || a.Status != local.Status {
-			t.Errorf("%s: %d %.200s", what, a.Status, a.Body)
-		}
+		assert.True(t, apiSays(a) && a.Status == local.Status, "%s: %d %.200s", what, a.Status, a.Body)
 	}
 	p.isPage("http where the rule says https", p.get("secure.example", "/t/7", "X-Forwarded-Proto: https"), 404)
 	// The authorisation page keeps its paths under every host, and nothing below their first segment.
@@ -294,32 +282,22 @@ func TestACodeShowsItsState(t *testing.T) {
 	for i, want := range []string{"not active", "genuine", "on hold", "no longer valid"} {
 		a := p.get("q.example", paths[i])
 		p.isPage(want, a, 200)
-		if !strings.Contains(a.Body, want) {
-			t.Errorf("code %d: the page does not say %q: %s", i, want, a.Body)
-		}
-		if strings.Contains(a.Body, strings.TrimPrefix(paths[i], "/")) {
-			t.Errorf("code %d stands on its page: %s", i, a.Body)
-		}
+		assert.True(t, strings.Contains(a.Body, want), "code %d: the page does not say %q: %s", i, want, a.Body)
+		assert.True(t, !strings.Contains(a.Body, strings.TrimPrefix(paths[i], "/")), "code %d stands on its page: %s", i, a.Body)
 		if end := paths[i][len(paths[i])-4:]; !strings.Contains(a.Body, "<code>"+end+"</code>") {
 			t.Errorf("code %d: the page does not say that it ends with %s: %s", i, end, a.Body)
 		}
 		var c struct{ Code string }
 		p.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, batch, i)).JSON(t, &c)
-		if strings.Contains(a.Body, c.Code) {
-			t.Errorf("code %d: the bare code stands on the page: %s", i, a.Body)
-		}
+		assert.True(t, !strings.Contains(a.Body, c.Code), "code %d: the bare code stands on the page: %s", i, a.Body)
 	}
 	active := p.get("q.example", paths[1], "Accept-Language: zh-CN")
 	p.isPage("chinese", active, 200)
 	for _, want := range []string{"Brew &#34;&amp; Sons&#34;", "Beans &lt;250 g&gt;", "正品", `lang="zh-CN"`} {
-		if !strings.Contains(active.Body, want) {
-			t.Errorf("the page does not say %s: %s", want, active.Body)
-		}
+		assert.True(t, strings.Contains(active.Body, want), "the page does not say %s: %s", want, active.Body)
 	}
 	// Only what the app scans is counted.
-	if !strings.Contains(active.Body, "此前未在应用中查询过") {
-		t.Errorf("before any scan: %s", active.Body)
-	}
+	assert.True(t, strings.Contains(active.Body, "此前未在应用中查询过"), "before any scan: %s", active.Body)
 	scanned := p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, paths[1]),
 		"Authorization: Bearer "+p.scanKey())
 	if !strings.Contains(scanned.Body, "open_mini_program") {
@@ -425,9 +403,7 @@ func TestARedeemedCodeSaysSoWithItsDate(t *testing.T) {
 		t.Helper()
 		for page, want := range map[string]string{english: `<dt>Redeemed at</dt><dd><time datetime="2026-01-15T10:00:00&#43;08:00">15 January 2026, 10:00 (UTC&#43;08:00)</time></dd>`,
 			chinese: `<dt>核销时间</dt><dd><time datetime="2026-01-15T10:00:00&#43;08:00">2026年1月15日 10:00（UTC&#43;08:00）</time></dd>`} {
-			if !strings.Contains(page, want) {
-				t.Errorf("%s: the page does not say %s: %s", what, want, page)
-			}
+			assert.True(t, strings.Contains(page, want), "%s: the page does not say %s: %s", what, want, page)
 		}
 	}
 	change("redeem", 1, 1)

@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/index"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -68,9 +69,7 @@ func FuzzResolveBody(f *testing.F) {
 
 func checkProblem(t *testing.T, body []byte, err error) {
 	p, ok := errors.AsType[problem](err)
-	if !ok || p.status/100 != 4 || p.detail == "" || strings.Contains(p.detail, "Go ") {
-		t.Fatalf("%q: %v", body, err)
-	}
+	require.True(t, ok && p.status/100 == 4 && p.detail != "" && !strings.Contains(p.detail, "Go "), "%q: %v", body, err)
 }
 
 // FuzzExplainBody is the same for explain with its assumptions.
@@ -86,9 +85,7 @@ func FuzzExplainBody(f *testing.F) {
 			checkProblem(t, body, err)
 			return
 		}
-		if e.Action == "" {
-			t.Fatalf("%q: %+v", body, e)
-		}
+		require.True(t, e.Action != "", "%q: %+v", body, e)
 	})
 }
 
@@ -101,9 +98,7 @@ func TestAnExplanationThatCannotBeReadIsForLater(t *testing.T) {
 		a.Near = func(context.Context, rules.Link) ([]rules.Rule, error) { return nil, fault }
 		w := httptest.NewRecorder()
 		a.explain(w, httptest.NewRequest("POST", "/scan/v1/explain", strings.NewReader(requests[0])), accounts.DefaultNamespace)
-		if w.Code != 503 || !strings.Contains(w.Body.String(), "try again") {
-			t.Errorf("%v: %d %s", fault, w.Code, w.Body)
-		}
+		assert.True(t, w.Code == 503 && strings.Contains(w.Body.String(), "try again"), "%v: %d %s", fault, w.Code, w.Body)
 	}
 }
 
@@ -125,13 +120,9 @@ func FuzzStream(f *testing.F) {
 			}
 		}
 		answers := bytes.Count(w.Body.Bytes(), []byte("\n"))
-		if answers != want {
-			t.Fatalf("%d lines, %d answers", want, answers)
-		}
+		require.True(t, answers == want, "%d lines, %d answers", want, answers)
 		for line := range bytes.Lines(w.Body.Bytes()) {
-			if !json.Valid(line) {
-				t.Fatalf("answer %q", line)
-			}
+			require.True(t, json.Valid(line), "answer %q", line)
 		}
 	})
 }

@@ -24,9 +24,7 @@ func counter(t *testing.T, s *servertest.Server, name string) string {
 	t.Helper()
 	found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) +
 		` (\S+)$`).FindStringSubmatch(s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken).Body)
-	if found == nil {
-		t.Fatalf("no counter %s", name)
-	}
+	require.True(t, found != nil, "no counter %s", name)
 	return found[1]
 }
 
@@ -105,9 +103,7 @@ func TestSlowBodies(t *testing.T) {
 		conn := dial(t, s)
 		io.WriteString(conn, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nContent-Length: 35\r\n\r\n{")
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil || resp.StatusCode != 408 || !resp.Close {
-			t.Fatalf("%+v %v", resp, err)
-		}
+		require.True(t, err == nil && resp.StatusCode == 408 && resp.Close, "%+v %v", resp, err)
 	})
 }
 
@@ -185,9 +181,7 @@ func TestAStreamAnswersAsItComes(t *testing.T) {
 		in := bufio.NewReader(resp.Body)
 		for n := range 5 {
 			line, err := in.ReadString('\n')
-			if err != nil || !strings.Contains(line, fmt.Sprintf(`"text":"%d"`, n)) {
-				t.Fatalf("answer %d: %q %v", n, line, err)
-			}
+			require.True(t, err == nil && strings.Contains(line, fmt.Sprintf(`"text":"%d"`, n)), "answer %d: %q %v", n, line, err)
 			fmt.Fprintf(send, "{\"text\":\"%d\"}\n", n+1)
 		}
 		send.Close()
@@ -214,9 +208,7 @@ func TestTheLaneDrains(t *testing.T) {
 	}
 	io.WriteString(half, `:"x"}`)
 	resp, err := http.ReadResponse(answers, nil)
-	if err != nil || resp.StatusCode != 200 || !resp.Close {
-		t.Errorf("the running scan: %+v %v", resp, err)
-	}
+	assert.True(t, err == nil && resp.StatusCode == 200 && resp.Close, "the running scan: %+v %v", resp, err)
 	stopped.Wait()
 }
 
@@ -253,9 +245,7 @@ func TestADrainHandsOver(t *testing.T) {
 	io.Copy(io.Discard, idle) // closed: the drain began
 	io.WriteString(half, "Transfer-Encoding: chunked\r\n\r\nc\r\n"+`{"text":"x"}`+"\r\n0\r\n\r\n")
 	resp, err := http.ReadResponse(answers, nil)
-	if err != nil || resp.StatusCode != 200 {
-		t.Errorf("the scan in chunks: %+v %v", resp, err)
-	}
+	assert.True(t, err == nil && resp.StatusCode == 200, "the scan in chunks: %+v %v", resp, err)
 	stopped.Wait()
 }
 
@@ -280,8 +270,6 @@ func TestASlowScanHoldsUpNoOtherListener(t *testing.T) {
 	}
 	io.WriteString(slow, `:"x"}`)
 	resp, err := http.ReadResponse(answers, nil)
-	if err != nil || resp.StatusCode != 200 {
-		t.Errorf("the slow scan: %+v %v", resp, err)
-	}
+	assert.True(t, err == nil && resp.StatusCode == 200, "the slow scan: %+v %v", resp, err)
 	<-stopped
 }

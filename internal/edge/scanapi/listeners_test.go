@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 const shopScan = `{"text":"https://shop.example/t/7"}`
@@ -232,22 +233,16 @@ func TestBothListenersAnswerTheSame(t *testing.T) {
 	t.Parallel()
 	shared := servertest.Start(t, servertest.Options{Seed: scanTown})
 	own := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: true})
-	if len(asked) < 140 {
-		t.Errorf("%d requests", len(asked))
-	}
+	assert.True(t, len(asked) >= 140, "%d requests", len(asked))
 	for name, raw := range asked {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want, got := told(t, shared, raw), told(t, own, raw)
 			if name == "CONNECT" || name == "another's absolute path" { // with --dev the wire's listener is a proxy (decision 66)
-				if !strings.HasPrefix(want, "403 ") || got == want {
-					t.Errorf("shared %.300s\nown    %.300s", want, got)
-				}
+				assert.True(t, strings.HasPrefix(want, "403 ") && got != want, "shared %.300s\nown    %.300s", want, got)
 				return
 			}
-			if got != want {
-				t.Errorf("%.200q\nshared %.3000s\nown    %.3000s", raw, want, got)
-			}
+			assert.True(t, got == want, "%.200q\nshared %.3000s\nown    %.3000s", raw, want, got)
 		})
 	}
 }

@@ -61,12 +61,8 @@ func FuzzQuick(f *testing.F) {
 			return
 		}
 		want, err := slowly(body)
-		if err != nil {
-			t.Fatalf("%q: quickly %+v, slowly %v", body, q, err)
-		}
-		if q != want {
-			t.Fatalf("%q:\nquickly %+v\nslowly  %+v", body, q, want)
-		}
+		require.True(t, err == nil, "%q: quickly %+v, slowly %v", body, q, err)
+		require.True(t, q == want, "%q:\nquickly %+v\nslowly  %+v", body, q, want)
 	})
 }
 

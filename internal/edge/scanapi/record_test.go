@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -78,17 +79,13 @@ func TestWhatTheLedgerKeeps(t *testing.T) {
 		RuleID: 1, Text: "https://shop.example/t/7"}
 	copy(want.User[:], "ns/u")
 	want.Network = network("192.0.2.0")
-	if first != want {
-		t.Errorf("got  %+v\nwant %+v", first, want)
-	}
+	assert.True(t, first == want, "got  %+v\nwant %+v", first, want)
 	if e := d.events[1]; e.Action != "open_url" || e.Source != "scan" || len(e.Text) > 512 || len(e.Text) < 510 ||
 		!strings.HasSuffix(e.Text, "食") || e.User != (scanlog.UserHash{}) || e.RuleID != 0 {
 		t.Errorf("a link that opens nothing: %+v", e)
 	}
 	for _, e := range d.events[2:] {
-		if e.Action != "show_text" || e.Text != "" {
-			t.Errorf("a text that is no link: %+v", e)
-		}
+		assert.True(t, e.Action == "show_text" && e.Text == "", "a text that is no link: %+v", e)
 	}
 }
 
@@ -136,9 +133,7 @@ func TestWhenAnAnswerLeaves(t *testing.T) {
 				if took := <-answered; took != c.waits {
 					t.Errorf("it took %v", took)
 				}
-				if (lost > 0) != c.late {
-					t.Errorf("%d counted as lost", lost)
-				}
+				assert.True(t, (lost > 0) == c.late, "%d counted as lost", lost)
 			})
 		})
 	}
@@ -173,9 +168,7 @@ func TestALedgerThatDoesNotTake(t *testing.T) {
 					t.Errorf("%s: %s %v", c.name, answer, err)
 				}
 			}
-			if len(causes) != 1 || causes[0] != c.cause {
-				t.Errorf("%s: counted %v", c.name, causes)
-			}
+			assert.True(t, len(causes) == 1 && causes[0] == c.cause, "%s: counted %v", c.name, causes)
 		}
 	}
 }

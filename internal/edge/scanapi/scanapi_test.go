@@ -167,9 +167,7 @@ func TestWhatOpens(t *testing.T) {
 				if d.Action == "open_url" && d.URL != c.text || d.Action == "show_text" && *d.Text != c.text {
 					t.Errorf("the text did not come back: %+v", d)
 				}
-				if len(d.ScanID) != 32 {
-					t.Errorf("scan id %q", d.ScanID)
-				}
+				assert.True(t, len(d.ScanID) == 32, "scan id %q", d.ScanID)
 				e := ask(t, s, "explain", body)
 				if e.short() != c.want || e.Path != d.Path || e.URL != d.URL || e.ScanID != "" || e.Steps == nil {
 					t.Errorf("explain says %s, and a scan id %q", e.short(), e.ScanID)
@@ -453,9 +451,7 @@ func TestVerdicts(t *testing.T) {
 					body = `{"text":"` + c.text + `","assume":[{"owner":"shop","prefix":"` + c.prefix + `","path":"p"}]}`
 				}
 				e := ask(t, s, "explain", body)
-				if e.Action != c.action {
-					t.Errorf("it does %s, want %s", e.Action, c.action)
-				}
+				assert.True(t, e.Action == c.action, "it does %s, want %s", e.Action, c.action)
 				for _, step := range e.Steps {
 					if step.Prefix != c.prefix {
 						continue

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/qrjump/qrjump/internal/store/archive"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -209,9 +210,7 @@ func TestTarReadsIt(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a.tar.gz")
 	require.NoError(t, os.WriteFile(file, write(t, contents(some)), 0o600))
 	out, err := exec.Command("tar", "xzOf", file, "tables/accounts.ndjson").CombinedOutput()
-	if err != nil || string(out) != some["accounts"] {
-		t.Errorf("%v %s", err, out)
-	}
+	assert.True(t, err == nil && string(out) == some["accounts"], "%v %s", err, out)
 }
 
 // counted is a source that counts how often a table is read.
