@@ -52,7 +52,7 @@ func (c *transport) wrong(method, path, flaw string, args ...any) error {
 
 // The types of problems that say that a call came to the wrong place.
 const (
-	problemElsewhere = "urn:qrjump:problem:another-listener"
+	problemElsewhere = "urn:qrjump:problem:wrong-listener"
 	problemNoPath    = "urn:qrjump:problem:no-such-path"
 )
 

@@ -59,7 +59,7 @@ func matching(ctx context.Context, r *http.Request) {
 
 // ProblemChanged is the type of the problem that refuses a change because its thing changed since
 // the caller saw it.
-const ProblemChanged = "urn:qrjump:problem:changed-meanwhile"
+const ProblemChanged = "urn:qrjump:problem:precondition-failed"
 
 // ThingChange is a change of a thing, as the audit log has it.
 type ThingChange struct {

@@ -53,7 +53,7 @@ func TestResponses(t *testing.T) {
 			Detail     string
 			ErrCode    int
 		}
-		record := s.Do("GET", a.Header.Get("X-Qrjump-Why"), "")
+		record := s.Do("GET", a.Header.Get("X-Qrjump-Trace"), "")
 		record.JSON(t, &why)
 		if why.Detail != "answered by a stub" || fmt.Sprint(why.Behaviours) != "[wire.stub]" || strings.Contains(record.Body, "hush") {
 			t.Errorf("%d: on record: %s", i, record.Body)

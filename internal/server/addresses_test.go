@@ -53,7 +53,7 @@ func TestACallAtTheWrongListenerIsNotFound(t *testing.T) {
 			t.Errorf("%s %s%s: %d %s", test.method, test.listener, test.path, a.Status, a.Body)
 			continue
 		}
-		want := "urn:qrjump:problem:another-listener"
+		want := "urn:qrjump:problem:wrong-listener"
 		if test.flag == "" {
 			want = "urn:qrjump:problem:no-such-path"
 		}

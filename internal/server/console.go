@@ -125,7 +125,7 @@ func (s *Server) callAgain(ctx context.Context, account, path, query, body strin
 	}
 	w := &discarded{header: http.Header{}}
 	s.serving.wireCalls.ServeHTTP(w, r)
-	rid = strings.TrimPrefix(w.header.Get("X-Qrjump-Why"), s.whyBelow())
+	rid = strings.TrimPrefix(w.header.Get("X-Qrjump-Trace"), s.whyBelow())
 	if rid == "" {
 		return "", errors.New("the call left no record")
 	}

@@ -15,7 +15,7 @@ import (
 // The types of the problems for a call that came to the wrong listener. By them our client tells
 // that from a thing that does not exist.
 const (
-	elsewhereType = "urn:qrjump:problem:another-listener"
+	elsewhereType = "urn:qrjump:problem:wrong-listener"
 	noPathType    = "urn:qrjump:problem:no-such-path"
 )
 

@@ -70,7 +70,7 @@ func TestARequestIDSaysWhy(t *testing.T) {
 			t.Errorf("no such call: %d %s", missing.Status, missing.Body)
 		}
 		s.Do("GET", "/admin/v1/calls/"+rid, "").WantStatus(t, 401, "without the admin token")
-		if a := s.Do("GET", "/cgi-bin/token?x=1", ""); a.Header.Get("X-Qrjump-Why") != "" {
+		if a := s.Do("GET", "/cgi-bin/token?x=1", ""); a.Header.Get("X-Qrjump-Trace") != "" {
 			t.Error("only a developer's server names the record of a call")
 		}
 	})
@@ -84,10 +84,10 @@ func TestADevelopersServerLinksToWhy(t *testing.T) {
 	for _, path := range []string{"/cgi-bin/token?grant_type=client_credential&appid=wxnobody&secret=x", "/no/such/path",
 		"/cgi-bin/token?grant_type=client_credential&appid=wxminiprogram0001&secret=secret0001"} {
 		a := s.Do("GET", path, "")
-		link := a.Header.Get("X-Qrjump-Why")
+		link := a.Header.Get("X-Qrjump-Trace")
 		rid := strings.TrimPrefix(link, "/admin/v1/calls/")
 		if rid == link || rid == "" {
-			t.Fatalf("%s: X-Qrjump-Why %q", path, link)
+			t.Fatalf("%s: X-Qrjump-Trace %q", path, link)
 		}
 		if code := a.Code(t); code != 0 && a.RID(t) != rid {
 			t.Errorf("%s: %s names %s", path, a.Body, rid)

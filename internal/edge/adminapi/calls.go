@@ -57,7 +57,7 @@ func showCall(c apiusage.Call) client.Call {
 }
 
 func (a serverAPI) getCall(ctx context.Context, in *struct {
-	RID string `path:"rid" maxLength:"64" doc:"as it stands in the errmsg, in the log line or in X-Qrjump-Why"`
+	RID string `path:"rid" maxLength:"64" doc:"as it stands in the errmsg, in the log line or in X-Qrjump-Trace"`
 }) (client.Call, error) {
 	c, err := a.Call(ctx, in.RID)
 	if err != nil {

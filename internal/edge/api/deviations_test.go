@@ -192,7 +192,7 @@ func TestEveryDeviationIsReported(t *testing.T) {
 				t.Errorf("%s: %s is %+v", id, rid, call)
 			}
 		}
-		if id == "rules.add.icp_unasked" && answer.Header.Get("X-Qrjump-Why") != "/admin/v1/calls/"+found.First {
+		if id == "rules.add.icp_unasked" && answer.Header.Get("X-Qrjump-Trace") != "/admin/v1/calls/"+found.First {
 			t.Errorf("%s is another call than that of %q", found.First, answer.Header)
 		}
 	}
@@ -226,7 +226,7 @@ func TestTheReportOfDeviations(t *testing.T) {
 		return slices.DeleteFunc(answer.Deviations, func(d client.Deviation) bool { return d.Behaviour != "wire.number.text" })
 	}
 	why := func(a servertest.Answer) string {
-		return strings.TrimPrefix(a.Header.Get("X-Qrjump-Why"), "/admin/v1/calls/")
+		return strings.TrimPrefix(a.Header.Get("X-Qrjump-Trace"), "/admin/v1/calls/")
 	}
 	list := of("?account=shop")
 	if len(list) != 1 || list[0].Times != 4 || list[0].First != why(first) || list[0].Last != why(last) || list[0].Endpoint != getPath {

@@ -250,7 +250,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	detail = truncate(detail, maxDetail) // it may quote the caller
 	if a.WhyBelow != "" {
-		w.Header().Set("X-Qrjump-Why", a.WhyBelow+c.rid)
+		w.Header().Set("X-Qrjump-Trace", a.WhyBelow+c.rid)
 	}
 	var body []byte
 	stream, streams := reply.(streamed)

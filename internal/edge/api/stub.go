@@ -46,7 +46,7 @@ func (a *API) serveStub(w http.ResponseWriter, r *http.Request, stub Stub) {
 		a.Record(newRecord(at, r, e, c, stub.Body, code, stubbed, took))
 	}
 	if a.WhyBelow != "" {
-		w.Header().Set("X-Qrjump-Why", a.WhyBelow+c.rid)
+		w.Header().Set("X-Qrjump-Trace", a.WhyBelow+c.rid)
 	}
 	w.Header().Set("Content-Type", stub.Kind)
 	w.Header().Set("Cache-Control", "no-store")

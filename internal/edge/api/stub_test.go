@@ -19,7 +19,7 @@ func TestAStubAnswersBeforeAnythingElse(t *testing.T) {
 	if a.Code(t) != 45009 {
 		t.Errorf("got %s", a.Body)
 	}
-	why := s.Admin("GET", strings.TrimPrefix(a.Header.Get("X-Qrjump-Why"), "/admin/v1"), "").Body
+	why := s.Admin("GET", strings.TrimPrefix(a.Header.Get("X-Qrjump-Trace"), "/admin/v1"), "").Body
 	if strings.Contains(why, "hush") || !strings.Contains(why, `"detail":"answered by a stub"`) || !strings.Contains(why, `"wire.stub"`) {
 		t.Errorf("on record: %s", why)
 	}

@@ -48,7 +48,7 @@ type Difference struct {
 	EvidenceLevel behaviour.Evidence `json:"evidence_level,omitempty"`
 	Known         bool               `json:"known,omitempty"`
 
-	causes []string // the X-Qrjump-Why of earlier calls that made it
+	causes []string // the X-Qrjump-Trace of earlier calls that made it
 }
 
 // Skipped is a line that was not compared.
@@ -425,7 +425,7 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 	if len(list) == 0 {
 		return nil
 	}
-	rows, err := p.rows(ctx, got.header.Get("X-Qrjump-Why"))
+	rows, err := p.rows(ctx, got.header.Get("X-Qrjump-Trace"))
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ type spending struct {
 // counting is a player's state of counters.
 type counting struct {
 	read  map[string]map[counter]reading // by the path that they count
-	spent map[spending][]string          // the X-Qrjump-Why of calls since the last reading
+	spent map[spending][]string          // the X-Qrjump-Trace of calls since the last reading
 }
 
 func newCounting() counting {
@@ -114,7 +114,7 @@ func (p *player) spend(r *Recorded, got answered) {
 	}
 	for _, path := range paths {
 		if list := p.spent[spending{who, path}]; len(list) < mostCauses {
-			p.spent[spending{who, path}] = append(list, got.header.Get("X-Qrjump-Why"))
+			p.spent[spending{who, path}] = append(list, got.header.Get("X-Qrjump-Trace"))
 		}
 	}
 	switch {
