@@ -171,7 +171,7 @@ func TestCompletionOfNames(t *testing.T) {
 		"snapshot load ch":                 {"checkout", ""},
 		"webhook delete ":                  {"1", w.found["HOOK"]},
 		"webhook deliveries --webhook ":    {"1", w.found["HOOK"]},
-		"setting set rate_l":               {"rule_rate_limit", ""},
+		"setting set rule_r":               {"rule_rate_limit", ""},
 		"behaviour list rules.confirm.v":   {"rules.confirm.vouched", ""},
 		"component show ":                  {"isv", ""},
 		"component revoke i":               {"isv", ""},
