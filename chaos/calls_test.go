@@ -143,7 +143,7 @@ func waitUntilWritten(t *testing.T, base string) {
 		resp.Body.Close()
 		require.NoError(t, err)
 		if strings.Contains(string(b), "\nqrjump_call_log_dropped_total 0\n") &&
-			strings.Contains(string(b), "\nqrjump_call_log_waiting 0\n") {
+			strings.Contains(string(b), "\nqrjump_call_log_queue_length 0\n") {
 			return
 		}
 	}

@@ -37,7 +37,7 @@ func (c *counter) lacks(when string, total, lacking int64) {
 		c.t.Errorf("%s: /readyz: %d %q, want %q", when, b.Status, b.Body, want)
 	}
 	if b := c.Send(c.Request("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken)); !strings.Contains(b.Body,
-		"\nqrjump_scans_lacking "+strconv.FormatInt(lacking, 10)+"\n") {
+		"\nqrjump_scans_missing "+strconv.FormatInt(lacking, 10)+"\n") {
 		c.t.Errorf("%s: no metric says that %d are lacking", when, lacking)
 	}
 }

@@ -137,7 +137,7 @@ func TestScansWhileTheDatabaseIsAway(t *testing.T) {
 		t.Errorf("a code: %d %s", a.Status, a.Body)
 	}
 	eventually(t, "the store is asked the next time", func() bool {
-		return strings.Contains(w.Do("GET", "/metrics", "").Body, "\nqrjump_index_age_seconds 0.001\n")
+		return strings.Contains(w.Do("GET", "/metrics", "").Body, "\nqrjump_replica_staleness_seconds 0.001\n")
 	})
 }
 
