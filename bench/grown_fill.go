@@ -324,7 +324,7 @@ func (f *filling) batchesAndActivations(ctx context.Context) error {
 		var got struct {
 			Events []struct {
 				Seq    int64
-				Did    string
+				Action string
 				Ranges []struct{ From, To int64 }
 			}
 		}
@@ -334,7 +334,7 @@ func (f *filling) batchesAndActivations(ctx context.Context) error {
 				return err
 			}
 			for _, e := range got.Events {
-				if after = e.Seq; e.Did == "activate" && len(e.Ranges) == 1 && k < here && e.Ranges[0].From == b.Activations[k].From {
+				if after = e.Seq; e.Action == "activate" && len(e.Ranges) == 1 && k < here && e.Ranges[0].From == b.Activations[k].From {
 					b.Activations[k].Seq = e.Seq
 					k++
 				}
@@ -392,7 +392,7 @@ func (f *filling) ranges(ctx context.Context, from, to int) error {
 		body := map[string]any{"ranges": []map[string]any{{"from": at, "to": at + 2}}}
 		path := "withdrawals"
 		if i%2 == 1 {
-			path, body["did"] = "states", "freeze"
+			path, body["action"] = "states", "freeze"
 		}
 		if err := f.admin(ctx, http.MethodPost, fmt.Sprintf("/batches/%d/%s", b.ID, path), body, nil); err != nil {
 			return err

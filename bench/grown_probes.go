@@ -366,9 +366,9 @@ func (s *grownServer) lookup(ctx context.Context) (cost, error) {
 func (s *grownServer) replay(ctx context.Context) (cost, error) {
 	l := s.g.Scanned[0]
 	plan := fmt.Sprintf(`{"days":7,"changes":[{"do":"delete","owner":%q,"prefix":%q}]}`, l.Owner, strings.TrimSuffix(l.Text, "t1"))
-	var told struct{ Scans, Turned int64 }
+	var told struct{ Scans, Changed int64 }
 	c, err := s.spent(ctx, true, func() error { return s.admin(ctx, http.MethodPost, "/rules/plan/replay", plan, &told) })
-	if err == nil && told.Turned == 0 {
+	if err == nil && told.Changed == 0 {
 		err = fmt.Errorf("the plan turns none of %d scans", told.Scans)
 	}
 	return c, err

@@ -88,10 +88,10 @@ func TestAGrownFolderHasWhatWasPutIn(t *testing.T) {
 	}
 	did := map[string]int{}
 	for _, b := range batches.Batches {
-		var events struct{ Events []struct{ Did string } }
+		var events struct{ Events []struct{ Action string } }
 		get(fmt.Sprintf("/batches/%d/events?limit=1000", b.ID), &events)
 		for _, e := range events.Events {
-			did[e.Did]++
+			did[e.Action]++
 		}
 	}
 	if did["activate"] != g.Activations || did["withdraw"]+did["freeze"] != g.Ranges || did["freeze"] == 0 {

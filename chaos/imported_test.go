@@ -59,7 +59,7 @@ func TestKillWhileCodesAreImported(t *testing.T) {
 				}
 				var done api.CodesImported
 				if done, err = c.Batches.ImportCodes(t.Context(), b.ID, lines+1, "", strings.NewReader(p)); err == nil {
-					lines, added, have = lines+done.Lines, added+done.Added, done.Have
+					lines, added, have = lines+done.Lines, added+done.Added, done.Available
 					acknowledged()
 				}
 			}
@@ -186,7 +186,7 @@ func TestKillWhileCodesAreTakenBack(t *testing.T) {
 					dead.Store(true)
 					all.Go(s.kill) // within the next piece, before it, or after it
 				}
-				_, err := c.Batches.UndoImport(t.Context(), id, api.ImportToTakeBack{From: first, To: first + piece - 1})
+				_, err := c.Batches.UndoImport(t.Context(), id, api.ImportToUndo{From: first, To: first + piece - 1})
 				if err == nil {
 					taken += piece
 				} else if !dead.Load() {
@@ -203,8 +203,8 @@ func TestKillWhileCodesAreTakenBack(t *testing.T) {
 			}
 			taken = count - b.Arrived
 		}
-		done, err := connected().Batches.UndoImport(t.Context(), id, api.ImportToTakeBack{From: 0, To: count - 1})
-		if err != nil || done != (api.ImportTakenBack{Taken: count - taken}) {
+		done, err := connected().Batches.UndoImport(t.Context(), id, api.ImportToUndo{From: 0, To: count - 1})
+		if err != nil || done != (api.ImportUndone{Removed: count - taken}) {
 			t.Fatalf("the rest: %+v, %v", done, err)
 		}
 		s.kill()

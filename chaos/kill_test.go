@@ -430,7 +430,7 @@ func (c *chaos) check() {
 type historyEntry struct {
 	Seq  int64     `json:"seq"`
 	At   time.Time `json:"at"`
-	Did  string    `json:"did"`
+	Did  string    `json:"action"`
 	Rule struct {
 		Owner       string   `json:"owner"`
 		Target      string   `json:"target"`

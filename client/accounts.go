@@ -80,8 +80,8 @@ type AccountList struct {
 
 // RecentScans is the number of recent scans of an object.
 type RecentScans struct {
-	Days []int64    `json:"days" doc:"the last seven, today at the end"`
-	Last *time.Time `json:"last,omitempty" doc:"the day of the last scan; left out: none in 30 days"`
+	Days   []int64    `json:"days" doc:"the last seven, today at the end"`
+	LastAt *time.Time `json:"last_at,omitempty" doc:"the day of the last scan; left out: none in 30 days"`
 }
 
 // AccountQuery says which accounts are wanted.
@@ -140,15 +140,15 @@ func (c AccountsService) Set(ctx context.Context, appid string, a AccountPut) er
 
 // Deletion lists the objects that are deleted with an account or a platform, and those that block its deletion.
 type Deletion struct {
-	AppID   string   `json:"appid"`
-	Deleted bool     `json:"deleted" doc:"false where it was only asked"`
-	Goes    []Amount `json:"goes" doc:"links, authorizations, tokens, temporary_qrcodes, followers"`
-	Keeps   []Amount `json:"keeps" doc:"rules, rules_that_open_it, applications, gs1_keys, permanent_qrcodes, active_codes; empty = nothing"`
+	AppID     string   `json:"appid"`
+	Deleted   bool     `json:"deleted" doc:"false where it was only asked"`
+	Deletes   []Amount `json:"deletes" doc:"links, authorizations, tokens, temporary_qrcodes, followers"`
+	BlockedBy []Amount `json:"blocked_by" doc:"rules, rules_that_open_it, applications, gs1_keys, permanent_qrcodes, active_codes; empty = nothing"`
 }
 
 // Amount is a number of objects of one kind.
 type Amount struct {
-	What  string `json:"what"`
+	Kind  string `json:"kind"`
 	Count int    `json:"count"`
 }
 
@@ -214,18 +214,18 @@ func (c AccountsService) GetQuota(ctx context.Context, appid string) (int, error
 }
 
 // Need is one thing that an ability needs.
-type Need struct {
-	Need string `json:"need" enum:"secret,secret_active,organisation,released,publishes_left,switched_on,certified,linked,feature,key,prefix"`
-	Met  bool   `json:"met"`
+type Requirement struct {
+	Requirement string `json:"requirement" enum:"secret,secret_active,organisation,released,publishes_left,switched_on,certified,linked,feature,key,prefix"`
+	Fulfilled   bool   `json:"fulfilled"`
 }
 
 // Ability is something that an account of its kind can do: tokens (fetch them), rules
 // (have jump rules), publish (a rule), open (when its rules are scanned) and codes
 // (apply for them and download them).
 type Ability struct {
-	Ability string `json:"ability" enum:"tokens,rules,publish,open,codes"`
-	May     bool   `json:"may" doc:"every need is met"`
-	Needs   []Need `json:"needs"`
+	Ability      string        `json:"ability" enum:"tokens,rules,publish,open,codes"`
+	Allowed      bool          `json:"allowed" doc:"every need is met"`
+	Requirements []Requirement `json:"requirements"`
 }
 
 // AbilityList are the abilities of an account.

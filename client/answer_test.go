@@ -212,12 +212,13 @@ func (d document) value(s schema) any {
 // A field that is missing is named, wherever it stands.
 func TestWhatIsMissingIsNamed(t *testing.T) {
 	for answer, flaw := range map[string]string{
-		`{"changes":[{"seq":1}]}`: `(changes[0].at is missing in {"changes":[{"seq":1}]})`,
+		`{"changes":[{"seq":1}]}`: `(changes[0].occurred_at is missing in {"changes":[{"seq":1}]})`,
 		`{"changes":[]}`:          "",
 		`{"changes":null}`:        "",
 		`{"changes":{}}`:          "(json: cannot unmarshal object into Go struct field RuleChanges.changes of type []client.RuleChange in {",
-		`{"changes":[],"errcode":40066,"errmsg":"invalid url"}`:                                          "(errcode 40066 invalid url)",
-		`{"changes":[{"seq":1,"at":"2026-01-15T10:00:00Z","actor":"a","did":"add","rule":{"id":null}}]}`: "(changes[0].rule.id is missing",
+		`{"changes":[],"errcode":40066,"errmsg":"invalid url"}`: "(errcode 40066 invalid url)",
+		`{"changes":[{"seq":1,"occurred_at":"2026-01-15T10:00:00Z","actor":"a","action":"add",` +
+			`"rule":{"id":null}}]}`: "(changes[0].rule.id is missing",
 		`{"changes":[]`: `(no JSON object: {"changes":[])`,
 	} {
 		s := &stub{answers: []func(*http.Request) (int, string){says(200, answer)}}

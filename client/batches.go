@@ -100,7 +100,7 @@ type CodesChanged struct {
 func (c CodesService) Update(ctx context.Context, id int64, did string, change CodeChange) (CodesChanged, error) {
 	return post[CodesChanged](ctx, c.transport, batchPath(id, "states"), struct {
 		CodeChange
-		Did string `json:"did"`
+		Action string `json:"action"`
 	}{change, did})
 }
 
@@ -109,7 +109,7 @@ func (c CodesService) Update(ctx context.Context, id int64, did string, change C
 func (c CodesService) Deactivate(ctx context.Context, id int64, at time.Time, change CodeChange) (CodesChanged, error) {
 	return post[CodesChanged](ctx, c.transport, batchPath(id, "withdrawals"), struct {
 		CodeChange
-		At time.Time `json:"at,omitzero"`
+		At time.Time `json:"effective_at,omitzero"`
 	}{change, at})
 }
 
@@ -122,7 +122,7 @@ func (c CodesService) Schedule(ctx context.Context, id int64, r CodeRange, b Cod
 		From    int64       `json:"code_start"`
 		To      int64       `json:"code_end"`
 		Binding CodeBinding `json:"binding"`
-		At      time.Time   `json:"at,omitzero"`
+		At      time.Time   `json:"effective_at,omitzero"`
 		Actor   string      `json:"actor,omitempty"`
 		Note    string      `json:"note,omitempty"`
 	}{r.From, r.To, b, at, actor, note})
@@ -172,14 +172,14 @@ type StoredCode struct {
 	Activation    *CodeEvent  `json:"activation,omitempty"` // that governs it; nil = not active
 	History       []CodeEvent `json:"history" doc:"what happened to it, newest first"`
 	// Alarms are those that stand for it.
-	Alarms []StandingAlarm `json:"alarms,omitempty" answer:"optional" doc:"of it, that nobody dismissed"`
+	Alarms []OpenAlarm `json:"alarms,omitempty" answer:"optional" doc:"of it, that nobody dismissed"`
 }
 
-// StandingAlarm is an alarm that was not dismissed, as it is shown with its code.
-type StandingAlarm struct {
+// OpenAlarm is an alarm that was not dismissed, as it is shown with its code.
+type OpenAlarm struct {
 	ID             int64         `json:"id"`
 	Kind           string        `json:"kind"`
-	At             time.Time     `json:"at" doc:"of the scan that gave rise to it"`
+	OccurredAt     time.Time     `json:"occurred_at" doc:"of the scan that gave rise to it"`
 	Score          int64         `json:"score"`
 	Reasons        []AlarmReason `json:"reasons" doc:"what gave rise to it, for people, the heaviest first"`
 	AcknowledgedAt *time.Time    `json:"acknowledged_at,omitempty"`
@@ -188,17 +188,17 @@ type StandingAlarm struct {
 
 // CodeEvent is one thing that happened to codes.
 type CodeEvent struct {
-	Seq     int64        `json:"seq"`
-	Did     string       `json:"did"` // activate, withdraw, or one of the four changes
-	Ranges  []CodeRange  `json:"ranges" doc:"at most 100 are shown"`
-	Codes   int64        `json:"codes" doc:"how many"`
-	Binding *CodeBinding `json:"binding,omitempty"`
-	At      time.Time    `json:"at"`
-	From    time.Time    `json:"from" doc:"when it takes effect"`
-	Actor   string       `json:"actor"`
-	RID     string       `json:"rid,omitempty"`
-	Note    string       `json:"note,omitempty"`
-	Warning string       `json:"warning,omitempty"`
+	Seq         int64        `json:"seq"`
+	Action      string       `json:"action"` // activate, withdraw, or one of the four changes
+	Ranges      []CodeRange  `json:"ranges" doc:"at most 100 are shown"`
+	Codes       int64        `json:"codes" doc:"how many"`
+	Binding     *CodeBinding `json:"binding,omitempty"`
+	OccurredAt  time.Time    `json:"occurred_at"`
+	EffectiveAt time.Time    `json:"effective_at" doc:"when it takes effect"`
+	Actor       string       `json:"actor"`
+	RID         string       `json:"rid,omitempty"`
+	Note        string       `json:"note,omitempty"`
+	Warning     string       `json:"warning,omitempty"`
 }
 
 // Get finds a code of any account.
@@ -268,9 +268,9 @@ func (c BatchesService) CreateImport(ctx context.Context, account string, n NewI
 
 // CodesImported is the result of ImportCodes.
 type CodesImported struct {
-	Lines int64 `json:"lines" doc:"that were read"`
-	Added int64 `json:"added" doc:"of them; the others were here already, and equal"`
-	Have  int64 `json:"have" doc:"how many codes of the application are here now"`
+	Lines     int64 `json:"lines" doc:"that were read"`
+	Added     int64 `json:"added" doc:"of them; the others were here already, and equal"`
+	Available int64 `json:"available" doc:"how many codes of the application are here now"`
 }
 
 // MaxImportLines is the maximum number of lines in one call of ImportCodes.
@@ -288,24 +288,24 @@ func (c BatchesService) ImportCodes(ctx context.Context, batch, first int64, act
 	return done, err
 }
 
-// ImportToTakeBack says which codes were imported by mistake.
-type ImportToTakeBack struct {
+// ImportToUndo says which codes were imported by mistake.
+type ImportToUndo struct {
 	From  int64  `json:"code_start" minimum:"0"`
 	To    int64  `json:"code_end" minimum:"0"`
 	Note  string `json:"note,omitempty"`
 	Actor string `json:"actor,omitempty"`
 }
 
-// ImportTakenBack reports the effect of a call of Batches.UndoImport.
-type ImportTakenBack struct {
-	Taken int64 `json:"taken" doc:"codes that were taken back"`
-	Have  int64 `json:"have" doc:"codes of the application that are still here; 0 after its whole range: the application is gone"`
-	More  bool  `json:"more" doc:"codes of the range are still here: call again"`
+// ImportUndone reports the effect of a call of Batches.UndoImport.
+type ImportUndone struct {
+	Removed   int64 `json:"removed" doc:"codes that were taken back"`
+	Available int64 `json:"available" doc:"codes of the application that are still here; 0 after its whole range: the application is gone"`
+	More      bool  `json:"more" doc:"codes of the range are still here: call again"`
 }
 
 // UndoImport takes back codes that were imported by mistake, some thousand a call:
 // call again while there are More. A *Problem with status 409: more than imports happened
 // to the application.
-func (c BatchesService) UndoImport(ctx context.Context, batch int64, w ImportToTakeBack) (ImportTakenBack, error) {
-	return post[ImportTakenBack](ctx, c.transport, batchPath(batch, "take-back"), w)
+func (c BatchesService) UndoImport(ctx context.Context, batch int64, w ImportToUndo) (ImportUndone, error) {
+	return post[ImportUndone](ctx, c.transport, batchPath(batch, "take-back"), w)
 }

@@ -8,17 +8,17 @@ import (
 
 // Call is a call of the wire, with the reason of its answer. Secrets in it are masked.
 type Call struct {
-	RID      string        `json:"rid"`
-	At       time.Time     `json:"at"`
-	Account  string        `json:"account,omitempty"` // "" where the caller showed no token and no secret
-	Endpoint string        `json:"endpoint"`
-	Query    string        `json:"query,omitempty"`
-	Request  string        `json:"request"`
-	Answer   string        `json:"answer"`
-	IP       string        `json:"ip"`
-	ErrCode  int           `json:"errcode"`
-	Detail   string        `json:"detail,omitempty"` // what exactly was wrong, and in which field
-	Took     time.Duration `json:"took_ns"`
+	RID        string        `json:"rid"`
+	OccurredAt time.Time     `json:"occurred_at"`
+	Account    string        `json:"account,omitempty"` // "" where the caller showed no token and no secret
+	Endpoint   string        `json:"endpoint"`
+	Query      string        `json:"query,omitempty"`
+	Request    string        `json:"request"`
+	Response   string        `json:"response"`
+	IP         string        `json:"ip"`
+	ErrCode    int           `json:"errcode"`
+	Detail     string        `json:"detail,omitempty"` // what exactly was wrong, and in which field
+	Took       time.Duration `json:"took_ns"`
 	// Behaviours are the ids of the rows of the table of behaviours that decided: the one
 	// that refused, and those that the server was lenient by.
 	Behaviours []string    `json:"behaviours"`
@@ -31,13 +31,13 @@ type Call struct {
 // are masked.
 type RecordedCall struct {
 	RID        string        `json:"rid"`
-	At         time.Time     `json:"at"`
+	OccurredAt time.Time     `json:"occurred_at"`
 	Account    string        `json:"account,omitempty" answer:"optional"`
 	IP         string        `json:"ip"`
 	Method     string        `json:"method"`
 	URL        string        `json:"url"` // path and query
 	Request    string        `json:"request"`
-	Answer     string        `json:"answer"`
+	Response   string        `json:"response"`
 	ErrCode    int           `json:"errcode"`
 	Detail     string        `json:"detail,omitempty" answer:"optional"` // what exactly was wrong
 	Behaviours []string      `json:"behaviours,omitempty" answer:"optional"`
@@ -78,11 +78,11 @@ func (c CallsService) Get(ctx context.Context, rid string) (Call, error) {
 
 // Searched says which part of the log of calls was searched for an answer.
 type Searched struct {
-	Looked int        `json:"looked"`                            // how many calls
-	Since  *time.Time `json:"since,omitempty" answer:"optional"` // the second of the oldest; nil where there was none
-	Until  *time.Time `json:"until,omitempty" answer:"optional"` // likewise the newest
-	Next   int64      `json:"next"`                              // the Before that goes on with older ones; 0 = there are none
-	Newest int64      `json:"newest"`                            // the After of later ones; 0 = none was looked at
+	Examined int        `json:"examined"`                          // how many calls
+	Since    *time.Time `json:"since,omitempty" answer:"optional"` // the second of the oldest; nil where there was none
+	Until    *time.Time `json:"until,omitempty" answer:"optional"` // likewise the newest
+	Next     int64      `json:"next"`                              // the Before that goes on with older ones; 0 = there are none
+	Newest   int64      `json:"newest"`                            // the After of later ones; 0 = none was looked at
 }
 
 // KeptCallQuery selects calls of the log; the zero value is the newest of all.
@@ -119,8 +119,8 @@ func (c CallsService) ListPersisted(ctx context.Context, q KeptCallQuery) (KeptC
 type CallError struct {
 	Endpoint string    `json:"endpoint"`
 	ErrCode  int       `json:"errcode"`
-	Times    int       `json:"times"`
-	Last     string    `json:"last"` // request id of the newest of them
+	Count    int       `json:"count"`
+	LastRID  string    `json:"last_rid"` // request id of the newest of them
 	LastAt   time.Time `json:"last_at"`
 	Detail   string    `json:"detail,omitempty" answer:"optional"` // what was wrong with that one
 }

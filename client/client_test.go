@@ -91,7 +91,7 @@ func TestARuleFromAddToDelete(t *testing.T) {
 	check("history", err)
 	var did []string
 	for _, h := range history {
-		did = append(did, h.Did)
+		did = append(did, h.Action)
 	}
 	assert.True(t, slices.Equal(did, []string{"delete", "publish", "edit", "add"}), "got the history %v", did)
 }
@@ -156,7 +156,7 @@ func TestHostsAreTrustedAndDenied(t *testing.T) {
 	c, ctx := connect(t, start(t), shop), t.Context()
 	require.NoError(t, c.Domains.Set(ctx, "bad.example", "denied"))
 	if list, err := c.Domains.List(ctx); err != nil || len(list) != 1 || list[0].Host != "bad.example" || list[0].Status != "denied" ||
-		list[0].At.IsZero() {
+		list[0].UpdatedAt.IsZero() {
 		t.Errorf("got the hosts %+v, %v", list, err)
 	}
 	require.NoError(t, c.Domains.Delete(ctx, "bad.example"))
@@ -173,13 +173,13 @@ func TestTheEmulatorsCalls(t *testing.T) {
 	if after, err := c.Emulator.GetClock(ctx); err != nil || !after.Frozen || after.Now.Sub(before.Now) < 36*time.Hour {
 		t.Errorf("got the clock %+v, %v, from %+v", after, err, before)
 	}
-	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: 886001, Times: 1}))
+	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: 886001, Count: 1}))
 	_, err = c.Wire.GetVerificationFile(ctx)
 	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != 886001 {
 		t.Errorf("got %v, want the fault", err)
 	}
 	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true,
-		Times: 1}))
+		Count: 1}))
 	rule := client.RuleDraft{Prefix: "https://coffee.example/after/", Path: "p", OpenVersion: 3}
 	err = c.Wire.CreateRule(ctx, rule)
 	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != -1 {

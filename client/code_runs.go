@@ -15,7 +15,7 @@ type CodeRun struct {
 	Redeemed   bool         `json:"redeemed"`
 	Activation int64        `json:"activation,omitempty" answer:"optional" doc:"seq of the event that governs them"`
 	Binding    *CodeBinding `json:"binding,omitempty" answer:"optional"` // nil: they are not active
-	Alarmed    []int64      `json:"alarmed,omitempty" answer:"optional" doc:"which of them have an alarm that nobody dismissed"`
+	OpenAlarms []int64      `json:"open_alarms,omitempty" answer:"optional" doc:"which of them have an alarm that nobody dismissed"`
 }
 
 // CodeRuns are the states of the codes of a range.

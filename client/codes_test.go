@@ -109,7 +109,7 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	check("lookup", err)
 	var did []string
 	for _, e := range found.History {
-		did = append(did, e.Did+" by "+e.Actor)
+		did = append(did, e.Action+" by "+e.Actor)
 	}
 	if got := strings.Join(did, ", "); got != "withdraw by admin, activate by dora, redeem by admin, redeem by till, activate by "+
 		brand.AppID+", activate by "+brand.AppID ||

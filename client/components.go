@@ -55,8 +55,8 @@ type Push struct {
 	SentAt    *time.Time `json:"sent_at,omitempty" doc:"the last attempt"`
 	NextAt    *time.Time `json:"next_at,omitempty" doc:"when it is tried again"`
 	Status    int        `json:"status,omitempty" answer:"optional" doc:"the HTTP status of the last answer"`
-	Answer    string     `json:"answer,omitempty" answer:"optional"`
-	Fault     string     `json:"fault,omitempty" answer:"optional" doc:"why it was not delivered"`
+	Response  string     `json:"response,omitempty" answer:"optional"`
+	Error     string     `json:"error,omitempty" answer:"optional" doc:"why it was not delivered"`
 }
 
 // PushList are messages to a platform.
@@ -123,20 +123,20 @@ func (c AccountsService) ListAuthorizations(ctx context.Context, appid string) (
 }
 
 // Withdrawn says that an authorisation ended.
-type Withdrawn struct {
-	Withdrawn bool `json:"withdrawn"`
+type Revoked struct {
+	Revoked bool `json:"revoked"`
 }
 
 // RevokeAuthorization ends what an account granted a platform; the tokens of the grant end at
 // once. A *Problem with status 404: the account did not authorise the platform.
 func (c ComponentsService) RevokeAuthorization(ctx context.Context, component, appid string) error {
-	_, err := remove[Withdrawn](ctx, c.transport, componentPath(component)+"/authorizations/"+url.PathEscape(appid))
+	_, err := remove[Revoked](ctx, c.transport, componentPath(component)+"/authorizations/"+url.PathEscape(appid))
 	return err
 }
 
 // RevokeAuthorization is Withdraw seen from the account: its IfMatch is about the account, that of Withdraw about the platform.
 func (c AccountsService) RevokeAuthorization(ctx context.Context, appid, component string) error {
-	_, err := remove[Withdrawn](ctx, c.transport, accountPath(appid, "authorizations", component))
+	_, err := remove[Revoked](ctx, c.transport, accountPath(appid, "authorizations", component))
 	return err
 }
 

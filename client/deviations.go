@@ -12,10 +12,10 @@ type Deviation struct {
 	EvidenceLevel string    `json:"evidence_level"` // how sure it is that the platform minds: observed, documented, inferred or assumed
 	Account       string    `json:"account"`        // "" where the caller showed no token and no secret
 	Endpoint      string    `json:"endpoint"`       // where
-	Times         int64     `json:"times"`          // in how many calls
-	First         string    `json:"first"`          // the request id of the first of them
+	Count         int64     `json:"count"`          // in how many calls
+	FirstRID      string    `json:"first_rid"`      // the request id of the first of them
 	FirstAt       time.Time `json:"first_at"`       // its time
-	Last          string    `json:"last"`           // the request id of the last
+	LastRID       string    `json:"last_rid"`       // the request id of the last
 	LastAt        time.Time `json:"last_at"`        // its time
 	Advice        string    `json:"advice"`         // what to change in the caller
 	Chinese       string    `json:"advice_zh"`      // the same
@@ -46,18 +46,18 @@ type Trial struct {
 	ErrCode   int    `json:"errcode"`             // what is answered then
 	English   string `json:"en"`                  // what happens
 	Chinese   string `json:"zh"`                  // the same
-	Met       bool   `json:"met"`                 // whether it happened
+	Occurred  bool   `json:"occurred"`            // whether it happened
 	Calls     int    `json:"calls"`               // how many calls were made that it can happen to
-	Times     int    `json:"times"`               // to how many it happened
-	Last      string `json:"last,omitempty"`      // the request id of the newest of these
+	Count     int    `json:"count"`               // to how many it happened
+	LastRID   string `json:"last_rid,omitempty"`  // the request id of the newest of these
 	Command   string `json:"command"`             // what makes it happen
 }
 
 // Coverage says which trials a program met.
 type Coverage struct {
-	Met    int     `json:"met"` // how many it met
-	Of     int     `json:"of"`  // of how many
-	Trials []Trial `json:"trials"`
+	Covered int     `json:"covered"` // how many it met
+	Total   int     `json:"total"`   // of how many
+	Trials  []Trial `json:"trials"`
 	Searched
 }
 

@@ -12,8 +12,8 @@ import (
 type Clock struct {
 	Now    time.Time `json:"now"`
 	Frozen bool      `json:"frozen"`
-	// Real is the time that the clock would show if it had not been moved; zero if the server does not say it.
-	Real time.Time `json:"real,omitzero"`
+	// RealTime is the time that the clock would show if it had not been moved; zero if the server does not say it.
+	RealTime time.Time `json:"real_time,omitzero"`
 }
 
 // GetClock returns the server's clock.
@@ -44,7 +44,7 @@ func (c EmulatorService) ResumeClock(ctx context.Context) error {
 // FollowRealTime lets the server's clock follow real time again. A *Problem with status 409: the clock
 // is ahead of real time, and only Reset takes it back.
 func (c EmulatorService) FollowRealTime(ctx context.Context) error {
-	return c.moveClock(ctx, map[string]any{"real": true})
+	return c.moveClock(ctx, map[string]any{"follow_real_time": true})
 }
 
 func (c *transport) moveClock(ctx context.Context, move map[string]any) error {
@@ -60,7 +60,7 @@ type Fault struct {
 	ErrMsg      string   `json:"errmsg,omitempty"`      // "" = the text of ErrCode
 	After       bool     `json:"after,omitempty"`       // with ErrCode: do the call, then answer ErrCode all the same
 	AppID       string   `json:"appid,omitempty"`       // "" = any account
-	Times       int      `json:"times,omitempty"`       // 0 = without end
+	Count       int      `json:"count,omitempty"`       // 0 = without end
 	Probability *float64 `json:"probability,omitempty"` // nil = always
 	Delay       string   `json:"delay,omitempty"`       // for example "3s"
 	Drop        bool     `json:"drop,omitempty"`        // close the connection, do nothing
@@ -79,7 +79,7 @@ type FaultResponse struct {
 type FaultInForce struct {
 	ID int `json:"id"` // for Emulator.DeleteFault
 	Fault
-	Fired int `json:"fired"`
+	TriggerCount int `json:"trigger_count"`
 }
 
 type faultList struct {
@@ -151,13 +151,13 @@ func (c *transport) reset(ctx context.Context, body any) error {
 
 // Snapshot is the state of a server with --dev under a name.
 type Snapshot struct {
-	Name     string    `json:"name"`
-	SavedAt  time.Time `json:"saved_at"` // in real time
-	Program  string    `json:"program"`  // the version that saved it
-	Accounts int64     `json:"accounts"`
-	Rules    int64     `json:"rules"`
-	Batches  int64     `json:"batches"`
-	Bytes    int64     `json:"bytes"` // that it takes in the database
+	Name      string    `json:"name"`
+	CreatedAt time.Time `json:"created_at"` // in real time
+	Program   string    `json:"program"`    // the version that saved it
+	Accounts  int64     `json:"accounts"`
+	Rules     int64     `json:"rules"`
+	Batches   int64     `json:"batches"`
+	Bytes     int64     `json:"bytes"` // that it takes in the database
 }
 
 type snapshotList struct {

@@ -50,9 +50,9 @@ func ExampleAccountsService_ListAbilities() {
 		log.Fatal(err)
 	}
 	for _, a := range abilities {
-		for _, need := range a.Needs {
-			if !need.Met {
-				fmt.Println(a.Ability, "needs", need.Need)
+		for _, need := range a.Requirements {
+			if !need.Fulfilled {
+				fmt.Println(a.Ability, "needs", need.Requirement)
 			}
 		}
 	}
@@ -97,7 +97,7 @@ func ExampleIfMatch() {
 	want.Name = "Coffee and tea"
 	err = operator.Accounts.Set(client.IfMatch(ctx, read.Revision), "wxc0ffee0000000001", want)
 	if changed := client.ChangedMeanwhile(err); changed != nil {
-		fmt.Println(changed.Status, changed.Changes[0].What)
+		fmt.Println(changed.Status, changed.Changes[0].Fields)
 	}
 	// Output: 412 [jump_open]
 }
@@ -171,7 +171,7 @@ func ExampleEmulatorService_CreateFault() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	err = shop.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: -1, Times: 1})
+	err = shop.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: -1, Count: 1})
 	if err != nil {
 		log.Fatal(err)
 	}

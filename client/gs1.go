@@ -37,7 +37,7 @@ type GS1Entry struct {
 	// ID is the number under which scans of the key are counted, as those of a rule; the owner of the key is their owner.
 	ID int64 `json:"rule_id,omitempty" doc:"scans of the key are counted under this number, as those of a rule"`
 	GS1Put
-	ChangedAt time.Time `json:"changed_at"`
+	UpdatedAt time.Time `json:"updated_at"`
 	Revised
 }
 
@@ -90,21 +90,21 @@ func (c GS1Service) UndoChange(ctx context.Context, seq int64) (GS1Entry, error)
 	return post[GS1Entry](ctx, c.transport, "gs1/changes/"+strconv.FormatInt(seq, 10)+"/undo", nil)
 }
 
-// GS1HandOver names the keys to transfer and the new owner.
-type GS1HandOver struct {
-	Of     string `json:"of" minLength:"1" maxLength:"1024" doc:"a GS1 key, of which the primary key counts, or digits of a GS1 Company Prefix"`
+// GS1Transfer names the keys to transfer and the new owner.
+type GS1Transfer struct {
+	Key    string `json:"key" minLength:"1" maxLength:"1024" doc:"a GS1 key, of which the primary key counts, or digits of a GS1 Company Prefix"`
 	To     string `json:"to" minLength:"1" maxLength:"128" doc:"the account that holds it from now on"`
 	DryRun bool   `json:"dry_run,omitempty" doc:"only check, and count"`
 }
 
 // GS1HandedOver is the result of a transfer.
 type GS1HandedOver struct {
-	GS1HandOver
+	GS1Transfer
 	Keys int `json:"keys" doc:"how many keys of which something is said changed hands"`
 }
 
 // Transfer gives a GS1 key with all below it, or a GS1 Company Prefix with its keys, to another account.
-func (c GS1Service) Transfer(ctx context.Context, want GS1HandOver) (done GS1HandedOver, err error) {
+func (c GS1Service) Transfer(ctx context.Context, want GS1Transfer) (done GS1HandedOver, err error) {
 	return done, c.admin(ctx, http.MethodPost, "gs1/hand-over", want, &done)
 }
 

@@ -10,16 +10,16 @@ import (
 
 // Change is one entry of a server's audit log.
 type Change struct {
-	Seq    int64           `json:"seq"`
-	At     time.Time       `json:"at"`
-	Kind   string          `json:"kind"` // rule, account, link, …
-	Key    string          `json:"key"`  // which one
-	Actor  string          `json:"actor" doc:"an AppID, admin, seed, server, person:NAME or key:NAME"`
-	Via    string          `json:"via" answer:"optional"` // the third-party platform that called for the actor
-	RID    string          `json:"rid" answer:"optional"`
-	Did    string          `json:"did"`
-	Detail json.RawMessage `json:"detail"`
-	Hash   string          `json:"hash"`
+	Seq        int64           `json:"seq"`
+	OccurredAt time.Time       `json:"occurred_at"`
+	Kind       string          `json:"kind"` // rule, account, link, …
+	Key        string          `json:"key"`  // which one
+	Actor      string          `json:"actor" doc:"an AppID, admin, seed, server, person:NAME or key:NAME"`
+	Via        string          `json:"via" answer:"optional"` // the third-party platform that called for the actor
+	RID        string          `json:"rid" answer:"optional"`
+	Action     string          `json:"action"`
+	Detail     json.RawMessage `json:"detail"`
+	Hash       string          `json:"hash"`
 }
 
 // ChangesQuery selects changes; the zero value is the oldest of all.
@@ -49,8 +49,8 @@ type Verified struct {
 	Hash    string `json:"hash"` // of the last: noted elsewhere, it proves later that nothing before it was altered
 	// Fault is the first thing that does not fit; nil = everything fits.
 	Fault *struct {
-		Seq  int64  `json:"seq" answer:"optional"`
-		What string `json:"what"`
+		Seq   int64  `json:"seq" answer:"optional"`
+		Error string `json:"error"`
 	} `json:"fault"`
 	// Orphans lists the objects of accounts that do not exist, at most 1000.
 	Orphans []Orphan `json:"orphans"`
@@ -60,7 +60,7 @@ type Verified struct {
 // active_codes.
 type Orphan struct {
 	Account string `json:"account"`
-	What    string `json:"what"`
+	Kind    string `json:"kind"`
 	Count   int    `json:"count"`
 }
 
@@ -110,14 +110,14 @@ type PastMatch struct {
 
 // ChangedSince is a change between a moment and now.
 type ChangedSince struct {
-	At    time.Time `json:"at"`
-	Kind  string    `json:"kind"`
-	Key   string    `json:"key"`
-	Actor string    `json:"actor"`
-	Via   string    `json:"via,omitempty"`
-	RID   string    `json:"rid,omitempty"`
-	Did   string    `json:"did"`
-	Seq   int64     `json:"seq,omitempty" doc:"of the change; a rule's can be undone by it"`
+	OccurredAt time.Time `json:"occurred_at"`
+	Kind       string    `json:"kind"`
+	Key        string    `json:"key"`
+	Actor      string    `json:"actor"`
+	Via        string    `json:"via,omitempty"`
+	RID        string    `json:"rid,omitempty"`
+	Action     string    `json:"action"`
+	Seq        int64     `json:"seq,omitempty" doc:"of the change; a rule's can be undone by it"`
 }
 
 // ResolveAsOf asks what a scan opened at a past moment, and what changed since.

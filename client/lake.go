@@ -13,18 +13,18 @@ type LakeVerification struct {
 
 // LakeDay compares a day in the ledger with the same day in the lake.
 type LakeDay struct {
-	Date     string `json:"date"`
-	Ledger   int64  `json:"ledger" doc:"scans in the ledger"`
-	Lake     int64  `json:"lake" doc:"rows in the lake"`
-	Missing  int64  `json:"missing" doc:"scans that the lake should have and has not"`
-	OnTheWay int64  `json:"on_the_way" doc:"scans of the last minute that the lake has not yet"`
-	Twice    int64  `json:"twice" doc:"further rows of a scan"`
-	Unknown  int64  `json:"unknown" doc:"scans that the ledger has not"`
-	Named    int64  `json:"named" doc:"rows that name a user who was erased"`
+	Date       string `json:"date"`
+	Ledger     int64  `json:"ledger" doc:"scans in the ledger"`
+	Lake       int64  `json:"lake" doc:"rows in the lake"`
+	Missing    int64  `json:"missing" doc:"scans that the lake should have and has not"`
+	Pending    int64  `json:"pending" doc:"scans of the last minute that the lake has not yet"`
+	Duplicates int64  `json:"duplicates" doc:"further rows of a scan"`
+	Unexpected int64  `json:"unexpected" doc:"scans that the ledger has not"`
+	Named      int64  `json:"named" doc:"rows that name a user who was erased"`
 }
 
 // Right reports whether the lake has exactly what it should have.
-func (d LakeDay) Right() bool { return d.Missing+d.Twice+d.Unknown+d.Named == 0 }
+func (d LakeDay) Right() bool { return d.Missing+d.Duplicates+d.Unexpected+d.Named == 0 }
 
 // LakeNode is up to when a node has written its scans.
 type LakeNode struct {

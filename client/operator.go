@@ -11,9 +11,9 @@ import (
 
 // Domain is the operator's decision about a host.
 type Domain struct {
-	Host   string    `json:"host"`
-	Status string    `json:"status"` // trusted, denied or no_icp
-	At     time.Time `json:"at"`     // when it was said
+	Host      string    `json:"host"`
+	Status    string    `json:"status"`     // trusted, denied or no_icp
+	UpdatedAt time.Time `json:"updated_at"` // when it was said
 }
 
 // DomainList are the hosts that the operator said something of.

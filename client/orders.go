@@ -16,8 +16,8 @@ type Order struct {
 	Sample   string `json:"sample,omitempty" doc:"of a dry run: what a text looks like; it opens nothing"`
 	Revised
 	State         string     `json:"state" enum:"tried,waits,refused,making,made" doc:"tried: of a dry run"`
-	AskedBy       string     `json:"asked_by"`
-	AskedAt       time.Time  `json:"asked_at"`
+	RequestedBy   string     `json:"requested_by"`
+	CreatedAt     time.Time  `json:"created_at"`
 	DecidedBy     string     `json:"decided_by,omitempty"`
 	DecidedAt     *time.Time `json:"decided_at,omitempty"`
 	ApplicationID int64      `json:"application_id,omitempty" doc:"once its codes are made"`

@@ -66,25 +66,25 @@ type LabelDrawing struct {
 
 // Package says which codes were handed to which printer.
 type Package struct {
-	ID            int64         `json:"package"`
-	ApplicationID int64         `json:"application_id"`
-	From          int64         `json:"code_start"`
-	To            int64         `json:"code_end"`
-	Spare         int64         `json:"spare"`
-	Proofs        int64         `json:"proofs" doc:"the application of its proof codes; 0: none"`
-	Printer       string        `json:"printer"`
-	Recipients    []string      `json:"recipients" doc:"public keys; none: a passphrase"`
-	Formats       []string      `json:"formats"`
-	Drawing       *LabelDrawing `json:"drawing,omitempty" doc:"how its labels are drawn"`
-	Again         []int64       `json:"again" doc:"packages that had codes of it before"`
-	Reason        string        `json:"reason,omitempty"`
-	MadeBy        string        `json:"made_by"`
-	MadeAt        time.Time     `json:"made_at"`
-	Sent          int64         `json:"sent" doc:"downloads that were begun"`
-	Spoiled       []CodeRange   `json:"spoiled"`
-	RecalledAt    *time.Time    `json:"recalled_at,omitempty"`
-	RecalledBy    string        `json:"recalled_by,omitempty"`
-	Plan          *LabelPlan    `json:"plan,omitempty" doc:"of a dry run, which makes no package: its number is 0"`
+	ID                  int64         `json:"package"`
+	ApplicationID       int64         `json:"application_id"`
+	From                int64         `json:"code_start"`
+	To                  int64         `json:"code_end"`
+	Spare               int64         `json:"spare"`
+	Proofs              int64         `json:"proofs" doc:"the application of its proof codes; 0: none"`
+	Printer             string        `json:"printer"`
+	Recipients          []string      `json:"recipients" doc:"public keys; none: a passphrase"`
+	Formats             []string      `json:"formats"`
+	Drawing             *LabelDrawing `json:"drawing,omitempty" doc:"how its labels are drawn"`
+	OverlappingPackages []int64       `json:"overlapping_packages" doc:"packages that had codes of it before"`
+	Reason              string        `json:"reason,omitempty"`
+	CreatedBy           string        `json:"created_by"`
+	CreatedAt           time.Time     `json:"created_at"`
+	DownloadCount       int64         `json:"download_count" doc:"downloads that were begun"`
+	Spoiled             []CodeRange   `json:"spoiled"`
+	RecalledAt          *time.Time    `json:"recalled_at,omitempty"`
+	RecalledBy          string        `json:"recalled_by,omitempty"`
+	Plan                *LabelPlan    `json:"plan,omitempty" doc:"of a dry run, which makes no package: its number is 0"`
 }
 
 // Create notes that codes are handed to a printer; Download then writes

@@ -61,7 +61,7 @@ type AdminKey struct {
 	Role      string     `json:"role"`
 	Accounts  []string   `json:"accounts"`
 	CreatedAt time.Time  `json:"created_at"`
-	Expires   *time.Time `json:"expires,omitempty"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	SeenAt    *time.Time `json:"seen_at,omitempty" doc:"the last use, to a minute"`
 }
 
@@ -72,10 +72,10 @@ type AdminKeyList struct {
 
 // AdminKeyPut is a new admin key; Expires nil = never.
 type AdminKeyPut struct {
-	Name     string     `json:"name" maxLength:"40"`
-	Role     string     `json:"role"`
-	Accounts []string   `json:"accounts,omitempty"`
-	Expires  *time.Time `json:"expires,omitempty"`
+	Name      string     `json:"name" maxLength:"40"`
+	Role      string     `json:"role"`
+	Accounts  []string   `json:"accounts,omitempty"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 }
 
 // AdminKeyMade is a new admin key. Key is shown only in this answer.
@@ -86,8 +86,8 @@ type AdminKeyMade struct {
 
 // LoginLink signs in once.
 type LoginLink struct {
-	URL     string    `json:"url"`
-	Expires time.Time `json:"expires"`
+	URL       string    `json:"url"`
+	ExpiresAt time.Time `json:"expires_at"`
 }
 
 // List lists those who may sign in to the console, by name.

@@ -8,12 +8,12 @@ import (
 // RefusedCredential is a wrong credential that was shown several times, and from where.
 type RefusedCredential struct {
 	// The kind of credential; admin keys count as admin_token.
-	What  string    `json:"what" enum:"admin_token,app_secret,scan_key,person,login_link,provider" doc:"what it should be"`
-	Name  string    `json:"name,omitempty" doc:"the account or person whose it should be, the admin key that expired, or how a wrong key begins"`
-	IP    string    `json:"ip" doc:"the address that it comes from"`
-	Times int64     `json:"times" doc:"how often, since it was first seen"`
-	First time.Time `json:"first"`
-	Last  time.Time `json:"last"`
+	Kind    string    `json:"kind" enum:"admin_token,app_secret,scan_key,person,login_link,provider" doc:"what it should be"`
+	Name    string    `json:"name,omitempty" doc:"the account or person whose it should be, the admin key that expired, or how a wrong key begins"`
+	IP      string    `json:"ip" doc:"the address that it comes from"`
+	Count   int64     `json:"count" doc:"how often, since it was first seen"`
+	FirstAt time.Time `json:"first_at"`
+	LastAt  time.Time `json:"last_at"`
 }
 
 // RefusedCredentialList are those of the last day.

@@ -63,13 +63,13 @@ const ProblemChanged = "urn:qrjump:problem:precondition-failed"
 
 // ThingChange is a change of a thing, as the audit log has it.
 type ThingChange struct {
-	Seq   int64     `json:"seq" doc:"its number in the audit log"`
-	At    time.Time `json:"at"`
-	Actor string    `json:"actor" doc:"an AppID, admin, seed, server, person:NAME or key:NAME"`
-	Via   string    `json:"via,omitempty" doc:"the third-party platform that called for the actor"`
-	RID   string    `json:"rid,omitempty" doc:"the request id of the call"`
-	Did   string    `json:"did" doc:"add, edit, put, delete, …"`
-	What  []string  `json:"what" doc:"the fields that it changed"`
+	Seq        int64     `json:"seq" doc:"its number in the audit log"`
+	OccurredAt time.Time `json:"occurred_at"`
+	Actor      string    `json:"actor" doc:"an AppID, admin, seed, server, person:NAME or key:NAME"`
+	Via        string    `json:"via,omitempty" doc:"the third-party platform that called for the actor"`
+	RID        string    `json:"rid,omitempty" doc:"the request id of the call"`
+	Action     string    `json:"action" doc:"add, edit, put, delete, …"`
+	Fields     []string  `json:"fields" doc:"the fields that it changed"`
 }
 
 // ChangedMeanwhile returns the problem in an error that says that a thing changed since the caller

@@ -18,7 +18,7 @@ type StoredRule struct {
 	TestLinks   []string   `json:"test_links"`
 	Published   bool       `json:"published"`
 	CreatedAt   time.Time  `json:"created_at"`
-	ChangedAt   time.Time  `json:"changed_at"`
+	UpdatedAt   time.Time  `json:"updated_at"`
 	PublishedAt *time.Time `json:"published_at,omitempty" answer:"optional"` // nil = never
 	// Scans is nil where they were not asked for.
 	Scans *RecentScans `json:"scans,omitempty" answer:"optional"`
@@ -53,10 +53,10 @@ type RuleNames struct {
 
 // RuleName is the display name of a rule that counts and scans identify by its number.
 type RuleName struct {
-	ID     int64  `json:"rule_id"`
-	Owner  string `json:"owner"`
-	Prefix string `json:"prefix"`
-	Gone   bool   `json:"gone,omitempty" doc:"it was deleted"`
+	ID      int64  `json:"rule_id"`
+	Owner   string `json:"owner"`
+	Prefix  string `json:"prefix"`
+	Deleted bool   `json:"deleted,omitempty" doc:"it was deleted"`
 }
 
 // ListNames says what people call some rules, at most 1,000 of them.
@@ -84,12 +84,12 @@ func (c RulesService) ListConflicts(ctx context.Context, prefix string) ([]Store
 
 // RuleChange is one change of a rule.
 type RuleChange struct {
-	Seq   int64      `json:"seq"`
-	At    time.Time  `json:"at"`
-	Actor string     `json:"actor" doc:"an AppID, seed, admin, person:NAME or key:NAME"`
-	RID   string     `json:"rid,omitempty" answer:"optional"` // request id of the call; "" where no call did it
-	Did   string     `json:"did" doc:"add, edit, publish, delete or release"`
-	Rule  StoredRule `json:"rule" doc:"after the change; for a delete or release, before it"`
+	Seq        int64      `json:"seq"`
+	OccurredAt time.Time  `json:"occurred_at"`
+	Actor      string     `json:"actor" doc:"an AppID, seed, admin, person:NAME or key:NAME"`
+	RID        string     `json:"rid,omitempty" answer:"optional"` // request id of the call; "" where no call did it
+	Action     string     `json:"action" doc:"add, edit, publish, delete or release"`
+	Rule       StoredRule `json:"rule" doc:"after the change; for a delete or release, before it"`
 	// Reason is an operator's reason for its release.
 	Reason string `json:"reason,omitempty" answer:"optional" doc:"of a release"`
 }
@@ -129,11 +129,11 @@ func (c RulesService) ForceDelete(ctx context.Context, r Release) (released []St
 
 // Notice tells an account what an operator did to one of its things.
 type Notification struct {
-	ID     int64     `json:"id"`
-	At     time.Time `json:"at"`
-	Kind   string    `json:"kind" doc:"prefix_released: a rule was taken away"`
-	Prefix string    `json:"prefix"`
-	Reason string    `json:"reason"`
+	ID        int64     `json:"id"`
+	CreatedAt time.Time `json:"created_at"`
+	Kind      string    `json:"kind" doc:"prefix_released: a rule was taken away"`
+	Prefix    string    `json:"prefix"`
+	Reason    string    `json:"reason"`
 }
 
 // NoticeList are the notices of an account.
@@ -150,22 +150,22 @@ func (c AccountsService) ListNotifications(ctx context.Context, appid string, li
 
 // Confirmation is one check of a verification file.
 type Confirmation struct {
-	RID    string             `json:"rid"`
-	At     time.Time          `json:"at"`
-	Owner  string             `json:"owner"`
-	Prefix string             `json:"prefix"`
-	URL    string             `json:"url"` // where the file was looked for
-	OK     bool               `json:"ok"`
-	Reason string             `json:"reason"`
-	Steps  []ConfirmationStep `json:"steps"`
+	RID        string             `json:"rid"`
+	OccurredAt time.Time          `json:"occurred_at"`
+	Owner      string             `json:"owner"`
+	Prefix     string             `json:"prefix"`
+	URL        string             `json:"url"` // where the file was looked for
+	OK         bool               `json:"ok"`
+	Reason     string             `json:"reason"`
+	Steps      []ConfirmationStep `json:"steps"`
 }
 
 // ConfirmationStep is one step of fetching a file.
 type ConfirmationStep struct {
-	At     time.Time `json:"at"`
-	Did    string    `json:"did"`
-	Detail string    `json:"detail"`
-	Failed bool      `json:"failed,omitempty" answer:"optional"`
+	OccurredAt time.Time `json:"occurred_at"`
+	Action     string    `json:"action"`
+	Detail     string    `json:"detail"`
+	Failed     bool      `json:"failed,omitempty" answer:"optional"`
 }
 
 // ConfirmationList are checks of verification files.
@@ -257,14 +257,14 @@ type PlannedRule struct {
 
 // Replayed says what planned changes would have done to the scans of the last days.
 type Replayed struct {
-	Since  time.Time       `json:"since"`
-	Scans  int64           `json:"scans"`  // of links, in that time
-	Looked int64           `json:"looked"` // of them, scans that a planned rule could have to do with
-	Turned int64           `json:"turned"` // of them, scans that would open something else
-	Turns  []OutcomeChange `json:"turns"`  // the most frequent first, at most 100
+	Since    time.Time       `json:"since"`
+	Scans    int64           `json:"scans"`    // of links, in that time
+	Examined int64           `json:"examined"` // of them, scans that a planned rule could have to do with
+	Changed  int64           `json:"changed"`  // of them, scans that would open something else
+	Changes  []OutcomeChange `json:"changes"`  // the most frequent first, at most 100
 	// Cut says that there were more scans than are replayed at once: these are the
 	// oldest.
-	Cut bool `json:"cut,omitempty" answer:"optional"`
+	Truncated bool `json:"truncated,omitempty" answer:"optional"`
 	// Anonymous says that all are replayed as scans without a user.
 	Anonymous bool `json:"anonymous"`
 }

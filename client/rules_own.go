@@ -19,7 +19,7 @@ type OwnRule struct {
 
 // FileStep is one step of fetching a verification file.
 type FileStep struct {
-	Did    string `json:"did" doc:"address, DNS, public, connect, TLS, redirect, status, type, size, content or time"`
+	Action string `json:"action" doc:"address, DNS, public, connect, TLS, redirect, status, type, size, content or time"`
 	OK     bool   `json:"ok"`
 	Warns  bool   `json:"warns" doc:"it works here, and may not on the platform"`
 	Detail string `json:"detail"`
@@ -33,7 +33,7 @@ type RuleCheck struct {
 	Detail      string      `json:"detail" doc:"what exactly is wrong"`
 	File        string      `json:"file" doc:"where the verification file must be; empty: none is asked for, or the prefix is no prefix"`
 	ConfirmFile ConfirmFile `json:"confirm_file"`
-	Vouched     bool        `json:"vouched" doc:"the operator vouches for the host: an add does not look for the file"`
+	Trusted     bool        `json:"trusted" doc:"the operator vouches for the host: an add does not look for the file"`
 	InPlace     bool        `json:"in_place" doc:"the file was looked for, and is as it must be"`
 	Steps       []FileStep  `json:"steps" doc:"none where the file was not looked for"`
 }
@@ -62,11 +62,11 @@ func (c RulesService) Delete(ctx context.Context, appid, prefix string) (StoredR
 	return remove[StoredRule](ctx, c.transport, with(ownRules(appid), params{"prefix": prefix}))
 }
 
-// Check says what Create would answer, and where the verification file must be; with look
+// Check says what Create would answer, and where the verification file must be; with fetch
 // the server fetches the file now. It changes nothing.
-func (c RulesService) Check(ctx context.Context, appid string, r OwnRule, look bool) (RuleCheck, error) {
+func (c RulesService) Check(ctx context.Context, appid string, r OwnRule, fetch bool) (RuleCheck, error) {
 	return post[RuleCheck](ctx, c.patient(), ownRules(appid)+"/check", struct {
 		OwnRule
-		Look bool `json:"look,omitempty"`
-	}{r, look})
+		Fetch bool `json:"fetch,omitempty"`
+	}{r, fetch})
 }

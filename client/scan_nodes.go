@@ -11,7 +11,7 @@ type ScanNode struct {
 	Node    string    `json:"node" doc:"the id of its journal"`
 	Name    string    `json:"name" doc:"host and data folder"`
 	Stopped bool      `json:"stopped" doc:"it ended in order"`
-	Behind  int64     `json:"behind" doc:"scans that it had not brought to the ledger when it was last heard of"`
+	Backlog int64     `json:"backlog" doc:"scans that it had not brought to the ledger when it was last heard of"`
 	SeenAt  time.Time `json:"seen_at"`
 	// Lag is nil for a node that is stopped, or that never reported one.
 	Lag *NodeLag `json:"lag,omitempty" doc:"how far its memory was behind the log of changes when it last said so, which it does once a minute"`
@@ -19,10 +19,10 @@ type ScanNode struct {
 
 // NodeLag is the distance of a node's memory from the log of changes.
 type NodeLag struct {
-	Changes int64     `json:"changes" doc:"committed changes that the node had not followed"`
-	Seconds float64   `json:"seconds" doc:"how long before that it last held every committed change"`
-	SaidAt  time.Time `json:"said_at" doc:"when it said so, by its own clock; of the node that answers: now"`
-	SaidAgo float64   `json:"said_ago" doc:"the same in seconds, by the clock of the node that answers"`
+	Changes          int64     `json:"changes" doc:"committed changes that the node had not followed"`
+	Seconds          float64   `json:"seconds" doc:"how long before that it last held every committed change"`
+	ReportedAt       time.Time `json:"reported_at" doc:"when it said so, by its own clock; of the node that answers: now"`
+	ReportAgeSeconds float64   `json:"report_age_seconds" doc:"the same in seconds, by the clock of the node that answers"`
 }
 
 // ScanNodeList are all such nodes.

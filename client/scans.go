@@ -14,7 +14,7 @@ import (
 // RecordedScan is a scan of the ledger.
 type RecordedScan struct {
 	ScanID        string    `json:"scan_id"`
-	At            time.Time `json:"at"`
+	OccurredAt    time.Time `json:"occurred_at"`
 	User          string    `json:"user,omitempty" doc:"a keyed hash of namespace and user; left out where the scan was anonymous or its user was erased"`
 	Source        string    `json:"source"`
 	Client        string    `json:"client,omitempty" doc:"what the app said of itself"`
@@ -51,11 +51,11 @@ func (s *RecordedScan) UnmarshalJSON(b []byte) error {
 
 // ScanPage is a page of the feed.
 type ScanPage struct {
-	Scans  []RecordedScan `json:"scans"`
-	Next   string         `json:"next" doc:"what to give as after the next time"`
-	More   bool           `json:"more" doc:"there are further ones already"`
-	Older  bool           `json:"older" doc:"there are further ones before them"`
-	Looked int            `json:"looked" doc:"how many were looked at, of which these match"`
+	Scans    []RecordedScan `json:"scans"`
+	Next     string         `json:"next" doc:"what to give as after the next time"`
+	More     bool           `json:"more" doc:"there are further ones already"`
+	Older    bool           `json:"older" doc:"there are further ones before them"`
+	Examined int            `json:"examined" doc:"how many were looked at, of which these match"`
 }
 
 // ScanFilter says which scans are wanted. An empty field does not filter.
@@ -164,13 +164,13 @@ func (c *transport) patient() *transport {
 
 // CodeScans summarises the scans of a code.
 type CodeScans struct {
-	Scans    int64      `json:"scans"`
-	Users    int64      `json:"users" doc:"different ones, within 1 %"`
-	FirstAt  *time.Time `json:"first_at,omitempty" answer:"optional"`
-	LastAt   *time.Time `json:"last_at,omitempty" answer:"optional"`
-	Networks int        `json:"networks" doc:"different ones, at most 64 are told apart"`
-	Regions  int        `json:"regions" doc:"different ones, at most 32 are told apart"`
-	Trips    int        `json:"trips" doc:"how often it was in two places with too little time between them"`
+	Scans                 int64      `json:"scans"`
+	Users                 int64      `json:"users" doc:"different ones, within 1 %"`
+	FirstAt               *time.Time `json:"first_at,omitempty" answer:"optional"`
+	LastAt                *time.Time `json:"last_at,omitempty" answer:"optional"`
+	Networks              int        `json:"networks" doc:"different ones, at most 64 are told apart"`
+	Regions               int        `json:"regions" doc:"different ones, at most 32 are told apart"`
+	ImpossibleTravelCount int        `json:"impossible_travel_count" doc:"how often it was in two places with too little time between them"`
 	// Places are those of scans that were counted since the server keeps them.
 	Places []CodePlace `json:"places,omitempty" answer:"optional" doc:"about where it was scanned, the most scanned first, as far as a region file says; at most 32"`
 	Score  int         `json:"score" doc:"what its alarm goes by: the points of its scans, or of those after its last alarm was dismissed"`
@@ -217,9 +217,9 @@ const (
 
 // Mark is something that happened and may be why numbers changed.
 type Mark struct {
-	At   time.Time `json:"at"`
-	Kind string    `json:"kind" doc:"published: somebody published a rule; frozen: somebody froze codes; alarm: an alarm was raised"`
-	What string    `json:"what" doc:"the prefix of the rule, the application_id of the codes, or APPLICATION:INDEX of the code"`
+	OccurredAt time.Time `json:"occurred_at"`
+	Kind       string    `json:"kind" doc:"published: somebody published a rule; frozen: somebody froze codes; alarm: an alarm was raised"`
+	Target     string    `json:"target" doc:"the prefix of the rule, the application_id of the codes, or APPLICATION:INDEX of the code"`
 }
 
 // Statistics is the answer to a question.
@@ -306,7 +306,7 @@ func (c StatisticsService) ExportUnmatched(ctx context.Context, format string, q
 
 // Difference is a number for which a recount found another.
 type Difference struct {
-	What      string `json:"what"`
+	Name      string `json:"name"`
 	Counted   int64  `json:"counted"`
 	Recounted int64  `json:"recounted"`
 }
@@ -315,7 +315,7 @@ type Difference struct {
 type Recount struct {
 	Scans       int64        `json:"scans" doc:"in the ledger"`
 	Duplicates  int64        `json:"duplicates" doc:"0: a ledger has each scan once"`
-	Lacking     int64        `json:"lacking" doc:"scans that are counted and gone from the ledger although nothing removed them, as with a file of it that is lost; if there are any, they are one difference"`
+	Missing     int64        `json:"missing" doc:"scans that are counted and gone from the ledger although nothing removed them, as with a file of it that is lost; if there are any, they are one difference"`
 	Compared    int64        `json:"compared" doc:"how many numbers were compared"`
 	Differences int64        `json:"differences"`
 	Shown       []Difference `json:"shown" doc:"at most 100 of them"`
@@ -347,10 +347,10 @@ type Alarm struct {
 	Account        string          `json:"account" answer:"optional"` // whose code it is; "" = the server is older
 	ApplicationID  int64           `json:"application_id"`
 	CodeIndex      int64           `json:"code_index"`
-	At             time.Time       `json:"at"`
+	OccurredAt     time.Time       `json:"occurred_at"`
 	ScanID         string          `json:"scan_id"`
 	Score          int64           `json:"score"`
-	Why            json.RawMessage `json:"why"`
+	Details        json.RawMessage `json:"details"`
 	Reasons        []AlarmReason   `json:"reasons,omitempty" answer:"optional"` // the same for people, the heaviest first
 	AcknowledgedAt *time.Time      `json:"acknowledged_at,omitempty"`
 	AcknowledgedBy string          `json:"acknowledged_by,omitempty"`
@@ -410,11 +410,11 @@ func (c AlarmsService) Dismiss(ctx context.Context, id int64, note string) (Alar
 
 // BatchAlarm is the score from which on codes of an application raise an alarm for looking copied.
 type BatchAlarm struct {
-	ApplicationID int64 `json:"application_id"`
-	Threshold     int64 `json:"threshold" doc:"the score from which a code is alarmed; 0 = no score is enough"`
-	Off           bool  `json:"off" doc:"no score raises an alarm"`
-	Own           bool  `json:"own" doc:"it was chosen for this application; false: it is the setting alarm_threshold"`
-	Standing      int64 `json:"standing" doc:"how many of its codes have an alarm that nobody dismissed"`
+	ApplicationID  int64 `json:"application_id"`
+	Threshold      int64 `json:"threshold" doc:"the score from which a code is alarmed; 0 = no score is enough"`
+	Off            bool  `json:"off" doc:"no score raises an alarm"`
+	Own            bool  `json:"own" doc:"it was chosen for this application; false: it is the setting alarm_threshold"`
+	OpenAlarmCount int64 `json:"open_alarm_count" doc:"how many of its codes have an alarm that nobody dismissed"`
 	Revised
 }
 
@@ -452,9 +452,9 @@ type AlarmReplay struct {
 
 // ReplayedAlarm is an alarm that a threshold would have raised.
 type ReplayedAlarm struct {
-	CodeIndex int64     `json:"code_index"`
-	At        time.Time `json:"at" doc:"of the scan that would have raised it"`
-	Score     int64     `json:"score"`
+	CodeIndex  int64     `json:"code_index"`
+	OccurredAt time.Time `json:"occurred_at" doc:"of the scan that would have raised it"`
+	Score      int64     `json:"score"`
 }
 
 // ReplayAlarms says which alarms a threshold would have raised for an application in the last 90 days; 0 = the one

@@ -9,13 +9,13 @@ import (
 // SharedChart is a link to one chart of statistics that can be read until it expires, without signing in. It shows what the one who
 // shared it may see at that time.
 type SharedChart struct {
-	ID       string    `json:"id"`
-	Title    string    `json:"title,omitempty"`
-	Question string    `json:"question" doc:"what the chart is asked, as in the address of the console's page of statistics"`
-	SharedBy string    `json:"shared_by"`
-	SharedAt time.Time `json:"shared_at"`
-	EndsAt   time.Time `json:"ends_at"`
-	URL      string    `json:"url,omitempty" doc:"the link: only the answer that makes it has it"`
+	ID        string    `json:"id"`
+	Title     string    `json:"title,omitempty"`
+	Question  string    `json:"question" doc:"what the chart is asked, as in the address of the console's page of statistics"`
+	SharedBy  string    `json:"shared_by"`
+	CreatedAt time.Time `json:"created_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+	URL       string    `json:"url,omitempty" doc:"the link: only the answer that makes it has it"`
 }
 
 // SharedCharts are shared charts.

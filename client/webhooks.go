@@ -110,7 +110,7 @@ type Delivery struct {
 	NextAt      *time.Time      `json:"next_at,omitempty"`
 	SentAt      *time.Time      `json:"sent_at,omitempty" doc:"the last try"`
 	Status      int             `json:"status,omitempty" answer:"optional" doc:"of the last answer"`
-	Fault       string          `json:"fault,omitempty" answer:"optional" doc:"why the last try failed"`
+	Error       string          `json:"error,omitempty" answer:"optional" doc:"why the last try failed"`
 	DeliveredAt *time.Time      `json:"delivered_at,omitempty"`
 }
 

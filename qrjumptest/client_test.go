@@ -70,5 +70,5 @@ func TestResponsesStandBesideEachOther(t *testing.T) {
 	}
 	resp.Body.Close()
 	list := srv.Faults()
-	assert.True(t, len(list) == 2 && list[0].Fired+list[1].Fired == 1, "got %+v", list)
+	assert.True(t, len(list) == 2 && list[0].TriggerCount+list[1].TriggerCount == 1, "got %+v", list)
 }

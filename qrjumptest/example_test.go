@@ -69,7 +69,7 @@ func ExampleServer_Fail() {
 	t, done := newTest()
 	defer done()
 	srv := qrjumptest.Start(t)
-	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: -1, Times: 1})
+	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: -1, Count: 1})
 	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
 	for range 2 {
 		_, err := shop.Wire.GetVerificationFile(t.Context())
@@ -121,7 +121,7 @@ func ExampleServer_Faults() {
 	defer done()
 	srv := qrjumptest.Start(t)
 	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/menu/get", Response: &client.FaultResponse{Body: []byte(`{"errcode":0,"menu":[]}`)}})
-	fmt.Println(srv.Faults()[0].Path, srv.Faults()[0].Fired)
+	fmt.Println(srv.Faults()[0].Path, srv.Faults()[0].TriggerCount)
 	// Output: /cgi-bin/menu/get 0
 }
 

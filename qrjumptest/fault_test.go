@@ -19,14 +19,14 @@ settings: {verification: trust}
 		t.Fatal(err)
 	}
 	draft := client.RuleDraft{Prefix: "https://shop.example/t/", Path: "p", OpenVersion: 3}
-	s.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, Times: 1})
+	s.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, Count: 1})
 	if err := c.Wire.CreateRule(t.Context(), draft); err == nil {
 		t.Fatal("the call did not fail")
 	}
 	if list, err := c.Wire.ListRules(t.Context(), client.ListRequest{}); err != nil || list.Total != 0 {
 		t.Errorf("%d rules, %v: a fault did the call", list.Total, err)
 	}
-	s.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true, Times: 1})
+	s.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true, Count: 1})
 	if err := c.Wire.CreateRule(t.Context(), draft); err == nil {
 		t.Error("the call did not fail")
 	}

@@ -189,7 +189,7 @@ func (a *accountSections) printSections(w io.Writer) {
 		}
 	}
 	for _, n := range slices.Backward(a.Notices) {
-		told = append(told, []string{when(n.At), n.Kind, n.Prefix, n.Reason})
+		told = append(told, []string{when(n.CreatedAt), n.Kind, n.Prefix, n.Reason})
 	}
 	section("account.authorizations", []string{"PLATFORM", "PERMISSION SETS", "SINCE"}, held)
 	section("account.links", []string{"MINI PROGRAM", "NAME", "STATE", "SINCE"}, linked)
@@ -205,20 +205,20 @@ func printAbilities(w io.Writer, appid string, list []client.Ability) {
 	for _, one := range list {
 		words := yesNo(true)
 		var missing []string
-		for _, n := range one.Needs {
-			if !n.Met {
-				need := maybeSaid("need."+n.Need, n.Need)
+		for _, n := range one.Requirements {
+			if !n.Fulfilled {
+				need := maybeSaid("need."+n.Requirement, n.Requirement)
 				missing = append(missing, need)
 				mend := [2]string{need, ""}
-				if book.Has("need." + n.Need + ".mend") {
-					mend[1] = said("need."+n.Need+".mend", appid)
+				if book.Has("need." + n.Requirement + ".mend") {
+					mend[1] = said("need."+n.Requirement+".mend", appid)
 				}
 				if !slices.Contains(mends, mend) {
 					mends = append(mends, mend)
 				}
 			}
 		}
-		if !one.May {
+		if !one.Allowed {
 			words = said("account.no_lacks") + strings.Join(missing, ", ")
 		}
 		rows = append(rows, [2]string{said("account.may", one.Ability), words})

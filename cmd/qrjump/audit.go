@@ -28,7 +28,7 @@ func (c *auditList) Run(s *session, qrjump *client.Client) error {
 			if e.Via != "" {
 				by += " via " + e.Via
 			}
-			return []string{number(e.Seq), when(e.At), e.Kind, e.Did, plain(e.Key), by, orDash(e.RID)}
+			return []string{number(e.Seq), when(e.OccurredAt), e.Kind, e.Action, plain(e.Key), by, orDash(e.RID)}
 		}}.print(s, c.outputFlags, list, failed("list", "changes", err))
 }
 
@@ -53,8 +53,8 @@ func (c *auditUndo) Run(s *session, qrjump *client.Client) error {
 	}
 	return c.print(s, done, func(w io.Writer) {
 		what := map[string]string{"add": said("audit.is_back"), "delete": said("audit.is_gone_again"),
-			"edit": said("audit.is_as_it_was_before")}[done.Did]
-		tell(w, "audit.change_is_undone_change", c.Seq, plain(done.Rule.Prefix), cmp.Or(what, done.Did), done.Seq)
+			"edit": said("audit.is_as_it_was_before")}[done.Action]
+		tell(w, "audit.change_is_undone_change", c.Seq, plain(done.Rule.Prefix), cmp.Or(what, done.Action), done.Seq)
 	})
 }
 
@@ -85,7 +85,7 @@ func (c *scanCommand) resolveThen(s *session) error {
 			if e.Seq > 0 {
 				seq = number(e.Seq)
 			}
-			rows = append(rows, []string{seq, when(e.At), e.Kind, e.Did, plain(e.Key), e.Actor, orDash(e.RID)})
+			rows = append(rows, []string{seq, when(e.OccurredAt), e.Kind, e.Action, plain(e.Key), e.Actor, orDash(e.RID)})
 		}
 		printTable(w, []string{"SEQ", "AT", "KIND", "DID", "WHICH", "BY", "RID"}, rows)
 	})

@@ -300,7 +300,7 @@ func (c *batchActivate) Run(s *session) error {
 	if err := wire.Wire.ActivateCodes(s.ctx, c.ID, r, c.binding()); err != nil {
 		return aboutBatch("activate "+rangeText(r)+" of", c.ID, err)
 	}
-	answer := map[string]any{"application_id": c.ID, "did": "activate", "codes": r.Len()}
+	answer := map[string]any{"application_id": c.ID, "action": "activate", "codes": r.Len()}
 	closed, err := c.closed(s, r)
 	known := err == nil
 	if known {
@@ -420,7 +420,7 @@ func (c *batchRetarget) Run(s *session) error {
 	if err != nil {
 		return aboutStored(s, qrjump, "retarget "+rangeText(r)+" of", c.ID, err)
 	}
-	return c.print(s, map[string]any{"application_id": c.ID, "did": "retarget", "activations": done.Activations, "codes": done.Codes,
+	return c.print(s, map[string]any{"application_id": c.ID, "action": "retarget", "activations": done.Activations, "codes": done.Codes,
 		"changed": done.Changed}, func(w io.Writer) {
 		if done.Activations == 0 {
 			tell(w, "batch.nothing_is_active_in_of", rangeText(r), c.ID)

@@ -52,8 +52,8 @@ func (c *batchAlarm) Run(s *session) error {
 			what = said("batch_alarm.no_score_alarms_a_code", now.ApplicationID)
 		}
 		fmt.Fprintf(w, "%s (%s)\n", what, from)
-		if now.Standing > 0 {
-			tell(w, "batch_alarm.alarms_of_stand_qrjump_stats", countedCodes(now.Standing), now.ApplicationID)
+		if now.OpenAlarmCount > 0 {
+			tell(w, "batch_alarm.alarms_of_stand_qrjump_stats", countedCodes(now.OpenAlarmCount), now.ApplicationID)
 		}
 	})
 }
@@ -73,7 +73,7 @@ func printReplay(w io.Writer, r client.AlarmReplay) {
 	fmt.Fprintln(w)
 	rows := [][]string{}
 	for _, one := range r.First {
-		rows = append(rows, []string{when(one.At), fmt.Sprintf("%d:%d", r.ApplicationID, one.CodeIndex), number(one.Score)})
+		rows = append(rows, []string{when(one.OccurredAt), fmt.Sprintf("%d:%d", r.ApplicationID, one.CodeIndex), number(one.Score)})
 	}
 	printTable(w, []string{"AT", "CODE", "SCORE"}, rows)
 	if int64(len(r.First)) < r.Alarms {

@@ -80,11 +80,11 @@ func (c *batchImport) Run(s *session) error {
 		}
 	}
 	progress.end()
-	answer := map[string]any{"application_id": b.ID, "codes": done.Lines, "added": done.Added, "have": done.Have}
+	answer := map[string]any{"application_id": b.ID, "codes": done.Lines, "added": done.Added, "available": done.Available}
 	return c.print(s, answer, func(w io.Writer) {
 		tell(w, "batch_import.imported_as_application_of_them", countedCodes(done.Lines), b.ID, done.Added)
-		if done.Have < b.Count {
-			tell(w, "batch_import.of_its_are_here_it", done.Have, countedCodes(b.Count))
+		if done.Available < b.Count {
+			tell(w, "batch_import.of_its_are_here_it", done.Available, countedCodes(b.Count))
 		}
 	})
 }
@@ -92,7 +92,7 @@ func (c *batchImport) Run(s *session) error {
 // leftNothing takes back what this run has begun and brought, since the server refused the rest of it.
 func leftNothing(s *session, qrjump *client.Client, b client.Batch, actor string, refused error) error {
 	for {
-		all := client.ImportToTakeBack{To: b.Count - 1, Note: said("batch_import.the_import_was_refused"), Actor: actor}
+		all := client.ImportToUndo{To: b.Count - 1, Note: said("batch_import.the_import_was_refused"), Actor: actor}
 		done, err := qrjump.Batches.UndoImport(s.ctx, b.ID, all)
 		if err != nil {
 			return hintError{error: refused, next: said("batch_import.the_application_was_begun_and",
@@ -169,7 +169,7 @@ func (c *batchImport) bring(s *session, qrjump *client.Client, id int64, part im
 			return aboutBatch(said("batch_import.import_into", plain(part.name)), id, err)
 		}
 		line += one.Lines
-		done.Lines, done.Added, done.Have = done.Lines+one.Lines, done.Added+one.Added, one.Have
+		done.Lines, done.Added, done.Available = done.Lines+one.Lines, done.Added+one.Added, one.Available
 		progress.add(int(one.Lines))
 	}
 	return nil
@@ -214,7 +214,7 @@ func (c *batchImport) undo(s *session) error {
 	defer progress.end()
 	var taken int64
 	for {
-		done, err := qrjump.Batches.UndoImport(s.ctx, c.Undo, client.ImportToTakeBack{From: want.From, To: want.To, Note: c.Note,
+		done, err := qrjump.Batches.UndoImport(s.ctx, c.Undo, client.ImportToUndo{From: want.From, To: want.To, Note: c.Note,
 			Actor: c.Actor})
 		if err != nil {
 			progress.end()
@@ -224,18 +224,18 @@ func (c *batchImport) undo(s *session) error {
 			}
 			return err
 		}
-		taken += done.Taken
-		progress.add(int(done.Taken))
+		taken += done.Removed
+		progress.add(int(done.Removed))
 		if done.More {
 			continue
 		}
 		progress.end()
-		return c.print(s, map[string]any{"application_id": c.Undo, "taken": taken, "have": done.Have}, func(w io.Writer) {
+		return c.print(s, map[string]any{"application_id": c.Undo, "removed": taken, "available": done.Available}, func(w io.Writer) {
 			if all || want.Len() == b.Count {
 				tell(w, "batch_import.took_back_of_the_application", countedCodes(taken), c.Undo)
 				return
 			}
-			tell(w, "batch_import.took_back_of_are_still", countedCodes(taken), c.Undo, done.Have)
+			tell(w, "batch_import.took_back_of_are_still", countedCodes(taken), c.Undo, done.Available)
 		})
 	}
 }

@@ -64,7 +64,7 @@ func (c *batchOrders) Run(s *session, qrjump *client.Client) error {
 		heads: []string{"ACCOUNT", "ISV", "CODES", "TEXT", "ASKED BY", "STATE", "REVISION", "DECIDED BY", "APPLICATION",
 			"ACTIVE", "PACKAGES", "FETCHED"},
 		row: func(o client.Order) []string {
-			return []string{o.Account, o.ISV, number(o.Count), orDash(o.Text), o.AskedBy, o.State, o.Revision,
+			return []string{o.Account, o.ISV, number(o.Count), orDash(o.Text), o.RequestedBy, o.State, o.Revision,
 				orDash(o.DecidedBy), numberOrNone(o.ApplicationID),
 				number(o.Active), number(o.Packages), number(o.Fetched)}
 		}}.print(s, c.outputFlags, all, nil)

@@ -123,10 +123,10 @@ func (c *codeLog) events(s *session, qrjump *client.Client, id int64) error {
 				text += " …"
 			}
 			from := "-"
-			if !e.From.Equal(e.At) {
-				from = when(e.From)
+			if !e.EffectiveAt.Equal(e.OccurredAt) {
+				from = when(e.EffectiveAt)
 			}
-			return []string{number(e.Seq), when(e.At), e.Did, number(e.Codes),
+			return []string{number(e.Seq), when(e.OccurredAt), e.Action, number(e.Codes),
 				orDash(text), from, e.Actor, orDash(e.Note), orDash(e.RID)}
 		}}.print(s, c.outputFlags, list, aboutStored(s, qrjump, said("batch_schedule.log_of_batch"), id, err))
 }

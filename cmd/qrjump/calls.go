@@ -81,7 +81,7 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 		return c.print(s, list, func(w io.Writer) {
 			rows := [][]string{}
 			for _, e := range list.Errors {
-				rows = append(rows, []string{strconv.Itoa(e.Times), strconv.Itoa(e.ErrCode), e.Endpoint, when(e.LastAt), e.Last,
+				rows = append(rows, []string{strconv.Itoa(e.Count), strconv.Itoa(e.ErrCode), e.Endpoint, when(e.LastAt), e.LastRID,
 					orDash(e.Detail)})
 			}
 			if len(rows) == 0 {
@@ -113,7 +113,7 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 // lookedAt says what of the log was looked at, and how to go on.
 func lookedAt(w io.Writer, looked client.Searched) {
 	if looked.Since != nil {
-		tell(w, "calls.looked_at_from_to", counted(looked.Looked, "call"), when(*looked.Since), when(*looked.Until))
+		tell(w, "calls.looked_at_from_to", counted(looked.Examined, "call"), when(*looked.Since), when(*looked.Until))
 	}
 	if looked.Next != 0 {
 		tell(w, "calls.older_ones_the_same_with", looked.Next)
@@ -128,8 +128,9 @@ func recorded(kept []client.Call) []client.RecordedCall {
 		if one.Query != "" {
 			address += "?" + one.Query
 		}
-		list[i] = client.RecordedCall{RID: one.RID, At: one.At, Account: one.Account, IP: one.IP, URL: address, Request: one.Request,
-			Answer: one.Answer, ErrCode: one.ErrCode, Detail: one.Detail, Took: one.Took}
+		list[i] = client.RecordedCall{RID: one.RID, OccurredAt: one.OccurredAt, Account: one.Account, IP: one.IP, URL: address,
+			Request:  one.Request,
+			Response: one.Response, ErrCode: one.ErrCode, Detail: one.Detail, Took: one.Took}
 	}
 	return list
 }
@@ -223,7 +224,7 @@ func (c *callsCommand) lines(s *session, calls []client.RecordedCall, header boo
 		fmt.Fprintf(s.out, form+"\n", "AT", "RID", "ACCOUNT", "CODE", "TOOK", "CALL")
 	}
 	for _, one := range calls {
-		line := fmt.Sprintf(form, when(one.At), one.RID, orDash(one.Account), fmt.Sprint(one.ErrCode),
+		line := fmt.Sprintf(form, when(one.OccurredAt), one.RID, orDash(one.Account), fmt.Sprint(one.ErrCode),
 			one.Took.Round(10*time.Microsecond), strings.TrimSpace(one.Method+" "+callPath(one.URL)))
 		if one.Detail != "" {
 			line += "  " + one.Detail
@@ -234,7 +235,7 @@ func (c *callsCommand) lines(s *session, calls []client.RecordedCall, header boo
 				fmt.Fprintln(s.out, plain("  query     "+query))
 			}
 			c.body(s.out, "sent", one.Request)
-			c.body(s.out, "answered", one.Answer)
+			c.body(s.out, "answered", one.Response)
 		}
 	}
 	return nil

@@ -178,8 +178,8 @@ func printComparison(w io.Writer, r cassette.Report) {
 			decided += ", known"
 		}
 		at := said("cassette.line", d.Line)
-		if d.Times > 1 {
-			at += said("cassette.and_more", d.Times-1)
+		if d.Count > 1 {
+			at += said("cassette.and_more", d.Count-1)
 		}
 		what := string(d.Kind)
 		if d.Where != what {

@@ -16,9 +16,9 @@ import (
 )
 
 // aCassette is a call that a new server answers as it was recorded.
-const aCassette = `{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","status":200,` +
+const aCassette = `{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","status":200,` +
 	`"headers":{"Cache-Control":"no-store","Content-Type":"application/json; encoding=utf-8"},` +
-	`"answer":{"errcode":41002,"errmsg":"appid missing rid: {rid:1:26}"}}` + "\n"
+	`"response":{"errcode":41002,"errmsg":"appid missing rid: {rid:1:26}"}}` + "\n"
 
 // command runs a command line in this process.
 func command(ctx context.Context, args ...string) (code int, out, errs string) {
@@ -129,9 +129,9 @@ func TestRecordCompareReplay(t *testing.T) {
 		t.Errorf("compare --keep: exit %d\n%s", code, errs)
 	}
 	// A rule from before the recording that no server of ours can have.
-	const shown = `{"at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/wxopen/qrcodejumpget","query":{"access_token":"{token:1:132}"},` +
+	const shown = `{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/wxopen/qrcodejumpget","query":{"access_token":"{token:1:132}"},` +
 		`"request":{},"status":200,"headers":{"Cache-Control":"no-store","Content-Type":"application/json; encoding=utf-8"},` +
-		`"answer":{"errcode":0,"errmsg":"ok","rule_list":[{"prefix":"gopher://{word:2:3}/","path":"p","state":1,"permit_sub_rule":1,` +
+		`"response":{"errcode":0,"errmsg":"ok","rule_list":[{"prefix":"gopher://{word:2:3}/","path":"p","state":1,"permit_sub_rule":1,` +
 		`"open_version":3,"debug_url":[]}],"qrcodejump_open":1,"list_size":1,"qrcodejump_pub_quota":100,"total_count":1}}` + "\n"
 	require.NoError(t, os.WriteFile("shown.ndjson", []byte(shown), 0o600))
 	if code, out, errs := command(t.Context(), "cassette", "compare", "shown.ndjson"); code != exitDifferent ||

@@ -45,10 +45,10 @@ func clockText(c client.Clock) string {
 	if c.Frozen {
 		text += said("clock.and_stands_still")
 	}
-	if c.Real.IsZero() {
+	if c.RealTime.IsZero() {
 		return text
 	}
-	ahead := c.Now.Sub(c.Real).Round(time.Second)
+	ahead := c.Now.Sub(c.RealTime).Round(time.Second)
 	switch {
 	case ahead == 0 && !c.Frozen:
 		return text + said("clock.which_is_real_time")

@@ -120,17 +120,18 @@ func printHistory(w io.Writer, history []client.CodeEvent) {
 	rows := [][]string{}
 	for _, e := range slices.Backward(history) {
 		from := "-"
-		if !e.From.Equal(e.At) {
-			from = when(e.From)
+		if !e.EffectiveAt.Equal(e.OccurredAt) {
+			from = when(e.EffectiveAt)
 		}
-		rows = append(rows, []string{when(e.At), maybeSaid("did."+e.Did, e.Did), number(e.Codes), e.Actor, from, orDash(e.Note),
+		rows = append(rows, []string{when(e.OccurredAt), maybeSaid("did."+e.Action, e.Action), number(e.Codes), e.Actor, from,
+			orDash(e.Note),
 			orDash(e.RID)})
 	}
 	printTable(w, []string{"AT", "DID", "CODES", "BY", "FROM", "NOTE", "RID"}, rows)
 }
 
 // standingAlarm returns an alarm that was not dismissed, in a line.
-func standingAlarm(a client.StandingAlarm) string {
+func standingAlarm(a client.OpenAlarm) string {
 	what := said("code.it_looks_copied_score") + number(a.Score)
 	if a.Kind == client.SpoiledCode {
 		what = said("code.it_was_spoiled_and_scanned")
@@ -140,7 +141,7 @@ func standingAlarm(a client.StandingAlarm) string {
 		seen = said("code.seen_by") + a.AcknowledgedBy
 	}
 	return said("code.since_take_it_back_with", a.ID,
-		when(a.At), seen, what, a.ID)
+		when(a.OccurredAt), seen, what, a.ID)
 }
 
 func printBound(w io.Writer, b client.BoundCode) {
@@ -274,7 +275,7 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 		says = said("code.of_of_the_other", said("code.past."+did), done.Changed, countedCodes(done.Codes), c.ID,
 			done.Codes-done.Changed, said(before[did]))
 	}
-	err = o.print(s, map[string]any{"application_id": c.ID, "did": did, "codes": done.Codes, "changed": done.Changed},
+	err = o.print(s, map[string]any{"application_id": c.ID, "action": did, "codes": done.Codes, "changed": done.Changed},
 		func(w io.Writer) { fmt.Fprintln(w, says) })
 	if err != nil || did != client.Redeem {
 		return err

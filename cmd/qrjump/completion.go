@@ -325,7 +325,7 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 		return candidates(hooks, func(w client.Webhook) candidate { return candidate{number(w.ID), w.URL} })
 	case "snapshot":
 		saved, _ := qrjump.Emulator.ListSnapshots(ctx)
-		return candidates(saved, func(one client.Snapshot) candidate { return candidate{one.Name, when(one.SavedAt)} })
+		return candidates(saved, func(one client.Snapshot) candidate { return candidate{one.Name, when(one.CreatedAt)} })
 	case "batch":
 		var first int64 // whose digits go on from what is there
 		if _, err := strconv.ParseUint(begun, 10, 32); err == nil && len(begun) <= len("500000001") {

@@ -146,7 +146,7 @@ func printPushes(w io.Writer, list []client.Push) {
 			state = said("component.given_up")
 		}
 		rows = append(rows, []string{number(p.ID), when(p.CreatedAt), p.InfoType, orDash(p.AppID), state,
-			strconv.Itoa(p.Attempts), orElse(numberOrNone(int64(p.Status)), "-"), moment(p.NextAt), orDash(p.Fault)})
+			strconv.Itoa(p.Attempts), orElse(numberOrNone(int64(p.Status)), "-"), moment(p.NextAt), orDash(p.Error)})
 	}
 	fmt.Fprintln(w)
 	tell(w, "component.pushes")

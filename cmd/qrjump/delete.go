@@ -43,10 +43,10 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 	if c.DryRun {
 		return c.print(s, would, func(w io.Writer) { printDeletion(w, would) })
 	}
-	if len(would.Keeps) > 0 {
+	if len(would.BlockedBy) > 0 {
 		return kept(would)
 	}
-	goes := amounts(would.Goes)
+	goes := amounts(would.Deletes)
 	if goes == "" {
 		goes = said("delete.alone")
 	}
@@ -55,7 +55,7 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 	}
 	did, err := remove(s.ctx, c.AppID, false)
 	if p, is := errors.AsType[*client.Problem](err); is && p.Status == http.StatusConflict {
-		if would, asked := remove(s.ctx, c.AppID, true); asked == nil && len(would.Keeps) > 0 { // it came meanwhile
+		if would, asked := remove(s.ctx, c.AppID, true); asked == nil && len(would.BlockedBy) > 0 { // it came meanwhile
 			return kept(would)
 		}
 	}
@@ -68,17 +68,17 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 // kept is the error of what cannot be deleted, with what to do about each thing that keeps it.
 func kept(d client.Deletion) error {
 	var do []string
-	for _, one := range d.Keeps {
+	for _, one := range d.BlockedBy {
 		do = append(do, amount(one)+": "+mendOf(one, d.AppID))
 	}
-	return exitError{hintError{error: fault("delete.kept", plain(d.AppID), amounts(d.Keeps)), details: do}, exitRefused}
+	return exitError{hintError{error: fault("delete.kept", plain(d.AppID), amounts(d.BlockedBy)), details: do}, exitRefused}
 }
 
 func amount(one client.Amount) string {
-	if key := "delete.of." + one.What; book.Has(key) {
+	if key := "delete.of." + one.Kind; book.Has(key) {
 		return said(key, one.Count)
 	}
-	return plain(one.What) + " " + strconv.Itoa(one.Count) // of a later server
+	return plain(one.Kind) + " " + strconv.Itoa(one.Count) // of a later server
 }
 
 func amounts(list []client.Amount) string {
@@ -90,20 +90,20 @@ func amounts(list []client.Amount) string {
 }
 
 func printDeletion(w io.Writer, d client.Deletion) {
-	printFields(w, [2]string{"appid", d.AppID}, [2]string{said("delete.goes"), orDash(amounts(d.Goes))},
-		[2]string{said("delete.keeps"), amounts(d.Keeps)})
-	if len(d.Keeps) == 0 {
+	printFields(w, [2]string{"appid", d.AppID}, [2]string{said("delete.goes"), orDash(amounts(d.Deletes))},
+		[2]string{said("delete.keeps"), amounts(d.BlockedBy)})
+	if len(d.BlockedBy) == 0 {
 		tell(w, "delete.would", plain(d.AppID))
 		return
 	}
-	for _, one := range d.Keeps {
+	for _, one := range d.BlockedBy {
 		printFields(w, [2]string{amount(one), mendOf(one, d.AppID)})
 	}
 }
 
 // mendOf returns the remedy for an object that blocks the deletion of an account; "" = this program does not know it.
 func mendOf(one client.Amount, appid string) string {
-	if key := "delete.do." + one.What; book.Has(key) {
+	if key := "delete.do." + one.Kind; book.Has(key) {
 		return said(key, plain(appid))
 	}
 	return ""

@@ -71,7 +71,7 @@ func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	})
 	rows, words := [][]string{}, map[string]bool{}
 	for _, d := range list {
-		rows = append(rows, []string{d.Behaviour, d.EvidenceLevel, orDash(d.Account), d.Endpoint, number(d.Times), d.First, d.Last})
+		rows = append(rows, []string{d.Behaviour, d.EvidenceLevel, orDash(d.Account), d.Endpoint, number(d.Count), d.FirstRID, d.LastRID})
 	}
 	printTable(w, []string{"BEHAVIOUR", "MINDS", "ACCOUNT", "ENDPOINT", "TIMES", "FIRST", "LAST"}, rows)
 	tell(w, "deviations.what_to_change_in_the")
@@ -92,26 +92,26 @@ func (c *deviationsCommand) coverage(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return fault("deviations.deviations", err)
 	}
-	if err := emptyFor(s, qrjump, said("deviations.deviations_of"), c.Account, found.Of); err != nil {
+	if err := emptyFor(s, qrjump, said("deviations.deviations_of"), c.Account, found.Total); err != nil {
 		return err
 	}
 	return c.print(s, found, func(w io.Writer) {
-		if found.Of == 0 {
+		if found.Total == 0 {
 			tell(w, "deviations.no_call_was_made")
 			return
 		}
 		rows := [][]string{}
 		for _, t := range found.Trials {
 			met := said("deviations.not_met")
-			if t.Met {
-				met = number(int64(t.Times))
+			if t.Occurred {
+				met = number(int64(t.Count))
 			}
 			rows = append(rows, []string{number(int64(t.ErrCode)), met, number(int64(t.Calls)), s.reader.inLanguage(t.English, t.Chinese)})
 		}
 		printTable(w, []string{"ERRCODE", "MET", "CALLS", "WHAT HAPPENS"}, rows)
-		tell(w, "deviations.met_of", found.Met, found.Of)
+		tell(w, "deviations.met_of", found.Covered, found.Total)
 		for _, t := range found.Trials {
-			if !t.Met {
+			if !t.Occurred {
 				fmt.Fprintln(w, plain(t.Command))
 			}
 		}

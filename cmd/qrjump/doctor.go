@@ -87,7 +87,7 @@ func (v *walk) fail(about string, detail, next i18n.Message) {
 func (v *walk) steps() []verification.Step {
 	steps := []verification.Step{}
 	for _, f := range v.found {
-		steps = append(steps, verification.Step{Did: i18n.Literal(f.About), OK: f.OK, Warns: f.Warns, Detail: f.Detail, Next: f.Next})
+		steps = append(steps, verification.Step{Action: i18n.Literal(f.About), OK: f.OK, Warns: f.Warns, Detail: f.Detail, Next: f.Next})
 	}
 	return steps
 }
@@ -479,7 +479,7 @@ const refusedOften = 3
 
 // wrongCredential says which credential keeps failing, and what to do; as far as that is known, whose it should be.
 func wrongCredential(one client.RefusedCredential) (what, next i18n.Message) {
-	switch one.What {
+	switch one.Kind {
 	case "admin_token":
 		what, next = say("doctor.admin_token"), say("doctor.admin_key.next")
 		if one.Name != "" {
@@ -513,12 +513,12 @@ func (v *walk) credentials(d dialogue) {
 	}
 	found := false
 	for _, one := range list.Credentials {
-		if one.Times < refusedOften {
+		if one.Count < refusedOften {
 			continue
 		}
 		found = true
 		what, next := wrongCredential(one)
-		v.warn("credentials", say("doctor.credentials", what, one.Times, one.IP, when(one.Last)), next)
+		v.warn("credentials", say("doctor.credentials", what, one.Count, one.IP, when(one.LastAt)), next)
 	}
 	if !found {
 		v.pass("credentials", say("doctor.credentials.none"))
@@ -576,11 +576,11 @@ func (v *walk) drills(d dialogue) {
 		return
 	}
 	last := list.Changes[0]
-	if last.Did != "restored" {
-		v.fail("backups", say("doctor.drill.failed", when(last.At), last.Actor), next)
+	if last.Action != "restored" {
+		v.fail("backups", say("doctor.drill.failed", when(last.OccurredAt), last.Actor), next)
 		return
 	}
-	v.pass("backups", say("doctor.drill.done", when(last.At), last.Actor))
+	v.pass("backups", say("doctor.drill.done", when(last.OccurredAt), last.Actor))
 }
 
 // orders reports orders of codes that a server approved long ago and did not make.

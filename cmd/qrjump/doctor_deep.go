@@ -34,7 +34,7 @@ func (v *walk) statistics(s *session, qrjump *client.Client) error {
 		return err
 	}
 	for _, d := range r.Shown {
-		v.fail("statistics", say("doctor.counted", d.What, d.Counted, d.Recounted), i18n.Message{})
+		v.fail("statistics", say("doctor.counted", d.Name, d.Counted, d.Recounted), i18n.Message{})
 	}
 	if r.Differences == 0 {
 		v.pass("statistics", say("doctor.statistics", r.Compared, r.Scans))
@@ -55,7 +55,7 @@ func (v *walk) lake(s *session, qrjump *client.Client) error {
 	for _, d := range found.Days {
 		if !d.Right() {
 			wrong = true
-			v.fail("lake", say("doctor.lake.wrong", d.Date, d.Missing, d.Twice, d.Unknown, d.Named), i18n.Message{})
+			v.fail("lake", say("doctor.lake.wrong", d.Date, d.Missing, d.Duplicates, d.Unexpected, d.Named), i18n.Message{})
 		}
 	}
 	if !wrong {
@@ -71,12 +71,12 @@ func (v *walk) audit(s *session, qrjump *client.Client) error {
 		return err
 	}
 	if f := done.Fault; f != nil {
-		v.fail("audit", say("doctor.audit.fault", f.Seq, f.What), i18n.Message{})
+		v.fail("audit", say("doctor.audit.fault", f.Seq, f.Error), i18n.Message{})
 	} else {
 		v.pass("audit", say("doctor.audit", done.Changes, done.Seq, cmp.Or(done.Hash, "-")))
 	}
 	for _, o := range done.Orphans {
-		v.fail("audit", say("doctor.orphan", o.Account, o.What, o.Count), say("doctor.orphan.next", o.Account))
+		v.fail("audit", say("doctor.orphan", o.Account, o.Kind, o.Count), say("doctor.orphan.next", o.Account))
 	}
 	return nil
 }

@@ -18,19 +18,19 @@ import (
 // diagnosticReport is the content of doctor --report, for support from afar: nothing of it is secret, and calls are without their
 // requests and answers.
 type diagnosticReport struct {
-	Made     time.Time           `json:"made_at"`
-	Program  version.Info        `json:"program"`
-	Go       string              `json:"go"`
-	Platform string              `json:"platform"`
-	Checks   []verification.Step `json:"checks"`
-	Settings []client.Setting    `json:"settings"`     // those that were set
-	Failed   []client.CallError  `json:"failed_calls"` // of the last days, by interface and number
-	Lacks    []string            `json:"not_known"`    // what could not be asked, and why
+	CreatedAt time.Time           `json:"created_at"`
+	Program   version.Info        `json:"program"`
+	Go        string              `json:"go"`
+	Platform  string              `json:"platform"`
+	Checks    []verification.Step `json:"checks"`
+	Settings  []client.Setting    `json:"settings"`     // those that were set
+	Failed    []client.CallError  `json:"failed_calls"` // of the last days, by interface and number
+	Lacks     []string            `json:"not_known"`    // what could not be asked, and why
 }
 
 // report writes what was found, and what the server says of itself, to a file.
 func (c *doctorCommand) report(s *session, v walk) error {
-	r := diagnosticReport{Made: time.Now().UTC(), Program: version.Get(), Go: runtime.Version(),
+	r := diagnosticReport{CreatedAt: time.Now().UTC(), Program: version.Get(), Go: runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Checks:   v.steps(), Settings: []client.Setting{}, Failed: []client.CallError{}, Lacks: []string{}}
 	qrjump, err := c.client()
@@ -84,10 +84,10 @@ func failedOf(calls []client.RecordedCall) (list []client.CallError) {
 		i := slices.IndexFunc(list, func(e client.CallError) bool { return e.Endpoint == endpoint && e.ErrCode == one.ErrCode })
 		if i < 0 {
 			i = len(list)
-			list = append(list, client.CallError{Endpoint: endpoint, ErrCode: one.ErrCode, Last: one.RID, LastAt: one.At,
+			list = append(list, client.CallError{Endpoint: endpoint, ErrCode: one.ErrCode, LastRID: one.RID, LastAt: one.OccurredAt,
 				Detail: one.Detail})
 		}
-		list[i].Times++
+		list[i].Count++
 	}
 	return list
 }

@@ -22,11 +22,11 @@ func (c *faultList) Run(s *session, qrjump *client.Client) error {
 	return listing[client.FaultInForce]{name: "faults", none: said("fault.nothing_goes_wrong_on_purpose"),
 		heads: []string{"ID", "PATH", "ACCOUNT", "WHAT HAPPENS", "HOW OFTEN", "HAPPENED"}, row: func(f client.FaultInForce) []string {
 			times := said("fault.without_end")
-			if f.Times > 0 {
-				times = said("fault.of", f.Fired, f.Times)
+			if f.Count > 0 {
+				times = said("fault.of", f.TriggerCount, f.Count)
 			}
 			path := strings.TrimSpace(f.Method + " " + f.Path)
-			return []string{strconv.Itoa(f.ID), path, orElse(f.AppID, "any"), faultText(f.Fault), times, strconv.Itoa(f.Fired)}
+			return []string{strconv.Itoa(f.ID), path, orElse(f.AppID, "any"), faultText(f.Fault), times, strconv.Itoa(f.TriggerCount)}
 		}}.print(s, c.outputFlags, list, emulated(said("fault.list_faults"), err))
 }
 
@@ -92,7 +92,7 @@ func (c *faultAdd) Run(s *session) error {
 	if err := emptyFor(s, qrjump, said("fault.add_fault_for"), c.Account, 0); err != nil {
 		return err // it would never happen
 	}
-	f := client.Fault{Method: c.Method, Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Times: c.Times,
+	f := client.Fault{Method: c.Method, Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Count: c.Times,
 		Probability: c.Chance, Drop: c.Drop, DropAfter: c.DropAfter}
 	if c.Delay != 0 {
 		f.Delay = c.Delay.String()
@@ -124,8 +124,8 @@ func (c *faultAdd) addFile(s *session) error {
 	var file struct {
 		Faults []struct {
 			client.Fault `yaml:",inline"`
-			ID           int `yaml:"id"`    // of a list; it decides nothing
-			Fired        int `yaml:"fired"` // the same
+			ID           int `yaml:"id"`            // of a list; it decides nothing
+			TriggerCount int `yaml:"trigger_count"` // the same
 		} `yaml:"faults"`
 	}
 	if err := safeyaml.Check(text); err != nil {

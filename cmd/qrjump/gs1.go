@@ -61,7 +61,7 @@ func defaultOf(e client.GS1Entry) string {
 func printGS1(w io.Writer, e client.GS1Entry) {
 	printFields(w, [2]string{"key", e.Key}, [2]string{"owner", e.Owner},
 		[2]string{"opens", strings.TrimSpace(e.WxaAppID + " " + e.WxaPath)},
-		[2]string{"archived", yesNo(e.Archived)}, [2]string{"changed", when(e.ChangedAt)})
+		[2]string{"archived", yesNo(e.Archived)}, [2]string{"changed", when(e.UpdatedAt)})
 	rows := [][]string{}
 	for _, l := range e.Links {
 		standard := ""
@@ -210,7 +210,7 @@ type gs1Transfer struct {
 
 // Run gives a GS1 key, or a company prefix with its keys, to another account.
 func (c *gs1Transfer) Run(s *session, qrjump *client.Client) error {
-	want := client.GS1HandOver{Of: c.Of, To: c.To, DryRun: true}
+	want := client.GS1Transfer{Key: c.Of, To: c.To, DryRun: true}
 	done, err := qrjump.GS1.Transfer(s.ctx, want)
 	if err == nil && !c.DryRun {
 		if err := c.confirmed(s, said("gs1.goes_over", plain(c.Of), counted(done.Keys, "gs1_key"), plain(c.To))); err != nil {

@@ -176,14 +176,14 @@ type forwarder struct {
 
 // forwarded is a message and what became of it, as it is printed.
 type forwarded struct {
-	At        time.Time `json:"at"`
-	Kind      string    `json:"kind"`
-	ID        string    `json:"id,omitempty"`
-	Signature bool      `json:"signature"`
-	Message   string    `json:"message"`
-	Status    int       `json:"status,omitempty"` // 0 = it was not handed on, or not answered
-	Answer    string    `json:"answer,omitempty"`
-	Fault     string    `json:"fault,omitempty"`
+	OccurredAt time.Time `json:"occurred_at"`
+	Kind       string    `json:"kind"`
+	ID         string    `json:"id,omitempty"`
+	Signature  bool      `json:"signature"`
+	Message    string    `json:"message"`
+	Status     int       `json:"status,omitempty"` // 0 = it was not handed on, or not answered
+	Response   string    `json:"response,omitempty"`
+	Error      string    `json:"error,omitempty"`
 }
 
 func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -197,7 +197,7 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // its sender hears that it is too long, or is gone
 	}
 	<-f.begun
-	m := forwarded{At: time.Now()}
+	m := forwarded{OccurredAt: time.Now()}
 	if push {
 		m.Kind, m.Message, m.Signature = f.envelope.open(r.URL.Query(), body)
 	} else {
@@ -209,9 +209,9 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status, text := http.StatusUnauthorized, []byte(nil)
 	if m.Signature {
 		status, text, err = f.forward(r, body)
-		m.Status, m.Answer = status, string(text)
+		m.Status, m.Response = status, string(text)
 		if err != nil {
-			m.Fault, status = err.Error(), http.StatusBadGateway
+			m.Error, status = err.Error(), http.StatusBadGateway
 		}
 	}
 	f.print(m)
@@ -259,12 +259,12 @@ func (f *forwarder) print(m forwarded) {
 	if !m.Signature {
 		signature = "listen.wrong"
 	}
-	tell(f.s.out, "listen.came", when(m.At), orDash(plain(m.Kind)), orDash(plain(m.ID)), said(signature))
+	tell(f.s.out, "listen.came", when(m.OccurredAt), orDash(plain(m.Kind)), orDash(plain(m.ID)), said(signature))
 	fmt.Fprintln(f.s.out, "  "+plain(m.Message))
 	switch {
-	case m.Fault != "":
-		tell(f.s.out, "listen.no_answer", plain(f.to.Redacted()), plain(m.Fault))
+	case m.Error != "":
+		tell(f.s.out, "listen.no_answer", plain(f.to.Redacted()), plain(m.Error))
 	case m.Signature:
-		tell(f.s.out, "listen.answered", m.Status, orDash(plain(m.Answer)))
+		tell(f.s.out, "listen.answered", m.Status, orDash(plain(m.Response)))
 	}
 }

@@ -157,7 +157,7 @@ func TestListenHandsOnWhatIsSigned(t *testing.T) {
 		t.Fatal(a.Status, a.Body)
 	}
 	m, r := next("scan.recorded")
-	if !m.Signature || m.Status != http.StatusAccepted || m.Answer != "success" {
+	if !m.Signature || m.Status != http.StatusAccepted || m.Response != "success" {
 		t.Errorf("of a scan it says %+v", m)
 	}
 	if r.path != "/hook" || r.id != m.ID || string(r.body) != m.Message {

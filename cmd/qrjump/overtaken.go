@@ -28,16 +28,16 @@ func unlessOvertaken(see string, err error) error {
 	}
 	if len(p.Changes) > 0 {
 		last := p.Changes[0]
-		did := said("overtaken.changed", strings.Join(last.What, ", "))
+		did := said("overtaken.changed", strings.Join(last.Fields, ", "))
 		switch {
-		case last.Did == "delete":
+		case last.Action == "delete":
 			did = said("overtaken.deleted_it")
-		case last.Did == "add":
+		case last.Action == "add":
 			did = said("overtaken.made_it")
-		case len(last.What) == 0:
+		case len(last.Fields) == 0:
 			did = said("overtaken.changed_it")
 		}
-		who = said("overtaken.who", last.Actor, did, when(last.At))
+		who = said("overtaken.who", last.Actor, did, when(last.OccurredAt))
 	}
 	return hintError{error: overtaken{p, who + said("overtaken.after_this_command_had_read")},
 		next: said("overtaken.see_what_it_is_now") + see + said("overtaken.then_run_the_command_again")}

@@ -96,8 +96,8 @@ func (c *packageMake) Run(s *session) error {
 		if made.Proofs != 0 {
 			tell(w, "package.its_proof_codes_are_application", made.Proofs)
 		}
-		if len(made.Again) > 0 {
-			tell(w, "package.a_reprint_codes_of_it", packagesText(made.Again))
+		if len(made.OverlappingPackages) > 0 {
+			tell(w, "package.a_reprint_codes_of_it", packagesText(made.OverlappingPackages))
 		}
 	})
 }
@@ -229,11 +229,11 @@ func (c *packageList) Run(s *session, qrjump *client.Client) error {
 			state := said("package.with_the_printer")
 			if p.RecalledAt != nil {
 				state = "recalled " + when(*p.RecalledAt)
-			} else if p.Sent == 0 {
+			} else if p.DownloadCount == 0 {
 				state = said("package.not_sent")
 			}
 			return []string{number(p.ID), number(p.ApplicationID), rangeText(client.CodeRange{From: p.From, To: p.To}), p.Printer, state,
-				number(p.Sent), when(p.MadeAt), p.MadeBy, orDash(p.Reason)}
+				number(p.DownloadCount), when(p.CreatedAt), p.CreatedBy, orDash(p.Reason)}
 		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("package.list_packages_of"), c.Account, len(all)))
 }
 

@@ -148,7 +148,7 @@ func printManifest(w io.Writer, m printpackage.Manifest) {
 	}
 	printFields(w, [2]string{"package", fmt.Sprint(m.Package)},
 		[2]string{"codes", said("package_open.to_of", m.From, m.To, m.ApplicationID)},
-		[2]string{"printer", m.Printer}, [2]string{"made", said("package_open.made_by", when(m.MadeAt), m.MadeBy)})
+		[2]string{"printer", m.Printer}, [2]string{"made", said("package_open.made_by", when(m.CreatedAt), m.CreatedBy)})
 	fmt.Fprintln(w)
 	printTable(w, []string{"PART", "ROWS", "BYTES", "SHA256"}, rows)
 }

@@ -79,7 +79,7 @@ func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 // printMade prints an invitation and a new second factor, which are shown this once.
 func printMade(w io.Writer, made client.PersonMade) {
 	if made.Invitation != nil {
-		tell(w, "person.by_this_link_once_until", when(made.Invitation.Expires),
+		tell(w, "person.by_this_link_once_until", when(made.Invitation.ExpiresAt),
 			made.Invitation.URL)
 	}
 	if made.FactorURI == "" {
@@ -175,7 +175,7 @@ func (c *adminKeyList) Run(s *session, qrjump *client.Client) error {
 	}
 	return listing[client.AdminKey]{name: "keys", none: said("person.there_is_no_admin_key"),
 		heads: []string{"KEY", "NAME", "ROLE", "ACCOUNTS", "ENDS", "LAST USED"}, row: func(k client.AdminKey) []string {
-			return []string{k.ID, k.Name, k.Role, forAccounts(k.Accounts), seen(k.Expires), seen(k.SeenAt)}
+			return []string{k.ID, k.Name, k.Role, forAccounts(k.Accounts), seen(k.ExpiresAt), seen(k.SeenAt)}
 		}}.print(s, c.outputFlags, list, nil)
 }
 
@@ -198,7 +198,7 @@ func (c *adminKeyAdd) Run(s *session) error {
 	}
 	k := client.AdminKeyPut{Name: c.Name, Role: c.Role, Accounts: c.Account}
 	if c.Days > 0 {
-		k.Expires = new(time.Now().AddDate(0, 0, c.Days).Truncate(time.Second))
+		k.ExpiresAt = new(time.Now().AddDate(0, 0, c.Days).Truncate(time.Second))
 	}
 	made, err := qrjump.AdminKeys.Create(s.ctx, k)
 	return c.outcome(s, made, failed(said("person.admin_key_add"), c.Name, err),
@@ -239,5 +239,5 @@ type loginLink struct {
 func (c *loginLink) Run(s *session, qrjump *client.Client) error {
 	link, err := qrjump.People.CreateLoginLink(s.ctx, c.Name)
 	return c.outcome(s, link, aboutPerson(s, qrjump, said("person.login_link_for"), cmp.Or(c.Name, said("person.the_admin_token")), err),
-		"person.good_once_until", link.URL, when(link.Expires))
+		"person.good_once_until", link.URL, when(link.ExpiresAt))
 }

@@ -98,7 +98,7 @@ func staircase(size int) string {
 	return b.String()
 }
 
-const callLine = `{"at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/wxopen/qrcodejumpadd",` +
+const callLine = `{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/wxopen/qrcodejumpadd",` +
 	`"query":{"access_token":"{token:1:130}"},"status":200,%s}` + "\n"
 
 // called is a line of a cassette.
@@ -115,20 +115,20 @@ var sharedFiles = map[string]shared{
 	}, shapes: map[string]func(int) string{
 		"long stand-ins": repeated("",
 			called(`"request":{"a":"{text:1%[1]d:9999999}","b":"{#number:2%[1]d:999999}","c":"{wide:3%[1]d:99999}"}`), ""),
-		"one of them": repeated(called(`"request":{"a":"{text:1:99999999}"},"answer":{"x":"{buffer:2:99999999}"}`), "\n", ""),
-		"long bodies": repeated("", called(`"request":"{html:1%[1]d:33554432}","answer":"{bytes:2%[1]d:33554432}"`), ""),
-		"in one text": repeated(`{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/`, "{text:1%d:999999}", `","status":200}`+"\n"),
-		"names":       repeated(`{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/a","status":200,"answer":{`, `"n%d":1,`, `"z":1}}`+"\n"),
-		"the same name": repeated(`{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/a","status":200,"answer":{`, `"errcode":0,`,
+		"one of them": repeated(called(`"request":{"a":"{text:1:99999999}"},"response":{"x":"{buffer:2:99999999}"}`), "\n", ""),
+		"long bodies": repeated("", called(`"request":"{html:1%[1]d:33554432}","response":"{bytes:2%[1]d:33554432}"`), ""),
+		"in one text": repeated(`{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/`, "{text:1%d:999999}", `","status":200}`+"\n"),
+		"names":       repeated(`{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/a","status":200,"response":{`, `"n%d":1,`, `"z":1}}`+"\n"),
+		"the same name": repeated(`{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/a","status":200,"response":{`, `"errcode":0,`,
 			`"z":1}}`+"\n"),
-		"depth": repeated(`{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/a","status":200,"answer":`, "[", ""),
-		"links": repeated("", called(`"request":{"appid":"{appid:1%d:18}","prefix":"a"},"answer":{"errcode":0}`), ""),
-		"platforms": repeated("", `{"at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/component/api_get_authorizer_list",`+
+		"depth": repeated(`{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/a","status":200,"response":`, "[", ""),
+		"links": repeated("", called(`"request":{"appid":"{appid:1%d:18}","prefix":"a"},"response":{"errcode":0}`), ""),
+		"platforms": repeated("", `{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/component/api_get_authorizer_list",`+
 			`"request":{"component_appid":"{appid:1%d:18}"},"status":200,`+
-			`"answer":{"total_count":1,"list":[{"authorizer_appid":"{appid:1:18}"}]}}`+"\n", ""),
-		"a total": repeated(`{"at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/component/api_get_authorizer_list",`+
-			`"request":{"component_appid":"{appid:1:18}"},"status":200,"answer":{"total_count":999999999,"list":[]}}`+"\n", "\n", ""),
-		"no line feed": repeated(`{"at":"`, "0", ""),
+			`"response":{"total_count":1,"list":[{"authorizer_appid":"{appid:1:18}"}]}}`+"\n", ""),
+		"a total": repeated(`{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/component/api_get_authorizer_list",`+
+			`"request":{"component_appid":"{appid:1:18}"},"status":200,"response":{"total_count":999999999,"list":[]}}`+"\n", "\n", ""),
+		"no line feed": repeated(`{"occurred_at":"`, "0", ""),
 	}},
 	"plan": {direct: func(t *testing.T, name string) {
 		text, err := os.ReadFile(name)

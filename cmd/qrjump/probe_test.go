@@ -200,11 +200,11 @@ func TestProbe_SystemBusy(t *testing.T) {
 	for _, faults := range [][]string{
 		{`{"path":"/cgi-bin/wxopen/qrcodejumpadd","errcode":-1,"after":true}`},
 		{`{"path":"/cgi-bin/wxopen/qrcodejumpadd","errcode":-1,"after":true,"probability":0.5}`,
-			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"times":4}`},
-		{`{"path":"/cgi-bin/wxopen/qrcodejumpadd","drop_after":true,"times":3}`,
-			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","drop":true,"times":4}`},
-		{`{"path":"/cgi-bin/wxopen/qrcodejumpadd","errcode":-1,"after":true,"times":2}`,
-			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"after":true,"times":3}`},
+			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"count":4}`},
+		{`{"path":"/cgi-bin/wxopen/qrcodejumpadd","drop_after":true,"count":3}`,
+			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","drop":true,"count":4}`},
+		{`{"path":"/cgi-bin/wxopen/qrcodejumpadd","errcode":-1,"after":true,"count":2}`,
+			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"after":true,"count":3}`},
 	} {
 		for _, fault := range faults {
 			if a := s.Admin("POST", "/emulator/faults", fault); a.Status/100 != 2 {

@@ -163,7 +163,7 @@ func (c *ruleAdd) Run(s *session, wire *client.Client) error {
 
 // done says what was done to a rule.
 func (m member) done(s *session, prefix, did, next string) error {
-	return m.print(s, map[string]any{"prefix": prefix, "did": did}, func(w io.Writer) {
+	return m.print(s, map[string]any{"prefix": prefix, "action": did}, func(w io.Writer) {
 		fmt.Fprintln(w, plain(maybeSaid("past."+did, did)+" "+prefix+next))
 	})
 }
@@ -191,7 +191,7 @@ func confirmFailed(ctx context.Context, server serverFlags, admin adminFlags, er
 	a := hintError{error: err, next: list[0].URL + " " + list[0].Reason}
 	for _, step := range list[0].Steps {
 		if step.Failed {
-			a.details = append(a.details, step.Did+": "+step.Detail)
+			a.details = append(a.details, step.Action+": "+step.Detail)
 		}
 	}
 	return a
@@ -353,7 +353,7 @@ func (c *ruleHistory) Run(s *session, qrjump *client.Client) error {
 	changes, err := qrjump.Rules.ListChanges(s.ctx, c.Prefix)
 	return listing[client.RuleChange]{name: "changes", none: said("rule.nothing_ever_happened_to") + plain(c.Prefix), newestFirst: true,
 		heads: []string{"SEQ", "AT", "DID", "BY", "STATE", "OPENS", "PAGE", "RID"}, row: func(h client.RuleChange) []string {
-			return []string{number(h.Seq), when(h.At), h.Did, h.Actor, state(h.Rule.Published),
+			return []string{number(h.Seq), when(h.OccurredAt), h.Action, h.Actor, state(h.Rule.Published),
 				h.Rule.Target, h.Rule.Path, orDash(h.RID)}
 		}}.print(s, c.outputFlags, changes, failed(said("rule.history_of"), c.Prefix, err))
 }

@@ -34,7 +34,7 @@ func (c *ruleReplay) Run(s *session) error {
 	changes := ruleplan.Changes(owner, made.Steps)
 	switch {
 	case len(changes) == 0:
-		return c.print(s, client.Replayed{Turns: []client.OutcomeChange{}}, func(w io.Writer) {
+		return c.print(s, client.Replayed{Changes: []client.OutcomeChange{}}, func(w io.Writer) {
 			tell(w, "rule_replay.nothing_to_replay_the_rules")
 		})
 	case len(changes) > replayMost:
@@ -65,10 +65,10 @@ func (c *ruleReplay) owner(made plan) (string, error) {
 // showReplay prints what would have become of scans.
 func showReplay(w io.Writer, file string, days int, done client.Replayed) {
 	tell(w, "rule_replay.scanned_in_the_last_of",
-		counted(int(done.Scans), "link"), counted(days, "day"), done.Looked, plain(file), done.Turned)
-	if len(done.Turns) > 0 {
+		counted(int(done.Scans), "link"), counted(days, "day"), done.Examined, plain(file), done.Changed)
+	if len(done.Changes) > 0 {
 		rows := [][]string{}
-		for _, t := range done.Turns {
+		for _, t := range done.Changes {
 			example := ""
 			if len(t.Examples) > 0 {
 				example = t.Examples[0]
@@ -77,7 +77,7 @@ func showReplay(w io.Writer, file string, days int, done client.Replayed) {
 		}
 		printTable(w, []string{"SCANS", "OPENED", "WOULD OPEN", "FOR EXAMPLE"}, rows)
 	}
-	if done.Cut {
+	if done.Truncated {
 		tell(w, "rule_replay.there_were_more_scans_than")
 	}
 	if done.Anonymous {

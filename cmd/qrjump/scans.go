@@ -309,7 +309,8 @@ func (c *scanCSV) print(s client.RecordedScan) error {
 			return err
 		}
 	}
-	row := []string{s.ScanID, s.At.UTC().Format(time.RFC3339Nano), s.User, s.Source, s.Client, s.Network, s.Region, s.Action, s.Kind,
+	row := []string{s.ScanID, s.OccurredAt.UTC().Format(time.RFC3339Nano), s.User, s.Source, s.Client, s.Network, s.Region, s.Action,
+		s.Kind,
 		s.Reason, s.AppID, s.Version, numberOrNone(s.RuleID), "", "",
 		s.Activity, s.Brand, s.Product, s.Text, s.Serial}
 	if s.CodeIndex != nil {
@@ -369,7 +370,7 @@ func (t *scanTable) print(s client.RecordedScan) error {
 	if s.CodeIndex != nil {
 		what = said("scans.code", s.ApplicationID, *s.CodeIndex)
 	}
-	return t.line(when(s.At), s.ScanID, opened, orDash(s.AppID), what)
+	return t.line(when(s.OccurredAt), s.ScanID, opened, orDash(s.AppID), what)
 }
 
 // line prints cells at the places that they have in every line.

@@ -15,7 +15,7 @@ func (c *snapshotList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	return listing[client.Snapshot]{name: "snapshots", none: said("snapshot.none"),
 		heads: []string{"NAME", "SAVED", "VERSION", "ACCOUNTS", "RULES", "BATCHES", "BYTES"}, row: func(one client.Snapshot) []string {
-			return []string{one.Name, when(one.SavedAt), one.Program, fmt.Sprint(one.Accounts), fmt.Sprint(one.Rules),
+			return []string{one.Name, when(one.CreatedAt), one.Program, fmt.Sprint(one.Accounts), fmt.Sprint(one.Rules),
 				fmt.Sprint(one.Batches), fmt.Sprint(one.Bytes)}
 		}}.print(s, c.outputFlags, list, noSnapshots("list", err))
 }
@@ -51,7 +51,7 @@ func (c *snapshotSave) Run(s *session, qrjump *client.Client) error {
 		if one.Name != c.Name {
 			continue
 		}
-		if err := c.confirmed(s, said("snapshot.replaced", plain(one.Name), when(one.SavedAt))); err != nil {
+		if err := c.confirmed(s, said("snapshot.replaced", plain(one.Name), when(one.CreatedAt))); err != nil {
 			return err
 		}
 	}
@@ -79,10 +79,10 @@ func (c *snapshotEnd) agreed(s *session, qrjump *client.Client, did, would, lost
 	}
 	if c.DryRun {
 		return one, false, c.print(s, one, func(w io.Writer) {
-			tell(w, would, plain(one.Name), when(one.SavedAt), ofSnapshot(one))
+			tell(w, would, plain(one.Name), when(one.CreatedAt), ofSnapshot(one))
 		})
 	}
-	return one, true, c.confirmed(s, said(lost, plain(one.Name), when(one.SavedAt), plain(qrjump.URL())))
+	return one, true, c.confirmed(s, said(lost, plain(one.Name), when(one.CreatedAt), plain(qrjump.URL())))
 }
 
 type snapshotLoad struct{ snapshotEnd }
@@ -94,7 +94,7 @@ func (c *snapshotLoad) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	one, err := qrjump.Emulator.LoadSnapshot(s.ctx, c.Name)
-	return c.outcome(s, one, failed("load", c.Name, err), "snapshot.loaded", plain(one.Name), when(one.SavedAt), ofSnapshot(one))
+	return c.outcome(s, one, failed("load", c.Name, err), "snapshot.loaded", plain(one.Name), when(one.CreatedAt), ofSnapshot(one))
 }
 
 type snapshotDelete struct{ snapshotEnd }

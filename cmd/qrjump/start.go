@@ -150,9 +150,9 @@ func (c *starting) account(s *session, qrjump *client.Client, appid, kind, abili
 	}
 	list, err := qrjump.Accounts.ListAbilities(s.ctx, appid)
 	for _, one := range list {
-		for _, n := range one.Needs {
-			if (one.Ability == ability || one.Ability == "tokens") && !n.Met {
-				lacks = append(lacks, n.Need)
+		for _, n := range one.Requirements {
+			if (one.Ability == ability || one.Ability == "tokens") && !n.Fulfilled {
+				lacks = append(lacks, n.Requirement)
 			}
 		}
 	}

@@ -341,7 +341,7 @@ func (c *statsAlarms) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, a := range list {
-			rows = append(rows, []string{number(a.ID), when(a.At),
+			rows = append(rows, []string{number(a.ID), when(a.OccurredAt),
 				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), number(a.Score), reason(s.reader, a),
 				orDash(a.AcknowledgedBy), orDash(dismissal(a))})
 		}

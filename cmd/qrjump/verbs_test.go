@@ -384,7 +384,7 @@ settings: {verification: trust, rule_rate_limit: 0}
 `
 
 // faultsFile is for fault add.
-const faultsFile = `faults: [{method: GET, path: /cgi-bin/menu/get, response: {body: {menu: {button: []}}}, times: 3}]
+const faultsFile = `faults: [{method: GET, path: /cgi-bin/menu/get, response: {body: {menu: {button: []}}}, count: 3}]
 `
 
 // world is a server in production as the README starts it, each API on a

@@ -46,9 +46,9 @@ func (c *verificationList) read(s *session, qrjump *client.Client) (all []verifi
 	})
 	for _, one := range nightly {
 		all = append(all, verificationCheck{Kind: "nightly", Since: one.Since, NextAt: &one.NextAt, Confirmation: client.Confirmation{
-			At: one.CheckedAt, Owner: one.Owner, Prefix: one.Directory, OK: one.OK, Reason: one.Reason}})
+			OccurredAt: one.CheckedAt, Owner: one.Owner, Prefix: one.Directory, OK: one.OK, Reason: one.Reason}})
 	}
-	slices.SortStableFunc(all, func(a, b verificationCheck) int { return b.At.Compare(a.At) })
+	slices.SortStableFunc(all, func(a, b verificationCheck) int { return b.OccurredAt.Compare(a.OccurredAt) })
 	return all, err
 }
 
@@ -68,28 +68,29 @@ func (c *verificationList) Run(s *session, qrjump *client.Client) error {
 		heads: []string{"AT", "KIND", "ACCOUNT", "FOUND", "PREFIX", "FAILING SINCE", "NEXT LOOK", "RID", "WHY"},
 		more:  said("verification.each_step_of_one_qrjump"),
 		row: func(one verificationCheck) []string {
-			return []string{when(one.At), one.Kind, one.Owner, yesNo(one.OK), one.Prefix, moment(one.Since), moment(one.NextAt),
+			return []string{when(one.OccurredAt), one.Kind, one.Owner, yesNo(one.OK), one.Prefix, moment(one.Since), moment(one.NextAt),
 				orDash(one.RID), one.Reason}
 		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("verification.list_verifications_of"), c.Account, len(all)))
 }
 
 // show tells one check in full.
 func (one verificationCheck) show(w io.Writer) {
-	printFields(w, [2]string{"at", when(one.At)}, [2]string{"account", one.Owner}, [2]string{"prefix", one.Prefix},
+	printFields(w, [2]string{"at", when(one.OccurredAt)}, [2]string{"account", one.Owner}, [2]string{"prefix", one.Prefix},
 		[2]string{"file", one.URL}, [2]string{"found", yesNo(one.OK)}, [2]string{"why", one.Reason})
 	if len(one.Steps) == 0 {
 		tell(w, "verification.nothing_was_fetched_the_operator")
 		return
 	}
 	fmt.Fprintln(w)
-	began := one.Steps[0].At
+	began := one.Steps[0].OccurredAt
 	rows := [][]string{}
 	for _, step := range one.Steps {
 		mark := ""
 		if step.Failed {
 			mark = "failed"
 		}
-		rows = append(rows, []string{"+" + step.At.Sub(began).Round(time.Millisecond).String(), stepText(step.Did), mark, step.Detail})
+		rows = append(rows, []string{"+" + step.OccurredAt.Sub(began).Round(time.Millisecond).String(), stepText(step.Action), mark,
+			step.Detail})
 	}
 	printTable(w, []string{"AFTER", "STEP", "", "WHAT CAME OF IT"}, rows)
 	if !one.OK {

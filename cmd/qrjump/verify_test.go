@@ -58,7 +58,7 @@ func TestVerifySaysOfEveryStepWhatIsWrong(t *testing.T) {
 				`ok  content  as it must be\nthe file is in place\n$`, ``},
 		"a prefix, and the name of the file": {web.URL + "/a/b --name F.txt --content content" + private, 0,
 			`/a/F\.txt\n(?s).*the file is in place\n$`, ``},
-		"for programs": {web.URL + "/a/F.txt --output json --content content" + private, 0, `(?s)"ok": true.*"did": "status"`, ``},
+		"for programs": {web.URL + "/a/F.txt --output json --content content" + private, 0, `(?s)"ok": true.*"action": "status"`, ``},
 		"no type":      {web.URL + "/untyped/F.txt --content content" + private, 0, `(?m)^\?   type  +none\n +send Content-Type`, ``},
 		"something else": {web.URL + "/other/F.txt --content content" + private, 1, `no  content `,
 			`want exactly "content": write the file anew`},

@@ -223,7 +223,7 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 		}
 	})
 	if err == nil && sent.Attempts > 0 && sent.State != "delivered" {
-		why := sent.Fault
+		why := sent.Error
 		if why == "" {
 			why = said("webhook.the_receiver_answered", sent.Status)
 		}
@@ -280,6 +280,6 @@ func (c *webhookDeliveries) Run(s *session, qrjump *client.Client) error {
 		row: func(d client.Delivery) []string {
 			answered := cmp.Or(numberOrNone(int64(d.Status)), "-")
 			return []string{number(d.ID), number(d.Webhook), d.Event, d.State,
-				strconv.Itoa(d.Attempts), answered, moment(d.SentAt), moment(d.NextAt), orDash(d.Fault)}
+				strconv.Itoa(d.Attempts), answered, moment(d.SentAt), moment(d.NextAt), orDash(d.Error)}
 		}}.print(s, c.outputFlags, list, failed("list", "deliveries", err))
 }

@@ -21,11 +21,11 @@ func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 		return fault("why.why", c.RID, err)
 	}
 	return c.print(s, call, func(w io.Writer) {
-		tell(w, "why.of", when(call.At), plain(call.Endpoint), plain(orDash(call.Account)))
+		tell(w, "why.of", when(call.OccurredAt), plain(call.Endpoint), plain(orDash(call.Account)))
 		if call.Request != "" {
 			tell(w, "why.sent", plain(call.Request))
 		}
-		tell(w, "why.answered", plain(call.Answer))
+		tell(w, "why.answered", plain(call.Response))
 		if call.Detail != "" {
 			tell(w, "why.because", plain(errortext.In(speaks.language(), call.Detail)))
 		}

@@ -243,12 +243,12 @@ func (s *Server) onItsClock(t testing.TB, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines = regexp.MustCompile(`(?m)^\{"at":"[^"]*"`).ReplaceAllFunc(lines, func(at []byte) []byte {
-		moment, err := time.Parse(time.RFC3339, string(at[len(`{"at":"`):len(at)-1]))
+	lines = regexp.MustCompile(`(?m)^\{"occurred_at":"[^"]*"`).ReplaceAllFunc(lines, func(at []byte) []byte {
+		moment, err := time.Parse(time.RFC3339, string(at[len(`{"occurred_at":"`):len(at)-1]))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return moment.Add(s.ahead).AppendFormat([]byte(`{"at":"`), time.RFC3339Nano+`"`)
+		return moment.Add(s.ahead).AppendFormat([]byte(`{"occurred_at":"`), time.RFC3339Nano+`"`)
 	})
 	if err := os.WriteFile(file, lines, 0o600); err != nil {
 		t.Fatal(err)
@@ -391,7 +391,7 @@ func (s *Server) Scan(t testing.TB, user, text string) Scan {
 func (s *Server) FailOnce(t testing.TB, path string, errcode int) {
 	t.Helper()
 	s.faulty = true
-	body, err := json.Marshal(map[string]any{"path": path, "errcode": errcode, "times": 1})
+	body, err := json.Marshal(map[string]any{"path": path, "errcode": errcode, "count": 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -194,7 +194,7 @@ def main():
     deep = json.loads(cli("api", "verifyLake", "--output", "json"))["days"]
     days = [d for d in admin("lake/verification")["days"] if d["ledger"]]
     for d in deep + days:
-        assert not (d["missing"] or d["twice"] or d["unknown"] or d["named"]), f"the lake differs from the ledger: {d}"
+        assert not (d["missing"] or d["duplicates"] or d["unexpected"] or d["named"]), f"the lake differs from the ledger: {d}"
     ledger = sum(d["ledger"] for d in days)
     if KIND == "bucket":
         assert "a-secret-of-a-test" not in open(LOG.name).read(), "the log has the secret"

@@ -40,17 +40,17 @@ type About struct {
 }
 
 type clockView struct {
-	Now    time.Time `json:"now"`
-	Frozen bool      `json:"frozen"`
-	Real   time.Time `json:"real" doc:"what it would show if nobody had moved it"`
+	Now      time.Time `json:"now"`
+	Frozen   bool      `json:"frozen"`
+	RealTime time.Time `json:"real_time" doc:"what it would show if nobody had moved it"`
 }
 
 // moveInput is the change of the clock: now or advance, then freeze.
 type moveInput struct {
-	Now     *time.Time `json:"now,omitempty" doc:"sets the clock (RFC 3339)"`
-	Advance string     `json:"advance,omitempty" doc:"moves it on, for example 36h"`
-	Freeze  *bool      `json:"freeze,omitempty" doc:"true stops it, false lets it run"`
-	Real    bool       `json:"real,omitempty" doc:"follow real time again, unless the clock is ahead of it"`
+	Now            *time.Time `json:"now,omitempty" doc:"sets the clock (RFC 3339)"`
+	Advance        string     `json:"advance,omitempty" doc:"moves it on, for example 36h"`
+	Freeze         *bool      `json:"freeze,omitempty" doc:"true stops it, false lets it run"`
+	FollowRealTime bool       `json:"follow_real_time,omitempty" doc:"follow real time again, unless the clock is ahead of it"`
 }
 
 // faultInput is a fault as it is asked for.
@@ -61,7 +61,7 @@ type faultInput struct {
 	ErrCode     *int           `json:"errcode,omitempty" doc:"answered instead of the call"`
 	ErrMsg      string         `json:"errmsg,omitempty" maxLength:"200" doc:"left out: the platform's text"`
 	After       bool           `json:"after,omitempty" doc:"with errcode: do the call, then answer errcode all the same"`
-	Times       *int           `json:"times,omitempty" minimum:"1" doc:"how often it happens; left out: without end"`
+	Count       *int           `json:"count,omitempty" minimum:"1" doc:"how often it happens; left out: without end"`
 	Probability *float64       `json:"probability,omitempty" minimum:"0" maximum:"1" doc:"left out: 1"`
 	Delay       string         `json:"delay,omitempty" doc:"before the call, for example 3s"`
 	Drop        bool           `json:"drop,omitempty" doc:"close the connection instead of the call"`
@@ -201,7 +201,7 @@ func (c *Control[Call]) getClock(context.Context, *noInput) (clockView, error) {
 }
 
 func (c *Control[Call]) moveClock(ctx context.Context, in *struct{ Body moveInput }) (clockView, error) {
-	m := Move{Now: in.Body.Now, Freeze: in.Body.Freeze, Real: in.Body.Real}
+	m := Move{Now: in.Body.Now, Freeze: in.Body.Freeze, Real: in.Body.FollowRealTime}
 	if in.Body.Advance != "" {
 		var err error
 		if m.Advance, err = time.ParseDuration(in.Body.Advance); err != nil {
@@ -246,8 +246,8 @@ func (c *Control[Call]) addFault(_ context.Context, in *struct{ Body faultInput 
 	if b.Probability != nil {
 		f.Probability = *b.Probability
 	}
-	if b.Times != nil {
-		f.Times = *b.Times
+	if b.Count != nil {
+		f.Count = *b.Count
 	}
 	if b.Delay != "" {
 		var err error

@@ -149,15 +149,15 @@ func TestFaults(t *testing.T) {
 		appid string
 		want  string
 	}{
-		{"twice", `{"path":"` + get + `","errcode":-1,"times":2}`, "shop", "[-1 -1 0 0]"},
+		{"twice", `{"path":"` + get + `","errcode":-1,"count":2}`, "shop", "[-1 -1 0 0]"},
 		{"without end", `{"path":"` + get + `","errcode":45009}`, "shop", "[45009 45009 45009 45009]"},
-		{"a code that nobody knows", `{"path":"` + get + `","errcode":12345,"times":1}`, "shop", "[12345 0 0 0]"},
+		{"a code that nobody knows", `{"path":"` + get + `","errcode":12345,"count":1}`, "shop", "[12345 0 0 0]"},
 		{"one account's", `{"path":"` + get + `","errcode":-1,"appid":"shop"}`, "shop", "[-1 -1 -1 -1]"},
 		{"not another's", `{"path":"` + get + `","errcode":-1,"appid":"shop"}`, "rival", "[0 0 0 0]"},
 		{"not another endpoint's", `{"path":"` + add + `","errcode":-1}`, "shop", "[0 0 0 0]"},
 		{"never", `{"path":"` + get + `","errcode":-1,"probability":0}`, "shop", "[0 0 0 0]"},
-		{"a delay and then the call", `{"path":"` + get + `","delay":"1ms","times":1}`, "shop", "[0 0 0 0]"},
-		{"a delay and then a code", `{"path":"` + get + `","delay":"1ms","errcode":-1,"times":1}`, "shop", "[-1 0 0 0]"},
+		{"a delay and then the call", `{"path":"` + get + `","delay":"1ms","count":1}`, "shop", "[0 0 0 0]"},
+		{"a delay and then a code", `{"path":"` + get + `","delay":"1ms","errcode":-1,"count":1}`, "shop", "[-1 0 0 0]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s.Renew(t)
@@ -219,9 +219,9 @@ func TestFaults(t *testing.T) {
 		name, fault string
 		rules       int
 	}{
-		{"drop: no answer and no effect", `{"path":"` + add + `","drop":true,"times":1}`, 1},
-		{"drop_after: no answer, but the effect", `{"path":"` + add + `","drop_after":true,"times":1}`, 2},
-		{"drop after a delay", `{"path":"` + add + `","drop":true,"delay":"1ms","times":1}`, 1},
+		{"drop: no answer and no effect", `{"path":"` + add + `","drop":true,"count":1}`, 1},
+		{"drop_after: no answer, but the effect", `{"path":"` + add + `","drop_after":true,"count":1}`, 2},
+		{"drop after a delay", `{"path":"` + add + `","drop":true,"delay":"1ms","count":1}`, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s.Renew(t)
@@ -242,7 +242,7 @@ func TestFaults(t *testing.T) {
 	// Issue 11, 2: seen live on add, -1 although the rule was there afterwards.
 	t.Run("after: the code, and the effect", func(t *testing.T) {
 		s.Renew(t)
-		fault(t, s, `{"path":"`+add+`","errcode":-1,"after":true,"times":1}`)
+		fault(t, s, `{"path":"`+add+`","errcode":-1,"after":true,"count":1}`)
 		if a := s.Rule("shop", "add", newRule); !strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"system error rid: `) {
 			t.Errorf("got %s", a.Body)
 		}
@@ -254,7 +254,7 @@ func TestFaults(t *testing.T) {
 	})
 	t.Run("after: a call that is refused by itself", func(t *testing.T) {
 		s.Renew(t)
-		fault(t, s, `{"path":"`+add+`","errcode":-1,"errmsg":"busy","after":true,"delay":"1ms","times":1}`)
+		fault(t, s, `{"path":"`+add+`","errcode":-1,"errmsg":"busy","after":true,"delay":"1ms","count":1}`)
 		if a := s.Rule("shop", "add", "{}"); !strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"busy rid: `) {
 			t.Errorf("got %s", a.Body)
 		}
@@ -269,7 +269,7 @@ func TestFaults(t *testing.T) {
 	t.Run("after: a token that nobody sees ends the one before", func(t *testing.T) {
 		s.Renew(t)
 		old := s.Token("shop")
-		fault(t, s, `{"path":"/cgi-bin/token","errcode":-1,"after":true,"times":1}`)
+		fault(t, s, `{"path":"/cgi-bin/token","errcode":-1,"after":true,"count":1}`)
 		if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", ""); a.Code(t) != -1 ||
 			strings.Contains(a.Body, "expires_in") {
 			t.Errorf("got %s", a.Body)
@@ -283,7 +283,7 @@ func TestFaults(t *testing.T) {
 		s.Renew(t)
 		for _, body := range []string{
 			`{"path":"` + get + `"}`, `{"path":"/cgi-bin/nothing","errcode":-1}`, `{"errcode":-1}`, `{"path":"` + get + `","errcode":0}`,
-			`{"path":"` + get + `","errcode":-1,"times":0}`, `{"path":"` + get + `","errcode":-1,"times":-1}`, `{"path":"` + get +
+			`{"path":"` + get + `","errcode":-1,"count":0}`, `{"path":"` + get + `","errcode":-1,"count":-1}`, `{"path":"` + get +
 				`","errcode":-1,"probability":1.1}`,
 			`{"path":"` + get + `","errcode":-1,"probability":-0.1}`, `{"path":"` + get + `","delay":"soon"}`, `{"path":"` + get +
 				`","delay":"-1s"}`,
@@ -305,11 +305,11 @@ func TestFaults(t *testing.T) {
 func TestFaultsAreListedAndTakenBack(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	fault(t, s, `{"path":"`+get+`","errcode":-1,"times":3}`)
+	fault(t, s, `{"path":"`+get+`","errcode":-1,"count":3}`)
 	fault(t, s, `{"path":"`+add+`","delay":"1500ms","appid":"shop"}`)
 	s.Rule("shop", "get", "{}")
-	want := `{"faults":[{"id":1,"path":"` + get + `","errcode":-1,"times":3,"probability":1,"fired":1},{"id":2,"path":"` + add +
-		`","appid":"shop","probability":1,"fired":0,"delay":"1.5s"}]}` + "\n"
+	want := `{"faults":[{"id":1,"path":"` + get + `","errcode":-1,"count":3,"probability":1,"trigger_count":1},{"id":2,"path":"` + add +
+		`","appid":"shop","probability":1,"trigger_count":0,"delay":"1.5s"}]}` + "\n"
 	if a := call(s, "GET", "/faults", ""); a.Body != want {
 		t.Errorf("got  %swant %s", a.Body, want)
 	}
@@ -381,7 +381,7 @@ func TestCalls(t *testing.T) {
 	a := s.Rule("shop", "publish", `{"prefix":"https://none.example/","x":"&<>"}`)
 	var calls struct {
 		Calls []struct {
-			RID, Account, IP, Method, URL, Request, Answer, Detail string
+			RID, Account, IP, Method, URL, Request, Response, Detail string
 			ErrCode                                                int
 		}
 	}
@@ -390,7 +390,7 @@ func TestCalls(t *testing.T) {
 	require.Equal(t, len(calls.Calls), 3, "calls")
 	last := calls.Calls[0]
 	if last.RID != a.RID(t) || last.Account != "shop" || last.IP != "127.0.0.1" || last.Method != "POST" || last.ErrCode != 40097 ||
-		last.URL != "/cgi-bin/wxopen/qrcodejumppublish?access_token=%5Bmasked%5D" || last.Answer != a.Body ||
+		last.URL != "/cgi-bin/wxopen/qrcodejumppublish?access_token=%5Bmasked%5D" || last.Response != a.Body ||
 		!strings.Contains(last.Detail, "none.example") {
 		t.Errorf("the last call: %+v", last)
 	}
@@ -399,7 +399,7 @@ func TestCalls(t *testing.T) {
 			t.Errorf("call %d: %s, want %s", n, calls.Calls[n].Request, want)
 		}
 	}
-	if !strings.Contains(calls.Calls[1].Answer, `"access_token":"[masked]"`) ||
+	if !strings.Contains(calls.Calls[1].Response, `"access_token":"[masked]"`) ||
 		!strings.Contains(calls.Calls[2].URL, "secret=%5Bmasked%5D") {
 		t.Errorf("not masked: %+v", calls.Calls)
 	}

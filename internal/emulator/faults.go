@@ -12,20 +12,20 @@ import (
 
 // Fault is one entry of the plan: what goes wrong with calls of an endpoint, or what answers calls of a path in place of the server.
 type Fault struct {
-	ID          int            `json:"id"`
-	Method      string         `json:"method,omitempty"` // "" = any
-	Path        string         `json:"path"`
-	AppID       string         `json:"appid,omitempty"`
-	ErrCode     *int           `json:"errcode,omitempty"`
-	ErrMsg      string         `json:"errmsg,omitempty"`
-	After       bool           `json:"after,omitempty"` // the call is done all the same
-	Times       int            `json:"times,omitempty"` // 0 = unlimited
-	Probability float64        `json:"probability"`
-	Delay       time.Duration  `json:"-"`
-	Drop        bool           `json:"drop,omitempty"`
-	DropAfter   bool           `json:"drop_after,omitempty"`
-	Response    *FaultResponse `json:"response,omitempty"`
-	Fired       int            `json:"fired"`
+	ID           int            `json:"id"`
+	Method       string         `json:"method,omitempty"` // "" = any
+	Path         string         `json:"path"`
+	AppID        string         `json:"appid,omitempty"`
+	ErrCode      *int           `json:"errcode,omitempty"`
+	ErrMsg       string         `json:"errmsg,omitempty"`
+	After        bool           `json:"after,omitempty"` // the call is done all the same
+	Count        int            `json:"count,omitempty"` // 0 = unlimited
+	Probability  float64        `json:"probability"`
+	Delay        time.Duration  `json:"-"`
+	Drop         bool           `json:"drop,omitempty"`
+	DropAfter    bool           `json:"drop_after,omitempty"`
+	Response     *FaultResponse `json:"response,omitempty"`
+	TriggerCount int            `json:"trigger_count"`
 }
 
 // FaultResponse answers a call before everything else: it needs no token, and the path may be one that the server does not have.
@@ -132,8 +132,8 @@ func (p *Plan) Add(f Fault) (Fault, error) {
 		return f, fmt.Errorf("errcode answers and drop does not: choose one")
 	case f.Probability < 0 || f.Probability > 1:
 		return f, fmt.Errorf("probability is %v: want 0 to 1", f.Probability)
-	case f.Times < 0:
-		return f, fmt.Errorf("times is %d: want 1 or more, or leave it out for ever", f.Times)
+	case f.Count < 0:
+		return f, fmt.Errorf("times is %d: want 1 or more, or leave it out for ever", f.Count)
 	case f.Delay < 0 || f.Delay > MaxDelay:
 		return f, fmt.Errorf("delay is %s: want at most %s", f.Delay, MaxDelay)
 	}
@@ -143,7 +143,7 @@ func (p *Plan) Add(f Fault) (Fault, error) {
 		return f, fmt.Errorf("there are %d faults already: delete some", maxFaults)
 	}
 	p.next++
-	f.ID, f.Fired = p.next, 0
+	f.ID, f.TriggerCount = p.next, 0
 	p.faults = append(p.faults, &f)
 	return f, nil
 }
@@ -191,13 +191,13 @@ func (p *Plan) first(path string, matches func(*Fault) bool) (Fault, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, f := range p.faults {
-		if f.Path != path || !matches(f) || f.Times > 0 && f.Fired >= f.Times {
+		if f.Path != path || !matches(f) || f.Count > 0 && f.TriggerCount >= f.Count {
 			continue
 		}
 		if f.Probability < 1 && p.random.Float64() >= f.Probability {
 			continue
 		}
-		f.Fired++
+		f.TriggerCount++
 		return *f, true
 	}
 	return Fault{}, false

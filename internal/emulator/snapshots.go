@@ -13,13 +13,13 @@ import (
 
 // Snapshot is the state of the server under a name.
 type Snapshot struct {
-	Name     string    `json:"name"`
-	SavedAt  time.Time `json:"saved_at" doc:"in real time"`
-	Program  string    `json:"program" doc:"the version that saved it"`
-	Accounts int64     `json:"accounts" doc:"how many it has"`
-	Rules    int64     `json:"rules"`
-	Batches  int64     `json:"batches" doc:"applications for codes"`
-	Bytes    int64     `json:"bytes" doc:"that it takes in the database"`
+	Name      string    `json:"name"`
+	CreatedAt time.Time `json:"created_at" doc:"in real time"`
+	Program   string    `json:"program" doc:"the version that saved it"`
+	Accounts  int64     `json:"accounts" doc:"how many it has"`
+	Rules     int64     `json:"rules"`
+	Batches   int64     `json:"batches" doc:"applications for codes"`
+	Bytes     int64     `json:"bytes" doc:"that it takes in the database"`
 }
 
 // Snapshots is the emulator's part that saves states and comes back to them.

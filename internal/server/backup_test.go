@@ -216,8 +216,8 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 			`{"application_id":%d,"code_start":0,"code_end":9999,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/code/code"}`, l.batch)); a.Code(t) != 0 {
 		t.Fatal(a.Body)
 	}
-	for _, state := range []string{`{"did":"freeze","ranges":[{"from":8,"to":9}],"note":"lost"}`,
-		`{"did":"void","ranges":[{"from":10,"to":10}]}`, `{"did":"redeem","ranges":[{"from":11,"to":11}],"actor":"till 4"}`} {
+	for _, state := range []string{`{"action":"freeze","ranges":[{"from":8,"to":9}],"note":"lost"}`,
+		`{"action":"void","ranges":[{"from":10,"to":10}]}`, `{"action":"redeem","ranges":[{"from":11,"to":11}],"actor":"till 4"}`} {
 		s.Admin("POST", fmt.Sprintf("/batches/%d/states", l.batch), state)
 	}
 	for _, i := range indexes {
@@ -311,7 +311,7 @@ func (l life) goesOn(t *testing.T, s *servertest.Server) {
 	if id := apply(t, s, l.token, "order-1", 20_000); id != l.batch {
 		t.Errorf("the same application is now %d, was %d", id, l.batch)
 	}
-	s.Do("POST", "/admin/v1/batches/"+fmt.Sprint(l.batch)+"/states", `{"did":"redeem","ranges":[{"from":11,"to":11}]}`,
+	s.Do("POST", "/admin/v1/batches/"+fmt.Sprint(l.batch)+"/states", `{"action":"redeem","ranges":[{"from":11,"to":11}]}`,
 		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json").WantStatus(t, 409, "redeemed twice")
 	if a := s.Admin("GET", "/settings", ""); !strings.Contains(a.Body, `"publish_quota":77`) {
 		t.Errorf("settings: %s", a.Body)

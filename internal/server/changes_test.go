@@ -14,10 +14,10 @@ import (
 )
 
 type loggedChange struct {
-	Seq                             int64
-	At                              time.Time
-	Kind, Key, Actor, Via, RID, Did string
-	Detail                          json.RawMessage
+	Seq                                int64
+	OccurredAt                         time.Time
+	Kind, Key, Actor, Via, RID, Action string
+	Detail                             json.RawMessage
 }
 
 func changesAfter(t *testing.T, s *servertest.Server, seq int64) []loggedChange {
@@ -137,8 +137,8 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		{"retargetCodes", admin("POST", "/batches/BATCH/retarget",
 			`{"code_start":0,"code_end":9,"wxa_appid":"shop","wxa_path":"other","actor":"eve"}`), "codes activate eve"},
 		{"putBatchAlarm", admin("PUT", "/batches/BATCH/alarm", `{"threshold":150}`), "alarm threshold admin"},
-		{"changeCodes", admin("POST", "/batches/BATCH/states", `{"did":"freeze","all":true}`), "codes freeze admin"},
-		{"changeCodes", admin("POST", "/batches/BATCH/states", `{"did":"unfreeze","all":true,"actor":"till"}`), "codes unfreeze till"},
+		{"changeCodes", admin("POST", "/batches/BATCH/states", `{"action":"freeze","all":true}`), "codes freeze admin"},
+		{"changeCodes", admin("POST", "/batches/BATCH/states", `{"action":"unfreeze","all":true,"actor":"till"}`), "codes unfreeze till"},
 		{"bindSerials", admin("PUT", "/batches/BATCH/serials", `{"serials":[{"code_index":7,"serial":"a-secret-word"}],"actor":"eve"}`),
 			"serials bind eve"},
 		{"beginImport", func() servertest.Answer {
@@ -278,8 +278,8 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 			if e.Via != "" {
 				who += " via " + e.Via
 			}
-			text := strings.Join(strings.Fields(e.Kind+" "+e.Key+" "+e.Did+" "+who), " ")
-			short := strings.Join(strings.Fields(e.Kind+" "+e.Did+" "+who), " ")
+			text := strings.Join(strings.Fields(e.Kind+" "+e.Key+" "+e.Action+" "+who), " ")
+			short := strings.Join(strings.Fields(e.Kind+" "+e.Action+" "+who), " ")
 			found = found || text == c.want || short == c.want
 			if reseeded := c.name == "resetEmulator" && who == "seed"; !reseeded && !strings.HasSuffix(c.want, " "+who) {
 				t.Errorf("%s: change %d (%s) is by %s, want the author of %q", c.name, e.Seq, text, who, c.want)

@@ -82,11 +82,12 @@ type oneCode struct {
 }
 
 type oneEvent struct {
-	Seq                            int64
-	Did, Actor, RID, Note, Warning string
-	Ranges                         []struct{ From, To int64 }
-	Codes                          int64
-	At, From                       time.Time
+	Seq                               int64
+	Action, Actor, RID, Note, Warning string
+	Ranges                            []struct{ From, To int64 }
+	Codes                             int64
+	OccurredAt                        time.Time `json:"occurred_at"`
+	EffectiveAt                       time.Time `json:"effective_at"`
 }
 
 func (w works) code(id, index int64) (c oneCode) {
@@ -395,17 +396,17 @@ func TestStatesOfCodes(t *testing.T) {
 			t.Fatalf("%s: %d %s, want %d codes", body, a.Status, a.Body, n)
 		}
 	}
-	do(`{"did":"freeze","ranges":[{"from":5,"to":5}]}`, 1)
+	do(`{"action":"freeze","ranges":[{"from":5,"to":5}]}`, 1)
 	check("one frozen", map[int64]string{4: opens, 5: frozen, 6: opens})
-	do(`{"did":"freeze","ranges":[{"from":10,"to":19},{"from":15,"to":29},{"from":9999,"to":9999}]}`, 21)
+	do(`{"action":"freeze","ranges":[{"from":10,"to":19},{"from":15,"to":29},{"from":9999,"to":9999}]}`, 21)
 	check("ranges frozen", map[int64]string{9: opens, 10: frozen, 29: frozen, 30: opens, 9_999: frozen})
-	do(fmt.Sprintf(`{"did":"unfreeze","codes":[%q,%q,%q]}`, w.code(id, 5).Code, strings.ToLower(w.code(id, 10).CodeURL), "http://"+
+	do(fmt.Sprintf(`{"action":"unfreeze","codes":[%q,%q,%q]}`, w.code(id, 5).Code, strings.ToLower(w.code(id, 10).CodeURL), "http://"+
 		w.code(id, 11).CodeURL), 3)
 	check("by their texts", map[int64]string{5: opens, 10: opens, 11: opens, 12: frozen})
-	do(`{"did":"freeze","all":true}`, 10_000)
+	do(`{"action":"freeze","all":true}`, 10_000)
 	check("all frozen", map[int64]string{0: frozen, 5: frozen, 9_999: frozen})
-	do(`{"did":"void","ranges":[{"from":7,"to":8}],"note":"stolen","actor":"Wang"}`, 2)
-	do(`{"did":"unfreeze","all":true}`, 10_000)
+	do(`{"action":"void","ranges":[{"from":7,"to":8}],"note":"stolen","actor":"Wang"}`, 2)
+	do(`{"action":"unfreeze","all":true}`, 10_000)
 	// A code that was frozen by itself stays so when the batch's own freeze ends.
 	check("void is for ever", map[int64]string{6: opens, 7: void, 8: void, 9: opens, 12: frozen, 9_999: frozen})
 	var batch struct{ Frozen, Void, Redeemed uint64 }
@@ -414,16 +415,16 @@ func TestStatesOfCodes(t *testing.T) {
 	}
 	var events struct {
 		Events []struct {
-			Seq int64
-			Did string
+			Seq    int64
+			Action string
 		}
 	}
 	w.Admin("GET", fmt.Sprintf("/batches/%d/events?limit=2", id), "").JSON(t, &events)
-	if len(events.Events) != 2 || events.Events[0].Did != "activate" || events.Events[1].Did != "freeze" {
+	if len(events.Events) != 2 || events.Events[0].Action != "activate" || events.Events[1].Action != "freeze" {
 		t.Errorf("what happened first: %+v", events)
 	}
 	w.Admin("GET", fmt.Sprintf("/batches/%d/events?after=%d", id, events.Events[1].Seq), "").JSON(t, &events)
-	if n := len(events.Events); n != 5 || events.Events[n-1].Did != "unfreeze" {
+	if n := len(events.Events); n != 5 || events.Events[n-1].Action != "unfreeze" {
 		t.Errorf("what happened since: %+v", events)
 	}
 	for _, c := range []struct {
@@ -431,19 +432,19 @@ func TestStatesOfCodes(t *testing.T) {
 		status int
 		want   string
 	}{
-		{`{"did":"freeze"}`, 422, "no codes are named"},
-		{`{"did":"freeze","ranges":[{"from":9,"to":8}]}`, 422, "code_start 9 is after code_end 8"},
-		{`{"did":"freeze","ranges":[{"from":0,"to":10000}]}`, 422, "code_end 10000"}, {`{"did":"activate","all":true}`, 422, ""},
-		{`{"did":"freeze","codes":["P.URL.CN/0AAAAAAAAAAAAAAAAAA"]}`, 422, "code_url invalid"},
-		{fmt.Sprintf(`{"did":"freeze","codes":[%q]}`, w.code(other, 0).Code), 422, "application"},
-		{`{"did":"freeze","codes":[""]}`, 422, ""},
-		{`{"did":"redeem","ranges":[{"from":7,"to":7}]}`, 409, "code 7 is void and cannot be redeemed"},
+		{`{"action":"freeze"}`, 422, "no codes are named"},
+		{`{"action":"freeze","ranges":[{"from":9,"to":8}]}`, 422, "code_start 9 is after code_end 8"},
+		{`{"action":"freeze","ranges":[{"from":0,"to":10000}]}`, 422, "code_end 10000"}, {`{"action":"activate","all":true}`, 422, ""},
+		{`{"action":"freeze","codes":["P.URL.CN/0AAAAAAAAAAAAAAAAAA"]}`, 422, "code_url invalid"},
+		{fmt.Sprintf(`{"action":"freeze","codes":[%q]}`, w.code(other, 0).Code), 422, "application"},
+		{`{"action":"freeze","codes":[""]}`, 422, ""},
+		{`{"action":"redeem","ranges":[{"from":7,"to":7}]}`, 409, "code 7 is void and cannot be redeemed"},
 	} {
 		if a := w.states(id, c.body); a.Status != c.status || !strings.Contains(a.Body, c.want) {
 			t.Errorf("%s: %d %s, want %d %s", c.body, a.Status, a.Body, c.status, c.want)
 		}
 	}
-	if a := w.states(7, `{"did":"freeze","all":true}`); a.Status != http.StatusNotFound {
+	if a := w.states(7, `{"action":"freeze","all":true}`); a.Status != http.StatusNotFound {
 		t.Errorf("an unknown batch: %d %s", a.Status, a.Body)
 	}
 	check("refused calls change nothing", map[int64]string{0: opens, 8: void})
@@ -453,12 +454,12 @@ func TestStatesOfCodes(t *testing.T) {
 	if len(c.History) != 4 || !c.Void || c.Frozen || !c.Active {
 		t.Fatalf("%+v", c)
 	}
-	for i, want := range []oneEvent{{Did: "unfreeze", Actor: "admin", Codes: 10_000},
-		{Did: "void", Actor: "Wang", Note: "stolen", Codes: 2}, {Did: "freeze", Actor: "admin", Codes: 10_000},
-		{Did: "activate", Actor: "brand", Codes: 10_000}} {
+	for i, want := range []oneEvent{{Action: "unfreeze", Actor: "admin", Codes: 10_000},
+		{Action: "void", Actor: "Wang", Note: "stolen", Codes: 2}, {Action: "freeze", Actor: "admin", Codes: 10_000},
+		{Action: "activate", Actor: "brand", Codes: 10_000}} {
 		got := c.History[i]
-		if got.Did != want.Did || got.Actor != want.Actor || got.Note != want.Note || got.Codes != want.Codes ||
-			!got.At.Equal(servertest.Began) || (got.RID == "") == (got.Actor == "brand") {
+		if got.Action != want.Action || got.Actor != want.Actor || got.Note != want.Note || got.Codes != want.Codes ||
+			!got.OccurredAt.Equal(servertest.Began) || (got.RID == "") == (got.Actor == "brand") {
 			t.Errorf("event %d: %+v, want %+v", i, got, want)
 		}
 	}
@@ -474,7 +475,7 @@ func TestACodeIsRedeemedOnceOverHTTP(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range answers {
 		wg.Go(func() {
-			answers[i] = w.states(id, fmt.Sprintf(`{"did":"redeem","ranges":[{"from":3,"to":3}],"actor":"till %d"}`, i))
+			answers[i] = w.states(id, fmt.Sprintf(`{"action":"redeem","ranges":[{"from":3,"to":3}],"actor":"till %d"}`, i))
 		})
 	}
 	wg.Wait()
@@ -513,14 +514,16 @@ func TestScheduledActivations(t *testing.T) {
 	path := fmt.Sprintf("/batches/%d/", id)
 	const binding = `"binding":{"activity_name":"a","product_brand":"b","product_title":"t","product_code":"test_code","wxa_appid":"shop","wxa_path":"pages/%s"}`
 	at := func(d time.Duration) string { return servertest.Began.Add(d).Format(time.RFC3339) }
-	a := w.Admin("POST", path+"activations", fmt.Sprintf(`{"code_start":0,"code_end":9,"at":%q,`+binding+`}`, at(time.Hour), "first"))
+	a := w.Admin("POST", path+"activations", fmt.Sprintf(`{"code_start":0,"code_end":9,"effective_at":%q,`+binding+`}`, at(time.Hour),
+		"first"))
 	if !strings.Contains(a.Body, "no EAN or GTIN") || !strings.Contains(a.Body, `"codes":10`) {
 		t.Errorf("%s", a.Body)
 	}
-	w.Admin("POST", path+"activations", fmt.Sprintf(`{"code_start":5,"code_end":9,"at":%q,`+binding+`}`, at(2*time.Hour), "second"))
-	w.Admin("POST", path+"withdrawals", fmt.Sprintf(`{"ranges":[{"from":9,"to":9}],"at":%q}`, at(3*time.Hour)))
+	w.Admin("POST", path+"activations", fmt.Sprintf(`{"code_start":5,"code_end":9,"effective_at":%q,`+binding+`}`, at(2*time.Hour),
+		"second"))
+	w.Admin("POST", path+"withdrawals", fmt.Sprintf(`{"ranges":[{"from":9,"to":9}],"effective_at":%q}`, at(3*time.Hour)))
 	if a := w.Do("POST", "/admin/v1"+path+"activations",
-		fmt.Sprintf(`{"code_start":0,"code_end":9,"at":%q,`+binding+`}`, at(-time.Second), "x"), "Authorization: Bearer "+
+		fmt.Sprintf(`{"code_start":0,"code_end":9,"effective_at":%q,`+binding+`}`, at(-time.Second), "x"), "Authorization: Bearer "+
 			servertest.AdminToken, "Content-Type: application/json"); a.Status != 422 || !strings.Contains(a.Body, "is in the past") {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
@@ -556,7 +559,7 @@ func TestCodesSurviveARestart(t *testing.T) {
 	w := brew(t, servertest.Options{Data: data})
 	id := w.apply("x", 10_000)
 	w.activate(id, 0, 9)
-	w.states(id, `{"did":"freeze","ranges":[{"from":4,"to":4}]}`)
+	w.states(id, `{"action":"freeze","ranges":[{"from":4,"to":4}]}`)
 	old := w.code(id, 3)
 	ticket := w.ask("resolve", "alice", old.CodeURL).ticket()
 	w.Stop()

@@ -52,15 +52,15 @@ func TestCodes_RepeatedOverlappingAndRecalledChanges(t *testing.T) {
 			t.Errorf("an overlapping activation: %d %s, want the overlap and the free ranges", a.Status, a.Body)
 		}
 
-		if a := w.states(id, `{"did":"unfreeze","ranges":[{"from":0,"to":99}]}`); strings.Contains(a.Body, "warning") {
+		if a := w.states(id, `{"action":"unfreeze","ranges":[{"from":0,"to":99}]}`); strings.Contains(a.Body, "warning") {
 			t.Errorf("unfreeze before the recall: %s, want no warning", a.Body)
 		}
 		w.Admin("POST", fmt.Sprintf("/packages/%d/recall", made.ID), `{}`)
-		if a := w.states(id, `{"did":"unfreeze","ranges":[{"from":99,"to":150}]}`); !strings.Contains(a.Body,
+		if a := w.states(id, `{"action":"unfreeze","ranges":[{"from":99,"to":150}]}`); !strings.Contains(a.Body,
 			fmt.Sprintf(`"warning":"package %d was recalled: its file, which may be lost, is valid again"`, made.ID)) {
 			t.Errorf("unfreeze after the recall: %d %s, want a warning", a.Status, a.Body)
 		}
-		if a := w.states(id, `{"did":"unfreeze","ranges":[{"from":100,"to":150}]}`); strings.Contains(a.Body, "warning") {
+		if a := w.states(id, `{"action":"unfreeze","ranges":[{"from":100,"to":150}]}`); strings.Contains(a.Body, "warning") {
 			t.Errorf("unfreeze of other codes: %s, want no warning", a.Body)
 		}
 	})
@@ -92,9 +92,9 @@ func TestAdminAPI_HidesSecretsOfAddressesAndKeepsActors(t *testing.T) {
 	var list client.OrderList
 	s.Admin("GET", "/orders", "").JSON(t, &list)
 	states := fmt.Sprintf("/batches/%d/states", list.Orders[0].ApplicationID)
-	s.Admin("POST", states, `{"did":"freeze","ranges":[{"from":1,"to":1}],"actor":"person:alice"}`)
-	operator("POST", states, `{"did":"freeze","ranges":[{"from":2,"to":2}],"actor":"admin"}`)
-	s.Admin("POST", states, `{"did":"freeze","ranges":[{"from":3,"to":3}],"actor":"till-3"}`)
+	s.Admin("POST", states, `{"action":"freeze","ranges":[{"from":1,"to":1}],"actor":"person:alice"}`)
+	operator("POST", states, `{"action":"freeze","ranges":[{"from":2,"to":2}],"actor":"admin"}`)
+	s.Admin("POST", states, `{"action":"freeze","ranges":[{"from":3,"to":3}],"actor":"till-3"}`)
 	log := s.Admin("GET", "/changes?kind=codes", "").Body
 	for _, want := range []string{`"actor":"admin","via":"person:alice"`, `"actor":"key:o","via":"admin"`, `"actor":"till-3"`} {
 		if !strings.Contains(log, want) {

@@ -246,10 +246,10 @@ func TestOrphans_Reported(t *testing.T) {
 		p.tamper(t, `DELETE FROM accounts WHERE appid IN ('gone', 'sold')`)
 		var verified struct{ Orphans []auditlog.Orphan }
 		s.Admin("POST", "/audit/verify", "").JSON(t, &verified)
-		want := []auditlog.Orphan{{Account: "sold", What: "applications", Count: 1}, {Account: "gone", What: "gs1_keys", Count: 1},
-			{Account: "gone", What: "links", Count: 2}, {Account: "sold", What: "links", Count: 2},
-			{Account: "gone", What: "rules", Count: 1}, {Account: "sold", What: "rules", Count: 1},
-			{Account: "gone", What: "active_codes", Count: 10}}
+		want := []auditlog.Orphan{{Account: "sold", Kind: "applications", Count: 1}, {Account: "gone", Kind: "gs1_keys", Count: 1},
+			{Account: "gone", Kind: "links", Count: 2}, {Account: "sold", Kind: "links", Count: 2},
+			{Account: "gone", Kind: "rules", Count: 1}, {Account: "sold", Kind: "rules", Count: 1},
+			{Account: "gone", Kind: "active_codes", Count: 10}}
 		if !slices.Equal(verified.Orphans, want) {
 			t.Errorf("orphans = %v, want %v", verified.Orphans, want)
 		}

@@ -22,7 +22,7 @@ func (s requests) fetch(ctx context.Context, url string, allowPrivate bool) ([]b
 	})
 	steps := make([]rules.FetchStep, len(did))
 	for i, step := range did {
-		steps[i] = rules.FetchStep(step)
+		steps[i] = rules.FetchStep{OccurredAt: step.At, Action: step.Did, Detail: step.Detail, Failed: step.Failed}
 	}
 	if err == nil && answer.Status != http.StatusOK {
 		err = fmt.Errorf("the host answered status %d, want 200", answer.Status)

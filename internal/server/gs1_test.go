@@ -574,7 +574,7 @@ func TestGS1Admin(t *testing.T) {
 	}
 	log := changesAfter(t, s, 0)
 	last := log[len(log)-1]
-	if last.Kind != "gs1" || last.Key != "01/09506000134369/21/a%2Fb" || last.Did != "delete" {
+	if last.Kind != "gs1" || last.Key != "01/09506000134369/21/a%2Fb" || last.Action != "delete" {
 		t.Fatalf("the log: %+v", last)
 	}
 	s.Admin("POST", fmt.Sprintf("/gs1/changes/%d/undo", last.Seq), "")

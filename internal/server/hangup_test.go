@@ -24,7 +24,7 @@ func TestCallersThatHangUpLeaveNoErrorInTheLog(t *testing.T) {
 		gone <- err
 	}()
 	// The fault is used up when the call waits.
-	for !strings.Contains(s.Do("GET", "/admin/v1/emulator/faults", "").Body, `"fired":1`) {
+	for !strings.Contains(s.Do("GET", "/admin/v1/emulator/faults", "").Body, `"trigger_count":1`) {
 		if t.Context().Err() != nil {
 			t.Fatal("the call does not come to wait")
 		}

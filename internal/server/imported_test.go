@@ -106,13 +106,14 @@ func TestImportedCodesAnswerAsWhereTheyWereMade(t *testing.T) {
 		both("one that overlaps", wire("codeactive", active(4999, 5001, "pages/c")))
 		both("one past the end", wire("codeactive", active(5000, count, "pages/c")))
 		both("another", wire("codeactive", active(6000, count-1, "pages/c")))
-		for _, change := range []string{`{"did":"freeze","ranges":[{"from":10,"to":19}]}`, `{"did":"void","ranges":[{"from":20,"to":29}]}`,
-			`{"did":"redeem","ranges":[{"from":30,"to":30}]}`, `{"did":"redeem","ranges":[{"from":30,"to":30}]}`,
-			`{"did":"redeem","ranges":[{"from":10,"to":10}]}`, `{"did":"unfreeze","ranges":[{"from":15,"to":19}]}`} {
+		for _, change := range []string{`{"action":"freeze","ranges":[{"from":10,"to":19}]}`,
+			`{"action":"void","ranges":[{"from":20,"to":29}]}`,
+			`{"action":"redeem","ranges":[{"from":30,"to":30}]}`, `{"action":"redeem","ranges":[{"from":30,"to":30}]}`,
+			`{"action":"redeem","ranges":[{"from":10,"to":10}]}`, `{"action":"unfreeze","ranges":[{"from":15,"to":19}]}`} {
 			both(change, admin("states", change))
 		}
 		both("states by text", func(w works, id int64) string {
-			return admin("states", fmt.Sprintf(`{"did":"freeze","codes":[%q,%q]}`, texts[40], originals[41]))(w, id)
+			return admin("states", fmt.Sprintf(`{"action":"freeze","codes":[%q,%q]}`, texts[40], originals[41]))(w, id)
 		})
 		both("what is what", func(w works, id int64) string {
 			return w.Admin("GET", fmt.Sprintf("/batches/%d/runs?limit=1000", id), "").Body

@@ -250,7 +250,7 @@ func TestCodesThroughAnyNode(t *testing.T) {
 			fmt.Sprintf(`{"application_id":%d,"code_index":9}`, id)); !strings.Contains(a.Body, `"wxa_path":"p"`) {
 			t.Fatalf("codeactivequery: %s", a.Body)
 		}
-		here.Admin("POST", fmt.Sprintf("/batches/%d/states", id), `{"did":"freeze","ranges":[{"from":9,"to":9}]}`)
+		here.Admin("POST", fmt.Sprintf("/batches/%d/states", id), `{"action":"freeze","ranges":[{"from":9,"to":9}]}`)
 		if _, _, whole := look(t, there, id, 9); !strings.Contains(whole, `"frozen":true`) {
 			t.Fatalf("a look-up: %s", whole)
 		}
@@ -288,10 +288,10 @@ func TestEveryNodeShowsTheLagOfAll(t *testing.T) {
 	type node struct {
 		Name string
 		Lag  *struct {
-			Changes int64
-			Seconds *float64
-			SaidAt  time.Time `json:"said_at"`
-			SaidAgo *float64  `json:"said_ago"`
+			Changes          int64
+			Seconds          *float64
+			ReportedAt       time.Time `json:"reported_at"`
+			ReportAgeSeconds *float64  `json:"report_age_seconds"`
 		}
 	}
 	lags := func(s *servertest.Server) (list struct{ Nodes []node }) {
@@ -306,7 +306,7 @@ func TestEveryNodeShowsTheLagOfAll(t *testing.T) {
 			return list.Nodes[0].Lag != nil && list.Nodes[1].Lag != nil
 		})
 		for _, n := range lags(s).Nodes {
-			if n.Lag.Seconds == nil || n.Lag.SaidAt.IsZero() || n.Lag.SaidAgo == nil {
+			if n.Lag.Seconds == nil || n.Lag.ReportedAt.IsZero() || n.Lag.ReportAgeSeconds == nil {
 				t.Errorf("%s: %+v", n.Name, n.Lag)
 			}
 		}

@@ -24,7 +24,7 @@ func (s *Server) orders() *codes.Orders {
 		for _, appid := range appids {
 			below = append(below, ordersMeta+url.PathEscape(appid)+"/")
 		}
-		values, total, err := s.store.NewestMeta(ctx, below, "asked_at", offset, limit)
+		values, total, err := s.store.NewestMeta(ctx, below, "created_at", offset, limit)
 		for _, value := range values {
 			var one codes.Order
 			if err := json.Unmarshal([]byte(value), &one); err != nil {

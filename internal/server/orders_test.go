@@ -47,7 +47,7 @@ func (o orders) interrupt(name string) {
 		err = json.Unmarshal([]byte(text), &order)
 	}
 	require.NoError(o.t, err)
-	order["decided_by"], order["decided_at"] = "person:bob", order["asked_at"]
+	order["decided_by"], order["decided_at"] = "person:bob", order["created_at"]
 	changed, err := json.Marshal(order)
 	if err == nil {
 		err = server.PutMeta(o.t.Context(), o.Server.Server, name, string(changed))

@@ -39,7 +39,7 @@ func adminKey(t *testing.T, s *servertest.Server, body string) (string, func(met
 func TestAnAdminKeyMayWhatItsRoleSays(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: twoShops})
-	_, call := adminKey(t, s, `{"name":"ci","role":"operator","accounts":["shop"],"expires":"2026-01-16T00:00:00Z"}`)
+	_, call := adminKey(t, s, `{"name":"ci","role":"operator","accounts":["shop"],"expires_at":"2026-01-16T00:00:00Z"}`)
 	for _, c := range []struct {
 		method, path, body string
 		want               int

@@ -54,7 +54,7 @@ var guardedChanges = map[string]guardedChange{
 	"bindSerials": {"/batches/BATCH/serials", `{"serials":[{"code_index":%d,"serial":"number-%[1]d"}]}`, "/batches/BATCH", "", ""},
 	"importCodes": {"/batches/IMPORTED/imported-codes",
 		strings.Repeat("0", 361) + " 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHYPO:K3\n", "/batches/IMPORTED", "", ""},
-	"changeCodes": {"/batches/BATCH/states", `{"did":"freeze","ranges":[{"from":9000,"to":9000}]}`, "/batches/BATCH", "", ""},
+	"changeCodes": {"/batches/BATCH/states", `{"action":"freeze","ranges":[{"from":9000,"to":9000}]}`, "/batches/BATCH", "", ""},
 	"activateCodes": {"/batches/BATCH/activations", `{"code_start":100,"code_end":109,"binding":{"activity_name":"a","product_brand":"b",
 		"product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`, "/batches/BATCH", "", ""},
 	"withdrawCodes":  {"/batches/BATCH/withdrawals", `{"ranges":[{"from":100,"to":104}]}`, "/batches/BATCH", "", ""},

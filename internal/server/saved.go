@@ -26,7 +26,7 @@ func (s seeder) snapshotControls() emulator.Snapshots {
 }
 
 func snapshotOf(one store.Saved) emulator.Snapshot {
-	return emulator.Snapshot{Name: one.Name, SavedAt: one.At.UTC(), Program: one.Program, Accounts: one.Accounts, Rules: one.Rules,
+	return emulator.Snapshot{Name: one.Name, CreatedAt: one.At.UTC(), Program: one.Program, Accounts: one.Accounts, Rules: one.Rules,
 		Batches: one.Batches, Bytes: one.Bytes}
 }
 

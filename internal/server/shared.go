@@ -14,7 +14,7 @@ func (s *Server) sharedCharts() *iam.SharedCharts {
 		Get: func(ctx context.Context, id string) (string, error) { return s.store.Meta(ctx, sharedMeta+id) },
 		Put: func(ctx context.Context, id, value string) error { return s.store.PutMeta(ctx, sharedMeta+id, value) },
 		Newest: func(ctx context.Context, limit int) ([]string, error) {
-			values, _, err := s.store.NewestMeta(ctx, []string{sharedMeta}, "at", 0, limit)
+			values, _, err := s.store.NewestMeta(ctx, []string{sharedMeta}, "created_at", 0, limit)
 			return values, err
 		}}
 }

@@ -48,7 +48,7 @@ func TestASpoiledCodeThatIsScannedRaisesOneAlarm(t *testing.T) {
 		}
 		answer("POST", fmt.Sprintf("/batches/%d/packages", batch.ID), `{"code_start":0,"code_end":99,"printer":"acme"}`)
 		answer("POST", "/packages/1/spoiled", `{"ranges":[{"from":7,"to":9}]}`)
-		answer("POST", fmt.Sprintf("/batches/%d/states", batch.ID), `{"did":"void","ranges":[{"from":20,"to":20}]}`)
+		answer("POST", fmt.Sprintf("/batches/%d/states", batch.ID), `{"action":"void","ranges":[{"from":20,"to":20}]}`)
 		answer("POST", fmt.Sprintf("/batches/%d/activations", batch.ID), `{"code_start":0,"code_end":99,"binding":{"activity_name":"a",
 			"product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"wxminiprogram0001","wxa_path":"p"}}`)
 		scan(20)

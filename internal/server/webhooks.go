@@ -26,10 +26,10 @@ func (s *Server) openWebhooks() {
 			news := make([]webhooks.Alarm, len(list))
 			for i, a := range list {
 				data := alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
-					At: a.At.UTC(), ScanID: a.Scan, Score: a.Score, Why: a.Why}
+					OccurredAt: a.At.UTC(), ScanID: a.Scan, Score: a.Score, Details: a.Why}
 				news[i] = webhooks.Alarm{Number: a.Number, At: a.At, Data: data}
 				if a.Dismissed {
-					data.Dismissed = &dismissalData{At: a.DismissedAt.UTC(), By: a.DismissedBy, Note: a.Note}
+					data.Dismissed = &dismissalData{OccurredAt: a.DismissedAt.UTC(), By: a.DismissedBy, Note: a.Note}
 					news[i] = webhooks.Alarm{Number: a.Number, At: a.DismissedAt, Dismissed: true, Data: data}
 				}
 			}
@@ -41,23 +41,23 @@ func (s *Server) openWebhooks() {
 
 // alarmData is an alarm as receivers read it.
 type alarmData struct {
-	ID            int64      `json:"id"`
-	Kind          string     `json:"kind"`
-	ApplicationID int64      `json:"application_id"`
-	CodeIndex     int64      `json:"code_index"`
-	At            time.Time  `json:"at"`
-	ScanID        string     `json:"scan_id"`
-	Score         int64      `json:"score"`
-	Why           alarms.Why `json:"why"`
+	ID            int64          `json:"id"`
+	Kind          string         `json:"kind"`
+	ApplicationID int64          `json:"application_id"`
+	CodeIndex     int64          `json:"code_index"`
+	OccurredAt    time.Time      `json:"occurred_at"`
+	ScanID        string         `json:"scan_id"`
+	Score         int64          `json:"score"`
+	Details       alarms.Details `json:"details"`
 
 	Dismissed *dismissalData `json:"dismissed,omitempty"`
 }
 
 // dismissalData describes the dismissal of an alarm.
 type dismissalData struct {
-	At   time.Time `json:"at"`
-	By   string    `json:"by"`
-	Note string    `json:"note"`
+	OccurredAt time.Time `json:"occurred_at"`
+	By         string    `json:"by"`
+	Note       string    `json:"note"`
 }
 
 // currentLog is the ledger that counts at the moment of asking.

@@ -42,7 +42,7 @@ func TestARequestIDSaysWhy(t *testing.T) {
 			t.Helper()
 			call := whyOf(t, s, rid)
 			if call.Account != "shop" || call.ErrCode != a.Code(t) || !strings.Contains(call.Detail, "is_edit") ||
-				call.Endpoint != "/cgi-bin/wxopen/qrcodejumpadd" || !strings.Contains(call.Answer, rid) {
+				call.Endpoint != "/cgi-bin/wxopen/qrcodejumpadd" || !strings.Contains(call.Response, rid) {
 				t.Errorf("%s: %+v", when, call)
 			}
 			// It was refused for the flag alone: that the flag was a text decided nothing.

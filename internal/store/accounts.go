@@ -187,7 +187,7 @@ const mostOrphans = 1000
 func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []auditlog.Orphan, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		orphans, err = list(ctx, tx, func(scan func(...any) error) (o auditlog.Orphan, err error) {
-			err = scan(&o.What, &o.Account, &o.Count)
+			err = scan(&o.Kind, &o.Account, &o.Count)
 			return o, err
 		}, `SELECT what, account, SUM(n) FROM (
 			SELECT 'rules' AS what, owner AS account, SUM(n) AS n FROM rule_counts WHERE owner <> '' AND target = '' GROUP BY owner
@@ -210,7 +210,7 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []a
 		}
 		for _, appid := range opened {
 			if !exists[appid] && len(orphans) < mostOrphans {
-				orphans = append(orphans, auditlog.Orphan{Account: appid, What: "active_codes", Count: active[appid]})
+				orphans = append(orphans, auditlog.Orphan{Account: appid, Kind: "active_codes", Count: active[appid]})
 			}
 		}
 		return err
@@ -228,7 +228,7 @@ func (t accountQueries) Belongings(ctx context.Context, appid string, now time.T
 		if err := t.row(ctx, one.query, args...).Scan(&n); err != nil {
 			return has, err
 		}
-		switch amount := (accounts.Count{What: one.what, Count: n}); {
+		switch amount := (accounts.Count{Kind: one.what, Count: n}); {
 		case n == 0:
 		case one.keeps:
 			has.Keeps = append(has.Keeps, amount)

@@ -74,8 +74,8 @@ func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry
 func entries(found []change) []auditlog.Entry {
 	list := make([]auditlog.Entry, len(found))
 	for i, c := range found {
-		list[i] = auditlog.Entry{Seq: c.seq, At: fromMillis(c.at), Kind: c.kind, Key: c.key, Actor: c.actor, Via: c.via, RID: c.rid,
-			Did:    c.did,
+		list[i] = auditlog.Entry{Seq: c.seq, OccurredAt: fromMillis(c.at), Kind: c.kind, Key: c.key, Actor: c.actor, Via: c.via, RID: c.rid,
+			Action: c.did,
 			Detail: json.RawMessage(c.detail), Hash: c.hash}
 	}
 	return list
@@ -117,7 +117,7 @@ type stretch struct {
 }
 
 func faultAt(seq int64, format string, args ...any) error {
-	return auditlog.Fault{Seq: seq, What: fmt.Sprintf(format, args...)}
+	return auditlog.Fault{Seq: seq, Text: fmt.Sprintf(format, args...)}
 }
 
 // verifyPage is the number of changes that are in memory at a time.

@@ -170,7 +170,7 @@ func TestAnAlteredByteOfTheLogShows(t *testing.T) {
 			case done.Fault == nil:
 				t.Errorf("trial %d: %s.%s of %s from %q to %q does not show", n, where.table, column, id, old, altered)
 			case where.table == "changes" && column != "seq" && fmt.Sprint(done.Fault.Seq) != id:
-				t.Errorf("trial %d: %s of %s: found at %d: %s", n, column, id, done.Fault.Seq, done.Fault.What)
+				t.Errorf("trial %d: %s of %s: found at %d: %s", n, column, id, done.Fault.Seq, done.Fault.Text)
 			}
 			found++
 			direct(t, s, set, value(old), newID)

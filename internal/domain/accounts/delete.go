@@ -8,7 +8,7 @@ import (
 
 // Count is a number of objects of one kind.
 type Count struct {
-	What  string
+	Kind  string
 	Count int
 }
 
@@ -27,7 +27,7 @@ type InUse struct {
 func (e InUse) Error() string {
 	var has []string
 	for _, one := range e.Keeps {
-		has = append(has, fmt.Sprint(one.What, " ", one.Count))
+		has = append(has, fmt.Sprint(one.Kind, " ", one.Count))
 	}
 	return fmt.Sprintf("account %s stays, because it has: %s", e.AppID, strings.Join(has, ", "))
 }

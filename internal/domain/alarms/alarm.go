@@ -28,7 +28,7 @@ type Alarm struct {
 	At     time.Time // of the scan that gave rise to it
 	Scan   string    // its id
 	Score  int64
-	Why    Why
+	Why    Details
 	SeenAt time.Time // zero = not acknowledged
 	SeenBy string
 	// DismissedAt is the time at which an operator declared the code genuine; zero = the alarm is open.
@@ -58,14 +58,14 @@ type News struct {
 	Alarm
 }
 
-// Why is the state of the code's scans at the time of the alarm.
-type Why struct {
-	Scans    int64 `json:"scans"`
-	Users    int64 `json:"users"`
-	Networks int   `json:"networks"`
-	Regions  int   `json:"regions"`
-	Trips    int   `json:"trips"`
-	Days     int   `json:"days"`
+// Details are the state of the code's scans at the time of the alarm.
+type Details struct {
+	Scans                 int64 `json:"scans"`
+	Users                 int64 `json:"users"`
+	Networks              int   `json:"networks"`
+	Regions               int   `json:"regions"`
+	ImpossibleTravelCount int   `json:"impossible_travel_count"`
+	Days                  int   `json:"days"`
 }
 
 // Score says how much the scans of a code look as if it stood on more than one item; a score of the
@@ -88,8 +88,9 @@ func (c *Scans) Score() int {
 	return int(points)
 }
 
-func (c *Scans) why() Why {
-	return Why{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions, Trips: c.Trips, Days: c.Days}
+func (c *Scans) why() Details {
+	return Details{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions, ImpossibleTravelCount: c.Trips,
+		Days: c.Days}
 }
 
 const (

@@ -19,8 +19,8 @@ func (a Alarm) Reasons() (list []i18n.Message) {
 		say("spoiled")
 	}
 	say("scanned", book.Text("times", w.Scans), book.Text("days", max(w.Days, 1)))
-	if w.Trips > 0 {
-		say("trips", w.Trips)
+	if w.ImpossibleTravelCount > 0 {
+		say("trips", w.ImpossibleTravelCount)
 	}
 	if w.Users > 3 {
 		say("users", w.Users)

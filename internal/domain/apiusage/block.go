@@ -52,7 +52,7 @@ func blocksOf(list []Call) []Block {
 func (c *Call) appendJSON(b []byte) []byte {
 	b = appendText(append(b, `{"rid":`...), c.RID)
 	b = appendText(append(b, `,"account":`...), c.Account)
-	b = c.At.AppendFormat(append(b, `,"at":"`...), time.RFC3339Nano)
+	b = c.OccurredAt.AppendFormat(append(b, `,"occurred_at":"`...), time.RFC3339Nano)
 	b = strconv.AppendInt(append(b, `","took":`...), int64(c.Took), 10)
 	b = appendText(append(b, `,"path":`...), c.Path)
 	b = appendNamed(b, `,"query":`, c.Query)

@@ -405,7 +405,7 @@ func TestATextThatNoDatabaseTakes(t *testing.T) {
 // Nor must one that was made at a time that JSON does not have.
 func TestATimeThatNoJSONHas(t *testing.T) {
 	b, m := newBook()
-	b.Record(apiusage.Call{RID: rid(1), At: time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC)})
+	b.Record(apiusage.Call{RID: rid(1), OccurredAt: time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC)})
 	record(b, 2, 3)
 	if err := b.Flush(t.Context()); err != nil || len(m.calls) != 2 {
 		t.Errorf("%d calls in the log, %v", len(m.calls), err)

@@ -19,17 +19,17 @@ import (
 // Call is one call as it is kept: nothing in it lets anybody in. Nodes of several
 // versions read each other's, so a field keeps its name and its meaning.
 type Call struct {
-	RID      string        `json:"rid"`
-	Account  string        `json:"account"` // who made it
-	At       time.Time     `json:"at"`      // whole milliseconds are kept
-	Took     time.Duration `json:"took"`    // likewise
-	Path     string        `json:"path"`
-	Query    string        `json:"query,omitempty"`
-	Request  string        `json:"request,omitempty"`
-	Response string        `json:"response,omitempty"`
-	ClientIP string        `json:"ip,omitempty"`
-	ErrCode  int           `json:"errcode,omitempty"`
-	Detail   string        `json:"detail,omitempty"` // what exactly was wrong
+	RID        string        `json:"rid"`
+	Account    string        `json:"account"`     // who made it
+	OccurredAt time.Time     `json:"occurred_at"` // whole milliseconds are kept
+	Took       time.Duration `json:"took"`        // likewise
+	Path       string        `json:"path"`
+	Query      string        `json:"query,omitempty"`
+	Request    string        `json:"request,omitempty"`
+	Response   string        `json:"response,omitempty"`
+	ClientIP   string        `json:"ip,omitempty"`
+	ErrCode    int           `json:"errcode,omitempty"`
+	Detail     string        `json:"detail,omitempty"` // what exactly was wrong
 	// Behaviours are the ids of the rows that decided, see package behaviour.
 	Behaviours []string `json:"behaviours,omitempty"`
 }
@@ -81,9 +81,9 @@ func (b *Book) Record(c Call) {
 	for _, text := range []*string{&c.Path, &c.Query, &c.Request, &c.Response, &c.ClientIP, &c.Detail} {
 		*text = storable(*text)
 	}
-	c.At, c.Took = c.At.UTC().Truncate(time.Millisecond), c.Took.Truncate(time.Millisecond)
-	if c.At.Year() > 9999 { // by an emulator's clock; no JSON has it
-		c.At = time.Time{}
+	c.OccurredAt, c.Took = c.OccurredAt.UTC().Truncate(time.Millisecond), c.Took.Truncate(time.Millisecond)
+	if c.OccurredAt.Year() > 9999 { // by an emulator's clock; no JSON has it
+		c.OccurredAt = time.Time{}
 	}
 	q := &b.calls
 	q.mu.Lock()

@@ -66,7 +66,7 @@ func (b *Book) listOne(ctx context.Context, s Search) ([]Call, Searched, error) 
 	case err != nil:
 		return nil, Searched{}, err
 	}
-	looked := Searched{Calls: 1, Since: c.At, Until: c.At}
+	looked := Searched{Calls: 1, Since: c.OccurredAt, Until: c.OccurredAt}
 	if !s.wants(c) {
 		return []Call{}, looked, nil
 	}

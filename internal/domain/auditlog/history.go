@@ -19,16 +19,16 @@ var Kinds = []string{"rule", "account", "appearance", "link", "tokens", "compone
 
 // Entry is one change.
 type Entry struct {
-	Seq    int64           `json:"seq"`
-	At     time.Time       `json:"at"`
-	Kind   string          `json:"kind" doc:"what changed: rule, account, appearance, link, tokens, component, grant, domain, qrcode, batch, codes, serials, package, gs1 (links of a GS1 key), scan_key, webhook, alarm, scans (an erasure), person, admin_key, meta (settings and clock), seed, export, drill, keys, reset, emptied (an account that was reset), chain, numbers (given out for an import), import (shows the rules that were written under numbers before its own), or what a later version adds"`
-	Key    string          `json:"key" doc:"which one: a key, an AppID, two of them, a number"`
-	Actor  string          `json:"actor" doc:"an AppID, admin, seed, server, person:NAME or key:NAME"`
-	Via    string          `json:"via,omitempty" doc:"the third-party platform that called for the actor"`
-	RID    string          `json:"rid,omitempty" doc:"the request id of the call"`
-	Did    string          `json:"did"`
-	Detail json.RawMessage `json:"detail" doc:"what it was changed to, never with a secret"`
-	Hash   string          `json:"hash" doc:"keyed, of this change and the hash before it"`
+	Seq        int64           `json:"seq"`
+	OccurredAt time.Time       `json:"occurred_at"`
+	Kind       string          `json:"kind" doc:"what changed: rule, account, appearance, link, tokens, component, grant, domain, qrcode, batch, codes, serials, package, gs1 (links of a GS1 key), scan_key, webhook, alarm, scans (an erasure), person, admin_key, meta (settings and clock), seed, export, drill, keys, reset, emptied (an account that was reset), chain, numbers (given out for an import), import (shows the rules that were written under numbers before its own), or what a later version adds"`
+	Key        string          `json:"key" doc:"which one: a key, an AppID, two of them, a number"`
+	Actor      string          `json:"actor" doc:"an AppID, admin, seed, server, person:NAME or key:NAME"`
+	Via        string          `json:"via,omitempty" doc:"the third-party platform that called for the actor"`
+	RID        string          `json:"rid,omitempty" doc:"the request id of the call"`
+	Action     string          `json:"action"`
+	Detail     json.RawMessage `json:"detail" doc:"what it was changed to, never with a secret"`
+	Hash       string          `json:"hash" doc:"keyed, of this change and the hash before it"`
 }
 
 // Query selects entries.
@@ -56,21 +56,21 @@ type Checked struct {
 // Orphan is a group of objects of an account that does not exist; they reserve its prefixes and codes.
 type Orphan struct {
 	Account string `json:"account"`
-	What    string `json:"what" doc:"rules, rules_that_open_it, links, gs1_keys, applications or active_codes"`
+	Kind    string `json:"kind" doc:"rules, rules_that_open_it, links, gs1_keys, applications or active_codes"`
 	Count   int    `json:"count"`
 }
 
 // Fault is the first thing that does not fit.
 type Fault struct {
 	Seq  int64  `json:"seq,omitempty" doc:"the change that does not fit; left out: see what"`
-	What string `json:"what"`
+	Text string `json:"error"`
 }
 
 func (f Fault) Error() string {
 	if f.Seq == 0 {
-		return f.What
+		return f.Text
 	}
-	return fmt.Sprintf("change %d: %s", f.Seq, f.What)
+	return fmt.Sprintf("change %d: %s", f.Seq, f.Text)
 }
 
 // Name names a thing that changes.

@@ -32,8 +32,8 @@ func pageOf(path string) string {
 	return path
 }
 
-// Turn is a changed outcome of some scans.
-type Turn struct {
+// OutcomeChange is a changed outcome of some scans.
+type OutcomeChange struct {
 	Before   string   `json:"before" doc:"what they open now: the action, the Mini Program, the rule and the page"`
 	After    string   `json:"after" doc:"what they would open"`
 	Scans    int64    `json:"scans"`
@@ -42,13 +42,13 @@ type Turn struct {
 
 // Replayed is the result of a replay: the effect that a plan would have had on the scans of the last days.
 type Replayed struct {
-	Since     time.Time `json:"since"`
-	Scans     int64     `json:"scans" doc:"of links, in that time"`
-	Looked    int64     `json:"looked" doc:"of them, scans that a planned rule could have to do with"`
-	Turned    int64     `json:"turned" doc:"of them, scans that would open something else"`
-	Turns     []Turn    `json:"turns" doc:"the most frequent first, at most 100"`
-	Cut       bool      `json:"cut,omitempty" doc:"there were more scans than are replayed at once: these are the oldest"`
-	Anonymous bool      `json:"anonymous" doc:"true: all are replayed as scans of nobody in particular, because the log of scans names no users; who scans test links sees them as before"`
+	Since     time.Time       `json:"since"`
+	Scans     int64           `json:"scans" doc:"of links, in that time"`
+	Examined  int64           `json:"examined" doc:"of them, scans that a planned rule could have to do with"`
+	Changed   int64           `json:"changed" doc:"of them, scans that would open something else"`
+	Changes   []OutcomeChange `json:"changes" doc:"the most frequent first, at most 100"`
+	Truncated bool            `json:"truncated,omitempty" doc:"there were more scans than are replayed at once: these are the oldest"`
+	Anonymous bool            `json:"anonymous" doc:"true: all are replayed as scans of nobody in particular, because the log of scans names no users; who scans test links sees them as before"`
 }
 
 // Limits of a replay.
@@ -96,12 +96,12 @@ type turn struct{ before, after outcome }
 // they would be.
 func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q Question) (Replayed, error) {
 	since, read := q.Since, int64(0)
-	done := Replayed{Since: since, Anonymous: true, Turns: []Turn{}}
+	done := Replayed{Since: since, Anonymous: true, Changes: []OutcomeChange{}}
 	live.Codes = nil // the log has no texts of codes
 	finder := scan.Overlay{Under: live.Finder, Rules: q.Plan}
 	then := live
 	then.Finder = finder
-	turns := map[turn]*Turn{}
+	turns := map[turn]*OutcomeChange{}
 	// Without a particular user the outcome depends on the link alone, and most scans are of few links.
 	known := map[string]turn{}
 	for e, err := range log.Between(ctx, 0, since, endOfTime) {
@@ -109,7 +109,7 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q Question
 			return done, fmt.Errorf("reading the log of scans: %w", err)
 		}
 		if read == q.Most {
-			done.Cut = true
+			done.Truncated = true
 			break
 		}
 		if read++; e.At.Before(since) || e.Text == "" {
@@ -130,14 +130,14 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q Question
 		if way == (turn{}) { // no planned rule has to do with it
 			continue
 		}
-		done.Looked++
+		done.Examined++
 		if way.before == way.after {
 			continue
 		}
-		done.Turned++
+		done.Changed++
 		t := turns[way]
 		if t == nil {
-			t = &Turn{Before: string(way.before), After: string(way.after)}
+			t = &OutcomeChange{Before: string(way.before), After: string(way.after)}
 			turns[way] = t
 		}
 		t.Scans++
@@ -145,14 +145,14 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q Question
 			t.Examples = append(t.Examples, e.Text)
 		}
 	}
-	for _, t := range slices.SortedFunc(maps.Values(turns), func(a, b *Turn) int {
+	for _, t := range slices.SortedFunc(maps.Values(turns), func(a, b *OutcomeChange) int {
 		return cmp.Or(cmp.Compare(b.Scans, a.Scans), cmp.Compare(a.Before, b.Before), cmp.Compare(a.After, b.After))
 	}) {
-		done.Turns = append(done.Turns, *t)
+		done.Changes = append(done.Changes, *t)
 	}
-	done.Turns = done.Turns[:min(len(done.Turns), turnsShown)]
+	done.Changes = done.Changes[:min(len(done.Changes), turnsShown)]
 	if len(q.Owners) > 0 { // how much others are scanned is theirs to know
-		done.Scans = done.Looked
+		done.Scans = done.Examined
 	}
 	return done, nil
 }

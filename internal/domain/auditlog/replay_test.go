@@ -99,6 +99,6 @@ func TestAReplayDecidesALinkOnce(t *testing.T) {
 	log.scans = 20_000
 	done, err := auditlog.Replay(t.Context(), log, scan.Resolver{Finder: finder, Accounts: opened{}},
 		auditlog.Question{Plan: plan, Since: began.Add(-time.Hour), Most: auditlog.MostReplayed})
-	assert.True(t, err == nil && done.Scans == 20_000 && done.Looked == 20_000 && done.Turned == 20_000, "%+v, %v", done, err)
+	assert.True(t, err == nil && done.Scans == 20_000 && done.Examined == 20_000 && done.Changed == 20_000, "%+v, %v", done, err)
 	assert.True(t, finder.asked <= 2*1000, "rules were asked %d times about 1,000 links", finder.asked)
 }

@@ -16,16 +16,16 @@ import (
 
 // Order is an application that people ask for, and maybe others agree to.
 type Order struct {
-	Account   string    `json:"account"`
-	ISV       string    `json:"isv_application_id"`
-	Count     int64     `json:"code_count"`
-	Template  string    `json:"text,omitempty"` // filled in; "" = prefix and secret
-	AskedBy   string    `json:"asked_by"`
-	AskedAt   time.Time `json:"asked_at"`
-	DecidedBy string    `json:"decided_by,omitempty"` // "" = it waits
-	DecidedAt time.Time `json:"decided_at,omitzero"`
-	Refused   bool      `json:"refused,omitempty"`
-	Batch     int64     `json:"application_id,omitempty"` // 0 = its codes are not made
+	Account     string    `json:"account"`
+	ISV         string    `json:"isv_application_id"`
+	Count       int64     `json:"code_count"`
+	Template    string    `json:"text,omitempty"` // filled in; "" = prefix and secret
+	RequestedBy string    `json:"requested_by"`
+	CreatedAt   time.Time `json:"created_at"`
+	DecidedBy   string    `json:"decided_by,omitempty"` // "" = it waits
+	DecidedAt   time.Time `json:"decided_at,omitzero"`
+	Refused     bool      `json:"refused,omitempty"`
+	Batch       int64     `json:"application_id,omitempty"` // 0 = its codes are not made
 }
 
 // Waits reports whether the order is undecided.
@@ -60,7 +60,7 @@ func (o Order) decide(d OrderDecision, by string, two bool, now time.Time) (Orde
 		return o, Conflict("agreeing needs the revision of the order that was read: read it again, and say its revision")
 	case d.Revision != "" && d.Revision != o.Revision():
 		return o, Conflict("this order is not as it was read any more: read it again, and say its revision")
-	case d.Approve && two && o.Waits() && by == o.AskedBy:
+	case d.Approve && two && o.Waits() && by == o.RequestedBy:
 		return o, Conflict(by + " asked for these codes: somebody else has to agree (setting order_approval_required)")
 	case o.Waits():
 		o.DecidedBy, o.DecidedAt, o.Refused = by, now, !d.Approve
@@ -88,8 +88,8 @@ func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application
 		return Order{}, err
 	}
 	asked, err := o.Change(ctx, caller.AppID, a.ISV, func(one Order) (Order, error) {
-		if one.AskedBy == "" || one.Refused {
-			one = Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Template: a.Template, AskedBy: by, AskedAt: now}
+		if one.RequestedBy == "" || one.Refused {
+			one = Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Template: a.Template, RequestedBy: by, CreatedAt: now}
 		}
 		switch {
 		case one.Count != a.Count:
@@ -112,7 +112,7 @@ func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application
 func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDecision, two bool) (Order, error) {
 	by, now := accounts.ActorFromContext(ctx).ActorID, o.Press.Now().UTC()
 	decided, err := o.Change(ctx, caller.AppID, d.ISV, func(old Order) (Order, error) {
-		if old.AskedBy == "" {
+		if old.RequestedBy == "" {
 			return old, ErrNoBatch
 		}
 		return old.decide(d, by, two, now)

@@ -15,15 +15,15 @@ import (
 
 // SharedLink is a chart that can be read by its link until it expires, with the permissions of the person who shared it.
 type SharedLink struct {
-	ID       string    `json:"id"`
-	Hash     string    `json:"hash"` // of the link's secret
-	Title    string    `json:"title,omitempty"`
-	Question string    `json:"question"`           // as the page of statistics is asked
-	By       string    `json:"by"`                 // the actor
-	Accounts []string  `json:"accounts,omitempty"` // that the actor was limited to; none = all
-	At       time.Time `json:"at"`
-	EndsAt   time.Time `json:"ends_at"`
-	Ended    bool      `json:"ended,omitempty"` // before its time
+	ID        string    `json:"id"`
+	Hash      string    `json:"hash"` // of the link's secret
+	Title     string    `json:"title,omitempty"`
+	Question  string    `json:"question"`           // as the page of statistics is asked
+	By        string    `json:"by"`                 // the actor
+	Accounts  []string  `json:"accounts,omitempty"` // that the actor was limited to; none = all
+	CreatedAt time.Time `json:"created_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+	Ended     bool      `json:"ended,omitempty"` // before its time
 }
 
 // ErrNoShared: there is no shared chart of this link or number, or it ended.
@@ -60,8 +60,8 @@ func (d *SharedCharts) Share(ctx context.Context, one SharedLink, lasts time.Dur
 	if err != nil {
 		return one, "", err
 	}
-	one.Hash, one.At = d.Vault.Hash(sharedPurpose, secret), d.Now().UTC()
-	one.EndsAt = one.At.Add(lasts)
+	one.Hash, one.CreatedAt = d.Vault.Hash(sharedPurpose, secret), d.Now().UTC()
+	one.ExpiresAt = one.CreatedAt.Add(lasts)
 	return one, one.ID + "." + secret, d.put(ctx, one)
 }
 
@@ -88,7 +88,7 @@ func (d *SharedCharts) List(ctx context.Context, sees func(SharedLink) bool) (li
 	return list, err
 }
 
-func (d *SharedCharts) runs(one SharedLink) bool { return !one.Ended && d.Now().Before(one.EndsAt) }
+func (d *SharedCharts) runs(one SharedLink) bool { return !one.Ended && d.Now().Before(one.ExpiresAt) }
 
 // running is a chart that is shared now; ErrNoShared.
 func (d *SharedCharts) running(ctx context.Context, id string) (one SharedLink, err error) {
@@ -165,7 +165,7 @@ func (d *SharedCharts) actor(ctx context.Context, one SharedLink) (c Caller, err
 		return nil
 	})
 	switch {
-	case errors.Is(err, ErrNoPerson) || err == nil && since.After(one.At): // another one of the same name
+	case errors.Is(err, ErrNoPerson) || err == nil && since.After(one.CreatedAt): // another one of the same name
 		return Caller{}, ErrNoShared
 	case err != nil:
 		return Caller{}, err

@@ -44,7 +44,7 @@ func newDesk(t *testing.T) *desk {
 		Fetch: func(_ context.Context, url string, _ bool) ([]byte, []rules.FetchStep, error) {
 			d.fetched = append(d.fetched, url)
 			body, err := d.serves(url)
-			return []byte(body), []rules.FetchStep{{At: d.now, Did: "asked", Detail: url}}, err
+			return []byte(body), []rules.FetchStep{{OccurredAt: d.now, Action: "asked", Detail: url}}, err
 		},
 		Changed: func(_ context.Context, key string) { d.told = append(d.told, key) },
 	}
@@ -460,7 +460,7 @@ func TestTheVerificationFile(t *testing.T) {
 			got.Reason = ""
 			wantEqual(t, "record", got, rules.Confirmation{RID: rid, At: noon, Owner: "wxa", Prefix: "https://h.example/sub/page?x=1",
 				URL: d.fetched[0], OK: err == nil,
-				Steps: []rules.FetchStep{{At: noon, Did: "asked", Detail: d.fetched[0]}}})
+				Steps: []rules.FetchStep{{OccurredAt: noon, Action: "asked", Detail: d.fetched[0]}}})
 		})
 	}
 }

@@ -21,10 +21,10 @@ const ConfirmTimeout = 3 * time.Second
 
 // FetchStep is one step of fetching a file.
 type FetchStep struct {
-	At     time.Time `json:"at"`
-	Did    string    `json:"did"`
-	Detail string    `json:"detail"`
-	Failed bool      `json:"failed,omitempty"`
+	OccurredAt time.Time `json:"occurred_at"`
+	Action     string    `json:"action"`
+	Detail     string    `json:"detail"`
+	Failed     bool      `json:"failed,omitempty"`
 }
 
 // Fetch gets a stranger's file: status 200 and at most MaxConfirmBody bytes, or an error that says

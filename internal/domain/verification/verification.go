@@ -23,7 +23,7 @@ var book = i18n.Open(files)
 
 // Step is one thing that was looked at.
 type Step struct {
-	Did    i18n.Message `json:"did"`
+	Action i18n.Message `json:"action"`
 	OK     bool         `json:"ok"`
 	Warns  bool         `json:"warns"` // it works here, and may not on the platform
 	Detail i18n.Message `json:"detail"`
@@ -43,15 +43,15 @@ type walk struct {
 }
 
 func (v *walk) pass(did string, detail i18n.Message) {
-	v.steps = append(v.steps, Step{Did: book.Text("did." + did), OK: true, Detail: detail})
+	v.steps = append(v.steps, Step{Action: book.Text("did." + did), OK: true, Detail: detail})
 }
 
 func (v *walk) warn(did string, detail i18n.Message, cure string, next i18n.Message) {
-	v.steps = append(v.steps, Step{Did: book.Text("did." + did), OK: true, Warns: true, Detail: detail, Next: next, Cure: cure})
+	v.steps = append(v.steps, Step{Action: book.Text("did." + did), OK: true, Warns: true, Detail: detail, Next: next, Cure: cure})
 }
 
 func (v *walk) fail(did, detail, cure string, next i18n.Message) {
-	v.steps = append(v.steps, Step{Did: book.Text("did." + did), Detail: i18n.Literal(detail), Next: next, Cure: cure})
+	v.steps = append(v.steps, Step{Action: book.Text("did." + did), Detail: i18n.Literal(detail), Next: next, Cure: cure})
 }
 
 // Walk fetches a file by a client, by the rules of the server's own fetch, and judges

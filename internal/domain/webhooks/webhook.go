@@ -171,7 +171,7 @@ const (
 // scanData is a scan as a receiver reads it. It does not say who scanned.
 type scanData struct {
 	ScanID        string    `json:"scan_id"`
-	At            time.Time `json:"at"`
+	OccurredAt    time.Time `json:"occurred_at"`
 	Source        string    `json:"source"`
 	Action        string    `json:"action"`
 	Kind          string    `json:"kind,omitempty"`
@@ -187,7 +187,7 @@ type scanData struct {
 
 // scanMessage is the id and the body of a scan.
 func scanMessage(e scanlog.Event) (id, body string, err error) {
-	data := scanData{ScanID: e.ID.String(), At: e.At.UTC(), Source: e.Source, Action: e.Action, Kind: e.Kind, Reason: e.Reason,
+	data := scanData{ScanID: e.ID.String(), OccurredAt: e.At.UTC(), Source: e.Source, Action: e.Action, Kind: e.Kind, Reason: e.Reason,
 		AppID:   e.App,
 		Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Region: e.Region, Text: e.Text}
 	if e.Batch != 0 {

@@ -216,7 +216,7 @@ func TestAReceiverIsToldOfWhatItWants(t *testing.T) {
 	if got := slices.Sorted(slices.Values(p.events(rules))); !slices.Equal(got, []string{"alarm_1", id(9), id(11)}) {
 		t.Errorf("rules: %v", got)
 	}
-	want := `{"type":"scan.recorded","timestamp":"2026-01-15T02:00:00Z","data":{"scan_id":"00000000000000000000000000000009","at":"2026-01-15T02:00:00Z","source":"scan","action":"open_mini_program","kind":"rule","appid":"shop","rule_id":3,"text":"https://coffee.example/\u003ct\u003e/1"}}`
+	want := `{"type":"scan.recorded","timestamp":"2026-01-15T02:00:00Z","data":{"scan_id":"00000000000000000000000000000009","occurred_at":"2026-01-15T02:00:00Z","source":"scan","action":"open_mini_program","kind":"rule","appid":"shop","rule_id":3,"text":"https://coffee.example/\u003ct\u003e/1"}}`
 	if i := slices.IndexFunc(p.came, func(m got) bool { return m.id == id(9) }); i < 0 || p.came[i].body != want {
 		t.Errorf("%v", p.came)
 	}

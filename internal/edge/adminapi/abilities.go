@@ -20,27 +20,30 @@ type standing struct {
 // abilities returns the actions that an account of its kind can perform, with the unmet requirements of each. The domain packages
 // decide on their own; a test makes sure that both agree.
 func (s standing) abilities() []client.Ability {
-	released := client.Need{Need: "released", Met: s.Has(accounts.Release)}
-	switched := client.Need{Need: "switched_on", Met: s.JumpOpen}
-	certified := client.Need{Need: "certified", Met: s.Certified}
-	list := []client.Ability{{Ability: "tokens", Needs: []client.Need{{Need: "secret", Met: s.SecretHash != ""},
-		{Need: "secret_active", Met: !s.SecretFrozen}}}}
+	released := client.Requirement{Requirement: "released", Fulfilled: s.Has(accounts.Release)}
+	switched := client.Requirement{Requirement: "switched_on", Fulfilled: s.JumpOpen}
+	certified := client.Requirement{Requirement: "certified", Fulfilled: s.Certified}
+	list := []client.Ability{{Ability: "tokens", Requirements: []client.Requirement{{Requirement: "secret", Fulfilled: s.SecretHash != ""},
+		{Requirement: "secret_active", Fulfilled: !s.SecretFrozen}}}}
 	switch s.Kind {
 	case accounts.MiniProgram:
 		list = append(list,
-			client.Ability{Ability: "rules", Needs: []client.Need{{Need: "organisation", Met: s.Subject != accounts.Personal}}},
-			client.Ability{Ability: "publish", Needs: []client.Need{released, {Need: "publishes_left", Met: s.left > 0}}},
-			client.Ability{Ability: "open", Needs: []client.Need{released, switched}})
+			client.Ability{Ability: "rules", Requirements: []client.Requirement{{Requirement: "organisation",
+				Fulfilled: s.Subject != accounts.Personal}}},
+			client.Ability{Ability: "publish", Requirements: []client.Requirement{released, {Requirement: "publishes_left",
+				Fulfilled: s.left > 0}}},
+			client.Ability{Ability: "open", Requirements: []client.Requirement{released, switched}})
 	case accounts.ServiceAccount:
 		list = append(list,
-			client.Ability{Ability: "rules", Needs: []client.Need{certified, {Need: "linked", Met: s.linked > 0}}},
-			client.Ability{Ability: "open", Needs: []client.Need{switched}},
-			client.Ability{Ability: "codes", Needs: []client.Need{certified,
-				{Need: "feature", Met: slices.Contains(s.Features, codes.Feature)},
-				{Need: "key", Met: s.MarketcodeKey != ""}, {Need: "prefix", Met: s.prefix}}})
+			client.Ability{Ability: "rules", Requirements: []client.Requirement{certified, {Requirement: "linked",
+				Fulfilled: s.linked > 0}}},
+			client.Ability{Ability: "open", Requirements: []client.Requirement{switched}},
+			client.Ability{Ability: "codes", Requirements: []client.Requirement{certified,
+				{Requirement: "feature", Fulfilled: slices.Contains(s.Features, codes.Feature)},
+				{Requirement: "key", Fulfilled: s.MarketcodeKey != ""}, {Requirement: "prefix", Fulfilled: s.prefix}}})
 	}
 	for i, one := range list {
-		list[i].May = !slices.ContainsFunc(one.Needs, func(n client.Need) bool { return !n.Met })
+		list[i].Allowed = !slices.ContainsFunc(one.Requirements, func(n client.Requirement) bool { return !n.Fulfilled })
 	}
 	return list
 }

@@ -137,7 +137,7 @@ func (a accountAPI) withScansOf(ctx context.Context, list []client.Account) erro
 }
 
 func showRecent(r stats.Recent) *client.RecentScans {
-	return &client.RecentScans{Days: r.Days[:], Last: optional(r.Last)}
+	return &client.RecentScans{Days: r.Days[:], LastAt: optional(r.Last)}
 }
 
 func (a accountAPI) nameAccounts(ctx context.Context, in *struct {
@@ -263,7 +263,7 @@ type DryRun struct {
 
 func showDeletion(appid string, has accounts.Dependencies, deleted bool) client.Deletion {
 	shown := func(a accounts.Count) client.Amount { return client.Amount(a) }
-	return client.Deletion{AppID: appid, Deleted: deleted, Goes: each(has.Goes, shown), Keeps: each(has.Keeps, shown)}
+	return client.Deletion{AppID: appid, Deleted: deleted, Deletes: each(has.Goes, shown), BlockedBy: each(has.Keeps, shown)}
 }
 
 func (a accountAPI) deleteAccount(ctx context.Context, in *struct {
@@ -331,7 +331,7 @@ func (a accountAPI) listNotices(ctx context.Context, in *struct {
 }) (client.NotificationList, error) {
 	list, err := a.Accounts.Notices(ctx, in.AppID, in.Limit)
 	return client.NotificationList{Notices: each(list, func(n accounts.Notice) client.Notification {
-		return client.Notification{ID: n.ID, At: n.At, Kind: string(n.Kind), Prefix: n.Prefix, Reason: n.Reason}
+		return client.Notification{ID: n.ID, CreatedAt: n.At, Kind: string(n.Kind), Prefix: n.Prefix, Reason: n.Reason}
 	})}, err
 }
 

@@ -294,8 +294,8 @@ func TestRules(t *testing.T) {
 	s.OK("rival", "add", rule("https://shop.example/a/", ""))
 	var history struct {
 		Changes []struct {
-			Actor, RID, Did string
-			Rule            struct {
+			Actor, RID, Action string
+			Rule               struct {
 				Owner     string
 				Published bool
 			}
@@ -305,7 +305,7 @@ func TestRules(t *testing.T) {
 	var got []string
 	for _, c := range history.Changes {
 		assert.True(t, c.RID != "", "a change without the request id of its call")
-		got = append(got, fmt.Sprintf("%s %s %s %v", c.Actor, c.Did, c.Rule.Owner, c.Rule.Published))
+		got = append(got, fmt.Sprintf("%s %s %s %v", c.Actor, c.Action, c.Rule.Owner, c.Rule.Published))
 	}
 	if want := "rival add rival false|shop delete shop true|shop publish shop true|shop add shop false"; strings.Join(got, "|") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, "|"), want)

@@ -19,10 +19,10 @@ type alarm struct {
 	Account        string               `json:"account" doc:"whose code it is"`
 	ApplicationID  int64                `json:"application_id"`
 	CodeIndex      int64                `json:"code_index"`
-	At             time.Time            `json:"at" doc:"of the scan that gave rise to it"`
+	OccurredAt     time.Time            `json:"occurred_at" doc:"of the scan that gave rise to it"`
 	ScanID         string               `json:"scan_id"`
 	Score          int64                `json:"score"`
-	Why            alarms.Why           `json:"why" doc:"what was known of the code then"`
+	Details        alarms.Details       `json:"details" doc:"what was known of the code then"`
 	Reasons        []client.AlarmReason `json:"reasons" doc:"the same for people, the heaviest first"`
 	AcknowledgedAt *time.Time           `json:"acknowledged_at,omitempty"`
 	AcknowledgedBy string               `json:"acknowledged_by,omitempty"`
@@ -43,9 +43,9 @@ func inBoth(reason i18n.Message) client.AlarmReason {
 
 func (a scanAPI) showAlarm(ctx context.Context, of alarms.Alarm) (alarm, error) {
 	b, err := a.Codes.Memory.BatchOrLoad(ctx, of.Batch)
-	return alarm{ID: of.ID, Kind: of.Kind, Account: b.Account, ApplicationID: of.Batch, CodeIndex: of.Index, At: of.At,
+	return alarm{ID: of.ID, Kind: of.Kind, Account: b.Account, ApplicationID: of.Batch, CodeIndex: of.Index, OccurredAt: of.At,
 		ScanID: of.Scan, Score: of.Score,
-		Why: of.Why, Reasons: each(of.Reasons(), inBoth),
+		Details: of.Why, Reasons: each(of.Reasons(), inBoth),
 		AcknowledgedAt: optional(of.SeenAt), AcknowledgedBy: of.SeenBy,
 		DismissedAt: optional(of.DismissedAt), DismissedBy: of.DismissedBy, Note: of.Note}, err
 }
@@ -133,7 +133,7 @@ func (a scanAPI) getBatchAlarm(ctx context.Context, in *BatchPath) (client.Batch
 	}
 	shown.Revised = revisionOf(chosen)
 	standing, err := a.Alarms.Alarmed(ctx, in.ID, codes.Range{From: 0, To: b.Count - 1})
-	shown.Standing = int64(len(standing))
+	shown.OpenAlarmCount = int64(len(standing))
 	return shown, err
 }
 
@@ -189,7 +189,7 @@ func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
 	return client.AlarmReplay{ApplicationID: in.ID, Threshold: r.Threshold, From: r.From, To: r.To, Scanned: r.Scanned, Alarms: r.Alarms,
 		Raised: r.Raised, Dismissed: r.Dismissed, StillDismissed: r.StillDismissed, Since: optional(r.Since),
 		First: each(r.First, func(c alarms.Crossed) client.ReplayedAlarm {
-			return client.ReplayedAlarm{CodeIndex: c.Index, At: c.At, Score: c.Score}
+			return client.ReplayedAlarm{CodeIndex: c.Index, OccurredAt: c.At, Score: c.Score}
 		})}, err
 }
 
@@ -201,7 +201,7 @@ func (a scanAPI) addAlarms(ctx context.Context, batch int64, runs []client.CodeR
 	alarmed, err := a.Alarms.Alarmed(ctx, batch, codes.Range{From: runs[0].From, To: runs[len(runs)-1].To})
 	for i := range runs {
 		n, _ := slices.BinarySearch(alarmed, runs[i].To+1)
-		runs[i].Alarmed, alarmed = alarmed[:n:n], alarmed[n:]
+		runs[i].OpenAlarms, alarmed = alarmed[:n:n], alarmed[n:]
 	}
 	return err
 }

@@ -13,7 +13,7 @@ func searchOf(s client.CallSearch) apiusage.Search {
 }
 
 func showSearched(s apiusage.Searched) client.Searched {
-	shown := client.Searched{Looked: s.Calls, Next: s.Next, Newest: s.Newest}
+	shown := client.Searched{Examined: s.Calls, Next: s.Next, Newest: s.Newest}
 	if s.Calls > 0 {
 		shown.Since, shown.Until = &s.Since, &s.Until
 	}
@@ -36,15 +36,15 @@ func (a serverAPI) listCallErrors(ctx context.Context, in *client.CallSearch) (c
 		return client.CallErrorList{}, err
 	}
 	return client.CallErrorList{Errors: each(list, func(f apiusage.Failure) client.CallError {
-		return client.CallError{Endpoint: f.Path, ErrCode: f.ErrCode, Times: f.Times, Last: f.Last.RID, LastAt: f.Last.At,
+		return client.CallError{Endpoint: f.Path, ErrCode: f.ErrCode, Count: f.Times, LastRID: f.Last.RID, LastAt: f.Last.OccurredAt,
 			Detail: f.Last.Detail}
 	}), Searched: showSearched(looked)}, nil
 }
 
 // showCall is a call without the texts of its behaviours.
 func showCall(c apiusage.Call) client.Call {
-	shown := client.Call{RID: c.RID, At: c.At, Account: c.Account, Endpoint: c.Path, Query: c.Query, Request: c.Request,
-		Answer: c.Response, IP: c.ClientIP, ErrCode: c.ErrCode, Detail: c.Detail, Took: c.Took,
+	shown := client.Call{RID: c.RID, OccurredAt: c.OccurredAt, Account: c.Account, Endpoint: c.Path, Query: c.Query, Request: c.Request,
+		Response: c.Response, IP: c.ClientIP, ErrCode: c.ErrCode, Detail: c.Detail, Took: c.Took,
 		Behaviours: append([]string{}, c.Behaviours...), Deviations: []string{}}
 	for _, id := range c.Behaviours {
 		if row, ok := behaviour.ByID(id); ok { // else a node of another version noted it

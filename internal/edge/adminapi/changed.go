@@ -336,16 +336,16 @@ func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Thing, saw ad
 	who := ""
 	if len(list) > 0 {
 		last := list[0]
-		did := "changed " + strings.Join(last.What, ", ")
+		did := "changed " + strings.Join(last.Fields, ", ")
 		switch {
-		case last.Did == "delete":
+		case last.Action == "delete":
 			did = "deleted it"
-		case last.Did == "add":
+		case last.Action == "add":
 			did = "made it"
-		case len(last.What) == 0:
+		case len(last.Fields) == 0:
 			did = "changed it"
 		}
-		who = fmt.Sprintf(": %s %s at %s", last.Actor, did, last.At.UTC().Format("2006-01-02T15:04:05Z"))
+		who = fmt.Sprintf(": %s %s at %s", last.Actor, did, last.OccurredAt.UTC().Format("2006-01-02T15:04:05Z"))
 	}
 	switch {
 	case saw.None:
@@ -401,7 +401,8 @@ func (a *Admin) lastChanges(ctx context.Context, t adminroute.Thing) (found []cl
 			if t.Kind == settingThing && !slices.ContainsFunc(what, func(name string) bool { return slices.Contains(t.Parts, name) }) {
 				continue
 			}
-			found = append(found, client.ThingChange{Seq: e.Seq, At: e.At, Actor: e.Actor, Via: e.Via, RID: e.RID, Did: e.Did, What: what})
+			found = append(found, client.ThingChange{Seq: e.Seq, OccurredAt: e.OccurredAt, Actor: e.Actor, Via: e.Via, RID: e.RID,
+				Action: e.Action, Fields: what})
 		}
 	}
 	slices.SortFunc(found, func(x, y client.ThingChange) int { return cmp.Compare(y.Seq, x.Seq) })
@@ -436,7 +437,7 @@ func changedFields(e, before auditlog.Entry) []string {
 		}
 	}
 	for name, was := range then {
-		if _, there := now[name]; !there && !empty(was) && !strings.HasPrefix(name, "new_") && e.Did != "delete" {
+		if _, there := now[name]; !there && !empty(was) && !strings.HasPrefix(name, "new_") && e.Action != "delete" {
 			fields = append(fields, name)
 		}
 	}

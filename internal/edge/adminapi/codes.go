@@ -40,9 +40,9 @@ func acting(ctx context.Context, name string) context.Context {
 }
 
 func showEvent(e codes.Event) client.CodeEvent {
-	shown := client.CodeEvent{Seq: e.Seq, Did: string(e.Did),
+	shown := client.CodeEvent{Seq: e.Seq, Action: string(e.Did),
 		Ranges: each(e.Codes[:min(len(e.Codes), 100)], func(r codes.Range) client.CodeRange { return client.CodeRange(r) }),
-		Codes:  e.Codes.Len(), At: e.At, From: e.From, Actor: e.Actor, RID: e.RID, Note: e.Note}
+		Codes:  e.Codes.Len(), OccurredAt: e.At, EffectiveAt: e.From, Actor: e.Actor, RID: e.RID, Note: e.Note}
 	if e.Did == codes.Activate {
 		b := client.CodeBinding(e.Binding)
 		shown.Binding = &b
@@ -221,11 +221,11 @@ func (a codeAPI) changeCodes(ctx context.Context, in *struct {
 	BatchPath
 	Body struct {
 		client.CodeChange
-		Did codes.EventType `json:"did" enum:"freeze,unfreeze,void,redeem"`
+		Action codes.EventType `json:"action" enum:"freeze,unfreeze,void,redeem"`
 	}
 }) (client.CodesChanged, error) {
 	b := in.Body
-	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Did: b.Did, Note: b.Note})
+	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Did: b.Action, Note: b.Note})
 }
 
 func (a codeAPI) activateCodes(ctx context.Context, in *struct {
@@ -234,7 +234,7 @@ func (a codeAPI) activateCodes(ctx context.Context, in *struct {
 		From    int64              `json:"code_start" minimum:"0"`
 		To      int64              `json:"code_end" minimum:"0"`
 		Binding client.CodeBinding `json:"binding"`
-		At      *time.Time         `json:"at,omitempty" doc:"when it takes effect; left out: at once"`
+		At      *time.Time         `json:"effective_at,omitempty" doc:"when it takes effect; left out: at once"`
 		Actor   string             `json:"actor,omitempty"`
 		Note    string             `json:"note,omitempty"`
 	}
@@ -248,7 +248,7 @@ func (a codeAPI) withdrawCodes(ctx context.Context, in *struct {
 	BatchPath
 	Body struct {
 		client.CodeChange
-		At *time.Time `json:"at,omitempty"`
+		At *time.Time `json:"effective_at,omitempty"`
 	}
 }) (client.CodesChanged, error) {
 	b := in.Body
@@ -330,7 +330,7 @@ func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 		var standing []alarms.Alarm
 		standing, err = a.Alarms.Alarms(ctx, alarms.Query{Standing: true, Code: &name, Limit: 10})
 		for _, s := range standing {
-			shown.Alarms = append(shown.Alarms, client.StandingAlarm{ID: s.ID, Kind: s.Kind, At: s.At, Score: s.Score,
+			shown.Alarms = append(shown.Alarms, client.OpenAlarm{ID: s.ID, Kind: s.Kind, OccurredAt: s.At, Score: s.Score,
 				Reasons:        each(s.Reasons(), inBoth),
 				AcknowledgedAt: optional(s.SeenAt), AcknowledgedBy: s.SeenBy})
 		}
@@ -353,8 +353,9 @@ func (a codeAPI) getCodeScans(ctx context.Context, in *struct {
 	if err != nil {
 		return client.CodeScans{}, err
 	}
-	shown := client.CodeScans{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions, Trips: c.Trips,
-		Score: c.AlarmScore(), DismissedAt: optional(c.DismissedAt)}
+	shown := client.CodeScans{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions,
+		ImpossibleTravelCount: c.Trips,
+		Score:                 c.AlarmScore(), DismissedAt: optional(c.DismissedAt)}
 	for _, p := range c.Where {
 		one := client.CodePlace{Region: p.Region, Scans: p.Scans, Networks: p.Networks}
 		if p.Known {

@@ -92,7 +92,7 @@ func (a accountAPI) listPushes(ctx context.Context, in *struct {
 	return client.PushList{Pushes: each(list, func(p outbox.Row) client.Push {
 		return client.Push{ID: p.ID, InfoType: p.Event, AppID: p.AppID, CreatedAt: p.CreatedAt, URL: shownURL(ctx, p.URL), Message: p.Shown,
 			Attempts: p.Attempts, Delivered: p.State() == outbox.Delivered, SentAt: optional(p.SentAt), NextAt: optional(p.NextAt),
-			Status: p.Status, Answer: p.Answer, Fault: p.Fault}
+			Status: p.Status, Response: p.Answer, Error: p.Fault}
 	})}, err
 }
 
@@ -101,14 +101,14 @@ type Withdrawal struct {
 	AppIDPath
 }
 
-func (a accountAPI) withdrawAuthorization(ctx context.Context, in *Withdrawal) (client.Withdrawn, error) {
-	return client.Withdrawn{Withdrawn: true}, a.Accounts.Withdraw(ctx, in.Component, in.AppID)
+func (a accountAPI) withdrawAuthorization(ctx context.Context, in *Withdrawal) (client.Revoked, error) {
+	return client.Revoked{Revoked: true}, a.Accounts.Withdraw(ctx, in.Component, in.AppID)
 }
 
 // WithdrawalByAccount is a Withdrawal whose If-Match is about the account.
 type WithdrawalByAccount struct{ Withdrawal }
 
-func (a accountAPI) withdrawFromAccount(ctx context.Context, in *WithdrawalByAccount) (client.Withdrawn, error) {
+func (a accountAPI) withdrawFromAccount(ctx context.Context, in *WithdrawalByAccount) (client.Revoked, error) {
 	return a.withdrawAuthorization(ctx, &in.Withdrawal)
 }
 

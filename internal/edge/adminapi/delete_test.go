@@ -43,7 +43,7 @@ func TestAccountsAreDeleted(t *testing.T) {
 	}
 	amounts := func(list []client.Amount) string {
 		words, _ := json.Marshal(list)
-		return strings.NewReplacer(`{"what":"`, "", `","count":`, " ", "}", "").Replace(string(words))
+		return strings.NewReplacer(`{"kind":"`, "", `","count":`, " ", "}", "").Replace(string(words))
 	}
 	deletion("/accounts/nobody", 404)
 	deletion("/components/nobody", 404)
@@ -59,14 +59,14 @@ func TestAccountsAreDeleted(t *testing.T) {
 	batch := "/batches/" + strconv.FormatInt(batches.Batches[0].ID, 10)
 	text("POST", batch+"/activations", `{"code_start":0,"code_end":9,"binding":{"activity_name":"a","product_brand":"b",
 		"product_title":"t","product_code":"4006381333931","wxa_appid":"mini","wxa_path":"p"}}`)
-	if got, want := amounts(deletion("/accounts/mini?dry_run=true", 200).Keeps),
+	if got, want := amounts(deletion("/accounts/mini?dry_run=true", 200).BlockedBy),
 		`[rules 1,rules_that_open_it 1,gs1_keys 1,active_codes 10]`; got != want {
 		t.Errorf("mini is kept by %s, want %s", got, want)
 	}
 	if a := call(t, s, "DELETE", "/accounts/mini", ""); a.Status != 409 || !strings.Contains(a.Body, "rules 1") {
 		t.Errorf("an account in use: %d %s", a.Status, a.Body)
 	}
-	if got := amounts(deletion("/accounts/brand?dry_run=true", 200).Keeps); got != `[rules 1,applications 1]` {
+	if got := amounts(deletion("/accounts/brand?dry_run=true", 200).BlockedBy); got != `[rules 1,applications 1]` {
 		t.Errorf("brand is kept by %s", got)
 	}
 	text("DELETE", "/accounts/mini/rules?prefix=https://mini.example/", "")
@@ -77,7 +77,7 @@ func TestAccountsAreDeleted(t *testing.T) {
 	deletion("/accounts/brand", 409)
 
 	d := deletion("/accounts/mini?dry_run=true", 200)
-	assert.True(t, !d.Deleted && len(d.Keeps) == 0 && amounts(d.Goes) == `[links 1,tokens 1]`, "the last question: %+v", d)
+	assert.True(t, !d.Deleted && len(d.BlockedBy) == 0 && amounts(d.Deletes) == `[links 1,tokens 1]`, "the last question: %+v", d)
 	if a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}"); a.Code(t) != 0 {
 		t.Fatalf("before: %s", a.Body)
 	}
@@ -103,7 +103,7 @@ func TestPlatformsAreDeleted(t *testing.T) {
 	}
 	var would client.Deletion
 	call(t, s, "DELETE", "/components/isv?dry_run=true", "").JSON(t, &would)
-	assert.True(t, !would.Deleted && len(would.Goes) == 1 && would.Goes[0].What == "authorizations", "would go: %+v", would)
+	assert.True(t, !would.Deleted && len(would.Deletes) == 1 && would.Deletes[0].Kind == "authorizations", "would go: %+v", would)
 	if a := call(t, s, "DELETE", "/components/isv", ""); a.Status != 200 {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}

@@ -27,17 +27,17 @@ func (a serverAPI) coverDeviations(ctx context.Context, in *ofAccount) (client.C
 	if err != nil {
 		return client.Coverage{}, err
 	}
-	shown := client.Coverage{Of: len(list), Searched: showSearched(looked), Trials: each(list, showTrial)}
+	shown := client.Coverage{Total: len(list), Searched: showSearched(looked), Trials: each(list, showTrial)}
 	for _, one := range shown.Trials {
-		if one.Met {
-			shown.Met++
+		if one.Occurred {
+			shown.Covered++
 		}
 	}
 	return shown, nil
 }
 
 func showTrial(c apiusage.Covered) client.Trial {
-	shown := client.Trial{ErrCode: c.Code.Number, Met: c.Met(), Calls: c.Calls, Times: c.Times, Last: c.Last, Command: c.Command}
+	shown := client.Trial{ErrCode: c.Code.Number, Occurred: c.Met(), Calls: c.Calls, Count: c.Times, LastRID: c.Last, Command: c.Command}
 	shown.English, shown.Chinese = c.Says()
 	if c.Row != behaviour.None {
 		shown.Behaviour = c.Row.String()
@@ -46,8 +46,8 @@ func showTrial(c apiusage.Covered) client.Trial {
 }
 
 func showDeviation(d apiusage.Deviation) client.Deviation {
-	shown := client.Deviation{Behaviour: d.Behaviour, Account: d.Account, Endpoint: d.Endpoint, Times: d.Times,
-		First: d.FirstRID, FirstAt: d.FirstAt, Last: d.LastRID, LastAt: d.LastAt}
+	shown := client.Deviation{Behaviour: d.Behaviour, Account: d.Account, Endpoint: d.Endpoint, Count: d.Times,
+		FirstRID: d.FirstRID, FirstAt: d.FirstAt, LastRID: d.LastRID, LastAt: d.LastAt}
 	if row, known := behaviour.ByID(d.Behaviour); known { // else a node of another version noted it
 		what, _ := row.Deviation()
 		shown.EvidenceLevel, shown.Advice, shown.Chinese = string(what.Minds), what.Advice().English(), what.Advice().Chinese()

@@ -22,7 +22,7 @@ import (
 )
 
 func showGS1(e digitallink.Entry) client.GS1Entry {
-	shown := client.GS1Entry{Key: e.Key, ID: e.Number, ChangedAt: e.At, GS1Put: client.GS1Put{Owner: e.Owner, WxaAppID: e.App,
+	shown := client.GS1Entry{Key: e.Key, ID: e.Number, UpdatedAt: e.At, GS1Put: client.GS1Put{Owner: e.Owner, WxaAppID: e.App,
 		WxaPath: e.Page, Archived: e.Archived, Links: each(e.Links, func(l digitallink.Link) client.GS1Link {
 			return client.GS1Link{LinkType: l.Type, Href: l.Href, Title: l.Title, Hreflang: l.Hreflang, Type: l.Media, Context: l.Context,
 				Default: l.Default, From: l.From, Until: l.Until}
@@ -178,8 +178,8 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	ctx = auditlog.WithPrecondition(ctx, head, auditlog.Name{Kind: replica.GS1Change, Key: last.Key},
 		auditlog.Name{Kind: replica.ResetChange})
 	was := last // what a delete notes is what was there
-	if last.Did != "delete" {
-		if len(list) < 2 || list[1].Did == "delete" {
+	if last.Action != "delete" {
+		if len(list) < 2 || list[1].Action == "delete" {
 			return a.deleteGS1(ctx, &KeyPath{last.Key})
 		}
 		was = list[1]
@@ -193,14 +193,14 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 
 // handOverGS1 gives a key, or all keys of a company prefix, to another account. The prefix goes first, so that no new links are
 // written for the previous account meanwhile; a call that broke off between is completed by repeating it.
-func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1HandOver }) (done client.GS1HandedOver, err error) {
+func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1Transfer }) (done client.GS1HandedOver, err error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	done.GS1HandOver = in.Body
+	done.GS1Transfer = in.Body
 	prefixes := maps.Clone(a.Settings.Get().GS1Prefixes)
-	named := in.Body.Of
+	named := in.Body.Key
 	if strings.Contains(named, "/") {
-		if named, err = digitallink.Company(in.Body.Of); err != nil {
+		if named, err = digitallink.Company(in.Body.Key); err != nil {
 			return done, err
 		}
 		if _, holder := prefixes.Holder(named); holder == "" || holder == in.Body.To {
@@ -212,7 +212,7 @@ func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1Han
 	if named != "" {
 		prefixes[named] = in.Body.To
 	}
-	if done.Keys, err = a.Products.HandOver(ctx, in.Body.Of, in.Body.To, prefixes.Holder, true); err != nil || in.Body.DryRun {
+	if done.Keys, err = a.Products.HandOver(ctx, in.Body.Key, in.Body.To, prefixes.Holder, true); err != nil || in.Body.DryRun {
 		return done, err
 	}
 	if named != "" {
@@ -224,7 +224,7 @@ func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1Han
 			return done, err
 		}
 	}
-	done.Keys, err = a.Products.HandOver(ctx, in.Body.Of, in.Body.To, prefixes.Holder, false)
+	done.Keys, err = a.Products.HandOver(ctx, in.Body.Key, in.Body.To, prefixes.Holder, false)
 	return done, err
 }
 

@@ -82,7 +82,8 @@ func (a serverAPI) resolveThen(ctx context.Context, in *struct {
 }
 
 func showChangedSince(e auditlog.Entry) client.ChangedSince {
-	return client.ChangedSince{At: e.At, Kind: e.Kind, Key: e.Key, Actor: e.Actor, Via: e.Via, RID: e.RID, Did: e.Did, Seq: e.Seq}
+	return client.ChangedSince{OccurredAt: e.OccurredAt, Kind: e.Kind, Key: e.Key, Actor: e.Actor, Via: e.Via, RID: e.RID,
+		Action: e.Action, Seq: e.Seq}
 }
 
 // addCodeEvents adds what happened to a code since a moment.
@@ -90,10 +91,10 @@ func (a serverAPI) addCodeEvents(ctx context.Context, since []client.ChangedSinc
 	[]client.ChangedSince, error) {
 	events, err := a.Codes.EventsAfter(ctx, d.Code.Batch.ID, d.Code.Index, at)
 	for _, e := range slices.Backward(events) {
-		since = append(since, client.ChangedSince{At: e.At, Kind: replica.CodesChange, Key: strconv.FormatInt(d.Code.Batch.ID, 10),
-			Actor: e.Actor, RID: e.RID, Did: string(e.Did)})
+		since = append(since, client.ChangedSince{OccurredAt: e.At, Kind: replica.CodesChange, Key: strconv.FormatInt(d.Code.Batch.ID, 10),
+			Actor: e.Actor, RID: e.RID, Action: string(e.Did)})
 	}
-	slices.SortStableFunc(since, func(x, y client.ChangedSince) int { return x.At.Compare(y.At) })
+	slices.SortStableFunc(since, func(x, y client.ChangedSince) int { return x.OccurredAt.Compare(y.OccurredAt) })
 	return since[:min(len(since), sinceShown)], err
 }
 

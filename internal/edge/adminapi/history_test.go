@@ -22,8 +22,8 @@ func TestAPlanIsReplayedOnTheScansOfTheLastDays(t *testing.T) {
 	}
 	before := s.Admin("GET", "/changes?newest=true&limit=1", "").Body
 	var got struct {
-		Scans, Looked, Turned int64
-		Turns                 []struct {
+		Scans, Examined, Changed int64
+		Changes                  []struct {
 			Before, After string
 			Scans         int64
 			Examples      []string
@@ -42,11 +42,11 @@ func TestAPlanIsReplayedOnTheScansOfTheLastDays(t *testing.T) {
 		{`{"do":"publish","owner":"shop","prefix":"https://shop.example/"}`, "4 3 0 "},
 	} {
 		a := s.Admin("POST", "/rules/plan/replay", `{"days":1,"changes":[`+c.plan+`]}`)
-		got.Turns = nil
+		got.Changes = nil
 		a.JSON(t, &got)
 		var text strings.Builder
-		text.WriteString(fmt.Sprint(got.Scans, " ", got.Looked, " ", got.Turned, " "))
-		for _, turn := range got.Turns {
+		text.WriteString(fmt.Sprint(got.Scans, " ", got.Examined, " ", got.Changed, " "))
+		for _, turn := range got.Changes {
 			text.WriteString(fmt.Sprintf("%s → %s: %d %v", turn.Before, turn.After, turn.Scans, turn.Examples))
 		}
 		if text.String() != c.want {
@@ -95,13 +95,13 @@ func TestAnUndoRestoresWhatWasBefore(t *testing.T) {
 		t.Helper()
 		var h struct {
 			Changes []struct {
-				Seq  int64
-				Did  string
-				Rule struct{ Published bool }
+				Seq    int64
+				Action string
+				Rule   struct{ Published bool }
 			}
 		}
 		s.Admin("GET", "/rules/history?prefix=https://shop.example/a/", "").JSON(t, &h)
-		return h.Changes[0].Seq, h.Changes[0].Rule.Published, h.Changes[0].Did
+		return h.Changes[0].Seq, h.Changes[0].Rule.Published, h.Changes[0].Action
 	}
 	undo := func(seq int64, status int, want string) {
 		t.Helper()
@@ -115,7 +115,7 @@ func TestAnUndoRestoresWhatWasBefore(t *testing.T) {
 	s.OK("shop", "publish", `{"prefix":"https://shop.example/a/"}`)
 	published, _, _ := newest()
 	undo(added, 409, fmt.Sprintf("change %d by shop", published))
-	undo(published, 200, `"did":"edit"`)
+	undo(published, 200, `"action":"edit"`)
 	undo(published, 409, "by admin")
 	unpublished, live, _ := newest()
 	assert.True(t, !live, "still published")

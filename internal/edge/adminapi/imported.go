@@ -58,16 +58,16 @@ func (a codeAPI) importCodes(ctx context.Context, in *struct {
 	if errors.Is(err, errBroken) {
 		return client.CodesImported{}, huma.Error400BadRequest("the lines did not arrive whole; none of these codes was imported")
 	}
-	return client.CodesImported{Lines: done.Lines, Added: done.Added, Have: done.Have}, err
+	return client.CodesImported{Lines: done.Lines, Added: done.Added, Available: done.Have}, err
 }
 
 func (a codeAPI) takeBackImport(ctx context.Context, in *struct {
 	BatchPath
-	Body client.ImportToTakeBack
-}) (client.ImportTakenBack, error) {
+	Body client.ImportToUndo
+}) (client.ImportUndone, error) {
 	w := in.Body
 	done, err := a.Codes.UndoImport(acting(ctx, w.Actor), in.ID, codes.Range{From: w.From, To: w.To}, w.Note)
-	return client.ImportTakenBack(done), err
+	return client.ImportUndone{Removed: done.Taken, Available: done.Have, More: done.More}, err
 }
 
 // errBroken is the error of a body that did not arrive whole.

@@ -50,8 +50,8 @@ func (a scanAPI) verifyLake(ctx context.Context, in *struct {
 		if err != nil {
 			return v, err
 		}
-		v.Days = append(v.Days, client.LakeDay{Date: c.Day, Ledger: c.Ledger, Lake: c.Lake, Missing: c.Missing, OnTheWay: c.OnTheWay,
-			Twice: c.Twice, Unknown: c.Unknown, Named: c.Named})
+		v.Days = append(v.Days, client.LakeDay{Date: c.Day, Ledger: c.Ledger, Lake: c.Lake, Missing: c.Missing, Pending: c.OnTheWay,
+			Duplicates: c.Twice, Unexpected: c.Unknown, Named: c.Named})
 	}
 	nodes, err := l.Manifests(ctx)
 	v.Nodes = each(nodes, func(m lake.Manifest) client.LakeNode {

@@ -23,7 +23,7 @@ const mostMarked = 100
 func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time) (list []client.Mark, since time.Time, err error) {
 	add := func(at time.Time, kind, what string) {
 		if !at.Before(from) && at.Before(to) {
-			list = append(list, client.Mark{At: at, Kind: kind, What: what})
+			list = append(list, client.Mark{OccurredAt: at, Kind: kind, Target: what})
 		}
 	}
 	theirs := func(owner string) bool { return len(q.Owners) == 0 || slices.Contains(q.Owners, owner) }
@@ -41,8 +41,8 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 		var found []auditlog.Entry
 		found, err = a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: kind, Limit: mostMarked})
 		for _, e := range found {
-			limited(len(found), e.At)
-			if e.Did == did {
+			limited(len(found), e.OccurredAt)
+			if e.Action == did {
 				each(e)
 			}
 		}
@@ -55,7 +55,7 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 			}
 			if json.Unmarshal(e.Detail, &published) == nil && theirs(published.Owner) &&
 				(!ofRule || rule == strconv.FormatInt(published.ID, 10)) {
-				add(e.At, client.MarkPublished, published.Prefix)
+				add(e.OccurredAt, client.MarkPublished, published.Prefix)
 			}
 		})
 	}
@@ -63,7 +63,7 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 		changes("codes", string(codes.Freeze), func(e auditlog.Entry) {
 			id, wrong := strconv.ParseInt(e.Key, 10, 64)
 			if b, known := a.Codes.Memory.Batch(id); wrong == nil && known && theirs(b.Account) && (!ofBatch || batch == e.Key) {
-				add(e.At, client.MarkFrozen, e.Key)
+				add(e.OccurredAt, client.MarkFrozen, e.Key)
 			}
 		})
 		id, _ := strconv.ParseInt(batch, 10, 64) // another text names no application, and is answered 0 scans
@@ -76,6 +76,6 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 			add(one.At, client.MarkAlarm, fmt.Sprintf("%d:%d", one.Batch, one.Index))
 		}
 	}
-	slices.SortStableFunc(list, func(a, b client.Mark) int { return a.At.Compare(b.At) })
+	slices.SortStableFunc(list, func(a, b client.Mark) int { return a.OccurredAt.Compare(b.OccurredAt) })
 	return list, since, err
 }

@@ -137,7 +137,7 @@ func TestImportIsSeenByScans(t *testing.T) {
 			t.Errorf("%s: %s", link, a.Body)
 		}
 	}
-	if a := s.Admin("GET", "/rules/history?prefix=https://big.example/", ""); !strings.Contains(a.Body, `"actor":"admin","did":"add"`) {
+	if a := s.Admin("GET", "/rules/history?prefix=https://big.example/", ""); !strings.Contains(a.Body, `"actor":"admin","action":"add"`) {
 		t.Errorf("history: %s", a.Body)
 	}
 	// An export goes in again and changes nothing, not even the log.

@@ -287,7 +287,7 @@ func (a serverAPI) serverOperations() []o.Route {
 		o.Get("/calls", "listKeptCalls", o.Operator, a.listKeptCalls,
 			"Calls of the wire of the last seven days with request and answer, newest first; secrets are masked").
 			More("An answer looks at some thousands of calls at most, so that it may have few or none while `next` says that there are older " +
-				"ones: go on with it as `before`. `looked` is how many it looked at, from `since` to `until`. Calls that showed no token and " +
+				"ones: go on with it as `before`. `examined` is how many it looked at, from `since` to `until`. Calls that showed no token and " +
 				"no secret are not kept. The latest of other nodes are a second behind.").OfQuery("account"),
 		o.Get("/call-errors", "listCallErrors", o.Operator, a.listCallErrors,
 			"Calls of the wire that failed, by endpoint and number, the most frequent first").
@@ -296,7 +296,7 @@ func (a serverAPI) serverOperations() []o.Route {
 			"Why a call was answered so: what was wrong, and the behaviours that decided, by its request id").Of(a.ofCall),
 		o.Get("/deviations", "listDeviations", o.Viewer, a.listDeviations,
 			"What callers did that this server let pass and the platform may mind, each with what to change in the caller").
-			More("`mark` is how sure it is that the platform minds; `first` and `last` are request ids. At most 10,000, by account, " +
+			More("`evidence_level` is how sure it is that the platform minds; `first_rid` and `last_rid` are request ids. At most 10,000, by account, " +
 				"endpoint and behaviour. The latest of other nodes are a second behind.").OfQuery("account"),
 		o.Get("/deviations/coverage", "coverDeviations", o.Viewer, a.coverDeviations,
 			"What the platform does to every program: which of it happened to the calls made here, and a command for each that did not").

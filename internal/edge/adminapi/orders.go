@@ -18,7 +18,7 @@ const mostCounted = 1000
 func (a codeAPI) showOrder(ctx context.Context, one codes.Order) (client.Order, error) {
 	shown := client.Order{Account: one.Account, ISV: one.ISV, Count: one.Count, Text: one.Template,
 		TextBits: codes.TextBits(one.Template, one.Count), Weak: codes.Batch{Template: one.Template, Count: one.Count}.Weak(),
-		AskedBy: one.AskedBy, AskedAt: one.AskedAt,
+		RequestedBy: one.RequestedBy, CreatedAt: one.CreatedAt,
 		DecidedBy: one.DecidedBy, DecidedAt: optional(one.DecidedAt), ApplicationID: one.Batch,
 		Revised: client.Revised{Revision: one.Revision()}}
 	switch {

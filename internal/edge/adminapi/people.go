@@ -25,7 +25,7 @@ func showPerson(p iam.Person) client.Person {
 
 func showKey(k iam.Key) client.AdminKey {
 	return client.AdminKey{ID: k.ID, Name: k.Name, Role: k.Role, Accounts: append([]string{}, k.Accounts...), CreatedAt: k.CreatedAt,
-		Expires: optional(k.ExpiresAt), SeenAt: optional(k.SeenAt)}
+		ExpiresAt: optional(k.ExpiresAt), SeenAt: optional(k.SeenAt)}
 }
 
 // checkRole refuses a role that does not exist, and AppIDs that no account has.
@@ -82,7 +82,7 @@ func (a serverAPI) personMade(p iam.Person, made iam.Created) client.PersonMade 
 	shown := client.PersonMade{Person: showPerson(p), FactorURI: made.URI, Recovery: made.Recovery}
 	if made.Invitation != "" {
 		shown.Invitation = &client.LoginLink{URL: a.linkTo(made.Invitation) + "&next=" + url.QueryEscape("/console/self?done=invited"),
-			Expires: made.Ends.Truncate(time.Second)}
+			ExpiresAt: made.Ends.Truncate(time.Second)}
 	}
 	return shown
 }
@@ -144,7 +144,7 @@ type RefusedCredential struct {
 
 func (a serverAPI) listRefusedCredentials(context.Context, *noInput) (client.RefusedCredentialList, error) {
 	return client.RefusedCredentialList{Credentials: each(a.Refused(), func(one RefusedCredential) client.RefusedCredential {
-		return client.RefusedCredential(one)
+		return client.RefusedCredential{Kind: one.What, Name: one.Name, IP: one.IP, Count: one.Times, FirstAt: one.First, LastAt: one.Last}
 	})}, nil
 }
 
@@ -159,8 +159,8 @@ func (a serverAPI) addAdminKey(ctx context.Context, in *struct{ Body client.Admi
 		return client.AdminKeyMade{}, err
 	}
 	k := iam.Key{Name: b.Name, Role: b.Role, Accounts: b.Accounts}
-	if b.Expires != nil {
-		k.ExpiresAt = *b.Expires
+	if b.ExpiresAt != nil {
+		k.ExpiresAt = *b.ExpiresAt
 	}
 	k, text, err := a.People.AddKey(ctx, k)
 	return client.AdminKeyMade{ID: k.ID, Key: text}, err
@@ -186,5 +186,5 @@ func (a serverAPI) makeLoginLink(ctx context.Context, in *LoginLinkInput) (clien
 	if err != nil {
 		return client.LoginLink{}, err
 	}
-	return client.LoginLink{URL: a.linkTo(text), Expires: ends.Truncate(time.Second)}, nil
+	return client.LoginLink{URL: a.linkTo(text), ExpiresAt: ends.Truncate(time.Second)}, nil
 }

@@ -69,7 +69,7 @@ func TestRelease(t *testing.T) {
 
 	// Written down, and told.
 	if a := call(t, s, "GET", "/rules/history?prefix=https://sold.example/t/", "").Body; !strings.Contains(a,
-		`"actor":"admin","did":"release"`) || !strings.Contains(a, `"reason":"sold 已转让"`) {
+		`"actor":"admin","action":"release"`) || !strings.Contains(a, `"reason":"sold 已转让"`) {
 		t.Errorf("the history: %s", a)
 	}
 	if a := call(t, s, "GET", "/accounts/shop/notices", "").Body; strings.Count(a, `"kind":"prefix_released"`) != 2 ||

@@ -85,13 +85,13 @@ func (a ruleAPI) deleteRule(ctx context.Context, in *RulePath) (client.StoredRul
 	return showRule(rule), a.Rules.Delete(ctx, owner, in.Prefix, rule.Target)
 }
 
-// checkRule answers what an add would answer, and where the verification file must be. With look it
+// checkRule answers what an add would answer, and where the verification file must be. With fetch it
 // also fetches the file.
 func (a ruleAPI) checkRule(ctx context.Context, in *struct {
 	AppID string `path:"appid" maxLength:"128"` // it changes nothing
 	Body  struct {
 		client.OwnRule
-		Look bool `json:"look,omitempty" doc:"look for the verification file now; the host is asked once"`
+		Fetch bool `json:"fetch,omitempty" doc:"look for the verification file now; the host is asked once"`
 	}
 }) (client.RuleCheck, error) {
 	owner, err := a.Accounts.Get(ctx, in.AppID)
@@ -100,7 +100,7 @@ func (a ruleAPI) checkRule(ctx context.Context, in *struct {
 	}
 	draft := (&RuleInput{Body: in.Body.OwnRule}).draft()
 	tried, err := a.Rules.DryRun(ctx, owner, draft)
-	shown := client.RuleCheck{File: tried.File, Vouched: tried.Vouched, ConfirmFile: client.ConfirmFile(owner.Confirm),
+	shown := client.RuleCheck{File: tried.File, Trusted: tried.Vouched, ConfirmFile: client.ConfirmFile(owner.Confirm),
 		Steps: []client.FileStep{}}
 	if err != nil {
 		code, detail := errcode.Of(err)
@@ -109,7 +109,7 @@ func (a ruleAPI) checkRule(ctx context.Context, in *struct {
 		}
 		shown.ErrCode, shown.Detail = code.Number, cmp.Or(detail, code.Meaning().String())
 	}
-	if !in.Body.Look || tried.File == "" {
+	if !in.Body.Fetch || tried.File == "" {
 		return shown, nil
 	}
 	steps, err := a.LookAtFile(ctx, tried.File, owner.Confirm.Content)
@@ -118,7 +118,7 @@ func (a ruleAPI) checkRule(ctx context.Context, in *struct {
 	}
 	for _, s := range steps {
 		shown.InPlace = s.OK
-		shown.Steps = append(shown.Steps, client.FileStep{Did: s.Did.String(), OK: s.OK, Warns: s.Warns, Detail: s.Detail.String(),
+		shown.Steps = append(shown.Steps, client.FileStep{Action: s.Action.String(), OK: s.OK, Warns: s.Warns, Detail: s.Detail.String(),
 			Next: s.Next.String(), Cure: s.Cure})
 	}
 	return shown, nil

@@ -15,13 +15,14 @@ func showRule(r rules.Rule) client.StoredRule {
 	shown := client.StoredRule{ID: r.ID, Kind: string(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path,
 		Occupy:      r.Occupy,
 		OpenVersion: r.OpenVersion, TestLinks: words[string](r.TestLinks), Published: r.Published,
-		CreatedAt: r.CreatedAt, ChangedAt: r.ChangedAt, PublishedAt: optional(r.PublishedAt)}
+		CreatedAt: r.CreatedAt, UpdatedAt: r.ChangedAt, PublishedAt: optional(r.PublishedAt)}
 	shown.Revised = revisionOf(shown)
 	return shown
 }
 
 func showRuleChange(c rules.Change) client.RuleChange {
-	return client.RuleChange{Seq: c.Seq, At: c.At, Actor: c.ActorID, RID: c.RID, Did: c.Did, Rule: showRule(c.Rule), Reason: c.Reason}
+	return client.RuleChange{Seq: c.Seq, OccurredAt: c.At, Actor: c.ActorID, RID: c.RID, Action: c.Did, Rule: showRule(c.Rule),
+		Reason: c.Reason}
 }
 
 func (a ruleAPI) listRules(ctx context.Context, in *client.StoredRuleQuery) (shown client.StoredRuleList, err error) {
@@ -61,7 +62,7 @@ func (a ruleAPI) nameRules(ctx context.Context, in *struct {
 	shown.Rules = []client.RuleName{}
 	for _, one := range list {
 		if caller.CanAccess(one.Owner) {
-			shown.Rules = append(shown.Rules, client.RuleName{ID: one.ID, Owner: one.Owner, Prefix: one.Prefix, Gone: one.Gone})
+			shown.Rules = append(shown.Rules, client.RuleName{ID: one.ID, Owner: one.Owner, Prefix: one.Prefix, Deleted: one.Gone})
 		}
 	}
 	return shown, err
@@ -121,7 +122,7 @@ func (a ruleAPI) listConfirmations(ctx context.Context, in *struct {
 	list, err := a.Rules.Confirmations(ctx, rules.ConfirmationQuery{RID: in.RID, Owner: in.Owner, Prefix: in.Prefix,
 		Failed: in.OK == "false", Found: in.OK == "true", Limit: in.Limit})
 	return client.ConfirmationList{Confirmations: each(list, func(c rules.Confirmation) client.Confirmation {
-		return client.Confirmation{RID: c.RID, At: c.At, Owner: c.Owner, Prefix: c.Prefix, URL: c.URL, OK: c.OK, Reason: c.Reason,
+		return client.Confirmation{RID: c.RID, OccurredAt: c.At, Owner: c.Owner, Prefix: c.Prefix, URL: c.URL, OK: c.OK, Reason: c.Reason,
 			Steps: each(c.Steps, func(s rules.FetchStep) client.ConfirmationStep { return client.ConfirmationStep(s) })}
 	})}, err
 }
@@ -160,7 +161,7 @@ func (a ruleAPI) allDomains(ctx context.Context) (client.DomainList, error) {
 
 func showDomains(list []rules.Domain) client.DomainList {
 	return client.DomainList{Domains: each(list, func(d rules.Domain) client.Domain {
-		return client.Domain{Host: d.Host, Status: string(d.Status), At: d.At}
+		return client.Domain{Host: d.Host, Status: string(d.Status), UpdatedAt: d.At}
 	})}
 }
 

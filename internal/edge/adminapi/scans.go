@@ -17,8 +17,9 @@ import (
 )
 
 func showScan(e *stats.Counted) client.RecordedScan {
-	r := client.RecordedScan{ScanID: e.ID.String(), At: e.At, Source: e.Source, Client: e.Client, Region: e.Region, Action: e.Action,
-		Kind: e.Kind, Reason: e.Reason,
+	r := client.RecordedScan{ScanID: e.ID.String(), OccurredAt: e.At, Source: e.Source, Client: e.Client, Region: e.Region,
+		Action: e.Action,
+		Kind:   e.Kind, Reason: e.Reason,
 		AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity, Brand: e.Brand,
 		Product: e.Product, Owner: e.Owner, Text: e.Text}
 	if e.User != (scanlog.UserHash{}) {
@@ -98,7 +99,7 @@ func (a scanAPI) listScans(ctx context.Context, in *struct {
 		list, err = a.Scans.Feed(ctx, after, in.Limit)
 	}
 	page := client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: in.After, More: more && len(list) == in.Limit,
-		Older: older, Looked: len(list)}
+		Older: older, Examined: len(list)}
 	for i := range list {
 		page.Scans = append(page.Scans, showScan(&list[i]))
 		page.Next = page.Scans[i].ScanID
@@ -169,7 +170,7 @@ func (a scanAPI) matchingScans(ctx context.Context, from string, newest, limit i
 	}
 	list, next, looked, more, err := a.Scans.Matching(ctx, after, f, limit)
 	older := from != ""
-	page = client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: from, More: more, Older: older, Looked: looked}
+	page = client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: from, More: more, Older: older, Examined: looked}
 	for i := range list {
 		page.Scans = append(page.Scans, showScan(&list[i]))
 	}
@@ -209,15 +210,15 @@ func (a scanAPI) listScanNodes(ctx context.Context, _ *noInput) (client.ScanNode
 	}
 	changes, err := a.Following.Lag(ctx)
 	now := nodes.Now()
-	own := &client.NodeLag{Changes: changes, Seconds: a.Following.Staleness().Seconds(), SaidAt: now}
+	own := &client.NodeLag{Changes: changes, Seconds: a.Following.Staleness().Seconds(), ReportedAt: now}
 	return client.ScanNodeList{Nodes: each(list, func(n scanlog.Node) client.ScanNode {
-		shown := client.ScanNode{Node: n.ID, Name: n.Name, Stopped: n.Stopped, Behind: max(0, n.Ended-n.Shipped), SeenAt: n.SeenAt}
+		shown := client.ScanNode{Node: n.ID, Name: n.Name, Stopped: n.Stopped, Backlog: max(0, n.Ended-n.Shipped), SeenAt: n.SeenAt}
 		switch lag := n.Lag; {
 		case n.ID == nodes.Shipper.ID():
 			shown.Lag = own
 		case !n.Stopped && !lag.At.IsZero():
-			shown.Lag = &client.NodeLag{Changes: lag.Changes, Seconds: lag.At.Sub(lag.LevelAt).Seconds(), SaidAt: lag.At,
-				SaidAgo: max(0, now.Sub(lag.At).Seconds())}
+			shown.Lag = &client.NodeLag{Changes: lag.Changes, Seconds: lag.At.Sub(lag.LevelAt).Seconds(), ReportedAt: lag.At,
+				ReportAgeSeconds: max(0, now.Sub(lag.At).Seconds())}
 		}
 		return shown
 	})}, err
@@ -297,7 +298,7 @@ func scanRowOf(r client.RecordedScan) scanRow {
 	if r.CodeIndex != nil {
 		index = *r.CodeIndex
 	}
-	return scanRow{ScanID: r.ScanID, At: r.At, User: r.User, Source: r.Source, Client: r.Client, Network: r.Network,
+	return scanRow{ScanID: r.ScanID, At: r.OccurredAt, User: r.User, Source: r.Source, Client: r.Client, Network: r.Network,
 		Region: r.Region, Action: r.Action,
 		Kind: r.Kind, Reason: r.Reason, AppID: r.AppID, Version: r.Version, RuleID: r.RuleID, ApplicationID: r.ApplicationID,
 		CodeIndex: index,

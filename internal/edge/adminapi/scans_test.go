@@ -352,8 +352,8 @@ func TestACopiedCodeRaisesOneAlarm(t *testing.T) {
 		}
 	}
 	says("POST", "/codes/lookup", lookup, `"alarms":[{"id":1,"kind":"copied_code"`)
-	says("GET", at+"/runs", "", `"alarmed":[2]`)
-	says("GET", at+"/alarm", "", `"threshold":100,"off":false,"own":false,"standing":1,"revision":"`)
+	says("GET", at+"/runs", "", `"open_alarms":[2]`)
+	says("GET", at+"/alarm", "", `"threshold":100,"off":false,"own":false,"open_alarm_count":1,"revision":"`)
 	says("GET", at+"/alarm/replay?threshold=500", "", `"alarms":0,"raised":1,"dismissed":0,`)
 	says("PUT", at+"/alarm", `{"threshold":5,"off":true}`, "choose one")
 	says("PUT", at+"/alarm", `{"off":true}`, `"off":true,"own":true`)
@@ -366,7 +366,7 @@ func TestACopiedCodeRaisesOneAlarm(t *testing.T) {
 	says("GET", "/alarms?standing=true", "", `{"alarms":[],"open":0}`)
 	says("GET", at+"/alarm/replay?threshold=90", "", `"alarms":1,"raised":1,"dismissed":1,"still_dismissed":1,"first":[{"code_index":2,`)
 	says("GET", at+"/codes/2/scans", "", `"score":0,"threshold":100,"dismissed_at":`)
-	says("GET", "/changes?kind=alarm", "", `"did":"dismiss","detail":{"note":"on show"}`)
+	says("GET", "/changes?kind=alarm", "", `"action":"dismiss","detail":{"note":"on show"}`)
 	s.Advance(time.Minute)
 	for user := range 20 {
 		scan(2, user)

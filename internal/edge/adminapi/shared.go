@@ -55,7 +55,8 @@ func chartQuestion(ctx context.Context, text string) (string, error) {
 }
 
 func showShared(one iam.SharedLink) client.SharedChart {
-	return client.SharedChart{ID: one.ID, Title: one.Title, Question: one.Question, SharedBy: one.By, SharedAt: one.At, EndsAt: one.EndsAt}
+	return client.SharedChart{ID: one.ID, Title: one.Title, Question: one.Question, SharedBy: one.By, CreatedAt: one.CreatedAt,
+		ExpiresAt: one.ExpiresAt}
 }
 
 // theirShared reports whether a caller may see and end a chart: the person who shared it, and operators of all accounts.

@@ -157,8 +157,10 @@ func (a scanAPI) listMisses(ctx context.Context, in *struct {
 
 func (a scanAPI) recountStatistics(ctx context.Context, _ *noInput) (client.Recount, error) {
 	r, err := verify.Recounter{Counter: a.Scans, Scratch: a.Spool}.Run(ctx)
-	return client.Recount{Scans: r.Scans, Lacking: r.Lacking, Compared: r.Compared, Differences: r.Differences,
-		Shown: each(r.Shown, func(d verify.Difference) client.Difference { return client.Difference(d) }), Since: optional(r.Since)}, err
+	return client.Recount{Scans: r.Scans, Missing: r.Lacking, Compared: r.Compared, Differences: r.Differences,
+		Shown: each(r.Shown, func(d verify.Difference) client.Difference {
+			return client.Difference{Name: d.What, Counted: d.Counted, Recounted: d.Recounted}
+		}), Since: optional(r.Since)}, err
 }
 
 func showAnswers(q stats.Question, found stats.Answers) statisticsAnswer {

@@ -57,7 +57,7 @@ func showDelivery(d outbox.Row) client.Delivery {
 	webhook, _ := strconv.ParseInt(d.Receiver, 10, 64)
 	return client.Delivery{ID: d.ID, Webhook: webhook, Event: d.Event, State: d.State(), Body: json.RawMessage(d.Body),
 		CreatedAt: d.CreatedAt,
-		Attempts:  d.Attempts, NextAt: optional(d.NextAt), SentAt: optional(d.SentAt), Status: d.Status, Fault: d.Fault,
+		Attempts:  d.Attempts, NextAt: optional(d.NextAt), SentAt: optional(d.SentAt), Status: d.Status, Error: d.Fault,
 		DeliveredAt: optional(d.DeliveredAt)}
 }
 

@@ -76,7 +76,7 @@ func TestNoListOfAddresses(t *testing.T) {
 	}
 	told := func() (accounts []string) {
 		for _, d := range reported(t, s) {
-			if d.Behaviour == "caller.address.unlisted" && d.EvidenceLevel == "documented" && d.Times == 1 {
+			if d.Behaviour == "caller.address.unlisted" && d.EvidenceLevel == "documented" && d.Count == 1 {
 				accounts = append(accounts, d.Account)
 			}
 		}
@@ -114,7 +114,7 @@ func TestNoListOfAddresses(t *testing.T) {
 	s.Do("GET", "/admin/v1/deviations/coverage", "").JSON(t, &found)
 	for row, number := range map[string]int{"token.address": 40164, "caller.address": 61004} {
 		if !slices.ContainsFunc(found.Trials, func(one client.Trial) bool {
-			return one.Behaviour == row && one.ErrCode == number && one.Met
+			return one.Behaviour == row && one.ErrCode == number && one.Occurred
 		}) {
 			t.Errorf("coverage has no %s (%d) that was met: %+v", row, number, found.Trials)
 		}

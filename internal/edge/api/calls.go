@@ -49,7 +49,7 @@ func (a *API) remember(r Record) {
 // Kept is the call as its log keeps it.
 func (r Record) Kept() apiusage.Call {
 	path, query, _ := strings.Cut(r.URL, "?")
-	kept := apiusage.Call{RID: r.RID, Account: r.Account, At: r.At, Took: r.Took, Path: path, Query: query,
+	kept := apiusage.Call{RID: r.RID, Account: r.Account, OccurredAt: r.At, Took: r.Took, Path: path, Query: query,
 		Request: r.Request, Response: r.Answer, ClientIP: r.IP, ErrCode: r.ErrCode,
 		Detail: r.Detail}
 	for _, row := range r.Behaviours {

@@ -737,7 +737,7 @@ func TestTicketToCode(t *testing.T) {
 	works(t, s, "brand", "tickettocode", trade(openid(t, s, "alice", "shop"), alice)) // the program that the scan opened
 	states := fmt.Sprintf("/batches/%d/states", id)
 	for _, did := range []string{"freeze", "unfreeze", "redeem"} {
-		s.Admin("POST", states, fmt.Sprintf(`{"did":%q,"ranges":[{"from":7,"to":7}]}`, did))
+		s.Admin("POST", states, fmt.Sprintf(`{"action":%q,"ranges":[{"from":7,"to":7}]}`, did))
 		if a := codeCall(s, "brand", "tickettocode", mine); did == "freeze" {
 			refused(t, "after a freeze", a, 40097, wrong)
 		} else if a.Code(t) != 0 {
@@ -761,7 +761,7 @@ func TestTicketToCode(t *testing.T) {
 	refused(t, "after a minute", codeCall(s, "brand", "tickettocode", short), 40097, wrong)
 	// Void is for ever.
 	last := trade(openid(t, s, "alice", "brand"), ticketOf(t, s, "alice", text))
-	s.Admin("POST", states, `{"did":"void","ranges":[{"from":7,"to":7}]}`)
+	s.Admin("POST", states, `{"action":"void","ranges":[{"from":7,"to":7}]}`)
 	refused(t, "after void", codeCall(s, "brand", "tickettocode", last), 40097, wrong)
 }
 
@@ -813,7 +813,7 @@ func TestFaultsOfEveryCodeCall(t *testing.T) {
 			if number == 40097 {
 				continue // its detail is the endpoint's
 			}
-			s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":%d,"times":1}`, path, number))
+			s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":%d,"count":1}`, path, number))
 			refused(t, fmt.Sprintf("%s with the fault %d", call, number), codeCall(s, "brand", call, body), number, "")
 		}
 	}

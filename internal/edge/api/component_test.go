@@ -269,7 +269,7 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 			row{40097, "invalid args", name + " with a list for component_appid",
 				func() servertest.Answer { return s.Component(token, name, `{"component_appid":[]}`) }},
 			row{-1, "system error", name + " with a fault", func() servertest.Answer {
-				s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":-1,"times":1,"appid":"isv"}`, family+name))
+				s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":-1,"count":1,"appid":"isv"}`, family+name))
 				return s.Component(token, name, body)
 			}},
 		)

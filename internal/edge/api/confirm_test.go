@@ -101,8 +101,8 @@ type confirmations struct {
 		RID, Owner, Prefix, URL, Reason string
 		OK                              bool
 		Steps                           []struct {
-			Did, Detail string
-			Failed      bool
+			Action, Detail string
+			Failed         bool
 		}
 	}
 }

@@ -18,16 +18,16 @@ func TestCoverageTellsAnswersOfOneNumberApart(t *testing.T) {
 		s.Do("GET", "/admin/v1/deviations/coverage?account=svc", "").JSON(t, &found)
 		list, count := map[string]bool{}, 0
 		for _, one := range found.Trials {
-			list[one.Behaviour] = one.Met
-			if one.Met {
+			list[one.Behaviour] = one.Occurred
+			if one.Occurred {
 				count++
 			}
 			if one.English == "" || one.Chinese == "" || one.Command == "" {
 				t.Errorf("%+v", one)
 			}
 		}
-		if found.Of != len(found.Trials) || found.Met != count {
-			t.Errorf("%d of %d, and %d of %d", found.Met, found.Of, count, len(found.Trials))
+		if found.Total != len(found.Trials) || found.Covered != count {
+			t.Errorf("%d of %d, and %d of %d", found.Covered, found.Total, count, len(found.Trials))
 		}
 		return list
 	}

@@ -181,19 +181,19 @@ func TestEveryDeviationIsReported(t *testing.T) {
 		}
 		found := list[i]
 		if found.EvidenceLevel != string(d.Minds) || found.Advice != d.Advice().English() ||
-			found.Chinese != d.Advice().Chinese() || found.Times < 1 ||
+			found.Chinese != d.Advice().Chinese() || found.Count < 1 ||
 			found.Endpoint == "" {
 			t.Errorf("%s: %+v", id, found)
 		}
-		for _, rid := range []string{found.First, found.Last} {
+		for _, rid := range []string{found.FirstRID, found.LastRID} {
 			var call client.Call
 			s.Admin("GET", "/calls/"+rid, "").JSON(t, &call)
 			if call.Endpoint != found.Endpoint || call.Account != found.Account || !slices.Contains(call.Deviations, id) {
 				t.Errorf("%s: %s is %+v", id, rid, call)
 			}
 		}
-		if id == "rules.add.icp_unasked" && answer.Header.Get("X-Qrjump-Trace") != "/admin/v1/calls/"+found.First {
-			t.Errorf("%s is another call than that of %q", found.First, answer.Header)
+		if id == "rules.add.icp_unasked" && answer.Header.Get("X-Qrjump-Trace") != "/admin/v1/calls/"+found.FirstRID {
+			t.Errorf("%s is another call than that of %q", found.FirstRID, answer.Header)
 		}
 	}
 	for id := range stories {
@@ -229,7 +229,8 @@ func TestTheReportOfDeviations(t *testing.T) {
 		return strings.TrimPrefix(a.Header.Get("X-Qrjump-Trace"), "/admin/v1/calls/")
 	}
 	list := of("?account=shop")
-	if len(list) != 1 || list[0].Times != 4 || list[0].First != why(first) || list[0].Last != why(last) || list[0].Endpoint != getPath {
+	if len(list) != 1 || list[0].Count != 4 || list[0].FirstRID != why(first) || list[0].LastRID != why(last) ||
+		list[0].Endpoint != getPath {
 		t.Errorf("%+v; first %s, last %s", list, why(first), why(last))
 	}
 	if all := of(""); len(all) != 2 || all[0].Account != "rival" || all[1] != list[0] {
@@ -609,7 +610,7 @@ func TestARefusedCallRestsOnNothingElse(t *testing.T) {
 		t.Errorf("%s rested on %q, and is reported %+v", a.Body, call.Behaviours, reported(t, s))
 	}
 	// What a fault answers after the call was done does not unmake it.
-	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":-1,"times":1,"after":true}`, addPath))
+	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":-1,"count":1,"after":true}`, addPath))
 	s.Rule("shop", "add", rule("https://shop.example/", `"open_version":"3"`))
 	if !slices.ContainsFunc(reported(t, s), func(d client.Deviation) bool { return d.Behaviour == "wire.number.text" }) {
 		t.Errorf("the add was done, and reported is %+v", reported(t, s))
@@ -646,7 +647,7 @@ func TestStrictHoldsLinks(t *testing.T) {
 	got := map[string]int{}
 	for _, d := range reported(t, s) {
 		if d.Behaviour == "link.at_once" {
-			got[d.Endpoint] = int(d.Times)
+			got[d.Endpoint] = int(d.Count)
 		}
 	}
 	if len(got) != 2 || got[linkPath] != 1 || got[addPath] != 1 {

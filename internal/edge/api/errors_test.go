@@ -115,7 +115,7 @@ func unlink(service, mini string) how {
 // fault makes the next call of an endpoint answer a code.
 func fault(path string, number int) how {
 	return func(s *servertest.Server) servertest.Answer {
-		return s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":%d,"times":1}`, path, number))
+		return s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":%d,"count":1}`, path, number))
 	}
 }
 
@@ -426,12 +426,12 @@ func TestOnlyFaultsAnswerThese(t *testing.T) {
 			checkText(t, s.Do("POST", path+"?access_token="+text, "{}"), 40001, badToken)
 		}
 	}
-	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":40014,"times":1}`, getPath))
+	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":40014,"count":1}`, getPath))
 	checkText(t, s.Do("POST", getPath+"?access_token="+shop, "{}"), 40014, "invalid access_token")
-	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":40226,"times":1}`, sessionPath))
+	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":40226,"count":1}`, sessionPath))
 	blocked := s.Do("GET", sessionPath+"?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=x", "")
 	checkText(t, blocked, 40226, "code blocked,")
-	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":42007,"times":1}`, family+"api_authorizer_token"))
+	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":42007,"count":1}`, family+"api_authorizer_token"))
 	refresh := `{"component_appid":"isv","authorizer_appid":"shop","authorizer_refresh_token":"x"}`
 	token := s.ComponentToken("isv")
 	checkText(t, s.Component(token, "api_authorizer_token", refresh), 42007, "access_token and refresh_token exception")

@@ -19,13 +19,13 @@ import (
 // Record is one call as it may be shown and kept: it holds no secret and no token.
 type Record struct {
 	RID     string    `json:"rid"`
-	At      time.Time `json:"at"`
+	At      time.Time `json:"occurred_at"`
 	Account string    `json:"account,omitempty"`
 	IP      string    `json:"ip"`
 	Method  string    `json:"method"`
 	URL     string    `json:"url"`
 	Request string    `json:"request"`
-	Answer  string    `json:"answer"`
+	Answer  string    `json:"response"`
 	ErrCode int       `json:"errcode"`
 	Detail  string    `json:"detail,omitempty" doc:"what exactly was wrong"`
 	// Behaviours are the rows of the table of behaviours that decided.

@@ -14,7 +14,7 @@ func TestAStubAnswersBeforeAnythingElse(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	s.Hide("hush-hush-hush")
 	s.Admin("POST", "/emulator/faults", `{"path":"`+getPath+
-		`","response":{"body":{"errcode":45009,"access_token":"hush-hush-hush"}},"times":1}`)
+		`","response":{"body":{"errcode":45009,"access_token":"hush-hush-hush"}},"count":1}`)
 	a := s.Do("DELETE", getPath+"?access_token=hush-hush-hush", "")
 	if a.Code(t) != 45009 {
 		t.Errorf("got %s", a.Body)

@@ -282,11 +282,11 @@ func (v *request) deleted(remove func(ctx context.Context, appid string, dryRun 
 	if v.failed(err) {
 		return false
 	}
-	if len(asked.Keeps) > 0 {
-		v.fault(http.StatusConflict, v.say("delete.kept", appid, v.amounts(asked.Keeps)))
+	if len(asked.BlockedBy) > 0 {
+		v.fault(http.StatusConflict, v.say("delete.kept", appid, v.amounts(asked.BlockedBy)))
 		return false
 	}
-	goes := v.amounts(asked.Goes)
+	goes := v.amounts(asked.Deletes)
 	if goes == "" {
 		goes = v.say("delete.alone")
 	}
@@ -300,7 +300,7 @@ func (v *request) deleted(remove func(ctx context.Context, appid string, dryRun 
 func (v *request) amounts(list []client.Amount) string {
 	var words []string
 	for _, one := range list {
-		words = append(words, v.say("delete."+one.What, one.Count))
+		words = append(words, v.say("delete."+one.Kind, one.Count))
 	}
 	return strings.Join(words, v.say("delete.and"))
 }

@@ -181,7 +181,7 @@ func switchAttr(name string, on bool) template.HTMLAttr {
 
 // fieldsOf are the names that rejections have for fields of forms, where these are others.
 var fieldsOf = map[string]string{"code_start": "from", "code_end": "to", "code_count": "count", "formats": "format", "drawing": "kind",
-	"wxa_appid": "target", "wxa_path": "path", "appid": "target", "test_links": "links", "expires": "days"}
+	"wxa_appid": "target", "wxa_path": "path", "appid": "target", "test_links": "links", "expires_at": "days"}
 
 // faultsOf is a rejection by the fields of the form that it is about.
 func (v *request) faultsOf(said *client.Problem) map[string]string {

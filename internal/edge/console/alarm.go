@@ -53,7 +53,7 @@ func (pages alarmPages) alarm(v *request) {
 		v.failed(into(&data.Scans)(v.api.Codes.GetScans(v.ctx(), data.ApplicationID, data.CodeIndex))) {
 		return
 	}
-	data.Known, data.Buyer = factsOf(list[0].Why), buyerSees(data.Code)
+	data.Known, data.Buyer = factsOf(list[0].Details), buyerSees(data.Code)
 	if text := data.Code.CodeURL; text != "" { // the reader may see it
 		data.Page = "https://" + text
 		if v.c.Emulates {

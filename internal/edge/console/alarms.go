@@ -67,7 +67,7 @@ func (v *request) withReasons(list []client.Alarm) []alarmView {
 			a.Reasons = append(a.Reasons, view{request: v}.In(reason.English, reason.Chinese))
 		}
 		if len(a.Reasons) == 0 { // from a server that gives no reasons
-			a.Reasons = []string{string(one.Why)}
+			a.Reasons = []string{string(one.Details)}
 		}
 		shown = append(shown, a)
 	}

@@ -67,7 +67,7 @@ func filled(t *testing.T, n int) (*servertest.Server, *strings.Replacer) {
 		group.Wait()
 	}
 	all(n, func(i int) {
-		s.Admin("POST", "/batches/"+id+"/states", fmt.Sprintf(`{"did":"freeze","ranges":[{"from":%d,"to":%[1]d}]}`, 2*i))
+		s.Admin("POST", "/batches/"+id+"/states", fmt.Sprintf(`{"action":"freeze","ranges":[{"from":%d,"to":%[1]d}]}`, 2*i))
 		s.Admin("PUT", fmt.Sprintf("/domains/h%d.example", i), `{"status":"denied"}`)
 	})
 	// What one account has of its own is read with it: its members, the changes of itself.

@@ -148,8 +148,8 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
 		}
 		data.Kept = list.Searched
 		for _, e := range list.Errors {
-			data.Groups = append(data.Groups, grouped{e.Endpoint, e.ErrCode, e.Times,
-				client.RecordedCall{RID: e.Last, At: e.LastAt, Detail: e.Detail}})
+			data.Groups = append(data.Groups, grouped{e.Endpoint, e.ErrCode, e.Count,
+				client.RecordedCall{RID: e.LastRID, OccurredAt: e.LastAt, Detail: e.Detail}})
 		}
 	} else {
 		list, err := v.api.Calls.ListPersisted(v.ctx(), client.KeptCallQuery{RID: q.RID, Failed: q.Failed,
@@ -159,7 +159,8 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
 		}
 		data.Kept = list.Searched
 		for _, one := range list.Calls {
-			data.Page.Calls = append(data.Page.Calls, client.RecordedCall{RID: one.RID, At: one.At, Account: one.Account, URL: one.Endpoint,
+			data.Page.Calls = append(data.Page.Calls, client.RecordedCall{RID: one.RID, OccurredAt: one.OccurredAt, Account: one.Account,
+				URL:     one.Endpoint,
 				ErrCode: one.ErrCode, Detail: one.Detail, Took: one.Took})
 		}
 	}
@@ -380,10 +381,10 @@ func (c *Console) har(call client.Call) any {
 	request["method"] = method
 	took := float64(call.Took) / 1e6
 	return map[string]any{"log": map[string]any{"version": "1.2", "creator": map[string]any{"name": "qrjump", "version": c.Version},
-		"entries": []any{map[string]any{"startedDateTime": call.At.Format(time.RFC3339Nano), "time": took, "request": request,
+		"entries": []any{map[string]any{"startedDateTime": call.OccurredAt.Format(time.RFC3339Nano), "time": took, "request": request,
 			"response": map[string]any{"status": 200, "statusText": "OK", "httpVersion": "HTTP/1.1", "cookies": []any{}, "headers": []any{},
-				"content":     map[string]any{"size": len(call.Answer), "mimeType": "application/json", "text": call.Answer},
-				"redirectURL": "", "headersSize": -1, "bodySize": len(call.Answer)},
+				"content":     map[string]any{"size": len(call.Response), "mimeType": "application/json", "text": call.Response},
+				"redirectURL": "", "headersSize": -1, "bodySize": len(call.Response)},
 			"cache": map[string]any{}, "timings": map[string]any{"send": 0, "wait": took, "receive": 0}, "comment": call.RID}}}}
 }
 
@@ -397,7 +398,7 @@ func (pages callPages) repeatCall(v *request) {
 	}
 	if v.r.FormValue("did") == "fault" {
 		if !v.failed(v.api.Emulator.CreateFault(v.ctx(), client.Fault{Path: was.Endpoint, ErrCode: was.ErrCode, AppID: was.Account,
-			Times: 1})) {
+			Count: 1})) {
 			v.redirect(Root + "/calls/" + url.PathEscape(was.RID) + "?done=fault")
 		}
 		return

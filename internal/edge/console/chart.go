@@ -309,16 +309,16 @@ var signKinds = []string{client.MarkPublished, client.MarkFrozen, client.MarkAla
 // happenings are the marks of an answer that are in the time of a chart.
 func (v *request) happenings(marks []client.Mark, t timeline) (list []happened) {
 	for _, m := range marks {
-		one := happened{Mark: m, period: t.period(m.At), Text: v.say("chart.mark."+m.Kind, m.What)}
+		one := happened{Mark: m, period: t.period(m.OccurredAt), Text: v.say("chart.mark."+m.Kind, m.Target)}
 		switch {
 		case v.shared:
 		case m.Kind == client.MarkAlarm:
-			one.To = Root + "/codes?code=" + m.What
+			one.To = Root + "/codes?code=" + m.Target
 		case m.Kind == client.MarkFrozen:
-			one.To = Root + "/codes/" + m.What
+			one.To = Root + "/codes/" + m.Target
 		}
 		if one.period >= 0 && slices.Contains(signKinds, m.Kind) {
-			one.At = m.At.In(t.starts[0].Location())
+			one.OccurredAt = m.OccurredAt.In(t.starts[0].Location())
 			list = append(list, one)
 		}
 	}

@@ -95,7 +95,7 @@ func januaryWeek(t *testing.T) (s *servertest.Server, batch string) {
 	}
 	s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).JSON(t, &code)
 	scan(60, code.Text)
-	s.Admin("POST", "/batches/"+batch+"/states", `{"did":"freeze","ranges":[{"from":8,"to":9}]}`)
+	s.Admin("POST", "/batches/"+batch+"/states", `{"action":"freeze","ranges":[{"from":8,"to":9}]}`)
 	clock("2040-01-07T02:30:00Z")
 	s.Admin("GET", "/statistics?wait=true", "")
 	return s, batch

@@ -71,8 +71,9 @@ func (pages codePages) codes(v *request) {
 			data.Found = &found
 			var standing []client.Alarm
 			for _, a := range data.Found.Alarms {
-				standing = append(standing, client.Alarm{ID: a.ID, Kind: a.Kind, ApplicationID: data.Found.ApplicationID, At: a.At,
-					Score: a.Score, Reasons: a.Reasons, AcknowledgedAt: a.AcknowledgedAt, AcknowledgedBy: a.AcknowledgedBy})
+				standing = append(standing, client.Alarm{ID: a.ID, Kind: a.Kind, ApplicationID: data.Found.ApplicationID,
+					OccurredAt: a.OccurredAt,
+					Score:      a.Score, Reasons: a.Reasons, AcknowledgedAt: a.AcknowledgedAt, AcknowledgedBy: a.AcknowledgedBy})
 			}
 			data.Alarms = v.withReasons(standing)
 			if scans, err := v.api.Codes.GetScans(v.ctx(), found.ApplicationID,

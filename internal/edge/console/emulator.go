@@ -59,7 +59,7 @@ func faultForm(r *http.Request) (f client.Fault, ok bool) {
 		return n
 	}
 	f = client.Fault{Path: strings.TrimSpace(r.FormValue("path")), AppID: strings.TrimSpace(r.FormValue("appid")),
-		Delay: strings.TrimSpace(r.FormValue("delay")), Times: integer("times")}
+		Delay: strings.TrimSpace(r.FormValue("delay")), Count: integer("times")}
 	switch r.FormValue("how") {
 	case "drop":
 		f.Drop = true

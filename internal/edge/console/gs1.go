@@ -50,13 +50,13 @@ func (pages gs1Pages) gs1(v *request) {
 // handOverGS1 gives a key or a company prefix to another account, after the visitor agreed to how many keys that are.
 func (pages gs1Pages) handOverGS1(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
-	want := client.GS1HandOver{Of: strings.Trim(text("of"), "/"), To: text("to"), DryRun: true}
+	want := client.GS1Transfer{Key: strings.Trim(text("of"), "/"), To: text("to"), DryRun: true}
 	done, err := v.api.GS1.Transfer(v.ctx(), want)
 	if said, is := refused(err, http.StatusUnprocessableEntity, http.StatusNotFound); is {
 		v.refuse(http.StatusUnprocessableEntity, "of", said.Detail)
 		return
 	}
-	if v.failed(err) || !v.agreed(v.say("gs1.hand_over.sure", want.Of, done.Keys, want.To), want.Of) {
+	if v.failed(err) || !v.agreed(v.say("gs1.hand_over.sure", want.Key, done.Keys, want.To), want.Key) {
 		return
 	}
 	want.DryRun = false

@@ -184,7 +184,7 @@ func (v *request) homeBackup(data *homeView) error {
 		return nil
 	}
 	last, err := v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"})
-	if err == nil && (len(last) == 0 || time.Since(last[0].At) > backupDue) {
+	if err == nil && (len(last) == 0 || time.Since(last[0].OccurredAt) > backupDue) {
 		data.Tasks = append(data.Tasks, task{"warn", v.say("home.backup"), v.say("home.backup.why"), Root + "/operate#backup"})
 	}
 	return err

@@ -33,7 +33,7 @@ func (v *request) homePackages(data *homeView) error {
 			return err
 		}
 		for _, p := range list {
-			if data.now.Sub(p.MadeAt) > fetchedIn {
+			if data.now.Sub(p.CreatedAt) > fetchedIn {
 				unfetched = append(unfetched, fmt.Sprintf("%d %s", p.ID, p.Printer))
 			}
 		}
@@ -82,7 +82,7 @@ func (v *request) homeKeys(data *homeView) error {
 	list, err := v.api.AdminKeys.List(v.ctx())
 	var names []string
 	for _, k := range list {
-		if k.Expires != nil && k.Expires.Sub(data.now).Abs() < endsSoon {
+		if k.ExpiresAt != nil && k.ExpiresAt.Sub(data.now).Abs() < endsSoon {
 			names = append(names, k.Name)
 		}
 	}

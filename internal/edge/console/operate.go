@@ -65,7 +65,7 @@ func (pages operatePages) operate(v *request) {
 	}
 	// A credential that was mistyped once is left out.
 	for _, one := range refused {
-		if one.Times >= 3 && len(data.Refused) < mostRefused {
+		if one.Count >= 3 && len(data.Refused) < mostRefused {
 			data.Refused = append(data.Refused, one)
 		}
 	}

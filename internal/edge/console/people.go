@@ -92,7 +92,7 @@ func (pages peoplePages) changePeople(v *request) {
 	case "add-key":
 		put := client.AdminKeyPut{Name: name, Role: role, Accounts: appids}
 		if days, wrong := strconv.Atoi(v.r.FormValue("days")); wrong == nil && days > 0 {
-			put.Expires = new(time.Now().AddDate(0, 0, days).Truncate(time.Second))
+			put.ExpiresAt = new(time.Now().AddDate(0, 0, days).Truncate(time.Second))
 		}
 		var made client.AdminKeyMade
 		made, err = v.api.AdminKeys.Create(ctx, put)

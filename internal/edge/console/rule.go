@@ -97,7 +97,7 @@ func (v *request) foresee(changes ...client.PlannedRule) (*impact, error) {
 	case is:
 		return nil, nil
 	}
-	done.Turns = done.Turns[:min(len(done.Turns), foreseenTurns)]
+	done.Changes = done.Changes[:min(len(done.Changes), foreseenTurns)]
 	return &impact{Replayed: done, Days: foreseenDays}, err
 }
 
@@ -107,7 +107,7 @@ func undoing(history []client.RuleChange, seq int64) (plan client.PlannedRule, f
 	if i < 0 {
 		return plan, false
 	}
-	gone := func(c client.RuleChange) bool { return c.Did == "delete" || c.Did == "release" }
+	gone := func(c client.RuleChange) bool { return c.Action == "delete" || c.Action == "release" }
 	now := history[i].Rule
 	if i+1 == len(history) || gone(history[i+1]) { // there was none before
 		return client.PlannedRule{Do: "delete", Owner: now.Owner, Prefix: now.Prefix}, true

@@ -360,7 +360,7 @@ func (pages rulePages) saveRule(v *request) {
 			if v.failed(into(&f.Foreseen)(v.foresee(f.change()))) {
 				return
 			}
-			if f.Asks = f.Foreseen != nil && (f.Foreseen.Turned > 0 || f.Foreseen.Cut); f.Asks {
+			if f.Asks = f.Foreseen != nil && (f.Foreseen.Changed > 0 || f.Foreseen.Truncated); f.Asks {
 				pages.showRuleForm(v, http.StatusOK, f)
 				return
 			}
@@ -376,7 +376,7 @@ func (pages rulePages) saveRule(v *request) {
 	}
 	v.rejected = newRejectedForm(v.r, v.faultsOf(said))
 	if said.Status == http.StatusUnprocessableEntity && pages.try(v, &f, false) == nil && f.Check != nil && !f.Edit &&
-		f.Check.ErrCode == 0 && !f.Check.Vouched {
+		f.Check.ErrCode == 0 && !f.Check.Trusted {
 		// Only the file can have been missing: it is fetched once more, to show each step.
 		_ = pages.try(v, &f, true)
 	}

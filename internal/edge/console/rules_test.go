@@ -115,15 +115,15 @@ func TestARuleFromItsFormToItsUndo(t *testing.T) {
 	shows(v.get(rule), 200, "There is no rule with the prefix")
 	var log struct {
 		Changes []struct {
-			Seq        int64
-			Actor, Did string
+			Seq           int64
+			Actor, Action string
 		}
 	}
 	s.Admin("GET", "/changes?newest=true&kind=rule&limit=3", "").JSON(t, &log)
-	assert.Equal(t, fmt.Sprint(log.Changes[0].Did, log.Changes[1].Did, log.Changes[2].Did), "deletepublishadd", "the audit log")
+	assert.Equal(t, fmt.Sprint(log.Changes[0].Action, log.Changes[1].Action, log.Changes[2].Action), "deletepublishadd", "the audit log")
 	for _, one := range log.Changes {
 		if one.Actor != "person:rita" {
-			t.Errorf("%s was by %s", one.Did, one.Actor)
+			t.Errorf("%s was by %s", one.Action, one.Actor)
 		}
 	}
 	v.post("/console/rules/undo", url.Values{"seq": {fmt.Sprint(log.Changes[0].Seq)}, "prefix": {prefix}, "sure": {"1"}})

@@ -27,7 +27,7 @@ type scansView struct {
 	Scans                                               []client.RecordedScan
 	Newest                                              bool   // these are the newest scans, not the ones that match
 	Next                                                string // the scan after which the next page begins; "" = there are no more
-	Looked                                              int
+	Examined                                            int
 	OpenID                                              string
 	Fault                                               string
 	Erased                                              *client.ErasureResult
@@ -92,7 +92,7 @@ func (pages scanPages) showScans(v *request, status int, erased *client.ErasureR
 	} else if page.More {
 		data.Next = page.Next
 	}
-	data.Looked = page.Looked
+	data.Examined = page.Examined
 	v.show(status, "scans", data)
 }
 

@@ -39,8 +39,8 @@ func (pages numberPages) share(v *request) {
 // sharedView is a chart for readers with its link.
 type sharedView struct {
 	statisticsView
-	Title  string
-	EndsAt time.Time
+	Title     string
+	ExpiresAt time.Time
 }
 
 // sharedPage shows a shared chart, and nothing else of the console.
@@ -61,7 +61,7 @@ func (c *Console) sharedPage(w http.ResponseWriter, r *http.Request) {
 	}
 	v.r, v.caller, v.shared = r.Clone(r.Context()), as, true
 	v.r.URL.RawQuery = one.Question
-	data := sharedView{Title: one.Title, EndsAt: one.EndsAt}
+	data := sharedView{Title: one.Title, ExpiresAt: one.ExpiresAt}
 	if data.statisticsView, err = v.dated(); err == nil {
 		err = v.numbers(&data.statisticsView)
 	}

@@ -251,8 +251,8 @@ func TestTheConsoleLeavesTheLineOfTheAPI(t *testing.T) {
 		keys[role] = made.Key
 	}
 	type line struct {
-		Kind, Key, Did, Actor string
-		Detail                json.RawMessage
+		Kind, Key, Action, Actor string
+		Detail                   json.RawMessage
 	}
 	newest := func() line {
 		var list struct{ Changes []line }

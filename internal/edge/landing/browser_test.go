@@ -48,7 +48,7 @@ func TestInChromium(t *testing.T) {
 	p.activate(batch, 1, 5)
 	p.copied(codes[4])
 	for i, did := range map[int]string{2: "freeze", 3: "void", 5: "redeem"} {
-		p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), fmt.Sprintf(`{"did":%q,"ranges":[{"from":%d,"to":%d}]}`, did, i, i))
+		p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), fmt.Sprintf(`{"action":%q,"ranges":[{"from":%d,"to":%d}]}`, did, i, i))
 	}
 	p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, codes[1]), "Authorization: Bearer "+
 		p.scanKey())

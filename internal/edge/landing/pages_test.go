@@ -277,7 +277,7 @@ func TestACodeShowsItsState(t *testing.T) {
 	batch, paths := p.codes(6)
 	p.activate(batch, 1, 3)
 	for i, did := range map[int]string{2: "freeze", 3: "void"} {
-		p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), fmt.Sprintf(`{"did":%q,"ranges":[{"from":%d,"to":%d}]}`, did, i, i))
+		p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), fmt.Sprintf(`{"action":%q,"ranges":[{"from":%d,"to":%d}]}`, did, i, i))
 	}
 	for i, want := range []string{"not active", "genuine", "on hold", "no longer valid"} {
 		a := p.get("q.example", paths[i])
@@ -371,7 +371,7 @@ func TestACodeThatLooksCopiedIsNotGenuine(t *testing.T) {
 	notGenuine("an acknowledged alarm")
 	// Issue 28, 3: who has seen an alarm was noted in a transaction of its own, and again with each call that changed nothing.
 	p.Admin("POST", "/alarms/1/acknowledge", `{"actor":"mallory"}`)
-	if log := p.Admin("GET", "/changes?kind=alarm&key=1", "").Body; strings.Count(log, `"did":"acknowledge"`) != 1 ||
+	if log := p.Admin("GET", "/changes?kind=alarm&key=1", "").Body; strings.Count(log, `"action":"acknowledge"`) != 1 ||
 		!strings.Contains(log, `"detail":{"actor":"admin"}`) {
 		t.Errorf("the log of an alarm that was seen once: %s", log)
 	}
@@ -385,7 +385,7 @@ func TestACodeThatLooksCopiedIsNotGenuine(t *testing.T) {
 	p.copied(paths[1])
 	notGenuine("a new alarm")
 	p.isCode("another code", paths[0], "active", "A genuine code", "此码为正品码")
-	p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), `{"did":"void","ranges":[{"from":1,"to":1}]}`)
+	p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), `{"action":"void","ranges":[{"from":1,"to":1}]}`)
 	p.isCode("void", paths[1], "void", "This code is no longer valid", "此码已作废")
 }
 
@@ -397,7 +397,8 @@ func TestARedeemedCodeSaysSoWithItsDate(t *testing.T) {
 	batch, paths := p.codes(3)
 	p.activate(batch, 0, 2)
 	change := func(did string, from, to int) {
-		p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), fmt.Sprintf(`{"did":%q,"ranges":[{"from":%d,"to":%d}]}`, did, from, to))
+		p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), fmt.Sprintf(`{"action":%q,"ranges":[{"from":%d,"to":%d}]}`, did, from,
+			to))
 	}
 	redeemed := func(what, english, chinese string) {
 		t.Helper()

@@ -27,7 +27,7 @@ func TestCompare_EachCallAlone(t *testing.T) {
 	compared, seen := map[string]bool{}, map[string]bool{}
 	for line := range strings.Lines(wholeWire(t)) {
 		r := lines(t, line)[0]
-		key := fmt.Sprint(r.Path, string(r.Answer)[:min(len(r.Answer), 60)], len(r.Query) > 0, len(r.Request) > 0)
+		key := fmt.Sprint(r.Path, string(r.Response)[:min(len(r.Response), 60)], len(r.Query) > 0, len(r.Request) > 0)
 		if seen[key] {
 			continue
 		}
@@ -139,14 +139,14 @@ func TestCompare_BusyAndStable(t *testing.T) {
 	c.do("POST", rules+"get?access_token="+token, `{}`)
 	for i, after := range []bool{true, false} {
 		s.Admin("POST", "/emulator/faults",
-			fmt.Sprintf(`{"path":"/cgi-bin/wxopen/qrcodejumpadd","errcode":-1,"after":%t,"times":1}`, after))
+			fmt.Sprintf(`{"path":"/cgi-bin/wxopen/qrcodejumpadd","errcode":-1,"after":%t,"count":1}`, after))
 		c.do("POST", rules+"add?access_token="+token,
 			fmt.Sprintf(`{"prefix":"https://tea.example/%d/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`, i))
 	}
 	c.do("POST", rules+"get?access_token="+token, `{}`)
 	s.Clock.Step(time.Minute)
 	c.do("POST", "/cgi-bin/stable_token", stable)
-	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"after":true,"times":1}`)
+	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"after":true,"count":1}`)
 	for range 2 {
 		c.do("POST", rules+"delete?access_token="+token, `{"prefix":"https://tea.example/0/"}`)
 	}

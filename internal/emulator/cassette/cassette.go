@@ -21,17 +21,17 @@ import (
 // Line is one recorded call. Every value in it that is on no list of what may be
 // kept is a stand-in.
 type Line struct {
-	At      time.Time         `json:"at"`
-	Method  string            `json:"method"`
-	Path    string            `json:"path"`
-	Query   json.RawMessage   `json:"query,omitempty"`   // an object, its names in their order
-	Type    string            `json:"type,omitempty"`    // Content-Type of the request
-	Request json.RawMessage   `json:"request,omitempty"` // absent = no body
-	Status  int               `json:"status,omitempty"`
-	Headers map[string]string `json:"headers,omitempty"`
-	Answer  json.RawMessage   `json:"answer,omitempty"` // absent = no body
+	OccurredAt time.Time         `json:"occurred_at"`
+	Method     string            `json:"method"`
+	Path       string            `json:"path"`
+	Query      json.RawMessage   `json:"query,omitempty"`   // an object, its names in their order
+	Type       string            `json:"type,omitempty"`    // Content-Type of the request
+	Request    json.RawMessage   `json:"request,omitempty"` // absent = no body
+	Status     int               `json:"status,omitempty"`
+	Headers    map[string]string `json:"headers,omitempty"`
+	Response   json.RawMessage   `json:"response,omitempty"` // absent = no body
 	// Fault says why there is no answer, or not all of it; "" = there is one.
-	Fault string `json:"fault,omitempty"`
+	Error string `json:"error,omitempty"`
 	// Escaped counts the texts of the answer whose slashes are written as \/: a JSON tool that rewrites the line takes that away.
 	Escaped int `json:"escaped,omitempty"`
 	// Known are behaviours whose differences a person has accepted.
@@ -150,10 +150,10 @@ func parseLine(raw []byte) (r Recorded, err error) {
 	switch {
 	case d.More():
 		return r, fmt.Errorf("something stands behind the call")
-	case r.At.IsZero() || r.Method == "" || !strings.HasPrefix(r.Path, "/"):
-		return r, fmt.Errorf("no call of a cassette: want at, method and path")
-	case r.Fault == "" && (r.Status < 100 || r.Status > 999):
-		return r, fmt.Errorf("no call of a cassette: want status, or fault for a call without an answer")
+	case r.OccurredAt.IsZero() || r.Method == "" || !strings.HasPrefix(r.Path, "/"):
+		return r, fmt.Errorf("no call of a cassette: want occurred_at, method and path")
+	case r.Error == "" && (r.Status < 100 || r.Status > 999):
+		return r, fmt.Errorf("no call of a cassette: want status, or error for a call without an answer")
 	}
 	for name := range r.Headers {
 		if !slices.Contains(headerNames, name) {
@@ -171,7 +171,7 @@ func parseLine(raw []byte) (r Recorded, err error) {
 		into *value
 		raw  *string
 	}{{"query", r.Query, &r.query, nil}, {"request", r.Request, &r.request, &r.rawKind},
-		{"answer", r.Answer, &r.answer, &r.answerRawKind}} {
+		{"answer", r.Response, &r.answer, &r.answerRawKind}} {
 		if field.from == nil {
 			continue
 		}

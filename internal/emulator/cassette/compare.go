@@ -38,7 +38,7 @@ const (
 // Difference is a part of an answer in which this server differs from the platform.
 type Difference struct {
 	Line          int                `json:"line"`  // the first
-	Times         int                `json:"times"` // how many lines
+	Count         int                `json:"count"` // how many lines
 	Endpoint      string             `json:"endpoint"`
 	Kind          Kind               `json:"kind"`
 	Where         string             `json:"where"`
@@ -98,7 +98,7 @@ type Server struct {
 func (p *player) emulate(ctx context.Context, r *Recorded) error {
 	var body any
 	if r.request.kind == object {
-		body = json.RawMessage(p.real(r.request, r.At).json())
+		body = json.RawMessage(p.real(r.request, r.OccurredAt).json())
 	}
 	p.faulty = p.faulty || strings.HasSuffix(r.Path, "/faults") && r.Method == http.MethodPost
 	_, err := p.ask(ctx, r.Method, r.Path, body)
@@ -192,10 +192,10 @@ func (p *player) skip(r *Recorded, reason string) error {
 
 // play sends one line's request and compares the answers.
 func (p *player) play(ctx context.Context, r *Recorded) error {
-	p.server.Reach(r.At)
+	p.server.Reach(r.OccurredAt)
 	switch why, decided := outside[r.number()]; {
-	case r.Fault != "":
-		return p.skip(r, "there is no whole answer: "+r.Fault)
+	case r.Error != "":
+		return p.skip(r, "there is no whole answer: "+r.Error)
 	case r.Path == "/admin/v1/emulator/clock" || r.Path == "/admin/v1/emulator/faults":
 		return p.emulate(ctx, r)
 	case strings.HasPrefix(r.Path, "/admin/"), strings.HasPrefix(r.Path, "/scan/"):
@@ -332,7 +332,7 @@ func (p *player) quotable(r *Recorded) []string {
 	var visit func(v value)
 	visit = func(v value) {
 		if m, ok := wholeMark(v.text); v.kind == text && ok && !m.number {
-			c.quotable(p.valueOf(m, r.At))
+			c.quotable(p.valueOf(m, r.OccurredAt))
 		}
 		for _, item := range v.items {
 			visit(item)
@@ -346,8 +346,8 @@ func (p *player) quotable(r *Recorded) []string {
 // address is the path and the query of a line for our server.
 func (p *player) address(r *Recorded) string {
 	var address strings.Builder
-	address.WriteString((&url.URL{Path: p.text(r.Path, r.At)}).EscapedPath())
-	query := p.real(r.query, r.At)
+	address.WriteString((&url.URL{Path: p.text(r.Path, r.OccurredAt)}).EscapedPath())
+	query := p.real(r.query, r.OccurredAt)
 	for i, name := range query.names {
 		sign := "&"
 		if i == 0 {
@@ -363,11 +363,11 @@ func (p *player) send(ctx context.Context, r *Recorded) (answered, error) {
 	if m := asStandIn(r.request); r.rawKind != "" {
 		body = m.rawBody()
 	} else if r.request.kind != absent {
-		body = p.real(r.request, r.At).json()
+		body = p.real(r.request, r.OccurredAt).json()
 	}
 	header := http.Header{}
 	if r.Type != "" {
-		header.Set("Content-Type", p.text(r.Type, r.At))
+		header.Set("Content-Type", p.text(r.Type, r.OccurredAt))
 	}
 	return exchange(ctx, r.Method, p.server.URL+p.address(r), body, header)
 }
@@ -444,7 +444,7 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 			about = slices.DeleteFunc(slices.Clone(rows), func(id string) bool { return !aboutCounter(id) })
 			rows = append(slices.Clone(about), slices.DeleteFunc(slices.Clone(rows), aboutCounter)...)
 		}
-		d.Line, d.Times, d.Endpoint, d.Behaviours = r.Number, 1, r.Path, append([]string{}, rows...)
+		d.Line, d.Count, d.Endpoint, d.Behaviours = r.Number, 1, r.Path, append([]string{}, rows...)
 		if d.Kind == Header {
 			d.Endpoint, d.Behaviours = "", []string{} // of every call
 			if d.Where == "Content-Type" {
@@ -457,7 +457,7 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 		d.Known = slices.ContainsFunc(d.Behaviours, func(id string) bool { return slices.Contains(r.Known, id) })
 		key := fmt.Sprint(d.Endpoint, "\n", d.Kind, "\n", d.Where, "\n", d.Platform, "\n", d.Ours, "\n", d.Behaviours, "\n", d.Known)
 		if at, met := p.found[key]; met {
-			p.report.Differences[at].Times++
+			p.report.Differences[at].Count++
 			continue
 		}
 		p.found[key] = len(p.report.Differences)

@@ -169,8 +169,8 @@ func TestEveryPlantedDifferenceIsFoundAndNoneInvented(t *testing.T) {
 // A difference that a person has accepted in the cassette is shown as known.
 func TestAKnownDifferenceCountsNoMore(t *testing.T) {
 	t.Parallel()
-	const line = `{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","status":200,` +
-		`"headers":{"Cache-Control":"no-store","Content-Type":"application/json; encoding=utf-8"},"answer":{"errcode":40002,"errmsg":"x"}%s}` + "\n"
+	const line = `{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","status":200,` +
+		`"headers":{"Cache-Control":"no-store","Content-Type":"application/json; encoding=utf-8"},"response":{"errcode":40002,"errmsg":"x"}%s}` + "\n"
 	for known, want := range map[string]int{"": 1, `,"known":["token.appid.missing"]`: 0, `,"known":["wire.fault"]`: 1} {
 		report := compare(t, fmt.Sprintf(line, known))
 		assert.True(t, len(report.Differences) == 1 && report.Unknown() == want, "%s: %+v", known, report)
@@ -229,7 +229,7 @@ func TestARecordingOfAnEmulatorIsPlayedWithItsClockAndFaults(t *testing.T) {
 	c := &caller{t: t, base: proxy, s: s}
 	const rules = "/cgi-bin/wxopen/qrcodejump"
 	tea := c.token(shop)
-	c.do("POST", "/admin/v1/emulator/faults", `{"path":"`+rules+`get","errcode":-1,"times":1}`)
+	c.do("POST", "/admin/v1/emulator/faults", `{"path":"`+rules+`get","errcode":-1,"count":1}`)
 	c.do("POST", rules+"get?access_token="+tea, `{}`)
 	c.do("POST", rules+"get?access_token="+tea, `{}`)
 	c.do("PUT", "/admin/v1/emulator/clock", `{"advance":"2h0m1s"}`)
@@ -259,8 +259,8 @@ func TestKeepAddsWhatNobodyHasShown(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
 	}
-	const line = `{"at":"2026-01-15T02:00:00Z","method":"POST","path":"%s","query":{"access_token":"{token:1:130}"},"request":{"get_type":0},` +
-		`"status":200,"answer":{"errcode":%d,"errmsg":"%s rid: {rid:2:26}"}}` + "\n"
+	const line = `{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"%s","query":{"access_token":"{token:1:130}"},"request":{"get_type":0},` +
+		`"status":200,"response":{"errcode":%d,"errmsg":"%s rid: {rid:2:26}"}}` + "\n"
 	text := fmt.Sprintf(line, "/cgi-bin/wxopen/qrcodejumpget", 85099, "new {word:3:5}") +
 		fmt.Sprintf(line, "/cgi-bin/wxopen/qrcodejumpget", 85099, "new {word:4:5}") +
 		fmt.Sprintf(line, "/cgi-bin/menu/get", 46003, "menu no exist") +
@@ -346,8 +346,8 @@ func TestReplayAnswersARunWithoutANetwork(t *testing.T) {
 // A call that is not the next line, or no line at all, is said so.
 func TestReplaySaysWhatItWasNotAsked(t *testing.T) {
 	t.Parallel()
-	const text = `{"at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/a","request":{"count":1},"status":200,"answer":{"errcode":0}}` + "\n" +
-		`{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","query":{"appid":"{appid:1:18}"},"fault":"the upstream cannot be reached"}` + "\n"
+	const text = `{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/a","request":{"count":1},"status":200,"response":{"errcode":0}}` + "\n" +
+		`{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","query":{"appid":"{appid:1:18}"},"error":"the upstream cannot be reached"}` + "\n"
 	ask := func(base, method, path, body string) string {
 		req, err := http.NewRequest(method, base+path, bytes.NewReader([]byte(body)))
 		require.NoError(t, err)

@@ -83,8 +83,8 @@ func (c *comparison) counter(where, name string, theirs, ours int) {
 	}
 	key := counter{c.who(c.line), name}
 	was, known := c.read[path][key]
-	c.read[path][key] = reading{theirs: theirs, ours: ours, line: c.line.Number, at: c.line.At}
-	if !known || was.at.In(ofQuotas).Format(period) != c.line.At.In(ofQuotas).Format(period) || theirs-was.theirs == ours-was.ours {
+	c.read[path][key] = reading{theirs: theirs, ours: ours, line: c.line.Number, at: c.line.OccurredAt}
+	if !known || was.at.In(ofQuotas).Format(period) != c.line.OccurredAt.In(ofQuotas).Format(period) || theirs-was.theirs == ours-was.ours {
 		return
 	}
 	c.differ(Value, where, fmt.Sprintf("%d, %s than on line %d", theirs, moved(theirs-was.theirs), was.line),

@@ -236,7 +236,7 @@ func (c *comparison) list(where, name string, theirs, ours value) {
 func (c *comparison) inOrderOf(theirs, ours value) value {
 	rank := func(one value) int {
 		i := slices.IndexFunc(theirs.items, func(item value) bool {
-			return c.text(item.field("appid").text, c.line.At) == one.field("appid").text
+			return c.text(item.field("appid").text, c.line.OccurredAt) == one.field("appid").text
 		})
 		if i < 0 {
 			return len(theirs.items)

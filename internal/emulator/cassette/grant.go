@@ -133,7 +133,7 @@ func (p *player) agree(ctx context.Context, r *Recorded, component, account *par
 			sets = withoutExclusive(sets)
 		}
 	}
-	token := url.QueryEscape(p.text(r.query.field("component_access_token").text, r.At))
+	token := url.QueryEscape(p.text(r.query.field("component_access_token").text, r.OccurredAt))
 	pre, err := p.wire(ctx, http.MethodPost, componentPath+"api_create_preauthcode?component_access_token="+token,
 		fields("component_appid", p.appID(component)), "pre_auth_code")
 	if err != nil {
@@ -212,7 +212,7 @@ func (c *comparison) authorizers(theirs, ours value) {
 		of[one.field("authorizer_appid").text] = one
 	}
 	for i, one := range list.items {
-		if mine, found := of[c.text(one.field("authorizer_appid").text, c.line.At)]; found {
+		if mine, found := of[c.text(one.field("authorizer_appid").text, c.line.OccurredAt)]; found {
 			c.value(fmt.Sprintf("list[%d]", i), "list", one, mine)
 		}
 	}

@@ -211,7 +211,7 @@ func TestAnAnswerIsPassedOnAsItComes(t *testing.T) {
 		}
 		next <- struct{}{}
 	}
-	if rest, err := io.ReadAll(resp.Body); err != nil || len(rest) != 0 || !strings.Contains(out.String(), `"answer":"{plain:1:18}"`) {
+	if rest, err := io.ReadAll(resp.Body); err != nil || len(rest) != 0 || !strings.Contains(out.String(), `"response":"{plain:1:18}"`) {
 		t.Errorf("then %q, %v; the cassette is %s", rest, err, out.String())
 	}
 }
@@ -230,14 +230,14 @@ func TestHowSlashesWereEscapedIsKept(t *testing.T) {
 	c := &caller{t: t, base: proxy}
 	c.do("POST", "/cgi-bin/a", `{"prefix":"https:\/\/tea.example\/t\/","path":"pages/t/t"}`)
 	text := out.String()
-	for _, want := range []string{`"answer":{"session_key":"{\/key:`, `"url":"http:\/\/weixin.qq.com\/q\/{word:`, `"ip_list":["{\/ip:`,
+	for _, want := range []string{`"response":{"session_key":"{\/key:`, `"url":"http:\/\/weixin.qq.com\/q\/{word:`, `"ip_list":["{\/ip:`,
 		`"errmsg":"a \\\\/ a"`, `"prefix":"https:\/\/{`, `"path":"pages/{`} {
 		assert.True(t, strings.Contains(text, want), "%s is not in %s", want, text)
 	}
 	base, _ := replayed(t, text, false)
 	again := (&caller{t: t, base: base}).do("POST", "/cgi-bin/a", `{"prefix":"https:\/\/tea.example\/t\/","path":"pages/t/t"}`)
 	assert.True(t, strings.Count(again, `\/`) == strings.Count(said, `\/`), "replayed: %s", again)
-	const line = `{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/showqrcode","status":200,"headers":{},"answer":%s}` + "\n"
+	const line = `{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/showqrcode","status":200,"headers":{},"response":%s}` + "\n"
 	for answer, want := range map[string]bool{`{"errcode":40001,"url":"http:\/\/a\/"}`: true,
 		`{"errcode":40001,"url":"http://a/"}`: false} {
 		ours := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

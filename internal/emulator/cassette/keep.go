@@ -41,7 +41,7 @@ func Keep(lines []Recorded, report Report, folder, source string) (added int, er
 	var newAnswers, newDifferences bytes.Buffer
 	for i := range lines {
 		r := &lines[i]
-		if r.Fault != "" || r.answer.kind != object || strings.HasPrefix(r.Path, "/admin/") || strings.HasPrefix(r.Path, "/scan/") {
+		if r.Error != "" || r.answer.kind != object || strings.HasPrefix(r.Path, "/admin/") || strings.HasPrefix(r.Path, "/scan/") {
 			continue
 		}
 		answer := starred(r.answer)
@@ -53,7 +53,8 @@ func Keep(lines []Recorded, report Report, folder, source string) (added int, er
 		id := fmt.Sprintf("k%03d", next)
 		next, added = next+1, added+1
 		if err := writeLine(&newAnswers, seenAnswer{ID: id, Endpoint: r.Path, Request: asked(r), Answer: answer.json(),
-			Date: r.At.Format(time.RFC3339), Source: fmt.Sprintf("%s, line %d", source, r.Number), EvidenceLevel: "observed"}); err != nil {
+			Date: r.OccurredAt.Format(time.RFC3339), Source: fmt.Sprintf("%s, line %d", source, r.Number),
+			EvidenceLevel: "observed"}); err != nil {
 			return 0, err
 		}
 		kind, reason := "unknown", "recorded, and no play of the test asks for it yet"

@@ -96,7 +96,7 @@ const marketcodePath = "/intp/marketcode/"
 
 // prepareLinks makes the links from before that no seed has.
 func (p *player) prepareLinks(ctx context.Context, r *Recorded) error {
-	token, caller := url.QueryEscape(p.text(r.query.field("access_token").text, r.At)), p.stage.caller(r)
+	token, caller := url.QueryEscape(p.text(r.query.field("access_token").text, r.OccurredAt)), p.stage.caller(r)
 	for _, link := range p.stage.odd[r.Number] {
 		path := "/admin/v1/accounts/" + url.PathEscape(p.appID(caller)) + "/links/" + url.PathEscape(p.appID(link.to))
 		calls := []func() error{
@@ -171,7 +171,7 @@ func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
 			p.bind(own.n, token)
 		}
 	}
-	if m.n == 0 || p.isBound(m) || r.Fault != "" || slices.Contains(badToken, r.number()) {
+	if m.n == 0 || p.isBound(m) || r.Error != "" || slices.Contains(badToken, r.number()) {
 		return nil
 	}
 	if component := p.stage.parties[asStandIn(r.said("component_appid")).n]; component != nil && component.platform {
@@ -302,7 +302,7 @@ func (p *player) prepareRefresh(ctx context.Context, r *Recorded) error {
 	if err := p.allow(ctx, r, component, account, nil, m); err != nil {
 		return err
 	}
-	token := url.QueryEscape(p.text(r.query.field("component_access_token").text, r.At))
+	token := url.QueryEscape(p.text(r.query.field("component_access_token").text, r.OccurredAt))
 	refresh, err := p.wire(ctx, http.MethodPost, componentPath+"api_get_authorizer_info?component_access_token="+token,
 		fields("component_appid", p.appID(component), "authorizer_appid", p.appID(account)),
 		"authorization_info", "authorizer_refresh_token")

@@ -90,16 +90,16 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	}, func(length int64, err error) {
 		switch {
 		case err != nil && ctx.Err() != nil:
-			line.Fault = fmt.Sprintf("the upstream hung after %d bytes of its answer, for more than %s in all", length, r.Timeout)
+			line.Error = fmt.Sprintf("the upstream hung after %d bytes of its answer, for more than %s in all", length, r.Timeout)
 		case err != nil && resp.ContentLength >= 0:
-			line.Fault = fmt.Sprintf("the upstream broke off after %d of the %d bytes that it had announced", length, resp.ContentLength)
+			line.Error = fmt.Sprintf("the upstream broke off after %d of the %d bytes that it had announced", length, resp.ContentLength)
 		case err != nil:
-			line.Fault = fmt.Sprintf("the upstream broke off after %d bytes of its answer", length)
+			line.Error = fmt.Sprintf("the upstream broke off after %d bytes of its answer", length)
 		case length > longestBody:
-			line.Fault = fmt.Sprintf("the answer is longer than %d bytes and was passed on without a record", longestBody)
+			line.Error = fmt.Sprintf("the answer is longer than %d bytes and was passed on without a record", longestBody)
 		default:
-			line.Answer = mask.body(plainBody(resp.Header, kept))
-			if answer, err := parseValue(line.Answer); err == nil {
+			line.Response = mask.body(plainBody(resp.Header, kept))
+			if answer, err := parseValue(line.Response); err == nil {
 				line.Escaped = answer.escapedTexts()
 			}
 		}
@@ -147,7 +147,7 @@ func (r *Recorder) begin(in *http.Request, mask *callMask) Line {
 	if !slices.Contains([]string{"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"}, method) {
 		method = r.mask.formText(method)
 	}
-	return Line{At: r.Now().UTC().Truncate(time.Millisecond), Method: method, Path: r.mask.formText(in.URL.Path),
+	return Line{OccurredAt: r.Now().UTC().Truncate(time.Millisecond), Method: method, Path: r.mask.formText(in.URL.Path),
 		Query: mask.query(in.URL.RawQuery), Type: r.mask.formText(in.Header.Get("Content-Type"))}
 }
 
@@ -188,7 +188,7 @@ func (r *Recorder) noAnswer(ctx context.Context, err error) (status int, said st
 
 // refuse answers in place of the upstream, and writes why.
 func (r *Recorder) refuse(w http.ResponseWriter, line Line, status int, said string) {
-	line.Fault = said
+	line.Error = said
 	r.write(line)
 	r.Log.Warn("no answer passed on", "fault", said, "line", r.count())
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

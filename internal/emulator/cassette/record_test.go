@@ -65,24 +65,24 @@ func TestAnUpstreamThatGoesWrongIsSaidSo(t *testing.T) {
 		line    string // in the cassette
 	}{
 		"it hangs": {func(net.Conn) { <-ended }, 50 * time.Millisecond, 504, "qrjump cassette record: the upstream did not answer within 50ms\n",
-			`"fault":"the upstream did not answer within 50ms"`},
+			`"error":"the upstream did not answer within 50ms"`},
 		"it resets the connection": {func(c net.Conn) { c.(*net.TCPConn).SetLinger(0) }, time.Minute, 502,
 			"qrjump cassette record: the upstream closed the connection without an answer\n",
-			`"fault":"the upstream closed the connection without an answer"`},
+			`"error":"the upstream closed the connection without an answer"`},
 		"it announces more than it sends": {writes(answer + "Content-Length: 20\r\n\r\n{\"errcode\":0}"), time.Minute, 0, `{"errcode":0}`,
-			`"fault":"the upstream broke off after 13 of the 20 bytes that it had announced"`},
+			`"error":"the upstream broke off after 13 of the 20 bytes that it had announced"`},
 		"it announces less than it sends": {writes(answer + "Content-Length: 13\r\n\r\n{\"errcode\":0}secret-tail"), time.Minute, 200,
 			`{"errcode":0}`,
-			`"answer":{"errcode":0}`},
+			`"response":{"errcode":0}`},
 		"a chunk is missing": {writes(answer + "Transfer-Encoding: chunked\r\n\r\nd\r\n{\"errcode\":0}\r\n"), time.Minute, 0,
 			`{"errcode":0}`,
-			`"fault":"the upstream broke off after 13 bytes of its answer"`},
+			`"error":"the upstream broke off after 13 bytes of its answer"`},
 		"it speaks no HTTP": {writes("220 secret-greeting SMTP\r\n"), time.Minute, 502,
 			"qrjump cassette record: the upstream sent no HTTP answer, or its certificate is not good\n",
-			`"fault":"the upstream sent no HTTP answer, or its certificate is not good"`},
+			`"error":"the upstream sent no HTTP answer, or its certificate is not good"`},
 		"it answers a page": {writes(
 			"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 20\r\n\r\n<html>secret</html>\n"),
-			time.Minute, 502, "<html>secret</html>\n", `"status":502,"headers":{"Content-Type":"text/html"},"answer":"{html:1:20}"`},
+			time.Minute, 502, "<html>secret</html>\n", `"status":502,"headers":{"Content-Type":"text/html"},"response":"{html:1:20}"`},
 		"it says nothing": {writes("HTTP/1.1 204 No Content\r\n\r\n"), time.Minute, 204, "", `"status":204}`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,7 +152,7 @@ func TestAnUpstreamThatHangsWithinItsAnswerIsSaidSo(t *testing.T) {
 	if err == nil || string(body) != `{"err` || resp.StatusCode != 200 {
 		t.Errorf("the caller got %d %q, %v", resp.StatusCode, body, err)
 	}
-	if !strings.Contains(out.String(), `"fault":"the upstream hung after 5 bytes of its answer, for more than 20ms in all"`) {
+	if !strings.Contains(out.String(), `"error":"the upstream hung after 5 bytes of its answer, for more than 20ms in all"`) {
 		t.Errorf("the cassette is %s", out.String())
 	}
 }
@@ -166,7 +166,7 @@ func TestAnUpstreamThatIsNotThereIsSaidSo(t *testing.T) {
 	resp, err := http.Get(proxy + "/cgi-bin/token")
 	require.NoError(t, err)
 	resp.Body.Close()
-	if resp.StatusCode != 502 || !strings.Contains(out.String(), `"fault":"the upstream cannot be reached"`) {
+	if resp.StatusCode != 502 || !strings.Contains(out.String(), `"error":"the upstream cannot be reached"`) {
 		t.Errorf("got %d and %s", resp.StatusCode, out.String())
 	}
 }
@@ -243,7 +243,7 @@ func TestACallerThatLeavesLosesNoLine(t *testing.T) {
 	c.Close()
 	close(left)
 	<-done
-	if !strings.Contains(out.String(), `"answer":{"errcode":0}`) {
+	if !strings.Contains(out.String(), `"response":{"errcode":0}`) {
 		t.Errorf("the cassette is %q", out.String())
 	}
 }
@@ -275,22 +275,22 @@ func TestALineThatIsNotWrittenIsSaid(t *testing.T) {
 // with its number.
 func TestACassetteThatIsNoneIsSaidWithItsLine(t *testing.T) {
 	t.Parallel()
-	const good = `{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","status":200,"answer":{"errcode":0}}`
+	const good = `{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","status":200,"response":{"errcode":0}}`
 	for name, test := range map[string]struct{ text, want string }{
 		"cut in the middle":   {good + "\n" + good[:60], ":2: no whole JSON object: the line is cut or was edited (unexpected EOF)"},
 		"an empty file":       {"\n\n", ": no call is in it"},
 		"no JSON":             {"hello\n", ":1: no whole JSON object: the line is cut or was edited"},
 		"two calls in a line": {good + good, ":1: something stands behind the call"},
 		"another object":      {`{"errcode":0}`, `:1: no call of a cassette: json: unknown field "errcode"`},
-		"no time":             {`{"method":"GET","path":"/x","status":200}`, ":1: no call of a cassette: want at, method and path"},
-		"no status": {`{"at":"2026-01-15T02:00:00Z","method":"GET","path":"/x"}`,
-			":1: no call of a cassette: want status, or fault"},
+		"no time":             {`{"method":"GET","path":"/x","status":200}`, ":1: no call of a cassette: want occurred_at, method and path"},
+		"no status": {`{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/x"}`,
+			":1: no call of a cassette: want status, or error"},
 		"a query that is a text": {strings.Replace(good, `"status"`, `"query":"a=b","status"`, 1), ":1: query: want an object"},
 		"an answer that is one": {strings.Replace(good, `{"errcode":0}`, `"hello"`, 1),
 			":1: answer: want an object, a list, or a stand-in"},
 		"a wrong stand-in": {good + "\n" + strings.Replace(good, `0}}`, `0,"access_token":"{token:x}"}}`, 1),
 			`:2: answer: "{token:x}" is no stand-in`},
-		"a header that is unkept": {strings.Replace(good, `"answer"`, `"headers":{"Server":"x"},"answer"`, 1),
+		"a header that is unkept": {strings.Replace(good, `"response"`, `"headers":{"Server":"x"},"response"`, 1),
 			`:1: the header "Server": want one of Cache-Control,`},
 		"a behaviour that is none": {good + "\n\n" + strings.Replace(good, `"status"`, `"known":["wire.answer.typ"],"status"`, 1),
 			`:3: there is no behaviour "wire.answer.typ": did you mean wire.answer.type?`},

@@ -64,7 +64,7 @@ func shownFor(m mark, r *Recorded) string {
 	if m.kind == "buffer" {
 		return base64.StdEncoding.EncodeToString(make([]byte, min(m.length, longestStandIn)*3/4))
 	}
-	return m.standIn(r.At)
+	return m.standIn(r.OccurredAt)
 }
 
 // Left are the calls that came and are not in the cassette, and how many lines were
@@ -92,11 +92,11 @@ func (p *Player) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 		http.Error(w, "qrjump cassette replay: "+said, http.StatusNotImplemented)
 		return
 	}
-	if r.Fault != "" && r.Status == 0 {
+	if r.Error != "" && r.Status == 0 {
 		panic(http.ErrAbortHandler) // the caller meets what it met then: no answer
 	}
 	for name, masked := range r.Headers {
-		w.Header().Set(name, plainText(masked, r.At))
+		w.Header().Set(name, plainText(masked, r.OccurredAt))
 	}
 	if r.Headers["Content-Type"] == "" {
 		w.Header()["Content-Type"] = nil
@@ -107,7 +107,7 @@ func (p *Player) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	} else if r.answer.kind != absent {
 		w.Write(show(r, r.answer).json())
 	}
-	if r.Fault != "" {
+	if r.Error != "" {
 		panic(http.ErrAbortHandler)
 	}
 }

@@ -126,7 +126,7 @@ func (r *Recorded) number() int {
 }
 
 // worked reports whether the platform did what it was asked for.
-func (r *Recorded) worked() bool { return r.Fault == "" && r.answer.kind == object && r.number() == 0 }
+func (r *Recorded) worked() bool { return r.Error == "" && r.answer.kind == object && r.number() == 0 }
 
 // whole is the stand-in that a field is; n = 0 where it is none.
 func asStandIn(v value) mark {
@@ -225,7 +225,7 @@ var badToken = []int{errcode.InvalidCredential.Number, errcode.InvalidAccessToke
 // caller returns the owner of a call's token; nil if the token was of no use.
 func (s *Fixture) caller(r *Recorded) *party {
 	token := asStandIn(r.query.field("access_token"))
-	if token.n == 0 || r.Fault != "" || slices.Contains(badToken, r.number()) || r.answer.kind != object {
+	if token.n == 0 || r.Error != "" || slices.Contains(badToken, r.number()) || r.answer.kind != object {
 		return nil
 	}
 	if n, known := s.owner[token.n]; known {
@@ -268,7 +268,7 @@ func (s *Fixture) fetchedBefore() {
 
 // learn notes what a call shows of accounts, platforms and rules.
 func (s *Fixture) learn(r *Recorded) {
-	if r.Fault != "" || r.answer.kind != object {
+	if r.Error != "" || r.answer.kind != object {
 		return
 	}
 	if r.answer.field("unionid").kind == text {
@@ -570,9 +570,10 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 		s.touched[key] = true
 		return was
 	}
-	had := seedfile.Rule{Owner: s.appID(p, r.At), Path: "pages/index/index", OpenVersion: new(3), Prefix: plainText(prefix.text, r.At)}
+	had := seedfile.Rule{Owner: s.appID(p, r.OccurredAt), Path: "pages/index/index", OpenVersion: new(3), Prefix: plainText(prefix.text,
+		r.OccurredAt)}
 	if target != p {
-		had.AppID = s.appID(target, r.At)
+		had.AppID = s.appID(target, r.OccurredAt)
 	}
 	switch {
 	case r.number() == errcode.PrefixAdded.Number && !known(prefix.text):
@@ -608,12 +609,12 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 			}
 			state, _ := one.field("state").int()
 			occupy, _ := one.field("permit_sub_rule").int()
-			had.Prefix, had.Path = plainText(one.field("prefix").text, r.At), plainText(one.field("path").text, r.At)
+			had.Prefix, had.Path = plainText(one.field("prefix").text, r.OccurredAt), plainText(one.field("path").text, r.OccurredAt)
 			version, _ := one.field("open_version").int()
 			had.OpenVersion = &version
 			had.Published, had.Occupy, had.TestLinks = state == 2, occupy == 2, nil
 			for _, link := range one.field("debug_url").items {
-				had.TestLinks = append(had.TestLinks, plainText(link.text, r.At))
+				had.TestLinks = append(had.TestLinks, plainText(link.text, r.OccurredAt))
 			}
 			if i := slices.Index(s.keys, key); i >= 0 {
 				had.Published = had.Published && !s.touched["published "+key]
@@ -741,7 +742,7 @@ func (s *Fixture) secretOf(p *party, at time.Time) string {
 
 // Began is the time of the first call, or of an earlier one that fetched a stable token which the lines show.
 func (s *Fixture) Began() time.Time {
-	began := s.lines[0].At
+	began := s.lines[0].OccurredAt
 	for _, one := range s.early {
 		if one.at.Before(began) {
 			began = one.at
@@ -768,7 +769,7 @@ func (s *Fixture) learnStable(r *Recorded) {
 	if !ok || force || age <= aFewSeconds || age >= stableSeconds || token.n == 0 || s.owner[token.n] != 0 {
 		return
 	}
-	s.early = append(s.early, earlyToken{r.At.Add(-time.Duration(age) * time.Second), r})
+	s.early = append(s.early, earlyToken{r.OccurredAt.Add(-time.Duration(age) * time.Second), r})
 }
 
 // ForgetRules leaves out the rules from before the recording, and reports whether

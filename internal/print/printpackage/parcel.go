@@ -36,20 +36,20 @@ const MaxManifest = 1 << 20
 
 // Manifest says what a package is.
 type Manifest struct {
-	Format        string    `json:"format"`
-	Package       int64     `json:"package"`
-	ApplicationID int64     `json:"application_id"`
-	Account       string    `json:"account"`
-	From          int64     `json:"from"` // indexes, both inclusive
-	To            int64     `json:"to"`
-	Codes         int64     `json:"codes"`
-	Spare         int64     `json:"spare,omitempty"` // the last so many, for what spoils
-	Proofs        int64     `json:"proofs,omitempty"`
-	Again         []int64   `json:"again,omitempty"` // packages that had codes of it before
-	Prefix        string    `json:"prefix"`
-	Printer       string    `json:"printer"`
-	MadeBy        string    `json:"made_by"`
-	MadeAt        time.Time `json:"made_at"`
+	Format              string    `json:"format"`
+	Package             int64     `json:"package"`
+	ApplicationID       int64     `json:"application_id"`
+	Account             string    `json:"account"`
+	From                int64     `json:"from"` // indexes, both inclusive
+	To                  int64     `json:"to"`
+	Codes               int64     `json:"codes"`
+	Spare               int64     `json:"spare,omitempty"` // the last so many, for what spoils
+	Proofs              int64     `json:"proofs,omitempty"`
+	OverlappingPackages []int64   `json:"overlapping_packages,omitempty"` // packages that had codes of it before
+	Prefix              string    `json:"prefix"`
+	Printer             string    `json:"printer"`
+	CreatedBy           string    `json:"created_by"`
+	CreatedAt           time.Time `json:"created_at"`
 	// Drawing says how the labels of the parts that have some are drawn.
 	Drawing json.RawMessage `json:"drawing,omitempty"`
 	Parts   []Part          `json:"parts"`
@@ -123,7 +123,7 @@ func Pack(ctx context.Context, w io.Writer, m Manifest, contents []Content, sign
 	}
 	t := tar.NewWriter(sealed)
 	add := func(name string, size int64, write func(io.Writer) error) error {
-		if err := t.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: size, ModTime: m.MadeAt.Truncate(time.Second)}); err != nil {
+		if err := t.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: size, ModTime: m.CreatedAt.Truncate(time.Second)}); err != nil {
 			return err
 		}
 		return write(t)
