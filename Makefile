@@ -30,8 +30,9 @@ test: ## what every change must pass, in ten minutes; installs what it needs whe
 test-all: test ## make test and the rest: staticcheck, whole tables, the race detector, other people's clients, 20,000,000 codes
 	scripts/test.sh rest
 
-check: format ## formatting and vet: what a compiler's time finds
+check: format ## formatting, vet, names and comments, and the ceilings: what a compiler's time finds
 	go vet ./...
+	go test -run 'TestCeilings|TestVocabulary' ./internal/testkit/vocabulary ./internal/server ./cmd/qrjump
 
 format: ## formatting alone
 	! gofmt -l . | grep .

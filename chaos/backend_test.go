@@ -11,13 +11,13 @@ import (
 // eachBackend runs a test on both databases. database is "" for the embedded
 // one, else the URL of an empty PostgreSQL database of the test's own.
 func eachBackend(t *testing.T, f func(t *testing.T, database string)) {
-	dbtest.Each(t, ownDatabase, f)
+	dbtest.OnEach(t, ownDatabase, f)
 }
 
 // ownDatabase makes a PostgreSQL database that ends with the test.
 func ownDatabase(t testing.TB) string {
 	t.Helper()
-	return dbtest.With(dbtest.Database(t), "connect_timeout", "60") // on a busy machine ten nodes connect at once
+	return dbtest.WithOption(dbtest.Database(t), "connect_timeout", "60") // on a busy machine ten nodes connect at once
 }
 
 // endSessions waits until PostgreSQL has dropped the sessions of a killed

@@ -54,7 +54,7 @@ func amount[T any](complete, part T) T {
 	if os.Getenv("CHAOS_MINUTES") != "" {
 		return complete
 	}
-	return testscope.Or(complete, part)
+	return testscope.Choose(complete, part)
 }
 
 // number is an environment variable that holds a number.

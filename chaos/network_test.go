@@ -95,7 +95,7 @@ func (p *place) reaches(database string) string {
 // The caller hears that nobody knows what became of the change, instead of waiting for ever; when the line is there again, the
 // node goes on.
 func TestACommitOnALineThatIsCut(t *testing.T) {
-	testscope.Only(t, "what a silent line gives is played with a proxy (TestSilence); that the kernel finds it takes half a minute")
+	testscope.WholeOnly(t, "what a silent line gives is played with a proxy (TestSilence); that the kernel finds it takes half a minute")
 	place := newPlace(t)
 	p := newSingle(t)
 	c := newCluster(t, p.database("cut"), spaceSeed, 1)

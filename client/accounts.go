@@ -55,7 +55,7 @@ type AccountPut struct {
 	MarketcodeKey string            `json:"marketcode_key,omitempty"` // 16 characters
 }
 
-// Put is the AccountPut that would leave the account as it is.
+// Put returns the AccountPut that would leave the account as it is.
 func (a Account) Put() AccountPut {
 	return AccountPut{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
 		JumpOpen: a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme,
@@ -63,7 +63,7 @@ func (a Account) Put() AccountPut {
 		SecretFrozen: a.SecretFrozen}
 }
 
-// accountPath is the path of something of an account.
+// accountPath returns the path of something of an account.
 func accountPath(appid string, rest ...string) string {
 	parts := []string{"accounts"}
 	for _, part := range append([]string{appid}, rest...) {
@@ -97,7 +97,7 @@ type AccountQuery struct {
 
 // ListPage finds accounts, and says how many there are.
 func (c AccountsService) ListPage(ctx context.Context, q AccountQuery) (AccountList, error) {
-	return get[AccountList](ctx, c.transport, with("accounts", paramsOf(q)))
+	return get[AccountList](ctx, c.transport, withQuery("accounts", paramsOf(q)))
 }
 
 // AccountNames are the names of accounts by their AppIDs.
@@ -105,16 +105,16 @@ type AccountNames struct {
 	Names map[string]string `json:"names" doc:"of those that there are, that have one, and that the caller may see"`
 }
 
-// ListNames are the names of some accounts.
+// ListNames returns the names of some accounts.
 func (c AccountsService) ListNames(ctx context.Context, appids []string) (map[string]string, error) {
-	reply, err := get[AccountNames](ctx, c.transport, with("account-names", params{"of": appids}))
+	reply, err := get[AccountNames](ctx, c.transport, withQuery("account-names", params{"of": appids}))
 	return reply.Names, err
 }
 
 // List lists at most limit accounts by AppID, the first after the given
 // one; 0 = as many as the server likes to give.
-func (c AccountsService) List(ctx context.Context, after string, limit int) ([]Account, error) {
-	reply, err := get[AccountList](ctx, c.transport, with("accounts", params{"after": after, "limit": limit}))
+func (c AccountsService) List(ctx context.Context, cursor string, limit int) ([]Account, error) {
+	reply, err := get[AccountList](ctx, c.transport, withQuery("accounts", params{"after": cursor, "limit": limit}))
 	return reply.Accounts, err
 }
 
@@ -159,7 +159,7 @@ func (c AccountsService) Delete(ctx context.Context, appid string, dryRun bool) 
 }
 
 func (c *transport) deleteWhole(ctx context.Context, path, appid string, dryRun bool) (d Deletion, err error) {
-	err = c.admin(ctx, http.MethodDelete, with(path, params{"dry_run": dryRun}), nil, &d)
+	err = c.admin(ctx, http.MethodDelete, withQuery(path, params{"dry_run": dryRun}), nil, &d)
 	if err == nil && (d.AppID != appid || d.Deleted && dryRun) {
 		err = c.wrong(http.MethodDelete, "/admin/v1/"+path, "it tells of %q, deleted: %v", d.AppID, d.Deleted)
 	}

@@ -50,9 +50,9 @@ type call struct {
 	body         any // nil = none
 }
 
-// ours makes a call of one of our own APIs and reads the answer into reply, a
+// adminCall makes a call of one of our own APIs and reads the answer into reply, a
 // pointer to a struct (see decode).
-func (c *transport) ours(ctx context.Context, k call, reply any) (json.RawMessage, error) {
+func (c *transport) adminCall(ctx context.Context, k call, reply any) (json.RawMessage, error) {
 	r := request{method: k.method, path: k.path, query: k.query, bearer: k.bearer, accept: "application/json, application/problem+json"}
 	if k.body != nil {
 		raw, err := encode(k.body)
@@ -78,7 +78,7 @@ func (c *transport) admin(ctx context.Context, method, path string, body, reply 
 	if err != nil {
 		return err
 	}
-	_, err = c.ours(ctx, call{method: method, path: "/admin/v1/" + path, query: query, bearer: c.options.AdminToken, body: body}, reply)
+	_, err = c.adminCall(ctx, call{method: method, path: "/admin/v1/" + path, query: query, bearer: c.options.AdminToken, body: body}, reply)
 	return err
 }
 
@@ -112,8 +112,8 @@ func remove[T any](ctx context.Context, c *transport, path string) (T, error) {
 // params are query parameters by name. A zero value is not sent.
 type params map[string]any
 
-// with adds query parameters to a path.
-func with(path string, query params) string {
+// withQuery adds query parameters to a path.
+func withQuery(path string, query params) string {
 	if values := query.values(); len(values) > 0 {
 		return path + "?" + values.Encode()
 	}

@@ -17,7 +17,7 @@ const (
 	apiAdmin = "admin API"
 )
 
-// apiOf is the API that a path belongs to.
+// apiOf returns the API that a path belongs to.
 func apiOf(path string) string {
 	switch {
 	case strings.HasPrefix(path, "/admin/"):
@@ -45,7 +45,7 @@ func (w *WrongServer) Error() string {
 	return fmt.Sprintf("%s: %s does not answer like the %s (%s); check the address", w.Call, w.URL, w.API, w.Flaw)
 }
 
-// wrong is the error for an answer that is not one of the API that was called.
+// wrong returns the error for an answer that is not one of the API that was called.
 func (c *transport) wrong(method, path, flaw string, args ...any) error {
 	return &WrongServer{URL: c.baseOf(path), API: apiOf(path), Call: method + " " + path, Flaw: fmt.Sprintf(flaw, args...)}
 }
@@ -56,7 +56,7 @@ const (
 	problemNoPath    = "urn:qrjump:problem:no-such-path"
 )
 
-// refused is the error for an answer without success: a *Problem, or a *WrongServer where no API of
+// refused returns the error for an answer without success: a *Problem, or a *WrongServer where no API of
 // qrjump refused the call.
 func (c *transport) refused(method, path string, a answer) error {
 	p, is := ReadProblem(a.status, a.body)
@@ -140,8 +140,8 @@ func missing(t reflect.Type, body json.RawMessage) string {
 		if json.Unmarshal(body, &list) != nil {
 			return ""
 		}
-		for i, one := range list {
-			if name := missing(t.Elem(), one); name != "" {
+		for i, raw := range list {
+			if name := missing(t.Elem(), raw); name != "" {
 				return fmt.Sprintf("[%d].%s", i, name)
 			}
 		}
@@ -157,31 +157,31 @@ func missing(t reflect.Type, body json.RawMessage) string {
 
 func missingField(t reflect.Type, object map[string]json.RawMessage) string {
 	for f := range t.Fields() {
-		name, may := fieldName(f)
+		name, allowed := fieldName(f)
 		switch {
 		case name == "-":
 		case name == "" && f.Anonymous:
-			if within := missingField(f.Type, object); within != "" && !may {
-				return within
+			if scope := missingField(f.Type, object); scope != "" && !allowed {
+				return scope
 			}
 		default:
 			value, ok := object[name]
 			if ok && string(value) == "null" && !nullable(f.Type) {
 				ok = false
 			}
-			if !ok && !may {
+			if !ok && !allowed {
 				return name
 			}
-			if within := missing(f.Type, value); ok && within != "" {
-				return strings.ReplaceAll(name+"."+within, ".[", "[")
+			if scope := missing(f.Type, value); ok && scope != "" {
+				return strings.ReplaceAll(name+"."+scope, ".[", "[")
 			}
 		}
 	}
 	return ""
 }
 
-// fieldName is the name of a field in JSON, and whether it may be missing.
-func fieldName(f reflect.StructField) (name string, may bool) {
+// fieldName returns the name of a field in JSON, and whether it may be missing.
+func fieldName(f reflect.StructField) (name string, allowed bool) {
 	name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 	if name == "" && !f.Anonymous || !f.IsExported() && !f.Anonymous {
 		return "-", true

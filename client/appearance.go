@@ -42,7 +42,7 @@ type AppearancePut struct {
 	NoLogo     bool                  `json:"no_logo,omitempty" doc:"remove the logo"`
 }
 
-// Put is the AppearancePut that would leave the appearance as it is; the logo stays.
+// Put returns the AppearancePut that would leave the appearance as it is; the logo stays.
 func (a Appearance) Put() AppearancePut {
 	return AppearancePut{Accent: a.Accent, Help: a.Help, OpenAtOnce: a.OpenAtOnce, Texts: a.Texts}
 }

@@ -48,7 +48,7 @@ type BatchList struct {
 
 // List lists applications of all accounts, oldest first.
 func (c BatchesService) List(ctx context.Context, q BatchQuery) ([]Batch, error) {
-	reply, err := get[BatchList](ctx, c.transport, with("batches", paramsOf(q)))
+	reply, err := get[BatchList](ctx, c.transport, withQuery("batches", paramsOf(q)))
 	return reply.Batches, err
 }
 
@@ -57,10 +57,10 @@ func (c BatchesService) Get(ctx context.Context, id int64) (Batch, error) {
 	return get[Batch](ctx, c.transport, batchPath(id, ""))
 }
 
-func batchPath(id int64, what string) string {
+func batchPath(id int64, kind string) string {
 	path := "batches/" + strconv.FormatInt(id, 10)
-	if what != "" {
-		path += "/" + what
+	if kind != "" {
+		path += "/" + kind
 	}
 	return path
 }
@@ -104,19 +104,19 @@ func (c CodesService) Update(ctx context.Context, id int64, did string, change C
 	}{change, did})
 }
 
-// Deactivate makes codes not active any more; at says when, the zero time at
+// Deactivate makes codes not active any more; t says when, the zero time at
 // once.
-func (c CodesService) Deactivate(ctx context.Context, id int64, at time.Time, change CodeChange) (CodesChanged, error) {
+func (c CodesService) Deactivate(ctx context.Context, id int64, t time.Time, change CodeChange) (CodesChanged, error) {
 	return post[CodesChanged](ctx, c.transport, batchPath(id, "withdrawals"), struct {
 		CodeChange
 		At time.Time `json:"effective_at,omitzero"`
-	}{change, at})
+	}{change, t})
 }
 
 // Schedule makes a range of codes open a page from a time on; the zero time is
 // at once. actor and note are for their history, actor "" is admin. A *Problem with
 // status 409: the range overlaps codes that are active by another one.
-func (c CodesService) Schedule(ctx context.Context, id int64, r CodeRange, b CodeBinding, at time.Time,
+func (c CodesService) Schedule(ctx context.Context, id int64, r CodeRange, b CodeBinding, t time.Time,
 	actor, note string) (CodesChanged, error) {
 	return post[CodesChanged](ctx, c.transport, batchPath(id, "activations"), struct {
 		From    int64       `json:"code_start"`
@@ -125,7 +125,7 @@ func (c CodesService) Schedule(ctx context.Context, id int64, r CodeRange, b Cod
 		At      time.Time   `json:"effective_at,omitzero"`
 		Actor   string      `json:"actor,omitempty"`
 		Note    string      `json:"note,omitempty"`
-	}{r.From, r.To, b, at, actor, note})
+	}{r.From, r.To, b, t, actor, note})
 }
 
 // CodeEventList is a page of what happened to codes.
@@ -136,8 +136,8 @@ type CodeEventList struct {
 // ListEvents lists at most limit things that happened to codes of a batch, oldest
 // first, those after an event; 0 = as many as the server likes to give. What is
 // scheduled is among them. A *Problem with status 404: there is no such batch.
-func (c CodesService) ListEvents(ctx context.Context, id, after int64, limit int) ([]CodeEvent, error) {
-	reply, err := get[CodeEventList](ctx, c.transport, with(batchPath(id, "events"), params{"after": after, "limit": limit}))
+func (c CodesService) ListEvents(ctx context.Context, id, start int64, limit int) ([]CodeEvent, error) {
+	reply, err := get[CodeEventList](ctx, c.transport, withQuery(batchPath(id, "events"), params{"after": start, "limit": limit}))
 	return reply.Events, err
 }
 
@@ -214,7 +214,7 @@ type OpenID struct {
 // GetOpenID returns the openid of a user under an account. namespace is that of
 // the scan key by which the user scans, "" = default.
 func (c AccountsService) GetOpenID(ctx context.Context, appid, user, namespace string) (string, error) {
-	reply, err := get[OpenID](ctx, c.transport, with("users/"+url.PathEscape(user)+"/openid",
+	reply, err := get[OpenID](ctx, c.transport, withQuery("users/"+url.PathEscape(user)+"/openid",
 		params{"appid": appid, "namespace": namespace}))
 	return reply.OpenID, err
 }

@@ -67,7 +67,7 @@ type CallPage struct {
 // List lists the last calls of the wire, of the 1,000 that a server remembers. Only
 // a server with --dev or --emulator does; each node has its own.
 func (c CallsService) List(ctx context.Context, q CallQuery) (CallPage, error) {
-	return get[CallPage](ctx, c.transport, with("emulator/calls", paramsOf(q)))
+	return get[CallPage](ctx, c.transport, withQuery("emulator/calls", paramsOf(q)))
 }
 
 // Get returns a call of the wire by its request id, as it stands in an errmsg. A
@@ -112,7 +112,7 @@ type KeptCallPage struct {
 // an account, newest first. A page may have few or none although its Next says that there are older
 // ones.
 func (c CallsService) ListPersisted(ctx context.Context, q KeptCallQuery) (KeptCallPage, error) {
-	return get[KeptCallPage](ctx, c.transport, with("calls", paramsOf(q)))
+	return get[KeptCallPage](ctx, c.transport, withQuery("calls", paramsOf(q)))
 }
 
 // CallError is a number with which calls of an endpoint were answered.
@@ -133,7 +133,7 @@ type CallErrorList struct {
 
 // ListErrors groups failed calls of the log by endpoint and number. One answer searches a part of
 // the log: see Searched. "" and 0 mean any.
-func (c CallsService) ListErrors(ctx context.Context, account, path string, errcode int, before int64) (CallErrorList, error) {
-	return get[CallErrorList](ctx, c.transport, with("call-errors",
-		params{"account": account, "path": path, "errcode": errcode, "before": before}))
+func (c CallsService) ListErrors(ctx context.Context, account, path string, errcode int, prev int64) (CallErrorList, error) {
+	return get[CallErrorList](ctx, c.transport, withQuery("call-errors",
+		params{"account": account, "path": path, "errcode": errcode, "before": prev}))
 }

@@ -145,10 +145,10 @@ func newClient(t *transport) *Client {
 		Lake: LakeService{t}}
 }
 
-// baseOf is the base URL of the API that a path belongs to.
+// baseOf returns the base URL of the API that a path belongs to.
 func (c *transport) baseOf(path string) string { return cmp.Or(c.bases[apiOf(path)], c.base) }
 
-// URL is the base URL of the server, without a final slash.
+// URL returns the base URL of the server, without a final slash.
 func (c *Client) URL() string { return c.base }
 
 // Unreachable says that a server gave no answer.
@@ -242,7 +242,7 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// excerpt is the beginning of an answer, for an error that quotes it.
+// excerpt returns the beginning of an answer, for an error that quotes it.
 func excerpt(body []byte) string {
 	const most = 200
 	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "\ufffd")), " ")

@@ -27,7 +27,7 @@ type CodeRuns struct {
 // ListRuns returns the states of the codes of a range now; a To of 0 is the end of the application. It returns
 // at most limit runs, 0 = as many as the server likes to give, and More where there are further ones.
 func (c CodesService) ListRuns(ctx context.Context, id int64, r CodeRange, limit int) (CodeRuns, error) {
-	return get[CodeRuns](ctx, c.transport, with(batchPath(id, "runs"), params{"from": r.From, "to": r.To, "limit": limit}))
+	return get[CodeRuns](ctx, c.transport, withQuery(batchPath(id, "runs"), params{"from": r.From, "to": r.To, "limit": limit}))
 }
 
 // Export writes the codes of a range to w as CSV, 50,000 at most: index, code and code text.

@@ -64,13 +64,13 @@ type PushList struct {
 	Pushes []Push `json:"pushes"`
 }
 
-// componentPath is the path of something of a platform.
+// componentPath returns the path of something of a platform.
 func componentPath(appid string) string { return "components/" + url.PathEscape(appid) }
 
 // List lists at most limit third-party platforms by AppID, the first after
 // the given one; 0 = as many as the server likes to give.
-func (c ComponentsService) List(ctx context.Context, after string, limit int) ([]Component, error) {
-	reply, err := get[ComponentList](ctx, c.transport, with("components", params{"after": after, "limit": limit}))
+func (c ComponentsService) List(ctx context.Context, cursor string, limit int) ([]Component, error) {
+	reply, err := get[ComponentList](ctx, c.transport, withQuery("components", params{"after": cursor, "limit": limit}))
 	return reply.Components, err
 }
 
@@ -83,11 +83,11 @@ func (c ComponentsService) Get(ctx context.Context, appid string) (Component, er
 // Set creates a third-party platform, or changes the fields that p names; its
 // authorisations stay. A *Problem with status 422 says what is wrong.
 func (c ComponentsService) Set(ctx context.Context, appid string, p ComponentPut) (Component, error) {
-	one, err := put[Component](ctx, c.transport, componentPath(appid), p)
-	if err == nil && one.AppID != appid {
-		err = c.wrong(http.MethodPut, "/admin/v1/"+componentPath(appid), "it tells of platform %q", one.AppID)
+	component, err := put[Component](ctx, c.transport, componentPath(appid), p)
+	if err == nil && component.AppID != appid {
+		err = c.wrong(http.MethodPut, "/admin/v1/"+componentPath(appid), "it tells of platform %q", component.AppID)
 	}
-	return one, err
+	return component, err
 }
 
 // Delete deletes a third-party platform with all its authorisations. With dryRun it only says what would go.
@@ -99,7 +99,7 @@ func (c ComponentsService) Delete(ctx context.Context, appid string, dryRun bool
 // newest first, with what was answered; 0 = as many as the server likes to give.
 // A *Problem with status 404: there is no such platform.
 func (c ComponentsService) ListPushes(ctx context.Context, component string, limit int) ([]Push, error) {
-	reply, err := get[PushList](ctx, c.transport, with(componentPath(component)+"/pushes", params{"limit": limit}))
+	reply, err := get[PushList](ctx, c.transport, withQuery(componentPath(component)+"/pushes", params{"limit": limit}))
 	return reply.Pushes, err
 }
 

@@ -29,14 +29,14 @@ type DeviationList struct {
 // List lists the deviations of an account, "" = of all accounts, by account, endpoint and
 // behaviour; at most 10,000.
 func (c DeviationsService) List(ctx context.Context, account string) ([]Deviation, error) {
-	reply, err := get[DeviationList](ctx, c.transport, with("deviations", params{"account": account}))
+	reply, err := get[DeviationList](ctx, c.transport, withQuery("deviations", params{"account": account}))
 	return reply.Deviations, err
 }
 
 // Reset empties that list for an account, "" = for all accounts, and returns what is
 // left.
 func (c DeviationsService) Reset(ctx context.Context, account string) ([]Deviation, error) {
-	reply, err := remove[DeviationList](ctx, c.transport, with("deviations", params{"account": account}))
+	reply, err := remove[DeviationList](ctx, c.transport, withQuery("deviations", params{"account": account}))
 	return reply.Deviations, err
 }
 
@@ -63,5 +63,5 @@ type Coverage struct {
 
 // GetCoverage says what of all that the platform does to programs happened to the calls of an account, "" = of all accounts.
 func (c DeviationsService) GetCoverage(ctx context.Context, account string) (Coverage, error) {
-	return get[Coverage](ctx, c.transport, with("deviations/coverage", params{"account": account}))
+	return get[Coverage](ctx, c.transport, withQuery("deviations/coverage", params{"account": account}))
 }

@@ -94,7 +94,7 @@ func (c EmulatorService) ListFaults(ctx context.Context) ([]FaultInForce, error)
 
 // DeleteFault ends the fault with an id. A *Problem with status 404: there is none.
 func (c EmulatorService) DeleteFault(ctx context.Context, id int) error {
-	_, err := remove[faultList](ctx, c.transport, with("emulator/faults", params{"id": id}))
+	_, err := remove[faultList](ctx, c.transport, withQuery("emulator/faults", params{"id": id}))
 	return err
 }
 
@@ -113,7 +113,7 @@ func (c EmulatorService) DeleteFaults(ctx context.Context) error { return c.Rese
 // ReseedFaults ends all faults and begins the random sequence of a seed, from which probabilities
 // are drawn; 0 = the same sequence again.
 func (c EmulatorService) ReseedFaults(ctx context.Context, seed uint64) error {
-	_, err := remove[faultList](ctx, c.transport, with("emulator/faults", params{"seed": seed}))
+	_, err := remove[faultList](ctx, c.transport, withQuery("emulator/faults", params{"seed": seed}))
 	return err
 }
 

@@ -56,7 +56,7 @@ type GS1Query struct {
 
 // List lists what is said of GS1 keys, by key.
 func (c GS1Service) List(ctx context.Context, q GS1Query) ([]GS1Entry, error) {
-	list, err := get[GS1List](ctx, c.transport, with("gs1/links", paramsOf(q)))
+	list, err := get[GS1List](ctx, c.transport, withQuery("gs1/links", paramsOf(q)))
 	return list.Entries, err
 }
 

@@ -37,7 +37,7 @@ type ChangesQuery struct {
 func (c AuditLogService) List(ctx context.Context, q ChangesQuery) ([]Change, error) {
 	reply, err := get[struct {
 		Changes []Change `json:"changes"`
-	}](ctx, c.transport, with("changes", paramsOf(q)))
+	}](ctx, c.transport, withQuery("changes", paramsOf(q)))
 	return reply.Changes, err
 }
 
@@ -76,8 +76,8 @@ func (c RulesService) UndoChange(ctx context.Context, seq int64) (RuleChange, er
 	return post[RuleChange](ctx, c.transport, fmt.Sprintf("rules/changes/%d/undo", seq), nil)
 }
 
-// Past is the page that a text opened at a moment.
-type Past struct {
+// StateAsOf is the page that a text opened at a moment.
+type StateAsOf struct {
 	At    time.Time      `json:"at"`
 	Then  PastDecision   `json:"then" doc:"what it opened at that moment"`
 	Now   PastDecision   `json:"now" doc:"what it opens now"`
@@ -121,17 +121,17 @@ type ChangedSince struct {
 }
 
 // ResolveAsOf asks what a scan opened at a past moment, and what changed since.
-func (c ScansService) ResolveAsOf(ctx context.Context, r ScanRequest, at time.Time) (Past, error) {
-	return c.ResolveAsOfFor(ctx, "", r, at)
+func (c ScansService) ResolveAsOf(ctx context.Context, r ScanRequest, t time.Time) (StateAsOf, error) {
+	return c.ResolveAsOfFor(ctx, "", r, t)
 }
 
 // ResolveAsOfFor is ResolveAsOf as far as it is the matter of one account, or of all that the caller may see (""). What opened another
 // account's rule or code is refused.
-func (c ScansService) ResolveAsOfFor(ctx context.Context, owner string, r ScanRequest, at time.Time) (Past, error) {
-	query := params{"text": r.Text, "at": at.Format(time.RFC3339Nano), "owner": owner, "user": r.User, "source": r.Source}.values()
-	var past Past
-	raw, err := c.ours(ctx, call{method: http.MethodGet, path: "/admin/v1/history/resolve", query: query, bearer: c.options.AdminToken},
-		&past)
-	past.Raw = raw
-	return past, err
+func (c ScansService) ResolveAsOfFor(ctx context.Context, owner string, r ScanRequest, t time.Time) (StateAsOf, error) {
+	query := params{"text": r.Text, "at": t.Format(time.RFC3339Nano), "owner": owner, "user": r.User, "source": r.Source}.values()
+	var pastOf StateAsOf
+	raw, err := c.adminCall(ctx, call{method: http.MethodGet, path: "/admin/v1/history/resolve", query: query, bearer: c.options.AdminToken},
+		&pastOf)
+	pastOf.Raw = raw
+	return pastOf, err
 }

@@ -35,5 +35,5 @@ type LakeNode struct {
 // Verify compares the lake with the ledger, from a day to another; "" = the last
 // seven. A *Problem with status 404: the server writes no lake.
 func (c LakeService) Verify(ctx context.Context, from, to string) (LakeVerification, error) {
-	return get[LakeVerification](ctx, c.transport, with("lake/verification", params{"from": from, "to": to}))
+	return get[LakeVerification](ctx, c.transport, withQuery("lake/verification", params{"from": from, "to": to}))
 }

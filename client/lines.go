@@ -21,8 +21,8 @@ func (c AccountsService) Export(ctx context.Context, w io.Writer) error {
 	return c.exportLines(ctx, "accounts", w)
 }
 
-func (c *transport) exportLines(ctx context.Context, what string, w io.Writer) error {
-	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/export/" + what, bearer: c.options.AdminToken}, ndjson, w)
+func (c *transport) exportLines(ctx context.Context, kind string, w io.Writer) error {
+	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/export/" + kind, bearer: c.options.AdminToken}, ndjson, w)
 }
 
 // Imported says what an import did, or with a dry run would do.
@@ -47,8 +47,8 @@ func (c AccountsService) Import(ctx context.Context, lines io.Reader, dryRun boo
 	return c.importLines(ctx, "accounts", lines, dryRun)
 }
 
-func (c *transport) importLines(ctx context.Context, what string, lines io.Reader, dryRun bool) (done Imported, err error) {
-	r := request{method: http.MethodPost, path: "/admin/v1/import/" + what, contentType: ndjson, query: params{"dry_run": dryRun}.values()}
+func (c *transport) importLines(ctx context.Context, kind string, lines io.Reader, dryRun bool) (done Imported, err error) {
+	r := request{method: http.MethodPost, path: "/admin/v1/import/" + kind, contentType: ndjson, query: params{"dry_run": dryRun}.values()}
 	err = c.sendLines(ctx, r, lines, &done)
 	return done, err
 }

@@ -36,7 +36,7 @@ type AccountLinkList struct {
 	Links []AccountLink `json:"links"`
 }
 
-// Waits is the side whose administrator must answer, SideAccount or SideMiniProgram; "" = the link waits for no answer.
+// Waits returns the side whose administrator must answer, SideAccount or SideMiniProgram; "" = the link waits for no answer.
 func (l AccountLink) Waits() string {
 	switch {
 	case l.Status == LinkWaitsProgram:

@@ -27,8 +27,8 @@ func (c DomainsService) List(ctx context.Context) ([]Domain, error) {
 }
 
 // ListPage lists at most limit of these hosts by name, the first after the given one.
-func (c DomainsService) ListPage(ctx context.Context, after string, limit int) ([]Domain, error) {
-	return c.domains(ctx, http.MethodGet, with("domains", params{"after": after, "limit": limit}), nil)
+func (c DomainsService) ListPage(ctx context.Context, cursor string, limit int) ([]Domain, error) {
+	return c.domains(ctx, http.MethodGet, withQuery("domains", params{"after": cursor, "limit": limit}), nil)
 }
 
 // domains makes a call that answers hosts.
@@ -64,7 +64,7 @@ func (c *transport) settings(ctx context.Context, method, rest string, body any)
 	var reply struct {
 		Verification json.RawMessage `json:"verification"`
 	}
-	raw, err := c.ours(ctx, call{method: method, path: "/admin/v1/settings" + rest, bearer: c.options.AdminToken, body: body}, &reply)
+	raw, err := c.adminCall(ctx, call{method: method, path: "/admin/v1/settings" + rest, bearer: c.options.AdminToken, body: body}, &reply)
 	if err != nil {
 		return nil, err
 	}

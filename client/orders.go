@@ -54,7 +54,7 @@ type OrderDecision struct {
 // List lists what was ordered for an account, or for all of them (""), the newest first, without the first ones; at most limit, 0 = as
 // many as the server likes to give.
 func (c OrdersService) List(ctx context.Context, account string, offset, limit int) (OrderList, error) {
-	return get[OrderList](ctx, c.transport, with("orders", params{"account": account, "offset": offset, "limit": limit}))
+	return get[OrderList](ctx, c.transport, withQuery("orders", params{"account": account, "offset": offset, "limit": limit}))
 }
 
 // Create asks for codes; they are made at once unless the setting order_approval_required wants a second person to agree. A *Problem with

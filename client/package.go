@@ -103,12 +103,12 @@ func (p *CodePackage) begin(body io.Reader) error {
 		if err != nil {
 			return p.odd(err)
 		}
-		var into any = new(json.RawMessage)
+		var dst any = new(json.RawMessage)
 		switch name {
 		case "errcode":
-			into = &p.code
+			dst = &p.code
 		case "errmsg":
-			into = &p.msg
+			dst = &p.msg
 		case "buffer":
 			if p.code != 0 {
 				return wireError(p.code, p.msg)
@@ -117,7 +117,7 @@ func (p *CodePackage) begin(body io.Reader) error {
 			p.in = bufio.NewReaderSize(io.MultiReader(d.Buffered(), bounded), 64<<10)
 			return p.enter()
 		}
-		if err := d.Decode(into); err != nil {
+		if err := d.Decode(dst); err != nil {
 			return p.odd(err)
 		}
 	}
@@ -146,7 +146,7 @@ func (p *CodePackage) enter() error {
 	return nil
 }
 
-// odd is the error for an answer that is not one of the wire.
+// odd returns the error for an answer that is not one of the wire.
 func (p *CodePackage) odd(err error) error {
 	if _, bad := errors.AsType[*json.SyntaxError](err); err != nil && !bad {
 		return p.broken(err)
@@ -154,7 +154,7 @@ func (p *CodePackage) odd(err error) error {
 	return &WrongServer{URL: p.base, API: apiWire, Call: "POST /intp/marketcode/applycodedownload", Flaw: "no package is in it"}
 }
 
-// broken is the error for an answer that does not come, or breaks off.
+// broken returns the error for an answer that does not come, or breaks off.
 func (p *CodePackage) broken(err error) error {
 	if u, ok := errors.AsType[*Unreachable](err); ok {
 		err = u.Err
@@ -281,7 +281,7 @@ type rows struct {
 
 func (r *rows) Read(b []byte) (int, error) {
 	for len(r.ready) == 0 && r.err == nil && len(b) > 0 {
-		r.ready, r.err = r.more()
+		r.ready, r.err = r.nextPiece()
 	}
 	if len(r.ready) == 0 && len(b) > 0 {
 		return 0, r.err
@@ -291,9 +291,9 @@ func (r *rows) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// more opens the next piece; the last block is held back until it is known to
+// nextPiece opens the next piece; the last block is held back until it is known to
 // be the last, because it ends with the padding.
-func (r *rows) more() ([]byte, error) {
+func (r *rows) nextPiece() ([]byte, error) {
 	kept := copy(r.sealed, r.sealed[len(r.sealed)-r.kept:])
 	n, err := io.ReadFull(r.in, r.sealed[kept:])
 	last := err == io.EOF || err == io.ErrUnexpectedEOF

@@ -95,10 +95,10 @@ func (c PackagesService) Create(ctx context.Context, batch int64, w PackageWish)
 	return post[Package](ctx, c.transport, batchPath(batch, "packages"), w)
 }
 
-func packagePath(id int64, what string) string {
+func packagePath(id int64, kind string) string {
 	path := "packages/" + strconv.FormatInt(id, 10)
-	if what != "" {
-		path += "/" + what
+	if kind != "" {
+		path += "/" + kind
 	}
 	return path
 }
@@ -135,7 +135,7 @@ type PackageList struct {
 
 // List lists packages by their numbers.
 func (c PackagesService) List(ctx context.Context, q PackageQuery) ([]Package, error) {
-	reply, err := get[PackageList](ctx, c.transport, with("packages", paramsOf(q)))
+	reply, err := get[PackageList](ctx, c.transport, withQuery("packages", paramsOf(q)))
 	return reply.Packages, err
 }
 

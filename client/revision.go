@@ -15,7 +15,7 @@ type Revised struct {
 	Revision string `json:"revision" doc:"another as soon as the thing is another, and not by what is merely counted of it; the ETag of an answer that shows it alone"`
 }
 
-// ETag is the revision of the webhook.
+// ETag returns the revision of the webhook.
 func (w WebhookAdded) ETag() string { return w.Webhook.Revision }
 
 type revisionKey struct{}
@@ -30,9 +30,9 @@ type revisionKey struct{}
 // for each method, and the OpenAPI document the header at each operation that takes it.
 func IfMatch(ctx context.Context, revisions ...string) context.Context {
 	var tags []string
-	for _, one := range revisions {
-		if one != "" {
-			tags = append(tags, `"`+one+`"`)
+	for _, revision := range revisions {
+		if revision != "" {
+			tags = append(tags, `"`+revision+`"`)
 		}
 	}
 	return context.WithValue(ctx, revisionKey{}, http.Header{"If-Match": tags})
@@ -82,9 +82,9 @@ func ChangedMeanwhile(err error) *Problem {
 	return nil
 }
 
-// Revision is the revision of the thing as it is now; "" = it does not exist.
+// Revision returns the revision of the thing as it is now; "" = it does not exist.
 func (p *Problem) Revision() string {
-	var now Revised
-	_ = json.Unmarshal(p.Current, &now) // a thing that does not exist has none
-	return now.Revision
+	var currentRevised Revised
+	_ = json.Unmarshal(p.Current, &currentRevised) // a thing that does not exist has none
+	return currentRevised.Revision
 }

@@ -61,13 +61,13 @@ type RuleName struct {
 
 // ListNames says what people call some rules, at most 1,000 of them.
 func (c RulesService) ListNames(ctx context.Context, ids []int64) ([]RuleName, error) {
-	reply, err := get[RuleNames](ctx, c.transport, with("rules/names", params{"of": ids}))
+	reply, err := get[RuleNames](ctx, c.transport, withQuery("rules/names", params{"of": ids}))
 	return reply.Rules, err
 }
 
 // ListPage finds rules, and says how many there are, and where to go on.
 func (c RulesService) ListPage(ctx context.Context, q StoredRuleQuery) (StoredRuleList, error) {
-	return get[StoredRuleList](ctx, c.transport, with("rules", paramsOf(q)))
+	return get[StoredRuleList](ctx, c.transport, withQuery("rules", paramsOf(q)))
 }
 
 // List lists rules of all owners by id.
@@ -78,7 +78,7 @@ func (c RulesService) List(ctx context.Context, q StoredRuleQuery) ([]StoredRule
 
 // ListConflicts lists the rules that forbid other accounts a prefix.
 func (c RulesService) ListConflicts(ctx context.Context, prefix string) ([]StoredRule, error) {
-	reply, err := get[StoredRuleList](ctx, c.transport, with("rules/occupiers", params{"prefix": prefix}))
+	reply, err := get[StoredRuleList](ctx, c.transport, withQuery("rules/occupiers", params{"prefix": prefix}))
 	return reply.Rules, err
 }
 
@@ -101,7 +101,7 @@ type RuleChanges struct {
 
 // ListChanges lists the changes of a prefix, of any owner.
 func (c RulesService) ListChanges(ctx context.Context, prefix string) ([]RuleChange, error) {
-	reply, err := get[RuleChanges](ctx, c.transport, with("rules/history", params{"prefix": prefix}))
+	reply, err := get[RuleChanges](ctx, c.transport, withQuery("rules/history", params{"prefix": prefix}))
 	return reply.Changes, err
 }
 
@@ -120,9 +120,9 @@ type Released struct {
 	More     bool         `json:"more" doc:"there are others left: call again"`
 }
 
-// ForceDelete deletes rules without asking their owners, and returns them. more says that others
+// ForceDelete deletes rules without asking their owners, and returns them. hasMore says that others
 // are left: call it again.
-func (c RulesService) ForceDelete(ctx context.Context, r Release) (released []StoredRule, more bool, err error) {
+func (c RulesService) ForceDelete(ctx context.Context, r Release) (released []StoredRule, hasMore bool, err error) {
 	reply, err := post[Released](ctx, c.patient(), "prefixes/release", r)
 	return reply.Released, reply.More, err
 }
@@ -144,7 +144,7 @@ type NotificationList struct {
 // ListNotifications lists at most limit notices of an account, newest first; 0 = as many as the server likes
 // to give.
 func (c AccountsService) ListNotifications(ctx context.Context, appid string, limit int) ([]Notification, error) {
-	reply, err := get[NotificationList](ctx, c.transport, with(accountPath(appid, "notices"), params{"limit": limit}))
+	reply, err := get[NotificationList](ctx, c.transport, withQuery(accountPath(appid, "notices"), params{"limit": limit}))
 	return reply.Notices, err
 }
 
@@ -187,7 +187,7 @@ func (c VerificationsService) ListChecks(ctx context.Context, q ConfirmationQuer
 	if q.Failed {
 		query["ok"] = "false"
 	}
-	reply, err := get[ConfirmationList](ctx, c.transport, with("confirmations", query))
+	reply, err := get[ConfirmationList](ctx, c.transport, withQuery("confirmations", query))
 	return reply.Confirmations, err
 }
 
@@ -219,7 +219,7 @@ type RecheckQuery struct {
 
 // List lists the daily checks of verification files.
 func (c VerificationsService) List(ctx context.Context, q RecheckQuery) ([]Recheck, error) {
-	reply, err := get[RecheckList](ctx, c.transport, with("rechecks", paramsOf(q)))
+	reply, err := get[RecheckList](ctx, c.transport, withQuery("rechecks", paramsOf(q)))
 	return reply.Rechecks, err
 }
 
@@ -278,8 +278,8 @@ type OutcomeChange struct {
 }
 
 // PreviewPlan is ReplayPlan, bounded: at most so many scans are read, the oldest first.
-func (c RulesService) PreviewPlan(ctx context.Context, changes []PlannedRule, days int, most int64) (Replayed, error) {
-	return post[Replayed](ctx, c.transport, "rules/plan/replay", map[string]any{"changes": changes, "days": days, "most": most})
+func (c RulesService) PreviewPlan(ctx context.Context, changes []PlannedRule, days int, limit int64) (Replayed, error) {
+	return post[Replayed](ctx, c.transport, "rules/plan/replay", map[string]any{"changes": changes, "days": days, "most": limit})
 }
 
 // ReplayPlan says what changes of rules, at most 1,000, would have done to the scans of the last

@@ -59,7 +59,7 @@ func (c RulesService) Publish(ctx context.Context, appid, prefix string) (Stored
 
 // Delete deletes a rule of an account and returns it as it was.
 func (c RulesService) Delete(ctx context.Context, appid, prefix string) (StoredRule, error) {
-	return remove[StoredRule](ctx, c.transport, with(ownRules(appid), params{"prefix": prefix}))
+	return remove[StoredRule](ctx, c.transport, withQuery(ownRules(appid), params{"prefix": prefix}))
 }
 
 // Check says what Create would answer, and where the verification file must be; with fetch

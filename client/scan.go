@@ -57,7 +57,7 @@ type Matched struct {
 // Resolve says what a scan opens.
 func (c ScansService) Resolve(ctx context.Context, r ScanRequest) (Decision, error) {
 	var d Decision
-	raw, err := c.ours(ctx, call{method: http.MethodPost, path: "/scan/v1/resolve", bearer: c.options.ScanKey, body: r}, &d)
+	raw, err := c.adminCall(ctx, call{method: http.MethodPost, path: "/scan/v1/resolve", bearer: c.options.ScanKey, body: r}, &d)
 	d.Raw = raw
 	return d, err
 }
@@ -107,7 +107,7 @@ type Step struct {
 // Explain says what a scan would open and why. It records nothing.
 func (c ScansService) Explain(ctx context.Context, r ExplainRequest) (Explanation, error) {
 	var e Explanation
-	raw, err := c.ours(ctx, call{method: http.MethodPost, path: "/scan/v1/explain", bearer: c.options.ScanKey, body: r}, &e)
+	raw, err := c.adminCall(ctx, call{method: http.MethodPost, path: "/scan/v1/explain", bearer: c.options.ScanKey, body: r}, &e)
 	e.Raw = raw
 	return e, err
 }

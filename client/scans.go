@@ -69,7 +69,7 @@ type ScanFilter struct {
 	ApplicationID, CodeIndex int64
 }
 
-// query is the filter as a request has it.
+// query returns the filter as a request has it.
 func (f ScanFilter) query() params {
 	return params{"from": f.From, "to": f.To, "user": f.User, "namespace": f.Namespace, "rule": f.Rules, "owner": f.Owner,
 		"application_id": f.ApplicationID, "code_index": f.CodeIndex}
@@ -77,16 +77,16 @@ func (f ScanFilter) query() params {
 
 // FindPage is Scans for those that match a filter. The server searches 20,000 scans for each call,
 // so a page may have none although More says that others follow: go on after Next.
-func (c ScansService) FindPage(ctx context.Context, f ScanFilter, after string, limit int) (ScanPage, error) {
+func (c ScansService) FindPage(ctx context.Context, f ScanFilter, cursor string, limit int) (ScanPage, error) {
 	query := f.query()
-	query["after"], query["limit"] = after, limit
-	return get[ScanPage](ctx, c.transport, with("scans", query))
+	query["after"], query["limit"] = cursor, limit
+	return get[ScanPage](ctx, c.transport, withQuery("scans", query))
 }
 
 // ListPage returns the scans after one, in the order in which they became known;
 // after "" is from the oldest. limit 0 = 100, at most 1,000.
-func (c ScansService) ListPage(ctx context.Context, after string, limit int) (ScanPage, error) {
-	return get[ScanPage](ctx, c.transport, with("scans", params{"after": after, "limit": limit}))
+func (c ScansService) ListPage(ctx context.Context, cursor string, limit int) (ScanPage, error) {
+	return get[ScanPage](ctx, c.transport, withQuery("scans", params{"after": cursor, "limit": limit}))
 }
 
 // ListNewest returns the newest n scans, at most 100,000, in the order in which
@@ -98,14 +98,14 @@ func (c ScansService) ListNewest(ctx context.Context, n int) (ScanPage, error) {
 
 // ListNewestOf is ListNewest of the rules and codes of one account, or of all that the caller may see ("").
 func (c ScansService) ListNewestOf(ctx context.Context, owner string, n int) (ScanPage, error) {
-	return get[ScanPage](ctx, c.transport, with("scans", params{"newest": n, "limit": 1000, "owner": owner}))
+	return get[ScanPage](ctx, c.transport, withQuery("scans", params{"newest": n, "limit": 1000, "owner": owner}))
 }
 
 // List yields every scan after one, page by page, up to the newest.
-func (c ScansService) List(ctx context.Context, after string) iter.Seq2[RecordedScan, error] {
+func (c ScansService) List(ctx context.Context, cursor string) iter.Seq2[RecordedScan, error] {
 	return func(yield func(RecordedScan, error) bool) {
 		for {
-			page, err := c.ListPage(ctx, after, 1000)
+			page, err := c.ListPage(ctx, cursor, 1000)
 			if err != nil {
 				yield(RecordedScan{}, err)
 				return
@@ -118,7 +118,7 @@ func (c ScansService) List(ctx context.Context, after string) iter.Seq2[Recorded
 			if !page.More {
 				return
 			}
-			after = page.Next
+			cursor = page.Next
 		}
 	}
 }
@@ -151,11 +151,11 @@ type ErasureResult struct {
 // EraseUser makes every scan of a user anonymous and returns how many there
 // were. Namespace "" is the default one.
 func (c ScansService) EraseUser(ctx context.Context, namespace, user string) (scans int64, err error) {
-	reply, err := remove[ErasureResult](ctx, c.patient(), with("users/"+url.PathEscape(user)+"/scans", params{"namespace": namespace}))
+	reply, err := remove[ErasureResult](ctx, c.patient(), withQuery("users/"+url.PathEscape(user)+"/scans", params{"namespace": namespace}))
 	return reply.Scans, err
 }
 
-// patient is a transport for admin calls that may take longer than Options.Timeout: ctx bounds them.
+// patient returns a transport for admin calls that may take longer than Options.Timeout: ctx bounds them.
 func (c *transport) patient() *transport {
 	patient := &transport{base: c.base, bases: c.bases, options: c.options, http: c.http}
 	patient.options.Timeout = 24 * time.Hour
@@ -248,7 +248,7 @@ type StatisticsRow struct {
 	Users int64      `json:"users,omitempty"`
 }
 
-// asked is the question as a request has it, without the place in its answer.
+// asked returns the question as a request has it, without the place in its answer.
 func (q StatisticsQuery) asked() params {
 	query := params{"from": q.From, "to": q.To, "by": q.By, "group": q.Group, "count": q.Count, "wait": q.Wait}
 	for name, value := range q.Filter {
@@ -261,7 +261,7 @@ func (q StatisticsQuery) asked() params {
 func (c StatisticsService) Get(ctx context.Context, q StatisticsQuery) (Statistics, error) {
 	query := q.asked()
 	query["limit"], query["offset"], query["marks"] = q.Limit, q.Offset, q.Marks
-	return get[Statistics](ctx, c.transport, with("statistics", query))
+	return get[Statistics](ctx, c.transport, withQuery("statistics", query))
 }
 
 // Export writes the whole answer to a question to w, as csv or parquet: its Limit and Offset do not count. After
@@ -293,7 +293,7 @@ type MissQuery struct {
 
 // ListUnmatched returns the places where links were scanned that opened nothing, the most scanned first.
 func (c StatisticsService) ListUnmatched(ctx context.Context, q MissQuery) ([]Miss, error) {
-	reply, err := get[MissList](ctx, c.transport, with("statistics/misses", paramsOf(q)))
+	reply, err := get[MissList](ctx, c.transport, withQuery("statistics/misses", paramsOf(q)))
 	return reply.Places, err
 }
 
@@ -376,7 +376,7 @@ type AlarmQuery struct {
 func (c AlarmsService) CountOpen(ctx context.Context, owner string) (int64, error) {
 	reply, err := get[struct {
 		Open int64 `json:"open"`
-	}](ctx, c.transport, with("alarms", params{"open": true, "owner": owner, "limit": 1}))
+	}](ctx, c.transport, withQuery("alarms", params{"open": true, "owner": owner, "limit": 1}))
 	return reply.Open, err
 }
 
@@ -384,7 +384,7 @@ func (c AlarmsService) CountOpen(ctx context.Context, owner string) (int64, erro
 func (c AlarmsService) List(ctx context.Context, q AlarmQuery) ([]Alarm, error) {
 	reply, err := get[struct {
 		Alarms []Alarm `json:"alarms"`
-	}](ctx, c.transport, with("alarms", paramsOf(q)))
+	}](ctx, c.transport, withQuery("alarms", paramsOf(q)))
 	return reply.Alarms, err
 }
 
@@ -460,5 +460,5 @@ type ReplayedAlarm struct {
 // ReplayAlarms says which alarms a threshold would have raised for an application in the last 90 days; 0 = the one
 // in force. It changes nothing. The server reads its ledger for it: bound it with ctx.
 func (c BatchesService) ReplayAlarms(ctx context.Context, id, threshold int64) (AlarmReplay, error) {
-	return get[AlarmReplay](ctx, c.patient(), with(batchPath(id, "alarm/replay"), params{"threshold": threshold}))
+	return get[AlarmReplay](ctx, c.patient(), withQuery(batchPath(id, "alarm/replay"), params{"threshold": threshold}))
 }

@@ -28,5 +28,5 @@ type SearchQuery struct {
 // Search finds what a text names, or is a part of: accounts, rules, batches, codes, serial numbers, activities and calls. Rules are
 // looked through for two seconds at most.
 func (c *Client) Search(ctx context.Context, q SearchQuery) (SearchResult, error) {
-	return get[SearchResult](ctx, c.transport, with("search", paramsOf(q)))
+	return get[SearchResult](ctx, c.transport, withQuery("search", paramsOf(q)))
 }

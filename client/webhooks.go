@@ -41,7 +41,7 @@ type WebhookPut struct {
 	Alarms bool           `json:"alarms,omitempty" doc:"codes that look as if they were copied, and spoiled ones that were scanned"`
 }
 
-// Put is the WebhookPut that would leave the webhook as it is.
+// Put returns the WebhookPut that would leave the webhook as it is.
 func (w Webhook) Put() WebhookPut {
 	return WebhookPut{URL: w.URL, Codes: w.Codes, Rules: w.Rules, Alarms: w.Alarms}
 }
@@ -129,7 +129,7 @@ type DeliveryQuery struct {
 
 // ListDeliveries lists what was sent to webhooks and what became of it, newest first.
 func (c WebhooksService) ListDeliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, error) {
-	reply, err := get[DeliveryList](ctx, c.transport, with("deliveries", paramsOf(q)))
+	reply, err := get[DeliveryList](ctx, c.transport, withQuery("deliveries", paramsOf(q)))
 	return reply.Deliveries, err
 }
 

@@ -369,7 +369,7 @@ func (c *transport) wire(ctx context.Context, r request, limit int64, reply any)
 	return nil
 }
 
-// notTheWire is the error for an answer with another status than 200, which every answer of the
+// notTheWire returns the error for an answer with another status than 200, which every answer of the
 // wire has.
 func (c *transport) notTheWire(r request, a answer) error {
 	err := c.refused(r.method, r.path, a)

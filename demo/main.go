@@ -34,10 +34,10 @@ var texts embed.FS
 var book = i18n.Open(texts)
 
 // say says a text of the book in the language that the environment names, as programs of the system read it.
-func say(key string, with ...any) string {
+func say(key string, values ...any) string {
 	language, _ := i18n.Parse(strings.ReplaceAll(cmp.Or(os.Getenv("QRJUMP_LANG"), os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"),
 		os.Getenv("LANG")), "_", "-"))
-	return book.Text(key, with...).In(language)
+	return book.Text(key, values...).In(language)
 }
 
 const seed = `
@@ -216,7 +216,7 @@ func (d *demo) play() error {
 }
 
 // wire makes one call of the platform's wire and checks its errcode.
-func (d *demo) wire(title, call string, body map[string]any, want int, into any) error {
+func (d *demo) wire(title, call string, body map[string]any, want int, dst any) error {
 	var answer json.RawMessage
 	if err := d.post(title, "/cgi-bin/wxopen/"+call+"?access_token="+d.token, body, &answer); err != nil {
 		return err
@@ -230,10 +230,10 @@ func (d *demo) wire(title, call string, body map[string]any, want int, into any)
 	if envelope.ErrCode == nil || *envelope.ErrCode != want {
 		return fmt.Errorf("%s: want errcode %d, got %s", call, want, answer)
 	}
-	if into == nil {
+	if dst == nil {
 		return nil
 	}
-	return json.Unmarshal(answer, into)
+	return json.Unmarshal(answer, dst)
 }
 
 // scan scans a text and checks what opens.
@@ -250,19 +250,19 @@ func (d *demo) scan(title, text, want string) error {
 	return nil
 }
 
-func (d *demo) get(title, path string, into any) error {
-	return d.do(title, http.MethodGet, path, nil, into)
+func (d *demo) get(title, path string, dst any) error {
+	return d.do(title, http.MethodGet, path, nil, dst)
 }
 
-func (d *demo) post(title, path string, body, into any) error {
+func (d *demo) post(title, path string, body, dst any) error {
 	b, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	return d.do(title, http.MethodPost, path, b, into)
+	return d.do(title, http.MethodPost, path, b, dst)
 }
 
-func (d *demo) do(title, method, path string, body []byte, into any) error {
+func (d *demo) do(title, method, path string, body []byte, dst any) error {
 	fmt.Printf("\n== %s\n", title)
 	shown := path
 	if d.token != "" {
@@ -286,8 +286,8 @@ func (d *demo) do(title, method, path string, body []byte, into any) error {
 		return err
 	}
 	fmt.Printf("<- %s\n   %s\n", resp.Status, bytes.TrimSpace(answer))
-	if into == nil {
+	if dst == nil {
 		return nil
 	}
-	return json.Unmarshal(answer, into)
+	return json.Unmarshal(answer, dst)
 }

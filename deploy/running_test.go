@@ -409,7 +409,7 @@ func (c *customers) more(scans, changes int64) {
 // NATS servers, while scans and changes come through HAProxy. No scan of a rule is refused; each acknowledged change is there at the
 // end, and each acknowledged scan is counted once.
 func TestTheClusterGoesThroughARollingRestartAndAPromotion(t *testing.T) {
-	testscope.Only(t, "its files are read by what runs on them, and chaos/ has nodes restarted and replicas promoted")
+	testscope.WholeOnly(t, "its files are read by what runs on them, and chaos/ has nodes restarted and replicas promoted")
 	e := newEngine(t)
 	seed := fmt.Sprintf(`
 accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]

@@ -125,18 +125,18 @@ func (c Codes) Look(index int64) (code client.StoredCode) {
 	return code
 }
 
-// Text is the text that a camera reads from a code.
+// Text returns the text that a camera reads from a code.
 func (c Codes) Text(index int64) string {
 	c.s.t.Helper()
 	return c.Look(index).CodeURL
 }
 
 // operate makes calls as the operator; an error fails the test.
-func (s *Server) operate(what string, do func(context.Context, *client.Client) error) {
+func (s *Server) operate(kind string, do func(context.Context, *client.Client) error) {
 	s.t.Helper()
 	ctx, cancel := callContext()
 	defer cancel()
 	if err := do(ctx, s.Operator()); err != nil {
-		s.t.Fatalf("%s: %v", what, err)
+		s.t.Fatalf("%s: %v", kind, err)
 	}
 }

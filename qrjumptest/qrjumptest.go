@@ -130,7 +130,7 @@ func (s *Server) Advance(d time.Duration) {
 	s.call(http.MethodPut, "/admin/v1/emulator/clock", map[string]any{"advance": d.String()}, nil)
 }
 
-// Now is the server's time.
+// Now returns the server's time.
 func (s *Server) Now() time.Time {
 	s.t.Helper()
 	var clock struct {
@@ -203,14 +203,14 @@ func (s *Server) ScanAs(user, text string) Decision {
 }
 
 // call makes one call of the scan or admin API; anything but 2xx fails the test.
-func (s *Server) call(method, path string, body, into any) {
+func (s *Server) call(method, path string, body, dst any) {
 	s.t.Helper()
-	if err := s.try(method, path, body, into); err != nil {
+	if err := s.try(method, path, body, dst); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-func (s *Server) try(method, path string, body, into any) error {
+func (s *Server) try(method, path string, body, dst any) error {
 	var send io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -238,8 +238,8 @@ func (s *Server) try(method, path string, body, into any) error {
 	if resp.StatusCode/100 != 2 {
 		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, answer)
 	}
-	if into == nil {
+	if dst == nil {
 		return nil
 	}
-	return json.Unmarshal(answer, into)
+	return json.Unmarshal(answer, dst)
 }

@@ -22,8 +22,8 @@ import (
 func RegisterModernc(d *Disk, first bool) (name string, err error) {
 	tls := libc.NewTLS()
 	defer tls.Close()
-	below := sqlite3.Xsqlite3_vfs_find(tls, 0)
-	if below == 0 {
+	lower := sqlite3.Xsqlite3_vfs_find(tls, 0)
+	if lower == 0 {
 		return "", errors.New("SQLite has no default VFS")
 	}
 	name = fmt.Sprint("powercut", registered.Add(1))
@@ -36,11 +36,11 @@ func RegisterModernc(d *Disk, first bool) (name string, err error) {
 		return "", errors.New("out of memory")
 	}
 	v := vfsAt(p)
-	*v = *vfsAt(below)
+	*v = *vfsAt(lower)
 	v.FpNext, v.FzName = 0, cname
 	v.FxOpen, v.FxDelete = pointer(moderncOpen), pointer(moderncDelete)
 	modernc.Lock()
-	modernc.disks[p] = moderncVFS{d, below}
+	modernc.disks[p] = moderncVFS{d, lower}
 	modernc.Unlock()
 	asDefault := int32(0)
 	if first {
@@ -84,13 +84,13 @@ var modernc = struct {
 // pointer makes of a function declared at the top level what the translated code takes for a C function pointer.
 func pointer[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&f)) }
 
-// function is the reverse.
+// function returns the reverse.
 func function[F any](p uintptr) F { return *(*F)(unsafe.Pointer(&p)) }
 
-// at turns an address of C memory into a Go pointer.
-func at[T any](p uintptr) *T                { return *(**T)(unsafe.Pointer(&p)) }
-func vfsAt(p uintptr) *sqlite3.Tsqlite3_vfs { return at[sqlite3.Tsqlite3_vfs](p) }
-func methodsOf(file uintptr) *uintptr       { return &at[sqlite3.Tsqlite3_file](file).FpMethods }
+// pointerAt turns an address of C memory into a Go pointer.
+func pointerAt[T any](p uintptr) *T         { return *(**T)(unsafe.Pointer(&p)) }
+func vfsAt(p uintptr) *sqlite3.Tsqlite3_vfs { return pointerAt[sqlite3.Tsqlite3_vfs](p) }
+func methodsOf(file uintptr) *uintptr       { return &pointerAt[sqlite3.Tsqlite3_file](file).FpMethods }
 func moderncFileAt(file uintptr) moderncFile {
 	modernc.Lock()
 	defer modernc.Unlock()
@@ -107,17 +107,17 @@ func moderncOpen(tls *libc.TLS, vfs, name, file uintptr, flags int32, outFlags u
 	}
 	modernc.Lock()
 	defer modernc.Unlock()
-	below := *methodsOf(file)
-	table := modernc.tables[below]
+	lower := *methodsOf(file)
+	table := modernc.tables[lower]
 	if table == 0 {
 		table = libc.Xmalloc(tls, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_io_methods{})))
-		m := at[sqlite3.Tsqlite3_io_methods](table)
-		*m = *at[sqlite3.Tsqlite3_io_methods](below)
+		m := pointerAt[sqlite3.Tsqlite3_io_methods](table)
+		*m = *pointerAt[sqlite3.Tsqlite3_io_methods](lower)
 		m.FxClose, m.FxWrite = pointer(moderncClose), pointer(moderncWrite)
 		m.FxTruncate, m.FxSync = pointer(moderncTruncate), pointer(moderncSync)
-		modernc.tables[below] = table
+		modernc.tables[lower] = table
 	}
-	modernc.files[file] = moderncFile{v.disk, libc.GoString(name), at[sqlite3.Tsqlite3_io_methods](below)}
+	modernc.files[file] = moderncFile{v.disk, libc.GoString(name), pointerAt[sqlite3.Tsqlite3_io_methods](lower)}
 	*methodsOf(file) = table
 	return rc
 }
@@ -142,7 +142,7 @@ func moderncClose(tls *libc.TLS, file uintptr) int32 {
 
 func moderncWrite(tls *libc.TLS, file, buf uintptr, n int32, off int64) int32 {
 	f := moderncFileAt(file)
-	if f.disk.Write(f.name, unsafe.Slice(at[byte](buf), n), off) != nil {
+	if f.disk.Write(f.name, unsafe.Slice(pointerAt[byte](buf), n), off) != nil {
 		return sqlite3.SQLITE_IOERR_WRITE
 	}
 	return function[writeFunc](f.below.FxWrite)(tls, file, buf, n, off)

@@ -39,7 +39,7 @@ func nearAccount(s *session, operator *client.Client, given ...string) string {
 	return ""
 }
 
-// emptyFor is the error of a list of what an account has, where it is empty because no account
+// emptyFor returns the error of a list of what an account has, where it is empty because no account
 // and no platform has this AppID.
 func emptyFor(s *session, operator *client.Client, did, appid string, found int) error {
 	if found > 0 || appid == "" {
@@ -63,15 +63,15 @@ type accountList struct {
 // Run lists all accounts, page by page.
 func (c *accountList) Run(s *session, qrjump *client.Client) error {
 	const page = 1000
-	all, err := everyPage(page, func(after client.Account) ([]client.Account, error) {
-		return qrjump.Accounts.List(s.ctx, after.AppID, page)
+	all, err := everyPage(page, func(lastAccount client.Account) ([]client.Account, error) {
+		return qrjump.Accounts.List(s.ctx, lastAccount.AppID, page)
 	})
-	more := ""
+	rest := ""
 	if c.WaitingLinks && err == nil {
 		all, err = withWaitingLinks(s, qrjump, all)
-		more = said("account.see_account_show")
+		rest = said("account.see_account_show")
 	}
-	return listing[client.Account]{name: "accounts", none: said("account.no_account"), more: more,
+	return listing[client.Account]{name: "accounts", none: said("account.no_account"), more: rest,
 		heads: []string{"APPID", "KIND", "SUBJECT", "CERTIFIED", "VERSIONS", "JUMP", "NAME"},
 		row: func(a client.Account) []string {
 			return []string{a.AppID, a.Kind, a.Subject, yesNo(a.Certified), orDash(strings.Join(a.Versions, " ")),
@@ -179,17 +179,17 @@ func (a *accountSections) printSections(w io.Writer) {
 	}
 	var held, linked, told [][]string
 	for _, h := range a.Authorizations {
-		held = append(held, []string{h.Component, sets(h.PermissionSets), when(h.GrantedAt)})
+		held = append(held, []string{h.Component, sets(h.PermissionSets), formatTime(h.GrantedAt)})
 	}
 	waiting := ""
 	for _, l := range a.Links {
-		linked = append(linked, []string{l.MiniProgram, l.Name, linkState(l), when(l.CreatedAt)})
+		linked = append(linked, []string{l.MiniProgram, l.Name, linkState(l), formatTime(l.CreatedAt)})
 		if side := l.Waits(); side != "" {
 			waiting = said("account.answer_with_confirm_link", plain(a.AppID), plain(l.MiniProgram), side)
 		}
 	}
 	for _, n := range slices.Backward(a.Notices) {
-		told = append(told, []string{when(n.CreatedAt), n.Kind, n.Prefix, n.Reason})
+		told = append(told, []string{formatTime(n.CreatedAt), n.Kind, n.Prefix, n.Reason})
 	}
 	section("account.authorizations", []string{"PLATFORM", "PERMISSION SETS", "SINCE"}, held)
 	section("account.links", []string{"MINI PROGRAM", "NAME", "STATE", "SINCE"}, linked)
@@ -202,10 +202,10 @@ func (a *accountSections) printSections(w io.Writer) {
 // printAbilities says what an account may do, what is missing where it may not, and the command that mends each.
 func printAbilities(w io.Writer, appid string, list []client.Ability) {
 	var rows, mends [][2]string
-	for _, one := range list {
+	for _, ability := range list {
 		words := yesNo(true)
 		var missing []string
-		for _, n := range one.Requirements {
+		for _, n := range ability.Requirements {
 			if !n.Fulfilled {
 				need := maybeSaid("need."+n.Requirement, n.Requirement)
 				missing = append(missing, need)
@@ -218,10 +218,10 @@ func printAbilities(w io.Writer, appid string, list []client.Ability) {
 				}
 			}
 		}
-		if !one.Allowed {
+		if !ability.Allowed {
 			words = said("account.no_lacks") + strings.Join(missing, ", ")
 		}
-		rows = append(rows, [2]string{said("account.may", one.Ability), words})
+		rows = append(rows, [2]string{said("account.may", ability.Ability), words})
 	}
 	printFields(w, rows...)
 	if len(mends) > 0 {
@@ -246,7 +246,7 @@ func printAccount(w io.Writer, a client.Account) {
 		[2]string{"features", strings.Join(a.Features, ", ")},
 		[2]string{"members", strings.Join(members, ", ")}, [2]string{"linked", strings.Join(a.Linked, ", ")},
 		[2]string{"messages", a.MessageURL}, [2]string{"addresses", strings.Join(a.IPAllowlist, ", ")}, [2]string{"secret", frozen},
-		[2]string{"file", a.ConfirmFile.Name + " with " + a.ConfirmFile.Content}, [2]string{"created", when(a.CreatedAt)})
+		[2]string{"file", a.ConfirmFile.Name + " with " + a.ConfirmFile.Content}, [2]string{"created", formatTime(a.CreatedAt)})
 }
 
 type accountSet struct {
@@ -278,21 +278,21 @@ func changedFeatures(have, changes []string) ([]string, error) {
 	have = slices.Clone(have)
 	did := map[string]bool{}
 	for _, change := range changes {
-		name, away := strings.CutPrefix(change, "-")
+		name, isAway := strings.CutPrefix(change, "-")
 		name = strings.TrimPrefix(name, "+")
 		i := slices.Index(have, name)
-		before, twice := did[name]
+		wasSet, duplicate := did[name]
 		switch {
-		case twice && before != away:
+		case duplicate && wasSet != isAway:
 			return nil, misused("account.feature_grants_and_takes_it", name)
-		case !slices.Contains(features, name) && !(away && i >= 0):
+		case !slices.Contains(features, name) && !(isAway && i >= 0):
 			return nil, misused("account.feature_there_is_no_such", change, strings.Join(features, ", "))
-		case away && i >= 0:
+		case isAway && i >= 0:
 			have = slices.Delete(have, i, i+1)
-		case !away && i < 0:
+		case !isAway && i < 0:
 			have = append(have, name)
 		}
-		did[name] = away
+		did[name] = isAway
 	}
 	return have, nil
 }
@@ -355,7 +355,7 @@ func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	if isProblem(err, http.StatusUnprocessableEntity) {
 		err = fmt.Errorf("%w%s", err, nearAccount(s, qrjump, c.Linked...))
 	}
-	return c.after(s, qrjump, c.AppID, err, did)
+	return c.showChanged(s, qrjump, c.AppID, err, did)
 }
 
 // changedMembers gives roles, and takes those away that are empty.
@@ -393,8 +393,8 @@ func (c *accountSet) ends(old client.Account, want client.AccountPut) string {
 	return ""
 }
 
-// after shows an account after a change: one line, or all of it for programs; or it returns why nothing changed.
-func (o operator) after(s *session, qrjump *client.Client, appid string, err error, did string) error {
+// showChanged shows an account after a change: one line, or all of it for programs; or it returns why nothing changed.
+func (o operator) showChanged(s *session, qrjump *client.Client, appid string, err error, did string) error {
 	if err != nil {
 		return err
 	}

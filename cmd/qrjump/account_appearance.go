@@ -25,7 +25,7 @@ type accountAppearance struct {
 	CodeZh    *string `placeholder:"TEXT"`
 }
 
-// changed is the appearance with what the flags say; false = they say nothing.
+// changed returns the appearance with what the flags say; false = they say nothing.
 func (c *accountAppearance) changed(have client.Appearance) (want client.AppearancePut, any bool, err error) {
 	want = have.Put()
 	if c.Accent != nil && *c.Accent != "" { // a shell takes "#" for the begin of a comment

@@ -106,7 +106,7 @@ func (t apiTable) find(id string) (apiOperation, error) {
 	return named(t.operations, func(o apiOperation) string { return o.ID }, "call", id, "operation", "qrjump api")
 }
 
-// contentType is that of the body of an operation: JSON, or the first of what it takes; "" if it takes none.
+// contentType returns that of the body of an operation: JSON, or the first of what it takes; "" if it takes none.
 func (o apiOperation) contentType() string {
 	kinds := slices.Sorted(maps.Keys(o.Body.Content))
 	if len(kinds) == 0 || slices.Contains(kinds, "application/json") {
@@ -193,7 +193,7 @@ func (c *apiCommand) Run(s *session, qrjump *client.Client) error {
 	return c.show(s, o, answer)
 }
 
-// call is the request for an operation with the values that were given.
+// call returns the request for an operation with the values that were given.
 func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationRequest, error) {
 	call := client.OperationRequest{Method: o.method, Path: o.path, Query: url.Values{}}
 	fields, body := table.fields(o), map[string]any{}
@@ -242,15 +242,15 @@ func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationReque
 	return call, nil
 }
 
-// value is a value of the command line as JSON: a text stays a text where the field takes one. before is what the
+// value returns a value of the command line as JSON: a text stays a text where the field takes one. v is what the
 // field has already: a list takes a value more.
-func (t apiSchema) value(before any, text string) any {
+func (t apiSchema) value(v any, text string) any {
 	var typed any
 	if json.Unmarshal([]byte(text), &typed) != nil || t.is("string") && typed != nil {
 		typed = text
 	}
 	if _, is := typed.([]any); t.is("array") && !is && typed != nil {
-		list, _ := before.([]any)
+		list, _ := v.([]any)
 		if _, number := typed.(float64); number {
 			typed = json.RawMessage(text)
 		}
@@ -281,11 +281,11 @@ func (c *apiCommand) show(s *session, o apiOperation, answer *http.Response) err
 		return &client.Unreachable{URL: c.Server, Err: err}
 	}
 	if !c.isTable() {
-		var whole bytes.Buffer
-		if err := json.Indent(&whole, text, "", "  "); err != nil {
+		var fullBuffer bytes.Buffer
+		if err := json.Indent(&fullBuffer, text, "", "  "); err != nil {
 			return err
 		}
-		_, err := io.WriteString(s.out, strings.TrimSpace(whole.String())+"\n")
+		_, err := io.WriteString(s.out, strings.TrimSpace(fullBuffer.String())+"\n")
 		return err
 	}
 	return printAnswer(s.out, text)
@@ -325,10 +325,10 @@ func printAnswer(w io.Writer, answer json.RawMessage) error {
 		cells = append(cells, line)
 	}
 	var lines [][]string
-	for _, one := range cells {
+	for _, cell := range cells {
 		var line []string
 		for _, head := range heads {
-			line = append(line, orDash(plain(one[head])))
+			line = append(line, orDash(plain(cell[head])))
 		}
 		lines = append(lines, line)
 	}
@@ -339,11 +339,11 @@ func printAnswer(w io.Writer, answer json.RawMessage) error {
 	return nil
 }
 
-// cellForPeople is a value as a cell: times in the zone of the reader.
+// cellForPeople returns a value as a cell: times in the zone of the reader.
 func cellForPeople(value json.RawMessage) string {
-	var at time.Time
-	if json.Unmarshal(value, &at) == nil && !at.IsZero() && value[0] == '"' {
-		return when(at)
+	var t time.Time
+	if json.Unmarshal(value, &t) == nil && !t.IsZero() && value[0] == '"' {
+		return formatTime(t)
 	}
 	return cellOf(value)
 }
@@ -365,8 +365,8 @@ func apiWords(ctx context.Context, qrjump *client.Client, given []string) (list 
 		if len(f.schema.Enum) == 0 {
 			list = append(list, candidate{f.name + "=", f.means})
 		}
-		for _, one := range f.schema.Enum {
-			if text, is := one.(string); is {
+		for _, value := range f.schema.Enum {
+			if text, is := value.(string); is {
 				list = append(list, candidate{f.name + "=" + text, f.means})
 			}
 		}

@@ -17,7 +17,7 @@ func atTerminal(s *session) bool {
 	return ok && term.IsTerminal(int(terminal.Fd()))
 }
 
-// fileOf is the file that is read, if it is one.
+// fileOf returns the file that is read, if it is one.
 func fileOf(in io.Reader) (*os.File, bool) {
 	if standard, is := in.(standardInput); is {
 		return standard.file, true
@@ -44,19 +44,19 @@ func typedLine(s *session) (string, error) {
 
 // agreed asks the user at the terminal whether to go on: nil is yes. Without a terminal there is no question, and it says how to
 // agree beforehand.
-func agreed(s *session, what, otherwise string) error {
-	return asked(s, what, otherwise, said("ask.go_on_y_n", plain(what)), "y", "Y", "yes", "Yes", "YES")
+func agreed(s *session, kind, fallback string) error {
+	return asked(s, kind, fallback, said("ask.go_on_y_n", plain(kind)), "y", "Y", "yes", "Yes", "YES")
 }
 
 // agreedByName is agreed where the name of the context has to be typed.
-func agreedByName(s *session, what, name, otherwise string) error {
-	return asked(s, what, otherwise, said("ask.type_the_name", plain(what), name), name)
+func agreedByName(s *session, kind, name, fallback string) error {
+	return asked(s, kind, fallback, said("ask.type_the_name", plain(kind), name), name)
 }
 
-// asked says nil where what is typed is one of the answers that agree.
-func asked(s *session, what, otherwise, question string, agree ...string) error {
+// asked says nil where kind is typed is one of the answers that agree.
+func asked(s *session, kind, fallback, question string, agree ...string) error {
 	if !atTerminal(s) {
-		return misused("ask.nothing_was_done", plain(what), otherwise)
+		return misused("ask.nothing_was_done", plain(kind), fallback)
 	}
 	fmt.Fprint(s.err, question)
 	word, err := typedLine(s)

@@ -24,11 +24,11 @@ func (c *auditList) Run(s *session, qrjump *client.Client) error {
 	return listing[client.Change]{name: "changes", none: said("audit.no_change_is_like_that"), newestFirst: true,
 		heads: []string{"SEQ", "AT", "KIND", "DID", "WHICH", "BY", "RID"},
 		row: func(e client.Change) []string {
-			by := e.Actor
+			actor := e.Actor
 			if e.Via != "" {
-				by += " via " + e.Via
+				actor += " via " + e.Via
 			}
-			return []string{number(e.Seq), when(e.OccurredAt), e.Kind, e.Action, plain(e.Key), by, orDash(e.RID)}
+			return []string{number(e.Seq), formatTime(e.OccurredAt), e.Kind, e.Action, plain(e.Key), actor, orDash(e.RID)}
 		}}.print(s, c.outputFlags, list, failed("list", "changes", err))
 }
 
@@ -52,15 +52,15 @@ func (c *auditUndo) Run(s *session, qrjump *client.Client) error {
 		return failed(said("audit.undo_change"), number(c.Seq), err)
 	}
 	return c.print(s, done, func(w io.Writer) {
-		what := map[string]string{"add": said("audit.is_back"), "delete": said("audit.is_gone_again"),
+		kind := map[string]string{"add": said("audit.is_back"), "delete": said("audit.is_gone_again"),
 			"edit": said("audit.is_as_it_was_before")}[done.Action]
-		tell(w, "audit.change_is_undone_change", c.Seq, plain(done.Rule.Prefix), cmp.Or(what, done.Action), done.Seq)
+		tell(w, "audit.change_is_undone_change", c.Seq, plain(done.Rule.Prefix), cmp.Or(kind, done.Action), done.Seq)
 	})
 }
 
 // resolveThen shows what a link opened at a past moment.
 func (c *scanCommand) resolveThen(s *session) error {
-	at, err := momentOf("--at", c.At, false)
+	t, err := momentOf("--at", c.At, false)
 	if err != nil {
 		return err
 	}
@@ -68,24 +68,24 @@ func (c *scanCommand) resolveThen(s *session) error {
 	if err != nil {
 		return err
 	}
-	past, err := qrjump.Scans.ResolveAsOfFor(s.ctx, c.Owner, c.request(c.Link), at)
+	pastOf, err := qrjump.Scans.ResolveAsOfFor(s.ctx, c.Owner, c.request(c.Link), t)
 	if err != nil {
 		return failed("scan", c.Link, err)
 	}
-	return c.print(s, past.Raw, func(w io.Writer) {
-		printFields(w, [2]string{"then", opened(past.Then)}, [2]string{"now", opened(past.Now)})
-		if len(past.Since) == 0 {
+	return c.print(s, pastOf.Raw, func(w io.Writer) {
+		printFields(w, [2]string{"then", opened(pastOf.Then)}, [2]string{"now", opened(pastOf.Now)})
+		if len(pastOf.Since) == 0 {
 			tell(w, "audit.nothing_changed_since")
 			return
 		}
 		fmt.Fprintln(w)
 		rows := [][]string{}
-		for _, e := range past.Since {
+		for _, e := range pastOf.Since {
 			seq := "-"
 			if e.Seq > 0 {
 				seq = number(e.Seq)
 			}
-			rows = append(rows, []string{seq, when(e.OccurredAt), e.Kind, e.Action, plain(e.Key), e.Actor, orDash(e.RID)})
+			rows = append(rows, []string{seq, formatTime(e.OccurredAt), e.Kind, e.Action, plain(e.Key), e.Actor, orDash(e.RID)})
 		}
 		printTable(w, []string{"SEQ", "AT", "KIND", "DID", "WHICH", "BY", "RID"}, rows)
 	})

@@ -24,7 +24,7 @@ type passphraseFlags struct {
 }
 
 // passphrase returns the passphrase; again asks a person to type it twice.
-func (p passphraseFlags) passphrase(s *session, again bool) (string, error) {
+func (p passphraseFlags) passphrase(s *session, repeat bool) (string, error) {
 	if p.PassphraseFile != "" {
 		f, err := os.Open(p.PassphraseFile)
 		if err != nil {
@@ -54,7 +54,7 @@ func (p passphraseFlags) passphrase(s *session, again bool) (string, error) {
 		return string(word), err
 	}
 	word, err := ask(said("backup.passphrase_of_the_archive"))
-	if err != nil || !again {
+	if err != nil || !repeat {
 		return word, err
 	}
 	if second, err := ask(said("backup.the_same_again")); err != nil || second != word {
@@ -66,7 +66,7 @@ func (p passphraseFlags) passphrase(s *session, again bool) (string, error) {
 // typed reads what a person types unseen, until Ctrl-C; then the terminal shows
 // again what is typed.
 func typed(ctx context.Context, terminal int) ([]byte, error) {
-	before, err := term.GetState(terminal)
+	oldState, err := term.GetState(terminal)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func typed(ctx context.Context, terminal int) ([]byte, error) {
 	case a := <-answered:
 		return a.word, a.err
 	case <-ctx.Done(): // the reading ends with the program
-		_ = term.Restore(terminal, before)
+		_ = term.Restore(terminal, oldState)
 		return nil, fault("ask.interrupted_nothing_was_done")
 	}
 }
@@ -154,7 +154,7 @@ func (c *importCommand) Run(s *session) error {
 		return failed("import", c.File, err)
 	}
 	tell(s.out, "backup.imported_of_exported_at_by", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"),
-		when(m.CreatedAt), plain(m.Program))
+		formatTime(m.CreatedAt), plain(m.Program))
 	for _, table := range m.Tables() {
 		if table.Name == "tables/batches.ndjson" && table.Rows > 0 {
 			tell(s.out,

@@ -31,15 +31,15 @@ func aboutStoredCodes(s *session, operator *client.Client, did string, id int64,
 	if id == 0 || !isNotFound(err) {
 		return aboutCodes(did, err)
 	}
-	there := []int64{}
+	storedNumbers := []int64{}
 	list, listErr := operator.Batches.List(s.ctx, client.BatchQuery{Limit: 1000})
 	for _, b := range list {
-		there = append(there, b.ID)
+		storedNumbers = append(storedNumbers, b.ID)
 	}
-	if listErr != nil || slices.Contains(there, id) {
+	if listErr != nil || slices.Contains(storedNumbers, id) {
 		return aboutCodes(did, err) // the error stands without a guess too, and where something else is not there
 	}
-	return hintError{error: fault("batch.of", did, err, nearNumber(id, there)), next: said("batch.see_qrjump_batch_list")}
+	return hintError{error: fault("batch.of", did, err, nearNumber(id, storedNumbers)), next: said("batch.see_qrjump_batch_list")}
 }
 
 // codeAdvice says in plain words what a number of codes means, and what to do.
@@ -166,16 +166,16 @@ func (c *batchApply) order(s *session) error {
 // place orders codes whose texts are written as the flags say.
 func (f templateFlags) place(s *session, o outputFlags, operator *client.Client, appid string, put client.OrderPut) error {
 	put.Text, put.GTIN, put.Given, put.Weak, put.DryRun = f.Text, f.GTIN, f.FixedDigits, f.AllowGuessable, f.DryRun
-	one, err := operator.Orders.Create(s.ctx, appid, put)
+	order, err := operator.Orders.Create(s.ctx, appid, put)
 	switch {
 	case err != nil:
 		return failed(said("batch_order.order_codes_for"), appid, err)
 	case f.DryRun:
-		return o.outcome(s, one, nil, "batch.text_would_look_like", one.Sample, one.TextBits)
+		return o.outcome(s, order, nil, "batch.text_would_look_like", order.Sample, order.TextBits)
 	case f.Text == "":
-		return o.outcome(s, one, nil, "plain", orderState(one))
+		return o.outcome(s, order, nil, "plain", orderState(order))
 	}
-	return o.outcome(s, one, nil, "batch.text_costs_bits", orderState(one), one.Text, one.TextBits)
+	return o.outcome(s, order, nil, "batch.text_costs_bits", orderState(order), order.Text, order.TextBits)
 }
 
 func orDefaultText(template string) string { return cmp.Or(template, "{prefix}{secret}") }
@@ -218,7 +218,7 @@ func (c *batchShow) Run(s *session) error {
 		}
 		printFields(w, [2]string{"application", number(a.ID)}, [2]string{"isv", a.ISV}, [2]string{"status", a.Status},
 			[2]string{"ready", countedCodes(ready) + " in " + counted(len(a.Segments), "segment")},
-			[2]string{"created", when(a.CreatedAt)}, [2]string{"updated", when(a.UpdatedAt)})
+			[2]string{"created", formatTime(a.CreatedAt)}, [2]string{"updated", formatTime(a.UpdatedAt)})
 		if known {
 			printFields(w, [2]string{"text", strconv.Quote(orDefaultText(form.Text))},
 				[2]string{"guess", fmt.Sprintf("%d bits", form.TextBits)})
@@ -253,8 +253,8 @@ type batchList struct {
 // Run lists all applications, page by page.
 func (c *batchList) Run(s *session, qrjump *client.Client) error {
 	const page = 1000
-	all, err := everyPage(page, func(after client.Batch) ([]client.Batch, error) {
-		return qrjump.Batches.List(s.ctx, client.BatchQuery{Account: c.Account, After: after.ID, Limit: page})
+	all, err := everyPage(page, func(lastBatch client.Batch) ([]client.Batch, error) {
+		return qrjump.Batches.List(s.ctx, client.BatchQuery{Account: c.Account, After: lastBatch.ID, Limit: page})
 	})
 	if err != nil {
 		return failed("list", "applications", err)
@@ -262,7 +262,7 @@ func (c *batchList) Run(s *session, qrjump *client.Client) error {
 	return listing[client.Batch]{name: "batches", none: said("batch.no_applications_the_first_qrjump"),
 		heads: []string{"ID", "ACCOUNT", "ISV", "STATUS", "CREATED", "PREFIX", "CODES", "FROZEN", "VOID", "REDEEMED"},
 		row: func(b client.Batch) []string {
-			return []string{number(b.ID), b.Account, b.ISV, b.Status, when(b.CreatedAt), b.Prefix, number(b.Count), number(b.Frozen),
+			return []string{number(b.ID), b.Account, b.ISV, b.Status, formatTime(b.CreatedAt), b.Prefix, number(b.Count), number(b.Frozen),
 				number(b.Void), number(b.Redeemed)}
 		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("batch.list_applications_of"), c.Account, len(all)))
 }
@@ -336,14 +336,14 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second) // it is extra: the codes are activated
 	defer cancel()
 	var recalled []codes.Range
-	for after := int64(0); ; {
+	for start := int64(0); ; {
 		const page = 1000
-		list, err := operator.Packages.List(ctx, client.PackageQuery{ApplicationID: c.ID, After: after, Limit: page})
+		list, err := operator.Packages.List(ctx, client.PackageQuery{ApplicationID: c.ID, After: start, Limit: page})
 		if err != nil {
 			return n, err
 		}
 		for _, p := range list {
-			if after = p.ID; p.RecalledAt != nil {
+			if start = p.ID; p.RecalledAt != nil {
 				recalled = append(recalled, codes.Range{From: p.From, To: p.To})
 			}
 		}
@@ -363,8 +363,8 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 			case run.Void:
 				n.void += run.Len()
 			case run.Frozen:
-				for at := run.From; at <= run.To; at++ {
-					if byRecall.Has(at) {
+				for pos := run.From; pos <= run.To; pos++ {
+					if byRecall.Has(pos) {
 						n.recalled++
 					} else {
 						n.frozen++

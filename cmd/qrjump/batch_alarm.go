@@ -33,37 +33,37 @@ func (c *batchAlarm) Run(s *session) error {
 		}
 		return c.print(s, r, func(w io.Writer) { printReplay(w, r) })
 	}
-	now, err := client.BatchAlarm{}, error(nil)
+	currentAlarm, err := client.BatchAlarm{}, error(nil)
 	if c.Threshold > 0 || c.Off || c.Default {
-		now, err = qrjump.Batches.SetAlarmThreshold(s.ctx, c.ID, client.BatchAlarmPut{Threshold: c.Threshold, Off: c.Off})
+		currentAlarm, err = qrjump.Batches.SetAlarmThreshold(s.ctx, c.ID, client.BatchAlarmPut{Threshold: c.Threshold, Off: c.Off})
 	} else {
-		now, err = qrjump.Batches.GetAlarmThreshold(s.ctx, c.ID)
+		currentAlarm, err = qrjump.Batches.GetAlarmThreshold(s.ctx, c.ID)
 	}
 	if err != nil {
 		return aboutStored(s, qrjump, "alarm", c.ID, err)
 	}
-	return c.print(s, now, func(w io.Writer) {
+	return c.print(s, currentAlarm, func(w io.Writer) {
 		from := said("batch_alarm.as_on_the_whole_server")
-		if now.Own {
+		if currentAlarm.Own {
 			from = said("batch_alarm.chosen_for_it")
 		}
-		what := said("batch_alarm.a_code_of_is_alarmed", now.ApplicationID, now.Threshold)
-		if now.Off {
-			what = said("batch_alarm.no_score_alarms_a_code", now.ApplicationID)
+		kind := said("batch_alarm.a_code_of_is_alarmed", currentAlarm.ApplicationID, currentAlarm.Threshold)
+		if currentAlarm.Off {
+			kind = said("batch_alarm.no_score_alarms_a_code", currentAlarm.ApplicationID)
 		}
-		fmt.Fprintf(w, "%s (%s)\n", what, from)
-		if now.OpenAlarmCount > 0 {
-			tell(w, "batch_alarm.alarms_of_stand_qrjump_stats", countedCodes(now.OpenAlarmCount), now.ApplicationID)
+		fmt.Fprintf(w, "%s (%s)\n", kind, from)
+		if currentAlarm.OpenAlarmCount > 0 {
+			tell(w, "batch_alarm.alarms_of_stand_qrjump_stats", countedCodes(currentAlarm.OpenAlarmCount), currentAlarm.ApplicationID)
 		}
 	})
 }
 
 func printReplay(w io.Writer, r client.AlarmReplay) {
-	fields := [][2]string{{"from", when(r.From)}, {"to", when(r.To)}, {"codes scanned", i18n.Grouped(r.Scanned)},
+	fields := [][2]string{{"from", formatTime(r.From)}, {"to", formatTime(r.To)}, {"codes scanned", i18n.Grouped(r.Scanned)},
 		{said("batch_alarm.alarms_at") + number(r.Threshold), i18n.Grouped(r.Alarms)}, {"alarms raised", i18n.Grouped(r.Raised)},
 		{"of them dismissed", i18n.Grouped(r.Dismissed)}, {"of these alarmed too", i18n.Grouped(r.StillDismissed)}}
 	if r.Since != nil {
-		fields = append(fields, [2]string{"since", when(*r.Since) +
+		fields = append(fields, [2]string{"since", formatTime(*r.Since) +
 			said("batch_alarm.what_is_older_is_no")})
 	}
 	printFields(w, fields...)
@@ -72,8 +72,8 @@ func printReplay(w io.Writer, r client.AlarmReplay) {
 	}
 	fmt.Fprintln(w)
 	rows := [][]string{}
-	for _, one := range r.First {
-		rows = append(rows, []string{when(one.OccurredAt), fmt.Sprintf("%d:%d", r.ApplicationID, one.CodeIndex), number(one.Score)})
+	for _, alarm := range r.First {
+		rows = append(rows, []string{formatTime(alarm.OccurredAt), fmt.Sprintf("%d:%d", r.ApplicationID, alarm.CodeIndex), number(alarm.Score)})
 	}
 	printTable(w, []string{"AT", "CODE", "SCORE"}, rows)
 	if int64(len(r.First)) < r.Alarms {

@@ -104,7 +104,7 @@ func (c *batchDownload) suffix() string {
 	return ".b64"
 }
 
-// packageKey is the key to decrypt with, "" where packages stay as they are.
+// packageKey returns the key to decrypt with, "" where packages stay as they are.
 func (c *batchDownload) packageKey() (string, error) {
 	key := c.Key
 	if c.KeyFile != "" {
@@ -163,7 +163,7 @@ func (c *batchDownload) folder() (bool, error) {
 	return false, nil
 }
 
-// piecesOf are the parts of segments that were asked for.
+// piecesOf returns the parts of segments that were asked for.
 func piecesOf(a client.Application, want client.CodeRange) ([]client.CodeRange, error) {
 	if a.Status != client.ApplicationFinished || len(a.Segments) == 0 {
 		return nil, fault("batch_download.batch_the_application_is_not", a.ID,

@@ -164,20 +164,20 @@ func (c *batchImport) bring(s *session, qrjump *client.Client, id int64, part im
 		if len(piece) == 0 {
 			return fault("batch_import.read_it_changed_while_it", plain(part.name), line)
 		}
-		one, err := qrjump.Batches.ImportCodes(s.ctx, id, line+1, c.Actor, bytes.NewReader(piece))
+		imported, err := qrjump.Batches.ImportCodes(s.ctx, id, line+1, c.Actor, bytes.NewReader(piece))
 		if err != nil {
 			return aboutBatch(said("batch_import.import_into", plain(part.name)), id, err)
 		}
-		line += one.Lines
-		done.Lines, done.Added, done.Available = done.Lines+one.Lines, done.Added+one.Added, one.Available
-		progress.add(int(one.Lines))
+		line += imported.Lines
+		done.Lines, done.Added, done.Available = done.Lines+imported.Lines, done.Added+imported.Added, imported.Available
+		progress.add(int(imported.Lines))
 	}
 	return nil
 }
 
 // someLines reads up to so many lines; none at the end.
-func someLines(in *bufio.Reader, most int) (text []byte, err error) {
-	for range most {
+func someLines(in *bufio.Reader, limit int) (text []byte, err error) {
+	for range limit {
 		line, err := in.ReadBytes('\n')
 		text = append(text, line...)
 		if errors.Is(err, io.EOF) {

@@ -27,11 +27,11 @@ type orderDecision struct {
 }
 
 func (c *orderDecision) decide(s *session, qrjump *client.Client, agree bool) error {
-	one, err := qrjump.Orders.Decide(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Revision: c.Revision, Agree: agree})
+	order, err := qrjump.Orders.Decide(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Revision: c.Revision, Agree: agree})
 	if err != nil {
 		return failed(said("batch_order.decide_order")+c.ISV+" of", c.AppID, err)
 	}
-	return c.outcome(s, one, nil, "plain", orderState(one))
+	return c.outcome(s, order, nil, "plain", orderState(order))
 }
 
 type batchApprove struct{ orderDecision }
@@ -52,13 +52,13 @@ type batchOrders struct {
 // Run lists orders with how far each is.
 func (c *batchOrders) Run(s *session, qrjump *client.Client) error {
 	all := []client.Order{}
-	for more := true; more; {
+	for hasMore := true; hasMore; {
 		page, err := qrjump.Orders.List(s.ctx, c.Account, len(all), 1000)
 		if err != nil {
 			return failed("list", "orders", err)
 		}
 		all = append(all, page.Orders...)
-		more = len(page.Orders) > 0 && len(all) < page.Total
+		hasMore = len(page.Orders) > 0 && len(all) < page.Total
 	}
 	return listing[client.Order]{name: "orders", none: said("batch_order.nothing_was_ordered_the_first"), newestFirst: true,
 		heads: []string{"ACCOUNT", "ISV", "CODES", "TEXT", "ASKED BY", "STATE", "REVISION", "DECIDED BY", "APPLICATION",

@@ -46,14 +46,14 @@ func (f *rangeFlags) said(s *session, total int64, files []printedFile, read *re
 	}
 	return f.print(s, answer, func(w io.Writer) {
 		var size int64
-		for _, one := range files {
-			size += one.Bytes
+		for _, file := range files {
+			size += file.Bytes
 		}
-		where := plain(f.Out)
+		location := plain(f.Out)
 		if len(files) > 1 {
-			where = plain(files[0].File) + " to " + plain(files[len(files)-1].File)
+			location = plain(files[0].File) + " to " + plain(files[len(files)-1].File)
 		}
-		tell(w, "batch_download.wrote_of_to", countedCodes(total), f.ID, where, counted(int(size), "byte"))
+		tell(w, "batch_download.wrote_of_to", countedCodes(total), f.ID, location, counted(int(size), "byte"))
 		if read == nil || read.Labels == 0 {
 			return
 		}
@@ -230,12 +230,12 @@ func (c *labelPrint) sheet(design labels.Design) (sheet labels.Sheet, err error)
 }
 
 // parts writes a job of several files, with a bar on the terminal.
-func (f *rangeFlags) parts(s *session, src *rowSource, job *printJob, each, lead int64, read *readBack,
+func (f *rangeFlags) parts(s *session, src *rowSource, job *printJob, size, lead int64, read *readBack,
 	write func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64, done func(int)) error) error {
 	progress := newBar(s, src.count(), "drawing")
 	defer progress.end()
 	progress.add(int(job.Labels))
-	files, err := job.parts(s, src.count(), each, lead, func(from int64) (iter.Seq2[labels.Row, error], func(), error) {
+	files, err := job.parts(s, src.count(), size, lead, func(from int64) (iter.Seq2[labels.Row, error], func(), error) {
 		return f.ordered(s.ctx, src, from)
 	}, func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64) error {
 		return write(w, rows, first, progress.add)
@@ -252,7 +252,7 @@ const labelsPerFile = 50_000
 
 // pictures writes each label by itself: into an archive, or as a stream for a label printer.
 func (c *labelPrint) pictures(s *session, design labels.Design, read *readBack) error {
-	each := cmp.Or(c.PerFile, labelsPerFile)
+	n := cmp.Or(c.PerFile, labelsPerFile)
 	format, zipped := labels.Format(c.format()), strings.HasSuffix(c.Out, ".zip")
 	if !zipped && !format.ForPrinters() {
 		return misused("batch_print.out_pictures_go_into_an",
@@ -262,14 +262,14 @@ func (c *labelPrint) pictures(s *session, design labels.Design, read *readBack) 
 	if err != nil {
 		return err
 	}
-	job, err := beginJob(&c.rangeFlags, map[string]any{"pictures": c.labelFlags, "format": format, "each": each})
+	job, err := beginJob(&c.rangeFlags, map[string]any{"pictures": c.labelFlags, "format": format, "each": n})
 	if err != nil {
 		return err
 	}
 	if zipped {
 		type rows = iter.Seq2[labels.Row, error]
-		return c.parts(s, &src, job, each, 0, read, func(w io.Writer, of rows, _ int64, done func(int)) error {
-			return design.Zip(w, c.ID, of, format, done)
+		return c.parts(s, &src, job, n, 0, read, func(w io.Writer, seq rows, _ int64, done func(int)) error {
+			return design.Zip(w, c.ID, seq, format, done)
 		})
 	}
 	progress := newBar(s, src.count(), "drawing")

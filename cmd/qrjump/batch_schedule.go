@@ -36,13 +36,13 @@ type batchSchedule struct {
 
 // Run makes a range of codes open a page from a time on.
 func (c *batchSchedule) Run(s *session) error {
-	at, err := momentOf("--at", c.At, true)
+	t, err := momentOf("--at", c.At, true)
 	if err != nil {
 		return err
 	}
-	from := when(at)
+	from := formatTime(t)
 	if c.At == "now" { // the server's own, which is later already when it is asked
-		at = time.Time{}
+		t = time.Time{}
 	}
 	r, all, err := parseRange(c.Range)
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *batchSchedule) Run(s *session) error {
 			return err
 		}
 	}
-	done, err := qrjump.Codes.Schedule(s.ctx, c.ID, r, c.binding(), at, c.Actor, c.Note)
+	done, err := qrjump.Codes.Schedule(s.ctx, c.ID, r, c.binding(), t, c.Actor, c.Note)
 	s.warn(done)
 	return c.outcome(s, done, aboutStored(s, qrjump, "schedule "+rangeText(r)+" of", c.ID, err),
 		"batch_schedule.of_from_on_those_that", countedCodes(done.Codes), c.ID, from, plain(c.Path),
@@ -106,13 +106,13 @@ func (c *codeLog) Run(s *session) error {
 // events lists what happened to the codes of an application, oldest first.
 func (c *codeLog) events(s *session, qrjump *client.Client, id int64) error {
 	list, err := qrjump.Codes.ListEvents(s.ctx, id, c.After, c.Limit)
-	more := ""
+	rest := ""
 	if n := len(list); n > 0 && n == c.Limit {
-		more = said("batch_schedule.there_may_be_more_after", list[n-1].Seq)
+		rest = said("batch_schedule.there_may_be_more_after", list[n-1].Seq)
 	}
 	return listing[client.CodeEvent]{name: "events", none: said("batch_schedule.nothing_happened_to_these_codes"),
 		heads: []string{"SEQ", "AT", "DID", "CODES", "WHICH", "FROM", "BY", "NOTE", "RID"},
-		more:  more,
+		more:  rest,
 		row: func(e client.CodeEvent) []string {
 			var ranges []string
 			for _, r := range e.Ranges {
@@ -124,20 +124,20 @@ func (c *codeLog) events(s *session, qrjump *client.Client, id int64) error {
 			}
 			from := "-"
 			if !e.EffectiveAt.Equal(e.OccurredAt) {
-				from = when(e.EffectiveAt)
+				from = formatTime(e.EffectiveAt)
 			}
-			return []string{number(e.Seq), when(e.OccurredAt), e.Action, number(e.Codes),
+			return []string{number(e.Seq), formatTime(e.OccurredAt), e.Action, number(e.Codes),
 				orDash(text), from, e.Actor, orDash(e.Note), orDash(e.RID)}
 		}}.print(s, c.outputFlags, list, aboutStored(s, qrjump, said("batch_schedule.log_of_batch"), id, err))
 }
 
 // printScansOf says what is known of the scans of a code.
-func printScansOf(w io.Writer, of client.StoredCode, known client.CodeScans) {
+func printScansOf(w io.Writer, code client.StoredCode, known client.CodeScans) {
 	if known.Scans == 0 {
-		tell(w, "batch_schedule.code_was_never_scanned", of.ApplicationID, of.CodeIndex)
+		tell(w, "batch_schedule.code_was_never_scanned", code.ApplicationID, code.CodeIndex)
 		return
 	}
-	printFields(w, [2]string{"code", fmt.Sprintf("%d:%d", of.ApplicationID, of.CodeIndex)}, [2]string{"scans", number(known.Scans)},
+	printFields(w, [2]string{"code", fmt.Sprintf("%d:%d", code.ApplicationID, code.CodeIndex)}, [2]string{"scans", number(known.Scans)},
 		[2]string{"users", number(known.Users)}, [2]string{"first", moment(known.FirstAt)},
 		[2]string{"last", moment(known.LastAt)}, [2]string{"networks", strconv.Itoa(known.Networks)},
 		[2]string{"regions", strconv.Itoa(known.Regions)},
@@ -149,7 +149,7 @@ func printScansOf(w io.Writer, of client.StoredCode, known client.CodeScans) {
 	}
 }
 
-// scoreText is the score of a code with what it means.
+// scoreText returns the score of a code with what it means.
 func scoreText(known client.CodeScans) string {
 	text := said("batch_schedule.from_on_it_looks_as", known.Score, known.Threshold)
 	if known.Threshold == 0 {

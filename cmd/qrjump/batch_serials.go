@@ -42,15 +42,15 @@ func (c *batchSerials) Run(s *session) error {
 	}
 	var bound, changed int64
 	for {
-		var some []client.SerialBinding
-		some, err = next()
+		var bindings []client.SerialBinding
+		bindings, err = next()
 		if err != nil {
 			return fault("batch_serials.read_after", plain(c.File), counted(int(bound), "serial number"), err)
 		}
-		if len(some) == 0 {
+		if len(bindings) == 0 {
 			break
 		}
-		done, err := qrjump.Codes.BindSerials(s.ctx, c.ID, some, c.Replace, c.Actor)
+		done, err := qrjump.Codes.BindSerials(s.ctx, c.ID, bindings, c.Replace, c.Actor)
 		if err != nil {
 			return aboutStored(s, qrjump, said("batch_serials.bind_serial_numbers_are_of", bound), c.ID, err)
 		}
@@ -75,41 +75,41 @@ func serialRows(in io.Reader) (next func() ([]client.SerialBinding, error), err 
 	}
 	header = slices.Clone(header)
 	header[0] = strings.TrimPrefix(header[0], "\ufeff") // as spreadsheets write it
-	serial, by := slices.Index(header, "serial"), ""
+	serial, actor := slices.Index(header, "serial"), ""
 	for _, name := range []string{"index", "text", "code"} {
-		if by == "" && slices.Contains(header, name) {
-			by = name
+		if actor == "" && slices.Contains(header, name) {
+			actor = name
 		}
 	}
-	if serial < 0 || by == "" {
+	if serial < 0 || actor == "" {
 		return nil, misused("batch_serials.the_first_line_names_the", strings.Join(header, ", "))
 	}
-	at := slices.Index(header, by)
-	return func() (some []client.SerialBinding, err error) {
-		for len(some) < serialsAtOnce {
+	pos := slices.Index(header, actor)
+	return func() (bindings []client.SerialBinding, err error) {
+		for len(bindings) < serialsAtOnce {
 			row, err := table.Read()
 			if errors.Is(err, io.EOF) {
-				return some, nil
+				return bindings, nil
 			}
 			if err != nil {
 				return nil, err
 			}
-			one := client.SerialBinding{Serial: row[serial]}
-			switch by {
+			binding := client.SerialBinding{Serial: row[serial]}
+			switch actor {
 			case "text":
-				one.CodeURL = row[at]
+				binding.CodeURL = row[pos]
 			case "code":
-				one.Code = row[at]
+				binding.Code = row[pos]
 			default:
-				index, err := strconv.ParseInt(row[at], 10, 64)
+				index, err := strconv.ParseInt(row[pos], 10, 64)
 				if err != nil || index < 0 {
-					line, _ := table.FieldPos(at)
-					return nil, fault("batch_serials.line_is_no_index", line, row[at])
+					line, _ := table.FieldPos(pos)
+					return nil, fault("batch_serials.line_is_no_index", line, row[pos])
 				}
-				one.Index = &index
+				binding.Index = &index
 			}
-			some = append(some, one)
+			bindings = append(bindings, binding)
 		}
-		return some, nil
+		return bindings, nil
 	}, nil
 }

@@ -19,7 +19,7 @@ type behaviourList struct {
 func (c *behaviourList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Behaviours.List(s.ctx)
 	if c.ID != "" && err == nil {
-		return c.one(s, list)
+		return c.show(s, list)
 	}
 	list = slices.DeleteFunc(list, func(b client.Behaviour) bool {
 		return c.Evidence != "" && b.EvidenceLevel != c.Evidence || !strings.HasPrefix(b.ID, c.Prefix)
@@ -30,15 +30,15 @@ func (c *behaviourList) Run(s *session, qrjump *client.Client) error {
 	}.print(s, c.outputFlags, list, failed("list", "behaviours", err))
 }
 
-// one shows a behaviour with its evidence.
-func (c *behaviourList) one(s *session, list []client.Behaviour) error {
-	one, err := named(list, func(b client.Behaviour) string { return b.ID }, "show", c.ID, "behaviour", "qrjump behaviour list")
+// show shows a behaviour with its evidence.
+func (c *behaviourList) show(s *session, list []client.Behaviour) error {
+	behaviour, err := named(list, func(b client.Behaviour) string { return b.ID }, "show", c.ID, "behaviour", "qrjump behaviour list")
 	if err != nil {
 		return err
 	}
-	return c.print(s, one, func(w io.Writer) {
+	return c.print(s, behaviour, func(w io.Writer) {
 		server := say("behaviour.server")
-		printFields(w, [2]string{"behaviour", one.ID}, [2]string{server.English(), one.English}, [2]string{server.Chinese(), one.Chinese},
-			[2]string{"known by", sureness(one)}, [2]string{"evidence", one.Source}, [2]string{"contract", one.Section})
+		printFields(w, [2]string{"behaviour", behaviour.ID}, [2]string{server.English(), behaviour.English}, [2]string{server.Chinese(), behaviour.Chinese},
+			[2]string{"known by", sureness(behaviour)}, [2]string{"evidence", behaviour.Source}, [2]string{"contract", behaviour.Section})
 	})
 }

@@ -81,7 +81,7 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 		return c.print(s, list, func(w io.Writer) {
 			rows := [][]string{}
 			for _, e := range list.Errors {
-				rows = append(rows, []string{strconv.Itoa(e.Count), strconv.Itoa(e.ErrCode), e.Endpoint, when(e.LastAt), e.LastRID,
+				rows = append(rows, []string{strconv.Itoa(e.Count), strconv.Itoa(e.ErrCode), e.Endpoint, formatTime(e.LastAt), e.LastRID,
 					orDash(e.Detail)})
 			}
 			if len(rows) == 0 {
@@ -113,7 +113,7 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 // lookedAt says what of the log was looked at, and how to go on.
 func lookedAt(w io.Writer, looked client.Searched) {
 	if looked.Since != nil {
-		tell(w, "calls.looked_at_from_to", counted(looked.Examined, "call"), when(*looked.Since), when(*looked.Until))
+		tell(w, "calls.looked_at_from_to", counted(looked.Examined, "call"), formatTime(*looked.Since), formatTime(*looked.Until))
 	}
 	if looked.Next != 0 {
 		tell(w, "calls.older_ones_the_same_with", looked.Next)
@@ -123,14 +123,14 @@ func lookedAt(w io.Writer, looked client.Searched) {
 // recorded are calls of the log, which does not keep their method, as others are printed.
 func recorded(kept []client.Call) []client.RecordedCall {
 	list := make([]client.RecordedCall, len(kept))
-	for i, one := range kept {
-		address := one.Endpoint
-		if one.Query != "" {
-			address += "?" + one.Query
+	for i, call := range kept {
+		address := call.Endpoint
+		if call.Query != "" {
+			address += "?" + call.Query
 		}
-		list[i] = client.RecordedCall{RID: one.RID, OccurredAt: one.OccurredAt, Account: one.Account, IP: one.IP, URL: address,
-			Request:  one.Request,
-			Response: one.Response, ErrCode: one.ErrCode, Detail: one.Detail, Took: one.Took}
+		list[i] = client.RecordedCall{RID: call.RID, OccurredAt: call.OccurredAt, Account: call.Account, IP: call.IP, URL: address,
+			Request:  call.Request,
+			Response: call.Response, ErrCode: call.ErrCode, Detail: call.Detail, Took: call.Took}
 	}
 	return list
 }
@@ -212,8 +212,8 @@ func (c *callsCommand) lines(s *session, calls []client.RecordedCall, header boo
 	if c.isJSON() {
 		e := json.NewEncoder(s.out)
 		e.SetEscapeHTML(false)
-		for _, one := range calls {
-			if err := e.Encode(complete(one)); err != nil {
+		for _, call := range calls {
+			if err := e.Encode(complete(call)); err != nil {
 				return err
 			}
 		}
@@ -223,31 +223,31 @@ func (c *callsCommand) lines(s *session, calls []client.RecordedCall, header boo
 	if header && len(calls) > 0 && !withoutHeads {
 		fmt.Fprintf(s.out, form+"\n", "AT", "RID", "ACCOUNT", "CODE", "TOOK", "CALL")
 	}
-	for _, one := range calls {
-		line := fmt.Sprintf(form, when(one.OccurredAt), one.RID, orDash(one.Account), fmt.Sprint(one.ErrCode),
-			one.Took.Round(10*time.Microsecond), strings.TrimSpace(one.Method+" "+callPath(one.URL)))
-		if one.Detail != "" {
-			line += "  " + one.Detail
+	for _, call := range calls {
+		line := fmt.Sprintf(form, formatTime(call.OccurredAt), call.RID, orDash(call.Account), fmt.Sprint(call.ErrCode),
+			call.Took.Round(10*time.Microsecond), strings.TrimSpace(call.Method+" "+callPath(call.URL)))
+		if call.Detail != "" {
+			line += "  " + call.Detail
 		}
 		fmt.Fprintln(s.out, plain(line))
 		if c.Bodies {
-			if _, query, asked := strings.Cut(one.URL, "?"); asked {
+			if _, query, asked := strings.Cut(call.URL, "?"); asked {
 				fmt.Fprintln(s.out, plain("  query     "+query))
 			}
-			c.body(s.out, "sent", one.Request)
-			c.body(s.out, "answered", one.Response)
+			c.body(s.out, "sent", call.Request)
+			c.body(s.out, "answered", call.Response)
 		}
 	}
 	return nil
 }
 
-func (c *callsCommand) body(w io.Writer, what, text string) {
+func (c *callsCommand) body(w io.Writer, kind, text string) {
 	if text != "" {
-		fmt.Fprintf(w, "  %-9s %s\n", what, plain(text))
+		fmt.Fprintf(w, "  %-9s %s\n", kind, plain(text))
 	}
 }
 
-// callPath is the path of a call without its query.
+// callPath returns the path of a call without its query.
 func callPath(address string) string {
 	path, _, _ := strings.Cut(address, "?")
 	if readable, err := url.PathUnescape(path); err == nil {

@@ -124,18 +124,18 @@ func (c *compareCommand) Run(s *session) (err error) {
 	began := stage.Began()
 	now.Store(&began)
 	clock := func() time.Time { return *now.Load() }
-	ours, end, err := server.StartTemp(s.ctx, stage.Seed(), clock, io.Discard)
+	localServer, end, err := server.StartTemp(s.ctx, stage.Seed(), clock, io.Discard)
 	if err != nil && stage.ForgetRules() {
 		tell(s.err, "cassette.the_rules_from_before_the", plain(err.Error()))
-		ours, end, err = server.StartTemp(s.ctx, stage.Seed(), clock, io.Discard)
+		localServer, end, err = server.StartTemp(s.ctx, stage.Seed(), clock, io.Discard)
 	}
 	if err != nil {
 		return fault("cassette.compare_a_server_with_what", c.File, err)
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	report, err := cassette.Compare(s.ctx, stage, cassette.Server{URL: ours.URL, Admin: ours.AdminURL, Reach: func(at time.Time) {
-		if at.After(*now.Load()) {
-			now.Store(&at)
+	report, err := cassette.Compare(s.ctx, stage, cassette.Server{URL: localServer.URL, Admin: localServer.AdminURL, Reach: func(t time.Time) {
+		if t.After(*now.Load()) {
+			now.Store(&t)
 		}
 	}})
 	if err != nil {
@@ -149,7 +149,7 @@ func (c *compareCommand) Run(s *session) (err error) {
 		tell(s.err, "cassette.added_to", counted(added, "answer"), c.Keep)
 	}
 	if c.Behaviour != "" {
-		report.Only(c.Behaviour)
+		report.Filter(c.Behaviour)
 	}
 	if err := c.print(s, report, func(w io.Writer) { printComparison(w, report) }); err != nil {
 		return err
@@ -177,20 +177,20 @@ func printComparison(w io.Writer, r cassette.Report) {
 		if d.Known {
 			decided += ", known"
 		}
-		at := said("cassette.line", d.Line)
+		location := said("cassette.line", d.Line)
 		if d.Count > 1 {
-			at += said("cassette.and_more", d.Count-1)
+			location += said("cassette.and_more", d.Count-1)
 		}
-		what := string(d.Kind)
-		if d.Where != what {
-			what += " " + d.Where
+		kind := string(d.Kind)
+		if d.Where != kind {
+			kind += " " + d.Where
 		}
-		tell(w, "cassette.the_platform_has_we_have", at, plain(orDash(d.Endpoint)), plain(what),
+		tell(w, "cassette.the_platform_has_we_have", location, plain(orDash(d.Endpoint)), plain(kind),
 			plain(d.Platform),
 			plain(d.Ours), decided)
 	}
-	for _, one := range r.Skipped {
-		tell(w, "cassette.line_is_not_compared", one.Line, plain(one.Endpoint), plain(one.Reason))
+	for _, skipped := range r.Skipped {
+		tell(w, "cassette.line_is_not_compared", skipped.Line, plain(skipped.Endpoint), plain(skipped.Reason))
 	}
 	if len(r.Rewritten) > 0 {
 		tell(w, "cassette.rewritten", counted(len(r.Rewritten), "line"), r.Rewritten[0])

@@ -32,33 +32,33 @@ func (o operator) clock(s *session, qrjump *client.Client, did string, move func
 			return emulated(did, err)
 		}
 	}
-	now, err := qrjump.Emulator.GetClock(s.ctx)
+	currentClock, err := qrjump.Emulator.GetClock(s.ctx)
 	if err != nil {
 		return emulated(did, err)
 	}
-	return o.print(s, now, func(w io.Writer) { fmt.Fprintln(w, clockText(now)) })
+	return o.print(s, currentClock, func(w io.Writer) { fmt.Fprintln(w, clockText(currentClock)) })
 }
 
 // clockText says in words what a clock shows.
 func clockText(c client.Clock) string {
-	text := said("clock.the_clock_shows") + when(c.Now)
+	text := said("clock.the_clock_shows") + formatTime(c.Now)
 	if c.Frozen {
 		text += said("clock.and_stands_still")
 	}
 	if c.RealTime.IsZero() {
 		return text
 	}
-	ahead := c.Now.Sub(c.RealTime).Round(time.Second)
+	leadingWait := c.Now.Sub(c.RealTime).Round(time.Second)
 	switch {
-	case ahead == 0 && !c.Frozen:
+	case leadingWait == 0 && !c.Frozen:
 		return text + said("clock.which_is_real_time")
-	case ahead < 0:
-		return text + ", " + longTime(-ahead) + said("clock.behind_real_time")
+	case leadingWait < 0:
+		return text + ", " + longTime(-leadingWait) + said("clock.behind_real_time")
 	}
-	return text + ", " + longTime(ahead) + said("clock.ahead_of_real_time")
+	return text + ", " + longTime(leadingWait) + said("clock.ahead_of_real_time")
 }
 
-// longTime is a duration, with its days where it has many.
+// longTime returns a duration, with its days where it has many.
 func longTime(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d < 3*day {
@@ -78,23 +78,23 @@ type clockSet struct {
 // Run sets the clock, moves it on, stops it, lets it run on, or lets it follow real time again.
 func (c *clockSet) Run(s *session) error {
 	asked := 0
-	for _, one := range []bool{c.Time != "", c.Freeze, c.Resume, c.RealTime} {
-		if one {
+	for _, single := range []bool{c.Time != "", c.Freeze, c.Resume, c.RealTime} {
+		if single {
 			asked++
 		}
 	}
 	if asked != 1 {
 		return misused("clock.say_one")
 	}
-	var at time.Time
+	var t time.Time
 	span, forward := strings.CutPrefix(c.Time, "+")
-	by, ok := spanOf(span)
+	d, ok := spanOf(span)
 	switch {
-	case forward && (!ok || by <= 0):
+	case forward && (!ok || d <= 0):
 		return misused("clock.want_a_time_such_as_2", c.Time)
 	case c.Time != "" && !forward:
 		var err error
-		if at, err = momentOf("clock set", c.Time, true); err != nil {
+		if t, err = momentOf("clock set", c.Time, true); err != nil {
 			return err
 		}
 	}
@@ -109,11 +109,11 @@ func (c *clockSet) Run(s *session) error {
 	case c.Resume:
 		return c.clock(s, qrjump, said("clock.let_the_clock_run"), func() error { return clock.ResumeClock(s.ctx) })
 	case forward:
-		return c.clock(s, qrjump, said("clock.advance_the_clock_by")+by.String(), func() error { return clock.Advance(s.ctx, by) })
+		return c.clock(s, qrjump, said("clock.advance_the_clock_by")+d.String(), func() error { return clock.Advance(s.ctx, d) })
 	case c.RealTime:
 		return c.clock(s, qrjump, said("clock.go_back_to_real_time"), func() error { return clock.FollowRealTime(s.ctx) })
 	}
-	return c.clock(s, qrjump, said("clock.set_the_clock_to")+c.Time, func() error { return clock.SetClock(s.ctx, at) })
+	return c.clock(s, qrjump, said("clock.set_the_clock_to")+c.Time, func() error { return clock.SetClock(s.ctx, t) })
 }
 
 type resetCommand struct {

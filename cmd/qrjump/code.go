@@ -51,14 +51,14 @@ func (c *codeShow) Run(s *session) error {
 	if isPlatform(c.Server) && c.AdminServer == "" {
 		return c.asAccount(s, name)
 	}
-	at, token, err := c.admin(c.adminFlags)
+	loc, token, err := c.admin(c.adminFlags)
 	if err != nil {
 		return err
 	}
 	if token == "" && (c.AccessToken != "" || c.AppID != "" && c.Secret != "") {
 		return c.asAccount(s, name)
 	}
-	qrjump, err := c.connect(at, client.Options{AdminToken: token})
+	qrjump, err := c.connect(loc, client.Options{AdminToken: token})
 	if err != nil {
 		return err
 	}
@@ -121,9 +121,9 @@ func printHistory(w io.Writer, history []client.CodeEvent) {
 	for _, e := range slices.Backward(history) {
 		from := "-"
 		if !e.EffectiveAt.Equal(e.OccurredAt) {
-			from = when(e.EffectiveAt)
+			from = formatTime(e.EffectiveAt)
 		}
-		rows = append(rows, []string{when(e.OccurredAt), maybeSaid("did."+e.Action, e.Action), number(e.Codes), e.Actor, from,
+		rows = append(rows, []string{formatTime(e.OccurredAt), maybeSaid("did."+e.Action, e.Action), number(e.Codes), e.Actor, from,
 			orDash(e.Note),
 			orDash(e.RID)})
 	}
@@ -132,16 +132,16 @@ func printHistory(w io.Writer, history []client.CodeEvent) {
 
 // standingAlarm returns an alarm that was not dismissed, in a line.
 func standingAlarm(a client.OpenAlarm) string {
-	what := said("code.it_looks_copied_score") + number(a.Score)
+	kind := said("code.it_looks_copied_score") + number(a.Score)
 	if a.Kind == client.SpoiledCode {
-		what = said("code.it_was_spoiled_and_scanned")
+		kind = said("code.it_was_spoiled_and_scanned")
 	}
 	seen := "open"
 	if a.AcknowledgedAt != nil {
 		seen = said("code.seen_by") + a.AcknowledgedBy
 	}
 	return said("code.since_take_it_back_with", a.ID,
-		when(a.OccurredAt), seen, what, a.ID)
+		formatTime(a.OccurredAt), seen, kind, a.ID)
 }
 
 func printBound(w io.Writer, b client.BoundCode) {
@@ -201,7 +201,7 @@ func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
 	return list, nil
 }
 
-// codes are those of the file.
+// codes returns those of the file.
 func (c *selectedCodes) codes(s *session) ([]string, error) {
 	if c.CodesFile == "" {
 		return nil, nil
@@ -232,8 +232,8 @@ func (c *selectedCodes) codes(s *session) ([]string, error) {
 	return list, nil
 }
 
-// before says how it was with codes that a change left as they were.
-var before = map[string]string{
+// prerequisites says how it was with codes that a change left as they were.
+var prerequisites = map[string]string{
 	client.Freeze: "code.were_frozen_before", client.Void: "code.were_void_before", client.Redeem: "code.had_been_redeemed_before",
 	"deactivate":    "code.were_not_active",
 	client.Unfreeze: "code.were_not_frozen_or_stay",
@@ -273,7 +273,7 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 	says := said("code.of", said("code.past."+did), countedCodes(done.Codes), c.ID)
 	if done.Changed != done.Codes {
 		says = said("code.of_of_the_other", said("code.past."+did), done.Changed, countedCodes(done.Codes), c.ID,
-			done.Codes-done.Changed, said(before[did]))
+			done.Codes-done.Changed, said(prerequisites[did]))
 	}
 	err = o.print(s, map[string]any{"application_id": c.ID, "action": did, "codes": done.Codes, "changed": done.Changed},
 		func(w io.Writer) { fmt.Fprintln(w, says) })
@@ -283,7 +283,7 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 	// A till that hands out one thing for each code must not take this for a yes.
 	if done.Changed < done.Codes {
 		return fault("code.not_all_were_redeemed_by", done.Codes-done.Changed, countedCodes(done.Codes), c.ID,
-			said(before[did]))
+			said(prerequisites[did]))
 	}
 	return err
 }

@@ -10,9 +10,9 @@ import (
 func printTables(s *session) error {
 	said := map[reader]any{}
 	for _, r := range []reader{"en", "zh"} {
-		one := *s
-		one.reader = r
-		said[r] = tableOf(one.everything())
+		item := *s
+		item.reader = r
+		said[r] = tableOf(item.fullManual())
 	}
 	return json.NewEncoder(s.out).Encode(said)
 }
@@ -50,18 +50,18 @@ func tableOf(m manual) any {
 		list.Exits = append(list.Exits, exit{code, exits[code], m.says("exit." + exits[code])})
 	}
 	for _, p := range probes {
-		one := probed{Row: p.row.String(), Asks: m.says("probe.asks." + p.row.String()), Calls: p.calls + p.rules, Publishes: p.publishes}
+		item := probed{Row: p.row.String(), Asks: m.says("probe.asks." + p.row.String()), Calls: p.calls + p.rules, Publishes: p.publishes}
 		if p.partial {
-			one.Leaves = m.says("probe.leaves." + p.row.String())
+			item.Leaves = m.says("probe.leaves." + p.row.String())
 		}
 		switch {
 		case p.requires != "":
-			one.Requires = map[requirement]string{requireSecond: "--second-appid", requireService: "--service-appid",
+			item.Requires = map[requirement]string{requireSecond: "--second-appid", requireService: "--service-appid",
 				requireRefresh: "--refresh"}[p.requires]
 		case !p.changes():
-			one.Requires = "--read-only"
+			item.Requires = "--read-only"
 		}
-		list.Probes = append(list.Probes, one)
+		list.Probes = append(list.Probes, item)
 	}
 	list.Flags = arguments(flagsOf(m.Node))
 	for _, leaf := range m.Leaves(true) {

@@ -59,10 +59,10 @@ func (c *completeCommand) Run(s *session) error {
 	if len(words) > 0 && words[0] == "--" {
 		words = words[1:]
 	}
-	for _, one := range completions(s, s.everything().Application, words) {
-		line := plain(one.word)
-		if one.means != "" {
-			line += "\t" + plain(one.means)
+	for _, completion := range completions(s, s.fullManual().Application, words) {
+		line := plain(completion.word)
+		if completion.means != "" {
+			line += "\t" + plain(completion.means)
 		}
 		fmt.Fprintln(s.out, line)
 	}
@@ -88,13 +88,13 @@ func completions(s *session, model *kong.Application, words []string) []candidat
 	if len(words) == 0 {
 		words = []string{""}
 	}
-	before, last := words[:len(words)-1], words[len(words)-1]
-	t := read(model, before)
-	name, begun, whole := strings.Cut(last, "=")
+	oldNames, last := words[:len(words)-1], words[len(words)-1]
+	t := read(model, oldNames)
+	name, begun, ok := strings.Cut(last, "=")
 	switch {
 	case t.value != nil:
 		return startingWith(last, t.values(s, t.value.Value, last))
-	case !t.plain && whole && strings.HasPrefix(name, "--"):
+	case !t.plain && ok && strings.HasPrefix(name, "--"):
 		f := t.flag(strings.TrimPrefix(name, "--"))
 		if f == nil {
 			return nil
@@ -133,7 +133,7 @@ func read(model *kong.Application, words []string) begunLine {
 	t := begunLine{node: model.Node}
 	t.flags = t.allowed()
 	for i, word := range words {
-		name, _, whole := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		name, _, ok := strings.Cut(strings.TrimLeft(word, "-"), "=")
 		switch {
 		case t.value != nil:
 			t.given = append(t.given, "--"+t.value.Name+"="+word)
@@ -144,7 +144,7 @@ func read(model *kong.Application, words []string) begunLine {
 			f := t.flag(name)
 			switch {
 			case f == nil:
-			case f.IsBool() || whole:
+			case f.IsBool() || ok:
 				t.given = append(t.given, word)
 			default:
 				t.value = f
@@ -168,7 +168,7 @@ func read(model *kong.Application, words []string) begunLine {
 	return t
 }
 
-// allowed are the flags that may stand here: those of the verb, and before a
+// allowed returns the flags that may stand here: those of the verb, and before a
 // verb those of every verb.
 func (t *begunLine) allowed() (list []*kong.Flag) {
 	nodes := []*kong.Node{t.node}
@@ -200,7 +200,7 @@ func (t *begunLine) flag(name string) *kong.Flag {
 	return nil
 }
 
-// positional is the argument that is next; a list takes all that follow.
+// positional returns the argument that is next; a list takes all that follow.
 func (t *begunLine) positional() *kong.Value {
 	node := t.node
 	if node.DefaultCmd != nil {
@@ -215,7 +215,7 @@ func (t *begunLine) positional() *kong.Value {
 	return nil
 }
 
-// values are the values of a flag or an argument, as far as they can be known.
+// values returns the values of a flag or an argument, as far as they can be known.
 func (t *begunLine) values(s *session, v *kong.Value, begun string) (list []candidate) {
 	shown := v.Name
 	if v.Flag != nil && v.Flag.PlaceHolder != "" {
@@ -223,9 +223,9 @@ func (t *begunLine) values(s *session, v *kong.Value, begun string) (list []cand
 	}
 	switch {
 	case v.Enum != "":
-		for _, one := range v.EnumSlice() {
-			if one != "" {
-				list = append(list, candidate{word: one})
+		for _, item := range v.EnumSlice() {
+			if item != "" {
+				list = append(list, candidate{word: item})
 			}
 		}
 	case v.IsBool():
@@ -305,7 +305,7 @@ func (t *begunLine) kept(s *session, kind, begun string) []candidate {
 	return list[:min(len(list), mostKept)]
 }
 
-// onServer are the things of a kind by their names, of long lists those about what is there.
+// onServer returns the things of a kind by their names, of long lists those about what is there.
 func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun string) []candidate {
 	switch kind {
 	case "account":
@@ -316,7 +316,7 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 		return candidates(platforms, func(c client.Component) candidate { return candidate{word: c.AppID} })
 	case "setting":
 		settings, _ := qrjump.Settings.List(ctx)
-		return candidates(settings, func(one client.Setting) candidate { return candidate{one.Name, unmarked(inWords(one).Meaning)} })
+		return candidates(settings, func(item client.Setting) candidate { return candidate{item.Name, unmarked(inWords(item).Meaning)} })
 	case "behaviour":
 		rows, _ := qrjump.Behaviours.List(ctx)
 		return candidates(rows, func(b client.Behaviour) candidate { return candidate{b.ID, r.inLanguage(b.English, b.Chinese)} })
@@ -325,7 +325,9 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 		return candidates(hooks, func(w client.Webhook) candidate { return candidate{number(w.ID), w.URL} })
 	case "snapshot":
 		saved, _ := qrjump.Emulator.ListSnapshots(ctx)
-		return candidates(saved, func(one client.Snapshot) candidate { return candidate{one.Name, when(one.CreatedAt)} })
+		return candidates(saved, func(snapshot client.Snapshot) candidate {
+			return candidate{snapshot.Name, formatTime(snapshot.CreatedAt)}
+		})
 	case "batch":
 		var first int64 // whose digits go on from what is there
 		if _, err := strconv.ParseUint(begun, 10, 32); err == nil && len(begun) <= len("500000001") {
@@ -341,8 +343,8 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 		}
 		found, _ := qrjump.Search(ctx, client.SearchQuery{Text: begun, Quick: true})
 		for _, hit := range found.Hits {
-			if one := (candidate{hit.Key, hit.Name}); hit.Kind == "rule" && !slices.Contains(list, one) {
-				list = append(list, one)
+			if item := (candidate{hit.Key, hit.Name}); hit.Kind == "rule" && !slices.Contains(list, item) {
+				list = append(list, item)
 			}
 		}
 		return list
@@ -358,9 +360,9 @@ func justBefore(begun string) string {
 	return ""
 }
 
-func candidates[T any](list []T, of func(T) candidate) (all []candidate) {
-	for _, one := range list {
-		all = append(all, of(one))
+func candidates[T any](list []T, lookup func(T) candidate) (all []candidate) {
+	for _, item := range list {
+		all = append(all, lookup(item))
 	}
 	return all
 }
@@ -391,7 +393,7 @@ func (t *begunLine) kindOf(v *kong.Value, shown string) string {
 	return ""
 }
 
-// startingWith are the candidates that go on from what is there.
+// startingWith returns the candidates that go on from what is there.
 func startingWith(begun string, list []candidate) []candidate {
 	return slices.DeleteFunc(list, func(c candidate) bool {
 		return !strings.HasPrefix(c.word, begun) && c.word != anyFile && c.word != anyFolder

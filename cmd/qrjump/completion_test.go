@@ -21,7 +21,7 @@ import (
 // commandModel is the table of commands as the program parses it.
 func commandModel(t *testing.T) *kong.Application {
 	t.Helper()
-	return (&session{}).everything().Application
+	return (&session{}).fullManual().Application
 }
 
 // completing returns what says which words a shell would show.
@@ -266,7 +266,7 @@ func TestCompletionOfPowerShell(t *testing.T) {
 
 // Issue 16, 8: help, man page and completion agree with the code.
 func TestEveryCommandHasItsManPage(t *testing.T) {
-	model := (&session{}).everything()
+	model := (&session{}).fullManual()
 	pages := model.pages()
 	if want := len(model.Leaves(true)) + 2; len(pages) != want {
 		t.Errorf("%d pages, want %d", len(pages), want)

@@ -19,23 +19,23 @@ type componentList struct{ operator }
 // Run lists all third-party platforms, page by page.
 func (c *componentList) Run(s *session, qrjump *client.Client) error {
 	const page = 100
-	all, err := everyPage(page, func(after client.Component) ([]client.Component, error) {
-		return qrjump.Components.List(s.ctx, after.AppID, page)
+	all, err := everyPage(page, func(lastComponent client.Component) ([]client.Component, error) {
+		return qrjump.Components.List(s.ctx, lastComponent.AppID, page)
 	})
 	return listing[client.Component]{name: "components",
 		none:  said("component.there_is_no_third_party"),
 		heads: []string{"APPID", "AUTHORISED BY", "EVENTS GO TO", "MADE"},
-		row: func(one client.Component) []string {
-			return []string{one.AppID, strconv.Itoa(one.Total), orDash(one.EventURL), when(one.CreatedAt)}
+		row: func(component client.Component) []string {
+			return []string{component.AppID, strconv.Itoa(component.Total), orDash(component.EventURL), formatTime(component.CreatedAt)}
 		}}.print(s, c.outputFlags, all, failed("list", "components", err))
 }
 
 // aboutComponent names the platform that an error is about; where there is none with
-// this AppID, it asks which one may be meant.
+// this AppID, it asks which component may be meant.
 func aboutComponent(s *session, operator *client.Client, did, appid string, err error) error {
 	return about(did, appid, err, said("report.see", seeComponents),
 		func() ([]client.Component, error) { return operator.Components.List(s.ctx, "", 100) },
-		func(one client.Component) string { return one.AppID })
+		func(component client.Component) string { return component.AppID })
 }
 
 type componentShow struct {
@@ -46,35 +46,35 @@ type componentShow struct {
 
 // Run shows one platform, which accounts authorised it, and what was sent to its event URL.
 func (c *componentShow) Run(s *session, qrjump *client.Client) error {
-	one := struct {
+	entry := struct {
 		client.Component
 		Pushes []client.Push `json:"pushes"`
 	}{Pushes: []client.Push{}}
 	var err error
-	if one.Component, err = qrjump.Components.Get(s.ctx, c.AppID); err == nil && c.Pushes > 0 {
-		one.Pushes, err = qrjump.Components.ListPushes(s.ctx, c.AppID, c.Pushes)
+	if entry.Component, err = qrjump.Components.Get(s.ctx, c.AppID); err == nil && c.Pushes > 0 {
+		entry.Pushes, err = qrjump.Components.ListPushes(s.ctx, c.AppID, c.Pushes)
 	}
 	if err != nil {
 		return aboutComponent(s, qrjump, said("component.show_component"), c.AppID, err)
 	}
-	return c.print(s, one, func(w io.Writer) {
-		printFields(w, [2]string{"appid", one.AppID}, [2]string{"events go to", orElse(one.EventURL, "nowhere")},
-			[2]string{"calls come from", orElse(strings.Join(one.IPAllowlist, ", "), said("component.any_address"))},
-			[2]string{"people go back to", orElse(strings.Join(one.RedirectHosts, ", "), said("component.no_host"))},
-			[2]string{"made", when(one.CreatedAt)}, [2]string{"authorised by", counted(one.Total, "account")})
-		if len(one.Authorizations) > 0 {
+	return c.print(s, entry, func(w io.Writer) {
+		printFields(w, [2]string{"appid", entry.AppID}, [2]string{"events go to", orElse(entry.EventURL, "nowhere")},
+			[2]string{"calls come from", orElse(strings.Join(entry.IPAllowlist, ", "), said("component.any_address"))},
+			[2]string{"people go back to", orElse(strings.Join(entry.RedirectHosts, ", "), said("component.no_host"))},
+			[2]string{"made", formatTime(entry.CreatedAt)}, [2]string{"authorised by", counted(entry.Total, "account")})
+		if len(entry.Authorizations) > 0 {
 			fmt.Fprintln(w)
 			rows := [][]string{}
-			for _, a := range one.Authorizations {
-				rows = append(rows, []string{a.AppID, sets(a.PermissionSets), when(a.GrantedAt)})
+			for _, a := range entry.Authorizations {
+				rows = append(rows, []string{a.AppID, sets(a.PermissionSets), formatTime(a.GrantedAt)})
 			}
 			printTable(w, []string{"ACCOUNT", "PERMISSION SETS", "SINCE"}, rows)
 		}
-		if left := one.Total - len(one.Authorizations); left > 0 {
+		if left := entry.Total - len(entry.Authorizations); left > 0 {
 			tell(w, "component.and_more", left)
 		}
-		if len(one.Pushes) > 0 {
-			printPushes(w, one.Pushes)
+		if len(entry.Pushes) > 0 {
+			printPushes(w, entry.Pushes)
 		}
 	})
 }
@@ -130,8 +130,8 @@ func (c *componentSet) Run(s *session) error {
 	if c.RedirectHost != nil {
 		want.RedirectHosts = &c.RedirectHost
 	}
-	one, err := qrjump.Components.Set(ctx, c.AppID, want)
-	return c.outcome(s, one, failed(said("component.put_component"), c.AppID, unlessOvertaken("qrjump component show "+c.AppID, err)),
+	component, err := qrjump.Components.Set(ctx, c.AppID, want)
+	return c.outcome(s, component, failed(said("component.put_component"), c.AppID, unlessOvertaken("qrjump component show "+c.AppID, err)),
 		"plain", plain(did))
 }
 
@@ -145,7 +145,7 @@ func printPushes(w io.Writer, list []client.Push) {
 		} else if p.NextAt == nil {
 			state = said("component.given_up")
 		}
-		rows = append(rows, []string{number(p.ID), when(p.CreatedAt), p.InfoType, orDash(p.AppID), state,
+		rows = append(rows, []string{number(p.ID), formatTime(p.CreatedAt), p.InfoType, orDash(p.AppID), state,
 			strconv.Itoa(p.Attempts), orElse(numberOrNone(int64(p.Status)), "-"), moment(p.NextAt), orDash(p.Error)})
 	}
 	fmt.Fprintln(w)
@@ -162,12 +162,12 @@ type componentRevoke struct {
 
 // Run ends what an account granted a platform.
 func (c *componentRevoke) Run(s *session, qrjump *client.Client) error {
-	what := c.AppID + " from " + c.Component
+	kind := c.AppID + " from " + c.Component
 	held, err := qrjump.Accounts.ListAuthorizations(s.ctx, c.AppID)
 	if err != nil {
 		return aboutAccount(s, qrjump, "revoke "+c.Component+" from", c.AppID, err)
 	}
-	if _, err := named(held, func(h client.Holding) string { return h.Component }, "revoke "+what+": component", c.Component,
+	if _, err := named(held, func(h client.Holding) string { return h.Component }, "revoke "+kind+": component", c.Component,
 		said("component.platform_that")+c.AppID+" authorised", "qrjump account show "+c.AppID); err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (c *componentRevoke) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	err = qrjump.Components.RevokeAuthorization(s.ctx, c.Component, c.AppID)
-	return c.outcome(s, map[string]any{"component": c.Component, "appid": c.AppID, "revoked": true}, failed("revoke", what, err),
+	return c.outcome(s, map[string]any{"component": c.Component, "appid": c.AppID, "revoked": true}, failed("revoke", kind, err),
 		"plain", plain(c.AppID+said("component.took_back_what_it_granted")+c.Component))
 }
 

@@ -58,45 +58,45 @@ func (f serverFlags) scan(given string) (place, error) {
 }
 
 // admin returns the address of the admin API and the operator's token, "" if there is none: a server with --dev wants none.
-func (f serverFlags) admin(a adminFlags) (at place, token string, err error) {
-	at, err = f.find("admin-server", a.AdminServer, func(a server.Addresses) string { return a.Admin })
+func (f serverFlags) admin(a adminFlags) (loc place, token string, err error) {
+	loc, err = f.find("admin-server", a.AdminServer, func(a server.Addresses) string { return a.Admin })
 	if err != nil {
-		return at, "", err
+		return loc, "", err
 	}
-	if isPlatform(at.url) {
-		return at, "", misused("connection.has_no_admin_api_name", plain(at.url))
+	if isPlatform(loc.url) {
+		return loc, "", misused("connection.has_no_admin_api_name", plain(loc.url))
 	}
-	token, err = f.token(a, at.url)
-	return at, token, err
+	token, err = f.token(a, loc.url)
+	return loc, token, err
 }
 
 // find says where an API is: where its own flag says, where --server says, or
 // where the server of the data folder wrote that it is. --server may name that
 // server too: then the folder knows where its other listeners are.
-func (f serverFlags) find(flag, given string, of func(server.Addresses) string) (place, error) {
+func (f serverFlags) find(flag, given string, lookup func(server.Addresses) string) (place, error) {
 	if given != "" {
 		return place{given, flag}, nil
 	}
 	dir := cmp.Or(f.Data, "qrjump-data")
-	here, err := server.ReadAddresses(dir)
-	none := errors.Is(err, fs.ErrNotExist)
+	localAddresses, err := server.ReadAddresses(dir)
+	isEmpty := errors.Is(err, fs.ErrNotExist)
 	switch {
-	case f.Server != "" && (err != nil || !f.listensAt(here)):
+	case f.Server != "" && (err != nil || !f.listensAt(localAddresses)):
 		return place{f.Server, "server"}, nil
-	case f.Data == "" && (none || errors.Is(err, fs.ErrPermission)):
+	case f.Data == "" && (isEmpty || errors.Is(err, fs.ErrPermission)):
 		return place{defaultServer, "server"}, nil
-	case none:
+	case isEmpty:
 		return place{}, fault("connection.does_not_say_where_its", dir, shellWord(dir), whereFlags)
 	case err != nil:
 		return place{}, err
 	}
 	// A folder that lies about must not send secrets to a machine that the user
 	// did not name.
-	if url := of(here); f.Data == "" && !loopback(url) && !sameHost(url, f.Server) {
+	if url := lookup(localAddresses); f.Data == "" && !loopback(url) && !sameHost(url, f.Server) {
 		return place{}, misused("connection.says_that_its_server_is",
 			dir, plain(url), dir, flag)
 	}
-	return place{of(here), flag}, nil
+	return place{lookup(localAddresses), flag}, nil
 }
 
 func isFolder(path string) bool {
@@ -105,8 +105,8 @@ func isFolder(path string) bool {
 }
 
 // listensAt reports whether --server is one of a server's addresses.
-func (f serverFlags) listensAt(here server.Addresses) bool {
-	return slices.ContainsFunc([]string{here.Wire, here.Scan, here.Admin}, func(url string) bool { return sameServer(url, f.Server) })
+func (f serverFlags) listensAt(localAddresses server.Addresses) bool {
+	return slices.ContainsFunc([]string{localAddresses.Wire, localAddresses.Scan, localAddresses.Admin}, func(url string) bool { return sameServer(url, f.Server) })
 }
 
 // sameServer reports whether two addresses are one listener of this machine, or
@@ -130,13 +130,13 @@ func sameHost(a, b string) bool {
 	return err == nil && err2 == nil && first.Scheme == second.Scheme && first.Hostname() == second.Hostname()
 }
 
-// token is the operator's token for the admin API at an address.
-func (f serverFlags) token(a adminFlags, at string) (string, error) {
+// token returns the operator's token for the admin API at an address.
+func (f serverFlags) token(a adminFlags, location string) (string, error) {
 	if a.AdminToken != "" {
 		return a.AdminToken, nil
 	}
 	// A token that lies about goes to a server on this machine only.
-	if f.Data == "" && !loopback(at) {
+	if f.Data == "" && !loopback(location) {
 		return "", nil
 	}
 	token, err := os.ReadFile(filepath.Join(cmp.Or(f.Data, "qrjump-data"), "admin-token"))
@@ -149,13 +149,13 @@ func (f serverFlags) token(a adminFlags, at string) (string, error) {
 	return strings.TrimSpace(string(token)), nil
 }
 
-// asOperator is a client of the admin API.
+// asOperator returns a client of the admin API.
 func (f serverFlags) asOperator(a adminFlags) (*client.Client, error) {
-	at, token, err := f.admin(a)
+	loc, token, err := f.admin(a)
 	if err != nil {
 		return nil, err
 	}
-	return f.connect(at, client.Options{AdminToken: token})
+	return f.connect(loc, client.Options{AdminToken: token})
 }
 
 // operator are the flags of commands that call the admin API.
@@ -199,21 +199,21 @@ func (m member) client(s *session) (*client.Client, error) {
 			return nil, err
 		}
 	}
-	at, err := m.wire()
+	loc, err := m.wire()
 	if err != nil {
 		return nil, err
 	}
-	return m.connect(at, o)
+	return m.connect(loc, o)
 }
 
-// again is a command that asks the same server as the same account; a secret stands as a word to be replaced.
-func (m member) again(args ...string) string {
+// command returns a command that asks the same server as the same account; a secret stands as a word to be replaced.
+func (m member) command(args ...string) string {
 	var line strings.Builder
 	line.WriteString("qrjump " + shellWords(args...))
-	for _, one := range [][3]string{{"context", m.Context, "QRJUMP_CONTEXT"}, {"server", m.Server, "QRJUMP_SERVER"},
+	for _, values := range [][3]string{{"context", m.Context, "QRJUMP_CONTEXT"}, {"server", m.Server, "QRJUMP_SERVER"},
 		{"data", m.Data, "QRJUMP_DATA"}, {"ca-file", m.CAFile, "QRJUMP_CA_FILE"}, {"appid", m.AppID, "QRJUMP_APPID"}} {
-		if one[1] != "" && one[1] != os.Getenv(one[2]) && (one[0] == "context" || m.Context == "") {
-			line.WriteString(" " + shellWord("--"+one[0]+"="+one[1]))
+		if values[1] != "" && values[1] != os.Getenv(values[2]) && (values[0] == "context" || m.Context == "") {
+			line.WriteString(" " + shellWord("--"+values[0]+"="+values[1]))
 		}
 	}
 	if m.Secret != "" && m.Secret != os.Getenv("QRJUMP_SECRET") && m.Context == "" {
@@ -228,8 +228,8 @@ func (m member) mistaken(s *session, err error) error {
 	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != errcode.InvalidAppID.Number || m.AppID == "" {
 		return err
 	}
-	operator, none := m.asOperator(adminFlags{})
-	if none != nil {
+	operator, missing := m.asOperator(adminFlags{})
+	if missing != nil {
 		return err
 	}
 	if meant := nearAccount(s, operator, m.AppID); meant != "" {
@@ -241,18 +241,18 @@ func (m member) mistaken(s *session, err error) error {
 // noOptions are those of a client that only looks at an address.
 var noOptions client.Options
 
-// authority is the file of the authority that is trusted at an address beside those of this machine: what --ca-file says, else that
+// authority returns the file of the authority that is trusted at an address beside those of this machine: what --ca-file says, else that
 // of serve --tls-dev in the data folder whose server is there; "" for none. A folder that was not named speaks for this machine
 // only.
 func (f serverFlags) authority(url string) string {
 	dir := cmp.Or(f.Data, "qrjump-data")
 	file := certificates.AuthorityFile(dir)
-	switch here, err := server.ReadAddresses(dir); {
+	switch localAddresses, err := server.ReadAddresses(dir); {
 	case f.CAFile != "":
 		return f.CAFile
 	case !strings.HasPrefix(url, "https://"), err != nil, f.Data == "" && !loopback(url):
 		return ""
-	case !slices.ContainsFunc([]string{here.Wire, here.Scan, here.Admin}, func(one string) bool { return sameServer(one, url) }):
+	case !slices.ContainsFunc([]string{localAddresses.Wire, localAddresses.Scan, localAddresses.Admin}, func(name string) bool { return sameServer(name, url) }):
 		return ""
 	}
 	if _, err := os.Stat(file); err != nil {
@@ -262,24 +262,24 @@ func (f serverFlags) authority(url string) string {
 }
 
 // connect returns a client of a server that trusts the authority of the flags.
-func (f serverFlags) connect(at place, o client.Options) (*client.Client, error) {
-	through := http.DefaultTransport
-	if file := f.authority(at.url); file != "" {
+func (f serverFlags) connect(loc place, o client.Options) (*client.Client, error) {
+	tripper := http.DefaultTransport
+	if file := f.authority(loc.url); file != "" {
 		transport, err := trusting(file)
 		if err != nil {
 			return nil, err
 		}
-		through = transport
+		tripper = transport
 	}
-	o.HTTP = &http.Client{Transport: sent.by(through)}
-	c, err := client.New(at.url, o)
+	o.HTTP = &http.Client{Transport: sent.watch(tripper)}
+	c, err := client.New(loc.url, o)
 	if err != nil {
-		return nil, usageError("--" + at.flag + strings.TrimPrefix(inReader(err).Error(), "server"))
+		return nil, usageError("--" + loc.flag + strings.TrimPrefix(inReader(err).Error(), "server"))
 	}
 	return c, nil
 }
 
-// trusting is a transport that trusts the authorities of a file beside those of
+// trusting returns a transport that trusts the authorities of a file beside those of
 // this machine.
 func trusting(file string) (*http.Transport, error) {
 	pool, err := poolOf("--ca-file", file)

@@ -55,7 +55,7 @@ var (
 	secretFlags  = []string{"secret", "admin-token", "key"}
 )
 
-// values are the fields that are values of flags, by their names.
+// values returns the fields that are values of flags, by their names.
 func (c serverContext) values() map[string]string {
 	all := map[string]string{}
 	for field, v := range reflect.ValueOf(c).Fields() {
@@ -110,13 +110,13 @@ func readContexts() (file contextFile, path string, err error) {
 }
 
 // check refuses a secret that is itself in the file.
-func (c serverContext) check(what string) error {
+func (c serverContext) check(subject string) error {
 	values := c.values()
 	for _, name := range secretFlags {
 		kind, rest, _ := strings.Cut(values[name], ":")
 		if known := kind == "env" || kind == "file" || kind == "command"; values[name] != "" && (!known || strings.TrimSpace(rest) == "") {
 			return misused("context.says_where_the_secret_is",
-				what, name)
+				subject, name)
 		}
 	}
 	return nil
@@ -240,31 +240,31 @@ var credentialCodes = []int{errcode.InvalidCredential.Number, errcode.InvalidSec
 const maxSecret = 4096
 
 // readSecret reads a secret from where a context says it is.
-func readSecret(source, what string) (string, error) {
-	kind, where, _ := strings.Cut(source, ":")
-	where = strings.TrimSpace(where)
+func readSecret(source, subject string) (string, error) {
+	kind, location, _ := strings.Cut(source, ":")
+	location = strings.TrimSpace(location)
 	var text []byte
 	var err error
 	switch kind {
 	case "env":
-		text = []byte(os.Getenv(where))
+		text = []byte(os.Getenv(location))
 	case "file":
-		text, err = readSome(where)
+		text, err = readSome(location)
 	case "command":
-		words := strings.Fields(where)
+		words := strings.Fields(location)
 		c := exec.Command(words[0], words[1:]...)
 		c.Stdin, c.Stderr = os.Stdin, os.Stderr
 		text, err = c.Output()
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", misused("context.reading_it_from", what, source, err)
+		return "", misused("context.reading_it_from", subject, source, err)
 	}
 	if err != nil {
-		return "", fault("context.reading_it_from", what, source, err)
+		return "", fault("context.reading_it_from", subject, source, err)
 	}
 	line, _, _ := bytes.Cut(text, []byte("\n"))
 	if line = bytes.TrimRight(line, "\r"); len(line) == 0 || len(line) > maxSecret {
-		return "", misused("context.gives_no_secret_want_one", what, source, maxSecret)
+		return "", misused("context.gives_no_secret_want_one", subject, source, maxSecret)
 	}
 	return string(line), nil
 }
@@ -290,7 +290,7 @@ func (c *contextList) Run(s *session) error {
 		return err
 	}
 	if c.Name != "" {
-		return c.one(s, file, path)
+		return c.show(s, file, path)
 	}
 	return c.print(s, file, func(w io.Writer) {
 		if len(file.Contexts) == 0 {
@@ -299,15 +299,15 @@ func (c *contextList) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, name := range slices.Sorted(maps.Keys(file.Contexts)) {
-			one, star := file.Contexts[name], ""
+			context, star := file.Contexts[name], ""
 			if name == file.Current {
 				star = "*"
 			}
 			mark := ""
-			if one.Production {
+			if context.Production {
 				mark = yesNo(true)
 			}
-			rows = append(rows, []string{star, name, orDash(one.place()), orDash(one.AppID), mark})
+			rows = append(rows, []string{star, name, orDash(context.place()), orDash(context.AppID), mark})
 		}
 		printTable(w, []string{"", "NAME", "SERVER", "APPID", "PRODUCTION"}, rows)
 	})
@@ -321,19 +321,19 @@ func (c serverContext) place() string {
 	return c.Data
 }
 
-// one shows a context. Where its secrets are is shown, never what they are.
-func (c *contextList) one(s *session, file contextFile, path string) error {
-	one, err := file.get(c.Name, path)
+// show shows a context. Where its secrets are is shown, never what they are.
+func (c *contextList) show(s *session, file contextFile, path string) error {
+	context, err := file.get(c.Name, path)
 	if err != nil {
 		return err
 	}
-	return c.print(s, one, func(w io.Writer) {
+	return c.print(s, context, func(w io.Writer) {
 		fields := [][2]string{{"name", c.Name}, {"file", path}}
-		values := one.values()
+		values := context.values()
 		for _, field := range slices.Sorted(maps.Keys(values)) {
 			fields = append(fields, [2]string{field, values[field]})
 		}
-		if one.Production {
+		if context.Production {
 			fields = append(fields, [2]string{"production", yesNo(true)})
 		}
 		printFields(w, fields...)
@@ -362,24 +362,24 @@ func (c *contextSet) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	one, known := file.Contexts[c.Name]
+	context, known := file.Contexts[c.Name]
 	if c.Current != nil && !known && c.place() == "" {
 		_, err := file.get(c.Name, path)
 		return err
 	}
-	into, from := reflect.ValueOf(&one).Elem(), reflect.ValueOf(c.serverContext)
+	dst, from := reflect.ValueOf(&context).Elem(), reflect.ValueOf(c.serverContext)
 	for i := range from.NumField() {
 		if !from.Field(i).IsZero() {
-			into.Field(i).Set(from.Field(i))
+			dst.Field(i).Set(from.Field(i))
 		}
 	}
 	if c.Production != nil {
-		one.Production = *c.Production
+		context.Production = *c.Production
 	}
-	if one.place() == "" {
+	if context.place() == "" {
 		return misused("context.context_say_where_its_server", c.Name)
 	}
-	for _, address := range []string{one.Server, one.AdminServer, one.ScanServer} {
+	for _, address := range []string{context.Server, context.AdminServer, context.ScanServer} {
 		if address != "" {
 			if _, err := (serverFlags{}).connect(place{address, "server"}, noOptions); err != nil {
 				return err
@@ -389,7 +389,7 @@ func (c *contextSet) Run(s *session) error {
 	if file.Contexts == nil {
 		file.Contexts = map[string]serverContext{}
 	}
-	file.Contexts[c.Name] = one
+	file.Contexts[c.Name] = context
 	switch first := !known && len(file.Contexts) == 1; {
 	case c.Current != nil && !*c.Current && file.Current == c.Name:
 		file.Current = ""
@@ -422,15 +422,15 @@ func (c *contextDelete) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	one, err := file.get(c.Name, path)
+	context, err := file.get(c.Name, path)
 	if err != nil {
 		return err
 	}
-	what := said("context.goes", plain(c.Name), plain(path))
-	if one.Production && !c.Yes {
-		err = agreedByName(s, what, c.Name, said("named.say_yes_as_well"))
+	kind := said("context.goes", plain(c.Name), plain(path))
+	if context.Production && !c.Yes {
+		err = agreedByName(s, kind, c.Name, said("named.say_yes_as_well"))
 	} else {
-		err = c.confirmed(s, what)
+		err = c.confirmed(s, kind)
 	}
 	if err != nil {
 		return err

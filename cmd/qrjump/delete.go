@@ -35,10 +35,10 @@ func (c *componentDelete) Run(s *session, qrjump *client.Client) error {
 
 // remove asks the server for the dependencies before it asks the user at the terminal.
 func (c *deletion) remove(s *session, remove func(ctx context.Context, appid string, dryRun bool) (client.Deletion, error),
-	about func(error) error) error {
+	fn func(error) error) error {
 	would, err := remove(s.ctx, c.AppID, true)
 	if err != nil {
-		return about(err)
+		return fn(err)
 	}
 	if c.DryRun {
 		return c.print(s, would, func(w io.Writer) { printDeletion(w, would) })
@@ -62,29 +62,29 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 	if err == nil && !did.Deleted {
 		return kept(did)
 	}
-	return c.outcome(s, did, about(err), "delete.did", plain(c.AppID))
+	return c.outcome(s, did, fn(err), "delete.did", plain(c.AppID))
 }
 
-// kept is the error of what cannot be deleted, with what to do about each thing that keeps it.
+// kept returns the error of what cannot be deleted, with what to do about each thing that keeps it.
 func kept(d client.Deletion) error {
 	var do []string
-	for _, one := range d.BlockedBy {
-		do = append(do, amount(one)+": "+mendOf(one, d.AppID))
+	for _, item := range d.BlockedBy {
+		do = append(do, amount(item)+": "+mendOf(item, d.AppID))
 	}
 	return exitError{hintError{error: fault("delete.kept", plain(d.AppID), amounts(d.BlockedBy)), details: do}, exitRefused}
 }
 
-func amount(one client.Amount) string {
-	if key := "delete.of." + one.Kind; book.Has(key) {
-		return said(key, one.Count)
+func amount(item client.Amount) string {
+	if key := "delete.of." + item.Kind; book.Has(key) {
+		return said(key, item.Count)
 	}
-	return plain(one.Kind) + " " + strconv.Itoa(one.Count) // of a later server
+	return plain(item.Kind) + " " + strconv.Itoa(item.Count) // of a later server
 }
 
 func amounts(list []client.Amount) string {
 	var words []string
-	for _, one := range list {
-		words = append(words, amount(one))
+	for _, item := range list {
+		words = append(words, amount(item))
 	}
 	return strings.Join(words, said("delete.and"))
 }
@@ -96,14 +96,14 @@ func printDeletion(w io.Writer, d client.Deletion) {
 		tell(w, "delete.would", plain(d.AppID))
 		return
 	}
-	for _, one := range d.BlockedBy {
-		printFields(w, [2]string{amount(one), mendOf(one, d.AppID)})
+	for _, item := range d.BlockedBy {
+		printFields(w, [2]string{amount(item), mendOf(item, d.AppID)})
 	}
 }
 
 // mendOf returns the remedy for an object that blocks the deletion of an account; "" = this program does not know it.
-func mendOf(one client.Amount, appid string) string {
-	if key := "delete.do." + one.Kind; book.Has(key) {
+func mendOf(item client.Amount, appid string) string {
+	if key := "delete.do." + item.Kind; book.Has(key) {
 		return said(key, plain(appid))
 	}
 	return ""

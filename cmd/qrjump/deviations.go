@@ -58,9 +58,9 @@ func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
 }
 
 // surer reports whether a mark is at least as sure as another.
-func surer(mark, other string) bool {
+func surer(mark, peer string) bool {
 	i := slices.Index(sureMarks, mark)
-	return i >= 0 && i <= slices.Index(sureMarks, other)
+	return i >= 0 && i <= slices.Index(sureMarks, peer)
 }
 
 // printDeviations prints a table, the surest first, and then what to change.

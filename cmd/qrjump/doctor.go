@@ -46,7 +46,7 @@ func (c *doctorCommand) Run(s *session) error {
 	running, reached := c.server(s, &v)
 	// The folder of a server on this machine; of another there is none here.
 	config.Data = cmp.Or(c.Data, config.Data)
-	if config.Data == "" && isFolder("qrjump-data") && !c.elsewhere(reached) {
+	if config.Data == "" && isFolder("qrjump-data") && !c.isOtherServer(reached) {
 		config.Data = "qrjump-data"
 	}
 	if config.Data != "" {
@@ -71,16 +71,16 @@ func (c *doctorCommand) Run(s *session) error {
 // walk collects the findings so far.
 type walk struct{ found []server.Finding }
 
-func (v *walk) pass(about string, detail i18n.Message) {
-	v.found = append(v.found, server.Finding{About: about, OK: true, Detail: detail})
+func (v *walk) pass(topic string, detail i18n.Message) {
+	v.found = append(v.found, server.Finding{About: topic, OK: true, Detail: detail})
 }
 
-func (v *walk) warn(about string, detail, next i18n.Message) {
-	v.found = append(v.found, server.Finding{About: about, OK: true, Warns: true, Detail: detail, Next: next})
+func (v *walk) warn(topic string, detail, next i18n.Message) {
+	v.found = append(v.found, server.Finding{About: topic, OK: true, Warns: true, Detail: detail, Next: next})
 }
 
-func (v *walk) fail(about string, detail, next i18n.Message) {
-	v.found = append(v.found, server.Finding{About: about, Detail: detail, Next: next})
+func (v *walk) fail(topic string, detail, next i18n.Message) {
+	v.found = append(v.found, server.Finding{About: topic, Detail: detail, Next: next})
 }
 
 // steps returns the findings as answers have them.
@@ -145,7 +145,7 @@ var otherVariables = []string{"QRJUMP_CONTEXTS", "QRJUMP_MASTER_KEY"}
 // variables looks for variables of the environment that nothing reads.
 func (v *walk) variables(s *session) {
 	known := slices.Clone(otherVariables)
-	for _, verb := range s.everything().Leaves(false) {
+	for _, verb := range s.fullManual().Leaves(false) {
 		for _, f := range verb.Flags {
 			known = append(known, f.Envs...)
 		}
@@ -154,11 +154,11 @@ func (v *walk) variables(s *session) {
 	for _, entry := range os.Environ() {
 		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "QRJUMP_") && !slices.Contains(known, name) {
 			unread = true
-			nobody := say("doctor.variable", name)
+			message := say("doctor.variable", name)
 			if nearest := suggest.Nearest(name, known...); nearest != "" {
-				nobody = say("doctor.variable.meant", name, nearest)
+				message = say("doctor.variable.meant", name, nearest)
 			}
-			v.warn("configuration", nobody, say("doctor.variable.next"))
+			v.warn("configuration", message, say("doctor.variable.next"))
 		}
 	}
 	if !unread {
@@ -166,12 +166,12 @@ func (v *walk) variables(s *session) {
 	}
 }
 
-// elsewhere reports whether the server that was asked for is not the one of the
+// isOtherServer reports whether the server that was asked for is not the one of the
 // folder here.
-func (c *doctorCommand) elsewhere(reached string) bool {
+func (c *doctorCommand) isOtherServer(reached string) bool {
 	asked := cmp.Or(c.AdminServer, c.Server, reached)
-	here, err := server.ReadAddresses("qrjump-data")
-	return asked != "" && (err != nil || !slices.ContainsFunc([]string{here.Wire, here.Scan, here.Admin},
+	localAddresses, err := server.ReadAddresses("qrjump-data")
+	return asked != "" && (err != nil || !slices.ContainsFunc([]string{localAddresses.Wire, localAddresses.Scan, localAddresses.Admin},
 		func(url string) bool { return sameServer(url, asked) }))
 }
 
@@ -192,32 +192,32 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 		v.fail("server", happened, next)
 		return false, ""
 	}
-	at, token, err := c.admin(c.adminFlags)
+	loc, token, err := c.admin(c.adminFlags)
 	if err != nil {
 		return lost(err)
 	}
-	d, err := c.talk(s, at.url, token)
+	d, err := c.talk(s, loc.url, token)
 	if err != nil {
 		return lost(err)
 	}
 	began := time.Now()
 	alive, err := d.get("/healthz")
 	if err != nil {
-		return lost(&client.Unreachable{URL: at.url, Err: err})
+		return lost(&client.Unreachable{URL: loc.url, Err: err})
 	}
 	if alive.status != http.StatusOK || string(alive.body) != "ok\n" {
 		if wantsTLS(string(alive.body)) {
-			v.fail("server", say("doctor.no_plain", at.url), say("reach.https"))
+			v.fail("server", say("doctor.no_plain", loc.url), say("reach.https"))
 		} else {
-			v.fail("server", say("doctor.stranger", at.url), say("reach.name", whereFlags))
+			v.fail("server", say("doctor.stranger", loc.url), say("reach.name", whereFlags))
 		}
 		return false, ""
 	}
-	v.pass("server", say("doctor.answers", at.url))
+	v.pass("server", say("doctor.answers", loc.url))
 	if alive.tls != nil {
-		v.found = append(v.found, server.CertificateFinding(*alive.tls, at.url))
+		v.found = append(v.found, server.CertificateFinding(*alive.tls, loc.url))
 	}
-	v.operator(d, at.flag == "admin-server" || token != "")
+	v.operator(d, loc.flag == "admin-server" || token != "")
 	v.clock(alive.header.Get("Date"), began, time.Now())
 	v.ready(d)
 	v.version(d)
@@ -226,15 +226,15 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	v.nodes(d)
 	v.drills(d)
 	v.orders(d)
-	return true, at.url
+	return true, loc.url
 }
 
 // nodes asks the nodes that --node names what only each of them knows: how far it is behind.
 func (c *doctorCommand) nodes(s *session, v *walk) {
 	for _, url := range c.Node {
-		one := walk{}
-		c.node(s, &one, url)
-		for _, f := range one.found {
+		w := walk{}
+		c.node(s, &w, url)
+		for _, f := range w.found {
 			f.Detail = say("doctor.of", url, f.Detail)
 			v.found = append(v.found, f)
 		}
@@ -265,7 +265,7 @@ func (c *doctorCommand) node(s *session, v *walk, url string) {
 	v.credentials(d)
 }
 
-// talk is a dialogue with the server at an address.
+// talk returns a dialogue with the server at an address.
 func (c *doctorCommand) talk(s *session, url, token string) (dialogue, error) {
 	d := dialogue{s: s, base: strings.TrimSuffix(url, "/"), token: token, http: &http.Client{Timeout: 10 * time.Second}}
 	if file := c.authority(url); file != "" {
@@ -337,12 +337,12 @@ func (v *walk) operator(d dialogue, named bool) {
 // clock compares the server's clock with that of this machine.
 func (v *walk) clock(date string, before, after time.Time) {
 	const most = 5 * time.Second
-	theirs, err := http.ParseTime(date)
+	remoteMoment, err := http.ParseTime(date)
 	switch {
 	case err != nil:
 		v.warn("clock", say("doctor.clock.none"), i18n.Message{})
-	case theirs.Before(before.Add(-most)), theirs.After(after.Add(most)):
-		v.fail("clock", say("doctor.clock.differs", theirs.UTC().Format(time.RFC3339), after.UTC().Format(time.RFC3339)),
+	case remoteMoment.Before(before.Add(-most)), remoteMoment.After(after.Add(most)):
+		v.fail("clock", say("doctor.clock.differs", remoteMoment.UTC().Format(time.RFC3339), after.UTC().Format(time.RFC3339)),
 			say("doctor.clock.next"))
 	default:
 		v.pass("clock", say("doctor.clock", most))
@@ -383,8 +383,8 @@ func (v *walk) version(d dialogue) {
 		v.warn("version", say("doctor.version.none"), i18n.Message{})
 		return
 	}
-	if theirs := document.Info.Version; theirs != version.Number() {
-		v.warn("version", say("doctor.version.differs", theirs, version.Number()), say("doctor.version.next"))
+	if remote := document.Info.Version; remote != version.Number() {
+		v.warn("version", say("doctor.version.differs", remote, version.Number()), say("doctor.version.next"))
 		return
 	}
 	v.pass("version", say("doctor.version", version.Number()))
@@ -422,8 +422,8 @@ func (v *walk) metrics(d dialogue) {
 	values := measured(a.body)
 	bad := map[string]bool{}
 	for _, g := range gauges {
-		value, there := values[g.name]
-		if !there || value <= g.most {
+		value, exists := values[g.name]
+		if !exists || value <= g.most {
 			continue
 		}
 		next := say("doctor." + g.name + ".next")
@@ -450,8 +450,8 @@ func (v *walk) metrics(d dialogue) {
 		v.fail("server", say("doctor.plain"),
 			say("doctor.plain.next"))
 	}
-	if open, most := values["process_open_fds"], values["process_max_fds"]; most > 0 && open > most*0.8 {
-		v.fail("server", say("doctor.files", open, most), say("doctor.files.next"))
+	if open, limit := values["process_open_fds"], values["process_max_fds"]; limit > 0 && open > limit*0.8 {
+		v.fail("server", say("doctor.files", open, limit), say("doctor.files.next"))
 	}
 }
 
@@ -478,30 +478,30 @@ func measured(text []byte) map[string]float64 {
 const refusedOften = 3
 
 // wrongCredential says which credential keeps failing, and what to do; as far as that is known, whose it should be.
-func wrongCredential(one client.RefusedCredential) (what, next i18n.Message) {
-	switch one.Kind {
+func wrongCredential(credential client.RefusedCredential) (message, next i18n.Message) {
+	switch credential.Kind {
 	case "admin_token":
-		what, next = say("doctor.admin_token"), say("doctor.admin_key.next")
-		if one.Name != "" {
-			what = say("doctor.admin_key", one.Name)
+		message, next = say("doctor.admin_token"), say("doctor.admin_key.next")
+		if credential.Name != "" {
+			message = say("doctor.admin_key", credential.Name)
 		}
 	case "scan_key":
-		what, next = say("doctor.scan_key"), say("doctor.scan_key.next")
-		if one.Name != "" {
-			what = say("doctor.scan_key.gone", one.Name)
+		message, next = say("doctor.scan_key"), say("doctor.scan_key.next")
+		if credential.Name != "" {
+			message = say("doctor.scan_key.gone", credential.Name)
 		}
 	case "app_secret":
-		what = say("doctor.app_secret", one.Name)
+		message = say("doctor.app_secret", credential.Name)
 		next = say("doctor.app_secret.next")
 	case "person":
-		what = say("doctor.person", one.Name)
+		message = say("doctor.person", credential.Name)
 		next = say("doctor.person.next")
 	case "login_link":
-		what, next = say("doctor.login_link"), say("doctor.login_link.next")
+		message, next = say("doctor.login_link"), say("doctor.login_link.next")
 	default:
-		what, next = say("doctor.provider"), say("doctor.provider.next")
+		message, next = say("doctor.provider"), say("doctor.provider.next")
 	}
-	return what, next
+	return message, next
 }
 
 // credentials names addresses and keys that keep failing.
@@ -512,13 +512,13 @@ func (v *walk) credentials(d dialogue) {
 		return // without the token, which was said
 	}
 	found := false
-	for _, one := range list.Credentials {
-		if one.Count < refusedOften {
+	for _, credential := range list.Credentials {
+		if credential.Count < refusedOften {
 			continue
 		}
 		found = true
-		what, next := wrongCredential(one)
-		v.warn("credentials", say("doctor.credentials", what, one.Count, one.IP, when(one.LastAt)), next)
+		message, next := wrongCredential(credential)
+		v.warn("credentials", say("doctor.credentials", message, credential.Count, credential.IP, formatTime(credential.LastAt)), next)
 	}
 	if !found {
 		v.pass("credentials", say("doctor.credentials.none"))
@@ -544,9 +544,9 @@ func (v *walk) nodes(d dialogue) {
 	if err != nil {
 		now = time.Now()
 	}
-	most := int64(0)
+	limit := int64(0)
 	for _, n := range list.Nodes {
-		most = max(most, n.Behind)
+		limit = max(limit, n.Behind)
 		switch {
 		case n.Stopped && n.Behind > 0:
 			v.fail("nodes", say("doctor.node.stopped", n.Name, n.Node, n.Behind),
@@ -554,12 +554,12 @@ func (v *walk) nodes(d dialogue) {
 		case n.Behind > 10_000:
 			v.fail("nodes", say("doctor.node.behind", n.Name, n.Node, n.Behind), say("doctor.log"))
 		case !n.Stopped && now.Sub(n.SeenAt) > server.NodeSilence:
-			v.warn("nodes", say("doctor.node.away", n.Name, n.Node, when(n.SeenAt)),
+			v.warn("nodes", say("doctor.node.away", n.Name, n.Node, formatTime(n.SeenAt)),
 				say("doctor.node.away.next", n.Node))
 		}
 	}
 	if len(list.Nodes) > 0 {
-		v.pass("nodes", say("doctor.nodes", say("count.node", len(list.Nodes)), say("count.scan", int(most))))
+		v.pass("nodes", say("doctor.nodes", say("count.node", len(list.Nodes)), say("count.scan", int(limit))))
 	}
 }
 
@@ -577,10 +577,10 @@ func (v *walk) drills(d dialogue) {
 	}
 	last := list.Changes[0]
 	if last.Action != "restored" {
-		v.fail("backups", say("doctor.drill.failed", when(last.OccurredAt), last.Actor), next)
+		v.fail("backups", say("doctor.drill.failed", formatTime(last.OccurredAt), last.Actor), next)
 		return
 	}
-	v.pass("backups", say("doctor.drill.done", when(last.OccurredAt), last.Actor))
+	v.pass("backups", say("doctor.drill.done", formatTime(last.OccurredAt), last.Actor))
 }
 
 // orders reports orders of codes that a server approved long ago and did not make.
@@ -592,7 +592,7 @@ func (v *walk) orders(d dialogue) {
 	}
 	for _, o := range list.Orders {
 		if o.DecidedAt != nil && time.Since(*o.DecidedAt) > time.Minute {
-			v.fail("orders", say("doctor.order.stuck", o.ISV, o.Account, o.DecidedBy, when(*o.DecidedAt)),
+			v.fail("orders", say("doctor.order.stuck", o.ISV, o.Account, o.DecidedBy, formatTime(*o.DecidedAt)),
 				say("doctor.order.stuck.next", o.Account, o.Revision, o.ISV))
 		}
 	}

@@ -58,9 +58,9 @@ func (r *diagnosticReport) ask(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	for _, one := range settings {
-		if one.Changed() {
-			r.Settings = append(r.Settings, one)
+	for _, item := range settings {
+		if item.Changed() {
+			r.Settings = append(r.Settings, item)
 		}
 	}
 	// With an emulator the last calls are in memory, and not in the log.
@@ -76,16 +76,16 @@ func (r *diagnosticReport) ask(s *session, qrjump *client.Client) error {
 
 // failedOf counts failed calls, newest first, by interface and number.
 func failedOf(calls []client.RecordedCall) (list []client.CallError) {
-	for _, one := range calls {
-		endpoint, _, _ := strings.Cut(one.URL, "?")
-		if one.ErrCode == errcode.InvalidURL.Number {
+	for _, call := range calls {
+		endpoint, _, _ := strings.Cut(call.URL, "?")
+		if call.ErrCode == errcode.InvalidURL.Number {
 			endpoint = "" // a path that is none may be anything, a secret too
 		}
-		i := slices.IndexFunc(list, func(e client.CallError) bool { return e.Endpoint == endpoint && e.ErrCode == one.ErrCode })
+		i := slices.IndexFunc(list, func(e client.CallError) bool { return e.Endpoint == endpoint && e.ErrCode == call.ErrCode })
 		if i < 0 {
 			i = len(list)
-			list = append(list, client.CallError{Endpoint: endpoint, ErrCode: one.ErrCode, LastRID: one.RID, LastAt: one.OccurredAt,
-				Detail: one.Detail})
+			list = append(list, client.CallError{Endpoint: endpoint, ErrCode: call.ErrCode, LastRID: call.RID, LastAt: call.OccurredAt,
+				Detail: call.Detail})
 		}
 		list[i].Count++
 	}

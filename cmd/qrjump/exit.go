@@ -53,16 +53,18 @@ type exitError struct {
 
 func (c exitError) Unwrap() error { return c.error }
 
-// absent is the error of a thing that is not there.
+// absent returns the error of a thing that is not there.
 func absent(err error) error { return exitError{err, exitAbsent} }
 
-// different is the error of a comparison that found differences.
-func different(key string, of ...any) error { return exitError{fault(key, of...), exitDifferent} }
+// different returns the error of a comparison that found differences.
+func different(key string, values ...any) error {
+	return exitError{fault(key, values...), exitDifferent}
+}
 
 // absentCodes are the errcodes that say that a thing is not there.
 var absentCodes = []*errcode.Code{errcode.InvalidAppID, errcode.RIDNotFound}
 
-// exitOf is the exit code of an error.
+// exitOf returns the exit code of an error.
 func exitOf(err error) int {
 	if err == nil {
 		return exitDone
@@ -111,7 +113,7 @@ type failure struct {
 	URL     string   `json:"url"`               // of the page that says more
 }
 
-// pageOf is the address of the page about an error: about its number, or about the exit code where the page of numbers lacks it.
+// pageOf returns the address of the page about an error: about its number, or about the exit code where the page of numbers lacks it.
 func pageOf(f failure) string {
 	page := "commands.md#exit-codes"
 	if _, described := errcode.ByNumber(f.Errcode); described && f.Errcode != 0 {
@@ -187,10 +189,10 @@ func verbFirst(model *kong.Application, args []string) []string {
 	}
 	n := 0
 	for n < len(args) && strings.HasPrefix(args[n], "-") && len(args[n]) > 1 && args[n] != "--" {
-		name, _, whole := strings.Cut(strings.TrimLeft(args[n], "-"), "=")
+		name, _, ok := strings.Cut(strings.TrimLeft(args[n], "-"), "=")
 		if takes, known := takesValue[name]; !known {
 			return args // the parser says what is wrong
-		} else if takes && !whole {
+		} else if takes && !ok {
 			n++
 		}
 		n++

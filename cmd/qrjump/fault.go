@@ -104,15 +104,15 @@ func (c *faultAdd) Run(s *session) error {
 		}
 		f.Response = &client.FaultResponse{Status: c.Status, Body: body}
 	}
-	whose, often := said("fault.every_call"), ""
+	owner, text := said("fault.every_call"), ""
 	if c.Account != "" {
-		whose += " of " + c.Account
+		owner += " of " + c.Account
 	}
 	if c.Times > 0 {
-		often = ", " + counted(c.Times, "time")
+		text = ", " + counted(c.Times, "time")
 	}
 	return c.outcome(s, f, emulated(said("fault.add_fault_on")+c.Path, qrjump.Emulator.CreateFault(s.ctx, f)),
-		"fault.to_from_now_on", plain(whose), plain(c.Path), often, plain(faultText(f)))
+		"fault.to_from_now_on", plain(owner), plain(c.Path), text, plain(faultText(f)))
 }
 
 // addFile adds the faults of a file, in their order.

@@ -38,8 +38,8 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 	var out string
 	for _, v := range fileValues(node) {
 		kind, self, _ := strings.Cut(v.Tag.Get(fileTag), ",")
-		for _, one := range texts(v.Target) {
-			if one.String() != dash || kind != "in" && kind != "out" {
+		for _, text := range texts(v.Target) {
+			if text.String() != dash || kind != "in" && kind != "out" {
 				continue
 			}
 			if kind == "in" {
@@ -60,7 +60,7 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 			if kind == "out" {
 				out = filepath.Join(dir, "out")
 				names[out] = said("files.standard_output")
-				one.SetString(out)
+				text.SetString(out)
 				continue
 			}
 			f, path, err := spooled(dir, s.in)
@@ -69,7 +69,7 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 				return nil, fault("files.reading_standard_input", err)
 			}
 			opened, names[path], s.in = append(opened, f), said("files.standard_input"), strings.NewReader("")
-			one.SetString(path)
+			text.SetString(path)
 		}
 	}
 	if dir == "" {
@@ -97,7 +97,7 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 const mayLack = "absent"
 
 // checkNames returns an error for an empty value, which a script passes by mistake and which would mean all or none, and for a file
-// that is to be read, or a folder in which one is to be written, that is not there. A value that may be empty is a pointer.
+// that is to be read, or a folder in which value is to be written, that is not there. A value that may be empty is a pointer.
 // A command that waits for a server waits for its --data too.
 func checkNames(chosen *kong.Context) error {
 	for _, p := range chosen.Path {
@@ -108,8 +108,8 @@ func checkNames(chosen *kong.Context) error {
 		if v == nil || v.Passthrough || v.Enum != "" && v.EnumMap()[""] || v.Target.Kind() == reflect.Pointer || chosen.Selected().Hidden {
 			continue
 		}
-		blank := func(one reflect.Value) bool {
-			return one.String() == "" || p.Flag == nil && strings.TrimSpace(one.String()) == ""
+		blank := func(value reflect.Value) bool {
+			return value.String() == "" || p.Flag == nil && strings.TrimSpace(value.String()) == ""
 		}
 		list := v.Target.Kind() == reflect.Slice
 		if list && v.Tag.Sep == -1 && p.Flag != nil {
@@ -122,11 +122,11 @@ func checkNames(chosen *kong.Context) error {
 	waiter, ok := chosen.Selected().Target.Addr().Interface().(interface{ waits() bool })
 	waits := ok && waiter.waits()
 	for _, v := range fileValues(chosen.Selected()) {
-		for _, one := range texts(v.Target) {
-			if one.String() == "" || v.Tag.Has(mayLack) || v.Name == "data" && waits {
+		for _, text := range texts(v.Target) {
+			if text.String() == "" || v.Tag.Has(mayLack) || v.Name == "data" && waits {
 				continue
 			}
-			if key, path := lacking(v, one.String()); key != "" {
+			if key, path := missingFile(v, text.String()); key != "" {
 				return misused(key, flagName(v), plain(path))
 			}
 		}
@@ -134,8 +134,8 @@ func checkNames(chosen *kong.Context) error {
 	return nil
 }
 
-// lacking returns which file or folder of a value is not there, and the text that says so; "" where all is there.
-func lacking(v *kong.Value, path string) (key, missing string) {
+// missingFile returns which file or folder of a value is not there, and the text that says so; "" where all is there.
+func missingFile(v *kong.Value, path string) (key, missing string) {
 	kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ",")
 	key = "parse.no_folder"
 	switch {
@@ -184,7 +184,7 @@ func handOn(to io.Writer, path string) error {
 	return err
 }
 
-// fileValues are the flags and arguments of a command that name files.
+// fileValues returns the flags and arguments of a command that name files.
 func fileValues(node *kong.Node) (list []*kong.Value) {
 	for _, f := range node.Flags {
 		list = append(list, f.Value)
@@ -200,7 +200,7 @@ func fileValues(node *kong.Node) (list []*kong.Value) {
 	return list[:n]
 }
 
-// texts are the texts of a flag: one, or those of a list.
+// texts returns the texts of a flag: one, or those of a list.
 func texts(v reflect.Value) (list []reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:

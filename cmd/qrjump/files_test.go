@@ -32,7 +32,7 @@ func TestADashIsStandardInputAndOutputEverywhere(t *testing.T) {
 	s := &session{}
 	seen := map[string]bool{}
 	checked := 0
-	for _, verb := range s.everything().Leaves(false) {
+	for _, verb := range s.fullManual().Leaves(false) {
 		values := append([]*kong.Value{}, verb.Positional...)
 		for _, f := range verb.Flags {
 			values = append(values, f.Value)

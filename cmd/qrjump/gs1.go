@@ -22,8 +22,8 @@ const mostGS1 = 1000
 
 // everyGS1 lists all that is said of GS1 keys.
 func everyGS1(s *session, qrjump *client.Client, q client.GS1Query) ([]client.GS1Entry, error) {
-	return everyPage(mostGS1, func(after client.GS1Entry) ([]client.GS1Entry, error) {
-		q.After, q.Limit = after.Key, mostGS1
+	return everyPage(mostGS1, func(lastEntry client.GS1Entry) ([]client.GS1Entry, error) {
+		q.After, q.Limit = lastEntry.Key, mostGS1
 		return qrjump.GS1.List(s.ctx, q)
 	})
 }
@@ -61,7 +61,7 @@ func defaultOf(e client.GS1Entry) string {
 func printGS1(w io.Writer, e client.GS1Entry) {
 	printFields(w, [2]string{"key", e.Key}, [2]string{"owner", e.Owner},
 		[2]string{"opens", strings.TrimSpace(e.WxaAppID + " " + e.WxaPath)},
-		[2]string{"archived", yesNo(e.Archived)}, [2]string{"changed", when(e.UpdatedAt)})
+		[2]string{"archived", yesNo(e.Archived)}, [2]string{"changed", formatTime(e.UpdatedAt)})
 	rows := [][]string{}
 	for _, l := range e.Links {
 		standard := ""
@@ -80,10 +80,10 @@ func printGS1(w io.Writer, e client.GS1Entry) {
 func moments(l client.GS1Link) string {
 	text := ""
 	if l.From != nil {
-		text = "from " + when(*l.From)
+		text = "from " + formatTime(*l.From)
 	}
 	if l.Until != nil {
-		text += " until " + when(*l.Until)
+		text += " until " + formatTime(*l.Until)
 	}
 	return strings.TrimSpace(text)
 }
@@ -147,40 +147,40 @@ func (c *gs1Set) on(e *client.GS1Entry, fresh bool) error {
 		return nil
 	}
 	link := client.GS1Link{LinkType: c.LinkType, Href: c.Href, Title: c.Title, Hreflang: c.Hreflang, Type: c.Type, Context: c.Context}
-	for _, one := range []struct {
+	for _, entry := range []struct {
 		name, text string
 		at         **time.Time
 	}{{"--from", c.From, &link.From}, {"--until", c.Until, &link.Until}} {
-		if one.text == "" {
+		if entry.text == "" {
 			continue
 		}
-		at, err := momentOf(one.name, one.text, true)
+		t, err := momentOf(entry.name, entry.text, true)
 		if err != nil {
 			return err
 		}
-		*one.at = new(at.UTC())
+		*entry.at = new(t.UTC())
 	}
 	kind := func(l client.GS1Link) string {
 		return fmt.Sprint(l.LinkType, l.Hreflang, l.Type, l.Context)
 	}
-	at := len(e.Links)
-	for i, one := range e.Links {
-		if kind(one) == kind(link) {
-			at = i
+	pos := len(e.Links)
+	for i, gS1Link := range e.Links {
+		if kind(gS1Link) == kind(link) {
+			pos = i
 		}
 	}
 	switch link.Default = len(e.Links) == 0; {
 	case c.Default != nil:
 		link.Default = *c.Default
-	case at < len(e.Links):
-		link.Default = e.Links[at].Default
+	case pos < len(e.Links):
+		link.Default = e.Links[pos].Default
 	}
 	if link.Default && c.Default != nil { // the one that was gives way
 		for i := range e.Links {
 			e.Links[i].Default = false
 		}
 	}
-	e.Links = append(e.Links[:at:at], append([]client.GS1Link{link}, e.Links[min(at+1, len(e.Links)):]...)...)
+	e.Links = append(e.Links[:pos:pos], append([]client.GS1Link{link}, e.Links[min(pos+1, len(e.Links)):]...)...)
 	return nil
 }
 

@@ -25,24 +25,24 @@ var gs1Columns = []string{"key", "owner", "wxa_appid", "wxa_path", "archived", "
 
 // readGS1 reads a file of links: CSV by its name, JSON lines, or YAML as in a seed. Faults name lines, or entries of YAML.
 func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
-	var each []map[string]any
-	where := "line"
+	var valueses []map[string]any
+	location := "line"
 	switch trimmed := bytes.TrimSpace(text); {
 	case strings.HasSuffix(strings.ToLower(file), ".csv"):
-		if each, err = gs1Table(text); err != nil {
+		if valueses, err = gs1Table(text); err != nil {
 			return nil, misused("gs1.file", file, err)
 		}
-		where = "key"
+		location = "key"
 	case bytes.HasPrefix(trimmed, []byte("{")):
 		for i, line := range bytes.Split(trimmed, []byte("\n")) {
-			one := map[string]any{}
+			values := map[string]any{}
 			if line = bytes.TrimSpace(line); len(line) == 0 {
 				continue
 			}
-			if err := json.Unmarshal(line, &one); err != nil {
+			if err := json.Unmarshal(line, &values); err != nil {
 				return nil, misused("gs1.line", file, i+1, err)
 			}
-			each = append(each, one)
+			valueses = append(valueses, values)
 		}
 	default:
 		var seed struct {
@@ -51,17 +51,17 @@ func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 		if err := yaml.Unmarshal(text, &seed); err != nil {
 			return nil, misused("gs1.file", file, strings.SplitN(err.Error(), "\n", 2)[0])
 		}
-		each, where = seed.GS1, "entry"
+		valueses, location = seed.GS1, "entry"
 	}
 	var faults []string
 	seen := map[string]bool{}
-	for i, one := range each {
-		e, err := digitallink.Parse(one)
+	for i, values := range valueses {
+		e, err := digitallink.Parse(values)
 		if err == nil && seen[e.Key] {
 			err = fault("gs1.twice", e.Key)
 		}
 		if err != nil {
-			faults = append(faults, fmt.Sprintf("%s %d: %v", where, i+1, err))
+			faults = append(faults, fmt.Sprintf("%s %d: %v", location, i+1, err))
 		}
 		seen[e.Key] = true
 		list = append(list, e)
@@ -78,9 +78,9 @@ func gs1Table(text []byte) (list []map[string]any, err error) {
 	if len(rows) == 0 || !slices.Contains(rows[0], "key") {
 		return nil, fault("gs1.columns", strings.Join(gs1Columns, ","))
 	}
-	at := map[string]map[string]any{}
+	values := map[string]map[string]any{}
 	for _, row := range rows[1:] {
-		one, link := map[string]any{}, map[string]any{}
+		vs, link := map[string]any{}, map[string]any{}
 		for i, name := range rows[0] {
 			value := strings.TrimSpace(row[i])
 			switch {
@@ -90,27 +90,27 @@ func gs1Table(text []byte) (list []map[string]any, err error) {
 			case name == "default":
 				link[name] = value == "true" || value == "1"
 			case name == "archived":
-				one[name] = value == "true" || value == "1"
+				vs[name] = value == "true" || value == "1"
 			case slices.Index(gs1Columns, name) < slices.Index(gs1Columns, "linktype"):
-				one[name] = value
+				vs[name] = value
 			case name == "hreflang" || name == "context":
 				link[name] = strings.Fields(value)
 			default:
 				link[name] = value
 			}
 		}
-		key := digitallink.KeyOf(fmt.Sprint(one["key"]))
-		if at[key] == nil {
-			one["links"], at[key] = []any{}, one
-			list = append(list, one)
+		key := digitallink.KeyOf(fmt.Sprint(vs["key"]))
+		if values[key] == nil {
+			vs["links"], values[key] = []any{}, vs
+			list = append(list, vs)
 		}
-		for name, value := range one {
+		for name, value := range vs {
 			if name != "links" {
-				at[key][name] = value
+				values[key][name] = value
 			}
 		}
 		if len(link) > 0 {
-			at[key]["links"] = append(at[key]["links"].([]any), link)
+			values[key]["links"] = append(values[key]["links"].([]any), link)
 		}
 	}
 	return list, nil
@@ -243,12 +243,12 @@ func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err
 	roots := map[string]bool{}
 	for _, e := range list {
 		roots[rootOf(e.Key)] = true
-		there, known := have[e.Key]
+		storedEntry, known := have[e.Key]
 		delete(have, e.Key)
 		if e.Owner == "" {
-			e.Owner = there.Owner
+			e.Owner = storedEntry.Owner
 		}
-		switch changed := differing(e, there); {
+		switch changed := differing(e, storedEntry); {
 		case !known:
 			made.Steps = append(made.Steps, gs1Step{Do: "add", Key: e.Key, entry: e})
 		case len(changed) > 0:
@@ -263,14 +263,14 @@ func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err
 	return made, qrjump, nil
 }
 
-// rootOf is the primary key of a key.
+// rootOf returns the primary key of a key.
 func rootOf(key string) string {
 	parts := strings.SplitN(key, "/", 3)
 	return strings.Join(parts[:min(2, len(parts))], "/")
 }
 
 // differing names what an entry says otherwise than the server, both as JSON.
-func differing(e digitallink.Entry, there client.GS1Entry) (names []string) {
+func differing(e digitallink.Entry, storedEntry client.GS1Entry) (names []string) {
 	form := func(v any) map[string]any {
 		text, _ := json.Marshal(v) // texts, lists and times
 		var all map[string]any
@@ -278,22 +278,22 @@ func differing(e digitallink.Entry, there client.GS1Entry) (names []string) {
 		return all
 	}
 	for i := range e.Links {
-		for _, at := range []**time.Time{&e.Links[i].From, &e.Links[i].Until} {
-			if *at != nil {
-				*at = new((*at).UTC())
+		for _, t := range []**time.Time{&e.Links[i].From, &e.Links[i].Until} {
+			if *t != nil {
+				*t = new((*t).UTC())
 			}
 		}
 	}
-	links := slices.Clone(there.Links)
+	links := slices.Clone(storedEntry.Links)
 	for i := range links {
-		for _, at := range []**time.Time{&links[i].From, &links[i].Until} {
-			if *at != nil {
-				*at = new((*at).UTC())
+		for _, t := range []**time.Time{&links[i].From, &links[i].Until} {
+			if *t != nil {
+				*t = new((*t).UTC())
 			}
 		}
 	}
-	there.Links = links
-	wanted, has := form(e), form(there.GS1Put)
+	storedEntry.Links = links
+	wanted, has := form(e), form(storedEntry.GS1Put)
 	for _, name := range []string{"owner", "wxa_appid", "wxa_path", "links", "archived"} {
 		if !reflect.DeepEqual(wanted[name], has[name]) {
 			names = append(names, name)
@@ -308,8 +308,8 @@ func (p gs1Steps) show(w io.Writer) {
 		return
 	}
 	rows := [][]string{}
-	for _, one := range p.Steps[:min(len(p.Steps), shownSteps)] {
-		rows = append(rows, []string{marks[one.Do], maybeSaid("did."+one.Do, one.Do), one.Key, one.Why})
+	for _, step := range p.Steps[:min(len(p.Steps), shownSteps)] {
+		rows = append(rows, []string{marks[step.Do], maybeSaid("did."+step.Do, step.Do), step.Key, step.Why})
 	}
 	printTable(w, []string{"", "DO", "KEY", "WHY"}, rows)
 	if left := len(p.Steps) - len(rows); left > 0 {
@@ -352,11 +352,11 @@ func (c *gs1Apply) Run(s *session) error {
 	}
 	var load []digitallink.Entry
 	var gone []gs1Step
-	for _, one := range made.Steps {
-		if one.Do == "delete" {
-			gone = append(gone, one)
+	for _, step := range made.Steps {
+		if step.Do == "delete" {
+			gone = append(gone, step)
 		} else {
-			load = append(load, one.entry)
+			load = append(load, step.entry)
 		}
 	}
 	if len(gone) > 0 {
@@ -369,9 +369,9 @@ func (c *gs1Apply) Run(s *session) error {
 			return failed("apply", c.File, wrongLines(err))
 		}
 	}
-	for i, one := range gone {
-		if _, err := qrjump.GS1.Delete(client.IfMatch(s.ctx, one.revision), one.Key); err != nil {
-			return fault("gs1.deleted_some", i, len(gone), one.Key, unlessOvertaken("qrjump gs1 list "+shellWord(one.Key), err))
+	for i, step := range gone {
+		if _, err := qrjump.GS1.Delete(client.IfMatch(s.ctx, step.revision), step.Key); err != nil {
+			return fault("gs1.deleted_some", i, len(gone), step.Key, unlessOvertaken("qrjump gs1 list "+shellWord(step.Key), err))
 		}
 	}
 	return c.print(s, made, func(w io.Writer) {

@@ -35,23 +35,23 @@ func (n notYet) Unwrap() error { return n.error }
 
 // Run asks until the server is ready, --wait is over, or the server ended.
 func (c *healthCommand) Run(s *session) error {
-	over := time.After(c.Wait)
+	done := time.After(c.Wait)
 	answered := false
 	for {
 		err := c.ask(s)
-		soon, ok := errors.AsType[notYet](err)
+		n, ok := errors.AsType[notYet](err)
 		if !ok || c.Wait <= 0 {
 			return err
 		}
 		if c.PID > 0 && !lives(c.PID) {
 			return exitError{fault("health.no_process", c.PID, err), exitUnreachable}
 		}
-		if answered && !soon.answered {
+		if answered && !n.answered {
 			return exitError{fault("health.ended", err), exitUnreachable}
 		}
-		answered = answered || soon.answered
+		answered = answered || n.answered
 		select {
-		case <-over:
+		case <-done:
 			return err
 		case <-s.ctx.Done():
 			return err
@@ -62,7 +62,7 @@ func (c *healthCommand) Run(s *session) error {
 
 // ask asks GET /readyz, for a container without a shell.
 func (c *healthCommand) ask(s *session) error {
-	at, err := c.wire()
+	loc, err := c.wire()
 	if _, wrong := errors.AsType[usageError](err); err != nil && !wrong {
 		return notYet{err, false} // a folder says where its server is when there is one
 	} else if err != nil {
@@ -73,19 +73,19 @@ func (c *healthCommand) ask(s *session) error {
 		if transport, err = trusting(c.CAFile); err != nil {
 			return err
 		}
-	} else if loopback(at.url) {
+	} else if loopback(loc.url) {
 		// The certificate is that of the public name. Nothing secret is sent.
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, c.Timeout)
 	defer cancel()
-	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(at.url, "/")+"/readyz", nil)
+	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(loc.url, "/")+"/readyz", nil)
 	if err != nil {
-		return misused("health.of", at.flag, err)
+		return misused("health.of", loc.flag, err)
 	}
 	answer, err := (&http.Client{Transport: transport}).Do(ask)
 	if err != nil {
-		next := advice(&client.Unreachable{URL: at.url, Err: err})
+		next := advice(&client.Unreachable{URL: loc.url, Err: err})
 		return exitError{hintError{error: notYet{fault("health.no_server_answers", err), false}, next: next.String()}, exitUnreachable}
 	}
 	defer answer.Body.Close()
@@ -93,15 +93,15 @@ func (c *healthCommand) ask(s *session) error {
 	said := plain(strings.TrimSpace(string(text)))
 	switch {
 	case err != nil:
-		return exitError{fault("health.the_answer_of_broke_off", plain(at.url), err), exitUnreachable}
+		return exitError{fault("health.the_answer_of_broke_off", plain(loc.url), err), exitUnreachable}
 	case answer.StatusCode == http.StatusServiceUnavailable:
-		return notYet{fault("health.is_not_ready", plain(at.url), said), true}
+		return notYet{fault("health.is_not_ready", plain(loc.url), said), true}
 	case wantsTLS(said):
-		return exitError{hintError{error: fault("health.does_not_answer_plain_http", plain(at.url)), next: say("reach.https").String()},
+		return exitError{hintError{error: fault("health.does_not_answer_plain_http", plain(loc.url)), next: say("reach.https").String()},
 			exitUnreachable}
 	case answer.StatusCode != http.StatusOK || !strings.HasPrefix(said, "ready"):
-		return exitError{fault("health.what_answers_at_is_no", plain(at.url), answer.Status), exitUnreachable}
+		return exitError{fault("health.what_answers_at_is_no", plain(loc.url), answer.Status), exitUnreachable}
 	}
-	tell(s.out, "health.is", plain(at.url), said)
+	tell(s.out, "health.is", plain(loc.url), said)
 	return nil
 }

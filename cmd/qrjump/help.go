@@ -31,13 +31,13 @@ func (c *helpCommand) Run(s *session) error {
 	}
 	name := strings.Join(c.Command, " ")
 	if slices.Contains(topics, name) {
-		return s.everything().printTopic(s.out, name)
+		return s.fullManual().printTopic(s.out, name)
 	}
 	if c.Output == "json" {
 		return printTables(s)
 	}
 	if c.All {
-		m := s.everything()
+		m := s.fullManual()
 		node := m.Node
 		for _, word := range c.Command {
 			if node = childNamed(node, word); node == nil {
@@ -91,7 +91,7 @@ func (r reader) manual(model *kong.Application) manual {
 	return m
 }
 
-// says is a text of the book; "" where it has none.
+// says returns a text of the book; "" where it has none.
 func (m manual) says(key string) string {
 	if !m.Has(key) {
 		return ""
@@ -122,7 +122,7 @@ func (m manual) explain(node *kong.Node, words []string) {
 // helpKey returns the key of a command's text, or of its flag's.
 func helpKey(words []string) string { return "help." + strings.Join(words, ".") }
 
-// meaning is that of a flag or an argument: what it means to this verb, else to each verb of its noun, else to every verb.
+// meaning returns that of a flag or an argument: what it means to this verb, else to each verb of its noun, else to every verb.
 func (m manual) meaning(words []string, name string, v *kong.Value) string {
 	for n := len(words); n >= 0; n-- {
 		if text := m.says(helpKey(append(words[:n:n], name))); text != "" {
@@ -135,7 +135,7 @@ func (m manual) meaning(words []string, name string, v *kong.Value) string {
 	return ""
 }
 
-// example is a line that shows a verb at work.
+// example returns a line that shows a verb at work.
 func (m manual) example(verb *kong.Node) string {
 	return m.says(helpKey(append(strings.Fields(verb.Path()), "example")))
 }
@@ -164,38 +164,38 @@ func folded(text string, width int) string {
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
 		indent := 0
-		if at := strings.LastIndex(line, "  "); at >= 0 {
-			indent = uniseg.StringWidth(line[:at+2])
+		if pos := strings.LastIndex(line, "  "); pos >= 0 {
+			indent = uniseg.StringWidth(line[:pos+2])
 		}
 		line = strings.ReplaceAll(line, unfolded, " ")
 		for uniseg.StringWidth(line) > width {
-			at := foldAt(line, width)
-			if at <= indent {
+			pos := foldAt(line, width)
+			if pos <= indent {
 				break
 			}
-			fmt.Fprintln(&b, strings.TrimRight(line[:at], " "))
-			line = strings.Repeat(" ", indent) + strings.TrimLeft(line[at:], " ")
+			fmt.Fprintln(&b, strings.TrimRight(line[:pos], " "))
+			line = strings.Repeat(" ", indent) + strings.TrimLeft(line[pos:], " ")
 		}
 		fmt.Fprintln(&b, line)
 	}
 	return b.String()
 }
 
-// foldAt is the byte before which a line is folded: at a space or beside a wide character, never before a mark that closes or
+// foldAt returns the byte before which a line is folded: at a space or beside a wide character, never before a mark that closes or
 // behind one that opens; 0 for none.
-func foldAt(line string, width int) (at int) {
+func foldAt(line string, width int) (pos int) {
 	columns, wide, open := 0, false, false
 	for i, r := range line {
 		w := uniseg.StringWidth(string(r))
 		if r == ' ' || (w == 2 || wide) && !open && !unicode.In(r, unicode.Po, unicode.Pe) {
-			at = i
+			pos = i
 		}
 		if columns+w > width {
 			break
 		}
 		columns, wide, open = columns+w, w == 2, unicode.Is(unicode.Ps, r)
 	}
-	return at
+	return pos
 }
 
 // printGroups shows what there is, a line a group.
@@ -241,9 +241,9 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	ctx.Stdout = out
 	if err == nil {
 		// The parser's own words, each where it begins a line.
-		own := strings.NewReplacer("Usage: ", m.says("help.usage"), "\nArguments:\n", "\n"+m.says("help.arguments")+"\n",
+		ownReplacer := strings.NewReplacer("Usage: ", m.says("help.usage"), "\nArguments:\n", "\n"+m.says("help.arguments")+"\n",
 			"\nFlags:\n", "\n"+m.says("help.flags")+"\n")
-		said := own.Replace(text.String())
+		said := ownReplacer.Replace(text.String())
 		if m.Chinese() {
 			said = folded(said, screen)
 		}
@@ -255,7 +255,7 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	return err
 }
 
-// inGroups are the verbs below a node by the titles of their groups, and the titles in
+// inGroups returns the verbs below a node by the titles of their groups, and the titles in
 // the order of their first verbs, however verbs are spread.
 func inGroups(node *kong.Node) (groups []string, verbs map[string][]*kong.Node) {
 	verbs = map[string][]*kong.Node{}

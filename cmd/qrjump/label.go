@@ -57,7 +57,7 @@ func (c *labelCommand) Run(s *session) error {
 		}
 	}
 	if c.Proofs > 0 && !c.Resume {
-		if err := c.only(c.Proofs).printLabels(s); err != nil {
+		if err := c.firstLabels(c.Proofs).printLabels(s); err != nil {
 			return err
 		}
 	}
@@ -67,8 +67,8 @@ func (c *labelCommand) Run(s *session) error {
 	return c.printLabels(s)
 }
 
-// only returns the job for its first n labels, in a file of their own.
-func (c *labelPrint) only(n int64) *labelPrint {
+// firstLabels returns the job for its first n labels, in a file of their own.
+func (c *labelPrint) firstLabels(n int64) *labelPrint {
 	first := *c
 	ending := filepath.Ext(first.Out)
 	first.Out, first.most, first.Format = strings.TrimSuffix(first.Out, ending)+"-proofs"+ending, n, c.format()
@@ -107,10 +107,10 @@ func (c *labelCommand) readFile(s *session) error {
 	if _, err := parser.Parse([]string{"label", c.What}); err != nil {
 		return err
 	}
-	given, none := c.labelPrint, job.Label.labelPrint
-	given.member, given.adminFlags, given.packageKeyFlags, given.Resume = none.member, none.adminFlags, none.packageKeyFlags, none.Resume
-	given.ID, given.Range = none.ID, none.Range
-	if !reflect.DeepEqual(given, none) || len(c.Codes) > 0 {
+	given, emptyPrint := c.labelPrint, job.Label.labelPrint
+	given.member, given.adminFlags, given.packageKeyFlags, given.Resume = emptyPrint.member, emptyPrint.adminFlags, emptyPrint.packageKeyFlags, emptyPrint.Resume
+	given.ID, given.Range = emptyPrint.ID, emptyPrint.Range
+	if !reflect.DeepEqual(given, emptyPrint) || len(c.Codes) > 0 {
 		return misused("label.file_and_flags", c.What)
 	}
 	flags, values := jobFlags(parser.Model), map[string][]string{}
@@ -159,10 +159,10 @@ func (c *labelCommand) readFile(s *session) error {
 	return nil
 }
 
-// jobFlags are the words that a file may have: the flags of label, without those that say where codes come from and how it runs, which
+// jobFlags returns the words that a file may have: the flags of label, without those that say where codes come from and how it runs, which
 // no file of a job says.
 func jobFlags(model *kong.Application) map[string]*kong.Flag {
-	own := map[string]bool{"resume": true, "help": true, "dry-run": true, "proofs-only": true}
+	ownSet := map[string]bool{"resume": true, "help": true, "dry-run": true, "proofs-only": true}
 	access, err := kong.New(&struct {
 		member
 		adminFlags
@@ -172,11 +172,11 @@ func jobFlags(model *kong.Application) map[string]*kong.Flag {
 		panic(err) // a fault of the struct above
 	}
 	for _, f := range access.Model.Flags {
-		own[f.Name] = true
+		ownSet[f.Name] = true
 	}
 	flags := map[string]*kong.Flag{}
 	for _, f := range model.Children[0].Flags {
-		if !own[f.Name] {
+		if !ownSet[f.Name] {
 			flags[f.Name] = f
 		}
 	}
@@ -221,17 +221,17 @@ func (c *labelPrint) plan(s *session) (*labelPlan, error) {
 		if err != nil {
 			return nil, err
 		}
-		one, err := labels.PlanOf(c.ID, p.Codes, row, design, sheet)
+		item, err := labels.PlanOf(c.ID, p.Codes, row, design, sheet)
 		if err != nil {
 			return nil, unprintable(err)
 		}
 		if !c.onPages() {
-			if err := labels.Formats[labels.Format(c.format())](&bytes.Buffer{}, one.Label); err != nil {
+			if err := labels.Formats[labels.Format(c.format())](&bytes.Buffer{}, item.Label); err != nil {
 				return nil, err
 			}
 		}
-		p.Pages, p.Page, p.Says = one.Pages, one.PerPage, one.Label.Says
-		p.Width, p.Height, p.Module = one.Width, one.Height, one.Module
+		p.Pages, p.Page, p.Says = item.Pages, item.PerPage, item.Label.Says
+		p.Width, p.Height, p.Module = item.Width, item.Height, item.Module
 		break
 	}
 	return p, nil

@@ -25,20 +25,20 @@ type exporter func(context.Context, io.Writer) error
 
 type importer func(context.Context, io.Reader, bool) (client.Imported, error)
 
-func (c *linesExport) write(s *session, what string, exporterOf func(*client.Client) exporter) error {
+func (c *linesExport) write(s *session, kind string, exporterOf func(*client.Client) exporter) error {
 	cl, err := c.asOperator(c.adminFlags)
 	if err != nil {
 		return err
 	}
 	export := exporterOf(cl)
 	if c.File == "-" {
-		return failed("export", what, export(s.ctx, s.out))
+		return failed("export", kind, export(s.ctx, s.out))
 	}
 	size, err := replaceFile(c.File, func(w io.Writer) error { return export(s.ctx, w) })
 	if err != nil {
-		return failed(said("lines.export_to", maybeSaid("thing."+what, what)), c.File, err)
+		return failed(said("lines.export_to", maybeSaid("thing."+kind, kind)), c.File, err)
 	}
-	_, err = tell(s.out, "lines.exported_all_to", maybeSaid("thing."+what, what), plain(c.File), counted(int(size), "byte"))
+	_, err = tell(s.out, "lines.exported_all_to", maybeSaid("thing."+kind, kind), plain(c.File), counted(int(size), "byte"))
 	return err
 }
 

@@ -34,7 +34,7 @@ const mostTold = 1000
 // mostForwarded bounds a message, and what its receiver answers.
 const mostForwarded = 1 << 20
 
-// Run is a receiver for as long as it runs: it adds a webhook that sends here, and takes it away at its end.
+// Run returns a receiver for as long as it runs: it adds a webhook that sends here, and takes it away at its end.
 func (c *listenCommand) Run(s *session) error {
 	to, err := url.Parse(c.ForwardTo)
 	if err != nil || to.Scheme != "http" && to.Scheme != "https" || to.Hostname() == "" || to.User != nil {
@@ -55,23 +55,23 @@ func (c *listenCommand) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := c.everything(s.ctx, qrjump, &want); err != nil {
+	if err := c.subscribeAll(s.ctx, qrjump, &want); err != nil {
 		return fault("listen.all", err)
 	}
-	at, err := net.Listen("tcp", c.Listen)
+	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return fault("listen.listen", err)
 	}
-	defer at.Close()
-	here := "http://" + at.Addr().String()
-	want.URL = here + "/webhook"
+	defer listener.Close()
+	current := "http://" + listener.Addr().String()
+	want.URL = current + "/webhook"
 	f := &forwarder{s: s, asJSON: c.isJSON(), to: to, resign: c.Secret, envelope: envelope, begun: make(chan struct{}), http: &http.Client{
 		Timeout:       30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	// It answers before the server knows of it: what comes first waits until its secret is known.
 	server := &http.Server{Handler: f, ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(at) }()
+	go func() { served <- server.Serve(listener) }()
 	defer server.Close()
 
 	added, err := qrjump.Webhooks.Create(s.ctx, want)
@@ -80,9 +80,9 @@ func (c *listenCommand) Run(s *session) error {
 	}
 	f.secret = added.Secret
 	close(f.begun)
-	putBack, err := c.pushesTo(s.ctx, qrjump, here+"/push")
+	putBack, err := c.pushesTo(s.ctx, qrjump, current+"/push")
 	if err == nil {
-		c.sayReady(s, here, want, added.Secret)
+		c.sayReady(s, current, want, added.Secret)
 		select {
 		case <-s.ctx.Done():
 		case err = <-served:
@@ -97,8 +97,8 @@ func (c *listenCommand) Run(s *session) error {
 	return err
 }
 
-func (c *listenCommand) sayReady(s *session, here string, want client.WebhookPut, secret string) {
-	fmt.Fprintln(s.out, "qrjump ready "+here)
+func (c *listenCommand) sayReady(s *session, current string, want client.WebhookPut, secret string) {
+	fmt.Fprintln(s.out, "qrjump ready "+current)
 	alarms := said("listen.no_alarms")
 	if want.Alarms {
 		alarms = said("listen.alarms")
@@ -113,8 +113,8 @@ func (c *listenCommand) sayReady(s *session, here string, want client.WebhookPut
 	}
 }
 
-// everything subscribes a webhook without a choice to all events.
-func (c *listenCommand) everything(ctx context.Context, qrjump *client.Client, w *client.WebhookPut) error {
+// subscribeAll subscribes a webhook without a choice to all events.
+func (c *listenCommand) subscribeAll(ctx context.Context, qrjump *client.Client, w *client.WebhookPut) error {
 	if len(w.Codes)+len(w.Rules) > 0 || c.Alarms != nil {
 		return nil
 	}
@@ -123,15 +123,15 @@ func (c *listenCommand) everything(ctx context.Context, qrjump *client.Client, w
 	if err != nil {
 		return err
 	}
-	for _, one := range rules.Rules {
-		w.Rules = append(w.Rules, one.ID)
+	for _, rule := range rules.Rules {
+		w.Rules = append(w.Rules, rule.ID)
 	}
 	const page = 100
-	batches, err := everyPage(page, func(after client.Batch) ([]client.Batch, error) {
-		return qrjump.Batches.List(ctx, client.BatchQuery{After: after.ID, Limit: page})
+	batches, err := everyPage(page, func(lastBatch client.Batch) ([]client.Batch, error) {
+		return qrjump.Batches.List(ctx, client.BatchQuery{After: lastBatch.ID, Limit: page})
 	})
-	for _, one := range batches[max(0, len(batches)-mostTold):] {
-		w.Codes = append(w.Codes, client.WebhookCodes{ApplicationID: one.ID})
+	for _, batch := range batches[max(0, len(batches)-mostTold):] {
+		w.Codes = append(w.Codes, client.WebhookCodes{ApplicationID: batch.ID})
 	}
 	return err
 }
@@ -149,9 +149,9 @@ func (c *listenCommand) pushesTo(ctx context.Context, qrjump *client.Client, add
 		return nil, failed(said("component.put_component"), c.Component, unlessOvertaken("qrjump component show "+c.Component, err))
 	}
 	return func(ctx context.Context) error {
-		now, err := qrjump.Components.Get(ctx, c.Component)
-		if err == nil && now.EventURL == address { // else another address was chosen meanwhile
-			_, err = qrjump.Components.Set(client.IfMatch(ctx, now.Revision), c.Component, client.ComponentPut{EventURL: &old.EventURL})
+		currentComponent, err := qrjump.Components.Get(ctx, c.Component)
+		if err == nil && currentComponent.EventURL == address { // else another address was chosen meanwhile
+			_, err = qrjump.Components.Set(client.IfMatch(ctx, currentComponent.Revision), c.Component, client.ComponentPut{EventURL: &old.EventURL})
 		}
 		if err == nil {
 			return nil
@@ -259,7 +259,7 @@ func (f *forwarder) print(m forwarded) {
 	if !m.Signature {
 		signature = "listen.wrong"
 	}
-	tell(f.s.out, "listen.came", when(m.OccurredAt), orDash(plain(m.Kind)), orDash(plain(m.ID)), said(signature))
+	tell(f.s.out, "listen.came", formatTime(m.OccurredAt), orDash(plain(m.Kind)), orDash(plain(m.ID)), said(signature))
 	fmt.Fprintln(f.s.out, "  "+plain(m.Message))
 	switch {
 	case m.Error != "":

@@ -22,7 +22,7 @@ import (
 func rightlySigned(header http.Header, body []byte, secret string) bool {
 	want, ok := webhookSignature(header, body, secret)
 	return ok && slices.ContainsFunc(strings.Fields(header.Get("Webhook-Signature")),
-		func(one string) bool { return hmac.Equal([]byte(one), []byte(want)) })
+		func(name string) bool { return hmac.Equal([]byte(name), []byte(want)) })
 }
 
 // webhookSignature returns the signature of a webhook by secret. ok is false for a text that is no secret.
@@ -86,7 +86,7 @@ func (e *envelope) open(query url.Values, body []byte) (kind, message string, ri
 		return "", string(body), false
 	}
 	inner := text[before : before+int(length)]
-	var about struct{ InfoType, Event, MsgType string }
-	_ = xml.Unmarshal(inner, &about) // "" is shown as it is
-	return cmp.Or(about.InfoType, about.Event, about.MsgType), string(inner), true
+	var entry struct{ InfoType, Event, MsgType string }
+	_ = xml.Unmarshal(inner, &entry) // "" is shown as it is
+	return cmp.Or(entry.InfoType, entry.Event, entry.MsgType), string(inner), true
 }

@@ -27,8 +27,8 @@ func (l listing[T]) print(s *session, o outputFlags, list []T, err error) error 
 			return
 		}
 		rows := [][]string{}
-		for _, one := range list {
-			rows = append(rows, l.row(one))
+		for _, item := range list {
+			rows = append(rows, l.row(item))
 		}
 		if l.newestFirst {
 			slices.Reverse(rows)
@@ -41,13 +41,13 @@ func (l listing[T]) print(s *session, o outputFlags, list []T, err error) error 
 }
 
 // everyPage reads a list page by page, each of what comes after the last one of the page before; the zero T is before all.
-func everyPage[T any](size int, read func(after T) ([]T, error)) (all []T, err error) {
+func everyPage[T any](size int, read func(item T) ([]T, error)) (all []T, err error) {
 	for {
-		var after T
+		var item T
 		if len(all) > 0 {
-			after = all[len(all)-1]
+			item = all[len(all)-1]
 		}
-		list, err := read(after)
+		list, err := read(item)
 		all = append(all, list...)
 		if err != nil || len(list) < size {
 			return all, err
@@ -56,9 +56,9 @@ func everyPage[T any](size int, read func(after T) ([]T, error)) (all []T, err e
 }
 
 // outcome says what a change did: an answer to programs, a sentence to people; or it returns why nothing was done.
-func (o outputFlags) outcome(s *session, answer any, err error, key string, of ...any) error {
+func (o outputFlags) outcome(s *session, answer any, err error, key string, values ...any) error {
 	if err != nil {
 		return err
 	}
-	return o.print(s, answer, func(w io.Writer) { tell(w, key, of...) })
+	return o.print(s, answer, func(w io.Writer) { tell(w, key, values...) })
 }

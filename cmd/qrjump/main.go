@@ -376,7 +376,7 @@ func run(s session, args []string) int {
 	return code
 }
 
-// withoutLanguage are the arguments; none where they only choose a language.
+// withoutLanguage returns the arguments; none where they only choose a language.
 func withoutLanguage(args []string) []string {
 	switch strings.Join(args, "=") {
 	case "--lang=zh", "--lang=en":
@@ -385,7 +385,7 @@ func withoutLanguage(args []string) []string {
 	return args
 }
 
-// chosenZone is the zone in which the command prints times.
+// chosenZone returns the zone in which the command prints times.
 func chosenZone(chosen *kong.Context) *time.Location {
 	for _, f := range chosen.Selected().Flags {
 		if on, _ := chosen.FlagValue(f).(bool); on && f.Name == "utc" {
@@ -425,8 +425,8 @@ func newParser(s session, table any) (*kong.Kong, error) {
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readSpan)))
 }
 
-// everything is every verb with its flags, and what they mean to the reader.
-func (s *session) everything() manual {
+// fullManual returns every verb with its flags, and what they mean to the reader.
+func (s *session) fullManual() manual {
 	parser, err := newParser(*s, &commands{})
 	if err != nil {
 		panic(err) // a fault of the struct above

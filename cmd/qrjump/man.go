@@ -18,7 +18,7 @@ func writeManPages(s *session, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	pages := s.everything().pages()
+	pages := s.fullManual().pages()
 	for name, text := range pages {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return fmt.Errorf("writing the page %s: %w", name, err)
@@ -31,7 +31,7 @@ func writeManPages(s *session, dir string) error {
 // configPage is the name of the page about the file that serve --config reads.
 const configPage = "qrjump.yaml"
 
-// pages are the man pages by their file names.
+// pages returns the man pages by their file names.
 func (m manual) pages() map[string]string {
 	pages := map[string]string{"qrjump.1": m.overviewPage()}
 	for _, verb := range m.Leaves(true) {
@@ -43,7 +43,7 @@ func (m manual) pages() map[string]string {
 	return pages
 }
 
-// pageName is the page of a verb: qrjump-rule-add.
+// pageName returns the page of a verb: qrjump-rule-add.
 func pageName(verb *kong.Node) string { return "qrjump-" + strings.ReplaceAll(verb.Path(), " ", "-") }
 
 // page is a man page that is being written, in the macros that every man knows.
@@ -52,13 +52,13 @@ type page struct {
 	manual
 }
 
-func (m manual) newPage(name, section, about string) *page {
+func (m manual) newPage(name, section, topic string) *page {
 	p := &page{manual: m}
-	about = strings.TrimSuffix(strings.TrimSuffix(about, "."), "。")
+	topic = strings.TrimSuffix(strings.TrimSuffix(topic, "."), "。")
 	day, _, _ := strings.Cut(version.Get().Date, "T")
 	fmt.Fprintf(p, ".TH \"%s\" \"%s\" \"%s\" \"qrjump %s\" \"qrjump\"\n", roff(strings.ToUpper(name)), section, day, roff(version.Number()))
 	p.section("name")
-	fmt.Fprintf(p, "%s \\- %s\n", roff(name), roff(about))
+	fmt.Fprintf(p, "%s \\- %s\n", roff(name), roff(topic))
 	return p
 }
 
@@ -83,10 +83,10 @@ func (p *page) literal(lines ...string) {
 	p.WriteString(".RE\n.fi\n")
 }
 
-// bold is a word as it must be typed.
+// bold returns a word as it must be typed.
 func bold(word string) string { return `\fB` + roff(word) + `\fR` }
 
-// roff is a text in which nothing is a command to the formatter.
+// roff returns a text in which nothing is a command to the formatter.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "\n", " ").Replace(text)
 	if strings.HasPrefix(text, ".") || strings.HasPrefix(text, "'") {
@@ -95,7 +95,7 @@ func roff(text string) string {
 	return text
 }
 
-// flagTerm is a flag as it is typed, with the variable that says the same.
+// flagTerm returns a flag as it is typed, with the variable that says the same.
 func flagTerm(f *kong.Flag) string {
 	term := bold("--" + f.Name)
 	if f.Short != 0 {
@@ -110,7 +110,7 @@ func flagTerm(f *kong.Flag) string {
 	return term
 }
 
-// flagsOf are the flags of a verb, without those that every verb has; or these, without --help.
+// flagsOf returns the flags of a verb, without those that every verb has; or these, without --help.
 func flagsOf(node *kong.Node) []*kong.Flag {
 	return slices.DeleteFunc(slices.Clone(node.Flags), func(f *kong.Flag) bool { return f.Hidden || f.Name == "help" })
 }
@@ -149,11 +149,11 @@ func (m manual) overviewPage() string {
 	p.section("files")
 	p.named("./qrjump-data", "~/.config/qrjump/contexts.yaml")
 	p.section("see_also")
-	var others []string
+	var otherNames []string
 	for _, verb := range m.Leaves(true) {
-		others = append(others, bold(pageName(verb))+"(1)")
+		otherNames = append(otherNames, bold(pageName(verb))+"(1)")
 	}
-	p.WriteString(strings.Join(append(others, bold(configPage)+"(5)"), ",\n") + "\n")
+	p.WriteString(strings.Join(append(otherNames, bold(configPage)+"(5)"), ",\n") + "\n")
 	return p.String()
 }
 

@@ -41,7 +41,7 @@ func readSpan(in *kong.DecodeContext, flag reflect.Value) error {
 
 // momentOf reads a moment as people say it: RFC 3339, a day, now, today, yesterday, tomorrow, or a span. A span is so long ago;
 // ahead means that it is so long from now. What names the text is in the error.
-func momentOf(what, text string, ahead bool) (time.Time, error) {
+func momentOf(kind, text string, isAhead bool) (time.Time, error) {
 	now := time.Now().In(zone).Truncate(time.Second)
 	today := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone)
 	switch text {
@@ -54,7 +54,7 @@ func momentOf(what, text string, ahead bool) (time.Time, error) {
 	case "tomorrow":
 		return today.AddDate(0, 0, 1), nil
 	}
-	if d, ok := spanOf(text); ok && d >= 0 && ahead {
+	if d, ok := spanOf(text); ok && d >= 0 && isAhead {
 		return now.Add(d), nil
 	} else if ok && d >= 0 {
 		return now.Add(-d), nil
@@ -62,28 +62,28 @@ func momentOf(what, text string, ahead bool) (time.Time, error) {
 	if day, err := time.ParseInLocation(time.DateOnly, text, zone); err == nil {
 		return day, nil
 	}
-	at, err := time.Parse(time.RFC3339, text)
+	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return at, misused("moment.none", what, text)
+		return t, misused("moment.none", kind, text)
 	}
-	return at, nil
+	return t, nil
 }
 
-// dayOf is a bound as the server reads it: a day stays one, of the server's zone, and everything else is a moment.
-func dayOf(what, text string) (string, error) {
+// dayOf returns a bound as the server reads it: a day stays one, of the server's zone, and everything else is a moment.
+func dayOf(kind, text string) (string, error) {
 	if text == "" {
 		return "", nil
 	}
 	if _, err := time.Parse(time.DateOnly, text); err == nil {
 		return text, nil
 	}
-	at, err := momentOf(what, text, false)
+	t, err := momentOf(kind, text, false)
 	if err != nil {
 		return "", err
 	}
 	switch text {
 	case "today", "yesterday", "tomorrow":
-		return at.Format(time.DateOnly), nil
+		return t.Format(time.DateOnly), nil
 	}
-	return at.UTC().Format(time.RFC3339), nil
+	return t.UTC().Format(time.RFC3339), nil
 }

@@ -22,7 +22,7 @@ func isProblem(err error, status int) bool {
 	return ok && p.Status == status
 }
 
-// unknown is the error of a name that none of a list is: it says which one may be
+// unknown returns the error of a name that none of a list is: it says which one may be
 // meant, and where the list is.
 func unknown(did, name, kind, list string, names ...string) error {
 	return absent(hintError{error: fault("named.there_is_no_of_this", maybeSaid("did."+did, did), name,
@@ -32,11 +32,11 @@ func unknown(did, name, kind, list string, names ...string) error {
 // named finds a thing by its name; it is absent, with the nearest name, where there
 // is none.
 func named[T any](list []T, nameOf func(T) string, did, name, kind, see string) (T, error) {
-	if i := slices.IndexFunc(list, func(one T) bool { return nameOf(one) == name }); i >= 0 {
+	if i := slices.IndexFunc(list, func(item T) bool { return nameOf(item) == name }); i >= 0 {
 		return list[i], nil
 	}
-	var none T
-	return none, unknown(did, name, kind, see, namesOf(list, nameOf)...)
+	var value T
+	return value, unknown(did, name, kind, see, namesOf(list, nameOf)...)
 }
 
 // seeList adds to the error of a thing that is not there where all of them are.
@@ -61,23 +61,23 @@ func about[T any](did, name string, err error, see string, list func() ([]T, err
 
 func namesOf[T any](list []T, nameOf func(T) string) []string {
 	names := []string{}
-	for _, one := range list {
-		names = append(names, nameOf(one))
+	for _, item := range list {
+		names = append(names, nameOf(item))
 	}
 	return names
 }
 
-// nearNumber says which of the numbers that there are may be meant by one that is not: the one
-// that is written most like it, else the nearest. It is "" where there are none.
-func nearNumber(given int64, there []int64) string {
-	if len(there) == 0 {
+// nearNumber says which of the numbers that storedNumbers are may be meant by one that is not: the one
+// that is written most like it, else the nearest. It is "" where storedNumbers are none.
+func nearNumber(given int64, storedNumbers []int64) string {
+	if len(storedNumbers) == 0 {
 		return ""
 	}
-	if meant := didYouMean(number(given), namesOf(there, number)...); meant != "" {
+	if meant := didYouMean(number(given), namesOf(storedNumbers, number)...); meant != "" {
 		return meant
 	}
-	apart := func(n int64) int64 { return max(n-given, given-n) }
-	return said("named.the_nearest_is", slices.MinFunc(there, func(a, b int64) int { return cmp.Compare(apart(a), apart(b)) }))
+	fn := func(n int64) int64 { return max(n-given, given-n) }
+	return said("named.the_nearest_is", slices.MinFunc(storedNumbers, func(a, b int64) int { return cmp.Compare(fn(a), fn(b)) }))
 }
 
 // ending is of a verb that deletes or stops something: it asks on a terminal, and wants --yes elsewhere.
@@ -85,16 +85,16 @@ type ending struct{ Yes bool }
 
 // confirmed asks whether to do what ends something, unless --yes was said. A context of production has its name asked for,
 // and --yes counts only beside --context: what was meant for another server ends nothing there.
-func (e ending) confirmed(s *session, what string) error {
-	at := s.named
-	production := at != nil && at.used != nil && at.used.Production
+func (e ending) confirmed(s *session, kind string) error {
+	resolver := s.named
+	production := resolver != nil && resolver.used != nil && resolver.used.Production
 	switch {
-	case e.Yes && (!production || at.typed):
+	case e.Yes && (!production || resolver.typed):
 		return nil
 	case production:
-		return agreedByName(s, what, at.name, said("named.say_context_and_yes", at.name))
+		return agreedByName(s, kind, resolver.name, said("named.say_context_and_yes", resolver.name))
 	}
-	return agreed(s, what, said("named.say_yes_as_well"))
+	return agreed(s, kind, said("named.say_yes_as_well"))
 }
 
 // emulated says of a call of the emulator that its server has none.

@@ -52,16 +52,16 @@ func (o outputFlags) isCSV() bool { return o.ownCSV && o.Output == "csv" }
 // sets it.
 var zone = time.Local
 
-// when is a time as people read it, with the zone behind it.
-func when(t time.Time) string { return t.In(zone).Format(time.RFC3339) }
+// formatTime returns a time as people read it, with the zone behind it.
+func formatTime(t time.Time) string { return t.In(zone).Format(time.RFC3339) }
 
 //go:embed locale
 var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// say is a text of the command line with what it speaks of, in no language yet.
-func say(key string, of ...any) i18n.Message { return book.Text(key, of...) }
+// say returns a text of the command line with what it speaks of, in no language yet.
+func say(key string, values ...any) i18n.Message { return book.Text(key, values...) }
 
 // reader is the language in which a command prints: "zh" or "en"; "" is English.
 type reader string
@@ -86,13 +86,13 @@ func readerOf(args []string) reader {
 	return "en"
 }
 
-// language is the one that a person reads.
+// language returns the one that a person reads.
 func (r reader) language() i18n.Language {
 	language, _ := i18n.Parse(string(r))
 	return language
 }
 
-// say is a text in the language of its reader.
+// say returns a text in the language of its reader.
 func (r reader) say(t i18n.Message) string { return t.In(r.language()) }
 
 // inLanguage chooses between two texts of an answer by the language of its reader.
@@ -119,8 +119,8 @@ func (o outputFlags) print(s *session, v any, readable func(io.Writer)) error {
 // finds them empty.
 func complete(v any) any {
 	if object, ok := v.(map[string]any); ok {
-		for name, one := range object {
-			object[name] = complete(one)
+		for name, value := range object {
+			object[name] = complete(value)
 		}
 		return object
 	}
@@ -129,14 +129,14 @@ func complete(v any) any {
 		return v
 	}
 	text, err := json.Marshal(v)
-	into := reflect.New(outspoken(t))
-	if err != nil || json.Unmarshal(text, into.Interface()) != nil {
+	dst := reflect.New(outspoken(t))
+	if err != nil || json.Unmarshal(text, dst.Interface()) != nil {
 		return v
 	}
-	return into.Elem().Interface()
+	return dst.Elem().Interface()
 }
 
-// outspoken is a type whose fields that say answer:"optional" are written though
+// outspoken returns a type whose fields that say answer:"optional" are written though
 // they are empty.
 func outspoken(t reflect.Type) reflect.Type {
 	switch {
@@ -150,12 +150,12 @@ func outspoken(t reflect.Type) reflect.Type {
 	var fields []reflect.StructField
 	changed := false
 	for f := range t.Fields() {
-		if of := f; !f.Anonymous {
+		if field := f; !f.Anonymous {
 			f.Type = outspoken(f.Type)
 			if f.Tag.Get("answer") == "optional" {
 				f.Tag = reflect.StructTag(strings.Replace(string(f.Tag), ",omitempty", "", 1))
 			}
-			changed = changed || f.Type != of.Type || f.Tag != of.Tag
+			changed = changed || f.Type != field.Type || f.Tag != field.Tag
 		}
 		fields = append(fields, f)
 	}
@@ -180,5 +180,5 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// number is a number as a cell of a table.
+// number returns a number as a cell of a table.
 func number(n int64) string { return strconv.FormatInt(n, 10) }

@@ -154,15 +154,15 @@ func isPublicKey(text string) bool {
 // readSmall reads a file of keys.
 func readSmall(path string) ([]byte, error) { return readUpTo(path, 1<<16) }
 
-func readUpTo(path string, most int64) ([]byte, error) {
+func readUpTo(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(b)) > most {
-		err = fault("package.has_more_than_bytes", path, most)
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fault("package.has_more_than_bytes", path, limit)
 	}
 	return b, err
 }
@@ -217,8 +217,8 @@ type packageList struct {
 // Run lists packages, page by page.
 func (c *packageList) Run(s *session, qrjump *client.Client) error {
 	const page = 1000
-	all, err := everyPage(page, func(after client.Package) ([]client.Package, error) {
-		return qrjump.Packages.List(s.ctx, client.PackageQuery{Account: c.Account, ApplicationID: c.Batch, After: after.ID, Limit: page})
+	all, err := everyPage(page, func(lastPackage client.Package) ([]client.Package, error) {
+		return qrjump.Packages.List(s.ctx, client.PackageQuery{Account: c.Account, ApplicationID: c.Batch, After: lastPackage.ID, Limit: page})
 	})
 	if err != nil {
 		return failed("list", "packages", err)
@@ -228,12 +228,12 @@ func (c *packageList) Run(s *session, qrjump *client.Client) error {
 		row: func(p client.Package) []string {
 			state := said("package.with_the_printer")
 			if p.RecalledAt != nil {
-				state = "recalled " + when(*p.RecalledAt)
+				state = "recalled " + formatTime(*p.RecalledAt)
 			} else if p.DownloadCount == 0 {
 				state = said("package.not_sent")
 			}
 			return []string{number(p.ID), number(p.ApplicationID), rangeText(client.CodeRange{From: p.From, To: p.To}), p.Printer, state,
-				number(p.DownloadCount), when(p.CreatedAt), p.CreatedBy, orDash(p.Reason)}
+				number(p.DownloadCount), formatTime(p.CreatedAt), p.CreatedBy, orDash(p.Reason)}
 		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("package.list_packages_of"), c.Account, len(all)))
 }
 

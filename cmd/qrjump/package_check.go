@@ -139,7 +139,7 @@ func (c *packageCheck) read(s *session, run *printpackage.Run, log string) error
 	return nil
 }
 
-// asUTF8 is a text in UTF-8, whether it comes so or in UTF-16, with a byte order mark or without one.
+// asUTF8 returns a text in UTF-8, whether it comes so or in UTF-16, with a byte order mark or without one.
 func asUTF8(in io.Reader) io.Reader {
 	b := bufio.NewReader(in)
 	head, _ := b.Peek(3) // less is a text too, and an error comes again
@@ -249,13 +249,13 @@ func (c *packageCheck) eachCell(in io.Reader, f func(string) error) error {
 // summary says in one line what is wrong with a run.
 func summary(r printpackage.Report) string {
 	var parts []string
-	for _, one := range []struct {
+	for _, entry := range []struct {
 		n    int64
 		noun string
 	}{{r.MissingCodes, "missing"}, {r.Count[printpackage.Double], "double"}, {r.Count[printpackage.Foreign], "foreign"},
 		{r.Count[printpackage.Spoiled], "spoiled"}, {r.Count[printpackage.Proof], "proof"}} {
-		if one.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", one.n, one.noun))
+		if entry.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", entry.n, entry.noun))
 		}
 	}
 	if r.OverRun > 0 {
@@ -267,7 +267,7 @@ func summary(r printpackage.Report) string {
 func printRun(w io.Writer, r printpackage.Report) {
 	fields := [][2]string{{"package", said("package_check.of_application", r.Package, r.ApplicationID)},
 		{"lines", fmt.Sprint(r.Lines)}, {"ordered", countedCodes(r.Codes)}, {"read", fmt.Sprint(r.Read)},
-		{"spare used", fmt.Sprint(r.SpareUsed)}, {"reprints", fmt.Sprint(r.Count[printpackage.Again])},
+		{"spare used", fmt.Sprint(r.SpareUsed)}, {"reprints", fmt.Sprint(r.Count[printpackage.Reprint])},
 		{"not read", fmt.Sprint(r.Count[printpackage.Unread])}, {"false rate", said("package_check.a_foreign_read", r.FalseRate)}}
 	printFields(w, fields...)
 	const shown = 20
@@ -282,21 +282,21 @@ func printRun(w io.Writer, r printpackage.Report) {
 		tell(w, "package_check.missing", countedCodes(r.MissingCodes), strings.Join(texts, ", "))
 	}
 	rows := [][]string{}
-	for _, one := range []struct {
+	for _, entry := range []struct {
 		v    printpackage.Verdict
 		list []printpackage.Finding
 	}{{printpackage.Double, r.Found.Double}, {printpackage.Spoiled, r.Found.Spoiled}, {printpackage.Proof, r.Found.Proof},
 		{printpackage.Foreign, r.Found.Foreign}} {
-		for i, f := range one.list {
+		for i, f := range entry.list {
 			if i == shown {
-				rows = append(rows, []string{"…", string(one.v), said("package_check.json_has_all_2"), ""})
+				rows = append(rows, []string{"…", string(entry.v), said("package_check.json_has_all_2"), ""})
 				break
 			}
 			index := ""
 			if f.Index != nil {
 				index = number(*f.Index)
 			}
-			rows = append(rows, []string{number(f.Line), string(one.v), orDash(index), orDash(f.Read)})
+			rows = append(rows, []string{number(f.Line), string(entry.v), orDash(index), orDash(f.Read)})
 		}
 	}
 	if r.Hint != "" {

@@ -65,11 +65,11 @@ func (c packageReader) read(s *session, file string, part func(p printpackage.Pa
 		return printpackage.Manifest{}, absent(err)
 	}
 	defer f.Close()
-	by, err := c.identities(s)
+	identities, err := c.identities(s)
 	if err != nil {
 		return printpackage.Manifest{}, err
 	}
-	m, err := printpackage.Open(untilStopped{s.ctx, f}, by, signers, part)
+	m, err := printpackage.Open(untilStopped{s.ctx, f}, identities, signers, part)
 	if s.ctx.Err() != nil {
 		return m, fault("package_open.stopped", context.Cause(s.ctx))
 	}
@@ -148,7 +148,7 @@ func printManifest(w io.Writer, m printpackage.Manifest) {
 	}
 	printFields(w, [2]string{"package", fmt.Sprint(m.Package)},
 		[2]string{"codes", said("package_open.to_of", m.From, m.To, m.ApplicationID)},
-		[2]string{"printer", m.Printer}, [2]string{"made", said("package_open.made_by", when(m.CreatedAt), m.CreatedBy)})
+		[2]string{"printer", m.Printer}, [2]string{"made", said("package_open.made_by", formatTime(m.CreatedAt), m.CreatedBy)})
 	fmt.Fprintln(w)
 	printTable(w, []string{"PART", "ROWS", "BYTES", "SHA256"}, rows)
 }
@@ -205,11 +205,11 @@ func verifyFolder(dir string, signers printpackage.Signers) (m printpackage.Mani
 			return m, err
 		}
 	}
-	there, err := os.ReadDir(dir)
+	storedEntries, err := os.ReadDir(dir)
 	if err != nil {
 		return m, err
 	}
-	for _, f := range there {
+	for _, f := range storedEntries {
 		if !named[f.Name()] || !f.Type().IsRegular() {
 			return m, fault("package_open.is_no_file_of_it", printpackage.ErrChanged, f.Name())
 		}

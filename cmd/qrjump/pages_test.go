@@ -40,7 +40,7 @@ func TestTheBookSaysWhatEveryCommandIs(t *testing.T) {
 	for _, code := range exits {
 		said["exit."+code] = true
 	}
-	m := (&session{}).everything()
+	m := (&session{}).fullManual()
 	takes := func(words []string, name, help string) {
 		if help == "" {
 			t.Errorf("%s has no meaning", helpKey(append(words[:len(words):len(words)], name)))

@@ -9,12 +9,12 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// seen is a moment in a list; "never" where there was none.
+// seen returns a moment in a list; "never" where there was none.
 func seen(t *time.Time) string {
 	if t == nil {
 		return said("word.never")
 	}
-	return when(*t)
+	return formatTime(*t)
 }
 
 // forAccounts says which accounts a role is for.
@@ -79,7 +79,7 @@ func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 // printMade prints an invitation and a new second factor, which are shown this once.
 func printMade(w io.Writer, made client.PersonMade) {
 	if made.Invitation != nil {
-		tell(w, "person.by_this_link_once_until", when(made.Invitation.ExpiresAt),
+		tell(w, "person.by_this_link_once_until", formatTime(made.Invitation.ExpiresAt),
 			made.Invitation.URL)
 	}
 	if made.FactorURI == "" {
@@ -152,14 +152,14 @@ func (c *personDelete) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed(said("person.delete_person"), c.Name, err)
 	}
-	one, err := named(list, func(p client.Person) string { return p.Name }, "delete", c.Name, "person", "qrjump person list")
+	person, err := named(list, func(p client.Person) string { return p.Name }, "delete", c.Name, "person", "qrjump person list")
 	if err != nil {
 		return err
 	}
-	if err := c.confirmed(s, said("person.may_sign_in_no_more", one.Name, one.Role)); err != nil {
+	if err := c.confirmed(s, said("person.may_sign_in_no_more", person.Name, person.Role)); err != nil {
 		return err
 	}
-	left, err := qrjump.People.Delete(client.IfMatch(s.ctx, one.Revision), c.Name)
+	left, err := qrjump.People.Delete(client.IfMatch(s.ctx, person.Revision), c.Name)
 	return c.outcome(s, client.PersonList{People: left},
 		seeList(said("person.person_delete"), c.Name, "qrjump person list", unlessOvertaken("qrjump person list", err)),
 		"person.may_sign_in_no_more_2", plain(c.Name))
@@ -217,12 +217,12 @@ func (c *adminKeyDelete) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed(said("person.delete_admin_key"), c.ID, err)
 	}
-	one, err := named(list, func(k client.AdminKey) string { return k.ID }, "delete", c.ID,
+	key, err := named(list, func(k client.AdminKey) string { return k.ID }, "delete", c.ID,
 		said("person.admin_key"), "qrjump admin-key list")
 	if err != nil {
 		return err
 	}
-	if err := c.confirmed(s, said("person.the_program_with_the_key", one.ID, one.Name)); err != nil {
+	if err := c.confirmed(s, said("person.the_program_with_the_key", key.ID, key.Name)); err != nil {
 		return err
 	}
 	left, err := qrjump.AdminKeys.Delete(s.ctx, c.ID)
@@ -239,5 +239,5 @@ type loginLink struct {
 func (c *loginLink) Run(s *session, qrjump *client.Client) error {
 	link, err := qrjump.People.CreateLoginLink(s.ctx, c.Name)
 	return c.outcome(s, link, aboutPerson(s, qrjump, said("person.login_link_for"), cmp.Or(c.Name, said("person.the_admin_token")), err),
-		"person.good_once_until", link.URL, when(link.ExpiresAt))
+		"person.good_once_until", link.URL, formatTime(link.ExpiresAt))
 }

@@ -258,7 +258,7 @@ func TestAFileOfAStrangerCostsWhatItIsLong(t *testing.T) { // not parallel: it c
 	for kind, one := range sharedFiles {
 		for name, shape := range one.shapes {
 			// A cost that grows with the square of the length shows at a quarter of it as well.
-			small, large := shape(testscope.Or(16<<10, 4<<10)), shape(testscope.Or(64<<10, 16<<10))
+			small, large := shape(testscope.Choose(16<<10, 4<<10)), shape(testscope.Choose(64<<10, 16<<10))
 			first, said := cost(one, small)
 			if testing.Verbose() {
 				t.Logf("%s, %s: %d bytes cost %d KiB: %.120s", kind, name, len(small), first>>10, strings.TrimSpace(said))

@@ -71,7 +71,7 @@ func (f lookFlags) printing(kind string, p pageFlags) labels.Printing {
 		StartAt: number(p.StartAt), Offset: p.Offset, CropMarks: p.CropMarks, Footer: p.Footer}
 }
 
-// unprintable is an error of a symbol that cannot be printed so, with what can.
+// unprintable returns an error of a symbol that cannot be printed so, with what can.
 func unprintable(err error) error {
 	if size, ok := errors.AsType[*symbol.SizeError](err); ok {
 		return hintError{error: errors.New(size.Why), next: size.Advice()}

@@ -43,7 +43,7 @@ func beginJob(f *rangeFlags, settings map[string]any) (*printJob, error) {
 	if f.Out == "-" {
 		return nil, misused("print_job.resume_goes_on_with_a")
 	}
-	before, err := os.ReadFile(j.path())
+	oldData, err := os.ReadFile(j.path())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return j, nil
@@ -51,7 +51,7 @@ func beginJob(f *rangeFlags, settings map[string]any) (*printJob, error) {
 		return nil, fault("print_job.reading_how_far_it_was", err)
 	}
 	broke := &printJob{out: f.Out}
-	if err := json.Unmarshal(before, broke); err != nil || broke.Labels < 0 || broke.Bytes < 0 || broke.Parts < 0 {
+	if err := json.Unmarshal(oldData, broke); err != nil || broke.Labels < 0 || broke.Bytes < 0 || broke.Parts < 0 {
 		return nil, fault("print_job.does_not_say_how_far", j.path())
 	}
 	if string(broke.Settings) != string(text) {
@@ -183,13 +183,13 @@ type printedFile struct {
 
 // parts writes files of so many labels each, 0 = one of all; the first has room for lead fewer. A part is there when it
 // is whole. rows begins at the label that it is given.
-func (j *printJob) parts(s *session, total, each, lead int64, rows func(from int64) (iter.Seq2[labels.Row, error], func(), error),
+func (j *printJob) parts(s *session, total, value, lead int64, rows func(from int64) (iter.Seq2[labels.Row, error], func(), error),
 	write func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64) error) (files []printedFile, err error) {
-	if each == 0 || each > total+lead {
-		each = total + lead
+	if value == 0 || value > total+lead {
+		value = total + lead
 	}
-	several := each < total+lead
-	if j.out == "-" && several {
+	isMany := value < total+lead
+	if j.out == "-" && isMany {
 		return nil, misused("print_job.several_files_do_not_go")
 	}
 	from, clean, err := rows(j.Labels)
@@ -200,11 +200,11 @@ func (j *printJob) parts(s *session, total, each, lead int64, rows func(from int
 	next, stop := iter.Pull2(from)
 	defer stop()
 	for j.Labels < total {
-		n := min(each, total-j.Labels)
+		n := min(value, total-j.Labels)
 		if j.Labels == 0 {
-			n = min(each-lead, total)
+			n = min(value-lead, total)
 		}
-		fill := func(w io.Writer) error { return write(w, some(s.ctx, next, n), j.Labels) }
+		fill := func(w io.Writer) error { return write(w, takeRows(s.ctx, next, n), j.Labels) }
 		if j.out == "-" {
 			w := bufio.NewWriterSize(s.out, 256<<10)
 			if err := fill(w); err != nil {
@@ -212,7 +212,7 @@ func (j *printJob) parts(s *session, total, each, lead int64, rows func(from int
 			}
 			return nil, w.Flush()
 		}
-		name := partName(j.out, j.Parts+1, several)
+		name := partName(j.out, j.Parts+1, isMany)
 		size, err := replaceFile(name, fill)
 		if err != nil {
 			return nil, j.broken(err)
@@ -228,8 +228,8 @@ func (j *printJob) parts(s *session, total, each, lead int64, rows func(from int
 	return files, j.end()
 }
 
-// some are the next n rows.
-func some(ctx context.Context, next func() (labels.Row, error, bool), n int64) iter.Seq2[labels.Row, error] {
+// takeRows returns the next n rows.
+func takeRows(ctx context.Context, next func() (labels.Row, error, bool), n int64) iter.Seq2[labels.Row, error] {
 	return func(yield func(labels.Row, error) bool) {
 		for range n {
 			r, err, ok := next()
@@ -246,9 +246,9 @@ func some(ctx context.Context, next func() (labels.Row, error, bool), n int64) i
 	}
 }
 
-// partName is the name of a part: sheet-0001.pdf of sheet.pdf.
-func partName(out string, part int, several bool) string {
-	if !several {
+// partName returns the name of a part: sheet-0001.pdf of sheet.pdf.
+func partName(out string, part int, isMany bool) string {
+	if !isMany {
 		return out
 	}
 	ending := filepath.Ext(out)

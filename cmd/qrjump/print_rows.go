@@ -83,7 +83,7 @@ func (f *rangeFlags) source(s *session) (src rowSource, err error) {
 	if f.FromFile != "" {
 		return src, src.boundByFile(want, f.codeCheck(s, f.adminFlags))
 	}
-	if there, err := src.elsewhere(s, f.member, f.adminFlags, want); there || err != nil {
+	if exists, err := src.isImported(s, f.member, f.adminFlags, want); exists || err != nil {
 		return src, err
 	}
 	if src.key, err = f.key(); err != nil {
@@ -106,9 +106,9 @@ func (src *rowSource) bound(s *session, want client.CodeRange) error {
 	return err
 }
 
-// elsewhere reports whether the codes were made elsewhere, which only an operator can
+// isImported reports whether the codes were made elsewhere, which only an operator can
 // ask: then their rows come from the list of codes.
-func (src *rowSource) elsewhere(s *session, m member, admin adminFlags, want client.CodeRange) (bool, error) {
+func (src *rowSource) isImported(s *session, m member, admin adminFlags, want client.CodeRange) (bool, error) {
 	if isPlatform(m.Server) && admin.AdminServer == "" {
 		return false, nil
 	}
@@ -133,13 +133,13 @@ func (src *rowSource) elsewhere(s *session, m member, admin adminFlags, want cli
 	return true, nil
 }
 
-// needMatrix is an error where what is to be written has the dot matrix, and the rows
+// needMatrix returns an error where kind is to be written has the dot matrix, and the rows
 // have none.
-func (src *rowSource) needMatrix(what string) error {
+func (src *rowSource) needMatrix(kind string) error {
 	if src.operator == nil {
 		return nil
 	}
-	return hintError{error: fault("print_rows.the_codes_of_were_made", what, src.id),
+	return hintError{error: fault("print_rows.the_codes_of_were_made", kind, src.id),
 		next: said("print_rows.take_another_form_or_print")}
 }
 
@@ -243,7 +243,7 @@ func (src *rowSource) fileRows() iter.Seq2[labels.Row, error] {
 	}
 }
 
-// fullRange is the range of all pieces.
+// fullRange returns the range of all pieces.
 func (src *rowSource) fullRange() client.CodeRange {
 	return client.CodeRange{From: src.pieces[0].From, To: src.pieces[len(src.pieces)-1].To}
 }
@@ -259,7 +259,7 @@ func (src *rowSource) count() int64 {
 	return src.inRange()
 }
 
-// rows are the rows from an index on, each every-th of the range.
+// rows returns the rows from an index on, each every-th of the range.
 func (src *rowSource) rows(ctx context.Context, from int64) iter.Seq2[labels.Row, error] {
 	begin := src.fullRange().From
 	return func(yield func(labels.Row, error) bool) {
@@ -288,7 +288,7 @@ func (src *rowSource) rows(ctx context.Context, from int64) iter.Seq2[labels.Row
 	}
 }
 
-// piece are the rows of a part of a segment.
+// piece returns the rows of a part of a segment.
 func (src *rowSource) piece(ctx context.Context, r client.CodeRange) iter.Seq2[labels.Row, error] {
 	return func(yield func(labels.Row, error) bool) {
 		if src.file != "" {
@@ -354,25 +354,25 @@ func (src *rowSource) download(ctx context.Context, r client.CodeRange, take fun
 	return nil
 }
 
-// ordered are the rows from the n-th on that is printed, in the order of the flags.
+// ordered returns the rows from the n-th on that is printed, in the order of the flags.
 // The caller calls clean when they are read.
 func (f *rangeFlags) ordered(ctx context.Context, src *rowSource, n int64) (rows iter.Seq2[labels.Row, error], clean func(), err error) {
 	if f.Shuffle == "" {
-		return src.few(src.rows(ctx, src.fullRange().From+n*src.every)), func() {}, nil
+		return src.limitRows(src.rows(ctx, src.fullRange().From+n*src.every)), func() {}, nil
 	}
 	spool, err := os.CreateTemp(filepath.Dir(f.Out), ".qrjump-rows-*") // 0600
 	if err != nil {
 		return nil, nil, fault("print_rows.a_temporary_file_for_shuffle", err)
 	}
 	_ = os.Remove(spool.Name()) // at once where the system allows it, so that a break leaves no codes behind
-	return src.few(labels.Shuffled(spool, src.rows(ctx, src.fullRange().From), src.inRange(), f.Shuffle, n)), func() {
+	return src.limitRows(labels.Shuffled(spool, src.rows(ctx, src.fullRange().From), src.inRange(), f.Shuffle, n)), func() {
 		_ = spool.Close()
 		_ = os.Remove(spool.Name())
 	}, nil
 }
 
-// few are the first rows of all, where no more are printed.
-func (src *rowSource) few(all iter.Seq2[labels.Row, error]) iter.Seq2[labels.Row, error] {
+// limitRows returns the first rows of all, where no more are printed.
+func (src *rowSource) limitRows(all iter.Seq2[labels.Row, error]) iter.Seq2[labels.Row, error] {
 	if src.most == 0 {
 		return all
 	}

@@ -525,7 +525,7 @@ func TestEveryPrintedCommand_Works(t *testing.T) {
 				}
 			}
 			c.kit()
-			m := reader(language).manual((&session{}).everything().Application)
+			m := reader(language).manual((&session{}).fullManual().Application)
 			done := map[string]bool{}
 			for _, one := range printedTexts(t, language) {
 				lines := commandsIn(m.Node, one.text)

@@ -139,8 +139,8 @@ func (r *probeRun) become(appid, secret string) {
 }
 
 // requireAbsent returns an error if the current account has a rule with one of the prefixes.
-func (r *probeRun) requireAbsent(prefixes []string, more string) error {
-	found, err := r.existing(prefixes, more)
+func (r *probeRun) requireAbsent(prefixes []string, rest string) error {
+	found, err := r.existing(prefixes, rest)
 	if err != nil {
 		return fault("probe.names_unknown", err)
 	}
@@ -165,12 +165,12 @@ func joinPrefixes(rules []probedRule) string {
 }
 
 // existing returns which rules with these prefixes the current account has.
-func (r *probeRun) existing(prefixes []string, more string) ([]probedRule, error) {
+func (r *probeRun) existing(prefixes []string, rest string) ([]probedRule, error) {
 	asked, err := json.Marshal(prefixes)
 	if err != nil {
 		return nil, err
 	}
-	answer := r.rule("qrcodejumpget", fmt.Sprintf(`{"get_type":1,"prefix_list":%s%s}`, asked, more))
+	answer := r.rule("qrcodejumpget", fmt.Sprintf(`{"get_type":1,"prefix_list":%s%s}`, asked, rest))
 	if answer.err == nil && answer.code != 0 {
 		answer.err = fault("probe.answered", answer.path, answer.body)
 	}
@@ -184,9 +184,9 @@ func (r *probeRun) existing(prefixes []string, more string) ([]probedRule, error
 }
 
 // stable fetches the stable token of an account.
-func (r *probeRun) stable(of *probeAccount, force bool) (string, error) {
+func (r *probeRun) stable(account *probeAccount, force bool) (string, error) {
 	answer := r.call("/cgi-bin/stable_token", jsonType,
-		fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":%q,"force_refresh":%t}`, of.appid, of.secret, force))
+		fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":%q,"force_refresh":%t}`, account.appid, account.secret, force))
 	var token struct {
 		Token string `json:"access_token"`
 	}
@@ -196,19 +196,19 @@ func (r *probeRun) stable(of *probeAccount, force bool) (string, error) {
 	if answer.err != nil || token.Token == "" {
 		return "", cmp.Or(answer.err, fault("probe.no_token", answer.body))
 	}
-	of.token = url.QueryEscape(token.Token)
-	return of.token, nil
+	account.token = url.QueryEscape(token.Token)
+	return account.token, nil
 }
 
 func (r *probeRun) fill(text string) string {
-	below, _ := url.Parse(r.Below)
-	origin := below.Scheme + "://" + below.Host
+	childAddress, _ := url.Parse(r.Below)
+	origin := childAddress.Scheme + "://" + childAddress.Host
 	return strings.NewReplacer("{below}", r.Below, "{BELOW}", strings.ToUpper(origin)+strings.TrimPrefix(r.Below, origin),
 		"{page}", r.Page).Replace(text)
 }
 
-func (r *probeRun) body(prefix string, edit int, more string) string {
-	return fmt.Sprintf(`{"prefix":%q,"path":%q,"is_edit":%d,"permit_sub_rule":1,"open_version":3%s}`, prefix, r.Page, edit, more)
+func (r *probeRun) body(prefix string, edit int, rest string) string {
+	return fmt.Sprintf(`{"prefix":%q,"path":%q,"is_edit":%d,"permit_sub_rule":1,"open_version":3%s}`, prefix, r.Page, edit, rest)
 }
 
 // call makes one call through the recorder. An interrupted run makes no further call, but waits for the answer of the last one:
@@ -267,8 +267,8 @@ func (r *probeRun) send(name, query, contentType, body string) reply {
 	return r.call(rulesFamily+name+"?access_token="+r.current.token+query, contentType, body)
 }
 
-// must makes a call without whose success the probe cannot go on.
-func (r *probeRun) must(name, format string, args ...any) (answer reply) {
+// requireCall makes a call without whose success the probe cannot go on.
+func (r *probeRun) requireCall(name, format string, args ...any) (answer reply) {
 	if r.err == nil {
 		answer = r.rule(name, fmt.Sprintf(format, args...))
 		r.err = answer.success()
@@ -288,27 +288,27 @@ func (a reply) success() error {
 var unknownOutcome = []int{-1, 886001}
 
 // sendAdd sends an add. It records the rule for deletion where it was added, or where the outcome is unknown.
-func (r *probeRun) sendAdd(prefix, more, body string) reply {
+func (r *probeRun) sendAdd(prefix, rest, body string) reply {
 	answer := r.rule("qrcodejumpadd", body)
 	if answer.sent && (answer.err != nil || answer.code == 0 || slices.Contains(unknownOutcome, answer.code)) {
-		r.current.added = append(r.current.added, addedRule{prefix, more})
+		r.current.added = append(r.current.added, addedRule{prefix, rest})
 	}
 	return answer
 }
 
 // add adds a rule without which the probe cannot go on; body "" is that of a usual rule.
-func (r *probeRun) add(prefix, more, body string) {
+func (r *probeRun) add(prefix, rest, body string) {
 	if r.err == nil {
-		r.err = r.sendAdd(prefix, more, cmp.Or(body, r.body(prefix, 0, more))).success()
+		r.err = r.sendAdd(prefix, rest, cmp.Or(body, r.body(prefix, 0, rest))).success()
 	}
 }
 
-// publishesLeft returns how many publishes the account has left, as the list of rules says; more are further fields of the call.
-func (r *probeRun) publishesLeft(more string) int {
+// publishesLeft returns how many publishes the account has left, as the list of rules says; rest are further fields of the call.
+func (r *probeRun) publishesLeft(rest string) int {
 	var list struct {
 		Left *int `json:"qrcodejump_pub_quota"`
 	}
-	answer := r.must("qrcodejumpget", "%s", strings.TrimSuffix(listed, "}")+more+"}")
+	answer := r.requireCall("qrcodejumpget", "%s", strings.TrimSuffix(listed, "}")+rest+"}")
 	if r.err == nil {
 		if r.err = json.Unmarshal(answer.body, &list); r.err == nil && list.Left == nil {
 			r.err = fault("probe.no_quota", answer.body)
@@ -343,8 +343,8 @@ func (r *probeRun) differs(number int, answer reply) (bool, error) {
 // anyDiffers makes calls, pairs of name and body, until one is answered with another number than the table has.
 func (r *probeRun) anyDiffers(number int, calls ...string) (bool, error) {
 	for pair := range slices.Chunk(calls, 2) {
-		if otherwise, err := r.differs(number, r.rule(pair[0], pair[1])); err != nil || otherwise {
-			return otherwise, err
+		if fallback, err := r.differs(number, r.rule(pair[0], pair[1])); err != nil || fallback {
+			return fallback, err
 		}
 	}
 	return false, nil
@@ -374,8 +374,8 @@ func (r *probeRun) undo() (deleted int, err error) {
 	return deleted, err
 }
 
-// again makes a call until it has an outcome, at most maxDeletes times.
-func (r *probeRun) again(call func() reply) (answer reply) {
+// retryCall makes a call until it has an outcome, at most maxDeletes times.
+func (r *probeRun) retryCall(call func() reply) (answer reply) {
 	for n := range maxDeletes {
 		if answer = call(); answer.err == nil && answer.code != 44990 && !slices.Contains(unknownOutcome, answer.code) {
 			return answer
@@ -390,10 +390,10 @@ func (r *probeRun) again(call func() reply) (answer reply) {
 // deleteAdded deletes the rules of the current account.
 func (r *probeRun) deleteAdded() (deleted int, err error) {
 	var prefixes []string
-	more := ""
+	rest := ""
 	for _, rule := range r.current.added {
-		prefixes, more = append(prefixes, rule.prefix), rule.more // a service account's list requires the Mini Program
-		answer := r.again(func() reply {
+		prefixes, rest = append(prefixes, rule.prefix), rule.more // a service account's list requires the Mini Program
+		answer := r.retryCall(func() reply {
 			return r.rule("qrcodejumpdelete", fmt.Sprintf(`{"prefix":%q%s}`, rule.prefix, rule.more))
 		})
 		if answer.success() == nil {
@@ -404,8 +404,8 @@ func (r *probeRun) deleteAdded() (deleted int, err error) {
 		return 0, nil
 	}
 	var found []probedRule
-	r.again(func() (answer reply) {
-		found, err = r.existing(prefixes, more)
+	r.retryCall(func() (answer reply) {
+		found, err = r.existing(prefixes, rest)
 		return reply{err: err}
 	})
 	switch {
@@ -424,8 +424,8 @@ func (c *probeCommand) plan() (list, left []probe, err error) {
 		if i < 0 {
 			return nil, nil, misused("probe.only", name)
 		}
-		if lacks := c.missing(probes[i]); lacks != "" {
-			return nil, nil, misused("probe.only_wants", name, said("probe.wants."+string(lacks)))
+		if missingRequirement := c.missing(probes[i]); missingRequirement != "" {
+			return nil, nil, misused("probe.only_wants", name, said("probe.wants."+string(missingRequirement)))
 		}
 	}
 	for _, p := range probes {
@@ -459,7 +459,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 	if err != nil {
 		return err
 	}
-	if below, err := url.Parse(c.Below); err != nil || below.Host == "" || !strings.HasSuffix(c.Below, "/") {
+	if childAddress, err := url.Parse(c.Below); err != nil || childAddress.Host == "" || !strings.HasSuffix(c.Below, "/") {
 		return misused("probe.below")
 	}
 	calls, publishes := costs(list)
@@ -531,14 +531,14 @@ func (r *probeRun) askAll(s *session, list []probe) error {
 	open := 0
 	for _, p := range list {
 		r.err, r.current = nil, r.accounts[0]
-		otherwise, err := p.ask(r)
+		fallback, err := p.ask(r)
 		switch {
 		case r.ctx.Err() != nil:
 			return fault("probe.broken_off", p.row, r.ctx.Err())
 		case err != nil:
 			open++
 			tell(s.out, "probe.open", p.row, plain(err.Error()), p.asks())
-		case otherwise:
+		case fallback:
 			tell(s.out, "probe.otherwise", p.row, p.asks())
 		case p.partial:
 			tell(s.out, "probe.as_here_in_part", p.row, p.asks())

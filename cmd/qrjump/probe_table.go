@@ -49,31 +49,31 @@ var probes = []probe{
 		ask: func(r *probeRun) (bool, error) {
 			prefix := r.fill("{below}again")
 			r.add(prefix, "", "")
-			r.must("qrcodejumppublish", `{"prefix":%q}`, prefix)
-			before := r.publishesLeft("")
+			r.requireCall("qrcodejumppublish", `{"prefix":%q}`, prefix)
+			prev := r.publishesLeft("")
 			if r.err != nil {
 				return false, r.err
 			}
 			if refused, err := r.differs(0, r.rule("qrcodejumppublish", fmt.Sprintf(`{"prefix":%q}`, prefix))); err != nil || refused {
 				return refused, err
 			}
-			return r.publishesLeft("") != before, r.err
+			return r.publishesLeft("") != prev, r.err
 		}},
 	{row: behaviour.RulesEditUnchecked, calls: 5, publishes: 2, rules: 1, names: []string{"{below}spent"}, partial: true,
 		ask: func(r *probeRun) (bool, error) {
 			prefix := r.fill("{below}spent")
 			r.add(prefix, "", "")
-			r.must("qrcodejumppublish", `{"prefix":%q}`, prefix)
-			before := r.publishesLeft("")
-			r.must("qrcodejumpadd", "%s", r.body(prefix, 1, ""))
-			return r.publishesLeft("") != before, r.err
+			r.requireCall("qrcodejumppublish", `{"prefix":%q}`, prefix)
+			prev := r.publishesLeft("")
+			r.requireCall("qrcodejumpadd", "%s", r.body(prefix, 1, ""))
+			return r.publishesLeft("") != prev, r.err
 		}},
 	{row: behaviour.RulesPublishService, calls: 5, publishes: 1, rules: 1, requires: requireService, partial: true, ask: askServicePublish},
 	{row: behaviour.RulesPrefixUnknown, calls: 3, publishes: 1, rules: 1, names: []string{"{below}unknown"}, partial: true,
 		ask: func(r *probeRun) (bool, error) {
 			prefix := r.fill("{below}unknown")
-			if otherwise, err := r.differs(40097, r.sendAdd(prefix, "", r.body(prefix, 1, ""))); err != nil || otherwise {
-				return otherwise, err
+			if fallback, err := r.differs(40097, r.sendAdd(prefix, "", r.body(prefix, 1, ""))); err != nil || fallback {
+				return fallback, err
 			}
 			return r.anyDiffers(40097, "qrcodejumppublish", `{"prefix":"`+prefix+`"}`, "qrcodejumpdelete", `{"prefix":"`+prefix+`"}`)
 		}},
@@ -82,12 +82,12 @@ var probes = []probe{
 		ask: func(r *probeRun) (bool, error) {
 			prefix := r.fill("{below}owned")
 			r.add(prefix, "", "")
-			otherwise, err := r.secondAdds(prefix)
-			if err != nil || otherwise {
-				return otherwise, err
+			fallback, err := r.secondAdds(prefix)
+			if err != nil || fallback {
+				return fallback, err
 			}
 			r.become(r.AppID, r.Secret)
-			r.must("qrcodejumpadd", "%s", strings.Replace(r.body(prefix, 1, ""), `"permit_sub_rule":1`, `"permit_sub_rule":2`, 1))
+			r.requireCall("qrcodejumpadd", "%s", strings.Replace(r.body(prefix, 1, ""), `"permit_sub_rule":1`, `"permit_sub_rule":2`, 1))
 			return r.secondAdds(prefix)
 		}},
 	{row: behaviour.RulesAddOccupied, calls: 2, rules: 2, names: []string{"{below}occupied/", "{below}occupied/1"}, requires: requireSecond,
@@ -112,10 +112,10 @@ var probes = []probe{
 		}},
 	{row: behaviour.RulesPath, calls: 4, rules: 1, names: []string{"{below}path"}, ask: func(r *probeRun) (bool, error) {
 		for _, path := range []string{"", strings.Repeat("p", 1025), `pages/\u0001`} {
-			otherwise, err := r.differs(40097, r.sendAdd(r.fill("{below}path"), "",
+			fallback, err := r.differs(40097, r.sendAdd(r.fill("{below}path"), "",
 				r.fill(`{"prefix":"{below}path","path":"`+path+`",`+openLatest+`}`)))
-			if err != nil || otherwise {
-				return otherwise, err
+			if err != nil || fallback {
+				return fallback, err
 			}
 		}
 		return r.differs(0, r.sendAdd(r.fill("{below}path"), "",
@@ -178,8 +178,8 @@ func (r *probeRun) addedAs(row behaviour.Row, body string, want int, spellings .
 	if refused, err := r.refused(row, r.sendAdd(sent.Prefix, "", body)); err != nil || refused {
 		return refused, err
 	}
-	for i, one := range spellings {
-		spellings[i] = r.fill(one)
+	for i, spelling := range spellings {
+		spellings[i] = r.fill(spelling)
 	}
 	found, err := r.existing(spellings, "")
 	return len(found) != want, err
@@ -207,11 +207,11 @@ func askEdit(r *probeRun) (bool, error) {
 		return len(rules[0].Links)
 	}
 	r.add(prefix, "", r.body(prefix, 0, fmt.Sprintf(`,"debug_url":[%q]`, prefix+"1")))
-	r.must("qrcodejumpadd", "%s", r.body(prefix, 1, ""))
+	r.requireCall("qrcodejumpadd", "%s", r.body(prefix, 1, ""))
 	if kept := links(); r.err != nil || kept == 0 {
 		return kept == 0, r.err
 	}
-	r.must("qrcodejumpadd", "%s", r.body(prefix, 1, `,"debug_url":[]`))
+	r.requireCall("qrcodejumpadd", "%s", r.body(prefix, 1, `,"debug_url":[]`))
 	return links() != 0, r.err
 }
 
@@ -234,9 +234,9 @@ func askServicePublish(r *probeRun) (bool, error) {
 		return false, err
 	}
 	r.add(code.URL, target, r.body(code.URL, 0, target))
-	before := r.publishesLeft(target)
-	r.must("qrcodejumppublish", `{"prefix":%q}`, code.URL)
-	return r.publishesLeft(target) != before, r.err
+	prev := r.publishesLeft(target)
+	r.requireCall("qrcodejumppublish", `{"prefix":%q}`, code.URL)
+	return r.publishesLeft(target) != prev, r.err
 }
 
 // askDoubled asks which of two fields in a body counts, and which of two tokens in a query.

@@ -59,7 +59,7 @@ func parseRange(texts []string) (r client.CodeRange, all bool, err error) {
 	return r, all, err
 }
 
-// wholeBatch is the range of all codes of a batch; did says for what, where there is no such batch.
+// wholeBatch returns the range of all codes of a batch; did says for what, where there is no such batch.
 func wholeBatch(s *session, qrjump *client.Client, id int64, did string) (client.CodeRange, error) {
 	batch, err := qrjump.Batches.Get(s.ctx, id)
 	if err != nil {
@@ -69,16 +69,16 @@ func wholeBatch(s *session, qrjump *client.Client, id int64, did string) (client
 }
 
 // twoNumbers says what two bare numbers probably mean.
-func twoNumbers(first, second, otherwise string) error {
+func twoNumbers(first, second, fallback string) error {
 	from, _ := strconv.ParseInt(first, 10, 64)
 	to, _ := strconv.ParseInt(second, 10, 64)
 	if from > to {
 		first, second, from, to = second, first, to, from
 	}
-	return misused("ranges.and_are_two_numbers_for", first, second, countedCodes(to-from+1), first, second, otherwise)
+	return misused("ranges.and_are_two_numbers_for", first, second, countedCodes(to-from+1), first, second, fallback)
 }
 
-// wholeOf is the range of all codes of an application of the caller's own.
+// wholeOf returns the range of all codes of an application of the caller's own.
 func wholeOf(s *session, wire *client.Client, id int64) (client.CodeRange, error) {
 	a, err := wire.Wire.GetApplication(s.ctx, client.ApplicationKey{ID: id})
 	if err != nil {

@@ -29,12 +29,12 @@ func (c *ruleForceDelete) Run(s *session) error {
 	all, rest := []client.StoredRule{}, false
 	asked := client.Release{Prefix: c.Prefix, Below: c.Below, Reason: c.Reason, DryRun: c.DryRun}
 	for {
-		released, more, err := qrjump.Rules.ForceDelete(s.ctx, asked)
+		released, hasMore, err := qrjump.Rules.ForceDelete(s.ctx, asked)
 		all = append(all, released...)
 		if err != nil {
 			return failed(said("release.after_release", counted(len(all), "rule")), c.Prefix, err)
 		}
-		if rest = more; !more || c.DryRun {
+		if rest = hasMore; !hasMore || c.DryRun {
 			break
 		}
 	}

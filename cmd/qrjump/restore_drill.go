@@ -36,7 +36,7 @@ func (c *restoreDrill) note(s *session, r server.DrillReport, found error) error
 	if s.ctx.Err() != nil || errors.Is(found, fs.ErrNotExist) {
 		return nil
 	}
-	if _, mine := errors.AsType[usageError](found); mine {
+	if _, isMine := errors.AsType[usageError](found); isMine {
 		return nil
 	}
 	qrjump, err := c.client()
@@ -58,7 +58,7 @@ func (c *restoreDrill) note(s *session, r server.DrillReport, found error) error
 
 func printDrill(w io.Writer, file string, r server.DrillReport) {
 	rows := [][]string{
-		{"archive", said("drill.exported_at_by_from_schema", plain(file), when(r.CreatedAt),
+		{"archive", said("drill.exported_at_by_from_schema", plain(file), formatTime(r.CreatedAt),
 			plain(r.Program), plain(r.Engine), r.Schema)},
 		{"restored", said("drill.of_in", counted(int(r.Rows), "row"), counted(r.Tables, "table"), r.Restored.Round(1e6),
 			inReader(errors.New(r.Compared())))},

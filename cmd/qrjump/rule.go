@@ -32,23 +32,23 @@ func (c *ruleList) Run(s *session) error {
 	if c.Owner == "" && (c.AppID != "" || c.AccessToken != "") {
 		return c.ofAccount(s)
 	}
-	at, token, err := c.admin(c.adminFlags)
+	loc, token, err := c.admin(c.adminFlags)
 	if err != nil {
 		return err
 	}
-	qrjump, err := c.connect(at, client.Options{AdminToken: token})
+	qrjump, err := c.connect(loc, client.Options{AdminToken: token})
 	if err != nil {
 		return err
 	}
 	const page = 1000
 	all := []client.StoredRule{}
-	after, more := c.After, true
-	for more {
+	start, hasMore := c.After, true
+	for hasMore {
 		limit := page
 		if c.Limit > 0 {
 			limit = min(page, c.Limit-len(all))
 		}
-		list, err := qrjump.Rules.List(s.ctx, client.StoredRuleQuery{Owner: c.Owner, Target: c.Target, After: after, Limit: limit})
+		list, err := qrjump.Rules.List(s.ctx, client.StoredRuleQuery{Owner: c.Owner, Target: c.Target, After: start, Limit: limit})
 		if err != nil && token == "" && c.Owner == "" {
 			return c.ofAccount(s) // which says that a caller is missing
 		}
@@ -57,9 +57,9 @@ func (c *ruleList) Run(s *session) error {
 		}
 		all = append(all, list...)
 		if len(list) > 0 {
-			after = list[len(list)-1].ID
+			start = list[len(list)-1].ID
 		}
-		if more = len(list) == limit; more && len(all) == c.Limit {
+		if hasMore = len(list) == limit; hasMore && len(all) == c.Limit {
 			break
 		}
 	}
@@ -68,13 +68,13 @@ func (c *ruleList) Run(s *session) error {
 			return err
 		}
 	}
-	below := ""
-	if more {
-		below = said("rule.there_may_be_more_after", after)
+	parent := ""
+	if hasMore {
+		parent = said("rule.there_may_be_more_after", start)
 	}
 	return listing[client.StoredRule]{name: "rules", none: said("rule.no_rule_is_like_that"),
 		heads: []string{"ID", "OWNER", "PREFIX", "STATE", "OPENS", "PAGE", "TEST LINKS"},
-		more:  below,
+		more:  parent,
 		row: func(r client.StoredRule) []string {
 			return []string{number(r.ID), r.Owner, r.Prefix, state(r.Published), orElse(r.Target, r.Owner), r.Path,
 				orDash(strings.Join(r.TestLinks, " "))}
@@ -153,7 +153,7 @@ func (c *ruleAdd) Run(s *session, wire *client.Client) error {
 		return failed("add", c.Prefix, confirmFailed(s.ctx, c.serverFlags, c.adminFlags, err))
 	}
 	if !c.Publish {
-		return c.done(s, c.Prefix, "added", said("rule.make_it_live_with_qrjump", c.again("rule", "publish", c.Prefix)))
+		return c.done(s, c.Prefix, "added", said("rule.make_it_live_with_qrjump", c.command("rule", "publish", c.Prefix)))
 	}
 	if err := wire.Wire.PublishRule(s.ctx, c.Prefix); err != nil {
 		return failed(said("rule.added_but_publish"), c.Prefix, err)
@@ -175,11 +175,11 @@ func confirmFailed(ctx context.Context, server serverFlags, admin adminFlags, er
 	if !ok || w.Code != errcode.ConfirmFileFailed.Number || w.RID == "" {
 		return err
 	}
-	at, token, findErr := server.admin(admin)
+	loc, token, findErr := server.admin(admin)
 	if findErr != nil {
 		return err
 	}
-	operator, newErr := client.New(at.url, client.Options{AdminToken: token, Timeout: 5 * time.Second})
+	operator, newErr := client.New(loc.url, client.Options{AdminToken: token, Timeout: 5 * time.Second})
 	if newErr != nil {
 		return err
 	}
@@ -257,7 +257,7 @@ func (c *rulePublish) Run(s *session, wire *client.Client) error {
 	return c.done(s, c.Prefix, "published", left)
 }
 
-// unknown is an error of a call that names nothing but a prefix.
+// unknown returns an error of a call that names nothing but a prefix.
 func (m member) unknown(did, prefix string, err error) error {
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number {
 		return absent(hintError{error: failed(did, prefix, err), next: said("rule.this_account_has_no_such")})
@@ -307,9 +307,9 @@ func (c *ruleFile) Run(s *session) error {
 	if err != nil {
 		return fault("rule.verification_file", err)
 	}
-	where := said("rule.in_the_folder_of_the") + file.Name
+	location := said("rule.in_the_folder_of_the") + file.Name
 	if c.Prefix != "" {
-		where = rules.Prefix{Link: prefix}.ConfirmAddress(file.Name)
+		location = rules.Prefix{Link: prefix}.ConfirmAddress(file.Name)
 	}
 	written := ""
 	if c.Write != "" {
@@ -319,10 +319,10 @@ func (c *ruleFile) Run(s *session) error {
 	}
 	answer := map[string]any{"name": file.Name, "content": file.Content, "written": written}
 	if c.Prefix != "" {
-		answer["url"] = where
+		answer["url"] = location
 	}
 	return c.print(s, answer, func(w io.Writer) {
-		printFields(w, [2]string{"name", file.Name}, [2]string{"content", file.Content}, [2]string{"put it", where},
+		printFields(w, [2]string{"name", file.Name}, [2]string{"content", file.Content}, [2]string{"put it", location},
 			[2]string{"so that", said("rule.it_is_answered_with_status")}, [2]string{"written", written})
 	})
 }
@@ -353,7 +353,7 @@ func (c *ruleHistory) Run(s *session, qrjump *client.Client) error {
 	changes, err := qrjump.Rules.ListChanges(s.ctx, c.Prefix)
 	return listing[client.RuleChange]{name: "changes", none: said("rule.nothing_ever_happened_to") + plain(c.Prefix), newestFirst: true,
 		heads: []string{"SEQ", "AT", "DID", "BY", "STATE", "OPENS", "PAGE", "RID"}, row: func(h client.RuleChange) []string {
-			return []string{number(h.Seq), when(h.OccurredAt), h.Action, h.Actor, state(h.Rule.Published),
+			return []string{number(h.Seq), formatTime(h.OccurredAt), h.Action, h.Actor, state(h.Rule.Published),
 				h.Rule.Target, h.Rule.Path, orDash(h.RID)}
 		}}.print(s, c.outputFlags, changes, failed(said("rule.history_of"), c.Prefix, err))
 }

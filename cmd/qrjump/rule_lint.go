@@ -73,7 +73,7 @@ func (c *ruleLint) Run(s *session) error {
 	return err
 }
 
-// set are the rules to look at, with their places in the file.
+// set returns the rules to look at, with their places in the file.
 func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error) {
 	switch {
 	case c.File != "":
@@ -118,7 +118,7 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 	return set, nil, nil
 }
 
-// judged is the rule of a file as it is judged.
+// judged returns the rule of a file as it is judged.
 func judged(w ruleplan.Wanted, caller string) rules.Rule {
 	r := rules.Rule{Kind: rules.Ordinary, Owner: cmp.Or(w.Owner, caller), Prefix: w.Parsed, Path: w.Path, Occupy: w.Occupy,
 		Published: w.Published == nil || *w.Published}
@@ -133,8 +133,8 @@ func judged(w ruleplan.Wanted, caller string) rules.Rule {
 
 // everyStoredRule lists the rules of all accounts.
 func everyStoredRule(s *session, operator *client.Client) (set []rules.Rule, err error) {
-	for after := int64(0); ; {
-		page, err := operator.Rules.List(s.ctx, client.StoredRuleQuery{After: after})
+	for start := int64(0); ; {
+		page, err := operator.Rules.List(s.ctx, client.StoredRuleQuery{After: start})
 		if err != nil {
 			return nil, fault("rule.list_rules", err)
 		}
@@ -142,7 +142,7 @@ func everyStoredRule(s *session, operator *client.Client) (set []rules.Rule, err
 			return set, nil
 		}
 		for _, r := range page {
-			after = r.ID
+			start = r.ID
 			parsed, ok := rules.StoredPrefix(r.Prefix)
 			if !ok {
 				return nil, fault("rule_lint.the_server_lists_a_rule", r.Prefix)
@@ -155,16 +155,16 @@ func everyStoredRule(s *session, operator *client.Client) (set []rules.Rule, err
 
 // findingOf says a finding in words, and what to do.
 func findingOf(f rules.Finding, set []rules.Rule, places []string) lintFinding {
-	one := set[f.Rule]
-	t := lintFinding{Kind: f.Kind, Owner: one.Owner, Prefix: one.Prefix.Text, Link: f.Link, Prefixes: append([]string{}, f.Prefixes...)}
+	rule := set[f.Rule]
+	t := lintFinding{Kind: f.Kind, Owner: rule.Owner, Prefix: rule.Prefix.Text, Link: f.Link, Prefixes: append([]string{}, f.Prefixes...)}
 	if places != nil {
 		t.At = places[f.Rule]
 	}
-	about := i18n.Literal(f.Link)
+	message := i18n.Literal(f.Link)
 	if f.Other >= 0 {
 		t.Other, t.OtherOwner = set[f.Other].Prefix.Text, set[f.Other].Owner
-		if about = i18n.Literal(t.Other); t.OtherOwner != t.Owner {
-			about = say("lint.of", t.Other, t.OtherOwner)
+		if message = i18n.Literal(t.Other); t.OtherOwner != t.Owner {
+			message = say("lint.of", t.Other, t.OtherOwner)
 		}
 	}
 	var next []any
@@ -177,6 +177,6 @@ func findingOf(f rules.Finding, set []rules.Rule, places []string) lintFinding {
 		next = []any{strings.Join(f.Prefixes, " ")}
 	}
 	key := "lint." + string(f.Kind)
-	t.Says, t.Next = say(key, t.Prefix, about), say(key+".next", next...)
+	t.Says, t.Next = say(key, t.Prefix, message), say(key+".next", next...)
 	return t
 }

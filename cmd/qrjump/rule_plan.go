@@ -176,7 +176,7 @@ func (p plan) show(w io.Writer, all bool) {
 // affordable returns an error where the steps need more publishes than are left
 // this month. A service account's may be unlimited while a number is shown.
 func (p plan) affordable(file string) error {
-	ordinary := !slices.ContainsFunc(p.Steps, func(one ruleplan.Step) bool { return one.Draft.AppID != "" || one.Target != "" })
+	ordinary := !slices.ContainsFunc(p.Steps, func(step ruleplan.Step) bool { return step.Draft.AppID != "" || step.Target != "" })
 	if ordinary && p.Publishes > p.PublishesLeft {
 		return fault("rule_plan.wanted_left_this_month_nothing", file, counted(p.Publishes, "publish"), p.PublishesLeft)
 	}
@@ -186,15 +186,15 @@ func (p plan) affordable(file string) error {
 // down says which live rules the steps take down: "" = none.
 func (p plan) down() string {
 	var texts []string
-	for _, one := range p.Steps {
-		if !one.Live {
+	for _, step := range p.Steps {
+		if !step.Live {
 			continue
 		}
 		did := "delete "
-		if one.AddedAgain {
+		if step.AddedAgain {
 			did = said("rule_plan.delete_and_add_again")
 		}
-		texts = append(texts, did+one.Prefix)
+		texts = append(texts, did+step.Prefix)
 	}
 	return strings.Join(texts, ", ")
 }
@@ -264,24 +264,24 @@ func (c *ruleApply) Run(s *session) error {
 // apply does the steps in order and marks those that are done.
 func (c *ruleApply) apply(s *session, wire *client.Client, steps []ruleplan.Step) error {
 	for i := range steps {
-		one := &steps[i]
+		step := &steps[i]
 		var err error
-		switch one.Do {
+		switch step.Do {
 		case "add":
-			err = confirmFailed(s.ctx, c.serverFlags, c.adminFlags, wire.Wire.CreateRule(s.ctx, one.Draft))
+			err = confirmFailed(s.ctx, c.serverFlags, c.adminFlags, wire.Wire.CreateRule(s.ctx, step.Draft))
 		case "edit":
-			err = wire.Wire.UpdateRule(s.ctx, one.Draft)
+			err = wire.Wire.UpdateRule(s.ctx, step.Draft)
 		case "publish":
-			err = wire.Wire.PublishRule(s.ctx, one.Prefix)
+			err = wire.Wire.PublishRule(s.ctx, step.Prefix)
 		case "delete":
-			err = wire.Wire.DeleteRule(s.ctx, one.Prefix, one.Target)
+			err = wire.Wire.DeleteRule(s.ctx, step.Prefix, step.Target)
 		}
 		if err != nil {
 			next, details := remedy(err)
-			return hintError{error: fault("rule_plan.step_of", i+1, len(steps), one.Do, one.Prefix, err), details: details,
-				next: strings.TrimPrefix(next.String()+"; "+soFar(steps[:i], one.Prefix), "; ")}
+			return hintError{error: fault("rule_plan.step_of", i+1, len(steps), step.Do, step.Prefix, err), details: details,
+				next: strings.TrimPrefix(next.String()+"; "+soFar(steps[:i], step.Prefix), "; ")}
 		}
-		one.Done = true
+		step.Done = true
 	}
 	return nil
 }
@@ -292,17 +292,17 @@ func soFar(done []ruleplan.Step, prefix string) string {
 		return said("rule_plan.nothing_was_done")
 	}
 	var texts []string
-	for _, one := range done {
-		texts = append(texts, one.Do+" "+one.Prefix)
+	for _, step := range done {
+		texts = append(texts, step.Do+" "+step.Prefix)
 	}
 	var text strings.Builder
 	text.WriteString(said("rule_plan.done_before") + strings.Join(texts, ", "))
 	if last := done[len(done)-1]; last.Do == "delete" && last.Prefix == prefix {
 		text.WriteString(said("rule_plan.the_rule_is_gone_until"))
 	}
-	for _, one := range done {
-		if one.Prefix == prefix && one.Lost != "" {
-			text.WriteString(said("rule_plan.what_the_file_does_not") + one.Lost + said("rule_plan.there_before_you_do_it"))
+	for _, step := range done {
+		if step.Prefix == prefix && step.Lost != "" {
+			text.WriteString(said("rule_plan.what_the_file_does_not") + step.Lost + said("rule_plan.there_before_you_do_it"))
 		}
 	}
 	return text.String()

@@ -54,7 +54,7 @@ func (c *ruleReplay) Run(s *session) error {
 	return c.print(s, done, func(w io.Writer) { showReplay(w, c.File, c.Days, done) })
 }
 
-// owner is the account whose rules the plan changes.
+// owner returns the account whose rules the plan changes.
 func (c *ruleReplay) owner(made plan) (string, error) {
 	if c.AppID == "" && len(made.Steps) > 0 {
 		return "", misused("rule_replay.whose_rules_are_they_give")

@@ -51,7 +51,7 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 		return fault("run.folder", err)
 	}
 	defer remove()
-	config, err := c.own(dir, chosen)
+	config, err := c.serverConfig(dir, chosen)
 	if err != nil {
 		return err
 	}
@@ -60,21 +60,21 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	signal.Notify(signals, handedOn...)
 	defer signal.Stop(signals)
 	ctx := context.WithoutCancel(s.ctx)
-	own, err := server.Start(ctx, config, &grave{to: s.err}, s.seams)
+	ownServer, err := server.Start(ctx, config, &grave{to: s.err}, s.seams)
 	if err != nil {
 		return err
 	}
-	defer own.Close()
-	environ, err := environOf(ctx, own, dir, os.Environ(), s.err)
+	defer ownServer.Close()
+	environ, err := environOf(ctx, ownServer, dir, os.Environ(), s.err)
 	if err != nil {
 		return err
 	}
-	status, err := c.play(s, own, dir, program, environ, signals)
+	status, err := c.play(s, ownServer, dir, program, environ, signals)
 	if err != nil {
 		return err
 	}
-	minds := c.sayDeviations(ctx, s, own.URL)
-	if arrived := own.Arrived(); !c.sayArrived(s.err, arrived) {
+	minds := c.sayDeviations(ctx, s, ownServer.URL)
+	if arrived := ownServer.Arrived(); !c.sayArrived(s.err, arrived) {
 		minds = exitFailed
 	}
 	if status == 0 {
@@ -86,9 +86,9 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	return nil
 }
 
-// own returns the configuration of the server: in dir and on free ports, unless the command line says otherwise.
+// serverConfig returns the configuration of the server: in dir and on free ports, unless the command line says otherwise.
 // Variables of a server that runs elsewhere have no effect.
-func (c *runCommand) own(dir string, chosen *kong.Context) (server.Config, error) {
+func (c *runCommand) serverConfig(dir string, chosen *kong.Context) (server.Config, error) {
 	typed := func(name string) bool {
 		return slices.ContainsFunc(chosen.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == name })
 	}
@@ -106,7 +106,7 @@ func (c *runCommand) own(dir string, chosen *kong.Context) (server.Config, error
 	if err != nil {
 		return config, err
 	}
-	for name, own := range map[string]struct {
+	for name, ownEntry := range map[string]struct {
 		field *string
 		value string
 	}{"data": {&config.Data, filepath.Join(dir, "data")}, "listen": {&config.Listen, "127.0.0.1:0"}, "database": {&config.Database, ""},
@@ -114,7 +114,7 @@ func (c *runCommand) own(dir string, chosen *kong.Context) (server.Config, error
 		"admin-listen": {&config.AdminListen, ""}, "admin-token": {&config.AdminToken, ""}, "oidc-issuer": {&config.OIDC.Issuer, ""},
 		"oidc-client-id": {&config.OIDC.ClientID, ""}, "oidc-client-secret": {&config.OIDC.ClientSecret, ""}} {
 		if !typed(name) {
-			*own.field = own.value
+			*ownEntry.field = ownEntry.value
 		}
 	}
 	config.SeedAllow = server.Loopback
@@ -139,7 +139,7 @@ type noNamespace struct{ error }
 func (e noNamespace) Unwrap() error { return e.error }
 
 // play runs the program to its end, and returns its status.
-func (c *runCommand) play(s *session, own *server.Server, dir, program string, environ []string, signals <-chan os.Signal) (int, error) {
+func (c *runCommand) play(s *session, ownServer *server.Server, dir, program string, environ []string, signals <-chan os.Signal) (int, error) {
 	command := func() *exec.Cmd {
 		cmd := exec.Command(program, c.Command[1:]...)
 		cmd.Args[0] = c.Command[0]
@@ -153,7 +153,7 @@ func (c *runCommand) play(s *session, own *server.Server, dir, program string, e
 		return cmd
 	}
 	cmd := command()
-	err := c.startLed(cmd, own, dir)
+	err := c.startLed(cmd, ownServer, dir)
 	if cause, ok := errors.AsType[noNamespace](err); ok {
 		if c.Isolate {
 			return 0, fault("run.not_isolated", cause.error)
@@ -171,10 +171,10 @@ func (c *runCommand) play(s *session, own *server.Server, dir, program string, e
 	go func() {
 		for {
 			select {
-			case one := <-signals:
+			case signal := <-signals:
 				// A key of the terminal reaches the program by itself.
-				if one != os.Interrupt || !fromTerminal(s.in) {
-					_ = cmd.Process.Signal(one) // it may have ended by now
+				if signal != os.Interrupt || !fromTerminal(s.in) {
+					_ = cmd.Process.Signal(signal) // it may have ended by now
 				}
 			case <-ended:
 				return
@@ -186,8 +186,8 @@ func (c *runCommand) play(s *session, own *server.Server, dir, program string, e
 	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 		return 0, fmt.Errorf("%s: %w", plain(c.Command[0]), err)
 	}
-	if by, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && by.Signaled() {
-		return exitSignal + int(by.Signal()), nil
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return exitSignal + int(status.Signal()), nil
 	}
 	return cmd.ProcessState.ExitCode(), nil
 }
@@ -284,8 +284,8 @@ type grave struct {
 func (g *grave) Write(b []byte) (int, error) {
 	g.cut = append(g.cut, b...)
 	for {
-		line, rest, whole := bytes.Cut(g.cut, []byte("\n"))
-		if !whole {
+		line, rest, ok := bytes.Cut(g.cut, []byte("\n"))
+		if !ok {
 			return len(b), nil
 		}
 		if bytes.Contains(line, []byte("level=ERROR")) || bytes.Contains(line, []byte(`"level":"ERROR"`)) {

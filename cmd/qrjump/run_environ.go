@@ -51,7 +51,7 @@ var outputVariables = []string{"QRJUMP_LANG", "QRJUMP_OUTPUT", "QRJUMP_UTC"}
 
 // environOf returns the environment of a program that shall take a server for the platform: its proxy, trusted authorities, and
 // credentials. What the variables name is written into dir.
-func environOf(ctx context.Context, own *server.Server, dir string, environ []string, says io.Writer) ([]string, error) {
+func environOf(ctx context.Context, ownServer *server.Server, dir string, environ []string, says io.Writer) ([]string, error) {
 	set := variables{}
 	for _, entry := range environ {
 		// Windows takes names in any case.
@@ -60,10 +60,10 @@ func environOf(ctx context.Context, own *server.Server, dir string, environ []st
 			set[name] = ""
 		}
 	}
-	set["QRJUMP_SERVER"] = own.URL
+	set["QRJUMP_SERVER"] = ownServer.URL
 	for kind, name := range map[string]string{"mini_program": "QRJUMP_", "service_account": "QRJUMP_SERVICE_",
 		"component": "QRJUMP_COMPONENT_"} {
-		set[name+"APPID"], set[name+"SECRET"] = own.DemoAccount(ctx, kind)
+		set[name+"APPID"], set[name+"SECRET"] = ownServer.DemoAccount(ctx, kind)
 	}
 	// Many SDKs keep their token there, by AppID: one of the server of before is none here.
 	temporary := filepath.Join(dir, "tmp")
@@ -71,18 +71,18 @@ func environOf(ctx context.Context, own *server.Server, dir string, environ []st
 		return nil, err
 	}
 	set["TMPDIR"], set["TMP"], set["TEMP"] = temporary, temporary, temporary
-	at, err := url.Parse(own.URL)
+	u, err := url.Parse(ownServer.URL)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY"} {
-		set[name], set[strings.ToLower(name)] = own.URL, own.URL
+		set[name], set[strings.ToLower(name)] = ownServer.URL, ownServer.URL
 	}
 	set["NO_PROXY"] = joined(",", variable(environ, "NO_PROXY"), variable(environ, "no_proxy"), "localhost,127.0.0.1,::1")
 	set["no_proxy"] = set["NO_PROXY"]
-	ca, err := own.Authority()
+	ca, err := ownServer.Authority()
 	if err == nil {
-		err = set.trust(ca, dir, at, environ, says)
+		err = set.trust(ca, dir, u, environ, says)
 	}
 	if err == nil {
 		err = set.leadNode(dir, environ)
@@ -90,12 +90,12 @@ func environOf(ctx context.Context, own *server.Server, dir string, environ []st
 	if err != nil {
 		return nil, fault("run.trust", err)
 	}
-	return set.over(environ), nil
+	return set.merge(environ), nil
 }
 
 // trust says in each language's way that the authority of the server is trusted beside those of this machine.
-func (v variables) trust(ca, dir string, at *url.URL, environ []string, says io.Writer) error {
-	ours, err := os.ReadFile(ca)
+func (v variables) trust(ca, dir string, u *url.URL, environ []string, says io.Writer) error {
+	localData, err := os.ReadFile(ca)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (v variables) trust(ca, dir string, at *url.URL, environ []string, says io.
 	if roots == nil {
 		tell(says, "run.no_authorities")
 	}
-	all := append(append(bytes.TrimSpace(roots), '\n'), ours...)
+	all := append(append(bytes.TrimSpace(roots), '\n'), localData...)
 	bundle, store, ini := filepath.Join(dir, "bundle.pem"), filepath.Join(dir, "trust.p12"), filepath.Join(dir, "php")
 	trusted, err := trustStore(all)
 	if err != nil {
@@ -133,14 +133,14 @@ func (v variables) trust(ca, dir string, at *url.URL, environ []string, says io.
 	list := string(os.PathListSeparator)
 	v["PHP_INI_SCAN_DIR"] = variable(environ, "PHP_INI_SCAN_DIR") + list + ini
 	java := []string{variable(environ, "JAVA_TOOL_OPTIONS")}
-	for _, one := range []string{"http.proxyHost=" + at.Hostname(), "http.proxyPort=" + at.Port(), "https.proxyHost=" + at.Hostname(),
-		"https.proxyPort=" + at.Port(), "http.nonProxyHosts=localhost|127.*|[::1]", "javax.net.ssl.trustStore=" + store,
+	for _, item := range []string{"http.proxyHost=" + u.Hostname(), "http.proxyPort=" + u.Port(), "https.proxyHost=" + u.Hostname(),
+		"https.proxyPort=" + u.Port(), "http.nonProxyHosts=localhost|127.*|[::1]", "javax.net.ssl.trustStore=" + store,
 		"javax.net.ssl.trustStoreType=PKCS12", "javax.net.ssl.trustStorePassword=" + storePassword} {
-		one = "-D" + one
-		if strings.ContainsAny(one, " \t") {
-			one = `"` + one + `"`
+		item = "-D" + item
+		if strings.ContainsAny(item, " \t") {
+			item = `"` + item + `"`
 		}
-		java = append(java, one)
+		java = append(java, item)
 	}
 	v["JAVA_TOOL_OPTIONS"] = joined(" ", java...)
 	return nil
@@ -159,7 +159,7 @@ func (v variables) leadNode(dir string, environ []string) error {
 	return os.WriteFile(file, []byte(strings.Replace(nodeProxy, "PLATFORM_NAMES", string(names), 1)), 0o600)
 }
 
-// systemRoots are the authorities that this machine trusts: those that a variable names, else those of the system; nil
+// systemRoots returns the authorities that this machine trusts: those that a variable names, else those of the system; nil
 // = no file of them is known.
 func systemRoots(environ []string) []byte {
 	for _, name := range append([]string{variable(environ, "SSL_CERT_FILE"), variable(environ, "CURL_CA_BUNDLE"),
@@ -176,8 +176,8 @@ func trustStore(text []byte) ([]byte, error) {
 	var list []pkcs12.TrustStoreEntry
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		// What this Go does not read, a program here cannot trust either.
-		if one, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == "CERTIFICATE" {
-			list = append(list, pkcs12.TrustStoreEntry{Cert: one, FriendlyName: "root" + strconv.Itoa(len(list))})
+		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == "CERTIFICATE" {
+			list = append(list, pkcs12.TrustStoreEntry{Cert: certificate, FriendlyName: "root" + strconv.Itoa(len(list))})
 		}
 	}
 	return pkcs12.LegacyDES.EncodeTrustStoreEntries(list, storePassword)
@@ -186,8 +186,8 @@ func trustStore(text []byte) ([]byte, error) {
 // variables are set by name; "" takes one away.
 type variables map[string]string
 
-// over is an environment with the variables in place of its own.
-func (v variables) over(environ []string) []string {
+// merge returns an environment with the variables in place of its own.
+func (v variables) merge(environ []string) []string {
 	var list []string
 	for _, entry := range environ {
 		if name, _, _ := strings.Cut(entry, "="); !v.has(name) {
@@ -207,7 +207,7 @@ func (v variables) has(name string) bool {
 	return ok
 }
 
-// variable is the value of the last entry of a name.
+// variable returns the value of the last entry of a name.
 func variable(environ []string, name string) (value string) {
 	for _, entry := range environ {
 		if text, ok := strings.CutPrefix(entry, name+"="); ok {
@@ -218,17 +218,17 @@ func variable(environ []string, name string) (value string) {
 }
 
 // joined joins the texts that are not empty.
-func joined(between string, list ...string) string {
-	var some []string
-	for _, one := range list {
-		if one != "" {
-			some = append(some, one)
+func joined(separator string, list ...string) string {
+	var names []string
+	for _, name := range list {
+		if name != "" {
+			names = append(names, name)
 		}
 	}
-	return strings.Join(some, between)
+	return strings.Join(names, separator)
 }
 
-// directly is a client that asks no proxy: this program may itself run below another qrjump run.
+// directly returns a client that asks no proxy: this program may itself run below another qrjump run.
 func directly() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil

@@ -105,13 +105,13 @@ func startLoopback() error {
 
 // startLed starts cmd where the names of the platform lead to the server, also without a proxy. It returns noNamespace
 // where this is not permitted; then cmd was not started.
-func (c *runCommand) startLed(cmd *exec.Cmd, own *server.Server, dir string) (err error) {
+func (c *runCommand) startLed(cmd *exec.Cmd, ownServer *server.Server, dir string) (err error) {
 	address, port := "127.0.0.1", ""
 	if c.Isolate {
-		if _, port, err = net.SplitHostPort(strings.TrimPrefix(own.URL, "http://")); err != nil {
+		if _, port, err = net.SplitHostPort(strings.TrimPrefix(ownServer.URL, "http://")); err != nil {
 			return err
 		}
-	} else if address, err = listenAsPlatform(own); err != nil {
+	} else if address, err = listenAsPlatform(ownServer); err != nil {
 		return noNamespace{err}
 	}
 	old, err := os.ReadFile(hostsFile)
@@ -131,11 +131,11 @@ func (c *runCommand) startLed(cmd *exec.Cmd, own *server.Server, dir string) (er
 	if err != nil {
 		return err
 	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "helper"), os.NewFile(uintptr(pair[1]), "helper")
-	defer ours.Close()
+	localFile, remoteFile := os.NewFile(uintptr(pair[0]), "helper"), os.NewFile(uintptr(pair[1]), "helper")
+	defer localFile.Close()
 	program, args := cmd.Path, cmd.Args
 	cmd.Path, cmd.Args = self, append([]string{helperName, hosts, port, program}, args...)
-	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.ExtraFiles = []*os.File{remoteFile}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	if c.Isolate {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNET
@@ -147,11 +147,11 @@ func (c *runCommand) startLed(cmd *exec.Cmd, own *server.Server, dir string) (er
 		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_BIND_SERVICE}
 	}
 	err = cmd.Start()
-	theirs.Close()
+	remoteFile.Close()
 	if err != nil {
 		return noNamespace{err}
 	}
-	if err := c.awaitHelper(ours, own); err != nil {
+	if err := c.awaitHelper(localFile, ownServer); err != nil {
 		_ = cmd.Process.Kill() // it may have ended by now
 		_ = cmd.Wait()
 		return err
@@ -160,14 +160,14 @@ func (c *runCommand) startLed(cmd *exec.Cmd, own *server.Server, dir string) (er
 }
 
 // awaitHelper takes the listeners of the helper, if it passes some, and returns when it has become the program.
-func (c *runCommand) awaitHelper(from *os.File, own *server.Server) error {
+func (c *runCommand) awaitHelper(from *os.File, ownServer *server.Server) error {
 	message, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(3*4))
 	n, m, _, _, err := unix.Recvmsg(int(from.Fd()), message, rights, unix.MSG_CMSG_CLOEXEC)
 	if err != nil {
 		return err
 	}
 	if n == 1 && message[0] == 0 {
-		if err := serveListeners(own, rights[:m]); err != nil {
+		if err := serveListeners(ownServer, rights[:m]); err != nil {
 			return err
 		}
 		n = 0
@@ -187,7 +187,7 @@ func (c *runCommand) awaitHelper(from *os.File, own *server.Server) error {
 }
 
 // serveListeners lets the server answer on the sockets that the helper passed.
-func serveListeners(own *server.Server, rights []byte) error {
+func serveListeners(ownServer *server.Server, rights []byte) error {
 	messages, err := unix.ParseSocketControlMessage(rights)
 	if err != nil || len(messages) != 1 {
 		return os.NewSyscallError("recvmsg", cmp.Or(err, error(syscall.EBADMSG)))
@@ -205,12 +205,12 @@ func serveListeners(own *server.Server, rights []byte) error {
 			return err
 		}
 	}
-	return own.ServeAlso(list[0], list[1], list[2])
+	return ownServer.ServeAlso(list[0], list[1], list[2])
 }
 
 // listenAsPlatform lets the server answer as the platform on ports 443 and 80 of an address of this machine that no other
 // run has.
-func listenAsPlatform(own *server.Server) (address string, err error) {
+func listenAsPlatform(ownServer *server.Server) (address string, err error) {
 	const tries = 8
 	for range tries {
 		address = fmt.Sprintf("127.%d.%d.%d", 64+rand.IntN(64), rand.IntN(256), 1+rand.IntN(254))
@@ -224,7 +224,7 @@ func listenAsPlatform(own *server.Server) (address string, err error) {
 		if plain, err = net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(80))); err != nil {
 			plain = nil // the platform is asked over TLS
 		}
-		return address, own.ServeAlso(nil, secure, plain)
+		return address, ownServer.ServeAlso(nil, secure, plain)
 	}
 	return "", err
 }

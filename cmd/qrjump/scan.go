@@ -45,20 +45,20 @@ func (c *scanCommand) Run(s *session) error {
 		}
 		return c.resolveThen(s)
 	}
-	at, err := c.scan(c.ScanServer)
+	loc, err := c.scan(c.ScanServer)
 	if err != nil {
 		return err
 	}
 	// An operator's token explains; only a key scans.
-	token, err := c.token(c.adminFlags, at.url)
+	token, err := c.token(c.adminFlags, loc.url)
 	if err != nil {
 		return err
 	}
-	operator, err := c.connect(at, client.Options{ScanKey: cmp.Or(c.Key, token)})
+	operator, err := c.connect(loc, client.Options{ScanKey: cmp.Or(c.Key, token)})
 	if err != nil {
 		return err
 	}
-	scanner, err := c.connect(at, client.Options{ScanKey: c.Key})
+	scanner, err := c.connect(loc, client.Options{ScanKey: c.Key})
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (c *scanCommand) request(link string) client.ScanRequest {
 	return client.ScanRequest{Text: link, User: c.User, Source: c.Source}
 }
 
-// ofLine is the request of a line of standard input: a text, which a tab and its user may follow.
+// ofLine returns the request of a line of standard input: a text, which a tab and its user may follow.
 func (c *scanCommand) ofLine(line string) client.ScanRequest {
 	request := c.request(line)
 	if i := strings.LastIndexByte(line, '\t'); i >= 0 {
@@ -109,8 +109,8 @@ func (c *scanCommand) ofLine(line string) client.ScanRequest {
 	return request
 }
 
-func (c *scanCommand) explain(s *session, scanner *client.Client, of client.ScanRequest) (client.Explanation, error) {
-	return scanner.Scans.Explain(s.ctx, client.ExplainRequest{ScanRequest: of, AssumePublished: c.AssumePublished})
+func (c *scanCommand) explain(s *session, scanner *client.Client, request client.ScanRequest) (client.Explanation, error) {
+	return scanner.Scans.Explain(s.ctx, client.ExplainRequest{ScanRequest: request, AssumePublished: c.AssumePublished})
 }
 
 // show prints a decision, for people with its steps or how to get them.

@@ -19,12 +19,12 @@ func (c *scanKeyList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, list, failed("list", said("scan_key.scan_keys"), err))
 }
 
-// moment is a time that may not have been.
+// moment returns a time that may not have been.
 func moment(t *time.Time) string {
 	if t == nil || t.IsZero() {
 		return "-"
 	}
-	return when(*t)
+	return formatTime(*t)
 }
 
 type scanKeyAdd struct {
@@ -68,15 +68,15 @@ func (c *scanKeyDelete) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed(said("scan_key.delete_scan_key"), c.Name, err)
 	}
-	one, err := named(list, func(k client.ScanKey) string { return k.Name }, "delete", c.Name,
+	key, err := named(list, func(k client.ScanKey) string { return k.Name }, "delete", c.Name,
 		said("scan_key.scan_key"), "qrjump scan-key list")
 	if err != nil {
 		return err
 	}
-	if err := c.confirmed(s, said("scan_key.the_app_with_the_key", one.Name)); err != nil {
+	if err := c.confirmed(s, said("scan_key.the_app_with_the_key", key.Name)); err != nil {
 		return err
 	}
 	err = qrjump.ScanKeys.Delete(s.ctx, c.Name)
-	return c.outcome(s, one, failed(said("scan_key.delete_scan_key"), c.Name, err),
+	return c.outcome(s, key, failed(said("scan_key.delete_scan_key"), c.Name, err),
 		"scan_key.the_key_ended", plain(c.Name))
 }

@@ -51,11 +51,11 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 		return nil, err
 	}
 	if c.Since != "" {
-		at, err := momentOf("--since", c.Since, false)
+		t, err := momentOf("--since", c.Since, false)
 		if err != nil {
 			return nil, err
 		}
-		f.From = at.UTC().Format(time.RFC3339)
+		f.From = t.UTC().Format(time.RFC3339)
 	}
 	if c.Code != "" {
 		name, err := codeName(c.Code)
@@ -82,9 +82,9 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 	if err != nil {
 		return nil, failed(said("scans.scans_of"), c.Rule, err)
 	}
-	for _, one := range changes {
-		if !slices.Contains(f.Rules, one.Rule.ID) && len(f.Rules) < mostRules {
-			f.Rules = append(f.Rules, one.Rule.ID)
+	for _, change := range changes {
+		if !slices.Contains(f.Rules, change.Rule.ID) && len(f.Rules) < mostRules {
+			f.Rules = append(f.Rules, change.Rule.ID)
 		}
 	}
 	if len(f.Rules) == 0 {
@@ -208,7 +208,7 @@ type scanReading struct {
 	older    bool // there are scans before the first that was read
 }
 
-// first is the page that a listing begins with.
+// first returns the page that a listing begins with.
 func (r *scanReading) first(ctx context.Context) (client.ScanPage, error) {
 	switch {
 	case r.after == "" && r.Follow && r.Since == "" && r.From == "":
@@ -239,7 +239,7 @@ func (r *scanReading) failed(err error) error {
 }
 
 // tell says what stands beside a listing that ended.
-func (r *scanReading) tell(to io.Writer, more bool) {
+func (r *scanReading) tell(to io.Writer, hasMore bool) {
 	switch {
 	case r.printed == 0 && (r.wanted != nil || r.After != ""):
 		tell(to, "scans.no_scan_is_like_that")
@@ -247,14 +247,14 @@ func (r *scanReading) tell(to io.Writer, more bool) {
 		tell(to, "scans.nothing_was_scanned_yet")
 	case r.older:
 		tell(to, "scans.these_are_the_newest_all", r.printed)
-	case more:
+	case hasMore:
 		tell(to, "scans.there_are_more_qrjump_scans", r.after)
 	}
 }
 
 func printScans(out scanPrinter, scans []client.RecordedScan) error {
-	for _, one := range scans {
-		if err := out.print(one); err != nil {
+	for _, scan := range scans {
+		if err := out.print(scan); err != nil {
 			return err
 		}
 	}
@@ -366,11 +366,11 @@ func (t *scanTable) print(s client.RecordedScan) error {
 	} else if s.Kind != "" {
 		opened = strings.ReplaceAll(s.Kind, "_", " ")
 	}
-	what := s.Text
+	kind := s.Text
 	if s.CodeIndex != nil {
-		what = said("scans.code", s.ApplicationID, *s.CodeIndex)
+		kind = said("scans.code", s.ApplicationID, *s.CodeIndex)
 	}
-	return t.line(when(s.OccurredAt), s.ScanID, opened, orDash(s.AppID), what)
+	return t.line(formatTime(s.OccurredAt), s.ScanID, opened, orDash(s.AppID), kind)
 }
 
 // line prints cells at the places that they have in every line.

@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "rewrite what the scripts expect")
 
 func TestMain(m *testing.M) {
 	// It is the program, but for what a passphrase costs: that is there against guesses, a second and 256 MiB each time.
-	testscript.Main(inEnglish{m}, map[string]func(){"qrjump": func() { program(server.TestHooks{PassphraseWork: testscope.Or(0, 4)}) }})
+	testscript.Main(inEnglish{m}, map[string]func(){"qrjump": func() { program(server.TestHooks{PassphraseWork: testscope.Choose(0, 4)}) }})
 }
 
 // inEnglish are tests of a program that speaks English, wherever they run.

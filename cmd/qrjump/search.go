@@ -18,15 +18,15 @@ func (c *searchCommand) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("find", c.Text, err)
 	}
-	more := ""
+	rest := ""
 	if len(found.Partial) > 0 {
-		more = said("find.there_may_be_more_of") + strings.Join(found.Partial, ", ") + said("find.say_more_of_the_text")
+		rest = said("find.there_may_be_more_of") + strings.Join(found.Partial, ", ") + said("find.say_more_of_the_text")
 	}
-	none := said("find.nothing_has_this_text")
-	if more != "" {
-		none += said("find.not_everything_was_looked_at") + strings.Join(found.Partial, ", ")
+	empty := said("find.nothing_has_this_text")
+	if rest != "" {
+		empty += said("find.not_everything_was_looked_at") + strings.Join(found.Partial, ", ")
 	}
-	return listing[client.SearchHit]{name: "hits", none: none, more: more, heads: []string{"KIND", "WHAT", "NAME", "ACCOUNT"},
+	return listing[client.SearchHit]{name: "hits", none: empty, more: rest, heads: []string{"KIND", "WHAT", "NAME", "ACCOUNT"},
 		row: func(h client.SearchHit) []string {
 			return []string{h.Kind, plain(h.Key), orDash(plain(h.Name)), orDash(h.Account)}
 		}}.print(s, c.outputFlags, found.Hits, nil)

@@ -97,11 +97,11 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 	}
 	asOf := ""
 	if c.AsOf != "" {
-		at, err := momentOf("--as-of", c.AsOf, false)
+		t, err := momentOf("--as-of", c.AsOf, false)
 		if err != nil {
 			return server.Config{}, err
 		}
-		asOf = at.Format(time.DateOnly)
+		asOf = t.Format(time.DateOnly)
 	}
 	return server.Config{
 		ShutdownDelay: delay,
@@ -130,7 +130,7 @@ func readConfig(file string, chosen *kong.Context) error {
 	}
 	entries, ok := document.(*ast.MappingNode)
 	if !ok {
-		return misused("serve.want_one_flag_a_line", safeyaml.At(file, document))
+		return misused("serve.want_one_flag_a_line", safeyaml.Location(file, document))
 	}
 	flags := map[string]*kong.Flag{}
 	var names []string
@@ -145,17 +145,17 @@ func readConfig(file string, chosen *kong.Context) error {
 		name := entry.Key.GetToken().Value
 		flag, ok := flags[name]
 		if !ok {
-			return misused("serve.unknown_key_want_one_of", safeyaml.At(file, entry.Key), name, strings.Join(names, ", "))
+			return misused("serve.unknown_key_want_one_of", safeyaml.Location(file, entry.Key), name, strings.Join(names, ", "))
 		}
 		values, err := scalars(entry.Value)
 		if err != nil || len(values) != 1 && !flag.IsSlice() {
-			return misused("serve.want_one_value", safeyaml.At(file, entry.Key), name)
+			return misused("serve.want_one_value", safeyaml.Location(file, entry.Key), name)
 		}
 		if given(chosen, flag) {
 			continue
 		}
 		if err := set(flag, values); err != nil {
-			return misused("batch_download.of", safeyaml.At(file, entry.Key), err)
+			return misused("batch_download.of", safeyaml.Location(file, entry.Key), err)
 		}
 	}
 	return nil
@@ -170,18 +170,18 @@ func parseYAML(file string, text []byte) (ast.Node, error) {
 	return document, nil
 }
 
-// scalars are the texts of a value or of a list of them, as they were written:
+// scalars returns the texts of a value or of a list of them, as they were written:
 // a token of digits stays what it is.
 func scalars(node ast.Node) ([]string, error) {
 	switch node := node.(type) {
 	case *ast.SequenceNode:
 		list := []string{}
 		for _, item := range node.Values {
-			one, err := scalars(item)
-			if err != nil || len(one) != 1 {
+			names, err := scalars(item)
+			if err != nil || len(names) != 1 {
 				return nil, misused("serve.want_a_list_of_texts")
 			}
-			list = append(list, one[0])
+			list = append(list, names[0])
 		}
 		return list, nil
 	case *ast.LiteralNode:

@@ -17,37 +17,37 @@ type settingList struct {
 	Changed bool
 }
 
-// inWords is a setting with what a server says of it in the language of its reader, where this program knows the setting.
-func inWords(one client.Setting) client.Setting {
-	if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == one.Name }); i >= 0 &&
+// inWords returns a setting with what a server says of it in the language of its reader, where this program knows the setting.
+func inWords(item client.Setting) client.Setting {
+	if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == item.Name }); i >= 0 &&
 		speaks.language() != i18n.English {
 		f := settings.Table[i]
-		one.Meaning, one.Allowed, one.Effect = speaks.say(f.Meaning()), speaks.say(f.Allowed()), speaks.say(f.Counts())
+		item.Meaning, item.Allowed, item.Effect = speaks.say(f.Meaning()), speaks.say(f.Allowed()), speaks.say(f.Counts())
 	}
-	return one
+	return item
 }
 
 // Run lists the settings, or shows one.
 func (c *settingList) Run(s *session, qrjump *client.Client) error {
 	if c.Name != "" {
-		one, err := setting(s, qrjump, "get", c.Name)
+		item, err := setting(s, qrjump, "get", c.Name)
 		if err != nil {
 			return err
 		}
-		return c.show(s, one)
+		return c.show(s, item)
 	}
 	list, err := qrjump.Settings.List(s.ctx)
 	if c.Changed {
-		list = slices.DeleteFunc(list, func(one client.Setting) bool { return !one.Changed() })
+		list = slices.DeleteFunc(list, func(item client.Setting) bool { return !item.Changed() })
 	}
 	return listing[client.Setting]{name: "settings", none: said("setting.every_setting_has_its_default"),
 		heads: []string{"SETTING", "VALUE", "DEFAULT", "MEANING"},
-		row: func(one client.Setting) []string {
-			return []string{one.Name, string(one.Value), string(one.Default), unmarked(inWords(one).Meaning)}
+		row: func(item client.Setting) []string {
+			return []string{item.Name, string(item.Value), string(item.Default), unmarked(inWords(item).Meaning)}
 		}}.print(s, c.outputFlags, list, failed("list", "settings", err))
 }
 
-// unmarked is a text of the reference without what only a page shows.
+// unmarked returns a text of the reference without what only a page shows.
 func unmarked(text string) string { return strings.ReplaceAll(text, "`", "") }
 
 // setting finds one by its name.
@@ -56,22 +56,22 @@ func setting(s *session, qrjump *client.Client, did, name string) (client.Settin
 	if err != nil {
 		return client.Setting{}, failed(did, name, err)
 	}
-	return named(list, func(one client.Setting) string { return one.Name }, did, name, "setting", "qrjump setting list")
+	return named(list, func(item client.Setting) string { return item.Name }, did, name, "setting", "qrjump setting list")
 }
 
 // show shows a setting with all that is known of it.
-func (c *settingList) show(s *session, one client.Setting) error {
-	return c.print(s, one, func(w io.Writer) {
-		one := inWords(one)
-		printFields(w, [2]string{"setting", one.Name}, [2]string{"value", string(one.Value)}, [2]string{"default", string(one.Default)},
-			[2]string{"meaning", unmarked(one.Meaning)}, [2]string{"allowed", orElse(one.Allowed, said("setting.true_or_false"))},
-			[2]string{"a change", said("setting.counts", one.Effect)})
+func (c *settingList) show(s *session, item client.Setting) error {
+	return c.print(s, item, func(w io.Writer) {
+		item := inWords(item)
+		printFields(w, [2]string{"setting", item.Name}, [2]string{"value", string(item.Value)}, [2]string{"default", string(item.Default)},
+			[2]string{"meaning", unmarked(item.Meaning)}, [2]string{"allowed", orElse(item.Allowed, said("setting.true_or_false"))},
+			[2]string{"a change", said("setting.counts", item.Effect)})
 	})
 }
 
-func orElse(s, otherwise string) string {
+func orElse(s, fallback string) string {
 	if s == "" {
-		return otherwise
+		return fallback
 	}
 	return s
 }
@@ -85,7 +85,7 @@ type settingSet struct {
 
 // Run changes one setting, or gives it its default.
 func (c *settingSet) Run(s *session) error {
-	if name, value, both := strings.Cut(c.Name, "="); c.Value == nil && both {
+	if name, value, hasBoth := strings.Cut(c.Name, "="); c.Value == nil && hasBoth {
 		c.Name, c.Value = name, &value
 	}
 	if c.Value == nil != c.Default {
@@ -96,35 +96,35 @@ func (c *settingSet) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	before, err := setting(s, qrjump, "set", c.Name)
+	oldSetting, err := setting(s, qrjump, "set", c.Name)
 	if err != nil {
 		return err
 	}
 	if c.Default {
-		if err := qrjump.Settings.Reset(client.IfMatch(s.ctx, before.Revision), c.Name); err != nil {
+		if err := qrjump.Settings.Reset(client.IfMatch(s.ctx, oldSetting.Revision), c.Name); err != nil {
 			return failed("reset", c.Name, unlessOvertaken("qrjump setting list "+c.Name, err))
 		}
-		return c.changed(s, qrjump, before, said("setting.its_default"))
+		return c.changed(s, qrjump, oldSetting, said("setting.its_default"))
 	}
-	value := settings.Typed(*c.Value, before.Value)
-	if err := qrjump.Settings.Update(client.IfMatch(s.ctx, before.Revision), map[string]any{c.Name: value}); err != nil {
+	value := settings.Typed(*c.Value, oldSetting.Value)
+	if err := qrjump.Settings.Update(client.IfMatch(s.ctx, oldSetting.Revision), map[string]any{c.Name: value}); err != nil {
 		return failed("set", c.Name, unlessOvertaken("qrjump setting list "+c.Name, err))
 	}
-	return c.changed(s, qrjump, before, "")
+	return c.changed(s, qrjump, oldSetting, "")
 }
 
 // changed says what became of a setting.
-func (o operator) changed(s *session, qrjump *client.Client, before client.Setting, why string) error {
-	after, err := setting(s, qrjump, said("setting.it_was_changed_but_get"), before.Name)
+func (o operator) changed(s *session, qrjump *client.Client, oldSetting client.Setting, text string) error {
+	newSetting, err := setting(s, qrjump, said("setting.it_was_changed_but_get"), oldSetting.Name)
 	if err != nil {
 		return err
 	}
-	return o.print(s, after, func(w io.Writer) {
-		if bytes.Equal(before.Value, after.Value) {
-			tell(w, "setting.is_as_before", after.Name, plain(string(after.Value)), why)
+	return o.print(s, newSetting, func(w io.Writer) {
+		if bytes.Equal(oldSetting.Value, newSetting.Value) {
+			tell(w, "setting.is_as_before", newSetting.Name, plain(string(newSetting.Value)), text)
 			return
 		}
-		tell(w, "setting.is_now_it_was_it", after.Name, plain(string(after.Value)), why,
-			plain(string(before.Value)), inWords(after).Effect)
+		tell(w, "setting.is_now_it_was_it", newSetting.Name, plain(string(newSetting.Value)), text,
+			plain(string(oldSetting.Value)), inWords(newSetting).Effect)
 	})
 }

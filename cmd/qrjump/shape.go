@@ -34,9 +34,9 @@ type shaper struct {
 func (p *shaper) Write(b []byte) (int, error) {
 	p.text = append(p.text, b...)
 	for p.err == nil && len(bytes.TrimSpace(p.text)) > 0 {
-		var one json.RawMessage
+		var raw json.RawMessage
 		d := json.NewDecoder(bytes.NewReader(p.text))
-		err := d.Decode(&one)
+		err := d.Decode(&raw)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			break // the rest comes later
 		}
@@ -45,7 +45,7 @@ func (p *shaper) Write(b []byte) (int, error) {
 			break
 		}
 		p.text = p.text[d.InputOffset():]
-		p.err = p.value(one)
+		p.err = p.value(raw)
 		p.values++
 	}
 	return len(b), p.err
@@ -62,9 +62,9 @@ func (p *shaper) end() error {
 	return p.err
 }
 
-func (p *shaper) value(one json.RawMessage) error {
+func (p *shaper) value(raw json.RawMessage) error {
 	if p.form == "yaml" {
-		text, err := yaml.JSONToYAML(one)
+		text, err := yaml.JSONToYAML(raw)
 		if err == nil && p.values > 0 {
 			text = append([]byte("---\n"), text...)
 		}
@@ -73,17 +73,17 @@ func (p *shaper) value(one json.RawMessage) error {
 		}
 		return err
 	}
-	rows := []json.RawMessage{one}
-	if bytes.ContainsRune(one, '\n') { // a whole answer
+	rows := []json.RawMessage{raw}
+	if bytes.ContainsRune(raw, '\n') { // a whole answer
 		var err error
-		if rows, err = p.onlyList(one); err != nil {
+		if rows, err = p.onlyList(raw); err != nil {
 			return err
 		}
 	}
 	return p.rows(rows)
 }
 
-// onlyList is the list of an answer; an answer without one is a row by itself, unless it is that of a list where nothing stands.
+// onlyList returns the list of an answer; an answer without one is a row by itself, unless it is that of a list where nothing stands.
 func (p *shaper) onlyList(answer json.RawMessage) ([]json.RawMessage, error) {
 	fields, err := fieldsOf(answer)
 	if err != nil {
@@ -113,7 +113,7 @@ type jsonField struct {
 	value json.RawMessage
 }
 
-// fieldsOf are the fields of an object, in their order.
+// fieldsOf returns the fields of an object, in their order.
 func fieldsOf(object json.RawMessage) (list []jsonField, err error) {
 	d := json.NewDecoder(bytes.NewReader(object))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -133,23 +133,23 @@ func fieldsOf(object json.RawMessage) (list []jsonField, err error) {
 	return list, nil
 }
 
-// cellsOf are the fields of a row, those of objects within it as NAME.NAME.
-func cellsOf(row json.RawMessage, under string) (list []jsonField, err error) {
+// cellsOf returns the fields of a row, those of objects within it as NAME.NAME.
+func cellsOf(row json.RawMessage, parent string) (list []jsonField, err error) {
 	fields, err := fieldsOf(row)
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range fields {
-		f.name = under + f.name
+		f.name = parent + f.name
 		if f.value[0] != '{' {
 			list = append(list, f)
 			continue
 		}
-		within, err := cellsOf(f.value, f.name+".")
+		jsonFields, err := cellsOf(f.value, f.name+".")
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, within...)
+		list = append(list, jsonFields...)
 	}
 	return list, nil
 }
@@ -195,7 +195,7 @@ func (p *shaper) rows(rows []json.RawMessage) error {
 	return w.Error()
 }
 
-// cellOf is a value as a cell: texts without quotes, several with semicolons between them, nothing for null.
+// cellOf returns a value as a cell: texts without quotes, several with semicolons between them, nothing for null.
 func cellOf(value json.RawMessage) string {
 	var text string
 	var list []json.RawMessage
@@ -204,10 +204,10 @@ func cellOf(value json.RawMessage) string {
 		return ""
 	case json.Unmarshal(value, &text) == nil:
 		return csvSafe(text)
-	case json.Unmarshal(value, &list) == nil && !slices.ContainsFunc(list, func(one json.RawMessage) bool { return one[0] == '{' }):
+	case json.Unmarshal(value, &list) == nil && !slices.ContainsFunc(list, func(raw json.RawMessage) bool { return raw[0] == '{' }):
 		var texts []string
-		for _, one := range list {
-			texts = append(texts, cellOf(one))
+		for _, raw := range list {
+			texts = append(texts, cellOf(raw))
 		}
 		return strings.Join(texts, ";")
 	}

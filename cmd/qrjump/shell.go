@@ -9,7 +9,7 @@ import (
 // bareWord is a word that every shell takes as it is.
 var bareWord = regexp.MustCompile(`^[A-Za-z0-9_./:@+,-][A-Za-z0-9_./:=@%+,-]*$`)
 
-// shellWord is a word that a person copies into a shell. Control characters stand as escapes, which are safe to print.
+// shellWord returns a word that a person copies into a shell. Control characters stand as escapes, which are safe to print.
 func shellWord(word string) string {
 	switch {
 	case bareWord.MatchString(word):

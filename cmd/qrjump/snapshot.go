@@ -14,9 +14,9 @@ type snapshotList struct{ operator }
 func (c *snapshotList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	return listing[client.Snapshot]{name: "snapshots", none: said("snapshot.none"),
-		heads: []string{"NAME", "SAVED", "VERSION", "ACCOUNTS", "RULES", "BATCHES", "BYTES"}, row: func(one client.Snapshot) []string {
-			return []string{one.Name, when(one.CreatedAt), one.Program, fmt.Sprint(one.Accounts), fmt.Sprint(one.Rules),
-				fmt.Sprint(one.Batches), fmt.Sprint(one.Bytes)}
+		heads: []string{"NAME", "SAVED", "VERSION", "ACCOUNTS", "RULES", "BATCHES", "BYTES"}, row: func(snapshot client.Snapshot) []string {
+			return []string{snapshot.Name, formatTime(snapshot.CreatedAt), snapshot.Program, fmt.Sprint(snapshot.Accounts), fmt.Sprint(snapshot.Rules),
+				fmt.Sprint(snapshot.Batches), fmt.Sprint(snapshot.Bytes)}
 		}}.print(s, c.outputFlags, list, noSnapshots("list", err))
 }
 
@@ -30,9 +30,9 @@ func noSnapshots(did string, err error) error {
 }
 
 // ofSnapshot returns the numbers of a saved state.
-func ofSnapshot(one client.Snapshot) string {
-	return said("snapshot.has", counted(int(one.Accounts), "account"), counted(int(one.Rules), "rule"),
-		counted(int(one.Batches), "batch"))
+func ofSnapshot(snapshot client.Snapshot) string {
+	return said("snapshot.has", counted(int(snapshot.Accounts), "account"), counted(int(snapshot.Rules), "rule"),
+		counted(int(snapshot.Batches), "batch"))
 }
 
 type snapshotSave struct {
@@ -47,16 +47,16 @@ func (c *snapshotSave) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return noSnapshots("save", err)
 	}
-	for _, one := range list {
-		if one.Name != c.Name {
+	for _, snapshot := range list {
+		if snapshot.Name != c.Name {
 			continue
 		}
-		if err := c.confirmed(s, said("snapshot.replaced", plain(one.Name), when(one.CreatedAt))); err != nil {
+		if err := c.confirmed(s, said("snapshot.replaced", plain(snapshot.Name), formatTime(snapshot.CreatedAt))); err != nil {
 			return err
 		}
 	}
-	one, err := qrjump.Emulator.SaveSnapshot(s.ctx, c.Name)
-	return c.outcome(s, one, failed("save", c.Name, err), "snapshot.saved", plain(one.Name), ofSnapshot(one))
+	snapshot, err := qrjump.Emulator.SaveSnapshot(s.ctx, c.Name)
+	return c.outcome(s, snapshot, failed("save", c.Name, err), "snapshot.saved", plain(snapshot.Name), ofSnapshot(snapshot))
 }
 
 // snapshotEnd is of a verb that ends a state: the one that is, or one that was saved.
@@ -68,21 +68,21 @@ type snapshotEnd struct {
 }
 
 // agreed finds the snapshot, and asks; sure = it may be done. would and lost say what would be done, and what is lost by it.
-func (c *snapshotEnd) agreed(s *session, qrjump *client.Client, did, would, lost string) (one client.Snapshot, sure bool, err error) {
+func (c *snapshotEnd) agreed(s *session, qrjump *client.Client, did, would, lost string) (snapshot client.Snapshot, sure bool, err error) {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	if err != nil {
-		return one, false, noSnapshots(did, err)
+		return snapshot, false, noSnapshots(did, err)
 	}
-	one, err = named(list, func(one client.Snapshot) string { return one.Name }, did, c.Name, "snapshot", "qrjump snapshot list")
+	snapshot, err = named(list, func(snapshot client.Snapshot) string { return snapshot.Name }, did, c.Name, "snapshot", "qrjump snapshot list")
 	if err != nil {
-		return one, false, err
+		return snapshot, false, err
 	}
 	if c.DryRun {
-		return one, false, c.print(s, one, func(w io.Writer) {
-			tell(w, would, plain(one.Name), when(one.CreatedAt), ofSnapshot(one))
+		return snapshot, false, c.print(s, snapshot, func(w io.Writer) {
+			tell(w, would, plain(snapshot.Name), formatTime(snapshot.CreatedAt), ofSnapshot(snapshot))
 		})
 	}
-	return one, true, c.confirmed(s, said(lost, plain(one.Name), when(one.CreatedAt), plain(qrjump.URL())))
+	return snapshot, true, c.confirmed(s, said(lost, plain(snapshot.Name), formatTime(snapshot.CreatedAt), plain(qrjump.URL())))
 }
 
 type snapshotLoad struct{ snapshotEnd }
@@ -93,17 +93,17 @@ func (c *snapshotLoad) Run(s *session, qrjump *client.Client) error {
 	if err != nil || !sure {
 		return err
 	}
-	one, err := qrjump.Emulator.LoadSnapshot(s.ctx, c.Name)
-	return c.outcome(s, one, failed("load", c.Name, err), "snapshot.loaded", plain(one.Name), when(one.CreatedAt), ofSnapshot(one))
+	snapshot, err := qrjump.Emulator.LoadSnapshot(s.ctx, c.Name)
+	return c.outcome(s, snapshot, failed("load", c.Name, err), "snapshot.loaded", plain(snapshot.Name), formatTime(snapshot.CreatedAt), ofSnapshot(snapshot))
 }
 
 type snapshotDelete struct{ snapshotEnd }
 
 // Run removes a saved state.
 func (c *snapshotDelete) Run(s *session, qrjump *client.Client) error {
-	one, sure, err := c.agreed(s, qrjump, "delete", "snapshot.would_delete", "snapshot.lost_by_delete")
+	snapshot, sure, err := c.agreed(s, qrjump, "delete", "snapshot.would_delete", "snapshot.lost_by_delete")
 	if err != nil || !sure {
 		return err
 	}
-	return c.outcome(s, one, failed("delete", c.Name, qrjump.Emulator.DeleteSnapshot(s.ctx, c.Name)), "delete.did", plain(c.Name))
+	return c.outcome(s, snapshot, failed("delete", c.Name, qrjump.Emulator.DeleteSnapshot(s.ctx, c.Name)), "delete.did", plain(c.Name))
 }

@@ -19,32 +19,34 @@ import (
 // Decision 71.
 var speaks reader
 
-// said is a text of the book in the language of its reader.
-func said(key string, of ...any) string { return speaks.say(say(key, of...)) }
+// said returns a text of the book in the language of its reader.
+func said(key string, values ...any) string { return speaks.say(say(key, values...)) }
 
-// maybeSaid is a text of the book where it has it, and other where it has none: of words that servers send.
-func maybeSaid(key, other string) string {
+// maybeSaid returns a text of the book where it has it, and other where it has none: of words that servers send.
+func maybeSaid(key, peer string) string {
 	if !book.Has(key) {
-		return other
+		return peer
 	}
 	return said(key)
 }
 
 // tell writes a text as a line.
-func tell(w io.Writer, key string, of ...any) (int, error) { return fmt.Fprintln(w, said(key, of...)) }
-
-// fault is an error that says a text. Errors that it speaks of are found in it by errors.Is.
-func fault(key string, of ...any) error {
-	for i, one := range of {
-		if err, is := one.(error); is {
-			of[i] = inReader(err)
-		}
-	}
-	return book.In(speaks.language()).Errorf(key, of...)
+func tell(w io.Writer, key string, values ...any) (int, error) {
+	return fmt.Fprintln(w, said(key, values...))
 }
 
-// misused is a fault of the person who typed the command: exit 2.
-func misused(key string, of ...any) error { return usageError(fault(key, of...).Error()) }
+// fault returns an error that says a text. Errors that it speaks values are found in it by errors.Is.
+func fault(key string, values ...any) error {
+	for i, value := range values {
+		if err, is := value.(error); is {
+			values[i] = inReader(err)
+		}
+	}
+	return book.In(speaks.language()).Errorf(key, values...)
+}
+
+// misused returns a fault of the person who typed the command: exit 2.
+func misused(key string, values ...any) error { return usageError(fault(key, values...).Error()) }
 
 // constant is an error that is always the same one, by its key.
 type constant string
@@ -92,7 +94,7 @@ func inReader(err error) error {
 	return err
 }
 
-// inColumn is a text with spaces behind it, so that it fills a column as it stands on a screen: Chinese is two wide.
+// inColumn returns a text with spaces behind it, so that it fills a column as it stands on a screen: Chinese is two wide.
 func inColumn(text string, width int) string {
 	return text + strings.Repeat(" ", max(0, width-uniseg.StringWidth(text)))
 }
@@ -129,11 +131,11 @@ func printTable(w io.Writer, heads []string, rows [][]string) {
 		}
 	}
 	for _, row := range rows {
-		one := []string{}
+		names := []string{}
 		for _, cell := range row {
-			one = append(one, plain(cell))
+			names = append(names, plain(cell))
 		}
-		all = append(all, one)
+		all = append(all, names)
 	}
 	_, _ = io.WriteString(w, columns(all)) // session.out keeps the error
 }
@@ -156,7 +158,7 @@ func yesNo(b bool) string {
 	return said("word.no")
 }
 
-// counted is a number with its noun.
+// counted returns a number with its noun.
 func counted(n int, noun string) string { return said("count."+noun, n) }
 
 // didYouMean asks for the right name that is nearest to a wrong one; it is "" where none is near.
@@ -190,22 +192,22 @@ func inParsing(err error) string {
 	if speaks.language() == i18n.English {
 		return english
 	}
-	for _, one := range parsing {
-		found := one.words.FindStringSubmatch(english)
+	for _, entry := range parsing {
+		found := entry.words.FindStringSubmatch(english)
 		switch {
 		case found == nil:
-		case len(found) == 3 && (one.key == "parse.argument" || one.key == "parse.flag"):
+		case len(found) == 3 && (entry.key == "parse.argument" || entry.key == "parse.flag"):
 			meant := ""
 			if found[2] != "" {
 				meant = said("report.did_you_mean", strings.NewReplacer(`"`, "", "one of ", "").Replace(found[2]))
 			}
-			return said(one.key, found[1], meant)
+			return said(entry.key, found[1], meant)
 		default:
-			with := []any{}
+			values := []any{}
 			for _, part := range found[1:] {
-				with = append(with, part)
+				values = append(values, part)
 			}
-			return said(one.key, with...)
+			return said(entry.key, values...)
 		}
 	}
 	return inReader(errors.New(english)).Error()

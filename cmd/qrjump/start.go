@@ -28,8 +28,8 @@ type starting struct {
 	ran []string
 }
 
-// where are the flags that say where the server is, as they were given; shown are the same for a shell, without the token.
-func (c *starting) where(admin bool) (flags, shown []string) {
+// serverFlags returns the flags that say where the server is, as they were given; shown are the same for a shell, without the token.
+func (c *starting) serverFlags(admin bool) (flags, shown []string) {
 	type flag struct{ name, value, env string }
 	list := []flag{{"context", c.Context, "QRJUMP_CONTEXT"}, {"server", c.Server, "QRJUMP_SERVER"}, {"data", c.Data, "QRJUMP_DATA"},
 		{"ca-file", c.CAFile, "QRJUMP_CA_FILE"}}
@@ -37,49 +37,49 @@ func (c *starting) where(admin bool) (flags, shown []string) {
 		list = append(list, flag{"admin-server", c.AdminServer, "QRJUMP_ADMIN_SERVER"},
 			flag{"admin-token", c.AdminToken, "QRJUMP_ADMIN_TOKEN"})
 	}
-	for _, one := range list {
-		if one.value == "" || one.value == os.Getenv(one.env) {
+	for _, f := range list {
+		if f.value == "" || f.value == os.Getenv(f.env) {
 			continue
 		}
-		flags = append(flags, "--"+one.name+"="+one.value)
-		if one.name == "admin-token" {
-			shown = append(shown, `--admin-token="$`+one.env+`"`)
+		flags = append(flags, "--"+f.name+"="+f.value)
+		if f.name == "admin-token" {
+			shown = append(shown, `--admin-token="$`+f.env+`"`)
 			continue
 		}
-		shown = append(shown, shellWord("--"+one.name+"="+one.value))
+		shown = append(shown, shellWord("--"+f.name+"="+f.value))
 	}
 	return flags, shown
 }
 
-// line is a command as one types it.
+// line returns a command as one types it.
 func (c *starting) line(admin bool, args ...string) string {
-	_, shown := c.where(admin)
+	_, shown := c.serverFlags(admin)
 	return strings.Join(append([]string{"qrjump", shellWords(args...)}, shown...), " ")
 }
 
 // do runs a verb of the operator, or with admin = false one of an account.
 func (c *starting) do(s *session, admin bool, stdin string, args ...string) error {
-	flags, _ := c.where(admin)
+	flags, _ := c.serverFlags(admin)
 	line := c.line(admin, args...)
-	one := *s
+	item := *s
 	if stdin != "" {
 		file, err := os.Open(stdin)
 		if err != nil {
 			return err
 		}
 		defer file.Close()
-		one.in, line = file, line+" < "+shellWord(stdin)
+		item.in, line = file, line+" < "+shellWord(stdin)
 	}
 	c.ran = append(c.ran, line)
 	if c.isJSON() {
-		one.out = io.Discard
+		item.out = io.Discard
 		flags = append(flags, "--lang=en")
 	} else {
 		fmt.Fprintln(s.out, "$ "+line)
 		flags = append(flags, "--lang="+string(s.reader))
 	}
 	withZone := zone
-	code := run(one, append(slices.Clone(args), flags...))
+	code := run(item, append(slices.Clone(args), flags...))
 	speaks, zone = s.reader, withZone
 	if code != exitDone {
 		return exitError{errSaid, code}
@@ -96,15 +96,15 @@ type wish struct {
 // ask fills in missing flags: it asks the user at the terminal, and takes the offered values elsewhere. Without an offer a flag is
 // required.
 func ask(s *session, wishes ...wish) error {
-	for _, one := range wishes {
-		if *one.to != "" {
+	for _, choice := range wishes {
+		if *choice.to != "" {
 			continue
 		}
-		question, line := said("start.ask."+one.key), ""
+		question, line := said("start.ask."+choice.key), ""
 		if atTerminal(s) {
 			offer := ": "
-			if one.offered != "" {
-				offer = " [" + plain(one.offered) + "]: "
+			if choice.offered != "" {
+				offer = " [" + plain(choice.offered) + "]: "
 			}
 			fmt.Fprint(s.err, question+offer)
 			var err error
@@ -112,15 +112,15 @@ func ask(s *session, wishes ...wish) error {
 				return err
 			}
 		}
-		if *one.to = cmp.Or(line, one.offered); *one.to == "" {
-			return misused("start.say", question, one.flag)
+		if *choice.to = cmp.Or(line, choice.offered); *choice.to == "" {
+			return misused("start.say", question, choice.flag)
 		}
 	}
 	return nil
 }
 
-// only is the one account of a kind, "" where there are several or none.
-func only(list []client.Account, kind string) (appid string) {
+// onlyAccount returns the one account of a kind, "" where there are several or none.
+func onlyAccount(list []client.Account, kind string) (appid string) {
 	for _, a := range list {
 		if a.Kind == kind && appid != "" {
 			return ""
@@ -132,9 +132,9 @@ func only(list []client.Account, kind string) (appid string) {
 	return appid
 }
 
-// account is an account of a kind, which is made where there is none; with what it lacks for something, and for tokens.
+// account returns an account of a kind, which is made where there is none; with what it lacks for something, and for tokens.
 func (c *starting) account(s *session, qrjump *client.Client, appid, kind, ability, stdin string, made ...string) (a client.Account,
-	lacks []string, err error) {
+	missingNames []string, err error) {
 	a, err = qrjump.Accounts.Get(s.ctx, appid)
 	if isNotFound(err) {
 		if err = c.do(s, true, stdin, append([]string{"account", "set", appid, "--kind", kind}, made...)...); err != nil {
@@ -149,18 +149,18 @@ func (c *starting) account(s *session, qrjump *client.Client, appid, kind, abili
 		return a, nil, misused("start.kind", appid, a.Kind, kind)
 	}
 	list, err := qrjump.Accounts.ListAbilities(s.ctx, appid)
-	for _, one := range list {
-		for _, n := range one.Requirements {
-			if (one.Ability == ability || one.Ability == "tokens") && !n.Fulfilled {
-				lacks = append(lacks, n.Requirement)
+	for _, item := range list {
+		for _, n := range item.Requirements {
+			if (item.Ability == ability || item.Ability == "tokens") && !n.Fulfilled {
+				missingNames = append(missingNames, n.Requirement)
 			}
 		}
 	}
-	return a, lacks, failed("show", appid, err)
+	return a, missingNames, failed("show", appid, err)
 }
 
 // keep makes a file, which only its owner reads, and says what it is for. One that is there stays.
-func (c *starting) keep(s *session, key, path, text, of string) error {
+func (c *starting) keep(s *session, key, path, text, subject string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return nil
@@ -169,12 +169,12 @@ func (c *starting) keep(s *session, key, path, text, of string) error {
 		return err
 	}
 	if _, err = fmt.Fprintln(f, text); err == nil && c.isTable() {
-		tell(s.out, key, plain(path), plain(of))
+		tell(s.out, key, plain(path), plain(subject))
 	}
 	return errors.Join(err, f.Close())
 }
 
-// pictureOf is the format of a picture by its name.
+// pictureOf returns the format of a picture by its name.
 func pictureOf(path string) (string, error) {
 	format := strings.TrimPrefix(strings.ToLower(filepath.Ext(path)), ".")
 	if !slices.Contains([]string{"svg", "png", "pdf"}, format) {
@@ -266,7 +266,7 @@ func (c *startCodes) Run(s *session, qrjump *client.Client) error {
 		countedCodes(c.Count), id, plain(c.Path), plain(c.Target), plain(c.Proof), next)
 }
 
-// orPlaceholder is the name of a file that is there, else the word that stands for one.
+// orPlaceholder returns the name of a file that is there, else the word that stands for one.
 func orPlaceholder(file, word string) string {
 	if _, err := os.Stat(file); err != nil {
 		return word
@@ -274,7 +274,7 @@ func orPlaceholder(file, word string) string {
 	return file
 }
 
-// startedJob is the file of a job that prints all codes of an application, three of them first in a file of their own.
+// startedJob returns the file of a job that prints all codes of an application, three of them first in a file of their own.
 func startedJob(application int64) (string, error) {
 	text, err := yaml.Marshal(yaml.MapSlice{{Key: "batch", Value: application}, {Key: "range", Value: "all"},
 		{Key: "out", Value: fmt.Sprintf("labels-%d.pdf", application)}, {Key: "sheet", Value: "a4-40"},
@@ -287,7 +287,7 @@ func (c *startCodes) questions(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("list", "accounts", err)
 	}
-	if err := ask(s, wish{&c.AppID, "APPID", "appid", only(list, "service_account")}); err != nil {
+	if err := ask(s, wish{&c.AppID, "APPID", "appid", onlyAccount(list, "service_account")}); err != nil {
 		return err
 	}
 	linked, brand := "", c.AppID
@@ -297,12 +297,12 @@ func (c *startCodes) questions(s *session, qrjump *client.Client) error {
 			linked = list[i].Linked[0]
 		}
 	}
-	return ask(s, wish{&c.Target, "--target", "target", cmp.Or(linked, only(list, "mini_program"))},
+	return ask(s, wish{&c.Target, "--target", "target", cmp.Or(linked, onlyAccount(list, "mini_program"))},
 		wish{&c.Path, "--path", "path", "pages/index/index"}, wish{&c.Brand, "--brand", "brand", brand},
 		wish{&c.Title, "--title", "title", ""}, wish{&c.ProductCode, "--product-code", "product_code", ""})
 }
 
-// released are the words of a command that adds the release to the versions of a Mini Program.
+// released returns the words of a command that adds the release to the versions of a Mini Program.
 func released(appid string, versions []string) []string {
 	words := []string{"account", "set", appid, "--version", "release"}
 	for _, v := range versions {
@@ -313,33 +313,33 @@ func released(appid string, versions []string) []string {
 
 // ready makes the accounts so that one may have codes and the other is opened by them.
 func (c *startCodes) ready(s *session, qrjump *client.Client) error {
-	mini, lacks, err := c.account(s, qrjump, c.Target, "mini_program", "open", "", "--version", "release")
-	if err == nil && slices.Contains(lacks, "released") {
+	mini, missingNames, err := c.account(s, qrjump, c.Target, "mini_program", "open", "", "--version", "release")
+	if err == nil && slices.Contains(missingNames, "released") {
 		err = c.do(s, true, "", released(c.Target, mini.Versions)...)
 	}
 	if err != nil {
 		return err
 	}
-	maker, lacks, err := c.account(s, qrjump, c.AppID, "service_account", "codes", "", "--certified", "--feature", "+marketcode")
+	maker, missingNames, err := c.account(s, qrjump, c.AppID, "service_account", "codes", "", "--certified", "--feature", "+marketcode")
 	if err != nil {
 		return err
 	}
-	if slices.Contains(lacks, "prefix") {
+	if slices.Contains(missingNames, "prefix") {
 		return fault("start.prefix")
 	}
 	put, stdin := []string{"account", "set", c.AppID}, ""
-	for _, one := range [][]string{{"certified", "--certified"}, {"feature", "--feature", "+marketcode"}} {
-		if slices.Contains(lacks, one[0]) {
-			put = append(put, one[1:]...)
+	for _, names := range [][]string{{"certified", "--certified"}, {"feature", "--feature", "+marketcode"}} {
+		if slices.Contains(missingNames, names[0]) {
+			put = append(put, names[1:]...)
 		}
 	}
-	if slices.Contains(lacks, "key") {
+	if slices.Contains(missingNames, "key") {
 		if err := c.keep(s, "start.key", c.KeyFile, rand.Text()[:16], c.AppID); err != nil {
 			return err
 		}
 		put = append(put, "--package-key-file", c.KeyFile)
 	}
-	if slices.Contains(lacks, "secret") {
+	if slices.Contains(missingNames, "secret") {
 		if err := c.keep(s, "start.wrote_secret", c.SecretFile, rand.Text(), c.AppID); err != nil {
 			return err
 		}
@@ -357,29 +357,29 @@ func (c *startCodes) ready(s *session, qrjump *client.Client) error {
 }
 
 // order asks for the codes, and waits until they are made.
-func (c *startCodes) order(s *session, qrjump *client.Client) (one client.Order, err error) {
+func (c *startCodes) order(s *session, qrjump *client.Client) (item client.Order, err error) {
 	for ordered := false; ; {
 		list, err := qrjump.Orders.List(s.ctx, c.AppID, 0, 1000)
 		if err != nil {
-			return one, failed("list", "orders", err)
+			return item, failed("list", "orders", err)
 		}
 		i := slices.IndexFunc(list.Orders, func(o client.Order) bool { return o.ISV == c.ISV })
 		switch {
 		case i >= 0 && list.Orders[i].State == "made":
 			return list.Orders[i], nil
 		case i >= 0 && (list.Orders[i].State == "waits" || list.Orders[i].State == "refused"):
-			return one, hintError{error: fault("start.order", orderState(list.Orders[i])), next: said("start.again")}
+			return item, hintError{error: fault("start.order", orderState(list.Orders[i])), next: said("start.again")}
 		case !ordered:
 			if err := c.do(s, true, "", "batch", "apply", strconv.FormatInt(c.Count, 10), "--appid", c.AppID,
 				"--isv", c.ISV, "--for-approval"); err != nil {
-				return one, err
+				return item, err
 			}
 			ordered = true
 			continue
 		}
 		select {
 		case <-s.ctx.Done():
-			return one, s.ctx.Err()
+			return item, s.ctx.Err()
 		case <-time.After(200 * time.Millisecond): // another process makes them
 		}
 	}
@@ -404,7 +404,7 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("list", "accounts", err)
 	}
-	err = ask(s, wish{&c.AppID, "APPID", "target", only(list, "mini_program")}, wish{&c.Prefix, "--prefix", "prefix", ""},
+	err = ask(s, wish{&c.AppID, "APPID", "target", onlyAccount(list, "mini_program")}, wish{&c.Prefix, "--prefix", "prefix", ""},
 		wish{&c.Path, "--path", "path", "pages/index/index"})
 	if err != nil {
 		return err
@@ -416,30 +416,30 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 	if err := c.ready(s, qrjump, file); err != nil {
 		return err
 	}
-	as := []string{"--appid", c.AppID, "--secret", "-"}
-	there, err := qrjump.Rules.List(s.ctx, client.StoredRuleQuery{Owner: c.AppID, Prefix: c.Prefix, Limit: 1})
+	names := []string{"--appid", c.AppID, "--secret", "-"}
+	storedRules, err := qrjump.Rules.List(s.ctx, client.StoredRuleQuery{Owner: c.AppID, Prefix: c.Prefix, Limit: 1})
 	switch {
 	case err != nil:
 		return failed("show", c.Prefix, err)
-	case len(there) == 0:
-		if err = c.do(s, false, file, append([]string{"rule", "file", "--prefix", c.Prefix}, as...)...); err == nil {
-			if err = c.do(s, true, file, append([]string{"rule", "add", c.Prefix, c.Path, "--publish"}, as...)...); err != nil &&
+	case len(storedRules) == 0:
+		if err = c.do(s, false, file, append([]string{"rule", "file", "--prefix", c.Prefix}, names...)...); err == nil {
+			if err = c.do(s, true, file, append([]string{"rule", "add", c.Prefix, c.Path, "--publish"}, names...)...); err != nil &&
 				c.isTable() {
 				tell(s.err, "start.file")
 			}
 		}
-	case !there[0].Published:
-		err = c.do(s, true, file, append([]string{"rule", "publish", c.Prefix}, as...)...)
+	case !storedRules[0].Published:
+		err = c.do(s, true, file, append([]string{"rule", "publish", c.Prefix}, names...)...)
 	}
 	if err != nil {
 		return err
 	}
-	if err := c.do(s, false, file, append([]string{"rule", "qr", c.Prefix, "--format", format, "--out", c.Proof}, as...)...); err != nil {
+	if err := c.do(s, false, file, append([]string{"rule", "qr", c.Prefix, "--format", format, "--out", c.Proof}, names...)...); err != nil {
 		return err
 	}
 	return c.outcome(s, started{Commands: c.ran, AppID: c.AppID, Text: c.Prefix, Proof: c.Proof}, nil, "start.rules", plain(c.Prefix),
 		plain(c.AppID), plain(c.Proof), c.line(false, append([]string{"rule", "add", "PREFIX", "PAGE", "--publish"},
-			as...)...)+" < "+shellWord(file),
+			names...)...)+" < "+shellWord(file),
 		c.line(true, "scan", "--explain", c.Prefix))
 }
 
@@ -451,14 +451,14 @@ func (c *startRules) ready(s *session, qrjump *client.Client, file string) error
 			return err
 		}
 	}
-	a, lacks, err := c.account(s, qrjump, c.AppID, "mini_program", "open", file, "--version", "release", "--secret", "-")
-	if err == nil && slices.Contains(lacks, "released") {
+	a, missingNames, err := c.account(s, qrjump, c.AppID, "mini_program", "open", file, "--version", "release", "--secret", "-")
+	if err == nil && slices.Contains(missingNames, "released") {
 		err = c.do(s, true, "", released(c.AppID, a.Versions)...)
 	}
-	if err == nil && slices.Contains(lacks, "switched_on") {
+	if err == nil && slices.Contains(missingNames, "switched_on") {
 		err = c.do(s, true, "", "account", "set", c.AppID, "--rules")
 	}
-	if err == nil && slices.Contains(lacks, "secret") {
+	if err == nil && slices.Contains(missingNames, "secret") {
 		if err = c.keep(s, "start.wrote_secret", file, rand.Text(), c.AppID); err == nil {
 			err = c.do(s, true, file, "account", "set", c.AppID, "--secret", "-")
 		}

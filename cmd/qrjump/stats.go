@@ -51,13 +51,13 @@ func (f tableFlags) format() string {
 	return "csv"
 }
 
-// write writes the file that fill asks the server for, and reports whether one is wanted; otherwise says that a flag wants
+// write writes the file that fill asks the server for, and reports whether one is wanted; fallback says that a flag wants
 // something else.
-func (f tableFlags) write(s *session, otherwise bool, fill func(io.Writer) error) (wanted bool, err error) {
+func (f tableFlags) write(s *session, fallback bool, fill func(io.Writer) error) (wanted bool, err error) {
 	switch {
 	case f.Out == "":
 		return false, nil
-	case otherwise:
+	case fallback:
 		return true, misused("stats.out_writes_all_that_matches", plain(f.Out))
 	}
 	size, err := replaceFile(f.Out, fill)
@@ -123,26 +123,26 @@ func (c *statsShow) Run(s *session) error {
 	return c.print(s, found, func(w io.Writer) { c.table(w, found) })
 }
 
-// in is a moment in the zone that answers are printed in: the server's, whose days are counted, or UTC.
-func (c *statsShow) in(at time.Time) time.Time {
+// in returns a moment in the zone that answers are printed in: the server's, whose days are counted, or UTC.
+func (c *statsShow) in(t time.Time) time.Time {
 	if c.UTC {
-		return at.UTC()
+		return t.UTC()
 	}
-	return at
+	return t
 }
 
 // cells returns the cells of a row before its number.
 func (c *statsShow) cells(r client.StatisticsRow) (cells []string) {
 	if r.At != nil {
-		at := c.in(*r.At)
+		t := c.in(*r.At)
 		form := "2006-01-02"
 		switch {
-		case c.By == "hour" || at.Hour() != 0: // with --utc, where days of the server begin at another hour
+		case c.By == "hour" || t.Hour() != 0: // with --utc, where days of the server begin at another hour
 			form = "2006-01-02 15:04"
 		case c.By == "month":
 			form = "2006-01"
 		}
-		cells = append(cells, at.Format(form))
+		cells = append(cells, t.Format(form))
 	}
 	if c.Group != "" {
 		cells = append(cells, r.Value)
@@ -222,9 +222,9 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 	if found.More {
 		tell(w, "stats.and_more_limit", min(1000, 10*c.Limit))
 	}
-	if at := found.Counted.At; at != nil {
+	if t := found.Counted.At; t != nil {
 		tell(w, "stats.counted_scans_up_to", i18n.Grouped(found.Counted.Scans),
-			at.In(from.Location()).Format("2006-01-02 15:04:05"))
+			t.In(from.Location()).Format("2006-01-02 15:04:05"))
 	}
 }
 
@@ -243,7 +243,7 @@ func rightAligned(rows [][]string, column int) [][]string {
 // barWidth is the width of the bar of the largest number.
 const barWidth = 32
 
-// barOf is a number as a bar; whatever is not nothing shows.
+// barOf returns a number as a bar; whatever is not nothing shows.
 func barOf(n, largest int64) string {
 	if n <= 0 || largest <= 0 {
 		return ""
@@ -341,7 +341,7 @@ func (c *statsAlarms) Run(s *session) error {
 		}
 		rows := [][]string{}
 		for _, a := range list {
-			rows = append(rows, []string{number(a.ID), when(a.OccurredAt),
+			rows = append(rows, []string{number(a.ID), formatTime(a.OccurredAt),
 				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), number(a.Score), reason(s.reader, a),
 				orDash(a.AcknowledgedBy), orDash(dismissal(a))})
 		}
@@ -360,8 +360,8 @@ func dismissal(a client.Alarm) string {
 // reason says in words why there is an alarm.
 func reason(r reader, a client.Alarm) string {
 	words := []string{}
-	for _, one := range a.Reasons {
-		words = append(words, r.inLanguage(one.English, one.Chinese))
+	for _, alarmReason := range a.Reasons {
+		words = append(words, r.inLanguage(alarmReason.English, alarmReason.Chinese))
 	}
 	return strings.Join(words, r.inLanguage(" ", ""))
 }

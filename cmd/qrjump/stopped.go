@@ -20,21 +20,21 @@ type stoppedBy struct{ syscall.Signal }
 
 func (s stoppedBy) Error() string { return s.String() }
 
-// untilSignal is a context that ends with the first signal, which is its cause. A second one ends the program at once.
+// untilSignal returns a context that ends with the first signal, which is its cause. A second one ends the program at once.
 func untilSignal() context.Context {
 	ctx, stop := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	go func() {
-		one := <-signals
+		item := <-signals
 		signal.Stop(signals)
-		number, _ := one.(syscall.Signal)
+		number, _ := item.(syscall.Signal)
 		stop(stoppedBy{number})
 	}()
 	return ctx
 }
 
-// during is the error of a command that was stopped: it says what is left behind.
+// during returns the error of a command that was stopped: it says what is left behind.
 func (s stoppedBy) during(chosen *kong.Context, err error) error {
 	key, code := "stopped.interrupted", exitInterrupted
 	if s.Signal == syscall.SIGTERM {
@@ -63,8 +63,8 @@ func leftFiles(node *kong.Node) (left []string) {
 		if kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ","); kind != "out" {
 			continue
 		}
-		for _, one := range texts(v.Target) {
-			for _, file := range []string{one.String(), one.String() + ".part"} {
+		for _, text := range texts(v.Target) {
+			for _, file := range []string{text.String(), text.String() + ".part"} {
 				if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.ModTime().After(began) {
 					left = append(left, said("stopped.file", plain(file), counted(int(info.Size()), "byte")))
 				}
@@ -87,12 +87,12 @@ type changesSent struct {
 // reading are the paths of requests that change nothing though they have a body.
 var reading = regexp.MustCompile(`/scan/v1/|token$|/codes/lookup$|/qrcodejump(get|download)$|query$|/applycodedownload$|get$`)
 
-// by is another transport that is watched.
-func (c *changesSent) by(other http.RoundTripper) http.RoundTripper {
+// watch is another transport that is watched.
+func (c *changesSent) watch(otherTripper http.RoundTripper) http.RoundTripper {
 	return roundTrip(func(r *http.Request) (*http.Response, error) {
 		if r.Method == http.MethodGet || r.Method == http.MethodHead || reading.MatchString(r.URL.Path) ||
 			r.URL.Query().Get("dry_run") == "true" {
-			return other.RoundTrip(r)
+			return otherTripper.RoundTrip(r)
 		}
 		c.mu.Lock()
 		if c.open == nil {
@@ -100,7 +100,7 @@ func (c *changesSent) by(other http.RoundTripper) http.RoundTripper {
 		}
 		c.open[r] = true
 		c.mu.Unlock()
-		answer, err := other.RoundTrip(r)
+		answer, err := otherTripper.RoundTrip(r)
 		if err == nil {
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -139,14 +139,14 @@ func (s standardInput) Read(b []byte) (int, error) {
 		n   int
 		err error
 	}
-	own, done := make([]byte, len(b)), make(chan result, 1)
+	ownData, done := make([]byte, len(b)), make(chan result, 1)
 	go func() {
-		n, err := s.file.Read(own)
+		n, err := s.file.Read(ownData)
 		done <- result{n, err}
 	}()
 	select {
 	case r := <-done:
-		return copy(b, own[:r.n]), r.err
+		return copy(b, ownData[:r.n]), r.err
 	case <-s.ctx.Done(): // the reading ends with the program
 		return 0, context.Cause(s.ctx)
 	}

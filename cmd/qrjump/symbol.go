@@ -37,7 +37,7 @@ type drawnSymbol struct {
 	Says []string `json:"says"`
 }
 
-// format is the one that was asked for, or else the one that the file's name ends in.
+// format returns the one that was asked for, or else the one that the file's name ends in.
 func (f symbolFlags) format() (labels.Format, error) {
 	if f.Format != "" {
 		return labels.Format(f.Format), nil
@@ -124,22 +124,22 @@ func (c *symbolCommand) Run(s *session) error {
 	}
 	id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
 	index, _ := strconv.ParseInt(m[2], 10, 64)
-	source, one := rowSource{id: id}, client.CodeRange{From: index, To: index}
-	there, err := source.elsewhere(s, c.member, c.adminFlags, one)
+	source, codeRange := rowSource{id: id}, client.CodeRange{From: index, To: index}
+	exists, err := source.isImported(s, c.member, c.adminFlags, codeRange)
 	if err == nil {
 		err = source.needKind(c.Kind)
 	}
 	if err != nil {
 		return err
 	}
-	if !there {
+	if !exists {
 		if source.key, err = c.key(); err != nil {
 			return err
 		}
 		if source.wire, err = c.client(s); err != nil {
 			return err
 		}
-		if err := source.bound(s, one); err != nil {
+		if err := source.bound(s, codeRange); err != nil {
 			return err
 		}
 	}
@@ -207,12 +207,12 @@ func (c *ruleQR) Run(s *session) error {
 	}
 	if !opens.Published && !c.Unpublished {
 		return hintError{error: fault("symbol.the_rule_is_not_published", opens.Prefix, c.Link),
-			next: c.again("rule", "publish", opens.Prefix) + said("symbol.or_unpublished_to_print_first")}
+			next: c.command("rule", "publish", opens.Prefix) + said("symbol.or_unpublished_to_print_first")}
 	}
 	return c.draw(s, c.outputFlags, design, 0, labels.Row{Text: c.Link, Code: c.Link})
 }
 
-// longestMatch is the rule that a link falls on, nil where none does.
+// longestMatch returns the rule that a link falls on, nil where none does.
 func longestMatch(list []client.Rule, link string) (longest *client.Rule) {
 	l, ok := rules.ParseLink(link)
 	if !ok {

@@ -20,13 +20,13 @@ type symbolRecommend struct {
 
 // Run says the smallest size at which the symbol of a text is read.
 func (c *symbolRecommend) Run(s *session) error {
-	at := symbol.Spot{DPI: c.DPI}
+	spot := symbol.Spot{DPI: c.DPI}
 	var err error
-	if at.Distance, err = symbol.ParseLength(c.Distance); err != nil {
+	if spot.Distance, err = symbol.ParseLength(c.Distance); err != nil {
 		return misused("symbol_advise.length", "distance", err)
 	}
 	if diameter, curved := strings.CutPrefix(c.Surface, "curved:"); curved {
-		if at.Diameter, err = symbol.ParseLength(diameter); err != nil {
+		if spot.Diameter, err = symbol.ParseLength(diameter); err != nil {
 			return misused("symbol_advise.length", "surface", err)
 		}
 	} else if c.Surface != "flat" {
@@ -39,7 +39,7 @@ func (c *symbolRecommend) Run(s *session) error {
 	if err != nil {
 		return usageError(err.Error())
 	}
-	a, err := grid.Advise(at)
+	a, err := grid.Advise(spot)
 	if err != nil {
 		return unprintable(err)
 	}
@@ -54,12 +54,12 @@ func (c *symbolRecommend) Run(s *session) error {
 		case symbol.ByPrinter:
 			tell(w, "symbol_advise.by_printer")
 		case symbol.ByDistance:
-			tell(w, "symbol_advise.by_distance", at.Distance, a.Pixels)
+			tell(w, "symbol_advise.by_distance", spot.Distance, a.Pixels)
 		case symbol.ByCurve:
 			tell(w, "symbol_advise.by_curve", 100*a.Edge)
 		}
 		if a.Most != 0 {
-			tell(w, "symbol_advise.most", at.Diameter, a.Most)
+			tell(w, "symbol_advise.most", spot.Diameter, a.Most)
 		}
 		level := ""
 		if c.Kind == "qr" {

@@ -7,12 +7,12 @@ import (
 	"unicode"
 )
 
-// tableFor is the table of commands with the one verb that the arguments begin with, and with every verb where they
+// tableFor returns the table of commands with the one verb that the arguments begin with, and with every verb where they
 // begin with none. Reading the flags of all verbs takes longer than most verbs take to run.
 func tableFor(args []string) any {
 	table := reflect.TypeFor[commands]()
-	if one := withOnly(table, args); one != nil {
-		fields := []reflect.StructField{one.Field(0)}
+	if typ := withOnly(table, args); typ != nil {
+		fields := []reflect.StructField{typ.Field(0)}
 		for f := range table.Fields() {
 			if !isVerb(f) { // a flag of every verb
 				fields = append(fields, f)
@@ -23,7 +23,7 @@ func tableFor(args []string) any {
 	return reflect.New(table).Interface()
 }
 
-// withOnly is a table with one verb, and nil where the arguments begin with none of its verbs.
+// withOnly returns a table with one verb, and nil where the arguments begin with none of its verbs.
 func withOnly(table reflect.Type, args []string) reflect.Type {
 	for f := range table.Fields() {
 		if len(args) == 0 || args[0] != wordOf(f) || !isVerb(f) {
@@ -43,7 +43,7 @@ func withOnly(table reflect.Type, args []string) reflect.Type {
 	return nil
 }
 
-// withUnnamed is a table with the verb of a noun that need not be named, as symbol draw, and nil where there is none or help is asked for.
+// withUnnamed returns a table with the verb of a noun that need not be named, as symbol draw, and nil where there is none or help is asked for.
 func withUnnamed(table reflect.Type, args []string) reflect.Type {
 	for f := range table.Fields() {
 		if len(args) > 0 && !slices.Contains(args, "--help") && f.Tag.Get("default") == "withargs" {

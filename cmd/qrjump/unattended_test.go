@@ -60,7 +60,7 @@ func usageErrors(t *testing.T, value string, wants func(*kong.Value) bool, says 
 	t.Chdir(dir)
 	require.NoError(t, errors.Join(os.Mkdir("qrjump-data", 0o700), os.WriteFile("there.txt", nil, 0o600)))
 	tried, nouns := 0, map[string]bool{}
-	for _, verb := range (&session{}).everything().Leaves(true) {
+	for _, verb := range (&session{}).fullManual().Leaves(true) {
 		values := append([]*kong.Value{}, verb.Positional...)
 		for _, f := range verb.Flags {
 			values = append(values, f.Value)
@@ -117,7 +117,7 @@ func TestEveryCommand_MissingFileIsUsage(t *testing.T) {
 	usageErrors(t, none, of("dir"), folder)
 	usageErrors(t, filepath.Join(none, "x"), of("out", "new"), folder)
 	met := map[string]bool{}
-	for _, verb := range (&session{}).everything().Leaves(false) {
+	for _, verb := range (&session{}).fullManual().Leaves(false) {
 		values := append([]*kong.Value{}, verb.Positional...)
 		for _, f := range verb.Flags {
 			values = append(values, f.Value)

@@ -24,12 +24,12 @@ type codeCheck struct {
 // codeCheck returns the check of texts by the server of the flags.
 func (f serverFlags) codeCheck(s *session, a adminFlags) *codeCheck {
 	c := &codeCheck{s: s, prefix: codes.DefaultPrefix}
-	at, err := f.scan("")
-	if err != nil || isPlatform(at.url) {
+	loc, err := f.scan("")
+	if err != nil || isPlatform(loc.url) {
 		return c
 	}
-	if token, err := f.token(a, at.url); err == nil {
-		c.scanner, _ = f.connect(at, client.Options{ScanKey: token})
+	if token, err := f.token(a, loc.url); err == nil {
+		c.scanner, _ = f.connect(loc, client.Options{ScanKey: token})
 	}
 	c.operator, _ = f.asOperator(a)
 	return c
@@ -40,10 +40,10 @@ func (f serverFlags) codeCheck(s *session, a adminFlags) *codeCheck {
 func (c *codeCheck) rows(id int64, page []labels.Row) (n int, err error) {
 	listed := map[int64]string{}
 	if c.operator != nil && len(page) > 0 {
-		within, cancel := context.WithTimeout(c.s.ctx, askWithin)
+		parent, cancel := context.WithTimeout(c.s.ctx, askWithin)
 		defer cancel()
 		src := rowSource{id: id, operator: c.operator}
-		if err := src.listed(within, client.CodeRange{From: page[0].Index, To: page[len(page)-1].Index}, func(r labels.Row) bool {
+		if err := src.listed(parent, client.CodeRange{From: page[0].Index, To: page[len(page)-1].Index}, func(r labels.Row) bool {
 			listed[r.Index] = r.Text
 			return true
 		}); err != nil {
@@ -63,7 +63,7 @@ func (c *codeCheck) rows(id int64, page []labels.Row) (n int, err error) {
 
 // form returns an error for a text under the prefix that has not the form of a code.
 func (c *codeCheck) form(text string) error {
-	if codes.Under(text, c.prefix) && !codes.HasForm(text, c.prefix) {
+	if codes.HasPrefix(text, c.prefix) && !codes.HasForm(text, c.prefix) {
 		return misused("symbol.no_code", text, c.prefix)
 	}
 	return nil
@@ -74,9 +74,9 @@ func (c *codeCheck) text(text string) error {
 	if c.scanner == nil {
 		return c.form(text)
 	}
-	within, cancel := context.WithTimeout(c.s.ctx, askWithin)
+	parent, cancel := context.WithTimeout(c.s.ctx, askWithin)
 	defer cancel()
-	e, err := c.scanner.Scans.Explain(within, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: text}, AssumePublished: true})
+	e, err := c.scanner.Scans.Explain(parent, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: text}, AssumePublished: true})
 	if err != nil {
 		c.scanner = nil
 		return c.form(text)

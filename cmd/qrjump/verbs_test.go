@@ -746,7 +746,7 @@ func TestAWordMeansOneThing(t *testing.T) {
 	require.NoError(t, w.operator.Settings.Update(t.Context(), map[string]any{"allow_private_hosts": true}))
 	usual := map[string]bool{"show": true, "add": true, "set": true, "delete": true}
 	near := map[string]bool{"get": true, "put": true, "change": true, "forget": true, "erase": true}
-	model := (&session{}).everything()
+	model := (&session{}).fullManual()
 	for _, leaf := range model.Leaves(true) {
 		path := leaf.Path()
 		switch {

@@ -32,21 +32,21 @@ func (c *verificationList) read(s *session, qrjump *client.Client) (all []verifi
 	added, err := qrjump.Verifications.ListChecks(s.ctx, client.ConfirmationQuery{RID: c.RID, Owner: c.Account, Prefix: c.Prefix,
 		Failed: c.Failed,
 		Limit:  c.Limit})
-	for _, one := range added {
-		all = append(all, verificationCheck{Kind: "add", Confirmation: one})
+	for _, confirmation := range added {
+		all = append(all, verificationCheck{Kind: "add", Confirmation: confirmation})
 	}
 	if err != nil || c.RID != "" || c.Prefix != "" {
 		return all, err
 	}
 	const page = 1000
-	nightly, err := everyPage(page, func(after client.Recheck) ([]client.Recheck, error) {
+	nightly, err := everyPage(page, func(lastRecheck client.Recheck) ([]client.Recheck, error) {
 		return qrjump.Verifications.List(s.ctx, client.RecheckQuery{Owner: c.Account, Failing: c.Failed, Limit: page,
-			AfterOwner:     after.Owner,
-			AfterDirectory: after.Directory})
+			AfterOwner:     lastRecheck.Owner,
+			AfterDirectory: lastRecheck.Directory})
 	})
-	for _, one := range nightly {
-		all = append(all, verificationCheck{Kind: "nightly", Since: one.Since, NextAt: &one.NextAt, Confirmation: client.Confirmation{
-			OccurredAt: one.CheckedAt, Owner: one.Owner, Prefix: one.Directory, OK: one.OK, Reason: one.Reason}})
+	for _, recheck := range nightly {
+		all = append(all, verificationCheck{Kind: "nightly", Since: recheck.Since, NextAt: &recheck.NextAt, Confirmation: client.Confirmation{
+			OccurredAt: recheck.CheckedAt, Owner: recheck.Owner, Prefix: recheck.Directory, OK: recheck.OK, Reason: recheck.Reason}})
 	}
 	slices.SortStableFunc(all, func(a, b verificationCheck) int { return b.OccurredAt.Compare(a.OccurredAt) })
 	return all, err
@@ -67,15 +67,15 @@ func (c *verificationList) Run(s *session, qrjump *client.Client) error {
 	return listing[verificationCheck]{name: "verifications", newestFirst: true, none: said("verification.no_check_of_a_verification"),
 		heads: []string{"AT", "KIND", "ACCOUNT", "FOUND", "PREFIX", "FAILING SINCE", "NEXT LOOK", "RID", "WHY"},
 		more:  said("verification.each_step_of_one_qrjump"),
-		row: func(one verificationCheck) []string {
-			return []string{when(one.OccurredAt), one.Kind, one.Owner, yesNo(one.OK), one.Prefix, moment(one.Since), moment(one.NextAt),
-				orDash(one.RID), one.Reason}
+		row: func(check verificationCheck) []string {
+			return []string{formatTime(check.OccurredAt), check.Kind, check.Owner, yesNo(check.OK), check.Prefix, moment(check.Since), moment(check.NextAt),
+				orDash(check.RID), check.Reason}
 		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("verification.list_verifications_of"), c.Account, len(all)))
 }
 
 // show tells one check in full.
 func (one verificationCheck) show(w io.Writer) {
-	printFields(w, [2]string{"at", when(one.OccurredAt)}, [2]string{"account", one.Owner}, [2]string{"prefix", one.Prefix},
+	printFields(w, [2]string{"at", formatTime(one.OccurredAt)}, [2]string{"account", one.Owner}, [2]string{"prefix", one.Prefix},
 		[2]string{"file", one.URL}, [2]string{"found", yesNo(one.OK)}, [2]string{"why", one.Reason})
 	if len(one.Steps) == 0 {
 		tell(w, "verification.nothing_was_fetched_the_operator")

@@ -103,7 +103,7 @@ func showWalk(w io.Writer, address string, steps []verification.Step, r reader) 
 	}
 }
 
-// poolOf are the authorities of this machine and those of a file.
+// poolOf returns the authorities of this machine and those of a file.
 func poolOf(flag, file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {

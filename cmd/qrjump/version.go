@@ -24,16 +24,16 @@ func (c versionCommand) Run(s *session) error {
 		_, err := io.WriteString(s.out, licences)
 		return err
 	}
-	about := struct {
+	entry := struct {
 		version.Info
 		Go       string `json:"go"`
 		Platform string `json:"platform"`
 	}{version.Get(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
-	return c.print(s, about, func(w io.Writer) {
+	return c.print(s, entry, func(w io.Writer) {
 		commit := ""
-		if about.Commit != "" {
-			commit = " (" + about.Commit[:min(12, len(about.Commit))] + " of " + about.Date + ")"
+		if entry.Commit != "" {
+			commit = " (" + entry.Commit[:min(12, len(entry.Commit))] + " of " + entry.Date + ")"
 		}
-		tell(w, "version.qrjump", about.Version, commit, about.Go, about.Platform)
+		tell(w, "version.qrjump", entry.Version, commit, entry.Go, entry.Platform)
 	})
 }

@@ -21,22 +21,22 @@ func (c *webhookList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Webhooks.List(s.ctx)
 	return listing[client.Webhook]{name: "webhooks", none: said("webhook.there_is_no_webhook_add"),
 		heads: []string{"ID", "STATE", "URL", "TOLD OF", "MADE"},
-		row: func(one client.Webhook) []string {
-			return []string{number(one.ID), onOff(one.Enabled), one.URL, orDash(toldOf(one)),
-				when(one.CreatedAt)}
+		row: func(item client.Webhook) []string {
+			return []string{number(item.ID), onOff(item.Enabled), item.URL, orDash(toldOf(item)),
+				formatTime(item.CreatedAt)}
 		}}.print(s, c.outputFlags, list, failed("list", "webhooks", err))
 }
 
 // toldOf says in words what a webhook is told.
 func toldOf(w client.Webhook) string {
 	var parts []string
-	for _, one := range w.Codes {
-		text := said("webhook.codes", one.ApplicationID)
+	for _, code := range w.Codes {
+		text := said("webhook.codes", code.ApplicationID)
 		switch {
-		case one.To != nil:
-			text += ":" + rangeText(client.CodeRange{From: one.From, To: *one.To})
-		case one.From > 0:
-			text += fmt.Sprintf(":%d-", one.From)
+		case code.To != nil:
+			text += ":" + rangeText(client.CodeRange{From: code.From, To: *code.To})
+		case code.From > 0:
+			text += fmt.Sprintf(":%d-", code.From)
 		}
 		parts = append(parts, text)
 	}
@@ -69,17 +69,17 @@ func (c webhookWishes) on(w *client.WebhookPut) error {
 			return misused("webhook.codes_want_an_application_and", text)
 		}
 		id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
-		one := client.WebhookCodes{ApplicationID: id}
+		codes := client.WebhookCodes{ApplicationID: id}
 		if m[2] != "" {
 			r, all, err := parseRange([]string{m[2]})
 			if err != nil {
 				return misused("webhook.codes_2", text, err)
 			}
 			if !all {
-				one.From, one.To = r.From, &r.To
+				codes.From, codes.To = r.From, &r.To
 			}
 		}
-		w.Codes = append(w.Codes, one)
+		w.Codes = append(w.Codes, codes)
 	}
 	if c.Rule != nil {
 		w.Rules = c.Rule
@@ -129,12 +129,12 @@ func webhook(s *session, qrjump *client.Client, did string, id int64) (client.We
 	}
 	i := slices.IndexFunc(list, func(w client.Webhook) bool { return w.ID == id })
 	if i < 0 {
-		there := []int64{}
-		for _, one := range list {
-			there = append(there, one.ID)
+		storedNumbers := []int64{}
+		for _, item := range list {
+			storedNumbers = append(storedNumbers, item.ID)
 		}
 		return client.Webhook{}, absent(hintError{error: fault("webhook.webhook_there_is_no_webhook", maybeSaid("did."+did, did), id,
-			nearNumber(id, there)), next: said("webhook.see_qrjump_webhook_list")})
+			nearNumber(id, storedNumbers)), next: said("webhook.see_qrjump_webhook_list")})
 	}
 	return list[i], nil
 }
@@ -156,18 +156,18 @@ func (c *webhookUpdate) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	one, err := webhook(s, qrjump, "change", c.ID)
+	item, err := webhook(s, qrjump, "change", c.ID)
 	if err != nil {
 		return err
 	}
-	want := one.Put()
+	want := item.Put()
 	if err := c.on(&want); err != nil {
 		return err
 	}
 	if c.URL != nil {
 		want.URL = *c.URL
 	}
-	changed, err := qrjump.Webhooks.Update(client.IfMatch(s.ctx, one.Revision), c.ID, want, c.Enabled)
+	changed, err := qrjump.Webhooks.Update(client.IfMatch(s.ctx, item.Revision), c.ID, want, c.Enabled)
 	return c.outcome(s, changed,
 		seeList(said("webhook.change_webhook"), number(c.ID), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err)),
 		"webhook.changed_webhook_it_is_and", changed.ID, onOff(changed.Enabled), plain(changed.URL),
@@ -182,17 +182,17 @@ type webhookDelete struct {
 
 // Run removes a webhook.
 func (c *webhookDelete) Run(s *session, qrjump *client.Client) error {
-	one, err := webhook(s, qrjump, "delete", c.ID)
+	item, err := webhook(s, qrjump, "delete", c.ID)
 	if err != nil {
 		return err
 	}
-	if err := c.confirmed(s, said("webhook.webhook_to_ends_and_what", c.ID, one.URL)); err != nil {
+	if err := c.confirmed(s, said("webhook.webhook_to_ends_and_what", c.ID, item.URL)); err != nil {
 		return err
 	}
-	_, err = qrjump.Webhooks.Delete(client.IfMatch(s.ctx, one.Revision), c.ID)
-	return c.outcome(s, one, seeList(said("webhook.delete_webhook"), number(c.ID), "qrjump webhook list",
+	_, err = qrjump.Webhooks.Delete(client.IfMatch(s.ctx, item.Revision), c.ID)
+	return c.outcome(s, item, seeList(said("webhook.delete_webhook"), number(c.ID), "qrjump webhook list",
 		unlessOvertaken("qrjump webhook list", err)),
-		"webhook.deleted_webhook_to", one.ID, plain(one.URL))
+		"webhook.deleted_webhook_to", item.ID, plain(item.URL))
 }
 
 type webhookTest struct {
@@ -223,11 +223,11 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 		}
 	})
 	if err == nil && sent.Attempts > 0 && sent.State != "delivered" {
-		why := sent.Error
-		if why == "" {
-			why = said("webhook.the_receiver_answered", sent.Status)
+		text := sent.Error
+		if text == "" {
+			text = said("webhook.the_receiver_answered", sent.Status)
 		}
-		err = hintError{error: fault("webhook.webhook_delivery", c.ID, why, sent.ID),
+		err = hintError{error: fault("webhook.webhook_delivery", c.ID, text, sent.ID),
 			next: said("webhook.it_is_tried_again_later") + number(sent.ID)}
 	}
 	return err

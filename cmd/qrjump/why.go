@@ -21,7 +21,7 @@ func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 		return fault("why.why", c.RID, err)
 	}
 	return c.print(s, call, func(w io.Writer) {
-		tell(w, "why.of", when(call.OccurredAt), plain(call.Endpoint), plain(orDash(call.Account)))
+		tell(w, "why.of", formatTime(call.OccurredAt), plain(call.Endpoint), plain(orDash(call.Account)))
 		if call.Request != "" {
 			tell(w, "why.sent", plain(call.Request))
 		}
@@ -45,7 +45,7 @@ func sayNotOffered(w io.Writer, r reader, call client.Call) {
 	if call.ErrCode != errcode.InvalidURL.Number {
 		return
 	}
-	if family, known := unsupported.Of(call.Endpoint); known {
+	if family, known := unsupported.Lookup(call.Endpoint); known {
 		tell(w, "why.not_offered", r.say(family.Is()), r.say(family.Do()))
 		return
 	}

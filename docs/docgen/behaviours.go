@@ -86,8 +86,8 @@ var subjects = map[string]string{
 // speaksOf reports whether a row speaks of an endpoint, and known whether anything says of which it speaks.
 func speaksOf(id, path string) (speaks, known bool) {
 	for subject := id; subject != ""; {
-		if of, known := subjects[subject]; known {
-			return slices.ContainsFunc(strings.Fields(of), func(one string) bool { return one == every || meets(one, path) }), true
+		if key, known := subjects[subject]; known {
+			return slices.ContainsFunc(strings.Fields(key), func(name string) bool { return name == everyCall || meets(name, path) }), true
 		}
 		subject = subject[:max(0, strings.LastIndexByte(subject, '.'))]
 	}
@@ -96,25 +96,25 @@ func speaksOf(id, path string) (speaks, known bool) {
 
 // meets reports whether a path of subjects is that of an endpoint.
 func meets(subject, path string) bool {
-	family, several := strings.CutSuffix(subject, "*")
-	return path == subject || several && strings.HasPrefix(path, family)
+	family, isMany := strings.CutSuffix(subject, "*")
+	return path == subject || isMany && strings.HasPrefix(path, family)
 }
 
-// every stands for all endpoints.
-const every = "*"
+// everyCall stands for all endpoints.
+const everyCall = "*"
 
 // behaviourRow is a behaviour as pages show it.
 type behaviourRow struct{ ID, Mark, Says, Evidence string }
 
-// behaviours are those that speak of a path, or of every call, the least sure first; of "" they are all.
+// behaviours returns those that speak of a path, or of every call, the least sure first; of "" they are all.
 func (p *press) behaviours(l language, path string) (rows []behaviourRow) {
 	for _, b := range byDoubt() {
-		shared, known := speaksOf(b.ID, every)
-		of, _ := speaksOf(b.ID, path)
+		shared, known := speaksOf(b.ID, everyCall)
+		matched, _ := speaksOf(b.ID, path)
 		if !known && path == "" && l.Tag == i18n.English {
-			p.lacks("docs/docgen/behaviours.go does not say of which endpoint the behaviour %s speaks", b.ID)
+			p.reportMissing("docs/docgen/behaviours.go does not say of which endpoint the behaviour %s speaks", b.ID)
 		}
-		if path != "" && !of || path != "" && path != every && shared {
+		if path != "" && !matched || path != "" && path != everyCall && shared {
 			continue
 		}
 		row := behaviourRow{b.ID, l.mark(b.Evidence), l.say(b.Says()), cmp.Or(strings.Trim(b.Source+", "+b.Date, ", "), "–")}
@@ -126,7 +126,7 @@ func (p *press) behaviours(l language, path string) (rows []behaviourRow) {
 	return rows
 }
 
-// byDoubt are all behaviours, the least sure first.
+// byDoubt returns all behaviours, the least sure first.
 func byDoubt() []behaviour.Behaviour {
 	list := slices.Clone(behaviour.All())
 	slices.SortFunc(list, func(a, b behaviour.Behaviour) int {
@@ -154,7 +154,7 @@ type turnedRow struct {
 	Number int
 }
 
-// behavioursPage is the whole table, and what of it callers may stumble over, the surest first.
+// behavioursPage returns the whole table, and what of it callers may stumble over, the surest first.
 func (p *press) behavioursPage(l language, probes []probed) any {
 	page := struct {
 		Behaviours []behaviourRow
@@ -172,7 +172,7 @@ func (p *press) behavioursPage(l language, probes []probed) any {
 	}
 	for _, b := range behaviour.All() {
 		row, _ := behaviour.ByID(b.ID)
-		if number, turns := row.Otherwise(); turns {
+		if number, turns := row.Rejection(); turns {
 			if _, deviates := row.Deviation(); !deviates {
 				page.Turned = append(page.Turned, turnedRow{b.ID, number})
 			}
@@ -206,6 +206,6 @@ func (p *press) everyCallPage(l language) any {
 	for _, code := range slices.Compact(list) {
 		page.Codes = append(page.Codes, p.number(l, code))
 	}
-	page.Behaviours = p.behaviours(l, every)
+	page.Behaviours = p.behaviours(l, everyCall)
 	return page
 }

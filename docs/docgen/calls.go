@@ -28,21 +28,21 @@ func (p *press) checkSaid() {
 	texts, _ := i18n.Read(locale)
 	for key := range texts[i18n.English] {
 		if (strings.HasPrefix(key, "call.") || strings.HasPrefix(key, "field.")) && !p.texts[key] {
-			p.lacks("docs/docgen/locale has %s, which no page says", key)
+			p.reportMissing("docs/docgen/locale has %s, which no page says", key)
 		}
 	}
 }
 
-// about is a text that the page of a call must have.
-func (p *press) about(l language, c guide.Call, key string) string {
+// requiredText returns a text that the page of a call must have.
+func (p *press) requiredText(l language, c guide.Call, key string) string {
 	said := p.text(l, key)
 	if said == "" {
-		p.lacks("docs/docgen/locale lacks %s of %s", key, c.Page)
+		p.reportMissing("docs/docgen/locale lacks %s of %s", key, c.Page)
 	}
 	return said
 }
 
-// notes are the remarks on a call, which the book numbers.
+// notes returns the remarks on a call, which the book numbers.
 func (p *press) notes(l language, c guide.Call) (notes []string) {
 	for {
 		said := p.text(l, fmt.Sprintf("call.%s.note.%d", c.Page, len(notes)+1))
@@ -58,24 +58,24 @@ func (p *press) checkTexts() {
 	said := map[string]bool{}
 	for _, c := range guide.Calls() {
 		if said[c.Path] = true; p.endpoints[c.Path].Path == "" {
-			p.lacks("internal/edge/guide/calls.go has %s, which is no call", c.Path)
+			p.reportMissing("internal/edge/guide/calls.go has %s, which is no call", c.Path)
 		}
 		p.checkExample(c)
 	}
 	for path := range p.endpoints {
 		if !said[path] {
-			p.lacks("internal/edge/guide/calls.go says nothing of %s", path)
+			p.reportMissing("internal/edge/guide/calls.go says nothing of %s", path)
 		}
 	}
 	for _, c := range errcode.All() {
 		if c.Meaning().IsZero() || c.Cure().IsZero() {
-			p.lacks("internal/contract/errcode/locale lacks %d or %d.do: when it is returned, and what its caller does then", c.Number, c.Number)
+			p.reportMissing("internal/contract/errcode/locale lacks %d or %d.do: when it is returned, and what its caller does then", c.Number, c.Number)
 		}
 	}
-	for subject, of := range subjects {
-		for path := range strings.FieldsSeq(of) {
-			if path != every && !slices.ContainsFunc(guide.Calls(), func(c guide.Call) bool { return meets(path, c.Path) }) {
-				p.lacks("the behaviours %s speak of %s, which is no call", subject, path)
+	for subject, key := range subjects {
+		for path := range strings.FieldsSeq(key) {
+			if path != everyCall && !slices.ContainsFunc(guide.Calls(), func(c guide.Call) bool { return meets(path, c.Path) }) {
+				p.reportMissing("the behaviours %s speak of %s, which is no call", subject, path)
 			}
 		}
 	}
@@ -88,25 +88,25 @@ func (p *press) checkExample(c guide.Call) {
 	}
 	var body map[string]any
 	if err := json.Unmarshal([]byte(regexp.MustCompile(`:\$[A-Z_]+`).ReplaceAllString(c.Body, ":1")), &body); err != nil {
-		p.lacks("the example of %s: %w", c.Page, err)
+		p.reportMissing("the example of %s: %w", c.Page, err)
 	}
 	for name, value := range body {
 		said := c.FieldType(name)
 		kind := map[reflect.Kind]string{reflect.String: "string", reflect.Float64: "number", reflect.Bool: "boolean", reflect.Map: "object",
 			reflect.Slice: "array of string"}[reflect.TypeOf(value).Kind()]
 		if kind != said {
-			p.lacks("the example of %s has %s as %s, the table says %q", c.Page, name, kind, said)
+			p.reportMissing("the example of %s has %s as %s, the table says %q", c.Page, name, kind, said)
 		}
 	}
 }
 
 const (
-	here       = guide.Example
-	jsonHeader = ` -H 'Content-Type: application/json'`
-	fieldOf    = `field() { sed 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/'; }` + "\n"
+	exampleHost = guide.Example
+	jsonHeader  = ` -H 'Content-Type: application/json'`
+	fieldOf     = `field() { sed 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/'; }` + "\n"
 )
 
-// postLine is a curl line that sends JSON, broken where it would be too long.
+// postLine returns a curl line that sends JSON, broken where it would be too long.
 func postLine(path, body string) string {
 	body = regexp.MustCompile(`\$[A-Z_]+`).ReplaceAllString(body, `'"$0"'`)
 	line := `curl -s ` + path + jsonHeader + ` -d '` + body + `'`
@@ -128,7 +128,7 @@ func postLine(path, body string) string {
 }
 
 func takeToken(appid, secret string) string {
-	return "TOKEN=$(curl -s \\\n  '" + here + "/cgi-bin/token?grant_type=client_credential&appid=" + appid + "&secret=" + secret +
+	return "TOKEN=$(curl -s \\\n  '" + exampleHost + "/cgi-bin/token?grant_type=client_credential&appid=" + appid + "&secret=" + secret +
 		"' |\n  field access_token)\n"
 }
 
@@ -137,34 +137,34 @@ func take(variable, curl, field string) string {
 }
 
 var (
-	takeTicket = take("TICKET", postLine(here+"/admin/v1/emulator/ticket", `{"component":"wxc0ffee0000000003"}`),
+	takeTicket = take("TICKET", postLine(exampleHost+"/admin/v1/emulator/ticket", `{"component":"wxc0ffee0000000003"}`),
 		"component_verify_ticket")
-	takePlatform = takeTicket + take("TOKEN", postLine(here+"/cgi-bin/component/api_component_token",
+	takePlatform = takeTicket + take("TOKEN", postLine(exampleHost+"/cgi-bin/component/api_component_token",
 		`{"component_appid":"wxc0ffee0000000003","component_appsecret":"c0ffee00000000000000000000000003","component_verify_ticket":"$TICKET"}`),
 		"component_access_token")
-	takeRefresh = "REFRESH=$(" + postLine(`"`+here+`/cgi-bin/component/api_get_authorizer_list?component_access_token=$TOKEN"`,
+	takeRefresh = "REFRESH=$(" + postLine(`"`+exampleHost+`/cgi-bin/component/api_get_authorizer_list?component_access_token=$TOKEN"`,
 		`{"component_appid":"wxc0ffee0000000003","offset":0,"count":100}`) +
 		" |\n  sed 's/.*\"wxc0ffee0000000002\",\"refresh_token\":\"\\([^\"]*\\).*/\\1/')\n"
 	takeAuthorizer = takePlatform + takeRefresh +
-		take("TOKEN", postLine(`"`+here+`/cgi-bin/component/api_authorizer_token?component_access_token=$TOKEN"`,
+		take("TOKEN", postLine(`"`+exampleHost+`/cgi-bin/component/api_authorizer_token?component_access_token=$TOKEN"`,
 			`{"component_appid":"wxc0ffee0000000003","authorizer_appid":"wxc0ffee0000000002","authorizer_refresh_token":"$REFRESH"}`),
 			"authorizer_access_token")
-	takeConsent = take("PRE", postLine(`"`+here+`/cgi-bin/component/api_create_preauthcode?component_access_token=$TOKEN"`,
+	takeConsent = take("PRE", postLine(`"`+exampleHost+`/cgi-bin/component/api_create_preauthcode?component_access_token=$TOKEN"`,
 		`{"component_appid":"wxc0ffee0000000003"}`), "pre_auth_code") +
-		take("CODE", postLine(here+"/admin/v1/emulator/authorize",
+		take("CODE", postLine(exampleHost+"/admin/v1/emulator/authorize",
 			`{"component":"wxc0ffee0000000003","pre_auth_code":"$PRE","appid":"wxc0ffee0000000002","permission_sets":[2,3,33,46]}`), "auth_code")
-	takeApplication = take("APPLICATION", postLine(`"`+here+`/intp/marketcode/applycode?access_token=$TOKEN"`,
+	takeApplication = take("APPLICATION", postLine(`"`+exampleHost+`/intp/marketcode/applycode?access_token=$TOKEN"`,
 		`{"code_count":10000,"isv_application_id":"order-1"}`), "application_id")
-	activated = takeApplication + strings.Replace(postLine(`"`+here+`/intp/marketcode/codeactive?access_token=$TOKEN"`,
+	activated = takeApplication + strings.Replace(postLine(`"`+exampleHost+`/intp/marketcode/codeactive?access_token=$TOKEN"`,
 		`{"application_id":$APPLICATION,"activity_name":"Spring","product_brand":"Coffee","product_title":"Beans",`+
 			`"product_code":"6901234567892","wxa_appid":"wxc0ffee0000000001","wxa_path":"pages/item/item","code_start":0,"code_end":99}`),
 		"curl -s ", "curl -s -o activated.json ", 1) + "\n"
 	scanned = activated +
-		take("TEXT", postLine(here+"/admin/v1/codes/lookup", `{"application_id":$APPLICATION,"code_index":7}`), "code_url") +
-		"TICKET=$(" + postLine(here+"/scan/v1/resolve", `{"text":"$TEXT","user":"alice"}`) +
+		take("TEXT", postLine(exampleHost+"/admin/v1/codes/lookup", `{"application_id":$APPLICATION,"code_index":7}`), "code_url") +
+		"TICKET=$(" + postLine(exampleHost+"/scan/v1/resolve", `{"text":"$TEXT","user":"alice"}`) +
 		" |\n  sed 's/.*code_ticket=\\([^&\"]*\\).*/\\1/')\n" +
-		take("OPENID", `curl -s "`+here+`/admin/v1/users/alice/openid?appid=wxc0ffee0000000001"`, "openid")
-	takeLogin = take("JS_CODE", postLine(here+"/scan/v1/login", `{"appid":"wxc0ffee0000000001","user":"alice"}`), "js_code")
+		take("OPENID", `curl -s "`+exampleHost+`/admin/v1/users/alice/openid?appid=wxc0ffee0000000001"`, "openid")
+	takeLogin = take("JS_CODE", postLine(exampleHost+"/scan/v1/login", `{"appid":"wxc0ffee0000000001","user":"alice"}`), "js_code")
 )
 
 var tokens = map[string]string{"": "", "mini": takeToken("wxc0ffee0000000001", "c0ffee00000000000000000000000001"),
@@ -173,17 +173,17 @@ var tokens = map[string]string{"": "", "mini": takeToken("wxc0ffee0000000001", "
 var befores = map[string]string{"apply": takeApplication, "activate": activated, "scan": scanned, "ticket": takeTicket,
 	"consent": takeConsent, "refresh": takeRefresh, "login": takeLogin}
 
-// script are the commands of a call's example.
+// script returns the commands of a call's example.
 func script(c guide.Call) string {
-	before, named := befores[c.Before]
+	prev, named := befores[c.Before]
 	if !named {
-		before = c.Before
+		prev = c.Before
 	}
-	text := tokens[c.Token] + before
+	text := tokens[c.Token] + prev
 	if strings.Contains(text, "field ") {
 		text = fieldOf + text
 	}
-	url := here + c.Path
+	url := exampleHost + c.Path
 	if query := parameters(c); query != "" {
 		url = `"` + url + "?" + query + `"`
 	}
@@ -193,13 +193,13 @@ func script(c guide.Call) string {
 	if c.Save != "" {
 		return text + "curl -s -o " + c.Save + " " + url + "\n"
 	}
-	if at := strings.LastIndexByte(url[:min(len(url), 120)], '&'); len(url) > 132 && at > 0 {
-		url = url[:at] + "\\\n" + url[at:] // within the quotes a shell takes both characters out
+	if pos := strings.LastIndexByte(url[:min(len(url), 120)], '&'); len(url) > 132 && pos > 0 {
+		url = url[:pos] + "\\\n" + url[pos:] // within the quotes a shell takes both characters out
 	}
 	return text + "curl -s " + url + "\n"
 }
 
-// parameters are the query of a call's example.
+// parameters returns the query of a call's example.
 func parameters(c guide.Call) string {
 	query := ""
 	switch {
@@ -226,7 +226,7 @@ func shortOf(path string) string {
 	return short
 }
 
-// callPage is the page of a call.
+// callPage returns the page of a call.
 func (p *press) callPage(l language, c guide.Call) any {
 	type field struct {
 		Name, Type, Says string
@@ -247,7 +247,7 @@ func (p *press) callPage(l language, c guide.Call) any {
 		Codes                 []numberRow
 		Behaviours            []behaviourRow
 		SDK                   sdkSection
-	}{Call: c, Short: shortOf(c.Path), Title: p.about(l, c, "call."+c.Page), About: p.about(l, c, "call."+c.Page+".about"),
+	}{Call: c, Short: shortOf(c.Path), Title: p.requiredText(l, c, "call."+c.Page), About: p.requiredText(l, c, "call."+c.Page+".about"),
 		Notes: p.notes(l, c), Method: e.Method, Script: script(c),
 		Behaviours: p.behaviours(l, c.Path), SDK: p.sdkSection(l, c)}
 	switch {
@@ -261,16 +261,16 @@ func (p *press) callPage(l language, c guide.Call) any {
 			page.Sets = append(page.Sets, set{number, l.say(accounts.SetName(number))})
 		}
 	}
-	text := func(name string, must bool) field {
+	text := func(name string, required bool) field {
 		kind := c.FieldType(name)
 		if kind == "" {
-			p.lacks("internal/edge/guide/calls.go has no type of the field %s of %s", name, c.Page)
+			p.reportMissing("internal/edge/guide/calls.go has no type of the field %s of %s", name, c.Page)
 		}
 		said := p.text(l, "field."+c.Page+"."+name)
 		if said == "" {
-			said = p.about(l, c, "field."+name)
+			said = p.requiredText(l, c, "field."+name)
 		}
-		return field{name, kind, said, must}
+		return field{name, kind, said, required}
 	}
 	for _, f := range e.Fields {
 		page.Request = append(page.Request, text(f.Name, f.Must))

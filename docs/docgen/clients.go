@@ -32,7 +32,7 @@ func (p *press) clientsPage(language) any {
 		}
 	}
 	if err != nil {
-		p.lacks("docs/clients.ndjson: %w", err)
+		p.reportMissing("docs/clients.ndjson: %w", err)
 	}
 	return page
 }

@@ -41,8 +41,8 @@ func readCommands(text []byte) (lists map[string]commandList, err error) {
 	return lists, err
 }
 
-// many is the number of commands from which a shared flag is listed once.
-const many = 15
+// sharedFlagLimit is the number of commands from which a shared flag is listed once.
+const sharedFlagLimit = 15
 
 // taken is an argument or a flag, with the commands of a group that take it and mean the same by it.
 type taken struct {
@@ -57,9 +57,9 @@ type commandGroup struct {
 }
 
 func (g *commandGroup) take(verb, name, help string) {
-	for _, one := range g.Takes {
-		if one.Name == name && one.Help == help {
-			one.Verbs = append(one.Verbs, verb)
+	for _, t := range g.Takes {
+		if t.Name == name && t.Help == help {
+			t.Verbs = append(t.Verbs, verb)
 			return
 		}
 	}
@@ -95,14 +95,14 @@ func commandsPage(list commandList) any {
 			page.Groups = append(page.Groups, g)
 		}
 		g.Verbs = append(g.Verbs, v)
-		for _, one := range v.Arguments {
-			g.take(v.Name, one.Name, one.Help)
+		for _, a := range v.Arguments {
+			g.take(v.Name, a.Name, a.Help)
 		}
 		for _, f := range v.Flags {
 			is := named{f.Name, f.Help}
 			switch {
 			case v.Name == "serve", v.Name == "run" && serve[is]:
-			case uses[is] < many:
+			case uses[is] < sharedFlagLimit:
 				g.take(v.Name, "--"+f.Name, f.Help)
 			case !shown[is]:
 				shown[is] = true

@@ -32,14 +32,14 @@ import (
 // settingRow is a line of the page about settings.
 type settingRow struct{ Heading, Name, Type, Default, Limits, Means, Effect string }
 
-// settingRows are the settings in the order of their table.
+// settingRows returns the settings in the order of their table.
 func (p *press) settingRows(l language) any {
 	var rows []settingRow
 	for _, f := range settings.Table {
 		schema := adminapi.SettingSchema(huma.NewMapRegistry("#/", huma.DefaultSchemaNamer), f)
-		fallback, err := json.Marshal(f.Of(settings.Defaults()))
+		fallback, err := json.Marshal(f.Value(settings.Defaults()))
 		if err != nil {
-			p.lacks("the default of %s: %w", f.Name, err)
+			p.reportMissing("the default of %s: %w", f.Name, err)
 		}
 		row := settingRow{Name: f.Name, Type: cmp.Or(schema.Type, "string or array"), Default: string(fallback), Limits: l.say(f.Allowed()),
 			Means: l.say(f.Meaning())}
@@ -93,8 +93,8 @@ func metricsOfAServer(ctx context.Context) (rows []metricRow, err error) {
 		return nil, err
 	}
 	kinds := map[string]string{}
-	for _, one := range families {
-		kinds[one.GetName()] = strings.ToLower(one.GetType().String())
+	for _, family := range families {
+		kinds[family.GetName()] = strings.ToLower(family.GetType().String())
 	}
 	found := make(chan *prometheus.Desc)
 	go func() {
@@ -174,7 +174,7 @@ func EachClientCall(ctx context.Context, note func(call *http.Request, method st
 	return nil
 }
 
-// EachClientMethod are the methods of the Go client that ask a server, each with made-up values: 1 for a number, and for a name "csv",
+// EachClientMethod returns the methods of the Go client that ask a server, each with made-up values: 1 for a number, and for a name "csv",
 // which is a format as well. Those that give an iterator are left out.
 func EachClientMethod() iter.Seq2[string, func(context.Context, *client.Client) error] {
 	return func(yield func(string, func(context.Context, *client.Client) error) bool) {

@@ -24,10 +24,10 @@ type sdkText struct {
 // sdkSetups are the kinds of app that the calls are made with.
 var sdkSetups = []string{"mini", "service", "platform", "component", "authorizer"}
 
-// setupOf is the kind of app that makes the call.
+// setupOf returns the kind of app that makes the call.
 func setupOf(c guide.Call) string { return cmp.Or(c.SDK, c.Token, "mini") }
 
-// snippet is the call as a user of the SDK writes it.
+// snippet returns the call as a user of the SDK writes it.
 func (s sdkText) snippet(c guide.Call, method string) (string, error) {
 	code := s.Own[c.Page]
 	if code == "" && method == "GET" {
@@ -38,10 +38,10 @@ func (s sdkText) snippet(c guide.Call, method string) (string, error) {
 		code = cmp.Or(s.Post[kind], s.Post["mini"])
 	}
 	code = strings.NewReplacer("{path}", c.Path, "{rest}", strings.TrimPrefix(c.Path, "/")).Replace(code)
-	if before, after, has := strings.Cut(code, "{body}"); has {
-		line, _, _ := strings.Cut(before[strings.LastIndex(before, "\n")+1:]+after, "\n")
+	if prev, cursor, has := strings.Cut(code, "{body}"); has {
+		line, _, _ := strings.Cut(prev[strings.LastIndex(prev, "\n")+1:]+cursor, "\n")
 		body, err := s.literal(c.Body, 125-len(line))
-		return before + body + after, err
+		return prev + body + cursor, err
 	}
 	return code, nil
 }
@@ -49,7 +49,7 @@ func (s sdkText) snippet(c guide.Call, method string) (string, error) {
 // sdkVariable is a value that an earlier answer gave, such as "$JS_CODE".
 var sdkVariable = regexp.MustCompile(`"?\$([A-Z_]+)"?`)
 
-// variableName is the name that code gives to $NAME: jsCode for $JS_CODE.
+// variableName returns the name that code gives to $NAME: jsCode for $JS_CODE.
 func variableName(shell string) string {
 	words := strings.Split(strings.ToLower(shell), "_")
 	for i := 1; i < len(words); i++ {
@@ -58,7 +58,7 @@ func variableName(shell string) string {
 	return strings.Join(words, "")
 }
 
-// literal is a JSON body as the SDK's language writes it, on one line where that has room.
+// literal returns a JSON body as the SDK's language writes it, on one line where that has room.
 func (s sdkText) literal(body string, room int) (string, error) {
 	if s.Code == "java" {
 		return javaText(body), nil
@@ -84,7 +84,7 @@ func (s sdkText) literal(body string, room int) (string, error) {
 	return form.value(decoder, 0)
 }
 
-// javaText is a body as a text block, into which variables are put.
+// javaText returns a body as a text block, into which variables are put.
 func javaText(body string) string {
 	var names []string
 	text := sdkVariable.ReplaceAllStringFunc(body, func(found string) string {
@@ -140,7 +140,7 @@ func (f literalForm) value(d *json.Decoder, depth int) (string, error) {
 	}
 }
 
-// members are those of an object or a list, on one line where they fit.
+// members returns those of an object or a list, on one line where they fit.
 func (f literalForm) members(d *json.Decoder, kind json.Delim, depth int) (string, error) {
 	var parts []string
 	for d.More() {
@@ -155,11 +155,11 @@ func (f literalForm) members(d *json.Decoder, kind json.Delim, depth int) (strin
 				key = f.quote + token.(string) + f.quote + ": "
 			}
 		}
-		one, err := f.value(d, depth+1)
+		name, err := f.value(d, depth+1)
 		if err != nil {
 			return "", err
 		}
-		parts = append(parts, key+one)
+		parts = append(parts, key+name)
 	}
 	if _, err := d.Token(); err != nil {
 		return "", err
@@ -213,12 +213,12 @@ func (p *press) sdkSection(l language, c guide.Call) (s sdkSection) {
 	case "authorizer":
 		s.Names = append(s.Names, "`ticket`", "`refresh`")
 	}
-	for _, one := range p.sdks {
-		text, err := one.snippet(c, p.endpoints[c.Path].Method)
+	for _, sdk := range p.sdks {
+		text, err := sdk.snippet(c, p.endpoints[c.Path].Method)
 		if err != nil {
-			p.lacks("the body of %s for %s: %w", c.Page, one.Name, err)
+			p.reportMissing("the body of %s for %s: %w", c.Page, sdk.Name, err)
 		}
-		s.Calls = append(s.Calls, snippet{one.Name, one.Code, text})
+		s.Calls = append(s.Calls, snippet{sdk.Name, sdk.Code, text})
 	}
 	return s
 }
@@ -232,13 +232,13 @@ func (p *press) sdksPage(l language) any {
 	var page []shown
 	for _, s := range p.sdks {
 		if pins, err := os.ReadFile(filepath.Join(p.root, s.Pinned)); err != nil || !strings.Contains(string(pins), s.Version) {
-			p.lacks("docs/sdk.yaml has %s %s, and %s another version: %w", s.Name, s.Version, s.Pinned, err)
+			p.reportMissing("docs/sdk.yaml has %s %s, and %s another version: %w", s.Name, s.Version, s.Pinned, err)
 		}
-		one := shown{sdkText: s}
+		thisShown := shown{sdkText: s}
 		for _, kind := range sdkSetups {
-			one.Setups = append(one.Setups, snippet{l.says("sdk." + kind), s.Code, s.Setup[kind]})
+			thisShown.Setups = append(thisShown.Setups, snippet{l.says("sdk." + kind), s.Code, s.Setup[kind]})
 		}
-		page = append(page, one)
+		page = append(page, thisShown)
 	}
 	return page
 }

@@ -150,18 +150,18 @@ func (s Size) Page() string {
 		"Before are those of 25 November 2026. The ceilings are in `internal/testkit/ceilings`.\n\n"+
 		"| capability | before | now | %s |\n| --- | --: | --: |%s\n",
 		Command, s.Product, s.Packages, s.Tests, strings.Join(layers, " | "), strings.Repeat(" --: |", len(layers)))
-	row := func(name string, before, now int, n func(layer string) int) {
-		fmt.Fprintf(&b, "| %s | %d | %d |", name, before, now)
+	row := func(name string, prev, current int, n func(layer string) int) {
+		fmt.Fprintf(&b, "| %s | %d | %d |", name, prev, current)
 		for _, l := range layers {
 			fmt.Fprintf(&b, " %d |", n(l))
 		}
 		b.WriteString("\n")
 	}
-	before := 0
+	prev := 0
 	for _, c := range capabilities {
-		before += c.before
+		prev += c.before
 		row(c.name, c.before, capability[c.name], func(layer string) int { return s.areas[[2]string{c.name, layer}] })
 	}
-	row("sum", before, s.Product, func(l string) int { return layer[l] })
+	row("sum", prev, s.Product, func(l string) int { return layer[l] })
 	return b.String()
 }

@@ -36,7 +36,7 @@ type language guide.Language
 
 var languages = []language{language(guide.Languages[0]), language(guide.Languages[1])}
 
-// say is a text in the language.
+// say returns a text in the language.
 func (l language) say(t i18n.Message) string { return t.In(l.Tag) }
 
 //go:embed locale
@@ -44,7 +44,7 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// says is a text of the pages' own in the language.
+// says returns a text of the pages' own in the language.
 func (l language) says(key string) string { return l.say(book.Text(key)) }
 
 // press prints pages and keeps what it found wrong.
@@ -59,11 +59,11 @@ type press struct {
 	wireSchemas object // of the document of the wire, by their names
 }
 
-func (p *press) lacks(format string, args ...any) {
+func (p *press) reportMissing(format string, args ...any) {
 	p.faults = append(p.faults, fmt.Errorf(format, args...))
 }
 
-// Pages are the printed pages by their paths below root, the folder of the repository. commands is what
+// Pages returns the printed pages by their paths below root, the folder of the repository. commands is what
 // "qrjump help --all --output json" prints. It starts a server, whose metrics are those of the page. Errors: what a page lacks, all at
 // once.
 func Pages(ctx context.Context, root string, commands []byte) (map[string]string, error) {
@@ -143,7 +143,7 @@ func (p *press) print(name, frame string, data func(language) any) {
 		p.frame(languages[1], frame, data(languages[1]))
 }
 
-// frame is a frame of a language with its data put in.
+// frame returns a frame of a language with its data put in.
 func (p *press) frame(l language, name string, data any) string {
 	t := template.New(name + ".md")
 	t.Funcs(template.FuncMap{"item": item, "join": strings.Join, "cell": cell,
@@ -154,12 +154,12 @@ func (p *press) frame(l language, name string, data any) string {
 		err = t.Execute(&b, data)
 	}
 	if err != nil {
-		p.lacks("the frame %s/%s: %w", l.Code, name, err)
+		p.reportMissing("the frame %s/%s: %w", l.Code, name, err)
 	}
 	return b.String()
 }
 
-// item is an item of a list, broken at spaces where it is long.
+// item returns an item of a list, broken at spaces where it is long.
 func item(text string) string {
 	line, lines := "-", []string{}
 	for word := range strings.FieldsSeq(text) {
@@ -172,7 +172,7 @@ func item(text string) string {
 	return strings.Join(append(lines, line), "\n")
 }
 
-// cell is a text that stands in a row of a table.
+// cell returns a text that stands in a row of a table.
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 
 // numberRow is an error number as pages show it.
@@ -191,7 +191,7 @@ func (p *press) number(l language, c *errcode.Code) numberRow {
 	return row
 }
 
-// errorsPage is every number with its cause and cure.
+// errorsPage returns every number with its cause and cure.
 func (p *press) errorsPage(l language) any {
 	var page struct {
 		Lines [][]int
@@ -220,7 +220,7 @@ func (p *press) errorsPage(l language) any {
 	return page
 }
 
-// sharedNumbers are those that every call can answer.
+// sharedNumbers returns those that every call can answer.
 func sharedNumbers() []*errcode.Code {
 	return append(api.Shared(), errcode.Unauthorized)
 }

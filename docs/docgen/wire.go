@@ -90,15 +90,15 @@ func (p *press) wireDocument() string {
 	to.SetEscapeHTML(false)
 	to.SetIndent("", " ")
 	if err := to.Encode(document); err != nil {
-		p.lacks("the document of the wire: %w", err)
+		p.reportMissing("the document of the wire: %w", err)
 	}
 	return b.String()
 }
 
-// operation is a call in the document.
+// operation returns a call in the document.
 func (p *press) operation(l language, c guide.Call, tag string) object {
 	e := p.endpoints[c.Path]
-	op := object{"operationId": operationID(c.Page), "tags": []string{tag}, "summary": p.about(l, c, "call."+c.Page)}
+	op := object{"operationId": operationID(c.Page), "tags": []string{tag}, "summary": p.requiredText(l, c, "call."+c.Page)}
 	parameters := []object{}
 	if e.Token {
 		name := "access_token"
@@ -111,8 +111,8 @@ func (p *press) operation(l language, c guide.Call, tag string) object {
 	fields, required := schemas{}, []string{}
 	for _, f := range e.Fields {
 		schema := p.fieldSchema(l, c, f.Name)
-		for _, of := range []string{f.Name, c.Page + "." + f.Name} {
-			maps.Copy(schema, limits[of])
+		for _, subject := range []string{f.Name, c.Page + "." + f.Name} {
+			maps.Copy(schema, limits[subject])
 		}
 		if e.Method == "GET" {
 			says := schema["description"]
@@ -145,7 +145,7 @@ func (p *press) operation(l language, c guide.Call, tag string) object {
 	op["responses"] = object{"200": p.answer(l, c, asked.answers)}
 	numbers, text := p.ownNumbers(l, c)
 	op["x-error-numbers"] = numbers
-	op["description"] = p.about(l, c, "call."+c.Page+".about") + "\n\n" + text
+	op["description"] = p.requiredText(l, c, "call."+c.Page+".about") + "\n\n" + text
 	return op
 }
 
@@ -170,7 +170,7 @@ func (p *press) answer(l language, c guide.Call, examples object) object {
 	return object{"description": wireAnswer, "content": object{"application/json": media}}
 }
 
-// ownNumbers are the numbers that a call can answer beside those of every call, as data and as text.
+// ownNumbers returns the numbers that a call can answer beside those of every call, as data and as text.
 func (p *press) ownNumbers(l language, c guide.Call) (numbers []object, text string) {
 	numbers = []object{}
 	seen := map[int]bool{}
@@ -200,26 +200,26 @@ func (s schemas) put(name string, schema object) {
 		s[name] = schema
 		return
 	}
-	of := s[in].(object)
-	if items, list := of["items"].(object); list {
-		of = items
+	values := s[in].(object)
+	if items, list := values["items"].(object); list {
+		values = items
 	}
 	if rest == "*" {
 		return // of any kind, which the object says by listing nothing
 	}
-	below, has := of["properties"].(schemas)
+	childSchemas, has := values["properties"].(schemas)
 	if !has {
-		below = schemas{}
-		of["properties"] = below
+		childSchemas = schemas{}
+		values["properties"] = childSchemas
 	}
-	below.put(rest, schema)
+	childSchemas.put(rest, schema)
 }
 
-// fieldSchema is the schema of a field, without what stands in it.
+// fieldSchema returns the schema of a field, without what stands in it.
 func (p *press) fieldSchema(l language, c guide.Call, name string) object {
 	says := p.text(l, "field."+c.Page+"."+name)
 	if says == "" {
-		says = p.about(l, c, "field."+name)
+		says = p.requiredText(l, c, "field."+name)
 	}
 	s := object{"description": says}
 	switch kind, list := strings.CutPrefix(c.FieldType(name), "array of "); {
@@ -244,12 +244,12 @@ func wireExamples(p *press, path, method string, fields schemas, required []stri
 	found := examples{object{}, object{}}
 	files, err := filepath.Glob(filepath.Join(p.root, "internal/edge/api/testdata/wire/*.txt"))
 	if err != nil || len(files) == 0 {
-		p.lacks("no transcripts in internal/edge/api/testdata/wire")
+		p.reportMissing("no transcripts in internal/edge/api/testdata/wire")
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			p.lacks("a transcript: %w", err)
+			p.reportMissing("a transcript: %w", err)
 		}
 		for block := range strings.SplitSeq(string(text), "\n\n") {
 			found.take(block, path, method, fields, required)
@@ -306,7 +306,7 @@ func fits(sent map[string]any, fields schemas, required []string) bool {
 		kind := "object"
 		switch v := value.(type) {
 		case string:
-			if least, is := schema["minLength"].(int); is && len(v) < least {
+			if minimum, is := schema["minLength"].(int); is && len(v) < minimum {
 				return false
 			}
 			kind = "string"
@@ -326,7 +326,7 @@ func fits(sent map[string]any, fields schemas, required []string) bool {
 	return true
 }
 
-// operationID is the name of a call as a generated client's method has it.
+// operationID returns the name of a call as a generated client's method has it.
 func operationID(page string) string {
 	words := strings.FieldsFunc(page, func(r rune) bool { return r == '-' || r == '_' })
 	for i := range words[1:] {

@@ -22,15 +22,15 @@ type Calls[T any] struct {
 const remembered = 1000
 
 // Add remembers one call and forgets the oldest above the bound.
-func (c *Calls[T]) Add(one T) {
+func (c *Calls[T]) Add(item T) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.added++
 	if len(c.ring) < remembered {
-		c.ring = append(c.ring, one)
+		c.ring = append(c.ring, item)
 		return
 	}
-	c.ring[c.next] = one
+	c.ring[c.next] = item
 	c.next = (c.next + 1) % remembered
 }
 
@@ -42,18 +42,18 @@ func (c *Calls[T]) Clear() {
 }
 
 // Forget forgets some calls. Their places stay, with nothing in them.
-func (c *Calls[T]) Forget(of func(T) bool) {
+func (c *Calls[T]) Forget(lookup func(T) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, one := range c.ring {
-		if of(one) {
+	for i, item := range c.ring {
+		if lookup(item) {
 			c.ring[i] = *new(T)
 		}
 	}
 }
 
-// at is the i-th of those that are kept, the oldest first.
-func (c *Calls[T]) at(i int) T { return c.ring[(c.next+i)%len(c.ring)] }
+// item returns the i-th of those that are kept, the oldest first.
+func (c *Calls[T]) item(i int) T { return c.ring[(c.next+i)%len(c.ring)] }
 
 // Last returns at most n calls that keep accepts, newest first, and the place of
 // the newest of all.
@@ -62,18 +62,18 @@ func (c *Calls[T]) Last(n int, keep func(T) bool) (list []T, place string) {
 	defer c.mu.Unlock()
 	list = []T{}
 	for i := len(c.ring) - 1; i >= 0 && len(list) < n; i-- {
-		if one := c.at(i); keep(one) {
-			list = append(list, one)
+		if item := c.item(i); keep(item) {
+			list = append(list, item)
 		}
 	}
 	return list, c.place(c.added)
 }
 
-// After returns at most n calls that keep accepts and that came after a place,
+// ListAfter returns at most n calls that keep accepts and that came after a place,
 // oldest first, and the place to go on from. missed is how many came after the
 // place and are forgotten. From a place of another process it begins with the
 // oldest that is kept.
-func (c *Calls[T]) After(place string, n int, keep func(T) bool) (list []T, next string, missed int64) {
+func (c *Calls[T]) ListAfter(place string, n int, keep func(T) bool) (list []T, next string, missed int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	list = []T{}
@@ -86,13 +86,13 @@ func (c *Calls[T]) After(place string, n int, keep func(T) bool) (list []T, next
 		}
 	}
 	missed = max(0, oldest-from)
-	at := max(from, oldest)
-	for ; at < c.added && len(list) < n; at++ {
-		if one := c.at(int(at - oldest)); keep(one) {
-			list = append(list, one)
+	pos := max(from, oldest)
+	for ; pos < c.added && len(list) < n; pos++ {
+		if item := c.item(int(pos - oldest)); keep(item) {
+			list = append(list, item)
 		}
 	}
-	return list, c.place(at), missed
+	return list, c.place(pos), missed
 }
 
 func (c *Calls[T]) place(added int64) string { return fmt.Sprintf("%s.%d", c.Run, added) }

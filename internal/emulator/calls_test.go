@@ -24,7 +24,7 @@ func TestCallsAreFollowedFromAPlace(t *testing.T) {
 		lost := max(0, add-1000)
 		want += lost
 		for first := true; ; first = false {
-			list, next, missed := c.After(place, 300, all)
+			list, next, missed := c.ListAfter(place, 300, all)
 			if first != (missed == int64(lost)) && lost > 0 || lost == 0 && missed != 0 {
 				t.Fatalf("round %d: %d were missed, want %d", round, missed, lost)
 			}
@@ -43,7 +43,7 @@ func TestCallsAreFollowedFromAPlace(t *testing.T) {
 	// What a filter leaves out is passed all the same.
 	c.Add(made)
 	even := func(n int) bool { return n%2 == 0 }
-	if list, next, _ := c.After(place, 10, func(int) bool { return false }); len(list) != 0 || next == place {
+	if list, next, _ := c.ListAfter(place, 10, func(int) bool { return false }); len(list) != 0 || next == place {
 		t.Errorf("got %v and %s again", list, next)
 	}
 	if list, _ := c.Last(2, even); !slices.Equal(list, []int{made - made%2, made - made%2 - 2}) {
@@ -54,15 +54,15 @@ func TestCallsAreFollowedFromAPlace(t *testing.T) {
 	// all, begins with the oldest.
 	c.Clear()
 	c.Add(7)
-	if list, _, missed := c.After(place, 10, all); !slices.Equal(list, []int{7}) || missed != 1 {
+	if list, _, missed := c.ListAfter(place, 10, all); !slices.Equal(list, []int{7}) || missed != 1 {
 		t.Errorf("after a reset: %v, %d missed", list, missed)
 	}
 	for _, place := range []string{"b.3", "b.99999", "x", "", "a.", "a.-5", "a.x"} {
-		if list, _, missed := c.After(place, 10, all); !slices.Equal(list, []int{7}) || missed != 0 {
+		if list, _, missed := c.ListAfter(place, 10, all); !slices.Equal(list, []int{7}) || missed != 0 {
 			t.Errorf("%q: %v, %d missed", place, list, missed)
 		}
 	}
-	if list, next, _ := c.After(fmt.Sprint("a.", made+100), 10, all); len(list) != 0 || next != fmt.Sprint("a.", made+2) {
+	if list, next, _ := c.ListAfter(fmt.Sprint("a.", made+100), 10, all); len(list) != 0 || next != fmt.Sprint("a.", made+2) {
 		t.Errorf("a place that is still to come: %v, %s", list, next)
 	}
 }

@@ -59,14 +59,14 @@ func (c *Clock) Follow(read func() (state string, err error)) error {
 	return nil
 }
 
-// Now is the server's time.
+// Now returns the server's time.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now(c.state)
+	return c.timeOf(c.state)
 }
 
-func (c *Clock) now(s clockState) time.Time {
+func (c *Clock) timeOf(s clockState) time.Time {
 	if s.Frozen {
 		return s.At
 	}
@@ -97,7 +97,7 @@ func (c *Clock) Apply(m Move) error {
 	c.moving.Lock()
 	defer c.moving.Unlock()
 	s := c.current()
-	now := c.now(s)
+	now := c.timeOf(s)
 	if m.Real {
 		actual := c.Real()
 		if actual.Before(now) {
@@ -106,22 +106,22 @@ func (c *Clock) Apply(m Move) error {
 		}
 		return c.advance(clockState{}, actual.Sub(now))
 	}
-	then := now.Add(m.Advance)
+	moment := now.Add(m.Advance)
 	if m.Now != nil {
-		then = m.Now.Add(m.Advance)
+		moment = m.Now.Add(m.Advance)
 	}
 	switch {
-	case then.Before(now):
+	case moment.Before(now):
 		return fmt.Errorf("the clock shows %s and cannot go back to %s: reset the emulator instead", now.UTC().Format(time.RFC3339),
-			then.UTC().Format(time.RFC3339))
-	case then.After(latest):
-		return fmt.Errorf("%s is after %s", then.UTC().Format(time.RFC3339), latest.Format(time.RFC3339))
+			moment.UTC().Format(time.RFC3339))
+	case moment.After(latest):
+		return fmt.Errorf("%s is after %s", moment.UTC().Format(time.RFC3339), latest.Format(time.RFC3339))
 	}
 	if m.Freeze != nil {
 		s.Frozen = *m.Freeze
 	}
-	s.At, s.Offset = then, then.Sub(c.Real())
-	return c.advance(s, then.Sub(now))
+	s.At, s.Offset = moment, moment.Sub(c.Real())
+	return c.advance(s, moment.Sub(now))
 }
 
 // advance puts a state in force that is ahead by d.
@@ -159,7 +159,7 @@ func (c *Clock) set(s clockState, forward bool) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if shown := c.now(c.state); forward && s.Frozen && s.At.Before(shown) {
+	if shown := c.timeOf(c.state); forward && s.Frozen && s.At.Before(shown) {
 		s.At = shown
 	}
 	c.state = s

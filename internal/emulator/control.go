@@ -19,7 +19,7 @@ type Control[Call any] struct {
 	Plan  *Plan
 	Calls *Calls[Call]
 	// About says what calls are chosen by.
-	About func(Call) About
+	About func(Call) Properties
 	// Paths are the endpoints that a fault can name.
 	Paths []string
 	// Reset brings the whole server back to its seed and to real time.
@@ -33,8 +33,8 @@ type Control[Call any] struct {
 	Snapshots Snapshots
 }
 
-// About holds the properties by which a call can be chosen.
-type About struct {
+// Properties holds the properties by which a call can be chosen.
+type Properties struct {
 	RID, Account, Path string
 	ErrCode            int
 }
@@ -82,27 +82,27 @@ func viewFault(f Fault) faultView {
 	return v
 }
 
-// Operations are the emulator's lines of the API.
+// Operations returns the emulator's lines of the API.
 func (c *Control[Call]) Operations() []o.Route {
 	return append([]o.Route{
 		o.Get("/emulator/clock", "getClock", o.Viewer, c.getClock, "The time of the server"),
 		o.Put("/emulator/clock", "moveClock", o.Operator, c.moveClock, "Set, move, stop or start the clock; never back"),
 		o.Get("/emulator/faults", "listFaults", o.Viewer, c.listFaults, "The faults in force"),
 		o.Post("/emulator/faults", "addFault", o.Operator, c.addFault, "Make calls of an endpoint go wrong, or answer calls of a path").
-			More("With `response` calls of the path are answered so before everything else, whether the server has the path or not; the " +
+			Description("With `response` calls of the path are answered so before everything else, whether the server has the path or not; the " +
 				"record of calls says `wire.stub`."),
 		o.Delete("/emulator/faults", "clearFaults", o.Operator, c.clearFaults, "Drop every fault, or the one with an id"),
 		o.Post("/emulator/reset", "resetEmulator", o.Admin, c.reset, "Back to the seed and to real time; keys stay").
-			More("With `accounts` these alone: their rules, codes, tokens, quotas, links, faults and calls go, what the seed says of them " +
+			Description("With `accounts` these alone: their rules, codes, tokens, quotas, links, faults and calls go, what the seed says of them " +
 				"comes back, and others keep everything. An account that the seed does not name stays as it is, without what it had. The clock, " +
 				"settings and statistics stay."),
 		o.Post("/emulator/seed", "addSeed", o.Admin, c.addSeed,
 			"Apply a seed over what there is, all of it or, naming the line that is wrong, nothing").
-			More("The very same text is applied once: `applied` is false the next time. A reset goes back to the seed of `--seed` " +
+			Description("The very same text is applied once: `applied` is false the next time. A reset goes back to the seed of `--seed` " +
 				"and not to this one, which may be applied again then."),
 		o.Get("/emulator/calls", "listCalls", o.Viewer, c.listCalls,
 			"The last calls with request and answer, newest first; secrets are masked").
-			More("With `after`, the `next` of another answer, they are those that came since, oldest first: so calls are followed. " +
+			Description("With `after`, the `next` of another answer, they are those that came since, oldest first: so calls are followed. " +
 				"`missed` is how many came since and are forgotten, because only the last 1,000 are kept. Each node keeps its own."),
 	}, append(c.Snapshots.operations(), c.Platforms.operations()...)...)
 }
@@ -136,7 +136,7 @@ func (c *Control[Call]) reset(ctx context.Context, in *struct {
 		if err != nil {
 			return resetDone{}, huma.Error500InternalServerError("the reset failed: " + err.Error())
 		}
-		c.Calls.Forget(func(one Call) bool { return slices.Contains(appids, c.About(one).Account) })
+		c.Calls.Forget(func(item Call) bool { return slices.Contains(appids, c.About(item).Account) })
 		return resetDone{true}, nil
 	}
 	// Half a reset would be worse than one whose caller has gone.
@@ -182,16 +182,16 @@ func (c *Control[Call]) listCalls(_ context.Context, in *struct {
 	After   string `query:"after" maxLength:"64" doc:"only calls that came after this place, oldest first"`
 	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }) (list callList[Call], err error) {
-	keep := func(one Call) bool {
-		about := c.About(one)
-		return about.RID != "" && (in.RID == "" || about.RID == in.RID) && (in.Account == "" || about.Account == in.Account) &&
-			(in.Path == "" || about.Path == in.Path) &&
-			(in.ErrCode == 0 || about.ErrCode == in.ErrCode) && (!in.Failed || about.ErrCode != 0)
+	keep := func(item Call) bool {
+		properties := c.About(item)
+		return properties.RID != "" && (in.RID == "" || properties.RID == in.RID) && (in.Account == "" || properties.Account == in.Account) &&
+			(in.Path == "" || properties.Path == in.Path) &&
+			(in.ErrCode == 0 || properties.ErrCode == in.ErrCode) && (!in.Failed || properties.ErrCode != 0)
 	}
 	if in.After == "" {
 		list.Calls, list.Next = c.Calls.Last(in.Limit, keep)
 	} else {
-		list.Calls, list.Next, list.Missed = c.Calls.After(in.After, in.Limit, keep)
+		list.Calls, list.Next, list.Missed = c.Calls.ListAfter(in.After, in.Limit, keep)
 	}
 	return list, nil
 }

@@ -152,9 +152,9 @@ func (p *Plan) Add(f Fault) (Fault, error) {
 func (p *Plan) Remove(id int) (ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	before := len(p.faults)
+	prev := len(p.faults)
 	p.faults = slices.DeleteFunc(p.faults, func(f *Fault) bool { return f.ID == id })
-	return len(p.faults) < before
+	return len(p.faults) < prev
 }
 
 // RemoveOf drops the faults of some accounts alone.

@@ -43,13 +43,13 @@ func (s Snapshots) operations() []o.Route {
 		o.Get("/emulator/snapshots", "listSnapshots", o.Viewer, s.list, "The states that are saved, by name"),
 		o.Put("/emulator/snapshots/{name}", "saveSnapshot", o.Admin, s.save,
 			"Save the state under a name, in the place of the one before").
-			More("It has accounts, platforms, rules, codes, tokens, quotas, settings, webhooks, the seeds that were applied and the " +
+			Description("It has accounts, platforms, rules, codes, tokens, quotas, settings, webhooks, the seeds that were applied and the " +
 				"clock. Not in it are people, keys and faults, and what tells of the past: scans, statistics, calls and the " +
 				"history. Secrets in it stay sealed; an export does not have it, and a reset leaves it. There can be 20, each of up to " +
 				"128 MiB of rows."),
 		o.Post("/emulator/snapshots/{name}/load", "loadSnapshot", o.Admin, s.load,
 			"Back to a saved state: everything since is gone").
-			More("All of it or nothing, on every node. People, admin keys and scan keys stay as they are; faults end; scans, " +
+			Description("All of it or nothing, on every node. People, admin keys and scan keys stay as they are; faults end; scans, " +
 				"statistics, calls and the history begin anew. A clock that stood still shows the time of then; one that ran is as far " +
 				"ahead of real time as then. What an earlier version saved is migrated."),
 		o.Delete("/emulator/snapshots/{name}", "deleteSnapshot", o.Admin, s.delete, "Remove a saved state; the ones that are left"),
@@ -77,14 +77,14 @@ func (s Snapshots) save(ctx context.Context, in *snapshotPath) (Snapshot, error)
 		return Snapshot{}, huma.Error422UnprocessableEntity(
 			"name: want letters, digits, dots, underscores and hyphens, 64 at most, a letter or a digit first")
 	}
-	one, err := s.Save(ctx, in.Name)
-	return one, ofSnapshot(err)
+	snapshot, err := s.Save(ctx, in.Name)
+	return snapshot, ofSnapshot(err)
 }
 
 func (s Snapshots) load(ctx context.Context, in *snapshotPath) (Snapshot, error) {
 	// Stored and not loaded into memory would be worse than a load whose caller has gone.
-	one, err := s.Load(context.WithoutCancel(ctx), in.Name)
-	return one, ofSnapshot(err)
+	snapshot, err := s.Load(context.WithoutCancel(ctx), in.Name)
+	return snapshot, ofSnapshot(err)
 }
 
 func (s Snapshots) delete(ctx context.Context, in *snapshotPath) (snapshotList, error) {

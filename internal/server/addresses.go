@@ -59,7 +59,7 @@ func (s *Server) forgetAddresses() {
 	if s.serving.addresses == (Addresses{}) {
 		return
 	}
-	if now, err := ReadAddresses(s.config.Data); err != nil || now != s.serving.addresses {
+	if currentAddresses, err := ReadAddresses(s.config.Data); err != nil || currentAddresses != s.serving.addresses {
 		return
 	}
 	if err := os.Remove(filepath.Join(s.config.Data, addressesFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -67,7 +67,7 @@ func (s *Server) forgetAddresses() {
 	}
 }
 
-// reachable is a listener's base URL with an address that can be dialled: one
+// reachable returns a listener's base URL with an address that can be dialled: one
 // that listens everywhere is found on the loopback address.
 func reachable(base string) string {
 	u, err := url.Parse(base)

@@ -103,14 +103,14 @@ func (a *drainingBody) Close() error { return a.body.Close() }
 
 // WriteHeader implements http.ResponseWriter.
 func (a *drainingBody) WriteHeader(status int) {
-	if a.before(status); a.status == 0 {
+	if a.beforeAnswer(status); a.status == 0 {
 		a.ResponseWriter.WriteHeader(status)
 	}
 }
 
 // Write implements http.ResponseWriter.
 func (a *drainingBody) Write(b []byte) (int, error) {
-	a.before(http.StatusOK)
+	a.beforeAnswer(http.StatusOK)
 	if a.status != 0 && a.held.Len()+len(b) <= longestHeld {
 		return a.held.Write(b)
 	}
@@ -120,7 +120,7 @@ func (a *drainingBody) Write(b []byte) (int, error) {
 
 // FlushError is for http.ResponseController.
 func (a *drainingBody) FlushError() error {
-	a.before(http.StatusOK)
+	a.beforeAnswer(http.StatusOK)
 	a.release()
 	return a.control.Flush()
 }
@@ -146,9 +146,9 @@ func (a *drainingBody) release() {
 // Unwrap is for http.ResponseController.
 func (a *drainingBody) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// before reads the rest of the body before the first byte of an answer is sent, or holds the answer. A handler that answers while it
+// beforeAnswer reads the rest of the body before the first byte of an answer is sent, or holds the answer. A handler that answers while it
 // reads, line by line, reads its body itself.
-func (a *drainingBody) before(status int) {
+func (a *drainingBody) beforeAnswer(status int) {
 	if status < 200 || a.answered.Swap(true) {
 		return
 	}

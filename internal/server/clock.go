@@ -76,12 +76,12 @@ func (s *Server) wallClockPart() component {
 	}
 }
 
-// countNow is the time whose day and month limits count for. The machine's clock, where it jumped
+// countNow returns the time whose day and month limits count for. The machine's clock, where it jumped
 // ahead, begins no new day or month; an emulated clock does, since it is moved for that.
 func (s *Server) countNow() time.Time {
 	now := s.now()
 	if s.config.emulates() {
 		return now
 	}
-	return now.Add(-s.wall.Ahead())
+	return now.Add(-s.wall.LeadTime())
 }

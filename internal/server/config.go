@@ -90,7 +90,7 @@ func (e usageError) Is(target error) bool { return target == ErrUsage }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// Default are the values that work with no flag at all.
+// Default returns the values that work with no flag at all.
 func Default() Config {
 	return Config{Data: "qrjump-data", Listen: "127.0.0.1:8080", LogFormat: "text"}
 }

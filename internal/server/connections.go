@@ -11,20 +11,20 @@ import (
 
 // openRooms shares out how many connections there may be.
 func (s *Server) openRooms() {
-	apart := false
+	separate := false
 	for _, on := range s.config.listeners() {
-		apart = apart || on.serves == admin
+		separate = separate || on.serves == admin
 	}
 	files := connlimit.Files()
-	public, admin := connlimit.Budget(files, apart)
+	public, admin := connlimit.Budget(files, separate)
 	public = cmp.Or(s.seams.Connections, public)
 	s.serving.rooms = map[bool]*connlimit.Limiter{false: connlimit.New(public), true: connlimit.New(admin)}
 	if files < 1024 {
 		s.log.Warn("this process may open few files: raise the limit (ulimit -n, LimitNOFILE) for more connections", "files", files,
 			"connections", public+admin)
 	}
-	for apart, name := range map[bool]string{false: "public", true: "admin"} {
-		r, labels := s.serving.rooms[apart], prometheus.Labels{"listener": name}
+	for separate, name := range map[bool]string{false: "public", true: "admin"} {
+		r, labels := s.serving.rooms[separate], prometheus.Labels{"listener": name}
 		s.metrics.registry.MustRegister(
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "qrjump_connections", Help: help("qrjump_connections"), ConstLabels: labels},
 				func() float64 { return float64(r.Open()) }),
@@ -35,6 +35,6 @@ func (s *Server) openRooms() {
 }
 
 // bound puts a listener's connections into the room of its kind.
-func (s *Server) bound(l net.Listener, what listenerRole) net.Listener {
-	return s.serving.rooms[what == admin].Listener(l, s.seams.RefusedTime)
+func (s *Server) bound(l net.Listener, role listenerRole) net.Listener {
+	return s.serving.rooms[role == admin].Listener(l, s.seams.RefusedTime)
 }

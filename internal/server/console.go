@@ -24,7 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
-// console is the pages over the operations of the admin API.
+// console returns the pages over the operations of the admin API.
 func (s *Server) console(operationsOf http.Handler) *console.Console {
 	scanMux := http.NewServeMux()
 	explain := s.scanAPI()
@@ -32,7 +32,7 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	explain.Register(scanMux, humago.New(http.NewServeMux(), huma.DefaultConfig("", "")))
 	// Callers that are limited to accounts are answered for these.
 	scans := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		scanMux.ServeHTTP(w, r.WithContext(scanapi.For(r.Context(), adminroute.CallerFromContext(r.Context()).Accounts)))
+		scanMux.ServeHTTP(w, r.WithContext(scanapi.WithAccounts(r.Context(), adminroute.CallerFromContext(r.Context()).Accounts)))
 	})
 	c := &console.Console{API: operationsOf, Scan: scans, As: asCaller, People: s.domain.people, Now: s.now,
 		AdminToken: s.access().isAdminToken, Demanded: s.access().demandsFactor, Emulates: s.config.emulates(),
@@ -45,11 +45,11 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	}
 	if s.config.TLSCert != "" {
 		c.CertificateEnds = func() (time.Time, bool) {
-			now, err := s.serving.certificate.Get(nil)
-			if err != nil || now == nil || now.Leaf == nil {
+			currentCertificate, err := s.serving.certificate.Get(nil)
+			if err != nil || currentCertificate == nil || currentCertificate.Leaf == nil {
 				return time.Time{}, false
 			}
-			return now.Leaf.NotAfter, true
+			return currentCertificate.Leaf.NotAfter, true
 		}
 	}
 	started := s.realNow()
@@ -144,5 +144,5 @@ func (d *discarded) WriteHeader(int)             {}
 // demandsFactor reports whether people of a role must have a second factor.
 func (s access) demandsFactor(role string) bool {
 	demand := s.chosen.settings.Get().SecondFactor
-	return demand == settings.Everyone || demand == settings.Admins && adminroute.Role(role).AtLeast(adminroute.Admin)
+	return demand == settings.DemandEveryone || demand == settings.Admins && adminroute.Role(role).AtLeast(adminroute.Admin)
 }

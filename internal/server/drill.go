@@ -107,7 +107,7 @@ func silent() *safehttp.Client {
 
 // compareRestored reads every table back. What counts rules must be right, and where
 // the archive has this program's schema the bytes must be the same.
-func compareRestored(ctx context.Context, c Config, m archive.Manifest) (same int, err error) {
+func compareRestored(ctx context.Context, c Config, m archive.Manifest) (equal int, err error) {
 	s, err := store.Open(ctx, store.Target{Dir: c.Data})
 	if err != nil {
 		return 0, err
@@ -127,8 +127,8 @@ func compareRestored(ctx context.Context, c Config, m archive.Manifest) (same in
 	if err := s.SetLocalScanLog(ctx, journal); err != nil {
 		return 0, err
 	}
-	return same, s.Snapshot(ctx, func(p *store.Snapshot) error {
-		same = 0
+	return equal, s.Snapshot(ctx, func(p *store.Snapshot) error {
+		equal = 0
 		for _, want := range m.Tables() {
 			table := strings.TrimSuffix(strings.TrimPrefix(want.Name, "tables/"), ".ndjson")
 			sum := sha256.New()
@@ -139,7 +139,7 @@ func compareRestored(ctx context.Context, c Config, m archive.Manifest) (same in
 			if rows != want.Rows || hex.EncodeToString(sum.Sum(nil)) != want.SHA256 {
 				return fmt.Errorf("the table %s was restored as other rows: %d, the archive has %d", table, rows, want.Rows)
 			}
-			same++
+			equal++
 		}
 		return nil
 	})
@@ -151,7 +151,7 @@ type drill struct {
 	token  string
 }
 
-func (d *drill) do(ctx context.Context, method, path string, body, into any) error {
+func (d *drill) do(ctx context.Context, method, path string, body, dst any) error {
 	b, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -174,10 +174,10 @@ func (d *drill) do(ctx context.Context, method, path string, body, into any) err
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s %s: %s: %.200s", method, path, resp.Status, answer)
 	}
-	if into == nil {
+	if dst == nil {
 		return nil
 	}
-	return json.Unmarshal(answer, into)
+	return json.Unmarshal(answer, dst)
 }
 
 // scanRules scans published rules as an app does. One that opens nothing must
@@ -189,8 +189,8 @@ func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
 		return fmt.Errorf("making a scan key: %w", err)
 	}
 	scans := drill{server: d.server, token: key.Key}
-	for after := int64(0); ; {
-		page, err := d.server.domain.rules.Find(ctx, rules.Query{AfterID: after, Limit: 1000})
+	for start := int64(0); ; {
+		page, err := d.server.domain.rules.Find(ctx, rules.Query{AfterID: start, Limit: 1000})
 		if err != nil {
 			return err
 		}
@@ -198,7 +198,7 @@ func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
 			return nil
 		}
 		for _, rule := range page {
-			after = rule.ID
+			start = rule.ID
 			r.Rules++
 			if !rule.Published {
 				continue

@@ -23,11 +23,11 @@ const (
 var surfaceFlags = map[listenerRole][2]string{
 	wire: {"the wire", "--listen"}, scans: {"the scan API", "--scan-listen"}, admin: {"the admin API", "--admin-listen"}}
 
-// elsewhere answers calls of a surface that another listener of this server serves. The caller may
+// wrongListener answers calls of a surface that another listener of this server serves. The caller may
 // be a stranger, so the answer names the flag and not the address, which an operator finds in the
 // data folder.
-func (s *Server) elsewhere(what listenerRole) http.HandlerFunc {
-	name, flag := surfaceFlags[what][0], s.flagOf(what)
+func (s *Server) wrongListener(role listenerRole) http.HandlerFunc {
+	name, flag := surfaceFlags[role][0], s.flagOf(role)
 	detail := fmt.Sprintf("%s is on another listener of this server, see its flag %s; its address is in %s of the server's data folder",
 		name, flag, addressesFile)
 	return func(w http.ResponseWriter, _ *http.Request) { writeNotFound(w, elsewhereType, detail) }
@@ -35,7 +35,7 @@ func (s *Server) elsewhere(what listenerRole) http.HandlerFunc {
 
 // mountElsewhere says on a listener where the rest of the server is. The wire's
 // own listener answers every other path as the platform does.
-func (s *Server) mountElsewhere(mux *http.ServeMux, what listenerRole) {
+func (s *Server) mountElsewhere(mux *http.ServeMux, role listenerRole) {
 	paths := map[listenerRole][]string{scans: {"/scan", "/scan/"}, wire: {"/cgi-bin", "/cgi-bin/"},
 		admin: {"/admin", "/admin/", "/metrics", console.Root, console.Root + "/", "/docs", "/docs/"}}
 	seen := map[string]bool{"cgi-bin": true}
@@ -46,12 +46,12 @@ func (s *Server) mountElsewhere(mux *http.ServeMux, what listenerRole) {
 			paths[wire] = append(paths[wire], "/"+family, "/"+family+"/")
 		}
 	}
-	for other, list := range paths {
-		if what&other != 0 {
+	for otherRole, list := range paths {
+		if role&otherRole != 0 {
 			continue
 		}
 		for _, path := range list {
-			mux.HandleFunc(path, s.elsewhere(other))
+			mux.HandleFunc(path, s.wrongListener(otherRole))
 		}
 	}
 }

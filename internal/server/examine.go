@@ -31,8 +31,8 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// says is a text of this package with what it speaks of.
-func says(key string, of ...any) i18n.Message { return book.Text(key, of...) }
+// says returns a text of this package with what it speaks of.
+func says(key string, values ...any) i18n.Message { return book.Text(key, values...) }
 
 const (
 	// enoughDisk is the number of free bytes that are enough for some days.
@@ -68,16 +68,16 @@ type examination struct {
 	found  []Finding
 }
 
-func (e *examination) well(about string, detail i18n.Message) {
-	e.found = append(e.found, Finding{About: about, OK: true, Detail: detail})
+func (e *examination) well(topic string, detail i18n.Message) {
+	e.found = append(e.found, Finding{About: topic, OK: true, Detail: detail})
 }
 
-func (e *examination) warn(about string, detail, next i18n.Message) {
-	e.found = append(e.found, Finding{About: about, OK: true, Warns: true, Detail: detail, Next: next})
+func (e *examination) warn(topic string, detail, next i18n.Message) {
+	e.found = append(e.found, Finding{About: topic, OK: true, Warns: true, Detail: detail, Next: next})
 }
 
-func (e *examination) bad(about string, detail, next i18n.Message) {
-	e.found = append(e.found, Finding{About: about, Detail: detail, Next: next})
+func (e *examination) bad(topic string, detail, next i18n.Message) {
+	e.found = append(e.found, Finding{About: topic, Detail: detail, Next: next})
 }
 
 // folder looks at who may read what is secret.
@@ -126,8 +126,8 @@ func (e *examination) certificate(cert, key string) {
 }
 
 // CertificateFinding checks until when a certificate is valid.
-func CertificateFinding(until time.Time, whose string) Finding {
-	f := Finding{About: "certificate", Detail: says("certificate", whose, until.UTC().Format("2006-01-02 15:04 UTC"))}
+func CertificateFinding(until time.Time, owner string) Finding {
+	f := Finding{About: "certificate", Detail: says("certificate", owner, until.UTC().Format("2006-01-02 15:04 UTC"))}
 	switch left := time.Until(until); {
 	case left <= 0:
 		f.Next = says("certificate.over.next")

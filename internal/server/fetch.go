@@ -47,7 +47,7 @@ func (s requests) lookAtFile(ctx context.Context, url, content string) ([]verifi
 	return verification.Walk(ctx, client, url, content)
 }
 
-// outboundClient is the template of every outbound request.
+// outboundClient returns the template of every outbound request.
 func outboundClient(given *safehttp.Client) safehttp.Client {
 	if given != nil {
 		return *given

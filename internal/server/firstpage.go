@@ -14,25 +14,25 @@ import (
 )
 
 // mountFirstPage answers a browser that opens a listener's root; then answers every other caller.
-func (s *Server) mountFirstPage(mux *http.ServeMux, what listenerRole, then http.Handler) {
+func (s *Server) mountFirstPage(mux *http.ServeMux, role listenerRole, pastHandler http.Handler) {
 	for _, asset := range []*assets.Asset{assets.Sheet, assets.Script} {
 		mux.Handle("GET "+asset.Path(), asset)
 	}
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
 		if !welcome.Wanted(r) {
-			then.ServeHTTP(w, r)
+			pastHandler.ServeHTTP(w, r)
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), readyTime)
 		defer cancel()
-		page := s.firstPage(ctx, s.base(r), what, s.config.Dev || s.access().clientIP(r).IsLoopback() && !s.access().behindProxy(r))
+		page := s.firstPage(ctx, s.base(r), role, s.config.Dev || s.access().clientIP(r).IsLoopback() && !s.access().behindProxy(r))
 		page.Serve(w, r)
 	})
 }
 
 var plainHost = regexp.MustCompile(`^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?$`)
 
-// base is the base URL by which a browser came; "" for one that cannot be shown.
+// base returns the base URL by which a browser came; "" for one that cannot be shown.
 func (s *Server) base(r *http.Request) string {
 	if !plainHost.MatchString(r.Host) {
 		return ""
@@ -40,29 +40,29 @@ func (s *Server) base(r *http.Request) string {
 	return s.access().scheme(r) + "://" + r.Host
 }
 
-// firstPage returns the data of a listener's page for a reader that came by base; near says that the reader may know the addresses
+// firstPage returns the data of a listener's page for a reader that came by base; isNear says that the reader may know the addresses
 // of the other listeners.
-func (s *Server) firstPage(ctx context.Context, base string, what listenerRole, near bool) welcome.Server {
+func (s *Server) firstPage(ctx context.Context, base string, role listenerRole, isNear bool) welcome.Server {
 	fault, _ := s.readiness().fault(ctx, "") // GET /readyz puts the error into the log
 	page := welcome.Server{Fault: fault, AdminFlag: s.flagOf(admin), Curl: s.curl()}
-	for _, one := range []struct {
+	for _, entry := range []struct {
 		surface listenerRole
 		name    string
 		url     string
 	}{{wire, "wire", s.URL}, {scans, "scan", s.ScanURL}, {admin, "admin", s.AdminURL}} {
-		a := welcome.Address{Name: one.name, Flag: s.flagOf(one.surface)}
+		a := welcome.Address{Name: entry.name, Flag: s.flagOf(entry.surface)}
 		switch {
-		case what&one.surface != 0 && base != "":
+		case role&entry.surface != 0 && base != "":
 			a.URL = base
-		case what&one.surface != 0, near:
-			a.URL = one.url
+		case role&entry.surface != 0, isNear:
+			a.URL = entry.url
 		}
 		page.Addresses = append(page.Addresses, a)
 	}
 	switch {
-	case what&admin != 0:
+	case role&admin != 0:
 		page.Console, page.Docs = console.Root, strings.TrimSuffix(guide.Root, "/")
-	case near:
+	case isNear:
 		page.ConsoleAt = s.AdminURL + console.Root
 	}
 	page.Wire, page.Scan = page.Addresses[0].URL, page.Addresses[1].URL
@@ -72,12 +72,12 @@ func (s *Server) firstPage(ctx context.Context, base string, what listenerRole, 
 	return page
 }
 
-// flagOf is the flag of the listener that a surface is on.
-func (s *Server) flagOf(what listenerRole) string {
-	if what == scans && s.config.ScanListen == "" || what == admin && s.config.AdminListen == "" {
-		what = wire
+// flagOf returns the flag of the listener that a surface is on.
+func (s *Server) flagOf(role listenerRole) string {
+	if role == scans && s.config.ScanListen == "" || role == admin && s.config.AdminListen == "" {
+		role = wire
 	}
-	return surfaceFlags[what][1]
+	return surfaceFlags[role][1]
 }
 
 // demoShown is the maximum number of a seed's accounts on the first page.
@@ -88,7 +88,7 @@ var plainText = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
 })
 
-// demoAccounts are those of the seed that still have its secrets.
+// demoAccounts returns those of the seed that still have its secrets.
 func (s *Server) demoAccounts(ctx context.Context) (list []welcome.Account) {
 	if s.chosen.seed == nil {
 		return nil
@@ -97,23 +97,23 @@ func (s *Server) demoAccounts(ctx context.Context) (list []welcome.Account) {
 		if len(list) == demoShown || !plainText().MatchString(a.AppID) || !plainText().MatchString(a.Secret) {
 			continue
 		}
-		if now, err := s.domain.accounts.Get(ctx, a.AppID); err == nil && s.domain.accounts.HasSecret(now.AppID, a.Secret, now.SecretHash) {
-			list = append(list, welcome.Account{AppID: a.AppID, Name: now.Name, Kind: string(now.Kind), Secret: a.Secret})
+		if currentAccount, err := s.domain.accounts.Get(ctx, a.AppID); err == nil && s.domain.accounts.HasSecret(currentAccount.AppID, a.Secret, currentAccount.SecretHash) {
+			list = append(list, welcome.Account{AppID: a.AppID, Name: currentAccount.Name, Kind: string(currentAccount.Kind), Secret: a.Secret})
 		}
 	}
 	for _, c := range s.chosen.seed.Components {
 		if len(list) == demoShown || !plainText().MatchString(c.AppID) || !plainText().MatchString(c.Secret) {
 			continue
 		}
-		now, err := s.domain.accounts.GetComponent(ctx, c.AppID)
-		if err == nil && s.domain.accounts.HasSecret(now.AppID, c.Secret, now.SecretHash) {
+		currentComponent, err := s.domain.accounts.GetComponent(ctx, c.AppID)
+		if err == nil && s.domain.accounts.HasSecret(currentComponent.AppID, c.Secret, currentComponent.SecretHash) {
 			list = append(list, welcome.Account{AppID: c.AppID, Kind: "component", Secret: c.Secret})
 		}
 	}
 	return list
 }
 
-// DemoAccount is the first account of the seed of a kind, or its first third-party platform ("component"), for programs
+// DemoAccount returns the first account of the seed of a kind, or its first third-party platform ("component"), for programs
 // that shall call as one; "" where it has none.
 func (s *Server) DemoAccount(ctx context.Context, kind string) (appid, secret string) {
 	for _, a := range s.demoAccounts(ctx) {

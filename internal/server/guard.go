@@ -162,7 +162,7 @@ func refuseOrigin(w http.ResponseWriter, _ *http.Request) {
 		"a browser sends this from a page of another origin: calls come from programs, or from a page of this server")
 }
 
-// asCaller is a request as a caller's: with its role for the table of operations, and
+// asCaller returns a request as a caller's: with its role for the table of operations, and
 // its name for the log of changes.
 func asCaller(r *http.Request, c iam.Caller) *http.Request {
 	ctx := adminroute.WithCaller(r.Context(), adminroute.Caller{Role: adminroute.Role(c.Role), Accounts: c.Accounts})
@@ -218,7 +218,7 @@ func (s access) adminOnly(next http.Handler) http.Handler {
 	})
 }
 
-// callerOf is the caller behind a token; people.ErrNoKey, with the name of a key that expired.
+// callerOf returns the caller behind a token; people.ErrNoKey, with the name of a key that expired.
 func (s access) callerOf(ctx context.Context, token string) (iam.Caller, error) {
 	if sameSecret(token, s.secrets.adminToken) {
 		return rootCaller, nil
@@ -246,15 +246,15 @@ func (s access) guessed(appid string, ip netip.Addr, tooMany bool) {
 }
 
 // guessedPerson is told of wrong attempts to sign in.
-func (s access) guessedPerson(at iam.LoginMethod, name string, ip netip.Addr, tooMany bool) {
+func (s access) guessedPerson(method iam.LoginMethod, name string, ip netip.Addr, tooMany bool) {
 	for _, d := range doors {
-		if d.name == string(at) {
+		if d.name == string(method) {
 			s.refuse(context.Background(), d, name[:min(len(name), 64)], ip, tooMany)
 		}
 	}
 }
 
-// clientIP is the caller's address: the connection's, or the one that a
+// clientIP returns the caller's address: the connection's, or the one that a
 // trusted proxy saw.
 func (s access) clientIP(r *http.Request) netip.Addr {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -273,11 +273,11 @@ func (s access) clientIP(r *http.Request) netip.Addr {
 		text := strings.TrimSpace(hops[i])
 		hop, err := netip.ParseAddr(text)
 		if err != nil { // some proxies write the port too
-			var there netip.AddrPort
-			if there, err = netip.ParseAddrPort(text); err != nil {
+			var storedPort netip.AddrPort
+			if storedPort, err = netip.ParseAddrPort(text); err != nil {
 				break
 			}
-			hop = there.Addr()
+			hop = storedPort.Addr()
 		}
 		if hop.Zone() != "" { // it names an interface of another machine
 			break

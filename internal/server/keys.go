@@ -167,7 +167,7 @@ func (k *keyring) openIDs(ctx context.Context) (*accounts.OpenIDs, error) {
 	return accounts.NewOpenIDs(secret), err
 }
 
-// anyBatch is an application for codes; 0 = there is none.
+// anyBatch returns an application for codes; 0 = there is none.
 func (k *keyring) anyBatch(ctx context.Context) (int64, error) {
 	for batch, err := range k.store.Batches(ctx) {
 		if err != nil {
@@ -219,40 +219,40 @@ func (k *keyring) codes(ctx context.Context) (codes.Keys, error) {
 func masterFile(data string) string { return filepath.Join(data, "master.key") }
 
 // masterKey reads the master key, or makes it where the database is new.
-func masterKey(c Config, random io.Reader, fresh bool) (key *sealer.Key, where string, err error) {
+func masterKey(c Config, random io.Reader, fresh bool) (key *sealer.Key, location string, err error) {
 	if c.MasterKey != "" {
-		where = "QRJUMP_MASTER_KEY"
-		key, err = parseKey(c.MasterKey, where)
-		return key, where, err
+		location = "QRJUMP_MASTER_KEY"
+		key, err = parseKey(c.MasterKey, location)
+		return key, location, err
 	}
-	where = masterFile(c.Data)
-	text, err := os.ReadFile(where)
+	location = masterFile(c.Data)
+	text, err := os.ReadFile(location)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !fresh {
-			return nil, where, usage("the master key %s is missing, and the database has secrets that only it opens: put it back; "+
-				"another node of the same database needs the key of the first: its file master.key, or QRJUMP_MASTER_KEY", where)
+			return nil, location, usage("the master key %s is missing, and the database has secrets that only it opens: put it back; "+
+				"another node of the same database needs the key of the first: its file master.key, or QRJUMP_MASTER_KEY", location)
 		}
 		secret, err := sealer.NewSecret(random)
 		if err != nil {
-			return nil, where, err
+			return nil, location, err
 		}
-		if err := writeSecret(where, hex.EncodeToString(secret)); err != nil {
-			return nil, where, err
+		if err := writeSecret(location, hex.EncodeToString(secret)); err != nil {
+			return nil, location, err
 		}
 		key, err = sealer.NewKey(secret)
-		return key, where, err
+		return key, location, err
 	}
 	if err != nil {
-		return nil, where, usage("reading the master key: %v", err)
+		return nil, location, usage("reading the master key: %v", err)
 	}
-	key, err = parseKey(string(text), where)
-	return key, where, err
+	key, err = parseKey(string(text), location)
+	return key, location, err
 }
 
-func parseKey(text, where string) (*sealer.Key, error) {
+func parseKey(text, location string) (*sealer.Key, error) {
 	secret, err := hex.DecodeString(strings.TrimSpace(text))
 	if err != nil || len(secret) != sealer.KeySize {
-		return nil, usage("the master key (%s) is not %d hexadecimal digits", where, 2*sealer.KeySize)
+		return nil, usage("the master key (%s) is not %d hexadecimal digits", location, 2*sealer.KeySize)
 	}
 	return sealer.NewKey(secret)
 }
@@ -290,12 +290,12 @@ func (c Config) leastSecret() int {
 const leastAdminToken = 20
 
 // checkAdminToken returns an error for a token that is too short; "" is none yet. With --dev none is needed.
-func (c Config) checkAdminToken(token, where string) error {
+func (c Config) checkAdminToken(token, location string) error {
 	n := utf8.RuneCountInString(token)
 	if token == "" || c.Dev || n >= leastAdminToken {
 		return nil
 	}
-	return usage("the admin token (%s) has %d characters: without --dev it needs %d at least; openssl rand -hex 24 makes one", where, n,
+	return usage("the admin token (%s) has %d characters: without --dev it needs %d at least; openssl rand -hex 24 makes one", location, n,
 		leastAdminToken)
 }
 

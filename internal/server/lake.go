@@ -49,11 +49,11 @@ func (s scanRecords) openLake(context.Context) error {
 	if s.config.Database != "" {
 		l.Others = func(ctx context.Context) (map[string]bool, error) {
 			list, _, err := s.store.ScanNodes(ctx)
-			others := map[string]bool{}
+			otherSet := map[string]bool{}
 			for _, n := range list {
-				others[n.ID] = true
+				otherSet[n.ID] = true
 			}
-			return others, err
+			return otherSet, err
 		}
 	}
 	s.scanning.ledger.lake = l
@@ -68,9 +68,9 @@ func (s scanRecords) announceErasure(ctx context.Context, user scanlog.UserHash)
 // lakeRows are scans as they stand in a lake.
 func (s scanRecords) lakeRows(ctx context.Context, scans []scanlog.Entry) ([]lake.Row, error) {
 	rows := make([]lake.Row, 0, len(scans))
-	for some := range slices.Chunk(scans, 1000) { // whose serial numbers are asked for together
+	for entries := range slices.Chunk(scans, 1000) { // whose serial numbers are asked for together
 		indexes := map[int64][]int64{}
-		for _, e := range some {
+		for _, e := range entries {
 			counted, err := s.scanning.counter.Bind(ctx, e)
 			if err != nil {
 				return nil, err
@@ -85,7 +85,7 @@ func (s scanRecords) lakeRows(ctx context.Context, scans []scanlog.Entry) ([]lak
 			if err != nil {
 				return nil, err
 			}
-			for i := len(rows) - len(some); i < len(rows); i++ {
+			for i := len(rows) - len(entries); i < len(rows); i++ {
 				if rows[i].ApplicationID == batch {
 					rows[i].Serial = found[*rows[i].CodeIndex]
 				}
@@ -120,7 +120,7 @@ func (m *metrics) watchLake(l *scanLedger) {
 				if l.lake == nil {
 					return 0
 				}
-				return float64(l.lake.Behind())
+				return float64(l.lake.Backlog())
 			}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_lake_lag_seconds")),
 			func() float64 {

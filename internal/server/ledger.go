@@ -20,7 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// scansDir is the folder of this node's journal.
+// scansDir returns the folder of this node's journal.
 func (c Config) scansDir() string { return filepath.Join(c.Data, "scans") }
 
 // openScanLog opens where the scans of all nodes come together: the journal
@@ -69,9 +69,9 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 			return err
 		}
 		for to, settled := left.To, int64(0); ; {
-			if same, err := journal.Is(ctx, to); err != nil {
+			if equal, err := journal.Is(ctx, to); err != nil {
 				return err
-			} else if !same {
+			} else if !equal {
 				s.log.WarnContext(ctx, "the stream is left with a journal that is not the one that was shipped, perhaps an older one: "+
 					"nobody knows which of its scans are counted")
 				return skip(node, to)
@@ -113,13 +113,13 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 // was not done yet.
 func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo int64, counted *scanlog.OffsetSet) error {
 	journal := s.scanning.ledger.journal
-	after := max(begin, min(journal.NamedAt(), upTo))
-	if unknown := counted.Lacks(after) - counted.Lacks(begin); unknown > 0 {
+	start := max(begin, min(journal.NamedAt(), upTo))
+	if unknown := counted.Missing(start) - counted.Missing(begin); unknown > 0 {
 		s.log.WarnContext(ctx, "the stream is left with scans of this node of which nobody knows whether they are counted: "+
 			"its journal was a copy", "scans at most", unknown)
 	}
 	erased := int64(0)
-	rest := func(after int64) iter.Seq2[scanlog.Entry, error] {
+	rest := func(start int64) iter.Seq2[scanlog.Entry, error] {
 		// Users who were erased while this node was down are in none of it.
 		list, err := s.store.Erasures(ctx, erased)
 		if err == nil {
@@ -130,7 +130,7 @@ func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo in
 				yield(scanlog.Entry{}, err)
 				return
 			}
-			for e, err := range journal.Read(ctx, after) {
+			for e, err := range journal.Read(ctx, start) {
 				if err == nil && e.Position > upTo || !yield(e, err) {
 					return
 				}
@@ -144,15 +144,15 @@ func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo in
 	if state == journal.ID() || state == "" && s.config.Database == "" {
 		return nil // the journal itself is counted, and told of
 	}
-	missing := counted.Lacks(upTo) - counted.Lacks(after)
+	missing := counted.Missing(upTo) - counted.Missing(start)
 	s.log.InfoContext(ctx, "leaving the stream: what nobody counted or told of it is counted and told from this node's journal",
-		"not counted, at most", missing, "behind", max(after, counted.From()), "up to", upTo)
+		"not counted, at most", missing, "behind", max(start, counted.From()), "up to", upTo)
 	book := &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
-	told, err := book.TellRest(ctx, node, counted, after, rest)
+	told, err := book.TellRest(ctx, node, counted, start, rest)
 	if err != nil {
 		return fmt.Errorf("telling of the scans that were not told in the stream: %w", err)
 	}
-	n, err := s.newCounter(journal, nil).CountRest(ctx, node, max(after, counted.From()), rest)
+	n, err := s.newCounter(journal, nil).BackfillJournal(ctx, node, max(start, counted.From()), rest)
 	if err != nil {
 		return fmt.Errorf("counting the scans that were not counted in the stream: %w", err)
 	}
@@ -243,9 +243,9 @@ func (s scanRecords) openEvents(ctx context.Context) error {
 	if err := s.beginOrigin(ctx, node); err != nil {
 		return err
 	}
-	within, cancel := context.WithTimeout(ctx, 3*time.Second)
+	parent, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	switch err := l.Ready(within); {
+	switch err := l.Ready(parent); {
 	case errors.Is(err, stream.ErrNotFlushed) && !errors.Is(err, stream.ErrNoMonitor), errors.Is(err, stream.ErrTooOld):
 		return usage("--events: %v", err)
 	case err != nil:
@@ -287,8 +287,8 @@ func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, 
 			return fmt.Errorf("counting the scans that no stream has: %w", err)
 		}
 		book := &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: log}
-		for more := true; more; {
-			if more, err = book.Collect(ctx); err != nil {
+		for hasMore := true; hasMore; {
+			if hasMore, err = book.Collect(ctx); err != nil {
 				return fmt.Errorf("telling of the scans that no stream has: %w", err)
 			}
 		}
@@ -310,7 +310,7 @@ func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, 
 			return err
 		}
 		hears = slices.ContainsFunc(hooks, webhooks.Webhook.HearsScans)
-		if now, err := tx.Counting(ctx); err != nil || now != id {
+		if current, err := tx.Counting(ctx); err != nil || current != id {
 			return err
 		}
 		told, err = tx.Position(ctx, webhooks.ScanSource)
@@ -404,9 +404,9 @@ func (s scanRecords) tidyCounts(ctx context.Context) {
 			return s.scanning.counter.PruneRollups(ctx, before(wanted.HourlyStatsRetentionDays), before(wanted.DailyStatsRetentionDays))
 		},
 	} {
-		for more := true; more; {
+		for hasMore := true; hasMore; {
 			var err error
-			if more, err = part(); err != nil {
+			if hasMore, err = part(); err != nil {
 				if ctx.Err() == nil {
 					s.log.WarnContext(ctx, "what is counted of scans cannot be rolled into months, or old hours and days cannot be removed; "+
 						"the next attempt is in an hour", "error", err)
@@ -442,7 +442,7 @@ func (m *metrics) watchJournal(l *scanLedger) {
 				if l.shipper == nil {
 					return 0
 				}
-				return float64(l.shipper.Behind())
+				return float64(l.shipper.Backlog())
 			}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_lost_total")),
 			func() float64 {

@@ -26,14 +26,14 @@ const mostFollowed = 300
 
 // links returns what answers requests for GS1 keys, before everything else of a public listener.
 func (s *Server) links() *digitallink.Resolver {
-	own := map[string]bool{}
+	ownSet := map[string]bool{}
 	for _, path := range apiPaths() {
-		own[firstSegment(path)] = true
+		ownSet[firstSegment(path)] = true
 	}
 	scans := s.scanAPI()
 	var followed ratelimit.FixedWindow[any]
 	return &digitallink.Resolver{Book: s.domain.products, Scheme: s.access().scheme,
-		Ours: func(path string) bool { return own[firstSegment(path)] || slices.Contains(consent.Paths, path) },
+		Ours: func(path string) bool { return ownSet[firstSegment(path)] || slices.Contains(consent.Paths, path) },
 		Opens: func(text string) bool {
 			d := scans.Resolver.Resolve(scan.Request{Text: text, At: s.now()})
 			return d.Kind != "" && d.Kind != scan.ByGS1 || d.Reason != "" || d.Code.Err != nil

@@ -65,14 +65,14 @@ func (s *Server) listen(ctx context.Context) error {
 	var requests context.Context
 	requests, s.serving.cutRequests = context.WithCancel(context.WithoutCancel(ctx))
 	for _, on := range s.config.listeners() {
-		address, what := on.address, on.serves
+		address, role := on.address, on.serves
 		l, err := listenOn(ctx, address)
 		if err != nil {
 			return err
 		}
-		l = s.bound(l, what)
+		l = s.bound(l, role)
 		h := &http.Server{
-			Handler:           s.counted(s.access().guarded(s.handler(what))),
+			Handler:           s.counted(s.access().guarded(s.handler(role))),
 			BaseContext:       func(net.Listener) context.Context { return requests },
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       idleTime,
@@ -88,11 +88,11 @@ func (s *Server) listen(ctx context.Context) error {
 			s.URL = s.urlOf(l)
 		}
 		s.log.InfoContext(ctx, "listening", "address", l.Addr().String(),
-			"wire", what&wire != 0, "scan", what&scans != 0, "admin", what&admin != 0)
-		if what&scans != 0 {
+			"wire", role&wire != 0, "scan", role&scans != 0, "admin", role&admin != 0)
+		if role&scans != 0 {
 			s.ScanURL = s.urlOf(l)
 		}
-		if what&admin != 0 {
+		if role&admin != 0 {
 			s.AdminURL = s.urlOf(l)
 		}
 		if s.config.plainAdmin(on) {
@@ -101,7 +101,7 @@ func (s *Server) listen(ctx context.Context) error {
 				"--admin-listen 127.0.0.1:8082, or with --tls-cert FILE --tls-key FILE", "address", l.Addr().String())
 		}
 		var lane *fastpath.Listener
-		if what == scans && !s.seams.NoLane {
+		if role == scans && !s.seams.NoLane {
 			lane = s.lane(l)
 			h.TLSConfig = lane.TLS // handshakes are the lane's, HTTP/2 is net/http's
 			s.serving.lanes[h] = lane
@@ -109,7 +109,7 @@ func (s *Server) listen(ctx context.Context) error {
 				h.Handler = overTLS(h.Handler)
 			}
 		}
-		if what&wire != 0 && s.config.Dev {
+		if role&wire != 0 && s.config.Dev {
 			s.openTunnel(l, h, requests)
 		}
 		s.serving.accepting.Go(func() {
@@ -173,19 +173,19 @@ type listener struct {
 	serves  listenerRole
 }
 
-// listeners are those of the wire and of what has an address of its own. The
+// listeners returns those of the wire and of what has an address of its own. The
 // same address twice is one listener, but each port 0 is another port.
 func (c Config) listeners() []listener {
 	list := []listener{{c.Listen, wire}}
-	for _, one := range []listener{{c.ScanListen, scans}, {c.AdminListen, admin}} {
-		i := slices.IndexFunc(list, func(l listener) bool { return l.address == one.address })
-		switch _, port, _ := net.SplitHostPort(one.address); {
-		case one.address == "":
-			list[0].serves |= one.serves
+	for _, item := range []listener{{c.ScanListen, scans}, {c.AdminListen, admin}} {
+		i := slices.IndexFunc(list, func(l listener) bool { return l.address == item.address })
+		switch _, port, _ := net.SplitHostPort(item.address); {
+		case item.address == "":
+			list[0].serves |= item.serves
 		case i >= 0 && port != "0":
-			list[i].serves |= one.serves
+			list[i].serves |= item.serves
 		default:
-			list = append(list, one)
+			list = append(list, item)
 		}
 	}
 	return list

@@ -46,10 +46,10 @@ func help(name string) string { return Metric(name).String() }
 
 func metric(name string) prometheus.Opts { return prometheus.Opts{Name: name, Help: help(name)} }
 
-// Registered are the metrics that this server registered.
+// Registered returns the metrics that this server registered.
 func (s *Server) Registered() *prometheus.Registry { return s.metrics.registry }
 
-func newMetrics(rules func() float64, behind func() float64) *metrics {
+func newMetrics(rules func() float64, fn func() float64) *metrics {
 	m := &metrics{
 		outcomes: map[outcome]counted{},
 		registry: prometheus.NewRegistry(),
@@ -70,9 +70,9 @@ func newMetrics(rules func() float64, behind func() float64) *metrics {
 	}
 	m.guesses = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_auth_failures_total")),
 		[]string{"kind", "result"})
-	for _, at := range doors {
+	for _, d := range doors {
 		for _, answer := range []string{"wrong", "refused"} {
-			m.guesses.WithLabelValues(at.name, answer)
+			m.guesses.WithLabelValues(d.name, answer)
 		}
 	}
 	m.sends = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_outbox_attempts_total")),
@@ -84,7 +84,7 @@ func newMetrics(rules func() float64, behind func() float64) *metrics {
 	m.registry.MustRegister(m.adminPlain, m.calls, m.seconds, m.scans, m.confirms, m.lost, m.guesses, m.sends, m.lane, m.gs1, m.handed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_rules")), rules),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_replica_stale")), behind))
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_replica_stale")), fn))
 	return m
 }
 

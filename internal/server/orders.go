@@ -17,20 +17,20 @@ func (s *Server) orders() *codes.Orders {
 	return &codes.Orders{Press: s.domain.press, Change: s.changeOrder, Newest: func(ctx context.Context, appids []string, offset,
 		limit int) (
 		list []codes.Order, total int, err error) {
-		below := []string{ordersMeta}
+		childNames := []string{ordersMeta}
 		if len(appids) > 0 {
-			below = nil
+			childNames = nil
 		}
 		for _, appid := range appids {
-			below = append(below, ordersMeta+url.PathEscape(appid)+"/")
+			childNames = append(childNames, ordersMeta+url.PathEscape(appid)+"/")
 		}
-		values, total, err := s.store.NewestMeta(ctx, below, "created_at", offset, limit)
+		values, total, err := s.store.NewestMeta(ctx, childNames, "created_at", offset, limit)
 		for _, value := range values {
-			var one codes.Order
-			if err := json.Unmarshal([]byte(value), &one); err != nil {
+			var order codes.Order
+			if err := json.Unmarshal([]byte(value), &order); err != nil {
 				return nil, 0, fmt.Errorf("reading an order of codes: %w", err)
 			}
-			list = append(list, one)
+			list = append(list, order)
 		}
 		return list, total, err
 	}}
@@ -45,31 +45,31 @@ func (s *Server) ordersPart() component {
 	}}
 }
 
-func (s *Server) changeOrder(ctx context.Context, account, isv string, f func(codes.Order) (codes.Order, error)) (one codes.Order,
+func (s *Server) changeOrder(ctx context.Context, account, isv string, f func(codes.Order) (codes.Order, error)) (order codes.Order,
 	err error) {
 	name := ordersMeta + url.PathEscape(account) + "/" + url.PathEscape(isv)
 	err = s.store.InTx(ctx, func(ctx context.Context) error {
 		if err := s.store.Lock(ctx, name); err != nil {
 			return err
 		}
-		was, err := s.store.Meta(ctx, name)
+		previous, err := s.store.Meta(ctx, name)
 		if err != nil {
 			return err
 		}
-		one = codes.Order{}
-		if was != "" {
-			if err := json.Unmarshal([]byte(was), &one); err != nil {
+		order = codes.Order{}
+		if previous != "" {
+			if err := json.Unmarshal([]byte(previous), &order); err != nil {
 				return fmt.Errorf("reading an order of codes: %w", err)
 			}
 		}
-		if one, err = f(one); err != nil {
+		if order, err = f(order); err != nil {
 			return err
 		}
-		now, err := json.Marshal(one)
-		if err != nil || string(now) == was {
+		currentData, err := json.Marshal(order)
+		if err != nil || string(currentData) == previous {
 			return err
 		}
-		return s.store.PutMeta(ctx, name, string(now))
+		return s.store.PutMeta(ctx, name, string(currentData))
 	})
-	return one, err
+	return order, err
 }

@@ -64,8 +64,8 @@ func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Poli
 // slow notes that a receiver took longer to answer than the platform waits: as a call
 // with a request id of its own, for there is no call that it is part of.
 func (s requests) slow(kind outbox.Kind, r outbox.Row) {
-	at, row := s.now(), behaviour.MessageSlow
-	record := api.Record{RID: api.NewRID(s.random, at), At: at, Account: r.Receiver, Method: http.MethodPost,
+	t, row := s.now(), behaviour.MessageSlow
+	record := api.Record{RID: api.NewRID(s.random, t), At: t, Account: r.Receiver, Method: http.MethodPost,
 		URL: strings.TrimSpace(string(kind) + " " + r.Event), Request: r.Shown, Detail: "no answer within five seconds",
 		Behaviours: []behaviour.Row{row}}
 	if s.config.emulates() {
@@ -74,7 +74,7 @@ func (s requests) slow(kind outbox.Kind, r outbox.Row) {
 	s.domain.book.Record(record.Kept())
 	var notes behaviour.Notes
 	notes.Add(row)
-	s.domain.book.Deviate(record.Account, record.URL, record.RID, at, &notes)
+	s.domain.book.Deviate(record.Account, record.URL, record.RID, t, &notes)
 	s.log.Warn("call", "rid", record.RID, "endpoint", record.URL, "account", record.Account, "detail", record.Detail,
 		"behaviours", record.Behaviours)
 }

@@ -30,7 +30,7 @@ func (r *recalling) Write(b []byte) (int, error) {
 // recalled while somebody downloads it does not come whole.
 func TestAPackageIsMadeOnceAndEndsWithItsRecall(t *testing.T) {
 	t.Parallel()
-	dbtest.Each(t, dbtest.Patient, func(t *testing.T, url string) {
+	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, url string) {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
 		var batch struct {
 			ID int64 `json:"application_id"`

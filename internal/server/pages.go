@@ -55,22 +55,22 @@ func (s *Server) pages(next http.Handler) http.Handler {
 		Observe:  func(p landing.Page) { views.WithLabelValues(string(p)).Inc() },
 	}
 	s.emulation.pages = g
-	around := g.Around(next)
+	handler := g.Middleware(next)
 	if !s.config.Dev {
-		return around
+		return handler
 	}
 	// With --dev only this machine's own names are known, and none of them can
 	// be the host of a rule.
 	mux := http.NewServeMux()
 	mux.Handle(landing.TryPath+"{$}", g.Try())
-	mux.Handle("/", around)
+	mux.Handle("/", handler)
 	try := strings.TrimSuffix(landing.TryPath, "/")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, try) {
 			mux.ServeHTTP(w, r)
 			return
 		}
-		around.ServeHTTP(w, r) // where the mux would end as well
+		handler.ServeHTTP(w, r) // where the mux would end as well
 	})
 }
 

@@ -33,12 +33,12 @@ const Unreadable = "unreadable:"
 func (s health) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
 	defer cancel()
-	what := r.URL.Query().Get("for")
-	if r.URL.Query().Has("for") && what != forScan && what != forChange {
+	kind := r.URL.Query().Get("for")
+	if r.URL.Query().Has("for") && kind != forScan && kind != forChange {
 		http.Error(w, "for is scan or change, or is left out to ask for both", http.StatusBadRequest)
 		return
 	}
-	if fault, err := s.fault(ctx, what); fault != "" {
+	if fault, err := s.fault(ctx, kind); fault != "" {
 		if err != nil {
 			s.log.ErrorContext(ctx, "not ready", "error", err)
 		}
@@ -52,21 +52,21 @@ func (s health) ready(w http.ResponseWriter, r *http.Request) {
 	if n, first, err := s.domain.current.Unreadable(); n > 0 {
 		text += fmt.Sprintf("%s %d committed changes, one of them of %.120s: %.200v; scans show what was before it\n", Unreadable, n, first, err)
 	}
-	io.WriteString(w, text+s.scans.lacking(ctx))
+	io.WriteString(w, text+s.scans.missingScans(ctx))
 }
 
 // fault returns the reason for which the server is not ready for a kind of requests, or for both if that is ""; "" = it is ready.
 // err is for the log.
-func (s health) fault(ctx context.Context, what string) (fault string, err error) {
+func (s health) fault(ctx context.Context, kind string) (fault string, err error) {
 	if s.serving.draining.Load() {
 		return "stopping", nil
 	}
-	if what != forScan {
+	if kind != forScan {
 		if fault, err := s.changeFault(ctx); fault != "" {
 			return fault, err
 		}
 	}
-	if what != forChange {
+	if kind != forChange {
 		return s.scanFault()
 	}
 	return "", nil

@@ -36,26 +36,26 @@ var (
 
 // refuse notes a wrong credential: whose it claims to be, where that is known. With tooMany it only counts it, because
 // many came before.
-func (s access) refuse(ctx context.Context, at door, name string, ip netip.Addr, tooMany bool) {
-	s.secrets.refusals.note(refusal{what: at.name, name: name, ip: ip.Unmap().WithZone("")}, s.realNow())
+func (s access) refuse(ctx context.Context, d door, name string, ip netip.Addr, tooMany bool) {
+	s.secrets.refusals.note(refusal{what: d.name, name: name, ip: ip.Unmap().WithZone("")}, s.realNow())
 	if tooMany {
-		s.metrics.guesses.WithLabelValues(at.name, "refused").Inc()
+		s.metrics.guesses.WithLabelValues(d.name, "refused").Inc()
 		return
 	}
-	s.metrics.guesses.WithLabelValues(at.name, "wrong").Inc()
-	key := map[door]string{secretDoor: "account", personDoor: "person", linkDoor: "person"}[at]
-	var who []any
+	s.metrics.guesses.WithLabelValues(d.name, "wrong").Inc()
+	key := map[door]string{secretDoor: "account", personDoor: "person", linkDoor: "person"}[d]
+	var values []any
 	if name != "" {
-		who = []any{cmp.Or(key, "key"), name}
+		values = []any{cmp.Or(key, "key"), name}
 	}
-	s.log.WarnContext(ctx, at.wrong, append(who, "ip", ip.String())...)
+	s.log.WarnContext(ctx, d.wrong, append(values, "ip", ip.String())...)
 }
 
 // refuseAt is refuse for a door that this package guards itself; tooMany is for the answer.
-func (s access) refuseAt(r *http.Request, at door, name string) (tooMany bool) {
+func (s access) refuseAt(r *http.Request, d door, name string) (tooMany bool) {
 	ip := s.clientIP(r)
-	tooMany = s.secrets.guesses.RecordFailure(ip, at.name, s.realNow())
-	s.refuse(r.Context(), at, name, ip, tooMany)
+	tooMany = s.secrets.guesses.RecordFailure(ip, d.name, s.realNow())
+	s.refuse(r.Context(), d, name, ip, tooMany)
 	return tooMany
 }
 
@@ -77,12 +77,12 @@ type refusal struct {
 	ip         netip.Addr
 }
 
-// refusedCredentials are those of the last day, for the admin API.
+// refusedCredentials returns those of the last day, for the admin API.
 func (s access) refusedCredentials() []adminapi.RefusedCredential {
 	list := []adminapi.RefusedCredential{}
-	for _, one := range s.secrets.refusals.list(s.realNow()) {
-		list = append(list, adminapi.RefusedCredential{What: one.what, Name: one.name, IP: one.ip.String(), Times: one.times,
-			First: one.first, Last: one.last})
+	for _, r := range s.secrets.refusals.list(s.realNow()) {
+		list = append(list, adminapi.RefusedCredential{What: r.what, Name: r.name, IP: r.ip.String(), Times: r.times,
+			First: r.first, Last: r.last})
 	}
 	return list
 }
@@ -113,16 +113,16 @@ func (l *refusals) note(r refusal, now time.Time) {
 	if l.of == nil {
 		l.of = map[refusal]*refused{}
 	}
-	one := l.of[r]
-	if one == nil {
+	item := l.of[r]
+	if item == nil {
 		if len(l.of) >= mostRefusals {
 			l.dropOne()
 		}
-		one = &refused{refusal: r, first: now}
-		l.of[r] = one
+		item = &refused{refusal: r, first: now}
+		l.of[r] = item
 	}
-	one.times++
-	one.last = now
+	item.times++
+	item.last = now
 }
 
 // dropOne forgets the rarest of a few entries: so a program that keeps failing stays in the list,
@@ -130,9 +130,9 @@ func (l *refusals) note(r refusal, now time.Time) {
 func (l *refusals) dropOne() {
 	var rarest *refused
 	looked := 0
-	for _, one := range l.of {
-		if rarest == nil || one.times < rarest.times {
-			rarest = one
+	for _, r := range l.of {
+		if rarest == nil || r.times < rarest.times {
+			rarest = r
 		}
 		if looked++; looked == 8 {
 			break
@@ -145,12 +145,12 @@ func (l *refusals) dropOne() {
 func (l *refusals) list(now time.Time) (list []refused) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for key, one := range l.of {
-		if now.Sub(one.last) >= refusalTime {
+	for key, r := range l.of {
+		if now.Sub(r.last) >= refusalTime {
 			delete(l.of, key)
 			continue
 		}
-		list = append(list, *one)
+		list = append(list, *r)
 	}
 	slices.SortFunc(list, func(a, b refused) int {
 		return cmp.Or(cmp.Compare(b.times, a.times), b.last.Compare(a.last), cmp.Compare(a.what, b.what), cmp.Compare(a.name, b.name),

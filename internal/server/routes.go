@@ -29,7 +29,7 @@ import (
 )
 
 // handler routes what one listener serves.
-func (s *Server) handler(what listenerRole) http.Handler {
+func (s *Server) handler(role listenerRole) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.readiness().ready)
@@ -74,10 +74,10 @@ func (s *Server) handler(what listenerRole) http.Handler {
 	// A browser page of another origin must not act for the person in front of it.
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(refuseOrigin))
-	if what&scans != 0 {
+	if role&scans != 0 {
 		mux.Handle("/scan/", sameOrigin.Handler(orProblem(scanMux)))
 	}
-	if what&admin != 0 {
+	if role&admin != 0 {
 		s.mountGuide(mux)
 		pages := s.console(asJSON(orProblem(adminMux))).Handler()
 		mux.Handle(console.Root, pages)
@@ -85,9 +85,9 @@ func (s *Server) handler(what listenerRole) http.Handler {
 		mux.Handle("/admin/", s.access().adminOnly(sameOrigin.Handler(asJSON(orProblem(adminMux)))))
 		mux.Handle("GET /metrics", s.access().adminOnly(adminroute.RequireRole(adminroute.Viewer, s.metrics.handler())))
 	}
-	s.mountElsewhere(mux, what)
+	s.mountElsewhere(mux, role)
 	links := s.links()
-	if what&wire != 0 {
+	if role&wire != 0 {
 		agree := s.consentPage()
 		for _, path := range consent.Paths {
 			mux.Handle(path, agree)
@@ -95,13 +95,13 @@ func (s *Server) handler(what listenerRole) http.Handler {
 		s.serving.wireCalls = s.wireAPI().Handler()
 		calls := s.access().ownOrigin(s.serving.wireCalls)
 		mux.Handle("/", links.Orphan(calls))
-		s.mountFirstPage(mux, what, calls)
-		return links.Around(s.pages(direct(calls, mux)))
+		s.mountFirstPage(mux, role, calls)
+		return links.Middleware(s.pages(direct(calls, mux)))
 	}
 	mux.HandleFunc("/", noSuchPath)
-	s.mountFirstPage(mux, what, http.HandlerFunc(noSuchPath))
-	if what&scans != 0 {
-		return links.Around(mux)
+	s.mountFirstPage(mux, role, http.HandlerFunc(noSuchPath))
+	if role&scans != 0 {
+		return links.Middleware(mux)
 	}
 	return mux
 }
@@ -191,9 +191,9 @@ func (s *Server) wireAPI() *api.API {
 	}
 	if s.config.emulates() {
 		s.emulation.wire = a
-		a.Record = func(one api.Record) {
+		a.Record = func(record api.Record) {
 			s.serving.arrivals.calls.Add(1)
-			s.emulation.calls.Add(one)
+			s.emulation.calls.Add(record)
 		}
 		a.WhyBelow = s.whyBelow()
 		a.PageOf = func(rid string) string { return s.AdminURL + console.Root + "/calls/" + rid }
@@ -216,7 +216,7 @@ func (s *Server) wireAPI() *api.API {
 	return a
 }
 
-// wireFault is a fault of the plan as the wire sees it.
+// wireFault returns a fault of the plan as the wire sees it.
 func wireFault(f emulator.Fault) api.Fault {
 	fault := api.Fault{After: f.After, Delay: f.Delay, Drop: f.Drop, DropAfter: f.DropAfter}
 	if f.ErrCode == nil {
@@ -235,8 +235,8 @@ func wireFault(f emulator.Fault) api.Fault {
 
 func (s *Server) scanAPI() *scanapi.API {
 	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.press,
-		Products: s.domain.products}, Near: s.domain.rules.Near, Codes: s.domain.press, Desk: s.domain.desk,
-		Record: s.scanning.ledger.record, Soon: s.soon, Late: s.scanning.ledger.late, UserHash: s.userHash, Region: s.scans().region(),
+		Products: s.domain.products}, Near: s.domain.rules.Neighbours, Codes: s.domain.press, Desk: s.domain.desk,
+		Record: s.scanning.ledger.record, Soon: s.isAsync, Late: s.scanning.ledger.isLate, UserHash: s.userHash, Region: s.scans().region(),
 		Unrecorded: s.metrics.observeUnrecorded, Accounts: s.domain.accounts, OpenIDs: s.secrets.openIDs,
 		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
 		Observe: s.metrics.observeScan, Proven: connlimit.Proven, Refused: connlimit.Refused}
@@ -273,9 +273,9 @@ func (s *Server) adminAPI(h huma.API) {
 	adminroute.Mount(h, "admin", s.log, a.Problem, a.Guard(), a.Operations())
 	if s.config.emulates() {
 		control := &emulator.Control[api.Record]{Clock: s.emulation.clock, Plan: s.emulation.plan, Calls: s.emulation.calls,
-			About: func(r api.Record) emulator.About {
+			About: func(r api.Record) emulator.Properties {
 				path, _, _ := strings.Cut(r.URL, "?")
-				return emulator.About{RID: r.RID, Account: r.Account, Path: path, ErrCode: r.ErrCode}
+				return emulator.Properties{RID: r.RID, Account: r.Account, Path: path, ErrCode: r.ErrCode}
 			},
 			Paths: api.Paths(), Reset: s.seeder().reset, ResetAccounts: s.seeder().resetAccounts, AddSeed: s.seeder().addSeed,
 			Platforms: s.platformControls(),

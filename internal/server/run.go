@@ -38,16 +38,16 @@ func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Write
 		s.log.InfoContext(ctx, "clients must trust the local authority", "file", certificates.AuthorityFile(c.Data),
 			"names", strings.Join(devNames, " "))
 	}
-	above := sdnotify.Find()
-	s.sayAbove(above.Ready("ready at " + s.URL))
+	parentSupervisor := sdnotify.Find()
+	s.sayAbove(parentSupervisor.Ready("ready at " + s.URL))
 	// The watchdog is fed during the end of the server too.
 	watch, stopWatch := context.WithCancel(context.Background())
 	defer stopWatch()
-	go above.Watch(watch, s.alive)
+	go parentSupervisor.Watch(watch, s.alive)
 	fmt.Fprintf(stdout, "qrjump ready %s\n", s.URL)
 	select {
 	case <-ctx.Done():
-		s.sayAbove(above.Stopping("stopping: running requests are drained"))
+		s.sayAbove(parentSupervisor.Stopping("stopping: running requests are drained"))
 		err = s.announce(time.After(c.ShutdownDelay))
 		s.serving.drainTime = max(DrainTimeout-c.ShutdownDelay, DrainTimeout/2)
 	case err = <-s.Failed():
@@ -78,8 +78,8 @@ func (s *Server) alive(ctx context.Context) error {
 		return err
 	}
 	// The certificate is for the public name and does not match here; nothing secret is sent.
-	own := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	answer, err := own.Do(r)
+	ownClient := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	answer, err := ownClient.Do(r)
 	if err != nil {
 		return err
 	}
@@ -119,11 +119,11 @@ func isTerminal(f *os.File) bool {
 
 // welcome tells a person where things are and what to try.
 func (s *Server) welcome(ctx context.Context, w io.Writer) {
-	tell := func(key string, of ...any) { fmt.Fprintln(w, says(key, of...).In(s.config.Language)) }
+	tell := func(key string, values ...any) { fmt.Fprintln(w, says(key, values...).In(s.config.Language)) }
 	tell("welcome.where", s.URL, s.AdminURL+console.Root)
 	if !s.config.Dev {
-		if once, _, err := s.domain.people.NewLink(ctx, ""); err == nil {
-			tell("welcome.sign_in", s.AdminURL+console.Root, once)
+		if single, _, err := s.domain.people.NewLink(ctx, ""); err == nil {
+			tell("welcome.sign_in", s.AdminURL+console.Root, single)
 		} else {
 			s.log.ErrorContext(ctx, "no login link could be made: qrjump login-link makes one", "error", err)
 		}
@@ -147,21 +147,21 @@ func (s *Server) welcome(ctx context.Context, w io.Writer) {
 // trust says what a client with a fixed address needs.
 func (s *Server) trust(w io.Writer) {
 	ca := certificates.AuthorityFile(s.config.Data)
-	if whole, err := filepath.Abs(ca); err == nil {
-		ca = whole
+	if full, err := filepath.Abs(ca); err == nil {
+		ca = full
 	}
 	host, port, err := net.SplitHostPort(strings.TrimPrefix(s.URL, "https://"))
 	if err != nil {
 		return
 	}
-	tell := func(key string, of ...any) { fmt.Fprintln(w, says(key, of...).In(s.config.Language)) }
+	tell := func(key string, values ...any) { fmt.Fprintln(w, says(key, values...).In(s.config.Language)) }
 	tell("welcome.trust", host, strings.Join(landing.PlatformNames, " "), ca)
 	if port != "443" {
 		tell("welcome.port", net.JoinHostPort(host, "443"))
 	}
 }
 
-// curl is the command that trusts this server.
+// curl returns the command that trusts this server.
 func (s *Server) curl() string {
 	if s.config.TLSDev {
 		return "curl -s --cacert '" + certificates.AuthorityFile(s.config.Data) + "'"

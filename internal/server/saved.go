@@ -9,13 +9,13 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// snapshotControls are the states of the emulator that are saved.
+// snapshotControls returns the states of the emulator that are saved.
 func (s seeder) snapshotControls() emulator.Snapshots {
 	return emulator.Snapshots{
 		List: func(ctx context.Context) (list []emulator.Snapshot, err error) {
 			all, err := s.store.SavedStates(ctx)
-			for _, one := range all {
-				list = append(list, snapshotOf(one))
+			for _, saved := range all {
+				list = append(list, snapshotOf(saved))
 			}
 			return list, err
 		},
@@ -25,9 +25,9 @@ func (s seeder) snapshotControls() emulator.Snapshots {
 	}
 }
 
-func snapshotOf(one store.Saved) emulator.Snapshot {
-	return emulator.Snapshot{Name: one.Name, CreatedAt: one.At.UTC(), Program: one.Program, Accounts: one.Accounts, Rules: one.Rules,
-		Batches: one.Batches, Bytes: one.Bytes}
+func snapshotOf(saved store.Saved) emulator.Snapshot {
+	return emulator.Snapshot{Name: saved.Name, CreatedAt: saved.At.UTC(), Program: saved.Program, Accounts: saved.Accounts, Rules: saved.Rules,
+		Batches: saved.Batches, Bytes: saved.Bytes}
 }
 
 func savedFault(err error) error {
@@ -46,15 +46,15 @@ func (s seeder) saveState(ctx context.Context, name string) (emulator.Snapshot, 
 	if err := s.domain.book.Flush(ctx); err != nil {
 		return emulator.Snapshot{}, err
 	}
-	one, err := s.store.SaveState(ctx, name, version.Number(), s.realNow())
-	return snapshotOf(one), savedFault(err)
+	saved, err := s.store.SaveState(ctx, name, version.Number(), s.realNow())
+	return snapshotOf(saved), savedFault(err)
 }
 
 // loadState brings everything back to a saved state; keys stay.
 func (s seeder) loadState(ctx context.Context, name string) (emulator.Snapshot, error) {
-	var one store.Saved
+	var saved store.Saved
 	err := s.anew(ctx, func() (err error) {
-		one, err = s.store.LoadState(ctx, name)
+		saved, err = s.store.LoadState(ctx, name)
 		return err
 	})
 	if errors.Is(err, store.ErrDamaged) {
@@ -66,5 +66,5 @@ func (s seeder) loadState(ctx context.Context, name string) (emulator.Snapshot, 
 	if err == nil {
 		err = s.forgetAll(ctx)
 	}
-	return snapshotOf(one), savedFault(err)
+	return snapshotOf(saved), savedFault(err)
 }

@@ -32,7 +32,7 @@ func (s *Server) urlOf(l net.Listener) string {
 	return reachable("http://" + l.Addr().String())
 }
 
-// lane is the listener of scans alone: what it does not answer itself goes to
+// lane returns the listener of scans alone: what it does not answer itself goes to
 // net/http.
 func (s *Server) lane(l net.Listener) *fastpath.Listener {
 	lane := s.scanAPI().Lane(cmp.Or(s.seams.LanePatience, time.Second))
@@ -103,7 +103,7 @@ func (l *scanLedger) record(e *scanlog.Event) (scanapi.Durable, error) {
 	return group, nil
 }
 
-func (l *scanLedger) late() bool { return l.recorder.Late() }
+func (l *scanLedger) isLate() bool { return l.recorder.IsLate() }
 
 // close writes what waits. Its error says that scans were answered and are lost.
 func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
@@ -114,8 +114,8 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 	// Scans that cannot be shipped now are shipped after the next start.
 	_ = l.flush(ctx)
 	if l.lake != nil {
-		within, cancel := context.WithTimeout(ctx, lastWrite/2)
-		_ = l.lake.Flush(within) // else it is done after the next start
+		parent, cancel := context.WithTimeout(ctx, lastWrite/2)
+		_ = l.lake.Flush(parent) // else it is done after the next start
 		cancel()
 	}
 	if l.nodes != nil {
@@ -130,8 +130,8 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 	return err
 }
 
-// soon reports whether scans that fell on no code are answered before they are durable.
-func (s *Server) soon() bool { return s.chosen.settings.Get().ScanCommit == settings.Async }
+// isAsync reports whether scans that fell on no code are answered before they are durable.
+func (s *Server) isAsync() bool { return s.chosen.settings.Get().ScanCommit == settings.Async }
 
 // userHash returns the hash that identifies a user in the scan log. The namespace has no byte 0.
 func (s *Server) userHash(namespace, user string) scanlog.UserHash {
@@ -172,8 +172,8 @@ func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
 			return
 		case <-tick.C:
 		}
-		within, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := s.domain.keys.Load(within)
+		parent, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := s.domain.keys.Load(parent)
 		cancel()
 		switch {
 		case err == nil:

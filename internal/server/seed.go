@@ -122,8 +122,8 @@ func (f *seedFile) yamlError(err error) error {
 	return usage("seed %s: %v", f.name, err)
 }
 
-// at names the line of one entry of the seed in an error.
-func (f *seedFile) at(section string, i int, err error) error {
+// atLine names the line of one entry of the seed in an error.
+func (f *seedFile) atLine(section string, i int, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -134,16 +134,16 @@ func (f *seedFile) at(section string, i int, err error) error {
 func (f *seedFile) planted(section string, i int, err error) error {
 	_, invalid := errors.AsType[accounts.Invalid](err)
 	_, taken := errors.AsType[accounts.ExclusiveConflict](err)
-	code, _ := errcode.Of(err)
+	code, _ := errcode.FromError(err)
 	if invalid || taken || code != errcode.SystemError || errors.Is(err, accounts.ErrNoAccount) {
-		return f.at(section, i, err)
+		return f.atLine(section, i, err)
 	}
 	return fmt.Errorf("seed %s, line %d: %w", f.name, f.line(fmt.Sprintf("$.%s[%d]", section, i)), err)
 }
 
 // line returns the line at which a part of the seed begins; 0 = not found.
-func (f *seedFile) line(where string) int {
-	path, err := yaml.PathString(where)
+func (f *seedFile) line(location string) int {
+	path, err := yaml.PathString(location)
 	if err != nil {
 		return 0
 	}
@@ -164,7 +164,7 @@ func (f *seedFile) hash() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// registration is an account of the seed without its links.
+// registration returns an account of the seed without its links.
 func (f *seedFile) registration(i int) accounts.Registration {
 	a := f.Accounts[i]
 	if a.IPAllowlist == nil {
@@ -212,26 +212,26 @@ func (f *seedFile) check() error {
 	for i := range f.Accounts {
 		r := f.registration(i)
 		if err := directory.Check(r); err != nil {
-			return f.at("accounts", i, err)
+			return f.atLine("accounts", i, err)
 		}
 		owners[r.AppID] = r.Account
 	}
 	for i, c := range f.Components {
 		if err := directory.CheckComponent(f.component(i), c.Secret, c.EncodingAESKey); err != nil {
-			return f.at("components", i, err)
+			return f.atLine("components", i, err)
 		}
 	}
 	for i, r := range f.Rules {
 		// An owner that is not in the seed may be in the database.
 		if owner, ok := owners[r.Owner]; ok {
 			if _, err := rules.ValidateSeed(owner, f.draft(i)); err != nil {
-				return f.at("rules", i, err)
+				return f.atLine("rules", i, err)
 			}
 		}
 	}
 	for i := range f.GS1 {
 		if _, err := digitallink.Parse(f.GS1[i]); err != nil {
-			return f.at("gs1", i, err)
+			return f.atLine("gs1", i, err)
 		}
 	}
 	return nil
@@ -317,13 +317,13 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 	for i, r := range f.Rules {
 		owner, err := directory.Get(ctx, r.Owner)
 		if errors.Is(err, accounts.ErrNoAccount) {
-			return false, f.at("rules", i, fmt.Errorf("rule %q: there is no account %q", r.Prefix, r.Owner))
+			return false, f.atLine("rules", i, fmt.Errorf("rule %q: there is no account %q", r.Prefix, r.Owner))
 		}
 		if err != nil {
 			return false, f.planted("rules", i, err)
 		}
 		if _, err := rules.ValidateSeed(owner, f.draft(i)); err != nil {
-			return false, f.at("rules", i, err)
+			return false, f.atLine("rules", i, err)
 		}
 		if err := book.Seed(ctx, owner, f.draft(i), r.Published); err != nil {
 			return false, f.planted("rules", i, err)

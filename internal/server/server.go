@@ -125,7 +125,7 @@ func newServer(c Config, logs io.Writer, seams TestHooks) *Server {
 	return s
 }
 
-// order is the parts of a server as they start. They end in reverse, so that each
+// order returns the parts of a server as they start. They end in reverse, so that each
 // finds what it uses: requests before all that answers them, those that tell of
 // scans before the counter, the shipper before the counter, the counter before the
 // ledger, and everything before the store.

@@ -17,7 +17,7 @@ import (
 // do not.
 func TestASpoiledCodeThatIsScannedRaisesOneAlarm(t *testing.T) {
 	t.Parallel()
-	dbtest.Each(t, dbtest.Patient, func(t *testing.T, url string) {
+	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, url string) {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
 		answer := func(method, path, body string) servertest.Answer {
 			t.Helper()

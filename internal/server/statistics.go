@@ -62,9 +62,9 @@ func (s scanRecords) openCounter(ctx context.Context) error {
 	return s.scanning.counter.Begin(ctx)
 }
 
-// lacking returns a line for the readiness report; "" = nothing is missing that was counted.
-func (s scanRecords) lacking(ctx context.Context) string {
-	n, err := s.scanning.counter.Lacking(ctx)
+// missingScans returns a line for the readiness report; "" = nothing is missing that was counted.
+func (s scanRecords) missingScans(ctx context.Context) string {
+	n, err := s.scanning.counter.MissingScans(ctx)
 	if err != nil || n == 0 {
 		return ""
 	}
@@ -90,10 +90,10 @@ func (s *Server) counterPart() component {
 				return nil
 			}
 			// A ledger that is left now may not be there at the next start.
-			within, cancel := context.WithTimeout(ctx, lastCount)
+			parent, cancel := context.WithTimeout(ctx, lastCount)
 			defer cancel()
-			if err := s.scanning.counter.CatchUpAndSave(within); err != nil {
-				s.log.InfoContext(within, "the last scans are counted after the next start", "reason", err)
+			if err := s.scanning.counter.CatchUpAndSave(parent); err != nil {
+				s.log.InfoContext(parent, "the last scans are counted after the next start", "reason", err)
 			}
 			return nil
 		},
@@ -109,7 +109,7 @@ func (m *metrics) watchCounter(c *stats.Aggregator) {
 			func() float64 {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
-				n, err := c.Lacking(ctx)
+				n, err := c.MissingScans(ctx)
 				if err != nil {
 					return math.NaN()
 				}

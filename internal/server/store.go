@@ -23,8 +23,8 @@ func (s *Server) storePart() component {
 			if s.chosen.seed, err = readSeed(s.config); err != nil {
 				return err
 			}
-			waits := func(what string, until time.Time) {
-				s.log.WarnContext(ctx, "the migration of the database waits for a lock, and tries again", "what", what, "until", until)
+			waits := func(kind string, until time.Time) {
+				s.log.WarnContext(ctx, "the migration of the database waits for a lock, and tries again", "what", kind, "until", until)
 			}
 			target := store.Target{URL: s.config.Database, Dir: s.config.Data, Check: s.check, Waits: waits}
 			if s.store, err = store.Open(ctx, target); err != nil {

@@ -86,7 +86,7 @@ func TestAServerGoesToAStreamAndComesBack(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p, first, second, key, total := where(t), streamServer(t), streamServer(t), "", int64(0)
-		ways := testscope.Or([]string{"", first, "", first, second, "", second, first, ""}, []string{"", first, second, ""})
+		ways := testscope.Choose([]string{"", first, "", first, second, "", second, first, ""}, []string{"", first, second, ""})
 		for n, events := range ways {
 			when := fmt.Sprint("start ", n)
 			c := p.counting(t, events, key)

@@ -70,7 +70,7 @@ func rowOf(w works, id, index int64) labels.Row {
 // and opens nothing once one character of its secret is another.
 func TestTextsByTemplateFromApplicationToBuyer(t *testing.T) {
 	t.Parallel()
-	dbtest.Each(t, dbtest.Patient, func(t *testing.T, database string) {
+	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, database string) {
 		w := brew(t, servertest.Options{Config: func(c *server.Config) { c.Database, c.DevHost = database, tradeHosts }})
 		var ids []int64
 		for i, one := range trades {

@@ -94,18 +94,18 @@ func (t *tunnel) take(c net.Conn) {
 	}
 }
 
-// ahead is a connection of which some bytes were read ahead.
-type ahead struct {
+// lookahead is a connection of which some bytes were read ahead.
+type lookahead struct {
 	net.Conn
 	from io.Reader
 }
 
-func (a *ahead) Read(b []byte) (int, error) { return a.from.Read(b) }
+func (a *lookahead) Read(b []byte) (int, error) { return a.from.Read(b) }
 
 // openTunnel makes h, a listener's server, a proxy to the platform's names, behind which the same handler answers.
 func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Context) {
 	t := &tunnel{conns: make(chan net.Conn), closed: make(chan struct{}), on: l.Addr()}
-	behind := &http.Server{
+	trailingServer := &http.Server{
 		Handler:           h.Handler,
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ReadHeaderTimeout: 10 * time.Second,
@@ -115,10 +115,10 @@ func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Con
 		// net/http sets up HTTP/2 by it; handshakes are those of connect.
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
 	}
-	s.serving.servers = append(s.serving.servers, behind)
-	s.serving.front, s.serving.behind = h, behind
+	s.serving.servers = append(s.serving.servers, trailingServer)
+	s.serving.front, s.serving.behind = h, trailingServer
 	s.serving.accepting.Go(func() {
-		if err := behind.Serve(t); !errors.Is(err, http.ErrServerClosed) {
+		if err := trailingServer.Serve(t); !errors.Is(err, http.ErrServerClosed) {
 			s.serving.failed <- fmt.Errorf("the tunnel of %s: %w", l.Addr(), err)
 		}
 	})
@@ -127,7 +127,7 @@ func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Con
 		switch {
 		case r.Method == http.MethodConnect:
 			s.connect(t, w, r)
-		case r.URL.Host != "" && !platformName(r.URL.Host) && !here(r):
+		case r.URL.Host != "" && !platformName(r.URL.Host) && !isOwnAddress(r):
 			s.rejectProxy(w, r.URL.Host)
 		default:
 			direct.ServeHTTP(w, r)
@@ -145,12 +145,12 @@ func (s *Server) ServeAlso(wire, secure, plain net.Listener) error {
 	if secure != nil {
 		secure = tls.NewListener(secure, platformTLS(shown))
 	}
-	for l, by := range map[net.Listener]*http.Server{wire: s.serving.front, secure: s.serving.behind, plain: s.serving.behind} {
+	for l, server := range map[net.Listener]*http.Server{wire: s.serving.front, secure: s.serving.behind, plain: s.serving.behind} {
 		if l == nil {
 			continue
 		}
 		s.serving.accepting.Go(func() {
-			if err := by.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				s.serving.failed <- fmt.Errorf("listener %s: %w", l.Addr(), err)
 			}
 		})
@@ -172,9 +172,9 @@ func platformName(authority string) bool {
 	return slices.Contains(PlatformNames, strings.ToLower(strings.TrimSuffix(host, ".")))
 }
 
-// here reports whether a request in absolute form names the address that it came to, which is no proxying: this machine, with the port
+// isOwnAddress reports whether a request in absolute form names the address that it came to, which is no proxying: this machine, with the port
 // of the listener or without one.
-func here(r *http.Request) bool {
+func isOwnAddress(r *http.Request) bool {
 	host, port, err := net.SplitHostPort(r.URL.Host)
 	if err != nil {
 		return loopback(r.URL.Host)
@@ -219,17 +219,17 @@ func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 		conn.Close()
 		return
 	}
-	var through net.Conn = &ahead{conn, rest(read.Reader, conn)}
+	var item net.Conn = &lookahead{conn, rest(read.Reader, conn)}
 	if _, port, _ := net.SplitHostPort(r.Host); port != "80" {
-		through = tls.Server(through, platformTLS(shown))
+		item = tls.Server(item, platformTLS(shown))
 	}
-	t.take(through)
+	t.take(item)
 }
 
 // rest reads what was read ahead, then the connection itself.
 func rest(read *bufio.Reader, conn net.Conn) io.Reader {
-	early, _ := read.Peek(read.Buffered())
-	return io.MultiReader(strings.NewReader(string(early)), conn)
+	earlyData, _ := read.Peek(read.Buffered())
+	return io.MultiReader(strings.NewReader(string(earlyData)), conn)
 }
 
 // platformShown is the certificate for the platform's names of a server without --tls-dev.
@@ -248,7 +248,7 @@ func (s *Server) platformCertificate() (certificates.Certificate, error) {
 	return s.serving.platform.shown, s.serving.platform.fault
 }
 
-// Authority is the file of the local authority that speaks for the platform's names.
+// Authority returns the file of the local authority that speaks for the platform's names.
 func (s *Server) Authority() (file string, err error) {
 	_, err = s.platformCertificate()
 	return certificates.AuthorityFile(s.config.Data), err

@@ -126,7 +126,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	return done, t.Reached(stepMoved)
 }
 
-// newText is the new master key as its file holds it.
+// newText returns the new master key as its file holds it.
 func (t KeyRotation) newText() (string, error) {
 	if t.NewKeyFile == "" {
 		secret, err := sealer.NewSecret(t.Random)
@@ -209,13 +209,13 @@ func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newM
 			secret = sealing
 		}
 		return newMaster.Seal(place(name), secret), nil
-	}, func(where, sealed string) (string, error) {
-		secret, err := old.Open(where, sealed)
+	}, func(location, sealed string) (string, error) {
+		secret, err := old.Open(location, sealed)
 		if err != nil {
 			// The place may be the hash of a token, but never a secret.
-			return "", fmt.Errorf("%s: %w; nothing was changed", where, err)
+			return "", fmt.Errorf("%s: %w; nothing was changed", location, err)
 		}
-		return sealer.Seal(where, secret), nil
+		return sealer.Seal(location, secret), nil
 	})
 	if errors.Is(err, store.ErrInUse) {
 		err = usageError{err}

@@ -102,8 +102,8 @@ func (s *Server) unreachable(ctx context.Context) (n float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, one := range all {
-		if !one.Stopped && s.realNow().Sub(one.SeenAt) > NodeSilence {
+	for _, node := range all {
+		if !node.Stopped && s.realNow().Sub(node.SeenAt) > NodeSilence {
 			n++
 		}
 	}
@@ -142,9 +142,9 @@ func (s *Server) primariesPart() component {
 			}
 			s.writing.Store(&found)
 			said = s.sayPrimaries(ctx, found, said)
-			if now := strings.Join(found.Silent, " "); now != silent {
-				if silent = now; now != "" {
-					s.log.WarnContext(ctx, "servers that --database names cannot be asked whether they take writes", "servers", now)
+			if current := strings.Join(found.Silent, " "); current != silent {
+				if silent = current; current != "" {
+					s.log.WarnContext(ctx, "servers that --database names cannot be asked whether they take writes", "servers", current)
 				} else {
 					s.log.InfoContext(ctx, "all servers that --database names answer")
 				}
@@ -160,26 +160,26 @@ func (s *Server) primariesPart() component {
 
 // sayPrimaries logs that two servers take writes, or do no longer; said is what was logged before.
 func (s *Server) sayPrimaries(ctx context.Context, found store.Servers, said string) string {
-	now := ""
+	current := ""
 	if found.Primaries() > 1 {
 		var all []string
-		for _, one := range found.Writing {
-			all = append(all, fmt.Sprintf("%s (timeline %d)", one.Name, one.Timeline))
+		for _, server := range found.Writing {
+			all = append(all, fmt.Sprintf("%s (timeline %d)", server.Name, server.Timeline))
 		}
 		if found.Missing > 0 {
 			all = append(all, fmt.Sprintf("one that this node does not reach (timeline %d)", found.Missing))
 		}
-		now = strings.Join(all, ", ")
+		current = strings.Join(all, ", ")
 	}
 	switch {
-	case now == said:
-	case now == "":
+	case current == said:
+	case current == "":
 		s.log.InfoContext(ctx, "one server of the database takes writes again")
 	default:
 		s.log.ErrorContext(ctx, "two servers of the database take writes; this node uses that of the latest timeline alone: "+
-			"stop the others for good, and make them replicas of it", "servers", now)
+			"stop the others for good, and make them replicas of it", "servers", current)
 	}
-	return now
+	return current
 }
 
 // primaries returns the number of servers of the database that take writes, as far as this node knows.

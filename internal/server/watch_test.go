@@ -77,7 +77,7 @@ func TestMetricsSayWhatWaits(t *testing.T) {
 func TestMetricsOfSeveralNodes(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
-	p.database = dbtest.With(p.database, "lock_timeout", "100ms")
+	p.database = dbtest.WithOption(p.database, "lock_timeout", "100ms")
 	s := p.start(t, servertest.Options{Seed: brand})
 	const refused = `qrjump_db_write_errors_total{cause="lock"}`
 	before := metricOf(t, s, refused)

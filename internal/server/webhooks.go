@@ -18,8 +18,8 @@ import (
 func (s *Server) openWebhooks() {
 	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: currentLog{s},
 		Origins: s.scanning.ledger.stream != nil, LastAlarm: s.store.LastAlarm,
-		Alarms: func(ctx context.Context, after int64, limit int) ([]webhooks.Alarm, error) {
-			list, err := s.scanning.alarms.News(ctx, after, limit)
+		Alarms: func(ctx context.Context, start int64, limit int) ([]webhooks.Alarm, error) {
+			list, err := s.scanning.alarms.News(ctx, start, limit)
 			if err != nil {
 				return nil, err
 			}
@@ -67,8 +67,8 @@ func (l currentLog) ID() string { return l.s.scanning.counter.Log.ID() }
 
 func (l currentLog) End(ctx context.Context) (int64, error) { return l.s.scanning.counter.Log.End(ctx) }
 
-func (l currentLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
-	return l.s.scanning.counter.Log.Read(ctx, after)
+func (l currentLog) Read(ctx context.Context, start int64) iter.Seq2[scanlog.Entry, error] {
+	return l.s.scanning.counter.Log.Read(ctx, start)
 }
 
 // checkWebhook says why an address cannot be a receiver's.
@@ -87,7 +87,7 @@ func (s requests) checkWebhook(ctx context.Context, url string) error {
 	return nil
 }
 
-// outboundNow is the guarded client as the settings have it.
+// outboundNow returns the guarded client as the settings have it.
 func (s requests) outboundNow() safehttp.Client {
 	client := s.outbound
 	client.AllowPrivate = s.chosen.settings.Get().AllowPrivateHosts

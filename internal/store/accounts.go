@@ -26,19 +26,19 @@ var accountRows = mapper[accounts.Account]{table: "accounts", key: "appid", none
 
 // Account implements accounts.Tx and rules.Tx.
 func (t accountQueries) Account(ctx context.Context, appid string) (accounts.Account, error) {
-	return accountRows.few(ctx, t.Tx, `appid = $1`, appid)
+	return accountRows.findQueued(ctx, t.Tx, `appid = $1`, appid)
 }
 
 // KeepAccount implements accounts.Tx. On PostgreSQL it shares the lock of the row, for which LockBelongings waits.
 func (t accountQueries) KeepAccount(ctx context.Context, appid string) (accounts.Account, error) {
 	if t.engine.sharesRows() {
-		return accountRows.few(ctx, t.Tx, `appid = $1 FOR KEY SHARE`, appid)
+		return accountRows.findQueued(ctx, t.Tx, `appid = $1 FOR KEY SHARE`, appid)
 	}
 	return t.Account(ctx, appid)
 }
 
-func (t accountQueries) Accounts(ctx context.Context, after string, limit int) ([]accounts.Account, error) {
-	return accountRows.all(ctx, t.Tx, `WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
+func (t accountQueries) Accounts(ctx context.Context, rest string, limit int) ([]accounts.Account, error) {
+	return accountRows.all(ctx, t.Tx, `WHERE appid > $1 ORDER BY appid LIMIT $2`, rest, limit)
 }
 
 func (t accountQueries) AccountsAt(ctx context.Context, appids []string) ([]accounts.Account, error) {
@@ -62,13 +62,13 @@ func (t accountQueries) PutAccount(ctx context.Context, a accounts.Account) erro
 		return accountRows.put(ctx, t.Tx, a)
 	}
 	// An import may have written this AppID without showing it yet: wait for a moment only.
-	if err := t.later(ctx, nil, shortLockTimeout); err != nil {
+	if err := t.execQueued(ctx, nil, shortLockTimeout); err != nil {
 		return err
 	}
 	if err := accountRows.put(ctx, t.Tx, a); err != nil {
 		return err
 	}
-	return t.later(ctx, nil, defaultLockTimeout)
+	return t.execQueued(ctx, nil, defaultLockTimeout)
 }
 
 func (t accountQueries) AddAccounts(ctx context.Context, all []accounts.Account) error {
@@ -203,9 +203,9 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []a
 			return err
 		}
 		opened := slices.Sorted(maps.Keys(active))
-		there, err := tx.accounts().AccountsAt(ctx, opened)
-		exists := make(map[string]bool, len(there))
-		for _, a := range there {
+		storedAccounts, err := tx.accounts().AccountsAt(ctx, opened)
+		exists := make(map[string]bool, len(storedAccounts))
+		for _, a := range storedAccounts {
 			exists[a.AppID] = true
 		}
 		for _, appid := range opened {
@@ -220,17 +220,17 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []a
 
 func (t accountQueries) Belongings(ctx context.Context, appid string, now time.Time) (accounts.Dependencies, error) {
 	var has accounts.Dependencies
-	for _, one := range belongings {
+	for _, belonging := range belongings {
 		n, args := 0, []any{appid, millis(now)}
-		if !strings.Contains(one.query, "$2") {
+		if !strings.Contains(belonging.query, "$2") {
 			args = args[:1]
 		}
-		if err := t.row(ctx, one.query, args...).Scan(&n); err != nil {
+		if err := t.row(ctx, belonging.query, args...).Scan(&n); err != nil {
 			return has, err
 		}
-		switch amount := (accounts.Count{Kind: one.what, Count: n}); {
+		switch amount := (accounts.Count{Kind: belonging.what, Count: n}); {
 		case n == 0:
-		case one.keeps:
+		case belonging.keeps:
 			has.Keeps = append(has.Keeps, amount)
 		default:
 			has.Goes = append(has.Goes, amount)
@@ -261,11 +261,11 @@ func (t accountQueries) LinksAt(ctx context.Context, services []string) (map[str
 	if err != nil {
 		return nil, err
 	}
-	of := map[string][]string{}
+	names := map[string][]string{}
 	for _, l := range all {
-		of[l.Service] = append(of[l.Service], l.MiniProgram)
+		names[l.Service] = append(names[l.Service], l.MiniProgram)
 	}
-	return of, nil
+	return names, nil
 }
 
 func scanText(scan func(...any) error) (s string, err error) {
@@ -273,9 +273,9 @@ func scanText(scan func(...any) error) (s string, err error) {
 	return s, err
 }
 
-func (t accountQueries) PutLink(ctx context.Context, service, miniProgram string, at time.Time) error {
+func (t accountQueries) PutLink(ctx context.Context, service, miniProgram string, instant time.Time) error {
 	_, err := t.exec(ctx, `INSERT INTO links (service, mini_program, created_at) VALUES ($1, $2, $3)
-		ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0, at_once = 0`, service, miniProgram, millis(at))
+		ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0, at_once = 0`, service, miniProgram, millis(instant))
 	if err != nil {
 		return err
 	}
@@ -356,13 +356,13 @@ var tokenRows = mapper[accounts.Token]{table: "access_tokens", none: accounts.Er
 }}.rows()
 
 func (t accountQueries) Token(ctx context.Context, hash string) (accounts.Token, error) {
-	return tokenRows.few(ctx, t.Tx, `hash = $1`, hash)
+	return tokenRows.findQueued(ctx, t.Tx, `hash = $1`, hash)
 }
 
 func (t accountQueries) Bearer(ctx context.Context, hash string) (k accounts.Token, a accounts.Account, err error) {
-	row := t.alone(ctx, `SELECT `+qualified("t", tokenRows.columns)+`, `+qualified("a", accountRows.columns)+`
+	row := t.rowAlone(ctx, `SELECT `+qualified("t", tokenRows.columns)+`, `+qualified("a", accountRows.columns)+`
 		FROM access_tokens t JOIN accounts a ON a.appid = t.appid WHERE t.hash = $1 AND t.component = '' AND t.series <> $2`, hash, string(accounts.Platform))
-	if err = row.Scan(slices.Concat(tokenRows.into(&k), accountRows.into(&a))...); errors.Is(err, sql.ErrNoRows) {
+	if err = row.Scan(slices.Concat(tokenRows.targets(&k), accountRows.targets(&a))...); errors.Is(err, sql.ErrNoRows) {
 		err = accounts.ErrNoToken
 	}
 	return k, a, err
@@ -379,17 +379,17 @@ func (t accountQueries) PutToken(ctx context.Context, k accounts.Token) error {
 	return tokenRows.add(ctx, t.Tx, k)
 }
 
-func (t accountQueries) CutTokens(ctx context.Context, appid string, series accounts.TokenKind, at time.Time) error {
+func (t accountQueries) CutTokens(ctx context.Context, appid string, series accounts.TokenKind, instant time.Time) error {
 	t.touched.Add(appid)
 	_, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $3 WHERE appid = $1 AND series = $2 AND (cut_at = 0 OR cut_at > $3)`,
-		appid, string(series), millis(at))
+		appid, string(series), millis(instant))
 	return err
 }
 
-func (t accountQueries) EndTokens(ctx context.Context, appid string, at time.Time) error {
+func (t accountQueries) EndTokens(ctx context.Context, appid string, instant time.Time) error {
 	t.touched.Add(appid)
 	if _, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $2 WHERE appid = $1 AND (cut_at = 0 OR cut_at > $2)`, appid,
-		millis(at)); err != nil {
+		millis(instant)); err != nil {
 		return err
 	}
 	return t.note(ctx, ofTokens, appid, "end", nil)
@@ -401,12 +401,12 @@ func (t accountQueries) ForgetTokens(ctx context.Context, appid string, before t
 	return err
 }
 
-func (t usageQueries) Count(ctx context.Context, appid, what string, day int64) (int, error) {
+func (t usageQueries) Count(ctx context.Context, appid, kind string, day int64) (int, error) {
 	return scalar[int](ctx, t.Tx, `SELECT COALESCE(SUM(used), 0) FROM counters WHERE appid = $1 AND what = $2 AND day = $3`,
-		appid, what, day)
+		appid, kind, day)
 }
 
-func (t usageQueries) AddCount(ctx context.Context, appid, what string, day int64) (int, error) {
+func (t usageQueries) AddCount(ctx context.Context, appid, kind string, day int64) (int, error) {
 	return scalar[int](ctx, t.Tx, `INSERT INTO counters (appid, what, day, used) VALUES ($1, $2, $3, 1)
-		ON CONFLICT (appid, what, day) DO UPDATE SET used = counters.used + 1 RETURNING used`, appid, what, day)
+		ON CONFLICT (appid, what, day) DO UPDATE SET used = counters.used + 1 RETURNING used`, appid, kind, day)
 }

@@ -46,38 +46,38 @@ func (t alarmQueries) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alar
 }
 
 func (t alarmQueries) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alarm, error) {
-	where, args := t.alarmsAsked(q)
+	location, args := t.alarmsAsked(q)
 	if q.Before > 0 {
 		args = append(args, q.Before)
-		where += fmt.Sprintf(` AND id < $%d`, len(args))
+		location += fmt.Sprintf(` AND id < $%d`, len(args))
 	}
 	order := ` ORDER BY id`
 	if q.Newest {
 		order += ` DESC`
 	}
 	args = append(args, q.Limit)
-	return alarmRows.all(ctx, t.Tx, where+order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
+	return alarmRows.all(ctx, t.Tx, location+order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
 }
 
-func (t alarmQueries) OpenAlarms(ctx context.Context, owners []string, most int) (n int64, err error) {
-	where, args := t.alarmsAsked(alarms.Query{Open: true, Owners: owners})
-	args = append(args, most)
-	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT id FROM alarms `+where+fmt.Sprintf(` LIMIT $%d) AS open`, len(args)), args...).Scan(&n)
+func (t alarmQueries) OpenAlarms(ctx context.Context, owners []string, limit int) (n int64, err error) {
+	location, args := t.alarmsAsked(alarms.Query{Open: true, Owners: owners})
+	args = append(args, limit)
+	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT id FROM alarms `+location+fmt.Sprintf(` LIMIT $%d) AS open`, len(args)), args...).Scan(&n)
 	return n, err
 }
 
-// alarmsAsked is the condition of a query without its order.
-func (t alarmQueries) alarmsAsked(q alarms.Query) (where string, args []any) {
-	where, args = `WHERE id > $1`, []any{q.After}
+// alarmsAsked returns the condition of a query without its order.
+func (t alarmQueries) alarmsAsked(q alarms.Query) (location string, args []any) {
+	location, args = `WHERE id > $1`, []any{q.After}
 	and := func(column string, value int64) {
 		args = append(args, value)
-		where += fmt.Sprintf(` AND %s = $%d`, column, len(args))
+		location += fmt.Sprintf(` AND %s = $%d`, column, len(args))
 	}
 	if q.Open {
-		where += ` AND seen_at = 0`
+		location += ` AND seen_at = 0`
 	}
 	if q.Open || q.Standing {
-		where += ` AND dismissed_at = 0`
+		location += ` AND dismissed_at = 0`
 	}
 	if q.Batch != 0 {
 		and("batch", q.Batch)
@@ -87,20 +87,20 @@ func (t alarmQueries) alarmsAsked(q alarms.Query) (where string, args []any) {
 		and("idx", q.Code.Index)
 	}
 	if len(q.Owners) > 0 {
-		where += ` AND batch IN (SELECT id FROM batches WHERE account IN (` + t.marks(1+len(args), len(q.Owners)) + `))`
+		location += ` AND batch IN (SELECT id FROM batches WHERE account IN (` + t.marks(1+len(args), len(q.Owners)) + `))`
 		for _, owner := range q.Owners {
 			args = append(args, owner)
 		}
 	}
-	return where, args
+	return location, args
 }
 
-func (t alarmQueries) News(ctx context.Context, after int64, limit int) ([]alarms.News, error) {
-	raised, err := alarmRows.all(ctx, t.Tx, `WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
+func (t alarmQueries) News(ctx context.Context, start int64, limit int) ([]alarms.News, error) {
+	raised, err := alarmRows.all(ctx, t.Tx, `WHERE id > $1 ORDER BY id LIMIT $2`, start, limit)
 	if err != nil {
 		return nil, err
 	}
-	dismissed, err := alarmRows.all(ctx, t.Tx, `WHERE dismissal > 0 AND dismissal > $1 ORDER BY dismissal LIMIT $2`, after, limit)
+	dismissed, err := alarmRows.all(ctx, t.Tx, `WHERE dismissal > 0 AND dismissal > $1 ORDER BY dismissal LIMIT $2`, start, limit)
 	news := make([]alarms.News, 0, len(raised)+len(dismissed))
 	for _, a := range raised {
 		news = append(news, alarms.News{Number: a.ID, Alarm: a})
@@ -129,10 +129,10 @@ func (t alarmQueries) Spoiled(ctx context.Context, name alarms.CodeName) (bool, 
 	return slices.ContainsFunc(list, func(p codes.PrintPackage) bool { return p.Spoiled.Has(name.Index) }), err
 }
 
-func (t alarmQueries) Acknowledge(ctx context.Context, id int64, by string, at time.Time) (alarms.Alarm, error) {
-	changed, err := t.exec(ctx, `UPDATE alarms SET seen_at = $2, seen_by = $3 WHERE id = $1 AND seen_at = 0`, id, millis(at), by)
+func (t alarmQueries) Acknowledge(ctx context.Context, id int64, actor string, instant time.Time) (alarms.Alarm, error) {
+	changed, err := t.exec(ctx, `UPDATE alarms SET seen_at = $2, seen_by = $3 WHERE id = $1 AND seen_at = 0`, id, millis(instant), actor)
 	if err == nil && changed > 0 {
-		err = t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "acknowledge", map[string]string{"actor": by})
+		err = t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "acknowledge", map[string]string{"actor": actor})
 	}
 	if err != nil {
 		return alarms.Alarm{}, err
@@ -140,7 +140,7 @@ func (t alarmQueries) Acknowledge(ctx context.Context, id int64, by string, at t
 	return alarmRows.find(ctx, t.Tx, `id = $1`, id)
 }
 
-func (t alarmQueries) Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (alarms.Alarm, error) {
+func (t alarmQueries) Dismiss(ctx context.Context, id int64, actor, note string, instant time.Time) (alarms.Alarm, error) {
 	if a, err := alarmRows.find(ctx, t.Tx, `id = $1`, id); err != nil || a.Dismissal > 0 {
 		return a, err
 	}
@@ -152,7 +152,7 @@ func (t alarmQueries) Dismiss(ctx context.Context, id int64, by, note string, at
 	}
 	changed, err := t.exec(ctx, `UPDATE alarms SET dismissed_at = $2, dismissed_by = $3, note = $4, dismissal = $5
 		WHERE id = $1 AND dismissal = 0`,
-		id, millis(at), by, note, number)
+		id, millis(instant), actor, note, number)
 	if err != nil {
 		return alarms.Alarm{}, err
 	}
@@ -167,16 +167,16 @@ func (t alarmQueries) Dismiss(ctx context.Context, id int64, by, note string, at
 func (t alarmQueries) Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error) {
 	type own struct{ batch, threshold int64 }
 	found := map[int64]int64{}
-	for some := range slices.Chunk(batches, t.argumentsAtOnce()) {
-		args := make([]any, len(some))
-		for i, batch := range some {
+	for numbers := range slices.Chunk(batches, t.argumentsAtOnce()) {
+		args := make([]any, len(numbers))
+		for i, batch := range numbers {
 			args[i] = batch
 		}
 		rows, err := list(ctx, t.Tx, func(scan func(...any) error) (o own, err error) {
 			err = scan(&o.batch, &o.threshold)
 			return o, err
 		},
-			`SELECT batch, threshold FROM alarm_thresholds WHERE batch IN (`+t.marks(1, len(some))+`)`, args...)
+			`SELECT batch, threshold FROM alarm_thresholds WHERE batch IN (`+t.marks(1, len(numbers))+`)`, args...)
 		if err != nil {
 			return nil, err
 		}

@@ -50,7 +50,7 @@ const pieceRows = 1024
 // importing is the lock that the import holds that writes apart: there is one at a time.
 const importing = `hashtextextended('qrjump imports rules ' || coalesce(current_schema(), ''), 0)`
 
-// held is the SQL condition that a row of pg_locks, by its alias in the query, is a lock that a
+// held returns the SQL condition that a row of pg_locks, by its alias in the query, is a lock that a
 // session holds.
 func held(table, lock string) string {
 	return table + `.locktype = 'advisory' AND ` + table + `.objsubid = 1 AND ` + table + `.granted AND ` + table +
@@ -128,27 +128,27 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.SeqRange, error) {
 }
 
 // beginApart begins to write under numbers of Reserve, unless that has begun already.
-func (t bulkQueries) beginApart(ctx context.Context, under accounts.SeqRange) error {
+func (t bulkQueries) beginApart(ctx context.Context, childRange accounts.SeqRange) error {
 	if t.apart == nil {
 		if err := t.importAlone(ctx, aloneTries); err != nil {
 			return err
 		}
-		if err := t.given(ctx, under); err != nil {
+		if err := t.given(ctx, childRange); err != nil {
 			return err
 		}
-		t.apart = &bulkRange{SeqRange: under, next: under.First, counted: map[[2]string][]countBucket{}, moved: map[[2]string][]int64{}}
-		if err := t.later(ctx, nil, `SELECT set_config('qrjump.counted', 'apart', true), set_config('qrjump.moved', 'apart', true)`); err != nil {
+		t.apart = &bulkRange{SeqRange: childRange, next: childRange.First, counted: map[[2]string][]countBucket{}, moved: map[[2]string][]int64{}}
+		if err := t.execQueued(ctx, nil, `SELECT set_config('qrjump.counted', 'apart', true), set_config('qrjump.moved', 'apart', true)`); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.ChangeMeta, under accounts.SeqRange) error {
+func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.ChangeMeta, childRange accounts.SeqRange) error {
 	if len(all) == 0 {
 		return nil
 	}
-	if err := t.beginApart(ctx, under); err != nil {
+	if err := t.beginApart(ctx, childRange); err != nil {
 		return err
 	}
 	a := t.apart
@@ -174,11 +174,11 @@ func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.Cha
 }
 
 // EditApart implements rules.Tx. The entries of the log hold what the rules become until storeEdits.
-func (t bulkQueries) EditApart(ctx context.Context, all []rules.Edit, d rules.ChangeMeta, under accounts.SeqRange) error {
+func (t bulkQueries) EditApart(ctx context.Context, all []rules.Edit, d rules.ChangeMeta, childRange accounts.SeqRange) error {
 	if len(all) == 0 {
 		return nil
 	}
-	if err := t.beginApart(ctx, under); err != nil {
+	if err := t.beginApart(ctx, childRange); err != nil {
 		return err
 	}
 	a := t.apart
@@ -219,8 +219,8 @@ func (t bulkQueries) storeEdits(ctx context.Context) error {
 	return err
 }
 
-func (t bulkQueries) NotedApart(ctx context.Context, under accounts.SeqRange) error {
-	if err := t.beginApart(ctx, under); err != nil {
+func (t bulkQueries) NotedApart(ctx context.Context, childRange accounts.SeqRange) error {
+	if err := t.beginApart(ctx, childRange); err != nil {
 		return err
 	}
 	return t.writeApart(ctx)
@@ -249,10 +249,10 @@ func (t bulkQueries) writeApart(ctx context.Context) error {
 
 // given returns accounts.ErrMoved where the log does not have the entry that gave the numbers out: a replica that lacked
 // it took over, and will give them to others.
-func (t bulkQueries) given(ctx context.Context, under accounts.SeqRange) error {
+func (t bulkQueries) given(ctx context.Context, childRange accounts.SeqRange) error {
 	var hash string
-	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, under.Last+1).Scan(&hash)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && hash != under.Hash {
+	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, childRange.Last+1).Scan(&hash)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && hash != childRange.Hash {
 		return fmt.Errorf("the numbers of this import were taken back: %w", accounts.ErrConflict)
 	}
 	return err
@@ -260,11 +260,11 @@ func (t bulkQueries) given(ctx context.Context, under accounts.SeqRange) error {
 
 // count adds a rule to the last piece of its owner and target.
 func (a *bulkRange) count(owner, target string, id int64) {
-	at := [2]string{owner, target}
-	all := a.counted[at]
+	pair := [2]string{owner, target}
+	all := a.counted[pair]
 	if n := len(all); n == 0 || all[n-1].n == pieceRows && owner != "" {
 		all = append(all, countBucket{first: id})
-		a.counted[at] = all
+		a.counted[pair] = all
 	}
 	all[len(all)-1].n++
 }
@@ -290,12 +290,12 @@ func (t bulkQueries) LockAccountsToShow(ctx context.Context) error {
 	return t.lockToShow(ctx, allAccounts)
 }
 
-func (t bulkQueries) lockToShow(ctx context.Context, whole string) error {
+func (t bulkQueries) lockToShow(ctx context.Context, full string) error {
 	if t.pipe == nil {
-		return t.lock(ctx, whole, "")
+		return t.lock(ctx, full, "")
 	}
 	for n := 1; ; n++ {
-		err := t.lockForASecond(ctx, whole)
+		err := t.lockForASecond(ctx, full)
 		// A deadlock with a transaction that waits for a row of the import is treated like a wait
 		// that was too long.
 		if refused, is := errors.AsType[*pgconn.PgError](err); !is || refused.Code != "55P03" && refused.Code != "40P01" || n == showTries {
@@ -307,7 +307,7 @@ func (t bulkQueries) lockToShow(ctx context.Context, whole string) error {
 	}
 }
 
-func (t bulkQueries) lockForASecond(ctx context.Context, whole string) error {
+func (t bulkQueries) lockForASecond(ctx context.Context, full string) error {
 	for _, query := range []string{`SAVEPOINT before_showing`, `SET LOCAL lock_timeout = '1s'`, t.engine.holding()} {
 		if query == "" {
 			continue
@@ -316,7 +316,7 @@ func (t bulkQueries) lockForASecond(ctx context.Context, whole string) error {
 			return err
 		}
 	}
-	if err := t.lock(ctx, whole, ""); err != nil {
+	if err := t.lock(ctx, full, ""); err != nil {
 		_, back := t.exec(ctx, `ROLLBACK TO SAVEPOINT before_showing`)
 		return errors.Join(err, back)
 	}
@@ -342,23 +342,23 @@ func (t bulkQueries) ShowApart(ctx context.Context) error {
 func (t bulkQueries) countApart(ctx context.Context) error {
 	a := t.apart
 	counts, pieces := map[counter]int64{}, map[counter]int64{}
-	for at, all := range a.counted {
+	for pair, all := range a.counted {
 		for _, p := range all {
-			counts[counter{at[0], at[1], 0}] += p.n
-			if at[0] != "" {
-				pieces[counter{at[0], at[1], p.first}] += p.n
+			counts[counter{pair[0], pair[1], 0}] += p.n
+			if pair[0] != "" {
+				pieces[counter{pair[0], pair[1], p.first}] += p.n
 			}
 		}
 	}
 	// Rules that owners added meanwhile have higher numbers, and may have been counted in a piece
 	// that begins before the stretch.
-	later, err := list(ctx, t.Tx, scanText, `SELECT DISTINCT owner FROM rules WHERE id > $1`, a.Last)
+	laterNames, err := list(ctx, t.Tx, scanText, `SELECT DISTINCT owner FROM rules WHERE id > $1`, a.Last)
 	if err != nil {
 		return err
 	}
-	for at := range a.counted {
-		if at[0] != "" && slices.Contains(later, at[0]) {
-			if err := t.cutPiece(ctx, at[0], at[1], a.First, a.Last); err != nil {
+	for pair := range a.counted {
+		if pair[0] != "" && slices.Contains(laterNames, pair[0]) {
+			if err := t.cutPiece(ctx, pair[0], pair[1], a.First, a.Last); err != nil {
 				return err
 			}
 		}
@@ -380,30 +380,30 @@ type counter struct {
 
 // countMoved counts the rules that have other targets now, as the triggers would.
 func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]int64) error {
-	for some := range slices.Chunk(slices.Collect(maps.Keys(t.apart.moved)), chunk) {
-		args := make([]any, 0, 2*len(some))
-		for _, at := range some {
-			args = append(args, at[0], at[1])
+	for valueses := range slices.Chunk(slices.Collect(maps.Keys(t.apart.moved)), chunk) {
+		args := make([]any, 0, 2*len(valueses))
+		for _, pair := range valueses {
+			args = append(args, pair[0], pair[1])
 		}
 		stored, err := list(ctx, t.Tx, func(scan func(...any) error) (c counter, err error) {
 			err = scan(&c.owner, &c.target, &c.first)
 			return c, err
-		}, `SELECT owner, target, first FROM rule_pieces WHERE (owner, target) IN (`+t.rowMarks(len(some), 2)+`) ORDER BY first`, args...)
+		}, `SELECT owner, target, first FROM rule_pieces WHERE (owner, target) IN (`+t.rowMarks(len(valueses), 2)+`) ORDER BY first`, args...)
 		if err != nil {
 			return err
 		}
 		firsts := map[[2]string][]int64{}
 		for _, c := range stored {
-			at := [2]string{c.owner, c.target}
-			firsts[at] = append(firsts[at], c.first)
+			pair := [2]string{c.owner, c.target}
+			firsts[pair] = append(firsts[pair], c.first)
 		}
-		for _, at := range some {
-			all, ids := firsts[at], t.apart.moved[at]
+		for _, pair := range valueses {
+			all, ids := firsts[pair], t.apart.moved[pair]
 			slices.SortFunc(ids, func(x, y int64) int { return cmp.Compare(max(x, -x), max(y, -y)) })
 			for _, id := range ids {
-				one := int64(1)
+				number := int64(1)
 				if id < 0 {
-					one, id = -1, -id
+					number, id = -1, -id
 				}
 				n, is := slices.BinarySearch(all, id)
 				if !is && n == 0 { // no piece begins before it
@@ -411,9 +411,9 @@ func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]
 				} else if is {
 					n++
 				}
-				pieces[counter{at[0], at[1], all[n-1]}] += one
-				counts[counter{at[0], at[1], 0}] += one
-				counts[counter{"", at[1], 0}] += one
+				pieces[counter{pair[0], pair[1], all[n-1]}] += number
+				counts[counter{pair[0], pair[1], 0}] += number
+				counts[counter{"", pair[1], 0}] += number
 			}
 		}
 	}
@@ -436,13 +436,13 @@ func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[cou
 		len(columns)+1, len(all), func(i int) []any { return append(row(all[i]), counts[all[i]]) }); err != nil {
 		return err
 	}
-	less := slices.DeleteFunc(all, func(c counter) bool { return counts[c] > 0 })
-	for some := range slices.Chunk(less, chunk) {
+	counters := slices.DeleteFunc(all, func(c counter) bool { return counts[c] > 0 })
+	for cs := range slices.Chunk(counters, chunk) {
 		var args []any
-		for _, c := range some {
+		for _, c := range cs {
 			args = append(args, row(c)...)
 		}
-		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE n = 0 AND (`+key+`) IN (`+t.rowMarks(len(some), len(columns))+`)`,
+		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE n = 0 AND (`+key+`) IN (`+t.rowMarks(len(cs), len(columns))+`)`,
 			args...); err != nil {
 			return err
 		}
@@ -453,27 +453,27 @@ func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[cou
 // cutPiece ends, before a stretch, the piece that reaches over it, and begins another after the
 // stretch: the rules in the stretch have pieces of their own.
 func (t bulkQueries) cutPiece(ctx context.Context, owner, target string, first, last int64) error {
-	var before, behind int64
+	var prev, lag int64
 	if err := t.row(ctx, `SELECT COALESCE(MAX(CASE WHEN first < $3 THEN first END), 0),
 		COALESCE(MIN(CASE WHEN first > $4 THEN first END), 9223372036854775807)
-		FROM rule_pieces WHERE owner = $1 AND target = $2`, owner, target, first, last).Scan(&before, &behind); err != nil || before == 0 {
+		FROM rule_pieces WHERE owner = $1 AND target = $2`, owner, target, first, last).Scan(&prev, &lag); err != nil || prev == 0 {
 		return err
 	}
-	of, args := ``, []any{owner, last, behind}
+	subject, args := ``, []any{owner, last, lag}
 	if target != "" {
-		of, args = ` AND target = $4 AND kind = '`+string(rules.Service)+`'`, append(args, target)
+		subject, args = ` AND target = $4 AND kind = '`+string(rules.Service)+`'`, append(args, target)
 	}
 	var begins, n int64
-	if err := t.row(ctx, `SELECT COALESCE(MIN(id), 0), COUNT(*) FROM rules WHERE owner = $1 AND id > $2 AND id < $3`+of,
+	if err := t.row(ctx, `SELECT COALESCE(MIN(id), 0), COUNT(*) FROM rules WHERE owner = $1 AND id > $2 AND id < $3`+subject,
 		args...).Scan(&begins, &n); err != nil || n == 0 {
 		return err
 	}
-	if _, err := t.exec(ctx, `UPDATE rule_pieces SET n = n - $4 WHERE owner = $1 AND target = $2 AND first = $3`, owner, target, before,
+	if _, err := t.exec(ctx, `UPDATE rule_pieces SET n = n - $4 WHERE owner = $1 AND target = $2 AND first = $3`, owner, target, prev,
 		n); err != nil {
 		return err
 	}
 	if _, err := t.exec(ctx, `DELETE FROM rule_pieces WHERE owner = $1 AND target = $2 AND first = $3 AND n = 0`, owner, target,
-		before); err != nil {
+		prev); err != nil {
 		return err
 	}
 	_, err := t.exec(ctx, `INSERT INTO rule_pieces (owner, target, first, n) VALUES ($1, $2, $3, $4)`, owner, target, begins, n)
@@ -484,29 +484,29 @@ func (t bulkQueries) LastChange(ctx context.Context) (int64, error) {
 	return scalar[int64](ctx, t.Tx, `SELECT seq FROM change_head WHERE id = 1`)
 }
 
-func (t bulkQueries) ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.ChangeRef, error) {
-	own := accounts.SeqRange{Last: -1}
+func (t bulkQueries) ChangedSince(ctx context.Context, start int64, limit int) ([]accounts.ChangeRef, error) {
+	ownRange := accounts.SeqRange{Last: -1}
 	if t.apart != nil {
-		own = t.apart.SeqRange
+		ownRange = t.apart.SeqRange
 	}
-	return list(ctx, t.Tx, func(scan func(...any) error) (one accounts.ChangeRef, err error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (ref accounts.ChangeRef, err error) {
 		var kind, key, detail string
-		if err := scan(&one.Seq, &kind, &key, &detail); err != nil {
-			return one, err
+		if err := scan(&ref.Seq, &kind, &key, &detail); err != nil {
+			return ref, err
 		}
 		switch kind {
 		case ofRule:
 			var record ruleRecord
 			err = json.Unmarshal([]byte(detail), &record)
-			one.Rule, one.Occupies = key, record.Occupy
+			ref.Rule, ref.Occupies = key, record.Occupy
 		case ofAccount, ofComponent:
-			one.Account = key
+			ref.Account = key
 		case ofLink:
-			one.Account, _, _ = strings.Cut(key, " ")
+			ref.Account, _, _ = strings.Cut(key, " ")
 		case ofDomain, ofImport, ofReset, ofEmptied:
-			one.All = true
+			ref.All = true
 		}
-		return one, err
+		return ref, err
 	}, `SELECT seq, kind, key, CASE WHEN kind = '`+ofRule+`' THEN detail ELSE '' END FROM changes
-		WHERE seq > $1 AND (seq < $2 OR seq > $3) ORDER BY seq LIMIT $4`, after, own.First, own.Last, limit)
+		WHERE seq > $1 AND (seq < $2 OR seq > $3) ORDER BY seq LIMIT $4`, start, ownRange.First, ownRange.Last, limit)
 }

@@ -21,17 +21,17 @@ type Snapshot struct {
 	Keys map[string]string
 
 	tx      *Tx
-	outside *outside // where scans are that are not in the table; nil = nowhere
+	outside *outsideScans // where scans are that are not in the table; nil = nowhere
 }
 
 // Snapshot runs f on one consistent state, while others write on.
 func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 	// The state that is read next has the first scan of every code that was scanned up to here: the
 	// database got it before the log beside it got the scan.
-	before := int64(0)
+	prev := int64(0)
 	if s.beside != nil {
 		var err error
-		if before, err = s.beside.End(ctx); err != nil {
+		if prev, err = s.beside.End(ctx); err != nil {
 			return err
 		}
 	}
@@ -57,7 +57,7 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		for _, k := range keys {
 			p.Keys[k[0]] = k[1]
 		}
-		if p.outside, err = tx.outside(ctx, s, before); err != nil {
+		if p.outside, err = tx.findOutside(ctx, s, prev); err != nil {
 			return err
 		}
 		return f(p)
@@ -97,9 +97,9 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 		return err
 	})
 	if err == nil && table == "scan_events" && p.outside != nil {
-		var more int64
-		more, err = p.outside.rows(ctx, w)
-		n += more
+		var extra int64
+		extra, err = p.outside.rows(ctx, w)
+		n += extra
 	}
 	return n, err
 }
@@ -111,13 +111,13 @@ func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns [
 		return 0, fmt.Errorf("reading %s: %w", table, err)
 	}
 	defer rows.Close()
-	values, into := make([]any, len(columns)), make([]any, len(columns))
+	values, dst := make([]any, len(columns)), make([]any, len(columns))
 	for i := range values {
-		into[i] = &values[i]
+		dst[i] = &values[i]
 	}
 	lines := newRowWriter(columns, w)
 	for rows.Next() {
-		if err := rows.Scan(into...); err != nil {
+		if err := rows.Scan(dst...); err != nil {
 			return lines.n, fmt.Errorf("reading %s: %w", table, err)
 		}
 		for i, value := range values {
@@ -236,8 +236,8 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) err
 			if known, _ := tableOf(name); known.begun {
 				continue
 			}
-			var one int
-			switch err := tx.row(ctx, `SELECT 1 FROM `+name+` LIMIT 1`).Scan(&one); {
+			var n int
+			switch err := tx.row(ctx, `SELECT 1 FROM `+name+` LIMIT 1`).Scan(&n); {
 			case err == nil:
 				return fmt.Errorf("%w: there are rows in %s", ErrNotEmpty, name)
 			case !errors.Is(err, sql.ErrNoRows):
@@ -308,7 +308,7 @@ func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 	}
 	defer insert.Close()
 	// A row is stored so fast that nothing needs to break it off.
-	whole := context.WithoutCancel(ctx)
+	fullParent := context.WithoutCancel(ctx)
 	for ; ; n++ {
 		if ctx.Err() != nil {
 			return n, context.Cause(ctx)
@@ -319,13 +319,13 @@ func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 		} else if err != nil {
 			return n, err
 		}
-		if _, err := insert.ExecContext(whole, sanitizeText(args)...); err != nil {
+		if _, err := insert.ExecContext(fullParent, sanitizeText(args)...); err != nil {
 			return n, fmt.Errorf("storing row %d of %s: %w", n+1, table, err)
 		}
 	}
 }
 
-// arguments are the values of a row, in the order of the columns.
+// arguments returns the values of a row, in the order of the columns.
 func arguments(columns []string, row map[string]any) ([]any, error) {
 	if len(row) != len(columns) {
 		return nil, fmt.Errorf("it has %d columns, not %d", len(row), len(columns))
@@ -336,11 +336,11 @@ func arguments(columns []string, row map[string]any) ([]any, error) {
 		case string:
 			args[i] = v
 		case json.Number:
-			whole, err := v.Int64()
+			total, err := v.Int64()
 			if err != nil {
 				return nil, fmt.Errorf("%s is not a whole number", name)
 			}
-			args[i] = whole
+			args[i] = total
 		default:
 			return nil, fmt.Errorf("%s is neither a text nor a number", name)
 		}

@@ -98,7 +98,7 @@ func appendAnyText(line []byte, s string) []byte {
 	return b.Bytes()[:b.Len()-1] // without the end of the line
 }
 
-// headsOf is the text in front of each value of a row.
+// headsOf returns the text in front of each value of a row.
 func headsOf(columns []string) []string {
 	heads := make([]string, len(columns))
 	for i, name := range columns {
@@ -276,7 +276,7 @@ func writtenText(line []byte) (string, int) {
 	return "", 0
 }
 
-// unescaped is a text in which quotes and backslashes alone are escaped; of any other it
+// unescaped returns a text in which quotes and backslashes alone are escaped; of any other it
 // says false.
 func unescaped(text []byte) (string, bool) {
 	var b strings.Builder
@@ -307,9 +307,9 @@ func writtenNumber(line []byte) (int64, int) {
 	if len(digits) > 1 && digits[0] == '0' {
 		return 0, 0
 	}
-	whole, err := strconv.ParseInt(string(line[:n]), 10, 64)
+	total, err := strconv.ParseInt(string(line[:n]), 10, 64)
 	if err != nil {
 		return 0, 0
 	}
-	return whole, n
+	return total, n
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// outside is the part of an archive that comes from a log of scans outside of the database. Its
+// outsideScans is the part of an archive that comes from a log of scans outside of the database. Its
 // scans follow those of the table, as if they had been stored there.
-type outside struct {
+type outsideScans struct {
 	log     scanlog.Log
 	base    int64 // the last number of the table
 	upTo    int64 // the last scan
@@ -24,21 +24,21 @@ type outside struct {
 
 // SetLocalScanLog names the log, beside the embedded database, that has its scans. An archive has them
 // as rows, like the scans in PostgreSQL.
-func (s *Store) SetLocalScanLog(ctx context.Context, beside scanlog.Log) error {
+func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error {
 	err := s.update(ctx, func(tx *Tx) error {
 		// Another log may have been here before.
-		if _, err := tx.exec(ctx, `UPDATE ledgers SET here = 0 WHERE here = 1 AND id <> $1`, beside.ID()); err != nil {
+		if _, err := tx.exec(ctx, `UPDATE ledgers SET here = 0 WHERE here = 1 AND id <> $1`, extraLog.ID()); err != nil {
 			return err
 		}
 		_,
 			err := tx.exec(ctx,
-			`INSERT INTO ledgers (id, here, position, last) VALUES ($1, 1, 0, '') ON CONFLICT (id) DO UPDATE SET here = 1`, beside.ID())
+			`INSERT INTO ledgers (id, here, position, last) VALUES ($1, 1, 0, '') ON CONFLICT (id) DO UPDATE SET here = 1`, extraLog.ID())
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("noting the id of the ledger: %w", err)
 	}
-	s.beside = beside
+	s.beside = extraLog
 	return nil
 }
 
@@ -46,21 +46,21 @@ func (s *Store) SetLocalScanLog(ctx context.Context, beside scanlog.Log) error {
 // scans of it that are counted as rows, after the older ones that are in the table.
 func (s *Store) SetSharedScanLog(log scanlog.Log) { s.elsewhere = log }
 
-// outside finds out which scans of a log belong to a state of the database. Of a log beside the
+// findOutside finds out which scans of a log belong to a state of the database. Of a log beside the
 // database these are all up to a position, and further as far as the state has counted them or told
 // of them; of a log elsewhere all that are counted.
-func (t *Tx) outside(ctx context.Context, s *Store, before int64) (*outside, error) {
+func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*outsideScans, error) {
 	state, err := t.statistics().StatisticsState(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading how far scans are counted: %w", err)
 	}
 	switch {
 	case s.beside != nil:
-		return t.besideUpTo(ctx, s.beside, state, before)
+		return t.besideUpTo(ctx, s.beside, state, prev)
 	case s.elsewhere == nil:
 		return nil, nil
 	}
-	o := &outside{log: s.elsewhere}
+	o := &outsideScans{log: s.elsewhere}
 	if _, err := o.log.End(ctx); err != nil {
 		return nil, fmt.Errorf("the scans are in a stream that does not answer; export again when it does: %w", err)
 	}
@@ -78,12 +78,12 @@ func (t *Tx) outside(ctx context.Context, s *Store, before int64) (*outside, err
 	return o, nil
 }
 
-func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State, before int64) (*outside, error) {
+func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State, prev int64) (*outsideScans, error) {
 	end, err := log.End(ctx) // a position after it belongs to another log
 	if err != nil {
 		return nil, err
 	}
-	o := &outside{log: log}
+	o := &outsideScans{log: log}
 	if state.Ledger == log.ID() || state.Ledger == "" {
 		if err := t.row(ctx, `SELECT COALESCE(MAX(position), 0) FROM webhook_readers WHERE name = $1`,
 			webhooks.ScanSource).Scan(&o.upTo); err != nil {
@@ -95,7 +95,7 @@ func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State,
 			return nil, err
 		}
 	}
-	o.upTo = min(max(before, o.upTo, o.counted), end)
+	o.upTo = min(max(prev, o.upTo, o.counted), end)
 	return o, nil
 }
 
@@ -103,7 +103,7 @@ func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State,
 var scanRowColumns = slices.Sorted(slices.Values(append(strings.Split(scanColumns, ", "), "day", "seq")))
 
 // rows writes the scans as rows of scan_events.
-func (o *outside) rows(ctx context.Context, w io.Writer) (int64, error) {
+func (o *outsideScans) rows(ctx context.Context, w io.Writer) (int64, error) {
 	lines := newRowWriter(scanRowColumns, w)
 	for e, err := range o.log.Read(ctx, 0) {
 		if err != nil {

@@ -17,11 +17,11 @@ import (
 
 // Entries implements history.Store.
 func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry, error) {
-	var where []string
+	var names []string
 	var args []any
 	filter := func(condition string, arg any) {
 		args = append(args, arg)
-		where = append(where, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
+		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
 	}
 	// The changes of one kind or one actor are a range of an index, and the query asks for that
 	// range. With a plain filter PostgreSQL, which supposes that they lie everywhere, walked
@@ -64,7 +64,7 @@ func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry
 	args = append(args, q.Limit)
 	var found []change
 	err := s.view(ctx, func(tx *Tx) (err error) {
-		found, err = list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes`+conditions(where)+order+
+		found, err = list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes`+conditions(names)+order+
 			fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
 		return err
 	})
@@ -179,9 +179,9 @@ func (v *verification) findStretches(ctx context.Context) error {
 	return err
 }
 
-// apart checks a change of a stretch: its hash follows from the change before it in the stretch,
+// checkHidden checks a change of a stretch: its hash follows from the change before it in the stretch,
 // not from the one before it in the log. is = false for a change of no stretch.
-func (v *verification) apart(c *change) (is bool, err error) {
+func (v *verification) checkHidden(c *change) (is bool, err error) {
 	s := v.stretches[v.Seq+1]
 	switch {
 	case v.within != nil:
@@ -222,7 +222,7 @@ func (v *verification) shows(c *change) error {
 
 // link checks that a change follows the one before it.
 func (v *verification) link(c *change) error {
-	if is, err := v.apart(c); is {
+	if is, err := v.checkHidden(c); is {
 		return err
 	}
 	s := v.stretches[v.Seq+1]
@@ -275,10 +275,10 @@ func (v *verification) codes(ctx context.Context, page []change) error {
 
 // present compares what is stored now with the last changes.
 func (v *verification) present(ctx context.Context) error {
-	var one int64
-	switch err := v.tx.row(ctx, `SELECT seq FROM code_events WHERE seq > $1 ORDER BY seq LIMIT 1`, v.events).Scan(&one); {
+	var n int64
+	switch err := v.tx.row(ctx, `SELECT seq FROM code_events WHERE seq > $1 ORDER BY seq LIMIT 1`, v.events).Scan(&n); {
 	case err == nil:
-		return faultAt(0, "the event %d of codes is not in the log of changes", one)
+		return faultAt(0, "the event %d of codes is not in the log of changes", n)
 	case !errors.Is(err, sql.ErrNoRows):
 		return err
 	}
@@ -310,10 +310,10 @@ func (v *verification) gone(ctx context.Context, kind, table, key string) error 
 	return faultAt(seq, "the %s %.200s is gone, and nothing says that it was deleted", kind, name)
 }
 
-// compare reads a table together with the last change of each row. same reports whether the row is
+// compare reads a table together with the last change of each row. sameCallback reports whether the row is
 // as the change left it.
 func (v *verification) compare(ctx context.Context, kind, table, key, columns string,
-	same func(scan func(...any) error) (name string, seq int64, same bool, err error)) error {
+	sameCallback func(scan func(...any) error) (name string, seq int64, ok bool, err error)) error {
 	rows, err := v.tx.query(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.did, ''), COALESCE(c.detail, ''), `+columns+
 		lastOf(kind, table, key))
 	if err != nil {
@@ -321,7 +321,7 @@ func (v *verification) compare(ctx context.Context, kind, table, key, columns st
 	}
 	defer rows.Close()
 	for rows.Next() {
-		name, seq, equal, err := same(rows.Scan)
+		name, seq, equal, err := sameCallback(rows.Scan)
 		switch {
 		case err != nil:
 			return err
@@ -340,7 +340,7 @@ func (v *verification) rules(ctx context.Context) error {
 		var seq int64
 		var did, detail string
 		var record ruleRecord
-		r, err := scanRule(func(into ...any) error { return scan(append([]any{&seq, &did, &detail}, into...)...) })
+		r, err := scanRule(func(dst ...any) error { return scan(append([]any{&seq, &did, &detail}, dst...)...) })
 		if err != nil {
 			return "", 0, false, err
 		}
@@ -360,7 +360,7 @@ func (v *verification) accounts(ctx context.Context) error {
 	err := v.compare(ctx, ofAccount, "accounts", "appid", columns, func(scan func(...any) error) (string, int64, bool, error) {
 		var seq int64
 		var did, detail string
-		a, err := accountRows.scan(func(into ...any) error { return scan(append([]any{&seq, &did, &detail}, into...)...) })
+		a, err := accountRows.scan(func(dst ...any) error { return scan(append([]any{&seq, &did, &detail}, dst...)...) })
 		if err != nil {
 			return "", 0, false, err
 		}

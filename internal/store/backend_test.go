@@ -31,7 +31,7 @@ var at = time.Date(2026, 1, 31, 15, 59, 59, 123e6, time.UTC)
 
 // eachTarget runs f once for each database, on one that is empty.
 func eachTarget(t *testing.T, f func(t *testing.T, target Target)) {
-	dbtest.Each(t, dbtest.Schema, func(t *testing.T, url string) { f(t, Target{URL: url, Dir: t.TempDir()}) })
+	dbtest.OnEach(t, dbtest.Schema, func(t *testing.T, url string) { f(t, Target{URL: url, Dir: t.TempDir()}) })
 }
 
 // copies are databases of the newest schema without a row of anybody's.
@@ -45,7 +45,7 @@ var copies = dbtest.CopiesOf(func(url, folder string) error {
 
 // eachCopy runs f once for each database, on one that has its schema already.
 func eachCopy(t *testing.T, f func(t *testing.T, target Target)) {
-	dbtest.Each(t, copies.Postgres, func(t *testing.T, url string) {
+	dbtest.OnEach(t, copies.Postgres, func(t *testing.T, url string) {
 		target := Target{URL: url, Dir: t.TempDir()}
 		if url == "" {
 			copies.Embedded(t, target.Dir)

@@ -24,29 +24,29 @@ func (t *Tx) marks(first, n int) string {
 	return placeholders(first, n)
 }
 
-// rowMarks are the placeholders of so many rows, of arguments from the first on.
+// rowMarks returns the placeholders of so many rows, of arguments from the first on.
 func (t *Tx) rowMarks(rows, columns int) string {
 	if t.engine.name() != "sqlite" {
 		return values(rows, columns)
 	}
-	one := "(" + t.marks(1, columns) + ")"
-	return strings.Repeat(one+", ", rows-1) + one
+	name := "(" + t.marks(1, columns) + ")"
+	return strings.Repeat(name+", ", rows-1) + name
 }
 
 // insertMany stores rows of so many columns, as many as possible in each
 // statement. head is INSERT INTO … (columns), tail what follows the values.
 func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows int, row func(i int, args []any) []any) error {
-	most := t.argumentsAtOnce() / columns
+	limit := t.argumentsAtOnce() / columns
 	var full *sql.Stmt
 	var args []any
 	for i := 0; i < rows; {
-		n := min(most, rows-i)
+		n := min(limit, rows-i)
 		args = args[:0]
 		for range n {
 			args = row(i, args)
 			i++
 		}
-		if n < most {
+		if n < limit {
 			if err := t.pipe.push(ctx); err != nil {
 				return err
 			}
@@ -71,10 +71,10 @@ func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows in
 // keeps the statement prepared. It returns how many rows it stored.
 func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int,
 	row func(i int) []any) (stored int64, err error) {
-	most := t.engine.rowsAtOnce()
+	limit := t.engine.rowsAtOnce()
 	var args []any
 	for i := 0; i < rows; {
-		n := min(most, rows-i)
+		n := min(limit, rows-i)
 		args = args[:0]
 		for range n {
 			args = append(args, row(i)...)
@@ -99,18 +99,18 @@ func (t *Tx) kept(ctx context.Context, query string) (*sql.Stmt, error) {
 	if !t.lasts || t.pipe != nil {
 		return nil, nil
 	}
-	if one, known := t.prepared[query]; known || len(t.prepared) == keptMost {
-		return one, nil
+	if stmt, known := t.prepared[query]; known || len(t.prepared) == keptMost {
+		return stmt, nil
 	}
-	one, err := t.sql.PrepareContext(ctx, query) // its transaction closes it
+	stmt, err := t.sql.PrepareContext(ctx, query) // its transaction closes it
 	if err != nil {
 		return nil, err
 	}
 	if t.prepared == nil {
 		t.prepared = map[string]*sql.Stmt{}
 	}
-	t.prepared[query] = one
-	return one, nil
+	t.prepared[query] = stmt
+	return stmt, nil
 }
 
 // values is "($1, $2), ($3, $4)" for so many rows of so many columns.

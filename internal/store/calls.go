@@ -17,18 +17,18 @@ func (s *Store) ViewCalls(ctx context.Context, f func(apiusage.Tx) error) error 
 	return s.view(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
 
-func (t usageQueries) AddCounts(ctx context.Context, appid, what string, day int64, n int) (int, error) {
+func (t usageQueries) AddCounts(ctx context.Context, appid, kind string, day int64, n int) (int, error) {
 	return scalar[int](ctx, t.Tx, `INSERT INTO counters (appid, what, day, used) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (appid, what, day) DO UPDATE SET used = counters.used + excluded.used RETURNING used`, appid, what, day, n)
+		ON CONFLICT (appid, what, day) DO UPDATE SET used = counters.used + excluded.used RETURNING used`, appid, kind, day, n)
 }
 
-func (t usageQueries) ClearCount(ctx context.Context, appid, what string, day int64) error {
-	_, err := t.exec(ctx, `DELETE FROM counters WHERE appid = $1 AND what = $2 AND day = $3`, appid, what, day)
+func (t usageQueries) ClearCount(ctx context.Context, appid, kind string, day int64) error {
+	_, err := t.exec(ctx, `DELETE FROM counters WHERE appid = $1 AND what = $2 AND day = $3`, appid, kind, day)
 	return err
 }
 
-func (t usageQueries) ForgetCounts(ctx context.Context, before int64) error {
-	_, err := t.exec(ctx, `DELETE FROM counters WHERE day < $1`, before)
+func (t usageQueries) ForgetCounts(ctx context.Context, prev int64) error {
+	_, err := t.exec(ctx, `DELETE FROM counters WHERE day < $1`, prev)
 	return err
 }
 
@@ -45,10 +45,10 @@ func (t usageQueries) Calls(ctx context.Context, second int64) ([]apiusage.Block
 		WHERE b.second = $2 AND b.seq > s.value ORDER BY b.seq`, callGone, second)
 }
 
-func (t usageQueries) NewestCalls(ctx context.Context, before int64, limit int) ([]apiusage.Block, error) {
+func (t usageQueries) NewestCalls(ctx context.Context, prev int64, limit int) ([]apiusage.Block, error) {
 	upTo := int64(math.MaxInt64)
-	if before > 0 {
-		upTo = before - 1
+	if prev > 0 {
+		upTo = prev - 1
 	}
 	var gone int64
 	if err := t.row(ctx, `SELECT value FROM sequences WHERE name = $1`, callGone).Scan(&gone); err != nil {

@@ -59,7 +59,7 @@ func (s *Store) ConfigureChangeLog(now func() time.Time, sign func(text string) 
 	s.keeping = keeping{now, sign}
 }
 
-func (k keeping) at() time.Time {
+func (k keeping) clockNow() time.Time {
 	if k.now == nil {
 		return time.Time{}
 	}
@@ -92,12 +92,12 @@ func scanChange(scan func(...any) error) (c change, err error) {
 	return c, err
 }
 
-// text is the text of which the hash of a change is made; it has the hash before it. Lengths keep
+// text returns the text of which the hash of a change is made; it has the hash before it. Lengths keep
 // the columns apart.
-func (c *change) text(before string) string {
-	b := make([]byte, 0, 200+len(before)+len(c.key)+len(c.detail))
+func (c *change) text(prev string) string {
+	b := make([]byte, 0, 200+len(prev)+len(c.key)+len(c.detail))
 	b = append(b, "change v1"...)
-	for _, part := range [...]string{before, strconv.FormatInt(c.seq, 10), strconv.FormatInt(c.at, 10), c.kind, c.key, c.actor, c.via,
+	for _, part := range [...]string{prev, strconv.FormatInt(c.seq, 10), strconv.FormatInt(c.at, 10), c.kind, c.key, c.actor, c.via,
 		c.rid,
 		c.did, c.detail} {
 		b = strconv.AppendInt(append(b, '|'), int64(len(part)), 10)
@@ -114,10 +114,10 @@ type head struct {
 
 // note adds a change to those that the transaction will write into the log.
 func (t *Tx) note(ctx context.Context, kind, key, did string, detail any) error {
-	return t.noteAt(ctx, t.keeping.at(), kind, key, did, detail)
+	return t.noteAt(ctx, t.keeping.clockNow(), kind, key, did, detail)
 }
 
-func (t *Tx) noteAt(ctx context.Context, at time.Time, kind, key, did string, detail any) error {
+func (t *Tx) noteAt(ctx context.Context, instant time.Time, kind, key, did string, detail any) error {
 	if !slices.Contains(auditlog.Kinds, kind) {
 		return fmt.Errorf("a change of the kind %q: nobody could ask for it", kind)
 	}
@@ -129,8 +129,8 @@ func (t *Tx) noteAt(ctx context.Context, at time.Time, kind, key, did string, de
 		}
 		text = string(b)
 	}
-	by := accounts.ActorFromContext(ctx)
-	t.noted = append(t.noted, change{at: millis(at), kind: kind, key: key, actor: by.ActorID, via: by.Via, rid: by.RID, did: did,
+	actor := accounts.ActorFromContext(ctx)
+	t.noted = append(t.noted, change{at: millis(instant), kind: kind, key: key, actor: actor.ActorID, via: actor.Via, rid: actor.RID, did: did,
 		detail: text})
 	return nil
 }
@@ -143,12 +143,12 @@ func (t *Tx) lockHead(ctx context.Context) error {
 		return nil
 	}
 	if query := t.engine.holding(); query != "" {
-		if err := t.later(ctx, nil, query); err != nil {
+		if err := t.execQueued(ctx, nil, query); err != nil {
 			return fmt.Errorf("looking for the last change: %w", err)
 		}
 	}
 	var h head
-	if err := t.few(ctx, t.engine.headQuery()).Scan(&h.seq, &h.hash); err != nil {
+	if err := t.rowQueued(ctx, t.engine.headQuery()).Scan(&h.seq, &h.hash); err != nil {
 		return fmt.Errorf("looking for the last change: %w", err)
 	}
 	if err := t.unmoved(ctx, h); err != nil {
@@ -171,7 +171,7 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	}
 	// Everything since then is read by its numbers, however long the log is.
 	const most = 1000
-	since, err := list(ctx, t, func(scan func(...any) error) (name auditlog.Name, err error) {
+	firstNames, err := list(ctx, t, func(scan func(...any) error) (name auditlog.Name, err error) {
 		err = scan(&name.Kind, &name.Key)
 		return name, err
 	}, `SELECT kind, key FROM changes WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3`, expected.Since, h.seq, most)
@@ -180,13 +180,13 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	}
 	// An import shows changes with lower numbers, which a caller that read before it may have
 	// missed.
-	if len(since) == most || slices.ContainsFunc(since, func(n auditlog.Name) bool { return n.Kind == ofImport || expected.Names(n) }) {
+	if len(firstNames) == most || slices.ContainsFunc(firstNames, func(n auditlog.Name) bool { return n.Kind == ofImport || expected.Names(n) }) {
 		return auditlog.ErrMoved
 	}
 	return nil
 }
 
-// nextChange is the number that the next change noted will have.
+// nextChange returns the number that the next change noted will have.
 func (t *Tx) nextChange(ctx context.Context) (int64, error) {
 	if t.member != nil {
 		return 0, t.member.goAlone()
@@ -209,12 +209,12 @@ func (t *Tx) chainNoted(ctx context.Context) ([]change, error) {
 	t.noted = nil
 	for i := range rows {
 		c := &rows[i]
-		before := t.head.hash
+		prev := t.head.hash
 		if c.kind == ofReset {
-			before = "" // what was before is gone
+			prev = "" // what was before is gone
 		}
 		c.seq = t.head.seq + 1
-		c.hash = t.keeping.hash(c.text(before))
+		c.hash = t.keeping.hash(c.text(prev))
 		t.head.seq, t.head.hash, t.moved = c.seq, c.hash, true
 	}
 	return rows, nil
@@ -223,14 +223,14 @@ func (t *Tx) chainNoted(ctx context.Context) ([]change, error) {
 // insertsBut stores all rows except the last ones, for which it returns the statement.
 func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args []any, err error) {
 	const columns = 10
-	most := t.engine.rowsAtOnce()
+	limit := t.engine.rowsAtOnce()
 	for len(rows) > 0 {
 		if query != "" {
 			if _, err := t.exec(ctx, query, args...); err != nil {
 				return "", nil, fmt.Errorf("writing down the changes: %w", err)
 			}
 		}
-		n := min(most, len(rows))
+		n := min(limit, len(rows))
 		query, args = `INSERT INTO changes (`+changeColumns+`) VALUES `+t.rowMarks(n, columns), make([]any, 0, n*columns)
 		for i := range n {
 			args = append(args, rows[i].args()...)
@@ -253,7 +253,7 @@ func (t *Tx) writeNoted(ctx context.Context) error {
 	return nil
 }
 
-// writeNotes is the last thing before a commit: the log is complete, and a node
+// writeNotes returns the last thing before a commit: the log is complete, and a node
 // that follows it hears of it with the commit.
 func (t *Tx) writeNotes(ctx context.Context) error {
 	rows, err := t.chainNoted(ctx)
@@ -279,7 +279,7 @@ func (s *Store) Note(ctx context.Context, kind, key, did string, detail any) err
 	return s.update(ctx, func(tx *Tx) error { return tx.note(ctx, kind, key, did, detail) })
 }
 
-// ChangeHead is the number and the hash of the last change; 0 and "" before the
+// ChangeHead returns the number and the hash of the last change; 0 and "" before the
 // first one.
 func (s *Store) ChangeHead(ctx context.Context) (seq int64, hash string, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
@@ -295,14 +295,14 @@ var nowRule = func() string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		none := "''"
+		empty := "''"
 		switch name = strings.TrimSpace(name); name {
 		case "test_links":
-			none = "'null'"
+			empty = "'null'"
 		case "id", "occupy", "open_version", "published", "created_at", "changed_at", "published_at":
-			none = "0"
+			empty = "0"
 		}
-		fmt.Fprintf(&b, "COALESCE(r.%s, %s)", name, none)
+		fmt.Fprintf(&b, "COALESCE(r.%s, %s)", name, empty)
 	}
 	return b.String()
 }()
@@ -313,8 +313,8 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]repli
 	rows := stream(ctx, s, func(row func(...any) error) (c replica.Change, err error) {
 		var stored bool
 		var unread error
-		r, err := scanRule(func(into ...any) error {
-			unread = row(append([]any{&c.Seq, &c.Hash, &c.Kind, &c.Key, &stored}, into...)...)
+		r, err := scanRule(func(dst ...any) error {
+			unread = row(append([]any{&c.Seq, &c.Hash, &c.Kind, &c.Key, &stored}, dst...)...)
 			return unread
 		})
 		if !stored {

@@ -105,7 +105,7 @@ func (t codeQueries) PutImport(ctx context.Context, b codes.Batch, did string) e
 	return t.noteBatch(ctx, b, -b.ID, did)
 }
 
-// batchID is the next application_id that is free, or the wanted one.
+// batchID returns the next application_id that is free, or the wanted one.
 func (t codeQueries) batchID(ctx context.Context, wanted int64) (int64, error) {
 	if wanted != 0 {
 		// A transaction that takes the next number waits until this one is stored.
@@ -157,36 +157,36 @@ const streamFirst = 1000
 // stream yields what scan makes of each row; after an error it stops.
 func stream[T any](ctx context.Context, s *Store, scan func(func(...any) error) (T, error), query string, args ...any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		var none T
+		var item T
 		var first []T
 		rows, err := s.query(ctx, func(rows *sql.Rows) error {
 			first = first[:0]
 			for len(first) < streamFirst && rows.Next() {
-				one, err := scan(rows.Scan)
+				value, err := scan(rows.Scan)
 				if err != nil {
 					return err
 				}
-				first = append(first, one)
+				first = append(first, value)
 			}
 			return rows.Err()
 		}, query, args...)
 		if err != nil {
-			yield(none, err)
+			yield(item, err)
 			return
 		}
 		defer rows.Close()
-		for _, one := range first {
-			if !yield(one, nil) {
+		for _, value := range first {
+			if !yield(value, nil) {
 				return
 			}
 		}
 		for len(first) == streamFirst && rows.Next() {
-			if one, err := scan(rows.Scan); !yield(one, s.outage(withCause(ctx, err))) || err != nil {
+			if value, err := scan(rows.Scan); !yield(value, s.outage(withCause(ctx, err))) || err != nil {
 				return
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(none, s.outage(withCause(ctx, err)))
+			yield(item, s.outage(withCause(ctx, err)))
 		}
 	}
 }
@@ -221,13 +221,13 @@ func activationRecordOf(e codes.Event) activationRecord {
 }
 
 func scanEvent(scan func(...any) error) (e codes.Event, err error) {
-	var first, last, at, from int64
+	var first, last, pos, from int64
 	var set string
 	var binding activationRecord
-	if err = scan(&e.Seq, &e.Batch, &e.Did, &first, &last, &set, inJSON(&binding), &at, &from, &e.Actor, &e.RID, &e.Note); err != nil {
+	if err = scan(&e.Seq, &e.Batch, &e.Did, &first, &last, &set, inJSON(&binding), &pos, &from, &e.Actor, &e.RID, &e.Note); err != nil {
 		return e, err
 	}
-	e.At, e.From, e.Binding, e.Renews = fromMillis(at), fromMillis(from), codes.Binding(binding.bindingRecord),
+	e.At, e.From, e.Binding, e.Renews = fromMillis(pos), fromMillis(from), codes.Binding(binding.bindingRecord),
 		(*codes.Range)(binding.Renews)
 	if e.Codes, err = codes.DecodeSet(set); err != nil {
 		return e, fmt.Errorf("event %d: %w", e.Seq, err)
@@ -249,9 +249,9 @@ func (t codeQueries) LastEvents(ctx context.Context) (map[int64]int64, error) {
 }
 
 func (t codeQueries) LastEventAt(ctx context.Context, batch int64) (time.Time, error) {
-	var at int64
-	err := t.row(ctx, `SELECT at FROM code_events WHERE batch = $1 ORDER BY seq DESC LIMIT 1`, batch).Scan(&at)
-	return fromMillis(at), instead(err, nil)
+	var pos int64
+	err := t.row(ctx, `SELECT at FROM code_events WHERE batch = $1 ORDER BY seq DESC LIMIT 1`, batch).Scan(&pos)
+	return fromMillis(pos), replaceNoRows(err, nil)
 }
 
 func (t codeQueries) AddEvent(ctx context.Context, e codes.Event) (codes.Event, error) {
@@ -259,8 +259,8 @@ func (t codeQueries) AddEvent(ctx context.Context, e codes.Event) (codes.Event, 
 	if err != nil {
 		return e, err
 	}
-	by := accounts.ActorFromContext(ctx)
-	e.Seq, e.Actor, e.RID = seq, by.ActorID, by.RID
+	actor := accounts.ActorFromContext(ctx)
+	e.Seq, e.Actor, e.RID = seq, actor.ActorID, actor.RID
 	binding, bounds := activationRecordOf(e), e.Codes.Bounds()
 	_, err = t.exec(ctx, `INSERT INTO code_events (`+eventColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		e.Seq, e.Batch, string(e.Did), bounds.From, bounds.To, e.Codes.Encode(), inJSON(&binding).text(), millis(e.At), millis(e.From),
@@ -308,11 +308,11 @@ func (r eventRow) digest() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-func (t codeQueries) EventsAt(ctx context.Context, batch, index, before int64, limit int) ([]codes.Event, error) {
-	if before == 0 {
-		before = math.MaxInt64
+func (t codeQueries) EventsAt(ctx context.Context, batch, index, prev int64, limit int) ([]codes.Event, error) {
+	if prev == 0 {
+		prev = math.MaxInt64
 	}
-	args := []any{batch, before, index, limit}
+	args := []any{batch, prev, index, limit}
 	for level := range eventLevels {
 		args = append(args, eventBlock(index, level))
 	}
@@ -336,7 +336,7 @@ const eventBlocks = `CASE
 	WHEN first_idx >> 28 = last_idx >> 28 THEN (first_idx >> 28) * 16 + 7
 	ELSE 8 END`
 
-// eventBlock is the block of a size that holds a code.
+// eventBlock returns the block of a size that holds a code.
 func eventBlock(index int64, level int) int64 {
 	if level == eventLevels-1 {
 		return int64(level)
@@ -355,23 +355,23 @@ var eventsAt = func() string {
 	return `SELECT ` + eventColumns + ` FROM (` + strings.Join(parts, ` UNION ALL `) + `) AS near ORDER BY seq DESC LIMIT $4`
 }()
 
-func (t codeQueries) EventsAfter(ctx context.Context, batch, after int64) ([]codes.Event, error) {
-	return list(ctx, t.Tx, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND seq > $2 ORDER BY seq`, batch, after)
+func (t codeQueries) EventsAfter(ctx context.Context, batch, start int64) ([]codes.Event, error) {
+	return list(ctx, t.Tx, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND seq > $2 ORDER BY seq`, batch, start)
 }
 
 // Events implements codes.Store. It reads page by page, the first a small one: PostgreSQL sends
 // everything that a statement finds, even where the reader stops.
-func (s *Store) Events(ctx context.Context, batch, after int64) iter.Seq2[codes.Event, error] {
+func (s *Store) Events(ctx context.Context, batch, start int64) iter.Seq2[codes.Event, error] {
 	return func(yield func(codes.Event, error) bool) {
 		for page := 100; ; page = eventsAtOnce {
 			var found []codes.Event
 			err := s.view(ctx, func(tx *Tx) (err error) {
 				if batch == 0 {
 					found, err = list(ctx, tx, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE seq > $1 ORDER BY seq LIMIT $2`,
-						after, page)
+						start, page)
 				} else {
 					found, err = list(ctx, tx, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND seq > $2
-						ORDER BY seq LIMIT $3`, batch, after, page)
+						ORDER BY seq LIMIT $3`, batch, start, page)
 				}
 				return err
 			})
@@ -380,7 +380,7 @@ func (s *Store) Events(ctx context.Context, batch, after int64) iter.Seq2[codes.
 				return
 			}
 			for _, e := range found {
-				if after = e.Seq; !yield(e, nil) {
+				if start = e.Seq; !yield(e, nil) {
 					return
 				}
 			}
@@ -399,13 +399,13 @@ func (t codeQueries) Ticket(ctx context.Context, hash string) (k codes.Ticket, e
 	err = t.row(ctx, `SELECT hash, batch, idx, owner_id, appid, app_user_id, scanned_at, expires_at FROM tickets WHERE hash = $1`, hash).
 		Scan(&k.Hash, &k.Batch, &k.Index, &k.OwnerID, &k.AppID, &k.AppUserID, &scanned, &expires)
 	k.ScannedAt, k.ExpiresAt = fromMillis(scanned), fromMillis(expires)
-	return k, instead(err, codes.ErrNoTicket)
+	return k, replaceNoRows(err, codes.ErrNoTicket)
 }
 
-func (t codeQueries) ForgetTickets(ctx context.Context, before time.Time, most int) (int64, error) {
+func (t codeQueries) ForgetTickets(ctx context.Context, before time.Time, limit int) (int64, error) {
 	return t.exec(ctx,
 		`DELETE FROM tickets WHERE hash IN (SELECT hash FROM tickets WHERE expires_at < $1 ORDER BY expires_at, hash LIMIT $2)`,
-		millis(before), most)
+		millis(before), limit)
 }
 
 func (t codeQueries) PutLogin(ctx context.Context, l codes.Login) error {
@@ -419,11 +419,11 @@ func (t codeQueries) Login(ctx context.Context, hash string) (l codes.Login, err
 	err = t.row(ctx, `SELECT hash, appid, openid, unionid, expires_at, used FROM logins WHERE hash = $1`, hash).
 		Scan(&l.Hash, &l.AppID, &l.OpenID, &l.UnionID, &expires, &l.Used)
 	l.ExpiresAt = fromMillis(expires)
-	return l, instead(err, codes.ErrNoLogin)
+	return l, replaceNoRows(err, codes.ErrNoLogin)
 }
 
-func (t codeQueries) ForgetLogins(ctx context.Context, before time.Time, most int) (int64, error) {
+func (t codeQueries) ForgetLogins(ctx context.Context, before time.Time, limit int) (int64, error) {
 	return t.exec(ctx,
 		`DELETE FROM logins WHERE hash IN (SELECT hash FROM logins WHERE expires_at < $1 ORDER BY expires_at, hash LIMIT $2)`,
-		millis(before), most)
+		millis(before), limit)
 }

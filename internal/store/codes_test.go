@@ -667,7 +667,7 @@ func opensAs(t *testing.T, p *codes.Service, text string, b codes.Batch, index i
 		if !ok || s.Batch.ID != b.ID || s.Index != index || s.Reason != codes.NotActive {
 			t.Errorf("%q is code %d of %d (%t, %q), not %d of %d", spelling, s.Index, s.Batch.ID, ok, s.Reason, index, b.ID)
 		}
-		assert.True(t, p.May(spelling), "%q may be a code", spelling)
+		assert.True(t, p.MayBeCode(spelling), "%q may be a code", spelling)
 		f, err := p.Lookup(t.Context(), codes.CodeName{URL: spelling})
 		if err != nil || f.Batch.ID != b.ID || f.Index != index {
 			t.Errorf("%q is found as code %d of %d: %v", spelling, f.Index, f.Batch.ID, err)

@@ -70,8 +70,8 @@ func (t componentQueries) ComponentsAt(ctx context.Context, appids []string) ([]
 	return listAt(ctx, t.Tx, scanText, `SELECT appid FROM components WHERE appid IN`, ``, appids)
 }
 
-func (t componentQueries) Components(ctx context.Context, after string, limit int) ([]accounts.Component, error) {
-	return componentRows.all(ctx, t.Tx, `WHERE appid > $1 ORDER BY appid LIMIT $2`, after, limit)
+func (t componentQueries) Components(ctx context.Context, rest string, limit int) ([]accounts.Component, error) {
+	return componentRows.all(ctx, t.Tx, `WHERE appid > $1 ORDER BY appid LIMIT $2`, rest, limit)
 }
 
 // grantRows are the grants of components; a Holder says which one's.
@@ -116,12 +116,12 @@ func (t componentQueries) DeleteGrant(ctx context.Context, component, appid stri
 		`DELETE FROM grants WHERE component = $1 AND appid = $2`, component, appid)
 }
 
-func (t componentQueries) CutAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error {
+func (t componentQueries) CutAuthorizerTokens(ctx context.Context, component, appid string, instant time.Time) error {
 	t.touched.Add(appid)
 	_,
 		err := t.exec(ctx,
 		`UPDATE access_tokens SET cut_at = $3 WHERE appid = $1 AND component = $2 AND (cut_at = 0 OR cut_at > $3) AND expires_at > $3`,
-		appid, component, millis(at))
+		appid, component, millis(instant))
 	return err
 }
 
@@ -130,7 +130,7 @@ func (t componentQueries) VerifyTicket(ctx context.Context, component, hash stri
 	var issued int64
 	err := t.row(ctx, `SELECT issued_at FROM component_tickets WHERE component = $1 AND hash = $2`, component, hash).Scan(&issued)
 	k.IssuedAt = fromMillis(issued)
-	return k, instead(err, accounts.ErrNoTicket)
+	return k, replaceNoRows(err, accounts.ErrNoTicket)
 }
 
 func (t componentQueries) PutVerifyTicket(ctx context.Context, k accounts.VerifyTicket) error {

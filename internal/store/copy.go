@@ -28,12 +28,12 @@ func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 			day = i
 		}
 	}
-	into := `COPY ` + rows.table + ` (` + strings.Join(rows.columns, ", ") + `) FROM STDIN`
+	dst := `COPY ` + rows.table + ` (` + strings.Join(rows.columns, ", ") + `) FROM STDIN`
 	var waiting []any // the first row of the next stream
 	for {
-		before := rows.n
+		prev := rows.n
 		if waiting != nil {
-			before--
+			prev--
 		}
 		source := &copySource{next: func() ([]any, error) {
 			row := waiting
@@ -55,11 +55,11 @@ func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 			return row, nil
 		}}
 		err := l.conn.Raw(func(driver any) error {
-			_, err := pgxOf(driver).PgConn().CopyFrom(ctx, source, into)
+			_, err := pgxOf(driver).PgConn().CopyFrom(ctx, source, dst)
 			return err
 		})
 		if broken := source.end(); err != nil || broken != nil {
-			return copyFault(err, broken, rows, before)
+			return copyFault(err, broken, rows, prev)
 		}
 		if waiting == nil {
 			return nil
@@ -70,7 +70,7 @@ func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 	}
 }
 
-// kinds are the types of columns, TEXT or INT8.
+// kinds returns the types of columns, TEXT or INT8.
 func (t *Tx) kinds(ctx context.Context, table string, columns []string) ([]string, error) {
 	rows, err := t.query(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table+` WHERE 1 = 0`)
 	if err != nil {
@@ -90,14 +90,14 @@ func (t *Tx) kinds(ctx context.Context, table string, columns []string) ([]strin
 
 // copyFault names the row because of which a COPY failed: one that could not be read, or an earlier
 // one that the server refused.
-func copyFault(err, broken error, rows *rowReader, before int64) error {
+func copyFault(err, broken error, rows *rowReader, prev int64) error {
 	e, refused := errors.AsType[*pgconn.PgError](err)
 	if broken != nil && (!refused || e.Code == copyFailed) {
 		return broken
 	}
 	if refused {
 		if line := copyLine(e.Where, rows.table); line > 0 {
-			return fmt.Errorf("storing row %d of %s: %w", before+line, rows.table, err)
+			return fmt.Errorf("storing row %d of %s: %w", prev+line, rows.table, err)
 		}
 	}
 	return fmt.Errorf("storing row %d of %s or one before it: %w", rows.n, rows.table, err)
@@ -106,19 +106,19 @@ func copyFault(err, broken error, rows *rowReader, before int64) error {
 // copyFailed is the code of an error that says that the client stopped.
 const copyFailed = "57014"
 
-// copyLine is the line that an error's context names, in whatever language: the
+// copyLine returns the line that an error's context names, in whatever language: the
 // first number, because no table that is copied has one in its name. 0 = none.
-func copyLine(where, table string) int64 {
-	where = strings.Replace(where, table, "", 1)
-	from := strings.IndexFunc(where, isDigit)
+func copyLine(location, table string) int64 {
+	location = strings.Replace(location, table, "", 1)
+	from := strings.IndexFunc(location, isDigit)
 	if from < 0 {
 		return 0
 	}
-	where = where[from:]
-	if to := strings.IndexFunc(where, func(r rune) bool { return !isDigit(r) }); to >= 0 {
-		where = where[:to]
+	location = location[from:]
+	if to := strings.IndexFunc(location, func(r rune) bool { return !isDigit(r) }); to >= 0 {
+		location = location[:to]
 	}
-	line, _ := strconv.ParseInt(where, 10, 64)
+	line, _ := strconv.ParseInt(location, 10, 64)
 	return line
 }
 

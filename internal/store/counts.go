@@ -19,19 +19,19 @@ const (
 	countedPublishes = `SELECT owner, CAST(at / 3600000 AS TEXT) AS hour, COUNT(*) AS n FROM publishes GROUP BY owner, at / 3600000`
 )
 
-// wrongPieces finds the pieces of an owner's rules that hold a wrong number; of says which of the
+// wrongPieces finds the pieces of an owner's rules that hold a wrong number; subject says which of the
 // owner's rules a piece counts.
-func wrongPieces(pieces, of string) string {
+func wrongPieces(pieces, subject string) string {
 	return `SELECT owner, target, n FROM (SELECT owner, target, first, n,
 			LEAD(first, 1, CAST(9223372036854775807 AS BIGINT)) OVER (PARTITION BY owner, target ORDER BY first) AS next
 			FROM rule_pieces WHERE ` + pieces + `) AS p
-		WHERE n <> (SELECT COUNT(*) FROM rules AS r WHERE r.owner = p.owner AND r.id >= p.first AND r.id < p.next` + of + `)`
+		WHERE n <> (SELECT COUNT(*) FROM rules AS r WHERE r.owner = p.owner AND r.id >= p.first AND r.id < p.next` + subject + `)`
 }
 
 // CheckCounts counts rows anew, and returns an error where a count that is kept differs.
 func (p *Snapshot) CheckCounts(ctx context.Context) error {
-	missed := func(all, some string) string {
-		return `SELECT * FROM (` + all + `) AS a EXCEPT SELECT * FROM (` + some + `) AS s`
+	missed := func(all, part string) string {
+		return `SELECT * FROM (` + all + `) AS a EXCEPT SELECT * FROM (` + part + `) AS s`
 	}
 	const (
 		rulesKept     = `SELECT owner, target, n FROM rule_counts`
@@ -45,12 +45,12 @@ func (p *Snapshot) CheckCounts(ctx context.Context) error {
 		missed(ofOwners, inPieces), missed(inPieces, ofOwners),
 		wrongPieces(`target = ''`, ``), wrongPieces(`target <> ''`, ` AND r.target = p.target AND r.kind = 'service_rule'`),
 	} {
-		var owner, of string
+		var owner, subject string
 		var n int64
-		err := p.tx.patiently(func() error { return p.tx.row(ctx, query+` LIMIT 1`).Scan(&owner, &of, &n) })
+		err := p.tx.patiently(func() error { return p.tx.row(ctx, query+` LIMIT 1`).Scan(&owner, &subject, &n) })
 		switch {
 		case err == nil:
-			return fmt.Errorf("what is counted of %s is not what is there: %s, %s", strconv.Quote(owner), strconv.Quote(of),
+			return fmt.Errorf("what is counted of %s is not what is there: %s, %s", strconv.Quote(owner), strconv.Quote(subject),
 				strconv.FormatInt(n, 10))
 		case !errors.Is(err, sql.ErrNoRows):
 			return fmt.Errorf("counting what is counted: %w", err)

@@ -14,13 +14,13 @@ var deviationRows = mapper[apiusage.Deviation]{table: "deviations", key: "accoun
 
 // AddDeviations implements calls.Tx. Another node may have written a later call already.
 func (t usageQueries) AddDeviations(ctx context.Context, list []apiusage.Deviation) error {
-	into := `INSERT INTO deviations (` + deviationRows.columns + `)`
+	dst := `INSERT INTO deviations (` + deviationRows.columns + `)`
 	count := ` ON CONFLICT (` + deviationRows.key + `) DO UPDATE SET times = deviations.times + excluded.times,
 		first_rid = CASE WHEN excluded.first_at < deviations.first_at THEN excluded.first_rid ELSE deviations.first_rid END,
 		first_at = CASE WHEN excluded.first_at < deviations.first_at THEN excluded.first_at ELSE deviations.first_at END,
 		last_rid = CASE WHEN excluded.last_at < deviations.last_at THEN deviations.last_rid ELSE excluded.last_rid END,
 		last_at = CASE WHEN excluded.last_at < deviations.last_at THEN deviations.last_at ELSE excluded.last_at END`
-	return t.insertMany(ctx, into, count, 8, len(list), func(i int, args []any) []any {
+	return t.insertMany(ctx, dst, count, 8, len(list), func(i int, args []any) []any {
 		return append(args, deviationRows.args(&list[i])...)
 	})
 }
@@ -34,10 +34,10 @@ func (t usageQueries) Deviations(ctx context.Context, account string, limit int)
 }
 
 func (t usageQueries) ForgetDeviations(ctx context.Context, account string) error {
-	where, args := ``, []any(nil)
+	location, args := ``, []any(nil)
 	if account != "" {
-		where, args = ` WHERE account = $1`, []any{account}
+		location, args = ` WHERE account = $1`, []any{account}
 	}
-	_, err := t.exec(ctx, `DELETE FROM deviations`+where, args...)
+	_, err := t.exec(ctx, `DELETE FROM deviations`+location, args...)
 	return err
 }

@@ -48,7 +48,7 @@ func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
 				return err
 			}
 			for _, r := range list {
-				if err := tx.rules().DeleteRule(ctx, r, rules.ChangeMeta{At: s.keeping.at(), Did: "delete"}); err != nil {
+				if err := tx.rules().DeleteRule(ctx, r, rules.ChangeMeta{At: s.keeping.clockNow(), Did: "delete"}); err != nil {
 					return err
 				}
 			}
@@ -79,23 +79,23 @@ func (t *Tx) blankCalls(ctx context.Context, appid string) error {
 	if err != nil {
 		return err
 	}
-	of := `,"account":` + string(name) + `,`
-	for after := int64(0); ; {
+	subject := `,"account":` + string(name) + `,`
+	for start := int64(0); ; {
 		blocks, err := list(ctx, t, func(scan func(...any) error) (b block, err error) {
 			err = scan(&b.seq, &b.text)
 			return b, err
-		}, `SELECT seq, text FROM call_blocks WHERE seq > $1 ORDER BY seq LIMIT 32`, after)
+		}, `SELECT seq, text FROM call_blocks WHERE seq > $1 ORDER BY seq LIMIT 32`, start)
 		if err != nil || len(blocks) == 0 {
 			return err
 		}
 		for _, b := range blocks {
-			after = b.seq
-			if !strings.Contains(b.text, of) {
+			start = b.seq
+			if !strings.Contains(b.text, subject) {
 				continue
 			}
 			var text strings.Builder
 			for line := range strings.Lines(b.text) {
-				if strings.Contains(line, of) {
+				if strings.Contains(line, subject) {
 					line = "\n"
 				}
 				text.WriteString(line)

@@ -325,7 +325,7 @@ func TestWhatIsAskedOftenReadsNoMoreOfTablesThatHaveGrown(t *testing.T) {
 		require.NoError(t, err)
 		sizes = append(sizes, n)
 	}
-	dbtest.Each(t, dbtest.Server, func(t *testing.T, server string) {
+	dbtest.OnEach(t, dbtest.Server, func(t *testing.T, server string) {
 		costs := make([][]read, len(grownAsks))
 		for _, size := range sizes {
 			target := newEmbedded(t)

@@ -41,12 +41,12 @@ func (t gs1Queries) LockGS1(ctx context.Context, root string) error {
 func (t gs1Queries) gs1Entries(ctx context.Context, rest string, args ...any) ([]digitallink.Entry, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (digitallink.Entry, error) {
 		var row gs1Row
-		err := scan(append(gs1Rows.into(&row), &row.Number)...)
+		err := scan(append(gs1Rows.targets(&row), &row.Number)...)
 		return row.Entry, err
 	}, `SELECT `+gs1Rows.columns+`, `+t.gs1Number()+` FROM gs1_links g `+rest, args...)
 }
 
-// gs1Number is the number of a key g, as SQL: that of the first change by which its owner said something of it. So it is the same
+// gs1Number returns the number of a key g, as SQL: that of the first change by which its owner said something of it. So it is the same
 // whatever the links are, another one when the key changes hands, and known without a column that older programs would not write.
 func (t gs1Queries) gs1Number() string {
 	return `COALESCE((SELECT MIN(h.seq) FROM changes h WHERE h.kind = '` + ofGS1 + `' AND h.key = g.key AND h.did = 'put' AND ` +
@@ -60,32 +60,32 @@ func (t gs1Queries) GS1At(ctx context.Context, keys []string) (found []digitalli
 		for i, key := range keys[:n] {
 			args[i] = key
 		}
-		some, err := t.gs1Entries(ctx, `WHERE key IN (`+t.marks(1, n)+`)`, args...)
+		items, err := t.gs1Entries(ctx, `WHERE key IN (`+t.marks(1, n)+`)`, args...)
 		if err != nil {
 			return nil, err
 		}
-		found, keys = append(found, some...), keys[n:]
+		found, keys = append(found, items...), keys[n:]
 	}
 	return found, nil
 }
 
 func (t gs1Queries) GS1Find(ctx context.Context, q digitallink.Query) ([]digitallink.Entry, error) {
-	where, args := []string{`key > $1`}, []any{q.After}
+	names, args := []string{`key > $1`}, []any{q.After}
 	bind := func(value any) string {
 		args = append(args, value)
 		return placeholders(len(args), 1)
 	}
 	if q.Under != "" { // "0" follows "/"
-		where = append(where, `(key = `+bind(q.Under)+` OR key >= `+bind(q.Under+"/")+` AND key < `+bind(q.Under+"0")+`)`)
+		names = append(names, `(key = `+bind(q.Under)+` OR key >= `+bind(q.Under+"/")+` AND key < `+bind(q.Under+"0")+`)`)
 	}
 	if len(q.Owners) > 0 {
 		var marks []string
 		for _, owner := range q.Owners {
 			marks = append(marks, bind(owner))
 		}
-		where = append(where, `owner IN (`+strings.Join(marks, ", ")+`)`)
+		names = append(names, `owner IN (`+strings.Join(marks, ", ")+`)`)
 	}
-	rest := `WHERE ` + strings.Join(where, ` AND `) + ` ORDER BY key`
+	rest := `WHERE ` + strings.Join(names, ` AND `) + ` ORDER BY key`
 	if q.Limit > 0 {
 		rest += ` LIMIT ` + bind(q.Limit)
 	}
@@ -98,9 +98,9 @@ func (t gs1Queries) GS1Owners(ctx context.Context, roots []string) (map[string]m
 		keys        int
 	}
 	found := map[string]map[string]int{}
-	for some := range slices.Chunk(roots, chunk) {
-		args := make([]any, len(some))
-		for i, root := range some {
+	for names := range slices.Chunk(roots, chunk) {
+		args := make([]any, len(names))
+		for i, root := range names {
 			args[i] = root
 		}
 		list, err := list(ctx, t.Tx, func(scan func(...any) error) (h held, err error) { return h, scan(&h.root, &h.owner, &h.keys) },
@@ -118,7 +118,7 @@ func (t gs1Queries) GS1Owners(ctx context.Context, roots []string) (map[string]m
 	return found, nil
 }
 
-// rootOf is the primary key of a key: 01/09506000134352 of 01/09506000134352/10/LOT.
+// rootOf returns the primary key of a key: 01/09506000134352 of 01/09506000134352/10/LOT.
 func rootOf(key string) string {
 	ai, rest, _ := strings.Cut(key, "/")
 	value, _, _ := strings.Cut(rest, "/")

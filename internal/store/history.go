@@ -17,29 +17,29 @@ import (
 
 const ruleChangeColumns = `seq, at, actor, via, rid, did, detail`
 
-func (t ruleQueries) RuleChange(ctx context.Context, seq int64) (change, before rules.Change, err error) {
+func (t ruleQueries) RuleChange(ctx context.Context, seq int64) (change, oldChange rules.Change, err error) {
 	if err := t.writeNoted(ctx); err != nil {
-		return change, before, err
+		return change, oldChange, err
 	}
-	one := func(query string, args ...any) (rules.Change, error) {
+	fn := func(query string, args ...any) (rules.Change, error) {
 		c, err := scanRuleChange(t.row(ctx, `SELECT `+ruleChangeColumns+` FROM changes WHERE kind = '`+ofRule+`' AND `+query, args...).Scan)
 		if errors.Is(err, sql.ErrNoRows) {
 			err = rules.ErrNoChange
 		}
 		return c, err
 	}
-	if change, err = one(`seq = $1`, seq); err != nil {
-		return change, before, err
+	if change, err = fn(`seq = $1`, seq); err != nil {
+		return change, oldChange, err
 	}
-	before, err = one(`key = $1 AND seq < $2 ORDER BY seq DESC LIMIT 1`, change.Rule.Prefix.Key, seq)
+	oldChange, err = fn(`key = $1 AND seq < $2 ORDER BY seq DESC LIMIT 1`, change.Rule.Prefix.Key, seq)
 	if errors.Is(err, rules.ErrNoChange) {
 		return change, rules.Change{}, nil
 	}
-	return change, before, err
+	return change, oldChange, err
 }
 
 // RulesThen implements history.Store.
-func (s *Store) RulesThen(ctx context.Context, keys []string, at time.Time) ([]rules.Change, error) {
+func (s *Store) RulesThen(ctx context.Context, keys []string, t time.Time) ([]rules.Change, error) {
 	var found []rules.Change
 	err := s.view(ctx, func(tx *Tx) error {
 		found = nil
@@ -49,11 +49,11 @@ func (s *Store) RulesThen(ctx context.Context, keys []string, at time.Time) ([]r
 			for _, key := range left[:n] {
 				args = append(args, key)
 			}
-			some, err := list(ctx, tx, scanRuleChange, rulesThen(n), append(args, millis(at))...)
+			changes, err := list(ctx, tx, scanRuleChange, rulesThen(n), append(args, millis(t))...)
 			if err != nil {
 				return err
 			}
-			found, left = append(found, some...), left[n:]
+			found, left = append(found, changes...), left[n:]
 		}
 		return nil
 	})
@@ -68,10 +68,10 @@ func rulesThen(n int) string {
 		`) AS asked)`
 }
 
-// then is the last change of a thing up to a moment.
-func (t *Tx) then(ctx context.Context, kind, key string, at time.Time) (c change, found bool, err error) {
+// lastChange returns the last change of a thing up to a moment.
+func (t *Tx) lastChange(ctx context.Context, kind, key string, instant time.Time) (c change, found bool, err error) {
 	c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
-		` FROM changes WHERE kind = $1 AND key = $2 AND at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(at)).Scan)
+		` FROM changes WHERE kind = $1 AND key = $2 AND at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(instant)).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		// Rows that are older than the log were noted when it began.
 		c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
@@ -84,14 +84,14 @@ func (t *Tx) then(ctx context.Context, kind, key string, at time.Time) (c change
 }
 
 // AccountThen implements history.Store.
-func (s *Store) AccountThen(ctx context.Context, appid string, at time.Time) (then auditlog.AsOf, err error) {
+func (s *Store) AccountThen(ctx context.Context, appid string, t time.Time) (pastOf auditlog.AsOf, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		then = auditlog.AsOf{}
-		c, found, err := tx.then(ctx, ofAccount, appid, at)
+		pastOf = auditlog.AsOf{}
+		c, found, err := tx.lastChange(ctx, ofAccount, appid, t)
 		if err != nil || !found {
 			return err
 		}
-		then.Seq = c.seq
+		pastOf.Seq = c.seq
 		if c.did == "delete" {
 			return nil
 		}
@@ -99,21 +99,21 @@ func (s *Store) AccountThen(ctx context.Context, appid string, at time.Time) (th
 		if err := json.Unmarshal([]byte(c.detail), &r); err != nil {
 			return fmt.Errorf("change %d: %w", c.seq, err)
 		}
-		then.Account = accounts.Account{AppID: appid, Kind: r.Kind, Name: r.Name, Subject: r.Subject, Certified: r.Certified,
+		pastOf.Account = accounts.Account{AppID: appid, Kind: r.Kind, Name: r.Name, Subject: r.Subject, Certified: r.Certified,
 			Versions: r.Versions, JumpOpen: r.JumpOpen,
 			Features: r.Features, Members: r.Members, MessageURL: r.MessageURL, IPAllowlist: r.IPAllowlist, SecretFrozen: r.SecretFrozen,
 			CreatedAt: fromMillis(r.CreatedAt)}
-		then.Known = true
+		pastOf.Known = true
 		return nil
 	})
-	return then, err
+	return pastOf, err
 }
 
 // LinkedThen implements history.Store.
-func (s *Store) LinkedThen(ctx context.Context, service, miniProgram string, at time.Time) (linked bool, err error) {
+func (s *Store) LinkedThen(ctx context.Context, service, miniProgram string, t time.Time) (linked bool, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		linked = false
-		c, found, err := tx.then(ctx, ofLink, linkKey(service, miniProgram), at)
+		c, found, err := tx.lastChange(ctx, ofLink, linkKey(service, miniProgram), t)
 		if err != nil || !found || c.did == "delete" {
 			return err
 		}
@@ -128,27 +128,27 @@ func (s *Store) LinkedThen(ctx context.Context, service, miniProgram string, at 
 }
 
 // ChangesAfter implements history.Store.
-func (s *Store) ChangesAfter(ctx context.Context, of []auditlog.Name, at time.Time, limit int) ([]auditlog.Entry, error) {
-	if len(of) == 0 {
+func (s *Store) ChangesAfter(ctx context.Context, items []auditlog.Name, t time.Time, limit int) ([]auditlog.Entry, error) {
+	if len(items) == 0 {
 		return nil, nil
 	}
 	var found []change
 	err := s.view(ctx, func(tx *Tx) error {
 		found = nil
-		for left := of; len(left) > 0; {
+		for left := items; len(left) > 0; {
 			n := min(chunk, len(left))
-			args := []any{millis(at), limit}
+			args := []any{millis(t), limit}
 			var names []string
 			for _, name := range left[:n] {
 				args = append(args, name.Kind, name.Key)
 				names = append(names, fmt.Sprintf("(kind = $%d AND key = $%d)", len(args)-1, len(args)))
 			}
-			some, err := list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE at > $1 AND (`+strings.Join(names, " OR ")+
+			changes, err := list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE at > $1 AND (`+strings.Join(names, " OR ")+
 				`) ORDER BY seq LIMIT $2`, args...)
 			if err != nil {
 				return err
 			}
-			found, left = append(found, some...), left[n:]
+			found, left = append(found, changes...), left[n:]
 		}
 		return nil
 	})

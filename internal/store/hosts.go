@@ -24,8 +24,8 @@ func (s *Store) RulesOfHost(ctx context.Context, host string, limit int) (found 
 // HasRules implements gateway.Hosts.
 func (s *Store) HasRules(ctx context.Context, host string) (found bool, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		one, err := list(ctx, tx, scanText, `SELECT host FROM rules WHERE host = $1 AND kind = $2 LIMIT 1`, host, string(rules.Ordinary))
-		found = len(one) > 0
+		names, err := list(ctx, tx, scanText, `SELECT host FROM rules WHERE host = $1 AND kind = $2 LIMIT 1`, host, string(rules.Ordinary))
+		found = len(names) > 0
 		return err
 	})
 	return found, err

@@ -182,7 +182,7 @@ func TestNearIsWhatHasMostInCommonThenTheSamePathElsewhere(t *testing.T) {
 		for limit, wanted := range map[int][]int64{0: nil, 1: {2, 3, 6}, 2: {1, 2, 3, 6, 7}, 50: {1, 2, 3, 6, 7}} {
 			link, _ := rules.ParseLink("HTTPS://H.example/a/b?y=2")
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				near, err := tx.rules().Near(ctx, link, limit)
+				near, err := tx.rules().Neighbours(ctx, link, limit)
 				var got []int64
 				for _, r := range near {
 					got = append(got, r.ID)
@@ -253,7 +253,7 @@ func TestATextThatNoDatabaseHoldsIsNotThere(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
-					_, err = tx.rules().Near(ctx, link, 10)
+					_, err = tx.rules().Neighbours(ctx, link, 10)
 					return err
 				})
 				update(t, s, func(ctx context.Context, tx *Tx) error {

@@ -37,10 +37,10 @@ func (s *Store) onLive(ctx context.Context, db beginner, try func() error) error
 		return try() // this is one connection: there is no other
 	}
 	// Each try takes one dead session out of the pool.
-	most := pool.Stats().MaxOpenConnections + attempts
+	limit := pool.Stats().MaxOpenConnections + attempts
 	for n := 1; ; n++ {
 		err := try()
-		if err == nil || n >= most || ctx.Err() != nil {
+		if err == nil || n >= limit || ctx.Err() != nil {
 			return err
 		}
 		// errors.As would also find one of another session within it.
@@ -64,7 +64,7 @@ func (s *Store) query(ctx context.Context, first func(*sql.Rows) error, query st
 	return rows, s.outage(err)
 }
 
-// single is the error of a statement outside of a transaction.
+// single returns the error of a statement outside of a transaction.
 func single(ctx context.Context, err error) error {
 	if err = withCause(ctx, err); err != nil {
 		return &sessionLostError{error: err}

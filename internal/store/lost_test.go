@@ -282,7 +282,7 @@ func TestAFailedCommitLooksAtNoConnectionOfOthers(t *testing.T) {
 		all.Go(func() {
 			for range 50 {
 				err := s.update(ctx, func(tx *Tx) error {
-					return tx.later(ctx, func(int64) error { return refused }, `UPDATE meta SET value = value WHERE name = 'none'`)
+					return tx.execQueued(ctx, func(int64) error { return refused }, `UPDATE meta SET value = value WHERE name = 'none'`)
 				})
 				assert.True(t, errors.Is(err, refused), "a change that is judged at its commit: %v", err)
 			}

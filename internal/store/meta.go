@@ -26,26 +26,26 @@ func (s *Store) Meta(ctx context.Context, name string) (string, error) {
 	return value, err
 }
 
-// NewestMeta is a page of the values whose names begin with one of some texts, each of which ends in a slash, and how many there are.
+// NewestMeta returns a page of the values whose names begin with one of some texts, each of which ends in a slash, and how many there are.
 // They are JSON: the newest by a field, which is a time in UTC, come first.
-func (s *Store) NewestMeta(ctx context.Context, begins []string, by string, offset, limit int) (values []string, total int, err error) {
-	var where []string
+func (s *Store) NewestMeta(ctx context.Context, begins []string, actor string, offset, limit int) (values []string, total int, err error) {
+	var names []string
 	var args []any
 	for _, begin := range begins {
 		args = append(args, begin, begin[:len(begin)-1]+"0")
-		where = append(where, fmt.Sprintf("name >= $%d AND name < $%d", len(args)-1, len(args)))
+		names = append(names, fmt.Sprintf("name >= $%d AND name < $%d", len(args)-1, len(args)))
 	}
-	from := ` FROM meta WHERE (` + strings.Join(where, ") OR (") + `)`
+	from := ` FROM meta WHERE (` + strings.Join(names, ") OR (") + `)`
 	err = s.view(ctx, func(tx *Tx) error {
 		if err := tx.row(ctx, `SELECT COUNT(*)`+from, args...).Scan(&total); err != nil {
 			return err
 		}
-		at := `json_extract(value, '$.` + by + `')`
+		location := `json_extract(value, '$.` + actor + `')`
 		if tx.engine.name() == "postgres" {
-			at = `CAST(value AS json) ->> '` + by + `'`
+			location = `CAST(value AS json) ->> '` + actor + `'`
 		}
 		values, err = list(ctx, tx, func(scan func(...any) error) (value string, err error) { err = scan(&value); return value, err },
-			`SELECT value`+from+fmt.Sprintf(` ORDER BY %s DESC, name LIMIT %d OFFSET %d`, at, limit, offset), args...)
+			`SELECT value`+from+fmt.Sprintf(` ORDER BY %s DESC, name LIMIT %d OFFSET %d`, location, limit, offset), args...)
 		return err
 	})
 	return values, total, err
@@ -97,9 +97,9 @@ func (s *Store) Seeded(ctx context.Context, hash string) (bool, error) {
 }
 
 // PutSeeded notes that a seed's content was applied.
-func (s *Store) PutSeeded(ctx context.Context, hash string, at time.Time) error {
+func (s *Store) PutSeeded(ctx context.Context, hash string, t time.Time) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `INSERT INTO seeds (hash, at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING`, hash, millis(at))
+		_, err := tx.exec(ctx, `INSERT INTO seeds (hash, at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING`, hash, millis(t))
 		if err != nil {
 			return err
 		}

@@ -27,7 +27,7 @@ var Migrations fs.FS = embedded
 // firstSchema is that of version 0.1.0. Earlier builds, which were never released, have lower ones.
 const firstSchema = 107
 
-// NewestSchema is the version of the schema that this program works with.
+// NewestSchema returns the version of the schema that this program works with.
 func NewestSchema() int64 {
 	names, err := fs.Glob(Migrations, "migrations/*.sql")
 	if err != nil || len(names) == 0 {
@@ -214,14 +214,14 @@ func (f withLinesFor) Open(name string) (fs.File, error) {
 	}
 	var b strings.Builder
 	for line := range strings.Lines(string(text)) {
-		of, own, is := strings.Cut(strings.TrimPrefix(line, "-- "), ": ")
+		subject, local, is := strings.Cut(strings.TrimPrefix(line, "-- "), ": ")
 		switch {
 		case strings.HasPrefix(line, "-- +goose Up"):
 			b.WriteString(line + f.first)
-		case !is || !slices.Contains([]string{"sqlite", "postgres", inUse, strongest}, of):
+		case !is || !slices.Contains([]string{"sqlite", "postgres", inUse, strongest}, subject):
 			b.WriteString(line)
-		case slices.Contains(f.lines, of):
-			b.WriteString(own)
+		case slices.Contains(f.lines, subject):
+			b.WriteString(local)
 		}
 	}
 	if slices.Contains(f.lines, inUse) && strings.Contains(string(text), "\n-- "+inUse+": ") {

@@ -58,7 +58,7 @@ func TestNearIsWhatItWasOnRandomRules(t *testing.T) {
 		}
 		seen := map[string]bool{}
 		var all []rules.Rule
-		for len(all) < testscope.Or(1500, 600) {
+		for len(all) < testscope.Choose(1500, 600) {
 			p, err := rules.ParsePrefix(text()+fmt.Sprint(r.IntN(30)), rules.Ordinary, false)
 			if r.IntN(2) == 0 {
 				p, err = rules.ParsePrefix(text(), rules.Ordinary, false)
@@ -74,7 +74,7 @@ func TestNearIsWhatItWasOnRandomRules(t *testing.T) {
 		}
 		addRules(t, s, all...)
 		links := 0
-		for range testscope.Or(250, 70) {
+		for range testscope.Choose(250, 70) {
 			link, ok := rules.ParseLink(text() + pick("", "", "z", "#f", "%"))
 			if !ok {
 				continue
@@ -86,13 +86,13 @@ func TestNearIsWhatItWasOnRandomRules(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					got, err := tx.rules().Near(ctx, link, each)
+					got, err := tx.rules().Neighbours(ctx, link, each)
 					want(t, fmt.Sprint(link.Text, " at most ", each), idsOf(got), idsOf(wanted))
 					return err
 				})
 			}
 		}
-		require.True(t, len(all) >= 500 && links >= testscope.Or(200, 50), "%d rules, %d links", len(all), links)
+		require.True(t, len(all) >= 500 && links >= testscope.Choose(200, 50), "%d rules, %d links", len(all), links)
 	})
 }
 
@@ -112,7 +112,7 @@ func TestNearLooksAtFewRows(t *testing.T) {
 		t.Skip("a table, read by one goroutine")
 	}
 	eachBackend(t, func(t *testing.T, s *Store) {
-		rulesThere := testscope.Or(12_000, 3_000)
+		rulesThere := testscope.Choose(12_000, 3_000)
 		var all []rules.Rule
 		for i := range rulesThere / 3 {
 			all = append(all, aRule(t, "wxa", fmt.Sprintf("https://h.example/a/%05d/", i)), // of one segment
@@ -155,7 +155,7 @@ func TestNearLooksAtFewRows(t *testing.T) {
 		// All that is asked together is bounded too.
 		link, _ := rules.ParseLink(fmt.Sprintf("https://h.example/a?n=%05dx", rulesThere/6))
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			near, err := tx.rules().Near(ctx, link, each)
+			near, err := tx.rules().Neighbours(ctx, link, each)
 			if len(near) != 3*each { // two sides of one scheme, and elsewhere
 				t.Errorf("%d rules", len(near))
 			}

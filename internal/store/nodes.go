@@ -77,13 +77,13 @@ func (s *Store) ForgetStopped(ctx context.Context, read scanlog.Node) error {
 }
 
 // GiveUpNode implements ledger.NodeStore.
-func (s *Store) GiveUpNode(ctx context.Context, node string) (there bool, err error) {
+func (s *Store) GiveUpNode(ctx context.Context, node string) (exists bool, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
 		n, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1`, node)
-		if there = n > 0; err != nil || !there {
+		if exists = n > 0; err != nil || !exists {
 			return err
 		}
 		return tx.note(ctx, "scans", node, "give up node", nil)
 	})
-	return there, err
+	return exists, err
 }

@@ -39,24 +39,24 @@ type field struct {
 	at     any
 }
 
-// args are the values of a row in the order of its columns.
+// args returns the values of a row in the order of its columns.
 func (n mapper[T]) args(v *T) []any {
-	all := n.into(v)
-	for i, at := range all {
-		all[i] = stored(at)
+	all := n.targets(v)
+	for i, value := range all {
+		all[i] = stored(value)
 	}
 	return all
 }
 
-// stored is the value of a column for a variable.
-func stored(at any) any {
-	switch at := at.(type) {
+// stored returns the value of a column for a variable.
+func stored(value any) any {
+	switch at := value.(type) {
 	case moment:
 		return millis(*at.t)
 	case interface{ text() string }:
 		return at.text()
 	}
-	switch v := reflect.ValueOf(at).Elem(); v.Kind() {
+	switch v := reflect.ValueOf(value).Elem(); v.Kind() {
 	case reflect.String:
 		return v.String()
 	case reflect.Bool:
@@ -66,8 +66,8 @@ func stored(at any) any {
 	}
 }
 
-// into are the variables that a row is read into, in the order of its columns.
-func (n mapper[T]) into(v *T) []any {
+// targets returns the variables that a row is read into, in the order of its columns.
+func (n mapper[T]) targets(v *T) []any {
 	fields := n.fields(v)
 	all := make([]any, len(fields))
 	for i, f := range fields {
@@ -78,7 +78,7 @@ func (n mapper[T]) into(v *T) []any {
 
 // scan reads a row.
 func (n mapper[T]) scan(scan func(...any) error) (v T, err error) {
-	if err = scan(n.into(&v)...); errors.Is(err, sql.ErrNoRows) && n.none != nil {
+	if err = scan(n.targets(&v)...); errors.Is(err, sql.ErrNoRows) && n.none != nil {
 		err = n.none
 	}
 	return v, err
@@ -89,13 +89,13 @@ func (n mapper[T]) query(rest string) string {
 }
 
 // find reads the row that where selects.
-func (n mapper[T]) find(ctx context.Context, t *Tx, where string, args ...any) (T, error) {
-	return n.scan(t.row(ctx, n.query(`WHERE `+where), args...).Scan)
+func (n mapper[T]) find(ctx context.Context, t *Tx, location string, args ...any) (T, error) {
+	return n.scan(t.row(ctx, n.query(`WHERE `+location), args...).Scan)
 }
 
-// few is find that sends its query together with the statements that wait.
-func (n mapper[T]) few(ctx context.Context, t *Tx, where string, args ...any) (T, error) {
-	return n.scan(t.few(ctx, n.query(`WHERE `+where), args...).Scan)
+// findQueued is find that sends its query together with the statements that wait.
+func (n mapper[T]) findQueued(ctx context.Context, t *Tx, location string, args ...any) (T, error) {
+	return n.scan(t.rowQueued(ctx, n.query(`WHERE `+location), args...).Scan)
 }
 
 // all reads rows; rest is what follows FROM table.
@@ -117,7 +117,7 @@ func (n mapper[T]) putAll(ctx context.Context, t *Tx, list []T) error {
 		func(i int, args []any) []any { return append(args, n.args(&list[i])...) })
 }
 
-// replacing is the end of an INSERT that replaces the row with the same key.
+// replacing returns the end of an INSERT that replaces the row with the same key.
 func (n mapper[T]) replacing(kept ...string) string {
 	kept = append(kept, strings.Split(n.key, ", ")...)
 	var set []string

@@ -39,8 +39,8 @@ const (
 // Causes are the reasons for which changes are refused, in the words of a metric.
 var Causes = []string{"away", "late", "lock", "disk", "read_only", "primaries", "connections", "other"}
 
-func causeOf(what string) string {
-	switch what {
+func causeOf(kind string) string {
+	switch kind {
 	case silentDatabase, stoppedDatabase, crashedDatabase, startingDatabase, brokenConnection:
 		return "away"
 	case lateDatabase:
@@ -54,7 +54,7 @@ func causeOf(what string) string {
 	case crowdedDatabase:
 		return "connections"
 	}
-	if strings.HasPrefix(what, oldDatabase) || strings.HasPrefix(what, tiedDatabase) {
+	if strings.HasPrefix(kind, oldDatabase) || strings.HasPrefix(kind, tiedDatabase) {
 		return "primaries"
 	}
 	return "other"
@@ -74,42 +74,42 @@ func outageOf(e dialect, err error) error {
 	if _, is := errors.AsType[*errcode.Unavailable](err); is {
 		return err
 	}
-	where, what, do := e.outage(err)
-	if what == "" {
+	location, kind, do := e.outage(err)
+	if kind == "" {
 		return err
 	}
-	return &errcode.Unavailable{Where: where, What: what, Do: do, Err: err}
+	return &errcode.Unavailable{Where: location, What: kind, Do: do, Err: err}
 }
 
 // outage of PostgreSQL, by the codes of its errors.
-func (e postgresEngine) outage(err error) (where, what, do string) {
-	where = "database " + e.where
+func (e postgresEngine) outage(err error) (location, kind, do string) {
+	location = "database " + e.where
 	if old, is := errors.AsType[*oldPrimaryError](err); is {
-		return where, old.what(), "stop the server that is not to stay, and make it a replica of the other; nodes go on by themselves when they reach that one"
+		return location, old.advice(), "stop the server that is not to stay, and make it a replica of the other; nodes go on by themselves when they reach that one"
 	}
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	if is {
-		what, do = refusal(refused.Code)
-		return where, what, do
+		kind, do = refusal(refused.Code)
+		return location, kind, do
 	}
 	switch {
 	case errors.Is(err, errReadOnly), errors.Is(err, pgconn.ErrReadOnlyConnection), errors.Is(err, pgconn.ErrStandbyConnection):
-		what, do = refusal("25006")
-		return where, what, do
+		kind, do = refusal("25006")
+		return location, kind, do
 	case errors.Is(err, context.Canceled):
 		return "", "", "" // the caller went away
 	case errors.Is(err, context.DeadlineExceeded):
-		return where, lateDatabase, "look for what it waits for: a lock, its disk, a replica that has to confirm commits"
+		return location, lateDatabase, "look for what it waits for: a lock, its disk, a replica that has to confirm commits"
 	case untrusted(err):
-		return where, "has a certificate that is not trusted",
+		return location, "has a certificate that is not trusted",
 			"sslrootcert=FILE in the URL names who signed it, and sslmode=verify-full wants the name of the host in it"
 	case lostConnection(err):
-		return where, silentDatabase, "see that it runs and can be reached from here; nodes go on by themselves when it is back"
+		return location, silentDatabase, "see that it runs and can be reached from here; nodes go on by themselves when it is back"
 	}
 	return "", "", ""
 }
 
-func refusal(code string) (what, do string) {
+func refusal(code string) (kind, do string) {
 	switch code {
 	case "25006":
 		return readOnlyDatabase,
@@ -174,21 +174,21 @@ func untrusted(err error) bool {
 }
 
 // outage of SQLite.
-func (e sqliteEngine) outage(err error) (where, what, do string) {
+func (e sqliteEngine) outage(err error) (location, kind, do string) {
 	fault, is := errors.AsType[*sqlite.Error](err)
 	if !is {
 		return "", "", ""
 	}
-	where = "the database in " + e.dir
+	location = "the database in " + e.dir
 	switch fault.Code() & 0xff {
 	case sqlite3.SQLITE_FULL:
-		return where, fullDatabase, "make room; it goes on without a start"
+		return location, fullDatabase, "make room; it goes on without a start"
 	case sqlite3.SQLITE_READONLY:
-		return where, readOnlyDatabase, "make the folder and its files writable for this user"
+		return location, readOnlyDatabase, "make the folder and its files writable for this user"
 	case sqlite3.SQLITE_IOERR:
-		return where, brokenDatabase, "look at the disk and at the system's log"
+		return location, brokenDatabase, "look at the disk and at the system's log"
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return where, "is damaged", "stop, keep a copy of the folder, and restore an export"
+		return location, "is damaged", "stop, keep a copy of the folder, and restore an export"
 	}
 	return "", "", ""
 }

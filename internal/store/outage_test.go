@@ -38,7 +38,7 @@ func wantOutage(t *testing.T, err error, what string) {
 		!strings.Contains(text, out.Do) {
 		t.Errorf("it says %q", text)
 	}
-	if code, detail := errcode.Of(err); code != errcode.SystemError || detail != "" {
+	if code, detail := errcode.FromError(err); code != errcode.SystemError || detail != "" {
 		t.Errorf("on the wire it is %v %q", code, detail)
 	}
 }
@@ -74,7 +74,7 @@ func TestOutagesByTheirCodes(t *testing.T) {
 		"a row that there is":    &pgconn.PgError{Code: "23505"},
 		"a fault of the program": &pgconn.PgError{Code: "42601"},
 		"the caller went away":   context.Canceled,
-		"a decision":             errcode.InvalidArgs.With(0, "x"),
+		"a decision":             errcode.InvalidArgs.WithDetail(0, "x"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := outageOf(e, err); got != err {
@@ -102,7 +102,7 @@ func mustDo(t *testing.T, c *pgx.Conn, query string) {
 
 // with sets a parameter of a URL.
 func with(t *testing.T, target Target, name, value string) Target {
-	target.URL = dbtest.With(target.URL, name, value)
+	target.URL = dbtest.WithOption(target.URL, name, value)
 	return target
 }
 
@@ -161,7 +161,7 @@ func TestALockIsNotWaitedForForEver(t *testing.T) {
 	// Also one that was not waited for at once.
 	wantOutage(t, s.update(t.Context(), func(tx *Tx) error {
 		query, args := tx.engine.lock(allAccounts, "account wxa")
-		if err := tx.later(t.Context(), nil, query, args...); err != nil {
+		if err := tx.execQueued(t.Context(), nil, query, args...); err != nil {
 			return err
 		}
 		_, err := tx.rules().Rule(t.Context(), "x")

@@ -53,7 +53,7 @@ var rowTables = map[outbox.Kind]rowTable{
 
 const rowColumns = `id, {receiver}, {event}, {body}, appid, shown, order_key, created_at, {attempts}, {next}, sent_at, status, fault, {delivered}, url, answer`
 
-// rowArgs are the values of rowColumns; those from the eighth on change.
+// rowArgs returns the values of rowColumns; those from the eighth on change.
 func rowArgs(kind outbox.Kind, r outbox.Row) []any {
 	delivered := millis(r.DeliveredAt)
 	if kind == outbox.Pushes {
@@ -71,7 +71,7 @@ func scanOutboxRow(scan func(...any) error) (r outbox.Row, err error) {
 	return r, err
 }
 
-// reads are the columns that are read of a row.
+// reads returns the columns that are read of a row.
 func (k rowTable) reads() string { return strings.Replace(rowColumns, "{delivered}", k.took, 1) }
 
 // A row is due unless its time lies between now and Farthest from now. The rows with the first and
@@ -79,7 +79,7 @@ func (k rowTable) reads() string { return strings.Replace(rowColumns, "{delivere
 const anyDue = `((SELECT {next} FROM {rows} WHERE {receiver} = r.receiver AND {next} > 0 ORDER BY {next} LIMIT 1) < $1
 	OR (SELECT {next} FROM {rows} WHERE {receiver} = r.receiver AND {next} > 0 ORDER BY {next} DESC LIMIT 1) > $2)`
 
-func between(now time.Time) (from, to int64) {
+func monthRange(now time.Time) (from, to int64) {
 	return millis(now) + 1, millis(now.Add(outbox.Farthest))
 }
 
@@ -89,29 +89,29 @@ func (t outboxQueries) NewRowID(ctx context.Context, kind outbox.Kind) (int64, e
 
 func (t outboxQueries) AddRows(ctx context.Context, kind outbox.Kind, rows []outbox.Row) error {
 	k := rowTables[kind]
-	without := 0
+	n := 0
 	for _, r := range rows {
 		if r.ID == 0 {
-			without++
+			n++
 		}
 	}
 	var id int64
-	if without > 0 {
-		if err := t.row(ctx, `UPDATE sequences SET value = value + $1 WHERE name = $2 RETURNING value - $1`, without,
+	if n > 0 {
+		if err := t.row(ctx, `UPDATE sequences SET value = value + $1 WHERE name = $2 RETURNING value - $1`, n,
 			k.sequence).Scan(&id); err != nil {
 			return err
 		}
 	}
-	return inPieces(rows, func(some []outbox.Row) error {
+	return inPieces(rows, func(items []outbox.Row) error {
 		var args []any
-		for _, r := range some {
+		for _, r := range items {
 			if r.ID == 0 {
 				id++
 				r.ID = id
 			}
 			args = append(args, rowArgs(kind, r)...)
 		}
-		_, err := t.exec(ctx, k.words.Replace(`INSERT INTO {rows} (`+rowColumns+`) VALUES `+values(len(some), len(args)/len(some))+
+		_, err := t.exec(ctx, k.words.Replace(`INSERT INTO {rows} (`+rowColumns+`) VALUES `+values(len(items), len(args)/len(items))+
 			k.insert), args...)
 		return err
 	})
@@ -119,11 +119,11 @@ func (t outboxQueries) AddRows(ctx context.Context, kind outbox.Kind, rows []out
 
 func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Query) ([]outbox.Row, error) {
 	k := rowTables[kind]
-	where, args := []string{}, []any{q.Limit}
+	names, args := []string{}, []any{q.Limit}
 	filter := func(given bool, condition string, value any) {
 		if given {
 			args = append(args, value)
-			where = append(where, fmt.Sprintf("%s $%d", condition, len(args)))
+			names = append(names, fmt.Sprintf("%s $%d", condition, len(args)))
 		}
 	}
 	filter(q.ID != 0, "id =", q.ID)
@@ -132,7 +132,7 @@ func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Quer
 	filter(q.Before != 0, "id <", q.Before)
 	if state, is := map[string]string{outbox.Waiting: "{next} > 0", outbox.Delivered: "{delivered} > 0",
 		outbox.Dead: "{next} = 0 AND {delivered} = 0"}[q.State]; is {
-		where = append(where, state)
+		names = append(names, state)
 	}
 	order := ` ORDER BY id DESC`
 	if q.ID == 0 && q.Receiver == "" && q.State == outbox.Waiting {
@@ -140,14 +140,14 @@ func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Quer
 		// everything that was delivered since the oldest of them.
 		order = ` ORDER BY +id DESC`
 	}
-	return list(ctx, t.Tx, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+conditions(where)+order+` LIMIT $1`),
+	return list(ctx, t.Tx, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+conditions(names)+order+` LIMIT $1`),
 		args...)
 }
 
 // Receivers implements outbox.Tx. By an index it goes from one receiver with waiting rows to the
 // next: neither sent rows nor the number of waiting ones cost anything.
 func (t outboxQueries) Receivers(ctx context.Context, kind outbox.Kind, now time.Time, limit int) ([]string, error) {
-	from, to := between(now)
+	from, to := monthRange(now)
 	return list(ctx, t.Tx, scanText, receiversQuery(kind), from, to, limit)
 }
 
@@ -172,7 +172,7 @@ func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver
 	if err := t.lock(ctx, allOutbox, string(kind)+" "+receiver); err != nil {
 		return nil, err
 	}
-	from, to := between(now)
+	from, to := monthRange(now)
 	rows, err := list(ctx, t.Tx, scanOutboxRow, claimQuery(k), receiver, millis(until), from, to, limit)
 	slices.SortFunc(rows, func(a, b outbox.Row) int { return cmp.Compare(a.ID, b.ID) })
 	return rows, err
@@ -189,21 +189,21 @@ func claimQuery(k rowTable) string {
 		AND {next} > 0 AND {next} NOT BETWEEN $3 AND $4 RETURNING ` + k.reads())
 }
 
-func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.Row, was time.Time) (bool, error) {
-	k, over := rowTables[kind], r.NextAt.IsZero()
+func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.Row, previous time.Time) (bool, error) {
+	k, exceeded := rowTables[kind], r.NextAt.IsZero()
 	query,
 		args := `UPDATE {rows} SET created_at = $3, {attempts} = $4, {next} = $5, sent_at = $6, status = $7, fault = $8, {delivered} = $9, url = $10, answer = $11`,
-		append([]any{r.ID, millis(was)}, rowArgs(kind, r)[7:]...)
-	if over && k.removed {
+		append([]any{r.ID, millis(previous)}, rowArgs(kind, r)[7:]...)
+	if exceeded && k.removed {
 		query, args = `DELETE FROM {rows}`, args[:2]
-	} else if over {
+	} else if exceeded {
 		query += k.emptied
 	}
-	where := ` WHERE id = $1 AND {next} = $2`
+	location := ` WHERE id = $1 AND {next} = $2`
 	if !r.DeliveredAt.IsZero() {
-		where = ` WHERE id = $1 AND ({next} = $2 OR {next} = 0 AND {delivered} = 0)`
+		location = ` WHERE id = $1 AND ({next} = $2 OR {next} = 0 AND {delivered} = 0)`
 	}
-	n, err := t.exec(ctx, k.words.Replace(query+where), args...)
+	n, err := t.exec(ctx, k.words.Replace(query+location), args...)
 	return n == 1, err
 }
 

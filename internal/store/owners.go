@@ -29,7 +29,7 @@ func (t statisticsQueries) ruleOwner(column string) string {
 		(SELECT ` + t.loggedOwner() + ` FROM changes h WHERE h.seq = ` + column + ` AND h.kind IN ('` + ofRule + `', '` + ofGS1 + `')))`
 }
 
-// loggedOwner is the owner of the rule, or GS1 key, that a change h is of, as SQL.
+// loggedOwner returns the owner of the rule, or GS1 key, that a change h is of, as SQL.
 func (t statisticsQueries) loggedOwner() string {
 	if t.engine.name() == "postgres" {
 		return `COALESCE(CAST(h.detail AS json) ->> 'owner', '')`
@@ -51,7 +51,7 @@ func (t statisticsQueries) RuleOwner(ctx context.Context, rule int64) (string, e
 
 func (t statisticsQueries) BatchOwner(ctx context.Context, batch int64) (owner string, err error) {
 	err = t.row(ctx, `SELECT account FROM batches WHERE id = $1`, batch).Scan(&owner)
-	return owner, instead(err, nil)
+	return owner, replaceNoRows(err, nil)
 }
 
 func (t statisticsQueries) NameOwners(ctx context.Context, names []string) error {
@@ -59,49 +59,49 @@ func (t statisticsQueries) NameOwners(ctx context.Context, names []string) error
 		func(i int, args []any) []any { return append(args, stats.OwnerNumber(names[i]), names[i]) })
 }
 
-func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granularity, at int64) ([]stats.OwnedRow, error) {
+func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granularity, pos int64) ([]stats.OwnedRow, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.OwnedRow, err error) {
 		err = scan(&r.Owner, &r.Tuple, &r.Scans, &r.Firsts)
 		return r, err
 	}, `SELECT owner, tuple, CAST(SUM(scans) AS BIGINT), CAST(SUM(firsts) AS BIGINT) FROM (SELECT `+t.countOwner()+` AS owner, c.tuple AS tuple, c.scans AS scans, c.firsts AS firsts
 			FROM statistics_counts c WHERE c.per = $1 AND c.at = $2) AS owned
-		GROUP BY owner, tuple`, int64(per), at)
+		GROUP BY owner, tuple`, int64(per), pos)
 }
 
 func (t statisticsQueries) HostsOf(ctx context.Context, owners, hosts []string) (found []string, err error) {
-	for some := range slices.Chunk(hosts, t.argumentsAtOnce()/2) {
+	for names := range slices.Chunk(hosts, t.argumentsAtOnce()/2) {
 		var args []any
-		for _, host := range some {
+		for _, host := range names {
 			args = append(args, host)
 		}
 		for _, owner := range owners {
 			args = append(args, owner)
 		}
-		of, err := list(ctx, t.Tx, scanText, `SELECT DISTINCT host FROM rules WHERE host IN (`+t.marks(1, len(some))+`) AND owner IN (`+
-			t.marks(1+len(some), len(owners))+`)`, args...)
+		texts, err := list(ctx, t.Tx, scanText, `SELECT DISTINCT host FROM rules WHERE host IN (`+t.marks(1, len(names))+`) AND owner IN (`+
+			t.marks(1+len(names), len(owners))+`)`, args...)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, of...)
+		found = append(found, texts...)
 	}
 	return found, nil
 }
 
 // DaysOfRules implements stats.Tx. Days and rules stand in lists, so that each is sought and no day is read whole.
-func (t statisticsQueries) DaysOfRules(ctx context.Context, days, of []int64) ([]stats.DayCount[int64], error) {
+func (t statisticsQueries) DaysOfRules(ctx context.Context, days, numbers []int64) ([]stats.DayCount[int64], error) {
 	return daysOf(ctx, t.Tx, `SELECT rule, at, CAST(SUM(scans) AS BIGINT) FROM statistics_counts WHERE per = $1 AND rule IN (`,
-		` GROUP BY rule, at`, []any{int64(stats.PerDay)}, days, of)
+		` GROUP BY rule, at`, []any{int64(stats.PerDay)}, days, numbers)
 }
 
-func (t statisticsQueries) DaysOfOwners(ctx context.Context, days []int64, of []string) ([]stats.DayCount[string], error) {
+func (t statisticsQueries) DaysOfOwners(ctx context.Context, days []int64, names []string) ([]stats.DayCount[string], error) {
 	return daysOf(ctx, t.Tx, `SELECT value, at, scans FROM statistics_sums WHERE per = $1 AND dim = $2 AND value IN (`, ``,
-		[]any{int64(stats.PerDay), int64(stats.Owner)}, days, of)
+		[]any{int64(stats.PerDay), int64(stats.Owner)}, days, names)
 }
 
-func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args []any, days []int64, of []T) ([]stats.DayCount[T], error) {
+func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args []any, days []int64, items []T) ([]stats.DayCount[T], error) {
 	first := len(args) + 1
-	for _, one := range of {
-		args = append(args, one)
+	for _, item := range items {
+		args = append(args, item)
 	}
 	for _, day := range days {
 		args = append(args, day)
@@ -109,5 +109,5 @@ func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args [
 	return list(ctx, t, func(scan func(...any) error) (c stats.DayCount[T], err error) {
 		err = scan(&c.Of, &c.At, &c.Scans)
 		return c, err
-	}, query+placeholders(first, len(of))+`) AND at IN (`+placeholders(first+len(of), len(days))+`)`+tail, args...)
+	}, query+placeholders(first, len(items))+`) AND at IN (`+placeholders(first+len(items), len(days))+`)`+tail, args...)
 }

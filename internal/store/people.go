@@ -52,9 +52,9 @@ func (t iamQueries) PutPerson(ctx context.Context, p iam.Person, did string) err
 		"second_factor": p.TOTP != "", "issuer": p.Issuer})
 }
 
-func (t iamQueries) UseCode(ctx context.Context, was, p iam.Person) error {
+func (t iamQueries) UseCode(ctx context.Context, oldPerson, p iam.Person) error {
 	n, err := t.exec(ctx, `UPDATE people SET totp_step = $1, recovery = $2 WHERE name = $3 AND totp_step = $4 AND recovery = $5`, p.TOTPStep,
-		stored(inJSON(&p.Recovery)), p.Name, was.TOTPStep, stored(inJSON(&was.Recovery)))
+		stored(inJSON(&p.Recovery)), p.Name, oldPerson.TOTPStep, stored(inJSON(&oldPerson.Recovery)))
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (t iamQueries) DropSessions(ctx context.Context, ended, seen time.Time) err
 
 func (t iamQueries) TakeLoginLink(ctx context.Context, hash string) (iam.Link, error) {
 	l, err := loginLinkRows.scan(t.row(ctx, `DELETE FROM login_links WHERE hash = $1 RETURNING `+loginLinkRows.columns, hash).Scan)
-	return l, instead(err, iam.ErrNoLink)
+	return l, replaceNoRows(err, iam.ErrNoLink)
 }
 
 func (t iamQueries) DeleteLoginLinksOf(ctx context.Context, person string) error {

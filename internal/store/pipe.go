@@ -60,25 +60,25 @@ func newPipe(ctx context.Context, db beginner, begin string) (*pipe, error) {
 	return p, nil
 }
 
-// pgxOf is the connection behind one of database/sql.
+// pgxOf returns the connection behind one of database/sql.
 func pgxOf(driver any) *pgx.Conn { return driver.(*stdlib.Conn).Conn() }
 
-// lineOf is the network connection below a connection; nil = silence of the server ends no
+// lineOf returns the network connection below a connection; nil = silence of the server ends no
 // statement.
 func lineOf(c *pgx.Conn) *deadlineConn {
 	line := c.PgConn().Conn()
 	if secure, is := line.(*tls.Conn); is {
 		line = secure.NetConn()
 	}
-	below, _ := line.(*deadlineConn)
-	return below
+	childConn, _ := line.(*deadlineConn)
+	return childConn
 }
 
 // ended reports whether it is known that the session has ended.
 func (p *pipe) ended() bool { return p != nil && p.pg.IsClosed() }
 
-// over is the error of a statement that comes too late.
-func (p *pipe) over() error {
+// errLate returns the error of a statement that comes too late.
+func (p *pipe) errLate() error {
 	if p != nil && p.life.Err() != nil {
 		return sql.ErrTxDone
 	}
@@ -93,7 +93,7 @@ func (p *pipe) idle() bool { return p.pg.PgConn().TxStatus() == 'I' }
 
 // push sends the statements that wait; without a pipe none do.
 func (p *pipe) push(ctx context.Context) error {
-	if err := p.over(); err != nil || p == nil || len(p.waiting) == 0 {
+	if err := p.errLate(); err != nil || p == nil || len(p.waiting) == 0 {
 		return err
 	}
 	return p.answer(ctx)
@@ -108,7 +108,7 @@ type question struct {
 	answered chan struct{} // closed once the answer is here; nil without a waiting caller
 }
 
-// first is the first row of the answer.
+// first returns the first row of the answer.
 func (q *question) first(err error) row {
 	if err == nil && len(q.rows) == 0 {
 		err = sql.ErrNoRows
@@ -246,7 +246,7 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 	if t.member != nil {
 		return 0, t.member.goAlone()
 	}
-	if err := t.pipe.over(); err != nil {
+	if err := t.pipe.errLate(); err != nil {
 		return 0, err
 	}
 	if t.pipe != nil && len(t.pipe.waiting) > 0 {
@@ -275,10 +275,10 @@ func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, 
 	return t.sql.ExecContext(ctx, query, args...)
 }
 
-// later is exec for a statement whose answer is not needed now. check (nil = none) gets how many
+// execQueued is exec for a statement whose answer is not needed now. check (nil = none) gets how many
 // rows it changed. If check or the statement fails, so does the next statement whose answer is
 // needed, or the commit.
-func (t *Tx) later(ctx context.Context, check func(rows int64) error, query string, args ...any) error {
+func (t *Tx) execQueued(ctx context.Context, check func(rows int64) error, query string, args ...any) error {
 	if t.member != nil {
 		t.member.writes = append(t.member.writes, statement{query, args, check})
 		return nil
@@ -288,7 +288,7 @@ func (t *Tx) later(ctx context.Context, check func(rows int64) error, query stri
 		if len(t.pipe.waiting) >= mostQueued {
 			return t.pipe.push(ctx)
 		}
-		return t.pipe.over()
+		return t.pipe.errLate()
 	}
 	n, err := t.exec(ctx, query, args...)
 	if err != nil || check == nil {
@@ -314,20 +314,20 @@ func (t *Tx) row(ctx context.Context, query string, args ...any) row {
 	return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
 }
 
-// few is row for columns that are numbers and texts: its query is sent together with the statements
+// rowQueued is row for columns that are numbers and texts: its query is sent together with the statements
 // that wait.
-func (t *Tx) few(ctx context.Context, query string, args ...any) row {
-	if t.pipe == nil || len(t.pipe.waiting) == 0 || t.pipe.over() != nil {
+func (t *Tx) rowQueued(ctx context.Context, query string, args ...any) row {
+	if t.pipe == nil || len(t.pipe.waiting) == 0 || t.pipe.errLate() != nil {
 		return t.row(ctx, query, args...)
 	}
 	q := &question{statement: statement{query: query, args: sanitizeText(args)}}
 	return q.first(t.pipe.answer(ctx, q))
 }
 
-// alone is row, but begins no transaction where none was begun yet: it then sees the state of this
+// rowAlone is row, but begins no transaction where none was begun yet: it then sees the state of this
 // moment, not that of the transaction.
-func (t *Tx) alone(ctx context.Context, query string, args ...any) row {
-	if t.pipe != nil && t.pipe.unbegun() && t.pipe.over() == nil {
+func (t *Tx) rowAlone(ctx context.Context, query string, args ...any) row {
+	if t.pipe != nil && t.pipe.unbegun() && t.pipe.errLate() == nil {
 		return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
 	}
 	return t.row(ctx, query, args...)
@@ -377,14 +377,14 @@ type bufferedRows struct {
 	at   int
 }
 
-func (c *bufferedRows) Next() bool             { c.at++; return c.at <= len(c.rows) }
-func (c *bufferedRows) Scan(into ...any) error { return c.rows[c.at-1].Scan(into...) }
-func (*bufferedRows) Err() error               { return nil }
-func (*bufferedRows) Close() error             { return nil }
+func (c *bufferedRows) Next() bool            { c.at++; return c.at <= len(c.rows) }
+func (c *bufferedRows) Scan(dst ...any) error { return c.rows[c.at-1].Scan(dst...) }
+func (*bufferedRows) Err() error              { return nil }
+func (*bufferedRows) Close() error            { return nil }
 
-// some is query for columns that are numbers and texts, and for few rows: it is sent with the
+// queryQueued is query for columns that are numbers and texts, and for few rows: it is sent with the
 // statements that wait.
-func (t *Tx) some(ctx context.Context, query string, args ...any) (cursor, error) {
+func (t *Tx) queryQueued(ctx context.Context, query string, args ...any) (cursor, error) {
 	if t.member != nil {
 		q, err := t.member.ask(query, args)
 		return &bufferedRows{rows: q.rows}, err
@@ -433,23 +433,23 @@ func (t *Tx) patiently(f func() error) error {
 type fewValues []any
 
 // Scan does what (*sql.Row).Scan does.
-func (v fewValues) Scan(into ...any) error {
-	if len(into) != len(v) {
-		return fmt.Errorf("%d columns for %d variables", len(v), len(into))
+func (v fewValues) Scan(dst ...any) error {
+	if len(dst) != len(v) {
+		return fmt.Errorf("%d columns for %d variables", len(v), len(dst))
 	}
 	for i := range v {
-		if err := setTo(into[i], v[i]); err != nil {
+		if err := setTo(dst[i], v[i]); err != nil {
 			return fmt.Errorf("column %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-func setTo(into, value any) error {
-	if own, is := into.(sql.Scanner); is {
-		return own.Scan(value)
+func setTo(dst, value any) error {
+	if ownScanner, is := dst.(sql.Scanner); is {
+		return ownScanner.Scan(value)
 	}
-	variable, found := reflect.ValueOf(into).Elem(), reflect.ValueOf(value)
+	variable, found := reflect.ValueOf(dst).Elem(), reflect.ValueOf(value)
 	switch {
 	case found.Kind() == reflect.String && variable.Kind() == reflect.String:
 		variable.SetString(found.String())

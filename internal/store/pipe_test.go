@@ -176,20 +176,20 @@ func TestWhatWaitsAndFails(t *testing.T) {
 		return nil
 	}
 	for name, f := range map[string]func(tx *Tx) error{
-		"a statement that cannot be": func(tx *Tx) error { return tx.later(ctx, nil, `INSERT INTO publishes (owner) VALUES ('x')`) },
+		"a statement that cannot be": func(tx *Tx) error { return tx.execQueued(ctx, nil, `INSERT INTO publishes (owner) VALUES ('x')`) },
 		"one that changes no row": func(tx *Tx) error {
-			return tx.later(ctx, some,
+			return tx.execQueued(ctx, some,
 				`UPDATE publishes SET at = 2 WHERE owner = 'nobody'`)
 		},
 		"one before a question": func(tx *Tx) error {
-			if err := tx.later(ctx, some, `UPDATE publishes SET at = 2 WHERE owner = 'nobody'`); err != nil {
+			if err := tx.execQueued(ctx, some, `UPDATE publishes SET at = 2 WHERE owner = 'nobody'`); err != nil {
 				return err
 			}
 			_, err := tx.rules().Rule(ctx, "x")
 			return err
 		},
 		"one whose failure is ignored": func(tx *Tx) error {
-			if err := tx.later(ctx, nil, `INSERT INTO publishes (owner) VALUES ('x')`); err != nil {
+			if err := tx.execQueued(ctx, nil, `INSERT INTO publishes (owner) VALUES ('x')`); err != nil {
 				return err
 			}
 			_, err := tx.rules().Rule(ctx, "x")

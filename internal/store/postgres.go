@@ -36,7 +36,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	}
 	engine := postgresEngine{where: whereIs(config), hosts: len(hostsOf(config))}
 	engine.bulk, engine.hold = limitSessions(config, t.alone)
-	most, err := poolSize(config)
+	limit, err := poolSize(config)
 	if err != nil {
 		return nil, err
 	}
@@ -60,8 +60,8 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		closing = append(closing, lock.Unlock)
 	}
 	db = way.open(config)
-	db.SetMaxOpenConns(most)
-	db.SetMaxIdleConns(most)
+	db.SetMaxOpenConns(limit)
+	db.SetMaxIdleConns(limit)
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	if err := engine.fit(ctx, db); err != nil {
 		return nil, errors.Join(err, shut(closing))
@@ -121,7 +121,7 @@ func pooled(err error) bool {
 
 // limitSessions bounds how long a session may stand still, and returns the statements of a transaction that may do so for
 // long, or for a moment only.
-func limitSessions(config *pgx.ConnConfig, alone bool) (lasting, holding string) {
+func limitSessions(config *pgx.ConnConfig, exclusive bool) (lasting, holding string) {
 	// A commit is acknowledged only when it is flushed, on the replicas too.
 	config.RuntimeParams["synchronous_commit"] = "on"
 	config.RuntimeParams["application_name"] = cmp.Or(config.RuntimeParams["application_name"], "qrjump")
@@ -139,7 +139,7 @@ func limitSessions(config *pgx.ConnConfig, alone bool) (lasting, holding string)
 	for name, bound := range bounds {
 		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], bound)
 	}
-	if alone { // then no other transaction waits
+	if exclusive { // then no other transaction waits
 		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout] = "0", "0", "0"
 		return "", ""
 	}
@@ -155,11 +155,11 @@ type connecting struct {
 }
 
 func (w connecting) open(config *pgx.ConnConfig) *sql.DB {
-	dial := func(_ context.Context, one *pgx.ConnConfig) error {
+	dial := func(_ context.Context, connConfig *pgx.ConnConfig) error {
 		dial, stands := w.patient.listening()
-		one.DialFunc = dial
-		if enter := one.ValidateConnect; enter != nil {
-			one.ValidateConnect = func(ctx context.Context, c *pgconn.PgConn) error {
+		connConfig.DialFunc = dial
+		if enter := connConfig.ValidateConnect; enter != nil {
+			connConfig.ValidateConnect = func(ctx context.Context, c *pgconn.PgConn) error {
 				err := enter(ctx, c)
 				stands(c)
 				return err
@@ -315,7 +315,7 @@ const users = `hashtextextended('qrjump uses ' || coalesce(current_schema(), '')
 // usable reports whether a pooled connection may be used once more. One that refuses changes may not: it goes on to refuse them,
 // even when new connections take them. Nor may one to an old primary.
 func usable(c *pgx.Conn, all *servers) error {
-	if c.PgConn().ParameterStatus("default_transaction_read_only") == "on" || all.still(c) != nil {
+	if c.PgConn().ParameterStatus("default_transaction_read_only") == "on" || all.checkPrimary(c) != nil {
 		return driver.ErrBadConn
 	}
 	// It was a standby's when it was made, which took no writes then: what it is now is to be asked anew.
@@ -388,19 +388,19 @@ func (postgresEngine) rowsAtOnce() int { return 200 }
 
 // lock takes advisory locks until the transaction ends. A transaction that locks a part shares the
 // lock of the whole. Two texts with the same hash wait for each other, which does no harm.
-func (postgresEngine) lock(whole, part string) (query string, args []any) {
+func (postgresEngine) lock(full, part string) (query string, args []any) {
 	if part == "" {
-		return "SELECT pg_advisory_xact_lock($1)", []any{lockNumber(whole)}
+		return "SELECT pg_advisory_xact_lock($1)", []any{lockNumber(full)}
 	}
-	return "SELECT pg_advisory_xact_lock_shared($1), pg_advisory_xact_lock($2)", []any{lockNumber(whole), lockNumber(part)}
+	return "SELECT pg_advisory_xact_lock_shared($1), pg_advisory_xact_lock($2)", []any{lockNumber(full), lockNumber(part)}
 }
 
 func (postgresEngine) lockOut(ctx context.Context, t *Tx) error {
-	var alone bool
-	if err := t.row(ctx, `SELECT pg_try_advisory_xact_lock(`+users+`)`).Scan(&alone); err != nil {
+	var exclusive bool
+	if err := t.row(ctx, `SELECT pg_try_advisory_xact_lock(`+users+`)`).Scan(&exclusive); err != nil {
 		return err
 	}
-	if !alone {
+	if !exclusive {
 		return ErrInUse
 	}
 	return nil
@@ -503,5 +503,5 @@ func (postgresEngine) writeLast(ctx context.Context, t *Tx, h head, insert strin
 	}
 	query += fmt.Sprintf(` SELECT pg_notify(`+bell+`, $%d)`, n+3)
 	// Its answer is checked before the commit.
-	return t.later(ctx, nil, query, append(args, h.seq, h.hash, strconv.FormatInt(h.seq, 10))...)
+	return t.execQueued(ctx, nil, query, append(args, h.seq, h.hash, strconv.FormatInt(h.seq, 10))...)
 }

@@ -13,7 +13,7 @@ var dimColumns = map[stats.Dimension]string{stats.Activity: "activity", stats.Br
 	stats.Batch: "batch",
 	stats.App:   "app", stats.Source: "source", stats.Result: "result", stats.Region: "region"}
 
-// in is a condition that a column has one of some values.
+// in returns a condition that a column has one of some values.
 func in(args *[]any, column string, values []any) string {
 	marks := make([]string, len(values))
 	for i, value := range values {
@@ -22,7 +22,7 @@ func in(args *[]any, column string, values []any) string {
 	return column + ` IN (` + strings.Join(marks, `, `) + `)`
 }
 
-// wanted are the values of a dimension that a query wants; nil = any.
+// wanted returns the values of a dimension that a query wants; nil = any.
 func wanted(q stats.Query, dim stats.Dimension) (values []any) {
 	if value, filtered := q.Filter[dim]; filtered {
 		return []any{value}
@@ -40,7 +40,7 @@ func scanAnswer(scan func(...any) error) (a stats.Answer, err error) {
 	return a, err
 }
 
-// ordered is the ORDER BY and LIMIT of a query.
+// ordered returns the ORDER BY and LIMIT of a query.
 func ordered(q stats.Query) string {
 	largest := "scans"
 	if q.What == stats.Firsts {
@@ -56,16 +56,16 @@ func bind(args *[]any, value any) string {
 }
 
 func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
-	dim, _ := q.Alone()
+	dim, _ := q.OnlyDimension()
 	var args []any
 	var parts []string
 	for _, span := range q.Spans {
-		per, of := bind(&args, int64(span.Per)), bind(&args, int64(dim))
+		per, subject := bind(&args, int64(span.Per)), bind(&args, int64(dim))
 		from, to := bind(&args, span.From), bind(&args, span.To)
 		values := wanted(q, dim)
 		if values == nil {
 			parts = append(parts, `SELECT `+cutOf(q.By, span.Per, `at`)+` AS at, value, scans, firsts FROM statistics_sums
-				WHERE per = `+per+` AND dim = `+of+` AND at >= `+from+` AND at < `+to)
+				WHERE per = `+per+` AND dim = `+subject+` AND at >= `+from+` AND at < `+to)
 			continue
 		}
 		// Each hour or day has one row of the total, and at most one of each value. In SQLite, CROSS
@@ -73,25 +73,25 @@ func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Ans
 		parts = append(parts, `SELECT `+cutOf(q.By, span.Per,
 			`s.at`)+` AS at, s.value AS value, s.scans AS scans, s.firsts AS firsts FROM statistics_sums a
 			CROSS JOIN statistics_sums s WHERE a.per = `+per+` AND a.dim = `+strconv.Itoa(int(stats.Total))+` AND a.at >= `+from+
-			` AND a.at < `+to+` AND a.value = '' AND s.per = `+per+` AND s.dim = `+of+` AND s.at = a.at AND `+in(&args, `s.value`, values))
+			` AND a.at < `+to+` AND a.value = '' AND s.per = `+per+` AND s.dim = `+subject+` AND s.at = a.at AND `+in(&args, `s.value`, values))
 	}
 	return t.answers(ctx, q, nil, parts, args)
 }
 
-// cutOf is the SQL of the week or month of a day, where the answer is by weeks or months; else the
+// cutOf returns the SQL of the week or month of a day, where the answer is by weeks or months; else the
 // column itself.
-func cutOf(by stats.Interval, per stats.Granularity, at string) string {
+func cutOf(interval stats.Interval, per stats.Granularity, location string) string {
 	switch {
-	case by == stats.ByWeek: // see calendar.Week; division cuts towards zero
-		return `(` + at + ` + 7000000003) / 7 - 1000000000`
-	case by == stats.ByMonth && per == stats.PerDay:
+	case interval == stats.ByWeek: // see calendar.Week; division cuts towards zero
+		return `(` + location + ` + 7000000003) / 7 - 1000000000`
+	case interval == stats.ByMonth && per == stats.PerDay:
 		// See calendar.Month: 400 years have 146,097 days, years begin in March.
-		doe := `((` + at + ` + 719468) % 146097)`
+		doe := `((` + location + ` + 719468) % 146097)`
 		year := `((` + doe + ` - ` + doe + ` / 1460 + ` + doe + ` / 36524 - ` + doe + ` / 146096) / 365)`
 		day := `(` + doe + ` - 365 * ` + year + ` - ` + year + ` / 4 + ` + year + ` / 100)`
-		return `((` + at + ` + 719468) / 146097 * 400 + ` + year + ` - 1970) * 12 + (5 * ` + day + ` + 2) / 153 + 2`
+		return `((` + location + ` + 719468) / 146097 * 400 + ` + year + ` - 1970) * 12 + (5 * ` + day + ` + 2) / 153 + 2`
 	}
-	return at
+	return location
 }
 
 // fewTuples is the number of combinations up to which each is looked up alone in every hour or day,
@@ -104,17 +104,17 @@ func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.A
 		return []stats.Answer{}, nil
 	}
 	c.choose(t.countOwner())
-	few, err := t.fewMatch(ctx, q, c.match, c.matched)
+	isFew, err := t.fewMatch(ctx, q, c.match, c.matched)
 	if err != nil {
 		return nil, err
 	}
-	var with, parts []string
+	var names, parts []string
 	for i, span := range q.Spans {
 		part := `SELECT ` + cutOf(q.By, span.Per, `c.at`) + ` AS at, ` + c.value + ` AS value, c.scans AS scans, c.firsts AS firsts FROM `
-		if few {
+		if isFew {
 			ats := `ats` + strconv.Itoa(i)
-			hours, rows := c.each(ats, span)
-			with = append(with, hours)
+			hours, rows := c.eachPeriod(ats, span)
+			names = append(names, hours)
 			part += rows
 		} else {
 			part += c.all(span)
@@ -124,7 +124,7 @@ func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.A
 		}
 		parts = append(parts, part+strings.Join(c.where, ``))
 	}
-	return t.answers(ctx, q, with, parts, c.args)
+	return t.answers(ctx, q, names, parts, c.args)
 }
 
 // counting is a question by combination on its way to SQL.
@@ -189,7 +189,7 @@ func (c *counting) choose(ownerOfRule string) {
 	}
 }
 
-// all is the rows of a span, of which most are wanted.
+// all returns the rows of a span, of which most are wanted.
 func (c *counting) all(span stats.Span) string {
 	rows := `statistics_counts c`
 	if c.joined {
@@ -199,9 +199,9 @@ func (c *counting) all(span stats.Span) string {
 		bind(&c.args, span.To)
 }
 
-// each is the hours or days of a span that exist, and then in each of them only what is asked for.
+// eachPeriod returns the hours or days of a span that exist, and then in each of them only what is asked for.
 // In SQLite, CROSS JOIN keeps this order.
-func (c *counting) each(ats string, span stats.Span) (hours, rows string) {
+func (c *counting) eachPeriod(ats string, span stats.Span) (hours, rows string) {
 	per, from, to := bind(&c.args, int64(c.of+span.Per)), bind(&c.args, span.From), bind(&c.args, span.To)
 	hours = ats + `(at) AS (SELECT MIN(at) FROM statistics_counts WHERE per = ` + per + ` AND at >= ` + from + ` AND at < ` + to + `
 			UNION ALL SELECT (SELECT MIN(n.at) FROM statistics_counts n WHERE n.per = ` + per + ` AND n.at > ` + ats + `.at AND n.at < ` + to +
@@ -254,18 +254,18 @@ func numberText(column string) string {
 }
 
 // answers adds up the parts of a query.
-func (t statisticsQueries) answers(ctx context.Context, q stats.Query, with, parts []string, args []any) ([]stats.Answer, error) {
-	at, value := `0`, `''`
+func (t statisticsQueries) answers(ctx context.Context, q stats.Query, names, parts []string, args []any) ([]stats.Answer, error) {
+	location, value := `0`, `''`
 	var groups []string
 	if q.By != stats.AllTime {
-		at = `at`
-		groups = append(groups, at)
+		location = `at`
+		groups = append(groups, location)
 	}
 	if q.Group != stats.Total {
 		value = `value`
 		groups = append(groups, value)
 	}
-	query := `SELECT ` + at + ` AS at, ` + value +
+	query := `SELECT ` + location + ` AS at, ` + value +
 		` AS value, CAST(SUM(scans) AS BIGINT) AS scans, CAST(SUM(firsts) AS BIGINT) AS firsts FROM (` +
 		strings.Join(parts, ` UNION ALL `) + `) AS parts`
 	if len(groups) > 0 {
@@ -278,23 +278,23 @@ func (t statisticsQueries) answers(ctx context.Context, q stats.Query, with, par
 	if q.What == stats.Firsts {
 		query += ` WHERE firsts > 0`
 	}
-	if len(with) > 0 {
-		query = `WITH RECURSIVE ` + strings.Join(with, `, `) + ` ` + query
+	if len(names) > 0 {
+		query = `WITH RECURSIVE ` + strings.Join(names, `, `) + ` ` + query
 	}
 	return list(ctx, t.Tx, scanAnswer, query+ordered(q), args...)
 }
 
 func (t statisticsQueries) UsersOf(ctx context.Context, q stats.Query, yield func(stats.UsersRow) error) error {
-	dim, _ := q.Alone()
-	only, value := ``, wanted(q, dim)
+	dim, _ := q.OnlyDimension()
+	text, value := ``, wanted(q, dim)
 	if value != nil {
-		only = ` AND value IN (` + t.marks(4, len(value)) + `)`
+		text = ` AND value IN (` + t.marks(4, len(value)) + `)`
 	}
 	for _, days := range q.Spans {
 		if days.Per == stats.PerMonth {
 			days.From, days.To = days.From+stats.MonthSketches, days.To+stats.MonthSketches
 		}
-		if err := t.usersOf(ctx, dim, days, only, value, yield); err != nil {
+		if err := t.usersOf(ctx, dim, days, text, value, yield); err != nil {
 			return err
 		}
 	}

@@ -80,7 +80,7 @@ func add(ctx context.Context, b *rules.Book, owner accounts.Account, rid, prefix
 }
 
 // rounds is how often two race.
-var rounds = testscope.Or(250, 50)
+var rounds = testscope.Choose(250, 50)
 
 func TestOfTwoOwnersWhoAddOnePrefixOneGetsIt(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {

@@ -24,23 +24,23 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Reverification) er
 	var fresh []rules.Reverification
 	err := s.view(ctx, func(tx *Tx) error {
 		fresh = fresh[:0]
-		for some := range slices.Chunk(list, tx.argumentsAtOnce()/2) {
+		for reverifications := range slices.Chunk(list, tx.argumentsAtOnce()/2) {
 			var names []any
-			for i := range some {
-				names = append(names, some[i].Owner, some[i].Directory)
+			for i := range reverifications {
+				names = append(names, reverifications[i].Owner, reverifications[i].Directory)
 			}
-			known := make(map[[2]string]bool, len(some))
-			err := each(ctx, tx, func(scan func(...any) error) (name [2]string, err error) {
+			known := make(map[[2]string]bool, len(reverifications))
+			err := queryEach(ctx, tx, func(scan func(...any) error) (name [2]string, err error) {
 				err = scan(&name[0], &name[1])
 				return name, err
 			}, func(name [2]string) error {
 				known[name] = true
 				return nil
-			}, `SELECT owner, directory FROM rechecks WHERE (owner, directory) IN (VALUES `+tx.rowMarks(len(some), 2)+`)`, names...)
+			}, `SELECT owner, directory FROM rechecks WHERE (owner, directory) IN (VALUES `+tx.rowMarks(len(reverifications), 2)+`)`, names...)
 			if err != nil {
 				return err
 			}
-			for _, r := range some {
+			for _, r := range reverifications {
 				if !known[[2]string{r.Owner, r.Directory}] {
 					fresh = append(fresh, r)
 				}
@@ -60,7 +60,7 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Reverification) er
 }
 
 // ClaimRechecks implements rules.RecheckStore.
-func (s *Store) ClaimRechecks(ctx context.Context, now, again time.Time, limit int) (taken []rules.Reverification, err error) {
+func (s *Store) ClaimRechecks(ctx context.Context, now, secondMoment time.Time, limit int) (taken []rules.Reverification, err error) {
 	due := []rules.Reverification{}
 	err = s.view(ctx, func(tx *Tx) (err error) {
 		due, err = recheckRows.all(ctx, tx, `WHERE next_at <= $1 ORDER BY next_at, owner, directory LIMIT $2`, millis(now), limit)
@@ -72,7 +72,7 @@ func (s *Store) ClaimRechecks(ctx context.Context, now, again time.Time, limit i
 	err = s.update(ctx, func(tx *Tx) error {
 		taken = nil
 		for _, r := range due {
-			n, err := tx.exec(ctx, `UPDATE rechecks SET next_at = $1 WHERE owner = $2 AND directory = $3 AND next_at = $4`, millis(again),
+			n, err := tx.exec(ctx, `UPDATE rechecks SET next_at = $1 WHERE owner = $2 AND directory = $3 AND next_at = $4`, millis(secondMoment),
 				r.Owner, r.Directory, millis(r.NextAt))
 			if err != nil {
 				return err
@@ -114,17 +114,17 @@ func (s *Store) DueNow(ctx context.Context, now time.Time) error {
 
 // Rechecks implements rules.RecheckStore.
 func (s *Store) Rechecks(ctx context.Context, q rules.RecheckQuery) (found []rules.Reverification, err error) {
-	where, args := []string{"(owner, directory) > ($2, $3)", "checked_at > 0", "owner <> ''"},
+	names, args := []string{"(owner, directory) > ($2, $3)", "checked_at > 0", "owner <> ''"},
 		[]any{q.Limit, q.AfterOwner, q.AfterDirectory}
 	if q.Owner != "" {
 		args = append(args, q.Owner)
-		where = append(where, fmt.Sprintf("owner = $%d", len(args)))
+		names = append(names, fmt.Sprintf("owner = $%d", len(args)))
 	}
 	if q.Failing {
-		where = append(where, "since > 0")
+		names = append(names, "since > 0")
 	}
 	err = s.view(ctx, func(tx *Tx) (err error) {
-		found, err = recheckRows.all(ctx, tx, conditions(where)+` ORDER BY owner, directory LIMIT $1`, args...)
+		found, err = recheckRows.all(ctx, tx, conditions(names)+` ORDER BY owner, directory LIMIT $1`, args...)
 		return err
 	})
 	return found, err

@@ -12,29 +12,29 @@ import (
 
 // Walk implements rules.Tx. A page without a filter looks at its own rows.
 func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, look int) (found []rules.Rule, next int64, err error) {
-	var where []string
+	var names []string
 	var args []any
 	add := func(condition string, arg any) {
 		args = append(args, arg)
-		where = append(where, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
+		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
 	}
-	after, until, order := "id > ?", "id <= ?", " ORDER BY id"
+	rest, end, order := "id > ?", "id <= ?", " ORDER BY id"
 	if s.Newest {
-		after, until, order = "id < ?", "id >= ?", " ORDER BY id DESC"
+		rest, end, order = "id < ?", "id >= ?", " ORDER BY id DESC"
 	}
 	if owner != "" {
 		add("owner = ?", owner)
 	}
 	if s.From > 0 {
-		add(after, s.From)
+		add(rest, s.From)
 	}
 	if s.Filters() {
-		err = t.row(ctx, fmt.Sprintf(`SELECT id FROM rules`+conditions(where)+order+` LIMIT 1 OFFSET %d`, look-1), args...).Scan(&next)
+		err = t.row(ctx, fmt.Sprintf(`SELECT id FROM rules`+conditions(names)+order+` LIMIT 1 OFFSET %d`, look-1), args...).Scan(&next)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, 0, err
 		}
 		if next != 0 {
-			add(until, next)
+			add(end, next)
 		}
 	}
 	if s.Published != nil {
@@ -44,7 +44,7 @@ func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, loo
 		add(`LOWER(prefix COLLATE "binary") LIKE ? ESCAPE '!'`,
 			"%"+strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(asciiLower(s.Part))+"%")
 	}
-	found, err = list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM rules`+conditions(where)+order+` LIMIT %d`, s.Limit+1),
+	found, err = list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM rules`+conditions(names)+order+` LIMIT %d`, s.Limit+1),
 		args...)
 	if err == nil && len(found) > s.Limit {
 		found, next = found[:s.Limit], found[s.Limit-1].ID
@@ -52,7 +52,7 @@ func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, loo
 	return found, next, err
 }
 
-// asciiLower is a text whose letters without marks are small, as both databases write it with LOWER in binary order.
+// asciiLower returns a text whose letters without marks are small, as both databases write it with LOWER in binary order.
 func asciiLower(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'A' && r <= 'Z' {
@@ -64,19 +64,19 @@ func asciiLower(text string) string {
 
 func (t ruleQueries) Beginning(ctx context.Context, s rules.Search) (all []rules.Rule, err error) {
 	type bound struct{ column, text string }
-	scheme, rest, whole := strings.Cut(s.Part, "://")
-	if !whole {
+	scheme, rest, complete := strings.Cut(s.Part, "://")
+	if !complete {
 		rest = s.Part
 	}
 	host, _, _ := strings.Cut(rest, "/") // of a link, only the host may be written in letters of any case
 	link := "://" + asciiLower(host) + rest[len(host):]
 	wanted := []bound{{"key", asciiLower(scheme) + link}}
-	if !whole {
+	if !complete {
 		wanted = []bound{{"key", "https" + link}, {"key", "http" + link}, {"link_path", "/" + strings.TrimPrefix(rest, "/")}}
 	}
 	seen := map[int64]bool{}
-	for _, one := range wanted {
-		args := []any{one.text, one.text + "\U0010FFFF"}
+	for _, b := range wanted {
+		args := []any{b.text, b.text + "\U0010FFFF"}
 		var owned []string
 		if len(s.Owners) > 0 {
 			owned = append(owned, "owner IN ("+placeholders(3, len(s.Owners))+")")
@@ -84,13 +84,13 @@ func (t ruleQueries) Beginning(ctx context.Context, s rules.Search) (all []rules
 		for _, owner := range s.Owners {
 			args = append(args, owner)
 		}
-		some, err := list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM (SELECT `+ruleColumns+` FROM rules
-			WHERE `+one.column+` >= $1 AND `+one.column+` < $2 ORDER BY `+one.column+` LIMIT %d) AS near`+conditions(owned)+` LIMIT %d`,
+		items, err := list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM (SELECT `+ruleColumns+` FROM rules
+			WHERE `+b.column+` >= $1 AND `+b.column+` < $2 ORDER BY `+b.column+` LIMIT %d) AS near`+conditions(owned)+` LIMIT %d`,
 			rules.MostLooked, s.Limit), args...)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range some {
+		for _, r := range items {
 			if !seen[r.ID] && len(all) < s.Limit {
 				seen[r.ID] = true
 				all = append(all, r)

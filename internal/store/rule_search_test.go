@@ -96,7 +96,7 @@ func TestAWalkEndsWhereItHasLookedEnough(t *testing.T) {
 // Issue 31, 3: a part of a prefix finds also one of the oldest of very many rules: of a million with TEST_WHOLE.
 func TestASearchFindsTheOldestOfMany(t *testing.T) {
 	const step = 5_000
-	many := testscope.Or(1_000_000, step)
+	many := testscope.Choose(1_000_000, step)
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for had := 0; had < many; had += step {
 			if _, err := s.write.ExecContext(t.Context(), `INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy,

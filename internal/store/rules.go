@@ -52,7 +52,7 @@ func readPrefix(r *rules.Rule, text string) error {
 }
 
 func (t ruleQueries) Rule(ctx context.Context, key string) (rules.Rule, error) {
-	return scanRule(t.few(ctx, `SELECT `+ruleColumns+` FROM rules WHERE key = $1`, key).Scan)
+	return scanRule(t.rowQueued(ctx, `SELECT `+ruleColumns+` FROM rules WHERE key = $1`, key).Scan)
 }
 
 // chunk is the maximum number of values in one IN list.
@@ -66,11 +66,11 @@ func (t ruleQueries) RulesAt(ctx context.Context, keys []string) ([]rules.Rule, 
 		for i, key := range keys[:n] {
 			args[i] = key
 		}
-		some, err := list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key IN (`+t.marks(1, n)+`)`, args...)
+		items, err := list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key IN (`+t.marks(1, n)+`)`, args...)
 		if err != nil {
 			return nil, err
 		}
-		found, keys = append(found, some...), keys[n:]
+		found, keys = append(found, items...), keys[n:]
 	}
 	return found, nil
 }
@@ -122,23 +122,23 @@ func (t ruleQueries) Named(ctx context.Context, ids []int64) ([]rules.Named, err
 	for i, id := range ids {
 		args[i] = id
 	}
-	these := placeholders(1, len(ids))
+	text := placeholders(1, len(ids))
 	return list(ctx, t.Tx, func(scan func(...any) error) (n rules.Named, err error) {
 		var gone int64
 		err = scan(&n.ID, &n.Owner, &n.Prefix, &gone)
 		n.Gone = gone == 1
 		return n, err
-	}, `SELECT id, owner, prefix, 0 FROM rules WHERE id IN (`+these+`)
+	}, `SELECT id, owner, prefix, 0 FROM rules WHERE id IN (`+text+`)
 		UNION ALL SELECT seq, `+t.statistics().loggedOwner()+`, `+prefix+`, 1 FROM changes h
-			WHERE seq IN (`+these+`) AND kind = '`+ofRule+`' AND NOT EXISTS (SELECT 1 FROM rules WHERE id = h.seq)`, args...)
+			WHERE seq IN (`+text+`) AND kind = '`+ofRule+`' AND NOT EXISTS (SELECT 1 FROM rules WHERE id = h.seq)`, args...)
 }
 
 func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int, error) {
-	var where []string
+	var names []string
 	var args []any
 	filter := func(condition string, arg any) {
 		args = append(args, arg)
-		where = append(where, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
+		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
 	}
 	if q.Owner != "" {
 		filter("owner = ?", q.Owner)
@@ -147,27 +147,27 @@ func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int
 		filter("target = ?", q.Target)
 	}
 	if q.Owner != "" && opened(q) != "" {
-		where = append(where, "kind = '"+string(rules.Service)+"'") // they have an index
+		names = append(names, "kind = '"+string(rules.Service)+"'") // they have an index
 	}
-	total, err := t.total(ctx, where, args, q)
+	total, err := t.total(ctx, names, args, q)
 	if err != nil {
 		return nil, 0, err
 	}
 	if q.AfterID > 0 {
 		filter("id > ?", q.AfterID)
 	} else if q.Owner != "" && q.Offset > 0 && !q.Newest && q.Keys == nil {
-		first, before, err := t.pieceAt(ctx, q)
+		first, prev, err := t.pieceAt(ctx, q)
 		if err != nil {
 			return nil, 0, err
 		}
 		filter("id >= ?", first)
-		q.Offset -= before
+		q.Offset -= prev
 	}
 	if q.Keys != nil {
 		if len(q.Keys) == 0 {
 			return []rules.Rule{}, total, nil
 		}
-		where = append(where, "key IN ("+placeholders(len(args)+1, len(q.Keys))+")")
+		names = append(names, "key IN ("+placeholders(len(args)+1, len(q.Keys))+")")
 		for _, key := range q.Keys {
 			args = append(args, key)
 		}
@@ -178,31 +178,31 @@ func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int
 	}
 	n := len(args)
 	args = append(args, q.Limit, q.Offset)
-	found, err := list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules`+conditions(where)+order+
+	found, err := list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules`+conditions(names)+order+
 		fmt.Sprintf(` LIMIT $%d OFFSET $%d`, n+1, n+2), args...)
 	return found, total, err
 }
 
-func conditions(where []string) string {
-	if len(where) == 0 {
+func conditions(names []string) string {
+	if len(names) == 0 {
 		return ""
 	}
-	return " WHERE " + strings.Join(where, " AND ")
+	return " WHERE " + strings.Join(names, " AND ")
 }
 
 // total returns the number of rules that match a query, on all pages.
-func (t ruleQueries) total(ctx context.Context, where []string, args []any, q rules.Query) (n int, err error) {
+func (t ruleQueries) total(ctx context.Context, names []string, args []any, q rules.Query) (n int, err error) {
 	switch {
 	case q.NoTotal:
 	case q.Owner != "":
 		n, err = t.counted(ctx, q.Owner, opened(q))
 	default:
-		err = t.row(ctx, `SELECT COUNT(*) FROM rules`+conditions(where), args...).Scan(&n)
+		err = t.row(ctx, `SELECT COUNT(*) FROM rules`+conditions(names), args...).Scan(&n)
 	}
 	return n, err
 }
 
-// opened is the target by which rule_counts and rule_pieces count the rules of a list: "" = all of
+// opened returns the target by which rule_counts and rule_pieces count the rules of a list: "" = all of
 // the owner's.
 func opened(q rules.Query) string {
 	if q.Target == q.Owner {
@@ -213,8 +213,8 @@ func opened(q rules.Query) string {
 
 // counted reads a row that the triggers of 00022_counted.sql keep.
 func (t ruleQueries) counted(ctx context.Context, owner, target string) (n int, err error) {
-	err = t.few(ctx, `SELECT n FROM rule_counts WHERE owner = $1 AND target = $2`, owner, target).Scan(&n)
-	return n, instead(err, nil)
+	err = t.rowQueued(ctx, `SELECT n FROM rule_counts WHERE owner = $1 AND target = $2`, owner, target).Scan(&n)
+	return n, replaceNoRows(err, nil)
 }
 
 func (t ruleQueries) CountOwned(ctx context.Context, owner string) (int, error) {
@@ -228,15 +228,15 @@ func (t ruleQueries) CountTargeted(ctx context.Context, target string) (int, err
 // pieceAt finds the piece that has the rule at an offset of an owner's list: the id that the piece
 // begins with, and how many rules come before it. It reads one row for about 1,024 rules before the
 // page.
-func (t ruleQueries) pieceAt(ctx context.Context, q rules.Query) (first int64, before int, err error) {
+func (t ruleQueries) pieceAt(ctx context.Context, q rules.Query) (first int64, prev int, err error) {
 	pieces, err := t.query(ctx, `SELECT first, n FROM rule_pieces WHERE owner = $1 AND target = $2 ORDER BY first`, q.Owner, opened(q))
 	if err != nil {
 		return 0, 0, err
 	}
 	defer pieces.Close()
-	for n := 0; pieces.Next(); before += n {
-		if err := pieces.Scan(&first, &n); err != nil || before+n > q.Offset {
-			return first, before, err
+	for n := 0; pieces.Next(); prev += n {
+		if err := pieces.Scan(&first, &n); err != nil || prev+n > q.Offset {
+			return first, prev, err
 		}
 	}
 	return math.MaxInt64, q.Offset, pieces.Err()
@@ -255,48 +255,48 @@ const (
 		WHERE host <> $2 ORDER BY id LIMIT $3`
 )
 
-func (t ruleQueries) Near(ctx context.Context, link rules.Link, each int) ([]rules.Rule, error) {
-	var near []rules.Rule
+func (t ruleQueries) Neighbours(ctx context.Context, link rules.Link, size int) ([]rules.Rule, error) {
+	var nearRules []rules.Rule
 	// Keys are sorted by bytes, so those that have most in common with the link come right before
 	// and after it. This is done for each scheme.
 	for _, scheme := range []string{"http", "https"} {
 		pivot := scheme + link.Key[len(link.Scheme):]
 		parts := segmentParts(scheme+"://"+link.Host, link.Segment())
-		up := make([][2]string, 0, len(parts))
+		upperValueses := make([][2]string, 0, len(parts))
 		down := make([][2]string, 0, len(parts))
 		for _, p := range parts {
-			up = append(up, [2]string{max(p[0], pivot), p[1]})
+			upperValueses = append(upperValueses, [2]string{max(p[0], pivot), p[1]})
 			down = append([][2]string{{p[0], min(p[1], pivot)}}, down...)
 		}
 		for _, side := range []struct {
 			query string
 			parts [][2]string
-		}{{nearUp, up}, {nearDown, down}} {
-			left := each
+		}{{nearUp, upperValueses}, {nearDown, down}} {
+			left := size
 			for _, p := range side.parts {
 				if p[0] >= p[1] || left == 0 {
 					continue
 				}
-				some, err := list(ctx, t.Tx, scanRule, side.query, p[0], p[1], left)
+				items, err := list(ctx, t.Tx, scanRule, side.query, p[0], p[1], left)
 				if err != nil {
 					return nil, err
 				}
-				near = append(near, some...)
-				left -= len(some)
+				nearRules = append(nearRules, items...)
+				left -= len(items)
 			}
 		}
 	}
-	elsewhere, err := list(ctx, t.Tx, scanRule, nearElsewhere, link.Path(), link.Host, each, nearLooked)
-	return append(near, elsewhere...), err
+	thisRules, err := list(ctx, t.Tx, scanRule, nearElsewhere, link.Path(), link.Host, size, nearLooked)
+	return append(nearRules, thisRules...), err
 }
 
-// segmentParts are the ranges of the keys under an origin whose path has this
+// segmentParts returns the ranges of the keys under an origin whose path has this
 // first segment, in the order of the keys: the segment itself, what lies below
 // it, and it with parameters. Between them stand other segments, such as "/a-b"
 // between "/a" and "/a/b". No key has a control character.
 func segmentParts(origin, segment string) [3][2]string {
-	at := origin + segment
-	return [3][2]string{{at, at + "\x01"}, {at + "/", at + "0"}, {at + "?", at + "@"}}
+	location := origin + segment
+	return [3][2]string{{location, location + "\x01"}, {location + "/", location + "0"}, {location + "?", location + "@"}}
 }
 
 // AllRules implements rules.Store.
@@ -402,9 +402,9 @@ func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 			t.touched.Add(rules.Epoch(all[i].Owner))
 		}
 	}
-	beside := t.engine.sharesRows() && t.apart == nil
-	if beside {
-		if err := t.later(ctx, nil, shortLockTimeout); err != nil {
+	ok := t.engine.sharesRows() && t.apart == nil
+	if ok {
+		if err := t.execQueued(ctx, nil, shortLockTimeout); err != nil {
 			return err
 		}
 	}
@@ -420,8 +420,8 @@ func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 	case n != int64(len(all)):
 		return rules.ErrPrefixTaken
 	}
-	if beside {
-		return t.later(ctx, nil, defaultLockTimeout)
+	if ok {
+		return t.execQueued(ctx, nil, defaultLockTimeout)
 	}
 	return nil
 }
@@ -465,29 +465,29 @@ func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMe
 	return t.noteRule(ctx, r, d)
 }
 
-// changeRule makes a statement act on the rule with the id that is its first argument: ErrNoRule where there is none. Its owner is
+// changeRule makes a statement act on the rule with the id that is its first argument: ErrNoRule where existing is none. Its owner is
 // locked, so that only an import may be changing its row: that is not waited for, because all other transactions may be waiting for
 // the end of the log behind this one.
 func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...any) error {
 	missed := false
-	where := ` WHERE id = $1`
+	location := ` WHERE id = $1`
 	if t.engine.sharesRows() {
-		where = ` WHERE id = (SELECT id FROM rules WHERE id = $1 FOR UPDATE SKIP LOCKED)`
+		location = ` WHERE id = (SELECT id FROM rules WHERE id = $1 FOR UPDATE SKIP LOCKED)`
 	}
-	err := t.later(ctx, func(n int64) error {
+	err := t.execQueued(ctx, func(n int64) error {
 		if missed = n == 0; missed && !t.engine.sharesRows() {
 			return rules.ErrNoRule
 		}
 		return nil
-	}, statement+where, args...)
+	}, statement+location, args...)
 	if err != nil || !t.engine.sharesRows() {
 		return err
 	}
-	return t.later(ctx, func(there int64) error {
+	return t.execQueued(ctx, func(existing int64) error {
 		switch {
 		case !missed:
 			return nil
-		case there == 0:
+		case existing == 0:
 			return rules.ErrNoRule
 		}
 		return outageOf(t.engine, fmt.Errorf("%w: %w", errBeingImported, &pgconn.PgError{Code: "55P03", Message: "its row is locked"}))
@@ -530,7 +530,7 @@ func recordOf(r rules.Rule) ruleRecord {
 		CreatedAt: millis(r.CreatedAt), ChangedAt: millis(r.ChangedAt), PublishedAt: millis(r.PublishedAt)}
 }
 
-// rule is the inverse of recordOf.
+// rule returns the inverse of recordOf.
 func (r ruleRecord) rule() (rules.Rule, error) {
 	prefix, err := rules.ParsePrefix(r.Prefix, r.Kind, true)
 	if err != nil {
@@ -556,12 +556,12 @@ func (t ruleQueries) Changes(ctx context.Context, key string, limit int) ([]rule
 }
 
 func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
-	var at int64
+	var pos int64
 	var record ruleRecord
-	if err := scan(&c.Seq, &at, &c.ActorID, &c.Via, &c.RID, &c.Did, inJSON(&record)); err != nil {
+	if err := scan(&c.Seq, &pos, &c.ActorID, &c.Via, &c.RID, &c.Did, inJSON(&record)); err != nil {
 		return c, err
 	}
-	c.At, c.Reason = fromMillis(at), record.Reason
+	c.At, c.Reason = fromMillis(pos), record.Reason
 	c.Rule, err = record.rule()
 	return c, err
 }
@@ -572,7 +572,7 @@ func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
 const spentSince = `(SELECT CAST(COALESCE(SUM(n), 0) AS BIGINT) FROM publish_counts WHERE owner = $2 AND hour >= $4)
 	+ (SELECT COUNT(*) FROM publishes WHERE owner = $2 AND at >= $3 AND at < $4 * 3600000)`
 
-// nextHour is the first hour since 1970 that begins at a moment or later.
+// nextHour returns the first hour since 1970 that begins at a moment or later.
 func nextHour(t time.Time) int64 {
 	const hour = int64(time.Hour / time.Millisecond)
 	return (millis(t) + hour - 1) / hour
@@ -592,15 +592,15 @@ func (t ruleQueries) Publishing(ctx context.Context, owner string, link rules.Li
 				return p, err
 			}
 		} else if query, args := t.engine.lock(allRules, part); query != "" {
-			if err := t.later(ctx, nil, query, args...); err != nil {
+			if err := t.execQueued(ctx, nil, query, args...); err != nil {
 				return p, err
 			}
 		}
 	}
-	row := t.few(ctx, `SELECT `+qualified("r", ruleColumns)+`, `+qualified("a", accountRows.columns)+`, `+spentSince+`
+	row := t.rowQueued(ctx, `SELECT `+qualified("r", ruleColumns)+`, `+qualified("a", accountRows.columns)+`, `+spentSince+`
 		FROM rules r JOIN accounts a ON a.appid = r.target WHERE r.key = $1`, key, owner, millis(since), nextHour(since))
 	p.Rule, err = scanRule(func(rule ...any) error {
-		return row.Scan(slices.Concat(rule, accountRows.into(&p.Target), []any{&p.Spent})...)
+		return row.Scan(slices.Concat(rule, accountRows.targets(&p.Target), []any{&p.Spent})...)
 	})
 	if !errors.Is(err, rules.ErrNoRule) {
 		return p, err
@@ -614,7 +614,7 @@ func (t ruleQueries) Publishing(ctx context.Context, owner string, link rules.Li
 	return p, err
 }
 
-// qualified is a list of columns with the name of their table.
+// qualified returns a list of columns with the name of their table.
 func qualified(table, columns string) string {
 	names := strings.Split(columns, ",")
 	for i, name := range names {
@@ -623,9 +623,9 @@ func qualified(table, columns string) string {
 	return strings.Join(names, ", ")
 }
 
-func (t ruleQueries) AddPublish(ctx context.Context, owner, key string, at time.Time) error {
+func (t ruleQueries) AddPublish(ctx context.Context, owner, key string, instant time.Time) error {
 	t.touched.Add(rules.Epoch(owner))
-	return t.later(ctx, nil, `INSERT INTO publishes (owner, key, at) VALUES ($1, $2, $3)`, owner, key, millis(at))
+	return t.execQueued(ctx, nil, `INSERT INTO publishes (owner, key, at) VALUES ($1, $2, $3)`, owner, key, millis(instant))
 }
 
 func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatus, error) {
@@ -654,9 +654,9 @@ func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatu
 }
 
 func scanDomain(scan func(...any) error) (d rules.Domain, err error) {
-	var at int64
-	err = scan(&d.Host, &d.Status, &at)
-	d.At = fromMillis(at)
+	var pos int64
+	err = scan(&d.Host, &d.Status, &pos)
+	d.At = fromMillis(pos)
 	return d, err
 }
 
@@ -664,8 +664,8 @@ func (t ruleQueries) Domains(ctx context.Context) ([]rules.Domain, error) {
 	return list(ctx, t.Tx, scanDomain, `SELECT host, status, at FROM domains ORDER BY host`)
 }
 
-func (t ruleQueries) DomainsAfter(ctx context.Context, after string, limit int) ([]rules.Domain, error) {
-	return list(ctx, t.Tx, scanDomain, `SELECT host, status, at FROM domains WHERE host > $1 ORDER BY host LIMIT $2`, after, limit)
+func (t ruleQueries) DomainsAfter(ctx context.Context, rest string, limit int) ([]rules.Domain, error) {
+	return list(ctx, t.Tx, scanDomain, `SELECT host, status, at FROM domains WHERE host > $1 ORDER BY host LIMIT $2`, rest, limit)
 }
 
 func (t ruleQueries) PutDomain(ctx context.Context, d rules.Domain) error {
@@ -682,7 +682,7 @@ func (t ruleQueries) DeleteDomain(ctx context.Context, host string) error {
 }
 
 func (t ruleQueries) PutConfirmation(ctx context.Context, c rules.Confirmation) error {
-	return t.later(ctx, nil, `INSERT INTO confirmations (rid, at, owner, prefix, url, ok, reason, steps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+	return t.execQueued(ctx, nil, `INSERT INTO confirmations (rid, at, owner, prefix, url, ok, reason, steps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (rid) DO NOTHING`, c.RID, millis(c.At), c.Owner, c.Prefix, c.URL, flag(c.OK), c.Reason, inJSON(&c.Steps).text())
 }
 
@@ -692,24 +692,24 @@ func (t ruleQueries) ForgetConfirmations(ctx context.Context, before time.Time) 
 }
 
 func (t ruleQueries) Confirmations(ctx context.Context, q rules.ConfirmationQuery) ([]rules.Confirmation, error) {
-	where, args := []string{}, []any{q.Limit}
+	names, args := []string{}, []any{q.Limit}
 	if q.RID != "" {
-		where = append(where, `rid = `+bind(&args, q.RID))
+		names = append(names, `rid = `+bind(&args, q.RID))
 	}
 	if q.Owner != "" {
-		where = append(where, `owner = `+bind(&args, q.Owner))
+		names = append(names, `owner = `+bind(&args, q.Owner))
 	}
 	if q.Prefix != "" {
-		where = append(where, `prefix = `+bind(&args, q.Prefix))
+		names = append(names, `prefix = `+bind(&args, q.Prefix))
 	}
 	if q.Failed || q.Found {
-		where = append(where, `ok = `+bind(&args, flag(q.Found)))
+		names = append(names, `ok = `+bind(&args, flag(q.Found)))
 	}
 	return list(ctx, t.Tx, func(scan func(...any) error) (c rules.Confirmation, err error) {
-		var at int64
-		err = scan(&c.RID, &at, &c.Owner, &c.Prefix, &c.URL, &c.OK, &c.Reason, inJSON(&c.Steps))
-		c.At = fromMillis(at)
+		var pos int64
+		err = scan(&c.RID, &pos, &c.Owner, &c.Prefix, &c.URL, &c.OK, &c.Reason, inJSON(&c.Steps))
+		c.At = fromMillis(pos)
 		return c, err
-	}, `SELECT rid, at, owner, prefix, url, ok, reason, steps FROM confirmations`+conditions(where)+` ORDER BY at DESC, rid LIMIT $1`,
+	}, `SELECT rid, at, owner, prefix, url, ok, reason, steps FROM confirmations`+conditions(names)+` ORDER BY at DESC, rid LIMIT $1`,
 		args...)
 }

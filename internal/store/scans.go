@@ -76,7 +76,7 @@ func (s *Store) firstLedger(ctx context.Context, id string) (first string, err e
 	return first, err
 }
 
-// ledgerHere is the id of the ledger in the database, or in the files beside it; ""
+// ledgerHere returns the id of the ledger in the database, or in the files beside it; ""
 // where there was none yet.
 func (t *Tx) ledgerHere(ctx context.Context) (id string, err error) {
 	if err = t.row(ctx, `SELECT id FROM ledgers WHERE here = 1`).Scan(&id); errors.Is(err, sql.ErrNoRows) {
@@ -111,13 +111,13 @@ func scanArgs(e *scanlog.Event) []any {
 // scanEntry reads the position and the columns.
 func scanEntry(scan func(...any) error) (e scanlog.Entry, err error) {
 	var id, user, network string
-	var at int64
-	if err := scan(&e.Position, &id, &at, &user, &e.Source, &e.Client, &network, &e.Region, &e.Action, &e.Kind, &e.Reason, &e.App,
+	var pos int64
+	if err := scan(&e.Position, &id, &pos, &user, &e.Source, &e.Client, &network, &e.Region, &e.Action, &e.Kind, &e.Reason, &e.App,
 		&e.Version,
 		&e.RuleID, &e.Batch, &e.Index, &e.Activation, &e.Text); err != nil {
 		return e, err
 	}
-	e.At = time.UnixMilli(at).UTC()
+	e.At = time.UnixMilli(pos).UTC()
 	if e.ID, err = scanlog.ParseScanID(id); err != nil {
 		return e, fmt.Errorf("the scan at position %d has the id %q: %w", e.Position, id, err)
 	}
@@ -134,7 +134,7 @@ func scanEntry(scan func(...any) error) (e scanlog.Entry, err error) {
 	return e, nil
 }
 
-// dayOf is the day of a scan, which its id says.
+// dayOf returns the day of a scan, which its id says.
 func dayOf(id scanlog.ScanID) int64 { return id.Time().UnixMilli() / millisOfDay }
 
 const millisOfDay = 24 * 60 * 60 * 1000
@@ -144,8 +144,8 @@ const scansAtOnce = 5000
 
 // Append stores events that come from no node's journal.
 func (l *Scans) Append(ctx context.Context, events []scanlog.Event) error {
-	for some := range slices.Chunk(events, 4*scansAtOnce) {
-		if err := l.insert(ctx, some, nil); err != nil {
+	for items := range slices.Chunk(events, 4*scansAtOnce) {
+		if err := l.insert(ctx, items, nil); err != nil {
 			return err
 		}
 	}
@@ -159,8 +159,8 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to scanlog.Offset, 
 		events[i] = entries[i].Event
 	}
 	return l.insert(ctx, events, func(tx pgx.Tx) error {
-		mark, err := shipped(func(into ...any) error {
-			return tx.QueryRow(ctx, shippedQuery, node).Scan(into...)
+		mark, err := shipped(func(dst ...any) error {
+			return tx.QueryRow(ctx, shippedQuery, node).Scan(dst...)
 		})
 		if err != nil {
 			return err
@@ -212,10 +212,10 @@ func (l *Scans) Shipped(ctx context.Context, node string) (m scanlog.Offset, err
 
 // insert stores events in one transaction; events that are stored already stay as they are. also
 // runs in the same transaction, at a time when no other one stores events.
-func (l *Scans) insert(ctx context.Context, events []scanlog.Event, also func(pgx.Tx) error) error {
+func (l *Scans) insert(ctx context.Context, events []scanlog.Event, fn func(pgx.Tx) error) error {
 	l.prepare(ctx, events)
 	for n := 1; ; n++ {
-		err := l.raw(ctx, func(c *pgx.Conn) error { return l.s.insertScans(ctx, c, events, also) })
+		err := l.raw(ctx, func(c *pgx.Conn) error { return l.s.insertScans(ctx, c, events, fn) })
 		if err == nil || n == attempts || ctx.Err() != nil || !l.s.engine.retryable(err) {
 			return err
 		}
@@ -233,7 +233,7 @@ func (l *Scans) raw(ctx context.Context, f func(*pgx.Conn) error) error {
 	return withCause(ctx, conn.Raw(func(driver any) error { return f(pgxOf(driver)) }))
 }
 
-func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.Event, also func(pgx.Tx) error) error {
+func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.Event, fn func(pgx.Tx) error) error {
 	tx, err := c.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
@@ -262,8 +262,8 @@ func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.E
 		len(events)).Scan(&last); err != nil {
 		return fmt.Errorf("numbering scans: %w", err)
 	}
-	if also != nil {
-		if err := also(tx); err != nil {
+	if fn != nil {
+		if err := fn(tx); err != nil {
 			return err
 		}
 	}
@@ -275,7 +275,7 @@ func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.E
 		SELECT seq + $1, day, `+scanColumns+` FROM scan_batch ORDER BY seq ON CONFLICT (day, id) DO NOTHING`, last-int64(len(events))); err != nil {
 		return fmt.Errorf("storing scans: %w", err)
 	}
-	if err := s.servers.still(c); err != nil {
+	if err := s.servers.checkPrimary(c); err != nil {
 		return fmt.Errorf("storing scans: %w", err) // another server took its place meanwhile
 	}
 	if err := committing(c, func() error { return tx.Commit(ctx) }); err != nil {
@@ -371,9 +371,9 @@ func (t *Tx) scansEnd(ctx context.Context) (int64, error) {
 	return scalar[int64](ctx, t, `SELECT value FROM sequences WHERE name = 'scan'`)
 }
 
-// Before implements ledger.Log. An event is at most a day older or younger than
+// PositionBefore implements ledger.Log. An event is at most a day older or younger than
 // the day of its id says.
-func (l *Scans) Before(ctx context.Context, moment time.Time) (position int64, err error) {
+func (l *Scans) PositionBefore(ctx context.Context, moment time.Time) (position int64, err error) {
 	end, err := l.End(ctx)
 	if err != nil {
 		return 0, err
@@ -389,15 +389,15 @@ func (l *Scans) Before(ctx context.Context, moment time.Time) (position int64, e
 }
 
 // Read implements ledger.Log.
-func (l *Scans) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
+func (l *Scans) Read(ctx context.Context, start int64) iter.Seq2[scanlog.Entry, error] {
 	upTo, err := l.End(ctx)
 	return func(yield func(scanlog.Entry, error) bool) {
 		if err != nil {
 			yield(scanlog.Entry{}, fmt.Errorf("reading the ledger: %w", err))
 			return
 		}
-		for after := after; after < upTo; {
-			page, err := l.page(ctx, after, upTo)
+		for start := start; start < upTo; {
+			page, err := l.page(ctx, start, upTo)
 			if err != nil {
 				yield(scanlog.Entry{}, fmt.Errorf("reading the ledger: %w", err))
 				return
@@ -410,27 +410,27 @@ func (l *Scans) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, 
 			if len(page) < scansAtOnce {
 				return
 			}
-			after = page[len(page)-1].Position
+			start = page[len(page)-1].Position
 		}
 	}
 }
 
-func (l *Scans) page(ctx context.Context, after, upTo int64) (page []scanlog.Entry, err error) {
+func (l *Scans) page(ctx context.Context, start, upTo int64) (page []scanlog.Entry, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
-		page, err = tx.scansOf(ctx, nil, after, upTo)
+		page, err = tx.scansOf(ctx, nil, start, upTo)
 		return err
 	})
 	return page, err
 }
 
 // scansOf reads a page of events; where users are given, only theirs.
-func (t *Tx) scansOf(ctx context.Context, users []any, after, upTo int64) ([]scanlog.Entry, error) {
-	of := ""
+func (t *Tx) scansOf(ctx context.Context, users []any, start, upTo int64) ([]scanlog.Entry, error) {
+	subject := ""
 	if len(users) > 0 {
-		of = ` AND user_hash IN (` + t.marks(4, len(users)) + `)`
+		subject = ` AND user_hash IN (` + t.marks(4, len(users)) + `)`
 	}
-	return list(ctx, t, scanEntry, `SELECT seq, `+scanColumns+` FROM scan_events WHERE seq > $1 AND seq <= $2`+of+` ORDER BY seq LIMIT $3`,
-		append([]any{after, upTo, scansAtOnce}, users...)...)
+	return list(ctx, t, scanEntry, `SELECT seq, `+scanColumns+` FROM scan_events WHERE seq > $1 AND seq <= $2`+subject+` ORDER BY seq LIMIT $3`,
+		append([]any{start, upTo, scansAtOnce}, users...)...)
 }
 
 // usersArgs are users as they are stored.
@@ -447,39 +447,39 @@ func usersArgs(users scanlog.Users) (args []any) {
 const scansBetween = `SELECT seq, ` + scanColumns + ` FROM scan_events WHERE seq > $1 AND seq <= $2 AND day BETWEEN $4 AND $5
 	AND at >= $6 AND at < $7 ORDER BY seq LIMIT $3`
 
-// Between implements ledger.Log: it reads the partitions in which such events may be.
-func (l *Scans) Between(ctx context.Context, after int64, from, to time.Time) iter.Seq2[scanlog.Entry, error] {
-	return l.pages(ctx, after, func(tx *Tx, after, upTo int64) ([]scanlog.Entry, error) {
-		return list(ctx, tx, scanEntry, scansBetween, betweenArgs(after, upTo, from, to)...)
+// ListRange implements ledger.Log: it reads the partitions in which such events may be.
+func (l *Scans) ListRange(ctx context.Context, start int64, from, to time.Time) iter.Seq2[scanlog.Entry, error] {
+	return l.pages(ctx, start, func(tx *Tx, start, upTo int64) ([]scanlog.Entry, error) {
+		return list(ctx, tx, scanEntry, scansBetween, betweenArgs(start, upTo, from, to)...)
 	})
 }
 
-// betweenArgs are the arguments of scansBetween. The day of an event is that of its id, which may
+// betweenArgs returns the arguments of scansBetween. The day of an event is that of its id, which may
 // be up to a day before the event's own time or two days after it.
-func betweenArgs(after, upTo int64, from, to time.Time) []any {
-	return []any{after, upTo, scansAtOnce, from.UnixMilli()/millisOfDay - 1, to.UnixMilli()/millisOfDay + 2, from.UnixMilli(),
+func betweenArgs(start, upTo int64, from, to time.Time) []any {
+	return []any{start, upTo, scansAtOnce, from.UnixMilli()/millisOfDay - 1, to.UnixMilli()/millisOfDay + 2, from.UnixMilli(),
 		to.UnixMilli()}
 }
 
-// Of implements ledger.Log: the database looks through its table once.
-func (l *Scans) Of(ctx context.Context, users scanlog.Users, after int64) iter.Seq2[scanlog.Entry, error] {
-	of := usersArgs(users)
-	if len(of) == 0 {
+// ForUsers implements ledger.Log: the database looks through its table once.
+func (l *Scans) ForUsers(ctx context.Context, users scanlog.Users, start int64) iter.Seq2[scanlog.Entry, error] {
+	vs := usersArgs(users)
+	if len(vs) == 0 {
 		return func(func(scanlog.Entry, error) bool) {}
 	}
-	return l.pages(ctx, after, func(tx *Tx, after, upTo int64) ([]scanlog.Entry, error) { return tx.scansOf(ctx, of, after, upTo) })
+	return l.pages(ctx, start, func(tx *Tx, start, upTo int64) ([]scanlog.Entry, error) { return tx.scansOf(ctx, vs, start, upTo) })
 }
 
 // pages yields events page by page after a position, until a page is not full.
-func (l *Scans) pages(ctx context.Context, after int64,
-	read func(tx *Tx, after, upTo int64) ([]scanlog.Entry, error)) iter.Seq2[scanlog.Entry, error] {
+func (l *Scans) pages(ctx context.Context, start int64,
+	read func(tx *Tx, start, upTo int64) ([]scanlog.Entry, error)) iter.Seq2[scanlog.Entry, error] {
 	upTo, err := l.End(ctx)
 	return func(yield func(scanlog.Entry, error) bool) {
 		var page []scanlog.Entry
-		for after := after; err == nil && after < upTo; after = page[len(page)-1].Position {
+		for start := start; err == nil && start < upTo; start = page[len(page)-1].Position {
 			err = l.s.view(ctx, func(tx *Tx) error {
 				return tx.patiently(func() (err error) {
-					page, err = read(tx, after, upTo)
+					page, err = read(tx, start, upTo)
 					return err
 				})
 			})
@@ -506,7 +506,7 @@ func (l *Scans) Find(ctx context.Context, id scanlog.ScanID) (position int64, er
 	err = l.s.view(ctx, func(tx *Tx) error {
 		return tx.row(ctx, `SELECT seq FROM scan_events WHERE day = $1 AND id = $2`, dayOf(id), id.String()).Scan(&position)
 	})
-	return position, instead(err, scanlog.ErrNoScan)
+	return position, replaceNoRows(err, scanlog.ErrNoScan)
 }
 
 // Forget implements ledger.Log: it drops the days before the one of a moment.
@@ -562,8 +562,8 @@ func (l *Scans) Announce(ctx context.Context, user scanlog.UserHash) error {
 
 // Erase implements ledger.Log. Older events of the user that nodes ship later become anonymous too.
 func (l *Scans) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int64, err error) {
-	of := usersArgs(users)
-	if len(of) == 0 {
+	vs := usersArgs(users)
+	if len(vs) == 0 {
 		return 0, nil
 	}
 	for user := range users {
@@ -574,7 +574,7 @@ func (l *Scans) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n i
 	err = l.s.update(ctx, func(tx *Tx) (err error) {
 		return tx.patiently(func() error {
 			n, err = tx.exec(ctx, `UPDATE scan_events SET user_hash = '', client = '', network = '' WHERE seq <= $1 AND user_hash IN (`+
-				tx.marks(2, len(of))+`)`, append([]any{upTo}, of...)...)
+				tx.marks(2, len(vs))+`)`, append([]any{upTo}, vs...)...)
 			return err
 		})
 	})
@@ -585,8 +585,8 @@ func (l *Scans) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n i
 }
 
 // Erased implements ledger.Harbour.
-func (l *Scans) Erased(ctx context.Context, after int64) ([]scanlog.Erasure, error) {
-	return l.s.Erasures(ctx, after)
+func (l *Scans) Erased(ctx context.Context, start int64) ([]scanlog.Erasure, error) {
+	return l.s.Erasures(ctx, start)
 }
 
 // AddErasure stores that a user was erased, for older events that were not shipped yet.
@@ -608,7 +608,7 @@ func (s *Store) AddErasure(ctx context.Context, e scanlog.Erasure) error {
 }
 
 // Erasures lists who was erased after a moment in Unix milliseconds.
-func (s *Store) Erasures(ctx context.Context, after int64) (all []scanlog.Erasure, err error) {
+func (s *Store) Erasures(ctx context.Context, start int64) (all []scanlog.Erasure, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		all, err = list(ctx, tx, func(scan func(...any) error) (e scanlog.Erasure, err error) {
 			var hash string
@@ -616,7 +616,7 @@ func (s *Store) Erasures(ctx context.Context, after int64) (all []scanlog.Erasur
 				_, err = hex.Decode(e.User[:], []byte(hash)[:min(len(hash), 32)])
 			}
 			return e, err
-		}, `SELECT user_hash, up_to FROM ledger_erasures WHERE up_to > $1 ORDER BY up_to, user_hash`, after)
+		}, `SELECT user_hash, up_to FROM ledger_erasures WHERE up_to > $1 ORDER BY up_to, user_hash`, start)
 		return err
 	})
 	return all, err
@@ -658,7 +658,7 @@ func (l *Restore) loadScans(ctx context.Context, r io.Reader) (n int64, err erro
 			place, _ := slices.BinarySearch(rows.columns, name)
 			args[i] = row[place]
 		}
-		e, err := scanEntry(func(into ...any) error { return assign(into, args, columns) })
+		e, err := scanEntry(func(dst ...any) error { return assign(dst, args, columns) })
 		if err == nil {
 			err = l.restoring.Add(e)
 		}
@@ -669,10 +669,10 @@ func (l *Restore) loadScans(ctx context.Context, r io.Reader) (n int64, err erro
 }
 
 // assign puts the values of a row into variables of their types.
-func assign(into, args []any, columns []string) error {
-	for i := range into {
+func assign(dst, args []any, columns []string) error {
+	for i := range dst {
 		ok := false
-		switch to := into[i].(type) {
+		switch to := dst[i].(type) {
 		case *int64:
 			*to, ok = args[i].(int64)
 		case *string:

@@ -170,7 +170,7 @@ func TestALedgerKeepsWhatItCan(t *testing.T) {
 func TestALedgerIsReadSinceAMoment(t *testing.T) {
 	eachLog(t, func(t *testing.T, l appended) {
 		ctx := t.Context()
-		if p, err := l.Before(ctx, at); err != nil || p != 0 {
+		if p, err := l.PositionBefore(ctx, at); err != nil || p != 0 {
 			t.Errorf("of nothing: %d, %v", p, err)
 		}
 		var all []scanlog.Event
@@ -179,7 +179,7 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 			require.NoError(t, l.Append(ctx, all[n:]))
 		}
 		for _, since := range []time.Duration{-time.Hour, 0, time.Hour, 30 * time.Hour, 49 * time.Hour, 80 * time.Hour, 1000 * time.Hour} {
-			p, err := l.Before(ctx, at.Add(since))
+			p, err := l.PositionBefore(ctx, at.Add(since))
 			require.NoError(t, err)
 			var want, got []scanlog.Event
 			for _, e := range all {
@@ -203,7 +203,7 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 					want = append(want, e)
 				}
 			}
-			read = eventsOf(collect(t, l.Between(ctx, 0, at.Add(since), until)))
+			read = eventsOf(collect(t, l.ListRange(ctx, 0, at.Add(since), until)))
 			for _, e := range read {
 				if within(e) {
 					got = append(got, e)
@@ -372,8 +372,8 @@ func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
 	}
 	j := openJournal(t, dir)
 	ship := shipper(j, l)
-	if err := ship.Flush(t.Context()); err != nil || ship.Behind() != 0 {
-		t.Fatal(err, ship.Behind())
+	if err := ship.Flush(t.Context()); err != nil || ship.Backlog() != 0 {
+		t.Fatal(err, ship.Backlog())
 	}
 	wantEvents(t, "shipped", eventsOf(collect(t, l.Read(t.Context(), 0))), someScans(0, 2000))
 	assert.True(t, harbour.ships >= 40, "only %d ships", harbour.ships)

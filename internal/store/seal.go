@@ -114,33 +114,33 @@ func (t *Tx) reseal(ctx context.Context, table, column string, keys []string, an
 	columns := strings.Join(keys, ", ")
 	scan := func(scan func(...any) error) (r sealedRow, err error) {
 		r.keys = make([]any, len(keys))
-		into := []any{&r.text}
+		dst := []any{&r.text}
 		for i := range r.keys {
-			into = append(into, &r.keys[i])
+			dst = append(dst, &r.keys[i])
 		}
-		err = scan(into...)
+		err = scan(dst...)
 		return r, err
 	}
-	after, last := "", []any(nil)
+	rest, last := "", []any(nil)
 	for {
 		rows, err := list(ctx, t, scan, fmt.Sprintf(`SELECT %s, %s FROM %s WHERE %s <> ''%s ORDER BY %s LIMIT %d`,
-			column, columns, table, column, after, columns, resealPage), last...)
+			column, columns, table, column, rest, columns, resealPage), last...)
 		if err != nil || len(rows) == 0 {
 			return err
 		}
 		for _, r := range rows {
-			names, args, where := make([]string, len(keys)), []any{""}, make([]string, len(keys))
+			names, args, texts := make([]string, len(keys)), []any{""}, make([]string, len(keys))
 			for i, k := range keys {
 				names[i] = fmt.Sprint(r.keys[i])
 				args = append(args, r.keys[i])
-				where[i] = fmt.Sprintf("%s = $%d", k, i+2)
+				texts[i] = fmt.Sprintf("%s = $%d", k, i+2)
 			}
 			text, err := anew(names, r.text)
 			if err != nil {
 				return err
 			}
 			args[0] = text
-			if _, err := t.exec(ctx, fmt.Sprintf(`UPDATE %s SET %s = $1 WHERE %s`, table, column, strings.Join(where, " AND ")),
+			if _, err := t.exec(ctx, fmt.Sprintf(`UPDATE %s SET %s = $1 WHERE %s`, table, column, strings.Join(texts, " AND ")),
 				args...); err != nil {
 				return err
 			}
@@ -150,7 +150,7 @@ func (t *Tx) reseal(ctx context.Context, table, column string, keys []string, an
 		for i := range marks {
 			marks[i] = fmt.Sprintf("$%d", i+1)
 		}
-		after = fmt.Sprintf(` AND (%s) > (%s)`, columns, strings.Join(marks, ", "))
+		rest = fmt.Sprintf(` AND (%s) > (%s)`, columns, strings.Join(marks, ", "))
 	}
 }
 

@@ -26,13 +26,13 @@ func serialsIn[T any](ctx context.Context, t *Tx, batch int64, column string, wa
 		err = scan(&s.Index, &s.Serial)
 		return s, err
 	}
-	return inPieces(wanted, func(some []T) error {
+	return inPieces(wanted, func(items []T) error {
 		args := []any{batch}
-		for _, one := range some {
-			args = append(args, one)
+		for _, item := range items {
+			args = append(args, item)
 		}
 		rows, err := list(ctx, t, scan, `SELECT idx, serial FROM code_serials WHERE batch = $1 AND `+column+` IN (`+
-			placeholders(2, len(some))+`)`, args...)
+			placeholders(2, len(items))+`)`, args...)
 		for _, r := range rows {
 			f(r)
 		}
@@ -45,13 +45,13 @@ func (t codeQueries) SerialsBeginning(ctx context.Context, batches []int64, part
 		err = scan(&s.Batch, &s.Index, &s.Serial.Serial)
 		return s, err
 	}
-	err = inPieces(batches, func(some []int64) error {
+	err = inPieces(batches, func(numbers []int64) error {
 		args := []any{part, part + "\U0010FFFF"}
-		for _, id := range some {
+		for _, id := range numbers {
 			args = append(args, id)
 		}
 		rows, err := list(ctx, t.Tx, scan, `SELECT batch, idx, serial FROM code_serials WHERE serial >= $1 AND serial < $2 AND batch IN (`+
-			placeholders(3, len(some))+fmt.Sprintf(`) LIMIT %d`, limit), args...)
+			placeholders(3, len(numbers))+fmt.Sprintf(`) LIMIT %d`, limit), args...)
 		found = append(found, rows...)
 		return err
 	})
@@ -62,24 +62,24 @@ func (t codeQueries) SerialsBeginning(ctx context.Context, batches []int64, part
 // numbers.
 func (t codeQueries) PutSerials(ctx context.Context, batch int64, all []codes.Serial) error {
 	sum := sha256.New()
-	err := inPieces(all, func(some []codes.Serial) error {
+	err := inPieces(all, func(serials []codes.Serial) error {
 		args := []any{batch}
-		for _, s := range some {
+		for _, s := range serials {
 			fmt.Fprintf(sum, "%d|%d:%s|", s.Index, len(s.Serial), s.Serial)
 			args = append(args, s.Index)
 		}
-		_, err := t.exec(ctx, `DELETE FROM code_serials WHERE batch = $1 AND idx IN (`+placeholders(2, len(some))+`)`, args...)
+		_, err := t.exec(ctx, `DELETE FROM code_serials WHERE batch = $1 AND idx IN (`+placeholders(2, len(serials))+`)`, args...)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	err = inPieces(all, func(some []codes.Serial) error {
-		args := make([]any, 0, 3*len(some))
-		for _, s := range some {
+	err = inPieces(all, func(serials []codes.Serial) error {
+		args := make([]any, 0, 3*len(serials))
+		for _, s := range serials {
 			args = append(args, batch, s.Index, s.Serial)
 		}
-		_, err := t.exec(ctx, `INSERT INTO code_serials (batch, idx, serial) VALUES `+values(len(some), 3), args...)
+		_, err := t.exec(ctx, `INSERT INTO code_serials (batch, idx, serial) VALUES `+values(len(serials), 3), args...)
 		return err
 	})
 	if err != nil {

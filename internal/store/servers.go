@@ -58,7 +58,7 @@ func standOf(ctx context.Context, c *pgconn.PgConn) (st serverStatus, marks bool
 	return st, rows[0][3] == "t", err
 }
 
-// rowsFrom are the rows that a question brings.
+// rowsFrom returns the rows that a question brings.
 func rowsFrom(ctx context.Context, c *pgconn.PgConn, query string) (rows [][]string, err error) {
 	results, err := c.Exec(ctx, query).ReadAll()
 	if err != nil || len(results) == 0 {
@@ -79,8 +79,8 @@ type oldPrimaryError struct {
 	own, highest int64
 }
 
-// what says what to do as well: all who are refused read it, and not the log alone.
-func (e *oldPrimaryError) what() string {
+// advice says what to do as well: all who are refused read it, and not the log alone.
+func (e *oldPrimaryError) advice() string {
 	if e.own == e.highest {
 		return fmt.Sprintf("%s on timeline %d, one of which is to be stopped", tiedDatabase, e.own)
 	}
@@ -135,8 +135,8 @@ func (v *servers) enter(wanted pgconn.ValidateConnectFunc) pgconn.ValidateConnec
 	}
 }
 
-// still returns an oldPrimaryError of a connection to a server that others took the place of since.
-func (v *servers) still(c *pgx.Conn) error {
+// checkPrimary returns an oldPrimaryError of a connection to a server that others took the place of since.
+func (v *servers) checkPrimary(c *pgx.Conn) error {
 	st, _ := c.PgConn().CustomData()[standing].(serverStatus)
 	return v.compare(st)
 }
@@ -186,13 +186,13 @@ func (s *Store) AskServers(ctx context.Context) Servers {
 func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	each := v.addressed(ctx)
-	heard := v.hearAll(ctx, each, grace)
+	configs := v.addressed(ctx)
+	heard := v.hearAll(ctx, configs, grace)
 	writing, highest, tied := primaries(heard)
 	if len(tied) > 0 {
 		// A server that was restarted between the answers by two of its names is not there twice.
 		for i, h := range heard {
-			if h != nil && !h.still(ctx) {
+			if h != nil && !h.isRunning(ctx) {
 				h.end()
 				heard[i] = nil
 			}
@@ -206,8 +206,8 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 			answers[h.name] = true
 		}
 	}
-	for _, one := range each {
-		if name := hostOf(one); !answers[name] && !slices.Contains(found.Silent, name) {
+	for _, config := range configs {
+		if name := hostOf(config); !answers[name] && !slices.Contains(found.Silent, name) {
 			found.Silent = append(found.Silent, name)
 		}
 	}
@@ -216,10 +216,10 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 	known := maps.Clone(v.highest)
 	v.mu.Unlock()
 	for i := range found.Writing {
-		one := &found.Writing[i]
-		one.Old = v.compare(one.serverStatus) != nil
-		if known[one.system] > highest[one.system] {
-			found.Missing = known[one.system]
+		server := &found.Writing[i]
+		server.Old = v.compare(server.serverStatus) != nil
+		if known[server.system] > highest[server.system] {
+			found.Missing = known[server.system]
 		}
 	}
 	slices.SortStableFunc(found.Writing, func(a, b Server) int { return int(b.Timeline - a.Timeline) })
@@ -233,43 +233,43 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 		v.closeTo(func(st serverStatus) bool { return v.compare(st) != nil })
 	}
 	all.Wait()
-	if c := v.bell.Load(); c != nil && v.still(c) != nil {
+	if c := v.bell.Load(); c != nil && v.checkPrimary(c) != nil {
 		c.PgConn().Conn().Close() // its listener listens anew
 	}
 	return found
 }
 
-// addressed is a configuration for each server: a name may be that of several.
-func (v *servers) addressed(ctx context.Context) (each []*pgx.ConnConfig) {
+// addressed returns a configuration for each server: a name may be that of several.
+func (v *servers) addressed(ctx context.Context) (configs []*pgx.ConnConfig) {
 	for _, config := range v.each {
 		var addresses []string
 		if net.ParseIP(config.Host) == nil && !strings.HasPrefix(config.Host, "/") && config.LookupFunc != nil {
 			addresses, _ = config.LookupFunc(ctx, config.Host) // connecting reports an error in a name
 		}
 		if len(addresses) < 2 {
-			each = append(each, config)
+			configs = append(configs, config)
 			continue
 		}
 		for _, address := range addresses {
-			one := config.Copy()
-			one.LookupFunc = func(context.Context, string) ([]string, error) { return []string{address}, nil }
-			each = append(each, one)
+			connConfig := config.Copy()
+			connConfig.LookupFunc = func(context.Context, string) ([]string, error) { return []string{address}, nil }
+			configs = append(configs, connConfig)
 		}
 	}
-	return each
+	return configs
 }
 
 // hearAll asks all; nil = one does not answer.
-func (v *servers) hearAll(ctx context.Context, each []*pgx.ConnConfig, grace time.Duration) []*polled {
-	ctx, enough := context.WithCancel(ctx)
-	defer enough()
+func (v *servers) hearAll(ctx context.Context, configs []*pgx.ConnConfig, grace time.Duration) []*polled {
+	ctx, cancelFunc := context.WithCancel(ctx)
+	defer cancelFunc()
 	var first sync.Once
-	heard := make([]*polled, len(each))
+	heard := make([]*polled, len(configs))
 	var all sync.WaitGroup
-	for i, config := range each {
+	for i, config := range configs {
 		all.Go(func() {
 			if heard[i] = v.hear(ctx, config); heard[i] != nil {
-				first.Do(func() { time.AfterFunc(grace, enough) })
+				first.Do(func() { time.AfterFunc(grace, cancelFunc) })
 			}
 		})
 	}
@@ -277,7 +277,7 @@ func (v *servers) hearAll(ctx context.Context, each []*pgx.ConnConfig, grace tim
 	return heard
 }
 
-// primaries are the servers that take writes, the latest timeline of each system, and the systems of which two servers write on
+// primaries returns the servers that take writes, the latest timeline of each system, and the systems of which two servers write on
 // the latest one.
 func primaries(all []*polled) (writing []Server, highest map[string]int64, tied map[string]bool) {
 	seen := map[serverStatus]bool{}
@@ -326,10 +326,10 @@ func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *polled {
 	return h
 }
 
-// still reports whether the server goes on that was heard.
-func (h *polled) still(ctx context.Context) bool {
-	now, _, err := standOf(ctx, h.conn.PgConn())
-	return err == nil && now == h.serverStatus
+// isRunning reports whether the server goes on that was heard.
+func (h *polled) isRunning(ctx context.Context) bool {
+	currentStatus, _, err := standOf(ctx, h.conn.PgConn())
+	return err == nil && currentStatus == h.serverStatus
 }
 
 // leaveWord writes down which timeline is the latest where the server's own is older, and ends the connection. Word that cannot
@@ -351,25 +351,25 @@ func (h *polled) end() {
 	_ = h.conn.Close(ctx)
 }
 
-// eachServer is a configuration for each server that a URL names.
+// eachServer returns a configuration for each server that a URL names.
 func eachServer(config *pgx.ConnConfig) (all []*pgx.ConnConfig) {
 	ways := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
 	for _, host := range hostsOf(config) {
-		one := config.Copy()
-		one.ValidateConnect, one.DialFunc = nil, dialer.DialContext
+		connConfig := config.Copy()
+		connConfig.ValidateConnect, connConfig.DialFunc = nil, dialer.DialContext
 		// An old primary without its replica must not block a node that writes its fence.
-		one.RuntimeParams["synchronous_commit"] = "local"
-		one.Host, one.Fallbacks = "", nil
+		connConfig.RuntimeParams["synchronous_commit"] = "local"
+		connConfig.Host, connConfig.Fallbacks = "", nil
 		for _, way := range ways {
 			switch {
 			case net.JoinHostPort(way.Host, strconv.Itoa(int(way.Port))) != host:
-			case one.Host == "":
-				one.Host, one.Port, one.TLSConfig = way.Host, way.Port, way.TLSConfig
+			case connConfig.Host == "":
+				connConfig.Host, connConfig.Port, connConfig.TLSConfig = way.Host, way.Port, way.TLSConfig
 			default:
-				one.Fallbacks = append(one.Fallbacks, way) // the same server, with or without TLS
+				connConfig.Fallbacks = append(connConfig.Fallbacks, way) // the same server, with or without TLS
 			}
 		}
-		all = append(all, one)
+		all = append(all, connConfig)
 	}
 	return all
 }

@@ -197,10 +197,10 @@ func TestAServerThatEndedSinceItAnswered(t *testing.T) {
 	target := newPostgres(t)
 	s := open(t, target)
 	h := s.servers.hear(t.Context(), s.servers.each[0])
-	require.True(t, h != nil && h.still(t.Context()), "a server that goes on is no more")
+	require.True(t, h != nil && h.isRunning(t.Context()), "a server that goes on is no more")
 	defer h.end()
 	mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, h.conn.PgConn().PID()))
-	assert.True(t, !h.still(t.Context()), "a server that ended goes on")
+	assert.True(t, !h.isRunning(t.Context()), "a server that ended goes on")
 }
 
 // A connection to a standby says that it takes no writes. It is asked anew when the standby was promoted.

@@ -54,8 +54,8 @@ func (p *deadlines) end() {
 // ending reports whether there is no more time.
 func (p *deadlines) ending() bool { return p.limit.Load() != 0 }
 
-// least returns the current read timeout.
-func (p *deadlines) least() time.Duration { return cmp.Or(time.Duration(p.limit.Load()), silence) }
+// current returns the current read timeout.
+func (p *deadlines) current() time.Duration { return cmp.Or(time.Duration(p.limit.Load()), silence) }
 
 // listening returns the dialer of one connection to PostgreSQL that ends after a silence. pgx dials once more to cancel what a
 // connection was about when that ended. A commit is never cancelled: PostgreSQL would show it to everybody without its replica.
@@ -178,7 +178,7 @@ func (c *deadlineConn) end() {
 
 // bound lets a read wait from since on as long as its user wants, or until the silence is too long.
 func (c *deadlineConn) bound() error {
-	end := c.since.Add(c.patience.least())
+	end := c.since.Add(c.patience.current())
 	if !c.patience.ending() && (c.patience.Load() || c.waits.Load() || c.commits.Load()) || !c.until.IsZero() && c.until.Before(end) {
 		end = c.until
 	}

@@ -50,45 +50,45 @@ var (
 
 const savedColumns = `name, at, program, schema, accounts, rules, batches, LENGTH(data)`
 
-func scanSaved(scan func(...any) error) (one Saved, err error) {
-	var at int64
-	err = scan(&one.Name, &at, &one.Program, &one.Schema, &one.Accounts, &one.Rules, &one.Batches, &one.Bytes)
-	one.At = fromMillis(at)
-	return one, err
+func scanSaved(scan func(...any) error) (item Saved, err error) {
+	var pos int64
+	err = scan(&item.Name, &pos, &item.Program, &item.Schema, &item.Accounts, &item.Rules, &item.Batches, &item.Bytes)
+	item.At = fromMillis(pos)
+	return item, err
 }
 
 // SaveState saves the state under a name, in the place of the one before. ErrManySaved, ErrLargeState.
-func (s *Store) SaveState(ctx context.Context, name, program string, at time.Time) (Saved, error) {
-	one := Saved{Name: name, At: at, Program: program}
+func (s *Store) SaveState(ctx context.Context, name, program string, t time.Time) (Saved, error) {
+	item := Saved{Name: name, At: t, Program: program}
 	var data string
 	err := s.Snapshot(ctx, func(p *Snapshot) (err error) {
 		state, err := stateOf(ctx, p)
 		if err != nil {
 			return err
 		}
-		one.Schema, data = p.Schema, state.text
-		one.Accounts, one.Rules, one.Batches = state.rows["accounts"], state.rows["rules"], state.rows["batches"]
+		item.Schema, data = p.Schema, state.text
+		item.Accounts, item.Rules, item.Batches = state.rows["accounts"], state.rows["rules"], state.rows["batches"]
 		return nil
 	})
 	if err != nil {
 		return Saved{}, err
 	}
-	one.Bytes = int64(len(data))
-	return one, s.update(ctx, func(tx *Tx) error {
+	item.Bytes = int64(len(data))
+	return item, s.update(ctx, func(tx *Tx) error {
 		if err := tx.lock(ctx, "snapshots", ""); err != nil {
 			return err
 		}
-		var others int
-		if err := tx.row(ctx, `SELECT COUNT(*) FROM snapshots WHERE name <> $1`, name).Scan(&others); err != nil {
+		var n int
+		if err := tx.row(ctx, `SELECT COUNT(*) FROM snapshots WHERE name <> $1`, name).Scan(&n); err != nil {
 			return err
 		}
-		if others >= MaxSaved {
+		if n >= MaxSaved {
 			return ErrManySaved
 		}
 		_, err := tx.exec(ctx, `INSERT INTO snapshots (name, at, program, schema, accounts, rules, batches, data)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO UPDATE SET at = excluded.at, program = excluded.program,
 			schema = excluded.schema, accounts = excluded.accounts, rules = excluded.rules, batches = excluded.batches,
-			data = excluded.data`, name, millis(at), program, one.Schema, one.Accounts, one.Rules, one.Batches, data)
+			data = excluded.data`, name, millis(t), program, item.Schema, item.Accounts, item.Rules, item.Batches, data)
 		return err
 	})
 }
@@ -114,10 +114,10 @@ func (s *Store) DeleteSaved(ctx context.Context, name string) error {
 // LoadState puts a saved state in the place of what there is, all of it or nothing. What was saved by an earlier program is
 // migrated before. Keys and numbers stay; logs and statistics begin anew, the log of changes with
 // what there is. ErrNotSaved, ErrSavedByNewer, ErrDamaged.
-func (s *Store) LoadState(ctx context.Context, name string) (one Saved, err error) {
+func (s *Store) LoadState(ctx context.Context, name string) (item Saved, err error) {
 	var data string
 	err = s.view(ctx, func(tx *Tx) error {
-		one, err = scanSaved(tx.row(ctx, `SELECT `+savedColumns+` FROM snapshots WHERE name = $1`, name).Scan)
+		item, err = scanSaved(tx.row(ctx, `SELECT `+savedColumns+` FROM snapshots WHERE name = $1`, name).Scan)
 		if err == nil {
 			err = tx.row(ctx, `SELECT data FROM snapshots WHERE name = $1`, name).Scan(&data)
 		}
@@ -125,23 +125,23 @@ func (s *Store) LoadState(ctx context.Context, name string) (one Saved, err erro
 	})
 	switch newest := NewestSchema(); {
 	case errors.Is(err, sql.ErrNoRows):
-		return one, ErrNotSaved
-	case err == nil && one.Schema > newest:
+		return item, ErrNotSaved
+	case err == nil && item.Schema > newest:
 		err = ErrSavedByNewer
-	case err == nil && one.Schema < newest:
-		data, err = migrated(ctx, data, one.Schema)
+	case err == nil && item.Schema < newest:
+		data, err = migrated(ctx, data, item.Schema)
 	}
 	if err == nil {
 		err = s.view(ctx, func(tx *Tx) error { return tx.checkSaved(ctx, data) })
 	}
 	if err != nil {
-		return one, err
+		return item, err
 	}
 	// The server is silent during a COPY.
 	if s.patient != nil && !s.patient.Swap(true) {
 		defer s.patient.Store(false)
 	}
-	return one, s.update(ctx, func(tx *Tx) error { return tx.becomes(ctx, name, data) })
+	return item, s.update(ctx, func(tx *Tx) error { return tx.becomes(ctx, name, data) })
 }
 
 // checkSaved returns ErrDamaged for a state with rows that cannot be read.
@@ -206,9 +206,9 @@ func (t *Tx) fill(ctx context.Context, name, data string) error {
 
 // noteFound notes in a log that begins what there is already: from then on it says of each thing how it became what it is.
 func (t *Tx) noteFound(ctx context.Context) error {
-	at, did := t.keeping.at(), "found"
+	instant, did := t.keeping.clockNow(), "found"
 	err := noteEach(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules ORDER BY id`, func(r rules.Rule) error {
-		return t.rules().noteRule(ctx, r, rules.ChangeMeta{At: at, Did: did})
+		return t.rules().noteRule(ctx, r, rules.ChangeMeta{At: instant, Did: did})
 	})
 	if err != nil {
 		return err
@@ -256,7 +256,7 @@ func noteEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (
 	return t.writeNoted(ctx)
 }
 
-// stateTables are the tables of a saved state.
+// stateTables returns the tables of a saved state.
 func stateTables() (names []string) {
 	for _, t := range schema {
 		if t.order != "" && !t.kept && !t.log {
@@ -317,19 +317,19 @@ func eachSaved(data string, f func(table, rows string) error) error {
 		return fmt.Errorf("%w: %v", ErrDamaged, err)
 	}
 	for lines := json.NewDecoder(zip); ; {
-		var one savedTable
-		if err := lines.Decode(&one); errors.Is(err, io.EOF) {
+		var s savedTable
+		if err := lines.Decode(&s); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("%w: %v", ErrDamaged, err)
 		}
-		if err := f(one.Table, one.Rows); err != nil {
+		if err := f(s.Table, s.Rows); err != nil {
 			return err
 		}
 	}
 }
 
-// migrated is a state of an earlier schema as this program would have saved it: an embedded database of its own is filled with
+// migrated returns a state of an earlier schema as this program would have saved it: an embedded database of its own is filled with
 // it, migrated and read.
 func migrated(ctx context.Context, data string, schema int64) (text string, err error) {
 	dir, err := os.MkdirTemp("", "qrjump-snapshot-")

@@ -35,7 +35,7 @@ func (t statisticsQueries) StatisticsState(ctx context.Context) (s stats.State, 
 		Scan(&s.Ledger, &s.Position, &s.Mark, &s.Scan, &scanAt, &s.Scans, &s.Held, &s.Lacking, &s.UsersPosition, &s.Offset, &forgotten,
 			&turned, &s.Months, &s.Rolling, &s.HoursFrom, &s.DaysFrom, &s.Seam)
 	s.ScanAt, s.Forgotten, s.Turned = fromMillis(scanAt), fromMillis(forgotten), fromMillis(turned)
-	return s, instead(err, nil)
+	return s, replaceNoRows(err, nil)
 }
 
 func (t statisticsQueries) PutStatisticsState(ctx context.Context, s stats.State) error {
@@ -105,7 +105,7 @@ func scanCodeCount(scan func(...any) error) (r alarms.Row, err error) {
 // scanCodeJudged is scanCodeCount, and also reads when an alarm of the code was last dismissed.
 func scanCodeJudged(scan func(...any) error) (r alarms.Row, err error) {
 	var dismissed int64
-	r, err = scanCodeCount(func(into ...any) error { return scan(append(into, &dismissed)...) })
+	r, err = scanCodeCount(func(dst ...any) error { return scan(append(dst, &dismissed)...) })
 	r.Dismissed = fromMillis(dismissed)
 	return r, err
 }
@@ -119,11 +119,11 @@ func (t alarmQueries) Codes(ctx context.Context, names []alarms.CodeName) (map[a
 		indexes[name.Batch] = append(indexes[name.Batch], name.Index)
 	}
 	all := make(map[alarms.CodeName]alarms.Row, len(names))
-	for batch, of := range indexes {
-		for some := range slices.Chunk(of, t.argumentsAtOnce()/2) {
+	for batch, index := range indexes {
+		for vs := range slices.Chunk(index, t.argumentsAtOnce()/2) {
 			found, err := list(ctx, t.Tx, scanCodeJudged, `SELECT `+codeCountColumns+`, `+lastDismissed+
-				` FROM code_counts WHERE batch = $1 AND idx IN (`+t.marks(2, len(some))+`)`,
-				append([]any{batch}, some...)...)
+				` FROM code_counts WHERE batch = $1 AND idx IN (`+t.marks(2, len(vs))+`)`,
+				append([]any{batch}, vs...)...)
 			if err != nil {
 				return nil, err
 			}
@@ -163,11 +163,11 @@ func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey)
 		grouped[g] = append(grouped[g], k.Value)
 	}
 	all := make(map[stats.UsersKey]stats.UsersRow, len(keys))
-	for g, of := range grouped {
-		for some := range slices.Chunk(of, t.argumentsAtOnce()/2) {
+	for g, vs := range grouped {
+		for items := range slices.Chunk(vs, t.argumentsAtOnce()/2) {
 			found, err := list(ctx, t.Tx, scanUsers, `SELECT `+usersColumns+
-				` FROM statistics_users WHERE dim = $1 AND day = $2 AND value IN (`+t.marks(3, len(some))+`)`,
-				append([]any{int64(g.dim), g.day}, some...)...)
+				` FROM statistics_users WHERE dim = $1 AND day = $2 AND value IN (`+t.marks(3, len(items))+`)`,
+				append([]any{int64(g.dim), g.day}, items...)...)
 			if err != nil {
 				return nil, err
 			}
@@ -180,13 +180,13 @@ func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey)
 			if large == nil {
 				continue
 			}
-			since, err := list(ctx, t.Tx, scanUsersSince, `SELECT `+sinceColumns+
+			firstRows, err := list(ctx, t.Tx, scanUsersSince, `SELECT `+sinceColumns+
 				` FROM statistics_users_since WHERE dim = $1 AND day = $2 AND value IN (`+t.marks(3, len(large))+`)`,
 				append([]any{int64(g.dim), g.day}, large...)...)
 			if err != nil {
 				return nil, err
 			}
-			for _, r := range since {
+			for _, r := range firstRows {
 				row := all[r.UsersKey]
 				row.Since = append(row.Since, r.Since...)
 				all[r.UsersKey] = row
@@ -270,8 +270,8 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 		}
 	}
 	if !shared {
-		turned := func(was string) string {
-			return `CASE WHEN ` + was + ` >= $1 THEN $2 WHEN $2 > $1 - ` + was + ` THEN $2 - ($1 - ` + was + `) ELSE 0 END`
+		turned := func(previous string) string {
+			return `CASE WHEN ` + previous + ` >= $1 THEN $2 WHEN $2 > $1 - ` + previous + ` THEN $2 - ($1 - ` + previous + `) ELSE 0 END`
 		}
 		if _, err := t.exec(ctx, `UPDATE webhook_readers SET mark = '`+webhooks.Unmarked+`', position = `+turned(`position`)+
 			` WHERE name = $3`, left.Position, position, webhooks.ScanSource); err != nil {
@@ -325,43 +325,43 @@ func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.Off
 // journal that has no row.
 const everyJournal = ""
 
-func (t webhookQueries) Told(ctx context.Context) (of map[string]*scanlog.OffsetSet, all bool, err error) {
-	of, err = t.statistics().taken(ctx, `scan_told`)
-	all = of[everyJournal] != nil
-	delete(of, everyJournal)
-	return of, all, err
+func (t webhookQueries) Told(ctx context.Context) (sets map[string]*scanlog.OffsetSet, all bool, err error) {
+	sets, err = t.statistics().taken(ctx, `scan_told`)
+	all = sets[everyJournal] != nil
+	delete(sets, everyJournal)
+	return sets, all, err
 }
 
 // taken reads which events of each journal were counted, or told, by the table.
 func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]*scanlog.OffsetSet, error) {
 	all := map[string]*scanlog.OffsetSet{}
 	_, err := list(ctx, t.Tx, func(scan func(...any) error) (n struct{}, err error) {
-		var node, beyond string
+		var node, text string
 		var upTo int64
-		if err = scan(&node, &upTo, &beyond); err == nil {
-			all[node], err = scanlog.DecodeTaken(upTo, beyond)
+		if err = scan(&node, &upTo, &text); err == nil {
+			all[node], err = scanlog.DecodeTaken(upTo, text)
 		}
 		return n, err
 	}, `SELECT node, up_to, beyond FROM `+table)
 	return all, err
 }
 
-func (t statisticsQueries) PutOrigins(ctx context.Context, of map[string]*scanlog.OffsetSet) error {
-	return t.putTaken(ctx, `scan_origins`, of)
+func (t statisticsQueries) PutOrigins(ctx context.Context, sets map[string]*scanlog.OffsetSet) error {
+	return t.putTaken(ctx, `scan_origins`, sets)
 }
 
-func (t webhookQueries) PutTold(ctx context.Context, of map[string]*scanlog.OffsetSet) error {
-	return t.statistics().putTaken(ctx, `scan_told`, of)
+func (t webhookQueries) PutTold(ctx context.Context, sets map[string]*scanlog.OffsetSet) error {
+	return t.statistics().putTaken(ctx, `scan_told`, sets)
 }
 
-func (t statisticsQueries) putTaken(ctx context.Context, table string, of map[string]*scanlog.OffsetSet) error {
-	for _, node := range slices.Sorted(maps.Keys(of)) {
-		beyond, err := of[node].Encode()
+func (t statisticsQueries) putTaken(ctx context.Context, table string, sets map[string]*scanlog.OffsetSet) error {
+	for _, node := range slices.Sorted(maps.Keys(sets)) {
+		text, err := sets[node].Encode()
 		if err != nil {
 			return err
 		}
 		if _, err := t.exec(ctx, `INSERT INTO `+table+` (node, up_to, beyond) VALUES ($1, $2, $3)
-			ON CONFLICT (node) DO UPDATE SET up_to = excluded.up_to, beyond = excluded.beyond`, node, of[node].UpTo, beyond); err != nil {
+			ON CONFLICT (node) DO UPDATE SET up_to = excluded.up_to, beyond = excluded.beyond`, node, sets[node].UpTo, text); err != nil {
 			return err
 		}
 	}
@@ -405,8 +405,8 @@ func (s *Store) Told(ctx context.Context, node string) (told *scanlog.OffsetSet,
 		if err != nil || !slices.ContainsFunc(hooks, webhooks.Webhook.HearsScans) {
 			return err
 		}
-		of, all, err := tx.webhooks().Told(ctx)
-		if told = of[node]; told == nil && all {
+		sets, all, err := tx.webhooks().Told(ctx)
+		if told = sets[node]; told == nil && all {
 			told = &scanlog.OffsetSet{}
 		}
 		return err
@@ -414,7 +414,7 @@ func (s *Store) Told(ctx context.Context, node string) (told *scanlog.OffsetSet,
 	return told, err
 }
 
-// CountedUpTo is the last position that is counted, in the ledger that is counted now.
+// CountedUpTo returns the last position that is counted, in the ledger that is counted now.
 func (s *Store) CountedUpTo(ctx context.Context) (position int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		state, err := tx.statistics().StatisticsState(ctx)
@@ -424,7 +424,7 @@ func (s *Store) CountedUpTo(ctx context.Context) (position int64, err error) {
 	return position, err
 }
 
-// Counting is the id of the ledger that is counted; "" = nothing was counted yet.
+// Counting returns the id of the ledger that is counted; "" = nothing was counted yet.
 func (s *Store) Counting(ctx context.Context) (string, error) {
 	return viewed(ctx, s, func(tx *Tx) (string, error) {
 		return tx.webhooks().Counting(ctx)
@@ -457,8 +457,8 @@ func (t statisticsQueries) Binding(ctx context.Context, activation int64) (codes
 	return codes.Binding(b), err
 }
 
-// each calls yield with what scan makes of each row.
-func each[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), yield func(T) error, query string,
+// queryEach calls yield with what scan makes of each row.
+func queryEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), yield func(T) error, query string,
 	args ...any) error {
 	return t.patiently(func() error {
 		rows, err := t.query(ctx, query, args...)
@@ -467,9 +467,9 @@ func each[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, e
 		}
 		defer rows.Close()
 		for rows.Next() {
-			one, err := scan(rows.Scan)
+			item, err := scan(rows.Scan)
 			if err == nil {
-				err = yield(one)
+				err = yield(item)
 			}
 			if err != nil {
 				return err
@@ -479,9 +479,9 @@ func each[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, e
 	})
 }
 
-func (t statisticsQueries) AllTuples(ctx context.Context, of []stats.Span, yield func(stats.TupleRow) error) error {
-	for _, span := range of {
-		err := each(ctx, t.Tx, func(scan func(...any) error) (r stats.TupleRow, err error) {
+func (t statisticsQueries) AllTuples(ctx context.Context, spans []stats.Span, yield func(stats.TupleRow) error) error {
+	for _, span := range spans {
+		err := queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.TupleRow, err error) {
 			err = scan(append(tupleInto(&r.Tuple), &r.Rule, &r.Per, &r.At, &r.Scans, &r.Firsts)...)
 			return r, err
 		}, yield, `SELECT `+tupleColumns+`, rule, per, at, scans, firsts FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
@@ -493,10 +493,10 @@ func (t statisticsQueries) AllTuples(ctx context.Context, of []stats.Span, yield
 	return nil
 }
 
-func (t statisticsQueries) AllSums(ctx context.Context, of []stats.Span, yield func(stats.SumRow) error) error {
-	for _, span := range of {
+func (t statisticsQueries) AllSums(ctx context.Context, spans []stats.Span, yield func(stats.SumRow) error) error {
+	for _, span := range spans {
 		for _, dim := range stats.AllDims() {
-			err := each(ctx, t.Tx, func(scan func(...any) error) (r stats.SumRow, err error) {
+			err := queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.SumRow, err error) {
 				err = scan(&r.Per, &r.Dim, &r.At, &r.Value, &r.Scans, &r.Firsts)
 				return r, err
 			}, yield, `SELECT per, dim, at, value, scans, firsts FROM statistics_sums WHERE per = $1 AND dim = $2 AND at >= $3 AND at < $4`,
@@ -520,25 +520,25 @@ func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield 
 
 // usersOf calls yield with the users that came since the sketches of some days, then with the
 // sketches.
-func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, days stats.Span, only string, value []any,
+func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, days stats.Span, text string, value []any,
 	yield func(stats.UsersRow) error) error {
-	where := ` WHERE dim = $1 AND day >= $2 AND day < $3` + only
+	location := ` WHERE dim = $1 AND day >= $2 AND day < $3` + text
 	args := append([]any{int64(dim), days.From, days.To}, value...)
-	if err := each(ctx, t.Tx, scanUsersSince, yield, `SELECT `+sinceColumns+` FROM statistics_users_since`+where, args...); err != nil {
+	if err := queryEach(ctx, t.Tx, scanUsersSince, yield, `SELECT `+sinceColumns+` FROM statistics_users_since`+location, args...); err != nil {
 		return err
 	}
-	return each(ctx, t.Tx, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users`+where, args...)
+	return queryEach(ctx, t.Tx, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users`+location, args...)
 }
 
 func (t statisticsQueries) AllMisses(ctx context.Context, hours stats.Span, yield func(stats.MissRow) error) error {
-	return each(ctx, t.Tx, func(scan func(...any) error) (r stats.MissRow, err error) {
+	return queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.MissRow, err error) {
 		err = scan(&r.Hour, &r.Place, &r.Scans)
 		return r, err
 	}, yield, `SELECT hour, place, scans FROM statistics_misses WHERE hour >= $1 AND hour < $2`, hours.From, hours.To)
 }
 
 func (t alarmQueries) AllCodes(ctx context.Context, from, to alarms.CodeName, yield func(alarms.Row) error) error {
-	return each(ctx, t.Tx, scanCodeCount, yield, `SELECT `+codeCountColumns+
+	return queryEach(ctx, t.Tx, scanCodeCount, yield, `SELECT `+codeCountColumns+
 		` FROM code_counts WHERE (batch, idx) >= ($1, $2) AND (batch, idx) < ($3, $4)`,
 		from.Batch, from.Index, to.Batch, to.Index)
 }

@@ -15,8 +15,8 @@ import (
 // daysTurned is the number of days that one statement adds up anew: a statement for all days would need memory for all.
 const daysTurned = 31
 
-func (t statisticsQueries) TurnDays(ctx context.Context, hour, was, offset, month int64) error {
-	first := timebucket.Day(hour, was) // some of its hours may have been removed
+func (t statisticsQueries) TurnDays(ctx context.Context, hour, previous, offset, month int64) error {
+	first := timebucket.Day(hour, previous) // some of its hours may have been removed
 	run := func(query string, args ...any) error {
 		err := t.patiently(func() error {
 			_, err := t.exec(ctx, query, args...)
@@ -56,7 +56,7 @@ func (t statisticsQueries) TurnDays(ctx context.Context, hour, was, offset, mont
 			return err
 		}
 	}
-	if err := cut(`-`, was, hour, (first+1)*24-was); err != nil {
+	if err := cut(`-`, previous, hour, (first+1)*24-previous); err != nil {
 		return err
 	}
 	begin, end := int64(math.MaxInt64), int64(math.MinInt64)
@@ -84,50 +84,50 @@ func (t statisticsQueries) TurnDays(ctx context.Context, hour, was, offset, mont
 	return nil
 }
 
-func (t statisticsQueries) FirstCounted(ctx context.Context, per stats.Granularity, from int64) (at int64, any bool, err error) {
+func (t statisticsQueries) FirstCounted(ctx context.Context, per stats.Granularity, from int64) (pos int64, any bool, err error) {
 	var first sql.NullInt64
 	err = t.row(ctx, `SELECT MIN(at) FROM statistics_counts WHERE per = $1 AND at >= $2`, int64(per), from).Scan(&first)
 	return first.Int64, first.Valid, err
 }
 
-// dayByDay is a query that reads the first rows of each day of a span, in the order of their key.
-func dayByDay(of stats.Span, day func(at string) string, order string, limit int) string {
+// dayByDay returns a query that reads the first rows of each day of a span, in the order of their key.
+func dayByDay(span stats.Span, day func(location string) string, order string, limit int) string {
 	var parts []string
-	for at := of.From; at < of.To; at++ {
-		parts = append(parts, `SELECT * FROM (`+day(strconv.FormatInt(at, 10))+` ORDER BY `+order+` LIMIT `+strconv.Itoa(limit)+
+	for pos := span.From; pos < span.To; pos++ {
+		parts = append(parts, `SELECT * FROM (`+day(strconv.FormatInt(pos, 10))+` ORDER BY `+order+` LIMIT `+strconv.Itoa(limit)+
 			`) AS day`+strconv.Itoa(len(parts)))
 	}
 	return strings.Join(parts, ` UNION ALL `)
 }
 
-func (t statisticsQueries) CountsFrom(ctx context.Context, of stats.Span, rule, tuple int64, limit int) ([]stats.CountRow, error) {
+func (t statisticsQueries) CountsFrom(ctx context.Context, span stats.Span, rule, tuple int64, limit int) ([]stats.CountRow, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.CountRow, err error) {
 		err = scan(&r.Per, &r.At, &r.Rule, &r.Tuple, &r.Scans, &r.Firsts)
 		return r, err
-	}, dayByDay(of, func(at string) string {
-		return `SELECT per, at, rule, tuple, scans, firsts FROM statistics_counts WHERE per = $1 AND at = ` + at +
+	}, dayByDay(span, func(location string) string {
+		return `SELECT per, at, rule, tuple, scans, firsts FROM statistics_counts WHERE per = $1 AND at = ` + location +
 			` AND (rule, tuple) >= ($2, $3)`
-	}, `rule, tuple`, limit), int64(of.Per), rule, tuple)
+	}, `rule, tuple`, limit), int64(span.Per), rule, tuple)
 }
 
-func (t statisticsQueries) SumsFrom(ctx context.Context, of stats.Span, dim stats.Dimension, value string,
+func (t statisticsQueries) SumsFrom(ctx context.Context, span stats.Span, dim stats.Dimension, value string,
 	limit int) ([]stats.SumRow, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.SumRow, err error) {
 		err = scan(&r.Per, &r.Dim, &r.At, &r.Value, &r.Scans, &r.Firsts)
 		return r, err
-	}, dayByDay(of, func(at string) string {
-		return `SELECT per, dim, at, value, scans, firsts FROM statistics_sums WHERE per = $1 AND dim = $2 AND at = ` + at +
+	}, dayByDay(span, func(location string) string {
+		return `SELECT per, dim, at, value, scans, firsts FROM statistics_sums WHERE per = $1 AND dim = $2 AND at = ` + location +
 			` AND value >= $3`
-	}, `value`, limit), int64(of.Per), int64(dim), value)
+	}, `value`, limit), int64(span.Per), int64(dim), value)
 }
 
-func (t statisticsQueries) UsersFrom(ctx context.Context, of stats.Span, dim stats.Dimension, value string,
+func (t statisticsQueries) UsersFrom(ctx context.Context, span stats.Span, dim stats.Dimension, value string,
 	limit int) ([]stats.UsersKey, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (k stats.UsersKey, err error) {
 		err = scan(&k.Day, &k.Dim, &k.Value)
 		return k, err
-	}, dayByDay(of, func(at string) string {
-		return `SELECT day, dim, value FROM statistics_users WHERE dim = $1 AND day = ` + at + ` AND value >= $2`
+	}, dayByDay(span, func(location string) string {
+		return `SELECT day, dim, value FROM statistics_users WHERE dim = $1 AND day = ` + location + ` AND value >= $2`
 	}, `value`, limit), int64(dim), value)
 }
 
@@ -141,44 +141,44 @@ func (t statisticsQueries) PutSums(ctx context.Context, list []stats.SumRow) err
 
 // remove removes rows of a table that meet a condition, in the order of their key, at most *left of
 // them.
-func (t statisticsQueries) remove(ctx context.Context, table, key, where string, left *int, args ...any) error {
+func (t statisticsQueries) remove(ctx context.Context, table, key, location string, left *int, args ...any) error {
 	if *left <= 0 {
 		return nil
 	}
-	n, err := t.exec(ctx, `DELETE FROM `+table+` WHERE (`+key+`) IN (SELECT `+key+` FROM `+table+` WHERE `+where+` ORDER BY `+key+
+	n, err := t.exec(ctx, `DELETE FROM `+table+` WHERE (`+key+`) IN (SELECT `+key+` FROM `+table+` WHERE `+location+` ORDER BY `+key+
 		` LIMIT `+strconv.Itoa(*left)+`)`, args...)
 	*left -= int(n)
 	return err
 }
 
-func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Granularity, before int64, limit int) (n int, err error) {
+func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Granularity, prev int64, limit int) (n int, err error) {
 	left := limit
-	for _, of := range [...]stats.Granularity{per, per + stats.PerHourOfAll, per + stats.PerHourOfOwner} {
-		if err := t.remove(ctx, `statistics_counts`, `per, at, rule, tuple`, `per = $1 AND at < $2`, &left, int64(of), before); err != nil {
+	for _, granularity := range [...]stats.Granularity{per, per + stats.PerHourOfAll, per + stats.PerHourOfOwner} {
+		if err := t.remove(ctx, `statistics_counts`, `per, at, rule, tuple`, `per = $1 AND at < $2`, &left, int64(granularity), prev); err != nil {
 			return limit - left, err
 		}
 	}
 	for _, dim := range stats.AllDims() {
 		if err := t.remove(ctx, `statistics_sums`, `per, dim, at, value`, `per = $1 AND dim = $2 AND at < $3`, &left, int64(per),
-			int64(dim), before); err != nil {
+			int64(dim), prev); err != nil {
 			return limit - left, err
 		}
 		if per != stats.PerDay {
 			continue
 		}
 		if err := t.remove(ctx, `statistics_users_since`, `dim, day, value, part`, `dim = $1 AND day < $2`, &left, int64(dim),
-			before); err != nil {
+			prev); err != nil {
 			return limit - left, err
 		}
-		if err := t.remove(ctx, `statistics_users`, `dim, day, value`, `dim = $1 AND day < $2`, &left, int64(dim), before); err != nil {
+		if err := t.remove(ctx, `statistics_users`, `dim, day, value`, `dim = $1 AND day < $2`, &left, int64(dim), prev); err != nil {
 			return limit - left, err
 		}
 	}
 	return limit - left, nil
 }
 
-func (t statisticsQueries) RemoveMisses(ctx context.Context, before int64, limit int) (n int, err error) {
+func (t statisticsQueries) RemoveMisses(ctx context.Context, prev int64, limit int) (n int, err error) {
 	left := limit
-	err = t.remove(ctx, `statistics_misses`, `hour, place`, `hour < $1`, &left, before)
+	err = t.remove(ctx, `statistics_misses`, `hour, place`, `hour < $1`, &left, prev)
 	return limit - left, err
 }

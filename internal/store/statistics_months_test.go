@@ -49,7 +49,7 @@ func yearOfCounts(t *testing.T, url string) (*Store, *stats.Aggregator) {
 // TestAYearReadsMonths: a year by rule reads the 11 months that are whole and the days at
 // its ends; a part of a month that is rolled up reads its own rows.
 func TestAYearReadsMonths(t *testing.T) {
-	dbtest.Each(t, copies.Postgres, func(t *testing.T, url string) {
+	dbtest.OnEach(t, copies.Postgres, func(t *testing.T, url string) {
 		s, c := yearOfCounts(t, url)
 		ask := func() ([]stats.Answer, read) {
 			q := stats.Question{From: stats.PerDay.Start(yearFrom-14, 8), To: stats.PerDay.Start(yearFrom+351, 8), Group: stats.Rule,

@@ -56,7 +56,7 @@ type Store struct {
 type dialect interface {
 	// name is "sqlite" or "postgres".
 	name() string
-	// lock is the statement by which transactions that lock the same part of a whole wait for each
+	// lock returns the statement by which transactions that lock the same part of a whole wait for each
 	// other; part "" = all of it. It is "" where they wait anyway.
 	lock(whole, part string) (query string, args []any)
 	// begin begins the transaction of a Tx.
@@ -66,7 +66,7 @@ type dialect interface {
 	// lost reports whether an error means that an open session ended, and with it everything that
 	// it had not begun to commit.
 	lost(err error) bool
-	// lasting is the statement that lets a transaction stand still for minutes between two
+	// lasting returns the statement that lets a transaction stand still for minutes between two
 	// statements, and gives it what bulk work needs; "" = none is needed.
 	lasting() string
 	// holding returns the statement that makes the database end the transaction soon if it is idle from here on, because it holds a
@@ -74,7 +74,7 @@ type dialect interface {
 	holding() string
 	// sharesRows reports whether one transaction may wait for a row of another.
 	sharesRows() bool
-	// lasted is the statement that undoes lasting after the transaction; "" = its end did that.
+	// lasted returns the statement that undoes lasting after the transaction; "" = its end did that.
 	lasted() string
 	// room returns an error while the database cannot write some more to its disk.
 	room(ctx context.Context, t *Tx) error
@@ -99,7 +99,7 @@ type dialect interface {
 	tablesQuery() string
 	// headQuery reads the last change and locks it until the transaction ends.
 	headQuery() string
-	// sameHead is the statement that writes the last change as it is, and fails at once where another transaction has it.
+	// sameHead returns the statement that writes the last change as it is, and fails at once where another transaction has it.
 	sameHead() string
 	// writeLast runs the last insert of changes ("" = none), stores which change is the last, and
 	// makes the commit ring the bell of the nodes that follow.
@@ -310,7 +310,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		defer s.epochs.EndCommit(&t.touched)
 	}
 	if t.pipe != nil && !looks {
-		if err := s.servers.still(t.pipe.pg); err != nil {
+		if err := s.servers.checkPrimary(t.pipe.pg); err != nil {
 			return err // another server became the primary meanwhile
 		}
 	}
@@ -348,7 +348,7 @@ func withCause(ctx context.Context, err error) error {
 	return err
 }
 
-// Epochs are those of this store; nil where other processes write too, because this one hears too
+// Epochs returns those of this store; nil where other processes write too, because this one hears too
 // late of their commits. To be called once, before anything is written.
 func (s *Store) Epochs() *accounts.Epochs {
 	if s.Shared() {
@@ -412,18 +412,18 @@ func sanitizeText(args []any) []any {
 
 // list runs a query and collects what scan makes of each row.
 func list[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := t.some(ctx, query, args...)
+	rows, err := t.queryQueued(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	all := []T{}
 	for rows.Next() {
-		one, err := scan(rows.Scan)
+		item, err := scan(rows.Scan)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, one)
+		all = append(all, item)
 	}
 	return all, rows.Err()
 }
@@ -444,22 +444,22 @@ func viewed[T any](ctx context.Context, s *Store, read func(*Tx) (T, error)) (va
 	return value, err
 }
 
-// instead returns none in place of sql.ErrNoRows, and every other error as it is.
-func instead(err, none error) error {
+// replaceNoRows returns none in place of sql.ErrNoRows, and every other error as it is.
+func replaceNoRows(err, missing error) error {
 	if errors.Is(err, sql.ErrNoRows) {
-		return none
+		return missing
 	}
 	return err
 }
 
 // remove runs a statement that deletes a thing, and notes that. It returns none where there was no such thing.
-func (t *Tx) remove(ctx context.Context, none error, kind, key, query string, args ...any) error {
+func (t *Tx) remove(ctx context.Context, missing error, kind, key, query string, args ...any) error {
 	n, err := t.exec(ctx, query, args...)
 	if err != nil {
 		return err
 	}
 	if n == 0 {
-		return none
+		return missing
 	}
 	return t.note(ctx, kind, key, "delete", nil)
 }
@@ -467,9 +467,9 @@ func (t *Tx) remove(ctx context.Context, none error, kind, key, query string, ar
 // listAt is list for many keys, which follow the IN that a query ends with.
 func listAt[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query, tail string, keys []string) (all []T,
 	err error) {
-	err = inPieces(keys, func(some []string) error {
-		args := make([]any, len(some))
-		for i, key := range some {
+	err = inPieces(keys, func(names []string) error {
+		args := make([]any, len(names))
+		for i, key := range names {
 			args[i] = key
 		}
 		found, err := list(ctx, t, scan, query+` (`+t.marks(1, len(args))+`)`+tail, args...)
@@ -494,14 +494,14 @@ func (t *Tx) LockAccounts(ctx context.Context) error {
 
 // lock makes transactions that lock the same part of something wait for each other;
 // "" makes all transactions that lock a part of it wait, and waits for them.
-func (t *Tx) lock(ctx context.Context, whole, part string) error {
+func (t *Tx) lock(ctx context.Context, full, part string) error {
 	if t.member != nil {
-		if whole != allRules || !slices.Contains(t.member.parts[:], part) {
+		if full != allRules || !slices.Contains(t.member.parts[:], part) {
 			return t.member.goAlone()
 		}
 		return nil
 	}
-	if query, args := t.engine.lock(whole, part); query != "" {
+	if query, args := t.engine.lock(full, part); query != "" {
 		_, err := t.exec(ctx, query, args...)
 		return err
 	}
@@ -554,7 +554,7 @@ func (t *Tx) lasting(ctx context.Context) error {
 		return nil
 	}
 	t.lasts = true
-	return t.later(ctx, nil, query)
+	return t.execQueued(ctx, nil, query)
 }
 
 // DisableTimeout implements accounts.Tx and stats.Tx.

@@ -40,10 +40,10 @@ var errAlone = errors.New("this change goes alone")
 
 // ChangeRules implements rules.Store.
 func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(rules.Tx) error) error {
-	_, within := ctx.Value(oneKey{}).(*Tx)
+	_, contained := ctx.Value(oneKey{}).(*Tx)
 	// On SQLite a transaction is alone already. A change that expects something to be as it
 	// was is compared with the log under a head of its own.
-	if !within && s.engine.sharesRows() && auditlog.PreconditionFromContext(ctx) == nil {
+	if !contained && s.engine.sharesRows() && auditlog.PreconditionFromContext(ctx) == nil {
 		m := &pendingChange{parts: [2]string{ownerPart(owner), originPart(origin)}, begins: make(chan *queryBatch, 1),
 			ends: make(chan error, 1)}
 		if err := s.together.make(ctx, s, m, f); !errors.Is(err, errAlone) {
@@ -207,18 +207,18 @@ func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) e
 func (g *groupCommitter) run(s *Store) {
 	for {
 		g.mu.Lock()
-		var taken, later []*pendingChange
+		var taken, laterChanges []*pendingChange
 		locked := map[string]bool{}
 		for _, m := range g.waiting {
 			// Two that would wait for each other are made one after the other.
 			if len(taken) == togetherMost || locked[m.parts[0]] || locked[m.parts[1]] {
-				later = append(later, m)
+				laterChanges = append(laterChanges, m)
 				continue
 			}
 			locked[m.parts[0]], locked[m.parts[1]] = true, true
 			taken = append(taken, m)
 		}
-		g.waiting = later
+		g.waiting = laterChanges
 		if g.running = len(taken) > 0; !g.running {
 			g.mu.Unlock()
 			return
@@ -234,19 +234,19 @@ func (s *Store) makeTogether(all []*pendingChange) {
 	ctx, cancel := context.WithTimeout(context.Background(), togetherTime)
 	defer cancel()
 	var begun []*pendingChange
-	early, enough := context.WithTimeout(ctx, cmp.Or(s.together.deciding, decidingTime))
-	defer enough()
+	earlyParent, cancelFunc := context.WithTimeout(ctx, cmp.Or(s.together.deciding, decidingTime))
+	defer cancelFunc()
 	var locked error // the head was not free: alone it would not be either
 	err := safely(func() error {
 		return s.run(ctx, s.write, false, func(tx *Tx) error {
-			free, err := tx.begin(early, all)
+			free, err := tx.begin(earlyParent, all)
 			if err != nil {
 				return err
 			}
 			begun, all = free, slices.DeleteFunc(all, func(m *pendingChange) bool { return slices.Contains(free, m) })
 			sendAlone(all)
 			all = nil
-			if err := tx.gather(early, begun); err != nil {
+			if err := tx.gather(earlyParent, begun); err != nil {
 				return err
 			}
 			if !slices.ContainsFunc(begun, func(m *pendingChange) bool { return len(m.adds)+len(m.writes)+len(m.noted) > 0 }) {
@@ -349,7 +349,7 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 			}
 		}
 		for _, w := range m.writes {
-			if err := t.later(ctx, w.check, w.query, w.args...); err != nil {
+			if err := t.execQueued(ctx, w.check, w.query, w.args...); err != nil {
 				return err
 			}
 		}
@@ -358,7 +358,7 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	if err := t.later(ctx, nil, shortLockTimeout); err != nil {
+	if err := t.execQueued(ctx, nil, shortLockTimeout); err != nil {
 		return err
 	}
 	all := func(n int64) error {
@@ -367,10 +367,10 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 		}
 		return nil
 	}
-	if err := t.later(ctx, all, insertRule+` VALUES `+t.rowMarks(len(rows), len(rows[0]))+freeKey, slices.Concat(rows...)...); err != nil {
+	if err := t.execQueued(ctx, all, insertRule+` VALUES `+t.rowMarks(len(rows), len(rows[0]))+freeKey, slices.Concat(rows...)...); err != nil {
 		return err
 	}
-	return t.later(ctx, nil, defaultLockTimeout)
+	return t.execQueued(ctx, nil, defaultLockTimeout)
 }
 
 // ask waits for the answer to a question of a member.
@@ -390,7 +390,7 @@ func (m *pendingChange) ask(query string, args []any) (*question, error) {
 	return q, nil
 }
 
-// goAlone is the error of all that a member cannot have.
+// goAlone returns the error of all that a member cannot have.
 func (m *pendingChange) goAlone() error {
 	m.alone = true
 	return errAlone

@@ -186,7 +186,7 @@ func TestAFaultOfOneChangeLeavesTheOthersWhole(t *testing.T) {
 			return tx.row(ctx, `SELECT 1 / (id - id) FROM rules`).Scan(new(int))
 		},
 		"a write that fails": func(ctx context.Context, tx *Tx) error {
-			return tx.later(ctx, nil, `INSERT INTO rules (id) VALUES (1)`)
+			return tx.execQueued(ctx, nil, `INSERT INTO rules (id) VALUES (1)`)
 		},
 		"a write that finds nothing": func(ctx context.Context, tx *Tx) error {
 			return tx.rules().PutRule(ctx, rules.Rule{ID: 1 << 40, Kind: rules.Ordinary}, rules.ChangeMeta{Did: "edit"})

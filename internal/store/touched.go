@@ -17,19 +17,19 @@ func (s *Store) PageReads(ctx context.Context) (pages int64, err error) {
 	}
 	held := make([]*sql.Conn, 0, s.read.Stats().MaxOpenConnections)
 	defer func() {
-		for _, one := range held {
-			err = errors.Join(err, one.Close())
+		for _, conn := range held {
+			err = errors.Join(err, conn.Close())
 		}
 	}()
 	for range cap(held) {
-		one, err := s.read.Conn(ctx)
+		conn, err := s.read.Conn(ctx)
 		if err != nil {
 			return 0, err
 		}
-		held = append(held, one)
-		err = one.Raw(func(driver any) error {
-			for _, of := range []sqlite.DBStatusOp{sqlite.DBStatusCacheHit, sqlite.DBStatusCacheMiss} {
-				n, _, err := driver.(sqlite.DBStatus).Status(of, false)
+		held = append(held, conn)
+		err = conn.Raw(func(driver any) error {
+			for _, op := range []sqlite.DBStatusOp{sqlite.DBStatusCacheHit, sqlite.DBStatusCacheMiss} {
+				n, _, err := driver.(sqlite.DBStatus).Status(op, false)
 				if err != nil {
 					return err
 				}

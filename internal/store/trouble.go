@@ -47,18 +47,18 @@ func (t *writeHealth) tried(ctx context.Context, try func() error) error {
 			return running.err
 		}
 	}
-	mine := &look{done: make(chan struct{})}
-	t.look = mine
+	localLook := &look{done: make(chan struct{})}
+	t.look = localLook
 	t.mu.Unlock()
 	defer func() {
 		t.mu.Lock()
 		t.look = nil
 		t.mu.Unlock()
-		close(mine.done)
+		close(localLook.done)
 	}()
-	mine.err = try()
-	mine.cut = ctx.Err() != nil
-	return mine.err
+	localLook.err = try()
+	localLook.cut = ctx.Err() != nil
+	return localLook.err
 }
 
 // remember stores err if it is an outage, and returns it. Waiting for a lock says nothing about the
@@ -106,14 +106,14 @@ func (s *Store) Ping(ctx context.Context) error {
 // than that change takes.
 func (s *Store) tryChange(ctx context.Context, last *errcode.Unavailable) error {
 	if slices.Contains([]string{fullDatabase, unwritableDatabase, brokenDatabase}, last.What) {
-		enough := errors.New("there is room")
+		cause := errors.New("there is room")
 		err := s.run(ctx, s.write, false, func(tx *Tx) error {
 			if err := s.engine.room(ctx, tx); err != nil {
 				return err
 			}
-			return enough // rolls back: it was only about the room
+			return cause // rolls back: it was only about the room
 		})
-		if !errors.Is(err, enough) {
+		if !errors.Is(err, cause) {
 			return err
 		}
 	}

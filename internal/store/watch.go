@@ -73,8 +73,8 @@ func (s *Store) Connections() (c Connections) {
 		pools = append(pools, s.read)
 	}
 	for _, pool := range pools {
-		of := pool.Stats()
-		c.InUse, c.Most, c.Waited = c.InUse+of.InUse, c.Most+of.MaxOpenConnections, c.Waited+of.WaitDuration
+		stats := pool.Stats()
+		c.InUse, c.Most, c.Waited = c.InUse+stats.InUse, c.Most+stats.MaxOpenConnections, c.Waited+stats.WaitDuration
 	}
 	return c
 }

@@ -22,7 +22,7 @@ func (s *Store) ViewWebhooks(ctx context.Context, f func(webhooks.Tx) error) err
 	return s.view(ctx, func(tx *Tx) error { return f(tx.webhooks()) })
 }
 
-// LastAlarm is the number of the newest alarm or dismissal; 0 = there is none.
+// LastAlarm returns the number of the newest alarm or dismissal; 0 = there is none.
 func (s *Store) LastAlarm(ctx context.Context) (int64, error) {
 	return viewed(ctx, s, func(tx *Tx) (int64, error) {
 		return scalar[int64](ctx, tx, `SELECT MAX(n) FROM (SELECT COALESCE(MAX(id), 0) AS n FROM alarms
@@ -74,23 +74,23 @@ func (s *Store) MissingIDs(ctx context.Context, rules, batches []int64) (noRules
 
 // absent returns which of some ids no row of a table has, in their order.
 func (t webhookQueries) absent(ctx context.Context, table string, ids []int64) (missing []int64, err error) {
-	there := map[int64]bool{}
-	for some := range slices.Chunk(ids, t.argumentsAtOnce()) {
-		args := make([]any, len(some))
-		for i, id := range some {
+	storedSet := map[int64]bool{}
+	for numbers := range slices.Chunk(ids, t.argumentsAtOnce()) {
+		args := make([]any, len(numbers))
+		for i, id := range numbers {
 			args[i] = id
 		}
 		found, err := list(ctx, t.Tx, func(scan func(...any) error) (id int64, err error) { return id, scan(&id) },
-			`SELECT id FROM `+table+` WHERE id IN (`+t.marks(1, len(some))+`)`, args...)
+			`SELECT id FROM `+table+` WHERE id IN (`+t.marks(1, len(numbers))+`)`, args...)
 		if err != nil {
 			return nil, err
 		}
 		for _, id := range found {
-			there[id] = true
+			storedSet[id] = true
 		}
 	}
 	for _, id := range ids {
-		if !there[id] {
+		if !storedSet[id] {
 			missing = append(missing, id)
 		}
 	}
@@ -109,7 +109,7 @@ func (t webhookQueries) DeleteWebhook(ctx context.Context, id int64) error {
 
 func (t webhookQueries) Position(ctx context.Context, source string) (position int64, err error) {
 	err = t.row(ctx, `SELECT position FROM webhook_readers WHERE name = $1`, source).Scan(&position)
-	return position, instead(err, nil)
+	return position, replaceNoRows(err, nil)
 }
 
 func (t webhookQueries) Advance(ctx context.Context, source string, from, to int64) (bool, error) {

@@ -33,11 +33,11 @@ const (
 var EvidenceLevels = []Evidence{Observed, Documented, Inferred, Assumed}
 
 // Surer reports whether m is at least as sure as other.
-func (m Evidence) Surer(other Evidence) bool { return m.rank() <= other.rank() }
+func (m Evidence) Surer(otherEvidence Evidence) bool { return m.rank() <= otherEvidence.rank() }
 
 func (m Evidence) rank() int {
-	for i, one := range EvidenceLevels {
-		if one == m {
+	for i, EvidenceLevel := range EvidenceLevels {
+		if EvidenceLevel == m {
 			return i
 		}
 	}
@@ -58,21 +58,21 @@ type Behaviour struct {
 const staleAfter = 3
 
 // Stale reports whether the newest evidence was older than three years at a time.
-func (b Behaviour) Stale(at time.Time) bool {
-	return b.Date != "" && b.Date < at.AddDate(-staleAfter, 0, 0).Format(time.DateOnly)
+func (b Behaviour) Stale(t time.Time) bool {
+	return b.Date != "" && b.Date < t.AddDate(-staleAfter, 0, 0).Format(time.DateOnly)
 }
 
 // Says returns one sentence that describes what the server does.
 func (b Behaviour) Says() i18n.Message { return book.Text(b.ID) }
 
 // Known says how the row is known at a time.
-func (b Behaviour) Known(at time.Time) i18n.Message {
+func (b Behaviour) Known(t time.Time) i18n.Message {
 	if b.Evidence == "" {
 		return i18n.Message{}
 	}
 	known := book.Text("known." + string(b.Evidence))
 	switch {
-	case b.Stale(at):
+	case b.Stale(t):
 		return book.Text("known.stale", known, b.Date)
 	case b.Date != "":
 		return book.Text("known.dated", known, b.Date)
@@ -80,16 +80,16 @@ func (b Behaviour) Known(at time.Time) i18n.Message {
 	return known
 }
 
-// Was reports whether the platform still did on a day what a row of former times says;
+// IsFormer reports whether the platform still did on a day what a row of former times says;
 // "" = today, when it does none of these.
-func (r Row) Was(day string) bool { return day != "" && day < table[r].Until }
+func (r Row) IsFormer(day string) bool { return day != "" && day < table[r].Until }
 
 // Row names a line of the table. The number is for this process alone: what is
 // kept or shown is the id.
 type Row uint16
 
-// None is the row of what the platform has no like of: the operator's own API.
-const None Row = 0
+// NoRow is the row of what the platform has no like of: the operator's own API.
+const NoRow Row = 0
 
 // maxRows bounds the table, so that a call's notes have a fixed size.
 const maxRows = 512
@@ -104,16 +104,16 @@ func define(b Behaviour) Row {
 	return Row(len(table) - 1)
 }
 
-// Get is the line that a row names.
+// Get returns the line that a row names.
 func (r Row) Get() Behaviour { return table[r] }
 
-// String is the row's id.
+// String returns the row's id.
 func (r Row) String() string { return table[r].ID }
 
 // MarshalText writes the id, as it is kept and shown.
 func (r Row) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// All is the table in its order, without the line of row 0.
+// All returns the table in its order, without the line of row 0.
 func All() []Behaviour { return table[1:] }
 
 // ByID finds a row by its id; ok is false where there is none.
@@ -126,13 +126,13 @@ func ByID(id string) (row Row, ok bool) {
 	return 0, false
 }
 
-// Newest is the date of the newest evidence in the table: what is printed calls a
+// Newest returns the date of the newest evidence in the table: what is printed calls a
 // mark old as of then, so that no page changes by itself.
 func Newest() time.Time {
 	var newest time.Time
 	for _, b := range All() {
-		if at, err := time.Parse(time.DateOnly, b.Date); err == nil && at.After(newest) {
-			newest = at
+		if t, err := time.Parse(time.DateOnly, b.Date); err == nil && t.After(newest) {
+			newest = t
 		}
 	}
 	return newest
@@ -146,7 +146,7 @@ type Notes struct {
 
 // Add notes a row; a row is noted once, however often it is met.
 func (n *Notes) Add(row Row) {
-	if n != nil && row != None {
+	if n != nil && row != NoRow {
 		n.rows[row/64].Or(1 << (row % 64))
 	}
 }
@@ -213,9 +213,9 @@ func seen(id, section, source, date string) Row {
 	return define(Behaviour{ID: id, Evidence: Observed, Section: section, Source: source, Date: date})
 }
 
-// former is a row that was seen, until a day on which the platform was seen, or read, to do otherwise.
-func former(id, section, date, until string) Row {
-	return define(Behaviour{ID: id, Evidence: Observed, Section: section, Source: live, Date: date, Until: until})
+// former returns a row that was seen, until a day on which the platform was seen, or read, to do otherwise.
+func former(id, section, date, end string) Row {
+	return define(Behaviour{ID: id, Evidence: Observed, Section: section, Source: live, Date: date, Until: end})
 }
 
 func page(id, section, source string) Row {

@@ -15,7 +15,7 @@ type Deviation struct {
 
 // Advice returns the change to make in the caller, and nothing for a row without a deviation.
 func (d Deviation) Advice() i18n.Message {
-	if d.Row == None {
+	if d.Row == NoRow {
 		return i18n.Message{}
 	}
 	return book.Text("advice." + d.Row.String())
@@ -30,16 +30,16 @@ var closed = map[Row]bool{
 // held are let wait by strict, which refuses nothing there.
 var held = map[Row]bool{LinkAtOnce: true, LinkEndAtOnce: true}
 
-// otherwise are rows that the operator alone turns: what they refuse is refused with this number then, and where it is 0 they are
+// rejections are rows that the operator alone turns: what they refuse is refused with this number then, and where it is 0 they are
 // done the other way. Strict leaves them, since they let nothing pass that it could refuse.
-var otherwise = map[Row]int{
+var rejections = map[Row]int{
 	RulesPublishAgain: 0, RulesEditKeeps: 0, RulesEditUnchecked: 0, TokenStableSoon: 0, CodesGate: 0,
 	WireBodyNone: 44002, RulesPrefixUnknown: 47001, RulesPath: 47001, RulesAddOwned: 85071, RulesAddOccupied: 85071, WireNumberForm: 47001,
 }
 
-// Otherwise reports whether the operator alone turns the row, and with which number it refuses then; 0 = it is done the other way.
-func (r Row) Otherwise() (number int, turns bool) {
-	number, turns = otherwise[r]
+// Rejection reports whether the operator alone turns the row, and with which number it refuses then; 0 = it is done the other way.
+func (r Row) Rejection() (number int, turns bool) {
+	number, turns = rejections[r]
 	return number, turns
 }
 
@@ -48,7 +48,7 @@ func (r Row) Turns() bool {
 	if d := deviationOf[r]; d != nil && (d.Refusal != 0 || held[r] || closed[r]) {
 		return true
 	}
-	_, turns := otherwise[r]
+	_, turns := rejections[r]
 	return turns
 }
 
@@ -152,10 +152,10 @@ func init() {
 	}
 }
 
-// Deviations are all of them.
+// Deviations returns all of them.
 func Deviations() []Deviation { return deviations }
 
-// Deviation is the deviation of a row; ok is false for a row that has none.
+// Deviation returns the deviation of a row; ok is false for a row that has none.
 func (r Row) Deviation() (d Deviation, ok bool) {
 	if found := deviationOf[r]; found != nil {
 		return *found, true

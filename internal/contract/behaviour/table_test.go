@@ -62,7 +62,7 @@ func TestDeviationsAreWhole(t *testing.T) {
 	seen := map[behaviour.Row]bool{}
 	for _, d := range behaviour.Deviations() {
 		switch {
-		case d.Row == behaviour.None || seen[d.Row]:
+		case d.Row == behaviour.NoRow || seen[d.Row]:
 			t.Errorf("%s is there twice, or no row", d.Row)
 		case !slices.Contains(behaviour.EvidenceLevels, d.Minds):
 			t.Errorf("%s has the mark %q", d.Row, d.Minds)

@@ -52,32 +52,32 @@ func known(key string) i18n.Message {
 	return book.Text(key)
 }
 
-// With returns the code with the row that decided, and a detail that says which
+// WithDetail returns the code with the row that decided, and a detail that says which
 // thing and why. Both go to the log and to the record of the call; whether the
 // detail is also shown on the wire is a property of the endpoint's family.
-func (c *Code) With(row behaviour.Row, format string, args ...any) error {
+func (c *Code) WithDetail(row behaviour.Row, format string, args ...any) error {
 	return &Detailed{Code: c, Row: row, Detail: fmt.Sprintf(format, args...)}
 }
 
-// By is With for a row that says all that there is to say.
-func (c *Code) By(row behaviour.Row) error { return &Detailed{Code: c, Row: row} }
+// WithRow is With for a row that says all that there is to say.
+func (c *Code) WithRow(row behaviour.Row) error { return &Detailed{Code: c, Row: row} }
 
-// Strict is the refusal of what a row lets pass, where the operator wants it refused.
+// Strict returns the refusal of what a row lets pass, where the operator wants it refused.
 func Strict(row behaviour.Row, format string, args ...any) error {
 	d, _ := row.Deviation()
 	code, known := ByNumber(d.Refusal)
 	if !known {
 		panic("errcode: strict cannot turn " + row.String())
 	}
-	return code.With(row, "strict: "+format, args...)
+	return code.WithDetail(row, "strict: "+format, args...)
 }
 
 // Reworded returns the code with another text on the wire, for the few texts
 // that quote the caller.
 func (c *Code) Reworded(format string, args ...any) *Code {
-	other := *c
-	other.Text = fmt.Sprintf(format, args...)
-	return &other
+	otherCode := *c
+	otherCode.Text = fmt.Sprintf(format, args...)
+	return &otherCode
 }
 
 // Addressed returns the code with the caller's address in its text where the
@@ -97,8 +97,8 @@ func (c *Code) Addressed(ip netip.Addr) *Code {
 
 // Is makes errors.Is find a reworded code by its number.
 func (c *Code) Is(target error) bool {
-	other, ok := target.(*Code)
-	return ok && other.Number == c.Number
+	otherCode, ok := target.(*Code)
+	return ok && otherCode.Number == c.Number
 }
 
 // Detailed is a code with the behaviour that it is part of and what exactly was wrong.
@@ -118,9 +118,9 @@ func (d *Detailed) Error() string {
 // Unwrap makes errors.Is find the row.
 func (d *Detailed) Unwrap() error { return d.Code }
 
-// Of returns the row that err carries and its detail. An error without a row
+// FromError returns the row that err carries and its detail. An error without a row
 // is SystemError with an empty detail: what was behind it is for the log only.
-func Of(err error) (*Code, string) {
+func FromError(err error) (*Code, string) {
 	if err == nil {
 		return OK, ""
 	}
@@ -133,7 +133,7 @@ func Of(err error) (*Code, string) {
 	return SystemError, ""
 }
 
-// RowOf is the row of the refusal that err carries; 0 = none.
+// RowOf returns the row of the refusal that err carries; 0 = none.
 func RowOf(err error) behaviour.Row {
 	if d, ok := errors.AsType[*Detailed](err); ok {
 		return d.Row
@@ -141,7 +141,7 @@ func RowOf(err error) behaviour.Row {
 	return 0
 }
 
-// All is every code in the order of codes.go.
+// All returns every code in the order of codes.go.
 func All() []*Code { return all }
 
 // ByNumber returns the row with a number; ok is false where the list has none.

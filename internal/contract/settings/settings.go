@@ -40,7 +40,7 @@ func unsaid(b []byte) bool { return string(b) == "null" }
 
 // renew reads JSON into a new value, because the one before may be in use, and puts it in its place. null changes nothing. want
 // is the error for other JSON.
-func renew[T any](b []byte, into *T, want string) error {
+func renew[T any](b []byte, dst *T, want string) error {
 	if unsaid(b) {
 		return nil
 	}
@@ -48,7 +48,7 @@ func renew[T any](b []byte, into *T, want string) error {
 	if err := json.Unmarshal(b, &fresh); err != nil {
 		return errors.New(want)
 	}
-	*into = fresh
+	*dst = fresh
 	return nil
 }
 
@@ -77,7 +77,7 @@ func (v *Verification) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// MarshalJSON is the inverse of UnmarshalJSON.
+// MarshalJSON returns the inverse of UnmarshalJSON.
 func (v Verification) MarshalJSON() ([]byte, error) {
 	if v.Mode == TrustHosts {
 		return json.Marshal(append([]string{}, v.Hosts...))
@@ -150,9 +150,9 @@ type Settings struct {
 type Demand string
 
 const (
-	Optional Demand = "optional"
-	Admins   Demand = "admins"
-	Everyone Demand = "everyone"
+	Optional       Demand = "optional"
+	Admins         Demand = "admins"
+	DemandEveryone Demand = "everyone"
 )
 
 // CommitMode tells when a scan is answered.
@@ -181,10 +181,10 @@ func (s *Settings) Exceeds(ctx context.Context, n, limit, platform int, row beha
 			return behaviour.WireLimitAbove
 		}
 	}
-	return behaviour.None
+	return behaviour.NoRow
 }
 
-// Defaults are the values of the platform. Contract: rules 1, 3.1.
+// Defaults returns the values of the platform. Contract: rules 1, 3.1.
 func Defaults() Settings {
 	return Settings{
 		Behaviours:       Overrides{},
@@ -245,8 +245,8 @@ func Merge(s Settings, object []byte) (Settings, error) {
 
 // Typed returns a value as a person types it, as JSON: a word is a text, also one that looks like a number where the
 // setting, whose value is now, is a text.
-func Typed(typed string, now json.RawMessage) json.RawMessage {
-	isText := len(now) > 0 && now[0] == '"'
+func Typed(typed string, currentRaw json.RawMessage) json.RawMessage {
+	isText := len(currentRaw) > 0 && currentRaw[0] == '"'
 	if json.Valid([]byte(typed)) && (!isText || strings.HasPrefix(typed, `"`) || strings.HasPrefix(typed, "[")) {
 		return json.RawMessage(typed)
 	}
@@ -259,13 +259,13 @@ func (s Settings) Zone() *time.Location {
 	return time.FixedZone("", s.UTCOffsetHours*3600)
 }
 
-// MonthStart is the first instant of the calendar month that holds t.
+// MonthStart returns the first instant of the calendar month that holds t.
 func (s Settings) MonthStart(t time.Time) time.Time {
 	y, m, _ := t.In(s.Zone()).Date()
 	return time.Date(y, m, 1, 0, 0, 0, 0, s.Zone())
 }
 
-// Day is the calendar day that holds t, as days since 1970-01-01 in the zone.
+// Day returns the calendar day that holds t, as days since 1970-01-01 in the zone.
 func (s Settings) Day(t time.Time) int64 {
 	return (t.Unix() + int64(s.UTCOffsetHours)*3600) / 86400
 }
@@ -279,7 +279,7 @@ func (s *Settings) Refuses(row behaviour.Row) bool {
 	if decision, overridden := s.Behaviours[row.String()]; overridden {
 		return decision == Reject
 	}
-	if _, alone := row.Otherwise(); alone {
+	if _, exclusive := row.Rejection(); exclusive {
 		return false
 	}
 	d, _ := row.Deviation()

@@ -33,7 +33,7 @@ var book = i18n.Open(locale)
 // Meaning returns the text that explains the setting.
 func (f Field) Meaning() i18n.Message { return book.Text(f.Name) }
 
-// Heading is the name of the group that begins with the setting; it says nothing where none does.
+// Heading returns the name of the group that begins with the setting; it says nothing where none does.
 func (f Field) Heading() (name i18n.Message) {
 	if f.Group != "" {
 		name = book.Text("group." + f.Group)
@@ -99,11 +99,11 @@ var Table = []Field{
 	{Name: "webhook_retry_days", Group: "webhooks", Min: 1, Max: 30},
 	{Name: "reverify_domains"},
 
-	{Name: "second_factor", Group: "sign_in", Words: []string{string(Optional), string(Admins), string(Everyone)}},
+	{Name: "second_factor", Group: "sign_in", Words: []string{string(Optional), string(Admins), string(DemandEveryone)}},
 }
 
-// Of is the value of a setting.
-func (f Field) Of(s Settings) any {
+// Value returns the value of a setting.
+func (f Field) Value(s Settings) any {
 	v := reflect.ValueOf(s)
 	for i := range v.NumField() {
 		if v.Type().Field(i).Tag.Get("json") == f.Name {
@@ -115,7 +115,7 @@ func (f Field) Of(s Settings) any {
 
 // validate says what is wrong with a number or a word.
 func (f Field) validate(s Settings) error {
-	v := reflect.ValueOf(f.Of(s))
+	v := reflect.ValueOf(f.Value(s))
 	switch {
 	case v.CanInt() && (v.Int() < f.Min || v.Int() > f.Max):
 		return fmt.Errorf("settings: %s is %d: want %d to %d", f.Name, v.Int(), f.Min, f.Max)
@@ -141,7 +141,7 @@ func (s Settings) Validate() error {
 		s.GS1Prefixes.validate("gs1_prefixes"), s.AppleAppIDs.validate(), s.AndroidApps.validate())
 }
 
-// Names are those of all settings.
+// Names returns those of all settings.
 func Names() (names []string) {
 	for _, f := range Table {
 		names = append(names, f.Name)
@@ -155,7 +155,7 @@ func (f Field) Allowed() (limits i18n.Message) {
 	if f.Limits != "" {
 		limits = book.Text(f.Limits)
 	}
-	if n := reflect.ValueOf(f.Of(Defaults())); n.CanInt() {
+	if n := reflect.ValueOf(f.Value(Defaults())); n.CanInt() {
 		if limits.IsZero() {
 			return book.Text("range", f.Min, f.Max)
 		}

@@ -43,7 +43,7 @@ func (o *Overrides) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// overridable are the ids that can be overridden.
+// overridable returns the ids that can be overridden.
 func overridable() (ids []string) {
 	for _, b := range behaviour.All() {
 		if row, _ := behaviour.ByID(b.ID); row.Turns() {

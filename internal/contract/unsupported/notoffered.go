@@ -29,11 +29,11 @@ type Family struct {
 func (f Family) Is() i18n.Message { return book.Text(f.name) }
 func (f Family) Do() i18n.Message { return book.Text(f.name + ".do") }
 
-// Families are all, the nearest first.
+// Families returns all, the nearest first.
 func Families() []Family { return families }
 
-// Of is the family of a path; false = no path of the platform that is known.
-func Of(path string) (Family, bool) {
+// Lookup returns the family of a path; false = no path of the platform that is known.
+func Lookup(path string) (Family, bool) {
 	for _, f := range families {
 		for _, p := range f.Paths {
 			if p.Path == path {

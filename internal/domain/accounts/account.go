@@ -32,11 +32,11 @@ type Subject string
 
 // The subjects. Contract: rules 1 (personal ones cannot have rules).
 const (
-	Company    Subject = "company"
-	Personal   Subject = "personal"
-	Media      Subject = "media"
-	Government Subject = "government"
-	Other      Subject = "other"
+	Company      Subject = "company"
+	Personal     Subject = "personal"
+	Media        Subject = "media"
+	Government   Subject = "government"
+	OtherSubject Subject = "other"
 )
 
 // Version is one of the three builds of a Mini Program.
@@ -141,16 +141,16 @@ func (a Account) JumpRules() error {
 	switch a.Kind {
 	case MiniProgram:
 		if a.Subject == Personal {
-			return errcode.PersonalSubject.With(behaviour.CallerPersonal, "%s is a personal Mini Program", a.AppID)
+			return errcode.PersonalSubject.WithDetail(behaviour.CallerPersonal, "%s is a personal Mini Program", a.AppID)
 		}
 		return nil
 	case ServiceAccount:
 		if !a.Certified {
-			return errcode.Unauthorized.With(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
+			return errcode.Unauthorized.WithDetail(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
 		}
 		return nil
 	}
-	return errcode.Unauthorized.With(behaviour.CallerKind, "%s is a %s: only Mini Programs and service accounts have jump rules", a.AppID,
+	return errcode.Unauthorized.WithDetail(behaviour.CallerKind, "%s is a %s: only Mini Programs and service accounts have jump rules", a.AppID,
 		a.Kind)
 }
 
@@ -165,7 +165,7 @@ func (a Account) Validate() error {
 	if !slices.Contains([]Kind{MiniProgram, ServiceAccount, SubscriptionAccount}, a.Kind) {
 		return fault("kind", "is %q: want mini_program, service_account or subscription_account", a.Kind)
 	}
-	if !slices.Contains([]Subject{Company, Personal, Media, Government, Other}, a.Subject) {
+	if !slices.Contains([]Subject{Company, Personal, Media, Government, OtherSubject}, a.Subject) {
 		return fault("subject", "is %q: want company, personal, media, government or other", a.Subject)
 	}
 	if !plain(a.Name, 0, 128) {
@@ -198,7 +198,7 @@ func (a Account) Validate() error {
 		}
 	}
 	// What turns text round or cannot be seen makes one name look like another.
-	if at := strings.IndexFunc(a.Name, func(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) || unicode.IsControl(r) }); at >= 0 {
+	if pos := strings.IndexFunc(a.Name, func(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) || unicode.IsControl(r) }); pos >= 0 {
 		return invalidf("account %s: name: leave out its control characters", a.AppID)
 	}
 	if err := a.ValidURLScheme(); err != nil {

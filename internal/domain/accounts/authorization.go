@@ -254,7 +254,7 @@ func lockGrants(ctx context.Context, tx Tx, appid string, components ...string) 
 // platform where the person agreed to that, and returns Taken otherwise.
 func (d *Service) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []GrantedComponent, now time.Time) error {
 	for _, h := range holders {
-		left := without(h.Grant.PermissionSets, a.Sets)
+		left := excluding(h.Grant.PermissionSets, a.Sets)
 		if h.Component == a.Component || len(left) == len(h.Grant.PermissionSets) {
 			continue
 		}
@@ -271,7 +271,7 @@ func (d *Service) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []Gr
 		if err := tx.PutGrant(ctx, h.Component, h.Grant); err != nil {
 			return err
 		}
-		other, err := tx.ComponentAlone(ctx, h.Component)
+		otherComponent, err := tx.ComponentAlone(ctx, h.Component)
 		if err != nil {
 			return err
 		}
@@ -280,7 +280,7 @@ func (d *Service) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []Gr
 		if err != nil {
 			return err
 		}
-		if err := d.pushGrant(ctx, tx, other, UpdatedPush, a.AppID, now, code, ""); err != nil {
+		if err := d.pushGrant(ctx, tx, otherComponent, UpdatedPush, a.AppID, now, code, ""); err != nil {
 			return err
 		}
 	}
@@ -291,7 +291,7 @@ func refreshPlace(component, appid string) string {
 	return "grants/refresh_token/" + component + "/" + appid
 }
 
-// newGrant is a grant with a refresh token of its own.
+// newGrant returns a grant with a refresh token of its own.
 func (d *Service) newGrant(component, appid string, sets []int, now time.Time) (Grant, error) {
 	text, err := newMarkedText(d.Random, refreshMark)
 	if err != nil {
@@ -365,10 +365,10 @@ func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Au
 	find := func(tx Tx) (err error) {
 		code, err = d.code(ctx, tx, component, AuthCode, text)
 		if errors.Is(err, ErrNoCode) {
-			return errcode.GrantCodeInvalid.With(behaviour.ComponentCodeUnknown, "no such authorization_code was given to %s", component)
+			return errcode.GrantCodeInvalid.WithDetail(behaviour.ComponentCodeUnknown, "no such authorization_code was given to %s", component)
 		}
 		if err == nil && !code.live(d.Now()) {
-			return errcode.GrantCodeExpired.With(behaviour.ComponentCodeUsed,
+			return errcode.GrantCodeExpired.WithDetail(behaviour.ComponentCodeUsed,
 				"the authorization_code for %s was used, or its ten minutes are over", code.AppID)
 		}
 		return err
@@ -391,7 +391,7 @@ func (d *Service) RefreshAuthorizerToken(ctx context.Context, component, appid, 
 	// Observed(component.refresh.same): the answer has the same refresh token as before.
 	return d.authorize(ctx, component, appid, func(Tx, time.Time) error { return nil }, func(a Authorization) error {
 		if subtle.ConstantTimeCompare([]byte(refresh), []byte(a.RefreshToken)) != 1 {
-			return errcode.InvalidRefresh.With(behaviour.ComponentRefresh, "not the refresh token of %s for %s", appid, component)
+			return errcode.InvalidRefresh.WithDetail(behaviour.ComponentRefresh, "not the refresh token of %s for %s", appid, component)
 		}
 		return nil
 	})
@@ -403,8 +403,8 @@ func (d *Service) authorize(ctx context.Context, component, appid string, first 
 	check func(Authorization) error) (Authorization, error) {
 	var a Authorization
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		for _, one := range []string{appid, component} {
-			if err := tx.LockAccount(ctx, one); err != nil {
+		for _, name := range []string{appid, component} {
+			if err := tx.LockAccount(ctx, name); err != nil {
 				return err
 			}
 		}
@@ -433,14 +433,14 @@ func (d *Service) authorize(ctx context.Context, component, appid string, first 
 func (d *Service) authorization(ctx context.Context, tx Tx, component, appid string) (Authorization, error) {
 	account, err := tx.Account(ctx, appid)
 	if errors.Is(err, ErrNoAccount) {
-		return Authorization{}, errcode.InvalidAppID.With(behaviour.ComponentAccountUnknown, "no account has the AppID %q", appid)
+		return Authorization{}, errcode.InvalidAppID.WithDetail(behaviour.ComponentAccountUnknown, "no account has the AppID %q", appid)
 	}
 	if err != nil {
 		return Authorization{}, err
 	}
 	g, err := tx.Grant(ctx, component, appid)
 	if errors.Is(err, ErrNoGrant) {
-		return Authorization{}, errcode.NotAuthorizing.With(behaviour.ComponentAccountStranger, "%s did not authorise %s", appid, component)
+		return Authorization{}, errcode.NotAuthorizing.WithDetail(behaviour.ComponentAccountStranger, "%s did not authorise %s", appid, component)
 	}
 	if err != nil {
 		return Authorization{}, err
@@ -472,9 +472,9 @@ func (d *Service) Authorization(ctx context.Context, component, appid string) (A
 func (d *Service) Authorizations(ctx context.Context, component string, offset, count int) (total int, page []Authorization, err error) {
 	switch {
 	case count > ListLimit:
-		return 0, nil, errcode.TooManyListed.With(behaviour.ComponentListCount, "count is %d: at most %d", count, ListLimit)
+		return 0, nil, errcode.TooManyListed.WithDetail(behaviour.ComponentListCount, "count is %d: at most %d", count, ListLimit)
 	case offset < 0 || count < 0:
-		return 0, nil, errcode.InvalidArgs.With(behaviour.ComponentListRange, "offset is %d and count %d: want none below 0", offset, count)
+		return 0, nil, errcode.InvalidArgs.WithDetail(behaviour.ComponentListRange, "offset is %d and count %d: want none below 0", offset, count)
 	}
 	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		var err error
@@ -502,13 +502,13 @@ func (d *Service) Authorizations(ctx context.Context, component string, offset, 
 // CompleteGrants gives a refresh token to each grant that has none.
 func (d *Service) CompleteGrants(ctx context.Context) error {
 	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		for after := ""; ; {
-			page, err := tx.Components(ctx, after, 100)
+		for cursor := ""; ; {
+			page, err := tx.Components(ctx, cursor, 100)
 			if err != nil || len(page) == 0 {
 				return err
 			}
 			for _, c := range page {
-				after = c.AppID
+				cursor = c.AppID
 				// Grants come in the order in which they were given; those without a time come
 				// first.
 				for {
@@ -543,10 +543,10 @@ func (d *Service) GetComponent(ctx context.Context, appid string) (Component, er
 }
 
 // ListComponents lists platforms by AppID without their grants.
-func (d *Service) ListComponents(ctx context.Context, after string, limit int) ([]Component, error) {
+func (d *Service) ListComponents(ctx context.Context, cursor string, limit int) ([]Component, error) {
 	var list []Component
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		list, err = tx.Components(ctx, after, limit)
+		list, err = tx.Components(ctx, cursor, limit)
 		return err
 	})
 	return list, err

@@ -52,10 +52,10 @@ type list struct {
 func (d *Service) listed(ctx context.Context, l list, ip netip.Addr) error {
 	switch {
 	case !allowed(ip, l.addrs):
-		return l.code.Addressed(ip).With(l.decide, "not in ip_allowlist of %s", l.of)
+		return l.code.Addressed(ip).WithDetail(l.decide, "not in ip_allowlist of %s", l.of)
 	case len(l.addrs) > 0:
 	case d.Settings.Refuses(behaviour.CallerAddressUnlisted):
-		return l.code.Addressed(ip).With(behaviour.CallerAddressUnlisted, "strict: %s has no ip_allowlist", l.of)
+		return l.code.Addressed(ip).WithDetail(behaviour.CallerAddressUnlisted, "strict: %s has no ip_allowlist", l.of)
 	default:
 		behaviour.Note(ctx, behaviour.CallerAddressUnlisted)
 	}
@@ -68,7 +68,7 @@ func (c Caller) Granted(set int) error {
 	if c.Component == "" || set == 0 || slices.Contains(c.sets, set) {
 		return nil
 	}
-	return errcode.NotComponentSet.With(behaviour.CallerSetMissing, "%s did not grant %s permission set %d", c.AppID, c.Component, set)
+	return errcode.NotComponentSet.WithDetail(behaviour.CallerSetMissing, "%s did not grant %s permission set %d", c.AppID, c.Component, set)
 }
 
 // Identify returns whose token a text is: 40001 for one that was replaced, and for a text that is
@@ -76,7 +76,7 @@ func (c Caller) Granted(set int) error {
 // grant back. Contract: rules 3.6.
 func (d *Service) Identify(ctx context.Context, text string) (Caller, error) {
 	if !tokenShaped(text) {
-		return Caller{}, errcode.InvalidCredential.With(behaviour.CallerTokenText, "the text has not the shape of a token")
+		return Caller{}, errcode.InvalidCredential.WithDetail(behaviour.CallerTokenText, "the text has not the shape of a token")
 	}
 	d.hasherOnce.Do(func() { d.hasher = d.Key.Hasher(tokenPurpose) })
 	hash := d.hasher.Sum(text)
@@ -115,7 +115,7 @@ func (d *Service) identify(ctx context.Context, hash [sha256.Size]byte) (identit
 		}
 		t, err = tx.Token(ctx, hex.EncodeToString(hash[:]))
 		if errors.Is(err, ErrNoToken) {
-			return errcode.InvalidCredential.With(behaviour.CallerTokenUnknown, "no such token")
+			return errcode.InvalidCredential.WithDetail(behaviour.CallerTokenUnknown, "no such token")
 		}
 		if err != nil {
 			return err
@@ -145,7 +145,7 @@ func (d *Service) identify(ctx context.Context, hash [sha256.Size]byte) (identit
 
 // Deleted returns the error of a call for an account that was deleted meanwhile: 40001, and ErrNoAccount.
 func Deleted(appid string) error {
-	return fmt.Errorf("%w: %w", errcode.InvalidCredential.With(behaviour.CallerTokenUnknown, "account %s is gone", appid), ErrNoAccount)
+	return fmt.Errorf("%w: %w", errcode.InvalidCredential.WithDetail(behaviour.CallerTokenUnknown, "account %s is gone", appid), ErrNoAccount)
 }
 
 // Keep returns an account as it is now, which is not deleted until the transaction ends, or Deleted.
@@ -163,7 +163,7 @@ func Keep(ctx context.Context, tx interface {
 func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) error {
 	c, err := tx.ComponentAlone(ctx, caller.Component)
 	if errors.Is(err, ErrNoComponent) {
-		return errcode.InvalidComponent.With(behaviour.CallerPlatformOther, "the platform %s is gone", caller.Component)
+		return errcode.InvalidComponent.WithDetail(behaviour.CallerPlatformOther, "the platform %s is gone", caller.Component)
 	}
 	if err != nil {
 		return err
@@ -175,7 +175,7 @@ func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) 
 	g, err := tx.Grant(ctx, t.Component, t.AppID)
 	if errors.Is(err, ErrNoGrant) {
 		// Another token would not help the caller, so the number is not that of a bad token.
-		return errcode.NotAuthorizing.With(behaviour.CallerWithdrawn, "%s withdrew what it granted %s", t.AppID, t.Component)
+		return errcode.NotAuthorizing.WithDetail(behaviour.CallerWithdrawn, "%s withdrew what it granted %s", t.AppID, t.Component)
 	}
 	caller.sets = g.PermissionSets
 	caller.Outlived = err == nil && t.IssuedAt.Before(g.GrantedAt) && t.CutAt.Equal(g.GrantedAt.Add(TokenOverlap))
@@ -187,7 +187,7 @@ func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) 
 func (d *Service) Authenticate(ctx context.Context, text string) (Caller, error) {
 	caller, err := d.Identify(ctx, text)
 	if err == nil && caller.AppID == "" {
-		return Caller{}, errcode.Unauthorized.With(behaviour.CallerWantsAccount, "the token is the platform %s's own, not an account's",
+		return Caller{}, errcode.Unauthorized.WithDetail(behaviour.CallerWantsAccount, "the token is the platform %s's own, not an account's",
 			caller.Component)
 	}
 	return caller, err
@@ -198,7 +198,7 @@ func (d *Service) Authenticate(ctx context.Context, text string) (Caller, error)
 func (d *Service) AuthenticatePlatform(ctx context.Context, text string) (Caller, error) {
 	caller, err := d.Identify(ctx, text)
 	if err == nil && caller.AppID != "" {
-		return Caller{}, errcode.WantsComponent.With(behaviour.CallerWantsPlatform, "the token is that of the account %s", caller.AppID)
+		return Caller{}, errcode.WantsComponent.WithDetail(behaviour.CallerWantsPlatform, "the token is that of the account %s", caller.AppID)
 	}
 	return caller, err
 }
@@ -209,7 +209,7 @@ func (d *Service) OwnComponent(ctx context.Context, caller Caller, named string)
 	case caller.Component:
 		return nil
 	case "":
-		return errcode.ComponentMissing.By(behaviour.CallerPlatformMissing)
+		return errcode.ComponentMissing.WithRow(behaviour.CallerPlatformMissing)
 	}
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		if _, err := tx.ComponentAlone(ctx, named); errors.Is(err, ErrNoComponent) {
@@ -217,7 +217,7 @@ func (d *Service) OwnComponent(ctx context.Context, caller Caller, named string)
 		} else if err != nil {
 			return err
 		}
-		return errcode.InvalidComponent.With(behaviour.CallerPlatformOther, "component_appid is %s, the token is that of %s", named,
+		return errcode.InvalidComponent.WithDetail(behaviour.CallerPlatformOther, "component_appid is %s, the token is that of %s", named,
 			caller.Component)
 	})
 }

@@ -18,7 +18,7 @@ func (d *Service) CheckPlatform(ctx context.Context, c PlatformCredentials, targ
 		}
 		_, err := tx.Grant(ctx, c.AppID, target)
 		if errors.Is(err, ErrNoGrant) {
-			return errcode.InvalidAppID.With(behaviour.QuotaStranger, "%.40q did not authorise the platform %s", target, c.AppID)
+			return errcode.InvalidAppID.WithDetail(behaviour.QuotaStranger, "%.40q did not authorise the platform %s", target, c.AppID)
 		}
 		return err
 	})

@@ -26,8 +26,8 @@ type InUse struct {
 
 func (e InUse) Error() string {
 	var has []string
-	for _, one := range e.Keeps {
-		has = append(has, fmt.Sprint(one.Kind, " ", one.Count))
+	for _, keep := range e.Keeps {
+		has = append(has, fmt.Sprint(keep.Kind, " ", keep.Count))
 	}
 	return fmt.Sprintf("account %s stays, because it has: %s", e.AppID, strings.Join(has, ", "))
 }

@@ -166,16 +166,16 @@ func (d *Service) registration(r Registration) (Registration, error) {
 }
 
 // checkSecret returns an error for an AppSecret that no account may have.
-func checkSecret(of, appid, secret string) error {
+func checkSecret(subject, appid, secret string) error {
 	if len(secret) > 256 {
-		return invalidf("%s %s: secret is longer than 256 bytes", of, appid)
+		return invalidf("%s %s: secret is longer than 256 bytes", subject, appid)
 	}
 	return nil
 }
 
-// newSecret is the hash of the AppSecret that an account or a platform has from now on. An empty
+// newSecret returns the hash of the AppSecret that an account or a platform has from now on. An empty
 // secret, and the one that is stored, keep the stored hash, however short the secret is.
-func (d *Service) newSecret(of, appid, secret, stored string) (hash string, err error) {
+func (d *Service) newSecret(subject, appid, secret, stored string) (hash string, err error) {
 	n := len(secret)
 	if n == 0 {
 		return stored, nil
@@ -183,11 +183,11 @@ func (d *Service) newSecret(of, appid, secret, stored string) (hash string, err 
 	if hash = d.Key.Hash(secretPurpose(appid), secret); hash == stored || n >= d.LeastSecret {
 		return hash, nil
 	}
-	return "", invalidf("%s %s: secret has %d characters: without --dev it needs %d at least; openssl rand -hex 16 makes one", of, appid, n,
+	return "", invalidf("%s %s: secret has %d characters: without --dev it needs %d at least; openssl rand -hex 16 makes one", subject, appid, n,
 		d.LeastSecret)
 }
 
-// merged is the account that a registration makes. What a registration cannot change is taken from
+// merged returns the account that a registration makes. What a registration cannot change is taken from
 // old, if existed. component says that a platform has the AppID.
 func (d *Service) merged(r Registration, old Account, existed, component bool) (a Account, err error) {
 	a = r.Account
@@ -277,10 +277,10 @@ func (d *Service) Get(ctx context.Context, appid string) (Account, error) {
 }
 
 // List returns at most limit accounts by AppID, the first after the given one.
-func (d *Service) List(ctx context.Context, after string, limit int) ([]Account, error) {
+func (d *Service) List(ctx context.Context, cursor string, limit int) ([]Account, error) {
 	var list []Account
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		list, err = tx.Accounts(ctx, after, limit)
+		list, err = tx.Accounts(ctx, cursor, limit)
 		return err
 	})
 	return list, err
@@ -365,24 +365,24 @@ const tokenGrant = "client_credential"
 
 // check looks for the faults of both token calls, in the platform's order. Contract: rules 3.1.
 func (d *Service) check(ctx context.Context, tx Tx, c Credentials) error {
-	if c.AppID == "" && behaviour.TokenAppIDFormer.Was(d.Settings.Get().AsOf) {
-		return errcode.InvalidGrantType.By(behaviour.TokenAppIDFormer)
+	if c.AppID == "" && behaviour.TokenAppIDFormer.IsFormer(d.Settings.Get().AsOf) {
+		return errcode.InvalidGrantType.WithRow(behaviour.TokenAppIDFormer)
 	}
 	return d.checkGrant(ctx, tx, c, tokenGrant)
 }
 
 func (d *Service) checkGrant(ctx context.Context, tx Tx, c Credentials, grant string) error {
 	if c.AppID == "" {
-		return errcode.AppIDMissing.By(behaviour.TokenAppIDMissing)
+		return errcode.AppIDMissing.WithRow(behaviour.TokenAppIDMissing)
 	}
 	a, err := tx.Account(ctx, c.AppID)
 	if errors.Is(err, ErrNoAccount) {
 		if _, err := tx.Component(ctx, c.AppID); err == nil {
-			return errcode.ComponentToken.By(behaviour.TokenAppIDPlatform)
+			return errcode.ComponentToken.WithRow(behaviour.TokenAppIDPlatform)
 		} else if !errors.Is(err, ErrNoComponent) {
 			return err
 		}
-		return errcode.InvalidAppID.With(behaviour.TokenAppIDUnknown, "no account has the AppID %q", c.AppID)
+		return errcode.InvalidAppID.WithDetail(behaviour.TokenAppIDUnknown, "no account has the AppID %q", c.AppID)
 	}
 	if err != nil {
 		return err
@@ -393,13 +393,13 @@ func (d *Service) checkGrant(ctx context.Context, tx Tx, c Credentials, grant st
 // loginGrant is the grant_type of jscode2session, for which the list of a Mini Program does not hold.
 const loginGrant = "authorization_code"
 
-// checkWith is the part of check for an account that exists.
+// checkWith returns the part of check for an account that exists.
 func (d *Service) checkWith(ctx context.Context, a Account, c Credentials, grant string) error {
 	switch {
 	case c.GrantType != grant:
-		return errcode.InvalidGrantType.With(behaviour.TokenGrant, "grant_type is %q, not %s", c.GrantType, grant)
+		return errcode.InvalidGrantType.WithDetail(behaviour.TokenGrant, "grant_type is %q, not %s", c.GrantType, grant)
 	case c.Secret == "":
-		return errcode.SecretMissing.By(behaviour.TokenSecretMissing)
+		return errcode.SecretMissing.WithRow(behaviour.TokenSecretMissing)
 	}
 	// 40001 would make callers fetch tokens for ever. Contract: rules 3.1.
 	if err := d.secretOf(c.AppID, c.Secret, a.SecretHash, c.IP); err != nil {
@@ -407,7 +407,7 @@ func (d *Service) checkWith(ctx context.Context, a Account, c Credentials, grant
 	}
 	switch {
 	case a.SecretFrozen:
-		return errcode.SecretFrozen.With(behaviour.TokenSecretFrozen, "the secret of %s is frozen", c.AppID)
+		return errcode.SecretFrozen.WithDetail(behaviour.TokenSecretFrozen, "the secret of %s is frozen", c.AppID)
 	case a.Kind == MiniProgram && grant == loginGrant:
 		if !allowed(c.IP, a.IPAllowlist) {
 			behaviour.Note(ctx, behaviour.LoginAddressAccount)
@@ -448,8 +448,8 @@ func (d *Service) IssueToken(ctx context.Context, c Credentials) (Issued, error)
 		if err != nil {
 			return err
 		}
-		if row := s.Exceeds(ctx, used, s.TokenDailyLimit, settings.Platform.TokenDailyLimit, behaviour.TokenDay); row != behaviour.None {
-			return errcode.DailyLimit.With(row, "%s fetched %d tokens today", c.AppID, used-1)
+		if row := s.Exceeds(ctx, used, s.TokenDailyLimit, settings.Platform.TokenDailyLimit, behaviour.TokenDay); row != behaviour.NoRow {
+			return errcode.DailyLimit.WithDetail(row, "%s fetched %d tokens today", c.AppID, used-1)
 		}
 		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Series: Plain}, now, now.Add(TokenOverlap))
 		return err

@@ -104,7 +104,7 @@ func (w *world) stable(c accounts.Credentials, force bool) accounts.Issued {
 
 // code is the number that a caller of the wire would see; 0 = ok.
 func code(err error) int {
-	c, _ := errcode.Of(err)
+	c, _ := errcode.FromError(err)
 	return c.Number
 }
 

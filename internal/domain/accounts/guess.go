@@ -27,22 +27,22 @@ type guesser struct {
 
 // Blocked reports whether an address has sent too many wrong secrets for a name in the current minute. Only where a comparison
 // costs much, as of a password, is this asked before it.
-func (g *Throttle) Blocked(ip netip.Addr, whom string, now time.Time) bool {
-	return g.wrong.Exceeded(guesser{ratelimit.KeyForIP(ip), whom}, GuessesPerMinute, now)
+func (g *Throttle) Blocked(ip netip.Addr, text string, now time.Time) bool {
+	return g.wrong.Exceeded(guesser{ratelimit.KeyForIP(ip), text}, GuessesPerMinute, now)
 }
 
 // RecordFailure notes a secret that was compared and is wrong, and reports whether there
 // were too many before it.
-func (g *Throttle) RecordFailure(ip netip.Addr, whom string, now time.Time) (tooMany bool) {
-	return !g.wrong.Allow(guesser{ratelimit.KeyForIP(ip), whom}, GuessesPerMinute, now)
+func (g *Throttle) RecordFailure(ip netip.Addr, text string, now time.Time) (tooMany bool) {
+	return !g.wrong.Allow(guesser{ratelimit.KeyForIP(ip), text}, GuessesPerMinute, now)
 }
 
 // Clear forgets everything.
 func (g *Throttle) Clear() { g.wrong.Forget() }
 
 // ClearOf resets the count of a name.
-func (g *Throttle) ClearOf(whom string) {
-	g.wrong.DeleteFunc(func(one guesser) bool { return one.whom == whom })
+func (g *Throttle) ClearOf(text string) {
+	g.wrong.DeleteFunc(func(item guesser) bool { return item.whom == text })
 }
 
 // Guessing is the error for a caller that sent too many wrong secrets: 45011. The caller is not
@@ -55,10 +55,10 @@ func (g Guessing) Unwrap() error { return g.error }
 // secretOf compares a secret with an account's or a platform's: 40125 for
 // another one, Guessing for another one after too many of them.
 func (d *Service) secretOf(appid, secret, hash string, ip netip.Addr) error {
-	fault := errcode.InvalidSecret.With(behaviour.TokenSecretWrong, "the secret is not that of %s", appid)
+	fault := errcode.InvalidSecret.WithDetail(behaviour.TokenSecretWrong, "the secret is not that of %s", appid)
 	switch {
 	case len(secret) > 256:
-		fault = errcode.InvalidSecret.With(behaviour.TokenSecretWrong, "the secret is longer than 256 bytes")
+		fault = errcode.InvalidSecret.WithDetail(behaviour.TokenSecretWrong, "the secret is longer than 256 bytes")
 	case hash != "" && d.Key.Matches(secretPurpose(appid), secret, hash):
 		return nil
 	}
@@ -67,7 +67,7 @@ func (d *Service) secretOf(appid, secret, hash string, ip netip.Addr) error {
 		d.Guessed(appid, ip, tooMany)
 	}
 	if tooMany {
-		return Guessing{errcode.MinuteLimit.With(behaviour.TokenSecretGuessing,
+		return Guessing{errcode.MinuteLimit.WithDetail(behaviour.TokenSecretGuessing,
 			"%d wrong secrets for %s came from this address within a minute, and this one is wrong too", GuessesPerMinute, appid)}
 	}
 	return fault

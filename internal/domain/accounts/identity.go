@@ -36,7 +36,7 @@ func (t *ChangeSet) Add(appid string) { i := epochOf(appid); t.set[i/64] |= 1 <<
 // AddAll adds every AppID.
 func (t *ChangeSet) AddAll() { t.set = [4]uint64{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)} }
 
-func (t *ChangeSet) each(f func(epoch int)) {
+func (t *ChangeSet) visit(f func(epoch int)) {
 	for i, word := range t.set {
 		for ; word != 0; word &= word - 1 {
 			f(64*i + bits.TrailingZeros64(word))
@@ -46,20 +46,20 @@ func (t *ChangeSet) each(f func(epoch int)) {
 
 // BeginCommit is to be called before a commit and Ended after it, also where the commit failed. In
 // between nothing that was read of these names is remembered.
-func (e *Epochs) BeginCommit(t *ChangeSet) { t.each(func(i int) { e.of[i].Add(1) }) }
+func (e *Epochs) BeginCommit(t *ChangeSet) { t.visit(func(i int) { e.of[i].Add(1) }) }
 
 // EndCommit says that a commit is over. It is called before the caller is told.
-func (e *Epochs) EndCommit(t *ChangeSet) { t.each(func(i int) { e.of[i].Add(1<<32 - 1) }) }
+func (e *Epochs) EndCommit(t *ChangeSet) { t.visit(func(i int) { e.of[i].Add(1<<32 - 1) }) }
 
-// Of returns the epoch of a name; ok is false while a commit is under way, when
+// Lookup returns the epoch of a name; ok is false while a commit is under way, when
 // nothing may be remembered. What is read from the store afterwards is at least
 // as new.
-func (e *Epochs) Of(name string) (epoch uint64, ok bool) {
+func (e *Epochs) Lookup(name string) (epoch uint64, ok bool) {
 	epoch = e.of[epochOf(name)].Load()
 	return epoch, uint32(epoch) == 0
 }
 
-// all are the epochs of now: what is read from the store afterwards is at least
+// all returns the epochs of now: what is read from the store afterwards is at least
 // as new.
 func (e *Epochs) all() (all [256]uint64) {
 	for i := range e.of {
@@ -101,8 +101,8 @@ func (m *memory[K, V]) put(name K, thing V) {
 		m.by = map[K]V{}
 	}
 	if _, known := m.by[name]; !known && len(m.by) >= cmp.Or(m.most, remembered) {
-		for other := range m.by {
-			delete(m.by, other)
+		for item := range m.by {
+			delete(m.by, item)
 			break
 		}
 	}

@@ -53,7 +53,7 @@ func (f RowErrors) Error() string {
 	return fmt.Sprintf("%d lines cannot be loaded, the first is line %d: %s", len(f), f[0].Line, f[0].Why)
 }
 
-// First are the first MaxFaults in the order of lines.
+// First returns the first MaxFaults in the order of lines.
 func (f RowErrors) First() RowErrors {
 	slices.SortStableFunc(f, func(a, b RowError) int { return cmp.Compare(a.Line, b.Line) })
 	return f[:min(len(f), MaxFaults)]
@@ -79,19 +79,19 @@ const ImportTries = 5
 // Revalidate returns ErrMoved where something that a check depends on changed after the change
 // since, and sets since to the last change.
 func Revalidate(ctx context.Context, tx interface {
-	ChangedSince(ctx context.Context, after int64, limit int) ([]ChangeRef, error)
-}, since *int64, concerns func(ChangeRef) bool) error {
+	ChangedSince(ctx context.Context, start int64, limit int) ([]ChangeRef, error)
+}, n *int64, concerns func(ChangeRef) bool) error {
 	const page = 1000
 	for {
-		list, err := tx.ChangedSince(ctx, *since, page)
+		list, err := tx.ChangedSince(ctx, *n, page)
 		if err != nil {
 			return err
 		}
-		for _, one := range list {
-			if concerns(one) {
+		for _, ref := range list {
+			if concerns(ref) {
 				return ErrConflict
 			}
-			*since = one.Seq
+			*n = ref.Seq
 		}
 		if len(list) < page {
 			return nil
@@ -143,41 +143,41 @@ type edit struct{ now, old Account }
 
 // store stores what the check found. alone keeps everybody else from changing accounts,
 // and checks again.
-func (i *importing) store(ctx context.Context, d *Service, plan ImportRows, alone bool) error {
+func (i *importing) store(ctx context.Context, d *Service, plan ImportRows, exclusive bool) error {
 	ofNew := len(i.links)
 	for n, l := range i.links {
 		if !i.added[l.Service] {
 			ofNew = min(ofNew, n)
 		}
 	}
-	if !alone && len(i.accounts) > lockedSingly {
+	if !exclusive && len(i.accounts) > lockedSingly {
 		numbers, err := d.Store.Reserve(ctx, len(i.accounts)+ofNew)
 		if err != nil {
 			return err
 		}
 		if numbers.First > 0 {
-			return d.Store.UpdateAccounts(ctx, func(tx Tx) error { return i.apart(ctx, d, tx, numbers, i.links[:ofNew], i.links[ofNew:]) })
+			return d.Store.UpdateAccounts(ctx, func(tx Tx) error { return i.writeHidden(ctx, d, tx, numbers, i.links[:ofNew], i.links[ofNew:]) })
 		}
 	}
 	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		if err := i.lock(ctx, tx, alone); err != nil {
+		if err := i.lock(ctx, tx, exclusive); err != nil {
 			return err
 		}
 		// From here on no other transaction adds to the log of changes.
 		if _, err := tx.NextChange(ctx); err != nil {
 			return err
 		}
-		since, err := i.since, error(nil)
-		if alone {
+		start, err := i.since, error(nil)
+		if exclusive {
 			err = i.check(ctx, d, tx, plan)
 		} else {
-			err = i.still(ctx, tx, &since)
+			err = i.checkUnchanged(ctx, tx, &start)
 		}
 		if err != nil {
 			return err
 		}
-		for some := range slices.Chunk(i.accounts, importBatch) {
-			if err := tx.AddAccounts(ctx, some); err != nil {
+		for accounts := range slices.Chunk(i.accounts, importBatch) {
+			if err := tx.AddAccounts(ctx, accounts); err != nil {
 				return err
 			}
 		}
@@ -189,8 +189,8 @@ func (i *importing) store(ctx context.Context, d *Service, plan ImportRows, alon
 }
 
 // lock locks the accounts that change, or all where that is many.
-func (i *importing) lock(ctx context.Context, tx Tx, alone bool) error {
-	if alone || len(i.touched) > lockedSingly {
+func (i *importing) lock(ctx context.Context, tx Tx, exclusive bool) error {
+	if exclusive || len(i.touched) > lockedSingly {
 		return tx.LockAccounts(ctx)
 	}
 	for _, appid := range slices.Sorted(maps.Keys(i.touched)) {
@@ -201,11 +201,11 @@ func (i *importing) lock(ctx context.Context, tx Tx, alone bool) error {
 	return nil
 }
 
-// apart first writes new accounts and their links as hidden rows. Then it changes what others see; others wait only for that second
+// writeHidden first writes new accounts and their links as hidden rows. Then it changes what others see; others wait only for that second
 // part.
-func (i *importing) apart(ctx context.Context, d *Service, tx Tx, numbers SeqRange, ofNew, others []Link) error {
-	for some := range slices.Chunk(i.accounts, importBatch) {
-		if err := tx.AddAccounts(ctx, some); err != nil {
+func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers SeqRange, ofNew, otherLinks []Link) error {
+	for accounts := range slices.Chunk(i.accounts, importBatch) {
+		if err := tx.AddAccounts(ctx, accounts); err != nil {
 			return err
 		}
 		if err := tx.NotedApart(ctx, numbers); err != nil {
@@ -215,27 +215,27 @@ func (i *importing) apart(ctx context.Context, d *Service, tx Tx, numbers SeqRan
 	if err := storeLinks(ctx, tx, ofNew, func() error { return tx.NotedApart(ctx, numbers) }); err != nil {
 		return err
 	}
-	since := i.since
-	if err := i.still(ctx, tx, &since); err != nil {
+	start := i.since
+	if err := i.checkUnchanged(ctx, tx, &start); err != nil {
 		return err
 	}
 	if err := tx.LockAccountsToShow(ctx); err != nil {
 		return err
 	}
-	if err := i.still(ctx, tx, &since); err != nil {
+	if err := i.checkUnchanged(ctx, tx, &start); err != nil {
 		return err
 	}
 	if err := i.storeEdits(ctx, d, tx); err != nil {
 		return err
 	}
-	if err := storeLinks(ctx, tx, others, nil); err != nil {
+	if err := storeLinks(ctx, tx, otherLinks, nil); err != nil {
 		return err
 	}
 	if err := tx.ShowApart(ctx); err != nil {
 		return err
 	}
 	// The log is at its end from here on.
-	return i.still(ctx, tx, &since)
+	return i.checkUnchanged(ctx, tx, &start)
 }
 
 func (i *importing) storeEdits(ctx context.Context, d *Service, tx Tx) error {
@@ -251,13 +251,13 @@ func (i *importing) storeEdits(ctx context.Context, d *Service, tx Tx) error {
 }
 
 // storeLinks stores links, some at a time; then comes after each time, unless it is nil.
-func storeLinks(ctx context.Context, tx Tx, all []Link, then func() error) error {
-	for some := range slices.Chunk(all, importBatch) {
-		if err := tx.PutLinks(ctx, some); err != nil {
+func storeLinks(ctx context.Context, tx Tx, all []Link, next func() error) error {
+	for links := range slices.Chunk(all, importBatch) {
+		if err := tx.PutLinks(ctx, links); err != nil {
 			return err
 		}
-		if then != nil {
-			if err := then(); err != nil {
+		if next != nil {
+			if err := next(); err != nil {
 				return err
 			}
 		}
@@ -265,14 +265,14 @@ func storeLinks(ctx context.Context, tx Tx, all []Link, then func() error) error
 	return nil
 }
 
-// still returns ErrMoved where something changed that a line of the file may depend on.
-func (i *importing) still(ctx context.Context, tx Tx, since *int64) error {
-	return Revalidate(ctx, tx, since, func(one ChangeRef) bool {
-		return one.All || i.lines[one.Account] > 0 || i.linked[one.Account]
+// checkUnchanged returns ErrMoved where something changed that a line of the file may depend on.
+func (i *importing) checkUnchanged(ctx context.Context, tx Tx, start *int64) error {
+	return Revalidate(ctx, tx, start, func(ref ChangeRef) bool {
+		return ref.All || i.lines[ref.Account] > 0 || i.linked[ref.Account]
 	})
 }
 
-func (i *importing) fault(line int, err error) (more bool) {
+func (i *importing) fault(line int, err error) (hasMore bool) {
 	i.faults = append(i.faults, RowError{line, err.Error()})
 	return len(i.faults) < MaxFaults
 }
@@ -294,9 +294,9 @@ func (i *importing) check(ctx context.Context, d *Service, tx Tx, plan ImportRow
 		}
 		for _, p := range batch {
 			if len(p.Linked) > 0 && p.Fault == nil && i.lines[p.AppID] == p.Line {
-				one := ImportRow{Line: p.Line}
-				one.AppID, one.Linked = p.AppID, p.Linked
-				linked = append(linked, one)
+				row := ImportRow{Line: p.Line}
+				row.AppID, row.Linked = p.AppID, p.Linked
+				linked = append(linked, row)
 			}
 		}
 		if len(i.faults) >= MaxFaults {
@@ -355,13 +355,13 @@ func (plan ImportRows) inBatches() iter.Seq2[[]ImportRow, error] {
 	}
 }
 
-// there holds the stored rows under the AppIDs of some lines.
-type there struct {
+// storedRows holds the stored rows under the AppIDs of some lines.
+type storedRows struct {
 	accounts   map[string]Account
 	components map[string]bool
 }
 
-func (i *importing) there(ctx context.Context, tx Tx, batch []ImportRow) (t there, err error) {
+func (i *importing) loadStored(ctx context.Context, tx Tx, batch []ImportRow) (t storedRows, err error) {
 	var appids []string
 	for _, p := range batch {
 		if p.Fault != nil || i.lines[p.AppID] > 0 {
@@ -369,7 +369,7 @@ func (i *importing) there(ctx context.Context, tx Tx, batch []ImportRow) (t ther
 		}
 		appids = append(appids, p.AppID)
 	}
-	t = there{map[string]Account{}, map[string]bool{}}
+	t = storedRows{map[string]Account{}, map[string]bool{}}
 	all, err := tx.AccountsAt(ctx, appids)
 	if err != nil {
 		return t, err
@@ -386,7 +386,7 @@ func (i *importing) there(ctx context.Context, tx Tx, batch []ImportRow) (t ther
 
 // checkBatch looks at some accounts.
 func (i *importing) checkBatch(ctx context.Context, d *Service, tx Tx, batch []ImportRow) error {
-	t, err := i.there(ctx, tx, batch)
+	t, err := i.loadStored(ctx, tx, batch)
 	if err != nil {
 		return err
 	}
@@ -403,7 +403,7 @@ func (i *importing) checkBatch(ctx context.Context, d *Service, tx Tx, batch []I
 }
 
 // checkLine finds out what an account will be after its line; fault is what is wrong with the line.
-func (i *importing) checkLine(d *Service, p ImportRow, t there) (fault, err error) {
+func (i *importing) checkLine(d *Service, p ImportRow, t storedRows) (fault, err error) {
 	if p.Fault != nil {
 		return p.Fault, nil
 	}
@@ -497,20 +497,20 @@ func sameAccount(a, b Account) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// Each calls f with every account and its links by AppID, as they are at one
+// ForEach calls f with every account and its links by AppID, as they are at one
 // moment.
-func (d *Service) Each(ctx context.Context, f func(a Account, linked []string) error) error {
+func (d *Service) ForEach(ctx context.Context, f func(a Account, linked []string) error) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		if err := tx.DisableTimeout(ctx); err != nil {
 			return err
 		}
-		for after := ""; ; {
-			page, err := tx.Accounts(ctx, after, 1000)
+		for cursor := ""; ; {
+			page, err := tx.Accounts(ctx, cursor, 1000)
 			if err != nil || len(page) == 0 {
 				return err
 			}
 			for _, a := range page {
-				after = a.AppID
+				cursor = a.AppID
 				var linked []string
 				if a.Kind == ServiceAccount {
 					if linked, err = tx.Links(ctx, a.AppID); err != nil {

@@ -26,8 +26,8 @@ func (a Account) ValidURLScheme() error {
 	if a.URLScheme == "" {
 		return nil
 	}
-	fault := func(why string) error {
-		return invalidf("account %s: url_scheme %.80q: %s", a.AppID, a.URLScheme, why)
+	fault := func(reason string) error {
+		return invalidf("account %s: url_scheme %.80q: %s", a.AppID, a.URLScheme, reason)
 	}
 	m := urlScheme.FindStringSubmatch(a.URLScheme)
 	switch {
@@ -62,5 +62,5 @@ func (a Account) LaunchAddress(page string) (address string, ok bool) {
 	return strings.NewReplacer("{appid}", encoded(a.AppID), "{path}", encoded(path), "{query}", encoded(query)).Replace(a.URLScheme), true
 }
 
-// encoded is a text as one value of a query or one segment of a path.
+// encoded returns a text as one value of a query or one segment of a path.
 func encoded(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

@@ -81,9 +81,9 @@ type LinkTx interface {
 func (l Link) Ask(hold bool, now time.Time) (Link, error) {
 	switch l.Status {
 	case LinkDone:
-		return l, errcode.HasLinked.With(behaviour.LinkDone, "%s is linked with %s", l.Service, l.MiniProgram)
+		return l, errcode.HasLinked.WithDetail(behaviour.LinkDone, "%s is linked with %s", l.Service, l.MiniProgram)
 	case LinkAwaitsAccount, LinkAwaitsMiniProgram:
-		return l, errcode.LinkSent.With(behaviour.LinkAsked, "the link of %s with %s waits to be confirmed", l.Service, l.MiniProgram)
+		return l, errcode.LinkSent.WithDetail(behaviour.LinkAsked, "the link of %s with %s waits to be confirmed", l.Service, l.MiniProgram)
 	}
 	l.Status, l.CreatedAt, l.AtOnce = LinkDone, now, !hold
 	if hold {
@@ -92,13 +92,13 @@ func (l Link) Ask(hold bool, now time.Time) (Link, error) {
 	return l, nil
 }
 
-// End decides a call that ends a link: 89018 where its end was asked for already. over says that
+// End decides a call that ends a link: 89018 where its end was asked for already. exceeded says that
 // the link is to be removed; otherwise its end waits for an administrator. A link that is not done
 // yet, or was refused, is removed at once. Contract: rules 3.4.
-func (l Link) End(hold bool) (next Link, over bool, err error) {
+func (l Link) End(hold bool) (next Link, exceeded bool, err error) {
 	switch {
 	case l.Unlinking:
-		return l, false, errcode.UnlinkSent.With(behaviour.LinkEndAsked, "the end of the link of %s with %s waits to be confirmed",
+		return l, false, errcode.UnlinkSent.WithDetail(behaviour.LinkEndAsked, "the end of the link of %s with %s waits to be confirmed",
 			l.Service, l.MiniProgram)
 	case l.Status != LinkDone || !hold:
 		return l, true, nil
@@ -107,10 +107,10 @@ func (l Link) End(hold bool) (next Link, over bool, err error) {
 	return l, false, nil
 }
 
-// Confirm decides what the answer of one side's administrator does; over says that the link is to
+// Confirm decides what the answer of one side's administrator does; exceeded says that the link is to
 // be removed. It is Invalid where nothing waits for this side. Assumed(link.refused): 3 is also the
 // state after the account's own administrator refused.
-func (l Link) Confirm(side Side, agree bool) (next Link, over bool, err error) {
+func (l Link) Confirm(side Side, agree bool) (next Link, exceeded bool, err error) {
 	switch {
 	case l.Unlinking && side == AccountSide:
 		l.Unlinking = false
@@ -131,11 +131,11 @@ func (l Link) Confirm(side Side, agree bool) (next Link, over bool, err error) {
 // MayLink returns 48001 for an account of a kind that cannot link Mini Programs.
 func (a Account) MayLink() error {
 	if a.Kind != ServiceAccount {
-		return errcode.Unauthorized.With(behaviour.CallerKind, "%s is a %s: only a service account is linked with Mini Programs", a.AppID,
+		return errcode.Unauthorized.WithDetail(behaviour.CallerKind, "%s is a %s: only a service account is linked with Mini Programs", a.AppID,
 			a.Kind)
 	}
 	if !a.Certified {
-		return errcode.Unauthorized.With(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
+		return errcode.Unauthorized.WithDetail(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
 	}
 	return nil
 }
@@ -202,7 +202,7 @@ func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofP
 			return err
 		}
 		if n >= side.limit {
-			return side.code.With(side.row, "%s has %d links: at most %d", side.appid, n, side.limit)
+			return side.code.WithDetail(side.row, "%s has %d links: at most %d", side.appid, n, side.limit)
 		}
 	}
 	return nil
@@ -223,13 +223,13 @@ func (d *Service) linkToChange(ctx context.Context, tx Tx, service, miniProgram 
 	}
 	program, err := tx.Account(ctx, miniProgram)
 	if errors.Is(err, ErrNoAccount) {
-		return l, errcode.InvalidAppID.With(behaviour.LinkAppIDUnknown, "there is no account %q", miniProgram)
+		return l, errcode.InvalidAppID.WithDetail(behaviour.LinkAppIDUnknown, "there is no account %q", miniProgram)
 	}
 	if err != nil {
 		return l, err
 	}
 	if program.Kind != MiniProgram {
-		return l, errcode.InvalidAppID.With(behaviour.LinkAppIDUnknown, "%s is a %s, not a Mini Program", miniProgram, program.Kind)
+		return l, errcode.InvalidAppID.WithDetail(behaviour.LinkAppIDUnknown, "%s is a %s, not a Mini Program", miniProgram, program.Kind)
 	}
 	found, err := tx.Link(ctx, service, miniProgram)
 	if errors.Is(err, ErrNoLink) {
@@ -252,11 +252,11 @@ func (d *Service) EndLink(ctx context.Context, service Account, miniProgram stri
 			return l, true, nil
 		}
 		s := d.Settings.Get()
-		next, over, err := l.End(s.LinkApprovalRequired || s.Refuses(behaviour.LinkEndAtOnce))
-		if err == nil && over && l.Status == LinkDone {
+		next, exceeded, err := l.End(s.LinkApprovalRequired || s.Refuses(behaviour.LinkEndAtOnce))
+		if err == nil && exceeded && l.Status == LinkDone {
 			behaviour.Note(ctx, behaviour.LinkEndAtOnce)
 		}
-		return next, over, err
+		return next, exceeded, err
 	})
 }
 
@@ -273,11 +273,11 @@ func (d *Service) changeLink(ctx context.Context, service, miniProgram string, d
 		if err != nil && !errors.Is(err, ErrNoLink) {
 			return err
 		}
-		l, over, err := decide(l)
+		l, exceeded, err := decide(l)
 		if err != nil {
 			return err
 		}
-		if over {
+		if exceeded {
 			return tx.DeleteLink(ctx, service, miniProgram)
 		}
 		return tx.SaveLink(ctx, l)

@@ -39,7 +39,7 @@ func CodeOf(text string) (code string, ok bool) {
 // account's message URL, if it has one, will get a subscribe event from a new follower, and a SCAN
 // event from one who follows already. Follower and event are durable when it returns. openID
 // returns the user's openid under an account. Contract: rules 3.5.
-func (d *Service) ScannedCode(ctx context.Context, text string, openID func(account string) string, at time.Time) error {
+func (d *Service) ScannedCode(ctx context.Context, text string, openID func(account string) string, t time.Time) error {
 	code, ok := CodeOf(text)
 	if !ok {
 		return nil
@@ -64,7 +64,7 @@ func (d *Service) ScannedCode(ctx context.Context, text string, openID func(acco
 		return nil
 	case err != nil:
 		return err
-	case !q.Works(at), follows && account.MessageURL == "":
+	case !q.Works(t), follows && account.MessageURL == "":
 		return nil
 	}
 	err = d.Store.UpdateAccounts(ctx, func(tx Tx) error {
@@ -75,11 +75,11 @@ func (d *Service) ScannedCode(ctx context.Context, text string, openID func(acco
 		if err != nil {
 			return err
 		}
-		added, err := tx.AddFollower(ctx, account.AppID, user, at)
+		added, err := tx.AddFollower(ctx, account.AppID, user, t)
 		if err != nil || account.MessageURL == "" {
 			return err
 		}
-		return QueueMessage(ctx, tx, account.AppID, scanEvent(account, q, user, added, at), at, d.Now())
+		return QueueMessage(ctx, tx, account.AppID, scanEvent(account, q, user, added, t), t, d.Now())
 	})
 	if err == nil && d.Queued != nil {
 		d.Queued()
@@ -88,21 +88,21 @@ func (d *Service) ScannedCode(ctx context.Context, text string, openID func(acco
 }
 
 // scanEvent returns the event that an account receives for a scan of its code.
-func scanEvent(a Account, q QRCode, openid string, isNew bool, at time.Time) string {
+func scanEvent(a Account, q QRCode, openid string, isNew bool, t time.Time) string {
 	event, key := "SCAN", q.Scene
 	if isNew {
 		event, key = "subscribe", "qrscene_"+q.Scene
 	}
 	return message([]element{
 		{name: "ToUserName", text: a.UserName()}, {name: "FromUserName", text: openid},
-		{name: "CreateTime", text: strconv.FormatInt(at.Unix(), 10)},
+		{name: "CreateTime", text: strconv.FormatInt(t.Unix(), 10)},
 		{name: "MsgType", text: "event"}, {name: "Event", text: event}, {name: "EventKey", text: key}, {name: "Ticket", text: q.Ticket},
 	}, false)
 }
 
 // QueueMessage stores an event for an account, to be sent from a moment on.
-func QueueMessage(ctx context.Context, tx outbox.Adder, account, event string, at, due time.Time) error {
-	return tx.AddRows(ctx, outbox.Messages, []outbox.Row{{Receiver: account, Body: event, CreatedAt: at, NextAt: due}})
+func QueueMessage(ctx context.Context, tx outbox.Adder, account, event string, t, due time.Time) error {
+	return tx.AddRows(ctx, outbox.Messages, []outbox.Row{{Receiver: account, Body: event, CreatedAt: t, NextAt: due}})
 }
 
 // MessagePolicy returns the delivery policy for accounts' events: in order, with five attempts each.

@@ -30,7 +30,7 @@ type NoticeTx interface {
 	Notices(ctx context.Context, account string, limit int) ([]Notice, error)
 }
 
-// Event is the notice as the account's message URL gets it. Assumed(message.released): the
+// Event returns the notice as the account's message URL gets it. Assumed(message.released): the
 // platform has no such event; its form is that of the others.
 func (n Notice) Event(a Account) string {
 	return message([]element{

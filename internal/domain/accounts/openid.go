@@ -20,7 +20,7 @@ func (o *OpenIDs) OpenID(namespace, appid, user string) string {
 	return o.derive("openid v1", namespace, appid, user)
 }
 
-// UnionID is the same of a user under all accounts of one open-platform account; "" where there is none.
+// UnionID returns the same of a user under all accounts of one open-platform account; "" where there is none.
 func (o *OpenIDs) UnionID(namespace, openPlatform, user string) string {
 	if openPlatform == "" {
 		return ""
@@ -28,9 +28,9 @@ func (o *OpenIDs) UnionID(namespace, openPlatform, user string) string {
 	return o.derive("unionid v1", namespace, openPlatform, user)
 }
 
-func (o *OpenIDs) derive(kind, namespace, of, user string) string {
+func (o *OpenIDs) derive(kind, namespace, subject, user string) string {
 	m := hmac.New(sha256.New, o.secret)
 	// The lengths tell where each of the three ends.
-	fmt.Fprintf(m, "%s %d:%s %d:%s %d:%s", kind, len(namespace), namespace, len(of), of, len(user), user)
+	fmt.Fprintf(m, "%s %d:%s %d:%s %d:%s", kind, len(namespace), namespace, len(subject), subject, len(user), user)
 	return "o" + base64.RawURLEncoding.EncodeToString(m.Sum(nil))[:27]
 }

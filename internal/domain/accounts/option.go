@@ -46,11 +46,11 @@ func (a Account) validOptions() error {
 	return nil
 }
 
-// Option is the value of an option of an account, for a platform that it authorised. 40097 for an
+// Option returns the value of an option of an account, for a platform that it authorised. 40097 for an
 // option that does not exist, 40013, 61003.
 func (d *Service) Option(ctx context.Context, component, appid, name string) (string, error) {
 	if optionValues[name] == nil {
-		return "", errcode.InvalidArgs.With(behaviour.ComponentOption, "option_name is %.40q", name)
+		return "", errcode.InvalidArgs.WithDetail(behaviour.ComponentOption, "option_name is %.40q", name)
 	}
 	a, err := d.Authorization(ctx, component, appid)
 	if err == nil {
@@ -71,7 +71,7 @@ func (d *Service) Option(ctx context.Context, component, appid, name string) (st
 // 40013, 61003.
 func (d *Service) SetOption(ctx context.Context, component, appid, name, value string) error {
 	if !slices.Contains(optionValues[name], value) {
-		return errcode.InvalidArgs.With(behaviour.ComponentOption, "option_name is %.40q, option_value is %.40q", name, value)
+		return errcode.InvalidArgs.WithDetail(behaviour.ComponentOption, "option_name is %.40q, option_value is %.40q", name, value)
 	}
 	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, appid); err != nil {
@@ -85,9 +85,9 @@ func (d *Service) SetOption(ctx context.Context, component, appid, name, value s
 			return err
 		}
 		options := map[string]string{name: value}
-		for other, is := range a.Account.Options {
-			if other != name {
-				options[other] = is
+		for peer, is := range a.Account.Options {
+			if peer != name {
+				options[peer] = is
 			}
 		}
 		a.Account.Options = options

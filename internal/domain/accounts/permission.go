@@ -29,7 +29,7 @@ var AskedByDefault = []int{AccountService, MiniProgramDev, Linking, OneItemOneCo
 // Exclusive reports whether one platform at a time may have a set of an account.
 func Exclusive(set int) bool { return set == MiniProgramDev }
 
-// SetName is the official name of a set; none for a set without meaning here.
+// SetName returns the official name of a set; none for a set without meaning here.
 func SetName(set int) i18n.Message {
 	if key := "set." + strconv.Itoa(set); book.Has(key) {
 		return book.Text(key)
@@ -47,14 +47,14 @@ func ValidSets(sets []int) error {
 	return nil
 }
 
-// ordered is a list of sets, sorted, each once.
+// ordered returns a list of sets, sorted, each once.
 func ordered(sets []int) []int {
 	sets = slices.Clone(sets)
 	slices.Sort(sets)
 	return slices.Compact(sets)
 }
 
-// without is sets, less the exclusive ones that are in taken.
-func without(sets, taken []int) []int {
+// excluding is sets, less the exclusive ones that are in taken.
+func excluding(sets, taken []int) []int {
 	return slices.DeleteFunc(slices.Clone(sets), func(id int) bool { return Exclusive(id) && slices.Contains(taken, id) })
 }

@@ -26,7 +26,7 @@ func (d *Service) ChangeComponent(ctx context.Context, appid string, change func
 // putComponent stores c, or, where change is given, the stored platform as change made it.
 func (d *Service) putComponent(ctx context.Context, c Component, change func(*Component), secret, messageToken, aesKey string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		before, err := lockComponent(ctx, tx, c)
+		oldNames, err := lockComponent(ctx, tx, c)
 		if err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func (d *Service) putComponent(ctx context.Context, c Component, change func(*Co
 		if c.Grants == nil {
 			return tx.PutComponentAlone(ctx, sealed)
 		}
-		if sealed.Grants, err = d.replaceGrants(ctx, tx, c, before, now); err != nil {
+		if sealed.Grants, err = d.replaceGrants(ctx, tx, c, oldNames, now); err != nil {
 			return err
 		}
 		return tx.PutComponent(ctx, sealed)
@@ -70,11 +70,11 @@ func (d *Service) putComponent(ctx context.Context, c Component, change func(*Co
 
 // lockComponent locks the platform, the accounts that grant it something, and those that c says are to. It returns the
 // accounts that grant it something now.
-func lockComponent(ctx context.Context, tx Tx, c Component) (before []string, err error) {
-	if before, err = grantedTo(ctx, tx, c); err != nil {
+func lockComponent(ctx context.Context, tx Tx, c Component) (oldNames []string, err error) {
+	if oldNames, err = grantedTo(ctx, tx, c); err != nil {
 		return nil, err
 	}
-	accounts := slices.Clone(before)
+	accounts := slices.Clone(oldNames)
 	for _, g := range c.Grants {
 		accounts = append(accounts, g.AppID)
 	}
@@ -116,8 +116,8 @@ func (d *Service) sealComponent(ctx context.Context, tx Tx, c *Component, secret
 
 // replaceGrants makes the grants those of c. A set that is no longer granted ends at once, and the platform
 // gets a push.
-func (d *Service) replaceGrants(ctx context.Context, tx Tx, c Component, before []string, now time.Time) (granted []Grant, err error) {
-	for _, appid := range before {
+func (d *Service) replaceGrants(ctx context.Context, tx Tx, c Component, oldNames []string, now time.Time) (granted []Grant, err error) {
+	for _, appid := range oldNames {
 		if slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.AppID == appid }) {
 			continue
 		}
@@ -160,7 +160,7 @@ func grantedTo(ctx context.Context, tx Tx, c Component) ([]string, error) {
 	return appids, err
 }
 
-// plantGrant is a grant as an operator gives it.
+// plantGrant returns a grant as an operator gives it.
 func (d *Service) plantGrant(ctx context.Context, tx Tx, component string, g Grant, now time.Time) (Grant, error) {
 	if _, err := tx.Account(ctx, g.AppID); errors.Is(err, ErrNoAccount) {
 		return g, invalidf("component %s: authorizations: there is no account %s", component, g.AppID)
@@ -180,7 +180,7 @@ func (d *Service) plantGrant(ctx context.Context, tx Tx, component string, g Gra
 			planted.RefreshToken, planted.GrantedAt = h.Grant.RefreshToken, h.Grant.GrantedAt
 			continue
 		}
-		if len(without(h.Grant.PermissionSets, g.PermissionSets)) != len(h.Grant.PermissionSets) {
+		if len(excluding(h.Grant.PermissionSets, g.PermissionSets)) != len(h.Grant.PermissionSets) {
 			return g, invalidf("component %s: authorizations: %v", component, ExclusiveConflict{AppID: g.AppID,
 				Set: MiniProgramDev, By: h.Component})
 		}
@@ -189,9 +189,9 @@ func (d *Service) plantGrant(ctx context.Context, tx Tx, component string, g Gra
 }
 
 // cutEarlier makes the earlier tokens of a token's series end at a time.
-func cutEarlier(ctx context.Context, tx Tx, t Token, at time.Time) error {
+func cutEarlier(ctx context.Context, tx Tx, t Token, moment time.Time) error {
 	if t.Series == Authorizer {
-		return tx.CutAuthorizerTokens(ctx, t.Component, t.AppID, at)
+		return tx.CutAuthorizerTokens(ctx, t.Component, t.AppID, moment)
 	}
-	return tx.CutTokens(ctx, t.AppID, t.Series, at)
+	return tx.CutTokens(ctx, t.AppID, t.Series, moment)
 }

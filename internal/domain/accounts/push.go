@@ -153,9 +153,9 @@ const sendLease = time.Minute
 
 // backOff returns when the next attempt comes, for at most so many attempts. Before the longer
 // pauses are over a ticket has been replaced by the next one.
-func backOff(most int) func(r outbox.Row, began, ended time.Time) time.Time {
+func backOff(limit int) func(r outbox.Row, began, ended time.Time) time.Time {
 	return func(r outbox.Row, began, _ time.Time) time.Time {
-		if r.Attempts >= most {
+		if r.Attempts >= limit {
 			return time.Time{}
 		}
 		return began.Add([]time.Duration{5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute,
@@ -163,7 +163,7 @@ func backOff(most int) func(r outbox.Row, began, ended time.Time) time.Time {
 	}
 }
 
-// postXML is a message to a receiver, which has five seconds to answer.
+// postXML returns a message to a receiver, which has five seconds to answer.
 func postXML(address string, query url.Values, body []byte) safehttp.Request {
 	address, _, _ = strings.Cut(address, "#")
 	mark := "?"

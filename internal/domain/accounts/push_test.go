@@ -176,7 +176,7 @@ func TestTicketsArePushedEveryTenMinutes(t *testing.T) {
 		r := startPusher(t, time.Second)
 		isv := r.platform("wxc", "http://isv.example/wxc?a=b")
 		r.platform("silent", "")
-		tens := testscope.Or(6, 2)
+		tens := testscope.Choose(6, 2)
 		got := r.take(time.Duration(tens)*10*time.Minute + 5*time.Second)
 		same(t, "tickets in that time", len(got), tens+1)
 		seen := map[string]bool{}
@@ -315,7 +315,7 @@ func TestAPushIsGivenUpInTheEnd(t *testing.T) {
 		got := strings.Count(types(r.take(24*time.Hour)), "authorized")
 		same(t, "attempts until it is given up", got, 13)
 		r.answers(200, "success", nil)
-		got = strings.Count(types(r.take(testscope.Or[time.Duration](40, 5)*time.Hour)), "authorized")
+		got = strings.Count(types(r.take(testscope.Choose[time.Duration](40, 5)*time.Hour)), "authorized")
 		same(t, "after that", got, 0)
 		list := must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 1000))
 		assert.True(t, len(list) <= 202, "%d pushes are kept", len(list))
@@ -357,7 +357,7 @@ func TestWithoutAnAddressNothingIsSent(t *testing.T) {
 		isv := r.platform("wxc", "")
 		r.agreed("wxc", "wxa", 33)
 		require.NoError(t, r.StartPushingTickets(t.Context(), isv))
-		same(t, "pushes", len(r.take(testscope.Or(time.Hour, 11*time.Minute))), 0)
+		same(t, "pushes", len(r.take(testscope.Choose(time.Hour, 11*time.Minute))), 0)
 		same(t, "records", len(must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 10))), 0)
 	})
 }

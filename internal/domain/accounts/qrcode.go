@@ -58,7 +58,7 @@ type QRCode struct {
 	ExpiresAt time.Time // zero = never
 }
 
-// URL is the text in the picture.
+// URL returns the text in the picture.
 func (q QRCode) URL() string { return QRStart + q.Code }
 
 // Permanent reports whether the code never expires.
@@ -105,19 +105,19 @@ func (d QRDraft) code(now time.Time) (QRCode, error) {
 		limit = maxNumberForEver
 	case QRText, QRTextForEver:
 	default:
-		return q, errcode.InvalidActionName.With(behaviour.QRCodeAction, "action_name is %.40q", string(d.Action))
+		return q, errcode.InvalidActionName.WithDetail(behaviour.QRCodeAction, "action_name is %.40q", string(d.Action))
 	}
 	switch {
 	case limit > 0 && d.ID == nil:
-		return q, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "%s wants action_info.scene.scene_id", d.Action)
+		return q, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "%s wants action_info.scene.scene_id", d.Action)
 	case limit > 0 && (*d.ID < 1 || *d.ID > limit):
-		return q, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "scene_id is %d: want 1 to %d", *d.ID, limit)
+		return q, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "scene_id is %d: want 1 to %d", *d.ID, limit)
 	case limit > 0:
 		q.Scene = strconv.Itoa(*d.ID)
 	case d.Text == nil:
-		return q, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "%s wants action_info.scene.scene_str", d.Action)
+		return q, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "%s wants action_info.scene.scene_str", d.Action)
 	case !sceneText(*d.Text):
-		return q, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo,
+		return q, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo,
 			"scene_str: want 1 to %d characters, none of them a control character", maxSceneText)
 	default:
 		q.Scene = *d.Text
@@ -129,8 +129,8 @@ func (d QRDraft) code(now time.Time) (QRCode, error) {
 	if d.Life != nil {
 		// Assumed(qrcode.life): outside the range is an error, because a code that lives
 		// shorter than its maker believes is found out by its users.
-		if most := int(MaxQRLife / time.Second); *d.Life < 1 || *d.Life > most {
-			return q, errcode.InvalidArgs.With(behaviour.QRCodeLife, "expire_seconds is %d: want 1 to %d", *d.Life, most)
+		if maximum := int(MaxQRLife / time.Second); *d.Life < 1 || *d.Life > maximum {
+			return q, errcode.InvalidArgs.WithDetail(behaviour.QRCodeLife, "expire_seconds is %d: want 1 to %d", *d.Life, maximum)
 		}
 		life = time.Duration(*d.Life) * time.Second
 	}
@@ -177,9 +177,9 @@ func (q QRCode) ticket(nonce [4]byte) string {
 func (a Account) MayMakeQRCodes() error {
 	switch {
 	case a.Kind != ServiceAccount:
-		return errcode.Unauthorized.With(behaviour.CallerKind, "%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
+		return errcode.Unauthorized.WithDetail(behaviour.CallerKind, "%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
 	case !a.Certified:
-		return errcode.Unauthorized.With(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
+		return errcode.Unauthorized.WithDetail(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
 	}
 	return nil
 }
@@ -238,8 +238,8 @@ func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraf
 			return err
 		}
 		s := d.Settings.Get()
-		if row := s.Exceeds(ctx, n+1, s.QRCodeLimit, settings.Platform.QRCodeLimit, behaviour.QRCodeLimit); row != behaviour.None {
-			return errcode.QRCodeLimit.With(row, "%s has %d permanent codes already", caller.AppID, n)
+		if row := s.Exceeds(ctx, n+1, s.QRCodeLimit, settings.Platform.QRCodeLimit, behaviour.QRCodeLimit); row != behaviour.NoRow {
+			return errcode.QRCodeLimit.WithDetail(row, "%s has %d permanent codes already", caller.AppID, n)
 		}
 		made = fresh
 		return tx.AddQRCode(ctx, fresh)

@@ -67,7 +67,7 @@ func (d *Service) ReadRequest(ctx context.Context, q url.Values) (asked Request,
 	return asked, nil
 }
 
-// setsAsked are the permission sets that a platform asks for.
+// setsAsked returns the permission sets that a platform asks for.
 func setsAsked(list string) (asked []int, ok bool) {
 	if list == "" {
 		return AskedByDefault, true
@@ -109,7 +109,7 @@ func (r Request) Suits(a Account) bool {
 	return slices.Contains(r.Kinds, a.Kind) && (r.Only == "" || r.Only == a.AppID)
 }
 
-// Origin is the address that a person returns to, without its path.
+// Origin returns the address that a person returns to, without its path.
 func (r Request) Origin() string { return r.Back.Scheme + "://" + r.Back.Host }
 
 // Return returns the address to which a person who agreed is redirected; its own parameters stay unchanged.
@@ -131,23 +131,23 @@ func (r Request) Return(code Issued) string {
 	return to.String()
 }
 
-// Candidates are the accounts among which a person may choose, by AppID: those of the kind that the request asks for whose
-// AppID or name contains part, at most so many of them; more says that there are others. sees says which accounts the person
+// Candidates returns the accounts among which a person may choose, by AppID: those of the kind that the request asks for whose
+// AppID or name contains part, at most so many of them; hasMore says that there are others. sees says which accounts the person
 // may see.
-func (d *Service) Candidates(ctx context.Context, r Request, part string, most int, sees func(appid string) bool) (list []Account,
-	more bool, err error) {
+func (d *Service) Candidates(ctx context.Context, r Request, part string, limit int, sees func(appid string) bool) (list []Account,
+	hasMore bool, err error) {
 	part = strings.ToLower(part)
-	for after := ""; ; {
-		page, err := d.List(ctx, after, ListLimit)
+	for cursor := ""; ; {
+		page, err := d.List(ctx, cursor, ListLimit)
 		if err != nil || len(page) == 0 {
 			return list, false, err
 		}
 		for _, a := range page {
-			after = a.AppID
+			cursor = a.AppID
 			if !r.Suits(a) || !sees(a.AppID) || !strings.Contains(strings.ToLower(a.AppID+"\n"+a.Name), part) {
 				continue
 			}
-			if len(list) == most {
+			if len(list) == limit {
 				return list, true, nil
 			}
 			list = append(list, a)

@@ -75,18 +75,18 @@ func (k *ScanKeys) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the scan keys: %w", err)
 	}
-	by := make(map[string]ScanKey, len(all))
+	keys := make(map[string]ScanKey, len(all))
 	for _, key := range all {
-		by[key.Hash] = key
+		keys[key.Hash] = key
 	}
-	if was := k.known.Load(); was != nil && maps.Equal(was.by, by) {
+	if oldKeys := k.known.Load(); oldKeys != nil && maps.Equal(oldKeys.by, keys) {
 		return nil
 	}
-	return k.swap(by)
+	return k.swap(keys)
 }
 
-func (k *ScanKeys) swap(by map[string]ScanKey) error {
-	next := &knownScanKeys{by: by}
+func (k *ScanKeys) swap(keys map[string]ScanKey) error {
+	next := &knownScanKeys{by: keys}
 	if _, err := io.ReadFull(k.Random, next.salt[:]); err != nil {
 		return fmt.Errorf("drawing a salt: %w", err)
 	}
@@ -125,8 +125,8 @@ func (k *ScanKeys) change(ctx context.Context, name string, change func(context.
 	if err := k.load(context.WithoutCancel(ctx)); err != nil {
 		// Where keys cannot be read now, the next Load reads them. Until then a key that ended must
 		// not let anybody in.
-		if was := k.known.Load(); was != nil {
-			left := maps.Clone(was.by)
+		if oldKeys := k.known.Load(); oldKeys != nil {
+			left := maps.Clone(oldKeys.by)
 			maps.DeleteFunc(left, func(_ string, key ScanKey) bool { return key.Name == name })
 			return errors.Join(err, k.swap(left))
 		}

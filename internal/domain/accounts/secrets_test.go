@@ -166,7 +166,7 @@ func TestASealedTokenMovedToAnotherRowDoesNotOpen(t *testing.T) {
 	started := &accounts.Service{Store: w.store, Key: w.Key, Settings: w.Settings, Random: w.Random, Now: w.Now} // remembers nothing
 	for _, c := range []accounts.Credentials{a, b} {
 		issued, err := started.StableToken(t.Context(), c, false)
-		if row, _ := errcode.Of(err); row != errcode.SystemError || issued != (accounts.Issued{}) || texts[issued.Text] {
+		if row, _ := errcode.FromError(err); row != errcode.SystemError || issued != (accounts.Issued{}) || texts[issued.Text] {
 			t.Errorf("%s got %q, %v", c.AppID, issued.Text, err)
 		}
 		// A forced refresh helps: it reads no old token.

@@ -23,15 +23,15 @@ type stable struct {
 // 45009 and 45011 above the limits. Contract: rules 3.1.
 func (d *Service) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
 	check := func(tx Tx) error { return d.check(ctx, tx, c) }
-	again := func(a Account) error { return d.checkWith(ctx, a, c, tokenGrant) }
-	return d.stableToken(ctx, c.AppID, force, check, again, func(now time.Time) error {
+	retry := func(a Account) error { return d.checkWith(ctx, a, c, tokenGrant) }
+	return d.stableToken(ctx, c.AppID, force, check, retry, func(now time.Time) error {
 		if d.Minutes != nil {
 			allowed, err := d.Minutes(ctx, c.AppID+" /cgi-bin/stable_token", StablePerMinute, now)
 			if err != nil {
 				return err
 			}
 			if !allowed {
-				return errcode.MinuteLimit.With(behaviour.TokenStableMinute, "%s made %d stable_token calls this minute", c.AppID,
+				return errcode.MinuteLimit.WithDetail(behaviour.TokenStableMinute, "%s made %d stable_token calls this minute", c.AppID,
 					StablePerMinute)
 			}
 		}
@@ -53,7 +53,7 @@ func (d *Service) OperatorToken(ctx context.Context, appid string) (Issued, erro
 	return d.stableToken(ctx, appid, false, check, func(Account) error { return nil }, func(time.Time) error { return nil })
 }
 
-func (d *Service) stableToken(ctx context.Context, appid string, force bool, check func(Tx) error, again func(Account) error,
+func (d *Service) stableToken(ctx context.Context, appid string, force bool, check func(Tx) error, retry func(Account) error,
 	spend func(now time.Time) error) (Issued, error) {
 	var issued Issued
 	found := false
@@ -72,7 +72,7 @@ func (d *Service) stableToken(ctx context.Context, appid string, force bool, che
 	}
 	now := d.Now()
 	if s, ok := d.rememberedStable(appid); ok {
-		if err := again(s.account); err != nil {
+		if err := retry(s.account); err != nil {
 			return Issued{}, err
 		}
 		keep(s, now)
@@ -108,7 +108,7 @@ func (d *Service) stableToken(ctx context.Context, appid string, force bool, che
 				return err
 			}
 			if used > ForcedPerDay {
-				return errcode.DailyLimit.With(behaviour.TokenStableDay, "%s forced %d refreshes today", appid, ForcedPerDay)
+				return errcode.DailyLimit.WithDetail(behaviour.TokenStableDay, "%s forced %d refreshes today", appid, ForcedPerDay)
 			}
 		}
 		var err error
@@ -141,7 +141,7 @@ func (d *Service) rememberedStable(appid string) (stable, bool) {
 	if !known {
 		return stable{}, false
 	}
-	epoch, _ := d.Epochs.Of(appid)
+	epoch, _ := d.Epochs.Lookup(appid)
 	return s, epoch == s.epoch
 }
 
@@ -152,7 +152,7 @@ func (d *Service) rememberStable(ctx context.Context, appid string, read func(Tx
 	var epoch uint64
 	quiet := false
 	if d.Epochs != nil {
-		epoch, quiet = d.Epochs.Of(appid)
+		epoch, quiet = d.Epochs.Lookup(appid)
 	}
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
 		if s, err = read(tx); err == nil && quiet {

@@ -42,7 +42,7 @@ type Tx interface {
 	// LockAccounts is LockAccount of every account at once. It is the first call of its
 	// transaction.
 	LockAccounts(ctx context.Context) error
-	// DisableTimeout is the first call of a transaction that hands out rows while it reads: it may stand
+	// DisableTimeout returns the first call of a transaction that hands out rows while it reads: it may stand
 	// still for minutes, and is never run again.
 	DisableTimeout(ctx context.Context) error
 	// Account returns ErrNoAccount where there is none.

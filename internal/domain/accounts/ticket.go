@@ -36,7 +36,7 @@ type VerifyTicket struct {
 // Check returns 61005 once the ticket is older than twelve hours.
 func (t VerifyTicket) Check(now time.Time) error {
 	if !now.Before(t.IssuedAt.Add(TicketLife)) || IssuedInFuture(t.IssuedAt, now) {
-		return errcode.TicketExpired.With(behaviour.ComponentTicketExpired, "the ticket of %s is of %s", t.Component,
+		return errcode.TicketExpired.WithDetail(behaviour.ComponentTicketExpired, "the ticket of %s is of %s", t.Component,
 			t.IssuedAt.Format(time.RFC3339))
 	}
 	return nil
@@ -81,17 +81,17 @@ func (d *Service) newTicket(ctx context.Context, tx Tx, c Component, now time.Ti
 		return text, nil
 	}
 	// Earlier tickets that still wait to be delivered are of no use any more.
-	late, err := tx.Rows(ctx, outbox.Pushes, outbox.Query{Receiver: c.AppID, Event: TicketPush, State: outbox.Waiting, Limit: keptPushes})
+	lateRows, err := tx.Rows(ctx, outbox.Pushes, outbox.Query{Receiver: c.AppID, Event: TicketPush, State: outbox.Waiting, Limit: keptPushes})
 	if err != nil {
 		return "", err
 	}
-	for _, old := range late {
-		was := old.NextAt
+	for _, old := range lateRows {
+		previous := old.NextAt
 		old.NextAt = time.Time{}
 		if old.Fault == "" {
 			old.Fault = "a newer ticket was made before this one was sent"
 		}
-		if _, err := tx.SaveRow(ctx, outbox.Pushes, old, was); err != nil {
+		if _, err := tx.SaveRow(ctx, outbox.Pushes, old, previous); err != nil {
 			return "", err
 		}
 	}
@@ -180,7 +180,7 @@ type PlatformCredentials struct {
 // Contract: rules 3.2.
 func (d *Service) checkPlatform(ctx context.Context, tx Tx, c PlatformCredentials) (Component, error) {
 	if c.AppID == "" {
-		return Component{}, errcode.ComponentMissing.By(behaviour.CallerPlatformMissing)
+		return Component{}, errcode.ComponentMissing.WithRow(behaviour.CallerPlatformMissing)
 	}
 	p, err := tx.ComponentAlone(ctx, c.AppID)
 	if errors.Is(err, ErrNoComponent) {
@@ -190,7 +190,7 @@ func (d *Service) checkPlatform(ctx context.Context, tx Tx, c PlatformCredential
 	case err != nil:
 		return Component{}, err
 	case c.Secret == "":
-		return Component{}, errcode.SecretMissing.By(behaviour.TokenSecretMissing)
+		return Component{}, errcode.SecretMissing.WithRow(behaviour.TokenSecretMissing)
 	}
 	if err := d.secretOf(c.AppID, c.Secret, p.SecretHash, c.IP); err != nil {
 		return Component{}, err
@@ -198,15 +198,15 @@ func (d *Service) checkPlatform(ctx context.Context, tx Tx, c PlatformCredential
 	return p, d.Reached(ctx, Caller{Component: p.AppID, addrs: p.IPAllowlist}, c.IP)
 }
 
-// noPlatform is the error for an AppID that is no platform's: 61011 if it is an account's, else
+// noPlatform returns the error for an AppID that is no platform's: 61011 if it is an account's, else
 // 40013.
 func noPlatform(ctx context.Context, tx Tx, appid string) error {
 	if _, err := tx.Account(ctx, appid); err == nil {
-		return errcode.InvalidComponent.With(behaviour.CallerPlatformAccount, "%s is an account, not a platform", appid)
+		return errcode.InvalidComponent.WithDetail(behaviour.CallerPlatformAccount, "%s is an account, not a platform", appid)
 	} else if !errors.Is(err, ErrNoAccount) {
 		return err
 	}
-	return errcode.InvalidAppID.With(behaviour.CallerPlatformUnknown, "no platform has the AppID %q", appid)
+	return errcode.InvalidAppID.WithDetail(behaviour.CallerPlatformUnknown, "no platform has the AppID %q", appid)
 }
 
 // PlatformToken is api_component_token: trades a verify ticket for a
@@ -220,7 +220,7 @@ func (d *Service) PlatformToken(ctx context.Context, c PlatformCredentials, tick
 		}
 		t, err := tx.VerifyTicket(ctx, c.AppID, d.Key.Hash(ticketPurpose(c.AppID), ticket))
 		if errors.Is(err, ErrNoTicket) {
-			return errcode.TicketInvalid.With(behaviour.ComponentTicketUnknown, "no such ticket was made for %s", c.AppID)
+			return errcode.TicketInvalid.WithDetail(behaviour.ComponentTicketUnknown, "no such ticket was made for %s", c.AppID)
 		}
 		if err != nil {
 			return err
@@ -250,8 +250,8 @@ func (d *Service) PlatformToken(ctx context.Context, c PlatformCredentials, tick
 			return err
 		}
 		row := s.Exceeds(ctx, used, s.TokenDailyLimit, settings.Platform.TokenDailyLimit, behaviour.ComponentDay)
-		if row != behaviour.None {
-			return errcode.DailyLimit.With(row, "%s fetched %d tokens today", c.AppID, used-1)
+		if row != behaviour.NoRow {
+			return errcode.DailyLimit.WithDetail(row, "%s fetched %d tokens today", c.AppID, used-1)
 		}
 		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Series: Platform}, now, now.Add(TokenOverlap))
 		return err

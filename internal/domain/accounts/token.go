@@ -70,13 +70,13 @@ func (t Token) Check(now time.Time) error {
 	replaced := !t.CutAt.IsZero() && t.CutAt.Add(-TokenOverlap).Before(t.ExpiresAt)
 	switch {
 	case replaced && !now.Before(t.CutAt):
-		return errcode.InvalidCredential.With(behaviour.CallerTokenReplaced, "the token of %s was replaced", t.AppID)
+		return errcode.InvalidCredential.WithDetail(behaviour.CallerTokenReplaced, "the token of %s was replaced", t.AppID)
 	case IssuedInFuture(t.IssuedAt, now):
-		return errcode.TokenExpired.With(behaviour.CallerTokenExpired, "the token of %s was issued at %s, by a clock that was ahead",
+		return errcode.TokenExpired.WithDetail(behaviour.CallerTokenExpired, "the token of %s was issued at %s, by a clock that was ahead",
 			t.AppID,
 			t.IssuedAt.Format(time.RFC3339))
 	case !now.Before(t.ExpiresAt):
-		return errcode.TokenExpired.With(behaviour.CallerTokenExpired, "the token of %s expired at %s", t.AppID,
+		return errcode.TokenExpired.WithDetail(behaviour.CallerTokenExpired, "the token of %s expired at %s", t.AppID,
 			t.ExpiresAt.Format(time.RFC3339))
 	}
 	return nil

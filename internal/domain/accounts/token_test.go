@@ -459,7 +459,7 @@ func TestTheOrderOfFaultsOfATokenCall(t *testing.T) {
 				issued, err := fetch()
 				same(t, series, code(err), c.want)
 				assert.True(t, err == nil || issued == (accounts.Issued{}), "%s: a token comes with the error", series)
-				if row, _ := errcode.Of(err); c.says != "" {
+				if row, _ := errcode.FromError(err); c.says != "" {
 					same(t, series+", text", row.Text, c.says)
 				}
 			}

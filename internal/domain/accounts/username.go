@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 )
 
-// UserName is the account's original ID: "gh_" and twelve hexadecimal digits, the same for ever.
+// UserName returns the account's original ID: "gh_" and twelve hexadecimal digits, the same for ever.
 // Assumed(message.user_name): it is computed from the AppID, so it needs no column and is the same
 // on every server.
 func (a Account) UserName() string {

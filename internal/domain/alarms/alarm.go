@@ -88,7 +88,7 @@ func (c *Scans) Score() int {
 	return int(points)
 }
 
-func (c *Scans) why() Details {
+func (c *Scans) reasons() Details {
 	return Details{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions, ImpossibleTravelCount: c.Trips,
 		Days: c.Days}
 }

@@ -219,7 +219,7 @@ func reaching(scores []int, threshold int) int {
 // scores shows in both.
 func TestAlarmsOnCodesWhoseTruthIsKnown(t *testing.T) {
 	t.Parallel()
-	threshold, part := settings.Defaults().AlarmThreshold, testscope.Or(1, 10)
+	threshold, part := settings.Defaults().AlarmThreshold, testscope.Choose(1, 10)
 	var b bytes.Buffer
 	percent := func(scores []int, threshold int) float64 {
 		return 100 * float64(reaching(scores, threshold)) / float64(len(scores))

@@ -70,16 +70,16 @@ type Tx interface {
 	OpenAlarms(ctx context.Context, owners []string, most int) (int64, error)
 	// News returns what happened to alarms after a number, oldest first.
 	News(ctx context.Context, after int64, limit int) ([]News, error)
-	// Alarm is the alarm of a kind that stands for a code, ErrNoAlarm where none does.
+	// Alarm returns the alarm of a kind that stands for a code, ErrNoAlarm where none does.
 	Alarm(ctx context.Context, kind string, name CodeName) (Alarm, error)
-	// Alarmed are the indexes of the codes of a range for which an alarm stands, in order.
+	// Alarmed returns the indexes of the codes of a range for which an alarm stands, in order.
 	Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error)
 	// Acknowledge notes who has seen an alarm; ErrNoAlarm where there is none.
 	Acknowledge(ctx context.Context, id int64, by string, at time.Time) (Alarm, error)
 	// Dismiss notes who said that the code of an alarm is no copy, and why; ErrNoAlarm where there
 	// is none. An earlier dismissal stays as it is.
 	Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (Alarm, error)
-	// Thresholds are the scores from which on codes raise alarms, for those of the batches that
+	// Thresholds returns the scores from which on codes raise alarms, for those of the batches that
 	// have a threshold of their own; NoAlarm = no score is enough.
 	Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error)
 	// PutThreshold stores the threshold of a batch; nil removes it.
@@ -125,11 +125,11 @@ func (b *Book) Open(ctx context.Context, owners []string) (int64, error) {
 }
 
 // News returns what happened to alarms after a number, oldest first.
-func (b *Book) News(ctx context.Context, after int64, limit int) ([]News, error) {
-	return view(ctx, b, func(tx Tx) ([]News, error) { return tx.News(ctx, after, limit) })
+func (b *Book) News(ctx context.Context, start int64, limit int) ([]News, error) {
+	return view(ctx, b, func(tx Tx) ([]News, error) { return tx.News(ctx, start, limit) })
 }
 
-// Alarmed are the indexes of the codes of a range for which an alarm of any kind stands, in order.
+// Alarmed returns the indexes of the codes of a range for which an alarm of any kind stands, in order.
 func (b *Book) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error) {
 	return view(ctx, b, func(tx Tx) ([]int64, error) { return tx.Alarmed(ctx, batch, r) })
 }
@@ -142,9 +142,9 @@ func (b *Book) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
 
 // Acknowledge notes who has seen an alarm; an earlier note stays as it is. ErrNoAlarm where there
 // is none.
-func (b *Book) Acknowledge(ctx context.Context, id int64, by string) (a Alarm, err error) {
+func (b *Book) Acknowledge(ctx context.Context, id int64, actor string) (a Alarm, err error) {
 	err = b.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error {
-		a, err = tx.Acknowledge(ctx, id, by, b.Now())
+		a, err = tx.Acknowledge(ctx, id, actor, b.Now())
 		return err
 	})
 	return a, err
@@ -154,9 +154,9 @@ func (b *Book) Acknowledge(ctx context.Context, id int64, by string) (a Alarm, e
 // dismissal stays as it is. The pages of buyers read from the store which alarms stand, so all
 // nodes know it at once. Only later scans can raise an alarm for the code again. ErrNoAlarm where
 // there is none.
-func (b *Book) Dismiss(ctx context.Context, id int64, by, note string) (a Alarm, err error) {
+func (b *Book) Dismiss(ctx context.Context, id int64, actor, note string) (a Alarm, err error) {
 	err = b.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error {
-		a, err = tx.Dismiss(ctx, id, by, note, b.Now())
+		a, err = tx.Dismiss(ctx, id, actor, note, b.Now())
 		return err
 	})
 	return a, err
@@ -165,7 +165,7 @@ func (b *Book) Dismiss(ctx context.Context, id int64, by, note string) (a Alarm,
 // Count adds scans to what is known of their codes, in the transaction that counts them, and raises the alarms that
 // they give rise to. It returns the codes that had no scan before.
 func (b *Book) Count(ctx context.Context, tx Tx, names []CodeName, scans func(CodeName) iter.Seq[*scanlog.Event], offset int64) (
-	never []CodeName, err error) {
+	codeNames []CodeName, err error) {
 	have, err := tx.Codes(ctx, names)
 	if err != nil {
 		return nil, err
@@ -176,31 +176,31 @@ func (b *Book) Count(ctx context.Context, tx Tx, names []CodeName, scans func(Co
 	}
 	changed := make([]Row, 0, len(names))
 	for _, name := range names {
-		one := &Scans{CodeName: name}
+		item := &Scans{CodeName: name}
 		if row, ok := have[name]; ok {
-			if one, err = Read(row); err != nil {
+			if item, err = Read(row); err != nil {
 				return nil, err
 			}
 		}
-		if one.Scans == 0 {
-			never = append(never, name)
+		if item.Scans == 0 {
+			codeNames = append(codeNames, name)
 		}
-		if err := b.count(ctx, tx, one, scans(name), thresholds(name.Batch), offset); err != nil {
+		if err := b.count(ctx, tx, item, scans(name), thresholds(name.Batch), offset); err != nil {
 			return nil, err
 		}
-		changed = append(changed, one.row())
+		changed = append(changed, item.row())
 	}
-	return never, tx.PutCodes(ctx, changed)
+	return codeNames, tx.PutCodes(ctx, changed)
 }
 
 // count adds scans to one code.
-func (b *Book) count(ctx context.Context, tx Tx, one *Scans, scans iter.Seq[*scanlog.Event], threshold, offset int64) error {
+func (b *Book) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[*scanlog.Event], threshold, offset int64) error {
 	asked, raised := false, false
 	for e := range scans {
-		one.Add(e, offset, b.Places)
-		if !raised && threshold != NoAlarm && one.after(e) && int64(one.AlarmScore()) >= threshold {
+		item.Add(e, offset, b.Places)
+		if !raised && threshold != NoAlarm && item.canAlarm(e) && int64(item.AlarmScore()) >= threshold {
 			raised = true // raised now, or it stands already
-			if err := b.raise(ctx, tx, Copied, one, e); err != nil {
+			if err := b.raise(ctx, tx, Copied, item, e); err != nil {
 				return err
 			}
 		}
@@ -208,12 +208,12 @@ func (b *Book) count(ctx context.Context, tx Tx, one *Scans, scans iter.Seq[*sca
 			continue
 		}
 		asked = true
-		if spoiled, err := tx.Spoiled(ctx, one.CodeName); err != nil {
+		if spoiled, err := tx.Spoiled(ctx, item.CodeName); err != nil {
 			return err
 		} else if !spoiled {
 			continue
 		}
-		if err := b.raise(ctx, tx, Spoiled, one, e); err != nil {
+		if err := b.raise(ctx, tx, Spoiled, item, e); err != nil {
 			return err
 		}
 	}
@@ -221,20 +221,20 @@ func (b *Book) count(ctx context.Context, tx Tx, one *Scans, scans iter.Seq[*sca
 }
 
 // Erase puts a number in the place of a user in what is known of some codes.
-func Erase(ctx context.Context, tx Tx, names []CodeName, user scanlog.UserHash, by uint64) error {
-	for some := range slices.Chunk(names, codesAtOnce) {
-		have, err := tx.Codes(ctx, some)
+func Erase(ctx context.Context, tx Tx, names []CodeName, user scanlog.UserHash, step uint64) error {
+	for codeNames := range slices.Chunk(names, codesAtOnce) {
+		have, err := tx.Codes(ctx, codeNames)
 		if err != nil {
 			return err
 		}
 		var changed []Row
 		for _, row := range have {
-			one, err := Read(row)
+			scans, err := Read(row)
 			if err != nil {
 				return err
 			}
-			if one.replaceUser(user, by) {
-				changed = append(changed, one.row())
+			if scans.replaceUser(user, step) {
+				changed = append(changed, scans.row())
 			}
 		}
 		if err := tx.PutCodes(ctx, changed); err != nil {
@@ -250,9 +250,9 @@ const codesAtOnce = 1000
 // alarmed is the log message for each kind of alarm.
 var alarmed = map[string]string{Copied: "a code looks as if it was copied", Spoiled: "a code that a printer spoiled was scanned"}
 
-func (b *Book) raise(ctx context.Context, tx Tx, kind string, one *Scans, e *scanlog.Event) error {
-	a, fresh, err := tx.AddAlarm(ctx, Alarm{Kind: kind, CodeName: one.CodeName, At: e.At, Scan: e.ID.String(),
-		Score: int64(one.AlarmScore()), Why: one.judged().why()})
+func (b *Book) raise(ctx context.Context, tx Tx, kind string, scans *Scans, e *scanlog.Event) error {
+	a, fresh, err := tx.AddAlarm(ctx, Alarm{Kind: kind, CodeName: scans.CodeName, At: e.At, Scan: e.ID.String(),
+		Score: int64(scans.AlarmScore()), Why: scans.judged().reasons()})
 	if err == nil && fresh {
 		b.Logger.WarnContext(ctx, alarmed[kind], "application_id", a.Batch, "code_index", a.Index, "score", a.Score, "alarm", a.ID)
 	}
@@ -270,8 +270,8 @@ type Threshold struct {
 
 // Threshold says from which score on codes of a batch raise alarms.
 func (b *Book) Threshold(ctx context.Context, batch int64) (Threshold, error) {
-	own, err := view(ctx, b, func(tx Tx) (map[int64]int64, error) { return tx.Thresholds(ctx, []int64{batch}) })
-	if score, chosen := own[batch]; chosen {
+	ownCounts, err := view(ctx, b, func(tx Tx) (map[int64]int64, error) { return tx.Thresholds(ctx, []int64{batch}) })
+	if score, chosen := ownCounts[batch]; chosen {
 		return Threshold{score, true}, err
 	}
 	return Threshold{Score: b.serverThreshold()}, err
@@ -287,17 +287,17 @@ func (b *Book) SetThreshold(ctx context.Context, batch int64, score *int64) erro
 
 // thresholds finds the threshold for each of some codes, in their order. It reads them in the
 // transaction that counts, so that a choice of an operator on any node holds here.
-func (b *Book) thresholds(ctx context.Context, tx Tx, names []CodeName) (of func(batch int64) int64, err error) {
+func (b *Book) thresholds(ctx context.Context, tx Tx, names []CodeName) (lookup func(batch int64) int64, err error) {
 	var batches []int64
 	for _, name := range names {
 		if n := len(batches); n == 0 || batches[n-1] != name.Batch {
 			batches = append(batches, name.Batch)
 		}
 	}
-	own, err := tx.Thresholds(ctx, batches)
+	ownCounts, err := tx.Thresholds(ctx, batches)
 	server := b.serverThreshold()
 	return func(batch int64) int64 {
-		if score, chosen := own[batch]; chosen {
+		if score, chosen := ownCounts[batch]; chosen {
 			return score
 		}
 		return server

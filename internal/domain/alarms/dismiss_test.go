@@ -239,7 +239,7 @@ func TestAlarmsAreDismissedWhileOthersAreRaised(t *testing.T) {
 				}
 			})
 		}
-		for range testscope.Or(20, 4) {
+		for range testscope.Choose(20, 4) {
 			clock.Lock()
 			now = now.Add(time.Hour)
 			at := now
@@ -356,7 +356,7 @@ func TestWhereACodeWasScannedIsKept(t *testing.T) {
 			n.count(n.a, list)
 		}
 		code, err := n.b.Alarms.Code(t.Context(), people.name)
-		want := []alarms.Where{{Region: "CN-SH", Scans: 4, Networks: 4}, {Region: "CN-BJ", Scans: 2, Networks: 2}}
+		want := []alarms.Location{{Region: "CN-SH", Scans: 4, Networks: 4}, {Region: "CN-BJ", Scans: 2, Networks: 2}}
 		if err != nil || fmt.Sprint(code.Where) != fmt.Sprint(want) || code.Scans != 8 {
 			t.Errorf("%d scans, in %+v, %v", code.Scans, code.Where, err)
 		}

@@ -14,7 +14,7 @@ var book = i18n.Open(locale)
 // Reasons say what gave a code its points, the heaviest first: see docs/alarms.md.
 func (a Alarm) Reasons() (list []i18n.Message) {
 	w := a.Why
-	say := func(key string, with ...any) { list = append(list, book.Text(key, with...)) }
+	say := func(key string, values ...any) { list = append(list, book.Text(key, values...)) }
 	if a.Kind == Spoiled {
 		say("spoiled")
 	}

@@ -86,8 +86,8 @@ func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int
 	if err != nil {
 		return r, fmt.Errorf("which codes of application %d have %d points: %w", batch, threshold, err)
 	}
-	for some := range slices.Chunk(reached, replayedAtOnce) {
-		if err := b.replay(ctx, &r, counted, some, dismissed); err != nil {
+	for rows := range slices.Chunk(reached, replayedAtOnce) {
+		if err := b.replay(ctx, &r, counted, rows, dismissed); err != nil {
 			return r, err
 		}
 	}
@@ -97,9 +97,9 @@ func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int
 }
 
 // replay reads the scans of some codes again.
-func (b *Book) replay(ctx context.Context, r *Replay, counted Counted, some []Row, dismissed map[int64]bool) error {
+func (b *Book) replay(ctx context.Context, r *Replay, counted Counted, rows []Row, dismissed map[int64]bool) error {
 	codes, first := map[CodeName]*Scans{}, r.To
-	for _, row := range some {
+	for _, row := range rows {
 		codes[row.CodeName] = &Scans{CodeName: row.CodeName}
 		if row.FirstAt.Before(first) {
 			first = row.FirstAt
@@ -108,23 +108,23 @@ func (b *Book) replay(ctx context.Context, r *Replay, counted Counted, some []Ro
 	if first.Before(counted.Forgotten) {
 		r.Since = counted.Forgotten
 	}
-	for e, err := range counted.Log.Between(ctx, 0, first, r.To.Add(time.Millisecond)) {
+	for e, err := range counted.Log.ListRange(ctx, 0, first, r.To.Add(time.Millisecond)) {
 		if err != nil {
 			return fmt.Errorf("reading the ledger: %w", err)
 		}
 		if e.Position > counted.Position {
 			break
 		}
-		one := codes[CodeName{e.Batch, e.Index}]
-		if one == nil || e.At.After(r.To) {
+		scans := codes[CodeName{e.Batch, e.Index}]
+		if scans == nil || e.At.After(r.To) {
 			continue
 		}
-		one.Add(&e.Event, counted.Offset, b.Places)
-		score := int64(one.Score())
+		scans.Add(&e.Event, counted.Offset, b.Places)
+		score := int64(scans.Score())
 		if score < r.Threshold {
 			continue
 		}
-		delete(codes, one.CodeName)
+		delete(codes, scans.CodeName)
 		if e.At.Before(r.From) {
 			continue
 		}

@@ -37,7 +37,7 @@ type Scans struct {
 	Erased int
 	// Where it was scanned, as far as that is known, manyRegions places at most; earlier scans, from when places were not
 	// kept, are missing.
-	Where []Where
+	Where []Location
 	// DismissedAt is the time at which an alarm of the code was last dismissed; zero = never.
 	DismissedAt time.Time
 	// since summarises the scans after DismissedAt alone; nil = no alarm was dismissed.
@@ -63,8 +63,8 @@ type place struct {
 	Lat, Lon float64
 }
 
-// Where is a place with the scans of a code that were there. Names are kept for ever.
-type Where struct {
+// Location is a place with the scans of a code that were there. Names are kept for ever.
+type Location struct {
 	Region   string  `json:"p,omitempty"`
 	Known    bool    `json:"k,omitempty"` // the coordinates are, to a tenth of a degree
 	Lat      float64 `json:"y,omitempty"`
@@ -74,15 +74,15 @@ type Where struct {
 }
 
 // been counts a scan at a place.
-func (c *Scans) been(at place, fresh int) {
+func (c *Scans) been(loc place, fresh int) {
 	tenth := func(degrees float64) float64 { return math.Round(10*degrees) / 10 }
-	at.Lat, at.Lon = tenth(at.Lat), tenth(at.Lon)
-	i := slices.IndexFunc(c.Where, func(w Where) bool { return place{w.Region, w.Known, w.Lat, w.Lon} == at })
+	loc.Lat, loc.Lon = tenth(loc.Lat), tenth(loc.Lon)
+	i := slices.IndexFunc(c.Where, func(w Location) bool { return place{w.Region, w.Known, w.Lat, w.Lon} == loc })
 	if i < 0 {
 		if i = len(c.Where); i == manyRegions {
 			return
 		}
-		c.Where = append(c.Where, Where{Region: at.Region, Known: at.Known, Lat: at.Lat, Lon: at.Lon})
+		c.Where = append(c.Where, Location{Region: loc.Region, Known: loc.Known, Lat: loc.Lat, Lon: loc.Lon})
 	}
 	c.Where[i].Scans++
 	c.Where[i].Networks += int64(fresh)
@@ -90,20 +90,20 @@ func (c *Scans) been(at place, fresh int) {
 
 // codeState is the part of Scans that a row stores beside its columns. Names are kept for ever.
 type codeState struct {
-	Users    string  `json:"u,omitempty"`
-	Networks string  `json:"n,omitempty"`
-	Regions  string  `json:"r,omitempty"`
-	Days     string  `json:"d,omitempty"`
-	Hours    uint32  `json:"h,omitempty"`
-	Trips    int     `json:"t,omitempty"`
-	Region   string  `json:"p,omitempty"`
-	Known    bool    `json:"k,omitempty"`
-	Lat      float64 `json:"y,omitempty"`
-	Lon      float64 `json:"x,omitempty"`
-	At       int64   `json:"a,omitempty"`
-	By       uint32  `json:"b,omitempty"`
-	Erased   int     `json:"e,omitempty"`
-	Where    []Where `json:"w,omitempty"`
+	Users    string     `json:"u,omitempty"`
+	Networks string     `json:"n,omitempty"`
+	Regions  string     `json:"r,omitempty"`
+	Days     string     `json:"d,omitempty"`
+	Hours    uint32     `json:"h,omitempty"`
+	Trips    int        `json:"t,omitempty"`
+	Region   string     `json:"p,omitempty"`
+	Known    bool       `json:"k,omitempty"`
+	Lat      float64    `json:"y,omitempty"`
+	Lon      float64    `json:"x,omitempty"`
+	At       int64      `json:"a,omitempty"`
+	By       uint32     `json:"b,omitempty"`
+	Erased   int        `json:"e,omitempty"`
+	Where    []Location `json:"w,omitempty"`
 }
 
 // sinceState is the part of a row about the scans since an alarm was dismissed.
@@ -145,7 +145,7 @@ func textUnlessEmpty(s *hyperloglog.Users) string {
 	return s.Encode()
 }
 
-// Read is the inverse of row.
+// Read returns the inverse of row.
 func Read(r Row) (*Scans, error) {
 	c := &Scans{CodeName: r.CodeName, Scans: r.Scans, FirstAt: r.FirstAt, LastAt: r.LastAt, DismissedAt: r.Dismissed}
 	var state codeState
@@ -155,13 +155,13 @@ func Read(r Row) (*Scans, error) {
 	}
 	if err == nil && !r.Dismissed.IsZero() {
 		c.since = &Scans{CodeName: r.CodeName}
-		var since sinceState
+		var firstState sinceState
 		if r.Since != "" {
-			err = json.Unmarshal([]byte(r.Since), &since)
+			err = json.Unmarshal([]byte(r.Since), &firstState)
 		}
-		if err == nil && since.From == r.Dismissed.UnixMilli() {
-			c.since.Scans = since.Scans
-			err = c.since.setState(since.codeState)
+		if err == nil && firstState.From == r.Dismissed.UnixMilli() {
+			c.since.Scans = firstState.Scans
+			err = c.since.setState(firstState.codeState)
 		}
 	}
 	if err != nil {
@@ -187,7 +187,7 @@ func (c *Scans) setState(state codeState) (err error) {
 	return err
 }
 
-// judged are the scans by which alarms are raised: all of the code, or those after its last alarm
+// judged returns the scans by which alarms are raised: all of the code, or those after its last alarm
 // was dismissed.
 func (c *Scans) judged() *Scans {
 	if c.since != nil {
@@ -196,23 +196,23 @@ func (c *Scans) judged() *Scans {
 	return c
 }
 
-// AlarmScore is the score by which alarms are raised: that of all scans, or of those after the last alarm was
+// AlarmScore returns the score by which alarms are raised: that of all scans, or of those after the last alarm was
 // dismissed.
 func (c *Scans) AlarmScore() int { return c.judged().Score() }
 
-// after reports whether a scan comes after every dismissal, and so can raise an alarm.
-func (c *Scans) after(e *scanlog.Event) bool { return c.since == nil || e.At.After(c.DismissedAt) }
+// canAlarm reports whether a scan comes after every dismissal, and so can raise an alarm.
+func (c *Scans) canAlarm(e *scanlog.Event) bool { return c.since == nil || e.At.After(c.DismissedAt) }
 
 // replaceUser replaces a user by a number, in what is known of all scans and of those since a dismissal.
-func (c *Scans) replaceUser(user scanlog.UserHash, by uint64) (changed bool) {
-	if c.Users.Replace(user, by) {
+func (c *Scans) replaceUser(user scanlog.UserHash, step uint64) (changed bool) {
+	if c.Users.Replace(user, step) {
 		c.Erased++
 		if c.thereBy == uint32(hyperloglog.Number(user)) {
-			c.thereBy = uint32(by)
+			c.thereBy = uint32(step)
 		}
 		changed = true
 	}
-	return c.since != nil && c.since.replaceUser(user, by) || changed
+	return c.since != nil && c.since.replaceUser(user, step) || changed
 }
 
 func (c *Scans) count() {
@@ -227,16 +227,16 @@ type Places interface {
 // Add counts one more scan, in days of a zone so many hours east of UTC. The events come in the order of the log.
 func (c *Scans) Add(e *scanlog.Event, offset int64, places Places) {
 	hour := timebucket.Hour(e.At)
-	at := place{Region: e.Region}
+	loc := place{Region: e.Region}
 	if places != nil && e.Network.IsValid() {
-		at.Lat, at.Lon, at.Known = places.Coordinates(e.Network.Addr())
+		loc.Lat, loc.Lon, loc.Known = places.Coordinates(e.Network.Addr())
 	}
-	c.add(e, timebucket.Day(hour, offset), int(timebucket.HourOfDay(hour, offset)), at)
+	c.add(e, timebucket.Day(hour, offset), int(timebucket.HourOfDay(hour, offset)), loc)
 }
 
-func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, at place) {
-	if c.since != nil && c.after(e) {
-		c.since.add(e, day, hourOfDay, at)
+func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc place) {
+	if c.since != nil && c.canAlarm(e) {
+		c.since.add(e, day, hourOfDay, loc)
 	}
 	if c.Scans == 0 {
 		c.FirstAt = e.At
@@ -250,20 +250,20 @@ func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, at place) {
 	if e.Network.IsValid() {
 		c.networks = addNumber(c.networks, networkNumber(e.Network), manyNetworks)
 	}
-	if at.Region != "" {
-		c.regions = addNumber(c.regions, uint32(xxhash.Sum64String(at.Region)), manyRegions)
+	if loc.Region != "" {
+		c.regions = addNumber(c.regions, uint32(xxhash.Sum64String(loc.Region)), manyRegions)
 	}
 	c.days = addNumber(c.days, uint32(day), manyDays)
 	c.hours |= 1 << hourOfDay
-	if at.Region != "" || at.Known {
-		c.been(at, len(c.networks)-networks)
-		ms, by := e.At.UnixMilli(), uint32(hyperloglog.Number(e.User))
+	if loc.Region != "" || loc.Known {
+		c.been(loc, len(c.networks)-networks)
+		ms, step := e.At.UnixMilli(), uint32(hyperloglog.Number(e.User))
 		// Two users, because one user in two distant places means a wrong place: a carrier's
 		// gateway, a tunnel.
-		if c.thereAt != 0 && by != c.thereBy && tooFar(c.there, at, max(ms-c.thereAt, c.thereAt-ms)) {
+		if c.thereAt != 0 && step != c.thereBy && tooFar(c.there, loc, max(ms-c.thereAt, c.thereAt-ms)) {
 			c.Trips++
 		}
-		c.there, c.thereAt, c.thereBy = at, ms, by
+		c.there, c.thereAt, c.thereBy = loc, ms, step
 	}
 	c.count()
 }
@@ -273,9 +273,9 @@ func networkNumber(p netip.Prefix) uint32 {
 	return uint32(xxhash.Sum64(b[:]))
 }
 
-func addNumber(list []uint32, n uint32, most int) []uint32 {
+func addNumber(list []uint32, n uint32, limit int) []uint32 {
 	i, have := slices.BinarySearch(list, n)
-	if have || len(list) == most {
+	if have || len(list) == limit {
 		return list
 	}
 	return slices.Insert(list, i, n)

@@ -31,15 +31,15 @@ func blocksOf(list []Call) []Block {
 	open := map[int64]int{} // where the block of a second is that has room
 	for i := range list {
 		second := ridSecond(list[i].RID)
-		at, ok := open[second]
-		if !ok || len(texts[at]) >= blockMost {
-			at = len(blocks)
-			open[second] = at
+		pos, ok := open[second]
+		if !ok || len(texts[pos]) >= blockMost {
+			pos = len(blocks)
+			open[second] = pos
 			blocks = append(blocks, Block{Second: second})
 			texts = append(texts, make([]byte, 0, min(blockMost+8*usual, (len(list)-i)*usual)))
 		}
-		texts[at] = append(list[i].appendJSON(texts[at]), '\n')
-		blocks[at].Calls++
+		texts[pos] = append(list[i].appendJSON(texts[pos]), '\n')
+		blocks[pos].Calls++
 	}
 	for i, text := range texts {
 		blocks[i].Text = string(text)

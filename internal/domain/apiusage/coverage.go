@@ -56,20 +56,22 @@ const injectOnce = "qrjump fault add {path} --errcode={errcode} --times 1"
 // Says describes the trial: the behaviour, or the condition for the number.
 func (t Trial) Says() (english, chinese string) {
 	text := t.Code.Meaning()
-	if t.Row != behaviour.None {
+	if t.Row != behaviour.NoRow {
 		text = t.Row.Get().Says()
 	}
 	return text.English(), text.Chinese()
 }
 
 // happensTo reports whether it can happen to a call.
-func (t Trial) happensTo(path string) bool { return among(t.calls, path) && !among(t.spared, path) }
+func (t Trial) happensTo(path string) bool {
+	return matchesPath(t.calls, path) && !matchesPath(t.spared, path)
+}
 
-// among reports whether a path is one of several, or begins as one of them that ends in *.
-func among(paths, path string) bool {
-	return slices.ContainsFunc(strings.Fields(paths), func(one string) bool {
-		family, several := strings.CutSuffix(one, "*")
-		return path == one || several && strings.HasPrefix(path, family)
+// matchesPath reports whether a path is one of several, or begins as one of them that ends in *.
+func matchesPath(paths, path string) bool {
+	return slices.ContainsFunc(strings.Fields(paths), func(name string) bool {
+		family, isMany := strings.CutSuffix(name, "*")
+		return path == name || isMany && strings.HasPrefix(path, family)
 	})
 }
 
@@ -134,19 +136,19 @@ func (b *Book) RefuseToken(path string, code *errcode.Code, rid string) {
 	if b.strangers.seen == nil {
 		b.strangers.seen = map[stranger]*strange{}
 	}
-	one := b.strangers.seen[stranger{path, code.Number}]
-	if one == nil {
-		one = &strange{}
-		b.strangers.seen[stranger{path, code.Number}] = one
+	s := b.strangers.seen[stranger{path, code.Number}]
+	if s == nil {
+		s = &strange{}
+		b.strangers.seen[stranger{path, code.Number}] = s
 	}
-	one.times, one.last = one.times+1, rid
+	s.times, s.last = s.times+1, rid
 }
 
 // Coverage reports, for each trial, the calls of an account that met it, or of all accounts if account is "". It examines a bounded
 // number of logged calls, and includes those with a refused token, whose account is unknown. What can happen to none of these calls
 // is left out.
 func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searched, error) {
-	all, often := make([]Covered, len(trials)), make([]map[string]int, len(trials))
+	all, countses := make([]Covered, len(trials)), make([]map[string]int, len(trials))
 	callers := map[string]string{} // by path
 	looked, err := b.search(ctx, Search{Account: account}, func(c Call) bool {
 		callers[c.Path] = cmp.Or(callers[c.Path], c.Account)
@@ -154,10 +156,10 @@ func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searche
 			if !t.happensTo(c.Path) {
 				continue
 			}
-			if often[i] == nil {
-				often[i] = map[string]int{}
+			if countses[i] == nil {
+				countses[i] = map[string]int{}
 			}
-			often[i][c.Path]++
+			countses[i][c.Path]++
 			all[i].Calls++
 			if t.met(c) {
 				all[i].Times++
@@ -167,32 +169,32 @@ func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searche
 		return true
 	})
 	b.strangers.mu.Lock()
-	for of, one := range b.strangers.seen {
+	for s, item := range b.strangers.seen {
 		for i, t := range trials {
-			if t.Code.Number == of.errcode && t.happensTo(of.path) && all[i].Calls > 0 {
-				all[i].Calls, all[i].Times, all[i].Last = all[i].Calls+one.times, all[i].Times+one.times, max(all[i].Last, one.last)
+			if t.Code.Number == s.errcode && t.happensTo(s.path) && all[i].Calls > 0 {
+				all[i].Calls, all[i].Times, all[i].Last = all[i].Calls+item.times, all[i].Times+item.times, max(all[i].Last, item.last)
 			}
 		}
 	}
 	b.strangers.mu.Unlock()
 	list := []Covered{}
-	for i, one := range all {
-		if one.Calls > 0 {
-			one.Trial = trials[i]
-			path := mostOften(often[i])
-			one.Command = strings.NewReplacer("{path}", path, "{appid}", callers[path],
-				"{errcode}", fmt.Sprint(one.Code.Number)).Replace(one.command)
-			list = append(list, one)
+	for i, covered := range all {
+		if covered.Calls > 0 {
+			covered.Trial = trials[i]
+			path := mostOften(countses[i])
+			covered.Command = strings.NewReplacer("{path}", path, "{appid}", callers[path],
+				"{errcode}", fmt.Sprint(covered.Code.Number)).Replace(covered.command)
+			list = append(list, covered)
 		}
 	}
 	return list, looked, err
 }
 
-// mostOften is the path that was called most often, the first of several by its name.
+// mostOften returns the path that was called most often, the first of several by its name.
 func mostOften(calls map[string]int) (path string) {
-	for one, n := range calls {
-		if path == "" || n > calls[path] || n == calls[path] && one < path {
-			path = one
+	for name, n := range calls {
+		if path == "" || n > calls[path] || n == calls[path] && name < path {
+			path = name
 		}
 	}
 	return path

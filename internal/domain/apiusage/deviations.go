@@ -26,9 +26,9 @@ type Deviation struct {
 }
 
 // add counts what came after it.
-func (d *Deviation) add(later Deviation) {
-	d.Times += later.Times
-	d.LastRID, d.LastAt = later.LastRID, later.LastAt
+func (d *Deviation) add(laterDeviation Deviation) {
+	d.Times += laterDeviation.Times
+	d.LastRID, d.LastAt = laterDeviation.LastRID, laterDeviation.LastAt
 }
 
 const (
@@ -49,8 +49,8 @@ type deviations struct {
 	once    map[string]struct{} // whose missing list was told
 }
 
-// Once reports whether nothing was told yet of what is told once an account, such as a missing list of addresses.
-func (b *Book) Once(account string) bool {
+// FirstNotice reports whether nothing was told yet of what is told once an account, such as a missing list of addresses.
+func (b *Book) FirstNotice(account string) bool {
 	d := &b.deviations
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -78,13 +78,13 @@ func (d *deviations) forget() {
 func (d *deviations) forgetOf(appids []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	maps.DeleteFunc(d.waiting, func(one deviating, _ *Deviation) bool { return slices.Contains(appids, one.account) })
+	maps.DeleteFunc(d.waiting, func(item deviating, _ *Deviation) bool { return slices.Contains(appids, item.account) })
 	maps.DeleteFunc(d.once, func(account string, _ struct{}) bool { return slices.Contains(appids, account) })
 }
 
 // Deviate counts what a call deviated in by its notes. One that deviated in nothing
 // costs a look at the notes, one that did what was counted since the last write no memory.
-func (b *Book) Deviate(account, endpoint, rid string, at time.Time, notes *behaviour.Notes) {
+func (b *Book) Deviate(account, endpoint, rid string, t time.Time, notes *behaviour.Notes) {
 	if !notes.Deviates() {
 		return
 	}
@@ -101,11 +101,11 @@ func (b *Book) Deviate(account, endpoint, rid string, at time.Time, notes *behav
 		d.noted++
 		d.kinds[row] = struct{}{}
 		key := deviating{account, endpoint, row}
-		if one := d.waiting[key]; one != nil {
-			one.Times, one.LastRID, one.LastAt = one.Times+1, rid, at
+		if deviation := d.waiting[key]; deviation != nil {
+			deviation.Times, deviation.LastRID, deviation.LastAt = deviation.Times+1, rid, t
 		} else if len(d.waiting) < deviationsMax {
-			d.waiting[key] = &Deviation{Account: account, Endpoint: endpoint, Behaviour: row.String(), Times: 1, FirstRID: rid, FirstAt: at,
-				LastRID: rid, LastAt: at}
+			d.waiting[key] = &Deviation{Account: account, Endpoint: endpoint, Behaviour: row.String(), Times: 1, FirstRID: rid, FirstAt: t,
+				LastRID: rid, LastAt: t}
 		}
 	})
 }
@@ -160,8 +160,8 @@ func (b *Book) flushDeviations(ctx context.Context) error {
 		return nil
 	}
 	list := make([]Deviation, 0, len(taken))
-	for _, one := range taken {
-		list = append(list, *one)
+	for _, deviation := range taken {
+		list = append(list, *deviation)
 	}
 	// One order for all processes, so that none waits for another in a circle.
 	slices.SortFunc(list, func(a, b Deviation) int {
@@ -173,11 +173,11 @@ func (b *Book) flushDeviations(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for key, later := range d.waiting { // those that came meanwhile
-		if before := taken[key]; before != nil {
-			before.add(*later)
+	for key, laterDeviation := range d.waiting { // those that came meanwhile
+		if oldDeviation := taken[key]; oldDeviation != nil {
+			oldDeviation.add(*laterDeviation)
 		} else if len(taken) < deviationsMax {
-			taken[key] = later
+			taken[key] = laterDeviation
 		}
 	}
 	d.waiting = taken

@@ -176,23 +176,23 @@ func (b *Book) Look(ctx context.Context, rid string) (Call, error) { return b.fi
 // request id, 76004 for one that is older than seven days, 76001 for one that
 // is not in the log, 76003 for another account's. Contract: rules 3.1.
 func (b *Book) Find(ctx context.Context, account, rid string) (Call, error) {
-	at, ok := ridTime(rid)
+	t, ok := ridTime(rid)
 	if !ok {
-		return Call{}, errcode.RIDInvalid.With(behaviour.RIDForm, "%.40q has not the form of a request id", rid)
+		return Call{}, errcode.RIDInvalid.WithDetail(behaviour.RIDForm, "%.40q has not the form of a request id", rid)
 	}
-	if b.Now().Sub(at) > Kept {
-		return Call{}, errcode.RIDTooOld.With(behaviour.RIDOld, "%s is of %s", rid, at.UTC().Format(time.RFC3339))
+	if b.Now().Sub(t) > Kept {
+		return Call{}, errcode.RIDTooOld.WithDetail(behaviour.RIDOld, "%s is of %s", rid, t.UTC().Format(time.RFC3339))
 	}
 	c, err := b.find(ctx, rid)
 	switch {
 	case errors.Is(err, ErrNoCall):
-		return Call{}, errcode.RIDNotFound.With(behaviour.RIDUnknown, "no call of a known account has the request id %s", rid)
+		return Call{}, errcode.RIDNotFound.WithDetail(behaviour.RIDUnknown, "no call of a known account has the request id %s", rid)
 	case err != nil:
 		return Call{}, err
 	case strings.HasPrefix(c.Path, "/sns/"):
-		return Call{}, errcode.RIDNotFound.With(behaviour.RIDUnknown, "%s is a call of %s, which rid/get does not find", rid, c.Path)
+		return Call{}, errcode.RIDNotFound.WithDetail(behaviour.RIDUnknown, "%s is a call of %s, which rid/get does not find", rid, c.Path)
 	case c.Account != account:
-		return Call{}, errcode.RIDForbidden.With(behaviour.RIDOther, "%s is a call of %s, not of %s", rid, c.Account, account)
+		return Call{}, errcode.RIDForbidden.WithDetail(behaviour.RIDOther, "%s is a call of %s, not of %s", rid, c.Account, account)
 	}
 	return c, nil
 }
@@ -224,18 +224,18 @@ func (b *Book) find(ctx context.Context, rid string) (Call, error) {
 	return c, err
 }
 
-// ridSecond is the second that a request id begins with, 0 for another text.
+// ridSecond returns the second that a request id begins with, 0 for another text.
 // Contract: rules 0.
 func ridSecond(rid string) int64 {
-	at, ok := ridTime(rid)
+	t, ok := ridTime(rid)
 	if !ok {
 		return 0
 	}
-	return at.Unix()
+	return t.Unix()
 }
 
-// ridTime is the second in a request id; ok is false for another text.
-func ridTime(rid string) (at time.Time, ok bool) {
+// ridTime returns the second in a request id; ok is false for another text.
+func ridTime(rid string) (t time.Time, ok bool) {
 	if len(rid) != 26 {
 		return time.Time{}, false
 	}

@@ -43,7 +43,7 @@ type count struct {
 	pending int // made here since then
 }
 
-func (m *meter) at(k key) *count {
+func (m *meter) counter(k key) *count {
 	if m.counts == nil {
 		m.counts, m.dirty = map[key]*count{}, map[key]struct{}{}
 	}
@@ -104,7 +104,7 @@ func (b *Book) Spend(ctx context.Context, appid, path string) error {
 		if known {
 			row = s.Exceeds(ctx, c.stored+c.pending+1, limit, PerDay, row)
 		}
-		if row == behaviour.None {
+		if row == behaviour.NoRow {
 			c.pending++
 			m.dirty[k] = struct{}{}
 			m.mu.Unlock()
@@ -112,7 +112,7 @@ func (b *Book) Spend(ctx context.Context, appid, path string) error {
 		}
 		m.mu.Unlock()
 		if looked {
-			return errcode.DailyLimit.With(row, "%s called %s %d times today", appid, path, limit)
+			return errcode.DailyLimit.WithDetail(row, "%s called %s %d times today", appid, path, limit)
 		}
 		if _, err := b.look(ctx, k); err != nil {
 			return err
@@ -135,7 +135,7 @@ func (b *Book) look(ctx context.Context, k key) (int, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := m.at(k)
+	c := m.counter(k)
 	c.stored = stored
 	return stored + c.pending, nil
 }
@@ -150,7 +150,7 @@ type Quota struct {
 func (b *Book) Quota(ctx context.Context, appid, path string) (q Quota, err error) {
 	k := key{appid, path, b.Settings.Get().Day(b.Now())}
 	q.Limit = b.Limit(path)
-	if _, elsewhere := b.Exact[path]; b.Alone && !elsewhere {
+	if _, isElsewhere := b.Exact[path]; b.Alone && !isElsewhere {
 		b.meter.mu.Lock()
 		c, known := b.meter.counts[k]
 		if known {
@@ -167,8 +167,8 @@ func (b *Book) Quota(ctx context.Context, appid, path string) (q Quota, err erro
 
 func (b *Book) flushCounts(ctx context.Context) error {
 	for {
-		more, err := b.flushSome(ctx)
-		if err != nil || !more {
+		hasMore, err := b.flushSome(ctx)
+		if err != nil || !hasMore {
 			return err
 		}
 	}
@@ -180,7 +180,7 @@ type delta struct {
 }
 
 // flushSome writes one batch and reports whether there is more.
-func (b *Book) flushSome(ctx context.Context) (more bool, err error) {
+func (b *Book) flushSome(ctx context.Context) (hasMore bool, err error) {
 	m := &b.meter
 	m.writing.Lock()
 	defer m.writing.Unlock()
@@ -209,7 +209,7 @@ func (b *Book) flushSome(ctx context.Context) (more bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, d := range deltas {
-		c := m.at(d.key)
+		c := m.counter(d.key)
 		c.stored, c.pending = sums[i], c.pending-d.n
 		if c.pending == 0 {
 			delete(m.dirty, d.key)
@@ -226,7 +226,7 @@ func (b *Book) flushSome(ctx context.Context) (more bool, err error) {
 	return len(deltas) == batch, nil
 }
 
-// deltas are the calls to write, in one order for all processes, so that none
+// deltas returns the calls to write, in one order for all processes, so that none
 // waits for another in a circle; tidy is the day if it is a new one.
 func (b *Book) deltas() (deltas []delta, tidy int64) {
 	m := &b.meter
@@ -273,7 +273,7 @@ func (b *Book) Clear(ctx context.Context, appid, path string) error {
 			return err
 		}
 		if n > ClearsPerMonth {
-			return errcode.ClearLimit.With(behaviour.QuotaClears, "%s was cleared %d times this month", appid, ClearsPerMonth)
+			return errcode.ClearLimit.WithDetail(behaviour.QuotaClears, "%s was cleared %d times this month", appid, ClearsPerMonth)
 		}
 		for _, p := range paths {
 			if err := tx.ClearCount(ctx, appid, p, today); err != nil {

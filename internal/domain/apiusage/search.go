@@ -57,7 +57,7 @@ func (b *Book) List(ctx context.Context, s Search, limit int) ([]Call, Searched,
 	return found, looked, err
 }
 
-// listOne is the list where the request id is said, which says where to look.
+// listOne returns the list where the request id is said, which says where to look.
 func (b *Book) listOne(ctx context.Context, s Search) ([]Call, Searched, error) {
 	c, err := b.find(ctx, s.RID)
 	switch {
@@ -89,12 +89,12 @@ func (b *Book) Failures(ctx context.Context, s Search) ([]Failure, Searched, err
 		errcode int
 	}
 	s.Failed = true
-	at, list := map[kind]int{}, []Failure{}
+	counts, list := map[kind]int{}, []Failure{}
 	looked, err := b.search(ctx, s, func(c Call) bool {
-		i, known := at[kind{c.Path, c.ErrCode}]
+		i, known := counts[kind{c.Path, c.ErrCode}]
 		if !known {
 			i = len(list)
-			at[kind{c.Path, c.ErrCode}], list = i, append(list, Failure{Path: c.Path, ErrCode: c.ErrCode, Last: c})
+			counts[kind{c.Path, c.ErrCode}], list = i, append(list, Failure{Path: c.Path, ErrCode: c.ErrCode, Last: c})
 		}
 		list[i].Times++
 		return true
@@ -107,18 +107,18 @@ func (b *Book) Failures(ctx context.Context, s Search) ([]Failure, Searched, err
 
 // search gives take what s wants, newest first, until take says that it is enough or so
 // much was read that another answer shall go on.
-func (b *Book) search(ctx context.Context, s Search, take func(Call) (more bool)) (looked Searched, err error) {
+func (b *Book) search(ctx context.Context, s Search, take func(Call) (hasMore bool)) (looked Searched, err error) {
 	if s.Before == 0 {
 		if err := b.flushCalls(ctx); err != nil {
 			return looked, err
 		}
 	}
-	before, hint := s.Before, s.hint()
+	prev, hint := s.Before, s.hint()
 	blocks, size := 0, 0
 	for step := 2; ; step = min(2*step, searchedStep) {
 		var list []Block
 		err := b.Store.ViewCalls(ctx, func(tx Tx) (err error) {
-			list, err = tx.NewestCalls(ctx, before, step)
+			list, err = tx.NewestCalls(ctx, prev, step)
 			return err
 		})
 		if err != nil {
@@ -128,13 +128,13 @@ func (b *Book) search(ctx context.Context, s Search, take func(Call) (more bool)
 			lines := slices.Collect(strings.Lines(block.Text))
 			for i := len(lines) - 1; i >= block.Gone; i-- {
 				n := block.Last - int64(len(lines)-1-i)
-				if before != 0 && n >= before {
+				if prev != 0 && n >= prev {
 					continue
 				}
 				if n <= s.After {
 					return looked, nil
 				}
-				before, looked.Newest = n, max(looked.Newest, n)
+				prev, looked.Newest = n, max(looked.Newest, n)
 				looked.see(block.Second)
 				if lines[i] == "\n" || !hint.in(lines[i]) { // the line of an account that was reset is empty
 					continue
@@ -154,7 +154,7 @@ func (b *Book) search(ctx context.Context, s Search, take func(Call) (more bool)
 			return looked, nil
 		}
 		if blocks >= searchedBlocks || size >= searchedBytes {
-			looked.Next = before
+			looked.Next = prev
 			return looked, nil
 		}
 	}
@@ -162,12 +162,12 @@ func (b *Book) search(ctx context.Context, s Search, take func(Call) (more bool)
 
 // see notes that a call of a second was looked at.
 func (l *Searched) see(second int64) {
-	at := time.Unix(second, 0).UTC()
-	if l.Calls == 0 || at.Before(l.Since) {
-		l.Since = at
+	t := time.Unix(second, 0).UTC()
+	if l.Calls == 0 || t.Before(l.Since) {
+		l.Since = t
 	}
-	if l.Calls == 0 || at.After(l.Until) {
-		l.Until = at
+	if l.Calls == 0 || t.After(l.Until) {
+		l.Until = t
 	}
 	l.Calls++
 }

@@ -96,7 +96,7 @@ type Store interface {
 	Orphans(ctx context.Context, active map[string]int) ([]Orphan, error)
 	// RulesThen returns the last change of each key up to a moment.
 	RulesThen(ctx context.Context, keys []string, at time.Time) ([]rules.Change, error)
-	// AccountThen is an account at a moment, LinkedThen a link.
+	// AccountThen returns an account at a moment, LinkedThen a link.
 	AccountThen(ctx context.Context, appid string, at time.Time) (AsOf, error)
 	LinkedThen(ctx context.Context, service, miniProgram string, at time.Time) (bool, error)
 	// ChangesAfter lists at most limit changes of the things that are named,

@@ -24,7 +24,7 @@ func outcomeOf(d scan.Decision) outcome {
 	return outcome(fmt.Sprintf("%s %s %s %s", d.Action, d.AppID, d.Matched.Prefix, pageOf(d.Path)))
 }
 
-// pageOf is a path as the rule has it, without the link and the time that a scan adds.
+// pageOf returns a path as the rule has it, without the link and the time that a scan adds.
 func pageOf(path string) string {
 	if i := max(strings.LastIndex(path, "?q="), strings.LastIndex(path, "&q=")); i >= 0 {
 		return path[:i]
@@ -75,16 +75,16 @@ type Question struct {
 
 // way returns the page that a link opens and would open, as far as the asker may know it, with the owner of the rule that opens or,
 // without one, of the rule that would. The zero turn is another's affair.
-func (q Question) way(before, after scan.Decision) turn {
-	known := turn{outcomeOf(before), outcomeOf(after)}
+func (q Question) way(oldDecision, newDecision scan.Decision) turn {
+	known := turn{outcomeOf(oldDecision), outcomeOf(newDecision)}
 	if len(q.Owners) == 0 {
 		return known
 	}
-	if !slices.Contains(q.Owners, cmp.Or(before.Matched.Owner, after.Matched.Owner)) {
+	if !slices.Contains(q.Owners, cmp.Or(oldDecision.Matched.Owner, newDecision.Matched.Owner)) {
 		return turn{}
 	}
-	if owner := after.Matched.Owner; owner != "" && !slices.Contains(q.Owners, owner) {
-		known.after = outcome(after.Action)
+	if owner := newDecision.Matched.Owner; owner != "" && !slices.Contains(q.Owners, owner) {
+		known.after = outcome(newDecision.Action)
 	}
 	return known
 }
@@ -99,12 +99,12 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q Question
 	done := Replayed{Since: since, Anonymous: true, Changes: []OutcomeChange{}}
 	live.Codes = nil // the log has no texts of codes
 	finder := scan.Overlay{Under: live.Finder, Rules: q.Plan}
-	then := live
-	then.Finder = finder
+	pastResolver := live
+	pastResolver.Finder = finder
 	turns := map[turn]*OutcomeChange{}
 	// Without a particular user the outcome depends on the link alone, and most scans are of few links.
 	known := map[string]turn{}
-	for e, err := range log.Between(ctx, 0, since, endOfTime) {
+	for e, err := range log.ListRange(ctx, 0, since, endOfTime) {
 		if err != nil {
 			return done, fmt.Errorf("reading the log of scans: %w", err)
 		}
@@ -120,7 +120,7 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q Question
 		if !is {
 			if link, ok := rules.ParseLink(e.Text); ok && finder.Touches(link) {
 				req := scan.Request{Text: e.Text, At: e.At}
-				way = q.way(live.Resolve(req), then.Resolve(req))
+				way = q.way(live.Resolve(req), pastResolver.Resolve(req))
 			}
 			if len(known) == linksKnown {
 				clear(known)

@@ -25,7 +25,7 @@ type scanned struct {
 	scans int
 }
 
-func (s scanned) Between(_ context.Context, after int64, from, to time.Time) iter.Seq2[scanlog.Entry, error] {
+func (s scanned) ListRange(_ context.Context, after int64, from, to time.Time) iter.Seq2[scanlog.Entry, error] {
 	return func(yield func(scanlog.Entry, error) bool) {
 		if after != 0 || !from.Equal(began.Add(-time.Hour)) || to.Before(began.AddDate(100, 0, 0)) {
 			yield(scanlog.Entry{}, fmt.Errorf("scans after position %d, from %s to %s", after, from, to))

@@ -29,7 +29,7 @@ type Answer struct {
 // Resolve decides a scan as it was decided at req.At: with the last change of
 // each thing that is dated up to then. It has no effect.
 func (t PointInTime) Resolve(ctx context.Context, req scan.Request) (Answer, error) {
-	p := &past{ctx: ctx, store: t.Store, at: req.At, found: map[string]*rules.Rule{}, accounts: map[string]AsOf{}, links: map[string]bool{}}
+	p := &pastState{ctx: ctx, store: t.Store, at: req.At, found: map[string]*rules.Rule{}, accounts: map[string]AsOf{}, links: map[string]bool{}}
 	if link, ok := rules.ParseLink(req.Text); ok && rules.PlainText(req.Text) {
 		if err := p.rules(link.Ends()); err != nil {
 			return Answer{}, err
@@ -46,8 +46,8 @@ func (t PointInTime) Resolve(ctx context.Context, req scan.Request) (Answer, err
 	return Answer{d, p.names}, nil
 }
 
-// past holds the loaded parts of the state at a moment.
-type past struct {
+// pastState holds the loaded parts of the state at a moment.
+type pastState struct {
 	ctx      context.Context
 	store    Store
 	at       time.Time
@@ -60,7 +60,7 @@ type past struct {
 
 // rules finds the rules with one of the keys. A test link lies below its rule's
 // prefix, so a rule that lists the text is among them.
-func (p *past) rules(keys []string) error {
+func (p *pastState) rules(keys []string) error {
 	changes, err := p.store.RulesThen(p.ctx, keys, p.at)
 	if err != nil {
 		return err
@@ -77,21 +77,21 @@ func (p *past) rules(keys []string) error {
 }
 
 // Account implements scan.Accounts.
-func (p *past) Account(appid string) (accounts.Account, bool) {
-	then, asked := p.accounts[appid]
+func (p *pastState) Account(appid string) (accounts.Account, bool) {
+	pastOf, asked := p.accounts[appid]
 	if !asked {
 		var err error
-		if then, err = p.store.AccountThen(p.ctx, appid, p.at); err != nil && p.err == nil {
+		if pastOf, err = p.store.AccountThen(p.ctx, appid, p.at); err != nil && p.err == nil {
 			p.err = err
 		}
-		p.accounts[appid] = then
+		p.accounts[appid] = pastOf
 		p.names = append(p.names, Name{replica.AccountChange, appid})
 	}
-	return then.Account, then.Known
+	return pastOf.Account, pastOf.Known
 }
 
 // Linked implements scan.Accounts.
-func (p *past) Linked(service, miniProgram string) bool {
+func (p *pastState) Linked(service, miniProgram string) bool {
 	name := service + " " + miniProgram
 	linked, asked := p.links[name]
 	if !asked {
@@ -106,7 +106,7 @@ func (p *past) Linked(service, miniProgram string) bool {
 }
 
 type pastCodes struct {
-	*past
+	*pastState
 	press *codes.Service
 }
 

@@ -408,8 +408,8 @@ func TestThePastIsWhatItWas(t *testing.T) {
 	if url := os.Getenv("HISTORY_POSTGRES"); url != "" {
 		target.URL = url // a database of its own
 	}
-	n := questions(t, testscope.Or(20_000, 2_000))
-	events := testscope.Or(1500, 600)
+	n := questions(t, testscope.Choose(20_000, 2_000))
+	events := testscope.Choose(1500, 600)
 	w := newWorld(t, target, 7)
 	for range events {
 		w.one()

@@ -33,8 +33,8 @@ type expectationKey struct{}
 
 // WithPrecondition lets the first change that is made with the context happen only if none of
 // these things changed after a change of the log; else it fails with ErrMoved.
-func WithPrecondition(ctx context.Context, since int64, of ...Name) context.Context {
-	return context.WithValue(ctx, expectationKey{}, &Precondition{Since: since, Of: of})
+func WithPrecondition(ctx context.Context, start int64, names ...Name) context.Context {
+	return context.WithValue(ctx, expectationKey{}, &Precondition{Since: start, Of: names})
 }
 
 // PreconditionFromContext returns the last precondition that Unchanged set; nil = none, or it was met.

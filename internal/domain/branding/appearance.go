@@ -78,13 +78,13 @@ func (a Appearance) Validate() error {
 		if language != English && language != Chinese {
 			return invalidf("texts has the language %.20q: want en or zh", string(language))
 		}
-		for _, one := range []struct {
+		for _, entry := range []struct {
 			name, text string
 			most       int
 		}{{"app", texts.App, MaxApp}, {"landing", texts.Landing, MaxText}, {"code", texts.Code, MaxText}} {
-			if !plain(one.text, one.most) {
-				return invalidf("texts.%s.%s: want %d characters at most, without line breaks and other control characters", language, one.name,
-					one.most)
+			if !plain(entry.text, entry.most) {
+				return invalidf("texts.%s.%s: want %d characters at most, without line breaks and other control characters", language, entry.name,
+					entry.most)
 			}
 		}
 	}
@@ -107,8 +107,8 @@ func validHelp(address string) error {
 
 // plain reports whether a text has at most so many characters, all of which show:
 // neither controls nor marks that turn the direction of what follows them.
-func plain(text string, most int) bool {
-	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= most && !slices.ContainsFunc([]rune(text), func(r rune) bool {
+func plain(text string, limit int) bool {
+	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= limit && !slices.ContainsFunc([]rune(text), func(r rune) bool {
 		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
 	})
 }
@@ -126,7 +126,7 @@ func (l Logo) Path() string {
 	return LogoPath + l.Hash + ".png"
 }
 
-// HashOfPath is the hash in the path of a logo; false for a path that is none.
+// HashOfPath returns the hash in the path of a logo; false for a path that is none.
 func HashOfPath(path string) (string, bool) {
 	rest, is := strings.CutPrefix(path, LogoPath)
 	name, png := strings.CutSuffix(rest, ".png")

@@ -237,7 +237,7 @@ func TestPagesAskTheStoreOnceForAnAccount(t *testing.T) {
 	see := func(appid string, accent Colour, asked int) {
 		t.Helper()
 		for range 3 {
-			if got := b.Of(t.Context(), appid); got.Accent != accent {
+			if got := b.Lookup(t.Context(), appid); got.Accent != accent {
 				t.Errorf("%s looks like %+v", appid, got)
 			}
 		}
@@ -256,7 +256,7 @@ func TestPagesAskTheStoreOnceForAnAccount(t *testing.T) {
 	now = now.Add(faulty)
 	see("shop", "#111111", 5)
 	for i := range 3 * mostKnown {
-		b.Of(t.Context(), fmt.Sprint(i))
+		b.Lookup(t.Context(), fmt.Sprint(i))
 	}
 	if len(b.known) > mostKnown {
 		t.Errorf("%d accounts are kept", len(b.known))
@@ -273,8 +273,8 @@ func TestAChangeWhileItIsReadIsSeen(t *testing.T) {
 		store.has["shop"] = Appearance{Accent: "#111111"}
 		b.Forget("shop")
 	}
-	b.Of(t.Context(), "shop")
-	if got := b.Of(t.Context(), "shop"); got.Accent != "#111111" {
+	b.Lookup(t.Context(), "shop")
+	if got := b.Lookup(t.Context(), "shop"); got.Accent != "#111111" {
 		t.Errorf("%+v", got)
 	}
 }

@@ -40,7 +40,7 @@ const (
 	patience, faulty = 2 * time.Second, 5 * time.Second
 )
 
-// Get is the appearance of an account as the store has it, with its logo as PNG:
+// Get returns the appearance of an account as the store has it, with its logo as PNG:
 // accounts.ErrNoAccount, and the zero value for one that has none.
 func (b *Book) Get(ctx context.Context, appid string) (a Appearance, png []byte, err error) {
 	err = b.Store.ViewAppearances(ctx, func(tx Tx) error {
@@ -124,8 +124,8 @@ func (b *Book) Forget(appid string) {
 	delete(b.known, appid)
 }
 
-// Of returns the branding of an account for a page: from memory, and without branding while the store does not answer.
-func (b *Book) Of(ctx context.Context, appid string) Appearance {
+// Lookup returns the branding of an account for a page: from memory, and without branding while the store does not answer.
+func (b *Book) Lookup(ctx context.Context, appid string) Appearance {
 	now := b.RealNow()
 	b.mu.Lock()
 	have, ok := b.known[appid]
@@ -158,7 +158,7 @@ func (b *Book) Of(ctx context.Context, appid string) Appearance {
 	return have.Appearance
 }
 
-// Kept is the PNG of a logo that a page showed; false where the store has to be asked.
+// Kept returns the PNG of a logo that a page showed; false where the store has to be asked.
 func (b *Book) Kept(hash string) ([]byte, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -166,7 +166,7 @@ func (b *Book) Kept(hash string) ([]byte, bool) {
 	return file, ok
 }
 
-// Read is the PNG of a logo from the store, which is kept from then on; ErrNone where no
+// Read returns the PNG of a logo from the store, which is kept from then on; ErrNone where no
 // account has it.
 func (b *Book) Read(ctx context.Context, hash string) (file []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)

@@ -18,7 +18,7 @@ func (c Colour) validate() error {
 	return nil
 }
 
-// On is the colour of text on this ground: white or black, whichever has more
+// On returns the colour of text on this ground: white or black, whichever has more
 // contrast. That is 4.58 at least on any ground, and WCAG 2.2 AA wants 4.5.
 func (c Colour) On() Colour {
 	if c.luminance() > math.Sqrt(1.05*0.05)-0.05 {
@@ -27,13 +27,13 @@ func (c Colour) On() Colour {
 	return "#ffffff"
 }
 
-// Contrast is the ratio of WCAG 2.2 between two colours, from 1 to 21.
-func (c Colour) Contrast(with Colour) float64 {
-	a, b := c.luminance(), with.luminance()
+// Contrast returns the ratio of WCAG 2.2 between two colours, from 1 to 21.
+func (c Colour) Contrast(item Colour) float64 {
+	a, b := c.luminance(), item.luminance()
 	return (max(a, b) + 0.05) / (min(a, b) + 0.05)
 }
 
-// luminance is the relative luminance of WCAG 2.2.
+// luminance returns the relative luminance of WCAG 2.2.
 func (c Colour) luminance() (sum float64) {
 	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
 		n, err := strconv.ParseUint(string(c[1+2*i:3+2*i]), 16, 8)

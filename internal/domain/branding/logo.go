@@ -35,13 +35,13 @@ func (b *Book) takeLogo(ctx context.Context, file []byte) (Logo, []byte, error) 
 	if looksLikeMarkup(file) {
 		return Logo{}, nil, invalidf("logo: an SVG is a document that can hold scripts: save it as PNG, JPEG or WebP")
 	}
-	about, kind, err := image.DecodeConfig(bytes.NewReader(file))
+	config, kind, err := image.DecodeConfig(bytes.NewReader(file))
 	switch {
 	case err != nil || kind != "png" && kind != "jpeg" && kind != "webp":
 		return Logo{}, nil, invalidf("logo: it cannot be read: want a picture as PNG, JPEG or WebP that does not move")
-	case about.Width <= 0 || about.Height <= 0 || about.Width > MaxPixels || about.Height > MaxPixels ||
-		about.Width*about.Height > MaxPixels:
-		return Logo{}, nil, invalidf("logo: %d × %d pixels: want %d in all at most, such as 2048 × 2048", about.Width, about.Height, MaxPixels)
+	case config.Width <= 0 || config.Height <= 0 || config.Width > MaxPixels || config.Height > MaxPixels ||
+		config.Width*config.Height > MaxPixels:
+		return Logo{}, nil, invalidf("logo: %d × %d pixels: want %d in all at most, such as 2048 × 2048", config.Width, config.Height, MaxPixels)
 	}
 	done, err := b.decoding.Acquire(ctx, 1, 0) // the largest takes some 32 MB
 	if err != nil {
@@ -72,7 +72,7 @@ func looksLikeMarkup(file []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(bytes.TrimPrefix(file, []byte("\xef\xbb\xbf")), " \t\r\n"), []byte("<"))
 }
 
-// fitted is a picture made to fit into a box; a smaller one keeps its size.
+// fitted returns a picture made to fit into a box; a smaller one keeps its size.
 func fitted(from image.Image, width, height float64) *image.NRGBA {
 	w, h := float64(from.Bounds().Dx()), float64(from.Bounds().Dy())
 	scale := min(1, width/w, height/h)

@@ -39,24 +39,24 @@ func (b Binding) check() error {
 		{"product_code", b.ProductCode}, {"wxa_path", b.WxaPath},
 	} {
 		if !plain(f.value, 1, 128) {
-			return errcode.InvalidArgs.With(behaviour.CodesActivateText, "%s invalid: want 1 to 128 characters", f.name)
+			return errcode.InvalidArgs.WithDetail(behaviour.CodesActivateText, "%s invalid: want 1 to 128 characters", f.name)
 		}
 	}
 	switch {
 	case strings.TrimSpace(b.WxaPath) == "":
 		// rules 6, number 28
-		return errcode.InvalidArgs.With(behaviour.CodesActivatePage, "wxa_path invalid: it is blank, and names no page")
+		return errcode.InvalidArgs.WithDetail(behaviour.CodesActivatePage, "wxa_path invalid: it is blank, and names no page")
 	case b.WxaAppID == "":
-		return errcode.InvalidArgs.With(behaviour.CodesActivateAppIDMissing, "wxa_appid is missing")
+		return errcode.InvalidArgs.WithDetail(behaviour.CodesActivateAppIDMissing, "wxa_appid is missing")
 	case !wxaAppID.MatchString(b.WxaAppID):
-		return errcode.InvalidAppID.With(behaviour.CodesActivateAppIDForm, "wxa_appid %.40q is no AppID", b.WxaAppID)
+		return errcode.InvalidAppID.WithDetail(behaviour.CodesActivateAppIDForm, "wxa_appid %.40q is no AppID", b.WxaAppID)
 	case b.WxaType < WxaRelease || b.WxaType > WxaTrial:
-		return errcode.InvalidArgs.With(behaviour.CodesActivateType, "wxa_type is %d: want 0, 1 or 2", b.WxaType)
+		return errcode.InvalidArgs.WithDetail(behaviour.CodesActivateType, "wxa_type is %d: want 0, 1 or 2", b.WxaType)
 	}
 	return nil
 }
 
-// Version is the version of the Mini Program that a type opens, and whether a
+// Version returns the version of the Mini Program that a type opens, and whether a
 // member with the role may open it; everybody may open a release.
 func (b Binding) Version(role accounts.Role) (v accounts.Version, allowed bool) {
 	switch b.WxaType {
@@ -87,7 +87,7 @@ type Event struct {
 	Note   string
 }
 
-// Activated is the range of the call that activated codes. Overlaps are decided by it, and later
+// Activated returns the range of the call that activated codes. Overlaps are decided by it, and later
 // answers show it as code_start and code_end.
 func (e *Event) Activated() Range {
 	if e.Renews != nil {
@@ -124,7 +124,7 @@ type span struct {
 }
 
 // cover makes an event govern a range.
-func (c *coverage) cover(r Range, by *Event) {
+func (c *coverage) cover(r Range, event *Event) {
 	// The span that reaches into the range from the left keeps its left part,
 	// and its right part where it reaches beyond.
 	c.spans.Descend(r.From, func(from int64, s span) bool {
@@ -139,24 +139,24 @@ func (c *coverage) cover(r Range, by *Event) {
 		}
 		return false
 	})
-	var inside []int64
+	var innerNumbers []int64
 	c.spans.Ascend(r.From, func(from int64, s span) bool {
 		if from > r.To {
 			return false
 		}
-		inside = append(inside, from)
+		innerNumbers = append(innerNumbers, from)
 		if s.to > r.To {
 			c.spans.Set(r.To+1, s)
 			return false
 		}
 		return true
 	})
-	for _, from := range inside {
+	for _, from := range innerNumbers {
 		if from <= r.To {
 			c.spans.Delete(from)
 		}
 	}
-	c.spans.Set(r.From, span{r.To, by})
+	c.spans.Set(r.From, span{r.To, event})
 }
 
 // apply puts an event in force that activates codes or withdraws them.
@@ -176,15 +176,15 @@ func (c *coverage) does(e *Event, r Range) {
 	}
 }
 
-// at returns the event that governs an index, nil where none does.
-func (c *coverage) at(index int64) (by *Event) {
+// governing returns the event that governs an index, nil where none does.
+func (c *coverage) governing(index int64) (event *Event) {
 	c.spans.Descend(index, func(_ int64, s span) bool {
 		if s.to >= index {
-			by = s.by
+			event = s.by
 		}
 		return false
 	})
-	return by
+	return event
 }
 
 // activeIn lists the parts of a range that an activation governs, in order.

@@ -40,7 +40,7 @@ func TestCoverageIsAPlainArray(t *testing.T) {
 				plain[i] = by
 			}
 			for i, want := range plain {
-				if got := c.at(int64(i)); got != want {
+				if got := c.governing(int64(i)); got != want {
 					t.Fatalf("history %d, call %d of %v: index %d is governed by %v, want %v", history, call, r, i, got, want)
 				}
 			}
@@ -56,7 +56,7 @@ func TestCoverageIsAPlainArray(t *testing.T) {
 				next = s.to + 1
 			}
 		}
-		require.True(t, c.at(-1) == nil && c.at(indexes) == nil, "history %d: something governs what does not exist", history)
+		require.True(t, c.governing(-1) == nil && c.governing(indexes) == nil, "history %d: something governs what does not exist", history)
 	}
 }
 
@@ -93,7 +93,7 @@ func TestBindings(t *testing.T) {
 	} {
 		b := good
 		c.change(&b)
-		code, detail := errcode.Of(b.check())
+		code, detail := errcode.FromError(b.check())
 		assert.True(t, code == c.code && strings.Contains(detail, c.detail), "%s: %v %s", c.name, code, detail)
 	}
 	for _, c := range []struct {

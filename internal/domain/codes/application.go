@@ -69,25 +69,25 @@ const (
 // Status is computed, not stored. Codes need no work, so an application is finished at once, unless
 // a setting makes it take some time as on the platform. A clock that is behind the time of the call
 // does not unfinish it.
-func (b Batch) Status(now time.Time, whole time.Duration) Status {
+func (b Batch) Status(now time.Time, fullWait time.Duration) Status {
 	switch passed := now.Sub(b.CreatedAt); {
-	case whole <= 0 || passed >= whole:
+	case fullWait <= 0 || passed >= fullWait:
 		return Finish
-	case passed < whole/4:
+	case passed < fullWait/4:
 		return Init
 	}
 	return Processing
 }
 
 // UpdatedAt returns the time at which the status last changed.
-func (b Batch) UpdatedAt(now time.Time, whole time.Duration) time.Time {
-	switch b.Status(now, whole) {
+func (b Batch) UpdatedAt(now time.Time, fullWait time.Duration) time.Time {
+	switch b.Status(now, fullWait) {
 	case Init:
 		return b.CreatedAt
 	case Processing:
-		return b.CreatedAt.Add(whole / 4)
+		return b.CreatedAt.Add(fullWait / 4)
 	}
-	return b.CreatedAt.Add(whole)
+	return b.CreatedAt.Add(fullWait)
 }
 
 // Range is a run of indexes, both ends included.
@@ -107,14 +107,14 @@ func (b Batch) Segments() []Range {
 
 // Ready lists the segments that are made at a moment: as an application goes
 // on there are more of them. Contract: marketcode 3.1.
-func (b Batch) Ready(now time.Time, whole time.Duration) []Range {
+func (b Batch) Ready(now time.Time, fullWait time.Duration) []Range {
 	all := b.Segments()
-	switch b.Status(now, whole) {
+	switch b.Status(now, fullWait) {
 	case Init:
 		return nil
 	case Processing:
-		begun := whole / 4
-		made := float64(now.Sub(b.CreatedAt)-begun) / float64(whole-begun)
+		begun := fullWait / 4
+		made := float64(now.Sub(b.CreatedAt)-begun) / float64(fullWait-begun)
 		return all[:int(made*float64(len(all)))]
 	}
 	return all
@@ -123,25 +123,25 @@ func (b Batch) Ready(now time.Time, whole time.Duration) []Range {
 // InSegment returns 40097 or 80306 as Within does, and 80310 unless the range lies within one
 // segment; it may be a part of the segment.
 func (b Batch) InSegment(r Range) error {
-	if err := b.Within(r); err != nil {
+	if err := b.CheckRange(r); err != nil {
 		return err
 	}
 	if r.From/b.Segment != r.To/b.Segment {
-		return errcode.NoSegment.With(behaviour.CodesRangeSegments, "code_start %d and code_end %d lie in two segments of %d codes", r.From,
+		return errcode.NoSegment.WithDetail(behaviour.CodesRangeSegments, "code_start %d and code_end %d lie in two segments of %d codes", r.From,
 			r.To, b.Segment)
 	}
 	return nil
 }
 
-// Within returns 40097 for an invalid range, 80306 for one that ends after the end of the batch.
-func (b Batch) Within(r Range) error {
+// CheckRange returns 40097 for an invalid range, 80306 for one that ends after the end of the batch.
+func (b Batch) CheckRange(r Range) error {
 	switch {
 	case r.From < 0 || r.To < 0:
-		return errcode.InvalidArgs.With(behaviour.CodesRangeOrder, "code_start %d, code_end %d: an index is 0 or more", r.From, r.To)
+		return errcode.InvalidArgs.WithDetail(behaviour.CodesRangeOrder, "code_start %d, code_end %d: an index is 0 or more", r.From, r.To)
 	case r.From > r.To:
-		return errcode.InvalidArgs.With(behaviour.CodesRangeOrder, "code_start %d is after code_end %d", r.From, r.To)
+		return errcode.InvalidArgs.WithDetail(behaviour.CodesRangeOrder, "code_start %d is after code_end %d", r.From, r.To)
 	case r.To >= b.Count:
-		return errcode.IndexBeyond.With(behaviour.CodesRangeBeyond, "code_end %d: the application has the indexes 0 to %d", r.To, b.Count-1)
+		return errcode.IndexBeyond.WithDetail(behaviour.CodesRangeBeyond, "code_end %d: the application has the indexes 0 to %d", r.To, b.Count-1)
 	}
 	return nil
 }
@@ -157,17 +157,17 @@ type Application struct {
 }
 
 // check returns 40097 for an invalid application. Contract: marketcode 3.1.
-func (a Application) check(most int64) error {
+func (a Application) check(limit int64) error {
 	switch {
-	case a.Count < CountStep || a.Count > most || a.Count%CountStep != 0:
-		return errcode.InvalidArgs.With(behaviour.CodesApplyCount, "code_count invalid: %d is not a multiple of %d from %d to %d", a.Count,
-			CountStep, CountStep, most)
+	case a.Count < CountStep || a.Count > limit || a.Count%CountStep != 0:
+		return errcode.InvalidArgs.WithDetail(behaviour.CodesApplyCount, "code_count invalid: %d is not a multiple of %d from %d to %d", a.Count,
+			CountStep, CountStep, limit)
 	case !plain(a.ISV, 1, maxISV):
-		return errcode.InvalidArgs.With(behaviour.CodesApplyOrder, "isv_application_id invalid: want 1 to %d characters", maxISV)
+		return errcode.InvalidArgs.WithDetail(behaviour.CodesApplyOrder, "isv_application_id invalid: want 1 to %d characters", maxISV)
 	}
 	if a.Template != "" {
 		if _, err := ParseTemplate(a.Template); err != nil {
-			return errcode.InvalidArgs.With(behaviour.None, "%s", err)
+			return errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%s", err)
 		}
 	}
 	return nil
@@ -175,8 +175,8 @@ func (a Application) check(most int64) error {
 
 // plain reports whether s is min to max characters of valid UTF-8, none of
 // them a control character.
-func plain(s string, least, most int) bool {
-	if n := utf8.RuneCountInString(s); !utf8.ValidString(s) || n < least || n > most {
+func plain(s string, minimum, limit int) bool {
+	if n := utf8.RuneCountInString(s); !utf8.ValidString(s) || n < minimum || n > limit {
 		return false
 	}
 	for _, r := range s {
@@ -190,7 +190,7 @@ func plain(s string, least, most int) bool {
 // epoch is the time at which the floor of the counter begins.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// blockStart is the first counter of a new block: never below the stored
+// blockStart returns the first counter of a new block: never below the stored
 // counter, and above everything that a server could have given out until now at
 // 10,000 a second, so that a restored older backup does not issue a code twice.
 func blockStart(counter uint64, now time.Time, floor uint64, byTime bool) uint64 {

@@ -37,7 +37,7 @@ func TestWhatCanBeAppliedFor(t *testing.T) {
 		{"a control character", Application{ISV: "a\nb", Count: 10_000}, 20_000_000, "isv_application_id"},
 	} {
 		err := c.a.check(c.most)
-		code, detail := errcode.Of(err)
+		code, detail := errcode.FromError(err)
 		if c.want == "" && err != nil || c.want != "" && (code != errcode.InvalidArgs || !strings.Contains(detail, c.want)) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
@@ -106,7 +106,7 @@ func TestSegments(t *testing.T) {
 		{-1, 4}:          "code_start -1, code_end 4: an index is 0 or more",
 		{-2, -1}:         "an index is 0 or more",
 	} {
-		code, detail := errcode.Of(b.InSegment(r))
+		code, detail := errcode.FromError(b.InSegment(r))
 		number := errcode.InvalidArgs
 		switch {
 		case want == "":

@@ -35,10 +35,10 @@ type wording struct {
 	words    map[string]Template // by their words in capitals
 }
 
-// with is the index with the template of a batch too.
-func (i templateIndex) with(b Batch) templateIndex {
-	this := knownTemplate{b.Template, b.Version, b.Imported}
-	if b.Template == "" || i.known[this] {
+// add returns the index with the template of a batch too.
+func (i templateIndex) add(b Batch) templateIndex {
+	template := knownTemplate{b.Template, b.Version, b.Imported}
+	if b.Template == "" || i.known[template] {
 		return i
 	}
 	t, err := ParseTemplate(b.Template)
@@ -48,7 +48,7 @@ func (i templateIndex) with(b Batch) templateIndex {
 	if i.known == nil {
 		i.known, i.roots = map[knownTemplate]bool{}, map[string][]Template{}
 	}
-	i.known[this] = true
+	i.known[template] = true
 	i.all++
 	i.word(t, b.Imported)
 	if l, is := t.link(); is && !slices.Contains(i.links, l) {
@@ -74,21 +74,21 @@ func (i templateIndex) with(b Batch) templateIndex {
 // word notes the words of a template.
 func (i *templateIndex) word(t Template, imported bool) {
 	alike := func(a, b templatePart) bool { return a.field == b.field && a.size == b.size }
-	at := slices.IndexFunc(i.wordings, func(w *wording) bool {
+	pos := slices.IndexFunc(i.wordings, func(w *wording) bool {
 		return w.imported == imported && slices.EqualFunc(w.parts, t.bare, alike)
 	})
-	if at < 0 {
-		at = len(i.wordings)
+	if pos < 0 {
+		pos = len(i.wordings)
 		i.wordings = append(i.wordings, &wording{parts: t.bare, size: t.bareSize(), imported: imported, words: map[string]Template{}})
 	}
 	var words []byte
 	for _, part := range t.bare {
 		words = append(words, capitals(part.text)...)
 	}
-	i.wordings[at].words[string(words)] = t
+	i.wordings[pos].words[string(words)] = t
 }
 
-// find is the template that has the words of a text without its scheme.
+// find returns the template that has the words of a text without its scheme.
 func (w *wording) find(bare string) (t Template, ok bool) {
 	if len(bare) != w.size {
 		return t, false
@@ -112,7 +112,7 @@ func (w *wording) find(bare string) (t Template, ok bool) {
 	return t, ok
 }
 
-// template is the one that has the words of a text without its scheme, of batches made here or elsewhere.
+// template returns the one that has the words of a text without its scheme, of batches made here or elsewhere.
 func (m *Memory) template(bare string, imported bool) (t Template, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -126,7 +126,7 @@ func (m *Memory) template(bare string, imported bool) (t Template, ok bool) {
 	return t, false
 }
 
-// importedOfRoot are the templates of batches made elsewhere of a GS1 key.
+// importedOfRoot returns the templates of batches made elsewhere of a GS1 key.
 func (m *Memory) importedOfRoot(root string) []Template {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -136,7 +136,7 @@ func (m *Memory) importedOfRoot(root string) []Template {
 // internalAI is the application identifier of a secret.
 const internalAI = "98"
 
-// allTemplates are those of all batches.
+// allTemplates returns those of all batches.
 func (m *Memory) allTemplates() templateIndex {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -146,7 +146,7 @@ func (m *Memory) allTemplates() templateIndex {
 // Links returns the patterns of links that texts by template have in common, each once.
 func (m *Memory) Links() []Link { return m.allTemplates().links }
 
-// lineFeeds is a text with the ends of lines of templates.
+// lineFeeds returns a text with the ends of lines of templates.
 func lineFeeds(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
 
 // byTemplate finds the code behind a text by template: its secret says which code it is, and then all of it has to be the text of
@@ -171,7 +171,7 @@ func (p *Service) byTemplate(text string) (f Found, ok bool) {
 	return p.byElements(text, index)
 }
 
-// printedByTemplate is the code of a counter, where its batch has a template and the version.
+// printedByTemplate returns the code of a counter, where its batch has a template and the version.
 func (p *Service) printedByTemplate(counter uint64, version byte) (f Found, ok bool) {
 	f.Batch, f.Index, ok = p.Memory.Find(counter)
 	return f, ok && f.Batch.Template != "" && f.Batch.Version == version
@@ -216,7 +216,7 @@ func (p *Service) byElements(text string, index templateIndex) (f Found, ok bool
 		if err != nil || made.Key.String() != data.Key.String() {
 			continue
 		}
-		if own, _ := made.Value(internalAI); len(own) == len(secret) && equalFold(own, secret) {
+		if local, _ := made.Value(internalAI); len(local) == len(secret) && equalFold(local, secret) {
 			return f, true
 		}
 	}
@@ -244,7 +244,7 @@ func (b Batch) Weak() bool {
 	return b.Template != "" && (err != nil || t.weak || t.Bits(b.Count) < StrongBits)
 }
 
-// TextEnding is the last symbols of the secret of a text of the batch; "" = the text is in another form.
+// TextEnding returns the last symbols of the secret of a text of the batch; "" = the text is in another form.
 func (b Batch) TextEnding(text string, symbols int) string {
 	t, err := ParseTemplate(b.Template)
 	if err != nil {
@@ -311,9 +311,9 @@ func (p PackageRange) eachByTemplate(ctx context.Context, f func(index uint64, c
 		}
 		for j := range n {
 			code, symbols := s.lane(j)
-			at := index + uint64(j)
-			text = t.append(text[:0], &code, p.Printed.Version, &symbols, t.digits(p.Text, p.Printed.Version, p.Start+at), at)
-			if err := f(at, code[:], text); err != nil {
+			pos := index + uint64(j)
+			text = t.append(text[:0], &code, p.Printed.Version, &symbols, t.digits(p.Text, p.Printed.Version, p.Start+pos), pos)
+			if err := f(pos, code[:], text); err != nil {
 				return err
 			}
 		}

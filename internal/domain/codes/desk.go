@@ -66,7 +66,7 @@ type TicketWriter struct {
 	forgot  time.Time
 }
 
-// NewDesk is the desk of a press.
+// NewDesk returns the desk of a press.
 func NewDesk(p *Service) *TicketWriter {
 	return &TicketWriter{press: p, places: make(chan struct{}, deskQueue)}
 }

@@ -64,14 +64,14 @@ type tail = [TailLength]byte
 
 // symbolAt is the place of each of the 44 symbols in platformSymbols, and absent.
 // Places are stored: they never change. Contract: marketcode 5.2.
-var symbolAt = func() (at [256]byte) {
-	for i := range at {
-		at[i] = absent
+var symbolAt = func() (pair [256]byte) {
+	for i := range pair {
+		pair[i] = absent
 	}
 	for i := range len(platformSymbols) {
-		at[platformSymbols[i]] = byte(i)
+		pair[platformSymbols[i]] = byte(i)
 	}
-	return at
+	return pair
 }()
 
 // packCode turns one to nine symbols into a number of radix 45, in which no symbol is 0.
@@ -89,7 +89,7 @@ func packCode(text string) (n int64, ok bool) {
 	return n, true
 }
 
-// unpackCode is the text of a number.
+// unpackCode returns the text of a number.
 func unpackCode(n int64) string {
 	var text [CodeLength + 5]byte
 	i := len(text)
@@ -104,7 +104,7 @@ func unpackCode(n int64) string {
 	return string(text[i:])
 }
 
-// importedBlock is the cipher of the texts of imported codes.
+// importedBlock returns the cipher of the texts of imported codes.
 func (p *Service) importedBlock() cipher.Block {
 	p.importing.Do(func() {
 		key := p.Vault.Hasher(importKey).Sum()
@@ -132,7 +132,7 @@ func (p *Service) hideTail(t tail) (hi, lo int64) {
 	return int64(binary.BigEndian.Uint64(b[:8])), int64(binary.BigEndian.Uint64(b[8:]))
 }
 
-// showTail is the reverse of hideTail; ok is false for a block that another key encrypted.
+// showTail returns the reverse of hideTail; ok is false for a block that another key encrypted.
 func (p *Service) showTail(hi, lo int64) (t tail, ok bool) {
 	var b [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(b[:8], uint64(hi))
@@ -163,7 +163,7 @@ func tailOf(text string) (t tail, ok bool) {
 	return t, true
 }
 
-// tailsUnder are the tails that a text can have under a prefix: its symbols as they
+// tailsUnder returns the tails that a text can have under a prefix: its symbols as they
 // are and, because "%" is one of them, as percent-escapes too.
 func tailsUnder(prefix, text string) (tails []tail) {
 	bare, known := cutScheme(text), cutScheme(prefix)
@@ -184,7 +184,7 @@ func tailsUnder(prefix, text string) (tails []tail) {
 	return tails
 }
 
-// TextsUnder are the printed texts, also of codes made elsewhere, that a camera may have read as
+// TextsUnder returns the printed texts, also of codes made elsewhere, that a camera may have read as
 // the given text.
 func TextsUnder(prefix, text string) (texts []string) {
 	for _, t := range tailsUnder(prefix, text) {
@@ -199,7 +199,7 @@ func IsOriginal(text string) bool {
 	return ok
 }
 
-// Suffix is the last symbols of a code text under one of the prefixes; "" = the text
+// Suffix returns the last symbols of a code text under one of the prefixes; "" = the text
 // is none.
 func Suffix(text string, prefixes []string, symbols int) string {
 	if parts, err := ParseText(text, prefixes); err == nil {
@@ -361,7 +361,7 @@ func (p *Service) EachPrint(ctx context.Context, b Batch, r Range, f func(index 
 			from++
 		}
 		if from <= to {
-			return errcode.NotFinished.With(behaviour.CodesUnfinished, "code %d of application %d is not imported yet", from, b.ID)
+			return errcode.NotFinished.WithDetail(behaviour.CodesUnfinished, "code %d of application %d is not imported yet", from, b.ID)
 		}
 	}
 	return nil
@@ -391,9 +391,9 @@ func (p *Service) requireComplete(ctx context.Context, b Batch) error {
 
 // allHere is 80308 while codes of an imported batch are missing, for a transaction that
 // holds the batch's lock.
-func (p *Service) allHere(b Batch, at time.Time) error {
-	if b.Imported && p.Memory.Arrived(b.ID, at) < b.Count {
-		return errcode.NotFinished.With(behaviour.CodesUnfinished, "codes of application %d are not imported, or were taken back", b.ID)
+func (p *Service) allHere(b Batch, t time.Time) error {
+	if b.Imported && p.Memory.Arrived(b.ID, t) < b.Count {
+		return errcode.NotFinished.WithDetail(behaviour.CodesUnfinished, "codes of application %d are not imported, or were taken back", b.ID)
 	}
 	return nil
 }
@@ -432,7 +432,7 @@ func (p *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err er
 		fault = wrong.Error()
 	}
 	if fault != "" {
-		return b, errcode.InvalidArgs.With(behaviour.None, "%s", fault)
+		return b, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%s", fault)
 	}
 	err = p.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, n.Account); err != nil {
@@ -447,7 +447,7 @@ func (p *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err er
 		}
 		b, err = tx.BatchByISV(ctx, n.Account, n.ISV)
 		if err == nil {
-			return n.same(b, template)
+			return n.checkSame(b, template)
 		}
 		if !errors.Is(err, ErrNoBatch) {
 			return err
@@ -456,8 +456,8 @@ func (p *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err er
 		news := Batch{ID: n.ID, Account: n.Account, ISV: n.ISV, Count: n.Count, Imported: true, Prefix: n.Prefix,
 			Version: FirstVersion, Segment: p.Settings.Get().CodeSegmentSize, FirstCode: mark, FirstText: mark, CreatedAt: p.Now(),
 			Template: template}
-		again, err := p.begunAnew(ctx, tx, news)
-		if err != nil || again {
+		repeat, err := p.begunAnew(ctx, tx, news)
+		if err != nil || repeat {
 			b = news
 			return err
 		}
@@ -492,24 +492,24 @@ func (p *Service) begunAnew(ctx context.Context, tx Tx, news Batch) (bool, error
 	return true, tx.PutImport(ctx, news, "import")
 }
 
-// same returns a Conflict unless a stored batch is the one to be begun.
-func (n NewImport) same(b Batch, template string) error {
-	why := ""
+// checkSame returns a Conflict unless a stored batch is the one to be begun.
+func (n NewImport) checkSame(b Batch, template string) error {
+	reason := ""
 	switch {
 	case !b.Imported:
-		why = "its codes were made here"
+		reason = "its codes were made here"
 	case n.ID != 0 && n.ID != b.ID:
-		why = fmt.Sprintf("application_id %d is asked for", n.ID)
+		reason = fmt.Sprintf("application_id %d is asked for", n.ID)
 	case b.Count != n.Count:
-		why = fmt.Sprintf("it has %d codes, not %d", b.Count, n.Count)
+		reason = fmt.Sprintf("it has %d codes, not %d", b.Count, n.Count)
 	case b.Template != template:
-		why = "its texts are written otherwise"
+		reason = "its texts are written otherwise"
 	case b.Prefix != n.Prefix:
-		why = fmt.Sprintf("its texts begin with %s, not with %s", b.Prefix, n.Prefix)
+		reason = fmt.Sprintf("its texts begin with %s, not with %s", b.Prefix, n.Prefix)
 	default:
 		return nil
 	}
-	return Conflict(fmt.Sprintf("isv_application_id %q is application %d of %s already, and %s", n.ISV, b.ID, n.Account, why))
+	return Conflict(fmt.Sprintf("isv_application_id %q is application %d of %s already, and %s", n.ISV, b.ID, n.Account, reason))
 }
 
 // ImportResult is the result of ImportCodes.
@@ -532,7 +532,7 @@ func (p *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.
 		return done, Conflict(fmt.Sprintf("the codes of application %d were made here: they are in no file", batch))
 	}
 	if !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
-		return done, errcode.InvalidArgs.With(behaviour.None, "actor: want at most %d characters, none of them a control character",
+		return done, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "actor: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}
 	rows, err := p.readImport(b, first, lines)
@@ -540,7 +540,7 @@ func (p *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.
 		return done, err
 	}
 	line := func(row ImportedCode) int64 { return first + row.Index - rows[0].Index }
-	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
+	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, t time.Time) error {
 		done = ImportResult{Lines: int64(len(rows))}
 		news, err := p.notThere(ctx, tx, rows, line)
 		if err != nil || len(news) == 0 {
@@ -559,7 +559,7 @@ func (p *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.
 			ranges[i] = Range{row.Index, row.Index}
 		}
 		added := NewSet(ranges...)
-		if _, tookBack, _ := p.Memory.imports(batch, Range{}, 0, at); tookBack {
+		if _, tookBack, _ := p.Memory.imports(batch, Range{}, 0, t); tookBack {
 			// A scan that was decided before its code was taken back may have been written later.
 			for _, r := range added {
 				if err := tx.ForgetFirstScans(ctx, batch, r); err != nil {
@@ -567,7 +567,7 @@ func (p *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.
 				}
 			}
 		}
-		_, err = tx.AddEvent(ctx, Event{Batch: batch, Did: Import, Codes: added, At: at, From: at})
+		_, err = tx.AddEvent(ctx, Event{Batch: batch, Did: Import, Codes: added, At: t, From: t})
 		return err
 	})
 	if err == nil {
@@ -598,31 +598,31 @@ func (p *Service) UndoImport(ctx context.Context, batch int64, r Range, note str
 		return done, Conflict(fmt.Sprintf("the codes of application %d were made here, not imported: freeze them, or make them void", batch))
 	}
 	if !plain(note, 0, maxCodesNote) || !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
-		return done, errcode.InvalidArgs.With(behaviour.None, "note and actor: want at most %d characters, none of them a control character",
+		return done, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note and actor: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}
-	if err := b.Within(r); err != nil {
+	if err := b.CheckRange(r); err != nil {
 		return done, err
 	}
-	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
+	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, t time.Time) error {
 		done = ImportUndone{}
-		if err := b.Within(r); err != nil {
+		if err := b.CheckRange(r); err != nil {
 			return err
 		}
-		if err := p.unused(ctx, tx, b, at); err != nil {
+		if err := p.unused(ctx, tx, b, t); err != nil {
 			return err
 		}
-		here, _, _ := p.Memory.imports(batch, r, maxTakenBack+1, at)
-		here, done.More = here.first(maxTakenBack)
-		done.Taken = here.Len()
-		done.Have = p.Memory.Arrived(batch, at) - done.Taken
-		for _, part := range here {
+		localSet, _, _ := p.Memory.imports(batch, r, maxTakenBack+1, t)
+		localSet, done.More = localSet.first(maxTakenBack)
+		done.Taken = localSet.Len()
+		done.Have = p.Memory.Arrived(batch, t) - done.Taken
+		for _, part := range localSet {
 			if err := tx.RemoveImported(ctx, batch, part); err != nil {
 				return err
 			}
 		}
-		if len(here) > 0 {
-			if _, err := tx.AddEvent(ctx, Event{Batch: batch, Did: TakeBack, Codes: here, At: at, From: at, Note: note}); err != nil {
+		if len(localSet) > 0 {
+			if _, err := tx.AddEvent(ctx, Event{Batch: batch, Did: TakeBack, Codes: localSet, At: t, From: t, Note: note}); err != nil {
 				return err
 			}
 		}
@@ -637,12 +637,12 @@ func (p *Service) UndoImport(ctx context.Context, batch int64, r Range, note str
 
 // unused returns a Conflict where anything other than imports happened to an imported batch. The
 // transaction holds the batch's lock.
-func (p *Service) unused(ctx context.Context, tx Tx, b Batch, at time.Time) error {
-	used := func(what string) error {
+func (p *Service) unused(ctx context.Context, tx Tx, b Batch, t time.Time) error {
+	used := func(kind string) error {
 		return Conflict(fmt.Sprintf("%s of application %d: its import cannot be taken back; freeze the codes that are wrong, or withdraw them",
-			what, b.ID))
+			kind, b.ID))
 	}
-	if _, _, changed := p.Memory.imports(b.ID, Range{}, 0, at); changed {
+	if _, _, changed := p.Memory.imports(b.ID, Range{}, 0, t); changed {
 		return used("codes were activated, frozen, redeemed or made void")
 	}
 	scanned, err := tx.Scanned(ctx, b.ID)
@@ -652,19 +652,19 @@ func (p *Service) unused(ctx context.Context, tx Tx, b Batch, at time.Time) erro
 	if scanned {
 		return used("codes were scanned")
 	}
-	with, err := tx.PackagesWithin(ctx, b.ID, Range{0, b.Count - 1})
-	if err == nil && len(with) > 0 {
-		err = used(fmt.Sprintf("%s has codes (package %d)", with[0].Printer, with[0].ID))
+	packages, err := tx.PackagesWithin(ctx, b.ID, Range{0, b.Count - 1})
+	if err == nil && len(packages) > 0 {
+		err = used(fmt.Sprintf("%s has codes (package %d)", packages[0].Printer, packages[0].ID))
 	}
 	return err
 }
 
-// faultAt is the fault of a line of an import.
+// faultAt returns the fault of a line of an import.
 func faultAt(line int64, format string, args ...any) error {
 	return accounts.RowErrors{{Line: int(line), Why: fmt.Sprintf(format, args...)}}
 }
 
-// notThere are the rows that are not stored yet; a fault where a different code is stored at an
+// notThere returns the rows that are not stored yet; a fault where a different code is stored at an
 // index.
 func (p *Service) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line func(ImportedCode) int64) ([]ImportedCode, error) {
 	have, err := tx.ImportedCodes(ctx, rows[0].Batch, Range{rows[0].Index, rows[len(rows)-1].Index})
@@ -673,10 +673,10 @@ func (p *Service) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line
 	}
 	var news []ImportedCode
 	for _, row := range rows {
-		at, there := slices.BinarySearchFunc(have, row.Index, func(h ImportedCode, index int64) int { return cmp.Compare(h.Index, index) })
-		if !there {
+		pos, exists := slices.BinarySearchFunc(have, row.Index, func(h ImportedCode, index int64) int { return cmp.Compare(h.Index, index) })
+		if !exists {
 			news = append(news, row)
-		} else if have[at] != row {
+		} else if have[pos] != row {
 			return nil, faultAt(line(row), "code %d is here already, with another original code or another text", row.Index)
 		}
 	}
@@ -687,20 +687,20 @@ func (p *Service) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line
 // batch, the nine characters.
 func (p *Service) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line func(ImportedCode) int64) error {
 	for _, row := range news {
-		other, err := tx.ImportedByText(ctx, row.TextHi, row.TextLo)
+		otherCode, err := tx.ImportedByText(ctx, row.TextHi, row.TextLo)
 		switch {
 		case err != nil && !errors.Is(err, ErrNoImported):
 			return err
-		case err == nil && (other.Batch != row.Batch || other.Index != row.Index):
-			return faultAt(line(row), "the text is that of code %d of application %d", other.Index, other.Batch)
+		case err == nil && (otherCode.Batch != row.Batch || otherCode.Index != row.Index):
+			return faultAt(line(row), "the text is that of code %d of application %d", otherCode.Index, otherCode.Batch)
 		}
-		others, err := tx.ImportedByCode(ctx, row.Code)
+		otherCodes, err := tx.ImportedByCode(ctx, row.Code)
 		if err != nil {
 			return err
 		}
-		for _, other := range others {
-			if other.Batch == row.Batch && other.Index != row.Index {
-				return faultAt(line(row), "the original code is that of code %d of the same application", other.Index)
+		for _, otherCode := range otherCodes {
+			if otherCode.Batch == row.Batch && otherCode.Index != row.Index {
+				return faultAt(line(row), "the original code is that of code %d of the same application", otherCode.Index)
 			}
 		}
 	}
@@ -732,17 +732,17 @@ func (p *Service) readImport(b Batch, first int64, lines io.Reader) (rows []Impo
 		if err != nil {
 			return nil, err
 		}
-		if at, twice := texts[[2]int64{row.TextHi, row.TextLo}]; twice {
-			return nil, faultAt(l.Number, "the text stands in line %d already", at)
+		if pos, duplicate := texts[[2]int64{row.TextHi, row.TextLo}]; duplicate {
+			return nil, faultAt(l.Number, "the text stands in line %d already", pos)
 		}
-		if at, twice := original[row.Code]; twice {
-			return nil, faultAt(l.Number, "the original code stands in line %d already", at)
+		if pos, duplicate := original[row.Code]; duplicate {
+			return nil, faultAt(l.Number, "the original code stands in line %d already", pos)
 		}
 		texts[[2]int64{row.TextHi, row.TextLo}], original[row.Code] = l.Number, l.Number
 		rows = append(rows, row)
 	}
 	if len(rows) == 0 {
-		return nil, errcode.InvalidArgs.With(behaviour.None, "there are no lines")
+		return nil, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "there are no lines")
 	}
 	return rows, nil
 }
@@ -771,8 +771,8 @@ func (p *Service) couldBeOurs(text string) bool {
 	if key == nil || !allOf(text, Alphabet) {
 		return false
 	}
-	_, ours := key.Counter([symbolsLength]byte([]byte(text[1:])), text[0])
-	return ours
+	_, isOurs := key.Counter([symbolsLength]byte([]byte(text[1:])), text[0])
+	return isOurs
 }
 
 // ImportLine is one line of the wire's four columns. Contract: marketcode 4.2.
@@ -783,13 +783,13 @@ type ImportLine struct {
 	Text   string // as the row has it
 }
 
-// Cut is the text as its prefix and the 19 symbols behind it. Its error, accounts.Faults, never quotes the text, which is a code.
+// Cut returns the text as its prefix and the 19 symbols behind it. Its error, accounts.Faults, never quotes the text, which is a code.
 func (l ImportLine) Cut() (prefix, tail string, err error) {
-	at := len(l.Text) - TailLength
-	if at <= 0 || !allOf(l.Text[at:], platformSymbols) {
+	pos := len(l.Text) - TailLength
+	if pos <= 0 || !allOf(l.Text[pos:], platformSymbols) {
 		return "", "", faultAt(l.Number, "column 4 is no code text: want a prefix and %d of %s", TailLength, platformSymbols)
 	}
-	return l.Text[:at], l.Text[at:], nil
+	return l.Text[:pos], l.Text[pos:], nil
 }
 
 // ImportLines yields lines of the wire's four columns, the first of which has a number; each index
@@ -798,7 +798,7 @@ func (l ImportLine) Cut() (prefix, tail string, err error) {
 func ImportLines(r io.Reader, first int64) func(yield func(ImportLine, error) bool) {
 	return func(yield func(ImportLine, error) bool) {
 		in := bufio.NewReaderSize(r, maxImportLine)
-		before := int64(-1)
+		prev := int64(-1)
 		for n := first; ; n++ {
 			text, err := in.ReadSlice('\n')
 			if errors.Is(err, bufio.ErrBufferFull) {
@@ -817,14 +817,14 @@ func ImportLines(r io.Reader, first int64) func(yield func(ImportLine, error) bo
 			}
 			l, fault := importLine(text)
 			l.Number = n
-			if fault == nil && before >= 0 && l.Index != before+1 {
-				fault = fmt.Errorf("index %d follows %d: lines come in the order of their indexes, without a gap", l.Index, before)
+			if fault == nil && prev >= 0 && l.Index != prev+1 {
+				fault = fmt.Errorf("index %d follows %d: lines come in the order of their indexes, without a gap", l.Index, prev)
 			}
 			if fault != nil {
 				yield(l, faultAt(n, "%v", fault))
 				return
 			}
-			if before = l.Index; !yield(l, nil) || err == io.EOF {
+			if prev = l.Index; !yield(l, nil) || err == io.EOF {
 				return
 			}
 		}
@@ -837,7 +837,7 @@ func importLine(text []byte) (l ImportLine, err error) {
 	if len(columns) != 4 {
 		return l, fmt.Errorf("want four columns, not %d: dot matrix, original code, index, code text, with spaces between them", len(columns))
 	}
-	matrix, code, index, whole := columns[0], columns[1], columns[2], columns[3]
+	matrix, code, index, full := columns[0], columns[1], columns[2], columns[3]
 	if matrix != "-" && (len(matrix) != ImportedMatrix || !allOf(matrix, "01")) {
 		return l, fmt.Errorf(`column 1 is no dot matrix of %d characters 0 and 1, and no "-" for none`, ImportedMatrix)
 	}
@@ -848,5 +848,5 @@ func importLine(text []byte) (l ImportLine, err error) {
 	if err != nil {
 		return l, errors.New("column 3 is no index")
 	}
-	return ImportLine{Code: code, Index: int64(n), Text: whole}, nil
+	return ImportLine{Code: code, Index: int64(n), Text: full}, nil
 }

@@ -14,7 +14,7 @@ import (
 // Codes made elsewhere whose texts are by template are rows like the others: the secret alone is kept, encrypted. The serial number is the
 // original code, and everything else stands in the template.
 
-// hideSecret is a secret as it is stored: symbols as those of any other code made elsewhere, digits apart from them by the first bit, with
+// hideSecret returns a secret as it is stored: symbols as those of any other code made elsewhere, digits apart from them by the first bit, with
 // how many they are.
 func (p *Service) hideSecret(secret string, f field) (hi, lo int64) {
 	if f != digitsField {
@@ -29,7 +29,7 @@ func (p *Service) hideSecret(secret string, f field) (hi, lo int64) {
 	return int64(binary.BigEndian.Uint64(b[:8])), int64(binary.BigEndian.Uint64(b[8:]))
 }
 
-// showSecret is the reverse of hideSecret; ok is false for what another key encrypted.
+// showSecret returns the reverse of hideSecret; ok is false for what another key encrypted.
 func (p *Service) showSecret(row ImportedCode, part templatePart) (secret string, ok bool) {
 	if part.field != digitsField {
 		t, ok := p.showTail(row.TextHi, row.TextLo)
@@ -45,7 +45,7 @@ func (p *Service) showSecret(row ImportedCode, part templatePart) (secret string
 	return string(digits), high>>60 == 8|uint64(part.size)&7 && low>>60 == uint64(part.size)>>3
 }
 
-// importedPrint is the text of a code made elsewhere.
+// importedPrint returns the text of a code made elsewhere.
 func (p *Service) importedPrint(b Batch, row ImportedCode) (text string, err error) {
 	foreign := fmt.Errorf("code %d of application %d was stored under another key", row.Index, b.ID)
 	if b.Template == "" {
@@ -63,13 +63,13 @@ func (p *Service) importedPrint(b Batch, row ImportedCode) (text string, err err
 	if !ok {
 		return "", foreign
 	}
-	return t.with(variable{unpackCode(row.Code), secret, t.number(row.Index)}), nil
+	return t.fill(variable{unpackCode(row.Code), secret, t.number(row.Index)}), nil
 }
 
 // variable holds the parts of a text that differ from the rest of its template.
 type variable struct{ serial, secret, number string }
 
-// number is the brand's own serial number of an index; "" = texts have none.
+// number returns the brand's own serial number of an index; "" = texts have none.
 func (t Template) number(index int64) string {
 	for _, part := range t.parts {
 		if part.field == numberField {
@@ -79,8 +79,8 @@ func (t Template) number(index int64) string {
 	return ""
 }
 
-// with writes a text of which what differs is known.
-func (t Template) with(v variable) string {
+// fill writes a text of which what differs is known.
+func (t Template) fill(v variable) string {
 	b := make([]byte, 0, t.size)
 	for _, part := range t.parts {
 		switch part.field {
@@ -120,7 +120,7 @@ func (p *Service) importedByTemplate(ctx context.Context, text string) (f Found,
 		return f, false, nil
 	}
 	bare := cutScheme(lineFeeds(text))
-	if t, like := p.Memory.template(bare, true); like {
+	if t, similar := p.Memory.template(bare, true); similar {
 		printed, _ := t.asPrinted(bare)
 		return p.importedPrinted(ctx, t, printed)
 	}
@@ -129,7 +129,7 @@ func (p *Service) importedByTemplate(ctx context.Context, text string) (f Found,
 		return f, false, nil
 	}
 	for _, t := range p.Memory.importedOfRoot(data.Key.Root().String()) {
-		if printed, like := t.ofElements(text); like {
+		if printed, similar := t.ofElements(text); similar {
 			if f, ok, err = p.importedPrinted(ctx, t, printed); ok || err != nil {
 				return f, ok, err
 			}
@@ -146,11 +146,11 @@ func (p *Service) importedPrinted(ctx context.Context, t Template, printed strin
 		return f, false, err
 	}
 	// The same secret in another text is another code; http and https, capital and small letters are one.
-	own, err := ParseTemplate(f.Batch.Template)
+	ownTemplate, err := ParseTemplate(f.Batch.Template)
 	if err != nil {
 		return f, false, nil
 	}
-	made := own.with(variable{f.Code, v.secret, own.number(f.Index)})
+	made := ownTemplate.fill(variable{f.Code, v.secret, ownTemplate.number(f.Index)})
 	return f, len(cutScheme(made)) == len(cutScheme(printed)) &&
 		equalFold(cutScheme(made), cutScheme(printed)), nil
 }
@@ -163,11 +163,11 @@ type held struct {
 }
 
 // heldElsewhere returns at most so many imported codes that a text, unescaped, may contain.
-func (m *Memory) heldElsewhere(plain []byte, most int) (list []held) {
+func (m *Memory) heldElsewhere(plain []byte, limit int) (list []held) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for _, w := range m.templates.wordings {
-		for from := 0; w.imported && from+w.size <= len(plain) && len(list) < most; from++ {
+		for from := 0; w.imported && from+w.size <= len(plain) && len(list) < limit; from++ {
 			bare := string(plain[from : from+w.size])
 			if t, is := w.find(bare); is {
 				printed, _ := t.asPrinted(bare)
@@ -187,7 +187,7 @@ func (p *Service) mayHoldElsewhere(text string) bool {
 	return len(p.Memory.heldElsewhere(plain, 1)) > 0
 }
 
-// withholdElsewhere is a text up to the first secret in it of a code made elsewhere whose text is by template. Where the store cannot say,
+// withholdElsewhere returns a text up to the first secret in it of a code made elsewhere whose text is by template. Where the store cannot say,
 // and beyond some tries, what may be a secret goes.
 func (p *Service) withholdElsewhere(text string) string {
 	if p.Memory.elsewhere.Load() == 0 {
@@ -214,8 +214,8 @@ func (p *Service) withholdElsewhere(text string) string {
 
 // readByTemplate makes a row of a line whose text is by template.
 func (p *Service) readByTemplate(b Batch, t Template, l ImportLine) (row ImportedCode, err error) {
-	printed, like := t.asPrinted(cutScheme(ofRow.Replace(l.Text)))
-	if !like {
+	printed, similar := t.asPrinted(cutScheme(ofRow.Replace(l.Text)))
+	if !similar {
 		return row, faultAt(l.Number, "the text is not one of %q", t.text)
 	}
 	v := cut(t.parts, printed)
@@ -225,7 +225,7 @@ func (p *Service) readByTemplate(b Batch, t Template, l ImportLine) (row Importe
 	case v.number != t.number(l.Index):
 		return row, faultAt(l.Number, "the number in the text is not that of index %d, which is %s", l.Index, t.number(l.Index))
 	}
-	if _, ours := p.byTemplate(printed); ours {
+	if _, isOurs := p.byTemplate(printed); isOurs {
 		return row, faultAt(l.Number, "the text is one that this server makes itself")
 	}
 	row = ImportedCode{Batch: b.ID, Index: l.Index}
@@ -242,7 +242,7 @@ func (n NewImport) template(p *Service) (string, error) {
 	case err != nil:
 		return "", err
 	case filled != "" && n.Prefix != "":
-		return "", errcode.InvalidArgs.With(behaviour.None, "a text by template has no prefix beside it: write {prefix} into it, or leave text out")
+		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow, "a text by template has no prefix beside it: write {prefix} into it, or leave text out")
 	}
 	if filled != "" && n.Text.Weak && !strings.Contains(filled, "{weak}") {
 		filled += "{weak}" // their origin is known to the importer alone: digits may be those of a counter

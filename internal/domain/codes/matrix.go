@@ -107,14 +107,14 @@ func draw(field *[fieldLength]byte, code *[CodeLength]byte) {
 			m[i] ^= t[i]
 		}
 	}
-	at := symbolTop*fieldSide + symbolTop
+	pos := symbolTop*fieldSide + symbolTop
 	for _, rows := range m {
 		for range 4 {
-			row := field[at : at+symbolSide]
+			row := field[pos : pos+symbolSide]
 			binary.NativeEndian.PutUint64(row[:8], spread[rows>>56])
 			binary.NativeEndian.PutUint64(row[8:], spread[rows>>48&0xff])
 			rows <<= 16
-			at += fieldSide
+			pos += fieldSide
 		}
 	}
 }

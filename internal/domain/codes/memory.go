@@ -137,14 +137,14 @@ func (m *Memory) Load(ctx context.Context) error {
 func (m *Memory) Swap(fresh *Memory) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	whole := true
+	complete := true
 	for id, b := range m.batches {
-		_, before := fresh.began[id]
+		_, wasSet := fresh.began[id]
 		switch f := fresh.batches[id]; {
-		case f == nil && before, f != nil && f.Batch != b.Batch: // the batch was removed, or made anew
+		case f == nil && wasSet, f != nil && f.Batch != b.Batch: // the batch was removed, or made anew
 			delete(m.batches, id)
 		case f == nil || f != b && !b.adopt(f, fresh.began[id]):
-			whole = false
+			complete = false
 		default:
 			fresh.batches[id] = b // from here on both share it
 		}
@@ -160,7 +160,7 @@ func (m *Memory) Swap(fresh *Memory) bool {
 	for _, b := range m.batches {
 		m.addPrefix(b.Batch)
 	}
-	return whole
+	return complete
 }
 
 // addPrefix notes the prefix of a batch. Readers may still use the former slice, so it is copied.
@@ -168,7 +168,7 @@ func (m *Memory) addPrefix(b Batch) {
 	if b.TakenBack() {
 		return
 	}
-	m.templates = m.templates.with(b)
+	m.templates = m.templates.add(b)
 	m.written.Store(int64(m.templates.all))
 	m.elsewhere.Store(int64(m.templates.imported))
 	if b.Imported && b.Template != "" {
@@ -182,7 +182,7 @@ func (m *Memory) addPrefix(b Batch) {
 	}
 }
 
-// ImportedPrefixes are the prefixes of batches made elsewhere.
+// ImportedPrefixes returns the prefixes of batches made elsewhere.
 func (m *Memory) ImportedPrefixes() []string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -201,7 +201,7 @@ func (b *batchMemory) adopt(f *batchMemory, began int64) bool {
 	return true
 }
 
-// last is the last event that was read.
+// last returns the last event that was read.
 func (b *batchMemory) last() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -209,15 +209,15 @@ func (b *batchMemory) last() int64 {
 }
 
 // addStored adds a batch from the store: ErrNoBatch where there is none.
-func (m *Memory) addStored(ctx context.Context, id int64) (one *batchMemory, err error) {
+func (m *Memory) addStored(ctx context.Context, id int64) (memory *batchMemory, err error) {
 	err = m.Store.ViewCodes(ctx, func(tx Tx) error {
 		b, err := tx.Batch(ctx, id)
 		if err == nil {
-			one = m.add(b)
+			memory = m.add(b)
 		}
 		return err
 	})
-	return one, err
+	return memory, err
 }
 
 func (m *Memory) add(b Batch) *batchMemory {
@@ -227,24 +227,24 @@ func (m *Memory) add(b Batch) *batchMemory {
 	if have != nil && (have.Batch == b || !b.Imported) {
 		return have
 	}
-	one := newBatchMemory(b)
-	m.batches[b.ID] = one
+	memory := newBatchMemory(b)
+	m.batches[b.ID] = memory
 	if have != nil { // its import was taken back, or its number belongs to another batch now
 		m.prefixes, m.imported, m.templates = nil, nil, templateIndex{}
 		for _, known := range m.batches {
 			m.addPrefix(known.Batch)
 		}
-		return one
+		return memory
 	}
 	if !b.Imported {
 		i, _ := slices.BinarySearchFunc(m.byStart, b.Start, func(have *batchMemory, c uint64) int { return cmp.Compare(have.Start, c) })
-		m.byStart = slices.Insert(m.byStart, i, one)
+		m.byStart = slices.Insert(m.byStart, i, memory)
 	}
 	m.addPrefix(b)
-	return one
+	return memory
 }
 
-// Prefixes are the prefixes of all batches and the current one; "" = none is
+// Prefixes returns the prefixes of all batches and the current one; "" = none is
 // current.
 func (m *Memory) Prefixes(current string) []string {
 	m.mu.RLock()
@@ -281,9 +281,9 @@ func (m *Memory) CatchUp(ctx context.Context, id int64) error {
 }
 
 func (m *Memory) catchUp(ctx context.Context, b *batchMemory) error {
-	return b.catchUp(func(after int64) ([]Event, error) {
+	return b.catchUp(func(start int64) ([]Event, error) {
 		var list []Event
-		for e, err := range m.Store.Events(ctx, b.ID, after) {
+		for e, err := range m.Store.Events(ctx, b.ID, start) {
 			if err != nil {
 				return nil, err
 			}
@@ -315,7 +315,7 @@ func (m *Memory) BatchOrLoad(ctx context.Context, id int64) (Batch, error) {
 // changedIn is Changed within a transaction that holds the batch's lock: it uses the transaction's
 // connection only, which may be the last free one, and waits for no other reader.
 func (m *Memory) changedIn(ctx context.Context, tx Tx, b Batch) error {
-	return m.add(b).catchUp(func(after int64) ([]Event, error) { return tx.EventsAfter(ctx, b.ID, after) })
+	return m.add(b).catchUp(func(start int64) ([]Event, error) { return tx.EventsAfter(ctx, b.ID, start) })
 }
 
 // catchUp reads the events after the last that was read. Numbers are in the order of commits, so a
@@ -323,14 +323,14 @@ func (m *Memory) changedIn(ctx context.Context, tx Tx, b Batch) error {
 // skipped by their numbers.
 func (b *batchMemory) catchUp(eventsAfter func(int64) ([]Event, error)) error {
 	b.mu.Lock()
-	after := b.seq
+	start := b.seq
 	b.mu.Unlock()
 	for {
-		list, err := eventsAfter(after)
-		if err != nil || b.enqueueAll(list, after == 0) {
+		list, err := eventsAfter(start)
+		if err != nil || b.enqueueAll(list, start == 0) {
 			return err
 		}
-		after = 0
+		start = 0
 	}
 }
 
@@ -391,13 +391,13 @@ func (b *batchMemory) enqueue(e Event) bool {
 	// The codes of this batch may never be scanned again. So events that no later one can precede are put in force here, and memory
 	// does not hold everything that ever happened.
 	if !b.whole && len(b.waiting) >= max(mostWaiting, 2*b.later) {
-		b.until(b.called)
+		b.applyUntil(b.called)
 	}
 	return true
 }
 
-// until puts the events in force that take effect up to a moment.
-func (b *batchMemory) until(now time.Time) {
+// applyUntil puts the events in force that take effect up to a moment.
+func (b *batchMemory) applyUntil(now time.Time) {
 	if now.Before(b.called) {
 		now = b.called
 	}
@@ -452,17 +452,17 @@ func (b *batchMemory) does(e *Event, r Range) {
 	}
 }
 
-// state is the state of a code.
+// state returns the state of a code.
 func (b *batchMemory) state(index int64) State {
 	i := uint32(index)
-	return State{Activation: b.active.at(index), Frozen: b.allFrozen || b.frozen.Contains(i), Void: b.void.Contains(i),
+	return State{Activation: b.active.governing(index), Frozen: b.allFrozen || b.frozen.Contains(i), Void: b.void.Contains(i),
 		Redeemed: b.redeemed.Contains(i)}
 }
 
 func newBatchMemory(b Batch) *batchMemory {
-	one := &batchMemory{Batch: b}
-	one.clear()
-	return one
+	memory := &batchMemory{Batch: b}
+	memory.clear()
+	return memory
 }
 
 // Find returns the batch that holds a counter and the index in it.
@@ -489,11 +489,11 @@ func (m *Memory) batch(id int64) *batchMemory {
 func (m *Memory) Batch(id int64) (b Batch, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	one, ok := m.batches[id]
-	if !ok || one.TakenBack() {
+	memory, ok := m.batches[id]
+	if !ok || memory.TakenBack() {
 		return Batch{}, false
 	}
-	return one.Batch, true
+	return memory.Batch, true
 }
 
 // Batches returns every batch, oldest first.
@@ -501,16 +501,16 @@ func (m *Memory) Batches() []Batch {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	list := make([]Batch, 0, len(m.batches))
-	for _, one := range m.batches {
-		if !one.TakenBack() {
-			list = append(list, one.Batch)
+	for _, batch := range m.batches {
+		if !batch.TakenBack() {
+			list = append(list, batch.Batch)
 		}
 	}
 	slices.SortFunc(list, func(a, b Batch) int { return cmp.Compare(a.ID, b.ID) })
 	return list
 }
 
-// Activities are those that codes of a batch count for now; of a batch with very many activations, those of the first ones.
+// Activities returns those that codes of a batch count for now; of a batch with very many activations, those of the first ones.
 func (m *Memory) Activities(batch int64, now time.Time) (names []string) {
 	b := m.batch(batch)
 	if b == nil {
@@ -518,7 +518,7 @@ func (m *Memory) Activities(batch int64, now time.Time) (names []string) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.until(now)
+	b.applyUntil(now)
 	looked := 0
 	b.active.spans.Scan(func(_ int64, s span) bool {
 		if s.by != nil && !slices.Contains(names, s.by.Binding.ActivityName) {
@@ -530,7 +530,7 @@ func (m *Memory) Activities(batch int64, now time.Time) (names []string) {
 	return names
 }
 
-// State is the state of a code at a moment. A moment before that of an earlier call counts as that
+// State returns the state of a code at a moment. A moment before that of an earlier call counts as that
 // one.
 func (m *Memory) State(batch, index int64, now time.Time) State {
 	b := m.batch(batch)
@@ -539,7 +539,7 @@ func (m *Memory) State(batch, index int64, now time.Time) State {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.until(now)
+	b.applyUntil(now)
 	return b.state(index)
 }
 
@@ -551,34 +551,34 @@ func (m *Memory) Arrived(batch int64, now time.Time) int64 {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.until(now)
+	b.applyUntil(now)
 	return int64(b.arrived.GetCardinality())
 }
 
 // imports returns the first codes of a range that have arrived, at most most of them; whether codes
 // of the batch were taken back; and whether anything other than imports happened to it.
-func (m *Memory) imports(batch int64, r Range, most int, now time.Time) (here Set, tookBack, used bool) {
+func (m *Memory) imports(batch int64, r Range, limit int, now time.Time) (localSet Set, tookBack, used bool) {
 	b := m.batch(batch)
 	if b == nil || b.arrived == nil {
 		return nil, false, false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.until(now)
-	it := b.arrived.Iterator()
-	it.AdvanceIfNeeded(uint32(r.From))
-	for n := 0; n < most && it.HasNext(); n++ {
-		i := int64(it.Next())
+	b.applyUntil(now)
+	peekable := b.arrived.Iterator()
+	peekable.AdvanceIfNeeded(uint32(r.From))
+	for n := 0; n < limit && peekable.HasNext(); n++ {
+		i := int64(peekable.Next())
 		if i > r.To {
 			break
 		}
-		if last := len(here) - 1; last >= 0 && here[last].To == i-1 {
-			here[last].To = i
+		if last := len(localSet) - 1; last >= 0 && localSet[last].To == i-1 {
+			localSet[last].To = i
 		} else {
-			here = append(here, Range{i, i})
+			localSet = append(localSet, Range{i, i})
 		}
 	}
-	return here, b.tookBack, b.used
+	return localSet, b.tookBack, b.used
 }
 
 // Counts holds the number of codes of a batch in each state.
@@ -594,7 +594,7 @@ func (m *Memory) Counts(batch int64, now time.Time) Counts {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.until(now)
+	b.applyUntil(now)
 	frozen := b.frozen.GetCardinality()
 	if b.allFrozen {
 		frozen = uint64(b.Count)

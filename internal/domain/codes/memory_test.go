@@ -170,7 +170,7 @@ func (h *history) event(seq int64) codes.Event {
 // everything is read again.
 func TestMemoryIsAPlainArray(t *testing.T) {
 	t.Parallel()
-	histories := testscope.Or(3_000, 300)
+	histories := testscope.Choose(3_000, 300)
 	if testing.Short() {
 		histories = 300
 	}
@@ -222,7 +222,7 @@ func TestMemoryIsAPlainArray(t *testing.T) {
 // The same through the real calls and the real store, which keeps milliseconds.
 func TestCallsAreAPlainArray(t *testing.T) {
 	t.Parallel()
-	histories := testscope.Or(25, 4)
+	histories := testscope.Choose(25, 4)
 	if testing.Short() {
 		histories = 4
 	}
@@ -380,7 +380,7 @@ func TestEventsThatNobodyAsksForDoNotPileUp(t *testing.T) {
 		j := &journal{batch: codes.Batch{ID: 1, Count: indexes}}
 		live := codes.NewMemory(j)
 		require.NoError(t, live.Load(t.Context()))
-		for n := range later + testscope.Or(20_000, 6_000) {
+		for n := range later + testscope.Choose(20_000, 6_000) {
 			h.now = h.now.Add(time.Duration(random.IntN(2_000)) * time.Millisecond)
 			e := h.event(int64(n + 1))
 			if n < later {

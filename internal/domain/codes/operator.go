@@ -43,16 +43,16 @@ func (p *Service) Change(ctx context.Context, c Change) (changed int64, err erro
 	case err != nil:
 		return 0, err
 	case len(c.Codes) == 0:
-		return 0, errcode.InvalidArgs.With(behaviour.None, "no codes are named")
+		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "no codes are named")
 	case !plain(c.Note, 0, maxCodesNote) || !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote):
-		return 0, errcode.InvalidArgs.With(behaviour.None, "note and actor: want at most %d characters, none of them a control character",
+		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note and actor: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	case !c.From.IsZero() && c.Did != Activate && c.Did != Withdraw:
-		return 0, errcode.InvalidArgs.With(behaviour.None, "only an activation or a withdrawal can be scheduled, not %s", c.Did)
+		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "only an activation or a withdrawal can be scheduled, not %s", c.Did)
 	case !c.From.IsZero() && c.From.Before(p.Now()):
-		return 0, errcode.InvalidArgs.With(behaviour.None, "%s is in the past", c.From.Format(time.RFC3339))
+		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%s is in the past", c.From.Format(time.RFC3339))
 	}
-	if err := b.Within(c.Codes.Bounds()); err != nil {
+	if err := b.CheckRange(c.Codes.Bounds()); err != nil {
 		return 0, err
 	}
 	if b.Proof && (c.Did == Activate || c.Did == Redeem) {
@@ -75,11 +75,11 @@ func (p *Service) checkRedeem(ctx context.Context, tx Tx, e Event) error {
 	if e.Codes.Len() == 1 {
 		index := e.Codes[0].From
 		if p.Memory.State(e.Batch, index, e.At).Redeemed {
-			by, err := redeemed(ctx, tx, e.Batch, index, allEvents)
+			event, err := redeemed(ctx, tx, e.Batch, index, allEvents)
 			if err != nil {
 				return err
 			}
-			return Conflict(fmt.Sprintf("code %d was redeemed by %s at %s", index, by.Actor, by.At.Format(time.RFC3339)))
+			return Conflict(fmt.Sprintf("code %d was redeemed by %s at %s", index, event.Actor, event.At.Format(time.RFC3339)))
 		}
 	}
 	if index, state, found := p.Memory.FirstBlocked(e.Batch, e.Codes, e.At); found {
@@ -89,8 +89,8 @@ func (p *Service) checkRedeem(ctx context.Context, tx Tx, e Event) error {
 }
 
 // redeemed finds the first event that redeemed a code.
-func redeemed(ctx context.Context, tx Tx, batch, index int64, how reading) (first Event, err error) {
-	err = how.eventsOf(ctx, tx, batch, index, func(e Event) bool {
+func redeemed(ctx context.Context, tx Tx, batch, index int64, r reading) (first Event, err error) {
+	err = r.eventsOf(ctx, tx, batch, index, func(e Event) bool {
 		if e.Did == Redeem {
 			first = e
 		}
@@ -145,21 +145,21 @@ func eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) 
 // asked page by page.
 func (how reading) eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
 	read := 0
-	for before := int64(0); ; {
+	for prev := int64(0); ; {
 		if read >= how.most {
 			return fmt.Errorf("%d events or more of application %d are around code %d: that is all that is read", how.most, batch, index)
 		}
-		near, err := tx.EventsAt(ctx, batch, index, before, min(how.page, how.most-read))
+		nearEvents, err := tx.EventsAt(ctx, batch, index, prev, min(how.page, how.most-read))
 		if err != nil {
 			return err
 		}
-		read += len(near)
-		for _, e := range near {
-			if before = e.Seq; e.Codes.Has(index) && !yield(e) {
+		read += len(nearEvents)
+		for _, e := range nearEvents {
+			if prev = e.Seq; e.Codes.Has(index) && !yield(e) {
 				return nil
 			}
 		}
-		if len(near) < how.page {
+		if len(nearEvents) < how.page {
 			return nil
 		}
 	}
@@ -179,31 +179,31 @@ func (p *Service) Retarget(ctx context.Context, batch int64, r Range, appid, pat
 		return Retargeted{}, err
 	}
 	if !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
-		return Retargeted{}, errcode.InvalidArgs.With(behaviour.None, "actor: want at most %d characters, none of them a control character",
+		return Retargeted{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "actor: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}
-	if err := b.Within(r); err != nil {
+	if err := b.CheckRange(r); err != nil {
 		return Retargeted{}, err
 	}
 	const most = 1000
 	var done Retargeted
-	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, at time.Time) error {
+	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, t time.Time) error {
 		// A scheduled activation would bring the old page back, so it is changed too.
-		spans := append(p.Memory.Active(batch, r, at), p.Memory.Waiting(batch, r, at)...)
+		spans := append(p.Memory.Active(batch, r, t), p.Memory.Waiting(batch, r, t)...)
 		if n := len(spans); n > most {
-			return errcode.InvalidArgs.With(behaviour.None, "%d activations govern this range: re-target at most %d at once", n, most)
+			return errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%d activations govern this range: re-target at most %d at once", n, most)
 		}
 		var changed []Range
 		for _, s := range spans {
 			changed = append(changed, s.Range)
-			e := Event{Batch: batch, Did: Activate, Codes: NewSet(s.Range), Binding: s.Activation.Binding, At: at, From: at,
+			e := Event{Batch: batch, Did: Activate, Codes: NewSet(s.Range), Binding: s.Activation.Binding, At: t, From: t,
 				Note: "re-target"}
-			if s.Activation.From.After(at) {
+			if s.Activation.From.After(t) {
 				e.From = s.Activation.From
 			}
 			// A shop that repeats its call names the range that it activated.
-			if whole := s.Activation.Activated(); whole != s.Range {
-				e.Renews = &whole
+			if fullRange := s.Activation.Activated(); fullRange != s.Range {
+				e.Renews = &fullRange
 			}
 			e.Binding.WxaAppID, e.Binding.WxaPath, e.Binding.WxaType = appid, path, wxaType
 			if err := e.Binding.check(); err != nil {
@@ -237,25 +237,25 @@ func (m *Memory) Active(batch int64, r Range, now time.Time) []ActiveRange {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.until(now)
+	b.applyUntil(now)
 	return b.active.activeIn(r)
 }
 
 // ActiveFrom lists what governs a range at a moment, now or to come, as things
 // stand now, and then the parts of it that are to be activated after it.
-func (m *Memory) ActiveFrom(batch int64, r Range, now, at time.Time) []ActiveRange {
+func (m *Memory) ActiveFrom(batch int64, r Range, now, t time.Time) []ActiveRange {
 	b := m.batch(batch)
 	if b == nil {
 		return nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	list := b.activeAt(now, at).activeIn(r)
+	list := b.activeAt(now, t).activeIn(r)
 	for _, e := range b.waiting {
-		if e.Did == Activate && e.From.After(at) {
-			var later coverage
-			later.apply(&e)
-			list = append(list, later.activeIn(r)...)
+		if e.Did == Activate && e.From.After(t) {
+			var laterCoverage coverage
+			laterCoverage.apply(&e)
+			list = append(list, laterCoverage.activeIn(r)...)
 		}
 	}
 	return list
@@ -263,19 +263,19 @@ func (m *Memory) ActiveFrom(batch int64, r Range, now, at time.Time) []ActiveRan
 
 // activeAt returns the codes that will be active at a moment if nothing else is scheduled. The caller holds the lock and only
 // reads.
-func (b *batchMemory) activeAt(now, at time.Time) *coverage {
-	b.until(now)
-	if len(b.waiting) == 0 || b.waiting[0].From.After(at) {
+func (b *batchMemory) activeAt(now, t time.Time) *coverage {
+	b.applyUntil(now)
+	if len(b.waiting) == 0 || b.waiting[0].From.After(t) {
 		return &b.active
 	}
-	then := &coverage{spans: *b.active.spans.Copy()}
+	pastCoverage := &coverage{spans: *b.active.spans.Copy()}
 	for _, e := range b.waiting {
-		if e.From.After(at) {
+		if e.From.After(t) {
 			break // they are in the order in which they take effect
 		}
-		then.apply(&e)
+		pastCoverage.apply(&e)
 	}
-	return then
+	return pastCoverage
 }
 
 // Affected returns the number of codes of a set that an event will change when it takes effect, from today's state: those in that
@@ -288,13 +288,13 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	active, all := b.activeAt(now, e.From), e.Codes.Len()
-	among := func(bits *roaring.Bitmap) (n int64) {
+	fn := func(bits *roaring.Bitmap) (n int64) {
 		for _, r := range e.Codes {
 			n += int64(bits.CardinalityInRange(uint64(r.From), uint64(r.To)+1))
 		}
 		return n
 	}
-	whole := all == b.Count
+	complete := all == b.Count
 	switch {
 	case e.Did == Withdraw:
 		var n int64
@@ -305,16 +305,16 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 		}
 		return n
 	case e.Did == Void:
-		return all - among(b.void)
+		return all - fn(b.void)
 	case e.Did == Redeem:
-		return all - among(b.redeemed)
-	case e.Did == Freeze && b.allFrozen, e.Did == Unfreeze && whole != b.allFrozen:
+		return all - fn(b.redeemed)
+	case e.Did == Freeze && b.allFrozen, e.Did == Unfreeze && complete != b.allFrozen:
 		// Freezing the batch does not freeze single codes: see allFrozen.
 		return 0
-	case e.Did == Freeze, e.Did == Unfreeze && whole:
-		return all - among(b.frozen)
+	case e.Did == Freeze, e.Did == Unfreeze && complete:
+		return all - fn(b.frozen)
 	case e.Did == Unfreeze:
-		return among(b.frozen)
+		return fn(b.frozen)
 	}
 	return all // an activation binds each code anew
 }
@@ -341,8 +341,8 @@ func (p *Service) Opening(ctx context.Context, appid string) (int, error) {
 // Targets returns how many codes open each Mini Program, now or by an activation that is to come.
 func (m *Memory) Targets(now time.Time) map[string]int {
 	n := map[string]int{}
-	for _, one := range m.Batches() {
-		if b := m.batch(one.ID); b != nil {
+	for _, batch := range m.Batches() {
+		if b := m.batch(batch.ID); b != nil {
 			b.countTargets(now, n)
 		}
 	}
@@ -353,7 +353,7 @@ func (m *Memory) Targets(now time.Time) map[string]int {
 func (b *batchMemory) countTargets(now time.Time, n map[string]int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.until(now)
+	b.applyUntil(now)
 	b.active.spans.Scan(func(from int64, s span) bool {
 		if s.by != nil {
 			n[s.by.Binding.WxaAppID] += int(s.to - from + 1)
@@ -377,18 +377,18 @@ func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.until(now)
+	b.applyUntil(now)
 	var list []ActiveRange
 	for events := b.waiting; len(events) > 0; {
 		n := 1
 		for n < len(events) && events[n].From.Equal(events[0].From) {
 			n++
 		}
-		var then coverage
+		var pastCoverage coverage
 		for _, e := range events[:n] {
-			then.apply(&e)
+			pastCoverage.apply(&e)
 		}
-		list = append(list, then.activeIn(r)...)
+		list = append(list, pastCoverage.activeIn(r)...)
 		events = events[n:]
 	}
 	return list
@@ -402,7 +402,7 @@ func (m *Memory) FirstBlocked(batch int64, codes Set, now time.Time) (index int6
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.until(now)
+	b.applyUntil(now)
 	for _, r := range codes {
 		for _, s := range []struct {
 			name string

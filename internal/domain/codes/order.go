@@ -52,7 +52,7 @@ type OrderDecision struct {
 }
 
 // decide returns the order after a decision. two says that the requester cannot approve. Conflict.
-func (o Order) decide(d OrderDecision, by string, two bool, now time.Time) (Order, error) {
+func (o Order) decide(d OrderDecision, actor string, two bool, now time.Time) (Order, error) {
 	switch {
 	case !o.Waits() && !(d.Approve && o.Interrupted()):
 		return o, Conflict(o.DecidedBy + " decided this order already")
@@ -60,10 +60,10 @@ func (o Order) decide(d OrderDecision, by string, two bool, now time.Time) (Orde
 		return o, Conflict("agreeing needs the revision of the order that was read: read it again, and say its revision")
 	case d.Revision != "" && d.Revision != o.Revision():
 		return o, Conflict("this order is not as it was read any more: read it again, and say its revision")
-	case d.Approve && two && o.Waits() && by == o.RequestedBy:
-		return o, Conflict(by + " asked for these codes: somebody else has to agree (setting order_approval_required)")
+	case d.Approve && two && o.Waits() && actor == o.RequestedBy:
+		return o, Conflict(actor + " asked for these codes: somebody else has to agree (setting order_approval_required)")
 	case o.Waits():
-		o.DecidedBy, o.DecidedAt, o.Refused = by, now, !d.Approve
+		o.DecidedBy, o.DecidedAt, o.Refused = actor, now, !d.Approve
 	}
 	return o, nil
 }
@@ -80,26 +80,26 @@ type Orders struct {
 // Ask orders codes, and makes them at once if no second person has to approve. The same again is the same order, which is completed
 // if it was interrupted; one that was refused may be asked for anew. Conflict, or an error of Apply.
 func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application, two bool) (Order, error) {
-	by, now := accounts.ActorFromContext(ctx).ActorID, o.Press.Now().UTC()
+	actor, now := accounts.ActorFromContext(ctx).ActorID, o.Press.Now().UTC()
 	if err := Granted(caller); err != nil {
 		return Order{}, err
 	}
 	if err := a.check(o.Press.Settings.Get().MaxCodesPerApplication); err != nil {
 		return Order{}, err
 	}
-	asked, err := o.Change(ctx, caller.AppID, a.ISV, func(one Order) (Order, error) {
-		if one.RequestedBy == "" || one.Refused {
-			one = Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Template: a.Template, RequestedBy: by, CreatedAt: now}
+	asked, err := o.Change(ctx, caller.AppID, a.ISV, func(order Order) (Order, error) {
+		if order.RequestedBy == "" || order.Refused {
+			order = Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Template: a.Template, RequestedBy: actor, CreatedAt: now}
 		}
 		switch {
-		case one.Count != a.Count:
-			return one, Conflict("this number is another order's, with another count")
-		case one.Template != a.Template:
-			return one, Conflict("this number is another order's, with another text")
-		case one.Waits() && !two:
-			one.DecidedBy, one.DecidedAt = by, now
+		case order.Count != a.Count:
+			return order, Conflict("this number is another order's, with another count")
+		case order.Template != a.Template:
+			return order, Conflict("this number is another order's, with another text")
+		case order.Waits() && !two:
+			order.DecidedBy, order.DecidedAt = actor, now
 		}
-		return one, nil
+		return order, nil
 	})
 	if err != nil || !asked.Interrupted() {
 		return asked, err
@@ -110,12 +110,12 @@ func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application
 // Decide approves an order, and makes its codes, or rejects it. ErrNoBatch where there is none; Conflict, or an error of Apply,
 // after which it waits as before.
 func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDecision, two bool) (Order, error) {
-	by, now := accounts.ActorFromContext(ctx).ActorID, o.Press.Now().UTC()
+	actor, now := accounts.ActorFromContext(ctx).ActorID, o.Press.Now().UTC()
 	decided, err := o.Change(ctx, caller.AppID, d.ISV, func(old Order) (Order, error) {
 		if old.RequestedBy == "" {
 			return old, ErrNoBatch
 		}
-		return old.decide(d, by, two, now)
+		return old.decide(d, actor, two, now)
 	})
 	if err != nil || decided.Refused {
 		return decided, err
@@ -125,21 +125,21 @@ func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDec
 
 // complete makes the codes of an approved order. It may run twice, also on two nodes at once: an application of the same number,
 // count and text is the same. If the application is refused, the order waits again; after any other error it stays interrupted.
-func (o *Orders) complete(ctx context.Context, caller accounts.Account, one Order) (Order, error) {
+func (o *Orders) complete(ctx context.Context, caller accounts.Account, order Order) (Order, error) {
 	ctx = context.WithoutCancel(ctx) // it is approved, whether or not its client still waits
-	batch, failed := o.Press.Apply(ctx, caller, Application{Count: one.Count, ISV: one.ISV, Template: one.Template, Approved: true})
-	if code, _ := errcode.Of(failed); failed != nil && code == errcode.SystemError {
-		return one, failed
+	batch, failed := o.Press.Apply(ctx, caller, Application{Count: order.Count, ISV: order.ISV, Template: order.Template, Approved: true})
+	if code, _ := errcode.FromError(failed); failed != nil && code == errcode.SystemError {
+		return order, failed
 	}
-	made, err := o.Change(ctx, one.Account, one.ISV, func(now Order) (Order, error) {
+	made, err := o.Change(ctx, order.Account, order.ISV, func(currentOrder Order) (Order, error) {
 		switch {
-		case !now.Interrupted(): // another node was faster
+		case !currentOrder.Interrupted(): // another node was faster
 		case failed != nil:
-			now.DecidedBy, now.DecidedAt = "", time.Time{}
+			currentOrder.DecidedBy, currentOrder.DecidedAt = "", time.Time{}
 		default:
-			now.Batch = batch.ID
+			currentOrder.Batch = batch.ID
 		}
-		return now, nil
+		return currentOrder, nil
 	})
 	return made, cmp.Or(failed, err)
 }
@@ -148,16 +148,16 @@ func (o *Orders) complete(ctx context.Context, caller accounts.Account, one Orde
 func (o *Orders) Interrupted(ctx context.Context, appids []string) (list []Order, err error) {
 	const page = 1000
 	for offset := 0; ; offset += page {
-		some, _, err := o.Newest(ctx, appids, offset, page)
+		orders, _, err := o.Newest(ctx, appids, offset, page)
 		if err != nil {
 			return nil, err
 		}
-		for _, one := range some {
-			if one.Interrupted() {
-				list = append(list, one)
+		for _, order := range orders {
+			if order.Interrupted() {
+				list = append(list, order)
 			}
 		}
-		if len(some) < page {
+		if len(orders) < page {
 			return list, nil
 		}
 	}
@@ -166,13 +166,13 @@ func (o *Orders) Interrupted(ctx context.Context, appids []string) (list []Order
 // CompleteInterrupted makes the codes of all interrupted orders; account returns an account by its AppID.
 func (o *Orders) CompleteInterrupted(ctx context.Context, account func(context.Context, string) (accounts.Account, error)) error {
 	list, err := o.Interrupted(ctx, nil)
-	for _, one := range list {
-		owner, failed := account(ctx, one.Account)
+	for _, order := range list {
+		owner, failed := account(ctx, order.Account)
 		if failed == nil {
-			one, failed = o.complete(ctx, owner, one)
+			order, failed = o.complete(ctx, owner, order)
 		}
 		if failed != nil {
-			err = errors.Join(err, fmt.Errorf("order %s of %s: %w", one.ISV, one.Account, failed))
+			err = errors.Join(err, fmt.Errorf("order %s of %s: %w", order.ISV, order.Account, failed))
 		}
 	}
 	return err

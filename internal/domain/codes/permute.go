@@ -62,11 +62,11 @@ func newFF1(secret []byte, radix, length, tweak byte) (ff1, error) {
 	if err != nil {
 		return ff1{}, err
 	}
-	return ff1{aes: c}.with(radix, length, tweak), nil
+	return ff1{aes: c}.derive(radix, length, tweak), nil
 }
 
-// with is the same key for another radix, length or length of tweak.
-func (f ff1) with(radix, length, tweak byte) ff1 {
+// derive returns the same key for another radix, length or length of tweak.
+func (f ff1) derive(radix, length, tweak byte) ff1 {
 	// P of SP 800-38G, algorithm 7, step 5.
 	p := [16]byte{1, 2, 1, 0, 0, radix, rounds, length / 2, 0, 0, 0, length, 0, 0, 0, tweak}
 	f.aes.Encrypt(p[:], p[:])

@@ -178,7 +178,7 @@ func TestTheReferenceIsAPermutationOfEverySmallSpace(t *testing.T) {
 func TestOfAllToyTextsAsManyDecodeAsThereAreCodes(t *testing.T) {
 	t.Parallel()
 	const radix = 4
-	half, counters := testscope.Or(4, 3), testscope.Or[int64](81, 27)
+	half, counters := testscope.Choose(4, 3), testscope.Choose[int64](81, 27)
 	for _, tweak := range []string{"0", "$"} {
 		f := ff1Reference{key: []byte("0123456789abcdef0123456789abcdef"), tweak: []byte(tweak), radix: radix}
 		made := make(map[string]int64)

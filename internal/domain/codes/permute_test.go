@@ -47,7 +47,7 @@ func someCounters(n int) []uint64 {
 
 func TestCodesAndTextsAreThoseOfTheReference(t *testing.T) {
 	t.Parallel()
-	n := testscope.Or(100_000, 10_000)
+	n := testscope.Choose(100_000, 10_000)
 	if testing.Short() {
 		n = 5_000
 	}
@@ -141,7 +141,7 @@ func TestGoldenCodesStayForEver(t *testing.T) {
 // In make test it is a million of them.
 func TestSixteenMillionCodesInARowAreDifferent(t *testing.T) {
 	t.Parallel()
-	window := testscope.Or[uint64](1<<24, 1<<20)
+	window := testscope.Choose[uint64](1<<24, 1<<20)
 	if testing.Short() {
 		window = 1 << 18
 	}
@@ -172,7 +172,7 @@ func TestSixteenMillionCodesInARowAreDifferent(t *testing.T) {
 
 func TestATextWithOneOtherCharacterIsRefused(t *testing.T) {
 	t.Parallel()
-	n := testscope.Or(10_000, 1_000)
+	n := testscope.Choose(10_000, 1_000)
 	if testing.Short() {
 		n = 200
 	}

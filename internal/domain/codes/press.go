@@ -66,11 +66,11 @@ type Service struct {
 func Granted(a accounts.Account) error {
 	switch {
 	case a.Kind != accounts.ServiceAccount:
-		return errcode.Unauthorized.With(behaviour.CallerKind, "%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
+		return errcode.Unauthorized.WithDetail(behaviour.CallerKind, "%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
 	case !a.Certified:
-		return errcode.Unauthorized.With(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
+		return errcode.Unauthorized.WithDetail(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
 	case !slices.Contains(a.Features, Feature):
-		return errcode.Unauthorized.With(behaviour.CodesGrant, "service account %s was not granted the feature %s", a.AppID, Feature)
+		return errcode.Unauthorized.WithDetail(behaviour.CodesGrant, "service account %s was not granted the feature %s", a.AppID, Feature)
 	}
 	return nil
 }
@@ -95,7 +95,7 @@ func (p *Service) Apply(ctx context.Context, caller accounts.Account, a Applicat
 		return Batch{}, err
 	}
 	if p.Closed {
-		return Batch{}, errcode.Unauthorized.With(behaviour.CodesPrefix,
+		return Batch{}, errcode.Unauthorized.WithDetail(behaviour.CodesPrefix,
 			"no codes are given out until --code-prefix names a prefix of your own: %s is read by Weixin only", DefaultPrefix)
 	}
 	s := p.Settings.Get()
@@ -122,17 +122,17 @@ func (p *Service) Apply(ctx context.Context, caller accounts.Account, a Applicat
 			return err
 		}
 		if used > AppliesPerDay {
-			return errcode.DailyLimit.With(behaviour.CodesApplyDay, "%s called applycode %d times today", caller.AppID, AppliesPerDay)
+			return errcode.DailyLimit.WithDetail(behaviour.CodesApplyDay, "%s called applycode %d times today", caller.AppID, AppliesPerDay)
 		}
 		batch, err = tx.BatchByISV(ctx, caller.AppID, a.ISV)
 		if err == nil {
 			if batch.Count != a.Count {
-				return errcode.ApplicationExists.With(behaviour.CodesApplyOther,
+				return errcode.ApplicationExists.WithDetail(behaviour.CodesApplyOther,
 					"isv_application_id %q is application %d with %d codes, not %d", a.ISV, batch.ID,
 					batch.Count, a.Count)
 			}
 			if batch.Template != a.Template {
-				return errcode.ApplicationExists.With(behaviour.CodesApplyOther,
+				return errcode.ApplicationExists.WithDetail(behaviour.CodesApplyOther,
 					"isv_application_id %q is application %d with another text", a.ISV, batch.ID)
 			}
 			behaviour.Note(ctx, behaviour.CodesApplyAgain)
@@ -145,7 +145,7 @@ func (p *Service) Apply(ctx context.Context, caller accounts.Account, a Applicat
 			return err
 		}
 		if s.OrderApprovalRequired && !a.Approved && !s.AllowUnapprovedApplycode {
-			return errcode.Unauthorized.With(behaviour.CodesApplyApproval, "codes are ordered and approved by two people (setting "+
+			return errcode.Unauthorized.WithDetail(behaviour.CodesApplyApproval, "codes are ordered and approved by two people (setting "+
 				"order_approval_required): order isv_application_id %q in the console or with batch apply --for-approval, or turn on "+
 				"allow_unapproved_applycode",
 				a.ISV)
@@ -186,13 +186,13 @@ func (p *Service) giveOut(ctx context.Context, tx Tx, b *Batch) error {
 	return nil
 }
 
-// Code is the original code of an index of a batch that was made here.
+// Code returns the original code of an index of a batch that was made here.
 func (p *Service) Code(b Batch, index int64) string {
 	code := p.Keys.Code.Code(b.Start + uint64(index))
 	return string(code[:])
 }
 
-// Text is the code text of an index of a batch that was made here.
+// Text returns the code text of an index of a batch that was made here.
 func (p *Service) Text(b Batch, index int64) string {
 	if b.Template != "" {
 		t, err := ParseTemplate(b.Template)
@@ -209,7 +209,7 @@ func (p *Service) plainText(b Batch, index int64) string {
 	return Printed{Prefix: b.Prefix, Version: b.Version}.Text(p.Keys.Text[b.Version], b.Start+uint64(index))
 }
 
-// proof is the stored text by which the keys are recognised: a hash, and never a code that works.
+// proof returns the stored text by which the keys are recognised: a hash, and never a code that works.
 func (p *Service) proof(text string) string { return p.Vault.Hash("first of a batch", text) }
 
 // isProof reports whether the stored mark of a batch is the proof of a text, or the text itself.
@@ -247,16 +247,16 @@ func (p *Service) ownBatch(ctx context.Context, caller accounts.Account, id int6
 }
 
 // seen returns a batch that the caller may see; else the errors of ownBatch.
-func (p *Service) seen(ctx context.Context, id int64, may func(Batch) bool) (Batch, error) {
+func (p *Service) seen(ctx context.Context, id int64, allowed func(Batch) bool) (Batch, error) {
 	b, err := p.Memory.BatchOrLoad(ctx, id)
 	switch {
 	case errors.Is(err, ErrNoBatch):
-		return Batch{}, errcode.NoApplication.With(behaviour.CodesApplicationUnknown, "there is no application %d", id)
+		return Batch{}, errcode.NoApplication.WithDetail(behaviour.CodesApplicationUnknown, "there is no application %d", id)
 	case err == nil && b.Proof:
-		return Batch{}, errcode.NotOwnApplication.With(behaviour.CodesApplicationOther,
+		return Batch{}, errcode.NotOwnApplication.WithDetail(behaviour.CodesApplicationOther,
 			"application %d has proof codes of a printer's package: they never become active", id)
-	case err == nil && !may(b):
-		return Batch{}, errcode.NotOwnApplication.With(behaviour.CodesApplicationOther, "application %d is another account's", id)
+	case err == nil && !allowed(b):
+		return Batch{}, errcode.NotOwnApplication.WithDetail(behaviour.CodesApplicationOther, "application %d is another account's", id)
 	}
 	return b, err
 }
@@ -274,7 +274,7 @@ func (p *Service) Query(ctx context.Context, caller accounts.Account, key BatchK
 		return Batch{}, err
 	}
 	if key.ID == 0 && key.ISV == "" {
-		return Batch{}, errcode.InvalidArgs.With(behaviour.CodesApplicationMissing,
+		return Batch{}, errcode.InvalidArgs.WithDetail(behaviour.CodesApplicationMissing,
 			"application_id and isv_application_id are both missing")
 	}
 	var byISV Batch
@@ -292,7 +292,7 @@ func (p *Service) Query(ctx context.Context, caller accounts.Account, key BatchK
 	}
 	if key.ID == 0 {
 		if byISV.ID == 0 {
-			return Batch{}, errcode.NoApplication.With(behaviour.CodesApplicationUnknown,
+			return Batch{}, errcode.NoApplication.WithDetail(behaviour.CodesApplicationUnknown,
 				"%s has no application with this isv_application_id", caller.AppID)
 		}
 		return byISV, nil
@@ -302,7 +302,7 @@ func (p *Service) Query(ctx context.Context, caller accounts.Account, key BatchK
 		return Batch{}, err
 	}
 	if byISV.ID != 0 && byISV.ID != b.ID {
-		return Batch{}, errcode.InvalidArgs.With(behaviour.CodesApplicationTwo,
+		return Batch{}, errcode.InvalidArgs.WithDetail(behaviour.CodesApplicationTwo,
 			"isv_application_id belongs to another application than application_id")
 	}
 	return b, nil
@@ -331,7 +331,7 @@ func (p *Service) Progress(ctx context.Context, b Batch) (s Status, since time.T
 func (p *Service) finished(ctx context.Context, b Batch) error {
 	s, _, _, err := p.Progress(ctx, b)
 	if err == nil && s != Finish {
-		err = errcode.NotFinished.With(behaviour.CodesUnfinished, "application %d is not FINISH", b.ID)
+		err = errcode.NotFinished.WithDetail(behaviour.CodesUnfinished, "application %d is not FINISH", b.ID)
 	}
 	return err
 }
@@ -360,11 +360,11 @@ func (p *Service) Package(ctx context.Context, caller accounts.Account, id int64
 		return PackageRange{}, key, err
 	}
 	if b.Imported {
-		return PackageRange{}, key, errcode.SegmentExpired.With(behaviour.CodesDownloadElsewhere,
+		return PackageRange{}, key, errcode.SegmentExpired.WithDetail(behaviour.CodesDownloadElsewhere,
 			"the codes of application %d were made elsewhere: they are printed from the file that they came in", b.ID)
 	}
 	if caller.MarketcodeKey == "" {
-		return PackageRange{}, key, errcode.NoPackageKey.With(behaviour.CodesKeyMissing,
+		return PackageRange{}, key, errcode.NoPackageKey.WithDetail(behaviour.CodesKeyMissing,
 			"service account %s has no marketcode_key: set one", caller.AppID)
 	}
 	secret, err := p.Vault.Open("accounts/marketcode_key/"+caller.AppID, caller.MarketcodeKey)
@@ -393,7 +393,7 @@ func (p *Service) Activate(ctx context.Context, caller accounts.Account, a Activ
 	if err != nil {
 		return err
 	}
-	if err := b.Within(a.Range); err != nil {
+	if err := b.CheckRange(a.Range); err != nil {
 		return err
 	}
 	if err := p.finished(ctx, b); err != nil {
@@ -414,7 +414,7 @@ func (p *Service) Activate(ctx context.Context, caller accounts.Account, a Activ
 // refused.
 type leniency func(row behaviour.Row, format string, args ...any) error
 
-// noteOrRefuse is the leniency of a call of the wire: it notes the row, and refuses where the
+// noteOrRefuse returns the leniency of a call of the wire: it notes the row, and refuses where the
 // operator chose that.
 func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
 	behaviour.Note(ctx, row)
@@ -424,7 +424,7 @@ func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, f
 	return nil
 }
 
-// ofOperator is the leniency of the operator's own API, which accepts everything: the platform has
+// ofOperator returns the leniency of the operator's own API, which accepts everything: the platform has
 // no such API.
 func ofOperator(behaviour.Row, string, ...any) error { return nil }
 
@@ -432,8 +432,8 @@ func ofOperator(behaviour.Row, string, ...any) error { return nil }
 // It returns how many codes the event changes.
 func (p *Service) addEvent(ctx context.Context, e Event, let leniency) (changed int64, err error) {
 	s, from := p.Settings.Get(), e.From
-	err = p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, at time.Time) error {
-		if err := p.allHere(b, at); err != nil {
+	err = p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, t time.Time) error {
+		if err := p.allHere(b, t); err != nil {
 			return err
 		}
 		if e.Did == Activate {
@@ -441,9 +441,9 @@ func (p *Service) addEvent(ctx context.Context, e Event, let leniency) (changed 
 				return err
 			}
 		}
-		e.At, e.From = at, from
-		if e.From.Before(at) {
-			e.From = at
+		e.At, e.From = t, from
+		if e.From.Before(t) {
+			e.From = t
 		}
 		var err error
 		if e.Did == Activate {
@@ -454,16 +454,16 @@ func (p *Service) addEvent(ctx context.Context, e Event, let leniency) (changed 
 		if err != nil {
 			return err
 		}
-		changed = p.Memory.Affected(e, at)
+		changed = p.Memory.Affected(e, t)
 		_, err = tx.AddEvent(ctx, e)
 		return err
 	})
 	return changed, err
 }
 
-// inBatch runs f in a transaction that holds the batch's write lock. The memory is exact for the batch, and at is the time that its
+// inBatch runs f in a transaction that holds the batch's write lock. The memory is exact for the batch, and t is the time that its
 // events get.
-func (p *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, at time.Time) error) error {
+func (p *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, t time.Time) error) error {
 	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if err := tx.LockBatch(ctx, id); err != nil {
 			return err
@@ -481,16 +481,16 @@ func (p *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, 
 		}
 		// The times of a batch never go back, so that events take effect in the order of their
 		// commits.
-		at := p.Now()
-		if at.Before(last) {
-			at = last
+		t := p.Now()
+		if t.Before(last) {
+			t = last
 		}
 		// Under the lock all earlier events are committed: after this the memory
 		// is exact for the batch.
 		if err := p.Memory.changedIn(ctx, tx, b); err != nil {
 			return err
 		}
-		return f(tx, b, at)
+		return f(tx, b, t)
 	})
 	// An error may hide a commit whose answer was lost.
 	p.awaitMemory(ctx, id)
@@ -505,29 +505,29 @@ func (p *Service) checkOverlap(e Event, replace bool, let leniency) error {
 	r := e.Codes.Bounds()
 	active := p.Memory.ActiveFrom(e.Batch, r, e.At, e.From)
 	for _, have := range active {
-		other, row := have.Activation.Activated(), behaviour.CodesActivateOverlapTaken
-		if other == r { // existing clients do so at each edit
+		otherRange, row := have.Activation.Activated(), behaviour.CodesActivateOverlapTaken
+		if otherRange == r { // existing clients do so at each edit
 			row = behaviour.CodesActivateAgain
 		}
-		if other == r || replace {
-			if err := let(row, "code_start %d, code_end %d: code %d is active with %d to %d", r.From, r.To, have.From, other.From,
-				other.To); err != nil {
+		if otherRange == r || replace {
+			if err := let(row, "code_start %d, code_end %d: code %d is active with %d to %d", r.From, r.To, have.From, otherRange.From,
+				otherRange.To); err != nil {
 				return err
 			}
 			continue
 		}
-		when := "active"
+		text := "active"
 		if have.Activation.From.After(e.At) {
-			when = "to be activated by a schedule"
+			text = "to be activated by a schedule"
 		}
 		var ranges []Range
-		for _, one := range active {
-			ranges = append(ranges, one.Range)
+		for _, activeRange := range active {
+			ranges = append(ranges, activeRange.Range)
 		}
 		taken := NewSet(ranges...)
-		return errcode.ActivationOverlaps.With(behaviour.CodesActivateOverlap,
-			"code_start %d, code_end %d: code %d is %s with %d to %d; overlap: %s; free: %s", r.From, r.To, have.From, when, other.From,
-			other.To, taken, e.Codes.Without(taken))
+		return errcode.ActivationOverlaps.WithDetail(behaviour.CodesActivateOverlap,
+			"code_start %d, code_end %d: code %d is %s with %d to %d; overlap: %s; free: %s", r.From, r.To, have.From, text, otherRange.From,
+			otherRange.To, taken, e.Codes.Subtract(taken))
 	}
 	return nil
 }
@@ -535,7 +535,7 @@ func (p *Service) checkOverlap(e Event, replace bool, let leniency) error {
 func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.Settings, let leniency) error {
 	target, err := tx.KeepAccount(ctx, bind.WxaAppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram {
-		return errcode.InvalidArgs.With(behaviour.CodesActivateAppIDUnknown, "wxa_appid %q is not a Mini Program", bind.WxaAppID)
+		return errcode.InvalidArgs.WithDetail(behaviour.CodesActivateAppIDUnknown, "wxa_appid %q is not a Mini Program", bind.WxaAppID)
 	}
 	if err != nil {
 		return err
@@ -545,7 +545,7 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 		return err
 	}
 	linked := link.Status == accounts.LinkDone
-	for _, one := range []struct {
+	for _, entry := range []struct {
 		is  bool
 		row behaviour.Row
 		why string
@@ -558,12 +558,12 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 		// The page's own sample has test_code.
 		{!gs1.ValidGTIN(bind.ProductCode) && bind.ProductCode != "test_code", behaviour.CodesActivateProductCode, "product_code is no EAN"},
 	} {
-		if !one.is {
+		if !entry.is {
 			continue
 		}
-		if one.row == behaviour.LinkAtOnce {
-			behaviour.Note(ctx, one.row) // the activation stays in place and is not refused
-		} else if err := let(one.row, "wxa_appid %q: %s", bind.WxaAppID, one.why); err != nil {
+		if entry.row == behaviour.LinkAtOnce {
+			behaviour.Note(ctx, entry.row) // the activation stays in place and is not refused
+		} else if err := let(entry.row, "wxa_appid %q: %s", bind.WxaAppID, entry.why); err != nil {
 			return err
 		}
 	}
@@ -606,7 +606,7 @@ func (p *Service) Get(ctx context.Context, caller accounts.Account, name CodeNam
 		return Found{}, err
 	}
 	if name.ID != 0 && name.ID != f.Batch.ID {
-		return Found{}, errcode.InvalidArgs.With(behaviour.CodesApplicationTwo, "application_id %d is not that of the code", name.ID)
+		return Found{}, errcode.InvalidArgs.WithDetail(behaviour.CodesApplicationTwo, "application_id %d is not that of the code", name.ID)
 	}
 	if err := p.noteOrRefuseName(ctx, name, f); err != nil {
 		return Found{}, err
@@ -632,7 +632,7 @@ func (p *Service) noteOrRefuseName(ctx context.Context, name CodeName, f Found) 
 	return err
 }
 
-// LookupConsistent is a code with every change that any node acknowledged by now, where Find knows only those
+// LookupConsistent returns a code with every change that any node acknowledged by now, where Find knows only those
 // that this node has followed. A scan does not wait for that.
 func (p *Service) LookupConsistent(ctx context.Context, f Found) (Found, error) {
 	if !p.Shared {
@@ -661,7 +661,7 @@ func (p *Service) find(ctx context.Context, name CodeName, seen func(Batch) bool
 		if f, ok, err = p.recognise(ctx, name.URL); err != nil {
 			return f, err
 		} else if !ok {
-			return f, errcode.CodeMalformed.With(behaviour.CodesQueryText, "code_url invalid: it is no code text of this server")
+			return f, errcode.CodeMalformed.WithDetail(behaviour.CodesQueryText, "code_url invalid: it is no code text of this server")
 		}
 	case name.Code != "":
 		all, err := p.byCodes(ctx, name.Code)
@@ -677,22 +677,22 @@ func (p *Service) find(ctx context.Context, name CodeName, seen func(Batch) bool
 			return f, err
 		}
 		if !name.HasIndex {
-			return f, errcode.InvalidArgs.With(behaviour.CodesQueryName, "code_index is missing: application_id alone names no code")
+			return f, errcode.InvalidArgs.WithDetail(behaviour.CodesQueryName, "code_index is missing: application_id alone names no code")
 		}
 		if name.Index < 0 {
-			return f, errcode.InvalidArgs.With(behaviour.CodesRangeOrder, "code_index %d: an index is 0 or more", name.Index)
+			return f, errcode.InvalidArgs.WithDetail(behaviour.CodesRangeOrder, "code_index %d: an index is 0 or more", name.Index)
 		}
 		if name.Index >= b.Count {
-			return f, errcode.IndexBeyond.With(behaviour.CodesRangeBeyond, "code_index %d: the application has the indexes 0 to %d",
+			return f, errcode.IndexBeyond.WithDetail(behaviour.CodesRangeBeyond, "code_index %d: the application has the indexes 0 to %d",
 				name.Index, b.Count-1)
 		}
 		f.Batch, f.Index = b, name.Index
 	default:
-		return f, errcode.InvalidArgs.With(behaviour.CodesQueryName,
+		return f, errcode.InvalidArgs.WithDetail(behaviour.CodesQueryName,
 			"application_id with code_index, code or code_url: one of them must be given")
 	}
 	if !seen(f.Batch) {
-		return Found{}, errcode.NotOwnApplication.With(behaviour.CodesApplicationOther, "the code is another account's")
+		return Found{}, errcode.NotOwnApplication.WithDetail(behaviour.CodesApplicationOther, "the code is another account's")
 	}
 	if f.Code == "" {
 		var err error
@@ -704,7 +704,7 @@ func (p *Service) find(ctx context.Context, name CodeName, seen func(Batch) bool
 	return f, nil
 }
 
-// codeOf is the original code of an index. For codes that were made here it needs no store.
+// codeOf returns the original code of an index. For codes that were made here it needs no store.
 func (p *Service) codeOf(ctx context.Context, b Batch, index int64) (code string, err error) {
 	if !b.Imported {
 		return p.Code(b, index), nil
@@ -717,21 +717,21 @@ func (p *Service) codeOf(ctx context.Context, b Batch, index int64) (code string
 // by the application that the caller named. 40097 where two are left.
 func chooseFound(all []Found, id int64, seen func(Batch) bool) (Found, error) {
 	if len(all) == 0 {
-		return Found{}, errcode.CodeMalformed.With(behaviour.CodesQueryText, "code invalid: it is no code of this server")
+		return Found{}, errcode.CodeMalformed.WithDetail(behaviour.CodesQueryText, "code invalid: it is no code of this server")
 	}
-	for _, may := range []func(Found) bool{func(f Found) bool { return seen(f.Batch) }, func(f Found) bool { return f.Batch.ID == id }} {
-		if some := slices.DeleteFunc(slices.Clone(all), func(f Found) bool { return !may(f) }); len(some) > 0 {
-			all = some
+	for _, allowed := range []func(Found) bool{func(f Found) bool { return seen(f.Batch) }, func(f Found) bool { return f.Batch.ID == id }} {
+		if founds := slices.DeleteFunc(slices.Clone(all), func(f Found) bool { return !allowed(f) }); len(founds) > 0 {
+			all = founds
 		}
 	}
 	if len(all) > 1 {
-		return Found{}, errcode.InvalidArgs.With(behaviour.CodesQueryName,
+		return Found{}, errcode.InvalidArgs.WithDetail(behaviour.CodesQueryName,
 			"%d applications have a code with these characters: give application_id too, or code_url", len(all))
 	}
 	return all[0], nil
 }
 
-// prefixes are the prefixes that code texts can have: those of all batches, and that of the next
+// prefixes returns the prefixes that code texts can have: those of all batches, and that of the next
 // one. A server that gives out no codes has only the former.
 func (p *Service) prefixes() []string {
 	if p.Closed {
@@ -746,7 +746,7 @@ func (p *Service) PrefixOf(text string) (longest string) {
 		return ""
 	}
 	for _, prefix := range p.prefixes() {
-		if len(prefix) > len(longest) && Under(text, prefix) {
+		if len(prefix) > len(longest) && HasPrefix(text, prefix) {
 			longest = prefix
 		}
 	}
@@ -793,8 +793,8 @@ func (p *Service) byCode(text string) (f Found, ok bool) {
 // Contract: marketcode 3.6. Where a setting allows it, there may be no caller: the ticket alone
 // then names the account.
 func (p *Service) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
-	anybody := caller.AppID == ""
-	if err := Granted(caller); err != nil && !anybody {
+	ok := caller.AppID == ""
+	if err := Granted(caller); err != nil && !ok {
 		return Found{}, err
 	}
 	if err := checkExchange(openid, ticket); err != nil {
@@ -803,27 +803,27 @@ func (p *Service) Exchange(ctx context.Context, caller accounts.Account, openid,
 	p.hashing.Do(func() { p.ticketHash = p.Vault.Hasher(ticketPurpose) })
 	t, err := p.ticket(ctx, p.ticketHash.Sum(ticket))
 	if errors.Is(err, ErrNoTicket) {
-		return Found{}, errcode.InvalidArgs.With(behaviour.CodesTicketBad, badTicket)
+		return Found{}, errcode.InvalidArgs.WithDetail(behaviour.CodesTicketBad, badTicket)
 	}
 	if err != nil {
 		return Found{}, err
 	}
-	if err := t.For(openid, p.Now()); err != nil {
+	if err := t.CheckUser(openid, p.Now()); err != nil {
 		return Found{}, err
 	}
 	b, err := p.Memory.BatchOrLoad(ctx, t.Batch)
 	if err != nil && !errors.Is(err, ErrNoBatch) {
 		return Found{}, err
 	}
-	if err != nil || b.Account != caller.AppID && !anybody {
-		return Found{}, errcode.InvalidArgs.With(behaviour.CodesTicketOther, badTicket)
+	if err != nil || b.Account != caller.AppID && !ok {
+		return Found{}, errcode.InvalidArgs.WithDetail(behaviour.CodesTicketOther, badTicket)
 	}
 	f := Found{Batch: b, Index: t.Index, State: p.Memory.State(b.ID, t.Index, p.Now())}
 	if f.Code, err = p.codeOf(ctx, b, t.Index); err != nil {
 		return Found{}, err
 	}
 	if f.State.Frozen || f.State.Void || f.State.Activation == nil {
-		return Found{}, errcode.InvalidArgs.With(behaviour.CodesTicketState, badTicket)
+		return Found{}, errcode.InvalidArgs.WithDetail(behaviour.CodesTicketState, badTicket)
 	}
 	return f, nil
 }
@@ -911,11 +911,11 @@ func (p *Service) Trade(ctx context.Context, appid, code string) (traded Login, 
 		l, err := tx.Login(ctx, p.Vault.Hash(loginPurpose, code))
 		switch {
 		case errors.Is(err, ErrNoLogin) || err == nil && (l.AppID != appid || !l.works(p.Now())):
-			return errcode.InvalidLoginCode.With(behaviour.LoginCodeUnknown, "the js_code is unknown, expired, or another account's")
+			return errcode.InvalidLoginCode.WithDetail(behaviour.LoginCodeUnknown, "the js_code is unknown, expired, or another account's")
 		case err != nil:
 			return err
 		case l.Used:
-			return errcode.LoginCodeUsed.With(behaviour.LoginCodeUsed, "the js_code was traded already")
+			return errcode.LoginCodeUsed.WithDetail(behaviour.LoginCodeUsed, "the js_code was traded already")
 		}
 		l.Used, traded = true, l
 		return tx.PutLogin(ctx, l)

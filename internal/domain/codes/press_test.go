@@ -164,7 +164,7 @@ func race(n int, f func(i int) error) []error {
 
 func wantCode(t testing.TB, what string, err error, want *errcode.Code, detail string) {
 	t.Helper()
-	code, got := errcode.Of(err)
+	code, got := errcode.FromError(err)
 	assert.True(t, code == want && strings.Contains(got, detail), "%s: %v %q, want %v %q", what, code, got, want, detail)
 }
 

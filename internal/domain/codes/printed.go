@@ -65,7 +65,7 @@ func allOf(s, set string) bool { return strings.Trim(s, set) == "" }
 // or "/../", which a proxy between browser and server would remove; and at least one "/", so that
 // the code is not read as a part of the host's name.
 func CheckPrefix(prefix string) error {
-	fault := func(why string) error { return fmt.Errorf("code prefix %.140q: %s", prefix, why) }
+	fault := func(reason string) error { return fmt.Errorf("code prefix %.140q: %s", prefix, reason) }
 	host, path, slash := strings.Cut(cutScheme(prefix), "/")
 	switch {
 	case len(prefix) > MaxPrefix:
@@ -126,8 +126,8 @@ var (
 	errNoText = errors.New("codes: the text is under a known prefix but is no code text")
 )
 
-// Under reports whether a text begins with a prefix, in any case, with or without http:// or https://.
-func Under(text, prefix string) bool {
+// HasPrefix reports whether a text begins with a prefix, in any case, with or without http:// or https://.
+func HasPrefix(text, prefix string) bool {
 	bare, known := cutScheme(text), cutScheme(prefix)
 	return len(bare) >= len(known) && equalFold(bare[:len(known)], known)
 }
@@ -146,7 +146,7 @@ func HasForm(text, prefix string) bool {
 func ParseText(text string, prefixes []string) (CodeText, error) {
 	err := errNoPrefix
 	for _, prefix := range prefixes {
-		if !Under(text, prefix) {
+		if !HasPrefix(text, prefix) {
 			continue
 		}
 		// The length of the rest tells one prefix from a longer one.

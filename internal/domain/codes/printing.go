@@ -72,7 +72,7 @@ type PackageRequest struct {
 
 // check returns 40097 or 80306 for what cannot be.
 func (w PackageRequest) check(b Batch) error {
-	if err := b.Within(w.Codes); err != nil {
+	if err := b.CheckRange(w.Codes); err != nil {
 		return err
 	}
 	fault := ""
@@ -99,32 +99,32 @@ func (w PackageRequest) check(b Batch) error {
 		fault = "formats: want at least one"
 	}
 	if fault != "" {
-		return errcode.InvalidArgs.With(behaviour.None, "%s", fault)
+		return errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%s", fault)
 	}
 	return nil
 }
 
-// against returns a Conflict where packages that have codes of the wish do not
+// checkOverlap returns a Conflict where packages that have codes of the wish do not
 // allow it. Codes go to one printer; most packages have them without a reason.
-func (w PackageRequest) against(others []PrintPackage, most int) error {
+func (w PackageRequest) checkOverlap(otherPackages []PrintPackage, limit int) error {
 	var ids []string
-	for _, o := range others {
+	for _, o := range otherPackages {
 		ids = append(ids, strconv.FormatInt(o.ID, 10))
-		both := Range{max(o.Codes.From, w.Codes.From), min(o.Codes.To, w.Codes.To)}
+		item := Range{max(o.Codes.From, w.Codes.From), min(o.Codes.To, w.Codes.To)}
 		for _, r := range o.Spoiled {
-			if r.From <= both.To && r.To >= both.From {
+			if r.From <= item.To && r.To >= item.From {
 				return Conflict(fmt.Sprintf("codes %d to %d were spoiled in package %d and must not be printed a second time: leave them out",
-					max(r.From, both.From), min(r.To, both.To), o.ID))
+					max(r.From, item.From), min(r.To, item.To), o.ID))
 			}
 		}
 		if o.Printer != w.Printer && o.RecalledAt.IsZero() {
 			return Conflict(fmt.Sprintf("codes %d to %d are with the printer %s by package %d: choose others, or recall that package first",
-				both.From, both.To, o.Printer, o.ID))
+				item.From, item.To, o.Printer, o.ID))
 		}
 	}
-	if len(others) >= most && w.Reason == "" {
+	if len(otherPackages) >= limit && w.Reason == "" {
 		return Conflict(fmt.Sprintf("%d packages have codes of this range already (%s), and %d are made without a reason: give one",
-			len(others), strings.Join(ids, ", "), most))
+			len(otherPackages), strings.Join(ids, ", "), limit))
 	}
 	return nil
 }
@@ -159,29 +159,29 @@ func (p *Service) MakePackage(ctx context.Context, w PackageRequest) (made Print
 	if err := p.finished(ctx, b); err != nil {
 		return made, err
 	}
-	err = p.inBatch(ctx, w.Batch, func(tx Tx, b Batch, at time.Time) error {
-		if err := p.allHere(b, at); err != nil {
+	err = p.inBatch(ctx, w.Batch, func(tx Tx, b Batch, t time.Time) error {
+		if err := p.allHere(b, t); err != nil {
 			return err
 		}
-		others, err := tx.PackagesWithin(ctx, w.Batch, w.Codes)
+		otherPackages, err := tx.PackagesWithin(ctx, w.Batch, w.Codes)
 		if err != nil {
 			return err
 		}
-		for _, o := range others {
-			if same, err := w.made(ctx, tx, o); err != nil || same {
+		for _, o := range otherPackages {
+			if equal, err := w.made(ctx, tx, o); err != nil || equal {
 				made = o
 				return err
 			}
 		}
-		if err := w.against(others, p.Settings.Get().MaxPackagesPerCode); err != nil {
+		if err := w.checkOverlap(otherPackages, p.Settings.Get().MaxPackagesPerCode); err != nil {
 			return err
 		}
-		if index, state, found := p.Memory.FirstBlocked(w.Batch, NewSet(w.Codes), at); found {
+		if index, state, found := p.Memory.FirstBlocked(w.Batch, NewSet(w.Codes), t); found {
 			return Conflict(fmt.Sprintf("code %d is %s: a package has only codes that can become active", index, state))
 		}
 		made = PrintPackage{Batch: w.Batch, Codes: w.Codes, Spare: w.Spare, Printer: w.Printer, Recipients: w.Recipients,
-			Formats: w.Formats, Drawing: w.Drawing, Reason: w.Reason, MadeBy: accounts.ActorFromContext(ctx).ActorID, MadeAt: at}
-		for _, o := range others {
+			Formats: w.Formats, Drawing: w.Drawing, Reason: w.Reason, MadeBy: accounts.ActorFromContext(ctx).ActorID, MadeAt: t}
+		for _, o := range otherPackages {
 			made.Again = append(made.Again, o.ID)
 		}
 		if made.ID, err = tx.NewPackageID(ctx); err != nil {
@@ -190,7 +190,7 @@ func (p *Service) MakePackage(ctx context.Context, w PackageRequest) (made Print
 		if w.Proofs > 0 {
 			// No applicant's own number has a control character.
 			proofs := Batch{Account: b.Account, ISV: fmt.Sprintf("\x01proofs of package %d", made.ID), Count: w.Proofs, Prefix: b.Prefix,
-				Version: b.Version, Segment: b.Segment, CreatedAt: at, Proof: true, Template: b.Template}
+				Version: b.Version, Segment: b.Segment, CreatedAt: t, Proof: true, Template: b.Template}
 			if err := p.giveOut(ctx, tx, &proofs); err != nil {
 				return err
 			}
@@ -224,19 +224,19 @@ func (p *Service) PrintPackages(ctx context.Context, q PackageQuery) (list []Pri
 }
 
 // PrintPackage returns a package. ErrNoPackage.
-func (p *Service) PrintPackage(ctx context.Context, id int64) (one PrintPackage, err error) {
+func (p *Service) PrintPackage(ctx context.Context, id int64) (printPackage PrintPackage, err error) {
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		one, err = tx.PrintPackage(ctx, id)
+		printPackage, err = tx.PrintPackage(ctx, id)
 		return err
 	})
-	return one, err
+	return printPackage, err
 }
 
 // SendPackage counts a download that begins. ErrNoPackage, and a Conflict for a
 // package that was recalled.
 func (p *Service) SendPackage(ctx context.Context, id int64) (PrintPackage, error) {
-	return p.changePackage(ctx, id, "send", func(_ Tx, one *PrintPackage, _ time.Time) error {
-		one.Sent++
+	return p.changePackage(ctx, id, "send", func(_ Tx, printPackage *PrintPackage, _ time.Time) error {
+		printPackage.Sent++
 		return nil
 	})
 }
@@ -246,12 +246,12 @@ func (p *Service) SendPackage(ctx context.Context, id int64) (PrintPackage, erro
 // recalled already.
 func (p *Service) RecallPackage(ctx context.Context, id int64, note string) (PrintPackage, error) {
 	if !plain(note, 0, maxCodesNote) {
-		return PrintPackage{}, errcode.InvalidArgs.With(behaviour.None, "note: want at most %d characters, none of them a control character",
+		return PrintPackage{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}
-	return p.changePackage(ctx, id, "recall", func(tx Tx, one *PrintPackage, at time.Time) error {
-		one.RecalledAt, one.RecalledBy = at, accounts.ActorFromContext(ctx).ActorID
-		_, err := tx.AddEvent(ctx, Event{Batch: one.Batch, Did: Freeze, Codes: NewSet(one.Codes), At: at, From: at,
+	return p.changePackage(ctx, id, "recall", func(tx Tx, printPackage *PrintPackage, t time.Time) error {
+		printPackage.RecalledAt, printPackage.RecalledBy = t, accounts.ActorFromContext(ctx).ActorID
+		_, err := tx.AddEvent(ctx, Event{Batch: printPackage.Batch, Did: Freeze, Codes: NewSet(printPackage.Codes), At: t, From: t,
 			Note: joinNote(fmt.Sprintf("package %d recalled", id), note)})
 		return err
 	})
@@ -262,22 +262,22 @@ func (p *Service) RecallPackage(ctx context.Context, id int64, note string) (Pri
 func (p *Service) SpoilCodes(ctx context.Context, id int64, spoiled Set, note string) (PrintPackage, error) {
 	switch {
 	case len(spoiled) == 0:
-		return PrintPackage{}, errcode.InvalidArgs.With(behaviour.None, "no codes are named")
+		return PrintPackage{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "no codes are named")
 	case !plain(note, 0, maxCodesNote):
-		return PrintPackage{}, errcode.InvalidArgs.With(behaviour.None, "note: want at most %d characters, none of them a control character",
+		return PrintPackage{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}
-	return p.changePackage(ctx, id, "spoil", func(tx Tx, one *PrintPackage, at time.Time) error {
-		if b := spoiled.Bounds(); b.From < one.Codes.From || b.To > one.Codes.To {
-			return Conflict(fmt.Sprintf("package %d has the codes %d to %d, and %d to %d are named", id, one.Codes.From, one.Codes.To,
+	return p.changePackage(ctx, id, "spoil", func(tx Tx, printPackage *PrintPackage, t time.Time) error {
+		if b := spoiled.Bounds(); b.From < printPackage.Codes.From || b.To > printPackage.Codes.To {
+			return Conflict(fmt.Sprintf("package %d has the codes %d to %d, and %d to %d are named", id, printPackage.Codes.From, printPackage.Codes.To,
 				b.From, b.To))
 		}
-		fresh := spoiled.Without(one.Spoiled)
+		fresh := spoiled.Subtract(printPackage.Spoiled)
 		if len(fresh) == 0 {
 			return errUnchanged
 		}
-		one.Spoiled = NewSet(append(slices.Clone(one.Spoiled), fresh...)...)
-		_, err := tx.AddEvent(ctx, Event{Batch: one.Batch, Did: Void, Codes: fresh, At: at, From: at,
+		printPackage.Spoiled = NewSet(append(slices.Clone(printPackage.Spoiled), fresh...)...)
+		_, err := tx.AddEvent(ctx, Event{Batch: printPackage.Batch, Did: Void, Codes: fresh, At: t, From: t,
 			Note: joinNote(fmt.Sprintf("spoiled in package %d", id), note)})
 		return err
 	})
@@ -292,13 +292,13 @@ func joinNote(said, note string) string {
 }
 
 // RecalledPackages lists the recalled packages that have some of the codes.
-func (p *Service) RecalledPackages(ctx context.Context, batch int64, some Set) (list []PrintPackage, err error) {
+func (p *Service) RecalledPackages(ctx context.Context, batch int64, set Set) (list []PrintPackage, err error) {
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		list, err = tx.PackagesWithin(ctx, batch, some.Bounds())
+		list, err = tx.PackagesWithin(ctx, batch, set.Bounds())
 		return err
 	})
-	return slices.DeleteFunc(list, func(one PrintPackage) bool {
-		return one.RecalledAt.IsZero() || NewSet(one.Codes).Without(some).Len() == NewSet(one.Codes).Len()
+	return slices.DeleteFunc(list, func(printPackage PrintPackage) bool {
+		return printPackage.RecalledAt.IsZero() || NewSet(printPackage.Codes).Subtract(set).Len() == NewSet(printPackage.Codes).Len()
 	}), err
 }
 
@@ -308,26 +308,26 @@ var errUnchanged = errors.New("codes: the package is so already")
 // changePackage changes a package that was not recalled, under the lock of its
 // batch.
 func (p *Service) changePackage(ctx context.Context, id int64, did string,
-	change func(tx Tx, one *PrintPackage, at time.Time) error) (one PrintPackage, err error) {
-	if one, err = p.PrintPackage(ctx, id); err != nil {
-		return one, err
+	change func(tx Tx, printPackage *PrintPackage, t time.Time) error) (printPackage PrintPackage, err error) {
+	if printPackage, err = p.PrintPackage(ctx, id); err != nil {
+		return printPackage, err
 	}
-	err = p.inBatch(ctx, one.Batch, func(tx Tx, _ Batch, at time.Time) (err error) {
-		if one, err = tx.PrintPackage(ctx, id); err != nil {
+	err = p.inBatch(ctx, printPackage.Batch, func(tx Tx, _ Batch, t time.Time) (err error) {
+		if printPackage, err = tx.PrintPackage(ctx, id); err != nil {
 			return err
 		}
-		if !one.RecalledAt.IsZero() {
-			return Conflict(fmt.Sprintf("package %d was recalled by %s at %s", id, one.RecalledBy, one.RecalledAt.Format(time.RFC3339)))
+		if !printPackage.RecalledAt.IsZero() {
+			return Conflict(fmt.Sprintf("package %d was recalled by %s at %s", id, printPackage.RecalledBy, printPackage.RecalledAt.Format(time.RFC3339)))
 		}
-		switch err := change(tx, &one, at); {
+		switch err := change(tx, &printPackage, t); {
 		case errors.Is(err, errUnchanged):
 			return nil
 		case err != nil:
 			return err
 		}
-		return tx.PutPackage(ctx, one, did)
+		return tx.PutPackage(ctx, printPackage, did)
 	})
-	return one, err
+	return printPackage, err
 }
 
 // PackageSalt returns the salt of the hashes of a package's file for the line, the same each time.
@@ -345,7 +345,7 @@ type CodeSource interface {
 	Rows() int64
 }
 
-// Lot is the codes of a range of a batch: by arithmetic, or from the rows of those made
+// Lot returns the codes of a range of a batch: by arithmetic, or from the rows of those made
 // elsewhere.
 func (p *Service) Lot(b Batch, r Range) CodeSource {
 	if b.Imported {

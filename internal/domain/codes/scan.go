@@ -56,9 +56,9 @@ func (p *Service) Scan(text, user string, account func(appid string) (accounts.A
 	return s, true
 }
 
-// May reports whether a text may be a code, or hold one that was made elsewhere. Where it may not, Scan and Withhold ask the
+// MayBeCode reports whether a text may be a code, or hold one that was made elsewhere. Where it may not, Scan and Withhold ask the
 // memory alone.
-func (p *Service) May(text string) bool {
+func (p *Service) MayBeCode(text string) bool {
 	if len(text) <= 4*CodeLength && utf8.RuneCountInString(text) <= CodeLength {
 		return true
 	}
@@ -66,7 +66,7 @@ func (p *Service) May(text string) bool {
 		return true
 	}
 	return mayHold(p.Memory.ImportedPrefixes(), text) ||
-		slices.ContainsFunc(p.prefixes(), func(prefix string) bool { return Under(text, prefix) })
+		slices.ContainsFunc(p.prefixes(), func(prefix string) bool { return HasPrefix(text, prefix) })
 }
 
 // decide says what a code opens in its state. Assumed(scan.code.state): a message, not a page.
@@ -107,7 +107,7 @@ const platformSymbols = Alphabet + "%*+./:"
 // one of the prefixes: the symbols as they are, or as percent-escapes.
 func platformText(text string, prefixes []string) bool {
 	for _, prefix := range prefixes {
-		if !Under(text, prefix) {
+		if !HasPrefix(text, prefix) {
 			continue
 		}
 		tails := []string{cutScheme(text)[len(cutScheme(prefix)):]}
@@ -115,8 +115,8 @@ func platformText(text string, prefixes []string) bool {
 			tails = append(tails, plain)
 		}
 		for _, tail := range tails {
-			other := func(c byte) bool { return strings.IndexByte(platformSymbols, upperByte(c)) < 0 }
-			if len(tail) == TailLength && !slices.ContainsFunc([]byte(tail), other) {
+			otherCallback := func(c byte) bool { return strings.IndexByte(platformSymbols, upperByte(c)) < 0 }
+			if len(tail) == TailLength && !slices.ContainsFunc([]byte(tail), otherCallback) {
 				return true
 			}
 		}

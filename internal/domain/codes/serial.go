@@ -31,19 +31,19 @@ func (p *Service) BindSerials(ctx context.Context, batch int64, serials []Serial
 		return 0, err
 	}
 	if len(serials) == 0 || len(serials) > MaxSerials {
-		return 0, errcode.InvalidArgs.With(behaviour.None, "%d serial numbers: want 1 to %d", len(serials), MaxSerials)
+		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%d serial numbers: want 1 to %d", len(serials), MaxSerials)
 	}
 	seen, numbers := map[int64]bool{}, map[string]bool{}
 	for i, s := range serials {
-		if err := b.Within(Range{s.Index, s.Index}); err != nil {
+		if err := b.CheckRange(Range{s.Index, s.Index}); err != nil {
 			return 0, err
 		}
 		if !plain(s.Serial, 1, maxSerial) {
-			return 0, errcode.InvalidArgs.With(behaviour.None, "serials[%d]: want 1 to %d characters, none of them a control character", i,
+			return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "serials[%d]: want 1 to %d characters, none of them a control character", i,
 				maxSerial)
 		}
 		if seen[s.Index] || numbers[s.Serial] {
-			return 0, errcode.InvalidArgs.With(behaviour.None, "serials[%d]: the code %d or its number stands twice", i, s.Index)
+			return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "serials[%d]: the code %d or its number stands twice", i, s.Index)
 		}
 		seen[s.Index], numbers[s.Serial] = true, true
 	}
@@ -62,14 +62,14 @@ func (p *Service) BindSerials(ctx context.Context, batch int64, serials []Serial
 		}
 		var news []Serial
 		for _, s := range serials {
-			was, bound := have[s.Index]
-			switch other, isTaken := taken[s.Serial]; {
-			case bound && was == s.Serial:
+			previous, bound := have[s.Index]
+			switch second, isTaken := taken[s.Serial]; {
+			case bound && previous == s.Serial:
 				continue
 			case bound && !replace:
 				return Conflict(fmt.Sprintf("code %d has another serial number: say replace to change it", s.Index))
-			case isTaken && other != s.Index:
-				return Conflict(fmt.Sprintf("the serial number of code %d is that of code %d", s.Index, other))
+			case isTaken && second != s.Index:
+				return Conflict(fmt.Sprintf("the serial number of code %d is that of code %d", s.Index, second))
 			}
 			news = append(news, s)
 		}

@@ -60,8 +60,8 @@ func (s Set) String() string {
 	return cmp.Or(strings.Join(text, ", "), "none")
 }
 
-// Without returns the indexes of s that are not in o.
-func (s Set) Without(o Set) (rest Set) {
+// Subtract returns the indexes of s that are not in o.
+func (s Set) Subtract(o Set) (rest Set) {
 	for _, r := range s {
 		for _, taken := range o {
 			if taken.To < r.From || taken.From > r.To {
@@ -87,7 +87,7 @@ func (s Set) Len() (n int64) {
 	return n
 }
 
-// Bounds is the range from the first to the last index of a set that is not empty.
+// Bounds returns the range from the first to the last index of a set that is not empty.
 func (s Set) Bounds() Range { return Range{s[0].From, s[len(s)-1].To} }
 
 // Encode writes the set as gaps and lengths in variable-length numbers, in
@@ -129,15 +129,15 @@ func DecodeSet(text string) (Set, error) {
 	return s, nil
 }
 
-// first is the first so many indexes, and whether there are others.
-func (s Set) first(most int64) (head Set, more bool) {
+// first returns the first so many indexes, and whether there are others.
+func (s Set) first(limit int64) (head Set, hasMore bool) {
 	for _, r := range s {
-		if most == 0 {
+		if limit == 0 {
 			return head, true
 		}
-		n := min(most, r.To-r.From+1)
-		head, most = append(head, Range{r.From, r.From + n - 1}), most-n
-		more = r.From+n-1 < r.To
+		n := min(limit, r.To-r.From+1)
+		head, limit = append(head, Range{r.From, r.From + n - 1}), limit-n
+		hasMore = r.From+n-1 < r.To
 	}
-	return head, more
+	return head, hasMore
 }

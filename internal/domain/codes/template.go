@@ -68,29 +68,29 @@ type TemplateValues struct {
 
 // FillTemplate puts prefix, GTIN and given digits into a template, and checks the outcome. It returns "" for the texts of
 // before.
-func FillTemplate(text string, with TemplateValues) (string, error) {
+func FillTemplate(text string, templateValues TemplateValues) (string, error) {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	if text == "" || text == defaultTemplate {
-		if with.GTIN != "" || with.Given != "" {
+		if templateValues.GTIN != "" || templateValues.Given != "" {
 			return "", fmt.Errorf("the text has no {gtin} and no {given:N} for what was given")
 		}
 		return "", nil
 	}
-	if strings.Contains(text, "{gtin}") != (with.GTIN != "") {
+	if strings.Contains(text, "{gtin}") != (templateValues.GTIN != "") {
 		return "", fmt.Errorf("a text with {gtin} wants a GTIN, and a GTIN wants a text with {gtin}")
 	}
-	gtin, err := paddedGTIN(with.GTIN)
+	gtin, err := paddedGTIN(templateValues.GTIN)
 	if err != nil {
 		return "", err
 	}
-	given := "{given:" + strconv.Itoa(len(with.Given)) + "}"
+	given := "{given:" + strconv.Itoa(len(templateValues.Given)) + "}"
 	switch {
-	case !allOf(with.Given, Alphabet[:10]):
-		return "", fmt.Errorf("given %.40q: want digits", with.Given)
-	case strings.Contains(text, "{given:") != (with.Given != ""), strings.Count(text, "{given:") != strings.Count(text, given):
+	case !allOf(templateValues.Given, Alphabet[:10]):
+		return "", fmt.Errorf("given %.40q: want digits", templateValues.Given)
+	case strings.Contains(text, "{given:") != (templateValues.Given != ""), strings.Count(text, "{given:") != strings.Count(text, given):
 		return "", fmt.Errorf("a text with {given:N} wants N digits, and these digits want a text with %s", given)
 	}
-	filled := strings.NewReplacer("{prefix}", with.Prefix, "{gtin}", gtin, given, with.Given).Replace(text)
+	filled := strings.NewReplacer("{prefix}", templateValues.Prefix, "{gtin}", gtin, given, templateValues.Given).Replace(text)
 	t, err := ParseTemplate(filled)
 	if err == nil && gtin != "" && cutScheme(filled) != filled && !strings.Contains(filled, "\n") {
 		if _, fault := gs1.Parse(t.sample()); fault != nil {
@@ -100,7 +100,7 @@ func FillTemplate(text string, with TemplateValues) (string, error) {
 	return filled, err
 }
 
-// paddedGTIN is a GTIN of 14 digits.
+// paddedGTIN returns a GTIN of 14 digits.
 func paddedGTIN(text string) (string, error) {
 	switch len(text) {
 	case 0:
@@ -210,7 +210,7 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 	return part, "", fmt.Errorf("{%s} is no part of a text: want {prefix}, {gtin}, {given:N}, {serial}, {number:FIRST}, {secret} or {digits:N}", name)
 }
 
-// String is the template as ParseTemplate read it.
+// String returns the template as ParseTemplate read it.
 func (t Template) String() string { return t.text }
 
 // Bits returns the cost of guessing a text, in bits, for an attacker who knows the serial numbers of all codes of an application:
@@ -229,7 +229,7 @@ func (t Template) Bits(count int64) int {
 	return int(space - math.Log2(float64(max(count, 1))))
 }
 
-// TextBits are the Bits of a filled template, also of "", which is the texts of before.
+// TextBits returns the Bits of a filled template, also of "", which is the texts of before.
 func TextBits(template string, count int64) int {
 	if template == "" {
 		template = "{secret}"
@@ -241,7 +241,7 @@ func TextBits(template string, count int64) int {
 	return t.Bits(count)
 }
 
-// sample is a text that the template could give.
+// sample returns a text that the template could give.
 func (t Template) sample() string {
 	var code [CodeLength]byte
 	var symbols [symbolsLength]byte
@@ -276,11 +276,11 @@ func (t Template) link() (l Link, ok bool) {
 		}
 		b = append(b, strings.ReplaceAll(part.text, "*", "?")...)
 	}
-	whole := string(b)
+	full := string(b)
 	if query >= 0 {
-		whole, l.Query = whole[:query], anyNumber(whole[query+1:])
+		full, l.Query = full[:query], anyNumber(full[query+1:])
 	}
-	_, path, _ := strings.Cut(cutScheme(whole), "/")
+	_, path, _ := strings.Cut(cutScheme(full), "/")
 	l.Host, l.Path = strings.ToLower(host), anyNumber("/"+path)
 	return l, true
 }
@@ -324,7 +324,7 @@ func (t Template) append(b []byte, code *[CodeLength]byte, version byte, symbols
 	return b
 }
 
-// number is the brand's own serial number of an index.
+// number returns the brand's own serial number of an index.
 func (p templatePart) number(index uint64) string { return fmt.Sprintf("%0*d", p.size, p.first+index) }
 
 // room returns an error where the serial numbers of the brand's own run out before so many codes.
@@ -344,13 +344,13 @@ func plainSymbol(c byte) byte {
 	return c
 }
 
-// render is the text of counter c, which is that of an index.
+// render returns the text of counter c, which is that of an index.
 func (t Template) render(keys Keys, version byte, c, index uint64) string {
 	code, symbols := keys.Code.Code(c), keys.Text[version].Text(c, version)
 	return string(t.append(make([]byte, 0, t.size), &code, version, &symbols, t.digits(keys.Text[version], version, c), index))
 }
 
-// digits is a counter after the permutation, where the template shows it.
+// digits returns a counter after the permutation, where the template shows it.
 func (t Template) digits(key *TextKey, version byte, c uint64) digitPair {
 	if part := t.parts[t.secret]; part.field == digitsField {
 		return newDigits(key, part.size).permute(c, version)
@@ -384,7 +384,7 @@ func (s shape) counter(bare string, keys Keys) (c uint64, ok bool) {
 	return s.secretCounter(bare[s.at:s.at+s.length], key)
 }
 
-// secretCounter is the counter of a secret by itself.
+// secretCounter returns the counter of a secret by itself.
 func (s shape) secretCounter(secret string, key *TextKey) (c uint64, ok bool) {
 	if s.field == digitsField {
 		pair, ok := readDigits(secret)
@@ -400,8 +400,8 @@ func (s shape) secretCounter(secret string, key *TextKey) (c uint64, ok bool) {
 	return key.Counter(t.Symbols, t.Version)
 }
 
-// like reports whether a text without its scheme has the words of the template, and perhaps another secret and serial.
-func (t Template) like(bare string) bool {
+// matchesWords reports whether a text without its scheme has the words of the template, and perhaps another secret and serial.
+func (t Template) matchesWords(bare string) bool {
 	if len(bare) != t.bareSize() {
 		return false
 	}
@@ -428,17 +428,17 @@ func (f field) holds(piece string) bool {
 // bareSize returns the length of a text without its scheme.
 func (t Template) bareSize() int { return t.size - t.parts[0].size + t.bare[0].size }
 
-// asPrinted is a text without its scheme, in any case of letters, as the template writes it; ok is false for one that has not its words.
+// asPrinted returns a text without its scheme, in any case of letters, as the template writes it; ok is false for one that has not its words.
 func (t Template) asPrinted(bare string) (printed string, ok bool) {
-	if !t.like(bare) {
+	if !t.matchesWords(bare) {
 		return "", false
 	}
 	w := cut(t.bare, bare)
 	w.serial, w.secret = capitals(w.serial), capitals(w.secret)
-	return t.with(w), true
+	return t.fill(w), true
 }
 
-// capitals are the letters of a to z in capitals, and nothing else.
+// capitals returns the letters of a to z in capitals, and nothing else.
 func capitals(s string) string {
 	b := []byte(s)
 	for i := range b {
@@ -447,7 +447,7 @@ func capitals(s string) string {
 	return string(b)
 }
 
-// Reading is the text that a camera read as it is printed: in any case of letters, with either scheme or none, with any ends of lines, as a
+// Reading returns the text that a camera read as it is printed: in any case of letters, with either scheme or none, with any ends of lines, as a
 // column of a row, or as an element string. Whether a key made it is for others to say; ok is false for a text that has not the words.
 func (t Template) Reading(read string) (printed string, ok bool) {
 	bare := cutScheme(ofRow.Replace(lineFeeds(read)))
@@ -457,8 +457,8 @@ func (t Template) Reading(read string) (printed string, ok bool) {
 	return t.ofElements(read)
 }
 
-// Behind is the end of what a camera read that is as long as a text, where something stands before it.
-func (t Template) Behind(read string) (end string, ok bool) {
+// TrimRead returns the end of what a camera read that is as long as a text, where something stands before it.
+func (t Template) TrimRead(read string) (end string, ok bool) {
 	bare := ofRow.Replace(lineFeeds(read))
 	if len(bare) <= t.bareSize() {
 		return "", false
@@ -480,19 +480,19 @@ func (t Template) ofElements(read string) (printed string, ok bool) {
 	if err != nil || data.Stem != "" {
 		return "", false
 	}
-	pattern, own := cut(t.parts, t.sample()), variable{}
+	pattern, ownVariable := cut(t.parts, t.sample()), variable{}
 	for _, e := range sample.Elements() {
 		value, _ := data.Value(e.AI)
 		switch e.Value {
 		case "":
 		case pattern.serial:
-			own.serial = value
+			ownVariable.serial = value
 		case pattern.number:
-			own.number = value
+			ownVariable.number = value
 		}
 	}
-	own.secret, _ = data.Value(internalAI)
-	if printed, ok = t.asPrinted(cutScheme(t.with(own))); !ok {
+	ownVariable.secret, _ = data.Value(internalAI)
+	if printed, ok = t.asPrinted(cutScheme(t.fill(ownVariable))); !ok {
 		return "", false
 	}
 	made, err := gs1.Parse(printed)
@@ -521,14 +521,14 @@ func allDigits(s string) bool {
 type digitPair struct{ a, b uint64 }
 
 func (p digitPair) append(b []byte, n int) []byte {
-	at := len(b)
+	pos := len(b)
 	b = append(b, make([]byte, n)...)
 	for i := n - 1; i >= 0; i-- {
 		half := &p.b
 		if i < n/2 {
 			half = &p.a
 		}
-		b[at+i] = '0' + byte(*half%10)
+		b[pos+i] = '0' + byte(*half%10)
 		*half /= 10
 	}
 	return b
@@ -552,7 +552,7 @@ type digitsKey struct {
 }
 
 func newDigits(key *TextKey, n int) digitsKey {
-	k := digitsKey{ff1: key.with(10, byte(n), 1), a: pow10(n / 2), b: pow10(n - n/2)}
+	k := digitsKey{ff1: key.derive(10, byte(n), 1), a: pow10(n / 2), b: pow10(n - n/2)}
 	k.bytes = (bits.Len64(k.b-1) + 7) / 8
 	return k
 }
@@ -565,7 +565,7 @@ func pow10(n int) uint64 {
 	return p
 }
 
-// round is the answer of a round modulo a half's size.
+// round returns the answer of a round modulo a half's size.
 func (k *digitsKey) round(q *block, version byte, i int, half, mod uint64) uint64 {
 	hi, lo := uint64(version)<<56, half
 	if k.bytes == 8 {
@@ -614,17 +614,17 @@ type TemplateOrder struct {
 	Count             int64
 }
 
-// FillTemplate is the template of an application for these codes. 40097.
+// FillTemplate returns the template of an application for these codes. 40097.
 func (p *Service) FillTemplate(o TemplateOrder) (string, error) {
 	filled, err := FillTemplate(o.Text, TemplateValues{Prefix: p.Prefix, GTIN: o.GTIN, Given: o.Given})
 	if t, wrong := ParseTemplate(filled); err == nil && filled != "" && wrong == nil {
 		err = t.room(o.Count)
 	}
 	if err != nil {
-		return "", errcode.InvalidArgs.With(behaviour.None, "%s", err)
+		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%s", err)
 	}
 	if n := TextBits(filled, o.Count); n < StrongBits && !o.Weak {
-		return "", errcode.InvalidArgs.With(behaviour.None,
+		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow,
 			"a text of this kind costs %d bits to guess, less than %d: take more digits or {secret}, or say weak; then it never shows that a product is genuine",
 			n, StrongBits)
 	}

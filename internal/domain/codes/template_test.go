@@ -92,7 +92,7 @@ func TestATextByTemplateReadsBack(t *testing.T) {
 		for _, c := range someCounters(500) {
 			text := one.render(keys, FirstVersion, c, c%1000)
 			bare := cutScheme(text)
-			if len(text) != one.size || !one.like(bare) {
+			if len(text) != one.size || !one.matchesWords(bare) {
 				t.Fatalf("%q has %d bytes of %d, or is not like its template", text, len(text), one.size)
 			}
 			if back, ok := shape.counter(bare, keys); !ok || back != c {
@@ -207,7 +207,7 @@ func FuzzParseTemplate(f *testing.F) {
 		c %= Space
 		text := one.render(keys, FirstVersion, c, 0)
 		require.True(t, len(text) == one.size && utf8.ValidString(text), "%q gives %q, %d bytes", template, text, one.size)
-		if back, ok := one.shape(FirstVersion).counter(cutScheme(text), keys); !ok || back != c || !one.like(cutScheme(text)) {
+		if back, ok := one.shape(FirstVersion).counter(cutScheme(text), keys); !ok || back != c || !one.matchesWords(cutScheme(text)) {
 			t.Fatalf("%q of %q reads back as %d, %t, not %d", text, template, back, ok, c)
 		}
 	})
@@ -226,7 +226,7 @@ func FuzzReadTextByTemplate(f *testing.F) {
 			if made := one.render(keys, FirstVersion, c%Space, 0); ok && len(cutScheme(made)) != len(cutScheme(text)) {
 				t.Fatalf("%q was read as %d of %q, whose text is %q", text, c, one, made)
 			}
-			one.like(cutScheme(text))
+			one.matchesWords(cutScheme(text))
 		}
 	})
 }
@@ -284,7 +284,7 @@ func FuzzReading(f *testing.F) {
 	for i, template := range filledTemplates {
 		one := parsed(f, template)
 		templates = append(templates, one)
-		index = index.with(Batch{Template: template, Version: FirstVersion, Imported: i%2 == 0})
+		index = index.add(Batch{Template: template, Version: FirstVersion, Imported: i%2 == 0})
 		text := one.render(keys, FirstVersion, 7, 7)
 		f.Add(text)
 		f.Add("http://" + strings.ToLower(inRow.Replace(cutScheme(text))))
@@ -299,15 +299,15 @@ func FuzzReading(f *testing.F) {
 			if again, same := one.Reading(printed); ok && (!same || again != printed || len(printed) != one.size) {
 				t.Fatalf("%q is read as %q, which is read as %q", text, printed, again)
 			}
-			if end, is := one.Behind(text); is && len(end) != one.bareSize() {
+			if end, is := one.TrimRead(text); is && len(end) != one.bareSize() {
 				t.Fatalf("%q ends with %q", text, end)
 			}
 		}
 		bare := cutScheme(text)
-		like := slices.ContainsFunc(templates, func(one Template) bool { return one.like(bare) })
+		like := slices.ContainsFunc(templates, func(one Template) bool { return one.matchesWords(bare) })
 		found := slices.ContainsFunc(index.wordings, func(w *wording) bool {
 			one, is := w.find(bare)
-			require.True(t, !is || one.like(bare), "%q is found as one of %q", bare, one)
+			require.True(t, !is || one.matchesWords(bare), "%q is found as one of %q", bare, one)
 			return is
 		})
 		require.True(t, like == found, "%q is like a template: %t, and found: %t", bare, like, found)

@@ -28,7 +28,7 @@ func BenchmarkScan(b *testing.B) {
 				}
 				b.ReportAllocs()
 				for b.Loop() {
-					p.May(text)
+					p.MayBeCode(text)
 					p.Scan(text, "", nobody)
 				}
 			})
@@ -46,7 +46,7 @@ func TestAThousandTemplatesCostOtherTextsNothing(t *testing.T) {
 	nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
 	for _, text := range []string{p.Text(p.batchAt(0), 7), "https://shop.example/table/12?from=scan",
 		"https://id.brand.example/01/09506000134352/21/A" + strings.Repeat("b", 31)} {
-		if n := testing.AllocsPerRun(100, func() { p.May(text); p.Scan(text, "", nobody) }); n > 0 {
+		if n := testing.AllocsPerRun(100, func() { p.MayBeCode(text); p.Scan(text, "", nobody) }); n > 0 {
 			t.Errorf("%q: %.0f allocations", text, n)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 // ScanAsOf is Scan at a past moment: with the codes that were known then, and
 // what was in force of what had been called by then.
-func (p *Service) ScanAsOf(ctx context.Context, text, user string, at time.Time,
+func (p *Service) ScanAsOf(ctx context.Context, text, user string, t time.Time,
 	account func(appid string) (accounts.Account, bool)) (s Scanned, ok bool, err error) {
 	prefixes := p.prefixes()
 	if len(prefixes) == 0 && p.Memory.written.Load() == 0 {
@@ -25,16 +25,16 @@ func (p *Service) ScanAsOf(ctx context.Context, text, user string, at time.Time,
 		if s, ok = p.unknown(ctx, text, prefixes); s.Err != nil {
 			return s, true, s.Err
 		}
-		if s.Reason == SerialOnly && s.Batch.CreatedAt.After(at) {
+		if s.Reason == SerialOnly && s.Batch.CreatedAt.After(t) {
 			return Scanned{}, false, nil
 		}
 		return s, ok, nil
 	}
-	if f.Batch.CreatedAt.After(at) {
+	if f.Batch.CreatedAt.After(t) {
 		return Scanned{Reason: UnknownCode}, true, nil
 	}
 	s.Found = f
-	if s.State, err = p.StateAsOf(ctx, f.Batch, f.Index, at); err != nil {
+	if s.State, err = p.StateAsOf(ctx, f.Batch, f.Index, t); err != nil {
 		return s, true, err
 	}
 	p.decide(&s, user, account)
@@ -42,12 +42,12 @@ func (p *Service) ScanAsOf(ctx context.Context, text, user string, at time.Time,
 }
 
 // StateAsOf returns the state of a code at a past moment.
-func (p *Service) StateAsOf(ctx context.Context, b Batch, index int64, at time.Time) (State, error) {
+func (p *Service) StateAsOf(ctx context.Context, b Batch, index int64, t time.Time) (State, error) {
 	var events []Event
 	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
 		events = nil
 		return eventsOf(ctx, tx, b.ID, index, func(e Event) bool {
-			if !e.At.After(at) && !e.From.After(at) {
+			if !e.At.After(t) && !e.From.After(t) {
 				events = append(events, e)
 			}
 			return true
@@ -57,16 +57,16 @@ func (p *Service) StateAsOf(ctx context.Context, b Batch, index int64, at time.T
 		return State{}, err
 	}
 	slices.SortFunc(events, func(a, b Event) int { return cmp.Or(a.From.Compare(b.From), cmp.Compare(a.Seq, b.Seq)) })
-	then := newBatchMemory(b)
+	pastMemory := newBatchMemory(b)
 	for _, e := range events {
-		at := slices.IndexFunc(e.Codes, func(r Range) bool { return r.From <= index && index <= r.To })
-		then.does(&e, e.Codes[at])
+		pos := slices.IndexFunc(e.Codes, func(r Range) bool { return r.From <= index && index <= r.To })
+		pastMemory.does(&e, e.Codes[pos])
 	}
-	return then.state(index), nil
+	return pastMemory.state(index), nil
 }
 
 // EventsAfter lists what happened to a code after a moment, newest first.
-func (p *Service) EventsAfter(ctx context.Context, batch, index int64, at time.Time) ([]Event, error) {
+func (p *Service) EventsAfter(ctx context.Context, batch, index int64, t time.Time) ([]Event, error) {
 	list, err := p.History(ctx, batch, index)
-	return slices.DeleteFunc(list, func(e Event) bool { return !e.At.After(at) && !e.From.After(at) }), err
+	return slices.DeleteFunc(list, func(e Event) bool { return !e.At.After(t) && !e.From.After(t) }), err
 }

@@ -56,22 +56,22 @@ func openIDShaped(s string) bool {
 func checkExchange(openid, ticket string) error {
 	switch {
 	case !openIDShaped(openid):
-		return errcode.InvalidArgs.With(behaviour.CodesTicketOpenID, badOpenID)
+		return errcode.InvalidArgs.WithDetail(behaviour.CodesTicketOpenID, badOpenID)
 	case ticket == "" || len(ticket) > maxTicket:
-		return errcode.InvalidArgs.With(behaviour.CodesTicketBad, badTicket)
+		return errcode.InvalidArgs.WithDetail(behaviour.CodesTicketBad, badTicket)
 	}
 	return nil
 }
 
-// For returns 40097 unless the ticket may be traded by a user now: the one who
+// CheckUser returns 40097 unless the ticket may be traded by a user now: the one who
 // scanned, under the service account or the Mini Program, as often as he likes
 // until it expires. Contract: marketcode 3.6.
-func (t Ticket) For(openid string, now time.Time) error {
+func (t Ticket) CheckUser(openid string, now time.Time) error {
 	if !now.Before(t.ExpiresAt) || accounts.IssuedInFuture(t.ScannedAt, now) {
-		return errcode.InvalidArgs.With(behaviour.CodesTicketOver, badTicket)
+		return errcode.InvalidArgs.WithDetail(behaviour.CodesTicketOver, badTicket)
 	}
 	if openid != t.OwnerID && openid != t.AppUserID {
-		return errcode.InvalidArgs.With(behaviour.CodesTicketBad, badTicket)
+		return errcode.InvalidArgs.WithDetail(behaviour.CodesTicketBad, badTicket)
 	}
 	return nil
 }
@@ -128,11 +128,11 @@ func (r *ticketRow) key() uint64 { return binary.LittleEndian.Uint64(r.hash[:]) 
 func (r *tickets) get(hash [sha256.Size]byte) (Ticket, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	at, ok := r.at[binary.LittleEndian.Uint64(hash[:])]
-	if !ok || r.ring[at].hash != hash {
+	pos, ok := r.at[binary.LittleEndian.Uint64(hash[:])]
+	if !ok || r.ring[pos].hash != hash {
 		return Ticket{}, false
 	}
-	row := &r.ring[at]
+	row := &r.ring[pos]
 	return Ticket{Hash: hex.EncodeToString(hash[:]), Batch: row.batch, Index: row.index, OwnerID: string(row.owner[:]),
 		AppID:     r.apps[row.app],
 		AppUserID: string(row.user[:]), ScannedAt: time.UnixMilli(row.scanned).UTC(), ExpiresAt: time.UnixMilli(row.expires).UTC()}, true
@@ -148,7 +148,7 @@ func (r *tickets) remember(t Ticket) {
 	copy(row.user[:], t.AppUserID)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if at, known := r.at[row.key()]; known && r.ring[at].hash == row.hash {
+	if pos, known := r.at[row.key()]; known && r.ring[pos].hash == row.hash {
 		return
 	}
 	if r.at == nil {
@@ -160,18 +160,18 @@ func (r *tickets) remember(t Ticket) {
 		r.apps = append(r.apps, t.AppID)
 		r.app[t.AppID] = row.app
 	}
-	at := int32(len(r.ring))
+	pos := int32(len(r.ring))
 	if len(r.ring) < recentTickets {
 		r.ring = append(r.ring, row)
 	} else {
-		at = int32(r.next)
-		if old := r.ring[at].key(); r.at[old] == at {
+		pos = int32(r.next)
+		if old := r.ring[pos].key(); r.at[old] == pos {
 			delete(r.at, old)
 		}
-		r.ring[at] = row
+		r.ring[pos] = row
 		r.next = (r.next + 1) % recentTickets
 	}
-	r.at[row.key()] = at
+	r.at[row.key()] = pos
 }
 
 func (r *tickets) clear() {

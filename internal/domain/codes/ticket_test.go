@@ -28,7 +28,7 @@ func TestWhoMayTradeATicket(t *testing.T) {
 		{"another user", "o-somebody-else", 0, false},
 		{"nobody", "", 0, false},
 	} {
-		code, detail := errcode.Of(ticket.For(c.openid, began.Add(c.after)))
+		code, detail := errcode.FromError(ticket.CheckUser(c.openid, began.Add(c.after)))
 		if c.may && code != errcode.OK || !c.may && (code != errcode.InvalidArgs || detail != "无效的code_ticket或与openid不对应") {
 			t.Errorf("%s: %v %s", c.name, code, detail)
 		}
@@ -41,7 +41,7 @@ func TestWhoMayTradeATicket(t *testing.T) {
 		{openid[1:] + "\n", "a", badOpenID},
 		{"", "", badOpenID},
 	} {
-		if _, detail := errcode.Of(checkExchange(c.openid, c.ticket)); detail != c.want {
+		if _, detail := errcode.FromError(checkExchange(c.openid, c.ticket)); detail != c.want {
 			t.Errorf("%q with %.40q: %q, want %q", c.openid, c.ticket, detail, c.want)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // maxTried bounds how many places of one text are tried as a code.
 const maxTried = 64
 
-// withholdUnder is a text up to the end of the first prefix in it of codes made
+// withholdUnder returns a text up to the end of the first prefix in it of codes made
 // elsewhere that has one of them behind it. Percent-escapes count as what they stand
 // for. Where the store cannot say, what may be a code goes.
 func (p *Service) withholdUnder(prefixes []string, text string) string {
@@ -22,14 +22,14 @@ func (p *Service) withholdUnder(prefixes []string, text string) string {
 	for _, prefix := range prefixes {
 		known := []byte(cutScheme(prefix))
 		for from := 0; ; from++ {
-			at := bytes.Index(plain[from:], known)
-			if at < 0 {
+			pos := bytes.Index(plain[from:], known)
+			if pos < 0 {
 				break
 			}
-			from += at
+			from += pos
 			end := ends[from+len(known)-1]
-			for _, behind := range []string{text[end:], string(plain[from+len(known):])} {
-				t, ok := tailOf(behind[:min(TailLength, len(behind))])
+			for _, suffix := range []string{text[end:], string(plain[from+len(known):])} {
+				t, ok := tailOf(suffix[:min(TailLength, len(suffix))])
 				if !ok {
 					continue
 				}
@@ -43,7 +43,7 @@ func (p *Service) withholdUnder(prefixes []string, text string) string {
 	return text
 }
 
-// withholdTemplates is a text up to the first secret in it of a code whose text is by template: digits, or symbols with "." for "$".
+// withholdTemplates returns a text up to the first secret in it of a code whose text is by template: digits, or symbols with "." for "$".
 func (p *Service) withholdTemplates(text string) string {
 	if p.Memory.written.Load() == 0 {
 		return text
@@ -76,7 +76,7 @@ func (p *Service) withholdTemplates(text string) string {
 	return text[:ends[first-1]]
 }
 
-// unescaped is a text in capitals with its percent-escapes as what they stand for, and where each of its bytes ends in the text.
+// unescaped returns a text in capitals with its percent-escapes as what they stand for, and where each of its bytes ends in the text.
 func unescaped(text string) (plain []byte, ends []int) {
 	plain, ends = make([]byte, 0, len(text)), make([]int, 0, len(text))
 	for i := 0; i < len(text); {
@@ -116,7 +116,7 @@ func (p *Service) Redact(text string) string {
 	}
 	// The last characters that can be a code's, and where each begins.
 	var tail [TailLength]byte
-	var at [TailLength]int
+	var pair [TailLength]int
 	n, tried := 0, 0
 	for i := 0; i < len(text); {
 		char, size := text[i], 1
@@ -133,10 +133,10 @@ func (p *Service) Redact(text string) string {
 		}
 		if n == TailLength {
 			copy(tail[:], tail[1:])
-			copy(at[:], at[1:])
+			copy(pair[:], pair[1:])
 			n--
 		}
-		tail[n], at[n] = char, i
+		tail[n], pair[n] = char, i
 		n++
 		i += size
 		if n < TailLength {
@@ -148,11 +148,11 @@ func (p *Service) Redact(text string) string {
 		}
 		// A link that is filled with seeming codes loses the rest of its text.
 		if tried++; tried > maxTried {
-			return text[:at[0]]
+			return text[:pair[0]]
 		}
 		if counter, ok := key.Counter([symbolsLength]byte(tail[1:]), tail[0]); ok {
 			if _, _, made := p.Memory.Find(counter); made {
-				return text[:at[0]]
+				return text[:pair[0]]
 			}
 		}
 	}

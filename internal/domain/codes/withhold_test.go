@@ -90,7 +90,7 @@ func TestWhatMayBeNoCodeAsksNoStore(t *testing.T) {
 			some[i] = pieces[r.IntN(len(pieces))]
 		}
 		text := strings.Join(some, "")
-		if p.May(text) {
+		if p.MayBeCode(text) {
 			may++
 			continue
 		}

@@ -81,8 +81,8 @@ func (b *Book) Load(ctx context.Context) error {
 	const page = 1000
 	err := b.Store.ViewGS1(ctx, func(tx Tx) error {
 		clear(known)
-		for after := ""; ; {
-			list, err := tx.GS1Find(ctx, Query{After: after, Limit: page})
+		for cursor := ""; ; {
+			list, err := tx.GS1Find(ctx, Query{After: cursor, Limit: page})
 			if err != nil {
 				return fmt.Errorf("loading GS1 links: %w", err)
 			}
@@ -92,7 +92,7 @@ func (b *Book) Load(ctx context.Context) error {
 			if len(list) < page {
 				return nil
 			}
-			after = list[page-1].Key
+			cursor = list[page-1].Key
 		}
 	})
 	if err != nil {
@@ -163,12 +163,12 @@ func (b *Book) tell(ctx context.Context, keys []string) {
 
 // Get returns the entry of a key; ErrNone.
 func (b *Book) Get(ctx context.Context, key string) (e Entry, err error) {
-	at, err := parseKey(key)
+	id, err := parseKey(key)
 	if err != nil {
 		return e, err
 	}
 	err = b.Store.ViewGS1(ctx, func(tx Tx) error {
-		list, err := tx.GS1At(ctx, []string{at.key()})
+		list, err := tx.GS1At(ctx, []string{id.key()})
 		if err == nil && len(list) == 0 {
 			return ErrNone
 		}
@@ -183,11 +183,11 @@ func (b *Book) Get(ctx context.Context, key string) (e Entry, err error) {
 // Find lists entries.
 func (b *Book) Find(ctx context.Context, q Query) (list []Entry, err error) {
 	if q.Under != "" {
-		at, err := parseKey(q.Under)
+		id, err := parseKey(q.Under)
 		if err != nil {
 			return nil, err
 		}
-		q.Under = at.key()
+		q.Under = id.key()
 	}
 	err = b.Store.ViewGS1(ctx, func(tx Tx) (err error) {
 		list, err = tx.GS1Find(ctx, q)
@@ -204,9 +204,9 @@ func (b *Book) Put(ctx context.Context, e Entry, fresh bool, sees func(owner str
 		return e, err
 	}
 	err = b.Store.UpdateGS1(ctx, func(tx Tx) error {
-		at, err := parseKey(e.Key)
+		id, err := parseKey(e.Key)
 		if err == nil {
-			err = tx.LockGS1(ctx, at.root())
+			err = tx.LockGS1(ctx, id.root())
 		}
 		if err != nil {
 			return err
@@ -243,11 +243,11 @@ func (f OwnershipError) Error() string {
 		f.Key, holder)
 }
 
-func (b *Book) holder(at identifier) (prefix, owner string) {
+func (b *Book) holder(id identifier) (prefix, owner string) {
 	if b.Holder == nil {
 		return "", ""
 	}
-	return b.Holder(at.Key.Company())
+	return b.Holder(id.Key.Company())
 }
 
 // known is the context of a transaction beside the entries that it stores: read at once, so that an import needs few queries a
@@ -271,11 +271,11 @@ func whatIsKnown(ctx context.Context, tx Tx, keys ...string) (known, error) {
 	}
 	roots := map[string]bool{}
 	for _, key := range keys {
-		at, err := parseKey(key)
+		id, err := parseKey(key)
 		if err != nil {
 			return k, err
 		}
-		roots[at.root()] = true
+		roots[id.root()] = true
 	}
 	k.owners, err = tx.GS1Owners(ctx, slices.Sorted(maps.Keys(roots)))
 	return k, err
@@ -306,31 +306,31 @@ func (k known) Linked(ctx context.Context, service, miniProgram string) (bool, e
 
 // put completes an entry that may be stored, and knows of it from then on; false = it was so already.
 func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func(string) bool) (changed bool, err error) {
-	at, err := parseKey(e.Key)
+	id, err := parseKey(e.Key)
 	if err != nil {
 		return false, err
 	}
-	before, there := k.before[e.Key]
-	if there {
+	oldEntry, exists := k.before[e.Key]
+	if exists {
 		switch {
-		case !sees(before.Owner):
-			return false, OwnershipError{Key: e.Key, Holder: before.Owner}
+		case !sees(oldEntry.Owner):
+			return false, OwnershipError{Key: e.Key, Holder: oldEntry.Owner}
 		case fresh:
 			return false, ErrExists
 		case e.Owner == "":
-			e.Owner = before.Owner // left out: as it was
+			e.Owner = oldEntry.Owner // left out: as it was
 		}
 	}
-	owners := k.owners[at.root()]
+	owners := k.owners[id.root()]
 	if owners == nil {
 		owners = map[string]int{}
-		k.owners[at.root()] = owners
+		k.owners[id.root()] = owners
 	}
-	if there {
-		owners[before.Owner]--
+	if exists {
+		owners[oldEntry.Owner]--
 		defer func() {
 			if !changed {
-				owners[before.Owner]++
+				owners[oldEntry.Owner]++
 			}
 		}()
 	}
@@ -339,8 +339,8 @@ func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func
 			e.Owner = owner
 		}
 	}
-	prefix, holder := b.holder(at)
-	if !there && e.Owner == "" {
+	prefix, holder := b.holder(id)
+	if !exists && e.Owner == "" {
 		e.Owner = holder
 	}
 	for owner, keys := range owners {
@@ -357,8 +357,8 @@ func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func
 	if err := ofAccounts(ctx, k, *e); err != nil {
 		return false, err
 	}
-	if there && e.same(before) {
-		e.At = before.At
+	if exists && e.equal(oldEntry) {
+		e.At = oldEntry.At
 		return false, nil
 	}
 	e.At = b.Now().Truncate(time.Millisecond)
@@ -401,27 +401,27 @@ func ofAccounts(ctx context.Context, tx Tx, e Entry) error {
 
 // Delete says nothing of a key any more; ErrNone, Foreign.
 func (b *Book) Delete(ctx context.Context, key string, sees func(owner string) bool) (gone Entry, err error) {
-	at, err := parseKey(key)
+	id, err := parseKey(key)
 	if err != nil {
 		return gone, err
 	}
 	err = b.Store.UpdateGS1(ctx, func(tx Tx) error {
-		if err := tx.LockGS1(ctx, at.root()); err != nil {
+		if err := tx.LockGS1(ctx, id.root()); err != nil {
 			return err
 		}
-		list, err := tx.GS1At(ctx, []string{at.key()})
+		list, err := tx.GS1At(ctx, []string{id.key()})
 		switch {
 		case err != nil:
 			return err
 		case len(list) == 0:
 			return ErrNone
 		case !sees(list[0].Owner):
-			return OwnershipError{Key: at.key(), Holder: list[0].Owner}
+			return OwnershipError{Key: id.key(), Holder: list[0].Owner}
 		}
 		gone = list[0]
 		return tx.DeleteGS1(ctx, gone)
 	})
-	b.tell(ctx, []string{at.key()})
+	b.tell(ctx, []string{id.key()})
 	return gone, err
 }
 
@@ -449,7 +449,7 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 		if l.Fault == nil {
 			l.Entry, l.Fault = l.Entry.normal()
 		}
-		if earlier, twice := first[l.Entry.Key]; l.Fault == nil && twice {
+		if earlier, duplicate := first[l.Entry.Key]; l.Fault == nil && duplicate {
 			l.Fault = fmt.Errorf("%s stands in line %d already", l.Entry.Key, earlier)
 		}
 		if l.Fault != nil {
@@ -479,7 +479,7 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 		var list []Entry
 		for i := range lines {
 			e := lines[i].Entry
-			_, there := known.before[e.Key]
+			_, exists := known.before[e.Key]
 			changed, err := b.put(ctx, known, &e, false, sees)
 			if errors.As(err, new(OwnershipError)) || errors.As(err, new(accounts.Invalid)) || errors.Is(err, accounts.ErrNoAccount) {
 				if faults = append(faults, accounts.RowError{Line: lines[i].Line, Why: err.Error()}); len(faults) == accounts.MaxFaults {
@@ -493,7 +493,7 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 			case !changed:
 				done.Unchanged++
 				continue
-			case there:
+			case exists:
 				done.Changed++
 			default:
 				done.Added++
@@ -515,14 +515,14 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 
 // HandOver transfers the entries of a primary key and below it to an account or, for digits, those of all keys that holder assigns
 // by just these digits. dry only checks. It returns how many keys change hands. accounts.Invalid, accounts.ErrNoAccount.
-func (b *Book) HandOver(ctx context.Context, of, to string, holder func(digits string) (prefix, owner string), dry bool) (int, error) {
-	under, digits := "", of
-	if strings.Contains(of, "/") {
-		at, err := parseKey(of)
+func (b *Book) HandOver(ctx context.Context, subject, to string, holder func(digits string) (prefix, owner string), dry bool) (int, error) {
+	parent, digits := "", subject
+	if strings.Contains(subject, "/") {
+		id, err := parseKey(subject)
 		if err != nil {
 			return 0, err
 		}
-		under, digits = at.root(), ""
+		parent, digits = id.root(), ""
 	}
 	var keys []string
 	err := b.Store.UpdateGS1(ctx, func(tx Tx) error {
@@ -535,7 +535,7 @@ func (b *Book) HandOver(ctx context.Context, of, to string, holder func(digits s
 			return err
 		}
 		var list []Entry
-		for q := (Query{Under: under, Limit: 1000}); ; {
+		for q := (Query{Under: parent, Limit: 1000}); ; {
 			page, err := tx.GS1Find(ctx, q)
 			if err != nil {
 				return err
@@ -578,10 +578,10 @@ func (e Entry) goesOver(to, digits string, holder func(string) (string, string))
 	return prefix == digits
 }
 
-// Company are the digits by which a company holds a key, with the number of the thing.
+// Company returns the digits by which a company holds a key, with the number of the thing.
 func Company(key string) (string, error) {
-	at, err := parseKey(key)
-	return at.Key.Company(), err
+	id, err := parseKey(key)
+	return id.Key.Company(), err
 }
 
 // Found is the result of a scanned text with a key.
@@ -597,12 +597,12 @@ type Found struct {
 
 // Scan finds what a scanned text opens: a Digital Link of one of the hosts, an element string, or AIs in brackets. opens reports whether a
 // Mini Program can be opened. false = it is none, or nothing is said of its key.
-func (b *Book) Scan(text string, at time.Time, opens func(appid string) bool) (Found, bool) {
+func (b *Book) Scan(text string, t time.Time, opens func(appid string) bool) (Found, bool) {
 	var id identifier
 	query := ""
 	if isAddress(text) {
-		path, rest, own := b.own(text)
-		if !own || b.Len() == 0 {
+		path, rest, isOwn := b.parseOwn(text)
+		if !isOwn || b.Len() == 0 {
 			return Found{}, false
 		}
 		var err error
@@ -637,22 +637,22 @@ func (b *Book) Scan(text string, at time.Time, opens func(appid string) bool) (F
 			break
 		}
 	}
-	want := asked{at: at}
+	want := asked{at: t}
 	if answers := want.choose(levels, id.Value); len(answers) == 1 {
 		found.URL = handOn(answers[0].address, query)
 	}
 	return found, found.URL != ""
 }
 
-// same reports whether two entries say the same.
-func (e Entry) same(other Entry) bool {
-	if e.Key != other.Key || e.Owner != other.Owner || e.App != other.App || e.Page != other.Page || e.Archived != other.Archived ||
-		len(e.Links) != len(other.Links) {
+// equal reports whether two entries say the same.
+func (e Entry) equal(otherEntry Entry) bool {
+	if e.Key != otherEntry.Key || e.Owner != otherEntry.Owner || e.App != otherEntry.App || e.Page != otherEntry.Page || e.Archived != otherEntry.Archived ||
+		len(e.Links) != len(otherEntry.Links) {
 		return false
 	}
-	when := func(a, b *time.Time) bool { return a == nil && b == nil || a != nil && b != nil && a.Equal(*b) }
-	return slices.EqualFunc(e.Links, other.Links, func(a, b Link) bool {
+	fn := func(a, b *time.Time) bool { return a == nil && b == nil || a != nil && b != nil && a.Equal(*b) }
+	return slices.EqualFunc(e.Links, otherEntry.Links, func(a, b Link) bool {
 		return a.Type == b.Type && a.Href == b.Href && a.Title == b.Title && slices.Equal(a.Hreflang, b.Hreflang) && a.Media == b.Media &&
-			slices.Equal(a.Context, b.Context) && a.Default == b.Default && when(a.From, b.From) && when(a.Until, b.Until)
+			slices.Equal(a.Context, b.Context) && a.Default == b.Default && fn(a.From, b.From) && fn(a.Until, b.Until)
 	})
 }

@@ -93,8 +93,8 @@ func (a *asked) inContext(l *Link) float64 {
 	if len(l.Context) == 0 {
 		return neutral
 	}
-	for _, one := range a.contexts {
-		if slices.ContainsFunc(l.Context, func(c string) bool { return strings.EqualFold(c, one) }) {
+	for _, context := range a.contexts {
+		if slices.ContainsFunc(l.Context, func(c string) bool { return strings.EqualFold(c, context) }) {
 			return 1
 		}
 	}
@@ -124,26 +124,26 @@ func (a *asked) inMedia(l *Link) float64 {
 // choose returns the links that answer: one, several that nothing tells apart, or none. Levels stand nearest first.
 func (a *asked) choose(levels []*Entry, value func(string) (string, bool)) []hit {
 	for _, e := range levels {
-		there := e.present(a.at, value)
+		storedHits := e.present(a.at, value)
 		kind, standard := a.kind, -1
 		if kind == "" {
-			standard = slices.IndexFunc(there, func(h hit) bool { return h.Default })
+			standard = slices.IndexFunc(storedHits, func(h hit) bool { return h.Default })
 			if standard < 0 {
 				continue // the default stands higher up
 			}
-			kind = there[standard].Type
+			kind = storedHits[standard].Type
 		}
-		there = slices.DeleteFunc(there, func(h hit) bool { return h.Type != kind })
-		if len(there) == 0 {
+		storedHits = slices.DeleteFunc(storedHits, func(h hit) bool { return h.Type != kind })
+		if len(storedHits) == 0 {
 			continue
 		}
 		for _, rank := range []func(*Link) float64{a.inLanguage, a.inContext, a.inMedia} {
-			there = best(there, rank)
+			storedHits = best(storedHits, rank)
 		}
-		if i := slices.IndexFunc(there, func(h hit) bool { return h.Default }); i >= 0 {
-			return there[i : i+1]
+		if i := slices.IndexFunc(storedHits, func(h hit) bool { return h.Default }); i >= 0 {
+			return storedHits[i : i+1]
 		}
-		return there
+		return storedHits
 	}
 	return nil
 }
@@ -154,18 +154,18 @@ func best(list []hit, rank func(*Link) float64) []hit {
 		return list
 	}
 	highest := rank(list[0].Link)
-	for _, one := range list[1:] {
-		highest = max(highest, rank(one.Link))
+	for _, found := range list[1:] {
+		highest = max(highest, rank(found.Link))
 	}
 	return slices.DeleteFunc(list, func(h hit) bool { return rank(h.Link) < highest })
 }
 
-// present are the links of an entry that are there at a moment, of those with braces the ones that the request can fill.
-func (e *Entry) present(at time.Time, value func(string) (string, bool)) []hit {
+// present returns the links of an entry that are there at a moment, of those with braces the ones that the request can fill.
+func (e *Entry) present(t time.Time, value func(string) (string, bool)) []hit {
 	list := make([]hit, 0, len(e.Links))
 	for i := range e.Links {
 		l := &e.Links[i]
-		if !l.there(at) {
+		if !l.isActive(t) {
 			continue
 		}
 		if address, err := fill(l.Href, value, escapeValue); err == nil {

@@ -27,7 +27,7 @@ func FuzzEntry(f *testing.F) {
 			return
 		}
 		again, err := e.normal()
-		require.True(t, err == nil && again.same(e), "%s is not its own normal form: %+v %v", text, again, err)
+		require.True(t, err == nil && again.equal(e), "%s is not its own normal form: %+v %v", text, again, err)
 		for _, one := range e.present(time.Unix(0, 0), func(string) (string, bool) { return value, true }) {
 			want, _ := anythingIn(one.Href)
 			to, err := url.Parse(one.address)
@@ -40,7 +40,7 @@ func FuzzEntry(f *testing.F) {
 }
 
 func anythingIn(href string) (*url.URL, error) {
-	filled, err := fill(href, anything, url.PathEscape)
+	filled, err := fill(href, anyValue, url.PathEscape)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func FuzzRequest(f *testing.F) {
 		q := &http.Request{Method: "GET", URL: &url.URL{Path: path, RawQuery: query}, Host: host,
 			Header: http.Header{"Accept": {accept}, "Accept-Language": {language}}}
 		w := httptest.NewRecorder()
-		r.Around(http.NotFoundHandler()).ServeHTTP(w, q)
+		r.Middleware(http.NotFoundHandler()).ServeHTTP(w, q)
 		to := w.Header().Get("Location")
 		switch w.Code {
 		case 200, 300, 400, 404:

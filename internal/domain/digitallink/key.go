@@ -9,10 +9,10 @@ import (
 // identifier is a parsed key of a request, a text or an entry, with the data attributes beside it.
 type identifier struct{ gs1.Data }
 
-// key is the identifier as it is stored: a path without its first slash.
+// key returns the identifier as it is stored: a path without its first slash.
 func (id identifier) key() string { return id.Key.String() }
 
-// root is its primary key.
+// root returns its primary key.
 func (id identifier) root() string { return id.Key.Root().String() }
 
 // keys are it and what stands above it, nearest first.
@@ -20,8 +20,8 @@ func (id identifier) keys() []string {
 	parents := id.Key.Parents()
 	keys := make([]string, 1, 1+len(parents))
 	keys[0] = id.key()
-	for _, above := range parents {
-		keys = append(keys, above.String())
+	for _, parentKey := range parents {
+		keys = append(keys, parentKey.String())
 	}
 	return keys
 }
@@ -44,7 +44,7 @@ func parseKey(text string) (identifier, error) {
 	return identifier{gs1.Data{Key: key}}, nil
 }
 
-// KeyOf is a key as it is stored; a text that is none stays as it is.
+// KeyOf returns a key as it is stored; a text that is none stays as it is.
 func KeyOf(text string) string {
 	id, err := parseKey(text)
 	if err != nil {

@@ -59,10 +59,10 @@ type Words []string
 
 // UnmarshalJSON takes a text or a list of texts.
 func (w *Words) UnmarshalJSON(b []byte) error {
-	var one string
-	if json.Unmarshal(b, &one) == nil {
-		if *w = nil; one != "" {
-			*w = Words{one}
+	var name string
+	if json.Unmarshal(b, &name) == nil {
+		if *w = nil; name != "" {
+			*w = Words{name}
 		}
 		return nil
 	}
@@ -82,17 +82,17 @@ const curie = "gs1:"
 // HandledBy is the type of a link to the resolver that answers in place of this one.
 const HandledBy = curie + "handledBy"
 
-// shortType is a link type as it is stored: those of GS1 as gs1:name.
+// shortType returns a link type as it is stored: those of GS1 as gs1:name.
 func shortType(text string) string {
-	for _, long := range []string{Voc, "http://ref.gs1.org/voc/", "https://gs1.org/voc/", "http://gs1.org/voc/"} {
-		if name, is := strings.CutPrefix(text, long); is {
+	for _, value := range []string{Voc, "http://ref.gs1.org/voc/", "https://gs1.org/voc/", "http://gs1.org/voc/"} {
+		if name, is := strings.CutPrefix(text, value); is {
 			return curie + name
 		}
 	}
 	return text
 }
 
-// longType is the address of a link type.
+// longType returns the address of a link type.
 func longType(text string) string {
 	if name, is := strings.CutPrefix(text, curie); is {
 		return Voc + name
@@ -125,11 +125,11 @@ func Parse(v any) (e Entry, err error) {
 
 // normal brings what was written into the one form in which it is kept, and says what cannot be.
 func (e Entry) normal() (Entry, error) {
-	at, err := parseKey(e.Key)
+	id, err := parseKey(e.Key)
 	if err != nil {
 		return e, err
 	}
-	e.Key = at.key()
+	e.Key = id.key()
 	if len(e.Links) > MaxLinks {
 		return e, invalidf("%s: %d links are too many: at most %d", e.Key, len(e.Links), MaxLinks)
 	}
@@ -139,11 +139,11 @@ func (e Entry) normal() (Entry, error) {
 			return e, invalidf("%s, link %d: %v", e.Key, i+1, err)
 		}
 	}
-	if err := e.defaults(at); err != nil {
+	if err := e.defaults(id); err != nil {
 		return e, err
 	}
 	if e.Page != "" {
-		if _, err := fill(e.Page, anything, url.QueryEscape); err != nil || !plain(e.Page, 1024) || strings.ContainsAny(e.Page, " #\\") ||
+		if _, err := fill(e.Page, anyValue, url.QueryEscape); err != nil || !plain(e.Page, 1024) || strings.ContainsAny(e.Page, " #\\") ||
 			strings.Contains(e.Page, "//") {
 			return e, invalidf("%s: wxa_path %.80q: want the path of a page, such as pages/product/index?gtin={01}", e.Key, e.Page)
 		}
@@ -155,34 +155,34 @@ func (e Entry) normal() (Entry, error) {
 }
 
 // defaults refuses two links that are the default at one moment, and a primary key that leads nowhere by itself.
-func (e Entry) defaults(at identifier) error {
+func (e Entry) defaults(id identifier) error {
 	var chosen []Link
 	handed := false
-	for _, one := range e.Links {
-		handed = handed || one.Type == HandledBy
-		if !one.Default {
+	for _, link := range e.Links {
+		handed = handed || link.Type == HandledBy
+		if !link.Default {
 			continue
 		}
-		if slices.ContainsFunc(chosen, one.meets) {
+		if slices.ContainsFunc(chosen, link.meets) {
 			return invalidf("%s: two links are the default at the same time: leave default to one of them", e.Key)
 		}
-		chosen = append(chosen, one)
+		chosen = append(chosen, link)
 	}
-	if at.key() == at.root() && len(e.Links) > 0 && len(chosen) == 0 && !handed {
+	if id.key() == id.root() && len(e.Links) > 0 && len(chosen) == 0 && !handed {
 		return invalidf("%s: no link is the default: give one of them default: true", e.Key)
 	}
 	return nil
 }
 
 // meets reports whether there is a moment at which both links are there.
-func (l Link) meets(other Link) bool {
+func (l Link) meets(otherLink Link) bool {
 	before := func(until, from *time.Time) bool { return until != nil && from != nil && !from.Before(*until) }
-	return !before(l.Until, other.From) && !before(other.Until, l.From)
+	return !before(l.Until, otherLink.From) && !before(otherLink.Until, l.From)
 }
 
-// there reports whether the link is there at a moment.
-func (l *Link) there(at time.Time) bool {
-	return (l.From == nil || !at.Before(*l.From)) && (l.Until == nil || at.Before(*l.Until))
+// isActive reports whether the link is there at a moment.
+func (l *Link) isActive(t time.Time) bool {
+	return (l.From == nil || !t.Before(*l.From)) && (l.Until == nil || t.Before(*l.Until))
 }
 
 var (
@@ -209,7 +209,7 @@ func (l Link) normal() (Link, error) {
 	if l.Title = strings.TrimSpace(l.Title); l.Title == "" || !plain(l.Title, maxTitle) {
 		return l, fmt.Errorf("title: want 1 to %d characters, without line breaks and other control characters", maxTitle)
 	}
-	probe, err := fill(l.Href, anything, url.PathEscape)
+	probe, err := fill(l.Href, anyValue, url.PathEscape)
 	if err != nil {
 		return l, fmt.Errorf("href: %w", err)
 	}
@@ -219,14 +219,14 @@ func (l Link) normal() (Link, error) {
 	if len(l.Hreflang) > maxWords || len(l.Context) > maxWords {
 		return l, fmt.Errorf("hreflang and context have at most %d values each", maxWords)
 	}
-	for _, one := range l.Hreflang {
-		if !language.MatchString(one) {
-			return l, fmt.Errorf("hreflang %.40q: want a language, such as en or zh-CN", one)
+	for _, name := range l.Hreflang {
+		if !language.MatchString(name) {
+			return l, fmt.Errorf("hreflang %.40q: want a language, such as en or zh-CN", name)
 		}
 	}
-	for _, one := range l.Context {
-		if !contextName.MatchString(one) {
-			return l, fmt.Errorf("context %.40q: want up to 40 letters, digits and . _ : -", one)
+	for _, name := range l.Context {
+		if !contextName.MatchString(name) {
+			return l, fmt.Errorf("context %.40q: want up to 40 letters, digits and . _ : -", name)
 		}
 	}
 	if l.Media != "" {
@@ -254,15 +254,15 @@ func validAddress(written, filled string) error {
 			return fmt.Errorf("%.80q: %q cannot stand in an address: percent-encode it", written, c)
 		}
 	}
-	if at := strings.IndexByte(written, '{'); at >= 0 && at < len(u.Scheme)+len("://")+len(u.Host)+1 {
+	if pos := strings.IndexByte(written, '{'); pos >= 0 && pos < len(u.Scheme)+len("://")+len(u.Host)+1 {
 		return fmt.Errorf("%.80q: {…} can stand only behind the host and its slash", written)
 	}
 	return nil
 }
 
 // plain reports whether a text has at most so many characters, all of which show.
-func plain(text string, most int) bool {
-	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= most && !strings.ContainsFunc(text, func(r rune) bool {
+func plain(text string, limit int) bool {
+	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= limit && !strings.ContainsFunc(text, func(r rune) bool {
 		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
 	})
 }
@@ -270,26 +270,26 @@ func plain(text string, most int) bool {
 // errUnfilled is that a request does not say what stands in the braces of a link.
 var errUnfilled = errors.New("the request has not all that stands in braces")
 
-// anything stands for any value where only the form of a text is looked at.
-func anything(ai string) (string, bool) { return "0", gs1.Known(ai) }
+// anyValue stands for any value where only the form of a text is looked at.
+func anyValue(ai string) (string, bool) { return "0", gs1.Known(ai) }
 
 // errBrace is that a brace has no other one.
 var errBrace = errors.New("a brace without its other one: want {01}, {21} and the like")
 
 // fill puts what a request says in the place of {AI}. A value that a browser would take for a step up the path is none.
 func fill(text string, value func(ai string) (string, bool), escape func(string) string) (string, error) {
-	at := strings.IndexAny(text, "{}")
-	if at < 0 {
+	pos := strings.IndexAny(text, "{}")
+	if pos < 0 {
 		return text, nil
 	}
 	var filled strings.Builder
 	filled.Grow(len(text) + 32)
-	for ; at >= 0; at = strings.IndexAny(text, "{}") {
-		length := strings.IndexAny(text[at+1:], "{}")
-		if text[at] != '{' || length < 0 || text[at+1+length] != '}' {
+	for ; pos >= 0; pos = strings.IndexAny(text, "{}") {
+		length := strings.IndexAny(text[pos+1:], "{}")
+		if text[pos] != '{' || length < 0 || text[pos+1+length] != '}' {
 			return "", errBrace
 		}
-		ai := text[at+1 : at+1+length]
+		ai := text[pos+1 : pos+1+length]
 		v, ok := value(ai)
 		switch {
 		case !ok && !gs1.Known(ai):
@@ -297,9 +297,9 @@ func fill(text string, value func(ai string) (string, bool), escape func(string)
 		case !ok || v == "." || v == "..":
 			return "", errUnfilled
 		}
-		filled.WriteString(text[:at])
+		filled.WriteString(text[:pos])
 		filled.WriteString(escape(v))
-		text = text[at+1+length+1:]
+		text = text[pos+1+length+1:]
 	}
 	filled.WriteString(text)
 	return filled.String(), nil

@@ -18,7 +18,7 @@ import (
 // TEST_WHOLE asks for ten million.
 func TestSerialsCostWhatTheirGTINsCost(t *testing.T) {
 	const gtins = 1000
-	serials := testscope.Or(10_000_000, 20_000)
+	serials := testscope.Choose(10_000_000, 20_000)
 	known, keys := map[string]*Entry{}, make([]string, gtins)
 	for i := range gtins {
 		digits := fmt.Sprintf("0950600%06d", i)
@@ -29,7 +29,7 @@ func TestSerialsCostWhatTheirGTINsCost(t *testing.T) {
 	}
 	b := &Book{Hosts: func() []string { return []string{"id.example"} }, Now: time.Now, known: known}
 	handler := (&Resolver{Book: b, Scheme: func(*http.Request) string { return "https" }, Ours: func(string) bool { return false },
-		Opens: func(string) bool { return false }}).Around(http.NotFoundHandler())
+		Opens: func(string) bool { return false }}).Middleware(http.NotFoundHandler())
 	resolve := func(i int) {
 		key, serial := keys[i%gtins], fmt.Sprintf("S%d", i)
 		w := httptest.NewRecorder()

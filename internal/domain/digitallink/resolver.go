@@ -47,8 +47,8 @@ const (
 	methods      = "GET, HEAD, OPTIONS"
 )
 
-// Around answers what is asked of the hosts of the book, and leaves everything else to next. Orphan answers for the other hosts.
-func (r *Resolver) Around(next http.Handler) http.Handler {
+// Middleware answers what is asked of the hosts of the book, and leaves everything else to next. Orphan answers for the other hosts.
+func (r *Resolver) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		host := r.Book.host(q.Host, r.Scheme(q))
 		if host == "" || r.Ours(q.URL.Path) {
@@ -99,8 +99,8 @@ func (b *Book) host(header, scheme string) string {
 	return ""
 }
 
-// own reports whether an address is on a host of the book, and what its path and query are.
-func (b *Book) own(text string) (path, query string, ok bool) {
+// parseOwn reports whether an address is on a host of the book, and what its path and query are.
+func (b *Book) parseOwn(text string) (path, query string, ok bool) {
 	scheme, rest, _ := strings.Cut(text, "://")
 	end := strings.IndexAny(rest, "/?#")
 	if end < 0 || rest[end] != '/' || b.host(rest[:end], strings.ToLower(scheme)) == "" {
@@ -164,7 +164,7 @@ func (a *answer) serve() bool {
 	return true
 }
 
-// asWritten is the path as it came: a serial may be a dot, which a router takes for a step.
+// asWritten returns the path as it came: a serial may be a dot, which a router takes for a step.
 func asWritten(q *http.Request) string {
 	raw, _, _ := strings.Cut(q.RequestURI, "?")
 	if strings.HasPrefix(raw, "/") && (strings.Contains(raw+"/", "/./") || strings.Contains(raw+"/", "/../")) {
@@ -232,19 +232,19 @@ func (a *answer) tellsOfLinkset(id identifier) {
 
 // wantsLinkset reports whether a linkset is at least as welcome as anything else that is named.
 func wantsLinkset(media []wish) bool {
-	most, own := 0.0, 0.0
-	for _, one := range media {
-		if most = max(most, one.q); one.name == linksetType {
-			own = one.q
+	limit, local := 0.0, 0.0
+	for _, choice := range media {
+		if limit = max(limit, choice.q); choice.name == linksetType {
+			local = choice.q
 		}
 	}
-	return own > 0 && own >= most
+	return local > 0 && local >= limit
 }
 
 // isBrowser reports whether a caller names HTML first, as browsers do.
 func isBrowser(media []wish) bool {
-	for _, one := range media {
-		if one.name == "text/html" && one.q == 1 {
+	for _, choice := range media {
+		if choice.name == "text/html" && choice.q == 1 {
 			return true
 		}
 	}
@@ -252,15 +252,15 @@ func isBrowser(media []wish) bool {
 }
 
 // handedOver sends a request on to the resolver that answers for the key, where one does.
-func (a *answer) handedOver(levels []*Entry, at time.Time) bool {
+func (a *answer) handedOver(levels []*Entry, t time.Time) bool {
 	for _, e := range levels {
-		for _, one := range e.present(at, a.id.Value) {
-			if one.Type != HandledBy {
+		for _, found := range e.present(t, a.id.Value) {
+			if found.Type != HandledBy {
 				continue
 			}
-			a.w.Header().Set("Link", "<"+one.address+`>; rel="`+longType(HandledBy)+`"`)
-			a.followed(levels, one, nil)
-			a.w.Header().Set("Location", handOn(strings.TrimRight(one.address, "/")+"/"+a.id.key(), a.q.URL.RawQuery))
+			a.w.Header().Set("Link", "<"+found.address+`>; rel="`+longType(HandledBy)+`"`)
+			a.followed(levels, found, nil)
+			a.w.Header().Set("Location", handOn(strings.TrimRight(found.address, "/")+"/"+a.id.key(), a.q.URL.RawQuery))
 			a.head(http.StatusTemporaryRedirect)
 			return true
 		}
@@ -270,8 +270,8 @@ func (a *answer) handedOver(levels []*Entry, at time.Time) bool {
 
 // followed reports a redirect that a user follows: a HEAD, or a browser's prefetch, is none.
 func (a *answer) followed(levels []*Entry, to hit, languages []wish) {
-	early := a.q.Header.Get("Sec-Purpose") + a.q.Header.Get("Purpose") + a.q.Header.Get("X-Moz")
-	if a.Followed == nil || a.q.Method != http.MethodGet || strings.Contains(early, "pre") {
+	text := a.q.Header.Get("Sec-Purpose") + a.q.Header.Get("Purpose") + a.q.Header.Get("X-Moz")
+	if a.Followed == nil || a.q.Method != http.MethodGet || strings.Contains(text, "pre") {
 		return
 	}
 	f := Followed{Key: a.id.key(), Address: "https://id.gs1.org/" + a.id.key(), Number: levels[0].Number, Type: to.Type}
@@ -334,22 +334,22 @@ type target struct {
 }
 
 // linkset answers the links of all levels; only = nothing but these. GS1's schema wants a description of each.
-func (a *answer) linkset(status int, levels []*Entry, at time.Time, only []hit) {
+func (a *answer) linkset(status int, levels []*Entry, t time.Time, hits []hit) {
 	a.w.Header().Add("Link", "<"+linksetTerms+`>; rel="`+jsonldRel+`"; type="application/ld+json"`)
 	sets := []map[string]any{}
 	for _, e := range levels {
 		set := map[string]any{"anchor": a.base + "/" + e.Key, "itemDescription": e.Key}
-		there := e.present(at, a.id.Value)
-		if i := slices.IndexFunc(there, func(h hit) bool { return h.Default }); i >= 0 {
-			set["itemDescription"] = there[i].Title
+		storedHits := e.present(t, a.id.Value)
+		if i := slices.IndexFunc(storedHits, func(h hit) bool { return h.Default }); i >= 0 {
+			set["itemDescription"] = storedHits[i].Title
 		}
-		if only != nil {
-			there = slices.DeleteFunc(there, func(h hit) bool {
-				return !slices.ContainsFunc(only, func(o hit) bool { return o.Link == h.Link })
+		if hits != nil {
+			storedHits = slices.DeleteFunc(storedHits, func(h hit) bool {
+				return !slices.ContainsFunc(hits, func(o hit) bool { return o.Link == h.Link })
 			})
 		}
-		addLinks(set, there)
-		if len(there) > 0 {
+		addLinks(set, storedHits)
+		if len(storedHits) > 0 {
 			sets = append(sets, set)
 		}
 	}
@@ -358,26 +358,26 @@ func (a *answer) linkset(status int, levels []*Entry, at time.Time, only []hit) 
 
 // addLinks adds links by their types, and the default once more as such: without anything optional, and with what tells
 // its kin apart where it has some.
-func addLinks(set map[string]any, there []hit) {
+func addLinks(set map[string]any, storedHits []hit) {
 	add := func(kind string, t target) {
 		list, _ := set[kind].([]target)
 		set[kind] = append(list, t)
 	}
-	standard := slices.IndexFunc(there, func(h hit) bool { return h.Default })
+	standard := slices.IndexFunc(storedHits, func(h hit) bool { return h.Default })
 	var kin []hit
-	for _, one := range there {
-		add(longType(one.Type), one.target())
-		if standard >= 0 && one.Type == there[standard].Type {
-			kin = append(kin, one)
+	for _, found := range storedHits {
+		add(longType(found.Type), found.target())
+		if standard >= 0 && found.Type == storedHits[standard].Type {
+			kin = append(kin, found)
 		}
 	}
 	if standard < 0 {
 		return
 	}
-	add(Voc+"defaultLink", target{Href: there[standard].address, Title: there[standard].Title})
-	for _, one := range kin {
+	add(Voc+"defaultLink", target{Href: storedHits[standard].address, Title: storedHits[standard].Title})
+	for _, found := range kin {
 		if len(kin) > 1 {
-			add(Voc+"defaultLinkMulti", one.target())
+			add(Voc+"defaultLinkMulti", found.target())
 		}
 	}
 }
@@ -392,7 +392,7 @@ func (h hit) target() target {
 	return t
 }
 
-// inTwo is a language as GS1's schema takes it: two letters, and two for a region. Others have no place in a linkset.
+// inTwo returns a language as GS1's schema takes it: two letters, and two for a region. Others have no place in a linkset.
 func inTwo(tag string) string {
 	parts := strings.Split(tag, "-")
 	if len(parts[0]) != 2 {

@@ -20,7 +20,7 @@ const (
 
 var base = base32.StdEncoding.WithPadding(base32.NoPadding)
 
-// code is the six digits of a time step. RFC 4226 5.3, RFC 6238 4.2.
+// code returns the six digits of a time step. RFC 4226 5.3, RFC 6238 4.2.
 func code(secret []byte, step int64, digits int) string {
 	var message [8]byte
 	binary.BigEndian.PutUint64(message[:], uint64(step))
@@ -43,9 +43,9 @@ func matchCode(secret, given string, now time.Time, last int64) (step int64, ok 
 	if err != nil {
 		return 0, false
 	}
-	for at := now.Unix()/stepTime - 1; at <= now.Unix()/stepTime+1; at++ {
-		if subtle.ConstantTimeCompare([]byte(code(raw, at, 6)), []byte(given)) == 1 && at > last {
-			step, ok = at, true
+	for pos := now.Unix()/stepTime - 1; pos <= now.Unix()/stepTime+1; pos++ {
+		if subtle.ConstantTimeCompare([]byte(code(raw, pos, 6)), []byte(given)) == 1 && pos > last {
+			step, ok = pos, true
 		}
 	}
 	return step, ok

@@ -21,19 +21,19 @@ type FederatedUser struct {
 	Accounts        []string // AppIDs that the role is limited to; none = all
 }
 
-// OutsideTime is the maximum duration of a session of a person whom a provider signs in. The role is read from the provider at each
+// OutsideTime is the maximum duration of a session of a federated person. The role is read from the provider at each
 // sign-in, so a role that was taken away there ends here within this time.
 const OutsideTime = time.Hour
 
-// elsewhere is the error for a change of a person who is the provider's to change.
-func elsewhere(p Person) error {
+// errFederated returns the error for a change of a person who is the provider's to change.
+func errFederated(p Person) error {
 	return accounts.Invalid(p.Name + " signs in at " + p.Issuer + ", which says what they may do: change it there")
 }
 
 // SignInFederated begins a session for a person of an identity provider, with the role that the provider asserts now. If the role
 // was another before, the person's other sessions end.
-func (d *Service) SignInFederated(ctx context.Context, who FederatedUser, b Browser, was string) (string, error) {
-	slices.Sort(who.Accounts)
+func (d *Service) SignInFederated(ctx context.Context, user FederatedUser, b Browser, previous string) (string, error) {
+	slices.Sort(user.Accounts)
 	session, text, err := d.newSession(OutsideTime, b)
 	if err != nil {
 		return "", err
@@ -42,20 +42,20 @@ func (d *Service) SignInFederated(ctx context.Context, who FederatedUser, b Brow
 		if err := tx.LockPeople(ctx); err != nil {
 			return err
 		}
-		p, err := tx.PersonOf(ctx, who.Issuer, who.Subject)
+		p, err := tx.PersonOf(ctx, user.Issuer, user.Subject)
 		did := ""
 		switch {
 		case errors.Is(err, ErrNoPerson):
-			did, p = "add", Person{Issuer: who.Issuer, Subject: who.Subject, CreatedAt: d.Now()}
-			if p.Name, err = freeName(ctx, tx, who); err != nil {
+			did, p = "add", Person{Issuer: user.Issuer, Subject: user.Subject, CreatedAt: d.Now()}
+			if p.Name, err = freeName(ctx, tx, user); err != nil {
 				return err
 			}
 		case err != nil:
 			return err
-		case p.Role != who.Role || !slices.Equal(p.Accounts, who.Accounts):
+		case p.Role != user.Role || !slices.Equal(p.Accounts, user.Accounts):
 			did = "edit"
 		}
-		session.Person, p.Role, p.Accounts = p.Name, who.Role, who.Accounts
+		session.Person, p.Role, p.Accounts = p.Name, user.Role, user.Accounts
 		if did != "" {
 			if err := tx.PutPerson(ctx, p, did); err != nil {
 				return err
@@ -64,21 +64,21 @@ func (d *Service) SignInFederated(ctx context.Context, who FederatedUser, b Brow
 				return err
 			}
 		}
-		return d.putSession(ctx, tx, session, was)
+		return d.putSession(ctx, tx, session, previous)
 	})
 }
 
 // freeName returns an unused name for a new person of a provider, since the provider's alice need not be the alice of this server.
-func freeName(ctx context.Context, tx Tx, who FederatedUser) (string, error) {
-	sum := sha256.Sum256([]byte(who.Issuer + "\x00" + who.Subject))
+func freeName(ctx context.Context, tx Tx, user FederatedUser) (string, error) {
+	sum := sha256.Sum256([]byte(user.Issuer + "\x00" + user.Subject))
 	mark := hex.EncodeToString(sum[:8])
 	names := []string{}
-	for _, name := range who.Names {
+	for _, name := range user.Names {
 		if CheckName(name) == "" {
 			names = append(names, name)
 		}
 	}
-	for _, name := range who.Names {
+	for _, name := range user.Names {
 		if marked := name + "-" + mark[:6]; CheckName(name) == "" && CheckName(marked) == "" {
 			names = append(names, marked)
 		}
@@ -97,7 +97,7 @@ func freeName(ctx context.Context, tx Tx, who FederatedUser) (string, error) {
 // before.
 func (d *Service) RecordOIDCFailure(b Browser) (tooMany bool) { return d.wrong(ByProvider, "", b) }
 
-// Deprovision removes a person to whom a provider gives no role any more, and ends all their sessions. It is no error if there is
+// Deprovision removes a person who has no role at the provider any more, and ends all their sessions. It is no error if there is
 // no such person.
 func (d *Service) Deprovision(ctx context.Context, issuer, subject string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {

@@ -12,8 +12,8 @@ import (
 // it.
 var ErrPending = errors.New("this code does not fit the new second factor: type the one that the app shows now, or draw another one")
 
-// Own is the person behind a caller; ErrNoPerson for the admin token.
-func (d *Service) Own(ctx context.Context, c Caller) (p Person, err error) {
+// PersonOf returns the person behind a caller; ErrNoPerson for the admin token.
+func (d *Service) PersonOf(ctx context.Context, c Caller) (p Person, err error) {
 	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) { p, err = tx.Person(ctx, c.Name); return err })
 	return p, err
 }
@@ -22,12 +22,12 @@ func (d *Service) Own(ctx context.Context, c Caller) (p Person, err error) {
 // signed in within the last ten minutes. ErrRefused, ErrSecondFactor, ErrTooMany, ErrBusy; accounts.Invalid for a person of a
 // provider.
 func (d *Service) prove(ctx context.Context, c Caller, a Credentials, b Browser) (Person, error) {
-	p, err := d.Own(ctx, c)
+	p, err := d.PersonOf(ctx, c)
 	switch {
 	case err != nil:
 		return p, err
 	case p.Issuer != "":
-		return p, elsewhere(p)
+		return p, errFederated(p)
 	case p.Password != "":
 		a.Name = p.Name
 		return d.check(ctx, a, b)
@@ -75,27 +75,27 @@ func (d *Service) EnrollTOTP(ctx context.Context, c Caller, a Credentials, b Bro
 	if err != nil {
 		return f, "", err
 	}
-	one := pending{Until: d.Now().Add(LinkTime)}
-	if one.Secret, f.Recovery, err = d.newFactor(); err != nil {
+	item := pending{Until: d.Now().Add(LinkTime)}
+	if item.Secret, f.Recovery, err = d.newFactor(); err != nil {
 		return f, "", err
 	}
-	f.URI = factorURI(p.Name, one.Secret)
+	f.URI = factorURI(p.Name, item.Secret)
 	for _, code := range f.Recovery {
-		one.Recovery = append(one.Recovery, d.Vault.Hash(recoveryPurpose+p.Name, code))
+		item.Recovery = append(item.Recovery, d.Vault.Hash(recoveryPurpose+p.Name, code))
 	}
-	text, err := json.Marshal(one)
+	text, err := json.Marshal(item)
 	return f, d.Vault.Seal(pendingPlace(p.Name), text), err
 }
 
 // ConfirmTOTP puts a new second factor in force, if the code shows that the app has it. All
-// sessions of the caller end, and the text of a new one is returned. ErrPending.
+// sessions of the caller end, and the text of a new item is returned. ErrPending.
 func (d *Service) ConfirmTOTP(ctx context.Context, c Caller, waits, code string, b Browser) (string, error) {
-	now, one := d.Now(), pending{}
+	now, item := d.Now(), pending{}
 	text, err := d.Vault.Open(pendingPlace(c.Name), waits)
-	if err != nil || json.Unmarshal(text, &one) != nil || !now.Before(one.Until) {
+	if err != nil || json.Unmarshal(text, &item) != nil || !now.Before(item.Until) {
 		return "", ErrPending
 	}
-	step, ok := matchCode(one.Secret, spelled(code), now, 0)
+	step, ok := matchCode(item.Secret, spelled(code), now, 0)
 	if !ok {
 		if d.Guesses.RecordFailure(b.IP, "factor/"+c.Name, now) {
 			return "", ErrTooMany
@@ -111,9 +111,9 @@ func (d *Service) ConfirmTOTP(ctx context.Context, c Caller, waits, code string,
 			return err
 		}
 		if p.Issuer != "" {
-			return elsewhere(p)
+			return errFederated(p)
 		}
-		p.TOTP, p.TOTPStep, p.Recovery = d.Vault.Seal("people/totp/"+p.Name, []byte(one.Secret)), step, one.Recovery
+		p.TOTP, p.TOTPStep, p.Recovery = d.Vault.Seal("people/totp/"+p.Name, []byte(item.Secret)), step, item.Recovery
 		if err := tx.PutPerson(ctx, p, "edit"); err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ const (
 // mostWaiting more wait, for a second or so; others are told to try again.
 const hashedAtOnce, mostWaiting = 4, 32
 
-// derive is the argon2id key of a password; ErrBusy.
+// derive returns the argon2id key of a password; ErrBusy.
 func (d *Service) derive(ctx context.Context, password string, salt []byte, memory, passes uint32, threads uint8,
 	size int) ([]byte, error) {
 	done, err := d.hashing.Acquire(ctx, hashedAtOnce, mostWaiting)
@@ -55,7 +55,7 @@ func (d *Service) derive(ctx context.Context, password string, salt []byte, memo
 	return argon2.IDKey([]byte(password), salt, passes, memory, threads, uint32(size)), nil
 }
 
-// hashPassword is the PHC text of a password, exactly as it was typed.
+// hashPassword returns the PHC text of a password, exactly as it was typed.
 func (d *Service) hashPassword(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, saltSize)
 	if _, err := io.ReadFull(d.Random, salt); err != nil {
@@ -66,14 +66,14 @@ func (d *Service) hashPassword(ctx context.Context, password string) (string, er
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key)), err
 }
 
-// nobody is the hash with which a password of an unknown name is compared, so that the time of the answer is the same.
-const nobody = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+// dummyHash is the hash with which a password of an unknown name is compared, so that the time of the answer is the same.
+const dummyHash = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 // checkPassword compares a password with a PHC text. For "" the answer is no.
 func (d *Service) checkPassword(ctx context.Context, phc, password string) (bool, error) {
 	known := phc != ""
 	if !known {
-		phc = nobody
+		phc = dummyHash
 	}
 	if len(password) > MostPassword {
 		password, known = "", false
@@ -133,7 +133,7 @@ func listed(password string) bool {
 
 func noLetter(r rune) bool { return !unicode.IsLetter(r) }
 
-// spellings are a password in small letters, and the same with letters in place of the digits and
+// spellings returns a password in small letters, and the same with letters in place of the digits and
 // signs that look like them.
 func spellings(password string) []string {
 	text := strings.ToLower(password)
@@ -188,10 +188,10 @@ var walks = func() (list []string) {
 // common reports whether what is left of a password is fewer than six characters, or
 // three different ones, once words, walks and repetitions are each taken for one.
 func common(password, name string) bool {
-	return slices.ContainsFunc(spellings(password), func(text string) bool { return least(text, name) < 6 })
+	return slices.ContainsFunc(spellings(password), func(text string) bool { return minimumLength(text, name) < 6 })
 }
 
-func least(text, name string) int {
+func minimumLength(text, name string) int {
 	words := append([]string{strings.ToLower(name)}, commonWords...)
 	r := []rune(text)
 	pieces, seen := 0, map[string]bool{}

@@ -122,7 +122,7 @@ type Tx interface {
 	// people take the same name, and no change brings back a right that another took away.
 	LockPeople(ctx context.Context) error
 	Person(ctx context.Context, name string) (Person, error)
-	// PersonOf is the person of a provider.
+	// PersonOf returns the person of a provider.
 	PersonOf(ctx context.Context, issuer, subject string) (Person, error)
 	People(ctx context.Context) ([]Person, error)
 	// PutPerson stores a person and notes did in the log of changes; "" notes nothing.
@@ -177,15 +177,15 @@ const (
 
 // wrong notes a wrong attempt at a door and tells of it; tooMany says that there were
 // too many before it.
-func (d *Service) wrong(at LoginMethod, name string, b Browser) (tooMany bool) {
-	tooMany = d.Guesses.RecordFailure(b.IP, string(at), d.Now())
-	d.reportGuess(at, name, b, tooMany)
+func (d *Service) wrong(method LoginMethod, name string, b Browser) (tooMany bool) {
+	tooMany = d.Guesses.RecordFailure(b.IP, string(method), d.Now())
+	d.reportGuess(method, name, b, tooMany)
 	return tooMany
 }
 
-func (d *Service) reportGuess(at LoginMethod, name string, b Browser, tooMany bool) {
+func (d *Service) reportGuess(method LoginMethod, name string, b Browser, tooMany bool) {
 	if d.Guessed != nil {
-		d.Guessed(at, name, b.IP, tooMany)
+		d.Guessed(method, name, b.IP, tooMany)
 	}
 }
 
@@ -309,7 +309,7 @@ func (d *Service) put(ctx context.Context, name string, c Change, add bool) (p P
 		case err != nil:
 			return err
 		case p.Issuer != "":
-			return elsewhere(p)
+			return errFederated(p)
 		}
 		if c.Role != nil {
 			p.Role = *c.Role
@@ -417,7 +417,7 @@ func (d *Service) DeleteKey(ctx context.Context, id string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.DeleteAdminKey(ctx, id) })
 }
 
-// ByKey is the caller behind a key; ErrNoKey for one that ended too.
+// ByKey returns the caller behind a key; ErrNoKey for one that ended too.
 func (d *Service) ByKey(ctx context.Context, text string) (Caller, error) {
 	if !strings.HasPrefix(text, KeyPrefix) || len(text) > 100 {
 		return Caller{}, ErrNoKey
@@ -456,26 +456,26 @@ type Credentials struct {
 }
 
 // SignIn begins a session by name and password and returns its text: ErrRefused,
-// ErrSecondFactor, ErrTooMany, ErrBusy. was is the text of a session that ends; "" =
+// ErrSecondFactor, ErrTooMany, ErrBusy. previous is the text of a session that ends; "" =
 // none.
-func (d *Service) SignIn(ctx context.Context, a Credentials, b Browser, was string) (string, error) {
+func (d *Service) SignIn(ctx context.Context, a Credentials, b Browser, previous string) (string, error) {
 	p, err := d.check(ctx, a, b)
 	if err != nil {
 		return "", err
 	}
-	return d.begin(ctx, p.Name, Longest, b, was)
+	return d.begin(ctx, p.Name, Longest, b, previous)
 }
 
-// check returns the person whom an attempt proves, with the errors of SignIn.
+// check returns the person of a successful attempt, with the errors of SignIn.
 func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person, err error) {
 	now := d.Now()
-	whom := "person/" + a.Name[:min(len(a.Name), 64)]
+	text := "person/" + a.Name[:min(len(a.Name), 64)]
 	tooMany := func() bool {
-		many := d.Guesses.Blocked(b.IP, whom, now) || d.Guesses.Blocked(b.IP, string(ByPassword), now)
-		if many {
+		multiple := d.Guesses.Blocked(b.IP, text, now) || d.Guesses.Blocked(b.IP, string(ByPassword), now)
+		if multiple {
 			d.reportGuess(ByPassword, a.Name, b, true)
 		}
-		return many
+		return multiple
 	}
 	if tooMany() { // before the password is compared, because a hash costs much
 		return p, ErrTooMany
@@ -500,7 +500,7 @@ func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person
 		return p, ErrTooMany
 	}
 	wrong := func() (Person, error) {
-		d.Guesses.RecordFailure(b.IP, whom, now)
+		d.Guesses.RecordFailure(b.IP, text, now)
 		d.wrong(ByPassword, a.Name, b)
 		return p, ErrRefused
 	}
@@ -519,7 +519,7 @@ func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person
 	return p, nil
 }
 
-// spelled is a code without the spaces and dashes that people type in it.
+// spelled returns a code without the spaces and dashes that people type in it.
 func spelled(code string) string {
 	return strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(code))
 }
@@ -539,15 +539,15 @@ func (d *Service) takeCode(ctx context.Context, name, code string) error {
 			return fmt.Errorf("opening the second factor of %s: %w", name, err)
 		}
 		code = spelled(code)
-		was := p
+		oldPerson := p
 		if step, ok := matchCode(string(secret), code, d.Now(), p.TOTPStep); ok {
 			p.TOTPStep = step
-			return tx.UseCode(ctx, was, p)
+			return tx.UseCode(ctx, oldPerson, p)
 		}
 		for i, hash := range p.Recovery {
 			if d.Vault.Matches(recoveryPurpose+name, code, hash) {
 				p.Recovery = slices.Delete(slices.Clone(p.Recovery), i, i+1)
-				return tx.UseCode(ctx, was, p)
+				return tx.UseCode(ctx, oldPerson, p)
 			}
 		}
 		return ErrRefused
@@ -555,11 +555,11 @@ func (d *Service) takeCode(ctx context.Context, name, code string) error {
 }
 
 // Begin begins a session with all rights of the admin token, for a caller that proved to have it.
-func (d *Service) Begin(ctx context.Context, b Browser, was string) (string, error) {
-	return d.begin(ctx, "", Longest, b, was)
+func (d *Service) Begin(ctx context.Context, b Browser, previous string) (string, error) {
+	return d.begin(ctx, "", Longest, b, previous)
 }
 
-func (d *Service) begin(ctx context.Context, person string, longest time.Duration, b Browser, was string) (text string, err error) {
+func (d *Service) begin(ctx context.Context, person string, longest time.Duration, b Browser, previous string) (text string, err error) {
 	s, text, err := d.newSession(longest, b)
 	if err != nil {
 		return "", err
@@ -569,7 +569,7 @@ func (d *Service) begin(ctx context.Context, person string, longest time.Duratio
 		if err := tx.LockPeople(ctx); err != nil {
 			return err
 		}
-		return d.putSession(ctx, tx, s, was)
+		return d.putSession(ctx, tx, s, previous)
 	})
 }
 
@@ -585,14 +585,14 @@ func (d *Service) newSession(longest time.Duration, b Browser) (s Session, text 
 	return s, text, err
 }
 
-// putSession begins a session; was is the text of the one that it replaces. LockPeople was called
+// putSession begins a session; previous is the text of the one that it replaces. LockPeople was called
 // before.
-func (d *Service) putSession(ctx context.Context, tx Tx, s Session, was string) error {
+func (d *Service) putSession(ctx context.Context, tx Tx, s Session, previous string) error {
 	if err := tx.DropSessions(ctx, s.CreatedAt, s.CreatedAt.Add(-Idle)); err != nil {
 		return err
 	}
-	if was != "" {
-		old, err := tx.Session(ctx, d.Vault.Hash(sessionPurpose, was))
+	if previous != "" {
+		old, err := tx.Session(ctx, d.Vault.Hash(sessionPurpose, previous))
 		if err == nil {
 			err = tx.DeleteSession(ctx, old.ID)
 		}
@@ -622,7 +622,7 @@ func (d *Service) putSession(ctx context.Context, tx Tx, s Session, was string) 
 	return tx.PutSession(ctx, s)
 }
 
-// BySession is the caller of a session's text, and counts as a use of the session; ErrNoSession.
+// BySession returns the caller of a session's text, and counts as a use of the session; ErrNoSession.
 func (d *Service) BySession(ctx context.Context, text string) (Caller, error) {
 	c, s, err := d.session(ctx, text)
 	if now := d.Now(); err == nil && now.Sub(s.SeenAt) >= seenEvery {
@@ -680,7 +680,7 @@ func (d *Service) session(ctx context.Context, text string) (c Caller, s Session
 	return c, s, err
 }
 
-// Sessions are those of a caller that is signed in, oldest first.
+// Sessions returns those of a caller that is signed in, oldest first.
 func (d *Service) Sessions(ctx context.Context, person string) (list []Session, err error) {
 	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.SessionsOf(ctx, person); return err })
 	now := d.Now()
@@ -721,7 +721,7 @@ func (d *Service) NewLink(ctx context.Context, person string) (text string, ends
 				return err
 			}
 			if p.Issuer != "" {
-				return elsewhere(p)
+				return errFederated(p)
 			}
 		}
 		return tx.PutLoginLink(ctx, l, d.Now())
@@ -731,7 +731,7 @@ func (d *Service) NewLink(ctx context.Context, person string) (text string, ends
 
 // RedeemLoginLink uses up a link and begins a session. ErrNoLink; ErrTooMany where the address sent too many
 // wrong ones.
-func (d *Service) RedeemLoginLink(ctx context.Context, text string, b Browser, was string) (string, error) {
+func (d *Service) RedeemLoginLink(ctx context.Context, text string, b Browser, previous string) (string, error) {
 	var l Link
 	err := d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {
 		l, err = tx.TakeLoginLink(ctx, d.Vault.Hash(linkPurpose, text))
@@ -746,5 +746,5 @@ func (d *Service) RedeemLoginLink(ctx context.Context, text string, b Browser, w
 	if err != nil {
 		return "", err
 	}
-	return d.begin(ctx, l.Person, Longest, b, was)
+	return d.begin(ctx, l.Person, Longest, b, previous)
 }

@@ -98,7 +98,7 @@ func TestPasswordsThatOthersGuessFirst(t *testing.T) {
 		"four wild geese over Ürümqi": false, "k9#vTq2!mZrw": false, "我家的猫每天早上都很饿所以": false, "tpvzkqhxwbnr": false,
 	} {
 		if got := CheckPassword(given, "alice") != ""; got != want {
-			t.Errorf("%.40q: refused %v, %d pieces", given, got, least(strings.ToLower(given), "alice"))
+			t.Errorf("%.40q: refused %v, %d pieces", given, got, minimumLength(strings.ToLower(given), "alice"))
 		}
 	}
 }

@@ -45,105 +45,107 @@ type SharedCharts struct {
 }
 
 // Share makes a link to a chart and returns its secret part, which is shown once. accounts.Invalid if the actor shares too many.
-func (d *SharedCharts) Share(ctx context.Context, one SharedLink, lasts time.Duration) (SharedLink, string, error) {
-	mine, err := d.List(ctx, func(c SharedLink) bool { return c.By == one.By })
+func (d *SharedCharts) Share(ctx context.Context, link SharedLink, lasts time.Duration) (SharedLink, string, error) {
+	localLinks, err := d.List(ctx, func(c SharedLink) bool { return c.By == link.By })
 	if err != nil {
-		return one, "", err
+		return link, "", err
 	}
-	if len(mine) >= MostShared {
-		return one, "", accounts.Invalid(fmt.Sprintf("you share %d charts: end one first", len(mine)))
+	if len(localLinks) >= MostShared {
+		return link, "", accounts.Invalid(fmt.Sprintf("you share %d charts: end one first", len(localLinks)))
 	}
-	if one.ID, err = d.id(); err != nil {
-		return one, "", err
+	if link.ID, err = d.id(); err != nil {
+		return link, "", err
 	}
 	secret, err := d.text("")
 	if err != nil {
-		return one, "", err
+		return link, "", err
 	}
-	one.Hash, one.CreatedAt = d.Vault.Hash(sharedPurpose, secret), d.Now().UTC()
-	one.ExpiresAt = one.CreatedAt.Add(lasts)
-	return one, one.ID + "." + secret, d.put(ctx, one)
+	link.Hash, link.CreatedAt = d.Vault.Hash(sharedPurpose, secret), d.Now().UTC()
+	link.ExpiresAt = link.CreatedAt.Add(lasts)
+	return link, link.ID + "." + secret, d.put(ctx, link)
 }
 
-func (d *SharedCharts) put(ctx context.Context, one SharedLink) error {
-	value, err := json.Marshal(one)
+func (d *SharedCharts) put(ctx context.Context, link SharedLink) error {
+	value, err := json.Marshal(link)
 	if err != nil {
 		return err
 	}
-	return d.Put(ctx, one.ID, string(value))
+	return d.Put(ctx, link.ID, string(value))
 }
 
-// List are the charts that are shared now and that a caller may see, the newest first.
+// List returns the charts that are shared now and that a caller may see, the newest first.
 func (d *SharedCharts) List(ctx context.Context, sees func(SharedLink) bool) (list []SharedLink, err error) {
 	values, err := d.Newest(ctx, 10*MostShared)
 	for _, value := range values {
-		var one SharedLink
-		if err := json.Unmarshal([]byte(value), &one); err != nil {
+		var link SharedLink
+		if err := json.Unmarshal([]byte(value), &link); err != nil {
 			return nil, fmt.Errorf("reading a shared chart: %w", err)
 		}
-		if d.runs(one) && sees(one) {
-			list = append(list, one)
+		if d.runs(link) && sees(link) {
+			list = append(list, link)
 		}
 	}
 	return list, err
 }
 
-func (d *SharedCharts) runs(one SharedLink) bool { return !one.Ended && d.Now().Before(one.ExpiresAt) }
+func (d *SharedCharts) runs(link SharedLink) bool {
+	return !link.Ended && d.Now().Before(link.ExpiresAt)
+}
 
-// running is a chart that is shared now; ErrNoShared.
-func (d *SharedCharts) running(ctx context.Context, id string) (one SharedLink, err error) {
+// running returns a chart that is shared now; ErrNoShared.
+func (d *SharedCharts) running(ctx context.Context, id string) (link SharedLink, err error) {
 	value, err := d.Get(ctx, id)
 	if err != nil {
-		return one, err
+		return link, err
 	}
 	if value == "" {
-		return one, ErrNoShared
+		return link, ErrNoShared
 	}
-	if err := json.Unmarshal([]byte(value), &one); err != nil {
-		return one, fmt.Errorf("reading a shared chart: %w", err)
+	if err := json.Unmarshal([]byte(value), &link); err != nil {
+		return link, fmt.Errorf("reading a shared chart: %w", err)
 	}
-	if !d.runs(one) {
-		return one, ErrNoShared
+	if !d.runs(link) {
+		return link, ErrNoShared
 	}
-	return one, nil
+	return link, nil
 }
 
 // End ends a shared chart that a caller may see; ErrNoShared.
 func (d *SharedCharts) End(ctx context.Context, id string, sees func(SharedLink) bool) (SharedLink, error) {
-	one, err := d.running(ctx, id)
+	link, err := d.running(ctx, id)
 	if err != nil {
-		return one, err
+		return link, err
 	}
-	if !sees(one) {
-		return one, ErrNoShared
+	if !sees(link) {
+		return link, ErrNoShared
 	}
-	one.Ended = true
-	return one, d.put(ctx, one)
+	link.Ended = true
+	return link, d.put(ctx, link)
 }
 
 // Open returns the chart behind a link and the caller who reads it: the person who shared it, with their current rights.
-// ErrNoShared, also where that one is not there any more.
+// ErrNoShared, also where that link is not there any more.
 func (d *SharedCharts) Open(ctx context.Context, text string) (SharedLink, Caller, error) {
 	id, secret, ok := strings.Cut(text, ".")
 	if !ok || len(text) > 100 {
 		return SharedLink{}, Caller{}, ErrNoShared
 	}
-	one, err := d.running(ctx, id)
+	link, err := d.running(ctx, id)
 	if err != nil {
-		return one, Caller{}, err
+		return link, Caller{}, err
 	}
-	if subtle.ConstantTimeCompare([]byte(one.Hash), []byte(d.Vault.Hash(sharedPurpose, secret))) != 1 {
+	if subtle.ConstantTimeCompare([]byte(link.Hash), []byte(d.Vault.Hash(sharedPurpose, secret))) != 1 {
 		return SharedLink{}, Caller{}, ErrNoShared
 	}
-	as, err := d.actor(ctx, one)
-	return one, as, err
+	caller, err := d.actor(ctx, link)
+	return link, caller, err
 }
 
 // actor returns the current permissions of the person who shared a chart, limited to those at that time; ErrNoShared if the person
 // was removed.
-func (d *SharedCharts) actor(ctx context.Context, one SharedLink) (c Caller, err error) {
-	c = Caller{Actor: one.By, Role: "admin"} // the admin token's
-	kind, name, named := strings.Cut(one.By, ":")
+func (d *SharedCharts) actor(ctx context.Context, link SharedLink) (c Caller, err error) {
+	c = Caller{Actor: link.By, Role: "admin"} // the admin token's
+	kind, name, named := strings.Cut(link.By, ":")
 	since := time.Time{}
 	err = d.Store.ViewPeople(ctx, func(tx Tx) error {
 		switch {
@@ -165,14 +167,14 @@ func (d *SharedCharts) actor(ctx context.Context, one SharedLink) (c Caller, err
 		return nil
 	})
 	switch {
-	case errors.Is(err, ErrNoPerson) || err == nil && since.After(one.CreatedAt): // another one of the same name
+	case errors.Is(err, ErrNoPerson) || err == nil && since.After(link.CreatedAt): // another one of the same name
 		return Caller{}, ErrNoShared
 	case err != nil:
 		return Caller{}, err
-	case len(one.Accounts) > 0 && len(c.Accounts) == 0:
-		c.Accounts = one.Accounts
-	case len(one.Accounts) > 0:
-		c.Accounts = slices.DeleteFunc(slices.Clone(c.Accounts), func(a string) bool { return !slices.Contains(one.Accounts, a) })
+	case len(link.Accounts) > 0 && len(c.Accounts) == 0:
+		c.Accounts = link.Accounts
+	case len(link.Accounts) > 0:
+		c.Accounts = slices.DeleteFunc(slices.Clone(c.Accounts), func(a string) bool { return !slices.Contains(link.Accounts, a) })
 		if len(c.Accounts) == 0 {
 			return Caller{}, ErrNoShared
 		}

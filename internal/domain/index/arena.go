@@ -64,12 +64,12 @@ type slab struct {
 const slabMost = 256
 
 // chunk returns the chunk of an address, nil where it was given back.
-func (a *arena) chunk(at address) *chunk {
-	page := a.dir[at>>(chunkBits+pageBits)&(1<<dirBits-1)].Load()
+func (a *arena) chunk(addr address) *chunk {
+	page := a.dir[addr>>(chunkBits+pageBits)&(1<<dirBits-1)].Load()
 	if page == nil {
 		return nil
 	}
-	return page[at>>chunkBits&(1<<pageBits-1)].Load()
+	return page[addr>>chunkBits&(1<<pageBits-1)].Load()
 }
 
 // grow adds a chunk. It reports false where the arena is full.
@@ -144,17 +144,17 @@ func (a *arena) append(record []byte) address {
 		}
 	}
 	n := len(a.chunks) - 1
-	where := address(n<<chunkBits | a.free)
-	copy(a.chunk(where)[a.free:], record)
+	addr := address(n<<chunkBits | a.free)
+	copy(a.chunk(addr)[a.free:], record)
 	a.free += len(record)
 	a.chunks[n].used = int32(a.free)
 	a.slabs[a.chunks[n].slab].used += int64(len(record))
-	return where
+	return addr
 }
 
 // bury counts a record of some bytes that nothing points to any more.
-func (a *arena) bury(at address, size int32) {
-	use := &a.chunks[at>>chunkBits]
+func (a *arena) bury(addr address, size int32) {
+	use := &a.chunks[addr>>chunkBits]
 	use.dead += size
 	s := &a.slabs[use.slab]
 	s.dead += int64(size)
@@ -193,7 +193,7 @@ func (a *arena) drop(n int) {
 	}
 }
 
-// pieces are the memory of the arena.
+// pieces returns the memory of the arena.
 func (a *arena) pieces() (list [][]byte) {
 	for _, s := range a.slabs {
 		list = append(list, s.all)
@@ -202,12 +202,12 @@ func (a *arena) pieces() (list [][]byte) {
 }
 
 // bytesAt returns the bytes of a chunk from an address on; nil if it was given back.
-func (a *arena) bytesAt(at address) []byte {
-	c := a.chunk(at)
+func (a *arena) bytesAt(addr address) []byte {
+	c := a.chunk(addr)
 	if c == nil {
 		return nil
 	}
-	return c[at&(chunkSize-1):]
+	return c[addr&(chunkSize-1):]
 }
 
 // view is bytes of an arena as a text. They never change.
@@ -215,18 +215,18 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // textOf is text for a known length, so that the bytes are not touched; 255 means that the length
 // is to be read.
-func (a *arena) textOf(at address, length byte) string {
-	b := a.bytesAt(at)
+func (a *arena) textOf(addr address, length byte) string {
+	b := a.bytesAt(addr)
 	if length == 255 || len(b) < 2+int(length) {
-		return a.text(at)
+		return a.text(addr)
 	}
 	return view(b[2 : 2+int(length)])
 }
 
 // Texts (hosts, AppIDs, pages) are kept once: a length of two bytes, then the text.
 
-func (a *arena) text(at address) string {
-	b := a.bytesAt(at)
+func (a *arena) text(addr address) string {
+	b := a.bytesAt(addr)
 	if len(b) < 2 {
 		return ""
 	}
@@ -269,14 +269,14 @@ const noText = math.MaxUint16
 
 type record struct{ b []byte }
 
-func (a *arena) record(at address) record { return record{a.bytesAt(at)} }
+func (a *arena) record(addr address) record { return record{a.bytesAt(addr)} }
 
 func address5(b []byte) address {
 	return address(binary.LittleEndian.Uint32(b)) | address(b[4])<<32
 }
 
-func appendAddress(b []byte, at address) []byte {
-	return append(b, byte(at), byte(at>>8), byte(at>>16), byte(at>>24), byte(at>>32))
+func appendAddress(b []byte, addr address) []byte {
+	return append(b, byte(addr), byte(addr>>8), byte(addr>>16), byte(addr>>24), byte(addr>>32))
 }
 
 func (r record) ok() bool       { return len(r.b) >= ruleHead && ruleHead+r.tailLen()+r.idLen() <= len(r.b) }
@@ -312,7 +312,7 @@ func (r record) rest() (id int64, target address, extra []byte) {
 	return id, target, extra
 }
 
-// extraText is the first text of an extra part and what follows it; ok is
+// extraText returns the first text of an extra part and what follows it; ok is
 // false where there is none.
 func extraText(b []byte) (text string, rest []byte, ok bool) {
 	n := int(binary.LittleEndian.Uint16(b))
@@ -331,10 +331,10 @@ func (r record) size() int {
 	}
 	if extra != nil {
 		_, extra, _ = extraText(extra)
-		for more := true; more; {
-			was := len(extra)
-			_, extra, more = extraText(extra)
-			n += was - len(extra)
+		for hasMore := true; hasMore; {
+			previous := len(extra)
+			_, extra, hasMore = extraText(extra)
+			n += previous - len(extra)
 		}
 		n += r.textSize()
 	}
@@ -347,7 +347,7 @@ func (r record) textSize() int {
 	return len(extra) - len(rest)
 }
 
-// encodeRule is the record of a rule. The addresses are of its host and texts.
+// encodeRule returns the record of a rule. The addresses are of its host and texts.
 func encodeRule(b []byte, r *rules.Rule, tail string, host, owner, target, page address) []byte {
 	flags := byte(r.OpenVersion&3) << versionShift
 	set := func(bit byte, on bool) {

@@ -43,7 +43,7 @@ func newCore(n int) *core {
 	}
 }
 
-// bytes is the memory that the state holds.
+// bytes returns the memory that the state holds.
 func (c *core) bytes() int64 {
 	return int64(unsafe.Sizeof(*c)) + c.hosts.bytes + c.texts.bytes + c.rules.bytes + c.textTable.bytes + c.ruleTable.bytes +
 		c.testBytes
@@ -68,7 +68,7 @@ func (c *core) begin(link *rules.Link, found []place) (look, []place) {
 	if h == nil {
 		return look{}, nil
 	}
-	l := look{host: h.at(), tail: link.Key[path:], pathLen: query - path}
+	l := look{host: h.address(), tail: link.Key[path:], pathLen: query - path}
 	if link.IsService() {
 		return l, append(found, place{hashText(c.seed, h[0], l.tail), len(l.tail)})
 	}
@@ -83,24 +83,24 @@ type reached struct {
 
 // reach loads the buckets of all places before the first is looked at, so that the processor waits
 // for memory once and not for each.
-func (c *core) reach(found []place, near *[window]reached) {
+func (c *core) reach(found []place, nearPair *[window]reached) {
 	for i := range found {
 		s := c.ruleTable.segment(found[i].hash)
 		n, first := s.n.Load(), s.buckets.Load()
 		if n == 0 {
-			near[i&(window-1)].bucket = nil
+			nearPair[i&(window-1)].bucket = nil
 			continue
 		}
 		b := bucketAt(first, home(partOf(found[i].hash), n))
-		near[i&(window-1)] = reached{b, atomic.LoadUint64(&b[0])}
+		nearPair[i&(window-1)] = reached{b, atomic.LoadUint64(&b[0])}
 	}
 }
 
 // judge returns the rule that ends at a place; its address is 0 where there is
 // none.
-func (c *core) judge(l *look, p place, near reached) (record, address) {
+func (c *core) judge(l *look, p place, nearReached reached) (record, address) {
 	tag, part := tagOf(p.hash), partOf(p.hash)
-	b, tags := near.bucket, near.tags
+	b, tags := nearReached.bucket, nearReached.tags
 	if b == nil {
 		return record{}, 0
 	}
@@ -118,19 +118,19 @@ func (c *core) judge(l *look, p place, near reached) (record, address) {
 		}
 		if first {
 			s := c.ruleTable.segment(p.hash)
-			return c.further(l, p, s.n.Load(), s.buckets.Load())
+			return c.searchOverflow(l, p, s.n.Load(), s.buckets.Load())
 		}
 	}
 }
 
-// further looks in the buckets after the first.
-func (c *core) further(l *look, p place, n uint64, first *bucket) (record, address) {
+// searchOverflow looks in the buckets after the first.
+func (c *core) searchOverflow(l *look, p place, n uint64, first *bucket) (record, address) {
 	tag, part := tagOf(p.hash), partOf(p.hash)
-	for at, left := home(part, n), n; left > 1; left-- {
-		if at++; at >= n {
-			at = 0
+	for pos, left := home(part, n), n; left > 1; left-- {
+		if pos++; pos >= n {
+			pos = 0
 		}
-		b := bucketAt(first, at)
+		b := bucketAt(first, pos)
 		tags := atomic.LoadUint64(&b[0])
 		for m := sameTags(tags, tag); m != 0; m &= m - 1 {
 			v := atomic.LoadUint64(&b[(bits.TrailingZeros64(m)>>3+1)&7])
@@ -220,12 +220,12 @@ func (c *core) intern(s string) address {
 	if b, i := c.textTable.find(hash, func(a address) bool { return c.texts.text(a) == s }); b != nil {
 		return addressOf(b[i])
 	}
-	at := c.texts.append(appendText(nil, s))
-	if at != 0 {
+	addr := c.texts.append(appendText(nil, s))
+	if addr != 0 {
 		c.textTable.room(hash, &c.unseen)
-		c.textTable.insert(hash, at)
+		c.textTable.insert(hash, addr)
 	}
-	return at
+	return addr
 }
 
 // internHost returns the line of a host, adding it where it is new; nil where
@@ -235,20 +235,20 @@ func (c *core) internHost(origin string, version *atomic.Uint64) *host {
 	if h := c.hosts.find(hash, origin, &c.texts); h != nil {
 		return h
 	}
-	at := c.texts.append(appendText(nil, origin))
-	if at == 0 {
+	addr := c.texts.append(appendText(nil, origin))
+	if addr == 0 {
 		return nil
 	}
-	return c.hosts.add(hash, origin, at, version)
+	return c.hosts.add(hash, origin, addr, version)
 }
 
-// hashOf is the hash under which a rule is found.
+// hashOf returns the hash under which a rule is found.
 func (c *core) hashOf(r record) uint64 {
 	return hashText(c.seed, hashOrigin(c.seed, c.texts.text(r.host())), r.tail())
 }
 
 // add writes the record of a rule, not yet visible to readers. It returns 0 where an arena is full.
-func (c *core) add(r *rules.Rule, version *atomic.Uint64) (at address, hash uint64) {
+func (c *core) add(r *rules.Rule, version *atomic.Uint64) (addr address, hash uint64) {
 	path, _ := r.Prefix.Cuts()
 	tail := r.Prefix.Key[path:]
 	h := c.internHost(r.Prefix.Key[:path], version)
@@ -261,7 +261,7 @@ func (c *core) add(r *rules.Rule, version *atomic.Uint64) (at address, hash uint
 		return 0, 0
 	}
 	h.admit(tail)
-	c.scratch = encodeRule(c.scratch[:0], r, tail, h.at(), owner, target, page)
+	c.scratch = encodeRule(c.scratch[:0], r, tail, h.address(), owner, target, page)
 	return c.rules.append(c.scratch), hashText(c.seed, h[0], tail)
 }
 
@@ -277,26 +277,26 @@ func (c *core) slotOf(key string) (b *bucket, slot int, hash uint64) {
 	if h == nil {
 		return nil, 0, 0
 	}
-	at, tail := h.at(), link.Key[path:]
+	addr, tail := h.address(), link.Key[path:]
 	hash = hashText(c.seed, h[0], tail)
 	b, slot = c.ruleTable.find(hash, func(a address) bool {
 		r := c.rules.record(a)
-		return r.ok() && r.host() == at && r.tail() == tail
+		return r.ok() && r.host() == addr && r.tail() == tail
 	})
 	return b, slot, hash
 }
 
-// lists are the test links of a record.
-func (c *core) lists(at address) []string {
-	if r := c.rules.record(at); at != 0 && r.flags()&flagExtra != 0 {
+// lists returns the test links of a record.
+func (c *core) lists(addr address) []string {
+	if r := c.rules.record(addr); addr != 0 && r.flags()&flagExtra != 0 {
 		return c.rule(r).TestLinks
 	}
 	return nil
 }
 
 // retest notes which test links a rule has now instead of before. testMu is held.
-func (c *core) retest(key string, before, now []string) {
-	for _, text := range before {
+func (c *core) retest(key string, oldNames, currentNames []string) {
+	for _, text := range oldNames {
 		keys := slices.DeleteFunc(slices.Clone(c.tests[text]), func(k string) bool { return k == key })
 		c.testBytes -= testBytes(text, key)
 		if len(keys) == 0 {
@@ -305,7 +305,7 @@ func (c *core) retest(key string, before, now []string) {
 			c.tests[text] = keys
 		}
 	}
-	for _, text := range now {
+	for _, text := range currentNames {
 		if !slices.Contains(c.tests[text], key) {
 			c.tests[text] = append(slices.Clone(c.tests[text]), key)
 			c.testBytes += testBytes(text, key)
@@ -318,7 +318,7 @@ func (c *core) retest(key string, before, now []string) {
 func testBytes(text, key string) int64 { return int64(len(text) + len(key) + 64) }
 
 // bury counts a record that nothing points to any more.
-func (c *core) bury(at address) { c.rules.bury(at, int32(c.rules.record(at).size())) }
+func (c *core) bury(addr address) { c.rules.bury(addr, int32(c.rules.record(addr).size())) }
 
 // move copies what is alive in a chunk to the end of the arena. Readers see the
 // same rules all the time; the chunk can be dropped after it. It reports false
@@ -330,10 +330,10 @@ func (c *core) move(n int) bool {
 		from = 8
 	}
 	for from < int(c.rules.chunks[n].used) {
-		at := base | address(from)
-		r := c.rules.record(at)
+		addr := base | address(from)
+		r := c.rules.record(addr)
 		size := r.size()
-		if b, i := c.ruleTable.find(c.hashOf(r), func(a address) bool { return a == at }); b != nil {
+		if b, i := c.ruleTable.find(c.hashOf(r), func(a address) bool { return a == addr }); b != nil {
 			to := c.rules.append(r.b[:size])
 			if to == 0 {
 				return false
@@ -382,11 +382,11 @@ func build(list iter.Seq2[rules.Rule, error]) (*core, error) {
 		if r.Prefix.Key == "" {
 			return nil, fmt.Errorf("rule %d has no prefix", r.ID)
 		}
-		at, hash := c.add(&r, &c.unseen)
-		if at == 0 {
+		addr, hash := c.add(&r, &c.unseen)
+		if addr == 0 {
 			return nil, fmt.Errorf("rule %d: the index is full", r.ID)
 		}
-		sorted[hash>>56] = append(sorted[hash>>56], entry{hash, at})
+		sorted[hash>>56] = append(sorted[hash>>56], entry{hash, addr})
 		for _, text := range r.TestLinks {
 			c.tests[text] = append(c.tests[text], r.Prefix.Key)
 		}
@@ -438,8 +438,8 @@ func (t *table) fill(sorted *[parts][]entry, c *core) {
 		for _, e := range list {
 			r := c.rules.record(e.at)
 			b, i := t.find(e.hash, func(a address) bool {
-				other := c.rules.record(a)
-				return other.host() == r.host() && other.tail() == r.tail()
+				otherRecord := c.rules.record(a)
+				return otherRecord.host() == r.host() && otherRecord.tail() == r.tail()
 			})
 			if b != nil {
 				c.bury(addressOf(b[i]))

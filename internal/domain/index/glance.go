@@ -31,17 +31,17 @@ const (
 	serviceOrigin = "http://weixin.qq.com/"
 )
 
-// load is the eight bytes at an offset.
-func load(p unsafe.Pointer, at int) uint64 {
-	return binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(p, at))[:])
+// load returns the eight bytes at an offset.
+func load(p unsafe.Pointer, pos int) uint64 {
+	return binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(p, pos))[:])
 }
 
 // loadIn is block for a text of n bytes, at least eight.
-func loadIn(p unsafe.Pointer, at, n int) uint64 {
-	if at+8 <= n {
-		return load(p, at)
+func loadIn(p unsafe.Pointer, pos, n int) uint64 {
+	if pos+8 <= n {
+		return load(p, pos)
 	}
-	return load(p, n-8) >> (uint(8*(at+8-n)) & 63)
+	return load(p, n-8) >> (uint(8*(pos+8-n)) & 63)
 }
 
 // spot is a place with the first bucket of its hash.
@@ -55,19 +55,19 @@ type spot struct {
 // spots are the places of a link, shortest first.
 type spots struct {
 	n    int
-	list [few]spot
+	list [glanceSlots]spot
 }
 
-// few is the number of slots that a glance examines.
-const few = 4
+// glanceSlots is the number of slots that a glance examines.
+const glanceSlots = 4
 
 // add begins to load the bucket of a place. It reports false where there is no
 // room for another.
 func (s *spots) add(t *table, hash uint64, end int) bool {
-	if s.n >= few {
+	if s.n >= glanceSlots {
 		return false
 	}
-	p := &s.list[s.n&(few-1)]
+	p := &s.list[s.n&(glanceSlots-1)]
 	seg := t.segment(hash)
 	n, first := seg.n.Load(), seg.buckets.Load()
 	if n == 0 {
@@ -85,59 +85,59 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 	if n < len("http://a/") || n > rules.MaxLink {
 		return false, false
 	}
-	at, secure := len("https://"), uint64(1)
+	pos, secure := len("https://"), uint64(1)
 	if w := load(p, 0); w != httpsStart {
-		at, secure = len("http://"), 0
+		pos, secure = len("http://"), 0
 		if w<<8 != httpStart<<8 || strings.HasPrefix(text, serviceOrigin) {
 			return false, false
 		}
 	}
 	// The host.
 	var name [4]uint64
-	hostLen := -at
+	hostLen := -pos
 	state := c.seed
 	for i := 0; ; i++ {
-		if at >= n || i == len(name) {
+		if pos >= n || i == len(name) {
 			return false, false
 		}
-		w := loadIn(p, at, n)
+		w := loadIn(p, pos, n)
 		d := w ^ slashes
 		if z := (d - ones) & ^d & highs; z != 0 {
 			j := bits.TrailingZeros64(z) & 56
 			w &= 1<<j - 1
 			name[i&3] = w
-			at += j >> 3
-			hostLen += at
+			pos += j >> 3
+			hostLen += pos
 			state = originEnd(state, w, hostLen, secure)
 			break
 		}
 		name[i&3] = w
 		state = mix(state^w, mixBlock)
-		at += 8
+		pos += 8
 	}
-	under := state
-	h := c.hosts.glance(under, uint64(hostLen), &name)
+	lower := state
+	h := c.hosts.glance(lower, uint64(hostLen), &name)
 	if h == nil {
-		return false, plain(text[:at])
+		return false, plain(text[:pos])
 	}
 	paths, asks := atomic.LoadUint64(&h[1]), atomic.LoadUint64(&h[2])
-	where := atomic.LoadUint64(&h[3])
+	number := atomic.LoadUint64(&h[3])
 
 	// The path: from here on places are counted from its begin.
-	p = unsafe.Add(p, at)
-	path := at
-	n -= at
-	at = 0
+	p = unsafe.Add(p, pos)
+	path := pos
+	n -= pos
+	pos = 0
 	if h.longest() < n && n > 512 { // a rule ends long before the end of this link
 		return false, false
 	}
 	var found spots
 	depth, pathLen := uint(0), 0
 	state = c.seed
-	before, back := uint64(0), state // the last block and the state in front of it
+	prev, back := uint64(0), state // the last block and the state in front of it
 	for {
 		// The text is longer than eight bytes in front of p, so loadIn may look there.
-		w := loadIn(p, at, n)
+		w := loadIn(p, pos, n)
 		d := w ^ slashes
 		marks := ^((d&lowBits + lowBits) | d | lowBits)
 		d = w ^ quests
@@ -150,15 +150,15 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 				depth++
 			}
 			if paths>>depth&1 != 0 {
-				end := at + bits.TrailingZeros64(marks)>>3 + 1
-				if !found.add(&c.ruleTable, after(state, w, end, under), end) {
+				end := pos + bits.TrailingZeros64(marks)>>3 + 1
+				if !found.add(&c.ruleTable, prefixHash(state, w, end, lower), end) {
 					return false, false
 				}
 			}
 		}
 		if quest == 0 {
-			if at += 8; at < n {
-				before, back = w, state
+			if pos += 8; pos < n {
+				prev, back = w, state
 				state = mix(state^w, mixBlock)
 				continue
 			}
@@ -168,20 +168,20 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 				return false, false
 			}
 			if paths>>(32+depth)&1 != 0 && *(*byte)(unsafe.Add(p, n-1)) != '/' {
-				if !found.add(&c.ruleTable, after(state, w, n, under), n) {
+				if !found.add(&c.ruleTable, prefixHash(state, w, n, lower), n) {
 					return false, false
 				}
 			}
 			break
 		}
-		ask := at + bits.TrailingZeros64(quest)>>3
+		ask := pos + bits.TrailingZeros64(quest)>>3
 		pathLen = ask
 		if paths>>(32+depth)&1 != 0 && *(*byte)(unsafe.Add(p, ask-1)) != '/' {
 			s, b := state, w
-			if ask == at {
-				s, b = back, before
+			if ask == pos {
+				s, b = back, prev
 			}
-			if !found.add(&c.ruleTable, after(s, b, ask, under), ask) {
+			if !found.add(&c.ruleTable, prefixHash(s, b, ask, lower), ask) {
 				return false, false
 			}
 		}
@@ -200,12 +200,12 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 			if end > n {
 				break
 			}
-			for end > at+8 {
+			for end > pos+8 {
 				state = mix(state^w, mixBlock)
-				at += 8
-				w = loadIn(p, at, n)
+				pos += 8
+				w = loadIn(p, pos, n)
 			}
-			if !found.add(&c.ruleTable, after(state, w, end, under), end) {
+			if !found.add(&c.ruleTable, prefixHash(state, w, end, lower), end) {
 				return false, false
 			}
 		}
@@ -214,19 +214,19 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 
 	for i := found.n - 1; i >= 0; i-- {
 		x.step("judge")
-		s := &found.list[i&(few-1)]
+		s := &found.list[i&(glanceSlots-1)]
 		tag, part, end := tagOf(s.hash), partOf(s.hash), s.end
 		for m := sameTags(s.tags, tag); m != 0; m &= m - 1 {
 			v := atomic.LoadUint64(&s.bucket[(bits.TrailingZeros64(m)>>3+1)&7])
 			if v&0xffffff != part {
 				continue
 			}
-			r := c.rules.at(addressOf(v), end)
-			if r == nil || !same(unsafe.Add(r, ruleHead), p, end) {
+			r := c.rules.recordAt(addressOf(v), end)
+			if r == nil || !equalBytes(unsafe.Add(r, ruleHead), p, end) {
 				return false, false
 			}
 			head, owner := load(r, 0), load(r, 8)
-			if (head^where)&(1<<40-1) != 0 || int(head>>48&maxTail) != end || end < pathLen && head>>40&flagSub == 0 ||
+			if (head^number)&(1<<40-1) != 0 || int(head>>48&maxTail) != end || end < pathLen && head>>40&flagSub == 0 ||
 				head>>40&(flagPublished|flagTarget|flagExtra|flagService) != flagPublished {
 				return false, false
 			}
@@ -264,9 +264,9 @@ func (t *hostTable) glance(hash, length uint64, name *[4]uint64) *host {
 	if n == 0 {
 		return nil
 	}
-	at, _ := bits.Mul64(hash<<hostBits, n)
+	pos, _ := bits.Mul64(hash<<hostBits, n)
 	for range n {
-		h := hostLine(first, at)
+		h := hostLine(first, pos)
 		switch atomic.LoadUint64(&h[0]) {
 		case hash:
 			if (h[4]^name[0])|(h[5]^name[1])|(h[6]^name[2])|(h[7]^name[3])|(atomic.LoadUint64(&h[3])>>40&0xff^length) == 0 {
@@ -275,28 +275,28 @@ func (t *hostTable) glance(hash, length uint64, name *[4]uint64) *host {
 		case 0:
 			return nil
 		}
-		if at++; at == n {
-			at = 0
+		if pos++; pos == n {
+			pos = 0
 		}
 	}
 	return nil
 }
 
-// same compares n bytes at two places; both have eight bytes in front of them.
-func same(a, b unsafe.Pointer, n int) bool {
+// equalBytes compares n bytes at two places; both have eight bytes in front of them.
+func equalBytes(a, b unsafe.Pointer, n int) bool {
 	d := uint64(0)
-	at := 0
-	for ; at+8 < n; at += 8 {
-		d |= load(a, at) ^ load(b, at)
+	pos := 0
+	for ; pos+8 < n; pos += 8 {
+		d |= load(a, pos) ^ load(b, pos)
 	}
-	return d|(load(a, n-8)^load(b, n-8))>>(uint(8*(at+8-n))&63) == 0
+	return d|(load(a, n-8)^load(b, n-8))>>(uint(8*(pos+8-n))&63) == 0
 }
 
-// at is the record at an address, if its chunk has room there for a record whose tail has n bytes;
+// recordAt returns the record at an address, if its chunk has room there for a record whose tail has n bytes;
 // else nil. Whether its tail has n bytes is still to be compared.
-func (a *arena) at(where address, n int) unsafe.Pointer {
-	c := a.chunk(where)
-	from := int(where & (chunkSize - 1))
+func (a *arena) recordAt(addr address, n int) unsafe.Pointer {
+	c := a.chunk(addr)
+	from := int(addr & (chunkSize - 1))
 	if c == nil || from+ruleHead+n >= chunkSize {
 		return nil
 	}

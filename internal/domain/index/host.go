@@ -11,7 +11,7 @@ import (
 // rules of this host can end, so that a look-up probes nowhere else, and ends at
 // once where a host has no rule:
 //
-//	word 0  hash of "https://host", odd under https; 0 = nobody's line
+//	word 0  hash of "https://host", odd under https; 0 = a free line
 //	     1  low half: bit d = a rule without "?" ends after the d-th "/" of the
 //	        path; high half: bit d = a rule's whole path has d "/" and does not
 //	        end with one
@@ -56,11 +56,11 @@ const (
 	askLengths = 1<<(lastAsk+1) - 1
 )
 
-// askBit is the bit of the filter for the first two bytes of parameters.
+// askBit returns the bit of the filter for the first two bytes of parameters.
 func askBit(two uint64) uint64 { return 1 << (32 + (two*0x9e3779b97f4a7c15)>>59) }
 
-func (h *host) at() address  { return address(atomic.LoadUint64(&h[3]) & (1<<40 - 1)) }
-func (h *host) longest() int { return int(atomic.LoadUint64(&h[3]) >> 48) }
+func (h *host) address() address { return address(atomic.LoadUint64(&h[3]) & (1<<40 - 1)) }
+func (h *host) longest() int     { return int(atomic.LoadUint64(&h[3]) >> 48) }
 
 // is compares a host, scheme included, with a line of the same hash.
 func (h *host) is(origin string, texts *arena) bool {
@@ -91,9 +91,9 @@ func (t *hostTable) find(hash uint64, origin string, texts *arena) *host {
 	if n == 0 {
 		return nil
 	}
-	at, _ := bits.Mul64(hash<<hostBits, n)
+	pos, _ := bits.Mul64(hash<<hostBits, n)
 	for range n {
-		h := hostLine(first, at)
+		h := hostLine(first, pos)
 		switch atomic.LoadUint64(&h[0]) {
 		case hash:
 			if h.is(origin, texts) {
@@ -102,8 +102,8 @@ func (t *hostTable) find(hash uint64, origin string, texts *arena) *host {
 		case 0:
 			return nil
 		}
-		if at++; at == n {
-			at = 0
+		if pos++; pos == n {
+			pos = 0
 		}
 	}
 	return nil
@@ -144,13 +144,13 @@ func (t *hostTable) add(hash uint64, origin string, text address, version *atomi
 }
 
 func freeLine(first *host, n, hash uint64) *host {
-	at, _ := bits.Mul64(hash<<hostBits, n)
-	for hostLine(first, at)[0] != 0 {
-		if at++; at == n {
-			at = 0
+	pos, _ := bits.Mul64(hash<<hostBits, n)
+	for hostLine(first, pos)[0] != 0 {
+		if pos++; pos == n {
+			pos = 0
 		}
 	}
-	return hostLine(first, at)
+	return hostLine(first, pos)
 }
 
 // lines walks the hosts of a segment.
@@ -178,7 +178,7 @@ func (h *host) admit(tail string) {
 	}
 }
 
-// placesOf are the bits of a rule in the masks of its host.
+// placesOf returns the bits of a rule in the masks of its host.
 func placesOf(tail string) (paths, asks uint64) {
 	path, ask := len(tail), -1
 	depth := 0

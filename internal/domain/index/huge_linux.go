@@ -44,13 +44,13 @@ func gather(pieces [][]byte) {
 		return 1
 	})
 	for i := 0; i < len(list); {
-		one := list[i]
-		for i++; i < len(list) && list[i].from == one.from+one.length; i++ {
-			one.length += list[i].length
+		item := list[i]
+		for i++; i < len(list) && list[i].from == item.from+item.length; i++ {
+			item.length += list[i].length
 		}
 		// Neighbours in the same large pages come along.
-		from := one.from &^ (hugePage - 1)
-		to := (one.from + one.length + hugePage - 1) &^ (hugePage - 1)
+		from := item.from &^ (hugePage - 1)
+		to := (item.from + item.length + hugePage - 1) &^ (hugePage - 1)
 		advise(from, to, adviseGather)
 	}
 }

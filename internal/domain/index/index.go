@@ -73,28 +73,28 @@ func (x *Index) Set(r rules.Rule) {
 
 func (x *Index) set(r rules.Rule) {
 	c := x.state.Load()
-	at, hash := c.add(&r, &x.version)
-	if at == 0 || c.wasteful() {
+	addr, hash := c.add(&r, &x.version)
+	if addr == 0 || c.wasteful() {
 		c = x.renew(c)
-		if at, hash = c.add(&r, &x.version); at == 0 {
+		if addr, hash = c.add(&r, &x.version); addr == 0 {
 			panic("index: more rules than an index can hold") // 1 TiB of them
 		}
 	}
 	c.ruleTable.room(hash, &x.version)
 	key := r.Prefix.Key
 	b, slot, _ := c.slotOf(key)
-	var before address
+	var oldAddress address
 	if b != nil {
-		before = addressOf(b[slot])
+		oldAddress = addressOf(b[slot])
 	}
-	x.change(c, key, c.lists(before), r.TestLinks, func() {
+	x.change(c, key, c.lists(oldAddress), r.TestLinks, func() {
 		if b != nil {
-			b.swap(slot, at)
+			b.swap(slot, addr)
 		} else {
-			c.ruleTable.insert(hash, at)
+			c.ruleTable.insert(hash, addr)
 		}
 	})
-	x.buried(c, before)
+	x.buried(c, oldAddress)
 }
 
 // Remove forgets the rule with a key.
@@ -110,17 +110,17 @@ func (x *Index) remove(key string) {
 	if b == nil {
 		return
 	}
-	before := addressOf(b[slot])
-	x.change(c, key, c.lists(before), nil, func() { c.ruleTable.remove(hash, b, slot) })
-	x.buried(c, before)
+	oldAddress := addressOf(b[slot])
+	x.change(c, key, c.lists(oldAddress), nil, func() { c.ruleTable.remove(hash, b, slot) })
+	x.buried(c, oldAddress)
 }
 
 // change makes one change visible.
-func (x *Index) change(c *core, key string, before, now []string, do func()) {
-	if len(before)+len(now) > 0 {
+func (x *Index) change(c *core, key string, oldNames, currentNames []string, do func()) {
+	if len(oldNames)+len(currentNames) > 0 {
 		c.testMu.Lock()
 		defer c.testMu.Unlock()
-		c.retest(key, before, now)
+		c.retest(key, oldNames, currentNames)
 	}
 	x.version.Add(1)
 	do()
@@ -132,12 +132,12 @@ func (x *Index) change(c *core, key string, before, now []string, do func()) {
 
 // buried tidies up after a change that left a dead record: at most one chunk, however many rules
 // there are.
-func (x *Index) buried(c *core, before address) {
+func (x *Index) buried(c *core, oldAddress address) {
 	defer func() { x.measure(x.state.Load()) }()
-	if before == 0 {
+	if oldAddress == 0 {
 		return
 	}
-	c.bury(before)
+	c.bury(oldAddress)
 	if x.changed != nil {
 		return
 	}
@@ -169,10 +169,10 @@ func (x *Index) renew(c *core) *core {
 }
 
 // Adopt takes over the rules of an index that has no other user.
-func (x *Index) Adopt(other *Index) {
+func (x *Index) Adopt(otherIndex *Index) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
-	x.replace(other.state.Load())
+	x.replace(otherIndex.state.Load())
 }
 
 // Load replaces every rule by those of a stream; of two with one key the later counts. Until it
@@ -200,8 +200,8 @@ func (x *Index) step(name string) {
 // Governing implements scan.Finder.
 func (x *Index) Governing(text string) (hit rules.Match, ok bool) {
 	for range patience {
-		before := x.version.Load()
-		if before&1 != 0 {
+		prev := x.version.Load()
+		if prev&1 != 0 {
 			runtime.Gosched()
 			continue
 		}
@@ -210,7 +210,7 @@ func (x *Index) Governing(text string) (hit rules.Match, ok bool) {
 		if !done {
 			hit, ok = c.search(text, x)
 		}
-		if x.version.Load() == before || x.careless {
+		if x.version.Load() == prev || x.careless {
 			return hit, ok
 		}
 		hit = rules.Match{}
@@ -232,15 +232,15 @@ func (c *core) search(text string, x *Index) (hit rules.Match, ok bool) {
 func (c *core) governing(link *rules.Link, x *Index) (hit rules.Match, ok bool) {
 	var buf [window]place
 	l, found := c.begin(link, buf[:0])
-	var near [window]reached
+	var nearPair [window]reached
 	var hidden hiding
 	for end := len(found); end > 0; end -= window {
 		from := max(0, end-window)
-		c.reach(found[from:end], &near)
+		c.reach(found[from:end], &nearPair)
 		for i := end - 1; i >= from; i-- {
 			x.step("judge")
-			r, at := c.judge(&l, found[i], near[(i-from)&(window-1)])
-			if at == 0 {
+			r, addr := c.judge(&l, found[i], nearPair[(i-from)&(window-1)])
+			if addr == 0 {
 				continue
 			}
 			switch {
@@ -289,13 +289,13 @@ func (h *hiding) has(owner address) bool {
 // Matching implements scan.Finder. Its rules have no times.
 func (x *Index) Matching(link rules.Link) []rules.Rule {
 	for range patience {
-		before := x.version.Load()
-		if before&1 != 0 {
+		prev := x.version.Load()
+		if prev&1 != 0 {
 			runtime.Gosched()
 			continue
 		}
 		found := x.state.Load().matching(&link)
-		if x.version.Load() == before {
+		if x.version.Load() == prev {
 			return found
 		}
 	}
@@ -307,10 +307,10 @@ func (x *Index) Matching(link rules.Link) []rules.Rule {
 func (c *core) matching(link *rules.Link) (list []rules.Rule) {
 	var buf [window]place
 	l, found := c.begin(link, buf[:0])
-	var near [window]reached
+	var nearPair [window]reached
 	for i := len(found) - 1; i >= 0; i-- {
-		c.reach(found[i:i+1], &near)
-		if r, at := c.judge(&l, found[i], near[0]); at != 0 {
+		c.reach(found[i:i+1], &nearPair)
+		if r, addr := c.judge(&l, found[i], nearPair[0]); addr != 0 {
 			list = append(list, c.rule(r))
 		}
 	}
@@ -324,13 +324,13 @@ func (x *Index) Testing(text string) []rules.Rule {
 		if c.testCount.Load() == 0 {
 			return nil
 		}
-		before := x.version.Load()
-		if before&1 != 0 {
+		prev := x.version.Load()
+		if prev&1 != 0 {
 			runtime.Gosched()
 			continue
 		}
 		found := c.testing(text)
-		if x.version.Load() == before {
+		if x.version.Load() == prev {
 			return found
 		}
 	}

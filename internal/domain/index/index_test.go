@@ -122,7 +122,7 @@ func TestEveryWorldOfThreeRules(t *testing.T) {
 		checked += len(links)
 	}
 	owners := []string{"A", "B"}
-	pairs, every := 0, testscope.Or(1, 13) // no multiple of the four variants: each comes
+	pairs, every := 0, testscope.Choose(1, 13) // no multiple of the four variants: each comes
 	var grow func(from, more int)
 	grow = func(from, more int) {
 		check()
@@ -276,7 +276,7 @@ func TestChurnTakesNoMemory(t *testing.T) {
 		t.Skip("a table, read by one goroutine")
 	}
 	x := New()
-	many := testscope.Or(20_000, 4_000)
+	many := testscope.Choose(20_000, 4_000)
 	for i := range many {
 		x.Set(aRuleOf(t, int64(i), fmt.Sprintf("https://h%d.example/t/%d/", i%50, i)))
 	}
@@ -311,7 +311,7 @@ func TestAChangeCostsTheSameHoweverManyRules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
-	many := testscope.Or(300_000, 60_000)
+	many := testscope.Choose(300_000, 60_000)
 	x := New()
 	require.NoError(t, x.Load(func(yield func(rules.Rule, error) bool) {
 		for i := range many {

@@ -22,31 +22,31 @@ const (
 	mixHost   = 0x589965cc75374cc3
 )
 
-// mix is the high and low half of a product, folded.
+// mix returns the high and low half of a product, folded.
 func mix(a, b uint64) uint64 {
 	hi, lo := bits.Mul64(a, b)
 	return hi ^ lo
 }
 
-// after is the hash of the first end bytes, where block holds the last one to
+// prefixHash returns the hash of the first end bytes, where block holds the last one to
 // eight of them and state is that of the blocks before. The hash of the host
 // comes in last, so that both are made side by side.
-func after(state, block uint64, end int, host uint64) uint64 {
+func prefixHash(state, block uint64, end int, host uint64) uint64 {
 	return mix(state^block&(^uint64(0)>>(uint(-8*end)&56))^uint64(end)*mixLength^host, mixEnd)
 }
 
-// hashText is the hash of a text: of a rule's tail, with the hash of its host; of an AppID or a
+// hashText returns the hash of a text: of a rule's tail, with the hash of its host; of an AppID or a
 // page, with 0 in its place. The state begins as the seed.
 func hashText(seed, host uint64, s string) uint64 {
 	state := seed
-	at := 0
-	for ; at+8 < len(s); at += 8 {
-		state = mix(state^block(s, at), mixBlock)
+	pos := 0
+	for ; pos+8 < len(s); pos += 8 {
+		state = mix(state^block(s, pos), mixBlock)
 	}
-	return after(state, block(s, at), len(s), host)
+	return prefixHash(state, block(s, pos), len(s), host)
 }
 
-// hashOrigin is the hash of "https://host": never 0, and odd under https only.
+// hashOrigin returns the hash of "https://host": never 0, and odd under https only.
 func hashOrigin(seed uint64, origin string) uint64 {
 	secure := uint64(0)
 	name := origin[len("http://"):]
@@ -54,11 +54,11 @@ func hashOrigin(seed uint64, origin string) uint64 {
 		secure, name = 1, name[1:]
 	}
 	state := seed
-	at := 0
-	for ; at+8 <= len(name); at += 8 {
-		state = mix(state^block(name, at), mixBlock)
+	pos := 0
+	for ; pos+8 <= len(name); pos += 8 {
+		state = mix(state^block(name, pos), mixBlock)
 	}
-	return originEnd(state, block(name, at), len(name), secure)
+	return originEnd(state, block(name, pos), len(name), secure)
 }
 
 // originEnd ends hashOrigin with the up to seven bytes of the last block.
@@ -66,17 +66,17 @@ func originEnd(state, rest uint64, length int, secure uint64) uint64 {
 	return mix(state^rest^uint64(length)*mixHost, mixEnd)&^1 | 1<<8 | secure
 }
 
-// block is the up to eight bytes at a place; those past the end are 0.
-func block(s string, at int) uint64 {
+// block returns the up to eight bytes at a place; those past the end are 0.
+func block(s string, pos int) uint64 {
 	b := unsafe.Slice(unsafe.StringData(s), len(s))
 	switch {
-	case at+8 <= len(b):
-		return binary.LittleEndian.Uint64(b[at:])
+	case pos+8 <= len(b):
+		return binary.LittleEndian.Uint64(b[pos:])
 	case len(b) >= 8:
-		return binary.LittleEndian.Uint64(b[len(b)-8:]) >> (8 * (at + 8 - len(b)))
+		return binary.LittleEndian.Uint64(b[len(b)-8:]) >> (8 * (pos + 8 - len(b)))
 	}
 	var w uint64
-	for i := len(b) - 1; i >= at; i-- {
+	for i := len(b) - 1; i >= pos; i-- {
 		w = w<<8 | uint64(b[i])
 	}
 	return w
@@ -86,7 +86,7 @@ func block(s string, at int) uint64 {
 // pathLen is the length of the path, and tail is the link from its path on. The link is no service
 // account's code.
 func places(found []place, seed uint64, h *host, tail string, pathLen int) []place {
-	under := atomic.LoadUint64(&h[0])
+	lower := atomic.LoadUint64(&h[0])
 	paths, asks := atomic.LoadUint64(&h[1]), atomic.LoadUint64(&h[2])&askLengths
 	longest := h.longest()
 	n := min(len(tail), longest)
@@ -132,23 +132,23 @@ func places(found []place, seed uint64, h *host, tail string, pathLen int) []pla
 		}
 		for ; want != 0; want &= want - 1 {
 			end := from + bits.TrailingZeros64(want) + 1
-			found = append(found, place{after(state, w, end, under), end})
+			found = append(found, place{prefixHash(state, w, end, lower), end})
 		}
 		state = mix(state^w, mixBlock)
 	}
 	if asks&1 != 0 && pathLen == len(tail) && len(tail) < longest {
 		// A link without "?" also satisfies a rule that ends with a bare "?".
 		if from != len(tail) { // the last block was not full: read it again
-			found = append(found, place{hashAsked(seed, under, tail), len(tail) + 1})
+			found = append(found, place{hashAsked(seed, lower, tail), len(tail) + 1})
 		} else {
-			found = append(found, place{after(state, '?', len(tail)+1, under), len(tail) + 1})
+			found = append(found, place{prefixHash(state, '?', len(tail)+1, lower), len(tail) + 1})
 		}
 	}
 	return found
 }
 
-// hashAsked is the hash of a tail and "?".
-func hashAsked(seed, under uint64, tail string) uint64 {
+// hashAsked returns the hash of a tail and "?".
+func hashAsked(seed, lower uint64, tail string) uint64 {
 	state := seed
 	from := 0
 	for ; from+8 <= len(tail); from += 8 {
@@ -158,5 +158,5 @@ func hashAsked(seed, under uint64, tail string) uint64 {
 	if from < len(tail) {
 		w = block(tail, from) | '?'<<(8*(len(tail)-from))
 	}
-	return after(state, w, len(tail)+1, under)
+	return prefixHash(state, w, len(tail)+1, lower)
 }

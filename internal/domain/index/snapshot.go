@@ -106,8 +106,8 @@ type segmentImage struct {
 // possible reports whether what a file says of a segment can be true. It comes after another
 // segment, and is one of count; its N buckets or lines, of 64 bytes and room entries each, lie in
 // the left bytes of a part.
-func (s segmentImage) possible(after, count int, room uint64, left int64) bool {
-	return s.At > after && s.At < count && s.N > 0 && s.N <= uint64(left)/64 && s.Used >= 0 && s.Spent >= 0 && uint64(s.Used) <= s.N*room
+func (s segmentImage) possible(start, count int, room uint64, left int64) bool {
+	return s.At > start && s.At < count && s.N > 0 && s.N <= uint64(left)/64 && s.Used >= 0 && s.Spent >= 0 && uint64(s.Used) <= s.N*room
 }
 
 // changedRule is a rule that changed while the file was being written.
@@ -269,7 +269,7 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Mark, list []SnapshotAccoun
 // byteOrder is that of this machine.
 var byteOrder = binary.NativeEndian.String()
 
-// words is the memory of n buckets or lines.
+// words returns the memory of n buckets or lines.
 func words[T bucket | host](first *T, n uint64) []byte {
 	if n == 0 {
 		return nil
@@ -297,7 +297,7 @@ func (x *Index) locked(do func()) {
 	do()
 }
 
-// copied are the rules that changed since beginCopy, as they are now.
+// copied returns the rules that changed since beginCopy, as they are now.
 func (x *Index) copied(c *core) []changedRule {
 	list := []changedRule{}
 	for _, key := range slices.Sorted(maps.Keys(x.changed)) {
@@ -312,11 +312,11 @@ func (x *Index) copied(c *core) []changedRule {
 	return list
 }
 
-// testKeys are the keys of the rules that have test links.
+// testKeys returns the keys of the rules that have test links.
 func (c *core) testKeys() []string {
 	keys := []string{}
-	for _, some := range c.tests {
-		keys = append(keys, some...)
+	for _, test := range c.tests {
+		keys = append(keys, test...)
 	}
 	slices.Sort(keys)
 	return slices.Compact(keys)
@@ -598,11 +598,11 @@ func (c *core) recallTexts() {
 			from = 8
 		}
 		for from+2 <= int(use.used) {
-			at := address(i<<chunkBits | from)
-			text := c.texts.text(at)
+			addr := address(i<<chunkBits | from)
+			text := c.texts.text(addr)
 			hash := hashText(c.seed, 0, text)
 			c.textTable.room(hash, &c.unseen)
-			c.textTable.insert(hash, at)
+			c.textTable.insert(hash, addr)
 			from += 2 + len(text)
 		}
 	}

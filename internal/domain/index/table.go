@@ -66,7 +66,7 @@ func bucketAt(first *bucket, i uint64) *bucket {
 	return (*bucket)(unsafe.Add(unsafe.Pointer(first), i*uint64(unsafe.Sizeof(bucket{}))))
 }
 
-// partOf are the 24 bits of a hash that a slot keeps; home is the first of n buckets to look in.
+// partOf returns the 24 bits of a hash that a slot keeps; home is the first of n buckets to look in.
 func partOf(hash uint64) uint64     { return hash >> 7 & 0xffffff }
 func home(part, n uint64) uint64    { return part * n >> 24 }
 func tagOf(hash uint64) uint64      { return hash&0x7f | 0x80 }
@@ -85,8 +85,8 @@ func (t *table) find(hash uint64, eq func(address) bool) (b *bucket, slot int) {
 	s := t.segment(hash)
 	n, first := s.n.Load(), s.buckets.Load()
 	tag, part := tagOf(hash), partOf(hash)
-	for at, left := home(part, n), n; left > 0; left-- {
-		b := bucketAt(first, at)
+	for pos, left := home(part, n), n; left > 0; left-- {
+		b := bucketAt(first, pos)
 		tags := atomic.LoadUint64(&b[0])
 		for m := sameTags(tags, tag); m != 0; m &= m - 1 {
 			i := bits.TrailingZeros64(m)/8 + 1
@@ -97,8 +97,8 @@ func (t *table) find(hash uint64, eq func(address) bool) (b *bucket, slot int) {
 		if tags&goesOn(tag) == 0 {
 			return nil, 0
 		}
-		if at++; at == n {
-			at = 0
+		if pos++; pos == n {
+			pos = 0
 		}
 	}
 	return nil, 0
@@ -199,8 +199,8 @@ func (t *table) insert(hash uint64, a address) {
 }
 
 func insertSlot(first *bucket, n, tag, slot uint64) {
-	for at := home(slot&0xffffff, n); ; {
-		b := bucketAt(first, at)
+	for pos := home(slot&0xffffff, n); ; {
+		b := bucketAt(first, pos)
 		tags := b[0]
 		if free := ^tags & tagBytes; free != 0 {
 			i := bits.TrailingZeros64(free) / 8
@@ -209,8 +209,8 @@ func insertSlot(first *bucket, n, tag, slot uint64) {
 			return
 		}
 		atomic.StoreUint64(&b[0], tags|goesOn(tag))
-		if at++; at == n {
-			at = 0
+		if pos++; pos == n {
+			pos = 0
 		}
 	}
 }

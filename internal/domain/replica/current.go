@@ -80,38 +80,38 @@ type missed struct {
 // together.
 func (c *Replica) RefreshRule(ctx context.Context, key string) {
 	c.mu.Lock()
-	those := c.next
-	if those != nil && len(those.keys) < followTogether {
-		those.keys = append(those.keys, key)
+	rules := c.next
+	if rules != nil && len(rules.keys) < followTogether {
+		rules.keys = append(rules.keys, key)
 		c.mu.Unlock()
-		<-those.read
+		<-rules.read
 		return
 	}
-	those = &changedRules{keys: []string{key}, read: make(chan struct{})}
-	c.next = those
+	rules = &changedRules{keys: []string{key}, read: make(chan struct{})}
+	c.next = rules
 	c.mu.Unlock()
-	defer close(those.read)
+	defer close(rules.read)
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	c.mu.Lock()
-	if c.next == those { // a rule that comes from now on waits for the next read
+	if c.next == rules { // a rule that comes from now on waits for the next read
 		c.next = nil
 	}
 	c.mu.Unlock()
 	err := errUnread // stays set after a panic: those who wait are told, and the rules are read again later
 	defer func() {
-		for _, key := range those.keys {
-			what, err := "rule "+key, err
+		for _, key := range rules.keys {
+			kind, err := "rule "+key, err
 			// One rule that cannot be read must not keep the others out.
-			if err != nil && !errors.Is(err, errUnread) && len(those.keys) > 1 {
+			if err != nil && !errors.Is(err, errUnread) && len(rules.keys) > 1 {
 				err = c.readKeys(ctx, []string{key})
 			}
-			c.recordFailure(what, func(ctx context.Context) error {
-				return c.readAgain(ctx, what, func(ctx context.Context) error { return c.readKeys(ctx, []string{key}) })
+			c.recordFailure(kind, func(ctx context.Context) error {
+				return c.readAgain(ctx, kind, func(ctx context.Context) error { return c.readKeys(ctx, []string{key}) })
 			}, err)
 		}
 	}()
-	err = c.readKeys(ctx, those.keys)
+	err = c.readKeys(ctx, rules.keys)
 }
 
 var errUnread = errors.New("reading it broke off")
@@ -142,10 +142,10 @@ func (c *Replica) readKeys(ctx context.Context, keys []string) error {
 // RefreshMany reads about n rules again, which the log has from the change with the number first
 // on.
 func (c *Replica) RefreshMany(ctx context.Context, first int64, n int) {
-	again := func(ctx context.Context) error {
+	retry := func(ctx context.Context) error {
 		// Where most rules changed, reading all at once costs less than reading one by one.
 		if n < c.Rules.Len() {
-			if another, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled); !another || err != nil {
+			if isOther, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled); !isOther || err != nil {
 				return err
 			}
 		}
@@ -153,7 +153,7 @@ func (c *Replica) RefreshMany(ctx context.Context, first int64, n int) {
 	}
 	var note func(ctx context.Context) error
 	note = func(ctx context.Context) error {
-		err := again(ctx)
+		err := retry(ctx)
 		c.recordFailure(fmt.Sprintf("the rules since change %d", first), note, err)
 		return err
 	}
@@ -167,15 +167,15 @@ func (c *Replica) RefreshBatch(ctx context.Context, id int64) {
 
 // ProductsChanged reads the links of GS1 keys again, many in each transaction.
 func (c *Replica) ProductsChanged(ctx context.Context, keys ...string) {
-	for some := range slices.Chunk(keys, followPage) {
-		_ = c.readAgain(ctx, nameOf(GS1Change, some), func(ctx context.Context) error { return c.Products(ctx, some...) })
+	for names := range slices.Chunk(keys, followPage) {
+		_ = c.readAgain(ctx, nameOf(GS1Change, names), func(ctx context.Context) error { return c.Products(ctx, names...) })
 	}
 }
 
 // RefreshAccounts reads accounts and their links again, many in each transaction.
 func (c *Replica) RefreshAccounts(ctx context.Context, appids ...string) {
-	for some := range slices.Chunk(appids, followPage) {
-		_ = c.readAgain(ctx, nameOf(AccountChange, some), func(ctx context.Context) error { return c.readThese(ctx, c.Accounts, some) })
+	for names := range slices.Chunk(appids, followPage) {
+		_ = c.readAgain(ctx, nameOf(AccountChange, names), func(ctx context.Context) error { return c.readThese(ctx, c.Accounts, names) })
 	}
 }
 
@@ -187,23 +187,23 @@ func nameOf(kind string, keys []string) string {
 	return fmt.Sprintf("%s %s and %d more (%x)", kind, keys[0], len(keys)-1, sha256.Sum256([]byte(strings.Join(keys, " "))))
 }
 
-// readThese reads accounts with their links; those that are not there are removed.
-func (c *Replica) readThese(ctx context.Context, into *Directory, appids []string) error {
+// readThese reads accounts with their links; those that are not storedAccounts are removed.
+func (c *Replica) readThese(ctx context.Context, dst *Directory, appids []string) error {
 	return c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) error {
-		there, err := tx.AccountsAt(ctx, appids)
+		storedAccounts, err := tx.AccountsAt(ctx, appids)
 		if err != nil {
 			return err
 		}
-		found := make(map[string]bool, len(there))
-		for _, a := range there {
+		found := make(map[string]bool, len(storedAccounts))
+		for _, a := range storedAccounts {
 			found[a.AppID] = true
 		}
-		if err := setAccounts(ctx, tx, into, there); err != nil {
+		if err := setAccounts(ctx, tx, dst, storedAccounts); err != nil {
 			return err
 		}
 		for _, appid := range appids {
 			if !found[appid] {
-				into.Remove(appid)
+				dst.Remove(appid)
 			}
 		}
 		return nil
@@ -211,7 +211,7 @@ func (c *Replica) readThese(ctx context.Context, into *Directory, appids []strin
 }
 
 // setAccounts keeps accounts with their links, which it reads.
-func setAccounts(ctx context.Context, tx accounts.Tx, into *Directory, all []accounts.Account) error {
+func setAccounts(ctx context.Context, tx accounts.Tx, dst *Directory, all []accounts.Account) error {
 	var services []string
 	for _, a := range all {
 		// Links are kept with the service account.
@@ -224,59 +224,59 @@ func setAccounts(ctx context.Context, tx accounts.Tx, into *Directory, all []acc
 		return err
 	}
 	for _, a := range all {
-		into.Set(a, links[a.AppID])
+		dst.Set(a, links[a.AppID])
 	}
 	return nil
 }
 
 // readAgain reads one thing again, under the lock of reads. Where that fails, Retry does it later,
 // and until then Ready says that the memory is behind.
-func (c *Replica) readAgain(ctx context.Context, what string, read func(context.Context) error) error {
+func (c *Replica) readAgain(ctx context.Context, kind string, read func(context.Context) error) error {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	err := read(ctx)
-	c.recordFailure(what, func(ctx context.Context) error { return c.readAgain(ctx, what, read) }, err)
+	c.recordFailure(kind, func(ctx context.Context) error { return c.readAgain(ctx, kind, read) }, err)
 	return err
 }
 
 // recordFailure remembers a read that failed, and forgets it once it succeeded.
-func (c *Replica) recordFailure(what string, again func(context.Context) error, err error) {
+func (c *Replica) recordFailure(kind string, retry func(context.Context) error, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
-		delete(c.missed, what)
+		delete(c.missed, kind)
 		return
 	}
 	if c.missed == nil {
 		c.missed = map[string]missed{}
 	}
-	m := c.missed[what]
+	m := c.missed[kind]
 	if m.since.IsZero() {
-		c.Log.Error("a committed change cannot be read back; scans may show the state before it until it can be", "what", what, "error", err)
-		m.since = c.now()
+		c.Log.Error("a committed change cannot be read back; scans may show the state before it until it can be", "what", kind, "error", err)
+		m.since = c.clockNow()
 	}
-	m.again = again
-	c.missed[what] = m
+	m.again = retry
+	c.missed[kind] = m
 }
 
-// setAside calls read, and once more where only that failed: the store answers. Then what is read is missed, Retry goes on, and
+// setAside calls read, and once more where only that failed: the store answers. Then kind is read is missed, Retry goes on, and
 // nothing else waits for it. It returns an error where the store does not answer.
-func (c *Replica) setAside(ctx context.Context, what string, read, again func(context.Context) error) error {
+func (c *Replica) setAside(ctx context.Context, kind string, read, retry func(context.Context) error) error {
 	for tries := 1; ; tries++ {
 		err := read(ctx)
 		if err == nil {
 			return nil
 		}
-		if _, silent := c.log().ChangesFrom(ctx, c.at().seq, 1); silent != nil {
+		if _, silent := c.log().ChangesFrom(ctx, c.currentPosition().seq, 1); silent != nil {
 			return err
 		}
 		if tries == 2 {
-			c.recordFailure(what, again, err)
+			c.recordFailure(kind, retry, err)
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			m := c.missed[what]
+			m := c.missed[kind]
 			m.unreadable = err
-			c.missed[what] = m
+			c.missed[kind] = m
 			return nil
 		}
 	}
@@ -290,17 +290,17 @@ func (c *Replica) Retry(ctx context.Context, interval time.Duration) {
 			return
 		case <-time.After(interval):
 		}
-		for what, m := range c.behind() {
+		for kind, m := range c.missing() {
 			if ctx.Err() == nil {
-				_ = c.setAside(ctx, what, m.again, m.again) // noted and logged
+				_ = c.setAside(ctx, kind, m.again, m.again) // noted and logged
 			}
 		}
 	}
 }
 
-// behind returns the objects that could not be read yet. It stays missed while it is being read: until that succeeded, Ready must
+// missing returns the objects that could not be read yet. It stays missed while it is being read: until that succeeded, Ready must
 // report it.
-func (c *Replica) behind() map[string]missed {
+func (c *Replica) missing() map[string]missed {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.missed)
@@ -319,19 +319,19 @@ func (c *Replica) Loaded() bool {
 func (c *Replica) Ready() error {
 	c.mu.Lock()
 	loaded := c.loaded
-	n, one := 0, ""
-	for what, m := range c.missed {
+	n, name := 0, ""
+	for kind, m := range c.missed {
 		if m.unreadable == nil {
-			n, one = n+1, what
+			n, name = n+1, kind
 		}
 	}
 	heard := c.heard
 	c.mu.Unlock()
-	switch silence := c.now().Sub(heard); {
+	switch silence := c.clockNow().Sub(heard); {
 	case !loaded:
 		return errors.New("rules are being loaded")
 	case n > 0:
-		return fmt.Errorf("behind the store by %d changes, one of them of %s", n, one)
+		return fmt.Errorf("behind the store by %d changes, one of them of %s", n, name)
 	case c.Changes != nil && silence > FollowLimit:
 		return fmt.Errorf("changes of other nodes were last read %s ago: the store does not answer", silence.Truncate(time.Second))
 	}
@@ -343,12 +343,12 @@ func (c *Replica) Ready() error {
 func (c *Replica) Unreadable() (n int, first string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for what, m := range c.missed {
+	for kind, m := range c.missed {
 		if m.unreadable == nil {
 			continue
 		}
-		if n++; n == 1 || what < first {
-			first, err = what, m.unreadable
+		if n++; n == 1 || kind < first {
+			first, err = kind, m.unreadable
 		}
 	}
 	return n, first, err
@@ -359,16 +359,16 @@ func (c *Replica) Stale() bool { return c.Ready() != nil || c.Staleness() > Foll
 
 // Reading returns how many changes of a bulk import the memory has read, of how many; 0, 0 while it reads none.
 func (c *Replica) Reading() (done, all int64) {
-	at := c.at()
-	if at.shown == 0 {
+	pos := c.currentPosition()
+	if pos.shown == 0 {
 		return 0, 0
 	}
-	return at.shown - at.first + 1, at.last - at.first + 1
+	return pos.shown - pos.first + 1, pos.last - pos.first + 1
 }
 
 // hear notes that the store answered.
 func (c *Replica) hear() {
-	now := c.now()
+	now := c.clockNow()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.heard = now

@@ -67,15 +67,15 @@ func (d *Directory) Remove(appid string) {
 	d.change(appid, func(m map[string]*listed) { delete(m, appid) })
 }
 
-// beside is an empty directory with the same seed, so that this one can adopt its accounts.
-func (d *Directory) beside() *Directory { return &Directory{seed: d.seed} }
+// newEmpty returns an empty directory with the same seed, so that this one can adopt its accounts.
+func (d *Directory) newEmpty() *Directory { return &Directory{seed: d.seed} }
 
 // adopt takes over the accounts of another directory, which has no other user.
-func (d *Directory) adopt(other *Directory) {
+func (d *Directory) adopt(otherDirectory *Directory) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	for i := range d.shelves {
-		d.shelves[i].Store(other.shelves[i].Load())
+		d.shelves[i].Store(otherDirectory.shelves[i].Load())
 	}
 }
 
@@ -93,7 +93,7 @@ func (d *Directory) Linked(service, miniProgram string) bool {
 	return found != nil && slices.Contains(found.links, miniProgram)
 }
 
-// All are the accounts, in no order.
+// All returns the accounts, in no order.
 func (d *Directory) All() iter.Seq[*accounts.Account] {
 	return func(yield func(*accounts.Account) bool) {
 		for i := range d.shelves {
@@ -101,8 +101,8 @@ func (d *Directory) All() iter.Seq[*accounts.Account] {
 			if m == nil {
 				continue
 			}
-			for _, one := range *m {
-				if !yield(&one.account) {
+			for _, l := range *m {
+				if !yield(&l.account) {
 					return
 				}
 			}

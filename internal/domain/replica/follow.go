@@ -32,7 +32,7 @@ const (
 // FormatSeqRange names the changes with the numbers from one to another.
 func FormatSeqRange(first, last int64) string { return fmt.Sprintf("%d-%d", first, last) }
 
-// ParseSeqRange is the inverse of StretchKey.
+// ParseSeqRange returns the inverse of StretchKey.
 func ParseSeqRange(key string) (first, last int64, ok bool) {
 	n, err := fmt.Sscanf(key, "%d-%d", &first, &last)
 	return first, last, n == 2 && err == nil && first > 0 && first <= last
@@ -52,7 +52,7 @@ type Change struct {
 
 // ChangeLog is the log of changes.
 type ChangeLog interface {
-	// ChangeHead is the last entry; 0 and "" before the first one.
+	// ChangeHead returns the last entry; 0 and "" before the first one.
 	ChangeHead(ctx context.Context) (seq int64, hash string, err error)
 	// ChangesFrom returns at most limit entries, the first with at least the
 	// given number, and the rules that they name as they are at the moment of
@@ -164,8 +164,8 @@ func (c *Replica) listen(ctx context.Context, rung chan<- struct{}) {
 // CatchUp reads what was committed since the last call into the memory.
 func (c *Replica) CatchUp(ctx context.Context) error {
 	for {
-		more, err := c.catchUp(ctx)
-		if err != nil || !more {
+		hasMore, err := c.catchUp(ctx)
+		if err != nil || !hasMore {
 			return err
 		}
 	}
@@ -173,35 +173,35 @@ func (c *Replica) CatchUp(ctx context.Context) error {
 
 // catchUp reads one page of the log, under the lock of reads: so what it keeps is never older than
 // what another reader kept.
-func (c *Replica) catchUp(ctx context.Context) (more bool, err error) {
+func (c *Replica) catchUp(ctx context.Context) (hasMore bool, err error) {
 	c.reading.Lock()
-	began, at, swaps := c.now(), c.at(), c.swapped()
-	more, another, err := c.page(ctx, c.current(), &at)
-	if err == nil && !another {
-		if at.seq > c.ruled.seq {
-			c.ruled = at
+	began, pos, swaps := c.clockNow(), c.currentPosition(), c.swapped()
+	hasMore, isOther, err := c.page(ctx, c.current(), &pos)
+	if err == nil && !isOther {
+		if pos.seq > c.ruled.seq {
+			c.ruled = pos
 		}
 		c.mu.Lock()
-		c.followed = at
-		if !more {
+		c.followed = pos
+		if !hasMore {
 			c.checked = began
 		}
 		if c.silent {
 			c.silent = false
-			c.Log.InfoContext(ctx, "changes of other nodes are followed again", "seq", at.seq)
+			c.Log.InfoContext(ctx, "changes of other nodes are followed again", "seq", pos.seq)
 		}
 		c.mu.Unlock()
 	}
 	c.reading.Unlock()
-	if another {
+	if isOther {
 		return false, c.reload(ctx, func() bool { return c.swapped() == swaps })
 	}
-	return more, err
+	return hasMore, err
 }
 
-// page reads the page of the log after a position into a memory. another reports that the log is
+// page reads the page of the log after a position into a memory. isOther reports that the log is
 // not the one that was followed, so that everything has to be read again.
-func (c *Replica) page(ctx context.Context, into memory, at *position) (more, another bool, err error) {
+func (c *Replica) page(ctx context.Context, dst memory, pos *position) (hasMore, isOther bool, err error) {
 	defer func() {
 		if err == nil {
 			c.hear()
@@ -209,14 +209,14 @@ func (c *Replica) page(ctx context.Context, into memory, at *position) (more, an
 	}()
 	// The page begins with the entry that was read last: its hash proves that this is still the log
 	// that was followed.
-	list, err := c.log().ChangesFrom(ctx, at.seq, followPage)
+	list, err := c.log().ChangesFrom(ctx, pos.seq, followPage)
 	if err != nil {
 		return false, false, err
 	}
-	if at.seq > 0 {
-		if len(list) == 0 || list[0].Seq != at.seq || list[0].Hash != at.hash {
+	if pos.seq > 0 {
+		if len(list) == 0 || list[0].Seq != pos.seq || list[0].Hash != pos.hash {
 			c.Log.WarnContext(ctx,
-				"the log of changes is another than the one that was followed (a reset, or a database that lost its last commits): everything is read again", "seq", at.seq)
+				"the log of changes is another than the one that was followed (a reset, or a database that lost its last commits): everything is read again", "seq", pos.seq)
 			return false, true, nil
 		}
 		list = list[1:]
@@ -226,51 +226,51 @@ func (c *Replica) page(ctx context.Context, into memory, at *position) (more, an
 	}
 	full := len(list) >= followPage-1
 	if n := slices.IndexFunc(list, func(change Change) bool { return change.Kind == ImportChange }); n == 0 {
-		return true, false, c.shown(ctx, into, list[0], at)
+		return true, false, c.shown(ctx, dst, list[0], pos)
 	} else if n > 0 {
 		list, full = list[:n], true
 	}
-	if err := c.applyAll(ctx, into, list); err != nil {
+	if err := c.applyAll(ctx, dst, list); err != nil {
 		return false, false, err
 	}
 	if n := len(list); n > 0 {
-		*at = position{seq: list[n-1].Seq, hash: list[n-1].Hash}
+		*pos = position{seq: list[n-1].Seq, hash: list[n-1].Hash}
 	}
 	return full, false, nil
 }
 
 // shown reads one page of the changes that an entry shows. Their numbers are lower than its own:
 // this node went past these numbers before the changes could be seen.
-func (c *Replica) shown(ctx context.Context, into memory, entry Change, at *position) error {
+func (c *Replica) shown(ctx context.Context, dst memory, entry Change, pos *position) error {
 	first, last, ok := ParseSeqRange(entry.Key)
 	if ok {
-		list, err := c.log().ChangesFrom(ctx, max(first, at.shown+1), shownPage)
+		list, err := c.log().ChangesFrom(ctx, max(first, pos.shown+1), shownPage)
 		if err != nil {
 			return err
 		}
 		if n := slices.IndexFunc(list, func(change Change) bool { return change.Seq > last }); n >= 0 {
 			list = list[:n]
 		}
-		if err := c.applyAll(ctx, into, list); err != nil {
+		if err := c.applyAll(ctx, dst, list); err != nil {
 			return err
 		}
 		if n := len(list); n > 0 && list[n-1].Seq < last {
-			at.first, at.last, at.shown = first, last, list[n-1].Seq
+			pos.first, pos.last, pos.shown = first, last, list[n-1].Seq
 			return nil
 		}
 	}
-	*at = position{seq: entry.Seq, hash: entry.Hash}
+	*pos = position{seq: entry.Seq, hash: entry.Hash}
 	return nil
 }
 
 // applyAll reads again what the entries name: each thing once, and all accounts together. What the memory that answers scans cannot
 // read although the store answers is set aside.
-func (c *Replica) applyAll(ctx context.Context, into memory, list []Change) error {
-	read := func(what string, f func(context.Context) error) error {
-		if into != c.current() {
+func (c *Replica) applyAll(ctx context.Context, dst memory, list []Change) error {
+	read := func(subject string, f func(context.Context) error) error {
+		if dst != c.current() {
 			return f(ctx)
 		}
-		return c.setAside(ctx, what, f, func(ctx context.Context) error { return c.readAgain(ctx, what, f) })
+		return c.setAside(ctx, subject, f, func(ctx context.Context) error { return c.readAgain(ctx, subject, f) })
 	}
 	var appids, products []string
 	seen := map[string]bool{}
@@ -298,15 +298,15 @@ func (c *Replica) applyAll(ctx context.Context, into memory, list []Change) erro
 			products = append(products, key)
 			continue
 		}
-		if err := read(kind+" "+key, func(ctx context.Context) error { return c.apply(ctx, into, kind, change) }); err != nil {
+		if err := read(kind+" "+key, func(ctx context.Context) error { return c.apply(ctx, dst, kind, change) }); err != nil {
 			return fmt.Errorf("following change %d of %s %.120s: %w", change.Seq, change.Kind, change.Key, err)
 		}
 	}
-	if into.accounts == nil { // of rules alone
+	if dst.accounts == nil { // of rules alone
 		return nil
 	}
 	// One that cannot be read must not keep the others out.
-	together := func(kind string, keys []string, f func(ctx context.Context, keys ...string) error) error {
+	mergedCallback := func(kind string, keys []string, f func(ctx context.Context, keys ...string) error) error {
 		if len(keys) == 0 || f(ctx, keys...) == nil {
 			return nil
 		}
@@ -318,31 +318,31 @@ func (c *Replica) applyAll(ctx context.Context, into memory, list []Change) erro
 		return nil
 	}
 	if c.Products != nil {
-		if err := together(GS1Change, products, c.Products); err != nil {
+		if err := mergedCallback(GS1Change, products, c.Products); err != nil {
 			return err
 		}
 	}
-	return together(AccountChange, appids, func(ctx context.Context, appids ...string) error {
-		return c.readThese(ctx, into.accounts, appids)
+	return mergedCallback(AccountChange, appids, func(ctx context.Context, appids ...string) error {
+		return c.readThese(ctx, dst.accounts, appids)
 	})
 }
 
-func (c *Replica) apply(ctx context.Context, into memory, kind string, change Change) error {
+func (c *Replica) apply(ctx context.Context, dst memory, kind string, change Change) error {
 	switch {
-	case kind == RuleChange && change.Damaged != nil && into == c.current():
+	case kind == RuleChange && change.Damaged != nil && dst == c.current():
 		return c.readKeys(ctx, []string{change.Key})
 	case kind == RuleChange && change.Damaged != nil:
 		return change.Damaged
 	case kind == RuleChange:
-		setRule(into.rules, change.Key, change.Rule)
-	case into.accounts == nil:
+		setRule(dst.rules, change.Key, change.Rule)
+	case dst.accounts == nil:
 		// Of rules alone.
 	case kind == BatchChange:
 		id, err := strconv.ParseInt(change.Key, 10, 64)
-		if err != nil || into.codes == nil {
+		if err != nil || dst.codes == nil {
 			return err
 		}
-		return into.codes.Changed(ctx, id)
+		return dst.codes.Changed(ctx, id)
 	case c.Handlers[kind] != nil:
 		return c.Handlers[kind](ctx, change.Key)
 	}
@@ -350,31 +350,31 @@ func (c *Replica) apply(ctx context.Context, into memory, kind string, change Ch
 }
 
 // setRule keeps a rule as it is now; nil = there is none.
-func setRule(into *index.Index, key string, rule *rules.Rule) {
+func setRule(dst *index.Index, key string, rule *rules.Rule) {
 	if rule == nil {
-		into.Remove(key)
+		dst.Remove(key)
 	} else {
-		into.Set(*rule)
+		dst.Set(*rule)
 	}
 }
 
-func (c *Replica) at() position {
+func (c *Replica) currentPosition() position {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.followed
 }
 
-func (c *Replica) now() time.Time {
+func (c *Replica) clockNow() time.Time {
 	if c.Now == nil {
 		return time.Now()
 	}
 	return c.Now()
 }
 
-// Staleness is the time since the memory was last known to hold every commit: 0 where no other process
+// Staleness returns the time since the memory was last known to hold every commit: 0 where no other process
 // can commit and no read failed.
 func (c *Replica) Staleness() time.Duration {
-	now := c.now()
+	now := c.clockNow()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	since := now
@@ -389,8 +389,8 @@ func (c *Replica) Staleness() time.Duration {
 	return max(0, now.Sub(since))
 }
 
-// AppliedSeq is the number of the last entry of the log that the memory holds.
-func (c *Replica) AppliedSeq() int64 { return c.at().seq }
+// AppliedSeq returns the number of the last entry of the log that the memory holds.
+func (c *Replica) AppliedSeq() int64 { return c.currentPosition().seq }
 
 // Lag returns the number of entries of the log that the replica has not followed yet.
 func (c *Replica) Lag(ctx context.Context) (int64, error) {
@@ -398,5 +398,5 @@ func (c *Replica) Lag(ctx context.Context) (int64, error) {
 		return 0, nil
 	}
 	seq, _, err := c.Changes.ChangeHead(ctx)
-	return max(0, seq-c.at().seq), err
+	return max(0, seq-c.currentPosition().seq), err
 }

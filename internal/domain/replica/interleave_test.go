@@ -268,7 +268,7 @@ func follow(store *fakeStore) *protocol {
 		}
 	}
 	p.again = func() (calls []func(context.Context)) {
-		behind := c.behind()
+		behind := c.missing()
 		for _, what := range slices.Sorted(maps.Keys(behind)) {
 			calls = append(calls, func(ctx context.Context) {
 				if a, ok := ctx.Value(actorKey{}).(*actor); ok {
@@ -539,7 +539,7 @@ func (s *schedule) end() string {
 }
 
 func TestInterleavings(t *testing.T) {
-	interleavings := testscope.Or(100_000, 5_000)
+	interleavings := testscope.Choose(100_000, 5_000)
 	if testing.Short() {
 		interleavings = 1_000 // one actor moves at a time: the race detector learns no more from the rest
 	}

@@ -41,82 +41,82 @@ func (c *Replica) log() ChangeLog {
 // restore reads the rules from the snapshot file, once, and returns the position
 // up to which it holds everything. ok is false where there is no usable file;
 // then one line in the log says why.
-func (c *Replica) restore(ctx context.Context, into *memory) (at position, ok bool) {
+func (c *Replica) restore(ctx context.Context, dst *memory) (pos position, ok bool) {
 	if c.SnapshotFile == "" || c.restored {
-		return at, false
+		return pos, false
 	}
 	c.restored = true
 	index.TidySnapshots(c.SnapshotFile)
-	began := c.now()
+	began := c.clockNow()
 	s, err := index.ReadSnapshot(c.SnapshotFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return at, false
+		return pos, false
 	case err != nil:
 		c.Log.WarnContext(ctx, "the snapshot of the rules is refused; they are read from the store, which takes longer", "error", err)
-		return at, false
+		return pos, false
 	}
-	at = position{seq: s.Seq, hash: s.Identity}
-	if err := c.fits(ctx, at, s.Rules.Len()); err != nil {
+	pos = position{seq: s.Seq, hash: s.Identity}
+	if err := c.fits(ctx, pos, s.Rules.Len()); err != nil {
 		c.Log.InfoContext(ctx,
 			"the snapshot of the rules is not of this store as it is now; they are read from the store, which takes longer", "file",
 			c.SnapshotFile, "why", err)
-		return at, false
+		return pos, false
 	}
-	into.rules, into.kept = s.Rules, at
-	c.Log.InfoContext(ctx, "rules read from the snapshot", "file", c.SnapshotFile, "rules", s.Rules.Len(), "seq", at.seq, "took",
-		c.now().Sub(began))
-	return at, true
+	dst.rules, dst.kept = s.Rules, pos
+	c.Log.InfoContext(ctx, "rules read from the snapshot", "file", c.SnapshotFile, "rules", s.Rules.Len(), "seq", pos.seq, "took",
+		c.clockNow().Sub(began))
+	return pos, true
 }
 
 // fits returns an error unless a position lies in the store's history, and so near to its end that
 // the changes since can be read sooner than all rules.
-func (c *Replica) fits(ctx context.Context, at position, rules int) error {
+func (c *Replica) fits(ctx context.Context, pos position, rules int) error {
 	head, _, err := c.log().ChangeHead(ctx)
 	if err != nil {
 		return err
 	}
-	list, err := c.log().ChangesFrom(ctx, at.seq, 1)
+	list, err := c.log().ChangesFrom(ctx, pos.seq, 1)
 	switch {
 	case err != nil:
 		return err
-	case at.seq == 0 || len(list) == 0 || list[0].Seq != at.seq || list[0].Hash != at.hash:
+	case pos.seq == 0 || len(list) == 0 || list[0].Seq != pos.seq || list[0].Hash != pos.hash:
 		return errors.New("it is of another history")
-	case head-at.seq > fewChanges+int64(rules/changeCost):
-		return fmt.Errorf("%d changes were made since", head-at.seq)
+	case head-pos.seq > fewChanges+int64(rules/changeCost):
+		return fmt.Errorf("%d changes were made since", head-pos.seq)
 	}
 	return nil
 }
 
 // followRules brings rules from a position to the end of the log, and moves the position with them.
-// For each page it takes line, the lock of all who read into these rules. another reports that it
+// For each page it takes line, the lock of all who read into these rules. isOther reports that it
 // cannot be done change by change.
-func (c *Replica) followRules(ctx context.Context, into *index.Index, line sync.Locker, at *position) (another bool, err error) {
-	page := func() (more bool) {
+func (c *Replica) followRules(ctx context.Context, dst *index.Index, line sync.Locker, pos *position) (isOther bool, err error) {
+	page := func() (hasMore bool) {
 		line.Lock()
 		defer line.Unlock()
-		more, another, err = c.page(ctx, memory{rules: into}, at)
-		return more && !another && err == nil
+		hasMore, isOther, err = c.page(ctx, memory{rules: dst}, pos)
+		return hasMore && !isOther && err == nil
 	}
 	for page() {
 	}
-	return another, err
+	return isOther, err
 }
 
 // readRules reads all rules, from the snapshot and what changed since, or from
 // the store.
-func (c *Replica) readRules(ctx context.Context, into *memory) error {
-	if from, ok := c.restore(ctx, into); ok {
-		another, err := c.followRules(ctx, into.rules, &sync.Mutex{}, &from)
+func (c *Replica) readRules(ctx context.Context, dst *memory) error {
+	if from, ok := c.restore(ctx, dst); ok {
+		isOther, err := c.followRules(ctx, dst.rules, &sync.Mutex{}, &from)
 		if err != nil {
 			return fmt.Errorf("reading the rules changed since the snapshot: %w", err)
 		}
-		if !another {
+		if !isOther {
 			return nil
 		}
-		into.kept = position{}
+		dst.kept = position{}
 	}
-	if err := into.rules.Load(c.hearing(c.RuleStore.AllRules(ctx))); err != nil {
+	if err := dst.rules.Load(c.hearing(c.RuleStore.AllRules(ctx))); err != nil {
 		return fmt.Errorf("loading rules: %w", err)
 	}
 	return nil
@@ -128,25 +128,25 @@ func (c *Replica) SaveSnapshot(ctx context.Context) error {
 	if c.SnapshotFile == "" {
 		return nil
 	}
-	at, err := c.rulesToTheEnd(ctx)
+	pos, err := c.rulesToTheEnd(ctx)
 	if err != nil {
 		return fmt.Errorf("writing the snapshot of the rules: %w", err)
 	}
-	if n, _, _ := c.Unreadable(); n > 0 || !c.due(at) { // the next start would not know what could not be read
+	if n, _, _ := c.Unreadable(); n > 0 || !c.due(pos) { // the next start would not know what could not be read
 		return nil
 	}
-	if err := c.Rules.WriteSnapshot(c.SnapshotFile, index.Mark{Seq: at.seq, Identity: at.hash}, c.Accounts.snapshot()); err != nil {
+	if err := c.Rules.WriteSnapshot(c.SnapshotFile, index.Mark{Seq: pos.seq, Identity: pos.hash}, c.Accounts.snapshot()); err != nil {
 		return err
 	}
-	c.keep(at)
+	c.keep(pos)
 	return nil
 }
 
 // rulesToTheEnd returns a position up to which the memory has every rule, which was
 // the end of the log a moment ago.
-func (c *Replica) rulesToTheEnd(ctx context.Context) (at position, err error) {
-	another, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled)
-	if another && err == nil {
+func (c *Replica) rulesToTheEnd(ctx context.Context) (pos position, err error) {
+	isOther, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled)
+	if isOther && err == nil {
 		c.keep(position{}) // the file belongs to the former log
 		err = c.readBeside(ctx, false)
 	}
@@ -164,17 +164,17 @@ func (c *Replica) keep(to position) {
 }
 
 // due reports whether a file of the rules at a position is worth its bytes: each change may cost
-// changeShare bytes of writing, however many rules there are.
-func (c *Replica) due(at position) bool {
+// changeShare bytes of writing, however many rules storedInfo are.
+func (c *Replica) due(pos position) bool {
 	c.mu.Lock()
 	kept := c.kept
 	c.mu.Unlock()
-	there, err := os.Stat(c.SnapshotFile)
+	storedInfo, err := os.Stat(c.SnapshotFile)
 	if kept.seq == 0 || err != nil {
-		return at.seq > 0
+		return pos.seq > 0
 	}
-	behind := at.seq - kept.seq
-	return behind > 0 && there.Size() <= smallSnapshot+changeShare*behind
+	lag := pos.seq - kept.seq
+	return lag > 0 && storedInfo.Size() <= smallSnapshot+changeShare*lag
 }
 
 // KeepSnapshot writes the snapshot file when enough changed, seldom enough to cost
@@ -212,7 +212,7 @@ func (d *Directory) snapshot() []index.SnapshotAccount {
 	return list
 }
 
-// DirectoryOf is the directory of the accounts in a snapshot file. They have no members, so test links open for no user.
+// DirectoryOf returns the directory of the accounts in a snapshot file. They have no members, so test links open for no user.
 func DirectoryOf(list []index.SnapshotAccount) *Directory {
 	d := NewDirectory()
 	for _, a := range list {

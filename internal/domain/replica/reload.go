@@ -70,7 +70,7 @@ func (c *Replica) readBeside(ctx context.Context, all bool) error {
 // neither is being written.
 func (c *Replica) rebuild(ctx context.Context, all bool) error {
 	for {
-		done, err := c.once(ctx, all)
+		done, err := c.followOnce(ctx, all)
 		if done || err != nil {
 			return err
 		}
@@ -81,12 +81,12 @@ func (c *Replica) rebuild(ctx context.Context, all bool) error {
 // current memory reads a change at that moment.
 const swapTries = 100
 
-// once reports done = false where everything has to be read anew, because the log was replaced
+// followOnce reports done = false where everything has to be read anew, because the log was replaced
 // meanwhile.
-func (c *Replica) once(ctx context.Context, all bool) (done bool, err error) {
-	var at position
+func (c *Replica) followOnce(ctx context.Context, all bool) (done bool, err error) {
+	var pos position
 	// Changes after this are followed, even those that are read below already.
-	if at.seq, at.hash, err = c.log().ChangeHead(ctx); err != nil {
+	if pos.seq, pos.hash, err = c.log().ChangeHead(ctx); err != nil {
 		return false, fmt.Errorf("reading the log of changes: %w", err)
 	}
 	fresh := memory{rules: index.New()}
@@ -96,7 +96,7 @@ func (c *Replica) once(ctx context.Context, all bool) (done bool, err error) {
 				return false, err
 			}
 		}
-		fresh.accounts = c.Accounts.beside()
+		fresh.accounts = c.Accounts.newEmpty()
 		if err := c.readAccounts(ctx, fresh.accounts); err != nil {
 			return false, fmt.Errorf("loading accounts: %w", err)
 		}
@@ -109,12 +109,12 @@ func (c *Replica) once(ctx context.Context, all bool) (done bool, err error) {
 	}
 	err = c.readRules(ctx, &fresh)
 	for tries := 0; err == nil && !done && tries < swapTries; {
-		var more, another bool
-		if more, another, err = c.page(ctx, fresh, &at); err == nil && !more && !another {
-			done, another, err = c.swap(ctx, fresh, &at)
+		var hasMore, isOther bool
+		if hasMore, isOther, err = c.page(ctx, fresh, &pos); err == nil && !hasMore && !isOther {
+			done, isOther, err = c.swap(ctx, fresh, &pos)
 			tries++
 		}
-		if another {
+		if isOther {
 			break
 		}
 	}
@@ -123,48 +123,48 @@ func (c *Replica) once(ctx context.Context, all bool) (done bool, err error) {
 
 // swap puts a new memory in place of the current one, if one more page brings it to the end of the
 // log.
-func (c *Replica) swap(ctx context.Context, fresh memory, at *position) (done, another bool, err error) {
+func (c *Replica) swap(ctx context.Context, fresh memory, pos *position) (done, isOther bool, err error) {
 	if c.midway != nil {
 		c.midway(ctx)
 	}
 	c.reading.Lock()
 	defer c.reading.Unlock()
-	began := c.now()
-	more, another, err := c.page(ctx, fresh, at)
-	if more || another || err != nil {
-		return false, another, err
+	began := c.clockNow()
+	hasMore, isOther, err := c.page(ctx, fresh, pos)
+	if hasMore || isOther || err != nil {
+		return false, isOther, err
 	}
 	if fresh.codes != nil && !c.Codes.Swap(fresh.codes) {
 		return false, false, nil
 	}
 	c.Rules.Adopt(fresh.rules)
-	c.ruled = *at
+	c.ruled = *pos
 	if fresh.accounts == nil {
 		return true, false, nil
 	}
 	c.Accounts.adopt(fresh.accounts)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.loaded, c.followed, c.checked, c.heard, c.kept = true, *at, began, c.now(), fresh.kept
+	c.loaded, c.followed, c.checked, c.heard, c.kept = true, *pos, began, c.clockNow(), fresh.kept
 	c.swaps++
 	clear(c.missed)
 	return true, false, nil
 }
 
 // readAccounts reads all accounts with their links.
-func (c *Replica) readAccounts(ctx context.Context, into *Directory) error {
-	for after := ""; ; {
+func (c *Replica) readAccounts(ctx context.Context, dst *Directory) error {
+	for cursor := ""; ; {
 		var page []accounts.Account
 		err := c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) (err error) {
-			if page, err = tx.Accounts(ctx, after, 1000); err != nil {
+			if page, err = tx.Accounts(ctx, cursor, 1000); err != nil {
 				return err
 			}
-			return setAccounts(ctx, tx, into, page)
+			return setAccounts(ctx, tx, dst, page)
 		})
 		if err != nil || len(page) == 0 {
 			return err
 		}
-		after = page[len(page)-1].AppID
+		cursor = page[len(page)-1].AppID
 		c.hear()
 	}
 }

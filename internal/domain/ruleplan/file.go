@@ -24,7 +24,7 @@ type Written struct {
 	Published   bool      `yaml:"published" json:"published"`
 }
 
-// Write is a rule for a file; target is the Mini Program that a service account's opens.
+// Write returns a rule for a file; target is the Mini Program that a service account's opens.
 func Write(r client.Rule, target string) Written {
 	w := Written{Prefix: r.Prefix, Path: r.Path, Published: r.Published}
 	if KindOf(r) == rules.Service {
@@ -36,10 +36,10 @@ func Write(r client.Rule, target string) Written {
 	return w
 }
 
-// Text is the file as YAML.
+// Text returns the file as YAML.
 func (f File) Text() ([]byte, error) { return yaml.Marshal(f) }
 
-// Have is a stored rule for Decide.
+// Have returns a stored rule for Decide.
 func Have(r client.StoredRule) (Stored, error) {
 	s := Stored{Rule: client.Rule{Prefix: r.Prefix, Path: r.Path, Published: r.Published, Occupy: r.Occupy,
 		OpenVersion: client.OpenVersion(r.OpenVersion), TestLinks: r.TestLinks}}

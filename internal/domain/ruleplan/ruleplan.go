@@ -72,8 +72,8 @@ func ReadToApply(file string, text []byte, owner, target string) (wanted []Wante
 			wrong.add(w.At, "%v", err)
 			return false
 		}
-		if before, ok := seen[w.Parsed.Key]; ok {
-			wrong.add(w.At, "prefix %s is also on line %d", w.Prefix, before)
+		if prev, ok := seen[w.Parsed.Key]; ok {
+			wrong.add(w.At, "prefix %s is also on line %d", w.Prefix, prev)
 		}
 		seen[w.Parsed.Key] = w.Line
 		return true
@@ -83,17 +83,17 @@ func ReadToApply(file string, text []byte, owner, target string) (wanted []Wante
 // read is Read of those rules that are kept.
 func read(file string, text []byte, owner, target string, keep func(*Wanted, *Faults) bool) (wanted []Wanted, wrong Faults, err error) {
 	n := 0
-	exported, err := eachRule(file, text, func(one ruleNode) {
+	exported, err := eachRule(file, text, func(node ruleNode) {
 		n++
-		w, ok := wrong.rule(one)
-		if !ok || one.exported && owner != "" && w.Owner != owner {
+		w, ok := wrong.rule(node)
+		if !ok || node.exported && owner != "" && w.Owner != owner {
 			return
 		}
 		if link, ok := rules.ParseLink(w.Prefix); ok && link.IsService() && w.AppID == "" {
 			w.AppID = target // a list of the wire does not say it
 		}
 		if err := w.check(owner); err != nil {
-			wrong.add(one.at, "%v", err)
+			wrong.add(node.at, "%v", err)
 			return
 		}
 		if keep(&w, &wrong) {
@@ -112,8 +112,8 @@ func read(file string, text []byte, owner, target string, keep func(*Wanted, *Fa
 // Faults are the errors of a file, with their lines.
 type Faults []string
 
-func (f *Faults) add(at, format string, args ...any) {
-	*f = append(*f, at+": "+fmt.Sprintf(format, args...))
+func (f *Faults) add(location, format string, args ...any) {
+	*f = append(*f, location+": "+fmt.Sprintf(format, args...))
 }
 
 // ruleNode is an entry of the file with its place.
@@ -132,37 +132,37 @@ var (
 )
 
 // rule reads one rule; false where it cannot be read.
-func (f *Faults) rule(one ruleNode) (w Wanted, ok bool) {
-	entries, isMap := one.Node.(*ast.MappingNode)
+func (f *Faults) rule(node ruleNode) (w Wanted, ok bool) {
+	entries, isMap := node.Node.(*ast.MappingNode)
 	if !isMap {
-		f.add(one.at, "want a rule with prefix and path")
+		f.add(node.at, "want a rule with prefix and path")
 		return w, false
 	}
-	before := len(*f)
+	prev := len(*f)
 	for _, entry := range entries.Values {
 		if name := entry.Key.GetToken().Value; !slices.Contains(ruleKeys, name) {
-			line := one.line + entry.Key.GetToken().Position.Line - one.GetToken().Position.Line
-			f.add(fmt.Sprintf("%s:%d", one.file, line), "unknown key %q%s", name, suggest.DidYouMean(name, ruleKeys...))
+			line := node.line + entry.Key.GetToken().Position.Line - node.GetToken().Position.Line
+			f.add(fmt.Sprintf("%s:%d", node.file, line), "unknown key %q%s", name, suggest.DidYouMean(name, ruleKeys...))
 		}
 	}
-	if err := yaml.NodeToValue(one.Node, &w); err != nil {
-		f.add(one.at, "%s", safeyaml.Message(err))
+	if err := yaml.NodeToValue(node.Node, &w); err != nil {
+		f.add(node.at, "%s", safeyaml.Message(err))
 	}
-	w.At, w.Line = one.at, one.line
-	return w, len(*f) == before
+	w.At, w.Line = node.at, node.line
+	return w, len(*f) == prev
 }
 
 // eachRule calls a function with the entries of the file's one key, rules, or the objects of a file with one a line; exported says that
-// it is the latter, where each names its owner. No more than a piece of the file is parsed at a time.
-func eachRule(file string, text []byte, each func(ruleNode)) (exported bool, err error) {
+// it is the latter, where visit names its owner. No more than a piece of the file is parsed at a time.
+func eachRule(file string, text []byte, visit func(ruleNode)) (exported bool, err error) {
 	trimmed := bytes.TrimSpace(text)
 	if len(trimmed) > 0 && trimmed[0] == '{' {
 		first, _, _ := bytes.Cut(trimmed, []byte("\n"))
 		switch {
 		case json.Valid(first) && !bytes.HasPrefix(bytes.TrimLeft(first[1:], " "), []byte(`"rules"`)):
-			return true, eachLine(file, trimmed, each)
+			return true, eachLine(file, trimmed, visit)
 		case json.Valid(trimmed):
-			return false, eachOfList(file, text, each)
+			return false, eachOfList(file, text, visit)
 		}
 	}
 	pieces, ok := safeyaml.Pieces(text, "rules")
@@ -170,7 +170,7 @@ func eachRule(file string, text []byte, each func(ruleNode)) (exported bool, err
 		return false, fmt.Errorf("%s: it is too long: want an entry for each rule under rules, all indented alike", file)
 	}
 	for piece := range pieces {
-		if err := eachNode(file, piece, each); err != nil {
+		if err := eachNode(file, piece, visit); err != nil {
 			return false, err
 		}
 	}
@@ -178,7 +178,7 @@ func eachRule(file string, text []byte, each func(ruleNode)) (exported bool, err
 }
 
 // eachLine is eachRule of a file with an object a line.
-func eachLine(file string, text []byte, each func(ruleNode)) error {
+func eachLine(file string, text []byte, visit func(ruleNode)) error {
 	n := 0
 	for line := range bytes.Lines(text) {
 		if n++; len(bytes.TrimSpace(line)) == 0 {
@@ -191,16 +191,16 @@ func eachLine(file string, text []byte, each func(ruleNode)) error {
 		if err != nil {
 			return err
 		}
-		each(ruleNode{document, file, fmt.Sprintf("%s:%d", file, n), n, true})
+		visit(ruleNode{document, file, fmt.Sprintf("%s:%d", file, n), n, true})
 	}
 	return nil
 }
 
 // eachOfList is eachRule of a list as a server answers it, which is JSON.
-func eachOfList(file string, text []byte, each func(ruleNode)) error {
+func eachOfList(file string, text []byte, visit func(ruleNode)) error {
 	line, counted := 1, int64(0)
 	d := json.NewDecoder(bytes.NewReader(text))
-	at := func(length int) string { // of what was read last
+	fn := func(length int) string { // of what was read last
 		begins := d.InputOffset() - int64(length)
 		line, counted = line+bytes.Count(text[counted:begins], []byte("\n")), begins
 		return fmt.Sprintf("%s:%d", file, line)
@@ -212,14 +212,14 @@ func eachOfList(file string, text []byte, each func(ruleNode)) error {
 			break
 		}
 		if name != "rules" && !slices.Contains(serverKeys, fmt.Sprint(name)) {
-			return fmt.Errorf("%s: unknown key %q: want rules", at(0), name)
+			return fmt.Errorf("%s: unknown key %q: want rules", fn(0), name)
 		}
 		if name != "rules" {
 			var skipped json.RawMessage
 			err = d.Decode(&skipped)
 			continue
 		}
-		begins := at(0)
+		begins := fn(0)
 		open, wrong := d.Token()
 		if err = wrong; open == nil {
 			continue // null
@@ -228,14 +228,14 @@ func eachOfList(file string, text []byte, each func(ruleNode)) error {
 			return fmt.Errorf("%s: rules: want a list", begins)
 		}
 		for err == nil && d.More() {
-			var one json.RawMessage
-			if err = d.Decode(&one); err != nil {
+			var raw json.RawMessage
+			if err = d.Decode(&raw); err != nil {
 				break
 			}
-			place := at(len(one))
-			node, wrong := safeyaml.Parse(file, one)
+			place := fn(len(raw))
+			node, wrong := safeyaml.Parse(file, raw)
 			if err = wrong; err == nil {
-				each(ruleNode{node, file, place, line, false})
+				visit(ruleNode{node, file, place, line, false})
 			}
 		}
 		if err == nil {
@@ -246,7 +246,7 @@ func eachOfList(file string, text []byte, each func(ruleNode)) error {
 }
 
 // eachNode is eachRule of a text of YAML.
-func eachNode(file string, text []byte, each func(ruleNode)) error {
+func eachNode(file string, text []byte, visit func(ruleNode)) error {
 	document, err := safeyaml.Parse(file, text)
 	if err != nil {
 		return err
@@ -262,16 +262,16 @@ func eachNode(file string, text []byte, each func(ruleNode)) error {
 			continue
 		}
 		if name != "rules" {
-			return fmt.Errorf("%s: unknown key %q: want rules", safeyaml.At(file, entry.Key), name)
+			return fmt.Errorf("%s: unknown key %q: want rules", safeyaml.Location(file, entry.Key), name)
 		}
 		switch value := entry.Value.(type) {
 		case *ast.SequenceNode:
 			for _, node := range value.Values {
-				each(ruleNode{node, file, safeyaml.At(file, node), node.GetToken().Position.Line, false})
+				visit(ruleNode{node, file, safeyaml.Location(file, node), node.GetToken().Position.Line, false})
 			}
 		case *ast.NullNode:
 		default:
-			return fmt.Errorf("%s: rules: want a list", safeyaml.At(file, entry.Key))
+			return fmt.Errorf("%s: rules: want a list", safeyaml.Location(file, entry.Key))
 		}
 	}
 	return nil
@@ -325,7 +325,7 @@ func (w *Wanted) checkTestLinks() error {
 
 func (w *Wanted) IsService() bool { return w.Parsed.IsService() }
 
-// Draft is the rule as the wire wants it.
+// Draft returns the rule as the wire wants it.
 func (w *Wanted) Draft() client.RuleDraft {
 	d := client.RuleDraft{Prefix: w.Prefix, Path: w.Path, Occupy: w.Occupy, OpenVersion: client.OpenRelease}
 	if w.IsService() {
@@ -347,7 +347,7 @@ func KindOf(r client.Rule) rules.Kind {
 	return rules.Ordinary
 }
 
-// Decide is the plan: for each rule of the file what must be done, then what
+// Decide returns the plan: for each rule of the file what must be done, then what
 // must go. A rule that must be replaced is down between two calls only.
 func Decide(wanted []Wanted, have []Stored, prune bool) []Step {
 	steps := []Step{}
@@ -375,16 +375,16 @@ func Decide(wanted []Wanted, have []Stored, prune bool) []Step {
 	return steps
 }
 
-// added are the steps that make a new rule.
-func (w *Wanted) added(why string, publish bool) []Step {
-	steps := []Step{{Do: "add", Prefix: w.Prefix, Why: why, Draft: w.Draft()}}
+// added returns the steps that make a new rule.
+func (w *Wanted) added(reason string, publish bool) []Step {
+	steps := []Step{{Do: "add", Prefix: w.Prefix, Why: reason, Draft: w.Draft()}}
 	if publish {
 		steps = append(steps, Step{Do: "publish", Prefix: w.Prefix, Why: "everybody opens it"})
 	}
 	return steps
 }
 
-// changed are the steps that make a rule of the account what the file says.
+// changed returns the steps that make a rule of the account what the file says.
 func (w *Wanted) changed(h Stored) []Step {
 	d := w.Draft()
 	publish := h.Published
@@ -392,12 +392,12 @@ func (w *Wanted) changed(h Stored) []Step {
 		publish = *w.Published
 	}
 	differences := w.differences(h)
-	if why := w.replaced(h); why != "" {
+	if reason := w.replaced(h); reason != "" {
 		lost := w.silent(h)
 		if w.TestLinks == nil {
 			w.TestLinks = &h.TestLinks // what the file does not name stays
 		}
-		steps := []Step{{Do: "delete", Prefix: h.Prefix, Why: why, Target: h.Target, Lost: lost, AddedAgain: true, Live: h.Published}}
+		steps := []Step{{Do: "delete", Prefix: h.Prefix, Why: reason, Target: h.Target, Lost: lost, AddedAgain: true, Live: h.Published}}
 		return append(steps, w.added("opens "+w.Path, publish)...)
 	}
 	var steps []Step
@@ -463,7 +463,7 @@ func (w *Wanted) differences(h Stored) []string {
 	return list
 }
 
-// dashed is a text, or a dash where there is none.
+// dashed returns a text, or a dash where there is none.
 func dashed(s string) string {
 	if s == "" {
 		return "-"

@@ -56,25 +56,25 @@ func (b *Book) countNow() time.Time {
 	return b.CountNow()
 }
 
-// checkDraft is the part of an add or edit that needs no database, in the
+// checkDraft returns the part of an add or edit that needs no database, in the
 // order of the contract: ranges (40097), kind of account (85075, 48001).
 // Contract: rules 1.8.
 func checkDraft(owner accounts.Account, d Draft) error {
 	// Contract: rules 6, number 28: a blank page cannot exist.
 	if strings.TrimSpace(d.Path) == "" || len(d.Path) > MaxPath || !utf8.ValidString(d.Path) || containsControl(d.Path) {
-		return errcode.InvalidArgs.With(behaviour.RulesPath, "path: want a page of 1 to %d bytes, not blank, without control characters",
+		return errcode.InvalidArgs.WithDetail(behaviour.RulesPath, "path: want a page of 1 to %d bytes, not blank, without control characters",
 			MaxPath)
 	}
 	if kindFor(owner) == Service {
 		if d.AppID == "" {
-			return errcode.InvalidArgs.With(behaviour.RulesTargetMissing, "appid: a service-account rule names the Mini Program to open")
+			return errcode.InvalidArgs.WithDetail(behaviour.RulesTargetMissing, "appid: a service-account rule names the Mini Program to open")
 		}
 	} else {
 		if d.OpenVersion < OpenDevelopment || d.OpenVersion > OpenRelease {
-			return errcode.InvalidArgs.With(behaviour.RulesOpenVersion, "open_version is %d: want 1, 2 or 3", d.OpenVersion)
+			return errcode.InvalidArgs.WithDetail(behaviour.RulesOpenVersion, "open_version is %d: want 1, 2 or 3", d.OpenVersion)
 		}
 		if len(d.TestLinks) > MaxTestLinks {
-			return errcode.InvalidArgs.With(behaviour.RulesTestLinksMany, "debug_url has %d test links: at most %d", len(d.TestLinks),
+			return errcode.InvalidArgs.WithDetail(behaviour.RulesTestLinksMany, "debug_url has %d test links: at most %d", len(d.TestLinks),
 				MaxTestLinks)
 		}
 	}
@@ -97,7 +97,7 @@ func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid strin
 	target, err = tx.Account(ctx, appid)
 	switch {
 	case errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram:
-		return target, link, errcode.InvalidWeappAppID.With(behaviour.RulesTargetUnknown, "appid %q is not a Mini Program", appid)
+		return target, link, errcode.InvalidWeappAppID.WithDetail(behaviour.RulesTargetUnknown, "appid %q is not a Mini Program", appid)
 	case err != nil:
 		return target, link, err
 	}
@@ -112,7 +112,7 @@ func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid strin
 func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string, row behaviour.Row) (accounts.Link, error) {
 	link, err := tx.Link(ctx, owner.AppID, appid)
 	if errors.Is(err, accounts.ErrNoLink) || err == nil && link.Status != accounts.LinkDone {
-		return link, errcode.InvalidWeappAppID.With(row, "%s is not linked with %s", owner.AppID, appid)
+		return link, errcode.InvalidWeappAppID.WithDetail(row, "%s is not linked with %s", owner.AppID, appid)
 	}
 	return link, err
 }
@@ -186,14 +186,14 @@ func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s setti
 		rule.CreatedAt, rule.ChangedAt = b.Now(), b.Now()
 		_, err = tx.AddRule(ctx, rule, ChangeMeta{At: b.Now(), Did: "add"})
 		if errors.Is(err, ErrPrefixTaken) {
-			return errcode.PrefixOwned.With(behaviour.RulesAddOwned, "prefix %q was added by another account meanwhile", d.Prefix)
+			return errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q was added by another account meanwhile", d.Prefix)
 		}
 		return err
 	})
 	return b.awaitMemory(ctx, p.Key, err)
 }
 
-// limitHolder is the account whose number of rules an add raises.
+// limitHolder returns the account whose number of rules an add raises.
 func limitHolder(owner accounts.Account, d Draft) string {
 	if kindFor(owner) == Service {
 		return d.AppID
@@ -246,8 +246,8 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	if err != nil {
 		return Rule{}, "", err
 	}
-	above, err := checkCount(ctx, tx, rule, s)
-	if err == nil && above {
+	isAbove, err := checkCount(ctx, tx, rule, s)
+	if err == nil && isAbove {
 		err = noteOrRefuse(ctx, s, behaviour.RulesAddAbove, "%s has as many rules as the platform lets it have", rule.Target)
 	}
 	if err != nil {
@@ -261,9 +261,9 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	case err != nil:
 		return Rule{}, "", err
 	case status == Denied:
-		return Rule{}, "", errcode.PrefixDenied.With(behaviour.RulesAddDenied, "the operator denies rules on %s", p.Host)
+		return Rule{}, "", errcode.PrefixDenied.WithDetail(behaviour.RulesAddDenied, "the operator denies rules on %s", p.Host)
 	case status == NoICP:
-		return Rule{}, "", errcode.ICPFailed.With(behaviour.RulesAddICP, "the operator has no ICP record for %s", p.Host)
+		return Rule{}, "", errcode.ICPFailed.WithDetail(behaviour.RulesAddICP, "the operator has no ICP record for %s", p.Host)
 	}
 	if status == "" && !named(p, status, s) {
 		if err := noteOrRefuse(ctx, s, behaviour.RulesAddICPUnasked, "nobody says that %s has an ICP record", p.Host); err != nil {
@@ -333,8 +333,8 @@ func noteOrRefuseText(ctx context.Context, s settings.Settings, p Prefix) error 
 
 // noteOrRefuseHost notes a host that the platform would refuse, or returns 85066.
 func noteOrRefuseHost(ctx context.Context, p Prefix, s settings.Settings) error {
-	if row, why := p.hostFault(false); row == behaviour.RulesPrefixHost {
-		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixPrivate, "prefix %.120q: %s", p.Text, why); err != nil {
+	if row, reason := p.hostFault(false); row == behaviour.RulesPrefixHost {
+		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixPrivate, "prefix %.120q: %s", p.Text, reason); err != nil {
 			return err
 		}
 	}
@@ -352,20 +352,20 @@ func noteOrRefuseHost(ctx context.Context, p Prefix, s settings.Settings) error 
 // checkOwners returns 85071 for the caller's own prefix, 85072 for another's
 // and for one below a prefix that another occupies. Contract: rules 2.4, 2.10.
 func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
-	above, err := tx.RulesAt(ctx, rule.Prefix.Ends())
+	parentRules, err := tx.RulesAt(ctx, rule.Prefix.Ends())
 	if err != nil {
 		return err
 	}
 	var taken error
-	for _, r := range above {
+	for _, r := range parentRules {
 		switch {
 		case r.Prefix.Key == rule.Prefix.Key && r.Owner == rule.Owner:
-			return errcode.PrefixAdded.With(behaviour.RulesAddOwn, "prefix %q is a rule of %s already", r.Prefix.Text, r.Owner)
+			return errcode.PrefixAdded.WithDetail(behaviour.RulesAddOwn, "prefix %q is a rule of %s already", r.Prefix.Text, r.Owner)
 		case r.Owner == rule.Owner:
 		case r.Prefix.Key == rule.Prefix.Key:
-			taken = errcode.PrefixOwned.With(behaviour.RulesAddOwned, "prefix %q belongs to another account", r.Prefix.Text)
+			taken = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q belongs to another account", r.Prefix.Text)
 		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
-			taken = errcode.PrefixOwned.With(behaviour.RulesAddOccupied, "another account occupies what lies below %q", r.Prefix.Text)
+			taken = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOccupied, "another account occupies what lies below %q", r.Prefix.Text)
 		}
 	}
 	return taken
@@ -381,7 +381,7 @@ func checkMaker(ctx context.Context, tx Tx, rule Rule) (made bool, err error) {
 	}
 	q, err := tx.QRCode(ctx, code)
 	if err == nil && q.Account != rule.Owner {
-		return false, errcode.PrefixOwned.With(behaviour.RulesAddMaker, "prefix %q is a code of another account", rule.Prefix.Text)
+		return false, errcode.PrefixOwned.WithDetail(behaviour.RulesAddMaker, "prefix %q is a code of another account", rule.Prefix.Text)
 	}
 	if errors.Is(err, accounts.ErrNoQRCode) {
 		return false, nil
@@ -397,19 +397,19 @@ const (
 
 // checkCount returns 85073 where the rule is above the limit in force, and whether it is above the
 // platform's own limit.
-func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) (above bool, err error) {
-	count, limit, most := tx.CountOwned, s.RuleLimit, platformRules
+func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) (isAbove bool, err error) {
+	count, limit, maximum := tx.CountOwned, s.RuleLimit, platformRules
 	if rule.Kind == Service {
-		count, limit, most = tx.CountTargeted, s.ServiceRuleLimit, platformServiceRules
+		count, limit, maximum = tx.CountTargeted, s.ServiceRuleLimit, platformServiceRules
 	}
 	n, err := count(ctx, rule.Target)
 	if err != nil {
 		return false, err
 	}
 	if n >= limit {
-		return false, errcode.PrefixLimit.With(behaviour.RulesAddLimit, "%s has %d rules, the limit is %d", rule.Target, n, limit)
+		return false, errcode.PrefixLimit.WithDetail(behaviour.RulesAddLimit, "%s has %d rules, the limit is %d", rule.Target, n, limit)
 	}
-	return n >= most, nil
+	return n >= maximum, nil
 }
 
 // Edit changes a rule of the caller. 40097 for a prefix of which the caller has no rule, and for a
@@ -494,7 +494,7 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) (Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok {
-		return Rule{}, errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
+		return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
 	}
 	rule, err := tx.Rule(ctx, link.Key)
 	return ownedBy(owner, prefix, rule, err)
@@ -503,7 +503,7 @@ func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) 
 // ownedBy takes the answer of a read, and returns the rule if it is the caller's, else 40097.
 func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule, error) {
 	if errors.Is(err, ErrNoRule) || err == nil && rule.Owner != owner.AppID {
-		return Rule{}, errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "%s has no rule with the prefix %.120q", owner.AppID, prefix)
+		return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.RulesPrefixUnknown, "%s has no rule with the prefix %.120q", owner.AppID, prefix)
 	}
 	return rule, err
 }
@@ -524,7 +524,7 @@ func (b *Book) forget(ctx context.Context) {
 	}
 	now := b.Now()
 	last := b.forgot.Load()
-	if since := now.Unix() - last; since >= 0 && since < 60 || !b.forgot.CompareAndSwap(last, now.Unix()) {
+	if start := now.Unix() - last; start >= 0 && start < 60 || !b.forgot.CompareAndSwap(last, now.Unix()) {
 		return
 	}
 	_ = b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.ForgetConfirmations(ctx, now.Add(-confirmationMemory)) })
@@ -544,7 +544,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 	}
 	link, ok := ParseLink(prefix)
 	if !ok {
-		return errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
+		return errcode.InvalidArgs.WithDetail(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
 	}
 	var key string
 	err := b.Store.ChangeRules(ctx, owner.AppID, link.Origin(), func(tx Tx) error {
@@ -573,7 +573,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 			}
 		}
 		if p.Target.AppID == "" {
-			return errcode.NotReleased.With(behaviour.RulesPublishUnreleased, "%s is gone", rule.Target)
+			return errcode.NotReleased.WithDetail(behaviour.RulesPublishUnreleased, "%s is gone", rule.Target)
 		}
 		// The wait for the locks may have lasted into the next month.
 		now, counted, spent := b.Now(), b.countNow(), p.Spent
@@ -582,12 +582,12 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 				return err
 			}
 		}
-		above := func(row behaviour.Row) error {
+		parentCallback := func(row behaviour.Row) error {
 			return noteOrRefuse(ctx, s, row, "%s published %d times this month", owner.AppID, spent)
 		}
 		quota := s.PublishQuota
 		if rule.Kind == Ordinary && spent >= platformQuota && spent < quota {
-			if err := above(behaviour.RulesPublishAbove); err != nil {
+			if err := parentCallback(behaviour.RulesPublishAbove); err != nil {
 				return err
 			}
 		}
@@ -596,7 +596,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 				quota = -1
 			}
 			if spent >= platformQuota && (quota < 0 || spent < quota) {
-				if err := above(behaviour.RulesPublishService); err != nil {
+				if err := parentCallback(behaviour.RulesPublishService); err != nil {
 					return err
 				}
 			}
@@ -624,7 +624,7 @@ func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid
 	}
 	link, ok := ParseLink(prefix)
 	if !ok {
-		return errcode.InvalidArgs.With(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
+		return errcode.InvalidArgs.WithDetail(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
 	}
 	var key string
 	err := b.Store.ChangeRules(ctx, owner.AppID, link.Origin(), func(tx Tx) error {
@@ -639,7 +639,7 @@ func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid
 			return err
 		}
 		if rule.Kind == Service && appid != rule.Target {
-			return errcode.InvalidArgs.With(behaviour.RulesDeleteTarget, "appid is %q: the rule %q opens %s", appid, rule.Prefix.Text,
+			return errcode.InvalidArgs.WithDetail(behaviour.RulesDeleteTarget, "appid is %q: the rule %q opens %s", appid, rule.Prefix.Text,
 				rule.Target)
 		}
 		if rule.Kind == Service {
@@ -698,20 +698,20 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 		q.Newest, q.Limit = true, maxNewest
 	case ListPrefixes:
 		if len(req.Prefixes) < 1 || len(req.Prefixes) > maxPrefixes {
-			return Listing{}, errcode.InvalidArgs.With(behaviour.RulesGetPrefixes, "prefix_list has %d entries: want 1 to %d",
+			return Listing{}, errcode.InvalidArgs.WithDetail(behaviour.RulesGetPrefixes, "prefix_list has %d entries: want 1 to %d",
 				len(req.Prefixes), maxPrefixes)
 		}
 		q.Limit = maxPrefixes
 	case ListPage:
 		if req.Page < 1 || req.PageSize < 1 || req.PageSize > maxPage {
-			return Listing{}, errcode.InvalidArgs.With(behaviour.RulesGetPage, "page_num %d, page_size %d: want 1 or more, and 1 to %d",
+			return Listing{}, errcode.InvalidArgs.WithDetail(behaviour.RulesGetPage, "page_num %d, page_size %d: want 1 or more, and 1 to %d",
 				req.Page, req.PageSize,
 				maxPage)
 		}
 		// A page this far holds nothing; the product must not wrap round.
 		q.Offset, q.Limit = min(req.Page-1, 1<<40)*req.PageSize, req.PageSize
 	default:
-		return Listing{}, errcode.InvalidArgs.With(behaviour.RulesGetType, "get_type is %d: want 0, 1 or 2", req.Type)
+		return Listing{}, errcode.InvalidArgs.WithDetail(behaviour.RulesGetType, "get_type is %d: want 0, 1 or 2", req.Type)
 	}
 	if err := owner.JumpRules(); err != nil {
 		return Listing{}, err
@@ -726,14 +726,14 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 	wanted := listed{owner: owner.AppID, newest: q.Newest, offset: q.Offset, limit: q.Limit}
 	remembers := b.Epochs != nil && req.AppID == ""
 	if req.Type == ListPrefixes {
-		var alone bool
-		wanted.prefixes, alone = asOne(req.Prefixes)
-		remembers = remembers && alone
+		var exclusive bool
+		wanted.prefixes, exclusive = asOne(req.Prefixes)
+		remembers = remembers && exclusive
 	}
 	var epoch uint64
 	quiet := false
 	if remembers {
-		epoch, quiet = b.Epochs.Of(Epoch(owner.AppID))
+		epoch, quiet = b.Epochs.Lookup(Epoch(owner.AppID))
 		if l, ok := b.listings.get(wanted, epoch, month); ok {
 			return b.listing(owner, l), nil
 		}
@@ -878,13 +878,13 @@ func (b *Book) Seed(ctx context.Context, owner accounts.Account, d Draft, publis
 func (b *Book) Occupiers(ctx context.Context, prefix string) ([]Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok || !PlainText(prefix) {
-		return nil, errcode.IllegalPrefix.With(behaviour.RulesPrefixScheme, "prefix %.120q is not an http or https link", prefix)
+		return nil, errcode.IllegalPrefix.WithDetail(behaviour.RulesPrefixScheme, "prefix %.120q is not an http or https link", prefix)
 	}
 	var list []Rule
 	err := b.Store.ViewRules(ctx, func(tx Tx) error {
-		above, err := tx.RulesAt(ctx, link.Ends())
+		parentRules, err := tx.RulesAt(ctx, link.Ends())
 		list = nil
-		for _, r := range above {
+		for _, r := range parentRules {
 			if r.Prefix.Key == link.Key || r.Occupy && r.Prefix.Matches(link) {
 				list = append(list, r)
 			}

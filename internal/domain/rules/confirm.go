@@ -58,7 +58,7 @@ func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, st
 		c.Reason = fault
 	case string(body) != owner.Confirm.Content:
 		if err := noteOrRefuse(ctx, s, behaviour.RulesConfirmTrim, "%s: white space stands round the content", c.URL); err != nil {
-			_, c.Reason = errcode.Of(err)
+			_, c.Reason = errcode.FromError(err)
 			return c, err
 		}
 		fallthrough
@@ -66,7 +66,7 @@ func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, st
 		c.OK, c.Reason = true, "the file is in place"
 		return c, nil
 	}
-	return c, errcode.ConfirmFileFailed.With(behaviour.RulesConfirm, "%s: %s", c.URL, c.Reason)
+	return c, errcode.ConfirmFileFailed.WithDetail(behaviour.RulesConfirm, "%s: %s", c.URL, c.Reason)
 }
 
 // vouched reports whether the operator vouches for the host of a prefix.

@@ -22,7 +22,7 @@ func FuzzParsePrefix(f *testing.F) {
 		for _, kind := range []rules.Kind{rules.Ordinary, rules.Service} {
 			p, err := rules.ParsePrefix(text, kind, private)
 			if err != nil {
-				if code, detail := errcode.Of(err); code != errcode.IllegalPrefix || detail == "" {
+				if code, detail := errcode.FromError(err); code != errcode.IllegalPrefix || detail == "" {
 					t.Fatalf("%q: refused with %v, want 85066 and a reason", text, err)
 				}
 				continue

@@ -119,19 +119,19 @@ func (i *importing) held() bool { return i.added != nil && i.edits != nil }
 
 // store stores what the check found. With alone no other transaction changes rules meanwhile, and the lines are checked again under
 // that lock.
-func (i *importing) store(ctx context.Context, alone bool) error {
+func (i *importing) store(ctx context.Context, exclusive bool) error {
 	i.first, i.keys = 0, nil
 	if i.done.Added+i.done.Changed == 0 {
 		return nil
 	}
-	if all := i.done.Added + i.done.Changed; !alone && all > singlyUpTo {
+	if all := i.done.Added + i.done.Changed; !exclusive && all > singlyUpTo {
 		numbers, err := i.book.Store.Reserve(ctx, all)
 		if err != nil {
 			return err
 		}
 		if numbers.First > 0 {
 			i.first = numbers.First
-			return i.book.Store.UpdateRules(ctx, func(tx Tx) error { return i.apart(ctx, tx, numbers) })
+			return i.book.Store.UpdateRules(ctx, func(tx Tx) error { return i.writeHidden(ctx, tx, numbers) })
 		}
 	}
 	return i.book.Store.UpdateRules(ctx, func(tx Tx) error {
@@ -139,9 +139,9 @@ func (i *importing) store(ctx context.Context, alone bool) error {
 		if err := tx.LockRules(ctx); err != nil {
 			return err
 		}
-		since := i.since
-		if !alone {
-			if err := i.still(ctx, tx, &since); err != nil {
+		start := i.since
+		if !exclusive {
+			if err := i.checkUnchanged(ctx, tx, &start); err != nil {
 				return err
 			}
 		}
@@ -150,10 +150,10 @@ func (i *importing) store(ctx context.Context, alone bool) error {
 		if err != nil {
 			return err
 		}
-		if alone {
+		if exclusive {
 			err = i.check(ctx, tx, nil)
 		} else {
-			err = i.still(ctx, tx, &since)
+			err = i.checkUnchanged(ctx, tx, &start)
 		}
 		if err != nil {
 			return err
@@ -166,8 +166,8 @@ func (i *importing) store(ctx context.Context, alone bool) error {
 	})
 }
 
-// apart writes the new rules, and the new versions of edited ones, as hidden rows. Then it shows all.
-func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.SeqRange) error {
+// writeHidden writes the new rules, and the new versions of edited ones, as hidden rows. Then it shows all.
+func (i *importing) writeHidden(ctx context.Context, tx Tx, numbers accounts.SeqRange) error {
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {
 		return err
@@ -188,50 +188,50 @@ func (i *importing) apart(ctx context.Context, tx Tx, numbers accounts.SeqRange)
 			return err
 		}
 	}
-	since := i.since
-	if err := i.still(ctx, tx, &since); err != nil {
+	start := i.since
+	if err := i.checkUnchanged(ctx, tx, &start); err != nil {
 		return err
 	}
 	if err := tx.LockToShow(ctx); err != nil {
 		return err
 	}
-	if err := i.still(ctx, tx, &since); err != nil {
+	if err := i.checkUnchanged(ctx, tx, &start); err != nil {
 		return err
 	}
 	if err := tx.ShowApart(ctx); err != nil {
 		return err
 	}
 	// The log is at its end from here on.
-	return i.still(ctx, tx, &since)
+	return i.checkUnchanged(ctx, tx, &start)
 }
 
-// changesOf are the rules of a batch that are not stored yet, and those that become others.
+// changesOf returns the rules of a batch that are not stored yet, and those that become others.
 func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Planned, now time.Time) (added []Rule, edits []Edit, err error) {
-	var here map[string]Rule
+	var localRules map[string]Rule
 	if i.done.Added < i.done.Lines { // else no line has a stored rule
-		if here, err = c.here(ctx, batch); err != nil {
+		if localRules, err = c.loadStored(ctx, batch); err != nil {
 			return nil, nil, err
 		}
 	}
 	for n := range batch {
 		rule, err := c.draft(ctx, &batch[n])
 		if err != nil {
-			if code, _ := errcode.Of(err); code != errcode.SystemError {
+			if code, _ := errcode.FromError(err); code != errcode.SystemError {
 				return nil, nil, accounts.ErrConflict // it was right when it was checked
 			}
 			return nil, nil, err
 		}
-		switch old, exists := here[rule.Prefix.Key]; {
+		switch old, exists := localRules[rule.Prefix.Key]; {
 		case !exists:
 			added = append(added, rule.madeAt(now))
-		case !same(rule, old):
-			edits = append(edits, Edit{Edit{rule, old}.at(now), old})
+		case !isStored(rule, old):
+			edits = append(edits, Edit{Edit{rule, old}.storedRule(now), old})
 		}
 	}
 	return added, edits, nil
 }
 
-// madeAt is the rule with the times of a rule that is new.
+// madeAt returns the rule with the times of a rule that is new.
 func (r Rule) madeAt(now time.Time) Rule {
 	r.CreatedAt, r.ChangedAt = now, now
 	if r.Published {
@@ -240,8 +240,8 @@ func (r Rule) madeAt(now time.Time) Rule {
 	return r
 }
 
-// at is the rule that an edit stores: the new one, with the old one's number and times.
-func (e Edit) at(now time.Time) Rule {
+// storedRule returns the rule that an edit stores: the new one, with the old one's number and times.
+func (e Edit) storedRule(now time.Time) Rule {
 	r := e.Now.madeAt(now)
 	r.ID, r.CreatedAt = e.Old.ID, e.Old.CreatedAt
 	if e.Old.Published && r.Published {
@@ -254,7 +254,7 @@ func (e Edit) at(now time.Time) Rule {
 func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 	now := i.book.Now()
 	for _, e := range i.edits {
-		if err := tx.PutRule(ctx, e.at(now), ChangeMeta{At: now, Did: "edit"}); err != nil {
+		if err := tx.PutRule(ctx, e.storedRule(now), ChangeMeta{At: now, Did: "edit"}); err != nil {
 			return err
 		}
 	}
@@ -273,26 +273,26 @@ func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 	return tx.AddRules(ctx, added, ChangeMeta{At: now, Did: "add"})
 }
 
-// still returns accounts.ErrMoved where a change after the one with the number since concerns the
+// checkUnchanged returns accounts.ErrMoved where a change after the one with the number since concerns the
 // check, else it moves since to the last change.
-func (i *importing) still(ctx context.Context, tx Tx, since *int64) error {
-	return accounts.Revalidate(ctx, tx, since, i.concerns)
+func (i *importing) checkUnchanged(ctx context.Context, tx Tx, start *int64) error {
+	return accounts.Revalidate(ctx, tx, start, i.concerns)
 }
 
 // concerns reports whether a change may alter what the check found.
-func (i *importing) concerns(one accounts.ChangeRef) bool {
-	if one.All || one.Account != "" && i.accounts[one.Account] {
+func (i *importing) concerns(ref accounts.ChangeRef) bool {
+	if ref.All || ref.Account != "" && i.accounts[ref.Account] {
 		return true
 	}
-	if one.Rule == "" {
+	if ref.Rule == "" {
 		return false
 	}
-	mark := markOf(one.Rule)
+	mark := markOf(ref.Rule)
 	_, found := slices.BinarySearchFunc(i.marks, mark, func(m lineMark, sum [12]byte) int { return bytes.Compare(m.sum[:], sum[:]) })
-	if found || !one.Occupies {
+	if found || !ref.Occupies {
 		return found
 	}
-	link, ok := ParseLink(one.Rule)
+	link, ok := ParseLink(ref.Rule)
 	return !ok || i.hosts[link.Host]
 }
 
@@ -316,9 +316,9 @@ func checkLines(plan Plan) (faults accounts.RowErrors, marks []lineMark, last in
 			return nil, nil, 0, err
 		}
 		last = p.Line
-		key, why := p.key()
-		if why != nil {
-			faults = append(faults, accounts.RowError{Line: p.Line, Why: why.Error()})
+		key, reason := p.key()
+		if reason != nil {
+			faults = append(faults, accounts.RowError{Line: p.Line, Why: reason.Error()})
 			if len(faults) == accounts.MaxFaults {
 				break
 			}
@@ -347,7 +347,7 @@ func checkLines(plan Plan) (faults accounts.RowErrors, marks []lineMark, last in
 	return faults.First(), marks, last, nil
 }
 
-// key is the key of the rule on a line.
+// key returns the key of the rule on a line.
 func (p *Planned) key() (string, error) {
 	if p.Fault != nil {
 		return "", p.Fault
@@ -422,13 +422,13 @@ func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.RowError
 		if len(faults) >= accounts.MaxFaults && batch[0].Line > faults.First()[accounts.MaxFaults-1].Line {
 			break
 		}
-		above, err := c.above(ctx, batch)
+		parentRules, err := c.loadEnds(ctx, batch)
 		if err != nil {
 			return done, err
 		}
 		for n := range batch {
-			rule, stored, err := c.rule(ctx, &batch[n], above)
-			code, detail := errcode.Of(err)
+			rule, stored, err := c.rule(ctx, &batch[n], parentRules)
+			code, detail := errcode.FromError(err)
 			switch {
 			case code != errcode.SystemError && err != nil:
 				faults = append(faults, accounts.RowError{Line: batch[n].Line, Why: cmp.Or(detail, code.Meaning().String())})
@@ -437,7 +437,7 @@ func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.RowError
 			case stored == nil:
 				done.Added++
 				i.added = keepUpTo(singlyUpTo, i.added, rule)
-			case same(rule, *stored):
+			case isStored(rule, *stored):
 				done.Unchanged++
 			default:
 				done.Changed++
@@ -454,11 +454,11 @@ func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.RowError
 }
 
 // keepUpTo adds to a list. A list that would be longer than most becomes nil, and stays nil.
-func keepUpTo[T any](most int, list []T, one T) []T {
-	if list == nil || len(list) == most {
+func keepUpTo[T any](limit int, list []T, item T) []T {
+	if list == nil || len(list) == limit {
 		return nil
 	}
-	return append(list, one)
+	return append(list, item)
 }
 
 // load stores all lines under the lock of all rules.
@@ -488,8 +488,8 @@ func (i *importing) load(ctx context.Context, tx Tx) error {
 	return nil
 }
 
-// same reports whether a line asks for the rule that is stored already.
-func same(r, stored Rule) bool {
+// isStored reports whether a line asks for the rule that is stored already.
+func isStored(r, stored Rule) bool {
 	return r.Kind == stored.Kind && r.Owner == stored.Owner && r.Target == stored.Target && r.Prefix.Text == stored.Prefix.Text &&
 		r.Path == stored.Path &&
 		r.Occupy == stored.Occupy && r.OpenVersion == stored.OpenVersion && r.Published == stored.Published &&
@@ -509,22 +509,22 @@ func newImportCheck(ctx context.Context, tx Tx) (*importCheck, error) {
 	return &importCheck{tx: tx, domains: len(domains) > 0, accounts: map[string]accounts.Account{}, linked: map[[2]string]error{}}, err
 }
 
-// above are the stored rules at the ends of every line of a batch, by key.
-func (c *importCheck) above(ctx context.Context, batch []Planned) (map[string]Rule, error) {
+// loadEnds returns the stored rules at the ends of every line of a batch, by key.
+func (c *importCheck) loadEnds(ctx context.Context, batch []Planned) (map[string]Rule, error) {
 	return c.stored(ctx, batch, Link.Ends)
 }
 
-// here are the stored rules with the keys of a batch.
-func (c *importCheck) here(ctx context.Context, batch []Planned) (map[string]Rule, error) {
+// loadStored returns the stored rules with the keys of a batch.
+func (c *importCheck) loadStored(ctx context.Context, batch []Planned) (map[string]Rule, error) {
 	return c.stored(ctx, batch, func(l Link) []string { return []string{l.Key} })
 }
 
-func (c *importCheck) stored(ctx context.Context, batch []Planned, of func(Link) []string) (map[string]Rule, error) {
+func (c *importCheck) stored(ctx context.Context, batch []Planned, lookup func(Link) []string) (map[string]Rule, error) {
 	wanted := map[string]bool{}
 	var keys []string
 	for i := range batch {
 		link, _ := ParseLink(batch[i].Draft.Prefix)
-		for _, key := range of(link) {
+		for _, key := range lookup(link) {
 			if !wanted[key] {
 				wanted[key] = true
 				keys = append(keys, key)
@@ -542,22 +542,22 @@ func (c *importCheck) stored(ctx context.Context, batch []Planned, of func(Link)
 
 // rule returns the rule that a line makes, and the stored one that it replaces. An error with a
 // code is a fault of the line.
-func (c *importCheck) rule(ctx context.Context, p *Planned, above map[string]Rule) (rule Rule, stored *Rule, err error) {
+func (c *importCheck) rule(ctx context.Context, p *Planned, parentRules map[string]Rule) (rule Rule, stored *Rule, err error) {
 	if rule, err = c.draft(ctx, p); err != nil {
 		return rule, nil, err
 	}
 	key := rule.Prefix.Key
-	if r, ok := above[key]; ok && r.Owner == rule.Owner {
+	if r, ok := parentRules[key]; ok && r.Owner == rule.Owner {
 		return rule, &r, nil
 	}
 	for _, end := range rule.Prefix.Ends() {
-		r, ok := above[end]
+		r, ok := parentRules[end]
 		switch {
 		case !ok || r.Owner == rule.Owner:
 		case end == key:
-			return rule, nil, errcode.PrefixOwned.With(behaviour.RulesAddOwned, "prefix %q belongs to %s", r.Prefix.Text, r.Owner)
+			return rule, nil, errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q belongs to %s", r.Prefix.Text, r.Owner)
 		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
-			return rule, nil, errcode.PrefixOwned.With(behaviour.RulesAddOccupied, "prefix %q: %s occupies what lies below %q",
+			return rule, nil, errcode.PrefixOwned.WithDetail(behaviour.RulesAddOccupied, "prefix %q: %s occupies what lies below %q",
 				rule.Prefix.Text, r.Owner,
 				r.Prefix.Text)
 		}
@@ -570,20 +570,20 @@ func (c *importCheck) rule(ctx context.Context, p *Planned, above map[string]Rul
 		case err != nil:
 			return rule, nil, err
 		case status == Denied:
-			return rule, nil, errcode.PrefixDenied.With(behaviour.RulesAddDenied, "the operator denies rules on %s", rule.Prefix.Host)
+			return rule, nil, errcode.PrefixDenied.WithDetail(behaviour.RulesAddDenied, "the operator denies rules on %s", rule.Prefix.Host)
 		case status == NoICP:
-			return rule, nil, errcode.ICPFailed.With(behaviour.RulesAddICP, "the operator has no ICP record for %s", rule.Prefix.Host)
+			return rule, nil, errcode.ICPFailed.WithDetail(behaviour.RulesAddICP, "the operator has no ICP record for %s", rule.Prefix.Host)
 		}
 	}
 	return rule, nil, nil
 }
 
-// draft is the rule on a line. It is checked against accounts and by its own form, not against
+// draft returns the rule on a line. It is checked against accounts and by its own form, not against
 // other rules.
 func (c *importCheck) draft(ctx context.Context, p *Planned) (Rule, error) {
 	owner, err := c.account(ctx, p.Owner)
 	if errors.Is(err, accounts.ErrNoAccount) {
-		return Rule{}, errcode.InvalidArgs.With(behaviour.None, "there is no account %.120q", p.Owner)
+		return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "there is no account %.120q", p.Owner)
 	}
 	if err != nil {
 		return Rule{}, err
@@ -600,13 +600,13 @@ func (c *importCheck) draft(ctx context.Context, p *Planned) (Rule, error) {
 	}
 	if rule.Kind == Service {
 		if d.Occupy || len(d.TestLinks) > 0 {
-			return Rule{}, errcode.InvalidArgs.With(behaviour.None, "occupy and test_links are not for a service account's rule")
+			return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "occupy and test_links are not for a service account's rule")
 		}
 		rule.Target = d.AppID
 		return rule, c.target(ctx, owner, d.AppID)
 	}
 	if d.AppID != "" && d.AppID != owner.AppID {
-		return Rule{}, errcode.InvalidArgs.With(behaviour.None, "appid: only a service account's rule opens another Mini Program")
+		return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "appid: only a service account's rule opens another Mini Program")
 	}
 	rule.Occupy, rule.OpenVersion, rule.TestLinks = d.Occupy, d.OpenVersion, d.TestLinks
 	return rule, checkTestLinks(rule.Prefix, d.TestLinks)

@@ -101,11 +101,11 @@ func (l *linted) look(i int) {
 		return
 	}
 	l.number(i)
-	l.below(i, l.matching(r.Prefix.Link))
+	l.checkShorter(i, l.matching(r.Prefix.Link))
 	l.slash(i)
 }
 
-// matching are the rules that match a link, longest first.
+// matching returns the rules that match a link, longest first.
 func (l *linted) matching(link Link) (list []int) {
 	for _, key := range link.Ends() {
 		if i, ok := l.first[key]; ok && l.set[i].Prefix.Matches(link) {
@@ -115,12 +115,12 @@ func (l *linted) matching(link Link) (list []int) {
 	return list
 }
 
-// governing is the rule that opens a link, among those that match it, longest first; -1 where none
+// governing returns the rule that opens a link, among those that match it, longest first; -1 where none
 // does. Contract: rules 2.9.
 func (l *linted) governing(matching []int) int {
-	for at, i := range matching {
-		own := func(longer int) bool { return l.set[longer].Owner == l.set[i].Owner }
-		if l.set[i].Published && !slices.ContainsFunc(matching[:at], own) {
+	for pos, i := range matching {
+		isOwn := func(longer int) bool { return l.set[longer].Owner == l.set[i].Owner }
+		if l.set[i].Published && !slices.ContainsFunc(matching[:pos], isOwn) {
 			return i
 		}
 	}
@@ -154,39 +154,39 @@ func endsInNumber(p Prefix) bool {
 	return ok && value != "" && strings.Trim(value, "0123456789") == ""
 }
 
-// below finds what a rule does to the links of shorter ones.
-func (l *linted) below(i int, matching []int) {
+// checkShorter finds what a rule does to the links of shorter ones.
+func (l *linted) checkShorter(i int, matching []int) {
 	r := l.set[i]
 	shorter := matching[slices.Index(matching, i)+1:]
 	if !r.Published {
-		own := slices.IndexFunc(shorter, func(j int) bool { return l.set[j].Owner == r.Owner })
-		if own >= 0 && l.set[shorter[own]].Published && !l.keptOut(shorter[own], i) {
-			l.add(Finding{Kind: HidesPublished, Rule: i, Other: shorter[own], Link: r.Prefix.Text})
+		local := slices.IndexFunc(shorter, func(j int) bool { return l.set[j].Owner == r.Owner })
+		if local >= 0 && l.set[shorter[local]].Published && !l.keptOut(shorter[local], i) {
+			l.add(Finding{Kind: HidesPublished, Rule: i, Other: shorter[local], Link: r.Prefix.Text})
 		}
 		if opens := l.governing(matching); opens >= 0 && l.set[opens].Owner != r.Owner {
 			l.add(Finding{Kind: OthersOpen, Rule: i, Other: opens, Link: r.Prefix.Text})
 		}
 		return
 	}
-	without := l.governing(slices.DeleteFunc(slices.Clone(matching), func(j int) bool { return j == i }))
-	if without < 0 {
+	n := l.governing(slices.DeleteFunc(slices.Clone(matching), func(j int) bool { return j == i }))
+	if n < 0 {
 		return
 	}
-	other := l.set[without]
+	otherRule := l.set[n]
 	switch {
 	case l.governing(matching) != i:
-	case other.Owner != r.Owner:
-		l.add(Finding{Kind: OthersTake, Rule: without, Other: i, Link: r.Prefix.Text})
-	case other.Path == r.Path && other.Target == r.Target && (other.Occupy || !r.Occupy) && len(r.TestLinks) == 0:
-		l.add(Finding{Kind: Redundant, Rule: i, Other: without, Link: r.Prefix.Text})
+	case otherRule.Owner != r.Owner:
+		l.add(Finding{Kind: OthersTake, Rule: n, Other: i, Link: r.Prefix.Text})
+	case otherRule.Path == r.Path && otherRule.Target == r.Target && (otherRule.Occupy || !r.Occupy) && len(r.TestLinks) == 0:
+		l.add(Finding{Kind: Redundant, Rule: i, Other: n, Link: r.Prefix.Text})
 	}
 }
 
 // keptOut reports whether an unpublished rule was added to keep longer numbers out, as AlsoCatches
 // advises: then there is one for each digit that may follow.
 func (l *linted) keptOut(number, hiding int) bool {
-	short, long := l.set[number].Prefix, l.set[hiding].Prefix
-	if !endsInNumber(short) || !endsInNumber(long) || len(long.Key) != len(short.Key)+1 {
+	short, prefix := l.set[number].Prefix, l.set[hiding].Prefix
+	if !endsInNumber(short) || !endsInNumber(prefix) || len(prefix.Key) != len(short.Key)+1 {
 		return false
 	}
 	for d := range 10 {
@@ -205,11 +205,11 @@ func (l *linted) slash(i int) {
 	if p.Sub || p.HasQuery() || strings.Contains(p.Path(), "#") || strings.Contains(last, ".") {
 		return
 	}
-	with := p.Text + "/"
-	if link, ok := ParseLink(with); ok && link.Key != p.Key {
-		if _, there := l.first[link.Key]; there {
+	value := p.Text + "/"
+	if link, ok := ParseLink(value); ok && link.Key != p.Key {
+		if _, exists := l.first[link.Key]; exists {
 			return
 		}
 	}
-	l.add(Finding{Kind: NoFinalSlash, Rule: i, Other: -1, Link: with + "1", Prefixes: []string{with}})
+	l.add(Finding{Kind: NoFinalSlash, Rule: i, Other: -1, Link: value + "1", Prefixes: []string{value}})
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Epoch is the name under which an account's rules and publishes have their
+// Epoch returns the name under which an account's rules and publishes have their
 // epoch in accounts.Epochs.
 func Epoch(owner string) string { return "rules of " + owner }
 
@@ -28,8 +28,8 @@ type listed struct {
 // prefixesMost is the maximum size in bytes of the prefixes of a cached list; prefixesAre of these bytes count as much as one rule.
 const prefixesMost, prefixesAre = 4 << 10, 256
 
-// asOne joins prefixes into one text. alone reports that no other prefixes join into the same text.
-func asOne(prefixes []string) (text string, alone bool) {
+// asOne joins prefixes into one text. exclusive reports that no other prefixes join into the same text.
+func asOne(prefixes []string) (text string, exclusive bool) {
 	text = "\n" + strings.Join(prefixes, "\n")
 	return text, strings.Count(text, "\n") == len(prefixes)
 }
@@ -73,12 +73,12 @@ func (m *listings) remember(wanted listed, l *remembered) {
 	m.forget(wanted)
 	m.by[wanted] = l
 	m.has += wanted.size(l)
-	for other := range m.by { // whichever: it is read again when it is asked for
+	for otherListed := range m.by { // whichever: it is read again when it is asked for
 		if m.has <= listingsMost {
 			return
 		}
-		if other != wanted {
-			m.forget(other)
+		if otherListed != wanted {
+			m.forget(otherListed)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func TestNearReadsTwoAtOnce(t *testing.T) {
 		ended := make(chan error, 8)
 		for range 5 {
 			go func() {
-				_, err := b.Near(t.Context(), link)
+				_, err := b.Neighbours(t.Context(), link)
 				ended <- err
 			}()
 		}
@@ -54,7 +54,7 @@ func TestNearReadsTwoAtOnce(t *testing.T) {
 		}
 		synctest.Wait()
 		go func() {
-			_, err := b.Near(gone, link)
+			_, err := b.Neighbours(gone, link)
 			ended <- err
 		}()
 		synctest.Wait()
@@ -62,7 +62,7 @@ func TestNearReadsTwoAtOnce(t *testing.T) {
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("a caller that left: %v", err)
 		}
-		if _, err := b.Near(t.Context(), link); !errors.Is(err, rules.ErrBusy) {
+		if _, err := b.Neighbours(t.Context(), link); !errors.Is(err, rules.ErrBusy) {
 			t.Errorf("while two stand still: %v", err)
 		}
 		close(s.release)

@@ -61,9 +61,9 @@ const (
 	nearTime   = 10 * time.Second // how long another call waits for its turn
 )
 
-// Near returns stored rules that an explanation of a link looks at. It returns
+// Neighbours returns stored rules that an explanation of a link looks at. It returns
 // ErrBusy when its turn does not come within ten seconds.
-func (b *Book) Near(ctx context.Context, link Link) ([]Rule, error) {
+func (b *Book) Neighbours(ctx context.Context, link Link) ([]Rule, error) {
 	const looked = 100
 	b.nearOnce.Do(func() { b.nearing = make(chan struct{}, nearAtOnce) })
 	turn := time.NewTimer(nearTime)
@@ -78,7 +78,7 @@ func (b *Book) Near(ctx context.Context, link Link) ([]Rule, error) {
 	}
 	var list []Rule
 	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
-		list, err = tx.Near(ctx, link, looked)
+		list, err = tx.Neighbours(ctx, link, looked)
 		return err
 	})
 	return list, err
@@ -105,10 +105,10 @@ func (b *Book) Domains(ctx context.Context) ([]Domain, error) {
 }
 
 // DomainsAfter lists at most limit of them, those whose host comes after the given one.
-func (b *Book) DomainsAfter(ctx context.Context, after string, limit int) ([]Domain, error) {
+func (b *Book) DomainsAfter(ctx context.Context, cursor string, limit int) ([]Domain, error) {
 	var list []Domain
 	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
-		list, err = tx.DomainsAfter(ctx, after, limit)
+		list, err = tx.DomainsAfter(ctx, cursor, limit)
 		return err
 	})
 	return list, err

@@ -140,7 +140,7 @@ func (l Link) Query() string {
 	return l.Key[l.query+1:]
 }
 
-// Segment is the path up to its second "/". Rules with the same segment are those that explain
+// Segment returns the path up to its second "/". Rules with the same segment are those that explain
 // calls near.
 func (l Link) Segment() string {
 	path := l.Path()
@@ -216,8 +216,8 @@ var localHost = sync.OnceValue(func() *regexp.Regexp {
 // wrong. allowPrivate permits ports, IP addresses and one-label hosts.
 // Contract: rules 2.5.
 func ParsePrefix(text string, kind Kind, allowPrivate bool) (Prefix, error) {
-	fault := func(row behaviour.Row, why string) (Prefix, error) {
-		return Prefix{}, errcode.IllegalPrefix.With(row, "prefix %.120q: %s", text, why)
+	fault := func(row behaviour.Row, reason string) (Prefix, error) {
+		return Prefix{}, errcode.IllegalPrefix.WithDetail(row, "prefix %.120q: %s", text, reason)
 	}
 	if len(text) > MaxPrefix {
 		return fault(behaviour.RulesPrefixLong, "longer than 1024 bytes")
@@ -242,13 +242,13 @@ func ParsePrefix(text string, kind Kind, allowPrivate bool) (Prefix, error) {
 	if link.IsService() {
 		return fault(behaviour.RulesPrefixKind, "only a service account has rules under "+serviceStart)
 	}
-	if row, why := p.hostFault(allowPrivate); why != "" {
-		return fault(row, why)
+	if row, reason := p.hostFault(allowPrivate); reason != "" {
+		return fault(row, reason)
 	}
 	return p, nil
 }
 
-// StoredPrefix is the prefix of a stored rule. It was checked when it was added: a rule stays one
+// StoredPrefix returns the prefix of a stored rule. It was checked when it was added: a rule stays one
 // even where private hosts are not allowed any more. ok is false for a text that ParsePrefix never
 // accepted.
 func StoredPrefix(text string) (p Prefix, ok bool) {
@@ -260,7 +260,7 @@ func StoredPrefix(text string) (p Prefix, ok bool) {
 }
 
 // hostFault says why a host cannot be a rule's; "" = it can.
-func (p Prefix) hostFault(allowPrivate bool) (row behaviour.Row, why string) {
+func (p Prefix) hostFault(allowPrivate bool) (row behaviour.Row, reason string) {
 	switch address := isAddress(p.Host); {
 	case strings.Contains(p.Host, "@"):
 		return behaviour.RulesPrefixHost, "user information is not allowed"

@@ -123,9 +123,9 @@ func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 	var hands sync.WaitGroup
 	places := make(chan struct{}, recheckHands)
 	faults := make([]error, len(due))
-	for i, one := range due {
-		if one.Owner == "" {
-			if err := r.plan(ctx, one, now, false); err != nil {
+	for i, reverification := range due {
+		if reverification.Owner == "" {
+			if err := r.plan(ctx, reverification, now, false); err != nil {
 				faults[i] = err
 			}
 			continue
@@ -134,7 +134,7 @@ func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 		places <- struct{}{}
 		hands.Go(func() {
 			defer func() { <-places }()
-			faults[i] = r.look(ctx, one)
+			faults[i] = r.look(ctx, reverification)
 		})
 	}
 	hands.Wait()
@@ -223,39 +223,39 @@ func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Ti
 
 // ruleThere returns the prefix of a rule of the owner in the directory: that of the last check if
 // it is still there, else another. ErrNoRule where there is none.
-func ruleThere(ctx context.Context, tx Tx, one Reverification, p Prefix) (Prefix, error) {
+func ruleThere(ctx context.Context, tx Tx, reverification Reverification, p Prefix) (Prefix, error) {
 	rule, err := tx.Rule(ctx, p.Key)
-	if err == nil && rule.Owner == one.Owner {
+	if err == nil && rule.Owner == reverification.Owner {
 		return rule.Prefix, nil
 	}
 	if err != nil && !errors.Is(err, ErrNoRule) {
 		return p, err
 	}
-	rule, err = tx.RuleIn(ctx, one.Owner, one.Directory)
+	rule, err = tx.RuleIn(ctx, reverification.Owner, reverification.Directory)
 	return rule.Prefix, err
 }
 
 // look checks one file.
-func (r *Verifier) look(ctx context.Context, one Reverification) error {
+func (r *Verifier) look(ctx context.Context, reverification Reverification) error {
 	b := r.Book
-	p, err := ParsePrefix(one.Prefix, Ordinary, true)
+	p, err := ParsePrefix(reverification.Prefix, Ordinary, true)
 	if err != nil {
-		return r.Store.DeleteRecheck(ctx, one.Owner, one.Directory)
+		return r.Store.DeleteRecheck(ctx, reverification.Owner, reverification.Directory)
 	}
 	var owner accounts.Account
 	var status DomainStatus
 	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
-		if p, err = ruleThere(ctx, tx, one, p); err != nil {
+		if p, err = ruleThere(ctx, tx, reverification, p); err != nil {
 			return err
 		}
-		if owner, err = tx.Account(ctx, one.Owner); err != nil {
+		if owner, err = tx.Account(ctx, reverification.Owner); err != nil {
 			return err
 		}
 		status, err = tx.Domain(ctx, p.Host)
 		return err
 	})
 	if errors.Is(err, ErrNoRule) || errors.Is(err, accounts.ErrNoAccount) {
-		return r.Store.DeleteRecheck(ctx, one.Owner, one.Directory)
+		return r.Store.DeleteRecheck(ctx, reverification.Owner, reverification.Directory)
 	}
 	if err != nil {
 		return err
@@ -264,25 +264,25 @@ func (r *Verifier) look(ctx context.Context, one Reverification) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if code, _ := errcode.Of(err); err != nil && code != errcode.ConfirmFileFailed {
+	if code, _ := errcode.FromError(err); err != nil && code != errcode.ConfirmFileFailed {
 		return err
 	}
 	now := b.Now()
-	one.Prefix = p.Text
-	one.CheckedAt, one.OK, one.Reason, one.NextAt = now, found.OK, found.Reason, now.Add(RecheckEvery)
+	reverification.Prefix = p.Text
+	reverification.CheckedAt, reverification.OK, reverification.Reason, reverification.NextAt = now, found.OK, found.Reason, now.Add(RecheckEvery)
 	switch {
 	case found.OK:
-		if !one.Since.IsZero() {
-			r.Log.InfoContext(ctx, "a verification file is in place again", "owner", one.Owner, "url", found.URL)
+		if !reverification.Since.IsZero() {
+			r.Log.InfoContext(ctx, "a verification file is in place again", "owner", reverification.Owner, "url", found.URL)
 		}
-		one.Since = time.Time{}
+		reverification.Since = time.Time{}
 	default:
-		if one.Since.IsZero() {
-			one.Since = now
+		if reverification.Since.IsZero() {
+			reverification.Since = now
 		}
 		r.Log.WarnContext(ctx, "a verification file is not in place any more; its rules go on, but its owner may have lost the host",
-			"owner", one.Owner,
-			"url", found.URL, "since", one.Since.UTC().Format(time.RFC3339), "reason", found.Reason)
+			"owner", reverification.Owner,
+			"url", found.URL, "since", reverification.Since.UTC().Format(time.RFC3339), "reason", found.Reason)
 	}
-	return r.Store.SaveRecheck(ctx, one)
+	return r.Store.SaveRecheck(ctx, reverification)
 }

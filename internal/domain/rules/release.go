@@ -30,9 +30,9 @@ type ReleaseRequest struct {
 // Release deletes rules without their owners, because the domain has changed hands: the prefix is
 // free at once. Each rule is a transaction of its own, in which the log of changes gets the reason
 // and the old owner a notice and, if it has a message URL, an event. The publishes that were spent
-// stay spent. It returns the rules as they were; more reports that rules are left for another call.
+// stay spent. It returns the rules as they were; hasMore reports that rules are left for another call.
 // A rule that its owner deleted meanwhile is no error; ErrNoRule where there was no rule at all.
-func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule, more bool, err error) {
+func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule, hasMore bool, err error) {
 	link, ok := ParseLink(req.Prefix)
 	switch {
 	case !ok || !PlainText(req.Prefix):
@@ -58,11 +58,11 @@ func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule
 	if len(list) == 0 {
 		return nil, false, ErrNoRule
 	}
-	if more = len(list) > MaxRelease; more {
+	if hasMore = len(list) > MaxRelease; hasMore {
 		list = list[:MaxRelease]
 	}
 	if req.DryRun {
-		return list, more, nil
+		return list, hasMore, nil
 	}
 	for _, r := range list {
 		gone, err := b.release(ctx, r, req.Reason)
@@ -73,7 +73,7 @@ func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule
 			released = append(released, r)
 		}
 	}
-	return released, more, nil
+	return released, hasMore, nil
 }
 
 // release deletes one rule; gone is false where its owner deleted it first.
@@ -87,18 +87,18 @@ func (b *Book) release(ctx context.Context, r Rule, reason string) (gone bool, e
 		if err := tx.LockOrigin(ctx, r.Prefix.Origin()); err != nil {
 			return err
 		}
-		now, err := tx.Rule(ctx, key)
-		if errors.Is(err, ErrNoRule) || err == nil && now.ID != r.ID {
+		currentRule, err := tx.Rule(ctx, key)
+		if errors.Is(err, ErrNoRule) || err == nil && currentRule.ID != r.ID {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		at := b.Now()
-		if err := tx.DeleteRule(ctx, now, ChangeMeta{At: at, Did: "release", Reason: reason}); err != nil {
+		t := b.Now()
+		if err := tx.DeleteRule(ctx, currentRule, ChangeMeta{At: t, Did: "release", Reason: reason}); err != nil {
 			return err
 		}
-		notice := accounts.Notice{Account: r.Owner, At: at, Kind: accounts.PrefixReleased, Prefix: now.Prefix.Text, Reason: reason}
+		notice := accounts.Notice{Account: r.Owner, At: t, Kind: accounts.PrefixReleased, Prefix: currentRule.Prefix.Text, Reason: reason}
 		if err := tx.AddNotice(ctx, notice); err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ func (b *Book) release(ctx context.Context, r Rule, reason string) (gone bool, e
 			return err
 		case owner.MessageURL != "":
 			told = true
-			if err := accounts.QueueMessage(ctx, tx, r.Owner, notice.Event(owner), at, at); err != nil {
+			if err := accounts.QueueMessage(ctx, tx, r.Owner, notice.Event(owner), t, t); err != nil {
 				return err
 			}
 		}

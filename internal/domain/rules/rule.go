@@ -68,7 +68,7 @@ type Draft struct {
 	EmptyLinks  bool // with KeepLinks: the list was given and is empty, and a setting keeps the links all the same
 }
 
-// kindFor is the kind of rule that an account makes.
+// kindFor returns the kind of rule that an account makes.
 func kindFor(owner accounts.Account) Kind {
 	if owner.Kind == accounts.ServiceAccount {
 		return Service
@@ -82,7 +82,7 @@ func checkTestLinks(p Prefix, links []string) error {
 	for _, text := range links {
 		link, ok := ParseLink(text)
 		if !ok || !PlainText(text) || !p.Matches(link) {
-			return errcode.TestLinkNotBelow.With(behaviour.RulesTestLink, "test link %.120q does not match the prefix %q", text, p.Text)
+			return errcode.TestLinkNotBelow.WithDetail(behaviour.RulesTestLink, "test link %.120q does not match the prefix %q", text, p.Text)
 		}
 	}
 	return nil
@@ -93,12 +93,12 @@ func checkTestLinks(p Prefix, links []string) error {
 func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 	if r.Published {
 		if r.Kind == Service {
-			return Rule{}, errcode.InvalidArgs.With(behaviour.RulesEditService,
+			return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.RulesEditService,
 				"a published service-account rule cannot be edited: delete %q and add it again",
 				r.Prefix.Text)
 		}
 		if d.Path != r.Path {
-			return Rule{}, errcode.InvalidArgs.With(behaviour.RulesEditPage,
+			return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.RulesEditPage,
 				"the page of a published rule cannot change: delete %q and add it again", r.Prefix.Text)
 		}
 	}
@@ -120,15 +120,15 @@ func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 func (r Rule) Publish(target accounts.Account, spent, quota int, now time.Time) (Rule, error) {
 	switch {
 	case !target.Has(accounts.Release):
-		return Rule{}, errcode.NotReleased.With(behaviour.RulesPublishUnreleased, "%s has no released version", target.AppID)
+		return Rule{}, errcode.NotReleased.WithDetail(behaviour.RulesPublishUnreleased, "%s has no released version", target.AppID)
 	case quota >= 0 && spent >= quota:
-		return Rule{}, errcode.PublishQuota.With(behaviour.RulesPublishQuota, "%s published %d times this month", r.Owner, spent)
+		return Rule{}, errcode.PublishQuota.WithDetail(behaviour.RulesPublishQuota, "%s published %d times this month", r.Owner, spent)
 	}
 	r.Published, r.ChangedAt, r.PublishedAt = true, now, now
 	return r, nil
 }
 
-// TestVersion is the version that a member with a role opens by a test link;
+// TestVersion returns the version that a member with a role opens by a test link;
 // ok is false for a role outside the rule's range. Contract: rules 1.1, 2.6.
 func (r Rule) TestVersion(role accounts.Role) (v accounts.Version, ok bool) {
 	switch r.OpenVersion {
@@ -142,7 +142,7 @@ func (r Rule) TestVersion(role accounts.Role) (v accounts.Version, ok bool) {
 	return "", false
 }
 
-// State is the number of the rule's state on the wire.
+// State returns the number of the rule's state on the wire.
 func (r Rule) State() int {
 	if r.Published {
 		return 2

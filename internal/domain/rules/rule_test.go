@@ -14,7 +14,7 @@ import (
 
 func wantCode(t *testing.T, err error, want *errcode.Code) {
 	t.Helper()
-	if got, detail := errcode.Of(err); got.Number != want.Number {
+	if got, detail := errcode.FromError(err); got.Number != want.Number {
 		t.Errorf("%d %s (%s) %v, want %d %s", got.Number, got.Text, detail, err, want.Number, want.Text)
 	}
 }

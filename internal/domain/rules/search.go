@@ -52,11 +52,11 @@ func (b *Book) walk(ctx context.Context, s Search, look int) (list []Rule, next 
 			owners = []string{""}
 		}
 		for _, owner := range owners {
-			some, end, err := tx.Walk(ctx, s, owner, max(look/len(owners), s.Limit))
+			rules, end, err := tx.Walk(ctx, s, owner, max(look/len(owners), s.Limit))
 			if err != nil {
 				return err
 			}
-			if list = append(list, some...); end != 0 && (next == 0 || s.compare(end, next) < 0) {
+			if list = append(list, rules...); end != 0 && (next == 0 || s.compare(end, next) < 0) {
 				next = end
 			}
 		}
@@ -77,7 +77,7 @@ func (b *Book) walk(ctx context.Context, s Search, look int) (list []Rule, next 
 // Search finds rules by a text that may stand anywhere in the prefix: first those whose link or path begins with it, then the newest.
 // A text with a scheme is a link, and begins a prefix.
 // whole = every rule was looked at.
-func (b *Book) Search(ctx context.Context, s Search) (list []Rule, whole bool, err error) {
+func (b *Book) Search(ctx context.Context, s Search) (list []Rule, complete bool, err error) {
 	s.Newest = true
 	err = b.Store.ViewRules(ctx, func(tx Tx) error {
 		list, err = tx.Beginning(ctx, s)
@@ -92,14 +92,14 @@ func (b *Book) Search(ctx context.Context, s Search) (list []Rule, whole bool, e
 	bound, end := context.WithTimeout(ctx, searchedFor)
 	defer end()
 	for look := MostLooked; ; look = searchedAtOnce {
-		some, next, err := b.walk(ctx, s, look)
-		for _, r := range some {
-			if len(list) < s.Limit && !slices.ContainsFunc(list, func(one Rule) bool { return one.ID == r.ID }) {
+		rules, next, err := b.walk(ctx, s, look)
+		for _, r := range rules {
+			if len(list) < s.Limit && !slices.ContainsFunc(list, func(rule Rule) bool { return rule.ID == r.ID }) {
 				list = append(list, r)
 			}
 		}
-		over := s.Quick || look != MostLooked && bound.Err() != nil
-		if s.From = next; err != nil || next == 0 || len(list) == s.Limit || over {
+		exceeded := s.Quick || look != MostLooked && bound.Err() != nil
+		if s.From = next; err != nil || next == 0 || len(list) == s.Limit || exceeded {
 			return list, next == 0, err
 		}
 	}

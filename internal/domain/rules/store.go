@@ -65,11 +65,11 @@ type Tx interface {
 	// rules that open a Mini Program.
 	CountOwned(ctx context.Context, owner string) (int, error)
 	CountTargeted(ctx context.Context, target string) (int, error)
-	// Near returns the rules under the same host and first path segment whose keys have most in
+	// Neighbours returns the rules under the same host and first path segment whose keys have most in
 	// common with the link's under either scheme, and rules with the same path on another host: at
 	// most each of them before the link and each after it in either scheme, and each on other
 	// hosts.
-	Near(ctx context.Context, link Link, each int) ([]Rule, error)
+	Neighbours(ctx context.Context, link Link, each int) ([]Rule, error)
 
 	// AddRule stores a new rule and gives it its ID; ErrPrefixTaken if the key
 	// has an owner already. The author of every change is the context's.
@@ -87,7 +87,7 @@ type Tx interface {
 	EditApart(ctx context.Context, list []Edit, d ChangeMeta, under accounts.SeqRange) error
 	LockToShow(ctx context.Context) error
 	ShowApart(ctx context.Context) error
-	// LastChange is the number of the last change that the transaction sees. ChangedSince lists at
+	// LastChange returns the number of the last change that the transaction sees. ChangedSince lists at
 	// most limit changes after a number, without those that the transaction itself stored apart.
 	LastChange(ctx context.Context) (int64, error)
 	ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.ChangeRef, error)

@@ -28,8 +28,8 @@ var ErrNoChange = errors.New("rules: no such change")
 // more. Assumed(rules.undo): it is the operator's, so it spends no publish and gives none
 // back. It returns what it did.
 func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
-	by := accounts.Actor{ActorID: accounts.ActorFromContext(ctx).ActorID, RID: fmt.Sprintf("undo-%d", seq)}
-	ctx = accounts.WithActor(ctx, by)
+	actor := accounts.Actor{ActorID: accounts.ActorFromContext(ctx).ActorID, RID: fmt.Sprintf("undo-%d", seq)}
+	ctx = accounts.WithActor(ctx, actor)
 	var done Change
 	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
 		done = Change{}
@@ -45,7 +45,7 @@ func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 			return err
 		}
 		// Under the locks the rule cannot change, so it is read again.
-		change, before, err := tx.RuleChange(ctx, seq)
+		change, oldChange, err := tx.RuleChange(ctx, seq)
 		if err != nil {
 			return err
 		}
@@ -58,28 +58,28 @@ func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 		}
 		now := b.Now()
 		did := ChangeMeta{At: now}
-		was := before.Seq > 0 && !before.Gone()
+		had := oldChange.Seq > 0 && !oldChange.Gone()
 		r := change.Rule
 		switch {
-		case !change.Gone() && !was:
+		case !change.Gone() && !had:
 			did.Did = "delete"
 			err = tx.DeleteRule(ctx, r, did)
 		case !change.Gone():
 			did.Did = "edit"
-			r = before.Rule
+			r = oldChange.Rule
 			r.ID, r.ChangedAt = change.Rule.ID, now
 			err = tx.PutRule(ctx, r, did)
 		default:
 			did.Did = "add"
 			r, err = b.bringBack(ctx, tx, r, did)
 		}
-		done = Change{Actor: by, ChangeMeta: did, Rule: r}
+		done = Change{Actor: actor, ChangeMeta: did, Rule: r}
 		return err
 	})
 	return done, b.awaitMemory(ctx, done.Rule.Prefix.Key, err)
 }
 
-// limited is the account whose number of rules would rise if this rule were added.
+// limited returns the account whose number of rules would rise if this rule were added.
 func limited(r Rule) string {
 	if r.Kind == Service {
 		return r.Target

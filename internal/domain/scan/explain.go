@@ -46,7 +46,7 @@ type Step struct {
 	Behaviour string
 }
 
-// restsOn is the id of the behaviour that a verdict on a rule rests on.
+// restsOn returns the id of the behaviour that a verdict on a rule rests on.
 func restsOn(v Verdict, rule rules.Rule) string {
 	switch v {
 	case MatchesButShorter, UnpublishedHides:
@@ -75,10 +75,10 @@ type Explanation struct {
 	Steps []Step
 }
 
-// Explain decides a scan and says why. near are stored rules under the same
+// Explain decides a scan and says why. nearRules are stored rules under the same
 // host and first path segment or with the same path on another host; those
 // that match need not be among them. It has no effect.
-func (r Resolver) Explain(req Request, near []rules.Rule) Explanation {
+func (r Resolver) Explain(req Request, nearRules []rules.Rule) Explanation {
 	link, ok := rules.ParseLink(req.Text)
 	if !ok || !rules.PlainText(req.Text) {
 		return Explanation{Decision: r.Resolve(req)}
@@ -96,21 +96,21 @@ func (r Resolver) Explain(req Request, near []rules.Rule) Explanation {
 		shown[rule.Prefix.Key] = true
 		e.Steps = append(e.Steps, r.judgeMatch(d, matching, i))
 	}
-	var others []Step
-	for _, rule := range near {
+	var otherSteps []Step
+	for _, rule := range nearRules {
 		if !shown[rule.Prefix.Key] {
 			shown[rule.Prefix.Key] = true
-			others = append(others, judgeMiss(rule, link))
+			otherSteps = append(otherSteps, judgeMiss(rule, link))
 		}
 	}
-	slices.SortStableFunc(others, func(a, b Step) int {
+	slices.SortStableFunc(otherSteps, func(a, b Step) int {
 		return cmp.Or(
 			cmp.Compare(distance(a.Verdict), distance(b.Verdict)),
 			cmp.Compare(common(b.Rule, link), common(a.Rule, link)),
 			cmp.Compare(a.Rule.ID, b.Rule.ID),
 		)
 	})
-	e.Steps = append(e.Steps, others...)
+	e.Steps = append(e.Steps, otherSteps...)
 	e.Steps = e.Steps[:min(len(e.Steps), MaxSteps)]
 	return e
 }
@@ -145,8 +145,8 @@ func common(rule rules.Rule, link rules.Link) int {
 func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 	rule := matching[i]
 	step := Step{Rule: rule}
-	say := func(v Verdict, key string, with ...any) Step {
-		step.Verdict, step.Says = v, book.Text(key, with...)
+	say := func(v Verdict, key string, values ...any) Step {
+		step.Verdict, step.Says = v, book.Text(key, values...)
 		step.Behaviour = restsOn(v, rule)
 		return step
 	}
@@ -169,9 +169,9 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 			return say(OwnerSwitchedOff, "switched_off", rule.Owner, rule.Target)
 		}
 	case !rule.Published:
-		for j, other := range matching {
-			if j > i && other.Owner == rule.Owner && other.Published {
-				return say(UnpublishedHides, "hides", other.Prefix.Text)
+		for j, otherRule := range matching {
+			if j > i && otherRule.Owner == rule.Owner && otherRule.Published {
+				return say(UnpublishedHides, "hides", otherRule.Prefix.Text)
 			}
 		}
 		return say(Unpublished, "unpublished")
@@ -190,8 +190,8 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 // judgeMiss says where a rule that does not match differs.
 func judgeMiss(rule rules.Rule, link rules.Link) Step {
 	step := Step{Rule: rule}
-	say := func(v Verdict, key string, with ...any) Step {
-		step.Verdict, step.Says = v, book.Text(key, with...)
+	say := func(v Verdict, key string, values ...any) Step {
+		step.Verdict, step.Says = v, book.Text(key, values...)
 		step.Behaviour = restsOn(v, rule)
 		return step
 	}

@@ -55,10 +55,10 @@ func (o Overlay) Testing(text string) (list []rules.Rule) {
 	return o.published(list)
 }
 
-// Near drops from the stored neighbours those that are assumed to differ, and adds the assumed
+// Neighbours drops from the stored neighbours those that are assumed to differ, and adds the assumed
 // rules that are near: the same host and first path segment under any scheme, or the same path on
 // another host.
-func (o Overlay) Near(link rules.Link, stored []rules.Rule) []rules.Rule {
+func (o Overlay) Neighbours(link rules.Link, stored []rules.Rule) []rules.Rule {
 	list := o.left(stored)
 	for _, key := range slices.Sorted(maps.Keys(o.Rules)) {
 		r := o.Rules[key]
@@ -77,7 +77,7 @@ func (o Overlay) Touches(link rules.Link) bool {
 	})
 }
 
-// left are the rules of a list about which nothing is assumed.
+// left returns the rules of a list about which nothing is assumed.
 func (o Overlay) left(list []rules.Rule) []rules.Rule {
 	return slices.DeleteFunc(slices.Clone(list), func(r rules.Rule) bool {
 		_, changed := o.Rules[r.Prefix.Key]

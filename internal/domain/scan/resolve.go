@@ -35,13 +35,13 @@ const (
 	Album Source = "album"
 )
 
-// CodeScene is the Scene of a code: 1124, 1125, 1126. Observed(scan.code.scene). Contract: marketcode 6.1.
+// CodeScene returns the Scene of a code: 1124, 1125, 1126. Observed(scan.code.scene). Contract: marketcode 6.1.
 func (s Source) CodeScene() int {
 	scene, _ := s.Scene()
 	return scene - 1011 + 1124
 }
 
-// Scene is the number by which a Mini Program learns how it was opened: 1011,
+// Scene returns the number by which a Mini Program learns how it was opened: 1011,
 // 1012, 1013; ok is false for an unknown source. Documented(scan.scene). Contract: rules 2.8.
 func (s Source) Scene() (scene int, ok bool) {
 	switch s {
@@ -199,7 +199,7 @@ func (r Resolver) product(req Request) (Decision, bool) {
 	return d, true
 }
 
-// openCode is the decision on a code; the desk of codes makes its ticket.
+// openCode returns the decision on a code; the desk of codes makes its ticket.
 func openCode(req Request, s codes.Scanned) Decision {
 	if s.Err != nil || s.Reason != "" {
 		return Decision{Action: ShowMessage, Reason: s.Reason, Code: s}
@@ -296,9 +296,9 @@ func (r Resolver) open(req Request, hit rules.Match, kind MatchKind, version acc
 	}
 }
 
-// launchPath is the page with the scanned text in q, encoded once, and the
+// launchPath returns the page with the scanned text in q, encoded once, and the
 // second of the scan. Contract: rules 2.8.
-func launchPath(page, text string, at time.Time) string {
+func launchPath(page, text string, t time.Time) string {
 	var b strings.Builder
 	b.Grow(len(page) + 3*len(text) + 32)
 	// Assumed(scan.page): a leading slash, which no sample has, is dropped; a page with a
@@ -314,7 +314,7 @@ func launchPath(page, text string, at time.Time) string {
 	encodeComponent(&b, text)
 	b.WriteString("&scancode_time=")
 	var digits [20]byte
-	b.Write(strconv.AppendInt(digits[:0], at.Unix(), 10))
+	b.Write(strconv.AppendInt(digits[:0], t.Unix(), 10))
 	return b.String()
 }
 

@@ -55,8 +55,8 @@ type Aggregator struct {
 	groups   map[groupKey]*group
 	byID     map[int64]*group
 	places   map[int64]map[string]bool
-	tail     *tail              // users since state.UsersPosition
-	large    map[UsersKey]since // what was stored beside large sketches
+	tail     *tail                 // users since state.UsersPosition
+	large    map[UsersKey]tailSize // what was stored beside large sketches
 	foldedAt time.Time
 
 	counted  atomic.Int64
@@ -155,11 +155,11 @@ func (c *Aggregator) addUp(ctx context.Context) error {
 	}
 	came := 0
 	for {
-		n, more, err := c.slice(ctx, end)
+		n, hasMore, err := c.slice(ctx, end)
 		if err != nil {
 			return err
 		}
-		if came += n; !more {
+		if came += n; !hasMore {
 			break
 		}
 		select {
@@ -181,8 +181,8 @@ func (c *Aggregator) addUp(ctx context.Context) error {
 	return c.saveAll(ctx, false)
 }
 
-// slice adds up some events; more reports that there are further ones.
-func (c *Aggregator) slice(ctx context.Context, end int64) (n int, more bool, err error) {
+// slice adds up some events; hasMore reports that there are further ones.
+func (c *Aggregator) slice(ctx context.Context, end int64) (n int, hasMore bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.load(ctx, end); err != nil {
@@ -212,8 +212,8 @@ func (c *Aggregator) CatchUp(ctx context.Context) error {
 		return fmt.Errorf("looking for the end of the ledger: %w", err)
 	}
 	for {
-		_, more, err := c.slice(ctx, end)
-		if err == nil && !more {
+		_, hasMore, err := c.slice(ctx, end)
+		if err == nil && !hasMore {
 			c.mu.Lock()
 			if c.loaded {
 				err = c.saveAll(ctx, false)
@@ -225,7 +225,7 @@ func (c *Aggregator) CatchUp(ctx context.Context) error {
 		switch {
 		case errors.Is(err, errMoved) && ctx.Err() == nil:
 			continue
-		case err != nil || !more:
+		case err != nil || !hasMore:
 			return err
 		}
 	}
@@ -260,25 +260,25 @@ func (c *Aggregator) CatchUpAndSave(ctx context.Context) error {
 	return c.saveAll(ctx, true)
 }
 
-// CountRest counts the events of a node's journal that were meant for a stream which is no longer counted, and returns the number
+// BackfillJournal counts the events of a node's journal that were meant for a stream which is no longer counted, and returns the number
 // of those that were not counted yet. They are those after a position; journal yields the events after one. It reads no log.
-func (c *Aggregator) CountRest(ctx context.Context, node string, after int64, journal func(after int64) iter.Seq2[scanlog.Entry, error]) (
+func (c *Aggregator) BackfillJournal(ctx context.Context, node string, start int64, journal func(start int64) iter.Seq2[scanlog.Entry, error]) (
 	n int64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer func() { c.loaded = false }()
-	for more := true; more && err == nil; {
-		var some int64
-		some, after, more, err = c.countRest(ctx, node, after, journal(after))
-		n += some
+	for hasMore := true; hasMore && err == nil; {
+		var part int64
+		part, start, hasMore, err = c.countRest(ctx, node, start, journal(start))
+		n += part
 	}
 	return n, err
 }
 
 // countRest counts some of them, and returns the position up to which it did. Where another node counts some from the
 // stream at the same time, it starts anew with those that are left.
-func (c *Aggregator) countRest(ctx context.Context, node string, after int64, journal iter.Seq2[scanlog.Entry, error]) (
-	n, reached int64, more bool, err error) {
+func (c *Aggregator) countRest(ctx context.Context, node string, start int64, journal iter.Seq2[scanlog.Entry, error]) (
+	n, reached int64, hasMore bool, err error) {
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
 		if c.state, err = tx.StatisticsState(ctx); err == nil {
 			c.taken, err = tx.Origins(ctx)
@@ -286,16 +286,16 @@ func (c *Aggregator) countRest(ctx context.Context, node string, after int64, jo
 		return err
 	})
 	if err != nil {
-		return 0, after, false, fmt.Errorf("reading how far scans are counted: %w", err)
+		return 0, start, false, fmt.Errorf("reading how far scans are counted: %w", err)
 	}
 	c.groups, c.byID, c.places, c.large = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}, nil
 	c.pending, c.tail = newPending(c.state.Position), newTail()
-	reached = after
+	reached = start
 	for e, err := range journal {
 		if err != nil {
-			return 0, after, false, fmt.Errorf("reading the journal of scans: %w", err)
+			return 0, start, false, fmt.Errorf("reading the journal of scans: %w", err)
 		}
-		if more = len(c.pending.rest) == sliceEvents || c.full(); more {
+		if hasMore = len(c.pending.rest) == sliceEvents || c.full(); hasMore {
 			break
 		}
 		if reached = e.Position; c.taken[node].Has(e.Position) {
@@ -303,13 +303,13 @@ func (c *Aggregator) countRest(ctx context.Context, node string, after int64, jo
 		}
 		e.From = scanlog.Origin{Node: node, Position: e.Position}
 		if err := c.count(ctx, &e); err != nil {
-			return 0, after, false, err
+			return 0, start, false, err
 		}
 		c.pending.rest = append(c.pending.rest, e.From)
 	}
 	n = int64(c.pending.events)
 	if n == 0 {
-		return 0, reached, more, nil
+		return 0, reached, hasMore, nil
 	}
 	// Users are stored first: to add one twice changes nothing.
 	sketches := c.tail.sketches()
@@ -318,12 +318,12 @@ func (c *Aggregator) countRest(ctx context.Context, node string, after int64, jo
 		_, err := c.mergeUsers(ctx, tx, slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare), sketches)
 		return err
 	}); err != nil {
-		return 0, after, false, fmt.Errorf("writing the distinct users: %w", err)
+		return 0, start, false, fmt.Errorf("writing the distinct users: %w", err)
 	}
 	if err = c.save(ctx); errors.Is(err, errMoved) {
-		return 0, after, true, context.Cause(ctx)
+		return 0, start, true, context.Cause(ctx)
 	}
-	return n, reached, more, err
+	return n, reached, hasMore, err
 }
 
 // saveAll stores what was added up, and the users too where that is due.
@@ -338,11 +338,11 @@ func (c *Aggregator) saveAll(ctx context.Context, users bool) error {
 
 // full reports whether so much was added up that it must be stored.
 func (c *Aggregator) full() bool {
-	p, most := c.pending, c.Events
-	if most == 0 {
-		most = maxEvents
+	p, limit := c.pending, c.Events
+	if limit == 0 {
+		limit = maxEvents
 	}
-	return p.size() >= most || len(p.counts) >= maxCells || len(p.codes) >= maxCodeScans || len(c.groups) >= maxKnown || c.tail.full()
+	return p.size() >= limit || len(p.counts) >= maxCells || len(p.codes) >= maxCodeScans || len(c.groups) >= maxKnown || c.tail.full()
 }
 
 // OtherPlaces counts the places of a day beyond those that are kept apart.

@@ -162,7 +162,7 @@ func check(t *testing.T, c *stats.Aggregator, n *naive) {
 // counting is cut off and begun again, by one node or two.
 func TestCountsEqualACountOneByOne(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
-		for seed := range uint64(testscope.Or(4, 2)) {
+		for seed := range uint64(testscope.Choose(4, 2)) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			require.NoError(t, s.Reset(t.Context()))
 			log, events := &scantest.Memory{Gaps: r}, &scantest.Traffic{Random: r, Now: began, Users: 200}
@@ -575,7 +575,7 @@ func TestAnEarlierVersionCountsInBetween(t *testing.T) {
 			// And more that nobody has counted yet.
 			come(c)
 			check(t, c, sum)
-			if n, err := c.Lacking(t.Context()); err != nil || n != 0 {
+			if n, err := c.MissingScans(t.Context()); err != nil || n != 0 {
 				t.Fatalf("%d scans are lacking, %v", n, err)
 			}
 			if got, want := told(), [2]int64{40, 120}; got != want {

@@ -36,10 +36,10 @@ func (w *erasures) wait(x *erasing) chan<- struct{} {
 }
 
 // takeWaiting returns all that wait, except the one that is given up.
-func (w *erasures) takeWaiting(without *erasing) []*erasing {
+func (w *erasures) takeWaiting(bareErasing *erasing) []*erasing {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := slices.DeleteFunc(w.waiting, func(x *erasing) bool { return x == without })
+	all := slices.DeleteFunc(w.waiting, func(x *erasing) bool { return x == bareErasing })
 	w.waiting = nil
 	return all
 }
@@ -60,21 +60,21 @@ func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, e
 	if user == (scanlog.UserHash{}) {
 		return 0, nil
 	}
-	mine := &erasing{user: user}
-	turn := c.erasures.wait(mine)
+	localErasing := &erasing{user: user}
+	turn := c.erasures.wait(localErasing)
 	select {
 	case turn <- struct{}{}:
 	case <-ctx.Done():
-		c.erasures.putBack(c.erasures.takeWaiting(mine))
+		c.erasures.putBack(c.erasures.takeWaiting(localErasing))
 		return 0, context.Cause(ctx)
 	}
 	defer func() { <-c.erasures.turn }()
-	if !mine.ended {
+	if !localErasing.ended {
 		all := c.erasures.takeWaiting(nil)
 		err := c.erase(ctx, all)
 		var left []*erasing
 		for _, x := range all {
-			if err != nil && ctx.Err() != nil && x != mine {
+			if err != nil && ctx.Err() != nil && x != localErasing {
 				left = append(left, x) // only the caller that had the turn went away, so this one goes on waiting
 				continue
 			}
@@ -82,7 +82,7 @@ func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, e
 		}
 		c.erasures.putBack(left)
 	}
-	return mine.scans, mine.err
+	return localErasing.scans, localErasing.err
 }
 
 // erasing is a user who is to be erased, and the result.
@@ -135,23 +135,23 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 		return err
 	}
 	c.mu.Lock()
-	log, until := c.state.Ledger, c.state.Position
+	log, end := c.state.Ledger, c.state.Position
 	r.offset = c.state.Offset
 	c.mu.Unlock()
 	for n, log := range logs {
 		upTo := int64(math.MaxInt64)
 		if n == 0 {
-			upTo = until
+			upTo = end
 		}
 		if err := r.read(ctx, c, log, 0, upTo); err != nil {
 			return err
 		}
 	}
-	until, err := c.forgetUsers(ctx, r, log, until)
+	end, err := c.forgetUsers(ctx, r, log, end)
 	for errors.Is(err, errMoved) && ctx.Err() == nil {
 		// Another node counted on while this one read.
 		if err = c.CatchUp(ctx); err == nil {
-			until, err = c.forgetUsers(ctx, r, log, until)
+			end, err = c.forgetUsers(ctx, r, log, end)
 		}
 	}
 	if err != nil {
@@ -160,7 +160,7 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 	for n, log := range logs {
 		upTo := int64(math.MaxInt64)
 		if n == 0 {
-			upTo = until
+			upTo = end
 		}
 		if _, err := log.Erase(ctx, r.users, upTo); err != nil {
 			return fmt.Errorf("making the scans of a user anonymous: %w", err)
@@ -173,15 +173,15 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 }
 
 // read looks for the users after a position of a log up to another.
-func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, after, upTo int64) error {
-	for e, err := range log.Of(ctx, r.users, after) {
+func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, start, upTo int64) error {
+	for e, err := range log.ForUsers(ctx, r.users, start) {
 		if err != nil {
 			return fmt.Errorf("looking for the scans of a user: %w", err)
 		}
 		if e.Position > upTo {
 			return nil
 		}
-		of := r.of[e.User]
+		item := r.of[e.User]
 		t, err := c.Tuple(ctx, &e.Event)
 		if err != nil {
 			return err
@@ -191,47 +191,47 @@ func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, after,
 		}
 		day := timebucket.Day(timebucket.Hour(e.At), r.offset)
 		for d := range Dims {
-			of.keys[UsersKey{day, d, t.Value(d)}] = true
-			of.keys[UsersKey{MonthSketches + timebucket.Month(day), d, t.Value(d)}] = true
+			item.keys[UsersKey{day, d, t.Value(d)}] = true
+			item.keys[UsersKey{MonthSketches + timebucket.Month(day), d, t.Value(d)}] = true
 		}
 		if e.Batch != 0 {
-			of.names[alarms.CodeName{Batch: e.Batch, Index: e.Index}] = true
+			item.names[alarms.CodeName{Batch: e.Batch, Index: e.Index}] = true
 		}
-		of.known[e.ID] = true
+		item.known[e.ID] = true
 	}
 	return nil
 }
 
 // forgetUsers removes users from all aggregates while counting is paused, and returns the position up to which that holds. Scans
 // after a position are read first.
-func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, after int64) (int64, error) {
+func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, start int64) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.loaded {
-		return after, errMoved
+		return start, errMoved
 	}
 	if err := c.saveAll(ctx, true); err != nil {
-		return after, err
+		return start, err
 	}
 	if c.state.Ledger != log || c.state.Offset != r.offset {
 		return 0, errors.New("the ledger or the zone of days was changed while the scans of a user were looked for: erase again")
 	}
-	until := c.state.Position
-	if until > after {
-		if err := r.read(ctx, c, c.Log, after, until); err != nil {
+	end := c.state.Position
+	if end > start {
+		if err := r.read(ctx, c, c.Log, start, end); err != nil {
 			return 0, err
 		}
 	}
-	for user, of := range r.of {
+	for user, item := range r.of {
 		var b [8]byte
 		if _, err := io.ReadFull(c.random(), b[:]); err != nil {
 			return 0, fmt.Errorf("drawing a number: %w", err)
 		}
-		if err := c.replace(ctx, of.keys, of.names, user, binary.BigEndian.Uint64(b[:])); err != nil {
+		if err := c.replace(ctx, item.keys, item.names, user, binary.BigEndian.Uint64(b[:])); err != nil {
 			return 0, fmt.Errorf("taking a user out of the counts: %w", err)
 		}
 	}
-	return until, nil
+	return end, nil
 }
 
 func (c *Aggregator) random() io.Reader {
@@ -243,20 +243,20 @@ func (c *Aggregator) random() io.Reader {
 
 // replace puts a meaningless number in the place of a user.
 func (c *Aggregator) replace(ctx context.Context, keys map[UsersKey]bool, names map[alarms.CodeName]bool, user scanlog.UserHash,
-	by uint64) error {
+	step uint64) error {
 	_, err := c.change(ctx, func(ctx context.Context, tx Tx, _ *State) error {
-		for some := range slices.Chunk(slices.SortedFunc(maps.Keys(keys), UsersKey.Compare), usersAtOnce) {
-			have, err := tx.UsersRows(ctx, some)
+		for usersKeys := range slices.Chunk(slices.SortedFunc(maps.Keys(keys), UsersKey.Compare), usersAtOnce) {
+			have, err := tx.UsersRows(ctx, usersKeys)
 			if err != nil {
 				return err
 			}
 			var changed []UsersRow
 			for _, row := range have {
-				s, err := row.Whole()
+				s, err := row.Merged()
 				if err != nil {
 					return err
 				}
-				if s.Replace(user, by) {
+				if s.Replace(user, step) {
 					row.Users, row.Sketch, row.Erased = s.Count(), s.Encode(), row.Erased+1
 					changed = append(changed, row)
 				}
@@ -265,7 +265,7 @@ func (c *Aggregator) replace(ctx context.Context, keys map[UsersKey]bool, names 
 				return err
 			}
 		}
-		return alarms.Erase(ctx, tx, slices.SortedFunc(maps.Keys(names), alarms.CodeName.Compare), user, by)
+		return alarms.Erase(ctx, tx, slices.SortedFunc(maps.Keys(names), alarms.CodeName.Compare), user, step)
 	})
 	return err
 }

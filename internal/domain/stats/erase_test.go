@@ -39,8 +39,8 @@ func (l *gatedLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entr
 	}
 }
 
-func (l *gatedLog) Of(ctx context.Context, users scanlog.Users, after int64) iter.Seq2[scanlog.Entry, error] {
-	return scantest.Of(l.Read(ctx, after), users)
+func (l *gatedLog) ForUsers(ctx context.Context, users scanlog.Users, after int64) iter.Seq2[scanlog.Entry, error] {
+	return scantest.ForUsers(l.Read(ctx, after), users)
 }
 
 // watchedStore knows whether a transaction that writes is open.
@@ -89,9 +89,9 @@ func (l *farLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry,
 	return l.Memory.Read(ctx, after)
 }
 
-func (l *farLog) Of(ctx context.Context, users scanlog.Users, after int64) iter.Seq2[scanlog.Entry, error] {
+func (l *farLog) ForUsers(ctx context.Context, users scanlog.Users, after int64) iter.Seq2[scanlog.Entry, error] {
 	l.asked("a user's scans")
-	return l.Memory.Of(ctx, users, after)
+	return l.Memory.ForUsers(ctx, users, after)
 }
 
 // Issue 12, 12: nothing waits for a network within a transaction that writes.

@@ -27,13 +27,13 @@ type Counted struct {
 // Feed returns the scans after one, in the order in which they became known;
 // the zero id is before the first. At most limit. ErrNoScan
 // where there is no such scan, ErrForgotten where it may have been one.
-func (c *Aggregator) Feed(ctx context.Context, after scanlog.ScanID, limit int) (list []Counted, err error) {
+func (c *Aggregator) Feed(ctx context.Context, lastScanID scanlog.ScanID, limit int) (list []Counted, err error) {
 	if err := c.CatchUpAll(ctx); err != nil {
 		return nil, err
 	}
 	position := int64(0)
-	if after != (scanlog.ScanID{}) {
-		if position, err = c.find(ctx, after); err != nil {
+	if lastScanID != (scanlog.ScanID{}) {
+		if position, err = c.find(ctx, lastScanID); err != nil {
 			return nil, err
 		}
 	}
@@ -56,11 +56,11 @@ func (c *Aggregator) Newest(ctx context.Context, owners []string, n, limit int) 
 		return nil, false, err
 	}
 	f := Filter{Owners: owners}
-	before, older, err := c.beforeNewest(ctx, f, n)
+	prev, older, err := c.beforeNewest(ctx, f, n)
 	if err != nil {
 		return nil, false, err
 	}
-	for e, err := range c.bound(ctx, f, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, before) }) {
+	for e, err := range c.bound(ctx, f, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, prev) }) {
 		if err != nil {
 			return nil, false, err
 		}
@@ -138,18 +138,18 @@ func (c *Aggregator) wants(ctx context.Context, f *Filter, e *scanlog.Entry) (bo
 }
 
 // Matching is Feed for scans that match a filter. It reads at most MaxLooked scans: next is the
-// last one that it read, or after if there was none, and more reports that there are others after
+// last one that it read, or after if there was none, and hasMore reports that there are others after
 // it. The errors are those of Feed.
-func (c *Aggregator) Matching(ctx context.Context, after scanlog.ScanID, f Filter, limit int) (list []Counted,
+func (c *Aggregator) Matching(ctx context.Context, lastScanID scanlog.ScanID, f Filter, limit int) (list []Counted,
 	next scanlog.ScanID, looked int,
-	more bool, err error) {
+	hasMore bool, err error) {
 	if err := c.CatchUpAll(ctx); err != nil {
-		return nil, after, 0, false, err
+		return nil, lastScanID, 0, false, err
 	}
 	position := int64(0)
-	if next = after; after != (scanlog.ScanID{}) {
-		if position, err = c.find(ctx, after); err != nil {
-			return nil, after, 0, false, err
+	if next = lastScanID; lastScanID != (scanlog.ScanID{}) {
+		if position, err = c.find(ctx, lastScanID); err != nil {
+			return nil, lastScanID, 0, false, err
 		}
 	}
 	read := func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, position) }
@@ -158,7 +158,7 @@ func (c *Aggregator) Matching(ctx context.Context, after scanlog.ScanID, f Filte
 		if to.IsZero() {
 			to = time.UnixMilli(1 << 47)
 		}
-		read = func() iter.Seq2[scanlog.Entry, error] { return c.Log.Between(ctx, position, f.From, to) }
+		read = func() iter.Seq2[scanlog.Entry, error] { return c.Log.ListRange(ctx, position, f.From, to) }
 	}
 	for e, err := range c.untilCounted(ctx, read) {
 		switch {
@@ -178,11 +178,11 @@ func (c *Aggregator) Matching(ctx context.Context, after scanlog.ScanID, f Filte
 		if !wanted {
 			continue
 		}
-		one, err := c.withBinding(ctx, e)
+		item, err := c.withBinding(ctx, e)
 		if err != nil {
 			return nil, next, looked, false, err
 		}
-		list = append(list, one)
+		list = append(list, item)
 	}
 	return list, next, looked, false, nil
 }
@@ -253,7 +253,7 @@ func (c *Aggregator) Reached(ctx context.Context) (alarms.Counted, error) {
 	return alarms.Counted{Log: c.Log, Position: state.Position, Offset: state.Offset, Forgotten: state.Forgotten}, err
 }
 
-// Forgotten is the time before which retention removed scans; zero = it removed none.
+// Forgotten returns the time before which retention removed scans; zero = it removed none.
 func (c *Aggregator) Forgotten(ctx context.Context) time.Time { return c.forgotten(ctx) }
 
 func (c *Aggregator) forgotten(ctx context.Context) time.Time {
@@ -263,8 +263,8 @@ func (c *Aggregator) forgotten(ctx context.Context) time.Time {
 
 // All yields every scan after a position, in the order of the ledger, up to what is
 // counted.
-func (c *Aggregator) All(ctx context.Context, after int64) iter.Seq2[Counted, error] {
-	return c.bound(ctx, Filter{}, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, after) })
+func (c *Aggregator) All(ctx context.Context, start int64) iter.Seq2[Counted, error] {
+	return c.bound(ctx, Filter{}, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, start) })
 }
 
 // bound yields the scans of a log that match a filter, as far as they are counted, with what their
@@ -279,11 +279,11 @@ func (c *Aggregator) bound(ctx context.Context, f Filter, read func() iter.Seq2[
 			if !wanted && err == nil {
 				continue
 			}
-			var one Counted
+			var item Counted
 			if err == nil {
-				one, err = c.withBinding(ctx, e)
+				item, err = c.withBinding(ctx, e)
 			}
-			if !yield(one, err) || err != nil {
+			if !yield(item, err) || err != nil {
 				return
 			}
 		}
@@ -291,8 +291,8 @@ func (c *Aggregator) bound(ctx context.Context, f Filter, read func() iter.Seq2[
 }
 
 // upToCounted is All without what codes count for.
-func (c *Aggregator) upToCounted(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
-	return c.untilCounted(ctx, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, after) })
+func (c *Aggregator) upToCounted(ctx context.Context, start int64) iter.Seq2[scanlog.Entry, error] {
+	return c.untilCounted(ctx, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, start) })
 }
 
 // untilCounted yields what read does, up to the position that is counted at its beginning.
@@ -316,13 +316,13 @@ func (c *Aggregator) untilCounted(ctx context.Context, read func() iter.Seq2[sca
 	}
 }
 
-// Between is All of the scans that a filter wants.
-func (c *Aggregator) Between(ctx context.Context, f Filter) iter.Seq2[Counted, error] {
+// ListRange is All of the scans that a filter wants.
+func (c *Aggregator) ListRange(ctx context.Context, f Filter) iter.Seq2[Counted, error] {
 	to := f.To
 	if to.IsZero() {
 		to = time.UnixMilli(1 << 47)
 	}
-	return c.bound(ctx, f, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Between(ctx, 0, f.From, to) })
+	return c.bound(ctx, f, func() iter.Seq2[scanlog.Entry, error] { return c.Log.ListRange(ctx, 0, f.From, to) })
 }
 
 // Forget removes scans that are older than a moment from the ledger, as far as

@@ -29,15 +29,15 @@ const (
 	aMonth = 32
 )
 
-// part is the size of a part: most, or less in a test.
-func (c *Aggregator) part(most int) int {
+// part returns the size of a part: most, or less in a test.
+func (c *Aggregator) part(limit int) int {
 	if c.parts > 0 {
-		return min(most, c.parts)
+		return min(limit, c.parts)
 	}
-	return most
+	return limit
 }
 
-// rolledDays is the day before which every count is also added to a month.
+// rolledDays returns the day before which every count is also added to a month.
 func (s *State) rolledDays() int64 {
 	if s.Rolling != "" {
 		return timebucket.FirstDay(s.Months + 1)
@@ -47,14 +47,14 @@ func (s *State) rolledDays() int64 {
 
 // place says where a row is stored: here, as an hour or day that is kept, and also in a month that
 // is rolled up.
-func (s *State) place(per Granularity, at, rolled int64) (here bool, month int64, inMonth bool) {
+func (s *State) place(per Granularity, pos, rolled int64) (isLocal bool, month int64, inMonth bool) {
 	if per.Hours() {
-		return at >= s.HoursFrom, 0, false
+		return pos >= s.HoursFrom, 0, false
 	}
-	if at < rolled {
-		month, inMonth = timebucket.Month(at), true
+	if pos < rolled {
+		month, inMonth = timebucket.Month(pos), true
 	}
-	return at >= s.DaysFrom, month, inMonth
+	return pos >= s.DaysFrom, month, inMonth
 }
 
 // placeCounts leaves out rows of hours and days that are removed, and adds those of
@@ -62,8 +62,8 @@ func (s *State) place(per Granularity, at, rolled int64) (here bool, month int64
 func (s *State) placeCounts(rows []CountRow) []CountRow {
 	kept, months, rolled := make([]CountRow, 0, len(rows)), []CountRow(nil), s.rolledDays()
 	for _, row := range rows {
-		here, month, inMonth := s.place(row.Per, row.At, rolled)
-		if here {
+		isLocal, month, inMonth := s.place(row.Per, row.At, rolled)
+		if isLocal {
 			kept = append(kept, row)
 		}
 		if inMonth {
@@ -79,8 +79,8 @@ func (s *State) placeCounts(rows []CountRow) []CountRow {
 func (s *State) placeSums(rows []SumRow) []SumRow {
 	kept, months, rolled := make([]SumRow, 0, len(rows)), []SumRow(nil), s.rolledDays()
 	for _, row := range rows {
-		here, month, inMonth := s.place(row.Per, row.At, rolled)
-		if here {
+		isLocal, month, inMonth := s.place(row.Per, row.At, rolled)
+		if isLocal {
 			kept = append(kept, row)
 		}
 		if inMonth {
@@ -127,10 +127,10 @@ func countOf[R counting](r *R) *Count {
 }
 
 // addedUp adds up neighbours of the same key, in place.
-func addedUp[R counting](rows []R, same func(a, b *R) bool) []R {
+func addedUp[R counting](rows []R, sameCallback func(a, b *R) bool) []R {
 	n := 0
 	for i := range rows {
-		if n > 0 && same(&rows[n-1], &rows[i]) {
+		if n > 0 && sameCallback(&rows[n-1], &rows[i]) {
 			countOf(&rows[n-1]).Add(*countOf(&rows[i]))
 			continue
 		}
@@ -159,7 +159,7 @@ const (
 	rollEnd
 )
 
-// next is the first key behind a table or, of sums and users, behind a dimension.
+// next returns the first key behind a table or, of sums and users, behind a dimension.
 func (k RollKey) next() RollKey {
 	switch {
 	case k.Table == rollCountsOfAll && k.Dim == Total:
@@ -173,8 +173,8 @@ func (k RollKey) next() RollKey {
 	return RollKey{Table: k.Table, Dim: k.Dim}
 }
 
-// before reports whether a key comes before another.
-func (k RollKey) before(o RollKey) bool {
+// precedes reports whether a key comes before another.
+func (k RollKey) precedes(o RollKey) bool {
 	return cmp.Or(cmp.Compare(k.Table, o.Table), cmp.Compare(k.Dim, o.Dim), cmp.Compare(k.Rule, o.Rule), cmp.Compare(k.Tuple, o.Tuple),
 		cmp.Compare(k.Value, o.Value)) < 0
 }
@@ -187,13 +187,13 @@ func (k RollKey) text() (string, error) {
 	return string(b), err
 }
 
-// Roll rolls up a part of the first month that is over and not rolled up yet; more says whether
+// Roll rolls up a part of the first month that is over and not rolled up yet; hasMore says whether
 // there is something left to do. From the first part on, new counts for days of the month are also
 // added to the month; the parts bring in what was counted before.
-func (c *Aggregator) Roll(ctx context.Context, now time.Time) (more bool, err error) {
+func (c *Aggregator) Roll(ctx context.Context, now time.Time) (hasMore bool, err error) {
 	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
-		more = false
-		var at RollKey
+		hasMore = false
+		var key RollKey
 		if s.Rolling == "" {
 			first, any, err := tx.FirstCounted(ctx, PerDayOfAll, timebucket.FirstDay(s.Months))
 			month := timebucket.Month(first)
@@ -201,26 +201,26 @@ func (c *Aggregator) Roll(ctx context.Context, now time.Time) (more bool, err er
 				return err
 			}
 			s.Months = month
-		} else if err := json.Unmarshal([]byte(s.Rolling), &at); err != nil {
+		} else if err := json.Unmarshal([]byte(s.Rolling), &key); err != nil {
 			return fmt.Errorf("reading how far a month is rolled up: %w", err)
 		}
-		more = true
-		if at, err = c.rollPart(ctx, tx, s.Months, at); err != nil {
+		hasMore = true
+		if key, err = c.rollPart(ctx, tx, s.Months, key); err != nil {
 			return fmt.Errorf("rolling up the days of a month: %w", err)
 		}
-		if at.Ended() {
+		if key.Ended() {
 			s.Months, s.Rolling = s.Months+1, ""
 			return nil
 		}
-		s.Rolling, err = at.text()
+		s.Rolling, err = key.text()
 		return err
 	})
-	return more, err
+	return hasMore, err
 }
 
 // rollPart rolls up a part of a month from a key on, and returns the next.
-func (c *Aggregator) rollPart(ctx context.Context, tx Tx, month int64, at RollKey) (next RollKey, err error) {
-	part, next, err := c.OfDays(ctx, tx, month, at)
+func (c *Aggregator) rollPart(ctx context.Context, tx Tx, month int64, key RollKey) (next RollKey, err error) {
+	part, next, err := c.OfDays(ctx, tx, month, key)
 	if err == nil {
 		err = tx.PutScanCounts(ctx, part.Counts)
 	}
@@ -240,41 +240,41 @@ type MonthPart struct {
 	Users  []UsersRow
 }
 
-// OfDays is a part of a month from a key on, added up from its days, and the key behind it.
-func (c *Aggregator) OfDays(ctx context.Context, tx Tx, month int64, at RollKey) (part MonthPart, next RollKey, err error) {
-	switch at.Table {
+// OfDays returns a part of a month from a key on, added up from its days, and the key behind it.
+func (c *Aggregator) OfDays(ctx context.Context, tx Tx, month int64, key RollKey) (part MonthPart, next RollKey, err error) {
+	switch key.Table {
 	case rollCounts, rollCountsOfAll:
-		part.Counts, next, err = c.countsOfDays(ctx, tx, month, at)
+		part.Counts, next, err = c.countsOfDays(ctx, tx, month, key)
 	case rollSums:
-		part.Sums, next, err = c.sumsOfDays(ctx, tx, month, at)
+		part.Sums, next, err = c.sumsOfDays(ctx, tx, month, key)
 	default:
-		part.Users, next, err = c.usersOfDays(ctx, tx, month, at)
+		part.Users, next, err = c.usersOfDays(ctx, tx, month, key)
 	}
 	return part, next, err
 }
 
 // OfMonth returns the stored rows of a month that is rolled up, in a half-open range of keys.
-func (c *Aggregator) OfMonth(ctx context.Context, tx Tx, month int64, at, next RollKey) (part MonthPart, err error) {
+func (c *Aggregator) OfMonth(ctx context.Context, tx Tx, month int64, key, next RollKey) (part MonthPart, err error) {
 	rows := aMonth * c.part(rolledRows)
-	switch at.Table {
+	switch key.Table {
 	case rollCounts, rollCountsOfAll:
-		part.Counts, err = tx.CountsFrom(ctx, Span{at.per().month(), month, month + 1}, at.Rule, at.Tuple, rows)
+		part.Counts, err = tx.CountsFrom(ctx, Span{key.per().month(), month, month + 1}, key.Rule, key.Tuple, rows)
 		part.Counts = slices.DeleteFunc(part.Counts, func(r CountRow) bool {
-			return !(RollKey{Table: at.Table, Dim: at.Dim, Rule: r.Rule, Tuple: r.Tuple}).before(next)
+			return !(RollKey{Table: key.Table, Dim: key.Dim, Rule: r.Rule, Tuple: r.Tuple}).precedes(next)
 		})
 	case rollSums:
-		part.Sums, err = tx.SumsFrom(ctx, Span{PerMonth, month, month + 1}, at.Dim, at.Value, rows)
+		part.Sums, err = tx.SumsFrom(ctx, Span{PerMonth, month, month + 1}, key.Dim, key.Value, rows)
 		part.Sums = slices.DeleteFunc(part.Sums, func(r SumRow) bool {
-			return !(RollKey{Table: at.Table, Dim: r.Dim, Value: r.Value}).before(next)
+			return !(RollKey{Table: key.Table, Dim: r.Dim, Value: r.Value}).precedes(next)
 		})
 	default:
-		keys, err := tx.UsersFrom(ctx, Span{PerDay, MonthSketches + month, MonthSketches + month + 1}, at.Dim, at.Value,
+		keys, err := tx.UsersFrom(ctx, Span{PerDay, MonthSketches + month, MonthSketches + month + 1}, key.Dim, key.Value,
 			aMonth*c.part(rolledSketches))
 		if err != nil {
 			return part, err
 		}
 		keys = slices.DeleteFunc(keys, func(k UsersKey) bool {
-			return !(RollKey{Table: at.Table, Dim: k.Dim, Value: k.Value}).before(next)
+			return !(RollKey{Table: key.Table, Dim: k.Dim, Value: k.Value}).precedes(next)
 		})
 		have, err := tx.UsersRows(ctx, keys)
 		return MonthPart{Users: slices.Collect(maps.Values(have))}, err
@@ -282,12 +282,12 @@ func (c *Aggregator) OfMonth(ctx context.Context, tx Tx, month int64, at, next R
 	return part, err
 }
 
-// daysOfMonth is the span of a month's days.
+// daysOfMonth returns the span of a month's days.
 func daysOfMonth(per Granularity, month int64) Span {
 	return Span{per, timebucket.FirstDay(month), timebucket.FirstDay(month + 1)}
 }
 
-// per is the sort of days whose counts a part rolls up.
+// per returns the sort of days whose counts a part rolls up.
 func (k RollKey) per() Granularity {
 	switch {
 	case k.Table != rollCountsOfAll:
@@ -300,11 +300,11 @@ func (k RollKey) per() Granularity {
 
 // ofAllDays merges the first rows of several days in the order of their keys. It stops at a key
 // after which a day may have rows that were not read; rest is the first row that was left out.
-func ofAllDays[R any](rows []R, most int, day func(*R) int64, compare func(a, b R) int) (whole []R, rest *R) {
+func ofAllDays[R any](rows []R, limit int, day func(*R) int64, compare func(a, b R) int) (items []R, rest *R) {
 	slices.SortFunc(rows, compare)
 	read := map[int64]int{}
 	for i := range rows {
-		if read[day(&rows[i])]++; read[day(&rows[i])] < most {
+		if read[day(&rows[i])]++; read[day(&rows[i])] < limit {
 			continue
 		}
 		for ; i > 0 && compare(rows[i-1], rows[i]) == 0; i-- {
@@ -315,34 +315,34 @@ func ofAllDays[R any](rows []R, most int, day func(*R) int64, compare func(a, b 
 }
 
 // countsOfDays are some rows of a month, added up from days.
-func (c *Aggregator) countsOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]CountRow, RollKey, error) {
-	rows, err := tx.CountsFrom(ctx, daysOfMonth(at.per(), month), at.Rule, at.Tuple, c.part(rolledRows))
+func (c *Aggregator) countsOfDays(ctx context.Context, tx Tx, month int64, key RollKey) ([]CountRow, RollKey, error) {
+	rows, err := tx.CountsFrom(ctx, daysOfMonth(key.per(), month), key.Rule, key.Tuple, c.part(rolledRows))
 	if err != nil {
-		return nil, at, err
+		return nil, key, err
 	}
-	next := at.next()
+	next := key.next()
 	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *CountRow) int64 { return r.At },
 		func(a, b CountRow) int { return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Tuple, b.Tuple)) })
 	if rest != nil {
-		next = RollKey{Table: at.Table, Dim: at.Dim, Rule: rest.Rule, Tuple: rest.Tuple}
+		next = RollKey{Table: key.Table, Dim: key.Dim, Rule: rest.Rule, Tuple: rest.Tuple}
 	}
 	for i := range rows {
-		rows[i].Per, rows[i].At = at.per().month(), month
+		rows[i].Per, rows[i].At = key.per().month(), month
 	}
 	return addedUp(rows, func(a, b *CountRow) bool { return a.compare(b) == 0 }), next, nil
 }
 
 // sumsOfDays is countsOfDays for sums.
-func (c *Aggregator) sumsOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]SumRow, RollKey, error) {
-	rows, err := tx.SumsFrom(ctx, daysOfMonth(PerDay, month), at.Dim, at.Value, c.part(rolledRows))
+func (c *Aggregator) sumsOfDays(ctx context.Context, tx Tx, month int64, key RollKey) ([]SumRow, RollKey, error) {
+	rows, err := tx.SumsFrom(ctx, daysOfMonth(PerDay, month), key.Dim, key.Value, c.part(rolledRows))
 	if err != nil {
-		return nil, at, err
+		return nil, key, err
 	}
-	next := at.next()
+	next := key.next()
 	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *SumRow) int64 { return r.At },
 		func(a, b SumRow) int { return cmp.Compare(a.Value, b.Value) })
 	if rest != nil {
-		next = RollKey{Table: at.Table, Dim: at.Dim, Value: rest.Value}
+		next = RollKey{Table: key.Table, Dim: key.Dim, Value: rest.Value}
 	}
 	for i := range rows {
 		rows[i].Per, rows[i].At = PerMonth, month
@@ -351,31 +351,31 @@ func (c *Aggregator) sumsOfDays(ctx context.Context, tx Tx, month int64, at Roll
 }
 
 // usersOfDays is countsOfDays for users.
-func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, at RollKey) ([]UsersRow, RollKey, error) {
-	keys, err := tx.UsersFrom(ctx, daysOfMonth(PerDay, month), at.Dim, at.Value, c.part(rolledSketches))
+func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, key RollKey) ([]UsersRow, RollKey, error) {
+	keys, err := tx.UsersFrom(ctx, daysOfMonth(PerDay, month), key.Dim, key.Value, c.part(rolledSketches))
 	if err != nil {
-		return nil, at, err
+		return nil, key, err
 	}
-	next := at.next()
+	next := key.next()
 	keys, rest := ofAllDays(keys, c.part(rolledSketches), func(k *UsersKey) int64 { return k.Day },
 		func(a, b UsersKey) int { return cmp.Compare(a.Value, b.Value) })
 	if rest != nil {
-		next = RollKey{Table: at.Table, Dim: at.Dim, Value: rest.Value}
+		next = RollKey{Table: key.Table, Dim: key.Dim, Value: rest.Value}
 	}
 	have, err := tx.UsersRows(ctx, keys)
 	if err != nil {
-		return nil, at, err
+		return nil, key, err
 	}
 	var rows []UsersRow
 	for n := 0; n < len(keys); {
-		row, users := UsersRow{UsersKey: UsersKey{Day: MonthSketches + month, Dim: at.Dim, Value: keys[n].Value}}, hyperloglog.Users{}
+		row, users := UsersRow{UsersKey: UsersKey{Day: MonthSketches + month, Dim: key.Dim, Value: keys[n].Value}}, hyperloglog.Users{}
 		for ; n < len(keys) && keys[n].Value == row.Value; n++ {
 			day := have[keys[n]]
-			one, err := day.Whole()
+			item, err := day.Merged()
 			if err != nil {
-				return nil, at, err
+				return nil, key, err
 			}
-			users.Merge(one)
+			users.Merge(item)
 			row.Erased += day.Erased
 		}
 		row.Users, row.Sketch = users.Count(), users.Encode()
@@ -387,18 +387,18 @@ func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, at Rol
 // PruneRollups removes a part of what is counted of hours and of days from before two moments; the zero
 // time = of none. More says whether there is something left to remove. Days are removed in whole
 // months, and only months that are rolled up; hours go two days after their days at the latest.
-func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (more bool, err error) {
+func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (hasMore bool, err error) {
 	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
-		more = false
+		hasMore = false
 		if err := s.end(ctx, tx, hours, days); err != nil {
 			return err
 		}
 		left := min(20*c.part(removedRows), removedRows)
-		for _, of := range [...]Span{{Per: PerHour, To: s.HoursFrom}, {Per: PerDay, To: s.DaysFrom}} {
-			if of.To == 0 || left == 0 {
+		for _, span := range [...]Span{{Per: PerHour, To: s.HoursFrom}, {Per: PerDay, To: s.DaysFrom}} {
+			if span.To == 0 || left == 0 {
 				continue
 			}
-			n, err := tx.RemoveCounted(ctx, of.Per, of.To, left)
+			n, err := tx.RemoveCounted(ctx, span.Per, span.To, left)
 			if left -= n; err != nil {
 				return fmt.Errorf("removing old counts: %w", err)
 			}
@@ -409,10 +409,10 @@ func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (m
 				return fmt.Errorf("removing old scans that found nothing: %w", err)
 			}
 		}
-		more = left == 0
+		hasMore = left == 0
 		return nil
 	})
-	return more, err
+	return hasMore, err
 }
 
 // end notes from when on hours and days are kept, if there are older ones.
@@ -423,22 +423,22 @@ func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 	}
 	if !days.IsZero() {
 		from := timebucket.FirstDay(min(timebucket.Month(timebucket.Day(timebucket.Hour(days), s.Offset)), s.Months))
-		some, err := older(PerDayOfAll, from)
+		ok, err := older(PerDayOfAll, from)
 		if err != nil {
 			return err
 		}
-		if some {
+		if ok {
 			s.DaysFrom = max(s.DaysFrom, from)
 		}
 	}
 	from := int64(0)
 	if !hours.IsZero() {
 		from = timebucket.Day(timebucket.Hour(hours), s.Offset)*24 - s.Offset
-		some, err := older(PerHourOfAll, from)
+		ok, err := older(PerHourOfAll, from)
 		if err != nil {
 			return err
 		}
-		if !some {
+		if !ok {
 			from = 0
 		}
 	}
@@ -449,7 +449,7 @@ func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 	return nil
 }
 
-// MissesFrom is the first hour of which scans that found nothing may be asked for: where
+// MissesFrom returns the first hour of which scans that found nothing may be asked for: where
 // the first day that is kept begins in this zone.
 func (s *State) MissesFrom() int64 {
 	if s.DaysFrom == 0 {
@@ -461,7 +461,7 @@ func (s *State) MissesFrom() int64 {
 // eastmost is the zone in which a day begins first, in hours east of UTC.
 const eastmost = 14
 
-// missesKept is the first hour of which they are kept: where that day begins in any zone,
+// missesKept returns the first hour of which they are kept: where that day begins in any zone,
 // so that another zone finds its first day whole.
 func (s *State) missesKept() int64 {
 	if s.DaysFrom == 0 {

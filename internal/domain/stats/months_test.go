@@ -246,7 +246,7 @@ func nothingBefore(t *testing.T, s *store.Store, state stats.State) {
 func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		rolled, removed, refused := int64(0), 0, 0
-		for seed := range uint64(testscope.Or(3, 1)) {
+		for seed := range uint64(testscope.Choose(3, 1)) {
 			r := rand.New(rand.NewPCG(seed, 39))
 			require.NoError(t, s.Reset(t.Context()))
 			log, events := &scantest.Memory{}, newLongTraffic(r)
@@ -400,7 +400,7 @@ func TestAnotherZoneAfterHoursAreGone(t *testing.T) {
 		rolledAll(t, c, now, time.Time{}, end)
 		state := stateOf(t, s)
 		require.True(t, state.DaysFrom != 0 && state.HoursFrom != 0, "%+v", state)
-		for _, zone := range testscope.Or([]int{-12, 14, 0, 8, -5}, []int{-12, 14, 8}) {
+		for _, zone := range testscope.Choose([]int{-12, 14, 0, 8, -5}, []int{-12, 14, 8}) {
 			set := settings.Defaults()
 			set.UTCOffsetHours = zone
 			c.Settings.Set(set)

@@ -61,13 +61,13 @@ func (o *owners) number(name string) uint32 {
 // Owner returns the account to which a scan of a rule, or of a code of an application, belongs: the owner of the rule, or the
 // applicant; "" = none, or unknown.
 func (c *Aggregator) Owner(ctx context.Context, rule, batch int64) (string, error) {
-	of, err := c.owner(ctx, rule, batch)
-	return of.name, err
+	o, err := c.owner(ctx, rule, batch)
+	return o.name, err
 }
 
-func (c *Aggregator) owner(ctx context.Context, rule, batch int64) (of owner, err error) {
+func (c *Aggregator) owner(ctx context.Context, rule, batch int64) (item owner, err error) {
 	if rule == 0 && batch == 0 {
-		return of, nil
+		return item, nil
 	}
 	o := &c.owners
 	o.mu.Lock()
@@ -79,7 +79,7 @@ func (c *Aggregator) owner(ctx context.Context, rule, batch int64) (of owner, er
 	if !known {
 		name, err := view(ctx, c, func(tx Tx) (string, error) { return tx.BatchOwner(ctx, batch) })
 		if err != nil {
-			return of, fmt.Errorf("reading whose application %d is: %w", batch, err)
+			return item, fmt.Errorf("reading whose application %d is: %w", batch, err)
 		}
 		if o.batches == nil || len(o.batches) >= maxKnown {
 			o.batches = map[int64]uint32{}
@@ -90,14 +90,14 @@ func (c *Aggregator) owner(ctx context.Context, rule, batch int64) (of owner, er
 	return o.all[n], nil
 }
 
-func (c *Aggregator) ownerOfRule(ctx context.Context, o *owners, rule int64) (of owner, err error) {
-	key, at := rule/rulesTogether, rule%rulesTogether
+func (c *Aggregator) ownerOfRule(ctx context.Context, o *owners, rule int64) (item owner, err error) {
+	key, pos := rule/rulesTogether, rule%rulesTogether
 	block := o.rules[key]
 	if block == nil {
 		first := key * rulesTogether
 		names, err := view(ctx, c, func(tx Tx) (map[int64]string, error) { return tx.RuleOwners(ctx, first, first+rulesTogether) })
 		if err != nil {
-			return of, fmt.Errorf("reading whose rules are: %w", err)
+			return item, fmt.Errorf("reading whose rules are: %w", err)
 		}
 		if o.rules == nil || len(o.rules) >= maxRuleBlocks {
 			o.rules = map[int64]*[rulesTogether]uint32{}
@@ -108,12 +108,12 @@ func (c *Aggregator) ownerOfRule(ctx context.Context, o *owners, rule int64) (of
 			block[id-first] = o.number(name)
 		}
 	}
-	if block[at] == 0 { // it was added since, or is unknown
+	if block[pos] == 0 { // it was added since, or is unknown
 		name, err := view(ctx, c, func(tx Tx) (string, error) { return tx.RuleOwner(ctx, rule) })
 		if err != nil {
-			return of, fmt.Errorf("reading whose rule %d is: %w", rule, err)
+			return item, fmt.Errorf("reading whose rule %d is: %w", rule, err)
 		}
-		block[at] = o.number(name)
+		block[pos] = o.number(name)
 	}
-	return o.all[block[at]], nil
+	return o.all[block[pos]], nil
 }

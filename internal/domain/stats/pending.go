@@ -99,13 +99,13 @@ func newPending(position int64) *pending {
 // size returns the number of events.
 func (p *pending) size() int { return p.events + p.again }
 
-// origins are those of the nodes whose events were added up.
+// origins returns those of the nodes whose events were added up.
 func (p *pending) origins(all map[string]*scanlog.OffsetSet) map[string]*scanlog.OffsetSet {
-	of := make(map[string]*scanlog.OffsetSet, len(p.nodes))
+	sets := make(map[string]*scanlog.OffsetSet, len(p.nodes))
 	for node := range p.nodes {
-		of[node] = all[node]
+		sets[node] = all[node]
 	}
-	return of
+	return sets
 }
 
 // collect adds up the next events, as many as limit, and returns how many.
@@ -144,7 +144,7 @@ func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 	if err != nil {
 		return err
 	}
-	of, err := c.owner(ctx, e.RuleID, e.Batch)
+	o, err := c.owner(ctx, e.RuleID, e.Batch)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 		p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
 		p.again++
 		c.countedFrom(e.From)
-		c.tail.add(timebucket.Day(hour, c.state.Offset), g, of.name, &e.Event)
+		c.tail.add(timebucket.Day(hour, c.state.Offset), g, o.name, &e.Event)
 		return nil
 	}
 	if e.Kind == "" {
@@ -168,20 +168,20 @@ func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 	p.events++
 	c.countedFrom(e.From)
 	key := cell{hour, e.RuleID, g}
-	at, have := p.cells[key]
+	pos, have := p.cells[key]
 	if !have {
-		at = int32(len(p.counts))
-		p.cells[key] = at
-		p.counts = append(p.counts, cellCount{cell: key, owner: of.number})
-		p.owners[of.number] = of.name
+		pos = int32(len(p.counts))
+		p.cells[key] = pos
+		p.counts = append(p.counts, cellCount{cell: key, owner: o.number})
+		p.owners[o.number] = o.name
 	}
-	p.counts[at].Scans++
+	p.counts[pos].Scans++
 	if e.Batch != 0 {
 		name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
 		p.byCode[name] = append(p.byCode[name], int32(len(p.codes)))
-		p.codes = append(p.codes, codeScan{e.Event, at})
+		p.codes = append(p.codes, codeScan{e.Event, pos})
 	}
-	c.tail.add(timebucket.Day(hour, c.state.Offset), g, of.name, &e.Event)
+	c.tail.add(timebucket.Day(hour, c.state.Offset), g, o.name, &e.Event)
 	return nil
 }
 
@@ -210,8 +210,8 @@ func (c *Aggregator) place(ctx context.Context, day int64, name string) (string,
 			return "", fmt.Errorf("reading what was scanned and found nothing: %w", err)
 		}
 		places = map[string]bool{}
-		for _, one := range list {
-			places[one] = true
+		for _, item := range list {
+			places[item] = true
 		}
 		delete(places, OtherPlaces)
 		c.places[day] = places
@@ -226,7 +226,7 @@ func (c *Aggregator) place(ctx context.Context, day int64, name string) (string,
 	return name, nil
 }
 
-// PlaceOf is the group of a scan that found nothing: the host and the first
+// PlaceOf returns the group of a scan that found nothing: the host and the first
 // segment of the path of its link; false for a scan that found something.
 func PlaceOf(e *scanlog.Event) (string, bool) {
 	if e.Kind != "" || e.Batch != 0 {
@@ -248,8 +248,8 @@ func placeOfLink(text string) string {
 		end = len(rest)
 	}
 	host, path := strings.ToLower(rest[:end]), rest[end:]
-	if at := strings.LastIndexByte(host, '@'); at >= 0 {
-		host = host[at+1:]
+	if pos := strings.LastIndexByte(host, '@'); pos >= 0 {
+		host = host[pos+1:]
 	}
 	if path == "" || path[0] != '/' {
 		return clean(host)

@@ -42,17 +42,17 @@ const (
 	ByMonth Interval = "month" // of the calendar
 )
 
-// Start is the moment when an hour, day, week or month of an answer begins.
-func (b Interval) Start(at, offset int64) time.Time {
+// Start returns the moment when an hour, day, week or month of an answer begins.
+func (b Interval) Start(pos, offset int64) time.Time {
 	switch b {
 	case ByHour:
-		return PerHour.Start(at, offset)
+		return PerHour.Start(pos, offset)
 	case ByWeek:
-		return PerDay.Start(timebucket.Monday(at), offset)
+		return PerDay.Start(timebucket.Monday(pos), offset)
 	case ByMonth:
-		return PerMonth.Start(at, offset)
+		return PerMonth.Start(pos, offset)
 	}
-	return PerDay.Start(at, offset)
+	return PerDay.Start(pos, offset)
 }
 
 // Metric is the thing that is counted.
@@ -121,9 +121,9 @@ type Query struct {
 	Offset int
 }
 
-// Alone returns the one dimension that a query is about; false when there are
+// OnlyDimension returns the one dimension that a query is about; false when there are
 // several.
-func (q Query) Alone() (Dimension, bool) {
+func (q Query) OnlyDimension() (Dimension, bool) {
 	d := q.Group
 	if len(q.Owners) > 0 {
 		if d != Total && d != Owner {
@@ -131,29 +131,29 @@ func (q Query) Alone() (Dimension, bool) {
 		}
 		d = Owner
 	}
-	for one := range q.Filter {
-		if d != Total && d != one {
+	for dimension := range q.Filter {
+		if d != Total && d != dimension {
 			return 0, false
 		}
-		d = one
+		d = dimension
 	}
 	return d, true
 }
 
-// Start is the moment when an hour, day or month begins.
-func (p Granularity) Start(at, offset int64) time.Time {
+// Start returns the moment when an hour, day or month begins.
+func (p Granularity) Start(pos, offset int64) time.Time {
 	if !p.Hours() {
-		at = p.day(at)*24 - offset
+		pos = p.day(pos)*24 - offset
 	}
-	return time.Unix(at*3600, 0).UTC()
+	return time.Unix(pos*3600, 0).UTC()
 }
 
-// day is the day on which a day or month begins.
-func (p Granularity) day(at int64) int64 {
+// day returns the day on which a day or month begins.
+func (p Granularity) day(pos int64) int64 {
 	if p == PerMonth || p == PerMonthOfAll || p == PerMonthOfOwner {
-		return timebucket.FirstDay(at)
+		return timebucket.FirstDay(pos)
 	}
-	return at
+	return pos
 }
 
 // query translates a question; a BadQuestion for one that cannot be asked.
@@ -174,7 +174,7 @@ func (q Question) query(s State) (Query, error) {
 		if q.By == ByHour {
 			return Query{}, BadQuestion("distinct users are counted by day: ask with by=day, or without by")
 		}
-		if _, ok := out.Alone(); !ok {
+		if _, ok := out.OnlyDimension(); !ok {
 			return Query{},
 				BadQuestion(
 					"distinct users are counted for one dimension at a time: ask with one filter, or with a group and no filter of another " +
@@ -218,8 +218,8 @@ func (q Question) query(s State) (Query, error) {
 }
 
 // moment returns the time at which an hour or day begins, in the zone of days.
-func (s *State) moment(per Granularity, at int64) string {
-	return per.Start(at, s.Offset).In(time.FixedZone("", int(s.Offset)*3600)).Format(time.RFC3339)
+func (s *State) moment(per Granularity, pos int64) string {
+	return per.Start(pos, s.Offset).In(time.FixedZone("", int(s.Offset)*3600)).Format(time.RFC3339)
 }
 
 // inHours divides a span of hours into what can be read: whole days from days and months, and the
@@ -231,14 +231,14 @@ func (s *State) inHours(first, last int64) (list []Span) {
 	if day := timebucket.Day(last, s.Offset)*24 - s.Offset; day < last && day < s.HoursFrom {
 		last = day + 24
 	}
-	whole, end := timebucket.Day(first+23, s.Offset), timebucket.Day(last, s.Offset)
-	if whole >= end {
+	total, end := timebucket.Day(first+23, s.Offset), timebucket.Day(last, s.Offset)
+	if total >= end {
 		return []Span{{PerHour, first, last}}
 	}
-	if hours := (Span{PerHour, first, whole*24 - s.Offset}); hours.From < hours.To {
+	if hours := (Span{PerHour, first, total*24 - s.Offset}); hours.From < hours.To {
 		list = append(list, hours)
 	}
-	list = append(list, s.inDays(whole, end)...)
+	list = append(list, s.inDays(total, end)...)
 	if hours := (Span{PerHour, end*24 - s.Offset, last}); hours.From < hours.To {
 		list = append(list, hours)
 	}
@@ -254,12 +254,12 @@ func (s *State) inDays(day, end int64) (list []Span) {
 	if end <= s.DaysFrom {
 		end = timebucket.FirstDay(timebucket.Month(end-1) + 1)
 	}
-	whole, rest := timebucket.Month(day-1)+1, min(timebucket.Month(end), s.Months)
-	if whole >= rest {
+	total, rest := timebucket.Month(day-1)+1, min(timebucket.Month(end), s.Months)
+	if total >= rest {
 		return []Span{{PerDay, day, end}}
 	}
-	before, after := Span{PerDay, day, timebucket.FirstDay(whole)}, Span{PerDay, timebucket.FirstDay(rest), end}
-	for _, span := range [...]Span{before, {PerMonth, whole, rest}, after} {
+	oldSpan, newSpan := Span{PerDay, day, timebucket.FirstDay(total)}, Span{PerDay, timebucket.FirstDay(rest), end}
+	for _, span := range [...]Span{oldSpan, {PerMonth, total, rest}, newSpan} {
 		if span.From < span.To {
 			list = append(list, span)
 		}
@@ -274,7 +274,7 @@ func (c *Aggregator) Ask(ctx context.Context, q Question) (a Answers, err error)
 	var query Query
 	var state State
 	group := q.Group
-	whose, theirs, err := c.narrow(ctx, &q)
+	text, isForeign, err := c.narrow(ctx, &q)
 	if err != nil {
 		return a, err
 	}
@@ -288,15 +288,15 @@ func (c *Aggregator) Ask(ctx context.Context, q Question) (a Answers, err error)
 		if query, err = q.query(state); err != nil {
 			return err
 		}
-		dim, alone := query.Alone()
+		dim, exclusive := query.OnlyDimension()
 		ask := query
 		ask.Limit++ // to know whether there are more
 		switch {
-		case !theirs:
+		case !isForeign:
 		case q.What == Users:
 			users = newUsersAsked(query)
 			err = tx.UsersOf(ctx, query, users.row)
-		case alone && dim != Rule:
+		case exclusive && dim != Rule:
 			a.Rows, err = tx.Sums(ctx, ask)
 		default:
 			a.Rows, err = tx.Tuples(ctx, ask)
@@ -319,7 +319,7 @@ func (c *Aggregator) Ask(ctx context.Context, q Question) (a Answers, err error)
 	a.Scan, a.ScanAt, a.Position, a.Scans, a.Offset = state.Scan, state.ScanAt, state.Position, state.Scans, state.Offset
 	if group == Owner && q.Group != Owner {
 		for i := range a.Rows {
-			a.Rows[i].Value = whose
+			a.Rows[i].Value = text
 		}
 	}
 	return a, nil
@@ -327,23 +327,23 @@ func (c *Aggregator) Ask(ctx context.Context, q Question) (a Answers, err error)
 
 // narrow leaves the owners out of a question about one rule or application, which has one: whose it is. theirs = it is of
 // one who is asked for.
-func (c *Aggregator) narrow(ctx context.Context, q *Question) (whose string, theirs bool, err error) {
+func (c *Aggregator) narrow(ctx context.Context, q *Question) (text string, isForeign bool, err error) {
 	rule, ofRule := q.Filter[Rule]
 	batch, ofBatch := q.Filter[Batch]
 	ruleNumber, err := strconv.ParseInt(cmp.Or(rule, "0"), 10, 64)
 	batchNumber, wrong := strconv.ParseInt(cmp.Or(batch, "0"), 10, 64)
-	asked, one := len(q.Owners) > 0 || q.Group == Owner, ruleNumber != 0 || batchNumber != 0 || ofRule && ofBatch
-	if !asked || !one || err != nil || wrong != nil {
+	asked, single := len(q.Owners) > 0 || q.Group == Owner, ruleNumber != 0 || batchNumber != 0 || ofRule && ofBatch
+	if !asked || !single || err != nil || wrong != nil {
 		return "", true, nil
 	}
-	if whose, err = c.Owner(ctx, ruleNumber, batchNumber); err != nil {
+	if text, err = c.Owner(ctx, ruleNumber, batchNumber); err != nil {
 		return "", false, err
 	}
-	theirs = len(q.Owners) == 0 || slices.Contains(q.Owners, whose)
+	isForeign = len(q.Owners) == 0 || slices.Contains(q.Owners, text)
 	if q.Owners = nil; q.Group == Owner {
 		q.Group = Total
 	}
-	return whose, theirs, nil
+	return text, isForeign, nil
 }
 
 // maxSketches and maxSketchBytes bound what one question reads and holds: a
@@ -371,7 +371,7 @@ type usersAsked struct {
 
 func newUsersAsked(q Query) *usersAsked {
 	u := &usersAsked{Query: q, counts: map[UsersKey]int64{}, users: map[UsersKey]*hyperloglog.Users{}}
-	u.dim, _ = q.Alone()
+	u.dim, _ = q.OnlyDimension()
 	u.wanted, u.filtered = q.Filter[u.dim]
 	if u.dim == Owner && len(q.Owners) > 0 {
 		u.wanted, u.filtered, u.several = q.Owners[0], true, len(q.Owners) > 1
@@ -398,8 +398,8 @@ func (u *usersAsked) key(day int64, value string) UsersKey {
 	return k
 }
 
-// mine reports whether the question is about the users of a day and value.
-func (u *usersAsked) mine(day int64, value string) bool {
+// includes reports whether the question is about the users of a day and value.
+func (u *usersAsked) includes(day int64, value string) bool {
 	first, last := u.Spans[0], u.Spans[len(u.Spans)-1]
 	if day < first.Per.day(first.From) || day >= last.Per.day(last.To) {
 		return false
@@ -407,8 +407,8 @@ func (u *usersAsked) mine(day int64, value string) bool {
 	return !u.filtered || value == u.wanted || u.several && slices.Contains(u.Owners, value)
 }
 
-// alone reports whether a row of the store alone is a number of the answer.
-func (u *usersAsked) alone(row *UsersRow) bool {
+// isComplete reports whether a row of the store alone is a number of the answer.
+func (u *usersAsked) isComplete(row *UsersRow) bool {
 	return row.Since == nil && (!u.several || u.Group != Total) && (u.By == ByDay || u.By == ByMonth && row.Day >= MonthSketches)
 }
 
@@ -421,11 +421,11 @@ func (u *usersAsked) row(row UsersRow) error {
 	if u.rows > maxSketches {
 		return tooManyUsers
 	}
-	if u.alone(&row) {
+	if u.isComplete(&row) {
 		u.counts[u.key(row.Day, row.Value)] = row.Users
 		return nil
 	}
-	s, err := row.Whole()
+	s, err := row.Merged()
 	if err != nil {
 		return err
 	}
@@ -452,7 +452,7 @@ func (u *usersAsked) change(k UsersKey, add func(*hyperloglog.Users)) error {
 func (c *Aggregator) countUsers(ctx context.Context, u *usersAsked, state State) ([]Answer, error) {
 	var err error
 	known := c.visitTail(state, u.dim, func(day int64, value string, s *hyperloglog.Users) {
-		if err == nil && u.mine(day, value) {
+		if err == nil && u.includes(day, value) {
 			err = u.change(u.key(day, value), func(all *hyperloglog.Users) { all.Merge(*s) })
 		}
 	})
@@ -466,7 +466,7 @@ func (c *Aggregator) countUsers(ctx context.Context, u *usersAsked, state State)
 				return false, err
 			}
 			day, value := timebucket.Day(timebucket.Hour(e.At), state.Offset), t.Value(u.dim)
-			if e.User != (scanlog.UserHash{}) && u.mine(day, value) && (u.dim != Owner || value != "") {
+			if e.User != (scanlog.UserHash{}) && u.includes(day, value) && (u.dim != Owner || value != "") {
 				err = u.change(u.key(day, value), func(all *hyperloglog.Users) { all.Add(e.User) })
 			}
 			return err == nil, err
@@ -481,11 +481,11 @@ func (c *Aggregator) countUsers(ctx context.Context, u *usersAsked, state State)
 	q := u.Query
 	all := make([]Answer, 0, len(u.users)+len(u.counts))
 	answer := func(k UsersKey, n int64) {
-		one := Answer{At: k.Day, Value: k.Value, Users: n}
+		item := Answer{At: k.Day, Value: k.Value, Users: n}
 		if q.Group == Total {
-			one.Value = ""
+			item.Value = ""
 		}
-		all = append(all, one)
+		all = append(all, item)
 	}
 	for k, s := range u.users {
 		answer(k, s.Count())
@@ -503,21 +503,21 @@ func (c *Aggregator) countUsers(ctx context.Context, u *usersAsked, state State)
 
 // join adds, to users that are not stored yet, the stored sketches of the same day and value.
 func (c *Aggregator) join(ctx context.Context, u *usersAsked) error {
-	both := slices.SortedFunc(maps.Keys(u.users), UsersKey.Compare)
-	both = slices.DeleteFunc(both, func(k UsersKey) bool { _, stored := u.counts[k]; return !stored })
+	keys := slices.SortedFunc(maps.Keys(u.users), UsersKey.Compare)
+	keys = slices.DeleteFunc(keys, func(k UsersKey) bool { _, stored := u.counts[k]; return !stored })
 	if u.By == ByMonth {
-		for i := range both {
-			both[i].Day += MonthSketches
+		for i := range keys {
+			keys[i].Day += MonthSketches
 		}
 	}
-	for some := range slices.Chunk(both, usersAtOnce) {
-		have, err := view(ctx, c, func(tx Tx) (map[UsersKey]UsersRow, error) { return tx.UsersRows(ctx, some) })
+	for usersKeys := range slices.Chunk(keys, usersAtOnce) {
+		have, err := view(ctx, c, func(tx Tx) (map[UsersKey]UsersRow, error) { return tx.UsersRows(ctx, usersKeys) })
 		if err != nil {
 			return err
 		}
 		for k, row := range have {
 			k = u.key(k.Day, k.Value)
-			s, err := row.Whole()
+			s, err := row.Merged()
 			if err == nil {
 				err = u.change(k, func(all *hyperloglog.Users) { all.Merge(s) })
 			}
@@ -542,10 +542,10 @@ func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64,
 	return true
 }
 
-// Misses are the places where links were scanned that opened nothing, the most scanned first, from
+// Misses returns the places where links were scanned that opened nothing, the most scanned first, from
 // the hour of from up to the one before to; with owners, those on hosts of their rules, and with a
 // prefix those of links below it.
-func (c *Aggregator) Misses(ctx context.Context, owners []string, below string, from, to time.Time, limit int) ([]MissRow, error) {
+func (c *Aggregator) Misses(ctx context.Context, owners []string, parent string, from, to time.Time, limit int) ([]MissRow, error) {
 	if !from.Before(to) {
 		return nil, BadQuestion("from must be before to")
 	}
@@ -559,15 +559,15 @@ func (c *Aggregator) Misses(ctx context.Context, owners []string, below string, 
 				" on: ask from then on")
 		}
 		last := timebucket.Hour(to.Add(-time.Millisecond)) + 1
-		if len(owners) == 0 && below == "" {
+		if len(owners) == 0 && parent == "" {
 			return tx.Misses(ctx, timebucket.Hour(from), last, limit)
 		}
 		list, err := tx.Misses(ctx, timebucket.Hour(from), last, MostMisses)
 		if err != nil {
 			return nil, err
 		}
-		if below != "" {
-			list = missesBelow(below, list)
+		if parent != "" {
+			list = missesBelow(parent, list)
 		}
 		if len(owners) == 0 {
 			return list[:min(len(list), limit)], nil
@@ -580,7 +580,7 @@ func (c *Aggregator) Misses(ctx context.Context, owners []string, below string, 
 // at most.
 const MostMisses = 100_000
 
-// missesBelow are the places in which links below a prefix are counted: its host and first segment, or all of its host.
+// missesBelow returns the places in which links below a prefix are counted: its host and first segment, or all of its host.
 func missesBelow(prefix string, list []MissRow) []MissRow {
 	place := placeOfLink(prefix)
 	host, segment, _ := strings.Cut(place, "/")
@@ -589,16 +589,16 @@ func missesBelow(prefix string, list []MissRow) []MissRow {
 	})
 }
 
-// missesOf are the places on hosts on which some owners have a rule now.
+// missesOf returns the places on hosts on which some owners have a rule now.
 func missesOf(ctx context.Context, tx Tx, owners []string, list []MissRow, limit int) ([]MissRow, error) {
 	hostOf := func(place string) string { host, _, _ := strings.Cut(place, "/"); return host }
 	all := map[string]bool{}
 	for _, m := range list {
 		all[hostOf(m.Place)] = true
 	}
-	theirs, err := tx.HostsOf(ctx, owners, slices.Sorted(maps.Keys(all)))
+	remoteNames, err := tx.HostsOf(ctx, owners, slices.Sorted(maps.Keys(all)))
 	clear(all)
-	for _, host := range theirs {
+	for _, host := range remoteNames {
 		all[host] = true
 	}
 	list = slices.DeleteFunc(list, func(m MissRow) bool { return !all[hostOf(m.Place)] })

@@ -37,9 +37,9 @@ func (c *Aggregator) RecentOfOwners(ctx context.Context, owners []string) (map[s
 	return recent(ctx, c, owners, Tx.DaysOfOwners)
 }
 
-func recent[T comparable](ctx context.Context, c *Aggregator, of []T, read func(Tx, context.Context, []int64, []T) ([]DayCount[T], error)) (
+func recent[T comparable](ctx context.Context, c *Aggregator, items []T, read func(Tx, context.Context, []int64, []T) ([]DayCount[T], error)) (
 	map[T]Recent, error) {
-	if len(of) == 0 {
+	if len(items) == 0 {
 		return nil, nil
 	}
 	return view(ctx, c, func(tx Tx) (map[T]Recent, error) {
@@ -52,17 +52,17 @@ func recent[T comparable](ctx context.Context, c *Aggregator, of []T, read func(
 		for i := range days {
 			days[i] = today - int64(i)
 		}
-		rows, err := read(tx, ctx, days, of)
+		rows, err := read(tx, ctx, days, items)
 		all := map[T]Recent{}
 		for _, r := range rows {
-			one := all[r.Of]
+			item := all[r.Of]
 			if ago := today - r.At; ago < RecentDays {
-				one.Days[RecentDays-1-ago] += r.Scans
+				item.Days[RecentDays-1-ago] += r.Scans
 			}
-			if at := PerDay.Start(r.At, state.Offset).In(time.FixedZone("", int(state.Offset)*3600)); at.After(one.Last) {
-				one.Last = at
+			if t := PerDay.Start(r.At, state.Offset).In(time.FixedZone("", int(state.Offset)*3600)); t.After(item.Last) {
+				item.Last = t
 			}
-			all[r.Of] = one
+			all[r.Of] = item
 		}
 		return all, err
 	})

@@ -64,7 +64,7 @@ func (r *Regions) Close() error {
 	return r.db.Close()
 }
 
-// Lookup is the country of an address and its first subdivision, as their ISO
+// Lookup returns the country of an address and its first subdivision, as their ISO
 // codes: CN-31, or CN where no subdivision is known; "" where nothing is.
 func (r *Regions) Lookup(ip netip.Addr) string {
 	found, ok := r.find(ip)

@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// rows are the counts with what follows from them: of days, of all rules
+// rows returns the counts with what follows from them: of days, of all rules
 // together, and of each dimension alone, all in the order of their keys.
 func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumRow) {
 	hours := slices.Clone(p.counts)
@@ -25,8 +25,8 @@ func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumR
 	counts := make([]CountRow, 0, 2*(len(hours)+len(days)))
 	for per, list := range [...][]cellCount{PerHour: hours, PerDay: days, PerHourOfAll: hoursOfAll, PerDayOfAll: daysOfAll,
 		PerHourOfOwner: hoursOfOwners, PerDayOfOwner: daysOfOwners} {
-		for _, one := range list {
-			counts = append(counts, CountRow{Granularity(per), one.hour, one.rule, one.group.id, one.Count})
+		for _, count := range list {
+			counts = append(counts, CountRow{Granularity(per), count.hour, count.rule, count.group.id, count.Count})
 		}
 	}
 	sums := p.appendOwners(appendSums(nil, PerHour, hoursOfAll), PerHour, hoursOfOwners)
@@ -76,12 +76,12 @@ func summed(cells []cellCount) []cellCount {
 		return cmp.Compare(a.group.id, b.group.id)
 	})
 	n := 0
-	for _, one := range cells {
-		if n > 0 && cells[n-1].cell == one.cell {
-			cells[n-1].Add(one.Count)
+	for _, count := range cells {
+		if n > 0 && cells[n-1].cell == count.cell {
+			cells[n-1].Add(count.Count)
 			continue
 		}
-		cells[n] = one
+		cells[n] = count
 		n++
 	}
 	return cells[:n]
@@ -90,7 +90,7 @@ func summed(cells []cellCount) []cellCount {
 // appendSums appends the sums of each dimension alone. The values of a dimension are
 // put in order once, not for each hour or day.
 func appendSums(all []SumRow, per Granularity, cells []cellCount) []SumRow {
-	numbers, of := map[*group]int{}, make([]int, len(cells))
+	numbers, thisNumbers := map[*group]int{}, make([]int, len(cells))
 	var groups []*group
 	for i := range cells {
 		n, known := numbers[cells[i].group]
@@ -99,7 +99,7 @@ func appendSums(all []SumRow, per Granularity, cells []cellCount) []SumRow {
 			numbers[cells[i].group] = n
 			groups = append(groups, cells[i].group)
 		}
-		of[i] = n
+		thisNumbers[i] = n
 	}
 	places := make([]int, len(groups)) // of their values
 	for d := range Dims {
@@ -116,22 +116,22 @@ func appendSums(all []SumRow, per Granularity, cells []cellCount) []SumRow {
 		for n, value := range values {
 			places[n], _ = slices.BinarySearch(ordered, value)
 		}
-		sums, there := make([]Count, len(ordered)), []int(nil)
+		sums, storedNumbers := make([]Count, len(ordered)), []int(nil)
 		for i := 0; i < len(cells); {
-			at := cells[i].hour
-			for ; i < len(cells) && cells[i].hour == at; i++ {
-				place := places[of[i]]
+			pos := cells[i].hour
+			for ; i < len(cells) && cells[i].hour == pos; i++ {
+				place := places[thisNumbers[i]]
 				if sums[place] == (Count{}) {
-					there = append(there, place)
+					storedNumbers = append(storedNumbers, place)
 				}
 				sums[place].Add(cells[i].Count)
 			}
-			slices.Sort(there)
-			for _, place := range there {
-				all = append(all, SumRow{per, d, at, ordered[place], sums[place]})
+			slices.Sort(storedNumbers)
+			for _, place := range storedNumbers {
+				all = append(all, SumRow{per, d, pos, ordered[place], sums[place]})
 				sums[place] = Count{}
 			}
-			there = there[:0]
+			storedNumbers = storedNumbers[:0]
 		}
 	}
 	return all

@@ -21,7 +21,7 @@ func view[T any](ctx context.Context, c *Aggregator, f func(Tx) (T, error)) (ans
 	return answer, err
 }
 
-// stored is the state that the store has.
+// stored returns the state that the store has.
 func (c *Aggregator) stored(ctx context.Context) (State, error) {
 	return view(ctx, c, func(tx Tx) (State, error) { return tx.StatisticsState(ctx) })
 }
@@ -33,11 +33,11 @@ func (c *Aggregator) change(ctx context.Context, f func(context.Context, Tx, *St
 		if err := tx.LockStatistics(ctx); err != nil {
 			return err
 		}
-		before, err := tx.StatisticsState(ctx)
-		if state = before; err != nil {
+		oldState, err := tx.StatisticsState(ctx)
+		if state = oldState; err != nil {
 			return err
 		}
-		if err = f(ctx, tx, &state); err != nil || state == before {
+		if err = f(ctx, tx, &state); err != nil || state == oldState {
 			return err
 		}
 		return tx.PutStatisticsState(ctx, state)
@@ -64,16 +64,16 @@ func (c *Aggregator) save(ctx context.Context) error {
 			// In the journal they come after those whose users are not in the sketches yet.
 			s.UsersPosition = max(0, s.UsersPosition-int64(p.events))
 			s.Forgotten = c.Now() // a recount of the shared ledger cannot find these events
-			now, err := tx.Origins(ctx)
+			currentSets, err := tx.Origins(ctx)
 			if err != nil {
 				return err
 			}
 			for _, o := range p.rest {
-				if now[o.Node].Has(o.Position) {
+				if currentSets[o.Node].Has(o.Position) {
 					return errMoved
 				}
-				origins[o.Node] = now[o.Node].With(o)
-				now[o.Node] = origins[o.Node]
+				origins[o.Node] = currentSets[o.Node].Extended(o)
+				currentSets[o.Node] = origins[o.Node]
 			}
 		}
 		if err := tx.PutOrigins(ctx, origins); err != nil {
@@ -116,7 +116,7 @@ func (c *Aggregator) save(ctx context.Context) error {
 	return nil
 }
 
-// unnamed are the combinations that the store may not know yet, in its order.
+// unnamed returns the combinations that the store may not know yet, in its order.
 func (p *pending) unnamed() (tuples []Tuple) {
 	var fresh []*group
 	for i := range p.counts {
@@ -132,7 +132,7 @@ func (p *pending) unnamed() (tuples []Tuple) {
 	return tuples
 }
 
-// missRows are the scans that found nothing, in the order of the store.
+// missRows returns the scans that found nothing, in the order of the store.
 func (p *pending) missRows() []MissRow {
 	rows := make([]MissRow, 0, len(p.misses))
 	for key, n := range p.misses {
@@ -155,9 +155,9 @@ func (c *Aggregator) saveCodes(ctx context.Context, tx Tx, names []alarms.CodeNa
 			}
 		}
 	}
-	never, err := c.Alarms.Count(ctx, tx, names, scans, c.state.Offset)
+	codeNames, err := c.Alarms.Count(ctx, tx, names, scans, c.state.Offset)
 	firsts := map[int32]int64{}
-	for _, name := range never {
+	for _, name := range codeNames {
 		firsts[p.codes[p.byCode[name][0]].cell]++
 	}
 	return firsts, err

@@ -39,10 +39,10 @@ const (
 
 var dimNames = [Dims]string{"total", "activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
 
-// String is the name of the dimension.
+// String returns the name of the dimension.
 func (d Dimension) String() string { return dimNames[d] }
 
-// AllDims are the dimensions, Total first.
+// AllDims returns the dimensions, Total first.
 func AllDims() (all []Dimension) {
 	for d := range Dims {
 		all = append(all, d)
@@ -75,7 +75,7 @@ type Tuple struct {
 	Owner                    string // only where it was asked for: see Counter.Owner
 }
 
-// Value is the value of a dimension; of Total it is "".
+// Value returns the value of a dimension; of Total it is "".
 func (t Tuple) Value(d Dimension) string {
 	switch d {
 	case Activity:
@@ -116,7 +116,7 @@ func (t Tuple) ID() int64 {
 	return int64(binary.BigEndian.Uint64(sum[:]) >> 1)
 }
 
-// number is a number as the value of a dimension, "" for none.
+// number returns a number as the value of a dimension, "" for none.
 func number(n int64) string {
 	if n == 0 {
 		return ""
@@ -124,7 +124,7 @@ func number(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// ResultOf is the result of a scan: its action, what it fell on, and why it
+// ResultOf returns the result of a scan: its action, what it fell on, and why it
 // opened nothing, as far as there is one; such as open_mini_program/code or
 // show_message/frozen.
 func ResultOf(e *scanlog.Event) string {
@@ -156,10 +156,10 @@ const (
 	PerMonthOfOwner Granularity = 11
 )
 
-// OfOwner is the sort of rows of owners that are the sums of a sort of rows of rules.
+// OfOwner returns the sort of rows of owners that are the sums of a sort of rows of rules.
 func (p Granularity) OfOwner() Granularity { return p + PerHourOfOwner }
 
-// month is the sort of months that are the sums of a sort of days.
+// month returns the sort of months that are the sums of a sort of days.
 func (p Granularity) month() Granularity { return p + PerMonth - PerDay }
 
 // Hours reports whether a row counts an hour.
@@ -232,8 +232,8 @@ type UsersRow struct {
 // Large reports whether there may be a Since: the sketch is one that holds no single users.
 func (r *UsersRow) Large() bool { return strings.HasPrefix(r.Sketch, "r") }
 
-// Whole is the sketch with what came since.
-func (r *UsersRow) Whole() (hyperloglog.Users, error) {
+// Merged returns the sketch with what came since.
+func (r *UsersRow) Merged() (hyperloglog.Users, error) {
 	s, err := hyperloglog.Decode(r.Sketch)
 	for _, text := range r.Since {
 		if err == nil {
@@ -343,7 +343,7 @@ type Tx interface {
 	// DaysOfRules and DaysOfOwners are how often some were scanned on some days, where they were.
 	DaysOfRules(ctx context.Context, days, rules []int64) ([]DayCount[int64], error)
 	DaysOfOwners(ctx context.Context, days []int64, owners []string) ([]DayCount[string], error)
-	// HostsOf are those of some hosts on which some owners have a rule.
+	// HostsOf returns those of some hosts on which some owners have a rule.
 	HostsOf(ctx context.Context, owners, hosts []string) ([]string, error)
 	// NameOwners stores names of owners; those that are stored already stay.
 	NameOwners(ctx context.Context, names []string) error
@@ -384,13 +384,13 @@ type Tx interface {
 	// it forgets the months from month on.
 	TurnDays(ctx context.Context, hour, was, offset, month int64) error
 
-	// FirstCounted is the first hour or day from one on in which anything is counted; false
+	// FirstCounted returns the first hour or day from one on in which anything is counted; false
 	// where there is none.
 	FirstCounted(ctx context.Context, per Granularity, from int64) (at int64, any bool, err error)
 	// CountsFrom returns, for each day of a span of at most some forty days, the first rows from a
 	// rule and a combination on, in no order.
 	CountsFrom(ctx context.Context, of Span, rule, tuple int64, limit int) ([]CountRow, error)
-	// SumsFrom is the same of a dimension, from a value on, and UsersFrom of sketches.
+	// SumsFrom returns the same of a dimension, from a value on, and UsersFrom of sketches.
 	SumsFrom(ctx context.Context, of Span, dim Dimension, value string, limit int) ([]SumRow, error)
 	UsersFrom(ctx context.Context, of Span, dim Dimension, value string, limit int) ([]UsersKey, error)
 	// PutScanCounts and PutSums store rows, and replace those with the same key.

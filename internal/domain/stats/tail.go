@@ -25,11 +25,11 @@ func (c *Aggregator) readUsers(ctx context.Context) error {
 			if err != nil {
 				return false, err
 			}
-			of, err := c.owner(ctx, e.RuleID, e.Batch)
+			o, err := c.owner(ctx, e.RuleID, e.Batch)
 			if err != nil {
 				return false, err
 			}
-			c.tail.add(timebucket.Day(timebucket.Hour(e.At), c.state.Offset), g, of.name, &e.Event)
+			c.tail.add(timebucket.Day(timebucket.Hour(e.At), c.state.Offset), g, o.name, &e.Event)
 			if c.tail.full() {
 				reached = e.Position
 			}
@@ -57,7 +57,7 @@ func (c *Aggregator) readTail(ctx context.Context, s State, visit func(*scanlog.
 		if e.Position > s.Position {
 			break
 		}
-		if more, err := visit(&e); err != nil || !more {
+		if hasMore, err := visit(&e); err != nil || !hasMore {
 			return err
 		}
 	}
@@ -104,15 +104,15 @@ func (t *tail) add(day int64, g *group, owner string, e *scanlog.Event) {
 	if g.Batch != 0 {
 		g.owner = owner
 	}
-	of := t.groups[groupDay{day, g}]
-	if of == nil {
-		of = &hyperloglog.Users{}
-		t.groups[groupDay{day, g}] = of
+	users := t.groups[groupDay{day, g}]
+	if users == nil {
+		users = &hyperloglog.Users{}
+		t.groups[groupDay{day, g}] = users
 	}
-	for _, s := range [...]*hyperloglog.Users{rule, of} {
-		before := s.Size()
+	for _, s := range [...]*hyperloglog.Users{rule, users} {
+		prev := s.Size()
 		if s.AddNumber(n) {
-			t.bytes += s.Size() - before
+			t.bytes += s.Size() - prev
 		}
 	}
 }
@@ -138,7 +138,7 @@ func (t *tail) visitUsers(d Dimension, visit func(day int64, value string, s *hy
 	}
 }
 
-// sketches are the users, by the keys under which they are stored.
+// sketches returns the users, by the keys under which they are stored.
 func (t *tail) sketches() map[UsersKey]*hyperloglog.Users {
 	all := make(map[UsersKey]*hyperloglog.Users, len(t.rules)+len(t.groups))
 	for d := range Dims {
@@ -147,8 +147,8 @@ func (t *tail) sketches() map[UsersKey]*hyperloglog.Users {
 			key := UsersKey{Day: day, Dim: d, Value: value}
 			parts[key] = append(parts[key], s)
 		})
-		for key, some := range parts {
-			all[key] = hyperloglog.Merged(some)
+		for key, part := range parts {
+			all[key] = hyperloglog.Merged(part)
 		}
 	}
 	return all
@@ -170,7 +170,7 @@ func (c *Aggregator) fold(ctx context.Context, need bool) error {
 func (c *Aggregator) foldUpTo(ctx context.Context, position int64) error {
 	sketches := c.tail.sketches()
 	c.settleLarge(sketches)
-	var large map[UsersKey]since
+	var large map[UsersKey]tailSize
 	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
 		if s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.UsersPosition != c.state.UsersPosition {
 			return errMoved
@@ -189,8 +189,8 @@ func (c *Aggregator) foldUpTo(ctx context.Context, position int64) error {
 	return nil
 }
 
-// since counts the additions to a large sketch.
-type since struct{ rows, bytes int }
+// tailSize counts the additions to a large sketch.
+type tailSize struct{ rows, bytes int }
 
 const (
 	// A large sketch, of up to 128 KiB, is written again when so much is stored beside it.
@@ -206,10 +206,10 @@ func (c *Aggregator) settleLarge(sketches map[UsersKey]*hyperloglog.Users) {
 	for key := range sketches {
 		newest = max(newest, key.Day)
 	}
-	for key, of := range c.large {
+	for key, size := range c.large {
 		switch {
 		case key.Day >= newest-1 && len(c.large) < maxLarge:
-		case of.rows > 0 && sketches[key] == nil:
+		case size.rows > 0 && sketches[key] == nil:
 			sketches[key] = &hyperloglog.Users{}
 			fallthrough
 		default:
@@ -220,37 +220,37 @@ func (c *Aggregator) settleLarge(sketches map[UsersKey]*hyperloglog.Users) {
 
 // mergeUsers adds users to the stored sketches, and returns which of these are large then.
 func (c *Aggregator) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketches map[UsersKey]*hyperloglog.Users) (
-	large map[UsersKey]since, err error) {
+	large map[UsersKey]tailSize, err error) {
 	if large = maps.Clone(c.large); large == nil {
-		large = map[UsersKey]since{}
+		large = map[UsersKey]tailSize{}
 	}
-	var beside []UsersSince
+	var extraSinces []UsersSince
 	keys = slices.DeleteFunc(slices.Clone(keys), func(key UsersKey) bool {
-		of, is := large[key]
-		if !is || of.rows >= maxSinceRows {
+		size, is := large[key]
+		if !is || size.rows >= maxSinceRows {
 			return false
 		}
 		text := sketches[key].Changes()
-		if of.bytes += len(text); of.bytes > maxSinceBytes {
+		if size.bytes += len(text); size.bytes > maxSinceBytes {
 			return false
 		}
-		beside = append(beside, UsersSince{key, of.rows, text})
-		of.rows++
-		large[key] = of
+		extraSinces = append(extraSinces, UsersSince{key, size.rows, text})
+		size.rows++
+		large[key] = size
 		return true
 	})
-	if err := tx.AddUsers(ctx, beside); err != nil {
+	if err := tx.AddUsers(ctx, extraSinces); err != nil {
 		return nil, err
 	}
-	for some := range slices.Chunk(keys, usersAtOnce) {
-		have, err := tx.UsersRows(ctx, some)
+	for usersKeys := range slices.Chunk(keys, usersAtOnce) {
+		have, err := tx.UsersRows(ctx, usersKeys)
 		if err != nil {
 			return nil, err
 		}
-		changed := make([]UsersRow, 0, len(some))
-		for _, key := range some {
+		changed := make([]UsersRow, 0, len(usersKeys))
+		for _, key := range usersKeys {
 			row := have[key]
-			s, err := row.Whole()
+			s, err := row.Merged()
 			if err != nil {
 				return nil, err
 			}
@@ -259,7 +259,7 @@ func (c *Aggregator) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, ske
 			changed = append(changed, row)
 			delete(large, key)
 			if row.Large() {
-				large[key] = since{}
+				large[key] = tailSize{}
 			}
 		}
 		if err := tx.PutUsers(ctx, changed); err != nil {

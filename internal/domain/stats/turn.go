@@ -95,12 +95,12 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err
 	if t.ledger, t.cut = c.Log.ID(), -1; t.ledger == "" {
 		return t, errors.New("the ledger was not seen yet")
 	}
-	var before LogCheckpoint
+	var oldCheckpoint LogCheckpoint
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
 		if t.state, err = tx.StatisticsState(ctx); err != nil {
 			return err
 		}
-		before, err = tx.RecallLedger(ctx, t.ledger)
+		oldCheckpoint, err = tx.RecallLedger(ctx, t.ledger)
 		return err
 	})
 	if err != nil {
@@ -111,8 +111,8 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err
 		// Even where nothing is counted of the former ledger, this one may have been counted
 		// before.
 		if t.other = t.state.Position > 0 || t.state.Ledger != "" || t.state.Scans > 0; t.other {
-			t.position, err = c.countedBefore(ctx, t.state, before)
-			if t.users = before.Users; t.users < 0 || c.Alone {
+			t.position, err = c.countedBefore(ctx, t.state, oldCheckpoint)
+			if t.users = oldCheckpoint.Users; t.users < 0 || c.Alone {
 				t.users = t.position
 			}
 		}
@@ -172,7 +172,7 @@ func (c *Aggregator) turn(ctx context.Context, tx Tx, s *State, t turn) error {
 	switch {
 	case err != nil:
 	case t.other:
-		err = c.another(ctx, tx, s, t)
+		err = c.switchLog(ctx, tx, s, t)
 	case t.cut >= 0:
 		err = c.resumeAt(ctx, tx, s, t)
 	}
@@ -186,7 +186,7 @@ func (c *Aggregator) turnDays(ctx context.Context, tx Tx, state *State) error {
 	if state.Offset == offset {
 		return nil
 	}
-	was := state.Offset
+	previous := state.Offset
 	state.Offset = offset
 	if state.Scans == 0 {
 		return nil
@@ -197,7 +197,7 @@ func (c *Aggregator) turnDays(ctx context.Context, tx Tx, state *State) error {
 	if hour == 0 {
 		hour = -1 << 40 // before every hour
 	}
-	if err := tx.TurnDays(ctx, hour, was, offset, months); err != nil {
+	if err := tx.TurnDays(ctx, hour, previous, offset, months); err != nil {
 		return err
 	}
 	state.Months, state.Rolling = months, ""
@@ -225,8 +225,8 @@ func (c *Aggregator) resumeAt(ctx context.Context, tx Tx, s *State, t turn) erro
 	return tx.CutReaders(ctx, t.cut)
 }
 
-// another turns from the ledger that was counted to another one.
-func (c *Aggregator) another(ctx context.Context, tx Tx, s *State, t turn) error {
+// switchLog turns from the ledger that was counted to another one.
+func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t turn) error {
 	left := *s
 	s.Position, s.UsersPosition, s.Mark, s.Held = t.position, min(t.users, t.position), "", 0
 	if s.Scans > 0 {
@@ -264,18 +264,18 @@ func (c *Aggregator) tellOfTurn(ctx context.Context, t turn) {
 	}
 }
 
-// countedBefore is the position up to which the new ledger is counted already: its beginning after
+// countedBefore returns the position up to which the new ledger is counted already: its beginning after
 // an import without scans; further where it was counted before, or where the counted scans came
 // from it, as those of a stream came from the journal.
-func (c *Aggregator) countedBefore(ctx context.Context, left State, before LogCheckpoint) (int64, error) {
-	position, last := before.Position, before.Last
+func (c *Aggregator) countedBefore(ctx context.Context, left State, oldCheckpoint LogCheckpoint) (int64, error) {
+	position, last := oldCheckpoint.Position, oldCheckpoint.Last
 	if c.Alone {
 		last = left.Scan
 	}
 	if id, err := scanlog.ParseScanID(last); err == nil {
-		switch at, err := c.Log.Find(ctx, id); {
+		switch pos, err := c.Log.Find(ctx, id); {
 		case err == nil:
-			position = max(position, at)
+			position = max(position, pos)
 		case !errors.Is(err, scanlog.ErrNoScan):
 			return 0, fmt.Errorf("looking for the last scan that was counted: %w", err)
 		}
@@ -310,9 +310,9 @@ func (c *Aggregator) Missing(state State) int64 {
 	return c.Log.Missing(state.Position)
 }
 
-// Lacking returns the number of counted scans that the log lacks although nothing removed them: those of an older or a cut log, of
+// MissingScans returns the number of counted scans that the log lacks although nothing removed them: those of an older or a cut log, of
 // a deleted file, of a stream that was lost without a copy in any journal.
-func (c *Aggregator) Lacking(ctx context.Context) (int64, error) {
+func (c *Aggregator) MissingScans(ctx context.Context) (int64, error) {
 	state, err := c.stored(ctx)
 	return state.Lacking + c.Missing(state), err
 }

@@ -151,7 +151,7 @@ func (v *walk) cure(r safehttp.Reason) i18n.Message {
 	return book.Text("cure.log", host)
 }
 
-// cureOfStatus is the word for what to do about a status.
+// cureOfStatus returns the word for what to do about a status.
 func cureOfStatus(status int) string {
 	switch {
 	case status == http.StatusNotFound:

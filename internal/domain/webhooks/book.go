@@ -71,7 +71,7 @@ const secretMark = "whsec_"
 // secretPlace returns the purpose for which a webhook's secret is sealed.
 func secretPlace(id int64) string { return "webhooks/secret/" + number(id) }
 
-// number is a webhook as a receiver of the outbox.
+// number returns a webhook as a receiver of the outbox.
 func number(id int64) string { return strconv.FormatInt(id, 10) }
 
 // Add makes a webhook and returns the text of its secret, which is shown only now. The webhook is
@@ -105,12 +105,12 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 		if w.ID, err = tx.NewWebhookID(ctx); err != nil {
 			return err
 		}
-		there, err := tx.Webhooks(ctx)
+		storedWebhooks, err := tx.Webhooks(ctx)
 		if err != nil {
 			return err
 		}
-		if len(there) >= MaxWebhooks {
-			return accounts.Invalid(fmt.Sprintf("there are %d webhooks, which is the most there can be: remove or change one", len(there)))
+		if len(storedWebhooks) >= MaxWebhooks {
+			return accounts.Invalid(fmt.Sprintf("there are %d webhooks, which is the most there can be: remove or change one", len(storedWebhooks)))
 		}
 		w.Secret = b.Vault.Seal(secretPlace(w.ID), raw[:])
 		w.CreatedAt = b.Now()
@@ -138,8 +138,8 @@ func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
 	case b.Log != nil && counting != "" && counting != b.Log.ID():
 		w.ScansFrom = 0
 	}
-	there, err := tx.Webhooks(ctx)
-	if err != nil || slices.ContainsFunc(there, Webhook.HearsScans) {
+	storedWebhooks, err := tx.Webhooks(ctx)
+	if err != nil || slices.ContainsFunc(storedWebhooks, Webhook.HearsScans) {
 		return err
 	}
 	return tx.BeginTelling(ctx)
@@ -147,18 +147,18 @@ func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
 
 // known returns an error for a rule or an application that does not exist: its receiver would never be told of it.
 // Those that the webhook named before may have been deleted since.
-func (b *Book) known(ctx context.Context, w, before Wanted) error {
+func (b *Book) known(ctx context.Context, w, oldWanted Wanted) error {
 	if b.Unknown == nil {
 		return nil
 	}
 	var ids, batches []int64
 	for _, id := range w.Rules {
-		if !slices.Contains(before.Rules, id) {
+		if !slices.Contains(oldWanted.Rules, id) {
 			ids = append(ids, id)
 		}
 	}
 	for _, c := range w.Codes {
-		if !slices.ContainsFunc(before.Codes, func(was Codes) bool { return was.Batch == c.Batch }) {
+		if !slices.ContainsFunc(oldWanted.Codes, func(oldCodes Codes) bool { return oldCodes.Batch == c.Batch }) {
 			batches = append(batches, c.Batch)
 		}
 	}
@@ -207,14 +207,14 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 	if err != nil {
 		return w, err
 	}
-	url, before, heard := w.URL, w.Wanted, w.HearsScans()
+	url, oldWanted, heard := w.URL, w.Wanted, w.HearsScans()
 	if err := f(&w); err != nil {
 		return w, err
 	}
 	if err := w.Wanted.Validate(); err != nil {
 		return w, err
 	}
-	if err := b.known(ctx, w.Wanted, before); err != nil {
+	if err := b.known(ctx, w.Wanted, oldWanted); err != nil {
 		return w, err
 	}
 	if w.URL != url {
@@ -287,11 +287,11 @@ func (b *Book) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
 			return ErrNoDelivery
 		}
 		d = list[0]
-		was := d.NextAt
+		previous := d.NextAt
 		d.Attempts, d.NextAt, d.DeliveredAt, d.Fault = 0, b.Now(), time.Time{}, ""
 		// It lives as long as a new one.
 		d.CreatedAt = b.Now()
-		ok, err := tx.SaveRow(ctx, outbox.Deliveries, d, was)
+		ok, err := tx.SaveRow(ctx, outbox.Deliveries, d, previous)
 		if err == nil && !ok {
 			err = fmt.Errorf("webhooks: delivery %d changed meanwhile", id)
 		}

@@ -27,7 +27,7 @@ const collected = 1000
 // Collect queues what happened since the last call for the webhooks that want it, and reports
 // whether there may be more. The position moves in the transaction that queues: so each event is
 // queued once, also where several nodes read or one crashes.
-func (b *Book) Collect(ctx context.Context) (more bool, err error) {
+func (b *Book) Collect(ctx context.Context) (hasMore bool, err error) {
 	scans, err := b.collectScans(ctx)
 	// Alarms are collected even if scans cannot be read.
 	alarms, err2 := b.collectAlarms(ctx)
@@ -65,7 +65,7 @@ type place struct {
 // cut off: the reader then looks for the first event that was not told.
 const Unmarked = "?"
 
-// marked is the mark of an event at its position. A version that knows no marks moves the
+// marked returns the mark of an event at its position. A version that knows no marks moves the
 // position alone.
 func marked(position int64, id scanlog.ScanID) string { return fmt.Sprintf("%d %s", position, id) }
 
@@ -142,24 +142,24 @@ func noteTold(ctx context.Context, tx Tx, read []scanlog.Origin, begin *scanlog.
 	if len(read) == 0 {
 		return nil
 	}
-	now, changed := place{}, map[string]*scanlog.OffsetSet{}
+	currentPlace, changed := place{}, map[string]*scanlog.OffsetSet{}
 	var err error
-	if now.told, now.all, err = tx.Told(ctx); err != nil {
+	if currentPlace.told, currentPlace.all, err = tx.Told(ctx); err != nil {
 		return err
 	}
 	for _, o := range read {
-		if begin != nil && !now.knows(o.Node) {
-			now.told[o.Node] = begin.Clone()
+		if begin != nil && !currentPlace.knows(o.Node) {
+			currentPlace.told[o.Node] = begin.Clone()
 		}
-		if now.knows(o.Node) {
-			changed[o.Node] = now.add(o)
+		if currentPlace.knows(o.Node) {
+			changed[o.Node] = currentPlace.add(o)
 		}
 	}
 	return tx.PutTold(ctx, changed)
 }
 
-// since returns where reading goes on, and the webhooks that want something of a source.
-func (b *Book) since(ctx context.Context, source string) (hooks []Webhook, at place, err error) {
+// resumePosition returns where reading goes on, and the webhooks that want something of a source.
+func (b *Book) resumePosition(ctx context.Context, source string) (hooks []Webhook, loc place, err error) {
 	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		if hooks, err = tx.Webhooks(ctx); err != nil {
 			return err
@@ -167,19 +167,19 @@ func (b *Book) since(ctx context.Context, source string) (hooks []Webhook, at pl
 		hooks = slices.DeleteFunc(hooks, func(w Webhook) bool {
 			return !w.Enabled || source == alarmSource && !w.Wanted.Alarms || source == ScanSource && !w.HearsScans()
 		})
-		if at.position, err = tx.Position(ctx, source); err != nil || source != ScanSource || len(hooks) == 0 {
+		if loc.position, err = tx.Position(ctx, source); err != nil || source != ScanSource || len(hooks) == 0 {
 			return err
 		}
-		if at.mark, err = tx.Mark(ctx, source); err != nil {
+		if loc.mark, err = tx.Mark(ctx, source); err != nil {
 			return err
 		}
-		if at.ledger, err = tx.Counting(ctx); err != nil {
+		if loc.ledger, err = tx.Counting(ctx); err != nil {
 			return err
 		}
-		at.told, at.all, err = tx.Told(ctx)
+		loc.told, loc.all, err = tx.Told(ctx)
 		return err
 	})
-	return hooks, at, err
+	return hooks, loc, err
 }
 
 // restart moves positions that are beyond the end of a source back to its end. Such positions are
@@ -212,7 +212,7 @@ func (p *place) knows(node string) bool { return p.all || p.told[node] != nil }
 
 // add notes that an event was told, and returns what was told of its journal.
 func (p *place) add(o scanlog.Origin) *scanlog.OffsetSet {
-	p.told[o.Node] = p.told[o.Node].With(o)
+	p.told[o.Node] = p.told[o.Node].Extended(o)
 	return p.told[o.Node]
 }
 
@@ -225,12 +225,12 @@ func (p *place) has(e *scanlog.Entry) bool {
 	return e.From.Reshipped
 }
 
-func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
+func (b *Book) collectScans(ctx context.Context) (hasMore bool, err error) {
 	if b.Log == nil {
 		return false, nil
 	}
 	// If no webhook wants any, the log may be unavailable for any time.
-	hooks, from, err := b.since(ctx, ScanSource)
+	hooks, from, err := b.resumePosition(ctx, ScanSource)
 	if err != nil || len(hooks) == 0 {
 		return false, err
 	}
@@ -251,13 +251,13 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 	case b.Origins && from.mark == Unmarked:
 		return true, b.firstUntold(ctx, from)
 	}
-	to, after := place{position: from.position, learn: b.Origins}, from.position
-	if b.Origins && strings.HasPrefix(from.mark, strconv.FormatInt(after, 10)+" ") {
-		after-- // the event that stands there shows whether this is the log that was read
+	to, start := place{position: from.position, learn: b.Origins}, from.position
+	if b.Origins && strings.HasPrefix(from.mark, strconv.FormatInt(start, 10)+" ") {
+		start-- // the event that stands there shows whether this is the log that was read
 	}
 	var events []queued
 	n := 0
-	for e, err := range b.Log.Read(ctx, after) {
+	for e, err := range b.Log.Read(ctx, start) {
 		if err != nil {
 			return false, fmt.Errorf("reading the log of scans: %w", err)
 		}
@@ -268,7 +268,7 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 			continue
 		}
 		if n++; n > collected {
-			more = true
+			hasMore = true
 			break
 		}
 		to.position, to.mark = e.Position, marked(e.Position, e.ID)
@@ -291,7 +291,7 @@ func (b *Book) collectScans(ctx context.Context) (more bool, err error) {
 	if b.Log.ID() != from.ledger || to.position == from.position {
 		return false, nil // what was read may be of another
 	}
-	return more, b.queue(ctx, ScanSource, from, to, events)
+	return hasMore, b.queue(ctx, ScanSource, from, to, events)
 }
 
 // firstUntold moves the place before the first event that was not told. Where it is not known from
@@ -303,8 +303,8 @@ func (b *Book) firstUntold(ctx context.Context, from place) error {
 		if err != nil {
 			return fmt.Errorf("looking for the first scan that was not told: %w", err)
 		}
-		before := e.Position <= from.position && (e.From.Node == "" || !from.knows(e.From.Node))
-		if !before && (e.From.Node == "" || !from.has(&e)) {
+		wasSet := e.Position <= from.position && (e.From.Node == "" || !from.knows(e.From.Node))
+		if !wasSet && (e.From.Node == "" || !from.has(&e)) {
 			break
 		}
 		to.position = e.Position
@@ -318,9 +318,9 @@ func (b *Book) firstUntold(ctx context.Context, from place) error {
 // TellRest is for a node that uses a stream no longer. It queues the events of its journal after a position that were for the
 // stream and that no webhook was told of, and returns how many. journal yields the events after a position. Where nothing is
 // known of what was told of the journal, counted decides. The position of the reader of webhooks stays.
-func (b *Book) TellRest(ctx context.Context, node string, counted *scanlog.OffsetSet, after int64,
-	journal func(after int64) iter.Seq2[scanlog.Entry, error]) (n int, err error) {
-	hooks, from, err := b.since(ctx, ScanSource)
+func (b *Book) TellRest(ctx context.Context, node string, counted *scanlog.OffsetSet, start int64,
+	journal func(start int64) iter.Seq2[scanlog.Entry, error]) (n int, err error) {
+	hooks, from, err := b.resumePosition(ctx, ScanSource)
 	if err != nil || len(hooks) == 0 {
 		return 0, err
 	}
@@ -328,8 +328,8 @@ func (b *Book) TellRest(ctx context.Context, node string, counted *scanlog.Offse
 	if !from.knows(node) {
 		told = counted
 	}
-	var some []scanlog.Entry
-	for e, err := range journal(max(after, told.From())) {
+	var entries []scanlog.Entry
+	for e, err := range journal(max(start, told.From())) {
 		if err != nil {
 			return n, fmt.Errorf("reading the journal of scans: %w", err)
 		}
@@ -337,21 +337,21 @@ func (b *Book) TellRest(ctx context.Context, node string, counted *scanlog.Offse
 			continue
 		}
 		e.From = scanlog.Origin{Node: node, Position: e.Position}
-		if some = append(some, e); len(some) == collected {
-			if err := b.tellRest(ctx, counted, some); err != nil {
+		if entries = append(entries, e); len(entries) == collected {
+			if err := b.tellRest(ctx, counted, entries); err != nil {
 				return n, err
 			}
-			n, some = n+len(some), some[:0]
+			n, entries = n+len(entries), entries[:0]
 		}
 	}
-	if len(some) > 0 {
-		err = b.tellRest(ctx, counted, some)
-		n += len(some)
+	if len(entries) > 0 {
+		err = b.tellRest(ctx, counted, entries)
+		n += len(entries)
 	}
 	return n, err
 }
 
-func (b *Book) tellRest(ctx context.Context, counted *scanlog.OffsetSet, some []scanlog.Entry) error {
+func (b *Book) tellRest(ctx context.Context, counted *scanlog.OffsetSet, entries []scanlog.Entry) error {
 	now := b.Now()
 	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if err := tx.HoldReader(ctx, ScanSource); err != nil {
@@ -363,7 +363,7 @@ func (b *Book) tellRest(ctx context.Context, counted *scanlog.OffsetSet, some []
 		}
 		var events []queued
 		var told []scanlog.Origin
-		for _, e := range some {
+		for _, e := range entries {
 			id, body, err := scanMessage(e.Event)
 			if err != nil {
 				return err
@@ -382,7 +382,7 @@ func (b *Book) tellRest(ctx context.Context, counted *scanlog.OffsetSet, some []
 	return nil
 }
 
-func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
+func (b *Book) collectAlarms(ctx context.Context) (hasMore bool, err error) {
 	if b.Alarms == nil {
 		return false, nil
 	}
@@ -390,7 +390,7 @@ func (b *Book) collectAlarms(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	_, from, err := b.since(ctx, alarmSource)
+	_, from, err := b.resumePosition(ctx, alarmSource)
 	switch {
 	case err != nil || from.position == end:
 		return false, err

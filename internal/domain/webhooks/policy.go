@@ -67,7 +67,7 @@ func orderKey(body string) string {
 }
 
 // forget removes what is old, a little at a time.
-func (b *Book) forget(ctx context.Context) (more bool, err error) {
+func (b *Book) forget(ctx context.Context) (hasMore bool, err error) {
 	// It counts first, because a transaction that writes costs more.
 	before, old := b.Now().Add(-kept-b.life()), 0
 	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
@@ -79,10 +79,10 @@ func (b *Book) forget(ctx context.Context) (more bool, err error) {
 	}
 	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		n, err := tx.ForgetDeliveries(ctx, before, forgetStep)
-		more = n == forgetStep
+		hasMore = n == forgetStep
 		return err
 	})
-	return more, err
+	return hasMore, err
 }
 
 // life is Life where the clock may be believed. Otherwise it is so long that a clock that is ahead
@@ -167,7 +167,7 @@ func (b *Book) nextAttempt(r outbox.Row, _, ended time.Time) time.Time {
 	return time.Time{}
 }
 
-// signed is the header of a message: its id, the moment of sending, and a signature over both and
+// signed returns the header of a message: its id, the moment of sending, and a signature over both and
 // the body that needs the secret. (Standard Webhooks 1.0.)
 func signed(id string, now time.Time, body, secret []byte) http.Header {
 	timestamp := strconv.FormatInt(now.Unix(), 10)

@@ -520,13 +520,13 @@ func TestAStreamIsLeftBesideOthers(t *testing.T) {
 		}
 		w.book.Log = between
 		w.step()
-		if told, err := w.db.Told(t.Context(), one.name); err != nil || told.Lacks(rest+10) > 0 {
-			t.Errorf("of %d scans of the node %d are not noted as told: %v", rest+10, told.Lacks(rest+10), err)
+		if told, err := w.db.Told(t.Context(), one.name); err != nil || told.Missing(rest+10) > 0 {
+			t.Errorf("of %d scans of the node %d are not noted as told: %v", rest+10, told.Missing(rest+10), err)
 		}
 		looked = 0
 		c := w.newCounter(one)
 		c.Events = 200
-		if n, err := c.CountRest(t.Context(), one.name, 10, journal); err != nil || n != rest || looked > rest+rest/100 {
+		if n, err := c.BackfillJournal(t.Context(), one.name, 10, journal); err != nil || n != rest || looked > rest+rest/100 {
 			t.Errorf("%d are counted after %d looks, want %d: %v", n, looked, rest, err)
 		}
 		w.count(int64(one.scanned + two.scanned))

@@ -128,10 +128,10 @@ type Tx interface {
 	// HoldReader keeps everybody else from moving the position of a source until the transaction
 	// ends.
 	HoldReader(ctx context.Context, source string) error
-	// Mark is the scan that stands at the position, see marked; PutMark stores it.
+	// Mark returns the scan that stands at the position, see marked; PutMark stores it.
 	Mark(ctx context.Context, source string) (string, error)
 	PutMark(ctx context.Context, source, mark string) error
-	// Counting is the id of the ledger that the position of scans is of; "" = nothing was
+	// Counting returns the id of the ledger that the position of scans is of; "" = nothing was
 	// counted yet.
 	Counting(ctx context.Context) (ledger string, err error)
 	// Told says which events of each node's journal were told; PutTold stores that for some
@@ -185,7 +185,7 @@ type scanData struct {
 	Text          string    `json:"text,omitempty"`
 }
 
-// scanMessage is the id and the body of a scan.
+// scanMessage returns the id and the body of a scan.
 func scanMessage(e scanlog.Event) (id, body string, err error) {
 	data := scanData{ScanID: e.ID.String(), OccurredAt: e.At.UTC(), Source: e.Source, Action: e.Action, Kind: e.Kind, Reason: e.Reason,
 		AppID:   e.App,

@@ -42,14 +42,14 @@ func (s standing) abilities() []client.Ability {
 				{Requirement: "feature", Fulfilled: slices.Contains(s.Features, codes.Feature)},
 				{Requirement: "key", Fulfilled: s.MarketcodeKey != ""}, {Requirement: "prefix", Fulfilled: s.prefix}}})
 	}
-	for i, one := range list {
-		list[i].Allowed = !slices.ContainsFunc(one.Requirements, func(n client.Requirement) bool { return !n.Fulfilled })
+	for i, ability := range list {
+		list[i].Allowed = !slices.ContainsFunc(ability.Requirements, func(n client.Requirement) bool { return !n.Fulfilled })
 	}
 	return list
 }
 
 func (a accountAPI) listAbilities(ctx context.Context, in *AppIDPath) (client.AbilityList, error) {
-	one, err := a.Accounts.Get(ctx, in.AppID)
+	account, err := a.Accounts.Get(ctx, in.AppID)
 	if err != nil {
 		return client.AbilityList{}, err
 	}
@@ -57,6 +57,6 @@ func (a accountAPI) listAbilities(ctx context.Context, in *AppIDPath) (client.Ab
 	if err != nil {
 		return client.AbilityList{}, err
 	}
-	left, err := a.Rules.PublishesLeft(ctx, one)
-	return client.AbilityList{Abilities: standing{one, len(linked), left, !a.Codes.Closed}.abilities()}, err
+	left, err := a.Rules.PublishesLeft(ctx, account)
+	return client.AbilityList{Abilities: standing{account, len(linked), left, !a.Codes.Closed}.abilities()}, err
 }

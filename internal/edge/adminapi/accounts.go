@@ -56,19 +56,19 @@ type AppIDPath struct {
 }
 
 // showAccount shows no secret and no hash of one.
-func (a accountAPI) showAccount(ctx context.Context, one accounts.Account) (client.Account, error) {
+func (a accountAPI) showAccount(ctx context.Context, account accounts.Account) (client.Account, error) {
 	members := map[string]string{}
-	for user, role := range one.Members {
+	for user, role := range account.Members {
 		members[user] = string(role)
 	}
-	linked, err := a.Accounts.Links(ctx, one.AppID)
-	shown := client.Account{AppID: one.AppID, Kind: string(one.Kind), Name: one.Name, Subject: string(one.Subject),
-		Certified: one.Certified,
-		Versions:  words[string](one.Versions), JumpOpen: one.JumpOpen, Features: words[string](one.Features), Members: members,
-		MessageURL: one.MessageURL, URLScheme: one.URLScheme, IPAllowlist: words[string](one.IPAllowlist), Linked: linked,
-		Pages: words[string](one.Pages), Options: one.Options, OpenPlatform: one.OpenPlatform,
-		SecretFrozen: one.SecretFrozen, CreatedAt: one.CreatedAt, ConfirmFile: client.ConfirmFile(one.Confirm)}
-	shown.Revised = revisionOf(shown, one.SecretHash, one.MarketcodeKey)
+	linked, err := a.Accounts.Links(ctx, account.AppID)
+	shown := client.Account{AppID: account.AppID, Kind: string(account.Kind), Name: account.Name, Subject: string(account.Subject),
+		Certified: account.Certified,
+		Versions:  words[string](account.Versions), JumpOpen: account.JumpOpen, Features: words[string](account.Features), Members: members,
+		MessageURL: account.MessageURL, URLScheme: account.URLScheme, IPAllowlist: words[string](account.IPAllowlist), Linked: linked,
+		Pages: words[string](account.Pages), Options: account.Options, OpenPlatform: account.OpenPlatform,
+		SecretFrozen: account.SecretFrozen, CreatedAt: account.CreatedAt, ConfirmFile: client.ConfirmFile(account.Confirm)}
+	shown.Revised = revisionOf(shown, account.SecretHash, account.MarketcodeKey)
 	shown.MessageURL = shownURL(ctx, shown.MessageURL)
 	return shown, err
 }
@@ -78,20 +78,20 @@ func (a *Admin) account(ctx context.Context, appid string, err error) (client.Ac
 	if err != nil {
 		return client.Account{}, err
 	}
-	one, err := a.Accounts.Get(ctx, appid)
+	item, err := a.Accounts.Get(ctx, appid)
 	if err != nil {
 		return client.Account{}, err
 	}
-	return a.accounts().showAccount(ctx, one)
+	return a.accounts().showAccount(ctx, item)
 }
 
 // changeAccount changes one account and answers it.
 func (a accountAPI) changeAccount(ctx context.Context, appid string, f func(*accounts.Account) error) (client.Account, error) {
-	one, err := a.Accounts.Change(ctx, appid, f)
+	account, err := a.Accounts.Change(ctx, appid, f)
 	if err != nil {
 		return client.Account{}, err
 	}
-	return a.showAccount(ctx, one)
+	return a.showAccount(ctx, account)
 }
 
 func (a accountAPI) listAccounts(ctx context.Context, in *struct {
@@ -114,9 +114,9 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	for i := 0; i < len(found) && !plain; i++ {
 		page = append(page, *found[i])
 	}
-	for _, one := range page {
+	for _, account := range page {
 		var view client.Account
-		if view, err = a.showAccount(ctx, one); err != nil {
+		if view, err = a.showAccount(ctx, account); err != nil {
 			break
 		}
 		shown.Accounts = append(shown.Accounts, view)
@@ -129,9 +129,9 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 
 // withScansOf adds how often what is accounts' was scanned of late.
 func (a accountAPI) withScansOf(ctx context.Context, list []client.Account) error {
-	of, err := a.Scans.RecentOfOwners(ctx, each(list, func(one client.Account) string { return one.AppID }))
+	recents, err := a.Scans.RecentOfOwners(ctx, mapped(list, func(account client.Account) string { return account.AppID }))
 	for i := range list {
-		list[i].Scans = showRecent(of[list[i].AppID])
+		list[i].Scans = showRecent(recents[list[i].AppID])
 	}
 	return err
 }
@@ -146,31 +146,31 @@ func (a accountAPI) nameAccounts(ctx context.Context, in *struct {
 	caller := adminroute.CallerFromContext(ctx)
 	names := client.AccountNames{Names: map[string]string{}}
 	for _, appid := range in.Of {
-		if one, is := a.Known(appid); is && caller.CanAccess(appid) && one.Name != "" {
-			names.Names[appid] = one.Name
+		if account, is := a.Known(appid); is && caller.CanAccess(appid) && account.Name != "" {
+			names.Names[appid] = account.Name
 		}
 	}
 	return names, nil
 }
 
-// listed is a page of the accounts that the caller may see.
-func (a accountAPI) listed(ctx context.Context, after string, limit int) (page []accounts.Account, err error) {
+// listed returns a page of the accounts that the caller may see.
+func (a accountAPI) listed(ctx context.Context, cursor string, limit int) (page []accounts.Account, err error) {
 	caller := adminroute.CallerFromContext(ctx)
 	if !caller.Scoped() {
-		return a.Accounts.List(ctx, after, limit)
+		return a.Accounts.List(ctx, cursor, limit)
 	}
 	for _, appid := range slices.Sorted(slices.Values(caller.Accounts)) {
-		if appid <= after || len(page) == limit {
+		if appid <= cursor || len(page) == limit {
 			continue
 		}
-		one, err := a.Accounts.Get(ctx, appid)
+		account, err := a.Accounts.Get(ctx, appid)
 		if errors.Is(err, accounts.ErrNoAccount) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		page = append(page, one)
+		page = append(page, account)
 	}
 	return page, nil
 }
@@ -215,8 +215,8 @@ func (a accountAPI) theirLinks(ctx context.Context, appid string, wanted []strin
 // later version may have granted it.
 func (a accountAPI) knownFeatures(ctx context.Context, appid string, wanted []string) error {
 	known := []string{codes.Feature}
-	if one, err := a.Accounts.Get(ctx, appid); err == nil {
-		known = append(known, one.Features...)
+	if account, err := a.Accounts.Get(ctx, appid); err == nil {
+		known = append(known, account.Features...)
 	} else if !errors.Is(err, accounts.ErrNoAccount) {
 		return err
 	}
@@ -234,8 +234,8 @@ func (a accountAPI) setVersions(ctx context.Context, in *struct {
 		Versions []accounts.Version `json:"versions"`
 	}
 }) (client.Account, error) {
-	return a.changeAccount(ctx, in.AppID, func(one *accounts.Account) error {
-		one.Versions = in.Body.Versions
+	return a.changeAccount(ctx, in.AppID, func(account *accounts.Account) error {
+		account.Versions = in.Body.Versions
 		return nil
 	})
 }
@@ -246,8 +246,8 @@ func (a accountAPI) setJump(ctx context.Context, in *struct {
 		Open bool `json:"open"`
 	}
 }) (client.Account, error) {
-	return a.changeAccount(ctx, in.AppID, func(one *accounts.Account) error {
-		one.JumpOpen = in.Body.Open
+	return a.changeAccount(ctx, in.AppID, func(account *accounts.Account) error {
+		account.JumpOpen = in.Body.Open
 		return nil
 	})
 }
@@ -263,7 +263,7 @@ type DryRun struct {
 
 func showDeletion(appid string, has accounts.Dependencies, deleted bool) client.Deletion {
 	shown := func(a accounts.Count) client.Amount { return client.Amount(a) }
-	return client.Deletion{AppID: appid, Deleted: deleted, Deletes: each(has.Goes, shown), BlockedBy: each(has.Keeps, shown)}
+	return client.Deletion{AppID: appid, Deleted: deleted, Deletes: mapped(has.Goes, shown), BlockedBy: mapped(has.Keeps, shown)}
 }
 
 func (a accountAPI) deleteAccount(ctx context.Context, in *struct {
@@ -280,14 +280,14 @@ type MemberPath struct {
 }
 
 // setMember gives a user a role, "" = none.
-func (a accountAPI) setMember(ctx context.Context, at MemberPath, role accounts.Role) (client.Account, error) {
-	return a.changeAccount(ctx, at.AppID, func(one *accounts.Account) error {
+func (a accountAPI) setMember(ctx context.Context, path MemberPath, role accounts.Role) (client.Account, error) {
+	return a.changeAccount(ctx, path.AppID, func(account *accounts.Account) error {
 		members := map[string]accounts.Role{}
-		maps.Copy(members, one.Members)
-		if members[at.User] = role; role == "" {
-			delete(members, at.User)
+		maps.Copy(members, account.Members)
+		if members[path.User] = role; role == "" {
+			delete(members, path.User)
 		}
-		one.Members = members
+		account.Members = members
 		return nil
 	})
 }
@@ -306,11 +306,11 @@ func (a accountAPI) deleteMember(ctx context.Context, in *MemberPath) (client.Ac
 }
 
 func (a accountAPI) getQuota(ctx context.Context, in *AppIDPath) (client.Quota, error) {
-	one, err := a.Accounts.Get(ctx, in.AppID)
+	account, err := a.Accounts.Get(ctx, in.AppID)
 	if err != nil {
 		return client.Quota{}, err
 	}
-	left, err := a.Rules.PublishesLeft(ctx, one)
+	left, err := a.Rules.PublishesLeft(ctx, account)
 	return client.Quota{PublishesLeft: left}, err
 }
 
@@ -330,7 +330,7 @@ func (a accountAPI) listNotices(ctx context.Context, in *struct {
 	Page
 }) (client.NotificationList, error) {
 	list, err := a.Accounts.Notices(ctx, in.AppID, in.Limit)
-	return client.NotificationList{Notices: each(list, func(n accounts.Notice) client.Notification {
+	return client.NotificationList{Notices: mapped(list, func(n accounts.Notice) client.Notification {
 		return client.Notification{ID: n.ID, CreatedAt: n.At, Kind: string(n.Kind), Prefix: n.Prefix, Reason: n.Reason}
 	})}, err
 }
@@ -350,7 +350,7 @@ func (a accountAPI) deleteLink(ctx context.Context, in *LinkPath) (client.Accoun
 
 func (a accountAPI) listLinks(ctx context.Context, in *AppIDPath) (client.AccountLinkList, error) {
 	list, err := a.Accounts.LinkedPrograms(ctx, in.AppID)
-	return client.AccountLinkList{Links: each(list, func(l accounts.LinkedProgram) client.AccountLink {
+	return client.AccountLinkList{Links: mapped(list, func(l accounts.LinkedProgram) client.AccountLink {
 		return client.AccountLink{MiniProgram: l.MiniProgram, Name: l.Program.Name, Status: int(l.Status), Unlinking: l.Unlinking,
 			NotifyUsers: l.NotifyUsers, ShowProfile: l.ShowProfile, CreatedAt: l.CreatedAt}
 	})}, err

@@ -188,7 +188,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 	if superseded, ok := errors.AsType[rules.ErrConflict](err); ok {
 		return huma.Error409Conflict(superseded.Error() + ": undo that first")
 	}
-	code, detail := errcode.Of(err)
+	code, detail := errcode.FromError(err)
 	switch code {
 	case errcode.NoApplication:
 		return huma.Error404NotFound(detail)
@@ -209,7 +209,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 	return huma.Error500InternalServerError("the call failed inside the server: its log says why")
 }
 
-// refused is an answer of 422 for an input that no type of the domain refuses.
+// refused returns an answer of 422 for an input that no type of the domain refuses.
 func refused(format string, args ...any) error {
 	return huma.Error422UnprocessableEntity(fmt.Sprintf(format, args...))
 }
@@ -223,21 +223,21 @@ type Page struct {
 // noInput is the input of an operation that takes nothing.
 type noInput struct{}
 
-// each shows every entry of a list; nil becomes [].
-func each[T, U any](list []T, show func(T) U) []U {
+// mapped shows every entry of a list; nil becomes [].
+func mapped[T, U any](list []T, show func(T) U) []U {
 	shown := make([]U, 0, len(list))
-	for _, one := range list {
-		shown = append(shown, show(one))
+	for _, item := range list {
+		shown = append(shown, show(item))
 	}
 	return shown
 }
 
 // words converts texts to another type; nil becomes an empty list.
 func words[To, From ~string](list []From) []To {
-	return each(list, func(t From) To { return To(t) })
+	return mapped(list, func(t From) To { return To(t) })
 }
 
-// optional is a moment, nil where the time is zero.
+// optional returns a moment, nil where the time is zero.
 func optional(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -36,18 +36,18 @@ type alarmList struct {
 	Open   int64   `json:"open" doc:"how many alarms nobody acknowledged or dismissed, of all that the caller may see or of the owner asked for; counted up to 1,000"`
 }
 
-// inBoth is a reason in both languages.
+// inBoth returns a reason in both languages.
 func inBoth(reason i18n.Message) client.AlarmReason {
 	return client.AlarmReason{English: reason.English(), Chinese: reason.Chinese()}
 }
 
-func (a scanAPI) showAlarm(ctx context.Context, of alarms.Alarm) (alarm, error) {
-	b, err := a.Codes.Memory.BatchOrLoad(ctx, of.Batch)
-	return alarm{ID: of.ID, Kind: of.Kind, Account: b.Account, ApplicationID: of.Batch, CodeIndex: of.Index, OccurredAt: of.At,
-		ScanID: of.Scan, Score: of.Score,
-		Details: of.Why, Reasons: each(of.Reasons(), inBoth),
-		AcknowledgedAt: optional(of.SeenAt), AcknowledgedBy: of.SeenBy,
-		DismissedAt: optional(of.DismissedAt), DismissedBy: of.DismissedBy, Note: of.Note}, err
+func (a scanAPI) showAlarm(ctx context.Context, item alarms.Alarm) (alarm, error) {
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, item.Batch)
+	return alarm{ID: item.ID, Kind: item.Kind, Account: b.Account, ApplicationID: item.Batch, CodeIndex: item.Index, OccurredAt: item.At,
+		ScanID: item.Scan, Score: item.Score,
+		Details: item.Why, Reasons: mapped(item.Reasons(), inBoth),
+		AcknowledgedAt: optional(item.SeenAt), AcknowledgedBy: item.SeenBy,
+		DismissedAt: optional(item.DismissedAt), DismissedBy: item.DismissedBy, Note: item.Note}, err
 }
 
 // AlarmFilter says which alarms are wanted.
@@ -62,8 +62,8 @@ type AlarmFilter struct {
 }
 
 func (f AlarmFilter) query(ctx context.Context) (alarms.Query, error) {
-	whose, err := owners(ctx, f.Owner)
-	return alarms.Query{Owners: whose, After: f.After, Before: f.Before, Newest: f.Newest, Open: f.Open, Standing: f.Standing,
+	accountIDs, err := owners(ctx, f.Owner)
+	return alarms.Query{Owners: accountIDs, After: f.After, Before: f.Before, Newest: f.Newest, Open: f.Open, Standing: f.Standing,
 		Batch: f.ApplicationID}, err
 }
 
@@ -173,11 +173,11 @@ func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
 		return client.AlarmReplay{}, err
 	}
 	if in.Threshold == 0 {
-		now, err := a.Alarms.Threshold(ctx, in.ID)
+		currentThreshold, err := a.Alarms.Threshold(ctx, in.ID)
 		if err != nil {
 			return client.AlarmReplay{}, err
 		}
-		if in.Threshold = now.Score; in.Threshold == alarms.NoAlarm {
+		if in.Threshold = currentThreshold.Score; in.Threshold == alarms.NoAlarm {
 			return client.AlarmReplay{}, refused("threshold: application %d has none now, because its alarms are off: say one, such as 100", in.ID)
 		}
 	}
@@ -188,7 +188,7 @@ func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
 	r, err := a.Alarms.Replay(ctx, counted, in.ID, in.Threshold)
 	return client.AlarmReplay{ApplicationID: in.ID, Threshold: r.Threshold, From: r.From, To: r.To, Scanned: r.Scanned, Alarms: r.Alarms,
 		Raised: r.Raised, Dismissed: r.Dismissed, StillDismissed: r.StillDismissed, Since: optional(r.Since),
-		First: each(r.First, func(c alarms.Crossed) client.ReplayedAlarm {
+		First: mapped(r.First, func(c alarms.Crossed) client.ReplayedAlarm {
 			return client.ReplayedAlarm{CodeIndex: c.Index, OccurredAt: c.At, Score: c.Score}
 		})}, err
 }

@@ -31,8 +31,8 @@ func showAppearance(a branding.Appearance, png []byte) client.Appearance {
 type AppearancePath struct{ AppIDPath }
 
 func (a accountAPI) getAppearance(ctx context.Context, in *AppIDPath) (client.Appearance, error) {
-	one, png, err := a.Appearances.Get(ctx, in.AppID)
-	return showAppearance(one, png), err
+	appearance, png, err := a.Appearances.Get(ctx, in.AppID)
+	return showAppearance(appearance, png), err
 }
 
 func (a accountAPI) putAppearance(ctx context.Context, in *struct {

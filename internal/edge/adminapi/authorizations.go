@@ -23,15 +23,15 @@ func (a accountAPI) lookupAuthorization(ctx context.Context, in *struct {
 	if err != nil {
 		return client.AuthorizationRequest{}, unread(err)
 	}
-	list, more, err := a.Accounts.Candidates(ctx, asked, in.Body.Part, cmp.Or(in.Body.Limit, candidates),
+	list, hasMore, err := a.Accounts.Candidates(ctx, asked, in.Body.Part, cmp.Or(in.Body.Limit, candidates),
 		adminroute.CallerFromContext(ctx).CanAccess)
 	return client.AuthorizationRequest{Component: asked.Component.AppID, ReturnTo: asked.Origin(),
-		PermissionSets: append([]int{}, asked.Sets...), More: more, Accounts: each(list, func(one accounts.Account) client.AskedAccount {
-			return client.AskedAccount{AppID: one.AppID, Name: one.Name, Kind: string(one.Kind)}
+		PermissionSets: append([]int{}, asked.Sets...), More: hasMore, Accounts: mapped(list, func(account accounts.Account) client.AskedAccount {
+			return client.AskedAccount{AppID: account.AppID, Name: account.Name, Kind: string(account.Kind)}
 		})}, err
 }
 
-// unread is the problem of a reference that asks for nothing.
+// unread returns the problem of a reference that asks for nothing.
 func unread(err error) error {
 	if bad, is := errors.AsType[accounts.BadRequest](err); is {
 		return refused("reference: %s", bad)

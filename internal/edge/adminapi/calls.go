@@ -27,7 +27,7 @@ func (a serverAPI) listKeptCalls(ctx context.Context, in *client.KeptCallQuery) 
 	if err != nil {
 		return client.KeptCallPage{}, err
 	}
-	return client.KeptCallPage{Calls: each(list, showCall), Searched: showSearched(looked)}, nil
+	return client.KeptCallPage{Calls: mapped(list, showCall), Searched: showSearched(looked)}, nil
 }
 
 func (a serverAPI) listCallErrors(ctx context.Context, in *client.CallSearch) (client.CallErrorList, error) {
@@ -35,13 +35,13 @@ func (a serverAPI) listCallErrors(ctx context.Context, in *client.CallSearch) (c
 	if err != nil {
 		return client.CallErrorList{}, err
 	}
-	return client.CallErrorList{Errors: each(list, func(f apiusage.Failure) client.CallError {
+	return client.CallErrorList{Errors: mapped(list, func(f apiusage.Failure) client.CallError {
 		return client.CallError{Endpoint: f.Path, ErrCode: f.ErrCode, Count: f.Times, LastRID: f.Last.RID, LastAt: f.Last.OccurredAt,
 			Detail: f.Last.Detail}
 	}), Searched: showSearched(looked)}, nil
 }
 
-// showCall is a call without the texts of its behaviours.
+// showCall returns a call without the texts of its behaviours.
 func showCall(c apiusage.Call) client.Call {
 	shown := client.Call{RID: c.RID, OccurredAt: c.OccurredAt, Account: c.Account, Endpoint: c.Path, Query: c.Query, Request: c.Request,
 		Response: c.Response, IP: c.ClientIP, ErrCode: c.ErrCode, Detail: c.Detail, Took: c.Took,
@@ -72,7 +72,7 @@ func (a serverAPI) getCall(ctx context.Context, in *struct {
 	return shown, nil
 }
 
-// ofCall is the account that made a call.
+// ofCall returns the account that made a call.
 func (a serverAPI) ofCall(ctx context.Context, parameter func(string) string) (string, error) {
 	c, err := a.Call(ctx, parameter("rid"))
 	return c.Account, err

@@ -110,7 +110,7 @@ func (in SettingsInput) Thing() adminroute.Thing {
 	return t
 }
 
-// revisionOf is a hash that differs whenever something shown of a thing differs, or one of its
+// revisionOf returns a hash that differs whenever something shown of a thing differs, or one of its
 // secrets. The secrets are given as they are stored: hashed by a key, salted, or sealed.
 func revisionOf(shown any, secrets ...string) client.Revised {
 	text, err := json.Marshal(shown)
@@ -121,25 +121,25 @@ func revisionOf(shown any, secrets ...string) client.Revised {
 	return client.Revised{Revision: strings.ReplaceAll(short(string(text)+"\x00"+strings.Join(secrets, "\x00"), 16), "-", "_")}
 }
 
-// short is the first bytes of a text's hash, as text.
+// short returns the first bytes of a text's hash, as text.
 func short(text string, bytes int) string {
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:bytes])
 }
 
-// settingRevision is the revision of one setting. The revision of all settings is these, one after
+// settingRevision returns the revision of one setting. The revision of all settings is these, one after
 // the other, so that each can be compared by itself.
 func settingRevision(f settings.Field, in settings.Settings) string {
-	value, err := json.Marshal(f.Of(in))
+	value, err := json.Marshal(f.Value(in))
 	if err != nil {
 		panic(err) // the same value is answered as JSON
 	}
 	return short(f.Name+"="+string(value), 6)
 }
 
-// ETag is the revisions of all settings, with dots between.
+// ETag returns the revisions of all settings, with dots between.
 func (s settingsNow) ETag() string {
-	return strings.Join(each(settings.Table, func(f settings.Field) string { return settingRevision(f, settings.Settings(s)) }), ".")
+	return strings.Join(mapped(settings.Table, func(f settings.Field) string { return settingRevision(f, settings.Settings(s)) }), ".")
 }
 
 // matching is the number of times that a change is begun anew because its object changed meanwhile.
@@ -161,27 +161,27 @@ func (a *Admin) unlessChanged(ctx context.Context, t adminroute.Thing, saw admin
 		if err != nil {
 			return nil, err
 		}
-		now, tags, err := a.current(ctx, t)
+		value, tags, err := a.current(ctx, t)
 		if err != nil {
 			return nil, err
 		}
-		if !same(t, saw, tags) {
-			return nil, a.changedMeanwhile(ctx, t, saw, now)
+		if !matchesSeen(t, saw, tags) {
+			return nil, a.changedMeanwhile(ctx, t, saw, value)
 		}
 		out, err := change(auditlog.WithPrecondition(ctx, head, touching(t)...))
 		if !errors.Is(err, auditlog.ErrMoved) {
 			return out, err
 		}
 		if !saw.Repeatable {
-			return nil, a.changedMeanwhile(ctx, t, saw, now)
+			return nil, a.changedMeanwhile(ctx, t, saw, value)
 		}
 	}
 	return nil, huma.Error503ServiceUnavailable(fmt.Sprintf("%s changes all the time: nothing was changed; try again", nameOf(t)))
 }
 
-// same reports whether a thing is as the caller saw it. A thing has one tag, or one for each part
+// matchesSeen reports whether a thing is as the caller saw it. A thing has one tag, or one for each part
 // that is compared by itself; a thing that does not exist has none.
-func same(t adminroute.Thing, saw adminroute.Seen, tags []string) bool {
+func matchesSeen(t adminroute.Thing, saw adminroute.Seen, tags []string) bool {
 	switch {
 	case saw.None:
 		return len(tags) == 0
@@ -191,15 +191,15 @@ func same(t adminroute.Thing, saw adminroute.Seen, tags []string) bool {
 		return true
 	}
 	var seen []string
-	for _, one := range saw.Tags {
-		if seen = append(seen, one); t.Kind == settingThing {
-			seen = append(seen, strings.Split(one, ".")...)
+	for _, name := range saw.Tags {
+		if seen = append(seen, name); t.Kind == settingThing {
+			seen = append(seen, strings.Split(name, ".")...)
 		}
 	}
 	return !slices.ContainsFunc(tags, func(tag string) bool { return !slices.Contains(seen, tag) })
 }
 
-// touching are the names in the log of changes under which changes of a thing, or of what is shown
+// touching returns the names in the log of changes under which changes of a thing, or of what is shown
 // with it, are noted.
 func touching(t adminroute.Thing) []auditlog.Name {
 	switch t.Kind {
@@ -216,7 +216,7 @@ func touching(t adminroute.Thing) []auditlog.Name {
 	return []auditlog.Name{{Key: t.Key}, {Kind: "reset"}}
 }
 
-// current is a thing as it would be shown now, with its tags; no tags where it does not exist. It
+// current returns a thing as it would be shown now, with its tags; no tags where it does not exist. It
 // is read from the store, since the memory of this node may be behind.
 func (a *Admin) current(ctx context.Context, t adminroute.Thing) (shown any, tags []string, err error) {
 	switch t.Kind {
@@ -227,9 +227,9 @@ func (a *Admin) current(ctx context.Context, t adminroute.Thing) (shown any, tag
 	case componentThing:
 		shown, err = a.accounts().getComponent(ctx, &ComponentPath{t.Key})
 	case ruleThing:
-		var one rules.Rule
-		one, err = a.Rules.RuleOf(ctx, accounts.Account{AppID: t.Owner}, t.Key)
-		shown = showRule(one)
+		var rule rules.Rule
+		rule, err = a.Rules.RuleOf(ctx, accounts.Account{AppID: t.Owner}, t.Key)
+		shown = showRule(rule)
 	case batchThing:
 		id, _ := strconv.ParseInt(t.Key, 10, 64) // the input has it as a number
 		shown, err = a.codes().getBatch(ctx, &BatchPath{id})
@@ -247,8 +247,8 @@ func (a *Admin) current(ctx context.Context, t adminroute.Thing) (shown any, tag
 	case settingThing:
 		return a.currentSettings(ctx, t.Parts)
 	}
-	for _, none := range []error{accounts.ErrNoAccount, accounts.ErrNoComponent, rules.ErrNoRule, codes.ErrNoBatch, digitallink.ErrNone} {
-		if errors.Is(err, none) {
+	for _, missing := range []error{accounts.ErrNoAccount, accounts.ErrNoComponent, rules.ErrNoRule, codes.ErrNoBatch, digitallink.ErrNone} {
+		if errors.Is(err, missing) {
 			return nil, nil, nil
 		}
 	}
@@ -277,21 +277,21 @@ func (s settingsShown) MarshalJSON() ([]byte, error) {
 }
 
 func (s settingsShown) ETag() string {
-	return strings.Join(each(s.Settings, func(one client.Setting) string { return one.Revision }), ".")
+	return strings.Join(mapped(s.Settings, func(setting client.Setting) string { return setting.Revision }), ".")
 }
 
 // currentSettings are some settings as they are stored.
 func (a *Admin) currentSettings(ctx context.Context, names []string) (shown any, tags []string, err error) {
-	now, err := a.StoredSettings(ctx)
+	settings, err := a.StoredSettings(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := a.server().describe(now)
+	list, err := a.server().describe(settings)
 	if err != nil {
 		return nil, nil, err
 	}
-	list.Settings = slices.DeleteFunc(list.Settings, func(one client.Setting) bool { return !slices.Contains(names, one.Name) })
-	return settingsShown{list}, each(list.Settings, func(one client.Setting) string { return one.Revision }), nil
+	list.Settings = slices.DeleteFunc(list.Settings, func(setting client.Setting) bool { return !slices.Contains(names, setting.Name) })
+	return settingsShown{list}, mapped(list.Settings, func(setting client.Setting) string { return setting.Revision }), nil
 }
 
 // changedMeanwhile is the problem that answers a change whose thing is no longer as the caller saw
@@ -314,26 +314,26 @@ func (changedMeanwhile) Schema(r huma.Registry) *huma.Schema {
 	return &s
 }
 
-func mapWith(all, more map[string]*huma.Schema) map[string]*huma.Schema {
-	both := map[string]*huma.Schema{}
-	for _, one := range []map[string]*huma.Schema{all, more} {
-		maps.Copy(both, one)
+func mapWith(all, moreSchemas map[string]*huma.Schema) map[string]*huma.Schema {
+	schemas := map[string]*huma.Schema{}
+	for _, items := range []map[string]*huma.Schema{all, moreSchemas} {
+		maps.Copy(schemas, items)
 	}
-	return both
+	return schemas
 }
 
 // mostChanges is the maximum number of changes that a problem lists.
 const mostChanges = 5
 
-func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Thing, saw adminroute.Seen, now any) error {
-	p := &changedMeanwhile{Current: now, Changes: []client.ThingChange{}}
+func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Thing, saw adminroute.Seen, value any) error {
+	p := &changedMeanwhile{Current: value, Changes: []client.ThingChange{}}
 	p.Type, p.Title, p.Status = client.ProblemChanged, http.StatusText(http.StatusPreconditionFailed), http.StatusPreconditionFailed
 	list, err := a.lastChanges(ctx, t)
 	if err != nil {
 		return err
 	}
 	p.Changes = append(p.Changes, list[:min(len(list), mostChanges)]...)
-	who := ""
+	actor := ""
 	if len(list) > 0 {
 		last := list[0]
 		did := "changed " + strings.Join(last.Fields, ", ")
@@ -345,15 +345,15 @@ func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Thing, saw ad
 		case len(last.Fields) == 0:
 			did = "changed it"
 		}
-		who = fmt.Sprintf(": %s %s at %s", last.Actor, did, last.OccurredAt.UTC().Format("2006-01-02T15:04:05Z"))
+		actor = fmt.Sprintf(": %s %s at %s", last.Actor, did, last.OccurredAt.UTC().Format("2006-01-02T15:04:05Z"))
 	}
 	switch {
 	case saw.None:
-		p.Detail = nameOf(t) + " is there already" + who + "; nothing was changed: read it, and change it with If-Match"
-	case now == nil:
-		p.Detail = nameOf(t) + " is not there any more" + who + "; nothing was changed"
+		p.Detail = nameOf(t) + " is there already" + actor + "; nothing was changed: read it, and change it with If-Match"
+	case value == nil:
+		p.Detail = nameOf(t) + " is not there any more" + actor + "; nothing was changed"
 	default:
-		p.Detail = nameOf(t) + " is not as you read it any more" + who + "; nothing was changed: read it again, and send its revision as If-Match"
+		p.Detail = nameOf(t) + " is not as you read it any more" + actor + "; nothing was changed: read it again, and send its revision as If-Match"
 	}
 	return p
 }
@@ -371,7 +371,7 @@ func nameOf(t adminroute.Thing) string {
 	return fmt.Sprintf("%s %.200s", t.Kind, t.Key)
 }
 
-// lastChanges are the last changes of a thing, newest first, with what a caller may know who may
+// lastChanges returns the last changes of a thing, newest first, with what a caller may know who may
 // change the thing.
 func (a *Admin) lastChanges(ctx context.Context, t adminroute.Thing) (found []client.ThingChange, err error) {
 	for _, name := range touching(t) {
@@ -393,23 +393,23 @@ func (a *Admin) lastChanges(ctx context.Context, t adminroute.Thing) (found []cl
 			if owner := ownerIn(e); t.Owner != "" && owner != "" && owner != t.Owner {
 				continue
 			}
-			var before auditlog.Entry
+			var oldEntry auditlog.Entry
 			if i+1 < len(list) && list[i+1].Key == e.Key {
-				before = list[i+1]
+				oldEntry = list[i+1]
 			}
-			what := changedFields(e, before)
-			if t.Kind == settingThing && !slices.ContainsFunc(what, func(name string) bool { return slices.Contains(t.Parts, name) }) {
+			names := changedFields(e, oldEntry)
+			if t.Kind == settingThing && !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(t.Parts, name) }) {
 				continue
 			}
 			found = append(found, client.ThingChange{Seq: e.Seq, OccurredAt: e.OccurredAt, Actor: e.Actor, Via: e.Via, RID: e.RID,
-				Action: e.Action, Fields: what})
+				Action: e.Action, Fields: names})
 		}
 	}
 	slices.SortFunc(found, func(x, y client.ThingChange) int { return cmp.Compare(y.Seq, x.Seq) })
 	return found, nil
 }
 
-// ownerIn is the owner of the rule in an entry; "" = there is none.
+// ownerIn returns the owner of the rule in an entry; "" = there is none.
 func ownerIn(e auditlog.Entry) string {
 	var rule struct {
 		Owner string `json:"owner"`
@@ -418,26 +418,26 @@ func ownerIn(e auditlog.Entry) string {
 	return rule.Owner
 }
 
-// changedFields are the fields in which an entry of the log differs from the one before it.
-func changedFields(e, before auditlog.Entry) []string {
+// changedFields returns the fields in which an entry of the log differs from the one before it.
+func changedFields(e, oldEntry auditlog.Entry) []string {
 	fields := []string{}
 	if e.Kind == "link" {
 		return append(fields, "linked")
 	}
-	then, now := detailOf(before), detailOf(e)
-	for name, value := range now {
-		was, there := then[name]
+	pastRaws, currentRaws := detailOf(oldEntry), detailOf(e)
+	for name, value := range currentRaws {
+		oldRaw, exists := pastRaws[name]
 		secret, isNew := strings.CutPrefix(name, "new_")
 		switch {
 		case isNew && string(value) == "true": // it is not said which
 			fields = append(fields, secret)
-		case isNew || before.Seq == 0 && e.Kind != "meta" || !there && empty(value) || there && string(was) == string(value):
+		case isNew || oldEntry.Seq == 0 && e.Kind != "meta" || !exists && empty(value) || exists && string(oldRaw) == string(value):
 		default:
 			fields = append(fields, name)
 		}
 	}
-	for name, was := range then {
-		if _, there := now[name]; !there && !empty(was) && !strings.HasPrefix(name, "new_") && e.Action != "delete" {
+	for name, oldRaw := range pastRaws {
+		if _, exists := currentRaws[name]; !exists && !empty(oldRaw) && !strings.HasPrefix(name, "new_") && e.Action != "delete" {
 			fields = append(fields, name)
 		}
 	}
@@ -450,7 +450,7 @@ func empty(value json.RawMessage) bool {
 	return slices.Contains([]string{"", "null", "false", "0", `""`, "[]", "{}"}, string(value))
 }
 
-// detailOf are the fields of an entry's detail; for an entry about settings, the settings.
+// detailOf returns the fields of an entry's detail; for an entry about settings, the settings.
 func detailOf(e auditlog.Entry) map[string]json.RawMessage {
 	fields := map[string]json.RawMessage{}
 	_ = json.Unmarshal(e.Detail, &fields) // a detail that is no object has none

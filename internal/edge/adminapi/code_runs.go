@@ -26,19 +26,19 @@ func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
 	if in.To == 0 {
 		r.To = b.Count - 1
 	}
-	if err := b.Within(r); err != nil {
+	if err := b.CheckRange(r); err != nil {
 		return shown, err
 	}
-	runs, more := a.Codes.Memory.Runs(in.ID, r, a.Codes.Now(), in.Limit)
-	shown.Runs, shown.More = each(runs, func(run codes.Run) client.CodeRun {
-		one := client.CodeRun{CodeRange: client.CodeRange(run.Range), Frozen: run.State.Frozen, Void: run.State.Void,
+	runs, hasMore := a.Codes.Memory.Runs(in.ID, r, a.Codes.Now(), in.Limit)
+	shown.Runs, shown.More = mapped(runs, func(run codes.Run) client.CodeRun {
+		codeRun := client.CodeRun{CodeRange: client.CodeRange(run.Range), Frozen: run.State.Frozen, Void: run.State.Void,
 			Redeemed: run.State.Redeemed}
 		if e := run.State.Activation; e != nil {
 			binding := client.CodeBinding(e.Binding)
-			one.Active, one.Activation, one.Binding = true, e.Seq, &binding
+			codeRun.Active, codeRun.Activation, codeRun.Binding = true, e.Seq, &binding
 		}
-		return one
-	}), more
+		return codeRun
+	}), hasMore
 	return shown, a.scans().addAlarms(ctx, in.ID, shown.Runs)
 }
 
@@ -55,7 +55,7 @@ func (a codeAPI) listCodes(ctx context.Context, in *struct {
 		return adminroute.File{}, err
 	}
 	r := codes.Range{From: in.From, To: in.To}
-	if err := b.Within(r); err != nil {
+	if err := b.CheckRange(r); err != nil {
 		return adminroute.File{}, err
 	}
 	if n := r.To - r.From + 1; n > mostListed {

@@ -41,7 +41,7 @@ func acting(ctx context.Context, name string) context.Context {
 
 func showEvent(e codes.Event) client.CodeEvent {
 	shown := client.CodeEvent{Seq: e.Seq, Action: string(e.Did),
-		Ranges: each(e.Codes[:min(len(e.Codes), 100)], func(r codes.Range) client.CodeRange { return client.CodeRange(r) }),
+		Ranges: mapped(e.Codes[:min(len(e.Codes), 100)], func(r codes.Range) client.CodeRange { return client.CodeRange(r) }),
 		Codes:  e.Codes.Len(), OccurredAt: e.At, EffectiveAt: e.From, Actor: e.Actor, RID: e.RID, Note: e.Note}
 	if e.Did == codes.Activate {
 		b := client.CodeBinding(e.Binding)
@@ -64,7 +64,7 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 		ranges = append(ranges, codes.Range{From: 0, To: b.Count - 1})
 	}
 	for _, r := range s.Ranges {
-		if err := b.Within(codes.Range(r)); err != nil {
+		if err := b.CheckRange(codes.Range(r)); err != nil {
 			return nil, err
 		}
 		ranges = append(ranges, codes.Range(r))
@@ -76,7 +76,7 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 		}
 		f, err := a.Codes.Lookup(ctx, name)
 		// The place says which code it is: the code itself must not get into logs.
-		if code, detail := errcode.Of(err); code == errcode.CodeMalformed {
+		if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
 			return nil, accounts.Invalid(fmt.Sprintf("codes[%d]: %s", i, detail))
 		}
 		if err != nil {
@@ -118,18 +118,18 @@ func (a codeAPI) showBatch(ctx context.Context, b codes.Batch) (client.Batch, er
 
 func (a codeAPI) listBatches(ctx context.Context, in *client.BatchQuery) (client.BatchList, error) {
 	shown := client.BatchList{Batches: []client.Batch{}}
-	whose, err := accountsOf(ctx, in.Account)
+	accountIDs, err := accountsOf(ctx, in.Account)
 	if err != nil {
 		return shown, err
 	}
 	for _, b := range a.Codes.Memory.Batches() {
-		if b.ID > in.After && (len(whose) == 0 || slices.Contains(whose, b.Account)) && len(shown.Batches) < in.Limit &&
+		if b.ID > in.After && (len(accountIDs) == 0 || slices.Contains(accountIDs, b.Account)) && len(shown.Batches) < in.Limit &&
 			(in.Idle == 0 || a.idle(b, in.Idle)) {
-			one, err := a.showBatch(ctx, b)
+			batch, err := a.showBatch(ctx, b)
 			if err != nil {
 				return shown, err
 			}
-			shown.Batches = append(shown.Batches, one)
+			shown.Batches = append(shown.Batches, batch)
 		}
 	}
 	return shown, nil
@@ -141,8 +141,8 @@ func (a codeAPI) idle(b codes.Batch, days int) bool {
 	if b.Proof || now.Sub(b.CreatedAt) < time.Duration(days)*24*time.Hour {
 		return false
 	}
-	runs, more := a.Codes.Memory.Runs(b.ID, codes.Range{To: b.Count - 1}, now, mostCounted)
-	return !more && !slices.ContainsFunc(runs, func(r codes.Run) bool { return r.State.Activation != nil })
+	runs, hasMore := a.Codes.Memory.Runs(b.ID, codes.Range{To: b.Count - 1}, now, mostCounted)
+	return !hasMore && !slices.ContainsFunc(runs, func(r codes.Run) bool { return r.State.Activation != nil })
 }
 
 func (a codeAPI) getBatch(ctx context.Context, in *BatchPath) (client.Batch, error) {
@@ -153,7 +153,7 @@ func (a codeAPI) getBatch(ctx context.Context, in *BatchPath) (client.Batch, err
 	return a.showBatch(ctx, b)
 }
 
-// ofBatch is the account whose batch a call concerns.
+// ofBatch returns the account whose batch a call concerns.
 func (a codeAPI) ofBatch(ctx context.Context, parameter func(string) string) (string, error) {
 	id, err := strconv.ParseInt(parameter("application_id"), 10, 64)
 	if err != nil {
@@ -183,8 +183,8 @@ func (a codeAPI) listCodeEvents(ctx context.Context, in *struct {
 	return shown, nil
 }
 
-// at is the time at which a change takes effect; nil = at once.
-func at(t *time.Time) (from time.Time) {
+// effectiveTime returns the time at which a change takes effect; nil = at once.
+func effectiveTime(t *time.Time) (from time.Time) {
 	if t != nil {
 		from = *t
 	}
@@ -241,7 +241,7 @@ func (a codeAPI) activateCodes(ctx context.Context, in *struct {
 }) (client.CodesChanged, error) {
 	b := in.Body
 	return a.change(ctx, b.Actor, in.ID, client.CodeSelection{Ranges: []client.CodeRange{{From: b.From, To: b.To}}},
-		codes.Change{Did: codes.Activate, Binding: codes.Binding(b.Binding), From: at(b.At), Note: b.Note})
+		codes.Change{Did: codes.Activate, Binding: codes.Binding(b.Binding), From: effectiveTime(b.At), Note: b.Note})
 }
 
 func (a codeAPI) withdrawCodes(ctx context.Context, in *struct {
@@ -252,7 +252,7 @@ func (a codeAPI) withdrawCodes(ctx context.Context, in *struct {
 	}
 }) (client.CodesChanged, error) {
 	b := in.Body
-	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Did: codes.Withdraw, From: at(b.At), Note: b.Note})
+	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Did: codes.Withdraw, From: effectiveTime(b.At), Note: b.Note})
 }
 
 type retargeted struct {
@@ -293,12 +293,12 @@ func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 	if in.Body.CodeIndex != nil {
 		name.Index, name.HasIndex = *in.Body.CodeIndex, true
 	}
-	whose, err := owners(ctx, in.Owner)
+	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {
 		return client.StoredCode{}, err
 	}
 	f, err := a.Codes.Lookup(ctx, name)
-	if err == nil && len(whose) > 0 && !slices.Contains(whose, f.Batch.Account) {
+	if err == nil && len(accountIDs) > 0 && !slices.Contains(accountIDs, f.Batch.Account) {
 		err = huma.Error403Forbidden("this code is of another account's application")
 	}
 	if err == nil {
@@ -312,7 +312,7 @@ func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 	err = errors.Join(err, printErr)
 	shown := client.StoredCode{ApplicationID: f.Batch.ID, CodeIndex: f.Index, Code: f.Code, CodeURL: text,
 		Active: f.State.Activation != nil, Frozen: f.State.Frozen, Void: f.State.Void, Redeemed: f.State.Redeemed,
-		History: each(history, showEvent)}
+		History: mapped(history, showEvent)}
 	if !adminroute.CallerFromContext(ctx).Role.AtLeast(adminroute.Marketer) { // who reads the text of a code can print a copy
 		shown.Code, shown.CodeURL = "", ""
 	}
@@ -331,7 +331,7 @@ func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 		standing, err = a.Alarms.Alarms(ctx, alarms.Query{Standing: true, Code: &name, Limit: 10})
 		for _, s := range standing {
 			shown.Alarms = append(shown.Alarms, client.OpenAlarm{ID: s.ID, Kind: s.Kind, OccurredAt: s.At, Score: s.Score,
-				Reasons:        each(s.Reasons(), inBoth),
+				Reasons:        mapped(s.Reasons(), inBoth),
 				AcknowledgedAt: optional(s.SeenAt), AcknowledgedBy: s.SeenBy})
 		}
 	}
@@ -346,7 +346,7 @@ func (a codeAPI) getCodeScans(ctx context.Context, in *struct {
 	if !ok {
 		return client.CodeScans{}, codes.ErrNoBatch
 	}
-	if err := b.Within(codes.Range{From: in.Index, To: in.Index}); err != nil {
+	if err := b.CheckRange(codes.Range{From: in.Index, To: in.Index}); err != nil {
 		return client.CodeScans{}, err
 	}
 	c, err := a.Alarms.Code(ctx, alarms.CodeName{Batch: in.ID, Index: in.Index})
@@ -357,11 +357,11 @@ func (a codeAPI) getCodeScans(ctx context.Context, in *struct {
 		ImpossibleTravelCount: c.Trips,
 		Score:                 c.AlarmScore(), DismissedAt: optional(c.DismissedAt)}
 	for _, p := range c.Where {
-		one := client.CodePlace{Region: p.Region, Scans: p.Scans, Networks: p.Networks}
+		place := client.CodePlace{Region: p.Region, Scans: p.Scans, Networks: p.Networks}
 		if p.Known {
-			one.Lat, one.Lon = &p.Lat, &p.Lon
+			place.Lat, place.Lon = &p.Lat, &p.Lon
 		}
-		shown.Places = append(shown.Places, one)
+		shown.Places = append(shown.Places, place)
 	}
 	slices.SortStableFunc(shown.Places, func(a, b client.CodePlace) int { return cmp.Compare(b.Scans, a.Scans) })
 	if c.Scans > 0 {

@@ -16,16 +16,16 @@ func showGrant(g accounts.Authorization) client.Authorization {
 	return client.Authorization{AppID: g.Account.AppID, PermissionSets: append([]int{}, g.Sets...), GrantedAt: g.GrantedAt}
 }
 
-func (a accountAPI) showComponent(ctx context.Context, one accounts.Component) (client.Component, error) {
-	shown := client.Component{AppID: one.AppID, EventURL: one.EventURL, IPAllowlist: words[string](one.IPAllowlist),
-		RedirectHosts: words[string](one.RedirectHosts),
-		CreatedAt:     one.CreatedAt}
+func (a accountAPI) showComponent(ctx context.Context, component accounts.Component) (client.Component, error) {
+	shown := client.Component{AppID: component.AppID, EventURL: component.EventURL, IPAllowlist: words[string](component.IPAllowlist),
+		RedirectHosts: words[string](component.RedirectHosts),
+		CreatedAt:     component.CreatedAt}
 	// What accounts grant a platform is not part of its revision: that changes by calls of the
 	// wire.
-	shown.Revised = revisionOf(shown, one.SecretHash, one.MessageToken, one.EncodingAESKey)
+	shown.Revised = revisionOf(shown, component.SecretHash, component.MessageToken, component.EncodingAESKey)
 	shown.EventURL = shownURL(ctx, shown.EventURL)
-	total, page, err := a.Accounts.Authorizations(ctx, one.AppID, 0, accounts.ListLimit)
-	shown.Total, shown.Authorizations = total, each(page, showGrant)
+	total, page, err := a.Accounts.Authorizations(ctx, component.AppID, 0, accounts.ListLimit)
+	shown.Total, shown.Authorizations = total, mapped(page, showGrant)
 	return shown, err
 }
 
@@ -35,9 +35,9 @@ func (a accountAPI) listComponents(ctx context.Context, in *struct {
 }) (client.ComponentList, error) {
 	page, err := a.Accounts.ListComponents(ctx, in.After, in.Limit)
 	shown := client.ComponentList{Components: []client.Component{}}
-	for _, one := range page {
+	for _, component := range page {
 		var view client.Component
-		if view, err = a.showComponent(ctx, one); err != nil {
+		if view, err = a.showComponent(ctx, component); err != nil {
 			break
 		}
 		shown.Components = append(shown.Components, view)
@@ -46,11 +46,11 @@ func (a accountAPI) listComponents(ctx context.Context, in *struct {
 }
 
 func (a accountAPI) getComponent(ctx context.Context, in *ComponentPath) (client.Component, error) {
-	one, err := a.Accounts.GetComponent(ctx, in.Component)
+	component, err := a.Accounts.GetComponent(ctx, in.Component)
 	if err != nil {
 		return client.Component{}, err
 	}
-	return a.showComponent(ctx, one)
+	return a.showComponent(ctx, component)
 }
 
 func (a accountAPI) putComponent(ctx context.Context, in *struct {
@@ -58,16 +58,16 @@ func (a accountAPI) putComponent(ctx context.Context, in *struct {
 	Body client.ComponentPut
 }) (client.Component, error) {
 	b := in.Body
-	err := a.Accounts.ChangeComponent(ctx, in.Component, func(one *accounts.Component) {
+	err := a.Accounts.ChangeComponent(ctx, in.Component, func(component *accounts.Component) {
 		if b.EventURL != nil {
-			one.EventURL = *b.EventURL
+			component.EventURL = *b.EventURL
 		}
 		// An empty list is a value; an absent one leaves the list as it is.
 		if b.IPAllowlist != nil {
-			one.IPAllowlist = *b.IPAllowlist
+			component.IPAllowlist = *b.IPAllowlist
 		}
 		if b.RedirectHosts != nil {
-			one.RedirectHosts = *b.RedirectHosts
+			component.RedirectHosts = *b.RedirectHosts
 		}
 	}, b.Secret, b.MessageToken, b.EncodingAESKey)
 	if err != nil {
@@ -89,7 +89,7 @@ func (a accountAPI) listPushes(ctx context.Context, in *struct {
 	Limit int `query:"limit" default:"50" minimum:"1" maximum:"1000"`
 }) (client.PushList, error) {
 	list, err := a.Accounts.Pushes(ctx, in.Component, in.Limit)
-	return client.PushList{Pushes: each(list, func(p outbox.Row) client.Push {
+	return client.PushList{Pushes: mapped(list, func(p outbox.Row) client.Push {
 		return client.Push{ID: p.ID, InfoType: p.Event, AppID: p.AppID, CreatedAt: p.CreatedAt, URL: shownURL(ctx, p.URL), Message: p.Shown,
 			Attempts: p.Attempts, Delivered: p.State() == outbox.Delivered, SentAt: optional(p.SentAt), NextAt: optional(p.NextAt),
 			Status: p.Status, Response: p.Answer, Error: p.Fault}
@@ -114,7 +114,7 @@ func (a accountAPI) withdrawFromAccount(ctx context.Context, in *WithdrawalByAcc
 
 func (a accountAPI) listHolders(ctx context.Context, in *AppIDPath) (client.HoldingList, error) {
 	list, err := a.Accounts.GrantsBy(ctx, in.AppID)
-	return client.HoldingList{Authorizations: each(list, func(h accounts.GrantedComponent) client.Holding {
+	return client.HoldingList{Authorizations: mapped(list, func(h accounts.GrantedComponent) client.Holding {
 		return client.Holding{Component: h.Component, PermissionSets: append([]int{}, h.Grant.PermissionSets...),
 			GrantedAt: h.Grant.GrantedAt}
 	})}, err

@@ -18,7 +18,7 @@ func (a serverAPI) listDeviations(ctx context.Context, in *ofAccount) (client.De
 	if err != nil {
 		return client.DeviationList{}, err
 	}
-	return client.DeviationList{Deviations: each(list, showDeviation)}, nil
+	return client.DeviationList{Deviations: mapped(list, showDeviation)}, nil
 }
 
 // coverDeviations says which trials of a program's calls happened to it.
@@ -27,9 +27,9 @@ func (a serverAPI) coverDeviations(ctx context.Context, in *ofAccount) (client.C
 	if err != nil {
 		return client.Coverage{}, err
 	}
-	shown := client.Coverage{Total: len(list), Searched: showSearched(looked), Trials: each(list, showTrial)}
-	for _, one := range shown.Trials {
-		if one.Occurred {
+	shown := client.Coverage{Total: len(list), Searched: showSearched(looked), Trials: mapped(list, showTrial)}
+	for _, trial := range shown.Trials {
+		if trial.Occurred {
 			shown.Covered++
 		}
 	}
@@ -39,7 +39,7 @@ func (a serverAPI) coverDeviations(ctx context.Context, in *ofAccount) (client.C
 func showTrial(c apiusage.Covered) client.Trial {
 	shown := client.Trial{ErrCode: c.Code.Number, Occurred: c.Met(), Calls: c.Calls, Count: c.Times, LastRID: c.Last, Command: c.Command}
 	shown.English, shown.Chinese = c.Says()
-	if c.Row != behaviour.None {
+	if c.Row != behaviour.NoRow {
 		shown.Behaviour = c.Row.String()
 	}
 	return shown
@@ -49,8 +49,8 @@ func showDeviation(d apiusage.Deviation) client.Deviation {
 	shown := client.Deviation{Behaviour: d.Behaviour, Account: d.Account, Endpoint: d.Endpoint, Count: d.Times,
 		FirstRID: d.FirstRID, FirstAt: d.FirstAt, LastRID: d.LastRID, LastAt: d.LastAt}
 	if row, known := behaviour.ByID(d.Behaviour); known { // else a node of another version noted it
-		what, _ := row.Deviation()
-		shown.EvidenceLevel, shown.Advice, shown.Chinese = string(what.Minds), what.Advice().English(), what.Advice().Chinese()
+		deviation, _ := row.Deviation()
+		shown.EvidenceLevel, shown.Advice, shown.Chinese = string(deviation.Minds), deviation.Advice().English(), deviation.Advice().Chinese()
 	}
 	return shown
 }

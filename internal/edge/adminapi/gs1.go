@@ -23,7 +23,7 @@ import (
 
 func showGS1(e digitallink.Entry) client.GS1Entry {
 	shown := client.GS1Entry{Key: e.Key, ID: e.Number, UpdatedAt: e.At, GS1Put: client.GS1Put{Owner: e.Owner, WxaAppID: e.App,
-		WxaPath: e.Page, Archived: e.Archived, Links: each(e.Links, func(l digitallink.Link) client.GS1Link {
+		WxaPath: e.Page, Archived: e.Archived, Links: mapped(e.Links, func(l digitallink.Link) client.GS1Link {
 			return client.GS1Link{LinkType: l.Type, Href: l.Href, Title: l.Title, Hreflang: l.Hreflang, Type: l.Media, Context: l.Context,
 				Default: l.Default, From: l.From, Until: l.Until}
 		})}}
@@ -83,12 +83,12 @@ func (w GS1Wanted) entry(key string) digitallink.Entry {
 }
 
 func (a ruleAPI) listGS1(ctx context.Context, in *client.GS1Query) (client.GS1List, error) {
-	whose, err := accountsOf(ctx, in.Owner)
+	accountIDs, err := accountsOf(ctx, in.Owner)
 	if err != nil {
 		return client.GS1List{}, err
 	}
-	list, err := a.Products.Find(ctx, digitallink.Query{Under: in.Under, After: in.After, Owners: whose, Limit: in.Limit})
-	return client.GS1List{Entries: each(list, showGS1)}, err
+	list, err := a.Products.Find(ctx, digitallink.Query{Under: in.Under, After: in.After, Owners: accountIDs, Limit: in.Limit})
+	return client.GS1List{Entries: mapped(list, showGS1)}, err
 }
 
 // ofTheirs returns what is said of a key to a caller who may know.
@@ -108,9 +108,9 @@ func (a ruleAPI) getGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, erro
 // saveGS1 stores an entry for its caller: a caller that is limited to one account acts for that.
 func (a ruleAPI) saveGS1(ctx context.Context, e digitallink.Entry, fresh bool) (client.GS1Entry, error) {
 	caller := adminroute.CallerFromContext(ctx)
-	if there, err := a.ofTheirs(ctx, e.Key); err != nil && !errors.Is(err, digitallink.ErrNone) {
-		if there.Key != "" {
-			err = huma.Error403Forbidden(digitallink.OwnershipError{Key: there.Key, Holder: there.Owner}.Error())
+	if storedEntry, err := a.ofTheirs(ctx, e.Key); err != nil && !errors.Is(err, digitallink.ErrNone) {
+		if storedEntry.Key != "" {
+			err = huma.Error403Forbidden(digitallink.OwnershipError{Key: storedEntry.Key, Holder: storedEntry.Owner}.Error())
 		}
 		return client.GS1Entry{}, err
 	}
@@ -177,15 +177,15 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	}
 	ctx = auditlog.WithPrecondition(ctx, head, auditlog.Name{Kind: replica.GS1Change, Key: last.Key},
 		auditlog.Name{Kind: replica.ResetChange})
-	was := last // what a delete notes is what was there
+	oldEntry := last // what a delete notes is what was there
 	if last.Action != "delete" {
 		if len(list) < 2 || list[1].Action == "delete" {
 			return a.deleteGS1(ctx, &KeyPath{last.Key})
 		}
-		was = list[1]
+		oldEntry = list[1]
 	}
 	var e digitallink.Entry
-	if err := json.Unmarshal(was.Detail, &e); err != nil {
+	if err := json.Unmarshal(oldEntry.Detail, &e); err != nil {
 		return client.GS1Entry{}, err
 	}
 	return a.saveGS1(ctx, e, false)
@@ -229,14 +229,14 @@ func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1Tra
 }
 
 func (a ruleAPI) exportGS1(ctx context.Context, _ *noInput) (adminroute.File, error) {
-	whose, err := accountsOf(ctx, "")
+	accountIDs, err := accountsOf(ctx, "")
 	if err != nil {
 		return adminroute.File{}, err
 	}
 	return written("gs1", func(ctx context.Context, write func(any) error) error {
 		const page = 1000
-		for after := ""; ; {
-			list, err := a.Products.Find(ctx, digitallink.Query{After: after, Owners: whose, Limit: page})
+		for cursor := ""; ; {
+			list, err := a.Products.Find(ctx, digitallink.Query{After: cursor, Owners: accountIDs, Limit: page})
 			for i := range list {
 				if err == nil {
 					err = write(list[i])
@@ -245,7 +245,7 @@ func (a ruleAPI) exportGS1(ctx context.Context, _ *noInput) (adminroute.File, er
 			if err != nil || len(list) < page {
 				return err
 			}
-			after = list[page-1].Key
+			cursor = list[page-1].Key
 		}
 	})
 }
@@ -258,14 +258,14 @@ func (a ruleAPI) importGS1(ctx context.Context, in *importInput) (client.Importe
 		}
 		planned := func(yield func(digitallink.Planned, error) bool) {
 			for l, err := range lines(text) {
-				one := digitallink.Planned{Line: l.number, Fault: l.fault}
-				if one.Fault == nil && err == nil {
-					one.Fault = strictly(bytes.TrimSpace(l.text), &one.Entry)
+				item := digitallink.Planned{Line: l.number, Fault: l.fault}
+				if item.Fault == nil && err == nil {
+					item.Fault = strictly(bytes.TrimSpace(l.text), &item.Entry)
 				}
-				if one.Entry.Owner == "" && len(caller.Accounts) == 1 {
-					one.Entry.Owner = caller.Accounts[0]
+				if item.Entry.Owner == "" && len(caller.Accounts) == 1 {
+					item.Entry.Owner = caller.Accounts[0]
 				}
-				if !yield(one, err) {
+				if !yield(item, err) {
 					return
 				}
 			}

@@ -42,28 +42,28 @@ func (a serverAPI) resolveThen(ctx context.Context, in *struct {
 	OwnedBy
 	User   string      `query:"user" maxLength:"128" doc:"who scanned; left out: nobody in particular"`
 	Source scan.Source `query:"source" enum:"scan,press,album" default:"scan"`
-}) (past client.Past, err error) {
-	whose, err := owners(ctx, in.Owner)
+}) (pastOf client.StateAsOf, err error) {
+	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {
-		return past, err
+		return pastOf, err
 	}
 	now := a.Now()
 	if in.At.After(now) {
-		return past, refused("at: %s is not past, the server's clock shows %s", in.At.UTC().Format(time.RFC3339),
+		return pastOf, refused("at: %s is not past, the server's clock shows %s", in.At.UTC().Format(time.RFC3339),
 			now.UTC().Format(time.RFC3339))
 	}
 	req := scan.Request{Text: in.Text, User: in.User, Source: in.Source, At: in.At}
-	then, err := a.Times.Resolve(ctx, req)
+	pastAnswer, err := a.Times.Resolve(ctx, req)
 	if err != nil {
-		return past, err
+		return pastOf, err
 	}
 	req.At = now
 	today := a.Resolver.Resolve(req)
-	if len(whose) > 0 {
-		return a.theirPast(ctx, whose, in.At, then, today)
+	if len(accountIDs) > 0 {
+		return a.theirPast(ctx, accountIDs, in.At, pastAnswer, today)
 	}
 	// The owner of the rule that opens now had a part in it as well.
-	names := then.Names
+	names := pastAnswer.Names
 	for _, appid := range []string{today.Matched.Owner, today.Matched.Target, today.AppID} {
 		if name := (auditlog.Name{Kind: replica.AccountChange, Key: appid}); appid != "" && !slices.Contains(names, name) {
 			names = append(names, name)
@@ -71,14 +71,14 @@ func (a serverAPI) resolveThen(ctx context.Context, in *struct {
 	}
 	list, err := a.Times.Store.ChangesAfter(ctx, names, in.At, sinceShown)
 	if err != nil {
-		return past, err
+		return pastOf, err
 	}
-	past = client.Past{At: in.At, Then: showPast(then.Decision), Now: showPast(today),
-		Since: each(list, showChangedSince)}
+	pastOf = client.StateAsOf{At: in.At, Then: showPast(pastAnswer.Decision), Now: showPast(today),
+		Since: mapped(list, showChangedSince)}
 	if today.Code.Batch.ID != 0 {
-		past.Since, err = a.addCodeEvents(ctx, past.Since, today, in.At)
+		pastOf.Since, err = a.addCodeEvents(ctx, pastOf.Since, today, in.At)
 	}
-	return past, err
+	return pastOf, err
 }
 
 func showChangedSince(e auditlog.Entry) client.ChangedSince {
@@ -87,15 +87,15 @@ func showChangedSince(e auditlog.Entry) client.ChangedSince {
 }
 
 // addCodeEvents adds what happened to a code since a moment.
-func (a serverAPI) addCodeEvents(ctx context.Context, since []client.ChangedSince, d scan.Decision, at time.Time) (
+func (a serverAPI) addCodeEvents(ctx context.Context, firstSinces []client.ChangedSince, d scan.Decision, t time.Time) (
 	[]client.ChangedSince, error) {
-	events, err := a.Codes.EventsAfter(ctx, d.Code.Batch.ID, d.Code.Index, at)
+	events, err := a.Codes.EventsAfter(ctx, d.Code.Batch.ID, d.Code.Index, t)
 	for _, e := range slices.Backward(events) {
-		since = append(since, client.ChangedSince{OccurredAt: e.At, Kind: replica.CodesChange, Key: strconv.FormatInt(d.Code.Batch.ID, 10),
+		firstSinces = append(firstSinces, client.ChangedSince{OccurredAt: e.At, Kind: replica.CodesChange, Key: strconv.FormatInt(d.Code.Batch.ID, 10),
 			Actor: e.Actor, RID: e.RID, Action: string(e.Did)})
 	}
-	slices.SortStableFunc(since, func(x, y client.ChangedSince) int { return x.OccurredAt.Compare(y.OccurredAt) })
-	return since[:min(len(since), sinceShown)], err
+	slices.SortStableFunc(firstSinces, func(x, y client.ChangedSince) int { return x.OccurredAt.Compare(y.OccurredAt) })
+	return firstSinces[:min(len(firstSinces), sinceShown)], err
 }
 
 type plannedRule struct {
@@ -154,43 +154,43 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 
 // theirPast returns the part of the past that some owners may know of the page that a text opened: their own side of it. The effect
 // of a scan of another account's rule or code is visible to anyone who scans it now; the past of an account is not shown to others.
-func (a serverAPI) theirPast(ctx context.Context, whose []string, at time.Time, then auditlog.Answer, today scan.Decision) (
-	client.Past, error) {
+func (a serverAPI) theirPast(ctx context.Context, accountIDs []string, t time.Time, pastAnswer auditlog.Answer, today scan.Decision) (
+	client.StateAsOf, error) {
 	ownerOf := func(d scan.Decision) string { return cmp.Or(d.Code.Batch.Account, d.Matched.Owner) }
 	shown := func(d scan.Decision) client.PastDecision {
-		if owner := ownerOf(d); owner != "" && !slices.Contains(whose, owner) {
+		if owner := ownerOf(d); owner != "" && !slices.Contains(accountIDs, owner) {
 			return client.PastDecision{Action: string(d.Action)}
 		}
 		return showPast(d)
 	}
-	past := client.Past{At: at, Then: shown(then.Decision), Now: shown(today), Since: []client.ChangedSince{}}
-	before, now := ownerOf(then.Decision), ownerOf(today)
-	if !slices.Contains(whose, before) && !slices.Contains(whose, now) {
-		if before != "" || now != "" {
-			return past, huma.Error403Forbidden("what opened here is another account's")
+	pastOf := client.StateAsOf{At: t, Then: shown(pastAnswer.Decision), Now: shown(today), Since: []client.ChangedSince{}}
+	prev, current := ownerOf(pastAnswer.Decision), ownerOf(today)
+	if !slices.Contains(accountIDs, prev) && !slices.Contains(accountIDs, current) {
+		if prev != "" || current != "" {
+			return pastOf, huma.Error403Forbidden("what opened here is another account's")
 		}
-		return past, nil
+		return pastOf, nil
 	}
-	names := then.Names
-	if name := (auditlog.Name{Kind: replica.AccountChange, Key: now}); now != "" && !slices.Contains(names, name) {
+	names := pastAnswer.Names
+	if name := (auditlog.Name{Kind: replica.AccountChange, Key: current}); current != "" && !slices.Contains(names, name) {
 		names = append(names, name)
 	}
-	list, err := a.Times.Store.ChangesAfter(ctx, names, at, sinceShown)
-	list = slices.DeleteFunc(list, func(e auditlog.Entry) bool { return !theirs(e, whose) })
-	past.Since = each(list, showChangedSince)
-	if b := today.Code.Batch; err == nil && b.ID != 0 && slices.Contains(whose, b.Account) {
-		past.Since, err = a.addCodeEvents(ctx, past.Since, today, at)
+	list, err := a.Times.Store.ChangesAfter(ctx, names, t, sinceShown)
+	list = slices.DeleteFunc(list, func(e auditlog.Entry) bool { return !concernsAccounts(e, accountIDs) })
+	pastOf.Since = mapped(list, showChangedSince)
+	if b := today.Code.Batch; err == nil && b.ID != 0 && slices.Contains(accountIDs, b.Account) {
+		pastOf.Since, err = a.addCodeEvents(ctx, pastOf.Since, today, t)
 	}
-	return past, err
+	return pastOf, err
 }
 
-// theirs reports whether a change is of an account of some, or of a rule of theirs.
-func theirs(e auditlog.Entry, whose []string) bool {
+// concernsAccounts reports whether a change is of an account of some, or of a rule of theirs.
+func concernsAccounts(e auditlog.Entry, accountIDs []string) bool {
 	if e.Kind == replica.AccountChange {
-		return slices.Contains(whose, e.Key)
+		return slices.Contains(accountIDs, e.Key)
 	}
-	var of struct {
+	var entry struct {
 		Owner string `json:"owner"`
 	}
-	return e.Kind == replica.RuleChange && json.Unmarshal(e.Detail, &of) == nil && slices.Contains(whose, of.Owner)
+	return e.Kind == replica.RuleChange && json.Unmarshal(e.Detail, &entry) == nil && slices.Contains(accountIDs, entry.Owner)
 }

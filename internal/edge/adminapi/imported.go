@@ -50,7 +50,7 @@ func (a codeAPI) importCodes(ctx context.Context, in *struct {
 	// A client that is still sending does not read an answer, so the rest is read first.
 	_, _ = io.Copy(io.Discard, body)
 	if faults, ok := errors.AsType[accounts.RowErrors](err); ok {
-		named := each(faults, func(f accounts.RowError) error {
+		named := mapped(faults, func(f accounts.RowError) error {
 			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Why}
 		})
 		return client.CodesImported{}, huma.Error422UnprocessableEntity("none of these codes was imported", named...)

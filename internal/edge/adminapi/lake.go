@@ -54,20 +54,20 @@ func (a scanAPI) verifyLake(ctx context.Context, in *struct {
 			Duplicates: c.Twice, Unexpected: c.Unknown, Named: c.Named})
 	}
 	nodes, err := l.Manifests(ctx)
-	v.Nodes = each(nodes, func(m lake.Manifest) client.LakeNode {
+	v.Nodes = mapped(nodes, func(m lake.Manifest) client.LakeNode {
 		return client.LakeNode{Node: m.Node, CompleteUntil: m.CompleteUntil}
 	})
 	return v, err
 }
 
-// scansOf are the scans of the ledger that begin with a day.
+// scansOf returns the scans of the ledger that begin with a day.
 func (a scanAPI) scansOf(ctx context.Context, day time.Time) iter.Seq2[*scanlog.Event, error] {
 	return func(yield func(*scanlog.Event, error) bool) {
 		if err := a.Scans.CatchUpAll(ctx); err != nil {
 			yield(nil, err)
 			return
 		}
-		for e, err := range a.Scans.Between(ctx, stats.Filter{From: day, To: day.AddDate(0, 0, 1)}) {
+		for e, err := range a.Scans.ListRange(ctx, stats.Filter{From: day, To: day.AddDate(0, 0, 1)}) {
 			if !yield(&e.Event, err) {
 				return
 			}

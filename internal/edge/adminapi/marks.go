@@ -21,12 +21,12 @@ const mostMarked = 100
 // marks returns the changes, within a time, of the rules and codes that a question is about, in order. since is the time from which
 // the list is complete; zero = for the whole time.
 func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time) (list []client.Mark, since time.Time, err error) {
-	add := func(at time.Time, kind, what string) {
-		if !at.Before(from) && at.Before(to) {
-			list = append(list, client.Mark{OccurredAt: at, Kind: kind, Target: what})
+	add := func(t time.Time, kind, subject string) {
+		if !t.Before(from) && t.Before(to) {
+			list = append(list, client.Mark{OccurredAt: t, Kind: kind, Target: subject})
 		}
 	}
-	theirs := func(owner string) bool { return len(q.Owners) == 0 || slices.Contains(q.Owners, owner) }
+	remoteCallback := func(owner string) bool { return len(q.Owners) == 0 || slices.Contains(q.Owners, owner) }
 	limited := func(n int, oldest time.Time) {
 		if n == mostMarked && oldest.After(from) && oldest.After(since) {
 			since = oldest
@@ -34,7 +34,7 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 	}
 	rule, ofRule := q.Filter[stats.Rule]
 	batch, ofBatch := q.Filter[stats.Batch]
-	changes := func(kind, did string, each func(auditlog.Entry)) {
+	changes := func(kind, did string, visit func(auditlog.Entry)) {
 		if err != nil {
 			return
 		}
@@ -43,7 +43,7 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 		for _, e := range found {
 			limited(len(found), e.OccurredAt)
 			if e.Action == did {
-				each(e)
+				visit(e)
 			}
 		}
 	}
@@ -53,7 +53,7 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 				ID            int64
 				Owner, Prefix string
 			}
-			if json.Unmarshal(e.Detail, &published) == nil && theirs(published.Owner) &&
+			if json.Unmarshal(e.Detail, &published) == nil && remoteCallback(published.Owner) &&
 				(!ofRule || rule == strconv.FormatInt(published.ID, 10)) {
 				add(e.OccurredAt, client.MarkPublished, published.Prefix)
 			}
@@ -62,7 +62,7 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 	if !ofRule {
 		changes("codes", string(codes.Freeze), func(e auditlog.Entry) {
 			id, wrong := strconv.ParseInt(e.Key, 10, 64)
-			if b, known := a.Codes.Memory.Batch(id); wrong == nil && known && theirs(b.Account) && (!ofBatch || batch == e.Key) {
+			if b, known := a.Codes.Memory.Batch(id); wrong == nil && known && remoteCallback(b.Account) && (!ofBatch || batch == e.Key) {
 				add(e.OccurredAt, client.MarkFrozen, e.Key)
 			}
 		})
@@ -71,9 +71,9 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 		if err == nil {
 			err = wrong
 		}
-		for _, one := range raised {
-			limited(len(raised), one.At)
-			add(one.At, client.MarkAlarm, fmt.Sprintf("%d:%d", one.Batch, one.Index))
+		for _, item := range raised {
+			limited(len(raised), item.At)
+			add(item.At, client.MarkAlarm, fmt.Sprintf("%d:%d", item.Batch, item.Index))
 		}
 	}
 	slices.SortStableFunc(list, func(a, b client.Mark) int { return a.OccurredAt.Compare(b.OccurredAt) })

@@ -129,21 +129,21 @@ func lines(r io.Reader) iter.Seq2[line, error] {
 func plan[L, P any](text io.ReadSeeker, planned func(*L, int) P, faulty func(int, error) P) func() iter.Seq2[P, error] {
 	return func() iter.Seq2[P, error] {
 		return func(yield func(P, error) bool) {
-			var none P
+			var item P
 			if _, err := text.Seek(0, io.SeekStart); err != nil {
-				yield(none, err)
+				yield(item, err)
 				return
 			}
 			for l, err := range lines(text) {
 				if err != nil {
-					yield(none, err)
+					yield(item, err)
 					return
 				}
-				var one L
+				var value L
 				if l.fault == nil {
-					l.fault = strictly(l.text, &one)
+					l.fault = strictly(l.text, &value)
 				}
-				p := planned(&one, l.number)
+				p := planned(&value, l.number)
 				if l.fault != nil {
 					p = faulty(l.number, l.fault)
 				}
@@ -156,13 +156,13 @@ func plan[L, P any](text io.ReadSeeker, planned func(*L, int) P, faulty func(int
 }
 
 // strictly reads one JSON object.
-func strictly(text []byte, into any) error {
+func strictly(text []byte, dst any) error {
 	if text[0] != '{' {
 		return errors.New("want a JSON object")
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
-	err := d.Decode(into)
+	err := d.Decode(dst)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Errorf("%s cannot be a JSON %s", wrong.Field, wrong.Value)
 	}
@@ -178,18 +178,18 @@ func strictly(text []byte, into any) error {
 	return nil
 }
 
-// written is an export, a JSON object a line.
-func written(what string, each func(context.Context, func(any) error) error) (adminroute.File, error) {
-	return adminroute.File{Name: what + ".ndjson", Type: ndjson, Write: func(ctx context.Context, w io.Writer) error {
+// written returns an export, a JSON object a line.
+func written(kind string, visit func(context.Context, func(any) error) error) (adminroute.File, error) {
+	return adminroute.File{Name: kind + ".ndjson", Type: ndjson, Write: func(ctx context.Context, w io.Writer) error {
 		b := bufio.NewWriterSize(w, 64<<10)
 		e := json.NewEncoder(b)
 		e.SetEscapeHTML(false)
-		err := each(ctx, e.Encode)
+		err := visit(ctx, e.Encode)
 		if err == nil {
 			err = b.Flush()
 		}
 		if err != nil {
-			return fmt.Errorf("exporting %s: %w", what, err)
+			return fmt.Errorf("exporting %s: %w", kind, err)
 		}
 		return nil
 	}}, nil
@@ -211,7 +211,7 @@ func (a archiveAPI) exportRules(context.Context, *noInput) (adminroute.File, err
 
 func (a archiveAPI) exportAccounts(context.Context, *noInput) (adminroute.File, error) {
 	return written("accounts", func(ctx context.Context, write func(any) error) error {
-		return a.Accounts.Each(ctx, func(one accounts.Account, linked []string) error { return write(lineOfAccount(one, linked)) })
+		return a.Accounts.ForEach(ctx, func(account accounts.Account, linked []string) error { return write(lineOfAccount(account, linked)) })
 	})
 }
 
@@ -237,7 +237,7 @@ func (a archiveAPI) importAccounts(ctx context.Context, in *importInput) (client
 
 // load keeps a text on the disk and loads it: its lines are read more than once,
 // and no transaction waits for a client.
-func (a archiveAPI) load(ctx context.Context, what string, in *importInput,
+func (a archiveAPI) load(ctx context.Context, subject string, in *importInput,
 	load func(io.ReadSeeker) (accounts.Imported, error)) (client.Imported, error) {
 	defer in.Answering()
 	if kind, _, _ := mime.ParseMediaType(in.Header().Get("Content-Type")); kind != ndjson {
@@ -254,13 +254,13 @@ func (a archiveAPI) load(ctx context.Context, what string, in *importInput,
 		return client.Imported{}, err
 	}
 	if err != nil {
-		a.Log.WarnContext(ctx, "an import of "+what+" did not arrive whole; nothing was loaded", "error", err)
+		a.Log.WarnContext(ctx, "an import of "+subject+" did not arrive whole; nothing was loaded", "error", err)
 		return client.Imported{}, huma.Error400BadRequest("the lines did not arrive whole; nothing was loaded")
 	}
 	defer text.Close()
 	done, err := load(text)
 	if faults, ok := errors.AsType[accounts.RowErrors](err); ok {
-		named := each(faults, func(f accounts.RowError) error {
+		named := mapped(faults, func(f accounts.RowError) error {
 			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Why}
 		})
 		return client.Imported{}, huma.Error422UnprocessableEntity("nothing was loaded", named...)

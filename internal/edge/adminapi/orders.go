@@ -15,18 +15,18 @@ import (
 const mostCounted = 1000
 
 // showOrder shows an order with how far its codes are.
-func (a codeAPI) showOrder(ctx context.Context, one codes.Order) (client.Order, error) {
-	shown := client.Order{Account: one.Account, ISV: one.ISV, Count: one.Count, Text: one.Template,
-		TextBits: codes.TextBits(one.Template, one.Count), Weak: codes.Batch{Template: one.Template, Count: one.Count}.Weak(),
-		RequestedBy: one.RequestedBy, CreatedAt: one.CreatedAt,
-		DecidedBy: one.DecidedBy, DecidedAt: optional(one.DecidedAt), ApplicationID: one.Batch,
-		Revised: client.Revised{Revision: one.Revision()}}
+func (a codeAPI) showOrder(ctx context.Context, order codes.Order) (client.Order, error) {
+	shown := client.Order{Account: order.Account, ISV: order.ISV, Count: order.Count, Text: order.Template,
+		TextBits: codes.TextBits(order.Template, order.Count), Weak: codes.Batch{Template: order.Template, Count: order.Count}.Weak(),
+		RequestedBy: order.RequestedBy, CreatedAt: order.CreatedAt,
+		DecidedBy: order.DecidedBy, DecidedAt: optional(order.DecidedAt), ApplicationID: order.Batch,
+		Revised: client.Revised{Revision: order.Revision()}}
 	switch {
-	case one.Waits():
+	case order.Waits():
 		shown.State = "waits"
-	case one.Refused:
+	case order.Refused:
 		shown.State = "refused"
-	case one.Interrupted():
+	case order.Interrupted():
 		shown.State = "making"
 	default:
 		shown.State = "made"
@@ -63,23 +63,23 @@ func (a codeAPI) listOrders(ctx context.Context, in *struct {
 	Page
 }) (client.OrderList, error) {
 	shown := client.OrderList{Orders: []client.Order{}}
-	whose, err := accountsOf(ctx, in.Account)
+	accountIDs, err := accountsOf(ctx, in.Account)
 	if err != nil {
 		return shown, err
 	}
 	var list []codes.Order
 	if in.Making {
-		list, err = a.Orders.Interrupted(ctx, whose)
+		list, err = a.Orders.Interrupted(ctx, accountIDs)
 		shown.Total = len(list)
 		list = list[:min(len(list), 1000)]
 	} else {
-		list, shown.Total, err = a.Orders.Newest(ctx, whose, in.Offset, in.Limit)
+		list, shown.Total, err = a.Orders.Newest(ctx, accountIDs, in.Offset, in.Limit)
 	}
 	if err != nil {
 		return shown, err
 	}
-	for _, one := range list {
-		order, err := a.showOrder(ctx, one)
+	for _, item := range list {
+		order, err := a.showOrder(ctx, item)
 		if err != nil {
 			return shown, err
 		}
@@ -106,12 +106,12 @@ func (a codeAPI) placeOrder(ctx context.Context, in *struct {
 		tried.State, tried.Sample = "tried", a.Codes.SampleText(template)
 		return tried, cmp.Or(codes.Granted(account), err)
 	}
-	one, err := a.Orders.Ask(ctx, account, codes.Application{Count: in.Body.Count, ISV: in.Body.ISV, Template: template},
+	order, err := a.Orders.Ask(ctx, account, codes.Application{Count: in.Body.Count, ISV: in.Body.ISV, Template: template},
 		a.Settings.Get().OrderApprovalRequired)
 	if err != nil {
 		return client.Order{}, err
 	}
-	return a.showOrder(ctx, one)
+	return a.showOrder(ctx, order)
 }
 
 func (a codeAPI) decideOrder(ctx context.Context, in *struct {
@@ -122,7 +122,7 @@ func (a codeAPI) decideOrder(ctx context.Context, in *struct {
 	if err != nil {
 		return client.Order{}, err
 	}
-	one, err := a.Orders.Decide(ctx, account, codes.OrderDecision{ISV: in.Body.ISV, Approve: in.Body.Agree,
+	order, err := a.Orders.Decide(ctx, account, codes.OrderDecision{ISV: in.Body.ISV, Approve: in.Body.Agree,
 		Revision: in.Body.Revision}, a.Settings.Get().OrderApprovalRequired)
 	if errors.Is(err, codes.ErrNoBatch) {
 		return client.Order{}, huma.Error404NotFound("there is no order of this number")
@@ -130,5 +130,5 @@ func (a codeAPI) decideOrder(ctx context.Context, in *struct {
 	if err != nil {
 		return client.Order{}, err
 	}
-	return a.showOrder(ctx, one)
+	return a.showOrder(ctx, order)
 }

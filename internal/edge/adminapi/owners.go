@@ -17,7 +17,7 @@ type OwnedBy struct {
 	Owner string `query:"owner" maxLength:"128" doc:"an AppID: only scans that fell on a rule of this account, or on a code that it applied for; left out: of all accounts that the caller may see"`
 }
 
-// owners are the accounts whose scans a caller gets that asks for those of one, or of no one in particular; none = of all.
+// owners returns the accounts whose scans a caller gets that asks for those of one, or of no one in particular; none = of all.
 func owners(ctx context.Context, owner string) ([]string, error) {
 	if owner == "-" && !adminroute.CallerFromContext(ctx).Scoped() {
 		return []string{""}, nil
@@ -25,7 +25,7 @@ func owners(ctx context.Context, owner string) ([]string, error) {
 	return accountsOf(ctx, owner)
 }
 
-// accountsOf are the accounts whose things a caller gets that asks for those of one, or of no one in particular; none = of all.
+// accountsOf returns the accounts whose things a caller gets that asks for those of one, or of no one in particular; none = of all.
 func accountsOf(ctx context.Context, appid string) ([]string, error) {
 	caller := adminroute.CallerFromContext(ctx)
 	switch {
@@ -37,12 +37,12 @@ func accountsOf(ctx context.Context, appid string) ([]string, error) {
 	return []string{appid}, nil
 }
 
-// notTheirs is the problem of a caller that asks for what is another account's.
+// notTheirs returns the problem of a caller that asks for what is another account's.
 func notTheirs(caller adminroute.Caller) error {
 	return huma.Error403Forbidden("you may see " + strings.Join(caller.Accounts, ", ") + " only")
 }
 
-// ofScan is the account whose scan a call concerns.
+// ofScan returns the account whose scan a call concerns.
 func (a scanAPI) ofScan(ctx context.Context, parameter func(string) string) (string, error) {
 	id, err := scanlog.ParseScanID(parameter("scan_id"))
 	if err != nil {
@@ -52,7 +52,7 @@ func (a scanAPI) ofScan(ctx context.Context, parameter func(string) string) (str
 	return e.Owner, err
 }
 
-// ofAlarm is the account whose alarm a call concerns.
+// ofAlarm returns the account whose alarm a call concerns.
 func (a scanAPI) ofAlarm(ctx context.Context, parameter func(string) string) (string, error) {
 	id, err := strconv.ParseInt(parameter("id"), 10, 64)
 	if err != nil {

@@ -54,20 +54,20 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) 
 	if err != nil {
 		return "", err
 	}
-	if err := b.Within(codes.Range{From: w.From, To: w.To}); err != nil {
+	if err := b.CheckRange(codes.Range{From: w.From, To: w.To}); err != nil {
 		return "", err
 	}
-	if kind := labels.Kind(drawing.Kind); b.Imported && (kind == labels.Matrix || kind == labels.Both) {
+	if kind := labels.Kind(drawing.Kind); b.Imported && (kind == labels.Matrix || kind == labels.QRAndMatrix) {
 		return "", refused("drawing.kind: the codes of application %d were made elsewhere, and of their rows the dot matrix is not kept: take qr "+
 			"or datamatrix, or draw it from the file that they came in by qrjump label --from-file", id)
 	}
 	for _, index := range []int64{w.From, w.To} {
-		one := a.Codes.Lot(b, codes.Range{From: index, To: index})
-		if err := smallEnough(ctx, drawing, id, one); err != nil {
+		source := a.Codes.Lot(b, codes.Range{From: index, To: index})
+		if err := smallEnough(ctx, drawing, id, source); err != nil {
 			return "", undrawable(err)
 		}
 		for _, f := range slices.DeleteFunc(slices.Clone(w.Formats), func(f string) bool { return !isDrawn(f) }) {
-			if err := writeDrawn(ctx, io.Discard, drawing, id, f, one); err != nil {
+			if err := writeDrawn(ctx, io.Discard, drawing, id, f, source); err != nil {
 				return "", undrawable(err)
 			}
 		}
@@ -80,7 +80,7 @@ func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, dra
 	p := &client.LabelPlan{Codes: w.To - w.From + 1}
 	b, err := a.Codes.Memory.BatchOrLoad(ctx, id)
 	if err == nil {
-		err = b.Within(codes.Range{From: w.From, To: w.To})
+		err = b.CheckRange(codes.Range{From: w.From, To: w.To})
 	}
 	if err != nil || drawing == "" {
 		return p, err
@@ -105,11 +105,11 @@ func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, dra
 		if err != nil {
 			return nil, err
 		}
-		one, err := labels.PlanOf(id, p.Codes, row, design, sheet)
+		item, err := labels.PlanOf(id, p.Codes, row, design, sheet)
 		if err != nil {
 			return nil, undrawable(err)
 		}
-		p.Pages, p.PerPage, p.Width, p.Height, p.Module = one.Pages, one.PerPage, one.Width, one.Height, one.Module
+		p.Pages, p.PerPage, p.Width, p.Height, p.Module = item.Pages, item.PerPage, item.Width, item.Height, item.Module
 	}
 	return p, nil
 }
@@ -118,12 +118,12 @@ func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, dra
 // dots an inch.
 const mostDots = 4 << 20
 
-func smallEnough(ctx context.Context, p labels.Printing, batch int64, one codes.CodeSource) error {
+func smallEnough(ctx context.Context, p labels.Printing, batch int64, source codes.CodeSource) error {
 	design, err := p.Design()
 	if err != nil {
 		return err
 	}
-	for row, err := range labelRows(ctx, one, true) {
+	for row, err := range labelRows(ctx, source, true) {
 		if err != nil {
 			return err
 		}
@@ -139,7 +139,7 @@ func smallEnough(ctx context.Context, p labels.Printing, batch int64, one codes.
 	return nil
 }
 
-// undrawable is the answer to a label that cannot be drawn.
+// undrawable returns the answer to a label that cannot be drawn.
 func undrawable(err error) error {
 	if word, is := errors.AsType[*labels.WordError](err); is {
 		return refused("drawing.%s: %v", word.Word, word.Err)
@@ -164,11 +164,11 @@ func partOf(p codes.PrintPackage, batch int64, format string, list codes.CodeSou
 		case isDrawn(format):
 			return writeDrawn(ctx, w, labels.Printing(drawing), batch, format, list)
 		case format == "lines":
-			ours, is := list.(codes.PackageRange)
+			localRange, is := list.(codes.PackageRange)
 			if !is {
 				return fmt.Errorf("package %d: the rows of codes made elsewhere have no dot matrix", p.ID)
 			}
-			return codes.WriteRows(ctx, w, ours)
+			return codes.WriteRows(ctx, w, localRange)
 		}
 		return labels.WriteList(w, labels.List(format), false, labelRows(ctx, list, false))
 	}, nil
@@ -181,30 +181,30 @@ func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64
 		return err
 	}
 	design.Processors = max(1, runtime.GOMAXPROCS(0)/2) // the others answer scans
-	rows, none := labelRows(ctx, list, true), func(int) {}
+	rows, emptyCallback := labelRows(ctx, list, true), func(int) {}
 	switch {
 	case format == onSheets:
 		sheet, err := p.OnSheets(design)
 		if err != nil {
 			return err
 		}
-		return sheet.Write(w, batch, rows, 1, none)
+		return sheet.Write(w, batch, rows, 1, emptyCallback)
 	case labels.Format(format).ForPrinters():
 		return design.Labels(batch, rows, labels.Format(format), func(_ labels.Row, label []byte) error {
 			_, err := w.Write(label)
 			return err
 		})
 	}
-	return design.Zip(w, batch, rows, labels.Format(format), none)
+	return design.Zip(w, batch, rows, labels.Format(format), emptyCallback)
 }
 
-// labelRows are the codes of a range as labels have them.
+// labelRows returns the codes of a range as labels have them.
 func labelRows(ctx context.Context, list codes.CodeSource, matrix bool) iter.Seq2[labels.Row, error] {
 	return func(yield func(labels.Row, error) bool) {
-		_, ours := list.(codes.PackageRange)
+		_, isOurs := list.(codes.PackageRange)
 		err := list.EachCode(ctx, func(index uint64, code, text []byte) error {
 			r := labels.Row{Index: int64(index), Code: string(code), Text: string(text)}
-			if matrix && ours {
+			if matrix && isOurs {
 				field := codes.Matrix([codes.CodeLength]byte(code))
 				r.Matrix = string(field[:])
 			}

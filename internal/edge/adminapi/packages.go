@@ -21,7 +21,7 @@ type PackagePath struct {
 	ID int64 `path:"package" minimum:"1"`
 }
 
-// ofPackage is the account whose package a call concerns.
+// ofPackage returns the account whose package a call concerns.
 func (a codeAPI) ofPackage(ctx context.Context, parameter func(string) string) (string, error) {
 	id, err := strconv.ParseInt(parameter("package"), 10, 64)
 	if err != nil {
@@ -46,7 +46,7 @@ func showPackage(p codes.PrintPackage) client.Package {
 		Printer: p.Printer, Recipients: words[string](p.Recipients), Formats: words[string](p.Formats),
 		OverlappingPackages: append([]int64{}, p.Again...),
 		Reason:              p.Reason, CreatedBy: p.MadeBy, CreatedAt: p.MadeAt, DownloadCount: p.Sent,
-		Spoiled:    each(p.Spoiled, func(r codes.Range) client.CodeRange { return client.CodeRange(r) }),
+		Spoiled:    mapped(p.Spoiled, func(r codes.Range) client.CodeRange { return client.CodeRange(r) }),
 		RecalledAt: optional(p.RecalledAt), RecalledBy: p.RecalledBy}
 }
 
@@ -80,7 +80,7 @@ func (a codeAPI) makePackage(ctx context.Context, in *struct {
 func (a codeAPI) listPackages(ctx context.Context, in *client.PackageQuery) (client.PackageList, error) {
 	list, err := a.Codes.PrintPackages(ctx, codes.PackageQuery{Account: in.Account, Batch: in.ApplicationID, After: in.After,
 		Waiting: in.Waiting, Limit: in.Limit})
-	return client.PackageList{Packages: each(list, showPackage)}, err
+	return client.PackageList{Packages: mapped(list, showPackage)}, err
 }
 
 func (a codeAPI) getPackage(ctx context.Context, in *PackagePath) (client.Package, error) {
@@ -111,7 +111,7 @@ func (a codeAPI) sendPackage(ctx context.Context, in *struct {
 	}}, nil
 }
 
-// readersOf are those who can open a package.
+// readersOf returns those who can open a package.
 func (a codeAPI) readersOf(p codes.PrintPackage, passphrase string) (to []age.Recipient, err error) {
 	switch {
 	case len(p.Recipients) > 0 && passphrase != "":
@@ -229,7 +229,7 @@ func (a codeAPI) spoilCodes(ctx context.Context, in *struct {
 		Actor  string             `json:"actor,omitempty"`
 	}
 }) (client.Package, error) {
-	ranges := each(in.Body.Ranges, func(r client.CodeRange) codes.Range { return codes.Range(r) })
+	ranges := mapped(in.Body.Ranges, func(r client.CodeRange) codes.Range { return codes.Range(r) })
 	for i, r := range ranges {
 		if r.From < 0 || r.From > r.To {
 			return client.Package{}, refused("ranges[%d]: %d to %d is no range", i, r.From, r.To)

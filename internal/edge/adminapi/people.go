@@ -49,7 +49,7 @@ func (a serverAPI) checkRole(ctx context.Context, role *string, appids []string)
 	return nil
 }
 
-// nearAccount is a question to the caller: whether the account with the nearest AppID was meant,
+// nearAccount returns a question to the caller: whether the account with the nearest AppID was meant,
 // where no account has the given one.
 func (a serverAPI) nearAccount(ctx context.Context, appid string) string {
 	// Without the list there is no guess; the refusal stands in any case.
@@ -57,12 +57,12 @@ func (a serverAPI) nearAccount(ctx context.Context, appid string) string {
 	if err != nil {
 		return ""
 	}
-	return suggest.DidYouMean(appid, each(list, func(one accounts.Account) string { return one.AppID })...)
+	return suggest.DidYouMean(appid, mapped(list, func(account accounts.Account) string { return account.AppID })...)
 }
 
 func (a serverAPI) listPeople(ctx context.Context, _ *noInput) (client.PersonList, error) {
 	list, err := a.People.People(ctx)
-	return client.PersonList{People: each(list, showPerson)}, err
+	return client.PersonList{People: mapped(list, showPerson)}, err
 }
 
 func (a serverAPI) addPerson(ctx context.Context, in *struct{ Body client.PersonPut }) (client.PersonMade, error) {
@@ -87,8 +87,8 @@ func (a serverAPI) personMade(p iam.Person, made iam.Created) client.PersonMade 
 	return shown
 }
 
-func (a serverAPI) linkTo(once string) string {
-	return a.ConsoleURL() + "/login?once=" + url.QueryEscape(once)
+func (a serverAPI) linkTo(single string) string {
+	return a.ConsoleURL() + "/login?once=" + url.QueryEscape(single)
 }
 
 type PersonPath struct {
@@ -143,14 +143,14 @@ type RefusedCredential struct {
 }
 
 func (a serverAPI) listRefusedCredentials(context.Context, *noInput) (client.RefusedCredentialList, error) {
-	return client.RefusedCredentialList{Credentials: each(a.Refused(), func(one RefusedCredential) client.RefusedCredential {
-		return client.RefusedCredential{Kind: one.What, Name: one.Name, IP: one.IP, Count: one.Times, FirstAt: one.First, LastAt: one.Last}
+	return client.RefusedCredentialList{Credentials: mapped(a.Refused(), func(credential RefusedCredential) client.RefusedCredential {
+		return client.RefusedCredential{Kind: credential.What, Name: credential.Name, IP: credential.IP, Count: credential.Times, FirstAt: credential.First, LastAt: credential.Last}
 	})}, nil
 }
 
 func (a serverAPI) listAdminKeys(ctx context.Context, _ *noInput) (client.AdminKeyList, error) {
 	list, err := a.People.Keys(ctx)
-	return client.AdminKeyList{Keys: each(list, showKey)}, err
+	return client.AdminKeyList{Keys: mapped(list, showKey)}, err
 }
 
 func (a serverAPI) addAdminKey(ctx context.Context, in *struct{ Body client.AdminKeyPut }) (client.AdminKeyMade, error) {

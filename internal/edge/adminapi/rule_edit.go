@@ -21,7 +21,7 @@ type RuleInput struct {
 // RuleEdit is a RuleInput whose If-Match is about the rule, and not about its account.
 type RuleEdit struct{ RuleInput }
 
-// draft is the rule as the book wants it.
+// draft returns the rule as the book wants it.
 func (in *RuleInput) draft() rules.Draft {
 	d := rules.Draft{Prefix: in.Body.Prefix, Path: in.Body.Path, AppID: in.Body.AppID, Occupy: in.Body.Occupy,
 		OpenVersion: cmp.Or(in.Body.OpenVersion, rules.OpenRelease), KeepLinks: in.Body.TestLinks == nil}
@@ -103,7 +103,7 @@ func (a ruleAPI) checkRule(ctx context.Context, in *struct {
 	shown := client.RuleCheck{File: tried.File, Trusted: tried.Vouched, ConfirmFile: client.ConfirmFile(owner.Confirm),
 		Steps: []client.FileStep{}}
 	if err != nil {
-		code, detail := errcode.Of(err)
+		code, detail := errcode.FromError(err)
 		if code == errcode.SystemError {
 			return client.RuleCheck{}, err
 		}

@@ -26,29 +26,29 @@ func showRuleChange(c rules.Change) client.RuleChange {
 }
 
 func (a ruleAPI) listRules(ctx context.Context, in *client.StoredRuleQuery) (shown client.StoredRuleList, err error) {
-	whose, err := accountsOf(ctx, in.Owner)
+	accountIDs, err := accountsOf(ctx, in.Owner)
 	if err != nil {
 		return shown, err
 	}
 	var list []rules.Rule
 	if in.Target != "" || in.Prefix != "" {
 		list, err = a.exactRules(ctx, rules.Query{Owner: in.Owner, Target: in.Target, AfterID: in.After, Limit: in.Limit}, in.Prefix)
-		list = slices.DeleteFunc(list, func(r rules.Rule) bool { return len(whose) > 0 && !slices.Contains(whose, r.Owner) })
+		list = slices.DeleteFunc(list, func(r rules.Rule) bool { return len(accountIDs) > 0 && !slices.Contains(accountIDs, r.Owner) })
 	} else {
-		s := rules.Search{Owners: whose, Part: in.Text, Newest: in.Newest || in.Before > 0, From: cmp.Or(in.Before, in.After),
+		s := rules.Search{Owners: accountIDs, Part: in.Text, Newest: in.Newest || in.Before > 0, From: cmp.Or(in.Before, in.After),
 			Limit: in.Limit}
 		if in.State != "" {
 			s.Published = new(in.State == "published")
 		}
 		if list, shown.Next, err = a.Rules.Walk(ctx, s); err == nil && !s.Filters() {
 			total := a.RuleCount()
-			if len(whose) > 0 {
-				total, err = a.Rules.Total(ctx, whose)
+			if len(accountIDs) > 0 {
+				total, err = a.Rules.Total(ctx, accountIDs)
 			}
 			shown.Total = &total
 		}
 	}
-	if shown.Rules = each(list, showRule); err == nil && in.Scans {
+	if shown.Rules = mapped(list, showRule); err == nil && in.Scans {
 		err = a.withScansOfRules(ctx, shown.Rules)
 	}
 	return shown, err
@@ -60,15 +60,15 @@ func (a ruleAPI) nameRules(ctx context.Context, in *struct {
 	caller := adminroute.CallerFromContext(ctx)
 	list, err := a.Rules.Named(ctx, in.Of)
 	shown.Rules = []client.RuleName{}
-	for _, one := range list {
-		if caller.CanAccess(one.Owner) {
-			shown.Rules = append(shown.Rules, client.RuleName{ID: one.ID, Owner: one.Owner, Prefix: one.Prefix, Deleted: one.Gone})
+	for _, named := range list {
+		if caller.CanAccess(named.Owner) {
+			shown.Rules = append(shown.Rules, client.RuleName{ID: named.ID, Owner: named.Owner, Prefix: named.Prefix, Deleted: named.Gone})
 		}
 	}
 	return shown, err
 }
 
-// exactRules are those of a query; with a prefix, the one that has it.
+// exactRules returns those of a query; with a prefix, the one that has it.
 func (a ruleAPI) exactRules(ctx context.Context, q rules.Query, prefix string) ([]rules.Rule, error) {
 	if prefix != "" {
 		link, ok := rules.ParseLink(prefix)
@@ -81,9 +81,9 @@ func (a ruleAPI) exactRules(ctx context.Context, q rules.Query, prefix string) (
 }
 
 func (a ruleAPI) withScansOfRules(ctx context.Context, list []client.StoredRule) error {
-	of, err := a.Scans.RecentOfRules(ctx, each(list, func(one client.StoredRule) int64 { return one.ID }))
+	recents, err := a.Scans.RecentOfRules(ctx, mapped(list, func(rule client.StoredRule) int64 { return rule.ID }))
 	for i := range list {
-		list[i].Scans = showRecent(of[list[i].ID])
+		list[i].Scans = showRecent(recents[list[i].ID])
 	}
 	return err
 }
@@ -95,7 +95,7 @@ func (a ruleAPI) ruleHistory(ctx context.Context, in *struct {
 	list, err := a.Rules.History(ctx, in.Prefix, in.Limit)
 	caller := adminroute.CallerFromContext(ctx)
 	list = slices.DeleteFunc(list, func(c rules.Change) bool { return !caller.CanAccess(c.Rule.Owner) })
-	return client.RuleChanges{Changes: each(list, showRuleChange)}, err
+	return client.RuleChanges{Changes: mapped(list, showRuleChange)}, err
 }
 
 func (a ruleAPI) ruleOccupiers(ctx context.Context, in *struct {
@@ -104,12 +104,12 @@ func (a ruleAPI) ruleOccupiers(ctx context.Context, in *struct {
 	list, err := a.Rules.Occupiers(ctx, in.Prefix)
 	caller := adminroute.CallerFromContext(ctx)
 	list = slices.DeleteFunc(list, func(r rules.Rule) bool { return !caller.CanAccess(r.Owner) })
-	return client.StoredRuleList{Rules: each(list, showRule)}, err
+	return client.StoredRuleList{Rules: mapped(list, showRule)}, err
 }
 
 func (a ruleAPI) releasePrefix(ctx context.Context, in *struct{ Body client.Release }) (client.Released, error) {
-	list, more, err := a.Rules.Release(ctx, rules.ReleaseRequest(in.Body))
-	return client.Released{Released: each(list, showRule), More: more}, err
+	list, hasMore, err := a.Rules.Release(ctx, rules.ReleaseRequest(in.Body))
+	return client.Released{Released: mapped(list, showRule), More: hasMore}, err
 }
 
 func (a ruleAPI) listConfirmations(ctx context.Context, in *struct {
@@ -121,16 +121,16 @@ func (a ruleAPI) listConfirmations(ctx context.Context, in *struct {
 }) (client.ConfirmationList, error) {
 	list, err := a.Rules.Confirmations(ctx, rules.ConfirmationQuery{RID: in.RID, Owner: in.Owner, Prefix: in.Prefix,
 		Failed: in.OK == "false", Found: in.OK == "true", Limit: in.Limit})
-	return client.ConfirmationList{Confirmations: each(list, func(c rules.Confirmation) client.Confirmation {
+	return client.ConfirmationList{Confirmations: mapped(list, func(c rules.Confirmation) client.Confirmation {
 		return client.Confirmation{RID: c.RID, OccurredAt: c.At, Owner: c.Owner, Prefix: c.Prefix, URL: c.URL, OK: c.OK, Reason: c.Reason,
-			Steps: each(c.Steps, func(s rules.FetchStep) client.ConfirmationStep { return client.ConfirmationStep(s) })}
+			Steps: mapped(c.Steps, func(s rules.FetchStep) client.ConfirmationStep { return client.ConfirmationStep(s) })}
 	})}, err
 }
 
 func (a ruleAPI) listRechecks(ctx context.Context, in *client.RecheckQuery) (client.RecheckList, error) {
 	list, err := a.Rechecks.Store.Rechecks(ctx, rules.RecheckQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner,
 		AfterDirectory: in.AfterDirectory, Limit: in.Limit})
-	return client.RecheckList{Rechecks: each(list, func(r rules.Reverification) client.Recheck {
+	return client.RecheckList{Rechecks: mapped(list, func(r rules.Reverification) client.Recheck {
 		return client.Recheck{Owner: r.Owner, Directory: r.Directory, Prefix: r.Prefix, CheckedAt: r.CheckedAt, OK: r.OK, Reason: r.Reason,
 			Since: optional(r.Since), NextAt: r.NextAt}
 	})}, err
@@ -160,7 +160,7 @@ func (a ruleAPI) allDomains(ctx context.Context) (client.DomainList, error) {
 }
 
 func showDomains(list []rules.Domain) client.DomainList {
-	return client.DomainList{Domains: each(list, func(d rules.Domain) client.Domain {
+	return client.DomainList{Domains: mapped(list, func(d rules.Domain) client.Domain {
 		return client.Domain{Host: d.Host, Status: string(d.Status), UpdatedAt: d.At}
 	})}
 }

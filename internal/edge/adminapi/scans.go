@@ -45,11 +45,11 @@ func (a scanAPI) period(from, to string, days int) (begin, end time.Time, err er
 		if day, err := time.ParseInLocation(time.DateOnly, text, zone); err == nil {
 			return day.AddDate(0, 0, lasts), nil
 		}
-		at, err := time.Parse(time.RFC3339, text)
+		t, err := time.Parse(time.RFC3339, text)
 		if err != nil {
-			return at, refused("%s is no time: want one such as 2026-01-31T15:00:00+08:00, or a day such as 2026-01-31", name)
+			return t, refused("%s is no time: want one such as 2026-01-31T15:00:00+08:00, or a day such as 2026-01-31", name)
 		}
-		return at, nil
+		return t, nil
 	}
 	end = a.Scans.Now()
 	if to != "" {
@@ -74,31 +74,31 @@ func (a scanAPI) listScans(ctx context.Context, in *struct {
 	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"of a page"`
 	ScanFilter
 }) (client.ScanPage, error) {
-	whose, err := owners(ctx, in.Owner)
+	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {
 		return client.ScanPage{}, err
 	}
-	if in.ScanFilter.set() || len(whose) > 0 && in.Newest == 0 {
+	if in.ScanFilter.set() || len(accountIDs) > 0 && in.Newest == 0 {
 		return a.matchingScans(ctx, in.After, in.Newest, in.Limit, &in.ScanFilter)
 	}
 	var list []stats.Counted
-	var after scanlog.ScanID
-	older, more := in.After != "", true
+	var lastScanID scanlog.ScanID
+	older, hasMore := in.After != "", true
 	switch {
 	case older && in.Newest > 0:
 		return client.ScanPage{}, refused("after and newest: choose one")
 	case in.Newest > 0:
-		list, older, err = a.Scans.Newest(ctx, whose, in.Newest, in.Limit)
-		more = len(list) < in.Newest
+		list, older, err = a.Scans.Newest(ctx, accountIDs, in.Newest, in.Limit)
+		hasMore = len(list) < in.Newest
 	default:
 		if older {
-			if after, err = scanlog.ParseScanID(in.After); err != nil {
+			if lastScanID, err = scanlog.ParseScanID(in.After); err != nil {
 				return client.ScanPage{}, refused(noScanID)
 			}
 		}
-		list, err = a.Scans.Feed(ctx, after, in.Limit)
+		list, err = a.Scans.Feed(ctx, lastScanID, in.Limit)
 	}
-	page := client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: in.After, More: more && len(list) == in.Limit,
+	page := client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: in.After, More: hasMore && len(list) == in.Limit,
 		Older: older, Examined: len(list)}
 	for i := range list {
 		page.Scans = append(page.Scans, showScan(&list[i]))
@@ -155,12 +155,12 @@ func (a scanAPI) filter(ctx context.Context, in *ScanFilter) (f stats.Filter, er
 
 // matchingScans is listScans for the scans that match a filter.
 func (a scanAPI) matchingScans(ctx context.Context, from string, newest, limit int, in *ScanFilter) (page client.ScanPage, err error) {
-	var after scanlog.ScanID
+	var lastScanID scanlog.ScanID
 	if newest > 0 {
 		return page, refused("newest counts back among all scans: give from instead")
 	}
 	if from != "" {
-		if after, err = scanlog.ParseScanID(from); err != nil {
+		if lastScanID, err = scanlog.ParseScanID(from); err != nil {
 			return page, refused(noScanID)
 		}
 	}
@@ -168,9 +168,9 @@ func (a scanAPI) matchingScans(ctx context.Context, from string, newest, limit i
 	if err != nil {
 		return page, err
 	}
-	list, next, looked, more, err := a.Scans.Matching(ctx, after, f, limit)
+	list, next, looked, hasMore, err := a.Scans.Matching(ctx, lastScanID, f, limit)
 	older := from != ""
-	page = client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: from, More: more, Older: older, Examined: looked}
+	page = client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: from, More: hasMore, Older: older, Examined: looked}
 	for i := range list {
 		page.Scans = append(page.Scans, showScan(&list[i]))
 	}
@@ -210,12 +210,12 @@ func (a scanAPI) listScanNodes(ctx context.Context, _ *noInput) (client.ScanNode
 	}
 	changes, err := a.Following.Lag(ctx)
 	now := nodes.Now()
-	own := &client.NodeLag{Changes: changes, Seconds: a.Following.Staleness().Seconds(), ReportedAt: now}
-	return client.ScanNodeList{Nodes: each(list, func(n scanlog.Node) client.ScanNode {
+	ownLag := &client.NodeLag{Changes: changes, Seconds: a.Following.Staleness().Seconds(), ReportedAt: now}
+	return client.ScanNodeList{Nodes: mapped(list, func(n scanlog.Node) client.ScanNode {
 		shown := client.ScanNode{Node: n.ID, Name: n.Name, Stopped: n.Stopped, Backlog: max(0, n.Ended-n.Shipped), SeenAt: n.SeenAt}
 		switch lag := n.Lag; {
 		case n.ID == nodes.Shipper.ID():
-			shown.Lag = own
+			shown.Lag = ownLag
 		case !n.Stopped && !lag.At.IsZero():
 			shown.Lag = &client.NodeLag{Changes: lag.Changes, Seconds: lag.At.Sub(lag.LevelAt).Seconds(), ReportedAt: lag.At,
 				ReportAgeSeconds: max(0, now.Sub(lag.At).Seconds())}
@@ -227,14 +227,14 @@ func (a scanAPI) listScanNodes(ctx context.Context, _ *noInput) (client.ScanNode
 func (a scanAPI) forgetScanNode(ctx context.Context, in *struct {
 	Node string `path:"node" maxLength:"100"`
 }) (client.ScanNodeList, error) {
-	there := false
+	exists := false
 	if a.Scans.Nodes != nil {
 		var err error
-		if there, err = a.Scans.Nodes.Store.GiveUpNode(ctx, in.Node); err != nil {
+		if exists, err = a.Scans.Nodes.Store.GiveUpNode(ctx, in.Node); err != nil {
 			return client.ScanNodeList{}, err
 		}
 	}
-	if !there {
+	if !exists {
 		return client.ScanNodeList{}, huma.Error404NotFound("there is no such node; see: qrjump api listScanNodes")
 	}
 	return a.listScanNodes(ctx, nil)
@@ -325,23 +325,23 @@ func (a scanAPI) scanRows(ctx context.Context, f stats.Filter, yield func(scanRo
 		return err
 	}
 	page := make([]client.RecordedScan, 0, 1000) // their serial numbers are read together
-	flush := func() (more bool, err error) {
+	flush := func() (hasMore bool, err error) {
 		err = a.codes().addSerials(ctx, page)
-		more = err == nil
-		for i := 0; i < len(page) && more; i++ {
-			more = yield(scanRowOf(page[i]))
+		hasMore = err == nil
+		for i := 0; i < len(page) && hasMore; i++ {
+			hasMore = yield(scanRowOf(page[i]))
 		}
 		page = page[:0]
-		return more, err
+		return hasMore, err
 	}
-	for e, err := range a.Scans.Between(ctx, f) {
+	for e, err := range a.Scans.ListRange(ctx, f) {
 		if err != nil {
 			return err
 		}
 		if page = append(page, showScan(&e)); len(page) < cap(page) {
 			continue
 		}
-		if more, err := flush(); err != nil || !more {
+		if hasMore, err := flush(); err != nil || !hasMore {
 			return err
 		}
 	}

@@ -36,15 +36,15 @@ type searching struct {
 }
 
 func (a accountAPI) search(ctx context.Context, in *client.SearchQuery) (client.SearchResult, error) {
-	whose, err := accountsOf(ctx, in.Account)
+	accountIDs, err := accountsOf(ctx, in.Account)
 	if err != nil {
 		return client.SearchResult{}, err
 	}
 	text := strings.TrimSpace(in.Text)
-	s := &searching{Admin: a.Admin, text: text, part: strings.ToLower(text), owners: whose, quick: in.Quick,
+	s := &searching{Admin: a.Admin, text: text, part: strings.ToLower(text), owners: accountIDs, quick: in.Quick,
 		caller: adminroute.CallerFromContext(ctx),
 		found:  client.SearchResult{Hits: []client.SearchHit{}, Partial: []string{}}}
-	s.sees = func(appid string) bool { return len(whose) == 0 || slices.Contains(whose, appid) }
+	s.sees = func(appid string) bool { return len(accountIDs) == 0 || slices.Contains(accountIDs, appid) }
 	if text == "" {
 		return s.found, nil
 	}
@@ -79,16 +79,16 @@ func (s *searching) accounts(context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, one := range list {
-		s.add(client.SearchHit{Kind: "account", Key: one.AppID, Name: one.Name})
+	for _, account := range list {
+		s.add(client.SearchHit{Kind: "account", Key: account.AppID, Name: account.Name})
 	}
 	s.partial("account", total > len(list))
 	return nil
 }
 
-// rules are those whose prefix has the text, and the one on which it falls as a link.
+// rules returns those whose prefix has the text, and the one on which it falls as a link.
 func (s *searching) rules(ctx context.Context) error {
-	list, whole, err := s.Rules.Search(ctx, rules.Search{Owners: s.owners, Part: s.text, Quick: s.quick, Limit: mostHits})
+	list, complete, err := s.Rules.Search(ctx, rules.Search{Owners: s.owners, Part: s.text, Quick: s.quick, Limit: mostHits})
 	if err != nil {
 		return err
 	}
@@ -99,11 +99,11 @@ func (s *searching) rules(ctx context.Context) error {
 	for _, r := range list {
 		s.add(client.SearchHit{Kind: "rule", Key: r.Prefix.Text, Name: r.Path, Account: r.Owner})
 	}
-	s.partial("rule", !whole || len(list) == mostHits)
+	s.partial("rule", !complete || len(list) == mostHits)
 	return nil
 }
 
-// batches are those whose number or isv_application_id has the text, and the activities of the newest ones.
+// batches returns those whose number or isv_application_id has the text, and the activities of the newest ones.
 func (s *searching) batches(context.Context) error {
 	now, n, looked := s.Codes.Now(), 0, 0
 	var activities []client.SearchHit
@@ -123,9 +123,9 @@ func (s *searching) batches(context.Context) error {
 			continue
 		}
 		for _, name := range s.Codes.Memory.Activities(b.ID, now) {
-			one := client.SearchHit{Kind: "activity", Key: name, Account: b.Account}
-			if strings.Contains(strings.ToLower(name), s.part) && !slices.Contains(activities, one) {
-				activities = append(activities, one)
+			hit := client.SearchHit{Kind: "activity", Key: name, Account: b.Account}
+			if strings.Contains(strings.ToLower(name), s.part) && !slices.Contains(activities, hit) {
+				activities = append(activities, hit)
 			}
 		}
 	}
@@ -135,19 +135,19 @@ func (s *searching) batches(context.Context) error {
 	return nil
 }
 
-// code is the one that the text names.
+// code returns the one that the text names.
 func (s *searching) code(ctx context.Context) error {
 	name := codes.CodeName{URL: s.text}
 	batch, index, pair := strings.Cut(s.text, ":")
 	if id, err := strconv.ParseInt(batch, 10, 64); pair && err == nil {
-		if at, err := strconv.ParseInt(index, 10, 64); err == nil {
-			name = codes.CodeName{ID: id, Index: at, HasIndex: true}
+		if pos, err := strconv.ParseInt(index, 10, 64); err == nil {
+			name = codes.CodeName{ID: id, Index: pos, HasIndex: true}
 		}
 	} else if len(s.text) == codes.CodeLength {
 		name = codes.CodeName{Code: s.text}
 	}
 	f, err := s.Codes.Lookup(ctx, name)
-	if code, _ := errcode.Of(err); err != nil && code == errcode.SystemError && !errors.Is(err, codes.ErrNoBatch) {
+	if code, _ := errcode.FromError(err); err != nil && code == errcode.SystemError && !errors.Is(err, codes.ErrNoBatch) {
 		return err
 	}
 	if err == nil && s.sees(f.Batch.Account) {
@@ -156,21 +156,21 @@ func (s *searching) code(ctx context.Context) error {
 	return nil
 }
 
-// serials are those of codes of the newest batches that begin with the text.
+// serials returns those of codes of the newest batches that begin with the text.
 func (s *searching) serials(ctx context.Context) error {
-	of, ids := map[int64]string{}, []int64(nil)
+	names, ids := map[int64]string{}, []int64(nil)
 	list := s.Codes.Memory.Batches()
 	slices.Reverse(list)
 	for _, b := range list {
 		if s.sees(b.Account) && len(ids) < mostBatches {
-			of[b.ID] = b.Account
+			names[b.ID] = b.Account
 			ids = append(ids, b.ID)
 		}
 	}
 	found, err := s.Codes.Serialised(ctx, ids, s.text, mostHits+1)
-	for _, one := range found[:min(len(found), mostHits)] {
-		s.add(client.SearchHit{Kind: "serial", Key: fmt.Sprintf("%d:%d", one.Batch, one.Index), Name: one.Serial.Serial,
-			Account: of[one.Batch]})
+	for _, serialOf := range found[:min(len(found), mostHits)] {
+		s.add(client.SearchHit{Kind: "serial", Key: fmt.Sprintf("%d:%d", serialOf.Batch, serialOf.Index), Name: serialOf.Serial.Serial,
+			Account: names[serialOf.Batch]})
 	}
 	s.partial("serial", len(found) > mostHits || len(ids) == mostBatches)
 	return err
@@ -181,12 +181,12 @@ func (s *searching) calls(ctx context.Context) error {
 	if !s.caller.Role.AtLeast(adminroute.Operator) {
 		return nil
 	}
-	one, err := s.Call(ctx, s.text)
+	call, err := s.Call(ctx, s.text)
 	if errors.Is(err, apiusage.ErrNoCall) {
 		return nil
 	}
-	if err == nil && s.sees(one.Account) {
-		s.add(client.SearchHit{Kind: "call", Key: one.RID, Name: one.Path, Account: one.Account})
+	if err == nil && s.sees(call.Account) {
+		s.add(client.SearchHit{Kind: "call", Key: call.RID, Name: call.Path, Account: call.Account})
 	}
 	return err
 }

@@ -26,7 +26,7 @@ func (a codeAPI) bindSerials(ctx context.Context, in *struct {
 		}
 		f, err := a.Codes.Lookup(ctx, name)
 		// The place says which code it is: the code itself must not get into logs.
-		if code, detail := errcode.Of(err); code == errcode.CodeMalformed {
+		if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
 			return client.CodesChanged{}, accounts.Invalid(fmt.Sprintf("serials[%d]: %s", i, detail))
 		}
 		if err != nil {

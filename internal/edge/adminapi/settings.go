@@ -39,12 +39,12 @@ func settingsChange(r huma.Registry) *huma.Schema {
 // SettingSchema describes one setting.
 func SettingSchema(r huma.Registry, f settings.Field) *huma.Schema {
 	s := &huma.Schema{Type: huma.TypeArray, Description: f.Meaning().String()}
-	switch f.Of(settings.Defaults()).(type) {
+	switch f.Value(settings.Defaults()).(type) {
 	case bool:
 		s.Type = huma.TypeBoolean
 	case int, int64:
-		least, most := float64(f.Min), float64(f.Max)
-		s.Type, s.Format, s.Minimum, s.Maximum = huma.TypeInteger, "int64", &least, &most
+		minimum, limit := float64(f.Min), float64(f.Max)
+		s.Type, s.Format, s.Minimum, s.Maximum = huma.TypeInteger, "int64", &minimum, &limit
 	case settings.Limits:
 		s.Type, s.AdditionalProperties = huma.TypeObject, &huma.Schema{Type: huma.TypeInteger}
 	case settings.Prefixes:
@@ -95,18 +95,18 @@ func (a serverAPI) describeSettings(context.Context, *noInput) (client.SettingLi
 	return a.describe(a.Settings.Get())
 }
 
-func (a serverAPI) describe(now settings.Settings) (list client.SettingList, err error) {
+func (a serverAPI) describe(currentSettings settings.Settings) (list client.SettingList, err error) {
 	fallback := a.DefaultSettings()
 	for _, f := range settings.Table {
-		one := client.Setting{Name: f.Name, Meaning: f.Meaning().String(), Allowed: f.Allowed().String(), Effect: f.Counts().String()}
-		if one.Value, err = json.Marshal(f.Of(now)); err != nil {
+		setting := client.Setting{Name: f.Name, Meaning: f.Meaning().String(), Allowed: f.Allowed().String(), Effect: f.Counts().String()}
+		if setting.Value, err = json.Marshal(f.Value(currentSettings)); err != nil {
 			return list, err
 		}
-		if one.Default, err = json.Marshal(f.Of(fallback)); err != nil {
+		if setting.Default, err = json.Marshal(f.Value(fallback)); err != nil {
 			return list, err
 		}
-		one.Revision = settingRevision(f, now)
-		list.Settings = append(list.Settings, one)
+		setting.Revision = settingRevision(f, currentSettings)
+		list.Settings = append(list.Settings, setting)
 	}
 	return list, nil
 }
@@ -140,7 +140,7 @@ type scanKeyList struct {
 
 func (a serverAPI) listScanKeys(ctx context.Context, _ *noInput) (scanKeyList, error) {
 	list, err := a.Keys.Store.ScanKeys(ctx)
-	return scanKeyList{each(list, func(k accounts.ScanKey) scanKey { return scanKey{k.Name, k.Namespace, k.CreatedAt} })}, err
+	return scanKeyList{mapped(list, func(k accounts.ScanKey) scanKey { return scanKey{k.Name, k.Namespace, k.CreatedAt} })}, err
 }
 
 type createdScanKey struct {

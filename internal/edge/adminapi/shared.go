@@ -18,7 +18,7 @@ import (
 // sharedPath is the path of shared charts.
 const sharedPath = "/statistics/shared"
 
-// chartQuestion is a question of the page of statistics as it is kept: only what that page knows, of accounts that the caller
+// chartQuestion returns a question of the page of statistics as it is kept: only what that page knows, of accounts that the caller
 // may see.
 func chartQuestion(ctx context.Context, text string) (string, error) {
 	asked, err := url.ParseQuery(text)
@@ -54,16 +54,16 @@ func chartQuestion(ctx context.Context, text string) (string, error) {
 	return kept.Encode(), nil
 }
 
-func showShared(one iam.SharedLink) client.SharedChart {
-	return client.SharedChart{ID: one.ID, Title: one.Title, Question: one.Question, SharedBy: one.By, CreatedAt: one.CreatedAt,
-		ExpiresAt: one.ExpiresAt}
+func showShared(link iam.SharedLink) client.SharedChart {
+	return client.SharedChart{ID: link.ID, Title: link.Title, Question: link.Question, SharedBy: link.By, CreatedAt: link.CreatedAt,
+		ExpiresAt: link.ExpiresAt}
 }
 
 // theirShared reports whether a caller may see and end a chart: the person who shared it, and operators of all accounts.
 func theirShared(ctx context.Context) func(iam.SharedLink) bool {
 	caller, actor := adminroute.CallerFromContext(ctx), accounts.ActorFromContext(ctx).ActorID
 	all := caller.Role.AtLeast(adminroute.Operator) && !caller.Scoped()
-	return func(one iam.SharedLink) bool { return all || one.By == actor }
+	return func(link iam.SharedLink) bool { return all || link.By == actor }
 }
 
 func (a scanAPI) shareChart(ctx context.Context, in *struct{ Body client.NewSharedChart }) (client.SharedChart, error) {
@@ -71,22 +71,22 @@ func (a scanAPI) shareChart(ctx context.Context, in *struct{ Body client.NewShar
 	if err != nil {
 		return client.SharedChart{}, err
 	}
-	one, text, err := a.Shared.Share(ctx, iam.SharedLink{Title: in.Body.Title, Question: question,
+	link, text, err := a.Shared.Share(ctx, iam.SharedLink{Title: in.Body.Title, Question: question,
 		By: accounts.ActorFromContext(ctx).ActorID, Accounts: adminroute.CallerFromContext(ctx).Accounts},
 		time.Duration(in.Body.Days)*24*time.Hour)
-	shown := showShared(one)
+	shown := showShared(link)
 	shown.URL = a.ConsoleURL() + "/shared/" + text
 	return shown, err
 }
 
 func (a scanAPI) listSharedCharts(ctx context.Context, _ *noInput) (client.SharedCharts, error) {
 	list, err := a.Shared.List(ctx, theirShared(ctx))
-	return client.SharedCharts{Charts: each(list, showShared)}, err
+	return client.SharedCharts{Charts: mapped(list, showShared)}, err
 }
 
 func (a scanAPI) endSharedChart(ctx context.Context, in *struct {
 	ID string `path:"id" maxLength:"64"`
 }) (client.SharedChart, error) {
-	one, err := a.Shared.End(ctx, in.ID, theirShared(ctx))
-	return showShared(one), err
+	link, err := a.Shared.End(ctx, in.ID, theirShared(ctx))
+	return showShared(link), err
 }

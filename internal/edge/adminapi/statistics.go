@@ -95,12 +95,12 @@ type StatisticsQuestion struct {
 // question reads what is asked. If the caller asked for it, it waits until all scans so far are
 // counted.
 func (a scanAPI) question(ctx context.Context, in *StatisticsQuestion) (stats.Question, error) {
-	whose, err := owners(ctx, in.Owner)
+	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {
 		return stats.Question{}, err
 	}
 	from, to, err := a.counted(ctx, in.Period)
-	q := stats.Question{From: from, To: to, By: stats.Interval(in.By), Filter: in.dims(), Owners: whose, What: stats.Metric(in.Count)}
+	q := stats.Question{From: from, To: to, By: stats.Interval(in.By), Filter: in.dims(), Owners: accountIDs, What: stats.Metric(in.Count)}
 	if in.Group != "" {
 		q.Group, _ = stats.ParseDim(in.Group)
 	}
@@ -142,7 +142,7 @@ func (a scanAPI) listMisses(ctx context.Context, in *struct {
 	MissFilter
 	Page
 }) (client.MissList, error) {
-	whose, err := owners(ctx, in.Owner)
+	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {
 		return client.MissList{}, err
 	}
@@ -150,15 +150,15 @@ func (a scanAPI) listMisses(ctx context.Context, in *struct {
 	if err != nil {
 		return client.MissList{}, err
 	}
-	list, err := a.Scans.Misses(ctx, whose, in.Below, from, to, in.Limit)
-	return client.MissList{Places: each(list, func(m stats.MissRow) client.Miss { return client.Miss{Place: m.Place, Scans: m.Scans} })},
+	list, err := a.Scans.Misses(ctx, accountIDs, in.Below, from, to, in.Limit)
+	return client.MissList{Places: mapped(list, func(m stats.MissRow) client.Miss { return client.Miss{Place: m.Place, Scans: m.Scans} })},
 		err
 }
 
 func (a scanAPI) recountStatistics(ctx context.Context, _ *noInput) (client.Recount, error) {
 	r, err := verify.Recounter{Counter: a.Scans, Scratch: a.Spool}.Run(ctx)
 	return client.Recount{Scans: r.Scans, Missing: r.Lacking, Compared: r.Compared, Differences: r.Differences,
-		Shown: each(r.Shown, func(d verify.Difference) client.Difference {
+		Shown: mapped(r.Shown, func(d verify.Difference) client.Difference {
 			return client.Difference{Name: d.What, Counted: d.Counted, Recounted: d.Recounted}
 		}), Since: optional(r.Since)}, err
 }
@@ -171,8 +171,8 @@ func showAnswers(q stats.Question, found stats.Answers) statisticsAnswer {
 	for _, r := range found.Rows {
 		row := statisticsRow{Value: r.Value}
 		if q.By != stats.AllTime {
-			at := q.By.Start(r.At, found.Offset).In(zone)
-			row.At = &at
+			t := q.By.Start(r.At, found.Offset).In(zone)
+			row.At = &t
 		}
 		if q.What == stats.Users {
 			row.Users = &r.Users

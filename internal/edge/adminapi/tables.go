@@ -30,10 +30,10 @@ var tableKinds = map[string]string{"csv": "text/csv; charset=utf-8", "parquet": 
 const rowsAtOnce = 20_000
 
 // tableFile is rows as a file, which is written as they come. Its columns are the fields of a row, by their names in Parquet.
-func tableFile[Row any](name string, as TableFormat, rows func(context.Context) iter.Seq2[Row, error]) adminroute.File {
-	return adminroute.File{Name: name + "." + as.Format, Type: tableKinds[as.Format],
+func tableFile[Row any](name string, format TableFormat, rows func(context.Context) iter.Seq2[Row, error]) adminroute.File {
+	return adminroute.File{Name: name + "." + format.Format, Type: tableKinds[format.Format],
 		Write: func(ctx context.Context, w io.Writer) error {
-			if as.Format == "parquet" {
+			if format.Format == "parquet" {
 				return writeParquet(w, rows(ctx))
 			}
 			return writeCSV(w, rows(ctx))
@@ -71,8 +71,8 @@ func writeCSV[Row any](w io.Writer, rows iter.Seq2[Row, error]) error {
 		for _, value := range reflect.ValueOf(row).Fields() {
 			line = append(line, cell(value.Interface()))
 		}
-		if own, is := any(row).(interface{ tidy(line []string) }); is {
-			own.tidy(line)
+		if v, is := any(row).(interface{ tidy(line []string) }); is {
+			v.tidy(line)
 		}
 		if err := out.Write(line); err != nil {
 			return err
@@ -107,7 +107,7 @@ func writeParquet[Row any](w io.Writer, rows iter.Seq2[Row, error]) error {
 	return errors.Join(flush(), out.Close())
 }
 
-// cell is a value as a cell of CSV.
+// cell returns a value as a cell of CSV.
 func cell(value any) string {
 	switch value := value.(type) {
 	case *time.Time:
@@ -190,7 +190,7 @@ func (a scanAPI) exportMisses(ctx context.Context, in *struct {
 	TableFormat
 	MissFilter
 }) (adminroute.File, error) {
-	whose, err := owners(ctx, in.Owner)
+	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {
 		return adminroute.File{}, err
 	}
@@ -199,8 +199,8 @@ func (a scanAPI) exportMisses(ctx context.Context, in *struct {
 		if err != nil {
 			return nil, err
 		}
-		list, err := a.Scans.Misses(ctx, whose, in.Below, from, to, stats.MostMisses)
-		return each(list, func(m stats.MissRow) missRow { return missRow{m.Place, m.Scans} }), err
+		list, err := a.Scans.Misses(ctx, accountIDs, in.Below, from, to, stats.MostMisses)
+		return mapped(list, func(m stats.MissRow) missRow { return missRow{m.Place, m.Scans} }), err
 	})), nil
 }
 
@@ -222,10 +222,10 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 			if err != nil {
 				return nil, err
 			}
-			for _, one := range list {
-				reasons := each(one.Reasons(), func(t i18n.Message) string { return t.In(language) })
-				rows = append(rows, alarmRow{one.ID, string(one.Kind), one.Batch, one.Index, one.At, one.Scan, one.Score,
-					strings.Join(reasons, " "), optional(one.SeenAt), one.SeenBy, optional(one.DismissedAt), one.DismissedBy, one.Note})
+			for _, item := range list {
+				reasons := mapped(item.Reasons(), func(t i18n.Message) string { return t.In(language) })
+				rows = append(rows, alarmRow{item.ID, string(item.Kind), item.Batch, item.Index, item.At, item.Scan, item.Score,
+					strings.Join(reasons, " "), optional(item.SeenAt), item.SeenBy, optional(item.DismissedAt), item.DismissedBy, item.Note})
 			}
 			if len(list) < q.Limit {
 				return rows, nil

@@ -14,12 +14,12 @@ import (
 
 func wanted(in client.WebhookPut) webhooks.Wanted {
 	return webhooks.Wanted{Rules: append([]int64{}, in.Rules...), Alarms: in.Alarms,
-		Codes: each(in.Codes, func(c client.WebhookCodes) webhooks.Codes {
-			one := webhooks.Codes{Batch: c.ApplicationID, From: c.From, To: -1}
+		Codes: mapped(in.Codes, func(c client.WebhookCodes) webhooks.Codes {
+			codes := webhooks.Codes{Batch: c.ApplicationID, From: c.From, To: -1}
 			if c.To != nil {
-				one.To = *c.To
+				codes.To = *c.To
 			}
-			return one
+			return codes
 		})}
 }
 
@@ -42,12 +42,12 @@ func shownURL(ctx context.Context, address string) string {
 func showWebhook(w webhooks.Webhook) client.Webhook {
 	shown := client.Webhook{ID: w.ID, URL: w.URL, Rules: append([]int64{}, w.Wanted.Rules...), Alarms: w.Wanted.Alarms, Enabled: w.Enabled,
 		CreatedAt: w.CreatedAt,
-		Codes: each(w.Wanted.Codes, func(c webhooks.Codes) client.WebhookCodes {
-			one := client.WebhookCodes{ApplicationID: c.Batch, From: c.From}
+		Codes: mapped(w.Wanted.Codes, func(c webhooks.Codes) client.WebhookCodes {
+			codes := client.WebhookCodes{ApplicationID: c.Batch, From: c.From}
 			if c.To >= 0 {
-				one.To = &c.To
+				codes.To = &c.To
 			}
-			return one
+			return codes
 		})}
 	shown.Revised = revisionOf(shown)
 	return shown
@@ -67,7 +67,7 @@ type WebhookPath struct {
 
 func (a webhookAPI) listWebhooks(ctx context.Context, _ *noInput) (client.WebhookList, error) {
 	list, err := a.Webhooks.List(ctx)
-	shown := client.WebhookList{Webhooks: each(list, showWebhook)}
+	shown := client.WebhookList{Webhooks: mapped(list, showWebhook)}
 	for i := range shown.Webhooks {
 		shown.Webhooks[i].URL = shownURL(ctx, shown.Webhooks[i].URL)
 	}
@@ -114,7 +114,7 @@ func (a webhookAPI) listDeliveries(ctx context.Context, in *client.DeliveryQuery
 		q.Receiver = strconv.FormatInt(in.Webhook, 10)
 	}
 	list, err := a.Webhooks.Deliveries(ctx, q)
-	return client.DeliveryList{Deliveries: each(list, showDelivery)}, err
+	return client.DeliveryList{Deliveries: mapped(list, showDelivery)}, err
 }
 
 func (a webhookAPI) replayDelivery(ctx context.Context, in *struct {

@@ -18,11 +18,11 @@ func (c *call) account() string { return cmp.Or(c.caller.AppID, c.component, c.p
 
 // author returns the author of the call's changes.
 func (c *call) author() accounts.Actor {
-	by := accounts.Actor{ActorID: c.account(), RID: c.rid}
-	if by.ActorID != c.component {
-		by.Via = c.component
+	actor := accounts.Actor{ActorID: c.account(), RID: c.rid}
+	if actor.ActorID != c.component {
+		actor.Via = c.component
 	}
-	return by
+	return actor
 }
 
 // bySecret remembers whose call it is where a secret stands in for a token, given the outcome err. A caller with a wrong secret is
@@ -31,7 +31,7 @@ func (c *call) bySecret(appid string, err error) {
 	if accounts.IsGuessing(err) {
 		return
 	}
-	switch code, _ := errcode.Of(err); code.Number {
+	switch code, _ := errcode.FromError(err); code.Number {
 	case errcode.OK.Number, errcode.InvalidIP.Number, errcode.SecretFrozen.Number, errcode.DailyLimit.Number, errcode.MinuteLimit.Number,
 		errcode.TicketExpired.Number, errcode.TicketInvalid.Number, errcode.ComponentIP.Number:
 		c.proven = appid
@@ -46,7 +46,7 @@ func (a *API) remember(r Record) {
 	a.Calls.Record(r.Kept())
 }
 
-// Kept is the call as its log keeps it.
+// Kept returns the call as its log keeps it.
 func (r Record) Kept() apiusage.Call {
 	path, query, _ := strings.Cut(r.URL, "?")
 	kept := apiusage.Call{RID: r.RID, Account: r.Account, OccurredAt: r.At, Took: r.Took, Path: path, Query: query,
@@ -71,7 +71,7 @@ func (a *API) spendBySecret(ctx context.Context, c *call, appid, path string, er
 // notAccount turns 61024, whose text speaks of tokens, into 40013.
 func notAccount(err error) error {
 	if errors.Is(err, errcode.ComponentToken) {
-		return errcode.InvalidAppID.With(behaviour.QuotaPlatform, "the AppID is a third-party platform's")
+		return errcode.InvalidAppID.WithDetail(behaviour.QuotaPlatform, "the AppID is a third-party platform's")
 	}
 	return err
 }

@@ -27,7 +27,7 @@ type applicationReply struct {
 func (f *fields) batchID() int64 {
 	id, _ := f.number("application_id")
 	if id < 0 && f.err == nil {
-		f.err = errcode.InvalidArgs.With(behaviour.CodesApplicationMissing, "application_id is negative")
+		f.err = errcode.InvalidArgs.WithDetail(behaviour.CodesApplicationMissing, "application_id is negative")
 	}
 	return int64(id)
 }

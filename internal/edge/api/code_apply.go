@@ -17,7 +17,7 @@ func readApplyCode(f *fields) (codes.Application, error) {
 	count, given := f.number("code_count")
 	a := codes.Application{Count: int64(count), ISV: f.textOrNumber("isv_application_id")}
 	if f.err == nil && !given {
-		f.err = errcode.InvalidArgs.With(behaviour.CodesApplyCount, "code_count is missing")
+		f.err = errcode.InvalidArgs.WithDetail(behaviour.CodesApplyCount, "code_count is missing")
 	}
 	return a, f.err
 }

@@ -26,7 +26,7 @@ const (
 	pieceTimeout = 30 * time.Second
 )
 
-// masked is the answer as it may be recorded.
+// masked returns the answer as it may be recorded.
 func (p packageReply) masked() []byte { return []byte(packageBegin + packageEnd) }
 
 func (p packageReply) write(ctx context.Context, w http.ResponseWriter) error {
@@ -61,7 +61,7 @@ func (f *fields) span() codes.Range {
 	from, givenFrom := f.number("code_start")
 	to, givenTo := f.number("code_end")
 	if f.err == nil && !(givenFrom && givenTo) {
-		f.err = errcode.InvalidArgs.With(behaviour.CodesRangeMissing, "code_start and code_end must both be given")
+		f.err = errcode.InvalidArgs.WithDetail(behaviour.CodesRangeMissing, "code_start and code_end must both be given")
 	}
 	return codes.Range{From: int64(from), To: int64(to)}
 }
@@ -70,7 +70,7 @@ func (f *fields) span() codes.Range {
 func (f *fields) wantBatchID() int64 {
 	id := f.batchID()
 	if f.err == nil && id == 0 {
-		f.err = errcode.InvalidArgs.With(behaviour.CodesApplicationMissing, "application_id is missing")
+		f.err = errcode.InvalidArgs.WithDetail(behaviour.CodesApplicationMissing, "application_id is missing")
 	}
 	return id
 }

@@ -32,8 +32,8 @@ type bindingReply struct {
 
 func showCode(f codes.Found) codeReply {
 	reply := codeReply{envelope: success, Code: f.Code, ApplicationID: f.Batch.ID, ISVApplicationID: f.Batch.ISV}
-	if by := f.State.Activation; by != nil {
-		b, r := by.Binding, by.Activated()
+	if event := f.State.Activation; event != nil {
+		b, r := event.Binding, event.Activated()
 		reply.bindingReply = &bindingReply{ActivityName: b.ActivityName, ProductBrand: b.ProductBrand, ProductTitle: b.ProductTitle,
 			ProductCode: b.ProductCode, WxaAppID: b.WxaAppID, WxaPath: b.WxaPath, WxaType: b.WxaType, CodeStart: r.From, CodeEnd: r.To}
 	}
@@ -60,7 +60,7 @@ func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 	found, err := a.Codes.Get(ctx, c.caller, name)
 	if err == nil && found.State.Activation == nil && !a.lets(c, behaviour.CodesQueryBare) {
 		// the code itself must not be logged
-		err = errcode.CodeNotActive.With(behaviour.CodesQueryInactive, "code_index %d of application_id %d is not active", found.Index,
+		err = errcode.CodeNotActive.WithDetail(behaviour.CodesQueryInactive, "code_index %d of application_id %d is not active", found.Index,
 			found.Batch.ID)
 	}
 	if err != nil {

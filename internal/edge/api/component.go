@@ -16,8 +16,8 @@ type sets struct{ miniProgram, official int }
 // account's.
 var ruleSets = sets{miniProgram: accounts.MiniProgramDev, official: accounts.AccountService}
 
-// only is the same set for accounts of every kind.
-func only(set int) sets { return sets{set, set} }
+// sameSets returns the same set for accounts of every kind.
+func sameSets(set int) sets { return sets{set, set} }
 
 func (s sets) forKind(kind accounts.Kind) int {
 	if kind == accounts.MiniProgram {
@@ -26,8 +26,8 @@ func (s sets) forKind(kind accounts.Kind) int {
 	return s.official
 }
 
-// under makes an endpoint ask for a permission set where a platform calls.
-func (e endpoint) under(s sets) endpoint {
+// requireSets makes an endpoint ask for a permission set where a platform calls.
+func (e endpoint) requireSets(s sets) endpoint {
 	e.sets = s
 	return e
 }
@@ -45,7 +45,7 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 		text = c.query.Get("component_access_token")
 	}
 	if text == "" {
-		return errcode.TokenMissing.With(behaviour.CallerTokenMissing, "no access_token in the query")
+		return errcode.TokenMissing.WithDetail(behaviour.CallerTokenMissing, "no access_token in the query")
 	}
 	identify := a.Accounts.Authenticate
 	if e.needs&eitherToken != 0 {
@@ -72,7 +72,7 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 	return err
 }
 
-// lateGate is the gate of a family where the operator turned it: behind the body.
+// lateGate returns the gate of a family where the operator turned it: behind the body.
 func (a *API) lateGate(e endpoint, c *call) error {
 	if e.may == nil || c.needs&token == 0 || !a.Settings.Refuses(behaviour.CodesGate) {
 		return nil
@@ -88,7 +88,7 @@ func (a *API) authenticatePlatform(ctx context.Context, c *call) error {
 		text = c.query.Get("component_access_token")
 	}
 	if text == "" {
-		return errcode.TokenMissing.With(behaviour.CallerTokenMissing, "no component_access_token in the query")
+		return errcode.TokenMissing.WithDetail(behaviour.CallerTokenMissing, "no component_access_token in the query")
 	}
 	caller, err := a.Accounts.AuthenticatePlatform(ctx, text)
 	if err != nil {

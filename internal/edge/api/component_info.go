@@ -68,7 +68,7 @@ type authorizerInfoReply struct {
 func (a *API) authorizerInfo(ctx context.Context, c *call, f *fields) (any, error) {
 	appid := f.text("authorizer_appid")
 	if f.err == nil && appid == "" {
-		f.err = errcode.InvalidArgs.With(behaviour.ComponentAccountMissing, "authorizer_appid is missing")
+		f.err = errcode.InvalidArgs.WithDetail(behaviour.ComponentAccountMissing, "authorizer_appid is missing")
 	}
 	if f.err != nil {
 		return nil, f.err

@@ -35,8 +35,8 @@ func (a *API) authorizerList(ctx context.Context, c *call, f *fields) (any, erro
 		return nil, err
 	}
 	reply := authorizerListReply{Total: total, List: []authorizer{}}
-	for _, one := range page {
-		reply.List = append(reply.List, authorizer{one.Account.AppID, one.RefreshToken, one.GrantedAt.Unix()})
+	for _, authorization := range page {
+		reply.List = append(reply.List, authorizer{authorization.Account.AppID, authorization.RefreshToken, authorization.GrantedAt.Unix()})
 	}
 	return reply, nil
 }

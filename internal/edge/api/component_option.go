@@ -18,16 +18,16 @@ type authorizerOptionReply struct {
 // authorizer_access_token names the account, and option_name stands alone. Contract: rules 3.2.
 func (a *API) readOption(ctx context.Context, c *call, f *fields) (appid, name string, err error) {
 	appid, name = f.text("authorizer_appid"), f.text("option_name")
-	own := c.caller.AppID
+	local := c.caller.AppID
 	switch {
 	case f.err != nil:
 		return "", "", f.err
-	case own != "" && c.component == "":
-		return "", "", errcode.WantsComponent.With(behaviour.CallerWantsPlatform, "the token is %s's own", own)
-	case own != "" && appid == "":
-		return own, name, nil
-	case appid == "" || own != "" && appid != own:
-		return "", "", errcode.InvalidArgs.With(behaviour.ComponentAccountMissing, "authorizer_appid is %.40q", appid)
+	case local != "" && c.component == "":
+		return "", "", errcode.WantsComponent.WithDetail(behaviour.CallerWantsPlatform, "the token is %s's own", local)
+	case local != "" && appid == "":
+		return local, name, nil
+	case appid == "" || local != "" && appid != local:
+		return "", "", errcode.InvalidArgs.WithDetail(behaviour.ComponentAccountMissing, "authorizer_appid is %.40q", appid)
 	case c.needs&platform == 0:
 		err = a.ownComponent(ctx, c, f)
 	}

@@ -22,7 +22,7 @@ type queryAuthReply struct {
 func (a *API) queryAuth(ctx context.Context, c *call, f *fields) (any, error) {
 	code := f.text("authorization_code")
 	if f.err == nil && code == "" {
-		f.err = errcode.InvalidArgs.With(behaviour.ComponentCodeMissing, "authorization_code is missing")
+		f.err = errcode.InvalidArgs.WithDetail(behaviour.ComponentCodeMissing, "authorization_code is missing")
 	}
 	if f.err != nil {
 		return nil, f.err

@@ -19,7 +19,7 @@ func (a *API) authorizerToken(ctx context.Context, c *call, f *fields) (any, err
 	appid, refresh := f.text("authorizer_appid"), f.text("authorizer_refresh_token")
 	// A missing refresh token is refused like a wrong one. Contract: rules 3.2.
 	if f.err == nil && appid == "" {
-		f.err = errcode.InvalidArgs.With(behaviour.ComponentAccountMissing, "authorizer_appid is missing")
+		f.err = errcode.InvalidArgs.WithDetail(behaviour.ComponentAccountMissing, "authorizer_appid is missing")
 	}
 	if f.err != nil {
 		return nil, f.err

@@ -30,19 +30,19 @@ func (a *API) lets(c *call, row behaviour.Row) bool {
 	return !a.Settings.Refuses(row)
 }
 
-// renumbered is a refusal as the operator turned its row: with another number.
+// renumbered returns a refusal as the operator turned its row: with another number.
 func (a *API) renumbered(err error) error {
 	row := errcode.RowOf(err)
-	number, _ := row.Otherwise()
+	number, _ := row.Rejection()
 	if number == 0 || !a.Settings.Refuses(row) {
 		return err
 	}
-	of, detail := errcode.Of(err)
+	item, detail := errcode.FromError(err)
 	code, known := errcode.ByNumber(number)
 	if !known {
 		panic("api: no number to turn " + row.String() + " to")
 	}
-	return code.With(row, "turned from %d: %s", of.Number, detail)
+	return code.WithDetail(row, "turned from %d: %s", item.Number, detail)
 }
 
 // names reports whether the platform's page of the endpoint names a field.
@@ -123,15 +123,15 @@ type recentCalls struct {
 	resets  sync.Map // how often an account was reset, by AppID: its habits of before are another caller's
 }
 
-// since is a caller as its habits know it.
-func (h *recentCalls) since(who string) string {
-	if n, known := h.resets.Load(who); known {
-		return fmt.Sprint(who, " ", n)
+// callerKey returns a caller as its habits know it.
+func (h *recentCalls) callerKey(actor string) string {
+	if n, known := h.resets.Load(actor); known {
+		return fmt.Sprint(actor, " ", n)
 	}
-	return who
+	return actor
 }
 
-// limiters are all that count calls of a second.
+// limiters returns all that count calls of a second.
 func (a *API) limiters() []*limiter { return []*limiter{&a.limiter, &a.pictures, &a.pace} }
 
 // Advance makes the calls that limits count older by d, as an emulated clock that is moved on. The machine's own time counts
@@ -232,20 +232,20 @@ func (a *API) repeatsRefusal(r *http.Request, e endpoint, c *call, code *errcode
 	if !incurable[code] {
 		return false
 	}
-	who, what := c.account(), string(c.body)
-	if who == "" {
-		who = c.ip.String()
+	actor, kind := c.account(), string(c.body)
+	if actor == "" {
+		actor = c.ip.String()
 	}
 	if e.needs&(anyMethod|queryToo) != 0 {
-		what += "?" + r.URL.RawQuery
+		kind += "?" + r.URL.RawQuery
 	}
-	return a.habits.refused.times(a.habits.key(a.habits.since(who), e.path, fmt.Sprint(code.Number), what), a.RealNow(), habit) > 1
+	return a.habits.refused.times(a.habits.key(a.habits.callerKey(actor), e.path, fmt.Sprint(code.Number), kind), a.RealNow(), habit) > 1
 }
 
-// madeToken notes a token that was made soon after the last ones. of names the account where a
+// madeToken notes a token that was made soon after the last ones. names names the account where a
 // platform fetches tokens of many.
-func (a *API) madeToken(c *call, err error, of ...string) {
-	if err == nil && a.habits.tokens.times(a.habits.key(append(of, a.habits.since(c.account()))...), a.RealNow(), habit) > 2 {
+func (a *API) madeToken(c *call, err error, names ...string) {
+	if err == nil && a.habits.tokens.times(a.habits.key(append(names, a.habits.callerKey(c.account()))...), a.RealNow(), habit) > 2 {
 		c.notes.Add(behaviour.TokenAgain)
 	}
 }

@@ -101,7 +101,7 @@ const (
 	open         needs = 0
 	token        needs = 1 << iota // an access token in the query
 	emptyBody                      // an empty body counts as {}, although the platform was seen to refuse it
-	noBody                         // the page has no body: an empty one counts as {}
+	withoutBody                    // the page has no body: an empty one counts as {}
 	anyMethod                      // GET, with the fields in the query
 	makes                          // with anyMethod: the call makes something or uses it up, so only GET and POST are taken
 	ticketOnly                     // an override allows the call without a token
@@ -141,8 +141,8 @@ func get(path string, n needs, page string, f func(context.Context, *call, *fiel
 // gated makes an endpoint refuse the accounts that may not use its family, before it looks at the
 // body. Contract: rules 1.8, 3.4, 3.5, marketcode 1. Inferred(codes.gate): 48001 has no hint, so it
 // is the gate that speaks.
-func (e endpoint) gated(may func(*API, *call) error) endpoint {
-	e.may = may
+func (e endpoint) gated(allowed func(*API, *call) error) endpoint {
+	e.may = allowed
 	return e
 }
 
@@ -162,13 +162,17 @@ var (
 )
 
 // ofRules, ofLinks and ofCodes make an endpoint one of a family.
-func (e endpoint) ofRules() endpoint { return e.under(ruleSets).gated(forRules) }
-func (e endpoint) ofLinks() endpoint { return e.under(only(accounts.Linking)).gated(forLinks) }
-func (e endpoint) ofCodes() endpoint { return e.under(only(accounts.OneItemOneCode)).gated(forCodes) }
+func (e endpoint) ofRules() endpoint { return e.requireSets(ruleSets).gated(forRules) }
+func (e endpoint) ofLinks() endpoint {
+	return e.requireSets(sameSets(accounts.Linking)).gated(forLinks)
+}
+func (e endpoint) ofCodes() endpoint {
+	return e.requireSets(sameSets(accounts.OneItemOneCode)).gated(forCodes)
+}
 
 // streamed is an answer that writes itself, in place of one JSON value.
 type streamed interface {
-	// masked is the answer as it may be recorded.
+	// masked returns the answer as it may be recorded.
 	masked() []byte
 	write(ctx context.Context, w http.ResponseWriter) error
 }
@@ -201,18 +205,18 @@ type call struct {
 	done bool
 }
 
-func (a *API) newCall(r *http.Request, at time.Time) *call {
-	c := &call{rid: a.newRID(at), ip: a.ClientIP(r), query: r.URL.Query()}
+func (a *API) newCall(r *http.Request, t time.Time) *call {
+	c := &call{rid: a.newRID(t), ip: a.ClientIP(r), query: r.URL.Query()}
 	c.address = c.ip.String()
 	return c
 }
 
 // noEndpoint refuses a path that is not offered; the detail says whether the platform has it.
 func noEndpoint(path string) error {
-	if _, known := unsupported.Of(path); known {
-		return errcode.InvalidURL.With(behaviour.WirePathUnknown, "the platform has this path, and this server does not offer it")
+	if _, known := unsupported.Lookup(path); known {
+		return errcode.InvalidURL.WithDetail(behaviour.WirePathUnknown, "the platform has this path, and this server does not offer it")
 	}
-	return errcode.InvalidURL.With(behaviour.WirePathUnknown, "no endpoint at this path")
+	return errcode.InvalidURL.WithDetail(behaviour.WirePathUnknown, "no endpoint at this path")
 }
 
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {
@@ -222,8 +226,8 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	began, at := a.RealNow(), a.Now()
-	c := a.newCall(r, at)
+	began, t := a.RealNow(), a.Now()
+	c := a.newCall(r, t)
 	e, known := a.table[r.URL.Path]
 	var reply any
 	var fault Fault
@@ -234,11 +238,11 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		err = noEndpoint(r.URL.Path)
 	}
 	err = a.renumbered(err)
-	code, detail := errcode.Of(err)
+	code, detail := errcode.FromError(err)
 	if code != errcode.OK && !c.done {
 		c.notes.Clear() // what was noted before the refusal decided nothing
 	}
-	if c.notes.Take(behaviour.CallerAddressUnlisted) && a.Calls.Once(cmp.Or(c.component, c.account())) {
+	if c.notes.Take(behaviour.CallerAddressUnlisted) && a.Calls.FirstNotice(cmp.Or(c.component, c.account())) {
 		c.notes.Add(behaviour.CallerAddressUnlisted)
 	}
 	c.notes.Add(errcode.RowOf(err))
@@ -279,8 +283,8 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.Calls.RefuseToken(e.path, code, c.rid)
 	}
 	if a.Record != nil || c.account() != "" {
-		a.Calls.Deviate(c.account(), e.path, c.rid, at, &c.notes)
-		record := newRecord(at, r, e, c, body, code, detail, took)
+		a.Calls.Deviate(c.account(), e.path, c.rid, t, &c.notes)
+		record := newRecord(t, r, e, c, body, code, detail, took)
 		if a.Record != nil {
 			a.Record(record)
 		}
@@ -309,7 +313,7 @@ var (
 	answerCache = []string{"no-store"}
 )
 
-// do is the endpoint itself.
+// do returns the endpoint itself.
 func (a *API) do(ctx context.Context, e endpoint, c *call, f *fields) (any, error) {
 	if e.needs&platform != 0 {
 		if err := a.ownComponent(ctx, c, f); err != nil {
@@ -338,33 +342,33 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
-		return nil, errcode.DataFormat.With(behaviour.WireBodyLong, "the body is longer than %d bytes", MaxBody)
+		return nil, errcode.DataFormat.WithDetail(behaviour.WireBodyLong, "the body is longer than %d bytes", MaxBody)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		w.Header().Set("Connection", "close")
-		return nil, errcode.DataFormat.With(behaviour.WireBodySlow, "the body did not arrive within %s", a.BodyTimeout)
+		return nil, errcode.DataFormat.WithDetail(behaviour.WireBodySlow, "the body did not arrive within %s", a.BodyTimeout)
 	}
 	if err != nil {
-		return nil, errcode.DataFormat.With(behaviour.WireBodyBroken, "the body broke off: %v", err)
+		return nil, errcode.DataFormat.WithDetail(behaviour.WireBodyBroken, "the body broke off: %v", err)
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	c.body = body
 	if len(bytes.TrimSpace(body)) == 0 {
 		row := behaviour.WireBodyEmptyAccepted
-		if e.needs&noBody != 0 {
+		if e.needs&withoutBody != 0 {
 			row = behaviour.WireBodyNone
 		}
 		switch {
 		case e.needs&queryToo != 0:
-		case e.needs&(emptyBody|noBody) == 0 || !a.lets(c, row):
-			return nil, errcode.EmptyPostData.With(behaviour.WireBodyEmpty, "the body is empty: want a JSON object")
+		case e.needs&(emptyBody|withoutBody) == 0 || !a.lets(c, row):
+			return nil, errcode.EmptyPostData.WithDetail(behaviour.WireBodyEmpty, "the body is empty: want a JSON object")
 		}
 		body = []byte("{}")
 	}
 	f, err := parseFields(body)
 	if err != nil && strings.HasPrefix(e.path, "/cgi-bin/component/") {
 		// A token of another kind names no platform. Contract: rules 3.2.
-		return nil, errcode.ComponentMissing.With(behaviour.WireBodyComponent, "%v", err)
+		return nil, errcode.ComponentMissing.WithDetail(behaviour.WireBodyComponent, "%v", err)
 	}
 	if err == nil && e.needs&queryToo != 0 {
 		// Of a query only the fields that pages name are kept: it may be as long as a body, and a
@@ -425,7 +429,7 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 }
 
 func declared(e endpoint, code *errcode.Code) bool {
-	same := func(c *errcode.Code) bool { return c.Number == code.Number }
-	return slices.ContainsFunc(shared, same) || slices.ContainsFunc(e.codes, same) ||
-		e.needs&token != 0 && slices.ContainsFunc(behalf, same)
+	sameCallback := func(c *errcode.Code) bool { return c.Number == code.Number }
+	return slices.ContainsFunc(shared, sameCallback) || slices.ContainsFunc(e.codes, sameCallback) ||
+		e.needs&token != 0 && slices.ContainsFunc(behalf, sameCallback)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// endpoints is the whole wire on one screen. Each line names the codes that the endpoint itself can
+// endpoints returns the whole wire on one screen. Each line names the codes that the endpoint itself can
 // answer; those of shared every endpoint can. It names the fields that the platform's page has, in
 // its order, with ! behind those that the page requires.
 func (a *API) endpoints() []endpoint {
@@ -50,12 +50,12 @@ func (a *API) endpoints() []endpoint {
 		post("/cgi-bin/wxopen/wxamplink", token, "appid! notify_users show_profile", a.askLink,
 			append(linkFaults, errcode.Unauthorized, errcode.InvalidAppID, errcode.LinkQuota, errcode.LinkLimit, errcode.LinkSent,
 				errcode.HasLinked)...).ofLinks(),
-		post("/cgi-bin/wxopen/wxamplinkget", token|noBody|reads, "", a.listLinks, errcode.Unauthorized).ofLinks(),
+		post("/cgi-bin/wxopen/wxamplinkget", token|withoutBody|reads, "", a.listLinks, errcode.Unauthorized).ofLinks(),
 		post("/cgi-bin/wxopen/wxampunlink", token, "appid!", a.endLink,
 			append(linkFaults, errcode.Unauthorized, errcode.InvalidAppID, errcode.UnlinkSent)...).ofLinks(),
 		post("/cgi-bin/qrcode/create", token|slashes, "action_name! action_info! expire_seconds", a.createQRCode,
 			errcode.InvalidActionName, errcode.InvalidActionInfo, errcode.QRCodeLimit,
-			errcode.Unauthorized).under(only(accounts.AccountService)).gated(forQRCodes),
+			errcode.Unauthorized).requireSets(sameSets(accounts.AccountService)).gated(forQRCodes),
 		get("/cgi-bin/showqrcode", reads, "ticket!", a.showQRCode),
 
 		post("/intp/marketcode/applycode", token, "code_count! isv_application_id!", a.applyCode, errcode.Unauthorized,
@@ -133,7 +133,7 @@ var (
 	onOption = append(slices.Clone(onPlatform), errcode.NotAuthorizing, errcode.NotComponentSet)
 )
 
-// Paths are the paths of all endpoints.
+// Paths returns the paths of all endpoints.
 func Paths() []string {
 	var paths []string
 	for _, e := range (&API{}).endpoints() {
@@ -172,8 +172,8 @@ func Describe() []Description {
 		d := Description{Path: e.path, Method: "POST", Token: e.needs&(token|platform|platformLast) != 0, Codes: e.codes,
 			Reads: e.needs&reads != 0, Sets: [2]int{e.sets.miniProgram, e.sets.official}}
 		for name := range strings.FieldsSeq(e.page) {
-			name, must := strings.CutSuffix(name, "!")
-			d.Fields = append(d.Fields, Field{name, must})
+			name, required := strings.CutSuffix(name, "!")
+			d.Fields = append(d.Fields, Field{name, required})
 		}
 		if e.needs&anyMethod != 0 {
 			d.Method = "GET"

@@ -29,13 +29,13 @@ func fuzzDecoder(f *testing.F, read func(*fields) error) {
 		fs, err := parseFields([]byte(body))
 		if err == nil {
 			err = read(fs)
-		} else if code, _ := errcode.Of(err); code != errcode.DataFormat {
+		} else if code, _ := errcode.FromError(err); code != errcode.DataFormat {
 			t.Fatalf("%q: %v, want 47001", body, err)
 		}
 		if err == nil {
 			return
 		}
-		code, detail := errcode.Of(err)
+		code, detail := errcode.FromError(err)
 		if code != errcode.DataFormat && code != errcode.InvalidArgs || detail == "" {
 			t.Fatalf("%q: %v, want 47001 or 40097 with a reason", body, err)
 		}

@@ -67,7 +67,7 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 		ctx = newPatience(noting, storeTime)
 		defer ctx.close()
 	}
-	if err := fault.instead(); err != nil {
+	if err := fault.replacement(); err != nil {
 		return nil, fault, err
 	}
 	reply, err := a.do(ctx, e, c, f)
@@ -102,7 +102,7 @@ func (a *API) asked(_ context.Context, r *http.Request, _ endpoint, c *call, _ s
 		if r.Method == http.MethodGet {
 			row = behaviour.WireMethodPost
 		}
-		return errcode.RequirePost.With(row, "got %.16s", r.Method)
+		return errcode.RequirePost.WithDetail(row, "got %.16s", r.Method)
 	}
 	if c.needs&anyMethod != 0 && r.Method == http.MethodPost {
 		c.notes.Add(behaviour.WireMethodTaken)
@@ -179,25 +179,25 @@ func (a *API) fault(e endpoint, c *call, f *fields) Fault {
 	return fault
 }
 
-// instead returns the answer to a call that the fault keeps from its endpoint; nil = it is done.
-func (f *Fault) instead() error {
+// replacement returns the answer to a call that the fault keeps from its endpoint; nil = it is done.
+func (f *Fault) replacement() error {
 	switch {
 	case f.Code != nil && !f.After:
-		return f.Code.With(behaviour.WireFault, injected)
+		return f.Code.WithDetail(behaviour.WireFault, injected)
 	case f.Drop:
-		return errcode.SystemError.With(behaviour.WireFault, "dropped by a fault")
+		return errcode.SystemError.WithDetail(behaviour.WireFault, "dropped by a fault")
 	}
 	return nil
 }
 
 // afterwards returns the answer to a call that was done, or refused with err.
 func (f *Fault) afterwards(err error) error {
-	refused, detail := errcode.Of(err)
+	refused, detail := errcode.FromError(err)
 	switch {
 	case err == nil:
-		return f.Code.With(behaviour.WireFault, injected+" after the call was done")
+		return f.Code.WithDetail(behaviour.WireFault, injected+" after the call was done")
 	case refused == errcode.SystemError && detail == "":
 		return err // a fault of the server: log writes it down
 	}
-	return f.Code.With(behaviour.WireFault, injected+"; without it the call was refused: %d %s, %s", refused.Number, refused.Text, detail)
+	return f.Code.WithDetail(behaviour.WireFault, injected+"; without it the call was refused: %d %s, %s", refused.Number, refused.Text, detail)
 }

@@ -22,14 +22,14 @@ func (a *API) callbackIPs(ctx context.Context, _ *call, _ *fields) (any, error) 
 	return ipReply{addresses(ctx, a.Settings.Get().CallbackIPs)}, nil
 }
 
-// addresses are those that the operator set. Without them it is the one at which this call arrived:
+// addresses returns those that the operator set. Without them it is the one at which this call arrived:
 // the only one that the machine knows for certain.
 func addresses(ctx context.Context, set settings.Addresses) []string {
 	if len(set) > 0 {
 		return set
 	}
-	if here, ok := ctx.Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
-		return []string{here.AddrPort().Addr().Unmap().WithZone("").String()}
+	if localAddr, ok := ctx.Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		return []string{localAddr.AddrPort().Addr().Unmap().WithZone("").String()}
 	}
 	return []string{}
 }

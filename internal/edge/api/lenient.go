@@ -55,7 +55,7 @@ func parseFields(body []byte) (*fields, error) {
 		return f, nil
 	}
 	if !utf8.Valid(body) {
-		return nil, errcode.DataFormat.With(behaviour.WireBodyNoUTF, "the body is not UTF-8")
+		return nil, errcode.DataFormat.WithDetail(behaviour.WireBodyNoUTF, "the body is not UTF-8")
 	}
 	var object map[string]json.RawMessage
 	d := json.NewDecoder(bytes.NewReader(body))
@@ -64,13 +64,13 @@ func parseFields(body []byte) (*fields, error) {
 		if _, is := errors.AsType[*json.UnmarshalTypeError](err); is {
 			row = behaviour.WireBodyNotObject
 		}
-		return nil, errcode.DataFormat.With(row, "the body is not a JSON object: %v", err)
+		return nil, errcode.DataFormat.WithDetail(row, "the body is not a JSON object: %v", err)
 	}
 	if object == nil {
-		return nil, errcode.DataFormat.With(behaviour.WireBodyNotObject, "the body is null, not a JSON object")
+		return nil, errcode.DataFormat.WithDetail(behaviour.WireBodyNotObject, "the body is null, not a JSON object")
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, errcode.DataFormat.With(behaviour.WireBodyTrailing, "the body goes on after the JSON object")
+		return nil, errcode.DataFormat.WithDetail(behaviour.WireBodyTrailing, "the body goes on after the JSON object")
 	}
 	f := &fields{doubled: doubledName(body)}
 	for name, raw := range object {
@@ -79,7 +79,7 @@ func parseFields(body []byte) (*fields, error) {
 	return f, nil
 }
 
-// doubledName is a name that occurs twice in a JSON object; "" = none does.
+// doubledName returns a name that occurs twice in a JSON object; "" = none does.
 func doubledName(body []byte) string {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if _, err := d.Token(); err != nil {
@@ -104,64 +104,64 @@ func doubledName(body []byte) string {
 // plainFields reads, at a fraction of the cost, what most bodies are: an object of plain texts, lists of them,
 // whole numbers, true, false and null. ok is false for everything else.
 func plainFields(body []byte) (*fields, bool) {
-	at := skipSpace(body, 0)
-	if at == len(body) || body[at] != '{' {
+	pos := skipSpace(body, 0)
+	if pos == len(body) || body[pos] != '{' {
 		return nil, false
 	}
 	f := &fields{list: make([]field, 0, 4)}
-	at = skipSpace(body, at+1)
-	for first := true; at < len(body) && body[at] != '}'; first = false {
+	pos = skipSpace(body, pos+1)
+	for first := true; pos < len(body) && body[pos] != '}'; first = false {
 		if !first {
-			if body[at] != ',' {
+			if body[pos] != ',' {
 				return nil, false
 			}
-			at = skipSpace(body, at+1)
+			pos = skipSpace(body, pos+1)
 		}
-		name, behind := plainText(body, at)
-		if at = skipSpace(body, behind); name == nil || at == len(body) || body[at] != ':' || len(f.list) == maskedFew {
+		name, lag := plainText(body, pos)
+		if pos = skipSpace(body, lag); name == nil || pos == len(body) || body[pos] != ':' || len(f.list) == maskedFew {
 			return nil, false
 		}
-		at = skipSpace(body, at+1)
-		value, behind := plainValue(body, at)
+		pos = skipSpace(body, pos+1)
+		value, lag := plainValue(body, pos)
 		if value == nil {
-			if behind = plainTexts(body, at, func([]byte) {}); behind < 0 {
+			if lag = plainTexts(body, pos, func([]byte) {}); lag < 0 {
 				return nil, false
 			}
-			value = body[at:behind]
+			value = body[pos:lag]
 		}
 		if f.set(name[1:len(name)-1], value) { // of two with one name the last one counts
 			f.doubled = string(name[1 : len(name)-1])
 		}
-		at = skipSpace(body, behind)
+		pos = skipSpace(body, lag)
 	}
-	return f, at < len(body) && skipSpace(body, at+1) == len(body)
+	return f, pos < len(body) && skipSpace(body, pos+1) == len(body)
 }
 
 // plainTexts calls put with each text, without its quotes, of a list of plain texts, and returns the place after the list; -1 = there is
 // something else at that place.
-func plainTexts(b []byte, at int, put func(text []byte)) int {
-	if at == len(b) || b[at] != '[' {
+func plainTexts(b []byte, pos int, put func(text []byte)) int {
+	if pos == len(b) || b[pos] != '[' {
 		return -1
 	}
-	at = skipSpace(b, at+1)
-	for first := true; at < len(b) && (b[at] != ']' || !first); first = false {
-		text, behind := plainText(b, at)
-		if at = skipSpace(b, behind); text == nil || at == len(b) {
+	pos = skipSpace(b, pos+1)
+	for first := true; pos < len(b) && (b[pos] != ']' || !first); first = false {
+		text, lag := plainText(b, pos)
+		if pos = skipSpace(b, lag); text == nil || pos == len(b) {
 			return -1
 		}
 		put(text[1 : len(text)-1])
-		if b[at] == ']' {
+		if b[pos] == ']' {
 			break
 		}
-		if b[at] != ',' {
+		if b[pos] != ',' {
 			return -1
 		}
-		at = skipSpace(b, at+1)
+		pos = skipSpace(b, pos+1)
 	}
-	if at == len(b) {
+	if pos == len(b) {
 		return -1
 	}
-	return at + 1
+	return pos + 1
 }
 
 // queryFields reads fields from a query: every value is a text.
@@ -180,7 +180,7 @@ func queryFields(query url.Values) *fields {
 	return f
 }
 
-// raw is a field as it came; nil = it did not.
+// raw returns a field as it came; nil = it did not.
 func (f *fields) raw(name string) json.RawMessage {
 	for i := range f.list {
 		if string(f.list[i].name) == name {
@@ -210,7 +210,7 @@ func (f *fields) wrong(row behaviour.Row, name, want string) {
 	if !isHidden(name) {
 		got = fmt.Sprintf("%.60s", f.raw(name))
 	}
-	f.err = errcode.InvalidArgs.With(row, "%s: want %s, got %s", name, want, got)
+	f.err = errcode.InvalidArgs.WithDetail(row, "%s: want %s, got %s", name, want, got)
 }
 
 // peek returns a text field, and notes nothing where it is none.
@@ -305,8 +305,8 @@ func decimal(s string) bool {
 	if s != "" && (s[0] == '+' || s[0] == '-') {
 		s = s[1:]
 	}
-	whole, fraction, point := strings.Cut(s, ".")
-	return digits(whole) && (!point || digits(fraction))
+	full, fraction, point := strings.Cut(s, ".")
+	return digits(full) && (!point || digits(fraction))
 }
 
 func digits(s string) bool {
@@ -362,22 +362,22 @@ func (f *fields) texts(name string) (list []string, given bool) {
 	if f.absent(name) {
 		return nil, false
 	}
-	if one, ok := isText(f.raw(name)); ok {
+	if item, ok := isText(f.raw(name)); ok {
 		f.noteOrRefuse(behaviour.WireListText, name, "a list of strings")
-		return []string{one}, true
+		return []string{item}, true
 	}
 	raw := f.raw(name)
 	list = []string{}
-	if at := skipSpace(raw, 0); plainTexts(raw, at, func(text []byte) { list = append(list, string(text)) }) >= 0 {
+	if pos := skipSpace(raw, 0); plainTexts(raw, pos, func(text []byte) { list = append(list, string(text)) }) >= 0 {
 		return list, true
 	}
-	var many []*string
-	if json.Unmarshal(raw, &many) != nil {
+	var names []*string
+	if json.Unmarshal(raw, &names) != nil {
 		f.wrong(behaviour.WireFieldType, name, "a list of strings")
 		return nil, false
 	}
 	list = []string{}
-	for _, s := range many {
+	for _, s := range names {
 		if s == nil {
 			f.wrong(behaviour.WireFieldType, name, "a list of strings")
 			return nil, false

@@ -37,7 +37,7 @@ func (a *API) limit(ctx context.Context, account string, e endpoint, s settings.
 		if e.sets == ruleSets {
 			row = behaviour.WireRateRules
 		}
-		return errcode.TooFrequent.With(row, "%s called %s more than %d times within a second", account, e.path, perSecond)
+		return errcode.TooFrequent.WithDetail(row, "%s called %s more than %d times within a second", account, e.path, perSecond)
 	}
 	return nil
 }
@@ -61,7 +61,7 @@ func (a *API) limitMinute(ctx context.Context, caller accounts.Account, path str
 	}
 	allowed, err := a.Calls.Minutes.Allow(ctx, caller.AppID+" "+path, s.ServiceRateLimitPerMinute, a.Now())
 	if err == nil && !allowed {
-		err = errcode.MinuteLimit.With(behaviour.WireRateMinute, "%s called %s more than %d times this minute", caller.AppID, path,
+		err = errcode.MinuteLimit.WithDetail(behaviour.WireRateMinute, "%s called %s more than %d times this minute", caller.AppID, path,
 			s.ServiceRateLimitPerMinute)
 	}
 	return err
@@ -84,10 +84,10 @@ func (l *limiter) advance(d time.Duration) {
 }
 
 // forget forgets the calls of some keys.
-func (l *limiter) forget(of func(key string) bool) {
+func (l *limiter) forget(lookup func(key string) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	maps.DeleteFunc(l.calls, func(key string, _ *recent) bool { return of(key) })
+	maps.DeleteFunc(l.calls, func(key string, _ *recent) bool { return lookup(key) })
 }
 
 // recent are the times of the latest allowed calls, a ring of limit times that
@@ -114,8 +114,8 @@ func (l *limiter) allow(key string, limit int, now time.Time) bool {
 	r := l.calls[key]
 	if r == nil || r.limit != limit {
 		if r == nil && len(l.calls) >= maxKeys {
-			for other := range l.calls { // any of them: its count begins anew
-				delete(l.calls, other)
+			for peer := range l.calls { // any of them: its count begins anew
+				delete(l.calls, peer)
 				break
 			}
 		}

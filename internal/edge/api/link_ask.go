@@ -12,7 +12,7 @@ import (
 // own token unless the operator allows that. Contract: rules 3.4.
 func (a *API) mayLink(c *call) error {
 	if c.component == "" && a.Settings.Refuses(behaviour.LinkOwnTaken) {
-		return errcode.Unauthorized.With(behaviour.LinkOwnToken,
+		return errcode.Unauthorized.WithDetail(behaviour.LinkOwnToken,
 			"only a third-party platform may call this for %s; behaviours {\"link.own_token_taken\": \"allow\"} lets accounts themselves", c.caller.AppID)
 	}
 	if c.component == "" {
@@ -27,11 +27,11 @@ func readLinkRequest(f *fields) (accounts.LinkRequest, error) {
 	switch {
 	case f.err != nil:
 	case r.MiniProgram == "":
-		f.err = errcode.InvalidArgs.With(behaviour.LinkAppIDMissing, "appid is missing")
+		f.err = errcode.InvalidArgs.WithDetail(behaviour.LinkAppIDMissing, "appid is missing")
 	case f.absent("notify_users") && f.absent("show_profile"):
 		// Contract: clients 17: what a call without both fields means, two clients see in opposite
 		// ways.
-		f.err = errcode.InvalidArgs.With(behaviour.LinkFlagsMissing, "neither notify_users nor show_profile is given")
+		f.err = errcode.InvalidArgs.WithDetail(behaviour.LinkFlagsMissing, "neither notify_users nor show_profile is given")
 	}
 	return r, f.err
 }

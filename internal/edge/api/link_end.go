@@ -12,7 +12,7 @@ import (
 func (a *API) endLink(ctx context.Context, c *call, f *fields) (any, error) {
 	appid := f.text("appid")
 	if f.err == nil && appid == "" {
-		f.err = errcode.InvalidArgs.With(behaviour.LinkAppIDMissing, "appid is missing")
+		f.err = errcode.InvalidArgs.WithDetail(behaviour.LinkAppIDMissing, "appid is missing")
 	}
 	if f.err != nil {
 		return nil, f.err

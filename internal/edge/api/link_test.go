@@ -20,7 +20,7 @@ func askFor(appid string) string {
 	return fmt.Sprintf(`{"appid":%q,"notify_users":0,"show_profile":1}`, appid)
 }
 
-func only(appid string) string { return fmt.Sprintf(`{"appid":%q}`, appid) }
+func sameSets(appid string) string { return fmt.Sprintf(`{"appid":%q}`, appid) }
 
 // byThemselves lets accounts link with tokens of their own.
 var byThemselves = set("/settings", `{"behaviours":{"link.own_token_taken":"allow"}}`)
@@ -105,14 +105,14 @@ func TestALinkIsHeldUntilBothAdministratorsAgree(t *testing.T) {
 	}
 
 	// The end is held too; meanwhile the link carries its rules.
-	mustLink(t, s, as("svc", unlinkPath, only("third")))
+	mustLink(t, s, as("svc", unlinkPath, sameSets("third")))
 	wantState(t, s, "third", 1)
 	if !opens(t, s, q+"x") {
 		t.Error("a scan does not open while the end waits")
 	}
 	mustLink(t, s, confirm("svc", "third", "account", false))
 	wantState(t, s, "third", 1)
-	mustLink(t, s, as("svc", unlinkPath, only("third")), confirm("svc", "third", "account", true))
+	mustLink(t, s, as("svc", unlinkPath, sameSets("third")), confirm("svc", "third", "account", true))
 	wantState(t, s, "third", 0)
 	if opens(t, s, q+"x") {
 		t.Error("a scan opens without the link")
@@ -124,7 +124,7 @@ func TestALinkIsHeldUntilBothAdministratorsAgree(t *testing.T) {
 	wantState(t, s, "third", 3)
 	mustLink(t, s, as("svc", linkPath, askFor("third")))
 	wantState(t, s, "third", 12)
-	mustLink(t, s, as("svc", unlinkPath, only("third")), as("svc", unlinkPath, only("third")))
+	mustLink(t, s, as("svc", unlinkPath, sameSets("third")), as("svc", unlinkPath, sameSets("third")))
 	wantState(t, s, "third", 0)
 
 	// The operator links at once, whatever waits.
@@ -149,12 +149,12 @@ func TestALinkIsDoneAtOnceByDefault(t *testing.T) {
 	if !opens(t, s, q+"z") {
 		t.Error("a scan does not open")
 	}
-	mustLink(t, s, as("svc2", unlinkPath, only("third")))
+	mustLink(t, s, as("svc2", unlinkPath, sameSets("third")))
 	if opens(t, s, q+"z") {
 		t.Error("a scan opens without the link")
 	}
 	// Contract: clients 12: a call that is repeated does not fail.
-	mustLink(t, s, as("svc2", unlinkPath, only("third")))
+	mustLink(t, s, as("svc2", unlinkPath, sameSets("third")))
 }
 
 // Contract: rules 3.4, clients: func_info beside func_infos.
@@ -201,7 +201,7 @@ settings: {behaviours: {link.own_token_taken: allow}, rule_rate_limit: 0}
 func TestTheOperatorSeesLinksInAnyState(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
-	mustLink(t, s, held, as("svc2", linkPath, askFor("third")), as("svc2", unlinkPath, only("shop")))
+	mustLink(t, s, held, as("svc2", linkPath, askFor("third")), as("svc2", unlinkPath, sameSets("shop")))
 	var got struct {
 		Links []struct {
 			MiniProgram string `json:"mini_program"`
@@ -244,7 +244,7 @@ func TestAPlatformLinksAndMakesCodesForAnAccount(t *testing.T) {
 		s.Do("POST", path+"?access_token="+with, body).WantCode(t, want, "%s", path)
 	}
 	making := wanted("QR_LIMIT_SCENE", `"scene_id":1`, "")
-	for path, body := range map[string]string{linkPath: askFor("rival"), linkListPath: `{}`, unlinkPath: only("rival")} {
+	for path, body := range map[string]string{linkPath: askFor("rival"), linkListPath: `{}`, unlinkPath: sameSets("rival")} {
 		is(svc, path, body, 61007)
 		is(shop, path, body, 48001) // granted, but a Mini Program has no links of its own
 	}
@@ -257,5 +257,5 @@ func TestAPlatformLinksAndMakesCodesForAnAccount(t *testing.T) {
 	is(svc, linkPath, askFor("rival"), 0)
 	is(svc, linkPath, askFor("rival"), 89015)
 	is(svc, linkListPath, "", 0)
-	is(svc, unlinkPath, only("rival"), 0)
+	is(svc, unlinkPath, sameSets("rival"), 0)
 }

@@ -28,7 +28,7 @@ func (a *API) tradeLogin(ctx context.Context, c *call, f *fields) (any, error) {
 		return nil, err
 	}
 	if code == "" {
-		return nil, errcode.LoginCodeMissing.By(behaviour.LoginCodeMissing)
+		return nil, errcode.LoginCodeMissing.WithRow(behaviour.LoginCodeMissing)
 	}
 	return a.tradeCode(ctx, credentials.AppID, code)
 }
@@ -42,18 +42,18 @@ func (a *API) tradeLoginByPlatform(ctx context.Context, c *call, f *fields) (any
 	case f.err != nil:
 		return nil, f.err
 	case appid == "":
-		return nil, errcode.AppIDMissing.By(behaviour.TokenAppIDMissing)
+		return nil, errcode.AppIDMissing.WithRow(behaviour.TokenAppIDMissing)
 	}
 	if _, err := a.Accounts.Get(ctx, appid); errors.Is(err, accounts.ErrNoAccount) {
-		return nil, errcode.InvalidAppID.With(behaviour.TokenAppIDUnknown, "no account has the AppID %q", appid)
+		return nil, errcode.InvalidAppID.WithDetail(behaviour.TokenAppIDUnknown, "no account has the AppID %q", appid)
 	} else if err != nil {
 		return nil, err
 	}
 	if grant != "authorization_code" {
-		return nil, errcode.InvalidGrantType.With(behaviour.TokenGrant, "grant_type is %q, not authorization_code", grant)
+		return nil, errcode.InvalidGrantType.WithDetail(behaviour.TokenGrant, "grant_type is %q, not authorization_code", grant)
 	}
 	if err := a.authenticatePlatform(ctx, c); errors.Is(err, errcode.ComponentIP) {
-		return nil, errcode.InvalidSource.Addressed(c.ip).With(behaviour.LoginAddress, "not in ip_allowlist of %s", c.component)
+		return nil, errcode.InvalidSource.Addressed(c.ip).WithDetail(behaviour.LoginAddress, "not in ip_allowlist of %s", c.component)
 	} else if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (a *API) tradeLoginByPlatform(ctx context.Context, c *call, f *fields) (any
 		return nil, err
 	}
 	if code == "" {
-		return nil, errcode.LoginCodeMissing.By(behaviour.LoginCodeMissing)
+		return nil, errcode.LoginCodeMissing.WithRow(behaviour.LoginCodeMissing)
 	}
 	return a.tradeCode(ctx, appid, code)
 }

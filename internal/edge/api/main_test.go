@@ -40,7 +40,7 @@ func rowsOutOfReach() (code int) {
 	for _, b := range behaviour.All() {
 		// What the operator turns to be done otherwise says when something happens, and no answer carries it.
 		row, _ := behaviour.ByID(b.ID)
-		if number, turns := row.Otherwise(); turns && number == 0 {
+		if number, turns := row.Rejection(); turns && number == 0 {
 			continue
 		}
 		if at := named.Recorded[b.ID]; at != "" && !servertest.Reached(b.ID) {

@@ -18,8 +18,8 @@ const (
 // objects of a few fields, and lists, of plain texts, whole numbers, true, false
 // and null. ok is false for everything else.
 func maskPlain(body []byte) (shown string, ok bool) {
-	at := skipSpace(body, 0)
-	if at == len(body) || body[at] != '{' {
+	pos := skipSpace(body, 0)
+	if pos == len(body) || body[pos] != '{' {
 		return "", false
 	}
 	room := maskRoom.Get().(*[]byte)
@@ -28,8 +28,8 @@ func maskPlain(body []byte) (shown string, ok bool) {
 			maskRoom.Put(room)
 		}
 	}()
-	*room, at = appendMasked((*room)[:0], body, at, maskedDeep)
-	if at < 0 || skipSpace(body, at) != len(body) {
+	*room, pos = appendMasked((*room)[:0], body, pos, maskedDeep)
+	if pos < 0 || skipSpace(body, pos) != len(body) {
 		return "", false
 	}
 	return string(*room), true
@@ -40,42 +40,42 @@ var maskRoom = sync.Pool{New: func() any { return new([]byte) }}
 
 // appendMasked appends the value at a place, masked, and returns the place after it; -1 where the
 // value is not plain.
-func appendMasked(shown, body []byte, at, deep int) ([]byte, int) {
+func appendMasked(shown, body []byte, pos, deep int) ([]byte, int) {
 	switch {
-	case at == len(body) || deep == 0:
+	case pos == len(body) || deep == 0:
 		return shown, -1
-	case body[at] == '{':
-		return appendMaskedObject(shown, body, at, deep)
-	case body[at] == '[':
-		return appendMaskedList(shown, body, at, deep)
+	case body[pos] == '{':
+		return appendMaskedObject(shown, body, pos, deep)
+	case body[pos] == '[':
+		return appendMaskedList(shown, body, pos, deep)
 	}
-	value, at := plainValue(body, at)
+	value, pos := plainValue(body, pos)
 	if value == nil {
 		return shown, -1
 	}
-	return append(shown, value...), at
+	return append(shown, value...), pos
 }
 
-func appendMaskedList(shown, body []byte, at, deep int) ([]byte, int) {
+func appendMaskedList(shown, body []byte, pos, deep int) ([]byte, int) {
 	shown = append(shown, '[')
-	at = skipSpace(body, at+1)
-	for first := true; at < len(body) && body[at] != ']'; first = false {
+	pos = skipSpace(body, pos+1)
+	for first := true; pos < len(body) && body[pos] != ']'; first = false {
 		if !first {
-			if body[at] != ',' {
+			if body[pos] != ',' {
 				return shown, -1
 			}
 			shown = append(shown, ',')
-			at = skipSpace(body, at+1)
+			pos = skipSpace(body, pos+1)
 		}
-		if shown, at = appendMasked(shown, body, at, deep-1); at < 0 {
+		if shown, pos = appendMasked(shown, body, pos, deep-1); pos < 0 {
 			return shown, -1
 		}
-		at = skipSpace(body, at)
+		pos = skipSpace(body, pos)
 	}
-	if at == len(body) || shown[len(shown)-1] == ',' {
+	if pos == len(body) || shown[len(shown)-1] == ',' {
 		return shown, -1
 	}
-	return append(shown, ']'), at + 1
+	return append(shown, ']'), pos + 1
 }
 
 // shownField is a field of an object that is shown.
@@ -85,11 +85,11 @@ type shownField struct {
 	start, end int    // where in shown name and value are
 }
 
-func (f *shownField) compare(other *shownField) int {
-	if f.first != other.first {
-		return cmp.Compare(f.first, other.first)
+func (f *shownField) compare(otherField *shownField) int {
+	if f.first != otherField.first {
+		return cmp.Compare(f.first, otherField.first)
 	}
-	return bytes.Compare(f.name, other.name)
+	return bytes.Compare(f.name, otherField.name)
 }
 
 func firstBytes(name []byte) uint64 {
@@ -98,28 +98,28 @@ func firstBytes(name []byte) uint64 {
 	return binary.BigEndian.Uint64(first[:])
 }
 
-func appendMaskedObject(shown, body []byte, at, deep int) ([]byte, int) {
+func appendMaskedObject(shown, body []byte, pos, deep int) ([]byte, int) {
 	var room [maskedFew]shownField
 	fields, sorted := room[:0], true
 	shown = append(shown, '{')
 	start := len(shown)
-	at = skipSpace(body, at+1)
-	for at < len(body) && body[at] != '}' {
+	pos = skipSpace(body, pos+1)
+	for pos < len(body) && body[pos] != '}' {
 		if len(fields) > 0 {
-			if body[at] != ',' {
+			if body[pos] != ',' {
 				return shown, -1
 			}
 			shown = append(shown, ',')
-			at = skipSpace(body, at+1)
+			pos = skipSpace(body, pos+1)
 		}
-		name, behind := plainText(body, at)
-		if at = skipSpace(body, behind); name == nil || len(fields) == maskedFew || at == len(body) || body[at] != ':' {
+		name, lag := plainText(body, pos)
+		if pos = skipSpace(body, lag); name == nil || len(fields) == maskedFew || pos == len(body) || body[pos] != ':' {
 			return shown, -1
 		}
 		f := shownField{name: name[1 : len(name)-1], start: len(shown)}
 		shown = append(append(shown, name...), ':')
 		value := len(shown)
-		if shown, at = appendMasked(shown, body, skipSpace(body, at+1), deep-1); at < 0 {
+		if shown, pos = appendMasked(shown, body, skipSpace(body, pos+1), deep-1); pos < 0 {
 			return shown, -1
 		}
 		if isHidden(string(f.name)) {
@@ -129,9 +129,9 @@ func appendMaskedObject(shown, body []byte, at, deep int) ([]byte, int) {
 		f.first = firstBytes(f.name)
 		sorted = sorted && (len(fields) == 0 || fields[len(fields)-1].compare(&f) < 0)
 		fields = append(fields, f)
-		at = skipSpace(body, at)
+		pos = skipSpace(body, pos)
 	}
-	if at == len(body) {
+	if pos == len(body) {
 		return shown, -1
 	}
 	if !sorted { // as encoding/json writes a map
@@ -152,62 +152,62 @@ func appendMaskedObject(shown, body []byte, at, deep int) ([]byte, int) {
 		}
 		shown = shown[:start+copy(shown[start:], shown[end:])]
 	}
-	return append(shown, '}'), at + 1
+	return append(shown, '}'), pos + 1
 }
 
-func skipSpace(b []byte, at int) int {
-	for at < len(b) && (b[at] == ' ' || b[at] == '\t' || b[at] == '\n' || b[at] == '\r') {
-		at++
+func skipSpace(b []byte, pos int) int {
+	for pos < len(b) && (b[pos] == ' ' || b[pos] == '\t' || b[pos] == '\n' || b[pos] == '\r') {
+		pos++
 	}
-	return at
+	return pos
 }
 
 // plainText returns the text at a place, with its quotes, and the place after it. A text with
 // escapes, or with bytes that JSON would escape, is none.
-func plainText(b []byte, at int) ([]byte, int) {
-	if at == len(b) || b[at] != '"' {
-		return nil, at
+func plainText(b []byte, pos int) ([]byte, int) {
+	if pos == len(b) || b[pos] != '"' {
+		return nil, pos
 	}
 	foreign := false
-	for end := at + 1; end < len(b); end++ {
+	for end := pos + 1; end < len(b); end++ {
 		switch c := b[end]; {
 		case c == '"':
-			text := b[at : end+1]
+			text := b[pos : end+1]
 			if foreign && (!utf8.Valid(text) || bytes.Contains(text, []byte("\u2028")) || bytes.Contains(text, []byte("\u2029"))) {
-				return nil, at
+				return nil, pos
 			}
 			return text, end + 1
 		case c >= utf8.RuneSelf:
 			foreign = true
 		case c == '\\' || c < ' ':
-			return nil, at
+			return nil, pos
 		}
 	}
-	return nil, at
+	return nil, pos
 }
 
 // plainValue returns a text, a whole number of at most 15 digits, true, false
 // or null.
-func plainValue(b []byte, at int) ([]byte, int) {
-	if at < len(b) && b[at] == '"' {
-		return plainText(b, at)
+func plainValue(b []byte, pos int) ([]byte, int) {
+	if pos < len(b) && b[pos] == '"' {
+		return plainText(b, pos)
 	}
-	end := at
+	end := pos
 	for end < len(b) && (b[end] == '-' || b[end] >= '0' && b[end] <= '9' || b[end] >= 'a' && b[end] <= 'z') {
 		end++
 	}
-	word := b[at:end]
+	word := b[pos:end]
 	switch string(word) {
 	case "true", "false", "null", "0":
 		return word, end
 	}
 	digits := bytes.TrimPrefix(word, []byte("-"))
 	if len(digits) < 1 || len(digits) > 15 || digits[0] == '0' {
-		return nil, at
+		return nil, pos
 	}
 	for _, c := range digits {
 		if c < '0' || c > '9' {
-			return nil, at
+			return nil, pos
 		}
 	}
 	return word, end

@@ -29,9 +29,9 @@ func (f *fields) object(name string, names ...string) *fields {
 	if object.doubled != "" {
 		object.noteOrRefuse(behaviour.WireFieldDoubled, object.doubled, "one such field")
 	}
-	for _, one := range object.list {
-		if !slices.Contains(names, string(one.name)) {
-			object.noteOrRefuse(behaviour.WireFieldUnknown, string(one.name), "no such field")
+	for _, item := range object.list {
+		if !slices.Contains(names, string(item.name)) {
+			object.noteOrRefuse(behaviour.WireFieldUnknown, string(item.name), "no such field")
 		}
 	}
 	return object
@@ -47,11 +47,11 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 	}
 	info := f.object("action_info", "scene")
 	if info == nil {
-		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info is not an object")
+		return d, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "action_info is not an object")
 	}
 	scene := info.object("scene", "scene_id", "scene_str")
 	if scene == nil {
-		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info.scene is not an object")
+		return d, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "action_info.scene is not an object")
 	}
 	// Only the scene that goes with the action counts: the other one may be
 	// there with any value.
@@ -69,8 +69,8 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 		if _, deviates := errcode.RowOf(err).Deviation(); deviates {
 			return d, err // strict
 		}
-		_, detail := errcode.Of(err)
-		return d, errcode.InvalidActionInfo.With(behaviour.QRCodeInfo, "action_info.scene: %s", detail)
+		_, detail := errcode.FromError(err)
+		return d, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "action_info.scene: %s", detail)
 	}
 	return d, nil
 }

@@ -15,7 +15,7 @@ func (a *API) clearQuota(ctx context.Context, c *call, f *fields) (any, error) {
 		return nil, f.err
 	}
 	if appid != c.account() {
-		return nil, errcode.InvalidAppID.With(behaviour.QuotaAppID, "appid is %.40q, the token is that of %s", appid, c.account())
+		return nil, errcode.InvalidAppID.WithDetail(behaviour.QuotaAppID, "appid is %.40q, the token is that of %s", appid, c.account())
 	}
 	return success, a.Calls.Clear(ctx, c.account(), "")
 }

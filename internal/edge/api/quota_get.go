@@ -44,7 +44,7 @@ func (a *API) getQuota(ctx context.Context, c *call, f *fields) (any, error) {
 	return reply, nil
 }
 
-// rateOf is the limit that is in force besides the daily one. Where there is none, it is the daily
+// rateOf returns the limit that is in force besides the daily one. Where there is none, it is the daily
 // limit in the same form.
 func (a *API) rateOf(e endpoint, perDay int) rate {
 	switch limit := e.perSecond(a.Settings.Get()); {
@@ -64,16 +64,16 @@ func (a *API) quotaPath(c *call, f *fields) (endpoint, error) {
 	case f.err != nil:
 		return endpoint{}, f.err
 	case path == "":
-		return endpoint{}, errcode.InvalidArgs.With(behaviour.QuotaPathMissing, "cgi_path is missing")
+		return endpoint{}, errcode.InvalidArgs.WithDetail(behaviour.QuotaPathMissing, "cgi_path is missing")
 	case strings.HasPrefix(path, "/") && strings.Contains(path, "/sns/"):
-		return endpoint{}, errcode.PathNotPermitted.With(behaviour.QuotaPathSNS, "%.80q: quotas of /sns/ are not shown", path)
+		return endpoint{}, errcode.PathNotPermitted.WithDetail(behaviour.QuotaPathSNS, "%.80q: quotas of /sns/ are not shown", path)
 	}
 	e, known := a.table[path]
 	if !known {
-		return endpoint{}, errcode.PathNotFound.With(behaviour.QuotaPathUnknown, "no interface has the path %.80q", path)
+		return endpoint{}, errcode.PathNotFound.WithDetail(behaviour.QuotaPathUnknown, "no interface has the path %.80q", path)
 	}
 	if err := a.visible(c, e); err != nil {
-		return endpoint{}, errcode.PathNotPermitted.With(behaviour.QuotaPathNotYours, "%s: %v", path, err)
+		return endpoint{}, errcode.PathNotPermitted.WithDetail(behaviour.QuotaPathNotYours, "%s: %v", path, err)
 	}
 	return e, nil
 }
@@ -84,9 +84,9 @@ func (a *API) visible(c *call, e endpoint) error {
 	ofPlatforms := strings.HasPrefix(e.path, "/cgi-bin/component/")
 	switch {
 	case c.caller.AppID == "" && !ofPlatforms && e.needs&eitherToken == 0:
-		return errcode.Unauthorized.With(behaviour.QuotaPathNotYours, "it wants an account's token, and the caller is a platform")
+		return errcode.Unauthorized.WithDetail(behaviour.QuotaPathNotYours, "it wants an account's token, and the caller is a platform")
 	case c.caller.AppID != "" && ofPlatforms:
-		return errcode.WantsComponent.With(behaviour.QuotaPathNotYours, "it is for platforms")
+		return errcode.WantsComponent.WithDetail(behaviour.QuotaPathNotYours, "it is for platforms")
 	case c.caller.AppID == "":
 		return nil
 	}

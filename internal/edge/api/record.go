@@ -69,7 +69,7 @@ func isHiddenName(name string) bool {
 		strings.Contains(name, "ticket")
 }
 
-func newRecord(at time.Time, r *http.Request, e endpoint, c *call, answer []byte, code *errcode.Code, detail string,
+func newRecord(t time.Time, r *http.Request, e endpoint, c *call, answer []byte, code *errcode.Code, detail string,
 	took time.Duration) Record {
 	var request string
 	var object map[string]any
@@ -80,7 +80,7 @@ func newRecord(at time.Time, r *http.Request, e endpoint, c *call, answer []byte
 		request = maskBody(c.body)
 	}
 	return Record{
-		RID: c.rid, At: at, Account: c.account(), IP: c.address, Method: truncate(r.Method, 16),
+		RID: c.rid, At: t, Account: c.account(), IP: c.address, Method: truncate(r.Method, 16),
 		URL:     maskPath(r.URL.Path) + maskQuery(c.query),
 		Request: request, Answer: maskAnswer(answer),
 		ErrCode: code.Number, Detail: detail, Behaviours: c.notes.Rows(), Took: took,
@@ -130,7 +130,7 @@ var knownWords = sync.OnceValue(func() map[string]bool {
 	return words
 })
 
-// LoggedPath is a path as it may stand in a log. A part that is no word of this server's own paths
+// LoggedPath returns a path as it may stand in a log. A part that is no word of this server's own paths
 // is shown as its length, since a caller may have put a secret there.
 func LoggedPath(path string) string {
 	var shown strings.Builder
@@ -147,7 +147,7 @@ func LoggedPath(path string) string {
 	return shown.String()
 }
 
-// maskPath is a path as it may be shown. A caller that writes "&" for "?" has its query in the
+// maskPath returns a path as it may be shown. A caller that writes "&" for "?" has its query in the
 // path.
 func maskPath(path string) string {
 	if !strings.Contains(path, "=") {

@@ -45,17 +45,17 @@ func (a *API) encodeReply(e endpoint, c *call, reply any, code *errcode.Code, de
 	return body
 }
 
-// errorText is the text of an error, as the platform's was on the day that the server is told.
+// errorText returns the text of an error, as the platform's was on the day that the server is told.
 func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) string {
 	day := a.Settings.Get().AsOf
-	then := func(row behaviour.Row) bool {
-		if !row.Was(day) {
+	next := func(row behaviour.Row) bool {
+		if !row.IsFormer(day) {
 			return false
 		}
 		c.notes.Add(row)
 		return true
 	}
-	text, hint, hintAlone := code.Text, "", then(behaviour.WireAnswerHintAlone)
+	text, hint, hintAlone := code.Text, "", next(behaviour.WireAnswerHintAlone)
 	if e.hints() && (code == errcode.InvalidArgs || slices.Contains(errcode.OfCodes, code)) {
 		if code == errcode.InvalidArgs && detail != "" {
 			text += ", " + detail + "..."
@@ -67,17 +67,17 @@ func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) 
 		}
 	}
 	switch {
-	case (code == errcode.ICPFailed || code == errcode.PublishQuota) && then(behaviour.WireAnswerTextless):
+	case (code == errcode.ICPFailed || code == errcode.PublishQuota) && next(behaviour.WireAnswerTextless):
 		text = ""
-	case e.advises(code) && !then(behaviour.WireAnswerUnadvised):
+	case e.advises(code) && !next(behaviour.WireAnswerUnadvised):
 		text += errcode.StableTokenAdvice
 	}
 	if strings.HasPrefix(e.path, "/sns/") {
 		text += "," // Observed(wire.answer.comma)
 	}
 	if hintAlone {
-		before, address, addressed := strings.Cut(text, " requestIP: ")
-		if text = before + " " + a.hintAlone(); addressed {
+		prev, address, addressed := strings.Cut(text, " requestIP: ")
+		if text = prev + " " + a.hintAlone(); addressed {
 			text += " requestIP: " + address
 		}
 		return text
@@ -87,7 +87,7 @@ func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) 
 
 // newRID makes the request id of a call at a time: its second and 64 random bits.
 // Inferred(wire.answer.rid_time): eight live ones fit. Contract: rules 0.
-func (a *API) newRID(at time.Time) string { return NewRID(a.Random, at) }
+func (a *API) newRID(t time.Time) string { return NewRID(a.Random, t) }
 
 // NewRID makes the request id of a moment.
 func NewRID(random io.Reader, now time.Time) string {

@@ -21,13 +21,13 @@ func readAddRule(f *fields, kind accounts.Kind) (addRuleRequest, error) {
 	req.draft.Prefix, req.draft.Path, req.draft.AppID = f.text("prefix"), f.text("path"), f.target(kind)
 	isEdit, given := f.number("is_edit")
 	if f.err == nil && (!given || isEdit != 0 && isEdit != 1) {
-		f.err = errcode.InvalidArgs.With(behaviour.RulesEditFlag, "is_edit: want 0 to add or 1 to edit")
+		f.err = errcode.InvalidArgs.WithDetail(behaviour.RulesEditFlag, "is_edit: want 0 to add or 1 to edit")
 	}
 	req.isEdit = isEdit == 1
 	if kind != accounts.ServiceAccount {
 		permit, _ := f.number("permit_sub_rule")
 		if f.err == nil && permit != 1 && permit != 2 {
-			f.err = errcode.InvalidArgs.With(behaviour.RulesOccupyFlag, "permit_sub_rule is %d: want 1, or 2 to occupy what lies below",
+			f.err = errcode.InvalidArgs.WithDetail(behaviour.RulesOccupyFlag, "permit_sub_rule is %d: want 1, or 2 to occupy what lies below",
 				permit)
 		}
 		req.draft.Occupy = permit == 2
@@ -36,7 +36,7 @@ func readAddRule(f *fields, kind accounts.Kind) (addRuleRequest, error) {
 		req.draft.TestLinks, req.draft.KeepLinks = links, !given && !f.settings.Refuses(behaviour.RulesEditKeeps)
 	}
 	if f.err == nil && req.draft.Prefix == "" {
-		f.err = errcode.InvalidArgs.With(behaviour.RulesPrefixMissing, "prefix is missing")
+		f.err = errcode.InvalidArgs.WithDetail(behaviour.RulesPrefixMissing, "prefix is missing")
 	}
 	return req, f.err
 }

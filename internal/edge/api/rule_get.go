@@ -57,15 +57,15 @@ func (a *API) listRules(ctx context.Context, c *call, f *fields) (any, error) {
 		reply.QRCodeJumpOpen = 1
 	}
 	for _, r := range list.Rules {
-		one := ruleReply{Prefix: r.Prefix.Text, Path: r.Path, State: r.State()}
+		item := ruleReply{Prefix: r.Prefix.Text, Path: r.Path, State: r.State()}
 		if r.Kind == rules.Ordinary {
 			links := append([]string{}, r.TestLinks...)
-			one.PermitSubRule, one.OpenVersion, one.DebugURL = 1, r.OpenVersion, &links
+			item.PermitSubRule, item.OpenVersion, item.DebugURL = 1, r.OpenVersion, &links
 			if r.Occupy {
-				one.PermitSubRule = 2
+				item.PermitSubRule = 2
 			}
 		}
-		reply.RuleList = append(reply.RuleList, one)
+		reply.RuleList = append(reply.RuleList, item)
 	}
 	return reply, nil
 }

@@ -10,7 +10,7 @@ import (
 func readPrefix(f *fields) (string, error) {
 	prefix := f.text("prefix")
 	if f.err == nil && prefix == "" {
-		f.err = errcode.InvalidArgs.With(behaviour.RulesPrefixMissing, "prefix is missing")
+		f.err = errcode.InvalidArgs.WithDetail(behaviour.RulesPrefixMissing, "prefix is missing")
 	}
 	return prefix, f.err
 }

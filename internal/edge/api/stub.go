@@ -21,9 +21,9 @@ type Stub struct {
 // serveStub answers a call by a stub, and notes it like any other. It asks for no
 // token and spends nothing.
 func (a *API) serveStub(w http.ResponseWriter, r *http.Request, stub Stub) {
-	began, at := a.RealNow(), a.Now()
+	began, t := a.RealNow(), a.Now()
 	e := a.table[r.URL.Path]
-	c := a.newCall(r, at)
+	c := a.newCall(r, t)
 	c.notes.Add(behaviour.WireStub)
 	// A recorder in a test has no deadline.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.BodyTimeout))
@@ -43,7 +43,7 @@ func (a *API) serveStub(w http.ResponseWriter, r *http.Request, stub Stub) {
 		a.Observe(e.path, code.Number, took)
 	}
 	if a.Record != nil {
-		a.Record(newRecord(at, r, e, c, stub.Body, code, stubbed, took))
+		a.Record(newRecord(t, r, e, c, stub.Body, code, stubbed, took))
 	}
 	if a.WhyBelow != "" {
 		w.Header().Set("X-Qrjump-Trace", a.WhyBelow+c.rid)

@@ -41,7 +41,7 @@ type Asset struct {
 // kinds are the forms of files that pages have.
 var kinds = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
-// NewAsset is the content under the name, with its hash put in front of the ending: /qrjump/look.css is served at
+// NewAsset returns the content under the name, with its hash put in front of the ending: /qrjump/look.css is served at
 // /qrjump/look-0123456789abcdef.css. It panics when the ending is none of .css, .js and .svg, since assets are made at start from what
 // the binary embeds.
 func NewAsset(name string, content []byte) *Asset {
@@ -101,8 +101,8 @@ func ServePrecompressed(w http.ResponseWriter, r *http.Request, tag string, plai
 
 // takesGzip says whether a caller reads gzip: it names it, and not with a quality of zero.
 func takesGzip(accepted string) bool {
-	for one := range strings.SplitSeq(accepted, ",") {
-		coding, quality, _ := strings.Cut(strings.TrimSpace(one), ";")
+	for name := range strings.SplitSeq(accepted, ",") {
+		coding, quality, _ := strings.Cut(strings.TrimSpace(name), ";")
 		if strings.EqualFold(strings.TrimSpace(coding), "gzip") {
 			q := strings.TrimPrefix(strings.ReplaceAll(quality, " ", ""), "q=")
 			return strings.Trim(q, "0.") != "" || quality == ""

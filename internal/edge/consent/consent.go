@@ -103,17 +103,17 @@ type view struct {
 	Taken        *accounts.ExclusiveConflict
 }
 
-// Says is a text of the server in the reader's language.
+// Says returns a text of the server in the reader's language.
 func (v view) Says(t i18n.Message) string { return t.In(v.Language) }
 
-// Named is a text with the names in it as code.
-func (v view) Named(key string, with ...any) template.HTML {
-	for i, one := range with {
-		if name, is := one.(string); is {
-			with[i] = "<code>" + template.HTMLEscapeString(name) + "</code>"
+// Named returns a text with the names in it as code.
+func (v view) Named(key string, values ...any) template.HTML {
+	for i, value := range values {
+		if name, is := value.(string); is {
+			values[i] = "<code>" + template.HTMLEscapeString(name) + "</code>"
 		}
 	}
-	return template.HTML(book.Text(key, with...).In(v.Language)) // our words
+	return template.HTML(book.Text(key, values...).In(v.Language)) // our words
 }
 
 func show(w http.ResponseWriter, r *http.Request, status int, back string, v view) {
@@ -201,7 +201,7 @@ func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked accounts.Reques
 
 // choose lists the accounts that a person may choose from. One that was chosen stays among them while others are searched for.
 func (p *Page) choose(r *http.Request, asked accounts.Request, v *view) error {
-	list, more, err := p.Accounts.Candidates(r.Context(), asked, v.Part, maxShown, func(string) bool { return true })
+	list, hasMore, err := p.Accounts.Candidates(r.Context(), asked, v.Part, maxShown, func(string) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (p *Page) choose(r *http.Request, asked accounts.Request, v *view) error {
 		!slices.ContainsFunc(list, func(a accounts.Account) bool { return a.AppID == chosen.AppID }) {
 		list = append([]accounts.Account{chosen}, list...)
 	}
-	v.More, v.Search = more, more || v.Part != "" || len(list) > searchFrom
+	v.More, v.Search = hasMore, hasMore || v.Part != "" || len(list) > searchFrom
 	for _, a := range list {
 		v.Choices = append(v.Choices, choice{AppID: a.AppID, Name: a.Name, Kind: book.Text("kind." + string(a.Kind)),
 			Checked: a.AppID == v.AppID || asked.Only == a.AppID})
@@ -233,27 +233,27 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 			agreed.Sets = append(agreed.Sets, id)
 		}
 	}
-	again := view{AppID: agreed.AppID, Part: strings.TrimSpace(form.Get("part"))}
+	secondView := view{AppID: agreed.AppID, Part: strings.TrimSpace(form.Get("part"))}
 	switch form.Get("decision") {
 	case "agree":
 	case "find":
-		p.ask(w, r, asked, again, agreed.Sets)
+		p.ask(w, r, asked, secondView, agreed.Sets)
 		return
 	default:
 		show(w, r, http.StatusOK, "", view{Done: book.Text("refused")})
 		return
 	}
 	if p.Admin != nil {
-		if !p.admin(w, r, form.Get("admin_token"), &again) {
-			p.ask(w, r, asked, again, agreed.Sets)
+		if !p.admin(w, r, form.Get("admin_token"), &secondView) {
+			p.ask(w, r, asked, secondView, agreed.Sets)
 			return
 		}
 		r = r.WithContext(accounts.WithActor(r.Context(), accounts.Actor{ActorID: "admin"}))
 	}
 	account, err := p.Accounts.Get(r.Context(), agreed.AppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && !asked.Suits(account) {
-		again.Notice, again.Wrong = book.Text("choose.account"), "appid"
-		p.ask(w, r, asked, again, agreed.Sets)
+		secondView.Notice, secondView.Wrong = book.Text("choose.account"), "appid"
+		p.ask(w, r, asked, secondView, agreed.Sets)
 		return
 	}
 	if err != nil {
@@ -261,14 +261,14 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 		return
 	}
 	if len(agreed.Sets) == 0 {
-		again.Notice, again.Wrong = book.Text("choose.set"), "set"
-		p.ask(w, r, asked, again, nil)
+		secondView.Notice, secondView.Wrong = book.Text("choose.set"), "set"
+		p.ask(w, r, asked, secondView, nil)
 		return
 	}
 	code, err := p.Accounts.Agree(r.Context(), agreed)
 	if taken, ok := errors.AsType[accounts.ExclusiveConflict](err); ok {
-		again.Taken = &taken
-		p.ask(w, r, asked, again, agreed.Sets)
+		secondView.Taken = &taken
+		p.ask(w, r, asked, secondView, agreed.Sets)
 		return
 	}
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes are the pages of accounts.
+// routes returns the pages of accounts.
 func (pages accountPages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/accounts/{appid}/appearance":  pages.appearance,
@@ -27,7 +27,7 @@ func (pages accountPages) routes() map[string]func(*request) {
 	}
 }
 
-// listed are the words of a field that holds several.
+// listed returns the words of a field that holds several.
 func listed(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(",;，；、", r) })
 }
@@ -54,7 +54,7 @@ func (pages accountPages) accounts(v *request) {
 	offset, ok := v.number("offset")
 	data := accountsView{AccountQuery: client.AccountQuery{Text: strings.TrimSpace(q.Get("text")), Kind: q.Get("kind"),
 		State: q.Get("state"), Order: q.Get("order"), Offset: int(offset), Limit: pageRows, Scans: true}}
-	if !ok || v.failed(into(&data.AccountList)(v.api.Accounts.ListPage(v.ctx(), data.AccountQuery))) {
+	if !ok || v.failed(storeResult(&data.AccountList)(v.api.Accounts.ListPage(v.ctx(), data.AccountQuery))) {
 		return
 	}
 	data.Pager = v.pages(offset, len(data.Accounts), data.Total)
@@ -98,10 +98,10 @@ func (f *accountForm) read(r *http.Request) {
 		f.AppID, f.Kind, f.Versions = strings.TrimSpace(r.FormValue("appid")), r.FormValue("kind"), r.Form["versions"]
 	}
 	// A feature that this form does not know stays.
-	f.Features = slices.DeleteFunc(f.Features, func(one string) bool { return slices.Contains(features, one) })
-	for _, one := range r.Form["features"] {
-		if slices.Contains(features, one) && !slices.Contains(f.Features, one) {
-			f.Features = append(f.Features, one)
+	f.Features = slices.DeleteFunc(f.Features, func(name string) bool { return slices.Contains(features, name) })
+	for _, name := range r.Form["features"] {
+		if slices.Contains(features, name) && !slices.Contains(f.Features, name) {
+			f.Features = append(f.Features, name)
 		}
 	}
 }
@@ -128,7 +128,7 @@ func (pages accountPages) makeAccount(v *request) {
 	pages.put(v, f)
 }
 
-// theAccount is the account that the address names; false after a page said why not.
+// theAccount returns the account that the address names; false after a page said why not.
 func (pages accountPages) theAccount(v *request) (client.Account, bool) {
 	a, err := v.api.Accounts.Get(v.ctx(), v.r.PathValue("appid"))
 	return a, !v.failed(err)
@@ -158,21 +158,21 @@ type accountView struct {
 	Notices   []client.Notification
 	Left      *int // publishes of this month
 	Users     []string
-	More      string // the user after whom the list goes on; "" = the list is complete
+	More      string // the last user of this page; "" = the list is complete
 }
 
 func (accountView) AllVersions() []string { return accountVersions }
 func (accountView) Roles() []string       { return memberRoles }
 
-// Mend is the page on which a need of the account can be met.
+// Mend returns the page on which a need of the account can be met.
 func (a accountView) Mend(need string) string {
-	switch here := accountPage(a.AppID); need {
+	switch current := accountPage(a.AppID); need {
 	case "released":
-		return here + "#releases"
+		return current + "#releases"
 	case "switched_on":
-		return here + "#jump"
+		return current + "#jump"
 	case "linked":
-		return here + "#links"
+		return current + "#links"
 	case "publishes_left":
 		return Root + "/operate/settings#publish_quota"
 	case "prefix":
@@ -180,7 +180,7 @@ func (a accountView) Mend(need string) string {
 	default:
 		field := map[string]string{"secret_active": "secret_frozen", "organisation": "subject", "feature": "features",
 			"key": "marketcode_key"}
-		return here + "/edit#" + cmp.Or(field[need], need)
+		return current + "/edit#" + cmp.Or(field[need], need)
 	}
 }
 
@@ -190,23 +190,23 @@ func (pages accountPages) account(v *request) {
 		return
 	}
 	data, ctx := accountView{Account: a}, v.ctx()
-	if a.Kind == "service_account" && v.failed(into(&data.Links)(v.api.Links.List(ctx, a.AppID))) {
+	if a.Kind == "service_account" && v.failed(storeResult(&data.Links)(v.api.Links.List(ctx, a.AppID))) {
 		return
 	}
-	if v.failed(into(&data.Abilities)(v.api.Accounts.ListAbilities(ctx, a.AppID))) ||
-		v.failed(into(&data.Holders)(v.api.Accounts.ListAuthorizations(ctx, a.AppID))) ||
-		v.failed(into(&data.Notices)(v.api.Accounts.ListNotifications(ctx, a.AppID, 10))) {
+	if v.failed(storeResult(&data.Abilities)(v.api.Accounts.ListAbilities(ctx, a.AppID))) ||
+		v.failed(storeResult(&data.Holders)(v.api.Accounts.ListAuthorizations(ctx, a.AppID))) ||
+		v.failed(storeResult(&data.Notices)(v.api.Accounts.ListNotifications(ctx, a.AppID, 10))) {
 		return
 	}
 	if a.Kind == "mini_program" {
 		data.Left = new(int)
-		if v.failed(into(data.Left)(v.api.Accounts.GetQuota(ctx, a.AppID))) {
+		if v.failed(storeResult(data.Left)(v.api.Accounts.GetQuota(ctx, a.AppID))) {
 			return
 		}
 	}
-	after := v.r.URL.Query().Get("members")
+	cursor := v.r.URL.Query().Get("members")
 	for _, user := range slices.Sorted(maps.Keys(a.Members)) {
-		if user <= after {
+		if user <= cursor {
 			continue
 		}
 		if len(data.Users) == pageRows {
@@ -299,8 +299,8 @@ func (v *request) deleted(remove func(ctx context.Context, appid string, dryRun 
 
 func (v *request) amounts(list []client.Amount) string {
 	var words []string
-	for _, one := range list {
-		words = append(words, v.say("delete."+one.Kind, one.Count))
+	for _, amount := range list {
+		words = append(words, v.say("delete."+amount.Kind, amount.Count))
 	}
 	return strings.Join(words, v.say("delete.and"))
 }

@@ -46,10 +46,10 @@ func (f *rejectedForm) begin() {
 }
 
 // value returns what was typed into a field; of fields with the same name, that of the next one.
-func (f *rejectedForm) value(name, otherwise string) string {
+func (f *rejectedForm) value(name, fallback string) string {
 	values, had := f.values[name]
 	if !had {
-		return otherwise
+		return fallback
 	}
 	i := f.taken[name]
 	f.taken[name]++
@@ -183,21 +183,21 @@ func switchAttr(name string, on bool) template.HTMLAttr {
 var fieldsOf = map[string]string{"code_start": "from", "code_end": "to", "code_count": "count", "formats": "format", "drawing": "kind",
 	"wxa_appid": "target", "wxa_path": "path", "appid": "target", "test_links": "links", "expires_at": "days"}
 
-// faultsOf is a rejection by the fields of the form that it is about.
+// faultsOf returns a rejection by the fields of the form that it is about.
 func (v *request) faultsOf(said *client.Problem) map[string]string {
 	faults := map[string]string{}
-	blame := func(field, why string) {
+	blame := func(field, reason string) {
 		last := field[strings.LastIndexByte(field, '.')+1:]
 		for _, name := range []string{field, last, fieldsOf[last], v.fieldOf(field)} {
 			if _, sent := v.r.PostForm[name]; sent && name != "" {
-				faults[name] = why
+				faults[name] = reason
 				return
 			}
 		}
-		faults[""] = why
+		faults[""] = reason
 	}
-	for _, one := range said.Errors {
-		blame(strings.TrimPrefix(one.Location, "body."), v.reason(one.Message))
+	for _, problemError := range said.Errors {
+		blame(strings.TrimPrefix(problemError.Location, "body."), v.reason(problemError.Message))
 	}
 	if len(said.Errors) == 0 {
 		field := ""
@@ -209,22 +209,22 @@ func (v *request) faultsOf(said *client.Problem) map[string]string {
 	return faults
 }
 
-// fieldOf is the field of a form for one of the admin API.
+// fieldOf returns the field of a form for one of the admin API.
 func (*request) fieldOf(json string) string {
-	for _, one := range versions {
-		if one.json == json {
-			return one.field
+	for _, row := range versions {
+		if row.json == json {
+			return row.field
 		}
 	}
 	return ""
 }
 
-// again shows the page of a rejected form once more; false where that page does not have it.
-func (v *request) again(status int, faults map[string]string) bool {
+// showForm shows the page of a rejected form once more; false where that page does not have it.
+func (v *request) showForm(status int, faults map[string]string) bool {
 	if v.r.Method != http.MethodPost || status/100 != 4 || status == http.StatusPreconditionFailed || v.r.PostForm == nil {
 		return false
 	}
-	from, err := url.Parse(view{request: v, SignedIn: true}.Keep(v.before()))
+	from, err := url.Parse(view{request: v, SignedIn: true}.Keep(v.formPage()))
 	if err != nil {
 		return false
 	}

@@ -18,7 +18,7 @@ func (pages agreePages) routes() map[string]func(*request) {
 
 const agreePath = Root + "/agree"
 
-// AgreePage is the page of a reference that the authorisation page hands over.
+// AgreePage returns the page of a reference that the authorisation page hands over.
 func AgreePage(reference string) string {
 	return agreePath + "?" + url.Values{"ref": {reference}}.Encode()
 }
@@ -78,8 +78,8 @@ func (pages agreePages) showAgreement(v *request, data agreeView, status int, fi
 	}
 	// What was chosen stays while others are searched for.
 	if data.AppID != "" && !slices.ContainsFunc(asked.Accounts, func(a client.AskedAccount) bool { return a.AppID == data.AppID }) {
-		if one, err := v.api.Accounts.Get(v.ctx(), data.AppID); err == nil {
-			data.Accounts = append([]client.AskedAccount{{AppID: one.AppID, Name: one.Name, Kind: one.Kind}}, data.Accounts...)
+		if account, err := v.api.Accounts.Get(v.ctx(), data.AppID); err == nil {
+			data.Accounts = append([]client.AskedAccount{{AppID: account.AppID, Name: account.Name, Kind: account.Kind}}, data.Accounts...)
 		}
 	}
 	v.w.Header().Set("Content-Security-Policy", strings.Replace(policy, "form-action 'self'", "form-action 'self' "+asked.ReturnTo, 1))
@@ -90,8 +90,8 @@ func (pages agreePages) showAgreement(v *request, data agreeView, status int, fi
 func (pages agreePages) decideAgreement(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	data := agreeView{Reference: text("ref"), Part: text("part"), AppID: text("appid"), Faults: map[string]string{}}
-	for _, one := range v.r.PostForm["set"] {
-		if id, err := strconv.Atoi(one); err == nil {
+	for _, item := range v.r.PostForm["set"] {
+		if id, err := strconv.Atoi(item); err == nil {
 			data.Sets = append(data.Sets, id)
 		}
 	}

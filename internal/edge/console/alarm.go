@@ -49,8 +49,8 @@ func (pages alarmPages) alarm(v *request) {
 		return
 	}
 	data := alarmPage{alarmView: v.withReasons(list)[0]}
-	if v.failed(into(&data.Code)(v.api.Codes.Get(v.ctx(), client.CodeName{ID: data.ApplicationID, Index: data.CodeIndex}))) ||
-		v.failed(into(&data.Scans)(v.api.Codes.GetScans(v.ctx(), data.ApplicationID, data.CodeIndex))) {
+	if v.failed(storeResult(&data.Code)(v.api.Codes.Get(v.ctx(), client.CodeName{ID: data.ApplicationID, Index: data.CodeIndex}))) ||
+		v.failed(storeResult(&data.Scans)(v.api.Codes.GetScans(v.ctx(), data.ApplicationID, data.CodeIndex))) {
 		return
 	}
 	data.Known, data.Buyer = factsOf(list[0].Details), buyerSees(data.Code)
@@ -75,10 +75,10 @@ func (pages alarmPages) alarm(v *request) {
 	v.show(http.StatusOK, "alarm", data)
 }
 
-// factsOf are the numbers of an alarm's reason.
-func factsOf(why json.RawMessage) (list []fact) {
+// factsOf returns the numbers of an alarm's reason.
+func factsOf(raw json.RawMessage) (list []fact) {
 	numbers := map[string]int64{}
-	if json.Unmarshal(why, &numbers) != nil { // a later server may say it otherwise: the reasons in words are there
+	if json.Unmarshal(raw, &numbers) != nil { // a later server may say it otherwise: the reasons in words are there
 		return nil
 	}
 	for _, name := range []string{"scans", "users", "networks", "regions", "trips", "days"} {
@@ -126,14 +126,14 @@ type point struct {
 
 // mapOf draws the places whose degrees are known; nil where there are none.
 func mapOf(places []client.CodePlace) *placesMap {
-	west, east, south, north, most := 180.0, -180.0, 90.0, -90.0, int64(0)
+	west, east, south, north, limit := 180.0, -180.0, 90.0, -90.0, int64(0)
 	for _, p := range places {
 		if p.Lat != nil && p.Lon != nil {
-			west, east, most = min(west, *p.Lon), max(east, *p.Lon), max(most, p.Scans)
+			west, east, limit = min(west, *p.Lon), max(east, *p.Lon), max(limit, p.Scans)
 			south, north = min(south, *p.Lat), max(north, *p.Lat)
 		}
 	}
-	if most == 0 {
+	if limit == 0 {
 		return nil
 	}
 	// Room around them, and a degree of longitude as long as it is there.
@@ -167,7 +167,7 @@ func mapOf(places []client.CodePlace) *placesMap {
 		if p.Lat == nil || p.Lon == nil {
 			continue
 		}
-		s := point{X: x(*p.Lon), Y: y(*p.Lat), R: tenth(4 + 14*math.Sqrt(float64(p.Scans)/float64(most))), Anchor: "start",
+		s := point{X: x(*p.Lon), Y: y(*p.Lat), R: tenth(4 + 14*math.Sqrt(float64(p.Scans)/float64(limit))), Anchor: "start",
 			Text: p.Region + " " + separated(p.Scans)}
 		if s.X > wide*3/4 {
 			s.Anchor = "end"

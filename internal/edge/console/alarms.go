@@ -37,10 +37,10 @@ type alarmView struct {
 	Query   template.URL // of the list to which its forms lead back, with its question mark
 }
 
-// Name is the code's, as people type it.
+// Name returns the code's, as people type it.
 func (a alarmView) Name() string { return fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex) }
 
-// File is the address of the alarms of the page as a file.
+// File returns the address of the alarms of the page as a file.
 func (d alarmsView) File(format string) string {
 	return Root + "/statistics/alarms." + format + "?" + url.Values{"which": {d.Which}, "batch": {d.Batch}}.Encode()
 }
@@ -61,13 +61,13 @@ func (v *request) alarmsAsked() (d alarmsView, ok bool) {
 
 func (v *request) withReasons(list []client.Alarm) []alarmView {
 	shown := make([]alarmView, 0, len(list))
-	for _, one := range list {
-		a := alarmView{Alarm: one}
-		for _, reason := range one.Reasons {
+	for _, alarm := range list {
+		a := alarmView{Alarm: alarm}
+		for _, reason := range alarm.Reasons {
 			a.Reasons = append(a.Reasons, view{request: v}.In(reason.English, reason.Chinese))
 		}
 		if len(a.Reasons) == 0 { // from a server that gives no reasons
-			a.Reasons = []string{string(one.Details)}
+			a.Reasons = []string{string(alarm.Details)}
 		}
 		shown = append(shown, a)
 	}
@@ -179,7 +179,7 @@ func (pages alarmPages) setBatchAlarm(v *request) {
 		put.Threshold = threshold
 	case did == "replay":
 		data.Alarm.Replay = &client.AlarmReplay{}
-		if !v.failed(into(data.Alarm.Replay)(v.api.Batches.ReplayAlarms(v.ctx(), batch, threshold))) {
+		if !v.failed(storeResult(data.Alarm.Replay)(v.api.Batches.ReplayAlarms(v.ctx(), batch, threshold))) {
 			(codePages{}).showBatch(v, http.StatusOK, batch, data)
 		}
 		return

@@ -20,13 +20,13 @@ type appearanceView struct {
 	Logo  template.URL // safe: the server drew it
 }
 
-// Languages are those of the form, in its order.
+// Languages returns those of the form, in its order.
 func (appearanceView) Languages() []string { return []string{"en", "zh"} }
 
 // appearance shows how an account looks to buyers, as a form.
 func (pages accountPages) appearance(v *request) {
 	data := appearanceView{AppID: v.r.PathValue("appid")}
-	if !v.failed(into(&data.Look)(v.api.Accounts.GetAppearance(v.ctx(), data.AppID))) {
+	if !v.failed(storeResult(&data.Look)(v.api.Accounts.GetAppearance(v.ctx(), data.AppID))) {
 		pages.showAppearance(v, http.StatusOK, data)
 	}
 }
@@ -44,7 +44,7 @@ func (pages accountPages) changeAppearance(v *request) {
 	appid := v.r.PathValue("appid")
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostAppearance)
 	err := v.r.ParseMultipartForm(mostAppearance)
-	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+	if _, isLong := errors.AsType[*http.MaxBytesError](err); isLong {
 		v.fault(http.StatusRequestEntityTooLarge, v.say("appearance.large"))
 		return
 	}
@@ -68,8 +68,8 @@ func (pages accountPages) changeAppearance(v *request) {
 			want.Texts[language] = texts
 		}
 	}
-	if file, about, err := v.r.FormFile("logo"); err == nil {
-		if about.Size > 0 {
+	if file, header, err := v.r.FormFile("logo"); err == nil {
+		if header.Size > 0 {
 			want.Logo, err = io.ReadAll(file) // the form is bounded
 		}
 		file.Close()

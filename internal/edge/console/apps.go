@@ -41,8 +41,8 @@ func (pages appPages) changeApps(v *request) {
 		if v.failed(err) {
 			return
 		}
-		for _, one := range list {
-			if one.Name == name && !v.sure("sure.scan-key.new", name) {
+		for _, scanKey := range list {
+			if scanKey.Name == name && !v.sure("sure.scan-key.new", name) {
 				return
 			}
 		}

@@ -144,7 +144,7 @@ func costs(t *testing.T, n int, was map[string]cost) map[string]cost {
 		}
 		for try := range 25 {
 			is, most := list[p.path], was[p.path].most()
-			if try >= testscope.Or(5, 2) && (was == nil || is.Pages <= most.Pages && is.Bytes <= most.Bytes) {
+			if try >= testscope.Choose(5, 2) && (was == nil || is.Pages <= most.Pages && is.Bytes <= most.Bytes) {
 				break
 			}
 			var before, after runtime.MemStats
@@ -174,7 +174,7 @@ func TestEveryPageReadsABoundedNumberOfRows(t *testing.T) {
 	if testing.Short() {
 		t.Skip("pages that are read one after the other")
 	}
-	few, many := testscope.Or(100, 60), testscope.Or(1000, 300) // more than the rows of a page in any case
+	few, many := testscope.Choose(100, 60), testscope.Choose(1000, 300) // more than the rows of a page in any case
 	small := costs(t, few, nil)
 	large := costs(t, many, small)
 	for path, was := range small {

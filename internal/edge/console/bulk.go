@@ -49,7 +49,7 @@ func (pages bulkPages) loadBulk(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostBulk)
 	data := bulkView{What: v.r.FormValue("what")}
 	err := v.r.ParseMultipartForm(1 << 20)
-	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+	if _, isLong := errors.AsType[*http.MaxBytesError](err); isLong {
 		v.fault(http.StatusRequestEntityTooLarge, v.say("bulk.large"))
 		return
 	}
@@ -57,9 +57,9 @@ func (pages bulkPages) loadBulk(v *request) {
 		defer func() { _ = v.r.MultipartForm.RemoveAll() }()
 	}
 	var lines io.Reader = strings.NewReader(v.r.FormValue("text"))
-	if file, about, err := v.r.FormFile("file"); err == nil {
+	if file, header, err := v.r.FormFile("file"); err == nil {
 		defer file.Close()
-		if about.Size > 0 {
+		if header.Size > 0 {
 			lines = file
 		}
 	}

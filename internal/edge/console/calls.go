@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// filter is the part of the address that says which calls are wanted.
+// filter returns the part of the address that says which calls are wanted.
 func (pages callPages) filter(v *request) url.Values {
 	q, wanted := v.r.URL.Query(), url.Values{}
 	for _, name := range []string{"account", "path", "errcode", "rid", "failed"} {
@@ -29,7 +29,7 @@ func (pages callPages) filter(v *request) url.Values {
 	return wanted
 }
 
-// callQuery is the same for the admin API; false where it is wrong, and a page said why.
+// callQuery returns the same for the admin API; false where it is wrong, and a page said why.
 func (pages callPages) callQuery(v *request) (q client.CallQuery, ok bool) {
 	wanted := pages.filter(v)
 	errcode, ok := v.number("errcode")
@@ -69,7 +69,7 @@ type callsView struct {
 	Accounts []string // of a visitor that is limited to several accounts and has to choose one
 }
 
-// endpointOf is the path that was called.
+// endpointOf returns the path that was called.
 func endpointOf(c client.RecordedCall) string { p, _, _ := strings.Cut(c.URL, "?"); return p }
 
 func (pages callPages) calls(v *request) {
@@ -90,22 +90,22 @@ func (pages callPages) calls(v *request) {
 	if query.Limit = 100; grouping {
 		query.Limit, query.Failed = 1000, true
 	}
-	if v.failed(into(&data.Page)(v.api.Calls.List(v.ctx(), query))) || v.failed(into(&data.Clock)(v.api.Emulator.GetClock(v.ctx()))) {
+	if v.failed(storeResult(&data.Page)(v.api.Calls.List(v.ctx(), query))) || v.failed(storeResult(&data.Clock)(v.api.Emulator.GetClock(v.ctx()))) {
 		return
 	}
 	wanted := url.Values{"after": {data.Page.Next}}
 	maps.Copy(wanted, data.Filter)
 	data.Live = Root + "/calls/live?" + wanted.Encode()
 	if grouping {
-		by := map[string]*grouped{}
-		for _, one := range data.Page.Calls { // newest first
-			key := fmt.Sprint(endpointOf(one), " ", one.ErrCode)
-			if by[key] == nil {
-				by[key] = &grouped{Path: endpointOf(one), ErrCode: one.ErrCode, Last: one}
+		groupeds := map[string]*grouped{}
+		for _, call := range data.Page.Calls { // newest first
+			key := fmt.Sprint(endpointOf(call), " ", call.ErrCode)
+			if groupeds[key] == nil {
+				groupeds[key] = &grouped{Path: endpointOf(call), ErrCode: call.ErrCode, Last: call}
 			}
-			by[key].Times++
+			groupeds[key].Times++
 		}
-		for _, g := range by {
+		for _, g := range groupeds {
 			data.Groups = append(data.Groups, *g)
 		}
 		slices.SortFunc(data.Groups, func(a, b grouped) int {
@@ -121,28 +121,28 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
 		v.show(http.StatusOK, "calls", data)
 		return
 	}
-	if mine := v.caller.Accounts; len(mine) > 0 && data.Filter.Get("account") == "" {
-		if len(mine) > 1 {
-			data.Accounts = mine
+	if localNames := v.caller.Accounts; len(localNames) > 0 && data.Filter.Get("account") == "" {
+		if len(localNames) > 1 {
+			data.Accounts = localNames
 			v.show(http.StatusOK, "calls", data)
 			return
 		}
-		data.Filter.Set("account", mine[0])
+		data.Filter.Set("account", localNames[0])
 	}
 	q, ok := pages.callQuery(v)
 	if !ok {
 		return
 	}
 	q.Account = data.Filter.Get("account")
-	before, ok := v.number("before")
+	prev, ok := v.number("before")
 	if !ok {
 		return
 	}
-	if before != 0 {
-		data.Filter.Set("before", strconv.FormatInt(before, 10))
+	if prev != 0 {
+		data.Filter.Set("before", strconv.FormatInt(prev, 10))
 	}
 	if grouping {
-		list, err := v.api.Calls.ListErrors(v.ctx(), q.Account, q.Path, q.ErrCode, before)
+		list, err := v.api.Calls.ListErrors(v.ctx(), q.Account, q.Path, q.ErrCode, prev)
 		if v.failed(err) {
 			return
 		}
@@ -153,15 +153,15 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
 		}
 	} else {
 		list, err := v.api.Calls.ListPersisted(v.ctx(), client.KeptCallQuery{RID: q.RID, Failed: q.Failed,
-			CallSearch: client.CallSearch{Account: q.Account, Path: q.Path, ErrCode: q.ErrCode, Before: before}})
+			CallSearch: client.CallSearch{Account: q.Account, Path: q.Path, ErrCode: q.ErrCode, Before: prev}})
 		if v.failed(err) {
 			return
 		}
 		data.Kept = list.Searched
-		for _, one := range list.Calls {
-			data.Page.Calls = append(data.Page.Calls, client.RecordedCall{RID: one.RID, OccurredAt: one.OccurredAt, Account: one.Account,
-				URL:     one.Endpoint,
-				ErrCode: one.ErrCode, Detail: one.Detail, Took: one.Took})
+		for _, call := range list.Calls {
+			data.Page.Calls = append(data.Page.Calls, client.RecordedCall{RID: call.RID, OccurredAt: call.OccurredAt, Account: call.Account,
+				URL:     call.Endpoint,
+				ErrCode: call.ErrCode, Detail: call.Detail, Took: call.Took})
 		}
 	}
 	v.show(http.StatusOK, "calls", data)
@@ -282,7 +282,7 @@ func (pages callPages) send(v *request, text string) bool {
 	return control.Flush() == nil
 }
 
-// callsEvent is the piece of a stream with these calls, newest first.
+// callsEvent returns the piece of a stream with these calls, newest first.
 func callsEvent(v *request, page client.CallPage) (string, error) {
 	slices.Reverse(page.Calls)
 	shown := view{request: v, Data: callsView{Page: page}, SignedIn: true}
@@ -304,7 +304,7 @@ type callView struct {
 func (pages callPages) call(v *request) {
 	rid, har := strings.CutSuffix(v.r.PathValue("rid"), ".har")
 	data := callView{}
-	if v.failed(into(&data.Call)(v.api.Calls.Get(v.ctx(), rid))) {
+	if v.failed(storeResult(&data.Call)(v.api.Calls.Get(v.ctx(), rid))) {
 		return
 	}
 	if har {
@@ -327,7 +327,7 @@ func harName(rid string) string {
 	}, rid) + ".har"
 }
 
-// quoted is a text as one word of a shell. Control characters are written out: one that
+// quoted returns a text as one word of a shell. Control characters are written out: one that
 // is pasted could end the paste and begin a command.
 func quoted(text string) string {
 	if !strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }) {
@@ -340,8 +340,8 @@ func quoted(text string) string {
 		case r == '\'' || r == '\\':
 			b.WriteString(`\` + string(r))
 		case unicode.IsControl(r):
-			for _, one := range []byte(string(r)) {
-				fmt.Fprintf(&b, `\%03o`, one)
+			for _, n := range []byte(string(r)) {
+				fmt.Fprintf(&b, `\%03o`, n)
 			}
 		default:
 			b.WriteRune(r)
@@ -358,7 +358,7 @@ func (c *Console) address(call client.Call) string {
 	return to
 }
 
-// curl is a line of shell that makes a call again. In place of a masked token it has a variable. It
+// curl returns a line of shell that makes a call again. In place of a masked token it has a variable. It
 // does not use -d, because a stranger's body that begins with @ would name a file of the reader.
 func (c *Console) curl(call client.Call) string {
 	to := strings.ReplaceAll(quoted(c.address(call)), "%5Bmasked%5D", `'"$TOKEN"'`)
@@ -368,7 +368,7 @@ func (c *Console) curl(call client.Call) string {
 	return "curl -s " + to + " -H 'Content-Type: application/json' --data-raw " + quoted(call.Request)
 }
 
-// har is a call in the form of HTTP archives, version 1.2.
+// har returns a call in the form of HTTP archives, version 1.2.
 func (c *Console) har(call client.Call) any {
 	method := "POST"
 	request := map[string]any{"url": c.address(call), "httpVersion": "HTTP/1.1", "cookies": []any{}, "headers": []any{},
@@ -392,14 +392,14 @@ func (c *Console) har(call client.Call) any {
 // in the same way.
 func (pages callPages) repeatCall(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<20)
-	was, err := v.api.Calls.Get(v.ctx(), v.r.PathValue("rid"))
+	oldCall, err := v.api.Calls.Get(v.ctx(), v.r.PathValue("rid"))
 	if v.failed(err) {
 		return
 	}
 	if v.r.FormValue("did") == "fault" {
-		if !v.failed(v.api.Emulator.CreateFault(v.ctx(), client.Fault{Path: was.Endpoint, ErrCode: was.ErrCode, AppID: was.Account,
+		if !v.failed(v.api.Emulator.CreateFault(v.ctx(), client.Fault{Path: oldCall.Endpoint, ErrCode: oldCall.ErrCode, AppID: oldCall.Account,
 			Count: 1})) {
-			v.redirect(Root + "/calls/" + url.PathEscape(was.RID) + "?done=fault")
+			v.redirect(Root + "/calls/" + url.PathEscape(oldCall.RID) + "?done=fault")
 		}
 		return
 	}
@@ -407,12 +407,12 @@ func (pages callPages) repeatCall(v *request) {
 		v.fault(http.StatusForbidden, v.say("call.again.dev"))
 		return
 	}
-	query, err := url.ParseQuery(was.Query)
+	query, err := url.ParseQuery(oldCall.Query)
 	if v.failed(err) {
 		return
 	}
 	query.Del("access_token")
-	rid, err := v.c.Again(v.r.Context(), was.Account, was.Endpoint, query.Encode(), v.r.FormValue("body"))
+	rid, err := v.c.Again(v.r.Context(), oldCall.Account, oldCall.Endpoint, query.Encode(), v.r.FormValue("body"))
 	if !v.failed(err) {
 		v.redirect(Root + "/calls/" + url.PathEscape(rid) + "?done=again")
 	}

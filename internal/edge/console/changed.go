@@ -67,32 +67,32 @@ var ticked = map[string]string{"certified": "subject", "secret_frozen": "subject
 func (v *request) changed(said *client.Problem) {
 	form := url.Values{}
 	maps.Copy(form, v.r.PostForm)
-	data := changedView{Action: v.r.URL.RequestURI(), Back: v.before(), Changes: said.Changes, Gone: len(said.Current) == 0}
-	now := flat(said.Current)
-	form.Set(revisionField, now[revisionField])
+	data := changedView{Action: v.r.URL.RequestURI(), Back: v.formPage(), Changes: said.Changes, Gone: len(said.Current) == 0}
+	currentNames := flat(said.Current)
+	form.Set(revisionField, currentNames[revisionField])
 	for name, values := range form {
 		for _, value := range values {
 			data.Fields = append(data.Fields, keptField{name, value})
 		}
 	}
 	slices.SortStableFunc(data.Fields, func(a, b keptField) int { return strings.Compare(a.Name, b.Name) })
-	for _, one := range versions {
-		theirs, there := now[one.json]
-		mine, typed := v.typed(form, one.field)
-		if !there && !(typed && mine != "") {
+	for _, item := range versions {
+		remote, exists := currentNames[item.json]
+		local, typed := v.typed(form, item.field)
+		if !exists && !(typed && local != "") {
 			continue
 		}
-		row := version{Label: v.say(one.label), Mine: mine, Theirs: v.spoken(theirs), Typed: typed}
-		if strings.HasSuffix(one.field, "_en") || strings.HasSuffix(one.field, "_zh") {
-			row.Label += " · " + v.say("appearance.in."+one.field[len(one.field)-2:])
+		row := version{Label: v.say(item.label), Mine: local, Theirs: v.spoken(remote), Typed: typed}
+		if strings.HasSuffix(item.field, "_en") || strings.HasSuffix(item.field, "_zh") {
+			row.Label += " · " + v.say("appearance.in."+item.field[len(item.field)-2:])
 		}
 		if typed {
-			row.Differs = v.spoken(mine) != row.Theirs
-			row.Mine = v.spoken(mine)
+			row.Differs = v.spoken(local) != row.Theirs
+			row.Mine = v.spoken(local)
 		}
-		if (keptField{Name: one.field}).Secret() || one.field == "logo_kept" {
-			row.Mine, row.Differs = v.say("kept.secret"), mine != ""
-			if row.Typed = mine != ""; !row.Typed && !there {
+		if (keptField{Name: item.field}).Secret() || item.field == "logo_kept" {
+			row.Mine, row.Differs = v.say("kept.secret"), local != ""
+			if row.Typed = local != ""; !row.Typed && !exists {
 				continue
 			}
 		}
@@ -101,11 +101,11 @@ func (v *request) changed(said *client.Problem) {
 	v.show(http.StatusPreconditionFailed, "changed", data)
 }
 
-// typed is the value of a field in a form, as the admin API would show it.
+// typed returns the value of a field in a form, as the admin API would show it.
 func (v *request) typed(form url.Values, field string) (text string, has bool) {
 	values, has := form[field]
-	if with, box := ticked[field]; box && !has {
-		if _, has = form[with]; has && field != "features" {
+	if value, box := ticked[field]; box && !has {
+		if _, has = form[value]; has && field != "features" {
 			return "false", true
 		}
 	}
@@ -147,7 +147,7 @@ func (v *request) typed(form url.Values, field string) (text string, has bool) {
 	return strings.Join(values, ", "), has
 }
 
-// spoken is a value as people read it.
+// spoken returns a value as people read it.
 func (v *request) spoken(value string) string {
 	switch value {
 	case "true":
@@ -158,7 +158,7 @@ func (v *request) spoken(value string) string {
 	return value
 }
 
-// flat are the fields of a thing as texts.
+// flat returns the fields of a thing as texts.
 func flat(current json.RawMessage) map[string]string {
 	all := map[string]string{}
 	var fields map[string]any
@@ -171,8 +171,8 @@ func flat(current json.RawMessage) map[string]string {
 		case nil:
 		case map[string]any:
 			if name == "texts" || strings.HasPrefix(name, "texts.") {
-				for key, one := range value {
-					put(name+"."+key, one)
+				for key, v := range value {
+					put(name+"."+key, v)
 				}
 				return
 			}
@@ -187,8 +187,8 @@ func flat(current json.RawMessage) map[string]string {
 			all[name] = strings.Join(parts, ", ")
 		case []any:
 			var parts []string
-			for _, one := range value {
-				parts = append(parts, fmt.Sprint(one))
+			for _, v := range value {
+				parts = append(parts, fmt.Sprint(v))
 			}
 			all[name] = strings.Join(parts, ", ")
 		case float64:
@@ -203,8 +203,8 @@ func flat(current json.RawMessage) map[string]string {
 	return all
 }
 
-// before is the page that showed the form.
-func (v *request) before() string {
+// formPage returns the page that showed the form.
+func (v *request) formPage() string {
 	path, form := v.r.URL.Path, v.r.PostForm
 	switch path {
 	case Root + "/rules/do", Root + "/rules/undo":
@@ -228,9 +228,9 @@ func (v *request) before() string {
 	for _, end := range []string{"/serials", "/alarm", "/file", "/job"} {
 		path = strings.TrimSuffix(path, end)
 	}
-	if of := v.r.URL.Query(); len(of) > 0 {
-		of.Del("done")
-		path += "?" + of.Encode()
+	if query := v.r.URL.Query(); len(query) > 0 {
+		query.Del("done")
+		path += "?" + query.Encode()
 	}
 	return path
 }

@@ -25,7 +25,7 @@ const mostPeriods = 9600
 
 // timelineOf puts the rows of an answer into their periods; it ends where the answer was cut off, and now. There are none where the
 // time is too long to be drawn.
-func timelineOf(found client.Statistics, by string) (t timeline) {
+func timelineOf(found client.Statistics, actor string) (t timeline) {
 	_, offset := found.From.Zone()
 	zone := time.FixedZone("", offset)
 	to, rows := found.To, map[int64]client.StatisticsRow{}
@@ -35,47 +35,47 @@ func timelineOf(found client.Statistics, by string) (t timeline) {
 		}
 	}
 	if n := len(found.Rows); found.More && n > 0 {
-		to = following(found.Rows[n-1].At.In(zone), by)
+		to = following(found.Rows[n-1].At.In(zone), actor)
 	}
-	at := found.From.In(zone)
-	for ; at.Before(to) && (found.Now.IsZero() || !at.After(found.Now)); at = following(at, by) {
+	instant := found.From.In(zone)
+	for ; instant.Before(to) && (found.Now.IsZero() || !instant.After(found.Now)); instant = following(instant, actor) {
 		if len(t.rows) == mostPeriods {
-			return timeline{by: by}
+			return timeline{by: actor}
 		}
-		t.starts, t.rows = append(t.starts, at), append(t.rows, rows[at.Unix()])
+		t.starts, t.rows = append(t.starts, instant), append(t.rows, rows[instant.Unix()])
 	}
-	return timeline{by: by, now: found.Now, starts: append(t.starts, at), rows: t.rows}
+	return timeline{by: actor, now: found.Now, starts: append(t.starts, instant), rows: t.rows}
 }
 
 // following returns the beginning of the next period.
-func following(at time.Time, by string) time.Time {
-	switch by {
+func following(t time.Time, actor string) time.Time {
+	switch actor {
 	case "hour":
-		return at.Add(time.Hour)
+		return t.Add(time.Hour)
 	case "week":
-		return at.AddDate(0, 0, 7)
+		return t.AddDate(0, 0, 7)
 	case "month":
-		return at.AddDate(0, 1, 0)
+		return t.AddDate(0, 1, 0)
 	}
-	return at.AddDate(0, 0, 1)
+	return t.AddDate(0, 0, 1)
 }
 
 func numberOf(r client.StatisticsRow) int64 { return max(r.Scans, r.Users) }
 
-// most is the largest number.
-func (t timeline) most() (most int64) {
+// maximum returns the largest number.
+func (t timeline) maximum() (limit int64) {
 	for _, r := range t.rows {
-		most = max(most, numberOf(r))
+		limit = max(limit, numberOf(r))
 	}
-	return most
+	return limit
 }
 
-// period is the number of the one in which a moment is; -1 = it is in none.
-func (t timeline) period(at time.Time) int {
-	if len(t.rows) == 0 || !at.Before(t.starts[len(t.rows)]) {
+// period returns the number of the one in which a moment is; -1 = it is in none.
+func (t timeline) period(instant time.Time) int {
+	if len(t.rows) == 0 || !instant.Before(t.starts[len(t.rows)]) {
 		return -1
 	}
-	return sort.Search(len(t.rows), func(i int) bool { return t.starts[i].After(at) }) - 1
+	return sort.Search(len(t.rows), func(i int) bool { return t.starts[i].After(instant) }) - 1
 }
 
 // strides are after how many periods labels stand.
@@ -83,21 +83,21 @@ var strides = map[string][]int{"hour": {1, 2, 3, 4, 6, 8, 12, 24, 48, 72, 120, 1
 	"day": {1, 2, 3, 4, 5, 7, 10, 14, 21, 28, 56, 91, 182, 364, 728}, "week": {1, 2, 4, 8, 13, 26, 52, 104},
 	"month": {1, 2, 3, 4, 6, 12, 24, 60}}
 
-// labelled are the periods below which a label stands, most at most. Labels stand at round hours, Mondays and the like.
-func (t timeline) labelled(most int) (list []int) {
+// labelled returns the periods below which a label stands, most at most. Labels stand at round hours, Mondays and the like.
+func (t timeline) labelled(limit int) (list []int) {
 	const monday = 4 // of January 1970, counted from its first day
 	for _, stride := range strides[t.by] {
 		list = list[:0]
-		for i, at := range t.starts[:len(t.rows)] {
-			_, offset := at.Zone()
-			hours := (at.Unix()+int64(offset))/3600 - 24*monday
+		for i, instant := range t.starts[:len(t.rows)] {
+			_, offset := instant.Zone()
+			hours := (instant.Unix()+int64(offset))/3600 - 24*monday
 			n := map[string]int64{"hour": hours, "day": hours / 24, "week": hours / 168,
-				"month": int64(12*at.Year() + int(at.Month()) - 1)}[t.by]
+				"month": int64(12*instant.Year() + int(instant.Month()) - 1)}[t.by]
 			if n%int64(stride) == 0 {
 				list = append(list, i)
 			}
 		}
-		if len(list) <= most {
+		if len(list) <= limit {
 			return list
 		}
 	}
@@ -105,21 +105,21 @@ func (t timeline) labelled(most int) (list []int) {
 }
 
 // label returns the text below a period.
-func (v *request) label(at time.Time, by string) string {
+func (v *request) label(t time.Time, actor string) string {
 	switch {
-	case by == "hour" && at.Hour() != 0:
-		return at.Format("15:04")
-	case by == "month":
-		return at.Format("2006-01")
+	case actor == "hour" && t.Hour() != 0:
+		return t.Format("15:04")
+	case actor == "month":
+		return t.Format("2006-01")
 	}
-	return at.Format(v.say("chart.day"))
+	return t.Format(v.say("chart.day"))
 }
 
-// third is the distance of three lines that reach as far as a number does: 1, 2 or 5 with zeros.
-func third(most int64) int64 {
+// third returns the distance of three lines that reach as far as a number does: 1, 2 or 5 with zeros.
+func third(limit int64) int64 {
 	for unit := int64(1); ; unit *= 10 {
 		for _, n := range [...]int64{1, 2, 5} {
-			if 3*n*unit >= most || unit > math.MaxInt64/300 {
+			if 3*n*unit >= limit || unit > math.MaxInt64/300 {
 				return n * unit
 			}
 		}
@@ -162,7 +162,7 @@ type sign struct {
 	X, Y       float64
 }
 
-// tenth is a length to a tenth of a pixel.
+// tenth returns a length to a tenth of a pixel.
 func tenth(x float64) float64 { return math.Round(10*x) / 10 }
 
 // size is the size of a drawing, and the density of its texts.
@@ -184,7 +184,7 @@ var (
 const mostBars = 100
 
 // draw draws a timeline, and over it as an outline the periods before it, on a scale that reaches to a number.
-func (v *request) draw(s size, t, before timeline, scale int64, signs []happened) drawing {
+func (v *request) draw(s size, t, oldTimeline timeline, scale int64, signs []happened) drawing {
 	d := drawing{Class: s.class, Wide: s.wide, High: s.high, Left: s.left, Top: 10, Floor: s.high - 26}
 	if len(signs) > 0 {
 		d.Top = 46
@@ -197,14 +197,14 @@ func (v *request) draw(s size, t, before timeline, scale int64, signs []happened
 		d.Lines = append(d.Lines, written{Y: y((i + 1) * step), Text: separated((i + 1) * step)})
 	}
 	for _, i := range t.labelled(s.labels) {
-		one := written{X: mid(i), Y: d.Floor + 17, Text: v.label(t.starts[i], t.by), Anchor: "middle"}
+		w := written{X: mid(i), Y: d.Floor + 17, Text: v.label(t.starts[i], t.by), Anchor: "middle"}
 		switch {
-		case one.X > d.Wide-24:
-			one.X, one.Anchor = d.Wide, "end"
-		case one.X < 24:
-			one.X, one.Anchor = 0, "start"
+		case w.X > d.Wide-24:
+			w.X, w.Anchor = d.Wide, "end"
+		case w.X < 24:
+			w.X, w.Anchor = 0, "start"
 		}
-		d.Labels = append(d.Labels, one)
+		d.Labels = append(d.Labels, w)
 	}
 	path := func(rows []client.StatisticsRow, number func(client.StatisticsRow) int64) string {
 		var b strings.Builder
@@ -214,20 +214,20 @@ func (v *request) draw(s size, t, before timeline, scale int64, signs []happened
 		return b.String()
 	}
 	closed := func(line string) string { return fmt.Sprintf("M%v %vL%sV%vZ", d.Left, d.Floor, line[1:], d.Floor) }
-	d.Before = path(before.rows, numberOf)
+	d.Before = path(oldTimeline.rows, numberOf)
 	if s.bars && len(t.rows) <= mostBars {
 		d.Bars = v.bars(t, x, y)
 	} else {
 		d.All, d.First = closed(path(t.rows, numberOf)), closed(path(t.rows, func(r client.StatisticsRow) int64 { return r.First }))
 	}
-	for _, one := range signs {
-		row := slices.Index(signKinds, one.Kind)
-		if n := len(d.Signs); n > 0 && d.Signs[n-1].Kind == one.Kind && d.Signs[n-1].X == mid(one.period) { // one sign for several
+	for _, h := range signs {
+		row := slices.Index(signKinds, h.Kind)
+		if n := len(d.Signs); n > 0 && d.Signs[n-1].Kind == h.Kind && d.Signs[n-1].X == mid(h.period) { // one sign for several
 			continue
 		}
-		d.Signs = append(d.Signs, sign{Kind: one.Kind, Text: one.Text, X: mid(one.period), Y: float64(10 + 12*row)})
+		d.Signs = append(d.Signs, sign{Kind: h.Kind, Text: h.Text, X: mid(h.period), Y: float64(10 + 12*row)})
 	}
-	d.About = v.about(t)
+	d.About = v.describeTimeline(t)
 	return d
 }
 
@@ -238,14 +238,14 @@ func b2i(b bool) int {
 	return 0
 }
 
-// bars are the periods as bars, each of which leads to the shorter periods in it.
+// bars returns the periods as bars, each of which leads to the shorter periods in it.
 func (v *request) bars(t timeline, x func(int) float64, y func(int64) float64) (list []bar) {
 	for i, r := range t.rows {
-		at, end, n := t.starts[i], t.starts[i+1], numberOf(r)
+		instant, end, n := t.starts[i], t.starts[i+1], numberOf(r)
 		room := (x(i+1) - x(i)) * .12
 		b := bar{X: tenth(x(i) + room), Wide: tenth(x(i+1) - x(i) - 2*room), Y: y(n), High: tenth(y(0) - y(n)),
-			First: tenth(y(0) - y(r.First)), Label: day(at, t.by), To: v.narrowBy(at, t.by),
-			Text: v.countText(r), Now: !t.now.Before(at) && t.now.Before(end)}
+			First: tenth(y(0) - y(r.First)), Label: day(instant, t.by), To: v.narrowBy(instant, t.by),
+			Text: v.countText(r), Now: !t.now.Before(instant) && t.now.Before(end)}
 		if b.Now {
 			b.Text += v.say("chart.running")
 		}
@@ -262,8 +262,8 @@ func (v *request) countText(r client.StatisticsRow) string {
 	return v.say("stats.bar", r.Scans, r.First)
 }
 
-// about is a timeline in a sentence.
-func (v *request) about(t timeline) string {
+// describeTimeline returns a timeline in a sentence.
+func (v *request) describeTimeline(t timeline) string {
 	sum, best := int64(0), 0
 	for i, r := range t.rows {
 		sum += numberOf(r)
@@ -306,20 +306,20 @@ type happened struct {
 // signKinds are the kinds of marks, from the top of a chart down.
 var signKinds = []string{client.MarkPublished, client.MarkFrozen, client.MarkAlarm}
 
-// happenings are the marks of an answer that are in the time of a chart.
+// happenings returns the marks of an answer that are in the time of a chart.
 func (v *request) happenings(marks []client.Mark, t timeline) (list []happened) {
 	for _, m := range marks {
-		one := happened{Mark: m, period: t.period(m.OccurredAt), Text: v.say("chart.mark."+m.Kind, m.Target)}
+		h := happened{Mark: m, period: t.period(m.OccurredAt), Text: v.say("chart.mark."+m.Kind, m.Target)}
 		switch {
 		case v.shared:
 		case m.Kind == client.MarkAlarm:
-			one.To = Root + "/codes?code=" + m.Target
+			h.To = Root + "/codes?code=" + m.Target
 		case m.Kind == client.MarkFrozen:
-			one.To = Root + "/codes/" + m.Target
+			h.To = Root + "/codes/" + m.Target
 		}
-		if one.period >= 0 && slices.Contains(signKinds, m.Kind) {
-			one.OccurredAt = m.OccurredAt.In(t.starts[0].Location())
-			list = append(list, one)
+		if h.period >= 0 && slices.Contains(signKinds, m.Kind) {
+			h.OccurredAt = m.OccurredAt.In(t.starts[0].Location())
+			list = append(list, h)
 		}
 	}
 	return list
@@ -338,13 +338,13 @@ func (v *request) charted(s statisticsView) (ch chart, err error) {
 	if len(t.rows) == 0 {
 		return chart{}, nil
 	}
-	before, err := v.periodsBefore(s, t)
+	oldTimeline, err := v.periodsBefore(s, t)
 	if err != nil {
 		return chart{}, err
 	}
-	ch = chart{Zone: zoneOf(t), Before: len(before.rows) > 0, Signs: v.happenings(s.Numbers.Marks, t), Since: s.Numbers.MarksSince}
-	for _, one := range []size{wideChart, phoneChart} {
-		ch.Drawn = append(ch.Drawn, v.draw(one, t, before, max(t.most(), before.most()), ch.Signs))
+	ch = chart{Zone: zoneOf(t), Before: len(oldTimeline.rows) > 0, Signs: v.happenings(s.Numbers.Marks, t), Since: s.Numbers.MarksSince}
+	for _, item := range []size{wideChart, phoneChart} {
+		ch.Drawn = append(ch.Drawn, v.draw(item, t, oldTimeline, max(t.maximum(), oldTimeline.maximum()), ch.Signs))
 	}
 	return ch, nil
 }
@@ -378,20 +378,20 @@ const (
 
 // frequent are values with how often each was counted, the most frequent first.
 func (v *request) frequent(group string, rows []client.StatisticsRow) (list []boxRow) {
-	most := int64(1)
+	limit := int64(1)
 	v.knowRows(group, rows)
 	for _, r := range rows {
-		most = max(most, numberOf(r))
-		one := boxRow{Name: v.named(group, r.Value), Scans: numberOf(r), Part: tenth(100 * float64(numberOf(r)) / float64(most))}
+		limit = max(limit, numberOf(r))
+		row := boxRow{Name: v.named(group, r.Value), Scans: numberOf(r), Part: tenth(100 * float64(numberOf(r)) / float64(limit))}
 		if group != "" {
-			one.To = v.narrowTo(group, r.Value)
+			row.To = v.narrowTo(group, r.Value)
 		}
-		list = append(list, one)
+		list = append(list, row)
 	}
 	return list
 }
 
-// multiples are the most frequent values of a group over time, each by itself.
+// multiples returns the most frequent values of a group over time, each by itself.
 func (v *request) multiples(s statisticsView) (ch chart, err error) {
 	asked := s.query()
 	asked.By, asked.Limit = "", mostSmall
@@ -402,18 +402,18 @@ func (v *request) multiples(s statisticsView) (ch chart, err error) {
 	var lines []timeline
 	scale := int64(0)
 	for _, r := range found.Rows {
-		one := s.query()
-		one.Group, one.Limit = "", drawnRows
-		one.Filter[s.Group] = cmp.Or(r.Value, "-")
-		over, err := v.api.Statistics.Get(v.ctx(), one)
+		query := s.query()
+		query.Group, query.Limit = "", drawnRows
+		query.Filter[s.Group] = cmp.Or(r.Value, "-")
+		overStatistics, err := v.api.Statistics.Get(v.ctx(), query)
 		if err != nil {
 			return ch, err
 		}
-		t := timelineOf(over, s.By)
+		t := timelineOf(overStatistics, s.By)
 		if len(t.rows) == 0 {
 			return chart{}, nil
 		}
-		lines, scale = append(lines, t), max(scale, t.most())
+		lines, scale = append(lines, t), max(scale, t.maximum())
 		ch.Zone = zoneOf(t)
 	}
 	v.knowRows(s.Group, found.Rows)

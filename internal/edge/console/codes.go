@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes are the pages about codes.
+// routes returns the pages about codes.
 func (pages codePages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/codes":                  pages.codes,
@@ -37,7 +37,7 @@ type codesView struct {
 	Sure    *sure
 }
 
-// nameOf is the name of a code as a person says it: APPLICATION:INDEX, nine characters,
+// nameOf returns the name of a code as a person says it: APPLICATION:INDEX, nine characters,
 // or the code text.
 func nameOf(asked string) client.CodeName {
 	if batch, index, ok := strings.Cut(asked, ":"); ok {
@@ -82,9 +82,9 @@ func (pages codePages) codes(v *request) {
 			}
 		}
 	}
-	after, ok := v.number("after")
-	wanted := client.BatchQuery{Account: data.Account, After: after, Limit: pageRows}
-	if !ok || v.failed(into(&data.Batches)(v.api.Batches.List(v.ctx(), wanted))) {
+	start, ok := v.number("after")
+	wanted := client.BatchQuery{Account: data.Account, After: start, Limit: pageRows}
+	if !ok || v.failed(storeResult(&data.Batches)(v.api.Batches.List(v.ctx(), wanted))) {
 		return
 	}
 	if len(data.Batches) == pageRows {
@@ -125,10 +125,10 @@ type runView struct {
 	Count int64
 }
 
-// FirstOf are the first of many codes: as many as a row has room for.
+// FirstOf returns the first of many codes: as many as a row has room for.
 func (v view) FirstOf(indexes []int64) []int64 { return indexes[:min(len(indexes), 10)] }
 
-// stateOf is the word for the strongest state of the codes of a run.
+// stateOf returns the word for the strongest state of the codes of a run.
 func stateOf(r client.CodeRun) string {
 	switch {
 	case r.Void:
@@ -162,15 +162,15 @@ func (pages codePages) batch(v *request) {
 
 func (pages codePages) showBatch(v *request, status int, id int64, data batchView) {
 	ctx := v.ctx()
-	if v.failed(into(&data.Batch)(v.api.Batches.Get(ctx, id))) {
+	if v.failed(storeResult(&data.Batch)(v.api.Batches.Get(ctx, id))) {
 		return
 	}
 	if from, err := strconv.ParseInt(v.r.URL.Query().Get("from"), 10, 64); err == nil && from > 0 && from < data.Batch.Count {
 		data.From = from
 	}
 	var runs client.CodeRuns
-	if v.failed(into(&runs)(v.api.Codes.ListRuns(ctx, id, client.CodeRange{From: data.From}, mostRuns))) ||
-		v.failed(into(&data.Events)(v.api.Codes.ListEvents(ctx, id, 0, mostEvents))) {
+	if v.failed(storeResult(&runs)(v.api.Codes.ListRuns(ctx, id, client.CodeRange{From: data.From}, mostRuns))) ||
+		v.failed(storeResult(&data.Events)(v.api.Codes.ListEvents(ctx, id, 0, mostEvents))) {
 		return
 	}
 	for _, run := range runs.Runs {
@@ -187,13 +187,13 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 	if data.Alarm == nil {
 		data.Alarm = &batchAlarmView{}
 	}
-	if v.failed(into(&data.Alarm.BatchAlarm)(v.api.Batches.GetAlarmThreshold(ctx, id))) {
+	if v.failed(storeResult(&data.Alarm.BatchAlarm)(v.api.Batches.GetAlarmThreshold(ctx, id))) {
 		return
 	}
 	v.show(status, "batch", data)
 }
 
-// drawRuns is the map as a picture. Each state has a height of its own, so that the picture can be
+// drawRuns returns the map as a picture. Each state has a height of its own, so that the picture can be
 // read without colours. The table below it says the same.
 func drawRuns(runs []runView) template.HTML {
 	if len(runs) == 0 {
@@ -248,12 +248,12 @@ func (pages codePages) changeCodes(v *request) {
 	s.Binding = client.CodeBinding{ActivityName: text("activity"), ProductBrand: text("brand"), ProductTitle: text("title"),
 		ProductCode: text("product"), WxaAppID: text("target"), WxaPath: text("path"), WxaType: kind}
 	if v.r.FormValue("sure") != strconv.FormatInt(s.Count, 10) {
-		one, err := v.api.Batches.Get(v.ctx(), batch)
+		item, err := v.api.Batches.Get(v.ctx(), batch)
 		if v.failed(err) {
 			return
 		}
-		if to >= one.Count {
-			v.refuse(http.StatusUnprocessableEntity, "to", v.say("codes.end", one.Count-1))
+		if to >= item.Count {
+			v.refuse(http.StatusUnprocessableEntity, "to", v.say("codes.end", item.Count-1))
 			return
 		}
 		if s.Did == client.Unfreeze {
@@ -272,18 +272,18 @@ func (pages codePages) changeCodes(v *request) {
 		return
 	}
 	span := client.CodeRange{From: from, To: to}
-	var at time.Time // zero: at once
+	var t time.Time // zero: at once
 	if s.At != "" {
-		if at, err = moment(s.At); err != nil {
+		if t, err = moment(s.At); err != nil {
 			v.refuse(http.StatusUnprocessableEntity, "at", v.say("scan.fault.at"))
 			return
 		}
 	}
 	switch ctx := v.ctx(); s.Did {
 	case "activate":
-		_, err = v.api.Codes.Schedule(ctx, batch, span, s.Binding, at, "", "")
+		_, err = v.api.Codes.Schedule(ctx, batch, span, s.Binding, t, "", "")
 	case "withdraw":
-		_, err = v.api.Codes.Deactivate(ctx, batch, at, codesOf(from, to))
+		_, err = v.api.Codes.Deactivate(ctx, batch, t, codesOf(from, to))
 	case "retarget":
 		_, err = v.api.Codes.Retarget(ctx, batch, span, s.Binding.WxaAppID, s.Binding.WxaPath, s.Binding.WxaType, "")
 	default:
@@ -294,7 +294,7 @@ func (pages codePages) changeCodes(v *request) {
 	}
 }
 
-// codesOf is a change by the visitor of the codes of a range.
+// codesOf returns a change by the visitor of the codes of a range.
 func codesOf(from, to int64) client.CodeChange {
 	return client.CodeChange{CodeSelection: client.CodeSelection{Ranges: []client.CodeRange{{From: from, To: to}}}}
 }

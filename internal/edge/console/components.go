@@ -128,8 +128,8 @@ func (v view) Choose(name, label string, chosen any, values any, options ...stri
 	case string:
 		list = strings.Fields(values)
 	}
-	for _, one := range list {
-		value, key, _ := strings.Cut(one, "=")
+	for _, item := range list {
+		value, key, _ := strings.Cut(item, "=")
 		f.Choices = append(f.Choices, choice{value, v.say(key)})
 	}
 	return render("field", f)
@@ -141,8 +141,8 @@ func keyed(prefix string, values any, first ...string) (list []string) {
 	for _, key := range first {
 		list = append(list, "="+key)
 	}
-	for _, one := range reflect.ValueOf(values).Seq2() {
-		value := fmt.Sprint(one)
+	for _, v := range reflect.ValueOf(values).Seq2() {
+		value := fmt.Sprint(v)
 		list = append(list, value+"="+prefix+value)
 	}
 	return list
@@ -156,8 +156,8 @@ func texts(values []string) (list []choice) {
 	return list
 }
 
-// when returns word where on is true in the sense of templates, else "".
-func when(on any, word string) string {
+// wordIf returns word where on is true in the sense of templates, else "".
+func wordIf(on any, word string) string {
 	if is, _ := template.IsTrue(on); is {
 		return word
 	}
@@ -208,14 +208,14 @@ func (v view) Filters(path string) template.HTML {
 	return render("filters", struct{ Action string }{v.Keep(path)})
 }
 
-// FiltersEnd ends the form, and leads to the list without filters where there are some. own is "account" where that is a field of the form.
-func (v view) FiltersEnd(path string, own ...string) template.HTML {
+// FiltersEnd ends the form, and leads to the list without filters where there are some. ownNames is "account" where that is a field of the form.
+func (v view) FiltersEnd(path string, ownNames ...string) template.HTML {
 	q := v.r.URL.Query()
 	for _, name := range []string{"account", "lang", "done"} {
 		q.Del(name)
 	}
-	data := filtersEnd{view: v, Clear: when(len(q) > 0, v.Keep(path))}
-	if len(own) == 0 {
+	data := filtersEnd{view: v, Clear: wordIf(len(q) > 0, v.Keep(path))}
+	if len(ownNames) == 0 {
 		data.Account = v.Kept()
 	}
 	return render("filters-end", data)
@@ -261,7 +261,7 @@ func (v view) Table(label string, columns ...string) template.HTML {
 	return render("table", t)
 }
 
-// None is the row of a list that is empty: why it is, and what to do first.
+// None returns the row of a list that is empty: why it is, and what to do first.
 func (v view) None(columns int, key string, first ...string) template.HTML {
 	e := emptyState{view: v, Columns: columns, Text: v.say(key)}
 	if len(first) == 2 {
@@ -276,9 +276,9 @@ type emptyState struct {
 	Text, To, First string
 }
 
-// Badge is a state in a word, whose kind is good, bad, warn, info or none.
-func (v view) Badge(kind, key string, with ...any) template.HTML {
-	return render("badge", struct{ Kind, Text string }{kind, v.say(key, with...)})
+// Badge returns a state in a word, whose kind is good, bad, warn, info or none.
+func (v view) Badge(kind, key string, values ...any) template.HTML {
+	return render("badge", struct{ Kind, Text string }{kind, v.say(key, values...)})
 }
 
 // Tabs are parts of a page, each with an address of its own: pairs of an address and the key of its text.
@@ -299,13 +299,13 @@ func (v view) Tabs(pairs ...string) template.HTML {
 }
 
 // Danger draws a destructive action apart from the rest: a title, the reason for caution, and one button.
-func (v view) Danger(path string, revision any, did, title, why, button string) template.HTML {
+func (v view) Danger(path string, revision any, did, title, reason, button string) template.HTML {
 	return render("danger", struct {
 		view
 		Post               template.HTML
 		Did                string
 		Title, Why, Button string
-	}{v, v.Post(path, "", revision, "did", did), did, v.say(title), v.say(why), v.say(button)})
+	}{v, v.Post(path, "", revision, "did", did), did, v.say(title), v.say(reason), v.say(button)})
 }
 
 // Metrics are numbers that stand out.

@@ -156,7 +156,7 @@ func (c *Console) Handler() http.Handler {
 	return c.guard(sameOrigin.Handler(mux))
 }
 
-// Routes are the patterns of all pages and forms, those of the ways in among them.
+// Routes returns the patterns of all pages and forms, those of the ways in among them.
 func Routes() []string {
 	return append(slices.Sorted(maps.Keys(routes())), waysIn...)
 }
@@ -216,9 +216,9 @@ func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller iam.Calle
 		wanted: map[string]bool{}, rejected: form}
 }
 
-// say is a text that the book has.
-func (v *request) say(key string, with ...any) string {
-	text, err := v.Say(key, with...)
+// say returns a text that the book has.
+func (v *request) say(key string, values ...any) string {
+	text, err := v.Say(key, values...)
 	if err != nil {
 		panic(err)
 	}
@@ -277,9 +277,9 @@ func (c *Console) watcherOf(r *http.Request) (iam.Caller, error) {
 	return c.caller(r, c.People.ValidateSession)
 }
 
-func (c *Console) caller(r *http.Request, by func(context.Context, string) (iam.Caller, error)) (iam.Caller, error) {
+func (c *Console) caller(r *http.Request, key func(context.Context, string) (iam.Caller, error)) (iam.Caller, error) {
 	if cookie, err := r.Cookie(c.cookie(r)); err == nil {
-		caller, err := by(r.Context(), cookie.Value)
+		caller, err := key(r.Context(), cookie.Value)
 		if err != iam.ErrNoSession || c.Open == nil {
 			return caller, err
 		}
@@ -293,7 +293,7 @@ func (c *Console) caller(r *http.Request, by func(context.Context, string) (iam.
 // redirect leads to another page, which stays filtered by the account of this one.
 func (v *request) redirect(to string) {
 	account := v.r.URL.Query().Get("account")
-	if u, err := url.Parse(to); err == nil && account != "" && v.caller.Role != "" && below(u.Path, Root) && !u.Query().Has("account") {
+	if u, err := url.Parse(to); err == nil && account != "" && v.caller.Role != "" && isBelowPage(u.Path, Root) && !u.Query().Has("account") {
 		q := u.Query()
 		q.Set("account", account)
 		u.RawQuery = q.Encode()
@@ -364,14 +364,14 @@ func (v *request) fault(status int, text string) { v.refuse(status, "", text) }
 
 // refuse is a fault that a field of the form has.
 func (v *request) refuse(status int, field, text string) {
-	if !v.again(status, map[string]string{field: text}) {
+	if !v.showForm(status, map[string]string{field: text}) {
 		v.show(status, "fault", text)
 	}
 }
 
 // wrong refuses a form of which fields are wrong, and reports whether there are any.
 func (v *request) wrong(faults map[string]string) bool {
-	if len(faults) > 0 && !v.again(http.StatusUnprocessableEntity, faults) {
+	if len(faults) > 0 && !v.showForm(http.StatusUnprocessableEntity, faults) {
 		v.show(http.StatusUnprocessableEntity, "fault", strings.Join(slices.Sorted(maps.Values(faults)), " "))
 	}
 	return len(faults) > 0
@@ -383,17 +383,17 @@ func (v *request) failed(err error) bool {
 		return false
 	}
 	said, refused := errors.AsType[*client.Problem](err)
-	other, wrong := errors.AsType[*client.WrongServer](err)
+	otherServer, wrong := errors.AsType[*client.WrongServer](err)
 	switch {
 	case refused && said.Status == http.StatusServiceUnavailable && v.caller.Role == "":
 		v.fault(said.Status, v.say("fault.store"))
 	case client.ChangedMeanwhile(err) != nil:
 		v.changed(said)
 	case refused:
-		if !v.again(said.Status, v.faultsOf(said)) {
+		if !v.showForm(said.Status, v.faultsOf(said)) {
 			v.show(said.Status, "fault", v.said(said))
 		}
-	case wrong && other.NoSuchCall: // with an empty name the path is that of another operation
+	case wrong && otherServer.NoSuchCall: // with an empty name the path is that of another operation
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 	default:
 		v.c.Log.ErrorContext(v.r.Context(), "a page failed", "path", v.r.URL.Path, "error", err)
@@ -407,13 +407,13 @@ func (v *request) said(said *client.Problem) string {
 	return v.reason(cmp.Or(said.Detail, said.Title, http.StatusText(said.Status)))
 }
 
-// reason is a text of an API in the reader's language.
+// reason returns a text of an API in the reader's language.
 func (v *request) reason(text string) string { return errortext.In(v.Language, text) }
 
 // Why is reason for templates.
 func (v view) Why(text string) string { return v.reason(text) }
 
-// With is the address of this page with one field of its query changed.
+// With returns the address of this page with one field of its query changed.
 func (v view) With(name, value string) string {
 	q := v.r.URL.Query()
 	q.Del("done")
@@ -429,7 +429,7 @@ func (v view) Over(data any) view {
 	return v
 }
 
-// Q is a field of the query.
+// Q returns a field of the query.
 func (v view) Q(name string) string { return v.r.URL.Query().Get(name) }
 
 // May reports whether the visitor's role covers another one: a page offers no action that the server would refuse.
@@ -440,7 +440,7 @@ func (v view) May(role string) bool {
 // All reports whether the visitor may see all accounts.
 func (v view) All() bool { return len(v.caller.Accounts) == 0 }
 
-// Who is the name of who is signed in.
+// Who returns the name of who is signed in.
 func (v view) Who() string {
 	if v.caller.Name == "" {
 		return v.say("who.admin")
@@ -448,7 +448,7 @@ func (v view) Who() string {
 	return v.caller.Name
 }
 
-// Other is the other language.
+// Other returns the other language.
 func (v view) Other() string {
 	if v.Chinese() {
 		return "en"
@@ -472,11 +472,11 @@ var functions = template.FuncMap{
 	"join":  strings.Join,
 	"esc":   url.QueryEscape,
 	"seg":   url.PathEscape,
-	"has":   func(list []string, one string) bool { return slices.Contains(list, one) },
+	"has":   func(list []string, name string) bool { return slices.Contains(list, name) },
 	"nice":  nice,
 	"keyed": keyed,
 	"texts": texts,
-	"only":  when,
+	"only":  wordIf,
 
 	"separated": func(n any) string { return fmt.Sprint(figureOf(n)) },
 	"spark":     spark,
@@ -506,11 +506,11 @@ func (c *Console) prefer(v *request) {
 	if v.r.Form.Has("zone") {
 		c.setZone(v, v.r.FormValue("zone"))
 	}
-	v.redirect(inside(v.r.FormValue("back")))
+	v.redirect(localPath(v.r.FormValue("back")))
 }
 
-// inside returns to if it is the path of a page here, else that of the first page: so a redirect never leads to another site.
-func inside(to string) string {
+// localPath returns to if it is the path of a page here, else that of the first page: so a redirect never leads to another site.
+func localPath(to string) string {
 	u, err := url.Parse(to)
 	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(to, Root+"/") || strings.ContainsAny(to, "\\\r\n") ||
 		strings.HasPrefix(u.Path, Root+"/login") {

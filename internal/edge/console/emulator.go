@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes are the pages of a server that emulates.
+// routes returns the pages of a server that emulates.
 func (pages emulatorPages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/emulator":  pages.emulator,
@@ -37,7 +37,7 @@ func (pages emulatorPages) showEmulator(v *request, status int, data emulatorVie
 		return
 	}
 	ctx := v.ctx()
-	if v.failed(into(&data.Clock)(v.api.Emulator.GetClock(ctx))) || v.failed(into(&data.Faults)(v.api.Emulator.ListFaults(ctx))) {
+	if v.failed(storeResult(&data.Clock)(v.api.Emulator.GetClock(ctx))) || v.failed(storeResult(&data.Faults)(v.api.Emulator.ListFaults(ctx))) {
 		return
 	}
 	// A visitor that is limited to accounts sees no platforms.
@@ -45,7 +45,7 @@ func (pages emulatorPages) showEmulator(v *request, status int, data emulatorVie
 	v.show(status, "emulator", data)
 }
 
-// faultForm is the fault that a form asks for; ok is false where the code is no number, or that of
+// faultForm returns the fault that a form asks for; ok is false where the code is no number, or that of
 // success.
 func faultForm(r *http.Request) (f client.Fault, ok bool) {
 	ok = true
@@ -98,8 +98,8 @@ func (pages emulatorPages) addSeed(v *request) {
 			data.Seed = string(text)
 		}
 	}
-	refuse := func(status int, why string) {
-		data.SeedFault = why
+	refuse := func(status int, reason string) {
+		data.SeedFault = reason
 		pages.showEmulator(v, status, data)
 	}
 	switch {
@@ -127,19 +127,19 @@ func (pages emulatorPages) changeEmulator(v *request) {
 	ctx, err := v.ctx(), error(nil)
 	switch form("did") {
 	case "advance":
-		by, wrong := time.ParseDuration(form("advance"))
+		d, wrong := time.ParseDuration(form("advance"))
 		if wrong != nil {
 			v.fault(http.StatusUnprocessableEntity, v.say("emulator.advance.form"))
 			return
 		}
-		err = v.api.Emulator.Advance(ctx, by)
+		err = v.api.Emulator.Advance(ctx, d)
 	case "set":
-		at, wrong := moment(form("now"))
+		t, wrong := moment(form("now"))
 		if wrong != nil {
 			v.fault(http.StatusUnprocessableEntity, v.say("scan.fault.at"))
 			return
 		}
-		err = v.api.Emulator.SetClock(ctx, at)
+		err = v.api.Emulator.SetClock(ctx, t)
 	case "freeze":
 		err = v.api.Emulator.FreezeClock(ctx)
 	case "run":

@@ -205,7 +205,7 @@ func TestInChromium(t *testing.T) {
 			}
 			for j, c := range []scene{{"en", "light", 320}, {"zh-CN", "dark", 1280}, {"en", "dark", 1280}, {"zh-CN", "light", 320}} {
 				// Half of them, both languages or both widths; outside of whole runs each fourth page alike.
-				if of := testscope.Or(2, 4); (i+j)%of != 0 && p.path != "/console/calls" && p.path != "/" {
+				if of := testscope.Choose(2, 4); (i+j)%of != 0 && p.path != "/console/calls" && p.path != "/" {
 					continue
 				}
 				e.look(t, s.AdminURL, p, c)

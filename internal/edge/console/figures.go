@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// separated is a number with its thousands apart.
+// separated returns a number with its thousands apart.
 func separated[N int | int32 | int64](n N) string {
 	text := strconv.FormatInt(int64(n), 10)
 	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
@@ -23,7 +23,7 @@ type figure int64
 // Format implements fmt.Formatter.
 func (n figure) Format(to fmt.State, _ rune) { _, _ = io.WriteString(to, separated(int64(n))) }
 
-// figureOf is a whole number as a page shows it.
+// figureOf returns a whole number as a page shows it.
 func figureOf(n any) any {
 	switch n := n.(type) {
 	case int:
@@ -41,14 +41,14 @@ func figureOf(n any) any {
 // named are texts that name a thing by its number, besides those that end in ".of".
 var named = []string{"batch", "package", "audit.fault", "codes.end", "serials.form"}
 
-// Say is a text of the book, in which how many there are of something has its thousands apart.
-func (v *request) Say(key string, with ...any) (string, error) {
+// Say returns a text of the book, in which how many there are of something has its thousands apart.
+func (v *request) Say(key string, values ...any) (string, error) {
 	if strings.HasSuffix(key, ".of") && key != "orders.of" && key != "pages.of" || slices.Contains(named, key) {
-		return v.Localizer.Say(key, with...)
+		return v.Localizer.Say(key, values...)
 	}
-	shown := make([]any, len(with))
-	for i, one := range with {
-		shown[i] = figureOf(one)
+	shown := make([]any, len(values))
+	for i, value := range values {
+		shown[i] = figureOf(value)
 	}
 	return v.Localizer.Say(key, shown...)
 }

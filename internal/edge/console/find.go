@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes are the pages that find things, and choose the account by which all pages are filtered.
+// routes returns the pages that find things, and choose the account by which all pages are filtered.
 func (pages findPages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/search":        pages.search,
@@ -23,7 +23,7 @@ func (pages findPages) routes() map[string]func(*request) {
 	}
 }
 
-// account is the AppID by which all pages are filtered: that in the address, or the only one that the visitor may see. "" = all that
+// account returns the AppID by which all pages are filtered: that in the address, or the only one that the visitor may see. "" = all that
 // the visitor may see.
 func (v *request) account() string {
 	if asked := strings.TrimSpace(v.r.URL.Query().Get("account")); asked != "" || len(v.caller.Accounts) != 1 {
@@ -88,7 +88,7 @@ func (s searchView) hits(kind string) (n int) {
 	return n
 }
 
-// pageOf is the address of the page of what was found.
+// pageOf returns the address of the page of what was found.
 func (pages findPages) pageOf(v *request, hit client.SearchHit) string {
 	switch hit.Kind {
 	case "account":
@@ -108,7 +108,7 @@ func (pages findPages) pageOf(v *request, hit client.SearchHit) string {
 // switchAccount filters all pages by an account that is named by its AppID, or by a name that only one has.
 func (pages findPages) switchAccount(v *request) {
 	q := v.r.URL.Query()
-	to, err := url.Parse(inside(q.Get("to")))
+	to, err := url.Parse(localPath(q.Get("to")))
 	text := strings.TrimSpace(q.Get("account"))
 	if v.failed(err) {
 		return
@@ -154,14 +154,14 @@ func (pages findPages) suggestAccounts(v *request) {
 		return
 	}
 	choices := make([][2]string, 0, len(list.Accounts))
-	for _, one := range list.Accounts {
-		choices = append(choices, [2]string{one.Name, one.AppID})
+	for _, account := range list.Accounts {
+		choices = append(choices, [2]string{account.Name, account.AppID})
 	}
 	v.w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(v.w).Encode(choices)
 }
 
-// Account is the AppID by which all pages are filtered.
+// Account returns the AppID by which all pages are filtered.
 func (v view) Account() string { return v.account() }
 
 // Chosen reports whether the address filters all pages by an account.
@@ -193,7 +193,7 @@ func (v view) Unfiltered() string {
 	return Root + "/home"
 }
 
-// Named is the name of an account, "" where it has none. A page is made twice: first it says whose names it wants, which one call then
+// Named returns the name of an account, "" where it has none. A page is made twice: first it says whose names it wants, which one call then
 // brings.
 func (v view) Named(appid string) string {
 	if v.names == nil && appid != "" && len(v.wanted) < mostNamed {
@@ -220,24 +220,24 @@ func (v *request) nameAccounts() bool {
 }
 
 // Filter returns the account by which pages are filtered as the query of an address in a page, behind "?" or "&"; "" where all are shown.
-func (v view) Filter(behind string) template.URL {
+func (v view) Filter(suffix string) template.URL {
 	if !v.SignedIn || !v.Chosen() {
 		return ""
 	}
-	return template.URL(behind + "account=" + url.QueryEscape(v.account()))
+	return template.URL(suffix + "account=" + url.QueryEscape(v.account()))
 }
 
 // Keep returns an address with the account by which pages are filtered.
 func (v view) Keep(address string) string {
-	behind := "?"
+	suffix := "?"
 	if strings.Contains(address, "?") {
-		behind = "&"
+		suffix = "&"
 	}
 	if !strings.HasPrefix(address, Root) || strings.Contains(address, "account=") {
 		return address
 	}
 	page, fragment, has := strings.Cut(address, "#")
-	page += string(v.Filter(behind))
+	page += string(v.Filter(suffix))
 	if has {
 		page += "#" + fragment
 	}

@@ -161,7 +161,7 @@ func (pages gs1Pages) symbolOf(v *request, data *gs1KeyView) error {
 	return nil
 }
 
-// gs1Hosts are the hosts that answer for GS1 keys.
+// gs1Hosts returns the hosts that answer for GS1 keys.
 func (pages gs1Pages) gs1Hosts(v *request) (hosts []string, err error) {
 	all, err := v.api.Settings.Get(v.ctx())
 	if err == nil {
@@ -196,11 +196,11 @@ func (pages gs1Pages) gs1Symbol(v *request) {
 	_ = file.write(v.w, d)
 }
 
-func rfc3339(at *time.Time) string {
-	if at == nil {
+func rfc3339(t *time.Time) string {
+	if t == nil {
 		return ""
 	}
-	return at.Format(time.RFC3339)
+	return t.Format(time.RFC3339)
 }
 
 // mostGS1Rows is the maximum number of rows of the form.
@@ -229,21 +229,21 @@ func (pages gs1Pages) changeGS1(v *request) {
 		Links: []client.GS1Link{}}
 	faults := map[string]string{}
 	for i := range mostGS1Rows {
-		of := func(name string) string { return text(name + "_" + strconv.Itoa(i)) }
-		if of("href") == "" {
+		lookup := func(name string) string { return text(name + "_" + strconv.Itoa(i)) }
+		if lookup("href") == "" {
 			continue
 		}
-		l := client.GS1Link{LinkType: of("linktype"), Href: of("href"), Title: of("title"), Hreflang: strings.Fields(of("hreflang")),
-			Type: of("type"), Context: strings.Fields(of("context")), Default: text("default") == strconv.Itoa(i)}
-		for name, at := range map[string]**time.Time{"from": &l.From, "until": &l.Until} {
-			if of(name) == "" {
+		l := client.GS1Link{LinkType: lookup("linktype"), Href: lookup("href"), Title: lookup("title"), Hreflang: strings.Fields(lookup("hreflang")),
+			Type: lookup("type"), Context: strings.Fields(lookup("context")), Default: text("default") == strconv.Itoa(i)}
+		for name, t := range map[string]**time.Time{"from": &l.From, "until": &l.Until} {
+			if lookup(name) == "" {
 				continue
 			}
-			moment, wrong := time.Parse(time.RFC3339, of(name))
+			moment, wrong := time.Parse(time.RFC3339, lookup(name))
 			if wrong != nil {
 				faults[name+"_"+strconv.Itoa(i)] = v.say("gs1.moment")
 			}
-			*at = &moment
+			*t = &moment
 		}
 		want.Links = append(want.Links, l)
 	}

@@ -25,14 +25,14 @@ type healthView struct {
 
 // health returns the fault of this node, which /readyz tells everybody, and its numbers for operators of the whole server.
 func (v *request) health() (data healthView) {
-	now := v.c.Health(v.r.Context())
-	data.Fault = errortext.In(v.Language, now.Fault)
+	currentHealth := v.c.Health(v.r.Context())
+	data.Fault = errortext.In(v.Language, currentHealth.Fault)
 	if !(view{request: v}).May("operator") || len(v.caller.Accounts) > 0 {
 		return data
 	}
-	disk := number{Kind: now.DiskKind, Name: "health.disk", Value: "–"}
-	if now.DiskFree >= 0 {
-		disk.Value, disk.Beside = bytesText(now.DiskFree), v.say("health.free")
+	disk := number{Kind: currentHealth.DiskKind, Name: "health.disk", Value: "–"}
+	if currentHealth.DiskFree >= 0 {
+		disk.Value, disk.Beside = bytesText(currentHealth.DiskFree), v.say("health.free")
 	}
 	// A database that does not answer leaves the other numbers on the page.
 	nodes, hooks := number{Name: "health.nodes", Value: "–"}, number{Name: "health.webhooks", Value: "–"}
@@ -60,9 +60,9 @@ func (v *request) health() (data healthView) {
 			hooks.Kind, hooks.Beside = "warn", v.say("health.webhooks.off", off)
 		}
 	}
-	up := time.Since(now.StartedAt)
-	data.Numbers = []number{disk, {Name: "health.memory", Value: bytesText(now.Memory)}, nodes, hooks,
-		{Name: "health.uptime", Value: v.say("health.days", int(up.Hours()/24), int(up.Hours())%24, int(up.Minutes())%60)},
+	upperWait := time.Since(currentHealth.StartedAt)
+	data.Numbers = []number{disk, {Name: "health.memory", Value: bytesText(currentHealth.Memory)}, nodes, hooks,
+		{Name: "health.uptime", Value: v.say("health.days", int(upperWait.Hours()/24), int(upperWait.Hours())%24, int(upperWait.Minutes())%60)},
 		{Name: "health.version", Value: v.c.Version}}
 	return data
 }
@@ -73,7 +73,7 @@ func unavailable(err error) bool {
 	return is
 }
 
-// bytesText is a size with the unit that people read it in.
+// bytesText returns a size with the unit that people read it in.
 func bytesText(n int64) string {
 	switch {
 	case n >= 1e9:

@@ -100,7 +100,7 @@ func (v *request) homeScans(data *homeView) error {
 		}
 		data.Tasks = append(data.Tasks, first)
 	}
-	var today, seven, before int64
+	var today, seven, prev int64
 	for _, row := range days.Rows {
 		now := data.now.In(row.At.Location())
 		if row.At.After(now.Add(-week)) {
@@ -114,16 +114,16 @@ func (v *request) homeScans(data *homeView) error {
 		end := data.now.In(days.Rows[n-1].At.Location()).AddDate(0, 0, -7)
 		y, m, d := end.Date()
 		begin := time.Date(y, m, d, 0, 0, 0, 0, end.Location())
-		then, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{From: begin.Format(time.RFC3339), To: end.Format(time.RFC3339),
+		pastStatistics, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{From: begin.Format(time.RFC3339), To: end.Format(time.RFC3339),
 			Filter: v.owned()})
 		if err != nil {
 			return err
 		}
-		for _, row := range then.Rows {
-			before += row.Scans
+		for _, row := range pastStatistics.Rows {
+			prev += row.Scans
 		}
 	}
-	data.Numbers = append(data.Numbers, number{Name: "home.today", Value: separated(today), Beside: v.say("home.week", separated(before))},
+	data.Numbers = append(data.Numbers, number{Name: "home.today", Value: separated(today), Beside: v.say("home.week", separated(prev))},
 		number{Name: "home.seven", Value: separated(seven)})
 	return v.homeMisses(data, days.To.Add(-week))
 }
@@ -167,9 +167,9 @@ func (v *request) homeCalls(data *homeView) error {
 		return err
 	}
 	var failing []string
-	for _, one := range list.Errors {
-		if time.Since(one.LastAt) < 24*time.Hour {
-			failing = append(failing, fmt.Sprint(one.ErrCode, " ", one.Endpoint))
+	for _, callError := range list.Errors {
+		if time.Since(callError.LastAt) < 24*time.Hour {
+			failing = append(failing, fmt.Sprint(callError.ErrCode, " ", callError.Endpoint))
 		}
 	}
 	if len(failing) > 0 {

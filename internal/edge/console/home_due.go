@@ -22,12 +22,12 @@ const (
 
 // homePackages lists packages that were not fetched in time, of codes that were ordered here or by the wire.
 func (v *request) homePackages(data *homeView) error {
-	whose := []string{v.account()}
-	if whose[0] == "" && len(v.caller.Accounts) > 0 {
-		whose = v.caller.Accounts[:min(len(v.caller.Accounts), mostAccounts)]
+	owners := []string{v.account()}
+	if owners[0] == "" && len(v.caller.Accounts) > 0 {
+		owners = v.caller.Accounts[:min(len(v.caller.Accounts), mostAccounts)]
 	}
 	var unfetched []string
-	for _, appid := range whose {
+	for _, appid := range owners {
 		list, err := v.api.Packages.List(v.ctx(), client.PackageQuery{Account: appid, Waiting: true, Limit: mostOrders})
 		if err != nil {
 			return err
@@ -71,9 +71,9 @@ func (v *request) homeIdle(data *homeView) error {
 }
 
 // due is a task about things by their names, where there are any.
-func (data *homeView) due(v *request, what string, names []string, to string) {
+func (data *homeView) due(v *request, kind string, names []string, to string) {
 	if len(names) > 0 {
-		data.Tasks = append(data.Tasks, task{"warn", v.say(what, len(names)), strings.Join(names[:min(len(names), 3)], ", "), Root + to})
+		data.Tasks = append(data.Tasks, task{"warn", v.say(kind, len(names)), strings.Join(names[:min(len(names), 3)], ", "), Root + to})
 	}
 }
 

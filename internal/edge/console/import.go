@@ -43,11 +43,11 @@ type importView struct {
 	Replayed    *impact
 }
 
-// storedRules are all rules of an account.
+// storedRules returns all rules of an account.
 func (pages rulePages) storedRules(v *request, owner string) (all []client.StoredRule, err error) {
 	const size = 1000
-	for after := int64(0); ; {
-		page, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Limit: size, After: after})
+	for start := int64(0); ; {
+		page, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Limit: size, After: start})
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +58,7 @@ func (pages rulePages) storedRules(v *request, owner string) (all []client.Store
 		case len(all) >= mostStored:
 			return nil, &client.Problem{Status: http.StatusUnprocessableEntity, Detail: v.say("import.stored", mostStored)}
 		}
-		after = all[len(all)-1].ID
+		start = all[len(all)-1].ID
 	}
 }
 
@@ -183,36 +183,36 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 	}
 	for i := range data.Steps {
 		step := &data.Steps[i]
-		own := client.OwnRule{Prefix: step.Draft.Prefix, Path: step.Draft.Path, AppID: step.Draft.AppID, Occupy: step.Draft.Occupy}
-		if own.AppID == "" {
-			own.OpenVersion = int(step.Draft.OpenVersion)
+		ownRule := client.OwnRule{Prefix: step.Draft.Prefix, Path: step.Draft.Path, AppID: step.Draft.AppID, Occupy: step.Draft.Occupy}
+		if ownRule.AppID == "" {
+			ownRule.OpenVersion = int(step.Draft.OpenVersion)
 			if step.Draft.TestLinks != nil {
 				links := slices.Clone(step.Draft.TestLinks)
-				own.TestLinks = &links
+				ownRule.TestLinks = &links
 			}
 		}
 		var err error
-		var now client.StoredRule
+		var currentRule client.StoredRule
 		v.saw = revisions[step.Prefix]
 		switch ctx := v.ctx(); step.Do {
 		case "add":
-			now, err = v.api.Rules.Create(ctx, data.Owner, own)
+			currentRule, err = v.api.Rules.Create(ctx, data.Owner, ownRule)
 		case "edit":
-			now, err = v.api.Rules.Update(ctx, data.Owner, own)
+			currentRule, err = v.api.Rules.Update(ctx, data.Owner, ownRule)
 		case "publish":
-			now, err = v.api.Rules.Publish(ctx, data.Owner, step.Prefix)
+			currentRule, err = v.api.Rules.Publish(ctx, data.Owner, step.Prefix)
 		case "delete":
 			_, err = v.api.Rules.Delete(ctx, data.Owner, step.Prefix) // a rule that is added again has no earlier revision
 		}
 		if err != nil {
-			why := err.Error()
+			reason := err.Error()
 			if said, is := errors.AsType[*client.Problem](err); is {
-				why = v.said(said)
+				reason = v.said(said)
 			}
-			data.Stopped = v.say("import.stopped", i+1, len(data.Steps), step.Prefix, why)
+			data.Stopped = v.say("import.stopped", i+1, len(data.Steps), step.Prefix, reason)
 			return
 		}
-		step.Done, revisions[step.Prefix] = true, now.Revision
+		step.Done, revisions[step.Prefix] = true, currentRule.Revision
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 
 type visitKey struct{}
 
-// newClient is the client by which pages call the admin API and the scan API: the handlers of this process answer it. A call
+// newClient returns the client by which pages call the admin API and the scan API: the handlers of this process answer it. A call
 // lasts as long as its page does.
 func newClient() *client.Client {
 	api, err := client.New("http://inside", client.Options{HTTP: &http.Client{Transport: transport{}}, Inside: true,
@@ -29,10 +29,10 @@ func newClient() *client.Client {
 	return api
 }
 
-// asking is the context of calls of a visit that change nothing.
+// asking returns the context of calls of a visit that change nothing.
 func (v *request) asking() context.Context { return context.WithValue(v.r.Context(), visitKey{}, v) }
 
-// ctx is the context of the calls of a visit. They change a thing only if it is still as the
+// ctx returns the context of the calls of a visit. They change a thing only if it is still as the
 // visitor's form showed it.
 func (v *request) ctx() context.Context {
 	ctx := v.asking()
@@ -82,13 +82,13 @@ type answered struct {
 
 // SetWriteDeadline passes on the deadline of an operation that takes long, so that the visitor's
 // connection waits.
-func (a *answered) SetWriteDeadline(at time.Time) error {
-	return http.NewResponseController(a.visitors).SetWriteDeadline(at)
+func (a *answered) SetWriteDeadline(t time.Time) error {
+	return http.NewResponseController(a.visitors).SetWriteDeadline(t)
 }
 
-// SetReadDeadline is the same for what a visitor sends.
-func (a *answered) SetReadDeadline(at time.Time) error {
-	return http.NewResponseController(a.visitors).SetReadDeadline(at)
+// SetReadDeadline returns the same for what a visitor sends.
+func (a *answered) SetReadDeadline(t time.Time) error {
+	return http.NewResponseController(a.visitors).SetReadDeadline(t)
 }
 
 func (a *answered) Header() http.Header { return a.header }
@@ -102,7 +102,7 @@ func (a *answered) Write(b []byte) (int, error) {
 	return a.body.Write(b)
 }
 
-// refused is the problem with which an API refused a call; is = false for other errors, or other
+// refused returns the problem with which an API refused a call; is = false for other errors, or other
 // statuses than these.
 func refused(err error, statuses ...int) (said *client.Problem, is bool) {
 	said, is = errors.AsType[*client.Problem](err)
@@ -115,15 +115,15 @@ func mendable(err error) (said *client.Problem, is bool) {
 	return refused(err, http.StatusUnprocessableEntity, http.StatusConflict)
 }
 
-// into makes a function that stores a call's answer and returns its error.
-func into[T any](to *T) func(T, error) error {
+// storeResult makes a function that stores a call's answer and returns its error.
+func storeResult[T any](to *T) func(T, error) error {
 	return func(answer T, err error) error {
 		*to = answer
 		return err
 	}
 }
 
-// number is a number in the address, 0 where it has none. Where it is no number, a page says so and
+// number returns a number in the address, 0 where it has none. Where it is no number, a page says so and
 // ok is false.
 func (v *request) number(name string) (n int64, ok bool) {
 	text := strings.TrimSpace(v.r.URL.Query().Get(name))

@@ -48,7 +48,7 @@ func keep(w http.ResponseWriter, r *http.Request) (k keptForm, ok bool) {
 		return k, false
 	}
 	k.To = r.URL.RequestURI()
-	if err != nil || inside(k.To) != k.To {
+	if err != nil || localPath(k.To) != k.To {
 		return k, false
 	}
 	for name, values := range r.PostForm {
@@ -60,7 +60,7 @@ func keep(w http.ResponseWriter, r *http.Request) (k keptForm, ok bool) {
 	return k, len(k.Fields) > 0
 }
 
-// text is the form as the page of signing in carries it.
+// text returns the form as the page of signing in carries it.
 func (k keptForm) text() string {
 	text, err := json.Marshal(k)
 	if err != nil {
@@ -72,7 +72,7 @@ func (k keptForm) text() string {
 // goOn redirects after a sign-in: to the requested page, or to the form that waited, which is sent by a button.
 func (c *Console) goOn(v *request, form signingIn) {
 	var k keptForm
-	if form.Kept == "" || json.Unmarshal([]byte(form.Kept), &k) != nil || inside(k.To) != k.To {
+	if form.Kept == "" || json.Unmarshal([]byte(form.Kept), &k) != nil || localPath(k.To) != k.To {
 		v.redirect(form.Next)
 		return
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// narrowed is the AppID to which a list is limited that is of one account: that in the address, or the first one that the visitor may
+// narrowed returns the AppID to which a list is limited that is of one account: that in the address, or the first one that the visitor may
 // see.
 func (v *request) narrowed(name string) string {
 	asked := cmp.Or(strings.TrimSpace(v.r.URL.Query().Get(name)), v.account())
@@ -20,9 +20,9 @@ func (v *request) narrowed(name string) string {
 
 const pageRows = 50
 
-// shown is the part of a list for which a page has room, from the place on that a field of the
+// shown returns the part of a list for which a page has room, from the place on that a field of the
 // address names. next is where the list goes on; "" = it ends here.
-func shown[T any](v *request, field string, list []T) (some []T, next string) {
+func shown[T any](v *request, field string, list []T) (items []T, next string) {
 	from, _ := strconv.Atoi(v.r.URL.Query().Get(field))
 	from = min(max(from, 0), len(list))
 	to := min(from+pageRows, len(list))
@@ -39,7 +39,7 @@ type pager struct {
 	Later         string
 }
 
-// pages is the pager of a list that is paged by an offset.
+// pages returns the pager of a list that is paged by an offset.
 func (v *request) pages(offset int64, shown, all int) pager {
 	p, last := pager{From: offset + 1, To: offset + int64(shown), All: int64(all)}, int64(all)
 	if offset > 0 {
@@ -51,7 +51,7 @@ func (v *request) pages(offset int64, shown, all int) pager {
 	return p
 }
 
-// nonzero is a number as text, "" for none.
+// nonzero returns a number as text, "" for none.
 func nonzero(n int64) string {
 	if n == 0 {
 		return ""
@@ -59,14 +59,14 @@ func nonzero(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// spark are the points of a line of 72 by 20 that has the highest of some numbers at its top.
+// spark returns the points of a line of 72 by 20 that has the highest of some numbers at its top.
 func spark(list []int64) string {
 	if len(list) < 2 {
 		return ""
 	}
-	most, b := max(1, slices.Max(list)), strings.Builder{}
+	limit, b := max(1, slices.Max(list)), strings.Builder{}
 	for i, n := range list {
-		fmt.Fprintf(&b, "%.1f,%.1f ", 1+70*float64(i)/float64(len(list)-1), 18.5-17*float64(n)/float64(most))
+		fmt.Fprintf(&b, "%.1f,%.1f ", 1+70*float64(i)/float64(len(list)-1), 18.5-17*float64(n)/float64(limit))
 	}
 	return strings.TrimSpace(b.String())
 }

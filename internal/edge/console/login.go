@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
-// cookie is the name of a session's cookie. Under TLS the name is one that no other host and no
+// cookie returns the name of a session's cookie. Under TLS the name is one that no other host and no
 // plain connection can set.
 func (c *Console) cookie(r *http.Request) string {
 	if c.Secure(r) {
@@ -36,13 +36,13 @@ func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	// A button uses up the link, and not the link itself: a program that follows links in messages
 	// would use it up.
-	v.show(http.StatusOK, "login", signingIn{Next: inside(q.Get("next")), Once: q.Get("once"), Provider: c.offered(),
+	v.show(http.StatusOK, "login", signingIn{Next: localPath(q.Get("next")), Once: q.Get("once"), Provider: c.offered(),
 		Out: c.signedOut(q.Get("out"))})
 }
 
 // signedOut returns the page on which a person can also sign out at the provider.
-func (c *Console) signedOut(how string) string {
-	if c.Provider == nil || how != "provider" {
+func (c *Console) signedOut(mode string) string {
+	if c.Provider == nil || mode != "provider" {
 		return ""
 	}
 	return c.Provider.EndSession()
@@ -52,7 +52,7 @@ func (c *Console) signedOut(how string) string {
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4*mostKept) // it may carry a form that waits
 	v := c.visit(w, r, iam.Caller{})
-	form := signingIn{Next: inside(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"),
+	form := signingIn{Next: localPath(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"),
 		Provider: c.offered()}
 	if form.Kept != "" && r.FormValue("did") == "on" { // the person signed in at the provider, in another tab
 		if _, err := c.callerOf(r); err == nil {
@@ -64,26 +64,26 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	browser := iam.Browser{IP: c.ClientIP(r), Agent: r.UserAgent()}
-	was := ""
+	previous := ""
 	if old, err := r.Cookie(c.cookie(r)); err == nil {
-		was = old.Value
+		previous = old.Value
 	}
 	var text string
 	var err error
-	switch once := r.FormValue("once"); {
-	case once != "":
-		text, err = c.People.RedeemLoginLink(r.Context(), once, browser, was)
+	switch single := r.FormValue("once"); {
+	case single != "":
+		text, err = c.People.RedeemLoginLink(r.Context(), single, browser, previous)
 	case form.Name == "":
 		var right bool
 		if right, err = c.AdminToken(r, r.FormValue("password")); err == nil && !right {
 			err = iam.ErrRefused
 		}
 		if err == nil {
-			text, err = c.People.Begin(r.Context(), browser, was)
+			text, err = c.People.Begin(r.Context(), browser, previous)
 		}
 	default:
 		text, err = c.People.SignIn(r.Context(), iam.Credentials{Name: form.Name, Password: r.FormValue("password"),
-			Code: r.FormValue("code")}, browser, was)
+			Code: r.FormValue("code")}, browser, previous)
 	}
 	status := http.StatusForbidden
 	switch {

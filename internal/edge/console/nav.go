@@ -84,14 +84,14 @@ type place struct {
 	Count      string // of what waits there; "" = nothing
 }
 
-// Sections are the navigation: what opens for the reader, and nothing else. The place that is marked is the one whose address is the
+// Sections returns the navigation: what opens for the reader, and nothing else. The place that is marked is the one whose address is the
 // longest beginning of this page's.
 func (v view) Sections() []section {
 	if v.sections != nil { // a page asks more than once
 		return v.sections
 	}
 	var list []section
-	at, longest := [2]int{}, 0
+	values, longest := [2]int{}, 0
 	for _, g := range navigation {
 		s := section{Name: g.name, Gear: g.name == gear}
 		for _, e := range g.entries {
@@ -99,8 +99,8 @@ func (v view) Sections() []section {
 				continue
 			}
 			path := Root + e.path
-			if below(v.r.URL.Path, path) && len(path) > longest {
-				at, longest = [2]int{len(list), len(s.Places)}, len(path)
+			if isBelowPage(v.r.URL.Path, path) && len(path) > longest {
+				values, longest = [2]int{len(list), len(s.Places)}, len(path)
 			}
 			s.Places = append(s.Places, place{Name: e.name, Path: path, Count: v.waiting(e.name)})
 		}
@@ -109,7 +109,7 @@ func (v view) Sections() []section {
 		}
 	}
 	if longest > 0 {
-		list[at[0]].Here, list[at[0]].Places[at[1]].Here = true, true
+		list[values[0]].Here, list[values[0]].Places[values[1]].Here = true, true
 	}
 	v.sections = list
 	return list
@@ -133,7 +133,7 @@ func (v view) waiting(entry string) string {
 // mostAlarms is the number at which the server stops counting.
 const mostAlarms = 1000
 
-// below reports whether an address is a page's, or one of those below it.
-func below(address, page string) bool {
+// isBelowPage reports whether an address is a page's, or one of those below it.
+func isBelowPage(address, page string) bool {
 	return address == page || strings.HasPrefix(address, page+"/")
 }

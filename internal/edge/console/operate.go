@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
-// routes are the pages of those who keep the server running.
+// routes returns the pages of those who keep the server running.
 func (pages operatePages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/operate":           pages.operate,
@@ -51,10 +51,10 @@ func (pages operatePages) operate(v *request) {
 	var refused []client.RefusedCredential
 	var backups, drills []client.Change
 	ctx := v.ctx()
-	if failed(into(&data.Nodes)(v.api.ScanNodes.List(ctx))) || failed(into(&refused)(v.api.AdminKeys.ListRefused(ctx))) ||
-		failed(into(&data.Counted)(v.api.Statistics.Get(ctx, client.StatisticsQuery{Limit: 1}))) ||
-		failed(into(&backups)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"}))) ||
-		failed(into(&drills)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "drill"}))) {
+	if failed(storeResult(&data.Nodes)(v.api.ScanNodes.List(ctx))) || failed(storeResult(&refused)(v.api.AdminKeys.ListRefused(ctx))) ||
+		failed(storeResult(&data.Counted)(v.api.Statistics.Get(ctx, client.StatisticsQuery{Limit: 1}))) ||
+		failed(storeResult(&backups)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"}))) ||
+		failed(storeResult(&drills)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "drill"}))) {
 		return
 	}
 	if len(drills) > 0 {
@@ -64,9 +64,9 @@ func (pages operatePages) operate(v *request) {
 		}
 	}
 	// A credential that was mistyped once is left out.
-	for _, one := range refused {
-		if one.Count >= 3 && len(data.Refused) < mostRefused {
-			data.Refused = append(data.Refused, one)
+	for _, credential := range refused {
+		if credential.Count >= 3 && len(data.Refused) < mostRefused {
+			data.Refused = append(data.Refused, credential)
 		}
 	}
 	if len(backups) > 0 {
@@ -97,10 +97,10 @@ func (pages operatePages) audit(v *request) { pages.showAudit(v, nil) }
 func (pages operatePages) showAudit(v *request, verified *client.Verified) {
 	data, q := auditView{Verified: verified}, v.r.URL.Query()
 	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
-	before, ok := v.number("before")
-	if !ok || v.failed(into(&data.Changes)(v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Limit: pageRows,
+	prev, ok := v.number("before")
+	if !ok || v.failed(storeResult(&data.Changes)(v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Limit: pageRows,
 		Kind:  text("kind"),
-		Actor: text("actor"), Key: text("key"), Before: before}))) {
+		Actor: text("actor"), Key: text("key"), Before: prev}))) {
 		return
 	}
 	if len(data.Changes) == pageRows {
@@ -131,7 +131,7 @@ type settingsView struct {
 	Settings []settingView
 }
 
-// Text is a value as it is typed: a text without its quotes.
+// Text returns a value as it is typed: a text without its quotes.
 func (settingView) Text(value json.RawMessage) string {
 	var text string
 	if json.Unmarshal(value, &text) == nil {
@@ -151,14 +151,14 @@ func (pages operatePages) settings(v *request) {
 		return
 	}
 	data, group := settingsView{Asked: strings.TrimSpace(v.r.URL.Query().Get("q"))}, ""
-	for _, one := range list {
-		setting := settingView{Setting: one}
-		if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == one.Name }); i >= 0 {
+	for _, item := range list {
+		setting := settingView{Setting: item}
+		if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == item.Name }); i >= 0 {
 			f := settings.Table[i]
 			setting.Chinese, setting.AllowedChinese = strings.ReplaceAll(f.Meaning().Chinese(), "`", ""), f.Allowed().Chinese()
 			group = cmp.Or(f.Heading().In(v.Language), group)
 		}
-		if !strings.Contains(strings.ToLower(one.Name+" "+one.Meaning+" "+setting.Chinese), strings.ToLower(data.Asked)) {
+		if !strings.Contains(strings.ToLower(item.Name+" "+item.Meaning+" "+setting.Chinese), strings.ToLower(data.Asked)) {
 			continue
 		}
 		setting.Group, group = group, ""
@@ -216,14 +216,14 @@ func (pages operatePages) loses(v *request, name, text string) bool {
 	if v.failed(err) {
 		return true
 	}
-	for _, one := range list {
-		if one.Name != name {
+	for _, setting := range list {
+		if setting.Name != name {
 			continue
 		}
 		if text == "" {
-			text = string(one.Default)
+			text = string(setting.Default)
 		}
-		if days, _ := strconv.Atoi(string(one.Value)); days > 0 { // what is older went before
+		if days, _ := strconv.Atoi(string(setting.Value)); days > 0 { // what is older went before
 			from = now.AddDate(0, 0, -days).Format(time.RFC3339)
 		}
 	}
@@ -256,17 +256,17 @@ func (webhooksView) States() []string { return []string{"waiting", "delivered", 
 func (pages operatePages) webhooks(v *request) { pages.showWebhooks(v, webhooksView{}) }
 
 func (pages operatePages) showWebhooks(v *request, data webhooksView) {
-	of, ok := v.number("webhook")
+	total, ok := v.number("webhook")
 	if !ok {
 		return
 	}
-	before, ok := v.number("before")
+	prev, ok := v.number("before")
 	if !ok {
 		return
 	}
-	wanted := client.DeliveryQuery{Webhook: of, State: v.r.URL.Query().Get("state"), Before: before, Limit: pageRows}
+	wanted := client.DeliveryQuery{Webhook: total, State: v.r.URL.Query().Get("state"), Before: prev, Limit: pageRows}
 	var hooks []client.Webhook
-	if v.failed(into(&hooks)(v.api.Webhooks.List(v.ctx()))) || v.failed(into(&data.Deliveries)(v.api.Webhooks.ListDeliveries(v.ctx(),
+	if v.failed(storeResult(&hooks)(v.api.Webhooks.List(v.ctx()))) || v.failed(storeResult(&data.Deliveries)(v.api.Webhooks.ListDeliveries(v.ctx(),
 		wanted))) {
 		return
 	}
@@ -289,13 +289,13 @@ func webhookForm(r *http.Request) (w client.WebhookPut, ok bool) {
 		w.Rules = append(w.Rules, id)
 	}
 	for _, word := range listed(r.FormValue("codes")) {
-		batch, span, some := strings.Cut(word, ":")
+		batch, span, matched := strings.Cut(word, ":")
 		id, err := strconv.ParseInt(batch, 10, 64)
 		if err != nil {
 			return w, false
 		}
-		one := client.WebhookCodes{ApplicationID: id}
-		if some {
+		codes := client.WebhookCodes{ApplicationID: id}
+		if matched {
 			first, last, isRange := strings.Cut(span, "-")
 			if !isRange {
 				last = first
@@ -305,9 +305,9 @@ func webhookForm(r *http.Request) (w client.WebhookPut, ok bool) {
 			if err1 != nil || err2 != nil {
 				return w, false
 			}
-			one.From, one.To = from, &to
+			codes.From, codes.To = from, &to
 		}
-		w.Codes = append(w.Codes, one)
+		w.Codes = append(w.Codes, codes)
 	}
 	return w, true
 }
@@ -373,10 +373,10 @@ func (pages operatePages) checks(v *request) {
 	ctx := v.ctx()
 	// There may be a million files: the page shows those that need attention.
 	looked := client.RecheckQuery{Owner: data.Owner, Failing: data.Owner == "", Limit: pageRows}
-	if v.failed(into(&data.Confirmations)(v.api.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: data.Owner,
+	if v.failed(storeResult(&data.Confirmations)(v.api.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: data.Owner,
 		Limit: pageRows}))) ||
-		v.failed(into(&data.Rechecks)(v.api.Verifications.List(ctx, looked))) ||
-		v.failed(into(&data.Domains)(v.api.Domains.ListPage(ctx, v.r.URL.Query().Get("after"), pageRows))) {
+		v.failed(storeResult(&data.Rechecks)(v.api.Verifications.List(ctx, looked))) ||
+		v.failed(storeResult(&data.Domains)(v.api.Domains.ListPage(ctx, v.r.URL.Query().Get("after"), pageRows))) {
 		return
 	}
 	if len(data.Domains) == pageRows {

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes are the page on which codes are ordered, with how far each order is.
+// routes returns the page on which codes are ordered, with how far each order is.
 func (pages orderPages) routes() map[string]func(*request) {
 	return map[string]func(*request){"GET /console/orders": pages.orders, "POST /console/orders": pages.changeOrders}
 }
@@ -23,7 +23,7 @@ type ordersView struct {
 func (pages orderPages) orders(v *request) {
 	data := ordersView{Account: v.account(), Count: "10000"}
 	offset, ok := v.number("offset")
-	if !ok || v.failed(into(&data.OrderList)(v.api.Orders.List(v.ctx(), v.r.URL.Query().Get("account"), int(offset), pageRows))) {
+	if !ok || v.failed(storeResult(&data.OrderList)(v.api.Orders.List(v.ctx(), v.r.URL.Query().Get("account"), int(offset), pageRows))) {
 		return
 	}
 	data.Pager = v.pages(offset, len(data.Orders), data.Total)
@@ -36,7 +36,7 @@ func (pages orderPages) changeOrders(v *request) {
 	put := client.OrderPut{Text: text("text"), GTIN: text("gtin"), Given: text("given"), Weak: text("weak") != ""}
 	account, isv := text("account"), text("isv")
 	count, wrong := strconv.ParseInt(text("count"), 10, 64)
-	var one client.Order
+	var order client.Order
 	var err error
 	switch v.r.FormValue("did") {
 	case "ask":
@@ -56,19 +56,19 @@ func (pages orderPages) changeOrders(v *request) {
 		if put.Text+put.GTIN+put.Given != "" && !pages.agreedOnText(v, account, put) {
 			return
 		}
-		one, err = v.api.Orders.Create(v.ctx(), account, put)
-		if pages.nobody(v, err) {
+		order, err = v.api.Orders.Create(v.ctx(), account, put)
+		if pages.noAccount(v, err) {
 			return
 		}
 	case "agree", "refuse":
-		one, err = v.api.Orders.Decide(v.ctx(), account, client.OrderDecision{ISV: isv, Revision: text("read"),
+		order, err = v.api.Orders.Decide(v.ctx(), account, client.OrderDecision{ISV: isv, Revision: text("read"),
 			Agree: v.r.FormValue("did") == "agree"})
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	if !v.failed(err) {
-		v.redirect(fmt.Sprintf("%s/orders?done=order.%s", Root, one.State))
+		v.redirect(fmt.Sprintf("%s/orders?done=order.%s", Root, order.State))
 	}
 }
 
@@ -77,7 +77,7 @@ func (pages orderPages) agreedOnText(v *request, account string, put client.Orde
 	weak := put.Weak
 	put.DryRun, put.Weak = true, true // what a weak one costs is said too
 	tried, err := v.api.Orders.Create(v.ctx(), account, put)
-	if pages.nobody(v, err) {
+	if pages.noAccount(v, err) {
 		return false
 	}
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
@@ -98,8 +98,8 @@ func (pages orderPages) agreedOnText(v *request, account string, put client.Orde
 	return v.agreed(v.say(key, strings.ReplaceAll(tried.Sample, "\n", " ⏎ "), tried.TextBits), put.ISV)
 }
 
-// nobody is the actor of a refusal of an order whose account was deleted.
-func (pages orderPages) nobody(v *request, err error) bool {
+// noAccount is the actor of a refusal of an order whose account was deleted.
+func (pages orderPages) noAccount(v *request, err error) bool {
 	_, is := refused(err, http.StatusNotFound)
 	if is {
 		v.refuse(http.StatusNotFound, "account", v.say("orders.account.wrong"))

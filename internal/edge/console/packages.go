@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// routes are the pages of what printers get.
+// routes returns the pages of what printers get.
 func (pages packagePages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/packages":                 pages.packages,
@@ -89,7 +89,7 @@ func (f packageForm) Fields() []packageField {
 var usual = map[string]string{"dpi": "300", "module": "0.4mm", "line_height": "2mm", "page": "a4", "columns": "4", "rows": "10",
 	"margin": "10mm", "gap": "0mm", "start_at": "1"}
 
-// LabelFields are the fields for how labels are drawn, PageFields those for how they stand on
+// LabelFields returns the fields for how labels are drawn, PageFields those for how they stand on
 // sheets.
 func (packageForm) LabelFields() []packageField { return drawn(labelFields) }
 func (packageForm) PageFields() []packageField  { return drawn(pageFields) }
@@ -111,14 +111,14 @@ func (pages packagePages) showPackages(v *request, data packagesView) {
 	if !ok {
 		return
 	}
-	after, ok := v.number("after")
+	start, ok := v.number("after")
 	if !ok {
 		return
 	}
-	wanted := client.PackageQuery{Account: data.Account, ApplicationID: batch, After: after, Limit: pageRows,
+	wanted := client.PackageQuery{Account: data.Account, ApplicationID: batch, After: start, Limit: pageRows,
 		Waiting: v.r.URL.Query().Get("waiting") != ""}
-	if v.failed(into(&data.Packages)(v.api.Packages.List(v.ctx(), wanted))) ||
-		v.failed(into(&data.Signer)(v.api.Packages.GetSigner(v.ctx()))) {
+	if v.failed(storeResult(&data.Packages)(v.api.Packages.List(v.ctx(), wanted))) ||
+		v.failed(storeResult(&data.Signer)(v.api.Packages.GetSigner(v.ctx()))) {
 		return
 	}
 	if len(data.Packages) == pageRows {
@@ -167,7 +167,7 @@ func (pages packagePages) packageWish(v *request, wanted ...string) (batch int64
 	wish = client.PackageWish{From: pages.counted(v, "from", faults), To: pages.counted(v, "to", faults),
 		Spare:  pages.counted(v, "spare", faults),
 		Proofs: pages.counted(v, "proofs", faults), Printer: v.word("printer"), Reason: v.word("reason"), Formats: formats}
-	drawn := slices.DeleteFunc(slices.Clone(formats), func(one string) bool { return !slices.Contains(drawnFormats, one) })
+	drawn := slices.DeleteFunc(slices.Clone(formats), func(item string) bool { return !slices.Contains(drawnFormats, item) })
 	if !slices.Contains(wanted, "printer") {
 		switch len(drawn) {
 		case 0:
@@ -207,13 +207,13 @@ const mostJob = 64 << 10
 func (pages packagePages) readJob(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostJob)
 	err := errors.Join(v.r.ParseForm(), v.r.ParseMultipartForm(mostJob)) // a form without a file may be of another type
-	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+	if _, isLong := errors.AsType[*http.MaxBytesError](err); isLong {
 		v.fault(http.StatusRequestEntityTooLarge, v.say("packages.job.large", mostJob>>10))
 		return
 	}
 	text := []byte(v.r.FormValue("text"))
-	if file, about, err := v.r.FormFile("job"); err == nil {
-		if about.Size > 0 {
+	if file, header, err := v.r.FormFile("job"); err == nil {
+		if header.Size > 0 {
 			text, err = io.ReadAll(file) // the form is bounded
 		}
 		file.Close()
@@ -246,22 +246,22 @@ func (pages packagePages) readJob(v *request) {
 	v.r.Form, v.r.PostForm, v.r.MultipartForm = form, form, nil
 	v.r.URL.Path = Root + "/packages" // the form that the file fills goes there
 	if id, err := strconv.ParseInt(form.Get("batch"), 10, 64); err == nil && form.Get("from") == "" {
-		whole, err := v.api.Batches.Get(v.ctx(), id)
+		fullBatch, err := v.api.Batches.Get(v.ctx(), id)
 		if v.failed(err) {
 			return
 		}
 		form.Set("from", "0")
-		form.Set("to", strconv.FormatInt(whole.Count-1, 10))
+		form.Set("to", strconv.FormatInt(fullBatch.Count-1, 10))
 	}
 	if batch, wish, ok := pages.packageWish(v, "batch", "from", "to"); ok {
 		pages.planPackage(v, batch, wish, left)
 	}
 }
 
-// word is a field of the form without blanks around it.
+// word returns a field of the form without blanks around it.
 func (v *request) word(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 
-// counted is a field with a number from 0 on, 0 where it is empty. What is wrong with it is added to faults.
+// counted returns a field with a number from 0 on, 0 where it is empty. What is wrong with it is added to faults.
 func (pages packagePages) counted(v *request, name string, faults map[string]string) int64 {
 	if v.word(name) == "" {
 		return 0
@@ -340,8 +340,8 @@ func fillJob(form url.Values, w labels.Field) bool {
 		if value == "all" {
 			return true
 		}
-		from, to, one := strings.Cut(value, "-")
-		if !one {
+		from, to, single := strings.Cut(value, "-")
+		if !single {
 			to = from
 		}
 		if len(w.Values) > 1 {
@@ -370,12 +370,12 @@ func (pages packagePages) onePackage(v *request) {
 	if !ok {
 		return
 	}
-	if one, err := v.api.Packages.Get(v.ctx(), id); !v.failed(err) {
-		v.show(http.StatusOK, "package", one)
+	if item, err := v.api.Packages.Get(v.ctx(), id); !v.failed(err) {
+		v.show(http.StatusOK, "package", item)
 	}
 }
 
-// packageID is the number of the package that the address names; false where it names none, and a
+// packageID returns the number of the package that the address names; false where it names none, and a
 // page said so.
 func (pages packagePages) packageID(v *request) (int64, bool) {
 	id, err := strconv.ParseInt(v.r.PathValue("package"), 10, 64)

@@ -29,7 +29,7 @@ func (v view) Invites() (list []choice) {
 	return append(list, choice{"0", v.say("people.invite.none")})
 }
 
-// SeenRoles are the roles as which an admin may see the console.
+// SeenRoles returns the roles as which an admin may see the console.
 func (d peopleView) SeenRoles() []string { return d.Roles[:len(d.Roles)-1] }
 
 func (pages peoplePages) routes() map[string]func(*request) {
@@ -42,7 +42,7 @@ func (pages peoplePages) routes() map[string]func(*request) {
 func (pages peoplePages) showPeople(v *request, data peopleView) {
 	var people []client.Person
 	var keys []client.AdminKey
-	if v.failed(into(&people)(v.api.People.List(v.ctx()))) || v.failed(into(&keys)(v.api.AdminKeys.List(v.ctx()))) {
+	if v.failed(storeResult(&people)(v.api.People.List(v.ctx()))) || v.failed(storeResult(&keys)(v.api.AdminKeys.List(v.ctx()))) {
 		return
 	}
 	data.People, data.MorePeople = shown(v, "people", people)

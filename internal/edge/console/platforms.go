@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes are the pages of third-party platforms.
+// routes returns the pages of third-party platforms.
 func (pages platformPages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/platforms":              pages.platforms,
@@ -20,7 +20,7 @@ func (pages platformPages) routes() map[string]func(*request) {
 	}
 }
 
-// Set is the name of a permission set, with its number.
+// Set returns the name of a permission set, with its number.
 func (v view) Set(id int) string {
 	if key := fmt.Sprint("set.", id); v.Has(key) {
 		return fmt.Sprint(id, " ", v.say(key))
@@ -98,7 +98,7 @@ func (pages platformPages) platform(v *request) { pages.showPlatform(v, http.Sta
 
 func (pages platformPages) showPlatform(v *request, status int, data platformView) {
 	appid, ctx := v.r.PathValue("component"), v.ctx()
-	if v.failed(into(&data.Component)(v.api.Components.Get(ctx, appid))) || v.failed(into(&data.Pushes)(v.api.Components.ListPushes(ctx,
+	if v.failed(storeResult(&data.Component)(v.api.Components.Get(ctx, appid))) || v.failed(storeResult(&data.Pushes)(v.api.Components.ListPushes(ctx,
 		appid, 20))) {
 		return
 	}
@@ -154,5 +154,5 @@ func (pages platformPages) changePlatform(v *request) {
 	}
 }
 
-// AllSets are the permission sets that this server knows.
+// AllSets returns the permission sets that this server knows.
 func (platformView) AllSets() []int { return []int{3, 18, 33, 46} }

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/oidc"
 )
 
-// flowCookie is the name of the cookie that binds a sign-in at the provider to the browser that
+// flowCookie returns the name of the cookie that binds a sign-in at the provider to the browser that
 // began it. It must arrive when the provider sends the browser back, so it is not SameSite=Strict.
 func (c *Console) flowCookie(r *http.Request) string {
 	if c.Secure(r) {
@@ -26,7 +26,7 @@ func (c *Console) setFlow(v *request, kept string, age int) {
 		SameSite: http.SameSiteLaxMode})
 }
 
-// offered is the provider that the page of signing in offers; "" = there is none.
+// offered returns the provider that the page of signing in offers; "" = there is none.
 func (c *Console) offered() string {
 	if c.Provider == nil {
 		return ""
@@ -41,7 +41,7 @@ const mostFlow = 3500
 // follow the link in a visitor's name.
 func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
-	next := inside(r.URL.Query().Get("next"))
+	next := localPath(r.URL.Query().Get("next"))
 	if c.Provider == nil {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 		return
@@ -99,7 +99,7 @@ func (c *Console) callbackPage(w http.ResponseWriter, r *http.Request) {
 	v.show(http.StatusOK, "callback", map[string]any{"Provider": c.Provider.Host(), "Fields": fields})
 }
 
-// callback begins a session for the person for whom the provider sent this browser back.
+// callback begins a session for the person that the provider's answer names.
 func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 32<<10)
 	v := c.visit(w, r, iam.Caller{})
@@ -108,7 +108,7 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	browser := iam.Browser{IP: c.ClientIP(r), Agent: r.UserAgent()}
-	kept, came, was := "", url.Values{}, ""
+	kept, came, previous := "", url.Values{}, ""
 	if cookie, err := r.Cookie(c.flowCookie(r)); err == nil {
 		kept = cookie.Value
 	}
@@ -116,31 +116,31 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 		came.Set(name, r.PostFormValue(name))
 	}
 	if old, err := r.Cookie(c.cookie(r)); err == nil {
-		was = old.Value
+		previous = old.Value
 	}
-	who, next, err := c.Provider.Finish(r.Context(), kept, came)
+	user, next, err := c.Provider.Finish(r.Context(), kept, came)
 	if errors.Is(err, oidc.ErrNotBegun) {
 		// A stranger can bring people here by a link. That must not end a sign-in that they began.
 		c.turnAway(v, c.People.RecordOIDCFailure(browser), http.StatusForbidden,
-			signingIn{Next: inside(next), Provider: c.offered(), Fault: v.say("provider.begun")})
+			signingIn{Next: localPath(next), Provider: c.offered(), Fault: v.say("provider.begun")})
 		return
 	}
 	c.setFlow(v, "", -1) // once
 	ctx := accounts.WithActor(r.Context(), accounts.Actor{ActorID: "provider"})
 	if err == nil {
 		var text string
-		if text, err = c.People.SignInFederated(ctx, who, browser, was); err == nil {
+		if text, err = c.People.SignInFederated(ctx, user, browser, previous); err == nil {
 			c.setCookie(v, text, int(iam.OutsideTime.Seconds()))
-			v.redirect(inside(next))
+			v.redirect(localPath(next))
 			return
 		}
 	}
-	c.refused(ctx, v, who, inside(next), browser, err)
+	c.refused(ctx, v, user, localPath(next), browser, err)
 }
 
 // refused shows the reason for which the provider's answer was rejected. A person who has no role any more is signed out
 // everywhere.
-func (c *Console) refused(ctx context.Context, v *request, who iam.FederatedUser, next string, from iam.Browser, err error) {
+func (c *Console) refused(ctx context.Context, v *request, user iam.FederatedUser, next string, from iam.Browser, err error) {
 	if errors.Is(err, oidc.ErrDown) {
 		c.unreached(v, next, err)
 		return
@@ -155,8 +155,8 @@ func (c *Console) refused(ctx context.Context, v *request, who iam.FederatedUser
 				"detail", refusal.Detail)
 		}
 		page.Fault = v.say("provider."+string(refusal.Why), c.Provider.Host(), c.Provider.RolesClaim, refusal.Detail)
-		if who.Subject != "" {
-			if err := c.People.Deprovision(ctx, who.Issuer, who.Subject); err != nil {
+		if user.Subject != "" {
+			if err := c.People.Deprovision(ctx, user.Issuer, user.Subject); err != nil {
 				c.Log.ErrorContext(ctx, "sessions of somebody without a role could not be ended", "error", err)
 				page.Fault, status = v.say("fault.store"), http.StatusServiceUnavailable
 			}

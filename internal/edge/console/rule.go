@@ -48,12 +48,12 @@ const ruleDays = "30"
 // showRule shows one prefix, with what was just found out about it.
 func (pages rulePages) showRule(v *request, status int, data ruleView) {
 	ctx := v.ctx()
-	mine, err := v.api.Rules.List(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
+	localRules, err := v.api.Rules.List(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
 	if v.failed(err) {
 		return
 	}
-	if len(mine) > 0 {
-		data.Rule = &mine[0]
+	if len(localRules) > 0 {
+		data.Rule = &localRules[0]
 		data.Owner, data.Left = data.Rule.Owner, v.left(data.Rule.Owner)
 		data.Link = cmp.Or(data.Link, data.Prefix)
 		if grid, err := symbol.Readable(data.Prefix); err == nil { // it may be too long for a code
@@ -63,12 +63,12 @@ func (pages rulePages) showRule(v *request, status int, data ruleView) {
 				data.Picture = template.URL(picture)
 			}
 		}
-		if v.failed(into(&data.Scans)(pages.scansOf(v, *data.Rule))) {
+		if v.failed(storeResult(&data.Scans)(pages.scansOf(v, *data.Rule))) {
 			return
 		}
 	}
-	if v.failed(into(&data.History)(v.api.Rules.ListChanges(ctx, data.Prefix))) ||
-		v.failed(into(&data.Occupiers)(v.api.Rules.ListConflicts(ctx, data.Prefix))) {
+	if v.failed(storeResult(&data.History)(v.api.Rules.ListChanges(ctx, data.Prefix))) ||
+		v.failed(storeResult(&data.Occupiers)(v.api.Rules.ListConflicts(ctx, data.Prefix))) {
 		return
 	}
 	v.show(status, "rule", data)
@@ -108,26 +108,26 @@ func undoing(history []client.RuleChange, seq int64) (plan client.PlannedRule, f
 		return plan, false
 	}
 	gone := func(c client.RuleChange) bool { return c.Action == "delete" || c.Action == "release" }
-	now := history[i].Rule
+	currentRule := history[i].Rule
 	if i+1 == len(history) || gone(history[i+1]) { // there was none before
-		return client.PlannedRule{Do: "delete", Owner: now.Owner, Prefix: now.Prefix}, true
+		return client.PlannedRule{Do: "delete", Owner: currentRule.Owner, Prefix: currentRule.Prefix}, true
 	}
-	was := history[i+1].Rule
-	plan = client.PlannedRule{Do: "edit", Owner: was.Owner, Prefix: was.Prefix, Path: was.Path, Occupy: was.Occupy,
-		OpenVersion: was.OpenVersion, Published: &was.Published}
+	oldRule := history[i+1].Rule
+	plan = client.PlannedRule{Do: "edit", Owner: oldRule.Owner, Prefix: oldRule.Prefix, Path: oldRule.Path, Occupy: oldRule.Occupy,
+		OpenVersion: oldRule.OpenVersion, Published: &oldRule.Published}
 	if gone(history[i]) {
 		plan.Do = "add"
 	}
-	if was.Target != was.Owner {
-		plan.AppID = was.Target
+	if oldRule.Target != oldRule.Owner {
+		plan.AppID = oldRule.Target
 	}
 	return plan, true
 }
 
-// released are the deletes that a release of a prefix comes to, of the first rules below it too where these go as well.
-func (pages rulePages) released(v *request, owner, prefix string, below bool) ([]client.PlannedRule, error) {
+// released returns the deletes that a release of a prefix comes to, of the first rules below it too where these go as well.
+func (pages rulePages) released(v *request, owner, prefix string, isBelow bool) ([]client.PlannedRule, error) {
 	plan := []client.PlannedRule{{Do: "delete", Owner: owner, Prefix: prefix}}
-	if !below {
+	if !isBelow {
 		return plan, nil
 	}
 	list, err := v.api.Rules.ListPage(v.ctx(), client.StoredRuleQuery{Text: prefix, Limit: pageRows})
@@ -139,20 +139,20 @@ func (pages rulePages) released(v *request, owner, prefix string, below bool) ([
 	return plan, err
 }
 
-// change is the edit of a form.
+// change returns the edit of a form.
 func (f ruleForm) change() client.PlannedRule {
-	own := f.ownRule()
-	return client.PlannedRule{Do: "edit", Owner: f.Owner, Prefix: own.Prefix, Path: own.Path, AppID: own.AppID, Occupy: own.Occupy,
-		OpenVersion: own.OpenVersion}
+	ownRule := f.ownRule()
+	return client.PlannedRule{Do: "edit", Owner: f.Owner, Prefix: ownRule.Prefix, Path: ownRule.Path, AppID: ownRule.AppID, Occupy: ownRule.Occupy,
+		OpenVersion: ownRule.OpenVersion}
 }
 
-// scansOf are the scans of a rule in the last days, drawn as its page of statistics draws them.
+// scansOf returns the scans of a rule in the last days, drawn as its page of statistics draws them.
 func (pages rulePages) scansOf(v *request, r client.StoredRule) (*ruleScans, error) {
 	address := url.Values{"rule": {fmt.Sprint(r.ID)}, "days": {ruleDays}, "by": {"day"}}
-	there := *v
-	there.r = v.r.Clone(v.r.Context())
-	there.r.URL.RawQuery = address.Encode()
-	asked, err := there.dated()
+	storedRequest := *v
+	storedRequest.r = v.r.Clone(v.r.Context())
+	storedRequest.r.URL.RawQuery = address.Encode()
+	asked, err := storedRequest.dated()
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (pages rulePages) scansOf(v *request, r client.StoredRule) (*ruleScans, err
 	for _, row := range asked.Numbers.Rows {
 		found.Sum += row.Scans
 	}
-	if found.Chart, err = there.charted(asked); err != nil {
+	if found.Chart, err = storedRequest.charted(asked); err != nil {
 		return nil, err
 	}
 	return &found, nil
@@ -178,10 +178,10 @@ type ruleCode struct {
 	Side   int // of the whole code with its white edge, in millimetres
 }
 
-// Sizes are the sizes of a code, of which one is chosen.
+// Sizes returns the sizes of a code, of which code is chosen.
 func (v view) Sizes(codes []ruleCode) (list []choice) {
-	for _, one := range codes {
-		list = append(list, choice{one.Module, v.say("rule.code.side", one.Side, one.Module)})
+	for _, code := range codes {
+		list = append(list, choice{code.Module, v.say("rule.code.side", code.Side, code.Module)})
 	}
 	return list
 }
@@ -192,7 +192,7 @@ var moduleSizes = []string{"0.5mm", "2mm", "10mm"}
 // codeDPI is for how many dots an inch codes are drawn: most office printers have this many, or twice as many.
 const codeDPI = 300
 
-// ruleCodes are the sizes of a code.
+// ruleCodes returns the sizes of a code.
 func ruleCodes(grid symbol.Grid) (list []ruleCode) {
 	for _, module := range moduleSizes {
 		if d, err := drawCode(grid, module); err == nil {
@@ -216,7 +216,7 @@ var pictureKinds = map[string]struct {
 	write func(io.Writer, symbol.Drawing) error
 }{"svg": {"image/svg+xml", symbol.SVG}, "png": {"image/png", symbol.PNG}, "pdf": {"application/pdf", symbol.PDF}}
 
-// PictureKinds are the files in which a code is given out.
+// PictureKinds returns the files in which a code is given out.
 func (v view) PictureKinds() []string { return slices.Sorted(maps.Keys(pictureKinds)) }
 
 // Undoes reports whether the visitor may undo changes of rules.
@@ -226,11 +226,11 @@ func (v view) Undoes() bool { return v.May("rules") && v.All() }
 func (pages rulePages) ruleCode(v *request) {
 	q := v.r.URL.Query()
 	owner, prefix, link := strings.TrimSpace(q.Get("owner")), strings.TrimSpace(q.Get("prefix")), strings.TrimSpace(q.Get("text"))
-	mine, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Prefix: prefix, Limit: 1})
+	localRules, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Prefix: prefix, Limit: 1})
 	if v.failed(err) {
 		return
 	}
-	if len(mine) == 0 || prefix == "" {
+	if len(localRules) == 0 || prefix == "" {
 		v.fault(http.StatusNotFound, v.say("rule.none", prefix))
 		return
 	}

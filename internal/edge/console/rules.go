@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes are the pages about rules.
+// routes returns the pages about rules.
 func (pages rulePages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/rules":         pages.rules,
@@ -49,15 +49,15 @@ func (pages rulePages) rules(v *request) {
 	}
 	wanted := client.StoredRuleQuery{Owner: data.Owner, Text: data.Text, State: data.State, Newest: data.Order != "oldest", Limit: pageRows,
 		Scans: true}
-	var ok, too bool
+	var ok, matched bool
 	wanted.After, ok = v.number("after")
-	if wanted.Before, too = v.number("before"); !ok || !too {
+	if wanted.Before, matched = v.number("before"); !ok || !matched {
 		return
 	}
 	if wanted.After > 0 {
 		wanted.Newest, wanted.Before = false, 0
 	}
-	if v.failed(into(&data.StoredRuleList)(v.api.Rules.ListPage(v.ctx(), wanted))) {
+	if v.failed(storeResult(&data.StoredRuleList)(v.api.Rules.ListPage(v.ctx(), wanted))) {
 		return
 	}
 	data.Pager = v.rulePages(wanted, &data)
@@ -116,7 +116,7 @@ func (v *request) left(appid string) string {
 	return strconv.Itoa(left)
 }
 
-// ofRule is the address of the page about a prefix.
+// ofRule returns the address of the page about a prefix.
 func ofRule(done, owner, prefix string) string {
 	return Root + "/rules?" + url.Values{"done": {done}, "owner": {owner}, "prefix": {prefix}}.Encode()
 }
@@ -141,13 +141,13 @@ func (pages rulePages) changeRule(v *request) {
 		done = "rule.deleted"
 		_, err = v.api.Rules.Delete(ctx, data.Owner, data.Prefix)
 	case "release":
-		below := v.r.FormValue("below") != ""
-		if !pages.releases(v, data.Owner, data.Prefix, below) {
+		isBelow := v.r.FormValue("below") != ""
+		if !pages.releases(v, data.Owner, data.Prefix, isBelow) {
 			return
 		}
 		data.Released = &client.Released{}
 		data.Released.Released, data.Released.More, err = v.api.Rules.ForceDelete(ctx, client.Release{Prefix: data.Prefix,
-			Below: below, Reason: strings.TrimSpace(v.r.FormValue("reason"))})
+			Below: isBelow, Reason: strings.TrimSpace(v.r.FormValue("reason"))})
 	case "check":
 		data.Check = &client.RuleCheck{}
 		*data.Check, err = v.api.Rules.Check(v.asking(), data.Owner, client.OwnRule{Prefix: data.Prefix, Path: "-"}, true)
@@ -166,10 +166,10 @@ func (pages rulePages) changeRule(v *request) {
 }
 
 // releases asks for the name of a prefix that is taken away from its owners, with what would have become of the scans of last week.
-func (pages rulePages) releases(v *request, owner, prefix string, below bool) bool {
+func (pages rulePages) releases(v *request, owner, prefix string, isBelow bool) bool {
 	var f *impact
 	if v.r.FormValue("sure") == "" {
-		plan, err := pages.released(v, owner, prefix, below)
+		plan, err := pages.released(v, owner, prefix, isBelow)
 		if err == nil {
 			f, err = v.foresee(plan...)
 		}
@@ -195,7 +195,7 @@ func (pages rulePages) undo(v *request) {
 		}
 		if plan, found := undoing(history, seq); found {
 			data := ruleView{Owner: plan.Owner, Prefix: prefix, Asks: "undo", Seq: seq}
-			if !v.failed(into(&data.Foreseen)(v.foresee(plan))) {
+			if !v.failed(storeResult(&data.Foreseen)(v.foresee(plan))) {
 				pages.showRule(v, http.StatusOK, data)
 			}
 			return
@@ -243,7 +243,7 @@ type ruleForm struct {
 	Tried                       *client.Explanation
 }
 
-// ownRule is the rule as the admin API wants it.
+// ownRule returns the rule as the admin API wants it.
 func (f ruleForm) ownRule() client.OwnRule {
 	links := []string{}
 	for line := range strings.Lines(f.TestLinks) {
@@ -258,7 +258,7 @@ func (f ruleForm) ownRule() client.OwnRule {
 	return r
 }
 
-// readRuleForm is the form as it was sent, or as the address fills it in.
+// readRuleForm returns the form as it was sent, or as the address fills it in.
 func (pages rulePages) readRuleForm(v *request) ruleForm {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	f := ruleForm{Owner: text("owner"), Prefix: text("prefix"), Path: text("path"), Target: text("target"), TestLinks: text("links"),
@@ -291,7 +291,7 @@ func (pages rulePages) ruleForm(v *request) {
 	if err := pages.try(v, &f, false); v.failed(err) {
 		return
 	}
-	if f.Edit && v.r.URL.Query().Has("path") && !part && v.failed(into(&f.Foreseen)(v.foresee(f.change()))) {
+	if f.Edit && v.r.URL.Query().Has("path") && !part && v.failed(storeResult(&f.Foreseen)(v.foresee(f.change()))) {
 		return
 	}
 	if part {
@@ -316,11 +316,11 @@ func (pages rulePages) try(v *request, f *ruleForm, look bool) error {
 	if f.Owner == "" || f.Prefix == "" {
 		return nil
 	}
-	own := f.ownRule()
-	if own.Path == "" {
-		own.Path = "-" // what is still to be typed is no fault
+	ownRule := f.ownRule()
+	if ownRule.Path == "" {
+		ownRule.Path = "-" // what is still to be typed is no fault
 	}
-	check, err := v.api.Rules.Check(v.asking(), f.Owner, own, look)
+	check, err := v.api.Rules.Check(v.asking(), f.Owner, ownRule, look)
 	if err != nil {
 		return err
 	}
@@ -329,10 +329,10 @@ func (pages rulePages) try(v *request, f *ruleForm, look bool) error {
 	if f.Link == "" && strings.HasSuffix(link, "/") {
 		link += "1"
 	}
-	assumed := client.AssumedRule{Owner: f.Owner, Prefix: f.Prefix, Path: own.Path, AppID: own.AppID, Occupy: own.Occupy,
-		OpenVersion: own.OpenVersion, Published: true}
-	if own.TestLinks != nil {
-		assumed.TestLinks = *own.TestLinks
+	assumed := client.AssumedRule{Owner: f.Owner, Prefix: f.Prefix, Path: ownRule.Path, AppID: ownRule.AppID, Occupy: ownRule.Occupy,
+		OpenVersion: ownRule.OpenVersion, Published: true}
+	if ownRule.TestLinks != nil {
+		assumed.TestLinks = *ownRule.TestLinks
 	}
 	f.Link = link
 	tried, err := v.api.Scans.Explain(v.ctx(), client.ExplainRequest{ScanRequest: client.ScanRequest{Text: link},
@@ -357,7 +357,7 @@ func (pages rulePages) saveRule(v *request) {
 	if f.Edit {
 		save, done = v.api.Rules.Update, "rule.edited"
 		if v.r.FormValue("sure") == "" { // an edit that scans would have noticed is asked about, with their numbers
-			if v.failed(into(&f.Foreseen)(v.foresee(f.change()))) {
+			if v.failed(storeResult(&f.Foreseen)(v.foresee(f.change()))) {
 				return
 			}
 			if f.Asks = f.Foreseen != nil && (f.Foreseen.Changed > 0 || f.Foreseen.Truncated); f.Asks {

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes are the pages of single scans, and of those who scanned.
+// routes returns the pages of single scans, and of those who scanned.
 func (pages scanPages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/scan":                    pages.scan,
@@ -74,7 +74,7 @@ func (pages scanPages) showScans(v *request, status int, erased *client.ErasureR
 		asked.Rules = append(asked.Rules, id)
 	}
 	if data.AppID != "" && data.User != "" &&
-		v.failed(into(&data.OpenID)(v.api.Accounts.GetOpenID(v.ctx(), data.AppID, data.User, data.Namespace))) {
+		v.failed(storeResult(&data.OpenID)(v.api.Accounts.GetOpenID(v.ctx(), data.AppID, data.User, data.Namespace))) {
 		return
 	}
 	var page client.ScanPage
@@ -118,7 +118,7 @@ func (pages scanPages) eraseUser(v *request) {
 	}
 }
 
-// CodeOf is the name of the code that was scanned, as people type it; "" = none was.
+// CodeOf returns the name of the code that was scanned, as people type it; "" = none was.
 func (v view) CodeOf(s client.RecordedScan) string {
 	if s.CodeIndex == nil {
 		return ""

@@ -12,7 +12,7 @@ import (
 // seenAsCookie says as which role, with which limit, an admin sees the console. A forged cookie shows less, never more.
 const seenAsCookie = "qrjump_seen_as"
 
-// seenAs is an admin's caller as the cookie has it, and whether there is one.
+// seenAs returns an admin's caller as the cookie has it, and whether there is one.
 func seenAs(r *http.Request, caller iam.Caller) (iam.Caller, bool) {
 	cookie, err := r.Cookie(seenAsCookie)
 	if err != nil || !admin(caller) {

@@ -54,33 +54,33 @@ func (pages selectedPages) actOnSelected(v *request, acts map[string]act, back s
 	data := selectedView{Did: did, Action: v.r.URL.Path, Keys: keys, Back: back, Asked: v.r.FormValue("sure") == "",
 		Text: v.say("selected."+did, len(keys))}
 	for _, key := range keys {
-		of, name, _ := strings.Cut(key, " ")
-		data.Shown = append(data.Shown, [2]string{of, name})
+		subject, name, _ := strings.Cut(key, " ")
+		data.Shown = append(data.Shown, [2]string{subject, name})
 		if data.Asked {
 			continue
 		}
-		err := a(v.ctx(), of, name)
+		err := a(v.ctx(), subject, name)
 		if err == nil {
 			data.Done++
 			continue
 		}
-		why := v.say("fault.inside")
+		reason := v.say("fault.inside")
 		if said, is := errors.AsType[*client.Problem](err); is {
-			if why, status = v.said(said), said.Status; status == http.StatusForbidden {
+			if reason, status = v.said(said), said.Status; status == http.StatusForbidden {
 				v.failed(err) // a person who may not do it to one may not do it at all
 				return
 			}
 		} else {
 			v.c.Log.ErrorContext(v.r.Context(), "one of several could not be changed", "did", did, "error", err)
 		}
-		data.Faults = append(data.Faults, [3]string{of, name, why})
+		data.Faults = append(data.Faults, [3]string{subject, name, reason})
 	}
 	if data.Asked && (did == "publish" || did == "delete") {
 		plan := make([]client.PlannedRule, len(data.Shown))
-		for i, one := range data.Shown {
-			plan[i] = client.PlannedRule{Do: did, Owner: one[0], Prefix: one[1]}
+		for i, values := range data.Shown {
+			plan[i] = client.PlannedRule{Do: did, Owner: values[0], Prefix: values[1]}
 		}
-		if v.failed(into(&data.Foreseen)(v.foresee(plan...))) {
+		if v.failed(storeResult(&data.Foreseen)(v.foresee(plan...))) {
 			return
 		}
 	}

@@ -36,7 +36,7 @@ func (pages selfPages) routes() map[string]func(*request) {
 func (pages selfPages) self(v *request) { pages.showSelf(v, http.StatusOK, selfView{}) }
 
 func (pages selfPages) showSelf(v *request, status int, data selfView) {
-	p, err := v.c.People.Own(v.r.Context(), v.caller)
+	p, err := v.c.People.PersonOf(v.r.Context(), v.caller)
 	if err != nil && !errors.Is(err, iam.ErrNoPerson) {
 		v.failed(err)
 		return
@@ -112,8 +112,8 @@ func (pages selfPages) selfRefused(ctx context.Context, v *request, err error) {
 // lacksFactor reports whether the person must set up a second factor first. For federated people that is the provider's matter; the
 // admin token belongs to no person.
 func (v *request) lacksFactor() bool {
-	who := v.caller
-	if v.c.Demanded == nil || who.Session == "" || who.Name == "" || who.Issuer != "" || who.Factor || !v.c.Demanded(who.Role) {
+	caller := v.caller
+	if v.c.Demanded == nil || caller.Session == "" || caller.Name == "" || caller.Issuer != "" || caller.Factor || !v.c.Demanded(caller.Role) {
 		return false
 	}
 	path := v.r.URL.Path

@@ -15,7 +15,7 @@ import (
 // lasting are the numbers of days that a link to a chart can last.
 var lasting = []int{7, 30, 90}
 
-// Lasting are the days of which one is chosen.
+// Lasting returns the days of which one is chosen.
 func (s statisticsView) Lasting() []int { return lasting }
 
 // share makes a link to the chart of this page.
@@ -29,10 +29,10 @@ func (pages numberPages) share(v *request) {
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	one, err := v.api.Charts.Create(v.ctx(), client.NewSharedChart{Title: strings.TrimSpace(v.r.FormValue("title")),
+	sharedChart, err := v.api.Charts.Create(v.ctx(), client.NewSharedChart{Title: strings.TrimSpace(v.r.FormValue("title")),
 		Question: asked.asked.Encode(), Days: days})
 	if !v.failed(err) {
-		pages.showStatistics(v, statisticsView{Link: one.URL})
+		pages.showStatistics(v, statisticsView{Link: sharedChart.URL})
 	}
 }
 
@@ -46,8 +46,8 @@ type sharedView struct {
 // sharedPage shows a shared chart, and nothing else of the console.
 func (c *Console) sharedPage(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
-	one, as, err := c.Shared(r.Context(), r.PathValue("text"))
-	if err == nil && !adminroute.Role(as.Role).AtLeast(adminroute.Marketer) {
+	link, caller, err := c.Shared(r.Context(), r.PathValue("text"))
+	if err == nil && !adminroute.Role(caller.Role).AtLeast(adminroute.Marketer) {
 		err = iam.ErrNoShared // the person who shared it lost the permission for the numbers
 	}
 	switch {
@@ -59,9 +59,9 @@ func (c *Console) sharedPage(w http.ResponseWriter, r *http.Request) {
 		v.fault(http.StatusServiceUnavailable, v.say("fault.store"))
 		return
 	}
-	v.r, v.caller, v.shared = r.Clone(r.Context()), as, true
-	v.r.URL.RawQuery = one.Question
-	data := sharedView{Title: one.Title, ExpiresAt: one.ExpiresAt}
+	v.r, v.caller, v.shared = r.Clone(r.Context()), caller, true
+	v.r.URL.RawQuery = link.Question
+	data := sharedView{Title: link.Title, ExpiresAt: link.ExpiresAt}
 	if data.statisticsView, err = v.dated(); err == nil {
 		err = v.numbers(&data.statisticsView)
 	}

@@ -13,13 +13,13 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes are the pages of statistics.
+// routes returns the pages of statistics.
 func (pages numberPages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/statistics":         pages.statistics,
 		"POST /console/statistics":        pages.actOnStatistics,
-		"GET /console/statistics/most":    pages.most,
-		"GET /console/statistics/nothing": pages.nothing,
+		"GET /console/statistics/most":    pages.topValues,
+		"GET /console/statistics/nothing": pages.unmatched,
 		"GET /console/statistics/{table}": pages.download,
 	}
 }
@@ -37,7 +37,7 @@ type statisticsView struct {
 	By, Group, Count, From, To string
 	Days                       int // the last so many days; 0 = those from From to To
 	Groups                     []string
-	Only                       []only
+	Only                       []onlyField
 	Numbers                    client.Statistics
 	Chart                      chart
 	Recount                    *client.Recount
@@ -69,25 +69,25 @@ var boxed = []string{"rule", "app", "batch", "activity", "region", "result"}
 
 const mostBoxed = 5
 
-// query is the question as the API is asked it.
+// query returns the question as the API is asked it.
 func (s statisticsView) query() client.StatisticsQuery {
-	only := map[string]string{}
+	names := map[string]string{}
 	for _, o := range s.Only {
-		only[o.Name] = o.Value
+		names[o.Name] = o.Value
 	}
 	if owner := s.asked.Get("owner"); owner != "" {
-		only["owner"] = owner
+		names["owner"] = owner
 	}
-	return client.StatisticsQuery{From: s.From, To: s.To, By: s.By, Group: s.Group, Count: s.Count, Filter: only}
+	return client.StatisticsQuery{From: s.From, To: s.To, By: s.By, Group: s.Group, Count: s.Count, Filter: names}
 }
 
-// only is a value that limits which scans count.
-type only struct{ Name, Value string }
+// onlyField is a value that limits which scans count.
+type onlyField struct{ Name, Value string }
 
 // Users reports whether people are counted, not scans.
 func (s statisticsView) Users() bool { return s.Count == "users" }
 
-// File is the address of a table of the page as a file.
+// File returns the address of a table of the page as a file.
 func (s statisticsView) File(table, format string) string {
 	return Root + "/statistics/" + table + "." + format + "?" + s.asked.Encode()
 }
@@ -111,7 +111,7 @@ func (v *request) question() (view statisticsView) {
 	for _, name := range groups {
 		if value := q.Get(name); value != "" {
 			view.asked.Set(name, value)
-			view.Only = append(view.Only, only{name, value})
+			view.Only = append(view.Only, onlyField{name, value})
 		}
 	}
 	if account := v.account(); account != "" && !view.asked.Has("owner") {
@@ -120,7 +120,7 @@ func (v *request) question() (view statisticsView) {
 	return view
 }
 
-// fields are those fields of the question that an operation takes.
+// fields returns those fields of the question that an operation takes.
 func (s statisticsView) fields(names ...string) url.Values {
 	kept := url.Values{}
 	for _, name := range names {
@@ -141,7 +141,7 @@ func (pages numberPages) showStatistics(v *request, done statisticsView) {
 	}
 	data.Recount, data.Link = done.Recount, done.Link
 	shares := (view{request: v}).May("marketer")
-	if v.failed(v.numbers(&data)) || shares && v.failed(into(&data.Shared)(v.api.Charts.List(v.ctx()))) {
+	if v.failed(v.numbers(&data)) || shares && v.failed(storeResult(&data.Shared)(v.api.Charts.List(v.ctx()))) {
 		return
 	}
 	data.Numbers.Rows = everyPeriod(data.Numbers, data.By)
@@ -149,8 +149,8 @@ func (pages numberPages) showStatistics(v *request, done statisticsView) {
 		data.Numbers.Rows, data.Numbers.More = rows[:mostNumbers], true
 	}
 	v.knowRows(data.Group, data.Numbers.Rows)
-	for _, one := range data.Only {
-		v.know(one.Name, one.Value)
+	for _, field := range data.Only {
+		v.know(field.Name, field.Value)
 	}
 	if data.Days == 0 && data.From == "" && data.To == "" {
 		data.Days = 30
@@ -159,11 +159,11 @@ func (pages numberPages) showStatistics(v *request, done statisticsView) {
 }
 
 // everyPeriod returns the rows with those of periods in which nothing was counted.
-func everyPeriod(found client.Statistics, by string) []client.StatisticsRow {
-	if by == "" {
+func everyPeriod(found client.Statistics, actor string) []client.StatisticsRow {
+	if actor == "" {
 		return found.Rows
 	}
-	t, rows := timelineOf(found, by), map[int64][]client.StatisticsRow{}
+	t, rows := timelineOf(found, actor), map[int64][]client.StatisticsRow{}
 	if len(t.rows) == 0 { // too long to be listed
 		return found.Rows
 	}
@@ -174,11 +174,11 @@ func everyPeriod(found client.Statistics, by string) []client.StatisticsRow {
 	}
 	var all []client.StatisticsRow
 	for i := range t.rows {
-		at := t.starts[i]
-		if counted := rows[at.Unix()]; len(counted) > 0 {
+		instant := t.starts[i]
+		if counted := rows[instant.Unix()]; len(counted) > 0 {
 			all = append(all, counted...)
 		} else {
-			all = append(all, client.StatisticsRow{At: &at})
+			all = append(all, client.StatisticsRow{At: &instant})
 		}
 	}
 	return all
@@ -194,7 +194,7 @@ func (v *request) numbers(data *statisticsView) (err error) {
 	return err
 }
 
-// dated is the question with the first of its last days, by the server's clock and zone.
+// dated returns the question with the first of its last days, by the server's clock and zone.
 func (v *request) dated() (statisticsView, error) {
 	data := v.question()
 	if data.Days == 0 {
@@ -206,8 +206,8 @@ func (v *request) dated() (statisticsView, error) {
 	return data, err
 }
 
-// most shows the most frequent values. The page of statistics brings them after itself: they are added up from every row of its time.
-func (pages numberPages) most(v *request) {
+// topValues shows the most frequent values. The page of statistics brings them after itself: they are added up from every row of its time.
+func (pages numberPages) topValues(v *request) {
 	data, err := v.dated()
 	if v.failed(err) {
 		return
@@ -217,13 +217,13 @@ func (pages numberPages) most(v *request) {
 	}
 }
 
-// Most is the address of the most frequent values of the same scans.
+// Most returns the address of the most frequent values of the same scans.
 func (s statisticsView) Most() string { return Root + "/statistics/most?" + s.asked.Encode() }
 
 const mostMisses = 20
 
-// nothing shows where links were scanned that opened nothing. Pages that show it bring it after themselves.
-func (pages numberPages) nothing(v *request) {
+// unmatched shows where links were scanned that opened nothing. Pages that show it bring it after themselves.
+func (pages numberPages) unmatched(v *request) {
 	q := v.r.URL.Query()
 	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.MissQuery{From: q.Get("from"), To: q.Get("to"),
 		Owner: cmp.Or(q.Get("owner"), v.account()),
@@ -244,14 +244,14 @@ func (v view) Place(place string) string {
 	return place
 }
 
-// Nothing is the address of the scans of the same time that opened nothing.
+// Nothing returns the address of the scans of the same time that opened nothing.
 func (s statisticsView) Nothing() string { return nothingOf(s.fields("from", "to", "owner")) }
 
-func nothingOf(of url.Values) string {
-	return strings.TrimSuffix(Root+"/statistics/nothing?"+of.Encode(), "?")
+func nothingOf(query url.Values) string {
+	return strings.TrimSuffix(Root+"/statistics/nothing?"+query.Encode(), "?")
 }
 
-// boxes are the most frequent values of this time, by several groups.
+// boxes returns the most frequent values of this time, by several groups.
 func (pages numberPages) boxes(v *request, s statisticsView) (list []box, err error) {
 	for _, group := range boxed {
 		if s.asked.Has(group) || group == s.Group {
@@ -264,8 +264,8 @@ func (pages numberPages) boxes(v *request, s statisticsView) (list []box, err er
 			return nil, err
 		}
 		rows := slices.DeleteFunc(found.Rows, func(r client.StatisticsRow) bool { return r.Value == "" })
-		if one := (box{group, v.frequent(group, rows)}); len(one.Rows) > 0 {
-			list = append(list, one)
+		if b := (box{group, v.frequent(group, rows)}); len(b.Rows) > 0 {
+			list = append(list, b)
 		}
 	}
 	return list, nil
@@ -275,8 +275,8 @@ func (pages numberPages) boxes(v *request, s statisticsView) (list []box, err er
 func (pages numberPages) actOnStatistics(v *request) {
 	switch v.r.FormValue("did") {
 	case "recount":
-		if again, err := v.api.Statistics.Verify(v.ctx()); !v.failed(err) {
-			pages.showStatistics(v, statisticsView{Recount: &again})
+		if secondRecount, err := v.api.Statistics.Verify(v.ctx()); !v.failed(err) {
+			pages.showStatistics(v, statisticsView{Recount: &secondRecount})
 		}
 	case "share":
 		pages.share(v)
@@ -289,7 +289,7 @@ func (pages numberPages) actOnStatistics(v *request) {
 	}
 }
 
-// named is the name of a value of a group: of a rule its prefix, of an account its name, as far as the reader may see them.
+// named returns the name of a value of a group: of a rule its prefix, of an account its name, as far as the reader may see them.
 func (v *request) named(group, value string) string {
 	if name := v.known[group+" "+value]; name != "" {
 		return name
@@ -333,8 +333,8 @@ func (v *request) know(group string, values ...string) {
 	}
 	if len(ids) > 0 {
 		list, _ := v.api.Rules.ListNames(v.ctx(), ids[:min(len(ids), drawnRows)])
-		for _, one := range list {
-			v.known[fmt.Sprint(group, " ", one.ID)] = one.Prefix
+		for _, ruleName := range list {
+			v.known[fmt.Sprint(group, " ", ruleName.ID)] = ruleName.Prefix
 		}
 	}
 	if len(appids) > 0 {
@@ -361,15 +361,15 @@ func (v *request) valueName(value string) string {
 	return value
 }
 
-// day is a time of a row, as short as its kind allows.
-func day(at time.Time, by string) string {
-	if by == "hour" {
-		return at.Format("2006-01-02 15:04")
+// day returns a time of a row, as short as its kind allows.
+func day(t time.Time, actor string) string {
+	if actor == "hour" {
+		return t.Format("2006-01-02 15:04")
 	}
-	return at.Format("2006-01-02")
+	return t.Format("2006-01-02")
 }
 
-// narrowTo is the address of this page with only one value of a group.
+// narrowTo returns the address of this page with only one value of a group.
 func (v *request) narrowTo(group, value string) string {
 	if v.shared {
 		return ""
@@ -386,32 +386,32 @@ func (v *request) narrowTo(group, value string) string {
 	return Root + "/statistics?" + q.Encode()
 }
 
-// narrowBy is the address of this page for one day, week or month, counted by the next shorter
+// narrowBy returns the address of this page for one day, week or month, counted by the next shorter
 // span; "" for an hour.
-func (v *request) narrowBy(at time.Time, by string) string {
+func (v *request) narrowBy(t time.Time, actor string) string {
 	if v.shared {
 		return ""
 	}
-	last := at
-	within := map[string]string{"day": "hour", "week": "day", "month": "day"}[by]
-	switch by {
+	last := t
+	scope := map[string]string{"day": "hour", "week": "day", "month": "day"}[actor]
+	switch actor {
 	case "week":
-		last = at.AddDate(0, 0, 6)
+		last = t.AddDate(0, 0, 6)
 	case "month":
-		last = at.AddDate(0, 1, -1)
+		last = t.AddDate(0, 1, -1)
 	case "hour":
 		return ""
 	}
 	q := v.r.URL.Query()
 	q.Del("done")
 	q.Del("days")
-	q.Set("by", within)
-	q.Set("from", at.Format(time.DateOnly))
+	q.Set("by", scope)
+	q.Set("from", t.Format(time.DateOnly))
 	q.Set("to", last.Format(time.DateOnly))
 	return Root + "/statistics?" + q.Encode()
 }
 
-// Value is the name of a value of a group.
+// Value returns the name of a value of a group.
 func (v view) Value(group, value string) string {
 	if value == "-" { // as the address names those without a value
 		value = ""
@@ -426,27 +426,27 @@ func (v view) RuleName(id int64) string {
 	return v.named("rule", value)
 }
 
-// Narrow is the address of this page with only one value of a group.
+// Narrow returns the address of this page with only one value of a group.
 func (v view) Narrow(group, value string) string { return v.narrowTo(group, value) }
 
-// Last is the address of this page for the last so many days.
-func (v view) Last(days int, by string) string {
+// Last returns the address of this page for the last so many days.
+func (v view) Last(days int, actor string) string {
 	q := v.r.URL.Query()
 	for _, name := range []string{"done", "from", "to"} {
 		q.Del(name)
 	}
 	q.Set("days", strconv.Itoa(days))
-	q.Set("by", by)
+	q.Set("by", actor)
 	return Root + "/statistics?" + q.Encode()
 }
 
-// Spans are the last days that one click chooses.
+// Spans returns the last days that one click chooses.
 func (s statisticsView) Spans() any { return spans }
 
-// Percent is a part of a whole.
-func (v view) Percent(part, whole int64) string {
-	if whole == 0 {
+// Percent returns a part of a whole.
+func (v view) Percent(part, total int64) string {
+	if total == 0 {
 		return "–"
 	}
-	return strconv.FormatFloat(100*float64(part)/float64(whole), 'f', 1, 64)
+	return strconv.FormatFloat(100*float64(part)/float64(total), 'f', 1, 64)
 }

@@ -35,7 +35,7 @@ func (v *request) asked(text, name string, f *impact) bool {
 		}
 	}
 	data := sureView{Text: text, Name: name, Action: v.r.URL.RequestURI(), Wrong: typed != "", Fields: fields, Foreseen: f,
-		Back: cmp.Or(inside(v.r.URL.RequestURI()), Root)}
+		Back: cmp.Or(localPath(v.r.URL.RequestURI()), Root)}
 	status := http.StatusOK
 	if data.Wrong {
 		status = http.StatusUnprocessableEntity

@@ -40,8 +40,8 @@ func (c *Console) setZone(v *request, name string) {
 	}
 }
 
-// here returns the moment that a page was made, and the zone in which its reader sees times.
-func (v view) here() (now time.Time, zone *time.Location) {
+// pageTime returns the moment that a page was made, and the zone in which its reader sees times.
+func (v view) pageTime() (now time.Time, zone *time.Location) {
 	now, zone = time.Now(), time.Local
 	if chosen, err := time.LoadLocation(v.Zone()); err == nil && v.Zone() != "" {
 		zone = chosen
@@ -53,41 +53,41 @@ func (v view) here() (now time.Time, zone *time.Location) {
 }
 
 // Time returns how long ago a moment was, with the moment itself in the reader's zone as its title.
-func (v view) Time(at any) template.HTML {
-	now, zone := v.here()
-	moment := momentOf(at).In(zone)
-	return timeElement(moment, v.away(moment, now))
+func (v view) Time(value any) template.HTML {
+	now, zone := v.pageTime()
+	moment := momentOf(value).In(zone)
+	return timeElement(moment, v.relativeTime(moment, now))
 }
 
 // Clock returns the time of day in the reader's zone: a list of calls goes on while it is read.
-func (v view) Clock(at any) template.HTML {
-	_, zone := v.here()
-	moment := momentOf(at).In(zone)
+func (v view) Clock(value any) template.HTML {
+	_, zone := v.pageTime()
+	moment := momentOf(value).In(zone)
 	return timeElement(moment, moment.Format(time.TimeOnly))
 }
 
 // Period returns the hour or the day at which a row of statistics begins, in the zone of the statistics.
-func (v view) Period(at any, by string) template.HTML {
-	moment := momentOf(at)
-	return timeElement(moment, day(moment, by))
+func (v view) Period(value any, actor string) template.HTML {
+	moment := momentOf(value)
+	return timeElement(moment, day(moment, actor))
 }
 
-// momentOf is a moment of an answer, in which optional ones are pointers.
-func momentOf(at any) time.Time {
-	if pointer, is := at.(*time.Time); is {
+// momentOf returns a moment of an answer, in which optional ones are pointers.
+func momentOf(value any) time.Time {
+	if pointer, is := value.(*time.Time); is {
 		return *pointer
 	}
-	return at.(time.Time)
+	return value.(time.Time)
 }
 
-func timeElement(at time.Time, text string) template.HTML {
-	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, at.Format(time.RFC3339),
-		at.Format("2006-01-02 15:04:05 -07:00"), template.HTMLEscapeString(text)))
+func timeElement(t time.Time, text string) template.HTML {
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, t.Format(time.RFC3339),
+		t.Format("2006-01-02 15:04:05 -07:00"), template.HTMLEscapeString(text)))
 }
 
-// away returns the distance of a moment from now: in words for a month, as its day before and after that.
-func (v view) away(at, now time.Time) string {
-	key, far := "ago.", now.Sub(at)
+// relativeTime returns the distance of a moment from now: in words for a month, as its day before and after that.
+func (v view) relativeTime(t, now time.Time) string {
+	key, far := "ago.", now.Sub(t)
 	if far < 0 {
 		key, far = "ahead.", -far
 	}
@@ -102,5 +102,5 @@ func (v view) away(at, now time.Time) string {
 			return v.say(key+unit.name, int(far/unit.one))
 		}
 	}
-	return at.Format(time.DateOnly)
+	return t.Format(time.DateOnly)
 }

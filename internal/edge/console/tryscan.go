@@ -22,13 +22,13 @@ type scanView struct {
 	Text, User, Source, Moment, At string
 	Asked                          bool
 	Now                            *client.Explanation
-	Then                           *client.Past
+	Then                           *client.StateAsOf
 	Fault                          string
 	Code                           template.URL // a picture that the server drew; "" = the text is too long for a camera
 	Link                           string       // the text without its query, where it is a link: a prefix for a new rule
 }
 
-// Camera is the script that reads codes by a camera.
+// Camera returns the script that reads codes by a camera.
 func (scanView) Camera() string { return camera.Path() }
 
 // scan says what a text would open, and why. It records nothing.
@@ -55,15 +55,15 @@ func (pages scanPages) scan(v *request) {
 	asked := client.ScanRequest{Text: data.Text, User: data.User, Source: data.Source}
 	status, err := http.StatusOK, error(nil)
 	if data.Moment == "then" {
-		at, wrong := moment(data.At)
+		t, wrong := moment(data.At)
 		if wrong != nil {
 			data.Fault = v.say("scan.fault.at")
 			v.show(http.StatusUnprocessableEntity, "scan", data)
 			return
 		}
-		data.At = at.In(time.Local).Format(fieldTime)
-		data.Then = &client.Past{}
-		*data.Then, err = v.api.Scans.ResolveAsOf(v.ctx(), asked, at)
+		data.At = t.In(time.Local).Format(fieldTime)
+		data.Then = &client.StateAsOf{}
+		*data.Then, err = v.api.Scans.ResolveAsOf(v.ctx(), asked, t)
 	} else {
 		data.Now = &client.Explanation{}
 		*data.Now, err = v.api.Scans.Explain(v.ctx(), client.ExplainRequest{ScanRequest: asked,
@@ -80,13 +80,13 @@ func (pages scanPages) scan(v *request) {
 // fieldTime is a time as a field of a form holds it.
 const fieldTime = "2006-01-02T15:04:05"
 
-// moment is a time as a form's field has it, in the server's zone, or RFC 3339.
+// moment returns a time as a form's field has it, in the server's zone, or RFC 3339.
 func moment(text string) (time.Time, error) {
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		return at, nil
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t, nil
 	}
-	if at, err := time.ParseInLocation(fieldTime, text, time.Local); err == nil {
-		return at, nil
+	if t, err := time.ParseInLocation(fieldTime, text, time.Local); err == nil {
+		return t, nil
 	}
 	return time.ParseInLocation("2006-01-02T15:04", text, time.Local)
 }
@@ -121,14 +121,14 @@ func (pages scanPages) picture(v *request) {
 // answered already.
 func (v *request) readPicture() (text, fault string, ok bool) {
 	// One picture at a time for each person: reading one takes long.
-	whom := v.caller.Actor + " " + v.caller.Session + " " + v.c.ClientIP(v.r).String()
-	if _, busy := v.c.decoding.LoadOrStore(whom, true); busy {
+	value := v.caller.Actor + " " + v.caller.Session + " " + v.c.ClientIP(v.r).String()
+	if _, busy := v.c.decoding.LoadOrStore(value, true); busy {
 		return "", "busy", false
 	}
-	defer v.c.decoding.Delete(whom)
+	defer v.c.decoding.Delete(value)
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostPicture+64<<10)
 	file, _, err := v.r.FormFile("picture")
-	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+	if _, isLong := errors.AsType[*http.MaxBytesError](err); isLong {
 		return "", "large", false
 	}
 	if err != nil {
@@ -136,11 +136,11 @@ func (v *request) readPicture() (text, fault string, ok bool) {
 	}
 	defer file.Close()
 	defer func() { _ = v.r.MultipartForm.RemoveAll() }()
-	about, _, err := image.DecodeConfig(file)
+	config, _, err := image.DecodeConfig(file)
 	switch {
 	case err != nil:
 		return "", "kind", false
-	case about.Width*about.Height > mostPixels || about.Width <= 0 || about.Height <= 0:
+	case config.Width*config.Height > mostPixels || config.Width <= 0 || config.Height <= 0:
 		return "", "large", false
 	}
 	if _, err := file.Seek(0, io.SeekStart); v.failed(err) {

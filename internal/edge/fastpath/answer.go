@@ -22,11 +22,11 @@ func (c *conn) reply(a Response, closing bool) error {
 	return err
 }
 
-// later lets the goroutine that learns that an answer holds send it, so that the
+// sendLater lets the goroutine that learns that an answer holds send it, so that the
 // connection's own need not wake for it. False where the answer has to be waited
 // for: nothing is to be known, or more was asked already and answers keep their
 // order.
-func (c *conn) later(a Response) bool {
+func (c *conn) sendLater(a Response) bool {
 	if c.direct == nil || c.r < c.w {
 		return false
 	}
@@ -36,7 +36,7 @@ func (c *conn) later(a Response) bool {
 	}
 	c.compose(http.StatusOK, kind, false)
 	c.answer = a
-	return a.Then(c.holds)
+	return a.OnDurable(c.holds)
 }
 
 // known sends the answer that waited. It does not block: the rest of an

@@ -133,14 +133,14 @@ func (c *conn) end() {
 // hand gives the connection to net/http, with the request that was begun.
 func (c *conn) hand() {
 	_ = c.conn.SetDeadline(time.Time{})
-	other := &replayed{Conn: c.conn, all: io.MultiReader(bytes.NewReader(c.in[c.r:c.w]), c.conn), closed: func() {}}
+	otherReplayed := &replayed{Conn: c.conn, all: io.MultiReader(bytes.NewReader(c.in[c.r:c.w]), c.conn), closed: func() {}}
 	if c.lane.draining.Load() {
 		// net/http, once it is shut down, takes no request that it has not read.
 		c.lane.late.Add(1)
-		other.closed = sync.OnceFunc(c.lane.late.Done)
+		otherReplayed.closed = sync.OnceFunc(c.lane.late.Done)
 	}
 	c.handed = true
-	c.lane.hand(other)
+	c.lane.hand(otherReplayed)
 }
 
 // failed tells of a panic; nil = there was none.
@@ -151,9 +151,9 @@ func (c *conn) failed(fault any) {
 	}
 }
 
-func (c *conn) asks(now bool) {
+func (c *conn) asks(isNow bool) {
 	if c.watched != nil {
-		c.watched.Asks(now)
+		c.watched.Asks(isNow)
 	}
 }
 
@@ -193,7 +193,7 @@ func (c *conn) answerNext(first bool) state {
 	}
 	c.answered = true
 	closing := h.last || l.draining.Load()
-	if !closing && c.later(a) {
+	if !closing && c.sendLater(a) {
 		return plain
 	}
 	err := c.reply(a, closing)
@@ -205,8 +205,8 @@ func (c *conn) answerNext(first bool) state {
 }
 
 // begin begins the answer to the request that was read; nil where net/http is to judge it, or nothing began.
-func (c *conn) begin(h *head, begin func(ctx context.Context, who string, body []byte) Response) Response {
-	l, who := c.lane, ""
+func (c *conn) begin(h *head, begin func(ctx context.Context, actor string, body []byte) Response) Response {
+	l, actor := c.lane, ""
 	if l.KnownHost != nil && !l.KnownHost(string(h.host)) {
 		return nil
 	}
@@ -215,7 +215,7 @@ func (c *conn) begin(h *head, begin func(ctx context.Context, who string, body [
 			c.key = string(h.key)
 		}
 		var ok bool
-		if who, ok = l.Key(l.life, c.key); !ok || len(h.key) == 0 {
+		if actor, ok = l.Key(l.life, c.key); !ok || len(h.key) == 0 {
 			return nil
 		}
 		if !c.proven && c.watched != nil {
@@ -224,7 +224,7 @@ func (c *conn) begin(h *head, begin func(ctx context.Context, who string, body [
 		c.proven = true
 	}
 	c.asks(true)
-	a := begin(l.life, who, c.in[c.r+h.size:c.r+h.size+h.length])
+	a := begin(l.life, actor, c.in[c.r+h.size:c.r+h.size+h.length])
 	if a == nil {
 		return nil
 	}
@@ -260,7 +260,7 @@ func (c *conn) await(first bool) (h head, s state) {
 			return h, s
 		}
 		c.room(h.size + h.length)
-		if s = c.more(&w); s != waiting {
+		if s = c.readOnce(&w); s != waiting {
 			return h, s
 		}
 	}
@@ -276,14 +276,14 @@ func (c *conn) skip(w *wait) {
 
 // look judges what was read of a request.
 func (c *conn) look(w *wait) (head, state) {
-	here := c.w - c.r
+	current := c.w - c.r
 	h, ok := c.lane.readHead(c.in[c.r:c.w])
 	switch {
-	case !ok && !w.first && w.blank+here < maxBlank:
+	case !ok && !w.first && w.blank+current < maxBlank:
 		// Fewer bytes before the end of a connection are no request, as in net/http.
-	case !ok || h.size == 0 && here > maxHead:
+	case !ok || h.size == 0 && current > maxHead:
 		return h, foreign
-	case h.size > 0 && here >= h.size+h.length:
+	case h.size > 0 && current >= h.size+h.length:
 		return h, plain
 	}
 	if !w.begun {
@@ -321,20 +321,20 @@ func (c *conn) idles(w *wait) state {
 	return waiting
 }
 
-// more reads once.
-func (c *conn) more(w *wait) state {
+// readOnce reads once.
+func (c *conn) readOnce(w *wait) state {
 	n, err := c.read(c.in[c.w:])
 	c.idle.Store(false)
 	c.w += n
-	late := errors.Is(err, os.ErrDeadlineExceeded)
+	isLate := errors.Is(err, os.ErrDeadlineExceeded)
 	switch {
 	case n > 0 || err == nil:
 		return waiting
 	case !w.first && err == io.EOF && w.blank+c.w-c.r < maxBlank:
 		return gone
-	case c.r < c.w && (err == io.EOF || late):
+	case c.r < c.w && (err == io.EOF || isLate):
 		return foreign
-	case c.r == c.w && !w.last && c.lane.draining.Load() && late: // Drain woke it
+	case c.r == c.w && !w.last && c.lane.draining.Load() && isLate: // Drain woke it
 		return waiting
 	}
 	return gone
@@ -349,9 +349,9 @@ func (c *conn) read(b []byte) (int, error) {
 
 // readBy sets the time by which the next bytes must be there, unless what is set
 // is within exact of it.
-func (c *conn) readBy(within, exact time.Duration) {
-	until := time.Now().Add(within)
-	if ahead := until.Sub(c.readUntil); ahead > exact || ahead < 0 || exact == 0 {
+func (c *conn) readBy(limit, exact time.Duration) {
+	until := time.Now().Add(limit)
+	if leadingWait := until.Sub(c.readUntil); leadingWait > exact || leadingWait < 0 || exact == 0 {
 		c.readUntil = until
 		_ = c.conn.SetReadDeadline(until)
 	}

@@ -83,8 +83,8 @@ func (d *direct) read(b []byte) (int, error) {
 	return d.got, nil
 }
 
-// try is read where nothing is waited for: again says that nothing is there. n is 0 at the end and after a fault.
-func (d *direct) try(b []byte) (n int, again bool) {
+// try is read where nothing is waited for: repeat says that nothing is there. n is 0 at the end and after a fault.
+func (d *direct) try(b []byte) (n int, repeat bool) {
 	d.in, d.got, d.fault, d.again = b, 0, 0, false
 	err := d.raw.Control(d.trying)
 	if d.in = nil; err != nil || d.fault != 0 {

@@ -27,21 +27,21 @@ func (l *Listener) readHead(b []byte) (h head, ok bool) {
 		return h, true
 	}
 	h.length = -1
-	for at := len(first); ; {
-		end := bytes.IndexByte(b[at:], '\n')
+	for pos := len(first); ; {
+		end := bytes.IndexByte(b[pos:], '\n')
 		if end < 0 {
 			return head{}, true
 		}
-		if end == 0 || b[at+end-1] != '\r' {
+		if end == 0 || b[pos+end-1] != '\r' {
 			return head{}, false
 		}
-		line := b[at : at+end-1]
-		at += end + 1
+		line := b[pos : pos+end-1]
+		pos += end + 1
 		if len(line) == 0 {
 			if h.host == nil || h.length < 0 {
 				return head{}, false
 			}
-			h.size = at
+			h.size = pos
 			return h, true
 		}
 		if !l.readLine(&h, line) {
@@ -104,9 +104,9 @@ func (l *Listener) readLine(h *head, line []byte) bool {
 	return true
 }
 
-func all(b []byte, of *[256]bool) bool {
+func all(b []byte, values *[256]bool) bool {
 	for _, c := range b {
-		if !of[c] {
+		if !values[c] {
 			return false
 		}
 	}
@@ -125,9 +125,9 @@ const (
 	letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 )
 
-func bytesOf(text string) (of [256]bool) {
+func bytesOf(text string) (values [256]bool) {
 	for i := range len(text) {
-		of[text[i]] = true
+		values[text[i]] = true
 	}
-	return of
+	return values
 }

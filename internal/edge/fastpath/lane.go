@@ -16,7 +16,7 @@
 //   - several requests at once: answered one after the other, each before the next is begun (TestAnswersLeaveWhenTheyHold)
 //   - a client that sends nothing: its connection ends after IdleTime, a new one after firstTime (TestPieces,
 //     TestHowParkedConnectionsEnd)
-//   - a client that does not read: nobody else waits for it; after AnswerTime its connection ends (TestAClientThatDoesNotRead,
+//   - a client that does not read: no other client waits for it; after AnswerTime its connection ends (TestAClientThatDoesNotRead,
 //     TestALongAnswerOfALoop)
 //   - a client that leaves before its answer: what was begun ends all the same (TestAClientThatLeaves)
 //   - TLS: the handshake is made here within firstTime; HTTP/2 is handed over, and so is a client that speaks no TLS (TestTLS)
@@ -86,8 +86,8 @@ type Listener struct {
 type Response interface {
 	// Draft appends what the answer is unless something fails; false where Wait alone can say.
 	Draft(to []byte) (doc []byte, kind string, ok bool)
-	// Then calls f, which does not block, once it is known whether the draft holds; false if f will not be called.
-	Then(f func(error)) bool
+	// OnDurable calls f, which does not block, once it is known whether the draft holds; false if f will not be called.
+	OnDurable(f func(error)) bool
 	// Sent says that the draft held and is on its way.
 	Sent()
 	// Wait waits until the answer is known and appends it.
@@ -143,7 +143,7 @@ func (l *Listener) Close() error {
 func (l *Listener) Drain(ctx context.Context) error {
 	l.draining.Store(true)
 	_ = l.inner.Close()
-	l.each(func(c *conn) {
+	l.visit(func(c *conn) {
 		if c.idle.Load() {
 			_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 		}
@@ -154,11 +154,11 @@ func (l *Listener) Drain(ctx context.Context) error {
 		p.stop()
 	}
 	l.mu.Unlock()
-	mine, done := make(chan struct{}), make(chan struct{})
+	localCh, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		<-l.ended // or a connection that came just now would not be waited for
 		l.running.Wait()
-		close(mine)
+		close(localCh)
 		l.late.Wait()
 		close(done)
 	}()
@@ -169,12 +169,12 @@ func (l *Listener) Drain(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	l.cut()
-	l.each(func(c *conn) { _ = c.conn.Close() })
-	<-mine // net/http cuts what it has
+	l.visit(func(c *conn) { _ = c.conn.Close() })
+	<-localCh // net/http cuts what it has
 	return ctx.Err()
 }
 
-func (l *Listener) each(f func(*conn)) {
+func (l *Listener) visit(f func(*conn)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.conns {
@@ -236,7 +236,7 @@ func (c *replayed) Close() error {
 	return c.Conn.Close()
 }
 
-// NetConn is the connection itself.
+// NetConn returns the connection itself.
 func (c *replayed) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite lets net/http say that nothing more comes, so that a client reads

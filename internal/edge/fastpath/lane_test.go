@@ -44,7 +44,7 @@ func (a *slow) Draft(to []byte) ([]byte, string, bool) {
 	return append(to, a.body...), "text/plain", true
 }
 
-func (a *slow) Then(f func(error)) bool {
+func (a *slow) OnDurable(f func(error)) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.then = f
@@ -84,7 +84,7 @@ func (a *slow) end(err error) {
 type echo string
 
 func (e echo) Draft(to []byte) ([]byte, string, bool) { return to, "", false }
-func (e echo) Then(func(error)) bool                  { panic("a draft was never made") }
+func (e echo) OnDurable(func(error)) bool             { panic("a draft was never made") }
 func (e echo) Sent()                                  { panic("a draft was never sent") }
 func (e echo) Wait(_ context.Context, to []byte) ([]byte, string, int) {
 	return append(to, e...), "text/plain", http.StatusOK
@@ -158,7 +158,7 @@ func TestAnswersLeaveWhenTheyHold(t *testing.T) {
 		a := <-came
 		<-a.asked
 		sent := false
-		lane.each(func(c *conn) { sent = len(c.free) > 0 })
+		lane.visit(func(c *conn) { sent = len(c.free) > 0 })
 		require.True(t, !sent, "the answer left before it held")
 		a.end(nil)
 		wantAnswer(t, in, 200, text)
@@ -233,7 +233,7 @@ func TestAClientThatDoesNotRead(t *testing.T) {
 	<-a.asked
 	// The way to the client is filled up.
 	filler, filled := make([]byte, 64<<10), int64(0)
-	lane.each(func(c *conn) {
+	lane.visit(func(c *conn) {
 		for n := len(filler); n == len(filler); {
 			n = c.direct.write(filler)
 			filled += int64(n)
@@ -464,7 +464,7 @@ func (b broken) Draft(to []byte) ([]byte, string, bool) {
 	return append(to, b.echo...), "text/plain", b.at != "Wait"
 }
 
-func (b broken) Then(f func(error)) bool {
+func (b broken) OnDurable(f func(error)) bool {
 	if b.at == "Then" {
 		panic("in Then")
 	}

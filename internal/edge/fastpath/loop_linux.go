@@ -44,7 +44,7 @@ func (p *loop) stop() { _ = p.file.Close() }
 
 // add begins to watch a connection, for bytes that are there already too.
 func (p *loop) add(c *conn) (ok bool) {
-	p.both(c, func(poll, fd int) {
+	p.withDescriptors(c, func(poll, fd int) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		c.fd = int32(fd)
@@ -62,7 +62,7 @@ func (p *loop) add(c *conn) (ok bool) {
 
 // remove ends that. For a connection that was closed elsewhere the system has done so, and its descriptor may belong to another.
 func (p *loop) remove(c *conn) {
-	p.both(c, func(poll, fd int) { _ = syscall.EpollCtl(poll, syscall.EPOLL_CTL_DEL, fd, nil) })
+	p.withDescriptors(c, func(poll, fd int) { _ = syscall.EpollCtl(poll, syscall.EPOLL_CTL_DEL, fd, nil) })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.conns[c.fd] == c {
@@ -70,8 +70,8 @@ func (p *loop) remove(c *conn) {
 	}
 }
 
-// both calls f with both descriptors, unless one is closed.
-func (p *loop) both(c *conn, f func(poll, fd int)) {
+// withDescriptors calls f with both descriptors, unless one is closed.
+func (p *loop) withDescriptors(c *conn, f func(poll, fd int)) {
 	_ = p.raw.Control(func(poll uintptr) {
 		_ = c.direct.raw.Control(func(fd uintptr) { f(int(poll), int(fd)) })
 	})
@@ -82,7 +82,7 @@ func (p *loop) run() {
 		*conn
 		plain bool // there are bytes, and nothing else
 	}
-	events, here, n := make([]syscall.EpollEvent, atOnce), make([]one, 0, atOnce), 0
+	events, localOnes, n := make([]syscall.EpollEvent, atOnce), make([]one, 0, atOnce), 0
 	look := func(poll uintptr) bool {
 		// It waits for nothing: the runtime does.
 		got, _, fault := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, poll, uintptr(unsafe.Pointer(unsafe.SliceData(events))), atOnce,
@@ -96,11 +96,11 @@ func (p *loop) run() {
 		p.mu.Lock()
 		for _, e := range events[:n] {
 			if c := p.conns[e.Fd]; c != nil {
-				here = append(here, one{c, e.Events == syscall.EPOLLIN})
+				localOnes = append(localOnes, one{c, e.Events == syscall.EPOLLIN})
 			}
 		}
 		p.mu.Unlock()
-		for _, c := range here {
+		for _, c := range localOnes {
 			switch {
 			case !c.plain:
 				c.unpark()
@@ -108,7 +108,7 @@ func (p *loop) run() {
 				c.ready()
 			}
 		}
-		clear(here)
-		here = here[:0]
+		clear(localOnes)
+		localOnes = localOnes[:0]
 	}
 }

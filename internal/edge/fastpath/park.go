@@ -95,8 +95,8 @@ func (c *conn) ready() {
 			c.end()
 		}
 	}()
-	n, again := c.direct.try(c.in)
-	if !again {
+	n, repeat := c.direct.try(c.in)
+	if !repeat {
 		c.quiet.Store(0)
 		c.r, c.w = 0, n
 		if rest, ok := c.quick(); !ok {
@@ -129,7 +129,7 @@ func (c *conn) quick() (rest []byte, ok bool) {
 		c.free <- struct{}{}
 		return nil, false
 	}
-	if c.later(a) {
+	if c.sendLater(a) {
 		return nil, true
 	}
 	doc, kind, status := a.Wait(l.life, c.doc[:0])
@@ -145,9 +145,9 @@ func (c *conn) quick() (rest []byte, ok bool) {
 
 // sweep closes parked connections that were idle for too long, and drops closed ones.
 func (l *Listener) sweep() {
-	every := max(min(coarse, l.IdleTime/4), time.Millisecond)
-	most := int32(l.IdleTime/every) + 1
-	tick := time.NewTicker(every)
+	interval := max(min(coarse, l.IdleTime/4), time.Millisecond)
+	limit := int32(l.IdleTime/interval) + 1
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
@@ -155,17 +155,17 @@ func (l *Listener) sweep() {
 			return
 		case <-tick.C:
 		}
-		var over []*conn
-		l.each(func(c *conn) {
+		var overConns []*conn
+		l.visit(func(c *conn) {
 			if !c.parked.Load() {
 				return
 			}
-			if (c.quiet.Add(1) > most || c.direct.closed()) && c.parked.CompareAndSwap(true, false) {
-				over = append(over, c)
+			if (c.quiet.Add(1) > limit || c.direct.closed()) && c.parked.CompareAndSwap(true, false) {
+				overConns = append(overConns, c)
 			}
 		})
-		for _, c := range over {
-			if c.quiet.Load() <= most && !c.direct.closed() { // a request came just now
+		for _, c := range overConns {
+			if c.quiet.Load() <= limit && !c.direct.closed() { // a request came just now
 				c.resume(nil)
 				continue
 			}

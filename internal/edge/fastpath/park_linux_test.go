@@ -23,7 +23,7 @@ func until(t *testing.T, l *Listener, is func(*conn) bool) {
 	t.Helper()
 	for done := false; !done; runtime.Gosched() {
 		here := false
-		if l.each(func(c *conn) { here, done = true, is(c) }); !here {
+		if l.visit(func(c *conn) { here, done = true, is(c) }); !here {
 			t.Fatal("the connection has ended")
 		}
 	}
@@ -81,7 +81,7 @@ func TestHowParkedConnectionsEnd(t *testing.T) {
 	for name, end := range map[string]func(*Listener, net.Conn){
 		"idle":   func(*Listener, net.Conn) {},
 		"client": func(_ *Listener, client net.Conn) { client.Close() },
-		"closed": func(l *Listener, _ net.Conn) { l.each(func(c *conn) { c.conn.Close() }) },
+		"closed": func(l *Listener, _ net.Conn) { l.visit(func(c *conn) { c.conn.Close() }) },
 		"drain":  func(l *Listener, _ net.Conn) { l.Drain(context.Background()) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,7 +107,7 @@ func TestHowParkedConnectionsEnd(t *testing.T) {
 			}
 			for n := 1; n > 0; runtime.Gosched() { // and it is forgotten
 				n = 0
-				lane.each(func(*conn) { n++ })
+				lane.visit(func(*conn) { n++ })
 			}
 		})
 	}
@@ -132,7 +132,7 @@ func TestAParkedClientThatEndsWithItsRequest(t *testing.T) {
 		}
 		for n := 1; n > 0; runtime.Gosched() {
 			n = 0
-			lane.each(func(*conn) { n++ })
+			lane.visit(func(*conn) { n++ })
 		}
 	}
 }

@@ -20,7 +20,7 @@ type Call struct {
 	SDK        string // what makes the call in an SDK, where that is not the token's
 }
 
-// Calls are the calls of all sections, in the order of the contents.
+// Calls returns the calls of all sections, in the order of the contents.
 func Calls() []Call { return slices.Concat(tokenCalls, ruleCalls, codeCalls, platformCalls) }
 
 // CallSection is a family of calls as documents for programs name it.
@@ -29,7 +29,7 @@ type CallSection struct {
 	Calls       []Call
 }
 
-// CallSections are the families, in the order of the contents.
+// CallSections returns the families, in the order of the contents.
 func CallSections() []CallSection {
 	return []CallSection{
 		{"tokens", "Tokens, quotas, request ids, logins", tokenCalls},
@@ -173,7 +173,7 @@ var (
 	}
 )
 
-// FieldType is the type of a field of the call; "" where it is not listed.
+// FieldType returns the type of a field of the call; "" where it is not listed.
 func (c Call) FieldType(name string) string {
 	types := fieldTypes()
 	return cmp.Or(types[c.Page+"."+name], types[name])

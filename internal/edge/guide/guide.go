@@ -68,8 +68,8 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// Say is a text of the guide's layout in the language.
-func (l Language) Say(key string, with ...any) string { return book.Text(key, with...).In(l.Tag) }
+// Say returns a text of the guide's layout in the language.
+func (l Language) Say(key string, values ...any) string { return book.Text(key, values...).In(l.Tag) }
 
 // Word returns the language's own name.
 func (l Language) Word() string { return l.Say("language") }
@@ -146,10 +146,10 @@ func New(pages fs.FS, url, version string) (*Guide, error) {
 func (g *Guide) arrange(l Language) error {
 	language := l.Code
 	used := map[*page]bool{}
-	for _, of := range contents {
-		s := section{title: l.Say(of.title)}
-		names := of.names
-		for _, c := range of.calls {
+	for _, content := range contents {
+		s := section{title: l.Say(content.title)}
+		names := content.names
+		for _, c := range content.calls {
 			names = append(names, "calls/"+c.Page)
 		}
 		for _, name := range names {
@@ -173,10 +173,10 @@ func (g *Guide) arrange(l Language) error {
 
 var translates = regexp.MustCompile(`\A<!-- translates ([0-9a-f]{16}) -->\n\n?`)
 
-// Body is a page without the line that says which English page it translates.
+// Body returns a page without the line that says which English page it translates.
 func Body(source []byte) []byte { return translates.ReplaceAll(source, nil) }
 
-// Translates is the hash of the English page that a page translates; "" where it
+// Translates returns the hash of the English page that a page translates; "" where it
 // names none.
 func Translates(source []byte) string {
 	if found := translates.FindSubmatch(source); found != nil {
@@ -185,7 +185,7 @@ func Translates(source []byte) string {
 	return ""
 }
 
-// Hash is the hash of a page by which its translation names it.
+// Hash returns the hash of a page by which its translation names it.
 func Hash(source []byte) string {
 	sum := sha256.Sum256(source)
 	return hex.EncodeToString(sum[:8])
@@ -210,9 +210,9 @@ func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", Policy)
 	h.Set("Cache-Control", "no-cache")
 	rest := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, strings.TrimSuffix(Root, "/")), "/")
-	code, name, inside := strings.Cut(rest, "/")
+	code, name, isInside := strings.Cut(rest, "/")
 	language := slices.IndexFunc(Languages, func(l Language) bool { return l.Code == code })
-	if language < 0 || !inside {
+	if language < 0 || !isInside {
 		h.Set("Vary", "Accept-Language")
 		if rest != "" && language < 0 {
 			g.missing(w, asked(r))
@@ -245,7 +245,7 @@ func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	assets.ServePrecompressed(w, r, made.tag, made.plain, made.zipped)
 }
 
-// asked is the language that a browser prefers.
+// asked returns the language that a browser prefers.
 func asked(r *http.Request) Language {
 	tag := i18n.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 	return Languages[slices.IndexFunc(Languages, func(l Language) bool { return l.Tag == tag })]
@@ -279,18 +279,18 @@ type part struct {
 func (g *Guide) view(l Language, p *page) view {
 	v := view{Language: l, Home: Root + l.Code + "/", Version: g.version,
 		Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path()}
-	other := Languages[0]
-	if l == other {
-		other = Languages[1]
+	otherLanguage := Languages[0]
+	if l == otherLanguage {
+		otherLanguage = Languages[1]
 	}
-	v.Other = link{Language: other, Path: Root + other.Code + "/"}
+	v.Other = link{Language: otherLanguage, Path: Root + otherLanguage.Code + "/"}
 	for i, s := range g.sections[l.Code] {
-		one := part{Title: s.title, Open: p == nil && i == 0}
-		for _, of := range s.pages {
-			one.Open = one.Open || of == p
-			one.Pages = append(one.Pages, link{Title: of.title, Path: of.path(), Here: of == p})
+		item := part{Title: s.title, Open: p == nil && i == 0}
+		for _, thisPage := range s.pages {
+			item.Open = item.Open || thisPage == p
+			item.Pages = append(item.Pages, link{Title: thisPage.title, Path: thisPage.path(), Here: thisPage == p})
 		}
-		v.Sections = append(v.Sections, one)
+		v.Sections = append(v.Sections, item)
 	}
 	if p == nil {
 		return v
@@ -302,12 +302,12 @@ func (g *Guide) view(l Language, p *page) view {
 	}
 	v.Other.Path += p.name
 	list := g.order[l.Code]
-	at := slices.Index(list, p)
-	if at > 0 {
-		v.Before = &link{Title: list[at-1].title, Path: list[at-1].path()}
+	pos := slices.Index(list, p)
+	if pos > 0 {
+		v.Before = &link{Title: list[pos-1].title, Path: list[pos-1].path()}
 	}
-	if at+1 < len(list) {
-		v.After = &link{Title: list[at+1].title, Path: list[at+1].path()}
+	if pos+1 < len(list) {
+		v.After = &link{Title: list[pos+1].title, Path: list[pos+1].path()}
 	}
 	return v
 }

@@ -17,9 +17,9 @@ import (
 )
 
 // markdown reads tables. HTML in a text is left out. Cells carry no alignment: it would be an inline style.
-func markdown(more ...goldmark.Extender) goldmark.Markdown {
+func markdown(moreExtenders ...goldmark.Extender) goldmark.Markdown {
 	return goldmark.New(
-		goldmark.WithExtensions(append(more,
+		goldmark.WithExtensions(append(moreExtenders,
 			extension.NewTable(extension.WithTableCellAlignMethod(extension.TableCellAlignNone)))...),
 		goldmark.WithParserOptions(parser.WithAutoHeadingID()),
 		goldmark.WithRendererOptions(renderer.WithNodeRenderers(util.Prioritized(ownNodes{}, 100))),
@@ -36,7 +36,7 @@ func (p *page) parse() ast.Node {
 	return readers()[p.language.Code].Parser().Parse(text.NewReader(p.source))
 }
 
-// toHTML is the body of a page. Each heading has the anchor of the same heading in the English page, so that links work in both
+// toHTML returns the body of a page. Each heading has the anchor of the same heading in the English page, so that links work in both
 // languages.
 func toHTML(p, english *page) []byte {
 	tree := p.parse()
@@ -44,7 +44,7 @@ func toHTML(p, english *page) []byte {
 	if english != p {
 		names = anchors(english.parse())
 	}
-	at := 0
+	pos := 0
 	var blocks []*ast.FencedCodeBlock
 	ast.Walk(tree, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if !entering {
@@ -52,10 +52,10 @@ func toHTML(p, english *page) []byte {
 		}
 		switch n := n.(type) {
 		case *ast.Heading:
-			if at < len(names) {
-				n.SetAttributeString("id", []byte(names[at]))
+			if pos < len(names) {
+				n.SetAttributeString("id", []byte(names[pos]))
 			}
-			at++
+			pos++
 		case *ast.Link:
 			n.Destination = []byte(target(p, string(n.Destination)))
 		case *tables.Table:
@@ -90,7 +90,7 @@ func sayNotRun(p *page, block *ast.FencedCodeBlock) {
 	block.Parent().InsertAfter(block.Parent(), block, line)
 }
 
-// anchors are the names of the headings of a page, in order.
+// anchors returns the names of the headings of a page, in order.
 func anchors(tree ast.Node) (names []string) {
 	ast.Walk(tree, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if h, is := n.(*ast.Heading); is && entering {

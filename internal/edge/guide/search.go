@@ -36,7 +36,7 @@ type place struct {
 	terms  int
 }
 
-// name is the name of the page, with the anchor of the heading.
+// name returns the name of the page, with the anchor of the heading.
 func (p place) name() string {
 	if p.anchor == "" {
 		return p.page.name
@@ -83,12 +83,12 @@ func newIndex(pages, first []*page) *index {
 }
 
 func (x *index) add(p *page, names []string) {
-	at, one := -1, place{page: p}
+	pos, loc := -1, place{page: p}
 	var said strings.Builder
 	flush := func() {
-		one.text = strings.Join(strings.Fields(said.String()), " ")
-		if at >= 0 {
-			x.put(one, at == 0)
+		loc.text = strings.Join(strings.Fields(said.String()), " ")
+		if pos >= 0 {
+			x.put(loc, pos == 0)
 		}
 		said.Reset()
 	}
@@ -98,10 +98,10 @@ func (x *index) add(p *page, names []string) {
 		case *ast.Heading:
 			if entering {
 				flush()
-				at++
-				one = place{page: p, title: plain(n, p.source)}
-				if at < len(names) && at > 0 {
-					one.anchor = names[at]
+				pos++
+				loc = place{page: p, title: plain(n, p.source)}
+				if pos < len(names) && pos > 0 {
+					loc.anchor = names[pos]
 				}
 				return ast.WalkSkipChildren, nil
 			}
@@ -142,23 +142,23 @@ func plain(n ast.Node, source []byte) string {
 	return b.String()
 }
 
-func (x *index) put(one place, first bool) {
+func (x *index) put(loc place, first bool) {
 	counts := map[string]float64{}
-	for _, term := range terms(one.text) {
+	for _, term := range terms(loc.text) {
 		counts[term]++
-		one.terms++
+		loc.terms++
 	}
 	worth := float64(headingWorth)
 	if first {
 		worth = titleWorth
 	}
-	for _, term := range append(terms(one.title), terms(sought[one.name()])...) {
+	for _, term := range append(terms(loc.title), terms(sought[loc.name()])...) {
 		counts[term] += worth
 	}
 	for term, times := range counts {
 		x.terms[term] = append(x.terms[term], posting{len(x.places), times})
 	}
-	x.places = append(x.places, one)
+	x.places = append(x.places, loc)
 }
 
 // thousands is the comma of 10,000.
@@ -169,11 +169,11 @@ func terms(text string) (list []string) {
 	text = thousands.ReplaceAllString(text, "$1$2")
 	word := -1 // where one began
 	var last rune
-	end := func(at int) {
+	end := func(pos int) {
 		if word >= 0 {
-			list = append(list, stem(text[word:at]))
+			list = append(list, stem(text[word:pos]))
 			// A name of several parts is found by its parts, too.
-			if parts := strings.FieldsFunc(text[word:at], func(r rune) bool { return r == '_' }); len(parts) > 1 {
+			if parts := strings.FieldsFunc(text[word:pos], func(r rune) bool { return r == '_' }); len(parts) > 1 {
 				for _, part := range parts {
 					list = append(list, stem(part))
 				}
@@ -204,7 +204,7 @@ func terms(text string) (list []string) {
 	return list
 }
 
-// stem is a word as it is sought: in lower case, and one label where there are labels.
+// stem returns a word as it is sought: in lower case, and one label where there are labels.
 func stem(word string) string {
 	word = strings.ToLower(word)
 	if len(word) > 3 && strings.HasSuffix(word, "s") && !strings.HasSuffix(word, "ss") {
@@ -264,17 +264,17 @@ func (x *index) find(question string) []found {
 	for _, n := range hits {
 		best = max(best, n)
 	}
-	for at, score := range scores {
-		if hits[at] < best {
+	for pos, score := range scores {
+		if hits[pos] < best {
 			continue
 		}
-		one := x.places[at]
-		title := one.page.title
-		if one.anchor != "" {
-			title += " · " + one.title
+		loc := x.places[pos]
+		title := loc.page.title
+		if loc.anchor != "" {
+			title += " · " + loc.title
 		}
-		list = append(list, found{Title: title, Path: Root + one.page.language.Code + "/" + one.name(), score: score * one.rank(),
-			Words: excerpt(one.text, asked)})
+		list = append(list, found{Title: title, Path: Root + loc.page.language.Code + "/" + loc.name(), score: score * loc.rank(),
+			Words: excerpt(loc.text, asked)})
 	}
 	slices.SortFunc(list, func(a, b found) int { return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.Path, b.Path)) })
 	return list[:min(len(list), maxFound)]
@@ -285,7 +285,7 @@ func isHan(term string) bool {
 	return unicode.Is(unicode.Han, r)
 }
 
-// excerpt is the part of a text around the first of the terms, with the terms marked.
+// excerpt returns the part of a text around the first of the terms, with the terms marked.
 func excerpt(text string, terms []string) []piece {
 	runes := []rune(text)
 	lower := make([]rune, len(runes))

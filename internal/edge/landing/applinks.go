@@ -63,7 +63,7 @@ func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file 
 		g.Log.WarnContext(r.Context(), "the file of app links cannot be made", "host", host, "file", file, "error", err)
 	}
 	if made.away {
-		g.away(w, r)
+		g.serveUnavailable(w, r)
 		return
 	}
 	body := made.body
@@ -78,8 +78,8 @@ func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file 
 	guardHeaders(h)
 	h.Set("Cache-Control", "public, max-age="+seconds(linksAge))
 	h.Set("ETag", tag)
-	for one := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
-		if one = strings.TrimPrefix(strings.TrimSpace(one), "W/"); one == tag || one == "*" {
+	for name := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
+		if name = strings.TrimPrefix(strings.TrimSpace(name), "W/"); name == tag || name == "*" {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
@@ -114,7 +114,7 @@ func (c *linksCache) get(key [2]string, now time.Time) (have madeFile, fresh boo
 	return have, ok && age >= 0 && age < linksFresh
 }
 
-// linksFile is a file of a host. An error is returned once, for the log; the file that is returned
+// linksFile returns a file of a host. An error is returned once, for the log; the file that is returned
 // with it is served until the rules are read again. While they cannot be read the file stays as it
 // was.
 func (g *Gateway) linksFile(ctx context.Context, host, file string) (madeFile, error) {
@@ -134,7 +134,7 @@ func (g *Gateway) linksFile(ctx context.Context, host, file string) (madeFile, e
 		return madeFile{away: true}, context.Cause(ctx) // the caller went away: that says nothing about the file
 	}
 	made := madeFile{body: body, at: now}
-	if _, long := errors.AsType[tooLong](err); err != nil && !long {
+	if _, isLong := errors.AsType[tooLong](err); err != nil && !isLong {
 		made.body, made.away = have.body, have.body == nil
 	}
 	g.links.mu.Lock()
@@ -167,13 +167,13 @@ func (g *Gateway) makeLinks(ctx context.Context, host, file string) ([]byte, err
 	if !slices.ContainsFunc(lines, func(c component) bool { return !c.Exclude }) {
 		return nil, nil
 	}
-	var whole any
+	var value any
 	if file == applePath {
 		type details struct {
 			AppIDs     []string    `json:"appIDs"`
 			Components []component `json:"components"`
 		}
-		whole = map[string]any{"applinks": map[string]any{"details": []details{{s.AppleAppIDs, lines}}}}
+		value = map[string]any{"applinks": map[string]any{"details": []details{{s.AppleAppIDs, lines}}}}
 	} else {
 		const all = "delegate_permission/common.handle_all_urls"
 		type statement struct {
@@ -188,12 +188,12 @@ func (g *Gateway) makeLinks(ctx context.Context, host, file string) ([]byte, err
 					"sha256_cert_fingerprints": app.Fingerprints},
 				Extensions: map[string]any{all: map[string]any{"dynamic_app_link_components": forAndroid(lines)}}})
 		}
-		whole = statements
+		value = statements
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(whole); err != nil {
+	if err := e.Encode(value); err != nil {
 		return nil, err
 	}
 	if b.Len() > maxLinks {
@@ -202,7 +202,7 @@ func (g *Gateway) makeLinks(ctx context.Context, host, file string) ([]byte, err
 	return b.Bytes(), nil
 }
 
-// components are the lines for a host's rules.
+// components returns the lines for a host's rules.
 func (g *Gateway) components(host string, list []rules.Rule) []component {
 	lines := g.codeLines(host)
 	byKey := map[string]rules.Prefix{}
@@ -225,7 +225,7 @@ func (g *Gateway) components(host string, list []rules.Rule) []component {
 	}
 	for _, p := range sorted {
 		// A line that says what the next one would say anyway is left out.
-		if next, ok := above(byKey, p); opened[p.Key] == (ok && opened[next]) {
+		if next, ok := parentRule(byKey, p); opened[p.Key] == (ok && opened[next]) {
 			continue
 		}
 		lines = append(lines, line(p, !opened[p.Key]))
@@ -233,7 +233,7 @@ func (g *Gateway) components(host string, list []rules.Rule) []component {
 	return lines
 }
 
-// sample is a link that matches a rule and no longer rule, if there is one: below a path it appends
+// sample returns a link that matches a rule and no longer rule, if there is one: below a path it appends
 // a name that is too long for any rule.
 func sample(p rules.Prefix) string {
 	if p.Sub {
@@ -242,8 +242,8 @@ func sample(p rules.Prefix) string {
 	return p.Key
 }
 
-// above is the key of the longest shorter rule that matches whatever p matches.
-func above(byKey map[string]rules.Prefix, p rules.Prefix) (key string, ok bool) {
+// parentRule returns the key of the longest shorter rule that matches whatever p matches.
+func parentRule(byKey map[string]rules.Prefix, p rules.Prefix) (key string, ok bool) {
 	for n := len(p.Key) - 1; n > len(p.Origin()); n-- {
 		if shorter, found := byKey[p.Key[:n]]; found && shorter.Matches(p.Link) {
 			return shorter.Key, true
@@ -252,7 +252,7 @@ func above(byKey map[string]rules.Prefix, p rules.Prefix) (key string, ok bool) 
 	return "", false
 }
 
-// line is a rule in the grammar.
+// line returns a rule in the grammar.
 func line(p rules.Prefix, exclude bool) component {
 	c := component{Path: pattern(p.Path()), Exclude: exclude}
 	if p.Sub {
@@ -264,11 +264,11 @@ func line(p rules.Prefix, exclude bool) component {
 	return c
 }
 
-// pattern is a pattern that matches a text. No rule has a "*". The grammar has no escape for "$(",
+// pattern returns a pattern that matches a text. No rule has a "*". The grammar has no escape for "$(",
 // so that becomes "any single character", which is close.
 func pattern(text string) string { return strings.ReplaceAll(text, "$(", "?(") }
 
-// codeLines are the lines for code texts, where the host has any: they open
+// codeLines returns the lines for code texts, where the host has any: they open
 // the app in any case of letters, and it says what is wrong with a bad one.
 func (g *Gateway) codeLines(host string) (lines []component) {
 	for _, prefix := range g.Prefixes() {
@@ -288,11 +288,11 @@ func (g *Gateway) codeLines(host string) (lines []component) {
 			continue
 		}
 		folded := false
-		one := component{Path: pattern(l.Path), CaseSensitive: &folded}
+		c := component{Path: pattern(l.Path), CaseSensitive: &folded}
 		if l.Query != "" {
-			one.Query = pattern(l.Query)
+			c.Query = pattern(l.Query)
 		}
-		lines = append(lines, one)
+		lines = append(lines, c)
 	}
 	return lines
 }
@@ -308,9 +308,9 @@ func forAndroid(lines []component) (list []component) {
 			continue
 		}
 		parameters := map[string]string{}
-		for one := range strings.SplitSeq(text, "&") {
-			name, value, hasValue := strings.Cut(one, "=")
-			if _, twice := parameters[name]; !hasValue || name == "" || twice || strings.ContainsAny(name, "?*") {
+		for item := range strings.SplitSeq(text, "&") {
+			name, value, hasValue := strings.Cut(item, "=")
+			if _, duplicate := parameters[name]; !hasValue || name == "" || duplicate || strings.ContainsAny(name, "?*") {
 				parameters = nil
 				break
 			}

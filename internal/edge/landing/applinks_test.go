@@ -97,7 +97,7 @@ func (g *Gateway) file(t testing.TB, host, path string, header ...string) *httpt
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	g.Around(http.NotFoundHandler()).ServeHTTP(w, r)
+	g.Middleware(http.NotFoundHandler()).ServeHTTP(w, r)
 	return w
 }
 
@@ -147,7 +147,7 @@ func wanted(components []map[string]any, link string) bool {
 func TestTheFileOpensWhatTheRulesOpen(t *testing.T) {
 	t.Parallel()
 	const links = 40
-	sets := testscope.Or(3000, 300)
+	sets := testscope.Choose(3000, 300)
 	g := rand.New(rand.NewPCG(11, 7))
 	pick := func(list ...string) string { return list[g.IntN(len(list))] }
 	text := func() string {

@@ -91,8 +91,8 @@ const (
 	LogoFile     Page = "logo"
 )
 
-// Around serves requests for pages and files of this package, and leaves every other to the API.
-func (g *Gateway) Around(next http.Handler) http.Handler {
+// Middleware serves requests for pages and files of this package, and leaves every other to the API.
+func (g *Gateway) Middleware(next http.Handler) http.Handler {
 	family := map[string]bool{}
 	for _, path := range g.APIPaths {
 		family[firstSegment(path)] = true
@@ -217,7 +217,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 	}
 	if d.Code.Err != nil { // the store did not answer: it may be a code or not
 		g.Log.ErrorContext(r.Context(), "whether a text is a code made elsewhere cannot be read", "error", d.Code.Err)
-		g.away(w, r)
+		g.serveUnavailable(w, r)
 		return
 	}
 	if isCode(d) && d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly {
@@ -236,8 +236,8 @@ const lengthOfOne = 100
 
 // withinLimit charges the caller's address so many pages. Where it asked too often, it shows the
 // page that asks for patience and reports false.
-func (g *Gateway) withinLimit(w http.ResponseWriter, r *http.Request, what string, pages, perMinute int) bool {
-	wait := g.limits.draw(what, g.ClientIP(r), pages, perMinute, g.RealNow())
+func (g *Gateway) withinLimit(w http.ResponseWriter, r *http.Request, kind string, pages, perMinute int) bool {
+	wait := g.limits.draw(kind, g.ClientIP(r), pages, perMinute, g.RealNow())
 	if wait == 0 {
 		return true
 	}
@@ -323,7 +323,7 @@ type checked struct {
 	RedeemedAt time.Time
 }
 
-// doubt is the state of a code's page: only an active code that raised no alarm
+// doubt returns the state of a code's page: only an active code that raised no alarm
 // and was never redeemed is called genuine.
 func (c checked) doubt(state string) string {
 	switch {
@@ -355,12 +355,12 @@ func (g *Gateway) checked(ctx context.Context, s codes.Scanned) checked {
 		}
 	}
 	if c.Redeemed && g.Redeemed != nil {
-		at, err := g.Redeemed(ctx, batch, index)
+		t, err := g.Redeemed(ctx, batch, index)
 		if err != nil {
 			g.Log.WarnContext(ctx, "a page could not tell when a code was redeemed; it says so", "batch", batch, "index", index, "error",
 				err)
-		} else if !at.IsZero() {
-			c.RedeemedAt = at.In(zone)
+		} else if !t.IsZero() {
+			c.RedeemedAt = t.In(zone)
 		}
 	}
 	return c
@@ -412,7 +412,7 @@ func (g *Gateway) printedLinks() []codes.Link {
 	return g.Links()
 }
 
-// prefixHosts are the hosts of printed codes, in lower case.
+// prefixHosts returns the hosts of printed codes, in lower case.
 func (g *Gateway) prefixHosts() []string {
 	var hosts []string
 	for _, prefix := range g.Prefixes() {

@@ -29,7 +29,7 @@ var PlatformNames = []string{"api.weixin.qq.com", "api2.weixin.qq.com", "sh.api.
 	"hk.api.weixin.qq.com",
 	"mp.weixin.qq.com", "open.weixin.qq.com"}
 
-// pageHost is the Host of a request as rules write it. ok is false for a host that no rule can
+// pageHost returns the Host of a request as rules write it. ok is false for a host that no rule can
 // have, or that is always the API's: addresses, this machine, and the names under which client
 // libraries know the platform.
 func pageHost(header, scheme string) (host string, ok bool) {
@@ -89,11 +89,11 @@ func (c *hostCache) look(host string, now time.Time) (known, fresh bool) {
 func (c *hostCache) remember(host string, known bool, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	is, other := &c.no, c.yes
+	is, otherTs := &c.no, c.yes
 	if known {
-		is, other = &c.yes, c.no
+		is, otherTs = &c.yes, c.no
 	}
-	delete(other, host)
+	delete(otherTs, host)
 	if *is == nil || len(*is) >= maxHosts {
 		*is = map[string]time.Time{}
 	}
@@ -108,22 +108,22 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (kn
 		return true, false
 	}
 	now := g.RealNow()
-	was, fresh := g.hosts.look(host, now)
+	had, fresh := g.hosts.look(host, now)
 	if fresh {
-		return was, false
+		return had, false
 	}
-	if !was && !g.withinLimit(w, r, "host", 1, g.Settings.Get().LandingPageRateLimit) {
+	if !had && !g.withinLimit(w, r, "host", 1, g.Settings.Get().LandingPageRateLimit) {
 		return false, true
 	}
 	known, err := g.Rules.HasRules(r.Context(), host)
 	if err != nil {
 		g.Log.WarnContext(r.Context(), "whether a host has rules could not be read; the API answers instead of a page", "host", host,
 			"error", err)
-		if file := r.URL.Path; !was && (file == applePath || file == androidPath) {
-			g.away(w, r) // a telephone that asks for such a file would keep the API's answer
+		if file := r.URL.Path; !had && (file == applePath || file == androidPath) {
+			g.serveUnavailable(w, r) // a telephone that asks for such a file would keep the API's answer
 			return false, true
 		}
-		return was, false
+		return had, false
 	}
 	g.hosts.remember(host, known, now)
 	return known, false

@@ -33,11 +33,11 @@ const maxBuckets = 100_000
 
 // draw removes tokens and returns 0, or removes none and returns how long to wait for them. It
 // never asks for more than a minute's worth. perMinute 0 = no limit.
-func (l *limits) draw(what string, ip netip.Addr, tokens, perMinute int, now time.Time) (wait time.Duration) {
+func (l *limits) draw(kind string, ip netip.Addr, tokens, perMinute int, now time.Time) (wait time.Duration) {
 	if perMinute <= 0 {
 		return 0
 	}
-	key := bucketKey{what, ratelimit.KeyForIP(ip)}
+	key := bucketKey{kind, ratelimit.KeyForIP(ip)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	full := float64(perMinute)
@@ -88,7 +88,7 @@ func (g *Gateway) ForgetVisitors() { g.limits.forget() }
 // Advance makes the pages that limits count older by d.
 func (g *Gateway) Advance(d time.Duration) { g.limits.advance(d) }
 
-// seconds is a duration in whole seconds, rounded up, as Retry-After wants it.
+// seconds returns a duration in whole seconds, rounded up, as Retry-After wants it.
 func seconds(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }

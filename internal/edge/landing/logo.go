@@ -14,7 +14,7 @@ func (g *Gateway) dress(r *http.Request, v *view, appid string) {
 	if g.Looks == nil || appid == "" {
 		return
 	}
-	v.Look = g.Looks.Of(r.Context(), appid)
+	v.Look = g.Looks.Lookup(r.Context(), appid)
 	if v.Look.Logo.Hash != "" && v.Kind != "landing" {
 		if maker, ok := g.Account(appid); ok {
 			v.Maker = maker.Name
@@ -37,7 +37,7 @@ func (g *Gateway) logo(w http.ResponseWriter, r *http.Request, hash string) {
 			return
 		} else if err != nil {
 			g.Log.WarnContext(r.Context(), "a logo could not be read", "hash", hash, "error", err)
-			g.away(w, r)
+			g.serveUnavailable(w, r)
 			return
 		}
 	}

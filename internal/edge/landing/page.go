@@ -54,7 +54,7 @@ func (v *view) Sides() []side { return []side{v.First, v.Second} }
 func (v *view) LogoWidth() int  { return (v.Look.Logo.Width + 1) / 2 }
 func (v *view) LogoHeight() int { return (v.Look.Logo.Height + 1) / 2 }
 
-// Title is the title of the window, which stays the same in both languages.
+// Title returns the title of the window, which stays the same in both languages.
 func (v *view) Title() (string, error) {
 	if v.Kind == "landing" {
 		return v.App, nil
@@ -70,10 +70,10 @@ func (v *view) Title() (string, error) {
 // Heading says what a page is about.
 func (s side) Heading() (string, error) { return s.Say("title." + s.Key) }
 
-// Lang is the language as HTML names it.
+// Lang returns the language as HTML names it.
 func (s side) Lang() string { return string(s.Language) }
 
-// ID is the anchor of this language.
+// ID returns the anchor of this language.
 func (s side) ID() string {
 	if s.Chinese() {
 		return string(branding.Chinese)
@@ -81,7 +81,7 @@ func (s side) ID() string {
 	return string(branding.English)
 }
 
-// Own are the account's own texts.
+// Own returns the account's own texts.
 func (s side) Own() branding.Texts { return s.Look.Texts[branding.Language(s.ID())] }
 
 // Scanner returns the users' name for the app that scans.
@@ -92,7 +92,7 @@ func (s side) Scanner() (string, error) {
 	return s.Say("landing.app")
 }
 
-// Moment is a time as a person reads it.
+// Moment returns a time as a person reads it.
 func (s side) Moment(t time.Time) (string, error) {
 	year, month, day := t.Date()
 	name, err := s.Say("month." + strconv.Itoa(int(month)))
@@ -102,7 +102,7 @@ func (s side) Moment(t time.Time) (string, error) {
 	return s.Say("moment", day, name, year, t.Format("15:04"), t.Format("-07:00"))
 }
 
-// Machine is a time as a program reads it.
+// Machine returns a time as a program reads it.
 func (s side) Machine(t time.Time) string { return t.Format(time.RFC3339) }
 
 // TimesChecked says how often the code was checked.
@@ -110,9 +110,9 @@ func (s side) TimesChecked() (string, error) { return s.Count("code.times", int(
 
 func notice(key string) view { return view{Kind: "notice", Key: key} }
 
-// away is the answer where the store would have to be asked and does not
+// serveUnavailable is the answer where the store would have to be asked and does not
 // answer.
-func (g *Gateway) away(w http.ResponseWriter, r *http.Request) {
+func (g *Gateway) serveUnavailable(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Retry-After", seconds(linksFresh))
 	g.show(w, r, AwayPage, http.StatusServiceUnavailable, notice("away"))
 }
@@ -158,7 +158,7 @@ func source(text string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// styled is the style of a page in an account's colour.
+// styled returns the style of a page in an account's colour.
 func styled(accent branding.Colour) string {
 	if accent == "" {
 		return style
@@ -169,11 +169,11 @@ func styled(accent branding.Colour) string {
 // policy allows a page its own style, its own script, the picture in it and the account's logo. A
 // browser runs and fetches nothing else.
 func policy(style, script string) string {
-	may := "default-src 'none'; style-src " + source(style)
+	text := "default-src 'none'; style-src " + source(style)
 	if script != "" {
-		may += "; script-src " + source(script)
+		text += "; script-src " + source(script)
 	}
-	return may + "; img-src data: 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+	return text + "; img-src data: 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 }
 
 // guardHeaders are on every answer.

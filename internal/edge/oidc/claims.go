@@ -31,28 +31,28 @@ func (p *Provider) claim(all map[string]any) (any, bool) {
 	if value, ok := all[p.RolesClaim]; ok {
 		return value, true
 	}
-	var at any = all
+	var v any = all
 	for name := range strings.SplitSeq(p.RolesClaim, ".") {
-		object, ok := at.(map[string]any)
+		object, ok := v.(map[string]any)
 		if !ok {
 			return nil, false
 		}
-		if at, ok = object[name]; !ok {
+		if v, ok = object[name]; !ok {
 			return nil, false
 		}
 	}
-	return at, true
+	return v, true
 }
 
-// valuesOf are the texts of a claim: a list, one text with spaces or commas between
+// valuesOf returns the texts of a claim: a list, one text with spaces or commas between
 // them, or the names of an object that are not false or null there.
 func valuesOf(claim any) (list []string) {
 	switch claim := claim.(type) {
 	case string:
 		list = strings.FieldsFunc(claim, func(r rune) bool { return r == ' ' || r == ',' })
 	case []any:
-		for _, one := range claim {
-			if text, ok := one.(string); ok {
+		for _, v := range claim {
+			if text, ok := v.(string); ok {
 				list = append(list, text)
 			}
 		}
@@ -72,15 +72,15 @@ const ownPrefix = "qrjump:"
 // role returns the role and accounts of a claim: ROLE or ROLE:APPID, each maybe after "qrjump:"; if one value has that prefix, only
 // those that have it count. The role that covers all others counts, for the AppIDs that it is named with, or for all.
 func (p *Provider) role(all map[string]any) (adminroute.Role, []string, error) {
-	claim, there := p.claim(all)
-	if !there {
+	claim, exists := p.claim(all)
+	if !exists {
 		return "", nil, &Denial{Absent, p.RolesClaim}
 	}
 	values := valuesOf(claim)
 	if slices.ContainsFunc(values, func(v string) bool { return strings.HasPrefix(v, ownPrefix) }) {
 		values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return !strings.HasPrefix(v, ownPrefix) })
 	}
-	appids, whole := map[adminroute.Role][]string{}, map[adminroute.Role]bool{}
+	appids, fullSet := map[adminroute.Role][]string{}, map[adminroute.Role]bool{}
 	for _, value := range values {
 		name, appid, limited := strings.Cut(strings.TrimPrefix(value, ownPrefix), ":")
 		role := adminroute.Role(name)
@@ -89,7 +89,7 @@ func (p *Provider) role(all map[string]any) (adminroute.Role, []string, error) {
 		case limited:
 			appids[role] = append(appids[role], appid)
 		default:
-			appids[role], whole[role] = nil, true
+			appids[role], fullSet[role] = nil, true
 		}
 	}
 	var best adminroute.Role
@@ -105,8 +105,8 @@ func (p *Provider) role(all map[string]any) (adminroute.Role, []string, error) {
 	}
 	switch {
 	case best == "":
-		return "", nil, &Denial{None, plain(strings.Join(valuesOf(claim), ", "))}
-	case whole[best]:
+		return "", nil, &Denial{NoRole, plain(strings.Join(valuesOf(claim), ", "))}
+	case fullSet[best]:
 		return best, nil, nil
 	case best == adminroute.Admin || len(appids[best]) > 1000:
 		return "", nil, &Denial{Limited, string(best)}

@@ -98,7 +98,7 @@ const (
 	Said    DenyReason = "said"    // the provider refuses: Detail is its error code
 	Token   DenyReason = "token"   // its token is not for this sign-in: Detail says what is wrong
 	Absent  DenyReason = "absent"  // there is no claim of roles
-	None    DenyReason = "none"    // the claim names no role of this server: Detail is what it names
+	NoRole  DenyReason = "none"    // the claim names no role of this server: Detail is what it names
 	Two     DenyReason = "two"     // it names two roles of which neither covers the other
 	Limited DenyReason = "limited" // it limits an admin to AppIDs
 )
@@ -127,7 +127,7 @@ func private(u *url.URL) bool {
 	return u.Scheme == "http" && (u.Hostname() == "localhost" || err == nil && ip.IsLoopback())
 }
 
-// Host is the provider as people know it.
+// Host returns the provider as people know it.
 func (p *Provider) Host() string {
 	u, err := url.Parse(p.Issuer)
 	if err != nil {
@@ -172,18 +172,18 @@ func (p *Provider) discover(ctx context.Context) (*found, error) {
 }
 
 func (p *Provider) ask(ctx context.Context) (*found, error) {
-	one, err := oidc.NewProvider(oidc.ClientContext(ctx, client), p.Issuer)
+	provider, err := oidc.NewProvider(oidc.ClientContext(ctx, client), p.Issuer)
 	if err != nil {
 		return nil, err
 	}
-	f := &found{Provider: one, config: oauth2.Config{ClientID: p.ClientID, ClientSecret: p.ClientSecret, Endpoint: one.Endpoint(),
+	f := &found{Provider: provider, config: oauth2.Config{ClientID: p.ClientID, ClientSecret: p.ClientSecret, Endpoint: provider.Endpoint(),
 		Scopes: []string{oidc.ScopeOpenID, "profile"}}}
-	if err := one.Claims(&f.more); err != nil {
+	if err := provider.Claims(&f.more); err != nil {
 		return nil, err
 	}
 	f.more.SigningAlgs = slices.DeleteFunc(f.more.SigningAlgs, func(name string) bool { return !slices.Contains(signingAlgs, name) })
 	for name, text := range map[string]string{"authorization_endpoint": f.config.Endpoint.AuthURL,
-		"token_endpoint": f.config.Endpoint.TokenURL, "jwks_uri": f.more.JWKS, "userinfo_endpoint": one.UserInfoEndpoint()} {
+		"token_endpoint": f.config.Endpoint.TokenURL, "jwks_uri": f.more.JWKS, "userinfo_endpoint": provider.UserInfoEndpoint()} {
 		if text == "" && name == "userinfo_endpoint" {
 			continue // what it would say is in the token
 		}
@@ -241,33 +241,33 @@ func (p *Provider) Begin(ctx context.Context, redirect, next string) (address, k
 
 // Finish verifies the value that a browser kept and the parameters it came back with, and returns the person and the page to go to.
 // ErrNotBegun, ErrDown; a Refusal, with who it is if that is proven.
-func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (who iam.FederatedUser, next string, err error) {
+func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (user iam.FederatedUser, next string, err error) {
 	var f flow
 	text, err := p.Vault.Open(flowPlace, kept)
 	if err != nil || json.Unmarshal(text, &f) != nil || !p.Now().Before(f.Until) ||
 		subtle.ConstantTimeCompare([]byte(f.State), []byte(came.Get("state"))) != 1 {
-		return who, "", ErrNotBegun
+		return user, "", ErrNotBegun
 	}
 	next = f.Next
 	// RFC 9207: an answer that names who gives it is this provider's.
 	if iss := came.Get("iss"); iss != "" && iss != p.Issuer {
-		return who, next, &Denial{Token, "the answer is another issuer's"}
+		return user, next, &Denial{Token, "the answer is another issuer's"}
 	}
 	if code := came.Get("error"); code != "" {
-		return who, next, &Denial{Said, plain(code)}
+		return user, next, &Denial{Said, plain(code)}
 	}
 	found, err := p.discover(ctx)
 	if err != nil {
-		return who, next, err
+		return user, next, err
 	}
 	claims, err := p.exchange(oidc.ClientContext(ctx, client), found, f, came.Get("code"))
 	if err != nil {
-		return who, next, err
+		return user, next, err
 	}
-	who = iam.FederatedUser{Issuer: p.Issuer, Subject: claims.subject, Names: claims.names()}
+	user = iam.FederatedUser{Issuer: p.Issuer, Subject: claims.subject, Names: claims.names()}
 	role, appids, err := p.role(claims.all)
-	who.Role, who.Accounts = string(role), appids
-	return who, next, err
+	user.Role, user.Accounts = string(role), appids
+	return user, next, err
 }
 
 // exchange gets the claims for a code. The token is that of this sign-in: signed by the
@@ -319,7 +319,7 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	if c.subject == "" || len(c.subject) > mostSubject {
 		return c, &Denial{Token, "its subject is empty or too long"}
 	}
-	if _, there := p.claim(c.all); there || found.UserInfoEndpoint() == "" {
+	if _, exists := p.claim(c.all); exists || found.UserInfoEndpoint() == "" {
 		return c, nil
 	}
 	// Some say no more in the token than who it is.
@@ -330,11 +330,11 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	if info.Subject != c.subject {
 		return c, &Denial{Token, "the user's information is of somebody else"}
 	}
-	more := map[string]any{}
-	if err := info.Claims(&more); err != nil {
+	moreVs := map[string]any{}
+	if err := info.Claims(&moreVs); err != nil {
 		return c, &Denial{Token, err.Error()}
 	}
-	for name, value := range more {
+	for name, value := range moreVs {
 		if _, known := c.all[name]; !known {
 			c.all[name] = value
 		}
@@ -371,11 +371,11 @@ func (f *found) publicKeys(ctx context.Context) (keys []crypto.PublicKey, weak i
 		return nil, 0, fmt.Errorf("its jwks_uri answers no keys: %w", err)
 	}
 	for _, text := range set.Keys {
-		var one jose.JSONWebKey
-		if one.UnmarshalJSON(text) != nil {
+		var jsonWebKey jose.JSONWebKey
+		if jsonWebKey.UnmarshalJSON(text) != nil {
 			continue // RFC 7517 5: ignore keys of types that are not understood
 		}
-		switch key := one.Key.(type) {
+		switch key := jsonWebKey.Key.(type) {
 		case *rsa.PublicKey:
 			if key.N.BitLen() < minRSABits {
 				weak++

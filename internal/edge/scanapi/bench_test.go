@@ -13,7 +13,7 @@ import (
 type durableNow struct{}
 
 func (durableNow) Wait(context.Context) error { return nil }
-func (durableNow) Then(func(error)) bool      { return false }
+func (durableNow) OnDurable(func(error)) bool { return false }
 
 // BenchmarkAnswer is what one scan costs beside the network and the disk.
 func BenchmarkAnswer(b *testing.B) {

@@ -9,21 +9,21 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/fastpath"
 )
 
-// Lane is a lane for resolve requests. patience bounds how long a request may take to arrive.
+// Lane returns a lane for resolve requests. patience bounds how long a request may take to arrive.
 func (a *API) Lane(patience time.Duration) *fastpath.Listener {
 	l := &fastpath.Listener{Path: resolvePath, MaxBody: MaxRequest, Streams: "ndjson", ReadTimeout: min(patience,
 		a.BodyTimeout), Log: a.Log}
-	of := func(namespace string) string {
+	lookup := func(namespace string) string {
 		if a.Key == nil {
 			return accounts.DefaultNamespace
 		}
 		return namespace
 	}
 	l.Begin = func(ctx context.Context, namespace string, body []byte) fastpath.Response {
-		return a.begin(ctx, of(namespace), body)
+		return a.begin(ctx, lookup(namespace), body)
 	}
 	l.Try = func(ctx context.Context, namespace string, body []byte) fastpath.Response {
-		if s := a.try(ctx, of(namespace), body); s != nil {
+		if s := a.try(ctx, lookup(namespace), body); s != nil {
 			return s
 		}
 		return nil
@@ -46,8 +46,8 @@ func (s *scanned) Draft(to []byte) (doc []byte, kind string, ok bool) {
 	return s.append(to), jsonType, true
 }
 
-// Then implements lane.Answer.
-func (s *scanned) Then(f func(error)) bool { return s.group.Then(f) }
+// OnDurable implements lane.Answer.
+func (s *scanned) OnDurable(f func(error)) bool { return s.group.OnDurable(f) }
 
 // Sent implements lane.Answer.
 func (s *scanned) Sent() {

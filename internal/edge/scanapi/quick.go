@@ -75,7 +75,7 @@ func quick(s string) (q asked, ok bool) {
 	}
 }
 
-// space is the first place from i on that is no white space.
+// space returns the first place from i on that is no white space.
 func space(s string, i int) int {
 	for i < len(s) && (s[i] == ' ' || s[i] == '\n' || s[i] == '\r' || s[i] == '\t') {
 		i++

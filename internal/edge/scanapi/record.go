@@ -28,9 +28,9 @@ type Ledger func(*scanlog.Event) (Durable, error)
 type Durable interface {
 	// Wait returns nil once the group is durable.
 	Wait(ctx context.Context) error
-	// Then calls f, which must not block, with what Wait would return; false if
+	// OnDurable calls f, which must not block, with what Wait would return; false if
 	// that is known already.
-	Then(f func(error)) bool
+	OnDurable(f func(error)) bool
 }
 
 // deskTime is the time that a scan of a code may wait for the store.
@@ -94,7 +94,7 @@ func (a *API) waits(text string) bool {
 	if _, ok := accounts.CodeOf(text); ok {
 		return true
 	}
-	return a.Codes != nil && a.Codes.May(text) || a.Soon != nil && a.Late != nil && a.Soon() && a.Late()
+	return a.Codes != nil && a.Codes.MayBeCode(text) || a.Soon != nil && a.Late != nil && a.Soon() && a.Late()
 }
 
 // ofCode reports whether a scan fell on a code that was given out. The bare nine characters do not
@@ -171,9 +171,9 @@ func (a *API) wait(ctx context.Context, s *scanned) {
 		return
 	}
 	if s.soon {
-		within, cancel := context.WithTimeout(ctx, scanlog.Window)
+		parent, cancel := context.WithTimeout(ctx, scanlog.Window)
 		defer cancel()
-		if err := s.group.Wait(within); err != nil {
+		if err := s.group.Wait(parent); err != nil {
 			a.countLost(err)
 		}
 	} else if err := s.group.Wait(ctx); err != nil {
@@ -188,7 +188,7 @@ func (a *API) observe(s *scanned) {
 	}
 }
 
-// unwritten is the answer to a scan that the ledger did not take: a scan that is not durable is not
+// unwritten returns the answer to a scan that the ledger did not take: a scan that is not durable is not
 // acknowledged.
 func (a *API) unwritten(err error) error {
 	a.countLost(err)
@@ -219,7 +219,7 @@ func (a *API) answer(ctx context.Context, namespace string, body, to []byte) ([]
 	return a.finish(ctx, a.begin(ctx, namespace, body), to)
 }
 
-// begin is the first half of answer, up to the wait for the ledger; finish is the second. A scan of
+// begin returns the first half of answer, up to the wait for the ledger; finish is the second. A scan of
 // a code has waited for the ledger by then.
 func (a *API) begin(ctx context.Context, namespace string, body []byte) *scanned {
 	s := scans.Get().(*scanned)
@@ -245,9 +245,9 @@ func (a *API) goOn(ctx context.Context, s *scanned, namespace string, body []byt
 	}
 	code := s.ofCode()
 	if code {
-		within, cancel := context.WithTimeout(ctx, deskTime)
+		parent, cancel := context.WithTimeout(ctx, deskTime)
 		defer cancel()
-		ctx = within
+		ctx = parent
 	}
 	if a.visit(ctx, s); s.err == nil {
 		a.record(ctx, s)
@@ -293,7 +293,7 @@ func (a *API) deskProblem(err error) error {
 	return err
 }
 
-// eventOf is a scan as the ledger keeps it.
+// eventOf returns a scan as the ledger keeps it.
 func (a *API) eventOf(s *scanned) scanlog.Event {
 	d := &s.decision
 	e := scanlog.Event{ID: s.id, At: s.in.At.Truncate(time.Millisecond), Source: string(s.Source), Client: cleaned(s.Client),
@@ -336,8 +336,8 @@ const FromBrowser = "browser"
 // Followed records a redirect to a link of a GS1 key. It does not block: the client of a redirect is not told whether it was
 // recorded.
 func (a *API) Followed(number int64, address, client, ip string) {
-	at := a.Now()
-	s := scanned{asked: asked{request: request{IP: ip, Client: client, Source: FromBrowser}}, in: scan.Request{At: at}, id: a.newScanID(at),
+	t := a.Now()
+	s := scanned{asked: asked{request: request{IP: ip, Client: client, Source: FromBrowser}}, in: scan.Request{At: t}, id: a.newScanID(t),
 		decision: scan.Decision{Action: scan.OpenURL, Kind: scan.ByGS1, Matched: rules.RuleInfo{ID: number}, Link: address}}
 	e := a.eventOf(&s)
 	if _, err := a.Record(&e); err != nil {
@@ -352,7 +352,7 @@ func (a *API) hashed(s *scanned) scanlog.UserHash {
 	return a.UserHash(s.namespace, s.User)
 }
 
-// network is the part of an address that tells a place and no person: /24, or /48 of IPv6.
+// network returns the part of an address that tells a place and no person: /24, or /48 of IPv6.
 func network(ip string) netip.Prefix {
 	if ip == "" {
 		return netip.Prefix{}
@@ -405,10 +405,10 @@ type chance struct {
 	all  [640]byte
 }
 
-// newScanID is the millisecond of the scan and 80 random bits, so that ids
+// newScanID returns the millisecond of the scan and 80 random bits, so that ids
 // sort by time.
-func (a *API) newScanID(at time.Time) (id scanlog.ScanID) {
-	ms := uint64(at.UnixMilli())
+func (a *API) newScanID(t time.Time) (id scanlog.ScanID) {
+	ms := uint64(t.UnixMilli())
 	for i := range 6 {
 		id[i] = byte(ms >> (40 - 8*i))
 	}

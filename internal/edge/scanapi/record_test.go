@@ -30,7 +30,7 @@ func (d *disk) record(e *scanlog.Event) (Durable, error) {
 	return d, nil
 }
 
-func (*disk) Then(func(error)) bool { return false }
+func (*disk) OnDurable(func(error)) bool { return false }
 
 func (d *disk) Wait(ctx context.Context) error {
 	if d.held == nil {

@@ -263,9 +263,9 @@ func (a *API) guarded(next func(w http.ResponseWriter, r *http.Request, namespac
 		}
 		key, err := a.Key(r.Context(), text)
 		if errors.Is(err, accounts.ErrNoScanKey) && operator != nil {
-			var whose []string
-			whose, err = operator(r.Context(), text)
-			key.Namespace, r = accounts.DefaultNamespace, r.WithContext(For(r.Context(), whose))
+			var owners []string
+			owners, err = operator(r.Context(), text)
+			key.Namespace, r = accounts.DefaultNamespace, r.WithContext(WithAccounts(r.Context(), owners))
 		}
 		switch {
 		case errors.Is(err, accounts.ErrNoScanKey):
@@ -288,9 +288,9 @@ func (a *API) guarded(next func(w http.ResponseWriter, r *http.Request, namespac
 	}
 }
 
-func (a *API) report(of func(context.Context), r *http.Request) {
-	if of != nil {
-		of(r.Context())
+func (a *API) report(lookup func(context.Context), r *http.Request) {
+	if lookup != nil {
+		lookup(r.Context())
 	}
 }
 
@@ -349,7 +349,7 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]b
 	return body, nil
 }
 
-// unread is the answer to a request whose body ended with an error.
+// unread returns the answer to a request whose body ended with an error.
 func unread(err error) problem {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return problem{http.StatusRequestTimeout, "the request did not arrive in time"}
@@ -445,9 +445,9 @@ func escapedUnit(raw []byte) (rune, bool) {
 	return rune(n), err == nil
 }
 
-func unmarshal(body []byte, into any) error {
+func unmarshal(body []byte, dst any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
-	err := d.Decode(into)
+	err := d.Decode(dst)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		field := wrong.Field[strings.LastIndexByte(wrong.Field, '.')+1:]
 		if field == "" {
@@ -469,7 +469,7 @@ func unmarshal(body []byte, into any) error {
 	return nil
 }
 
-// member is the name of a user among the members of an account: namespace, slash, user id. No
+// member returns the name of a user among the members of an account: namespace, slash, user id. No
 // namespace has a slash, so users of two namespaces never have the same name.
 func member(namespace, user string) string {
 	if user == "" || namespace == accounts.DefaultNamespace && !strings.Contains(user, "/") {
@@ -524,7 +524,7 @@ func show(d scan.Decision) decision {
 	return shown
 }
 
-// matchedPrefix is the prefix of the rule that a scan fell on.
+// matchedPrefix returns the prefix of the rule that a scan fell on.
 func matchedPrefix(d *scan.Decision) string { return d.Matched.Prefix }
 
 //go:embed locale
@@ -535,10 +535,10 @@ var book = i18n.Open(locale)
 // messages tell a user, in both languages, why a code opens nothing.
 var messages = sync.OnceValue(func() map[codes.Reason]string {
 	said := map[codes.Reason]string{}
-	for _, why := range []codes.Reason{codes.NotActive, codes.UnknownCode, codes.IsFrozen, codes.IsVoid, codes.NoRelease,
+	for _, reason := range []codes.Reason{codes.NotActive, codes.UnknownCode, codes.IsFrozen, codes.IsVoid, codes.NoRelease,
 		codes.SerialOnly} {
-		text := book.Text("code." + string(why))
-		said[why] = text.English() + " " + text.Chinese()
+		text := book.Text("code." + string(reason))
+		said[reason] = text.English() + " " + text.Chinese()
 	}
 	return said
 })
@@ -621,36 +621,36 @@ func (a *API) brokeOff(w http.ResponseWriter, control *http.ResponseController, 
 
 // lineWaits reports whether a whole line has arrived already.
 func lineWaits(in *bufio.Reader) bool {
-	there, _ := in.Peek(in.Buffered())
-	return bytes.IndexByte(there, '\n') >= 0
+	storedData, _ := in.Peek(in.Buffered())
+	return bytes.IndexByte(storedData, '\n') >= 0
 }
 
 // answerLines keeps and writes down a group of decided scans and appends an
 // answer a line.
 func (a *API) answerLines(ctx context.Context, group []scanned, out []byte) []byte {
-	within := ctx
+	parent := ctx
 	for i := range group {
 		if group[i].err == nil && group[i].ofCode() {
 			var cancel context.CancelFunc
-			within, cancel = context.WithTimeout(ctx, deskTime)
+			parent, cancel = context.WithTimeout(ctx, deskTime)
 			defer cancel()
 			break
 		}
 	}
 	for i := range group {
 		if group[i].err == nil {
-			a.visit(within, &group[i])
+			a.visit(parent, &group[i])
 		}
 	}
 	for i := range group {
 		if group[i].err == nil {
-			a.record(within, &group[i])
+			a.record(parent, &group[i])
 		}
 	}
 	for i := range group {
 		s := &group[i]
 		if s.err == nil {
-			_ = a.await(within, s)
+			_ = a.await(parent, s)
 		}
 		if s.err != nil {
 			out = append(appendString(append(out, `{"error":`...), a.problemOf(a.deskProblem(s.err)).detail), '}', '\n')
@@ -709,36 +709,36 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	if err != nil {
 		return explanation{}, err
 	}
-	whose := whoseOf(r.Context())
-	if len(whose) > 0 {
-		if err := whose.only(&assumption); err != nil {
+	scope := whoseOf(r.Context())
+	if len(scope) > 0 {
+		if err := scope.restrict(&assumption); err != nil {
 			return explanation{}, err
 		}
 	}
-	var near []rules.Rule
+	var nearRules []rules.Rule
 	if link, ok := rules.ParseLink(in.Text); ok && rules.PlainText(in.Text) {
 		// A client that sent its last request and closed its side still reads: net/http ends the context of such a request.
-		within, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), explainTime)
+		parent, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), explainTime)
 		defer cancel()
-		near, err = a.Near(within, link)
+		nearRules, err = a.Near(parent, link)
 		if errors.Is(err, rules.ErrBusy) {
 			return explanation{}, problem{http.StatusServiceUnavailable, "others are waiting for explanations: try again in a moment"}
 		}
-		if _, away := errors.AsType[*errcode.Unavailable](err); err != nil && !away {
+		if _, isAway := errors.AsType[*errcode.Unavailable](err); err != nil && !isAway {
 			a.Log.Error("the rules near a link cannot be read", "error", err)
 			return explanation{}, problem{http.StatusServiceUnavailable, "the rules near this link cannot be read now: try again in a moment"}
 		}
 		if err != nil {
 			return explanation{}, err
 		}
-		near = whose.own(assumption.Near(link, near))
+		nearRules = scope.filter(assumption.Neighbours(link, nearRules))
 	}
 	resolver := a.Resolver
 	resolver.Finder = assumption
-	e := resolver.Explain(in, near)
-	if in.User != "" && !whose.see(e.Decision) { // who may test what is another account's is not told
+	e := resolver.Explain(in, nearRules)
+	if in.User != "" && !scope.see(e.Decision) { // who may test what is another account's is not told
 		in.User = ""
-		e = resolver.Explain(in, near)
+		e = resolver.Explain(in, nearRules)
 	}
 	if err := e.Decision.Code.Err; err != nil {
 		return explanation{}, a.deskProblem(err)
@@ -748,7 +748,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	}
 	shown := explanation{Decision: show(e.Decision), Steps: []step{}, CodePrefix: a.Codes.PrefixOf(in.Text)}
 	for _, s := range e.Steps {
-		if whose.sees(s.Rule.Owner) {
+		if scope.sees(s.Rule.Owner) {
 			shown.Steps = append(shown.Steps, surely(s, a.Now()))
 		}
 	}
@@ -767,13 +767,13 @@ func (a *API) assumption(req explainRequest) (scan.Overlay, error) {
 		return assumption, problem{http.StatusUnprocessableEntity,
 			fmt.Sprintf("assume has %d rules: at most %d", len(req.Assume), maxAssumed)}
 	}
-	for i, one := range req.Assume {
-		owner, ok := a.Resolver.Accounts.Account(one.Owner)
+	for i, item := range req.Assume {
+		owner, ok := a.Resolver.Accounts.Account(item.Owner)
 		if !ok {
-			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: there is no account %.40q", i, one.Owner)}
+			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: there is no account %.40q", i, item.Owner)}
 		}
-		rule := &rules.Rule{Kind: rules.Ordinary, Owner: one.Owner, Target: one.Owner, Path: one.Path, Occupy: one.Occupy,
-			OpenVersion: one.OpenVersion, TestLinks: one.TestLinks, Published: one.Published == nil || *one.Published}
+		rule := &rules.Rule{Kind: rules.Ordinary, Owner: item.Owner, Target: item.Owner, Path: item.Path, Occupy: item.Occupy,
+			OpenVersion: item.OpenVersion, TestLinks: item.TestLinks, Published: item.Published == nil || *item.Published}
 		if rule.OpenVersion == 0 {
 			rule.OpenVersion = rules.OpenRelease
 		}
@@ -782,13 +782,13 @@ func (a *API) assumption(req explainRequest) (scan.Overlay, error) {
 				fmt.Sprintf("assume %d: want open_version 1, 2 or 3 and at most %d test links", i, rules.MaxTestLinks)}
 		}
 		if owner.Kind == accounts.ServiceAccount {
-			rule.Kind, rule.Target = rules.Service, one.AppID
+			rule.Kind, rule.Target = rules.Service, item.AppID
 		}
 		var err error
-		if rule.Prefix, err = rules.ParsePrefix(one.Prefix, rule.Kind, true); err != nil {
+		if rule.Prefix, err = rules.ParsePrefix(item.Prefix, rule.Kind, true); err != nil {
 			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: %v", i, err)}
 		}
-		if _, twice := assumption.Rules[rule.Prefix.Key]; !twice {
+		if _, duplicate := assumption.Rules[rule.Prefix.Key]; !duplicate {
 			assumption.Rules[rule.Prefix.Key] = rule
 		}
 	}

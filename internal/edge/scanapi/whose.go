@@ -10,36 +10,36 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// whose holds the AppIDs to which the caller is limited; none = all.
-type whose []string
+// accountScope holds the AppIDs to which the caller is limited; none = all.
+type accountScope []string
 
 type whoseKey struct{}
 
-// For limits a caller to accounts; none = all.
-func For(ctx context.Context, appids []string) context.Context {
-	return context.WithValue(ctx, whoseKey{}, whose(appids))
+// WithAccounts limits a caller to accounts; none = all.
+func WithAccounts(ctx context.Context, appids []string) context.Context {
+	return context.WithValue(ctx, whoseKey{}, accountScope(appids))
 }
 
-func whoseOf(ctx context.Context) whose {
-	w, _ := ctx.Value(whoseKey{}).(whose)
+func whoseOf(ctx context.Context) accountScope {
+	w, _ := ctx.Value(whoseKey{}).(accountScope)
 	return w
 }
 
-func (w whose) sees(appid string) bool { return len(w) == 0 || slices.Contains(w, appid) }
+func (w accountScope) sees(appid string) bool { return len(w) == 0 || slices.Contains(w, appid) }
 
 // see reports whether a decision is about a rule, a code or an app of theirs.
-func (w whose) see(d scan.Decision) bool {
+func (w accountScope) see(d scan.Decision) bool {
 	return w.sees(d.AppID) || w.sees(d.Matched.Owner) || w.sees(d.Code.Batch.Account)
 }
 
-// own are the rules that are theirs.
-func (w whose) own(list []rules.Rule) []rules.Rule {
+// filter returns the rules that are theirs.
+func (w accountScope) filter(list []rules.Rule) []rules.Rule {
 	return slices.DeleteFunc(list, func(r rules.Rule) bool { return !w.sees(r.Owner) })
 }
 
-// only makes an explanation look at the rules of theirs, and of others at those that anybody meets who scans. Rules can be assumed for
+// restrict makes an explanation look at the rules of theirs, and of others at those that anybody meets who scans. Rules can be assumed for
 // their own accounts.
-func (w whose) only(o *scan.Overlay) error {
+func (w accountScope) restrict(o *scan.Overlay) error {
 	for _, r := range o.Rules {
 		if r != nil && !w.sees(r.Owner) {
 			return problem{http.StatusForbidden, "assume: you may see " + strings.Join(w, ", ") + " only"}
@@ -53,7 +53,7 @@ func (w whose) only(o *scan.Overlay) error {
 // own: scan.Overlay decides by Matching.
 type met struct {
 	scan.Finder
-	whose whose
+	whose accountScope
 }
 
 // Matching leaves out what another owner did not publish, and what that hides: of an owner only the longest prefix counts.
@@ -69,4 +69,4 @@ func (m met) Matching(link rules.Link) (list []rules.Rule) {
 }
 
 // Testing leaves out test links of others.
-func (m met) Testing(text string) []rules.Rule { return m.whose.own(m.Finder.Testing(text)) }
+func (m met) Testing(text string) []rules.Rule { return m.whose.filter(m.Finder.Testing(text)) }

@@ -29,7 +29,7 @@ type SDK struct {
 	Lines              []string
 }
 
-// Libraries are the client libraries of the field, three lines each. The addresses
+// Libraries returns the client libraries of the field, three lines each. The addresses
 // that they have are in docs/contract/clients.md.
 func (s Server) Libraries(a Account) []SDK {
 	return []SDK{

@@ -66,18 +66,18 @@ func Wanted(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
-	for one := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
-		kind, with, err := mime.ParseMediaType(one)
+	for name := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
+		kind, names, err := mime.ParseMediaType(name)
 		if err != nil || kind != "text/html" {
 			continue
 		}
-		q, err := strconv.ParseFloat(with["q"], 64)
-		return with["q"] == "" || err == nil && q > 0
+		q, err := strconv.ParseFloat(names["q"], 64)
+		return names["q"] == "" || err == nil && q > 0
 	}
 	return false
 }
 
-// Why is the fault in the reader's language.
+// Why returns the fault in the reader's language.
 func (v view) Why() string { return errortext.In(v.Language, v.Server.Fault) }
 
 // Serve writes the page.
@@ -105,7 +105,7 @@ func (s Server) Serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// miniProgram is the first Mini Program; rules of the lines are its own.
+// miniProgram returns the first Mini Program; rules of the lines are its own.
 func (s Server) miniProgram() Account {
 	for _, a := range s.Demo {
 		if a.Kind == "mini_program" {

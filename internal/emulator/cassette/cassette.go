@@ -80,16 +80,16 @@ func read(file string, from io.Reader) (list []Recorded, err error) {
 		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
 			continue
 		}
-		one, err := parseLine(slices.Clone(lines.Bytes()))
+		recorded, err := parseLine(slices.Clone(lines.Bytes()))
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", file, n, err)
 		}
-		if price += one.price() - standInsPerByte*len(lines.Bytes()); price > 0 {
+		if price += recorded.price() - standInsPerByte*len(lines.Bytes()); price > 0 {
 			return nil, fmt.Errorf("%s:%d: the stand-ins until here stand for more than %d characters a byte: no recording does that", file, n,
 				standInsPerByte)
 		}
-		one.Number = n
-		list = append(list, one)
+		recorded.Number = n
+		list = append(list, recorded)
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("%s:%d: %w", file, n+1, err)
@@ -103,11 +103,11 @@ func read(file string, from io.Reader) (list []Recorded, err error) {
 // price returns the number of characters for which the stand-ins of a line stand.
 func (r *Recorded) price() (n int) {
 	masked := []string{r.Method, r.Path, r.Type}
-	for _, of := range r.Headers {
-		masked = append(masked, of)
+	for _, header := range r.Headers {
+		masked = append(masked, header)
 	}
-	for _, one := range masked {
-		n += priceOf(one)
+	for _, name := range masked {
+		n += priceOf(name)
 	}
 	return n + r.query.price() + r.request.price() + r.answer.price()
 }
@@ -129,8 +129,8 @@ func priceOf(masked string) (n int) {
 	if !strings.Contains(masked, "{") {
 		return 0
 	}
-	for _, one := range parseMarks(masked) {
-		n += min(one.mark.length, longestStandIn)
+	for _, parseMark := range parseMarks(masked) {
+		n += min(parseMark.mark.length, longestStandIn)
 	}
 	return n
 }

@@ -78,8 +78,8 @@ func (r Report) Unknown() (n int) {
 	return n
 }
 
-// Only keeps the differences of a behaviour.
-func (r *Report) Only(row string) {
+// Filter keeps the differences of a behaviour.
+func (r *Report) Filter(row string) {
 	r.Differences = slices.DeleteFunc(r.Differences, func(d Difference) bool { return !slices.Contains(d.Behaviours, row) })
 }
 
@@ -114,11 +114,11 @@ var browserPages = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent"
 // noEndpoint is the reason for which a call of another family is not compared.
 const noEndpoint = "no endpoint of this server"
 
-// outside are numbers that the world outside decides, or what was spent before the
+// outsidePaths are numbers that the world outside decides, or what was spent before the
 // recording began.
-var outside = func() map[int]string {
-	why := map[int]string{}
-	for _, one := range []struct {
+var outsidePaths = func() map[int]string {
+	names := map[int]string{}
+	for _, entry := range []struct {
 		reason string
 		codes  []*errcode.Code
 	}{
@@ -132,11 +132,11 @@ var outside = func() map[int]string {
 		{"what the platform did to the account before decides it", []*errcode.Code{errcode.SecretFrozen, errcode.APIForbidden,
 			errcode.UserLimited}},
 	} {
-		for _, code := range one.codes {
-			why[code.Number] = one.reason
+		for _, code := range entry.codes {
+			names[code.Number] = entry.reason
 		}
 	}
-	return why
+	return names
 }()
 
 // contentTypeRow is the behaviour that the header of an answer is of. It is named by
@@ -169,10 +169,10 @@ func Compare(ctx context.Context, stage *Fixture, server Server) (Report, error)
 		granting: stage.granting(), found: map[string]int{}, applied: map[int]bool{},
 		report: Report{Calls: len(stage.lines), Differences: []Difference{}, Skipped: []Skipped{}}}
 	slices.SortFunc(stage.early, func(a, b earlyToken) int { return a.at.Compare(b.at) })
-	for _, one := range stage.early {
-		server.Reach(one.at)
-		if _, err := p.send(ctx, one.line); err != nil {
-			return p.report, fmt.Errorf("line %d, %s: %w", one.line.Number, one.line.Path, err)
+	for _, token := range stage.early {
+		server.Reach(token.at)
+		if _, err := p.send(ctx, token.line); err != nil {
+			return p.report, fmt.Errorf("line %d, %s: %w", token.line.Number, token.line.Path, err)
 		}
 	}
 	for i := range stage.lines {
@@ -193,7 +193,7 @@ func (p *player) skip(r *Recorded, reason string) error {
 // play sends one line's request and compares the answers.
 func (p *player) play(ctx context.Context, r *Recorded) error {
 	p.server.Reach(r.OccurredAt)
-	switch why, decided := outside[r.number()]; {
+	switch reason, decided := outsidePaths[r.number()]; {
 	case r.Error != "":
 		return p.skip(r, "there is no whole answer: "+r.Error)
 	case r.Path == "/admin/v1/emulator/clock" || r.Path == "/admin/v1/emulator/faults":
@@ -211,7 +211,7 @@ func (p *player) play(ctx context.Context, r *Recorded) error {
 				return err
 			}
 		}
-		return p.skip(r, why)
+		return p.skip(r, reason)
 	case r.query.longest() > longestStandIn || r.request.longest() > longestStandIn:
 		return p.skip(r, fmt.Sprintf("it sent a value of more than %d characters", longestStandIn))
 	}
@@ -261,12 +261,12 @@ func (a answered) number() int {
 }
 
 // of is the value of a stand-in on our server, made up where there is none yet.
-func (p *player) valueOf(m mark, at time.Time) string {
+func (p *player) valueOf(m mark, t time.Time) string {
 	value, known := p.bound[m.n]
 	if !known {
 		small := m
 		small.capitals = false
-		value = small.standIn(at)
+		value = small.standIn(t)
 		p.bind(m.n, value)
 		p.madeUp[m.n] = true
 	}
@@ -279,10 +279,10 @@ func (p *player) valueOf(m mark, at time.Time) string {
 // bind says what a stand-in is on our server; false where it or the value is
 // something else already.
 func (p *player) bind(n int, value string) bool {
-	if was, known := p.bound[n]; known {
-		return was == value
+	if previous, known := p.bound[n]; known {
+		return previous == value
 	}
-	if other, known := p.back[value]; known && other != n {
+	if second, known := p.back[value]; known && second != n {
 		return false
 	}
 	p.bound[n], p.back[value] = value, n
@@ -295,37 +295,37 @@ func (p *player) isBound(m mark) bool {
 	return known
 }
 
-func (p *player) text(masked string, at time.Time) string {
+func (p *player) text(masked string, t time.Time) string {
 	var b strings.Builder
-	for _, one := range parseMarks(masked) {
-		if one.mark.n > 0 {
-			b.WriteString(p.valueOf(one.mark, at))
+	for _, parseMark := range parseMarks(masked) {
+		if parseMark.mark.n > 0 {
+			b.WriteString(p.valueOf(parseMark.mark, t))
 		} else {
-			b.WriteString(one.literal)
+			b.WriteString(parseMark.literal)
 		}
 	}
 	return b.String()
 }
 
-// real is a masked value as our server gets it.
-func (p *player) real(v value, at time.Time) value {
+// real returns a masked value as our server gets it.
+func (p *player) real(v value, t time.Time) value {
 	if v.kind == text {
 		if m, ok := wholeMark(v.text); ok && m.number {
-			return value{kind: number, text: p.valueOf(m, at)}
+			return value{kind: number, text: p.valueOf(m, t)}
 		}
-		return value{kind: text, text: p.text(v.text, at), escaped: v.escaped}
+		return value{kind: text, text: p.text(v.text, t), escaped: v.escaped}
 	}
-	whole := value{kind: v.kind, text: v.text}
+	fullVal := value{kind: v.kind, text: v.text}
 	for _, name := range v.names {
-		whole.names = append(whole.names, p.text(name, at))
+		fullVal.names = append(fullVal.names, p.text(name, t))
 	}
 	for _, item := range v.items {
-		whole.items = append(whole.items, p.real(item, at))
+		fullVal.items = append(fullVal.items, p.real(item, t))
 	}
-	return whole
+	return fullVal
 }
 
-// quotable are the values of a request that its answer may quote, as the mask
+// quotable returns the values of a request that its answer may quote, as the mask
 // looked for them.
 func (p *player) quotable(r *Recorded) []string {
 	c := &callMask{Mask: &Mask{}}
@@ -343,7 +343,7 @@ func (p *player) quotable(r *Recorded) []string {
 	return c.said
 }
 
-// address is the path and the query of a line for our server.
+// address returns the path and the query of a line for our server.
 func (p *player) address(r *Recorded) string {
 	var address strings.Builder
 	address.WriteString((&url.URL{Path: p.text(r.Path, r.OccurredAt)}).EscapedPath())
@@ -430,19 +430,19 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 		return err
 	}
 	for _, d := range list {
-		for _, why := range d.causes {
-			more, err := p.rows(ctx, why)
+		for _, reason := range d.causes {
+			moreNames, err := p.rows(ctx, reason)
 			if err != nil {
 				return err
 			}
-			rows = append(rows, more...)
+			rows = append(rows, moreNames...)
 		}
 		slices.Sort(rows)
 		rows = slices.Compact(rows)
-		about := rows
+		names := rows
 		if d.causes != nil && slices.ContainsFunc(rows, aboutCounter) { // these first: the others are of calls between the readings
-			about = slices.DeleteFunc(slices.Clone(rows), func(id string) bool { return !aboutCounter(id) })
-			rows = append(slices.Clone(about), slices.DeleteFunc(slices.Clone(rows), aboutCounter)...)
+			names = slices.DeleteFunc(slices.Clone(rows), func(id string) bool { return !aboutCounter(id) })
+			rows = append(slices.Clone(names), slices.DeleteFunc(slices.Clone(rows), aboutCounter)...)
 		}
 		d.Line, d.Count, d.Endpoint, d.Behaviours = r.Number, 1, r.Path, append([]string{}, rows...)
 		if d.Kind == Header {
@@ -452,12 +452,12 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 			}
 		}
 		if d.EvidenceLevel = leastSure(d.Behaviours); d.Kind != Header {
-			d.EvidenceLevel = leastSure(about)
+			d.EvidenceLevel = leastSure(names)
 		}
 		d.Known = slices.ContainsFunc(d.Behaviours, func(id string) bool { return slices.Contains(r.Known, id) })
 		key := fmt.Sprint(d.Endpoint, "\n", d.Kind, "\n", d.Where, "\n", d.Platform, "\n", d.Ours, "\n", d.Behaviours, "\n", d.Known)
-		if at, met := p.found[key]; met {
-			p.report.Differences[at].Count++
+		if pos, met := p.found[key]; met {
+			p.report.Differences[pos].Count++
 			continue
 		}
 		p.found[key] = len(p.report.Differences)
@@ -466,12 +466,12 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 	return nil
 }
 
-// rows are the behaviours that decided an answer of ours.
-func (p *player) rows(ctx context.Context, why string) (rows []string, err error) {
-	if why == "" {
+// rows returns the behaviours that decided an answer of ours.
+func (p *player) rows(ctx context.Context, reason string) (rows []string, err error) {
+	if reason == "" {
 		return nil, nil
 	}
-	call, err := p.ask(ctx, http.MethodGet, why, nil)
+	call, err := p.ask(ctx, http.MethodGet, reason, nil)
 	if _, refused := errors.AsType[refusedError](err); err != nil && !refused {
 		return nil, err
 	}
@@ -481,7 +481,7 @@ func (p *player) rows(ctx context.Context, why string) (rows []string, err error
 	return rows, nil
 }
 
-// leastSure is the mark of the least sure of some rows; "" where there is none.
+// leastSure returns the mark of the least sure of some rows; "" where there is none.
 func leastSure(ids []string) (mark behaviour.Evidence) {
 	for _, id := range ids {
 		if row, ok := behaviour.ByID(id); ok && (mark == "" || mark.Surer(row.Get().Evidence)) {

@@ -161,7 +161,7 @@ func TestEveryPlantedDifferenceIsFoundAndNoneInvented(t *testing.T) {
 		}
 	}
 	if rows := report; true {
-		rows.Only("rules.prefix.unknown")
+		rows.Filter("rules.prefix.unknown")
 		assert.True(t, len(rows.Differences) == 1, "of one behaviour: %+v", rows.Differences)
 	}
 }

@@ -47,8 +47,8 @@ func newCounting() counting {
 	return counting{read: map[string]map[counter]reading{}, spent: map[spending][]string{}}
 }
 
-// who makes a line's call.
-func (p *player) who(r *Recorded) int {
+// callerOf makes a line's call.
+func (p *player) callerOf(r *Recorded) int {
 	token := asStandIn(r.query.field("access_token"))
 	if token.n == 0 {
 		token = asStandIn(r.query.field("component_access_token"))
@@ -69,7 +69,7 @@ func changesRules(path string) bool {
 var ofQuotas = time.FixedZone("UTC+8", 8*60*60)
 
 // counter compares a counter with ours by how they changed since they were read last.
-func (c *comparison) counter(where, name string, theirs, ours int) {
+func (c *comparison) counter(location, name string, remote, local int) {
 	path, period := rulePath, "2006-01"
 	switch name {
 	case "qrcodejump_pub_quota":
@@ -81,23 +81,23 @@ func (c *comparison) counter(where, name string, theirs, ours int) {
 	if c.read[path] == nil {
 		c.read[path] = map[counter]reading{}
 	}
-	key := counter{c.who(c.line), name}
-	was, known := c.read[path][key]
-	c.read[path][key] = reading{theirs: theirs, ours: ours, line: c.line.Number, at: c.line.OccurredAt}
-	if !known || was.at.In(ofQuotas).Format(period) != c.line.OccurredAt.In(ofQuotas).Format(period) || theirs-was.theirs == ours-was.ours {
+	key := counter{c.callerOf(c.line), name}
+	oldReading, known := c.read[path][key]
+	c.read[path][key] = reading{theirs: remote, ours: local, line: c.line.Number, at: c.line.OccurredAt}
+	if !known || oldReading.at.In(ofQuotas).Format(period) != c.line.OccurredAt.In(ofQuotas).Format(period) || remote-oldReading.theirs == local-oldReading.ours {
 		return
 	}
-	c.differ(Value, where, fmt.Sprintf("%d, %s than on line %d", theirs, moved(theirs-was.theirs), was.line),
-		fmt.Sprintf("%d, %s", ours, moved(ours-was.ours)))
+	c.differ(Value, location, fmt.Sprintf("%d, %s than on line %d", remote, moved(remote-oldReading.theirs), oldReading.line),
+		fmt.Sprintf("%d, %s", local, moved(local-oldReading.ours)))
 	c.differences[len(c.differences)-1].causes = slices.Clone(c.spent[spending{key.who, path}])
 }
 
-func moved(by int) string {
+func moved(step int) string {
 	switch {
-	case by < 0:
-		return fmt.Sprintf("%d fewer", -by)
-	case by > 0:
-		return fmt.Sprintf("%d more", by)
+	case step < 0:
+		return fmt.Sprintf("%d fewer", -step)
+	case step > 0:
+		return fmt.Sprintf("%d more", step)
 	}
 	return "no other"
 }
@@ -107,22 +107,22 @@ const mostCauses = 16
 
 // spend notes a call that our server answered.
 func (p *player) spend(r *Recorded, got answered) {
-	who := p.who(r)
+	index := p.callerOf(r)
 	paths := []string{r.Path}
 	if changesRules(r.Path) {
 		paths = append(paths, rulePath)
 	}
 	for _, path := range paths {
-		if list := p.spent[spending{who, path}]; len(list) < mostCauses {
-			p.spent[spending{who, path}] = append(list, got.header.Get("X-Qrjump-Trace"))
+		if list := p.spent[spending{index, path}]; len(list) < mostCauses {
+			p.spent[spending{index, path}] = append(list, got.header.Get("X-Qrjump-Trace"))
 		}
 	}
 	switch {
 	case !r.worked():
 	case r.Path == rulePath+"get":
-		delete(p.spent, spending{who, rulePath})
+		delete(p.spent, spending{index, rulePath})
 	case r.Path == "/cgi-bin/openapi/quota/get":
-		delete(p.spent, spending{who, r.request.field("cgi_path").text})
+		delete(p.spent, spending{index, r.request.field("cgi_path").text})
 	case strings.Contains(r.Path, "clear"): // what was there before the recording is gone as well
 		p.read = map[string]map[counter]reading{rulePath: p.read[rulePath]}
 	}

@@ -15,8 +15,8 @@ type comparison struct {
 	differences []Difference
 }
 
-func (c *comparison) differ(kind Kind, where, platform, ours string) {
-	c.differences = append(c.differences, Difference{Kind: kind, Where: where, Platform: short(platform), Ours: short(ours)})
+func (c *comparison) differ(kind Kind, location, platform, local string) {
+	c.differences = append(c.differences, Difference{Kind: kind, Where: location, Platform: short(platform), Ours: short(local)})
 }
 
 // short cuts what stands in a report.
@@ -35,12 +35,12 @@ func (c *comparison) all(got answered) {
 		c.differ(Status, "status", fmt.Sprint(r.Status), fmt.Sprint(got.status))
 	}
 	for _, name := range headerNames {
-		theirs, ours := r.Headers[name], got.header.Get(name)
-		if theirs == "" && ours == "" {
+		remote, local := r.Headers[name], got.header.Get(name)
+		if remote == "" && local == "" {
 			continue
 		}
-		if theirs == "" || ours == "" || !c.sameText(theirs, ours, nil) {
-			c.differ(Header, name, orNone(theirs), orNone(ours))
+		if remote == "" || local == "" || !c.sameText(remote, local, nil) {
+			c.differ(Header, name, orNone(remote), orNone(local))
 		}
 	}
 	if r.answerRawKind == "" && got.isValue {
@@ -48,9 +48,9 @@ func (c *comparison) all(got answered) {
 	}
 	switch {
 	case r.answer.kind == absent || r.answerRawKind != "":
-		theirs, ours := orNone(r.answerRawKind), rawKindOf(got)
-		if theirs != ours {
-			c.differ(Type, "answer", bodyName(theirs), bodyName(ours))
+		remote, local := orNone(r.answerRawKind), rawKindOf(got)
+		if remote != local {
+			c.differ(Type, "answer", bodyName(remote), bodyName(local))
 		}
 	case !got.isValue:
 		c.differ(Type, "answer", bodyName("JSON"), bodyName(rawKindOf(got)))
@@ -64,12 +64,12 @@ func (c *comparison) all(got answered) {
 }
 
 // slashes compares how slashes are written: a writer of JSON escapes all or none.
-func (c *comparison) slashes(theirs, ours value) {
+func (c *comparison) slashes(remoteVal, localVal value) {
 	if c.line.rewritten {
 		return
 	}
-	escapedThere, plainThere := theirs.slashes()
-	escapedHere, plainHere := ours.slashes()
+	escapedThere, plainThere := remoteVal.slashes()
+	escapedHere, plainHere := localVal.slashes()
 	switch {
 	case escapedThere && !plainThere && plainHere && !escapedHere:
 		c.differ(Slashes, "answer", `\/`, "/")
@@ -92,7 +92,7 @@ func (v value) slashes() (escaped, plain bool) {
 	return escaped, plain
 }
 
-// numbered1 is an errcode with its text.
+// numbered1 returns an errcode with its text.
 func numbered1(v value) string {
 	if v.field("errcode").kind == absent {
 		return "success without errcode"
@@ -134,24 +134,24 @@ const aFewSeconds = 5
 
 // value compares two values that stand in the same place; name is the innermost
 // name that they stand under.
-func (c *comparison) value(where, name string, theirs, ours value) {
+func (c *comparison) value(location, name string, remoteVal, localVal value) {
 	m, isMark := mark{}, false
-	if theirs.kind == text {
-		m, isMark = wholeMark(theirs.text)
+	if remoteVal.kind == text {
+		m, isMark = wholeMark(remoteVal.text)
 	}
-	kind := theirs.kind
+	kind := remoteVal.kind
 	if isMark && m.number {
 		kind = number
 	}
 	switch {
-	case kind != ours.kind:
-		c.differ(Type, where, kind.String(), ours.kind.String())
+	case kind != localVal.kind:
+		c.differ(Type, location, kind.String(), localVal.kind.String())
 	case kind == object:
-		c.object(where, theirs, ours)
+		c.object(location, remoteVal, localVal)
 	case kind == list:
-		c.list(where, name, theirs, ours)
+		c.list(location, name, remoteVal, localVal)
 	case isMark && (m.kind == "rid" || m.number && slices.Contains(times, name)):
-		c.bind(m.n, ours.text)
+		c.bind(m.n, localVal.text)
 	case isMark && !slices.Contains(formed, name):
 		isToken := m.kind == "token" || m.kind == "refresh"
 		if isToken && c.madeUp[m.n] { // a call sent it before an answer showed it
@@ -159,27 +159,27 @@ func (c *comparison) value(where, name string, theirs, ours value) {
 			delete(c.bound, m.n)
 			delete(c.madeUp, m.n)
 		}
-		known, length := c.isBound(m), utf8.RuneCountInString(ours.text)
+		known, length := c.isBound(m), utf8.RuneCountInString(localVal.text)
 		switch {
-		case ours.text == "":
-			c.differ(Value, where, "a text", "an empty text")
-		case !c.bind(m.n, ours.text):
-			c.differ(Value, where, c.same(m), "another")
+		case localVal.text == "":
+			c.differ(Value, location, "a text", "an empty text")
+		case !c.bind(m.n, localVal.text):
+			c.differ(Value, location, c.previousOf(m), "another")
 		case !known && isToken && m.length != length:
-			c.differ(Value, where, fmt.Sprintf("%d characters", m.length), fmt.Sprintf("%d characters", length))
+			c.differ(Value, location, fmt.Sprintf("%d characters", m.length), fmt.Sprintf("%d characters", length))
 		}
 	case kind == text && slices.Contains(formed, name):
-		what, said := Value, []string(nil)
+		item, said := Value, []string(nil)
 		if name == "errmsg" {
-			what, said = Text, c.said
+			item, said = Text, c.said
 		}
-		if !c.sameText(theirs.text, ours.text, said) {
-			c.differ(what, where, theirs.text, (&Mask{}).formText(ours.text, said...))
+		if !c.sameText(remoteVal.text, localVal.text, said) {
+			c.differ(item, location, remoteVal.text, (&Mask{}).formText(localVal.text, said...))
 		}
 	case kind == number:
-		c.number(where, name, theirs.text, ours.text)
-	case theirs.text != ours.text:
-		c.differ(Value, where, orEmpty(theirs.text), orEmpty((&callMask{Mask: &Mask{}}).maskText(name, ours.text)))
+		c.number(location, name, remoteVal.text, localVal.text)
+	case remoteVal.text != localVal.text:
+		c.differ(Value, location, orEmpty(remoteVal.text), orEmpty((&callMask{Mask: &Mask{}}).maskText(name, localVal.text)))
 	}
 }
 
@@ -190,134 +190,134 @@ func orEmpty(s string) string {
 	return s
 }
 
-// same says what a stand-in was before.
-func (c *comparison) same(m mark) string {
+// previousOf says what a stand-in was before.
+func (c *comparison) previousOf(m mark) string {
 	if c.isBound(m) {
 		return "the same as before: " + m.String()
 	}
 	return "a new one: " + m.String()
 }
 
-func (c *comparison) number(where, name, theirs, ours string) {
-	a, okA := (value{kind: number, text: theirs}).int()
-	b, okB := (value{kind: number, text: ours}).int()
+func (c *comparison) number(location, name, remote, local string) {
+	a, okA := (value{kind: number, text: remote}).int()
+	b, okB := (value{kind: number, text: local}).int()
 	if okA && okB && slices.Contains(counters, name) {
-		c.counter(where, name, a, b)
+		c.counter(location, name, a, b)
 		return
 	}
-	if theirs == ours {
+	if remote == local {
 		return
 	}
 	if okA && okB && slices.Contains(times, name) && max(a-b, b-a) <= aFewSeconds {
 		return
 	}
-	c.differ(Value, where, theirs, ours)
+	c.differ(Value, location, remote, local)
 }
 
-func (c *comparison) list(where, name string, theirs, ours value) {
+func (c *comparison) list(location, name string, remoteVal, localVal value) {
 	if name == "ip_list" { // an operator's own
-		if len(theirs.items) > 0 && len(ours.items) > 0 && theirs.items[0].kind != ours.items[0].kind {
-			c.differ(Type, where, theirs.items[0].kind.String(), ours.items[0].kind.String())
+		if len(remoteVal.items) > 0 && len(localVal.items) > 0 && remoteVal.items[0].kind != localVal.items[0].kind {
+			c.differ(Type, location, remoteVal.items[0].kind.String(), localVal.items[0].kind.String())
 		}
 		return
 	}
 	if c.line.Path == linksPath && name == "items" {
-		ours = c.inOrderOf(theirs, ours)
+		localVal = c.inOrderOf(remoteVal, localVal)
 	}
-	if len(theirs.items) != len(ours.items) {
-		c.differ(Value, where, fmt.Sprintf("%d entries", len(theirs.items)), fmt.Sprintf("%d entries", len(ours.items)))
+	if len(remoteVal.items) != len(localVal.items) {
+		c.differ(Value, location, fmt.Sprintf("%d entries", len(remoteVal.items)), fmt.Sprintf("%d entries", len(localVal.items)))
 	}
-	for i := range min(len(theirs.items), len(ours.items)) {
-		c.value(fmt.Sprintf("%s[%d]", where, i), name, theirs.items[i], ours.items[i])
+	for i := range min(len(remoteVal.items), len(localVal.items)) {
+		c.value(fmt.Sprintf("%s[%d]", location, i), name, remoteVal.items[i], localVal.items[i])
 	}
 }
 
 // inOrderOf returns our list of accounts in the order of theirs, as far as both have the same: no page says how the platform orders them.
-func (c *comparison) inOrderOf(theirs, ours value) value {
-	rank := func(one value) int {
-		i := slices.IndexFunc(theirs.items, func(item value) bool {
-			return c.text(item.field("appid").text, c.line.OccurredAt) == one.field("appid").text
+func (c *comparison) inOrderOf(remoteVal, localVal value) value {
+	rank := func(val value) int {
+		i := slices.IndexFunc(remoteVal.items, func(item value) bool {
+			return c.text(item.field("appid").text, c.line.OccurredAt) == val.field("appid").text
 		})
 		if i < 0 {
-			return len(theirs.items)
+			return len(remoteVal.items)
 		}
 		return i
 	}
-	ours.items = slices.Clone(ours.items)
-	slices.SortStableFunc(ours.items, func(a, b value) int { return rank(a) - rank(b) })
-	return ours
+	localVal.items = slices.Clone(localVal.items)
+	slices.SortStableFunc(localVal.items, func(a, b value) int { return rank(a) - rank(b) })
+	return localVal
 }
 
-func (c *comparison) object(where string, theirs, ours value) {
-	below := func(name string) string { return strings.TrimPrefix(where+"."+name, ".") }
+func (c *comparison) object(location string, remoteVal, localVal value) {
+	childCallback := func(name string) string { return strings.TrimPrefix(location+"."+name, ".") }
 	var common, order []string
-	for _, name := range theirs.names {
-		if ours.field(name).kind == absent {
-			c.differ(Field, below(name), "there", "not there")
+	for _, name := range remoteVal.names {
+		if localVal.field(name).kind == absent {
+			c.differ(Field, childCallback(name), "there", "not there")
 		} else if !slices.Contains(common, name) {
 			common = append(common, name)
 		}
 	}
-	for _, name := range ours.names {
+	for _, name := range localVal.names {
 		if slices.Contains(common, name) {
 			if !slices.Contains(order, name) {
 				order = append(order, name)
 			}
-		} else if c.isNameOf(theirs, name) {
+		} else if c.isNameOf(remoteVal, name) {
 			continue
 		} else {
-			c.differ(Field, below((&Mask{}).maskName(name)), "not there", "there")
+			c.differ(Field, childCallback((&Mask{}).maskName(name)), "not there", "there")
 		}
 	}
 	if !slices.Equal(common, order) {
-		c.differ(Order, orWhole(where), strings.Join(common, ", "), strings.Join(order, ", "))
+		c.differ(Order, orWhole(location), strings.Join(common, ", "), strings.Join(order, ", "))
 	}
 	for _, name := range common {
-		c.value(below(name), name, theirs.field(name), ours.field(name))
+		c.value(childCallback(name), name, remoteVal.field(name), localVal.field(name))
 	}
 }
 
 // isNameOf reports whether a name of ours stands there masked: one that the request
 // said.
-func (c *comparison) isNameOf(theirs value, name string) bool {
+func (c *comparison) isNameOf(remoteVal value, name string) bool {
 	n, known := c.back[name]
-	return known && slices.ContainsFunc(theirs.names, func(masked string) bool {
+	return known && slices.ContainsFunc(remoteVal.names, func(masked string) bool {
 		m, ok := wholeMark(masked)
 		return ok && m.n == n
 	})
 }
 
-func orWhole(where string) string {
-	if where == "" {
+func orWhole(location string) string {
+	if location == "" {
 		return "answer"
 	}
-	return where
+	return location
 }
 
 // sameText compares a masked text with one of ours, part by part.
-func (c *comparison) sameText(masked, ours string, said []string) bool {
-	theirs, runs := parseMarks(masked), cutRuns(ours, said)
-	if len(theirs) != len(runs) {
+func (c *comparison) sameText(masked, local string, said []string) bool {
+	remoteParts, runs := parseMarks(masked), cutRuns(local, said)
+	if len(remoteParts) != len(runs) {
 		return false
 	}
-	for i, one := range theirs {
+	for i, piece := range remoteParts {
 		run := runs[i]
 		switch {
-		case one.mark.n == 0 || run.kind == "":
-			if one.mark.n != 0 || run.kind != "" || one.literal != run.raw {
+		case piece.mark.n == 0 || run.kind == "":
+			if piece.mark.n != 0 || run.kind != "" || piece.literal != run.raw {
 				return false
 			}
-		case one.mark.kind == "hint" || one.mark.kind == "number":
-			if run.kind != one.mark.kind {
+		case piece.mark.kind == "hint" || piece.mark.kind == "number":
+			if run.kind != piece.mark.kind {
 				return false
 			}
-		case one.mark.kind == "rid":
+		case piece.mark.kind == "rid":
 			if run.kind != "rid" {
 				return false
 			}
-			c.bind(one.mark.n, run.raw)
+			c.bind(piece.mark.n, run.raw)
 		default:
-			if one.mark.capitals != run.capitals || !c.bind(one.mark.n, run.raw) {
+			if piece.mark.capitals != run.capitals || !c.bind(piece.mark.n, run.raw) {
 				return false
 			}
 		}

@@ -70,13 +70,13 @@ func (p *player) prepareList(ctx context.Context, r *Recorded) error {
 		return nil
 	}
 	listed := map[int]bool{}
-	for _, one := range r.answer.field("list").items {
-		account := p.stage.parties[asStandIn(one.field("authorizer_appid")).n]
+	for _, item := range r.answer.field("list").items {
+		account := p.stage.parties[asStandIn(item.field("authorizer_appid")).n]
 		if account == nil {
 			continue
 		}
 		listed[account.n] = true
-		if err := p.allow(ctx, r, component, account, nil, asStandIn(one.field("refresh_token"))); err != nil {
+		if err := p.allow(ctx, r, component, account, nil, asStandIn(item.field("refresh_token"))); err != nil {
 			return err
 		}
 	}
@@ -146,8 +146,8 @@ func (p *player) agree(ctx context.Context, r *Recorded, component, account *par
 	}
 	if slices.Contains(sets, exclusiveSet) {
 		holder := p.holder[account.n]
-		if other := p.grants[holder][account.n]; holder != component.n && other != nil {
-			if other.sets = withoutExclusive(other.sets); len(other.sets) == 0 {
+		if otherGrant := p.grants[holder][account.n]; holder != component.n && otherGrant != nil {
+			if otherGrant.sets = withoutExclusive(otherGrant.sets); len(otherGrant.sets) == 0 {
 				delete(p.grants[holder], account.n)
 			}
 		}
@@ -190,7 +190,7 @@ func pageOf(r *Recorded, answer value) (offset, total, want int) {
 // authorizers compares lists of accounts. The platform's order of them is not known, and
 // a page does not tell how many stand before it: so an account is compared with itself,
 // and each list with what it says of itself.
-func (c *comparison) authorizers(theirs, ours value) {
+func (c *comparison) authorizers(remoteVal, localVal value) {
 	form := func(v value) value {
 		v.names, v.items = slices.Clone(v.names), slices.Clone(v.items)
 		for i, name := range v.names {
@@ -200,20 +200,20 @@ func (c *comparison) authorizers(theirs, ours value) {
 		}
 		return v
 	}
-	c.object("", form(theirs), form(ours))
-	list, of := theirs.field("list"), map[string]value{}
-	offset, total, want := pageOf(c.line, theirs)
-	_, totalOurs, wantOurs := pageOf(c.line, ours)
-	if n, m := len(list.items), len(ours.field("list").items); n != want && m == wantOurs {
+	c.object("", form(remoteVal), form(localVal))
+	list, values := remoteVal.field("list"), map[string]value{}
+	offset, total, want := pageOf(c.line, remoteVal)
+	_, totalOurs, wantOurs := pageOf(c.line, localVal)
+	if n, m := len(list.items), len(localVal.field("list").items); n != want && m == wantOurs {
 		c.differ(Value, "list", fmt.Sprintf("%d of %d entries from %d", n, total, offset),
 			fmt.Sprintf("%d of %d entries from %d", m, totalOurs, offset))
 	}
-	for _, one := range ours.field("list").items {
-		of[one.field("authorizer_appid").text] = one
+	for _, item := range localVal.field("list").items {
+		values[item.field("authorizer_appid").text] = item
 	}
-	for i, one := range list.items {
-		if mine, found := of[c.text(one.field("authorizer_appid").text, c.line.OccurredAt)]; found {
-			c.value(fmt.Sprintf("list[%d]", i), "list", one, mine)
+	for i, item := range list.items {
+		if val, found := values[c.text(item.field("authorizer_appid").text, c.line.OccurredAt)]; found {
+			c.value(fmt.Sprintf("list[%d]", i), "list", item, val)
 		}
 	}
 }

@@ -99,34 +99,34 @@ func readSeen(name string) (have map[string]bool, next int, err error) {
 	n := 0
 	for line := range bytes.Lines(text) {
 		n++
-		var one seenAnswer
-		if err := json.Unmarshal(line, &one); err != nil {
+		var answer seenAnswer
+		if err := json.Unmarshal(line, &answer); err != nil {
 			return nil, 0, fmt.Errorf("%s:%d: %w", name, n, err)
 		}
-		if v, err := parseValue(one.Answer); err == nil {
-			have[one.Endpoint+"\n"+shapeOf(v)] = true
+		if v, err := parseValue(answer.Answer); err == nil {
+			have[answer.Endpoint+"\n"+shapeOf(v)] = true
 		}
 		var number int
-		if _, err := fmt.Sscanf(one.ID, "k%d", &number); err == nil {
+		if _, err := fmt.Sscanf(answer.ID, "k%d", &number); err == nil {
 			next = max(next, number+1)
 		}
 	}
 	return have, next, nil
 }
 
-// starred is an answer with stars for its stand-ins, and a request id of zeros.
+// starred returns an answer with stars for its stand-ins, and a request id of zeros.
 func starred(v value) value {
 	if v.kind == text {
 		var b strings.Builder
-		for _, one := range parseMarks(v.text) {
+		for _, parseMark := range parseMarks(v.text) {
 			switch {
-			case one.mark.n == 0:
-				b.WriteString(one.literal)
-			case one.mark.kind == "rid":
+			case parseMark.mark.n == 0:
+				b.WriteString(parseMark.literal)
+			case parseMark.mark.kind == "rid":
 				b.WriteString("00000000-00000000-00000000")
-			case one.mark.number:
+			case parseMark.mark.number:
 				return value{kind: number, text: "0"}
-			case one.mark.kind == "hint":
+			case parseMark.mark.kind == "hint":
 				b.WriteString("[***]")
 			default:
 				b.WriteString("***")

@@ -56,25 +56,25 @@ var (
 		`|([\x00-\x1f\x7f]+)`)
 	runKinds = []string{"", "rid", "hint", "ip", "word", "wide", "control"}
 	digits   = regexp.MustCompile(`^[0-9]+$`)
-	// few and many are numbers that may be kept: anywhere, and in fields of numbers.
-	few    = regexp.MustCompile(`^-?[0-9]{1,3}$`)
-	aWhile = regexp.MustCompile(`^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?$`)
-	many   = regexp.MustCompile(`^-?[0-9]{1,10}(?:\.0{1,3})?(?:[eE]0)?$`)
+	// shortNumber and many are numbers that may be kept: anywhere, and in fields of numbers.
+	shortNumber = regexp.MustCompile(`^-?[0-9]{1,3}$`)
+	aWhile      = regexp.MustCompile(`^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?$`)
+	longNumber  = regexp.MustCompile(`^-?[0-9]{1,10}(?:\.0{1,3})?(?:[eE]0)?$`)
 )
 
 // isPublic reports whether a word is one of the vocabulary, or made of such words.
 func isPublic(word string) bool {
 	known := vocabulary()
-	one := func(w string) bool {
+	fn := func(w string) bool {
 		lower := strings.ToLower(w)
 		ordinary := w == lower || w == strings.ToUpper(w) || w == strings.ToUpper(w[:1])+lower[1:]
 		return known[w] || ordinary && known[lower]
 	}
-	if one(word) {
+	if fn(word) {
 		return true
 	}
 	parts := strings.FieldsFunc(word, func(r rune) bool { return r == '_' || r == '-' })
-	return len(parts) > 1 && len(word) <= 64 && !slices.ContainsFunc(parts, func(p string) bool { return !one(p) })
+	return len(parts) > 1 && len(word) <= 64 && !slices.ContainsFunc(parts, func(p string) bool { return !fn(p) })
 }
 
 // formed are the fields whose texts keep their form.
@@ -90,11 +90,11 @@ var numbered = []string{"errcode", "expires_in", "expire_seconds", "is_edit", "p
 // kindOf returns the kind of a field's value.
 func kindOf(name string) string {
 	name = strings.ToLower(name)
-	for _, one := range [][2]string{{"application_id", "id"}, {"appid", "appid"}, {"refresh_token", "refresh"}, {"token", "token"},
+	for _, values := range [][2]string{{"application_id", "id"}, {"appid", "appid"}, {"refresh_token", "refresh"}, {"token", "token"},
 		{"ticket", "ticket"}, {"secret", "secret"}, {"js_code", "login"}, {"openid", "openid"}, {"unionid", "unionid"}, {"code", "code"},
 		{"key", "key"}, {"buffer", "buffer"}, {"ip_list", "ip"}} {
-		if strings.Contains(name, one[0]) {
-			return one[1]
+		if strings.Contains(name, values[0]) {
+			return values[1]
 		}
 	}
 	if name == "rid" {
@@ -141,15 +141,15 @@ var markForm = regexp.MustCompile(`\{([#/^]?)([a-z]+):([1-9][0-9]{0,8}):([0-9]{1
 // parseMarks cuts a masked text into literals and stand-ins.
 func parseMarks(masked string) (parts []part) {
 	end := 0
-	for _, at := range markForm.FindAllStringSubmatchIndex(masked, -1) {
-		if at[0] > end {
-			parts = append(parts, part{literal: masked[end:at[0]]})
+	for _, numbers := range markForm.FindAllStringSubmatchIndex(masked, -1) {
+		if numbers[0] > end {
+			parts = append(parts, part{literal: masked[end:numbers[0]]})
 		}
-		n, _ := strconv.Atoi(masked[at[6]:at[7]])
-		length, _ := strconv.Atoi(masked[at[8]:at[9]])
-		parts = append(parts, part{mark: mark{kind: masked[at[4]:at[5]], n: n, length: length,
-			number: masked[at[2]:at[3]] == "#", slashes: masked[at[2]:at[3]] == "/", capitals: masked[at[2]:at[3]] == "^"}})
-		end = at[1]
+		n, _ := strconv.Atoi(masked[numbers[6]:numbers[7]])
+		length, _ := strconv.Atoi(masked[numbers[8]:numbers[9]])
+		parts = append(parts, part{mark: mark{kind: masked[numbers[4]:numbers[5]], n: n, length: length,
+			number: masked[numbers[2]:numbers[3]] == "#", slashes: masked[numbers[2]:numbers[3]] == "/", capitals: masked[numbers[2]:numbers[3]] == "^"}})
+		end = numbers[1]
 	}
 	if end < len(masked) {
 		parts = append(parts, part{literal: masked[end:]})
@@ -163,10 +163,10 @@ type part struct {
 	mark    mark
 }
 
-// wholeMark is the stand-in that a masked text is as a whole.
+// wholeMark returns the stand-in that a masked text is as a whole.
 func wholeMark(masked string) (m mark, ok bool) {
-	at := markForm.FindStringIndex(masked)
-	if at == nil || at[0] != 0 || at[1] != len(masked) {
+	numbers := markForm.FindStringIndex(masked)
+	if numbers == nil || numbers[0] != 0 || numbers[1] != len(masked) {
 		return mark{}, false
 	}
 	return parseMarks(masked)[0].mark, true
@@ -181,7 +181,7 @@ func keyOf(raw string) string {
 	return string(sum[:])
 }
 
-// replace is the stand-in of a value.
+// replace returns the stand-in of a value.
 func (m *Mask) replace(kind, raw string) mark {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -189,12 +189,12 @@ func (m *Mask) replace(kind, raw string) mark {
 		m.seen = map[string]mark{}
 	}
 	key := keyOf(raw)
-	one, known := m.seen[key]
+	item, known := m.seen[key]
 	if !known {
-		one = mark{kind: kind, n: m.base + len(m.seen) + 1, length: utf8.RuneCountInString(raw)}
-		m.seen[key] = one
+		item = mark{kind: kind, n: m.base + len(m.seen) + 1, length: utf8.RuneCountInString(raw)}
+		m.seen[key] = item
 	}
-	return one
+	return item
 }
 
 // formText masks a text that keeps its form; said are values of the call that it may
@@ -205,9 +205,9 @@ func (m *Mask) formText(raw string, said ...string) string {
 		if run.kind == "" {
 			b.WriteString(run.raw)
 		} else {
-			one := m.replace(run.kind, run.raw)
-			one.capitals = run.capitals
-			b.WriteString(one.String())
+			item := m.replace(run.kind, run.raw)
+			item.capitals = run.capitals
+			b.WriteString(item.String())
 		}
 	}
 	return b.String()
@@ -233,28 +233,28 @@ func cutRuns(raw string, said []string) (list []run) {
 			list = append(list, run{raw: text})
 		}
 	}
-	for _, one := range said {
-		if before, after, ok := strings.Cut(raw, one); ok {
-			list = append(cutRuns(before, said), run{kind: "text", raw: one})
-			for _, behind := range cutRuns(after, said) {
-				if behind.kind == "" {
-					keep(behind.raw)
+	for _, name := range said {
+		if prev, cursor, ok := strings.Cut(raw, name); ok {
+			list = append(cutRuns(prev, said), run{kind: "text", raw: name})
+			for _, trailingRun := range cutRuns(cursor, said) {
+				if trailingRun.kind == "" {
+					keep(trailingRun.raw)
 				} else {
-					list = append(list, behind)
+					list = append(list, trailingRun)
 				}
 			}
 			return list
 		}
 	}
 	end, host := 0, len(origin.FindString(raw))
-	for _, at := range runs.FindAllStringSubmatchIndex(raw, -1) {
+	for _, numbers := range runs.FindAllStringSubmatchIndex(raw, -1) {
 		for group := 1; group < len(runKinds); group++ {
-			if at[2*group] < 0 {
+			if numbers[2*group] < 0 {
 				continue
 			}
-			keep(raw[end:at[2*group]])
-			end = at[2*group+1]
-			found, kind := raw[at[2*group]:end], runKinds[group]
+			keep(raw[end:numbers[2*group]])
+			end = numbers[2*group+1]
+			found, kind := raw[numbers[2*group]:end], runKinds[group]
 			small := found
 			if end <= host {
 				small = strings.ToLower(found)
@@ -284,7 +284,7 @@ func (c *callMask) maskText(name, raw string) string {
 		return c.formText(raw, c.said...)
 	case slices.Contains(formed, name):
 		return c.formText(raw)
-	case slices.Contains(numbered, name) && many.MatchString(raw), kindOf(name) == "text" && isPublic(raw),
+	case slices.Contains(numbered, name) && longNumber.MatchString(raw), kindOf(name) == "text" && isPublic(raw),
 		name == "advance" && aWhile.MatchString(raw):
 		return raw
 	}
@@ -326,15 +326,15 @@ func (c *callMask) quotable(raw string) {
 // unknown names.
 const mostNumbers = 6
 
-// numberMark is the stand-in of a number.
+// numberMark returns the stand-in of a number.
 func (c *callMask) numberMark(name string, v value) value {
 	kind := kindOf(name)
 	if kind == "text" {
 		kind = "number"
 	}
-	one := c.replace(kind, v.text)
-	one.number = true
-	return value{kind: text, text: one.String()}
+	m := c.replace(kind, v.text)
+	m.number = true
+	return value{kind: text, text: m.String()}
 }
 
 // value masks what stands under a name.
@@ -343,28 +343,28 @@ func (m *callMask) value(name string, v value) value {
 	case text:
 		hadSlashes := v.escaped && strings.Contains(v.text, "/")
 		v.text = m.maskText(name, v.text)
-		if one, ok := wholeMark(v.text); ok && hadSlashes {
-			one.slashes = true
-			v.text = one.String()
+		if thisMark, ok := wholeMark(v.text); ok && hadSlashes {
+			thisMark.slashes = true
+			v.text = thisMark.String()
 		}
 	case number:
-		if few.MatchString(v.text) || slices.Contains(numbered, name) && many.MatchString(v.text) {
+		if shortNumber.MatchString(v.text) || slices.Contains(numbered, name) && longNumber.MatchString(v.text) {
 			return v
 		}
 		return m.numberMark(name, v)
 	case list, object:
 		masked := value{kind: v.kind}
-		long := len(v.items) > mostNumbers && v.kind == list
+		isLong := len(v.items) > mostNumbers && v.kind == list
 		for i, item := range v.items {
-			under := name
+			parent := name
 			if v.kind == object {
-				under = v.names[i]
-				masked.names = append(masked.names, m.maskName(under))
+				parent = v.names[i]
+				masked.names = append(masked.names, m.maskName(parent))
 			}
-			if item.kind == number && (long || v.kind == object && !isPublic(under)) {
-				masked.items = append(masked.items, m.numberMark(under, item))
+			if item.kind == number && (isLong || v.kind == object && !isPublic(parent)) {
+				masked.items = append(masked.items, m.numberMark(parent, item))
 			} else {
-				masked.items = append(masked.items, m.value(under, item))
+				masked.items = append(masked.items, m.value(parent, item))
 			}
 		}
 		return masked
@@ -395,8 +395,8 @@ func (m *callMask) body(raw []byte) []byte {
 	default:
 		kind = "plain"
 	}
-	one := m.replace(kind, string(raw))
-	return value{kind: text, text: mark{kind: kind, n: one.n, length: len(raw)}.String()}.json()
+	item := m.replace(kind, string(raw))
+	return value{kind: text, text: mark{kind: kind, n: item.n, length: len(raw)}.String()}.json()
 }
 
 // query masks the parameters of an address, in their order.
@@ -406,10 +406,10 @@ func (m *callMask) query(raw string) []byte {
 	}
 	masked := value{kind: object}
 	for pair := range strings.SplitSeq(raw, "&") {
-		name, of, _ := strings.Cut(pair, "=")
-		name, of = unescape(name), unescape(of)
+		name, subject, _ := strings.Cut(pair, "=")
+		name, subject = unescape(name), unescape(subject)
 		masked.names = append(masked.names, m.maskName(name))
-		masked.items = append(masked.items, value{kind: text, text: m.maskText(name, of)})
+		masked.items = append(masked.items, value{kind: text, text: m.maskText(name, subject)})
 	}
 	return masked.json()
 }

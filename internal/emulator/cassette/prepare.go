@@ -79,9 +79,9 @@ func (p *player) fromBefore(r *Recorded) (missing string) {
 	if !strings.HasPrefix(r.Path, marketcodePath) {
 		return ""
 	}
-	about := []int{0, errcode.NotOwnApplication.Number, errcode.ActivationOverlaps.Number, errcode.CodeNotActive.Number,
+	numbers := []int{0, errcode.NotOwnApplication.Number, errcode.ActivationOverlaps.Number, errcode.CodeNotActive.Number,
 		errcode.ActivationFailed.Number, errcode.IndexBeyond.Number, errcode.ApplicationExists.Number, errcode.NoSegment.Number}
-	if !slices.Contains(about, r.number()) || r.Path == marketcodePath+"applycode" && r.worked() {
+	if !slices.Contains(numbers, r.number()) || r.Path == marketcodePath+"applycode" && r.worked() {
 		return ""
 	}
 	for _, name := range []string{"application_id", "isv_application_id"} {
@@ -161,14 +161,14 @@ func (p *player) tell(ctx context.Context, method, path string, body any) error 
 // prepareTokens makes a token that was fetched before the recording began.
 func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
 	m := r.platformToken()
-	own := asStandIn(r.query.field("access_token"))
-	if own.n != 0 && own != m && !p.isBound(own) && !strings.HasPrefix(r.Path, componentPath) {
+	ownMark := asStandIn(r.query.field("access_token"))
+	if ownMark.n != 0 && ownMark != m && !p.isBound(ownMark) && !strings.HasPrefix(r.Path, componentPath) {
 		if caller := p.stage.caller(r); caller != nil && !caller.platform {
 			token, err := p.fetch(ctx, caller)
 			if err != nil {
 				return err
 			}
-			p.bind(own.n, token)
+			p.bind(ownMark.n, token)
 		}
 	}
 	if m.n == 0 || p.isBound(m) || r.Error != "" || slices.Contains(badToken, r.number()) {
@@ -199,11 +199,11 @@ func (p *player) withdraw(ctx context.Context, r *Recorded) error {
 	return p.end(ctx, component, account)
 }
 
-// appID is a party's on our server, as the seed has it.
-func (p *player) appID(one *party) string {
-	id := p.stage.appID(one, p.stage.Began())
-	if one.n > 0 {
-		p.bind(one.n, id)
+// appID returns a party's on our server, as the seed has it.
+func (p *player) appID(item *party) string {
+	id := p.stage.appID(item, p.stage.Began())
+	if item.n > 0 {
+		p.bind(item.n, id)
 	}
 	return id
 }
@@ -215,7 +215,7 @@ func (p *player) wire(ctx context.Context, method, path string, body []byte, nam
 	if err != nil {
 		return "", err
 	}
-	if found := a.value.at(names...).text; found != "" {
+	if found := a.value.lookup(names...).text; found != "" {
 		return found, nil
 	}
 	path, _, _ = strings.Cut(path, "?")
@@ -312,7 +312,7 @@ func (p *player) prepareRefresh(ctx context.Context, r *Recorded) error {
 	return err
 }
 
-// user is the user of an app whose openid a stand-in is.
+// user returns the user of an app whose openid a stand-in is.
 func user(openid mark) string { return fmt.Sprintf("user-%d", openid.n) }
 
 // prepareLogin logs the user in whose code the call trades.
@@ -370,8 +370,8 @@ func (p *player) prepareScan(ctx context.Context, r *Recorded) error {
 	if err != nil {
 		return err
 	}
-	who := user(openid)
-	opened, err := p.ask(ctx, http.MethodPost, "/scan/v1/resolve", map[string]string{"text": code.field("code_url").text, "user": who})
+	actor := user(openid)
+	opened, err := p.ask(ctx, http.MethodPost, "/scan/v1/resolve", map[string]string{"text": code.field("code_url").text, "user": actor})
 	if err != nil {
 		return err
 	}
@@ -382,7 +382,7 @@ func (p *player) prepareScan(ctx context.Context, r *Recorded) error {
 	}
 	p.bind(ticket.n, made)
 	if caller := p.stage.caller(r); caller != nil && openid.n != 0 && !p.isBound(openid) {
-		known, err := p.ask(ctx, http.MethodGet, "/admin/v1/users/"+who+"/openid?appid="+url.QueryEscape(p.appID(caller)), nil)
+		known, err := p.ask(ctx, http.MethodGet, "/admin/v1/users/"+actor+"/openid?appid="+url.QueryEscape(p.appID(caller)), nil)
 		if err != nil {
 			return err
 		}

@@ -57,7 +57,7 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	mask := &callMask{Mask: &r.mask}
 	line := r.begin(in, mask)
 	body, err := io.ReadAll(http.MaxBytesReader(w, in.Body, longestBody))
-	if _, long := errors.AsType[*http.MaxBytesError](err); long {
+	if _, isLong := errors.AsType[*http.MaxBytesError](err); isLong {
 		r.refuse(w, line, http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is longer than %d bytes", longestBody))
 		return
 	}
@@ -141,7 +141,7 @@ func passOn(w http.ResponseWriter, resp *http.Response, keep func([]byte), ended
 	}
 }
 
-// begin is a line with what is known before the call is passed on.
+// begin returns a line with what is known before the call is passed on.
 func (r *Recorder) begin(in *http.Request, mask *callMask) Line {
 	method := in.Method
 	if !slices.Contains([]string{"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"}, method) {
@@ -155,7 +155,7 @@ func (r *Recorder) begin(in *http.Request, mask *callMask) Line {
 var perConnection = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
 	"Transfer-Encoding", "Upgrade"}
 
-// onward is the call as the upstream gets it.
+// onward returns the call as the upstream gets it.
 func (r *Recorder) onward(ctx context.Context, in *http.Request, body []byte) *http.Request {
 	to := *in.URL
 	to.Scheme, to.Host = r.Upstream.Scheme, r.Upstream.Host
@@ -201,7 +201,7 @@ func (r *Recorder) count() int {
 	return n
 }
 
-// headers are those that a line keeps.
+// headers returns those that a line keeps.
 func (r *Recorder) headers(from http.Header) map[string]string {
 	kept := map[string]string{}
 	for _, name := range headerNames {
@@ -225,7 +225,7 @@ func copyHeader(to, from http.Header) {
 	}
 }
 
-// plainBody is an answer as it was before it was packed.
+// plainBody returns an answer as it was before it was packed.
 func plainBody(header http.Header, answer []byte) []byte {
 	if header.Get("Content-Encoding") != "gzip" {
 		return answer

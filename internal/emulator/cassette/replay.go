@@ -43,14 +43,14 @@ func NewPlayer(lines []Recorded, byContent bool) *Player {
 // know notes the values that a caller gets for stand-ins, so that they are the same
 // stand-ins when it sends them.
 func (p *Player) know(r *Recorded, v value) {
-	for _, one := range parseMarks(v.text) {
-		if one.mark.n > 0 && v.kind == text {
-			one.mark.capitals = false
-			key := keyOf(shownFor(one.mark, r))
-			p.given = max(p.given, one.mark.n)
-			one.mark.number = false
+	for _, parseMark := range parseMarks(v.text) {
+		if parseMark.mark.n > 0 && v.kind == text {
+			parseMark.mark.capitals = false
+			key := keyOf(shownFor(parseMark.mark, r))
+			p.given = max(p.given, parseMark.mark.n)
+			parseMark.mark.number = false
 			if _, known := p.mask.seen[key]; !known {
-				p.mask.seen[key] = one.mark
+				p.mask.seen[key] = parseMark.mark
 			}
 		}
 	}
@@ -67,13 +67,13 @@ func shownFor(m mark, r *Recorded) string {
 	return m.standIn(r.OccurredAt)
 }
 
-// Left are the calls that came and are not in the cassette, and how many lines were
+// Left returns the calls that came and are not in the cassette, and how many lines were
 // not asked for.
 func (p *Player) Left() (wrong []string, unused int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, one := range p.used {
-		if !one {
+	for _, single := range p.used {
+		if !single {
 			unused++
 		}
 	}
@@ -112,7 +112,7 @@ func (p *Player) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	}
 }
 
-// show is a line's answer as a caller gets it.
+// show returns a line's answer as a caller gets it.
 func show(r *Recorded, v value) value {
 	if v.kind == text {
 		if m, ok := wholeMark(v.text); ok {
@@ -123,11 +123,11 @@ func show(r *Recorded, v value) value {
 			return v
 		}
 		var b strings.Builder
-		for _, one := range parseMarks(v.text) {
-			if one.mark.n > 0 {
-				b.WriteString(shownFor(one.mark, r))
+		for _, parseMark := range parseMarks(v.text) {
+			if parseMark.mark.n > 0 {
+				b.WriteString(shownFor(parseMark.mark, r))
 			} else {
-				b.WriteString(one.literal)
+				b.WriteString(parseMark.literal)
 			}
 		}
 		v.text = b.String()
@@ -141,7 +141,7 @@ func show(r *Recorded, v value) value {
 	return v
 }
 
-// find is the line that answers a call; said says why there is none.
+// find returns the line that answers a call; said says why there is none.
 func (p *Player) find(in *http.Request, body []byte) (r *Recorded, said string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -153,9 +153,9 @@ func (p *Player) find(in *http.Request, body []byte) (r *Recorded, said string) 
 		switch {
 		case in.Method != r.Method || p.mask.formText(in.URL.Path) != r.Path:
 			return fmt.Sprintf("%s %s", in.Method, in.URL.Path)
-		case !p.same(r.query, query, met):
+		case !p.equalRequest(r.query, query, met):
 			return "another query"
-		case !p.same(r.request, sent, met):
+		case !p.equalRequest(r.request, sent, met):
 			return "another body"
 		}
 		return ""
@@ -195,10 +195,10 @@ func (p *Player) refuse(in *http.Request, said string) string {
 	return said
 }
 
-// same compares a recorded part of a request with a masked one. A value that this
+// equalRequest compares a recorded part of a request with a masked one. A value that this
 // player gave out must be the same; one of the caller's own must be what it was the
 // first time that it came. What it is this time goes to met.
-func (p *Player) same(a value, sent []byte, met map[int]int) bool {
+func (p *Player) equalRequest(a value, sent []byte, met map[int]int) bool {
 	if a.kind == absent || len(sent) == 0 {
 		return (a.kind == absent) == (len(sent) == 0)
 	}
@@ -228,10 +228,10 @@ func (p *Player) sameText(a, b string, met map[int]int) bool {
 	if len(x) != len(y) {
 		return false
 	}
-	for i, one := range x {
+	for i, piece := range x {
 		n := y[i].mark.n
-		if one.mark.n == 0 || n == 0 || one.mark.capitals != y[i].mark.capitals {
-			if one != y[i] {
+		if piece.mark.n == 0 || n == 0 || piece.mark.capitals != y[i].mark.capitals {
+			if piece != y[i] {
 				return false
 			}
 			continue
@@ -240,10 +240,10 @@ func (p *Player) sameText(a, b string, met map[int]int) bool {
 		if n <= p.given {
 			meant, known = n, true
 		}
-		if known && meant != one.mark.n {
+		if known && meant != piece.mark.n {
 			return false
 		}
-		met[n] = one.mark.n
+		met[n] = piece.mark.n
 	}
 	return true
 }

@@ -89,11 +89,11 @@ func (s *Fixture) addForeignRules() {
 }
 
 // plainText renders a masked text with stand-ins.
-func plainText(masked string, at time.Time) string {
+func plainText(masked string, t time.Time) string {
 	var b strings.Builder
 	for _, p := range parseMarks(masked) {
 		if p.mark.n > 0 {
-			b.WriteString(p.mark.standIn(at))
+			b.WriteString(p.mark.standIn(t))
 		} else {
 			b.WriteString(p.literal)
 		}
@@ -101,7 +101,7 @@ func plainText(masked string, at time.Time) string {
 	return b.String()
 }
 
-// said is a field of the request, in its query or its body.
+// said returns a field of the request, in its query or its body.
 func (r *Recorded) said(name string) value {
 	if v := r.query.field(name); v.kind != absent {
 		return v
@@ -119,7 +119,7 @@ func (r *Recorded) secret() (secret mark) {
 	return secret
 }
 
-// number is the errcode of the answer; none = 0.
+// number returns the errcode of the answer; none = 0.
 func (r *Recorded) number() int {
 	n, _ := r.answer.field("errcode").int()
 	return n
@@ -167,7 +167,7 @@ const (
 	platformLoginPath = "/sns/component/jscode2session"
 )
 
-// authorizer is the AppID of the account for which a platform calls.
+// authorizer returns the AppID of the account for which a platform calls.
 func (r *Recorded) authorizer() value {
 	if r.Path == platformLoginPath {
 		return r.said("appid")
@@ -175,7 +175,7 @@ func (r *Recorded) authorizer() value {
 	return r.said("authorizer_appid")
 }
 
-// platformToken is the token of the platform that a request names; on the newest pages it is access_token.
+// platformToken returns the token of the platform that a request names; on the newest pages it is access_token.
 func (r *Recorded) platformToken() mark {
 	token := asStandIn(r.query.field("component_access_token"))
 	if token.n == 0 && asStandIn(r.said("component_appid")).n != 0 {
@@ -334,13 +334,13 @@ func (s *Fixture) learnComponent(r *Recorded) {
 		}
 	case "api_get_authorizer_info":
 		to := s.party(r.said("authorizer_appid"))
-		about := r.answer.field("authorizer_info")
-		to.name = about.field("nick_name").text
-		if id, ok := about.at("service_type_info", "id").int(); ok {
-			official := about.field("MiniProgramInfo").kind == absent
+		val := r.answer.field("authorizer_info")
+		to.name = val.field("nick_name").text
+		if id, ok := val.lookup("service_type_info", "id").int(); ok {
+			official := val.field("MiniProgramInfo").kind == absent
 			to.service, to.follower = to.service || id == 2 && official, id != 2 && official
 		}
-		if id, ok := about.at("verify_type_info", "id").int(); ok {
+		if id, ok := val.lookup("verify_type_info", "id").int(); ok {
 			to.verified = id >= 0
 			to.uncertain = to.uncertain || id < 0
 		}
@@ -361,8 +361,8 @@ func (s *Fixture) learnComponent(r *Recorded) {
 			p.authorised(to, nil, r.Number)
 		}
 	case "api_get_authorizer_list":
-		for _, one := range r.answer.field("list").items {
-			p.authorised(s.party(one.field("authorizer_appid")), nil, r.Number)
+		for _, item := range r.answer.field("list").items {
+			p.authorised(s.party(item.field("authorizer_appid")), nil, r.Number)
 		}
 	}
 }
@@ -409,11 +409,11 @@ func (s *Fixture) assignExclusiveSet() {
 		return a.told - b.told
 	})
 	taken := map[int]bool{}
-	for _, one := range all {
-		if taken[one.to] {
-			one.sets = withoutExclusive(one.sets)
+	for _, h := range all {
+		if taken[h.to] {
+			h.sets = withoutExclusive(h.sets)
 		}
-		taken[one.to] = true
+		taken[h.to] = true
 	}
 }
 
@@ -421,10 +421,10 @@ func withoutExclusive(sets []int) []int {
 	return slices.DeleteFunc(slices.Clone(sets), func(id int) bool { return id == exclusiveSet })
 }
 
-// setsOf are the sets that an answer shows, in order; nil = it shows none.
+// setsOf returns the sets that an answer shows, in order; nil = it shows none.
 func setsOf(info value) (sets []int) {
-	for _, one := range info.field("func_info").items {
-		if id, ok := one.at("funcscope_category", "id").int(); ok && id >= 1 && id <= 1000 {
+	for _, item := range info.field("func_info").items {
+		if id, ok := item.lookup("funcscope_category", "id").int(); ok && id >= 1 && id <= 1000 {
 			sets = append(sets, id)
 		}
 	}
@@ -478,7 +478,7 @@ type oddLink struct {
 
 // learnLinks notes the links of a list that were there before, and what the list shows of the Mini Programs.
 func (s *Fixture) learnLinks(p *party, r *Recorded) {
-	for _, item := range r.answer.at("wxopens", "items").items {
+	for _, item := range r.answer.lookup("wxopens", "items").items {
 		to := s.party(item.field("appid"))
 		if to.n == 0 {
 			continue
@@ -562,13 +562,13 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 			s.owners[sameHost(masked)] = p.n
 		}
 		key := keyOf(masked)
-		was, line := s.touched[key], s.busy[key]
-		if !was && line > 0 { // it was not there before: that add was done
+		ok, line := s.touched[key], s.busy[key]
+		if !ok && line > 0 { // it was not there before: that add was done
 			s.done[line] = true
-			was = true
+			ok = true
 		}
 		s.touched[key] = true
-		return was
+		return ok
 	}
 	had := seedfile.Rule{Owner: s.appID(p, r.OccurredAt), Path: "pages/index/index", OpenVersion: new(3), Prefix: plainText(prefix.text,
 		r.OccurredAt)}
@@ -601,19 +601,19 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 			slices.Reverse(items)
 		}
 		var listed []string
-		for _, one := range items {
-			key := keyOf(one.field("prefix").text)
+		for _, item := range items {
+			key := keyOf(item.field("prefix").text)
 			listed = append(listed, key)
-			if known(one.field("prefix").text) && !s.vague[key] {
+			if known(item.field("prefix").text) && !s.vague[key] {
 				continue
 			}
-			state, _ := one.field("state").int()
-			occupy, _ := one.field("permit_sub_rule").int()
-			had.Prefix, had.Path = plainText(one.field("prefix").text, r.OccurredAt), plainText(one.field("path").text, r.OccurredAt)
-			version, _ := one.field("open_version").int()
+			state, _ := item.field("state").int()
+			occupy, _ := item.field("permit_sub_rule").int()
+			had.Prefix, had.Path = plainText(item.field("prefix").text, r.OccurredAt), plainText(item.field("path").text, r.OccurredAt)
+			version, _ := item.field("open_version").int()
 			had.OpenVersion = &version
 			had.Published, had.Occupy, had.TestLinks = state == 2, occupy == 2, nil
-			for _, link := range one.field("debug_url").items {
+			for _, link := range item.field("debug_url").items {
 				had.TestLinks = append(had.TestLinks, plainText(link.text, r.OccurredAt))
 			}
 			if i := slices.Index(s.keys, key); i >= 0 {
@@ -676,42 +676,42 @@ func (s *Fixture) sameAccount(r *Recorded, p *party) *party {
 	if r.Path != rulePath+"get" || !r.worked() || r.said("appid").kind != absent {
 		return p
 	}
-	for _, one := range r.answer.field("rule_list").items {
-		other := s.parties[s.owners[sameHost(one.field("prefix").text)]]
+	for _, item := range r.answer.field("rule_list").items {
+		otherParty := s.parties[s.owners[sameHost(item.field("prefix").text)]]
 		switch {
-		case other == nil || other == p:
+		case otherParty == nil || otherParty == p:
 		case p.n < 0:
-			s.merge(p, other)
-			p = other
-		case other.n < 0:
-			s.merge(other, p)
+			s.merge(p, otherParty)
+			p = otherParty
+		case otherParty.n < 0:
+			s.merge(otherParty, p)
 		}
 	}
 	return p
 }
 
 // merge makes a party of which only a token is known another one.
-func (s *Fixture) merge(stranger, into *party) {
-	s.owner[-stranger.n] = into.n
+func (s *Fixture) merge(stranger, dst *party) {
+	s.owner[-stranger.n] = dst.n
 	for token, n := range s.owner {
 		if n == stranger.n {
-			s.owner[token] = into.n
+			s.owner[token] = dst.n
 		}
 	}
 	delete(s.parties, stranger.n)
-	into.service, into.personal = into.service || stranger.service, into.personal || stranger.personal
-	into.draft, into.released = into.draft || stranger.draft, into.released || stranger.released
-	into.uncertain = into.uncertain || stranger.uncertain
-	was, is := fmt.Sprint(stranger.n, " "), fmt.Sprint(into.n, " ")
+	dst.service, dst.personal = dst.service || stranger.service, dst.personal || stranger.personal
+	dst.draft, dst.released = dst.draft || stranger.draft, dst.released || stranger.released
+	dst.uncertain = dst.uncertain || stranger.uncertain
+	previous, is := fmt.Sprint(stranger.n, " "), fmt.Sprint(dst.n, " ")
 	renamed := func(key string) string {
-		if prefix, ok := strings.CutPrefix(key, was); ok {
+		if prefix, ok := strings.CutPrefix(key, previous); ok {
 			return is + prefix
 		}
 		return key
 	}
 	for i := range s.rules {
 		if s.keys[i] != renamed(s.keys[i]) {
-			s.rules[i].Owner, s.keys[i] = s.appID(into, s.Began()), renamed(s.keys[i])
+			s.rules[i].Owner, s.keys[i] = s.appID(dst, s.Began()), renamed(s.keys[i])
 		}
 	}
 	for _, keys := range []map[string]bool{s.touched, s.vague} {
@@ -724,28 +724,28 @@ func (s *Fixture) merge(stranger, into *party) {
 	}
 	for prefix, n := range s.owners {
 		if n == stranger.n {
-			s.owners[prefix] = into.n
+			s.owners[prefix] = dst.n
 		}
 	}
 }
 
-// appID is a party's on our server.
-func (s *Fixture) appID(p *party, at time.Time) string { return p.appID.standIn(at) }
+// appID returns a party's on our server.
+func (s *Fixture) appID(p *party, t time.Time) string { return p.appID.standIn(t) }
 
-// secretOf is a party's on our server.
-func (s *Fixture) secretOf(p *party, at time.Time) string {
+// secretOf returns a party's on our server.
+func (s *Fixture) secretOf(p *party, t time.Time) string {
 	if p.secret.n == 0 {
 		return fmt.Sprintf("nobody-said-the-secret-of-%d", p.n)
 	}
-	return p.secret.standIn(at)
+	return p.secret.standIn(t)
 }
 
-// Began is the time of the first call, or of an earlier one that fetched a stable token which the lines show.
+// Began returns the time of the first call, or of an earlier one that fetched a stable token which the lines show.
 func (s *Fixture) Began() time.Time {
 	began := s.lines[0].OccurredAt
-	for _, one := range s.early {
-		if one.at.Before(began) {
-			began = one.at
+	for _, token := range s.early {
+		if token.at.Before(began) {
+			began = token.at
 		}
 	}
 	return began
@@ -780,30 +780,30 @@ func (s *Fixture) ForgetRules() bool {
 	return had
 }
 
-// Seed is a seed file for a server on which the cassette can be played.
+// Seed returns a seed file for a server on which the cassette can be played.
 func (s *Fixture) Seed() []byte {
-	at := s.Began()
+	t := s.Began()
 	var seed seedfile.Seed
 	for _, n := range slices.Sorted(maps.Keys(s.parties)) {
 		p := s.parties[n]
 		if p.platform {
-			c := seedfile.Component{AppID: s.appID(p, at), Secret: s.secretOf(p, at), MessageToken: "token",
+			c := seedfile.Component{AppID: s.appID(p, t), Secret: s.secretOf(p, t), MessageToken: "token",
 				EncodingAESKey: "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}
 			for _, to := range slices.Sorted(maps.Keys(p.grants)) {
 				if g := p.grants[to]; g.before && len(g.sets) > 0 && !s.parties[to].platform {
 					c.Authorizations = append(c.Authorizations,
-						seedfile.Authorization{AppID: s.appID(s.parties[to], at), PermissionSets: g.sets})
+						seedfile.Authorization{AppID: s.appID(s.parties[to], t), PermissionSets: g.sets})
 				}
 			}
 			seed.Components = append(seed.Components, c)
 			continue
 		}
-		a := seedfile.Account{AppID: s.appID(p, at), Kind: accounts.MiniProgram, Subject: accounts.Company, Secret: s.secretOf(p, at),
-			Certified: !p.uncertain || p.verified, Name: plainText(p.name, at), Options: p.options, OpenPlatform: p.openPlatform}
+		a := seedfile.Account{AppID: s.appID(p, t), Kind: accounts.MiniProgram, Subject: accounts.Company, Secret: s.secretOf(p, t),
+			Certified: !p.uncertain || p.verified, Name: plainText(p.name, t), Options: p.options, OpenPlatform: p.openPlatform}
 		if p.service {
 			a.Kind = accounts.ServiceAccount
 			for _, to := range p.linked {
-				a.Linked = append(a.Linked, s.appID(s.parties[to], at))
+				a.Linked = append(a.Linked, s.appID(s.parties[to], t))
 			}
 		} else if p.follower {
 			a.Kind = accounts.SubscriptionAccount

@@ -13,25 +13,25 @@ import (
 // was.
 const longestStandIn = 64 << 10
 
-// standIn is a value of a mark's kind and length, another for every number of a
+// standIn returns a value of a mark's kind and length, another for every number of a
 // mark. Where the length is too short for that it is longer, and where it is more than
 // longestStandIn it is shorter.
-func (m mark) standIn(at time.Time) string {
+func (m mark) standIn(t time.Time) string {
 	m.length = min(m.length, longestStandIn)
-	fill := func(begin, with string) string {
-		return begin + strings.Repeat(with, max(0, m.length-utf8.RuneCountInString(begin)))
+	fill := func(begin, thisText string) string {
+		return begin + strings.Repeat(thisText, max(0, m.length-utf8.RuneCountInString(begin)))
 	}
 	switch {
 	case m.capitals:
 		plain := m
 		plain.capitals = false
-		return strings.ToUpper(plain.standIn(at))
+		return strings.ToUpper(plain.standIn(t))
 	case m.slashes: // the reader of an answer meets them again
 		plain := m
 		plain.slashes, plain.length = false, m.length-2
-		return plain.standIn(at) + "/x"
+		return plain.standIn(t) + "/x"
 	case m.kind == "rid":
-		return fmt.Sprintf("%08x-%08x-%08x", uint32(at.Unix()), m.n, m.n)
+		return fmt.Sprintf("%08x-%08x-%08x", uint32(t.Unix()), m.n, m.n)
 	case m.kind == "ip":
 		return fmt.Sprintf("198.51.%d.%d", 100+m.n/250%100, 1+m.n%250)
 	case m.number || m.kind == "number":
@@ -53,13 +53,13 @@ func (m mark) standIn(at time.Time) string {
 // writeRaw writes a body of a kind that is no JSON, piece by piece: the longest take no memory.
 func (m mark) writeRaw(to io.Writer) error {
 	begin := map[string]string{"blank": " ", "broken": "{", "bytes": "\xff", "html": "<", "plain": "a=b"}[m.kind]
-	with := []byte("x")
+	data := []byte("x")
 	if m.kind == "blank" {
-		with = []byte(" ")
+		data = []byte(" ")
 	}
 	left := max(0, min(m.length, longestBody)-len(begin))
 	_, err := io.WriteString(to, begin)
-	for piece := bytes.Repeat(with, min(left, 32<<10)); left > 0 && err == nil; left -= len(piece) {
+	for piece := bytes.Repeat(data, min(left, 32<<10)); left > 0 && err == nil; left -= len(piece) {
 		piece = piece[:min(left, len(piece))]
 		_, err = to.Write(piece)
 	}
@@ -76,8 +76,8 @@ func (m mark) rawBody() []byte {
 // longest returns the number of characters for which the longest stand-in stands.
 func (v value) longest() (n int) {
 	if v.kind == text {
-		for _, one := range parseMarks(v.text) {
-			n = max(n, one.mark.length)
+		for _, parseMark := range parseMarks(v.text) {
+			n = max(n, parseMark.mark.length)
 		}
 	}
 	for _, item := range v.items {

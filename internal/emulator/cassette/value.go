@@ -169,7 +169,7 @@ func writeText(b *bytes.Buffer, s string) {
 	}
 }
 
-// field is the value of a name, the last one where it is there twice, as readers
+// field returns the value of a name, the last one where it is there twice, as readers
 // of JSON have it.
 func (v value) field(name string) value {
 	for i := len(v.names) - 1; i >= 0; i-- {
@@ -180,15 +180,15 @@ func (v value) field(name string) value {
 	return value{}
 }
 
-// at is the value behind names, one below the other.
-func (v value) at(names ...string) value {
+// lookup returns the value behind names, one below the other.
+func (v value) lookup(names ...string) value {
 	for _, name := range names {
 		v = v.field(name)
 	}
 	return v
 }
 
-// int is a number, also one that is written as a text; ok is false for others.
+// int returns a number, also one that is written as a text; ok is false for others.
 func (v value) int() (n int, ok bool) {
 	if v.kind != number && v.kind != text {
 		return 0, false

@@ -37,16 +37,16 @@ func parseBucket(text string) (Place, error) {
 	}
 	region := cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"))
 	endpoint := cmp.Or(os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"), "https://s3.amazonaws.com")
-	at, err := url.Parse(endpoint)
-	if err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" || at.User != nil || strings.Trim(at.Path, "/") != "" {
+	address, err := url.Parse(endpoint)
+	if err != nil || address.Host == "" || address.Scheme != "http" && address.Scheme != "https" || address.User != nil || strings.Trim(address.Path, "/") != "" {
 		return nil, errors.New("AWS_ENDPOINT_URL is no address of a server: want one such as https://s3.example.com")
 	}
-	transport, err := minio.DefaultTransport(at.Scheme == "https")
+	transport, err := minio.DefaultTransport(address.Scheme == "https")
 	if err != nil {
 		return nil, err
 	}
 	transport.ResponseHeaderTimeout = 30 * time.Second
-	client, err := minio.New(at.Host, &minio.Options{Secure: at.Scheme == "https", Region: region, MaxRetries: 3, Transport: transport,
+	client, err := minio.New(address.Host, &minio.Options{Secure: address.Scheme == "https", Region: region, MaxRetries: 3, Transport: transport,
 		Creds: credentials.NewChainCredentials([]credentials.Provider{
 			&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{Client: &http.Client{Transport: transport}}})})
 	if err != nil {
@@ -107,11 +107,11 @@ func contentType(name string) string {
 }
 
 func (b *bucket) List(ctx context.Context, prefix string) (names []string, err error) {
-	at := b.key(prefix)
+	location := b.key(prefix)
 	if strings.HasSuffix(prefix, "/") {
-		at += "/"
+		location += "/"
 	}
-	for object := range b.client.ListObjectsIter(ctx, b.name, minio.ListObjectsOptions{Prefix: at, Recursive: true}) {
+	for object := range b.client.ListObjectsIter(ctx, b.name, minio.ListObjectsOptions{Prefix: location, Recursive: true}) {
 		if object.Err != nil {
 			return nil, b.fault("listing", prefix, object.Err)
 		}

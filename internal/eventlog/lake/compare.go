@@ -46,11 +46,11 @@ type digest struct {
 }
 
 func (d *digest) add(id scanlog.ScanID, anonymous bool) {
-	of := append(id[:], 0)
+	data := append(id[:], 0)
 	if anonymous {
-		of[len(id)] = 1
+		data[len(id)] = 1
 	}
-	sum := sha256.Sum256(of)
+	sum := sha256.Sum256(data)
 	d.n, d.hi, d.lo = d.n+1, d.hi+binary.BigEndian.Uint64(sum[:]), d.lo+binary.BigEndian.Uint64(sum[8:])
 }
 
@@ -103,9 +103,9 @@ func (l *Lake) differ(ctx context.Context, c Compared, scans func() iter.Seq2[*s
 			return c, err
 		}
 		c.Ledger++
-		f, there := rows[e.ID]
+		f, exists := rows[e.ID]
 		switch {
-		case there:
+		case exists:
 			if e.User == (scanlog.UserHash{}) {
 				c.Named += int64(f.named)
 			}
@@ -136,17 +136,17 @@ func (l *Lake) readDay(ctx context.Context, day string, visit func(id scanlog.Sc
 			return err
 		}
 		r := parquet.NewGenericReader[known](bytes.NewReader(content))
-		some := make([]known, 1000)
+		knowns := make([]known, 1000)
 		for n := 0; err == nil; {
-			n, err = r.Read(some)
-			for _, row := range some[:n] {
+			n, err = r.Read(knowns)
+			for _, row := range knowns[:n] {
 				id, err := scanlog.ParseScanID(row.ScanID)
 				if err != nil {
 					return errors.Join(fmt.Errorf("%s in the lake has a scan %q: %w", name, row.ScanID, err), r.Close())
 				}
 				visit(id, row.UserHash == "")
 			}
-			clear(some)
+			clear(knowns)
 		}
 		if err = errors.Join(err, r.Close()); !errors.Is(err, io.EOF) {
 			return fmt.Errorf("reading %s in the lake: %w", name, err)
@@ -155,7 +155,7 @@ func (l *Lake) readDay(ctx context.Context, day string, visit func(id scanlog.Sc
 	return nil
 }
 
-// Manifests are the manifests of all nodes.
+// Manifests returns the manifests of all nodes.
 func (l *Lake) Manifests(ctx context.Context) (all []Manifest, err error) {
 	names, err := l.Place.List(ctx, manifestFolder)
 	for _, name := range names {

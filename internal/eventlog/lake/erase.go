@@ -51,10 +51,10 @@ func (l *Lake) eraseIn(r *Row) bool {
 // Several nodes may do the latter at once: each knows of all who were erased, so they write the
 // same.
 func (l *Lake) erase(ctx context.Context) error {
-	var others map[string]bool
+	var otherSet map[string]bool
 	if l.Others != nil {
 		var err error
-		if others, err = l.Others(ctx); err != nil {
+		if otherSet, err = l.Others(ctx); err != nil {
 			return fmt.Errorf("asking which nodes there are: %w", err)
 		}
 	}
@@ -68,21 +68,21 @@ func (l *Lake) erase(ctx context.Context) error {
 	}
 	for _, name := range names {
 		day, node, ok := readPartName(name)
-		if own := baseOf(node) == baseOf(l.had.Node); !ok || !own && others[baseOf(node)] {
+		if isOwn := baseOf(node) == baseOf(l.had.Node); !ok || !isOwn && otherSet[baseOf(node)] {
 			continue
 		}
-		may, err := mayHold(ctx, l.Place, name, hashes)
+		allowed, err := mayHold(ctx, l.Place, name, hashes)
 		if err != nil {
 			return err
 		}
-		if !may {
+		if !allowed {
 			continue
 		}
 		p, err := loadPart(ctx, l.Place, name)
 		if err != nil {
 			return err
 		}
-		next, changed, err := p.with(nil, l.eraseIn)
+		next, changed, err := p.merged(nil, l.eraseIn)
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ type Lake struct {
 	open     map[string]*part // the growing part of each day
 	begun    map[string]bool  // the names of parts that this process began
 	erased   map[scanlog.UserHash]int64
-	pending  map[scanlog.UserHash]bool // erased users for whom the parts were not searched yet
+	pending  map[scanlog.UserHash]bool // erased users that the parts were not searched for yet
 	learned  int64                     // erasures up to this moment are in erased
 	lookedAt time.Time                 // for users who were erased
 
@@ -107,8 +107,8 @@ const (
 // Run writes until ctx ends. What cannot be written stays in the journal.
 func (l *Lake) Run(ctx context.Context) {
 	l.levelAt.CompareAndSwap(0, l.Now().UnixMilli())
-	every := cmp.Or(l.Every, usualEvery)
-	tick := time.NewTicker(every)
+	interval := cmp.Or(l.Every, usualEvery)
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		_ = l.Flush(ctx) // it says in the log that it failed
@@ -128,9 +128,9 @@ func (l *Lake) Flush(ctx context.Context) error {
 	if err != nil {
 		l.known = false // the write may have succeeded although its answer was lost
 	}
-	was := l.last
+	prevErr := l.last
 	l.last = err
-	if ctx.Err() == nil && (was != nil) != (err != nil) {
+	if ctx.Err() == nil && (prevErr != nil) != (err != nil) {
 		if err != nil {
 			l.Log.WarnContext(ctx, "scans cannot be written to the lake; they stay in the journal until they can", "error", err)
 		} else {
@@ -154,14 +154,14 @@ func (l *Lake) flush(ctx context.Context) error {
 		return err
 	}
 	wrote, had := false, l.had
-	for more := true; more; {
+	for hasMore := true; hasMore; {
 		from := l.mark.Position
 		var err error
-		if more, err = l.step(ctx, end); err != nil {
+		if hasMore, err = l.step(ctx, end); err != nil {
 			return err
 		}
 		wrote = wrote || l.mark.Position > from
-		if more {
+		if hasMore {
 			if err := l.note(ctx, had); err != nil {
 				return err
 			}
@@ -213,8 +213,8 @@ func (l *Lake) end(ctx context.Context) int64 {
 }
 
 // step writes some scans, and says whether there are more.
-func (l *Lake) step(ctx context.Context, end int64) (more bool, err error) {
-	var some []scanlog.Entry
+func (l *Lake) step(ctx context.Context, end int64) (hasMore bool, err error) {
+	var entries []scanlog.Entry
 	for e, err := range l.Journal.Read(ctx, l.mark.Position) {
 		if err != nil {
 			return false, fmt.Errorf("reading scans for the lake: %w", err)
@@ -222,15 +222,15 @@ func (l *Lake) step(ctx context.Context, end int64) (more bool, err error) {
 		if e.Position > end {
 			break
 		}
-		if some = append(some, e); len(some) == cmp.Or(l.atOnce, stepScans) {
-			more = true
+		if entries = append(entries, e); len(entries) == cmp.Or(l.atOnce, stepScans) {
+			hasMore = true
 			break
 		}
 	}
-	if len(some) == 0 {
+	if len(entries) == 0 {
 		return false, nil
 	}
-	rows, err := l.Rows(ctx, some)
+	rows, err := l.Rows(ctx, entries)
 	if err != nil {
 		return false, fmt.Errorf("finding out what scans count for: %w", err)
 	}
@@ -238,19 +238,19 @@ func (l *Lake) step(ctx context.Context, end int64) (more bool, err error) {
 	for i := range rows {
 		l.eraseIn(&rows[i])
 		day := rows[i].ScannedAt.In(l.zone).Format(time.DateOnly)
-		days[day] = append(days[day], Placed{some[i].Position, rows[i]})
+		days[day] = append(days[day], Placed{entries[i].Position, rows[i]})
 	}
 	for _, day := range slices.Sorted(maps.Keys(days)) {
 		if err := l.add(ctx, day, days[day]); err != nil {
 			return false, err
 		}
 	}
-	last := some[len(some)-1]
+	last := entries[len(entries)-1]
 	l.mark = scanlog.Offset{Position: last.Position, ID: last.ID}
 	for len(l.open) > keptDays {
 		delete(l.open, slices.Min(slices.Collect(maps.Keys(l.open))))
 	}
-	return more, nil
+	return hasMore, nil
 }
 
 // add writes rows of a day into its growing part, and into new parts where that is full.
@@ -280,7 +280,7 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 			l.begun[p.name] = true
 		}
 		n := min(len(rows), full-p.rows)
-		next, _, err := p.with(rows[:n], nil)
+		next, _, err := p.merged(rows[:n], nil)
 		if err != nil {
 			return err
 		}
@@ -359,12 +359,12 @@ func (l *Lake) locate(ctx context.Context) error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		same, mark := true, l.mark
+		equal, mark := true, l.mark
 		if err == nil {
 			if mark, err = m.mark(); err != nil {
 				return err
 			}
-			if same, err = l.Journal.Is(ctx, mark); err != nil {
+			if equal, err = l.Journal.Is(ctx, mark); err != nil {
 				return err
 			}
 		} else if !renamed {
@@ -378,7 +378,7 @@ func (l *Lake) locate(ctx context.Context) error {
 					"was", base, "is", node)
 			}
 		}
-		if !same {
+		if !equal {
 			continue
 		}
 		l.had, l.mark, l.base, l.known = m, mark, base, true
@@ -397,28 +397,28 @@ func (m *Manifest) mark() (mark scanlog.Offset, err error) {
 	return mark, err
 }
 
-// Held is the position up to which the journal may forget scans, for all the lake needs.
+// Held returns the position up to which the journal may forget scans, for all the lake needs.
 func (l *Lake) Held() int64 {
 	end, _ := l.Journal.End(context.Background())
 	return max(l.position.Load(), end-mostHeld)
 }
 
-// Behind returns the number of scans that are durable and not in the lake.
-func (l *Lake) Behind() int64 {
+// Backlog returns the number of scans that are durable and not in the lake.
+func (l *Lake) Backlog() int64 {
 	end, _ := l.Journal.End(context.Background())
 	return max(0, end-l.position.Load())
 }
 
 // Age returns the time since the lake had every scan; if it never had, the time since writing began.
 func (l *Lake) Age() time.Duration {
-	at := l.levelAt.Load()
-	if at == 0 {
+	pos := l.levelAt.Load()
+	if pos == 0 {
 		return 0
 	}
-	return max(0, l.Now().Sub(time.UnixMilli(at)))
+	return max(0, l.Now().Sub(time.UnixMilli(pos)))
 }
 
-// baseOf is the name of a node without the number of its life.
+// baseOf returns the name of a node without the number of its life.
 func baseOf(node string) string {
 	base, _, _ := strings.Cut(node, "-")
 	return base

@@ -232,7 +232,7 @@ func TestEachScanIsInTheLakeOnceAfterAKillAtAnyWrite(t *testing.T) {
 				whole := w.lake(&shaky{to, t, -1, false})
 				require.NoError(t, whole.Flush(t.Context()))
 				w.equal(to)
-				assert.Equal(t, whole.Behind(), 0, "scans are behind")
+				assert.Equal(t, whole.Backlog(), 0, "scans are behind")
 			})
 		}
 	}
@@ -342,7 +342,7 @@ func partOf(t *testing.T, w *world, node string) *part {
 	id := map[string]string{"00ff": "gone", "00aa": "living"}[node]
 	u := user(5)
 	empty := &part{name: partName(w.now.In(time.FixedZone("", 8*3600)).Format(time.DateOnly), node, 1)}
-	p, _, err := empty.with([]Placed{{1, Row{ScanID: id, ScannedAt: w.now, UserHash: hex.EncodeToString(u[:])}}}, nil)
+	p, _, err := empty.merged([]Placed{{1, Row{ScanID: id, ScannedAt: w.now, UserHash: hex.EncodeToString(u[:])}}}, nil)
 	require.NoError(t, err)
 	return p
 }

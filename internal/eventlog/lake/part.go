@@ -79,11 +79,11 @@ func readPartName(name string) (day, node string, ok bool) {
 	}
 	day, rest, ok = strings.Cut(rest, "/part-")
 	rest, suffix := strings.CutSuffix(rest, partSuffix)
-	at := strings.LastIndexByte(rest, '-')
-	if !ok || !suffix || at < 0 {
+	pos := strings.LastIndexByte(rest, '-')
+	if !ok || !suffix || pos < 0 {
 		return "", "", false
 	}
-	return day, rest[:at], true
+	return day, rest[:pos], true
 }
 
 // loadPart reads a part that is in a place.
@@ -104,8 +104,8 @@ func loadPart(ctx context.Context, from Place, name string) (*part, error) {
 	return &part{name, content, int(file.NumRows()), upTo}, nil
 }
 
-// with is the part with further rows; change may change each of the earlier ones.
-func (p *part) with(rows []Placed, change func(*Row) bool) (next *part, changed bool, err error) {
+// merged returns the part with further rows; change may change each of the earlier ones.
+func (p *part) merged(rows []Placed, change func(*Row) bool) (next *part, changed bool, err error) {
 	next = &part{name: p.name, rows: p.rows + len(rows), upTo: p.upTo}
 	if n := len(rows); n > 0 {
 		next.upTo = rows[n-1].Position
@@ -115,7 +115,7 @@ func (p *part) with(rows []Placed, change func(*Row) bool) (next *part, changed 
 	w := parquet.NewGenericWriter[Row](&out, parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rowGroup),
 		parquet.BloomFilters(parquet.SplitBlockFilter(10, "user_hash")),
 		parquet.KeyValueMetadata(upToKey, strconv.FormatInt(next.upTo, 10)))
-	some := make([]Row, 0, 1000)
+	items := make([]Row, 0, 1000)
 	for had, err := range p.all(p.content) {
 		if err != nil {
 			return nil, false, err
@@ -123,23 +123,23 @@ func (p *part) with(rows []Placed, change func(*Row) bool) (next *part, changed 
 		if change != nil && change(had) {
 			changed = true
 		}
-		if some = append(some, *had); len(some) == cap(some) {
-			if _, err := w.Write(some); err != nil {
+		if items = append(items, *had); len(items) == cap(items) {
+			if _, err := w.Write(items); err != nil {
 				return nil, false, fmt.Errorf("writing %s: %w", p.name, err)
 			}
-			some = some[:0]
+			items = items[:0]
 		}
 	}
 	for i := range rows {
-		some = append(some, rows[i].Row)
-		if len(some) == cap(some) || i == len(rows)-1 {
-			if _, err := w.Write(some); err != nil {
+		items = append(items, rows[i].Row)
+		if len(items) == cap(items) || i == len(rows)-1 {
+			if _, err := w.Write(items); err != nil {
 				return nil, false, fmt.Errorf("writing %s: %w", p.name, err)
 			}
-			some = some[:0]
+			items = items[:0]
 		}
 	}
-	_, err = w.Write(some)
+	_, err = w.Write(items)
 	if err = errors.Join(err, w.Close()); err != nil {
 		return nil, false, fmt.Errorf("writing %s: %w", p.name, err)
 	}
@@ -156,10 +156,10 @@ func (p *part) all(content []byte) func(yield func(*Row, error) bool) {
 		r := parquet.NewGenericReader[Row](bytes.NewReader(content))
 		defer r.Close()
 		for {
-			some := make([]Row, 1000)
-			n, err := r.Read(some)
-			for i := range some[:n] {
-				if !yield(&some[i], nil) {
+			rows := make([]Row, 1000)
+			n, err := r.Read(rows)
+			for i := range rows[:n] {
+				if !yield(&rows[i], nil) {
 					return
 				}
 			}

@@ -90,16 +90,16 @@ func (f folder) makeFolders(path string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	above := filepath.Dir(path)
-	if above != path {
-		if err := f.makeFolders(above); err != nil {
+	text := filepath.Dir(path)
+	if text != path {
+		if err := f.makeFolders(text); err != nil {
 			return err
 		}
 	}
 	if err := os.Mkdir(path, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return atomicfile.SyncDir(above)
+	return atomicfile.SyncDir(text)
 }
 
 func (f folder) List(_ context.Context, prefix string) (names []string, err error) {

@@ -131,7 +131,7 @@ func (f PartError) Error() string { return f.Err.Error() }
 // Unwrap returns the error.
 func (f PartError) Unwrap() error { return f.Err }
 
-// WrapPart is the fault of a part; nil where there is none.
+// WrapPart returns the fault of a part; nil where there is none.
 func WrapPart(part string, err error) error {
 	if err == nil {
 		return nil
@@ -139,12 +139,12 @@ func WrapPart(part string, err error) error {
 	return PartError{part, err}
 }
 
-// faultsOf are the errors in an error, by their parts.
+// faultsOf returns the errors in an error, by their parts.
 func faultsOf(err error) map[string]error {
-	if many, ok := err.(interface{ Unwrap() []error }); ok {
+	if value, ok := err.(interface{ Unwrap() []error }); ok {
 		all := map[string]error{}
-		for _, one := range many.Unwrap() {
-			maps.Copy(all, faultsOf(one))
+		for _, e := range value.Unwrap() {
+			maps.Copy(all, faultsOf(e))
 		}
 		return all
 	}

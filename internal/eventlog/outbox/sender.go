@@ -101,8 +101,8 @@ func (s *Sender) RunOnce(ctx context.Context) {
 func (s *Sender) round(ctx context.Context) {
 	var faults error
 	if s.Before != nil {
-		more, err := s.Before(ctx)
-		if faults = err; more {
+		hasMore, err := s.Before(ctx)
+		if faults = err; hasMore {
 			s.Wake()
 		}
 	}
@@ -123,27 +123,27 @@ func (s *Sender) round(ctx context.Context) {
 }
 
 // sayFaults logs once what begins to fail, and once what works again.
-func (s *Sender) sayFaults(ctx context.Context, now map[string]error) {
+func (s *Sender) sayFaults(ctx context.Context, currentCauses map[string]error) {
 	if ctx.Err() != nil {
 		return
 	}
-	for _, part := range slices.Sorted(maps.Keys(now)) {
+	for _, part := range slices.Sorted(maps.Keys(currentCauses)) {
 		if s.failing[part] == nil {
-			s.logFault(ctx, "what is to be sent could not be prepared; it is tried again", now[part], "part", part)
+			s.logFault(ctx, "what is to be sent could not be prepared; it is tried again", currentCauses[part], "part", part)
 		}
 	}
 	for _, part := range slices.Sorted(maps.Keys(s.failing)) {
-		if now[part] == nil {
+		if currentCauses[part] == nil {
 			s.Log.InfoContext(ctx, "what is to be sent is prepared again", "outbox", s.Kind, "part", part)
 		}
 	}
-	s.failing = now
+	s.failing = currentCauses
 }
 
 // logFault logs an error that is not the end of ctx.
-func (s *Sender) logFault(ctx context.Context, what string, err error, more ...any) {
+func (s *Sender) logFault(ctx context.Context, kind string, err error, moreVs ...any) {
 	if err != nil && ctx.Err() == nil {
-		s.Log.ErrorContext(ctx, what, append([]any{"outbox", s.Kind, "error", err}, more...)...)
+		s.Log.ErrorContext(ctx, kind, append([]any{"outbox", s.Kind, "error", err}, moreVs...)...)
 	}
 }
 
@@ -156,30 +156,30 @@ func (s *Sender) start(ctx context.Context, receiver string) {
 	}
 	s.busy[receiver], s.last = true, receiver
 	s.wait.Go(func() {
-		again := s.hand(ctx, receiver)
+		repeat := s.hand(ctx, receiver)
 		s.mu.Lock()
 		delete(s.busy, receiver)
 		s.mu.Unlock()
-		if again {
+		if repeat {
 			s.Wake()
 		}
 	})
 }
 
 // hand sends a receiver the rows that are due, for handTime or until the receiver seems to be away,
-// and reports whether more may be due by now.
-func (s *Sender) hand(ctx context.Context, receiver string) (again bool) {
+// and reports whether hasMore may be due by now.
+func (s *Sender) hand(ctx context.Context, receiver string) (repeat bool) {
 	began, seen := s.RealNow(), health{}
 	for ctx.Err() == nil {
-		n, more, err := s.batch(ctx, receiver, &seen)
+		n, hasMore, err := s.batch(ctx, receiver, &seen)
 		if err != nil {
 			s.logFault(ctx, "rows could not be sent or their result not be stored; some may be sent again", err, "receiver", receiver)
 			return false
 		}
-		if n == 0 || !more {
-			return again && more
+		if n == 0 || !hasMore {
+			return repeat && hasMore
 		}
-		if again = true; s.RealNow().Sub(began) > handTime {
+		if repeat = true; s.RealNow().Sub(began) > handTime {
 			return true
 		}
 	}
@@ -188,14 +188,14 @@ func (s *Sender) hand(ctx context.Context, receiver string) (again bool) {
 
 // batch claims some rows, sends them in order, and stores what came back. more
 // is false where the receiver gets nothing else for now.
-func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n int, more bool, err error) {
+func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n int, hasMore bool, err error) {
 	began, now := s.RealNow(), s.Now()
 	until := now.Add(s.Lease)
 	var rows []Row
-	gaveUp, why := 0, fmt.Sprintf("more than %d waited, and it was among the oldest", s.Most)
+	gaveUp, reason := 0, fmt.Sprintf("more than %d waited, and it was among the oldest", s.Most)
 	err = s.Store.UpdateOutbox(ctx, func(tx Tx) (err error) {
 		if gaveUp = 0; s.Most > 0 {
-			if gaveUp, err = tx.DeadLetterRows(ctx, s.Kind, receiver, s.Most, why); err != nil {
+			if gaveUp, err = tx.DeadLetterRows(ctx, s.Kind, receiver, s.Most, reason); err != nil {
 				return err
 			}
 		}
@@ -205,7 +205,7 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 	if err != nil {
 		return 0, false, err
 	}
-	s.gaveUp(receiver, gaveUp, why)
+	s.gaveUp(receiver, gaveUp, reason)
 	if len(rows) == 0 {
 		return 0, true, nil
 	}
@@ -214,11 +214,11 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 	if err != nil {
 		return 0, false, err
 	}
-	more = s.sendAll(ctx, rows, seal, seen, func(r *Row) { r.NextAt = now },
+	hasMore = s.sendAll(ctx, rows, seal, seen, func(r *Row) { r.NextAt = now },
 		func() bool { return seal == nil || s.RealNow().Sub(began) > handTime })
 	// The rows were sent: their results are stored even while the server stops.
 	ctx = context.WithoutCancel(ctx)
-	return len(rows), more, s.Store.UpdateOutbox(ctx, func(tx Tx) error {
+	return len(rows), hasMore, s.Store.UpdateOutbox(ctx, func(tx Tx) error {
 		for _, r := range rows {
 			// Where it reports false, this node was too slow and another one has the row.
 			if _, err := tx.SaveRow(ctx, s.Kind, r, until); err != nil {
@@ -236,16 +236,16 @@ type health struct {
 }
 
 // sendAll sends rows, one at a time until the receiver takes one, then up to Parallel at once. Once the receiver gets nothing else for
-// now, or late reports true, it calls back with each row that is left. more is false then.
+// now, or lateCallback reports true, it calls back with each row that is left. hasMore is false then.
 func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (safehttp.Request, error), seen *health, back func(*Row),
-	late func() bool) (more bool) {
+	lateCallback func() bool) (hasMore bool) {
 	var mu sync.Mutex // guards more, seen and waits
-	more = true
+	hasMore = true
 	waits := map[string]time.Time{} // until when rows with an OrderKey wait for an older one
-	one := func(r *Row) {
+	fn := func(r *Row) {
 		mu.Lock()
-		more = more && ctx.Err() == nil && seen.failures < patience && !late()
-		stopped, until := !more, waits[r.OrderKey]
+		hasMore = hasMore && ctx.Err() == nil && seen.failures < patience && !lateCallback()
+		stopped, until := !hasMore, waits[r.OrderKey]
 		mu.Unlock()
 		switch {
 		case stopped:
@@ -266,10 +266,10 @@ func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (safeh
 		case !r.DeliveredAt.IsZero():
 			*seen = health{taken: true}
 		}
-		more = more && next
+		hasMore = hasMore && next
 	}
 	for len(rows) > 0 && (s.Parallel < 2 || !seen.taken) {
-		one(&rows[0])
+		fn(&rows[0])
 		rows = rows[1:]
 	}
 	var sending errgroup.Group
@@ -277,13 +277,13 @@ func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (safeh
 	for _, chain := range chains(rows) {
 		sending.Go(func() error {
 			for _, r := range chain {
-				one(r)
+				fn(r)
 			}
 			return nil
 		})
 	}
 	_ = sending.Wait() // nil
-	return more
+	return hasMore
 }
 
 // chains splits rows into those that are sent one after the other: those with the same OrderKey, and each without.
@@ -301,9 +301,9 @@ func chains(rows []Row) (list [][]*Row) {
 	return list
 }
 
-// send sends one row and decides what becomes of it. failed reports whether the receiver did not take it; more is false where the
+// send sends one row and decides what becomes of it. failed reports whether the receiver did not take it; hasMore is false where the
 // receiver gets nothing else for now.
-func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, error), r *Row) (failed, more bool) {
+func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, error), r *Row) (failed, hasMore bool) {
 	request, err := seal(r)
 	if useless, ok := errors.AsType[ErrSkip](err); ok {
 		r.NextAt, r.Fault = time.Time{}, string(useless)
@@ -350,15 +350,15 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, er
 	return true, true
 }
 
-func (s *Sender) gaveUp(receiver string, n int, why string) {
+func (s *Sender) gaveUp(receiver string, n int, reason string) {
 	if n == 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	one := s.given[receiver]
-	one.n, one.why = one.n+n, why
-	s.given[receiver] = one
+	g := s.given[receiver]
+	g.n, g.why = g.n+n, reason
+	s.given[receiver] = g
 }
 
 // sayGivenUp logs what was given up without an answer, once a minute for each receiver.
@@ -366,21 +366,21 @@ func (s *Sender) sayGivenUp(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.RealNow()
-	for receiver, one := range s.given {
-		if passed := now.Sub(one.said); passed >= 0 && passed < sayAgain {
+	for receiver, g := range s.given {
+		if passed := now.Sub(g.said); passed >= 0 && passed < sayAgain {
 			continue
 		}
-		if one.n == 0 {
+		if g.n == 0 {
 			delete(s.given, receiver)
 			continue
 		}
 		s.Log.WarnContext(ctx, "what waited for a receiver was given up: it is away, does not take it, or not fast enough",
-			"outbox", s.Kind, "receiver", receiver, "rows", one.n, "reason", one.why)
+			"outbox", s.Kind, "receiver", receiver, "rows", g.n, "reason", g.why)
 		s.given[receiver] = givenUp{said: now}
 	}
 }
 
-// oneLine is a fault as one line of bounded length.
+// oneLine returns a fault as one line of bounded length.
 func oneLine(fault string) string {
 	line := strings.Join(strings.Fields(strings.ToValidUTF8(fault, "")), " ")
 	line = strings.Map(func(r rune) rune {

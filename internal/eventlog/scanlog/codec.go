@@ -104,7 +104,7 @@ func Fit(s string, limit int) string {
 	return s
 }
 
-// Sanitized is an event as a log keeps it: texts fitted to their limits (Fit), a network without the
+// Sanitized returns an event as a log keeps it: texts fitted to their limits (Fit), a network without the
 // bits behind its prefix, a time to the millisecond.
 func (e *Event) Sanitized() Event {
 	kept := *e
@@ -123,7 +123,7 @@ func (e *Event) Sanitized() Event {
 	return kept
 }
 
-// idMillis is the time in an id.
+// idMillis returns the time in an id.
 func idMillis(id *ScanID) int64 {
 	return int64(id[0])<<40 | int64(id[1])<<32 | int64(id[2])<<24 | int64(id[3])<<16 | int64(id[4])<<8 | int64(id[5])
 }
@@ -174,7 +174,7 @@ func AppendRecord(b []byte, e *Event) []byte {
 	return binary.AppendVarint(b, e.Activation)
 }
 
-// RecordID is the id of a record; ok is false where it is shorter than any record.
+// RecordID returns the id of a record; ok is false where it is shorter than any record.
 func RecordID(b []byte) (id ScanID, ok bool) {
 	if len(b) < 18 || b[0] != recordVersion {
 		return id, false
@@ -182,7 +182,7 @@ func RecordID(b []byte) (id ScanID, ok bool) {
 	return ScanID(b[1:17]), true
 }
 
-// recordUser is the user of a record.
+// recordUser returns the user of a record.
 func recordUser(b []byte) (u UserHash, ok bool) {
 	if len(b) < 34 || b[0] != recordVersion || b[17]&flagUser == 0 {
 		return u, false
@@ -293,9 +293,9 @@ func DecodeRecord(b []byte, in *Texts) (e Event, err error) {
 		copy(e.User[:], r.next(len(e.User)))
 		r.bad = r.bad || e.User == (UserHash{})
 	}
-	after := r.number()
-	r.bad = r.bad || after > math.MaxInt64>>1 || after < math.MinInt64>>1
-	e.At = atMillis(idMillis(&e.ID) + after)
+	start := r.number()
+	r.bad = r.bad || start > math.MaxInt64>>1 || start < math.MinInt64>>1
+	e.At = atMillis(idMillis(&e.ID) + start)
 	e.Source = r.text(in, maxWord)
 	e.Action = r.text(in, maxWord)
 	e.Kind = r.text(in, maxWord)
@@ -306,17 +306,17 @@ func DecodeRecord(b []byte, in *Texts) (e Event, err error) {
 	e.App = r.text(in, maxApp)
 	e.Text = r.text(in, MaxText)
 	if flags&flagNetwork != 0 {
-		var whole [16]byte
+		var fullPair [16]byte
 		bits := int(r.byte())
 		var address netip.Addr
 		if flags&flagIPv6 == 0 {
 			r.bad = r.bad || bits > 32
-			copy(whole[:4], r.next(min((bits+7)/8, 4)))
-			address = netip.AddrFrom4([4]byte(whole[:4]))
+			copy(fullPair[:4], r.next(min((bits+7)/8, 4)))
+			address = netip.AddrFrom4([4]byte(fullPair[:4]))
 		} else {
 			r.bad = r.bad || bits > 128
-			copy(whole[:], r.next(min((bits+7)/8, 16)))
-			address = netip.AddrFrom16(whole)
+			copy(fullPair[:], r.next(min((bits+7)/8, 16)))
+			address = netip.AddrFrom16(fullPair)
 		}
 		if e.Network, err = address.Prefix(min(bits, address.BitLen())); err != nil {
 			r.bad = true

@@ -169,7 +169,7 @@ func rounds(t *testing.T, name string, usual int) int {
 // JOURNAL_SEEDS chooses how many times.
 func TestPowerCuts(t *testing.T) {
 	inOneGoroutine(t)
-	for seed := range rounds(t, "JOURNAL_SEEDS", testscope.Or(1000, 150)) {
+	for seed := range rounds(t, "JOURNAL_SEEDS", testscope.Choose(1000, 150)) {
 		chance := rand.New(rand.NewPCG(uint64(seed), 7))
 		w := newWorld(t, fmt.Sprintf("seed %d", seed), chance)
 		for range 4 {
@@ -224,7 +224,7 @@ func TestEveryFault(t *testing.T) {
 		with error
 		long int
 	}{{syscall.EIO, 1}, {syscall.ENOSPC, 1}, {syscall.ENOSPC, 40}, {syscall.EIO, 3}} {
-		for n := 1; ; n += testscope.Or(1, 3) {
+		for n := 1; ; n += testscope.Choose(1, 3) {
 			chance := rand.New(rand.NewPCG(uint64(n), 3))
 			w := newWorld(t, fmt.Sprintf("operation %d fails (%v, for %d)", n, c.with, c.long), chance)
 			w.disk.failAt, w.disk.failFor, w.disk.with = n, c.long, c.with
@@ -279,12 +279,12 @@ func TestAFailedFlushIsNotAcknowledged(t *testing.T) {
 	if err := enqueue(5); !errors.Is(err, syscall.EIO) {
 		t.Fatalf("the flush failed, the answer is %v", err)
 	}
-	assert.True(t, r.Late() && r.LastError() != nil && r.Lost() == 1, "the recorder knows nothing of it")
+	assert.True(t, r.IsLate() && r.LastError() != nil && r.Lost() == 1, "the recorder knows nothing of it")
 	if end, _ := j.End(t.Context()); end != 5 {
 		t.Errorf("the end is %d", end)
 	}
 	require.NoError(t, enqueue(6))
-	assert.True(t, !r.Late(), "the disk is well again, the recorder late")
+	assert.True(t, !r.IsLate(), "the disk is well again, the recorder late")
 	assert.True(t, len(j.segments) == 2, "it went on in the same file")
 	r.Close()
 	j, err = OpenJournal("scans", JournalOptions{disk: d.crashed(), Random: seeded(1)})

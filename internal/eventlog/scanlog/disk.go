@@ -16,7 +16,7 @@ type disk interface {
 	create(name string) (file, error)
 	rename(from, to string) error
 	remove(name string) error
-	// list is the names in a folder, sorted.
+	// list returns the names in a folder, sorted.
 	list(dir string) ([]string, error)
 	// syncDir makes what was created, renamed and removed in a folder durable.
 	syncDir(dir string) error

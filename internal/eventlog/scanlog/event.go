@@ -14,7 +14,7 @@ import (
 // ids sort by time and cannot be guessed.
 type ScanID [16]byte
 
-// String is the id as 32 lower-case hexadecimal digits.
+// String returns the id as 32 lower-case hexadecimal digits.
 func (id ScanID) String() string { return hex.EncodeToString(id[:]) }
 
 // Time returns the time of the scan, to the millisecond.
@@ -26,7 +26,7 @@ func (id ScanID) Time() time.Time {
 	return atMillis(ms)
 }
 
-// atMillis is a time in Unix milliseconds, as it is kept.
+// atMillis returns a time in Unix milliseconds, as it is kept.
 func atMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
 // ErrNoScan is returned where no scan has an id.
@@ -96,19 +96,19 @@ type Log interface {
 	// Read yields the events after a position, in order, up to the last one that is durable when it
 	// is called. It yields no id twice. Position 0 is the beginning.
 	Read(ctx context.Context, after int64) iter.Seq2[Entry, error]
-	// Between is Read of the events whose At is in a span of time, the moment to excluded. Other
+	// ListRange is Read of the events whose At is in a span of time, the moment to excluded. Other
 	// events may be among them.
-	Between(ctx context.Context, after int64, from, to time.Time) iter.Seq2[Entry, error]
-	// Of is Read of the events of some users.
-	Of(ctx context.Context, users Users, after int64) iter.Seq2[Entry, error]
+	ListRange(ctx context.Context, after int64, from, to time.Time) iter.Seq2[Entry, error]
+	// ForUsers is Read of the events of some users.
+	ForUsers(ctx context.Context, users Users, after int64) iter.Seq2[Entry, error]
 	// Find returns the position of a scan, or ErrNoScan.
 	Find(ctx context.Context, id ScanID) (int64, error)
-	// End is the position of the last durable event, 0 = none.
+	// End returns the position of the last durable event, 0 = none.
 	End(ctx context.Context) (int64, error)
-	// Before returns a position up to which every event is older than a moment,
+	// PositionBefore returns a position up to which every event is older than a moment,
 	// by its At: a reader that looks for younger ones reads on from there. It need not be
 	// the last such position.
-	Before(ctx context.Context, moment time.Time) (int64, error)
+	PositionBefore(ctx context.Context, moment time.Time) (int64, error)
 	// Forget removes events that are older than a moment, as far as they can be
 	// removed in bulk. It is what retention does.
 	Forget(ctx context.Context, before time.Time) error

@@ -135,7 +135,7 @@ func (j *Journal) report(s *segment, d damage) {
 // place counts at least one.
 func (j *Journal) Damaged() int64 { return j.damaged.Load() }
 
-// ID is the ledger's, made at random when its folder was: positions mean
+// ID returns the ledger's, made at random when its folder was: positions mean
 // something in it alone.
 func (j *Journal) ID() string { return hex.EncodeToString(j.id[:]) }
 
@@ -239,10 +239,10 @@ func (j *Journal) write(groups ...*batch) error {
 		}
 	}
 	s := j.last()
-	at, first := s.size, position
+	pos, first := s.size, position
 	for _, b := range groups {
 		position += b.skip
-		n, err := j.active.WriteAt(b.seal(position), at)
+		n, err := j.active.WriteAt(b.seal(position), pos)
 		if err == nil && n < len(b.buf) {
 			err = io.ErrShortWrite
 		}
@@ -250,7 +250,7 @@ func (j *Journal) write(groups ...*batch) error {
 			j.abandon()
 			return fmt.Errorf("writing scans to %s: %w", j.path(s.name), err)
 		}
-		at += int64(len(b.buf))
+		pos += int64(len(b.buf))
 		position += int64(b.n)
 	}
 	if err := j.active.sync(); err != nil {
@@ -261,11 +261,11 @@ func (j *Journal) write(groups ...*batch) error {
 		j.users.addRecords(b.buf[groupHeaderSize:])
 	}
 	j.mu.Lock()
-	at, position = s.size, first
+	pos, position = s.size, first
 	for _, b := range groups {
 		position += b.skip
-		s.addGroup(at, at+int64(len(b.buf)), position, b.n, b.span)
-		at += int64(len(b.buf))
+		s.addGroup(pos, pos+int64(len(b.buf)), position, b.n, b.span)
+		pos += int64(len(b.buf))
 		position += int64(b.n)
 	}
 	j.next = position
@@ -317,13 +317,13 @@ func (j *Journal) end() int64 {
 }
 
 // Grown is closed once there is something after a position.
-func (j *Journal) Grown(after int64) <-chan struct{} {
+func (j *Journal) Grown(start int64) <-chan struct{} {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.next-1 > after || j.closed {
-		now := make(chan struct{})
-		close(now)
-		return now
+	if j.next-1 > start || j.closed {
+		wake := make(chan struct{})
+		close(wake)
+		return wake
 	}
 	if j.grown == nil {
 		j.grown = make(chan struct{})

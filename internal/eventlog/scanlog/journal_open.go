@@ -60,7 +60,7 @@ func (j *Journal) load(names []string) error {
 			}
 			continue
 		}
-		if of, is := strings.CutSuffix(name, usersSuffix); is && !slices.Contains(names, of+segmentSuffix) {
+		if subject, is := strings.CutSuffix(name, usersSuffix); is && !slices.Contains(names, subject+segmentSuffix) {
 			if err := j.disk.remove(j.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("removing what a crash left over: %w", err)
 			}
@@ -169,7 +169,7 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 		return err
 	}
 	*s = segment{name: s.name, first: s.first, skip: s.skip, end: s.first, size: headerSize, span: noSpan}
-	users, whole := newUserFilter(size), true
+	users, complete := newUserFilter(size), true
 	g := groupReader{r: f, at: headerSize, limit: max(size, headerSize), next: s.first}
 	for {
 		ok, err := g.scan()
@@ -188,7 +188,7 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 	}
 	for _, d := range g.damaged {
 		if d.offset < s.size {
-			whole = false
+			complete = false
 			j.report(s, d)
 		} else if d.length > 0 && bound == 0 && !allZero(f, d) {
 			j.log.Warn("the end of a file of scans was not written whole and is cut off; nothing of it was acknowledged", "file",
@@ -201,7 +201,7 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 		if err := errors.Join(f.sync()); err != nil {
 			return err
 		}
-	} else if whole {
+	} else if complete {
 		j.keepUsers(s, users)
 	}
 	return nil
@@ -210,8 +210,8 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 // allZero reports whether a damaged stretch holds zeros alone.
 func allZero(f file, d damage) bool {
 	b := make([]byte, min(d.length, readAhead))
-	for at := d.offset; at < d.offset+d.length; at += int64(len(b)) {
-		n, err := f.ReadAt(b[:min(int64(len(b)), d.offset+d.length-at)], at)
+	for pos := d.offset; pos < d.offset+d.length; pos += int64(len(b)) {
+		n, err := f.ReadAt(b[:min(int64(len(b)), d.offset+d.length-pos)], pos)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return false
 		}
@@ -224,7 +224,7 @@ func allZero(f file, d damage) bool {
 	return true
 }
 
-// spanOf is the span of time of a group's records.
+// spanOf returns the span of time of a group's records.
 func spanOf(records []byte) (span, error) {
 	times := noSpan
 	var in Texts
@@ -254,15 +254,15 @@ func (j *Journal) rewrite(s *segment, from file) error {
 			return err
 		}
 		buf := make([]byte, min(1<<20, s.size))
-		for at := int64(headerSize); at < s.size; {
-			n, err := from.ReadAt(buf[:min(int64(len(buf)), s.size-at)], at)
+		for pos := int64(headerSize); pos < s.size; {
+			n, err := from.ReadAt(buf[:min(int64(len(buf)), s.size-pos)], pos)
 			if n == 0 {
 				return errors.Join(io.ErrUnexpectedEOF, err)
 			}
-			if _, err := to.WriteAt(buf[:n], at); err != nil {
+			if _, err := to.WriteAt(buf[:n], pos); err != nil {
 				return err
 			}
-			at += int64(n)
+			pos += int64(n)
 		}
 		if _, err := to.WriteAt(s.footer(), s.size); err != nil {
 			return err

@@ -18,19 +18,19 @@ type view struct {
 }
 
 // views copies what is known of the segments with events after a position.
-func (j *Journal) views(after int64) (list []view, end int64) {
+func (j *Journal) views(start int64) (list []view, end int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, s := range j.segments {
-		if s.end-1 > after {
+		if s.end-1 > start {
 			list = append(list, view{*s, j.path(s.name)})
 		}
 	}
 	return list, j.next - 1
 }
 
-// Before implements Log: whole files are left out.
-func (j *Journal) Before(_ context.Context, moment time.Time) (position int64, err error) {
+// PositionBefore implements Log: whole files are left out.
+func (j *Journal) PositionBefore(_ context.Context, moment time.Time) (position int64, err error) {
 	list, _ := j.views(0)
 	for i := range list {
 		if list[i].maxAt >= moment.UnixMilli() {
@@ -49,18 +49,18 @@ type reading struct {
 }
 
 // Read implements Log. Damaged records are reported and left out.
-func (j *Journal) Read(ctx context.Context, after int64) iter.Seq2[Entry, error] {
-	return j.read(ctx, reading{after: after, from: math.MinInt64, to: math.MaxInt64})
+func (j *Journal) Read(ctx context.Context, start int64) iter.Seq2[Entry, error] {
+	return j.read(ctx, reading{after: start, from: math.MinInt64, to: math.MaxInt64})
 }
 
-// Of implements Log: it reads the files that may hold one of the users.
-func (j *Journal) Of(ctx context.Context, users Users, after int64) iter.Seq2[Entry, error] {
-	return j.read(ctx, reading{after: after, users: users, from: math.MinInt64, to: math.MaxInt64})
+// ForUsers implements Log: it reads the files that may hold one of the users.
+func (j *Journal) ForUsers(ctx context.Context, users Users, start int64) iter.Seq2[Entry, error] {
+	return j.read(ctx, reading{after: start, users: users, from: math.MinInt64, to: math.MaxInt64})
 }
 
-// Between implements Log: it reads the blocks in which such events lie.
-func (j *Journal) Between(ctx context.Context, after int64, from, to time.Time) iter.Seq2[Entry, error] {
-	return j.read(ctx, reading{after: after, from: from.UnixMilli(), to: to.UnixMilli()})
+// ListRange implements Log: it reads the blocks in which such events lie.
+func (j *Journal) ListRange(ctx context.Context, start int64, from, to time.Time) iter.Seq2[Entry, error] {
+	return j.read(ctx, reading{after: start, from: from.UnixMilli(), to: to.UnixMilli()})
 }
 
 func (j *Journal) read(ctx context.Context, r reading) iter.Seq2[Entry, error] {
@@ -95,7 +95,7 @@ func (j *Journal) read(ctx context.Context, r reading) iter.Seq2[Entry, error] {
 // overlaps reports whether a run of events has any of the time that is read.
 func (s *span) overlaps(r *reading) bool { return s.maxAt >= r.from && s.minAt < r.to }
 
-// stretches are the parts of a segment that are to be read, each with a position that its first
+// stretches returns the parts of a segment that are to be read, each with a position that its first
 // group is not before, and with the position after its last event; 0 = not known.
 func (v *view) stretches(r *reading) (list []groupReader) {
 	blocks := v.all()

@@ -115,11 +115,11 @@ func (j *Journal) Announce(context.Context, UserHash) error { return nil }
 
 // Erase implements Log.
 func (j *Journal) Erase(ctx context.Context, users Users, upTo int64) (int64, error) {
-	until := map[UserHash]int64{}
+	lastCounts := map[UserHash]int64{}
 	for user := range users {
-		until[user] = math.MaxInt64
+		lastCounts[user] = math.MaxInt64
 	}
-	return j.eraseAll(ctx, until, upTo)
+	return j.eraseAll(ctx, lastCounts, upTo)
 }
 
 // eraseAll makes the events of users anonymous: for each user those up to a moment in Unix
@@ -137,8 +137,8 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 	if list, _ := j.views(0); !slices.ContainsFunc(list, func(v view) bool { return v.minAt <= last }) {
 		return 0, nil // every event is younger than these users' erasures
 	}
-	of := usersOf(users)
-	next, err := j.leave(of)
+	item := usersOf(users)
+	next, err := j.leave(item)
 	if err != nil {
 		return 0, fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
 	}
@@ -147,8 +147,8 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 	total := int64(0)
 	for i := range list {
 		if v := &list[i]; v.end <= next && v.minAt <= last && v.first <= position {
-			may, known := j.mayHold(&v.segment, of)
-			if !may {
+			allowed, known := j.mayHold(&v.segment, item)
+			if !allowed {
 				continue
 			}
 			n, err := j.eraseSegment(ctx, v, users, position, !known)
@@ -189,16 +189,16 @@ func (j *Journal) eraseSegment(ctx context.Context, v *view, users map[UserHash]
 	defer j.tending.Unlock()
 	// As it is now: it may have been written anew, or removed.
 	j.mu.Lock()
-	at := slices.IndexFunc(j.segments, func(s *segment) bool { return s.name == v.name && s.end == v.end })
-	if at < 0 {
+	pos := slices.IndexFunc(j.segments, func(s *segment) bool { return s.name == v.name && s.end == v.end })
+	if pos < 0 {
 		j.mu.Unlock()
 		return 0, nil
 	}
-	s := j.segments[at]
+	s := j.segments[pos]
 	v.segment = *s
 	j.mu.Unlock()
 	left := newUserFilter(v.size)
-	n, whole, err := j.eraseIn(ctx, v, users, position, left)
+	n, complete, err := j.eraseIn(ctx, v, users, position, left)
 	if err != nil {
 		return 0, err
 	}
@@ -208,16 +208,16 @@ func (j *Journal) eraseSegment(ctx context.Context, v *view, users map[UserHash]
 		v.edition = s.edition
 		j.mu.Unlock()
 	}
-	if whole && v.sealed && (n > 0 || note) {
+	if complete && v.sealed && (n > 0 || note) {
 		j.keepUsers(&v.segment, left)
 	}
 	return n, nil
 }
 
 // eraseIn writes a file anew if it holds events of users who are erased, and fills a filter with
-// the users that are left; whole reports that nothing was damaged, so that the filter has all of
+// the users that are left; complete reports that nothing was damaged, so that the filter has all of
 // them.
-func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64, position int64, left *userFilter) (n int64, whole bool,
+func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64, position int64, left *userFilter) (n int64, complete bool,
 	err error) {
 	f, err := j.disk.open(v.path)
 	if err != nil {
@@ -244,11 +244,11 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64
 		if !ok {
 			break
 		}
-		var some int64
-		if group, some, err = eraseInGroup(group[:0], &g, users, position); err != nil {
+		var part int64
+		if group, part, err = eraseInGroup(group[:0], &g, users, position); err != nil {
 			return 0, false, fmt.Errorf("at offset %d: %w", g.offset, err)
 		}
-		if n += some; len(group) == 0 {
+		if n += part; len(group) == 0 {
 			left.addRecords(g.records)
 			continue
 		}
@@ -266,9 +266,9 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64
 	for _, d := range g.damaged {
 		j.report(&v.segment, d)
 	}
-	whole = len(g.damaged) == 0
+	complete = len(g.damaged) == 0
 	if to == nil {
-		return 0, whole, nil
+		return 0, complete, nil
 	}
 	if _, err := to.WriteAt(binary.LittleEndian.AppendUint64(nil, uint64(v.edition+1)), editionAt); err != nil {
 		return 0, false, err
@@ -283,14 +283,14 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64
 	if err := j.disk.rename(j.path(v.name+newSuffix), v.path); err != nil {
 		return 0, false, errors.Join(err, j.disk.remove(j.path(v.name+newSuffix)))
 	}
-	return n, whole, nil
+	return n, complete, nil
 }
 
 // eraseInGroup appends a group, with room for its header, in which users are no longer named, and returns how many of its
 // records that changed; where there are none it appends nothing.
 func eraseInGroup(group []byte, g *groupReader, users map[UserHash]int64, position int64) (_ []byte, n int64, err error) {
-	for at, here := 0, g.first; at < len(g.records) && here <= position; here++ {
-		b, rest, err := record(g.records[at:])
+	for pos, current := 0, g.first; pos < len(g.records) && current <= position; current++ {
+		b, rest, err := record(g.records[pos:])
 		if err != nil {
 			return nil, 0, err
 		}
@@ -304,7 +304,7 @@ func eraseInGroup(group []byte, g *groupReader, users map[UserHash]int64, positi
 			}
 			n++
 		}
-		at = len(g.records) - len(rest)
+		pos = len(g.records) - len(rest)
 	}
 	return group, n, nil
 }
@@ -331,13 +331,13 @@ func (j *Journal) copyOf(from file, name string) (file, error) {
 		return nil, err
 	}
 	buf := make([]byte, min(1<<20, size))
-	for at := int64(0); at < size && err == nil; {
+	for pos := int64(0); pos < size && err == nil; {
 		var n int
-		n, err = from.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
+		n, err = from.ReadAt(buf[:min(int64(len(buf)), size-pos)], pos)
 		if n > 0 {
-			_, err = to.WriteAt(buf[:n], at)
+			_, err = to.WriteAt(buf[:n], pos)
 		}
-		at += int64(n)
+		pos += int64(n)
 	}
 	if err != nil {
 		return nil, errors.Join(err, to.Close(), j.disk.remove(j.path(name+newSuffix)))

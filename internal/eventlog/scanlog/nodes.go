@@ -87,9 +87,9 @@ func (n *Nodes) Join(ctx context.Context) error {
 }
 
 func (n *Nodes) put(ctx context.Context, answered int64, stopped bool) error {
-	own := n.thisNode()
-	own.Answered, own.Stopped = answered, stopped
-	return n.Store.PutNode(ctx, own)
+	ownNode := n.thisNode()
+	ownNode.Answered, ownNode.Stopped = answered, stopped
+	return n.Store.PutNode(ctx, ownNode)
 }
 
 // own describes this node as it is now.
@@ -100,9 +100,9 @@ func (n *Nodes) thisNode() Node {
 
 // Report stores how this node is, so that the others can show it.
 func (n *Nodes) Report(ctx context.Context) error {
-	own, followed := n.thisNode(), n.Memory.AppliedSeq()
-	own.Lag = Lag{LevelAt: own.SeenAt.Add(-n.Memory.Staleness()), At: own.SeenAt}
-	return n.Store.ReportNode(ctx, own, followed)
+	ownNode, followed := n.thisNode(), n.Memory.AppliedSeq()
+	ownNode.Lag = Lag{LevelAt: ownNode.SeenAt.Add(-n.Memory.Staleness()), At: ownNode.SeenAt}
+	return n.Store.ReportNode(ctx, ownNode, followed)
 }
 
 // Run answers until ctx ends.
@@ -131,8 +131,8 @@ func (n *Nodes) answer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, one := range all {
-		if one.ID == n.Shipper.ID() && one.Answered >= ask && !one.Stopped {
+	for _, node := range all {
+		if node.ID == n.Shipper.ID() && node.Answered >= ask && !node.Stopped {
 			return nil
 		}
 	}
@@ -145,8 +145,8 @@ func (n *Nodes) answer(ctx context.Context) error {
 // SyncAll brings everything that was acknowledged before it was called, on any
 // node, into the log of all nodes. Unreached.
 func (n *Nodes) SyncAll(ctx context.Context) error {
-	others, err := n.others(ctx)
-	if err != nil || len(others) == 0 {
+	otherNodes, err := n.peers(ctx)
+	if err != nil || len(otherNodes) == 0 {
 		return err
 	}
 	ask, err := n.Store.AskNodes(ctx)
@@ -157,18 +157,18 @@ func (n *Nodes) SyncAll(ctx context.Context) error {
 	end := time.NewTimer(cmp.Or(n.Wait, 10*time.Second))
 	defer end.Stop()
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		if others, err = n.others(ctx); err != nil {
+		if otherNodes, err = n.peers(ctx); err != nil {
 			return err
 		}
 		var silent UnreachableError
-		for _, one := range others {
+		for _, node := range otherNodes {
 			switch {
-			case one.Stopped && one.Shipped < one.Ended:
-				silent = append(silent, fmt.Sprintf("node %s (%s) is stopped and did not bring its last %d scans", one.ID, one.Name,
-					one.Ended-one.Shipped))
-			case !one.Stopped && one.Answered < ask:
-				silent = append(silent, fmt.Sprintf("node %s (%s) does not answer; it was last heard of at %s", one.ID, one.Name,
-					one.SeenAt.UTC().Format(time.RFC3339)))
+			case node.Stopped && node.Shipped < node.Ended:
+				silent = append(silent, fmt.Sprintf("node %s (%s) is stopped and did not bring its last %d scans", node.ID, node.Name,
+					node.Ended-node.Shipped))
+			case !node.Stopped && node.Answered < ask:
+				silent = append(silent, fmt.Sprintf("node %s (%s) does not answer; it was last heard of at %s", node.ID, node.Name,
+					node.SeenAt.UTC().Format(time.RFC3339)))
 			}
 		}
 		if silent == nil {
@@ -184,50 +184,50 @@ func (n *Nodes) SyncAll(ctx context.Context) error {
 	}
 }
 
-// others are all nodes except this one.
-func (n *Nodes) others(ctx context.Context) (others []Node, err error) {
+// peers returns all nodes except this one.
+func (n *Nodes) peers(ctx context.Context) (otherNodes []Node, err error) {
 	all, _, err := n.Store.ScanNodes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("looking which nodes there are: %w", err)
 	}
-	for _, one := range all {
-		if one.ID != n.Shipper.ID() {
-			others = append(others, one)
+	for _, node := range all {
+		if node.ID != n.Shipper.ID() {
+			otherNodes = append(otherNodes, node)
 		}
 	}
-	return others, nil
+	return otherNodes, nil
 }
 
 // Counted makes sure that the scans of stopped nodes are counted, once everything in the log is. A
 // stream that held them may have been lost: then only the nodes' own journals have them. Unreached
 // names these nodes.
 func (n *Nodes) Counted(ctx context.Context) error {
-	others, err := n.others(ctx)
+	otherNodes, err := n.peers(ctx)
 	if err != nil {
 		return err
 	}
-	if _, may := n.Shipper.To.(Rewinder); !may {
+	if _, allowed := n.Shipper.To.(Rewinder); !allowed {
 		return nil
 	}
-	var behind UnreachableError
-	for _, one := range others {
-		if !one.Stopped {
+	var trailingError UnreachableError
+	for _, node := range otherNodes {
+		if !node.Stopped {
 			continue
 		}
-		taken, err := n.Store.Origin(ctx, one.ID)
+		taken, err := n.Store.Origin(ctx, node.ID)
 		if err != nil {
 			return err
 		}
-		if lacks := taken.Lacks(one.Ended); lacks > 0 {
-			behind = append(behind,
-				fmt.Sprintf("node %s (%s) is stopped, and %d of its scans were lost with the stream before they were counted", one.ID,
-					one.Name, lacks))
-		} else if err := n.Store.ForgetStopped(ctx, one); err != nil {
+		if missing := taken.Missing(node.Ended); missing > 0 {
+			trailingError = append(trailingError,
+				fmt.Sprintf("node %s (%s) is stopped, and %d of its scans were lost with the stream before they were counted", node.ID,
+					node.Name, missing))
+		} else if err := n.Store.ForgetStopped(ctx, node); err != nil {
 			return err
 		}
 	}
-	if behind != nil {
-		return behind
+	if trailingError != nil {
+		return trailingError
 	}
 	return nil
 }
@@ -236,13 +236,13 @@ func (n *Nodes) Counted(ctx context.Context) error {
 // them until it is started again.
 func (n *Nodes) Leave(ctx context.Context) error {
 	s := n.Shipper
-	if _, may := s.To.(Rewinder); !may && s.Behind() == 0 {
+	if _, allowed := s.To.(Rewinder); !allowed && s.Backlog() == 0 {
 		return n.Store.ForgetNode(ctx, s.ID())
 	}
 	return n.put(ctx, 0, true)
 }
 
-// ID is the name under which the journal is shipped.
+// ID returns the name under which the journal is shipped.
 func (s *Shipper) ID() string {
 	if id := s.id.Load(); id != nil {
 		return *id

@@ -41,8 +41,8 @@ func (t *OffsetSet) Add(o Origin) {
 	}
 }
 
-// With is Add for a Taken that may be nil.
-func (t *OffsetSet) With(o Origin) *OffsetSet {
+// Extended is Add for a Taken that may be nil.
+func (t *OffsetSet) Extended(o Origin) *OffsetSet {
 	if t == nil {
 		t = &OffsetSet{}
 	}
@@ -50,10 +50,10 @@ func (t *OffsetSet) With(o Origin) *OffsetSet {
 	return t
 }
 
-// Clone is an independent copy.
+// Clone returns an independent copy.
 func (t *OffsetSet) Clone() *OffsetSet { return &OffsetSet{t.UpTo, *t.beyond.Clone()} }
 
-// Last is the last position that is counted.
+// Last returns the last position that is counted.
 func (t *OffsetSet) Last() int64 {
 	if t == nil || t.beyond.IsEmpty() {
 		return t.From()
@@ -61,7 +61,7 @@ func (t *OffsetSet) Last() int64 {
 	return max(t.UpTo, int64(t.beyond.Maximum()))
 }
 
-// From is the position up to which every event is counted: those that are not come after it.
+// From returns the position up to which every event is counted: those that are not come after it.
 func (t *OffsetSet) From() int64 {
 	if t == nil {
 		return 0
@@ -69,8 +69,8 @@ func (t *OffsetSet) From() int64 {
 	return t.UpTo
 }
 
-// Lacks returns the number of positions up to one that are not counted.
-func (t *OffsetSet) Lacks(upTo int64) int64 {
+// Missing returns the number of positions up to one that are not counted.
+func (t *OffsetSet) Missing(upTo int64) int64 {
 	if upTo <= t.UpTo {
 		return 0
 	}
@@ -87,12 +87,12 @@ func (t *OffsetSet) Encode() (string, error) {
 }
 
 // DecodeTaken reads what Encode wrote.
-func DecodeTaken(upTo int64, beyond string) (*OffsetSet, error) {
+func DecodeTaken(upTo int64, text string) (*OffsetSet, error) {
 	t := &OffsetSet{UpTo: upTo}
-	if beyond == "" {
+	if text == "" {
 		return t, nil
 	}
-	if _, err := t.beyond.FromBase64(beyond); err != nil {
+	if _, err := t.beyond.FromBase64(text); err != nil {
 		return nil, fmt.Errorf("which scans of a node are counted cannot be read: %w", err)
 	}
 	return t, nil

@@ -22,7 +22,7 @@ func TestWhatComesAgainIsTakenOnce(t *testing.T) {
 	read, err := DecodeTaken(taken.UpTo, text)
 	require.NoError(t, err)
 	for name, of := range map[string]*OffsetSet{"as it is": &taken, "as it is stored": read, "a copy": taken.Clone()} {
-		if a, b := of.Lacks(100), of.Lacks(130); a != 0 || b != 30 || of.Last() != 100 {
+		if a, b := of.Missing(100), of.Missing(130); a != 0 || b != 30 || of.Last() != 100 {
 			t.Errorf("%s: of 100 it lacks %d, of 130 %d; the last is %d", name, a, b, of.Last())
 		}
 	}

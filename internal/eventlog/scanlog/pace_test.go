@@ -51,7 +51,7 @@ func TestPausesBeforeAFlush(t *testing.T) {
 		began := time.Now()
 		g := enqueue(t, r, 5) // three are expected
 		var ended time.Duration
-		if !g.Then(func(error) { ended = time.Since(began) }) {
+		if !g.OnDurable(func(error) { ended = time.Since(began) }) {
 			t.Fatal("it is durable already")
 		}
 		time.Sleep(gather / 2)
@@ -70,7 +70,7 @@ func TestPausesBeforeAFlush(t *testing.T) {
 		g = enqueue(t, r, 8)
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		if r.Recorded() != 8 || r.Waiting() != 0 || g.Then(func(error) {}) {
+		if r.Recorded() != 8 || r.Waiting() != 0 || g.OnDurable(func(error) {}) {
 			t.Errorf("%d recorded", r.Recorded())
 		}
 		enqueue(t, r, 9)
@@ -99,7 +99,7 @@ func TestThen(t *testing.T) {
 				d.failAt, d.failFor, d.with = d.ops+2, 1<<30, want
 			}
 			for i := range int64(n) {
-				if !enqueue(t, r, i).Then(func(err error) { told <- err }) {
+				if !enqueue(t, r, i).OnDurable(func(err error) { told <- err }) {
 					t.Fatal("it is durable already")
 				}
 			}

@@ -164,10 +164,10 @@ func (g *Group) Done() <-chan struct{} {
 	return g.done
 }
 
-// Then makes f be called once with the result of Wait. The goroutine that calls f also calls those
+// OnDurable makes f be called once with the result of Wait. The goroutine that calls f also calls those
 // of others, so f must not block. This costs less than a goroutine that waits. Then returns false,
 // and does not call f, where the result is known already.
-func (g *Group) Then(f func(error)) bool {
+func (g *Group) OnDurable(f func(error)) bool {
 	r := g.recorder
 	r.mu.Lock()
 	if g.ended {
@@ -238,10 +238,10 @@ func (r *Recorder) run() {
 				r.expect += r.open.batch.n
 			}
 			g.ended = true
-			then := g.then
+			pastFns := g.then
 			r.mu.Unlock()
 			close(g.done)
-			callAll(then, g.err)
+			callAll(pastFns, g.err)
 			if n > 1 {
 				// The callers that waited have the next scans ready: let them in first.
 				runtime.Gosched()
@@ -260,12 +260,12 @@ func (r *Recorder) run() {
 const share = 128
 
 // callAll gives the result of a group to all that wait for it.
-func callAll(then []func(error), err error) {
-	for len(then) > 0 {
-		some := then[:min(share, len(then))]
-		then = then[len(some):]
+func callAll(pastFns []func(error), err error) {
+	for len(pastFns) > 0 {
+		fns := pastFns[:min(share, len(pastFns))]
+		pastFns = pastFns[len(fns):]
 		go func() {
-			for _, f := range some {
+			for _, f := range fns {
 				f(err)
 			}
 		}()
@@ -330,10 +330,10 @@ func (r *Recorder) Close() error {
 	return nil
 }
 
-// Late reports whether an event that is answered before it is durable might break the promise of
+// IsLate reports whether an event that is answered before it is durable might break the promise of
 // Window: the last flush failed, or the oldest event has waited for half of Window. Then the answer
 // has to wait for its group.
-func (r *Recorder) Late() bool {
+func (r *Recorder) IsLate() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.last != nil || !r.oldest.IsZero() && r.now().Sub(r.oldest) > Window/2
@@ -354,7 +354,7 @@ func (r *Recorder) Recorded() int64 { return r.events.Load() }
 // Flushes returns the number of fsyncs.
 func (r *Recorder) Flushes() int64 { return r.flushes.Load() }
 
-// LastError is the error of the last flush; nil when it succeeded.
+// LastError returns the error of the last flush; nil when it succeeded.
 func (r *Recorder) LastError() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

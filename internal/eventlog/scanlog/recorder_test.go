@@ -33,10 +33,10 @@ func TestEveryRecordedScanIsDurableOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if r.Waiting() != 0 || r.Recorded() != clients*each || r.Flushes() == 0 || r.Flushes() > clients*each || r.Dropped() != 0 || r.Late() ||
+	if r.Waiting() != 0 || r.Recorded() != clients*each || r.Flushes() == 0 || r.Flushes() > clients*each || r.Dropped() != 0 || r.IsLate() ||
 		r.LastError() != nil {
 		t.Errorf("waiting %d, recorded %d, flushes %d, dropped %d, late %v, %v", r.Waiting(), r.Recorded(), r.Flushes(), r.Dropped(),
-			r.Late(), r.LastError())
+			r.IsLate(), r.LastError())
 	}
 	require.NoError(t, r.Close())
 	if _, err := r.Enqueue(&Event{}); !errors.Is(err, ErrClosed) {

@@ -81,8 +81,8 @@ func emptied(dir string, remove bool) error {
 		return nil
 	}
 	for _, name := range names {
-		ours := strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, usersSuffix)
-		if ours || name == ledgerFile || name == keptFile || name == nodeFile {
+		isOurs := strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, usersSuffix)
+		if isOurs || name == ledgerFile || name == keptFile || name == nodeFile {
 			if err := os.Remove(filepath.Join(dir, name)); err != nil {
 				return fmt.Errorf("removing an empty ledger: %w", err)
 			}

@@ -54,8 +54,8 @@ type span struct {
 
 var noSpan = span{minAt: math.MaxInt64, maxAt: math.MinInt64, minID: math.MaxInt64, maxID: math.MinInt64}
 
-func (s *span) add(at, id int64) {
-	s.minAt, s.maxAt = min(s.minAt, at), max(s.maxAt, at)
+func (s *span) add(pos, id int64) {
+	s.minAt, s.maxAt = min(s.minAt, pos), max(s.maxAt, pos)
 	s.minID, s.maxID = min(s.minID, id), max(s.maxID, id)
 }
 
@@ -175,7 +175,7 @@ func (s *segment) addGroup(offset, end, first int64, n int, times span) {
 	s.size, s.end = end, first+int64(n)
 }
 
-// all is every block, in order.
+// all returns every block, in order.
 func (s *segment) all() []block {
 	if s.tail.offset == 0 {
 		return s.blocks
@@ -290,45 +290,45 @@ const readAhead = 256 << 10
 
 // bytes returns n bytes at an offset; fewer at the end of the segment. They
 // are valid until the next call.
-func (g *groupReader) bytes(at int64, n int) ([]byte, error) {
-	n = int(min(int64(n), g.limit-at))
-	if at < g.off || at+int64(n) > g.off+int64(len(g.buf)) {
-		want := int(min(int64(max(n, readAhead)), g.limit-at))
+func (g *groupReader) bytes(pos int64, n int) ([]byte, error) {
+	n = int(min(int64(n), g.limit-pos))
+	if pos < g.off || pos+int64(n) > g.off+int64(len(g.buf)) {
+		want := int(min(int64(max(n, readAhead)), g.limit-pos))
 		if cap(g.buf) < want {
 			g.buf = make([]byte, want)
 		}
 		g.buf = g.buf[:want]
-		g.off = at
-		got, err := g.r.ReadAt(g.buf, at)
+		g.off = pos
+		got, err := g.r.ReadAt(g.buf, pos)
 		g.buf = g.buf[:got]
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
 	}
-	b := g.buf[at-g.off:]
+	b := g.buf[pos-g.off:]
 	return b[:min(n, len(b))], nil
 }
 
 // try reads the group at an offset; false where there is no valid group.
-func (g *groupReader) try(at int64) (bool, error) {
-	b, err := g.bytes(at, groupHeaderSize)
+func (g *groupReader) try(pos int64) (bool, error) {
+	b, err := g.bytes(pos, groupHeaderSize)
 	if err != nil || len(b) < groupHeaderSize || binary.LittleEndian.Uint32(b) != groupMark {
 		return false, err
 	}
 	length := int64(binary.LittleEndian.Uint32(b[8:]))
 	n := int64(binary.LittleEndian.Uint32(b[12:]))
 	first, skip := int64(binary.LittleEndian.Uint64(b[16:])), int64(binary.LittleEndian.Uint64(b[24:]))
-	if length > maxGroup || length > g.limit-at-groupHeaderSize || n == 0 || n > length || first < g.next || first > math.MaxInt64-n ||
+	if length > maxGroup || length > g.limit-pos-groupHeaderSize || n == 0 || n > length || first < g.next || first > math.MaxInt64-n ||
 		skip < 0 || skip > first {
 		return false, nil
 	}
-	if b, err = g.bytes(at, groupHeaderSize+int(length)); err != nil || int64(len(b)) < groupHeaderSize+length {
+	if b, err = g.bytes(pos, groupHeaderSize+int(length)); err != nil || int64(len(b)) < groupHeaderSize+length {
 		return false, err
 	}
 	if crc32.Checksum(b[8:], castagnoli) != binary.LittleEndian.Uint32(b[4:]) {
 		return false, nil
 	}
-	g.offset, g.first, g.skip, g.n, g.records = at, first, skip, int(n), b[groupHeaderSize:]
+	g.offset, g.first, g.skip, g.n, g.records = pos, first, skip, int(n), b[groupHeaderSize:]
 	return true, nil
 }
 
@@ -359,27 +359,27 @@ func (g *groupReader) scan() (bool, error) {
 }
 
 // mark finds the next place where the bytes look like the beginning of a group.
-func (g *groupReader) mark(at int64) (int64, error) {
+func (g *groupReader) mark(pos int64) (int64, error) {
 	var mark [4]byte
 	binary.LittleEndian.PutUint32(mark[:], groupMark)
-	for at < g.limit {
-		b, err := g.bytes(at, readAhead)
+	for pos < g.limit {
+		b, err := g.bytes(pos, readAhead)
 		if err != nil {
 			return 0, err
 		}
 		if i := bytes.Index(b, mark[:]); i >= 0 {
-			return at + int64(i), nil
+			return pos + int64(i), nil
 		}
 		if len(b) <= len(mark) {
 			break
 		}
-		at += int64(len(b) - len(mark) + 1)
+		pos += int64(len(b) - len(mark) + 1)
 	}
 	return g.limit, nil
 }
 
 // record splits the first record off the records of a group.
-func record(b []byte) (one, rest []byte, err error) {
+func record(b []byte) (data, rest []byte, err error) {
 	length, n := binary.Uvarint(b)
 	if n <= 0 || length > maxRecord || length > uint64(len(b)-n) {
 		return nil, nil, errRecord

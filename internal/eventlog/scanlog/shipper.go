@@ -39,8 +39,8 @@ type SharedLog interface {
 // knows which of them were counted.
 type Rewinder interface {
 	SharedLog
-	// Whole reports whether what was shipped is still there.
-	Whole(ctx context.Context) (bool, error)
+	// IsComplete reports whether what was shipped is still there.
+	IsComplete(ctx context.Context) (bool, error)
 	// Taken returns the set of a node's events that are counted; nil = unknown.
 	Taken(ctx context.Context, node string) (*OffsetSet, error)
 	// Told returns those of them that were told to webhooks; nil = no webhook waits for any.
@@ -114,7 +114,7 @@ type Shipper struct {
 
 const nodeFile = "node"
 
-// NodeID is the name under which a journal's events are shipped, made at random
+// NodeID returns the name under which a journal's events are shipped, made at random
 // when it is first asked for.
 func (j *Journal) NodeID(random io.Reader) (string, error) {
 	f, err := j.disk.open(j.path(nodeFile))
@@ -128,7 +128,7 @@ func (j *Journal) NodeID(random io.Reader) (string, error) {
 	return j.newNodeID(random, 0)
 }
 
-// NamedAt is the position up to which the journal's events may have been shipped under another
+// NamedAt returns the position up to which the journal's events may have been shipped under another
 // name.
 func (j *Journal) NamedAt() (upTo int64) {
 	text, err := os.ReadFile(filepath.Join(j.dir, nodeFile))
@@ -150,7 +150,7 @@ func (j *Journal) newNodeID(random io.Reader, namedAt int64) (string, error) {
 	return text, nil
 }
 
-// Last is the mark of a journal's last event.
+// Last returns the mark of a journal's last event.
 func (j *Journal) Last(ctx context.Context) (m Offset, err error) {
 	m.Position = j.end()
 	for e, err := range j.Read(ctx, m.Position-1) {
@@ -221,7 +221,7 @@ func (s *Shipper) Run(ctx context.Context) {
 		case <-time.After(time.Minute):
 			delay = 0
 		}
-		if closed := s.Journal.isClosed(); closed && s.Behind() == 0 {
+		if closed := s.Journal.isClosed(); closed && s.Backlog() == 0 {
 			return
 		}
 	}
@@ -251,10 +251,10 @@ func (s *Shipper) Flush(ctx context.Context) error {
 		}
 	}
 	s.mu.Lock()
-	was := s.last
+	prevErr := s.last
 	s.last = err
 	s.mu.Unlock()
-	if ctx.Err() == nil && (was != nil) != (err != nil) {
+	if ctx.Err() == nil && (prevErr != nil) != (err != nil) {
 		if err != nil {
 			s.Log.WarnContext(ctx, "scans cannot be brought to where all nodes' scans are; they are safe in the journal and wait there",
 				"error", err)
@@ -277,15 +277,15 @@ func (s *Shipper) look(ctx context.Context) error {
 		}
 		// A database that was restored to an earlier moment, or lost its last commits, needs these
 		// events again.
-		there, err := s.To.Shipped(ctx, s.Node)
+		storedOffset, err := s.To.Shipped(ctx, s.Node)
 		if err != nil {
 			return fmt.Errorf("asking how far scans were shipped: %w", err)
 		}
-		s.known = there == s.mark
+		s.known = storedOffset == s.mark
 		return nil
 	}
-	whole, err := r.Whole(ctx)
-	if err != nil || !whole {
+	complete, err := r.IsComplete(ctx)
+	if err != nil || !complete {
 		s.known = false
 	}
 	if err != nil {
@@ -344,11 +344,11 @@ func (s *Shipper) locate(ctx context.Context) error {
 	}
 	former := ""
 	if mark.Position > 0 {
-		same, err := s.Journal.Is(ctx, mark)
+		equal, err := s.Journal.Is(ctx, mark)
 		if err != nil {
 			return err
 		}
-		if !same {
+		if !equal {
 			former = s.Node
 			if mark, err = s.rename(ctx); err != nil {
 				return err
@@ -366,17 +366,17 @@ func (s *Shipper) locate(ctx context.Context) error {
 }
 
 // rename gives the journal a new name, under which nothing of it was shipped.
-func (s *Shipper) rename(ctx context.Context) (none Offset, err error) {
+func (s *Shipper) rename(ctx context.Context) (emptyOffset Offset, err error) {
 	node, err := s.Journal.newNodeID(s.Random, s.Journal.end())
 	if err != nil {
-		return none, err
+		return emptyOffset, err
 	}
 	s.Log.WarnContext(ctx,
 		"this journal is not the one that was shipped under its name, perhaps a copy or an older one; "+
 			"it gets a new name and is shipped again, and what was shipped already counts once", "was", s.Node, "is", node)
 	s.Node = node
 	s.id.Store(&node)
-	return none, nil
+	return emptyOffset, nil
 }
 
 // needed returns which events of this node are counted, which are told, and the position up to
@@ -413,20 +413,20 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former st
 	if s.taken, s.told, s.leaveOut = taken, told, back.LeaveOut; back.Why == "" {
 		return s.skipFormer(ctx, r, mark, back, former)
 	}
-	was := mark
-	mark, oldest, err := s.markAt(ctx, back.From, was.Position+1)
+	oldOffset := mark
+	mark, oldest, err := s.markAt(ctx, back.From, oldOffset.Position+1)
 	if err != nil {
-		return was, err
+		return oldOffset, err
 	}
 	if err := r.Restart(ctx, mark, back); err != nil {
-		return was, err
+		return oldOffset, err
 	}
 	if taken == nil {
 		taken = &OffsetSet{}
 	}
 	gone := int64(0)
 	if oldest > back.From+1 {
-		gone = taken.Lacks(oldest-1) - taken.Lacks(back.From)
+		gone = taken.Missing(oldest-1) - taken.Missing(back.From)
 	}
 	s.gone.Add(gone)
 	log, untold := s.Log.ErrorContext, int64(0)
@@ -434,10 +434,10 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former st
 		log = s.Log.InfoContext
 	}
 	if told != nil {
-		untold = told.Lacks(was.Position)
+		untold = told.Missing(oldOffset.Position)
 	}
-	log(ctx, back.Why+": what this node's journal has is shipped again, and counts once", "from", oldest, "up to", was.Position,
-		"not counted yet", taken.Lacks(was.Position)-gone, "not told to webhooks yet", untold, "in no journal and not counted", gone)
+	log(ctx, back.Why+": what this node's journal has is shipped again, and counts once", "from", oldest, "up to", oldOffset.Position,
+		"not counted yet", taken.Missing(oldOffset.Position)-gone, "not told to webhooks yet", untold, "in no journal and not counted", gone)
 	return mark, nil
 }
 
@@ -463,8 +463,8 @@ func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Offset, back 
 
 // markAt returns the mark at a position, or the zero Mark where retention removed its event, and
 // the oldest position after it that the journal has, or before, if that is smaller.
-func (s *Shipper) markAt(ctx context.Context, position, before int64) (mark Offset, oldest int64, err error) {
-	oldest = before
+func (s *Shipper) markAt(ctx context.Context, position, prev int64) (mark Offset, oldest int64, err error) {
+	oldest = prev
 	for e, err := range s.Journal.Read(ctx, max(0, position-1)) {
 		if err != nil {
 			return mark, oldest, err
@@ -512,12 +512,12 @@ func (s *Shipper) tidy(ctx context.Context) {
 // EraseSince makes the events of a list of users anonymous who were erased after a moment, and returns the moment of the last
 // of them. It is one pass: after a start they are all that ever were.
 func (j *Journal) EraseSince(ctx context.Context, last int64, list []Erasure) (int64, error) {
-	users, since := map[UserHash]int64{}, last
+	users, start := map[UserHash]int64{}, last
 	for _, e := range list {
 		users[e.User], last = max(e.UpTo, users[e.User]), max(e.UpTo, last)
 	}
 	if _, err := j.eraseAll(ctx, users, math.MaxInt64); err != nil {
-		return since, err
+		return start, err
 	}
 	return last, nil
 }
@@ -531,7 +531,7 @@ func (s *Shipper) unneeded(ctx context.Context) int64 {
 	return safe
 }
 
-// safe is the position up to which the journal need not be kept. Where the harbour may lose events,
+// safe returns the position up to which the journal need not be kept. Where the harbour may lose events,
 // it is the one up to which all are counted and told.
 func (s *Shipper) safe(ctx context.Context) int64 {
 	r, ok := s.To.(Rewinder)
@@ -548,11 +548,11 @@ func (s *Shipper) safe(ctx context.Context) int64 {
 	return min(s.position.Load(), settled)
 }
 
-// Reached is the position up to which the journal was shipped.
+// Reached returns the position up to which the journal was shipped.
 func (s *Shipper) Reached() int64 { return s.position.Load() }
 
-// Behind returns the number of events of the journal that were not shipped yet.
-func (s *Shipper) Behind() int64 { return max(0, s.Journal.end()-s.position.Load()) }
+// Backlog returns the number of events of the journal that were not shipped yet.
+func (s *Shipper) Backlog() int64 { return max(0, s.Journal.end()-s.position.Load()) }
 
 // LastError returns the error of the last attempt to ship; nil if it succeeded.
 func (s *Shipper) LastError() error {

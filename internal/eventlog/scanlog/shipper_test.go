@@ -91,8 +91,8 @@ func TestNobodyWaitsForAShipperForLongerThanItsTime(t *testing.T) {
 			t.Errorf("one who has no more time: %v", err)
 		}
 		close(to.let)
-		if err := <-first; err != nil || s.Behind() != 0 {
-			t.Errorf("the one who ships: %v, %d are behind", err, s.Behind())
+		if err := <-first; err != nil || s.Backlog() != 0 {
+			t.Errorf("the one who ships: %v, %d are behind", err, s.Backlog())
 		}
 	})
 }
@@ -125,8 +125,8 @@ func TestAShipperRuns(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		p.Lock()
-		if len(p.events) != 25 || s.Behind() != 0 {
-			t.Fatalf("%d events were shipped, %d are behind", len(p.events), s.Behind())
+		if len(p.events) != 25 || s.Backlog() != 0 {
+			t.Fatalf("%d events were shipped, %d are behind", len(p.events), s.Backlog())
 		}
 		p.away = true
 		ships := p.ships
@@ -135,8 +135,8 @@ func TestAShipperRuns(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		p.Lock()
-		if s.Behind() != 35 || s.LastError() == nil {
-			t.Errorf("while nobody takes them: %d behind, %v", s.Behind(), s.LastError())
+		if s.Backlog() != 35 || s.LastError() == nil {
+			t.Errorf("while nobody takes them: %d behind, %v", s.Backlog(), s.LastError())
 		}
 		if p.ships-ships > 200 {
 			t.Errorf("it tried %d times in ten minutes", p.ships-ships)
@@ -147,8 +147,8 @@ func TestAShipperRuns(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		p.Lock()
-		if len(p.events) != 60 || s.Behind() != 0 || s.LastError() != nil {
-			t.Errorf("afterwards: %d events, %d behind, %v", len(p.events), s.Behind(), s.LastError())
+		if len(p.events) != 60 || s.Backlog() != 0 || s.LastError() != nil {
+			t.Errorf("afterwards: %d events, %d behind, %v", len(p.events), s.Backlog(), s.LastError())
 		}
 		p.Unlock()
 		time.Sleep(2 * time.Minute)

@@ -59,12 +59,12 @@ func probe(user *UserHash, n int, f func(block, bit int) bool) {
 	h := xxhash.Sum64(user[:])
 	block := int(h & uint64(n-1))
 	h = bits.RotateLeft64(h*0x9e3779b97f4a7c15, 32)
-	at, step := uint32(h), uint32(h>>32)|1
+	pos, step := uint32(h), uint32(h>>32)|1
 	for range usersProbes {
-		if !f(block, int(at%usersBits)) {
+		if !f(block, int(pos%usersBits)) {
 			return
 		}
-		at += step
+		pos += step
 	}
 }
 
@@ -92,19 +92,19 @@ func (f *userFilter) addRecords(records []byte) {
 // mayHold reports whether one of some users may be in the filter.
 func (f *userFilter) mayHold(users Users) bool {
 	for user := range users {
-		if may(f.blocks, &user) {
+		if mayContain(f.blocks, &user) {
 			return true
 		}
 	}
 	return false
 }
 
-func may(blocks []byte, user *UserHash) (may bool) {
+func mayContain(blocks []byte, user *UserHash) (allowed bool) {
 	probe(user, len(blocks)/usersBlock, func(block, bit int) bool {
-		may = blocks[block*usersBlock+bit/8]&(1<<(bit%8)) != 0
-		return may
+		allowed = blocks[block*usersBlock+bit/8]&(1<<(bit%8)) != 0
+		return allowed
 	})
-	return may
+	return allowed
 }
 
 // fit halves the filter for as long as at most half of its bits are set afterwards. It can be
@@ -139,11 +139,11 @@ func (j *Journal) usersHeader(s *segment, blocks int) []byte {
 	return b
 }
 
-func usersChecksum(header, block []byte, at int) uint32 {
-	var of [12]byte
-	copy(of[:], header[12:16])
-	binary.LittleEndian.PutUint64(of[4:], uint64(at))
-	return crc32.Update(crc32.Checksum(of[:], castagnoli), castagnoli, block[:usersBlock-4])
+func usersChecksum(header, block []byte, pos int) uint32 {
+	var values [12]byte
+	copy(values[:], header[12:16])
+	binary.LittleEndian.PutUint64(values[4:], uint64(pos))
+	return crc32.Update(crc32.Checksum(values[:], castagnoli), castagnoli, block[:usersBlock-4])
 }
 
 // keepUsers writes the filter of a segment. It is not flushed: its checksums tell what a power cut
@@ -153,9 +153,9 @@ func (j *Journal) keepUsers(s *segment, f *userFilter) {
 	n := len(f.blocks) / usersBlock
 	header := j.usersHeader(s, n)
 	b := append(bytes.Clone(header), f.blocks...)
-	for at := range n {
-		block := b[(at+1)*usersBlock:][:usersBlock]
-		binary.LittleEndian.PutUint32(block[usersBlock-4:], usersChecksum(header, block, at))
+	for pos := range n {
+		block := b[(pos+1)*usersBlock:][:usersBlock]
+		binary.LittleEndian.PutUint32(block[usersBlock-4:], usersChecksum(header, block, pos))
 	}
 	name := j.path(usersName(s.name))
 	to, err := j.disk.create(name + newSuffix)
@@ -172,7 +172,7 @@ func (j *Journal) keepUsers(s *segment, f *userFilter) {
 	}
 }
 
-// usersName is the name of the filter of a segment.
+// usersName returns the name of the filter of a segment.
 func usersName(segment string) string { return segment[:len(segment)-len(segmentSuffix)] + usersSuffix }
 
 // usersAtOnce is the number of users from which on the whole filter is read, not single blocks.
@@ -180,7 +180,7 @@ const usersAtOnce = 32
 
 // mayHold reports whether one of some users may have events in a segment. known is false where
 // there is no valid filter, so that they may.
-func (j *Journal) mayHold(s *segment, users Users) (may, known bool) {
+func (j *Journal) mayHold(s *segment, users Users) (allowed, known bool) {
 	if !s.sealed {
 		return true, false
 	}
@@ -206,25 +206,25 @@ func (j *Journal) mayHold(s *segment, users Users) (may, known bool) {
 	}
 	block := make([]byte, usersBlock)
 	for user := range users {
-		at, set := -1, true
+		pos, set := -1, true
 		probe(&user, int(blocks), func(in, bit int) bool {
-			if at < 0 {
-				at = in
-				if _, err := r.ReadAt(block, int64(at+1)*usersBlock); err != nil ||
-					usersChecksum(header, block, at) != binary.LittleEndian.Uint32(block[usersBlock-4:]) {
-					at = -2
+			if pos < 0 {
+				pos = in
+				if _, err := r.ReadAt(block, int64(pos+1)*usersBlock); err != nil ||
+					usersChecksum(header, block, pos) != binary.LittleEndian.Uint32(block[usersBlock-4:]) {
+					pos = -2
 					return false
 				}
 			}
 			set = block[bit/8]&(1<<(bit%8)) != 0
 			return set
 		})
-		if at == -2 {
+		if pos == -2 {
 			return true, false
 		}
-		may = may || set
+		allowed = allowed || set
 	}
-	return may, true
+	return allowed, true
 }
 
 // removeUsers removes the filter of a segment that was removed.
@@ -238,12 +238,12 @@ func (j *Journal) removeUsers(segment string) error {
 // maySegments drops from a list the segments whose filters say that they hold none of some users.
 func (j *Journal) maySegments(list []view, users Users) []view {
 	return slices.DeleteFunc(list, func(v view) bool {
-		may, _ := j.mayHold(&v.segment, users)
-		return !may
+		allowed, _ := j.mayHold(&v.segment, users)
+		return !allowed
 	})
 }
 
-// usersOf are the users of a list of erasures.
+// usersOf returns the users of a list of erasures.
 func usersOf(list map[UserHash]int64) Users {
 	users := Users{}
 	for user := range maps.Keys(list) {

@@ -41,10 +41,10 @@ func TestAFilterKnowsItsUsers(t *testing.T) {
 		f.fit()
 		wrong := 0
 		for i := range 20_000 {
-			if user := someUser(uint64(i)); i < n && !may(f.blocks, &user) {
+			if user := someUser(uint64(i)); i < n && !mayContain(f.blocks, &user) {
 				t.Fatalf("of %d: user %d is said not to be there", n, i)
 			}
-			if user := someUser(uint64(1<<40 + i)); may(f.blocks, &user) {
+			if user := someUser(uint64(1<<40 + i)); mayContain(f.blocks, &user) {
 				wrong++
 			}
 		}
@@ -131,7 +131,7 @@ func TestAnErasureReadsTheFilesThatHoldTheUser(t *testing.T) {
 	erase := func(user UserHash, want int64, most int, what string) {
 		t.Helper()
 		d.counted()
-		if got := collect(t, j.Of(t.Context(), Users{user: true}, 0)); int64(len(got)) != want {
+		if got := collect(t, j.ForUsers(t.Context(), Users{user: true}, 0)); int64(len(got)) != want {
 			t.Errorf("%s: %d events are found, want %d", what, len(got), want)
 		}
 		if n, bytes := d.counted(); n > most {
@@ -314,7 +314,7 @@ func TestAKilledErasureLosesNothing(t *testing.T) {
 			for _, user := range some {
 				of[user] = true
 			}
-			if found := collect(t, j.Of(t.Context(), of, 0)); len(found) < len(of) {
+			if found := collect(t, j.ForUsers(t.Context(), of, 0)); len(found) < len(of) {
 				t.Fatalf("round %d: %d events of %d users are found", round, len(found), len(of))
 			}
 		}
@@ -344,7 +344,7 @@ func TestATimeIsReadWhereItLies(t *testing.T) {
 		d.counted()
 		got := map[ScanID]bool{}
 		last := int64(0)
-		for e, err := range j.Between(t.Context(), 0, from, to) {
+		for e, err := range j.ListRange(t.Context(), 0, from, to) {
 			require.True(t, err == nil && e.Position > last && e == all[e.Position-1], "%v: %+v after %d, %v", c, e, last, err)
 			last = e.Position
 			got[e.ID] = true

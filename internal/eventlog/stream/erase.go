@@ -24,7 +24,7 @@ type copies struct {
 	list []scanlog.Entry
 }
 
-// copySubject is the subject of anonymous copies. Each copy names the position of the event that it
+// copySubject returns the subject of anonymous copies. Each copy names the position of the event that it
 // replaces.
 func (l *Log) copySubject() string { return l.prefix() + "erased" }
 
@@ -32,17 +32,17 @@ const positionHeader = "Qrjump-Position"
 
 func byPosition(e scanlog.Entry, position int64) int { return cmp.Compare(e.Position, position) }
 
-// between are the copies of the positions from one up to but without another.
-func (c *copies) between(from, to int64) []scanlog.Entry {
+// slice returns the copies of the positions from one up to but without another.
+func (c *copies) slice(from, to int64) []scanlog.Entry {
 	i, _ := slices.BinarySearchFunc(c.list, from, byPosition)
 	k, _ := slices.BinarySearchFunc(c.list, to, byPosition)
 	return c.list[i:k]
 }
 
-// missing are the copies for positions that the stream lacks. An event is deleted only when its
+// missing returns the copies for positions that the stream lacks. An event is deleted only when its
 // copy is in the stream.
 func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]scanlog.Entry, error) {
-	if int64(len(c.between(from, to))) < to-from {
+	if int64(len(c.slice(from, to))) < to-from {
 		end, err := l.End(ctx)
 		if err == nil {
 			err = l.readCopies(ctx, c, end)
@@ -51,7 +51,7 @@ func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]scanlog
 			return nil, err
 		}
 	}
-	return slices.Clone(c.between(from, to)), nil // the list grows while they are given
+	return slices.Clone(c.slice(from, to)), nil // the list grows while they are given
 }
 
 // readCopies reads further copies, up to a sequence.
@@ -63,7 +63,7 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 	err := l.visit(ctx, c.of, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
 		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
-			if into := m.Headers().Get(intoHeader); into != "" && c.of != "" && into != madeOf(c.of) {
+			if dst := m.Headers().Get(intoHeader); dst != "" && c.of != "" && dst != madeOf(c.of) {
 				return true, nil // it replaces an event of a stream that is lost
 			}
 			e, err := scanlog.DecodeRecord(m.Data(), &texts)
@@ -93,9 +93,9 @@ func (l *Log) forgetCopies(ctx context.Context, stream jetstream.Stream, first, 
 			}
 			return true, nil
 		})
-	for _, at := range old {
+	for _, pos := range old {
 		if err == nil {
-			err = stream.DeleteMsg(ctx, at)
+			err = stream.DeleteMsg(ctx, pos)
 		}
 	}
 	if err != nil {
@@ -112,10 +112,10 @@ func (l *Log) Announce(ctx context.Context, user scanlog.UserHash) error {
 	return l.options.Erase(ctx, user)
 }
 
-// Of implements ledger.Log: a stream is read as a whole.
-func (l *Log) Of(ctx context.Context, users scanlog.Users, after int64) iter.Seq2[scanlog.Entry, error] {
+// ForUsers implements ledger.Log: a stream is read as a whole.
+func (l *Log) ForUsers(ctx context.Context, users scanlog.Users, start int64) iter.Seq2[scanlog.Entry, error] {
 	return func(yield func(scanlog.Entry, error) bool) {
-		for e, err := range l.Read(ctx, after) {
+		for e, err := range l.Read(ctx, start) {
 			if (err != nil || users[e.User] && e.User != scanlog.UserHash{}) && !yield(e, err) {
 				return
 			}
@@ -152,7 +152,7 @@ func (l *Log) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int
 			found = append(found, e)
 		}
 	}
-	if err := l.still(ctx, in); err != nil { // otherwise the events were read from another stream
+	if err := l.checkID(ctx, in); err != nil { // otherwise the events were read from another stream
 		return 0, err
 	}
 	for _, e := range found {
@@ -164,21 +164,21 @@ func (l *Log) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int
 	return n, nil
 }
 
-// still returns errAnew unless the stream is still the one with an id.
-func (l *Log) still(ctx context.Context, id string) error {
-	_, now, err := l.end(ctx)
-	if err == nil && now != id {
+// checkID returns errAnew unless the stream is still the one with an id.
+func (l *Log) checkID(ctx context.Context, id string) error {
+	_, current, err := l.end(ctx)
+	if err == nil && current != id {
 		err = errAnew
 	}
 	return err
 }
 
 // eraseAt replaces an event by an anonymous copy, in the stream with the id into.
-func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, into string, e *scanlog.Entry) error {
+func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, dst string, e *scanlog.Entry) error {
 	// If the stream was made anew, another scan may have this sequence.
 	stands, err := stream.GetMsg(ctx, uint64(e.Position))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		if err = l.still(ctx, into); err == nil {
+		if err = l.checkID(ctx, dst); err == nil {
 			return nil // another node erased it
 		}
 	} else if err == nil {
@@ -192,9 +192,9 @@ func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, into string,
 	m := nats.NewMsg(l.copySubject())
 	m.Data = scanlog.AppendRecord(make([]byte, 0, 256), scanlog.Anonymous(&e.Event))
 	m.Header.Set(positionHeader, strconv.FormatInt(e.Position, 10))
-	maps.Copy(m.Header, headers(e.From, into))
-	if into != "" {
-		m.Header.Set(intoHeader, madeOf(into))
+	maps.Copy(m.Header, headers(e.From, dst))
+	if dst != "" {
+		m.Header.Set(intoHeader, madeOf(dst))
 	}
 	f, err := l.send(m, e.ID.String()+" erased "+strconv.FormatInt(e.Position, 10))
 	if err == nil {
@@ -242,7 +242,7 @@ func (l *Log) eraseBrought(ctx context.Context, brought []*scanlog.Entry) error 
 	if err != nil {
 		return err
 	}
-	into := l.shippedInto()
+	dst := l.shippedInto()
 	for _, e := range brought {
 		m, err := stream.GetMsg(ctx, uint64(e.Position))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -254,7 +254,7 @@ func (l *Log) eraseBrought(ctx context.Context, brought []*scanlog.Entry) error 
 		if is, err := scanlog.DecodeRecord(m.Data, new(scanlog.Texts)); err != nil || is.ID != e.ID || is.User == (scanlog.UserHash{}) {
 			continue
 		}
-		if err := l.eraseAt(ctx, stream, into, e); err != nil {
+		if err := l.eraseAt(ctx, stream, dst, e); err != nil {
 			return err
 		}
 	}

@@ -27,14 +27,14 @@ func header(o scanlog.Origin) string {
 	return text
 }
 
-// headers are the headers of an event for a stream; nil for an event without an origin.
-func headers(o scanlog.Origin, into string) nats.Header {
+// headers returns the headers of an event for a stream; nil for an event without an origin.
+func headers(o scanlog.Origin, dst string) nats.Header {
 	if o.Node == "" {
 		return nil
 	}
 	h := nats.Header{originHeader: []string{header(o)}}
-	if into != "" {
-		h.Set(intoHeader, madeOf(into))
+	if dst != "" {
+		h.Set(intoHeader, madeOf(dst))
 	}
 	return h
 }
@@ -49,15 +49,15 @@ func originOf(m jetstream.Msg, in string) (o scanlog.Origin) {
 	if len(parts) < 3 {
 		return o
 	}
-	var err, other error
+	var err, otherErr error
 	o.Node = parts[0]
 	o.Position, err = strconv.ParseInt(parts[1], 10, 64)
-	o.Before, other = strconv.ParseInt(parts[2], 10, 64)
-	if err != nil || other != nil {
+	o.Before, otherErr = strconv.ParseInt(parts[2], 10, 64)
+	if err != nil || otherErr != nil {
 		return scanlog.Origin{}
 	}
 	o.Reshipped = len(parts) > 3
-	if into := m.Headers().Get(intoHeader); into != "" && into != madeOf(in) {
+	if dst := m.Headers().Get(intoHeader); dst != "" && dst != madeOf(in) {
 		o.Before = 0
 	}
 	return o

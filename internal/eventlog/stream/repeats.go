@@ -24,15 +24,15 @@ type repeats struct {
 // maxRepeats bounds how many scans a reader remembers.
 const maxRepeats = 500_000
 
-// late reports whether a message may be a repeat: it came long after its scan, or, by a wrong
+// mayRepeat reports whether a message may be a repeat: it came long after its scan, or, by a wrong
 // clock, long before it.
-func (l *Log) late(id scanlog.ScanID, meta *jetstream.MsgMetadata) bool {
+func (l *Log) mayRepeat(id scanlog.ScanID, meta *jetstream.MsgMetadata) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.options.Emulated || meta.Timestamp.Sub(id.Time()).Abs() > min(l.window, time.Hour)/2
 }
 
-// first is the position where a scan stands first, up to a sequence; 0 = nowhere.
+// first returns the position where a scan stands first, up to a sequence; 0 = nowhere.
 func (l *Log) first(ctx context.Context, id scanlog.ScanID, end int64, erased *copies, known *repeats) (int64, error) {
 	minute, err := l.minute(ctx, l.subject(id), end, erased, known)
 	if err != nil {
@@ -67,9 +67,9 @@ func (l *Log) minute(ctx context.Context, subject string, end int64, erased *cop
 	if err != nil {
 		return nil, err
 	}
-	now, err := l.End(ctx)
+	current, err := l.End(ctx)
 	if err == nil {
-		err = l.readCopies(ctx, erased, now)
+		err = l.readCopies(ctx, erased, current)
 	}
 	if err != nil {
 		return nil, err

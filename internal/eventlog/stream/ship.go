@@ -20,7 +20,7 @@ import (
 // a crash in between makes the node publish again counts once.
 func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Offset, entries []scanlog.Entry) error {
 	// An earlier attempt, whose answer was lost, may have published them with their users.
-	before, err := l.anonymise(ctx, entries)
+	oldEntries, err := l.anonymise(ctx, entries)
 	if err != nil {
 		return err
 	}
@@ -37,31 +37,31 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Offset, entri
 		}
 		// Acknowledged messages need not be published again.
 		entries, to = entries[:n], scanlog.Offset{Position: entries[n-1].From.Position, ID: entries[n-1].ID}
-		before = slices.DeleteFunc(before, func(e *scanlog.Entry) bool { return e.From.Position > to.Position })
+		oldEntries = slices.DeleteFunc(oldEntries, func(e *scanlog.Entry) bool { return e.From.Position > to.Position })
 	}
 	// A user may have been erased while the messages were on their way: that erasure changed only
 	// what was in the stream by then.
 	meanwhile, err := l.anonymise(ctx, entries)
 	if err == nil {
-		err = l.eraseBrought(ctx, append(before, meanwhile...))
+		err = l.eraseBrought(ctx, append(oldEntries, meanwhile...))
 	}
 	if err != nil {
 		return errors.Join(broken, err)
 	}
 	// If the stream was made anew while the messages were on their way, it lacks some of them.
-	switch there, err := l.there(ctx, last.sequence); {
+	switch exists, err := l.holdsUpTo(ctx, last.sequence); {
 	case err != nil:
 		return errors.Join(broken, err)
-	case !there:
+	case !exists:
 		return errors.Join(broken, scanlog.ErrNotThere)
 	}
 	return errors.Join(broken, l.keepMark(to, last))
 }
 
-// there reports whether the stream is still the one that is shipped to, and has everything up to a
+// holdsUpTo reports whether the stream is still the one that is shipped to, and has everything up to a
 // sequence.
-func (l *Log) there(ctx context.Context, last uint64) (bool, error) {
-	info, err := l.now(ctx)
+func (l *Log) holdsUpTo(ctx context.Context, last uint64) (bool, error) {
+	info, err := l.currentInfo(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -70,19 +70,19 @@ func (l *Log) there(ctx context.Context, last uint64) (bool, error) {
 	return l.into == l.id() && info.State.LastSeq >= last, nil
 }
 
-// Whole implements ledger.Rewinder.
-func (l *Log) Whole(ctx context.Context) (bool, error) {
-	was, err := readShipped(l.markFile())
+// IsComplete implements ledger.Rewinder.
+func (l *Log) IsComplete(ctx context.Context) (bool, error) {
+	oldTo, err := readShipped(l.markFile())
 	if err != nil {
 		return false, err
 	}
-	last := was.last
+	last := oldTo.last
 	l.mu.Lock()
-	if was.stream != l.into {
+	if oldTo.stream != l.into {
 		last = brought{}
 	}
 	l.mu.Unlock()
-	if there, err := l.there(ctx, last.sequence); err != nil || !there {
+	if exists, err := l.holdsUpTo(ctx, last.sequence); err != nil || !exists {
 		return false, err
 	}
 	return l.holds(ctx, last)
@@ -126,40 +126,40 @@ func (l *Log) Told(ctx context.Context, node string) (*scanlog.OffsetSet, error)
 
 // Rewind implements ledger.Rewinder.
 func (l *Log) Rewind(ctx context.Context, mark scanlog.Offset, settled int64) (r scanlog.Rewound, err error) {
-	was, err := readShipped(l.markFile())
+	oldTo, err := readShipped(l.markFile())
 	if err != nil {
 		return r, err
 	}
-	info, err := l.now(ctx)
+	info, err := l.currentInfo(ctx)
 	if err != nil {
 		return r, err
 	}
-	holds := info.State.LastSeq >= was.last.sequence
+	holds := info.State.LastSeq >= oldTo.last.sequence
 	if holds {
-		if holds, err = l.holds(ctx, was.last); err != nil {
+		if holds, err = l.holds(ctx, oldTo.last); err != nil {
 			return r, err
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.into, l.begin, l.leaveOut, l.upTo = l.id(), was.begin, 0, was.upTo
-	if mark != was.Offset {
+	l.into, l.begin, l.leaveOut, l.upTo = l.id(), oldTo.begin, 0, oldTo.upTo
+	if mark != oldTo.Offset {
 		l.upTo = scanlog.Offset{}
 	}
 	r.From = mark.Position
 	switch {
-	case mark != was.Offset: // the journal is another one, or an older copy: all of it from here on is for the stream
-		r.From = was.begin
-	case was.stream == "": // the first time
-		was.stream, was.at = l.into, l.address()
-		return r, l.write(was)
-	case was.stream == l.into && holds:
-		r.LeaveOut, l.leaveOut = was.leaveOut, was.leaveOut
-	case was.at == l.address():
-		r.From, r.Why = min(was.begin, mark.Position), "the stream lost what was in it"
+	case mark != oldTo.Offset: // the journal is another one, or an older copy: all of it from here on is for the stream
+		r.From = oldTo.begin
+	case oldTo.stream == "": // the first time
+		oldTo.stream, oldTo.at = l.into, l.address()
+		return r, l.write(oldTo)
+	case oldTo.stream == l.into && holds:
+		r.LeaveOut, l.leaveOut = oldTo.leaveOut, oldTo.leaveOut
+	case oldTo.at == l.address():
+		r.From, r.Why = min(oldTo.begin, mark.Position), "the stream lost what was in it"
 	case settled >= 0:
 		// The former stream is at another address, and has what was counted and told from it.
-		r.From, r.LeaveOut, r.Why = min(max(settled, was.begin), mark.Position), mark.Position, "the stream is another one"
+		r.From, r.LeaveOut, r.Why = min(max(settled, oldTo.begin), mark.Position), mark.Position, "the stream is another one"
 	}
 	return r, nil
 }
@@ -212,10 +212,10 @@ func (l *Log) intend(to scanlog.Offset) error {
 	if noted {
 		return nil
 	}
-	was, err := readShipped(l.markFile())
+	oldTo, err := readShipped(l.markFile())
 	if err == nil {
-		was.upTo = to
-		err = l.write(was)
+		oldTo.upTo = to
+		err = l.write(oldTo)
 	}
 	return err
 }
@@ -263,9 +263,9 @@ func Leave(marks string, left func(Left) error) error {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	was, err := readShipped(file)
-	if err == nil && was != (shippedTo{}) {
-		err = left(Left{was.begin, was.upTo})
+	oldTo, err := readShipped(file)
+	if err == nil && oldTo != (shippedTo{}) {
+		err = left(Left{oldTo.begin, oldTo.upTo})
 	}
 	if err != nil {
 		return err
@@ -309,9 +309,9 @@ func readShipped(file string) (s shippedTo, err error) {
 }
 
 // Erased implements ledger.Harbour.
-func (l *Log) Erased(ctx context.Context, after int64) ([]scanlog.Erasure, error) {
+func (l *Log) Erased(ctx context.Context, start int64) ([]scanlog.Erasure, error) {
 	if l.options.Erased == nil {
 		return nil, nil
 	}
-	return l.options.Erased(ctx, after)
+	return l.options.Erased(ctx, start)
 }

@@ -232,13 +232,13 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 	if err := tooOld(l.conn.ConnectedServerVersion()); err != nil {
 		return nil, err
 	}
-	was, err := readShipped(l.markFile())
+	oldTo, err := readShipped(l.markFile())
 	if err != nil {
 		return nil, err
 	}
 	stream, err := l.js.Stream(ctx, l.options.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = l.create(ctx, int64(was.last.sequence))
+		stream, err = l.create(ctx, int64(oldTo.last.sequence))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the stream %s: %w", l.options.Stream, err)
@@ -250,8 +250,8 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 				"the stream %s does not keep what it takes: it needs file storage, retention by limits, and to discard new messages when it is full", l.options.Stream)
 	}
 	made := createdAt(stream.CachedInfo())
-	for _, id := range []string{was.stream, l.id()} {
-		if id != "" && id != l.named(made) && (id != was.stream || was.at == l.address()) {
+	for _, id := range []string{oldTo.stream, l.id()} {
+		if id != "" && id != l.named(made) && (id != oldTo.stream || oldTo.at == l.address()) {
 			l.lost[id] = true
 		}
 	}
@@ -307,10 +307,10 @@ func noStore(err error) bool {
 
 func createdAt(info *jetstream.StreamInfo) string { return info.Created.UTC().Format(time.RFC3339Nano) }
 
-// named is the id of the stream of this name, by the moment at which it was made.
+// named returns the id of the stream of this name, by the moment at which it was made.
 func (l *Log) named(created string) string { return l.options.Stream + " " + created }
 
-// id is that of the stream as it was last seen, "" = it never was. mu is held.
+// id returns that of the stream as it was last seen, "" = it never was. mu is held.
 func (l *Log) id() string {
 	if l.created == "" {
 		return ""
@@ -372,7 +372,7 @@ func flushes(ctx context.Context, monitor string) error {
 	return nil
 }
 
-// ID is the stream's: its name and when it was made, "" before it was seen.
+// ID returns the stream's: its name and when it was made, "" before it was seen.
 func (l *Log) ID() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -381,13 +381,13 @@ func (l *Log) ID() string {
 
 // append publishes events that follow a position of a journal. It returns the last sequence that
 // the stream gave them, and how many of them are acknowledged.
-func (l *Log) append(ctx context.Context, before int64, entries []scanlog.Entry) (last brought, n int, err error) {
-	into := l.shippedInto()
-	for some := range slices.Chunk(entries, publishAtOnce) {
-		futures := make([]jetstream.PubAckFuture, 0, len(some))
-		for i := range some {
-			some[i].From.Before = before
-			f, err := l.publish(&some[i], into)
+func (l *Log) append(ctx context.Context, prev int64, entries []scanlog.Entry) (last brought, n int, err error) {
+	dst := l.shippedInto()
+	for items := range slices.Chunk(entries, publishAtOnce) {
+		futures := make([]jetstream.PubAckFuture, 0, len(items))
+		for i := range items {
+			items[i].From.Before = prev
+			f, err := l.publish(&items[i], dst)
 			if err != nil {
 				return last, n, err
 			}
@@ -395,20 +395,20 @@ func (l *Log) append(ctx context.Context, before int64, entries []scanlog.Entry)
 		}
 		next := last
 		if err := acknowledged(ctx, futures, func(i int, ack *jetstream.PubAck) {
-			some[i].Position = int64(ack.Sequence)
+			items[i].Position = int64(ack.Sequence)
 			if ack.Sequence >= next.sequence {
-				next = brought{ack.Sequence, some[i].ID}
+				next = brought{ack.Sequence, items[i].ID}
 			}
 		}); err != nil {
 			l.forgetServer() // the stream may be gone
 			return last, n, err
 		}
-		last, n, before = next, n+len(some), some[len(some)-1].From.Position
+		last, n, prev = next, n+len(items), items[len(items)-1].From.Position
 	}
 	return last, n, nil
 }
 
-// shippedInto is the id of the stream that is shipped to; "" = not known yet.
+// shippedInto returns the id of the stream that is shipped to; "" = not known yet.
 func (l *Log) shippedInto() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -419,8 +419,8 @@ func (l *Log) shippedInto() string {
 // acknowledged within the time for one answer.
 const publishAtOnce = 250
 
-func (l *Log) publish(e *scanlog.Entry, into string) (jetstream.PubAckFuture, error) {
-	m := &nats.Msg{Subject: l.subject(e.ID), Header: headers(e.From, into), Data: scanlog.AppendRecord(make([]byte, 0, 256), &e.Event)}
+func (l *Log) publish(e *scanlog.Entry, dst string) (jetstream.PubAckFuture, error) {
+	m := &nats.Msg{Subject: l.subject(e.ID), Header: headers(e.From, dst), Data: scanlog.AppendRecord(make([]byte, 0, 256), &e.Event)}
 	return l.send(m, e.ID.String())
 }
 
@@ -434,11 +434,11 @@ func (l *Log) send(m *nats.Msg, id string) (jetstream.PubAckFuture, error) {
 
 // acknowledged waits for the acknowledgement of each message and calls at with it. It stops at the
 // first message that was refused.
-func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture, at func(i int, ack *jetstream.PubAck)) error {
+func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture, fn func(i int, ack *jetstream.PubAck)) error {
 	for i, f := range futures {
 		select {
 		case ack := <-f.Ok():
-			at(i, ack)
+			fn(i, ack)
 		case err := <-f.Err():
 			return fmt.Errorf("publishing a scan: %w", err)
 		case <-ctx.Done():
@@ -456,7 +456,7 @@ func (l *Log) End(ctx context.Context) (int64, error) {
 
 // endNow is End with the id of the stream.
 func (l *Log) endNow(ctx context.Context) (end int64, id string, err error) {
-	info, err := l.now(ctx)
+	info, err := l.currentInfo(ctx)
 	if err != nil {
 		return 0, "", err
 	}
@@ -478,8 +478,8 @@ func (l *Log) end(ctx context.Context) (end int64, id string, err error) {
 // errAnew is returned where the stream is gone, or was made anew.
 var errAnew = errors.New("the stream was made anew, or is about to be")
 
-// now is info of whichever stream there is now; it may be another than before.
-func (l *Log) now(ctx context.Context) (info *jetstream.StreamInfo, err error) {
+// currentInfo is info of whichever stream there is now; it may be another than before.
+func (l *Log) currentInfo(ctx context.Context) (info *jetstream.StreamInfo, err error) {
 	for range 2 {
 		if _, err = l.ready(ctx); err != nil {
 			return nil, err
@@ -504,9 +504,9 @@ func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 	}
 	info := stream.CachedInfo()
 	l.mu.Lock()
-	same := l.created == createdAt(info)
+	equal := l.created == createdAt(info)
 	l.mu.Unlock()
-	if !same {
+	if !equal {
 		l.forgetServer()
 		return nil, errAnew
 	}
@@ -585,20 +585,20 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 }
 
 // Read implements ledger.Log.
-func (l *Log) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
-	return l.read(ctx, after, true)
+func (l *Log) Read(ctx context.Context, start int64) iter.Seq2[scanlog.Entry, error] {
+	return l.read(ctx, start, true)
 }
 
 // read yields what stands after a position; once: without repeats.
-func (l *Log) read(ctx context.Context, after int64, once bool) iter.Seq2[scanlog.Entry, error] {
+func (l *Log) read(ctx context.Context, start int64, single bool) iter.Seq2[scanlog.Entry, error] {
 	end, in, err := l.end(ctx)
 	return func(yield func(scanlog.Entry, error) bool) {
 		left := false
-		if err == nil && after < end {
+		if err == nil && start < end {
 			var texts scanlog.Texts
-			next, erased, known := max(0, after)+1, copies{of: in}, repeats{}
-			give := func(e scanlog.Entry, late bool) (bool, error) {
-				if once && late {
+			next, erased, known := max(0, start)+1, copies{of: in}, repeats{}
+			give := func(e scanlog.Entry, isLate bool) (bool, error) {
+				if single && isLate {
 					if first, err := l.first(ctx, e.ID, end, &erased, &known); err != nil || first < e.Position {
 						return err == nil, err
 					}
@@ -610,27 +610,27 @@ func (l *Log) read(ctx context.Context, after int64, once bool) iter.Seq2[scanlo
 				jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(next)},
 				uint64(end),
 				func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
-					at := int64(meta.Sequence.Stream)
-					if at > next {
-						list, err := l.missing(ctx, &erased, next, at)
+					pos := int64(meta.Sequence.Stream)
+					if pos > next {
+						list, err := l.missing(ctx, &erased, next, pos)
 						if err != nil {
 							return false, err
 						}
 						for _, e := range list {
-							if more, err := give(e, true); !more {
+							if hasMore, err := give(e, true); !hasMore {
 								return false, err
 							}
 						}
 					}
-					next = at + 1
+					next = pos + 1
 					if m.Subject() == l.copySubject() {
 						return true, nil
 					}
 					e, err := scanlog.DecodeRecord(m.Data(), &texts)
 					if err != nil {
-						return false, fmt.Errorf("message %d of the stream: %w", at, err)
+						return false, fmt.Errorf("message %d of the stream: %w", pos, err)
 					}
-					return give(scanlog.Entry{Position: at, Event: e, From: originOf(m, in)}, l.late(e.ID, meta))
+					return give(scanlog.Entry{Position: pos, Event: e, From: originOf(m, in)}, l.mayRepeat(e.ID, meta))
 				})
 		}
 		if err != nil && !left {
@@ -639,9 +639,9 @@ func (l *Log) read(ctx context.Context, after int64, once bool) iter.Seq2[scanlo
 	}
 }
 
-// Before implements ledger.Log. A message is younger than its event, except that the clocks of
+// PositionBefore implements ledger.Log. A message is younger than its event, except that the clocks of
 // nodes differ, by less than a day.
-func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err error) {
+func (l *Log) PositionBefore(ctx context.Context, moment time.Time) (position int64, err error) {
 	end, in, err := l.endNow(ctx)
 	if err != nil || end == 0 || l.options.Emulated {
 		return 0, err
@@ -669,13 +669,13 @@ func (l *Log) Before(ctx context.Context, moment time.Time) (position int64, err
 	return position, nil
 }
 
-// Between implements ledger.Log: it reads from the first message that can be of that time.
-func (l *Log) Between(ctx context.Context, after int64, from, _ time.Time) iter.Seq2[scanlog.Entry, error] {
-	before, err := l.Before(ctx, from)
+// ListRange implements ledger.Log: it reads from the first message that can be of that time.
+func (l *Log) ListRange(ctx context.Context, start int64, from, _ time.Time) iter.Seq2[scanlog.Entry, error] {
+	prev, err := l.PositionBefore(ctx, from)
 	if err != nil {
 		return func(yield func(scanlog.Entry, error) bool) { yield(scanlog.Entry{}, err) }
 	}
-	return l.Read(ctx, max(after, before))
+	return l.Read(ctx, max(start, prev))
 }
 
 // Find implements ledger.Log.

@@ -102,7 +102,7 @@ func TestAStreamIsALedger(t *testing.T) {
 
 	// Messages came now, whatever the time of their events.
 	for since, want := range map[time.Duration]int64{0: 0, 48 * time.Hour: 3000} {
-		if p, err := l.Before(ctx, time.Now().Add(since)); err != nil || p != want {
+		if p, err := l.PositionBefore(ctx, time.Now().Add(since)); err != nil || p != want {
 			t.Errorf("before %s from now: %d, %v; want %d", since, p, err, want)
 		}
 	}
@@ -162,7 +162,7 @@ func TestErasedScansAreFoundByTime(t *testing.T) {
 	if n, err := l.Erase(t.Context(), scanlog.Users{user: true}, math.MaxInt64); n != 6 || err != nil {
 		t.Fatal(n, err)
 	}
-	after, err := l.Before(t.Context(), time.Now().Add(-time.Hour))
+	after, err := l.PositionBefore(t.Context(), time.Now().Add(-time.Hour))
 	require.NoError(t, err)
 	if got := collect(t, l.Read(t.Context(), after)); len(got) != 6 {
 		t.Errorf("%d of 6 scans stand after position %d", len(got), after)
@@ -368,8 +368,8 @@ func TestShippingToAStream(t *testing.T) {
 	server.End()
 	require.NoError(t, j.Append(t.Context(), events(450, 700)))
 	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	if err := ship.Flush(short); err == nil || ship.Behind() != 250 {
-		t.Errorf("shipped to nobody: %v, %d behind", err, ship.Behind())
+	if err := ship.Flush(short); err == nil || ship.Backlog() != 250 {
+		t.Errorf("shipped to nobody: %v, %d behind", err, ship.Backlog())
 	}
 	cancel()
 	server, _ = startNATS(t, dir, true)

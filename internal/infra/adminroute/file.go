@@ -20,7 +20,7 @@ type File struct {
 	Write func(context.Context, io.Writer) error
 }
 
-// EscapeCSVFormula is a text as a cell of a CSV file: no spreadsheet takes it for a formula, which in
+// EscapeCSVFormula returns a text as a cell of a CSV file: no spreadsheet takes it for a formula, which in
 // some languages also begins with a wide sign.
 func EscapeCSVFormula(text string) string {
 	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
@@ -94,7 +94,7 @@ func (a *StreamBody) Resolve(hctx huma.Context) []error {
 	return nil
 }
 
-// Header is the request's.
+// Header returns the request's.
 func (a *StreamBody) Header() http.Header { return a.r.Header }
 
 // Read gives each piece of the body its own time.

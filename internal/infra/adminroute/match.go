@@ -23,11 +23,11 @@ type Changing interface{ Thing() Thing }
 // Tagged is an answer that shows one thing whose revision is no field of its own.
 type Tagged interface{ ETag() string }
 
-// TagOf is the revision of what an answer shows, another once the thing is another; "" =
+// TagOf returns the revision of what an answer shows, another once the thing is another; "" =
 // it shows no thing that has one.
 func TagOf(answer any) string {
-	if one, is := answer.(Tagged); is {
-		return one.ETag()
+	if item, is := answer.(Tagged); is {
+		return item.ETag()
 	}
 	v := reflect.ValueOf(answer)
 	if v.Kind() != reflect.Struct {
@@ -104,12 +104,12 @@ func withSeen(hctx huma.Context, guards bool) (huma.Context, error) {
 // tagsOf reads a list of tags. Tags that a proxy made weak, and such that came without
 // quotes, are taken: a revision says the same in each spelling.
 func tagsOf(list string) (tags []string, any bool) {
-	for one := range strings.SplitSeq(list, ",") {
-		one = strings.Trim(strings.TrimPrefix(strings.TrimSpace(one), "W/"), `"`)
-		if one == "*" {
+	for name := range strings.SplitSeq(list, ",") {
+		name = strings.Trim(strings.TrimPrefix(strings.TrimSpace(name), "W/"), `"`)
+		if name == "*" {
 			any = true
-		} else if one != "" {
-			tags = append(tags, one)
+		} else if name != "" {
+			tags = append(tags, name)
 		}
 	}
 	return tags, any

@@ -46,35 +46,35 @@ type edge struct {
 	guard   Guard
 }
 
-// Nothing is the answer of an operation that has nothing to tell: 204.
-type Nothing struct{}
+// Empty is the answer of an operation that has nothing to tell: 204.
+type Empty struct{}
 
 // Get, Post, Put, Patch and Delete make a line of a table. In says what the caller gives
 // (see huma), Out is the JSON that is answered, Nothing or a File.
-func Get[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Route {
-	return line(http.MethodGet, path, id, least, f, summary)
+func Get[In, Out any](path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
+	return line(http.MethodGet, path, id, role, f, summary)
 }
 
-func Post[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Route {
-	return line(http.MethodPost, path, id, least, f, summary)
+func Post[In, Out any](path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
+	return line(http.MethodPost, path, id, role, f, summary)
 }
 
-func Put[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Route {
-	return line(http.MethodPut, path, id, least, f, summary)
+func Put[In, Out any](path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
+	return line(http.MethodPut, path, id, role, f, summary)
 }
 
-func Patch[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Route {
-	return line(http.MethodPatch, path, id, least, f, summary)
+func Patch[In, Out any](path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
+	return line(http.MethodPatch, path, id, role, f, summary)
 }
 
-func Delete[In, Out any](path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Route {
-	return line(http.MethodDelete, path, id, least, f, summary)
+func Delete[In, Out any](path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
+	return line(http.MethodDelete, path, id, role, f, summary)
 }
 
 // line is generic no longer than it must be: what stands below huma.Register is compiled
 // anew for every operation, and that is most of what building this program costs.
-func line[In, Out any](method, path, id string, least Role, f func(context.Context, *In) (Out, error), summary string) Route {
-	o := Route{Method: method, Path: path, ID: id, Summary: summary, Least: least}
+func line[In, Out any](method, path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
+	o := Route{Method: method, Path: path, ID: id, Summary: summary, Least: role}
 	if in, names := any(new(In)).(Changing); names && method != http.MethodGet {
 		o.Matches = in.Thing().Kind
 	}
@@ -92,7 +92,7 @@ func line[In, Out any](method, path, id string, least Role, f func(context.Conte
 func (e *edge) describe(h *huma.Operation, out reflect.Type, matches string) {
 	defer func() { e.describeMatch(h, out, matches) }()
 	switch out {
-	case reflect.TypeFor[Nothing]():
+	case reflect.TypeFor[Empty]():
 		h.DefaultStatus = http.StatusNoContent
 	case reflect.TypeFor[File]():
 		e.file = true
@@ -122,7 +122,7 @@ func (e edge) run(ctx context.Context, in any, call func(context.Context) (any, 
 		return nil, e.problem(ctx, err)
 	}
 	switch out := out.(type) {
-	case Nothing:
+	case Empty:
 		return nil, nil // huma answers the status alone
 	case File:
 		return &huma.StreamResponse{Body: func(hctx huma.Context) { e.send(hctx, out) }}, nil
@@ -162,27 +162,27 @@ func (e edge) end() {
 	}
 }
 
-// Alone lets an operation run once at a time; others are answered 409.
-func (o Route) Alone(busy string) Route { o.busy = busy; return o }
+// Exclusive lets an operation run once at a time; others are answered 409.
+func (o Route) Exclusive(busy string) Route { o.busy = busy; return o }
 
-// Everyone admits callers that are limited to accounts: the function filters by account, or its data belongs to none.
-func (o Route) Everyone() Route { o.everyone = true; return o }
+// AnyAccount admits callers that are limited to accounts: the function filters by account, or its data belongs to none.
+func (o Route) AnyAccount() Route { o.everyone = true; return o }
 
-// Of says which account a call concerns, from its parameters by their names. Callers
+// Concerns says which account a call concerns, from its parameters by their names. Callers
 // that are limited to others may not call; an operation whose path has no {appid} and
 // that says neither this nor Everyone, they may not call at all.
-func (o Route) Of(account func(ctx context.Context, parameter func(string) string) (string, error)) Route {
+func (o Route) Concerns(account func(ctx context.Context, parameter func(string) string) (string, error)) Route {
 	o.of = account
 	return o
 }
 
 // OfQuery is Of for an account that stands in the query.
 func (o Route) OfQuery(name string) Route {
-	return o.Of(func(_ context.Context, parameter func(string) string) (string, error) { return parameter(name), nil })
+	return o.Concerns(func(_ context.Context, parameter func(string) string) (string, error) { return parameter(name), nil })
 }
 
-// theirs returns the problem of a caller that may not call for this account.
-func (o Route) theirs(hctx huma.Context) error {
+// checkAccount returns the problem of a caller that may not call for this account.
+func (o Route) checkAccount(hctx huma.Context) error {
 	ctx := hctx.Context()
 	caller := CallerFromContext(ctx)
 	if !caller.Scoped() || o.everyone {
@@ -224,8 +224,8 @@ func (o Route) Wants(schema func(huma.Registry) *huma.Schema) Route {
 	return o
 }
 
-// More adds sentences to the summary.
-func (o Route) More(text string) Route { o.described.Description = text; return o }
+// Description adds sentences to the summary.
+func (o Route) Description(text string) Route { o.described.Description = text; return o }
 
 // Takes says what the body is, where no type does.
 func (o Route) Takes(kind, description string) Route {
@@ -264,7 +264,7 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 				_ = huma.WriteErr(api, hctx, refused.GetStatus(), refused.Error())
 				return
 			}
-			if err := o.theirs(hctx); err != nil {
+			if err := o.checkAccount(hctx); err != nil {
 				status := http.StatusInternalServerError
 				answered := problem(hctx.Context(), err)
 				if known, ok := errors.AsType[huma.StatusError](answered); ok {
@@ -295,7 +295,7 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 	}
 }
 
-// Spelled is the path as the document has it.
+// Spelled returns the path as the document has it.
 func (o Route) Spelled() string { return Base + strings.ReplaceAll(o.Path, "...}", "}") }
 
 // nameWhole describes a parameter that is the rest of a path, {key...} for the router, as the document spells parameters.
@@ -305,9 +305,9 @@ func nameWhole(document *huma.OpenAPI, path, plain string) {
 		return
 	}
 	delete(document.Paths, path)
-	if there := document.Paths[plain]; there != nil {
-		there.Get, there.Put, there.Delete = cmp.Or(there.Get, item.Get), cmp.Or(there.Put, item.Put), cmp.Or(there.Delete, item.Delete)
-		item = there
+	if storedPathItem := document.Paths[plain]; storedPathItem != nil {
+		storedPathItem.Get, storedPathItem.Put, storedPathItem.Delete = cmp.Or(storedPathItem.Get, item.Get), cmp.Or(storedPathItem.Put, item.Put), cmp.Or(storedPathItem.Delete, item.Delete)
+		item = storedPathItem
 	}
 	document.Paths[plain] = item
 }

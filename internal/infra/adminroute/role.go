@@ -23,8 +23,8 @@ const (
 var ranks = map[Role]int{Viewer: 1, Marketer: 2, Rules: 2, Operator: 3, Admin: 4}
 
 // AtLeast reports whether a role covers another: of marketer and rules neither covers the other.
-func (r Role) AtLeast(least Role) bool {
-	return ranks[r] > 0 && (r == least || ranks[least] > 0 && ranks[r] > ranks[least])
+func (r Role) AtLeast(role Role) bool {
+	return ranks[r] > 0 && (r == role || ranks[role] > 0 && ranks[r] > ranks[role])
 }
 
 // Known reports whether a role is one of these.
@@ -62,9 +62,9 @@ func CallerFromContext(ctx context.Context) Caller {
 
 // Authorise returns the problem of a caller whose role does not cover the least
 // one that a call wants. A context without a caller may do nothing.
-func Authorise(ctx context.Context, least Role) huma.StatusError {
-	if !CallerFromContext(ctx).Role.AtLeast(least) {
-		return huma.NewError(http.StatusForbidden, "this call wants the role "+string(least))
+func Authorise(ctx context.Context, role Role) huma.StatusError {
+	if !CallerFromContext(ctx).Role.AtLeast(role) {
+		return huma.NewError(http.StatusForbidden, "this call wants the role "+string(role))
 	}
 	return nil
 }
@@ -78,9 +78,9 @@ func unlimited(ctx context.Context) huma.StatusError {
 }
 
 // RequireRole is h for callers whose role covers the least one.
-func RequireRole(least Role, h http.Handler) http.Handler {
+func RequireRole(role Role, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refused := Authorise(r.Context(), least)
+		refused := Authorise(r.Context(), role)
 		if refused == nil {
 			refused = unlimited(r.Context())
 		}

@@ -8,7 +8,7 @@ type Certificate interface {
 	Get(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
-// Config is the zero value but for old versions and the certificate.
+// Config returns the zero value but for old versions and the certificate.
 func Config(c Certificate) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.Get}
 }

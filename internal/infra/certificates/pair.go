@@ -31,7 +31,7 @@ func OpenPair(cert, key string, now func() time.Time, log *slog.Logger) (*Pair, 
 	if err != nil {
 		return nil, err
 	}
-	if at := now(); at.Before(p.current.Leaf.NotBefore) || at.After(p.current.Leaf.NotAfter) {
+	if t := now(); t.Before(p.current.Leaf.NotBefore) || t.After(p.current.Leaf.NotAfter) {
 		log.Warn("clients will refuse the certificate: it is valid at another time", "file", cert,
 			"from", p.current.Leaf.NotBefore, "until", p.current.Leaf.NotAfter)
 	}
@@ -70,7 +70,7 @@ func (p *Pair) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	seen, err := p.look()
-	if err != nil || same(seen[0], p.seen[0]) && same(seen[1], p.seen[1]) {
+	if err != nil || sameFile(seen[0], p.seen[0]) && sameFile(seen[1], p.seen[1]) {
 		return p.current, nil
 	}
 	p.seen = seen
@@ -82,7 +82,7 @@ func (p *Pair) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return p.current, nil
 }
 
-// same reports whether a file is still the same.
-func same(a, b fs.FileInfo) bool {
+// sameFile reports whether a file is still the same.
+func sameFile(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }

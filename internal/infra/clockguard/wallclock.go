@@ -75,9 +75,9 @@ func (c *Clock) Believed() bool {
 	return ok
 }
 
-// Ahead returns the time by which the clock is ahead of the time that it would show without its jump; 0 if it is believed. Shares
+// LeadTime returns the time by which the clock is ahead of the time that it would show without its jump; 0 if it is believed. Shares
 // of a day or a month are counted by that time, so that a jump grants no second one. It writes nothing: calls ask for it.
-func (c *Clock) Ahead() time.Duration {
+func (c *Clock) LeadTime() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, lead := c.check(c.elapsed())
@@ -85,7 +85,7 @@ func (c *Clock) Ahead() time.Duration {
 }
 
 // check is Believed and Ahead at a moment of running time.
-func (c *Clock) check(running time.Duration) (believed bool, ahead time.Duration) {
+func (c *Clock) check(running time.Duration) (believed bool, leadingWait time.Duration) {
 	// Round drops the monotonic reading: with it, two times of one process differ by what passed
 	// between them, whatever the clock shows.
 	now := c.now().Round(0)

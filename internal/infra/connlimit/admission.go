@@ -27,9 +27,9 @@ const (
 // Budget says how many connections a process that may open so many files accepts: on the admin
 // listener, if that has an address of its own (apart), and on all others together. The rest is for
 // databases, the ledger and calls to others.
-func Budget(files int, apart bool) (public, admin int) {
+func Budget(files int, separate bool) (public, admin int) {
 	all := max(files-min(max(64, files/8), 1024), fewestConnections)
-	if !apart {
+	if !separate {
 		return all, 0
 	}
 	admin = min(max(8, all/8), 256)
@@ -48,9 +48,9 @@ type Limiter struct {
 	cut              atomic.Int64
 }
 
-// New is a room for so many connections.
-func New(most int) *Limiter {
-	return &Limiter{most: most, freed: make(chan struct{}, 1), strangers: list.New(), known: list.New()}
+// New returns a room for so many connections.
+func New(limit int) *Limiter {
+	return &Limiter{most: limit, freed: make(chan struct{}, 1), strangers: list.New(), known: list.New()}
 }
 
 // Open returns the number of open connections.
@@ -70,7 +70,7 @@ func (r *Limiter) Listener(l net.Listener, refused time.Duration) net.Listener {
 }
 
 // enter takes a connection in, or returns one whose place it may take, or does neither.
-func (r *Limiter) enter(c *connection) (entered bool, instead *connection) {
+func (r *Limiter) enter(c *connection) (entered bool, replacementConnection *connection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.strangers.Len()+r.known.Len() < r.most {
@@ -80,8 +80,8 @@ func (r *Limiter) enter(c *connection) (entered bool, instead *connection) {
 	for _, group := range []*list.List{r.strangers, r.known} {
 		for n := group.Len(); n > 0; n-- {
 			first := group.Front()
-			if one := first.Value.(*connection); !one.asks.Load() {
-				return false, one
+			if item := first.Value.(*connection); !item.asks.Load() {
+				return false, item
 			}
 			group.MoveToBack(first) // so that the next search begins with others
 		}
@@ -128,13 +128,13 @@ func (l *bounded) Accept() (net.Conn, error) {
 		}
 		c := &connection{TCPConn: tcp, room: l.room, refusedTime: l.refused}
 		for {
-			entered, instead := l.room.enter(c)
+			entered, replacementConnection := l.room.enter(c)
 			if entered {
 				return c, nil
 			}
-			if instead != nil {
+			if replacementConnection != nil {
 				l.room.cut.Add(1)
-				_ = instead.Close()
+				_ = replacementConnection.Close()
 				continue
 			}
 			select {
@@ -192,7 +192,7 @@ func (c *connection) earlier(t time.Time) time.Time {
 }
 
 // Asks implements lane.Watched.
-func (c *connection) Asks(now bool) { c.asks.Store(now) }
+func (c *connection) Asks(isNow bool) { c.asks.Store(isNow) }
 
 // Proven implements lane.Watched.
 func (c *connection) Proven() {
@@ -214,11 +214,11 @@ func connectionIn(conn net.Conn) (*connection, bool) {
 		if c, ok := conn.(*connection); ok {
 			return c, true
 		}
-		around, ok := conn.(interface{ NetConn() net.Conn })
+		value, ok := conn.(interface{ NetConn() net.Conn })
 		if !ok {
 			return nil, false
 		}
-		conn = around.NetConn()
+		conn = value.NetConn()
 	}
 }
 

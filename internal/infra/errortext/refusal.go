@@ -30,13 +30,13 @@ var texts = sync.OnceValue(func() (list []known) {
 	said, _ := i18n.Read(locale)
 	for key, english := range said[i18n.English] {
 		parts := strings.Split(english, "%s")
-		one := known{key: key, begin: parts[0], fixed: len(strings.Join(parts, ""))}
+		k := known{key: key, begin: parts[0], fixed: len(strings.Join(parts, ""))}
 		for i, part := range parts {
 			parts[i] = regexp.QuoteMeta(part)
 		}
-		whole := strings.Join(parts, "(.*?)")
-		one.whole = regexp.MustCompile(`(?s)^` + strings.ReplaceAll(whole, "(.*?)(.*?)", "(.*?)(: did you mean .*|)") + `$`)
-		list = append(list, one)
+		full := strings.Join(parts, "(.*?)")
+		k.whole = regexp.MustCompile(`(?s)^` + strings.ReplaceAll(full, "(.*?)(.*?)", "(.*?)(: did you mean .*|)") + `$`)
+		list = append(list, k)
 	}
 	slices.SortFunc(list, func(a, b known) int {
 		if a.fixed != b.fixed {
@@ -47,7 +47,7 @@ var texts = sync.OnceValue(func() (list []known) {
 	return list
 })
 
-// In is a refusal in a language. What the book does not know stays as it is.
+// In returns a refusal in a language. What the book does not know stays as it is.
 func In(l i18n.Language, english string) string { return in(l, english, 3) }
 
 // in follows refusals in refusals so deep.
@@ -55,19 +55,19 @@ func in(l i18n.Language, english string, deep int) string {
 	if l == i18n.English || deep == 0 {
 		return english
 	}
-	for _, one := range texts() {
-		if !strings.HasPrefix(english, one.begin) {
+	for _, text := range texts() {
+		if !strings.HasPrefix(english, text.begin) {
 			continue
 		}
-		found := one.whole.FindStringSubmatch(english)
+		found := text.whole.FindStringSubmatch(english)
 		if found == nil {
 			continue
 		}
-		var with []any
+		var values []any
 		for _, part := range found[1:] {
-			with = append(with, in(l, part, deep-1))
+			values = append(values, in(l, part, deep-1))
 		}
-		if said, err := book.In(l).Say(one.key, with...); err == nil {
+		if said, err := book.In(l).Say(text.key, values...); err == nil {
 			return said
 		}
 	}

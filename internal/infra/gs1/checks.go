@@ -53,15 +53,15 @@ var checks = map[string]func(ai, value string) error{
 	"longitude":     atMost(3600000000, "longitude"),
 	"pieceoftotal":  pieceOfTotal,
 	"posinseqslash": positionOfEnd,
-	"nonzero":       func(ai, v string) error { return unless(strings.Trim(v, "0") != "", ai, v, "number above 0") },
-	"zero":          func(ai, v string) error { return unless(strings.Trim(v, "0") == "", ai, v, "0") },
-	"nozeroprefix":  func(ai, v string) error { return unless(v[0] != '0', ai, v, "number without a 0 before it") },
+	"nonzero":       func(ai, v string) error { return errorUnless(strings.Trim(v, "0") != "", ai, v, "number above 0") },
+	"zero":          func(ai, v string) error { return errorUnless(strings.Trim(v, "0") == "", ai, v, "0") },
+	"nozeroprefix":  func(ai, v string) error { return errorUnless(v[0] != '0', ai, v, "number without a 0 before it") },
 	"yesno":         oneOf("01"),
 	"winding":       oneOf("019"),
 	"iso5218":       oneOf("0129"),
 	"hyphen":        oneOf("-"),
 	"hasnondigit": func(ai, v string) error {
-		return unless(strings.Trim(v, "0123456789") != "", ai, v, "value with a letter")
+		return errorUnless(strings.Trim(v, "0123456789") != "", ai, v, "value with a letter")
 	},
 	"importeridx":    importer,
 	"pcenc":          percents,
@@ -70,7 +70,7 @@ var checks = map[string]func(ai, value string) error{
 	"couponposoffer": positiveOffer,
 }
 
-func unless(right bool, ai, value, want string) error {
+func errorUnless(right bool, ai, value, want string) error {
 	if right {
 		return nil
 	}
@@ -78,7 +78,7 @@ func unless(right bool, ai, value, want string) error {
 }
 
 func listed(name, want string) func(ai, value string) error {
-	return func(ai, value string) error { return unless(lists()[name][value], ai, value, want) }
+	return func(ai, value string) error { return errorUnless(lists()[name][value], ai, value, want) }
 }
 
 func country999(ai, value string) error {
@@ -90,12 +90,12 @@ func country999(ai, value string) error {
 
 func oneOf(set string) func(ai, value string) error {
 	return func(ai, value string) error {
-		return unless(len(value) == 1 && strings.Contains(set, value), ai, value, "one of "+set)
+		return errorUnless(len(value) == 1 && strings.Contains(set, value), ai, value, "one of "+set)
 	}
 }
 
-func atMost(most int, want string) func(ai, value string) error {
-	return func(ai, value string) error { return unless(number(value) <= most, ai, value, want) }
+func atMost(limit int, want string) func(ai, value string) error {
+	return func(ai, value string) error { return errorUnless(number(value) <= limit, ai, value, want) }
 }
 
 func checkDigit(ai, value string) error {
@@ -109,7 +109,7 @@ func checkDigit(ai, value string) error {
 // companyPrefix checks that a GS1 Company Prefix can stand there: at least four digits.
 func companyPrefix(ai, value string) error {
 	digits := strings.IndexFunc(value+"-", func(r rune) bool { return r < '0' || r > '9' })
-	return unless(digits >= 4, ai, value, "value that begins with a GS1 Company Prefix")
+	return errorUnless(digits >= 4, ai, value, "value that begins with a GS1 Company Prefix")
 }
 
 // set82 and set32 are the characters of General Specifications, figures 7.11-1 and 7.9.5-2, in order of their weights.
@@ -118,7 +118,7 @@ const (
 	set32 = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 )
 
-// CheckPair is the pair of check characters of an alphanumeric key (General Specifications, 7.9.5): each character has a prime
+// CheckPair returns the pair of check characters of an alphanumeric key (General Specifications, 7.9.5): each character has a prime
 // for its weight, the last one the smallest.
 func CheckPair(body string) string {
 	sum, prime := 0, 1
@@ -154,28 +154,28 @@ func day(ai, value string, open bool) error {
 		value = value[:6] + "01"
 	}
 	_, err := time.Parse("20060102", value)
-	return unless(err == nil, ai, value, "day")
+	return errorUnless(err == nil, ai, value, "day")
 }
 
 func hourMinute(ai, value string) error {
-	return unless(number(value[:2]) <= 23 && number(value[2:]) <= 59, ai, value, "hour with a minute")
+	return errorUnless(number(value[:2]) <= 23 && number(value[2:]) <= 59, ai, value, "hour with a minute")
 }
 
 func pieceOfTotal(ai, value string) error {
 	half := len(value) / 2
 	piece, total := number(value[:half]), number(value[half:])
-	return unless(0 < piece && piece <= total, ai, value, "piece of a total")
+	return errorUnless(0 < piece && piece <= total, ai, value, "piece of a total")
 }
 
 func positionOfEnd(ai, value string) error {
 	position, end, _ := strings.Cut(value, "/")
 	right := position != "" && end != "" && position[0] != '0' && end[0] != '0' && strings.Trim(position+end, "0123456789") == "" &&
 		number(position) <= number(end)
-	return unless(right, ai, value, "position in a sequence, such as 1/3")
+	return errorUnless(right, ai, value, "position in a sequence, such as 1/3")
 }
 
 func importer(ai, value string) error {
-	return unless(len(value) == 1 && strings.IndexFunc(value, func(r rune) bool { return !in('Z', r) || r == '=' }) < 0,
+	return errorUnless(len(value) == 1 && strings.IndexFunc(value, func(r rune) bool { return !in('Z', r) || r == '=' }) < 0,
 		ai, value, "index of an importer")
 }
 
@@ -183,10 +183,10 @@ func importer(ai, value string) error {
 func percents(ai, value string) error {
 	for i := strings.IndexByte(value, '%'); i >= 0; {
 		if i+3 > len(value) {
-			return unless(false, ai, value, "text in percent-coding")
+			return errorUnless(false, ai, value, "text in percent-coding")
 		}
 		if _, err := strconv.ParseUint(value[i+1:i+3], 16, 8); err != nil {
-			return unless(false, ai, value, "text in percent-coding")
+			return errorUnless(false, ai, value, "text in percent-coding")
 		}
 		next := strings.IndexByte(value[i+3:], '%')
 		if next < 0 {
@@ -211,5 +211,5 @@ func iban(ai, value string) error {
 			right = false
 		}
 	}
-	return unless(right && rest == 1, ai, value, "account number (IBAN)")
+	return errorUnless(right && rest == 1, ai, value, "account number (IBAN)")
 }

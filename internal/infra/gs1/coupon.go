@@ -8,7 +8,7 @@ type fields struct {
 	wrong bool
 }
 
-// take is the next digits.
+// take returns the next digits.
 func (f *fields) take(n int) string {
 	if f.wrong = f.wrong || len(f.rest) < n; f.wrong {
 		return ""
@@ -18,8 +18,8 @@ func (f *fields) take(n int) string {
 	return text
 }
 
-// one is the next digit, which must be one of a set.
-func (f *fields) one(set string) byte {
+// digitOf returns the next digit, which must be one of a set.
+func (f *fields) digitOf(set string) byte {
 	digit := f.take(1)
 	if f.wrong = f.wrong || !strings.Contains(set, digit); f.wrong {
 		return 0
@@ -28,9 +28,9 @@ func (f *fields) one(set string) byte {
 }
 
 // sized is a field behind a digit that says its length, less some.
-func (f *fields) sized(set string, more int) {
-	if size := f.one(set); size != 0 {
-		f.take(int(size-'0') + more)
+func (f *fields) sized(set string, extra int) {
+	if size := f.digitOf(set); size != 0 {
+		f.take(int(size-'0') + extra)
 	}
 }
 
@@ -48,7 +48,7 @@ const anyDigit = "0123456789"
 // purchase parses the purchase requirement: the quantity, its kind, and the product family.
 func (f *fields) purchase() {
 	f.sized("12345", 0)
-	f.one("012349")
+	f.digitOf("012349")
 	f.take(3)
 }
 
@@ -67,7 +67,7 @@ func coupon(ai, value string) error {
 	f.sized("12345", 0)   // what is saved
 	f.purchase()
 	if f.begins("1") {
-		f.one("0123")
+		f.digitOf("0123")
 		f.purchase()
 		f.company()
 	}
@@ -91,20 +91,20 @@ func coupon(ai, value string) error {
 		f.sized("1234567", 6) // retailer
 	}
 	if f.begins("9") {
-		f.one("01256")
-		f.one("012")
-		f.one(anyDigit)
-		f.one("01")
+		f.digitOf("01256")
+		f.digitOf("012")
+		f.digitOf(anyDigit)
+		f.digitOf("01")
 	}
-	return unless(!f.wrong && f.rest == "", ai, value, "coupon")
+	return errorUnless(!f.wrong && f.rest == "", ai, value, "coupon")
 }
 
 // positiveOffer checks AI 8112: a coupon of an offer that is on file.
 func positiveOffer(ai, value string) error {
 	f := fields{rest: value, wrong: strings.Trim(value, anyDigit) != ""}
-	f.one("01")
+	f.digitOf("01")
 	f.sized("0123456", 6) // funder
 	f.take(6)             // offer
 	f.sized(anyDigit, 6)  // serial
-	return unless(!f.wrong && f.rest == "", ai, value, "coupon")
+	return errorUnless(!f.wrong && f.rest == "", ai, value, "coupon")
 }

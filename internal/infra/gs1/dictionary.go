@@ -44,15 +44,15 @@ var dictionary = sync.OnceValue(func() map[string]*application {
 			continue
 		}
 		a := read(fields[1:])
-		first, last, several := strings.Cut(fields[0], "-")
-		if !several {
+		first, last, isMany := strings.Cut(fields[0], "-")
+		if !isMany {
 			last = first
 		}
 		for n, end := number(first), number(last); n <= end; n++ {
-			one := a
-			one.ai = strconv.Itoa(n)
-			one.ai = strings.Repeat("0", len(first)-len(one.ai)) + one.ai
-			all[one.ai] = &one
+			item := a
+			item.ai = strconv.Itoa(n)
+			item.ai = strings.Repeat("0", len(first)-len(item.ai)) + item.ai
+			all[item.ai] = &item
 		}
 	}
 	return all
@@ -117,7 +117,7 @@ func readPart(field string) (p part) {
 // lookup returns nil for what is no AI.
 func lookup(ai string) *application { return dictionary()[ai] }
 
-// begins is the AI with which a text begins, nil where it begins with none.
+// begins returns the AI with which a text begins, nil where it begins with none.
 func begins(text string) *application {
 	for n := 2; n <= 4 && n <= len(text); n++ {
 		if a := lookup(text[:n]); a != nil {
@@ -130,7 +130,7 @@ func begins(text string) *application {
 // Known reports whether there is such an AI.
 func Known(ai string) bool { return lookup(ai) != nil }
 
-// PrimaryKeys are the AIs with which the path of a Digital Link can begin, in order.
+// PrimaryKeys returns the AIs with which the path of a Digital Link can begin, in order.
 func PrimaryKeys() (list []string) {
 	for ai, a := range dictionary() {
 		if a.primary {
@@ -156,19 +156,19 @@ func (a *application) check(value string) error {
 		if p.optional && rest == "" {
 			continue
 		}
-		one := rest[:min(len(rest), p.most)]
-		rest = rest[len(one):]
-		if len(one) < p.least {
+		item := rest[:min(len(rest), p.most)]
+		rest = rest[len(item):]
+		if len(item) < p.least {
 			return invalidf("AI (%s) has %d characters: that is none of its lengths", a.ai, len(value))
 		}
-		if i := strings.IndexFunc(one, func(r rune) bool { return !in(p.set, r) }); i >= 0 {
-			return invalidf("AI (%s): %q cannot stand in its value", a.ai, []rune(one[i:])[0])
+		if i := strings.IndexFunc(item, func(r rune) bool { return !in(p.set, r) }); i >= 0 {
+			return invalidf("AI (%s): %q cannot stand in its value", a.ai, []rune(item[i:])[0])
 		}
-		if p.set == 'Z' && !base64url(one) {
+		if p.set == 'Z' && !base64url(item) {
 			return invalidf("AI (%s): its value is no base64url", a.ai)
 		}
 		for _, name := range p.checks {
-			if err := checks[name](a.ai, one); err != nil {
+			if err := checks[name](a.ai, item); err != nil {
 				return err
 			}
 		}

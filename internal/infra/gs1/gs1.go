@@ -48,16 +48,16 @@ func keyOf(elements []Element) Key {
 	return Key{elements, strings.Join(parts, "/")}
 }
 
-// String is the key as a path of a Digital Link without its first slash: 01/09506000134352/10/LOT.
+// String returns the key as a path of a Digital Link without its first slash: 01/09506000134352/10/LOT.
 func (k Key) String() string { return k.text }
 
 // IsZero reports whether it is none.
 func (k Key) IsZero() bool { return k.text == "" }
 
-// Elements are the primary key and the qualifiers.
+// Elements returns the primary key and the qualifiers.
 func (k Key) Elements() []Element { return slices.Clone(k.elements) }
 
-// Primary is the primary key's element.
+// Primary returns the primary key's element.
 func (k Key) Primary() Element {
 	if k.IsZero() {
 		return Element{}
@@ -65,7 +65,7 @@ func (k Key) Primary() Element {
 	return k.elements[0]
 }
 
-// Company is the value of the primary key from where a GS1 Company Prefix begins, which the dictionary says: a GTIN without its
+// Company returns the value of the primary key from where a GS1 Company Prefix begins, which the dictionary says: a GTIN without its
 // first digit, a GRAI without its zero. "" = it has none.
 func (k Key) Company() string {
 	e, begins := k.Primary(), 0
@@ -85,10 +85,10 @@ func (k Key) Company() string {
 	return ""
 }
 
-// Root is the primary key without qualifiers.
+// Root returns the primary key without qualifiers.
 func (k Key) Root() Key { return k.first(min(1, len(k.elements))) }
 
-// Parents are the keys that stand above it, nearest first.
+// Parents returns the keys that stand above it, nearest first.
 func (k Key) Parents() []Key {
 	list := make([]Key, 0, max(0, len(k.elements)-1))
 	for n := len(k.elements) - 1; n > 0; n-- {
@@ -124,7 +124,7 @@ type Data struct {
 	Padded     bool      // a GTIN was written with 8, 12 or 13 digits; here it has 14
 }
 
-// Elements are the key and the attributes.
+// Elements returns the key and the attributes.
 func (d Data) Elements() []Element { return append(d.Key.Elements(), d.Attributes...) }
 
 // Value returns the value of an AI.
@@ -135,7 +135,7 @@ func (d Data) Value(ai string) (string, bool) {
 	return find(d.Attributes, ai)
 }
 
-// Bracketed is the data as it is printed beside a symbol: (01)09506000134352(10)LOT. A bracket in a value has a
+// Bracketed returns the data as it is printed beside a symbol: (01)09506000134352(10)LOT. A bracket in a value has a
 // backslash before it.
 func (d Data) Bracketed() string {
 	var b strings.Builder
@@ -148,7 +148,7 @@ func (d Data) Bracketed() string {
 // Separator ends a value of no fixed length in an element string: what scanners send for FNC1.
 const Separator = "\x1d"
 
-// ElementString is the data as a symbol holds it after its first FNC1: the primary key, then values of fixed length, then others.
+// ElementString returns the data as a symbol holds it after its first FNC1: the primary key, then values of fixed length, then others.
 func (d Data) ElementString() string {
 	list := d.Elements()
 	slices.SortStableFunc(list[min(1, len(list)):], func(a, b Element) int {
@@ -172,7 +172,7 @@ func variable(e Element) int {
 	return 1
 }
 
-// URI is the Digital Link under a stem such as https://example.com: the key as its path, the attributes as its query in the
+// URI returns the Digital Link under a stem such as https://example.com: the key as its path, the attributes as its query in the
 // order of their AIs, and the rest behind them. The error says what has no place in a Digital Link.
 func (d Data) URI(stem string) (string, error) {
 	if d.Key.IsZero() {
@@ -209,7 +209,7 @@ func (d Data) URI(stem string) (string, error) {
 // CanonicalStem is that of the canonical URI, which identifies a thing independently of its resolver.
 const CanonicalStem = "https://id.gs1.org"
 
-// Canonical is the canonical URI: under GS1's own host, without what is no AI.
+// Canonical returns the canonical URI: under GS1's own host, without what is no AI.
 func (d Data) Canonical() (string, error) {
 	d.Rest = nil
 	return d.URI(CanonicalStem)
@@ -232,26 +232,26 @@ func dataOf(list []Element) (Data, error) {
 	if len(list) == 0 {
 		return Data{}, invalidf("no GS1 data: want AIs with their values, such as (01)09506000134352")
 	}
-	var whole []Element
+	var fullElements []Element
 	for _, e := range list {
-		value, twice := find(whole, e.AI)
-		if twice && value != e.Value {
+		value, duplicate := find(fullElements, e.AI)
+		if duplicate && value != e.Value {
 			return Data{}, invalidf("AI (%s) stands there twice with two values", e.AI)
 		}
-		if !twice {
-			whole = append(whole, e)
+		if !duplicate {
+			fullElements = append(fullElements, e)
 		}
 	}
-	if err := together(whole); err != nil {
+	if err := checkCombination(fullElements); err != nil {
 		return Data{}, err
 	}
-	i := slices.IndexFunc(whole, func(e Element) bool { return lookup(e.AI).primary })
+	i := slices.IndexFunc(fullElements, func(e Element) bool { return lookup(e.AI).primary })
 	if i < 0 {
-		return Data{Attributes: whole}, nil
+		return Data{Attributes: fullElements}, nil
 	}
 	best := Data{}
-	for _, order := range lookup(whole[i].AI).qualifiers {
-		key, rest := []Element{whole[i]}, slices.Delete(slices.Clone(whole), i, i+1)
+	for _, order := range lookup(fullElements[i].AI).qualifiers {
+		key, rest := []Element{fullElements[i]}, slices.Delete(slices.Clone(fullElements), i, i+1)
 		for _, ai := range order {
 			if value, is := find(rest, ai); is {
 				key = append(key, Element{ai, value})
@@ -270,8 +270,8 @@ func dataOf(list []Element) (Data, error) {
 	return best, nil
 }
 
-// together checks which AIs need others, and which exclude one another.
-func together(list []Element) error {
+// checkCombination checks which AIs need others, and which exclude one another.
+func checkCombination(list []Element) error {
 	has := func(pattern, but string) string { // 31nn = any of 3100 to 3199
 		prefix := strings.TrimRight(pattern, "n")
 		for _, e := range list {
@@ -284,8 +284,8 @@ func together(list []Element) error {
 	for _, e := range list {
 		a := lookup(e.AI)
 		for _, pattern := range a.excludes {
-			if other := has(pattern, e.AI); other != "" {
-				return invalidf("AI (%s) cannot stand with AI (%s)", e.AI, other)
+			if peer := has(pattern, e.AI); peer != "" {
+				return invalidf("AI (%s) cannot stand with AI (%s)", e.AI, peer)
 			}
 		}
 		for _, groups := range a.requires {
@@ -312,7 +312,7 @@ func groupsText(groups [][]string) string {
 	return strings.Join(list, ", ")
 }
 
-// CheckDigit is the check digit of the digits before it (General Specifications, 7.9: weights 3 and 1 from the right).
+// CheckDigit returns the check digit of the digits before it (General Specifications, 7.9: weights 3 and 1 from the right).
 func CheckDigit(digits string) byte {
 	sum := 0
 	for i := range len(digits) {

@@ -114,12 +114,12 @@ func randomData(r *rand.Rand) Data {
 	for range r.IntN(5) {
 		a := lookup(all[r.IntN(len(all))])
 		more := append(slices.Clone(list), Element{a.ai, a.random(r)})
-		if _, twice := find(list, a.ai); twice || !a.data || attribute(a.ai, key) != nil || together(more) != nil {
+		if _, twice := find(list, a.ai); twice || !a.data || attribute(a.ai, key) != nil || checkCombination(more) != nil {
 			continue
 		}
 		list = more
 	}
-	if together(list) != nil { // 415 wants its 8020
+	if checkCombination(list) != nil { // 415 wants its 8020
 		return randomData(r)
 	}
 	n := len(key.elements)

@@ -54,16 +54,16 @@ func notInHost(r rune) bool {
 // slash at the end is no fault. Each qualifier stands in its place in the path, and nothing in the query that belongs there.
 func ParseURI(path, query string) (Data, error) {
 	segments := strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/")
-	at := keyBegins(segments)
-	if at < 0 {
+	pos := keyBegins(segments)
+	if pos < 0 {
 		return Data{}, invalidf("%.80q has no GS1 key: want a path such as /01/09506000134352", path)
 	}
-	d, err := readPath(segments[at:])
+	d, err := readPath(segments[pos:])
 	if err != nil {
 		return Data{}, err
 	}
-	if at > 0 {
-		d.Stem = "/" + strings.Join(segments[:at], "/")
+	if pos > 0 {
+		d.Stem = "/" + strings.Join(segments[:pos], "/")
 	}
 	return d.readQuery(query)
 }
@@ -75,7 +75,7 @@ func ParseKey(path string) (k Key, padded bool, err error) {
 	return d.Key, d.Padded, err
 }
 
-// keyBegins is the segment with which the key begins: seen from the end, the first pair that is a primary key, behind it nothing
+// keyBegins returns the segment with which the key begins: seen from the end, the first pair that is a primary key, behind it nothing
 // but AIs with values. Without one it is the first AI of a primary key, so that the error behind it is reported.
 func keyBegins(segments []string) int {
 	for i := len(segments) - 2; i >= 0; i -= 2 {
@@ -180,12 +180,12 @@ func (d Data) readQuery(query string) (Data, error) {
 		if err := a.check(value); err != nil {
 			return d, err
 		}
-		if _, twice := d.Value(name); twice {
+		if _, duplicate := d.Value(name); duplicate {
 			return d, invalidf("AI (%s) stands there twice", name)
 		}
 		d.Attributes = append(d.Attributes, Element{name, value})
 	}
-	return d, together(d.Elements())
+	return d, checkCombination(d.Elements())
 }
 
 // attribute checks that an AI may stand in the query beside a key.
@@ -193,7 +193,7 @@ func attribute(ai string, key Key) error {
 	if !lookup(ai).data {
 		return invalidf("AI (%s) cannot stand in the query of a Digital Link", ai)
 	}
-	if _, there := key.Value(ai); there {
+	if _, exists := key.Value(ai); exists {
 		return invalidf("AI (%s) stands there twice", ai)
 	}
 	for _, order := range lookup(key.Primary().AI).qualifiers {

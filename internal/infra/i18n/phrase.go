@@ -35,7 +35,7 @@ type Catalog struct {
 	texts func() map[Language]map[string]string
 }
 
-// Open is the book of a package, whose files have the folder "locale". It is read when the first text is wanted: commands that say
+// Open returns the book of a package, whose files have the folder "locale". It is read when the first text is wanted: commands that say
 // none do not wait for it. A book that lacks a text panics then; TestEveryTextIsSaid reads each before that.
 func Open(files fs.FS) *Catalog {
 	return &Catalog{texts: sync.OnceValue(func() map[Language]map[string]string {
@@ -47,7 +47,7 @@ func Open(files fs.FS) *Catalog {
 	})}
 }
 
-// Read are the texts of a package in each language, and what is wrong with them.
+// Read returns the texts of a package in each language, and what is wrong with them.
 func Read(files fs.FS) (texts map[Language]map[string]string, faults []string) {
 	texts = map[Language]map[string]string{}
 	for language, end := range Languages {
@@ -74,7 +74,7 @@ func read(texts map[string]string, files fs.FS, name string) (faults []string) {
 		return []string{fmt.Sprintf("%s: %v", name, err)}
 	}
 	for key, text := range said {
-		if _, twice := texts[key]; twice {
+		if _, duplicate := texts[key]; duplicate {
 			faults = append(faults, fmt.Sprintf("%s: another file has %s too", name, key))
 		}
 		texts[key] = text
@@ -85,7 +85,7 @@ func read(texts map[string]string, files fs.FS, name string) (faults []string) {
 // verb is a place in a text that an argument fills, as fmt knows them.
 var verb = regexp.MustCompile(`%[-+#0-9.]*(?:\[(\d+)\])?([a-zA-Z])|%%`)
 
-// compared are the texts that one language has and the other lacks, that are empty,
+// compared returns the texts that one language has and the other lacks, that are empty,
 // or that have other places to fill in.
 func compared(all map[Language]map[string]string) (faults []string) {
 	for language, texts := range all {
@@ -93,14 +93,14 @@ func compared(all map[Language]map[string]string) (faults []string) {
 			if strings.TrimSpace(text) == "" {
 				faults = append(faults, fmt.Sprintf("%s: %s is empty", language, key))
 			}
-			for other, others := range all {
-				same, ok := others[key]
+			for otherLanguage, otherNames := range all {
+				equal, ok := otherNames[key]
 				// Chinese has one form for any number.
 				if !ok && !strings.HasSuffix(key, oneSuffix) {
-					faults = append(faults, fmt.Sprintf("%s: %s is missing", other, key))
+					faults = append(faults, fmt.Sprintf("%s: %s is missing", otherLanguage, key))
 				}
-				if ok && !alike(places(text), places(same)) {
-					faults = append(faults, fmt.Sprintf("%s has other places to fill in %s than %s", key, language, other))
+				if ok && !alike(places(text), places(equal)) {
+					faults = append(faults, fmt.Sprintf("%s has other places to fill in %s than %s", key, language, otherLanguage))
 				}
 			}
 		}
@@ -112,29 +112,29 @@ func compared(all map[Language]map[string]string) (faults []string) {
 // silent is the place of an argument that a language does not speak of, whatever its kind.
 const silent = "%.0s"
 
-// places are the verbs of a text by the number of the argument that each says, from 0; "" where it is silent.
+// places returns the verbs of a text by the number of the argument that each says, from 0; "" where it is silent.
 func places(text string) map[int]string {
-	list, at := map[int]string{}, 0
+	list, pos := map[int]string{}, 0
 	for _, found := range verb.FindAllStringSubmatch(text, -1) {
 		if found[0] == "%%" {
 			continue
 		}
 		if found[1] != "" {
-			at, _ = strconv.Atoi(found[1])
-			at--
+			pos, _ = strconv.Atoi(found[1])
+			pos--
 		}
-		if list[at] = found[2]; found[0] == silent {
-			list[at] = ""
+		if list[pos] = found[2]; found[0] == silent {
+			list[pos] = ""
 		}
-		at++
+		pos++
 	}
 	return list
 }
 
 // alike reports whether two texts say the same arguments in the same way, or one is silent about them.
 func alike(a, b map[int]string) bool {
-	for at, verb := range a {
-		if other, ok := b[at]; !ok || verb != "" && other != "" && verb != other {
+	for pos, verb := range a {
+		if peer, ok := b[pos]; !ok || verb != "" && peer != "" && verb != peer {
 			return false
 		}
 	}
@@ -147,36 +147,36 @@ type Localizer struct {
 	book     *Catalog
 }
 
-// In is the book in a language.
+// In returns the book in a language.
 func (b *Catalog) In(l Language) Localizer { return Localizer{l, b} }
 
 // Chinese reports whether the language is Chinese.
 func (s Localizer) Chinese() bool { return s.Language == Chinese }
 
-// Say is a text with its places filled in; an error for a key that the book lacks, and for
+// Say returns a text with its places filled in; an error for a key that the book lacks, and for
 // arguments that are more or fewer than its places.
-func (s Localizer) Say(key string, with ...any) (string, error) {
-	if err := s.book.fault(key, len(with)); err != nil {
+func (s Localizer) Say(key string, values ...any) (string, error) {
+	if err := s.book.fault(key, len(values)); err != nil {
 		return "", err
 	}
-	return s.fill(key, with), nil
+	return s.fill(key, values), nil
 }
 
 // Has reports whether the book has a text.
 func (s Localizer) Has(key string) bool { return s.book.Has(key) }
 
-// Count is a text that speaks of n things.
+// Count returns a text that speaks of n things.
 func (s Localizer) Count(key string, n int) (string, error) { return s.Say(key, n) }
 
 // one ends the key of a text that speaks of one thing, where that is not said like any number.
 const oneSuffix = ".one"
 
-// Errorf is a text as an error; %w in it is an error that errors.Is finds in it. It panics like Book.Text.
-func (s Localizer) Errorf(key string, with ...any) error {
-	if err := s.book.fault(key, len(with)); err != nil {
+// Errorf returns a text as an error; %w in it is an error that errors.Is finds in it. It panics like Book.Text.
+func (s Localizer) Errorf(key string, values ...any) error {
+	if err := s.book.fault(key, len(values)); err != nil {
 		panic(err)
 	}
-	text, said := s.form(key, with)
+	text, said := s.form(key, values)
 	if len(said) == 0 {
 		return errors.New(text)
 	}
@@ -184,27 +184,27 @@ func (s Localizer) Errorf(key string, with ...any) error {
 }
 
 // fill says a text that is there.
-func (s Localizer) fill(key string, with []any) string {
-	text, said := s.form(key, with)
+func (s Localizer) fill(key string, values []any) string {
+	text, said := s.form(key, values)
 	if len(said) == 0 {
 		return text
 	}
 	return fmt.Sprintf(text, said...)
 }
 
-// form is a text that is there and what it speaks of, as the language says these. Of one thing it is key.one, where the language has it.
-func (s Localizer) form(key string, with []any) (text string, said []any) {
+// form returns a text that is there and what it speaks of, as the language says these. Of one thing it is key.one, where the language has it.
+func (s Localizer) form(key string, values []any) (text string, said []any) {
 	text = s.book.texts()[s.Language][key]
-	if len(with) == 0 {
+	if len(values) == 0 {
 		return text, nil
 	}
-	if single, ok := s.book.texts()[s.Language][key+oneSuffix]; ok && fmt.Sprint(with[0]) == "1" {
+	if single, ok := s.book.texts()[s.Language][key+oneSuffix]; ok && fmt.Sprint(values[0]) == "1" {
 		if text = single; len(places(single)) == 0 {
 			return text, nil
 		}
 	}
 	verbs := places(text)
-	for i, arg := range with {
+	for i, arg := range values {
 		switch inner, is := arg.(Message); {
 		case verbs[i] == "":
 			said = append(said, "")
@@ -221,13 +221,13 @@ func (s Localizer) form(key string, with []any) (text string, said []any) {
 func (b *Catalog) Has(key string) bool { _, ok := b.texts()[English][key]; return ok }
 
 // fault returns the reason for which a text cannot take so many arguments.
-func (b *Catalog) fault(key string, with int) error {
+func (b *Catalog) fault(key string, value int) error {
 	text, ok := b.texts()[English][key]
 	if !ok {
 		return fmt.Errorf("no text is called %q", key)
 	}
-	if want := len(places(text)); want != with {
-		return fmt.Errorf("%q speaks of %d things, and was given %d", key, want, with)
+	if want := len(places(text)); want != value {
+		return fmt.Errorf("%q speaks of %d things, and was given %d", key, want, value)
 	}
 	return nil
 }
@@ -240,19 +240,19 @@ type Message struct {
 	plain string
 }
 
-// Text is the text of a key. A thing that it speaks of may be a Text itself. It panics on a key that the
+// Text returns the text of a key. A thing that it speaks of may be a Text itself. It panics on a key that the
 // book lacks and on a wrong number of things: TestEveryTextIsSaid finds these in the code.
-func (b *Catalog) Text(key string, with ...any) Message {
-	if err := b.fault(key, len(with)); err != nil {
+func (b *Catalog) Text(key string, values ...any) Message {
+	if err := b.fault(key, len(values)); err != nil {
 		panic(err)
 	}
-	return Message{book: b, key: key, with: with}
+	return Message{book: b, key: key, with: values}
 }
 
 // Literal returns a text from elsewhere, in whatever language: a system, a database, an error.
 func Literal(text string) Message { return Message{plain: text} }
 
-// In is the text in a language.
+// In returns the text in a language.
 func (t Message) In(l Language) string {
 	if t.book == nil {
 		return t.plain
@@ -260,7 +260,7 @@ func (t Message) In(l Language) string {
 	return t.book.In(l).fill(t.key, t.with)
 }
 
-// String is the text in English, as programs and logs have it.
+// String returns the text in English, as programs and logs have it.
 func (t Message) String() string { return t.In(English) }
 
 // English and Chinese are the text in these languages, for answers and pages that have both.
@@ -276,7 +276,7 @@ func (t Message) MarshalText() ([]byte, error) { return []byte(t.String()), nil 
 // Cookie is the cookie with the language that the reader chose.
 const Cookie = "qrjump_lang"
 
-// Parse is the language that a short name means: zh and en, with or without a
+// Parse returns the language that a short name means: zh and en, with or without a
 // region.
 func Parse(name string) (Language, bool) {
 	primary, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(name)), "-")
@@ -289,7 +289,7 @@ func Parse(name string) (Language, bool) {
 	return English, false
 }
 
-// Preferred is the language of a request: what ?lang= asks for, else what the
+// Preferred returns the language of a request: what ?lang= asks for, else what the
 // browser keeps, else what it prefers, else English.
 func Preferred(r *http.Request) Language {
 	if l, ok := Parse(r.URL.Query().Get("lang")); ok {
@@ -303,14 +303,14 @@ func Preferred(r *http.Request) Language {
 	return ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 }
 
-// ParseAcceptLanguage is the language of ours with the highest weight in an Accept-Language, of
+// ParseAcceptLanguage returns the language of ours with the highest weight in an Accept-Language, of
 // equal ones the first; English where it names none.
 func ParseAcceptLanguage(header string) Language {
 	best, chosen := 0.0, English
-	for one := range strings.SplitSeq(header[:min(len(header), 1024)], ",") {
-		tag, parameters, _ := strings.Cut(one, ";")
-		language, ours := Parse(tag)
-		if !ours {
+	for name := range strings.SplitSeq(header[:min(len(header), 1024)], ",") {
+		tag, parameters, _ := strings.Cut(name, ";")
+		language, isOurs := Parse(tag)
+		if !isOurs {
 			continue
 		}
 		weight := 1.0
@@ -328,7 +328,7 @@ func ParseAcceptLanguage(header string) Language {
 	return chosen
 }
 
-// Grouped is a number with its thousands apart.
+// Grouped returns a number with its thousands apart.
 func Grouped(n int64) string {
 	text := strconv.FormatInt(n, 10)
 	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {

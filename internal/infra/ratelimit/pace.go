@@ -30,8 +30,8 @@ func (m *FixedWindow[K]) Allow(key K, limit int, now time.Time) bool {
 		return false
 	}
 	if !known && len(m.counts) >= mostKeys {
-		for other := range m.counts { // any of them: its count begins anew
-			delete(m.counts, other)
+		for item := range m.counts { // any of them: its count begins anew
+			delete(m.counts, item)
 			break
 		}
 	}
@@ -54,10 +54,10 @@ func (m *FixedWindow[K]) Forget() {
 }
 
 // DeleteFunc forgets the counts of some keys.
-func (m *FixedWindow[K]) DeleteFunc(of func(K) bool) {
+func (m *FixedWindow[K]) DeleteFunc(lookup func(K) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	maps.DeleteFunc(m.counts, func(key K, _ int) bool { return of(key) })
+	maps.DeleteFunc(m.counts, func(key K, _ int) bool { return lookup(key) })
 }
 
 // KeyForIP returns the key of an address: one of version 6 stands for its /64, because its owner has all of that. No address is a

@@ -30,8 +30,8 @@ func (t *trip) resolve(ctx context.Context, to target) ([]netip.Addr, error) {
 		t.pass("resolve", "%s is %s", to.host, list(addrs))
 	}
 	for _, addr := range addrs {
-		if why := forbidden(addr, t.client.AllowPrivate); why != "" {
-			return nil, t.refuse("address", AddressRefused, "%s refused: %s", addr, why)
+		if reason := forbidden(addr, t.client.AllowPrivate); reason != "" {
+			return nil, t.refuse("address", AddressRefused, "%s refused: %s", addr, reason)
 		}
 	}
 	return addrs, nil
@@ -78,10 +78,10 @@ func forbidden(addr netip.Addr, allowPrivate bool) string {
 		return ""
 	case b.kind == wraps:
 		inner := innerIPv4(addr)
-		why := forbidden(inner, allowPrivate)
+		reason := forbidden(inner, allowPrivate)
 		switch {
-		case why != "":
-			return fmt.Sprintf("%s around %s: %s", b, inner, why)
+		case reason != "":
+			return fmt.Sprintf("%s around %s: %s", b, inner, reason)
 		case allowPrivate:
 			return ""
 		}
@@ -110,7 +110,7 @@ func innerIPv4(addr netip.Addr) netip.Addr {
 // candidates returns the one or two addresses to dial: the first of IPv6 and
 // the first of IPv4, or the first two of the only family there is.
 func candidates(addrs []netip.Addr) []netip.Addr {
-	var v6, v4, both []netip.Addr
+	var v6, v4, items []netip.Addr
 	seen := make(map[netip.Addr]bool)
 	for _, addr := range addrs {
 		switch {
@@ -124,10 +124,10 @@ func candidates(addrs []netip.Addr) []netip.Addr {
 		seen[addr] = true
 	}
 	if len(v6) > 0 && len(v4) > 0 {
-		return append(both, v6[0], v4[0])
+		return append(items, v6[0], v4[0])
 	}
-	both = append(v6, v4...)
-	return both[:min(2, len(both))]
+	items = append(v6, v4...)
+	return items[:min(2, len(items))]
 }
 
 func list(addrs []netip.Addr) string {

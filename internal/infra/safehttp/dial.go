@@ -19,13 +19,13 @@ func (t *trip) connect(ctx context.Context, to target, addrs []netip.Addr) (net.
 		if i > 0 {
 			t.pass("connect", "%v; trying the next address", last)
 		}
-		at := netip.AddrPortFrom(addr, to.port)
-		conn, err := t.client.dial(ctx, at)
+		port := netip.AddrPortFrom(addr, to.port)
+		conn, err := t.client.dial(ctx, port)
 		if err == nil {
-			t.pass("connect", "connected to %s", at)
+			t.pass("connect", "connected to %s", port)
 			return conn, nil
 		}
-		last = fmt.Errorf("%s: %w", at, err)
+		last = fmt.Errorf("%s: %w", port, err)
 		if ctx.Err() != nil {
 			break
 		}
@@ -33,26 +33,26 @@ func (t *trip) connect(ctx context.Context, to target, addrs []netip.Addr) (net.
 	return nil, t.lose(ctx, "connect", ConnectFailed, last)
 }
 
-func (c *Client) dial(ctx context.Context, at netip.AddrPort) (net.Conn, error) {
-	one, cancel := context.WithTimeout(ctx, perAddressTimeout)
+func (c *Client) dial(ctx context.Context, port netip.AddrPort) (net.Conn, error) {
+	parent, cancel := context.WithTimeout(ctx, perAddressTimeout)
 	defer cancel()
 
 	dial := c.Dial
 	if dial == nil {
-		dialer := net.Dialer{KeepAlive: -1, FallbackDelay: -1, Control: c.control(at)}
+		dialer := net.Dialer{KeepAlive: -1, FallbackDelay: -1, Control: c.control(port)}
 		dial = dialer.DialContext
 	}
-	conn, err := dial(one, "tcp", at.String())
+	conn, err := dial(parent, "tcp", port.String())
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		<-one.Done() // the timer of the network may be a moment ahead of the context's
+		<-parent.Done() // the timer of the network may be a moment ahead of the context's
 	}
-	if err != nil && one.Err() != nil && ctx.Err() == nil {
+	if err != nil && parent.Err() != nil && ctx.Err() == nil {
 		return nil, fmt.Errorf("no connection within %s: %w", perAddressTimeout, err)
 	}
 	return conn, err
 }
 
-// control is the second line of defence: it runs between the creation of the
+// control returns the second line of defence: it runs between the creation of the
 // socket and the connection, and lets nothing pass but the address that was
 // checked, which it checks again.
 func (c *Client) control(want netip.AddrPort) func(network, address string, _ syscall.RawConn) error {
@@ -67,8 +67,8 @@ func (c *Client) control(want netip.AddrPort) func(network, address string, _ sy
 		if got.Addr().Unmap() != want.Addr().Unmap() || got.Port() != want.Port() {
 			return fmt.Errorf("about to dial %s, but %s was checked", got, want)
 		}
-		if why := forbidden(got.Addr(), c.AllowPrivate); why != "" {
-			return fmt.Errorf("%s refused at dial: %s", got.Addr(), why)
+		if reason := forbidden(got.Addr(), c.AllowPrivate); reason != "" {
+			return fmt.Errorf("%s refused at dial: %s", got.Addr(), reason)
 		}
 		return nil
 	}

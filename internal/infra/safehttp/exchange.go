@@ -62,8 +62,8 @@ func (c *Client) header(req Request) http.Header {
 			h.Add(name, value)
 		}
 	}
-	for _, ours := range []string{"Connection", "Expect", "Keep-Alive", "Te", "Upgrade"} {
-		h.Del(ours)
+	for _, local := range []string{"Connection", "Expect", "Keep-Alive", "Te", "Upgrade"} {
+		h.Del(local)
 	}
 	h.Set("Accept-Encoding", "identity")
 	return h

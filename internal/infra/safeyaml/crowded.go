@@ -26,13 +26,13 @@ func crowded(text []byte) int {
 		}
 		scalar = column
 		for body == "-" || strings.HasPrefix(body, "- ") {
-			maps = inside(maps, column)
+			maps = enclosing(maps, column)
 			rest := strings.TrimLeft(body[1:], " ")
 			column, body = column+len(body)-len(rest), rest
 		}
 		value := body
 		if end := keyEnd(body); end > 0 {
-			maps = inside(maps, column)
+			maps = enclosing(maps, column)
 			if len(maps) == 0 || maps[len(maps)-1].column < column {
 				maps = append(maps, keyCount{column: column})
 			}
@@ -54,8 +54,8 @@ func crowded(text []byte) int {
 // keyCount is a block map: the column of its keys and how many it has.
 type keyCount struct{ column, keys int }
 
-// inside are the maps that a line at a column is in.
-func inside(maps []keyCount, column int) []keyCount {
+// enclosing returns the maps that a line at a column is in.
+func enclosing(maps []keyCount, column int) []keyCount {
 	for len(maps) > 0 && maps[len(maps)-1].column > column {
 		maps = maps[:len(maps)-1]
 	}
@@ -88,12 +88,12 @@ type flowScan struct {
 // scan reads a line, and reports whether a map has too many keys.
 func (f *flowScan) scan(line string) bool {
 	for i := 0; i < len(line); i++ {
-		c, before, after := line[i], byte(' '), byte(' ')
+		c, prev, start := line[i], byte(' '), byte(' ')
 		if i > 0 {
-			before = line[i-1]
+			prev = line[i-1]
 		}
 		if i+1 < len(line) {
-			after = line[i+1]
+			start = line[i+1]
 		}
 		top := len(f.counts) - 1
 		switch {
@@ -103,7 +103,7 @@ func (f *flowScan) scan(line string) bool {
 			} else if c == f.quote {
 				f.quote = 0
 			}
-		case (c == '"' || c == '\'') && strings.IndexByte(" ,[{:", before) >= 0:
+		case (c == '"' || c == '\'') && strings.IndexByte(" ,[{:", prev) >= 0:
 			f.quote = c
 		case c == '{':
 			f.counts = append(f.counts, 0)
@@ -111,7 +111,7 @@ func (f *flowScan) scan(line string) bool {
 			f.counts = append(f.counts, -1)
 		case c == '}' || c == ']':
 			f.counts = f.counts[:max(0, top)]
-		case c == ':' && top >= 0 && f.counts[top] >= 0 && (before == '"' || strings.IndexByte(" \"'[{", after) >= 0):
+		case c == ':' && top >= 0 && f.counts[top] >= 0 && (prev == '"' || strings.IndexByte(" \"'[{", start) >= 0):
 			if f.counts[top]++; f.counts[top] > maxKeys {
 				return true
 			}
@@ -150,7 +150,7 @@ func Pieces(text []byte, key string) (pieces func(yield func([]byte) bool), ok b
 
 // entryStarts returns the offsets of the entries of the one list of a text; none if the text has any other form.
 func entryStarts(text []byte, key string) (starts []int) {
-	at, column, headed := 0, -1, false
+	pos, column, headed := 0, -1, false
 	for line := range bytes.Lines(text) {
 		body := bytes.TrimSpace(line)
 		indent := len(line) - len(bytes.TrimLeft(line, " "))
@@ -161,11 +161,11 @@ func entryStarts(text []byte, key string) (starts []int) {
 			headed = true
 		case headed && column < 0 && entry, headed && indent == column && entry:
 			column = indent
-			starts = append(starts, at)
+			starts = append(starts, pos)
 		case column < 0 || indent <= column:
 			return nil
 		}
-		at += len(line)
+		pos += len(line)
 	}
 	return starts
 }

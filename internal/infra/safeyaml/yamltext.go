@@ -98,8 +98,8 @@ func Parse(file string, text []byte) (ast.Node, error) {
 	return body, nil
 }
 
-// At says where in a file a node is.
-func At(file string, node ast.Node) string {
+// Location says where in a file a node is.
+func Location(file string, node ast.Node) string {
 	return fmt.Sprintf("%s:%d", file, node.GetToken().Position.Line)
 }
 

@@ -77,8 +77,8 @@ func (k *Key) Hash(purpose, secret string) string {
 }
 
 // SealingWith returns a key that hashes as k does and seals as other does: the
-// one can stay when the other is replaced.
-func (k *Key) SealingWith(other *Key) *Key { return &Key{aead: other.aead, mac: k.mac} }
+// one can stay when the otherKey is replaced.
+func (k *Key) SealingWith(otherKey *Key) *Key { return &Key{aead: otherKey.aead, mac: k.mac} }
 
 // Matches compares a secret with a stored hash in constant time.
 func (k *Key) Matches(purpose, secret, hash string) bool {

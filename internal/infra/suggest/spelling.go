@@ -11,12 +11,12 @@ func DidYouMean(wrong string, right ...string) string {
 	return ""
 }
 
-// Nearest is the right name that is nearest to a wrong one, "" where none is near.
+// Nearest returns the right name that is nearest to a wrong one, "" where none is near.
 func Nearest(wrong string, right ...string) string {
-	nearest, least := "", 1+min(3, len(wrong)/3)
+	nearest, minimum := "", 1+min(3, len(wrong)/3)
 	for _, name := range right {
-		if d := distance(strings.ToLower(wrong), strings.ToLower(name)); d < least {
-			nearest, least = name, d
+		if d := distance(strings.ToLower(wrong), strings.ToLower(name)); d < minimum {
+			nearest, minimum = name, d
 		}
 	}
 	return nearest
@@ -31,15 +31,15 @@ func distance(a, b string) int {
 		row[j] = j
 	}
 	for i := range len(a) {
-		before := row[0]
+		prev := row[0]
 		row[0] = i + 1
 		for j := range len(b) {
-			change := before
+			change := prev
 			if a[i] != b[j] {
 				change++
 			}
-			before = row[j+1]
-			row[j+1] = min(change, before+1, row[j]+1)
+			prev = row[j+1]
+			row[j+1] = min(change, prev+1, row[j]+1)
 		}
 	}
 	return row[len(b)]

@@ -35,7 +35,7 @@ var Get = sync.OnceValue(func() Info {
 	return infoOf(build)
 })
 
-// Number is the version alone.
+// Number returns the version alone.
 func Number() string { return Get().Version }
 
 // of reads the notes of a build, which may be that of a program that only uses

@@ -55,14 +55,14 @@ var otherNames = map[string]string{"j8159": "l7159", "j8160": "l7160", "j8161": 
 	"j8165": "l7165", "l7551": "l7651", "j8651": "l7651", "8160": "5160", "5260": "5160", "8161": "5161", "5261": "5161", "8163": "5163",
 	"5263": "5163"}
 
-// SheetNames are the names of the sheets that are known, in order.
+// SheetNames returns the names of the sheets that are known, in order.
 func SheetNames() []string { return slices.Sorted(maps.Keys(bought)) }
 
 // boughtAs finds a sheet by its name: L7160, Avery L7160, avery-l7160, J8160, a4-24.
 func boughtAs(name string) (boughtSheet, error) {
 	short := strings.TrimLeft(strings.TrimPrefix(strings.ToLower(strings.TrimSpace(name)), "avery"), " -_")
-	if same, is := otherNames[short]; is {
-		short = same
+	if equal, is := otherNames[short]; is {
+		short = equal
 	}
 	s, known := bought[strings.TrimSuffix(short, "格")]
 	if !known {

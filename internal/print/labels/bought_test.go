@@ -32,7 +32,7 @@ func TestLabelsOfABoughtSheetDoNotDrift(t *testing.T) {
 		{labels.Printing{Label: "63.5x25.1mm", Pitch: "66.04x25.7mm", Margin: "15.1mm,7.2mm,10mm,7.3mm", Offset: "-0.3mm,0.4mm"},
 			7.0, 15.5, 63.5, 25.1, 66.04, 25.7, 3, 10},
 	} {
-		for _, dpi := range testscope.Or([]int{300, 600}, []int{300}) {
+		for _, dpi := range testscope.Choose([]int{300, 600}, []int{300}) {
 			d := design(labels.Matrix, dpi)
 			d.Lines = nil
 			s := sheet(t, c.p, d)

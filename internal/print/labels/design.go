@@ -14,10 +14,10 @@ type Kind string
 
 // The kinds of labels.
 const (
-	QR         Kind = "qr"         // the text as a QR code
-	DataMatrix Kind = "datamatrix" // the text as a Data Matrix
-	Matrix     Kind = "matrix"     // the dot matrix of the row
-	Both       Kind = "both"       // the QR code, and the dot matrix beside it
+	QR          Kind = "qr"         // the text as a QR code
+	DataMatrix  Kind = "datamatrix" // the text as a Data Matrix
+	Matrix      Kind = "matrix"     // the dot matrix of the row
+	QRAndMatrix Kind = "both"       // the QR code, and the dot matrix beside it
 
 	// The text is GS1 data: a Digital Link, AIs in brackets, or an element string.
 	GS1QR          Kind = "gs1-qr"           // as a QR code with FNC1
@@ -26,7 +26,7 @@ const (
 )
 
 // Kinds are all of them.
-var Kinds = []Kind{QR, DataMatrix, Matrix, Both, GS1QR, GS1DataMatrix, GS1DigitalLink}
+var Kinds = []Kind{QR, DataMatrix, Matrix, QRAndMatrix, GS1QR, GS1DataMatrix, GS1DigitalLink}
 
 // Design is the layout of each label of a job.
 type Design struct {
@@ -47,7 +47,7 @@ type Design struct {
 // returns an error where a symbol says something else than it should, or is not whole modules in a white zone.
 func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 	kinds := []Kind{d.Kind}
-	if d.Kind == Both {
+	if d.Kind == QRAndMatrix {
 		kinds = []Kind{QR, Matrix}
 	}
 	var symbols []symbol.Grid
@@ -67,9 +67,9 @@ func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 		return symbol.Drawing{}, err
 	}
 	for i, kind := range kinds {
-		want, ours := r.Text, true
+		want, isOurs := r.Text, true
 		if kind == Matrix && r.Matrix != "" {
-			want, ours = r.Code, false
+			want, isOurs = r.Code, false
 		}
 		data, isGS1, err := gs1Data(kind, r.Text)
 		if err != nil {
@@ -80,7 +80,7 @@ func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 		}
 		says, err := seen[i].Read()
 		switch {
-		case err != nil && !ours:
+		case err != nil && !isOurs:
 			// The dots came from elsewhere, and may be a symbol of a kind that only its maker can
 			// read.
 		case err != nil:

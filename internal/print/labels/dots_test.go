@@ -32,7 +32,7 @@ type placedGrid struct {
 func drawnPlainly(t *testing.T, d labels.Design, r labels.Row, module int) (*image.Gray, []placedGrid) {
 	t.Helper()
 	kinds := []labels.Kind{d.Kind}
-	if d.Kind == labels.Both {
+	if d.Kind == labels.QRAndMatrix {
 		kinds = []labels.Kind{labels.QR, labels.Matrix}
 	}
 	var all []placedGrid
@@ -79,9 +79,9 @@ func drawnPlainly(t *testing.T, d labels.Design, r labels.Row, module int) (*ima
 func TestEveryDotIsThatOfTheGrids(t *testing.T) {
 	t.Parallel()
 	r := made(t, 1)[0]
-	for _, dpi := range testscope.Or([]int{203, 254, 300, 600}, []int{203, 300}) {
-		for _, kind := range []labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.Both} {
-			for _, level := range testscope.Or([]symbol.Level{'L', 'M', 'Q', 'H'}, []symbol.Level{'L', 'Q'}) {
+	for _, dpi := range testscope.Choose([]int{203, 254, 300, 600}, []int{203, 300}) {
+		for _, kind := range []labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.QRAndMatrix} {
+			for _, level := range testscope.Choose([]symbol.Level{'L', 'M', 'Q', 'H'}, []symbol.Level{'L', 'Q'}) {
 				if level != 'Q' && (kind == labels.DataMatrix || kind == labels.Matrix) {
 					continue // they have no levels
 				}
@@ -240,7 +240,7 @@ func inked(bits []byte, stride, width int) image.Image {
 func TestAWrongModuleIsSeen(t *testing.T) {
 	t.Parallel()
 	r := made(t, 1)[0]
-	d := design(labels.Both, 203)
+	d := design(labels.QRAndMatrix, 203)
 	d.Lines = nil
 	m, symbols := drawnPlainly(t, d, r, 3)
 	qr, matrix := symbols[0], symbols[1]

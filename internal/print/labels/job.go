@@ -36,7 +36,7 @@ func ReadJob(file string, text []byte) (words []Field, err error) {
 		return nil, ErrNoWords
 	}
 	for _, entry := range list.Values {
-		w := Field{Name: strings.ReplaceAll(entry.Key.String(), "_", "-"), At: safeyaml.At(file, entry.Key)}
+		w := Field{Name: strings.ReplaceAll(entry.Key.String(), "_", "-"), At: safeyaml.Location(file, entry.Key)}
 		if w.Values, err = valuesOf(entry.Value); err != nil {
 			return nil, &EmptyWordError{w}
 		}
@@ -48,26 +48,26 @@ func ReadJob(file string, text []byte) (words []Field, err error) {
 // errNoValue is a word without a value.
 var errNoValue = errors.New("empty")
 
-// valuesOf are the values of a word: one, or a list.
+// valuesOf returns the values of a word: one, or a list.
 func valuesOf(node ast.Node) ([]string, error) {
 	list, is := node.(*ast.SequenceNode)
 	if !is {
-		one, is := node.(ast.ScalarNode)
+		scalarNode, is := node.(ast.ScalarNode)
 		if !is || node.Type() == ast.NullType {
 			return nil, errNoValue
 		}
-		return []string{fmt.Sprint(one.GetValue())}, nil
+		return []string{fmt.Sprint(scalarNode.GetValue())}, nil
 	}
 	var values []string
-	for _, one := range list.Values {
-		if _, is := one.(*ast.SequenceNode); is {
+	for _, value := range list.Values {
+		if _, is := value.(*ast.SequenceNode); is {
 			return nil, errNoValue
 		}
-		more, err := valuesOf(one)
+		moreNames, err := valuesOf(value)
 		if err != nil {
 			return nil, err
 		}
-		values = append(values, more...)
+		values = append(values, moreNames...)
 	}
 	return values, nil
 }

@@ -85,10 +85,10 @@ func logo() image.Image {
 func TestEverySymbolOfASheetIsRead(t *testing.T) {
 	t.Parallel()
 	readtest.Need(t, "pdftoppm")
-	rows := made(t, testscope.Or(6, 2))
-	for _, dpi := range testscope.Or([]int{203, 300}, []int{203}) {
-		for _, kind := range testscope.Or([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.Both},
-			[]labels.Kind{labels.DataMatrix, labels.Both}) {
+	rows := made(t, testscope.Choose(6, 2))
+	for _, dpi := range testscope.Choose([]int{203, 300}, []int{203}) {
+		for _, kind := range testscope.Choose([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.QRAndMatrix},
+			[]labels.Kind{labels.DataMatrix, labels.QRAndMatrix}) {
 			t.Run(fmt.Sprintf("%s at %d", kind, dpi), func(t *testing.T) {
 				s := sheet(t, labels.Printing{Page: "210x148mm", Columns: 3, Rows: 2, Gap: "2mm", CropMarks: true,
 					Footer: "batch {batch}: {from} to {to}, page {page}"}, design(kind, dpi))
@@ -116,11 +116,11 @@ func TestEverySVGIsRead(t *testing.T) {
 	t.Parallel()
 	readtest.Need(t, "rsvg-convert")
 	rows := made(t, 1)
-	for _, dpi := range testscope.Or([]int{203, 300}, []int{300}) {
-		kinds := testscope.Or([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.Both}, []labels.Kind{labels.Both})
+	for _, dpi := range testscope.Choose([]int{203, 300}, []int{300}) {
+		kinds := testscope.Choose([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.QRAndMatrix}, []labels.Kind{labels.QRAndMatrix})
 		for _, kind := range kinds {
 			d := design(kind, dpi)
-			d.Style.Beside = kind == labels.Both
+			d.Style.Beside = kind == labels.QRAndMatrix
 			err := d.Labels(batch, each(rows), "svg", func(r labels.Row, file []byte) error {
 				drawing, err := d.Draw(batch, r)
 				if err != nil {
@@ -148,13 +148,13 @@ func checkLabel(t *testing.T, kind labels.Kind, r labels.Row, pictures ...image.
 			assert.Equal(t, text, want, "index %d, picture %d", r.Index, i)
 		}
 	}
-	if kind == labels.QR || kind == labels.Both {
+	if kind == labels.QR || kind == labels.QRAndMatrix {
 		check(readtest.QR(t, pictures...), r.Text)
 	}
 	switch kind {
 	case labels.DataMatrix:
 		check(readtest.DataMatrix(t, pictures...), r.Text)
-	case labels.Matrix, labels.Both:
+	case labels.Matrix, labels.QRAndMatrix:
 		check(readtest.DataMatrix(t, pictures...), r.Code)
 	}
 }
@@ -220,10 +220,10 @@ func TestRowsAreWhatListsWere(t *testing.T) {
 }
 
 func TestAShuffleHasEachRowOnce(t *testing.T) {
-	for _, count := range testscope.Or([]uint64{1, 2, 3, 4, 5, 64, 65, 1000, 65_537}, []uint64{1, 2, 3, 4, 5, 64, 65, 1000}) {
+	for _, count := range testscope.Choose([]uint64{1, 2, 3, 4, 5, 64, 65, 1000, 65_537}, []uint64{1, 2, 3, 4, 5, 64, 65, 1000}) {
 		order, seen := labels.NewPermutation(count, "reel 1"), make([]bool, count)
 		for place := range count {
-			n := order.At(place)
+			n := order.Number(place)
 			require.True(t, n < count && !seen[n], "of %d: place %d has %d", count, place, n)
 			seen[n] = true
 		}
@@ -256,7 +256,7 @@ func TestAShuffleHasEachRowOnce(t *testing.T) {
 }
 
 func TestAnArchiveHasAPictureForEachRow(t *testing.T) {
-	rows := made(t, testscope.Or(40, 3))
+	rows := made(t, testscope.Choose(40, 3))
 	var file bytes.Buffer
 	require.NoError(t, design(labels.QR, 300).Zip(&file, batch, each(rows), "png", func(int) {}))
 	z, err := zip.NewReader(bytes.NewReader(file.Bytes()), int64(file.Len()))

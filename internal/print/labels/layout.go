@@ -28,11 +28,11 @@ func ParsePaper(text string) (Paper, error) {
 
 // parseSize reads two lengths above zero with an x between: 63.5x38.1mm.
 func parseSize(text string) (width, height symbol.Length, err error) {
-	both, err := parseLengths(strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return strings.ContainsRune("x×*", r) }))
-	if err != nil || len(both) != 2 || both[0] <= 0 || both[1] <= 0 {
+	lengths, err := parseLengths(strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return strings.ContainsRune("x×*", r) }))
+	if err != nil || len(lengths) != 2 || lengths[0] <= 0 || lengths[1] <= 0 {
 		return 0, 0, fmt.Errorf("%.40q is no size: want width and height, as in 63.5x38.1mm", text)
 	}
-	return both[0], both[1], nil
+	return lengths[0], lengths[1], nil
 }
 
 // parseLengths reads lengths. One without a unit takes that of the last; 0 needs no unit.

@@ -22,8 +22,8 @@ var Formats = map[Format]func(io.Writer, symbol.Drawing) error{"svg": symbol.SVG
 // printer.
 func (f Format) ForPrinters() bool { return f == "zpl" || f == "epl" }
 
-// together is the number of labels that one processor draws before they are handed over.
-const together = 32
+// batchSize is the number of labels that one processor draws before they are handed over.
+const batchSize = 32
 
 // drawn is a number of labels, each as its own bytes.
 type drawn struct {
@@ -35,7 +35,7 @@ type drawn struct {
 // The error is that of the rows or of take, or says why a label cannot be drawn.
 func (d Design) Labels(batch int64, rows iter.Seq2[Row, error], format Format, take func(Row, []byte) error) error {
 	write := Formats[format]
-	return inOrder(d.Processors, groups(rows, together, together), func(group []Row) (drawn, error) {
+	return inOrder(d.Processors, groups(rows, batchSize, batchSize), func(group []Row) (drawn, error) {
 		done := drawn{rows: group}
 		for _, r := range group {
 			drawing, err := d.Draw(batch, r)

@@ -24,8 +24,8 @@ func PlanOf(batch, count int64, r Row, d Design, sheet *Sheet) (p Plan, err erro
 		return p, err
 	}
 	if sheet != nil {
-		one := func(yield func(Row, error) bool) { yield(r, nil) }
-		if err := sheet.Write(io.Discard, batch, one, 1, func(int) {}); err != nil {
+		fn := func(yield func(Row, error) bool) { yield(r, nil) }
+		if err := sheet.Write(io.Discard, batch, fn, 1, func(int) {}); err != nil {
 			return p, err
 		}
 		p.PerPage = sheet.PerPage()

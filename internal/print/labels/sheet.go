@@ -50,8 +50,8 @@ func (s Sheet) Lead() int { return max(s.StartAt, 1) - 1 }
 
 // Check returns an error for a sheet that cannot be printed, whatever is on its labels.
 func (s Sheet) Check() error {
-	right, below := s.rest()
-	margin := min(s.Left, s.Top, right, below)
+	right, childLength := s.rest()
+	margin := min(s.Left, s.Top, right, childLength)
 	switch {
 	case s.Columns < 1 || s.Rows < 1 || s.PerPage() > mostCells:
 		return fmt.Errorf("a page of %d by %d labels: want at least one column and one row, and at most %d labels a page", s.Columns, s.Rows, mostCells)
@@ -71,24 +71,24 @@ func (s Sheet) Check() error {
 	case s.Columns > 1 && s.PitchX < s.Width || s.Rows > 1 && s.PitchY < s.Height:
 		return fmt.Errorf("labels of %v by %v every %v by %v lie on each other: want a pitch of at least their size", s.Width, s.Height, s.PitchX,
 			s.PitchY)
-	case right < 0 || below < 0:
+	case right < 0 || childLength < 0:
 		return fmt.Errorf("%d by %d labels of %v by %v end %v by %v from the top left corner, and the paper has %v by %v: take fewer, or smaller "+
-			"margins", s.Columns, s.Rows, s.Width, s.Height, s.Paper.Width-right, s.Paper.Height-below, s.Paper.Width, s.Paper.Height)
+			"margins", s.Columns, s.Rows, s.Width, s.Height, s.Paper.Width-right, s.Paper.Height-childLength, s.Paper.Width, s.Paper.Height)
 	case s.CropMarks && margin < markGap+markLength+markGap:
 		return fmt.Errorf("crop marks stand in the margin, and %v is too narrow: want %v or more", margin, markGap+markLength+markGap)
-	case s.Footer != "" && below < s.leastFooter():
-		return fmt.Errorf("the footer stands in the margin, and %v is too narrow: want %v or more", below, s.leastFooter())
+	case s.Footer != "" && childLength < s.leastFooter():
+		return fmt.Errorf("the footer stands in the margin, and %v is too narrow: want %v or more", childLength, s.leastFooter())
 	}
 	return s.Design.Style.Check()
 }
 
 // rest returns the size of the paper to the right of the last cell and below it.
-func (s Sheet) rest() (right, below symbol.Length) {
+func (s Sheet) rest() (right, childLength symbol.Length) {
 	return s.Paper.Width - s.Left - symbol.Length(s.Columns-1)*s.PitchX - s.Width,
 		s.Paper.Height - s.Top - symbol.Length(s.Rows-1)*s.PitchY - s.Height
 }
 
-// leastFooter is the smallest margin that holds a footer, with crop marks or without.
+// leastFooter returns the smallest margin that holds a footer, with crop marks or without.
 func (s Sheet) leastFooter() symbol.Length {
 	if s.CropMarks {
 		return 2*footerSize + markGap + markLength
@@ -101,35 +101,35 @@ const footerSize = symbol.Length(2500)
 
 func (s Sheet) dots(l symbol.Length) int { return l.Dots(s.Design.Style.DPI) }
 
-// cell is the size of a cell in dots, rounded down to whole ones.
+// cell returns the size of a cell in dots, rounded down to whole ones.
 func (s Sheet) cell() (width, height int) {
-	whole := func(l symbol.Length) int {
+	fullCallback := func(l symbol.Length) int {
 		return int(math.Floor(l.Millimetres()*float64(s.Design.Style.DPI)/25.4 + 1e-6))
 	}
-	return whole(s.Width), whole(s.Height)
+	return fullCallback(s.Width), fullCallback(s.Height)
 }
 
-// at is the top left corner of a cell in dots. Each cell is rounded by itself, so that errors do
+// cellOrigin returns the top left corner of a cell in dots. Each cell is rounded by itself, so that errors do
 // not add up.
-func (s Sheet) at(i int) (x, y int) {
+func (s Sheet) cellOrigin(i int) (x, y int) {
 	return s.dots(s.Left + s.OffsetX + symbol.Length(i%s.Columns)*s.PitchX), s.dots(s.Top + s.OffsetY + symbol.Length(i/s.Columns)*s.PitchY)
 }
 
-// middle is the top left corner, in dots, of something of a size in the middle of a cell. It is
+// middle returns the top left corner, in dots, of something of a size in the middle of a cell. It is
 // rounded once.
 func (s Sheet) middle(i, width, height int) (x, y int) {
-	at := func(begin, pitch, size symbol.Length, n, dots int) int {
+	fn := func(begin, pitch, size symbol.Length, n, dots int) int {
 		middle := (begin + symbol.Length(n)*pitch).Millimetres() + size.Millimetres()/2
 		return int(math.Round(middle*float64(s.Design.Style.DPI)/25.4 - float64(dots)/2))
 	}
-	return at(s.Left+s.OffsetX, s.PitchX, s.Width, i%s.Columns, width), at(s.Top+s.OffsetY, s.PitchY, s.Height, i/s.Columns, height)
+	return fn(s.Left+s.OffsetX, s.PitchX, s.Width, i%s.Columns, width), fn(s.Top+s.OffsetY, s.PitchY, s.Height, i/s.Columns, height)
 }
 
 // Cells returns the cells of a page, in dots.
 func (s Sheet) Cells() (cells []image.Rectangle) {
 	width, height := s.cell()
 	for i := range s.PerPage() {
-		x, y := s.at(i)
+		x, y := s.cellOrigin(i)
 		cells = append(cells, image.Rect(x, y, x+width, y+height))
 	}
 	return cells
@@ -230,7 +230,7 @@ func (p pages) draw(n numberedRows) (drawnPage, error) {
 	return drawnPage{page, len(n.rows)}, nil
 }
 
-// logoHeight is the height of the logo in dots.
+// logoHeight returns the height of the logo in dots.
 func (p pages) logoHeight() int {
 	if p.Logo == nil {
 		return 0
@@ -239,7 +239,7 @@ func (p pages) logoHeight() int {
 	return p.dots(p.LogoAt) * b.Dy() / b.Dx()
 }
 
-// tooLarge is the error for a label that does not fit into its cell. It names the largest module at
+// tooLarge returns the error for a label that does not fit into its cell. It names the largest module at
 // which the label fits.
 func (p pages) tooLarge(d symbol.Drawing, r Row, width, height, logo int) error {
 	mm := func(dots int) string { return strconv.FormatFloat(float64(dots)*25.4/float64(d.DPI), 'f', 1, 64) }
@@ -264,23 +264,23 @@ func (p pages) tooLarge(d symbol.Drawing, r Row, width, height, logo int) error 
 // marks draws short lines in the margins, in line with the edges of the cells.
 func (p pages) marks(page *pdf.Page) {
 	width, height := p.cell()
-	near, far := p.dots(markGap), p.dots(markGap+markLength)
+	closest, far := p.dots(markGap), p.dots(markGap+markLength)
 	thin := float64(p.Design.Style.DPI) / 300
-	firstX, firstY := p.at(0)
-	lastX, lastY := p.at(p.PerPage() - 1)
+	firstX, firstY := p.cellOrigin(0)
+	lastX, lastY := p.cellOrigin(p.PerPage() - 1)
 	lastX, lastY = lastX+width, lastY+height
 	for column := range p.Columns {
-		x, _ := p.at(column)
+		x, _ := p.cellOrigin(column)
 		for _, x := range []int{x, x + width} {
-			page.Line(x, firstY-far, x, firstY-near, thin)
-			page.Line(x, lastY+near, x, lastY+far, thin)
+			page.Line(x, firstY-far, x, firstY-closest, thin)
+			page.Line(x, lastY+closest, x, lastY+far, thin)
 		}
 	}
 	for row := range p.Rows {
-		_, y := p.at(row * p.Columns)
+		_, y := p.cellOrigin(row * p.Columns)
 		for _, y := range []int{y, y + height} {
-			page.Line(firstX-far, y, firstX-near, y, thin)
-			page.Line(lastX+near, y, lastX+far, y, thin)
+			page.Line(firstX-far, y, firstX-closest, y, thin)
+			page.Line(lastX+closest, y, lastX+far, y, thin)
 		}
 	}
 }

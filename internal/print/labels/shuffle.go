@@ -35,16 +35,16 @@ func NewPermutation(count uint64, seed string) Permutation {
 	return Permutation{count: count, half: (bits.Len64(max(count, 2)-1) + 1) / 2, block: block}
 }
 
-// At is the number at a place; the place is below the count.
-func (p Permutation) At(place uint64) uint64 {
+// Number returns the number at a place; the place is below the count.
+func (p Permutation) Number(place uint64) uint64 {
 	for {
-		if place = p.once(place); place < p.count {
+		if place = p.round(place); place < p.count {
 			return place
 		}
 	}
 }
 
-func (p Permutation) once(v uint64) uint64 {
+func (p Permutation) round(v uint64) uint64 {
 	mask := uint64(1)<<p.half - 1
 	left, right := v>>p.half, v&mask
 	var b [aes.BlockSize]byte
@@ -72,7 +72,7 @@ func Shuffled(spool *os.File, rows iter.Seq2[Row, error], count int64, seed stri
 		order := NewPermutation(uint64(count), seed)
 		var record [recordSize]byte
 		for place := from; place < count; place++ {
-			if _, err := spool.ReadAt(record[:], int64(order.At(uint64(place)))*recordSize); err != nil {
+			if _, err := spool.ReadAt(record[:], int64(order.Number(uint64(place)))*recordSize); err != nil {
 				yield(Row{}, fmt.Errorf("reading %s: %w", spool.Name(), err))
 				return
 			}
@@ -113,7 +113,7 @@ func pack(r Row) (record [recordSize]byte) {
 	return record
 }
 
-// unpack is the row of a record. A record whose matrix has no black dot is of a row without a
+// unpack returns the row of a record. A record whose matrix has no black dot is of a row without a
 // matrix.
 func unpack(record [recordSize]byte) Row {
 	matrix := make([]byte, matrixLength)

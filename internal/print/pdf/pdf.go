@@ -147,7 +147,7 @@ func (w *Writer) Add(p *Page) error {
 	return w.err
 }
 
-// parent is the object of the open node of a level.
+// parent returns the object of the open node of a level.
 func (w *Writer) parent(level int) int {
 	if len(w.levels) == level {
 		w.levels = append(w.levels, node{})
@@ -230,7 +230,7 @@ func (w *Writer) shared() {
 	w.object(w.resources, "<</Font<<%s>>/XObject<<%s>>>>", &fonts, &pictures)
 }
 
-// blocks are the runs of 256 characters that are used: a font of a PDF has no more.
+// blocks returns the runs of 256 characters that are used: a font of a PDF has no more.
 func blocks(used map[rune]bool) []rune {
 	seen := map[rune]bool{}
 	for r := range used {
@@ -326,7 +326,7 @@ func deflate(content []byte) []byte {
 	return b.Bytes()
 }
 
-// text is a text string of the format: UTF-16 in hexadecimal digits.
+// text returns a text string of the format: UTF-16 in hexadecimal digits.
 func text(s string) string {
 	var b strings.Builder
 	b.WriteString("<feff")

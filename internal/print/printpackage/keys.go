@@ -21,11 +21,11 @@ const workFactor = 18
 func Recipients(keys []string) ([]age.Recipient, error) {
 	var all []age.Recipient
 	for _, key := range keys {
-		one, err := recipient(strings.TrimSpace(key))
+		item, err := recipient(strings.TrimSpace(key))
 		if err != nil {
 			return nil, fmt.Errorf("recipient %.30q: want a public key: age1…, ssh-ed25519 … or ssh-rsa …", key)
 		}
-		all = append(all, one)
+		all = append(all, item)
 	}
 	if len(all) == 0 {
 		return nil, errors.New("there is no recipient")
@@ -66,11 +66,11 @@ func ForPassphrase(word string, work int) ([]age.Recipient, error) {
 // without a passphrase.
 func Identities(text []byte) ([]age.Identity, error) {
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("-----BEGIN")) {
-		one, err := agessh.ParseIdentity(text)
+		identity, err := agessh.ParseIdentity(text)
 		if err != nil {
 			return nil, fmt.Errorf("the SSH key cannot be read (%v); one with a passphrase the program age opens: age -d -i KEY FILE", err)
 		}
-		return []age.Identity{one}, nil
+		return []age.Identity{identity}, nil
 	}
 	all, err := age.ParseIdentities(bytes.NewReader(text))
 	if err != nil {
@@ -81,10 +81,10 @@ func Identities(text []byte) ([]age.Identity, error) {
 
 // ByPassphrase opens what ForPassphrase closed.
 func ByPassphrase(word string) ([]age.Identity, error) {
-	one, err := age.NewScryptIdentity(word)
+	identity, err := age.NewScryptIdentity(word)
 	if err != nil {
 		return nil, err
 	}
-	one.SetMaxWorkFactor(workFactor)
-	return []age.Identity{one}, nil
+	identity.SetMaxWorkFactor(workFactor)
+	return []age.Identity{identity}, nil
 }

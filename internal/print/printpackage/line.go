@@ -55,7 +55,7 @@ type LineHead struct {
 
 func (h LineHead) codes() int64 { return h.To - h.From + 1 }
 
-// FormatFor is the format of a job with texts by a template.
+// FormatFor returns the format of a job with texts by a template.
 func (h LineHead) FormatFor() string {
 	if h.Text != "" {
 		return LineFormatByTemplate
@@ -77,11 +77,11 @@ func WriteLine(ctx context.Context, w io.Writer, h LineHead, lists ...codes.Code
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<15)
 	_, _ = out.Write(append(head, '\n')) // the writer keeps its error
-	of := newHasher(salt)
+	item := newHasher(salt)
 	for _, list := range lists {
 		err := list.EachCode(ctx, func(_ uint64, code, text []byte) error {
-			b := binary.BigEndian.AppendUint64(out.AvailableBuffer(), of.sum('t', text))
-			_, err := out.Write(binary.BigEndian.AppendUint64(b, of.sum('s', code)))
+			b := binary.BigEndian.AppendUint64(out.AvailableBuffer(), item.sum('t', text))
+			_, err := out.Write(binary.BigEndian.AppendUint64(b, item.sum('s', code)))
 			return err
 		})
 		if err != nil {
@@ -163,13 +163,13 @@ func ReadLine(r io.Reader) (*Job, error) {
 	}
 	j.of = newHasher(salt)
 	var record [lineRecord]byte
-	for at := range n {
+	for pos := range n {
 		if _, err := io.ReadFull(in, record[:]); err != nil {
-			return nil, fmt.Errorf("%w: the file for the line has %d codes, and its header says %d", ErrCut, at, n)
+			return nil, fmt.Errorf("%w: the file for the line has %d codes, and its header says %d", ErrCut, pos, n)
 		}
 		sum.Write(record[:])
 		for i := range j.places {
-			j.places[i] = append(j.places[i], place{binary.BigEndian.Uint64(record[8*i:]), uint32(at)})
+			j.places[i] = append(j.places[i], place{binary.BigEndian.Uint64(record[8*i:]), uint32(pos)})
 		}
 	}
 	var want [sha256.Size + 1]byte
@@ -197,33 +197,33 @@ const (
 )
 
 // find returns where a read code stands; ok is false for one of another job.
-func (j *Job) find(read string) (at uint32, kind int, ok bool) {
+func (j *Job) find(read string) (pos uint32, kind int, ok bool) {
 	if j.template != nil {
-		if text, like := j.template.Reading(read); like {
-			if at, kind, ok = j.at(readText, text); ok {
-				return at, kind, true
+		if text, similar := j.template.Reading(read); similar {
+			if pos, kind, ok = j.lookup(readText, text); ok {
+				return pos, kind, true
 			}
 		}
 	} else if t, err := codes.ParseText(read, []string{j.Prefix}); err == nil {
-		return j.at(readText, t.String())
+		return j.lookup(readText, t.String())
 	}
 	// Codes made elsewhere have symbols that ours have not.
 	for _, text := range codes.TextsUnder(j.Prefix, read) {
-		if at, kind, ok = j.at(readText, text); ok {
-			return at, kind, true
+		if pos, kind, ok = j.lookup(readText, text); ok {
+			return pos, kind, true
 		}
 	}
 	if code := strings.ToUpper(read); codes.IsOriginal(code) {
-		return j.at(readSerial, code)
+		return j.lookup(readSerial, code)
 	}
 	return 0, kind, false
 }
 
-// behind is the end of a read that may be a text, where something stands before it, such as an address that a camera puts in front. It is
+// trimRead returns the end of a read that may be a text, where something stands before it, such as an address that a camera puts in front. It is
 // the whole text with its secret, so that nothing is taken for a code that is none.
-func (j *Job) behind(read string) (end string, ok bool) {
+func (j *Job) trimRead(read string) (end string, ok bool) {
 	if j.template != nil {
-		return j.template.Behind(read)
+		return j.template.TrimRead(read)
 	}
 	from := strings.LastIndex(strings.ToUpper(read), strings.ToUpper(j.Prefix))
 	if from <= 0 || j.Prefix == "" {
@@ -232,8 +232,8 @@ func (j *Job) behind(read string) (end string, ok bool) {
 	return read[from:], true
 }
 
-// at returns where a code stands, by what is printed of it.
-func (j *Job) at(kind int, printed string) (at uint32, _ int, ok bool) {
+// lookup returns where a code stands, by what is printed of it.
+func (j *Job) lookup(kind int, printed string) (pos uint32, _ int, ok bool) {
 	sum := j.of.sum("ts"[kind], []byte(printed))
 	i, ok := slices.BinarySearchFunc(j.places[kind], sum, func(p place, sum uint64) int {
 		switch {

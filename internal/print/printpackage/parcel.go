@@ -164,8 +164,8 @@ var (
 // part, which is called for each in the order of the manifest, and reads all of
 // it. ErrWrongKey, ErrCut, ErrSignature, ErrChanged, and errors of part. Nothing
 // that part got may be believed before Open returns nil.
-func Open(r io.Reader, by []age.Identity, signers Signers, part func(p Part, r io.Reader) error) (m Manifest, err error) {
-	plain, err := age.Decrypt(r, by...)
+func Open(r io.Reader, identities []age.Identity, signers Signers, part func(p Part, r io.Reader) error) (m Manifest, err error) {
+	plain, err := age.Decrypt(r, identities...)
 	if _, wrong := errors.AsType[*age.NoIdentityMatchError](err); wrong {
 		return m, ErrWrongKey
 	}
@@ -174,14 +174,14 @@ func Open(r io.Reader, by []age.Identity, signers Signers, part func(p Part, r i
 	}
 	plain = damageReader{plain}
 	t := tar.NewReader(plain)
-	member := func(name string, most int64) (io.Reader, int64, error) {
+	member := func(name string, limit int64) (io.Reader, int64, error) {
 		h, err := t.Next()
 		switch {
 		case err != nil:
 			return nil, 0, asDamage(err)
 		case h.Name != name || h.Typeflag != tar.TypeReg:
 			return nil, 0, fmt.Errorf("%w: %.70q stands where %s should", ErrChanged, h.Name, name)
-		case most > 0 && h.Size > most:
+		case limit > 0 && h.Size > limit:
 			return nil, 0, fmt.Errorf("%w: %s has %d bytes", ErrChanged, name, h.Size)
 		}
 		return t, h.Size, nil
@@ -269,10 +269,10 @@ func Verify(text, signature []byte, signers Signers) (m Manifest, err error) {
 // not what the manifest says.
 func (p Part) Check(in io.Reader, use func(io.Reader) error) error {
 	sum, n := sha256.New(), counter{}
-	both := io.TeeReader(in, io.MultiWriter(sum, &n))
-	err := use(both)
+	src := io.TeeReader(in, io.MultiWriter(sum, &n))
+	err := use(src)
 	if err == nil {
-		_, err = io.Copy(io.Discard, both) // what use left
+		_, err = io.Copy(io.Discard, src) // what use left
 	}
 	switch {
 	case err != nil:

@@ -13,7 +13,7 @@ type Verdict string
 // The verdicts.
 const (
 	Good    Verdict = "good"    // of the job, read for the first time
-	Again   Verdict = "again"   // of a range that is printed again on purpose
+	Reprint Verdict = "again"   // of a range that is printed again on purpose
 	Double  Verdict = "double"  // read before, and not meant to be
 	Spoiled Verdict = "spoiled" // of a range that was destroyed: it must not be there
 	Proof   Verdict = "proof"   // a proof code, which belongs on no product
@@ -60,7 +60,7 @@ func (r *Run) Read(read string) (v Verdict, index int64) {
 	r.lines++
 	v, index = r.verdictOn(read)
 	r.count[v]++
-	if v == Good || v == Again || v == Unread || len(r.found[v]) == MostFindings {
+	if v == Good || v == Reprint || v == Unread || len(r.found[v]) == MostFindings {
 		return v, index
 	}
 	f := Finding{Line: r.lines}
@@ -74,35 +74,35 @@ func (r *Run) Read(read string) (v Verdict, index int64) {
 }
 
 func (r *Run) verdictOn(read string) (Verdict, int64) {
-	at, kind, ok := r.Job.find(read)
+	pos, kind, ok := r.Job.find(read)
 	if bare := unwrapped(read); !ok && bare != read {
 		read = bare
-		at, kind, ok = r.Job.find(read)
+		pos, kind, ok = r.Job.find(read)
 	}
 	if read == "" || read == r.NoRead {
 		return Unread, -1
 	}
-	if end, is := r.Job.behind(read); !ok && is {
-		at, kind, ok = r.Job.find(end)
+	if end, is := r.Job.trimRead(read); !ok && is {
+		pos, kind, ok = r.Job.find(end)
 	}
 	switch {
 	case !ok:
 		return Foreign, -1
-	case int64(at) >= r.Job.codes():
+	case int64(pos) >= r.Job.codes():
 		return Proof, -1
 	}
-	index := r.Job.From + int64(at)
-	before := r.seen[kind][at]
-	if before < 255 {
-		r.seen[kind][at]++
+	index := r.Job.From + int64(pos)
+	prev := r.seen[kind][pos]
+	if prev < 255 {
+		r.seen[kind][pos]++
 	}
 	switch {
 	case r.Spoiled.Has(index):
 		return Spoiled, index
-	case before == 0:
+	case prev == 0:
 		return Good, index
-	case before == 1 && r.Reprinted.Has(index):
-		return Again, index
+	case prev == 1 && r.Reprinted.Has(index):
+		return Reprint, index
 	}
 	return Double, index
 }
@@ -111,7 +111,7 @@ func (r *Run) verdictOn(read string) (Verdict, int64) {
 // ISO/IEC 15424.
 var identifier = regexp.MustCompile(`^\][A-Za-z][0-9A-Za-z]`)
 
-// unwrapped is a read without what cameras and spreadsheets put around it: blanks, a byte order mark, quotes, the identifier of its kind
+// unwrapped returns a read without what cameras and spreadsheets put around it: blanks, a byte order mark, quotes, the identifier of its kind
 // of symbol.
 func unwrapped(read string) string {
 	for {
@@ -168,9 +168,9 @@ func (r *Run) Report() Report {
 	done := Report{Package: j.Package, ApplicationID: j.ApplicationID, Lines: r.lines, Codes: j.codes() - j.Spare,
 		Missing: []codes.Range{}, Count: r.count, FalseRate: j.FalseRate}
 	var good int64
-	for at := range j.codes() {
-		index := j.From + at
-		read, spare, spoiled := r.seen[readText][at]|r.seen[readSerial][at] != 0, at >= done.Codes, r.Spoiled.Has(index)
+	for code := range j.codes() {
+		index := j.From + code
+		read, spare, spoiled := r.seen[readText][code]|r.seen[readSerial][code] != 0, code >= done.Codes, r.Spoiled.Has(index)
 		if read {
 			done.Read++
 		}

@@ -46,12 +46,12 @@ func NewSigner(seed []byte) (*Signer, error) {
 	return &Signer{key}, err
 }
 
-// PublicKey is the public half as a line: ssh-ed25519 and Base64.
+// PublicKey returns the public half as a line: ssh-ed25519 and Base64.
 func (s *Signer) PublicKey() string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(s.key.PublicKey())))
 }
 
-// AllowedSigners is the line that ssh-keygen -Y verify wants in its file.
+// AllowedSigners returns the line that ssh-keygen -Y verify wants in its file.
 func (s *Signer) AllowedSigners() string {
 	return Principal + " " + onlyPackages + " " + s.PublicKey()
 }
@@ -102,11 +102,11 @@ func ParseSigners(text []byte) (Signers, error) {
 		if len(line) == 0 || line[0] == '#' {
 			continue
 		}
-		before, rest, found := strings.Cut(string(line), ssh.KeyAlgoED25519+" ")
+		prev, rest, found := strings.Cut(string(line), ssh.KeyAlgoED25519+" ")
 		if !found {
 			return nil, fmt.Errorf("the line %.40q has no ssh-ed25519 key", line)
 		}
-		if before = strings.TrimSpace(before); before != "" && before != Principal && before != Principal+" "+onlyPackages {
+		if prev = strings.TrimSpace(prev); prev != "" && prev != Principal && prev != Principal+" "+onlyPackages {
 			return nil, fmt.Errorf("the line %.40q is not for packages of %s: want one that begins with %s %s", line, Principal, Principal,
 				onlyPackages)
 		}

@@ -52,30 +52,30 @@ type Advice struct {
 // Around a cylinder a symbol must not be wide either. A reader looks for the modules on a flat grid between the corners, and a module
 // at the angle a from the middle of a symbol that reaches to the angle b stands (b³/9√3)·radius from there at most. A quarter of a
 // module is allowed, so b² is at most 4.5·√3 through the number of modules: 32 degrees for 25 of them.
-func (g Grid) Advise(at Spot) (Advice, error) {
+func (g Grid) Advise(spot Spot) (Advice, error) {
 	switch {
-	case at.Distance < leastDistance || at.Distance > mostDistance:
-		return Advice{}, fmt.Errorf("a distance of %v: want %v to %v", at.Distance, Length(leastDistance), Length(mostDistance))
-	case at.Diameter != 0 && at.Diameter < leastDiameter:
-		return Advice{}, fmt.Errorf("a surface with a diameter of %v: want %v or more", at.Diameter, Length(leastDiameter))
+	case spot.Distance < leastDistance || spot.Distance > mostDistance:
+		return Advice{}, fmt.Errorf("a distance of %v: want %v to %v", spot.Distance, Length(leastDistance), Length(mostDistance))
+	case spot.Diameter != 0 && spot.Diameter < leastDiameter:
+		return Advice{}, fmt.Errorf("a surface with a diameter of %v: want %v or more", spot.Diameter, Length(leastDiameter))
 	}
-	if err := CheckDPI(at.DPI); err != nil {
+	if err := CheckDPI(spot.DPI); err != nil {
 		return Advice{}, err
 	}
-	dot := inch / float64(at.DPI)
-	pixel := 2 * float64(at.Distance) * math.Tan(cameraSees/2) / cameraPixels
+	dot := inch / float64(spot.DPI)
+	pixel := 2 * float64(spot.Distance) * math.Tan(cameraSees/2) / cameraPixels
 	a := Advice{Dots: max(leastDots, int(math.Ceil(leastModule/dot))), By: ByPrinter, Edge: 1}
 	if dots := int(math.Ceil(leastPixels * pixel / dot)); dots > a.Dots {
 		a.Dots, a.By = dots, ByDistance
 	}
-	if at.Diameter != 0 {
+	if spot.Diameter != 0 {
 		widest := math.Sqrt(4.5 * math.Sqrt(3) / float64(g.Width))
-		a.Most = Length(widest * float64(at.Diameter))
+		a.Most = Length(widest * float64(spot.Diameter))
 		for flat := a.Dots; ; a.Dots++ {
-			angle := float64(a.Dots) * dot * float64(g.Width) / float64(at.Diameter)
+			angle := float64(a.Dots) * dot * float64(g.Width) / float64(spot.Diameter)
 			if angle > widest {
 				return Advice{}, &SizeError{Why: fmt.Sprintf("a symbol of %d modules that is read at %v is wider than the %v that a camera sees of a "+
-					"diameter of %v", g.Width, at.Distance, a.Most, at.Diameter),
+					"diameter of %v", g.Width, spot.Distance, a.Most, spot.Diameter),
 					Next: "shorten the text, take a Data Matrix or a lower error correction, read it from nearer, or print it where the surface is flatter"}
 			}
 			if a.Edge = math.Cos(angle); float64(a.Dots)*dot*a.Edge >= leastPixels*pixel {
@@ -86,11 +86,11 @@ func (g Grid) Advise(at Spot) (Advice, error) {
 			}
 		}
 	}
-	if a.Module = LengthOf(a.Dots, at.DPI); a.Module > mostModule {
+	if a.Module = LengthOf(a.Dots, spot.DPI); a.Module > mostModule {
 		return Advice{}, &SizeError{Why: fmt.Sprintf("modules of %v are larger than %v", a.Module, Length(mostModule)),
 			Next: "read it from nearer"}
 	}
-	a.Width, a.Height = LengthOf(a.Dots*(g.Width+2*g.quiet), at.DPI), LengthOf(a.Dots*(g.Height+2*g.quiet), at.DPI)
+	a.Width, a.Height = LengthOf(a.Dots*(g.Width+2*g.quiet), spot.DPI), LengthOf(a.Dots*(g.Height+2*g.quiet), spot.DPI)
 	a.Pixels = float64(a.Dots) * dot / pixel
 	return a, nil
 }

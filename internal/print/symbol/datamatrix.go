@@ -16,7 +16,7 @@ const dmLongest = 2608
 // readers do not agree on the order of its blocks.
 const dmLargest = 132
 
-// squareFor is the smallest square symbol for so many codewords, nil where there is none.
+// squareFor returns the smallest square symbol for so many codewords, nil where there is none.
 func squareFor(codewords int) *encoder.SymbolInfo {
 	largest, err := gozxing.NewDimension(dmLargest, dmLargest)
 	if err != nil {
@@ -57,7 +57,7 @@ func DataMatrix(text string) (Grid, error) {
 	return dataMatrixOf(bytes)
 }
 
-// dataMatrixOf is the symbol of characters that were checked; fnc1 among them is the function character.
+// dataMatrixOf returns the symbol of characters that were checked; fnc1 among them is the function character.
 func dataMatrixOf(bytes []byte) (Grid, error) {
 	var codewords []byte
 	var size *encoder.SymbolInfo
@@ -198,8 +198,8 @@ func appendDataMatrix(out []byte, mode byte, part []byte) []byte {
 	case dmBase256:
 		out = append(out, dmBase256)
 		for _, b := range slices.Concat(dmLength(len(part)), part) {
-			at := len(out) + 1 // places are counted from 1
-			out = append(out, byte(int(b)+149*at%255+1))
+			pos := len(out) + 1 // places are counted from 1
+			out = append(out, byte(int(b)+149*pos%255+1))
 		}
 		return out
 	}
@@ -215,7 +215,7 @@ func appendDataMatrix(out []byte, mode byte, part []byte) []byte {
 	return append(out, dmASCII)
 }
 
-// dmLength are the codewords that say how many bytes of base 256 follow.
+// dmLength returns the codewords that say how many bytes of base 256 follow.
 func dmLength(n int) []byte {
 	if n < 250 {
 		return []byte{byte(n)}
@@ -230,7 +230,7 @@ func dmLengthSize(n int) int {
 	return 2
 }
 
-// dm253 is the padding at a place, counted from 1. It differs from place to place, so that no
+// dm253 returns the padding at a place, counted from 1. It differs from place to place, so that no
 // pattern appears.
 func dm253(place int) byte {
 	v := dmPad + 149*place%253 + 1
@@ -243,15 +243,15 @@ func dm253(place int) byte {
 // dmShift2 are the characters of the second shift of C40 and text.
 const dmShift2 = `!"#$%&'()*+,-./:;<=>?@[\]^_`
 
-// dmValues are the values of a character in C40 or text: one for a character of the basic set, two
+// dmValues returns the values of a character in C40 or text: one for a character of the basic set, two
 // for one that needs a shift, and two more for one above ASCII.
 func dmValues(mode, b byte) []int {
 	if b >= 128 {
 		return append([]int{1, 30}, dmValues(mode, b-128)...)
 	}
-	basic, other := byte('A'), byte('a')
+	basic, second := byte('A'), byte('a')
 	if mode == dmText {
-		basic, other = other, basic
+		basic, second = second, basic
 	}
 	switch {
 	case b == ' ':
@@ -262,8 +262,8 @@ func dmValues(mode, b byte) []int {
 		return []int{int(b-basic) + 14}
 	case b < ' ':
 		return []int{0, int(b)}
-	case other <= b && b < other+26:
-		return []int{2, int(b-other) + 1}
+	case second <= b && b < second+26:
+		return []int{2, int(b-second) + 1}
 	}
 	if i := strings.IndexByte(dmShift2, b); i >= 0 {
 		return []int{1, i}

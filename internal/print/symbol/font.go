@@ -52,11 +52,11 @@ func ParseFont(file []byte) (*Font, error) {
 	if len(file) > largestFont {
 		return nil, fmt.Errorf("a font of more than %d MB", largestFont>>20)
 	}
-	one, err := onlyOutlines(file)
+	data, err := onlyOutlines(file)
 	if err != nil {
 		return nil, err
 	}
-	f, err := sfnt.Parse(one)
+	f, err := sfnt.Parse(data)
 	if err != nil {
 		return nil, fmt.Errorf("no TrueType or OpenType font: %w", err)
 	}
@@ -71,11 +71,11 @@ const outlineTables = "CFF  OS/2 cmap glyf head hhea hmtx loca maxp post"
 // Each table begins at a multiple of four; in Debian's fonts they do not, and the library refuses that.
 func onlyOutlines(file []byte) ([]byte, error) {
 	errNone := errors.New("no TrueType or OpenType font: want a file that ends in .ttf, .otf or .ttc")
-	part := func(at, size uint32) []byte {
-		if end := uint64(at) + uint64(size); end > uint64(len(file)) {
+	part := func(pos, size uint32) []byte {
+		if end := uint64(pos) + uint64(size); end > uint64(len(file)) {
 			return nil
 		}
-		return file[at : at+size]
+		return file[pos : pos+size]
 	}
 	number := binary.BigEndian.Uint32
 	begin := uint32(0)
@@ -110,12 +110,12 @@ func onlyOutlines(file []byte) ([]byte, error) {
 	}
 	out := binary.BigEndian.AppendUint16(slices.Clone(head[:4]), uint16(len(tables)))
 	out = append(out, make([]byte, 6)...) // numbers for a binary search, which no reader here does
-	at := 12 + 16*len(tables)
+	pos := 12 + 16*len(tables)
 	for _, t := range tables {
 		out = append(append(out, t.tag...), 0, 0, 0, 0) // no reader here checks the sum
-		out = binary.BigEndian.AppendUint32(out, uint32(at))
+		out = binary.BigEndian.AppendUint32(out, uint32(pos))
 		out = binary.BigEndian.AppendUint32(out, uint32(len(t.content)))
-		at += (len(t.content) + 3) &^ 3
+		pos += (len(t.content) + 3) &^ 3
 	}
 	for _, t := range tables {
 		out = append(append(out, t.content...), make([]byte, -len(t.content)&3)...)
@@ -123,7 +123,7 @@ func onlyOutlines(file []byte) ([]byte, error) {
 	return out, nil
 }
 
-// Glyph is that of pdf.Face.
+// Glyph returns that of pdf.Face.
 func (f *Font) Glyph(r rune) (width float64, outline []pdf.Segment, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -167,7 +167,7 @@ func (f *Font) load(r rune) (g glyph) {
 			last = p[0]
 		case sfnt.SegmentOpQuadTo: // as a cubic curve: PDF has no quadratic ones
 			g.outline = append(g.outline, pdf.Segment{Op: 'c', Points: [3][2]float64{
-				between(last, p[0], 2./3), between(p[1], p[0], 2./3), p[1]}})
+				interpolate(last, p[0], 2./3), interpolate(p[1], p[0], 2./3), p[1]}})
 			last = p[1]
 		case sfnt.SegmentOpCubeTo:
 			g.outline = append(g.outline, pdf.Segment{Op: 'c', Points: p})
@@ -179,7 +179,7 @@ func (f *Font) load(r rune) (g glyph) {
 
 func units(v fixed.Int26_6) float64 { return float64(v) / 64 }
 
-func between(a, b [2]float64, share float64) [2]float64 {
+func interpolate(a, b [2]float64, share float64) [2]float64 {
 	return [2]float64{a[0] + (b[0]-a[0])*share, a[1] + (b[1]-a[1])*share}
 }
 
@@ -210,11 +210,11 @@ func (f *Font) width(text string, size int) int {
 func (f *Font) draw(b *bitmap, text string, size, x, base int) {
 	width, top := f.width(text, size)+2, size+size/4
 	ras := vector.NewRasterizer(width, top+size)
-	scale, at := float64(size)/1000, 0.0
+	scale, pos := float64(size)/1000, 0.0
 	for _, r := range text {
 		w, outline, _ := f.Glyph(r)
 		point := func(p [2]float64) (float32, float32) {
-			return float32((at + p[0]) * scale), float32(float64(top) - p[1]*scale)
+			return float32((pos + p[0]) * scale), float32(float64(top) - p[1]*scale)
 		}
 		for i, s := range outline {
 			if s.Op == 'm' && i > 0 {
@@ -235,7 +235,7 @@ func (f *Font) draw(b *bitmap, text string, size, x, base int) {
 		if len(outline) > 0 {
 			ras.ClosePath()
 		}
-		at += w
+		pos += w
 	}
 	cover := image.NewAlpha(image.Rect(0, 0, width, top+size))
 	ras.Draw(cover, cover.Bounds(), image.Opaque, image.Point{})

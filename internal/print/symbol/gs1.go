@@ -25,7 +25,7 @@ var gs1Levels = map[Level]qrdecoder.ErrorCorrectionLevel{'L': qrdecoder.ErrorCor
 // qrSet are the characters of which two need eleven bits. ISO/IEC 18004, 7.4.4.
 const qrSet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
 
-// GS1QR is the QR code of an element string: one that begins with FNC1.
+// GS1QR returns the QR code of an element string: one that begins with FNC1.
 func GS1QR(elements string, level Level) (Grid, error) {
 	if err := checkText(elements); err != nil {
 		return Grid{}, err
@@ -53,7 +53,7 @@ func GS1QR(elements string, level Level) (Grid, error) {
 	return g, nil
 }
 
-// GS1DataMatrix is the Data Matrix of an element string: one that begins with FNC1.
+// GS1DataMatrix returns the Data Matrix of an element string: one that begins with FNC1.
 func GS1DataMatrix(elements string) (Grid, error) {
 	if err := checkText(elements); err != nil {
 		return Grid{}, err

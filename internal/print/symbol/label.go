@@ -57,7 +57,7 @@ type line struct {
 	x, base int
 }
 
-// ModuleLength is the side of a module as it is drawn.
+// ModuleLength returns the side of a module as it is drawn.
 func (d Drawing) ModuleLength() Length { return LengthOf(d.Module, d.DPI) }
 
 // Check returns an error for a style in which nothing can be printed. It is a *SizeError where
@@ -79,7 +79,7 @@ func (s Style) Check() error {
 func (s Style) text() Length  { return cmp.Or(s.Text, defaultText) }
 func (s Style) textDots() int { return s.text().Dots(s.DPI) }
 
-// Face is the font of the lines.
+// Face returns the font of the lines.
 func (s Style) Face() *Font {
 	if s.Font == nil {
 		return DefaultFont()
@@ -121,7 +121,7 @@ func (s Style) Draw(lines []string, symbols ...Grid) (Drawing, error) {
 	return d, nil
 }
 
-// quiet is the quiet zone of a symbol in modules.
+// quiet returns the quiet zone of a symbol in modules.
 func (s Style) quiet(g Grid) int {
 	if s.Quiet != nil {
 		return *s.Quiet
@@ -136,7 +136,7 @@ func modules(n int) string {
 	return fmt.Sprintf("%d modules", n)
 }
 
-// smaller is the size of a module at which a label that needs needed dots now fits into room dots.
+// smaller returns the size of a module at which a label that needs needed dots now fits into room dots.
 func (s Style) smaller(room, needed int) Length {
 	dots, err := ModuleDots(s.Module, s.DPI)
 	if err != nil || needed == 0 {
@@ -150,7 +150,7 @@ func (s Style) smaller(room, needed int) Length {
 }
 
 // place puts the lines below the symbols, in the middle, or beside them.
-func (d *Drawing) place(lines []string, beside bool) error {
+func (d *Drawing) place(lines []string, ok bool) error {
 	if len(lines) == 0 {
 		return nil
 	}
@@ -164,7 +164,7 @@ func (d *Drawing) place(lines []string, beside bool) error {
 	block := step * len(lines)
 	x, top := 0, d.Height
 	switch {
-	case beside:
+	case ok:
 		x, d.Height = d.Width, max(d.Height, block)
 		top = (d.Height - block) / 2
 		d.shift(0, (d.Height-d.symbolsHeight())/2)
@@ -177,16 +177,16 @@ func (d *Drawing) place(lines []string, beside bool) error {
 		d.Height += block + d.size/4
 	}
 	for i, text := range lines {
-		at := x
-		if !beside {
-			at = (d.Width - d.font.width(text, d.size)) / 2
+		pos := x
+		if !ok {
+			pos = (d.Width - d.font.width(text, d.size)) / 2
 		}
-		d.lines = append(d.lines, line{text, at, top + i*step + d.size})
+		d.lines = append(d.lines, line{text, pos, top + i*step + d.size})
 	}
 	return nil
 }
 
-// symbolsHeight is the height of the tallest symbol with its quiet zone.
+// symbolsHeight returns the height of the tallest symbol with its quiet zone.
 func (d *Drawing) symbolsHeight() (height int) {
 	for _, p := range d.symbols {
 		height = max(height, 2*p.y+p.Height*d.Module)

@@ -32,23 +32,23 @@ func (b *bitmap) inked(x, y int) bool {
 
 func (b *bitmap) row(y int) []byte { return b.bits[y*b.stride : (y+1)*b.stride] }
 
-// raster is the drawing in dots. Symbols stand beside each other in the same rows of dots, so each adds its
+// raster returns the drawing in dots. Symbols stand beside each other in the same rows of dots, so each adds its
 // dots to a row and overwrites none.
 func (d Drawing) raster() *bitmap {
 	b := &bitmap{width: d.Width, height: d.Height, stride: (d.Width + 7) / 8}
 	b.bits = make([]byte, b.stride*b.height)
-	one := &bitmap{width: d.Width, height: 1, stride: b.stride, bits: make([]byte, b.stride)} // a row of modules of one symbol
+	item := &bitmap{width: d.Width, height: 1, stride: b.stride, bits: make([]byte, b.stride)} // a row of modules of one symbol
 	for _, p := range d.symbols {
 		for y := range p.Height {
-			clear(one.bits)
+			clear(item.bits)
 			for x := range p.Width * d.Module {
 				if p.Dark(x/d.Module, y) {
-					one.set(p.x+x, 0)
+					item.set(p.x+x, 0)
 				}
 			}
 			for i := range d.Module {
-				for at, dots := range one.bits {
-					b.row(p.y + y*d.Module + i)[at] |= dots
+				for pos, dots := range item.bits {
+					b.row(p.y + y*d.Module + i)[pos] |= dots
 				}
 			}
 		}

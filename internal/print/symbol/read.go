@@ -18,7 +18,7 @@ const (
 	dataMatrix
 )
 
-// Read is the text of a symbol, read from its modules; where it begins with FNC1, what readers send before it stands before it.
+// Read returns the text of a symbol, read from its modules; where it begins with FNC1, what readers send before it stands before it.
 func (g Grid) Read() (string, error) {
 	rows := make([][]bool, g.Height)
 	for y := range rows {
@@ -48,7 +48,7 @@ func (g Grid) Read() (string, error) {
 	return found.GetText(), nil
 }
 
-// Grids are the symbols of a drawing, from left to right, read from the dots that are printed. The
+// Grids returns the symbols of a drawing, from left to right, read from the dots that are printed. The
 // dots must be whole modules in a white quiet zone, and the same as the rectangles that SVG and PDF
 // draw.
 func (d Drawing) Grids() ([]Grid, error) {
@@ -61,8 +61,8 @@ func (d Drawing) Grids() ([]Grid, error) {
 				seen.dark[y*p.Width+x] = b.inked(p.x+x*d.Module, p.y+y*d.Module)
 			}
 		}
-		if at, wrong := p.wrongDot(b, d.Module); wrong {
-			return nil, fmt.Errorf("symbol %d is not drawn in whole modules: the dots of row %d are not those of its modules", n+1, at)
+		if pos, wrong := p.wrongDot(b, d.Module); wrong {
+			return nil, fmt.Errorf("symbol %d is not drawn in whole modules: the dots of row %d are not those of its modules", n+1, pos)
 		}
 		outlined := make([]bool, len(p.dark))
 		for r := range p.rects() {
@@ -85,19 +85,19 @@ func (d Drawing) Grids() ([]Grid, error) {
 // wrongDot looks for a row of dots, in a symbol or in its quiet zone, that differs from the
 // symbol's modules.
 func (p placed) wrongDot(b *bitmap, module int) (row int, wrong bool) {
-	around := p.quiet * module
-	left, right := p.x-around, p.x+p.Width*module+around
+	n := p.quiet * module
+	left, right := p.x-n, p.x+p.Width*module+n
 	line := func(ink func(x int) bool) []byte {
-		one := &bitmap{width: b.width, height: 1, stride: b.stride, bits: make([]byte, b.stride)}
+		item := &bitmap{width: b.width, height: 1, stride: b.stride, bits: make([]byte, b.stride)}
 		for x := max(left, 0); x < min(right, b.width); x++ {
 			if ink(x) {
-				one.set(x, 0)
+				item.set(x, 0)
 			}
 		}
-		return one.bits
+		return item.bits
 	}
 	mask, white := line(func(int) bool { return true }), line(func(int) bool { return false })
-	if left < 0 || right > b.width || p.y-around < 0 || p.y+p.Height*module+around > b.height {
+	if left < 0 || right > b.width || p.y-n < 0 || p.y+p.Height*module+n > b.height {
 		return p.y, true
 	}
 	for y := -p.quiet; y < p.Height+p.quiet; y++ {
@@ -105,10 +105,10 @@ func (p placed) wrongDot(b *bitmap, module int) (row int, wrong bool) {
 		if y >= 0 && y < p.Height {
 			want = line(func(x int) bool { return x >= p.x && p.Dark((x-p.x)/module, y) })
 		}
-		for at := p.y + y*module; at < p.y+(y+1)*module; at++ {
-			for i, dots := range b.row(at) {
+		for pos := p.y + y*module; pos < p.y+(y+1)*module; pos++ {
+			for i, dots := range b.row(pos) {
 				if dots&mask[i] != want[i] {
-					return at, true
+					return pos, true
 				}
 			}
 		}

@@ -17,7 +17,7 @@ import (
 // with the square of its side.
 const MostOnScreen = 500
 
-// Picture is a symbol with its quiet zone, black on white. Each module is a square of so many pixels.
+// Picture returns a symbol with its quiet zone, black on white. Each module is a square of so many pixels.
 func (g Grid) Picture(pixels int) *image.Paletted {
 	size := image.Rect(0, 0, pixels*(g.Width+2*g.quiet), pixels*(g.Height+2*g.quiet))
 	m := image.NewPaletted(size, color.Palette{color.White, color.Black})
@@ -29,7 +29,7 @@ func (g Grid) Picture(pixels int) *image.Paletted {
 	return m
 }
 
-// ForScreen is the QR code of a text as an address that holds the picture itself. The error is that
+// ForScreen returns the QR code of a text as an address that holds the picture itself. The error is that
 // of QR.
 func ForScreen(text string) (address string, err error) {
 	g, err := Readable(text)
@@ -39,7 +39,7 @@ func ForScreen(text string) (address string, err error) {
 	return g.Address()
 }
 
-// Readable is the QR code of a text with error correction M, or L where it is too long for that.
+// Readable returns the QR code of a text with error correction M, or L where it is too long for that.
 func Readable(text string) (Grid, error) {
 	g, err := QR(text, 'M')
 	if err != nil {
@@ -48,7 +48,7 @@ func Readable(text string) (Grid, error) {
 	return g, err
 }
 
-// Address is an address that holds the picture itself.
+// Address returns an address that holds the picture itself.
 func (g Grid) Address() (string, error) {
 	// Some browsers smooth pictures that they enlarge: several pixels a module keep them sharp.
 	var b bytes.Buffer
@@ -59,10 +59,10 @@ func (g Grid) Address() (string, error) {
 	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(b.Bytes()), nil
 }
 
-// FindQR is the text of the QR code on a picture that shows little else.
+// FindQR returns the text of the QR code on a picture that shows little else.
 func FindQR(m image.Image) (string, error) { return find(m, qrcode.NewQRCodeReader(), nil) }
 
-// Find is the text of the QR code on any picture, or of the Data Matrix there.
+// Find returns the text of the QR code on any picture, or of the Data Matrix there.
 func Find(m image.Image) (string, error) {
 	thorough := map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true}
 	text, err := find(m, qrcode.NewQRCodeReader(), thorough)

@@ -56,10 +56,10 @@ func (l Length) String() string {
 // Dots returns a length in dots, rounded to whole ones.
 func (l Length) Dots(dpi int) int { return int(math.Round(float64(l) * float64(dpi) / inch)) }
 
-// Millimetres is the length in millimetres.
+// Millimetres returns the length in millimetres.
 func (l Length) Millimetres() float64 { return float64(l) / 1000 }
 
-// LengthOf is the length of a number of dots.
+// LengthOf returns the length of a number of dots.
 func LengthOf(dots, dpi int) Length {
 	return Length(math.Round(float64(dots) * inch / float64(dpi)))
 }
@@ -96,7 +96,7 @@ func CheckDPI(dpi int) error {
 	return nil
 }
 
-// ModuleDots is the whole number of dots nearest to a wished module: printers draw
+// ModuleDots returns the whole number of dots nearest to a wished module: printers draw
 // whole dots, and modules of unequal size are misread. The error is a *SizeError
 // with the smallest module that this printer can draw.
 func ModuleDots(module Length, dpi int) (int, error) {
@@ -104,8 +104,8 @@ func ModuleDots(module Length, dpi int) (int, error) {
 		return 0, err
 	}
 	exact := float64(module) * float64(dpi) / inch
-	least := max(leastDots, int(math.Ceil(float64(leastModule)*float64(dpi)/inch)))
-	can := Length(math.Ceil(float64(least) * inch / float64(dpi)))
+	minimum := max(leastDots, int(math.Ceil(float64(leastModule)*float64(dpi)/inch)))
+	can := Length(math.Ceil(float64(minimum) * inch / float64(dpi)))
 	switch {
 	case module > mostModule:
 		return 0, &SizeError{Why: fmt.Sprintf("modules of %v are larger than %v", module, Length(mostModule)), Can: mostModule}
@@ -113,9 +113,9 @@ func ModuleDots(module Length, dpi int) (int, error) {
 		return 0, &SizeError{Can: can,
 			Why: fmt.Sprintf("modules of %v are smaller than cameras tell apart (%v)", module, Length(leastModule))}
 	case exact < leastDots-0.05: // 0.25mm at 203 dots an inch is 1.998 dots, and means two
-		enough := int(math.Ceil(leastDots * inch / float64(module)))
+		sufficient := int(math.Ceil(leastDots * inch / float64(module)))
 		return 0, &SizeError{Why: fmt.Sprintf("modules of %v are %.1f dots of a printer of %d dots an inch, and need %d", module, exact, dpi,
-			leastDots), Can: can, Next: fmt.Sprintf("a printer of %d dots an inch or more", enough)}
+			leastDots), Can: can, Next: fmt.Sprintf("a printer of %d dots an inch or more", sufficient)}
 	}
-	return max(least, int(math.Round(exact))), nil
+	return max(minimum, int(math.Round(exact))), nil
 }

@@ -61,7 +61,7 @@ func TestReadersReadWhatIsDrawn(t *testing.T) {
 		{"QR", func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, readtest.QR},
 		{"Data Matrix", symbol.DataMatrix, readtest.DataMatrix},
 	} {
-		for _, dpi := range testscope.Or([]int{203, 300}, []int{203}) {
+		for _, dpi := range testscope.Choose([]int{203, 300}, []int{203}) {
 			for i, text := range texts {
 				d := must[symbol.Drawing](t)(style(dpi).Draw([]string{"A serial 1"}, must[symbol.Grid](t)(kind.grid(text))))
 				sharp := picture(t, d)
@@ -84,8 +84,8 @@ func TestReadersReadWhatIsDrawn(t *testing.T) {
 func TestAnSVGHasTheDotsOfThePrinter(t *testing.T) {
 	t.Parallel()
 	readtest.Need(t, "rsvg-convert")
-	for _, dpi := range testscope.Or([]int{203, 254, 300, 600}, []int{254}) {
-		for _, text := range testscope.Or(texts, texts[:1]) {
+	for _, dpi := range testscope.Choose([]int{203, 254, 300, 600}, []int{254}) {
+		for _, text := range testscope.Choose(texts, texts[:1]) {
 			for _, draw := range []func(string) (symbol.Grid, error){
 				func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, symbol.DataMatrix,
 			} {
@@ -148,7 +148,7 @@ func TestADataMatrixIsAsSmallAsItsEncodationsMakeIt(t *testing.T) {
 		assert.Equal(t, readtest.Dmtxread(t, picture(t, d)), c.text, "%s", c.of)
 	}
 	for text := range strings.FieldsSeq("0 A a 1A AB Ab aB !a 12 123 A12 ABC abc ABCD abcd ABCDE 9ABCabc") { // each size of what is left over
-		for n := range testscope.Or(40, 8) {
+		for n := range testscope.Choose(40, 8) {
 			text := strings.Repeat(text, n+1)
 			if says, err := must[symbol.Grid](t)(symbol.DataMatrix(text)).Read(); says != text || err != nil {
 				t.Errorf("%q is read as %q: %v", text, says, err)

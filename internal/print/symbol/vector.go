@@ -31,11 +31,11 @@ func SVG(w io.Writer, d Drawing) error {
 	for _, l := range d.lines {
 		scale := strconv.FormatFloat(float64(d.size)/1000, 'f', -1, 64)
 		fmt.Fprintf(b, `<path fill="%v" transform="translate(%d %d) scale(%s -%s)" d="`, d.ink, l.x, l.base, scale, scale)
-		at := 0.0
+		pos := 0.0
 		for _, r := range l.text {
 			width, outline, _ := d.font.Glyph(r)
-			svgOutline(b, outline, at)
-			at += width
+			svgOutline(b, outline, pos)
+			pos += width
 		}
 		fmt.Fprint(b, "\"/>\n")
 	}
@@ -43,7 +43,7 @@ func SVG(w io.Writer, d Drawing) error {
 	return b.Flush()
 }
 
-func svgOutline(b *bufio.Writer, outline []pdf.Segment, at float64) {
+func svgOutline(b *bufio.Writer, outline []pdf.Segment, pos float64) {
 	for i, s := range outline {
 		points, op := s.Points[:1], s.Op-'a'+'A'
 		if s.Op == 'c' {
@@ -54,7 +54,7 @@ func svgOutline(b *bufio.Writer, outline []pdf.Segment, at float64) {
 		}
 		fmt.Fprintf(b, "%c", op)
 		for _, p := range points {
-			fmt.Fprintf(b, "%.1f %.1f ", p[0]+at, p[1])
+			fmt.Fprintf(b, "%.1f %.1f ", p[0]+pos, p[1])
 		}
 	}
 	if len(outline) > 0 {

@@ -2,7 +2,7 @@ package servertest
 
 import "fmt"
 
-// Ticket is a verify ticket of a third-party platform.
+// Ticket returns a verify ticket of a third-party platform.
 func (s *Server) Ticket(component string) string {
 	s.t.Helper()
 	var made struct {
@@ -13,7 +13,7 @@ func (s *Server) Ticket(component string) string {
 	return made.Ticket
 }
 
-// ComponentToken is a new component_access_token.
+// ComponentToken returns a new component_access_token.
 func (s *Server) ComponentToken(component string) string {
 	s.t.Helper()
 	a := s.Do("POST", "/cgi-bin/component/api_component_token",
@@ -35,7 +35,7 @@ func (s *Server) Component(token, call, body string) Answer {
 	return s.Do("POST", "/cgi-bin/component/"+call+"?component_access_token="+token, body)
 }
 
-// PreAuthCode is a new pre_auth_code.
+// PreAuthCode returns a new pre_auth_code.
 func (s *Server) PreAuthCode(token, component string) string {
 	s.t.Helper()
 	var made struct {
@@ -62,7 +62,7 @@ func (s *Server) Authorize(token, component, appid, sets string) string {
 	return agreed.Code
 }
 
-// AuthorizerToken is a token with which a platform calls for an account that
+// AuthorizerToken returns a token with which a platform calls for an account that
 // authorised it, and the refresh token.
 func (s *Server) AuthorizerToken(token, component, appid string) (access, refresh string) {
 	s.t.Helper()

@@ -86,7 +86,7 @@ type Clock struct {
 	now time.Time
 }
 
-// Now is the time.
+// Now returns the time.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -317,14 +317,14 @@ type Answer struct {
 }
 
 // JSON reads the answer into a value.
-func (a Answer) JSON(t testing.TB, into any) {
+func (a Answer) JSON(t testing.TB, dst any) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(a.Body), into); err != nil {
+	if err := json.Unmarshal([]byte(a.Body), dst); err != nil {
 		t.Fatalf("%v: %.500s", err, a.Body)
 	}
 }
 
-// Code is the errcode of the answer; 0 where it has none.
+// Code returns the errcode of the answer; 0 where it has none.
 func (a Answer) Code(t testing.TB) int {
 	t.Helper()
 	var e struct{ ErrCode int }
@@ -348,7 +348,7 @@ func (a Answer) WantStatus(t testing.TB, want int, format string, args ...any) {
 	}
 }
 
-// RID is the request id at the end of an error's text.
+// RID returns the request id at the end of an error's text.
 func (a Answer) RID(t testing.TB) string {
 	t.Helper()
 	var e struct{ ErrMsg string }
@@ -428,16 +428,16 @@ func (s *Server) Advance(d time.Duration) {
 	s.Admin("PUT", "/emulator/clock", `{"advance":"`+d.String()+`"}`)
 }
 
-// secretOf is the AppSecret of an account or a platform: the seed's, or else
+// secretOf returns the AppSecret of an account or a platform: the seed's, or else
 // "the-secret-of-" and its AppID.
 func (s *Server) secretOf(appid string) string {
 	seed := struct {
 		Accounts, Components []struct{ AppID, Secret string }
 	}{}
 	require.NoError(s.t, yaml.Unmarshal([]byte(s.options.Seed), &seed))
-	for _, one := range append(seed.Accounts, seed.Components...) {
-		if one.AppID == appid && one.Secret != "" {
-			return one.Secret
+	for _, entry := range append(seed.Accounts, seed.Components...) {
+		if entry.AppID == appid && entry.Secret != "" {
+			return entry.Secret
 		}
 	}
 	switch appid {
@@ -449,7 +449,7 @@ func (s *Server) secretOf(appid string) string {
 	return "the-secret-of-" + appid
 }
 
-// Token is an account's access token, fetched at its first use.
+// Token returns an account's access token, fetched at its first use.
 func (s *Server) Token(appid string) string {
 	s.t.Helper()
 	s.mu.Lock()

@@ -25,7 +25,7 @@ func ReadStories(t testing.TB, file string) map[string]string {
 	stories := map[string]string{}
 	for _, block := range strings.Split(string(text), "\n## ")[1:] {
 		name, lines, _ := strings.Cut(block, "\n")
-		if _, twice := stories[name]; twice {
+		if _, duplicate := stories[name]; duplicate {
 			t.Errorf("%s has %q twice", file, name)
 		}
 		stories[name] = lines
@@ -77,16 +77,16 @@ func (s *Server) tellAll(text string, taken map[string]string, verbs Verbs) (las
 			line = strings.NewReplacer("<"+name+">", value, "<?"+name+">", url.QueryEscape(value)).Replace(line)
 		}
 		line, try := strings.CutPrefix(line, "try ")
-		times, apart := 1, time.Duration(0)
-		if found := often.FindStringSubmatch(line); found != nil {
+		times, separateWait := 1, time.Duration(0)
+		if found := repetition.FindStringSubmatch(line); found != nil {
 			times, _ = strconv.Atoi(found[1])
 			line = line[len(found[0]):]
 			if found[2] == "seconds" {
-				apart = time.Second
+				separateWait = time.Second
 			}
 		}
 		for n := range times {
-			s.Clock.Step(apart)
+			s.Clock.Step(separateWait)
 			last = s.tell(strings.ReplaceAll(line, "%d", strconv.Itoa(n)), last, taken, verbs)
 		}
 		call := methods[strings.SplitN(line, " ", 2)[0]]
@@ -99,9 +99,9 @@ func (s *Server) tellAll(text string, taken map[string]string, verbs Verbs) (las
 }
 
 var (
-	methods  = map[string]bool{"GET": true, "POST": true, "PUT": true, "DELETE": true}
-	often    = regexp.MustCompile(`^(\d+) (times|seconds) `)
-	repeated = regexp.MustCompile(`<<(.*?)\*(\d+)>>`)
+	methods    = map[string]bool{"GET": true, "POST": true, "PUT": true, "DELETE": true}
+	repetition = regexp.MustCompile(`^(\d+) (times|seconds) `)
+	repeated   = regexp.MustCompile(`<<(.*?)\*(\d+)>>`)
 )
 
 // unfold returns a text of a story as it is sent.
@@ -200,22 +200,22 @@ func (s *Server) issue(words []string, taken map[string]string) (made string) {
 	if len(words) < 2 {
 		s.t.Fatalf("what is %q?", words)
 	}
-	of := append(words[1:], "", "", "")
+	names := append(words[1:], "", "", "")
 	switch words[0] {
 	case "token":
-		return s.Token(of[0])
+		return s.Token(names[0])
 	case "newtoken":
-		return s.NewToken(of[0])
+		return s.NewToken(names[0])
 	case "component":
-		return s.ComponentToken(of[0])
+		return s.ComponentToken(names[0])
 	case "ticket":
-		return s.Ticket(of[0])
+		return s.Ticket(names[0])
 	case "preauth":
-		return s.PreAuthCode(of[0], of[1])
+		return s.PreAuthCode(names[0], names[1])
 	case "authorize":
-		return s.Authorize(of[0], of[1], of[2], of[3])
+		return s.Authorize(names[0], names[1], names[2], names[3])
 	case "access":
-		made, taken["refresh"] = s.AuthorizerToken(of[0], of[1], of[2])
+		made, taken["refresh"] = s.AuthorizerToken(names[0], names[1], names[2])
 		return made
 	}
 	s.t.Fatalf("what is %q?", words)

@@ -69,7 +69,7 @@ var absent = map[Surface]map[string]string{
 	},
 }
 
-// Operations are the tables of the admin API in their order.
+// Operations returns the tables of the admin API in their order.
 func Operations() []adminroute.Route {
 	return append((&adminapi.Admin{}).Operations(), (&emulator.Control[api.Record]{}).Operations()...)
 }
@@ -94,18 +94,18 @@ func NewCalled() *Called {
 }
 
 // Note notes that something made a call.
-func (c *Called) Note(r *http.Request, by string) {
+func (c *Called) Note(r *http.Request, actor string) {
 	_, pattern := c.mux.Handler(r)
 	id := c.names[pattern]
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if id != "" && !slices.Contains(c.by[id], by) {
-		c.by[id] = append(c.by[id], by)
+	if id != "" && !slices.Contains(c.by[id], actor) {
+		c.by[id] = append(c.by[id], actor)
 	}
 }
 
-// By returns the callers of each operation.
-func (c *Called) By() map[string][]string {
+// Callers returns the callers of each operation.
+func (c *Called) Callers() map[string][]string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.by)
@@ -117,10 +117,10 @@ func (c *Called) Parity(t *testing.T, on Surface) {
 	t.Helper()
 	left := maps.Clone(absent[on])
 	for _, o := range Operations() {
-		by, why := c.By()[o.ID], left[o.ID]
+		names, reason := c.Callers()[o.ID], left[o.ID]
 		delete(left, o.ID)
-		if (len(by) == 0) == (why == "") {
-			t.Errorf("%s (%s %s): %s calls it by %q, and the reason why it does not is %q", o.ID, o.Method, o.Path, on, by, why)
+		if (len(names) == 0) == (reason == "") {
+			t.Errorf("%s (%s %s): %s calls it by %q, and the reason why it does not is %q", o.ID, o.Method, o.Path, on, names, reason)
 		}
 	}
 	for id := range left {

@@ -19,22 +19,22 @@ func newSpace() chan []byte {
 
 // readAhead reads r while f works on what was read before. When it returns, reading r has ended.
 func readAhead(r io.Reader, space chan []byte, f func(io.Reader) error) error {
-	a := &ahead{space: space, pieces: make(chan aheadPiece, aheadPieces)}
-	enough := make(chan struct{})
+	a := &lookahead{space: space, pieces: make(chan aheadPiece, aheadPieces)}
+	stop := make(chan struct{})
 	go func() {
 		defer close(a.pieces)
 		for {
 			var b []byte
 			select {
 			case b = <-space:
-			case <-enough:
+			case <-stop:
 				return
 			}
 			n, err := 0, error(nil)
 			for n < len(b) && err == nil {
-				var some int
-				some, err = r.Read(b[n:])
-				n += some
+				var part int
+				part, err = r.Read(b[n:])
+				n += part
 			}
 			a.pieces <- aheadPiece{b, n, err}
 			if err != nil {
@@ -43,7 +43,7 @@ func readAhead(r io.Reader, space chan []byte, f func(io.Reader) error) error {
 		}
 	}()
 	err := f(a)
-	close(enough)
+	close(stop)
 	a.giveBack()
 	for a.now = range a.pieces {
 		a.giveBack()
@@ -51,8 +51,8 @@ func readAhead(r io.Reader, space chan []byte, f func(io.Reader) error) error {
 	return err
 }
 
-// ahead holds data that was read ahead.
-type ahead struct {
+// lookahead holds data that was read ahead.
+type lookahead struct {
 	space  chan []byte
 	pieces chan aheadPiece
 	now    aheadPiece
@@ -66,7 +66,7 @@ type aheadPiece struct {
 }
 
 // Read implements io.Reader.
-func (a *ahead) Read(p []byte) (int, error) {
+func (a *lookahead) Read(p []byte) (int, error) {
 	for a.at == a.now.n {
 		if a.now.err != nil {
 			return 0, a.now.err
@@ -84,7 +84,7 @@ func (a *ahead) Read(p []byte) (int, error) {
 }
 
 // giveBack returns a buffer for another piece.
-func (a *ahead) giveBack() {
+func (a *lookahead) giveBack() {
 	if a.now.b != nil {
 		a.space <- a.now.b
 		a.now.b = nil

@@ -99,7 +99,7 @@ type secrets struct {
 	Tables []Member          `json:"tables"`
 }
 
-// trailer is the empty gzip (RFC 1952) with the sum of all before it. It is written byte by byte
+// trailer returns the empty gzip (RFC 1952) with the sum of all before it. It is written byte by byte
 // here, because it is compared so.
 func trailer(sum []byte) []byte {
 	const withComment, unknownSystem = 0x10, 0xff

@@ -33,8 +33,8 @@ type plain struct {
 	sum  []byte // SHA-256
 }
 
-// then is the plain of two texts, one after the other, without a sum.
-func (p plain) then(next plain) plain {
+// append returns the plain of two texts, one after the other, without a sum.
+func (p plain) append(next plain) plain {
 	return plain{size: p.size + next.size, crc: crcOfBoth(p.crc, next.crc, next.size)}
 }
 
@@ -101,20 +101,20 @@ func (t *text) Write(b []byte) (n int, err error) {
 			t.full <- t.piece
 			t.piece = <-t.packer.free
 		}
-		some := min(len(b), pieceSize-len(t.piece))
-		t.piece = append(t.piece, b[:some]...)
-		b, n = b[some:], n+some
+		part := min(len(b), pieceSize-len(t.piece))
+		t.piece = append(t.piece, b[:part]...)
+		b, n = b[part:], n+part
 	}
 	return n, nil
 }
 
 // packPieces packs the pieces of a text until there are no more.
-func (t *text) packPieces(into *packed, sum hash.Hash) (err error) {
+func (t *text) packPieces(dst *packed, sum hash.Hash) (err error) {
 	for piece := range t.full {
 		if err == nil {
 			sum.Write(piece)
-			into.size += int64(len(piece))
-			into.crc = crc32.Update(into.crc, crc32.IEEETable, piece)
+			dst.size += int64(len(piece))
+			dst.crc = crc32.Update(dst.crc, crc32.IEEETable, piece)
 			if _, err = t.packer.flate.Write(piece); err != nil {
 				t.broken.Store(true)
 			}
@@ -142,7 +142,7 @@ func (c *counting) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// crcOfBoth is the CRC-32 of two texts, one after the other, from their CRC-32s and the length of
+// crcOfBoth returns the CRC-32 of two texts, one after the other, from their CRC-32s and the length of
 // the second. Each byte of the second multiplies the first CRC by x^8.
 func crcOfBoth(first, second uint32, length int64) uint32 {
 	for power := uint32(1) << 23; length > 0; length >>= 1 { // x^8, its highest term in the lowest bit

@@ -83,15 +83,15 @@ func packRows(ctx context.Context, dir string, c Contents) (p *Packed, err error
 	packer := newPacker(f)
 	for _, table := range c.Tables.Tables() {
 		var rows int64
-		one, err := packer.pack(func(w io.Writer) (err error) {
+		file, err := packer.pack(func(w io.Writer) (err error) {
 			rows, err = c.Tables.WriteRows(ctx, table, w)
 			return err
 		})
 		if err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
-		p.tables = append(p.tables, one)
-		p.Manifest.Members = append(p.Manifest.Members, one.member(memberOf(table), rows))
+		p.tables = append(p.tables, file)
+		p.Manifest.Members = append(p.Manifest.Members, file.member(memberOf(table), rows))
 	}
 	return p, nil
 }
@@ -123,13 +123,13 @@ func (p *Packed) Close() error {
 
 // WriteTo writes the archive.
 func (p *Packed) WriteTo(w io.Writer) (int64, error) {
-	whole := newSummer(w)
-	g := &packedGzip{whole: whole, packer: newPacker(whole)}
+	fullSummer := newSummer(w)
+	g := &packedGzip{whole: fullSummer, packer: newPacker(fullSummer)}
 	err := g.write(p)
 	if err == nil {
-		_, err = w.Write(trailer(whole.sum()))
+		_, err = w.Write(trailer(fullSummer.sum()))
 	}
-	return whole.size + trailerSize, err
+	return fullSummer.size + trailerSize, err
 }
 
 // packedGzip is one gzip of texts of which some are packed already.
@@ -202,18 +202,18 @@ func (g *packedGzip) table(m Member, table packed, rows io.ReaderAt) error {
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", m.Name, err)
 	}
-	g.all = g.all.then(table.plain)
+	g.all = g.all.append(table.plain)
 	g.pad(m.Size)
 	return nil
 }
 
 // flush packs what waits.
 func (g *packedGzip) flush() error {
-	one, err := g.packer.pack(func(w io.Writer) error {
+	file, err := g.packer.pack(func(w io.Writer) error {
 		_, err := g.waits.WriteTo(w)
 		return err
 	})
-	g.all = g.all.then(one.plain)
+	g.all = g.all.append(file.plain)
 	return err
 }
 

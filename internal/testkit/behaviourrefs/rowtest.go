@@ -63,24 +63,24 @@ func (n *Named) file(path string, ids map[string]string) error {
 	test := strings.HasSuffix(path, "_test.go")
 	for _, group := range f.Comments {
 		for _, c := range group.List {
-			at := fmt.Sprintf("%s:%d", path, files.Position(c.Pos()).Line)
+			location := fmt.Sprintf("%s:%d", path, files.Position(c.Pos()).Line)
 			if bare.MatchString(c.Text) {
-				n.Faults = append(n.Faults, at+": a choice or an inference without a row: "+c.Text)
+				n.Faults = append(n.Faults, location+": a choice or an inference without a row: "+c.Text)
 			}
 			for _, found := range saying.FindAllStringSubmatch(c.Text, -1) {
 				word, id := found[1], found[2]
 				row, known := behaviour.ByID(id)
 				switch {
 				case !known:
-					n.Faults = append(n.Faults, at+": there is no row "+id)
+					n.Faults = append(n.Faults, location+": there is no row "+id)
 				case test != (word == "Behaviour"):
-					n.Faults = append(n.Faults, at+": a comment of the product says the mark, one of a test Behaviour("+id+")")
+					n.Faults = append(n.Faults, location+": a comment of the product says the mark, one of a test Behaviour("+id+")")
 				case test:
-					n.Tested[id] = at
+					n.Tested[id] = location
 				case strings.ToLower(word) != string(row.Get().Evidence):
-					n.Faults = append(n.Faults, fmt.Sprintf("%s: %s is %s", at, id, row.Get().Evidence))
+					n.Faults = append(n.Faults, fmt.Sprintf("%s: %s is %s", location, id, row.Get().Evidence))
 				default:
-					n.Said[id] = at
+					n.Said[id] = location
 				}
 			}
 		}
@@ -93,7 +93,7 @@ func (n *Named) file(path string, ids map[string]string) error {
 		if !is {
 			return true
 		}
-		if of, is := s.X.(*ast.Ident); is && of.Name == "behaviour" && ids[s.Sel.Name] != "" {
+		if ident, is := s.X.(*ast.Ident); is && ident.Name == "behaviour" && ids[s.Sel.Name] != "" {
 			n.Recorded[ids[s.Sel.Name]] = fmt.Sprintf("%s:%d", path, files.Position(s.Pos()).Line)
 		}
 		return true
@@ -101,7 +101,7 @@ func (n *Named) file(path string, ids map[string]string) error {
 	return nil
 }
 
-// constants are the ids of the table by the Go names of their rows.
+// constants returns the ids of the table by the Go names of their rows.
 func constants(folder string) (map[string]string, error) {
 	ids := map[string]string{}
 	paths, err := filepath.Glob(filepath.Join(folder, "table_*.go"))

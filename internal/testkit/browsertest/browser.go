@@ -16,7 +16,7 @@ import (
 // Start starts a Chromium that ends with the test, and returns the context of its first page. Requests for every
 // name go to host, an address with a port, where it is not "". Without a Chromium the test is skipped, unless
 // QRJUMP_REQUIRE_CHROMIUM is set. More are switches of Chromium's own.
-func Start(t *testing.T, host string, more ...chromedp.ExecAllocatorOption) context.Context {
+func Start(t *testing.T, host string, moreFns ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	program := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -55,7 +55,7 @@ func Start(t *testing.T, host string, more ...chromedp.ExecAllocatorOption) cont
 		bounded, cancel = context.WithDeadline(bounded, end.Add(-20*time.Second))
 		t.Cleanup(cancel)
 	}
-	ctx, stop := chromedp.NewExecAllocator(bounded, append(options, more...)...)
+	ctx, stop := chromedp.NewExecAllocator(bounded, append(options, moreFns...)...)
 	t.Cleanup(stop)
 	ctx, end := chromedp.NewContext(ctx)
 	t.Cleanup(func() {
@@ -88,18 +88,18 @@ const patience = 5 * time.Minute
 
 // Await waits until a page is loaded and a JavaScript expression is true on it. It may become another page meanwhile: a
 // question that goes under with its page is asked again.
-func Await(t *testing.T, page context.Context, so string) {
+func Await(t *testing.T, page context.Context, value string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(page, patience)
 	defer cancel()
 	for {
-		now, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.readyState === "complete" && (`+so+`)`))
-		if err == nil && now {
+		isNow, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.readyState === "complete" && (`+value+`)`))
+		if err == nil && isNow {
 			return
 		}
 		if ctx.Err() != nil {
-			text, there := chromedp.Run(page, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
-			t.Fatalf("it never was so: %s\nlast: %v\n%s %v", so, err, text, there)
+			text, cause := chromedp.Run(page, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
+			t.Fatalf("it never was so: %s\nlast: %v\n%s %v", value, err, text, cause)
 		}
 		time.Sleep(10 * time.Millisecond) // between two looks, for what it waits for
 	}

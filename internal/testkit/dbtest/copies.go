@@ -28,7 +28,7 @@ type model struct {
 // empty url means the embedded database, in a folder.
 func CopiesOf(fill func(url, folder string) error) *Copies { return &Copies{fill: fill} }
 
-// Postgres is a copy on PostgreSQL that ends with the test; as patient as Patient. The
+// Postgres returns a copy on PostgreSQL that ends with the test; as patient as Patient. The
 // package's TestMain must call Run.
 func (c *Copies) Postgres(t testing.TB) string {
 	t.Helper()
@@ -64,7 +64,7 @@ func (c *Copies) Embedded(t testing.TB, folder string) {
 	require.NoError(t, err)
 }
 
-// filled are the files of a folder that was filled.
+// filled returns the files of a folder that was filled.
 func (c *Copies) filled() (map[string][]byte, error) {
 	folder, err := os.MkdirTemp("", "model")
 	if err != nil {

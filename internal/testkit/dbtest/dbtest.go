@@ -20,13 +20,13 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Each runs a test on the embedded database, whose URL is "", then on what postgres makes.
-func Each(t *testing.T, postgres func(testing.TB) string, f func(t *testing.T, url string)) {
+// OnEach runs a test on the embedded database, whose URL is "", then on what postgres makes.
+func OnEach(t *testing.T, postgres func(testing.TB) string, f func(t *testing.T, url string)) {
 	t.Run("sqlite", func(t *testing.T) { f(t, "") })
 	t.Run("postgres", func(t *testing.T) { f(t, postgres(t)) })
 }
 
-// Server is the PostgreSQL server of this run (TEST_POSTGRES); without one the test is skipped.
+// Server returns the PostgreSQL server of this run (TEST_POSTGRES); without one the test is skipped.
 func Server(t testing.TB) string {
 	t.Helper()
 	address := os.Getenv("TEST_POSTGRES")
@@ -72,7 +72,7 @@ func Patient(t testing.TB) string {
 }
 
 func patient(address string) string {
-	return With(With(address, "lock_timeout", "0"), "connect_timeout", "600")
+	return WithOption(WithOption(address, "lock_timeout", "0"), "connect_timeout", "600")
 }
 
 // ran is the database in which Schema makes schemas: packages that are tested side by
@@ -100,7 +100,7 @@ func Schema(t testing.TB) string {
 	schema := fmt.Sprintf("t%d", ran.schemas.Add(1))
 	exec(t, ran.db, `CREATE SCHEMA `+schema)
 	t.Cleanup(func() { exec(t, ran.db, `DROP SCHEMA `+schema+` CASCADE`) })
-	return patient(With(in(server, ran.name), "search_path", schema))
+	return patient(WithOption(in(server, ran.name), "search_path", schema))
 }
 
 // Run runs the tests of a package and drops what they share: the database of their
@@ -130,8 +130,8 @@ func Run(m *testing.M) (code int) {
 	return code
 }
 
-// With changes one option of a PostgreSQL URL; "" removes it.
-func With(address, name, value string) string {
+// WithOption changes one option of a PostgreSQL URL; "" removes it.
+func WithOption(address, name, value string) string {
 	u := parse(address)
 	q := u.Query()
 	q.Set(name, value)
@@ -142,7 +142,7 @@ func With(address, name, value string) string {
 	return u.String()
 }
 
-// Name is the name of the database that a URL leads to.
+// Name returns the name of the database that a URL leads to.
 func Name(address string) string { return strings.TrimPrefix(parse(address).Path, "/") }
 
 // Exec runs one statement. PostgreSQL waits five seconds for sessions that end and are

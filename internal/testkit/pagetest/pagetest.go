@@ -28,7 +28,7 @@ var (
 func Weigh(t testing.TB, page string, get func(address string) string) (bytes int, loaded []string) {
 	t.Helper()
 	bytes = len(page)
-	check := func(where, text string, style bool) {
+	check := func(location, text string, style bool) {
 		loads := fromScript
 		if style {
 			loads = fromStyle
@@ -37,14 +37,14 @@ func Weigh(t testing.TB, page string, get func(address string) string) (bytes in
 			if style && (strings.HasPrefix(found[1], "data:") || strings.HasPrefix(found[1], "#")) {
 				continue // it is in the text already
 			}
-			t.Errorf("%s loads more, which is not counted: %s", where, found[0])
+			t.Errorf("%s loads more, which is not counted: %s", location, found[0])
 		}
 	}
-	for _, inside := range styles.FindAllStringSubmatch(page, -1) {
-		check("the page", inside[1], true)
+	for _, innerNames := range styles.FindAllStringSubmatch(page, -1) {
+		check("the page", innerNames[1], true)
 	}
-	for _, inside := range scripts.FindAllStringSubmatch(page, -1) {
-		check("the page", inside[1], false)
+	for _, innerNames := range scripts.FindAllStringSubmatch(page, -1) {
+		check("the page", innerNames[1], false)
 	}
 	for _, element := range tag.FindAllStringSubmatch(page, -1) {
 		has := map[string]string{}

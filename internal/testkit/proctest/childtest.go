@@ -23,7 +23,7 @@ const variable = "QRJUMP_TEST_ROLE"
 // Roles are the functions that a test binary can run instead, by name. A role's context ends with SIGTERM.
 type Roles map[string]func(ctx context.Context, orders []byte) error
 
-// Role is a role with orders of its own type.
+// Role returns a role with orders of its own type.
 func Role[T any](play func(context.Context, T) error) func(context.Context, []byte) error {
 	return func(ctx context.Context, text []byte) error {
 		var orders T
@@ -54,8 +54,8 @@ func (r Roles) Play() {
 	os.Exit(0)
 }
 
-// Command is this test binary in a role, maybe run by another program: before are its name and its arguments.
-func Command(role string, orders any, before ...string) *exec.Cmd {
+// Command is this test binary in a role, maybe run by another program: oldNames are its name and its arguments.
+func Command(role string, orders any, oldNames ...string) *exec.Cmd {
 	text, err := json.Marshal(orders)
 	if err != nil {
 		panic(err)
@@ -64,8 +64,8 @@ func Command(role string, orders any, before ...string) *exec.Cmd {
 	if err != nil {
 		panic(err)
 	}
-	before = append(before, self)
-	cmd := exec.Command(before[0], before[1:]...)
+	oldNames = append(oldNames, self)
+	cmd := exec.Command(oldNames[0], oldNames[1:]...)
 	cmd.Env = append(os.Environ(), variable+"="+role+"\n"+string(text))
 	return cmd
 }
@@ -114,7 +114,7 @@ func Start(t T, cmd *exec.Cmd) *Child {
 	return c
 }
 
-// Line is the next line of its standard output; false = it has ended, or ends.
+// Line returns the next line of its standard output; false = it has ended, or ends.
 func (c *Child) Line() (string, bool) {
 	line, err := c.Out.ReadString('\n')
 	return strings.TrimSuffix(line, "\n"), err == nil
@@ -122,8 +122,8 @@ func (c *Child) Line() (string, bool) {
 
 // Ready waits until a qrjump server is ready; false = it has ended instead.
 func (c *Child) Ready() (url string, ready bool) {
-	line, whole := c.Line()
-	if url, ready = strings.CutPrefix(line, "qrjump ready "); !whole || !ready {
+	line, complete := c.Line()
+	if url, ready = strings.CutPrefix(line, "qrjump ready "); !complete || !ready {
 		_ = c.Wait()
 		return "", false
 	}

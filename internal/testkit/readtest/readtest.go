@@ -89,10 +89,10 @@ func read(t testing.TB, pictures []image.Image, first gozxing.Reader, second fun
 			}
 		}
 		if text == "" || testscope.Run() {
-			if other := second(file(t, m)); text == "" {
-				text = other
-			} else if other != "" && other != text {
-				text += " (another reader: " + other + ")"
+			if peer := second(file(t, m)); text == "" {
+				text = peer
+			} else if peer != "" && peer != text {
+				text += " (another reader: " + peer + ")"
 			}
 		}
 		found = append(found, text)
@@ -100,7 +100,7 @@ func read(t testing.TB, pictures []image.Image, first gozxing.Reader, second fun
 	return found
 }
 
-// file is a picture as a file.
+// file returns a picture as a file.
 func file(t testing.TB, m image.Image) string {
 	t.Helper()
 	f, err := os.CreateTemp(t.TempDir(), "*.png")
@@ -266,11 +266,11 @@ func Blur(m image.Image, module int) image.Image {
 	return mean(mean(seen, finer*module/4), finer*module/4)
 }
 
-// mean is the mean of the points around each, along the rows and then along the columns.
+// mean returns the mean of the points around each, along the rows and then along the columns.
 func mean(m *image.Gray, radius int) *image.Gray {
 	b := m.Bounds()
 	out := image.NewGray(b)
-	along := func(to, from []uint8, begin, step, n int) {
+	fn := func(to, from []uint8, begin, step, n int) {
 		sum, count := 0, 0
 		for i := range min(radius, n) {
 			sum, count = sum+int(from[begin+i*step]), count+1
@@ -287,10 +287,10 @@ func mean(m *image.Gray, radius int) *image.Gray {
 	}
 	rows := image.NewGray(b)
 	for y := range b.Max.Y {
-		along(rows.Pix, m.Pix, y*m.Stride, 1, b.Max.X)
+		fn(rows.Pix, m.Pix, y*m.Stride, 1, b.Max.X)
 	}
 	for x := range b.Max.X {
-		along(out.Pix, rows.Pix, x, rows.Stride, b.Max.Y)
+		fn(out.Pix, rows.Pix, x, rows.Stride, b.Max.Y)
 	}
 	return out
 }

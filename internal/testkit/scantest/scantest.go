@@ -69,17 +69,17 @@ func (l *Memory) End(context.Context) (int64, error) {
 	return l.Entries[len(l.Entries)-1].Position, nil
 }
 
-func (l *Memory) Read(_ context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
+func (l *Memory) Read(_ context.Context, start int64) iter.Seq2[scanlog.Entry, error] {
 	return func(yield func(scanlog.Entry, error) bool) {
 		l.mu.Lock()
 		all := l.Entries
 		l.Reads++
 		l.mu.Unlock()
-		at, found := slices.BinarySearchFunc(all, after, func(e scanlog.Entry, p int64) int { return int(e.Position - p) })
+		pos, found := slices.BinarySearchFunc(all, start, func(e scanlog.Entry, p int64) int { return int(e.Position - p) })
 		if found {
-			at++
+			pos++
 		}
-		for _, e := range all[at:] {
+		for _, e := range all[pos:] {
 			l.mu.Lock()
 			l.Yielded++
 			l.mu.Unlock()
@@ -90,17 +90,17 @@ func (l *Memory) Read(_ context.Context, after int64) iter.Seq2[scanlog.Entry, e
 	}
 }
 
-// Between knows nothing of times, as it may.
-func (l *Memory) Between(ctx context.Context, after int64, _, _ time.Time) iter.Seq2[scanlog.Entry, error] {
-	return l.Read(ctx, after)
+// ListRange knows nothing of times, as it may.
+func (l *Memory) ListRange(ctx context.Context, start int64, _, _ time.Time) iter.Seq2[scanlog.Entry, error] {
+	return l.Read(ctx, start)
 }
 
-func (l *Memory) Of(ctx context.Context, users scanlog.Users, after int64) iter.Seq2[scanlog.Entry, error] {
-	return Of(l.Read(ctx, after), users)
+func (l *Memory) ForUsers(ctx context.Context, users scanlog.Users, start int64) iter.Seq2[scanlog.Entry, error] {
+	return ForUsers(l.Read(ctx, start), users)
 }
 
-// Of yields the entries of a log about some users.
-func Of(all iter.Seq2[scanlog.Entry, error], users scanlog.Users) iter.Seq2[scanlog.Entry, error] {
+// ForUsers yields the entries of a log about some users.
+func ForUsers(all iter.Seq2[scanlog.Entry, error], users scanlog.Users) iter.Seq2[scanlog.Entry, error] {
 	return func(yield func(scanlog.Entry, error) bool) {
 		for e, err := range all {
 			if users[e.User] && !yield(e, err) {
@@ -135,8 +135,8 @@ func (l *Memory) Erase(_ context.Context, users scanlog.Users, upTo int64) (n in
 	return n, nil
 }
 
-// Before knows nothing, as it may.
-func (l *Memory) Before(context.Context, time.Time) (int64, error) { return 0, nil }
+// PositionBefore knows nothing, as it may.
+func (l *Memory) PositionBefore(context.Context, time.Time) (int64, error) { return 0, nil }
 
 // Forget removes what is older, as a journal does with whole files.
 func (l *Memory) Forget(_ context.Context, before time.Time) error {
@@ -150,9 +150,9 @@ func (l *Memory) Forget(_ context.Context, before time.Time) error {
 	return nil
 }
 
-// ID is an id of a moment.
-func ID(at time.Time, r *rand.Rand) (id scanlog.ScanID) {
-	binary.BigEndian.PutUint64(id[:], uint64(at.UnixMilli())<<16|r.Uint64N(1<<16))
+// ID returns an id of a moment.
+func ID(t time.Time, r *rand.Rand) (id scanlog.ScanID) {
+	binary.BigEndian.PutUint64(id[:], uint64(t.UnixMilli())<<16|r.Uint64N(1<<16))
 	binary.BigEndian.PutUint64(id[8:], r.Uint64())
 	return id
 }
@@ -171,11 +171,11 @@ type Traffic struct {
 // Next is one more scan.
 func (s *Traffic) Next() scanlog.Event {
 	s.Now = s.Now.Add(time.Duration(s.Random.IntN(90_000)) * time.Millisecond)
-	at := s.Now
+	t := s.Now
 	if s.Random.IntN(10) == 0 { // late
-		at = at.Add(-time.Duration(s.Random.IntN(72*3600)) * time.Second)
+		t = t.Add(-time.Duration(s.Random.IntN(72*3600)) * time.Second)
 	}
-	e := scanlog.Event{ID: ID(at, s.Random), At: at, Source: []string{"scan", "press", "album"}[s.Random.IntN(3)],
+	e := scanlog.Event{ID: ID(t, s.Random), At: t, Source: []string{"scan", "press", "album"}[s.Random.IntN(3)],
 		Action: "open_mini_program",
 		App:    fmt.Sprintf("wx%d", s.Random.IntN(3))}
 	if n := s.Random.IntN(s.Users); n > 0 {
@@ -209,7 +209,7 @@ func (s *Traffic) Take(n int) (list []scanlog.Event) {
 
 // EachStore runs a test on a new store of each database. The package's TestMain must call dbtest.Run.
 func EachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
-	dbtest.Each(t, storetest.Postgres, func(t *testing.T, url string) {
+	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
 		s := OpenStore(t, store.Target{URL: url, Dir: storetest.Folder(t)})
 		AddOwners(t, s)
 		f(t, s)

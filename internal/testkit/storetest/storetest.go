@@ -17,7 +17,7 @@ var copies = dbtest.CopiesOf(func(url, folder string) error {
 	return s.Close()
 })
 
-// Folder is a new folder with an embedded database that has its tables and no rows.
+// Folder returns a new folder with an embedded database that has its tables and no rows.
 func Folder(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()

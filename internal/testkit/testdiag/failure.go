@@ -16,7 +16,7 @@ const Variable = "QRJUMP_TEST_SEED"
 // shown is the number of bytes of a log that are printed.
 const shown = 4000
 
-// Seed is the seed of a random test: drawn, or what the environment says. A failed test prints the command that plays the same choices.
+// Seed returns the seed of a random test: drawn, or what the environment says. A failed test prints the command that plays the same choices.
 func Seed(t testing.TB) uint64 {
 	t.Helper()
 	seed := uint64(rand.Uint32())
@@ -45,11 +45,11 @@ func Tell(t testing.TB, said func() string) {
 }
 
 // Log tells the end of a log.
-func Log(t testing.TB, of string, text func() string) {
+func Log(t testing.TB, subject string, text func() string) {
 	t.Helper()
 	Tell(t, func() string {
 		all := text()
-		return fmt.Sprintf("the end of the log of %s:\n%s", of, all[max(0, len(all)-shown):])
+		return fmt.Sprintf("the end of the log of %s:\n%s", subject, all[max(0, len(all)-shown):])
 	})
 }
 

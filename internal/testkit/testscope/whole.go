@@ -15,16 +15,16 @@ func Run() bool {
 	return asked != "" && asked != "0"
 }
 
-// Or is complete in a whole run and part in any other. Tests choose by it how many rows, codes, rounds or simulated worlds they look at.
-func Or[T any](complete, part T) T {
+// Choose is complete in a whole run and part in any other. Tests choose by it how many rows, codes, rounds or simulated worlds they look at.
+func Choose[T any](complete, part T) T {
 	if Run() {
 		return complete
 	}
 	return part
 }
 
-// Only leaves a test to whole runs. The reason says what the rest of `make test` has seen of the same thing.
-func Only(t testing.TB, reason string) {
+// WholeOnly leaves a test to whole runs. The reason says what the rest of `make test` has seen of the same thing.
+func WholeOnly(t testing.TB, reason string) {
 	t.Helper()
 	if !Run() {
 		t.Skipf("left to make test-all (%s=1): %s", Variable, reason)

@@ -35,7 +35,7 @@ const (
 	registerBits = 17
 )
 
-// Number is a user in a sketch. The zero user is anonymous.
+// Number returns a user in a sketch. The zero user is anonymous.
 func Number(u scanlog.UserHash) uint64 { return xxhash.Sum64(u[:]) }
 
 // Add notes a user; the zero user is anonymous and changes nothing. It reports whether the sketch is another one now.
@@ -74,16 +74,16 @@ func (s *Users) compact() {
 
 // raise enters a number in its register.
 func (s *Users) raise(n uint64) bool {
-	at, rank := register(n)
-	if s.registers[at] >= rank {
+	pos, rank := register(n)
+	if s.registers[pos] >= rank {
 		return false
 	}
-	s.registers[at] = rank
+	s.registers[pos] = rank
 	return true
 }
 
 // register says which one a number raises, and to which rank.
-func register(n uint64) (at uint64, rank byte) {
+func register(n uint64) (pos uint64, rank byte) {
 	return n >> (64 - registerBits), byte(bits.LeadingZeros64(n<<registerBits|1<<(registerBits-1)) + 1)
 }
 
@@ -106,9 +106,9 @@ func (s *Users) Merge(o Users) {
 			s.raise(n)
 		}
 	case s.registers == nil:
-		mine := s.exact
+		localNumbers := s.exact
 		s.exact, s.registers = nil, slices.Clone(o.registers)
-		for _, n := range mine {
+		for _, n := range localNumbers {
 			s.raise(n)
 		}
 	default:
@@ -119,13 +119,13 @@ func (s *Users) Merge(o Users) {
 }
 
 // Merged is everybody of some sketches, or the only one of them.
-func Merged(some []*Users) *Users {
-	if len(some) == 1 {
-		return some[0]
+func Merged(userses []*Users) *Users {
+	if len(userses) == 1 {
+		return userses[0]
 	}
 	s := &Users{}
 	var exact []uint64
-	for _, o := range some {
+	for _, o := range userses {
 		if o.registers != nil {
 			s.Merge(*o)
 		}
@@ -143,7 +143,7 @@ func Merged(some []*Users) *Users {
 	return s
 }
 
-// union is a new sorted list of what is in one of two.
+// union returns a new sorted list of what is in one of two.
 func union(a, b []uint64) []uint64 {
 	all := make([]uint64, 0, len(a)+len(b))
 	for len(a) > 0 && len(b) > 0 {
@@ -161,13 +161,13 @@ func union(a, b []uint64) []uint64 {
 
 // Replace puts a number that means nothing in the place of a user whose data are erased: the count stays. It reports whether the
 // user may have been counted: registers hold no user's number, so in them every user may have been.
-func (s *Users) Replace(u scanlog.UserHash, by uint64) bool {
+func (s *Users) Replace(u scanlog.UserHash, step uint64) bool {
 	i, have := slices.BinarySearch(s.exact, Number(u))
 	if !have {
 		return s.registers != nil
 	}
 	s.exact = slices.Delete(s.exact, i, i+1)
-	s.AddNumber(by)
+	s.AddNumber(step)
 	return true
 }
 
@@ -197,10 +197,10 @@ func sigma(x float64) float64 {
 	y, z := 1.0, x
 	for {
 		x *= x
-		before := z
+		prev := z
 		z += x * y
 		y += y
-		if z == before {
+		if z == prev {
 			return z
 		}
 	}
@@ -213,10 +213,10 @@ func tau(x float64) float64 {
 	y, z := 1.0, 1-x
 	for {
 		x = math.Sqrt(x)
-		before := z
+		prev := z
 		y /= 2
 		z -= (1 - x) * (1 - x) * y
-		if z == before {
+		if z == prev {
 			return z / 3
 		}
 	}
@@ -226,20 +226,20 @@ func tau(x float64) float64 {
 // that they raise.
 func (s *Users) Changes() string {
 	var b []byte
-	put := func(at uint64, rank byte) {
-		if at |= uint64(rank) << registerBits; rank > 0 {
-			b = append(b, byte(at>>16), byte(at>>8), byte(at))
+	put := func(pos uint64, rank byte) {
+		if pos |= uint64(rank) << registerBits; rank > 0 {
+			b = append(b, byte(pos>>16), byte(pos>>8), byte(pos))
 		}
 	}
-	for at, rank := range s.registers {
-		put(uint64(at), rank)
+	for pos, rank := range s.registers {
+		put(uint64(pos), rank)
 	}
 	last, highest := uint64(0), byte(0)
 	for _, n := range s.exact {
-		at, rank := register(n)
-		if at != last {
+		pos, rank := register(n)
+		if pos != last {
 			put(last, highest)
-			last, highest = at, 0
+			last, highest = pos, 0
 		}
 		highest = max(highest, rank)
 	}
@@ -262,11 +262,11 @@ func (s *Users) MergeText(text string) error {
 	}
 	for ; len(b) > 0; b = b[3:] {
 		n := uint32(b[0])<<16 | uint32(b[1])<<8 | uint32(b[2])
-		at, rank := n&(1<<registerBits-1), byte(n>>registerBits)
+		pos, rank := n&(1<<registerBits-1), byte(n>>registerBits)
 		if rank > maxRank {
 			return errSketch
 		}
-		s.registers[at] = max(s.registers[at], rank)
+		s.registers[pos] = max(s.registers[pos], rank)
 	}
 	return nil
 }
@@ -274,7 +274,7 @@ func (s *Users) MergeText(text string) error {
 // errSketch says that a stored sketch is none.
 var errSketch = errors.New("sketch: a stored sketch cannot be read")
 
-// Encode is the sketch as text.
+// Encode returns the sketch as text.
 func (s *Users) Encode() string {
 	if s.registers == nil {
 		b := make([]byte, 0, 8*len(s.exact))

@@ -3,29 +3,29 @@ package timebucket
 
 import "time"
 
-// Hour is the hour of a moment, in hours since 1970-01-01 UTC. Zones are whole hours off UTC, so an hour lies within
+// Hour returns the hour of a moment, in hours since 1970-01-01 UTC. Zones are whole hours off UTC, so an hour lies within
 // one day of every zone.
 func Hour(t time.Time) int64 { return floorDiv(t.Unix(), 3600) }
 
-// Day is the day of an hour in a zone so many hours east of UTC, in days since 1970-01-01 there.
+// Day returns the day of an hour in a zone so many hours east of UTC, in days since 1970-01-01 there.
 func Day(hour, offset int64) int64 { return floorDiv(hour+offset, 24) }
 
-// HourOfDay is the hour of such a day, 0 to 23.
+// HourOfDay returns the hour of such a day, 0 to 23.
 func HourOfDay(hour, offset int64) int64 { return hour + offset - 24*Day(hour, offset) }
 
-// Week is the week of a day, from Monday, in weeks since the one of 1970-01-01.
+// Week returns the week of a day, from Monday, in weeks since the one of 1970-01-01.
 func Week(day int64) int64 { return floorDiv(day+3, 7) }
 
-// Monday is the first day of a week.
+// Monday returns the first day of a week.
 func Monday(week int64) int64 { return 7*week - 3 }
 
-// Month is the calendar month of a day, in months since January 1970.
+// Month returns the calendar month of a day, in months since January 1970.
 func Month(day int64) int64 {
 	y, m, _ := time.Unix(day*86_400, 0).UTC().Date()
 	return int64(y-1970)*12 + int64(m) - 1
 }
 
-// FirstDay is the first day of a month.
+// FirstDay returns the first day of a month.
 func FirstDay(month int64) int64 {
 	return time.Date(1970, time.Month(1+month), 1, 0, 0, 0, 0, time.UTC).Unix() / 86_400
 }

@@ -17,12 +17,12 @@ func (n *recounting) noteCode(e *scanlog.Entry) error {
 	to := n.notes.open(partition{ofCodes, e.Batch, e.Index / codesInDrawer})
 	n.note = scanlog.AppendRecord(n.note[:0], &scanlog.Event{At: e.At, User: e.User, Network: e.Network, Region: e.Region, Batch: e.Batch,
 		Index: e.Index})
-	before := len(to.fresh)
+	prev := len(to.fresh)
 	to.fresh = append(binary.AppendUvarint(to.fresh, uint64(len(n.note))), n.note...)
-	return n.notes.added(to, len(to.fresh)-before)
+	return n.notes.added(to, len(to.fresh)-prev)
 }
 
-// codeOf is the first code of a drawer.
+// codeOf returns the first code of a drawer.
 func codeOf(d partition) alarms.CodeName {
 	if d.a == math.MinInt64 || d.a == math.MaxInt64 {
 		return alarms.CodeName{Batch: d.a, Index: d.a}
@@ -49,8 +49,8 @@ func (n *recounting) compareCodes(ctx context.Context) error {
 				}
 			}
 			err := tx.AllCodes(ctx, codeOf(from), codeOf(to), func(row alarms.Row) error { return n.compareCode(row, codes) })
-			for name, one := range codes {
-				n.r.compare(0, one.Scans, func() string {
+			for name, code := range codes {
+				n.r.compare(0, code.Scans, func() string {
 					return fmt.Sprintf("scans of code %d of application %d", name.Index,
 						name.Batch)
 				})
@@ -82,25 +82,25 @@ func (n *recounting) compareCode(row alarms.Row, codes map[alarms.CodeName]*alar
 	if err != nil {
 		return err
 	}
-	one := codes[row.CodeName]
-	if one == nil {
-		one = &alarms.Scans{}
+	scans := codes[row.CodeName]
+	if scans == nil {
+		scans = &alarms.Scans{}
 	}
 	delete(codes, row.CodeName)
-	of := func(what string) func() string {
-		return func() string { return fmt.Sprintf("%s of code %d of application %d", what, row.Index, row.Batch) }
+	lookup := func(kind string) func() string {
+		return func() string { return fmt.Sprintf("%s of code %d of application %d", kind, row.Index, row.Batch) }
 	}
-	n.r.compare(row.Scans, one.Scans, of("scans"))
-	n.r.compareUsers(row.Users, one.Users.Count(), int64(counted.Erased), of("users"))
-	n.r.compare(row.FirstAt.UnixMilli(), one.FirstAt.UnixMilli(), of("first scan"))
-	n.r.compare(row.LastAt.UnixMilli(), one.LastAt.UnixMilli(), of("last scan"))
-	networks := int64(one.Networks)
+	n.r.compare(row.Scans, scans.Scans, lookup("scans"))
+	n.r.compareUsers(row.Users, scans.Users.Count(), int64(counted.Erased), lookup("users"))
+	n.r.compare(row.FirstAt.UnixMilli(), scans.FirstAt.UnixMilli(), lookup("first scan"))
+	n.r.compare(row.LastAt.UnixMilli(), scans.LastAt.UnixMilli(), lookup("last scan"))
+	networks := int64(scans.Networks)
 	if counted.Erased > 0 {
 		// An erased user's networks are gone from the log, and stay counted.
 		networks = max(networks, int64(counted.Networks))
 	}
-	n.r.compare(int64(counted.Networks), networks, of("networks"))
-	n.r.compare(int64(counted.Regions), int64(one.Regions), of("regions"))
+	n.r.compare(int64(counted.Networks), networks, lookup("networks"))
+	n.r.compare(int64(counted.Regions), int64(scans.Regions), lookup("regions"))
 	return nil
 }
 
@@ -113,29 +113,29 @@ type missOf struct {
 func (n *recounting) noteMiss(hour int64, place string) error {
 	day := timebucket.Day(hour, 0)
 	to := n.notes.open(partition{of: ofMisses, a: day})
-	before := len(to.fresh)
+	prev := len(to.fresh)
 	b := append(to.fresh, byte(hour-24*day))
 	to.fresh = append(binary.AppendUvarint(b, uint64(len(place))), place...)
-	return n.notes.added(to, len(to.fresh)-before)
+	return n.notes.added(to, len(to.fresh)-prev)
 }
 
 // compareMisses compares the scans that found nothing, some days of UTC at a time:
-// which places are kept apart is decided by these.
+// which places are kept separateSet is decided by these.
 func (n *recounting) compareMisses(ctx context.Context) error {
 	return n.inParts(ofMisses, func(first, last partition) error {
 		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
-			since := int64(math.MinInt64)
+			start := int64(math.MinInt64)
 			if !state.Forgotten.IsZero() {
-				since = timebucket.Day(timebucket.Hour(state.Forgotten)+48+23, 0)
+				start = timebucket.Day(timebucket.Hour(state.Forgotten)+48+23, 0)
 			}
 			if state.DaysFrom > 0 {
-				since = max(since, timebucket.Day(state.MissesFrom()+23, 0))
+				start = max(start, timebucket.Day(state.MissesFrom()+23, 0))
 			}
-			from, to := daysOf(first, last, since)
+			from, to := daysOf(first, last, start)
 			if from >= to {
 				return nil
 			}
-			misses, apart := map[missOf]int64{}, map[missOf]bool{}
+			misses, separateSet := map[missOf]int64{}, map[missOf]bool{}
 			for name, parts := range n.drawersBetween(first, last) {
 				if name.a < from {
 					continue
@@ -147,10 +147,10 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 						hour := name.a*24 + int64(r.next(1)[0])
 						place := string(r.next(r.uvarint()))
 						// The first ones of a day of UTC are kept apart.
-						if first := (missOf{name.a, place}); !apart[first] && kept < stats.MaxPlaces {
-							apart[first] = true
+						if first := (missOf{name.a, place}); !separateSet[first] && kept < stats.MaxPlaces {
+							separateSet[first] = true
 							kept++
-						} else if !apart[first] {
+						} else if !separateSet[first] {
 							place = stats.OtherPlaces
 						}
 						if misses[missOf{hour, place}]++; r.bad {
@@ -162,17 +162,17 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 					}
 				}
 			}
-			what := func(key missOf) func() string {
+			describe := func(key missOf) func() string {
 				return func() string { return fmt.Sprintf("scans that found nothing in hour %d at %q", key.hour, key.place) }
 			}
 			err := tx.AllMisses(ctx, stats.Span{Per: stats.PerHour, From: from * 24, To: to * 24}, func(row stats.MissRow) error {
 				key := missOf{row.Hour, row.Place}
-				n.r.compare(row.Scans, misses[key], what(key))
+				n.r.compare(row.Scans, misses[key], describe(key))
 				delete(misses, key)
 				return nil
 			})
 			for key, scans := range misses {
-				n.r.compare(0, scans, what(key))
+				n.r.compare(0, scans, describe(key))
 			}
 			return err
 		})

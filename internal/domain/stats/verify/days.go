@@ -45,15 +45,15 @@ func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool)
 		known = &dayNotes{tuples: map[stats.Tuple]uint64{}}
 		n.fresh[day] = known
 	}
-	before := len(to.fresh)
+	prev := len(to.fresh)
 	b := binary.AppendUvarint(to.fresh, uint64(e.Position-known.last))
 	known.last = e.Position
-	at, have := known.tuples[t]
+	pos, have := known.tuples[t]
 	if !have {
-		at = uint64(len(known.tuples))
-		known.tuples[t] = at
+		pos = uint64(len(known.tuples))
+		known.tuples[t] = pos
 	}
-	if b = binary.AppendUvarint(b, at); !have {
+	if b = binary.AppendUvarint(b, pos); !have {
 		b = binary.AppendVarint(b, t.Batch)
 		for _, text := range [...]string{t.Activity, t.Brand, t.Product, t.App, t.Source, t.Result, t.Region} {
 			b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
@@ -71,7 +71,7 @@ func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool)
 		b = binary.BigEndian.AppendUint64(b, hyperloglog.Number(e.User))
 	}
 	to.fresh = b
-	return n.notes.added(to, len(b)-before)
+	return n.notes.added(to, len(b)-prev)
 }
 
 // dayNote is the record that noteScan made.
@@ -125,8 +125,8 @@ func readDay(part []byte, day, offset int64, visit func(*dayNote)) error {
 	var note dayNote
 	for len(r.b) > 0 {
 		note.position += int64(r.uvarint())
-		at := r.uvarint()
-		if at == uint64(len(tuples)) {
+		pos := r.uvarint()
+		if pos == uint64(len(tuples)) {
 			t := stats.Tuple{Batch: r.varint()}
 			for _, text := range [...]*string{&t.Activity, &t.Brand, &t.Product, &t.App, &t.Source, &t.Result, &t.Region} {
 				*text = string(r.next(r.uvarint()))
@@ -138,16 +138,16 @@ func readDay(part []byte, day, offset int64, visit func(*dayNote)) error {
 		if note.hasUser = marks&userOfNote != 0; note.hasUser {
 			note.user = binary.BigEndian.Uint64(r.next(8))
 		}
-		if r.bad || at >= uint64(len(tuples)) {
+		if r.bad || pos >= uint64(len(tuples)) {
 			return errNotes
 		}
-		note.Tuple, note.hour, note.first = tuples[at], 24*day-offset+int64(marks&hourOfNote), marks&firstOfOne != 0
+		note.Tuple, note.hour, note.first = tuples[pos], 24*day-offset+int64(marks&hourOfNote), marks&firstOfOne != 0
 		visit(&note)
 	}
 	return nil
 }
 
-// spans are the hours that are kept and the days of a stretch of days, then those of
+// spans returns the hours that are kept and the days of a stretch of days, then those of
 // all rules.
 func spans(from, to int64, state stats.State) []stats.Span {
 	hours := stats.Span{Per: stats.PerHour, From: max(from*24-state.Offset, state.HoursFrom), To: to*24 - state.Offset}
@@ -155,12 +155,12 @@ func spans(from, to int64, state stats.State) []stats.Span {
 		{Per: stats.PerDayOfAll, From: from, To: to}}
 }
 
-// never is a day before or after all others.
-const never = 1 << 40
+// noIndex is a day before or after all others.
+const noIndex = 1 << 40
 
-// daysOf are the days of a part of drawers that are whole.
-func daysOf(from, to partition, since int64) (int64, int64) {
-	return max(from.a, since, -never), min(to.a, never)
+// daysOf returns the days of a part of drawers that are whole.
+func daysOf(from, to partition, start int64) (int64, int64) {
+	return max(from.a, start, -noIndex), min(to.a, noIndex)
 }
 
 // daysCount is the result of counting a part of the days.
@@ -185,19 +185,19 @@ type groupOf struct {
 	tuple int32
 }
 
-// number is that of a combination of values.
+// number returns that of a combination of values.
 func (d *daysCount) number(t stats.Tuple, add bool) int32 {
 	t.Rule = 0
-	at, have := d.numbers[t]
+	pos, have := d.numbers[t]
 	switch {
 	case have:
 	case add:
-		at = int32(len(d.numbers))
-		d.numbers[t] = at
+		pos = int32(len(d.numbers))
+		d.numbers[t] = pos
 	default:
-		at = -1
+		pos = -1
 	}
-	return at
+	return pos
 }
 
 type ruleDay struct{ day, rule int64 }
@@ -211,39 +211,39 @@ func (d *daysCount) sketch(k stats.UsersKey) *hyperloglog.Users {
 
 // add counts one scan, and its user where that is to be.
 func (d *daysCount) add(day int64, note *dayNote, user bool) {
-	at := d.number(note.Tuple, true)
-	one := stats.Count{Scans: 1}
+	pos := d.number(note.Tuple, true)
+	count := stats.Count{Scans: 1}
 	if note.first {
-		one.Firsts = 1
+		count.Firsts = 1
 	}
-	for _, k := range [...]daysKey{{stats.PerHour, note.hour, note.rule, at}, {stats.PerDay, day, note.rule, at},
-		{stats.PerHourOfAll, note.hour, 0, at}, {stats.PerDayOfAll, day, 0, at}} {
+	for _, k := range [...]daysKey{{stats.PerHour, note.hour, note.rule, pos}, {stats.PerDay, day, note.rule, pos},
+		{stats.PerHourOfAll, note.hour, 0, pos}, {stats.PerDayOfAll, day, 0, pos}} {
 		if k.per.Hours() && k.at < d.hoursFrom {
 			continue
 		}
 		sum := d.counts[k]
-		sum.Add(one)
+		sum.Add(count)
 		d.counts[k] = sum
 	}
 	if !user {
 		return
 	}
-	of := d.groups[groupOf{day, at}]
-	if of == nil {
-		of = new([stats.Dims]*hyperloglog.Users)
+	values := d.groups[groupOf{day, pos}]
+	if values == nil {
+		values = new([stats.Dims]*hyperloglog.Users)
 		for dim := range stats.Dims {
 			if dim.Combined() {
-				of[dim] = d.sketch(stats.UsersKey{Day: day, Dim: dim, Value: note.Value(dim)})
+				values[dim] = d.sketch(stats.UsersKey{Day: day, Dim: dim, Value: note.Value(dim)})
 			}
 		}
-		d.groups[groupOf{day, at}] = of
+		d.groups[groupOf{day, pos}] = values
 	}
 	rule := d.rules[ruleDay{day, note.rule}]
 	if rule == nil {
 		rule = d.sketch(stats.UsersKey{Day: day, Dim: stats.Rule, Value: stats.Tuple{Rule: note.rule}.Value(stats.Rule)})
 		d.rules[ruleDay{day, note.rule}] = rule
 	}
-	for dim, s := range of {
+	for dim, s := range values {
 		if stats.Dimension(dim).Combined() {
 			s.AddNumber(note.user)
 		}
@@ -255,7 +255,7 @@ func (d *daysCount) add(day int64, note *dayNote, user bool) {
 func (n *recounting) compareDays(ctx context.Context) error {
 	return n.inParts(ofDays, func(first, last partition) error {
 		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
-			from, to := daysOf(first, last, n.since(state))
+			from, to := daysOf(first, last, n.firstCompleteDay(state))
 			if from >= to {
 				return nil
 			}
@@ -292,15 +292,15 @@ func (n *recounting) compareDays(ctx context.Context) error {
 // compareTuples compares the combinations of a stretch of days with the ledger, and
 // their sums with them.
 func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats.State, d *daysCount, from, to int64) error {
-	compare := func(per stats.Granularity, at int64, t stats.Tuple, counted, recounted stats.Count) {
-		what := func(what string) func() string {
+	compare := func(per stats.Granularity, pos int64, t stats.Tuple, counted, recounted stats.Count) {
+		describe := func(kind string) func() string {
 			return func() string {
-				return fmt.Sprintf("%s of %s, %+v", what, per.Start(at, state.Offset).Format(time.RFC3339), t)
+				return fmt.Sprintf("%s of %s, %+v", kind, per.Start(pos, state.Offset).Format(time.RFC3339), t)
 			}
 		}
-		n.r.compare(counted.Scans, recounted.Scans, what("scans"))
+		n.r.compare(counted.Scans, recounted.Scans, describe("scans"))
 		if state.Forgotten.IsZero() {
-			n.r.compare(counted.Firsts, recounted.Firsts, what("first scans"))
+			n.r.compare(counted.Firsts, recounted.Firsts, describe("first scans"))
 		}
 	}
 	sums, counted := sumsCount{}, map[span]bool{}
@@ -319,8 +319,8 @@ func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats
 	}
 	if len(d.counts) > 0 {
 		named := make([]stats.Tuple, len(d.numbers))
-		for t, at := range d.numbers {
-			named[at] = t
+		for t, number := range d.numbers {
+			named[number] = t
 		}
 		for k, count := range d.counts {
 			t := named[k.tuple]
@@ -328,8 +328,8 @@ func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats
 			compare(k.per, k.at, t, stats.Count{}, count)
 		}
 	}
-	for at := range counted {
-		if err := n.compareOwners(ctx, tx, state, at, sums); err != nil {
+	for s := range counted {
+		if err := n.compareOwners(ctx, tx, state, s, sums); err != nil {
 			return err
 		}
 	}
@@ -343,8 +343,8 @@ type span struct {
 }
 
 // compareOwners compares the counts of owners with those of their rules and applications, and adds these to the sums.
-func (n *recounting) compareOwners(ctx context.Context, tx stats.Tx, state stats.State, of span, sums sumsCount) error {
-	rows, err := tx.CountsByOwner(ctx, of.per, of.at)
+func (n *recounting) compareOwners(ctx context.Context, tx stats.Tx, state stats.State, s span, sums sumsCount) error {
+	rows, err := tx.CountsByOwner(ctx, s.per, s.at)
 	if err != nil {
 		return err
 	}
@@ -352,21 +352,21 @@ func (n *recounting) compareOwners(ctx context.Context, tx stats.Tx, state stats
 	added := map[key]stats.Count{}
 	for _, row := range rows {
 		added[key{stats.OwnerNumber(row.Owner), row.Tuple}] = row.Count
-		k := sumKey{of.per, stats.Owner, of.at, row.Owner}
+		k := sumKey{s.per, stats.Owner, s.at, row.Owner}
 		sum := sums[k]
 		sum.Add(row.Count)
 		sums[k] = sum
 	}
 	compare := func(k key, counted stats.Count) {
-		what := func() string {
-			at := of.per.Start(of.at, state.Offset).Format(time.RFC3339)
-			return fmt.Sprintf("scans of %s, owner %d, combination %d", at, k.owner, k.tuple)
+		describe := func() string {
+			location := s.per.Start(s.at, state.Offset).Format(time.RFC3339)
+			return fmt.Sprintf("scans of %s, owner %d, combination %d", location, k.owner, k.tuple)
 		}
-		n.r.compare(counted.Scans, added[k].Scans, what)
-		n.r.compare(counted.Firsts, added[k].Firsts, what)
+		n.r.compare(counted.Scans, added[k].Scans, describe)
+		n.r.compare(counted.Firsts, added[k].Firsts, describe)
 		delete(added, k)
 	}
-	counted, err := tx.CountsFrom(ctx, stats.Span{Per: of.per.OfOwner(), From: of.at, To: of.at + 1}, 0, math.MinInt64, math.MaxInt32)
+	counted, err := tx.CountsFrom(ctx, stats.Span{Per: s.per.OfOwner(), From: s.at, To: s.at + 1}, 0, math.MinInt64, math.MaxInt32)
 	for _, row := range counted {
 		compare(key{row.Rule, row.Tuple}, row.Count)
 	}
@@ -379,7 +379,7 @@ func (n *recounting) compareOwners(ctx context.Context, tx stats.Tx, state stats
 // ownSketches adds the users of owners to those of their rules and applications.
 func (n *recounting) ownSketches(ctx context.Context, users map[stats.UsersKey]*hyperloglog.Users) error {
 	owned := map[stats.UsersKey]*hyperloglog.Users{}
-	for key, some := range users {
+	for key, user := range users {
 		number, err := strconv.ParseInt(cmp.Or(key.Value, "0"), 10, 64)
 		if key.Dim != stats.Rule && key.Dim != stats.Batch || number == 0 {
 			continue
@@ -399,7 +399,7 @@ func (n *recounting) ownSketches(ctx context.Context, users map[stats.UsersKey]*
 		if owned[key] == nil {
 			owned[key] = &hyperloglog.Users{}
 		}
-		owned[key].Merge(*some)
+		owned[key].Merge(*user)
 	}
 	maps.Copy(users, owned)
 	return nil
@@ -429,11 +429,11 @@ func (s sumsCount) add(row *stats.TupleRow) {
 
 func (n *recounting) compareSums(ctx context.Context, tx stats.Tx, state stats.State, sums sumsCount, from, to int64) error {
 	compare := func(k sumKey, counted, added stats.Count) {
-		what := func() string {
+		describe := func() string {
 			return fmt.Sprintf("sum of %s, %s %q", k.per.Start(k.at, state.Offset).Format(time.RFC3339), k.dim, k.value)
 		}
-		n.r.compare(counted.Scans, added.Scans, what)
-		n.r.compare(counted.Firsts, added.Firsts, what)
+		n.r.compare(counted.Scans, added.Scans, describe)
+		n.r.compare(counted.Firsts, added.Firsts, describe)
 	}
 	err := tx.AllSums(ctx, spans(from, to, state)[:2], func(row stats.SumRow) error {
 		k := sumKey{row.Per, row.Dim, row.At, row.Value}
@@ -449,20 +449,20 @@ func (n *recounting) compareSums(ctx context.Context, tx stats.Tx, state stats.S
 
 func (n *recounting) compareSketches(ctx context.Context, tx stats.Tx, state stats.State,
 	users map[stats.UsersKey]*hyperloglog.Users, from, to int64) error {
-	what := func(k stats.UsersKey) func() string {
+	describe := func(k stats.UsersKey) func() string {
 		return func() string { return fmt.Sprintf("users of day %d, %s %q", k.Day, k.Dim, k.Value) }
 	}
-	later := map[stats.UsersKey][]string{} // than the sketches
+	laterNames := map[stats.UsersKey][]string{} // than the sketches
 	err := tx.AllUsers(ctx, stats.Span{Per: stats.PerDay, From: from, To: to}, func(row stats.UsersRow) error {
 		if !usersKnown(state, row.Day) {
 			return nil
 		}
 		if row.Since != nil {
-			later[row.UsersKey] = append(later[row.UsersKey], row.Since...)
+			laterNames[row.UsersKey] = append(laterNames[row.UsersKey], row.Since...)
 			return nil
 		}
-		if row.Since = later[row.UsersKey]; row.Since != nil {
-			s, err := row.Whole()
+		if row.Since = laterNames[row.UsersKey]; row.Since != nil {
+			s, err := row.Merged()
 			if err != nil {
 				return err
 			}
@@ -472,12 +472,12 @@ func (n *recounting) compareSketches(ctx context.Context, tx stats.Tx, state sta
 		if s := users[row.UsersKey]; s != nil {
 			counted = s.Count()
 		}
-		n.r.compareUsers(row.Users, counted, row.Erased, what(row.UsersKey))
+		n.r.compareUsers(row.Users, counted, row.Erased, describe(row.UsersKey))
 		delete(users, row.UsersKey)
 		return nil
 	})
 	for k, s := range users {
-		n.r.compare(0, s.Count(), what(k))
+		n.r.compare(0, s.Count(), describe(k))
 	}
 	return err
 }

@@ -22,49 +22,49 @@ func (n *recounting) compareMonths(ctx context.Context) error {
 		month = timebucket.Month(first)
 		return err
 	})
-	for more := true; err == nil && more; month++ {
-		more, err = n.compareMonth(ctx, month)
+	for hasMore := true; err == nil && hasMore; month++ {
+		hasMore, err = n.compareMonth(ctx, month)
 	}
 	return err
 }
 
-// compareMonth compares a month; more says whether the next one may be rolled up as well.
-func (n *recounting) compareMonth(ctx context.Context, month int64) (more bool, err error) {
-	for at := (stats.RollKey{}); err == nil && !at.Ended(); {
-		before, next, kept := *n.r, at, false
+// compareMonth compares a month; hasMore says whether the next one may be rolled up as well.
+func (n *recounting) compareMonth(ctx context.Context, month int64) (hasMore bool, err error) {
+	for key := (stats.RollKey{}); err == nil && !key.Ended(); {
+		oldResult, next, kept := *n.r, key, false
 		err = n.c.Store.ViewStatistics(ctx, func(tx stats.Tx) error {
-			*n.r = before
+			*n.r = oldResult
 			state, err := tx.StatisticsState(ctx)
 			if err != nil {
 				return err
 			}
-			more = month < state.Months
-			if kept = more && timebucket.FirstDay(month) >= state.DaysFrom; kept {
-				next, err = n.comparePart(ctx, tx, month, at)
+			hasMore = month < state.Months
+			if kept = hasMore && timebucket.FirstDay(month) >= state.DaysFrom; kept {
+				next, err = n.comparePart(ctx, tx, month, key)
 			}
 			return err
 		})
 		if !kept {
 			break
 		}
-		at = next
+		key = next
 	}
-	return more, err
+	return hasMore, err
 }
 
 // comparePart compares a part of a month from a key on, and returns the next.
-func (n *recounting) comparePart(ctx context.Context, tx stats.Tx, month int64, at stats.RollKey) (next stats.RollKey, err error) {
-	days, next, err := n.c.OfDays(ctx, tx, month, at)
+func (n *recounting) comparePart(ctx context.Context, tx stats.Tx, month int64, rollKey stats.RollKey) (next stats.RollKey, err error) {
+	days, next, err := n.c.OfDays(ctx, tx, month, rollKey)
 	if err != nil {
 		return next, err
 	}
-	counted, err := n.c.OfMonth(ctx, tx, month, at, next)
+	counted, err := n.c.OfMonth(ctx, tx, month, rollKey, next)
 	if err != nil {
 		return next, err
 	}
-	what := func(what string, of any) func() string {
+	describe := func(kind string, v any) func() string {
 		return func() string {
-			return fmt.Sprintf("%s of %s, %v, as the sum of its days", what, stats.PerMonth.Start(month, 0).Format("2006-01"), of)
+			return fmt.Sprintf("%s of %s, %v, as the sum of its days", kind, stats.PerMonth.Start(month, 0).Format("2006-01"), v)
 		}
 	}
 	type key struct {
@@ -73,8 +73,8 @@ func (n *recounting) comparePart(ctx context.Context, tx stats.Tx, month int64, 
 	}
 	sums := map[key]stats.Count{}
 	compare := func(k key, counted stats.Count) {
-		n.r.compare(counted.Scans, sums[k].Scans, what("scans "+k.of, k.value))
-		n.r.compare(counted.Firsts, sums[k].Firsts, what("first scans "+k.of, k.value))
+		n.r.compare(counted.Scans, sums[k].Scans, describe("scans "+k.of, k.value))
+		n.r.compare(counted.Firsts, sums[k].Firsts, describe("first scans "+k.of, k.value))
 		delete(sums, k)
 	}
 	combination := func(r stats.CountRow) key { return key{"of a rule and a combination", [2]int64{r.Rule, r.Tuple}} }
@@ -94,29 +94,29 @@ func (n *recounting) comparePart(ctx context.Context, tx stats.Tx, month int64, 
 	for k := range sums {
 		compare(k, stats.Count{})
 	}
-	return next, n.compareUsersOfMonth(days.Users, counted.Users, what)
+	return next, n.compareUsersOfMonth(days.Users, counted.Users, describe)
 }
 
 // compareUsersOfMonth is comparePart for users.
-func (n *recounting) compareUsersOfMonth(days, month []stats.UsersRow, what func(string, any) func() string) error {
+func (n *recounting) compareUsersOfMonth(days, month []stats.UsersRow, describe func(string, any) func() string) error {
 	added := map[stats.UsersKey]int64{}
 	for _, row := range days {
 		added[row.UsersKey] = row.Users
 	}
 	for _, row := range month {
-		users, err := row.Whole()
+		users, err := row.Merged()
 		if err != nil {
 			return err
 		}
 		counted, sum := users.Count(), added[row.UsersKey]
 		if row.Erased > 0 && max(counted, sum) > hyperloglog.Exact {
-			sum = counted // one may know a user by registers of whom the other has but a number
+			sum = counted // one may have a user in registers of which the other has a number
 		}
-		n.r.compare(counted, sum, what("users of "+row.Dim.String(), row.Value))
+		n.r.compare(counted, sum, describe("users of "+row.Dim.String(), row.Value))
 		delete(added, row.UsersKey)
 	}
 	for key, users := range added {
-		n.r.compare(0, users, what("users of "+key.Dim.String(), key.Value))
+		n.r.compare(0, users, describe("users of "+key.Dim.String(), key.Value))
 	}
 	return nil
 }

@@ -44,13 +44,13 @@ type Difference struct {
 
 const maxShown = 100
 
-func (r *Result) compare(counted, recounted int64, what func() string) {
+func (r *Result) compare(counted, recounted int64, describe func() string) {
 	r.Compared++
 	if counted == recounted {
 		return
 	}
 	if r.Differences++; len(r.Shown) < maxShown {
-		r.Shown = append(r.Shown, Difference{what(), counted, recounted})
+		r.Shown = append(r.Shown, Difference{describe(), counted, recounted})
 	}
 }
 
@@ -108,8 +108,8 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 	}
 	return r, n.compareWith(ctx, func(_ stats.Tx, state stats.State) error {
 		r.Position, r.Scans = state.Position, n.scans
-		if since := n.since(state); since != math.MinInt64 {
-			r.Since = stats.PerDay.Start(since, state.Offset)
+		if start := n.firstCompleteDay(state); start != math.MinInt64 {
+			r.Since = stats.PerDay.Start(start, state.Offset)
 		}
 		r.Lacking = state.Lacking + n.c.Missing(state)
 		r.compare(r.Lacking, 0, func() string { return "counted scans that the ledger lacks" })
@@ -160,17 +160,17 @@ const (
 // codesInDrawer is the number of codes of a batch that share a drawer.
 const codesInDrawer = 1 << 16
 
-// since is the first day that is whole after what was forgotten in the ledger, kept of
+// firstCompleteDay returns the first day that is whole after what was forgotten in the ledger, kept of
 // the counts, and cut by no former zone.
-func (n *recounting) since(state stats.State) int64 {
-	since := max(state.DaysFrom, state.Seam)
-	if since == 0 {
-		since = math.MinInt64
+func (n *recounting) firstCompleteDay(state stats.State) int64 {
+	start := max(state.DaysFrom, state.Seam)
+	if start == 0 {
+		start = math.MinInt64
 	}
 	if state.Forgotten.IsZero() {
-		return since
+		return start
 	}
-	return max(since, timebucket.Day(timebucket.Hour(state.Forgotten)+24, state.Offset))
+	return max(start, timebucket.Day(timebucket.Hour(state.Forgotten)+24, state.Offset))
 }
 
 // readUpTo reads further in the ledger, up to a position.
@@ -214,7 +214,7 @@ func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 			return err
 		}
 	}
-	if timebucket.Day(hour, n.began.Offset) < n.since(n.began) {
+	if timebucket.Day(hour, n.began.Offset) < n.firstCompleteDay(n.began) {
 		return nil
 	}
 	return n.noteScan(ctx, e, first)
@@ -223,10 +223,10 @@ func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 // compareWith lets f compare with what is counted up to where the ledger was read, in
 // one transaction. The comparison may run again, and then counts once.
 func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.State) error) error {
-	before, position := *n.r, n.reached
+	oldResult, position := *n.r, n.reached
 	for {
 		err := n.c.Store.ViewStatistics(ctx, func(tx stats.Tx) error {
-			*n.r = before
+			*n.r = oldResult
 			state, err := tx.StatisticsState(ctx)
 			switch position = state.Position; {
 			case err != nil:
@@ -254,21 +254,21 @@ func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.Sta
 // first of them up to the first one of the next part, which is excluded. The first part begins
 // before everything, the last one ends after it. Drawers that are opened meanwhile belong to the
 // part that they lie in.
-func (n *recounting) inParts(of int, f func(from, to partition) error) error {
-	list := n.notes.list(of)
-	from := partition{of, math.MinInt64, math.MinInt64}
+func (n *recounting) inParts(total int, f func(from, to partition) error) error {
+	list := n.notes.list(total)
+	from := partition{total, math.MinInt64, math.MinInt64}
 	size := int64(0)
 	for _, d := range list {
-		more := n.notes.drawers[d].size
-		if size > 0 && size+more > n.part {
+		extra := n.notes.drawers[d].size
+		if size > 0 && size+extra > n.part {
 			if err := f(from, d); err != nil {
 				return err
 			}
 			from, size = d, 0
 		}
-		size += more
+		size += extra
 	}
-	return f(from, partition{of, math.MaxInt64, math.MaxInt64})
+	return f(from, partition{total, math.MaxInt64, math.MaxInt64})
 }
 
 // drawersBetween yields the drawers of a part with their notes.
@@ -290,9 +290,9 @@ func usersKnown(state stats.State, day int64) bool {
 
 // compareUsers allows for users whose data were erased: the log no longer has them, but they stay
 // counted.
-func (r *Result) compareUsers(counted, recounted, erased int64, what func() string) {
+func (r *Result) compareUsers(counted, recounted, erased int64, describe func() string) {
 	if erased > 0 && recounted <= counted && (recounted+erased >= counted || counted > hyperloglog.Exact) {
 		recounted = counted
 	}
-	r.compare(counted, recounted, what)
+	r.compare(counted, recounted, describe)
 }

@@ -225,7 +225,7 @@ func recountForEver(ctx context.Context, o recounting) error {
 // Issue 14: a recount that is killed on its way leaves nothing, and the next one finds
 // no difference.
 func TestAKilledRecountLeavesNothing(t *testing.T) {
-	dbtest.Each(t, dbtest.Schema, func(t *testing.T, url string) {
+	dbtest.OnEach(t, dbtest.Schema, func(t *testing.T, url string) {
 		dir := t.TempDir()
 		require.NoError(t, os.Mkdir(filepath.Join(dir, "scratch"), 0o700))
 		chance := rand.New(rand.NewPCG(14, 5))

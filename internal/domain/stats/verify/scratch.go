@@ -50,15 +50,15 @@ const scratchSuffix = ".scratch"
 
 // open returns a drawer, whose fresh part the caller appends to before it calls added.
 func (s *scratch) open(d partition) *block {
-	one := s.drawers[d]
-	if one == nil {
+	blk := s.drawers[d]
+	if blk == nil {
 		if s.drawers == nil {
 			s.drawers = map[partition]*block{}
 		}
-		one = &block{}
-		s.drawers[d] = one
+		blk = &block{}
+		s.drawers[d] = blk
 	}
-	return one
+	return blk
 }
 
 // added notes how many bytes were appended, and moves all into the file when it is
@@ -93,16 +93,16 @@ func (s *scratch) move() error {
 		}
 	}
 	for _, d := range slices.SortedFunc(maps.Keys(s.drawers), partition.compare) {
-		one := s.drawers[d]
-		if len(one.fresh) == 0 {
+		blk := s.drawers[d]
+		if len(blk.fresh) == 0 {
 			continue
 		}
-		if _, err := s.file.WriteAt(one.fresh, s.end); err != nil {
+		if _, err := s.file.WriteAt(blk.fresh, s.end); err != nil {
 			return fmt.Errorf("writing notes: %w", err)
 		}
-		one.parts = append(one.parts, scratchPart{s.end, len(one.fresh)})
-		s.end += int64(len(one.fresh))
-		one.fresh = nil
+		blk.parts = append(blk.parts, scratchPart{s.end, len(blk.fresh)})
+		s.end += int64(len(blk.fresh))
+		blk.fresh = nil
 	}
 	s.held = 0
 	s.moved()
@@ -113,12 +113,12 @@ func (s *scratch) move() error {
 // between two moves into the file. A part is valid until the next one.
 func (s *scratch) read(d partition) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		one := s.drawers[d]
-		if one == nil {
+		blk := s.drawers[d]
+		if blk == nil {
 			return
 		}
 		var buf []byte
-		for _, p := range one.parts {
+		for _, p := range blk.parts {
 			buf = slices.Grow(buf[:0], p.size)[:p.size]
 			if _, err := s.file.ReadAt(buf, p.at); err != nil {
 				yield(nil, fmt.Errorf("reading notes: %w", err))
@@ -128,16 +128,16 @@ func (s *scratch) read(d partition) iter.Seq2[[]byte, error] {
 				return
 			}
 		}
-		if len(one.fresh) > 0 {
-			yield(one.fresh, nil)
+		if len(blk.fresh) > 0 {
+			yield(blk.fresh, nil)
 		}
 	}
 }
 
-// list is the drawers of a kind, in order.
-func (s *scratch) list(of int) (list []partition) {
+// list returns the drawers of a kind, in order.
+func (s *scratch) list(total int) (list []partition) {
 	for d := range s.drawers {
-		if d.of == of {
+		if d.of == total {
 			list = append(list, d)
 		}
 	}
