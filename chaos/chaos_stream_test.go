@@ -342,7 +342,7 @@ func (s *streamStorm) judge() {
 	var counted struct {
 		Scans       int64 `json:"scans"`
 		Differences int64 `json:"differences"`
-		Lacking     int64 `json:"lacking"`
+		Missing     int64 `json:"missing"`
 	}
 	// It promises every scan of every node, and is refused while it cannot.
 	until(s.t, "a recount of everything", func() bool {
@@ -379,7 +379,7 @@ func (s *streamStorm) judge() {
 	if extra := int64(len(fed) + missing - len(s.acked)); extra > s.unsure.Load() {
 		s.t.Errorf("%d scans are in the feed that nobody made", extra-s.unsure.Load())
 	}
-	if counted.Scans != int64(len(fed)) || counted.Differences != 0 || counted.Lacking != 0 {
+	if counted.Scans != int64(len(fed)) || counted.Differences != 0 || counted.Missing != 0 {
 		s.t.Errorf("a recount of %d scans: %+v", len(fed), counted)
 	}
 }

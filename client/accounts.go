@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// Account is an account, which has an AppID, as the operator sees it.
+// Account is an account with an AppID, in the operator's view.
 type Account struct {
 	AppID        string            `json:"appid"`
-	Kind         string            `json:"kind"` // mini_program, service_account or subscription_account
+	Kind         string            `json:"kind"` // Kind is mini_program, service_account or subscription_account.
 	Name         string            `json:"name"`
-	Subject      string            `json:"subject"` // company, personal, media, government or other
+	Subject      string            `json:"subject"` // Subject is company, personal, media, government or other.
 	Certified    bool              `json:"certified"`
-	Versions     []string          `json:"versions"` // of release, trial, development: which exist
+	Versions     []string          `json:"versions"` // Versions lists the versions that exist: release, trial, development.
 	JumpOpen     bool              `json:"jump_open" doc:"false switches all its rules off"`
 	Features     []string          `json:"features"`
-	Members      map[string]string `json:"members" doc:"user to role"` // admin, developer or trial
+	Members      map[string]string `json:"members" doc:"user to role"` // Each role is admin, developer or trial.
 	MessageURL   string            `json:"message_url"`
 	URLScheme    string            `json:"url_scheme" doc:"template of the address that opens the Mini Program from a browser"`
 	Pages        []string          `json:"pages" answer:"optional" doc:"of a Mini Program; empty = nobody said which there are, and nobody looks"`
@@ -29,33 +29,34 @@ type Account struct {
 	SecretFrozen bool              `json:"secret_frozen"`
 	CreatedAt    time.Time         `json:"created_at"`
 	ConfirmFile  ConfirmFile       `json:"confirm_file" doc:"the verification file"`
-	Scans        *RecentScans      `json:"scans,omitempty" answer:"optional"` // nil where they were not asked for
+	Scans        *RecentScans      `json:"scans,omitempty" answer:"optional"` // Scans is nil if the scan numbers were not requested.
 	Revised
 }
 
-// AccountPut is the requested state of an account. A secret that is empty here stays as it is.
+// AccountPut is the requested state of an account. An empty secret leaves the stored secret unchanged.
 type AccountPut struct {
-	Kind          string            `json:"kind"`
-	Name          string            `json:"name,omitempty"`
-	Subject       string            `json:"subject,omitempty"` // "" = company
-	Certified     bool              `json:"certified"`
-	Versions      []string          `json:"versions,omitempty"`
-	JumpOpen      bool              `json:"jump_open"`
-	Features      []string          `json:"features,omitempty"`
-	Members       map[string]string `json:"members,omitempty"`
-	MessageURL    string            `json:"message_url,omitempty"`
-	URLScheme     string            `json:"url_scheme,omitempty"`
-	Pages         []string          `json:"pages,omitempty"`         // of a Mini Program, as pages/index/index
-	Options       map[string]string `json:"options,omitempty"`       // what platforms may set; nil = as they are
-	OpenPlatform  string            `json:"open_platform,omitempty"` // whose unionid users have; "" = none
+	Kind       string            `json:"kind"`
+	Name       string            `json:"name,omitempty"`
+	Subject    string            `json:"subject,omitempty"` // "" = company
+	Certified  bool              `json:"certified"`
+	Versions   []string          `json:"versions,omitempty"`
+	JumpOpen   bool              `json:"jump_open"`
+	Features   []string          `json:"features,omitempty"`
+	Members    map[string]string `json:"members,omitempty"`
+	MessageURL string            `json:"message_url,omitempty"`
+	URLScheme  string            `json:"url_scheme,omitempty"`
+	Pages      []string          `json:"pages,omitempty"` // Pages of a Mini Program, such as pages/index/index.
+	// Options that third-party platforms may set; nil leaves the stored options unchanged.
+	Options       map[string]string `json:"options,omitempty"`
+	OpenPlatform  string            `json:"open_platform,omitempty"` // determines the unionid; "" = none
 	IPAllowlist   []string          `json:"ip_allowlist,omitempty"`
-	Linked        []string          `json:"linked,omitempty"` // added to those that are there
+	Linked        []string          `json:"linked,omitempty"` // Accounts to add to the existing links.
 	SecretFrozen  bool              `json:"secret_frozen"`
 	Secret        string            `json:"secret,omitempty"`
 	MarketcodeKey string            `json:"marketcode_key,omitempty"` // 16 characters
 }
 
-// Put returns the AccountPut that would leave the account as it is.
+// Put returns an AccountPut that leaves the account unchanged.
 func (a Account) Put() AccountPut {
 	return AccountPut{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
 		JumpOpen: a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL, URLScheme: a.URLScheme,
@@ -63,7 +64,7 @@ func (a Account) Put() AccountPut {
 		SecretFrozen: a.SecretFrozen}
 }
 
-// accountPath returns the path of something of an account.
+// accountPath returns the path of a resource of an account.
 func accountPath(appid string, rest ...string) string {
 	parts := []string{"accounts"}
 	for _, part := range append([]string{appid}, rest...) {
@@ -84,7 +85,7 @@ type RecentScans struct {
 	LastAt *time.Time `json:"last_at,omitempty" doc:"the day of the last scan; left out: none in 30 days"`
 }
 
-// AccountQuery says which accounts are wanted.
+// AccountQuery selects accounts.
 type AccountQuery struct {
 	Text   string `query:"text" maxLength:"128" doc:"only accounts with this in their AppID or name"`
 	Kind   string `query:"kind" enum:"mini_program,service_account,subscription_account"`
@@ -95,35 +96,34 @@ type AccountQuery struct {
 	Scans  bool   `query:"scans" doc:"with the scans of the last seven days, for whoever may read statistics"`
 }
 
-// ListPage finds accounts, and says how many there are.
+// ListPage returns a page of matching accounts and their total number.
 func (c AccountsService) ListPage(ctx context.Context, q AccountQuery) (AccountList, error) {
 	return get[AccountList](ctx, c.transport, withQuery("accounts", paramsOf(q)))
 }
 
-// AccountNames are the names of accounts by their AppIDs.
+// AccountNames maps AppIDs to names of accounts.
 type AccountNames struct {
 	Names map[string]string `json:"names" doc:"of those that there are, that have one, and that the caller may see"`
 }
 
-// ListNames returns the names of some accounts.
+// ListNames returns the names of the given accounts.
 func (c AccountsService) ListNames(ctx context.Context, appids []string) (map[string]string, error) {
 	reply, err := get[AccountNames](ctx, c.transport, withQuery("account-names", params{"of": appids}))
 	return reply.Names, err
 }
 
-// List lists at most limit accounts by AppID, the first after the given
-// one; 0 = as many as the server likes to give.
+// List returns at most limit accounts, sorted by AppID, after the AppID cursor; limit 0 selects the server's default page size.
 func (c AccountsService) List(ctx context.Context, cursor string, limit int) ([]Account, error) {
 	reply, err := get[AccountList](ctx, c.transport, withQuery("accounts", params{"after": cursor, "limit": limit}))
 	return reply.Accounts, err
 }
 
-// Get returns one account, a *Problem with status 404 if there is none.
+// Get returns one account, or a *Problem with status 404 if the account does not exist.
 func (c AccountsService) Get(ctx context.Context, appid string) (Account, error) {
 	return get[Account](ctx, c.transport, accountPath(appid))
 }
 
-// changeAccount makes a call that answers the account as it is afterwards.
+// changeAccount makes a call whose response is the account after the change.
 func (c *transport) changeAccount(ctx context.Context, method, appid string, body any, rest ...string) error {
 	var a Account
 	err := c.admin(ctx, method, accountPath(appid, rest...), body, &a)
@@ -152,8 +152,8 @@ type Amount struct {
 	Count int    `json:"count"`
 }
 
-// Delete deletes an account. With dryRun it only says what would go, and what keeps the account; without, a *Problem
-// with status 409: something keeps it.
+// Delete deletes an account. With dryRun, Delete only reports which objects would be deleted and which objects block the deletion;
+// without dryRun, Delete returns a *Problem with status 409 if an object blocks the deletion.
 func (c AccountsService) Delete(ctx context.Context, appid string, dryRun bool) (d Deletion, err error) {
 	return c.deleteWhole(ctx, accountPath(appid), appid, dryRun)
 }
@@ -176,8 +176,8 @@ func (c AccountsService) SetRulesEnabled(ctx context.Context, appid string, open
 	return c.changeAccount(ctx, http.MethodPut, appid, map[string]any{"open": open}, "jump")
 }
 
-// RevokeTokens ends all access tokens of an account at once, also those with which
-// platforms call for it.
+// RevokeTokens revokes all access tokens of an account immediately, including the tokens with which third-party platforms call on
+// its behalf.
 func (c AccountsService) RevokeTokens(ctx context.Context, appid string) error {
 	return c.changeAccount(ctx, http.MethodDelete, appid, nil, "tokens")
 }
@@ -187,7 +187,7 @@ func (c AccountsService) SetMember(ctx context.Context, appid, user, role string
 	return c.changeAccount(ctx, http.MethodPut, appid, map[string]any{"role": role}, "members", user)
 }
 
-// DeleteMember takes a user's role away.
+// DeleteMember removes a user's role.
 func (c AccountsService) DeleteMember(ctx context.Context, appid, user string) error {
 	return c.changeAccount(ctx, http.MethodDelete, appid, nil, "members", user)
 }
@@ -197,7 +197,7 @@ func (c LinksService) Create(ctx context.Context, service, miniProgram string) e
 	return c.changeAccount(ctx, http.MethodPut, service, nil, "links", miniProgram)
 }
 
-// Delete ends a link.
+// Delete removes a link.
 func (c LinksService) Delete(ctx context.Context, service, miniProgram string) error {
 	return c.changeAccount(ctx, http.MethodDelete, service, nil, "links", miniProgram)
 }
@@ -207,34 +207,33 @@ type Quota struct {
 	PublishesLeft int `json:"publishes_left" doc:"of this calendar month"`
 }
 
-// GetQuota returns how many publishes an account has left this month.
+// GetQuota returns the number of publishes that an account has left this month.
 func (c AccountsService) GetQuota(ctx context.Context, appid string) (int, error) {
 	reply, err := get[Quota](ctx, c.transport, accountPath(appid, "quota"))
 	return reply.PublishesLeft, err
 }
 
-// Need is one thing that an ability needs.
+// Requirement is a precondition of an ability.
 type Requirement struct {
 	Requirement string `json:"requirement" enum:"secret,secret_active,organisation,released,publishes_left,switched_on,certified,linked,feature,key,prefix"`
 	Fulfilled   bool   `json:"fulfilled"`
 }
 
-// Ability is something that an account of its kind can do: tokens (fetch them), rules
-// (have jump rules), publish (a rule), open (when its rules are scanned) and codes
-// (apply for them and download them).
+// Ability is an action that accounts of a kind can perform: tokens (fetch access tokens), rules (have jump rules), publish (publish
+// a rule), open (be opened when its rules are scanned) or codes (apply for codes and download them).
 type Ability struct {
 	Ability      string        `json:"ability" enum:"tokens,rules,publish,open,codes"`
 	Allowed      bool          `json:"allowed" doc:"every need is met"`
 	Requirements []Requirement `json:"requirements"`
 }
 
-// AbilityList are the abilities of an account.
+// AbilityList is the list of an account's abilities.
 type AbilityList struct {
 	Abilities []Ability `json:"abilities"`
 }
 
-// ListAbilities lists what an account may do, and what is missing where it may not. A
-// *Problem with status 404: there is no such account.
+// ListAbilities lists the abilities of an account, with the unfulfilled requirements of each ability that is not allowed. If the
+// account does not exist, the result is a *Problem with status 404.
 func (c AccountsService) ListAbilities(ctx context.Context, appid string) ([]Ability, error) {
 	reply, err := get[AbilityList](ctx, c.transport, accountPath(appid, "abilities"))
 	return reply.Abilities, err

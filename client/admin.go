@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Problem is a refusal of the scan or the admin API (RFC 9457).
+// Problem is an error response of the scan API or the admin API (RFC 9457).
 type Problem struct {
 	Type   string         `json:"type,omitempty"`
 	Title  string         `json:"title"`
@@ -20,12 +20,13 @@ type Problem struct {
 	Detail string         `json:"detail"`
 	Errors []ProblemError `json:"errors,omitempty"`
 
-	// Where a thing changed meanwhile (see ChangedMeanwhile): how it is now, and its last changes.
+	// If an object changed since the caller read it (see ChangedMeanwhile), Current is its current state and Changes lists its
+	// latest changes.
 	Current json.RawMessage `json:"current,omitempty"`
 	Changes []ThingChange   `json:"changes,omitempty"`
 }
 
-// ProblemError is one fault of a request.
+// ProblemError is one error in a request.
 type ProblemError struct {
 	Message  string `json:"message"`
 	Location string `json:"location"`
@@ -50,8 +51,7 @@ type call struct {
 	body         any // nil = none
 }
 
-// adminCall makes a call of one of our own APIs and reads the answer into reply, a
-// pointer to a struct (see decode).
+// adminCall makes a call of the scan API or the admin API and decodes the response into reply, a pointer to a struct (see decode).
 func (c *transport) adminCall(ctx context.Context, k call, reply any) (json.RawMessage, error) {
 	r := request{method: k.method, path: k.path, query: k.query, bearer: k.bearer, accept: "application/json, application/problem+json"}
 	if k.body != nil {
@@ -71,18 +71,19 @@ func (c *transport) adminCall(ctx context.Context, k call, reply any) (json.RawM
 	return a.body, nil
 }
 
-// admin makes a call of the admin API; a path may carry a query.
+// admin makes a call of the admin API; path may contain a query.
 func (c *transport) admin(ctx context.Context, method, path string, body, reply any) error {
 	path, rawQuery, _ := strings.Cut(path, "?")
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {
 		return err
 	}
-	_, err = c.adminCall(ctx, call{method: method, path: "/admin/v1/" + path, query: query, bearer: c.options.AdminToken, body: body}, reply)
+	_, err = c.adminCall(ctx, call{method: method, path: "/admin/v1/" + path, query: query, bearer: c.options.AdminToken,
+		body: body}, reply)
 	return err
 }
 
-// ask calls an operation of the admin API and returns its answer.
+// ask calls an operation of the admin API and returns the response.
 func ask[T any](ctx context.Context, c *transport, method, path string, body any) (T, error) {
 	var answer T
 	err := c.admin(ctx, method, path, body, &answer)
@@ -109,7 +110,7 @@ func remove[T any](ctx context.Context, c *transport, path string) (T, error) {
 	return ask[T](ctx, c, http.MethodDelete, path, nil)
 }
 
-// params are query parameters by name. A zero value is not sent.
+// params maps names of query parameters to their values. Parameters with a zero value are not sent.
 type params map[string]any
 
 // withQuery adds query parameters to a path.
@@ -139,7 +140,7 @@ func (p params) values() url.Values {
 	return values
 }
 
-// paramsOf returns the fields of a query struct that have the tag query, those of embedded structs too.
+// paramsOf returns the fields of a query struct that have the tag query, including fields of embedded structs.
 func paramsOf(query any) params {
 	p := params{}
 	v := reflect.ValueOf(query)

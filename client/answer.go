@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The three APIs, as WrongServer names them.
+// The names of the three APIs in a WrongServer error.
 const (
 	apiWire  = "wire"
 	apiScan  = "scan API"
@@ -28,16 +28,15 @@ func apiOf(path string) string {
 	return apiWire
 }
 
-// WrongServer says that an answer is not one of the API that was called: another program answers at
-// the address, or another listener of the server, or a qrjump of another version. It may have done
-// what was asked: check before you repeat the call.
+// WrongServer is the error for a response that does not come from the called API: another program listens at the address, or
+// another listener of the server, or a qrjump of another version. The call may have taken effect; check before you repeat the call.
 type WrongServer struct {
-	URL  string // base URL that was called
-	API  string // wire, scan API or admin API
+	URL  string // Base URL of the call.
+	API  string // API is wire, scan API or admin API.
 	Call string // method and path
-	Flaw string // what is wrong with the answer
-	// NoSuchCall says that a qrjump answered and does not have the call: it is of another version,
-	// or runs without the part that the call is for, such as the emulator.
+	Flaw string // Description of the unexpected response.
+	// NoSuchCall means that a qrjump server responded but does not have the call: the server has another version, or runs without
+	// the part that the call needs, such as the emulator.
 	NoSuchCall bool
 }
 
@@ -45,19 +44,19 @@ func (w *WrongServer) Error() string {
 	return fmt.Sprintf("%s: %s does not answer like the %s (%s); check the address", w.Call, w.URL, w.API, w.Flaw)
 }
 
-// wrong returns the error for an answer that is not one of the API that was called.
+// wrong returns the error for a response that does not come from the called API.
 func (c *transport) wrong(method, path, flaw string, args ...any) error {
 	return &WrongServer{URL: c.baseOf(path), API: apiOf(path), Call: method + " " + path, Flaw: fmt.Sprintf(flaw, args...)}
 }
 
-// The types of problems that say that a call came to the wrong place.
+// The problem types of a call that reached the wrong listener or path.
 const (
 	problemElsewhere = "urn:qrjump:problem:wrong-listener"
 	problemNoPath    = "urn:qrjump:problem:no-such-path"
 )
 
-// refused returns the error for an answer without success: a *Problem, or a *WrongServer where no API of
-// qrjump refused the call.
+// refused returns the error for an unsuccessful response: a *Problem, or a *WrongServer if the response does not come from a qrjump
+// API.
 func (c *transport) refused(method, path string, a answer) error {
 	p, is := ReadProblem(a.status, a.body)
 	if !is {
@@ -70,8 +69,8 @@ func (c *transport) refused(method, path string, a answer) error {
 	return p
 }
 
-// ReadProblem reads an answer without success, for callers that read answers themselves. is is false where the answer is no
-// problem document; the problem then has the status alone.
+// ReadProblem decodes an unsuccessful response, for callers that read responses themselves. is is false if the response is no
+// problem document; the problem then contains only the status.
 func ReadProblem(status int, body []byte) (p *Problem, is bool) {
 	p = &Problem{}
 	if json.Unmarshal(body, p) != nil || p.Title == "" && p.Detail == "" {
@@ -81,8 +80,8 @@ func ReadProblem(status int, body []byte) (p *Problem, is bool) {
 	return p, true
 }
 
-// readAnswer reads a successful answer of the scan or the admin API into reply, a pointer to a
-// struct. Every call has such an answer: without it, it is not taken for done.
+// readAnswer decodes a successful response of the scan API or the admin API into reply, a pointer to a struct. Every call has such
+// a response; without a valid response, the call does not count as successful.
 func (c *transport) readAnswer(method, path string, a answer, reply any) error {
 	if a.status/100 != 2 {
 		return c.refused(method, path, a)
@@ -97,11 +96,10 @@ func (c *transport) readAnswer(method, path string, a answer, reply any) error {
 	return nil
 }
 
-// decode reads a JSON object into reply, a pointer to a struct, and returns what
-// is wrong with it, "" if all is well. Every field must be there, so that
-// another program's JSON is never taken for an empty answer. Only these may be
-// missing: pointers, fields with omitempty or omitzero, and those that say
-// `answer:"optional"`. errcode is wrong unless reply has it, or wire allows it.
+// decode decodes a JSON object into reply, a pointer to a struct, and returns a description of the first error, or "". Every field
+// must be present, so that the JSON of another program is never mistaken for an empty response. Only pointers, fields with
+// omitempty or omitzero, and fields with the tag `answer:"optional"` may be absent. errcode is an error unless reply has the field
+// or wire is true.
 func decode(body []byte, reply any, wire bool) (flaw string) {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil || object == nil {
@@ -110,7 +108,7 @@ func decode(body []byte, reply any, wire bool) (flaw string) {
 	t := reflect.TypeOf(reply).Elem()
 	if code, ok := object["errcode"]; ok && !wire && !hasField(t, "errcode") {
 		var text string
-		_ = json.Unmarshal(object["errmsg"], &text) // extra; the number says enough
+		_ = json.Unmarshal(object["errmsg"], &text) // errmsg is optional, because the errcode is sufficient.
 		return excerpt([]byte("errcode " + string(code) + " " + text))
 	}
 	if name := missing(t, body); name != "" {
@@ -127,7 +125,7 @@ var (
 	rawType  = reflect.TypeFor[json.RawMessage]()
 )
 
-// missing names the first field of a type that a JSON object lacks. Other JSON is left to
+// missing returns the name of the first field of a type that is absent from a JSON object. Other JSON is validated by
 // encoding/json.
 func missing(t reflect.Type, body json.RawMessage) string {
 	switch {
@@ -180,7 +178,7 @@ func missingField(t reflect.Type, object map[string]json.RawMessage) string {
 	return ""
 }
 
-// fieldName returns the name of a field in JSON, and whether it may be missing.
+// fieldName returns the JSON name of a field, and whether the field may be absent.
 func fieldName(f reflect.StructField) (name string, allowed bool) {
 	name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 	if name == "" && !f.Anonymous || !f.IsExported() && !f.Anonymous {
@@ -205,7 +203,7 @@ func holdsStructs(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && t != timeType
 }
 
-// nullable reports whether null is a value of a type, such as an empty list.
+// nullable reports whether null is a valid value of a type, such as an empty list.
 func nullable(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:

@@ -17,14 +17,14 @@ type Appearance struct {
 	Revised
 }
 
-// BuyerTexts are an account's texts in one language.
+// BuyerTexts holds an account's texts in one language.
 type BuyerTexts struct {
 	App     string `json:"app,omitempty" doc:"what users call the app that scans, 40 characters at most"`
 	Landing string `json:"landing,omitempty" doc:"on the page of a link, 300 characters at most"`
 	Code    string `json:"code,omitempty" doc:"below the verdict on a code, 300 characters at most"`
 }
 
-// Logo is a picture as the pages show it.
+// Logo is an image in the form that the pages show.
 type Logo struct {
 	Path   string `json:"path" doc:"on every host that has pages"`
 	Width  int    `json:"width" doc:"in pixels"`
@@ -32,7 +32,7 @@ type Logo struct {
 	PNG    []byte `json:"png"`
 }
 
-// AppearancePut is the requested branding of an account. A field that is left out is emptied, except the logo, which stays.
+// AppearancePut is the requested branding of an account. An omitted field is cleared, except the logo, which remains unchanged.
 type AppearancePut struct {
 	Accent     string                `json:"accent,omitempty" maxLength:"7" doc:"#rrggbb"`
 	Help       string                `json:"help,omitempty" maxLength:"512" doc:"an https address"`
@@ -42,18 +42,18 @@ type AppearancePut struct {
 	NoLogo     bool                  `json:"no_logo,omitempty" doc:"remove the logo"`
 }
 
-// Put returns the AppearancePut that would leave the appearance as it is; the logo stays.
+// Put returns an AppearancePut that leaves the appearance and the logo unchanged.
 func (a Appearance) Put() AppearancePut {
 	return AppearancePut{Accent: a.Accent, Help: a.Help, OpenAtOnce: a.OpenAtOnce, Texts: a.Texts}
 }
 
-// GetAppearance returns how an account looks on the pages that buyers see. Where nothing was set, it has
-// the AppID alone.
+// GetAppearance returns the branding of an account on the pages that buyers see. If no branding is set, the result contains only
+// the AppID.
 func (c AccountsService) GetAppearance(ctx context.Context, appid string) (Appearance, error) {
 	return get[Appearance](ctx, c.transport, accountPath(appid, "appearance"))
 }
 
-// SetAppearance sets how an account looks, and returns the result.
+// SetAppearance sets the branding of an account and returns the new branding.
 func (c AccountsService) SetAppearance(ctx context.Context, appid string, want AppearancePut) (Appearance, error) {
 	a, err := put[Appearance](ctx, c.transport, accountPath(appid, "appearance"), want)
 	if err == nil && a.AppID != appid {

@@ -10,9 +10,9 @@ import (
 	"sync"
 )
 
-// Export writes an archive of everything on the server to w, its keys sealed by a passphrase of at
-// least 12 characters. The time that it takes grows with the state: bound it with ctx. After an
-// error what was written is no archive.
+// Export writes an archive of the entire server state to w; the keys in the archive are encrypted with a passphrase of at least 12
+// characters. The duration grows with the size of the state; limit the duration with ctx. After an error, the written data is not a
+// valid archive.
 func (c ArchiveService) Export(ctx context.Context, passphrase string, w io.Writer) error {
 	body, err := encode(map[string]string{"passphrase": passphrase})
 	if err != nil {
@@ -22,7 +22,7 @@ func (c ArchiveService) Export(ctx context.Context, passphrase string, w io.Writ
 		contentType: "application/json", body: bytes.NewReader(body)}, "application/gzip", w)
 }
 
-// pour makes a call and writes the answer to w; the answer must have the content type kind.
+// pour makes a call and copies the response to w; the response must have the content type kind.
 func (c *transport) pour(ctx context.Context, r request, kind string, w io.Writer) error {
 	r.accept = kind + ", application/problem+json"
 	resp, err := c.open(ctx, r)
@@ -31,7 +31,8 @@ func (c *transport) pour(ctx context.Context, r request, kind string, w io.Write
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what came is all there is to show
+		// A read error is ignored, because the partial body is all that can be shown.
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 		return c.refused(r.method, r.path, answer{status: resp.StatusCode, header: resp.Header, body: body})
 	}
 	if got, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); got != kind {
@@ -47,8 +48,7 @@ func (c *transport) pour(ctx context.Context, r request, kind string, w io.Write
 	return nil
 }
 
-// received remembers whether it was the reading that failed. A request's body
-// may still be read when its answer is there.
+// received is a reader that remembers its read error. The transport may still read the request body after the response has arrived.
 type received struct {
 	r io.Reader
 

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Batch is an application for codes as the operator sees it.
+// Batch is an application for codes in the operator's view.
 type Batch struct {
 	ID        int64     `json:"application_id"`
 	Account   string    `json:"account"`
@@ -18,7 +18,7 @@ type Batch struct {
 	Status    string    `json:"status"`
 	Prefix    string    `json:"prefix"`
 	Version   string    `json:"version"`
-	Segment   int64     `json:"segment"` // codes of one download
+	Segment   int64     `json:"segment"` // Number of codes per download.
 	Text      string    `json:"text,omitempty" doc:"how its texts are written; none = prefix and secret"`
 	TextBits  int       `json:"text_bits,omitempty" doc:"what such a text costs to guess, in bits"`
 	Weak      bool      `json:"weak,omitempty" doc:"such a text costs less than 40 bits to guess, so it never shows that a product is genuine"`
@@ -33,12 +33,12 @@ type Batch struct {
 	Revised
 }
 
-// BatchQuery says which applications the operator wants to see.
+// BatchQuery selects applications in the operator's view.
 type BatchQuery struct {
 	Account string `query:"account"` // "" = any
 	Idle    int    `query:"idle" minimum:"0" maximum:"3660" doc:"only those of which no code is active so many days after the application, proofs left out"`
-	After   int64  `query:"after" minimum:"0"`                              // id of the last one that was seen
-	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"` // 0 = as many as the server likes to give
+	After   int64  `query:"after" minimum:"0"`                              // ID of the last application of the previous page.
+	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"` // 0 selects the server's default page size.
 }
 
 // BatchList is a page of applications.
@@ -52,7 +52,7 @@ func (c BatchesService) List(ctx context.Context, q BatchQuery) ([]Batch, error)
 	return reply.Batches, err
 }
 
-// Get returns one application, a *Problem with status 404 if there is none.
+// Get returns one application, or a *Problem with status 404 if the application does not exist.
 func (c BatchesService) Get(ctx context.Context, id int64) (Batch, error) {
 	return get[Batch](ctx, c.transport, batchPath(id, ""))
 }
@@ -65,38 +65,38 @@ func batchPath(id int64, kind string) string {
 	return path
 }
 
-// CodeSelection names codes of a batch; what is named in several ways counts
-// once.
+// CodeSelection selects codes of a batch; a code that is selected in several ways counts once.
 type CodeSelection struct {
 	All    bool        `json:"all,omitempty" doc:"the whole batch"`
 	Ranges []CodeRange `json:"ranges,omitempty" maxItems:"100000"`
 	Codes  []string    `json:"codes,omitempty" maxItems:"100000" doc:"original codes or code texts"`
 }
 
-// The deeds of an operator on codes.
+// The operator actions on codes.
 const (
 	Freeze   = "freeze"
 	Unfreeze = "unfreeze"
 	Void     = "void"   // for ever
-	Redeem   = "redeem" // of a single code a *Problem with status 409 if it was redeemed before
+	Redeem   = "redeem" // For a single code that has been redeemed already, the result is a *Problem with status 409.
 )
 
-// CodeChange is an operator's change of codes, with its actor and reason for their history. An empty Actor is "admin".
+// CodeChange is an operator's change of codes, with the actor and the reason for the history of the codes. An empty Actor means
+// "admin".
 type CodeChange struct {
 	CodeSelection
 	Actor string `json:"actor,omitempty" doc:"who did it, for the history; left out: admin"`
 	Note  string `json:"note,omitempty"`
 }
 
-// CodesChanged is the progress of a change.
+// CodesChanged is the result of a change of codes.
 type CodesChanged struct {
 	Codes   int64  `json:"codes" doc:"how many codes were named"`
 	Changed int64  `json:"changed" doc:"how many of them this changes; the others are so already. Of a schedule: as things stand now"`
 	Warning string `json:"warning,omitempty"`
 }
 
-// Update freezes, unfreezes, voids or redeems codes. Of several codes of
-// which some were redeemed before, the others are redeemed: compare the counts.
+// Update freezes, unfreezes, voids or redeems codes. If some of several codes have been redeemed already, only the others are
+// redeemed; compare the counts in the result.
 func (c CodesService) Update(ctx context.Context, id int64, did string, change CodeChange) (CodesChanged, error) {
 	return post[CodesChanged](ctx, c.transport, batchPath(id, "states"), struct {
 		CodeChange
@@ -104,8 +104,7 @@ func (c CodesService) Update(ctx context.Context, id int64, did string, change C
 	}{change, did})
 }
 
-// Deactivate makes codes not active any more; t says when, the zero time at
-// once.
+// Deactivate deactivates codes at the time t; the zero time means immediately.
 func (c CodesService) Deactivate(ctx context.Context, id int64, t time.Time, change CodeChange) (CodesChanged, error) {
 	return post[CodesChanged](ctx, c.transport, batchPath(id, "withdrawals"), struct {
 		CodeChange
@@ -113,9 +112,9 @@ func (c CodesService) Deactivate(ctx context.Context, id int64, t time.Time, cha
 	}{change, t})
 }
 
-// Schedule makes a range of codes open a page from a time on; the zero time is
-// at once. actor and note are for their history, actor "" is admin. A *Problem with
-// status 409: the range overlaps codes that are active by another one.
+// Schedule activates a range of codes for a page from a time on; the zero time means immediately. actor and note are recorded in
+// the history of the codes; an empty actor means admin. If the range overlaps codes that another range has activated, the result is
+// a *Problem with status 409.
 func (c CodesService) Schedule(ctx context.Context, id int64, r CodeRange, b CodeBinding, t time.Time,
 	actor, note string) (CodesChanged, error) {
 	return post[CodesChanged](ctx, c.transport, batchPath(id, "activations"), struct {
@@ -128,27 +127,25 @@ func (c CodesService) Schedule(ctx context.Context, id int64, r CodeRange, b Cod
 	}{r.From, r.To, b, t, actor, note})
 }
 
-// CodeEventList is a page of what happened to codes.
+// CodeEventList is a page of events of codes.
 type CodeEventList struct {
 	Events []CodeEvent `json:"events"`
 }
 
-// ListEvents lists at most limit things that happened to codes of a batch, oldest
-// first, those after an event; 0 = as many as the server likes to give. What is
-// scheduled is among them. A *Problem with status 404: there is no such batch.
+// ListEvents lists at most limit events of a batch's codes after the event start, oldest first; limit 0 selects the server's
+// default page size. The list includes scheduled events. If the batch does not exist, the result is a *Problem with status 404.
 func (c CodesService) ListEvents(ctx context.Context, id, start int64, limit int) ([]CodeEvent, error) {
 	reply, err := get[CodeEventList](ctx, c.transport, withQuery(batchPath(id, "events"), params{"after": start, "limit": limit}))
 	return reply.Events, err
 }
 
-// CodesRetargeted is the progress of a re-target.
+// CodesRetargeted is the result of a re-target.
 type CodesRetargeted struct {
-	CodesChanged     // changed are those that are active, now or by a schedule
+	CodesChanged     // Changed counts the codes that are active, now or by a schedule.
 	Activations  int `json:"activations" doc:"how many activations were renewed"`
 }
 
-// Retarget opens another page for what is active in a range. wxaType is as
-// in CodeBinding.
+// Retarget changes the page of the active codes in a range. wxaType has the same values as in CodeBinding.
 func (c CodesService) Retarget(ctx context.Context, id int64, r CodeRange, appid, page string, wxaType int,
 	actor string) (CodesRetargeted, error) {
 	body := map[string]any{"code_start": r.From, "code_end": r.To, "wxa_appid": appid, "wxa_path": page, "wxa_type": wxaType}
@@ -158,7 +155,7 @@ func (c CodesService) Retarget(ctx context.Context, id int64, r CodeRange, appid
 	return post[CodesRetargeted](ctx, c.transport, batchPath(id, "retarget"), body)
 }
 
-// StoredCode is one code, its state and what happened to it.
+// StoredCode is a code with its state and history.
 type StoredCode struct {
 	ApplicationID int64       `json:"application_id"`
 	CodeIndex     int64       `json:"code_index"`
@@ -169,13 +166,13 @@ type StoredCode struct {
 	Frozen        bool        `json:"frozen"`
 	Void          bool        `json:"void"`
 	Redeemed      bool        `json:"redeemed"`
-	Activation    *CodeEvent  `json:"activation,omitempty"` // that governs it; nil = not active
+	Activation    *CodeEvent  `json:"activation,omitempty"` // The activation in effect; nil if the code is not active.
 	History       []CodeEvent `json:"history" doc:"what happened to it, newest first"`
-	// Alarms are those that stand for it.
+	// Alarms lists the open alarms about the code.
 	Alarms []OpenAlarm `json:"alarms,omitempty" answer:"optional" doc:"of it, that nobody dismissed"`
 }
 
-// OpenAlarm is an alarm that was not dismissed, as it is shown with its code.
+// OpenAlarm is an alarm that has not been dismissed, in the form that is shown with its code.
 type OpenAlarm struct {
 	ID             int64         `json:"id"`
 	Kind           string        `json:"kind"`
@@ -186,10 +183,10 @@ type OpenAlarm struct {
 	AcknowledgedBy string        `json:"acknowledged_by,omitempty"`
 }
 
-// CodeEvent is one thing that happened to codes.
+// CodeEvent is an event in the history of codes.
 type CodeEvent struct {
 	Seq         int64        `json:"seq"`
-	Action      string       `json:"action"` // activate, withdraw, or one of the four changes
+	Action      string       `json:"action"` // Action is activate, withdraw, or one of the four state changes.
 	Ranges      []CodeRange  `json:"ranges" doc:"at most 100 are shown"`
 	Codes       int64        `json:"codes" doc:"how many"`
 	Binding     *CodeBinding `json:"binding,omitempty"`
@@ -201,26 +198,26 @@ type CodeEvent struct {
 	Warning     string       `json:"warning,omitempty"`
 }
 
-// Get finds a code of any account.
+// Get returns a code of any account.
 func (c CodesService) Get(ctx context.Context, name CodeName) (StoredCode, error) {
 	return post[StoredCode](ctx, c.transport, "codes/lookup", name.fields())
 }
 
-// OpenID is by what an account knows a user.
+// OpenID is the identifier of a user under one account.
 type OpenID struct {
 	OpenID string `json:"openid"`
 }
 
-// GetOpenID returns the openid of a user under an account. namespace is that of
-// the scan key by which the user scans, "" = default.
+// GetOpenID returns the openid of a user under an account. namespace is the namespace of the scan key with which the user scans; ""
+// means default.
 func (c AccountsService) GetOpenID(ctx context.Context, appid, user, namespace string) (string, error) {
 	reply, err := get[OpenID](ctx, c.transport, withQuery("users/"+url.PathEscape(user)+"/openid",
 		params{"appid": appid, "namespace": namespace}))
 	return reply.OpenID, err
 }
 
-// SerialBinding gives a code the brand's own serial number. The code is named by
-// its index, its nine characters or its text.
+// SerialBinding assigns the brand's own serial number to a code. A SerialBinding identifies the code by its index, its nine
+// characters or its text.
 type SerialBinding struct {
 	Index   *int64 `json:"code_index,omitempty" minimum:"0"`
 	Code    string `json:"code,omitempty"`
@@ -231,9 +228,9 @@ type SerialBinding struct {
 // MaxSerials is the maximum number of serial numbers in one call of BindSerials.
 const MaxSerials = 10_000
 
-// BindSerials gives codes of a batch the brand's own serial numbers: all of them
-// or none. The same again changes nothing. A *Problem with status 409: a code has
-// another number and replace is false, or another code has the number.
+// BindSerials assigns the brand's own serial numbers to codes of a batch, either all of them or none. A repeated call with the same
+// data changes nothing. A *Problem with status 409 means that a code has another serial number and replace is false, or that
+// another code has the serial number.
 func (c CodesService) BindSerials(ctx context.Context, batch int64, serials []SerialBinding, replace bool,
 	actor string) (CodesChanged, error) {
 	body := map[string]any{"serials": serials}
@@ -246,7 +243,7 @@ func (c CodesService) BindSerials(ctx context.Context, batch int64, serials []Se
 	return put[CodesChanged](ctx, c.transport, batchPath(batch, "serials"), body)
 }
 
-// NewImport is a batch for codes that were made elsewhere.
+// NewImport is a batch for codes that another system produced.
 type NewImport struct {
 	ISV    string `json:"isv_application_id" doc:"1 to 128 characters; the same again is the same application"`
 	ID     int64  `json:"application_id,omitempty" minimum:"0" doc:"the one that it had; left out: it gets one"`
@@ -259,9 +256,9 @@ type NewImport struct {
 	Actor  string `json:"actor,omitempty"`
 }
 
-// CreateImport makes a batch for codes that were made elsewhere, or returns the one
-// that was begun so before. A *Problem with status 409: the account used the ISV for
-// another application, or the ID is another's.
+// CreateImport creates a batch for codes that another system produced, or returns the existing batch from an earlier call with the
+// same data. A *Problem with status 409 means that the account used the ISV number for another application, or that the ID belongs
+// to another application.
 func (c BatchesService) CreateImport(ctx context.Context, account string, n NewImport) (Batch, error) {
 	return post[Batch](ctx, c.transport, "accounts/"+url.PathEscape(account)+"/imported-batches", n)
 }
@@ -276,10 +273,9 @@ type CodesImported struct {
 // MaxImportLines is the maximum number of lines in one call of ImportCodes.
 const MaxImportLines = 50_000
 
-// ImportCodes brings codes that were made elsewhere: lines of the wire's four columns
-// in the order of their indexes, all of them or none. Lines that are here already
-// change nothing. first is the number of the first line in the file that they are
-// from: a *Problem with status 422 names the line that is wrong.
+// ImportCodes imports codes that another system produced; each line has the four columns of a wire API download, lines are in index
+// order, and the call imports all lines or none. Lines that have been imported already change nothing. first is the line number of
+// the first line in the source file; a *Problem with status 422 names the invalid line.
 func (c BatchesService) ImportCodes(ctx context.Context, batch, first int64, actor string, lines io.Reader) (done CodesImported,
 	err error) {
 	r := request{method: http.MethodPut, path: "/admin/v1/" + batchPath(batch, "imported-codes"), contentType: "text/plain",
@@ -288,7 +284,7 @@ func (c BatchesService) ImportCodes(ctx context.Context, batch, first int64, act
 	return done, err
 }
 
-// ImportToUndo says which codes were imported by mistake.
+// ImportToUndo selects codes that were imported by mistake.
 type ImportToUndo struct {
 	From  int64  `json:"code_start" minimum:"0"`
 	To    int64  `json:"code_end" minimum:"0"`
@@ -303,9 +299,8 @@ type ImportUndone struct {
 	More      bool  `json:"more" doc:"codes of the range are still here: call again"`
 }
 
-// UndoImport takes back codes that were imported by mistake, some thousand a call:
-// call again while there are More. A *Problem with status 409: more than imports happened
-// to the application.
+// UndoImport removes codes that were imported by mistake, some thousand per call; repeat the call while More is true. If the
+// application has other events than imports, the result is a *Problem with status 409.
 func (c BatchesService) UndoImport(ctx context.Context, batch int64, w ImportToUndo) (ImportUndone, error) {
 	return post[ImportUndone](ctx, c.transport, batchPath(batch, "take-back"), w)
 }

@@ -6,29 +6,28 @@ import (
 	"time"
 )
 
-// Call is a call of the wire, with the reason of its answer. Secrets in it are masked.
+// Call is a call of the wire API, with the reason for its response. Secrets in requests and responses are masked.
 type Call struct {
 	RID        string        `json:"rid"`
 	OccurredAt time.Time     `json:"occurred_at"`
-	Account    string        `json:"account,omitempty"` // "" where the caller showed no token and no secret
+	Account    string        `json:"account,omitempty"` // Account is "" if the caller sent neither a token nor a secret.
 	Endpoint   string        `json:"endpoint"`
 	Query      string        `json:"query,omitempty"`
 	Request    string        `json:"request"`
 	Response   string        `json:"response"`
 	IP         string        `json:"ip"`
 	ErrCode    int           `json:"errcode"`
-	Detail     string        `json:"detail,omitempty"` // what exactly was wrong, and in which field
+	Detail     string        `json:"detail,omitempty"` // Detail is the exact error and the field that caused the error.
 	Took       time.Duration `json:"took_ns"`
-	// Behaviours are the ids of the rows of the table of behaviours that decided: the one
-	// that refused, and those that the server was lenient by.
+	// Behaviours lists the IDs of the behaviours that determined the response: the behaviour that rejected the call, and the
+	// behaviours under which the server was lenient.
 	Behaviours []string    `json:"behaviours"`
-	Rows       []Behaviour `json:"rows,omitempty"` // the same with their texts and marks
-	// Deviations are those of them by which the server was lenient, see Client.Deviations.
+	Rows       []Behaviour `json:"rows,omitempty"` // Rows contains the same behaviours with their texts and evidence levels.
+	// Deviations lists the IDs in Behaviours under which the server was lenient, see Client.Deviations.
 	Deviations []string `json:"deviations"`
 }
 
-// RecordedCall is a call of the wire as the emulator remembers it. Secrets in it
-// are masked.
+// RecordedCall is a call of the wire API in the emulator's memory. Secrets in requests and responses are masked.
 type RecordedCall struct {
 	RID        string        `json:"rid"`
 	OccurredAt time.Time     `json:"occurred_at"`
@@ -39,53 +38,55 @@ type RecordedCall struct {
 	Request    string        `json:"request"`
 	Response   string        `json:"response"`
 	ErrCode    int           `json:"errcode"`
-	Detail     string        `json:"detail,omitempty" answer:"optional"` // what exactly was wrong
+	Detail     string        `json:"detail,omitempty" answer:"optional"` // Detail is the exact error.
 	Behaviours []string      `json:"behaviours,omitempty" answer:"optional"`
 	Took       time.Duration `json:"took_ns"`
 }
 
-// CallQuery selects calls; the zero value is the newest of all.
+// CallQuery selects calls; the zero value selects the newest calls.
 type CallQuery struct {
-	RID     string `query:"rid"` // "" = any, as below
+	RID     string `query:"rid"` // An empty field matches all calls, as in the following fields.
 	Account string `query:"account"`
 	Path    string `query:"path"`
 	ErrCode int    `query:"errcode"` // 0 = any
-	Failed  bool   `query:"failed"`  // only calls that were answered with another number than 0
-	// After is the Next of an earlier page: only calls that came since then, oldest first. "" = the
-	// newest calls, newest first.
+	Failed  bool   `query:"failed"`  // Failed selects only calls with an errcode other than 0.
+	// After is the Next of an earlier page and selects only calls after that page, oldest first. If After is "", the newest calls
+	// are returned, newest first.
 	After string `query:"after"`
 	Limit int    `query:"limit"` // 0 = 100
 }
 
-// CallPage is a page of calls. Next is the After of the page that follows.
+// CallPage is a page of calls. Next is the value of After for the following page.
 type CallPage struct {
 	Calls  []RecordedCall `json:"calls"`
 	Next   string         `json:"next"`
-	Missed int64          `json:"missed"` // came after After and are forgotten
+	Missed int64          `json:"missed"` // Missed counts calls after the cursor that the server has already evicted.
 }
 
-// List lists the last calls of the wire, of the 1,000 that a server remembers. Only
-// a server with --dev or --emulator does; each node has its own.
+// List lists the latest calls of the wire API; the server keeps the last 1,000 calls in memory. Only a server with --dev or
+// --emulator keeps calls in memory; each node keeps its own calls.
 func (c CallsService) List(ctx context.Context, q CallQuery) (CallPage, error) {
 	return get[CallPage](ctx, c.transport, withQuery("emulator/calls", paramsOf(q)))
 }
 
-// Get returns a call of the wire by its request id, as it stands in an errmsg. A
-// Problem with status 404: no such call is kept.
+// Get returns a call of the wire API by its request ID, which is part of the errmsg. If no call with the request ID is kept, the
+// result is a *Problem with status 404.
 func (c CallsService) Get(ctx context.Context, rid string) (Call, error) {
 	return get[Call](ctx, c.transport, "calls/"+url.PathEscape(rid))
 }
 
-// Searched says which part of the log of calls was searched for an answer.
+// Searched describes the part of the call log that was searched for a response.
 type Searched struct {
 	Examined int        `json:"examined"`                          // how many calls
-	Since    *time.Time `json:"since,omitempty" answer:"optional"` // the second of the oldest; nil where there was none
+	Since    *time.Time `json:"since,omitempty" answer:"optional"` // The second of the oldest searched call; nil if no call was searched.
 	Until    *time.Time `json:"until,omitempty" answer:"optional"` // likewise the newest
-	Next     int64      `json:"next"`                              // the Before that goes on with older ones; 0 = there are none
-	Newest   int64      `json:"newest"`                            // the After of later ones; 0 = none was looked at
+	// The value of Before for a query that continues with older calls; 0 if there are none.
+	Next int64 `json:"next"`
+	// The value of After for a query of later calls; 0 if no call was searched.
+	Newest int64 `json:"newest"`
 }
 
-// KeptCallQuery selects calls of the log; the zero value is the newest of all.
+// KeptCallQuery selects calls of the log; the zero value selects the newest calls.
 type KeptCallQuery struct {
 	CallSearch
 	RID    string `query:"rid" maxLength:"64" doc:"only the call with this request id"`
@@ -93,7 +94,7 @@ type KeptCallQuery struct {
 	Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"100"`
 }
 
-// CallSearch selects calls of the log by what they called and when.
+// CallSearch selects calls of the log by endpoint, errcode and time.
 type CallSearch struct {
 	Account string `query:"account" maxLength:"64" doc:"only calls of this account"`
 	Path    string `query:"path" maxLength:"256" doc:"only calls of this endpoint"`
@@ -102,37 +103,36 @@ type CallSearch struct {
 	After   int64  `query:"after" minimum:"0" doc:"only those that came later: the newest of another answer"`
 }
 
-// KeptCallPage are calls of the log, newest first, without the texts of their behaviours.
+// KeptCallPage is a page of calls from the log, newest first, without the texts of their behaviours.
 type KeptCallPage struct {
 	Calls []Call `json:"calls"`
 	Searched
 }
 
-// ListPersisted lists the calls of the last seven days on all nodes that showed a token or a secret of
-// an account, newest first. A page may have few or none although its Next says that there are older
-// ones.
+// ListPersisted lists the calls of the last seven days on all nodes whose caller sent a token or a secret of an account, newest
+// first. A page can contain few or no calls even though Next indicates older calls.
 func (c CallsService) ListPersisted(ctx context.Context, q KeptCallQuery) (KeptCallPage, error) {
 	return get[KeptCallPage](ctx, c.transport, withQuery("calls", paramsOf(q)))
 }
 
-// CallError is a number with which calls of an endpoint were answered.
+// CallError is an errcode of failed calls of an endpoint.
 type CallError struct {
 	Endpoint string    `json:"endpoint"`
 	ErrCode  int       `json:"errcode"`
 	Count    int       `json:"count"`
-	LastRID  string    `json:"last_rid"` // request id of the newest of them
+	LastRID  string    `json:"last_rid"` // Request ID of the newest call.
 	LastAt   time.Time `json:"last_at"`
-	Detail   string    `json:"detail,omitempty" answer:"optional"` // what was wrong with that one
+	Detail   string    `json:"detail,omitempty" answer:"optional"` // The error of the newest call.
 }
 
-// CallErrorList are failed calls by endpoint and number, the most frequent first.
+// CallErrorList is a list of failed calls by endpoint and errcode, most frequent first.
 type CallErrorList struct {
 	Errors []CallError `json:"errors"`
 	Searched
 }
 
-// ListErrors groups failed calls of the log by endpoint and number. One answer searches a part of
-// the log: see Searched. "" and 0 mean any.
+// ListErrors groups failed calls of the log by endpoint and errcode. One response covers a part of the log: see Searched. An empty
+// text or the number 0 matches all values.
 func (c CallsService) ListErrors(ctx context.Context, account, path string, errcode int, prev int64) (CallErrorList, error) {
 	return get[CallErrorList](ctx, c.transport, withQuery("call-errors",
 		params{"account": account, "path": path, "errcode": errcode, "before": prev}))

@@ -1,14 +1,12 @@
-// Package client calls the three APIs of a qrjump server: the wire (the
-// Weixin calls for jump rules and codes), the scan API and the admin API. The
-// wire calls work against the real platform as well.
+// Package client calls the three APIs of a qrjump server: the wire API (the Weixin calls for jump rules and codes), the scan API
+// and the admin API. The wire API calls also work with the real platform.
 //
-// A Client is made once and is safe for use by many goroutines. Every call
-// ends within Options.Timeout and reads a bounded answer; redirects are not
-// followed, so a credential goes to the host of the base URL and nowhere else.
+// A program creates a Client once; a Client is safe for concurrent use by multiple goroutines. Every call ends within
+// Options.Timeout and reads a response of limited size; redirects are not followed, so a credential is sent only to the host of the
+// base URL.
 //
-// Each failure has a type: *WireError for an errcode of the wire,
-// *Problem for a refusal of the scan and admin APIs, *Unreachable when no
-// answer came, *WrongServer when what answered is not the API that was called.
+// Each failure has a type: *WireError for an errcode of the wire API, *Problem for an error response of the scan API or the admin
+// API, *Unreachable if no response arrived, *WrongServer if the response does not come from the called API.
 package client
 
 import (
@@ -26,33 +24,33 @@ import (
 	"time"
 )
 
-// Platform is the base URL of the real platform's wire.
+// Platform is the base URL of the real platform's wire API.
 const Platform = "https://api.weixin.qq.com"
 
-// Options say who calls, and how long a call may take. The zero value calls a development server
-// (qrjump serve --dev) whose scan and admin APIs are open.
+// Options holds the credentials of a client, the addresses of the APIs and the timeout of calls. The zero value is for a
+// development server (qrjump serve --dev), whose scan API and admin API need no credentials.
 type Options struct {
-	AppID  string // of the account that makes the wire calls
-	Secret string // its AppSecret; with AppID the client fetches and renews the token itself
+	AppID  string // AppID of the account that makes the wire API calls.
+	Secret string // AppSecret of the account; with AppID and Secret, the client fetches and renews the access token itself.
 
-	AccessToken string // in place of AppID and Secret: a token that another program renews
+	AccessToken string // A token that another program renews, as an alternative to AppID and Secret.
 	AdminToken  string
 	ScanKey     string
 
-	// Where the admin and the scan API are, if they have listeners of their own;
-	// "" = at the base URL.
+	// AdminURL and ScanURL are the addresses of the admin API and the scan API, if they have separate listeners; "" means the base
+	// URL.
 	AdminURL, ScanURL string
 
-	Timeout     time.Duration // of one call; 0 = 15 s
-	RateRetries int           // how often a wire call that was refused as too frequent is tried again, a second later
-	HTTP        *http.Client  // its transport is used; nil = one of our own
+	Timeout     time.Duration // Timeout of one call; 0 means 15 s.
+	RateRetries int           // Number of retries of a rate-limited wire API call, one second apart.
+	HTTP        *http.Client  // The client uses the transport of HTTP; nil means a default transport.
 
-	// Inside says that the transport hands calls to a server in the same program: its answers are not checked for missing
+	// Inside means that the transport passes calls to a server in the same program, so responses are not checked for missing
 	// fields.
 	Inside bool
 }
 
-// Client calls one server. Its calls are grouped by resource.
+// Client calls one server. The calls of a Client are grouped by resource.
 type Client struct {
 	*transport
 
@@ -90,23 +88,22 @@ type Client struct {
 
 // transport sends the calls of all services of a client.
 type transport struct {
-	base    string            // without a final slash
-	bases   map[string]string // of the APIs that have a base URL of their own
+	base    string            // Base URL without a trailing slash.
+	bases   map[string]string // Base URLs of the APIs that have a separate listener.
 	options Options
 	http    *http.Client
 
-	mu    sync.Mutex // held while a token is fetched, so that one fetch serves all
+	mu    sync.Mutex // mu is held while a token is fetched, so that concurrent calls share one fetch.
 	token string
 }
 
-// The bounds of answers, in bytes.
+// The maximum sizes of responses, in bytes.
 const (
 	maxAnswer = 4 << 20
-	maxList   = 64 << 20 // 10,000 rules with all their test links
+	maxList   = 64 << 20 // A list of 10,000 rules with all their test links fits in this limit.
 )
 
-// New returns a client of the server at a base URL such as
-// "http://127.0.0.1:8080" or Platform. It makes no connection.
+// New returns a client of the server at a base URL such as "http://127.0.0.1:8080" or Platform. New does not open a connection.
 func New(baseURL string, o Options) (*Client, error) {
 	bases := map[string]string{}
 	for _, given := range []struct{ name, api, url string }{
@@ -126,7 +123,7 @@ func New(baseURL string, o Options) (*Client, error) {
 	if o.HTTP != nil {
 		h = *o.HTTP
 	}
-	// A redirect would carry the token, which is in the query, to another host.
+	// A redirect would send the token, which is part of the query, to another host.
 	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return newClient(&transport{base: bases[apiWire], bases: bases, options: o, http: &h}), nil
 }
@@ -148,21 +145,21 @@ func newClient(t *transport) *Client {
 // baseOf returns the base URL of the API that a path belongs to.
 func (c *transport) baseOf(path string) string { return cmp.Or(c.bases[apiOf(path)], c.base) }
 
-// URL returns the base URL of the server, without a final slash.
+// URL returns the base URL of the server, without a trailing slash.
 func (c *Client) URL() string { return c.base }
 
-// Unreachable says that a server gave no answer.
+// Unreachable is the error for a server that did not respond.
 type Unreachable struct {
-	URL string // base URL of the server
+	URL string // Base URL of the server.
 	Err error
 }
 
 func (u *Unreachable) Error() string { return fmt.Sprintf("no answer from %s: %v", u.URL, u.Err) }
 
-// Unwrap returns what the network said.
+// Unwrap returns the network error.
 func (u *Unreachable) Unwrap() error { return u.Err }
 
-// request is one call; what is empty is not sent.
+// request is one call; empty fields are not sent.
 type request struct {
 	method, path string
 	query        url.Values
@@ -172,7 +169,7 @@ type request struct {
 	accept       string
 }
 
-// open sends a request and returns the answer with its body unread.
+// open sends a request and returns the response with an unread body.
 func (c *transport) open(ctx context.Context, r request) (*http.Response, error) {
 	address := c.baseOf(r.path) + r.path
 	if len(r.query) > 0 {
@@ -199,7 +196,7 @@ func (c *transport) open(ctx context.Context, r request) (*http.Response, error)
 	return resp, nil
 }
 
-// withoutAddress drops the address from an error, because it carries the token.
+// withoutAddress removes the URL from an error, because the URL contains the token.
 func withoutAddress(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
@@ -207,14 +204,14 @@ func withoutAddress(err error) error {
 	return err
 }
 
-// answer is a whole answer.
+// answer is a complete response.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// send makes a call and reads at most limit bytes of the answer.
+// send makes a call and reads at most limit bytes of the response.
 func (c *transport) send(ctx context.Context, r request, limit int64) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
@@ -242,7 +239,7 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// excerpt returns the beginning of an answer, for an error that quotes it.
+// excerpt returns the beginning of a response, for quotation in an error.
 func excerpt(body []byte) string {
 	const most = 200
 	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "\ufffd")), " ")

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// CodeRange is a run of the indexes of an application, both ends included.
+// CodeRange is a range of code indexes of an application, both ends included.
 type CodeRange struct {
 	From int64 `json:"from"`
 	To   int64 `json:"to"`
@@ -18,39 +18,37 @@ func (r CodeRange) Len() int64 { return r.To - r.From + 1 }
 const (
 	ApplicationInit       = "INIT"
 	ApplicationProcessing = "PROCESSING"
-	ApplicationFinished   = "FINISH" // its codes can be downloaded and activated
+	ApplicationFinished   = "FINISH" // The codes of the application can be downloaded and activated.
 )
 
-// Application is an application for codes as the wire shows it.
+// Application is an application for codes in the wire API's format.
 type Application struct {
 	ID        int64       `json:"application_id"`
-	ISV       string      `json:"isv_application_id"` // the caller's own number
+	ISV       string      `json:"isv_application_id"` // The caller's own number for the application.
 	Status    string      `json:"status"`
-	Segments  []CodeRange `json:"segments"` // what is ready, in the pieces of a download
+	Segments  []CodeRange `json:"segments"` // The available codes, in the ranges of the downloads.
 	CreatedAt time.Time   `json:"created_at"`
 	UpdatedAt time.Time   `json:"updated_at"`
 }
 
-// ApplicationKey names an application of the calling account: one of the two
-// is enough.
+// ApplicationKey identifies an application of the calling account; one of the two fields is sufficient.
 type ApplicationKey struct {
 	ID  int64
 	ISV string
 }
 
-// CodeBinding is the page that the scan of an active code opens, with the activity and product for which it counts.
+// CodeBinding is the page that an active code opens, with the activity and product for which its scans are counted.
 type CodeBinding struct {
 	ActivityName string `json:"activity_name"`
 	ProductBrand string `json:"product_brand"`
 	ProductTitle string `json:"product_title"`
-	ProductCode  string `json:"product_code"` // meant to be an EAN
-	WxaAppID     string `json:"wxa_appid"`    // Mini Program that opens
+	ProductCode  string `json:"product_code"` // Intended for an EAN.
+	WxaAppID     string `json:"wxa_appid"`    // The Mini Program that the code opens.
 	WxaPath      string `json:"wxa_path"`
-	WxaType      int    `json:"wxa_type,omitempty" answer:"optional" minimum:"0" maximum:"2"` // 0 release, 1 development, 2 trial
+	WxaType      int    `json:"wxa_type,omitempty" answer:"optional" minimum:"0" maximum:"2"` // WxaType is 0 for release, 1 for development, 2 for trial.
 }
 
-// CodeName names one code: by its text, its nine characters, or application
-// and index; the first that is given counts.
+// CodeName identifies one code: by its text, its nine characters, or its application and index; the first non-empty field is used.
 type CodeName struct {
 	URL   string // the code text
 	Code  string // the nine characters
@@ -68,17 +66,17 @@ func (n CodeName) fields() map[string]any {
 	return map[string]any{"application_id": n.ID, "code_index": n.Index}
 }
 
-// BoundCode is a code and what it is bound to, as the wire shows it.
+// BoundCode is a code and its binding, in the wire API's format.
 type BoundCode struct {
 	Code          string       `json:"code"`
 	ApplicationID int64        `json:"application_id"`
 	ISV           string       `json:"isv_application_id"`
-	Binding       *CodeBinding `json:"binding,omitempty"` // nil: the code is not active
+	Binding       *CodeBinding `json:"binding,omitempty"` // From is nil if the code is not active.
 	Activated     *CodeRange   `json:"activated,omitempty"`
 }
 
-// ApplyCodes applies for codes under a number that the caller chooses. A second call with the same
-// number and count returns the same application; with another count it is a *WireError with 80307.
+// ApplyCodes applies for codes under an application number that the caller chooses. A second call with the same number and count
+// returns the same application; another count returns a *WireError with 80307.
 func (c WireService) ApplyCodes(ctx context.Context, count int64, isv string) (id int64, err error) {
 	var reply struct {
 		ID int64 `json:"application_id"`
@@ -87,7 +85,7 @@ func (c WireService) ApplyCodes(ctx context.Context, count int64, isv string) (i
 	return reply.ID, err
 }
 
-// GetApplication looks at an application.
+// GetApplication returns an application.
 func (c WireService) GetApplication(ctx context.Context, key ApplicationKey) (Application, error) {
 	body := map[string]any{}
 	if key.ID != 0 {
@@ -97,7 +95,7 @@ func (c WireService) GetApplication(ctx context.Context, key ApplicationKey) (Ap
 		body["isv_application_id"] = key.ISV
 	}
 	var reply struct {
-		// Contract: marketcode 2: samples show status and segments alone.
+		// Contract: marketcode 2: the documented samples contain only status and segments.
 		Status   string `json:"status"`
 		ID       int64  `json:"application_id" answer:"optional"`
 		ISV      string `json:"isv_application_id" answer:"optional"`
@@ -119,35 +117,35 @@ func (c WireService) GetApplication(ctx context.Context, key ApplicationKey) (Ap
 	return a, nil
 }
 
-// ActivateCodes binds a range of an application to a page, at once. Activating exactly the same
-// range again replaces its binding. Another range that overlaps it is a *WireError with 80302,
-// unless the server's settings let the last call win.
+// ActivateCodes binds a range of an application's codes to a page immediately. Activating exactly the same range again replaces its
+// binding. For another range that overlaps an active range, the result is a *WireError with 80302, unless a setting of the server
+// makes the last call win.
 func (c WireService) ActivateCodes(ctx context.Context, id int64, r CodeRange, b CodeBinding) error {
 	return c.call(ctx, "/intp/marketcode/codeactive", map[string]any{"application_id": id, "code_start": r.From, "code_end": r.To,
 		"activity_name": b.ActivityName, "product_brand": b.ProductBrand, "product_title": b.ProductTitle, "product_code": b.ProductCode,
 		"wxa_appid": b.WxaAppID, "wxa_path": b.WxaPath, "wxa_type": b.WxaType}, nil)
 }
 
-// GetCode says what a code of the calling account is bound to. A code that is not active is a
-// *WireError with 80304, unless the server's settings say otherwise.
+// GetCode returns the binding of a code of the calling account. For a code that is not active, the result is a *WireError with
+// 80304, unless a setting of the server changes this.
 func (c WireService) GetCode(ctx context.Context, name CodeName) (BoundCode, error) {
 	return c.boundCode(ctx, "/intp/marketcode/codeactivequery", name.fields())
 }
 
-// ExchangeTicket trades the ticket of a scan for the code. The openid is that of
-// the user who scanned, under the service account or the Mini Program.
+// ExchangeTicket exchanges the ticket of a scan for the code. The openid belongs to the user who scanned, under the service account
+// or the Mini Program.
 func (c WireService) ExchangeTicket(ctx context.Context, openid, ticket string) (BoundCode, error) {
 	return c.boundCode(ctx, "/intp/marketcode/tickettocode", map[string]any{"openid": openid, "code_ticket": ticket})
 }
 
 func (c *transport) boundCode(ctx context.Context, path string, body map[string]any) (BoundCode, error) {
 	var reply struct {
-		// Contract: marketcode 2: one form of the answer of tickettocode lacks the two ids.
+		// Contract: marketcode 2: one variant of the tickettocode response lacks the two IDs.
 		Code          string `json:"code"`
 		ApplicationID int64  `json:"application_id" answer:"optional"`
 		ISV           string `json:"isv_application_id" answer:"optional"`
 		CodeBinding   `answer:"optional"`
-		From          *int64 `json:"code_start"` // nil: the code is not active
+		From          *int64 `json:"code_start"` // From is nil if the code is not active.
 		To            int64  `json:"code_end" answer:"optional"`
 	}
 	if err := c.call(ctx, path, body, &reply); err != nil {

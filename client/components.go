@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// Component is a third-party platform as the operator sees it: no secret, no
-// hash of one.
+// Component is a third-party platform in the operator's view, without its secret or a hash of its secret.
 type Component struct {
 	AppID          string          `json:"appid"`
 	EventURL       string          `json:"event_url" doc:"where tickets and events are pushed; empty = nowhere"`
@@ -32,7 +31,7 @@ type ComponentList struct {
 	Components []Component `json:"components"`
 }
 
-// ComponentPut is the requested state of a platform. A field that is left out stays as it is.
+// ComponentPut is the requested state of a platform. An omitted field remains unchanged.
 type ComponentPut struct {
 	Secret         string    `json:"secret,omitempty" doc:"left out: the stored one stays"`
 	MessageToken   string    `json:"message_token,omitempty" doc:"left out: the stored one stays"`
@@ -42,7 +41,7 @@ type ComponentPut struct {
 	RedirectHosts  *[]string `json:"redirect_hosts,omitempty" doc:"left out: the stored one stays"`
 }
 
-// Push is one message to a platform, without its secrets.
+// Push is a message that was pushed to a platform, without secrets.
 type Push struct {
 	ID        int64      `json:"id"`
 	InfoType  string     `json:"info_type"`
@@ -59,29 +58,29 @@ type Push struct {
 	Error     string     `json:"error,omitempty" answer:"optional" doc:"why it was not delivered"`
 }
 
-// PushList are messages to a platform.
+// PushList is a list of messages that were pushed to a platform.
 type PushList struct {
 	Pushes []Push `json:"pushes"`
 }
 
-// componentPath returns the path of something of a platform.
+// componentPath returns the admin API path of a platform.
 func componentPath(appid string) string { return "components/" + url.PathEscape(appid) }
 
-// List lists at most limit third-party platforms by AppID, the first after
-// the given one; 0 = as many as the server likes to give.
+// List returns at most limit third-party platforms, sorted by AppID, after the AppID cursor; limit 0 selects the server's default
+// page size.
 func (c ComponentsService) List(ctx context.Context, cursor string, limit int) ([]Component, error) {
 	reply, err := get[ComponentList](ctx, c.transport, withQuery("components", params{"after": cursor, "limit": limit}))
 	return reply.Components, err
 }
 
-// Get returns one third-party platform and which accounts authorised it. A
-// *Problem with status 404: there is none.
+// Get returns one third-party platform and the accounts that authorised the platform. If the webhook does not exist, the result is
+// a *Problem with status 404.
 func (c ComponentsService) Get(ctx context.Context, appid string) (Component, error) {
 	return get[Component](ctx, c.transport, componentPath(appid))
 }
 
-// Set creates a third-party platform, or changes the fields that p names; its
-// authorisations stay. A *Problem with status 422 says what is wrong.
+// Set creates a third-party platform, or changes the fields that are set in p; existing authorisations remain. The *Problem with
+// status 422 for an invalid webhook describes the error.
 func (c ComponentsService) Set(ctx context.Context, appid string, p ComponentPut) (Component, error) {
 	component, err := put[Component](ctx, c.transport, componentPath(appid), p)
 	if err == nil && component.AppID != appid {
@@ -90,57 +89,58 @@ func (c ComponentsService) Set(ctx context.Context, appid string, p ComponentPut
 	return component, err
 }
 
-// Delete deletes a third-party platform with all its authorisations. With dryRun it only says what would go.
+// Delete deletes a third-party platform with all its authorisations. With dryRun, Delete only reports the objects that would be
+// deleted.
 func (c ComponentsService) Delete(ctx context.Context, appid string, dryRun bool) (Deletion, error) {
 	return c.deleteWhole(ctx, componentPath(appid), appid, dryRun)
 }
 
-// ListPushes lists at most limit messages that were sent to a platform's event URL,
-// newest first, with what was answered; 0 = as many as the server likes to give.
-// A *Problem with status 404: there is no such platform.
+// ListPushes lists at most limit messages that were pushed to a platform's event URL, newest first, with the responses; limit 0
+// selects the server's default page size. If the platform does not exist, the result is a *Problem with status 404.
 func (c ComponentsService) ListPushes(ctx context.Context, component string, limit int) ([]Push, error) {
 	reply, err := get[PushList](ctx, c.transport, withQuery(componentPath(component)+"/pushes", params{"limit": limit}))
 	return reply.Pushes, err
 }
 
-// Holding is a platform that an account authorised.
+// Holding is an authorisation that an account granted, with the authorised platform.
 type Holding struct {
 	Component      string    `json:"component"`
 	PermissionSets []int     `json:"permission_sets"`
 	GrantedAt      time.Time `json:"granted_at"`
 }
 
-// HoldingList are the platforms that an account authorised.
+// HoldingList is the list of platforms that an account authorised.
 type HoldingList struct {
 	Authorizations []Holding `json:"authorizations"`
 }
 
-// ListAuthorizations lists which platforms an account authorised. A *Problem with
-// status 404: there is no such account.
+// ListAuthorizations lists the platforms that an account authorised. If the account does not exist, the result is a *Problem with
+// status 404.
 func (c AccountsService) ListAuthorizations(ctx context.Context, appid string) ([]Holding, error) {
 	reply, err := get[HoldingList](ctx, c.transport, accountPath(appid, "authorizations"))
 	return reply.Authorizations, err
 }
 
-// Withdrawn says that an authorisation ended.
+// Revoked is the response after an authorisation has been revoked.
 type Revoked struct {
 	Revoked bool `json:"revoked"`
 }
 
-// RevokeAuthorization ends what an account granted a platform; the tokens of the grant end at
-// once. A *Problem with status 404: the account did not authorise the platform.
+// RevokeAuthorization revokes an account's authorisation of a platform; the tokens of the authorisation become invalid immediately.
+// If the account has not authorised the platform, the result is a *Problem with status 404.
 func (c ComponentsService) RevokeAuthorization(ctx context.Context, component, appid string) error {
 	_, err := remove[Revoked](ctx, c.transport, componentPath(component)+"/authorizations/"+url.PathEscape(appid))
 	return err
 }
 
-// RevokeAuthorization is Withdraw seen from the account: its IfMatch is about the account, that of Withdraw about the platform.
+// RevokeAuthorization revokes an authorisation like ComponentsService.RevokeAuthorization, but its IfMatch refers to the account
+// instead of the platform.
 func (c AccountsService) RevokeAuthorization(ctx context.Context, appid, component string) error {
 	_, err := remove[Revoked](ctx, c.transport, accountPath(appid, "authorizations", component))
 	return err
 }
 
-// Agreement is the consent that a person would give on the page of consent; with the emulator no page is needed.
+// Agreement is the consent that a person gives on the consent page; with the emulator, the page is not needed.
 type Agreement struct {
 	Component      string `json:"component" doc:"the platform that asked"`
 	PreAuthCode    string `json:"pre_auth_code"`
@@ -149,8 +149,8 @@ type Agreement struct {
 	Move           bool   `json:"move,omitempty" doc:"true takes exclusive sets away from the platform that has them"`
 }
 
-// Authorize agrees to what a platform asks and returns its authorization_code.
-// Only a server with --dev or --emulator can.
+// Authorize grants a platform's authorisation request and returns the authorization_code. CreateTicket works only on a server with
+// --dev or --emulator.
 func (c EmulatorService) Authorize(ctx context.Context, a Agreement) (code string, err error) {
 	var reply struct {
 		AuthCode string `json:"auth_code"`
@@ -159,8 +159,8 @@ func (c EmulatorService) Authorize(ctx context.Context, a Agreement) (code strin
 	return reply.AuthCode, err
 }
 
-// CreateTicket makes a component_verify_ticket for a platform, pushes it and returns
-// it. Only a server with --dev or --emulator can.
+// CreateTicket creates a component_verify_ticket for a platform, pushes the ticket and returns it. CreateTicket works only on a
+// server with --dev or --emulator.
 func (c EmulatorService) CreateTicket(ctx context.Context, component string) (ticket string, err error) {
 	var reply struct {
 		Ticket string `json:"component_verify_ticket"`

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// Clock is a server's clock. Only a server with --dev or --emulator shows it.
+// Clock is a server's clock. Only a server with --dev or --emulator has this clock API.
 type Clock struct {
 	Now    time.Time `json:"now"`
 	Frozen bool      `json:"frozen"`
-	// RealTime is the time that the clock would show if it had not been moved; zero if the server does not say it.
+	// RealTime is the time that the clock would show if it had not been moved; zero if the server does not return it.
 	RealTime time.Time `json:"real_time,omitzero"`
 }
 
@@ -21,7 +21,7 @@ func (c EmulatorService) GetClock(ctx context.Context) (Clock, error) {
 	return get[Clock](ctx, c.transport, "emulator/clock")
 }
 
-// Advance moves the server's clock on; it cannot go back.
+// Advance moves the server's clock forward; the clock cannot move back.
 func (c EmulatorService) Advance(ctx context.Context, d time.Duration) error {
 	return c.moveClock(ctx, map[string]any{"advance": d.String()})
 }
@@ -36,13 +36,13 @@ func (c EmulatorService) FreezeClock(ctx context.Context) error {
 	return c.moveClock(ctx, map[string]any{"freeze": true})
 }
 
-// ResumeClock lets a frozen clock run on from where it is.
+// ResumeClock resumes a frozen clock from its current time.
 func (c EmulatorService) ResumeClock(ctx context.Context) error {
 	return c.moveClock(ctx, map[string]any{"freeze": false})
 }
 
-// FollowRealTime lets the server's clock follow real time again. A *Problem with status 409: the clock
-// is ahead of real time, and only Reset takes it back.
+// FollowRealTime makes the server's clock follow real time again. If the clock is ahead of real time, the result is a *Problem with
+// status 409; only Reset moves the clock back.
 func (c EmulatorService) FollowRealTime(ctx context.Context) error {
 	return c.moveClock(ctx, map[string]any{"follow_real_time": true})
 }
@@ -52,30 +52,30 @@ func (c *transport) moveClock(ctx context.Context, move map[string]any) error {
 	return err
 }
 
-// Fault makes calls of an endpoint fail on purpose.
+// Fault makes calls of an endpoint fail for test purposes.
 type Fault struct {
-	Method      string   `json:"method,omitempty"`      // with Response: "" = any
-	Path        string   `json:"path"`                  // for example /cgi-bin/wxopen/qrcodejumppublish; with Response any path
-	ErrCode     int      `json:"errcode,omitempty"`     // answered instead of the call
-	ErrMsg      string   `json:"errmsg,omitempty"`      // "" = the text of ErrCode
-	After       bool     `json:"after,omitempty"`       // with ErrCode: do the call, then answer ErrCode all the same
-	AppID       string   `json:"appid,omitempty"`       // "" = any account
-	Count       int      `json:"count,omitempty"`       // 0 = without end
+	Method      string   `json:"method,omitempty"`      // With Response, the HTTP method to match; "" matches any method.
+	Path        string   `json:"path"`                  // For example /cgi-bin/wxopen/qrcodejumppublish; with Response, any path is valid.
+	ErrCode     int      `json:"errcode,omitempty"`     // The errcode that the server returns instead of executing the call.
+	ErrMsg      string   `json:"errmsg,omitempty"`      // If ErrMsg is "", the text of ErrCode is sent.
+	After       bool     `json:"after,omitempty"`       // With ErrCode, the server executes the call and then returns ErrCode nevertheless.
+	AppID       string   `json:"appid,omitempty"`       // If AppID is "", the fault applies to all accounts.
+	Count       int      `json:"count,omitempty"`       // Maximum number of occurrences; 0 means unlimited.
 	Probability *float64 `json:"probability,omitempty"` // nil = always
 	Delay       string   `json:"delay,omitempty"`       // for example "3s"
-	Drop        bool     `json:"drop,omitempty"`        // close the connection, do nothing
-	DropAfter   bool     `json:"drop_after,omitempty"`  // do it, then close the connection
-	// Response answers calls of the path before everything else, whether the server has the path or not.
+	Drop        bool     `json:"drop,omitempty"`        // The server closes the connection without executing the call.
+	DropAfter   bool     `json:"drop_after,omitempty"`  // The server executes the call and then closes the connection.
+	// Response is sent for calls of the path before all other processing, whether or not the server has the path.
 	Response *FaultResponse `json:"response,omitempty"`
 }
 
-// FaultResponse is the answer of a fault.
+// FaultResponse is the HTTP response of a fault.
 type FaultResponse struct {
 	Status int             `json:"status,omitempty"` // 0 = 200
-	Body   json.RawMessage `json:"body,omitempty"`   // JSON, or the body itself as a JSON string
+	Body   json.RawMessage `json:"body,omitempty"`   // Body is JSON, or a JSON string with the literal body.
 }
 
-// FaultInForce is a fault with how often it happened.
+// FaultInForce is an active fault with the number of its occurrences.
 type FaultInForce struct {
 	ID int `json:"id"` // for Emulator.DeleteFault
 	Fault
@@ -86,58 +86,58 @@ type faultList struct {
 	Faults []FaultInForce `json:"faults"`
 }
 
-// ListFaults lists the faults in force, oldest first.
+// ListFaults lists the active faults, oldest first.
 func (c EmulatorService) ListFaults(ctx context.Context) ([]FaultInForce, error) {
 	list, err := get[faultList](ctx, c.transport, "emulator/faults")
 	return list.Faults, err
 }
 
-// DeleteFault ends the fault with an id. A *Problem with status 404: there is none.
+// DeleteFault deletes the fault with an ID. If the webhook does not exist, the result is a *Problem with status 404.
 func (c EmulatorService) DeleteFault(ctx context.Context, id int) error {
 	_, err := remove[faultList](ctx, c.transport, withQuery("emulator/faults", params{"id": id}))
 	return err
 }
 
-// CreateFault makes something go wrong from now on.
+// CreateFault adds a fault, effective immediately.
 func (c EmulatorService) CreateFault(ctx context.Context, f Fault) error {
 	var added struct {
 		ID      int `json:"id"`
-		ErrCode int `json:"errcode,omitempty"` // that of the fault
+		ErrCode int `json:"errcode,omitempty"` // The errcode of the fault.
 	}
 	return c.admin(ctx, http.MethodPost, "emulator/faults", f, &added)
 }
 
-// DeleteFaults ends all faults.
+// DeleteFaults deletes all faults.
 func (c EmulatorService) DeleteFaults(ctx context.Context) error { return c.ReseedFaults(ctx, 0) }
 
-// ReseedFaults ends all faults and begins the random sequence of a seed, from which probabilities
-// are drawn; 0 = the same sequence again.
+// ReseedFaults deletes all faults and restarts the random sequence that decides about probabilities with a seed; 0 means the
+// previous seed.
 func (c EmulatorService) ReseedFaults(ctx context.Context, seed uint64) error {
 	_, err := remove[faultList](ctx, c.transport, withQuery("emulator/faults", params{"seed": seed}))
 	return err
 }
 
-// Planted is the content of a seed, and whether it was applied.
+// Planted is the result of applying a seed file: the content of the file, and whether it was applied.
 type Planted struct {
-	Applied    bool `json:"applied"` // false: this very text was applied before, and nothing was done
+	Applied    bool `json:"applied"` // Applied is false if the identical text was applied before, and nothing changed.
 	Accounts   int  `json:"accounts"`
 	Components int  `json:"components"` // third-party platforms
 	Rules      int  `json:"rules"`
 }
 
-// Seed applies the text of a seed file (YAML, with its call at most 1 MiB) over what there is. A *Problem with
-// status 422 names the line that is wrong, and then nothing was applied.
+// Seed applies the text of a seed file (YAML; the request is at most 1 MiB) to the current state. A *Problem with status 422 names
+// the invalid line; in this case, nothing was applied.
 func (c EmulatorService) Seed(ctx context.Context, text string) (Planted, error) {
 	return post[Planted](ctx, c.transport, "emulator/seed", map[string]string{"seed": text})
 }
 
-// Reset takes the server back to its seed and to real time.
+// Reset restores the server to its seed file and to real time.
 func (c EmulatorService) Reset(ctx context.Context) error {
 	return c.reset(ctx, nil)
 }
 
-// ResetAccounts takes some accounts back to the seed: others keep everything. A *Problem with status 422 names an account
-// that there is none of, and then nothing was reset.
+// ResetAccounts restores some accounts to the seed file; other accounts remain unchanged. A *Problem with status 422 names an
+// account that does not exist; in this case, nothing was reset.
 func (c EmulatorService) ResetAccounts(ctx context.Context, appids []string) error {
 	return c.reset(ctx, map[string]any{"accounts": append([]string{}, appids...)})
 }
@@ -149,15 +149,15 @@ func (c *transport) reset(ctx context.Context, body any) error {
 	return err
 }
 
-// Snapshot is the state of a server with --dev under a name.
+// Snapshot is a named saved state of a server with --dev.
 type Snapshot struct {
 	Name      string    `json:"name"`
 	CreatedAt time.Time `json:"created_at"` // in real time
-	Program   string    `json:"program"`    // the version that saved it
+	Program   string    `json:"program"`    // Version of the program that saved the snapshot.
 	Accounts  int64     `json:"accounts"`
 	Rules     int64     `json:"rules"`
 	Batches   int64     `json:"batches"`
-	Bytes     int64     `json:"bytes"` // that it takes in the database
+	Bytes     int64     `json:"bytes"` // Size of the snapshot in the database.
 }
 
 type snapshotList struct {
@@ -166,25 +166,25 @@ type snapshotList struct {
 
 func snapshotPath(name string) string { return "emulator/snapshots/" + url.PathEscape(name) }
 
-// ListSnapshots lists the states that are saved, by name.
+// ListSnapshots lists the saved snapshots, sorted by name.
 func (c EmulatorService) ListSnapshots(ctx context.Context) ([]Snapshot, error) {
 	list, err := get[snapshotList](ctx, c.transport, "emulator/snapshots")
 	return list.Snapshots, err
 }
 
-// SaveSnapshot saves the state of the server under a name, in the place of the one before. A *Problem with status 409: there are
-// too many, or the state is too large.
+// SaveSnapshot saves the state of the server under a name and replaces an existing snapshot with the same name. A *Problem with
+// status 409 means that there are too many snapshots, or that the state is too large.
 func (c EmulatorService) SaveSnapshot(ctx context.Context, name string) (Snapshot, error) {
 	return put[Snapshot](ctx, c.transport, snapshotPath(name), nil)
 }
 
-// LoadSnapshot takes the server back to a state that was saved: everything since is gone, but people and keys stay. A *Problem
-// with status 404: nothing is saved under this name.
+// LoadSnapshot restores the server to a snapshot: all later changes are lost, except changes of people and keys. If no snapshot has
+// the name, the result is a *Problem with status 404.
 func (c EmulatorService) LoadSnapshot(ctx context.Context, name string) (Snapshot, error) {
 	return post[Snapshot](ctx, c.transport, snapshotPath(name)+"/load", nil)
 }
 
-// DeleteSnapshot removes a saved state. A *Problem with status 404: there is none of this name.
+// DeleteSnapshot deletes a snapshot. If no snapshot has the name, the result is a *Problem with status 404.
 func (c EmulatorService) DeleteSnapshot(ctx context.Context, name string) error {
 	_, err := remove[snapshotList](ctx, c.transport, snapshotPath(name))
 	return err

@@ -31,22 +31,23 @@ type GS1Put struct {
 	Archived bool      `json:"archived,omitempty" doc:"requests for the key and all below it are answered 410"`
 }
 
-// GS1Entry is the entry of a GS1 key, which applies to all keys below it without one.
+// GS1Entry is the entry of a GS1 key, which also applies to all keys below it that have no entry of their own.
 type GS1Entry struct {
 	Key string `json:"key" doc:"as in a Digital Link, without the host: 01/09506000134352/10/LOT"`
-	// ID is the number under which scans of the key are counted, as those of a rule; the owner of the key is their owner.
+	// ID is the number under which scans of the key are counted, like the ID of a rule; the owner of the key is the owner of these
+	// scans.
 	ID int64 `json:"rule_id,omitempty" doc:"scans of the key are counted under this number, as those of a rule"`
 	GS1Put
 	UpdatedAt time.Time `json:"updated_at"`
 	Revised
 }
 
-// GS1List are entries by their keys.
+// GS1List is a list of GS1 entries, sorted by key.
 type GS1List struct {
 	Entries []GS1Entry `json:"entries" nullable:"false"`
 }
 
-// GS1Query selects entries; the zero value is all.
+// GS1Query selects entries; the zero value selects all entries.
 type GS1Query struct {
 	Under string `query:"under" maxLength:"1024" doc:"a key: only it and what is below it"`
 	Owner string `query:"owner" maxLength:"128" doc:"only of this account; left out: of all that the caller may see"`
@@ -54,7 +55,7 @@ type GS1Query struct {
 	Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
-// List lists what is said of GS1 keys, by key.
+// List lists the entries of GS1 keys, sorted by key.
 func (c GS1Service) List(ctx context.Context, q GS1Query) ([]GS1Entry, error) {
 	list, err := get[GS1List](ctx, c.transport, withQuery("gs1/links", paramsOf(q)))
 	return list.Entries, err
@@ -62,12 +63,12 @@ func (c GS1Service) List(ctx context.Context, q GS1Query) ([]GS1Entry, error) {
 
 func gs1Path(key string) string { return "gs1/links/" + strings.TrimPrefix(key, "/") }
 
-// Get returns the links of one GS1 key.
+// Get returns the entry of one GS1 key.
 func (c GS1Service) Get(ctx context.Context, key string) (GS1Entry, error) {
 	return get[GS1Entry](ctx, c.transport, gs1Path(key))
 }
 
-// Create says something of a GS1 key of which nothing is said yet.
+// Create creates the entry of a GS1 key that has no entry yet.
 func (c GS1Service) Create(ctx context.Context, key string, want GS1Put) (GS1Entry, error) {
 	return post[GS1Entry](ctx, c.transport, "gs1/links", struct {
 		Key string `json:"key"`
@@ -75,22 +76,22 @@ func (c GS1Service) Create(ctx context.Context, key string, want GS1Put) (GS1Ent
 	}{key, want})
 }
 
-// Set says something of a GS1 key.
+// Set creates or replaces the entry of a GS1 key.
 func (c GS1Service) Set(ctx context.Context, key string, want GS1Put) (GS1Entry, error) {
 	return put[GS1Entry](ctx, c.transport, gs1Path(key), want)
 }
 
-// Delete says nothing of a GS1 key any more; what is above it counts again. It returns what was said.
+// Delete deletes the entry of a GS1 key; the entry of a key above then applies again. Delete returns the deleted entry.
 func (c GS1Service) Delete(ctx context.Context, key string) (GS1Entry, error) {
 	return remove[GS1Entry](ctx, c.transport, gs1Path(key))
 }
 
-// UndoChange restores what was before a change of a GS1 key, where nothing came after it.
+// UndoChange reverts a change of a GS1 key, if no later change of the key exists.
 func (c GS1Service) UndoChange(ctx context.Context, seq int64) (GS1Entry, error) {
 	return post[GS1Entry](ctx, c.transport, "gs1/changes/"+strconv.FormatInt(seq, 10)+"/undo", nil)
 }
 
-// GS1Transfer names the keys to transfer and the new owner.
+// GS1Transfer selects the keys to transfer and their new owner.
 type GS1Transfer struct {
 	Key    string `json:"key" minLength:"1" maxLength:"1024" doc:"a GS1 key, of which the primary key counts, or digits of a GS1 Company Prefix"`
 	To     string `json:"to" minLength:"1" maxLength:"128" doc:"the account that holds it from now on"`
@@ -103,17 +104,17 @@ type GS1HandedOver struct {
 	Keys int `json:"keys" doc:"how many keys of which something is said changed hands"`
 }
 
-// Transfer gives a GS1 key with all below it, or a GS1 Company Prefix with its keys, to another account.
+// Transfer transfers a GS1 key with all keys below it, or a GS1 Company Prefix with its keys, to another account.
 func (c GS1Service) Transfer(ctx context.Context, want GS1Transfer) (done GS1HandedOver, err error) {
 	return done, c.admin(ctx, http.MethodPost, "gs1/hand-over", want, &done)
 }
 
-// Export writes what is said of all GS1 keys that the caller may see, a JSON object a line.
+// Export writes the entries of all GS1 keys that the caller may see, as JSON lines.
 func (c GS1Service) Export(ctx context.Context, w io.Writer) error {
 	return c.exportLines(ctx, "gs1", w)
 }
 
-// Import loads lines such as Export writes: all of them or none.
+// Import imports JSON lines in the format of Export, either all of them or none.
 func (c GS1Service) Import(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
 	return c.importLines(ctx, "gs1", lines, dryRun)
 }

@@ -12,17 +12,17 @@ import (
 type Change struct {
 	Seq        int64           `json:"seq"`
 	OccurredAt time.Time       `json:"occurred_at"`
-	Kind       string          `json:"kind"` // rule, account, link, …
+	Kind       string          `json:"kind"` // Kind of the changed object: rule, account, link, …
 	Key        string          `json:"key"`  // which one
 	Actor      string          `json:"actor" doc:"an AppID, admin, seed, server, person:NAME or key:NAME"`
-	Via        string          `json:"via" answer:"optional"` // the third-party platform that called for the actor
+	Via        string          `json:"via" answer:"optional"` // The third-party platform that called on behalf of the actor.
 	RID        string          `json:"rid" answer:"optional"`
 	Action     string          `json:"action"`
 	Detail     json.RawMessage `json:"detail"`
 	Hash       string          `json:"hash"`
 }
 
-// ChangesQuery selects changes; the zero value is the oldest of all.
+// ChangesQuery selects changes; the zero value selects the oldest changes.
 type ChangesQuery struct {
 	After  int64  `query:"after" doc:"only changes after this number" minimum:"0"`
 	Before int64  `query:"before" doc:"only changes before this number; with newest, to go back page by page" minimum:"0"`
@@ -33,7 +33,7 @@ type ChangesQuery struct {
 	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
-// List lists the audit log.
+// List lists entries of the audit log.
 func (c AuditLogService) List(ctx context.Context, q ChangesQuery) ([]Change, error) {
 	reply, err := get[struct {
 		Changes []Change `json:"changes"`
@@ -46,17 +46,17 @@ type Verified struct {
 	Changes int64  `json:"changes"`
 	First   int64  `json:"first"`
 	Seq     int64  `json:"seq"`
-	Hash    string `json:"hash"` // of the last: noted elsewhere, it proves later that nothing before it was altered
-	// Fault is the first thing that does not fit; nil = everything fits.
+	Hash    string `json:"hash"` // Hash of the last change; a copy kept elsewhere later proves that all changes before it are unaltered.
+	// Fault is the first inconsistency in the log; nil means that the log is consistent.
 	Fault *struct {
 		Seq   int64  `json:"seq" answer:"optional"`
 		Error string `json:"error"`
 	} `json:"fault"`
-	// Orphans lists the objects of accounts that do not exist, at most 1000.
+	// Orphans lists objects whose account does not exist, at most 1000.
 	Orphans []Orphan `json:"orphans"`
 }
 
-// Orphan is a group of objects of an account that does not exist: rules, rules_that_open_it, links, gs1_keys, applications or
+// Orphan is a group of objects whose account does not exist: rules, rules_that_open_it, links, gs1_keys, applications or
 // active_codes.
 type Orphan struct {
 	Account string `json:"account"`
@@ -64,29 +64,27 @@ type Orphan struct {
 	Count   int    `json:"count"`
 }
 
-// Verify verifies the whole audit log of a server. The time that it takes grows with the log:
-// bound it with ctx.
+// Verify verifies the whole audit log of a server. The duration grows with the size of the log; limit the duration with ctx.
 func (c AuditLogService) Verify(ctx context.Context) (Verified, error) {
 	return post[Verified](ctx, c.patient(), "audit/verify", nil)
 }
 
-// UndoChange restores a rule as it was before a change. A *Problem with status 409 says which
-// later change forbids that.
+// UndoChange restores a rule to its state before a change. A *Problem with status 409 names a later change that prevents this.
 func (c RulesService) UndoChange(ctx context.Context, seq int64) (RuleChange, error) {
 	return post[RuleChange](ctx, c.transport, fmt.Sprintf("rules/changes/%d/undo", seq), nil)
 }
 
-// StateAsOf is the page that a text opened at a moment.
+// StateAsOf compares the page that a text opened at a past time with the page that the text opens now.
 type StateAsOf struct {
 	At    time.Time      `json:"at"`
 	Then  PastDecision   `json:"then" doc:"what it opened at that moment"`
 	Now   PastDecision   `json:"now" doc:"what it opens now"`
 	Since []ChangedSince `json:"since" doc:"what changed since then of all that the answer depends on, at most 100, oldest first"`
-	// Raw is the whole answer.
+	// Raw is the complete response.
 	Raw json.RawMessage `json:"-"`
 }
 
-// PastDecision is a decision as the past shows it: no scan id, no ticket.
+// PastDecision is a scan decision at a past time, without a scan ID or a ticket.
 type PastDecision struct {
 	Action  string     `json:"action"`
 	AppID   string     `json:"appid,omitempty"`
@@ -99,7 +97,7 @@ type PastDecision struct {
 	Matched *PastMatch `json:"matched,omitempty"`
 }
 
-// PastMatch is the rule, code or key that a scan in the past matched.
+// PastMatch is the rule, code or key that a scan matched at a past time.
 type PastMatch struct {
 	Kind          string `json:"kind"`
 	Prefix        string `json:"prefix,omitempty"`
@@ -108,7 +106,7 @@ type PastMatch struct {
 	CodeIndex     *int64 `json:"code_index,omitempty"`
 }
 
-// ChangedSince is a change between a moment and now.
+// ChangedSince is a change between a past time and now.
 type ChangedSince struct {
 	OccurredAt time.Time `json:"occurred_at"`
 	Kind       string    `json:"kind"`
@@ -120,17 +118,18 @@ type ChangedSince struct {
 	Seq        int64     `json:"seq,omitempty" doc:"of the change; a rule's can be undone by it"`
 }
 
-// ResolveAsOf asks what a scan opened at a past moment, and what changed since.
+// ResolveAsOf returns the page that a scan opened at a past time, and the changes since then.
 func (c ScansService) ResolveAsOf(ctx context.Context, r ScanRequest, t time.Time) (StateAsOf, error) {
 	return c.ResolveAsOfFor(ctx, "", r, t)
 }
 
-// ResolveAsOfFor is ResolveAsOf as far as it is the matter of one account, or of all that the caller may see (""). What opened another
-// account's rule or code is refused.
+// ResolveAsOfFor is like ResolveAsOf, limited to the rules and codes of one account; owner "" means all accounts that the caller
+// may see. If another account's rule or code matched, the call returns an error.
 func (c ScansService) ResolveAsOfFor(ctx context.Context, owner string, r ScanRequest, t time.Time) (StateAsOf, error) {
 	query := params{"text": r.Text, "at": t.Format(time.RFC3339Nano), "owner": owner, "user": r.User, "source": r.Source}.values()
 	var pastOf StateAsOf
-	raw, err := c.adminCall(ctx, call{method: http.MethodGet, path: "/admin/v1/history/resolve", query: query, bearer: c.options.AdminToken},
+	raw, err := c.adminCall(ctx, call{method: http.MethodGet, path: "/admin/v1/history/resolve", query: query,
+		bearer: c.options.AdminToken},
 		&pastOf)
 	pastOf.Raw = raw
 	return pastOf, err

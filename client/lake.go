@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// LakeVerification compares the lake of --lake with the ledger.
+// LakeVerification compares the scan lake (serve --lake) with the scan log.
 type LakeVerification struct {
 	Days  []LakeDay  `json:"days" doc:"days of which the ledger forgot something are left out"`
 	Nodes []LakeNode `json:"nodes"`
 }
 
-// LakeDay compares a day in the ledger with the same day in the lake.
+// LakeDay compares one day of the scan log with the same day in the lake.
 type LakeDay struct {
 	Date       string `json:"date"`
 	Ledger     int64  `json:"ledger" doc:"scans in the ledger"`
@@ -23,17 +23,17 @@ type LakeDay struct {
 	Named      int64  `json:"named" doc:"rows that name a user who was erased"`
 }
 
-// Right reports whether the lake has exactly what it should have.
+// Right reports whether the lake matches the scan log on this day.
 func (d LakeDay) Right() bool { return d.Missing+d.Duplicates+d.Unexpected+d.Named == 0 }
 
-// LakeNode is up to when a node has written its scans.
+// LakeNode is the time up to which a node has written its scans to the lake.
 type LakeNode struct {
 	Node          string    `json:"node"`
 	CompleteUntil time.Time `json:"complete_until" doc:"every scan that the node recorded before is in the lake"`
 }
 
-// Verify compares the lake with the ledger, from a day to another; "" = the last
-// seven. A *Problem with status 404: the server writes no lake.
+// Verify compares the lake with the scan log, from one day to another; if from and to are "", the last seven days. If the server
+// writes no lake, the result is a *Problem with status 404.
 func (c LakeService) Verify(ctx context.Context, from, to string) (LakeVerification, error) {
 	return get[LakeVerification](ctx, c.transport, withQuery("lake/verification", params{"from": from, "to": to}))
 }

@@ -9,14 +9,13 @@ import (
 
 const ndjson = "application/x-ndjson"
 
-// Export writes all rules to w, a JSON object a line, as they are at one moment. The time that
-// it takes grows with their number: bound it with ctx. After an error what was written is
-// incomplete.
+// Export writes all rules to w as JSON lines, from one consistent snapshot. The duration grows with the number of scans; limit the
+// duration with ctx. After an error, the written file is incomplete.
 func (c RulesService) Export(ctx context.Context, w io.Writer) error {
 	return c.exportLines(ctx, "rules", w)
 }
 
-// Export is Rules.Export for accounts; their secrets are not in it.
+// Export writes all accounts like RulesService.Export; the lines contain no account secrets.
 func (c AccountsService) Export(ctx context.Context, w io.Writer) error {
 	return c.exportLines(ctx, "accounts", w)
 }
@@ -25,7 +24,7 @@ func (c *transport) exportLines(ctx context.Context, kind string, w io.Writer) e
 	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/export/" + kind, bearer: c.options.AdminToken}, ndjson, w)
 }
 
-// Imported says what an import did, or with a dry run would do.
+// Imported is the result of an import, or the expected result with a dry run.
 type Imported struct {
 	Lines     int  `json:"lines" doc:"that are not empty"`
 	Added     int  `json:"added"`
@@ -34,15 +33,13 @@ type Imported struct {
 	DryRun    bool `json:"dry_run" doc:"nothing was stored"`
 }
 
-// Import loads lines such as Export writes, of at most 16 KiB each: all of them or none.
-// A *Problem with status 422 names the first lines that are wrong, at most 20. The time that it
-// takes grows with their number: bound it with ctx.
+// Import imports JSON lines in the format of Export, each at most 16 KiB, either all of them or none. A *Problem with status 422
+// names the first invalid lines, at most 20. The duration grows with the number of scans; limit the duration with ctx.
 func (c RulesService) Import(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
 	return c.importLines(ctx, "rules", lines, dryRun)
 }
 
-// Import is Rules.Import for accounts. An account that exists keeps its secret where the
-// line has none.
+// Import imports accounts like RulesService.Import. An existing account keeps its secret if the line contains no secret.
 func (c AccountsService) Import(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
 	return c.importLines(ctx, "accounts", lines, dryRun)
 }
@@ -53,7 +50,7 @@ func (c *transport) importLines(ctx context.Context, kind string, lines io.Reade
 	return done, err
 }
 
-// sendLines sends lines as they are read, and reads the answer.
+// sendLines streams lines to the server, and decodes the response.
 func (c *transport) sendLines(ctx context.Context, r request, lines io.Reader, done any) error {
 	from := &received{r: lines}
 	r.bearer, r.accept, r.body = c.options.AdminToken, "application/json, application/problem+json", from

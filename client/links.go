@@ -9,9 +9,9 @@ import (
 // The values of an AccountLink's Status.
 const (
 	LinkStands       = 1
-	LinkWaitsProgram = 2  // for the Mini Program's administrator
-	LinkRefused      = 3  // by one of them
-	LinkWaitsAccount = 12 // for the service account's administrator
+	LinkWaitsProgram = 2  // The link waits for the consent of the Mini Program's administrator.
+	LinkRefused      = 3  // One of the two administrators rejected the link.
+	LinkWaitsAccount = 12 // The link waits for the consent of the service account's administrator.
 )
 
 // The two sides of a link.
@@ -31,12 +31,12 @@ type AccountLink struct {
 	CreatedAt   time.Time `json:"created_at"`
 }
 
-// AccountLinkList are the links of a service account.
+// AccountLinkList is the list of a service account's links.
 type AccountLinkList struct {
 	Links []AccountLink `json:"links"`
 }
 
-// Waits returns the side whose administrator must answer, SideAccount or SideMiniProgram; "" = the link waits for no answer.
+// Waits returns the side whose administrator must decide, SideAccount or SideMiniProgram; "" means that no decision is pending.
 func (l AccountLink) Waits() string {
 	switch {
 	case l.Status == LinkWaitsProgram:
@@ -47,21 +47,20 @@ func (l AccountLink) Waits() string {
 	return ""
 }
 
-// List lists the links of a service account in any state. A *Problem with status
-// 404: there is no such account.
+// List lists the links of a service account in all states. If the account does not exist, the result is a *Problem with status 404.
 func (c LinksService) List(ctx context.Context, service string) ([]AccountLink, error) {
 	return c.links(ctx, http.MethodGet, nil, service)
 }
 
-// links makes a call that answers all links of a service account.
+// links makes a call whose response contains all links of a service account.
 func (c *transport) links(ctx context.Context, method string, body any, service string, rest ...string) ([]AccountLink, error) {
 	reply, err := ask[AccountLinkList](ctx, c, method, accountPath(service, append([]string{"links"}, rest...)...), body)
 	return reply.Links, err
 }
 
-// Confirm agrees to a link, or to its end, or refuses it, for the administrator of one side,
-// SideAccount or SideMiniProgram. It returns the links of the service account. A *Problem with
-// status 422: nothing waits for that side.
+// Confirm accepts or rejects a link or its removal on behalf of the administrator of one side, SideAccount or SideMiniProgram.
+// Confirm returns the links of the service account. If no decision of this side is pending, the result is a *Problem with status
+// 422.
 func (c LinksService) Confirm(ctx context.Context, service, miniProgram, side string, agree bool) ([]AccountLink, error) {
 	return c.links(ctx, http.MethodPost, map[string]any{"side": side, "agree": agree}, service, miniProgram, "confirm")
 }

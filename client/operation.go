@@ -7,16 +7,16 @@ import (
 	"net/url"
 )
 
-// OperationRequest is a request for an operation that a program knows by its document, /openapi.json, and not by a method of Client.
+// OperationRequest is a request for an operation that is known from the document /openapi.json and has no method in Client.
 type OperationRequest struct {
-	Method, Path string // the path is escaped
+	Method, Path string // Path is already escaped.
 	Query        url.Values
 	ContentType  string // of Body
 	Body         io.Reader
 }
 
-// Do sends a call with the operator's token and returns its answer, whose body the caller closes. An answer without success is
-// a *Problem or a *WrongServer. Bound its time with ctx.
+// Do sends a request with the operator's token and returns the response, whose body the caller closes. An unsuccessful response is
+// returned as a *Problem or a *WrongServer. Limit the duration with ctx.
 func (c *Client) Do(ctx context.Context, call OperationRequest) (*http.Response, error) {
 	resp, err := c.open(ctx, request{method: call.Method, path: call.Path, query: call.Query, bearer: c.options.AdminToken,
 		contentType: call.ContentType, body: call.Body})
@@ -24,6 +24,7 @@ func (c *Client) Do(ctx context.Context, call OperationRequest) (*http.Response,
 		return resp, err
 	}
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what came is all there is to show
+	// A read error is ignored, because the partial body is all that can be shown.
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	return nil, c.refused(call.Method, call.Path, answer{status: resp.StatusCode, header: resp.Header, body: body})
 }

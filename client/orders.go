@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Order is an application for codes that people ask for, and what became of it.
+// Order is an order of codes by a person, with its state.
 type Order struct {
 	Account  string `json:"account"`
 	ISV      string `json:"isv_application_id"`
@@ -32,7 +32,7 @@ type OrderList struct {
 	Total  int     `json:"total" doc:"on all pages"`
 }
 
-// OrderPut asks for codes.
+// OrderPut is a request for codes.
 type OrderPut struct {
 	Count  int64  `json:"code_count" doc:"a multiple of 10,000"`
 	ISV    string `json:"isv_application_id" minLength:"1" maxLength:"128" doc:"a number of the account's own: the same again is the same order"`
@@ -43,28 +43,28 @@ type OrderPut struct {
 	DryRun bool   `json:"dry_run,omitempty" doc:"ask for nothing: the answer says what a text looks like and what it costs to guess"`
 }
 
-// OrderDecision agrees to an order, or refuses it.
+// OrderDecision approves or rejects an order.
 type OrderDecision struct {
 	ISV   string `json:"isv_application_id" minLength:"1" maxLength:"128"`
 	Agree bool   `json:"agree"`
-	// Revision is that of the order that was read.
+	// Revision is the revision of the order that the caller read.
 	Revision string `json:"revision,omitempty" maxLength:"64" doc:"of the order that was read: 409 where the order is another meanwhile, and where who agrees leaves it out"`
 }
 
-// List lists what was ordered for an account, or for all of them (""), the newest first, without the first ones; at most limit, 0 = as
-// many as the server likes to give.
+// List lists the orders of an account, or of all accounts if account is "", newest first, after the first offset orders; at most
+// limit, or the server's default page size if limit is 0.
 func (c OrdersService) List(ctx context.Context, account string, offset, limit int) (OrderList, error) {
 	return get[OrderList](ctx, c.transport, withQuery("orders", params{"account": account, "offset": offset, "limit": limit}))
 }
 
-// Create asks for codes; they are made at once unless the setting order_approval_required wants a second person to agree. A *Problem with
-// status 409: the number is another order's.
+// Create orders codes; the server produces them immediately, unless the setting order_approval_required requires the approval of a
+// second person. If another order has the number already, the result is a *Problem with status 409.
 func (c OrdersService) Create(ctx context.Context, account string, p OrderPut) (Order, error) {
 	return post[Order](ctx, c.transport, accountPath(account, "orders"), p)
 }
 
-// Decide agrees to an order, or refuses it. A *Problem with status 409: it is decided, it is not as it was read, or its author may
-// not agree.
+// Decide approves or rejects an order. A *Problem with status 409 means that the order has been decided already, that it has
+// changed since it was read, or that its author may not approve it.
 func (c OrdersService) Decide(ctx context.Context, account string, d OrderDecision) (Order, error) {
 	return post[Order](ctx, c.transport, accountPath(account, "orders", "decisions"), d)
 }

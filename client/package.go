@@ -19,25 +19,25 @@ import (
 	"time"
 )
 
-// CodePackage is the package of a download. Reading it yields the Base64 text as it arrives, so
-// that it takes no memory for the package. Close it at the end.
+// CodePackage is the encrypted package of a code download. Read returns the Base64 text as it arrives, so that the package is not
+// held in memory. Close the package after reading.
 type CodePackage struct {
-	Size int64 // about how many bytes come; -1 = not known
+	Size int64 // Approximate number of bytes that will arrive; -1 if unknown.
 
-	in     *bufio.Reader // stands in the text, before its final quote
-	code   int           // the errcode and errmsg before the text
+	in     *bufio.Reader // The reader's position is inside the Base64 text, before its closing quote.
+	code   int           // The errcode and errmsg that precede the Base64 text.
 	msg    string
 	base   string
-	err    error // of every further Read
+	err    error // The error that every further Read returns.
 	ctx    context.Context
 	closed func()
 }
 
-// maxMembers bounds what an answer has beside its package.
+// maxMembers is the maximum size in bytes of a response without its package.
 const maxMembers = 64 << 10
 
-// DownloadCodes begins the download of a range, which lies in one segment of the application. It
-// goes on for as long as bytes arrive within each Options.Timeout.
+// DownloadCodes starts the download of a range, which must be within one segment of the application. The download continues while
+// bytes arrive within each Options.Timeout.
 func (c WireService) DownloadCodes(ctx context.Context, id int64, r CodeRange) (*CodePackage, error) {
 	body, err := encode(map[string]any{"application_id": id, "code_start": r.From, "code_end": r.To})
 	if err != nil {
@@ -66,7 +66,8 @@ func (c *transport) openPackage(ctx context.Context, r request) (*CodePackage, e
 	p.Size, p.closed = resp.ContentLength, func() { quiet.Stop(); cancel(nil); resp.Body.Close() }
 	body := &attended{in: resp.Body, quiet: quiet, patience: c.options.Timeout}
 	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(body, maxMembers)) // what came is all there is to show
+		// A read error is ignored, because the partial body is all that can be shown.
+		text, _ := io.ReadAll(io.LimitReader(body, maxMembers))
 		p.closed()
 		return nil, c.notTheWire(r, answer{status: resp.StatusCode, header: resp.Header, body: text})
 	}
@@ -77,7 +78,7 @@ func (c *transport) openPackage(ctx context.Context, r request) (*CodePackage, e
 	return p, nil
 }
 
-// attended ends a call of whose answer no more bytes arrive. The time that the reader takes does
+// attended is a response body that cancels its call if no bytes arrive for a while. Time that the reader spends between reads does
 // not count.
 type attended struct {
 	in       io.Reader
@@ -91,7 +92,7 @@ func (a *attended) Read(b []byte) (int, error) {
 	return a.in.Read(b)
 }
 
-// begin reads the answer up to the first character of the text.
+// begin reads the response up to the first character of the Base64 text.
 func (p *CodePackage) begin(body io.Reader) error {
 	bounded := &io.LimitedReader{R: body, N: maxMembers}
 	d := json.NewDecoder(bounded)
@@ -127,7 +128,7 @@ func (p *CodePackage) begin(body io.Reader) error {
 	return p.odd(nil)
 }
 
-// enter reads past the colon and the opening quote.
+// enter skips the colon and the opening quote.
 func (p *CodePackage) enter() error {
 	for _, want := range []byte(`:"`) {
 		for {
@@ -146,7 +147,7 @@ func (p *CodePackage) enter() error {
 	return nil
 }
 
-// odd returns the error for an answer that is not one of the wire.
+// odd returns the error for a response that does not come from the wire API.
 func (p *CodePackage) odd(err error) error {
 	if _, bad := errors.AsType[*json.SyntaxError](err); err != nil && !bad {
 		return p.broken(err)
@@ -154,7 +155,7 @@ func (p *CodePackage) odd(err error) error {
 	return &WrongServer{URL: p.base, API: apiWire, Call: "POST /intp/marketcode/applycodedownload", Flaw: "no package is in it"}
 }
 
-// broken returns the error for an answer that does not come, or breaks off.
+// broken returns the error for a response that does not arrive or is truncated.
 func (p *CodePackage) broken(err error) error {
 	if u, ok := errors.AsType[*Unreachable](err); ok {
 		err = u.Err
@@ -168,7 +169,7 @@ func (p *CodePackage) broken(err error) error {
 	return &Unreachable{URL: p.base, Err: fmt.Errorf("the package did not come whole: %w", withoutAddress(err))}
 }
 
-// Read reads the Base64 text. io.EOF comes only after a complete answer.
+// Read reads the Base64 text. Read returns io.EOF only after a complete response.
 func (p *CodePackage) Read(b []byte) (int, error) {
 	for p.err == nil && len(b) > 0 {
 		if _, err := p.in.Peek(1); err != nil {
@@ -183,7 +184,7 @@ func (p *CodePackage) Read(b []byte) (int, error) {
 			text = text[:i]
 		}
 		if n := copy(b, text); n > 0 {
-			_, _ = p.in.Discard(n) // they were peeked at
+			_, _ = p.in.Discard(n) // The bytes are already in the buffer.
 			return n, nil
 		}
 		char, ok, err := p.special()
@@ -200,7 +201,7 @@ func (p *CodePackage) Read(b []byte) (int, error) {
 	return 0, nil
 }
 
-// special reads an escape, or the closing quote and everything after it.
+// special reads an escape sequence, or the closing quote and everything after the quote.
 func (p *CodePackage) special() (char byte, ok bool, err error) {
 	first, err := p.in.ReadByte()
 	if err != nil {
@@ -229,7 +230,7 @@ func (p *CodePackage) special() (char byte, ok bool, err error) {
 	return 0, false, p.odd(nil)
 }
 
-// end reads what follows the text; io.EOF if all is well.
+// end reads the rest of the response after the Base64 text; the result is io.EOF if the response is valid.
 func (p *CodePackage) end() error {
 	reply := struct {
 		ErrCode int    `json:"errcode"`
@@ -251,12 +252,11 @@ func (p *CodePackage) Close() error {
 	return nil
 }
 
-// ErrPackageKey says that a key does not open a package.
+// ErrPackageKey is the error for a key that does not decrypt a package.
 var ErrPackageKey = errors.New("the key does not open this package")
 
-// Rows decrypts a package while it is read. From the Base64 text of pkg it makes the rows, one code
-// a line: dot matrix, code, index, code text. The key has 16 characters. Reading returns
-// ErrPackageKey for another account's key.
+// Rows decrypts a package while the package is read. Rows converts the Base64 text of pkg to rows, one code per line: dot matrix,
+// code, index, code text. The key has 16 characters. Reading returns ErrPackageKey if the key belongs to another account.
 func Rows(pkg io.Reader, key string) (io.Reader, error) {
 	if len(key) != aes.BlockSize {
 		return nil, fmt.Errorf("a package key has %d characters, not %d", aes.BlockSize, len(key))
@@ -273,8 +273,8 @@ type rows struct {
 	in     io.Reader
 	cbc    cipher.BlockMode
 	sealed []byte
-	kept   int    // bytes of the block at the end of sealed that may be the last one
-	ready  []byte // opened, not yet read
+	kept   int    // Number of bytes at the end of sealed that form the last block so far.
+	ready  []byte // Decrypted bytes that have not been read yet.
 	first  bool
 	err    error // after ready
 }
@@ -291,8 +291,8 @@ func (r *rows) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// nextPiece opens the next piece; the last block is held back until it is known to
-// be the last, because it ends with the padding.
+// nextPiece decrypts the next piece; it holds back the last block until the input ends, because the final block contains the
+// padding.
 func (r *rows) nextPiece() ([]byte, error) {
 	kept := copy(r.sealed, r.sealed[len(r.sealed)-r.kept:])
 	n, err := io.ReadFull(r.in, r.sealed[kept:])

@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// PackageWish says which codes a printer gets, and how.
+// PackageWish is a request for a package: the codes for a printer, and their format.
 type PackageWish struct {
 	From    int64  `json:"code_start" minimum:"0"`
 	To      int64  `json:"code_end" minimum:"0"`
 	Spare   int64  `json:"spare,omitempty" minimum:"0" doc:"of these, the last so many stand in for what spoils"`
 	Proofs  int64  `json:"proofs,omitempty" minimum:"0" maximum:"10000" doc:"proof codes, which never activate"`
 	Printer string `json:"printer" doc:"what the printer is called: overlapping codes go to one printer"`
-	// Recipients are the printer's public keys; none = a passphrase opens the package, which is
-	// given with each download.
+	// Recipients lists the printer's public keys; if there are none, a passphrase protects the package, which the caller sends with
+	// each download.
 	Recipients []string `json:"recipients,omitempty" maxItems:"20" doc:"public keys: age1…, ssh-ed25519 … or ssh-rsa …; none: a passphrase"`
-	// Formats are those of the parts: lists, and labels that are drawn.
+	// Formats lists the formats of the package's files: lists, or drawn labels.
 	Formats []string      `json:"formats,omitempty" maxItems:"10" doc:"lists: csv, ndjson, lines, text; labels: sheet (PDF pages), png, svg, pdf (a ZIP each), zpl, epl; left out: csv"`
 	Drawing *LabelDrawing `json:"drawing,omitempty" doc:"how labels are drawn; left out: as usual"`
 	Reason  string        `json:"reason,omitempty" doc:"why more packages have these codes than max_packages_per_code says"`
 	Actor   string        `json:"actor,omitempty" doc:"who made it; left out: admin"`
-	// DryRun makes nothing: Plan of the answer says what would be drawn.
+	// DryRun creates nothing; Plan in the response describes the labels that would be drawn.
 	DryRun bool `json:"dry_run,omitempty" doc:"make nothing, and look only how the labels would be drawn; neither printer nor recipients are looked at"`
 }
 
-// LabelPlan describes the labels of a package: the first and the last were drawn and read back.
+// LabelPlan describes the labels of a package; the first and the last label were drawn and read back.
 type LabelPlan struct {
 	Codes   int64   `json:"codes"`
 	Pages   int64   `json:"pages,omitempty" doc:"of the format sheet"`
@@ -38,7 +38,7 @@ type LabelPlan struct {
 	Module  float64 `json:"module_mm,omitempty" doc:"as it is drawn, in whole dots"`
 }
 
-// LabelDrawing says how labels are drawn. A field that is left out has its usual value.
+// LabelDrawing holds the settings for drawing labels. An omitted field has its default value.
 type LabelDrawing struct {
 	Kind         string   `json:"kind,omitempty" doc:"qr, datamatrix, matrix, both, gs1-qr, gs1-datamatrix or gs1-digital-link; left out: qr"`
 	Module       string   `json:"module,omitempty" doc:"side of a module, rounded to whole dots of the printer; left out: 0.4mm"`
@@ -64,7 +64,7 @@ type LabelDrawing struct {
 	Footer       string   `json:"footer,omitempty" maxLength:"200" doc:"a line in the lower margin; {batch}, {from}, {to} and {page} are replaced"`
 }
 
-// Package says which codes were handed to which printer.
+// Package records which codes were handed to which printer.
 type Package struct {
 	ID                  int64         `json:"package"`
 	ApplicationID       int64         `json:"application_id"`
@@ -87,10 +87,9 @@ type Package struct {
 	Plan                *LabelPlan    `json:"plan,omitempty" doc:"of a dry run, which makes no package: its number is 0"`
 }
 
-// Create notes that codes are handed to a printer; Download then writes
-// the file. A *Problem with status 409: another printer has the codes, too many
-// packages have them and no reason is given, or some are frozen or void. With
-// w.DryRun it makes nothing, and Plan says what the labels would be.
+// Create records the hand-off of codes to a printer; Download then writes the file. A *Problem with status 409 means that another
+// printer has the codes, that too many packages contain them and no reason is given, or that some are frozen or void. With
+// w.DryRun, Create stores nothing, and Plan in the response describes the labels.
 func (c PackagesService) Create(ctx context.Context, batch int64, w PackageWish) (Package, error) {
 	return post[Package](ctx, c.transport, batchPath(batch, "packages"), w)
 }
@@ -103,9 +102,9 @@ func packagePath(id int64, kind string) string {
 	return path
 }
 
-// Download writes the file of a package to w. passphrase is "" where the package has recipients.
-// The time that it takes grows with the number of codes: bound it with ctx. After an error what was
-// written is no package; call again for all of it.
+// Download writes the file of a package to w. passphrase is "" if the package has recipients. The duration grows with the number of
+// codes; limit the duration with ctx. After an error, the written data is not a valid package; repeat the call to get the complete
+// package.
 func (c PackagesService) Download(ctx context.Context, id int64, passphrase string, w io.Writer) error {
 	var wish struct {
 		Passphrase string `json:"passphrase,omitempty"`
@@ -119,11 +118,11 @@ func (c PackagesService) Download(ctx context.Context, id int64, passphrase stri
 		contentType: "application/json", body: bytes.NewReader(body)}, "application/age", w)
 }
 
-// PackageQuery says which packages are wanted.
+// PackageQuery selects packages.
 type PackageQuery struct {
-	Account       string `query:"account"`                    // "" = of all
-	ApplicationID int64  `query:"application_id" minimum:"0"` // 0 = of all
-	After         int64  `query:"after" minimum:"0"`          // a package; those after it
+	Account       string `query:"account"`                    // If Account is "", packages of all accounts match.
+	ApplicationID int64  `query:"application_id" minimum:"0"` // If ApplicationID is 0, packages of all applications match.
+	After         int64  `query:"after" minimum:"0"`          // After is a package ID and selects only later packages.
 	Waiting       bool   `query:"waiting" doc:"only those that nobody fetched or recalled"`
 	Limit         int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
@@ -133,24 +132,25 @@ type PackageList struct {
 	Packages []Package `json:"packages"`
 }
 
-// List lists packages by their numbers.
+// List lists packages, sorted by ID.
 func (c PackagesService) List(ctx context.Context, q PackageQuery) ([]Package, error) {
 	reply, err := get[PackageList](ctx, c.transport, withQuery("packages", paramsOf(q)))
 	return reply.Packages, err
 }
 
-// Get returns one package. A *Problem with status 404: there is none.
+// Get returns one package. If the webhook does not exist, the result is a *Problem with status 404.
 func (c PackagesService) Get(ctx context.Context, id int64) (Package, error) {
 	return get[Package](ctx, c.transport, packagePath(id, ""))
 }
 
-// Recall freezes the codes of a package, and forbids further downloads of it. A *Problem with status 409: it was recalled before.
+// Recall freezes the codes of a package, and blocks further downloads of the package. If the package has been recalled already, the
+// result is a *Problem with status 409.
 func (c PackagesService) Recall(ctx context.Context, id int64, note, actor string) (Package, error) {
 	return post[Package](ctx, c.transport, packagePath(id, "recall"), noteOf(note, actor))
 }
 
-// VoidCodes notes that the printer destroyed codes of a package: they are void for ever, and no
-// longer in the package.
+// VoidCodes records that the printer destroyed codes of a package: the codes become void permanently and are removed from the
+// package.
 func (c PackagesService) VoidCodes(ctx context.Context, id int64, ranges []CodeRange, note, actor string) (Package, error) {
 	body := noteOf(note, actor)
 	body["ranges"] = ranges
@@ -168,14 +168,14 @@ func noteOf(note, actor string) map[string]any {
 	return body
 }
 
-// PackageSigner is the key by which packages are signed.
+// PackageSigner is the key with which the server signs packages.
 type PackageSigner struct {
 	PublicKey      string `json:"public_key" doc:"ssh-ed25519 and Base64"`
 	AllowedSigners string `json:"allowed_signers" doc:"the line that ssh-keygen -Y verify wants in its file"`
 	Fingerprint    string `json:"fingerprint" doc:"to be compared with the printer by another way than the packages go"`
 }
 
-// GetSigner returns the public key by which printers check packages.
+// GetSigner returns the public key with which printers verify packages.
 func (c PackagesService) GetSigner(ctx context.Context) (PackageSigner, error) {
 	return get[PackageSigner](ctx, c.transport, "package-signer")
 }

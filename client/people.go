@@ -9,23 +9,23 @@ import (
 // Person is a user of the console.
 type Person struct {
 	Name         string     `json:"name"`
-	Role         string     `json:"role"`          // viewer, marketer, rules, operator or admin
-	Accounts     []string   `json:"accounts"`      // AppIDs that the role is limited to; none = all
-	HasPassword  bool       `json:"has_password"`  // false: only login links sign in
-	SecondFactor bool       `json:"second_factor"` // a code of an app is asked for as well
+	Role         string     `json:"role"`          // Role is viewer, marketer, rules, operator or admin.
+	Accounts     []string   `json:"accounts"`      // AppIDs of the accounts to which the role is limited; empty means all accounts.
+	HasPassword  bool       `json:"has_password"`  // If HasPassword is false, the person can sign in only with login links.
+	SecondFactor bool       `json:"second_factor"` // SecondFactor means that signing in also requires a code from an authenticator app.
 	Provider     string     `json:"provider,omitempty" doc:"the issuer of the OpenID Connect provider that says what they may do"`
 	CreatedAt    time.Time  `json:"created_at"`
-	SeenAt       *time.Time `json:"seen_at,omitempty" doc:"the last sign-in"` // the last sign-in; nil = never
+	SeenAt       *time.Time `json:"seen_at,omitempty" doc:"the last sign-in"` // Time of the last sign-in; nil means never.
 	Revised
 }
 
-// PersonList is everybody who may sign in.
+// PersonList is the list of all people who may sign in.
 type PersonList struct {
 	People []Person `json:"people"`
 }
 
-// PersonPut is a new person. A password has 12 characters or more and is not one of those that are
-// guessed first. Without a password the person signs in by login links only.
+// PersonPut is a request for a new person. A password has at least 12 characters and must not be a commonly used password. A person
+// without a password can sign in only with login links.
 type PersonPut struct {
 	Name         string   `json:"name" maxLength:"40"`
 	Role         string   `json:"role"`
@@ -35,7 +35,7 @@ type PersonPut struct {
 	InviteDays   int      `json:"invite_days,omitempty" minimum:"0" maximum:"30" doc:"answer a link by which they choose a password, good once"`
 }
 
-// PersonChange says what changes of a person; a nil field stays as it is.
+// PersonChange holds the changes of a person; a nil field remains unchanged.
 type PersonChange struct {
 	Role         *string   `json:"role,omitempty"`
 	Accounts     *[]string `json:"accounts,omitempty"`
@@ -53,8 +53,7 @@ type PersonMade struct {
 	Invitation *LoginLink `json:"invitation,omitempty" doc:"shown this once; works once, and ends the links that were made before"`
 }
 
-// AdminKey lets a program call the admin API. The key itself is shown only when it is
-// made.
+// AdminKey is a credential with which a program calls the admin API. The key itself is shown only at its creation.
 type AdminKey struct {
 	ID        string     `json:"id"`
 	Name      string     `json:"name"`
@@ -65,12 +64,12 @@ type AdminKey struct {
 	SeenAt    *time.Time `json:"seen_at,omitempty" doc:"the last use, to a minute"`
 }
 
-// AdminKeyList is every admin key.
+// AdminKeyList is the list of all admin keys.
 type AdminKeyList struct {
 	Keys []AdminKey `json:"keys"`
 }
 
-// AdminKeyPut is a new admin key; Expires nil = never.
+// AdminKeyPut is a request for a new admin key; if ExpiresAt is nil, the key does not expire.
 type AdminKeyPut struct {
 	Name      string     `json:"name" maxLength:"40"`
 	Role      string     `json:"role"`
@@ -78,25 +77,25 @@ type AdminKeyPut struct {
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 }
 
-// AdminKeyMade is a new admin key. Key is shown only in this answer.
+// AdminKeyMade is a new admin key. Key is shown only in this response.
 type AdminKeyMade struct {
 	ID  string `json:"id"`
 	Key string `json:"key" doc:"shown this once"`
 }
 
-// LoginLink signs in once.
+// LoginLink is a link that signs a person in once.
 type LoginLink struct {
 	URL       string    `json:"url"`
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-// List lists those who may sign in to the console, by name.
+// List lists the people who may sign in to the console, sorted by name.
 func (c PeopleService) List(ctx context.Context) ([]Person, error) {
 	reply, err := get[PersonList](ctx, c.transport, "people")
 	return reply.People, err
 }
 
-// Create makes a person; a name that is taken is a Problem of 409.
+// Create creates a person; if the name is taken, the result is a *Problem with status 409.
 func (c PeopleService) Create(ctx context.Context, p PersonPut) (PersonMade, error) {
 	return post[PersonMade](ctx, c.transport, "people", p)
 }
@@ -106,13 +105,13 @@ func (c PeopleService) Update(ctx context.Context, name string, p PersonChange) 
 	return patch[PersonMade](ctx, c.transport, "people/"+url.PathEscape(name), p)
 }
 
-// Delete removes a person and returns those that are left.
+// Delete deletes a person and returns the remaining people.
 func (c PeopleService) Delete(ctx context.Context, name string) ([]Person, error) {
 	reply, err := remove[PersonList](ctx, c.transport, "people/"+url.PathEscape(name))
 	return reply.People, err
 }
 
-// SignOut ends all sessions of a person, who stays.
+// SignOut ends all sessions of a person without deleting the person.
 func (c PeopleService) SignOut(ctx context.Context, name string) (Person, error) {
 	return remove[Person](ctx, c.transport, "people/"+url.PathEscape(name)+"/sessions")
 }
@@ -123,19 +122,19 @@ func (c AdminKeysService) List(ctx context.Context) ([]AdminKey, error) {
 	return reply.Keys, err
 }
 
-// Create makes an admin key.
+// Create creates an admin key.
 func (c AdminKeysService) Create(ctx context.Context, k AdminKeyPut) (AdminKeyMade, error) {
 	return post[AdminKeyMade](ctx, c.transport, "admin-keys", k)
 }
 
-// Delete ends an admin key at once and returns those that are left.
+// Delete revokes an admin key immediately and returns the remaining keys.
 func (c AdminKeysService) Delete(ctx context.Context, id string) ([]AdminKey, error) {
 	reply, err := remove[AdminKeyList](ctx, c.transport, "admin-keys/"+url.PathEscape(id))
 	return reply.Keys, err
 }
 
-// CreateLoginLink makes a link that signs a person in to the console once, within ten minutes. With the
-// name "" it signs in with all rights of the admin token.
+// CreateLoginLink creates a link that signs a person in to the console once, within ten minutes. With the name "", the link signs
+// in with all rights of the admin token.
 func (c PeopleService) CreateLoginLink(ctx context.Context, name string) (LoginLink, error) {
 	var body struct {
 		Name string `json:"name,omitempty"`

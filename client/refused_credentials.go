@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// RefusedCredential is a wrong credential that was shown several times, and from where.
+// RefusedCredential is an invalid credential that was sent several times, with the address that sent it.
 type RefusedCredential struct {
-	// The kind of credential; admin keys count as admin_token.
+	// Kind is the kind of credential; admin keys count as admin_token.
 	Kind    string    `json:"kind" enum:"admin_token,app_secret,scan_key,person,login_link,provider" doc:"what it should be"`
 	Name    string    `json:"name,omitempty" doc:"the account or person whose it should be, the admin key that expired, or how a wrong key begins"`
 	IP      string    `json:"ip" doc:"the address that it comes from"`
@@ -16,13 +16,13 @@ type RefusedCredential struct {
 	LastAt  time.Time `json:"last_at"`
 }
 
-// RefusedCredentialList are those of the last day.
+// RefusedCredentialList lists the credentials that were rejected in the last 24 hours.
 type RefusedCredentialList struct {
 	Credentials []RefusedCredential `json:"credentials"`
 }
 
-// ListRefused lists the wrong credentials that the answering node saw within the last day, the most frequent
-// first. A program with an old key shows up here. A node forgets them when it ends.
+// ListRefused lists the invalid credentials that the responding node received in the last 24 hours, most frequent first. The list
+// shows, for example, a program that still uses an old key. A node loses this list when it stops.
 func (c AdminKeysService) ListRefused(ctx context.Context) ([]RefusedCredential, error) {
 	reply, err := get[RefusedCredentialList](ctx, c.transport, "refused-credentials")
 	return reply.Credentials, err

@@ -9,25 +9,24 @@ import (
 	"time"
 )
 
-// Revised is part of every thing that the admin API can show alone.
+// Revised is the common part of all objects that the admin API can return individually.
 type Revised struct {
-	// Revision differs as soon as the thing changed.
+	// Revision changes whenever the object changes.
 	Revision string `json:"revision" doc:"another as soon as the thing is another, and not by what is merely counted of it; the ETag of an answer that shows it alone"`
 }
 
-// ETag returns the revision of the webhook.
+// ETag returns the revision of the added webhook.
 func (w WebhookAdded) ETag() string { return w.Webhook.Revision }
 
 type revisionKey struct{}
 
-// IfMatch returns a context with which calls change a thing only if it has one of these revisions.
-// Else they change nothing, and ChangedMeanwhile finds the *Problem in the error. Without a
-// revision, or with empty ones, calls change a thing whatever its revision is; "*" is any, where the
-// thing exists.
+// IfMatch returns a context with which calls change an object only if the object has one of the given revisions. If the object has
+// another revision, the call changes nothing, and ChangedMeanwhile returns the *Problem from the error. Without a revision, or with
+// empty revisions, calls change an object unconditionally; "*" matches any revision of an existing object.
 //
-// A call takes the revision of what it changes, or adds to: Rules.Create and Orders.Create take the account's. Calls
-// that compare none fail with a *Problem of status 400, apart from those that are a GET. docs/admin.md has both
-// for each method, and the OpenAPI document the header at each operation that takes it.
+// A call takes the revision of the object that the call changes or extends: Rules.Create and Orders.Create take the account's
+// revision. Calls that do not compare revisions return a *Problem with status 400, except GET calls. docs/admin.md lists both kinds
+// by method, and the OpenAPI document shows the header at each operation that accepts it.
 func IfMatch(ctx context.Context, revisions ...string) context.Context {
 	var tags []string
 	for _, revision := range revisions {
@@ -38,13 +37,12 @@ func IfMatch(ctx context.Context, revisions ...string) context.Context {
 	return context.WithValue(ctx, revisionKey{}, http.Header{"If-Match": tags})
 }
 
-// IfNone returns a context with which a call makes a new thing, and fails as with IfMatch where it
-// exists.
+// IfNone returns a context with which a call creates a new object, and fails in the same way as with IfMatch if the object exists.
 func IfNone(ctx context.Context) context.Context {
 	return context.WithValue(ctx, revisionKey{}, http.Header{"If-None-Match": {"*"}})
 }
 
-// matching puts the headers of IfMatch or IfNone into a call that changes something.
+// matching adds the headers of IfMatch or IfNone to a call that changes an object.
 func matching(ctx context.Context, r *http.Request) {
 	said, _ := ctx.Value(revisionKey{}).(http.Header)
 	if r.Method == http.MethodGet || !strings.Contains(r.URL.Path, "/admin/v1/") {
@@ -57,11 +55,10 @@ func matching(ctx context.Context, r *http.Request) {
 	}
 }
 
-// ProblemChanged is the type of the problem that refuses a change because its thing changed since
-// the caller saw it.
+// ProblemChanged is the type of the problem for a rejected change of an object that changed since the caller read it.
 const ProblemChanged = "urn:qrjump:problem:precondition-failed"
 
-// ThingChange is a change of a thing, as the audit log has it.
+// ThingChange is a change of an object, from the audit log.
 type ThingChange struct {
 	Seq        int64     `json:"seq" doc:"its number in the audit log"`
 	OccurredAt time.Time `json:"occurred_at"`
@@ -72,9 +69,8 @@ type ThingChange struct {
 	Fields     []string  `json:"fields" doc:"the fields that it changed"`
 }
 
-// ChangedMeanwhile returns the problem in an error that says that a thing changed since the caller
-// saw it: Current has the thing as it is now, Changes its last changes. It returns nil for every
-// other error.
+// ChangedMeanwhile returns the problem from an error about an object that changed since the caller read it: Current is the object's
+// current state, and Changes lists its latest changes. ChangedMeanwhile returns nil for all other errors.
 func ChangedMeanwhile(err error) *Problem {
 	if p, is := errors.AsType[*Problem](err); is && p.Type == ProblemChanged {
 		return p
@@ -82,9 +78,9 @@ func ChangedMeanwhile(err error) *Problem {
 	return nil
 }
 
-// Revision returns the revision of the thing as it is now; "" = it does not exist.
+// Revision returns the current revision of the object; "" means that the object does not exist.
 func (p *Problem) Revision() string {
 	var currentRevised Revised
-	_ = json.Unmarshal(p.Current, &currentRevised) // a thing that does not exist has none
+	_ = json.Unmarshal(p.Current, &currentRevised) // An object that does not exist has no revision.
 	return currentRevised.Revision
 }

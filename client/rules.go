@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// StoredRule is a rule of any owner, as the operator sees it.
+// StoredRule is a rule of any owner, in the operator's view.
 type StoredRule struct {
 	ID          int64      `json:"id" doc:"order of being added"`
 	Kind        string     `json:"kind"` // rule or service_rule
@@ -20,7 +20,7 @@ type StoredRule struct {
 	CreatedAt   time.Time  `json:"created_at"`
 	UpdatedAt   time.Time  `json:"updated_at"`
 	PublishedAt *time.Time `json:"published_at,omitempty" answer:"optional"` // nil = never
-	// Scans is nil where they were not asked for.
+	// Scans is nil if the scan numbers were not requested.
 	Scans *RecentScans `json:"scans,omitempty" answer:"optional"`
 	Revised
 }
@@ -32,7 +32,7 @@ type StoredRuleList struct {
 	Total *int         `json:"total,omitempty" answer:"optional" doc:"on all pages, where neither text nor state is asked for"`
 }
 
-// StoredRuleQuery says which rules the operator wants to see.
+// StoredRuleQuery selects rules in the operator's view.
 type StoredRuleQuery struct {
 	Owner  string `query:"owner" doc:"left out: all accounts that the caller may see"`
 	Target string `query:"target"`
@@ -46,12 +46,12 @@ type StoredRuleQuery struct {
 	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
-// RuleNames are rules by their numbers.
+// RuleNames is a list of rules with their display names.
 type RuleNames struct {
 	Rules []RuleName `json:"rules" doc:"those that are known and that the caller may see, in no order"`
 }
 
-// RuleName is the display name of a rule that counts and scans identify by its number.
+// RuleName is the display name of a rule, for statistics and scans that contain only the rule's ID.
 type RuleName struct {
 	ID      int64  `json:"rule_id"`
 	Owner   string `json:"owner"`
@@ -59,54 +59,53 @@ type RuleName struct {
 	Deleted bool   `json:"deleted,omitempty" doc:"it was deleted"`
 }
 
-// ListNames says what people call some rules, at most 1,000 of them.
+// ListNames returns the display names of at most 1,000 rules.
 func (c RulesService) ListNames(ctx context.Context, ids []int64) ([]RuleName, error) {
 	reply, err := get[RuleNames](ctx, c.transport, withQuery("rules/names", params{"of": ids}))
 	return reply.Rules, err
 }
 
-// ListPage finds rules, and says how many there are, and where to go on.
+// ListPage returns a page of matching rules, their total number and the cursor for the next page.
 func (c RulesService) ListPage(ctx context.Context, q StoredRuleQuery) (StoredRuleList, error) {
 	return get[StoredRuleList](ctx, c.transport, withQuery("rules", paramsOf(q)))
 }
 
-// List lists rules of all owners by id.
+// List lists rules of all owners, sorted by ID.
 func (c RulesService) List(ctx context.Context, q StoredRuleQuery) ([]StoredRule, error) {
 	reply, err := c.ListPage(ctx, q)
 	return reply.Rules, err
 }
 
-// ListConflicts lists the rules that forbid other accounts a prefix.
+// ListConflicts lists the rules that prevent other accounts from adding a prefix.
 func (c RulesService) ListConflicts(ctx context.Context, prefix string) ([]StoredRule, error) {
 	reply, err := get[StoredRuleList](ctx, c.transport, withQuery("rules/occupiers", params{"prefix": prefix}))
 	return reply.Rules, err
 }
 
-// RuleChange is one change of a rule.
+// RuleChange is one entry in the history of a rule.
 type RuleChange struct {
 	Seq        int64      `json:"seq"`
 	OccurredAt time.Time  `json:"occurred_at"`
 	Actor      string     `json:"actor" doc:"an AppID, seed, admin, person:NAME or key:NAME"`
-	RID        string     `json:"rid,omitempty" answer:"optional"` // request id of the call; "" where no call did it
+	RID        string     `json:"rid,omitempty" answer:"optional"` // Request ID of the call; "" if the change was not made by a call.
 	Action     string     `json:"action" doc:"add, edit, publish, delete or release"`
 	Rule       StoredRule `json:"rule" doc:"after the change; for a delete or release, before it"`
-	// Reason is an operator's reason for its release.
+	// Reason is the operator's reason for releasing the rule.
 	Reason string `json:"reason,omitempty" answer:"optional" doc:"of a release"`
 }
 
-// RuleChanges are changes of rules.
+// RuleChanges is a list of changes of rules.
 type RuleChanges struct {
 	Changes []RuleChange `json:"changes"`
 }
 
-// ListChanges lists the changes of a prefix, of any owner.
+// ListChanges lists the changes of all owners' rules with a prefix.
 func (c RulesService) ListChanges(ctx context.Context, prefix string) ([]RuleChange, error) {
 	reply, err := get[RuleChanges](ctx, c.transport, withQuery("rules/history", params{"prefix": prefix}))
 	return reply.Changes, err
 }
 
-// Release is a prefix that an operator takes away from its owners, because its
-// domain changed hands.
+// Release is a request to delete the rules under a prefix without their owners' consent, because the domain has a new owner.
 type Release struct {
 	Prefix string `json:"prefix"`
 	Below  bool   `json:"below,omitempty" doc:"also every rule that begins with the prefix, which ends in / then"`
@@ -114,20 +113,20 @@ type Release struct {
 	DryRun bool   `json:"dry_run,omitempty" doc:"only say which rules these are; more then says that there are others"`
 }
 
-// Released lists the rules that were taken away.
+// Released lists the rules that were deleted.
 type Released struct {
 	Released []StoredRule `json:"released" doc:"as they were"`
 	More     bool         `json:"more" doc:"there are others left: call again"`
 }
 
-// ForceDelete deletes rules without asking their owners, and returns them. hasMore says that others
-// are left: call it again.
+// ForceDelete deletes rules without their owners' consent, and returns the deleted rules. If hasMore is true, other rules remain:
+// repeat the call.
 func (c RulesService) ForceDelete(ctx context.Context, r Release) (released []StoredRule, hasMore bool, err error) {
 	reply, err := post[Released](ctx, c.patient(), "prefixes/release", r)
 	return reply.Released, reply.More, err
 }
 
-// Notice tells an account what an operator did to one of its things.
+// Notification is a message to an account about an operator's change of one of its objects.
 type Notification struct {
 	ID        int64     `json:"id"`
 	CreatedAt time.Time `json:"created_at"`
@@ -136,13 +135,12 @@ type Notification struct {
 	Reason    string    `json:"reason"`
 }
 
-// NoticeList are the notices of an account.
+// NotificationList is a list of an account's notifications.
 type NotificationList struct {
 	Notices []Notification `json:"notices"`
 }
 
-// ListNotifications lists at most limit notices of an account, newest first; 0 = as many as the server likes
-// to give.
+// ListNotifications lists at most limit notifications of an account, newest first; limit 0 selects the server's default page size.
 func (c AccountsService) ListNotifications(ctx context.Context, appid string, limit int) ([]Notification, error) {
 	reply, err := get[NotificationList](ctx, c.transport, withQuery(accountPath(appid, "notices"), params{"limit": limit}))
 	return reply.Notices, err
@@ -154,7 +152,7 @@ type Confirmation struct {
 	OccurredAt time.Time          `json:"occurred_at"`
 	Owner      string             `json:"owner"`
 	Prefix     string             `json:"prefix"`
-	URL        string             `json:"url"` // where the file was looked for
+	URL        string             `json:"url"` // The address from which the server tried to fetch the file.
 	OK         bool               `json:"ok"`
 	Reason     string             `json:"reason"`
 	Steps      []ConfirmationStep `json:"steps"`
@@ -168,20 +166,20 @@ type ConfirmationStep struct {
 	Failed     bool      `json:"failed,omitempty" answer:"optional"`
 }
 
-// ConfirmationList are checks of verification files.
+// ConfirmationList is a list of checks of verification files.
 type ConfirmationList struct {
 	Confirmations []Confirmation `json:"confirmations"`
 }
 
-// ConfirmationQuery says which checks to list, the newest first.
+// ConfirmationQuery selects checks of verification files, newest first.
 type ConfirmationQuery struct {
 	RID, Owner string // "" = any
-	Prefix     string // of the rule, as it was sent; "" = any
-	Failed     bool   // only checks that did not find the file
-	Limit      int    // 0 = as many as the server likes to give
+	Prefix     string // Prefix of the rule as the caller sent it; "" matches any prefix.
+	Failed     bool   // Failed selects only checks that did not find the file.
+	Limit      int    // 0 selects the server's default page size.
 }
 
-// ListChecks lists checks of verification files: why an add answered 85069.
+// ListChecks lists checks of verification files, which explain the error 85069 after adding a rule.
 func (c VerificationsService) ListChecks(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
 	query := params{"rid": q.RID, "owner": q.Owner, "prefix": q.Prefix, "limit": q.Limit}
 	if q.Failed {
@@ -208,7 +206,7 @@ type RecheckList struct {
 	Rechecks []Recheck `json:"rechecks"`
 }
 
-// RecheckQuery selects checks, by owner and directory; the zero value selects the first of all.
+// RecheckQuery selects checks, sorted by owner and directory; the zero value selects the first page.
 type RecheckQuery struct {
 	Owner          string `query:"owner"`
 	Failing        bool   `query:"failing" doc:"only files that are not in place"`
@@ -229,8 +227,8 @@ type RechecksDone struct {
 	Failing int64 `json:"failing" doc:"how many of all are not in place"`
 }
 
-// Run makes the server check all verification files now, the first of them before it
-// returns. With slow hosts that takes long: bound it with ctx.
+// Run makes the server check all verification files; the first of them are checked before Run returns, the others in the
+// background. With slow hosts, Run takes a long time; limit the duration with ctx.
 func (c VerificationsService) Run(ctx context.Context) (RechecksDone, error) {
 	return post[RechecksDone](ctx, c.patient(), "rechecks", nil)
 }
@@ -238,53 +236,53 @@ func (c VerificationsService) Run(ctx context.Context) (RechecksDone, error) {
 // The values of a PlannedRule's Do.
 const (
 	PlanAdd     = "add"
-	PlanEdit    = "edit" // also where it takes a delete and an add
+	PlanEdit    = "edit" // PlanEdit also stands for an edit that requires a delete and an add.
 	PlanPublish = "publish"
 	PlanDelete  = "delete"
 )
 
-// PlannedRule is a change of a rule that is not made yet.
+// PlannedRule is a planned change of a rule.
 type PlannedRule struct {
 	Do          string `json:"do"`
 	Owner       string `json:"owner"`
 	Prefix      string `json:"prefix"`
 	Path        string `json:"path,omitempty"`
-	AppID       string `json:"appid,omitempty"` // of a service account's rule: the Mini Program to open
+	AppID       string `json:"appid,omitempty"` // For a service account's rule, the Mini Program to open.
 	Occupy      bool   `json:"occupy,omitempty"`
 	OpenVersion int    `json:"open_version,omitempty"` // 0 = 3
-	Published   *bool  `json:"published,omitempty"`    // nil = true for an add, as it is for an edit
+	// If Published is nil, an added rule is published, and an edited rule keeps its state.
+	Published *bool `json:"published,omitempty"`
 }
 
-// Replayed says what planned changes would have done to the scans of the last days.
+// Replayed reports the effect that planned changes would have had on the scans of the last days.
 type Replayed struct {
 	Since    time.Time       `json:"since"`
-	Scans    int64           `json:"scans"`    // of links, in that time
-	Examined int64           `json:"examined"` // of them, scans that a planned rule could have to do with
-	Changed  int64           `json:"changed"`  // of them, scans that would open something else
-	Changes  []OutcomeChange `json:"changes"`  // the most frequent first, at most 100
-	// Cut says that there were more scans than are replayed at once: these are the
-	// oldest.
+	Scans    int64           `json:"scans"`    // Number of link scans in this period.
+	Examined int64           `json:"examined"` // Number of link scans that a planned change could affect.
+	Changed  int64           `json:"changed"`  // Number of link scans whose result would change.
+	Changes  []OutcomeChange `json:"changes"`  // The most frequent changes first, at most 100.
+	// Truncated means that there were more scans than one call replays; the result covers the oldest scans.
 	Truncated bool `json:"truncated,omitempty" answer:"optional"`
-	// Anonymous says that all are replayed as scans without a user.
+	// Anonymous means that all scans are replayed as scans without a user.
 	Anonymous bool `json:"anonymous"`
 }
 
-// Turn says what some scans would have opened in place of what they opened.
+// OutcomeChange is the actual and the hypothetical result of a group of scans.
 type OutcomeChange struct {
-	Before   string   `json:"before"` // the action, the Mini Program and the rule
+	Before   string   `json:"before"` // The action, the Mini Program and the rule.
 	After    string   `json:"after"`
 	Scans    int64    `json:"scans"`
 	Examples []string `json:"examples"` // links of them
 }
 
-// PreviewPlan is ReplayPlan, bounded: at most so many scans are read, the oldest first.
+// PreviewPlan is like ReplayPlan, but reads at most limit scans, oldest first.
 func (c RulesService) PreviewPlan(ctx context.Context, changes []PlannedRule, days int, limit int64) (Replayed, error) {
 	return post[Replayed](ctx, c.transport, "rules/plan/replay", map[string]any{"changes": changes, "days": days, "most": limit})
 }
 
-// ReplayPlan says what changes of rules, at most 1,000, would have done to the scans of the last
-// days; nothing is changed. A *Problem with status 422 names a change that is impossible. The time
-// that it takes grows with the number of scans: bound it with ctx.
+// ReplayPlan reports the effect that at most 1,000 planned changes of rules would have had on the scans of the last days; the call
+// changes nothing. A *Problem with status 422 names an invalid change. The duration grows with the number of scans; limit the
+// duration with ctx.
 func (c RulesService) ReplayPlan(ctx context.Context, changes []PlannedRule, days int) (Replayed, error) {
 	return post[Replayed](ctx, c.patient(), "rules/plan/replay", map[string]any{"changes": changes, "days": days})
 }

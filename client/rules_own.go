@@ -5,15 +5,15 @@ import (
 	"net/url"
 )
 
-// OwnRule is a rule as an operator sets it for an account.
+// OwnRule is a rule that an operator sets for an account.
 type OwnRule struct {
 	Prefix string `json:"prefix"`
 	Path   string `json:"path" doc:"page, for example pages/index/index"`
 	AppID  string `json:"appid,omitempty" doc:"of a service account's rule: the Mini Program to open"`
 	Occupy bool   `json:"occupy,omitempty" doc:"nobody else may set a rule below"`
-	// OpenVersion 0 is OpenRelease.
+	// An OpenVersion of 0 means OpenRelease.
 	OpenVersion int `json:"open_version,omitempty" minimum:"0" maximum:"3" doc:"what test links open: 1 development, 2 trial, 3 release; 0 or left out: 3"`
-	// TestLinks nil keeps the test links on an edit.
+	// A nil TestLinks leaves the test links unchanged in an edit.
 	TestLinks *[]string `json:"test_links,omitempty" doc:"at most five; left out of an edit: they stay"`
 }
 
@@ -27,7 +27,7 @@ type FileStep struct {
 	Cure   string `json:"cure,omitempty" doc:"a word for what next says, the same in every language"`
 }
 
-// RuleCheck is the answer that an add of a rule would get.
+// RuleCheck is the expected result of adding a rule.
 type RuleCheck struct {
 	ErrCode     int         `json:"errcode" doc:"0: nothing but the file could be in the way"`
 	Detail      string      `json:"detail" doc:"what exactly is wrong"`
@@ -40,8 +40,8 @@ type RuleCheck struct {
 
 func ownRules(appid string) string { return "accounts/" + url.PathEscape(appid) + "/rules" }
 
-// Create adds a rule of an account, unpublished: the same checks as Wire.CreateRule, without
-// a token of the account. A *Problem with status 422 says what is wrong.
+// Create adds an unpublished rule for an account, with the same checks as Wire.CreateRule, but without a token of the account. The
+// *Problem with status 422 for an invalid webhook describes the error.
 func (c RulesService) Create(ctx context.Context, appid string, r OwnRule) (StoredRule, error) {
 	return post[StoredRule](ctx, c.patient(), ownRules(appid), r)
 }
@@ -51,19 +51,18 @@ func (c RulesService) Update(ctx context.Context, appid string, r OwnRule) (Stor
 	return put[StoredRule](ctx, c.transport, ownRules(appid), r)
 }
 
-// Publish publishes a rule of an account, which spends one of its publishes of
-// this month; see PublishRule.
+// Publish publishes a rule of an account, which uses one of the account's publishes of this month; see PublishRule.
 func (c RulesService) Publish(ctx context.Context, appid, prefix string) (StoredRule, error) {
 	return post[StoredRule](ctx, c.transport, ownRules(appid)+"/publish", map[string]string{"prefix": prefix})
 }
 
-// Delete deletes a rule of an account and returns it as it was.
+// Delete deletes a rule of an account and returns the deleted rule.
 func (c RulesService) Delete(ctx context.Context, appid, prefix string) (StoredRule, error) {
 	return remove[StoredRule](ctx, c.transport, withQuery(ownRules(appid), params{"prefix": prefix}))
 }
 
-// Check says what Create would answer, and where the verification file must be; with fetch
-// the server fetches the file now. It changes nothing.
+// Check returns the expected result of Create and the required address of the verification file; with fetch, the server fetches the
+// file. It changes nothing.
 func (c RulesService) Check(ctx context.Context, appid string, r OwnRule, fetch bool) (RuleCheck, error) {
 	return post[RuleCheck](ctx, c.patient(), ownRules(appid)+"/check", struct {
 		OwnRule

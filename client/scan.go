@@ -15,10 +15,10 @@ import (
 
 // ScanRequest is one scan.
 type ScanRequest struct {
-	Text   string     `json:"text"`             // what the camera read
-	User   string     `json:"user,omitempty"`   // the app's own user id; "" = an anonymous scan
-	Source string     `json:"source,omitempty"` // scan, press or album; "" = scan
-	At     *time.Time `json:"at,omitempty"`     // for replays, on an emulator only
+	Text   string     `json:"text"`             // The text that the camera read.
+	User   string     `json:"user,omitempty"`   // The app's own user ID; "" means an anonymous scan.
+	Source string     `json:"source,omitempty"` // Source is scan, press or album; "" means scan.
+	At     *time.Time `json:"at,omitempty"`     // For replays; allowed only on an emulator.
 }
 
 // The actions of a decision.
@@ -35,7 +35,7 @@ type Decision struct {
 	Action  string   `json:"action"`
 	AppID   string   `json:"appid,omitempty"`
 	Version string   `json:"version,omitempty"`
-	Path    string   `json:"path,omitempty"` // page with its query
+	Path    string   `json:"path,omitempty"` // Path of the page including its query.
 	Scene   int      `json:"scene,omitempty"`
 	Matched *Matched `json:"matched,omitempty"`
 	URL     string   `json:"url,omitempty"`
@@ -43,18 +43,18 @@ type Decision struct {
 	Message string   `json:"message,omitempty"`
 	Reason  string   `json:"reason,omitempty"`
 
-	Raw json.RawMessage `json:"-"` // the answer as it came
+	Raw json.RawMessage `json:"-"` // The response as received.
 }
 
 // Matched is the rule, code or key that a scan matched.
 type Matched struct {
-	Kind          string `json:"kind"` // rule, test_link, service_rule, code, …
+	Kind          string `json:"kind"` // Kind is rule, test_link, service_rule, code, …
 	Prefix        string `json:"prefix,omitempty"`
 	ApplicationID int64  `json:"application_id,omitempty"` // of a code
 	CodeIndex     *int64 `json:"code_index,omitempty"`
 }
 
-// Resolve says what a scan opens.
+// Resolve returns the decision about a scan.
 func (c ScansService) Resolve(ctx context.Context, r ScanRequest) (Decision, error) {
 	var d Decision
 	raw, err := c.adminCall(ctx, call{method: http.MethodPost, path: "/scan/v1/resolve", bearer: c.options.ScanKey, body: r}, &d)
@@ -62,11 +62,11 @@ func (c ScansService) Resolve(ctx context.Context, r ScanRequest) (Decision, err
 	return d, err
 }
 
-// ExplainRequest asks why a scan opens what it opens.
+// ExplainRequest is a request for an explanation of a scan's result.
 type ExplainRequest struct {
 	ScanRequest
-	AssumePublished bool          `json:"assume_published,omitempty"` // as if every rule were published
-	Assume          []AssumedRule `json:"assume,omitempty"`           // as if these rules existed
+	AssumePublished bool          `json:"assume_published,omitempty"` // Treat every rule as published.
+	Assume          []AssumedRule `json:"assume,omitempty"`           // Treat these rules as existing.
 }
 
 // AssumedRule is a rule that an explanation assumes to be stored.
@@ -81,15 +81,16 @@ type AssumedRule struct {
 	TestLinks   []string `json:"test_links,omitempty"`
 }
 
-// Explanation is a decision and what every rule nearby had to do with it.
+// Explanation is a decision with the verdict on every rule near the link.
 type Explanation struct {
 	Decision
 	Steps []Step `json:"steps"` // nearest first
-	// CodePrefix is the prefix of codes with which the text begins, whether or not it is a code; "" = with none.
+	// CodePrefix is the code prefix with which the text begins, whether or not the text is a code; "" if the text begins with no
+	// code prefix.
 	CodePrefix string `json:"code_prefix,omitempty"`
 }
 
-// Step is one rule that was near the link.
+// Step is the verdict on one rule near the link.
 type Step struct {
 	Prefix  string `json:"prefix"`
 	Owner   string `json:"owner"`
@@ -97,14 +98,14 @@ type Step struct {
 	English string `json:"en"`
 	Chinese string `json:"zh"`
 
-	Behaviour     string `json:"behaviour,omitempty"`      // what the verdict rests on: a row of the table of behaviours
-	EvidenceLevel string `json:"evidence_level,omitempty"` // how sure that is: observed, documented, inferred or assumed
-	Date          string `json:"date,omitempty"`           // of the newest evidence
-	Known         string `json:"evidence_en,omitempty"`    // level and date in words
-	KnownZH       string `json:"evidence_zh,omitempty"`    // the same in Chinese
+	Behaviour     string `json:"behaviour,omitempty"`      // ID of the behaviour on which the verdict is based.
+	EvidenceLevel string `json:"evidence_level,omitempty"` // Evidence level of the behaviour: observed, documented, inferred or assumed.
+	Date          string `json:"date,omitempty"`           // Date of the newest evidence.
+	Known         string `json:"evidence_en,omitempty"`    // Evidence level and date in words.
+	KnownZH       string `json:"evidence_zh,omitempty"`    // Evidence level and date in words, in Chinese.
 }
 
-// Explain says what a scan would open and why. It records nothing.
+// Explain returns the result of a scan and its explanation. It records nothing.
 func (c ScansService) Explain(ctx context.Context, r ExplainRequest) (Explanation, error) {
 	var e Explanation
 	raw, err := c.adminCall(ctx, call{method: http.MethodPost, path: "/scan/v1/explain", bearer: c.options.ScanKey, body: r}, &e)
@@ -112,19 +113,18 @@ func (c ScansService) Explain(ctx context.Context, r ExplainRequest) (Explanatio
 	return e, err
 }
 
-// maxLine is the maximum length of one answer of a stream.
+// maxLine is the maximum length in bytes of one response line of a stream.
 const maxLine = 64 << 10
 
-// ResolveStream resolves scans one after another over one connection, and yields the answers in the
-// order of the requests. Each answer has Raw; that of a bad request has only Raw, {"error": …}, and
-// the stream goes on. An error of the whole stream comes last. It goes on for as long as there are
-// requests: bound it with ctx.
+// ResolveStream resolves scans over one connection, and yields the decisions in the order of the requests. Each decision has Raw;
+// for an invalid request, only Raw is set, to {"error": …}, and the stream continues. An error of the entire stream is yielded
+// last. The stream continues until the requests end; limit the duration with ctx.
 func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanRequest]) iter.Seq2[Decision, error] {
 	return func(yield func(Decision, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		lines, sink := io.Pipe()
-		defer lines.Close() // ends the goroutine below at its next request
+		defer lines.Close() // Closing the pipe ends the goroutine below at its next request.
 		var sent atomic.Int64
 		var finished atomic.Bool
 		go func() {
@@ -152,7 +152,8 @@ func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanR
 		}
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what came is all there is to show
+			// A read error is ignored, because the partial body is all that can be shown.
+			body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 			yield(Decision{}, c.refused(http.MethodPost, path, answer{status: resp.StatusCode, header: resp.Header, body: body}))
 			return
 		}
@@ -172,7 +173,7 @@ func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanR
 		}
 		err = answers.Err()
 		if err == nil && (!finished.Load() || received < sent.Load()) {
-			// The server waits for the next request for a limited time.
+			// The server ends the stream if no request arrives for a limited time.
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
@@ -181,7 +182,7 @@ func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanR
 	}
 }
 
-// badLine reports whether an answer of a stream says that its request was bad.
+// badLine reports whether a response line of a stream is the error of an invalid request.
 func badLine(answer []byte) bool {
 	var bad struct {
 		Error string `json:"error"`

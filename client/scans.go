@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// RecordedScan is a scan of the ledger.
+// RecordedScan is a scan in the scan log.
 type RecordedScan struct {
 	ScanID        string    `json:"scan_id"`
 	OccurredAt    time.Time `json:"occurred_at"`
@@ -27,7 +27,7 @@ type RecordedScan struct {
 	Version       string    `json:"version,omitempty"`
 	RuleID        int64     `json:"rule_id,omitempty"`
 	ApplicationID int64     `json:"application_id,omitempty"`
-	CodeIndex     *int64    `json:"code_index,omitempty"` // nil = the scan was of no code
+	CodeIndex     *int64    `json:"code_index,omitempty"` // CodeIndex is nil if the scanned text was not a code.
 	Serial        string    `json:"serial,omitempty" doc:"the brand's own number of the code, where one was bound"`
 	Activity      string    `json:"activity,omitempty"`
 	Brand         string    `json:"brand,omitempty"`
@@ -35,11 +35,11 @@ type RecordedScan struct {
 	Owner         string    `json:"owner,omitempty" doc:"of the rule, or who applied for the code"`
 	Text          string    `json:"text,omitempty" doc:"the link; never a code"`
 
-	// Raw is the scan as the server wrote it.
+	// Raw is the scan as JSON, as received from the server.
 	Raw json.RawMessage `json:"-"`
 }
 
-// UnmarshalJSON also keeps the JSON itself, in Raw.
+// UnmarshalJSON also stores the original JSON in Raw.
 func (s *RecordedScan) UnmarshalJSON(b []byte) error {
 	type plain RecordedScan
 	if err := json.Unmarshal(b, (*plain)(s)); err != nil {
@@ -49,7 +49,7 @@ func (s *RecordedScan) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// ScanPage is a page of the feed.
+// ScanPage is a page of scans.
 type ScanPage struct {
 	Scans    []RecordedScan `json:"scans"`
 	Next     string         `json:"next" doc:"what to give as after the next time"`
@@ -58,50 +58,50 @@ type ScanPage struct {
 	Examined int            `json:"examined" doc:"how many were looked at, of which these match"`
 }
 
-// ScanFilter says which scans are wanted. An empty field does not filter.
+// ScanFilter selects scans. An empty field matches all scans.
 type ScanFilter struct {
-	From, To  string  // RFC 3339, or days in the server's zone; a day in To belongs to it
-	User      string  // what the app called the user, or the hash of RecordedScan.User
-	Namespace string  // of the user; "" = the default one
-	Rules     []int64 // numbers of rules, at most 100
-	Owner     string  // AppID of whose rules or codes they fell on; "" = of all that the caller may see
-	// ApplicationID and CodeIndex name a code.
+	From, To  string  // RFC 3339 times, or days in the server's time zone; a day in To is included.
+	User      string  // The app's user ID, or the hash from RecordedScan.User.
+	Namespace string  // Namespace of the user; "" means the default namespace.
+	Rules     []int64 // IDs of rules, at most 100.
+	Owner     string  // AppID of the owner of the matched rules or codes; "" means all accounts that the caller may see.
+	// ApplicationID and CodeIndex identify a code.
 	ApplicationID, CodeIndex int64
 }
 
-// query returns the filter as a request has it.
+// query returns the filter as query parameters.
 func (f ScanFilter) query() params {
 	return params{"from": f.From, "to": f.To, "user": f.User, "namespace": f.Namespace, "rule": f.Rules, "owner": f.Owner,
 		"application_id": f.ApplicationID, "code_index": f.CodeIndex}
 }
 
-// FindPage is Scans for those that match a filter. The server searches 20,000 scans for each call,
-// so a page may have none although More says that others follow: go on after Next.
+// FindPage is like ListPage for scans that match a filter. The server searches at most 20,000 scans per call, so a page can be
+// empty although More is true: continue with Next.
 func (c ScansService) FindPage(ctx context.Context, f ScanFilter, cursor string, limit int) (ScanPage, error) {
 	query := f.query()
 	query["after"], query["limit"] = cursor, limit
 	return get[ScanPage](ctx, c.transport, withQuery("scans", query))
 }
 
-// ListPage returns the scans after one, in the order in which they became known;
-// after "" is from the oldest. limit 0 = 100, at most 1,000.
+// ListPage returns the scans after the cursor, in the order of their recording; an empty cursor starts at the oldest scan. limit is
+// at most 1,000; 0 means 100.
 func (c ScansService) ListPage(ctx context.Context, cursor string, limit int) (ScanPage, error) {
 	return get[ScanPage](ctx, c.transport, withQuery("scans", params{"after": cursor, "limit": limit}))
 }
 
-// ListNewest returns the newest n scans, at most 100,000, in the order in which
-// they became known. Of more than 1,000 it is the first page: Scans goes on after
-// its Next.
+// ListNewest returns the newest n scans, at most 100,000, in the order of their recording. If n is more than 1,000, the result is
+// the first page; ListPage continues with its Next.
 func (c ScansService) ListNewest(ctx context.Context, n int) (ScanPage, error) {
 	return c.ListNewestOf(ctx, "", n)
 }
 
-// ListNewestOf is ListNewest of the rules and codes of one account, or of all that the caller may see ("").
+// ListNewestOf is like ListNewest for the rules and codes of one account, or of all accounts that the caller may see if owner is
+// "".
 func (c ScansService) ListNewestOf(ctx context.Context, owner string, n int) (ScanPage, error) {
 	return get[ScanPage](ctx, c.transport, withQuery("scans", params{"newest": n, "limit": 1000, "owner": owner}))
 }
 
-// List yields every scan after one, page by page, up to the newest.
+// List yields every scan after the cursor, page by page, up to the newest.
 func (c ScansService) List(ctx context.Context, cursor string) iter.Seq2[RecordedScan, error] {
 	return func(yield func(RecordedScan, error) bool) {
 		for {
@@ -128,14 +128,13 @@ func (c ScansService) Get(ctx context.Context, id string) (RecordedScan, error) 
 	return get[RecordedScan](ctx, c.transport, "scans/"+url.PathEscape(id))
 }
 
-// Export writes the scans that match a filter to w, as csv or parquet; an empty filter matches
-// all. The time that it takes grows with their number: bound it with ctx. After an error what was
-// written is incomplete.
+// Export writes the scans that match a filter to w, as csv or parquet; an empty filter matches all. The duration grows with the
+// number of scans; limit the duration with ctx. After an error, the written file is incomplete.
 func (c ScansService) Export(ctx context.Context, format string, f ScanFilter, w io.Writer) error {
 	return c.exportTable(ctx, "scans/export", format, f.query(), w)
 }
 
-// exportTable writes a table that the server makes a file of, as csv or parquet, to w.
+// exportTable writes a table that the server exports as csv or parquet to w.
 func (c *transport) exportTable(ctx context.Context, path, format string, asked params, w io.Writer) error {
 	query := asked.values()
 	query.Set("format", format)
@@ -148,21 +147,20 @@ type ErasureResult struct {
 	Scans int64 `json:"scans" doc:"how many were made anonymous"`
 }
 
-// EraseUser makes every scan of a user anonymous and returns how many there
-// were. Namespace "" is the default one.
+// EraseUser makes every scan of a user anonymous and returns the number of scans. Namespace "" means the default namespace.
 func (c ScansService) EraseUser(ctx context.Context, namespace, user string) (scans int64, err error) {
 	reply, err := remove[ErasureResult](ctx, c.patient(), withQuery("users/"+url.PathEscape(user)+"/scans", params{"namespace": namespace}))
 	return reply.Scans, err
 }
 
-// patient returns a transport for admin calls that may take longer than Options.Timeout: ctx bounds them.
+// patient returns a transport for admin API calls that may take longer than Options.Timeout; only ctx limits their duration.
 func (c *transport) patient() *transport {
 	patient := &transport{base: c.base, bases: c.bases, options: c.options, http: c.http}
 	patient.options.Timeout = 24 * time.Hour
 	return patient
 }
 
-// CodeScans summarises the scans of a code.
+// CodeScans is a summary of the scans of a code.
 type CodeScans struct {
 	Scans                 int64      `json:"scans"`
 	Users                 int64      `json:"users" doc:"different ones, within 1 %"`
@@ -171,16 +169,15 @@ type CodeScans struct {
 	Networks              int        `json:"networks" doc:"different ones, at most 64 are told apart"`
 	Regions               int        `json:"regions" doc:"different ones, at most 32 are told apart"`
 	ImpossibleTravelCount int        `json:"impossible_travel_count" doc:"how often it was in two places with too little time between them"`
-	// Places are those of scans that were counted since the server keeps them.
+	// Places contains only scans that were counted after the server began to record places.
 	Places []CodePlace `json:"places,omitempty" answer:"optional" doc:"about where it was scanned, the most scanned first, as far as a region file says; at most 32"`
 	Score  int         `json:"score" doc:"what its alarm goes by: the points of its scans, or of those after its last alarm was dismissed"`
-	// DismissedAt is nil where no
-	// alarm of the code was dismissed.
+	// DismissedAt is nil if no alarm about the code has been dismissed.
 	Threshold   int64      `json:"threshold" doc:"the score from which it is alarmed; 0 = no score is enough"`
 	DismissedAt *time.Time `json:"dismissed_at,omitempty" answer:"optional" doc:"when its last alarm was dismissed"`
 }
 
-// CodePlace is about where a code was scanned.
+// CodePlace is an approximate place where a code was scanned.
 type CodePlace struct {
 	Region   string   `json:"region,omitempty"`
 	Lat      *float64 `json:"lat,omitempty" doc:"to a tenth of a degree; left out: the region file has none"`
@@ -189,47 +186,48 @@ type CodePlace struct {
 	Networks int64    `json:"networks" doc:"that were first seen there"`
 }
 
-// GetScans returns what is known of the scans of a code.
+// GetScans returns a summary of the scans of a code.
 func (c CodesService) GetScans(ctx context.Context, applicationID, index int64) (CodeScans, error) {
 	return get[CodeScans](ctx, c.transport, fmt.Sprintf("batches/%d/codes/%d/scans", applicationID, index))
 }
 
-// StatisticsQuery is a question about scans. The zero value asks how many
-// there were in the last 30 days.
+// StatisticsQuery is a query for numbers of scans. The zero value counts the scans of the last 30 days.
 type StatisticsQuery struct {
-	From, To string            // RFC 3339, or days such as 2026-01-31
-	By       string            // hour, day, week (from Monday) or month; "" = the whole time
-	Group    string            // activity, brand, product, batch, rule, app, source, result, region or owner
-	Count    string            // scans, first or users; "" = scans
-	Filter   map[string]string // by the names of Group; "-" = those that have none
-	Limit    int               // 0 = 100, at most 1,000
+	From, To string            // RFC 3339 times, or days such as 2026-01-31.
+	By       string            // By is hour, day, week (from Monday) or month; "" means the whole period.
+	Group    string            // Group is activity, brand, product, batch, rule, app, source, result, region or owner.
+	Count    string            // Count is scans, first or users; "" means scans.
+	Filter   map[string]string // Filter maps names of Group to required values; "-" matches scans without a value.
+	Limit    int               // 0 means 100; at most 1,000.
 	Offset   int
-	Wait     bool // first count everything that was scanned before this call
-	Marks    bool // also say what happened in this time
+	Wait     bool // Wait makes the server first count all scans before this call.
+	Marks    bool // Marks adds the events in this period to the result.
 }
 
-// The kinds of marks. A later server may have more.
+// The kinds of Mark. A later server may return further kinds.
 const (
-	MarkPublished = "published" // What is the prefix of the rule
-	MarkFrozen    = "frozen"    // What is the application_id
+	MarkPublished = "published" // Target is the prefix of the rule.
+	MarkFrozen    = "frozen"    // Target is the application_id.
 	MarkAlarm     = "alarm"     // What is APPLICATION:INDEX
 )
 
-// Mark is something that happened and may be why numbers changed.
+// Mark is an event that may explain a change in the statistics.
 type Mark struct {
 	OccurredAt time.Time `json:"occurred_at"`
 	Kind       string    `json:"kind" doc:"published: somebody published a rule; frozen: somebody froze codes; alarm: an alarm was raised"`
 	Target     string    `json:"target" doc:"the prefix of the rule, the application_id of the codes, or APPLICATION:INDEX of the code"`
 }
 
-// Statistics is the answer to a question.
+// Statistics is the result of a StatisticsQuery.
 type Statistics struct {
-	From time.Time       `json:"from"`
-	To   time.Time       `json:"to"`
-	Now  time.Time       `json:"now" answer:"optional"` // the server's time, in the zone of its days; zero where the server is older
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	// The server's time, in the time zone of its days; zero if the server is older than this field.
+	Now  time.Time       `json:"now" answer:"optional"`
 	Rows []StatisticsRow `json:"rows"`
 	More bool            `json:"more"`
-	// Marks are in order. MarksSince is from when on there are all; nil = in the whole time.
+	// Marks lists events in chronological order. MarksSince is the time from which Marks is complete; nil means complete for the
+	// whole period.
 	Marks      []Mark     `json:"marks" answer:"optional"`
 	MarksSince *time.Time `json:"marks_since"`
 	Counted    struct {
@@ -239,7 +237,7 @@ type Statistics struct {
 	} `json:"counted"`
 }
 
-// StatisticsRow is one number of an answer.
+// StatisticsRow is one row of a statistics result.
 type StatisticsRow struct {
 	At    *time.Time `json:"at,omitempty"` // nil without By
 	Value string     `json:"value"`        // of the group
@@ -248,7 +246,7 @@ type StatisticsRow struct {
 	Users int64      `json:"users,omitempty"`
 }
 
-// asked returns the question as a request has it, without the place in its answer.
+// asked returns the query as parameters, without limit and offset.
 func (q StatisticsQuery) asked() params {
 	query := params{"from": q.From, "to": q.To, "by": q.By, "group": q.Group, "count": q.Count, "wait": q.Wait}
 	for name, value := range q.Filter {
@@ -257,61 +255,61 @@ func (q StatisticsQuery) asked() params {
 	return query
 }
 
-// Get asks how many scans there were.
+// Get returns numbers of scans.
 func (c StatisticsService) Get(ctx context.Context, q StatisticsQuery) (Statistics, error) {
 	query := q.asked()
 	query["limit"], query["offset"], query["marks"] = q.Limit, q.Offset, q.Marks
 	return get[Statistics](ctx, c.transport, withQuery("statistics", query))
 }
 
-// Export writes the whole answer to a question to w, as csv or parquet: its Limit and Offset do not count. After
-// an error what was written is incomplete.
+// Export writes the complete result of a query to w, as csv or parquet, and ignores Limit and Offset. After an error, the written
+// file is incomplete.
 func (c StatisticsService) Export(ctx context.Context, format string, q StatisticsQuery, w io.Writer) error {
 	return c.exportTable(ctx, "statistics/export", format, q.asked(), w)
 }
 
-// Miss is a place where links were scanned that opened nothing.
+// Miss is a place with scans of links that matched no rule.
 type Miss struct {
 	Place string `json:"place" doc:"host and first path segment; * is all that a day had no room for"`
 	Scans int64  `json:"scans"`
 }
 
-// MissList are places where links were scanned that opened nothing.
+// MissList is a list of places with scans of links that matched no rule.
 type MissList struct {
 	Places []Miss `json:"places"`
 }
 
-// MissQuery says which misses are wanted; From, To and Wait are as in StatisticsQuery.
+// MissQuery selects misses; From, To and Wait have the same meaning as in StatisticsQuery.
 type MissQuery struct {
 	From  string `query:"from"`
 	To    string `query:"to"`
-	Owner string `query:"owner"` // AppID of an account with rules on the hosts; "" = of all that the caller may see
-	Below string `query:"below"` // a prefix: only places that links below it have; "" = anywhere
-	Limit int    `query:"limit"` // 0 = 100, at most 1,000
+	Owner string `query:"owner"` // AppID of an account with rules on the hosts; "" means all accounts that the caller may see.
+	Below string `query:"below"` // A prefix that limits the result to places of links below it; "" means no limit.
+	Limit int    `query:"limit"` // 0 means 100; at most 1,000.
 	Wait  bool   `query:"wait"`
 }
 
-// ListUnmatched returns the places where links were scanned that opened nothing, the most scanned first.
+// ListUnmatched returns the places with scans of links that matched no rule, most scanned first.
 func (c StatisticsService) ListUnmatched(ctx context.Context, q MissQuery) ([]Miss, error) {
 	reply, err := get[MissList](ctx, c.transport, withQuery("statistics/misses", paramsOf(q)))
 	return reply.Places, err
 }
 
-// ExportUnmatched writes all of them to w, as csv or parquet: Limit does not count. After an error
-// what was written is incomplete.
+// ExportUnmatched writes all places with unmatched scans to w, as csv or parquet, and ignores Limit. After an error, the written
+// file is incomplete.
 func (c StatisticsService) ExportUnmatched(ctx context.Context, format string, q MissQuery, w io.Writer) error {
 	q.Limit = 0
 	return c.exportTable(ctx, "statistics/misses/export", format, paramsOf(q), w)
 }
 
-// Difference is a number for which a recount found another.
+// Difference is a number that differs from its recount.
 type Difference struct {
 	Name      string `json:"name"`
 	Counted   int64  `json:"counted"`
 	Recounted int64  `json:"recounted"`
 }
 
-// Recount is the result of counting the whole ledger again.
+// Recount is the result of recounting the entire scan log.
 type Recount struct {
 	Scans       int64        `json:"scans" doc:"in the ledger"`
 	Duplicates  int64        `json:"duplicates" doc:"0: a ledger has each scan once"`
@@ -322,57 +320,58 @@ type Recount struct {
 	Since       *time.Time   `json:"since,omitempty" doc:"only days from then on were compared, because older scans are gone from the ledger, or older days from the counts"`
 }
 
-// Verify makes the server count its whole ledger again and compare. The time that it takes grows
-// with the ledger: bound it with ctx.
+// Verify makes the server recount its entire scan log and compare the result with the statistics. The duration grows with the scan
+// log; limit the duration with ctx.
 func (c StatisticsService) Verify(ctx context.Context) (Recount, error) {
 	return post[Recount](ctx, c.patient(), "statistics/recount", nil)
 }
 
-// The kinds of alarms. A later server may have more.
+// The kinds of alarms. A later server may return further kinds.
 const (
-	CopiedCode  = "copied_code"  // its scans look as if it stood on several items
-	SpoiledCode = "spoiled_code" // a printer reported it as spoiled, and it was scanned
+	CopiedCode  = "copied_code"  // The scans suggest that copies of the code are on several items.
+	SpoiledCode = "spoiled_code" // A printer reported the code as spoiled, but the code was scanned.
 )
 
-// AlarmReason is one of the reasons of an alarm in both languages.
+// AlarmReason is a reason for an alarm, in both languages.
 type AlarmReason struct {
 	English string `json:"english"`
 	Chinese string `json:"chinese"`
 }
 
-// Alarm says what is wrong with a code by its scans.
+// Alarm is a suspicion about a code, raised by its scans.
 type Alarm struct {
-	ID             int64           `json:"id"`
-	Kind           string          `json:"kind"`
-	Account        string          `json:"account" answer:"optional"` // whose code it is; "" = the server is older
-	ApplicationID  int64           `json:"application_id"`
-	CodeIndex      int64           `json:"code_index"`
-	OccurredAt     time.Time       `json:"occurred_at"`
-	ScanID         string          `json:"scan_id"`
-	Score          int64           `json:"score"`
-	Details        json.RawMessage `json:"details"`
-	Reasons        []AlarmReason   `json:"reasons,omitempty" answer:"optional"` // the same for people, the heaviest first
-	AcknowledgedAt *time.Time      `json:"acknowledged_at,omitempty"`
-	AcknowledgedBy string          `json:"acknowledged_by,omitempty"`
-	DismissedAt    *time.Time      `json:"dismissed_at,omitempty"` // nil = it stands
-	DismissedBy    string          `json:"dismissed_by,omitempty"`
-	Note           string          `json:"note,omitempty"` // why it was dismissed
+	ID            int64           `json:"id"`
+	Kind          string          `json:"kind"`
+	Account       string          `json:"account" answer:"optional"` // owner of the code
+	ApplicationID int64           `json:"application_id"`
+	CodeIndex     int64           `json:"code_index"`
+	OccurredAt    time.Time       `json:"occurred_at"`
+	ScanID        string          `json:"scan_id"`
+	Score         int64           `json:"score"`
+	Details       json.RawMessage `json:"details"`
+	// Reasons explains Details in words, most significant first.
+	Reasons        []AlarmReason `json:"reasons,omitempty" answer:"optional"`
+	AcknowledgedAt *time.Time    `json:"acknowledged_at,omitempty"`
+	AcknowledgedBy string        `json:"acknowledged_by,omitempty"`
+	DismissedAt    *time.Time    `json:"dismissed_at,omitempty"` // DismissedAt is nil if the alarm has not been dismissed.
+	DismissedBy    string        `json:"dismissed_by,omitempty"`
+	Note           string        `json:"note,omitempty"` // The reason for the dismissal.
 }
 
-// AlarmQuery says which alarms are wanted; the zero value: the oldest 100.
+// AlarmQuery selects alarms; the zero value selects the oldest 100 alarms.
 type AlarmQuery struct {
-	After         int64  `query:"after"`          // only alarms after this id
-	Before        int64  `query:"before"`         // only alarms before this id; 0 = any
+	After         int64  `query:"after"`          // After selects only alarms with a higher ID.
+	Before        int64  `query:"before"`         // Before selects only alarms with a lower ID; 0 means no limit.
 	Newest        bool   `query:"newest"`         // newest first
-	Open          bool   `query:"open"`           // only those that nobody acknowledged or dismissed
-	Standing      bool   `query:"standing"`       // only those that nobody dismissed
-	ApplicationID int64  `query:"application_id"` // only of codes of this application; 0 = of any
-	Owner         string `query:"owner"`          // AppID of whose applications; "" = of all that the caller may see
-	Limit         int    `query:"limit"`          // 0 = 100, at most 1,000
+	Open          bool   `query:"open"`           // Open selects only alarms that are neither acknowledged nor dismissed.
+	Standing      bool   `query:"standing"`       // Standing selects only alarms that are not dismissed.
+	ApplicationID int64  `query:"application_id"` // Only alarms about codes of this application; 0 means all applications.
+	Owner         string `query:"owner"`          // AppID of the owner of the applications; "" means all accounts that the caller may see.
+	Limit         int    `query:"limit"`          // 0 means 100; at most 1,000.
 }
 
-// CountOpen returns the number of alarms that are neither acknowledged nor dismissed, of an account's applications; owner "" = of
-// all that the caller may see. The server counts up to 1,000.
+// CountOpen returns the number of alarms about an account's applications that are neither acknowledged nor dismissed; owner ""
+// means all accounts that the caller may see. The server counts at most 1,000 alarms.
 func (c AlarmsService) CountOpen(ctx context.Context, owner string) (int64, error) {
 	reply, err := get[struct {
 		Open int64 `json:"open"`
@@ -388,8 +387,8 @@ func (c AlarmsService) List(ctx context.Context, q AlarmQuery) ([]Alarm, error) 
 	return reply.Alarms, err
 }
 
-// Export writes all alarms of a query to w, as csv or parquet: its Limit does not count. language, en or zh, is that
-// of their reasons; "" = en. After an error what was written is incomplete.
+// Export writes all alarms of a query to w, as csv or parquet, and ignores Limit. language is the language of the reasons, en or
+// zh; "" means en. After an error, the written file is incomplete.
 func (c AlarmsService) Export(ctx context.Context, format, language string, q AlarmQuery, w io.Writer) error {
 	q.Limit = 0
 	query := paramsOf(q)
@@ -397,18 +396,18 @@ func (c AlarmsService) Export(ctx context.Context, format, language string, q Al
 	return c.exportTable(ctx, "alarms/export", format, query, w)
 }
 
-// Acknowledge notes that the caller has seen an alarm.
+// Acknowledge records that the caller has seen an alarm.
 func (c AlarmsService) Acknowledge(ctx context.Context, id int64) (Alarm, error) {
 	return post[Alarm](ctx, c.transport, fmt.Sprintf("alarms/%d/acknowledge", id), struct{}{})
 }
 
-// Dismiss takes an alarm back, with a note why the code is no copy. The code's page then is as before the
-// alarm, and only later scans can raise another one. A second dismissal of an alarm changes nothing.
+// Dismiss dismisses an alarm, with a note that explains why the code is not a copy. After a dismissal, the code's page is the same
+// as before the alarm, and only later scans can raise another alarm. A second dismissal of an alarm changes nothing.
 func (c AlarmsService) Dismiss(ctx context.Context, id int64, note string) (Alarm, error) {
 	return post[Alarm](ctx, c.transport, fmt.Sprintf("alarms/%d/dismiss", id), map[string]string{"note": note})
 }
 
-// BatchAlarm is the score from which on codes of an application raise an alarm for looking copied.
+// BatchAlarm is the score at which codes of an application raise an alarm about probable copies.
 type BatchAlarm struct {
 	ApplicationID  int64 `json:"application_id"`
 	Threshold      int64 `json:"threshold" doc:"the score from which a code is alarmed; 0 = no score is enough"`
@@ -418,24 +417,24 @@ type BatchAlarm struct {
 	Revised
 }
 
-// BatchAlarmPut sets it: a threshold, off, or neither for the server's own.
+// BatchAlarmPut sets the alarm threshold of an application: a score, off, or neither for the server's default.
 type BatchAlarmPut struct {
 	Threshold int64 `json:"threshold,omitempty" minimum:"1" maximum:"100000" doc:"the score from which a code is alarmed"`
 	Off       bool  `json:"off,omitempty" doc:"no score raises an alarm"`
 }
 
-// GetAlarmThreshold returns the score from which on codes of an application raise an alarm.
+// GetAlarmThreshold returns the score at which codes of an application raise an alarm.
 func (c BatchesService) GetAlarmThreshold(ctx context.Context, id int64) (BatchAlarm, error) {
 	return get[BatchAlarm](ctx, c.transport, batchPath(id, "alarm"))
 }
 
-// SetAlarmThreshold sets the score from which on codes of an application raise an alarm, from the next scan on. Earlier
-// alarms stay.
+// SetAlarmThreshold sets the score at which codes of an application raise an alarm, effective from the next scan. Earlier alarms
+// stay.
 func (c BatchesService) SetAlarmThreshold(ctx context.Context, id int64, alarm BatchAlarmPut) (BatchAlarm, error) {
 	return put[BatchAlarm](ctx, c.transport, batchPath(id, "alarm"), alarm)
 }
 
-// AlarmReplay says which alarms a threshold would have raised in the last 90 days.
+// AlarmReplay lists the alarms that a threshold would have raised in the last 90 days.
 type AlarmReplay struct {
 	ApplicationID  int64           `json:"application_id"`
 	Threshold      int64           `json:"threshold"`
@@ -457,8 +456,8 @@ type ReplayedAlarm struct {
 	Score      int64     `json:"score"`
 }
 
-// ReplayAlarms says which alarms a threshold would have raised for an application in the last 90 days; 0 = the one
-// in force. It changes nothing. The server reads its ledger for it: bound it with ctx.
+// ReplayAlarms returns the alarms that a threshold would have raised for an application in the last 90 days; 0 means the current
+// threshold. It changes nothing. The server reads its scan log for this call; limit the duration with ctx.
 func (c BatchesService) ReplayAlarms(ctx context.Context, id, threshold int64) (AlarmReplay, error) {
 	return get[AlarmReplay](ctx, c.patient(), withQuery(batchPath(id, "alarm/replay"), params{"threshold": threshold}))
 }

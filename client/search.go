@@ -4,7 +4,7 @@ import (
 	"context"
 )
 
-// Hit is something that a searched text names, or is a part of.
+// SearchHit is an object that a search text names or is a part of.
 type SearchHit struct {
 	Kind    string `json:"kind" enum:"account,rule,batch,code,serial,activity,call"`
 	Key     string `json:"key" doc:"an AppID, a prefix, an application_id, APPLICATION:INDEX of a code, the name of an activity, or a request id"`
@@ -25,8 +25,8 @@ type SearchQuery struct {
 	Quick   bool   `query:"quick" doc:"of rules, only those whose link begins with the text and the newest 2,000; left out: all of them, for two seconds at most"`
 }
 
-// Search finds what a text names, or is a part of: accounts, rules, batches, codes, serial numbers, activities and calls. Rules are
-// looked through for two seconds at most.
+// Search finds the objects that a text names or is a part of: accounts, rules, batches, codes, serial numbers, activities and
+// calls. The search of rules ends after two seconds.
 func (c *Client) Search(ctx context.Context, q SearchQuery) (SearchResult, error) {
 	return get[SearchResult](ctx, c.transport, withQuery("search", paramsOf(q)))
 }

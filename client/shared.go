@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// SharedChart is a link to one chart of statistics that can be read until it expires, without signing in. It shows what the one who
-// shared it may see at that time.
+// SharedChart is a link to one chart of statistics that is readable without signing in until the link expires. The chart shows the
+// data that the person who shared it may see at the time of viewing.
 type SharedChart struct {
 	ID        string    `json:"id"`
 	Title     string    `json:"title,omitempty"`
@@ -18,30 +18,31 @@ type SharedChart struct {
 	URL       string    `json:"url,omitempty" doc:"the link: only the answer that makes it has it"`
 }
 
-// SharedCharts are shared charts.
+// SharedCharts is a list of shared charts.
 type SharedCharts struct {
 	Charts []SharedChart `json:"charts"`
 }
 
-// NewSharedChart asks for a link to a chart.
+// NewSharedChart is a request for a link to a chart.
 type NewSharedChart struct {
 	Title    string `json:"title,omitempty" maxLength:"100" doc:"what its readers see above it"`
 	Question string `json:"question" maxLength:"2048" doc:"as in the address of the console's page of statistics, such as by=day&days=30&group=rule"`
 	Days     int    `json:"days" minimum:"1" maximum:"90" doc:"after how many days the link ends"`
 }
 
-// Create makes a link to a chart.
+// Create creates a link to a chart.
 func (c ChartsService) Create(ctx context.Context, n NewSharedChart) (SharedChart, error) {
 	return post[SharedChart](ctx, c.transport, "statistics/shared", n)
 }
 
-// List lists the charts that are shared now, the newest first: the caller's, or all of them for an operator of all accounts.
+// List lists the charts that are currently shared, newest first: the caller's charts, or all charts for an operator of all
+// accounts.
 func (c ChartsService) List(ctx context.Context) ([]SharedChart, error) {
 	list, err := get[SharedCharts](ctx, c.transport, "statistics/shared")
 	return list.Charts, err
 }
 
-// Revoke ends a link at once.
+// Revoke revokes a link immediately.
 func (c ChartsService) Revoke(ctx context.Context, id string) (SharedChart, error) {
 	return remove[SharedChart](ctx, c.transport, "statistics/shared/"+url.PathEscape(id))
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Webhook is a receiver of scans and alarms, shown without its secret.
+// Webhook is a receiver of scans and alarms, without its secret.
 type Webhook struct {
 	ID        int64          `json:"id"`
 	URL       string         `json:"url"`
@@ -21,14 +21,14 @@ type Webhook struct {
 	Revised
 }
 
-// WebhookCodes are codes whose scans a webhook is told of.
+// WebhookCodes selects codes whose scans are sent to a webhook.
 type WebhookCodes struct {
 	ApplicationID int64  `json:"application_id" minimum:"1"`
 	From          int64  `json:"from,omitempty" answer:"optional" minimum:"0" doc:"the first code_index; left out: 0"`
 	To            *int64 `json:"to,omitempty" minimum:"0" doc:"the last one; left out: the end"`
 }
 
-// WebhookList are all webhooks.
+// WebhookList is the list of all webhooks.
 type WebhookList struct {
 	Webhooks []Webhook `json:"webhooks"`
 }
@@ -41,7 +41,7 @@ type WebhookPut struct {
 	Alarms bool           `json:"alarms,omitempty" doc:"codes that look as if they were copied, and spoiled ones that were scanned"`
 }
 
-// Put returns the WebhookPut that would leave the webhook as it is.
+// Put returns a WebhookPut that leaves the webhook unchanged.
 func (w Webhook) Put() WebhookPut {
 	return WebhookPut{URL: w.URL, Codes: w.Codes, Rules: w.Rules, Alarms: w.Alarms}
 }
@@ -52,25 +52,25 @@ type WebhookAdded struct {
 	Secret  string  `json:"secret" doc:"shown this once: by it the receiver checks the signature, see the Standard Webhooks specification"`
 }
 
-// List lists who is told of scans and alarms, oldest first.
+// List lists the webhooks, oldest first.
 func (c WebhooksService) List(ctx context.Context) ([]Webhook, error) {
 	return c.webhooks(ctx, http.MethodGet, "webhooks")
 }
 
-// webhooks makes a call that answers all webhooks.
+// webhooks makes a call whose response contains all webhooks.
 func (c *transport) webhooks(ctx context.Context, method, path string) ([]Webhook, error) {
 	reply, err := ask[WebhookList](ctx, c, method, path, nil)
 	return reply.Webhooks, err
 }
 
-// Create adds a receiver, which is told of scans and alarms from now on. Its secret is shown
-// only in this answer. A *Problem with status 422 says what is wrong.
+// Create adds a webhook, which receives scans and alarms from now on. The webhook's secret is shown only in this response. The
+// *Problem with status 422 for an invalid webhook describes the error.
 func (c WebhooksService) Create(ctx context.Context, w WebhookPut) (WebhookAdded, error) {
 	return post[WebhookAdded](ctx, c.transport, "webhooks", w)
 }
 
-// Update changes what a webhook is told and where it is; enabled nil leaves it on or off.
-// Events that wait for it stay. A *Problem with status 404: there is none.
+// Update changes the events and the address of a webhook; a nil enabled leaves the webhook enabled or disabled as before. Pending
+// events of the webhook are kept. If the webhook does not exist, the result is a *Problem with status 404.
 func (c WebhooksService) Update(ctx context.Context, id int64, w WebhookPut, enabled *bool) (Webhook, error) {
 	return put[Webhook](ctx, c.transport, webhookPath(id), struct {
 		WebhookPut
@@ -80,19 +80,19 @@ func (c WebhooksService) Update(ctx context.Context, id int64, w WebhookPut, ena
 
 func webhookPath(id int64) string { return "webhooks/" + strconv.FormatInt(id, 10) }
 
-// Delete removes a webhook and the events that wait for it, and returns the webhooks that
-// are left. A *Problem with status 404: there is none.
+// Delete deletes a webhook with its pending events, and returns the remaining webhooks. If the webhook does not exist, the result
+// is a *Problem with status 404.
 func (c WebhooksService) Delete(ctx context.Context, id int64) ([]Webhook, error) {
 	return c.webhooks(ctx, http.MethodDelete, webhookPath(id))
 }
 
-// WebhookTest names a test message that was sent.
+// WebhookTest identifies a test message that was sent.
 type WebhookTest struct {
 	Event string `json:"event" doc:"by which its delivery is found"`
 }
 
-// Test sends a test message, and returns the event by which Deliveries lists it. A *Problem
-// with status 404: there is no such webhook.
+// Test sends a test message, and returns the event ID with which ListDeliveries shows the message. If the webhook does not exist,
+// the result is a *Problem with status 404.
 func (c WebhooksService) Test(ctx context.Context, id int64) (event string, err error) {
 	sent, err := post[WebhookTest](ctx, c.transport, webhookPath(id)+"/test", nil)
 	return sent.Event, err
@@ -119,22 +119,22 @@ type DeliveryList struct {
 	Deliveries []Delivery `json:"deliveries"`
 }
 
-// DeliveryQuery selects deliveries, newest first; the zero value is all.
+// DeliveryQuery selects deliveries, newest first; the zero value selects all deliveries.
 type DeliveryQuery struct {
-	Webhook int64  `query:"webhook" minimum:"0"`                 // 0 = of all webhooks
+	Webhook int64  `query:"webhook" minimum:"0"`                 // 0 means all webhooks.
 	State   string `query:"state" enum:"waiting,delivered,dead"` // "" = any
 	Before  int64  `query:"before" minimum:"0" doc:"only deliveries with a smaller id"`
 	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
-// ListDeliveries lists what was sent to webhooks and what became of it, newest first.
+// ListDeliveries lists the webhook deliveries with their results, newest first.
 func (c WebhooksService) ListDeliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, error) {
 	reply, err := get[DeliveryList](ctx, c.transport, withQuery("deliveries", paramsOf(q)))
 	return reply.Deliveries, err
 }
 
-// RetryDelivery sends a message again with the same event id, whatever became of it. A *Problem
-// with status 404: there is no such delivery.
+// RetryDelivery sends a message again with the same event ID, whatever the state of the delivery is. If the delivery does not
+// exist, the result is a *Problem with status 404.
 func (c WebhooksService) RetryDelivery(ctx context.Context, id int64) (Delivery, error) {
 	return post[Delivery](ctx, c.transport, fmt.Sprintf("deliveries/%d/replay", id), nil)
 }

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// WireError is an answer of the wire whose errcode is not 0.
+// WireError is a wire API response whose errcode is not 0.
 type WireError struct {
 	Code    int    // errcode
-	Message string // errmsg without the request id and the hint before it; some codes of the real platform have none
-	RID     string // request id; "" where the answer names none
+	Message string // Message is the errmsg without the hint and the request ID; empty for some codes of the real platform.
+	RID     string // Request ID; "" if the response contains none.
 }
 
 func (e *WireError) Error() string {
@@ -31,7 +31,7 @@ func (e *WireError) Error() string {
 	return text
 }
 
-// Codes that a caller acts on.
+// The errcodes to which the client itself reacts.
 const (
 	codeInvalidCredential  = 40001
 	codeInvalidAccessToken = 40014
@@ -56,8 +56,8 @@ type Token struct {
 	ExpiresIn   int    `json:"expires_in"` // seconds
 }
 
-// GetToken issues a new access token for Options.AppID. The one before works five
-// minutes more: prefer GetStableToken where others call for the same account.
+// GetToken issues a new access token for Options.AppID. The previous token remains valid for five more minutes; use GetStableToken
+// if other programs call for the same account.
 func (c WireService) GetToken(ctx context.Context) (Token, error) {
 	query := url.Values{"grant_type": {"client_credential"}, "appid": {c.options.AppID}, "secret": {c.options.Secret}}
 	var t Token
@@ -65,8 +65,8 @@ func (c WireService) GetToken(ctx context.Context) (Token, error) {
 	return t, err
 }
 
-// GetStableToken returns the token in force for Options.AppID and renews it only
-// near its end, or when force is set.
+// GetStableToken returns the current token for Options.AppID and renews the token only shortly before its expiry, or if force is
+// set.
 func (c WireService) GetStableToken(ctx context.Context, force bool) (Token, error) {
 	return c.stableToken(ctx, force)
 }
@@ -86,33 +86,33 @@ func (c *transport) stableToken(ctx context.Context, force bool) (Token, error) 
 	return t, err
 }
 
-// OpenVersion selects the users who may open a rule's test links, and the version.
+// OpenVersion is the version that a rule's test links open, and determines the users who may open them.
 type OpenVersion int
 
-// The test ranges of a rule.
+// The values of OpenVersion.
 const (
-	OpenDevelopment OpenVersion = 1 // developers, the development version
-	OpenTrial       OpenVersion = 2 // administrators and trial users, the trial version
-	OpenRelease     OpenVersion = 3 // administrators, developers and trial users, the release
+	OpenDevelopment OpenVersion = 1 // Developers open the development version.
+	OpenTrial       OpenVersion = 2 // Administrators and trial users open the trial version.
+	OpenRelease     OpenVersion = 3 // Administrators, developers and trial users open the release version.
 )
 
 // RuleDraft is the requested content of a rule.
 type RuleDraft struct {
 	Prefix string
-	Path   string // page, for example pages/index/index
-	// AppID is the Mini Program to open. Only a service account's rule has it;
-	// the three fields below are an ordinary rule's only.
+	Path   string // Path of the page, for example pages/index/index.
+	// AppID is the Mini Program to open. Only a service account's rule has an AppID; the three fields below exist only for an
+	// ordinary rule.
 	AppID       string
-	Occupy      bool        // other accounts may not set a rule below
+	Occupy      bool        // Other accounts may not add a rule below this prefix.
 	OpenVersion OpenVersion // 0 = OpenRelease
-	TestLinks   []string    // at most five; on an edit nil keeps those that are there, an empty list clears them
+	TestLinks   []string    // At most five; in an edit, nil keeps the existing test links, and an empty list removes them.
 }
 
-// CreateRule adds a rule, unpublished.
+// CreateRule adds an unpublished rule.
 func (c WireService) CreateRule(ctx context.Context, d RuleDraft) error { return c.saveRule(ctx, d, 0) }
 
-// UpdateRule changes a rule. The page of a published rule cannot change, and of a published
-// service-account rule nothing can: delete it and add it again.
+// UpdateRule changes a rule. The page of a published rule cannot be changed, and a published rule of a service account cannot be
+// changed at all: delete the rule and add it again.
 func (c WireService) UpdateRule(ctx context.Context, d RuleDraft) error { return c.saveRule(ctx, d, 1) }
 
 func (c *transport) saveRule(ctx context.Context, d RuleDraft, isEdit int) error {
@@ -134,30 +134,30 @@ func (c *transport) saveRule(ctx context.Context, d RuleDraft, isEdit int) error
 	return c.call(ctx, "/cgi-bin/wxopen/qrcodejumpadd", body, nil)
 }
 
-// Rule is a rule as the wire lists it.
+// Rule is a rule in the format of a wire API list.
 type Rule struct {
 	Prefix      string      `json:"prefix"`
 	Path        string      `json:"path"`
 	Published   bool        `json:"published"`
-	Occupy      bool        `json:"occupy"` // the last three are an ordinary rule's only
+	Occupy      bool        `json:"occupy"` // Occupy and the two fields below exist only for an ordinary rule.
 	OpenVersion OpenVersion `json:"open_version,omitempty"`
 	TestLinks   []string    `json:"test_links,omitempty"`
 }
 
-// RuleList is one answer of ListRules.
+// RuleList is the response of ListRules.
 type RuleList struct {
 	Rules         []Rule `json:"rules"`
-	Total         int    `json:"total"`          // of all rules, of which Rules may be a part
-	Open          bool   `json:"open"`           // false: jumping is switched off for the account
+	Total         int    `json:"total"`          // Number of all rules; Rules may contain only some of them.
+	Open          bool   `json:"open"`           // If Open is false, jump rules are switched off for the account.
 	PublishesLeft int    `json:"publishes_left"` // this month
 }
 
-// ListRequest says which rules to list: the newest 10,000, those of Prefixes,
-// or a page of all in the order of being added.
+// ListRequest selects the rules to list: the newest 10,000 rules, the rules with given Prefixes, or a page of all rules in the
+// order of their creation.
 type ListRequest struct {
-	AppID    string   // service accounts: the rules that open this Mini Program
-	Prefixes []string // at most 200, whole prefixes
-	Page     int      // from 1, together with PageSize
+	AppID    string   // For a service account: lists the rules that open this Mini Program.
+	Prefixes []string // At most 200 complete prefixes.
+	Page     int      // Page numbers start at 1; Page requires PageSize.
 	PageSize int      // at most 200
 }
 
@@ -186,7 +186,7 @@ func (c WireService) ListRules(ctx context.Context, q ListRequest) (RuleList, er
 		} `json:"rule_list"`
 		Open  int `json:"qrcodejump_open"`
 		Quota int `json:"qrcodejump_pub_quota"`
-		Total int `json:"total_count" answer:"optional"` // Contract: rules 1.3: not in every sample
+		Total int `json:"total_count" answer:"optional"` // Contract: rules 1.3: some documented samples lack this field.
 	}
 	if err := c.call(ctx, "/cgi-bin/wxopen/qrcodejumpget", body, &reply); err != nil {
 		return RuleList{}, err
@@ -199,8 +199,8 @@ func (c WireService) ListRules(ctx context.Context, q ListRequest) (RuleList, er
 	return list, nil
 }
 
-// ListAllRules lists every rule in the order of being added, with as many calls as
-// that takes. appid is as in ListRequest.
+// ListAllRules lists all rules in the order of their creation, with as many calls as necessary. appid has the same meaning as in
+// ListRequest.
 func (c WireService) ListAllRules(ctx context.Context, appid string) (RuleList, error) {
 	const pageSize = 200
 	list, err := c.ListRules(ctx, ListRequest{AppID: appid})
@@ -208,7 +208,7 @@ func (c WireService) ListAllRules(ctx context.Context, appid string) (RuleList, 
 		return RuleList{}, err
 	}
 	if list.Total <= len(list.Rules) {
-		slices.Reverse(list.Rules) // they come newest first
+		slices.Reverse(list.Rules) // The response lists the newest rule first.
 		return list, nil
 	}
 	all := []Rule{}
@@ -225,14 +225,13 @@ func (c WireService) ListAllRules(ctx context.Context, appid string) (RuleList, 
 	}
 }
 
-// PublishRule makes a rule live for everybody. It spends one of the month's
-// publishes, unless the rule is live already.
+// PublishRule publishes a rule, so that the rule works for all users. PublishRule uses one of the month's publishes, unless the
+// rule is published already.
 func (c WireService) PublishRule(ctx context.Context, prefix string) error {
 	return c.call(ctx, "/cgi-bin/wxopen/qrcodejumppublish", map[string]any{"prefix": prefix}, nil)
 }
 
-// DeleteRule deletes a rule at once. appid is the Mini Program that a service
-// account's rule opens, "" for an ordinary rule.
+// DeleteRule deletes a rule immediately. appid is the Mini Program that a service account's rule opens; "" for an ordinary rule.
 func (c WireService) DeleteRule(ctx context.Context, prefix, appid string) error {
 	body := map[string]any{"prefix": prefix}
 	if appid != "" {
@@ -241,14 +240,14 @@ func (c WireService) DeleteRule(ctx context.Context, prefix, appid string) error
 	return c.call(ctx, "/cgi-bin/wxopen/qrcodejumpdelete", body, nil)
 }
 
-// ConfirmFile is the verification file of an account. It must be readable in
-// the directory of a prefix before the rule is added.
+// ConfirmFile is the verification file of an account. The file must be accessible in the directory of a prefix before the rule is
+// added.
 type ConfirmFile struct {
 	Name    string `json:"name"`
 	Content string `json:"content"`
 }
 
-// GetVerificationFile returns the account's verification file, the same every time.
+// GetVerificationFile returns the account's verification file, which never changes.
 func (c WireService) GetVerificationFile(ctx context.Context) (ConfirmFile, error) {
 	var reply struct {
 		Name    string `json:"file_name"`
@@ -273,8 +272,8 @@ func (c *transport) call(ctx context.Context, path string, body map[string]any, 
 	})
 }
 
-// authorized makes a call with the account's token. A token that is refused is
-// renewed once: every refusal means that nothing was done.
+// authorized makes a call with the account's token. If the token is rejected, authorized renews it once and repeats the call, which
+// is safe because a rejected call has no effect.
 func (c *transport) authorized(ctx context.Context, call func(token string) error) error {
 	for retries, renewed := 0, false; ; {
 		token, err := c.accessToken(ctx)
@@ -312,7 +311,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// accessToken returns the token for wire calls and fetches it where needed.
+// accessToken returns the token for wire API calls and fetches a token if necessary.
 func (c *transport) accessToken(ctx context.Context) (string, error) {
 	if c.options.AccessToken != "" {
 		return c.options.AccessToken, nil
@@ -329,7 +328,7 @@ func (c *transport) accessToken(ctx context.Context) (string, error) {
 	return c.token, nil
 }
 
-// forget drops a token that was refused, unless another call renewed it.
+// forget discards a rejected token, unless another call has renewed it already.
 func (c *transport) forget(token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -338,9 +337,8 @@ func (c *transport) forget(token string) {
 	}
 }
 
-// wire makes a call and reads the answer into reply: *WireError if its errcode is not 0. A
-// successful answer has an errcode where reply is nil, else the fields of reply: answers with a
-// token have no errcode.
+// wire makes a call and decodes the response into reply; the error is a *WireError if the errcode is not 0. A successful response
+// must contain an errcode if reply is nil, else the fields of reply; responses with a token have no errcode.
 func (c *transport) wire(ctx context.Context, r request, limit int64, reply any) error {
 	a, err := c.send(ctx, r, limit)
 	if err != nil {
@@ -369,8 +367,7 @@ func (c *transport) wire(ctx context.Context, r request, limit int64, reply any)
 	return nil
 }
 
-// notTheWire returns the error for an answer with another status than 200, which every answer of the
-// wire has.
+// notTheWire returns the error for a response with a status other than 200, because every wire API response has status 200.
 func (c *transport) notTheWire(r request, a answer) error {
 	err := c.refused(r.method, r.path, a)
 	if p, ok := errors.AsType[*Problem](err); ok {

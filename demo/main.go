@@ -1,7 +1,6 @@
-// Command demo plays the main job against a server that it starts itself, and
-// prints every call and every answer: token, verification file, add, publish,
-// scan, delete. It speaks the language of its reader. Nothing leaves this machine,
-// and nothing stays behind.
+// Command demo runs a typical workflow against a server that it starts itself, and prints every call and every response: token,
+// verification file, add, publish, scan, delete. The demo prints its texts in the user's language. The demo sends nothing to other
+// machines and leaves no files behind.
 package main
 
 import (
@@ -30,10 +29,10 @@ import (
 //go:embed locale
 var texts embed.FS
 
-// book holds the demo's own texts.
+// book is the message catalogue of the demo.
 var book = i18n.Open(texts)
 
-// say says a text of the book in the language that the environment names, as programs of the system read it.
+// say returns a text of the message catalogue in the language from the environment variables.
 func say(key string, values ...any) string {
 	language, _ := i18n.Parse(strings.ReplaceAll(cmp.Or(os.Getenv("QRJUMP_LANG"), os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"),
 		os.Getenv("LANG")), "_", "-"))
@@ -54,11 +53,11 @@ settings:
   allow_private_hosts: true
 `
 
-// program is the binary that make build makes.
+// program is the path of the binary that make build produces.
 var program = filepath.Join("bin", "qrjump")
 
 func main() {
-	signal.Ignore(syscall.SIGPIPE) // the reader has seen enough: the server is stopped all the same
+	signal.Ignore(syscall.SIGPIPE) // If the output pipe is closed early, the demo continues, so that the server is stopped.
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
@@ -89,7 +88,7 @@ func run() (err error) {
 	return nil
 }
 
-// start runs the server until stop.
+// start starts the server, which runs until stop is called.
 func start(dir string) (url string, stop func() error, err error) {
 	if _, err := os.Stat(program); err != nil {
 		return "", nil, fmt.Errorf("%w: make demo builds it; by hand, make build does", err)
@@ -215,7 +214,7 @@ func (d *demo) play() error {
 	return d.scan(say("closed"), link, "open_url")
 }
 
-// wire makes one call of the platform's wire and checks its errcode.
+// wire makes one call of the platform's wire API and checks the errcode of the response.
 func (d *demo) wire(title, call string, body map[string]any, want int, dst any) error {
 	var answer json.RawMessage
 	if err := d.post(title, "/cgi-bin/wxopen/"+call+"?access_token="+d.token, body, &answer); err != nil {
@@ -236,7 +235,7 @@ func (d *demo) wire(title, call string, body map[string]any, want int, dst any) 
 	return json.Unmarshal(answer, dst)
 }
 
-// scan scans a text and checks what opens.
+// scan scans a text and checks the resulting action.
 func (d *demo) scan(title, text, want string) error {
 	var answer struct {
 		Action string `json:"action"`

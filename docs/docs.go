@@ -1,14 +1,14 @@
-// Package docs holds the pages of the guide as they are written.
+// Package docs embeds the pages of the guide.
 package docs
 
 import "embed"
 
-// Pages are the pages in Markdown, below "en" and "zh" under the same names.
+// Pages holds the Markdown pages, below "en" and "zh" under the same names.
 //
 //go:embed en zh
 var Pages embed.FS
 
-// Wire is the document of the platform's calls, OpenAPI 3.1.
+// Wire is the OpenAPI 3.1 document of the platform's calls.
 //
 //go:embed openapi-wire.json
 var Wire []byte

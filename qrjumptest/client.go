@@ -8,13 +8,12 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// patience is the timeout of one call of a test. It promises nothing about the server: it is so long that even a busy machine of CI
-// never needs it.
+// patience is the timeout of one call of a test. The timeout is no promise about the server: it is long enough even for a busy CI
+// machine.
 const patience = 5 * time.Minute
 
-// As returns a client that calls the wire for an account. Its errors have types:
-// *client.WireError for a number other than 0, *client.Problem for the scan and the
-// admin API, *client.Unreachable where nothing answers.
+// As returns a client that calls the wire API for an account. The client's errors are typed: *client.WireError for an errcode other
+// than 0, *client.Problem for the scan API and the admin API, *client.Unreachable if no server responds.
 func (s *Server) As(appid, secret string) *client.Client {
 	s.t.Helper()
 	c, err := client.New(s.URL, client.Options{AppID: appid, Secret: secret})
@@ -30,26 +29,26 @@ func (s *Server) Operator() *client.Client {
 	return s.As("", "")
 }
 
-// callContext bounds the time of one call.
+// callContext returns a context with the timeout of one call.
 func callContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), patience)
 }
 
-// Freeze stops the server's clock, so that what a test reads of it is exact. Advance
-// still moves it on; Run lets it run again from where it is.
+// Freeze stops the server's clock, so that a test can read exact times. Advance can move a frozen clock forward; Run resumes the
+// clock from its current time.
 func (s *Server) Freeze() {
 	s.t.Helper()
 	s.operate("stopping the clock", func(ctx context.Context, c *client.Client) error { return c.Emulator.FreezeClock(ctx) })
 }
 
-// Run lets a frozen clock run on.
+// Run resumes a frozen clock.
 func (s *Server) Run() {
 	s.t.Helper()
 	s.operate("starting the clock", func(ctx context.Context, c *client.Client) error { return c.Emulator.ResumeClock(ctx) })
 }
 
-// Calls lists what was called on the wire, newest first, with request, answer and
-// what was wrong; secrets are masked. The last 1,000 are kept.
+// Calls lists the calls of the wire API, newest first, with request, response and error; secrets are masked. The server keeps the
+// last 1,000 calls.
 func (s *Server) Calls(q client.CallQuery) (list []client.RecordedCall) {
 	s.t.Helper()
 	s.operate("reading the calls", func(ctx context.Context, c *client.Client) error {
@@ -60,8 +59,8 @@ func (s *Server) Calls(q client.CallQuery) (list []client.RecordedCall) {
 	return list
 }
 
-// Explain says what a scan by a user would open, and for each rule near the link why it opens it or
-// not. It does not count as a scan. The user may be "".
+// Explain returns the result of a user's scan and, for each rule near the link, the reason why the rule matches or not. An
+// explanation is not recorded as a scan. An empty user means an anonymous scan.
 func (s *Server) Explain(user, text string) (e client.Explanation) {
 	s.t.Helper()
 	s.operate("explaining "+text, func(ctx context.Context, c *client.Client) (err error) {
@@ -71,7 +70,7 @@ func (s *Server) Explain(user, text string) (e client.Explanation) {
 	return e
 }
 
-// Codes are the codes of one application.
+// Codes is the codes of one application.
 type Codes struct {
 	ID    int64 // application_id
 	Count int64
@@ -80,9 +79,9 @@ type Codes struct {
 	owner *client.Client
 }
 
-// Apply applies for codes of an account, a multiple of 10,000, and waits until they
-// are there. The account needs the feature marketcode; wxc0ffee0000000002 with
-// c0ffee00000000000000000000000002 has it without a seed.
+// Apply applies for codes of an account, in a multiple of 10,000, and waits until the codes are produced. The account needs the
+// feature marketcode; without a seed file, the account wxc0ffee0000000002 with the secret c0ffee00000000000000000000000002 has the
+// feature.
 func (s *Server) Apply(appid, secret string, count int64) Codes {
 	s.t.Helper()
 	codes := Codes{Count: count, s: s, owner: s.As(appid, secret)}
@@ -105,7 +104,7 @@ func (s *Server) Apply(appid, secret string, count int64) Codes {
 	}
 }
 
-// Activate makes the codes from one index to another, both included, open what a binding says.
+// Activate binds the codes from one index to another, both included, to a page.
 func (c Codes) Activate(from, to int64, b client.CodeBinding) {
 	c.s.t.Helper()
 	ctx, cancel := callContext()
@@ -115,7 +114,7 @@ func (c Codes) Activate(from, to int64, b client.CodeBinding) {
 	}
 }
 
-// Look returns a code by its index: its text, which Scan takes, and its state.
+// Look returns a code by its index, with its state and the text that Scan accepts.
 func (c Codes) Look(index int64) (code client.StoredCode) {
 	c.s.t.Helper()
 	c.s.operate(fmt.Sprintf("looking at code %d of application %d", index, c.ID), func(ctx context.Context, o *client.Client) (err error) {
@@ -131,7 +130,7 @@ func (c Codes) Text(index int64) string {
 	return c.Look(index).CodeURL
 }
 
-// operate makes calls as the operator; an error fails the test.
+// operate makes calls of the admin API; an error fails the test.
 func (s *Server) operate(kind string, do func(context.Context, *client.Client) error) {
 	s.t.Helper()
 	ctx, cancel := callContext()

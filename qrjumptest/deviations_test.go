@@ -54,10 +54,10 @@ settings: {verification: trust}
 		var marks strings.Builder
 		for _, d := range s.Deviations() {
 			marks.WriteString(d.EvidenceLevel + " ")
-			if d.Behaviour == "" || d.Account != "shop" || d.Endpoint != "/cgi-bin/wxopen/qrcodejumpadd" || d.Times != 1 || d.Advice == "" {
+			if d.Behaviour == "" || d.Account != "shop" || d.Endpoint != "/cgi-bin/wxopen/qrcodejumpadd" || d.Count != 1 || d.Advice == "" {
 				t.Errorf("%+v", d)
 			}
-			answer, err := http.Get(s.URL + "/admin/v1/calls/" + d.First)
+			answer, err := http.Get(s.URL + "/admin/v1/calls/" + d.FirstRID)
 			if err != nil || answer.StatusCode != 200 || answer.Body.Close() != nil {
 				t.Errorf("the first call of %+v: %v, %v", d, answer, err)
 			}

@@ -1,5 +1,5 @@
-// Package qrjumptest starts a real qrjump server inside a Go test: the same
-// server as the binary, with the emulator's controls at hand.
+// Package qrjumptest starts a real qrjump server inside a Go test: the same server as the binary, with access to the emulator's
+// controls.
 //
 //	srv := qrjumptest.Start(t, qrjumptest.Seed(`
 //	accounts:
@@ -7,8 +7,7 @@
 //	`))
 //	// point the SDK under test at srv.URL
 //
-// The server listens on a loopback port, keeps its data in the test's
-// temporary folder, and stops with the test.
+// The server listens on a loopback port, stores its data in the test's temporary folder, and stops at the end of the test.
 package qrjumptest
 
 import (
@@ -29,13 +28,13 @@ import (
 
 // Server is a running server.
 type Server struct {
-	// URL is the base address: give it to the SDK in place of the platform's.
+	// URL is the base URL of the server, which an SDK uses instead of the platform's URL.
 	URL string
 
 	t testing.TB
 }
 
-// Option says how the server starts.
+// Option configures the start of the server.
 type Option func(*options)
 
 type options struct {
@@ -44,21 +43,19 @@ type options struct {
 	strict   bool
 }
 
-// Seed starts with the accounts, rules and settings of a seed file's text.
-// Without it the server starts with the demo accounts of "qrjump serve --dev".
+// Seed starts the server with the accounts, rules and settings from the text of a seed file. Without Seed, the server starts with
+// the demo accounts of "qrjump serve --dev".
 func Seed(yaml string) Option { return func(o *options) { o.seed = yaml } }
 
-// Database keeps the state in PostgreSQL (a postgres:// URL) instead of the
-// embedded database.
+// Database stores the state in PostgreSQL (a postgres:// URL) instead of the embedded database.
 func Database(url string) Option { return func(o *options) { o.database = url } }
 
-// Strict fails the test, at its end, with each deviation that the platform is known or inferred to refuse. Deviations with an
-// assumed evidence level do not fail it; Server.Deviations lists them too.
+// Strict makes the test fail at its end for each deviation that the platform is known or inferred to reject. Deviations with the
+// evidence level assumed do not fail the test; Server.Deviations also lists them.
 func Strict() Option { return func(o *options) { o.strict = true } }
 
-// Start starts a server that stops with the test. Private hosts are allowed in
-// rules, no scan key and no admin token are needed; a verification file is
-// asked for unless the seed says otherwise.
+// Start starts a server that stops at the end of the test. Rules may use private hosts, and neither a scan key nor an admin token
+// is needed; adding a rule requires a verification file unless the seed file disables the check.
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
 	var o options
@@ -91,19 +88,18 @@ func Start(t testing.TB, opts ...Option) *Server {
 	return started
 }
 
-// Deviation is something that a caller did, that this server accepted, and that the platform may
-// refuse.
+// Deviation is a caller's action that this server accepted but the platform may reject.
 type Deviation struct {
-	Behaviour     string    `json:"behaviour"`      // its id in docs/en/behaviours.md
-	EvidenceLevel string    `json:"evidence_level"` // how sure it is that the platform refuses it: observed to assumed
-	Account       string    `json:"account"`        // "" where the caller showed no token and no secret
+	Behaviour     string    `json:"behaviour"`      // ID of the behaviour in docs/en/behaviours.md.
+	EvidenceLevel string    `json:"evidence_level"` // The certainty that the platform rejects the action, from observed to assumed.
+	Account       string    `json:"account"`        // Account is "" if the caller sent neither a token nor a secret.
 	Endpoint      string    `json:"endpoint"`
-	Times         int       `json:"times"` // in how many calls
-	First         string    `json:"first"` // request id of the first of them
+	Count         int       `json:"count"`     // Number of calls with the deviation.
+	FirstRID      string    `json:"first_rid"` // Request ID of the first call with the deviation.
 	FirstAt       time.Time `json:"first_at"`
-	Last          string    `json:"last"` // request id of the last
+	LastRID       string    `json:"last_rid"` // Request ID of the last call with the deviation.
 	LastAt        time.Time `json:"last_at"`
-	Advice        string    `json:"advice"` // what to change in the caller
+	Advice        string    `json:"advice"` // The necessary change in the caller.
 }
 
 // Deviations lists the deviations of all callers since the start or the last Reset.
@@ -119,12 +115,12 @@ func (s *Server) failDeviations() {
 		if d.EvidenceLevel != "assumed" {
 			s.t.Errorf("%s deviates from the platform at %s (%s, %s, %d times, first in %s): %s", d.Account, d.Endpoint, d.Behaviour,
 				d.EvidenceLevel,
-				d.Times, d.First, d.Advice)
+				d.Count, d.FirstRID, d.Advice)
 		}
 	}
 }
 
-// Advance moves the server's clock on. Tokens, quotas and months follow it.
+// Advance moves the server's clock forward. Tokens, quotas and calendar months follow the server's clock.
 func (s *Server) Advance(d time.Duration) {
 	s.t.Helper()
 	s.call(http.MethodPut, "/admin/v1/emulator/clock", map[string]any{"advance": d.String()}, nil)
@@ -140,16 +136,16 @@ func (s *Server) Now() time.Time {
 	return clock.Now
 }
 
-// Fault is an injected fault of an endpoint's calls, or an answer to calls of a path in place of the server.
+// Fault is an injected fault in the calls of an endpoint, or a fixed response to calls of a path.
 type Fault = client.Fault
 
-// Fail puts a fault in force. Earlier faults stay.
+// Fail activates a fault. Earlier faults stay.
 func (s *Server) Fail(f Fault) {
 	s.t.Helper()
 	s.operate("a fault of "+f.Path, func(ctx context.Context, c *client.Client) error { return c.Emulator.CreateFault(ctx, f) })
 }
 
-// Faults returns the faults in force, with how often each happened.
+// Faults returns the active faults with the number of their occurrences.
 func (s *Server) Faults() (list []client.FaultInForce) {
 	s.t.Helper()
 	s.operate("reading the faults", func(ctx context.Context, c *client.Client) (err error) {
@@ -159,14 +155,14 @@ func (s *Server) Faults() (list []client.FaultInForce) {
 	return list
 }
 
-// Reset brings the server back to its seed and to real time.
+// Reset restores the server to its seed file and to real time.
 func (s *Server) Reset() {
 	s.t.Helper()
 	s.call(http.MethodPost, "/admin/v1/emulator/reset", nil, nil)
 }
 
-// ResetAccounts brings some accounts back to the seed: their rules, codes, tokens, quotas and calls. Others keep
-// everything, so that tests that share a server do not meet.
+// ResetAccounts restores some accounts to the seed file: their rules, codes, tokens, quotas and calls. Other accounts remain
+// unchanged, so that tests that share a server do not interfere with each other.
 func (s *Server) ResetAccounts(appids ...string) {
 	s.t.Helper()
 	s.call(http.MethodPost, "/admin/v1/emulator/reset", map[string]any{"accounts": appids}, nil)
@@ -175,7 +171,7 @@ func (s *Server) ResetAccounts(appids ...string) {
 // Decision is the result of a scan.
 type Decision struct {
 	ScanID  string `json:"scan_id"`
-	Action  string `json:"action"` // open_mini_program, open_url, show_text, show_message
+	Action  string `json:"action"` // Action is open_mini_program, open_url, show_text or show_message.
 	AppID   string `json:"appid"`
 	Version string `json:"version"`
 	Path    string `json:"path"` // with its query
@@ -202,7 +198,7 @@ func (s *Server) ScanAs(user, text string) Decision {
 	return d
 }
 
-// call makes one call of the scan or admin API; anything but 2xx fails the test.
+// call makes one call of the scan API or the admin API; a status other than 2xx fails the test.
 func (s *Server) call(method, path string, body, dst any) {
 	s.t.Helper()
 	if err := s.try(method, path, body, dst); err != nil {

@@ -1,8 +1,8 @@
-// Package faultfs cuts the power under SQLite.
+// Package faultfs simulates a power failure under SQLite.
 //
-// A Disk listens to every write, truncate, sync and delete that SQLite makes. At a chosen operation the
-// power goes: that operation and all later ones fail. Image then says what a restarted machine would find:
-// everything that was synced, and of the rest any part, in any order, blocks torn.
+// A Disk records every write, truncate, sync and delete that SQLite makes. At a chosen operation the simulated power fails: this
+// operation and all later operations return an error. Image then returns the files that a restarted machine could find: all synced
+// data, and an arbitrary part of the unsynced writes, in any order, with torn blocks.
 package faultfs
 
 import (
@@ -16,16 +16,16 @@ import (
 	"sync"
 )
 
-// ErrNoPower is returned by every operation after the cut.
+// ErrNoPower is the error of every operation after the power failure.
 var ErrNoPower = errors.New("no power")
 
 const sector = 512
 
-// Disk is the durable side of all files that SQLite has open. The zero value is
-// empty and has power for ever.
+// Disk is a simulation of the durable content of all files that SQLite has open. The zero value is an empty disk without a power
+// failure.
 type Disk struct {
-	CutAt int // number of the operation that fails, counted from 1; 0 is never; see CutIn
-	// Cut is called with the first operation that has no power; nil = it only fails.
+	CutAt int // Number of the first operation that fails, counted from 1; 0 means that no operation fails; see CutIn.
+	// Cut is called at the first operation without power; if Cut is nil, the operation only fails.
 	Cut func()
 
 	mu    sync.Mutex
@@ -34,7 +34,7 @@ type Disk struct {
 	files map[string]*file
 }
 
-// Put lets a file be there from the beginning.
+// Put adds a file with durable content.
 func (d *Disk) Put(name string, content []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -44,7 +44,7 @@ func (d *Disk) Put(name string, content []byte) {
 	d.files[name] = &file{durable: content}
 }
 
-// CutIn lets the power go with the n-th operation from now; 0 = never.
+// CutIn makes the power fail at the n-th operation from now; 0 means never.
 func (d *Disk) CutIn(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -53,7 +53,7 @@ func (d *Disk) CutIn(n int) {
 	}
 }
 
-// Counts returns how many operations there were, and how many of them were syncs.
+// Counts returns the number of operations, and the number of syncs among them.
 func (d *Disk) Counts() (ops, syncs int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -67,7 +67,7 @@ type file struct {
 
 type change struct {
 	off  int64
-	data []byte // nil is a truncate to off
+	data []byte // If data is nil, the change truncates the file to off.
 }
 
 func (d *Disk) step(name string) (*file, error) {
@@ -86,7 +86,7 @@ func (d *Disk) step(name string) (*file, error) {
 	return f, nil
 }
 
-// dark is called with the lock held, which is never released.
+// dark calls Cut while the caller holds the lock.
 func (d *Disk) dark(err error) error {
 	if d.Cut != nil {
 		d.Cut()
@@ -94,14 +94,14 @@ func (d *Disk) dark(err error) error {
 	return err
 }
 
-// Write, Truncate, Sync and Delete are what SQLite is about to do; where they
-// fail, it has to fail too.
+// Write records a write that SQLite is about to make; if Write, Truncate, Sync or Delete returns an error, the SQLite operation
+// must fail too.
 func (d *Disk) Write(name string, p []byte, off int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f, err := d.step(name)
 	if err != nil {
-		if f := d.files[name]; f != nil && d.ops == d.CutAt { // the write in flight may land in part
+		if f := d.files[name]; f != nil && d.ops == d.CutAt { // The write in progress may be stored partially.
 			f.pending = append(f.pending, change{off, append([]byte{}, p...)})
 		}
 		return d.dark(err)
@@ -146,8 +146,8 @@ func (d *Disk) Delete(name string) error {
 	return nil
 }
 
-// Image writes into dir what the disk holds after the cut: an arbitrary part of what was not synced survives. Only Cut may use the
-// disk meanwhile.
+// Image writes a possible disk content after the power failure to dir: an arbitrary part of the unsynced writes survives. Only Cut
+// may use the disk while Image runs.
 func (d *Disk) Image(dir string, r *rand.Rand) error {
 	for _, name := range slices.Sorted(maps.Keys(d.files)) {
 		f := d.files[name]
@@ -158,7 +158,7 @@ func (d *Disk) Image(dir string, r *rand.Rand) error {
 		keep := r.Float64()
 		for _, c := range f.pending {
 			if r.Float64() > keep {
-				continue // lost, although later ones may survive
+				continue // The write is lost, although later writes may survive.
 			}
 			if c.data != nil && r.IntN(4) == 0 { // torn
 				n := len(c.data) / sector

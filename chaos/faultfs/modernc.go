@@ -11,14 +11,12 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// RegisterModernc puts d under the modernc driver and returns the name for
-// ?vfs=. first puts it under everything that SQLite opens in this process from
-// now on without a name.
+// RegisterModernc inserts d under the modernc SQLite driver and returns the name for ?vfs=. If first is true, d is also used for
+// all files that SQLite later opens in this process without a VFS name.
 //
-// modernc.org/sqlite/vfs is read-only and without WAL, so this goes through the
-// translated C interface: the default VFS is copied, and of each opened file the
-// method table, with four methods replaced. The file structure stays the one of
-// the default VFS, so locks and shared memory keep working.
+// The package modernc.org/sqlite/vfs is read-only and lacks WAL, so RegisterModernc uses the translated C interface: it copies the
+// default VFS and, for each opened file, the method table, in which it replaces four methods. The file structure remains that of
+// the default VFS, so locks and shared memory continue to work.
 func RegisterModernc(d *Disk, first bool) (name string, err error) {
 	tls := libc.NewTLS()
 	defer tls.Close()
@@ -73,21 +71,21 @@ type moderncFile struct {
 
 var registered atomic.Int64
 
-// modernc maps C addresses, which do not move, to what belongs to them.
+// modernc maps C addresses, which do not move, to the Go values for them.
 var modernc = struct {
 	sync.Mutex
 	disks  map[uintptr]moderncVFS
 	files  map[uintptr]moderncFile
-	tables map[uintptr]uintptr // method table of the default VFS to ours
+	tables map[uintptr]uintptr // tables maps each method table of the default VFS to its replacement.
 }{disks: map[uintptr]moderncVFS{}, files: map[uintptr]moderncFile{}, tables: map[uintptr]uintptr{}}
 
-// pointer makes of a function declared at the top level what the translated code takes for a C function pointer.
+// pointer converts a top-level Go function to a C function pointer for the translated code.
 func pointer[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&f)) }
 
-// function returns the reverse.
+// function converts a C function pointer of the translated code to a Go function.
 func function[F any](p uintptr) F { return *(*F)(unsafe.Pointer(&p)) }
 
-// pointerAt turns an address of C memory into a Go pointer.
+// pointerAt converts an address in C memory to a Go pointer.
 func pointerAt[T any](p uintptr) *T         { return *(**T)(unsafe.Pointer(&p)) }
 func vfsAt(p uintptr) *sqlite3.Tsqlite3_vfs { return pointerAt[sqlite3.Tsqlite3_vfs](p) }
 func methodsOf(file uintptr) *uintptr       { return &pointerAt[sqlite3.Tsqlite3_file](file).FpMethods }
@@ -161,5 +159,5 @@ func moderncSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 	if f.disk.Sync(f.name) != nil {
 		return sqlite3.SQLITE_IOERR_FSYNC
 	}
-	return sqlite3.SQLITE_OK // the real disk need not be flushed
+	return sqlite3.SQLITE_OK // The real disk does not need to be synced.
 }

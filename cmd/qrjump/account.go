@@ -13,8 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// aboutAccount names the account that an error is about; where there is none with
-// this AppID, it asks which one may be meant.
+// aboutAccount adds the AppID to an error; if the account does not exist, the error suggests a similar AppID.
 func aboutAccount(s *session, operator *client.Client, did, appid string, err error) error {
 	if !isNotFound(err) {
 		return failed(did, appid, err)
@@ -23,12 +22,11 @@ func aboutAccount(s *session, operator *client.Client, did, appid string, err er
 		next: said("account.see_qrjump_account_list")}
 }
 
-// nearAccount asks which account may be meant by the first of some AppIDs that none has;
-// "" where none is near, or each has one.
+// nearAccount returns a suggestion for the first of some AppIDs that does not exist; "" if no AppID is similar, or all exist.
 func nearAccount(s *session, operator *client.Client, given ...string) string {
 	list, err := operator.Accounts.List(s.ctx, "", 1000)
 	if err != nil {
-		return "" // the error stands without a guess too
+		return "" // the error is returned without a suggestion
 	}
 	appids := namesOf(list, func(a client.Account) string { return a.AppID })
 	for _, appid := range given {
@@ -39,8 +37,7 @@ func nearAccount(s *session, operator *client.Client, given ...string) string {
 	return ""
 }
 
-// emptyFor returns the error of a list of what an account has, where it is empty because no account
-// and no platform has this AppID.
+// emptyFor returns the error for an empty list of an account's objects if the AppID belongs to no account and no platform.
 func emptyFor(s *session, operator *client.Client, did, appid string, found int) error {
 	if found > 0 || appid == "" {
 		return nil
@@ -79,7 +76,7 @@ func (c *accountList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, all, failed("list", "accounts", err))
 }
 
-// withWaitingLinks returns the accounts that have a link, or the end of one, that an administrator has to answer.
+// withWaitingLinks returns the accounts that have a link, or the removal of a link, that an administrator must approve or reject.
 func withWaitingLinks(s *session, qrjump *client.Client, all []client.Account) (list []client.Account, err error) {
 	for _, a := range all {
 		if a.Kind == "mini_program" {
@@ -117,7 +114,7 @@ type accountShow struct {
 	Namespace string `placeholder:"NAME"`
 }
 
-// accountSections are an account, and what other resources have of it.
+// accountSections holds an account, and its data from other resources.
 type accountSections struct {
 	client.Account
 	PublishesLeft  int                   `json:"publishes_left"`
@@ -168,7 +165,7 @@ func (c *accountShow) Run(s *session, qrjump *client.Client) error {
 	})
 }
 
-// printSections prints a table of each section that is not empty, with the newest last.
+// printSections prints a table for each section that is not empty, newest entries last.
 func (a *accountSections) printSections(w io.Writer) {
 	section := func(title string, heads []string, rows [][]string) {
 		if len(rows) > 0 {
@@ -199,7 +196,7 @@ func (a *accountSections) printSections(w io.Writer) {
 	section("account.notices", []string{"AT", "WHAT", "PREFIX", "REASON"}, told)
 }
 
-// printAbilities says what an account may do, what is missing where it may not, and the command that mends each.
+// printAbilities prints for each ability whether the account has it, what is missing otherwise, and the command to fix it.
 func printAbilities(w io.Writer, appid string, list []client.Ability) {
 	var rows, mends [][2]string
 	for _, ability := range list {
@@ -269,11 +266,11 @@ type accountSet struct {
 	ending
 }
 
-// features are those that can be granted.
+// features lists the features that can be granted.
 var features = []string{codes.Feature}
 
-// changedFeatures adds and removes. A feature that is not named stays, also one
-// that this program does not know.
+// changedFeatures returns the features after adding and removing some of them. Features that are not named are kept, including
+// features that this program does not know.
 func changedFeatures(have, changes []string) ([]string, error) {
 	have = slices.Clone(have)
 	did := map[string]bool{}
@@ -297,7 +294,7 @@ func changedFeatures(have, changes []string) ([]string, error) {
 	return have, nil
 }
 
-// Run puts what is there with what the flags say: one flag changes one thing, and nothing at all if the account changed since it
+// Run merges the flags into the stored account: each flag changes one field, and the update fails if the account changed since it
 // was read.
 func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	want := client.AccountPut{JumpOpen: true}
@@ -358,7 +355,7 @@ func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	return c.showChanged(s, qrjump, c.AppID, err, did)
 }
 
-// changedMembers gives roles, and takes those away that are empty.
+// changedMembers returns the members after assigning roles; an empty role removes the member.
 func changedMembers(have, changes map[string]string) (map[string]string, error) {
 	have = maps.Clone(have)
 	for user, role := range changes {
@@ -376,7 +373,7 @@ func changedMembers(have, changes map[string]string) (map[string]string, error) 
 	return have, nil
 }
 
-// ends says what a change of an account takes away; "" where it takes nothing.
+// ends describes what a change of an account removes; "" = nothing.
 func (c *accountSet) ends(old client.Account, want client.AccountPut) string {
 	gone := slices.DeleteFunc(slices.Clone(old.Versions), func(v string) bool { return slices.Contains(want.Versions, v) })
 	for user := range old.Members {
@@ -393,7 +390,7 @@ func (c *accountSet) ends(old client.Account, want client.AccountPut) string {
 	return ""
 }
 
-// showChanged shows an account after a change: one line, or all of it for programs; or it returns why nothing changed.
+// showChanged prints an account after a change: one line for people, all fields for programs; or it returns why the change failed.
 func (o operator) showChanged(s *session, qrjump *client.Client, appid string, err error, did string) error {
 	if err != nil {
 		return err
@@ -411,7 +408,7 @@ func (o operator) showChanged(s *session, qrjump *client.Client, appid string, e
 
 type accountToken struct{ member }
 
-// Run prints the access token in force, and leaves it in force for others.
+// Run prints the valid access token without replacing it, so that it stays valid for others.
 func (c *accountToken) Run(s *session, wire *client.Client) error {
 	token, err := wire.Wire.GetStableToken(s.ctx, false)
 	if err != nil {

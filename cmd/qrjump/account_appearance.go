@@ -25,10 +25,10 @@ type accountAppearance struct {
 	CodeZh    *string `placeholder:"TEXT"`
 }
 
-// changed returns the appearance with what the flags say; false = they say nothing.
+// changed returns the appearance with the changes of the flags; false = no flags are set.
 func (c *accountAppearance) changed(have client.Appearance) (want client.AppearancePut, any bool, err error) {
 	want = have.Put()
-	if c.Accent != nil && *c.Accent != "" { // a shell takes "#" for the begin of a comment
+	if c.Accent != nil && *c.Accent != "" { // shells treat "#" as the start of a comment
 		*c.Accent = "#" + strings.ToLower(strings.TrimPrefix(*c.Accent, "#"))
 	}
 	en, zh := want.Texts["en"], want.Texts["zh"]
@@ -56,7 +56,7 @@ func (c *accountAppearance) changed(have client.Appearance) (want client.Appeara
 	return want, any || c.NoLogo || c.Logo != "", nil
 }
 
-// mostLogo is the maximum size of a logo in bytes; the server says so too, of what reaches it.
+// mostLogo is the maximum size of a logo in bytes; the server enforces the same limit on uploads.
 const mostLogo = 512 << 10
 
 func logoOf(name string) ([]byte, error) {
@@ -77,7 +77,7 @@ func logoOf(name string) ([]byte, error) {
 	return logo, nil
 }
 
-// Run shows how an account looks to buyers, after the changes that flags name.
+// Run shows the appearance of an account for customers, after applying the flags.
 func (c *accountAppearance) Run(s *session, qrjump *client.Client) error {
 	look, err := qrjump.Accounts.GetAppearance(s.ctx, c.AppID)
 	if err != nil {

@@ -25,7 +25,7 @@ type apiCommand struct {
 	ending
 }
 
-// apiOperation is an operation as the server's document describes it.
+// apiOperation is an operation in the server's OpenAPI document.
 type apiOperation struct {
 	ID         string         `json:"operationId"`
 	Summary    string         `json:"summary"`
@@ -45,33 +45,33 @@ type apiParameter struct {
 
 type apiSchema struct {
 	Ref         string `json:"$ref"`
-	Type        any    // a name, or a list of them
+	Type        any    // a type name, or a list of names
 	Description string
 	Enum        []any
 	Properties  map[string]apiSchema
 	Required    []string
 }
 
-// is reports whether a value may be of a type.
+// is reports whether a value may have a type.
 func (t apiSchema) is(name string) bool {
 	list, _ := t.Type.([]any)
 	return t.Type == name || slices.Contains(list, any(name))
 }
 
-// apiField describes one input of an operation: a parameter of its path or query, or a property of its body.
+// apiField describes one input of an operation: a path or query parameter, or a property of the body.
 type apiField struct {
 	name, in, means string
 	required        bool
 	schema          apiSchema
 }
 
-// apiTable is the admin API of a server.
+// apiTable holds the operations of a server's admin API.
 type apiTable struct {
 	operations []apiOperation
 	schemas    map[string]apiSchema
 }
 
-// readAPI asks a server for its operations, in the order of their ids.
+// readAPI reads the operations from a server's OpenAPI document, sorted by id.
 func readAPI(ctx context.Context, qrjump *client.Client) (apiTable, error) {
 	answer, err := qrjump.Do(ctx, client.OperationRequest{Method: http.MethodGet, Path: "/openapi.json"})
 	if err != nil {
@@ -101,12 +101,12 @@ func readAPI(ctx context.Context, qrjump *client.Client) (apiTable, error) {
 	return table, nil
 }
 
-// find returns an operation by its id, or the error that says which one may be meant.
+// find returns an operation by its id, or an error that suggests a similar id.
 func (t apiTable) find(id string) (apiOperation, error) {
 	return named(t.operations, func(o apiOperation) string { return o.ID }, "call", id, "operation", "qrjump api")
 }
 
-// contentType returns that of the body of an operation: JSON, or the first of what it takes; "" if it takes none.
+// contentType returns the content type of an operation's body: JSON, or else the first accepted type; "" = no body.
 func (o apiOperation) contentType() string {
 	kinds := slices.Sorted(maps.Keys(o.Body.Content))
 	if len(kinds) == 0 || slices.Contains(kinds, "application/json") {
@@ -115,7 +115,7 @@ func (o apiOperation) contentType() string {
 	return kinds[0]
 }
 
-// fields returns what an operation takes: what its path needs, then its query, then its body.
+// fields returns the inputs of an operation: path parameters, then query parameters, then body properties.
 func (t apiTable) fields(o apiOperation) (list []apiField) {
 	for _, in := range []string{"path", "query"} {
 		for _, p := range o.Parameters {
@@ -135,7 +135,7 @@ func (t apiTable) fields(o apiOperation) (list []apiField) {
 	return list
 }
 
-// resolve follows the reference of a schema.
+// resolve follows the $ref of a schema.
 func (t apiTable) resolve(schema apiSchema) apiSchema {
 	if name, ok := strings.CutPrefix(schema.Ref, "#/components/schemas/"); ok {
 		return t.schemas[name]
@@ -143,7 +143,7 @@ func (t apiTable) resolve(schema apiSchema) apiSchema {
 	return schema
 }
 
-// names are fields for a sentence, those that are required first with a star.
+// fieldNames returns the names of fields for a sentence, required fields first and marked with a star.
 func fieldNames(fields []apiField) string {
 	var words []string
 	for _, required := range []bool{true, false} {
@@ -160,7 +160,7 @@ func fieldNames(fields []apiField) string {
 	return orElse(strings.Join(words, ", "), said("api.no_field"))
 }
 
-// Run calls an operation of the admin API, or lists them.
+// Run calls an operation of the admin API, or lists the operations.
 func (c *apiCommand) Run(s *session, qrjump *client.Client) error {
 	table, err := readAPI(s.ctx, qrjump)
 	if err != nil {
@@ -193,7 +193,7 @@ func (c *apiCommand) Run(s *session, qrjump *client.Client) error {
 	return c.show(s, o, answer)
 }
 
-// call returns the request for an operation with the values that were given.
+// call returns the request for an operation with the given values.
 func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationRequest, error) {
 	call := client.OperationRequest{Method: o.method, Path: o.path, Query: url.Values{}}
 	fields, body := table.fields(o), map[string]any{}
@@ -229,7 +229,7 @@ func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationReque
 		if err != nil {
 			return call, usageError(inReader(err).Error())
 		}
-		call.Body, call.ContentType = f, kind // the transport closes it
+		call.Body, call.ContentType = f, kind // the HTTP transport closes the file
 	case kind == "application/json":
 		text, err := json.Marshal(body)
 		if err != nil {
@@ -242,8 +242,8 @@ func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationReque
 	return call, nil
 }
 
-// value returns a value of the command line as JSON: a text stays a text where the field takes one. v is what the
-// field has already: a list takes a value more.
+// value converts a command line value to JSON: it stays a string if the field accepts strings; v is the current value of the field,
+// and a list gets another element.
 func (t apiSchema) value(v any, text string) any {
 	var typed any
 	if json.Unmarshal([]byte(text), &typed) != nil || t.is("string") && typed != nil {
@@ -257,12 +257,12 @@ func (t apiSchema) value(v any, text string) any {
 		return append(list, typed)
 	}
 	if _, number := typed.(float64); number {
-		return json.RawMessage(text) // with all its digits
+		return json.RawMessage(text) // keeps all digits
 	}
 	return typed
 }
 
-// show writes an answer: JSON in the chosen format, anything else as it comes.
+// show prints a response: JSON in the chosen format, any other content unchanged.
 func (c *apiCommand) show(s *session, o apiOperation, answer *http.Response) error {
 	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
 	if answer.StatusCode == http.StatusNoContent {
@@ -291,10 +291,10 @@ func (c *apiCommand) show(s *session, o apiOperation, answer *http.Response) err
 	return printAnswer(s.out, text)
 }
 
-// lists reports whether the answer of the command is a list, of which CSV has a row for each member.
+// lists reports whether the output of the command is a list, which CSV prints with a row per element.
 func (c *apiCommand) lists() bool { return c.Operation == "" || strings.HasPrefix(c.Operation, "list") }
 
-// printAnswer prints any answer of the admin API: its only list as a table, or its fields.
+// printAnswer prints any response of the admin API: its only list as a table, or its fields.
 func printAnswer(w io.Writer, answer json.RawMessage) error {
 	rows, err := (&shaper{list: true}).onlyList(answer)
 	if err != nil || len(rows) == 0 {
@@ -339,7 +339,7 @@ func printAnswer(w io.Writer, answer json.RawMessage) error {
 	return nil
 }
 
-// cellForPeople returns a value as a cell: times in the zone of the reader.
+// cellForPeople formats a value for a table cell, with times in the reader's time zone.
 func cellForPeople(value json.RawMessage) string {
 	var t time.Time
 	if json.Unmarshal(value, &t) == nil && !t.IsZero() && value[0] == '"' {
@@ -348,7 +348,7 @@ func cellForPeople(value json.RawMessage) string {
 	return cellOf(value)
 }
 
-// apiWords returns the completions at the cursor: operations, or fields of one.
+// apiWords returns the completions at the cursor: operations, or fields of an operation.
 func apiWords(ctx context.Context, qrjump *client.Client, given []string) (list []candidate) {
 	table, err := readAPI(ctx, qrjump)
 	if err != nil {

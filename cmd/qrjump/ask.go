@@ -17,7 +17,7 @@ func atTerminal(s *session) bool {
 	return ok && term.IsTerminal(int(terminal.Fd()))
 }
 
-// fileOf returns the file that is read, if it is one.
+// fileOf returns the input as a file, or nil if it is no file.
 func fileOf(in io.Reader) (*os.File, bool) {
 	if standard, is := in.(standardInput); is {
 		return standard.file, true
@@ -26,34 +26,34 @@ func fileOf(in io.Reader) (*os.File, bool) {
 	return f, is
 }
 
-// typedLine returns the line that the user types at the terminal.
+// typedLine reads a line from the terminal.
 func typedLine(s *session) (string, error) {
 	line := make(chan string, 1)
 	go func() {
-		text, _ := bufio.NewReader(s.in).ReadString('\n') // without an answer it is empty
+		text, _ := bufio.NewReader(s.in).ReadString('\n') // after a read error the line is empty
 		line <- text
 	}()
 	select {
 	case text := <-line:
 		return strings.TrimSpace(text), nil
-	case <-s.ctx.Done(): // the reading ends with the program
+	case <-s.ctx.Done(): // The pending read ends with the program.
 		fmt.Fprintln(s.err)
 		return "", fault("ask.interrupted_nothing_was_done")
 	}
 }
 
-// agreed asks the user at the terminal whether to go on: nil is yes. Without a terminal there is no question, and it says how to
-// agree beforehand.
+// agreed asks the user at the terminal for confirmation; nil = confirmed. Without a terminal, agreed does not ask, and returns an
+// error that names the flag to confirm in advance.
 func agreed(s *session, kind, fallback string) error {
 	return asked(s, kind, fallback, said("ask.go_on_y_n", plain(kind)), "y", "Y", "yes", "Yes", "YES")
 }
 
-// agreedByName is agreed where the name of the context has to be typed.
+// agreedByName is a variant of agreed in which the user must type the name of the context.
 func agreedByName(s *session, kind, name, fallback string) error {
 	return asked(s, kind, fallback, said("ask.type_the_name", plain(kind), name), name)
 }
 
-// asked says nil where kind is typed is one of the answers that agree.
+// asked returns nil if the user types one of the confirming texts.
 func asked(s *session, kind, fallback, question string, agree ...string) error {
 	if !atTerminal(s) {
 		return misused("ask.nothing_was_done", plain(kind), fallback)

@@ -18,7 +18,7 @@ type auditList struct {
 	Limit int    `default:"50" placeholder:"N"`
 }
 
-// Run lists the latest changes, oldest first.
+// Run lists the latest changes of the audit log, oldest first.
 func (c *auditList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.AuditLog.List(s.ctx, client.ChangesQuery{Newest: true, Kind: c.Kind, Key: c.Key, Actor: c.Actor, Limit: c.Limit})
 	return listing[client.Change]{name: "changes", none: said("audit.no_change_is_like_that"), newestFirst: true,
@@ -37,7 +37,7 @@ type auditUndo struct {
 	Seq int64 `arg:""`
 }
 
-// Run undoes a change of a rule or of a GS1 key.
+// Run reverts a change of a rule or of a GS1 key.
 func (c *auditUndo) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.AuditLog.List(s.ctx, client.ChangesQuery{Before: c.Seq + 1, Newest: true, Limit: 1})
 	if err != nil {
@@ -58,7 +58,7 @@ func (c *auditUndo) Run(s *session, qrjump *client.Client) error {
 	})
 }
 
-// resolveThen shows what a link opened at a past moment.
+// resolveThen shows which page a link opened at a time in the past.
 func (c *scanCommand) resolveThen(s *session) error {
 	t, err := momentOf("--at", c.At, false)
 	if err != nil {
@@ -91,7 +91,7 @@ func (c *scanCommand) resolveThen(s *session) error {
 	})
 }
 
-// opened says in words what a decision of the past opened.
+// opened describes what a past scan decision opened.
 func opened(d client.PastDecision) string {
 	switch d.Action {
 	case client.OpenMiniProgram:

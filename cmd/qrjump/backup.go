@@ -17,13 +17,13 @@ import (
 	"github.com/qrjump/qrjump/internal/store/archive"
 )
 
-// passphraseFlags say where the passphrase of an archive comes from. It is
-// never a flag itself: that would show in the list of processes.
+// passphraseFlags select the source of an archive's passphrase. The passphrase is never a flag value, because the process list
+// would show it.
 type passphraseFlags struct {
 	PassphraseFile string `env:"QRJUMP_PASSPHRASE_FILE" placeholder:"FILE" file:"in"`
 }
 
-// passphrase returns the passphrase; again asks a person to type it twice.
+// passphrase returns the passphrase; repeat makes the user type it twice.
 func (p passphraseFlags) passphrase(s *session, repeat bool) (string, error) {
 	if p.PassphraseFile != "" {
 		f, err := os.Open(p.PassphraseFile)
@@ -63,8 +63,7 @@ func (p passphraseFlags) passphrase(s *session, repeat bool) (string, error) {
 	return word, nil
 }
 
-// typed reads what a person types unseen, until Ctrl-C; then the terminal shows
-// again what is typed.
+// typed reads a line without echo; Ctrl-C ends the read and restores the echo of the terminal.
 func typed(ctx context.Context, terminal int) ([]byte, error) {
 	oldState, err := term.GetState(terminal)
 	if err != nil {
@@ -82,7 +81,7 @@ func typed(ctx context.Context, terminal int) ([]byte, error) {
 	select {
 	case a := <-answered:
 		return a.word, a.err
-	case <-ctx.Done(): // the reading ends with the program
+	case <-ctx.Done(): // The pending read ends with the program.
 		_ = term.Restore(terminal, oldState)
 		return nil, fault("ask.interrupted_nothing_was_done")
 	}
@@ -95,7 +94,7 @@ type exportCommand struct {
 	File string `arg:"" file:"out"`
 }
 
-// Run writes beside the file, checks what was written, and renames it.
+// Run writes a temporary file beside the target, verifies it, and renames it.
 func (c *exportCommand) Run(s *session) error {
 	cl, err := c.asOperator(c.adminFlags)
 	if err != nil {
@@ -124,7 +123,7 @@ func (c *exportCommand) Run(s *session) error {
 	return err
 }
 
-// checked reads an archive that was written.
+// checked verifies an archive that was just written.
 func checked(f *os.File) (archive.Manifest, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -144,7 +143,7 @@ type importCommand struct {
 	File     string `arg:"" file:"in"`
 }
 
-// Run fills an empty database.
+// Run loads an archive into an empty database.
 func (c *importCommand) Run(s *session) error {
 	m, err := server.Import(s.ctx, server.Config{Data: c.Data, Database: c.Database, MasterKey: os.Getenv("QRJUMP_MASTER_KEY")}, c.File,
 		func() (string, error) {

@@ -16,17 +16,17 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// aboutBatch names the application that an error is about.
+// aboutBatch adds the id of an application for codes to an error.
 func aboutBatch(did string, id int64, err error) error {
 	return aboutCodes(doing(did, number(id)), err)
 }
 
-// aboutStored is aboutBatch for an operator: where there is no such application, it says which one may be meant.
+// aboutStored is aboutBatch for operators: if the application does not exist, the error suggests a similar id.
 func aboutStored(s *session, operator *client.Client, did string, id int64, err error) error {
 	return aboutStoredCodes(s, operator, doing(did, number(id)), id, err)
 }
 
-// aboutStoredCodes is aboutCodes for an operator, about codes of an application; 0 is one that was not named.
+// aboutStoredCodes is aboutCodes for operators, for codes of an application; 0 = no application was named.
 func aboutStoredCodes(s *session, operator *client.Client, did string, id int64, err error) error {
 	if id == 0 || !isNotFound(err) {
 		return aboutCodes(did, err)
@@ -37,12 +37,12 @@ func aboutStoredCodes(s *session, operator *client.Client, did string, id int64,
 		storedNumbers = append(storedNumbers, b.ID)
 	}
 	if listErr != nil || slices.Contains(storedNumbers, id) {
-		return aboutCodes(did, err) // the error stands without a guess too, and where something else is not there
+		return aboutCodes(did, err) // no suggestion, also if another object is missing
 	}
 	return hintError{error: fault("batch.of", did, err, nearNumber(id, storedNumbers)), next: said("batch.see_qrjump_batch_list")}
 }
 
-// codeAdvice says in plain words what a number of codes means, and what to do.
+// codeAdvice maps error numbers about codes to plain explanations and next steps.
 var codeAdvice = map[int]string{
 	errcode.ActivationOverlaps.Number: "batch.the_range_overlaps_codes_that",
 	errcode.CodeMalformed.Number:      "batch.this_server_has_no_such",
@@ -55,8 +55,7 @@ var codeAdvice = map[int]string{
 	errcode.NoPackageKey.Number:       "batch.the_account_has_no_package",
 }
 
-// aboutCodes says what to do about an error of codes, which differs from what
-// the same number says of rules.
+// aboutCodes adds advice to an error about codes; the same error number has other advice for rules.
 func aboutCodes(did string, err error) error {
 	if err == nil {
 		return nil
@@ -71,7 +70,7 @@ func aboutCodes(did string, err error) error {
 	}
 	switch w.Code {
 	case errcode.InvalidArgs.Number:
-		return hintError{error: happened} // it says itself what is wrong
+		return hintError{error: happened} // the error message is specific enough
 	case errcode.NoApplication.Number, errcode.NotOwnApplication.Number:
 		return hintError{error: happened, next: said("batch.this_account_has_no_such")}
 	case errcode.Unauthorized.Number:
@@ -84,8 +83,7 @@ func aboutCodes(did string, err error) error {
 	return happened
 }
 
-// unauthorized adds to 48001 which condition the account lacks, where the
-// operator's API tells.
+// unauthorized adds to error 48001 the condition that the account lacks, if the operator's API is available.
 func (m member) unauthorized(s *session, admin adminFlags, err error) error {
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok || w.Code != errcode.Unauthorized.Number || w.RID == "" {
@@ -95,7 +93,7 @@ func (m member) unauthorized(s *session, admin adminFlags, err error) error {
 	if opErr != nil {
 		return err
 	}
-	// The answer of this call is extra; if it fails, the error stands as it is.
+	// The response of this call is optional; if the call fails, the original error is returned unchanged.
 	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 	defer cancel()
 	if call, callErr := operator.Calls.Get(ctx, w.RID); callErr == nil && call.Detail != "" {
@@ -104,7 +102,7 @@ func (m member) unauthorized(s *session, admin adminFlags, err error) error {
 	return err
 }
 
-// wxaTypes are the versions that an activation opens, as the wire counts them.
+// wxaTypes maps the versions that an activation can open to their numbers on the wire.
 var wxaTypes = map[string]int{"release": 0, "development": 1, "trial": 2}
 
 func wxaTypeName(number int) string {
@@ -127,7 +125,7 @@ type batchApply struct {
 	templateFlags
 }
 
-// templateFlags say how the texts of codes are written.
+// templateFlags define the form of code texts.
 type templateFlags struct {
 	Text           string `placeholder:"TEMPLATE"`
 	GTIN           string `name:"gtin" placeholder:"GTIN"`
@@ -151,7 +149,8 @@ func (c *batchApply) Run(s *session) error {
 		"batch.application_how_far_it_is", id, id)
 }
 
-// order places an order by the admin API: another person may have to approve it, and only the admin API takes templates of texts.
+// order places an order through the admin API: another person may have to approve the order, and only the admin API accepts text
+// templates.
 func (c *batchApply) order(s *session) error {
 	if c.AppID == "" {
 		return misused("batch.whose_codes_give_appid")
@@ -163,7 +162,7 @@ func (c *batchApply) order(s *session) error {
 	return c.place(s, c.outputFlags, operator, c.AppID, client.OrderPut{Count: c.Count, ISV: c.ISV})
 }
 
-// place orders codes whose texts are written as the flags say.
+// place orders codes whose texts have the form that the flags define.
 func (f templateFlags) place(s *session, o outputFlags, operator *client.Client, appid string, put client.OrderPut) error {
 	put.Text, put.GTIN, put.Given, put.Weak, put.DryRun = f.Text, f.GTIN, f.FixedDigits, f.AllowGuessable, f.DryRun
 	order, err := operator.Orders.Create(s.ctx, appid, put)
@@ -187,7 +186,7 @@ type batchShow struct {
 	ISV string `name:"isv" placeholder:"ID"`
 }
 
-// Run shows how far an application is, and what can be downloaded of it.
+// Run shows the progress of an application for codes, and its downloads.
 func (c *batchShow) Run(s *session) error {
 	if c.ID == 0 && c.ISV == "" {
 		return misused("batch.which_application_give_its_id")
@@ -230,7 +229,8 @@ func (c *batchShow) Run(s *session) error {
 	})
 }
 
-// textOf asks the operator's API how the texts of an application are written; where it cannot be reached, an account sees the rest.
+// textOf reads the form of an application's code texts from the operator's API; if the API is unavailable, the account sees the
+// other fields.
 func (c *batchShow) textOf(s *session, id int64) (b client.Batch, known bool) {
 	if isPlatform(c.Server) && c.AdminServer == "" {
 		return b, false
@@ -267,7 +267,7 @@ func (c *batchList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("batch.list_applications_of"), c.Account, len(all)))
 }
 
-// codePage is the page that active codes open.
+// codePage is the page that activated codes open.
 type codePage struct {
 	Target string `required:"" placeholder:"APPID"`
 	Path   string `required:"" placeholder:"PAGE"`
@@ -322,18 +322,18 @@ func (c *batchActivate) Run(s *session) error {
 	})
 }
 
-// closedCodes counts the codes of a range that open nothing although they are activated.
+// closedCodes counts the activated codes of a range that still open nothing.
 type closedCodes struct{ void, frozen, recalled int64 }
 
 func (c closedCodes) all() int64 { return c.void + c.frozen + c.recalled }
 
-// closed asks the operator's API which codes of a range are void or frozen, and which of these by the recall of a package.
+// closed counts, with the operator's API, the void and frozen codes of a range, and those frozen by the recall of a package.
 func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, err error) {
 	operator, err := c.asOperator(c.adminFlags)
 	if err != nil {
 		return n, err
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second) // it is extra: the codes are activated
+	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second) // the call is optional: the codes are already activated
 	defer cancel()
 	var recalled []codes.Range
 	for start := int64(0); ; {
@@ -358,7 +358,7 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 			return n, err
 		}
 		for _, run := range runs.Runs {
-			from, run.To = run.To+1, min(run.To, r.To) // a range of the first code alone is answered with all
+			from, run.To = run.To+1, min(run.To, r.To) // for a range of only the first code, the server returns all runs
 			switch {
 			case run.Void:
 				n.void += run.Len()
@@ -385,7 +385,7 @@ type batchDeactivate struct {
 	ending
 }
 
-// Run makes codes not active any more.
+// Run deactivates codes.
 func (c *batchDeactivate) Run(s *session) error {
 	deactivate := func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
 		return qrjump.Codes.Deactivate(s.ctx, c.ID, time.Time{}, change)
@@ -401,7 +401,7 @@ type batchRetarget struct {
 	codePage
 }
 
-// Run opens another page for what is active in a range.
+// Run changes the page that the active codes of a range open.
 func (c *batchRetarget) Run(s *session) error {
 	r, all, err := parseRange(c.Range)
 	if err != nil {

@@ -17,7 +17,7 @@ type batchAlarm struct {
 	Replay    int64 `xor:"alarm" placeholder:"N"`
 }
 
-// Run shows or chooses from which score on codes of an application are alarmed.
+// Run shows or sets the score from which codes of an application raise an alarm.
 func (c *batchAlarm) Run(s *session) error {
 	if c.Threshold < 0 || c.Replay < 0 {
 		return misused("batch_alarm.threshold_and_replay_take_a")
@@ -73,7 +73,8 @@ func printReplay(w io.Writer, r client.AlarmReplay) {
 	fmt.Fprintln(w)
 	rows := [][]string{}
 	for _, alarm := range r.First {
-		rows = append(rows, []string{formatTime(alarm.OccurredAt), fmt.Sprintf("%d:%d", r.ApplicationID, alarm.CodeIndex), number(alarm.Score)})
+		rows = append(rows, []string{formatTime(alarm.OccurredAt), fmt.Sprintf("%d:%d", r.ApplicationID,
+			alarm.CodeIndex), number(alarm.Score)})
 	}
 	printTable(w, []string{"AT", "CODE", "SCORE"}, rows)
 	if int64(len(r.First)) < r.Alarms {

@@ -29,7 +29,7 @@ type batchDownload struct {
 	KeyFile string `xor:"key" placeholder:"FILE" file:"in"`
 }
 
-// downloadedFile is one file of a download.
+// downloadedFile is one downloaded file.
 type downloadedFile struct {
 	File  string `json:"file"`
 	From  int64  `json:"from"`
@@ -104,7 +104,7 @@ func (c *batchDownload) suffix() string {
 	return ".b64"
 }
 
-// packageKey returns the key to decrypt with, "" where packages stay as they are.
+// packageKey returns the decryption key; "" = packages stay encrypted.
 func (c *batchDownload) packageKey() (string, error) {
 	key := c.Key
 	if c.KeyFile != "" {
@@ -146,7 +146,7 @@ func checkPackageKey(key string) error {
 	return nil
 }
 
-// folder reports whether --out is one, and makes it where its name says so.
+// folder reports whether --out is a folder, and creates the folder if its name ends in a slash.
 func (c *batchDownload) folder() (bool, error) {
 	info, err := os.Stat(c.Out)
 	switch {
@@ -163,7 +163,7 @@ func (c *batchDownload) folder() (bool, error) {
 	return false, nil
 }
 
-// piecesOf returns the parts of segments that were asked for.
+// piecesOf returns the parts of the segments in the requested range.
 func piecesOf(a client.Application, want client.CodeRange) ([]client.CodeRange, error) {
 	if a.Status != client.ApplicationFinished || len(a.Segments) == 0 {
 		return nil, fault("batch_download.batch_the_application_is_not", a.ID,
@@ -185,16 +185,16 @@ func piecesOf(a client.Application, want client.CodeRange) ([]client.CodeRange, 
 	return list, nil
 }
 
-// download is a download that is going on.
+// download is a running download.
 type download struct {
 	*session
 	wire *client.Client
 	id   int64
-	key  string // "" = packages stay as they are
+	key  string // decryption key; "" = packages stay encrypted
 	bar  *bar
 }
 
-// file writes some pieces to one file.
+// file writes some segments to one file.
 func (d download) file(done *[]downloadedFile, path string, pieces ...client.CodeRange) error {
 	size, err := replaceFile(path, func(f io.Writer) error {
 		for _, r := range pieces {
@@ -205,14 +205,14 @@ func (d download) file(done *[]downloadedFile, path string, pieces ...client.Cod
 		return nil
 	})
 	if err != nil {
-		d.bar.end() // before what went wrong is told
+		d.bar.end() // before the error is printed
 		return err
 	}
 	*done = append(*done, downloadedFile{File: path, From: pieces[0].From, To: pieces[len(pieces)-1].To, Bytes: size})
 	return nil
 }
 
-// piece writes one package, or its rows.
+// piece writes one package as downloaded, or its decrypted rows.
 func (d download) piece(f io.Writer, r client.CodeRange) error {
 	pkg, err := d.wire.Wire.DownloadCodes(d.ctx, d.id, r)
 	if err != nil {
@@ -251,7 +251,7 @@ func (l *lineCounter) Write(b []byte) (int, error) {
 	return l.to.Write(b)
 }
 
-// replaceFile writes a file as a whole, for its owner only. An error of fill is returned as it is.
+// replaceFile writes a file atomically, readable only by its owner. Errors of fill are returned unchanged.
 func replaceFile(path string, fill func(io.Writer) error) (size int64, err error) {
 	var failed error
 	size, err = atomicfile.Write(path, 0o600, func(f *os.File) error {
@@ -267,10 +267,10 @@ func replaceFile(path string, fill func(io.Writer) error) (size int64, err error
 	return size, err
 }
 
-// bar shows on a terminal how far a command is, in codes, and elsewhere nothing.
+// bar shows the progress of a command in codes; it is silent unless the output is a terminal.
 type bar struct {
-	shown *progressbar.ProgressBar // nil = not shown
-	done  int64                    // codes of whole packages
+	shown *progressbar.ProgressBar // nil = hidden
+	done  int64                    // codes of completed packages
 }
 
 func newBar(s *session, codes int64, doing string) *bar {
@@ -283,7 +283,7 @@ func newBar(s *session, codes int64, doing string) *bar {
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())}
 }
 
-// follow counts what is read of a package of about size bytes.
+// follow returns a reader that counts the bytes of a package of about size bytes.
 func (b *bar) follow(in io.Reader, size, codes int64) io.Reader {
 	if b.shown == nil {
 		return in
@@ -291,17 +291,17 @@ func (b *bar) follow(in io.Reader, size, codes int64) io.Reader {
 	return &followed{in: in, bar: b, size: size, codes: codes}
 }
 
-// add counts codes that are done.
+// add adds completed codes.
 func (b *bar) add(codes int) {
 	if b.shown != nil {
-		_ = b.shown.Add(codes) // a terminal that is gone shows nothing
+		_ = b.shown.Add(codes) // An error here only means that the terminal is gone.
 	}
 }
 
-// end takes the bar away.
+// end removes the bar from the terminal.
 func (b *bar) end() {
 	if b.shown != nil {
-		_ = b.shown.Clear() // a terminal that is gone shows nothing
+		_ = b.shown.Clear() // An error here only means that the terminal is gone.
 		b.shown = nil
 	}
 }
@@ -319,7 +319,7 @@ func (f *followed) Read(b []byte) (int, error) {
 	if err == nil && f.size > 0 {
 		part = min(f.codes, int64(float64(f.codes)*float64(f.read)/float64(f.size)))
 	} else if err == nil {
-		part = 0 // no size was said: packages count when they are whole
+		part = 0 // unknown size: a package counts only when complete
 	}
 	if f.bar.shown != nil {
 		_ = f.bar.shown.Set64(f.bar.done + part)

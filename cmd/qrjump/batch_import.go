@@ -31,7 +31,7 @@ type batchImport struct {
 	ending
 }
 
-// importAtOnce is the number of lines of a call: other writers wait for its transaction.
+// importAtOnce is the number of lines per call: other writers wait for its transaction.
 const importAtOnce = 10_000
 
 // importPart is a file of an import.
@@ -40,8 +40,8 @@ type importPart struct {
 	codes client.CodeRange
 }
 
-// Run looks through the files, begins the batch, and brings some thousand codes a call.
-// The same files again change nothing, so a run that broke off is repeated.
+// Run checks the files, starts the import batch, and uploads some thousand codes per call. The import is idempotent, so an
+// interrupted run can be repeated with the same files.
 func (c *batchImport) Run(s *session) error {
 	if c.Undo != 0 {
 		return c.undo(s)
@@ -89,7 +89,7 @@ func (c *batchImport) Run(s *session) error {
 	})
 }
 
-// leftNothing takes back what this run has begun and brought, since the server refused the rest of it.
+// leftNothing undoes the import that this run started, because the server rejected the rest.
 func leftNothing(s *session, qrjump *client.Client, b client.Batch, actor string, refused error) error {
 	for {
 		all := client.ImportToUndo{To: b.Count - 1, Note: said("batch_import.the_import_was_refused"), Actor: actor}
@@ -104,7 +104,7 @@ func leftNothing(s *session, qrjump *client.Client, b client.Batch, actor string
 	}
 }
 
-// look reads the files once, and says what to begin.
+// look reads the files once, and determines the parameters of the import.
 func (c *batchImport) look(s *session, begin *client.NewImport) (parts []importPart, lines int64, err error) {
 	for _, name := range c.Files {
 		part := importPart{name: name, codes: client.CodeRange{From: -1}}
@@ -148,7 +148,7 @@ func (c *batchImport) look(s *session, begin *client.NewImport) (parts []importP
 	return parts, lines, nil
 }
 
-// bring imports the codes of a file.
+// bring uploads the codes of a file.
 func (c *batchImport) bring(s *session, qrjump *client.Client, id int64, part importPart, done *client.CodesImported, progress *bar) error {
 	f, err := os.Open(part.name)
 	if err != nil {
@@ -175,7 +175,7 @@ func (c *batchImport) bring(s *session, qrjump *client.Client, id int64, part im
 	return nil
 }
 
-// someLines reads up to so many lines; none at the end.
+// someLines reads up to limit lines; an empty text at the end of the file.
 func someLines(in *bufio.Reader, limit int) (text []byte, err error) {
 	for range limit {
 		line, err := in.ReadBytes('\n')
@@ -190,7 +190,7 @@ func someLines(in *bufio.Reader, limit int) (text []byte, err error) {
 	return text, nil
 }
 
-// undo deletes imported codes, some thousand a call.
+// undo deletes imported codes, some thousand per call.
 func (c *batchImport) undo(s *session) error {
 	want, all, err := parseRange(c.Files)
 	if err != nil {

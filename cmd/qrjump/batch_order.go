@@ -4,7 +4,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// orderState says how far an order is, and what to do next.
+// orderState describes the state of an order, and the next step.
 func orderState(o client.Order) string {
 	switch o.State {
 	case "waits":
@@ -18,7 +18,7 @@ func orderState(o client.Order) string {
 	return said("batch_order.application_next_qrjump_batch_schedule", o.ApplicationID)
 }
 
-// orderDecision names the order that was read.
+// orderDecision holds the arguments of approve and reject, including the revision of the order that the user has read.
 type orderDecision struct {
 	operator
 	AppID    string `arg:"" name:"appid"`
@@ -36,7 +36,7 @@ func (c *orderDecision) decide(s *session, qrjump *client.Client, agree bool) er
 
 type batchApprove struct{ orderDecision }
 
-// Run approves the order: its codes are made.
+// Run approves the order, so that its codes are made.
 func (c *batchApprove) Run(s *session, qrjump *client.Client) error { return c.decide(s, qrjump, true) }
 
 type batchReject struct{ orderDecision }
@@ -49,7 +49,7 @@ type batchOrders struct {
 	Account string `placeholder:"APPID"`
 }
 
-// Run lists orders with how far each is.
+// Run lists orders with their states.
 func (c *batchOrders) Run(s *session, qrjump *client.Client) error {
 	all := []client.Order{}
 	for hasMore := true; hasMore; {

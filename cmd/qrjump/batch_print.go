@@ -14,16 +14,16 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// readBack holds the texts that were read back from the labels of a job: Draw refuses one that does not say what it should.
+// readBack holds the texts that were read back from the labels of a job; Draw rejects a label whose symbols have the wrong text.
 type readBack struct {
 	mu     sync.Mutex
 	Labels int64    `json:"labels"`
-	Unread int64    `json:"unread"` // whose dot matrix came from elsewhere, and is of no kind that is known here
-	Index  int64    `json:"index"`  // of the label with the lowest one
+	Unread int64    `json:"unread"` // labels with an imported dot matrix of an unknown kind
+	Index  int64    `json:"index"`  // lowest code index of the labels
 	Says   []string `json:"says"`   // by its symbols
 }
 
-// note is told each label that was drawn.
+// note records a label that was drawn.
 func (b *readBack) note(r labels.Row, d symbol.Drawing) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -35,7 +35,7 @@ func (b *readBack) note(r labels.Row, d symbol.Drawing) {
 	}
 }
 
-// said tells what a job wrote, and of labels what they say.
+// said prints what a job wrote, and for labels the texts that were read back.
 func (f *rangeFlags) said(s *session, total int64, files []printedFile, read *readBack) error {
 	if f.Out == "-" {
 		return nil
@@ -119,13 +119,13 @@ func (c *batchListCodes) Run(s *session) error {
 	return c.said(s, src.count(), []printedFile{{c.Out, src.count(), size}}, nil)
 }
 
-// labelFlags say what stands on each label of a job.
+// labelFlags define the content of each label of a job.
 type labelFlags struct {
 	printFlags
 	Kind string `enum:"qr,datamatrix,matrix,both,gs1-qr,gs1-datamatrix,gs1-digital-link" default:"qr" placeholder:"KIND"`
 }
 
-// labelPrint says what labels are printed, and on what.
+// labelPrint holds the content and the medium of the labels to print.
 type labelPrint struct {
 	rangeFlags
 	labelFlags
@@ -137,7 +137,7 @@ type labelPrint struct {
 	Proofs    int64  `placeholder:"N"`
 }
 
-// format returns what is written: pages, or what each label is by itself; without --format the file's ending says it.
+// format returns the output format: pages, or the format of single labels; without --format it follows the file extension.
 func (c *labelPrint) format() string {
 	switch ending := filepath.Ext(c.Out); {
 	case c.Format != "":
@@ -152,7 +152,7 @@ func (c *labelPrint) format() string {
 
 func (c *labelPrint) onPages() bool { return c.format() == "pages" }
 
-// printLabels writes the labels, and says what was written.
+// printLabels writes the labels, and prints a summary.
 func (c *labelPrint) printLabels(s *session) error {
 	design, err := c.design(c.Kind)
 	if err != nil {
@@ -172,7 +172,7 @@ func (c *labelPrint) printLabels(s *session) error {
 	return c.pictures(s, design, &read)
 }
 
-// labelSource returns the source of the rows, with the requirements of the kind of labels.
+// labelSource returns the source of the rows, with the requirements of this kind of labels.
 func (c *labelPrint) labelSource(s *session) (rowSource, error) {
 	src, err := c.source(s)
 	if err == nil {
@@ -181,7 +181,7 @@ func (c *labelPrint) labelSource(s *session) (rowSource, error) {
 	return src, err
 }
 
-// pages writes pages of labels.
+// pages writes the labels as pages.
 func (c *labelPrint) pages(s *session, design labels.Design, read *readBack) error {
 	sheet, err := c.sheet(design)
 	if err != nil {
@@ -207,7 +207,7 @@ func (c *labelPrint) pages(s *session, design labels.Design, read *readBack) err
 	return c.parts(s, &src, job, c.PerFile*perPage, lead, read, write)
 }
 
-// sheet returns the layout of pages that the flags ask for.
+// sheet returns the page layout that the flags define.
 func (c *labelPrint) sheet(design labels.Design) (sheet labels.Sheet, err error) {
 	if err := c.check(); err != nil {
 		return sheet, err
@@ -229,7 +229,7 @@ func (c *labelPrint) sheet(design labels.Design) (sheet labels.Sheet, err error)
 	return sheet, nil
 }
 
-// parts writes a job of several files, with a bar on the terminal.
+// parts writes a job that consists of several files, with a progress bar on the terminal.
 func (f *rangeFlags) parts(s *session, src *rowSource, job *printJob, size, lead int64, read *readBack,
 	write func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64, done func(int)) error) error {
 	progress := newBar(s, src.count(), "drawing")
@@ -247,10 +247,10 @@ func (f *rangeFlags) parts(s *session, src *rowSource, job *printJob, size, lead
 	return f.said(s, src.count(), files, read)
 }
 
-// labelsPerFile is the number of labels in an archive without --per-file.
+// labelsPerFile is the number of labels per archive without --per-file.
 const labelsPerFile = 50_000
 
-// pictures writes each label by itself: into an archive, or as a stream for a label printer.
+// pictures writes each label separately: into an archive, or as a stream for a label printer.
 func (c *labelPrint) pictures(s *session, design labels.Design, read *readBack) error {
 	n := cmp.Or(c.PerFile, labelsPerFile)
 	format, zipped := labels.Format(c.format()), strings.HasSuffix(c.Out, ".zip")

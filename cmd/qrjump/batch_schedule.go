@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// bindingFlags say what active codes are for, and what they open.
+// bindingFlags define the purpose of active codes, and the page that they open.
 type bindingFlags struct {
 	Activity    string `required:"" placeholder:"NAME"`
 	Brand       string `required:"" placeholder:"NAME"`
@@ -34,14 +34,14 @@ type batchSchedule struct {
 	bindingFlags
 }
 
-// Run makes a range of codes open a page from a time on.
+// Run makes a range of codes open a page from a given time on.
 func (c *batchSchedule) Run(s *session) error {
 	t, err := momentOf("--at", c.At, true)
 	if err != nil {
 		return err
 	}
 	from := formatTime(t)
-	if c.At == "now" { // the server's own, which is later already when it is asked
+	if c.At == "now" { // zero = the server's current time, because a time computed here would already be in the past
 		t = time.Time{}
 	}
 	r, all, err := parseRange(c.Range)
@@ -71,7 +71,7 @@ type codeLog struct {
 	Limit int    `default:"100" placeholder:"N"`
 }
 
-// Run shows what happened to the codes of a batch, or to one code with its scans.
+// Run shows the history of a batch's codes, or of one code with its scans.
 func (c *codeLog) Run(s *session) error {
 	id, err := strconv.ParseInt(c.Which, 10, 64)
 	batch := err == nil
@@ -103,7 +103,7 @@ func (c *codeLog) Run(s *session) error {
 	})
 }
 
-// events lists what happened to the codes of an application, oldest first.
+// events lists the events of an application's codes, oldest first.
 func (c *codeLog) events(s *session, qrjump *client.Client, id int64) error {
 	list, err := qrjump.Codes.ListEvents(s.ctx, id, c.After, c.Limit)
 	rest := ""
@@ -131,7 +131,7 @@ func (c *codeLog) events(s *session, qrjump *client.Client, id int64) error {
 		}}.print(s, c.outputFlags, list, aboutStored(s, qrjump, said("batch_schedule.log_of_batch"), id, err))
 }
 
-// printScansOf says what is known of the scans of a code.
+// printScansOf prints the scan data of a code.
 func printScansOf(w io.Writer, code client.StoredCode, known client.CodeScans) {
 	if known.Scans == 0 {
 		tell(w, "batch_schedule.code_was_never_scanned", code.ApplicationID, code.CodeIndex)
@@ -149,7 +149,7 @@ func printScansOf(w io.Writer, code client.StoredCode, known client.CodeScans) {
 	}
 }
 
-// scoreText returns the score of a code with what it means.
+// scoreText returns the alarm score of a code with its meaning.
 func scoreText(known client.CodeScans) string {
 	text := said("batch_schedule.from_on_it_looks_as", known.Score, known.Threshold)
 	if known.Threshold == 0 {

@@ -20,8 +20,8 @@ type batchSerials struct {
 	Actor   string `placeholder:"WHO"`
 }
 
-// Run binds serial numbers, some thousands a call. The same file again changes
-// nothing, so a run that broke off is repeated.
+// Run binds serial numbers to codes, some thousand per call. Binding is idempotent, so an interrupted run can be repeated with the
+// same file.
 func (c *batchSerials) Run(s *session) error {
 	in := s.in
 	if c.File != "-" {
@@ -62,10 +62,10 @@ func (c *batchSerials) Run(s *session) error {
 	})
 }
 
-// serialsAtOnce keeps a call below the 1 MiB that a body of the admin API may have.
+// serialsAtOnce is the number of serial numbers per call, which keeps a body below the admin API's limit of 1 MiB.
 const serialsAtOnce = 3000
 
-// serialRows reads the header of a CSV, and returns what reads on.
+// serialRows reads the header of a CSV file, and returns a function that reads the next rows.
 func serialRows(in io.Reader) (next func() ([]client.SerialBinding, error), err error) {
 	table := csv.NewReader(in)
 	table.ReuseRecord = true
@@ -74,17 +74,17 @@ func serialRows(in io.Reader) (next func() ([]client.SerialBinding, error), err 
 		return nil, misused("batch_serials.the_file_has_no_first")
 	}
 	header = slices.Clone(header)
-	header[0] = strings.TrimPrefix(header[0], "\ufeff") // as spreadsheets write it
-	serial, actor := slices.Index(header, "serial"), ""
+	header[0] = strings.TrimPrefix(header[0], "\ufeff") // spreadsheets write a byte order mark
+	serial, column := slices.Index(header, "serial"), ""
 	for _, name := range []string{"index", "text", "code"} {
-		if actor == "" && slices.Contains(header, name) {
-			actor = name
+		if column == "" && slices.Contains(header, name) {
+			column = name
 		}
 	}
-	if serial < 0 || actor == "" {
+	if serial < 0 || column == "" {
 		return nil, misused("batch_serials.the_first_line_names_the", strings.Join(header, ", "))
 	}
-	pos := slices.Index(header, actor)
+	pos := slices.Index(header, column)
 	return func() (bindings []client.SerialBinding, err error) {
 		for len(bindings) < serialsAtOnce {
 			row, err := table.Read()
@@ -95,7 +95,7 @@ func serialRows(in io.Reader) (next func() ([]client.SerialBinding, error), err 
 				return nil, err
 			}
 			binding := client.SerialBinding{Serial: row[serial]}
-			switch actor {
+			switch column {
 			case "text":
 				binding.CodeURL = row[pos]
 			case "code":

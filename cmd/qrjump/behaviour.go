@@ -15,7 +15,7 @@ type behaviourList struct {
 	ID       string `arg:"" optional:"" name:"id"`
 }
 
-// Run lists what the server does where the platform might differ, or shows one of it with its evidence.
+// Run lists the server's behaviours that might differ from the platform's, or shows a behaviour with its evidence.
 func (c *behaviourList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Behaviours.List(s.ctx)
 	if c.ID != "" && err == nil {
@@ -38,7 +38,8 @@ func (c *behaviourList) show(s *session, list []client.Behaviour) error {
 	}
 	return c.print(s, behaviour, func(w io.Writer) {
 		server := say("behaviour.server")
-		printFields(w, [2]string{"behaviour", behaviour.ID}, [2]string{server.English(), behaviour.English}, [2]string{server.Chinese(), behaviour.Chinese},
+		printFields(w, [2]string{"behaviour", behaviour.ID}, [2]string{server.English(), behaviour.English},
+			[2]string{server.Chinese(), behaviour.Chinese},
 			[2]string{"known by", sureness(behaviour)}, [2]string{"evidence", behaviour.Source}, [2]string{"contract", behaviour.Section})
 	})
 }

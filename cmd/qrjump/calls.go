@@ -30,7 +30,7 @@ type callsCommand struct {
 	Every     time.Duration `default:"500ms" hidden:""`
 }
 
-// Run lists the last calls, the newest last: for programs one a line.
+// Run lists the latest calls, newest last; for programs, one call per line.
 func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 	if c.Persisted || c.Errors || c.Before != 0 {
 		return c.kept(s, qrjump)
@@ -42,7 +42,7 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 	page, err := qrjump.Calls.List(s.ctx, query)
 	if err != nil {
 		if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
-			return c.kept(s, qrjump) // no emulator: the log
+			return c.kept(s, qrjump) // without the emulator, read the call log
 		}
 		return emulated(said("calls.list_calls"), err)
 	}
@@ -64,8 +64,8 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 	return c.lines(s, page.Calls, true)
 }
 
-// kept lists calls of the log, the newest last, and says what was looked at: a search
-// that finds nothing there may go on with older ones.
+// kept lists calls of the call log, newest last, and reports the range that was searched, so that a search without matches can
+// continue with older calls.
 func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 	if c.Follow && (c.Errors || c.Before != 0) {
 		return misused("calls.follow_prints_what_comes_leave")
@@ -110,7 +110,7 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 	return nil
 }
 
-// lookedAt says what of the log was looked at, and how to go on.
+// lookedAt prints which part of the log was searched, and how to continue.
 func lookedAt(w io.Writer, looked client.Searched) {
 	if looked.Since != nil {
 		tell(w, "calls.looked_at_from_to", counted(looked.Examined, "call"), formatTime(*looked.Since), formatTime(*looked.Until))
@@ -120,7 +120,7 @@ func lookedAt(w io.Writer, looked client.Searched) {
 	}
 }
 
-// recorded are calls of the log, which does not keep their method, as others are printed.
+// recorded converts calls of the log, which does not store the HTTP method, to the type for printing.
 func recorded(kept []client.Call) []client.RecordedCall {
 	list := make([]client.RecordedCall, len(kept))
 	for i, call := range kept {
@@ -135,7 +135,7 @@ func recorded(kept []client.Call) []client.RecordedCall {
 	return list
 }
 
-// follow prints calls as they come.
+// follow prints new calls as they arrive.
 func (c *callsCommand) follow(s *session, qrjump *client.Client, query client.CallQuery, place string) error {
 	query.Limit, query.After = 1000, place
 	began := false
@@ -166,7 +166,7 @@ func (c *callsCommand) follow(s *session, qrjump *client.Client, query client.Ca
 	}
 }
 
-// followKept prints calls of the log as they come, of all nodes: those of others are up to a second behind.
+// followKept prints new calls of the log, of all nodes; calls of other nodes arrive up to a second late.
 func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
 	query := client.KeptCallQuery{RID: c.RID, Failed: c.Failed, Limit: 1,
 		CallSearch: client.CallSearch{Account: c.Account, Path: c.Path, ErrCode: c.ErrCode}}
@@ -191,7 +191,7 @@ func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
 				break
 			}
 		}
-		if !first { // else they were there before
+		if !first { // the first page has only calls from before the start
 			slices.Reverse(come)
 			if err := c.lines(s, recorded(come), !began); err != nil {
 				return err
@@ -207,7 +207,7 @@ func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
 	}
 }
 
-// lines prints calls one after the other.
+// lines prints one call per line.
 func (c *callsCommand) lines(s *session, calls []client.RecordedCall, header bool) error {
 	if c.isJSON() {
 		e := json.NewEncoder(s.out)
@@ -247,7 +247,7 @@ func (c *callsCommand) body(w io.Writer, kind, text string) {
 	}
 }
 
-// callPath returns the path of a call without its query.
+// callPath returns the path of a call without its query string.
 func callPath(address string) string {
 	path, _, _ := strings.Cut(address, "?")
 	if readable, err := url.PathUnescape(path); err == nil {

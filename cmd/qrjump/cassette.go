@@ -26,7 +26,7 @@ type recordCommand struct {
 	Timeout  time.Duration `default:"30s" placeholder:"TIME"`
 }
 
-// Run passes calls on and records them, until a signal comes.
+// Run forwards calls and records them until a signal arrives.
 func (c *recordCommand) Run(s *session) (err error) {
 	upstream, err := upstreamOf(c.Upstream)
 	if err != nil {
@@ -64,7 +64,8 @@ func upstreamOf(text string) (*url.URL, error) {
 	return upstream, nil
 }
 
-// newCassette makes the file of --out. A cassette that goes on would give the same stand-in to other values.
+// newCassette creates the file of --out. An existing file is rejected: a continued cassette would use the same placeholder for
+// different values.
 func newCassette(name string) (*os.File, error) {
 	out, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -84,7 +85,7 @@ func listen(address string) (net.Listener, error) {
 	return l, nil
 }
 
-// serveOn serves until a signal comes, then waits for what runs.
+// serveOn serves until a signal arrives, then waits for running requests.
 func serveOn(s *session, l net.Listener, h http.Handler, patience time.Duration) error {
 	serving := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(s.err, nil), slog.LevelWarn)}
@@ -108,7 +109,7 @@ type compareCommand struct {
 	Keep      string `placeholder:"DIR" file:"dir"`
 }
 
-// Run plays a cassette on a new server and lists what differs.
+// Run replays a cassette against a new server and lists the differences.
 func (c *compareCommand) Run(s *session) (err error) {
 	if c.Behaviour != "" {
 		if err := cassette.CheckRow(c.Behaviour); err != nil {
@@ -133,11 +134,12 @@ func (c *compareCommand) Run(s *session) (err error) {
 		return fault("cassette.compare_a_server_with_what", c.File, err)
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	report, err := cassette.Compare(s.ctx, stage, cassette.Server{URL: localServer.URL, Admin: localServer.AdminURL, Reach: func(t time.Time) {
-		if t.After(*now.Load()) {
-			now.Store(&t)
-		}
-	}})
+	report, err := cassette.Compare(s.ctx, stage, cassette.Server{URL: localServer.URL, Admin: localServer.AdminURL,
+		Reach: func(t time.Time) {
+			if t.After(*now.Load()) {
+				now.Store(&t)
+			}
+		}})
 	if err != nil {
 		return fault("cassette.compare", c.File, err)
 	}
@@ -204,7 +206,7 @@ type replayCommand struct {
 	ByContent bool
 }
 
-// Run answers calls from a cassette, until a signal comes.
+// Run serves responses from a cassette until a signal arrives.
 func (c *replayCommand) Run(s *session) error {
 	lines, err := readCassette(c.File)
 	if err != nil {

@@ -18,7 +18,7 @@ func (c *clockShow) Run(s *session, qrjump *client.Client) error {
 	return c.clock(s, qrjump, said("clock.show_the_clock"), nil)
 }
 
-// clock makes a move, if there is one, and shows the clock.
+// clock runs a move of the clock, if any, and shows the clock.
 func (o operator) clock(s *session, qrjump *client.Client, did string, move func() error) error {
 	if move != nil {
 		err := move()
@@ -39,7 +39,7 @@ func (o operator) clock(s *session, qrjump *client.Client, did string, move func
 	return o.print(s, currentClock, func(w io.Writer) { fmt.Fprintln(w, clockText(currentClock)) })
 }
 
-// clockText says in words what a clock shows.
+// clockText describes the state of a clock.
 func clockText(c client.Clock) string {
 	text := said("clock.the_clock_shows") + formatTime(c.Now)
 	if c.Frozen {
@@ -58,7 +58,7 @@ func clockText(c client.Clock) string {
 	return text + ", " + longTime(leadingWait) + said("clock.ahead_of_real_time")
 }
 
-// longTime returns a duration, with its days where it has many.
+// longTime formats a duration, in days if it has many.
 func longTime(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d < 3*day {
@@ -75,7 +75,7 @@ type clockSet struct {
 	RealTime bool
 }
 
-// Run sets the clock, moves it on, stops it, lets it run on, or lets it follow real time again.
+// Run sets, advances, stops or restarts the clock, or makes it follow real time again.
 func (c *clockSet) Run(s *session) error {
 	asked := 0
 	for _, single := range []bool{c.Time != "", c.Freeze, c.Resume, c.RealTime} {
@@ -122,9 +122,9 @@ type resetCommand struct {
 	ending
 }
 
-// Run brings the server, or some of its accounts, back to its seed and to real time.
+// Run resets the server, or some of its accounts, to its seed and to real time.
 func (c *resetCommand) Run(s *session, qrjump *client.Client) error {
-	if _, err := qrjump.Emulator.GetClock(s.ctx); err != nil { // before anything is asked
+	if _, err := qrjump.Emulator.GetClock(s.ctx); err != nil { // before the user is asked for confirmation
 		return emulated("reset", err)
 	}
 	if len(c.Account) > 0 {

@@ -19,7 +19,7 @@ var (
 	nineChars = regexp.MustCompile(`^[0-9A-Za-z]{9}$`)
 )
 
-// codeName reads what a person calls a code.
+// codeName parses the name of a code as users type it.
 func codeName(text string) (client.CodeName, error) {
 	if m := indexName.FindStringSubmatch(text); m != nil {
 		id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
@@ -42,7 +42,7 @@ type codeShow struct {
 	Text bool
 }
 
-// Run shows a code as its operator sees it, or as its account does.
+// Run shows a code with the operator's API, or with the account's API.
 func (c *codeShow) Run(s *session) error {
 	name, err := codeName(c.Code)
 	if err != nil {
@@ -109,13 +109,13 @@ func printCode(w io.Writer, c client.StoredCode) {
 		fields = append(fields, boundFields(c.Activation.Binding)...)
 		fields = append(fields, [2]string{"warning", c.Activation.Warning})
 	}
-	if c.Void { // whatever else is said of it
+	if c.Void { // printed before all other fields
 		tell(w, "code.this_code_is_void_it")
 	}
 	printFields(w, fields...)
 }
 
-// printHistory shows what happened to a code, the newest last.
+// printHistory prints the history of a code, newest last.
 func printHistory(w io.Writer, history []client.CodeEvent) {
 	rows := [][]string{}
 	for _, e := range slices.Backward(history) {
@@ -130,7 +130,7 @@ func printHistory(w io.Writer, history []client.CodeEvent) {
 	printTable(w, []string{"AT", "DID", "CODES", "BY", "FROM", "NOTE", "RID"}, rows)
 }
 
-// standingAlarm returns an alarm that was not dismissed, in a line.
+// standingAlarm describes an alarm that is not dismissed, in one line.
 func standingAlarm(a client.OpenAlarm) string {
 	kind := said("code.it_looks_copied_score") + number(a.Score)
 	if a.Kind == client.SpoiledCode {
@@ -163,7 +163,7 @@ func boundFields(b *client.CodeBinding) [][2]string {
 		{"brand", b.ProductBrand}, {"title", b.ProductTitle}, {"product", b.ProductCode}}
 }
 
-// selectedCodes names codes of an application, and who changes them and why.
+// selectedCodes holds the selected codes of an application, the actor of the change and its reason.
 type selectedCodes struct {
 	ID        int64    `arg:"" name:"id"`
 	Ranges    []string `arg:"" optional:"" name:"range"`
@@ -172,9 +172,10 @@ type selectedCodes struct {
 	Actor     string   `placeholder:"WHO"`
 }
 
-// selections returns the named codes, in calls that are not too long. Contract of the admin API: a body has at most 1 MiB.
+// selections returns the selected codes, split into requests within the size limit. Contract of the admin API: a request body has
+// at most 1 MiB.
 func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
-	const most = 8000 // code texts of 128 characters
+	const most = 8000 // limit for code texts of 128 characters
 	var list []client.CodeSelection
 	ranges, all, err := parseRanges(c.Ranges)
 	if err != nil {
@@ -195,13 +196,13 @@ func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
 	for part := range slices.Chunk(codes, most) {
 		list = append(list, client.CodeSelection{Codes: part})
 	}
-	if len(ranges)+len(codes) <= most { // one call, so that it is done whole or not at all
+	if len(ranges)+len(codes) <= most { // a single call, so that the change is atomic
 		return []client.CodeSelection{{Ranges: ranges, Codes: codes}}, nil
 	}
 	return list, nil
 }
 
-// codes returns those of the file.
+// codes returns the codes in the file.
 func (c *selectedCodes) codes(s *session) ([]string, error) {
 	if c.CodesFile == "" {
 		return nil, nil
@@ -218,7 +219,7 @@ func (c *selectedCodes) codes(s *session) ([]string, error) {
 	var list []string
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
-		// Spreadsheets begin their files with a mark of the byte order.
+		// Spreadsheets write a byte order mark at the start of a file.
 		if line := strings.TrimSpace(strings.TrimPrefix(lines.Text(), "\ufeff")); line != "" {
 			list = append(list, line)
 		}
@@ -232,14 +233,14 @@ func (c *selectedCodes) codes(s *session) ([]string, error) {
 	return list, nil
 }
 
-// prerequisites says how it was with codes that a change left as they were.
+// prerequisites maps each change to a text about codes that the change left unchanged.
 var prerequisites = map[string]string{
 	client.Freeze: "code.were_frozen_before", client.Void: "code.were_void_before", client.Redeem: "code.had_been_redeemed_before",
 	"deactivate":    "code.were_not_active",
 	client.Unfreeze: "code.were_not_frozen_or_stay",
 }
 
-// change makes a change to what was named; one that ends something is agreed to first.
+// change applies a change to the selected codes; a change that ends something must be confirmed first.
 func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 	do func(*client.Client, client.CodeChange) (client.CodesChanged, error)) error {
 	parts, err := c.selections(s)
@@ -280,7 +281,7 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 	if err != nil || did != client.Redeem {
 		return err
 	}
-	// A till that hands out one thing for each code must not take this for a yes.
+	// A point of sale that gives one item per code must not treat a partial redemption as a success.
 	if done.Changed < done.Codes {
 		return fault("code.not_all_were_redeemed_by", done.Codes-done.Changed, countedCodes(done.Codes), c.ID,
 			said(prerequisites[did]))
@@ -288,14 +289,14 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 	return err
 }
 
-// warn tells a person what the server warns of.
+// warn prints the server's warning.
 func (s *session) warn(done client.CodesChanged) {
 	if done.Warning != "" {
 		fmt.Fprintln(s.err, said("code.warning", errortext.In(speaks.language(), done.Warning)))
 	}
 }
 
-// howMany says how many codes were named, as far as that is known here.
+// howMany describes the number of selected codes, as far as it is known to the client.
 func howMany(parts []client.CodeSelection) string {
 	var n int64
 	for _, part := range parts {
@@ -310,7 +311,7 @@ func howMany(parts []client.CodeSelection) string {
 	return countedCodes(n)
 }
 
-// changeState makes one of the four changes of state.
+// changeState makes one of the four state changes.
 func (c *selectedCodes) changeState(s *session, o operator, end *ending, did string) error {
 	return c.change(s, o, end, did, func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
 		return qrjump.Codes.Update(s.ctx, c.ID, did, change)
@@ -323,7 +324,7 @@ type codeFreeze struct {
 	ending
 }
 
-// Run freezes codes: they open nothing until they are unfrozen.
+// Run freezes codes, which then open nothing until they are unfrozen.
 func (c *codeFreeze) Run(s *session) error {
 	return c.changeState(s, c.operator, &c.ending, client.Freeze)
 }
@@ -333,7 +334,7 @@ type codeUnfreeze struct {
 	selectedCodes
 }
 
-// Run lets frozen codes open again.
+// Run unfreezes codes, so that they open their page again.
 func (c *codeUnfreeze) Run(s *session) error {
 	return c.changeState(s, c.operator, nil, client.Unfreeze)
 }
@@ -343,7 +344,7 @@ type codeRedeem struct {
 	selectedCodes
 }
 
-// Run redeems codes; it fails if one of them was redeemed before.
+// Run redeems codes; it fails if one of the codes was already redeemed.
 func (c *codeRedeem) Run(s *session) error { return c.changeState(s, c.operator, nil, client.Redeem) }
 
 type codeVoid struct {
@@ -361,7 +362,7 @@ type codeExchange struct {
 	OpenID string `name:"openid" required:"" placeholder:"OPENID"`
 }
 
-// Run trades the ticket of a scan for the code.
+// Run exchanges the ticket of a scan for the code.
 func (c *codeExchange) Run(s *session, wire *client.Client) error {
 	found, err := wire.Wire.ExchangeTicket(s.ctx, c.OpenID, c.Ticket)
 	if err != nil {

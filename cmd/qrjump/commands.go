@@ -6,7 +6,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// printTables writes the table of commands as JSON, in each language, for the program that prints the documents (docs/print).
+// printTables writes the command reference as JSON, in each language, for the documentation generator (docs/print).
 func printTables(s *session) error {
 	said := map[reader]any{}
 	for _, r := range []reader{"en", "zh"} {

@@ -17,8 +17,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// The scripts that each shell reads to complete qrjump ask qrjump __complete at every
-// key, so that they need no change when a command does.
+// The completion scripts of each shell call qrjump __complete at every key press, so that they need no update when commands change.
 var (
 	//go:embed completion.bash
 	completionBash string
@@ -34,7 +33,7 @@ type completionCommand struct {
 	Shell string `arg:"" enum:"bash,zsh,fish,powershell"`
 }
 
-// Run prints the script.
+// Run prints the completion script of a shell.
 func (c *completionCommand) Run(s *session) error {
 	_, err := io.WriteString(s.out, map[string]string{"bash": completionBash, "zsh": completionZsh, "fish": completionFish,
 		"powershell": completionPowerShell}[c.Shell])
@@ -45,15 +44,14 @@ type completeCommand struct {
 	Words []string `arg:"" optional:"" passthrough:""`
 }
 
-// The lines that stand for names in the file system, which a shell finds better.
+// The special lines that make the shell complete file or folder names itself.
 const (
 	anyFile   = ":files"
 	anyFolder = ":folders"
 )
 
-// Run prints what may stand at the last of the words, one a line, with a tab and
-// what it means. The words are those of the command line after "--", without
-// "qrjump", up to the cursor.
+// Run prints the candidates for the last word, one per line, each followed by a tab and its description. The words are the words of
+// the command line after "--", without "qrjump", up to the cursor.
 func (c *completeCommand) Run(s *session) error {
 	words := c.Words
 	if len(words) > 0 && words[0] == "--" {
@@ -69,17 +67,17 @@ func (c *completeCommand) Run(s *session) error {
 	return nil
 }
 
-// candidate is a word that may stand at the cursor.
+// candidate is a possible word at the cursor.
 type candidate struct{ word, means string }
 
-// begunLine is the parsed part of a line before the cursor.
+// begunLine is the parsed part of a command line before the cursor.
 type begunLine struct {
-	node  *kong.Node // the verb, or as much of it as is there
+	node  *kong.Node // deepest command that was recognised
 	flags []*kong.Flag
 	given []string // flags with their values
-	args  int      // arguments after the verb
+	args  int      // number of arguments after the command
 	words []string // these arguments
-	plain bool     // after --: no word is a flag any more
+	plain bool     // after "--" no word is a flag
 	value *kong.Flag
 }
 
@@ -128,7 +126,7 @@ func completions(s *session, model *kong.Application, words []string) []candidat
 	return startingWith(last, list)
 }
 
-// read walks the words before the cursor through the commands.
+// read matches the words before the cursor with the commands.
 func read(model *kong.Application, words []string) begunLine {
 	t := begunLine{node: model.Node}
 	t.flags = t.allowed()
@@ -150,7 +148,7 @@ func read(model *kong.Application, words []string) begunLine {
 				t.value = f
 			}
 		case t.node.Path() == "help":
-			// Its words are those of another command.
+			// The following words belong to another command line.
 			t.node = read(model, words[i:]).node
 			return t
 		default:
@@ -168,8 +166,7 @@ func read(model *kong.Application, words []string) begunLine {
 	return t
 }
 
-// allowed returns the flags that may stand here: those of the verb, and before a
-// verb those of every verb.
+// allowed returns the valid flags at the cursor: the flags of the command, and before a command those of all commands.
 func (t *begunLine) allowed() (list []*kong.Flag) {
 	nodes := []*kong.Node{t.node}
 	if t.node.DefaultCmd != nil {
@@ -200,7 +197,7 @@ func (t *begunLine) flag(name string) *kong.Flag {
 	return nil
 }
 
-// positional returns the argument that is next; a list takes all that follow.
+// positional returns the next positional argument; a list argument takes all that follow.
 func (t *begunLine) positional() *kong.Value {
 	node := t.node
 	if node.DefaultCmd != nil {
@@ -215,7 +212,7 @@ func (t *begunLine) positional() *kong.Value {
 	return nil
 }
 
-// values returns the values of a flag or an argument, as far as they can be known.
+// values returns the known values of a flag or an argument.
 func (t *begunLine) values(s *session, v *kong.Value, begun string) (list []candidate) {
 	shown := v.Name
 	if v.Flag != nil && v.Flag.PlaceHolder != "" {
@@ -237,7 +234,7 @@ func (t *begunLine) values(s *session, v *kong.Value, begun string) (list []cand
 	case v.Name == "context", strings.HasPrefix(t.node.Path(), "context ") && v.Flag == nil:
 		file, _, err := readContexts()
 		if err != nil {
-			return nil // a key is no place for an error
+			return nil // errors are not shown during completion
 		}
 		for _, name := range slices.Sorted(maps.Keys(file.Contexts)) {
 			list = append(list, candidate{name, file.Contexts[name].place()})
@@ -248,13 +245,14 @@ func (t *begunLine) values(s *session, v *kong.Value, begun string) (list []cand
 	return list
 }
 
-// patience is the time that a key waits for a server.
+// patience is the timeout for a server during completion.
 var patience = 500 * time.Millisecond
 
-// mostKept is the maximum number of a server's objects that a shell is shown.
+// mostKept is the maximum number of a server's objects that completion offers.
 const mostKept = 200
 
-// operator calls the server that the words name, where the operator's token is at hand and no program must be asked for it; else it is nil.
+// operator returns a client for the server that the words select; nil if the operator's token is unavailable or only a helper
+// program could supply it.
 func (t *begunLine) operator() *client.Client {
 	args := []string{"account", "list"}
 	named := ""
@@ -285,7 +283,8 @@ func (t *begunLine) operator() *client.Client {
 	return qrjump
 }
 
-// kept are things on a server that an argument or a flag may name and that go on from what is there. A key is no place for an error.
+// kept returns objects on a server that an argument or a flag can name and that start with the typed text. Errors are not shown
+// during completion.
 func (t *begunLine) kept(s *session, kind, begun string) []candidate {
 	if kind == "" {
 		return nil
@@ -305,7 +304,7 @@ func (t *begunLine) kept(s *session, kind, begun string) []candidate {
 	return list[:min(len(list), mostKept)]
 }
 
-// onServer returns the things of a kind by their names, of long lists those about what is there.
+// onServer returns the names of objects of a kind; of a long list, only the names near the typed text.
 func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun string) []candidate {
 	switch kind {
 	case "account":
@@ -329,7 +328,7 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 			return candidate{snapshot.Name, formatTime(snapshot.CreatedAt)}
 		})
 	case "batch":
-		var first int64 // whose digits go on from what is there
+		var first int64 // smallest id that starts with the typed digits
 		if _, err := strconv.ParseUint(begun, 10, 32); err == nil && len(begun) <= len("500000001") {
 			first, _ = strconv.ParseInt((begun + "000000000")[:len("500000001")], 10, 64)
 		}
@@ -339,7 +338,7 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 		rules, _ := qrjump.Rules.List(ctx, client.StoredRuleQuery{Limit: mostKept})
 		list := candidates(rules, func(r client.StoredRule) candidate { return candidate{r.Prefix, r.Path} })
 		if len(list) < mostKept || begun == "" {
-			return list // there are no others, or all are as good
+			return list // the list is complete, or the typed text is empty
 		}
 		found, _ := qrjump.Search(ctx, client.SearchQuery{Text: begun, Quick: true})
 		for _, hit := range found.Hits {
@@ -352,7 +351,7 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 	return nil
 }
 
-// justBefore sorts before all that goes on from what is there.
+// justBefore returns a text that sorts just before all texts that start with begun.
 func justBefore(begun string) string {
 	if n := len(begun); n > 0 {
 		return begun[:n-1] + string(rune(begun[n-1]-1)) + "~~~~"
@@ -367,7 +366,7 @@ func candidates[T any](list []T, lookup func(T) candidate) (all []candidate) {
 	return all
 }
 
-// kindOf returns the kind of a server's object that a flag or an argument names; "" for others.
+// kindOf returns the kind of server object that a flag or an argument names; "" for others.
 func (t *begunLine) kindOf(v *kong.Value, shown string) string {
 	noun, verb, _ := strings.Cut(t.node.Path(), " ")
 	switch {
@@ -393,7 +392,7 @@ func (t *begunLine) kindOf(v *kong.Value, shown string) string {
 	return ""
 }
 
-// startingWith returns the candidates that go on from what is there.
+// startingWith returns the candidates that start with the typed text.
 func startingWith(begun string, list []candidate) []candidate {
 	return slices.DeleteFunc(list, func(c candidate) bool {
 		return !strings.HasPrefix(c.word, begun) && c.word != anyFile && c.word != anyFolder

@@ -30,10 +30,9 @@ func (c *componentList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, all, failed("list", "components", err))
 }
 
-// aboutComponent names the platform that an error is about; where there is none with
-// this AppID, it asks which component may be meant.
+// aboutComponent adds the affected platform to an error; if no platform has the AppID, aboutComponent suggests a similar one.
 func aboutComponent(s *session, operator *client.Client, did, appid string, err error) error {
-	return about(did, appid, err, said("report.see", seeComponents),
+	return withSuggestion(did, appid, err, said("report.see", seeComponents),
 		func() ([]client.Component, error) { return operator.Components.List(s.ctx, "", 100) },
 		func(component client.Component) string { return component.AppID })
 }
@@ -44,7 +43,7 @@ type componentShow struct {
 	Pushes int    `default:"20" placeholder:"N"`
 }
 
-// Run shows one platform, which accounts authorised it, and what was sent to its event URL.
+// Run shows one platform, the accounts that authorised it, and the messages that were sent to its event URL.
 func (c *componentShow) Run(s *session, qrjump *client.Client) error {
 	entry := struct {
 		client.Component
@@ -79,7 +78,7 @@ func (c *componentShow) Run(s *session, qrjump *client.Client) error {
 	})
 }
 
-// sets are numbers of permission sets.
+// sets formats the numbers of permission sets for a table cell.
 func sets(list []int) string {
 	var parts []string
 	for _, n := range list {
@@ -100,7 +99,7 @@ type componentSet struct {
 	RedirectHost   []string `sep:"none" placeholder:"HOST"`
 }
 
-// Run creates a platform or changes what is named of one.
+// Run creates a platform, or changes the fields of an existing platform that the flags name.
 func (c *componentSet) Run(s *session) error {
 	if c.AnyIP && c.IP != nil {
 		return misused("component.ip_and_any_ip_choose")
@@ -135,7 +134,7 @@ func (c *componentSet) Run(s *session) error {
 		"plain", plain(did))
 }
 
-// printPushes prints what was sent to a platform's event URL, the newest last.
+// printPushes prints the messages that were sent to a platform's event URL, newest last.
 func printPushes(w io.Writer, list []client.Push) {
 	rows := [][]string{}
 	for _, p := range slices.Backward(list) {
@@ -160,7 +159,7 @@ type componentRevoke struct {
 	ending
 }
 
-// Run ends what an account granted a platform.
+// Run revokes the authorisation that an account granted to a platform.
 func (c *componentRevoke) Run(s *session, qrjump *client.Client) error {
 	kind := c.AppID + " from " + c.Component
 	held, err := qrjump.Accounts.ListAuthorizations(s.ctx, c.AppID)
@@ -188,7 +187,7 @@ type componentConsent struct {
 	ForceExclusive bool
 }
 
-// Run consents in place of a person, on the emulator.
+// Run grants an authorisation on the emulator in place of a human administrator.
 func (c *componentConsent) Run(s *session, qrjump *client.Client) error {
 	did := doing("consent", c.Component+" for "+c.AppID)
 	code, err := qrjump.Emulator.Authorize(s.ctx, client.Agreement{Component: c.Component, AppID: c.AppID, PreAuthCode: c.PreAuthCode,
@@ -212,7 +211,7 @@ func (c *componentConsent) Run(s *session, qrjump *client.Client) error {
 	})
 }
 
-// linkState says in words how a link is.
+// linkState describes the state of a link in words.
 func linkState(l client.AccountLink) string {
 	switch {
 	case l.Status == client.LinkStands && l.Unlinking:

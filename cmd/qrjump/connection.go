@@ -24,7 +24,7 @@ import (
 // defaultServer is the default address of a server.
 const defaultServer = "http://127.0.0.1:8080"
 
-// serverFlags say where a server is.
+// serverFlags holds the flags that locate a server.
 type serverFlags struct {
 	Context string `env:"QRJUMP_CONTEXT" placeholder:"NAME"`
 	Server  string `env:"QRJUMP_SERVER" placeholder:"URL"`
@@ -32,19 +32,19 @@ type serverFlags struct {
 	CAFile  string `name:"ca-file" env:"QRJUMP_CA_FILE" placeholder:"FILE" file:"in"`
 }
 
-// adminFlags say where the admin API is, and who the operator is.
+// adminFlags holds the address of the admin API and the operator's token.
 type adminFlags struct {
 	AdminServer string `env:"QRJUMP_ADMIN_SERVER" placeholder:"URL"`
 	AdminToken  string `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN"`
 }
 
-// whereFlags are the flags that say where a server is.
+// whereFlags lists the flags that locate a server, for use in messages.
 const whereFlags = "--server (--admin-server, --scan-server)"
 
 // place is the address of an API, and the flag that sets it.
 type place struct{ url, flag string }
 
-// wire returns the address of the wire.
+// wire returns the address of the wire API.
 func (f serverFlags) wire() (place, error) {
 	if f.Server != "" {
 		return place{f.Server, "server"}, nil
@@ -52,12 +52,13 @@ func (f serverFlags) wire() (place, error) {
 	return f.find("server", "", func(a server.Addresses) string { return a.Wire })
 }
 
-// scan returns the address of the scan API; given is --scan-server.
+// scan returns the address of the scan API; given is the value of --scan-server.
 func (f serverFlags) scan(given string) (place, error) {
 	return f.find("scan-server", given, func(a server.Addresses) string { return a.Scan })
 }
 
-// admin returns the address of the admin API and the operator's token, "" if there is none: a server with --dev wants none.
+// admin returns the address of the admin API and the operator's token; the token is "" if none is known, because a server with
+// --dev needs no token.
 func (f serverFlags) admin(a adminFlags) (loc place, token string, err error) {
 	loc, err = f.find("admin-server", a.AdminServer, func(a server.Addresses) string { return a.Admin })
 	if err != nil {
@@ -70,9 +71,9 @@ func (f serverFlags) admin(a adminFlags) (loc place, token string, err error) {
 	return loc, token, err
 }
 
-// find says where an API is: where its own flag says, where --server says, or
-// where the server of the data folder wrote that it is. --server may name that
-// server too: then the folder knows where its other listeners are.
+// find returns the address of an API: the value of the API's own flag, the value of --server, or the address that the server of the
+// data folder recorded there. If --server names the server of the data folder, find reads the addresses of its other listeners from
+// the folder.
 func (f serverFlags) find(flag, given string, lookup func(server.Addresses) string) (place, error) {
 	if given != "" {
 		return place{given, flag}, nil
@@ -90,8 +91,7 @@ func (f serverFlags) find(flag, given string, lookup func(server.Addresses) stri
 	case err != nil:
 		return place{}, err
 	}
-	// A folder that lies about must not send secrets to a machine that the user
-	// did not name.
+	// A data folder with a forged address must not send secrets to a machine that the user did not name.
 	if url := lookup(localAddresses); f.Data == "" && !loopback(url) && !sameHost(url, f.Server) {
 		return place{}, misused("connection.says_that_its_server_is",
 			dir, plain(url), dir, flag)
@@ -104,13 +104,13 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// listensAt reports whether --server is one of a server's addresses.
+// listensAt reports whether --server equals one of the recorded addresses of a local server.
 func (f serverFlags) listensAt(localAddresses server.Addresses) bool {
-	return slices.ContainsFunc([]string{localAddresses.Wire, localAddresses.Scan, localAddresses.Admin}, func(url string) bool { return sameServer(url, f.Server) })
+	return slices.ContainsFunc([]string{localAddresses.Wire, localAddresses.Scan, localAddresses.Admin},
+		func(url string) bool { return sameServer(url, f.Server) })
 }
 
-// sameServer reports whether two addresses are one listener of this machine, or
-// the same text.
+// sameServer reports whether two addresses name the same listener on this machine, or have the same scheme, host and port.
 func sameServer(a, b string) bool {
 	first, err := url.Parse(a)
 	second, err2 := url.Parse(b)
@@ -123,7 +123,7 @@ func sameServer(a, b string) bool {
 	return port(first) == port(second) && (first.Hostname() == second.Hostname() || loopback(a) && loopback(b))
 }
 
-// sameHost reports whether two addresses are on the same machine by name.
+// sameHost reports whether two addresses have the same scheme and host name.
 func sameHost(a, b string) bool {
 	first, err := url.Parse(a)
 	second, err2 := url.Parse(b)
@@ -135,7 +135,7 @@ func (f serverFlags) token(a adminFlags, location string) (string, error) {
 	if a.AdminToken != "" {
 		return a.AdminToken, nil
 	}
-	// A token that lies about goes to a server on this machine only.
+	// A token from a data folder that the user did not name is sent only to a server on this machine.
 	if f.Data == "" && !loopback(location) {
 		return "", nil
 	}
@@ -158,7 +158,7 @@ func (f serverFlags) asOperator(a adminFlags) (*client.Client, error) {
 	return f.connect(loc, client.Options{AdminToken: token})
 }
 
-// operator are the flags of commands that call the admin API.
+// operator holds the flags of commands that call the admin API.
 type operator struct {
 	serverFlags
 	adminFlags
@@ -167,10 +167,11 @@ type operator struct {
 
 func (o operator) client() (*client.Client, error) { return o.asOperator(o.adminFlags) }
 
-// ProvideClient gives the client to each Run that wants one, before it runs; a Run that first looks at its flags asks for it itself.
+// ProvideClient passes a client to each Run method that has a client parameter, before Run starts; a Run method that validates
+// flags first calls client itself.
 func (o operator) ProvideClient() (*client.Client, error) { return o.client() }
 
-// member are the flags of commands that call the wire for one account.
+// member holds the flags of commands that call the wire API for one account.
 type member struct {
 	serverFlags
 	AppID       string `name:"appid" env:"QRJUMP_APPID" placeholder:"APPID"`
@@ -179,10 +180,10 @@ type member struct {
 	outputFlags
 }
 
-// rateRetries is the number of refusals as too frequent that are waited out.
+// rateRetries is the number of times that a rate-limited call is retried.
 const rateRetries = 5
 
-// ProvideClient gives the client to each Run that wants one, as that of an operator does.
+// ProvideClient passes a client to each Run method that has a client parameter, as operator.ProvideClient does.
 func (m member) ProvideClient(s *session) (*client.Client, error) { return m.client(s) }
 
 func (m member) client(s *session) (*client.Client, error) {
@@ -206,7 +207,7 @@ func (m member) client(s *session) (*client.Client, error) {
 	return m.connect(loc, o)
 }
 
-// command returns a command that asks the same server as the same account; a secret stands as a word to be replaced.
+// command returns a command line that calls the same server as the same account; the placeholder SECRET replaces the secret.
 func (m member) command(args ...string) string {
 	var line strings.Builder
 	line.WriteString("qrjump " + shellWords(args...))
@@ -222,8 +223,8 @@ func (m member) command(args ...string) string {
 	return line.String()
 }
 
-// mistaken adds to the refusal of an AppID that no account has which one may be meant, where the token of a data folder
-// lets us ask the server.
+// mistaken adds a similar AppID to the error about an unknown AppID, if the admin token of a data folder lets the client query the
+// server.
 func (m member) mistaken(s *session, err error) error {
 	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != errcode.InvalidAppID.Number || m.AppID == "" {
 		return err
@@ -238,12 +239,12 @@ func (m member) mistaken(s *session, err error) error {
 	return err
 }
 
-// noOptions are those of a client that only looks at an address.
+// noOptions holds the client options of commands that need only an address and no credentials.
 var noOptions client.Options
 
-// authority returns the file of the authority that is trusted at an address beside those of this machine: what --ca-file says, else that
-// of serve --tls-dev in the data folder whose server is there; "" for none. A folder that was not named speaks for this machine
-// only.
+// authority returns the certificate authority file to trust for an address in addition to the system's: the value of --ca-file,
+// else the file of serve --tls-dev in the data folder of the server at that address, else "". A data folder that the user did not
+// name is used only for addresses on this machine.
 func (f serverFlags) authority(url string) string {
 	dir := cmp.Or(f.Data, "qrjump-data")
 	file := certificates.AuthorityFile(dir)
@@ -252,7 +253,8 @@ func (f serverFlags) authority(url string) string {
 		return f.CAFile
 	case !strings.HasPrefix(url, "https://"), err != nil, f.Data == "" && !loopback(url):
 		return ""
-	case !slices.ContainsFunc([]string{localAddresses.Wire, localAddresses.Scan, localAddresses.Admin}, func(name string) bool { return sameServer(name, url) }):
+	case !slices.ContainsFunc([]string{localAddresses.Wire, localAddresses.Scan, localAddresses.Admin},
+		func(name string) bool { return sameServer(name, url) }):
 		return ""
 	}
 	if _, err := os.Stat(file); err != nil {
@@ -261,7 +263,7 @@ func (f serverFlags) authority(url string) string {
 	return file
 }
 
-// connect returns a client of a server that trusts the authority of the flags.
+// connect returns a client for a server; the client trusts the certificate authority from the flags.
 func (f serverFlags) connect(loc place, o client.Options) (*client.Client, error) {
 	tripper := http.DefaultTransport
 	if file := f.authority(loc.url); file != "" {
@@ -279,8 +281,7 @@ func (f serverFlags) connect(loc place, o client.Options) (*client.Client, error
 	return c, nil
 }
 
-// trusting returns a transport that trusts the authorities of a file beside those of
-// this machine.
+// trusting returns a transport that trusts the certificate authorities in a file.
 func trusting(file string) (*http.Transport, error) {
 	pool, err := poolOf("--ca-file", file)
 	if err != nil {
@@ -291,7 +292,7 @@ func trusting(file string) (*http.Transport, error) {
 	return transport, nil
 }
 
-// secret reads a secret from standard input where the flag says "-".
+// secret returns the flag's value, or reads the secret from standard input if the value is "-".
 func secret(s *session, flag string) (string, error) {
 	if flag != "-" {
 		return flag, nil

@@ -24,16 +24,14 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 )
 
-// contextFile is the file of named contexts. It holds no secret, only where each
-// is found.
+// contextFile is the content of the file of named contexts. The file holds no secret, only the place where each secret is found.
 type contextFile struct {
 	Current  string                   `yaml:"current,omitempty" json:"current"`
 	Contexts map[string]serverContext `yaml:"contexts" json:"contexts"`
 }
 
-// serverContext is a server with the account that calls it. Its fields are named
-// as the flags whose values they are; a flag and an environment variable stand
-// above them.
+// serverContext is a server address with the credentials of the account that calls the server. The YAML fields have the names of
+// the flags that they set; a flag or an environment variable overrides a field.
 type serverContext struct {
 	Server      string `yaml:"server,omitempty" json:"server,omitempty" placeholder:"URL"`
 	AdminServer string `yaml:"admin-server,omitempty" json:"admin_server,omitempty" placeholder:"URL"`
@@ -44,18 +42,18 @@ type serverContext struct {
 	Secret      string `yaml:"secret,omitempty" json:"secret,omitempty" placeholder:"SOURCE"`
 	AdminToken  string `yaml:"admin-token,omitempty" json:"admin_token,omitempty" placeholder:"SOURCE"`
 	Key         string `yaml:"key,omitempty" json:"key,omitempty" placeholder:"SOURCE"`
-	// Production marks a server whose name is asked before anything is ended there.
+	// Production marks a server for which every destructive action must be confirmed with the name of the context.
 	Production bool `yaml:"production,omitempty" json:"production" kong:"-"`
 }
 
-// addressFlags say where a server is; secretFlags are read from where the context
-// says.
+// addressFlags lists the flags that locate a server; secretFlags lists the flags whose values are read from a source that the
+// context names.
 var (
 	addressFlags = []string{"server", "admin-server", "scan-server", "data"}
 	secretFlags  = []string{"secret", "admin-token", "key"}
 )
 
-// values returns the fields that are values of flags, by their names.
+// values returns the fields that set flags, keyed by flag name.
 func (c serverContext) values() map[string]string {
 	all := map[string]string{}
 	for field, v := range reflect.ValueOf(c).Fields() {
@@ -66,7 +64,7 @@ func (c serverContext) values() map[string]string {
 	return all
 }
 
-// contextPath returns the path of the file.
+// contextPath returns the path of the file of named contexts.
 func contextPath() (string, error) {
 	if path := os.Getenv("QRJUMP_CONTEXTS"); path != "" {
 		return path, nil
@@ -78,11 +76,11 @@ func contextPath() (string, error) {
 	return filepath.Join(dir, "qrjump", "contexts.yaml"), nil
 }
 
-// readContexts reads the file; without one there is no context.
+// readContexts reads the file of named contexts; if the file does not exist, the result is empty.
 func readContexts() (file contextFile, path string, err error) {
 	if path, err = contextPath(); err != nil {
 		if os.Getenv("QRJUMP_CONTEXT") == "" {
-			return file, "", nil // a service has no home
+			return file, "", nil // A system service may have no home directory.
 		}
 		return file, "", err
 	}
@@ -109,7 +107,7 @@ func readContexts() (file contextFile, path string, err error) {
 	return file, path, err
 }
 
-// check refuses a secret that is itself in the file.
+// check returns an error if the context file contains a secret itself instead of its source.
 func (c serverContext) check(subject string) error {
 	values := c.values()
 	for _, name := range secretFlags {
@@ -132,7 +130,7 @@ func (f contextFile) get(name, path string) (serverContext, error) {
 	return c, nil
 }
 
-// write replaces the file as a whole.
+// write replaces the context file atomically.
 func (f contextFile) write(path string) error {
 	text, err := yaml.Marshal(f)
 	if err != nil {
@@ -144,15 +142,14 @@ func (f contextFile) write(path string) error {
 	return atomicfile.Replace(path, text, 0o600)
 }
 
-// contextResolver gives flags what the context says that is in use: the one that
-// --context names, else the current one. Its secrets belong to its addresses, so
-// the current context says nothing to a command that names a server itself.
+// contextResolver sets flags from the context in use: the context that --context names, else the current context. A context's
+// secrets belong to its addresses, so the current context is ignored if a command names a server address itself.
 type contextResolver struct {
 	asked bool
 	name  string
 	path  string
 	used  *serverContext
-	typed bool // --context stands on the command line
+	typed bool // --context was given on the command line.
 }
 
 // Validate implements kong.Resolver.
@@ -166,7 +163,7 @@ func (r *contextResolver) Resolve(chosen *kong.Context, parent *kong.Path, flag 
 	if !r.asked {
 		r.asked = true
 		if err := r.choose(chosen, parent.Flags); err != nil {
-			return nil, exitError{err, exitOf(err)} // no fault of the flag
+			return nil, exitError{err, exitOf(err)} // The error is not about the value of the flag.
 		}
 	}
 	if r.used == nil || given(chosen, flag) {
@@ -186,7 +183,7 @@ func (r *contextResolver) Resolve(chosen *kong.Context, parent *kong.Path, flag 
 	return value, nil
 }
 
-// choose finds the context in use.
+// choose loads the context in use.
 func (r *contextResolver) choose(chosen *kong.Context, flags []*kong.Flag) error {
 	named, address := "", ""
 	for _, f := range flags {
@@ -220,7 +217,7 @@ func (r *contextResolver) choose(chosen *kong.Context, flags []*kong.Flag) error
 	return err
 }
 
-// blame adds to an error of a server, or of who calls it, that a context said so.
+// blame adds the context's name to an error about an unreachable server or invalid credentials.
 func (r *contextResolver) blame(err error) error {
 	_, unreachable := errors.AsType[*client.Unreachable](err)
 	_, wrong := errors.AsType[*client.WrongServer](err)
@@ -232,14 +229,14 @@ func (r *contextResolver) blame(err error) error {
 	return refused{err, inReader(err).Error() + said("context.blamed", r.name, plain(r.path))}
 }
 
-// credentialCodes are the numbers that say that who calls is not known.
+// credentialCodes lists the errcodes that mean that the caller's credentials are invalid.
 var credentialCodes = []int{errcode.InvalidCredential.Number, errcode.InvalidSecret.Number, errcode.InvalidAppID.Number,
 	errcode.InvalidAccessToken.Number}
 
 // maxSecret is the maximum length of a secret in bytes.
 const maxSecret = 4096
 
-// readSecret reads a secret from where a context says it is.
+// readSecret reads a secret from the source that a context names.
 func readSecret(source, subject string) (string, error) {
 	kind, location, _ := strings.Cut(source, ":")
 	location = strings.TrimSpace(location)
@@ -283,7 +280,7 @@ type contextList struct {
 	outputFlags
 }
 
-// Run lists the contexts, the current one with a star, or shows one.
+// Run lists the contexts and marks the current one with a star, or shows one context.
 func (c *contextList) Run(s *session) error {
 	file, path, err := readContexts()
 	if err != nil {
@@ -321,7 +318,7 @@ func (c serverContext) place() string {
 	return c.Data
 }
 
-// show shows a context. Where its secrets are is shown, never what they are.
+// show shows a context. show prints the sources of the secrets, never the secrets themselves.
 func (c *contextList) show(s *session, file contextFile, path string) error {
 	context, err := file.get(c.Name, path)
 	if err != nil {
@@ -347,8 +344,8 @@ type contextSet struct {
 	Current    *bool `negatable:""`
 }
 
-// Run makes a context, or changes what is named of one. The first one becomes the
-// current one, as does one with --current.
+// Run creates a context, or changes the fields of an existing context that the flags name. The first context that is created
+// becomes the current one, as does a context that is set with --current.
 func (c *contextSet) Run(s *session) error {
 	if c.Name == "-" || strings.ContainsFunc(c.Name, func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r)

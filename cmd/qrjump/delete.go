@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// deletion is of a verb that deletes an account or a platform whole.
+// deletion is the common part of the commands that delete an account or a platform.
 type deletion struct {
 	operator
 	AppID  string `arg:"" name:"appid"`
@@ -21,7 +21,7 @@ type deletion struct {
 
 type accountDelete struct{ deletion }
 
-// Run deletes an account, or says what keeps it.
+// Run deletes an account, or reports the objects that block the deletion.
 func (c *accountDelete) Run(s *session, qrjump *client.Client) error {
 	return c.remove(s, qrjump.Accounts.Delete, func(err error) error { return aboutAccount(s, qrjump, "delete", c.AppID, err) })
 }
@@ -65,7 +65,7 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 	return c.outcome(s, did, fn(err), "delete.did", plain(c.AppID))
 }
 
-// kept returns the error of what cannot be deleted, with what to do about each thing that keeps it.
+// kept returns the error for an object that cannot be deleted, with a remedy for each dependency that blocks the deletion.
 func kept(d client.Deletion) error {
 	var do []string
 	for _, item := range d.BlockedBy {
@@ -78,7 +78,7 @@ func amount(item client.Amount) string {
 	if key := "delete.of." + item.Kind; book.Has(key) {
 		return said(key, item.Count)
 	}
-	return plain(item.Kind) + " " + strconv.Itoa(item.Count) // of a later server
+	return plain(item.Kind) + " " + strconv.Itoa(item.Count) // Only a newer server sends a kind that this program does not know.
 }
 
 func amounts(list []client.Amount) string {
@@ -101,7 +101,7 @@ func printDeletion(w io.Writer, d client.Deletion) {
 	}
 }
 
-// mendOf returns the remedy for an object that blocks the deletion of an account; "" = this program does not know it.
+// mendOf returns the remedy for an object that blocks the deletion of an account; "" means that this program knows no remedy.
 func mendOf(item client.Amount, appid string) string {
 	if key := "delete.do." + item.Kind; book.Has(key) {
 		return said(key, plain(appid))

@@ -13,17 +13,17 @@ type deviationsCommand struct {
 	Account string `placeholder:"APPID"`
 	FailOn  string `placeholder:"LEVEL" enum:",observed,documented,inferred,assumed" default:""`
 	Clear   bool
-	// Coverage is another list: what the program has not met yet.
+	// Coverage selects another list: the platform behaviours that the program under test has not met yet.
 	Coverage bool
 }
 
-// sureMarks are the evidence levels, the surest first.
+// sureMarks lists the evidence levels, most certain first.
 var sureMarks = []string{"observed", "documented", "inferred", "assumed"}
 
-// errDeviations ends the command with 1 after the list is printed.
+// errDeviations makes the command exit with code 1 after the list is printed.
 var errDeviations = constant("deviations.callers_deviated_from_the_platform")
 
-// Run lists deviations, or begins the list anew.
+// Run lists deviations, or clears the list.
 func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
 	if c.Coverage {
 		return c.coverage(s, qrjump)
@@ -57,13 +57,13 @@ func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
 	return err
 }
 
-// surer reports whether a mark is at least as sure as another.
+// surer reports whether an evidence level is at least as certain as another.
 func surer(mark, peer string) bool {
 	i := slices.Index(sureMarks, mark)
 	return i >= 0 && i <= slices.Index(sureMarks, peer)
 }
 
-// printDeviations prints a table, the surest first, and then what to change.
+// printDeviations prints a table of deviations, most certain first, and then the advice for each behaviour.
 func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b client.Deviation) int {
@@ -83,7 +83,8 @@ func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	}
 }
 
-// coverage lists what the platform does to every program, and how what did not happen here is made to.
+// coverage lists the behaviours that the platform shows to every program, and explains how to trigger the behaviours that have not
+// occurred on this server.
 func (c *deviationsCommand) coverage(s *session, qrjump *client.Client) error {
 	if c.Clear || c.FailOn != "" {
 		return misused("deviations.coverage_stands_alone")

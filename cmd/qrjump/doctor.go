@@ -35,7 +35,7 @@ type doctorCommand struct {
 	Deep      bool
 }
 
-// Run looks at everything that can be looked at from here, and changes nothing.
+// Run makes all checks that are possible from this machine, and changes nothing.
 func (c *doctorCommand) Run(s *session) error {
 	v := walk{}
 	config, err := c.config(s)
@@ -44,7 +44,7 @@ func (c *doctorCommand) Run(s *session) error {
 	}
 	v.variables(s)
 	running, reached := c.server(s, &v)
-	// The folder of a server on this machine; of another there is none here.
+	// Only a server on this machine has its data folder here.
 	config.Data = cmp.Or(c.Data, config.Data)
 	if config.Data == "" && isFolder("qrjump-data") && !c.isOtherServer(reached) {
 		config.Data = "qrjump-data"
@@ -54,7 +54,7 @@ func (c *doctorCommand) Run(s *session) error {
 	}
 	c.nodes(s, &v)
 	if err := s.ctx.Err(); err != nil {
-		return err // what did not answer meanwhile says nothing
+		return err // A check that was interrupted proves nothing.
 	}
 	c.backups(&v)
 	if c.Deep {
@@ -68,7 +68,7 @@ func (c *doctorCommand) Run(s *session) error {
 	return v.diagnosis(s, c.outputFlags)
 }
 
-// walk collects the findings so far.
+// walk collects the findings of the checks.
 type walk struct{ found []server.Finding }
 
 func (v *walk) pass(topic string, detail i18n.Message) {
@@ -83,7 +83,7 @@ func (v *walk) fail(topic string, detail, next i18n.Message) {
 	v.found = append(v.found, server.Finding{About: topic, Detail: detail, Next: next})
 }
 
-// steps returns the findings as answers have them.
+// steps returns the findings in the form that responses of the server use.
 func (v *walk) steps() []verification.Step {
 	steps := []verification.Step{}
 	for _, f := range v.found {
@@ -92,7 +92,7 @@ func (v *walk) steps() []verification.Step {
 	return steps
 }
 
-// diagnosis prints what was found, for programs in English, and fails where something is wrong.
+// diagnosis prints the findings and returns an error if a check failed; JSON output is in English.
 func (v *walk) diagnosis(s *session, o outputFlags) error {
 	wrong, warned, steps := 0, 0, v.steps()
 	for _, f := range v.found {
@@ -119,7 +119,7 @@ func (v *walk) diagnosis(s *session, o outputFlags) error {
 	return err
 }
 
-// config reads the configuration as serve does.
+// config reads the configuration in the same way as the serve command.
 func (c *doctorCommand) config(s *session) (server.Config, error) {
 	key := os.Getenv("QRJUMP_MASTER_KEY")
 	if c.Config == "" {
@@ -139,10 +139,10 @@ func (c *doctorCommand) config(s *session) (server.Config, error) {
 	return server.Config{Data: serve.Data, Database: serve.Database, TLSCert: serve.TLSCert, TLSKey: serve.TLSKey, MasterKey: key}, err
 }
 
-// otherVariables are read by no flag.
+// otherVariables lists the environment variables that are read directly, without a flag.
 var otherVariables = []string{"QRJUMP_CONTEXTS", "QRJUMP_MASTER_KEY"}
 
-// variables looks for variables of the environment that nothing reads.
+// variables warns about QRJUMP_ environment variables that the program does not read.
 func (v *walk) variables(s *session) {
 	known := slices.Clone(otherVariables)
 	for _, verb := range s.fullManual().Leaves(false) {
@@ -166,8 +166,7 @@ func (v *walk) variables(s *session) {
 	}
 }
 
-// isOtherServer reports whether the server that was asked for is not the one of the
-// folder here.
+// isOtherServer reports whether the requested server differs from the server of the local data folder.
 func (c *doctorCommand) isOtherServer(reached string) bool {
 	asked := cmp.Or(c.AdminServer, c.Server, reached)
 	localAddresses, err := server.ReadAddresses("qrjump-data")
@@ -175,7 +174,7 @@ func (c *doctorCommand) isOtherServer(reached string) bool {
 		func(url string) bool { return sameServer(url, asked) }))
 }
 
-// server asks a running server; reached is its address, "" where none answered.
+// server checks a running server; reached is its address, or "" if the server did not respond.
 func (c *doctorCommand) server(s *session, v *walk) (running bool, reached string) {
 	named := c.Server != "" || c.AdminServer != ""
 	if _, err := os.Stat(filepath.Join(c.Data, "addresses.json")); c.Data != "" && !named && isFolder(c.Data) &&
@@ -229,7 +228,7 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	return true, loc.url
 }
 
-// nodes asks the nodes that --node names what only each of them knows: how far it is behind.
+// nodes checks each node that --node names for facts that only the node knows, such as its lag.
 func (c *doctorCommand) nodes(s *session, v *walk) {
 	for _, url := range c.Node {
 		w := walk{}
@@ -265,7 +264,7 @@ func (c *doctorCommand) node(s *session, v *walk, url string) {
 	v.credentials(d)
 }
 
-// talk returns a dialogue with the server at an address.
+// talk returns a dialogue for the server at an address.
 func (c *doctorCommand) talk(s *session, url, token string) (dialogue, error) {
 	d := dialogue{s: s, base: strings.TrimSuffix(url, "/"), token: token, http: &http.Client{Timeout: 10 * time.Second}}
 	if file := c.authority(url); file != "" {
@@ -278,7 +277,7 @@ func (c *doctorCommand) talk(s *session, url, token string) (dialogue, error) {
 	return d, nil
 }
 
-// dialogue asks one server.
+// dialogue sends requests to one server.
 type dialogue struct {
 	s           *session
 	base, token string
@@ -289,7 +288,7 @@ type statement struct {
 	status int
 	header http.Header
 	body   []byte
-	tls    *time.Time // until when the certificate holds; nil = none
+	tls    *time.Time // The expiry time of the server's certificate; nil without TLS.
 }
 
 func (d dialogue) get(path string) (statement, error) {
@@ -313,8 +312,8 @@ func (d dialogue) get(path string) (statement, error) {
 	return a, err
 }
 
-// operator looks whether the admin API answers, without which half of the checks cannot be made. Where neither its address nor a token
-// was named, the other checks say that they lack it.
+// operator checks whether the admin API is reachable, because half of the checks need the admin API. If neither an admin address
+// nor a token was given, operator reports nothing, and each dependent check reports the missing access.
 func (v *walk) operator(d dialogue, named bool) {
 	a, err := d.get("/admin/v1/scan-nodes")
 	var list client.ScanNodeList
@@ -334,7 +333,7 @@ func (v *walk) operator(d dialogue, named bool) {
 	}
 }
 
-// clock compares the server's clock with that of this machine.
+// clock compares the server's clock with the clock of this machine.
 func (v *walk) clock(date string, before, after time.Time) {
 	const most = 5 * time.Second
 	remoteMoment, err := http.ParseTime(date)
@@ -390,7 +389,7 @@ func (v *walk) version(d dialogue) {
 	v.pass("version", say("doctor.version", version.Number()))
 }
 
-// gauge is a metric that must be small.
+// gauge is a metric whose value should be small.
 type gauge struct {
 	name, about string
 	most        float64
@@ -411,7 +410,7 @@ var gauges = []gauge{
 	{name: "qrjump_connections_evicted_total", about: "server", warns: true},
 }
 
-// metrics judges what the server measures of itself.
+// metrics checks the values of the server's own metrics.
 func (v *walk) metrics(d dialogue) {
 	a, err := d.get("/metrics")
 	if err != nil || a.status != http.StatusOK {
@@ -455,7 +454,7 @@ func (v *walk) metrics(d dialogue) {
 	}
 }
 
-// measured sums the values of each metric.
+// measured returns the sum of all series of each metric, keyed by metric name.
 func measured(text []byte) map[string]float64 {
 	values := map[string]float64{}
 	lines := bufio.NewScanner(bytes.NewReader(text))
@@ -474,10 +473,11 @@ func measured(text []byte) map[string]float64 {
 	return values
 }
 
-// refusedOften is the number of refusals from which a credential is reported: a single typing error is no finding.
+// refusedOften is the number of rejections from which a credential is reported; a single typing error is not reported.
 const refusedOften = 3
 
-// wrongCredential says which credential keeps failing, and what to do; as far as that is known, whose it should be.
+// wrongCredential returns a message about a credential that is rejected repeatedly, with its probable owner if known, and the next
+// step.
 func wrongCredential(credential client.RefusedCredential) (message, next i18n.Message) {
 	switch credential.Kind {
 	case "admin_token":
@@ -504,12 +504,12 @@ func wrongCredential(credential client.RefusedCredential) (message, next i18n.Me
 	return message, next
 }
 
-// credentials names addresses and keys that keep failing.
+// credentials reports addresses and keys that are rejected repeatedly.
 func (v *walk) credentials(d dialogue) {
 	a, err := d.get("/admin/v1/refused-credentials")
 	var list client.RefusedCredentialList
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
-		return // without the token, which was said
+		return // The missing token has been reported already.
 	}
 	found := false
 	for _, credential := range list.Credentials {
@@ -525,7 +525,7 @@ func (v *walk) credentials(d dialogue) {
 	}
 }
 
-// nodes looks for nodes whose scans did not arrive.
+// nodes reports nodes whose scans have not arrived.
 func (v *walk) nodes(d dialogue) {
 	a, err := d.get("/admin/v1/scan-nodes")
 	var list struct {
@@ -538,7 +538,7 @@ func (v *walk) nodes(d dialogue) {
 		} `json:"nodes"`
 	}
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
-		return // without the token, which was said
+		return // The missing token has been reported already.
 	}
 	now, err := http.ParseTime(a.header.Get("Date"))
 	if err != nil {
@@ -563,12 +563,12 @@ func (v *walk) nodes(d dialogue) {
 	}
 }
 
-// drills looks at what the last restore drill found.
+// drills checks the result of the last restore drill.
 func (v *walk) drills(d dialogue) {
 	a, err := d.get("/admin/v1/changes?newest=true&limit=1&kind=drill")
 	var list struct{ Changes []client.Change }
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
-		return // without the token, which was said
+		return // The missing token has been reported already.
 	}
 	next := say("doctor.drill.next")
 	if len(list.Changes) == 0 {
@@ -583,12 +583,12 @@ func (v *walk) drills(d dialogue) {
 	v.pass("backups", say("doctor.drill.done", formatTime(last.OccurredAt), last.Actor))
 }
 
-// orders reports orders of codes that a server approved long ago and did not make.
+// orders reports code orders that a server approved long ago and has not produced.
 func (v *walk) orders(d dialogue) {
 	a, err := d.get("/admin/v1/orders?making=true")
 	var list client.OrderList
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
-		return // without the token, which was said
+		return // The missing token has been reported already.
 	}
 	for _, o := range list.Orders {
 		if o.DecidedAt != nil && time.Since(*o.DecidedAt) > time.Minute {
@@ -598,7 +598,7 @@ func (v *walk) orders(d dialogue) {
 	}
 }
 
-// backups looks at the newest export.
+// backups checks the newest export.
 func (c *doctorCommand) backups(v *walk) {
 	next := say("doctor.backup.next")
 	if c.Backups == "" {

@@ -9,8 +9,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// deep makes the checks whose time grows with all that is stored: the statistics and the lake are compared with the scan log, and the
-// audit log is verified.
+// deep runs the checks whose time grows with the stored data: it compares the statistics and the lake with the scan log, and
+// verifies the audit log.
 func (c *doctorCommand) deep(s *session, v *walk) {
 	qrjump, err := c.client()
 	if err != nil {
@@ -27,7 +27,7 @@ func (c *doctorCommand) deep(s *session, v *walk) {
 	}
 }
 
-// statistics lets the server count its scan log again.
+// statistics makes the server recount its scan log and compare the result with the stored statistics.
 func (v *walk) statistics(s *session, qrjump *client.Client) error {
 	r, err := qrjump.Statistics.Verify(s.ctx)
 	if err != nil {
@@ -42,7 +42,7 @@ func (v *walk) statistics(s *session, qrjump *client.Client) error {
 	return nil
 }
 
-// lake compares the lake of a server that writes one.
+// lake compares the lake with the scan log, if the server writes a lake.
 func (v *walk) lake(s *session, qrjump *client.Client) error {
 	found, err := qrjump.Lake.Verify(s.ctx, "", "")
 	if p, is := errors.AsType[*client.Problem](err); is && p.Status == http.StatusNotFound {
@@ -64,7 +64,7 @@ func (v *walk) lake(s *session, qrjump *client.Client) error {
 	return nil
 }
 
-// audit verifies the audit log, and shows its hash.
+// audit verifies the audit log and prints its hash.
 func (v *walk) audit(s *session, qrjump *client.Client) error {
 	done, err := qrjump.AuditLog.Verify(s.ctx)
 	if err != nil {

@@ -15,20 +15,20 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
-// diagnosticReport is the content of doctor --report, for support from afar: nothing of it is secret, and calls are without their
-// requests and answers.
+// diagnosticReport is the content of doctor --report, for remote support; the report contains no secrets, and calls appear without
+// their requests and responses.
 type diagnosticReport struct {
 	CreatedAt time.Time           `json:"created_at"`
 	Program   version.Info        `json:"program"`
 	Go        string              `json:"go"`
 	Platform  string              `json:"platform"`
 	Checks    []verification.Step `json:"checks"`
-	Settings  []client.Setting    `json:"settings"`     // those that were set
-	Failed    []client.CallError  `json:"failed_calls"` // of the last days, by interface and number
-	Lacks     []string            `json:"not_known"`    // what could not be asked, and why
+	Settings  []client.Setting    `json:"settings"`     // Only settings that differ from their defaults are listed.
+	Failed    []client.CallError  `json:"failed_calls"` // Failed calls of the last days, grouped by endpoint and errcode.
+	Lacks     []string            `json:"not_known"`    // The information that could not be read, and the reason.
 }
 
-// report writes what was found, and what the server says of itself, to a file.
+// report writes the findings and the server's diagnostic data to a file.
 func (c *doctorCommand) report(s *session, v walk) error {
 	r := diagnosticReport{CreatedAt: time.Now().UTC(), Program: version.Get(), Go: runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH,
@@ -52,7 +52,7 @@ func (c *doctorCommand) report(s *session, v walk) error {
 	return err
 }
 
-// ask adds what only the server knows.
+// ask adds the data that only the server knows.
 func (r *diagnosticReport) ask(s *session, qrjump *client.Client) error {
 	settings, err := qrjump.Settings.List(s.ctx)
 	if err != nil {
@@ -63,7 +63,7 @@ func (r *diagnosticReport) ask(s *session, qrjump *client.Client) error {
 			r.Settings = append(r.Settings, item)
 		}
 	}
-	// With an emulator the last calls are in memory, and not in the log.
+	// With an emulator, the latest calls are kept in memory and not in the call log.
 	page, err := qrjump.Calls.List(s.ctx, client.CallQuery{Failed: true, Limit: 1000})
 	if w, is := errors.AsType[*client.WrongServer](err); is && w.NoSuchCall {
 		list, err := qrjump.Calls.ListErrors(s.ctx, "", "", 0, 0)
@@ -74,12 +74,12 @@ func (r *diagnosticReport) ask(s *session, qrjump *client.Client) error {
 	return err
 }
 
-// failedOf counts failed calls, newest first, by interface and number.
+// failedOf counts failed calls by endpoint and errcode, newest first.
 func failedOf(calls []client.RecordedCall) (list []client.CallError) {
 	for _, call := range calls {
 		endpoint, _, _ := strings.Cut(call.URL, "?")
 		if call.ErrCode == errcode.InvalidURL.Number {
-			endpoint = "" // a path that is none may be anything, a secret too
+			endpoint = "" // A path that matches no endpoint can contain anything, including a secret.
 		}
 		i := slices.IndexFunc(list, func(e client.CallError) bool { return e.Endpoint == endpoint && e.ErrCode == call.ErrCode })
 		if i < 0 {

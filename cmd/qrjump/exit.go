@@ -19,7 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-// The exit codes of every verb. What has no number of its own is exitFailed.
+// The exit codes of all commands. An error without its own exit code exits with exitFailed.
 const (
 	exitDone        = 0
 	exitFailed      = 1
@@ -28,24 +28,25 @@ const (
 	exitAbsent      = 4
 	exitUnreachable = 5
 	exitDifferent   = 6
-	exitInterrupted = 130 // 128 and the number of the signal, as shells say it
+	exitInterrupted = 130 // 128 plus the signal number, the shell convention.
 	exitTerminated  = 143
 
-	// exitChanges is that of rule plan --detailed-exitcode, as others that plan have it.
+	// exitChanges is the exit code of rule plan --detailed-exitcode if there are changes, following the convention of other
+	// planning tools.
 	exitChanges = 2
 )
 
-// errSaid ends a verb with an exit code where all is said already.
+// errSaid ends a command with an exit code after all output has been printed already.
 var errSaid = errors.New("")
 
-// exits are the kinds of ends by their codes. What each means says the book: exit.done.
+// exits maps each exit code to the name of its kind. The message catalogue explains each kind under exit.<kind>, such as exit.done.
 var exits = map[int]string{exitDone: "done", exitFailed: "failed", exitMisused: "usage", exitRefused: "refused", exitAbsent: "not_found",
 	exitUnreachable: "unreachable", exitDifferent: "differences", exitInterrupted: "interrupted", exitTerminated: "terminated"}
 
-// exitCodes are the codes of exits in their order.
+// exitCodes lists the keys of exits in ascending order.
 var exitCodes = slices.Sorted(maps.Keys(exits))
 
-// exitError is an error that knows its exit code.
+// exitError is an error with an exit code.
 type exitError struct {
 	error
 	code int
@@ -53,15 +54,15 @@ type exitError struct {
 
 func (c exitError) Unwrap() error { return c.error }
 
-// absent returns the error of a thing that is not there.
+// absent wraps an error about an object that does not exist, with the exit code exitAbsent.
 func absent(err error) error { return exitError{err, exitAbsent} }
 
-// different returns the error of a comparison that found differences.
+// different returns the error of a comparison that found differences, with the exit code exitDifferent.
 func different(key string, values ...any) error {
 	return exitError{fault(key, values...), exitDifferent}
 }
 
-// absentCodes are the errcodes that say that a thing is not there.
+// absentCodes lists the errcodes that mean that an object does not exist.
 var absentCodes = []*errcode.Code{errcode.InvalidAppID, errcode.RIDNotFound}
 
 // exitOf returns the exit code of an error.
@@ -100,20 +101,21 @@ func exitOf(err error) int {
 	return exitFailed
 }
 
-// failure is an error for programs: what a command prints with --output json on standard error.
+// failure is the JSON form of an error, which a command with --output json prints on standard error.
 type failure struct {
-	Kind    string   `json:"kind"`              // as in the table of exit codes
+	Kind    string   `json:"kind"`              // The name of the exit code, as in exits.
 	Exit    int      `json:"exit"`              //
-	Message string   `json:"message"`           // what happened, to which thing
+	Message string   `json:"message"`           // The failed operation and its object.
 	Next    string   `json:"next,omitempty"`    // what to do
-	Details []string `json:"details,omitempty"` // what else is known
-	Errcode int      `json:"errcode,omitempty"` // of an answer of the wire
+	Details []string `json:"details,omitempty"` // Additional facts about the error.
+	Errcode int      `json:"errcode,omitempty"` // The errcode of a wire API response.
 	RID     string   `json:"rid,omitempty"`     // for qrjump why
-	Status  int      `json:"status,omitempty"`  // of an answer of the scan or the admin API
-	URL     string   `json:"url"`               // of the page that says more
+	Status  int      `json:"status,omitempty"`  // The HTTP status of a scan API or admin API response.
+	URL     string   `json:"url"`               // The page with more information.
 }
 
-// pageOf returns the address of the page about an error: about its number, or about the exit code where the page of numbers lacks it.
+// pageOf returns the address of the page about an error: the section about its errcode, or the section about exit codes if the
+// errcode is not documented.
 func pageOf(f failure) string {
 	page := "commands.md#exit-codes"
 	if _, described := errcode.ByNumber(f.Errcode); described && f.Errcode != 0 {
@@ -122,7 +124,7 @@ func pageOf(f failure) string {
 	return "https://github.com/qrjump/qrjump/blob/v" + version.Number() + "/docs/en/" + page
 }
 
-// failureOf describes an error for programs.
+// failureOf converts an error to its JSON form.
 func failureOf(err error) failure {
 	f := failure{Exit: exitOf(err), Message: plain(err.Error())}
 	f.Kind = exits[f.Exit]
@@ -140,10 +142,10 @@ func failureOf(err error) failure {
 
 var jsonAsked = regexp.MustCompile(`(^| )(-o ?=?|--output[= ])json( |$)`)
 
-// wantsJSON reports whether errors are read by a program: --output json is among the arguments, or QRJUMP_OUTPUT says json.
+// wantsJSON reports whether errors are printed as JSON: --output json is among the arguments, or QRJUMP_OUTPUT is json.
 func wantsJSON(chosen *kong.Context, args []string) bool {
 	asked := os.Getenv("QRJUMP_OUTPUT") == "json"
-	if chosen == nil || chosen.Selected() == nil { // what was asked for is not known
+	if chosen == nil || chosen.Selected() == nil { // The arguments could not be parsed, so the command is not known.
 		return asked || jsonAsked.MatchString(strings.Join(args, " "))
 	}
 	for _, f := range chosen.Selected().Flags {
@@ -155,8 +157,7 @@ func wantsJSON(chosen *kong.Context, args []string) bool {
 	return asked
 }
 
-// complain prints an error on standard error: a line for a person, an object
-// for a program.
+// complain prints an error on standard error: as text lines, or as a JSON object.
 func complain(s session, err error, asJSON bool) {
 	if errors.Is(err, errSaid) {
 		return
@@ -175,8 +176,8 @@ func complain(s session, err error, asJSON bool) {
 	}
 }
 
-// verbFirst moves flags that stand before the verb behind it, where the parser
-// looks for them: qrjump --server URL rule list.
+// verbFirst moves flags from before the command to the position after it, where the parser expects them, as in qrjump --server URL
+// rule list.
 func verbFirst(model *kong.Application, args []string) []string {
 	takesValue := map[string]bool{}
 	for _, node := range append(model.Leaves(false), model.Node) {
@@ -191,7 +192,7 @@ func verbFirst(model *kong.Application, args []string) []string {
 	for n < len(args) && strings.HasPrefix(args[n], "-") && len(args[n]) > 1 && args[n] != "--" {
 		name, _, ok := strings.Cut(strings.TrimLeft(args[n], "-"), "=")
 		if takes, known := takesValue[name]; !known {
-			return args // the parser says what is wrong
+			return args // The parser reports the unknown flag.
 		} else if takes && !ok {
 			n++
 		}
@@ -200,7 +201,7 @@ func verbFirst(model *kong.Application, args []string) []string {
 	if n == 0 || n >= len(args) {
 		return args
 	}
-	// Behind the words of the verb, and before what is no flag any more.
+	// The flags are inserted after the words of the command and before its positional arguments.
 	verb := n
 	for node := model.Node; verb < len(args); verb++ {
 		next := childNamed(node, args[verb])

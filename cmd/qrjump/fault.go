@@ -16,7 +16,7 @@ import (
 
 type faultList struct{ operator }
 
-// Run lists the faults in force.
+// Run lists the active faults.
 func (c *faultList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListFaults(s.ctx)
 	return listing[client.FaultInForce]{name: "faults", none: said("fault.nothing_goes_wrong_on_purpose"),
@@ -30,7 +30,7 @@ func (c *faultList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, list, emulated(said("fault.list_faults"), err))
 }
 
-// faultText says in words what a fault does.
+// faultText describes the effect of a fault in words.
 func faultText(f client.Fault) string {
 	var parts []string
 	if f.Delay != "" {
@@ -73,7 +73,7 @@ type faultAdd struct {
 	Body      string        `placeholder:"TEXT"`
 }
 
-// Run makes calls of an endpoint go wrong, or answers calls of a path.
+// Run adds a fault that makes calls of an endpoint fail, or that sends a fixed response to calls of a path.
 func (c *faultAdd) Run(s *session) error {
 	if (c.Path == "") == (c.FromFile == "") {
 		return misused("fault.path_or_file")
@@ -90,7 +90,7 @@ func (c *faultAdd) Run(s *session) error {
 		return err
 	}
 	if err := emptyFor(s, qrjump, said("fault.add_fault_for"), c.Account, 0); err != nil {
-		return err // it would never happen
+		return err // A fault with this error would never occur.
 	}
 	f := client.Fault{Method: c.Method, Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Count: c.Times,
 		Probability: c.Chance, Drop: c.Drop, DropAfter: c.DropAfter}
@@ -115,7 +115,7 @@ func (c *faultAdd) Run(s *session) error {
 		"fault.to_from_now_on", plain(owner), plain(c.Path), text, plain(faultText(f)))
 }
 
-// addFile adds the faults of a file, in their order.
+// addFile adds the faults of a file in file order.
 func (c *faultAdd) addFile(s *session) error {
 	text, err := os.ReadFile(c.FromFile)
 	if err != nil {
@@ -124,7 +124,7 @@ func (c *faultAdd) addFile(s *session) error {
 	var file struct {
 		Faults []struct {
 			client.Fault `yaml:",inline"`
-			ID           int `yaml:"id"`            // of a list; it decides nothing
+			ID           int `yaml:"id"`            // The ID comes from an exported list and has no effect.
 			TriggerCount int `yaml:"trigger_count"` // the same
 		} `yaml:"faults"`
 	}

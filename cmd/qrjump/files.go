@@ -16,19 +16,22 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Flags and arguments that name a file have the tag file: "in" of one that is read, "out" of one that is written. For both
+// Flags and arguments that name a file have the struct tag file: "in" for a file that is read, "out" for a file that is written.
+// For both
 // - is standard input or output, which a command finds as a file like any other; with ",self" behind it reads or writes
-// what comes as it comes. Of folders it is "dir" of one that has to be there, and "new" of one that is made.
+// With either tag, - means standard input or output, which the command receives as a temporary file; with the suffix ",self", the
+// command streams standard input or output itself. For folders, the tag is "dir" for a folder that must exist, and "new" for a
+// folder that the command creates.
 const (
 	fileTag = "file"
 	dash    = "-"
 )
 
-// standing puts files in the place of - in what a command was given. done ends the command, whose error it is given: it
-// hands on what was written, and removes what was put there.
+// standing replaces - in the command's file arguments with temporary files. done finishes the command with its error: it copies the
+// output file to standard output and removes the temporary files.
 func (s *session) standing(node *kong.Node) (done func(error) error, err error) {
 	dir, in := "", ""
-	names := map[string]string{} // of files that stand for standard input and output
+	names := map[string]string{} // Names of the temporary files that replace standard input and output.
 	clean := func() {
 		if dir != "" {
 			_ = os.RemoveAll(dir)
@@ -77,7 +80,7 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 	}
 	to := s.out
 	if out != "" {
-		s.out = renaming{s.err, names} // what it says is no part of the file
+		s.out = renaming{s.err, names} // Messages of the command are not part of the output file.
 	}
 	return func(err error) error {
 		defer clean()
@@ -93,12 +96,12 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 	}, nil
 }
 
-// mayLack is the tag of a value with the tag file that names no file, or one that the command makes.
+// mayLack is the tag of a file value that may name something other than an existing file.
 const mayLack = "absent"
 
-// checkNames returns an error for an empty value, which a script passes by mistake and which would mean all or none, and for a file
-// that is to be read, or a folder in which value is to be written, that is not there. A value that may be empty is a pointer.
-// A command that waits for a server waits for its --data too.
+// checkNames returns an error for an empty value, which a script passes by mistake and which would select all objects or none, and
+// for a missing input file or a missing folder of an output file. A flag that accepts an empty value is a pointer. A command that
+// waits for a server also waits for its --data folder.
 func checkNames(chosen *kong.Context) error {
 	for _, p := range chosen.Path {
 		v := p.Positional
@@ -113,7 +116,7 @@ func checkNames(chosen *kong.Context) error {
 		}
 		list := v.Target.Kind() == reflect.Slice
 		if list && v.Tag.Sep == -1 && p.Flag != nil {
-			continue // of texts as they are, such as an empty line
+			continue // The list holds literal texts, which may be empty.
 		}
 		if list && v.Target.Len() == 0 || slices.ContainsFunc(texts(v.Target), blank) {
 			return misused("main.see", said("parse.empty", flagName(v)), "qrjump help "+chosen.Selected().Path())
@@ -134,12 +137,12 @@ func checkNames(chosen *kong.Context) error {
 	return nil
 }
 
-// missingFile returns which file or folder of a value is not there, and the text that says so; "" where all is there.
+// missingFile returns the missing file or folder of a value and the key of its error text; both are "" if nothing is missing.
 func missingFile(v *kong.Value, path string) (key, missing string) {
 	kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ",")
 	key = "parse.no_folder"
 	switch {
-	case path == dash && kind != "dir", kind == "out" && strings.HasSuffix(path, "/"): // a folder that the command makes
+	case path == dash && kind != "dir", kind == "out" && strings.HasSuffix(path, "/"): // The command creates the folder.
 		return "", ""
 	case kind == "in":
 		key = "parse.no_file"
@@ -153,8 +156,8 @@ func missingFile(v *kong.Value, path string) (key, missing string) {
 	return "", ""
 }
 
-// spooled is standard input as a file that can be read again and from its middle. Where the system can, it has no name any
-// more: keys and passphrases come so too.
+// spooled copies standard input to a temporary file, which can be read repeatedly and at any offset. The file is unlinked where the
+// operating system allows this, because keys and passphrases also arrive on standard input.
 func spooled(dir string, in io.Reader) (*os.File, string, error) {
 	f, err := os.Create(filepath.Join(dir, "in"))
 	if err != nil {
@@ -173,7 +176,7 @@ func spooled(dir string, in io.Reader) (*os.File, string, error) {
 	return f, path, nil
 }
 
-// handOn writes a file to standard output.
+// handOn copies a file to standard output.
 func handOn(to io.Writer, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -184,7 +187,7 @@ func handOn(to io.Writer, path string) error {
 	return err
 }
 
-// fileValues returns the flags and arguments of a command that name files.
+// fileValues returns the flags and arguments of a command that hold file names.
 func fileValues(node *kong.Node) (list []*kong.Value) {
 	for _, f := range node.Flags {
 		list = append(list, f.Value)
@@ -200,7 +203,7 @@ func fileValues(node *kong.Node) (list []*kong.Value) {
 	return list[:n]
 }
 
-// texts returns the texts of a flag: one, or those of a list.
+// texts returns the string values of a flag: a single string, or the elements of a list.
 func texts(v reflect.Value) (list []reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -217,7 +220,7 @@ func texts(v reflect.Value) (list []reflect.Value) {
 	return list
 }
 
-// flagName returns a flag or an argument as a person writes it.
+// flagName returns a flag or an argument in the form that a user types.
 func flagName(v *kong.Value) string {
 	if v.Flag != nil {
 		return "--" + v.Name
@@ -225,7 +228,7 @@ func flagName(v *kong.Value) string {
 	return strings.ToUpper(v.Name)
 }
 
-// spoken has the names of files that stand for standard input and output as people know them.
+// spoken replaces the paths of temporary files in a text with the names "standard input" and "standard output".
 func spoken(text string, names map[string]string) string {
 	for path, name := range names {
 		text = strings.ReplaceAll(text, path, name)

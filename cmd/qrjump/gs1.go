@@ -20,7 +20,7 @@ type gs1List struct {
 
 const mostGS1 = 1000
 
-// everyGS1 lists all that is said of GS1 keys.
+// everyGS1 returns all GS1 entries that match the query.
 func everyGS1(s *session, qrjump *client.Client, q client.GS1Query) ([]client.GS1Entry, error) {
 	return everyPage(mostGS1, func(lastEntry client.GS1Entry) ([]client.GS1Entry, error) {
 		q.After, q.Limit = lastEntry.Key, mostGS1
@@ -28,7 +28,7 @@ func everyGS1(s *session, qrjump *client.Client, q client.GS1Query) ([]client.GS
 	})
 }
 
-// Run lists where GS1 keys lead, or shows what is said of one.
+// Run lists the targets of GS1 keys, or shows the entry of one key.
 func (c *gs1List) Run(s *session, qrjump *client.Client) error {
 	if c.Key != "" {
 		e, err := qrjump.GS1.Get(s.ctx, c.Key)
@@ -45,7 +45,7 @@ func (c *gs1List) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, list, failed("list", "GS1 keys", err))
 }
 
-// defaultOf returns the default target of a key.
+// defaultOf returns the default target of a GS1 key.
 func defaultOf(e client.GS1Entry) string {
 	if e.Archived {
 		return "archived"
@@ -76,7 +76,7 @@ func printGS1(w io.Writer, e client.GS1Entry) {
 	}
 }
 
-// moments says when a link is there; "" = always.
+// moments returns the period in which a link is active; "" means always.
 func moments(l client.GS1Link) string {
 	text := ""
 	if l.From != nil {
@@ -106,8 +106,8 @@ type gs1Set struct {
 	Archived *bool    `negatable:""`
 }
 
-// Run says something of a GS1 key: a link takes the place of the one of its type, languages, media type and context; what is
-// not named stays.
+// Run changes the entry of a GS1 key: a new link replaces the link with the same type, languages, media type and context; fields
+// without a flag remain unchanged.
 func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
 	e, err := qrjump.GS1.Get(s.ctx, c.Key)
 	fresh := false
@@ -175,7 +175,7 @@ func (c *gs1Set) on(e *client.GS1Entry, fresh bool) error {
 	case pos < len(e.Links):
 		link.Default = e.Links[pos].Default
 	}
-	if link.Default && c.Default != nil { // the one that was gives way
+	if link.Default && c.Default != nil { // The new default link replaces the previous one.
 		for i := range e.Links {
 			e.Links[i].Default = false
 		}
@@ -190,7 +190,7 @@ type gs1Delete struct {
 	ending
 }
 
-// Run says nothing of a GS1 key any more.
+// Run deletes the entry of a GS1 key.
 func (c *gs1Delete) Run(s *session, qrjump *client.Client) error {
 	if err := c.confirmed(s, said("gs1.links_go", plain(c.Key))); err != nil {
 		return err
@@ -208,7 +208,7 @@ type gs1Transfer struct {
 	ending
 }
 
-// Run gives a GS1 key, or a company prefix with its keys, to another account.
+// Run transfers a GS1 key, or a company prefix with its keys, to another account.
 func (c *gs1Transfer) Run(s *session, qrjump *client.Client) error {
 	want := client.GS1Transfer{Key: c.Of, To: c.To, DryRun: true}
 	done, err := qrjump.GS1.Transfer(s.ctx, want)

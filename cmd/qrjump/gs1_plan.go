@@ -19,11 +19,13 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/digitallink"
 )
 
-// gs1Columns are those of a table of links: a link a line. What belongs to the key stands in any of its lines.
+// gs1Columns lists the columns of a CSV table of links, with one link per line. Fields of the key itself may be in any of the key's
+// lines.
 var gs1Columns = []string{"key", "owner", "wxa_appid", "wxa_path", "archived", "linktype", "href", "title", "hreflang", "type", "context",
 	"default", "from", "until"}
 
-// readGS1 reads a file of links: CSV by its name, JSON lines, or YAML as in a seed. Faults name lines, or entries of YAML.
+// readGS1 parses a file of links: CSV if the file name ends in .csv, otherwise JSON lines, or YAML in the format of a seed file.
+// Errors give the number of the line in JSON lines, of the key in CSV, or of the entry in YAML.
 func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 	var valueses []map[string]any
 	location := "line"
@@ -69,7 +71,7 @@ func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 	return list, faultsOf(file, faults)
 }
 
-// gs1Table reads a table of links.
+// gs1Table parses a CSV table of links.
 func gs1Table(text []byte) (list []map[string]any, err error) {
 	rows, err := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff")))).ReadAll()
 	if err != nil {
@@ -116,7 +118,7 @@ func gs1Table(text []byte) (list []map[string]any, err error) {
 	return list, nil
 }
 
-// writeGS1Table writes entries as such a table.
+// writeGS1Table writes entries as a CSV table that gs1Table can read.
 func writeGS1Table(w io.Writer, list []client.GS1Entry) error {
 	out := csv.NewWriter(w)
 	err := out.Write(gs1Columns)
@@ -155,7 +157,7 @@ type gs1Export struct {
 	As   string `enum:"ndjson,csv" default:"ndjson"`
 }
 
-// Run writes where all GS1 keys lead.
+// Run exports the links of all GS1 keys.
 func (c *gs1Export) Run(s *session) error {
 	lines := linesExport{serverFlags: c.serverFlags, adminFlags: c.adminFlags, File: c.File}
 	if c.As == "ndjson" {
@@ -179,7 +181,7 @@ func (c *gs1Export) Run(s *session) error {
 	return err
 }
 
-// read reads the file, and what it says as lines for an import.
+// read reads and parses the file of links.
 func (c *gs1Planned) read() ([]digitallink.Entry, error) {
 	text, err := os.ReadFile(c.File)
 	if err != nil {
@@ -188,7 +190,7 @@ func (c *gs1Planned) read() ([]digitallink.Entry, error) {
 	return readGS1(c.File, text)
 }
 
-// loadGS1 says on the server what a list says, all of it or nothing.
+// loadGS1 imports a list of entries to the server atomically.
 func loadGS1(s *session, qrjump *client.Client, list []digitallink.Entry) error {
 	var lines bytes.Buffer
 	out := json.NewEncoder(&lines)
@@ -201,7 +203,7 @@ func loadGS1(s *session, qrjump *client.Client, list []digitallink.Entry) error 
 	return err
 }
 
-// gs1Step is a step that makes the server say what the file says.
+// gs1Step is one change that brings the server closer to the file.
 type gs1Step struct {
 	Do  string `json:"do"` // add, edit, delete
 	Key string `json:"key"`
@@ -221,8 +223,8 @@ type gs1Planned struct {
 	Prune bool
 }
 
-// plan compares the file with the server: with --prune what the server says of the file's primary keys, and the file does
-// not, goes.
+// plan compares the file with the server; with --prune, the plan deletes entries under the file's primary keys that the file does
+// not contain.
 func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err error) {
 	list, err := c.read()
 	if err == nil {
@@ -263,16 +265,16 @@ func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err
 	return made, qrjump, nil
 }
 
-// rootOf returns the primary key of a key.
+// rootOf returns the primary key of a GS1 key.
 func rootOf(key string) string {
 	parts := strings.SplitN(key, "/", 3)
 	return strings.Join(parts[:min(2, len(parts))], "/")
 }
 
-// differing names what an entry says otherwise than the server, both as JSON.
+// differing returns the names of the fields whose JSON values differ between an entry and the server.
 func differing(e digitallink.Entry, storedEntry client.GS1Entry) (names []string) {
 	form := func(v any) map[string]any {
-		text, _ := json.Marshal(v) // texts, lists and times
+		text, _ := json.Marshal(v) // Strings, lists and times always marshal without an error.
 		var all map[string]any
 		_ = json.Unmarshal(text, &all)
 		return all
@@ -322,7 +324,7 @@ type gs1Plan struct {
 	DetailedExitcode bool
 }
 
-// Run shows what apply would do.
+// Run prints the changes that apply would make.
 func (c *gs1Plan) Run(s *session) error {
 	made, _, err := c.plan(s)
 	if err == nil {
@@ -344,7 +346,7 @@ type gs1Apply struct {
 	ending
 }
 
-// Run makes the server say what the file says: adds and edits at one moment, then deletes one by one.
+// Run makes the server match the file: it adds and edits entries in one transaction, and then deletes entries individually.
 func (c *gs1Apply) Run(s *session) error {
 	made, qrjump, err := c.plan(s)
 	if err != nil {

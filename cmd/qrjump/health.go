@@ -19,13 +19,13 @@ type healthCommand struct {
 	PID     int           `name:"pid" placeholder:"PID"`
 }
 
-// waits reports whether the folder of the server may be made while the command runs.
+// waits reports whether the server's data folder may be created while the command runs.
 func (c *healthCommand) waits() bool { return c.Wait > 0 }
 
-// healthPoll is the interval at which a server that is waited for is asked.
+// healthPoll is the interval between two requests while the command waits for a server.
 const healthPoll = 200 * time.Millisecond
 
-// notYet is the reason for which a server is not ready yet; answered if the server itself said so.
+// notYet is the reason why a server is not ready yet; answered is true if the server itself responded.
 type notYet struct {
 	error
 	answered bool
@@ -33,7 +33,7 @@ type notYet struct {
 
 func (n notYet) Unwrap() error { return n.error }
 
-// Run asks until the server is ready, --wait is over, or the server ended.
+// Run polls until the server is ready, --wait has elapsed, or the server process has ended.
 func (c *healthCommand) Run(s *session) error {
 	done := time.After(c.Wait)
 	answered := false
@@ -60,11 +60,11 @@ func (c *healthCommand) Run(s *session) error {
 	}
 }
 
-// ask asks GET /readyz, for a container without a shell.
+// ask sends GET /readyz; a container without a shell can use the command as its health check.
 func (c *healthCommand) ask(s *session) error {
 	loc, err := c.wire()
 	if _, wrong := errors.AsType[usageError](err); err != nil && !wrong {
-		return notYet{err, false} // a folder says where its server is when there is one
+		return notYet{err, false} // The folder contains the server's address as soon as the server has started.
 	} else if err != nil {
 		return err
 	}
@@ -74,7 +74,8 @@ func (c *healthCommand) ask(s *session) error {
 			return err
 		}
 	} else if loopback(loc.url) {
-		// The certificate is that of the public name. Nothing secret is sent.
+		// The certificate is for the public host name, not for the loopback address. The request contains no secret, so certificate
+		// verification is not needed.
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, c.Timeout)

@@ -21,10 +21,10 @@ type helpCommand struct {
 	Output  string `short:"o" enum:"text,json" default:"text" placeholder:"text|json"`
 }
 
-// topics are the subjects of the help that are no commands.
+// topics lists the help topics that are not commands.
 var topics = []string{"exit-codes", "time", "ranges", "environment", "files"}
 
-// Run explains a topic or a command. Of a command --help answers, which ends the program.
+// Run explains a topic or a command. For a command, --help prints the help and ends the program.
 func (c *helpCommand) Run(s *session) error {
 	if c.Man != "" {
 		return writeManPages(s, c.Man)
@@ -60,7 +60,7 @@ func (c *helpCommand) Run(s *session) error {
 	return nil
 }
 
-// printTopic explains something that is no command.
+// printTopic prints the help of a topic that is not a command.
 func (m manual) printTopic(w io.Writer, name string) error {
 	fmt.Fprintln(w, m.says("topic."+name))
 	if name == "exit-codes" {
@@ -71,19 +71,20 @@ func (m manual) printTopic(w io.Writer, name string) error {
 	return nil
 }
 
-// printFirst prints the first steps for a user who typed qrjump and nothing else.
+// printFirst prints the first steps for a user who typed qrjump without arguments.
 func printFirst(w io.Writer) error {
 	_, err := tell(w, "start.first")
 	return err
 }
 
-// manual is commands with what the book says of them in one language. The book is read for those who ask: not by a verb that runs.
+// manual is the command tree with its help texts in one language. The help texts are loaded only when help is requested, not when a
+// command runs.
 type manual struct {
 	*kong.Application
 	i18n.Localizer
 }
 
-// manual gives the commands of a model, and their flags, their texts.
+// manual sets the help texts of all commands and flags of a model.
 func (r reader) manual(model *kong.Application) manual {
 	m := manual{model, book.In(r.language())}
 	m.Help = m.says("help.qrjump")
@@ -91,7 +92,7 @@ func (r reader) manual(model *kong.Application) manual {
 	return m
 }
 
-// says returns a text of the book; "" where it has none.
+// says returns a text of the message catalogue, or "" if the key does not exist.
 func (m manual) says(key string) string {
 	if !m.Has(key) {
 		return ""
@@ -100,7 +101,7 @@ func (m manual) says(key string) string {
 	return text
 }
 
-// explain gives a node and all below it their texts. Its words are those that are typed: rule, add.
+// explain sets the help texts of a node and of all nodes below. words holds the typed words of the command, such as rule, add.
 func (m manual) explain(node *kong.Node, words []string) {
 	if len(words) > 0 {
 		node.Help = m.says(helpKey(words))
@@ -119,28 +120,29 @@ func (m manual) explain(node *kong.Node, words []string) {
 	}
 }
 
-// helpKey returns the key of a command's text, or of its flag's.
+// helpKey returns the message key of the help text of a command or a flag.
 func helpKey(words []string) string { return "help." + strings.Join(words, ".") }
 
-// meaning returns that of a flag or an argument: what it means to this verb, else to each verb of its noun, else to every verb.
+// meaning returns the help text of a flag or an argument: the text for this command, else for all commands of its noun, else for
+// all commands.
 func (m manual) meaning(words []string, name string, v *kong.Value) string {
 	for n := len(words); n >= 0; n-- {
 		if text := m.says(helpKey(append(words[:n:n], name))); text != "" {
 			return strings.ReplaceAll(text, "${default}", v.Default)
 		}
 	}
-	if len(words) > 0 && words[0] == "run" { // which has the flags of serve
+	if len(words) > 0 && words[0] == "run" { // The run command has the flags of serve.
 		return m.meaning([]string{"serve"}, name, v)
 	}
 	return ""
 }
 
-// example returns a line that shows a verb at work.
+// example returns an example command line.
 func (m manual) example(verb *kong.Node) string {
 	return m.says(helpKey(append(strings.Fields(verb.Path()), "example")))
 }
 
-// examples are lines that show a verb at work, two of them where it has a second one: of its own, or for programs.
+// examples returns two example command lines; the second comes from the message catalogue, or shows --output json or --help.
 func (m manual) examples(verb *kong.Node) []string {
 	first := m.example(verb)
 	if second := m.says(helpKey(append(strings.Fields(verb.Path()), "example2"))); second != "" {
@@ -155,10 +157,11 @@ func (m manual) examples(verb *kong.Node) []string {
 // screen is the number of columns of a line of help.
 const screen = 80
 
-// unfolded stands for a space while the parser folds lines.
+// unfolded replaces a space while the parser wraps lines.
 const unfolded = "\ue000"
 
-// folded are lines of no more than so many columns where their words allow it. What is cut off stands below the last column of the line.
+// folded wraps text to lines of at most width columns, where word boundaries allow it. The rest of a wrapped line is indented to
+// the start of the line's last column.
 func folded(text string, width int) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
@@ -181,8 +184,8 @@ func folded(text string, width int) string {
 	return b.String()
 }
 
-// foldAt returns the byte before which a line is folded: at a space or beside a wide character, never before a mark that closes or
-// behind one that opens; 0 for none.
+// foldAt returns the byte offset at which a line is wrapped: at a space or next to a wide character, but neither before closing nor
+// after opening punctuation; 0 means that no offset fits.
 func foldAt(line string, width int) (pos int) {
 	columns, wide, open := 0, false, false
 	for i, r := range line {
@@ -198,7 +201,7 @@ func foldAt(line string, width int) (pos int) {
 	return pos
 }
 
-// printGroups shows what there is, a line a group.
+// printGroups prints the groups of commands, one line per group.
 func (m manual) printGroups(w io.Writer) error {
 	groups, verbs := inGroups(m.Node)
 	var rows [][]string
@@ -215,7 +218,7 @@ func (m manual) printGroups(w io.Writer) error {
 	return err
 }
 
-// printHelp shows the verbs in groups, or one verb with its flags.
+// printHelp prints the commands in groups, or one command with its flags.
 func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	node := ctx.Selected()
 	m := s.manual(ctx.Model)
@@ -225,7 +228,7 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	case !node.Leaf():
 		return m.printVerbs(ctx.Stdout, node)
 	}
-	if m.Chinese() { // the variable of a flag stands in the sentence; the parser folds at spaces alone
+	if m.Chinese() { // In Chinese, the flag's environment variable is part of the sentence; the parser wraps only at spaces.
 		options.ValueFormatter = func(v *kong.Value) string {
 			text := v.Help
 			if says, variable, ok := strings.Cut(kong.DefaultHelpValueFormatter(v), "。 ("); ok {
@@ -240,7 +243,7 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	err := kong.DefaultHelpPrinter(options, ctx)
 	ctx.Stdout = out
 	if err == nil {
-		// The parser's own words, each where it begins a line.
+		// Headings that the parser itself writes, each at the beginning of a line.
 		ownReplacer := strings.NewReplacer("Usage: ", m.says("help.usage"), "\nArguments:\n", "\n"+m.says("help.arguments")+"\n",
 			"\nFlags:\n", "\n"+m.says("help.flags")+"\n")
 		said := ownReplacer.Replace(text.String())
@@ -255,8 +258,7 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	return err
 }
 
-// inGroups returns the verbs below a node by the titles of their groups, and the titles in
-// the order of their first verbs, however verbs are spread.
+// inGroups returns the commands below a node keyed by group title, and the titles in the order of their first commands.
 func inGroups(node *kong.Node) (groups []string, verbs map[string][]*kong.Node) {
 	verbs = map[string][]*kong.Node{}
 	for _, leaf := range node.Leaves(true) {

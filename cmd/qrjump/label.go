@@ -18,8 +18,8 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// labelCommand prints labels of codes of a batch, or what a file says: its words are flags of this command, so that a job stands in git
-// and gives the same bytes again. Decision 72.
+// labelCommand prints labels for the codes of a batch, or runs a job file; the keys of a job file are flags of this command, so
+// that a job can be kept in git and reproduces the same bytes. Decision 72.
 type labelCommand struct {
 	labelPrint
 	DryRun     bool
@@ -28,10 +28,11 @@ type labelCommand struct {
 	Codes      []string `arg:"" optional:"" name:"range"`
 }
 
-// Run prints the labels. A job of a file, and one with proofs, is planned before.
+// Run prints the labels, or only plans the job with --dry-run. A job that comes from a file or has proofs is planned before
+// printing.
 func (c *labelCommand) Run(s *session) error {
 	var err error
-	if c.Secret, err = secret(s, c.Secret); err != nil { // once for the plan, the proofs and the job
+	if c.Secret, err = secret(s, c.Secret); err != nil { // The secret is read once for the plan, the proofs and the job.
 		return err
 	}
 	if c.ID, err = strconv.ParseInt(c.What, 10, 64); err == nil {
@@ -67,7 +68,7 @@ func (c *labelCommand) Run(s *session) error {
 	return c.printLabels(s)
 }
 
-// firstLabels returns the job for its first n labels, in a file of their own.
+// firstLabels returns a job for the first n labels only, with a separate output file for proofs.
 func (c *labelPrint) firstLabels(n int64) *labelPrint {
 	first := *c
 	ending := filepath.Ext(first.Out)
@@ -75,13 +76,14 @@ func (c *labelPrint) firstLabels(n int64) *labelPrint {
 	return &first
 }
 
-// jobWords are the words of a file that are no flags, jobFiles those whose values are files beside the file of the job.
+// jobWords lists the keys of a job file that are not flags; jobFiles lists the keys whose values are paths relative to the job
+// file.
 var (
 	jobWords = []string{"batch", "range"}
 	jobFiles = []string{"out", "font", "logo", "from-file"}
 )
 
-// readFile reads the file: its words become the arguments of this command, which checks them as if they had been typed.
+// readFile reads the job file: its keys become arguments of this command, which validates them in the same way as typed arguments.
 func (c *labelCommand) readFile(s *session) error {
 	text, err := os.ReadFile(c.What)
 	if err != nil {
@@ -108,7 +110,8 @@ func (c *labelCommand) readFile(s *session) error {
 		return err
 	}
 	given, emptyPrint := c.labelPrint, job.Label.labelPrint
-	given.member, given.adminFlags, given.packageKeyFlags, given.Resume = emptyPrint.member, emptyPrint.adminFlags, emptyPrint.packageKeyFlags, emptyPrint.Resume
+	given.member, given.adminFlags, given.packageKeyFlags, given.Resume = emptyPrint.member, emptyPrint.adminFlags,
+		emptyPrint.packageKeyFlags, emptyPrint.Resume
 	given.ID, given.Range = emptyPrint.ID, emptyPrint.Range
 	if !reflect.DeepEqual(given, emptyPrint) || len(c.Codes) > 0 {
 		return misused("label.file_and_flags", c.What)
@@ -159,8 +162,8 @@ func (c *labelCommand) readFile(s *session) error {
 	return nil
 }
 
-// jobFlags returns the words that a file may have: the flags of label, without those that say where codes come from and how it runs, which
-// no file of a job says.
+// jobFlags returns the keys that a job file may have: the flags of label, except the flags for access to codes and for the mode of
+// the run.
 func jobFlags(model *kong.Application) map[string]*kong.Flag {
 	ownSet := map[string]bool{"resume": true, "help": true, "dry-run": true, "proofs-only": true}
 	access, err := kong.New(&struct {
@@ -169,7 +172,7 @@ func jobFlags(model *kong.Application) map[string]*kong.Flag {
 		packageKeyFlags
 	}{})
 	if err != nil {
-		panic(err) // a fault of the struct above
+		panic(err) // Only an invalid struct tag in commands causes this error.
 	}
 	for _, f := range access.Model.Flags {
 		ownSet[f.Name] = true
@@ -191,14 +194,15 @@ type labelPlan struct {
 	Pages  int64    `json:"pages,omitempty"`
 	Page   int      `json:"labels_per_page,omitempty"`
 	Out    string   `json:"out"`
-	Width  float64  `json:"width_mm"` // of a label's symbol with its lines
+	Width  float64  `json:"width_mm"` // Width of a label's symbol including its text lines.
 	Height float64  `json:"height_mm"`
 	Module float64  `json:"module_mm"`
-	Says   []string `json:"says"` // by the symbols of the first
+	Says   []string `json:"says"` // The data that the symbols of the first label encode.
 	Proofs int64    `json:"proofs,omitempty"`
 }
 
-// plan looks what would be printed. It draws the first label where it would stand: a size that does not fit is found before paper is.
+// plan computes the output of the job. plan draws the first label in its place on the page, so that a size that does not fit is
+// detected before printing.
 func (c *labelPrint) plan(s *session) (*labelPlan, error) {
 	design, err := c.design(c.Kind)
 	if err != nil {
@@ -237,7 +241,7 @@ func (c *labelPrint) plan(s *session) (*labelPlan, error) {
 	return p, nil
 }
 
-// tell says the plan.
+// tell prints the plan.
 func (p *labelPlan) tell(w io.Writer) {
 	tell(w, "label.plan", countedCodes(p.Codes), p.Batch, p.Range, plain(p.Out))
 	p.tellLook(w)
@@ -249,7 +253,7 @@ func (p *labelPlan) tell(w io.Writer) {
 	}
 }
 
-// tellLook says how large the labels are, and how many pages they fill; nothing where none are drawn.
+// tellLook prints the size of the labels and the number of pages, if labels are drawn.
 func (p *labelPlan) tellLook(w io.Writer) {
 	if p.Pages > 0 {
 		tell(w, "label.plan_pages", counted(int(p.Pages), "page"), p.Page)

@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// linesExport are the flags of commands that write a JSON object a line.
+// linesExport holds the flags of commands that write JSON lines.
 type linesExport struct {
 	serverFlags
 	adminFlags
@@ -44,19 +44,19 @@ func (c *linesExport) write(s *session, kind string, exporterOf func(*client.Cli
 
 type ruleExport struct{ linesExport }
 
-// Run writes all rules.
+// Run exports all rules.
 func (c *ruleExport) Run(s *session) error {
 	return c.write(s, "rules", func(c *client.Client) exporter { return c.Rules.Export })
 }
 
 type accountExport struct{ linesExport }
 
-// Run writes all accounts.
+// Run exports all accounts.
 func (c *accountExport) Run(s *session) error {
 	return c.write(s, "accounts", func(c *client.Client) exporter { return c.Accounts.Export })
 }
 
-// linesImport are the flags of commands that load a JSON object a line.
+// linesImport holds the flags of commands that import JSON lines.
 type linesImport struct {
 	operator
 	File   string `arg:"" file:"in,self"`
@@ -97,7 +97,7 @@ func (c *linesImport) load(s *session, noun string, importerOf func(*client.Clie
 	})
 }
 
-// wrongLines names the lines of a refusal below each other.
+// wrongLines lists the invalid lines of a rejected import in the error's details, one below the other.
 func wrongLines(err error) error {
 	p, ok := errors.AsType[*client.Problem](err)
 	if !ok || len(p.Errors) == 0 {
@@ -110,7 +110,7 @@ func wrongLines(err error) error {
 	return hintError{error: errors.New(p.Detail), next: said("lines.these_lines_are_wrong"), details: details}
 }
 
-// followUpload shows on a terminal how far an upload is, and elsewhere nothing.
+// followUpload shows a progress bar for an upload if standard error is a terminal.
 func followUpload(s *session, in io.Reader, size int64) (followed io.Reader, clear func()) {
 	out, ok := s.err.(*os.File)
 	if !ok || !term.IsTerminal(int(out.Fd())) {
@@ -119,7 +119,7 @@ func followUpload(s *session, in io.Reader, size int64) (followed io.Reader, cle
 	shown := progressbar.NewOptions64(size, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription("importing"),
 		progressbar.OptionShowBytes(true), progressbar.OptionFullWidth(), progressbar.OptionThrottle(100*time.Millisecond))
 	reader := progressbar.NewReader(in, shown)
-	return &reader, func() { _ = shown.Clear() } // a terminal that is gone shows nothing
+	return &reader, func() { _ = shown.Clear() } // An error here only means that the terminal is gone.
 }
 
 type ruleImport struct{ linesImport }

@@ -28,13 +28,14 @@ type listenCommand struct {
 	EncodingAESKey string `name:"encoding-aes-key" env:"QRJUMP_ENCODING_AES_KEY" placeholder:"KEY"`
 }
 
-// mostTold is of how many rules and applications one webhook can be told.
+// mostTold is the maximum number of rules and of batches to which listen subscribes one webhook.
 const mostTold = 1000
 
-// mostForwarded bounds a message, and what its receiver answers.
+// mostForwarded is the maximum size in bytes of a message and of its receiver's response.
 const mostForwarded = 1 << 20
 
-// Run returns a receiver for as long as it runs: it adds a webhook that sends here, and takes it away at its end.
+// Run receives webhooks until the command is interrupted: it adds a webhook that sends to this process, and deletes the webhook at
+// the end.
 func (c *listenCommand) Run(s *session) error {
 	to, err := url.Parse(c.ForwardTo)
 	if err != nil || to.Scheme != "http" && to.Scheme != "https" || to.Hostname() == "" || to.User != nil {
@@ -68,7 +69,7 @@ func (c *listenCommand) Run(s *session) error {
 	f := &forwarder{s: s, asJSON: c.isJSON(), to: to, resign: c.Secret, envelope: envelope, begun: make(chan struct{}), http: &http.Client{
 		Timeout:       30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
-	// It answers before the server knows of it: what comes first waits until its secret is known.
+	// The HTTP server starts before the webhook exists; early messages wait until the webhook's secret is known.
 	server := &http.Server{Handler: f, ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -89,7 +90,7 @@ func (c *listenCommand) Run(s *session) error {
 		}
 		err = errors.Join(err, putBack(context.WithoutCancel(s.ctx)))
 	}
-	// What was begun is ended although the program was told to end.
+	// The webhook is deleted even if a signal interrupts the program.
 	if _, gone := qrjump.Webhooks.Delete(context.WithoutCancel(s.ctx), added.Webhook.ID); gone != nil && !isNotFound(gone) {
 		err = errors.Join(err, hintError{error: fault("listen.left", added.Webhook.ID, gone),
 			next: fmt.Sprintf("qrjump webhook delete %d --yes", added.Webhook.ID)})
@@ -113,7 +114,7 @@ func (c *listenCommand) sayReady(s *session, current string, want client.Webhook
 	}
 }
 
-// subscribeAll subscribes a webhook without a choice to all events.
+// subscribeAll subscribes the webhook to all events if the flags select no events.
 func (c *listenCommand) subscribeAll(ctx context.Context, qrjump *client.Client, w *client.WebhookPut) error {
 	if len(w.Codes)+len(w.Rules) > 0 || c.Alarms != nil {
 		return nil
@@ -136,7 +137,7 @@ func (c *listenCommand) subscribeAll(ctx context.Context, qrjump *client.Client,
 	return err
 }
 
-// pushesTo leads a platform's pushes to an address, and returns what leads them back.
+// pushesTo directs a platform's pushes to an address, and returns a function that restores the previous address.
 func (c *listenCommand) pushesTo(ctx context.Context, qrjump *client.Client, address string) (func(context.Context) error, error) {
 	if c.Component == "" {
 		return func(context.Context) error { return nil }, nil
@@ -150,8 +151,10 @@ func (c *listenCommand) pushesTo(ctx context.Context, qrjump *client.Client, add
 	}
 	return func(ctx context.Context) error {
 		currentComponent, err := qrjump.Components.Get(ctx, c.Component)
-		if err == nil && currentComponent.EventURL == address { // else another address was chosen meanwhile
-			_, err = qrjump.Components.Set(client.IfMatch(ctx, currentComponent.Revision), c.Component, client.ComponentPut{EventURL: &old.EventURL})
+		// If the address is different, another user has changed the address in the meantime.
+		if err == nil && currentComponent.EventURL == address {
+			_, err = qrjump.Components.Set(client.IfMatch(ctx, currentComponent.Revision), c.Component,
+				client.ComponentPut{EventURL: &old.EventURL})
 		}
 		if err == nil {
 			return nil
@@ -161,27 +164,27 @@ func (c *listenCommand) pushesTo(ctx context.Context, qrjump *client.Client, add
 	}, nil
 }
 
-// forwarder checks what comes, hands it on and says what was answered.
+// forwarder verifies received messages, forwards them and prints the responses.
 type forwarder struct {
 	s        *session
 	asJSON   bool
 	to       *url.URL
-	resign   string        // secret that signs what is handed on; "" = it keeps its signature
-	envelope *envelope     // nil = pushes are not led here
-	begun    chan struct{} // closed when secret is there
+	resign   string        // The secret that signs forwarded webhooks; "" keeps the original signature.
+	envelope *envelope     // If envelope is nil, no pushes are directed to this process.
+	begun    chan struct{} // begun is closed as soon as secret is set.
 	secret   string
 	http     *http.Client
 	printing sync.Mutex
 }
 
-// forwarded is a message and what became of it, as it is printed.
+// forwarded is the printed record of a message and its result.
 type forwarded struct {
 	OccurredAt time.Time `json:"occurred_at"`
 	Kind       string    `json:"kind"`
 	ID         string    `json:"id,omitempty"`
 	Signature  bool      `json:"signature"`
 	Message    string    `json:"message"`
-	Status     int       `json:"status,omitempty"` // 0 = it was not handed on, or not answered
+	Status     int       `json:"status,omitempty"` // Status is 0 if the message was not forwarded or the receiver did not respond.
 	Response   string    `json:"response,omitempty"`
 	Error      string    `json:"error,omitempty"`
 }
@@ -194,7 +197,7 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, mostForwarded))
 	if err != nil {
-		return // its sender hears that it is too long, or is gone
+		return // The sender has received an error about the size, or has disconnected.
 	}
 	<-f.begun
 	m := forwarded{OccurredAt: time.Now()}
@@ -202,7 +205,7 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.Kind, m.Message, m.Signature = f.envelope.open(r.URL.Query(), body)
 	} else {
 		var head struct{ Type string }
-		_ = json.Unmarshal(body, &head) // "" = its sender is not the server
+		_ = json.Unmarshal(body, &head) // The type stays "" if the sender is not a qrjump server.
 		m.Kind, m.ID, m.Message = head.Type, r.Header.Get("Webhook-Id"), string(body)
 		m.Signature = rightlySigned(r.Header, body, f.secret)
 	}
@@ -216,10 +219,10 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	f.print(m)
 	w.WriteHeader(status)
-	_, _ = w.Write(text) // the server tries again what it did not hear
+	_, _ = w.Write(text) // The server retries if it does not receive this response.
 }
 
-// forward hands a message on as it came, and returns what was answered.
+// forward sends a message to the receiver unchanged, and returns the receiver's response.
 func (f *forwarder) forward(r *http.Request, body []byte) (int, []byte, error) {
 	to := *f.to
 	if r.URL.RawQuery != "" {
@@ -247,12 +250,12 @@ func (f *forwarder) forward(r *http.Request, body []byte) (int, []byte, error) {
 	return answer.StatusCode, text, err
 }
 
-// print says what came: one line of JSON, or a line, the message and what became of it.
+// print prints a message and its result as one JSON line, or as several lines of text.
 func (f *forwarder) print(m forwarded) {
 	f.printing.Lock()
 	defer f.printing.Unlock()
 	if f.asJSON {
-		_ = json.NewEncoder(f.s.out).Encode(m) // run says that the output is not whole
+		_ = json.NewEncoder(f.s.out).Encode(m) // The run function reports the write error of the output.
 		return
 	}
 	signature := "listen.right"

@@ -17,15 +17,15 @@ import (
 	"strings"
 )
 
-// rightlySigned reports whether a webhook is signed by the secret (Standard Webhooks 1.0). How old it is does not count: the clock of the
-// server may have been moved.
+// rightlySigned reports whether a webhook has a valid signature with the secret (Standard Webhooks 1.0). The timestamp of the
+// webhook is ignored, because the server's clock may have been moved for a test.
 func rightlySigned(header http.Header, body []byte, secret string) bool {
 	want, ok := webhookSignature(header, body, secret)
 	return ok && slices.ContainsFunc(strings.Fields(header.Get("Webhook-Signature")),
 		func(name string) bool { return hmac.Equal([]byte(name), []byte(want)) })
 }
 
-// webhookSignature returns the signature of a webhook by secret. ok is false for a text that is no secret.
+// webhookSignature returns the signature of a webhook with secret. ok is false if secret is not a valid webhook secret.
 func webhookSignature(header http.Header, body []byte, secret string) (signature string, ok bool) {
 	text, prefixed := strings.CutPrefix(secret, "whsec_")
 	key, err := base64.StdEncoding.DecodeString(text)
@@ -38,13 +38,13 @@ func webhookSignature(header http.Header, body []byte, secret string) (signature
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)), true
 }
 
-// envelope opens what is pushed to a platform. Contract: rules 3.2.
+// envelope decrypts the messages that are pushed to a platform. Contract: rules 3.2.
 type envelope struct {
 	appid, token string
 	key          []byte
 }
 
-// newEnvelope returns nil where no platform is named.
+// newEnvelope returns nil if no platform is named.
 func newEnvelope(appid, token, aesKey string) (*envelope, error) {
 	if appid == "" {
 		return nil, nil
@@ -56,7 +56,8 @@ func newEnvelope(appid, token, aesKey string) (*envelope, error) {
 	return &envelope{appid, token, key}, nil
 }
 
-// open checks the signature of a push and that it is for this platform, and returns what kind it is of and what stands in it.
+// open verifies that a push has a valid signature and is addressed to this platform, and returns the push's type and decrypted
+// message.
 func (e *envelope) open(query url.Values, body []byte) (kind, message string, right bool) {
 	var outer struct{ Encrypt string }
 	if xml.Unmarshal(body, &outer) != nil {
@@ -75,7 +76,8 @@ func (e *envelope) open(query url.Values, body []byte) (kind, message string, ri
 		return "", string(body), false
 	}
 	cipher.NewCBCDecrypter(block, e.key[:aes.BlockSize]).CryptBlocks(text, text)
-	// 16 bytes of chance, the length, the message, the AppID, and padding whose last byte says how long it is.
+	// The plain text consists of 16 random bytes, the length, the message, the AppID, and padding; the last byte is the length of
+	// the padding.
 	const before = 16 + 4
 	end := len(text) - int(text[len(text)-1])
 	if end < before {
@@ -87,6 +89,6 @@ func (e *envelope) open(query url.Values, body []byte) (kind, message string, ri
 	}
 	inner := text[before : before+int(length)]
 	var entry struct{ InfoType, Event, MsgType string }
-	_ = xml.Unmarshal(inner, &entry) // "" is shown as it is
+	_ = xml.Unmarshal(inner, &entry) // A message without a type is printed with the type "".
 	return cmp.Or(entry.InfoType, entry.Event, entry.MsgType), string(inner), true
 }

@@ -6,17 +6,17 @@ import (
 	"slices"
 )
 
-// listing is a list as a verb shows it: to programs under its name, to people as a table, or in a sentence where it is empty.
+// listing is a list that a command prints: as JSON under its name, as a table, or as a sentence if the list is empty.
 type listing[T any] struct {
 	name, none string
 	heads      []string
 	row        func(T) []string
-	more       string // a line below the table
-	// newestFirst says so of the answer; the table has the newest last, above the prompt.
+	more       string // more is a line below the table.
+	// newestFirst means that the list has the newest row first; the table prints the newest row last, just above the prompt.
 	newestFirst bool
 }
 
-// print shows the list, or returns why there is none.
+// print prints the list, or returns the error of reading the list.
 func (l listing[T]) print(s *session, o outputFlags, list []T, err error) error {
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func (l listing[T]) print(s *session, o outputFlags, list []T, err error) error 
 	})
 }
 
-// everyPage reads a list page by page, each of what comes after the last one of the page before; the zero T is before all.
+// everyPage reads a list page by page; read returns the page after its item, or the first page for the zero T.
 func everyPage[T any](size int, read func(item T) ([]T, error)) (all []T, err error) {
 	for {
 		var item T
@@ -55,7 +55,7 @@ func everyPage[T any](size int, read func(item T) ([]T, error)) (all []T, err er
 	}
 }
 
-// outcome says what a change did: an answer to programs, a sentence to people; or it returns why nothing was done.
+// outcome prints the result of a change, as JSON or as a sentence, or returns the error of the change.
 func (o outputFlags) outcome(s *session, answer any, err error, key string, values ...any) error {
 	if err != nil {
 		return err

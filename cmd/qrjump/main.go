@@ -1,7 +1,7 @@
-// Command qrjump runs the server and talks to one. It knows flags, texts for
-// people and exit codes; what happens is decided behind the APIs it calls.
+// Command qrjump runs the qrjump server and calls the APIs of a running server. The command handles flags, messages and exit codes;
+// all decisions are made behind the APIs that it calls.
 //
-// Its exit codes are those of exit.go.
+// The exit codes of the command are defined in exit.go.
 package main
 
 import (
@@ -21,7 +21,8 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-// commands is every verb, in the order of the help. What each is for, and what its flags mean, says the book (help.go).
+// commands is the table of all commands, in the order of the help. The message catalogue contains the descriptions of the commands
+// and of their flags (help.go).
 type commands struct {
 	Lang string `enum:"zh,en," default:"" env:"QRJUMP_LANG" placeholder:"zh|en"`
 
@@ -262,47 +263,47 @@ type commands struct {
 	Complete completeCommand `cmd:"" name:"__complete" hidden:""`
 }
 
-// session is the context of a command.
+// session is the environment of a running command.
 type session struct {
 	ctx context.Context
 	in  io.Reader
 	out io.Writer
 	err io.Writer
 	reader
-	// named is the context that the command uses.
+	// named is the resolver for the context that the command uses.
 	named *contextResolver
-	// seams are those of a server that the command runs; the program has none.
+	// seams holds test hooks for a server that the command runs; outside tests there are none.
 	seams server.TestHooks
 }
 
-// usageError is an error of the person who typed the command: exit 2.
+// usageError is an error in the command line, with exit code 2.
 type usageError string
 
 func (m usageError) Error() string { return string(m) }
 
 func main() { program(server.TestHooks{}) }
 
-// program does what the process was started for.
+// program parses the process's arguments and runs the command.
 func program(seams server.TestHooks) {
 	ctx := untilSignal()
-	// An empty variable says nothing: container files like to pass those on.
+	// An empty variable counts as unset, because container files often pass empty variables.
 	for _, entry := range os.Environ() {
 		if name, value, _ := strings.Cut(entry, "="); value == "" && strings.HasPrefix(name, "QRJUMP_") {
 			os.Unsetenv(name)
 		}
 	}
-	// So are names of languages as LANG has them: zh_CN.UTF-8.
+	// QRJUMP_LANG may also have the form of LANG, such as zh_CN.UTF-8.
 	if language, known := i18n.Parse(strings.ReplaceAll(os.Getenv("QRJUMP_LANG"), "_", "-")); known {
 		os.Setenv("QRJUMP_LANG", map[i18n.Language]string{i18n.English: "en", i18n.Chinese: "zh"}[language])
 	}
 	os.Exit(run(session{ctx: ctx, in: standardInput{ctx, os.Stdin}, out: os.Stdout, err: os.Stderr, seams: seams}, os.Args[1:]))
 }
 
-// run does what the arguments say and returns the exit code.
+// run executes the command that the arguments name and returns the exit code.
 func run(s session, args []string) int {
 	s.reader = readerOf(args)
 	if wantsJSON(nil, args) {
-		s.reader = "en" // programs read one language
+		s.reader = "en" // Errors for programs are always in English.
 	}
 	speaks = s.reader
 	if args = withoutLanguage(args); len(args) == 0 {
@@ -319,7 +320,7 @@ func run(s session, args []string) int {
 	s.named = &contextResolver{}
 	parser, err := newParser(s, tableFor(args))
 	if err != nil {
-		panic(err) // a fault of the struct above
+		panic(err) // Only an invalid struct tag in commands causes this error.
 	}
 	args = verbFirst(parser.Model, args)
 	chosen, err := parser.Parse(args)
@@ -371,12 +372,12 @@ func run(s session, args []string) int {
 	}
 	code := exitOf(err)
 	if code == exitMisused && err != nil && !errors.Is(err, errSaid) && slices.Contains(args, "--detailed-exitcode") {
-		return exitFailed // 2 says there that something is to be done
+		return exitFailed // With --detailed-exitcode, exit code 2 means that there are changes to apply.
 	}
 	return code
 }
 
-// withoutLanguage returns the arguments; none where they only choose a language.
+// withoutLanguage returns the arguments, or nil if the arguments only select a language.
 func withoutLanguage(args []string) []string {
 	switch strings.Join(args, "=") {
 	case "--lang=zh", "--lang=en":
@@ -395,7 +396,7 @@ func chosenZone(chosen *kong.Context) *time.Location {
 	return time.Local
 }
 
-// misparsed says which help would have told.
+// misparsed adds the matching help command to an error in the command line.
 func misparsed(err error) error {
 	see := "qrjump help"
 	if c, ok := errors.AsType[exitError](err); ok {
@@ -418,18 +419,18 @@ func misparsed(err error) error {
 	return misused("main.see", says, see)
 }
 
-// newParser reads arguments by a table of commands, which it fills.
+// newParser returns a parser that parses arguments into a table of commands.
 func newParser(s session, table any) (*kong.Kong, error) {
 	named := cmp.Or(s.named, &contextResolver{})
 	return kong.New(table, kong.Name("qrjump"), kong.Writers(s.out, s.err), kong.Help(s.printHelp), kong.Resolvers(named),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readSpan)))
 }
 
-// fullManual returns every verb with its flags, and what they mean to the reader.
+// fullManual returns all commands with their flags and help texts in the reader's language.
 func (s *session) fullManual() manual {
 	parser, err := newParser(*s, &commands{})
 	if err != nil {
-		panic(err) // a fault of the struct above
+		panic(err) // Only an invalid struct tag in commands causes this error.
 	}
 	return s.manual(parser.Model)
 }

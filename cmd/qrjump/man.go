@@ -12,8 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
-// writeManPages writes a page for qrjump, one for each verb, and one for the configuration
-// file, into a folder.
+// writeManPages writes a man page for qrjump, for each command, and for the configuration file into a folder.
 func writeManPages(s *session, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -28,10 +27,10 @@ func writeManPages(s *session, dir string) error {
 	return nil
 }
 
-// configPage is the name of the page about the file that serve --config reads.
+// configPage is the name of the man page about the configuration file of serve --config.
 const configPage = "qrjump.yaml"
 
-// pages returns the man pages by their file names.
+// pages returns the man pages keyed by file name.
 func (m manual) pages() map[string]string {
 	pages := map[string]string{"qrjump.1": m.overviewPage()}
 	for _, verb := range m.Leaves(true) {
@@ -43,10 +42,10 @@ func (m manual) pages() map[string]string {
 	return pages
 }
 
-// pageName returns the page of a verb: qrjump-rule-add.
+// pageName returns the name of a command's man page, such as qrjump-rule-add.
 func pageName(verb *kong.Node) string { return "qrjump-" + strings.ReplaceAll(verb.Path(), " ", "-") }
 
-// page is a man page that is being written, in the macros that every man knows.
+// page is a man page under construction, written with the portable man macros.
 type page struct {
 	strings.Builder
 	manual
@@ -62,19 +61,19 @@ func (m manual) newPage(name, section, topic string) *page {
 	return p
 }
 
-// section begins one, whose title the book has.
+// section begins a section; its title comes from the message catalogue.
 func (p *page) section(title string) { fmt.Fprintf(p, ".SH %s\n", p.says("man."+title)) }
 
-// text is a paragraph.
+// text writes a paragraph.
 func (p *page) text(text string) { fmt.Fprintf(p, "%s\n", roff(text)) }
 
-// typed marks words that a user types.
+// typed returns the placeholder for words that a user types, in italics.
 func (p *page) typed(kind string) string { return `\fI` + roff(p.says("man."+kind)) + `\fR` }
 
-// item is a term with its meaning.
+// item writes a term with its description.
 func (p *page) item(term, means string) { fmt.Fprintf(p, ".TP\n%s\n%s\n", term, roff(means)) }
 
-// literal are lines that stand as they are, at the head of a section.
+// literal writes lines without reformatting, indented.
 func (p *page) literal(lines ...string) {
 	p.WriteString(".nf\n.RS 4\n")
 	for _, line := range lines {
@@ -83,10 +82,10 @@ func (p *page) literal(lines ...string) {
 	p.WriteString(".RE\n.fi\n")
 }
 
-// bold returns a word as it must be typed.
+// bold returns a word in bold, for text that is typed literally.
 func bold(word string) string { return `\fB` + roff(word) + `\fR` }
 
-// roff returns a text in which nothing is a command to the formatter.
+// roff escapes a text so that the formatter interprets nothing in it as a command.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "\n", " ").Replace(text)
 	if strings.HasPrefix(text, ".") || strings.HasPrefix(text, "'") {
@@ -95,7 +94,7 @@ func roff(text string) string {
 	return text
 }
 
-// flagTerm returns a flag as it is typed, with the variable that says the same.
+// flagTerm returns a flag in its typed form, with the environment variable that also sets the flag.
 func flagTerm(f *kong.Flag) string {
 	term := bold("--" + f.Name)
 	if f.Short != 0 {
@@ -110,12 +109,12 @@ func flagTerm(f *kong.Flag) string {
 	return term
 }
 
-// flagsOf returns the flags of a verb, without those that every verb has; or these, without --help.
+// flagsOf returns the visible flags of a node, without --help.
 func flagsOf(node *kong.Node) []*kong.Flag {
 	return slices.DeleteFunc(slices.Clone(node.Flags), func(f *kong.Flag) bool { return f.Hidden || f.Name == "help" })
 }
 
-// options are flags with their meanings.
+// options writes the flags with their descriptions.
 func (p *page) options(flags []*kong.Flag) {
 	if len(flags) > 0 {
 		p.section("options")
@@ -157,7 +156,7 @@ func (m manual) overviewPage() string {
 	return p.String()
 }
 
-// named are variables or files, of which the book says what they are.
+// named writes variables or files with their descriptions from the message catalogue.
 func (p *page) named(names ...string) {
 	for _, name := range names {
 		p.item(bold(name), p.says("man."+name))
@@ -197,7 +196,7 @@ func (m manual) configurationPage(serve *kong.Node) string {
 	p.section("keys")
 	for _, f := range flagsOf(serve) {
 		if f.Name == "config" {
-			continue // a file cannot name another
+			continue // A configuration file cannot name another configuration file.
 		}
 		term := bold(f.Name) + ": "
 		if f.IsBool() {

@@ -12,7 +12,7 @@ type masterKeyRotate struct {
 	NewKeyFile string `env:"QRJUMP_NEW_KEY_FILE" placeholder:"FILE" file:"in"`
 }
 
-// Run turns the master key and says what is left to do.
+// Run rotates the master key and prints the remaining steps.
 func (c *masterKeyRotate) Run(s *session) error {
 	done, err := server.KeyRotation{
 		Config:     server.Config{Data: c.Data, Database: c.Database, MasterKey: os.Getenv("QRJUMP_MASTER_KEY")},

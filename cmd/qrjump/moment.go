@@ -9,13 +9,13 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// span is a time such as 90m, 36h, 7d and 2w, which are as long as they are on a clock.
+// span matches a duration such as 90m, 36h, 7d or 2w; a day is always 24 hours.
 var span = regexp.MustCompile(`^(\d{1,6})(s|m|h|d|w)$`)
 
-// units are the durations of the units.
+// units maps each unit to its duration.
 var units = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
 
-// spanOf reads a span; also as Go writes it: 1h30m.
+// spanOf parses a span or a Go duration such as 1h30m.
 func spanOf(text string) (time.Duration, bool) {
 	if found := span.FindStringSubmatch(text); found != nil {
 		n, _ := strconv.Atoi(found[1]) // six digits
@@ -25,7 +25,7 @@ func spanOf(text string) (time.Duration, bool) {
 	return d, err == nil
 }
 
-// readSpan reads the span of a flag.
+// readSpan parses the value of a duration flag.
 func readSpan(in *kong.DecodeContext, flag reflect.Value) error {
 	var text string
 	if err := in.Scan.PopValueInto("duration", &text); err != nil {
@@ -39,8 +39,8 @@ func readSpan(in *kong.DecodeContext, flag reflect.Value) error {
 	return nil
 }
 
-// momentOf reads a moment as people say it: RFC 3339, a day, now, today, yesterday, tomorrow, or a span. A span is so long ago;
-// ahead means that it is so long from now. What names the text is in the error.
+// momentOf parses a point in time: RFC 3339, a day, now, today, yesterday, tomorrow, or a span. A span is relative to now: in the
+// past, or in the future if isAhead is true. kind names the text in the error message.
 func momentOf(kind, text string, isAhead bool) (time.Time, error) {
 	now := time.Now().In(zone).Truncate(time.Second)
 	today := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone)
@@ -69,7 +69,8 @@ func momentOf(kind, text string, isAhead bool) (time.Time, error) {
 	return t, nil
 }
 
-// dayOf returns a bound as the server reads it: a day stays one, of the server's zone, and everything else is a moment.
+// dayOf returns a time bound in the form that the server accepts: a day stays a day in the server's time zone, and any other text
+// becomes a point in time.
 func dayOf(kind, text string) (string, error) {
 	if text == "" {
 		return "", nil

@@ -10,27 +10,25 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// isNotFound reports whether a server said that what was named is not there.
+// isNotFound reports whether the server responded that the named object does not exist.
 func isNotFound(err error) bool {
 	p, ok := errors.AsType[*client.Problem](err)
 	return ok && p.Status == http.StatusNotFound
 }
 
-// isProblem reports whether a server refused with a status.
+// isProblem reports whether the server returned an error with the given HTTP status.
 func isProblem(err error, status int) bool {
 	p, ok := errors.AsType[*client.Problem](err)
 	return ok && p.Status == status
 }
 
-// unknown returns the error of a name that none of a list is: it says which one may be
-// meant, and where the list is.
+// unknown returns the error for a name that is not in a list, with the most similar name and the command that prints the list.
 func unknown(did, name, kind, list string, names ...string) error {
 	return absent(hintError{error: fault("named.there_is_no_of_this", maybeSaid("did."+did, did), name,
 		maybeSaid("thing."+kind, kind), didYouMean(name, names...)), next: said("report.see", list)})
 }
 
-// named finds a thing by its name; it is absent, with the nearest name, where there
-// is none.
+// named finds an object by its name; if no object has the name, the error suggests the most similar name.
 func named[T any](list []T, nameOf func(T) string, did, name, kind, see string) (T, error) {
 	if i := slices.IndexFunc(list, func(item T) bool { return nameOf(item) == name }); i >= 0 {
 		return list[i], nil
@@ -39,7 +37,7 @@ func named[T any](list []T, nameOf func(T) string, did, name, kind, see string) 
 	return value, unknown(did, name, kind, see, namesOf(list, nameOf)...)
 }
 
-// seeList adds to the error of a thing that is not there where all of them are.
+// seeList adds the command that lists all objects to the error about an object that does not exist.
 func seeList(did, thing, see string, err error) error {
 	if isNotFound(err) {
 		return hintError{error: failed(did, thing, err), next: said("report.see", see)}
@@ -47,13 +45,13 @@ func seeList(did, thing, see string, err error) error {
 	return failed(did, thing, err)
 }
 
-// about names the thing that an error is about; where there is none of the name, it asks which one of a list may be meant.
-func about[T any](did, name string, err error, see string, list func() ([]T, error), nameOf func(T) string) error {
+// withSuggestion adds the name of the affected object to an error; if no object has the name, about suggests a similar name from the list.
+func withSuggestion[T any](did, name string, err error, see string, list func() ([]T, error), nameOf func(T) string) error {
 	if !isNotFound(err) {
 		return failed(did, name, err)
 	}
 	meant := ""
-	if all, failure := list(); failure == nil { // the answer stands without a guess too
+	if all, failure := list(); failure == nil { // If the list cannot be read, the error is returned without a suggestion.
 		meant = didYouMean(name, namesOf(all, nameOf)...)
 	}
 	return hintError{error: fmt.Errorf("%w%s", failed(did, name, err), meant), next: see}
@@ -67,8 +65,8 @@ func namesOf[T any](list []T, nameOf func(T) string) []string {
 	return names
 }
 
-// nearNumber says which of the numbers that storedNumbers are may be meant by one that is not: the one
-// that is written most like it, else the nearest. It is "" where storedNumbers are none.
+// nearNumber suggests one of storedNumbers in place of an unknown number: the number with the most similar digits, else the nearest
+// number. The result is "" if storedNumbers is empty.
 func nearNumber(given int64, storedNumbers []int64) string {
 	if len(storedNumbers) == 0 {
 		return ""
@@ -80,11 +78,13 @@ func nearNumber(given int64, storedNumbers []int64) string {
 	return said("named.the_nearest_is", slices.MinFunc(storedNumbers, func(a, b int64) int { return cmp.Compare(fn(a), fn(b)) }))
 }
 
-// ending is of a verb that deletes or stops something: it asks on a terminal, and wants --yes elsewhere.
+// ending is the --yes flag of commands that delete or stop something: without the flag, they ask for confirmation on a terminal,
+// and return an error elsewhere.
 type ending struct{ Yes bool }
 
-// confirmed asks whether to do what ends something, unless --yes was said. A context of production has its name asked for,
-// and --yes counts only beside --context: what was meant for another server ends nothing there.
+// confirmed asks for confirmation of a destructive action unless --yes is set. For a production context, the user must type the
+// context's name, and --yes is valid only together with --context, so that a command meant for another server deletes nothing on
+// this one.
 func (e ending) confirmed(s *session, kind string) error {
 	resolver := s.named
 	production := resolver != nil && resolver.used != nil && resolver.used.Production
@@ -97,7 +97,7 @@ func (e ending) confirmed(s *session, kind string) error {
 	return agreed(s, kind, said("named.say_yes_as_well"))
 }
 
-// emulated says of a call of the emulator that its server has none.
+// emulated explains that the server has no emulator, if a call of the emulator API failed for this reason.
 func emulated(did string, err error) error {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
 		return exitError{hintError{error: fault("named.the_server_at_has_no", did, w.URL),

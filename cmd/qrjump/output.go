@@ -16,8 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// errWriter keeps the first error of a writer: a table that did not fit on the
-// disk must not end like one that did.
+// errWriter keeps the first error of a writer, so that a table that did not fit on the disk is reported as an error.
 type errWriter struct {
 	to  io.Writer
 	err error
@@ -36,23 +35,22 @@ type outputFlags struct {
 	NoHeaders bool
 	UTC       bool `name:"utc" env:"QRJUMP_UTC"`
 
-	ownCSV bool // the command writes CSV itself
+	ownCSV bool // ownCSV means that the command writes CSV itself.
 }
 
-// isTable reports whether a person reads the answer.
+// isTable reports whether the output is a table for people.
 func (o outputFlags) isTable() bool { return o.Output == "table" || o.Output == "" }
 
-// isJSON reports whether the command writes JSON, of which YAML and CSV are made.
+// isJSON reports whether the command writes JSON, which is also the source for YAML and CSV output.
 func (o outputFlags) isJSON() bool { return !o.isTable() && !(o.ownCSV && o.Output == "csv") }
 
 // isCSV reports whether the command writes CSV itself.
 func (o outputFlags) isCSV() bool { return o.ownCSV && o.Output == "csv" }
 
-// zone is the one in which people read times. A process runs one command, which
-// sets it.
+// zone is the time zone of printed times. The process runs a single command, which sets speaks once.
 var zone = time.Local
 
-// formatTime returns a time as people read it, with the zone behind it.
+// formatTime returns a time in RFC 3339 in the configured time zone.
 func formatTime(t time.Time) string { return t.In(zone).Format(time.RFC3339) }
 
 //go:embed locale
@@ -60,13 +58,14 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// say returns a text of the command line with what it speaks of, in no language yet.
+// say returns a message of the command line with its arguments, not yet in any language.
 func say(key string, values ...any) i18n.Message { return book.Text(key, values...) }
 
-// reader is the language in which a command prints: "zh" or "en"; "" is English.
+// reader is the language of a command's output: "zh" or "en"; "" means English.
 type reader string
 
-// readerOf reads the language from --lang, else from the environment. The help of a command is printed before its flags are.
+// readerOf returns the language from --lang, else from the environment. The arguments are searched directly, because a command's
+// help is printed before its flags are parsed.
 func readerOf(args []string) reader {
 	asked := ""
 	for i, arg := range args {
@@ -86,16 +85,16 @@ func readerOf(args []string) reader {
 	return "en"
 }
 
-// language returns the one that a person reads.
+// language returns the language of messages for people.
 func (r reader) language() i18n.Language {
 	language, _ := i18n.Parse(string(r))
 	return language
 }
 
-// say returns a text in the language of its reader.
+// say returns a message in the reader's language.
 func (r reader) say(t i18n.Message) string { return t.In(r.language()) }
 
-// inLanguage chooses between two texts of an answer by the language of its reader.
+// inLanguage returns the one of two texts that is in the reader's language.
 func (r reader) inLanguage(english, chinese string) string {
 	if r.language() == i18n.Chinese && chinese != "" {
 		return chinese
@@ -103,7 +102,7 @@ func (r reader) inLanguage(english, chinese string) string {
 	return english
 }
 
-// print writes v for programs, or lets a person read it.
+// print writes v as JSON, or calls readable to print text.
 func (o outputFlags) print(s *session, v any, readable func(io.Writer)) error {
 	if !o.isJSON() {
 		readable(s.out)
@@ -115,8 +114,7 @@ func (o outputFlags) print(s *session, v any, readable func(io.Writer)) error {
 	return e.Encode(complete(v))
 }
 
-// complete is v with the fields that a server may leave out, so that a program
-// finds them empty.
+// complete returns v with all optional response fields present, so that a program finds them empty instead of absent.
 func complete(v any) any {
 	if object, ok := v.(map[string]any); ok {
 		for name, value := range object {
@@ -136,8 +134,7 @@ func complete(v any) any {
 	return dst.Elem().Interface()
 }
 
-// outspoken returns a type whose fields that say answer:"optional" are written though
-// they are empty.
+// outspoken returns a type in which fields with the tag answer:"optional" are marshalled even if they are empty.
 func outspoken(t reflect.Type) reflect.Type {
 	switch {
 	case t.Kind() == reflect.Pointer:
@@ -165,13 +162,12 @@ func outspoken(t reflect.Type) reflect.Type {
 	return reflect.StructOf(fields)
 }
 
-// onTerminal reports whether a person sees colours: on a terminal, unless NO_COLOR
-// says that they are not wanted.
+// onTerminal reports whether colours are used: on a terminal, unless NO_COLOR is set.
 func onTerminal(w io.Writer) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
 }
 
-// isTerminal reports whether what is written is read by a person at once.
+// isTerminal reports whether a writer is a terminal.
 func isTerminal(w io.Writer) bool {
 	if f, ok := w.(*errWriter); ok {
 		w = f.to
@@ -180,5 +176,5 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// number returns a number as a cell of a table.
+// number formats a number for a table cell.
 func number(n int64) string { return strconv.FormatInt(n, 10) }

@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// overtaken is the error of a change of an object that changed since this command read it.
+// overtaken is the error for a rejected change of an object that changed after this command read it.
 type overtaken struct {
 	*client.Problem
 	text string
@@ -22,9 +22,9 @@ func unlessOvertaken(see string, err error) error {
 	if p == nil {
 		return err
 	}
-	actor := said("overtaken.somebody_else_changed_it")
+	text := said("overtaken.somebody_else_changed_it")
 	if p.Current == nil {
-		actor = said("overtaken.somebody_else_deleted_it")
+		text = said("overtaken.somebody_else_deleted_it")
 	}
 	if len(p.Changes) > 0 {
 		last := p.Changes[0]
@@ -37,8 +37,8 @@ func unlessOvertaken(see string, err error) error {
 		case len(last.Fields) == 0:
 			did = said("overtaken.changed_it")
 		}
-		actor = said("overtaken.who", last.Actor, did, formatTime(last.OccurredAt))
+		text = said("overtaken.who", last.Actor, did, formatTime(last.OccurredAt))
 	}
-	return hintError{error: overtaken{p, actor + said("overtaken.after_this_command_had_read")},
+	return hintError{error: overtaken{p, text + said("overtaken.after_this_command_had_read")},
 		next: said("overtaken.see_what_it_is_now") + see + said("overtaken.then_run_the_command_again")}
 }

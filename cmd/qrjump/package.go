@@ -33,7 +33,7 @@ type packageMake struct {
 	DryRun bool
 }
 
-// Run makes a package and downloads its file.
+// Run creates a package and downloads its file.
 func (c *packageMake) Run(s *session) error {
 	r, all, err := parseRange(c.Range)
 	if err != nil {
@@ -114,7 +114,7 @@ func packagesText(ids []int64) string {
 	return noun + strings.Join(texts, ", ")
 }
 
-// printer reads --for: the keys, and what the printer is called.
+// printer reads --for and returns the keys and the name of the printer.
 func (c *packageMake) printer() (keys []string, name string, err error) {
 	if c.ByPassphrase {
 		if isPublicKey(c.For) {
@@ -151,7 +151,7 @@ func isPublicKey(text string) bool {
 	return strings.HasPrefix(text, "age1") || strings.HasPrefix(text, "ssh-")
 }
 
-// readSmall reads a file of keys.
+// readSmall reads a key file of at most 64 KiB.
 func readSmall(path string) ([]byte, error) { return readUpTo(path, 1<<16) }
 
 func readUpTo(path string, limit int64) ([]byte, error) {
@@ -218,7 +218,8 @@ type packageList struct {
 func (c *packageList) Run(s *session, qrjump *client.Client) error {
 	const page = 1000
 	all, err := everyPage(page, func(lastPackage client.Package) ([]client.Package, error) {
-		return qrjump.Packages.List(s.ctx, client.PackageQuery{Account: c.Account, ApplicationID: c.Batch, After: lastPackage.ID, Limit: page})
+		return qrjump.Packages.List(s.ctx, client.PackageQuery{Account: c.Account, ApplicationID: c.Batch,
+			After: lastPackage.ID, Limit: page})
 	})
 	if err != nil {
 		return failed("list", "packages", err)
@@ -239,7 +240,7 @@ func (c *packageList) Run(s *session, qrjump *client.Client) error {
 
 type packageSigner struct{ operator }
 
-// Run prints the key by which printers check packages.
+// Run prints the public key with which printers verify packages.
 func (c *packageSigner) Run(s *session, qrjump *client.Client) error {
 	signer, err := qrjump.Packages.GetSigner(s.ctx)
 	return c.outcome(s, signer, failed("ask", said("package.for_the_signer_of_packages"), err),
@@ -277,7 +278,7 @@ type packageSpoil struct {
 	Actor string `placeholder:"WHO"`
 }
 
-// Run notes that codes were destroyed.
+// Run records that codes of a package were spoiled and destroyed.
 func (c *packageSpoil) Run(s *session) error {
 	ranges, all, err := parseRanges(c.Ranges)
 	switch {

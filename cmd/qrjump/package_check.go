@@ -31,8 +31,8 @@ type packageCheck struct {
 	Follow    bool
 }
 
-// Run judges the logs of a printing run. It exits 6 where something is missing,
-// double, spoiled or foreign.
+// Run checks the scanner logs of a printing run against the codes of the package. Run exits with code 6 if a code is missing,
+// duplicate, spoiled or foreign.
 func (c *packageCheck) Run(s *session) error {
 	job, err := openJob(c.Job)
 	if err != nil {
@@ -67,7 +67,7 @@ func (c *packageCheck) Run(s *session) error {
 	return nil
 }
 
-// openJob reads the file for the line, whose end proves that it is whole.
+// openJob reads the job file of the printing line; a checksum at the end of the file proves that the file is complete.
 func openJob(path string) (*printpackage.Job, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -103,7 +103,7 @@ func codeSet(flag string, texts []string) (codes.Set, error) {
 	return codes.NewSet(list...), nil
 }
 
-// read judges each read of a log.
+// read checks each code in a scanner log.
 func (c *packageCheck) read(s *session, run *printpackage.Run, log string) error {
 	in := s.in
 	if log != "-" {
@@ -139,10 +139,10 @@ func (c *packageCheck) read(s *session, run *printpackage.Run, log string) error
 	return nil
 }
 
-// asUTF8 returns a text in UTF-8, whether it comes so or in UTF-16, with a byte order mark or without one.
+// asUTF8 converts a text to UTF-8 from UTF-8 or UTF-16, with or without a byte order mark.
 func asUTF8(in io.Reader) io.Reader {
 	b := bufio.NewReader(in)
-	head, _ := b.Peek(3) // less is a text too, and an error comes again
+	head, _ := b.Peek(3) // A text of fewer than 3 bytes is valid, and a read error occurs again at the next read.
 	switch {
 	case string(head) == "\ufeff":
 		_, _ = b.Discard(3)
@@ -154,7 +154,8 @@ func asUTF8(in io.Reader) io.Reader {
 	return b
 }
 
-// fromUTF16 reads UTF-16 as UTF-8, without byte order marks. Codes have no character of two units; those become replacement characters.
+// fromUTF16 converts UTF-16 to UTF-8 without byte order marks. Surrogate pairs become replacement characters, because codes contain
+// none.
 type fromUTF16 struct {
 	in    *bufio.Reader
 	order binary.ByteOrder
@@ -176,8 +177,8 @@ func (f *fromUTF16) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// inTheWay says what of a log may be in the way of its codes, "" where some were read: where nothing of it is a code of the
-// package, more is wrong than a label.
+// inTheWay returns a hint about the likely cause if no line of a log is a code of the package, such as a wrong column; otherwise
+// inTheWay returns "".
 func inTheWay(r printpackage.Report, column string) string {
 	if r.Read > 0 || r.Count[printpackage.Proof] > 0 || len(r.Found.Foreign) == 0 {
 		return ""
@@ -204,7 +205,7 @@ func eachLine(in io.Reader, f func(string) error) error {
 	return lines.Err()
 }
 
-// eachCell gives one column of a table.
+// eachCell calls f for each cell of one column of a table.
 func (c *packageCheck) eachCell(in io.Reader, f func(string) error) error {
 	comma, size := utf8.DecodeRuneInString(c.Separator)
 	if c.Separator == "tab" {
@@ -246,7 +247,7 @@ func (c *packageCheck) eachCell(in io.Reader, f func(string) error) error {
 	}
 }
 
-// summary says in one line what is wrong with a run.
+// summary returns the problems of a printing run in one line.
 func summary(r printpackage.Report) string {
 	var parts []string
 	for _, entry := range []struct {

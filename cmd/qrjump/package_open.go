@@ -13,9 +13,9 @@ import (
 	"github.com/qrjump/qrjump/internal/print/printpackage"
 )
 
-// A printer opens and verifies packages with these, without a server.
+// A printing company opens and verifies packages with the commands of this file, without a server.
 
-// packageReader says by what a package is opened and believed.
+// packageReader holds the flags for the decryption and verification of a package.
 type packageReader struct {
 	passphraseFlags
 	Identity string `short:"i" placeholder:"FILE" file:"in"`
@@ -54,7 +54,7 @@ func (c packageReader) identities(s *session) ([]age.Identity, error) {
 	return all, nil
 }
 
-// read opens a package, and gives each file of it to part.
+// read opens a package and calls part for each file in the package.
 func (c packageReader) read(s *session, file string, part func(p printpackage.Part, r io.Reader) error) (printpackage.Manifest, error) {
 	signers, err := c.signers()
 	if err != nil {
@@ -76,7 +76,7 @@ func (c packageReader) read(s *session, file string, part func(p printpackage.Pa
 	return m, aboutFile(err)
 }
 
-// untilStopped ends when the program is stopped, so that what was written is taken away.
+// untilStopped is a reader that returns an error after the program is interrupted, so that partial output is removed.
 type untilStopped struct {
 	ctx context.Context
 	io.Reader
@@ -89,7 +89,7 @@ func (u untilStopped) Read(b []byte) (int, error) {
 	return u.Reader.Read(b)
 }
 
-// aboutFile says what a printer does about a package that cannot be opened.
+// aboutFile adds the printing company's next step to the error about a package that cannot be opened.
 func aboutFile(err error) error {
 	switch {
 	case err == nil:
@@ -111,7 +111,7 @@ type packageOpen struct {
 	Out  string `required:"" placeholder:"DIR" file:"new"`
 }
 
-// Run writes beside the folder, and renames when all is checked.
+// Run writes to a temporary folder and renames the folder after all files are verified.
 func (c *packageOpen) Run(s *session) error {
 	if _, err := os.Lstat(c.Out); err == nil {
 		return misused("package_open.out_is_there_already_name", plain(c.Out))
@@ -120,7 +120,7 @@ func (c *packageOpen) Run(s *session) error {
 	if err != nil {
 		return misused("batch_download.out", err)
 	}
-	defer os.RemoveAll(dir) // nothing, once it is renamed
+	defer os.RemoveAll(dir) // After the rename, the temporary folder no longer exists.
 	m, err := c.read(s, c.File, func(p printpackage.Part, r io.Reader) error {
 		f, err := os.OpenFile(filepath.Join(dir, p.Name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err != nil {
@@ -159,7 +159,7 @@ type packageVerify struct {
 	File string `arg:"" file:"in"`
 }
 
-// Run checks a package, or what became of one.
+// Run verifies a package file or the folder of an opened package.
 func (c *packageVerify) Run(s *session) error {
 	var m printpackage.Manifest
 	info, err := os.Stat(c.File)
@@ -186,8 +186,8 @@ func (c *packageVerify) Run(s *session) error {
 	})
 }
 
-// verifyFolder checks what a package was opened to, and that nothing was laid beside it:
-// a printer would print that too.
+// verifyFolder verifies the folder of an opened package, and that the folder contains no extra files, because a printing company
+// would print them too.
 func verifyFolder(dir string, signers printpackage.Signers) (m printpackage.Manifest, err error) {
 	var head [2][]byte
 	for i, name := range []string{printpackage.ManifestName, printpackage.SignatureName} {

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// seen returns a moment in a list; "never" where there was none.
+// seen formats an optional time for a list; nil is "never".
 func seen(t *time.Time) string {
 	if t == nil {
 		return said("word.never")
@@ -17,7 +17,7 @@ func seen(t *time.Time) string {
 	return formatTime(*t)
 }
 
-// forAccounts says which accounts a role is for.
+// forAccounts returns the accounts for which a role is granted, as text.
 func forAccounts(list []string) string {
 	return cmp.Or(strings.Join(list, ","), said("person.all_accounts"))
 }
@@ -53,7 +53,7 @@ type personAdd struct {
 	Invite       int `placeholder:"DAYS"`
 }
 
-// Run makes a person.
+// Run creates a person.
 func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 	password, err := secret(s, c.Password)
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 	})
 }
 
-// printMade prints an invitation and a new second factor, which are shown this once.
+// printMade prints an invitation and a new second factor, which are shown only once.
 func printMade(w io.Writer, made client.PersonMade) {
 	if made.Invitation != nil {
 		tell(w, "person.by_this_link_once_until", formatTime(made.Invitation.ExpiresAt),
@@ -100,7 +100,7 @@ type personUpdate struct {
 	Invite       int     `placeholder:"DAYS"`
 }
 
-// Run changes what is named.
+// Run changes the fields of a person that the flags name.
 func (c *personUpdate) Run(s *session) error {
 	if c.AllAccounts && len(c.Account) > 0 {
 		return misused("person.say_account_or_all_accounts")
@@ -133,10 +133,9 @@ func (c *personUpdate) Run(s *session) error {
 	})
 }
 
-// aboutPerson names the person that an error is about; where there is none of the
-// name, it asks who may be meant.
+// aboutPerson adds the person's name to an error; if no person has the name, aboutPerson suggests a similar name.
 func aboutPerson(s *session, operator *client.Client, did, name string, err error) error {
-	return about(did, name, err, said("person.see_qrjump_person_list"),
+	return withSuggestion(did, name, err, said("person.see_qrjump_person_list"),
 		func() ([]client.Person, error) { return operator.People.List(s.ctx) }, func(p client.Person) string { return p.Name })
 }
 
@@ -146,7 +145,7 @@ type personDelete struct {
 	ending
 }
 
-// Run removes a person.
+// Run deletes a person.
 func (c *personDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.People.List(s.ctx)
 	if err != nil {
@@ -187,7 +186,7 @@ type adminKeyAdd struct {
 	Days    int      `placeholder:"N"`
 }
 
-// Run makes an admin key.
+// Run creates an admin key.
 func (c *adminKeyAdd) Run(s *session) error {
 	if c.Days < 0 {
 		return misused("person.days_want_1_or_more", c.Days)
@@ -211,7 +210,7 @@ type adminKeyDelete struct {
 	ending
 }
 
-// Run ends an admin key.
+// Run deletes an admin key.
 func (c *adminKeyDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.AdminKeys.List(s.ctx)
 	if err != nil {
@@ -235,7 +234,7 @@ type loginLink struct {
 	Name string `arg:"" optional:""`
 }
 
-// Run prints a link.
+// Run prints a login link.
 func (c *loginLink) Run(s *session, qrjump *client.Client) error {
 	link, err := qrjump.People.CreateLoginLink(s.ctx, c.Name)
 	return c.outcome(s, link, aboutPerson(s, qrjump, said("person.login_link_for"), cmp.Or(c.Name, said("person.the_admin_token")), err),

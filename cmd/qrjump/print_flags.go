@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// lookFlags say how a symbol is printed, wherever it is drawn.
+// lookFlags holds the flags for the appearance of a symbol, for printing on this machine or on a server.
 type lookFlags struct {
 	Module       string   `default:"0.4mm" placeholder:"LENGTH"`
 	DPI          int      `name:"dpi" default:"300" placeholder:"DOTS"`
@@ -25,13 +25,13 @@ type lookFlags struct {
 	Background   string   `default:"white" placeholder:"#RRGGBB"`
 }
 
-// printFlags say how a symbol is printed on this machine.
+// printFlags holds the flags for the appearance of a symbol that this machine prints.
 type printFlags struct {
 	lookFlags
 	Font string `placeholder:"FILE" file:"in"`
 }
 
-// pageFlags say how labels stand on pages.
+// pageFlags holds the flags for the layout of labels on pages.
 type pageFlags struct {
 	Sheet     string `placeholder:"NAME"`
 	Page      string `placeholder:"PAPER"`
@@ -47,7 +47,7 @@ type pageFlags struct {
 	Footer    string `placeholder:"TEXT"`
 }
 
-// check refuses numbers that the admin API would take as left out.
+// check rejects numbers below 1, which the admin API would treat as absent.
 func (p pageFlags) check() error {
 	for flag, n := range map[string]*int{"--columns": p.Columns, "--rows": p.PageRows, "--start-at": p.StartAt} {
 		if n != nil && *n < 1 {
@@ -57,7 +57,7 @@ func (p pageFlags) check() error {
 	return nil
 }
 
-// printing returns the layout of the flags, for this machine or for a server.
+// printing returns the print settings from the flags, for use on this machine or on a server.
 func (f lookFlags) printing(kind string, p pageFlags) labels.Printing {
 	number := func(n *int) int {
 		if n == nil {
@@ -71,7 +71,7 @@ func (f lookFlags) printing(kind string, p pageFlags) labels.Printing {
 		StartAt: number(p.StartAt), Offset: p.Offset, CropMarks: p.CropMarks, Footer: p.Footer}
 }
 
-// unprintable returns an error of a symbol that cannot be printed so, with what can.
+// unprintable returns the error of a symbol that cannot be printed with these settings, with settings that work.
 func unprintable(err error) error {
 	if size, ok := errors.AsType[*symbol.SizeError](err); ok {
 		return hintError{error: errors.New(size.Why), next: size.Advice()}
@@ -79,7 +79,7 @@ func unprintable(err error) error {
 	return err
 }
 
-// length reads the length of a flag.
+// length parses the value of a length flag.
 func length(flag, text string) (symbol.Length, error) {
 	l, err := symbol.ParseLength(text)
 	if err != nil {
@@ -88,7 +88,7 @@ func length(flag, text string) (symbol.Length, error) {
 	return l, nil
 }
 
-// design returns the layout of a kind of label that the flags ask for.
+// design returns the label layout for a kind of symbol from the flags.
 func (f printFlags) design(kind string) (labels.Design, error) {
 	d, err := f.printing(kind, pageFlags{}).Design()
 	if err != nil || f.Font == "" {
@@ -104,7 +104,7 @@ func (f printFlags) design(kind string) (labels.Design, error) {
 	return d, nil
 }
 
-// misprinted says which flag an error of a printing is about.
+// misprinted adds the name of the wrong flag to an error about print settings.
 func misprinted(err error) error {
 	if word, ok := errors.AsType[*labels.WordError](err); ok {
 		return misused("health.of", strings.ReplaceAll(word.Word, "_", "-"), word.Err)
@@ -115,7 +115,7 @@ func misprinted(err error) error {
 // largestLogo is the maximum size of a logo's file in bytes.
 const largestLogo = 16 << 20
 
-// readLogo reads a picture, PNG or JPEG.
+// readLogo reads a PNG or JPEG image.
 func readLogo(path string) (image.Image, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -125,7 +125,7 @@ func readLogo(path string) (image.Image, error) {
 	if info, err := f.Stat(); err != nil || info.Size() > largestLogo {
 		return nil, misused("print_flags.logo_a_file_of_at", path, largestLogo>>20)
 	}
-	// Its size is known before a large one is unpacked.
+	// The image size is checked before a large image is decoded.
 	if config, _, err := image.DecodeConfig(f); err != nil {
 		return nil, misused("print_flags.logo_no_png_or_jpeg", path, err)
 	} else if config.Width*config.Height > labels.MostLogo {

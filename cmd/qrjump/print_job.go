@@ -17,18 +17,17 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// printJob is a job of printing that a later run can go on with: FILE.job says with
-// which settings it was begun and how far it is.
+// printJob is a print job that a later run can resume; FILE.job stores the job's settings and progress.
 type printJob struct {
-	Settings json.RawMessage `json:"settings"` // all that decides what is written, and the version of this program
-	Labels   int64           `json:"labels"`   // that are written for good
-	Bytes    int64           `json:"bytes"`    // of the file, where it is written as a stream
-	Parts    int             `json:"parts"`    // files that are whole, where it is written as several
+	Settings json.RawMessage `json:"settings"` // All settings that determine the output, and the version of this program.
+	Labels   int64           `json:"labels"`   // Labels is the number of labels that are safely on disk.
+	Bytes    int64           `json:"bytes"`    // Bytes is the size of the file, if the job writes a single stream.
+	Parts    int             `json:"parts"`    // Parts is the number of complete files, if the job writes several files.
 
 	out string
 }
 
-// beginJob begins a job, or takes up the one that broke off.
+// beginJob starts a job, or resumes an interrupted job.
 func beginJob(f *rangeFlags, settings map[string]any) (*printJob, error) {
 	settings["version"], settings["batch"], settings["range"] = version.Number(), f.ID, f.Range
 	settings["every"], settings["shuffle"] = f.Every, f.Shuffle
@@ -62,7 +61,7 @@ func beginJob(f *rangeFlags, settings map[string]any) (*printJob, error) {
 
 func (j *printJob) path() string { return j.out + ".job" }
 
-// save writes down how far the job is.
+// save writes the job's progress to FILE.job.
 func (j *printJob) save() error {
 	if j.out == "-" {
 		return nil
@@ -71,7 +70,7 @@ func (j *printJob) save() error {
 	return err
 }
 
-// end is called when all is written.
+// end deletes FILE.job after all labels are written.
 func (j *printJob) end() error {
 	if err := os.Remove(j.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -79,7 +78,7 @@ func (j *printJob) end() error {
 	return nil
 }
 
-// broken adds to an error how to go on.
+// broken adds the command that resumes the job to an error.
 func (j *printJob) broken(err error) error {
 	if j.Labels == 0 || j.out == "-" {
 		return err
@@ -90,7 +89,7 @@ func (j *printJob) broken(err error) error {
 // saveEvery is the number of bytes of a stream between two checkpoints.
 const saveEvery = 8 << 20
 
-// stream writes a file label by label; rows begins at the label that it is given.
+// stream writes a file label by label; fill begins at the label number that it receives.
 func (j *printJob) stream(s *session, header string, fill func(from int64, put func(label []byte) error) error) (size int64, err error) {
 	if j.out == "-" {
 		w := bufio.NewWriterSize(s.out, 256<<10)
@@ -142,7 +141,7 @@ func (j *printJob) stream(s *session, header string, fill func(from int64, put f
 	return w.bytes, j.end()
 }
 
-// marked is a stream that marks from time to time how far it is.
+// marked is an output stream that saves its progress regularly.
 type marked struct {
 	job                  *printJob
 	file                 *os.File
@@ -163,7 +162,7 @@ func (m *marked) put(text string, labels int64) error {
 	return m.mark()
 }
 
-// mark says how far the stream is, once that much is on the disk.
+// mark saves the progress of the stream after the data is synced to disk.
 func (m *marked) mark() error {
 	for _, step := range []func() error{m.w.Flush, m.file.Sync} {
 		if err := step(); err != nil {
@@ -181,8 +180,8 @@ type printedFile struct {
 	Bytes  int64  `json:"bytes"`
 }
 
-// parts writes files of so many labels each, 0 = one of all; the first has room for lead fewer. A part is there when it
-// is whole. rows begins at the label that it is given.
+// parts writes files with value labels each, or a single file if value is 0; the first file holds lead fewer labels. An existing
+// part is complete. rows begins at the label number that it receives.
 func (j *printJob) parts(s *session, total, value, lead int64, rows func(from int64) (iter.Seq2[labels.Row, error], func(), error),
 	write func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64) error) (files []printedFile, err error) {
 	if value == 0 || value > total+lead {
@@ -246,7 +245,7 @@ func takeRows(ctx context.Context, next func() (labels.Row, error, bool), n int6
 	}
 }
 
-// partName returns the name of a part: sheet-0001.pdf of sheet.pdf.
+// partName returns the file name of a part, such as sheet-0001.pdf for sheet.pdf.
 func partName(out string, part int, isMany bool) string {
 	if !isMany {
 		return out

@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// packageKeyFlags say by which key packages of codes are opened.
+// packageKeyFlags holds the flags for the key that decrypts code packages.
 type packageKeyFlags struct {
 	Key     string `env:"QRJUMP_PACKAGE_KEY" placeholder:"KEY16"`
 	KeyFile string `xor:"key" placeholder:"FILE" file:"in"`
@@ -32,7 +32,7 @@ func (f packageKeyFlags) key() (string, error) {
 	return f.Key, checkPackageKey(f.Key)
 }
 
-// rangeFlags say which codes are printed, from where and in which order.
+// rangeFlags holds the flags that select the codes to print, their source and their order.
 type rangeFlags struct {
 	member
 	adminFlags
@@ -46,25 +46,25 @@ type rangeFlags struct {
 	ID    int64    `kong:"-"`
 	Range []string `kong:"-"`
 
-	most int64 // labels that are printed at most, for proofs; 0 = all
+	most int64 // The maximum number of labels, for proofs; 0 means all.
 }
 
 // rowSource is the source of rows: a server, or a file.
 type rowSource struct {
 	wire *client.Client
-	// operator asks for the rows of codes made elsewhere, which have no dot matrix; nil
-	// = they come by the wire, or from the file.
+	// operator reads the rows of codes that another system produced, which have no dot matrix; nil if the rows come from the wire
+	// API or the file.
 	operator *client.Client
 	id       int64
 	key      string
-	file     string // "" = from the server
-	// pieces are the parts of segments, in order, which make the whole range.
+	file     string // If file is "", the rows come from the server.
+	// pieces lists the parts of segments that together form the whole range, in order.
 	pieces []client.CodeRange
 	every  int64
-	most   int64 // rows, 0 = all of the range
+	most   int64 // The maximum number of rows; 0 means the whole range.
 }
 
-// source returns the source of the flags' rows; their range is known.
+// source returns the source of the selected rows with its range resolved.
 func (f *rangeFlags) source(s *session) (src rowSource, err error) {
 	if f.Out == "" {
 		return src, misused("print_rows.out")
@@ -95,7 +95,7 @@ func (f *rangeFlags) source(s *session) (src rowSource, err error) {
 	return src, src.bound(s, want)
 }
 
-// bound looks up which segments hold a range.
+// bound looks up the segments that contain a range.
 func (src *rowSource) bound(s *session, want client.CodeRange) error {
 	src.every = max(src.every, 1)
 	a, err := src.wire.Wire.GetApplication(s.ctx, client.ApplicationKey{ID: src.id})
@@ -106,19 +106,19 @@ func (src *rowSource) bound(s *session, want client.CodeRange) error {
 	return err
 }
 
-// isImported reports whether the codes were made elsewhere, which only an operator can
-// ask: then their rows come from the list of codes.
+// isImported reports whether another system produced the codes; only an operator can read this fact, and the rows of such codes
+// come from the code list.
 func (src *rowSource) isImported(s *session, m member, admin adminFlags, want client.CodeRange) (bool, error) {
 	if isPlatform(m.Server) && admin.AdminServer == "" {
 		return false, nil
 	}
 	operator, err := m.asOperator(admin)
 	if err != nil {
-		return false, nil // the account asks for itself
+		return false, nil // Without an operator token, the rows come from the account's own wire API call.
 	}
 	b, err := operator.Batches.Get(s.ctx, src.id)
 	if err != nil || !b.Imported {
-		return false, nil // the wire says what is wrong
+		return false, nil // The subsequent wire API call reports the error.
 	}
 	if want.To == math.MaxInt64 {
 		want.To = b.Count - 1
@@ -133,8 +133,7 @@ func (src *rowSource) isImported(s *session, m member, admin adminFlags, want cl
 	return true, nil
 }
 
-// needMatrix returns an error where kind is to be written has the dot matrix, and the rows
-// have none.
+// needMatrix returns an error if the output format needs a dot matrix and the rows have none.
 func (src *rowSource) needMatrix(kind string) error {
 	if src.operator == nil {
 		return nil
@@ -143,7 +142,7 @@ func (src *rowSource) needMatrix(kind string) error {
 		next: said("print_rows.take_another_form_or_print")}
 }
 
-// needKind is needMatrix for a kind of labels.
+// needKind calls needMatrix if a kind of label includes the dot matrix.
 func (src *rowSource) needKind(kind string) error {
 	if kind != "matrix" && kind != "both" {
 		return nil
@@ -151,10 +150,10 @@ func (src *rowSource) needKind(kind string) error {
 	return src.needMatrix("--kind " + kind)
 }
 
-// listAtOnce is the number of rows of codes made elsewhere in a request.
+// listAtOnce is the number of rows per request for codes that another system produced.
 const listAtOnce = 10_000
 
-// listed are rows of codes made elsewhere.
+// listed passes the rows of codes that another system produced to take.
 func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(labels.Row) bool) error {
 	for from := r.From; from <= r.To; from += listAtOnce {
 		var list bytes.Buffer
@@ -171,7 +170,7 @@ func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(
 			if err != nil || len(record) != 3 {
 				return fault("print_rows.the_list_of_codes_has", record[0])
 			}
-			// A spreadsheet would take some for formulas: those have an apostrophe, which no code has.
+			// The export puts an apostrophe, which no code contains, before texts that a spreadsheet would treat as formulas.
 			row := labels.Row{Index: index, Code: strings.TrimPrefix(record[1], "'"), Text: strings.TrimPrefix(record[2], "'")}
 			if !take(row) {
 				return errEnough
@@ -181,10 +180,11 @@ func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(
 	return nil
 }
 
-// checkedAtOnce is the number of rows of a file in a request to the server.
+// checkedAtOnce is the number of file rows per validation request to the server.
 const checkedAtOnce = 1000
 
-// boundByFile looks which part of a range a file has, whose rows stand in the order of their indexes. It checks the text of each.
+// boundByFile determines the part of a range that a file contains; the rows of the file are sorted by index. boundByFile also
+// validates the text of each row.
 func (src *rowSource) boundByFile(want client.CodeRange, check *codeCheck) error {
 	first, last, line := int64(-1), int64(-1), 0
 	var page []labels.Row
@@ -248,7 +248,7 @@ func (src *rowSource) fullRange() client.CodeRange {
 	return client.CodeRange{From: src.pieces[0].From, To: src.pieces[len(src.pieces)-1].To}
 }
 
-// inRange returns the number of rows of the range.
+// inRange returns the number of selected rows in the range.
 func (src *rowSource) inRange() int64 { return (src.fullRange().Len() + src.every - 1) / src.every }
 
 // count returns the number of rows that are printed.
@@ -259,7 +259,7 @@ func (src *rowSource) count() int64 {
 	return src.inRange()
 }
 
-// rows returns the rows from an index on, each every-th of the range.
+// rows returns the rows from an index on, with a step of every rows.
 func (src *rowSource) rows(ctx context.Context, from int64) iter.Seq2[labels.Row, error] {
 	begin := src.fullRange().From
 	return func(yield func(labels.Row, error) bool) {
@@ -302,8 +302,8 @@ func (src *rowSource) piece(ctx context.Context, r client.CodeRange) iter.Seq2[l
 			}
 			return
 		}
-		// A download that breaks off is asked for again from the next row on, as long as
-		// each brings rows: drawing may be slower than a server waits for its reader.
+		// An interrupted download is repeated from the next row on, provided that each attempt yields rows, because drawing may be
+		// slower than the server's write timeout.
 		for next := r.From; next <= r.To; {
 			began := next
 			err := src.download(ctx, client.CodeRange{From: next, To: r.To}, func(row labels.Row) bool {
@@ -314,7 +314,7 @@ func (src *rowSource) piece(ctx context.Context, r client.CodeRange) iter.Seq2[l
 			case errors.Is(err, errEnough):
 				return
 			case err == nil && next == began:
-				return // the caller says where the rows end
+				return // The caller decides at which row to stop.
 			case err == nil || next > began && ctx.Err() == nil:
 				continue
 			case errors.Is(err, client.ErrPackageKey):
@@ -326,10 +326,10 @@ func (src *rowSource) piece(ctx context.Context, r client.CodeRange) iter.Seq2[l
 	}
 }
 
-// errEnough ends a download whose further rows are not needed.
+// errEnough stops a download when no further rows are needed.
 var errEnough = errors.New("enough")
 
-// download gives the rows of a part of a segment, until take says that it is enough.
+// download passes the rows of a part of a segment to take until take returns false.
 func (src *rowSource) download(ctx context.Context, r client.CodeRange, take func(labels.Row) bool) error {
 	if src.operator != nil {
 		return src.listed(ctx, r, take)
@@ -354,8 +354,8 @@ func (src *rowSource) download(ctx context.Context, r client.CodeRange, take fun
 	return nil
 }
 
-// ordered returns the rows from the n-th on that is printed, in the order of the flags.
-// The caller calls clean when they are read.
+// ordered returns the printed rows from the n-th on, in the order that the flags select. The caller calls clean after reading the
+// rows.
 func (f *rangeFlags) ordered(ctx context.Context, src *rowSource, n int64) (rows iter.Seq2[labels.Row, error], clean func(), err error) {
 	if f.Shuffle == "" {
 		return src.limitRows(src.rows(ctx, src.fullRange().From+n*src.every)), func() {}, nil
@@ -364,14 +364,15 @@ func (f *rangeFlags) ordered(ctx context.Context, src *rowSource, n int64) (rows
 	if err != nil {
 		return nil, nil, fault("print_rows.a_temporary_file_for_shuffle", err)
 	}
-	_ = os.Remove(spool.Name()) // at once where the system allows it, so that a break leaves no codes behind
+	// The spool file is unlinked immediately where the operating system allows this, so that an interruption leaves no codes on disk.
+	_ = os.Remove(spool.Name())
 	return src.limitRows(labels.Shuffled(spool, src.rows(ctx, src.fullRange().From), src.inRange(), f.Shuffle, n)), func() {
 		_ = spool.Close()
 		_ = os.Remove(spool.Name())
 	}, nil
 }
 
-// limitRows returns the first rows of all, where no more are printed.
+// limitRows returns only the first rows if the number of printed rows is limited.
 func (src *rowSource) limitRows(all iter.Seq2[labels.Row, error]) iter.Seq2[labels.Row, error] {
 	if src.most == 0 {
 		return all

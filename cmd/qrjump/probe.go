@@ -41,17 +41,18 @@ type probeCommand struct {
 	ServiceSecret string `env:"QRJUMP_SERVICE_SECRET" placeholder:"SECRET"`
 }
 
-// requirement is a precondition of a probe beside the account itself.
+// requirement is a precondition of a probe in addition to the account itself.
 type requirement string
 
 const (
 	requireSecond  requirement = "second"  // another Mini Program
-	requireService requirement = "service" // a service account that is linked with the Mini Program
-	requireRefresh requirement = "refresh" // consent: it ends a token that the account's programs may hold
-	requireChanges requirement = "changes" // a run without --read-only
+	requireService requirement = "service" // A service account that is linked with the Mini Program.
+	// Consent to a token refresh, which invalidates a token that other programs of the account may hold.
+	requireRefresh requirement = "refresh"
+	requireChanges requirement = "changes" // A run without --read-only.
 )
 
-// missing returns what a probe requires and the command lacks; "" means nothing.
+// missing returns the requirement of a probe that the command's flags do not meet; "" means that all are met.
 func (c *probeCommand) missing(p probe) requirement {
 	switch {
 	case c.ReadOnly && p.changes():
@@ -64,8 +65,8 @@ func (c *probeCommand) missing(p probe) requirement {
 	return ""
 }
 
-// costs returns how many calls and publishes a run makes at most. Beside its probes each account fetches a token, and one that adds
-// rules lists them before and after.
+// costs returns the maximum number of calls and publishes of a run. In addition to its probes, each account fetches a token, and an
+// account that adds rules lists them before and after.
 func costs(list []probe) (calls, publishes int) {
 	accounts, lists := map[requirement]bool{"": true}, map[requirement]bool{}
 	for _, p := range list {
@@ -82,34 +83,34 @@ func costs(list []probe) (calls, publishes int) {
 	return calls + len(accounts) + 2*len(lists), publishes
 }
 
-// probeRun is a run.
+// probeRun is one run of the probe command.
 type probeRun struct {
 	*probeCommand
 	ctx      context.Context
 	url      string          // of the recorder
-	limit    int             // of calls, as the run stated it
-	names    []string        // prefixes that no account may have before the run
-	accounts []*probeAccount // the account itself, and those that probes require
+	limit    int             // The maximum number of calls, as announced at the start of the run.
+	names    []string        // The prefixes that must not exist in any account before the run.
+	accounts []*probeAccount // The account itself and the further accounts that probes require.
 	current  *probeAccount
 	calls    int
-	err      error // of the probe that runs: its next calls are not made
+	err      error // The error of the current probe; after an error, the probe makes no further calls.
 }
 
-// probeAccount is an account that takes part.
+// probeAccount is an account that takes part in a run.
 type probeAccount struct {
 	appid, secret, token string
 	added                []addedRule // rules to delete
 }
 
-// addedRule is a rule that the run added, or may have added, with further fields of the call that deletes it.
+// addedRule is a rule that the run added, or may have added, with extra fields for the call that deletes the rule.
 type addedRule struct{ prefix, more string }
 
-// reply is the answer of a call. Without err it is JSON.
+// reply is the response to a call. If err is nil, body is valid JSON.
 type reply struct {
 	path string // without the query
 	body []byte
 	code int
-	sent bool // the platform may have got it
+	sent bool // The platform may have received the call.
 	err  error
 }
 
@@ -118,7 +119,8 @@ const (
 	jsonType    = "application/json"
 )
 
-// become lets an account make the next calls. Of one that is new and may add rules it checks that none of the names is taken.
+// become selects the account that makes the next calls. For a new account that may add rules, become checks that all prefixes of
+// the run are free.
 func (r *probeRun) become(appid, secret string) {
 	if r.err != nil {
 		return
@@ -150,7 +152,7 @@ func (r *probeRun) requireAbsent(prefixes []string, rest string) error {
 	return nil
 }
 
-// probedRule is a rule as get_type 1 lists it.
+// probedRule is a rule in the format of a get_type 1 list.
 type probedRule struct {
 	Prefix string
 	Links  []string `json:"debug_url"`
@@ -164,7 +166,7 @@ func joinPrefixes(rules []probedRule) string {
 	return strings.Join(prefixes, ", ")
 }
 
-// existing returns which rules with these prefixes the current account has.
+// existing returns the rules of the current account that have one of the prefixes.
 func (r *probeRun) existing(prefixes []string, rest string) ([]probedRule, error) {
 	asked, err := json.Marshal(prefixes)
 	if err != nil {
@@ -211,8 +213,8 @@ func (r *probeRun) body(prefix string, edit int, rest string) string {
 	return fmt.Sprintf(`{"prefix":%q,"path":%q,"is_edit":%d,"permit_sub_rule":1,"open_version":3%s}`, prefix, r.Page, edit, rest)
 }
 
-// call makes one call through the recorder. An interrupted run makes no further call, but waits for the answer of the last one:
-// without it, nothing would tell what is left to delete.
+// call makes one call through the recorder. An interrupted run makes no new call, but waits for the response to the last call,
+// because the response tells which rule must still be deleted.
 func (r *probeRun) call(path, contentType, body string) (answer reply) {
 	answer.path, _, _ = strings.Cut(path, "?")
 	if r.calls >= r.limit {
@@ -251,7 +253,7 @@ func (r *probeRun) call(path, contentType, body string) (answer reply) {
 	return answer
 }
 
-// wait waits, or returns an error if the run is interrupted.
+// wait sleeps for the pause, or returns an error if the run is interrupted.
 func (r *probeRun) wait(pause time.Duration) error {
 	select {
 	case <-r.ctx.Done():
@@ -260,14 +262,14 @@ func (r *probeRun) wait(pause time.Duration) error {
 	return r.ctx.Err()
 }
 
-// rule makes one call of the jump rules.
+// rule makes one call of the jump rule API.
 func (r *probeRun) rule(name, body string) reply { return r.send(name, "", jsonType, body) }
 
 func (r *probeRun) send(name, query, contentType, body string) reply {
 	return r.call(rulesFamily+name+"?access_token="+r.current.token+query, contentType, body)
 }
 
-// requireCall makes a call without whose success the probe cannot go on.
+// requireCall makes a call that must succeed for the probe to continue.
 func (r *probeRun) requireCall(name, format string, args ...any) (answer reply) {
 	if r.err == nil {
 		answer = r.rule(name, fmt.Sprintf(format, args...))
@@ -276,7 +278,7 @@ func (r *probeRun) requireCall(name, format string, args ...any) (answer reply) 
 	return answer
 }
 
-// success returns an error for an answer other than errcode 0.
+// success returns an error if the response's errcode is not 0.
 func (a reply) success() error {
 	if a.err == nil && a.code != 0 {
 		return fault("probe.answered", a.path, a.body)
@@ -284,10 +286,11 @@ func (a reply) success() error {
 	return a.err
 }
 
-// unknownOutcome are numbers of a call that may have been done all the same.
+// unknownOutcome lists the errcodes of calls that the platform may have executed in spite of the error.
 var unknownOutcome = []int{-1, 886001}
 
-// sendAdd sends an add. It records the rule for deletion where it was added, or where the outcome is unknown.
+// sendAdd sends a call that adds a rule. sendAdd records the rule for later deletion if the call succeeded or its outcome is
+// unknown.
 func (r *probeRun) sendAdd(prefix, rest, body string) reply {
 	answer := r.rule("qrcodejumpadd", body)
 	if answer.sent && (answer.err != nil || answer.code == 0 || slices.Contains(unknownOutcome, answer.code)) {
@@ -296,14 +299,14 @@ func (r *probeRun) sendAdd(prefix, rest, body string) reply {
 	return answer
 }
 
-// add adds a rule without which the probe cannot go on; body "" is that of a usual rule.
+// add adds a rule that the probe needs to continue; an empty body means the body of a typical rule.
 func (r *probeRun) add(prefix, rest, body string) {
 	if r.err == nil {
 		r.err = r.sendAdd(prefix, rest, cmp.Or(body, r.body(prefix, 0, rest))).success()
 	}
 }
 
-// publishesLeft returns how many publishes the account has left, as the list of rules says; rest are further fields of the call.
+// publishesLeft returns the remaining publishes of the account from its rule list; rest holds extra fields of the call.
 func (r *probeRun) publishesLeft(rest string) int {
 	var list struct {
 		Left *int `json:"qrcodejump_pub_quota"`
@@ -320,7 +323,8 @@ func (r *probeRun) publishesLeft(rest string) int {
 	return *list.Left
 }
 
-// refused reports whether a call was refused with the number of a row; another refusal decides nothing.
+// refused reports whether the platform rejected a call with the errcode of a behaviour row; any other error is returned, because it
+// proves nothing.
 func (r *probeRun) refused(row behaviour.Row, answer reply) (bool, error) {
 	d, _ := row.Deviation()
 	if answer.err == nil && answer.code == d.Refusal {
@@ -329,10 +333,10 @@ func (r *probeRun) refused(row behaviour.Row, answer reply) (bool, error) {
 	return false, answer.success()
 }
 
-// callerNumbers speak of the caller or of the moment, whatever is asked: they decide nothing.
+// callerNumbers lists errcodes that depend on the caller or on the time and not on the request, so they prove nothing.
 var callerNumbers = []int{-1, 40001, 40014, 40164, 42001, 44990, 45009, 45011, 48001, 61007, 886001}
 
-// differs reports whether a call was answered with another number than the table has.
+// differs reports whether the response's errcode differs from the errcode in the behaviour table.
 func (r *probeRun) differs(number int, answer reply) (bool, error) {
 	if answer.err == nil && answer.code != number && slices.Contains(callerNumbers, answer.code) {
 		answer.err = fault("probe.answered", answer.path, answer.body)
@@ -340,7 +344,8 @@ func (r *probeRun) differs(number int, answer reply) (bool, error) {
 	return answer.err == nil && answer.code != number, answer.err
 }
 
-// anyDiffers makes calls, pairs of name and body, until one is answered with another number than the table has.
+// anyDiffers makes calls, given as pairs of name and body, until a response's errcode differs from the errcode in the behaviour
+// table.
 func (r *probeRun) anyDiffers(number int, calls ...string) (bool, error) {
 	for pair := range slices.Chunk(calls, 2) {
 		if fallback, err := r.differs(number, r.rule(pair[0], pair[1])); err != nil || fallback {
@@ -350,11 +355,11 @@ func (r *probeRun) anyDiffers(number int, calls ...string) (bool, error) {
 	return false, nil
 }
 
-// maxDeletes bounds how often a run tries to delete one rule.
+// maxDeletes is the maximum number of attempts to delete one rule.
 const maxDeletes = 5
 
-// undo deletes the rules that the run added, or may have added, and returns an error that names those that are left. An interrupt
-// does not end it.
+// undo deletes the rules that the run added, or may have added, and returns an error with the rules that could not be deleted. An
+// interrupt does not stop undo.
 func (r *probeRun) undo() (deleted int, err error) {
 	left := 0
 	for _, account := range r.accounts {
@@ -374,7 +379,7 @@ func (r *probeRun) undo() (deleted int, err error) {
 	return deleted, err
 }
 
-// retryCall makes a call until it has an outcome, at most maxDeletes times.
+// retryCall repeats a call until its outcome is known, at most maxDeletes times.
 func (r *probeRun) retryCall(call func() reply) (answer reply) {
 	for n := range maxDeletes {
 		if answer = call(); answer.err == nil && answer.code != 44990 && !slices.Contains(unknownOutcome, answer.code) {
@@ -387,12 +392,12 @@ func (r *probeRun) retryCall(call func() reply) (answer reply) {
 	return answer
 }
 
-// deleteAdded deletes the rules of the current account.
+// deleteAdded deletes the rules that the run added to the current account.
 func (r *probeRun) deleteAdded() (deleted int, err error) {
 	var prefixes []string
 	rest := ""
 	for _, rule := range r.current.added {
-		prefixes, rest = append(prefixes, rule.prefix), rule.more // a service account's list requires the Mini Program
+		prefixes, rest = append(prefixes, rule.prefix), rule.more // To list its rules, a service account must name the Mini Program.
 		answer := r.retryCall(func() reply {
 			return r.rule("qrcodejumpdelete", fmt.Sprintf(`{"prefix":%q%s}`, rule.prefix, rule.more))
 		})
@@ -417,7 +422,7 @@ func (r *probeRun) deleteAdded() (deleted int, err error) {
 	return deleted, nil
 }
 
-// plan returns the probes of this run, and those that it leaves out.
+// plan returns the probes of this run, and the probes that the run skips.
 func (c *probeCommand) plan() (list, left []probe, err error) {
 	for _, name := range c.Only {
 		i := slices.IndexFunc(probes, func(p probe) bool { return p.row.String() == name })
@@ -440,7 +445,8 @@ func (c *probeCommand) plan() (list, left []probe, err error) {
 	return list, left, nil
 }
 
-// asks says what a probe asks and, if that is part of its row, what it does not ask.
+// asks returns a description of the question that a probe answers and, for a partial probe, of the part of the row that the probe
+// leaves open.
 func (p probe) asks() (text string) {
 	text = said("probe.asked", said("probe.asks."+p.row.String()))
 	if p.partial {
@@ -449,7 +455,7 @@ func (p probe) asks() (text string) {
 	return text
 }
 
-// Run asks the platform what only it can say, records it and undoes it.
+// Run probes the real platform's behaviour, records the calls and deletes the rules that it added.
 func (c *probeCommand) Run(s *session) (err error) {
 	list, left, err := c.plan()
 	if err != nil {
@@ -496,7 +502,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 	err = errors.Join(err, recording.Close(), failed, out.Sync(), out.Close())
 	tell(s.out, "probe.spent", counted(run.calls, "call"), counted(deleted, "rule"), c.Out)
 	switch {
-	case undone != nil: // an interrupted program says the next step alone
+	case undone != nil: // An interrupted program prints only the next step.
 		return hintError{error: fault("probe.probe", cmp.Or(err, error(constant("probe.not_undone")))), next: plain(undone.Error())}
 	case err != nil:
 		return fault("probe.probe", err)
@@ -504,7 +510,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 	return c.printSeen(s.out)
 }
 
-// begin lets every account that takes part fetch its token, and checks that the names of the rules are free.
+// begin fetches the token of every participating account, and checks that the names of the rules are free.
 func (r *probeRun) begin(list []probe) error {
 	second, service := false, false
 	for _, p := range list {
@@ -523,7 +529,7 @@ func (r *probeRun) begin(list []probe) error {
 	return r.err
 }
 
-// askAll runs every probe, and says how each came out.
+// askAll runs every probe and prints its result.
 func (r *probeRun) askAll(s *session, list []probe) error {
 	if err := r.begin(list); err != nil {
 		return err
@@ -552,7 +558,7 @@ func (r *probeRun) askAll(s *session, list []probe) error {
 	return nil
 }
 
-// printSeen prints the lines that docs/contract/seen takes.
+// printSeen prints the lines for docs/contract/seen.
 func (c *probeCommand) printSeen(w io.Writer) error {
 	lines, err := cassette.ReadFile(c.Out)
 	if err != nil {

@@ -11,14 +11,14 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 )
 
-// probe is a row of behaviour with the calls that tell which way the platform does it. The texts probe.asks.ROW and, of a partial
-// probe, probe.leaves.ROW say which part of the row they are about.
+// probe is a behaviour row with the calls that determine the platform's behaviour. The messages probe.asks.ROW and, for a partial
+// probe, probe.leaves.ROW describe the covered and the open part of the row.
 type probe struct {
 	row       behaviour.Row
-	calls     int      // at most, without those that delete
-	publishes int      // of the month's quota, at most
-	rules     int      // added at most, each deleted by a call
-	names     []string // prefixes that no rule may have before the run
+	calls     int      // The maximum number of calls, excluding deletions.
+	publishes int      // The maximum number of publishes from the monthly quota.
+	rules     int      // The maximum number of added rules; each is deleted with one call.
+	names     []string // The prefixes that must not exist before the run.
 	requires  requirement
 	partial   bool
 	ask       func(*probeRun) (otherwise bool, err error)
@@ -33,7 +33,7 @@ const (
 	openLatest = `"is_edit":0,"permit_sub_rule":1,"open_version":3`
 )
 
-// probes are the rows that a run can ask about, in the order of their worth. No two probes share a name.
+// probes lists the behaviour rows that a run can test, most valuable first. Each name belongs to a single probe.
 var probes = []probe{
 	{row: behaviour.WireBodyEmptyAccepted, calls: 2, ask: func(r *probeRun) (bool, error) {
 		d, _ := behaviour.WireBodyEmptyAccepted.Deviation()
@@ -121,7 +121,8 @@ var probes = []probe{
 		return r.differs(0, r.sendAdd(r.fill("{below}path"), "",
 			r.fill(`{"prefix":"{below}path","path":"pages/probe/none",`+openLatest+`}`)))
 	}},
-	{row: behaviour.CodesGate, calls: 1, partial: true, ask: func(r *probeRun) (bool, error) { // of an account that may not, and no JSON
+	// The account lacks the permission, and the body is invalid JSON.
+	{row: behaviour.CodesGate, calls: 1, partial: true, ask: func(r *probeRun) (bool, error) {
 		return r.differs(48001, r.call("/intp/marketcode/applycode?access_token="+r.current.token, jsonType, `{"code_count":`))
 	}},
 	{row: behaviour.WireNumberText, calls: 1, partial: true, ask: askList(behaviour.WireNumberText,
@@ -163,12 +164,13 @@ var probes = []probe{
 	}},
 }
 
-// askList asks whether a list is refused that is asked for in a lenient way.
+// askList tests whether the platform rejects a list request in a lenient form.
 func askList(row behaviour.Row, body string) func(*probeRun) (bool, error) {
 	return func(r *probeRun) (bool, error) { return r.refused(row, r.rule("qrcodejumpget", r.fill(body))) }
 }
 
-// addedAs asks whether an add is refused, and whether get_type 1 then finds another number of rules under other spellings.
+// addedAs tests whether the platform rejects an add call, and whether get_type 1 then finds an unexpected number of rules under
+// other spellings.
 func (r *probeRun) addedAs(row behaviour.Row, body string, want int, spellings ...string) (bool, error) {
 	var sent struct{ Prefix string }
 	body = r.fill(body)
@@ -185,7 +187,7 @@ func (r *probeRun) addedAs(row behaviour.Row, body string, want int, spellings .
 	return len(found) != want, err
 }
 
-// secondAdds asks whether the second account is answered otherwise than with 85072 when it adds a prefix.
+// secondAdds tests whether the platform returns an errcode other than 85072 when the second account adds the prefix.
 func (r *probeRun) secondAdds(prefix string) (bool, error) {
 	if r.become(r.SecondAppID, r.SecondSecret); r.err != nil {
 		return false, r.err
@@ -193,7 +195,7 @@ func (r *probeRun) secondAdds(prefix string) (bool, error) {
 	return r.differs(85072, r.sendAdd(prefix, "", r.body(prefix, 0, "")))
 }
 
-// askEdit asks what an edit without debug_url, and one with an empty one, leaves of a rule's test link.
+// askEdit tests what happens to a rule's test links after an edit without debug_url and after an edit with an empty debug_url.
 func askEdit(r *probeRun) (bool, error) {
 	prefix := r.fill("{below}links/")
 	links := func() int {
@@ -215,7 +217,8 @@ func askEdit(r *probeRun) (bool, error) {
 	return links() != 0, r.err
 }
 
-// askServicePublish asks whether the publish of a service account's rule counts. The rule is that of a code that ends within a minute.
+// askServicePublish tests whether publishing a rule of a service account counts against the quota. The rule is for a temporary code
+// that expires within a minute.
 func askServicePublish(r *probeRun) (bool, error) {
 	if r.become(r.ServiceAppID, r.ServiceSecret); r.err != nil {
 		return false, r.err
@@ -239,7 +242,7 @@ func askServicePublish(r *probeRun) (bool, error) {
 	return r.publishesLeft(target) != prev, r.err
 }
 
-// askDoubled asks which of two fields in a body counts, and which of two tokens in a query.
+// askDoubled tests which of two equal fields in a body takes effect, and which of two tokens in a query.
 func askDoubled(r *probeRun) (bool, error) {
 	d, _ := behaviour.WireFieldDoubled.Deviation()
 	refused, err := r.differs(0, r.rule("qrcodejumpget", `{"get_type":9,`+listedOnce+`,"get_type":2}`))
@@ -247,7 +250,7 @@ func askDoubled(r *probeRun) (bool, error) {
 		return refused, err
 	}
 	last := r.rule("qrcodejumpget", `{"get_type":2,`+listedOnce+`,"get_type":9}`)
-	if last.err != nil || last.code == 0 || slices.Contains(callerNumbers, last.code) { // the platform may not look at get_type
+	if last.err != nil || last.code == 0 || slices.Contains(callerNumbers, last.code) { // The platform may ignore get_type.
 		return false, cmp.Or(last.err, fault("probe.answered", last.path, last.body))
 	}
 	var differs bool

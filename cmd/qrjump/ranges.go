@@ -10,16 +10,14 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// Codes are named in one way wherever a command takes them: an index (7), both
-// ends of a range (0-4999), or all.
+// All commands select codes in the same syntax: an index (7), both ends of a range (0-4999), or all.
 
 var (
 	rangeForm  = regexp.MustCompile(`^([0-9]{1,18})(?:-([0-9]{1,18}))?$`)
 	bareNumber = regexp.MustCompile(`^[0-9]{1,18}$`)
 )
 
-// parseRanges reads what names codes. Two bare numbers are refused: many mean
-// the two ends of a range by them.
+// parseRanges parses a selection of codes. Two bare numbers are rejected, because many users mean the two ends of a range by them.
 func parseRanges(texts []string) (ranges []client.CodeRange, all bool, err error) {
 	if len(texts) == 2 && bareNumber.MatchString(texts[0]) && bareNumber.MatchString(texts[1]) {
 		return nil, false, twoNumbers(texts[0], texts[1],
@@ -44,7 +42,7 @@ func parseRanges(texts []string) (ranges []client.CodeRange, all bool, err error
 	return ranges, all, nil
 }
 
-// parseRange is parseRanges for a command that takes one range.
+// parseRange parses a selection of exactly one range.
 func parseRange(texts []string) (r client.CodeRange, all bool, err error) {
 	if len(texts) == 2 && bareNumber.MatchString(texts[0]) && bareNumber.MatchString(texts[1]) {
 		return r, false, twoNumbers(texts[0], texts[1], "")
@@ -59,7 +57,7 @@ func parseRange(texts []string) (r client.CodeRange, all bool, err error) {
 	return r, all, err
 }
 
-// wholeBatch returns the range of all codes of a batch; did says for what, where there is no such batch.
+// wholeBatch returns the range of all codes of a batch; did names the action in the error about a missing batch.
 func wholeBatch(s *session, qrjump *client.Client, id int64, did string) (client.CodeRange, error) {
 	batch, err := qrjump.Batches.Get(s.ctx, id)
 	if err != nil {
@@ -68,7 +66,7 @@ func wholeBatch(s *session, qrjump *client.Client, id int64, did string) (client
 	return client.CodeRange{From: 0, To: batch.Count - 1}, nil
 }
 
-// twoNumbers says what two bare numbers probably mean.
+// twoNumbers returns an error with the probable meaning of two bare numbers.
 func twoNumbers(first, second, fallback string) error {
 	from, _ := strconv.ParseInt(first, 10, 64)
 	to, _ := strconv.ParseInt(second, 10, 64)
@@ -78,7 +76,7 @@ func twoNumbers(first, second, fallback string) error {
 	return misused("ranges.and_are_two_numbers_for", first, second, countedCodes(to-from+1), first, second, fallback)
 }
 
-// wholeOf returns the range of all codes of an application of the caller's own.
+// wholeOf returns the range of all codes of an application that belongs to the calling account.
 func wholeOf(s *session, wire *client.Client, id int64) (client.CodeRange, error) {
 	a, err := wire.Wire.GetApplication(s.ctx, client.ApplicationKey{ID: id})
 	if err != nil {

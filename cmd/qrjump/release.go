@@ -15,7 +15,7 @@ type ruleForceDelete struct {
 	ending
 }
 
-// Run takes rules away from their owners.
+// Run deletes rules of other accounts by force.
 func (c *ruleForceDelete) Run(s *session) error {
 	if !c.DryRun {
 		if err := c.confirmed(s, said("release.takes_rules_away", plain(c.Prefix))); err != nil {

@@ -20,17 +20,16 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 )
 
-// hintError is an error with what to do next and what else is known.
+// hintError is an error with the next step and further details.
 type hintError struct {
 	error
-	next    string   // "" = nothing to add
-	details []string // lines below the first
+	next    string   // If next is "", there is no advice.
+	details []string // Lines below the first line.
 }
 
 func (a hintError) Unwrap() error { return a.error }
 
-// report says in lines what went wrong, with which thing and what to do next;
-// nearly always it is one line.
+// report returns an error as lines of text: the error, the affected object and the next step; nearly always there is one line.
 func report(err error) []string {
 	next, details := remedy(err)
 	lines := []string{plain(join(inReader(err).Error(), speaks.say(next)))}
@@ -48,7 +47,7 @@ func remedy(err error) (next i18n.Message, details []string) {
 	return advice(err), nil
 }
 
-// join puts what to do behind what happened.
+// join appends the next step to the error text.
 func join(happened, next string) string {
 	switch {
 	case next == "":
@@ -59,7 +58,7 @@ func join(happened, next string) string {
 	return happened + said("report.colon") + next
 }
 
-// advice returns the remedy for an error.
+// advice returns the remedy for a kind of error.
 func advice(err error) i18n.Message {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok {
 		if wantsTLS(w.Flaw) {
@@ -111,17 +110,16 @@ func advice(err error) i18n.Message {
 	return i18n.Message{}
 }
 
-// wantsTLS reports whether an answer is that of a listener with TLS to plain HTTP.
+// wantsTLS reports whether a response is the error that a TLS listener sends to a plain HTTP request.
 func wantsTLS(answer string) bool { return strings.Contains(answer, "HTTP request to an HTTPS server") }
 
-// isRecordHeader reports whether a server answered TLS with plain HTTP.
+// isRecordHeader reports whether the server answered a TLS handshake with plain HTTP.
 func isRecordHeader(err error) bool {
 	_, plainHTTP := errors.AsType[tls.RecordHeaderError](err)
 	return plainHTTP || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
-// nextSteps says what to do about an answer of the wire where its meaning
-// alone does not.
+// nextSteps maps errcodes to the next step, if the meaning of the errcode does not imply the step.
 var nextSteps = map[int]string{
 	errcode.InvalidURL.Number:         "report.what_answers_there_has_no",
 	errcode.InvalidCredential.Number:  "report.check_access_token",
@@ -144,7 +142,7 @@ var nextSteps = map[int]string{
 	errcode.RuleDamaged.Number:        "report.delete_the_rule_and_add",
 }
 
-// loopback reports whether a server is on this machine.
+// loopback reports whether a server URL points to this machine.
 func loopback(server string) bool {
 	u, err := url.Parse(server)
 	if err != nil {
@@ -154,7 +152,7 @@ func loopback(server string) bool {
 	return u.Hostname() == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
-// plain keeps what a terminal would obey out of a text that others wrote.
+// plain removes terminal control characters from an untrusted text.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
@@ -164,10 +162,10 @@ func plain(s string) string {
 	}, strings.ToValidUTF8(s, "\ufffd"))
 }
 
-// yamlFault says in one line where a YAML file is wrong.
+// yamlFault returns the position and the error of an invalid YAML file in one line.
 func yamlFault(file string, err error) error { return usageError(safeyaml.Fault(file, err)) }
 
-// failed names the thing that an error is about.
+// failed adds the action and the affected object to an error.
 func failed(did, thing string, err error) error {
 	if err == nil {
 		return nil

@@ -17,7 +17,7 @@ type restoreDrill struct {
 	Note bool
 }
 
-// Run restores an archive into a temporary folder, tries it, and removes it.
+// Run restores an archive into a temporary folder, tests the restored data, and removes the folder.
 func (c *restoreDrill) Run(s *session) error {
 	r, err := server.Drill(s.ctx, c.File, func() (string, error) { return c.passphrase(s, false) })
 	if c.Note {
@@ -31,7 +31,7 @@ func (c *restoreDrill) Run(s *session) error {
 	return c.print(s, r, func(w io.Writer) { printDrill(w, c.File, r) })
 }
 
-// note tells the server what the drill found. A drill that did not finish, or of a file that is not there, found nothing.
+// note reports the drill's result to the server. An interrupted drill, or a drill with a missing file, has no result to report.
 func (c *restoreDrill) note(s *session, r server.DrillReport, found error) error {
 	if s.ctx.Err() != nil || errors.Is(found, fs.ErrNotExist) {
 		return nil

@@ -24,7 +24,7 @@ type ruleList struct {
 	Limit  int    `default:"100" placeholder:"N"`
 }
 
-// Run lists rules, oldest first: those of the account that calls, or, for the operator, of all accounts.
+// Run lists rules, oldest first: the rules of the calling account, or the rules of all accounts for the operator.
 func (c *ruleList) Run(s *session) error {
 	if c.Limit < 0 {
 		return misused("rule.limit_want_a_number_from", c.Limit)
@@ -50,7 +50,7 @@ func (c *ruleList) Run(s *session) error {
 		}
 		list, err := qrjump.Rules.List(s.ctx, client.StoredRuleQuery{Owner: c.Owner, Target: c.Target, After: start, Limit: limit})
 		if err != nil && token == "" && c.Owner == "" {
-			return c.ofAccount(s) // which says that a caller is missing
+			return c.ofAccount(s) // The wire API client reports that the caller's credentials are missing.
 		}
 		if err != nil {
 			return fault("rule.list_rules", err)
@@ -81,7 +81,7 @@ func (c *ruleList) Run(s *session) error {
 		}}.print(s, c.outputFlags, all, nil)
 }
 
-// ofAccount lists the rules of the account that calls.
+// ofAccount lists the rules of the calling account.
 func (c *ruleList) ofAccount(s *session) error {
 	wire, err := c.client(s)
 	if err != nil {
@@ -123,7 +123,7 @@ func testRange(v client.OpenVersion) string {
 	case client.OpenRelease:
 		return "release"
 	}
-	return "-" // a service account's rule has no test links
+	return "-" // A service account's rule has no test links.
 }
 
 func occupies(r client.Rule) string {
@@ -145,7 +145,7 @@ type ruleAdd struct {
 	Publish     bool
 }
 
-// Run adds a rule and perhaps publishes it.
+// Run adds a rule and, with --publish, publishes the rule.
 func (c *ruleAdd) Run(s *session, wire *client.Client) error {
 	err := wire.Wire.CreateRule(s.ctx, client.RuleDraft{Prefix: c.Prefix, Path: c.Page, AppID: c.Target, Occupy: c.Occupy,
 		OpenVersion: client.OpenVersion(c.OpenVersion), TestLinks: c.TestLink})
@@ -161,15 +161,14 @@ func (c *ruleAdd) Run(s *session, wire *client.Client) error {
 	return c.done(s, c.Prefix, said("rule.added_and_published"), "")
 }
 
-// done says what was done to a rule.
+// done prints the completed action on a rule.
 func (m member) done(s *session, prefix, did, next string) error {
 	return m.print(s, map[string]any{"prefix": prefix, "action": did}, func(w io.Writer) {
 		fmt.Fprintln(w, plain(maybeSaid("past."+did, did)+" "+prefix+next))
 	})
 }
 
-// confirmFailed adds to 85069 why the verification file was not found, where
-// the operator's API tells.
+// confirmFailed adds the reason why the verification file was not found to error 85069, if the admin API is accessible.
 func confirmFailed(ctx context.Context, server serverFlags, admin adminFlags, err error) error {
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok || w.Code != errcode.ConfirmFileFailed.Number || w.RID == "" {
@@ -183,7 +182,7 @@ func confirmFailed(ctx context.Context, server serverFlags, admin adminFlags, er
 	if newErr != nil {
 		return err
 	}
-	// The answer of this call is extra; if it fails, the error stands as it is.
+	// The response of this call is optional; if the call fails, the original error is returned unchanged.
 	list, listErr := operator.Verifications.ListChecks(ctx, client.ConfirmationQuery{RID: w.RID, Limit: 1})
 	if listErr != nil || len(list) == 0 {
 		return err
@@ -208,7 +207,7 @@ type ruleEdit struct {
 	Target      string   `placeholder:"APPID"`
 }
 
-// Run changes what is named; the wire wants the rest said again.
+// Run changes the fields that the flags name, and resends the other fields, which the wire API requires.
 func (c *ruleEdit) Run(s *session, wire *client.Client) error {
 	list, err := wire.Wire.ListRules(s.ctx, client.ListRequest{AppID: c.Target, Prefixes: []string{c.Prefix}})
 	if err != nil {
@@ -245,7 +244,7 @@ type rulePublish struct {
 	Prefix string `arg:""`
 }
 
-// Run publishes a rule and says what that left of the month's publishes.
+// Run publishes a rule and prints the number of publishes left this month.
 func (c *rulePublish) Run(s *session, wire *client.Client) error {
 	if err := wire.Wire.PublishRule(s.ctx, c.Prefix); err != nil {
 		return c.unknown("publish", c.Prefix, err)
@@ -257,7 +256,7 @@ func (c *rulePublish) Run(s *session, wire *client.Client) error {
 	return c.done(s, c.Prefix, "published", left)
 }
 
-// unknown returns an error of a call that names nothing but a prefix.
+// unknown returns the error of a call whose only argument is a prefix; invalid arguments then mean that no rule has the prefix.
 func (m member) unknown(did, prefix string, err error) error {
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number {
 		return absent(hintError{error: failed(did, prefix, err), next: said("rule.this_account_has_no_such")})
@@ -292,9 +291,9 @@ type ruleFile struct {
 	Write  string `placeholder:"DIR" file:"dir"`
 }
 
-// Run shows the verification file. Contract: rules 1.6, 2.7.
+// Run shows the account's verification file. Contract: rules 1.6, 2.7.
 func (c *ruleFile) Run(s *session) error {
-	// The account's kind is not known here; both kinds of prefix are links.
+	// The kind of account is unknown at this point; prefixes of both kinds are valid links.
 	prefix, ok := rules.ParseLink(c.Prefix)
 	if c.Prefix != "" && !ok {
 		return misused("rule.prefix_want_http_or_https", c.Prefix)
@@ -327,7 +326,7 @@ func (c *ruleFile) Run(s *session) error {
 	})
 }
 
-// write puts the file into a folder and nowhere else, whatever its name.
+// write writes the verification file inside the folder, and never outside it, whatever the file's name is.
 func write(dir string, file client.ConfirmFile) (path string, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -348,7 +347,7 @@ type ruleHistory struct {
 	Prefix string `arg:""`
 }
 
-// Run shows what happened to a prefix.
+// Run shows the history of a prefix.
 func (c *ruleHistory) Run(s *session, qrjump *client.Client) error {
 	changes, err := qrjump.Rules.ListChanges(s.ctx, c.Prefix)
 	return listing[client.RuleChange]{name: "changes", none: said("rule.nothing_ever_happened_to") + plain(c.Prefix), newestFirst: true,
@@ -363,7 +362,7 @@ type ruleConflicts struct {
 	Prefix string `arg:""`
 }
 
-// Run shows whose rules forbid a prefix to others.
+// Run shows the rules that prevent other accounts from adding a prefix.
 func (c *ruleConflicts) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Rules.ListConflicts(s.ctx, c.Prefix)
 	return listing[client.StoredRule]{name: "rules", none: said("rule.nobody_forbids") + plain(c.Prefix),

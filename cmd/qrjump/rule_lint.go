@@ -22,21 +22,21 @@ type ruleLint struct {
 	Ignore      []string `placeholder:"KIND"`
 }
 
-// lintFinding is a finding for programs.
+// lintFinding is the JSON form of a finding.
 type lintFinding struct {
 	Kind       rules.FindingKind `json:"kind"`
 	At         string            `json:"at"` // in the file
 	Owner      string            `json:"owner"`
 	Prefix     string            `json:"prefix"`
-	Other      string            `json:"other"`       // the prefix that it meets
+	Other      string            `json:"other"`       // The prefix that conflicts with this one.
 	OtherOwner string            `json:"other_owner"` //
-	Link       string            `json:"link"`        // on which it shows
-	Prefixes   []string          `json:"prefixes"`    // that would say what was meant
+	Link       string            `json:"link"`        // An example link that shows the problem.
+	Prefixes   []string          `json:"prefixes"`    // The prefixes that would express the intended meaning.
 	Says       i18n.Message      `json:"says"`
 	Next       i18n.Message      `json:"next"`
 }
 
-// Run looks for what the rules do and their author hardly meant.
+// Run looks for effects of the rules that their author probably did not intend.
 func (c *ruleLint) Run(s *session) error {
 	for _, kind := range c.Ignore {
 		if !slices.Contains(rules.FindingKinds, rules.FindingKind(kind)) {
@@ -73,7 +73,7 @@ func (c *ruleLint) Run(s *session) error {
 	return err
 }
 
-// set returns the rules to look at, with their places in the file.
+// set returns the rules to check, with their positions in the file.
 func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error) {
 	switch {
 	case c.File != "":
@@ -118,7 +118,7 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 	return set, nil, nil
 }
 
-// judged returns the rule of a file as it is judged.
+// judged converts a rule in a file to the form that the check uses.
 func judged(w ruleplan.Wanted, caller string) rules.Rule {
 	r := rules.Rule{Kind: rules.Ordinary, Owner: cmp.Or(w.Owner, caller), Prefix: w.Parsed, Path: w.Path, Occupy: w.Occupy,
 		Published: w.Published == nil || *w.Published}
@@ -153,7 +153,7 @@ func everyStoredRule(s *session, operator *client.Client) (set []rules.Rule, err
 	}
 }
 
-// findingOf says a finding in words, and what to do.
+// findingOf describes a finding and its remedy in words.
 func findingOf(f rules.Finding, set []rules.Rule, places []string) lintFinding {
 	rule := set[f.Rule]
 	t := lintFinding{Kind: f.Kind, Owner: rule.Owner, Prefix: rule.Prefix.Text, Link: f.Link, Prefixes: append([]string{}, f.Prefixes...)}

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// planFlags are the common flags of plan and apply.
+// planFlags holds the common flags of plan and apply.
 type planFlags struct {
 	member
 	File   string `arg:"" file:"in"`
@@ -25,12 +25,12 @@ type planFlags struct {
 // plan is the list of steps that make the account's rules equal to a file.
 type plan struct {
 	Steps         []ruleplan.Step `json:"steps"`
-	Publishes     int             `json:"publishes"`      // how many the steps spend
-	PublishesLeft int             `json:"publishes_left"` // before them, this month
+	Publishes     int             `json:"publishes"`      // The number of publishes that the steps need.
+	PublishesLeft int             `json:"publishes_left"` // The number of publishes left this month before the steps.
 	Rules         int             `json:"rules"`          // in the file
 }
 
-// readWanted reads the file and says with their lines all that cannot be.
+// readWanted parses the file and reports all invalid rules with their lines.
 func (p *planFlags) readWanted() ([]ruleplan.Wanted, error) {
 	text, err := os.ReadFile(p.File)
 	if err != nil {
@@ -43,7 +43,7 @@ func (p *planFlags) readWanted() ([]ruleplan.Wanted, error) {
 	return wanted, faultsOf(p.File, wrong)
 }
 
-// faultsOf is one error for all faults of a file.
+// faultsOf returns a single error for all errors in a file.
 func faultsOf(file string, f ruleplan.Faults) error {
 	switch len(f) {
 	case 0:
@@ -57,9 +57,8 @@ func faultsOf(file string, f ruleplan.Faults) error {
 	return hintError{error: misused("ask.nothing_was_done", file, counted(len(f), "mistake")), details: f}
 }
 
-// stored lists what the account has, by the key of the prefix. A list of the
-// wire does not say what a service account's rules open, so each Mini Program
-// of the file is asked for.
+// stored returns the rules of the account, keyed by prefix. A list of the wire API omits the Mini Program of a service account's
+// rules, so each Mini Program in the file is listed separately.
 func (p *planFlags) stored(s *session, wire *client.Client, wanted []ruleplan.Wanted) (have []ruleplan.Stored, left int, err error) {
 	index := map[string]int{}
 	take := func(target string) error {
@@ -98,7 +97,7 @@ func (p *planFlags) stored(s *session, wire *client.Client, wanted []ruleplan.Wa
 	return have, left, nil
 }
 
-// make reads the file, asks the server and decides.
+// make reads the file and the account's rules, and computes the plan.
 func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 	wanted, err := p.readWanted()
 	if err != nil {
@@ -118,7 +117,8 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 			made.Publishes++
 		}
 		if link, ok := rules.ParseLink(step.Prefix); step.Do == "delete" && ok && link.IsService() && step.Target == "" {
-			// The wire neither lists what it opens nor deletes it without.
+			// For a service account's rule, the wire API neither lists the Mini Program nor deletes the rule without the Mini
+			// Program's AppID.
 			return plan{}, nil, hintError{error: fault("rule_plan.delete_nobody_says_which_mini", step.Prefix),
 				next: said("rule_plan.delete_it_with_qrjump_rule") + shellWord(step.Prefix) + said("rule_plan.target_appid")}
 		}
@@ -126,16 +126,16 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 	return made, wire, nil
 }
 
-// Steps are marked by what they do to the rules that are there.
+// marks maps each kind of step to its symbol in the printed plan.
 var marks = map[string]string{"add": "+", "edit": "~", "publish": "^", "delete": "-"}
 
-// colours of a terminal for each mark: green, yellow, cyan, red.
+// colours holds the ANSI colour of each mark: green, yellow, cyan, red.
 var colours = map[string]string{"+": "32", "~": "33", "^": "36", "-": "31"}
 
-// shownSteps is the number of steps of a long plan that are shown without --all.
+// shownSteps is the maximum number of printed steps without --all.
 const shownSteps = 50
 
-// show prints the plan for people.
+// show prints the plan as text.
 func (p plan) show(w io.Writer, all bool) {
 	if len(p.Steps) == 0 {
 		tell(w, "rule_plan.nothing_to_do_as_the", counted(p.Rules, "rule"),
@@ -173,8 +173,8 @@ func (p plan) show(w io.Writer, all bool) {
 	fmt.Fprintln(w, strings.Join(parts, ", "))
 }
 
-// affordable returns an error where the steps need more publishes than are left
-// this month. A service account's may be unlimited while a number is shown.
+// affordable returns an error if the steps need more publishes than are left this month. A service account may have unlimited
+// publishes although the list shows a number.
 func (p plan) affordable(file string) error {
 	ordinary := !slices.ContainsFunc(p.Steps, func(step ruleplan.Step) bool { return step.Draft.AppID != "" || step.Target != "" })
 	if ordinary && p.Publishes > p.PublishesLeft {
@@ -183,7 +183,7 @@ func (p plan) affordable(file string) error {
 	return nil
 }
 
-// down says which live rules the steps take down: "" = none.
+// down lists the published rules that the steps unpublish or delete; "" means none.
 func (p plan) down() string {
 	var texts []string
 	for _, step := range p.Steps {
@@ -204,8 +204,7 @@ type rulePlan struct {
 	DetailedExitcode bool
 }
 
-// Run shows what apply would do; it fails where apply would do nothing because
-// of the month's publishes.
+// Run shows the changes that apply would make; Run returns an error if apply would fail because of the monthly publish quota.
 func (c *rulePlan) Run(s *session) error {
 	made, _, err := c.make(s)
 	if err == nil {
@@ -231,9 +230,8 @@ type ruleApply struct {
 	ending
 }
 
-// Run shows the plan and does it, up to the first error. Doing it again goes
-// on where it stopped, with what the file says: of a rule that was deleted to be
-// added again the error tells what the file must say for that.
+// Run shows the plan and executes its steps, up to the first error. A repeated run continues where the last one stopped; if a rule
+// was deleted in order to be added again, the error explains what the file must contain for the second run.
 func (c *ruleApply) Run(s *session) error {
 	made, wire, err := c.make(s)
 	if err != nil {
@@ -261,7 +259,7 @@ func (c *ruleApply) Run(s *session) error {
 	return applied
 }
 
-// apply does the steps in order and marks those that are done.
+// apply executes the steps in order and marks the completed ones.
 func (c *ruleApply) apply(s *session, wire *client.Client, steps []ruleplan.Step) error {
 	for i := range steps {
 		step := &steps[i]
@@ -286,7 +284,7 @@ func (c *ruleApply) apply(s *session, wire *client.Client, steps []ruleplan.Step
 	return nil
 }
 
-// soFar says what was done before a step failed.
+// soFar lists the completed steps before the step that failed.
 func soFar(done []ruleplan.Step, prefix string) string {
 	if len(done) == 0 {
 		return said("rule_plan.nothing_was_done")

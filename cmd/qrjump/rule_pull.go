@@ -13,8 +13,8 @@ type rulePull struct {
 	Target []string `placeholder:"APPID"`
 }
 
-// Run writes the account's rules as rule plan reads them. It needs the wire
-// alone, so that it works with the real platform as well.
+// Run writes the account's rules to a file in the format of rule plan. Run needs only the wire API, so that it also works with the
+// real platform.
 func (c *rulePull) Run(s *session, wire *client.Client) error {
 	all, err := everyRule(s, wire, "")
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *rulePull) Run(s *session, wire *client.Client) error {
 	return err
 }
 
-// ofAccount names the account whose a thing is; "" = not known.
+// ofAccount returns the words "of account APPID" for a message; "" if the account is not known.
 func ofAccount(appid string) string {
 	if appid == "" {
 		return ""
@@ -57,13 +57,12 @@ func ofAccount(appid string) string {
 	return said("rule_pull.of_account", plain(appid))
 }
 
-// errMoving is the error of a list that never stood still.
+// errMoving is the error of a list that changed during every attempt to read it.
 var errMoving = constant("rule_pull.rules_were_added_or_deleted")
 
-// everyRule lists all rules of the account, page by page, and begins anew where
-// the pages moved meanwhile.
+// everyRule lists all rules of the account, page by page, and starts over if the list changed in the meantime.
 func everyRule(s *session, wire *client.Client, target string) ([]client.Rule, error) {
-	const size = 200 // as much as a page may have
+	const size = 200 // The maximum page size.
 	for range 3 {
 		var all []client.Rule
 		seen := map[string]bool{}
@@ -83,7 +82,7 @@ func everyRule(s *session, wire *client.Client, target string) ([]client.Rule, e
 				break
 			}
 		}
-		if !repeated && (total == 0 || total == len(all)) { // the platform does not always say the total
+		if !repeated && (total == 0 || total == len(all)) { // The platform sometimes omits the total.
 			return all, nil
 		}
 	}

@@ -18,7 +18,7 @@ type ruleReplay struct {
 // replayMost is the maximum number of changes in one replay.
 const replayMost = 1000
 
-// Run says what the scans of the last days would have opened under a plan.
+// Run prints what the scans of the last days would have opened under a plan.
 func (c *ruleReplay) Run(s *session) error {
 	if c.Days < 1 || c.Days > 3660 {
 		return misused("rule_replay.days_want_1_to_3660", c.Days)
@@ -62,7 +62,7 @@ func (c *ruleReplay) owner(made plan) (string, error) {
 	return c.AppID, nil
 }
 
-// showReplay prints what would have become of scans.
+// showReplay prints the results that scans would have had under the plan.
 func showReplay(w io.Writer, file string, days int, done client.Replayed) {
 	tell(w, "rule_replay.scanned_in_the_last_of",
 		counted(int(done.Scans), "link"), counted(days, "day"), done.Examined, plain(file), done.Changed)
@@ -85,7 +85,7 @@ func showReplay(w io.Writer, file string, days int, done client.Replayed) {
 	}
 }
 
-// outcomeText says in words what a scan opens.
+// outcomeText describes the result of a scan in words.
 func outcomeText(outcome string) string {
 	rest, opens := strings.CutPrefix(outcome, client.OpenMiniProgram+" ")
 	if !opens {

@@ -21,7 +21,8 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-// exitNoProgram is that of a shell for a program that cannot be started; signals are added to exitSignal.
+// exitNoProgram is the shell's exit code for a program that cannot be started; for a program killed by a signal, the exit code is
+// exitSignal plus the signal number.
 const (
 	exitNoProgram = 127
 	exitSignal    = 128
@@ -34,7 +35,7 @@ type runCommand struct {
 	Command      []string `arg:"" passthrough:"" name:"cmd"`
 }
 
-// Run starts a server of its own, and a program that takes it for the platform. Decision 66.
+// Run starts a local server, and a program that treats the server as the platform. Decision 66.
 func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	if len(c.Command) > 0 && c.Command[0] == "--" {
 		c.Command = c.Command[1:]
@@ -55,7 +56,7 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	// The signals that end this program are the other's too, and it says when it ends.
+	// Signals to this program are forwarded to the child program, and the child program decides when both end.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, handedOn...)
 	defer signal.Stop(signals)
@@ -86,8 +87,8 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	return nil
 }
 
-// serverConfig returns the configuration of the server: in dir and on free ports, unless the command line says otherwise.
-// Variables of a server that runs elsewhere have no effect.
+// serverConfig returns the configuration of the server: data in dir and free ports, unless the command line sets other values.
+// Environment variables for a server elsewhere are ignored.
 func (c *runCommand) serverConfig(dir string, chosen *kong.Context) (server.Config, error) {
 	typed := func(name string) bool {
 		return slices.ContainsFunc(chosen.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == name })
@@ -125,7 +126,7 @@ func (c *runCommand) serverConfig(dir string, chosen *kong.Context) (server.Conf
 	return config, nil
 }
 
-// noProgram says that a program cannot be started, as a shell does.
+// noProgram returns the error about a program that cannot be started, with the shell's exit code.
 func noProgram(name string, err error) error {
 	if e, ok := errors.AsType[*exec.Error](err); ok {
 		err = e.Err
@@ -133,19 +134,20 @@ func noProgram(name string, err error) error {
 	return exitError{fault("run.cannot_start", plain(name), err), exitNoProgram}
 }
 
-// noNamespace is the reason for which a program got no namespaces.
+// noNamespace is the reason why the program could not run in its own namespaces.
 type noNamespace struct{ error }
 
 func (e noNamespace) Unwrap() error { return e.error }
 
-// play runs the program to its end, and returns its status.
-func (c *runCommand) play(s *session, ownServer *server.Server, dir, program string, environ []string, signals <-chan os.Signal) (int, error) {
+// play runs the program until it exits, and returns its exit status.
+func (c *runCommand) play(s *session, ownServer *server.Server, dir, program string, environ []string,
+	signals <-chan os.Signal) (int, error) {
 	command := func() *exec.Cmd {
 		cmd := exec.Command(program, c.Command[1:]...)
 		cmd.Args[0] = c.Command[0]
 		cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = environ, s.in, s.out, s.err
 		if f, ok := s.out.(*errWriter); ok {
-			cmd.Stdout = f.to // a terminal stays one
+			cmd.Stdout = f.to // A terminal is passed as a file, so that the program still sees a terminal.
 		}
 		if f, ok := fileOf(s.in); ok {
 			cmd.Stdin = f
@@ -172,9 +174,9 @@ func (c *runCommand) play(s *session, ownServer *server.Server, dir, program str
 		for {
 			select {
 			case signal := <-signals:
-				// A key of the terminal reaches the program by itself.
+				// A signal from a key on the terminal reaches the program directly.
 				if signal != os.Interrupt || !fromTerminal(s.in) {
-					_ = cmd.Process.Signal(signal) // it may have ended by now
+					_ = cmd.Process.Signal(signal) // The process may have exited already.
 				}
 			case <-ended:
 				return
@@ -201,7 +203,8 @@ func fromTerminal(in io.Reader) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
 }
 
-// sayDeviations tells what the platform would have minded; 1 where it would be at least as sure as --fail-on.
+// sayDeviations prints the calls that the platform would have rejected; the result is 1 if a deviation is at least as certain as
+// --fail-on.
 func (c *runCommand) sayDeviations(ctx context.Context, s *session, url string) int {
 	qrjump, err := client.New(url, client.Options{HTTP: directly()})
 	if err != nil {
@@ -223,8 +226,8 @@ func (c *runCommand) sayDeviations(ctx context.Context, s *session, url string) 
 	return 0
 }
 
-// sayArrived states how many calls the server got and which other hosts it was asked for as a proxy. It reports false
-// if no call arrived under --fail-on: then the program tested nothing.
+// sayArrived prints the number of calls that the server received and the other hosts that were requested through the proxy.
+// sayArrived returns false if no call arrived under --fail-on, because the program then tested nothing.
 func (c *runCommand) sayArrived(w io.Writer, got server.Arrived) bool {
 	tell(w, "run.arrived", counted(int(got.Calls), "call"))
 	if len(got.Rejected) > 0 {
@@ -237,13 +240,13 @@ func (c *runCommand) sayArrived(w io.Writer, got server.Arrived) bool {
 	return false
 }
 
-// runDirs is the name of the directories of qrjump run, below the one for temporary files.
+// runDirs is the name prefix of the directories of qrjump run in the system's temporary directory.
 const runDirs = "qrjump-run-"
 
-// makeRunDir makes a directory that is locked while this process lives, and returns what removes it. It removes those
-// whose process was killed first.
+// makeRunDir creates a directory that stays locked until this process exits, and returns a function that removes the directory.
+// makeRunDir first removes the directories of earlier processes that were killed.
 func makeRunDir() (dir string, remove func(), err error) {
-	list, _ := filepath.Glob(filepath.Join(os.TempDir(), runDirs+"*")) // fails on a bad pattern only
+	list, _ := filepath.Glob(filepath.Join(os.TempDir(), runDirs+"*")) // Only an invalid pattern causes an error.
 	for _, dir := range list {
 		removeAbandoned(dir)
 	}
@@ -256,17 +259,18 @@ func makeRunDir() (dir string, remove func(), err error) {
 		return "", nil, err
 	}
 	return dir, func() {
-		lock.Close() // Windows removes no open file
+		lock.Close() // Windows cannot delete an open file, so the lock file is closed first.
 		os.RemoveAll(dir)
 	}, nil
 }
 
-// removeAbandoned removes a directory of qrjump run whose lock is free. One that is being made holds nothing else yet.
+// removeAbandoned removes a directory of qrjump run if its lock is free. A directory that another process has just created is still
+// empty.
 func removeAbandoned(dir string) {
 	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
 		return
 	}
-	lock := flock.New(filepath.Join(dir, "lock"), flock.SetFlag(os.O_RDONLY)) // made by its process alone
+	lock := flock.New(filepath.Join(dir, "lock"), flock.SetFlag(os.O_RDONLY)) // Only the owning process creates the lock file.
 	free, err := lock.TryLock()
 	entries, _ := os.ReadDir(dir)
 	lock.Close()
@@ -275,7 +279,7 @@ func removeAbandoned(dir string) {
 	}
 }
 
-// grave passes on the lines of a log that tell of a fault of the server.
+// grave forwards the log lines that report a fault of the server.
 type grave struct {
 	to  io.Writer
 	cut []byte

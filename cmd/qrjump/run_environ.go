@@ -23,20 +23,20 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-// storePassword opens a trust store, which holds nothing secret; it is that of Java's own.
+// storePassword is the password of the trust store, which contains no secrets; Java's own trust store has the same password.
 const storePassword = "changeit"
 
-// nodeProxy leads the versions of Node.js that do not ask for a proxy by themselves; its names are filled in.
+// nodeProxy is a script that makes older versions of Node.js use the proxy; the host names are inserted at run time.
 //
 //go:embed run_node.cjs
 var nodeProxy string
 
-// pythonSite lets certifi name the bundle that SSL_CERT_FILE names.
+// pythonSite is a script that makes Python's certifi use the bundle from SSL_CERT_FILE.
 //
 //go:embed run_python.py
 var pythonSite []byte
 
-// rootFiles are the systems' files of trusted authorities.
+// rootFiles lists the usual paths of the system's trusted certificate authorities.
 var rootFiles = []string{
 	"/etc/ssl/certs/ca-certificates.crt",                // Debian, Alpine, Arch
 	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // Fedora, RHEL
@@ -45,16 +45,16 @@ var rootFiles = []string{
 	"/etc/ssl/cert.pem",      // macOS, FreeBSD
 }
 
-// outputVariables are the variables of qrjump that the program gets as they are: how commands print. All others belong to servers
-// that run elsewhere, and some are secrets.
+// outputVariables lists the qrjump variables that are passed to the program unchanged, because they only control how commands
+// print. All other qrjump variables configure servers elsewhere, and some contain secrets.
 var outputVariables = []string{"QRJUMP_LANG", "QRJUMP_OUTPUT", "QRJUMP_UTC"}
 
-// environOf returns the environment of a program that shall take a server for the platform: its proxy, trusted authorities, and
-// credentials. What the variables name is written into dir.
+// environOf returns the environment of a program that is to treat the local server as the platform: proxy, trusted authorities and
+// credentials. environOf writes the files that the variables name into dir.
 func environOf(ctx context.Context, ownServer *server.Server, dir string, environ []string, says io.Writer) ([]string, error) {
 	set := variables{}
 	for _, entry := range environ {
-		// Windows takes names in any case.
+		// On Windows, names of environment variables are case-insensitive.
 		name, _, _ := strings.Cut(entry, "=")
 		if upper := strings.ToUpper(name); strings.HasPrefix(upper, "QRJUMP_") && !slices.Contains(outputVariables, upper) {
 			set[name] = ""
@@ -65,7 +65,7 @@ func environOf(ctx context.Context, ownServer *server.Server, dir string, enviro
 		"component": "QRJUMP_COMPONENT_"} {
 		set[name+"APPID"], set[name+"SECRET"] = ownServer.DemoAccount(ctx, kind)
 	}
-	// Many SDKs keep their token there, by AppID: one of the server of before is none here.
+	// Many SDKs cache their token in the temporary directory by AppID, and a token of an earlier server is invalid on this one.
 	temporary := filepath.Join(dir, "tmp")
 	if err := os.Mkdir(temporary, 0o700); err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func environOf(ctx context.Context, ownServer *server.Server, dir string, enviro
 	return set.merge(environ), nil
 }
 
-// trust says in each language's way that the authority of the server is trusted beside those of this machine.
+// trust makes the runtimes of all supported languages trust the server's certificate authority in addition to the system's.
 func (v variables) trust(ca, dir string, u *url.URL, environ []string, says io.Writer) error {
 	localData, err := os.ReadFile(ca)
 	if err != nil {
@@ -111,7 +111,8 @@ func (v variables) trust(ca, dir string, u *url.URL, environ []string, says io.W
 	}
 	python := filepath.Join(dir, "python")
 	v["PYTHONPATH"] = joined(string(os.PathListSeparator), python, variable(environ, "PYTHONPATH"))
-	wgetrc, _ := os.ReadFile(cmp.Or(variable(environ, "WGETRC"), filepath.Join(variable(environ, "HOME"), ".wgetrc"))) // there may be none
+	// The file may be absent.
+	wgetrc, _ := os.ReadFile(cmp.Or(variable(environ, "WGETRC"), filepath.Join(variable(environ, "HOME"), ".wgetrc")))
 	v["WGETRC"] = filepath.Join(dir, "wgetrc")
 	for name, text := range map[string][]byte{bundle: all, store: trusted, filepath.Join(python, "sitecustomize.py"): pythonSite,
 		v["WGETRC"]:                      fmt.Appendf(wgetrc, "\nca_certificate=%s\n", bundle),
@@ -129,7 +130,7 @@ func (v variables) trust(ca, dir string, u *url.URL, environ []string, says io.W
 	}
 	v["NODE_EXTRA_CA_CERTS"] = bundle
 	v["PERL_LWP_ENV_PROXY"], v["MOJO_PROXY"] = "1", "1"
-	// The empty name is the folder that PHP reads anyway.
+	// An empty entry stands for PHP's default folder.
 	list := string(os.PathListSeparator)
 	v["PHP_INI_SCAN_DIR"] = variable(environ, "PHP_INI_SCAN_DIR") + list + ini
 	java := []string{variable(environ, "JAVA_TOOL_OPTIONS")}
@@ -146,7 +147,8 @@ func (v variables) trust(ca, dir string, u *url.URL, environ []string, says io.W
 	return nil
 }
 
-// leadNode leads Node.js: from 24 and 22.21 on by a variable, before by what it loads first.
+// leadNode makes Node.js use the proxy: from versions 24 and 22.21 on through a variable, in older versions through a preloaded
+// script.
 func (v variables) leadNode(dir string, environ []string) error {
 	v["NODE_USE_ENV_PROXY"] = "1"
 	names, err := json.Marshal(server.PlatformNames)
@@ -154,13 +156,13 @@ func (v variables) leadNode(dir string, environ []string) error {
 		return err
 	}
 	file := filepath.Join(dir, "proxy.cjs")
-	// Between quotes a backslash would escape.
+	// Within quotes, NODE_OPTIONS treats a backslash as an escape character.
 	v["NODE_OPTIONS"] = joined(" ", variable(environ, "NODE_OPTIONS"), `--require "`+filepath.ToSlash(file)+`"`)
 	return os.WriteFile(file, []byte(strings.Replace(nodeProxy, "PLATFORM_NAMES", string(names), 1)), 0o600)
 }
 
-// systemRoots returns the authorities that this machine trusts: those that a variable names, else those of the system; nil
-// = no file of them is known.
+// systemRoots returns the certificate authorities that this machine trusts: from a file that a variable names, else from the
+// system's file; nil if no file is found.
 func systemRoots(environ []string) []byte {
 	for _, name := range append([]string{variable(environ, "SSL_CERT_FILE"), variable(environ, "CURL_CA_BUNDLE"),
 		variable(environ, "REQUESTS_CA_BUNDLE")}, rootFiles...) {
@@ -171,11 +173,11 @@ func systemRoots(environ []string) []byte {
 	return nil
 }
 
-// trustStore returns Java's form of trusted authorities: the same ones in a file of their own. Every Java since 8 reads this form.
+// trustStore converts trusted certificate authorities to a Java trust store. All Java versions since 8 can read the PKCS#12 format.
 func trustStore(text []byte) ([]byte, error) {
 	var list []pkcs12.TrustStoreEntry
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		// What this Go does not read, a program here cannot trust either.
+		// A certificate that Go cannot parse is skipped.
 		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == "CERTIFICATE" {
 			list = append(list, pkcs12.TrustStoreEntry{Cert: certificate, FriendlyName: "root" + strconv.Itoa(len(list))})
 		}
@@ -183,10 +185,10 @@ func trustStore(text []byte) ([]byte, error) {
 	return pkcs12.LegacyDES.EncodeTrustStoreEntries(list, storePassword)
 }
 
-// variables are set by name; "" takes one away.
+// variables maps names of environment variables to new values; "" unsets a variable.
 type variables map[string]string
 
-// merge returns an environment with the variables in place of its own.
+// merge returns an environment in which the variables replace existing entries.
 func (v variables) merge(environ []string) []string {
 	var list []string
 	for _, entry := range environ {
@@ -207,7 +209,7 @@ func (v variables) has(name string) bool {
 	return ok
 }
 
-// variable returns the value of the last entry of a name.
+// variable returns the value of the last entry for a name in the environment.
 func variable(environ []string, name string) (value string) {
 	for _, entry := range environ {
 		if text, ok := strings.CutPrefix(entry, name+"="); ok {
@@ -217,7 +219,7 @@ func variable(environ []string, name string) (value string) {
 	return value
 }
 
-// joined joins the texts that are not empty.
+// joined joins the non-empty texts with a separator.
 func joined(separator string, list ...string) string {
 	var names []string
 	for _, name := range list {
@@ -228,7 +230,7 @@ func joined(separator string, list ...string) string {
 	return strings.Join(names, separator)
 }
 
-// directly returns a client that asks no proxy: this program may itself run below another qrjump run.
+// directly returns an HTTP client without a proxy, because this program may itself run under another qrjump run.
 func directly() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil

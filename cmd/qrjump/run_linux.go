@@ -20,20 +20,21 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-// Clients that ask no proxy find the platform by its names: the program gets a mount namespace whose hosts file names
-// them, and the server listens on port 443 of an address of 127.0.0.0/8. Decision 66.
+// For clients that use no proxy, the program runs in a mount namespace whose hosts file maps the platform's host names to an
+// address in 127.0.0.0/8, and the server listens on port 443 of this address. Decision 66.
 
-// helperName is the first argument of this program as the helper that sets up the namespaces of the program, then becomes
-// it. Its other arguments: the hosts file, the port of the server (with --isolate) or "", the program and its arguments.
+// helperName is the first argument of this executable in the role of the helper, which sets up the namespaces and then executes the
+// program. The helper's other arguments are the hosts file, the server's port (with --isolate) or "", and the program with its
+// arguments.
 const helperName = "qrjump-run-namespaces"
 
-// The helper tells its end of a socket what failed, in a message that begins with one of these.
+// If a step fails, the helper sends a message over its socket that begins with one of these bytes.
 const (
 	failedNamespace = 'n'
 	failedProgram   = 'p'
 )
 
-// helperSocket is the helper's end of that socket.
+// helperSocket is the file descriptor of the helper's end of the socket.
 const helperSocket = 3
 
 func init() {
@@ -44,7 +45,8 @@ func init() {
 	}
 }
 
-// becomeProgram sets up the namespaces in which this process runs and becomes the program. It returns only on failure.
+// becomeProgram sets up the namespaces of this process and then executes the program in its place. becomeProgram returns only on
+// failure.
 func becomeProgram(hosts, port, program string, args []string) (kind byte, err error) {
 	unix.CloseOnExec(helperSocket)
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -58,7 +60,7 @@ func becomeProgram(hosts, port, program string, args []string) (kind byte, err e
 			return failedNamespace, err
 		}
 	}
-	// The program has the rights that its caller has.
+	// The program must not inherit the helper's capabilities.
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return failedNamespace, err
 	}
@@ -67,8 +69,8 @@ func becomeProgram(hosts, port, program string, args []string) (kind byte, err e
 
 const hostsFile = "/etc/hosts"
 
-// passListeners listens in the network namespace of this process, where 127.0.0.1 has every port free, and passes the
-// sockets to the server: its own port, 443 and 80.
+// passListeners opens listeners in this process's network namespace, where all ports of 127.0.0.1 are free, and passes the sockets
+// to the server: the server's own port, 443 and 80.
 func passListeners(port string) error {
 	if err := startLoopback(); err != nil {
 		return os.NewSyscallError("ioctl", err)
@@ -103,8 +105,8 @@ func startLoopback() error {
 	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo)
 }
 
-// startLed starts cmd where the names of the platform lead to the server, also without a proxy. It returns noNamespace
-// where this is not permitted; then cmd was not started.
+// startLed starts cmd in an environment where the platform's host names resolve to the server even without a proxy. If namespaces
+// are not permitted, startLed returns noNamespace and has not started cmd.
 func (c *runCommand) startLed(cmd *exec.Cmd, ownServer *server.Server, dir string) (err error) {
 	address, port := "127.0.0.1", ""
 	if c.Isolate {
@@ -152,14 +154,14 @@ func (c *runCommand) startLed(cmd *exec.Cmd, ownServer *server.Server, dir strin
 		return noNamespace{err}
 	}
 	if err := c.awaitHelper(localFile, ownServer); err != nil {
-		_ = cmd.Process.Kill() // it may have ended by now
+		_ = cmd.Process.Kill() // The process may have exited already.
 		_ = cmd.Wait()
 		return err
 	}
 	return nil
 }
 
-// awaitHelper takes the listeners of the helper, if it passes some, and returns when it has become the program.
+// awaitHelper takes the listeners that the helper passes, if any, and returns after the helper has executed the program.
 func (c *runCommand) awaitHelper(from *os.File, ownServer *server.Server) error {
 	message, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(3*4))
 	n, m, _, _, err := unix.Recvmsg(int(from.Fd()), message, rights, unix.MSG_CMSG_CLOEXEC)
@@ -186,7 +188,7 @@ func (c *runCommand) awaitHelper(from *os.File, ownServer *server.Server) error 
 	return noNamespace{errors.New(string(bytes.TrimLeft(told, string(rune(failedNamespace)))))}
 }
 
-// serveListeners lets the server answer on the sockets that the helper passed.
+// serveListeners makes the server accept connections on the sockets that the helper passed.
 func serveListeners(ownServer *server.Server, rights []byte) error {
 	messages, err := unix.ParseSocketControlMessage(rights)
 	if err != nil || len(messages) != 1 {
@@ -208,8 +210,8 @@ func serveListeners(ownServer *server.Server, rights []byte) error {
 	return ownServer.ServeAlso(list[0], list[1], list[2])
 }
 
-// listenAsPlatform lets the server answer as the platform on ports 443 and 80 of an address of this machine that no other
-// run has.
+// listenAsPlatform makes the server accept connections as the platform on ports 443 and 80 of a loopback address that no other run
+// uses.
 func listenAsPlatform(ownServer *server.Server) (address string, err error) {
 	const tries = 8
 	for range tries {
@@ -222,7 +224,7 @@ func listenAsPlatform(ownServer *server.Server) (address string, err error) {
 			return "", err
 		}
 		if plain, err = net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(80))); err != nil {
-			plain = nil // the platform is asked over TLS
+			plain = nil // Port 80 is optional, because clients call the platform over TLS.
 		}
 		return address, ownServer.ServeAlso(nil, secure, plain)
 	}

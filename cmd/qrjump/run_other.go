@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-// startLed starts cmd: only Linux has namespaces, so with --isolate it fails.
+// startLed starts cmd; with --isolate it returns an error, because only Linux has namespaces.
 func (c *runCommand) startLed(cmd *exec.Cmd, _ *server.Server, _ string) error {
 	if c.Isolate {
 		return noNamespace{errors.ErrUnsupported}

@@ -5,10 +5,10 @@ import (
 	"syscall"
 )
 
-// handedOn are the signals that the program of qrjump run gets.
+// handedOn lists the signals that qrjump run forwards to the program.
 var handedOn = []os.Signal{os.Interrupt, syscall.SIGTERM}
 
-// lives reports whether a process runs.
+// lives reports whether a process is running.
 func lives(pid int) bool {
 	p, err := os.FindProcess(pid)
 	if err == nil {

@@ -31,7 +31,7 @@ type scanCommand struct {
 	outputFlags
 }
 
-// Run scans one link, or those of standard input.
+// Run scans one link, or the links from standard input.
 func (c *scanCommand) Run(s *session) error {
 	if c.Snapshot != "" {
 		return c.fromSnapshot(s)
@@ -49,7 +49,7 @@ func (c *scanCommand) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	// An operator's token explains; only a key scans.
+	// The admin token is sufficient for an explanation; a scan needs a scan key.
 	token, err := c.token(c.adminFlags, loc.url)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (c *scanCommand) Run(s *session) error {
 			return failed("scan", c.Link, c.lacksKey(err))
 		}
 		return c.show(s, e.Decision, func(w io.Writer) {
-			// A code is read before any rule.
+			// Codes are matched before rules, so a scan of a code has no rule steps to print.
 			if isCode := e.Reason != "" || e.Matched != nil && e.Matched.CodeIndex != nil; !isCode {
 				printSteps(w, s.reader, e.Steps)
 			}
@@ -86,7 +86,7 @@ func (c *scanCommand) Run(s *session) error {
 	return c.show(s, d, nil)
 }
 
-// lacksKey adds to the error of a scan without a good key where one comes from.
+// lacksKey adds the source of scan keys to the error of a scan without a valid key.
 func (c *scanCommand) lacksKey(err error) error {
 	if isProblem(err, http.StatusUnauthorized) {
 		return hintError{error: err, next: said("scan.lacks_key", shellWord(c.Link))}
@@ -100,7 +100,7 @@ func (c *scanCommand) request(link string) client.ScanRequest {
 	return client.ScanRequest{Text: link, User: c.User, Source: c.Source}
 }
 
-// ofLine returns the request of a line of standard input: a text, which a tab and its user may follow.
+// ofLine returns the scan request for a line of standard input: a text, optionally followed by a tab and a user.
 func (c *scanCommand) ofLine(line string) client.ScanRequest {
 	request := c.request(line)
 	if i := strings.LastIndexByte(line, '\t'); i >= 0 {
@@ -113,7 +113,7 @@ func (c *scanCommand) explain(s *session, scanner *client.Client, request client
 	return scanner.Scans.Explain(s.ctx, client.ExplainRequest{ScanRequest: request, AssumePublished: c.AssumePublished})
 }
 
-// show prints a decision, for people with its steps or how to get them.
+// show prints a decision; the text output includes the steps, or the command that explains them.
 func (c *scanCommand) show(s *session, d client.Decision, steps func(io.Writer)) error {
 	return c.print(s, d.Raw, func(w io.Writer) {
 		fields := opens(d)
@@ -127,7 +127,7 @@ func (c *scanCommand) show(s *session, d client.Decision, steps func(io.Writer))
 	})
 }
 
-// opens says in words what a decision opens.
+// opens describes the result of a decision in words.
 func opens(d client.Decision) [][2]string {
 	switch d.Action {
 	case client.OpenMiniProgram:
@@ -184,7 +184,7 @@ func (c *scanCommand) resolveAll(s *session, scanner *client.Client) error {
 	return lines.err
 }
 
-// explainAll explains the lines of standard input, one call each.
+// explainAll explains the lines of standard input, with one call per line.
 func (c *scanCommand) explainAll(s *session, scanner *client.Client) error {
 	lines := &lineReader{in: s.in}
 	for line := range lines.all() {
@@ -208,10 +208,10 @@ func (c *scanCommand) explainAll(s *session, scanner *client.Client) error {
 // maxLink is the maximum length of a line of standard input.
 const maxLink = 64 << 10
 
-// lineReader reads links, one a line; empty lines are none.
+// lineReader reads one link per line and skips empty lines.
 type lineReader struct {
 	in  io.Reader
-	err error // after the last line
+	err error // The read error after the last line.
 }
 
 func (l *lineReader) all() iter.Seq[string] {

@@ -10,7 +10,7 @@ import (
 
 type scanKeyList struct{ operator }
 
-// Run lists the keys of apps that scan.
+// Run lists the scan keys of apps.
 func (c *scanKeyList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanKeys.List(s.ctx)
 	return listing[client.ScanKey]{name: "keys", none: said("scan_key.no_app_has_a_key"),
@@ -19,7 +19,7 @@ func (c *scanKeyList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, list, failed("list", said("scan_key.scan_keys"), err))
 }
 
-// moment returns a time that may not have been.
+// moment formats an optional time; "-" for none.
 func moment(t *time.Time) string {
 	if t == nil || t.IsZero() {
 		return "-"
@@ -34,7 +34,7 @@ type scanKeyAdd struct {
 	Replace   bool
 }
 
-// Run makes a key. It is shown this once.
+// Run creates a scan key. The key is shown only once.
 func (c *scanKeyAdd) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanKeys.List(s.ctx)
 	if err != nil {
@@ -62,7 +62,7 @@ type scanKeyDelete struct {
 	ending
 }
 
-// Run ends a key at once.
+// Run revokes a scan key immediately.
 func (c *scanKeyDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanKeys.List(s.ctx)
 	if err != nil {

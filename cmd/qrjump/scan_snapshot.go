@@ -14,9 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// fromSnapshot scans links with the rules of a snapshot file and no server. The
-// file knows accounts, links between them and rules; it knows neither codes nor
-// people, so test links stay closed.
+// fromSnapshot scans links with the rules of a snapshot file, without a server. The snapshot file contains accounts, links between
+// them and rules, but neither codes nor users, so test links open nothing.
 func (c *scanCommand) fromSnapshot(s *session) error {
 	if c.explains() || c.User != "" || c.At != "" {
 		return misused("scan_snapshot.snapshot_knows_rules_and_accounts")
@@ -55,7 +54,7 @@ func (c *scanCommand) fromSnapshot(s *session) error {
 	return lines.err
 }
 
-// resolveFrom answers in the form of the scan API.
+// resolveFrom returns a decision in the format of the scan API.
 func (c *scanCommand) resolveFrom(r scan.Resolver, link string) (client.Decision, error) {
 	d := r.Resolve(scan.Request{Text: link, Source: scan.Source(c.Source), At: time.Now()})
 	shown := client.Decision{Action: string(d.Action), AppID: d.AppID, Version: string(d.Version), Path: d.Path, Scene: d.Scene, URL: d.URL,

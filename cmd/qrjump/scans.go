@@ -37,7 +37,7 @@ func (c *scansCommand) filters() bool {
 	return c.Since != "" || c.From != "" || c.To != "" || c.User != "" || c.Code != "" || c.Rule != ""
 }
 
-// filter returns the filter of scans that the flags ask for; nil = all.
+// filter returns the scan filter from the flags; nil means all scans.
 func (c *scansCommand) filter(s *session, operator *client.Client) (*client.ScanFilter, error) {
 	if !c.filters() && c.Owner == "" {
 		return nil, nil
@@ -77,7 +77,7 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 		f.Rules = []int64{id}
 		return &f, nil
 	}
-	// A prefix that was deleted and added again is another rule.
+	// A prefix that is deleted and added again is a new rule with a new ID.
 	changes, err := operator.Rules.ListChanges(s.ctx, c.Rule)
 	if err != nil {
 		return nil, failed(said("scans.scans_of"), c.Rule, err)
@@ -93,7 +93,7 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 	return &f, nil
 }
 
-// mostRules is the number of rules that the server looks for at once.
+// mostRules is the maximum number of rules in one filter.
 const mostRules = 100
 
 func (c *scansCommand) shape() *outputFlags {
@@ -101,7 +101,7 @@ func (c *scansCommand) shape() *outputFlags {
 	return &c.outputFlags
 }
 
-// file writes the scans that are wanted as a file of the server's.
+// file exports the matching scans to a file in a format that the server produces.
 func (c *scansCommand) file(s *session) error {
 	if !c.isTable() || c.Follow || c.Limit != nil || c.After != "" {
 		return misused("scans.out_is_all_scans_that", plain(c.Out))
@@ -126,8 +126,8 @@ func (c *scansCommand) file(s *session) error {
 	return err
 }
 
-// Run prints scans in the order in which they became known, the newest last: for
-// programs one a line, so that the last line is where to go on.
+// Run prints scans in the order of their recording, newest last; JSON output has one scan per line, so that the last line contains
+// the cursor for the next run.
 func (c *scansCommand) Run(s *session) error {
 	if c.Namespace != "" && c.User == "" {
 		return misused("scans.namespace_is_that_of_user")
@@ -163,11 +163,11 @@ func (c *scansCommand) Run(s *session) error {
 	return c.list(s, operator, wanted, limit)
 }
 
-// mostNewest is the number of newest scans that the server counts back.
+// mostNewest is the maximum number of newest scans that the server can return without a cursor.
 const mostNewest = 100_000
 
-// list prints scans, at most limit of them, 0 = no limit: after --after, else
-// the newest, else all. With a filter it is the first of those that match.
+// list prints at most limit scans, or all if limit is 0: the scans after --after, else the newest scans, else all. With a filter,
+// list prints the first matching scans instead of the newest.
 func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.ScanFilter, limit int) error {
 	r := scanReading{scansCommand: c, operator: operator, wanted: wanted, limit: limit, after: c.After}
 	page, err := r.first(s.ctx)
@@ -197,22 +197,22 @@ func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.
 	return r.failed(err)
 }
 
-// A scanReading asks for scans page after page.
+// A scanReading reads scans page by page.
 type scanReading struct {
 	*scansCommand
 	operator *client.Client
 	wanted   *client.ScanFilter
-	limit    int    // of what is printed, 0 = none
-	after    string // the last scan that was read
+	limit    int    // The maximum number of printed scans; 0 means no limit.
+	after    string // The cursor of the last scan that was read.
 	printed  int
-	older    bool // there are scans before the first that was read
+	older    bool // There are scans older than the first scan that was read.
 }
 
-// first returns the page that a listing begins with.
+// first returns the first page of a listing.
 func (r *scanReading) first(ctx context.Context) (client.ScanPage, error) {
 	switch {
 	case r.after == "" && r.Follow && r.Since == "" && r.From == "":
-		// New scans are those after the newest; where there is none yet, everything.
+		// New scans begin after the newest existing scan; if there is none yet, all scans are new.
 		page, err := r.operator.Scans.ListNewest(ctx, 1)
 		return client.ScanPage{Next: page.Next, More: true}, err
 	case r.after == "" && r.limit > 0 && !r.filters():
@@ -238,7 +238,7 @@ func (r *scanReading) failed(err error) error {
 	return failed(said("scans.list_scans_after"), r.after, err)
 }
 
-// tell says what stands beside a listing that ended.
+// tell prints a remark after the end of a listing.
 func (r *scanReading) tell(to io.Writer, hasMore bool) {
 	switch {
 	case r.printed == 0 && (r.wanted != nil || r.After != ""):
@@ -261,7 +261,7 @@ func printScans(out scanPrinter, scans []client.RecordedScan) error {
 	return out.flush()
 }
 
-// pageSize returns the number of scans to ask for.
+// pageSize returns the number of scans to request for the next page.
 func pageSize(limit, printed int) int {
 	if limit == 0 {
 		return 1000
@@ -269,7 +269,7 @@ func pageSize(limit, printed int) int {
 	return min(1000, limit-printed)
 }
 
-// scanPrinter prints scans one after the other.
+// scanPrinter prints scans individually.
 type scanPrinter interface {
 	print(client.RecordedScan) error
 	flush() error
@@ -327,7 +327,7 @@ func (c *scanCSV) flush() error {
 	return c.w.Error()
 }
 
-// csvSafe keeps a text from being taken for a formula by a spreadsheet.
+// csvSafe adds an apostrophe to a text that a spreadsheet would interpret as a formula.
 func csvSafe(text string) string {
 	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 		return "'" + text
@@ -342,8 +342,7 @@ func numberOrNone(n int64) string {
 	return number(n)
 }
 
-// scanTable prints lines that stand under each other without knowing those to
-// come.
+// scanTable prints table rows with fixed column widths, so that rows can be printed as they arrive.
 type scanTable struct {
 	w     io.Writer
 	began bool
@@ -373,7 +372,7 @@ func (t *scanTable) print(s client.RecordedScan) error {
 	return t.line(formatTime(s.OccurredAt), s.ScanID, opened, orDash(s.AppID), kind)
 }
 
-// line prints cells at the places that they have in every line.
+// line prints the cells of a row at fixed column positions.
 func (t *scanTable) line(cells ...string) error {
 	var line strings.Builder
 	for i, width := range []int{27, 34, 24, 22, 0} {

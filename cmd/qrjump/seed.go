@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// mostSeed is the maximum size in bytes of a seed for a running server.
+// mostSeed is the maximum size in bytes of a seed file for a running server.
 const mostSeed = 1 << 20
 
 type seedCommand struct {
@@ -13,7 +13,7 @@ type seedCommand struct {
 	File string `arg:"" file:"in,self"`
 }
 
-// Run applies a seed to a running emulator.
+// Run applies a seed file to a running emulator.
 func (c *seedCommand) Run(s *session) error {
 	in := s.in
 	if c.File != "-" {

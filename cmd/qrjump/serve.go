@@ -15,8 +15,8 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-// serveCommand's flags are also environment variables and keys of the
-// configuration file. A flag beats the environment, that beats the file.
+// serveCommand holds the server's flags, which are also environment variables and keys of the configuration file. A flag overrides
+// the environment, and the environment overrides the file.
 type serveCommand struct {
 	Data        string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
 	Database    string `env:"QRJUMP_DATABASE" placeholder:"URL"`
@@ -26,7 +26,7 @@ type serveCommand struct {
 	ScanListen  string `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR"`
 	AdminListen string `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR"`
 	Seed        string `env:"QRJUMP_SEED" placeholder:"FILE" file:"in"`
-	// A value may hold commas, so a line separates settings in the variable.
+	// A value may contain commas, so line breaks separate the settings in the environment variable.
 	Set          []string   `env:"QRJUMP_SET" sep:"\n" placeholder:"NAME=VALUE"`
 	Dev          bool       `env:"QRJUMP_DEV"`
 	DevPublic    bool       `env:"QRJUMP_DEV_PUBLIC"`
@@ -46,14 +46,14 @@ type serveCommand struct {
 	OIDCClient   string     `name:"oidc-client-id" env:"QRJUMP_OIDC_CLIENT_ID" placeholder:"ID"`
 	OIDCSecret   string     `name:"oidc-client-secret" env:"QRJUMP_OIDC_CLIENT_SECRET" placeholder:"SECRET"`
 	OIDCRoles    string     `name:"oidc-roles-claim" env:"QRJUMP_OIDC_ROLES_CLAIM" default:"roles" placeholder:"CLAIM"`
-	// No default: with --dev and --emulator there is no delay.
+	// The flag has no default value here, because the default depends on --dev and --emulator, which have no delay.
 	ShutdownDelay *time.Duration `env:"QRJUMP_SHUTDOWN_DELAY" placeholder:"TIME"`
 	LogFormat     string         `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json"`
 	Config        string         `env:"QRJUMP_CONFIG" placeholder:"FILE" file:"in"`
 }
 
-// strictness is the least sure mark that is refused. It is a switch that takes a
-// word behind "=": --strict alone is --strict=inferred.
+// strictness is the lowest evidence level at which deviations are rejected. strictness is a flag with an optional value after "=":
+// --strict alone means --strict=inferred.
 type strictness behaviour.Evidence
 
 func (strictness) IsBool() bool { return true }
@@ -73,7 +73,7 @@ func (s *strictness) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
-// Run serves until a signal comes.
+// Run serves until the process receives a signal.
 func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 	config, err := c.config(chosen)
 	if err != nil {
@@ -82,7 +82,7 @@ func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 	return server.Run(s.ctx, config, s.seams, s.out, s.err)
 }
 
-// config returns the server's configuration from the flags, and the file that they name.
+// config returns the server's configuration from the flags and the configuration file.
 func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 	if c.Config != "" {
 		if err := readConfig(c.Config, chosen); err != nil {
@@ -112,13 +112,12 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, Regions: c.Regions, Events: c.Events, Lake: c.Lake, AdminToken: c.AdminToken,
 		OIDC:      server.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret, RolesClaim: c.OIDCRoles},
 		LogFormat: c.LogFormat, Language: speaks.language(),
-		// Never a flag: it would show in the list of processes.
+		// The master key has no flag, because flags are visible in the process list.
 		MasterKey: os.Getenv("QRJUMP_MASTER_KEY"),
 	}, nil
 }
 
-// readConfig sets the flags that a file names and neither the command line nor
-// the environment does.
+// readConfig sets the flags that the configuration file contains and that neither the command line nor the environment sets.
 func readConfig(file string, chosen *kong.Context) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -135,7 +134,7 @@ func readConfig(file string, chosen *kong.Context) error {
 	flags := map[string]*kong.Flag{}
 	var names []string
 	for _, flag := range chosen.Selected().Flags {
-		// A configuration cannot name another one.
+		// A configuration file cannot name another configuration file.
 		if flag.Name != "config" && flag.Name != "help" {
 			flags[flag.Name] = flag
 			names = append(names, flag.Name)
@@ -161,7 +160,7 @@ func readConfig(file string, chosen *kong.Context) error {
 	return nil
 }
 
-// parseYAML returns the one document of a file, nil for an empty one.
+// parseYAML returns the single document of a file, or nil if the file is empty.
 func parseYAML(file string, text []byte) (ast.Node, error) {
 	document, err := safeyaml.Parse(file, text)
 	if err != nil {
@@ -170,8 +169,7 @@ func parseYAML(file string, text []byte) (ast.Node, error) {
 	return document, nil
 }
 
-// scalars returns the texts of a value or of a list of them, as they were written:
-// a token of digits stays what it is.
+// scalars returns the texts of a value or of a list exactly as written, so that a token of digits is not converted to a number.
 func scalars(node ast.Node) ([]string, error) {
 	switch node := node.(type) {
 	case *ast.SequenceNode:

@@ -17,7 +17,7 @@ type settingList struct {
 	Changed bool
 }
 
-// inWords returns a setting with what a server says of it in the language of its reader, where this program knows the setting.
+// inWords returns a setting with its description in the reader's language, if this program knows the setting.
 func inWords(item client.Setting) client.Setting {
 	if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == item.Name }); i >= 0 &&
 		speaks.language() != i18n.English {
@@ -27,7 +27,7 @@ func inWords(item client.Setting) client.Setting {
 	return item
 }
 
-// Run lists the settings, or shows one.
+// Run lists the settings, or shows one setting.
 func (c *settingList) Run(s *session, qrjump *client.Client) error {
 	if c.Name != "" {
 		item, err := setting(s, qrjump, "get", c.Name)
@@ -47,10 +47,10 @@ func (c *settingList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, list, failed("list", "settings", err))
 }
 
-// unmarked returns a text of the reference without what only a page shows.
+// unmarked removes the Markdown marks from a text of the reference.
 func unmarked(text string) string { return strings.ReplaceAll(text, "`", "") }
 
-// setting finds one by its name.
+// setting finds a setting by its name.
 func setting(s *session, qrjump *client.Client, did, name string) (client.Setting, error) {
 	list, err := qrjump.Settings.List(s.ctx)
 	if err != nil {
@@ -59,7 +59,7 @@ func setting(s *session, qrjump *client.Client, did, name string) (client.Settin
 	return named(list, func(item client.Setting) string { return item.Name }, did, name, "setting", "qrjump setting list")
 }
 
-// show shows a setting with all that is known of it.
+// show prints a setting with all its details.
 func (c *settingList) show(s *session, item client.Setting) error {
 	return c.print(s, item, func(w io.Writer) {
 		item := inWords(item)
@@ -83,7 +83,7 @@ type settingSet struct {
 	Default bool
 }
 
-// Run changes one setting, or gives it its default.
+// Run changes a setting, or resets a setting to its default.
 func (c *settingSet) Run(s *session) error {
 	if name, value, hasBoth := strings.Cut(c.Name, "="); c.Value == nil && hasBoth {
 		c.Name, c.Value = name, &value
@@ -113,7 +113,7 @@ func (c *settingSet) Run(s *session) error {
 	return c.changed(s, qrjump, oldSetting, "")
 }
 
-// changed says what became of a setting.
+// changed prints the result of a changed setting.
 func (o operator) changed(s *session, qrjump *client.Client, oldSetting client.Setting, text string) error {
 	newSetting, err := setting(s, qrjump, said("setting.it_was_changed_but_get"), oldSetting.Name)
 	if err != nil {

@@ -13,24 +13,25 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// shape returns the flags themselves. YAML and CSV are made of the JSON of a command, so that each command that has JSON has them.
+// shape returns the flags themselves. YAML and CSV output is converted from the JSON output, so that every command with JSON output
+// supports both.
 func (o *outputFlags) shape() *outputFlags { return o }
 
-// withoutHeads says that tables have no heads. A process runs one command, which sets it.
+// withoutHeads means that tables are printed without a header row. The process runs a single command, which sets speaks once.
 var withoutHeads bool
 
-// A shaper makes YAML or CSV of the JSON that a command writes.
+// A shaper converts the JSON output of a command to YAML or CSV.
 type shaper struct {
 	to     io.Writer
 	form   string
-	list   bool   // the verb lists things
-	text   []byte // of a value that is not whole yet
+	list   bool   // The command prints a list.
+	text   []byte // The bytes of an incomplete JSON value.
 	values int
-	heads  []string // of CSV; nil = not known yet
+	heads  []string // The CSV header; nil before the first row.
 	err    error
 }
 
-// Write takes JSON: whole answers, indented, or an object a line.
+// Write accepts JSON: complete indented documents, or one object per line.
 func (p *shaper) Write(b []byte) (int, error) {
 	p.text = append(p.text, b...)
 	for p.err == nil && len(bytes.TrimSpace(p.text)) > 0 {
@@ -38,7 +39,7 @@ func (p *shaper) Write(b []byte) (int, error) {
 		d := json.NewDecoder(bytes.NewReader(p.text))
 		err := d.Decode(&raw)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			break // the rest comes later
+			break // The rest of the JSON value follows in a later call.
 		}
 		if err != nil {
 			p.err = misused("output.no_other_form", p.form)
@@ -51,10 +52,11 @@ func (p *shaper) Write(b []byte) (int, error) {
 	return len(b), p.err
 }
 
-// makes says whether it has something to do.
+// makes reports whether the output must be converted.
 func (p *shaper) makes() bool { return p.form == "yaml" || p.form == "csv" }
 
-// end says whether all of the answer was written. Of an answer that failed it writes what came before.
+// end returns an error if the output ended in the middle of a JSON value. Write has already written all complete values, even if
+// the command fails later.
 func (p *shaper) end() error {
 	if p.err == nil && len(bytes.TrimSpace(p.text)) > 0 {
 		p.err = misused("output.no_other_form", p.form)
@@ -83,7 +85,8 @@ func (p *shaper) value(raw json.RawMessage) error {
 	return p.rows(rows)
 }
 
-// onlyList returns the list of an answer; an answer without one is a row by itself, unless it is that of a list where nothing stands.
+// onlyList returns the rows of a response: the elements of its list, or the response itself as a single row if it has no list and
+// is not the empty response of a list command.
 func (p *shaper) onlyList(answer json.RawMessage) ([]json.RawMessage, error) {
 	fields, err := fieldsOf(answer)
 	if err != nil {
@@ -107,13 +110,13 @@ func (p *shaper) onlyList(answer json.RawMessage) ([]json.RawMessage, error) {
 	return []json.RawMessage{answer}, nil
 }
 
-// A jsonField is one of an object, with the names of those above it.
+// A jsonField is a field of a JSON object, with the names of its parent objects as a prefix.
 type jsonField struct {
 	name  string
 	value json.RawMessage
 }
 
-// fieldsOf returns the fields of an object, in their order.
+// fieldsOf returns the fields of a JSON object in document order.
 func fieldsOf(object json.RawMessage) (list []jsonField, err error) {
 	d := json.NewDecoder(bytes.NewReader(object))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -133,7 +136,7 @@ func fieldsOf(object json.RawMessage) (list []jsonField, err error) {
 	return list, nil
 }
 
-// cellsOf returns the fields of a row, those of objects within it as NAME.NAME.
+// cellsOf returns the fields of a row; fields of nested objects are named NAME.NAME.
 func cellsOf(row json.RawMessage, parent string) (list []jsonField, err error) {
 	fields, err := fieldsOf(row)
 	if err != nil {
@@ -154,7 +157,7 @@ func cellsOf(row json.RawMessage, parent string) (list []jsonField, err error) {
 	return list, nil
 }
 
-// rows writes lines of CSV. The first call says the heads: a later row may not have others.
+// rows writes JSON rows as lines of CSV. The first call determines the header; a later row with other fields is an error.
 func (p *shaper) rows(rows []json.RawMessage) error {
 	cells := make([][]jsonField, len(rows))
 	known := p.heads != nil
@@ -195,7 +198,7 @@ func (p *shaper) rows(rows []json.RawMessage) error {
 	return w.Error()
 }
 
-// cellOf returns a value as a cell: texts without quotes, several with semicolons between them, nothing for null.
+// cellOf converts a JSON value to a cell: texts without quotes, list elements separated by semicolons, and an empty cell for null.
 func cellOf(value json.RawMessage) string {
 	var text string
 	var list []json.RawMessage
@@ -212,9 +215,9 @@ func cellOf(value json.RawMessage) string {
 		return strings.Join(texts, ";")
 	}
 	if _, err := strconv.ParseFloat(string(value), 64); err == nil {
-		return string(value) // -1 is no formula
+		return string(value) // A number such as -1 needs no protection as a formula.
 	}
 	var short bytes.Buffer
-	_ = json.Compact(&short, value) // it was decoded before
+	_ = json.Compact(&short, value) // The value has been decoded before, so it is valid JSON.
 	return short.String()
 }

@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// bareWord is a word that every shell takes as it is.
+// bareWord matches a word that every shell accepts without quotes.
 var bareWord = regexp.MustCompile(`^[A-Za-z0-9_./:@+,-][A-Za-z0-9_./:=@%+,-]*$`)
 
-// shellWord returns a word that a person copies into a shell. Control characters stand as escapes, which are safe to print.
+// shellWord quotes a word so that a user can paste it into a shell. Control characters are escaped, so that printing the word is
+// safe.
 func shellWord(word string) string {
 	switch {
 	case bareWord.MatchString(word):
@@ -28,7 +29,7 @@ func shellWord(word string) string {
 	return "$'" + b.String() + "'"
 }
 
-// shellWords are words of one command.
+// shellWords quotes and joins the words of a command.
 func shellWords(words ...string) string {
 	list := make([]string, len(words))
 	for i, word := range words {

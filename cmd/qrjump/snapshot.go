@@ -10,17 +10,18 @@ import (
 
 type snapshotList struct{ operator }
 
-// Run lists the states that are saved.
+// Run lists the saved snapshots.
 func (c *snapshotList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	return listing[client.Snapshot]{name: "snapshots", none: said("snapshot.none"),
 		heads: []string{"NAME", "SAVED", "VERSION", "ACCOUNTS", "RULES", "BATCHES", "BYTES"}, row: func(snapshot client.Snapshot) []string {
-			return []string{snapshot.Name, formatTime(snapshot.CreatedAt), snapshot.Program, fmt.Sprint(snapshot.Accounts), fmt.Sprint(snapshot.Rules),
+			return []string{snapshot.Name, formatTime(snapshot.CreatedAt), snapshot.Program,
+				fmt.Sprint(snapshot.Accounts), fmt.Sprint(snapshot.Rules),
 				fmt.Sprint(snapshot.Batches), fmt.Sprint(snapshot.Bytes)}
 		}}.print(s, c.outputFlags, list, noSnapshots("list", err))
 }
 
-// noSnapshots says of a server that is no emulator what does there what was asked for.
+// noSnapshots explains, for a server that is not an emulator, which command to use instead of a snapshot.
 func noSnapshots(did string, err error) error {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
 		return exitError{hintError{error: fault("named.the_server_at_has_no", maybeSaid("did."+did, did), w.URL),
@@ -29,7 +30,7 @@ func noSnapshots(did string, err error) error {
 	return failed(did, "snapshots", err)
 }
 
-// ofSnapshot returns the numbers of a saved state.
+// ofSnapshot returns the numbers of objects in a snapshot, as text.
 func ofSnapshot(snapshot client.Snapshot) string {
 	return said("snapshot.has", counted(int(snapshot.Accounts), "account"), counted(int(snapshot.Rules), "rule"),
 		counted(int(snapshot.Batches), "batch"))
@@ -41,7 +42,7 @@ type snapshotSave struct {
 	ending
 }
 
-// Run saves the state of the server.
+// Run saves the state of the server as a snapshot.
 func (c *snapshotSave) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	if err != nil {
@@ -59,7 +60,7 @@ func (c *snapshotSave) Run(s *session, qrjump *client.Client) error {
 	return c.outcome(s, snapshot, failed("save", c.Name, err), "snapshot.saved", plain(snapshot.Name), ofSnapshot(snapshot))
 }
 
-// snapshotEnd is of a verb that ends a state: the one that is, or one that was saved.
+// snapshotEnd is the common part of the commands that overwrite the current state or delete a snapshot.
 type snapshotEnd struct {
 	operator
 	Name   string `arg:""`
@@ -67,13 +68,15 @@ type snapshotEnd struct {
 	ending
 }
 
-// agreed finds the snapshot, and asks; sure = it may be done. would and lost say what would be done, and what is lost by it.
+// agreed finds the snapshot and asks for confirmation; sure is true if the action may proceed. would and lost are the messages
+// about the planned action and about the data that the action discards.
 func (c *snapshotEnd) agreed(s *session, qrjump *client.Client, did, would, lost string) (snapshot client.Snapshot, sure bool, err error) {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	if err != nil {
 		return snapshot, false, noSnapshots(did, err)
 	}
-	snapshot, err = named(list, func(snapshot client.Snapshot) string { return snapshot.Name }, did, c.Name, "snapshot", "qrjump snapshot list")
+	snapshot, err = named(list, func(snapshot client.Snapshot) string { return snapshot.Name }, did, c.Name, "snapshot",
+		"qrjump snapshot list")
 	if err != nil {
 		return snapshot, false, err
 	}
@@ -87,19 +90,20 @@ func (c *snapshotEnd) agreed(s *session, qrjump *client.Client, did, would, lost
 
 type snapshotLoad struct{ snapshotEnd }
 
-// Run takes the server back to a saved state.
+// Run restores the state of a snapshot on the server.
 func (c *snapshotLoad) Run(s *session, qrjump *client.Client) error {
 	_, sure, err := c.agreed(s, qrjump, "load", "snapshot.would_load", "snapshot.lost_by_load")
 	if err != nil || !sure {
 		return err
 	}
 	snapshot, err := qrjump.Emulator.LoadSnapshot(s.ctx, c.Name)
-	return c.outcome(s, snapshot, failed("load", c.Name, err), "snapshot.loaded", plain(snapshot.Name), formatTime(snapshot.CreatedAt), ofSnapshot(snapshot))
+	return c.outcome(s, snapshot, failed("load", c.Name, err), "snapshot.loaded", plain(snapshot.Name),
+		formatTime(snapshot.CreatedAt), ofSnapshot(snapshot))
 }
 
 type snapshotDelete struct{ snapshotEnd }
 
-// Run removes a saved state.
+// Run deletes a snapshot.
 func (c *snapshotDelete) Run(s *session, qrjump *client.Client) error {
 	snapshot, sure, err := c.agreed(s, qrjump, "delete", "snapshot.would_delete", "snapshot.lost_by_delete")
 	if err != nil || !sure {

@@ -15,14 +15,14 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// speaks is the language of the command's output for people; programs read English. A process runs one command, which sets it.
-// Decision 71.
+// speaks is the language of the text output; JSON output is always in English. The process runs a single command, which sets speaks
+// once. Decision 71.
 var speaks reader
 
-// said returns a text of the book in the language of its reader.
+// said returns a text of the message catalogue in the reader's language.
 func said(key string, values ...any) string { return speaks.say(say(key, values...)) }
 
-// maybeSaid returns a text of the book where it has it, and other where it has none: of words that servers send.
+// maybeSaid returns a text of the message catalogue, or peer if the key does not exist, for words that come from a server.
 func maybeSaid(key, peer string) string {
 	if !book.Has(key) {
 		return peer
@@ -30,12 +30,12 @@ func maybeSaid(key, peer string) string {
 	return said(key)
 }
 
-// tell writes a text as a line.
+// tell prints a text of the message catalogue as a line.
 func tell(w io.Writer, key string, values ...any) (int, error) {
 	return fmt.Fprintln(w, said(key, values...))
 }
 
-// fault returns an error that says a text. Errors that it speaks values are found in it by errors.Is.
+// fault returns an error with a text of the message catalogue. Errors among the values are wrapped, so that errors.Is finds them.
 func fault(key string, values ...any) error {
 	for i, value := range values {
 		if err, is := value.(error); is {
@@ -45,15 +45,15 @@ func fault(key string, values ...any) error {
 	return book.In(speaks.language()).Errorf(key, values...)
 }
 
-// misused returns a fault of the person who typed the command: exit 2.
+// misused returns an error in the command line, with exit code 2.
 func misused(key string, values ...any) error { return usageError(fault(key, values...).Error()) }
 
-// constant is an error that is always the same one, by its key.
+// constant is an error with a constant identity and message key.
 type constant string
 
 func (c constant) Error() string { return said(string(c)) }
 
-// refused is an error of a server or of a package, in the language of its reader.
+// refused is an error from a server or a package with its text in the reader's language.
 type refused struct {
 	error
 	says string
@@ -62,7 +62,7 @@ type refused struct {
 func (r refused) Error() string { return r.says }
 func (r refused) Unwrap() error { return r.error }
 
-// inReader says an error in the language of its reader, where internal/infra/errortext knows it.
+// inReader translates an error to the reader's language, if internal/infra/errortext knows the error.
 func inReader(err error) error {
 	if err == nil || speaks.language() == i18n.English {
 		return err
@@ -76,7 +76,7 @@ func inReader(err error) error {
 		return refused{err, said("reach.wrong_server", w.Call, w.URL, errortext.In(speaks.language(), "the "+w.API), status,
 			errortext.In(speaks.language(), flaw))}
 	}
-	// An answer of the admin API begins with its status: 404 there is no account wx1.
+	// An admin API error begins with its status, as in "404 there is no account wx1".
 	if status, rest, ok := strings.Cut(english, " "); ok && len(status) == 3 && status[0] >= '4' && status[0] <= '5' {
 		if says := errortext.In(speaks.language(), rest); says != rest {
 			return refused{err, status + " " + says}
@@ -85,7 +85,7 @@ func inReader(err error) error {
 	if says := errortext.In(speaks.language(), english); says != english {
 		return refused{err, says}
 	}
-	// What is wrong with a file begins with its place: rules.yaml:3: prefix is missing.
+	// An error in a file begins with its position, as in "rules.yaml:3: prefix is missing".
 	if place, rest, ok := strings.Cut(english, ": "); ok {
 		if says := errortext.In(speaks.language(), rest); says != rest {
 			return refused{err, place + "：" + says}
@@ -94,12 +94,12 @@ func inReader(err error) error {
 	return err
 }
 
-// inColumn returns a text with spaces behind it, so that it fills a column as it stands on a screen: Chinese is two wide.
+// inColumn pads a text with spaces to a display width; a Chinese character is two columns wide.
 func inColumn(text string, width int) string {
 	return text + strings.Repeat(" ", max(0, width-uniseg.StringWidth(text)))
 }
 
-// columns are rows as lines whose cells stand below each other, two spaces apart.
+// columns formats rows as lines with aligned cells, two spaces apart.
 func columns(rows [][]string) string {
 	var widths []int
 	for _, row := range rows {
@@ -121,7 +121,7 @@ func columns(rows [][]string) string {
 	return lines.String()
 }
 
-// printTable writes rows under heads in columns. The book says heads as head.NAME.
+// printTable writes a header and rows in aligned columns. The message catalogue contains the header texts under head.NAME.
 func printTable(w io.Writer, heads []string, rows [][]string) {
 	all := [][]string{}
 	if !withoutHeads {
@@ -137,10 +137,11 @@ func printTable(w io.Writer, heads []string, rows [][]string) {
 		}
 		all = append(all, names)
 	}
-	_, _ = io.WriteString(w, columns(all)) // session.out keeps the error
+	_, _ = io.WriteString(w, columns(all)) // session.out keeps the write error.
 }
 
-// printFields writes names and values; pairs without a value are left out. The book says names as field.NAME.
+// printFields writes names and values, without pairs whose value is empty. The message catalogue contains the names under
+// field.NAME.
 func printFields(w io.Writer, pairs ...[2]string) {
 	var rows [][]string
 	for _, p := range pairs {
@@ -158,10 +159,10 @@ func yesNo(b bool) string {
 	return said("word.no")
 }
 
-// counted returns a number with its noun.
+// counted returns a number with its noun in the correct grammatical form.
 func counted(n int, noun string) string { return said("count."+noun, n) }
 
-// didYouMean asks for the right name that is nearest to a wrong one; it is "" where none is near.
+// didYouMean returns a question that suggests the valid name nearest to an invalid one, or "" if no valid name is similar.
 func didYouMean(wrong string, right ...string) string {
 	if meant := suggest.Nearest(wrong, right...); meant != "" {
 		return said("report.did_you_mean", meant)
@@ -169,7 +170,7 @@ func didYouMean(wrong string, right ...string) string {
 	return ""
 }
 
-// parsing are the words of the parser of arguments, each with the text that says the same.
+// parsing lists the error messages of the argument parser with the keys of their translations.
 var parsing = []struct {
 	words *regexp.Regexp
 	key   string
@@ -183,10 +184,10 @@ var parsing = []struct {
 	{regexp.MustCompile(`^(\S+): (.*)$`), "parse.value"},
 }
 
-// oneOf matches the parser's error for a value that is none of a list.
+// oneOf matches the parser's error about a value that is not in the list of allowed values.
 var oneOf = regexp.MustCompile(`must be one of (.*) but got "(.*)"$`)
 
-// inParsing says what the parser of arguments found wrong, in the language of its reader.
+// inParsing translates an error of the argument parser to the reader's language.
 func inParsing(err error) string {
 	english := err.Error()
 	if speaks.language() == i18n.English {

@@ -20,15 +20,16 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// starting leads from a server to the first scan. It makes what is missing by other commands, one after another, and shows each as
-// one would type it, so that its reader learns them. What is there already is left as it is, so that it can be run again after
-// whatever stopped it.
+// starting is the common part of the commands that lead a new user from a running server to the first scan. starting creates the
+// missing objects with other commands and prints each command in its typed form, so that the user learns it. Existing objects are
+// left unchanged, so that the command can be repeated after an interruption.
 type starting struct {
 	operator
 	ran []string
 }
 
-// serverFlags returns the flags that say where the server is, as they were given; shown are the same for a shell, without the token.
+// serverFlags returns the flags that locate the server as they were given; shown holds the same flags quoted for a shell, without
+// the token.
 func (c *starting) serverFlags(admin bool) (flags, shown []string) {
 	type flag struct{ name, value, env string }
 	list := []flag{{"context", c.Context, "QRJUMP_CONTEXT"}, {"server", c.Server, "QRJUMP_SERVER"}, {"data", c.Data, "QRJUMP_DATA"},
@@ -51,13 +52,13 @@ func (c *starting) serverFlags(admin bool) (flags, shown []string) {
 	return flags, shown
 }
 
-// line returns a command as one types it.
+// line returns a command in the form that a user types.
 func (c *starting) line(admin bool, args ...string) string {
 	_, shown := c.serverFlags(admin)
 	return strings.Join(append([]string{"qrjump", shellWords(args...)}, shown...), " ")
 }
 
-// do runs a verb of the operator, or with admin = false one of an account.
+// do runs an operator command, or an account command if admin is false.
 func (c *starting) do(s *session, admin bool, stdin string, args ...string) error {
 	flags, _ := c.serverFlags(admin)
 	line := c.line(admin, args...)
@@ -87,14 +88,14 @@ func (c *starting) do(s *session, admin bool, stdin string, args ...string) erro
 	return nil
 }
 
-// wish is a flag's value; key is the question for it, and offered its default.
+// wish is a missing flag; key selects the question for the user, and offered is the default answer.
 type wish struct {
 	to                 *string
 	flag, key, offered string
 }
 
-// ask fills in missing flags: it asks the user at the terminal, and takes the offered values elsewhere. Without an offer a flag is
-// required.
+// ask fills in missing flags: it asks the user on a terminal, and uses the offered values elsewhere. Without an offered value, the
+// flag is required.
 func ask(s *session, wishes ...wish) error {
 	for _, choice := range wishes {
 		if *choice.to != "" {
@@ -119,7 +120,7 @@ func ask(s *session, wishes ...wish) error {
 	return nil
 }
 
-// onlyAccount returns the one account of a kind, "" where there are several or none.
+// onlyAccount returns the only account of a kind, or "" if there are none or several.
 func onlyAccount(list []client.Account, kind string) (appid string) {
 	for _, a := range list {
 		if a.Kind == kind && appid != "" {
@@ -132,7 +133,8 @@ func onlyAccount(list []client.Account, kind string) (appid string) {
 	return appid
 }
 
-// account returns an account of a kind, which is made where there is none; with what it lacks for something, and for tokens.
+// account returns an account of a kind and creates the account if it does not exist; missingNames lists the missing preconditions
+// for an ability and for access tokens.
 func (c *starting) account(s *session, qrjump *client.Client, appid, kind, ability, stdin string, made ...string) (a client.Account,
 	missingNames []string, err error) {
 	a, err = qrjump.Accounts.Get(s.ctx, appid)
@@ -159,7 +161,7 @@ func (c *starting) account(s *session, qrjump *client.Client, appid, kind, abili
 	return a, missingNames, failed("show", appid, err)
 }
 
-// keep makes a file, which only its owner reads, and says what it is for. One that is there stays.
+// keep creates a file that only its owner can read, and prints the file's purpose. An existing file is left unchanged.
 func (c *starting) keep(s *session, key, path, text, subject string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
@@ -174,7 +176,7 @@ func (c *starting) keep(s *session, key, path, text, subject string) error {
 	return errors.Join(err, f.Close())
 }
 
-// pictureOf returns the format of a picture by its name.
+// pictureOf returns the image format from a file name.
 func pictureOf(path string) (string, error) {
 	format := strings.TrimPrefix(strings.ToLower(filepath.Ext(path)), ".")
 	if !slices.Contains([]string{"svg", "png", "pdf"}, format) {
@@ -183,14 +185,14 @@ func pictureOf(path string) (string, error) {
 	return format, nil
 }
 
-// started is the result for programs.
+// started is the JSON result of a start command.
 type started struct {
 	Commands    []string `json:"commands"`
 	AppID       string   `json:"appid"`
 	Application int64    `json:"application_id,omitempty"`
-	Text        string   `json:"text"` // that the proof says
+	Text        string   `json:"text"` // The text that the proof encodes.
 	Proof       string   `json:"proof"`
-	Job         string   `json:"job,omitempty"` // that qrjump label prints
+	Job         string   `json:"job,omitempty"` // The job file for qrjump label.
 }
 
 type startCodes struct {
@@ -210,7 +212,7 @@ type startCodes struct {
 	Proof       string `default:"proof.svg" placeholder:"FILE" file:"out"`
 }
 
-// Run makes what lies between a server and the first codes that are ready to print.
+// Run creates everything that is needed between a new server and the first printable codes.
 func (c *startCodes) Run(s *session, qrjump *client.Client) error {
 	format, err := pictureOf(c.Proof)
 	if err != nil {
@@ -256,7 +258,7 @@ func (c *startCodes) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	// A key and a secret that the account had before lie where only their owner knows.
+	// If the account already had a key and a secret, only its owner knows where they are stored.
 	key, stdin := orPlaceholder(c.KeyFile, "KEYFILE"), orPlaceholder(c.SecretFile, "SECRETFILE")
 	next := c.line(false, "label", c.Job, "--appid", c.AppID, "--secret", "-", "--key-file", key) + " < " + shellWord(stdin)
 	if key == "KEYFILE" || stdin == "SECRETFILE" {
@@ -266,7 +268,7 @@ func (c *startCodes) Run(s *session, qrjump *client.Client) error {
 		countedCodes(c.Count), id, plain(c.Path), plain(c.Target), plain(c.Proof), next)
 }
 
-// orPlaceholder returns the name of a file that is there, else the word that stands for one.
+// orPlaceholder returns the name of an existing file, else a placeholder word.
 func orPlaceholder(file, word string) string {
 	if _, err := os.Stat(file); err != nil {
 		return word
@@ -274,7 +276,7 @@ func orPlaceholder(file, word string) string {
 	return file
 }
 
-// startedJob returns the file of a job that prints all codes of an application, three of them first in a file of their own.
+// startedJob returns a job file that prints all codes of an application and, in a separate file, three proofs.
 func startedJob(application int64) (string, error) {
 	text, err := yaml.Marshal(yaml.MapSlice{{Key: "batch", Value: application}, {Key: "range", Value: "all"},
 		{Key: "out", Value: fmt.Sprintf("labels-%d.pdf", application)}, {Key: "sheet", Value: "a4-40"},
@@ -302,7 +304,7 @@ func (c *startCodes) questions(s *session, qrjump *client.Client) error {
 		wish{&c.Title, "--title", "title", ""}, wish{&c.ProductCode, "--product-code", "product_code", ""})
 }
 
-// released returns the words of a command that adds the release to the versions of a Mini Program.
+// released returns the words of a command that adds the release version to the versions of a Mini Program.
 func released(appid string, versions []string) []string {
 	words := []string{"account", "set", appid, "--version", "release"}
 	for _, v := range versions {
@@ -311,7 +313,7 @@ func released(appid string, versions []string) []string {
 	return words
 }
 
-// ready makes the accounts so that one may have codes and the other is opened by them.
+// ready prepares the two accounts: the account that orders codes, and the Mini Program that the codes open.
 func (c *startCodes) ready(s *session, qrjump *client.Client) error {
 	mini, missingNames, err := c.account(s, qrjump, c.Target, "mini_program", "open", "", "--version", "release")
 	if err == nil && slices.Contains(missingNames, "released") {
@@ -356,7 +358,7 @@ func (c *startCodes) ready(s *session, qrjump *client.Client) error {
 	return c.do(s, true, "", "account", "set", c.AppID, "--linked", c.Target)
 }
 
-// order asks for the codes, and waits until they are made.
+// order orders the codes and waits until they are produced.
 func (c *startCodes) order(s *session, qrjump *client.Client) (item client.Order, err error) {
 	for ordered := false; ; {
 		list, err := qrjump.Orders.List(s.ctx, c.AppID, 0, 1000)
@@ -380,7 +382,7 @@ func (c *startCodes) order(s *session, qrjump *client.Client) (item client.Order
 		select {
 		case <-s.ctx.Done():
 			return item, s.ctx.Err()
-		case <-time.After(200 * time.Millisecond): // another process makes them
+		case <-time.After(200 * time.Millisecond): // The server produces the codes in the background.
 		}
 	}
 }
@@ -394,7 +396,7 @@ type startRules struct {
 	Proof      string `default:"proof.svg" placeholder:"FILE" file:"out"`
 }
 
-// Run makes what lies between a server and the first rule that is live.
+// Run creates everything that is needed between a new server and the first published rule.
 func (c *startRules) Run(s *session, qrjump *client.Client) error {
 	format, err := pictureOf(c.Proof)
 	if err != nil {
@@ -434,7 +436,8 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := c.do(s, false, file, append([]string{"rule", "qr", c.Prefix, "--format", format, "--out", c.Proof}, names...)...); err != nil {
+	if err := c.do(s, false, file, append([]string{"rule", "qr", c.Prefix, "--format", format, "--out", c.Proof},
+		names...)...); err != nil {
 		return err
 	}
 	return c.outcome(s, started{Commands: c.ran, AppID: c.AppID, Text: c.Prefix, Proof: c.Proof}, nil, "start.rules", plain(c.Prefix),
@@ -443,7 +446,7 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 		c.line(true, "scan", "--explain", c.Prefix))
 }
 
-// ready makes the account so that it may have rules that open it. Its secret is kept in a file.
+// ready prepares the account so that it can have rules that open it. The account's secret is stored in a file.
 func (c *startRules) ready(s *session, qrjump *client.Client, file string) error {
 	_, err := qrjump.Accounts.Get(s.ctx, c.AppID)
 	if isNotFound(err) {
@@ -466,7 +469,7 @@ func (c *startRules) ready(s *session, qrjump *client.Client, file string) error
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(file); err != nil { // the account was there before
+	if _, err := os.Stat(file); err != nil { // The account existed before, so its secret is unknown.
 		return misused("start.secret", file, c.AppID)
 	}
 	return nil

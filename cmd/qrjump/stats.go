@@ -14,13 +14,13 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// statsTime selects the scans. A day is one of the server's zone; with --utc, of UTC.
+// statsTime holds the flags that select scans by time. A day is in the server's time zone, or in UTC with --utc.
 type statsTime struct {
 	From string `placeholder:"TIME"`
 	To   string `placeholder:"TIME"`
 }
 
-// bounds are from and to as the server reads them.
+// bounds returns the flags from and to in the format of the server.
 func (t statsTime) bounds(utc bool) (from, to string, err error) {
 	if from, err = dayOf("--from", t.From); err != nil {
 		return "", "", err
@@ -31,14 +31,14 @@ func (t statsTime) bounds(utc bool) (from, to string, err error) {
 	begin := func(text string, lasts int) string {
 		day, err := time.Parse(time.DateOnly, text)
 		if err != nil {
-			return text // it is a moment
+			return text // The text is a point in time.
 		}
 		return day.AddDate(0, 0, lasts).Format(time.RFC3339)
 	}
 	return begin(from, 0), begin(to, 1), nil
 }
 
-// tableFlags are for a table that the server makes a file of: Parquet where its name ends so, else CSV.
+// tableFlags holds the flags for a table that the server exports as a file: Parquet if the file name ends in .parquet, else CSV.
 type tableFlags struct {
 	Out string `placeholder:"FILE" file:"out"`
 }
@@ -51,8 +51,8 @@ func (f tableFlags) format() string {
 	return "csv"
 }
 
-// write writes the file that fill asks the server for, and reports whether one is wanted; fallback says that a flag wants
-// something else.
+// write writes the file that fill requests from the server, and reports whether --out is set; fallback is true if another flag
+// conflicts with --out.
 func (f tableFlags) write(s *session, fallback bool, fill func(io.Writer) error) (wanted bool, err error) {
 	switch {
 	case f.Out == "":
@@ -84,7 +84,7 @@ func (c *statsShow) shape() *outputFlags {
 	return &c.outputFlags
 }
 
-// Run asks the server, which first counts what was scanned before.
+// Run queries the statistics; the server first counts all scans so far.
 func (c *statsShow) Run(s *session) error {
 	names := []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
 	for _, name := range slices.Sorted(maps.Keys(c.Filter)) {
@@ -123,7 +123,7 @@ func (c *statsShow) Run(s *session) error {
 	return c.print(s, found, func(w io.Writer) { c.table(w, found) })
 }
 
-// in returns a moment in the zone that answers are printed in: the server's, whose days are counted, or UTC.
+// in converts a time to the time zone of the output: the server's zone, which determines its days, or UTC.
 func (c *statsShow) in(t time.Time) time.Time {
 	if c.UTC {
 		return t.UTC()
@@ -131,13 +131,13 @@ func (c *statsShow) in(t time.Time) time.Time {
 	return t
 }
 
-// cells returns the cells of a row before its number.
+// cells returns the cells of a row that precede its number.
 func (c *statsShow) cells(r client.StatisticsRow) (cells []string) {
 	if r.At != nil {
 		t := c.in(*r.At)
 		form := "2006-01-02"
 		switch {
-		case c.By == "hour" || t.Hour() != 0: // with --utc, where days of the server begin at another hour
+		case c.By == "hour" || t.Hour() != 0: // With --utc, days of the server begin at another hour.
 			form = "2006-01-02 15:04"
 		case c.By == "month":
 			form = "2006-01"
@@ -190,7 +190,7 @@ func (c *statsShow) csv(w io.Writer, found client.Statistics) error {
 	return out.Error()
 }
 
-// table prints the rows with a bar each.
+// table prints the rows with one bar per row.
 func (c *statsShow) table(w io.Writer, found client.Statistics) {
 	from, to := c.in(found.From), c.in(found.To)
 	tell(w, "stats.to", from.Format("2006-01-02 15:04"), to.Format("2006-01-02 15:04"), from.Format("-07:00"))
@@ -228,7 +228,7 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 	}
 }
 
-// rightAligned pads a column at its left.
+// rightAligned right-aligns a column.
 func rightAligned(rows [][]string, column int) [][]string {
 	width := 0
 	for _, row := range rows {
@@ -240,10 +240,10 @@ func rightAligned(rows [][]string, column int) [][]string {
 	return rows
 }
 
-// barWidth is the width of the bar of the largest number.
+// barWidth is the width in characters of the longest bar.
 const barWidth = 32
 
-// barOf returns a number as a bar; whatever is not nothing shows.
+// barOf returns a number as a bar; every number above zero is visible.
 func barOf(n, largest int64) string {
 	if n <= 0 || largest <= 0 {
 		return ""
@@ -264,7 +264,7 @@ type statsUnmatched struct {
 	Limit int    `default:"20" placeholder:"N"`
 }
 
-// Run shows what was scanned and found nothing.
+// Run shows scanned texts that matched nothing.
 func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 	from, to, err := c.bounds(c.UTC)
 	if err != nil {
@@ -305,7 +305,7 @@ type statsAlarms struct {
 	Note        string `placeholder:"TEXT"`
 }
 
-// Run lists alarms, or acknowledges or dismisses one.
+// Run lists alarms, or acknowledges or dismisses an alarm.
 func (c *statsAlarms) Run(s *session) error {
 	if (c.Dismiss != 0) != (c.Note != "") {
 		return misused("stats.dismiss_id_and_note_text")
@@ -349,7 +349,7 @@ func (c *statsAlarms) Run(s *session) error {
 	})
 }
 
-// dismissal says who dismissed an alarm, and why; "" where it stands.
+// dismissal returns who dismissed an alarm and why, or "" if the alarm is not dismissed.
 func dismissal(a client.Alarm) string {
 	if a.DismissedAt == nil {
 		return ""
@@ -357,7 +357,7 @@ func dismissal(a client.Alarm) string {
 	return a.DismissedBy + ": " + a.Note
 }
 
-// reason says in words why there is an alarm.
+// reason describes in words why an alarm was raised.
 func reason(r reader, a client.Alarm) string {
 	words := []string{}
 	for _, alarmReason := range a.Reasons {

@@ -15,12 +15,13 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// stoppedBy is the error of a command that a signal stopped.
+// stoppedBy is the error of a command that a signal interrupted.
 type stoppedBy struct{ syscall.Signal }
 
 func (s stoppedBy) Error() string { return s.String() }
 
-// untilSignal returns a context that ends with the first signal, which is its cause. A second one ends the program at once.
+// untilSignal returns a context that is cancelled by the first signal, with the signal as its cause. A second signal ends the
+// program immediately.
 func untilSignal() context.Context {
 	ctx, stop := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -34,7 +35,7 @@ func untilSignal() context.Context {
 	return ctx
 }
 
-// during returns the error of a command that was stopped: it says what is left behind.
+// during returns the error of an interrupted command, with a list of its partial results.
 func (s stoppedBy) during(chosen *kong.Context, err error) error {
 	key, code := "stopped.interrupted", exitInterrupted
 	if s.Signal == syscall.SIGTERM {
@@ -57,7 +58,7 @@ func (s stoppedBy) during(chosen *kong.Context, err error) error {
 // began is the time at which the program was started.
 var began = time.Now()
 
-// leftFiles says which of the files that a command writes are there, whole or in part.
+// leftFiles lists the output files of a command that exist, complete or partial.
 func leftFiles(node *kong.Node) (left []string) {
 	for _, v := range fileValues(node) {
 		if kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ","); kind != "out" {
@@ -74,20 +75,20 @@ func leftFiles(node *kong.Node) (left []string) {
 	return left
 }
 
-// sent lists the changes that the command requested. A process runs one command.
+// sent holds the changes that the command has requested from servers. The process runs a single command, so sent is global.
 var sent changesSent
 
-// changesSent is a transport that notes requests that may change something.
+// changesSent is an HTTP transport that records requests that may change something.
 type changesSent struct {
 	mu       sync.Mutex
 	answered int
 	open     map[*http.Request]bool // without an answer
 }
 
-// reading are the paths of requests that change nothing though they have a body.
+// reading matches the paths of read-only requests that have a body.
 var reading = regexp.MustCompile(`/scan/v1/|token$|/codes/lookup$|/qrcodejump(get|download)$|query$|/applycodedownload$|get$`)
 
-// watch is another transport that is watched.
+// watch wraps another transport and records its requests.
 func (c *changesSent) watch(otherTripper http.RoundTripper) http.RoundTripper {
 	return roundTrip(func(r *http.Request) (*http.Response, error) {
 		if r.Method == http.MethodGet || r.Method == http.MethodHead || reading.MatchString(r.URL.Path) ||
@@ -115,7 +116,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// left says what servers were asked to change.
+// left describes the changes that were requested from servers.
 func (c *changesSent) left() (left []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,7 +129,7 @@ func (c *changesSent) left() (left []string) {
 	return left
 }
 
-// standardInput is a file whose reads end with the context.
+// standardInput is a file whose reads are cancelled with the context.
 type standardInput struct {
 	ctx  context.Context
 	file *os.File
@@ -147,7 +148,7 @@ func (s standardInput) Read(b []byte) (int, error) {
 	select {
 	case r := <-done:
 		return copy(b, ownData[:r.n]), r.err
-	case <-s.ctx.Done(): // the reading ends with the program
+	case <-s.ctx.Done(): // The pending read ends with the program.
 		return 0, context.Cause(s.ctx)
 	}
 }

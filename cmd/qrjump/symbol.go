@@ -17,27 +17,27 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// symbolFlags say what is drawn, and where it goes.
+// symbolFlags holds the flags that select the appearance and the output file of a symbol.
 type symbolFlags struct {
 	printFlags
 	Format string `enum:",svg,png,pdf,zpl,epl" default:"" placeholder:"svg|png|pdf|zpl|epl"`
 	Out    string `required:"" placeholder:"FILE" file:"out,self"`
 }
 
-// drawnSymbol is the result for programs.
+// drawnSymbol is the JSON result of a drawn symbol.
 type drawnSymbol struct {
 	File   string  `json:"file"`
-	Module float64 `json:"module_mm"` // as it is drawn
+	Module float64 `json:"module_mm"` // The actual module size of the drawing.
 	Dots   int     `json:"module_dots"`
 	Width  float64 `json:"width_mm"`
 	Height float64 `json:"height_mm"`
 	DPI    int     `json:"dpi"`
-	// Says holds the text that was read back from each symbol; "" for a dot matrix that came from elsewhere and that is not known
-	// here.
+	// Says holds the text that was read back from each symbol; "" for a dot matrix that another system produced and whose text is
+	// unknown here.
 	Says []string `json:"says"`
 }
 
-// format returns the one that was asked for, or else the one that the file's name ends in.
+// format returns the format from the flag, else from the output file name.
 func (f symbolFlags) format() (labels.Format, error) {
 	if f.Format != "" {
 		return labels.Format(f.Format), nil
@@ -60,7 +60,7 @@ func (f symbolFlags) draw(s *session, o outputFlags, design labels.Design, batch
 	if err != nil {
 		return unprintable(err)
 	}
-	// A symbol that cannot be drawn leaves the file as it was.
+	// If a symbol cannot be drawn, the existing file remains unchanged.
 	var label bytes.Buffer
 	if err := labels.Formats[format](&label, d); err != nil {
 		return err
@@ -83,7 +83,7 @@ func (f symbolFlags) draw(s *session, o outputFlags, design labels.Design, batch
 	})
 }
 
-// saysText tells what a symbol was read back to say.
+// saysText returns a message with the text that was read back from a symbol.
 func saysText(text string) string {
 	if text == "" {
 		return said("symbol.its_dot_matrix_is_drawn")
@@ -152,11 +152,12 @@ func (c *symbolCommand) Run(s *session) error {
 	return fault("symbol.no_row_came", c.What)
 }
 
-// likeCodes are texts that mean codes of a batch, and not themselves: a number, a colon and nothing but indexes; or, behind a number as
-// long as those of applications, whatever else stands between numbers.
+// likeCodes matches a text that probably means codes of a batch instead of itself: a number, a colon and indexes; or a number as
+// long as an application ID, a separator and indexes.
 var likeCodes = regexp.MustCompile(`^\s*(?:([0-9]{1,18})\s*[:：]|([0-9]{9,18})\s*[/,;#@.\s])\s*(all|[0-9]*\s*(?:-\s*[0-9]*)?)\s*$`)
 
-// notOneCode refuses a text that was meant as codes of a batch: drawn as it is, it would be printed and open nothing.
+// notOneCode rejects a text that was probably meant as a selection of codes: a symbol with this text would be printed but would
+// open nothing.
 func (c *symbolCommand) notOneCode() error {
 	m := likeCodes.FindStringSubmatch(c.What)
 	switch {
@@ -186,7 +187,7 @@ type ruleQR struct {
 	Link        string `arg:""`
 }
 
-// Run draws the QR code of a link, if a rule opens it.
+// Run draws the QR code of a link if a rule opens the link.
 func (c *ruleQR) Run(s *session) error {
 	design, err := c.design("qr")
 	if err != nil {
@@ -212,7 +213,7 @@ func (c *ruleQR) Run(s *session) error {
 	return c.draw(s, c.outputFlags, design, 0, labels.Row{Text: c.Link, Code: c.Link})
 }
 
-// longestMatch returns the rule that a link falls on, nil where none does.
+// longestMatch returns the rule with the longest prefix that matches a link, or nil if no rule matches.
 func longestMatch(list []client.Rule, link string) (longest *client.Rule) {
 	l, ok := rules.ParseLink(link)
 	if !ok {

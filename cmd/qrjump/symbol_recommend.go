@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// symbolRecommend says how large a symbol has to be.
+// symbolRecommend is the command that recommends a symbol size.
 type symbolRecommend struct {
 	outputFlags
 	Text     string `required:"" placeholder:"TEXT"`
@@ -18,7 +18,7 @@ type symbolRecommend struct {
 	Surface  string `default:"flat" placeholder:"flat|curved:DIAMETER"`
 }
 
-// Run says the smallest size at which the symbol of a text is read.
+// Run prints the smallest size at which a symbol with the given text is readable.
 func (c *symbolRecommend) Run(s *session) error {
 	spot := symbol.Spot{DPI: c.DPI}
 	var err error

@@ -7,14 +7,15 @@ import (
 	"unicode"
 )
 
-// tableFor returns the table of commands with the one verb that the arguments begin with, and with every verb where they
-// begin with none. Reading the flags of all verbs takes longer than most verbs take to run.
+// tableFor returns a table of commands with only the command that the arguments begin with, or the full table if the arguments
+// begin with no command. A partial table is faster, because parsing the flags of all commands takes longer than most commands take
+// to run.
 func tableFor(args []string) any {
 	table := reflect.TypeFor[commands]()
 	if typ := withOnly(table, args); typ != nil {
 		fields := []reflect.StructField{typ.Field(0)}
 		for f := range table.Fields() {
-			if !isVerb(f) { // a flag of every verb
+			if !isVerb(f) { // The field is a global flag.
 				fields = append(fields, f)
 			}
 		}
@@ -23,13 +24,13 @@ func tableFor(args []string) any {
 	return reflect.New(table).Interface()
 }
 
-// withOnly returns a table with one verb, and nil where the arguments begin with none of its verbs.
+// withOnly returns a table with a single command, or nil if the arguments begin with no command of the table.
 func withOnly(table reflect.Type, args []string) reflect.Type {
 	for f := range table.Fields() {
 		if len(args) == 0 || args[0] != wordOf(f) || !isVerb(f) {
 			continue
 		}
-		if f.Type.Name() == "" { // a noun, which has a table of its own
+		if f.Type.Name() == "" { // A noun has its own table of commands.
 			noun := f.Type
 			if f.Type = withOnly(noun, args[1:]); f.Type == nil {
 				f.Type = withUnnamed(noun, args[1:])
@@ -43,7 +44,8 @@ func withOnly(table reflect.Type, args []string) reflect.Type {
 	return nil
 }
 
-// withUnnamed returns a table with the verb of a noun that need not be named, as symbol draw, and nil where there is none or help is asked for.
+// withUnnamed returns a table with the default command of a noun, such as symbol draw, or nil if the noun has no default command or
+// help is requested.
 func withUnnamed(table reflect.Type, args []string) reflect.Type {
 	for f := range table.Fields() {
 		if len(args) > 0 && !slices.Contains(args, "--help") && f.Tag.Get("default") == "withargs" {
@@ -53,13 +55,13 @@ func withUnnamed(table reflect.Type, args []string) reflect.Type {
 	return nil
 }
 
-// isVerb reports whether a field of the table is a verb or a noun.
+// isVerb reports whether a field of the table is a command or a group of commands.
 func isVerb(f reflect.StructField) bool {
 	_, is := f.Tag.Lookup("cmd")
 	return is
 }
 
-// wordOf returns the typed form of a verb or a noun of the table.
+// wordOf returns the typed name of a command or of a group of commands.
 func wordOf(f reflect.StructField) string {
 	if name := f.Tag.Get("name"); name != "" {
 		return name

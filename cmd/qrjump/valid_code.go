@@ -10,18 +10,18 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// askWithin is the time that a server may take to say whether a text is a code of it.
+// askWithin is the timeout of a request that asks the server whether a text is one of its codes.
 const askWithin = 5 * time.Second
 
-// codeCheck rejects texts that begin as codes of a server do and that are none: they would be printed and open nothing.
+// codeCheck rejects texts that look like codes of a server but are not valid: they would be printed but would open nothing.
 type codeCheck struct {
 	s        *session
-	scanner  *client.Client // nil = no server can be asked: the form alone is judged
-	operator *client.Client // lists the codes of an application; nil = each text is asked about
-	prefix   string         // of the codes, as far as it is known
+	scanner  *client.Client // If scanner is nil, no server can be queried, and only the form of a text is checked.
+	operator *client.Client // operator lists the codes of an application; if operator is nil, each text is checked with its own request.
+	prefix   string         // The prefix of the server's codes, as far as the prefix is known.
 }
 
-// codeCheck returns the check of texts by the server of the flags.
+// codeCheck returns a check that queries the server from the flags.
 func (f serverFlags) codeCheck(s *session, a adminFlags) *codeCheck {
 	c := &codeCheck{s: s, prefix: codes.DefaultPrefix}
 	loc, err := f.scan("")
@@ -35,8 +35,8 @@ func (f serverFlags) codeCheck(s *session, a adminFlags) *codeCheck {
 	return c
 }
 
-// rows returns the first of a file's rows, one index after the other, whose text is none of the server's codes, and why it is none.
-// The server is asked about a text of its own only where it is not the one that the application lists.
+// rows returns the position of the first row, in a page of consecutive indexes, whose text is not a code of the server, and the
+// reason. The server receives a request about a single text only if the text differs from the application's code list.
 func (c *codeCheck) rows(id int64, page []labels.Row) (n int, err error) {
 	listed := map[int64]string{}
 	if c.operator != nil && len(page) > 0 {
@@ -61,7 +61,7 @@ func (c *codeCheck) rows(id int64, page []labels.Row) (n int, err error) {
 	return 0, nil
 }
 
-// form returns an error for a text under the prefix that has not the form of a code.
+// form returns an error for a text that has the code prefix but not the form of a code.
 func (c *codeCheck) form(text string) error {
 	if codes.HasPrefix(text, c.prefix) && !codes.HasForm(text, c.prefix) {
 		return misused("symbol.no_code", text, c.prefix)
@@ -69,7 +69,8 @@ func (c *codeCheck) form(text string) error {
 	return nil
 }
 
-// text returns an error for a text that the server would read as a code, and that is none; a text that a rule opens is no code.
+// text returns an error for a text that the server would interpret as a code but that is not valid; a text that a rule opens is
+// accepted.
 func (c *codeCheck) text(text string) error {
 	if c.scanner == nil {
 		return c.form(text)
@@ -86,7 +87,7 @@ func (c *codeCheck) text(text string) error {
 	}
 	opensNone := e.CodePrefix != "" && (e.Action == client.OpenURL || e.Action == client.ShowText)
 	if _, err := gs1.Parse(text); opensNone && err == nil {
-		return nil // its key is looked up, and no code
+		return nil // The GS1 key of the text is looked up, and not a code.
 	}
 	if opensNone || e.Reason == string(codes.UnknownCode) {
 		return misused("symbol.no_code", text, c.prefix)

@@ -21,13 +21,13 @@ type verificationList struct {
 
 // verificationCheck is a check of a verification file.
 type verificationCheck struct {
-	Kind string `json:"kind"` // add: when a rule was added; nightly: the latest check of a directory
+	Kind string `json:"kind"` // Kind is add for the check when a rule was added, or nightly for the latest check of a directory.
 	client.Confirmation
 	Since  *time.Time `json:"failing_since,omitempty"`
 	NextAt *time.Time `json:"next_at,omitempty"`
 }
 
-// read returns the checks that the flags select, the newest first.
+// read returns the checks that the flags select, newest first.
 func (c *verificationList) read(s *session, qrjump *client.Client) (all []verificationCheck, err error) {
 	added, err := qrjump.Verifications.ListChecks(s.ctx, client.ConfirmationQuery{RID: c.RID, Owner: c.Account, Prefix: c.Prefix,
 		Failed: c.Failed,
@@ -45,14 +45,16 @@ func (c *verificationList) read(s *session, qrjump *client.Client) (all []verifi
 			AfterDirectory: lastRecheck.Directory})
 	})
 	for _, recheck := range nightly {
-		all = append(all, verificationCheck{Kind: "nightly", Since: recheck.Since, NextAt: &recheck.NextAt, Confirmation: client.Confirmation{
-			OccurredAt: recheck.CheckedAt, Owner: recheck.Owner, Prefix: recheck.Directory, OK: recheck.OK, Reason: recheck.Reason}})
+		all = append(all, verificationCheck{Kind: "nightly", Since: recheck.Since, NextAt: &recheck.NextAt,
+			Confirmation: client.Confirmation{
+				OccurredAt: recheck.CheckedAt, Owner: recheck.Owner, Prefix: recheck.Directory, OK: recheck.OK, Reason: recheck.Reason}})
 	}
 	slices.SortStableFunc(all, func(a, b verificationCheck) int { return b.OccurredAt.Compare(a.OccurredAt) })
 	return all, err
 }
 
-// Run lists checks of verification files, at the add of a rule and at night; of one request it tells each step.
+// Run lists checks of verification files, both when rules were added and at night; with a request ID, Run prints each step of the
+// check.
 func (c *verificationList) Run(s *session, qrjump *client.Client) error {
 	all, err := c.read(s, qrjump)
 	switch {
@@ -68,12 +70,13 @@ func (c *verificationList) Run(s *session, qrjump *client.Client) error {
 		heads: []string{"AT", "KIND", "ACCOUNT", "FOUND", "PREFIX", "FAILING SINCE", "NEXT LOOK", "RID", "WHY"},
 		more:  said("verification.each_step_of_one_qrjump"),
 		row: func(check verificationCheck) []string {
-			return []string{formatTime(check.OccurredAt), check.Kind, check.Owner, yesNo(check.OK), check.Prefix, moment(check.Since), moment(check.NextAt),
+			return []string{formatTime(check.OccurredAt), check.Kind, check.Owner, yesNo(check.OK), check.Prefix,
+				moment(check.Since), moment(check.NextAt),
 				orDash(check.RID), check.Reason}
 		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("verification.list_verifications_of"), c.Account, len(all)))
 }
 
-// show tells one check in full.
+// show prints all details of one check.
 func (one verificationCheck) show(w io.Writer) {
 	printFields(w, [2]string{"at", formatTime(one.OccurredAt)}, [2]string{"account", one.Owner}, [2]string{"prefix", one.Prefix},
 		[2]string{"file", one.URL}, [2]string{"found", yesNo(one.OK)}, [2]string{"why", one.Reason})
@@ -98,7 +101,7 @@ func (one verificationCheck) show(w io.Writer) {
 	}
 }
 
-// stepWords are the steps of looking for a file, as the server names them.
+// stepWords maps the server's names for the steps of a check to messages.
 var stepWords = map[string]string{
 	"url":      "verification.the_address_is_checked",
 	"resolve":  "verification.its_name_is_looked_up",
@@ -111,7 +114,7 @@ var stepWords = map[string]string{
 	"compare":  "verification.what_came_is_compared",
 }
 
-// stepText says a step in words.
+// stepText describes a step in words.
 func stepText(did string) string {
 	if key := stepWords[did]; key != "" {
 		return said(key)
@@ -121,7 +124,7 @@ func stepText(did string) string {
 
 type verificationRun struct{ operator }
 
-// Run looks at all verification files now.
+// Run starts a check of all verification files.
 func (c *verificationRun) Run(s *session, qrjump *client.Client) error {
 	done, err := qrjump.Verifications.Run(s.ctx)
 	see := ""

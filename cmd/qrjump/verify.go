@@ -22,8 +22,8 @@ type verificationCheckURL struct {
 	HostCAFile   string `name:"host-ca-file" placeholder:"FILE" file:"in"`
 }
 
-// Run fetches the file by the rules of the server's own fetch, and judges it as
-// an add of a rule does. Contract: rules 2.7.
+// Run fetches the verification file under the same restrictions as the server, and checks the file as the server does when a rule
+// is added. Contract: rules 2.7.
 func (c *verificationCheckURL) Run(s *session) error {
 	name, content := c.Name, c.Content
 	switch {
@@ -61,7 +61,7 @@ func (c *verificationCheckURL) Run(s *session) error {
 	return err
 }
 
-// walk fetches the file and judges every step of it.
+// walk fetches the file and reports the result of each step.
 func (c *verificationCheckURL) walk(s *session, address, content string) ([]verification.Step, error) {
 	fetch := safehttp.Client{AllowPrivate: c.AllowPrivate, UserAgent: "qrjump (verification file)"}
 	if c.HostCAFile != "" {
@@ -78,7 +78,7 @@ func (c *verificationCheckURL) walk(s *session, address, content string) ([]veri
 	return steps, err
 }
 
-// markOf returns the first characters of a step's line.
+// markOf returns the mark at the start of a step's line.
 func markOf(s verification.Step) string {
 	switch {
 	case !s.OK:
@@ -89,7 +89,7 @@ func markOf(s verification.Step) string {
 	return "ok"
 }
 
-// showWalk prints a line for each step, and what to do below it.
+// showWalk prints one line per step, with the remedy below.
 func showWalk(w io.Writer, address string, steps []verification.Step, r reader) {
 	fmt.Fprintln(w, plain(address))
 	for _, step := range steps {
@@ -103,7 +103,7 @@ func showWalk(w io.Writer, address string, steps []verification.Step, r reader) 
 	}
 }
 
-// poolOf returns the authorities of this machine and those of a file.
+// poolOf returns a pool with the system's certificate authorities and the certificate authorities in a file.
 func poolOf(flag, file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {

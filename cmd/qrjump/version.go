@@ -8,7 +8,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
-// licences are the texts of all whose code is in the program. TestLicencesOfAllThatIsInTheProgram writes them with -update.
+// licences holds the licence texts of all code in the program. TestLicencesOfAllThatIsInTheProgram updates the file when run with
+// -update.
 //
 //go:embed licences.txt
 var licences string
@@ -18,7 +19,7 @@ type versionCommand struct {
 	Licences bool
 }
 
-// Run prints what the build knows of itself.
+// Run prints the version and build information.
 func (c versionCommand) Run(s *session) error {
 	if c.Licences {
 		_, err := io.WriteString(s.out, licences)

@@ -16,7 +16,7 @@ import (
 
 type webhookList struct{ operator }
 
-// Run lists who is told of scans and alarms.
+// Run lists the webhooks, which receive scans and alarms.
 func (c *webhookList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Webhooks.List(s.ctx)
 	return listing[client.Webhook]{name: "webhooks", none: said("webhook.there_is_no_webhook_add"),
@@ -27,7 +27,7 @@ func (c *webhookList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, list, failed("list", "webhooks", err))
 }
 
-// toldOf says in words what a webhook is told.
+// toldOf describes in words the events that a webhook receives.
 func toldOf(w client.Webhook) string {
 	var parts []string
 	for _, code := range w.Codes {
@@ -49,7 +49,7 @@ func toldOf(w client.Webhook) string {
 	return strings.Join(parts, ", ")
 }
 
-// webhookWishes say what a webhook is told.
+// webhookWishes holds the flags that select a webhook's events.
 type webhookWishes struct {
 	Codes  []string `sep:"none" placeholder:"ID[:RANGE]"`
 	Rule   []int64  `sep:"none" placeholder:"ID"`
@@ -58,7 +58,7 @@ type webhookWishes struct {
 
 var webhookCodesForm = regexp.MustCompile(`^([1-9][0-9]{0,17})(?::(.*))?$`)
 
-// on puts the wishes into what a webhook shall be; what is not named stays.
+// on applies the flags to the requested state of a webhook; fields without a flag remain unchanged.
 func (c webhookWishes) on(w *client.WebhookPut) error {
 	if c.Codes != nil {
 		w.Codes = nil
@@ -96,7 +96,7 @@ type webhookAdd struct {
 	webhookWishes
 }
 
-// Run adds a webhook. Its secret is shown this once.
+// Run adds a webhook. The webhook's secret is shown only once.
 func (c *webhookAdd) Run(s *session) error {
 	want := client.WebhookPut{URL: c.URL}
 	if err := c.on(&want); err != nil {
@@ -121,7 +121,7 @@ func (c *webhookAdd) Run(s *session) error {
 	})
 }
 
-// webhook finds one by its id.
+// webhook finds a webhook by its ID.
 func webhook(s *session, qrjump *client.Client, did string, id int64) (client.Webhook, error) {
 	list, err := qrjump.Webhooks.List(s.ctx)
 	if err != nil {
@@ -147,7 +147,7 @@ type webhookUpdate struct {
 	webhookWishes
 }
 
-// Run changes what is named of a webhook.
+// Run changes the fields of a webhook that the flags name.
 func (c *webhookUpdate) Run(s *session) error {
 	if c.URL == nil && c.Enabled == nil && c.Codes == nil && c.Rule == nil && c.Alarms == nil {
 		return misused("webhook.say_what_shall_change_url")
@@ -180,7 +180,7 @@ type webhookDelete struct {
 	ending
 }
 
-// Run removes a webhook.
+// Run deletes a webhook.
 func (c *webhookDelete) Run(s *session, qrjump *client.Client) error {
 	item, err := webhook(s, qrjump, "delete", c.ID)
 	if err != nil {
@@ -201,7 +201,7 @@ type webhookTest struct {
 	Wait time.Duration `default:"15s" placeholder:"TIME"`
 }
 
-// Run sends a message that tells of nothing and says what the receiver answered.
+// Run sends a test message without an event and prints the receiver's response.
 func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 	if _, err := webhook(s, qrjump, "test", c.ID); err != nil {
 		return err
@@ -233,7 +233,7 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 	return err
 }
 
-// tried waits until a message was sent once.
+// tried waits until a message has been sent once.
 func (c *webhookTest) tried(ctx context.Context, qrjump *client.Client, event string) (client.Delivery, error) {
 	until := time.After(c.Wait)
 	for {
@@ -266,7 +266,7 @@ type webhookDeliveries struct {
 	Limit   int    `default:"50" placeholder:"N"`
 }
 
-// Run lists what was sent and what became of it.
+// Run lists the webhook deliveries with their results.
 func (c *webhookDeliveries) Run(s *session, qrjump *client.Client) error {
 	if c.Webhook != 0 {
 		if _, err := webhook(s, qrjump, said("webhook.deliveries_of"), c.Webhook); err != nil {

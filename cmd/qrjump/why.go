@@ -14,7 +14,7 @@ type whyCommand struct {
 	RID string `arg:"" placeholder:"RID"`
 }
 
-// Run says why a call was answered so, and how sure that is.
+// Run explains the response to a call and the certainty of the explanation.
 func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 	call, err := qrjump.Calls.Get(s.ctx, c.RID)
 	if err != nil {
@@ -40,7 +40,7 @@ func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 	})
 }
 
-// sayNotOffered says of a path that is not offered what the platform has there, and what to do.
+// sayNotOffered describes, for a path that qrjump does not offer, the platform's API at this path and an alternative.
 func sayNotOffered(w io.Writer, r reader, call client.Call) {
 	if call.ErrCode != errcode.InvalidURL.Number {
 		return
@@ -52,7 +52,7 @@ func sayNotOffered(w io.Writer, r reader, call client.Call) {
 	tell(w, "why.no_such_path")
 }
 
-// sureness says how a behaviour is known.
+// sureness describes the evidence for a behaviour.
 func sureness(b client.Behaviour) string {
 	words := map[string]string{"observed": said("why.seen_in_a_live_answer"), "documented": said("why.a_page_of_the_platform"),
 		"inferred": said("why.inferred_no_source_says_it"), "assumed": said("why.a_choice_of_qrjump_the")}[b.EvidenceLevel]

@@ -267,14 +267,14 @@ func (s *Server) report(t testing.TB) {
 		Deviations []struct {
 			EvidenceLevel               string `json:"evidence_level"`
 			Behaviour, Endpoint, Advice string
-			Times                       int
+			Count                       int
 		}
 	}
 	if err := json.Unmarshal(s.admin(t, http.MethodGet, "/deviations", nil), &found); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range found.Deviations {
-		appendLine(t, name, fmt.Sprintf("%s\t%s\t%d\t%s\t%s", d.EvidenceLevel, d.Behaviour, d.Times, d.Endpoint, d.Advice))
+		appendLine(t, name, fmt.Sprintf("%s\t%s\t%d\t%s\t%s", d.EvidenceLevel, d.Behaviour, d.Count, d.Endpoint, d.Advice))
 	}
 }
 

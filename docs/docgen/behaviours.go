@@ -10,8 +10,9 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// subjects are the endpoints of which rows speak, by the beginning of their ids; the longest beginning counts. A path that ends in *
-// is the beginning of several, * alone is every call, and "" is no endpoint of the wire.
+// subjects maps behaviour IDs and their beginnings to the endpoints that they concern; the longest matching beginning is used. A
+// path that ends in * stands for all paths with this beginning, * alone stands for every call, and "" means that no wire API
+// endpoint is concerned.
 var subjects = map[string]string{
 	"wire":                   "*",
 	"caller":                 "*",
@@ -83,7 +84,7 @@ var subjects = map[string]string{
 	"codes.ticket":         "/intp/marketcode/tickettocode",
 }
 
-// speaksOf reports whether a row speaks of an endpoint, and known whether anything says of which it speaks.
+// speaksOf reports whether a behaviour concerns an endpoint; known is false if subjects has no entry for the behaviour.
 func speaksOf(id, path string) (speaks, known bool) {
 	for subject := id; subject != ""; {
 		if key, known := subjects[subject]; known {
@@ -94,7 +95,7 @@ func speaksOf(id, path string) (speaks, known bool) {
 	return false, false
 }
 
-// meets reports whether a path of subjects is that of an endpoint.
+// meets reports whether a path from subjects matches an endpoint.
 func meets(subject, path string) bool {
 	family, isMany := strings.CutSuffix(subject, "*")
 	return path == subject || isMany && strings.HasPrefix(path, family)
@@ -103,10 +104,10 @@ func meets(subject, path string) bool {
 // everyCall stands for all endpoints.
 const everyCall = "*"
 
-// behaviourRow is a behaviour as pages show it.
+// behaviourRow is a behaviour in the form that pages show.
 type behaviourRow struct{ ID, Mark, Says, Evidence string }
 
-// behaviours returns those that speak of a path, or of every call, the least sure first; of "" they are all.
+// behaviours returns the behaviours that concern a path, or every call, least certain first; path "" selects all behaviours.
 func (p *press) behaviours(l language, path string) (rows []behaviourRow) {
 	for _, b := range byDoubt() {
 		shared, known := speaksOf(b.ID, everyCall)
@@ -126,7 +127,7 @@ func (p *press) behaviours(l language, path string) (rows []behaviourRow) {
 	return rows
 }
 
-// byDoubt returns all behaviours, the least sure first.
+// byDoubt returns all behaviours, least certain first.
 func byDoubt() []behaviour.Behaviour {
 	list := slices.Clone(behaviour.All())
 	slices.SortFunc(list, func(a, b behaviour.Behaviour) int {
@@ -138,8 +139,8 @@ func byDoubt() []behaviour.Behaviour {
 
 func (l language) mark(m behaviour.Evidence) string { return l.says("mark." + string(m)) }
 
-// deviationRow is something that callers do, this server lets pass and the platform may mind. Refusal is what strict answers it with,
-// 0 where it waits; without strict it is refused as well where Closed says so.
+// deviationRow is a caller's action that this server accepts but the platform may reject. Refusal is the errcode under strict, or 0
+// if strict delays the effect instead; if Closed is true, the action is also rejected without strict.
 type deviationRow struct {
 	ID, Minds, Says string
 	Refusal         int
@@ -147,19 +148,20 @@ type deviationRow struct {
 	Waits, Turns    bool
 }
 
-// turnedRow is something that this server refuses, and refuses otherwise where the operator turns it: with a number, or at another
-// moment where it is 0.
+// turnedRow is an action that this server rejects, and treats differently if the operator switches the behaviour: with another
+// errcode, or at another time if Number is 0.
 type turnedRow struct {
 	ID     string
 	Number int
 }
 
-// behavioursPage returns the whole table, and what of it callers may stumble over, the surest first.
+// behavioursPage returns the data of the page of behaviours: all behaviours, and the deviations that concern callers, most certain
+// first.
 func (p *press) behavioursPage(l language, probes []probed) any {
 	page := struct {
 		Behaviours []behaviourRow
 		Deviations []deviationRow
-		Turned     []turnedRow // those that callers do not stumble over
+		Turned     []turnedRow // Switchable behaviours that cause no deviations of callers.
 		Probes     []probed
 	}{Behaviours: p.behaviours(l, ""), Probes: probes}
 	list := slices.Clone(behaviour.Deviations())
@@ -181,7 +183,7 @@ func (p *press) behavioursPage(l language, probes []probed) any {
 	return page
 }
 
-// countMarks returns the number of behaviours of each evidence level, and of those observed ones whose evidence is old.
+// countMarks returns the number of behaviours for each evidence level, and the number of observed behaviours with old evidence.
 func countMarks() any {
 	var n struct{ All, Seen, Old, Page, Inferred, Choice int }
 	for _, b := range behaviour.All() {
@@ -195,7 +197,7 @@ func countMarks() any {
 	return n
 }
 
-// everyCallPage returns the common part of all calls.
+// everyCallPage returns the data of the page about the common part of all calls.
 func (p *press) everyCallPage(l language) any {
 	var page struct {
 		Codes      []numberRow

@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// text returns the text of a key, "" if there is none.
+// text returns the text of a key, or "" if the key does not exist.
 func (p *press) text(l language, key string) string {
 	if !book.Has(key) {
 		return ""
@@ -23,7 +23,7 @@ func (p *press) text(l language, key string) string {
 	return l.says(key)
 }
 
-// checkSaid finds texts of calls and fields that no page says.
+// checkSaid reports texts of calls and fields that no page uses.
 func (p *press) checkSaid() {
 	texts, _ := i18n.Read(locale)
 	for key := range texts[i18n.English] {
@@ -33,7 +33,7 @@ func (p *press) checkSaid() {
 	}
 }
 
-// requiredText returns a text that the page of a call must have.
+// requiredText returns a text that the page of a call must contain, and reports the text as missing if it does not exist.
 func (p *press) requiredText(l language, c guide.Call, key string) string {
 	said := p.text(l, key)
 	if said == "" {
@@ -42,7 +42,7 @@ func (p *press) requiredText(l language, c guide.Call, key string) string {
 	return said
 }
 
-// notes returns the remarks on a call, which the book numbers.
+// notes returns the numbered remarks on a call.
 func (p *press) notes(l language, c guide.Call) (notes []string) {
 	for {
 		said := p.text(l, fmt.Sprintf("call.%s.note.%d", c.Page, len(notes)+1))
@@ -53,7 +53,7 @@ func (p *press) notes(l language, c guide.Call) (notes []string) {
 	}
 }
 
-// checkTexts holds the texts to the tables of the code.
+// checkTexts checks the texts against the tables in the code.
 func (p *press) checkTexts() {
 	said := map[string]bool{}
 	for _, c := range guide.Calls() {
@@ -81,7 +81,7 @@ func (p *press) checkTexts() {
 	}
 }
 
-// checkExample holds the types of a request's fields to the body of its example.
+// checkExample checks the types of a request's fields against the body of its example.
 func (p *press) checkExample(c guide.Call) {
 	if c.Body == "" {
 		return
@@ -106,7 +106,7 @@ const (
 	fieldOf     = `field() { sed 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/'; }` + "\n"
 )
 
-// postLine returns a curl line that sends JSON, broken where it would be too long.
+// postLine returns a curl command that posts JSON, wrapped if the line would be too long.
 func postLine(path, body string) string {
 	body = regexp.MustCompile(`\$[A-Z_]+`).ReplaceAllString(body, `'"$0"'`)
 	line := `curl -s ` + path + jsonHeader + ` -d '` + body + `'`
@@ -173,7 +173,7 @@ var tokens = map[string]string{"": "", "mini": takeToken("wxc0ffee0000000001", "
 var befores = map[string]string{"apply": takeApplication, "activate": activated, "scan": scanned, "ticket": takeTicket,
 	"consent": takeConsent, "refresh": takeRefresh, "login": takeLogin}
 
-// script returns the commands of a call's example.
+// script returns the shell commands of a call's example.
 func script(c guide.Call) string {
 	prev, named := befores[c.Before]
 	if !named {
@@ -194,12 +194,12 @@ func script(c guide.Call) string {
 		return text + "curl -s -o " + c.Save + " " + url + "\n"
 	}
 	if pos := strings.LastIndexByte(url[:min(len(url), 120)], '&'); len(url) > 132 && pos > 0 {
-		url = url[:pos] + "\\\n" + url[pos:] // within the quotes a shell takes both characters out
+		url = url[:pos] + "\\\n" + url[pos:] // The line break is within double quotes, where a shell removes the backslash and the newline.
 	}
 	return text + "curl -s " + url + "\n"
 }
 
-// parameters returns the query of a call's example.
+// parameters returns the query string of a call's example.
 func parameters(c guide.Call) string {
 	query := ""
 	switch {
@@ -226,7 +226,7 @@ func shortOf(path string) string {
 	return short
 }
 
-// callPage returns the page of a call.
+// callPage returns the data of a call's page.
 func (p *press) callPage(l language, c guide.Call) any {
 	type field struct {
 		Name, Type, Says string

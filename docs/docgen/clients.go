@@ -7,17 +7,17 @@ import (
 	"path/filepath"
 )
 
-// clientRow is a line of docs/clients.ndjson, which the runs of compat state.
+// clientRow is a line of docs/clients.ndjson, which the compatibility tests write.
 type clientRow struct {
 	Language, Name, Version, Result, Line string
 	SDK                                   bool
 }
 
-// clientsPage lists the HTTP clients and the SDKs that ran by qrjump run.
+// clientsPage lists the HTTP clients and the SDKs that were tested under qrjump run.
 func (p *press) clientsPage(language) any {
 	var page struct {
 		Clients, SDKs []clientRow
-		Count         map[string]int // of the clients, by their result
+		Count         map[string]int // Number of HTTP clients per result.
 	}
 	page.Count = map[string]int{}
 	text, err := os.ReadFile(filepath.Join(p.root, "docs/clients.ndjson"))

@@ -17,7 +17,7 @@ type commandList struct {
 	Probes []probed
 }
 
-// probed is a row of behaviours that "qrjump probe" asks about.
+// probed is a behaviour row that "qrjump probe" can test.
 type probed struct {
 	Row, Asks, Leaves, Requires string
 	Calls, Publishes            int
@@ -44,7 +44,7 @@ func readCommands(text []byte) (lists map[string]commandList, err error) {
 // sharedFlagLimit is the number of commands from which a shared flag is listed once.
 const sharedFlagLimit = 15
 
-// taken is an argument or a flag, with the commands of a group that take it and mean the same by it.
+// taken is an argument or a flag, with the commands of a group that use it with the same meaning.
 type taken struct {
 	Verbs      []string
 	Name, Help string
@@ -66,7 +66,8 @@ func (g *commandGroup) take(verb, name, help string) {
 	g.Takes = append(g.Takes, &taken{[]string{verb}, name, help})
 }
 
-// commandsPage is each group with its commands, then with what they take. The flags of serve have a table of their own, for run too.
+// commandsPage returns each group with its commands, followed by their arguments and flags. The flags of serve have a separate
+// table, which also applies to run.
 func commandsPage(list commandList) any {
 	var page struct {
 		commandList

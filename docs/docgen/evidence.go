@@ -11,11 +11,11 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// searchTerms are the error numbers and the quoted words of a sentence.
+// searchTerms matches the error numbers and the quoted words of a sentence.
 var searchTerms = regexp.MustCompile(`\b\d{5,6}\b|` + "`[^`]+`")
 
-// Evidence returns a page for those who look for newer evidence: the behaviours that have a date, oldest first, and the error numbers
-// of which no live answer is known, each with terms to search for.
+// Evidence returns a page for the search for newer evidence: the behaviours that have a date, oldest first, and the error numbers
+// that have never been observed in a live response, each with search terms.
 func Evidence() string {
 	rows := slices.DeleteFunc(slices.Clone(behaviour.All()), func(b behaviour.Behaviour) bool { return b.Date == "" })
 	slices.SortStableFunc(rows, func(a, b behaviour.Behaviour) int { return cmp.Compare(a.Date, b.Date) })
@@ -42,7 +42,7 @@ func Evidence() string {
 	return b.String()
 }
 
-// byText finds an error number that is written in a text.
+// byText finds the error number in a text.
 func byText(text string) (*errcode.Code, bool) {
 	var number int
 	if _, err := fmt.Sscan(text, &number); err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/unsupported"
 )
 
-// notOfferedPage lists paths of the platform that are not offered here.
+// notOfferedPage lists paths of the platform that qrjump does not offer.
 func (p *press) notOfferedPage(l language) any {
 	type family struct {
 		Is, Do string

@@ -68,8 +68,8 @@ func metricRows(l language, rows []metricRow) any {
 var described = regexp.MustCompile(
 	`fqName: "(\w+)", help: ".*?", (?:unit: "[^"]*", )?constLabels: \{(?:(\w+)=.*)?\}, variableLabels: \{(.*)\}\}$`)
 
-// metricsOfAServer returns the metrics that a server registers, by name. One call is made of it, after which it shows the types of
-// all but counters.
+// metricsOfAServer returns the metrics that a server registers, sorted by name. One call is made to the server, after which the
+// server exposes the types of all metrics except counters.
 func metricsOfAServer(ctx context.Context) (rows []metricRow, err error) {
 	folder, err := os.MkdirTemp("", "qrjump-print-")
 	if err != nil {
@@ -129,7 +129,7 @@ func metricsOfAServer(ctx context.Context) (rows []metricRow, err error) {
 // operationRow is a line of the page about the admin API.
 type operationRow struct {
 	adminroute.Route
-	Go string // the methods of the client that call it
+	Go string // The client methods that call the operation.
 }
 
 func operationRows(ctx context.Context) (rows []operationRow, err error) {
@@ -149,7 +149,7 @@ func operationRows(ctx context.Context) (rows []operationRow, err error) {
 	return rows, err
 }
 
-// unanswered notes the calls that a client makes, and answers none.
+// unanswered is a transport that records the client's calls and never returns a response.
 type unanswered struct{ calls []*http.Request }
 
 func (u *unanswered) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -157,8 +157,8 @@ func (u *unanswered) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 500, Body: io.NopCloser(bytes.NewReader(nil)), Header: http.Header{}, Request: r}, nil
 }
 
-// EachClientCall calls every method of EachClientMethod, and hands on the first call that each makes: what follows in a method only
-// helps the first.
+// EachClientCall calls every method from EachClientMethod and passes the first request of each method to note; further requests of
+// a method are ignored.
 func EachClientCall(ctx context.Context, note func(call *http.Request, method string)) error {
 	sent := &unanswered{}
 	c, err := client.New("http://127.0.0.1:1", client.Options{HTTP: &http.Client{Transport: sent}, AccessToken: "t"})
@@ -174,8 +174,8 @@ func EachClientCall(ctx context.Context, note func(call *http.Request, method st
 	return nil
 }
 
-// EachClientMethod returns the methods of the Go client that ask a server, each with made-up values: 1 for a number, and for a name "csv",
-// which is a format as well. Those that give an iterator are left out.
+// EachClientMethod returns the methods of the Go client that call a server, each with placeholder arguments: 1 for a number, and
+// "csv", which is also a valid format, for a string. Methods that return an iterator are omitted.
 func EachClientMethod() iter.Seq2[string, func(context.Context, *client.Client) error] {
 	return func(yield func(string, func(context.Context, *client.Client) error) bool) {
 		kind := reflect.TypeFor[client.Client]()
@@ -211,7 +211,7 @@ func EachClientMethod() iter.Seq2[string, func(context.Context, *client.Client) 
 	}
 }
 
-// madeUp are values for what a method takes beside the client and the context.
+// madeUp returns placeholder values for the parameters of a method after the client and the context.
 func madeUp(method reflect.Type) (values []reflect.Value) {
 	for i := 2; i < method.NumIn(); i++ {
 		v := reflect.New(method.In(i)).Elem()

@@ -13,21 +13,21 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/guide"
 )
 
-// sdkText is an SDK of docs/sdk.yaml.
+// sdkText is the entry of an SDK in docs/sdk.yaml.
 type sdkText struct {
 	Name, Code, Imports string
-	Version, Pinned     string // Pinned is the file that names the version which compat runs
+	Version, Pinned     string // Pinned is the file that specifies the SDK version in the compatibility tests.
 	Setup, Post, Own    map[string]string
 	Get                 string
 }
 
-// sdkSetups are the kinds of app that the calls are made with.
+// sdkSetups lists the kinds of apps that make the calls.
 var sdkSetups = []string{"mini", "service", "platform", "component", "authorizer"}
 
-// setupOf returns the kind of app that makes the call.
+// setupOf returns the kind of app that makes a call.
 func setupOf(c guide.Call) string { return cmp.Or(c.SDK, c.Token, "mini") }
 
-// snippet returns the call as a user of the SDK writes it.
+// snippet returns the call as source code for the SDK.
 func (s sdkText) snippet(c guide.Call, method string) (string, error) {
 	code := s.Own[c.Page]
 	if code == "" && method == "GET" {
@@ -46,10 +46,10 @@ func (s sdkText) snippet(c guide.Call, method string) (string, error) {
 	return code, nil
 }
 
-// sdkVariable is a value that an earlier answer gave, such as "$JS_CODE".
+// sdkVariable matches a value from an earlier response, such as "$JS_CODE".
 var sdkVariable = regexp.MustCompile(`"?\$([A-Z_]+)"?`)
 
-// variableName returns the name that code gives to $NAME: jsCode for $JS_CODE.
+// variableName returns the variable name for $NAME in source code: jsCode for $JS_CODE.
 func variableName(shell string) string {
 	words := strings.Split(strings.ToLower(shell), "_")
 	for i := 1; i < len(words); i++ {
@@ -58,7 +58,7 @@ func variableName(shell string) string {
 	return strings.Join(words, "")
 }
 
-// literal returns a JSON body as the SDK's language writes it, on one line where that has room.
+// literal returns a JSON body as a literal in the SDK's language, on one line if the line has room.
 func (s sdkText) literal(body string, room int) (string, error) {
 	if s.Code == "java" {
 		return javaText(body), nil
@@ -84,7 +84,7 @@ func (s sdkText) literal(body string, room int) (string, error) {
 	return form.value(decoder, 0)
 }
 
-// javaText returns a body as a text block, into which variables are put.
+// javaText returns a body as a Java text block with placeholders for variables.
 func javaText(body string) string {
 	var names []string
 	text := sdkVariable.ReplaceAllStringFunc(body, func(found string) string {
@@ -115,7 +115,7 @@ func javaText(body string) string {
 	return text
 }
 
-// literalForm is the syntax of objects and lists in a language.
+// literalForm is the syntax of object and list literals in a language.
 type literalForm struct {
 	open, end, list, listEnd, quote, indent string
 	bareKeys                                bool
@@ -140,7 +140,7 @@ func (f literalForm) value(d *json.Decoder, depth int) (string, error) {
 	}
 }
 
-// members returns those of an object or a list, on one line where they fit.
+// members returns the members of an object or a list, on one line if they fit.
 func (f literalForm) members(d *json.Decoder, kind json.Delim, depth int) (string, error) {
 	var parts []string
 	for d.More() {
@@ -190,13 +190,13 @@ func (f literalForm) members(d *json.Decoder, kind json.Delim, depth int) (strin
 	return text.String() + strings.TrimSpace(f.end), nil
 }
 
-// snippet is code in an SDK.
+// snippet is example code for an SDK.
 type snippet struct{ Name, Code, Text string }
 
 // sdkSection is the part of a call's page that shows the call in each SDK.
 type sdkSection struct {
-	Setup string   // the kind of app that calls
-	Names []string // what earlier answers gave
+	Setup string   // The kind of app that makes the call.
+	Names []string // The names of values from earlier responses.
 	Calls []snippet
 }
 
@@ -223,7 +223,7 @@ func (p *press) sdkSection(l language, c guide.Call) (s sdkSection) {
 	return s
 }
 
-// sdksPage shows how the app of each SDK is made.
+// sdksPage shows how to create an app with each SDK.
 func (p *press) sdksPage(l language) any {
 	type shown struct {
 		sdkText

@@ -14,16 +14,16 @@ import (
 	"strings"
 )
 
-// Size counts the Go source of the project: lines of the product (internal, cmd, client, qrjumptest, docs), lines of its tests
+// Size is the size of the project's Go source: lines of the product (internal, cmd, client, qrjumptest, docs), lines of its tests
 // (internal/testkit and servertest included), packages of the product, and the type with the most methods.
 type Size struct {
 	Product, Tests, Packages, Methods int
 	Type                              string
-	areas                             map[[2]string]int // lines by capability and layer
+	areas                             map[[2]string]int // Lines by capability and layer.
 }
 
-// capabilities order the words of paths by which a file belongs to a capability: the first match counts. before are their
-// lines when directories became layers, before the surface was reduced.
+// capabilities lists the path words that assign a file to a capability; the first match is used. before is the number of lines at
+// an earlier date, before the public surface was reduced.
 var capabilities = []struct {
 	name   string
 	before int
@@ -46,7 +46,7 @@ var capabilities = []struct {
 	{"other", 37473, []string{""}},
 }
 
-// MeasureSize reads the source below root, the folder of the repository.
+// MeasureSize measures the source below root, the folder of the repository.
 func MeasureSize(root string) (Size, error) {
 	s := Size{areas: map[[2]string]int{}}
 	packages, methods := map[string]bool{}, map[string]int{}
@@ -127,13 +127,13 @@ func capabilityOf(name string) string {
 	return ""
 }
 
-// layerOf returns the folder below internal, or the folder at the top.
+// layerOf returns the folder below internal, or the top-level folder.
 func layerOf(name string) string {
 	name, _, _ = strings.Cut(strings.TrimPrefix(name, "internal/"), "/")
 	return name
 }
 
-// Page returns the page of lines by capability and layer, generated from the source.
+// Page returns a page with the lines by capability and layer.
 func (s Size) Page() string {
 	var layers []string
 	capability, layer := map[string]int{}, map[string]int{}

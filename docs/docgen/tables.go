@@ -1,7 +1,7 @@
-// Package docgen knows which pages of the documents are tables of the code, and prints them.
+// Package docgen generates the pages of the documentation that are derived from tables in the code.
 //
-// A page is a frame, a template beside this file in the folder of its language, into which go the tables of the code and their texts.
-// What a table lacks in one of the languages is an error, so that no page is half one and half the other.
+// Each page has a template in this folder, in the subfolder of its language; the tables from the code and their texts are inserted
+// into the template. A text that is missing in one of the languages is an error, so that no page mixes both languages.
 package docgen
 
 import (
@@ -25,18 +25,18 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Command prints every page anew.
+// Command is the command that regenerates every page.
 const Command = "go run ./docs/print"
 
 //go:embed en zh
 var frames embed.FS
 
-// language is one of the two while a page is printed.
+// language is the language of the page that is being generated.
 type language guide.Language
 
 var languages = []language{language(guide.Languages[0]), language(guide.Languages[1])}
 
-// say returns a text in the language.
+// say returns a message in the language.
 func (l language) say(t i18n.Message) string { return t.In(l.Tag) }
 
 //go:embed locale
@@ -44,10 +44,10 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// says returns a text of the pages' own in the language.
+// says returns a text from the pages' own message catalogue in the language.
 func (l language) says(key string) string { return l.say(book.Text(key)) }
 
-// press prints pages and keeps what it found wrong.
+// press generates pages and collects errors.
 type press struct {
 	root      string
 	pages     map[string]string
@@ -56,16 +56,16 @@ type press struct {
 	faults    []error
 	texts     map[string]bool // that were said
 
-	wireSchemas object // of the document of the wire, by their names
+	wireSchemas object // Schemas from the wire API document, keyed by name.
 }
 
 func (p *press) reportMissing(format string, args ...any) {
 	p.faults = append(p.faults, fmt.Errorf(format, args...))
 }
 
-// Pages returns the printed pages by their paths below root, the folder of the repository. commands is what
-// "qrjump help --all --output json" prints. It starts a server, whose metrics are those of the page. Errors: what a page lacks, all at
-// once.
+// Pages returns the generated pages, keyed by their paths below root, the folder of the repository. commands is the output of
+// "qrjump help --all --output json". Pages starts a server in order to list its metrics. The returned error lists all missing texts
+// and examples at once.
 func Pages(ctx context.Context, root string, commands []byte) (map[string]string, error) {
 	p := &press{root: root, pages: map[string]string{}, endpoints: map[string]api.Description{}, texts: map[string]bool{}}
 	text, err := os.ReadFile(filepath.Join(root, "docs/sdk.yaml"))
@@ -110,7 +110,7 @@ func Pages(ctx context.Context, root string, commands []byte) (map[string]string
 	return p.pages, errors.Join(p.faults...)
 }
 
-// Stale names the pages that are not what the tables of the code say, and Write makes them so.
+// Stale returns the names of the pages that differ from the generated pages; Write updates them.
 func Stale(root string, pages map[string]string) (names []string) {
 	for name, text := range pages {
 		if have, err := os.ReadFile(filepath.Join(root, name)); err != nil || string(have) != text {
@@ -121,7 +121,7 @@ func Stale(root string, pages map[string]string) (names []string) {
 	return names
 }
 
-// Write writes the pages.
+// Write writes the pages to files.
 func Write(root string, pages map[string]string) error {
 	for name, text := range pages {
 		path := filepath.Join(root, name)
@@ -135,7 +135,7 @@ func Write(root string, pages map[string]string) error {
 	return nil
 }
 
-// print prints a page of the guide in both languages. The Chinese one names the English text that it translates.
+// print generates a page of the guide in both languages. The Chinese page contains the hash of the English text that it translates.
 func (p *press) print(name, frame string, data func(language) any) {
 	english := p.frame(languages[0], frame, data(languages[0]))
 	p.pages["docs/en/"+name+".md"] = english
@@ -143,7 +143,7 @@ func (p *press) print(name, frame string, data func(language) any) {
 		p.frame(languages[1], frame, data(languages[1]))
 }
 
-// frame returns a frame of a language with its data put in.
+// frame returns the template of a page in a language, filled with data.
 func (p *press) frame(l language, name string, data any) string {
 	t := template.New(name + ".md")
 	t.Funcs(template.FuncMap{"item": item, "join": strings.Join, "cell": cell,
@@ -159,7 +159,7 @@ func (p *press) frame(l language, name string, data any) string {
 	return b.String()
 }
 
-// item returns an item of a list, broken at spaces where it is long.
+// item returns a list item, wrapped at spaces if the text is long.
 func item(text string) string {
 	line, lines := "-", []string{}
 	for word := range strings.FieldsSeq(text) {
@@ -172,10 +172,10 @@ func item(text string) string {
 	return strings.Join(append(lines, line), "\n")
 }
 
-// cell returns a text that stands in a row of a table.
+// cell escapes a text for a cell of a Markdown table.
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 
-// numberRow is an error number as pages show it.
+// numberRow is an error number in the form that pages show.
 type numberRow struct {
 	Number              int
 	Text, Mark, Why, Do string
@@ -191,7 +191,7 @@ func (p *press) number(l language, c *errcode.Code) numberRow {
 	return row
 }
 
-// errorsPage returns every number with its cause and cure.
+// errorsPage returns all error numbers with their causes and remedies.
 func (p *press) errorsPage(l language) any {
 	var page struct {
 		Lines [][]int
@@ -220,7 +220,7 @@ func (p *press) errorsPage(l language) any {
 	return page
 }
 
-// sharedNumbers returns those that every call can answer.
+// sharedNumbers returns the error numbers that every call can return.
 func sharedNumbers() []*errcode.Code {
 	return append(api.Shared(), errcode.Unauthorized)
 }

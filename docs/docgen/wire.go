@@ -15,15 +15,15 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/guide"
 )
 
-// errorEnvelope is the schema that every answer has part in.
+// errorEnvelope is the name of the schema that every response includes.
 const errorEnvelope = "ErrorEnvelope"
 
 func schemaRef(name string) object { return object{"$ref": "#/components/schemas/" + name} }
 
-// object is a JSON object of the document. Its keys are printed in order of the alphabet.
+// object is a JSON object of the OpenAPI document. The keys of an object are printed in alphabetical order.
 type object = map[string]any
 
-// The document is for programs and for those who write them: like that of the admin API it is English alone.
+// The document is for programs and their developers, so it is only in English, like the document of the admin API.
 const (
 	wireTitle = "Scan a QR code, open a Mini Program: the platform's calls"
 	wireAbout = "Every call of the wire that qrjump answers as the Weixin Open Platform does. The status is 200 whatever " +
@@ -38,8 +38,8 @@ const (
 	wireNumbers        = "Its error numbers, beside those that every call has:"
 )
 
-// limits are the constraints of a request's fields, by the name or "page.name", as JSON Schema. What a caller may leave open is not
-// limited here: the platform takes more than its pages say.
+// limits maps a field name or "page.name" to the constraints of the request field in JSON Schema. Constraints that the platform
+// does not enforce are omitted: the platform accepts more than its pages document.
 var limits = map[string]object{
 	"is_edit":                       {"minimum": 0, "maximum": 1},
 	"permit_sub_rule":               {"minimum": 1, "maximum": 2},
@@ -62,7 +62,8 @@ var limits = map[string]object{
 	"api_get_authorizer_list.count": {"minimum": 1, "maximum": 500},
 }
 
-// wireDocument is docs/openapi-wire.json: every call of the wire as OpenAPI 3.1. The platform publishes no such document.
+// wireDocument returns docs/openapi-wire.json: all calls of the wire API as OpenAPI 3.1. The platform does not publish such a
+// document.
 func (p *press) wireDocument() string {
 	l := languages[0]
 	paths, tags := object{}, []object{}
@@ -95,7 +96,7 @@ func (p *press) wireDocument() string {
 	return b.String()
 }
 
-// operation returns a call in the document.
+// operation returns a call as an OpenAPI operation.
 func (p *press) operation(l language, c guide.Call, tag string) object {
 	e := p.endpoints[c.Path]
 	op := object{"operationId": operationID(c.Page), "tags": []string{tag}, "summary": p.requiredText(l, c, "call."+c.Page)}
@@ -149,7 +150,7 @@ func (p *press) operation(l language, c guide.Call, tag string) object {
 	return op
 }
 
-// answer returns the schema of a call's answer, be it done or refused: the platform's status is 200 for both.
+// answer returns the schema of a call's response, for success and for errors, because the platform's status is 200 for both.
 func (p *press) answer(l language, c guide.Call, examples object) object {
 	if c.Save != "" {
 		return object{"description": wirePicture, "content": object{"image/jpeg": object{}}}
@@ -170,7 +171,7 @@ func (p *press) answer(l language, c guide.Call, examples object) object {
 	return object{"description": wireAnswer, "content": object{"application/json": media}}
 }
 
-// ownNumbers returns the numbers that a call can answer beside those of every call, as data and as text.
+// ownNumbers returns the error numbers of a call in addition to the common ones, as data and as text.
 func (p *press) ownNumbers(l language, c guide.Call) (numbers []object, text string) {
 	numbers = []object{}
 	seen := map[int]bool{}
@@ -190,10 +191,10 @@ func (p *press) ownNumbers(l language, c guide.Call) (numbers []object, text str
 	return numbers, wireNumbers + "\n\n" + text
 }
 
-// schemas are the properties of an object.
+// schemas maps the properties of an object to their schemas.
 type schemas map[string]any
 
-// put sets the schema of a field whose name has the names of those that it stands in before it.
+// put sets the schema of a field; the name of a nested field has the names of its parent fields as a prefix.
 func (s schemas) put(name string, schema object) {
 	in, rest, nested := strings.Cut(name, ".")
 	if !nested {
@@ -205,7 +206,7 @@ func (s schemas) put(name string, schema object) {
 		values = items
 	}
 	if rest == "*" {
-		return // of any kind, which the object says by listing nothing
+		return // Any field is allowed, which a schema without properties expresses.
 	}
 	childSchemas, has := values["properties"].(schemas)
 	if !has {
@@ -215,7 +216,7 @@ func (s schemas) put(name string, schema object) {
 	childSchemas.put(rest, schema)
 }
 
-// fieldSchema returns the schema of a field, without what stands in it.
+// fieldSchema returns the schema of a field without its nested fields.
 func (p *press) fieldSchema(l language, c guide.Call, name string) object {
 	says := p.text(l, "field."+c.Page+"."+name)
 	if says == "" {
@@ -233,13 +234,13 @@ func (p *press) fieldSchema(l language, c guide.Call, name string) object {
 	return s
 }
 
-// examples are the requests and answers of a call in the transcripts, by names.
+// examples holds the requests and responses of a call from the transcripts, keyed by name.
 type examples struct{ requests, answers object }
 
 var blockHead = regexp.MustCompile(`^(GET|POST) (/[^? ]*)`)
 
-// wireExamples takes from the transcripts the first call that was done, and the first of each number that was answered. A request
-// whose types are others than the document's, which the wire takes too, is no example.
+// wireExamples returns the first successful call in the transcripts, and the first call for each returned error number. A request
+// with field types other than the documented types is not used as an example, although the wire API accepts it.
 func wireExamples(p *press, path, method string, fields schemas, required []string) examples {
 	found := examples{object{}, object{}}
 	files, err := filepath.Glob(filepath.Join(p.root, "internal/edge/api/testdata/wire/*.txt"))
@@ -291,7 +292,7 @@ func (e *examples) take(block, path, method string, fields schemas, required []s
 	}
 }
 
-// fits reports whether the fields of a request have the types that the document gives them.
+// fits reports whether the fields of a request have the documented types.
 func fits(sent map[string]any, fields schemas, required []string) bool {
 	for _, name := range required {
 		if sent[name] == nil {
@@ -326,7 +327,7 @@ func fits(sent map[string]any, fields schemas, required []string) bool {
 	return true
 }
 
-// operationID returns the name of a call as a generated client's method has it.
+// operationID returns the name of a call in the form of a generated client's method name.
 func operationID(page string) string {
 	words := strings.FieldsFunc(page, func(r rune) bool { return r == '-' || r == '_' })
 	for i := range words[1:] {

@@ -1,9 +1,10 @@
-// Command print prints the pages of the documents that are tables of the code. It is run in the folder of the repository:
+// Command print generates the pages of the documentation that are derived from tables in the code. Run the command in the root
+// folder of the repository:
 //
 //	go run ./docs/print
 //
-// With -size it writes docs/size.md alone, which no other run changes. With -evidence it writes the behaviours that have a date by the
-// age of their evidence, with search terms, to standard output.
+// With -size, the command only writes docs/size.md, which is not written without this flag. With -evidence, the command writes the
+// behaviours that have a date, sorted by the age of their evidence, with search terms, to standard output.
 package main
 
 import (
@@ -41,7 +42,7 @@ func main() {
 	}
 }
 
-// printPages writes the pages that changed, and names them.
+// printPages writes the pages that changed, and prints their names.
 func printPages(ctx context.Context, root string) error {
 	list := exec.CommandContext(ctx, "go", "run", "./cmd/qrjump", "help", "--all", "--output=json")
 	list.Dir, list.Stderr = root, os.Stderr

@@ -6,22 +6,22 @@ import (
 	"sync"
 )
 
-// Calls remembers the last calls, the newest last.
+// Calls is a ring buffer of the latest calls, in order of arrival.
 type Calls[T any] struct {
-	// Run tells the calls of one process from those of another in places.
+	// Run identifies the process, so that positions of different processes can be told apart.
 	Run string
 
 	mu   sync.Mutex
 	ring []T
 	next int
-	// added is the number of calls ever: the offset of the newest. A place is never that of another call.
+	// added is the number of calls added so far, which is the offset of the newest call. Offsets are never reused.
 	added int64
 }
 
-// remembered is the number of calls that are kept.
+// remembered is the maximum number of calls in memory.
 const remembered = 1000
 
-// Add remembers one call and forgets the oldest above the bound.
+// Add stores a call and evicts the oldest call if the buffer is full.
 func (c *Calls[T]) Add(item T) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -41,7 +41,7 @@ func (c *Calls[T]) Clear() {
 	c.ring, c.next = nil, 0
 }
 
-// Forget forgets some calls. Their places stay, with nothing in them.
+// Forget deletes the calls for which lookup returns true. The positions of deleted calls stay in the buffer, but empty.
 func (c *Calls[T]) Forget(lookup func(T) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -52,11 +52,10 @@ func (c *Calls[T]) Forget(lookup func(T) bool) {
 	}
 }
 
-// item returns the i-th of those that are kept, the oldest first.
+// item returns the i-th stored call, the oldest first.
 func (c *Calls[T]) item(i int) T { return c.ring[(c.next+i)%len(c.ring)] }
 
-// Last returns at most n calls that keep accepts, newest first, and the place of
-// the newest of all.
+// Last returns at most n calls that keep accepts, newest first, and the position of the newest call of all.
 func (c *Calls[T]) Last(n int, keep func(T) bool) (list []T, place string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,15 +68,14 @@ func (c *Calls[T]) Last(n int, keep func(T) bool) (list []T, place string) {
 	return list, c.place(c.added)
 }
 
-// ListAfter returns at most n calls that keep accepts and that came after a place,
-// oldest first, and the place to go on from. missed is how many came after the
-// place and are forgotten. From a place of another process it begins with the
-// oldest that is kept.
+// ListAfter returns at most n calls after a position that keep accepts, oldest first, and the position to continue from; missed is
+// the number of later calls that were already evicted. For a position of another process, ListAfter starts with the oldest stored
+// call.
 func (c *Calls[T]) ListAfter(place string, n int, keep func(T) bool) (list []T, next string, missed int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	list = []T{}
-	oldest := c.added - int64(len(c.ring)) // the place before the oldest
+	oldest := c.added - int64(len(c.ring)) // the position before the oldest call
 	from := oldest
 	if run, rest, ok := strings.Cut(place, "."); ok && run == c.Run {
 		var said int64

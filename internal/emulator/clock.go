@@ -1,6 +1,5 @@
-// Package emulator knows what the real platform lacks: a clock that can be
-// moved, faults that can be injected, and a record of the last calls. It is
-// wired only where an operator asked for it.
+// Package emulator provides test features that the real platform lacks: an adjustable clock, fault injection, and a record of the
+// last calls. The emulator is active only if an operator has enabled it.
 package emulator
 
 import (
@@ -10,38 +9,37 @@ import (
 	"time"
 )
 
-// Clock is the time of the whole server. It runs at real speed from where it
-// was set, or stands still.
+// Clock provides the time for the whole server. The clock runs at real speed from the time that was set, or is frozen.
 type Clock struct {
 	Real func() time.Time
-	// Save keeps the state over a restart, before it takes effect. It may wait
-	// for transactions that ask for the time, so Now never waits for it.
+	// Save persists the state across restarts, before the state takes effect. Save may wait for transactions that read the clock,
+	// so Now never waits for Save.
 	Save func(state string) error
-	// OnAdvance is called when a move has put the clock on by d; nil = not. The machine's own time goes on besides.
+	// OnAdvance is called after a change has advanced the clock by d; nil = no callback. The duration d does not include real time
+	// that passes.
 	OnAdvance func(d time.Duration) error
 
-	moving sync.Mutex // one move at a time, saving included
-	mu     sync.Mutex // guards state, for moments only
+	moving sync.Mutex // serializes changes of the clock, including Save
+	mu     sync.Mutex // guards state; held only briefly
 	state  clockState
 }
 
 type clockState struct {
-	Offset time.Duration `json:"offset"` // ahead of real time
+	Offset time.Duration `json:"offset"` // added to real time
 	Frozen bool          `json:"frozen"`
-	At     time.Time     `json:"at"` // the time while frozen
+	At     time.Time     `json:"at"` // the time shown while frozen
 }
 
-// Restore continues from a state that Save was given.
+// Restore sets the state from a text that was passed to Save.
 func (c *Clock) Restore(state string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return json.Unmarshal([]byte(state), &c.state)
 }
 
-// Follow shows the time that was set on another node: what read returns, which
-// is what Save was given last; "" is real time.
+// Follow adopts the time that was set on another node: read returns the last text passed to Save; "" is real time.
 func (c *Clock) Follow(read func() (state string, err error)) error {
-	c.moving.Lock() // a move of ours is saved and in force, or neither
+	c.moving.Lock() // waits until a local change is saved and active
 	defer c.moving.Unlock()
 	text, err := read()
 	if err != nil {
@@ -73,7 +71,7 @@ func (c *Clock) timeOf(s clockState) time.Time {
 	return c.Real().Add(s.Offset)
 }
 
-// Frozen reports whether the clock stands still.
+// Frozen reports whether the clock is frozen.
 func (c *Clock) Frozen() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,16 +81,16 @@ func (c *Clock) Frozen() bool {
 // Move is a change of the clock.
 type Move struct {
 	Now     *time.Time    // set to
-	Advance time.Duration // or move on by
-	Freeze  *bool         // then stop or run on
+	Advance time.Duration // or move forward by
+	Freeze  *bool         // then freeze or continue
 	Real    bool          // or follow real time again
 }
 
-// latest keeps the clock where a request id can still carry the second.
+// latest is the last time that the clock can show, because a request id holds the second in 32 bits.
 var latest = time.Date(2106, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Apply moves the clock. Moving back is refused: what was issued would become
-// young again; a reset does it.
+// Apply moves the clock. Apply rejects a move back, because issued tokens would become valid longer; Reset returns to real time
+// instead.
 func (c *Clock) Apply(m Move) error {
 	c.moving.Lock()
 	defer c.moving.Unlock()
@@ -124,7 +122,7 @@ func (c *Clock) Apply(m Move) error {
 	return c.advance(s, moment.Sub(now))
 }
 
-// advance puts a state in force that is ahead by d.
+// advance activates a state that is ahead of the current time by d.
 func (c *Clock) advance(s clockState, d time.Duration) error {
 	if err := c.set(s, true); err != nil || c.OnAdvance == nil {
 		return err
@@ -138,15 +136,15 @@ func (c *Clock) current() clockState {
 	return c.state
 }
 
-// Reset returns to real time.
+// Reset returns the clock to real time.
 func (c *Clock) Reset() error {
 	c.moving.Lock()
 	defer c.moving.Unlock()
 	return c.set(clockState{}, false)
 }
 
-// set saves a state and puts it in force. A time that was shown while it was saved is
-// shown again only where the clock may go back.
+// set saves a state and then activates it. If forward is true, a frozen clock never shows a time before the time shown during the
+// save.
 func (c *Clock) set(s clockState, forward bool) error {
 	if c.Save != nil {
 		text, err := json.Marshal(s)

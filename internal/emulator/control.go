@@ -13,27 +13,28 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// Control is the emulator's part of the admin API.
+// Control implements the emulator operations of the admin API.
 type Control[Call any] struct {
 	Clock *Clock
 	Plan  *Plan
 	Calls *Calls[Call]
-	// About says what calls are chosen by.
+	// About returns the properties by which calls can be filtered.
 	About func(Call) Properties
-	// Paths are the endpoints that a fault can name.
+	// Paths lists the endpoints for which a fault can be set.
 	Paths []string
-	// Reset brings the whole server back to its seed and to real time.
+	// Reset returns the whole server to its seed and to real time.
 	Reset func(context.Context) error
-	// ResetAccounts brings some accounts back to the seed; Unknown is one that neither it nor the server has.
+	// ResetAccounts returns the given accounts to the seed; the error is Unknown for an account that neither the seed nor the
+	// server contains.
 	ResetAccounts func(ctx context.Context, appids []string) error
-	// AddSeed applies a seed over what there is; Wrong reports whether an error of it is the seed's own.
+	// AddSeed applies a seed to the current state; Wrong reports whether an error was caused by the content of the seed.
 	AddSeed   func(ctx context.Context, text string) (SeedResult, error)
 	Wrong     func(error) bool
 	Platforms Platforms
 	Snapshots Snapshots
 }
 
-// Properties holds the properties by which a call can be chosen.
+// Properties holds the properties by which a call can be filtered.
 type Properties struct {
 	RID, Account, Path string
 	ErrCode            int
@@ -45,7 +46,7 @@ type clockView struct {
 	RealTime time.Time `json:"real_time" doc:"what it would show if nobody had moved it"`
 }
 
-// moveInput is the change of the clock: now or advance, then freeze.
+// moveInput is a requested change of the clock: now or advance are applied first, then freeze.
 type moveInput struct {
 	Now            *time.Time `json:"now,omitempty" doc:"sets the clock (RFC 3339)"`
 	Advance        string     `json:"advance,omitempty" doc:"moves it on, for example 36h"`
@@ -53,7 +54,7 @@ type moveInput struct {
 	FollowRealTime bool       `json:"follow_real_time,omitempty" doc:"follow real time again, unless the clock is ahead of it"`
 }
 
-// faultInput is a fault as it is asked for.
+// faultInput is the request body that adds a fault.
 type faultInput struct {
 	Method      string         `json:"method,omitempty" doc:"with response: only calls with this method"`
 	Path        string         `json:"path" doc:"the endpoint; with response any path of the platform"`
@@ -82,7 +83,7 @@ func viewFault(f Fault) faultView {
 	return v
 }
 
-// Operations returns the emulator's lines of the API.
+// Operations returns the emulator's operations of the admin API.
 func (c *Control[Call]) Operations() []o.Route {
 	return append([]o.Route{
 		o.Get("/emulator/clock", "getClock", o.Viewer, c.getClock, "The time of the server"),
@@ -107,14 +108,14 @@ func (c *Control[Call]) Operations() []o.Route {
 	}, append(c.Snapshots.operations(), c.Platforms.operations()...)...)
 }
 
-// noInput is the input of an operation that takes nothing.
+// noInput is the input of an operation without parameters.
 type noInput struct{}
 
 type resetDone struct {
 	Reset bool `json:"reset"`
 }
 
-// Unknown is an account that does not exist.
+// Unknown is the error for an AppID that does not exist.
 type Unknown string
 
 func (u Unknown) Error() string { return "there is no account " + string(u) }
@@ -139,14 +140,14 @@ func (c *Control[Call]) reset(ctx context.Context, in *struct {
 		c.Calls.Forget(func(item Call) bool { return slices.Contains(appids, c.About(item).Account) })
 		return resetDone{true}, nil
 	}
-	// Half a reset would be worse than one whose caller has gone.
+	// The reset completes even if the client disconnects, because a partial reset leaves an inconsistent state.
 	if err := c.Reset(context.WithoutCancel(ctx)); err != nil {
 		return resetDone{}, huma.Error500InternalServerError("the reset failed: " + err.Error())
 	}
 	return resetDone{true}, nil
 }
 
-// SeedResult is the content of a seed, and whether it was applied.
+// SeedResult is the number of entries in a seed, and whether the seed was applied.
 type SeedResult struct {
 	Applied    bool `json:"applied" doc:"false: this very text was applied before, and nothing was done"`
 	Accounts   int  `json:"accounts" doc:"accounts that the seed names"`
@@ -159,7 +160,7 @@ func (c *Control[Call]) addSeed(ctx context.Context, in *struct {
 		Seed string `json:"seed" doc:"the text of a seed file, YAML"`
 	}
 }) (SeedResult, error) {
-	// Stored and not loaded would be worse than a result whose caller has gone.
+	// The seed is applied completely even if the client disconnects, so that it is loaded once it is stored.
 	done, err := c.AddSeed(context.WithoutCancel(ctx), in.Body.Seed)
 	if err != nil && c.Wrong(err) {
 		return SeedResult{}, huma.Error422UnprocessableEntity("nothing was applied: " + err.Error())
@@ -184,7 +185,8 @@ func (c *Control[Call]) listCalls(_ context.Context, in *struct {
 }) (list callList[Call], err error) {
 	keep := func(item Call) bool {
 		properties := c.About(item)
-		return properties.RID != "" && (in.RID == "" || properties.RID == in.RID) && (in.Account == "" || properties.Account == in.Account) &&
+		return properties.RID != "" && (in.RID == "" || properties.RID == in.RID) && (in.Account == "" ||
+			properties.Account == in.Account) &&
 			(in.Path == "" || properties.Path == in.Path) &&
 			(in.ErrCode == 0 || properties.ErrCode == in.ErrCode) && (!in.Failed || properties.ErrCode != 0)
 	}

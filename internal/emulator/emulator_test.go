@@ -382,7 +382,7 @@ func TestCalls(t *testing.T) {
 	var calls struct {
 		Calls []struct {
 			RID, Account, IP, Method, URL, Request, Response, Detail string
-			ErrCode                                                int
+			ErrCode                                                  int
 		}
 	}
 	list := call(s, "GET", "/calls", "")

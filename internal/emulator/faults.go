@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Fault is one entry of the plan: what goes wrong with calls of an endpoint, or what answers calls of a path in place of the server.
+// Fault is one entry of the fault plan: an error that calls to an endpoint get, or a fixed response to calls of a path.
 type Fault struct {
 	ID           int            `json:"id"`
 	Method       string         `json:"method,omitempty"` // "" = any
@@ -18,7 +18,7 @@ type Fault struct {
 	AppID        string         `json:"appid,omitempty"`
 	ErrCode      *int           `json:"errcode,omitempty"`
 	ErrMsg       string         `json:"errmsg,omitempty"`
-	After        bool           `json:"after,omitempty"` // the call is done all the same
+	After        bool           `json:"after,omitempty"` // the call is executed before errcode is returned
 	Count        int            `json:"count,omitempty"` // 0 = unlimited
 	Probability  float64        `json:"probability"`
 	Delay        time.Duration  `json:"-"`
@@ -28,13 +28,14 @@ type Fault struct {
 	TriggerCount int            `json:"trigger_count"`
 }
 
-// FaultResponse answers a call before everything else: it needs no token, and the path may be one that the server does not have.
+// FaultResponse is a fixed response that is sent before any other check: the call needs no token, and the path may be unknown to
+// the server.
 type FaultResponse struct {
 	Status int             `json:"status,omitempty" doc:"left out: 200"`
 	Body   json.RawMessage `json:"body,omitempty" doc:"JSON, or the body itself as a text"`
 }
 
-// Text returns the body as it goes out, and its Content-Type.
+// Text returns the body to send and its Content-Type.
 func (r FaultResponse) Text() (body []byte, kind string) {
 	var text string
 	if len(r.Body) > 0 && json.Unmarshal(r.Body, &text) != nil {
@@ -49,11 +50,11 @@ func (r FaultResponse) Text() (body []byte, kind string) {
 	return []byte(text), "text/plain; charset=utf-8"
 }
 
-// ownPaths are paths of the server that no response replaces.
+// ownPaths lists the server's own path prefixes, for which a FaultResponse is rejected.
 var ownPaths = []string{"/admin/", "/scan/", "/console", "/metrics", "/healthz", "/readyz", "/openapi.json", "/openapi-wire.json",
 	"/.well-known/"}
 
-// checkResponse returns an error for a fault whose response cannot be given.
+// checkResponse returns an error if the response of a fault is invalid.
 func checkResponse(f Fault) error {
 	methods := []string{"", "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"}
 	switch {
@@ -73,14 +74,13 @@ func checkResponse(f Fault) error {
 	return nil
 }
 
-// MaxDelay bounds the delay of a fault.
+// MaxDelay limits the delay of a fault.
 const MaxDelay = time.Minute
 
-// maxFaults bounds the plan.
+// maxFaults limits the number of faults in the plan.
 const maxFaults = 1000
 
-// Plan holds the faults that are in force. The same seed and the same calls
-// give the same faults.
+// Plan holds the active faults. The same random seed and the same calls produce the same faults.
 type Plan struct {
 	mu     sync.Mutex
 	seed   uint64
@@ -96,7 +96,7 @@ func NewPlan(seed uint64) *Plan {
 	return p
 }
 
-// Clear drops every fault and starts the seed again.
+// Clear removes all faults and restarts the random sequence.
 func (p *Plan) Clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,7 +104,7 @@ func (p *Plan) Clear() {
 	p.random = rand.New(rand.NewPCG(p.seed, 0))
 }
 
-// Reseed drops every fault and begins another sequence of chances.
+// Reseed removes all faults and starts a new random sequence.
 func (p *Plan) Reseed(seed uint64) {
 	p.mu.Lock()
 	p.seed = seed
@@ -112,7 +112,7 @@ func (p *Plan) Reseed(seed uint64) {
 	p.Clear()
 }
 
-// Add puts a fault in force and returns it with its id.
+// Add activates a fault and returns the fault with its id.
 func (p *Plan) Add(f Fault) (Fault, error) {
 	if f.Response != nil {
 		if err := checkResponse(f); err != nil {
@@ -148,7 +148,7 @@ func (p *Plan) Add(f Fault) (Fault, error) {
 	return f, nil
 }
 
-// Remove drops one fault; ok is false where there is none with the id.
+// Remove deletes one fault; ok is false if no fault has the id.
 func (p *Plan) Remove(id int) (ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,14 +157,14 @@ func (p *Plan) Remove(id int) (ok bool) {
 	return len(p.faults) < prev
 }
 
-// RemoveOf drops the faults of some accounts alone.
+// RemoveOf deletes the faults of the given accounts only.
 func (p *Plan) RemoveOf(appids []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.faults = slices.DeleteFunc(p.faults, func(f *Fault) bool { return slices.Contains(appids, f.AppID) })
 }
 
-// List returns the faults in force, oldest first.
+// List returns the active faults, oldest first.
 func (p *Plan) List() []Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,14 +175,14 @@ func (p *Plan) List() []Fault {
 	return list
 }
 
-// Next returns what goes wrong with a call: the first fault of its path and
-// account that has times left and whose chance comes up. A fault fires at most
-// Times times, so never more often in a row.
+// Next returns the fault for a call: the first fault of the path and account that has triggers left and whose random draw succeeds.
+// A fault with Count > 0 fires at most Count times.
 func (p *Plan) Next(path, appid string) (Fault, bool) {
 	return p.first(path, func(f *Fault) bool { return f.Response == nil && (f.AppID == "" || f.AppID == appid) })
 }
 
-// NextResponse returns the first fault with a response to a call that has times left and whose chance comes up.
+// NextResponse returns the first fault with a response for the method and path that has triggers left and whose random draw
+// succeeds.
 func (p *Plan) NextResponse(method, path string) (Fault, bool) {
 	return p.first(path, func(f *Fault) bool { return f.Response != nil && (f.Method == "" || f.Method == method) })
 }

@@ -6,7 +6,7 @@ import (
 	o "github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// Agreed is a person's consent, without a page.
+// Agreed is an account owner's consent, given by the API instead of a page.
 type Agreed struct {
 	Component      string `json:"component" doc:"the platform that asked"`
 	PreAuthCode    string `json:"pre_auth_code"`
@@ -15,11 +15,11 @@ type Agreed struct {
 	Move           bool   `json:"move,omitempty" doc:"true takes exclusive sets away from the platform that has them"`
 }
 
-// Platforms is the emulator's part of third-party platforms.
+// Platforms implements the emulator operations for third-party platforms.
 type Platforms struct {
-	// Authorize agrees and returns the authorization_code.
+	// Authorize records the consent and returns the authorization_code.
 	Authorize func(context.Context, Agreed) (string, error)
-	// Ticket makes a verify ticket, pushes it and returns it.
+	// Ticket creates a verify ticket, pushes the ticket to the platform and returns it.
 	Ticket func(ctx context.Context, component string) (string, error)
 }
 

@@ -11,7 +11,7 @@ import (
 	o "github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// Snapshot is the state of the server under a name.
+// Snapshot describes a named saved state of the server.
 type Snapshot struct {
 	Name      string    `json:"name"`
 	CreatedAt time.Time `json:"created_at" doc:"in real time"`
@@ -22,7 +22,7 @@ type Snapshot struct {
 	Bytes     int64     `json:"bytes" doc:"that it takes in the database"`
 }
 
-// Snapshots is the emulator's part that saves states and comes back to them.
+// Snapshots implements the emulator operations that save and restore states.
 type Snapshots struct {
 	List   func(context.Context) ([]Snapshot, error)
 	Save   func(ctx context.Context, name string) (Snapshot, error)
@@ -30,10 +30,10 @@ type Snapshots struct {
 	Delete func(ctx context.Context, name string) error
 }
 
-// ErrNoSnapshot is returned for a name under which nothing is saved.
+// ErrNoSnapshot is returned if no snapshot has the name.
 var ErrNoSnapshot = errors.New("there is no snapshot of this name")
 
-// SnapshotRefused is the reason for which a state is not saved or loaded, and the next step.
+// SnapshotRefused is the reason why a state cannot be saved or loaded, and the next step.
 type SnapshotRefused string
 
 func (r SnapshotRefused) Error() string { return string(r) }
@@ -56,7 +56,7 @@ func (s Snapshots) operations() []o.Route {
 	}
 }
 
-// snapshotPath names a snapshot.
+// snapshotPath holds the path parameter of a snapshot operation.
 type snapshotPath struct {
 	Name string `path:"name" doc:"letters, digits, dots, underscores and hyphens, 64 at most, a letter or a digit first"`
 }
@@ -82,7 +82,7 @@ func (s Snapshots) save(ctx context.Context, in *snapshotPath) (Snapshot, error)
 }
 
 func (s Snapshots) load(ctx context.Context, in *snapshotPath) (Snapshot, error) {
-	// Stored and not loaded into memory would be worse than a load whose caller has gone.
+	// The load completes even if the client disconnects, so that memory and database show the same state.
 	snapshot, err := s.Load(context.WithoutCancel(ctx), in.Name)
 	return snapshot, ofSnapshot(err)
 }

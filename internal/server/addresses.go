@@ -12,20 +12,19 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
-// addressesFile is the file of the data folder in which a running server says where it listens. A
-// server that was killed leaves it behind.
+// addressesFile is the file in the data folder to which a running server writes the addresses of its listeners. A server that is
+// killed leaves the file behind.
 const addressesFile = "addresses.json"
 
-// Addresses are the base URLs of a server's APIs, as they are reached from the
-// server's own machine.
+// Addresses holds the base URLs of a server's APIs, as reachable from the server's own machine.
 type Addresses struct {
 	Wire  string `json:"wire"`
 	Scan  string `json:"scan"`
 	Admin string `json:"admin"`
 }
 
-// ReadAddresses reads what a server wrote into its data folder; fs.ErrNotExist
-// where it stopped or never ran.
+// ReadAddresses reads the addresses that a server wrote into its data folder; it returns fs.ErrNotExist if the server stopped or
+// never ran.
 func ReadAddresses(dir string) (Addresses, error) {
 	var a Addresses
 	file := filepath.Join(dir, addressesFile)
@@ -39,8 +38,8 @@ func ReadAddresses(dir string) (Addresses, error) {
 	return a, nil
 }
 
-// keepAddresses writes into the data folder where the server listens. A server whose disk is full
-// serves without it.
+// keepAddresses writes the addresses of the server's listeners into the data folder. If the disk is full, the server runs without
+// the file.
 func (s *Server) keepAddresses() {
 	s.serving.addresses = Addresses{Wire: s.URL, Scan: s.ScanURL, Admin: s.AdminURL}
 	text, err := json.Marshal(s.serving.addresses)
@@ -49,12 +48,12 @@ func (s *Server) keepAddresses() {
 	}
 	if err != nil {
 		s.log.Warn("the command line will not find this server by its data folder", "error", err)
-		// The file of an earlier server would lead somewhere else.
+		// The file of an earlier server would contain wrong addresses.
 		_ = os.Remove(filepath.Join(s.config.Data, addressesFile))
 	}
 }
 
-// forgetAddresses removes the file unless a later server wrote another.
+// forgetAddresses removes the file unless a later server has replaced it.
 func (s *Server) forgetAddresses() {
 	if s.serving.addresses == (Addresses{}) {
 		return
@@ -67,8 +66,8 @@ func (s *Server) forgetAddresses() {
 	}
 }
 
-// reachable returns a listener's base URL with an address that can be dialled: one
-// that listens everywhere is found on the loopback address.
+// reachable returns a listener's base URL with an address that clients can dial: the unspecified address becomes the loopback
+// address.
 func reachable(base string) string {
 	u, err := url.Parse(base)
 	if err != nil {
@@ -77,6 +76,6 @@ func reachable(base string) string {
 	if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsUnspecified() {
 		return base
 	}
-	u.Host = net.JoinHostPort("127.0.0.1", u.Port()) // "::" takes both families
+	u.Host = net.JoinHostPort("127.0.0.1", u.Port()) // a listener on "::" accepts IPv4 and IPv6
 	return u.String()
 }

@@ -193,6 +193,7 @@ var mayImport = map[string][]string{
 		"internal/server", "internal/store", "internal/testkit/dbtest", "internal/testkit/require", "internal/testkit/testdiag",
 	},
 	"internal/testkit/ceilings":      {},
+	"internal/testkit/vocabulary":    {},
 	"internal/testkit/proctest":      {},
 	"internal/testkit/browsertest":   {"internal/testkit/require"},
 	"internal/testkit/dbtest":        {"internal/testkit/require"},

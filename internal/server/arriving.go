@@ -12,25 +12,25 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/api"
 )
 
-// unread is the number of bytes that are read of a body without a handler: as many as the longest body of the wire has.
+// unread is the maximum number of bytes that are read and dropped if no handler reads a request body: the longest valid body of the
+// wire API.
 const unread = api.MaxBody
 
-// unreadHTTP2 is the same over HTTP/2, where curl 7.88 (Debian 12) loses an answer below 400 that comes before its whole body is sent: a
-// file of rules with a wrong token must be answered, too. It stops sending at an error that it has whole, so that before a longer body an
-// error is sent in one piece, with its length, and any other answer becomes a 413. Over HTTP/1.1 curl reads the answer in any case.
+// unreadHTTP2 is the value of unread for HTTP/2, where curl 7.88 (Debian 12) loses a response below 400 that arrives before its
+// whole body is sent: an upload of a rules file with a wrong token must get its response, too. The client curl stops sending once
+// it has a complete error response; so for a longer body an error response is sent in one piece with its length, and any other
+// response is replaced by a 413. Over HTTP/1.1 curl always reads the response.
 const unreadHTTP2 = 64 << 20
 
-// longestHeld is the maximum size of an answer that is held until it is whole.
+// longestHeld is the maximum size of a response that is buffered until it is complete.
 const longestHeld = 64 << 10
 
-// timelyBody reads the body of a request, within a bounded time and length, before its answer is sent: a client that is
-// still sending may miss the answer, as curl 7.88 (Debian 12) does over HTTP/2. Handlers that read the body move the
-// deadline.
+// timelyBody reads the request body, within a limited time and length, before the response is sent: a client that is still sending
+// may miss the response, as curl 7.88 (Debian 12) does over HTTP/2. Handlers that read the body extend the deadline.
 func (s access) timelyBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control, now := http.NewResponseController(w), time.Now()
-		// A client that stops reading must not keep an answer in memory. A stream sets this anew
-		// with every piece.
+		// A client that stops reading must not keep a response in memory. A streaming handler sets a new deadline with every chunk.
 		_ = control.SetWriteDeadline(now.Add(answerTime))
 		if r.ContentLength == 0 {
 			next.ServeHTTP(w, r)
@@ -38,7 +38,7 @@ func (s access) timelyBody(next http.Handler) http.Handler {
 		}
 		_ = control.SetReadDeadline(now.Add(s.seams.BodyTimeout))
 		if strings.EqualFold(r.Header.Get("Expect"), "100-continue") && r.ProtoMajor == 1 {
-			next.ServeHTTP(w, r) // a client that expects 100 Continue sends no body before a handler reads it
+			next.ServeHTTP(w, r) // a client that sends "Expect: 100-continue" sends its body only after a handler starts to read
 			return
 		}
 		a := &drainingBody{ResponseWriter: w, control: control, body: r.Body, patience: s.seams.BodyTimeout, unread: unread}
@@ -65,22 +65,22 @@ func (s access) timelyBody(next http.Handler) http.Handler {
 	})
 }
 
-// drainingBody is the body of a request and its answer, which waits for the body where no handler reads it.
+// drainingBody is a request body and its response writer; if no handler reads the body, it is drained before the response is sent.
 type drainingBody struct {
 	http.ResponseWriter
 	control  *http.ResponseController
 	body     io.ReadCloser
-	patience time.Duration // for the rest of the body
-	unread   int64         // how many bytes of it are read and dropped
+	patience time.Duration // read timeout for the rest of the body
+	unread   int64         // maximum number of body bytes that are read and dropped
 
-	left     atomic.Int64 // how many bytes are left of the length that the client named; negative where it named none
-	begun    atomic.Bool  // a handler reads it
-	ended    atomic.Bool  // it is complete, or no more of it will come
-	missed   atomic.Int32 // the status that says why the rest was not read; 0 = nothing is missing
+	left     atomic.Int64 // remaining bytes of the request's Content-Length; negative without a Content-Length
+	begun    atomic.Bool  // a handler has started to read the body
+	ended    atomic.Bool  // the body is complete, or no more bytes will arrive
+	missed   atomic.Int32 // HTTP status for the reason why the rest of the body was not read; 0 = all was read
 	answered atomic.Bool
 
-	mayHold bool         // over HTTP/2 an answer is held until the body was read
-	status  int          // of an answer that is held; 0 = none is
+	mayHold bool         // true over HTTP/2: the response is buffered until the body was read
+	status  int          // status code of the buffered response; 0 = none is buffered
 	held    bytes.Buffer // its body
 }
 
@@ -118,14 +118,14 @@ func (a *drainingBody) Write(b []byte) (int, error) {
 	return a.ResponseWriter.Write(b)
 }
 
-// FlushError is for http.ResponseController.
+// FlushError lets http.ResponseController flush the response.
 func (a *drainingBody) FlushError() error {
 	a.beforeAnswer(http.StatusOK)
 	a.release()
 	return a.control.Flush()
 }
 
-// send sends what is held.
+// send sends the buffered response.
 func (a *drainingBody) send() {
 	status := a.status
 	a.status = 0
@@ -133,7 +133,7 @@ func (a *drainingBody) send() {
 	_, _ = a.ResponseWriter.Write(a.held.Bytes())
 }
 
-// release sends what is held of an answer that is too long to be held, or comes in pieces.
+// release sends the buffered part of a response that is too long to buffer or is flushed in pieces.
 func (a *drainingBody) release() {
 	if a.status != 0 {
 		if a.status >= 400 || !a.begun.Load() {
@@ -143,11 +143,11 @@ func (a *drainingBody) release() {
 	}
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap returns the underlying writer, for http.ResponseController.
 func (a *drainingBody) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// beforeAnswer reads the rest of the body before the first byte of an answer is sent, or holds the answer. A handler that answers while it
-// reads, line by line, reads its body itself.
+// beforeAnswer drains the rest of the request body before the first byte of a response is sent, or marks the response as buffered.
+// If a handler writes its response while it reads the body line by line, beforeAnswer leaves the body to the handler.
 func (a *drainingBody) beforeAnswer(status int) {
 	if status < 200 || a.answered.Swap(true) {
 		return
@@ -160,13 +160,13 @@ func (a *drainingBody) beforeAnswer(status int) {
 	}
 }
 
-// rest reads the rest of the body and drops it. Where that is too long, or does not come, missed says so, and the connection ends with
-// the answer.
+// rest reads and drops the remaining request body. If the body is too long or does not arrive in time, rest sets missed to an HTTP
+// status, and the connection is closed after the response.
 func (a *drainingBody) rest() {
 	if !a.ended.Load() && a.left.Load() <= a.unread {
 		_ = a.control.SetReadDeadline(time.Now().Add(a.patience))
 		if _, err := io.CopyN(io.Discard, a, a.unread+1); err == io.EOF {
-			_ = a.control.SetReadDeadline(time.Time{}) // of an answer that takes long
+			_ = a.control.SetReadDeadline(time.Time{}) // for a response that takes long
 			return
 		}
 	}

@@ -17,19 +17,19 @@ import (
 	"github.com/qrjump/qrjump/internal/store/archive"
 )
 
-// export writes an archive of everything as it is at one moment, while the
-// server works on. An error before the first byte leaves w untouched.
+// export writes an archive of all data as of a single moment, while the server continues to run. If an error occurs before the
+// first byte, nothing is written to w.
 func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) error {
 	if err := s.domain.book.Flush(ctx); err != nil {
 		return err
 	}
-	// Scans that are still in the journals of other nodes would be missing.
+	// Without this step, scans that are still in the journals of other nodes would be missing.
 	if s.scanning.counter.Nodes != nil {
 		if err := s.scanning.counter.Nodes.SyncAll(ctx); err != nil {
 			return err
 		}
 	}
-	// If this fails, scans that are not counted yet are counted where the archive is restored.
+	// If this fails, scans that are not yet counted are counted after the archive is restored.
 	if err := s.scanning.counter.CatchUpAndSave(ctx); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "the export goes on with scans that are not counted yet", "error", err)
 	}
@@ -43,12 +43,12 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	}
 	rows, schema := packed.Manifest.Rows(), packed.Manifest.Schema
 	s.log.InfoContext(ctx, "everything was exported", "rows", rows, "schema", schema)
-	// The note comes after the export, so the archive does not have it.
+	// The audit entry is written after the export, so the archive does not contain it.
 	return s.store.Note(ctx, "export", "", "export", map[string]int64{"rows": rows, "schema": schema})
 }
 
-// pack packs everything as it is at one moment. The database holds that snapshot only while this
-// runs, however slowly a client reads the archive.
+// pack packs all data as of a single moment. The database snapshot is held only while pack runs, however slowly a client downloads
+// the archive.
 func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.Packed, err error) {
 	err = s.store.Snapshot(ctx, func(p *store.Snapshot) error {
 		keys := map[string][]byte{}
@@ -69,9 +69,8 @@ func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.P
 	return packed, err
 }
 
-// Import fills an empty database from the archive in a file. Its keys are sealed by the master key
-// of c, which is made where there is none. When Import returns nil everything was stored, else
-// nothing. It calls passphrase only if the archive is in order.
+// Import loads an archive file into an empty database. The archive's keys are sealed with the master key of c, which is created if
+// it does not exist. Import is atomic: after an error nothing is stored. Import calls passphrase only if the archive is valid.
 func Import(ctx context.Context, c Config, file string, passphrase func() (string, error)) (archive.Manifest, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -118,7 +117,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 		s.ScansInto(scanlog.RestoreInto(c.scansDir(), rand.Reader))
 	}
 	err = s.Load(ctx, func(l *store.Restore) error {
-		// Not before this is it known that the database has no keys of its own.
+		// Only at this point is it certain that the database has no keys of its own.
 		master, _, err := masterKey(c, rand.Reader, true)
 		if err != nil {
 			return err
@@ -136,13 +135,13 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	if err != nil {
 		return m, err
 	}
-	// The folder works with this database from now on.
+	// From now on the data folder belongs to this database.
 	if err := os.Remove(identityFile(c.Data)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return m, fmt.Errorf("forgetting which database the folder worked with: %w", err)
 	}
 	return m, s.Migrate(ctx)
 }
 
-// CodeFloorAt is below the counter of every code that a server with a right clock gives out from a
-// moment on, for the --code-floor of a restored server.
+// CodeFloorAt returns a number below the counter of every code that a server with a correct clock issues from the given time on,
+// for the --code-floor flag of a restored server.
 func CodeFloorAt(now time.Time) uint64 { return codes.FloorAt(now) }

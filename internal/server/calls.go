@@ -14,15 +14,15 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// exact are the interfaces with limits of their own: their calls are counted in the transactions
-// that answer them.
+// exact maps interfaces that have their own daily limits to these limits: their calls are counted in the transactions that execute
+// the calls.
 var exact = map[string]func(settings.Settings) int{
 	"/cgi-bin/token":                         func(s settings.Settings) int { return s.TokenDailyLimit },
 	"/cgi-bin/component/api_component_token": func(s settings.Settings) int { return s.TokenDailyLimit },
 	"/intp/marketcode/applycode":             func(settings.Settings) int { return codes.AppliesPerDay },
 }
 
-// openBook prepares the counts and the log of calls.
+// openBook prepares the call counters and the call log.
 func (s *Server) openBook() {
 	s.domain.book = &apiusage.Book{Store: s.store, Settings: s.chosen.settings, Now: s.countNow, ClockBelieved: s.wall.Believed,
 		Log: s.log, Exact: exact, Interfaces: api.Paths(), Alone: !s.store.Shared()}
@@ -36,11 +36,11 @@ func (s *Server) openBook() {
 	}
 }
 
-// countsPart writes counts of calls and their log.
+// countsPart returns the component that writes the call counters and the call log.
 func (s *Server) countsPart() component {
 	return component{name: "counts of calls", run: func(ctx context.Context) { s.domain.book.Run(ctx) },
 		stop: func(ctx context.Context) error {
-			// These counts are best effort: a full disk loses no more here than a kill does.
+			// These counts are best effort: a full disk loses as much as a kill of the process.
 			if err := s.domain.book.Flush(ctx); err != nil {
 				s.log.WarnContext(ctx, "the latest counts of calls, calls of the log and deviations are not kept", "error", err)
 			}
@@ -48,7 +48,7 @@ func (s *Server) countsPart() component {
 		}}
 }
 
-// checkLimits says which of the paths in daily_limits cannot have a limit.
+// checkLimits returns an error for a path in daily_limits that cannot have a limit.
 func checkLimits(object []byte) error {
 	var given struct {
 		DailyLimits settings.Limits `json:"daily_limits"`

@@ -15,16 +15,16 @@ import (
 
 const clockMeta = "emulator.clock"
 
-// emulation is the emulator's part of a server; nil without it.
+// emulation is the part of a server that the emulator uses; nil if the emulator is off.
 type emulation struct {
 	clock *emulator.Clock
 	plan  *emulator.Plan
 	calls *emulator.Calls[api.Record]
-	wire  *api.API         // nil before the listeners open
+	wire  *api.API         // nil until the listeners open
 	pages *landing.Gateway // as wire
 }
 
-// openClock chooses the clock of the server: the machine's, or the emulator's.
+// openClock selects the clock of the server: the machine's clock or the emulator's clock.
 func (s *Server) openClock(ctx context.Context) error {
 	state, err := s.store.Meta(ctx, clockMeta)
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *Server) openClock(ctx context.Context) error {
 	return nil
 }
 
-// advanceLimits makes what limits count older by d, on which the emulator's clock was moved.
+// advanceLimits ages the counters of limits by d, the duration by which the emulator's clock was moved.
 func (s *Server) advanceLimits(d time.Duration) error {
 	if s.emulation.wire != nil {
 		s.emulation.wire.Advance(d)
@@ -63,7 +63,7 @@ func (s *Server) advanceLimits(d time.Duration) error {
 	return s.store.AdvanceLimits(context.Background(), d)
 }
 
-// wallClockPart looks at the clock of this machine.
+// wallClockPart returns the component that watches this machine's clock.
 func (s *Server) wallClockPart() component {
 	return component{
 		name: "clock of the machine",
@@ -71,13 +71,13 @@ func (s *Server) wallClockPart() component {
 			s.wall = clockguard.Open(s.config.Data, s.realNow, s.seams.Elapsed, s.log)
 			return nil
 		},
-		// It writes into the data folder, so it must end before the folder is released.
+		// Watch writes into the data folder, so it must end before the folder's lock is released.
 		run: func(ctx context.Context) { s.wall.Watch(ctx) },
 	}
 }
 
-// countNow returns the time whose day and month limits count for. The machine's clock, where it jumped
-// ahead, begins no new day or month; an emulated clock does, since it is moved for that.
+// countNow returns the time that assigns calls to a day or month for limits. If the machine's clock jumps ahead, countNow starts no
+// new day or month; a moved emulator clock does, because that is the purpose of moving it.
 func (s *Server) countNow() time.Time {
 	now := s.now()
 	if s.config.emulates() {

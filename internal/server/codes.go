@@ -7,8 +7,8 @@ import (
 	"github.com/qrjump/qrjump/internal/print/printpackage"
 )
 
-// openPress prepares the codes. Without a prefix of the operator no codes are given out, except
-// with --dev, where they have the platform's prefix.
+// openPress prepares the service that makes codes. If the operator has no prefix, no codes are issued, except with --dev, where
+// codes have the platform's prefix.
 func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 	keys, err := ring.codes(ctx)
 	if err != nil {
@@ -30,7 +30,7 @@ func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 		prefix = codes.DefaultPrefix
 	}
 	s.secrets.openIDs, s.scanning.users = openIDs, s.secrets.vault.Hasher("scan_user")
-	defer func() { s.domain.desk = codes.NewDesk(s.domain.press) }()
+	defer func() { s.domain.desk = codes.NewTicketWriter(s.domain.press) }()
 	s.domain.press = &codes.Service{Store: s.store, Memory: s.domain.current.Codes, Keys: keys, Vault: s.secrets.vault,
 		OpenIDs: openIDs, Settings: s.chosen.settings,
 		Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed, Random: s.random, Prefix: prefix,

@@ -1,9 +1,9 @@
 package server
 
-// The components of a server: each has the groups of fields that it uses, and is made when it is called, so that it sees what a part
-// that started meanwhile opened.
+// The components of a server: each holds the groups of fields that it uses, and is constructed at each call, so that it sees what
+// other parts opened since the start.
 
-// settingsService sets, stores and loads what an operator chooses.
+// settingsService sets, stores and loads the operator's settings.
 type settingsService struct {
 	*deps
 	chosen *chosen
@@ -13,7 +13,7 @@ func (s *Server) settings() settingsService {
 	return settingsService{&s.deps, &s.chosen}
 }
 
-// seeder fills the store from a seed, empties it, and saves and loads its states.
+// seeder fills the store from a seed file, empties the store, and saves and loads snapshots of its state.
 type seeder struct {
 	*deps
 	chosen    *chosen
@@ -28,7 +28,7 @@ func (s *Server) seeder() seeder {
 	return seeder{&s.deps, &s.chosen, &s.secrets, &s.domain, &s.emulation, &s.scanning, s.settings()}
 }
 
-// scanRecords opens, counts, ships and removes the log of scans.
+// scanRecords opens, counts, ships and deletes the scan log.
 type scanRecords struct {
 	*deps
 	chosen   *chosen
@@ -41,7 +41,7 @@ func (s *Server) scans() scanRecords {
 	return scanRecords{&s.deps, &s.chosen, &s.secrets, &s.domain, &s.scanning}
 }
 
-// access decides which requests are answered, and notes failed credentials.
+// access decides which requests are allowed, and records failed credentials.
 type access struct {
 	*deps
 	chosen  *chosen
@@ -54,7 +54,7 @@ func (s *Server) access() access {
 	return access{&s.deps, &s.chosen, &s.secrets, &s.domain, &s.serving}
 }
 
-// requests sends requests to other servers.
+// requests sends outbound HTTP requests.
 type requests struct {
 	*deps
 	chosen    *chosen
@@ -66,7 +66,7 @@ func (s *Server) requests() requests {
 	return requests{&s.deps, &s.chosen, &s.domain, &s.emulation}
 }
 
-// health reports whether the server can scan and change.
+// health reports whether the server can process scans and changes.
 type health struct {
 	*deps
 	domain   *domain

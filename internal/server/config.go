@@ -18,48 +18,48 @@ import (
 
 // Config is the operator's configuration of a server. Every field is a flag of "qrjump serve" and an environment variable QRJUMP_….
 type Config struct {
-	Data         string        // folder of the embedded database and the keys
-	Database     string        // postgres://…; "" = embedded in Data
-	Events       string        // nats://…: scans are shipped to a stream there; "" = to the database
-	Lake         string        // folder or s3://BUCKET/PREFIX where scans are written as Parquet; "" = nowhere
-	Listen       string        // address of everything; port 0 picks one
-	ScanListen   string        // address of the scan API; "" = on Listen
-	AdminListen  string        // address of the admin API and metrics; "" = on Listen
-	Seed         string        // YAML file; "" = none
-	SeedAllow    []string      // ranges that may call accounts and platforms of Seed that have no ip_allowlist; nil = any
-	Set          []string      // settings, NAME=VALUE each, over those of the seed; a reset keeps them
-	Language     i18n.Language // of what serve says to a person at its terminal
-	Dev          bool          // demo accounts, emulator, no credentials for scan and admin
-	DevPublic    bool          // Dev or Emulator although strangers can reach a listener
-	DevHost      []string      // names under which Dev is called, beside this machine's own
-	Emulator     bool          // emulator controls without the rest of Dev
-	TLSCert      string        // certificate file of every listener; "" = plain HTTP
+	Data         string        // folder that holds the embedded database and the keys
+	Database     string        // postgres:// URL; "" = embedded database in Data
+	Events       string        // nats:// URL of the stream to which scans are shipped; "" = shipped to the database
+	Lake         string        // folder or s3://BUCKET/PREFIX to which scans are written as Parquet files; "" = none
+	Listen       string        // address of all APIs; port 0 selects a free port
+	ScanListen   string        // address of the scan API; "" = same as Listen
+	AdminListen  string        // address of the admin API and metrics; "" = same as Listen
+	Seed         string        // path of the seed file in YAML; "" = none
+	SeedAllow    []string      // networks that may call accounts and platforms of Seed without an ip_allowlist; nil = any
+	Set          []string      // settings as NAME=VALUE that override the seed; they survive a reset
+	Language     i18n.Language // language of the texts that serve prints on its terminal
+	Dev          bool          // developer mode: demo accounts, emulator, no credentials for the scan and admin APIs
+	DevPublic    bool          // allows Dev or Emulator even if other machines can reach a listener
+	DevHost      []string      // additional host names under which a Dev server accepts requests
+	Emulator     bool          // emulator controls without the other parts of Dev
+	TLSCert      string        // TLS certificate file of every listener; "" = plain HTTP
 	TLSKey       string        // its key
-	TLSDev       bool          // a local authority in Data/tls and a certificate of it
-	TrustedProxy []string      // CIDR of proxies whose X-Forwarded-For is believed
-	AdminToken   string        // "" = the one in Data/admin-token, made at the first start
-	OIDC         OIDC          // where people sign in who have no password here; zero = there is no such provider
-	CodePrefix   string        // stands before every new code text; "" = none of the operator's own
-	CodeFloor    uint64        // new codes' counters are not below it
-	Regions      string        // file in the MaxMind DB format; "" = regions are unknown
+	TLSDev       bool          // use a local certificate authority in Data/tls and a certificate from this authority
+	TrustedProxy []string      // CIDR ranges of proxies whose X-Forwarded-For header is trusted
+	AdminToken   string        // "" = the token in Data/admin-token, generated at the first start
+	OIDC         OIDC          // OpenID Connect provider for people without a password on this server; zero = none
+	CodePrefix   string        // prefix of every new code text; "" = the operator has no prefix
+	CodeFloor    uint64        // lower bound for the counters of new codes
+	Regions      string        // region database in the MaxMind DB format; "" = regions are unknown
 	LogFormat    string        // text or json
-	MasterKey    string        // 64 hexadecimal digits; "" = the one in Data/master.key
-	// Strict is the least sure mark of what is refused, unless a setting says otherwise; "" = nothing is.
+	MasterKey    string        // 64 hexadecimal digits; "" = the key in Data/master.key
+	// Strict is the lowest evidence level at which behaviours are rejected, unless a setting overrides it; "" = none are rejected.
 	Strict behaviour.Evidence
-	AsOf   string // the day, 2006-01-02, as of which answers are what the platform's were; "" = today
-	// ShutdownDelay is the time for which /readyz answers 503 before the listeners close.
+	AsOf   string // day in the format 2006-01-02 whose platform responses the server reproduces; "" = today
+	// ShutdownDelay is the time for which /readyz responds with 503 before the listeners close.
 	ShutdownDelay time.Duration
 }
 
-// Loopback are the ranges of this machine's own addresses, for SeedAllow.
+// Loopback lists the networks of this machine's own addresses, for SeedAllow.
 var Loopback = []string{"127.0.0.0/8", "::1/128"}
 
-// OIDC is an OpenID Connect provider, and this server as its client.
+// OIDC configures an OpenID Connect provider and this server as its client.
 type OIDC struct {
 	Issuer       string
 	ClientID     string
-	ClientSecret string // "" = the one in Data/oidc-client-secret; without both a public client
-	RolesClaim   string // the claim with the roles; "" = roles
+	ClientSecret string // "" = the secret in Data/oidc-client-secret; without either secret the server is a public client
+	RolesClaim   string // name of the claim that holds the roles; "" = roles
 }
 
 func (o OIDC) check() error {
@@ -78,8 +78,8 @@ func (o OIDC) check() error {
 // longestDelay bounds ShutdownDelay.
 const longestDelay = 10 * time.Minute
 
-// ErrUsage marks errors of the person who started the program: a wrong flag, an
-// unreadable seed, a busy port. The program exits with 2.
+// ErrUsage marks errors that the person who started the program caused: a wrong flag, an unreadable seed file, a busy port. The
+// program exits with code 2 on such an error.
 var ErrUsage = errors.New("usage")
 
 type usageError struct{ err error }
@@ -90,12 +90,12 @@ func (e usageError) Is(target error) bool { return target == ErrUsage }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// Default returns the values that work with no flag at all.
+// Default returns the configuration of a server that is started without flags.
 func Default() Config {
 	return Config{Data: "qrjump-data", Listen: "127.0.0.1:8080", LogFormat: "text"}
 }
 
-// Validate returns which value is wrong, in one line.
+// Validate returns a one-line error that names the invalid value.
 func (c Config) Validate() error {
 	if c.Data == "" {
 		return usage("--data is empty: name a folder")
@@ -163,10 +163,10 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// emulates reports whether the clock can be moved and faults injected.
+// emulates reports whether emulator controls are on: moving the clock and injecting faults.
 func (c Config) emulates() bool { return c.Dev || c.Emulator }
 
-// loopback reports whether a listen host is reached from this machine only.
+// loopback reports whether a listen host is reachable from this machine only.
 func loopback(host string) bool {
 	if host == "localhost" {
 		return true

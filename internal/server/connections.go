@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/connlimit"
 )
 
-// openRooms shares out how many connections there may be.
+// openRooms distributes the maximum number of connections between the public and the admin listeners.
 func (s *Server) openRooms() {
 	separate := false
 	for _, on := range s.config.listeners() {
@@ -34,7 +34,7 @@ func (s *Server) openRooms() {
 	}
 }
 
-// bound puts a listener's connections into the room of its kind.
+// bound wraps a listener with the connection limit of its kind, public or admin.
 func (s *Server) bound(l net.Listener, role listenerRole) net.Listener {
 	return s.serving.rooms[role == admin].Listener(l, s.seams.RefusedTime)
 }

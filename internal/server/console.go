@@ -24,13 +24,13 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
-// console returns the pages over the operations of the admin API.
+// console returns the web console, which uses the operations of the admin API.
 func (s *Server) console(operationsOf http.Handler) *console.Console {
 	scanMux := http.NewServeMux()
 	explain := s.scanAPI()
-	explain.Key = nil // the visitor's role is asked instead
+	explain.Key = nil // no scan key: the visitor's role is checked instead
 	explain.Register(scanMux, humago.New(http.NewServeMux(), huma.DefaultConfig("", "")))
-	// Callers that are limited to accounts are answered for these.
+	// Callers that are restricted to certain accounts get results for these accounts only.
 	scans := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scanMux.ServeHTTP(w, r.WithContext(scanapi.WithAccounts(r.Context(), adminroute.CallerFromContext(r.Context()).Accounts)))
 	})
@@ -68,7 +68,7 @@ func (s health) health(ctx context.Context, started time.Time) console.Health {
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	h := console.Health{DiskFree: -1, Memory: int64(memory.Sys - memory.HeapReleased), StartedAt: started}
-	h.Fault, _ = s.fault(ctx, "") // GET /readyz puts the error into the log
+	h.Fault, _ = s.fault(ctx, "") // GET /readyz logs the error
 	if free, known := scanlog.FreeSpace(s.config.Data); known {
 		h.DiskFree = free
 		if free < scanlog.MinFreeSpace {
@@ -80,15 +80,15 @@ func (s health) health(ctx context.Context, started time.Time) console.Health {
 	return h
 }
 
-// tlsOnly reports whether a browser may be told to come by TLS only. Only the console tells it: a
-// wire client would ignore it, and a buyer's browser may use this host for other things. It is
-// never told on a developer's machine, where "localhost" is the name of every other program too.
+// tlsOnly reports whether responses may tell a browser to use TLS only (HSTS). Only console pages send this header: a wire client
+// would ignore the header, and a customer's browser may use the host for other services. The header is never sent on a developer's
+// machine, where "localhost" is also the name of every other program.
 func (s access) tlsOnly(r *http.Request) bool {
 	return s.scheme(r) == "https" && !s.config.Dev && !s.config.TLSDev
 }
 
-// isAdminToken reports whether a typed text is the admin token; people.ErrTooMany for one that is not, after too many that were
-// not.
+// isAdminToken reports whether a typed text is the admin token; after too many wrong texts, it returns iam.ErrTooMany for
+// another wrong text.
 func (s access) isAdminToken(r *http.Request, text string) (bool, error) {
 	if sameSecret(text, s.secrets.adminToken) {
 		return true, nil
@@ -99,8 +99,8 @@ func (s access) isAdminToken(r *http.Request, text string) (bool, error) {
 	return false, nil
 }
 
-// callAgain makes a call of the wire in the name of an account, with a token that the account never
-// gets, and returns its request id.
+// callAgain repeats a wire call in the name of an account, with a token that the account never receives, and returns the request
+// id.
 func (s *Server) callAgain(ctx context.Context, account, path, query, body string) (rid string, err error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
@@ -132,7 +132,7 @@ func (s *Server) callAgain(ctx context.Context, account, path, query, body strin
 	return rid, nil
 }
 
-// discarded is an answer of which only the headers are wanted.
+// discarded is a response writer that keeps only the headers.
 type discarded struct {
 	header http.Header
 }
@@ -141,7 +141,7 @@ func (d *discarded) Header() http.Header         { return d.header }
 func (d *discarded) Write(b []byte) (int, error) { return len(b), nil }
 func (d *discarded) WriteHeader(int)             {}
 
-// demandsFactor reports whether people of a role must have a second factor.
+// demandsFactor reports whether people with a role must use a second factor.
 func (s access) demandsFactor(role string) bool {
 	demand := s.chosen.settings.Get().SecondFactor
 	return demand == settings.DemandEveryone || demand == settings.Admins && adminroute.Role(role).AtLeast(adminroute.Admin)

@@ -22,7 +22,7 @@ type domain struct {
 	accounts *accounts.Service
 	rules    *rules.Book
 	press    *codes.Service
-	// packageSigner signs printers' packages.
+	// packageSigner signs the packages for printers.
 	packageSigner *printpackage.Signer
 	desk          *codes.TicketWriter
 	book          *apiusage.Book
@@ -34,7 +34,7 @@ type domain struct {
 	contact       contact
 }
 
-// domainPart prepares accounts, rules and codes, on the clock that counts.
+// domainPart returns the component that prepares accounts, rules and codes with the server's clock.
 func (s *Server) domainPart() component {
 	return component{name: "accounts, rules and codes", start: s.openDomain}
 }
@@ -82,8 +82,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 	return nil
 }
 
-// memoryPart fills the memory that scans are answered from, and reads again what
-// could not be read.
+// memoryPart returns the component that fills the in-memory copy for scans, and retries reads that failed.
 func (s *Server) memoryPart() component {
 	return component{
 		name: "memory of scans",

@@ -35,18 +35,18 @@ type DrillReport struct {
 	Schema    int64         `json:"schema"`
 	Tables    int           `json:"tables"`
 	Rows      int64         `json:"rows"`
-	Same      int           `json:"same"` // tables whose every byte was read back equal
+	Same      int           `json:"same"` // number of tables whose bytes were all read back equal
 	Restored  time.Duration `json:"restored_ns"`
 	Started   time.Duration `json:"started_ns"`
 	Rules     int           `json:"rules"`
 	Published int           `json:"published"`
-	Opened    int           `json:"opened"`    // published rules that a scan opened
-	Explained int           `json:"explained"` // published rules that open nothing, as their account is
+	Opened    int           `json:"opened"`    // published rules whose text opened a Mini Program in a scan
+	Explained int           `json:"explained"` // published rules that open nothing, with a reason in the explanation
 	Batches   int           `json:"batches"`
-	Codes     int           `json:"codes"` // codes that were made, read and found again
+	Codes     int           `json:"codes"` // codes that were made, read back and found
 }
 
-// Compared says how the restored tables were compared with the archive.
+// Compared describes how the restored tables were compared with the archive.
 func (r DrillReport) Compared() string {
 	if r.Same == r.Tables {
 		return "every table equal to the archive byte by byte"
@@ -57,11 +57,9 @@ func (r DrillReport) Compared() string {
 // drillScans is the maximum number of published rules that a drill scans.
 const drillScans = 10_000
 
-// Drill shows that an archive restores: it imports it into an embedded
-// database in a temporary folder, compares that with the archive, starts a
-// server on it on a free port of the loopback address, scans the published
-// rules and finds codes of every batch again. That server sends nothing to
-// anybody. The folder is gone when Drill returns.
+// Drill proves that an archive can be restored: it imports the archive into an embedded database in a temporary folder, compares
+// the data, starts a server on a free loopback port, scans the published rules and finds codes of every batch. The server of the
+// drill sends no outbound requests. The temporary folder is deleted before Drill returns.
 func Drill(ctx context.Context, file string, passphrase func() (string, error)) (r DrillReport, err error) {
 	dir, err := os.MkdirTemp("", "qrjump-drill-")
 	if err != nil {
@@ -98,15 +96,15 @@ func Drill(ctx context.Context, file string, passphrase func() (string, error)) 
 	return r, d.findCodes(ctx, &r)
 }
 
-// silent returns a client without network access.
+// silent returns an HTTP client without network access.
 func silent() *safehttp.Client {
 	return &safehttp.Client{Dial: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("a drill sends nothing")
 	}}
 }
 
-// compareRestored reads every table back. What counts rules must be right, and where
-// the archive has this program's schema the bytes must be the same.
+// compareRestored reads every restored table back and returns the number of tables that equal the archive. The counters of rules
+// must be right, and if the archive has this program's schema, the bytes must be equal.
 func compareRestored(ctx context.Context, c Config, m archive.Manifest) (equal int, err error) {
 	s, err := store.Open(ctx, store.Target{Dir: c.Data})
 	if err != nil {
@@ -117,7 +115,7 @@ func compareRestored(ctx context.Context, c Config, m archive.Manifest) (equal i
 		return 0, err
 	}
 	if m.Schema != store.NewestSchema() {
-		return 0, nil // Import has counted the rows; the migrations may have moved them
+		return 0, nil // Import has already checked the row counts; migrations may have changed the rows
 	}
 	journal, err := scanlog.OpenJournal(c.scansDir(), scanlog.JournalOptions{})
 	if err != nil {
@@ -145,7 +143,7 @@ func compareRestored(ctx context.Context, c Config, m archive.Manifest) (equal i
 	})
 }
 
-// drill is a restored server that is being tried.
+// drill is a restored server under test.
 type drill struct {
 	server *Server
 	token  string
@@ -180,8 +178,8 @@ func (d *drill) do(ctx context.Context, method, path string, body, dst any) erro
 	return json.Unmarshal(answer, dst)
 }
 
-// scanRules scans published rules as an app does. One that opens nothing must
-// be near in the explanation, with a verdict about its state.
+// scanRules scans published rules as a scanning app does. A rule that opens nothing must appear in the explanation, with a verdict
+// about its state.
 func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
 	var key struct{ Key string }
 	if err := d.do(ctx, http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "drill-" + strings.ToLower(rand.Text())[:8]},
@@ -220,7 +218,7 @@ func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
 	}
 }
 
-// opens scans a rule's own text.
+// opens scans the text of a rule and reports whether a Mini Program opens.
 func (d *drill) opens(ctx context.Context, rule rules.Rule) (bool, error) {
 	var got struct {
 		Action string
@@ -249,7 +247,7 @@ func (d *drill) opens(ctx context.Context, rule rules.Rule) (bool, error) {
 	return false, fmt.Errorf("a scan of it does not find it: %s", got.Action)
 }
 
-// findCodes makes codes of every batch, and finds them again by their texts.
+// findCodes makes codes of every batch, and finds these codes again by their texts.
 func (d *drill) findCodes(ctx context.Context, r *DrillReport) error {
 	press := d.server.domain.press
 	for _, b := range press.Memory.Batches() {
@@ -257,7 +255,7 @@ func (d *drill) findCodes(ctx context.Context, r *DrillReport) error {
 		for _, index := range []int64{0, b.Count / 2, b.Count - 1} {
 			code, text, err := press.Print(ctx, b, index)
 			if errors.Is(err, errcode.NotFinished) {
-				continue // an import that is not at its end
+				continue // an unfinished import of codes
 			}
 			if err != nil {
 				return fmt.Errorf("code %d of application %d cannot be read: %w", index, b.ID, err)

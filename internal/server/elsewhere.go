@@ -12,20 +12,19 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/console"
 )
 
-// The types of the problems for a call that came to the wrong listener. By them our client tells
-// that from a thing that does not exist.
+// The problem types for a call that arrived at the wrong listener or at an unknown path. By the problem type, our client
+// distinguishes a wrong listener from a missing resource.
 const (
 	elsewhereType = "urn:qrjump:problem:wrong-listener"
 	noPathType    = "urn:qrjump:problem:no-such-path"
 )
 
-// surfaceFlags are the names of the surfaces and the flags that move them.
+// surfaceFlags maps each API surface to its name and to the flag that sets its address.
 var surfaceFlags = map[listenerRole][2]string{
 	wire: {"the wire", "--listen"}, scans: {"the scan API", "--scan-listen"}, admin: {"the admin API", "--admin-listen"}}
 
-// wrongListener answers calls of a surface that another listener of this server serves. The caller may
-// be a stranger, so the answer names the flag and not the address, which an operator finds in the
-// data folder.
+// wrongListener responds with 404 to calls for a surface that another listener of this server serves. The caller may be untrusted,
+// so the response names the flag and not the address, which an operator finds in the data folder.
 func (s *Server) wrongListener(role listenerRole) http.HandlerFunc {
 	name, flag := surfaceFlags[role][0], s.flagOf(role)
 	detail := fmt.Sprintf("%s is on another listener of this server, see its flag %s; its address is in %s of the server's data folder",
@@ -33,8 +32,8 @@ func (s *Server) wrongListener(role listenerRole) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { writeNotFound(w, elsewhereType, detail) }
 }
 
-// mountElsewhere says on a listener where the rest of the server is. The wire's
-// own listener answers every other path as the platform does.
+// mountElsewhere registers, on a listener, the paths of other surfaces, with a response that names the right listener. The wire
+// listener responds to every other path as the platform does.
 func (s *Server) mountElsewhere(mux *http.ServeMux, role listenerRole) {
 	paths := map[listenerRole][]string{scans: {"/scan", "/scan/"}, wire: {"/cgi-bin", "/cgi-bin/"},
 		admin: {"/admin", "/admin/", "/metrics", console.Root, console.Root + "/", "/docs", "/docs/"}}

@@ -17,11 +17,11 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// Finding is the result of one check, with what to do where it failed.
+// Finding is the result of one check, with the next step if the check failed.
 type Finding struct {
-	About  string // configuration, folder, keys, store, disk or certificate
+	About  string // area of the check: configuration, folder, keys, store, disk or certificate
 	OK     bool
-	Warns  bool // it works now, but maybe not for long
+	Warns  bool // true = works now, but maybe not for long
 	Detail i18n.Message
 	Next   i18n.Message
 }
@@ -31,21 +31,20 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// says returns a text of this package with what it speaks of.
+// says returns a text of this package's catalogue, filled with values.
 func says(key string, values ...any) i18n.Message { return book.Text(key, values...) }
 
 const (
-	// enoughDisk is the number of free bytes that are enough for some days.
+	// enoughDisk is the free disk space in bytes that is enough for some days.
 	enoughDisk = 1 << 30
-	// CertificateDays is for how many days a certificate must still be valid.
+	// CertificateDays is the number of days for which a certificate must still be valid.
 	CertificateDays = 14
-	// soundTime is the time for which the file of a database is read to check it.
+	// soundTime is the timeout for reading a database file to check its integrity.
 	soundTime = 30 * time.Second
 )
 
-// Preflight looks at what a server would start from, and changes nothing: the
-// folder with its keys, the database and the certificate of a configuration.
-// The database of a folder in which a server runs is left to that server.
+// Preflight checks, without changing anything, what a server would start from: the data folder with its keys, the database and the
+// certificate. If a server is running on the folder, Preflight leaves the database check to that server.
 func Preflight(ctx context.Context, c Config, running bool) []Finding {
 	e := examination{config: c}
 	if info, err := os.Stat(c.Data); err != nil || !info.IsDir() {
@@ -80,7 +79,7 @@ func (e *examination) bad(topic string, detail, next i18n.Message) {
 	e.found = append(e.found, Finding{About: topic, Detail: detail, Next: next})
 }
 
-// folder looks at who may read what is secret.
+// folder checks the permissions of the data folder and of the secret files.
 func (e *examination) folder() {
 	readable := false
 	for _, name := range []string{"master.key", "admin-token", "qrjump.db", "qrjump.db-wal"} {
@@ -112,7 +111,7 @@ func (e *examination) disk() {
 	}
 }
 
-// certificate looks at the files of a certificate; "" = there is none.
+// certificate checks the files of a TLS certificate; "" = no certificate.
 func (e *examination) certificate(cert, key string) {
 	if cert == "" {
 		return
@@ -125,7 +124,7 @@ func (e *examination) certificate(cert, key string) {
 	e.found = append(e.found, CertificateFinding(pair.Leaf.NotAfter, cert))
 }
 
-// CertificateFinding checks until when a certificate is valid.
+// CertificateFinding checks how long a certificate remains valid.
 func CertificateFinding(until time.Time, owner string) Finding {
 	f := Finding{About: "certificate", Detail: says("certificate", owner, until.UTC().Format("2006-01-02 15:04 UTC"))}
 	switch left := time.Until(until); {
@@ -139,10 +138,10 @@ func CertificateFinding(until time.Time, owner string) Finding {
 	return f
 }
 
-// errSeen ends the opening of a database after look has seen enough.
+// errSeen aborts the opening of a database after the callback look has run.
 var errSeen = errors.New("seen")
 
-// store looks into the database without changing it.
+// store checks the database without changing it.
 func (e *examination) store(ctx context.Context) {
 	c := e.config
 	if c.Database == "" {
@@ -160,14 +159,14 @@ func (e *examination) store(ctx context.Context) {
 		}
 	}
 	switch err := onlyLook(ctx, c, e.database); {
-	case errors.Is(err, store.ErrFolderInUse): // a server that could not be asked has it
+	case errors.Is(err, store.ErrFolderInUse): // a running server that could not be reached has the database open
 		e.well("store", says("database.used"))
 	case !errors.Is(err, errSeen):
 		e.bad("store", i18n.Literal(err.Error()), i18n.Message{})
 	}
 }
 
-// onlyLook opens a database, shows it and closes it as it was.
+// onlyLook opens a database, passes it to look and closes it unchanged.
 func onlyLook(ctx context.Context, c Config, look func(ctx context.Context, db *store.Store, schema int64)) error {
 	check := func(ctx context.Context, db *store.Store, schema int64) error {
 		look(ctx, db, schema)
@@ -180,7 +179,7 @@ func onlyLook(ctx context.Context, c Config, look func(ctx context.Context, db *
 	return err
 }
 
-// database looks at the schema, the keys and whether the file is sound.
+// database checks the schema, the keys and the integrity of the database file.
 func (e *examination) database(ctx context.Context, db *store.Store, schema int64) {
 	switch newest := store.NewestSchema(); {
 	case schema == 0:
@@ -197,7 +196,7 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 		e.well("keys", says("keys.open"))
 	}
 	if db.Engine() != "sqlite" {
-		return // PostgreSQL looks after its own files
+		return // PostgreSQL checks its own files
 	}
 	ctx, cancel := context.WithTimeout(ctx, soundTime)
 	defer cancel()
@@ -215,7 +214,7 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 	}
 }
 
-// keys returns why the keys of a database do not open; it makes none.
+// keys returns an error if the keys of a database cannot be opened; it never creates keys.
 func (e *examination) keys(ctx context.Context, db *store.Store) error {
 	sealed, err := db.SealedKey(ctx, dataKey)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
-// fetch gets a verification file through the guarded client. Contract: rules 2.7.
+// fetch downloads a verification file through the guarded HTTP client. Contract: rules 2.7.
 func (s requests) fetch(ctx context.Context, url string, allowPrivate bool) ([]byte, []rules.FetchStep, error) {
 	client := s.outbound
 	client.AllowPrivate = allowPrivate
@@ -40,8 +40,7 @@ func (s requests) fetch(ctx context.Context, url string, allowPrivate bool) ([]b
 	return answer.Body, steps, err
 }
 
-// lookAtFile fetches a verification file as an add would, and says step by step what
-// is wrong.
+// lookAtFile fetches a verification file as an add operation does, and returns the result of each step.
 func (s requests) lookAtFile(ctx context.Context, url, content string) ([]verification.Step, error) {
 	client := s.outboundNow()
 	return verification.Walk(ctx, client, url, content)

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/welcome"
 )
 
-// mountFirstPage answers a browser that opens a listener's root; then answers every other caller.
+// mountFirstPage serves a welcome page to a browser that opens a listener's root; pastHandler serves all other requests.
 func (s *Server) mountFirstPage(mux *http.ServeMux, role listenerRole, pastHandler http.Handler) {
 	for _, asset := range []*assets.Asset{assets.Sheet, assets.Script} {
 		mux.Handle("GET "+asset.Path(), asset)
@@ -32,7 +32,7 @@ func (s *Server) mountFirstPage(mux *http.ServeMux, role listenerRole, pastHandl
 
 var plainHost = regexp.MustCompile(`^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?$`)
 
-// base returns the base URL by which a browser came; "" for one that cannot be shown.
+// base returns the base URL that the browser used; "" if the host is not safe to show.
 func (s *Server) base(r *http.Request) string {
 	if !plainHost.MatchString(r.Host) {
 		return ""
@@ -40,10 +40,10 @@ func (s *Server) base(r *http.Request) string {
 	return s.access().scheme(r) + "://" + r.Host
 }
 
-// firstPage returns the data of a listener's page for a reader that came by base; isNear says that the reader may know the addresses
-// of the other listeners.
+// firstPage returns the data of a listener's welcome page for a visitor that used the base URL base; isNear allows the page to show
+// the addresses of the other listeners.
 func (s *Server) firstPage(ctx context.Context, base string, role listenerRole, isNear bool) welcome.Server {
-	fault, _ := s.readiness().fault(ctx, "") // GET /readyz puts the error into the log
+	fault, _ := s.readiness().fault(ctx, "") // GET /readyz logs the error
 	page := welcome.Server{Fault: fault, AdminFlag: s.flagOf(admin), Curl: s.curl()}
 	for _, entry := range []struct {
 		surface listenerRole
@@ -72,7 +72,7 @@ func (s *Server) firstPage(ctx context.Context, base string, role listenerRole, 
 	return page
 }
 
-// flagOf returns the flag of the listener that a surface is on.
+// flagOf returns the flag of the listener that serves a surface.
 func (s *Server) flagOf(role listenerRole) string {
 	if role == scans && s.config.ScanListen == "" || role == admin && s.config.AdminListen == "" {
 		role = wire
@@ -83,12 +83,12 @@ func (s *Server) flagOf(role listenerRole) string {
 // demoShown is the maximum number of a seed's accounts on the first page.
 const demoShown = 20
 
-// plainText matches texts that may be part of a line that people paste into a shell.
+// plainText matches texts that are safe inside a line that people paste into a shell.
 var plainText = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
 })
 
-// demoAccounts returns those of the seed that still have its secrets.
+// demoAccounts returns the accounts of the seed file that still have the secrets of the seed file.
 func (s *Server) demoAccounts(ctx context.Context) (list []welcome.Account) {
 	if s.chosen.seed == nil {
 		return nil
@@ -97,8 +97,10 @@ func (s *Server) demoAccounts(ctx context.Context) (list []welcome.Account) {
 		if len(list) == demoShown || !plainText().MatchString(a.AppID) || !plainText().MatchString(a.Secret) {
 			continue
 		}
-		if currentAccount, err := s.domain.accounts.Get(ctx, a.AppID); err == nil && s.domain.accounts.HasSecret(currentAccount.AppID, a.Secret, currentAccount.SecretHash) {
-			list = append(list, welcome.Account{AppID: a.AppID, Name: currentAccount.Name, Kind: string(currentAccount.Kind), Secret: a.Secret})
+		if currentAccount, err := s.domain.accounts.Get(ctx, a.AppID); err == nil &&
+			s.domain.accounts.HasSecret(currentAccount.AppID, a.Secret, currentAccount.SecretHash) {
+			list = append(list, welcome.Account{AppID: a.AppID, Name: currentAccount.Name,
+				Kind: string(currentAccount.Kind), Secret: a.Secret})
 		}
 	}
 	for _, c := range s.chosen.seed.Components {
@@ -113,8 +115,8 @@ func (s *Server) demoAccounts(ctx context.Context) (list []welcome.Account) {
 	return list
 }
 
-// DemoAccount returns the first account of the seed of a kind, or its first third-party platform ("component"), for programs
-// that shall call as one; "" where it has none.
+// DemoAccount returns the first account of a kind in the seed file, or its first third-party platform (kind "component"), so that
+// programs can call the server as this account; "" if the seed file has none.
 func (s *Server) DemoAccount(ctx context.Context, kind string) (appid, secret string) {
 	for _, a := range s.demoAccounts(ctx) {
 		if a.Kind == kind {

@@ -10,21 +10,20 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/replica"
 )
 
-// changePurpose is the purpose of the keyed hashes of the log of changes.
+// changePurpose is the purpose string of the keyed hashes in the audit log.
 const changePurpose = "changes"
 
-// erasures are changes of the log of scans by which a user is forgotten.
+// erasures is the kind of a change in the scan log that erases a user.
 const erasures = "scans"
 
-// keepChanges lets the store write its log of changes: dated by the server's
-// clock, chained by a key that is not in the database.
+// keepChanges makes the store write its audit log with the server's clock and with a hash chain whose key is outside the database.
 func (s *Server) keepChanges() {
 	hash := s.secrets.vault
 	s.store.ConfigureChangeLog(func() time.Time { return s.now() }, func(text string) string { return hash.Hash(changePurpose, text) })
 }
 
-// followed makes the memory follow what other nodes do. Rules, accounts and codes are read by live;
-// everything else is read again here.
+// followed makes the in-memory copy follow the changes of other nodes. The replica reads rules, accounts and codes itself; all
+// other data is reloaded here.
 func (s *Server) followed() {
 	s.domain.current.Now = s.realNow
 	s.domain.current.Products = s.domain.products.Read
@@ -40,7 +39,7 @@ func (s *Server) followed() {
 			}
 			return nil
 		},
-		// A user was erased, or everything was: this node may remember tickets of that user.
+		// One user was erased, or all data was deleted: this node may hold tickets of that user in memory.
 		erasures: func(context.Context, string) error {
 			if s.domain.press != nil {
 				s.domain.press.Forget()
@@ -59,7 +58,7 @@ func (s *Server) followed() {
 	}
 }
 
-// followPart follows what other nodes do.
+// followPart returns the component that follows the changes of other nodes.
 func (s *Server) followPart() component {
 	return component{name: "changes of other nodes", run: func(ctx context.Context) {
 		if s.domain.current.Changes != nil {
@@ -68,7 +67,7 @@ func (s *Server) followPart() component {
 	}}
 }
 
-// minutePart returns the component that writes each minute on each of several nodes, even if nothing happens.
+// minutePart returns the component that writes once a minute on every node of a cluster, even if the node is idle.
 func (s *Server) minutePart() component {
 	return component{name: "report of this node", run: func(ctx context.Context) {
 		for s.scanning.ledger.nodes != nil {
@@ -84,8 +83,7 @@ func (s *Server) minutePart() component {
 	}}
 }
 
-// eachMinute reports how this node is, and removes rows of the shared limit of calls that are not
-// needed any more, in one transaction.
+// eachMinute stores this node's status and deletes expired rows of the shared call limits, in one transaction.
 func (s scanRecords) eachMinute(ctx context.Context) error {
 	return s.store.InTx(ctx, func(ctx context.Context) error {
 		if err := s.scanning.ledger.nodes.Report(ctx); err != nil {
@@ -95,7 +93,7 @@ func (s scanRecords) eachMinute(ctx context.Context) error {
 	})
 }
 
-// followClock shows the time that another node set.
+// followClock sets the emulator's clock to the time that another node set.
 func (s seeder) followClock(ctx context.Context) error {
 	if s.emulation.clock == nil {
 		return nil
@@ -103,7 +101,7 @@ func (s seeder) followClock(ctx context.Context) error {
 	return s.emulation.clock.Follow(func() (string, error) { return s.store.Meta(ctx, clockMeta) })
 }
 
-// watchFollowing shows how far this node is behind.
+// watchFollowing registers the metrics of this node's replication lag.
 func (m *metrics) watchFollowing(c *replica.Replica) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_replication_lag_seconds")),

@@ -23,12 +23,12 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/connlimit"
 )
 
-// guarded puts around a handler what every listener shares.
+// guarded wraps a handler in the middleware that all listeners share.
 func (s access) guarded(h http.Handler) http.Handler {
 	return s.logPanics(s.timelyBody(cleanPath(s.knownHost(h))))
 }
 
-// logPanics logs a fault of the server; net/http would log it to standard error alone. The connection is closed afterwards.
+// logPanics logs a panic of a handler; net/http would write it to standard error only. The connection is closed after a panic.
 func (s access) logPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -36,7 +36,7 @@ func (s access) logPanics(next http.Handler) http.Handler {
 			if fault == nil {
 				return
 			}
-			if fault != http.ErrAbortHandler { // that panic closes a connection on purpose
+			if fault != http.ErrAbortHandler { // ErrAbortHandler closes a connection on purpose
 				s.log.ErrorContext(r.Context(), "a request failed inside the server", "path", api.LoggedPath(r.URL.Path),
 					"panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
 			}
@@ -46,17 +46,16 @@ func (s access) logPanics(next http.Handler) http.Handler {
 	})
 }
 
-// answerTime is the time that an answer may take from the request's head to its last byte, an injected delay (a minute at most)
-// included.
+// answerTime is the maximum time from the request headers to the last byte of the response, including an injected delay (at most
+// one minute).
 const answerTime = 2 * time.Minute
 
-// idleTime is the time that a connection may be without a request.
+// idleTime is the maximum time that a connection may stay open without a request.
 const idleTime = 2 * time.Minute
 
-// cleanPath makes "//cgi-bin/x" the path that was meant, before a router
-// sees it: net/http would answer 307, and not every client library sends its
-// body again. An escaped slash is part of a name: a user may be called "x/" or
-// "..", and is not the user "x".
+// cleanPath rewrites a path such as "//cgi-bin/x" to the intended path before routing: net/http would redirect with 307, and not
+// every client library sends its body again. An escaped slash belongs to a name: a user may be called "x/" or "..", which is
+// different from the user "x".
 func cleanPath(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.EscapedPath()
@@ -64,12 +63,12 @@ func cleanPath(next http.Handler) http.Handler {
 			for strings.Contains(path, "//") {
 				path = strings.ReplaceAll(path, "//", "/")
 			}
-			// Path is the unescaped form, as it was before slashes were removed.
+			// Path is the unescaped form, as it is before duplicate slashes are removed.
 			if plain, err := url.PathUnescape(path); err == nil {
 				r.URL.Path, r.URL.RawPath = plain, path
 			}
 		}
-		// No call has a path with dots, and net/http would redirect it too.
+		// No valid call has a path with dot segments, and net/http would redirect such a path too.
 		if strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../") {
 			family, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 			r.URL.Path, r.URL.RawPath = "/"+cmp.Or(strings.Trim(family, "."), "-")+"/-", ""
@@ -78,9 +77,8 @@ func cleanPath(next http.Handler) http.Handler {
 	})
 }
 
-// knownHost refuses requests under a foreign name while no credential is
-// asked for: a web page could otherwise point a name of its own at this
-// machine and read the answers.
+// knownHost rejects requests for a foreign host name while no credential is required: otherwise a web page could point its own
+// domain at this machine and read the responses (DNS rebinding).
 func (s access) knownHost(next http.Handler) http.Handler {
 	if !s.config.Dev {
 		return next
@@ -100,21 +98,20 @@ func (s access) knownHost(next http.Handler) http.Handler {
 	})
 }
 
-// knownName reports whether a Host is this machine's own, or was named by
-// --dev-host.
+// knownName reports whether a Host header names this machine or a name in --dev-host.
 func (s access) knownName(text string) bool {
 	host, _, err := net.SplitHostPort(text)
 	if err != nil {
 		host = text
 	}
 	host = strings.ToLower(strings.Trim(host, "[]"))
-	// By host.docker.internal a container reaches the machine that it runs on.
+	// A container reaches its host machine by the name host.docker.internal.
 	if slices.Contains(landing.PlatformNames, host) || host == "host.docker.internal" || loopback(host) ||
 		strings.HasSuffix(host, ".localhost") {
 		return true
 	}
 	if s.config.DevPublic {
-		// No page can point an address at another machine.
+		// A web page cannot redirect an IP address to another machine.
 		if _, err := netip.ParseAddr(host); err == nil {
 			return true
 		}
@@ -125,9 +122,8 @@ func (s access) knownName(text string) bool {
 	return slices.ContainsFunc(s.config.DevHost, func(name string) bool { return strings.EqualFold(name, host) })
 }
 
-// ownOrigin refuses calls that a browser sends from a page of another origin:
-// with --dev everybody knows the secrets of the demo accounts. A link that a
-// person follows is let through, and so is a picture that anybody may show.
+// ownOrigin rejects requests that a browser sends from a page of another origin: with --dev the secrets of the demo accounts are
+// public. Links that a person follows are allowed, and so are public pictures.
 func (s access) ownOrigin(next http.Handler) http.Handler {
 	if !s.config.Dev {
 		return next
@@ -156,25 +152,25 @@ func isCrossOrigin(r *http.Request) bool {
 	return !read || r.Header.Get("Sec-Fetch-Mode") != "navigate" && r.URL.Path != "/cgi-bin/showqrcode"
 }
 
-// refuseOrigin is the answer to such a page.
+// refuseOrigin writes the response to a request from a page of another origin.
 func refuseOrigin(w http.ResponseWriter, _ *http.Request) {
 	scanapi.WriteProblem(w, http.StatusForbidden,
 		"a browser sends this from a page of another origin: calls come from programs, or from a page of this server")
 }
 
-// asCaller returns a request as a caller's: with its role for the table of operations, and
-// its name for the log of changes.
+// asCaller returns a copy of the request for a caller: with the caller's role for the table of operations, and the caller's name
+// for the audit log.
 func asCaller(r *http.Request, c iam.Caller) *http.Request {
 	ctx := adminroute.WithCaller(r.Context(), adminroute.Caller{Role: adminroute.Role(c.Role), Accounts: c.Accounts})
 	return r.WithContext(accounts.WithActor(ctx, accounts.Actor{ActorID: c.Actor}))
 }
 
-// rootCaller is the caller with the admin token, and with --dev every caller.
+// rootCaller is the caller with the admin token, and with --dev every caller of the admin API.
 var rootCaller = iam.Caller{Actor: "admin", Role: string(adminroute.Admin)}
 
-// adminOnly lets requests with the admin token or an admin key through. With --dev neither is
-// needed, but a wrong one is still wrong. A session's cookie is not accepted here, since a page of
-// another origin could send it.
+// adminOnly allows only requests with the admin token or an admin key. With --dev no credential is needed, but a wrong credential
+// is still rejected. Session cookies are not accepted here, because a page of another origin could make the browser send the
+// cookie.
 func (s access) adminOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := r.Header.Get("Authorization")
@@ -218,7 +214,7 @@ func (s access) adminOnly(next http.Handler) http.Handler {
 	})
 }
 
-// callerOf returns the caller behind a token; people.ErrNoKey, with the name of a key that expired.
+// callerOf returns the caller that a token identifies; it returns iam.ErrNoKey, with the name of the key if the key has expired.
 func (s access) callerOf(ctx context.Context, token string) (iam.Caller, error) {
 	if sameSecret(token, s.secrets.adminToken) {
 		return rootCaller, nil
@@ -226,7 +222,7 @@ func (s access) callerOf(ctx context.Context, token string) (iam.Caller, error) 
 	return s.domain.people.ByKey(ctx, token)
 }
 
-// mayExplain returns the accounts whose rules the holder of a token may see; accounts.ErrNoScanKey for a text that is none.
+// mayExplain returns the accounts whose rules the holder of a token may see; it returns accounts.ErrNoScanKey for an invalid token.
 func (s access) mayExplain(ctx context.Context, token string) (appids []string, err error) {
 	caller, err := s.callerOf(ctx, token)
 	switch {
@@ -240,12 +236,12 @@ func (s access) mayExplain(ctx context.Context, token string) (appids []string, 
 	return caller.Accounts, nil
 }
 
-// guessed is told of wrong AppSecrets.
+// guessed records wrong AppSecrets.
 func (s access) guessed(appid string, ip netip.Addr, tooMany bool) {
 	s.refuse(context.Background(), secretDoor, appid, ip, tooMany)
 }
 
-// guessedPerson is told of wrong attempts to sign in.
+// guessedPerson records failed attempts to sign in.
 func (s access) guessedPerson(method iam.LoginMethod, name string, ip netip.Addr, tooMany bool) {
 	for _, d := range doors {
 		if d.name == string(method) {
@@ -254,8 +250,7 @@ func (s access) guessedPerson(method iam.LoginMethod, name string, ip netip.Addr
 	}
 }
 
-// clientIP returns the caller's address: the connection's, or the one that a
-// trusted proxy saw.
+// clientIP returns the client's address: the address of the connection, or the address that a trusted proxy reports.
 func (s access) clientIP(r *http.Request) netip.Addr {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -265,21 +260,20 @@ func (s access) clientIP(r *http.Request) netip.Addr {
 	if !s.trusted(ip) {
 		return ip
 	}
-	// It is the rightmost address that is not a trusted proxy's: a stranger may have written
-	// everything left of it. Where a hop cannot be read, the proxy that passed it on is the last
-	// known address.
+	// The client's address is the rightmost address that belongs to no trusted proxy: a client can forge all addresses left of it.
+	// If an entry cannot be parsed, the address of the proxy that passed it on is the last known address.
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
 		text := strings.TrimSpace(hops[i])
 		hop, err := netip.ParseAddr(text)
-		if err != nil { // some proxies write the port too
+		if err != nil { // some proxies append the port
 			var storedPort netip.AddrPort
 			if storedPort, err = netip.ParseAddrPort(text); err != nil {
 				break
 			}
 			hop = storedPort.Addr()
 		}
-		if hop.Zone() != "" { // it names an interface of another machine
+		if hop.Zone() != "" { // a zone names a network interface of another machine
 			break
 		}
 		if ip = hop.Unmap(); !s.trusted(ip) {
@@ -289,7 +283,7 @@ func (s access) clientIP(r *http.Request) netip.Addr {
 	return ip
 }
 
-// behindProxy reports whether a trusted proxy passed the request on.
+// behindProxy reports whether a trusted proxy forwarded the request.
 func (s access) behindProxy(r *http.Request) bool {
 	if len(s.serving.proxies) == 0 {
 		return false

@@ -11,16 +11,15 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
-// identityFile names the database that a data folder works with.
+// identityFile returns the path of the file that identifies the database of a data folder.
 func identityFile(data string) string { return filepath.Join(data, "database") }
 
-// identity follows from the permanent key of a database: it is the same for the database and
-// everything that was restored from it, and differs for every other.
+// identity derives an identifier from the permanent key of a database: the database and all restored copies have the same
+// identifier, and every other database has another.
 func identity(key *sealer.Key) string { return key.Hash("identity of the database", "") }
 
-// refuseLost returns an error where the file of the embedded database is gone from a folder that
-// has everything else. Opening it would make a new file, and destroy what qrjump.db-wal beside it
-// has of the old one.
+// refuseLost returns an error if the embedded database file is missing from a data folder that was in use. Opening the database
+// would create a new file, and would destroy the data of the old file in qrjump.db-wal.
 func refuseLost(c Config) error {
 	if c.Database != "" {
 		return nil
@@ -33,9 +32,8 @@ func refuseLost(c Config) error {
 	return nil
 }
 
-// refuseEmpty returns an error for a database without any keys where the folder
-// knows one with content: the wrong address, or a lost one, and a new one would
-// answer as if nothing had ever been, with other keys of codes and openids.
+// refuseEmpty returns an error if a database has no keys but the data folder worked with a non-empty database: the address is wrong
+// or the database is lost, and a new database would start without any data and with other keys for codes and openids.
 func refuseEmpty(c Config, empty bool) error {
 	if !empty {
 		return nil
@@ -56,11 +54,11 @@ func refuseEmpty(c Config, empty bool) error {
 		c.Data, identityFile(c.Data))
 }
 
-// traceOf names a file by which a data folder shows that it worked with a database; "" = it did
-// not. The master key and the admin token may be put into a new folder.
+// traceOf returns the path of a file that proves that the data folder has worked with a database; "" = none. The master key and the
+// admin token prove nothing, since an operator may put them into a new folder.
 func traceOf(c Config) (string, error) {
 	traces := []string{identityFile(c.Data)}
-	if c.Database == "" { // a copy of a part of a folder may lack the identity
+	if c.Database == "" { // a partial copy of a folder may lack the identity file
 		traces = append(traces, filepath.Join(c.Data, "clock"), filepath.Join(c.Data, "rules.snapshot"), c.scansDir())
 	}
 	for _, path := range traces {
@@ -80,7 +78,7 @@ func traceOf(c Config) (string, error) {
 	return "", nil
 }
 
-// checkIdentity refuses another database than the one that this folder works with.
+// checkIdentity returns an error if the database differs from the database that this folder works with.
 func checkIdentity(c Config, key *sealer.Key) error {
 	text, err := os.ReadFile(identityFile(c.Data))
 	switch {
@@ -96,7 +94,7 @@ func checkIdentity(c Config, key *sealer.Key) error {
 	return nil
 }
 
-// keepIdentity notes which database this folder works with, and refuses another.
+// keepIdentity records the database that this folder works with, and returns an error for a different database.
 func keepIdentity(c Config, key *sealer.Key) error {
 	if err := checkIdentity(c, key); err != nil {
 		return err

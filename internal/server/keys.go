@@ -22,16 +22,16 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// keyring opens the keys that are kept in the database, each sealed by the master key, which is not in the database: a copy of the
-// database alone grants no access, and hashes and codes stay when the master key is rotated.
+// keyring opens the keys that are stored in the database, each sealed with the master key, which is outside the database: a copy of
+// the database alone grants no access, and hashes and codes stay valid when the master key is rotated.
 type keyring struct {
 	store  *store.Store
 	random io.Reader
 	master *sealer.Key
-	where  string // where the master key came from
-	// finished says that a turn of the master key was interrupted, and was completed at this start.
+	where  string // source of the master key, for log messages
+	// finished reports that a rotation of the master key was interrupted, and was completed at this start.
 	finished bool
-	// fresh says that the database has no keys yet.
+	// fresh reports that the database has no keys yet.
 	fresh bool
 }
 
@@ -53,20 +53,20 @@ func openKeyring(ctx context.Context, c Config, s *store.Store, random io.Reader
 	return k, err
 }
 
-// secrets are the keys of this database, and who may administer it.
+// secrets holds the keys of this database and the credentials and people that may administer the server.
 type secrets struct {
 	ring       *keyring
 	vault      *sealer.Key
 	openIDs    *accounts.OpenIDs
 	adminToken string
-	newToken   bool              // this start made it
-	guesses    accounts.Throttle // wrong guesses of what this package compares
+	newToken   bool              // the token was generated at this start
+	guesses    accounts.Throttle // failed attempts for the credentials that this package compares
 	refusals   refusals
-	oidcSecret string // of this server at the provider of its people
+	oidcSecret string // client secret of this server at the OpenID Connect provider
 }
 
-// keysPart opens what the database is sealed by, notes which database the folder
-// works with, and begins the log of changes.
+// keysPart returns the component that opens the keys of the database, records the database that the folder works with, and starts
+// the audit log.
 func (s *Server) keysPart() component {
 	return component{name: "keys", start: func(ctx context.Context) (err error) {
 		if s.secrets.ring, err = s.openKeyring(ctx, s.store); err != nil {
@@ -88,7 +88,7 @@ func (s *Server) keysPart() component {
 	}}
 }
 
-// openKeyring opens the keys that a database has.
+// openKeyring opens the keys of a database.
 func (s *Server) openKeyring(ctx context.Context, db *store.Store) (*keyring, error) {
 	ring, err := openKeyring(ctx, s.config, db, s.random)
 	if err == nil && ring.finished {
@@ -97,19 +97,19 @@ func (s *Server) openKeyring(ctx context.Context, db *store.Store) (*keyring, er
 	return ring, err
 }
 
-// The keys by their names.
+// The names of the keys in the database.
 const (
-	dataKey   = "data"   // permanent: hashes what is only compared
-	sealKey   = "seal"   // seals what is used again; another one after each turn of the master key
-	openidKey = "openid" // permanent: the openid of every user
-	codeKey   = "code"   // permanent: all original codes
-	textKey   = "text.0" // the code texts of version 0
-	signKey   = "sign"   // permanent: signs printers' packages
+	dataKey   = "data"   // permanent: hashes values that are only compared
+	sealKey   = "seal"   // seals values that are read again; replaced at each rotation of the master key
+	openidKey = "openid" // permanent: derives the openid of every user
+	codeKey   = "code"   // permanent: derives all original codes
+	textKey   = "text.0" // derives the code texts of version 0
+	signKey   = "sign"   // permanent: signs packages for printers
 )
 
 func place(name string) string { return "vault_keys/" + name }
 
-// hashing returns the key that hashes, of a database that has one.
+// hashing returns the key for keyed hashes of an existing database.
 func (k *keyring) hashing(ctx context.Context) (*sealer.Key, error) {
 	secret, err := k.secret(ctx, dataKey)
 	if err != nil {
@@ -118,7 +118,7 @@ func (k *keyring) hashing(ctx context.Context) (*sealer.Key, error) {
 	return sealer.NewKey(secret)
 }
 
-// secret returns a key, drawn where there is none yet.
+// secret returns a stored key; if the key does not exist, secret generates and stores it.
 func (k *keyring) secret(ctx context.Context, name string) ([]byte, error) {
 	sealed, err := k.store.SealedKey(ctx, name)
 	if err != nil {
@@ -129,7 +129,7 @@ func (k *keyring) secret(ctx context.Context, name string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		// Another process may have been first; then its key is used.
+		// If another process stored a key first, that key is used.
 		if sealed, err = k.store.FirstSealedKey(ctx, name, k.master.Seal(place(name), secret)); err != nil {
 			return nil, fmt.Errorf("storing the key %s: %w", name, err)
 		}
@@ -146,7 +146,7 @@ func (k *keyring) secret(ctx context.Context, name string) ([]byte, error) {
 	return secret, nil
 }
 
-// vault returns the key that seals and hashes.
+// vault returns the key that seals and hashes values.
 func (k *keyring) vault(ctx context.Context) (*sealer.Key, error) {
 	var keys [2]*sealer.Key
 	for i, name := range []string{dataKey, sealKey} {
@@ -161,13 +161,13 @@ func (k *keyring) vault(ctx context.Context) (*sealer.Key, error) {
 	return keys[0].SealingWith(keys[1]), nil
 }
 
-// openIDs returns the key of users' openids.
+// openIDs returns the key that derives users' openids.
 func (k *keyring) openIDs(ctx context.Context) (*accounts.OpenIDs, error) {
 	secret, err := k.secret(ctx, openidKey)
 	return accounts.NewOpenIDs(secret), err
 }
 
-// anyBatch returns an application for codes; 0 = there is none.
+// anyBatch returns the id of any batch of codes; 0 = there is no batch.
 func (k *keyring) anyBatch(ctx context.Context) (int64, error) {
 	for batch, err := range k.store.Batches(ctx) {
 		if err != nil {
@@ -178,8 +178,8 @@ func (k *keyring) anyBatch(ctx context.Context) (int64, error) {
 	return 0, nil
 }
 
-// codes returns the keys of the codes. A database that has batches but not
-// their keys is refused: new keys would print other codes.
+// codes returns the keys that derive codes. codes returns an error for a database that has batches but lacks their keys: new keys
+// would produce different codes.
 func (k *keyring) codes(ctx context.Context) (codes.Keys, error) {
 	batch, err := k.anyBatch(ctx)
 	if err != nil {
@@ -218,7 +218,7 @@ func (k *keyring) codes(ctx context.Context) (codes.Keys, error) {
 
 func masterFile(data string) string { return filepath.Join(data, "master.key") }
 
-// masterKey reads the master key, or makes it where the database is new.
+// masterKey reads the master key, or generates it if the database is new.
 func masterKey(c Config, random io.Reader, fresh bool) (key *sealer.Key, location string, err error) {
 	if c.MasterKey != "" {
 		location = "QRJUMP_MASTER_KEY"
@@ -257,9 +257,8 @@ func parseKey(text, location string) (*sealer.Key, error) {
 	return sealer.NewKey(secret)
 }
 
-// writeSecret makes a file that only its owner can read, on the disk before anything that depends
-// on it. The file gets its name when it is complete: so a process that dies here leaves no empty
-// key that would stop the next start.
+// writeSecret creates a file that only its owner can read, and syncs it to disk before it returns. The file gets its final name
+// when it is complete, so a process that dies earlier leaves no empty key that would block the next start.
 func writeSecret(path, text string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // 0600
 	if err != nil {
@@ -270,14 +269,15 @@ func writeSecret(path, text string) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	// Unlike a rename, a link never replaces what another process made.
+	// Unlike a rename, a hard link never replaces a file that another process created.
 	if err := os.Link(f.Name(), path); err != nil {
 		return fmt.Errorf("making %s: %w", path, err)
 	}
 	return atomicfile.Named(path)
 }
 
-// leastSecret returns the minimum length in bytes of a chosen secret: 16 where strangers may guess, any number with --dev.
+// leastSecret returns the minimum length in bytes of a secret that a person chooses: 16 if other machines can guess it, any length
+// with --dev.
 func (c Config) leastSecret() int {
 	if c.Dev {
 		return 0
@@ -285,11 +285,11 @@ func (c Config) leastSecret() int {
 	return 16
 }
 
-// leastAdminToken is the minimum number of characters of an admin token that a person chose: a caller with a wrong one never has to
-// wait, so it must be too long to be guessed.
+// leastAdminToken is the minimum number of characters of an admin token that a person chose: callers with a wrong token are never
+// delayed, so the token must be too long to guess.
 const leastAdminToken = 20
 
-// checkAdminToken returns an error for a token that is too short; "" is none yet. With --dev none is needed.
+// checkAdminToken returns an error if a token is too short; "" = no token yet. With --dev no token is needed.
 func (c Config) checkAdminToken(token, location string) error {
 	n := utf8.RuneCountInString(token)
 	if token == "" || c.Dev || n >= leastAdminToken {
@@ -299,7 +299,7 @@ func (c Config) checkAdminToken(token, location string) error {
 		leastAdminToken)
 }
 
-// adminToken returns the token of the admin API, made at the first start.
+// adminToken returns the token of the admin API, which is generated at the first start.
 func adminToken(c Config, random io.Reader) (token string, first bool, err error) {
 	if c.AdminToken != "" {
 		return c.AdminToken, false, nil
@@ -326,7 +326,7 @@ func adminToken(c Config, random io.Reader) (token string, first bool, err error
 
 const oidcSecretFile = "oidc-client-secret"
 
-// oidcSecret is this server's secret at the provider of its people; "" = it has none.
+// oidcSecret returns this server's client secret at the OpenID Connect provider; "" = none.
 func oidcSecret(c Config) (string, error) {
 	if c.OIDC.Issuer == "" || c.OIDC.ClientSecret != "" {
 		return c.OIDC.ClientSecret, nil
@@ -345,13 +345,13 @@ func oidcSecret(c Config) (string, error) {
 	}
 }
 
-// sameSecret compares in constant time, whatever the lengths.
+// sameSecret compares two secrets in constant time, even if their lengths differ.
 func sameSecret(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-// warnOfReadable warns of secret files that others than their owner can read.
+// warnOfReadable logs a warning for secret files that other users can read.
 func (s *Server) warnOfReadable(names ...string) {
 	for _, name := range names {
 		path := filepath.Join(s.config.Data, name)

@@ -23,10 +23,10 @@ func (c *counter) lacks(when string, total, lacking int64) {
 	if len(a.Rows) != 1 || a.Rows[0].Scans != total {
 		c.t.Errorf("%s: counted %+v, want %d", when, a.Rows, total)
 	}
-	var r struct{ Lacking, Differences int64 }
+	var r struct{ Missing, Differences int64 }
 	if b := c.Admin("POST", "/statistics/recount", ""); b.Status != 200 {
 		c.t.Errorf("%s: a recount: %d %s", when, b.Status, b.Body)
-	} else if b.JSON(c.t, &r); r.Lacking != lacking || r.Differences == 0 != (lacking == 0) {
+	} else if b.JSON(c.t, &r); r.Missing != lacking || r.Differences == 0 != (lacking == 0) {
 		c.t.Errorf("%s: a recount: %s, want %d lacking", when, b.Body, lacking)
 	}
 	want := "ready\n"

@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// lakePart writes this node's scans for the engines of others. The ledger writes the
-// last of them when it ends.
+// lakePart returns the component that writes this node's scans as Parquet files for external query engines. The scan ledger writes
+// the last scans to the lake when it closes.
 func (s *Server) lakePart() component {
 	return component{name: "lake", start: s.scans().openLake, run: func(ctx context.Context) {
 		if s.scanning.ledger.lake != nil {
@@ -41,7 +41,7 @@ func (s scanRecords) openLake(context.Context) error {
 		OffsetHours: func() int { return s.chosen.settings.Get().UTCOffsetHours }, Now: s.realNow, Log: s.log,
 		Every: s.seams.LakeEvery}
 	if shipper := s.scanning.ledger.shipper; shipper != nil {
-		// The lake has scans of this journal already, under a name that no other journal can have.
+		// The lake already has scans of this journal, under a name that is unique to this journal.
 		l.Name, l.UpTo, shipper.Held = shipper.ID, shipper.Reached, l.Held
 	} else {
 		s.scanning.counter.Announce = s.announceErasure
@@ -60,15 +60,15 @@ func (s scanRecords) openLake(context.Context) error {
 	return nil
 }
 
-// announceErasure lets the lake know who is erased.
+// announceErasure tells the lake that a user was erased.
 func (s scanRecords) announceErasure(ctx context.Context, user scanlog.UserHash) error {
 	return s.store.AddErasure(ctx, scanlog.Erasure{User: user, UpTo: s.now().UnixMilli()})
 }
 
-// lakeRows are scans as they stand in a lake.
+// lakeRows converts scans to rows of the lake.
 func (s scanRecords) lakeRows(ctx context.Context, scans []scanlog.Entry) ([]lake.Row, error) {
 	rows := make([]lake.Row, 0, len(scans))
-	for entries := range slices.Chunk(scans, 1000) { // whose serial numbers are asked for together
+	for entries := range slices.Chunk(scans, 1000) { // the serial numbers of a chunk are read together
 		indexes := map[int64][]int64{}
 		for _, e := range entries {
 			counted, err := s.scanning.counter.Bind(ctx, e)
@@ -112,7 +112,7 @@ func lakeRow(e *stats.Counted) lake.Row {
 	return r
 }
 
-// watchLake shows how far the lake is behind.
+// watchLake registers the metrics of the lake's lag.
 func (m *metrics) watchLake(l *scanLedger) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_lake_backlog")),

@@ -23,13 +23,13 @@ import (
 // scansDir returns the folder of this node's journal.
 func (c Config) scansDir() string { return filepath.Join(c.Data, "scans") }
 
-// openScanLog opens where the scans of all nodes come together: the journal
-// itself beside an embedded database, else the database.
+// openScanLog opens the log that collects the scans of all nodes: with an embedded database this is the journal itself, otherwise a
+// table of the database.
 func (s scanRecords) openScanLog(ctx context.Context) error {
 	l := s.scanning.ledger
 	s.metrics.watchJournal(l)
 	if s.config.Database == "" {
-		// With --events as well: the journal has all that this one node ever shipped.
+		// This applies with --events too: the journal has all scans that this single node ever shipped.
 		if err := s.store.SetLocalScanLog(ctx, l.journal); err != nil {
 			return err
 		}
@@ -58,9 +58,9 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	return nil
 }
 
-// leaveStream detaches this node from a stream, if it had one: events that were not counted or told from it are counted and told
-// from the journal; then skip notes the position of the journal for the stream. Each step may be done again, after a kill. Decision
-// 54.
+// leaveStream detaches this node from a stream, if it used one: scans that were not counted or delivered to webhooks from the
+// stream are counted and delivered from the journal; then skip records the journal position for the stream. Each step is
+// idempotent, so it can be repeated after a kill. Decision 54.
 func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to scanlog.Offset) error) error {
 	journal := s.scanning.ledger.journal
 	err := stream.Leave(s.config.scansDir(), func(left stream.Left) error {
@@ -80,7 +80,7 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 			if err != nil {
 				return err
 			}
-			if last := counted.Last(); last > to.Position { // a kill came before an earlier version noted the mark
+			if last := counted.Last(); last > to.Position { // a kill interrupted an earlier version before it stored the mark
 				for e, err := range journal.Read(ctx, last-1) {
 					if err != nil {
 						return err
@@ -91,7 +91,7 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 					break
 				}
 			}
-			if to.Position <= settled { // and nothing further was counted meanwhile
+			if to.Position <= settled { // and no further scans were counted meanwhile
 				if to == (scanlog.Offset{}) {
 					return nil
 				}
@@ -109,8 +109,8 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 	return nil
 }
 
-// settleRest tells and counts the part of the journal that was for a stream, from behind a position up to another, as far as that
-// was not done yet.
+// settleRest counts the part of the journal that was meant for a stream, after one position up to another, and delivers it to
+// webhooks, unless this was already done.
 func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo int64, counted *scanlog.OffsetSet) error {
 	journal := s.scanning.ledger.journal
 	start := max(begin, min(journal.NamedAt(), upTo))
@@ -120,7 +120,7 @@ func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo in
 	}
 	erased := int64(0)
 	rest := func(start int64) iter.Seq2[scanlog.Entry, error] {
-		// Users who were erased while this node was down are in none of it.
+		// Users who were erased while this node was down are excluded.
 		list, err := s.store.Erasures(ctx, erased)
 		if err == nil {
 			erased, err = journal.EraseSince(ctx, erased, list)
@@ -142,7 +142,7 @@ func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo in
 		return err
 	}
 	if state == journal.ID() || state == "" && s.config.Database == "" {
-		return nil // the journal itself is counted, and told of
+		return nil // the journal itself is counted and delivered to webhooks
 	}
 	missing := counted.Missing(upTo) - counted.Missing(start)
 	s.log.InfoContext(ctx, "leaving the stream: what nobody counted or told of it is counted and told from this node's journal",
@@ -167,7 +167,7 @@ func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo in
 	return nil
 }
 
-// openNodes makes this node known to the others on its database.
+// openNodes registers this node with the other nodes on its database.
 func (s scanRecords) openNodes(ctx context.Context) error {
 	if s.config.Database == "" {
 		return nil
@@ -189,8 +189,8 @@ func (s scanRecords) openNodes(ctx context.Context) error {
 	return nil
 }
 
-// openEvents connects to the stream of --events. A server that answers and does
-// not flush is refused; one that is away is waited for while scans are answered.
+// openEvents connects to the NATS stream of --events. openEvents returns an error if the NATS server responds but does not sync to
+// disk; if the server is unreachable, scans are processed and wait in the journal.
 func (s scanRecords) openEvents(ctx context.Context) error {
 	o, err := stream.Parse(s.config.Events)
 	if err != nil {
@@ -214,7 +214,7 @@ func (s scanRecords) openEvents(ctx context.Context) error {
 		Now: s.realNow, ClockBelieved: s.wall.Believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
-		// Scans from before --events are in the journal alone.
+		// Scans from before --events are in the journal only.
 		s.scanning.ledger.shipper.Keep = time.Duration(cmp.Or(s.chosen.settings.Get().ScanRetentionDays, 36_500)) * 24 * time.Hour
 		s.scanning.ledger.earlier = s.scanning.ledger.journal
 	} else {
@@ -254,8 +254,7 @@ func (s scanRecords) openEvents(ctx context.Context) error {
 	return nil
 }
 
-// beginOrigin notes up to where this node's scans are counted, where the database
-// does not know yet.
+// beginOrigin records the position up to which this node's scans are counted, if the database has no such record.
 func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
 	mark, err := s.scanning.ledger.stream.Shipped(ctx, node)
 	if err == nil {
@@ -267,9 +266,8 @@ func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
 	return nil
 }
 
-// countRest counts what is left of a ledger before another one is counted, and
-// queues it for webhooks. shared: it is of all nodes, and this one brought scans
-// to it, perhaps when others had left it already.
+// countRest counts the remaining scans of a ledger before another ledger is counted, and queues them for webhooks; shared = the
+// ledger belongs to all nodes, and this node added scans, perhaps after other nodes had left the ledger.
 func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, shared bool) error {
 	state, left, err := s.leftAt(ctx, id)
 	if err != nil {
@@ -281,7 +279,7 @@ func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, 
 			return err
 		}
 	}
-	// A node that counts another ledger may turn to it in the middle.
+	// Another node that counts a different ledger may switch the counting over in between, so this loop retries.
 	for range 20 {
 		if err := s.newCounter(log, nil).CatchUpAndSave(ctx); err != nil {
 			return fmt.Errorf("counting the scans that no stream has: %w", err)
@@ -300,8 +298,8 @@ func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, 
 		left.Told, left.Position)
 }
 
-// leftAt returns the counting state, and the position up to which a log is counted and told of, where it is left or counted now;
-// told of as far as counted if no webhook wants scans, or it is unknown.
+// leftAt returns the counting state, and the positions up to which a log is counted and delivered to webhooks; the delivered
+// position equals the counted position if no webhook wants scans, or if it is unknown.
 func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, left stats.LogCheckpoint, err error) {
 	hears, told := false, int64(0)
 	err = s.store.ViewWebhooks(ctx, func(tx webhooks.Tx) error {
@@ -333,7 +331,7 @@ func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, 
 	return state, left, err
 }
 
-// flush brings what is durable in the journal to the log of all nodes.
+// flush ships the scans that are durable in the journal to the log of all nodes.
 func (l *scanLedger) flush(ctx context.Context) error {
 	if l.shipper == nil {
 		return nil
@@ -341,9 +339,8 @@ func (l *scanLedger) flush(ctx context.Context) error {
 	return l.shipper.Flush(ctx)
 }
 
-// shipperPart brings scans to where those of all nodes come together. It ends
-// before the counter: it may wait for a stream or a database that is away, and
-// the last count waits for it.
+// shipperPart returns the component that ships this node's scans to the log of all nodes. The shipper ends before the counter: the
+// shipper may wait for an unreachable stream or database, and the last count waits for the shipper.
 func (s *Server) shipperPart() component {
 	return component{name: "shipper of scans", run: func(ctx context.Context) {
 		if s.scanning.ledger.shipper != nil {
@@ -352,7 +349,7 @@ func (s *Server) shipperPart() component {
 	}}
 }
 
-// nodesPart answers other nodes that ask for this one's scans.
+// nodesPart returns the component that serves this node's scans to other nodes.
 func (s *Server) nodesPart() component {
 	return component{name: "answers to other nodes", run: func(ctx context.Context) {
 		if s.scanning.ledger.nodes != nil {
@@ -361,16 +358,16 @@ func (s *Server) nodesPart() component {
 	}}
 }
 
-// forgetPart removes scans that are older than the setting scan_retention_days, and what is counted
-// by hours and days as the settings hourly_stats_retention_days and daily_stats_retention_days say.
+// forgetPart returns the component that deletes scans older than the setting scan_retention_days, and hourly and daily counts older
+// than hourly_stats_retention_days and daily_stats_retention_days.
 func (s *Server) forgetPart() component {
 	return component{name: "end of old scans", run: s.scans().forgetScans}
 }
 
 const (
-	// forgetEvery is the interval at which old scans are looked for.
+	// forgetEvery is the interval between two searches for expired scans.
 	forgetEvery = time.Hour
-	// tidyPause lets others write between two parts of old counts.
+	// tidyPause is the pause between two batches of expired counts, in which other writers can proceed.
 	tidyPause = 100 * time.Millisecond
 )
 
@@ -386,7 +383,7 @@ func (s scanRecords) forgetScans(ctx context.Context) {
 	}
 }
 
-// tidyCounts rolls up months that are over, and removes hours and days that are old.
+// tidyCounts rolls up past months, and deletes expired hourly and daily counts.
 func (s scanRecords) tidyCounts(ctx context.Context) {
 	now, wanted := s.now(), s.chosen.settings.Get()
 	if !s.wall.Believed() {
@@ -432,7 +429,7 @@ func (s scanRecords) forgetOldScans(ctx context.Context) {
 	}
 }
 
-// watchJournal shows the state of this node's journal.
+// watchJournal registers the metrics of this node's journal.
 func (m *metrics) watchJournal(l *scanLedger) {
 	m.registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_corrupted_total")),

@@ -1,10 +1,12 @@
 package server_test
 
 import (
+	"go/parser"
 	"go/scanner"
 	"go/token"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -37,6 +39,29 @@ func TestNoLineOfGoIsTooLong(t *testing.T) {
 				t.Errorf("%s:%d has %d columns", name, i+1, n)
 			}
 		}
+	}
+}
+
+// A compiler reads only the files for its own system: the others keep the name of a package that was renamed.
+func TestFolder_HasOnePackage(t *testing.T) {
+	files, err := filepath.Glob("../*/*/*.go")
+	if err != nil || len(files) < 200 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	packages := map[string]string{} // by folder
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.PackageClauseOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		folder, got := filepath.Dir(name), strings.TrimSuffix(file.Name.Name, "_test")
+		if got == "main" {
+			continue // a generator, which no build reads
+		}
+		if want, known := packages[folder]; known && got != want {
+			t.Errorf("%s is of package %s, and others in its folder of %s", name, got, want)
+		}
+		packages[folder] = got
 	}
 }
 

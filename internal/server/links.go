@@ -14,17 +14,17 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/ratelimit"
 )
 
-// apiPaths are paths that are this server's own under every host.
+// apiPaths returns the paths that belong to this server's APIs under every host name.
 func apiPaths() []string {
 	return append(api.Paths(), "/cgi-bin/", "/scan/", "/admin/", "/qrjump/", "/metrics", "/healthz", "/readyz", "/openapi.json",
 		"/openapi-wire.json")
 }
 
-// mostFollowed is the maximum number of redirects a minute of one network that are written into the scan log: its clients go on
-// being redirected, and cannot fill the disk.
+// mostFollowed is the maximum number of redirects per minute and network that are written to the scan log: further clients are
+// still redirected, but cannot fill the disk.
 const mostFollowed = 300
 
-// links returns what answers requests for GS1 keys, before everything else of a public listener.
+// links returns the handler for GS1 Digital Link requests, which runs before all other handlers of a public listener.
 func (s *Server) links() *digitallink.Resolver {
 	ownSet := map[string]bool{}
 	for _, path := range apiPaths() {

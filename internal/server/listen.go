@@ -30,36 +30,36 @@ const (
 	admin
 )
 
-// serving is the common state of the listeners.
+// serving holds the state that the listeners share.
 type serving struct {
 	certificate certificates.Certificate    // nil = plain HTTP
 	platform    platformShown               // for CONNECT
-	arrivals    arrivals                    // with --dev or --emulator
+	arrivals    arrivals                    // used with --dev or --emulator
 	proxies     []netip.Prefix              // that are trusted
-	rooms       map[bool]*connlimit.Limiter // true = the admin listener's
+	rooms       map[bool]*connlimit.Limiter // by kind of listener: true = admin, false = public
 	servers     []*http.Server
-	front       *http.Server // that is a proxy to the platform's names; nil = none is
-	behind      *http.Server // that answers behind it
-	wireCalls   http.Handler // the wire, for calls that the console makes again
+	front       *http.Server // HTTP server that is a proxy to the platform's names; nil = none
+	behind      *http.Server // HTTP server that handles the proxied requests
+	wireCalls   http.Handler // handler of the wire API, for calls that the console repeats
 	lanes       map[*http.Server]*fastpath.Listener
-	addresses   Addresses // as they stand in the data folder; zero: they do not
+	addresses   Addresses // as written to the data folder; zero = not written
 	failed      chan error
 
 	draining    atomic.Bool
 	drainTime   time.Duration
 	accepting   sync.WaitGroup     // the servers
-	requests    sync.RWMutex       // read-locked by each; locked for good when there are to be no more
-	cutRequests context.CancelFunc // ends what those that run wait for
-	startEnds   func() bool        // no end of ctx ends what waits for the database any more; nil = nothing does
-	endWaiting  *time.Timer        // ends what waits for the database; nil = nothing does yet
+	requests    sync.RWMutex       // read-locked by each request; locked permanently when no further requests may start
+	cutRequests context.CancelFunc // cancels the operations for which running requests wait
+	startEnds   func() bool        // stops the context function that aborts the store when the start is cancelled; nil = none
+	endWaiting  *time.Timer        // timer that aborts waits for the database; nil = not started
 }
 
-// listenersPart serves until running requests ended, or were cut.
+// listenersPart returns the component that serves requests; at the end it drains the running requests or cuts them.
 func (s *Server) listenersPart() component {
 	return component{name: "listeners", start: s.listen, stop: s.drain}
 }
 
-// listen opens every listener and begins to serve.
+// listen opens all listeners and starts to serve requests.
 func (s *Server) listen(ctx context.Context) error {
 	s.openRooms()
 	var requests context.Context
@@ -103,7 +103,7 @@ func (s *Server) listen(ctx context.Context) error {
 		var lane *fastpath.Listener
 		if role == scans && !s.seams.NoLane {
 			lane = s.lane(l)
-			h.TLSConfig = lane.TLS // handshakes are the lane's, HTTP/2 is net/http's
+			h.TLSConfig = lane.TLS // the lane does the TLS handshakes, net/http does HTTP/2
 			s.serving.lanes[h] = lane
 			if lane.TLS != nil {
 				h.Handler = overTLS(h.Handler)
@@ -128,7 +128,7 @@ func (s *Server) listen(ctx context.Context) error {
 	return nil
 }
 
-// overTLS says of each request that it came over TLS: net/http does not see it of a connection that a lane hands over.
+// overTLS marks each request as received over TLS: net/http cannot detect TLS on connections that a lane hands over.
 func overTLS(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.TLS == nil {
@@ -138,8 +138,8 @@ func overTLS(next http.Handler) http.Handler {
 	})
 }
 
-// tryListeners returns an error for an address that cannot be listened on. It closes the listeners
-// again: clients would wait on them for as long as a migration takes.
+// tryListeners returns an error if the server cannot listen on one of its addresses. tryListeners closes the listeners again,
+// because otherwise clients would wait on them during a long migration.
 func (s *Server) tryListeners(ctx context.Context) error {
 	for _, on := range s.config.listeners() {
 		l, err := listenOn(ctx, on.address)
@@ -167,14 +167,14 @@ func listenOn(ctx context.Context, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// listener is an address and what is served there.
+// listener is an address and the surfaces that are served on it.
 type listener struct {
 	address string
 	serves  listenerRole
 }
 
-// listeners returns those of the wire and of what has an address of its own. The
-// same address twice is one listener, but each port 0 is another port.
+// listeners returns the listener of the wire, and those of surfaces with their own addresses. Equal addresses share one listener,
+// but each port 0 is a separate port.
 func (c Config) listeners() []listener {
 	list := []listener{{c.Listen, wire}}
 	for _, item := range []listener{{c.ScanListen, scans}, {c.AdminListen, admin}} {
@@ -191,14 +191,14 @@ func (c Config) listeners() []listener {
 	return list
 }
 
-// plainAdmin reports whether a listener gives other machines the admin API in plain HTTP, beside what they are meant to call. An
-// operator who gave it an address of its own chose who reaches it, and --dev needs --dev-public there.
+// plainAdmin reports whether a listener exposes the admin API to other machines over plain HTTP together with public surfaces. If
+// the admin API has its own address, the operator chose its audience, and --dev needs --dev-public for this.
 func (c Config) plainAdmin(on listener) bool {
 	host, _, _ := net.SplitHostPort(on.address)
 	return on.serves&admin != 0 && on.serves != admin && !c.Dev && !c.TLSDev && c.TLSCert == "" && !loopback(host)
 }
 
-// counted lets requests in until the end of the server, and counts those that are running.
+// counted is a middleware that accepts requests until the server ends, and tracks the running requests.
 func (s *Server) counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.serving.requests.TryRLock() {
@@ -209,12 +209,12 @@ func (s *Server) counted(next http.Handler) http.Handler {
 	})
 }
 
-// lastWaits is the time before the end of the drain at which calls stop waiting for the database: a commit whose replica is away
-// would wait for ever, and so would everything that is written after it.
+// lastWaits is the time before the end of the drain at which calls stop waiting for the database: a commit whose replica is
+// unreachable would wait forever, and block all later writes.
 const lastWaits = 2 * time.Second
 
-// drain takes no new connections and waits for running requests, then cuts them. Each listener has the whole time: a slow client of
-// one delays no client of another. When it returns no request is running any more.
+// drain accepts no new connections and waits for running requests, then cuts them. The listeners drain in parallel, so a slow
+// client of one listener delays no client of another. When drain returns, no request is running.
 func (s *Server) drain(ctx context.Context) error {
 	s.serving.draining.Store(true)
 	s.forgetAddresses()
@@ -224,7 +224,7 @@ func (s *Server) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.serving.drainTime)
 	defer cancel()
 	for _, h := range s.serving.servers {
-		h.SetKeepAlivesEnabled(false) // what a lane hands over ends with its answer
+		h.SetKeepAlivesEnabled(false) // a connection that a lane handed over closes after its response
 	}
 	done := make(chan error, len(s.serving.servers))
 	for _, h := range s.serving.servers {
@@ -238,7 +238,7 @@ func (s *Server) drain(ctx context.Context) error {
 	if s.serving.cutRequests != nil {
 		s.serving.cutRequests()
 	}
-	s.serving.requests.Lock() // a request that was cut may not have noticed yet
+	s.serving.requests.Lock() // a cut request may still be running
 	return errors.Join(errs...)
 }
 
@@ -249,7 +249,7 @@ func (s *Server) drainOne(ctx context.Context, h *http.Server) error {
 		}
 	}
 	if err := h.Shutdown(ctx); err != nil {
-		// A request that still runs is cut: its writes are committed or not at all.
+		// A request that still runs is cut; its transaction is either committed completely or rolled back.
 		s.log.Warn("requests were cut at the end of the drain", "error", err)
 		return h.Close()
 	}

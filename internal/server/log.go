@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// newLogger writes logs of one format.
+// newLogger returns a logger that writes in the given format.
 func newLogger(w io.Writer, format string) *slog.Logger {
 	var h slog.Handler = slog.NewTextHandler(w, nil)
 	if format == "json" {
@@ -23,19 +23,19 @@ func newLogger(w io.Writer, format string) *slog.Logger {
 	return slog.New(downgradeHandler{h})
 }
 
-// bufferedWriter collects the lines of a log for linesWait and writes them together: a write of a single
-// line would cost as much as everything else about it.
+// bufferedWriter buffers log lines for linesWait and writes them together: a separate write per line would cost as much as the rest
+// of logging.
 type bufferedWriter struct {
 	to io.Writer
 
-	mu      sync.Mutex // held while to is written too: lines keep their order, and who is faster than it waits
+	mu      sync.Mutex // also held during the write to the underlying writer, so that lines keep their order and fast callers wait
 	waiting []byte
-	timer   *time.Timer // runs where something is waiting
+	timer   *time.Timer // set while lines are buffered
 	closed  bool
 }
 
 const (
-	// linesWait is the time for which a line is buffered. A process that is killed loses the lines of that time.
+	// linesWait is the time for which a line is buffered. A killed process loses the lines of this interval.
 	linesWait = 10 * time.Millisecond
 	// linesMost is the size of the buffer in bytes.
 	linesMost = 64 << 10
@@ -57,14 +57,14 @@ func (l *bufferedWriter) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// write writes what is waiting.
+// write writes the buffered lines.
 func (l *bufferedWriter) write() error {
 	_, err := l.to.Write(l.waiting)
 	l.waiting = l.waiting[:0]
 	return err
 }
 
-// Flush writes what is waiting now.
+// Flush writes the buffered lines immediately.
 func (l *bufferedWriter) Flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -74,7 +74,7 @@ func (l *bufferedWriter) Flush() error {
 	return l.write()
 }
 
-// Close writes what is waiting; from here on no line waits.
+// Close writes the buffered lines and disables buffering.
 func (l *bufferedWriter) Close() error {
 	l.mu.Lock()
 	l.closed = true
@@ -82,7 +82,7 @@ func (l *bufferedWriter) Close() error {
 	return l.Flush()
 }
 
-// flushOnErrorWriter writes a line that reports trouble at once.
+// flushOnErrorWriter flushes the buffer after each line that reports a warning or an error.
 type flushOnErrorWriter struct {
 	slog.Handler
 	lines *bufferedWriter
@@ -107,8 +107,8 @@ func (h flushOnErrorWriter) WithGroup(name string) slog.Handler {
 	return flushOnErrorWriter{h.Handler.WithGroup(name), h.lines}
 }
 
-// downgradeHandler lowers the level of errors that need no attention: when a caller hangs up, or the process ends, work for a caller
-// fails with context.Canceled.
+// downgradeHandler lowers the level of errors that need no attention: when a client disconnects or the process ends, its work fails
+// with context.Canceled.
 type downgradeHandler struct{ slog.Handler }
 
 // Handle implements slog.Handler.
@@ -121,8 +121,8 @@ func (h downgradeHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// calledOff reports whether a line tells of nothing but a context that was ended. A fault of the database that was seen
-// meanwhile stays one.
+// calledOff reports whether the only error in a log line is a cancelled context. A database fault that occurred at the same time
+// keeps its level.
 func calledOff(r slog.Record) (off bool) {
 	r.Attrs(func(a slog.Attr) bool {
 		err, is := a.Value.Any().(error)

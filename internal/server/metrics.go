@@ -17,8 +17,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// metrics counts what happens. Labels are endpoints, codes and actions, never
-// an account or a link: their number is bounded by the program.
+// metrics holds the Prometheus metrics of a server. Label values are endpoints, codes and actions, never an account or a link, so
+// their number is limited by the program.
 type metrics struct {
 	registry *prometheus.Registry
 	calls    *prometheus.CounterVec
@@ -97,7 +97,7 @@ func (m *metrics) tried(kind outbox.Kind, taken bool) {
 	m.sends.WithLabelValues(string(kind), result).Inc()
 }
 
-// watchBook shows how the log of calls keeps up.
+// watchBook registers the metrics of the call log's backlog.
 func (m *metrics) watchBook(l *apiusage.Book) {
 	m.registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_call_log_dropped_total")),
@@ -110,7 +110,7 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// outcome is an endpoint and its answer.
+// outcome is an endpoint and its result code, as metric labels.
 type outcome struct {
 	endpoint string
 	errcode  int
@@ -122,7 +122,7 @@ type counted struct {
 	seconds prometheus.Observer
 }
 
-// observeCall looks for the labels once for each outcome.
+// observeCall counts a call; it looks up the labels only once for each outcome.
 func (m *metrics) observeCall(endpoint string, errcode int, d time.Duration) {
 	k := outcome{endpoint, errcode}
 	m.mu.RLock()
@@ -145,7 +145,7 @@ func (m *metrics) observeScan(action scan.Action) { m.opened[action].Inc() }
 
 func (m *metrics) observeUnrecorded(cause string) { m.lost.WithLabelValues(cause).Inc() }
 
-// watchAge shows how old the memory may be that scans are answered from.
+// watchAge registers the metric of the staleness of the in-memory copy for scans.
 func (m *metrics) watchAge(age func() time.Duration) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_replica_staleness_seconds")),
 		func() float64 { return age().Seconds() }))

@@ -9,10 +9,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// ordersMeta is the prefix of the named values that are orders of codes.
+// ordersMeta is the key prefix of orders for codes among the server's named values.
 const ordersMeta = "order/"
 
-// orders are kept as named values of the server, each by itself: the audit log then has each change of one.
+// orders returns the store of orders for codes; each order is a separate named value, so that the audit log has each change of an
+// order.
 func (s *Server) orders() *codes.Orders {
 	return &codes.Orders{Press: s.domain.press, Change: s.changeOrder, Newest: func(ctx context.Context, appids []string, offset,
 		limit int) (
@@ -36,7 +37,7 @@ func (s *Server) orders() *codes.Orders {
 	}}
 }
 
-// ordersPart completes, after the start, orders whose codes were being made when a node ended.
+// ordersPart returns the component that resumes, after a start, the orders whose codes were being made when a node ended.
 func (s *Server) ordersPart() component {
 	return component{name: "orders", run: func(ctx context.Context) {
 		if err := s.orders().CompleteInterrupted(ctx, s.domain.accounts.Get); err != nil && ctx.Err() == nil {

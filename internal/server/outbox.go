@@ -12,10 +12,10 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
-// outboxInterval is the interval, in real time, at which senders look for rows that are due.
+// outboxInterval is the interval, in real time, at which senders look for due rows.
 const outboxInterval = time.Second
 
-// webhooksPart sends webhooks the scans and alarms that they want to hear of.
+// webhooksPart returns the component that sends scans and alarms to subscribed webhooks.
 func (s *Server) webhooksPart() component {
 	return s.outboxPart("webhooks", func(context.Context) (outbox.Policy, *func(), error) {
 		s.openWebhooks()
@@ -23,7 +23,7 @@ func (s *Server) webhooksPart() component {
 	})
 }
 
-// messagesPart sends accounts their events.
+// messagesPart returns the component that sends events to accounts.
 func (s *Server) messagesPart() component {
 	return s.outboxPart("messages", func(context.Context) (outbox.Policy, *func(), error) {
 		s.domain.rules.Queued = func() { s.domain.accounts.Queued() }
@@ -31,15 +31,15 @@ func (s *Server) messagesPart() component {
 	})
 }
 
-// pushesPart sends platforms their tickets and events.
+// pushesPart returns the component that sends tickets and events to third-party platforms.
 func (s *Server) pushesPart() component {
 	return s.outboxPart("pushes", func(ctx context.Context) (outbox.Policy, *func(), error) {
 		return s.domain.accounts.PushPolicy(), &s.domain.accounts.Wake, s.domain.accounts.CompleteGrants(ctx)
 	})
 }
 
-// outboxPart sends the rows of one kind. open says how, and where it is written
-// down what wakes the sender.
+// outboxPart returns the component that sends the outbox rows of one kind; open returns the sending policy and the place for the
+// function that wakes the sender.
 func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Policy, *func(), error)) component {
 	var o *outbox.Sender
 	return component{
@@ -51,7 +51,7 @@ func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Poli
 			}
 			o = outbox.New(policy, s.store, s.log)
 			o.Post, o.Now, o.RealNow, o.OnAttempt = s.requests().post, s.now, s.realNow, s.metrics.tried
-			if policy.Kind != outbox.Deliveries { // the platform has no webhooks
+			if policy.Kind != outbox.Deliveries { // the platform has no webhooks, so the delay is no deviation for them
 				o.OnTimeout = s.requests().slow
 			}
 			*wake = o.Wake
@@ -61,8 +61,8 @@ func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Poli
 	}
 }
 
-// slow notes that a receiver took longer to answer than the platform waits: as a call
-// with a request id of its own, for there is no call that it is part of.
+// slow records that a receiver took longer to respond than the platform waits: as a separate call with its own request id, because
+// the delivery belongs to no call.
 func (s requests) slow(kind outbox.Kind, r outbox.Row) {
 	t, row := s.now(), behaviour.MessageSlow
 	record := api.Record{RID: api.NewRID(s.random, t), At: t, Account: r.Receiver, Method: http.MethodPost,
@@ -79,7 +79,7 @@ func (s requests) slow(kind outbox.Kind, r outbox.Row) {
 		"behaviours", record.Behaviours)
 }
 
-// post sends a request through the guarded client.
+// post sends a POST request through the guarded client.
 func (s requests) post(ctx context.Context, r safehttp.Request) (safehttp.Answer, error) {
 	client := s.outboundNow()
 	answer, _, err := client.Do(ctx, r)

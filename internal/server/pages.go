@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/landing"
 )
 
-// pages puts what browsers see before the API of the public listener.
+// pages wraps the API of the public listener with the pages for browsers.
 func (s *Server) pages(next http.Handler) http.Handler {
 	views := prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_page_views_total")), []string{"page"})
 	s.metrics.registry.MustRegister(views)
@@ -59,8 +59,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 	if !s.config.Dev {
 		return handler
 	}
-	// With --dev only this machine's own names are known, and none of them can
-	// be the host of a rule.
+	// With --dev only this machine's own host names are allowed, and no rule can have such a host.
 	mux := http.NewServeMux()
 	mux.Handle(landing.TryPath+"{$}", g.Try())
 	mux.Handle("/", handler)
@@ -70,17 +69,17 @@ func (s *Server) pages(next http.Handler) http.Handler {
 			mux.ServeHTTP(w, r)
 			return
 		}
-		handler.ServeHTTP(w, r) // where the mux would end as well
+		handler.ServeHTTP(w, r) // the mux would reach the same handler
 	})
 }
 
-// scheme returns the scheme of the request, as a trusted proxy saw it.
+// scheme returns the scheme of the request, as reported by a trusted proxy.
 func (s access) scheme(r *http.Request) string {
 	if r.TLS != nil {
 		return "https"
 	}
 	if s.behindProxy(r) {
-		// The first is the one that the browser used.
+		// The first value is the scheme that the browser used.
 		first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
 		if strings.EqualFold(strings.TrimSpace(first), "https") {
 			return "https"

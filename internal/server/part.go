@@ -9,42 +9,41 @@ import (
 	"time"
 )
 
-// component is one of the things that a server is made of while it runs.
+// component is a part of a server with its own start, run and stop functions.
 type component struct {
 	name string
-	// start makes the part ready; nil = it is. ctx is that of the server's start.
+	// start prepares the component; nil = no preparation; ctx is the context of the server's start.
 	start func(ctx context.Context) error
-	// run is called after start, in a goroutine of its own, and runs until ctx ends; nil = nothing
-	// runs.
+	// run runs in its own goroutine after start until ctx ends; nil = no goroutine.
 	run func(ctx context.Context)
-	// stop ends what start began, once run has returned; nil = nothing is left. It is called even
-	// after a start that failed, and ends as much as was begun.
+	// stop releases the resources of start after run has returned; nil = nothing to release. stop is called even if start failed,
+	// and releases whatever start had opened.
 	stop func(ctx context.Context) error
 }
 
 const (
-	// patience is the time that the end of a server waits for one part before it goes on without it, so that the others write down
-	// their data.
+	// patience is the timeout for the end of one component; afterwards the shutdown continues without it, so that the other
+	// components can save their data.
 	patience = 30 * time.Second
-	// lastWrite bounds what a part still writes when it stops.
+	// lastWrite limits the time in which a component may still write during stop.
 	lastWrite = DrainTimeout
 )
 
-// lifecycle starts parts in their order and ends them in reverse, each before the
-// next: a part uses only what stands before it. The zero value has no parts.
+// lifecycle starts components in order and stops them one by one in reverse order: a component depends only on earlier components.
+// The zero value has no components.
 type lifecycle struct {
 	ending sync.Mutex
-	begun  []*startedComponent // in the order of their starts
+	begun  []*startedComponent // in start order
 }
 
-// startedComponent is a part whose start was called.
+// startedComponent is a component whose start was called.
 type startedComponent struct {
 	component
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
 
-// start starts parts. When one fails, or ctx ends, all that began are ended.
+// start starts parts. If a component fails or ctx ends, all started components are stopped.
 func (r *lifecycle) start(ctx context.Context, list []component) error {
 	for _, p := range list {
 		if err := r.begin(ctx, p); err != nil {
@@ -72,8 +71,8 @@ func (r *lifecycle) begin(ctx context.Context, p component) error {
 	return nil
 }
 
-// stop ends every part that began, and returns by name what failed or did not end
-// in time. A second call waits for the first and does nothing.
+// stop stops all started components; its error names the components that failed or did not end in time. A second concurrent call
+// waits for the first and then does nothing.
 func (r *lifecycle) stop() error {
 	r.ending.Lock()
 	defer r.ending.Unlock()

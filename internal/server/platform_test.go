@@ -300,7 +300,7 @@ func TestAPrivateEventURLNeedsTheSetting(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: platformSeed(p.URL)})
 	var list struct {
 		Pushes []struct {
-			Fault     string
+			Error     string
 			Attempts  int
 			Delivered bool
 		}
@@ -308,7 +308,7 @@ func TestAPrivateEventURLNeedsTheSetting(t *testing.T) {
 	// The loop looks once a second; the store tells when it has tried.
 	eventually(t, "a push that is refused", func() bool {
 		s.Admin("GET", "/components/isv/pushes", "").JSON(t, &list)
-		return len(list.Pushes) > 0 && strings.Contains(list.Pushes[0].Fault, "port_refused")
+		return len(list.Pushes) > 0 && strings.Contains(list.Pushes[0].Error, "port_refused")
 	})
 	if list.Pushes[0].Delivered || len(p.events) > 0 {
 		t.Errorf("got %+v, and %d events came", list, len(p.events))

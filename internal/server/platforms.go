@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/emulator"
 )
 
-// consentPage returns the authorisation page: without --dev the admin token agrees.
+// consentPage returns the authorisation page; without --dev, the admin token is needed to approve.
 func (s *Server) consentPage() http.Handler {
 	p := &consent.Page{Accounts: s.domain.accounts, Log: s.log, HandOver: func(reference string) string {
 		return s.AdminURL + console.AgreePage(reference)
@@ -24,7 +24,7 @@ func (s *Server) consentPage() http.Handler {
 	return p.Handler()
 }
 
-// platformControls returns the emulator's calls for third-party platforms.
+// platformControls returns the emulator controls for third-party platforms.
 func (s *Server) platformControls() emulator.Platforms {
 	return emulator.Platforms{
 		Authorize: func(ctx context.Context, a emulator.Agreed) (string, error) {

@@ -16,20 +16,21 @@ import (
 // readyTime is the timeout of GET /readyz.
 const readyTime = 2 * time.Second
 
-// What GET /readyz?for= may ask for. Without it both are asked.
+// The valid values of the parameter for of GET /readyz. Without the parameter, both kinds of requests are checked.
 const (
 	forScan   = "scan"
 	forChange = "change"
 )
 
-// ReadingImport begins the line of GET /readyz about a bulk import whose rules this node is still reading: it is ready meanwhile.
+// ReadingImport begins the line of GET /readyz about a bulk import whose rules this node is still reading; the node is ready
+// meanwhile.
 const ReadingImport = "reading import:"
 
-// Unreadable begins the line of GET /readyz about changes that cannot be read although the database answers: it is ready all the
-// same, since changes succeed, and every node would read the same.
+// Unreadable begins the line of GET /readyz about committed changes that cannot be decoded although the database is reachable; the
+// node is still ready, because new changes succeed and every other node has the same problem.
 const Unreadable = "unreadable:"
 
-// ready answers GET /readyz: 200, or 503 and why not, in one line.
+// ready serves GET /readyz: 200, or 503 with the reason in one line.
 func (s health) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
 	defer cancel()
@@ -55,8 +56,8 @@ func (s health) ready(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, text+s.scans.missingScans(ctx))
 }
 
-// fault returns the reason for which the server is not ready for a kind of requests, or for both if that is ""; "" = it is ready.
-// err is for the log.
+// fault returns the reason why the server is not ready for a kind of requests, or for both kinds if kind is ""; "" = ready. The
+// value err is for the log.
 func (s health) fault(ctx context.Context, kind string) (fault string, err error) {
 	if s.serving.draining.Load() {
 		return "stopping", nil
@@ -72,7 +73,7 @@ func (s health) fault(ctx context.Context, kind string) (fault string, err error
 	return "", nil
 }
 
-// changeFault returns the reason for which no change can be committed here, or for which a scan after it might not see it.
+// changeFault returns the reason why changes cannot be committed on this node, or why a later scan might miss them; "" = none.
 func (s health) changeFault(ctx context.Context) (fault string, err error) {
 	if err := s.store.Ping(ctx); err != nil {
 		if out, ok := errors.AsType[*errcode.Unavailable](err); ok {
@@ -86,8 +87,8 @@ func (s health) changeFault(ctx context.Context) (fault string, err error) {
 	return "", nil
 }
 
-// scanFault returns the reason for which no scan can be answered from memory, or none recorded. A database that is away does not
-// matter to it: scans of codes by a user, which need it, say so themselves.
+// scanFault returns the reason for which scans cannot be resolved from memory or recorded; "" = none. An unreachable database is
+// ignored here: scans of codes by a user need the database and return their own error.
 func (s health) scanFault() (fault string, err error) {
 	if !s.domain.current.Loaded() {
 		return "rules are being loaded", nil
@@ -98,8 +99,8 @@ func (s health) scanFault() (fault string, err error) {
 	return "", nil
 }
 
-// room returns why scans cannot be written down: the disk of the data folder is
-// full, or the last ones could not be written and nothing can now.
+// room returns an error if scans cannot be recorded: the disk of the data folder is full, or recent writes failed and a test write
+// fails too.
 func (l *scanLedger) room(dir string) error {
 	if free, known := scanlog.FreeSpace(dir); known && free < scanlog.MinFreeSpace {
 		return fmt.Errorf("the disk of %s has %d bytes left: make room, at least %d", dir, free, scanlog.MinFreeSpace)

@@ -10,10 +10,10 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// recheckInterval is the interval at which due verification files are looked for.
+// recheckInterval is the interval between two searches for verification files that are due.
 const recheckInterval = time.Minute
 
-// rechecksPart looks at verification files every night.
+// rechecksPart returns the component that rechecks verification files every night.
 func (s *Server) rechecksPart() component {
 	return component{name: "rechecks", start: s.openRechecks, run: func(ctx context.Context) { s.rechecks.Run(ctx, recheckInterval) }}
 }

@@ -14,17 +14,17 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/adminapi"
 )
 
-// A door is a place that checks credentials. Each door compares the credential first: a right one is let in, however many wrong
-// ones came from the same address. Wrong ones are counted and logged; after twenty from an address within a minute, the answer says
-// only that there were too many. A password is the exception, because comparing it is dear. TestARightCredentialIsNeverRefused
-// holds every door.
+// A door is a place that checks credentials. Each door compares the credential first: a valid credential is accepted, however many
+// invalid attempts came from the same address. Invalid attempts are counted and logged; after twenty from an address within a
+// minute, the response only reports too many attempts. A password is the exception, because comparing a password is expensive.
+// TestARightCredentialIsNeverRefused checks every door.
 type door struct {
-	name  string // label of metrics, and what the operation calls it
-	wrong string // how the log speaks of a wrong one
+	name  string // metric label, and the name in the admin API
+	wrong string // log message for an invalid credential
 }
 
 var (
-	adminDoor    = door{"admin_token", "a wrong admin token"} // or admin key, sent or typed
+	adminDoor    = door{"admin_token", "a wrong admin token"} // also for admin keys, in a header or typed on a page
 	secretDoor   = door{"app_secret", "a wrong AppSecret"}
 	scanDoor     = door{"scan_key", "a wrong scan key"}
 	personDoor   = door{string(iam.ByPassword), "a wrong sign-in"}
@@ -34,8 +34,8 @@ var (
 	doors = []door{adminDoor, secretDoor, scanDoor, personDoor, linkDoor, providerDoor}
 )
 
-// refuse notes a wrong credential: whose it claims to be, where that is known. With tooMany it only counts it, because
-// many came before.
+// refuse records an invalid credential, with the name that it claims, if known. With tooMany, refuse only counts the attempt,
+// because many attempts came before.
 func (s access) refuse(ctx context.Context, d door, name string, ip netip.Addr, tooMany bool) {
 	s.secrets.refusals.note(refusal{what: d.name, name: name, ip: ip.Unmap().WithZone("")}, s.realNow())
 	if tooMany {
@@ -51,7 +51,7 @@ func (s access) refuse(ctx context.Context, d door, name string, ip netip.Addr, 
 	s.log.WarnContext(ctx, d.wrong, append(values, "ip", ip.String())...)
 }
 
-// refuseAt is refuse for a door that this package guards itself; tooMany is for the answer.
+// refuseAt calls refuse for a door that this package guards itself; tooMany is for the response.
 func (s access) refuseAt(r *http.Request, d door, name string) (tooMany bool) {
 	ip := s.clientIP(r)
 	tooMany = s.secrets.guesses.RecordFailure(ip, d.name, s.realNow())
@@ -59,8 +59,8 @@ func (s access) refuseAt(r *http.Request, d door, name string) (tooMany bool) {
 	return tooMany
 }
 
-// keyMark names a wrong key by its beginning, which is of no use to a stranger. A text that does not look like a key is not shown
-// at all: it may be a password.
+// keyMark returns the first characters of an invalid key, which are useless to an attacker. For a text that does not look like a
+// key, keyMark returns "": the text may be a password.
 func keyMark(text string) string {
 	const shown = 8
 	for _, kind := range []string{"qra_", iam.KeyPrefix, "qrs_"} {
@@ -71,13 +71,13 @@ func keyMark(text string) string {
 	return ""
 }
 
-// refusal identifies a credential that keeps being wrong, and its origin.
+// refusal identifies a credential that is repeatedly rejected, and its source address.
 type refusal struct {
 	what, name string
 	ip         netip.Addr
 }
 
-// refusedCredentials returns those of the last day, for the admin API.
+// refusedCredentials returns the credentials that were rejected in the last 24 hours, for the admin API.
 func (s access) refusedCredentials() []adminapi.RefusedCredential {
 	list := []adminapi.RefusedCredential{}
 	for _, r := range s.secrets.refusals.list(s.realNow()) {
@@ -87,22 +87,22 @@ func (s access) refusedCredentials() []adminapi.RefusedCredential {
 	return list
 }
 
-// refused is the number of refusals of a credential.
+// refused counts the rejections of a credential.
 type refused struct {
 	refusal
 	times       int64
 	first, last time.Time
 }
 
-// refusals are the wrong credentials of the last day, for an operator who looks for the program that has an old one. They
-// are this node's own and end with it: a stranger causes no write to the database.
+// refusals holds the credentials that were rejected in the last 24 hours, so that an operator can find a program with an old
+// credential. The list exists only in the memory of this node, so untrusted requests cause no database writes.
 type refusals struct {
 	mu sync.Mutex
 	of map[refusal]*refused
 }
 
 const (
-	// mostRefusals is the number of refusals that are remembered, and refusalTime their retention.
+	// mostRefusals is the maximum number of remembered credentials, and refusalTime is their retention.
 	mostRefusals = 1000
 	refusalTime  = 24 * time.Hour
 )
@@ -125,8 +125,8 @@ func (l *refusals) note(r refusal, now time.Time) {
 	item.last = now
 }
 
-// dropOne forgets the rarest of a few entries: so a program that keeps failing stays in the list,
-// even beside a stranger with many addresses.
+// dropOne evicts the least frequent of a few sampled entries, so a program that fails often stays in the list, even during an
+// attack from many addresses.
 func (l *refusals) dropOne() {
 	var rarest *refused
 	looked := 0
@@ -141,7 +141,7 @@ func (l *refusals) dropOne() {
 	delete(l.of, rarest.refusal)
 }
 
-// list returns the credentials that kept failing within the last day, the most frequent first.
+// list returns the credentials that were rejected in the last 24 hours, the most frequent first.
 func (l *refusals) list(now time.Time) (list []refused) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

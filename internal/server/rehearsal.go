@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// StartTemp starts a server with a seed in a temporary folder, on a free port of the
-// loopback address. It has the emulator, wants no credentials of an operator, and
-// sends nothing to anybody; its real time is now's. end stops it and removes the
+// StartTemp starts a server from a seed in a temporary folder, on a free port of the loopback address. The server has the emulator,
+// requires no operator credentials, and sends no outbound requests; now is its real clock, and end stops the server and deletes the
 // folder.
 func StartTemp(ctx context.Context, seed []byte, now func() time.Time, logs io.Writer) (s *Server, end func() error, err error) {
 	dir, err := os.MkdirTemp("", "qrjump-rehearsal-")

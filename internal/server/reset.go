@@ -10,9 +10,9 @@ import (
 	"github.com/qrjump/qrjump/internal/emulator"
 )
 
-// reset brings everything back to the seed and to real time; keys stay.
+// reset restores the state of the seed and real time; keys are kept.
 func (s seeder) reset(ctx context.Context) error {
-	// The seed is read first: if it cannot be used any more, nothing must be deleted.
+	// The seed is read first: if the seed is invalid, no data is deleted.
 	seed, err := readSeed(s.config)
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func (s seeder) reset(ctx context.Context) error {
 	return s.forgetAll(ctx)
 }
 
-// anew runs f, which puts something else in the place of all that is stored, and forgets the scans and calls of before.
+// anew runs f, which replaces all stored data, and then deletes the old scans and call counts.
 func (s seeder) anew(ctx context.Context, f func() error) error {
 	err := s.domain.book.Reset(func() error {
 		return s.scanning.counter.Reset(func() error {
@@ -53,7 +53,7 @@ func (s seeder) anew(ctx context.Context, f func() error) error {
 	return errors.Join(err, s.settings.loadSettings(ctx))
 }
 
-// forgetAll ends faults, forgets what callers did, and reads everything again.
+// forgetAll clears injected faults and all remembered caller state, and reloads the in-memory copy.
 func (s seeder) forgetAll(ctx context.Context) error {
 	s.emulation.plan.Clear()
 	s.emulation.calls.Clear()
@@ -69,8 +69,8 @@ func (s seeder) forgetAll(ctx context.Context) error {
 	return errors.Join(s.store.ClearLimits(ctx), s.domain.current.Load(ctx))
 }
 
-// resetAccounts brings some accounts back to the seed; what the seed does not name stays, without what it had. Others
-// keep everything.
+// resetAccounts restores some accounts to the state of the seed; an account that the seed does not have is kept, but loses all that
+// belongs to it. Others keep everything.
 func (s seeder) resetAccounts(ctx context.Context, appids []string) error {
 	seed, err := readSeed(s.config)
 	if err != nil {
@@ -102,7 +102,7 @@ func (s seeder) resetAccounts(ctx context.Context, appids []string) error {
 	return errors.Join(s.store.ClearLimits(ctx, appids...), s.domain.current.Reload(ctx))
 }
 
-// names reports whether a seed names an account.
+// names reports whether a seed contains an account.
 func (f *seedFile) names(appid string) bool {
 	for _, a := range f.Accounts {
 		if a.AppID == appid {
@@ -112,7 +112,7 @@ func (f *seedFile) names(appid string) bool {
 	return false
 }
 
-// replant empties accounts and stores what a seed says of them, in the transaction of ctx.
+// replant empties accounts and stores their data from the seed, in the transaction of ctx.
 func (s seeder) replant(ctx context.Context, seed *seedFile, appids []string) error {
 	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
 		Random: s.random, LeastSecret: s.config.leastSecret()}

@@ -28,7 +28,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
-// handler routes what one listener serves.
+// handler returns the routes of one listener.
 func (s *Server) handler(role listenerRole) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
@@ -36,7 +36,7 @@ func (s *Server) handler(role listenerRole) http.Handler {
 	s.mountCA(mux)
 	document := huma.DefaultConfig("qrjump", version.Number())
 	document.DocsPath, document.SchemasPath, document.OpenAPIPath = "", "", ""
-	document.CreateHooks = nil // no $schema links in answers
+	document.CreateHooks = nil // no $schema links in responses
 	document.Components.Schemas = newSchemas()
 	adminroute.Bound(&document)
 	document.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
@@ -50,13 +50,13 @@ func (s *Server) handler(role listenerRole) http.Handler {
 		"admin": {Type: "http", Scheme: "bearer", Description: "the admin token"},
 		"scan":  {Type: "http", Scheme: "bearer", Description: "a scan key"},
 	}
-	// The document describes everything, whatever this listener serves of it.
+	// The OpenAPI document describes all surfaces, even those that this listener does not serve.
 	adminMux := http.NewServeMux()
 	humaAPI := humago.New(adminMux, document)
 	scanMux := http.NewServeMux()
 	s.scanAPI().Register(scanMux, humaAPI)
 	s.adminAPI(humaAPI)
-	// Anybody may ask for it, and making it takes milliseconds: so it is made once.
+	// The document is public and takes milliseconds to generate, so it is generated once.
 	written := sync.OnceValues(humaAPI.OpenAPI().MarshalJSON)
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
@@ -71,7 +71,7 @@ func (s *Server) handler(role listenerRole) http.Handler {
 		w.Header().Set("Content-Type", "application/openapi+json")
 		w.Write(docs.Wire)
 	})
-	// A browser page of another origin must not act for the person in front of it.
+	// A page of another origin must not send requests with the credentials of the browser's user.
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(refuseOrigin))
 	if role&scans != 0 {
@@ -106,8 +106,8 @@ func (s *Server) handler(role listenerRole) http.Handler {
 	return mux
 }
 
-// asJSON takes a body for JSON that curl -d sends with the type of a form, since no call here takes
-// a form. A form of a page of another origin was refused before.
+// asJSON accepts a JSON body that curl -d sends with the content type of a form, since no call here accepts forms. Form posts from
+// pages of another origin are rejected before this handler.
 func asJSON(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind == "application/x-www-form-urlencoded" {
@@ -117,7 +117,7 @@ func asJSON(next http.Handler) http.Handler {
 	})
 }
 
-// mountGuide serves the documents: of this server they show nothing except its address.
+// mountGuide serves the documentation, which shows no data of this server except its address.
 func (s *Server) mountGuide(mux *http.ServeMux) {
 	pages := sync.OnceValues(func() (*guide.Guide, error) { return guide.New(docs.Pages, s.URL, version.Number()) })
 	show := func(w http.ResponseWriter, r *http.Request) {
@@ -136,8 +136,7 @@ func (s *Server) mountGuide(mux *http.ServeMux) {
 	}
 }
 
-// direct leads calls of the wire, which are most calls, past the mux, which would find the same
-// handler.
+// direct routes wire calls, which are most calls, around the mux, which would find the same handler.
 func direct(calls http.Handler, mux *http.ServeMux) http.Handler {
 	paths := map[string]bool{}
 	for _, path := range api.Paths() {
@@ -152,7 +151,7 @@ func direct(calls http.Handler, mux *http.ServeMux) http.Handler {
 	})
 }
 
-// orProblem answers unknown paths and methods with a problem document.
+// orProblem responds to unknown paths and methods with a problem document.
 func orProblem(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, pattern := mux.Handler(r)
@@ -160,7 +159,7 @@ func orProblem(mux *http.ServeMux) http.Handler {
 			mux.ServeHTTP(w, r) // sets the path values
 			return
 		}
-		// The mux knows whether only the method is wrong.
+		// The mux can tell whether only the method is wrong.
 		probe := &statusOnly{header: http.Header{}}
 		h.ServeHTTP(probe, r)
 		if probe.status == http.StatusMethodNotAllowed {
@@ -216,7 +215,7 @@ func (s *Server) wireAPI() *api.API {
 	return a
 }
 
-// wireFault returns a fault of the plan as the wire sees it.
+// wireFault converts an injected fault of the emulator to a fault of the wire API.
 func wireFault(f emulator.Fault) api.Fault {
 	fault := api.Fault{After: f.After, Delay: f.Delay, Drop: f.Drop, DropAfter: f.DropAfter}
 	if f.ErrCode == nil {

@@ -19,9 +19,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sdnotify"
 )
 
-// Run serves until ctx ends, announces the end for ShutdownDelay, then drains. When the server is ready it prints
-// exactly one line on stdout; logs and, on a terminal, a short welcome go to
-// stderr.
+// Run serves until ctx ends, reports the shutdown on /readyz for ShutdownDelay, then drains. When the server is ready, Run prints
+// exactly one line on stdout; logs and, on a terminal, a short welcome text go to stderr.
 func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Writer) error {
 	logs := &bufferedWriter{to: stderr}
 	defer logs.Close()
@@ -40,7 +39,7 @@ func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Write
 	}
 	parentSupervisor := sdnotify.Find()
 	s.sayAbove(parentSupervisor.Ready("ready at " + s.URL))
-	// The watchdog is fed during the end of the server too.
+	// The systemd watchdog is notified during the shutdown too.
 	watch, stopWatch := context.WithCancel(context.Background())
 	defer stopWatch()
 	go parentSupervisor.Watch(watch, s.alive)
@@ -59,16 +58,15 @@ func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Write
 	return err
 }
 
-// sayAbove logs that the supervisor could not be notified: a service of Type=notify is ended by systemd then, and the reason would
-// be lost.
+// sayAbove logs that the supervisor could not be notified: systemd then ends a service of Type=notify, and the log shows the
+// reason.
 func (s *Server) sayAbove(err error) {
 	if err != nil {
 		s.log.Warn("the supervisor (NOTIFY_SOCKET) cannot be told of the state of the server", "error", err)
 	}
 }
 
-// alive reports whether the server answers a request of its own; a server that drains counts as
-// alive.
+// alive reports whether the server responds to a request that it sends to itself; a draining server counts as alive.
 func (s *Server) alive(ctx context.Context) error {
 	if s.serving.draining.Load() {
 		return nil
@@ -77,7 +75,7 @@ func (s *Server) alive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The certificate is for the public name and does not match here; nothing secret is sent.
+	// The certificate is for the public name and does not match this address; the request contains no secrets.
 	ownClient := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	answer, err := ownClient.Do(r)
 	if err != nil {
@@ -90,8 +88,7 @@ func (s *Server) alive(ctx context.Context) error {
 	return nil
 }
 
-// sayDeviations says, at the end of a developer's server, how many calls the platform might have
-// refused.
+// sayDeviations logs, when a developer's server ends, how many calls the platform might have rejected.
 func (s *Server) sayDeviations() {
 	if times, kinds := s.domain.book.Deviated(); s.config.Dev && times > 0 {
 		s.log.Info("calls deviated from the platform; to list them, with what to change, start again with this database, then: "+
@@ -99,8 +96,8 @@ func (s *Server) sayDeviations() {
 	}
 }
 
-// announce lets /readyz say that the server stops while it still answers all
-// calls, so that a balancer sends no new ones by the time the listeners close.
+// announce makes /readyz report the shutdown while all calls are still served, so that a load balancer sends no new calls by the
+// time the listeners close.
 func (s *Server) announce(end <-chan time.Time) (err error) {
 	s.serving.draining.Store(true)
 	s.log.Info("stopping: /readyz says so, and soon running requests are drained; a second signal ends at once", "delay",
@@ -117,7 +114,7 @@ func isTerminal(f *os.File) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// welcome tells a person where things are and what to try.
+// welcome prints the addresses of the server and commands to try.
 func (s *Server) welcome(ctx context.Context, w io.Writer) {
 	tell := func(key string, values ...any) { fmt.Fprintln(w, says(key, values...).In(s.config.Language)) }
 	tell("welcome.where", s.URL, s.AdminURL+console.Root)
@@ -144,7 +141,7 @@ func (s *Server) welcome(ctx context.Context, w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-// trust says what a client with a fixed address needs.
+// trust prints how a client with a fixed platform address can trust and reach this server.
 func (s *Server) trust(w io.Writer) {
 	ca := certificates.AuthorityFile(s.config.Data)
 	if full, err := filepath.Abs(ca); err == nil {
@@ -161,7 +158,7 @@ func (s *Server) trust(w io.Writer) {
 	}
 }
 
-// curl returns the command that trusts this server.
+// curl returns the curl command with the options to trust this server's certificate.
 func (s *Server) curl() string {
 	if s.config.TLSDev {
 		return "curl -s --cacert '" + certificates.AuthorityFile(s.config.Data) + "'"
@@ -169,7 +166,7 @@ func (s *Server) curl() string {
 	return "curl -s"
 }
 
-// tour prints lines that can be pasted.
+// tour prints commands that can be pasted into a shell.
 func (s *Server) tour(ctx context.Context, w io.Writer) {
 	page, err := s.domain.accounts.List(ctx, "", 100)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// snapshotControls returns the states of the emulator that are saved.
+// snapshotControls returns the emulator's controls for saved states.
 func (s seeder) snapshotControls() emulator.Snapshots {
 	return emulator.Snapshots{
 		List: func(ctx context.Context) (list []emulator.Snapshot, err error) {
@@ -26,7 +26,8 @@ func (s seeder) snapshotControls() emulator.Snapshots {
 }
 
 func snapshotOf(saved store.Saved) emulator.Snapshot {
-	return emulator.Snapshot{Name: saved.Name, CreatedAt: saved.At.UTC(), Program: saved.Program, Accounts: saved.Accounts, Rules: saved.Rules,
+	return emulator.Snapshot{Name: saved.Name, CreatedAt: saved.At.UTC(), Program: saved.Program,
+		Accounts: saved.Accounts, Rules: saved.Rules,
 		Batches: saved.Batches, Bytes: saved.Bytes}
 }
 
@@ -50,7 +51,7 @@ func (s seeder) saveState(ctx context.Context, name string) (emulator.Snapshot, 
 	return snapshotOf(saved), savedFault(err)
 }
 
-// loadState brings everything back to a saved state; keys stay.
+// loadState restores a saved state; keys are kept.
 func (s seeder) loadState(ctx context.Context, name string) (emulator.Snapshot, error) {
 	var saved store.Saved
 	err := s.anew(ctx, func() (err error) {

@@ -24,7 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
-// urlOf returns the address at which a listener is reached.
+// urlOf returns the base URL of a listener.
 func (s *Server) urlOf(l net.Listener) string {
 	if s.serving.certificate != nil {
 		return reachable("https://" + l.Addr().String())
@@ -32,8 +32,7 @@ func (s *Server) urlOf(l net.Listener) string {
 	return reachable("http://" + l.Addr().String())
 }
 
-// lane returns the listener of scans alone: what it does not answer itself goes to
-// net/http.
+// lane returns the fast-path listener for scans, which hands all other requests to net/http.
 func (s *Server) lane(l net.Listener) *fastpath.Listener {
 	lane := s.scanAPI().Lane(cmp.Or(s.seams.LanePatience, time.Second))
 	lane.AnswerTime, lane.IdleTime, lane.Answered, lane.OnHandoff = answerTime, idleTime, s.metrics.lane.Inc, s.metrics.handed.Inc
@@ -47,7 +46,7 @@ func (s *Server) lane(l net.Listener) *fastpath.Listener {
 	return lane.Listen(l)
 }
 
-// scanning holds the storage and the counts of scans.
+// scanning holds the storage and the counters of scans.
 type scanning struct {
 	ledger  *scanLedger
 	users   *sealer.Hasher // of the ledger
@@ -56,20 +55,20 @@ type scanning struct {
 	alarms  *alarms.Book
 }
 
-// scanLedger is the durable storage of this node's scans.
+// scanLedger holds the durable storage of this node's scans.
 type scanLedger struct {
 	journal  *scanlog.Journal
 	recorder *scanlog.Recorder
-	log      scanlog.Log      // where the scans of all nodes come together
-	shipper  *scanlog.Shipper // ships them there; nil = the journal is the log
-	stream   *stream.Log      // of --events; nil = none
-	nodes    *scanlog.Nodes   // the other nodes; nil = there are none
-	earlier  scanlog.Log      // has the scans from before --events; nil = log has all
-	lake     *lake.Lake       // of --lake; nil = none
-	mended   atomic.Int64     // of so many scans that were lost it is known that the next can be written
+	log      scanlog.Log      // log that collects the scans of all nodes
+	shipper  *scanlog.Shipper // ships scans to log; nil = the journal is the log
+	stream   *stream.Log      // stream of --events; nil = none
+	nodes    *scanlog.Nodes   // connections to the other nodes; nil = single node
+	earlier  scanlog.Log      // log with the scans from before --events; nil = log has all scans
+	lake     *lake.Lake       // lake of --lake; nil = none
+	mended   atomic.Int64     // number of lost scans at the time of the last successful test write
 }
 
-// ledgerPart makes scans durable.
+// ledgerPart returns the component that makes scans durable.
 func (s *Server) ledgerPart() component {
 	return component{
 		name: "ledger of scans",
@@ -105,7 +104,7 @@ func (l *scanLedger) record(e *scanlog.Event) (scanapi.Durable, error) {
 
 func (l *scanLedger) isLate() bool { return l.recorder.IsLate() }
 
-// close writes what waits. Its error says that scans were answered and are lost.
+// close writes the scans that are still buffered. An error of close means that scans were responded to but are lost.
 func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 	if l == nil {
 		return nil
@@ -115,31 +114,32 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 	_ = l.flush(ctx)
 	if l.lake != nil {
 		parent, cancel := context.WithTimeout(ctx, lastWrite/2)
-		_ = l.lake.Flush(parent) // else it is done after the next start
+		_ = l.lake.Flush(parent) // on failure, retried after the next start
 		cancel()
 	}
 	if l.nodes != nil {
-		_ = l.nodes.Leave(ctx) // else other nodes ask it, and get no answer
+		_ = l.nodes.Leave(ctx) // on failure, other nodes query this node and get no response
 	}
 	if l.stream != nil {
 		err = errors.Join(err, l.stream.Close())
 	}
-	if unsealed := l.journal.Close(); unsealed != nil { // all scans in it are durable
+	if unsealed := l.journal.Close(); unsealed != nil { // all scans in the journal are durable
 		log.WarnContext(ctx, "the last file of scans has no end; the next start reads it and writes one", "error", unsealed)
 	}
 	return err
 }
 
-// isAsync reports whether scans that fell on no code are answered before they are durable.
+// isAsync reports whether the response to a scan that matched no code is sent before the scan is durable.
 func (s *Server) isAsync() bool { return s.chosen.settings.Get().ScanCommit == settings.Async }
 
-// userHash returns the hash that identifies a user in the scan log. The namespace has no byte 0.
+// userHash returns the hash that identifies a user in the scan log. The namespace contains no byte 0, so the parts cannot be
+// confused.
 func (s *Server) userHash(namespace, user string) scanlog.UserHash {
 	sum := s.scanning.users.Sum(namespace, "\x00", user)
 	return scanlog.UserHash(sum[:len(scanlog.UserHash{})])
 }
 
-// watchLedger shows how the disk keeps up with the scans.
+// watchLedger registers the metrics of the scan log's disk writes.
 func (m *metrics) watchLedger(r *scanlog.Recorder) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scan_queue_length")), func() float64 { return float64(r.Waiting()) }),
@@ -149,19 +149,19 @@ func (m *metrics) watchLedger(r *scanlog.Recorder) {
 			func() float64 { return float64(r.Flushes()) }))
 }
 
-// contact knows when the store last answered, on the real clock.
+// contact holds the time of the store's last response, on the real clock.
 type contact struct {
 	last atomic.Int64 // Unix ms
 	lost atomic.Bool
 }
 
-// contactPart looks whether the store answers.
+// contactPart returns the component that checks whether the store responds.
 func (s *Server) contactPart() component {
 	return component{name: "contact with the store", run: func(ctx context.Context) { s.stayInTouch(ctx, time.Second) }}
 }
 
-// stayInTouch reads the scan keys again at every interval: so keys that another node made or ended
-// apply here too. By that it also sees whether the store answers.
+// stayInTouch reloads the scan keys at every interval, so that keys that other nodes created or revoked apply here too. The reload
+// also shows whether the store responds.
 func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
 	s.domain.contact.last.Store(s.realNow().UnixMilli())
 	tick := time.NewTicker(interval)
@@ -188,7 +188,7 @@ func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// age returns the staleness of the memory that answers scans: 0 while the store answers and nothing is missed.
+// age returns the staleness of the in-memory copy for scans: 0 while the store responds and no change is missing.
 func (s *Server) age() time.Duration {
 	if !s.domain.contact.lost.Load() && !s.domain.current.Stale() {
 		return 0

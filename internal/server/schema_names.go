@@ -6,8 +6,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// schemaNames are the names of schemas whose Go type needs its package to be understood, or is called like a type that generated code
-// knows already: Request breaks ogen, Record is a global type of TypeScript.
+// schemaNames maps schema names that are unclear without their Go package, or that collide with types in generated code: Request
+// breaks ogen, Record is a global type of TypeScript.
 var schemaNames = map[string]string{
 	"Agreed": "AuthorizationAnswer", "Amount": "DeletionCount", "Assumed": "AssumedRule", "CallListRecord": "CallRecordList",
 	"Checked": "AuditVerification", "Difference": "RecountDifference", "Drill": "BackupDrill", "Entry": "AuditEntry",
@@ -19,7 +19,7 @@ var schemaNames = map[string]string{
 	"Turn": "ReplayDifference", "Why": "AlarmEvidence",
 }
 
-// newSchemas returns a registry whose names stand alone.
+// newSchemas returns a schema registry whose names are clear without their Go package.
 func newSchemas() huma.Registry {
 	return huma.NewMapRegistry("#/components/schemas/", func(t reflect.Type, hint string) string {
 		name := huma.DefaultSchemaNamer(t, hint)

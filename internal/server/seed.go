@@ -33,20 +33,20 @@ import (
 //go:embed demo.yaml
 var demoSeed []byte
 
-// maxSeed bounds a seed file, in bytes.
+// maxSeed is the maximum size of a seed file in bytes.
 const maxSeed = 64 << 20
 
-// seedFile is a seed with what is needed to name a line of it.
+// seedFile is a parsed seed with its source text, so that errors can name a line.
 type seedFile struct {
 	name  string
 	data  []byte
 	tree  *ast.File
-	demo  bool // with the accounts whose secrets everybody knows
+	demo  bool // contains the demo accounts, whose secrets are public
 	allow []string
 	seedfile.Seed
 }
 
-// readSeed reads and checks the form of a seed; errors name the line.
+// readSeed reads a seed file and checks its syntax; errors name the line.
 func readSeed(c Config) (*seedFile, error) {
 	f := &seedFile{name: c.Seed, allow: c.SeedAllow}
 	switch {
@@ -77,18 +77,18 @@ func readSeed(c Config) (*seedFile, error) {
 	return f, nil
 }
 
-// settingsOnly reports whether a seed has settings and nothing else.
+// settingsOnly reports whether a seed contains settings and nothing else.
 func (f *seedFile) settingsOnly() bool {
 	return len(f.Settings) > 0 && len(f.Accounts)+len(f.Components)+len(f.Rules)+len(f.GS1) == 0
 }
 
-// overDemo returns the demo seed with the settings of f over its own.
+// overDemo returns the demo seed, whose settings are overridden by the settings of f.
 func (f *seedFile) overDemo() (*seedFile, error) {
 	demo := &seedFile{name: "the demo seed", data: demoSeed}
 	if err := demo.parse(); err != nil {
 		return nil, err
 	}
-	f.demo, f.data = true, append(bytes.Clone(demoSeed), f.data...) // named by both contents
+	f.demo, f.data = true, append(bytes.Clone(demoSeed), f.data...) // the hash then covers both contents
 	f.Accounts, f.Components, f.Rules = demo.Accounts, demo.Components, demo.Rules
 	for name, value := range demo.Settings {
 		if _, said := f.Settings[name]; !said {
@@ -98,7 +98,7 @@ func (f *seedFile) overDemo() (*seedFile, error) {
 	return f, nil
 }
 
-// parse reads the text of a seed.
+// parse parses the text of a seed.
 func (f *seedFile) parse() error {
 	err := safeyaml.Check(f.data)
 	if err != nil {
@@ -113,8 +113,7 @@ func (f *seedFile) parse() error {
 	return nil
 }
 
-// yamlError makes one line of an error of the YAML library, which draws the
-// place as a picture.
+// yamlError shortens an error of the YAML library, which prints the place over several lines, to one line.
 func (f *seedFile) yamlError(err error) error {
 	if e, ok := errors.AsType[yaml.Error](err); ok && e.GetToken() != nil {
 		return usage("seed %s, line %d: %s", f.name, e.GetToken().Position.Line, e.GetMessage())
@@ -122,7 +121,7 @@ func (f *seedFile) yamlError(err error) error {
 	return usage("seed %s: %v", f.name, err)
 }
 
-// atLine names the line of one entry of the seed in an error.
+// atLine adds the line of a seed entry to an error.
 func (f *seedFile) atLine(section string, i int, err error) error {
 	if err == nil {
 		return nil
@@ -130,7 +129,7 @@ func (f *seedFile) atLine(section string, i int, err error) error {
 	return usage("seed %s, line %d: %v", f.name, f.line(fmt.Sprintf("$.%s[%d]", section, i)), err)
 }
 
-// planted is at for an error while the seed is stored: an error of the store names no line.
+// planted is atLine for an error that occurs while the seed is stored: errors of the store name no line.
 func (f *seedFile) planted(section string, i int, err error) error {
 	_, invalid := errors.AsType[accounts.Invalid](err)
 	_, taken := errors.AsType[accounts.ExclusiveConflict](err)
@@ -141,7 +140,7 @@ func (f *seedFile) planted(section string, i int, err error) error {
 	return fmt.Errorf("seed %s, line %d: %w", f.name, f.line(fmt.Sprintf("$.%s[%d]", section, i)), err)
 }
 
-// line returns the line at which a part of the seed begins; 0 = not found.
+// line returns the line number at which a part of the seed starts; 0 = not found.
 func (f *seedFile) line(location string) int {
 	path, err := yaml.PathString(location)
 	if err != nil {
@@ -158,13 +157,13 @@ func (f *seedFile) line(location string) int {
 	return node.GetToken().Position.Line
 }
 
-// hash names the content of a seed.
+// hash returns a hash of the seed's content.
 func (f *seedFile) hash() string {
 	sum := sha256.Sum256(f.data)
 	return hex.EncodeToString(sum[:])
 }
 
-// registration returns an account of the seed without its links.
+// registration returns an account of the seed without its linked accounts.
 func (f *seedFile) registration(i int) accounts.Registration {
 	a := f.Accounts[i]
 	if a.IPAllowlist == nil {
@@ -183,7 +182,7 @@ func (f *seedFile) component(i int) accounts.Component {
 		c.IPAllowlist = f.allow
 	}
 	component := accounts.Component{AppID: c.AppID, EventURL: c.EventURL, IPAllowlist: c.IPAllowlist, RedirectHosts: c.RedirectHosts}
-	// An empty list takes every grant away; without a list they stay.
+	// An empty list revokes all grants; without a list the grants are kept.
 	if c.Authorizations != nil {
 		component.Grants = []accounts.Grant{}
 	}
@@ -203,7 +202,7 @@ func (f *seedFile) draft(i int) rules.Draft {
 	return draft
 }
 
-// check returns an error for a seed that is wrong, as far as that can be told without the database.
+// check returns an error for a seed that is invalid, as far as this can be checked without the database.
 func (f *seedFile) check() error {
 	if _, _, err := f.settingsOn(settings.Defaults()); err != nil {
 		return err
@@ -222,7 +221,7 @@ func (f *seedFile) check() error {
 		}
 	}
 	for i, r := range f.Rules {
-		// An owner that is not in the seed may be in the database.
+		// An owner that is missing in the seed may exist in the database.
 		if owner, ok := owners[r.Owner]; ok {
 			if _, err := rules.ValidateSeed(owner, f.draft(i)); err != nil {
 				return f.atLine("rules", i, err)
@@ -237,8 +236,8 @@ func (f *seedFile) check() error {
 	return nil
 }
 
-// applySeed stores what a seed says, all of it or nothing, unless this very
-// content was applied before: what was deleted since then stays deleted.
+// applySeed stores a seed in one transaction, unless the same content was applied before: data that was deleted since then stays
+// deleted.
 func (s seeder) applySeed(ctx context.Context, f *seedFile, now func() time.Time) error {
 	if f == nil {
 		return nil
@@ -247,8 +246,8 @@ func (s seeder) applySeed(ctx context.Context, f *seedFile, now func() time.Time
 	return err
 }
 
-// addSeed applies a seed that an operator sent, over what there is; a reset does not bring it back.
-// An error of the seed names its line.
+// addSeed applies a seed that an operator sent, on top of the existing data; a reset does not restore this seed. Errors of the seed
+// name the line.
 func (s seeder) addSeed(ctx context.Context, text string) (emulator.SeedResult, error) {
 	f := &seedFile{name: "that was sent", data: []byte(text)}
 	err := f.parse()
@@ -265,8 +264,7 @@ func (s seeder) addSeed(ctx context.Context, text string) (emulator.SeedResult, 
 	return done, s.domain.current.Load(ctx)
 }
 
-// plant is applySeed by the author of ctx, for memory that is loaded afterwards; false = this very content was
-// applied before.
+// plant is applySeed for the author in ctx, when memory is loaded afterwards; false = the same content was applied before.
 func (s seeder) plant(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
 	err = s.store.InTx(ctx, func(ctx context.Context) (err error) {
 		planted, err = s.plantSeed(ctx, f, now)
@@ -278,10 +276,10 @@ func (s seeder) plant(ctx context.Context, f *seedFile, now func() time.Time) (p
 	return planted, s.settings.loadSettings(ctx)
 }
 
-// plantSeed is plant inside its transaction.
+// plantSeed is plant without its own transaction.
 func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
 	hash := f.hash()
-	// Of many nodes that start at once, one plants.
+	// If many nodes start at once, only one applies the seed.
 	if err := s.store.Lock(ctx, "seed"); err != nil {
 		return false, err
 	}
@@ -292,11 +290,11 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 	if err != nil {
 		return false, err
 	}
-	// Memory is loaded when all is stored, so the parts send no notifications.
+	// Memory is loaded after all data is stored, so the services send no notifications.
 	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: settings.NewLive(next), Now: now,
 		Random: s.random, LeastSecret: s.config.leastSecret()}
 	book := &rules.Book{Store: s.store, Settings: settings.NewLive(next), Now: now}
-	// Links name accounts that may stand further down, so they come last.
+	// A link may name an account that comes later in the file, so links are stored last.
 	for i := range f.Accounts {
 		if err := directory.Put(ctx, f.registration(i)); err != nil {
 			return false, f.planted("accounts", i, err)
@@ -352,11 +350,10 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 	return true, nil
 }
 
-// demoMeta marks a database that holds the demo accounts, whose secrets
-// everybody knows.
+// demoMeta marks a database that contains the demo accounts, whose secrets are public.
 const demoMeta = "demo"
 
-// refuseDemo keeps a database with the demo accounts away from strangers.
+// refuseDemo returns an error if a server without emulator controls opens a database with the demo accounts.
 func (s seeder) refuseDemo(ctx context.Context, db *store.Store) error {
 	if s.config.emulates() || s.seams.Demo {
 		return nil
@@ -372,8 +369,7 @@ func (s seeder) refuseDemo(ctx context.Context, db *store.Store) error {
 	return nil
 }
 
-// applySettings stores the settings of a seed and returns what will be in
-// force.
+// applySettings stores the settings of a seed and returns the resulting settings.
 func (s settingsService) applySettings(ctx context.Context, f *seedFile) (settings.Settings, error) {
 	current := s.chosen.settings.Get()
 	object, next, err := f.settingsOn(current)
@@ -383,8 +379,7 @@ func (s settingsService) applySettings(ctx context.Context, f *seedFile) (settin
 	return next, s.saveSettings(ctx, object)
 }
 
-// settingsOn returns what a seed says of the settings (nil = nothing) and what they
-// are with it.
+// settingsOn returns the settings in a seed (nil = none), and the current settings with these applied.
 func (f *seedFile) settingsOn(current settings.Settings) (object []byte, next settings.Settings, err error) {
 	if len(f.Settings) == 0 {
 		return nil, current, nil

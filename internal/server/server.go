@@ -1,5 +1,5 @@
-// Package server wires the parts into one process: configuration, keys, store,
-// listeners, metrics, health, start and stop. It decides nothing about rules.
+// Package server wires the parts into one process: configuration, keys, store, listeners, metrics, health, start and stop. Package
+// server makes no decisions about rules.
 package server
 
 import (
@@ -22,42 +22,42 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// DrainTimeout is the time that running requests may take after the signal to stop.
+// DrainTimeout is the time that running requests get to finish after the stop signal.
 const DrainTimeout = 10 * time.Second
 
-// TestHooks are dependencies that a test replaces; the zero value uses the real ones.
+// TestHooks holds the dependencies that a test can replace; the zero value uses the real ones.
 type TestHooks struct {
 	RealNow func() time.Time
-	// Elapsed returns the uptime of the server, whatever its clock shows; nil = real time.
+	// Elapsed returns the uptime of the server, independent of the server's clock; nil = real time.
 	Elapsed  func() time.Duration
 	Random   io.Reader
 	Outbound *safehttp.Client
-	// BodyTimeout is the timeout of a request's body; 0 = 10 seconds.
+	// BodyTimeout is the timeout for reading a request body; 0 = 10 seconds.
 	BodyTimeout time.Duration
-	// LanePatience is the time that the rest of a scan's request may take before net/http gets it; 0 = the lane's own.
+	// LanePatience is the timeout for the rest of a scan request before the lane hands the connection to net/http; 0 = the default.
 	LanePatience time.Duration
-	// Connections is the maximum number of connections of all listeners but the admin's; 0 = as many as the process may open files
-	// for.
+	// Connections is the maximum number of connections of all listeners except the admin listener; 0 = derived from the process's
+	// limit of open files.
 	Connections int
-	// RefusedTime is the time that a connection may be idle after a refused key; 0 = ten seconds.
+	// RefusedTime is the idle timeout of a connection after a rejected key; 0 = ten seconds.
 	RefusedTime time.Duration
-	// NoLane leaves a scan listener of its own to net/http alone.
+	// NoLane makes net/http serve a separate scan listener without the fast path.
 	NoLane bool
 	// LakeEvery is the interval at which scans are written to the lake; 0 = the default.
 	LakeEvery time.Duration
-	// PrimariesEvery is the interval at which servers of the database are asked whether they take writes; 0 = the default.
+	// PrimariesEvery is the interval at which the database servers are checked for accepting writes; 0 = the default.
 	PrimariesEvery time.Duration
-	// PassphraseWork makes the passphrase of an export or of a package cheap; 0 = as dear as it is.
+	// PassphraseWork lowers the cost of deriving a key from the passphrase of an export or a package; 0 = the normal cost.
 	PassphraseWork int
-	// Demo lets a database with the demo accounts start without --dev: this server is not reachable by others.
+	// Demo allows a database with the demo accounts without --dev, for a server that other machines cannot reach.
 	Demo bool
 }
 
-// Server is a running server. Things that its parts share stand in the files of the parts.
+// Server is a running server. Fields that the components share are declared in the files of the components.
 type Server struct {
 	deps
 	parts     lifecycle
-	writing   atomic.Pointer[store.Servers] // of PostgreSQL, when they were last asked; nil = not yet
+	writing   atomic.Pointer[store.Servers] // state of the PostgreSQL servers at the last check; nil = not checked yet
 	secrets   secrets
 	emulation emulation
 	domain    domain
@@ -67,16 +67,16 @@ type Server struct {
 	rechecks  *rules.Verifier
 	serving   serving
 
-	// URL is the address of the wire.
+	// URL is the base URL of the wire API.
 	URL string
-	// ScanURL is the address of the scan API.
+	// ScanURL is the base URL of the scan API.
 	ScanURL string
-	// AdminURL is the address of the admin API and metrics.
+	// AdminURL is the base URL of the admin API and metrics.
 	AdminURL string
 }
 
-// deps holds the dependencies of every component of a server. Tests put their own time, chance and other servers in place of the
-// real ones.
+// deps holds the dependencies that all components of a server share. Tests replace the clock, the randomness and the outbound
+// client.
 type deps struct {
 	config   Config
 	seams    TestHooks
@@ -84,14 +84,14 @@ type deps struct {
 	metrics  *metrics
 	store    *store.Store
 	wall     *clockguard.Clock
-	now      func() time.Time // the emulated clock, where there is one
+	now      func() time.Time // returns the emulated time with the emulator, else real time
 	realNow  func() time.Time
 	random   io.Reader
 	outbound safehttp.Client
 }
 
-// Start opens the store, loads the rules and listens. The server runs until
-// Close. logs is where log lines go.
+// Start opens the store, loads the rules and opens the listeners. The server runs until Close is called; logs receives the log
+// lines.
 func Start(ctx context.Context, c Config, logs io.Writer, seams TestHooks) (*Server, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func newServer(c Config, logs io.Writer, seams TestHooks) *Server {
 	if s.realNow == nil {
 		s.realNow = time.Now
 	}
-	s.now = s.realNow // until openClock has chosen
+	s.now = s.realNow // until openClock selects the clock
 	if s.random == nil {
 		s.random = rand.Reader
 	}
@@ -125,10 +125,9 @@ func newServer(c Config, logs io.Writer, seams TestHooks) *Server {
 	return s
 }
 
-// order returns the parts of a server as they start. They end in reverse, so that each
-// finds what it uses: requests before all that answers them, those that tell of
-// scans before the counter, the shipper before the counter, the counter before the
-// ledger, and everything before the store.
+// order returns the components of a server in start order. Components stop in reverse order, so that their dependencies still
+// exist: listeners stop first, webhooks and the shipper stop before the counter, the counter before the ledger, and the store after
+// all its users.
 func (s *Server) order() []component {
 	return []component{
 		s.regionsPart(), s.storePart(), s.primariesPart(), s.keysPart(), s.wallClockPart(), s.domainPart(), s.settingsPart(),
@@ -140,9 +139,9 @@ func (s *Server) order() []component {
 	}
 }
 
-// Failed delivers the error of a listener that broke.
+// Failed returns a channel that receives the error of a failed listener.
 func (s *Server) Failed() <-chan error { return s.serving.failed }
 
-// Close drains: no new connections, running requests get DrainTimeout, less what
-// Run took of it, then everything ends that they used. A second call does nothing.
+// Close drains the server: it accepts no new connections, gives running requests DrainTimeout less the time that Run already used,
+// then stops all components. A second call of Close does nothing.
 func (s *Server) Close() error { return s.parts.stop() }

@@ -11,16 +11,16 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// chosen holds the values of the seed and of operators.
+// chosen holds the settings from the seed and from operators.
 type chosen struct {
 	seed     *seedFile // nil = none
 	settings *settings.Live
-	loading  sync.Mutex // one reader of the stored settings at a time
+	loading  sync.Mutex // serialises the loading of stored settings
 }
 
 const settingsMeta = "settings"
 
-// settingsPart puts the stored settings in force, and then the seed.
+// settingsPart returns the component that loads the stored settings and then applies the seed.
 func (s *Server) settingsPart() component {
 	return component{name: "settings", start: func(ctx context.Context) error {
 		if err := s.settings().loadSettings(ctx); err != nil {
@@ -33,7 +33,7 @@ func (s *Server) settingsPart() component {
 	}}
 }
 
-// setObject returns the settings of --set as one JSON object; nil = there are none. An error names the flag.
+// setObject returns the settings of --set as one JSON object; nil = none. Errors name the flag.
 func (c Config) setObject() ([]byte, error) {
 	if len(c.Set) == 0 {
 		return nil, nil
@@ -67,7 +67,7 @@ func (c Config) setObject() ([]byte, error) {
 	return object, nil
 }
 
-// applySet puts the settings of --set in force, over those of the seed and those that were chosen before.
+// applySet applies the settings of --set, which override those of the seed and earlier changes.
 func (s settingsService) applySet(ctx context.Context) error {
 	object, err := s.config.setObject()
 	if object == nil || err != nil {
@@ -76,7 +76,7 @@ func (s settingsService) applySet(ctx context.Context) error {
 	return s.changeSettings(accounts.WithActor(ctx, accounts.Actor{ActorID: "seed"}), object)
 }
 
-// changeSettings puts the fields that an object names in force.
+// changeSettings changes the fields that a JSON object contains.
 func (s settingsService) changeSettings(ctx context.Context, object []byte) error {
 	if err := s.saveSettings(ctx, object); err != nil {
 		return err
@@ -84,14 +84,14 @@ func (s settingsService) changeSettings(ctx context.Context, object []byte) erro
 	return s.loadSettings(ctx)
 }
 
-// saveSettings keeps the fields that an object names over a restart. Fields that were never set follow the defaults of the next
-// version.
+// saveSettings stores the fields that a JSON object contains, so that they survive a restart. Fields that were never set use the
+// defaults of the program version that reads them.
 func (s settingsService) saveSettings(ctx context.Context, object []byte) error {
 	if err := checkLimits(object); err != nil {
 		return err
 	}
 	return s.store.InTx(ctx, func(ctx context.Context) error {
-		// Another node may change another field meanwhile.
+		// Another node may change another field at the same time.
 		if err := s.store.Lock(ctx, "settings"); err != nil {
 			return err
 		}
@@ -112,12 +112,12 @@ func (s settingsService) mergeSettings(ctx context.Context, object []byte) error
 		if string(value) == "null" { // it changes nothing
 			continue
 		}
-		kept[strings.ToLower(name)] = value // encoding/json takes RATE_LIMIT for rule_rate_limit
+		kept[strings.ToLower(name)] = value // encoding/json also accepts RATE_LIMIT for rule_rate_limit
 	}
 	return s.keepSettings(ctx, kept)
 }
 
-// resetSetting takes back what was chosen of a setting: its default counts.
+// resetSetting deletes the stored value of a setting, so that its default applies.
 func (s settingsService) resetSetting(ctx context.Context, name string) error {
 	err := s.store.InTx(ctx, func(ctx context.Context) error {
 		if err := s.store.Lock(ctx, "settings"); err != nil {
@@ -139,7 +139,7 @@ func (s settingsService) resetSetting(ctx context.Context, name string) error {
 	return s.loadSettings(ctx)
 }
 
-// keptSettings returns the fields that were set.
+// keptSettings returns the stored fields.
 func (s settingsService) keptSettings(ctx context.Context) (map[string]json.RawMessage, error) {
 	kept := map[string]json.RawMessage{}
 	text, err := s.store.Meta(ctx, settingsMeta)
@@ -160,7 +160,7 @@ func (s settingsService) keepSettings(ctx context.Context, kept map[string]json.
 	return s.store.PutMeta(ctx, settingsMeta, string(text))
 }
 
-// defaultSettings returns the settings of an operator who set none.
+// defaultSettings returns the settings that apply if the operator sets none.
 func (s settingsService) defaultSettings() settings.Settings {
 	base := settings.Defaults()
 	base.AllowPrivateHosts, base.Strict, base.StrictFrom = s.config.Dev, s.config.Strict != "", s.config.Strict
@@ -168,7 +168,7 @@ func (s settingsService) defaultSettings() settings.Settings {
 	return base
 }
 
-// loadSettings puts in force what was kept.
+// loadSettings loads the stored settings and applies them.
 func (s settingsService) loadSettings(ctx context.Context) error {
 	s.chosen.loading.Lock()
 	defer s.chosen.loading.Unlock()
@@ -180,7 +180,7 @@ func (s settingsService) loadSettings(ctx context.Context) error {
 	return nil
 }
 
-// storedSettings returns the stored settings, with the defaults of those that were not set.
+// storedSettings returns the stored settings, with defaults for fields that were never set.
 func (s settingsService) storedSettings(ctx context.Context) (settings.Settings, error) {
 	base := s.defaultSettings()
 	kept, err := s.keptSettings(ctx)

@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
-// sharedMeta is the prefix of the named values that are shared charts.
+// sharedMeta is the key prefix of shared charts among the server's named values.
 const sharedMeta = "shared/"
 
 func (s *Server) sharedCharts() *iam.SharedCharts {

@@ -4,11 +4,10 @@ import (
 	"context"
 )
 
-// snapshotFile is the name, in the data folder, of the file with the rules for the next start.
+// snapshotFile is the name of the file in the data folder that holds the rules for a fast next start.
 const snapshotFile = "rules.snapshot"
 
-// snapshotsPart writes the rules into a file for the next start of this node, from
-// time to time and at the end.
+// snapshotsPart returns the component that writes the rules to the snapshot file, periodically and at shutdown.
 func (s *Server) snapshotsPart() component {
 	return component{
 		name: "snapshots of the rules",

@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// regionsPart reads the operator's region file.
+// regionsPart returns the component that reads the operator's region database.
 func (s *Server) regionsPart() component {
 	return component{
 		name: "regions",
@@ -31,7 +31,7 @@ func (s *Server) regionsPart() component {
 	}
 }
 
-// region returns a function that locates addresses; nil if there is no database of regions.
+// region returns a function that maps addresses to regions; nil if there is no region database.
 func (s scanRecords) region() func(netip.Addr) string {
 	if s.scanning.regions == nil {
 		return nil
@@ -39,7 +39,7 @@ func (s scanRecords) region() func(netip.Addr) string {
 	return s.scanning.regions.Lookup
 }
 
-// openAlarms prepares what is known of each code's scans.
+// openAlarms prepares the alarms, which track the scans of each code.
 func (s scanRecords) openAlarms() {
 	s.scanning.alarms = &alarms.Book{Store: s.store, Settings: s.chosen.settings, Now: s.now, Logger: s.log}
 	if s.scanning.regions != nil {
@@ -47,8 +47,8 @@ func (s scanRecords) openAlarms() {
 	}
 }
 
-// openCounter prepares the counting, and looks whether the ledger beside an
-// embedded database is the one that was counted, before the first scan comes into it.
+// openCounter prepares the counting of scans; with an embedded database it also checks, before the first scan is written, that the
+// journal is the one that was counted so far.
 func (s scanRecords) openCounter(ctx context.Context) error {
 	s.scanning.counter = s.newCounter(s.scanning.ledger.log, s.scanning.ledger.flush)
 	if s.scanning.ledger.earlier != nil {
@@ -62,7 +62,7 @@ func (s scanRecords) openCounter(ctx context.Context) error {
 	return s.scanning.counter.Begin(ctx)
 }
 
-// missingScans returns a line for the readiness report; "" = nothing is missing that was counted.
+// missingScans returns a line for the readiness report about counted scans that the ledger lacks; "" = none.
 func (s scanRecords) missingScans(ctx context.Context) string {
 	n, err := s.scanning.counter.MissingScans(ctx)
 	if err != nil || n == 0 {
@@ -76,10 +76,10 @@ func (s scanRecords) newCounter(log scanlog.Log, flush func(context.Context) err
 		Alarms: s.scanning.alarms, Settings: s.chosen.settings, Now: s.now, Logger: s.log, Random: s.random}
 }
 
-// lastCount is the time that the end of the server waits for uncounted scans.
+// lastCount is the time that the shutdown waits for uncounted scans.
 const lastCount = 2 * time.Second
 
-// counterPart counts what is in the ledger.
+// counterPart returns the component that counts the scans in the ledger.
 func (s *Server) counterPart() component {
 	return component{
 		name:  "counter of scans",
@@ -89,7 +89,7 @@ func (s *Server) counterPart() component {
 			if s.scanning.counter == nil {
 				return nil
 			}
-			// A ledger that is left now may not be there at the next start.
+			// A ledger that this server uses now may be unavailable at the next start.
 			parent, cancel := context.WithTimeout(ctx, lastCount)
 			defer cancel()
 			if err := s.scanning.counter.CatchUpAndSave(parent); err != nil {
@@ -100,7 +100,7 @@ func (s *Server) counterPart() component {
 	}
 }
 
-// watchCounter shows how far the counting is.
+// watchCounter registers the metrics of the counter's progress.
 func (m *metrics) watchCounter(c *stats.Aggregator) {
 	m.registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_counted_total")),

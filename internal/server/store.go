@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// storePart opens the database of a data folder.
+// storePart returns the component that opens the database.
 func (s *Server) storePart() component {
 	return component{
 		name: "store",
@@ -30,7 +30,7 @@ func (s *Server) storePart() component {
 			if s.store, err = store.Open(ctx, target); err != nil {
 				return usageError{err}
 			}
-			s.serving.startEnds = context.AfterFunc(ctx, s.store.Abort) // a start may wait for a replica, too
+			s.serving.startEnds = context.AfterFunc(ctx, s.store.Abort) // the start may also wait for a replica
 			s.warnOfNoReplica(ctx)
 			return nil
 		},
@@ -46,11 +46,10 @@ func (s *Server) storePart() component {
 	}
 }
 
-// check returns an error for a database that this server cannot work with, before
-// anything in it was changed: a program that could use it until now still can.
-// schema is as in store.Target: tables that are asked for have not changed since.
+// check returns an error, before any change, for a database that this server cannot work with, so that a program that could use the
+// database still can; schema is as in store.Target, and the tables that check reads have not changed since this schema.
 func (s *Server) check(ctx context.Context, db *store.Store, schema int64) error {
-	// Files that cannot be read, too, refuse a start before it changes anything.
+	// Unreadable files also make the start fail before any change.
 	if err := s.openTLS(); err != nil {
 		return err
 	}
@@ -73,8 +72,7 @@ func (s *Server) check(ctx context.Context, db *store.Store, schema int64) error
 	return s.seeder().refuseDemo(ctx, db)
 }
 
-// checkSeed returns an error for a seed that cannot be; one that was applied
-// before is not judged again.
+// checkSeed returns an error for an invalid seed; a seed that was applied before is not checked again.
 func (s *Server) checkSeed(ctx context.Context, db *store.Store, schema int64) error {
 	f := s.chosen.seed
 	if f == nil {
@@ -88,8 +86,8 @@ func (s *Server) checkSeed(ctx context.Context, db *store.Store, schema int64) e
 	return f.check()
 }
 
-// checkKeys returns an error unless the keys of a database open, and are those
-// that it and its codes were made with.
+// checkKeys returns an error unless the keys of a database can be opened and are the keys with which the database and its codes
+// were created.
 func (s *Server) checkKeys(ctx context.Context, db *store.Store, ring *keyring) error {
 	key, err := ring.hashing(ctx)
 	if err != nil {
@@ -101,12 +99,12 @@ func (s *Server) checkKeys(ctx context.Context, db *store.Store, ring *keyring) 
 	if batch, err := ring.anyBatch(ctx); err != nil || batch == 0 {
 		return err
 	}
-	keys, err := ring.codes(ctx) // beside batches it draws none
+	keys, err := ring.codes(ctx) // if batches exist, codes generates no new keys
 	if err != nil {
 		return err
 	}
 	return (&codes.Service{Store: db, Keys: keys, Vault: key}).CheckKeys(ctx)
 }
 
-// Touched returns the number of pages of the embedded database that were read so far: see store.Store.Touched.
+// Touched returns the number of pages of the embedded database that were read so far; see store.Store.PageReads.
 func (s *Server) Touched(ctx context.Context) (pages int64, err error) { return s.store.PageReads(ctx) }

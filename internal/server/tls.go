@@ -7,11 +7,11 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/certificates"
 )
 
-// devNames are the names that the certificate of --tls-dev speaks for.
+// devNames lists the host names in the certificate of --tls-dev.
 var devNames = append(slices.Clone(landing.PlatformNames), "localhost")
 
-// openTLS prepares the certificate. Its times are real: clients judge it by
-// their own clocks, whatever the emulator's says.
+// openTLS loads or generates the TLS certificate. The certificate's dates use real time: clients check them by their own clocks,
+// not by the emulator's clock.
 func (s *Server) openTLS() (err error) {
 	switch {
 	case s.config.TLSDev:
@@ -24,17 +24,17 @@ func (s *Server) openTLS() (err error) {
 	return err
 }
 
-// openAuthority opens the authority of this machine, with a leaf for the platform's names.
+// openAuthority opens this machine's certificate authority, with a leaf certificate for the platform's names.
 func (s *Server) openAuthority() (*certificates.Authority, error) {
 	ca, err := certificates.OpenAuthority(s.config.Data, devNames, s.realNow)
 	if err != nil {
 		return nil, usage("%v", err)
 	}
-	_, err = ca.Get(nil) // now, so that a leaf that cannot be written is told
+	_, err = ca.Get(nil) // called now, so that a failure to write the leaf is reported at the start
 	return ca, err
 }
 
-// checkTLS says which of the flags do not go together.
+// checkTLS returns an error if TLS flags contradict each other.
 func (c Config) checkTLS() error {
 	switch {
 	case (c.TLSCert == "") != (c.TLSKey == ""):

@@ -22,19 +22,19 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/certificates"
 )
 
-// PlatformNames are those for which a server with --dev is a proxy.
+// PlatformNames lists the host names for which a server with --dev acts as a proxy.
 var PlatformNames = landing.PlatformNames
 
-// Arrived lists the hosts and paths that clients asked of a server with --dev since it started.
+// Arrived reports the calls and the proxied hosts that clients requested from a server with --dev since the start.
 type Arrived struct {
 	Calls    int64    // of the wire
-	Rejected []string // other hosts than the platform's that they asked the proxy for, in order, at most maxRejected
+	Rejected []string // other hosts that clients requested from the proxy, in order of arrival, at most maxRejected
 }
 
 // maxRejected bounds Arrived.Rejected.
 const maxRejected = 20
 
-// arrivals counts what is Arrived. The zero value is ready.
+// arrivals counts the data of Arrived. The zero value is ready to use.
 type arrivals struct {
 	calls    atomic.Int64
 	mu       sync.Mutex
@@ -49,7 +49,7 @@ func (a *arrivals) reject(host string) {
 	}
 }
 
-// Arrived returns what clients asked since the start. A reset does not change it.
+// Arrived returns the requests of clients since the start of the server. A reset of the emulator does not change these counts.
 func (s *Server) Arrived() Arrived {
 	a := &s.serving.arrivals
 	a.mu.Lock()
@@ -57,8 +57,8 @@ func (s *Server) Arrived() Arrived {
 	return Arrived{Calls: a.calls.Load(), Rejected: slices.Clone(a.rejected)}
 }
 
-// tunnel is the end of connections that clients asked their proxy for: a server with --dev is a proxy to the platform's names, and
-// it is the platform itself. No byte leaves this machine. Decision 66.
+// tunnel is the local end of CONNECT connections: a server with --dev is a proxy to the platform's names, and plays the platform
+// itself. All traffic stays on this machine. Decision 66.
 type tunnel struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -85,7 +85,7 @@ func (t *tunnel) Close() error {
 // Addr implements net.Listener.
 func (t *tunnel) Addr() net.Addr { return t.on }
 
-// take hands a connection to the server behind the tunnel.
+// take hands a connection to the HTTP server behind the tunnel.
 func (t *tunnel) take(c net.Conn) {
 	select {
 	case t.conns <- c:
@@ -94,7 +94,7 @@ func (t *tunnel) take(c net.Conn) {
 	}
 }
 
-// lookahead is a connection of which some bytes were read ahead.
+// lookahead is a connection from which some bytes were already read.
 type lookahead struct {
 	net.Conn
 	from io.Reader
@@ -102,7 +102,7 @@ type lookahead struct {
 
 func (a *lookahead) Read(b []byte) (int, error) { return a.from.Read(b) }
 
-// openTunnel makes h, a listener's server, a proxy to the platform's names, behind which the same handler answers.
+// openTunnel makes the HTTP server h of a listener a proxy to the platform's names, with the same handler behind the proxy.
 func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Context) {
 	t := &tunnel{conns: make(chan net.Conn), closed: make(chan struct{}), on: l.Addr()}
 	trailingServer := &http.Server{
@@ -112,7 +112,7 @@ func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Con
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    h.MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		// net/http sets up HTTP/2 by it; handshakes are those of connect.
+		// net/http sets up HTTP/2 from this configuration; connect does the handshakes.
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
 	}
 	s.serving.servers = append(s.serving.servers, trailingServer)
@@ -135,8 +135,8 @@ func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Con
 	})
 }
 
-// ServeAlso answers on further listeners until Close: as the listener of the wire on wire, as the platform over TLS on secure
-// and in plain HTTP on plain; nil = not. Only a server with --dev has them.
+// ServeAlso serves further listeners until Close: the wire API on wire, the platform over TLS on secure and over plain HTTP on
+// plain; nil = skip. ServeAlso works only on a server with --dev.
 func (s *Server) ServeAlso(wire, secure, plain net.Listener) error {
 	shown, err := s.platformCertificate()
 	if err != nil {
@@ -158,12 +158,12 @@ func (s *Server) ServeAlso(wire, secure, plain net.Listener) error {
 	return nil
 }
 
-// platformTLS speaks for the platform's names.
+// platformTLS returns the TLS configuration with the certificate for the platform's names.
 func platformTLS(shown certificates.Certificate) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: shown.Get}
 }
 
-// platformName reports whether an authority is one of the platform's names, with any port.
+// platformName reports whether an authority (host and optional port) is one of the platform's names.
 func platformName(authority string) bool {
 	host, _, err := net.SplitHostPort(authority)
 	if err != nil {
@@ -172,8 +172,8 @@ func platformName(authority string) bool {
 	return slices.Contains(PlatformNames, strings.ToLower(strings.TrimSuffix(host, ".")))
 }
 
-// isOwnAddress reports whether a request in absolute form names the address that it came to, which is no proxying: this machine, with the port
-// of the listener or without one.
+// isOwnAddress reports whether a request in absolute form names the address of this listener, which is not a proxy request: this
+// machine, with the listener's port or without a port.
 func isOwnAddress(r *http.Request) bool {
 	host, port, err := net.SplitHostPort(r.URL.Host)
 	if err != nil {
@@ -187,7 +187,7 @@ func isOwnAddress(r *http.Request) bool {
 	return port == listens && loopback(host)
 }
 
-// rejectProxy rejects a request for another host: with a relaying proxy a web page could reach what this machine reaches.
+// rejectProxy rejects a proxy request for another host: otherwise a web page could reach every host that this machine can reach.
 func (s *Server) rejectProxy(w http.ResponseWriter, authority string) {
 	host, _, err := net.SplitHostPort(authority)
 	if err != nil {
@@ -198,7 +198,7 @@ func (s *Server) rejectProxy(w http.ResponseWriter, authority string) {
 		strings.Join(PlatformNames, ", ")+"), and "+fmt.Sprintf("%.100q", authority)+" is none: name it in NO_PROXY")
 }
 
-// connect answers CONNECT: the client speaks TLS to the platform's name from then on, or plain HTTP to its port 80.
+// connect serves CONNECT: after it, the client speaks TLS to the platform's name, or plain HTTP to port 80.
 func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 	if !platformName(r.Host) {
 		s.rejectProxy(w, r.Host)
@@ -226,20 +226,20 @@ func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 	t.take(item)
 }
 
-// rest reads what was read ahead, then the connection itself.
+// rest returns a reader of the buffered bytes and then of the connection itself.
 func rest(read *bufio.Reader, conn net.Conn) io.Reader {
 	earlyData, _ := read.Peek(read.Buffered())
 	return io.MultiReader(strings.NewReader(string(earlyData)), conn)
 }
 
-// platformShown is the certificate for the platform's names of a server without --tls-dev.
+// platformShown holds the certificate for the platform's names on a server without --tls-dev.
 type platformShown struct {
 	once  sync.Once
 	shown *certificates.Authority
 	fault error
 }
 
-// platformCertificate speaks for the platform's names; it is made when it is first wanted.
+// platformCertificate returns the certificate for the platform's names; it is created at the first use.
 func (s *Server) platformCertificate() (certificates.Certificate, error) {
 	if s.config.TLSDev {
 		return s.serving.certificate, nil
@@ -248,13 +248,13 @@ func (s *Server) platformCertificate() (certificates.Certificate, error) {
 	return s.serving.platform.shown, s.serving.platform.fault
 }
 
-// Authority returns the file of the local authority that speaks for the platform's names.
+// Authority returns the certificate file of the local authority that signs the certificates for the platform's names.
 func (s *Server) Authority() (file string, err error) {
 	_, err = s.platformCertificate()
 	return certificates.AuthorityFile(s.config.Data), err
 }
 
-// mountCA serves the certificate of the local authority, which clients shall trust, and nothing else of it.
+// mountCA serves the public certificate of the local authority, which clients must trust, and no other data of the authority.
 func (s *Server) mountCA(mux *http.ServeMux) {
 	if !s.config.Dev && !s.config.TLSDev {
 		return

@@ -18,30 +18,29 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// KeyRotation replaces the master key of a database that no server uses: every key is
-// sealed anew by the new master key, and every other secret by a new sealing
-// key. Hashes stay, so what was issued is accepted as before; the keys of codes
-// and openids stay, so what was printed reads as before.
+// KeyRotation replaces the master key of a database that no server uses: all keys are resealed with the new master key, and all
+// other secrets with a new sealing key. The hash keys stay, so issued credentials remain valid; the keys of codes and openids stay,
+// so printed codes remain readable.
 type KeyRotation struct {
-	Config     Config // Data, Database and MasterKey
-	NewKeyFile string // holds the new master key; "" = a random one
+	Config     Config // Data, Database and MasterKey are used
+	NewKeyFile string // file that contains the new master key; "" = generate a random key
 	Random     io.Reader
-	Now        func() time.Time // dates the turn in the log of changes
-	// Reached is called for every step; its error ends the turn there, as a crash would.
+	Now        func() time.Time // clock for the audit log entry of the rotation
+	// Reached is called at every step; an error of Reached ends the rotation there, as a crash would.
 	Reached func(step string) error
 }
 
 // KeyRotationResult is the result of a rotation.
 type KeyRotationResult struct {
 	Keys, Secrets int
-	// Finished: an earlier turn was cut off, and all that was left of it is done.
+	// Finished reports that an earlier rotation was interrupted and is now completed.
 	Finished bool
-	// File is the file with the new master key; "" = its owner must put it into the environment.
+	// File is the file that contains the new master key; "" = the operator must set it in the environment.
 	File string
 }
 
-// The steps of a turn. Until the commit the old master key opens everything,
-// from then on the new one does, which is on the disk by then.
+// The steps of a rotation. Until the commit, the old master key opens all keys; after the commit, the new master key does, which is
+// already on disk.
 const (
 	stepKeyWritten = "the new key is written"
 	stepSealing    = "a key is sealed anew"
@@ -51,8 +50,7 @@ const (
 
 func newMasterFile(data string) string { return masterFile(data) + ".new" }
 
-// Run turns the master key. After an error or a crash, at whatever moment, the
-// next start works: with the old key or with the new one.
+// Run rotates the master key. After an error or a crash at any moment, the next start works with either the old or the new key.
 func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	var done KeyRotationResult
 	if t.Random == nil {
@@ -97,7 +95,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	if done.Finished {
 		return done, nil
 	}
-	old, err := ring.vault(ctx) // and with it the old master key
+	old, err := ring.vault(ctx) // checks the old master key too
 	if err != nil {
 		return done, err
 	}
@@ -118,7 +116,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	}
 	if !inEnvironment {
 		err := atomicfile.Move(newMasterFile(t.Config.Data), masterFile(t.Config.Data))
-		// A server that has started since may have done so.
+		// A server that started in the meantime may have moved the file.
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return done, fmt.Errorf("putting the new master key into its place (the next start does it): %w", err)
 		}
@@ -126,7 +124,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	return done, t.Reached(stepMoved)
 }
 
-// newText returns the new master key as its file holds it.
+// newText returns the new master key in the form of its file.
 func (t KeyRotation) newText() (string, error) {
 	if t.NewKeyFile == "" {
 		secret, err := sealer.NewSecret(t.Random)
@@ -140,7 +138,7 @@ func (t KeyRotation) newText() (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// open opens a database that there is: a turn makes none.
+// open opens an existing database: a rotation never creates one.
 func (t KeyRotation) open(ctx context.Context, check func(context.Context, *store.Store, int64) error) (*store.Store, error) {
 	if t.Config.Data == "" {
 		return nil, usage("--data is empty: name a folder")
@@ -161,8 +159,7 @@ func (t KeyRotation) open(ctx context.Context, check func(context.Context, *stor
 
 var errNoKeys = usage("the database has no keys yet: the first start of a server makes them")
 
-// check opens the keys of a database before anything in it is changed. finished:
-// there is nothing left to turn.
+// check opens the keys of a database before any change; finished = the rotation is already complete.
 func (t KeyRotation) check(ctx context.Context, db *store.Store, new *sealer.Key) (ring *keyring, finished bool, err error) {
 	sealed, err := db.SealedKey(ctx, dataKey)
 	if err != nil {
@@ -182,10 +179,10 @@ func (t KeyRotation) check(ctx context.Context, db *store.Store, new *sealer.Key
 	if _, err := ring.master.Open(place(dataKey), sealed); err == nil {
 		return nil, false, usage("the key in %s is the master key already: give another", t.NewKeyFile)
 	}
-	return ring, true, nil // only the environment has the old one still
+	return ring, true, nil // only the environment still has the old key
 }
 
-// reseal does in one transaction all that the database has of a turn.
+// reseal performs all database changes of a rotation in one transaction.
 func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newMaster, old *sealer.Key) (keys, secrets int, err error) {
 	sealing, err := sealer.NewSecret(t.Random)
 	if err != nil {
@@ -195,7 +192,7 @@ func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newM
 	if err != nil {
 		return 0, 0, err
 	}
-	names := map[string]bool{} // a set, because the transaction may run again
+	names := map[string]bool{} // a set, because the transaction may be retried
 	secrets, err = s.Reseal(ctx, func(name, sealed string) (string, error) {
 		secret, err := oldMaster.Open(place(name), sealed)
 		if err != nil {
@@ -212,7 +209,7 @@ func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newM
 	}, func(location, sealed string) (string, error) {
 		secret, err := old.Open(location, sealed)
 		if err != nil {
-			// The place may be the hash of a token, but never a secret.
+			// The location may contain the hash of a token, but never a secret.
 			return "", fmt.Errorf("%s: %w; nothing was changed", location, err)
 		}
 		return sealer.Seal(location, secret), nil
@@ -223,10 +220,9 @@ func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newM
 	return len(names), secrets, err
 }
 
-// finishTurn puts a new master key into its place when the database is sealed
-// by it already: the process that turned the key ended in between. A new key
-// of a turn that never came so far opens nothing, and stays where it is; keys
-// are not for programs to delete.
+// finishTurn moves a new master key file into place if the database is already sealed with this key, because the process ended
+// during the rotation. A new key whose rotation was never committed is useless but stays in its file, because programs must not
+// delete keys.
 func finishTurn(c Config, sealed string) (bool, error) {
 	text, err := os.ReadFile(newMasterFile(c.Data))
 	if errors.Is(err, fs.ErrNotExist) {

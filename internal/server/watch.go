@@ -13,10 +13,10 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// NodeSilence is the time for which a running node may be silent: it reports once a minute.
+// NodeSilence is the time without a report after which a running node counts as unreachable; nodes report once a minute.
 const NodeSilence = 5 * time.Minute
 
-// watch shows whether this server is ready, what it asks of its database, and what the database knows of others.
+// watch registers the metrics about readiness, database queries and other nodes.
 func (s *Server) watch() {
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_db_write_errors_total")), []string{"cause"})
 	for _, cause := range store.Causes {
@@ -35,7 +35,7 @@ func (s *Server) watch() {
 // watcher collects the metrics that are read on demand.
 type watcher struct{ *Server }
 
-// watched are the metrics of watcher, each with its label.
+// watched maps the metrics of watcher to their labels.
 var watched = map[string][]string{
 	"qrjump_ready":                     {"kind"},
 	"qrjump_nodes_unreachable":         nil,
@@ -96,7 +96,7 @@ func (w watcher) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// unreachable counts the nodes that did not report for NodeSilence and did not stop in order.
+// unreachable counts the nodes that have not reported for NodeSilence and were not stopped regularly.
 func (s *Server) unreachable(ctx context.Context) (n float64, err error) {
 	all, _, err := s.store.ScanNodes(ctx)
 	if err != nil {
@@ -110,7 +110,7 @@ func (s *Server) unreachable(ctx context.Context) (n float64, err error) {
 	return n, nil
 }
 
-// warnOfNoReplica says at the start that --database names several servers, and commits wait for one alone.
+// warnOfNoReplica logs a warning at the start if --database names several servers but commits wait for only one of them.
 func (s *Server) warnOfNoReplica(ctx context.Context) {
 	r, err := s.store.Replication(ctx)
 	switch {
@@ -123,10 +123,10 @@ func (s *Server) warnOfNoReplica(ctx context.Context) {
 	}
 }
 
-// primariesEvery is the interval at which the servers of the database are asked whether they take writes.
+// primariesEvery is the interval at which the database servers are checked for accepting writes.
 const primariesEvery = 10 * time.Second
 
-// primariesPart asks all servers that --database names whether they take writes. Decision 58.
+// primariesPart returns the component that checks which of the servers in --database accept writes. Decision 58.
 func (s *Server) primariesPart() component {
 	return component{name: "look at the primaries", run: func(ctx context.Context) {
 		if !s.store.Shared() {
@@ -158,7 +158,7 @@ func (s *Server) primariesPart() component {
 	}}
 }
 
-// sayPrimaries logs that two servers take writes, or do no longer; said is what was logged before.
+// sayPrimaries logs when two servers accept writes, and when this ends; said is the message that was logged last.
 func (s *Server) sayPrimaries(ctx context.Context, found store.Servers, said string) string {
 	current := ""
 	if found.Primaries() > 1 {
@@ -182,7 +182,7 @@ func (s *Server) sayPrimaries(ctx context.Context, found store.Servers, said str
 	return current
 }
 
-// primaries returns the number of servers of the database that take writes, as far as this node knows.
+// primaries returns the number of database servers that accept writes, as last seen by this node.
 func (s *Server) primaries() int {
 	if found := s.writing.Load(); found != nil {
 		return found.Primaries()

@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
-// openWebhooks prepares the receivers of scans and alarms.
+// openWebhooks prepares the webhooks for scans and alarms.
 func (s *Server) openWebhooks() {
 	s.webhooks = &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: currentLog{s},
 		Origins: s.scanning.ledger.stream != nil, LastAlarm: s.store.LastAlarm,
@@ -39,7 +39,7 @@ func (s *Server) openWebhooks() {
 		Life: func() time.Duration { return time.Duration(s.chosen.settings.Get().WebhookRetryDays) * 24 * time.Hour }}
 }
 
-// alarmData is an alarm as receivers read it.
+// alarmData is the payload of an alarm for webhooks.
 type alarmData struct {
 	ID            int64          `json:"id"`
 	Kind          string         `json:"kind"`
@@ -60,7 +60,7 @@ type dismissalData struct {
 	Note       string    `json:"note"`
 }
 
-// currentLog is the ledger that counts at the moment of asking.
+// currentLog is the log that the counter currently reads; it is looked up at every call.
 type currentLog struct{ s *Server }
 
 func (l currentLog) ID() string { return l.s.scanning.counter.Log.ID() }
@@ -71,7 +71,7 @@ func (l currentLog) Read(ctx context.Context, start int64) iter.Seq2[scanlog.Ent
 	return l.s.scanning.counter.Log.Read(ctx, start)
 }
 
-// checkWebhook says why an address cannot be a receiver's.
+// checkWebhook returns an error if a URL cannot be used for a webhook.
 func (s requests) checkWebhook(ctx context.Context, url string) error {
 	if url == "" {
 		return accounts.Invalid("url is missing: want http:// or https:// and a host")
@@ -87,7 +87,7 @@ func (s requests) checkWebhook(ctx context.Context, url string) error {
 	return nil
 }
 
-// outboundNow returns the guarded client as the settings have it.
+// outboundNow returns the guarded HTTP client with the current settings.
 func (s requests) outboundNow() safehttp.Client {
 	client := s.outbound
 	client.AllowPrivate = s.chosen.settings.Get().AllowPrivateHosts

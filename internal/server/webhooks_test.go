@@ -209,7 +209,7 @@ func TestAWebhookMayAnswerAnything(t *testing.T) {
 			Deliveries []struct {
 				State    string
 				Attempts int
-				Fault    string
+				Error    string
 			}
 		}
 		for len(list.Deliveries) == 0 || list.Deliveries[0].Attempts == 0 {

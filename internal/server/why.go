@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// whyBelow returns the path below which a developer finds the record of a call; "" if the admin API wants a token, which callers of
-// the wire need not have.
+// whyBelow returns the base path of the pages that explain a recorded call; "" if the admin API needs a token, which wire callers
+// may lack.
 func (s *Server) whyBelow() string {
 	if !s.config.Dev {
 		return ""
@@ -17,7 +17,7 @@ func (s *Server) whyBelow() string {
 	return adminroute.Base + "/calls/"
 }
 
-// call finds a call by its request id: among the latest of the emulator, of any caller, then in the log.
+// call finds a call by its request id: first among the emulator's latest calls, of any caller, then in the call log.
 func (s *Server) call(ctx context.Context, rid string) (apiusage.Call, error) {
 	if s.config.emulates() {
 		last, _ := s.emulation.calls.Last(1, func(r api.Record) bool { return r.RID == rid })

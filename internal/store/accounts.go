@@ -29,7 +29,8 @@ func (t accountQueries) Account(ctx context.Context, appid string) (accounts.Acc
 	return accountRows.findQueued(ctx, t.Tx, `appid = $1`, appid)
 }
 
-// KeepAccount implements accounts.Tx. On PostgreSQL it shares the lock of the row, for which LockBelongings waits.
+// KeepAccount implements accounts.Tx. On PostgreSQL, KeepAccount takes a shared lock on the row; LockBelongings waits for this
+// lock.
 func (t accountQueries) KeepAccount(ctx context.Context, appid string) (accounts.Account, error) {
 	if t.engine.sharesRows() {
 		return accountRows.findQueued(ctx, t.Tx, `appid = $1 FOR KEY SHARE`, appid)
@@ -61,7 +62,7 @@ func (t accountQueries) PutAccount(ctx context.Context, a accounts.Account) erro
 	if did == "edit" || !t.engine.sharesRows() {
 		return accountRows.put(ctx, t.Tx, a)
 	}
-	// An import may have written this AppID without showing it yet: wait for a moment only.
+	// An import that is not yet visible may have written this AppID, so the lock timeout is short here.
 	if err := t.execQueued(ctx, nil, shortLockTimeout); err != nil {
 		return err
 	}
@@ -87,8 +88,7 @@ func (t accountQueries) AddAccounts(ctx context.Context, all []accounts.Account)
 	return err
 }
 
-// accountRecord is an account in the log of changes, without its secrets.
-// Names are kept for ever.
+// accountRecord is an account in the audit log, without its secrets. Field names must never change, because old entries keep them.
 type accountRecord struct {
 	Kind          accounts.Kind            `json:"kind"`
 	Name          string                   `json:"name"`
@@ -111,7 +111,7 @@ type accountRecord struct {
 }
 
 func accountRecordOf(old, a accounts.Account) accountRecord {
-	// A record leaves out empty fields; the table has {} and [] there.
+	// The audit record omits empty fields, while the table has {} and [] there.
 	if len(a.Options) == 0 {
 		a.Options = nil
 	}
@@ -162,8 +162,8 @@ func (t accountQueries) LockBelongings(ctx context.Context, appid string) error 
 	return err
 }
 
-// belongings are the objects that an account may have: those that block its deletion, and those that are deleted with it. $1 is its
-// AppID, $2 the time.
+// belongings lists the kinds of objects that an account may have: those that block its deletion, and those that are deleted with
+// it; $1 is the AppID, $2 the time.
 var belongings = []struct {
 	what, query string
 	keeps       bool
@@ -180,10 +180,10 @@ var belongings = []struct {
 	{"followers", `SELECT COUNT(*) FROM followers WHERE account = $1`, false},
 }
 
-// mostOrphans bounds the list of Orphans.
+// mostOrphans is the maximum length of the list that Orphans returns.
 const mostOrphans = 1000
 
-// Orphans implements history.Store.
+// Orphans implements auditlog.Store.
 func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []auditlog.Orphan, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		orphans, err = list(ctx, tx, func(scan func(...any) error) (o auditlog.Orphan, err error) {
@@ -298,10 +298,10 @@ func (t accountQueries) PutLinks(ctx context.Context, all []accounts.Link) error
 	return nil
 }
 
-// linkKey names a link; no AppID has a space.
+// linkKey returns the key of a link; AppIDs contain no spaces.
 func linkKey(service, miniProgram string) string { return service + " " + miniProgram }
 
-// linkRecord is a link in the log of changes. Names are kept for ever.
+// linkRecord is a link in the audit log. Field names must never change, because old entries keep them.
 type linkRecord struct {
 	Status      accounts.LinkStatus `json:"status"`
 	Unlinking   bool                `json:"unlinking,omitempty"`
@@ -369,7 +369,7 @@ func (t accountQueries) Bearer(ctx context.Context, hash string) (k accounts.Tok
 }
 
 func (t accountQueries) LatestToken(ctx context.Context, appid string, series accounts.TokenKind) (accounts.Token, error) {
-	// A token that was not replaced is the latest, even if the clock was moved.
+	// The token that was not replaced is the latest, even if the clock was moved.
 	return tokenRows.find(ctx, t.Tx, `appid = $1 AND series = $2 ORDER BY CASE WHEN cut_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
 		appid, string(series))
 }

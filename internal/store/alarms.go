@@ -62,11 +62,12 @@ func (t alarmQueries) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alar
 func (t alarmQueries) OpenAlarms(ctx context.Context, owners []string, limit int) (n int64, err error) {
 	location, args := t.alarmsAsked(alarms.Query{Open: true, Owners: owners})
 	args = append(args, limit)
-	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT id FROM alarms `+location+fmt.Sprintf(` LIMIT $%d) AS open`, len(args)), args...).Scan(&n)
+	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT id FROM alarms `+location+fmt.Sprintf(` LIMIT $%d) AS open`,
+		len(args)), args...).Scan(&n)
 	return n, err
 }
 
-// alarmsAsked returns the condition of a query without its order.
+// alarmsAsked returns the WHERE clause and arguments of an alarm query, without its ORDER BY.
 func (t alarmQueries) alarmsAsked(q alarms.Query) (location string, args []any) {
 	location, args = `WHERE id > $1`, []any{q.After}
 	and := func(column string, value int64) {
@@ -144,8 +145,7 @@ func (t alarmQueries) Dismiss(ctx context.Context, id int64, actor, note string,
 	if a, err := alarmRows.find(ctx, t.Tx, `id = $1`, id); err != nil || a.Dismissal > 0 {
 		return a, err
 	}
-	// Drawing a number waits for others who draw one, so that of two who dismiss an alarm only one
-	// does.
+	// Drawing a number serialises transactions, so that if two callers dismiss the same alarm, only one succeeds.
 	number, err := t.next(ctx, "alarm")
 	if err != nil {
 		return alarms.Alarm{}, err

@@ -19,60 +19,58 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// An import writes a stretch of the log of changes apart. Its numbers are given out first, its
-// entries are chained to each other, and the entry that shows them has their last hash. Decision
-// 55.
+// A bulk import writes a range of the audit log apart, outside the normal order of commits. The sequence numbers of the range are
+// reserved first, its entries are chained to each other, and the entry that publishes the range has the hash of the range's last
+// entry. Decision 55.
 
-// seqRangeRecord is the detail of two entries: the one that gives numbers out, and the one that
-// shows what was written under them. Names are kept for ever.
+// seqRangeRecord is the detail of two audit entries: the entry that reserves a range of numbers, and the entry that publishes the
+// range. Field names must never change, because old entries keep them.
 type seqRangeRecord struct {
 	Rules int64  `json:"rules"`
-	Hash  string `json:"hash,omitempty"` // of the last entry of the stretch
+	Hash  string `json:"hash,omitempty"` // hash of the last entry in the range
 }
 
-// bulkRange is the stretch that a transaction writes apart.
+// bulkRange is the reserved range of the audit log that a transaction fills.
 type bulkRange struct {
 	accounts.SeqRange
 	next    int64
-	counted map[[2]string][]countBucket // by owner and target, as in rule_pieces
+	counted map[[2]string][]countBucket // keyed by owner and target, as in rule_pieces
 	edits   int64
-	// moved are the ids of edited rules that came to a target of an owner, and, negative, of those
-	// that left it.
+	// moved maps owner and target to the ids of edited rules that gained this target, and, as negative numbers, of those that lost
+	// it.
 	moved map[[2]string][]int64
 }
 
 // countBucket is one row of rule_pieces.
 type countBucket struct{ first, n int64 }
 
-// pieceRows is the maximum number of rules in a new piece, as in migrations/00100_first.sql.
+// pieceRows is the maximum number of rules in a new bucket, as in migrations/00107_first.sql.
 const pieceRows = 1024
 
-// importing is the lock that the import holds that writes apart: there is one at a time.
+// importing is the advisory lock of a bulk import that writes a reserved range: only one such import runs at a time.
 const importing = `hashtextextended('qrjump imports rules ' || coalesce(current_schema(), ''), 0)`
 
-// held returns the SQL condition that a row of pg_locks, by its alias in the query, is a lock that a
-// session holds.
+// held returns an SQL condition: the row of pg_locks with the given alias is the given lock, held by a session.
 func held(table, lock string) string {
 	return table + `.locktype = 'advisory' AND ` + table + `.objsubid = 1 AND ` + table + `.granted AND ` + table +
 		`.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 		AND ((` + table + `.classid::bigint << 32) | ` + table + `.objid::bigint) = ` + lock
 }
 
-// shortLockTimeout makes the transaction wait for a lock for a moment only, if an import is writing apart: a transaction that
-// has locked the end of the log must not wait for a row that stays hidden for minutes.
+// shortLockTimeout sets a short lock timeout while a bulk import is running: a transaction that has locked the end of the audit log
+// must not wait for a row that stays hidden for minutes.
 var shortLockTimeout = `SELECT set_config('lock_timeout', '200ms', true) FROM pg_locks i WHERE ` + held("i", importing) + ` LIMIT 1`
 
-// defaultLockTimeout undoes hasty: the commit may wait as long as any other.
+// defaultLockTimeout undoes shortLockTimeout: the commit has no short timeout.
 const defaultLockTimeout = `SET LOCAL lock_timeout TO DEFAULT`
 
-// The server ends a broken session within 15 s. An import that goes on with another session waits
-// for that.
+// PostgreSQL ends a broken session within 15 s. An import that continues in a new session waits for the old session to end.
 const (
 	aloneTries = 60
 	alonePause = 300 * time.Millisecond
 )
 
-// importAlone takes the lock of the one import that writes apart, until the transaction ends. It asks for it so many times.
+// importAlone takes the lock of the only bulk import until the transaction ends. importAlone makes the given number of attempts.
 func (t bulkQueries) importAlone(ctx context.Context, tries int) error {
 	for n := 1; ; n++ {
 		var free bool
@@ -88,7 +86,7 @@ func (t bulkQueries) importAlone(ctx context.Context, tries int) error {
 	}
 }
 
-// pause waits between two tries.
+// pause waits for a duration or until ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
@@ -102,7 +100,7 @@ func pause(ctx context.Context, d time.Duration) error {
 func (s *Store) Reserve(ctx context.Context, n int) (accounts.SeqRange, error) {
 	var given accounts.SeqRange
 	if !s.Shared() {
-		return given, nil // SQLite has one writer at a time anyway, so writing apart would gain nothing
+		return given, nil // SQLite has only one writer at a time, so a reserved range would gain nothing
 	}
 	err := s.update(ctx, func(tx *Tx) error {
 		given = accounts.SeqRange{}
@@ -127,7 +125,7 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.SeqRange, error) {
 	return given, err
 }
 
-// beginApart begins to write under numbers of Reserve, unless that has begun already.
+// beginApart starts to write under the numbers that Reserve returned, unless writing has already started.
 func (t bulkQueries) beginApart(ctx context.Context, childRange accounts.SeqRange) error {
 	if t.apart == nil {
 		if err := t.importAlone(ctx, aloneTries); err != nil {
@@ -136,7 +134,8 @@ func (t bulkQueries) beginApart(ctx context.Context, childRange accounts.SeqRang
 		if err := t.given(ctx, childRange); err != nil {
 			return err
 		}
-		t.apart = &bulkRange{SeqRange: childRange, next: childRange.First, counted: map[[2]string][]countBucket{}, moved: map[[2]string][]int64{}}
+		t.apart = &bulkRange{SeqRange: childRange, next: childRange.First, counted: map[[2]string][]countBucket{},
+			moved: map[[2]string][]int64{}}
 		if err := t.execQueued(ctx, nil, `SELECT set_config('qrjump.counted', 'apart', true), set_config('qrjump.moved', 'apart', true)`); err != nil {
 			return err
 		}
@@ -153,7 +152,7 @@ func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.Cha
 	}
 	a := t.apart
 	if a.next+int64(len(all))-1 > a.Last {
-		return rules.ErrPrefixTaken // more rules than numbers: something changed meanwhile
+		return rules.ErrPrefixTaken // more rules than reserved numbers: the data changed in the meantime
 	}
 	for i := range all {
 		r := &all[i]
@@ -173,7 +172,7 @@ func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.Cha
 	return t.writeApart(ctx)
 }
 
-// EditApart implements rules.Tx. The entries of the log hold what the rules become until storeEdits.
+// EditApart implements rules.Tx. Until storeEdits runs, only the entries of the audit log contain the new versions of the rules.
 func (t bulkQueries) EditApart(ctx context.Context, all []rules.Edit, d rules.ChangeMeta, childRange accounts.SeqRange) error {
 	if len(all) == 0 {
 		return nil
@@ -196,8 +195,8 @@ func (t bulkQueries) EditApart(ctx context.Context, all []rules.Edit, d rules.Ch
 	return t.writeApart(ctx)
 }
 
-// storeEdits makes rules what the entries of the stretch say, in one statement. These rows are not waited for: a transaction that
-// wants to change one meanwhile is told to try again (changeRule).
+// storeEdits updates the rules from the audit entries of the reserved range, in one statement. Other transactions do not wait for
+// these rows: a transaction that changes one of them meanwhile gets an error to retry (changeRule).
 func (t bulkQueries) storeEdits(ctx context.Context) error {
 	a := t.apart
 	if a == nil || a.edits == 0 {
@@ -226,7 +225,7 @@ func (t bulkQueries) NotedApart(ctx context.Context, childRange accounts.SeqRang
 	return t.writeApart(ctx)
 }
 
-// writeApart writes what was noted so far under the next numbers.
+// writeApart writes the entries noted so far under the next reserved numbers.
 func (t bulkQueries) writeApart(ctx context.Context) error {
 	a, entries := t.apart, t.noted
 	t.noted = nil
@@ -247,8 +246,8 @@ func (t bulkQueries) writeApart(ctx context.Context) error {
 	return nil
 }
 
-// given returns accounts.ErrMoved where the log does not have the entry that gave the numbers out: a replica that lacked
-// it took over, and will give them to others.
+// given returns accounts.ErrConflict if the audit log lacks the entry that reserved the numbers: a replica without this entry took
+// over, and will issue the numbers again.
 func (t bulkQueries) given(ctx context.Context, childRange accounts.SeqRange) error {
 	var hash string
 	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, childRange.Last+1).Scan(&hash)
@@ -258,7 +257,7 @@ func (t bulkQueries) given(ctx context.Context, childRange accounts.SeqRange) er
 	return err
 }
 
-// count adds a rule to the last piece of its owner and target.
+// count adds a rule to the last bucket of its owner and target.
 func (a *bulkRange) count(owner, target string, id int64) {
 	pair := [2]string{owner, target}
 	all := a.counted[pair]
@@ -269,16 +268,15 @@ func (a *bulkRange) count(owner, target string, id int64) {
 	all[len(all)-1].n++
 }
 
-// showTries is the number of times that an import tries for a second to get the lock of all rules before it gives up, and showPause
-// the time for which it yields between two attempts.
+// showTries is the maximum number of one-second attempts of an import to get the lock of all rules, and showPause is the pause
+// between two attempts.
 const (
 	showTries = 60
 	showPause = 300 * time.Millisecond
 )
 
-// LockToShow implements rules.Tx. While a transaction waits for the lock of all rules, everybody
-// who wants to change one waits behind it. So this waits for a second only, and then lets them go
-// first.
+// LockToShow implements rules.Tx. While a transaction waits for the lock of all rules, all transactions that change a rule queue
+// behind it. LockToShow therefore waits for one second only, and then lets the queued transactions run first.
 func (t bulkQueries) LockToShow(ctx context.Context) error {
 	if err := t.storeEdits(ctx); err != nil {
 		return err
@@ -296,8 +294,7 @@ func (t bulkQueries) lockToShow(ctx context.Context, full string) error {
 	}
 	for n := 1; ; n++ {
 		err := t.lockForASecond(ctx, full)
-		// A deadlock with a transaction that waits for a row of the import is treated like a wait
-		// that was too long.
+		// A deadlock with a transaction that waits for a row of the import is treated like a lock timeout.
 		if refused, is := errors.AsType[*pgconn.PgError](err); !is || refused.Code != "55P03" && refused.Code != "40P01" || n == showTries {
 			return err
 		}
@@ -327,7 +324,7 @@ func (t bulkQueries) lockForASecond(ctx context.Context, full string) error {
 func (t bulkQueries) ShowApart(ctx context.Context) error {
 	a := t.apart
 	if a == nil || a.next != a.Last+1 {
-		return accounts.ErrConflict // fewer rules than numbers
+		return accounts.ErrConflict // fewer rules than reserved numbers
 	}
 	if err := t.countApart(ctx); err != nil {
 		return fmt.Errorf("counting the rules: %w", err)
@@ -338,7 +335,7 @@ func (t bulkQueries) ShowApart(ctx context.Context) error {
 	return t.note(ctx, ofImport, replica.FormatSeqRange(a.First, a.Last), "show", seqRangeRecord{Rules: a.Last - a.First + 1, Hash: a.Hash})
 }
 
-// countApart counts the rules that no trigger counted. The lock of all rules is held.
+// countApart counts the imported rules, for which the counting triggers were off. The caller must hold the lock of all rules.
 func (t bulkQueries) countApart(ctx context.Context) error {
 	a := t.apart
 	counts, pieces := map[counter]int64{}, map[counter]int64{}
@@ -350,8 +347,8 @@ func (t bulkQueries) countApart(ctx context.Context) error {
 			}
 		}
 	}
-	// Rules that owners added meanwhile have higher numbers, and may have been counted in a piece
-	// that begins before the stretch.
+	// Rules that owners added meanwhile have higher numbers, and may have been counted in a bucket that starts before the reserved
+	// range.
 	laterNames, err := list(ctx, t.Tx, scanText, `SELECT DISTINCT owner FROM rules WHERE id > $1`, a.Last)
 	if err != nil {
 		return err
@@ -372,13 +369,13 @@ func (t bulkQueries) countApart(ctx context.Context) error {
 	return t.addCounts(ctx, `rule_pieces`, pieces)
 }
 
-// counter names a row of rule_pieces, or, with first = 0, of rule_counts.
+// counter identifies a row of rule_pieces, or, with first = 0, of rule_counts.
 type counter struct {
 	owner, target string
 	first         int64
 }
 
-// countMoved counts the rules that have other targets now, as the triggers would.
+// countMoved counts the rules whose target changed, as the triggers would.
 func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]int64) error {
 	for valueses := range slices.Chunk(slices.Collect(maps.Keys(t.apart.moved)), chunk) {
 		args := make([]any, 0, 2*len(valueses))
@@ -406,7 +403,7 @@ func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]
 					number, id = -1, -id
 				}
 				n, is := slices.BinarySearch(all, id)
-				if !is && n == 0 { // no piece begins before it
+				if !is && n == 0 { // no bucket starts before the rule
 					all, n = slices.Insert(all, 0, id), 1
 				} else if is {
 					n++
@@ -420,7 +417,7 @@ func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]
 	return nil
 }
 
-// addCounts adds to rows that count rules. A row that counts none goes.
+// addCounts adds numbers to the rows of a table of rule counts. Rows with a count of zero are deleted.
 func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[counter]int64) error {
 	maps.DeleteFunc(counts, func(_ counter, n int64) bool { return n == 0 })
 	all := slices.SortedFunc(maps.Keys(counts), func(x, y counter) int {
@@ -450,8 +447,8 @@ func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[cou
 	return nil
 }
 
-// cutPiece ends, before a stretch, the piece that reaches over it, and begins another after the
-// stretch: the rules in the stretch have pieces of their own.
+// cutPiece splits a bucket that spans the reserved range: it ends before the range and a new bucket starts after it, since the
+// rules in the range have their own buckets.
 func (t bulkQueries) cutPiece(ctx context.Context, owner, target string, first, last int64) error {
 	var prev, lag int64
 	if err := t.row(ctx, `SELECT COALESCE(MAX(CASE WHEN first < $3 THEN first END), 0),

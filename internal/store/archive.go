@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Snapshot is the whole database at one moment.
+// Snapshot is a consistent view of the whole database at one moment.
 type Snapshot struct {
 	// Schema is the version of the schema.
 	Schema int64
@@ -21,13 +21,13 @@ type Snapshot struct {
 	Keys map[string]string
 
 	tx      *Tx
-	outside *outsideScans // where scans are that are not in the table; nil = nowhere
+	outside *outsideScans // scans that are outside of the table; nil = none
 }
 
-// Snapshot runs f on one consistent state, while others write on.
+// Snapshot runs f on one consistent state, while other transactions continue to write.
 func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
-	// The state that is read next has the first scan of every code that was scanned up to here: the
-	// database got it before the log beside it got the scan.
+	// The following snapshot has the first scan of every code that was scanned up to this point: the database stores the first scan
+	// before the log beside the database gets the scan.
 	prev := int64(0)
 	if s.beside != nil {
 		var err error
@@ -43,7 +43,7 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		if err := tx.row(ctx, `SELECT MAX(version_id) FROM goose_db_version`).Scan(&p.Schema); err != nil {
 			return fmt.Errorf("reading the version of the schema: %w", err)
 		}
-		// A newer node may have made tables that this program does not know.
+		// A newer node may have created tables that this program does not know.
 		if newest := NewestSchema(); p.Schema != newest {
 			return fmt.Errorf("the database has schema %d, this qrjump knows %d: export with the newer qrjump", p.Schema, newest)
 		}
@@ -64,7 +64,7 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 	})
 }
 
-// Tables lists the tables of an archive in their order.
+// Tables lists the tables of an archive in the order of the archive.
 func (p *Snapshot) Tables() (names []string) {
 	for _, t := range schema {
 		if t.order != "" {
@@ -74,8 +74,8 @@ func (p *Snapshot) Tables() (names []string) {
 	return names
 }
 
-// WriteRows writes the rows of a table as lines of JSON and returns how many there are. Both
-// databases write equal states as equal bytes.
+// WriteRows writes the rows of a table as JSON lines and returns their number. SQLite and PostgreSQL write equal states as equal
+// bytes.
 func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n int64, err error) {
 	known, ok := tableOf(table)
 	if !ok {
@@ -104,7 +104,7 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 	return n, err
 }
 
-// writeRows writes the rows of a query as lines.
+// writeRows writes the rows of a query as JSON lines.
 func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns []string, query string, args []any) (n int64, err error) {
 	rows, err := t.query(ctx, query, args...)
 	if err != nil {
@@ -135,16 +135,16 @@ func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns [
 	return lines.n, nil
 }
 
-// hereCounted reads the ledgers as if the scans of the archive had been counted from the ledger
-// here, even where a stream was counted.
+// hereCounted selects the ledgers as if the scans of the archive had been counted from the ledger of this installation, even if a
+// stream was counted.
 const hereCounted = `(SELECT id, here, last, mark, CASE WHEN here = 1 THEN CAST($1 AS BIGINT) ELSE position END AS position,
 	CASE WHEN here = 1 THEN -1 ELSE folded END AS folded, CASE WHEN here = 1 THEN -1 ELSE told END AS told FROM ledgers) AS l`
 
-// sequencesUpTo reads the sequences, with another number as that of the last scan.
+// sequencesUpTo selects the sequences, with a different value for the last scan.
 const sequencesUpTo = `(SELECT name, CASE WHEN name = 'scan' THEN CAST($1 AS BIGINT) ELSE value END AS value FROM sequences) AS s`
 
-// columns lists the columns of a table by name: their order differs where databases came to their
-// schema in different ways.
+// columns lists the columns of a table in alphabetical order: the physical order differs between databases with different migration
+// histories.
 func (t *Tx) columns(ctx context.Context, table string) ([]string, error) {
 	rows, err := t.query(ctx, `SELECT * FROM `+table+` WHERE 1 = 0`)
 	if err != nil {
@@ -159,11 +159,10 @@ func (t *Tx) columns(ctx context.Context, table string) ([]string, error) {
 	return columns, rows.Err()
 }
 
-// ErrNotEmpty is returned by Load for a database that has something in it.
+// ErrNotEmpty is returned by Load if the database contains data.
 var ErrNotEmpty = errors.New("the database is not empty")
 
-// OpenEmpty opens a database for Load, with the schema of an archive, which may
-// be older than this program's.
+// OpenEmpty opens an empty database for Load, with the schema of an archive, which may be older than this program's schema.
 func OpenEmpty(ctx context.Context, t Target, schema int64) (*Store, error) {
 	t.alone = true
 	if err := Imports(schema); err != nil {
@@ -179,25 +178,24 @@ func OpenEmpty(ctx context.Context, t Target, schema int64) (*Store, error) {
 	return s, nil
 }
 
-// Migrate brings the schema up to date, after Load.
+// Migrate upgrades the schema to the newest version, after Load.
 func (s *Store) Migrate(ctx context.Context) error { return s.migrateTo(ctx, NewestSchema()) }
 
-// Restore fills an empty database.
+// Restore loads an archive into an empty database.
 type Restore struct {
 	tx     *Tx
-	conn   *sql.Conn // the connection of tx, where there is COPY; otherwise nil
+	conn   *sql.Conn // connection of tx if the database has COPY; otherwise nil
 	tables []string
 	loaded map[string]bool
 
-	scansInto func(id string) (*scanlog.Restoring, error) // nil = into the database
+	scansInto func(id string) (*scanlog.Restoring, error) // opens the log for restored scans; nil = scans are stored in the database
 	restoring *scanlog.Restoring
-	days      map[int64]bool // days of scans that have a partition
+	days      map[int64]bool // days of scans that already have a partition
 }
 
-// Load runs f on an empty database in one transaction: all of it or nothing.
-// ErrNotEmpty, ErrInUse. It may run f again after a conflict.
+// Load runs f on an empty database in one transaction. ErrNotEmpty, ErrInUse. f may run again after a conflict.
 func (s *Store) Load(ctx context.Context, f func(*Restore) error) error {
-	// The server is silent during a COPY.
+	// The database server sends no data during a COPY.
 	if s.patient != nil && !s.patient.Swap(true) {
 		defer s.patient.Store(false)
 	}
@@ -227,7 +225,7 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) err
 			return fmt.Errorf("looking at the database: %w", err)
 		}
 		slices.Sort(tables)
-		// Other programs may have tables there.
+		// Other programs may have tables in the same database.
 		tables = slices.DeleteFunc(tables, func(name string) bool {
 			_, known := tableOf(name)
 			return !known && name != "vault_keys"
@@ -275,7 +273,7 @@ func (l *Restore) Key(ctx context.Context, name, sealed string) error {
 	return err
 }
 
-// LoadRows stores the rows that WriteRows wrote and returns how many there were.
+// LoadRows stores the rows that WriteRows wrote and returns their number.
 func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n int64, err error) {
 	if !slices.Contains(l.tables, table) || l.loaded[table] {
 		return 0, fmt.Errorf("the archive has a table %q, which has no place in the database", table)
@@ -307,7 +305,7 @@ func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 		return 0, fmt.Errorf("preparing to fill %s: %w", table, err)
 	}
 	defer insert.Close()
-	// A row is stored so fast that nothing needs to break it off.
+	// Storing a row is so fast that it need not be cancellable.
 	fullParent := context.WithoutCancel(ctx)
 	for ; ; n++ {
 		if ctx.Err() != nil {

@@ -15,11 +15,11 @@ import (
 	"unicode/utf8"
 )
 
-// rowWriter writes rows as lines of JSON, the columns in their order.
+// rowWriter writes rows as JSON lines, with the columns in a fixed order.
 type rowWriter struct {
 	w     io.Writer
-	n     int64    // rows that were written
-	heads []string // what stands before each value
+	n     int64    // number of rows written
+	heads []string // JSON text before each value
 	line  []byte
 	at    int // the next column
 }
@@ -28,8 +28,7 @@ func newRowWriter(columns []string, w io.Writer) *rowWriter {
 	return &rowWriter{w: w, heads: headsOf(columns)}
 }
 
-// value writes the value of the next column: a text or a whole number, the only types that both
-// databases keep in the same way.
+// value writes the value of the next column: a text or an integer, the only types that both databases store in the same way.
 func (r *rowWriter) value(value any) error {
 	switch v := value.(type) {
 	case int64:
@@ -52,14 +51,14 @@ func (r *rowWriter) text(s string) { r.line = appendText(r.next(), s) }
 // hex writes bytes in hexadecimal digits.
 func (r *rowWriter) hex(b []byte) { r.line = append(hex.AppendEncode(append(r.next(), '"'), b), '"') }
 
-// next begins the next column.
+// next starts the next column.
 func (r *rowWriter) next() []byte {
 	line := append(r.line, r.heads[r.at]...)
 	r.at++
 	return line
 }
 
-// end writes the row.
+// end writes the complete row.
 func (r *rowWriter) end() error {
 	_, err := r.w.Write(append(r.line, "}\n"...))
 	r.line, r.at = r.line[:0], 0
@@ -67,8 +66,7 @@ func (r *rowWriter) end() error {
 	return err
 }
 
-// appendText appends a text as encoding/json writes it without escaping HTML, several
-// times as fast.
+// appendText appends a text in the same form as encoding/json without HTML escaping, several times as fast.
 func appendText(line []byte, s string) []byte {
 	if !utf8.ValidString(s) {
 		return appendAnyText(line, s)
@@ -87,15 +85,15 @@ func appendText(line []byte, s string) []byte {
 	return append(append(line, s[from:]...), '"')
 }
 
-// lineSeparator and the next character end lines in JavaScript.
+// lineSeparator and the character after it are line terminators in JavaScript.
 const lineSeparator = "\u2028"
 
 func appendAnyText(line []byte, s string) []byte {
 	b := bytes.NewBuffer(line)
 	e := json.NewEncoder(b)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(s)              // a text can be written
-	return b.Bytes()[:b.Len()-1] // without the end of the line
+	_ = e.Encode(s)              // encoding a string cannot fail
+	return b.Bytes()[:b.Len()-1] // without the trailing newline
 }
 
 // headsOf returns the text in front of each value of a row.
@@ -110,19 +108,19 @@ func headsOf(columns []string) []string {
 	return heads
 }
 
-// maxRow bounds a row, in bytes. The longest that we write is a block of the log of calls, of
-// less than one MiB.
+// maxRow is the maximum size of a row in bytes. The longest row that WriteRows writes is a block of the call log, of less than one
+// MiB.
 const maxRow = 16 << 20
 
-// rowReader reads what WriteRows wrote, one row in memory at a time.
+// rowReader reads the output of WriteRows, one row in memory at a time.
 type rowReader struct {
 	table   string
 	columns []string
-	n       int64 // rows that were read
+	n       int64 // number of rows read
 
 	lines *bufio.Reader
-	long  []byte   // a line that is longer than what lines holds
-	heads []string // what WriteRows writes before each value
+	long  []byte   // a line that is longer than the buffer of lines
+	heads []string // JSON text that WriteRows writes before each value
 	args  []any
 }
 
@@ -131,8 +129,8 @@ func newRowReader(table string, columns []string, r io.Reader) *rowReader {
 		args: make([]any, len(columns))}
 }
 
-// next returns the values of the next row, texts and int64, in the order of the columns. They are
-// valid until it is called again. io.EOF after the last row; other errors name the row.
+// next returns the values of the next row, strings and int64, in the order of the columns. The values are valid until the next
+// call; after the last row next returns io.EOF, and other errors name the row.
 func (r *rowReader) next() ([]any, error) {
 	for {
 		line, err := r.line()
@@ -155,12 +153,12 @@ func (r *rowReader) next() ([]any, error) {
 	}
 }
 
-// fault names the row after the last one that could be read.
+// fault adds to an error the number of the row after the last valid row.
 func (r *rowReader) fault(err error) error {
 	return fmt.Errorf("row %d of %s: %w", r.n+1, r.table, err)
 }
 
-// line returns the next line, which is valid until it is called again.
+// line returns the next line, which is valid until the next call.
 func (r *rowReader) line() ([]byte, error) {
 	line, err := r.lines.ReadSlice('\n')
 	if !errors.Is(err, bufio.ErrBufferFull) {
@@ -178,16 +176,16 @@ func (r *rowReader) line() ([]byte, error) {
 	return r.long, err
 }
 
-// anyRow reads a line of any form: one object with each column and nothing else.
+// anyRow parses a line in any JSON form: one object with all columns and nothing else.
 func anyRow(line []byte, columns []string) ([]any, error) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber()
-	// It is read token by token, so that a value that no column can have takes no memory: a gzip
-	// may hold a thousand times its own length of it.
+	// The line is parsed token by token, so that an invalid value uses no memory: a gzip file can expand to a thousand times its
+	// length.
 	word := func() (json.Token, error) {
 		w, err := d.Token()
 		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF // the line ended in the middle of its row
+			err = io.ErrUnexpectedEOF // the line ends in the middle of a row
 		}
 		return w, err
 	}
@@ -220,8 +218,7 @@ func anyRow(line []byte, columns []string) ([]any, error) {
 	return arguments(columns, row)
 }
 
-// writtenRow is anyRow for a line as WriteRows writes it, several times as fast;
-// of any other line it says false.
+// writtenRow is a fast version of anyRow for lines exactly as WriteRows writes them; it returns false for every other line.
 func writtenRow(line []byte, heads []string, args []any) bool {
 	for i, head := range heads {
 		if len(line) <= len(head) || string(line[:len(head)]) != head {
@@ -242,8 +239,7 @@ func writtenRow(line []byte, heads []string, args []any) bool {
 	return len(heads) > 0 && (string(line) == "}\n" || string(line) == "}")
 }
 
-// writtenText reads the text that a line begins with, and its length there; 0 =
-// there is none.
+// writtenText parses the JSON string at the start of a line and returns it with its encoded length; 0 = none.
 func writtenText(line []byte) (string, int) {
 	plain := true
 	for i := 1; i < len(line); i++ {
@@ -276,8 +272,7 @@ func writtenText(line []byte) (string, int) {
 	return "", 0
 }
 
-// unescaped returns a text in which quotes and backslashes alone are escaped; of any other it
-// says false.
+// unescaped decodes a JSON string that escapes only quotes and backslashes; it returns false for every other string.
 func unescaped(text []byte) (string, bool) {
 	var b strings.Builder
 	b.Grow(len(text))
@@ -296,8 +291,7 @@ func unescaped(text []byte) (string, bool) {
 	}
 }
 
-// writtenNumber reads the number that a line begins with, and its length there;
-// 0 = there is none.
+// writtenNumber parses the integer at the start of a line and returns it with its encoded length; 0 = none.
 func writtenNumber(line []byte) (int64, int) {
 	n := 0
 	for n < len(line) && (line[n] == '-' || line[n] >= '0' && line[n] <= '9') {

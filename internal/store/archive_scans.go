@@ -13,20 +13,20 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// outsideScans is the part of an archive that comes from a log of scans outside of the database. Its
-// scans follow those of the table, as if they had been stored there.
+// outsideScans is the part of an archive that comes from a scan log outside the database. These scans follow the scans of the
+// table, as if they had been stored in the table.
 type outsideScans struct {
 	log     scanlog.Log
-	base    int64 // the last number of the table
+	base    int64 // last sequence number in the table
 	upTo    int64 // the last scan
-	counted int64 // up to here the scans are counted, but from another log; 0 = from this one
+	counted int64 // position up to which the scans were counted from another log; 0 = from this log
 }
 
-// SetLocalScanLog names the log, beside the embedded database, that has its scans. An archive has them
-// as rows, like the scans in PostgreSQL.
+// SetLocalScanLog sets the log beside the embedded database that holds its scans. An archive contains these scans as rows, like the
+// scans in PostgreSQL.
 func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error {
 	err := s.update(ctx, func(tx *Tx) error {
-		// Another log may have been here before.
+		// A different log may have been used here before.
 		if _, err := tx.exec(ctx, `UPDATE ledgers SET here = 0 WHERE here = 1 AND id <> $1`, extraLog.ID()); err != nil {
 			return err
 		}
@@ -42,13 +42,13 @@ func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error
 	return nil
 }
 
-// SetSharedScanLog names the log that all nodes share outside of the database. An archive has the
-// scans of it that are counted as rows, after the older ones that are in the table.
+// SetSharedScanLog sets the log outside the database that all nodes share. An archive contains the counted scans of this log as
+// rows, after the older scans in the table.
 func (s *Store) SetSharedScanLog(log scanlog.Log) { s.elsewhere = log }
 
-// findOutside finds out which scans of a log belong to a state of the database. Of a log beside the
-// database these are all up to a position, and further as far as the state has counted them or told
-// of them; of a log elsewhere all that are counted.
+// findOutside determines which scans of a log belong to a state of the database. For a log beside the database, these are all scans
+// up to a position, and further scans that the state has counted or delivered to webhooks; for a shared log, these are all counted
+// scans.
 func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*outsideScans, error) {
 	state, err := t.statistics().StatisticsState(ctx)
 	if err != nil {
@@ -79,7 +79,7 @@ func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*outsideSca
 }
 
 func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State, prev int64) (*outsideScans, error) {
-	end, err := log.End(ctx) // a position after it belongs to another log
+	end, err := log.End(ctx) // a position after the end belongs to another log
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State,
 	return o, nil
 }
 
-// scanRowColumns are the columns of scan_events by name.
+// scanRowColumns lists the columns of scan_events in alphabetical order.
 var scanRowColumns = slices.Sorted(slices.Values(append(strings.Split(scanColumns, ", "), "day", "seq")))
 
 // rows writes the scans as rows of scan_events.
@@ -119,8 +119,7 @@ func (o *outsideScans) rows(ctx context.Context, w io.Writer) (int64, error) {
 	return lines.n, nil
 }
 
-// writeScan writes a scan as a row of scan_events, whose columns stand in the order of
-// their names.
+// writeScan writes a scan as a row of scan_events, with the columns in alphabetical order.
 func writeScan(row *rowWriter, e *scanlog.Event, seq int64) error {
 	row.text(e.Action)
 	row.number(e.Activation)

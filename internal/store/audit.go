@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/replica"
 )
 
-// Entries implements history.Store.
+// Entries implements auditlog.Store.
 func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry, error) {
 	var names []string
 	var args []any
@@ -23,9 +23,8 @@ func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry
 		args = append(args, arg)
 		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
 	}
-	// The changes of one kind or one actor are a range of an index, and the query asks for that
-	// range. With a plain filter PostgreSQL, which supposes that they lie everywhere, walked
-	// through the whole log when they were all at its other end.
+	// The changes of one kind or one actor are a range of an index, and the query selects this range. With a plain filter
+	// PostgreSQL assumes an even distribution and scanned the whole log when all matches were at its other end.
 	stretch := ""
 	switch {
 	case q.Key == "" && q.Actor == "" && q.Kind != "":
@@ -39,7 +38,7 @@ func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry
 	}
 	if stretch != "" {
 		args = append(args, cmp.Or(q.Kind, q.Actor))
-		// From a range of this form it also estimates how many there are; from > and < it does not.
+		// For a row comparison with >= PostgreSQL also estimates the number of rows; for > and < it does not.
 		filter("("+stretch+", seq) >= ($1, ?)", q.After+1)
 		filter("("+stretch+", seq) <= ($1, ?)", cmp.Or(q.Before, math.MaxInt64)-1)
 		order += stretch + direction + ", "
@@ -81,12 +80,12 @@ func entries(found []change) []auditlog.Entry {
 	return list
 }
 
-// VerifyChanges implements history.Store.
+// VerifyChanges implements auditlog.Store.
 func (s *Store) VerifyChanges(ctx context.Context) (auditlog.Checked, error) {
 	var done auditlog.Checked
 	err := s.view(ctx, func(tx *Tx) error {
 		v := verification{tx: tx}
-		// Whether an entry is missing is known only after everything else was checked.
+		// A missing entry can be detected only after all other checks.
 		err := tx.patiently(func() error { return v.run(ctx) })
 		done = v.Checked
 		fault, found := errors.AsType[auditlog.Fault](err)
@@ -99,20 +98,20 @@ func (s *Store) VerifyChanges(ctx context.Context) (auditlog.Checked, error) {
 	return done, err
 }
 
-// verification is one walk through the log.
+// verification is one pass through the audit log.
 type verification struct {
 	tx *Tx
 	auditlog.Checked
-	events int64 // the last event of codes that was seen
-	// The stretches that were given numbers, by their first number.
+	events int64 // the last code event seen
+	// The reserved ranges, keyed by their first number.
 	stretches map[int64]*stretch
-	within    *stretch // that of the last change; nil = it was in no stretch
+	within    *stretch // range of the last change; nil = outside of every range
 }
 
-// stretch is a part of the log that was written apart.
+// stretch is a reserved range of the audit log, which a bulk import wrote.
 type stretch struct {
 	first, last int64
-	hash        string // of the entry that gave the numbers out, later of the last entry that was seen
+	hash        string // hash of the entry that reserved the range, later of the last entry seen
 	seen, shown bool
 }
 
@@ -120,7 +119,7 @@ func faultAt(seq int64, format string, args ...any) error {
 	return auditlog.Fault{Seq: seq, Text: fmt.Sprintf(format, args...)}
 }
 
-// verifyPage is the number of changes that are in memory at a time.
+// verifyPage is the number of changes that are held in memory at a time.
 const verifyPage = 1000
 
 func (v *verification) run(ctx context.Context) error {
@@ -166,8 +165,7 @@ func (v *verification) run(ctx context.Context) error {
 	return v.present(ctx)
 }
 
-// findStretches finds the numbers that were given out to be written apart. The entries that say so
-// are checked later, when it is their turn.
+// findStretches finds the reserved ranges of the audit log. The entries that reserve ranges are verified later, in sequence order.
 func (v *verification) findStretches(ctx context.Context) error {
 	given, err := list(ctx, v.tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE kind = '`+ofNumbers+`' ORDER BY seq`)
 	v.stretches = make(map[int64]*stretch, len(given))
@@ -179,14 +177,14 @@ func (v *verification) findStretches(ctx context.Context) error {
 	return err
 }
 
-// checkHidden checks a change of a stretch: its hash follows from the change before it in the stretch,
-// not from the one before it in the log. is = false for a change of no stretch.
+// checkHidden verifies a change in a reserved range: its hash follows from the previous change in the range, not from the previous
+// change in the log; is = false for a change outside all ranges.
 func (v *verification) checkHidden(c *change) (is bool, err error) {
 	s := v.stretches[v.Seq+1]
 	switch {
 	case v.within != nil:
 		s = v.within
-	case s == nil || c.seq > s.last: // of no stretch, or of one that was never written
+	case s == nil || c.seq > s.last: // outside all ranges, or in a range that was never written
 		return false, nil
 	}
 	if c.seq != v.Seq+1 {
@@ -203,7 +201,7 @@ func (v *verification) checkHidden(c *change) (is bool, err error) {
 	return true, nil
 }
 
-// shows checks a change that shows a stretch.
+// shows verifies a change that publishes a reserved range.
 func (v *verification) shows(c *change) error {
 	first, last, _ := replica.ParseSeqRange(c.key)
 	s := v.stretches[first]
@@ -220,7 +218,7 @@ func (v *verification) shows(c *change) error {
 	return nil
 }
 
-// link checks that a change follows the one before it.
+// link verifies that a change follows the previous change in the hash chain.
 func (v *verification) link(c *change) error {
 	if is, err := v.checkHidden(c); is {
 		return err
@@ -248,8 +246,7 @@ func (v *verification) link(c *change) error {
 	return nil
 }
 
-// codes compares the events of codes with what the changes of a page say of
-// them. Both are in the order of commits.
+// codes compares the code events with the changes of a page that describe them. Events and changes are both in commit order.
 func (v *verification) codes(ctx context.Context, page []change) error {
 	for i := range page {
 		c := &page[i]
@@ -273,7 +270,7 @@ func (v *verification) codes(ctx context.Context, page []change) error {
 	return nil
 }
 
-// present compares what is stored now with the last changes.
+// present compares the stored rows with the last change of each row.
 func (v *verification) present(ctx context.Context) error {
 	var n int64
 	switch err := v.tx.row(ctx, `SELECT seq FROM code_events WHERE seq > $1 ORDER BY seq LIMIT 1`, v.events).Scan(&n); {
@@ -288,13 +285,13 @@ func (v *verification) present(ctx context.Context) error {
 	return v.accounts(ctx)
 }
 
-// lastOf joins a table with the last change of each of its rows.
+// lastOf returns SQL that joins a table with the last change of each of its rows.
 func lastOf(kind, table, key string) string {
 	return ` FROM ` + table + ` x LEFT JOIN changes c ON c.kind = '` + kind + `' AND c.key = x.` + key +
 		` AND c.seq = (SELECT MAX(seq) FROM changes WHERE kind = '` + kind + `' AND key = x.` + key + `)`
 }
 
-// gone finds rows that exist according to the log and do not.
+// gone finds rows that are missing although the audit log says that they exist.
 func (v *verification) gone(ctx context.Context, kind, table, key string) error {
 	var seq int64
 	var name string
@@ -310,8 +307,8 @@ func (v *verification) gone(ctx context.Context, kind, table, key string) error 
 	return faultAt(seq, "the %s %.200s is gone, and nothing says that it was deleted", kind, name)
 }
 
-// compare reads a table together with the last change of each row. sameCallback reports whether the row is
-// as the change left it.
+// compare reads a table together with the last change of each row; sameCallback reports whether the row equals the state in the
+// change.
 func (v *verification) compare(ctx context.Context, kind, table, key, columns string,
 	sameCallback func(scan func(...any) error) (name string, seq int64, ok bool, err error)) error {
 	rows, err := v.tx.query(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.did, ''), COALESCE(c.detail, ''), `+columns+

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// argumentsAtOnce returns the maximum number of arguments of a statement of many rows: fewer than either database's limit.
+// argumentsAtOnce returns the maximum number of arguments in a multi-row statement: less than the limit of either database.
 func (t *Tx) argumentsAtOnce() int {
 	if t.engine.name() == "sqlite" {
 		return 800
@@ -15,8 +15,8 @@ func (t *Tx) argumentsAtOnce() int {
 	return 8000
 }
 
-// marks are n placeholders for arguments from a number on. On SQLite they have no numbers, because
-// its driver would look for each number among all of them, which takes longer than everything else.
+// marks returns n placeholders, numbered from first. On SQLite the placeholders have no numbers, because its driver would search
+// all arguments for each number, which takes longer than the rest of the statement.
 func (t *Tx) marks(first, n int) string {
 	if t.engine.name() == "sqlite" {
 		return strings.Repeat("?, ", n-1) + "?"
@@ -24,7 +24,7 @@ func (t *Tx) marks(first, n int) string {
 	return placeholders(first, n)
 }
 
-// rowMarks returns the placeholders of so many rows, of arguments from the first on.
+// rowMarks returns the placeholders of a number of rows with a number of columns, starting with argument 1.
 func (t *Tx) rowMarks(rows, columns int) string {
 	if t.engine.name() != "sqlite" {
 		return values(rows, columns)
@@ -33,8 +33,7 @@ func (t *Tx) rowMarks(rows, columns int) string {
 	return strings.Repeat(name+", ", rows-1) + name
 }
 
-// insertMany stores rows of so many columns, as many as possible in each
-// statement. head is INSERT INTO … (columns), tail what follows the values.
+// insertMany inserts rows, as many as possible per statement; head is INSERT INTO … (columns), tail is the text after the values.
 func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows int, row func(i int, args []any) []any) error {
 	limit := t.argumentsAtOnce() / columns
 	var full *sql.Stmt
@@ -67,8 +66,8 @@ func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows in
 	return nil
 }
 
-// addMany is insertMany of some hundred rows, again and again in one transaction, which
-// keeps the statement prepared. It returns how many rows it stored.
+// addMany is a variant of insertMany for repeated inserts of some hundred rows in one transaction; it keeps the statement prepared.
+// addMany returns the number of rows that were stored.
 func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int,
 	row func(i int) []any) (stored int64, err error) {
 	limit := t.engine.rowsAtOnce()
@@ -89,12 +88,11 @@ func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int,
 	return stored, nil
 }
 
-// keptMost is the number of statements that a transaction keeps prepared.
+// keptMost is the maximum number of statements that a transaction keeps prepared.
 const keptMost = 100
 
-// kept returns a statement that bulk work repeats, prepared. nil = run it without that: because
-// this is other work, because the driver keeps statements itself, or because keptMost others are
-// kept.
+// kept returns a prepared statement for repeated bulk work; nil = run the query unprepared, because it is not bulk work, the driver
+// caches statements itself, or keptMost statements are already kept.
 func (t *Tx) kept(ctx context.Context, query string) (*sql.Stmt, error) {
 	if !t.lasts || t.pipe != nil {
 		return nil, nil
@@ -102,7 +100,7 @@ func (t *Tx) kept(ctx context.Context, query string) (*sql.Stmt, error) {
 	if stmt, known := t.prepared[query]; known || len(t.prepared) == keptMost {
 		return stmt, nil
 	}
-	stmt, err := t.sql.PrepareContext(ctx, query) // its transaction closes it
+	stmt, err := t.sql.PrepareContext(ctx, query) // the transaction closes the statement
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +111,7 @@ func (t *Tx) kept(ctx context.Context, query string) (*sql.Stmt, error) {
 	return stmt, nil
 }
 
-// values is "($1, $2), ($3, $4)" for so many rows of so many columns.
+// values returns placeholders such as "($1, $2), ($3, $4)" for a number of rows and columns.
 func values(rows, columns int) string {
 	var b strings.Builder
 	for n := range rows * columns {
@@ -131,8 +129,8 @@ func values(rows, columns int) string {
 	return b.String()
 }
 
-// inPieces cuts all into pieces whose lengths are powers of two, at most 128. So there are few
-// different statements, and the database keeps every one of them prepared.
+// inPieces splits a slice into chunks whose lengths are powers of two, at most 128, and calls f for each chunk. This keeps the
+// number of different statements small, so the database keeps all of them prepared.
 func inPieces[T any](all []T, f func([]T) error) error {
 	for size := 128; len(all) > 0; size /= 2 {
 		for len(all) >= size {

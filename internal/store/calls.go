@@ -7,12 +7,12 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
 )
 
-// UpdateCalls implements calls.Store.
+// UpdateCalls implements apiusage.Store.
 func (s *Store) UpdateCalls(ctx context.Context, f func(apiusage.Tx) error) error {
 	return s.update(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
 
-// ViewCalls implements calls.Store.
+// ViewCalls implements apiusage.Store.
 func (s *Store) ViewCalls(ctx context.Context, f func(apiusage.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
@@ -32,7 +32,7 @@ func (t usageQueries) ForgetCounts(ctx context.Context, prev int64) error {
 	return err
 }
 
-// callGone is the sequence that holds the number of the last call that was forgotten.
+// callGone is the sequence that holds the number of the last deleted call.
 const callGone = "call_gone"
 
 func (t usageQueries) Calls(ctx context.Context, second int64) ([]apiusage.Block, error) {
@@ -54,7 +54,7 @@ func (t usageQueries) NewestCalls(ctx context.Context, prev int64, limit int) ([
 	if err := t.row(ctx, `SELECT value FROM sequences WHERE name = $1`, callGone).Scan(&gone); err != nil {
 		return nil, err
 	}
-	// The block that has the number upTo may end with a greater one.
+	// The block that contains the number upTo may end with a greater number.
 	return list(ctx, t.Tx, func(scan func(...any) error) (b apiusage.Block, err error) {
 		err = scan(&b.Last, &b.Second, &b.Calls, &b.Text)
 		b.Gone = int(max(0, gone-b.Last+int64(b.Calls)))

@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/replica"
 )
 
-// The subjects of changes. Names are kept for ever.
+// The kinds of subjects of changes in the audit log. Field names must never change, because old entries keep them.
 const (
 	ofRule       = replica.RuleChange
 	ofAccount    = replica.AccountChange
@@ -47,14 +47,15 @@ const (
 	ofImport     = replica.ImportChange
 )
 
-// keeping holds the dependencies of a Store for writing changes.
+// keeping holds the dependencies with which a Store writes its audit log.
 type keeping struct {
 	now  func() time.Time
 	sign func(text string) string
 }
 
-// ConfigureChangeLog sets the clock that dates changes and the keyed hash that chains them: an attacker with only the database
-// cannot forge a chain. Without it changes have time 0 and a plain hash. To be called before anything is written.
+// ConfigureChangeLog sets the clock that dates changes and the keyed hash that chains them: an attacker with access to the database
+// alone cannot forge a chain. Without ConfigureChangeLog, changes have time 0 and an unkeyed hash. ConfigureChangeLog must be
+// called before the first write.
 func (s *Store) ConfigureChangeLog(now func() time.Time, sign func(text string) string) {
 	s.keeping = keeping{now, sign}
 }
@@ -74,7 +75,7 @@ func (k keeping) hash(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// change is one row of the log.
+// change is one row of the audit log.
 type change struct {
 	seq                                           int64
 	at                                            int64
@@ -92,8 +93,8 @@ func scanChange(scan func(...any) error) (c change, err error) {
 	return c, err
 }
 
-// text returns the text of which the hash of a change is made; it has the hash before it. Lengths keep
-// the columns apart.
+// text returns the text that is hashed for a change; it includes the previous hash. Length prefixes separate the columns
+// unambiguously.
 func (c *change) text(prev string) string {
 	b := make([]byte, 0, 200+len(prev)+len(c.key)+len(c.detail))
 	b = append(b, "change v1"...)
@@ -106,13 +107,13 @@ func (c *change) text(prev string) string {
 	return string(b)
 }
 
-// head is the last change.
+// head holds the number and hash of the last change.
 type head struct {
 	seq  int64
 	hash string
 }
 
-// note adds a change to those that the transaction will write into the log.
+// note adds a change to the list that the transaction writes to the audit log at its end.
 func (t *Tx) note(ctx context.Context, kind, key, did string, detail any) error {
 	return t.noteAt(ctx, t.keeping.clockNow(), kind, key, did, detail)
 }
@@ -130,14 +131,15 @@ func (t *Tx) noteAt(ctx context.Context, instant time.Time, kind, key, did strin
 		text = string(b)
 	}
 	actor := accounts.ActorFromContext(ctx)
-	t.noted = append(t.noted, change{at: millis(instant), kind: kind, key: key, actor: actor.ActorID, via: actor.Via, rid: actor.RID, did: did,
+	t.noted = append(t.noted, change{at: millis(instant), kind: kind, key: key, actor: actor.ActorID, via: actor.Via,
+		rid: actor.RID, did: did,
 		detail: text})
 	return nil
 }
 
-// lockHead makes every other writer of changes wait until this transaction ends. It is the last of
-// all locks, so that they wait for a moment only. An add of a rule takes it earlier, by nextChange,
-// because the rule has the number of its change.
+// lockHead locks the end of the audit log, so that all other writers of changes wait until this transaction ends. This lock is
+// taken after all other locks, so that other writers wait for a moment only. Adding a rule takes the lock earlier, in nextChange,
+// because the rule's number is the number of its change.
 func (t *Tx) lockHead(ctx context.Context) error {
 	if t.head != nil || t.member != nil {
 		return nil
@@ -158,8 +160,8 @@ func (t *Tx) lockHead(ctx context.Context) error {
 	return nil
 }
 
-// unmoved returns history.ErrMoved where something changed that the caller expects to be unchanged.
-// The head is locked, so later changes wait for this transaction.
+// unmoved returns auditlog.ErrMoved if something changed that the caller's precondition expects to be unchanged. The head is
+// locked, so later changes wait for this transaction.
 func (t *Tx) unmoved(ctx context.Context, h head) error {
 	expected := auditlog.PreconditionFromContext(ctx)
 	if expected == nil {
@@ -169,7 +171,7 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	if h.seq <= expected.Since {
 		return nil
 	}
-	// Everything since then is read by its numbers, however long the log is.
+	// Only the changes after expected.Since are read, however long the log is.
 	const most = 1000
 	firstNames, err := list(ctx, t, func(scan func(...any) error) (name auditlog.Name, err error) {
 		err = scan(&name.Kind, &name.Key)
@@ -178,15 +180,15 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	if err != nil {
 		return fmt.Errorf("looking for what changed meanwhile: %w", err)
 	}
-	// An import shows changes with lower numbers, which a caller that read before it may have
-	// missed.
-	if len(firstNames) == most || slices.ContainsFunc(firstNames, func(n auditlog.Name) bool { return n.Kind == ofImport || expected.Names(n) }) {
+	// An import publishes changes with lower numbers, which a caller that read earlier may have missed.
+	if len(firstNames) == most || slices.ContainsFunc(firstNames,
+		func(n auditlog.Name) bool { return n.Kind == ofImport || expected.Names(n) }) {
 		return auditlog.ErrMoved
 	}
 	return nil
 }
 
-// nextChange returns the number that the next change noted will have.
+// nextChange locks the head and returns the number that the next noted change will have.
 func (t *Tx) nextChange(ctx context.Context) (int64, error) {
 	if t.member != nil {
 		return 0, t.member.goAlone()
@@ -197,7 +199,7 @@ func (t *Tx) nextChange(ctx context.Context) (int64, error) {
 	return t.head.seq + int64(len(t.noted)) + 1, nil
 }
 
-// chainNoted gives what was noted so far its numbers and hashes.
+// chainNoted assigns numbers and hashes to the changes noted so far.
 func (t *Tx) chainNoted(ctx context.Context) ([]change, error) {
 	if len(t.noted) == 0 {
 		return nil, nil
@@ -211,7 +213,7 @@ func (t *Tx) chainNoted(ctx context.Context) ([]change, error) {
 		c := &rows[i]
 		prev := t.head.hash
 		if c.kind == ofReset {
-			prev = "" // what was before is gone
+			prev = "" // a reset starts a new hash chain
 		}
 		c.seq = t.head.seq + 1
 		c.hash = t.keeping.hash(c.text(prev))
@@ -220,7 +222,7 @@ func (t *Tx) chainNoted(ctx context.Context) ([]change, error) {
 	return rows, nil
 }
 
-// insertsBut stores all rows except the last ones, for which it returns the statement.
+// insertsBut inserts all rows except the last batch, for which it returns the INSERT statement.
 func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args []any, err error) {
 	const columns = 10
 	limit := t.engine.rowsAtOnce()
@@ -240,8 +242,7 @@ func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args 
 	return query, args, nil
 }
 
-// writeNoted stores what was noted so far, for statements of the same transaction
-// that read it.
+// writeNoted writes the changes noted so far to the audit log, for later statements of the same transaction that read them.
 func (t *Tx) writeNoted(ctx context.Context) error {
 	rows, err := t.chainNoted(ctx)
 	if err == nil && len(rows) > 0 {
@@ -253,13 +254,12 @@ func (t *Tx) writeNoted(ctx context.Context) error {
 	return nil
 }
 
-// writeNotes returns the last thing before a commit: the log is complete, and a node
-// that follows it hears of it with the commit.
+// writeNotes writes the remaining changes as the last step before a commit, and notifies the followers of the log with the commit.
 func (t *Tx) writeNotes(ctx context.Context) error {
 	rows, err := t.chainNoted(ctx)
 	if err == nil && !t.moved && !t.looks && auditlog.PreconditionFromContext(ctx) != nil {
-		err = t.lockHead(ctx) // what the log does not have is guarded too, such as the test of a webhook
-		t.expected = nil      // what the same call changes afterwards does not follow from it
+		err = t.lockHead(ctx) // the precondition also guards changes that are not in the log, such as the test of a webhook
+		t.expected = nil      // later changes of the same call are not guarded by the precondition
 	}
 	if err != nil || !t.moved {
 		return err
@@ -274,13 +274,12 @@ func (t *Tx) writeNotes(ctx context.Context) error {
 	return nil
 }
 
-// Note implements history.Store.
+// Note implements auditlog.Store.
 func (s *Store) Note(ctx context.Context, kind, key, did string, detail any) error {
 	return s.update(ctx, func(tx *Tx) error { return tx.note(ctx, kind, key, did, detail) })
 }
 
-// ChangeHead returns the number and the hash of the last change; 0 and "" before the
-// first one.
+// ChangeHead returns the number and the hash of the last change; 0 and "" for an empty log.
 func (s *Store) ChangeHead(ctx context.Context) (seq int64, hash string, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		return tx.row(ctx, `SELECT seq, hash FROM change_head WHERE id = 1`).Scan(&seq, &hash)
@@ -288,7 +287,7 @@ func (s *Store) ChangeHead(ctx context.Context) (seq int64, hash string, err err
 	return seq, hash, err
 }
 
-// nowRule selects, for a change, its rule as it is now; zeros where there is none.
+// nowRule is the SQL that selects the current version of a change's rule; zeros if the rule does not exist.
 var nowRule = func() string {
 	var b strings.Builder
 	for i, name := range strings.Split(ruleColumns, ",") {
@@ -307,9 +306,9 @@ var nowRule = func() string {
 	return b.String()
 }()
 
-// ChangesFrom implements live.ChangeLog.
+// ChangesFrom implements replica.ChangeLog.
 func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]replica.Change, error) {
-	// The rules as they are now come with the same query, so that both are of one moment.
+	// The current rules come from the same query as the changes, so that both belong to the same snapshot.
 	rows := stream(ctx, s, func(row func(...any) error) (c replica.Change, err error) {
 		var stored bool
 		var unread error
@@ -336,7 +335,7 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]repli
 	return list, nil
 }
 
-// Listen implements live.ChangeLog.
+// Listen implements replica.ChangeLog.
 func (s *Store) Listen(ctx context.Context) (replica.Notifier, error) {
 	if s.listen == nil {
 		return nil, errors.New("no other process writes to this database")

@@ -47,7 +47,7 @@ func scanBatch(scan func(...any) error) (b codes.Batch, err error) {
 	}
 	if err == nil {
 		b.Version, b.CreatedAt = version[0], fromMillis(created)
-		// A batch that was made elsewhere has no counters: see AddBatch.
+		// A batch that was imported has no counters: see AddBatch.
 		if b.Imported = start < 0; !b.Imported {
 			b.Start = uint64(start)
 		}
@@ -71,7 +71,7 @@ func (t codeQueries) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, 
 	b.ID = id
 	start := int64(b.Start)
 	if b.Imported {
-		start = -id // the column is unique
+		start = -id // the column is unique, so the negative id is stored
 	}
 	_, err = t.exec(ctx, `INSERT INTO batches (`+batchColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 		b.ID, b.Account, b.ISV, b.Count, start, b.Prefix, string(b.Version), b.Segment, b.FirstCode, b.FirstText,
@@ -105,10 +105,10 @@ func (t codeQueries) PutImport(ctx context.Context, b codes.Batch, did string) e
 	return t.noteBatch(ctx, b, -b.ID, did)
 }
 
-// batchID returns the next application_id that is free, or the wanted one.
+// batchID returns the next free application_id, or the wanted id.
 func (t codeQueries) batchID(ctx context.Context, wanted int64) (int64, error) {
 	if wanted != 0 {
-		// A transaction that takes the next number waits until this one is stored.
+		// A transaction that takes the next number waits until this transaction has committed.
 		if _, err := t.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'application'`); err != nil {
 			return 0, err
 		}
@@ -135,7 +135,7 @@ func (t codeQueries) batchID(ctx context.Context, wanted int64) (int64, error) {
 
 func (t codeQueries) DrawCounters(ctx context.Context) (uint64, error) {
 	var n int64
-	// An update that changes nothing locks the row until the commit.
+	// An update that changes nothing still locks the row until the commit.
 	err := t.row(ctx, `UPDATE sequences SET value = value WHERE name = 'code_counter' RETURNING value`).Scan(&n)
 	return uint64(n), err
 }
@@ -150,11 +150,11 @@ func (s *Store) Batches(ctx context.Context) iter.Seq2[codes.Batch, error] {
 	return stream(ctx, s, scanBatch, `SELECT `+batchColumns+` FROM batches ORDER BY id`)
 }
 
-// streamFirst is the number of rows of a stream that are read before the first is returned: until then the query can be repeated on
-// another session.
+// streamFirst is the number of rows that stream reads before it yields the first: up to then the query can be repeated in another
+// session.
 const streamFirst = 1000
 
-// stream yields what scan makes of each row; after an error it stops.
+// stream yields the result of scan for each row; after an error it stops.
 func stream[T any](ctx context.Context, s *Store, scan func(func(...any) error) (T, error), query string, args ...any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var item T
@@ -193,7 +193,7 @@ func stream[T any](ctx context.Context, s *Store, scan func(func(...any) error) 
 
 const eventColumns = `seq, batch, did, first_idx, last_idx, codes, binding, at, from_at, actor, rid, note`
 
-// bindingRecord is a binding as stored. Names are kept for ever.
+// bindingRecord is a binding in its stored form. Field names must never change, because old entries keep them.
 type bindingRecord struct {
 	ActivityName string `json:"activity_name,omitempty"`
 	ProductBrand string `json:"product_brand,omitempty"`
@@ -204,13 +204,13 @@ type bindingRecord struct {
 	WxaType      int    `json:"wxa_type,omitempty"`
 }
 
-// activationRecord is the content of the column of bindings. A program that does not know a field ignores it.
+// activationRecord is the JSON content of the bindings column. Older programs ignore fields that they do not know.
 type activationRecord struct {
 	bindingRecord
 	Renews *renewed `json:"renews,omitempty"`
 }
 
-// renewed is a range of indexes as stored.
+// renewed is a range of code indexes in its stored form.
 type renewed struct {
 	From int64 `json:"from"`
 	To   int64 `json:"to"`
@@ -271,7 +271,7 @@ func (t codeQueries) AddEvent(ctx context.Context, e codes.Event) (codes.Event, 
 	return e, t.noteAt(ctx, e.At, ofCodes, strconv.FormatInt(e.Batch, 10), string(e.Did), codesRecordOf(e))
 }
 
-// codesRecord is the record of an event in the log of changes: enough to prove that the event was not altered.
+// codesRecord is the audit log record of a code event: enough data to prove that the event was not altered.
 type codesRecord struct {
 	Event  int64  `json:"event"`
 	Codes  int64  `json:"codes"`
@@ -286,7 +286,7 @@ func codesRecordOf(e codes.Event) codesRecord {
 	return codesRecord{Event: e.Seq, Codes: e.Codes.Len(), Digest: row.digest()}
 }
 
-// eventRow is an event exactly as it is stored.
+// eventRow is an event in exactly its stored form.
 type eventRow struct {
 	seq, batch, first, last, at, from     int64
 	did, codes, binding, actor, rid, note string
@@ -319,12 +319,11 @@ func (t codeQueries) EventsAt(ctx context.Context, batch, index, prev int64, lim
 	return list(ctx, t.Tx, scanEvent, eventsAt, args...)
 }
 
-// eventLevels are the sizes of blocks in eventBlocks: 1, 16, 256, … and one for all codes
-// of a batch.
+// eventLevels is the number of block sizes in eventBlocks: 1, 16, 256, … and one for all codes of a batch.
 const eventLevels = 9
 
-// eventBlocks is the smallest block that holds all codes of an event, as migration 23 has it in an
-// index. Of ranges that do not overlap, at most 15 have the same smallest block.
+// eventBlocks is the SQL expression for the smallest block that contains all codes of an event, as indexed by the schema. At most
+// 15 disjoint ranges have the same smallest block.
 const eventBlocks = `CASE
 	WHEN first_idx = last_idx THEN first_idx * 16
 	WHEN first_idx >> 4 = last_idx >> 4 THEN (first_idx >> 4) * 16 + 1
@@ -336,7 +335,7 @@ const eventBlocks = `CASE
 	WHEN first_idx >> 28 = last_idx >> 28 THEN (first_idx >> 28) * 16 + 7
 	ELSE 8 END`
 
-// eventBlock returns the block of a size that holds a code.
+// eventBlock returns the block of a level that contains a code.
 func eventBlock(index int64, level int) int64 {
 	if level == eventLevels-1 {
 		return int64(level)
@@ -344,8 +343,8 @@ func eventBlock(index int64, level int) int64 {
 	return index>>(4*level)*16 + int64(level)
 }
 
-// eventsAt reads the events of each block around a code by a part of the query of its own, so that
-// each reads its place in an index and no more.
+// eventsAt selects the events of each block around a code with a separate subquery, so that each subquery reads only a small range
+// of an index.
 var eventsAt = func() string {
 	var parts []string
 	for level := range eventLevels {
@@ -359,8 +358,8 @@ func (t codeQueries) EventsAfter(ctx context.Context, batch, start int64) ([]cod
 	return list(ctx, t.Tx, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND seq > $2 ORDER BY seq`, batch, start)
 }
 
-// Events implements codes.Store. It reads page by page, the first a small one: PostgreSQL sends
-// everything that a statement finds, even where the reader stops.
+// Events implements codes.Store. Events reads page by page, starting with a small page: PostgreSQL sends all rows of a statement,
+// even if the reader stops early.
 func (s *Store) Events(ctx context.Context, batch, start int64) iter.Seq2[codes.Event, error] {
 	return func(yield func(codes.Event, error) bool) {
 		for page := 100; ; page = eventsAtOnce {
@@ -391,7 +390,7 @@ func (s *Store) Events(ctx context.Context, batch, start int64) iter.Seq2[codes.
 	}
 }
 
-// eventsAtOnce is the number of events that are in memory at a time.
+// eventsAtOnce is the number of events that are held in memory at a time.
 const eventsAtOnce = 1000
 
 func (t codeQueries) Ticket(ctx context.Context, hash string) (k codes.Ticket, err error) {

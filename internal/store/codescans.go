@@ -51,7 +51,7 @@ func (t codeQueries) EraseOpenIDs(ctx context.Context, openIDOf func(account str
 	return nil
 }
 
-// eraseOpenIDs removes the rows with the openids that one user has with accounts.
+// eraseOpenIDs deletes the rows that contain the openids of a user with the given accounts.
 func (t codeQueries) eraseOpenIDs(ctx context.Context, table string, column userColumn, held []string,
 	openIDOf func(account string) string,
 ) error {
@@ -64,7 +64,7 @@ func (t codeQueries) eraseOpenIDs(ctx context.Context, table string, column user
 		}
 		return nil
 	}
-	// There are many tickets and no index by owner: so one walk through them serves many accounts.
+	// There are many tickets and no index by owner, so a single scan of the table serves many accounts.
 	for names := range slices.Chunk(held, chunk) {
 		var args []any
 		for _, account := range names {

@@ -74,7 +74,7 @@ func (t componentQueries) Components(ctx context.Context, rest string, limit int
 	return componentRows.all(ctx, t.Tx, `WHERE appid > $1 ORDER BY appid LIMIT $2`, rest, limit)
 }
 
-// grantRows are the grants of components; a Holder says which one's.
+// grantRows maps the grants of components; holderRows adds the component to each grant.
 var (
 	grantRows = mapper[accounts.Grant]{table: "grants", none: accounts.ErrNoGrant, fields: func(g *accounts.Grant) []field {
 		return []field{{"appid", &g.AppID}, {"permission_sets", inJSON(&g.PermissionSets)}, {"refresh_token", &g.RefreshToken},

@@ -13,15 +13,15 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// copyRows stores rows by COPY, which PostgreSQL alone has: a stream in the text format, in which a
-// server's error says the line. The connection does nothing else meanwhile. So where a row needs
-// something done first, the stream ends, and another one begins with that row.
+// copyRows stores rows by COPY, which only PostgreSQL has: a stream in the text format, in which a server error names the line. The
+// connection cannot run other statements during a COPY. If a row needs another statement first, the stream ends, and a new stream
+// starts with that row.
 func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 	kinds, err := l.tx.kinds(ctx, rows.table, rows.columns)
 	if err != nil {
 		return err
 	}
-	// Only scan_events has partitions.
+	// Only the table scan_events has partitions.
 	day := -1
 	for i, name := range rows.columns {
 		if rows.table == "scan_events" && name == "day" {
@@ -29,7 +29,7 @@ func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 		}
 	}
 	dst := `COPY ` + rows.table + ` (` + strings.Join(rows.columns, ", ") + `) FROM STDIN`
-	var waiting []any // the first row of the next stream
+	var waiting []any // first row of the next stream
 	for {
 		prev := rows.n
 		if waiting != nil {
@@ -70,7 +70,7 @@ func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 	}
 }
 
-// kinds returns the types of columns, TEXT or INT8.
+// kinds returns the types of the columns, TEXT or INT8.
 func (t *Tx) kinds(ctx context.Context, table string, columns []string) ([]string, error) {
 	rows, err := t.query(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table+` WHERE 1 = 0`)
 	if err != nil {
@@ -88,8 +88,7 @@ func (t *Tx) kinds(ctx context.Context, table string, columns []string) ([]strin
 	return kinds, rows.Err()
 }
 
-// copyFault names the row because of which a COPY failed: one that could not be read, or an earlier
-// one that the server refused.
+// copyFault names the row that made a COPY fail: a row that could not be read, or an earlier row that the server rejected.
 func copyFault(err, broken error, rows *rowReader, prev int64) error {
 	e, refused := errors.AsType[*pgconn.PgError](err)
 	if broken != nil && (!refused || e.Code == copyFailed) {
@@ -103,11 +102,11 @@ func copyFault(err, broken error, rows *rowReader, prev int64) error {
 	return fmt.Errorf("storing row %d of %s or one before it: %w", rows.n, rows.table, err)
 }
 
-// copyFailed is the code of an error that says that the client stopped.
+// copyFailed is the SQLSTATE for a COPY that the client cancelled.
 const copyFailed = "57014"
 
-// copyLine returns the line that an error's context names, in whatever language: the
-// first number, because no table that is copied has one in its name. 0 = none.
+// copyLine returns the line number in the context of a server error, in any language: the first number, because the names of copied
+// tables contain no digits; 0 = none.
 func copyLine(location, table string) int64 {
 	location = strings.Replace(location, table, "", 1)
 	from := strings.IndexFunc(location, isDigit)
@@ -124,22 +123,22 @@ func copyLine(location, table string) int64 {
 
 func isDigit(r rune) bool { return r >= '0' && r <= '9' }
 
-// copySource is rows in the text format of COPY. It is read by a goroutine that
-// outlives a COPY whose connection is lost, until end.
+// copySource provides rows in the text format of COPY. A goroutine reads the rows and runs until end, even if the connection of a
+// COPY is lost.
 type copySource struct {
 	next func() ([]any, error)
 
 	mu    sync.Mutex
-	text  []byte // the rest that is still to be read
+	text  []byte // remaining text of the current chunk
 	space []byte
 	err   error // after text
 	ended bool
 }
 
-// copyText is about how much text is made at a time, in bytes.
+// copyText is the approximate size in bytes of a chunk of COPY text.
 const copyText = 32 << 10
 
-// errBroken is the part of an error that the server and its log see: they need no more.
+// errBroken is the error that the database server and its log see; they need no details.
 var errBroken = errors.New("a row cannot be read")
 
 func (c *copySource) Read(p []byte) (int, error) {
@@ -169,7 +168,7 @@ func (c *copySource) Read(p []byte) (int, error) {
 	return 0, errBroken
 }
 
-// end stops the reading and returns what was wrong with the rows.
+// end stops reading and returns the error of the rows.
 func (c *copySource) end() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -180,7 +179,7 @@ func (c *copySource) end() error {
 	return c.err
 }
 
-// appendCopy appends a row. A text that PostgreSQL cannot hold becomes NULL, as in storable.
+// appendCopy appends a row in the COPY text format. A text that PostgreSQL cannot store becomes NULL, as in storable.
 func appendCopy(b []byte, row []any) []byte {
 	for i, value := range row {
 		if i > 0 {

@@ -8,10 +8,9 @@ import (
 	"strconv"
 )
 
-// Triggers count rules and publishes, in the transaction of each change
-// (migrations/00100_first.sql). rules.go reads these counts.
+// Triggers count rules and publishes in the transaction of each change (migrations/00107_first.sql); rules.go reads these counts.
 
-// countedRules and countedPublishes count anew what rule_counts and publish_counts keep.
+// countedRules and countedPublishes recompute the counts in rule_counts and publish_counts.
 const (
 	countedRules = `SELECT owner, '' AS target, COUNT(*) AS n FROM rules GROUP BY owner
 		UNION ALL SELECT owner, target, COUNT(*) FROM rules WHERE kind = 'service_rule' GROUP BY owner, target
@@ -19,8 +18,8 @@ const (
 	countedPublishes = `SELECT owner, CAST(at / 3600000 AS TEXT) AS hour, COUNT(*) AS n FROM publishes GROUP BY owner, at / 3600000`
 )
 
-// wrongPieces finds the pieces of an owner's rules that hold a wrong number; subject says which of the
-// owner's rules a piece counts.
+// wrongPieces selects the buckets of an owner's rules with a wrong count; subject selects which of the owner's rules a bucket
+// counts.
 func wrongPieces(pieces, subject string) string {
 	return `SELECT owner, target, n FROM (SELECT owner, target, first, n,
 			LEAD(first, 1, CAST(9223372036854775807 AS BIGINT)) OVER (PARTITION BY owner, target ORDER BY first) AS next
@@ -28,7 +27,7 @@ func wrongPieces(pieces, subject string) string {
 		WHERE n <> (SELECT COUNT(*) FROM rules AS r WHERE r.owner = p.owner AND r.id >= p.first AND r.id < p.next` + subject + `)`
 }
 
-// CheckCounts counts rows anew, and returns an error where a count that is kept differs.
+// CheckCounts recounts the rows, and returns an error if a stored count differs.
 func (p *Snapshot) CheckCounts(ctx context.Context) error {
 	missed := func(all, part string) string {
 		return `SELECT * FROM (` + all + `) AS a EXCEPT SELECT * FROM (` + part + `) AS s`

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// userTimeout is TCP_USER_TIMEOUT: how long sent bytes may wait for the peer's system to take them, in milliseconds. Without it
-// our system would try for a quarter of an hour. It does not end a commit that waits for a replica, because the server has
-// taken its bytes.
+// userTimeout is the socket option TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged by the peer, in milliseconds.
+// Without this option Linux retries for a quarter of an hour. The timeout does not affect a commit that waits for a replica,
+// because the server has acknowledged its bytes.
 const (
 	userTimeout = 0x12
 	untakenTime = 30 * time.Second

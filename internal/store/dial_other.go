@@ -4,5 +4,5 @@ package store
 
 import "syscall"
 
-// untaken works on Linux alone: on other systems their own limit applies.
+// untaken is implemented on Linux only: other systems use their own timeouts.
 func untaken(string, string, syscall.RawConn) error { return nil }

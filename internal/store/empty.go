@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// ofAccountAlone are the rows that are deleted when an account is reset: those that depend on its batches first. Scans and their
-// statistics stay; batches and rules that come later have other numbers.
+// ofAccountAlone lists the statements that delete the rows of an account on reset, starting with the rows that depend on the
+// account's batches. Scans and their statistics are kept; later batches and rules get other numbers.
 var ofAccountAlone = []string{
 	`DELETE FROM code_events WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
 	`DELETE FROM tickets WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
@@ -35,8 +35,8 @@ var ofAccountAlone = []string{
 	`DELETE FROM deviations WHERE account = $1`,
 }
 
-// EmptyAccount removes what an account has, and what is known of its calls; the account itself stays. Other accounts keep
-// everything. Followers of the log read everything again (the emulator's reset of accounts).
+// EmptyAccount deletes the data of an account and its recorded calls; the account itself is kept. The data of other accounts is
+// kept. Nodes that follow the log reload everything (the emulator's reset of accounts).
 func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
 	return s.update(ctx, func(tx *Tx) error {
 		if err := tx.LockRules(ctx); err != nil {
@@ -69,7 +69,8 @@ func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
 	})
 }
 
-// blankCalls empties the lines of an account in the log of calls. The lines stay: those of others keep their numbers.
+// blankCalls blanks the lines of an account in the call log. The blank lines are kept, so that lines of other accounts keep their
+// numbers.
 func (t *Tx) blankCalls(ctx context.Context, appid string) error {
 	type block struct {
 		seq  int64

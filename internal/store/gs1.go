@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/digitallink"
 )
 
-// gs1Row is an entry with its primary key, by which entries are found.
+// gs1Row is an entry with its primary key, the column for lookups.
 type gs1Row struct {
 	digitallink.Entry
 	root string
@@ -37,7 +37,7 @@ func (t gs1Queries) LockGS1(ctx context.Context, root string) error {
 	return t.lock(ctx, allGS1, "gs1 "+root)
 }
 
-// gs1Entries reads entries with their numbers: rest is what follows FROM gs1_links g.
+// gs1Entries reads entries with their numbers; rest is the SQL after FROM gs1_links g.
 func (t gs1Queries) gs1Entries(ctx context.Context, rest string, args ...any) ([]digitallink.Entry, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (digitallink.Entry, error) {
 		var row gs1Row
@@ -46,8 +46,9 @@ func (t gs1Queries) gs1Entries(ctx context.Context, rest string, args ...any) ([
 	}, `SELECT `+gs1Rows.columns+`, `+t.gs1Number()+` FROM gs1_links g `+rest, args...)
 }
 
-// gs1Number returns the number of a key g, as SQL: that of the first change by which its owner said something of it. So it is the same
-// whatever the links are, another one when the key changes hands, and known without a column that older programs would not write.
+// gs1Number returns SQL for the number of a GS1 key g: the number of the first change in which its current owner stored the key. So
+// the number is independent of the links, changes with the owner of the key, and needs no column that older programs would leave
+// empty.
 func (t gs1Queries) gs1Number() string {
 	return `COALESCE((SELECT MIN(h.seq) FROM changes h WHERE h.kind = '` + ofGS1 + `' AND h.key = g.key AND h.did = 'put' AND ` +
 		t.statistics().loggedOwner() + ` = g.owner), 0)`
@@ -118,7 +119,7 @@ func (t gs1Queries) GS1Owners(ctx context.Context, roots []string) (map[string]m
 	return found, nil
 }
 
-// rootOf returns the primary key of a key: 01/09506000134352 of 01/09506000134352/10/LOT.
+// rootOf returns the primary key of a GS1 key, for example 01/09506000134352 for 01/09506000134352/10/LOT.
 func rootOf(key string) string {
 	ai, rest, _ := strings.Cut(key, "/")
 	value, _, _ := strings.Cut(rest, "/")

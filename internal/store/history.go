@@ -38,7 +38,7 @@ func (t ruleQueries) RuleChange(ctx context.Context, seq int64) (change, oldChan
 	return change, oldChange, err
 }
 
-// RulesThen implements history.Store.
+// RulesThen implements auditlog.Store.
 func (s *Store) RulesThen(ctx context.Context, keys []string, t time.Time) ([]rules.Change, error) {
 	var found []rules.Change
 	err := s.view(ctx, func(tx *Tx) error {
@@ -60,20 +60,20 @@ func (s *Store) RulesThen(ctx context.Context, keys []string, t time.Time) ([]ru
 	return found, err
 }
 
-// rulesThen asks for the last change of each of n keys up to a moment, which is the last argument.
-// It reads the changes of these keys from the newest back to that one, and none that is older.
+// rulesThen returns a query for the last change of each of n keys up to a point in time, which is the last argument. The query
+// reads the changes of each key from the newest back to the wanted change, and none before it.
 func rulesThen(n int) string {
 	return `SELECT ` + ruleChangeColumns + ` FROM changes WHERE seq IN (SELECT (SELECT c.seq FROM changes c WHERE c.kind = '` + ofRule +
 		`' AND c.key = asked.column1 AND c.at <= $` + strconv.Itoa(n+1) + ` ORDER BY c.seq DESC LIMIT 1) FROM (VALUES ` + values(n, 1) +
 		`) AS asked)`
 }
 
-// lastChange returns the last change of a thing up to a moment.
+// lastChange returns the last change of an object up to a point in time.
 func (t *Tx) lastChange(ctx context.Context, kind, key string, instant time.Time) (c change, found bool, err error) {
 	c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
 		` FROM changes WHERE kind = $1 AND key = $2 AND at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(instant)).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
-		// Rows that are older than the log were noted when it began.
+		// Rows that are older than the audit log were recorded when the log started.
 		c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
 			` FROM changes WHERE kind = $1 AND key = $2 AND did = 'found' ORDER BY seq LIMIT 1`, kind, key).Scan)
 	}
@@ -83,7 +83,7 @@ func (t *Tx) lastChange(ctx context.Context, kind, key string, instant time.Time
 	return c, err == nil, err
 }
 
-// AccountThen implements history.Store.
+// AccountThen implements auditlog.Store.
 func (s *Store) AccountThen(ctx context.Context, appid string, t time.Time) (pastOf auditlog.AsOf, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		pastOf = auditlog.AsOf{}
@@ -109,7 +109,7 @@ func (s *Store) AccountThen(ctx context.Context, appid string, t time.Time) (pas
 	return pastOf, err
 }
 
-// LinkedThen implements history.Store.
+// LinkedThen implements auditlog.Store.
 func (s *Store) LinkedThen(ctx context.Context, service, miniProgram string, t time.Time) (linked bool, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		linked = false
@@ -127,7 +127,7 @@ func (s *Store) LinkedThen(ctx context.Context, service, miniProgram string, t t
 	return linked, err
 }
 
-// ChangesAfter implements history.Store.
+// ChangesAfter implements auditlog.Store.
 func (s *Store) ChangesAfter(ctx context.Context, items []auditlog.Name, t time.Time, limit int) ([]auditlog.Entry, error) {
 	if len(items) == 0 {
 		return nil, nil
@@ -143,8 +143,9 @@ func (s *Store) ChangesAfter(ctx context.Context, items []auditlog.Name, t time.
 				args = append(args, name.Kind, name.Key)
 				names = append(names, fmt.Sprintf("(kind = $%d AND key = $%d)", len(args)-1, len(args)))
 			}
-			changes, err := list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE at > $1 AND (`+strings.Join(names, " OR ")+
-				`) ORDER BY seq LIMIT $2`, args...)
+			changes, err := list(ctx, tx, scanChange,
+				`SELECT `+changeColumns+` FROM changes WHERE at > $1 AND (`+strings.Join(names, " OR ")+
+					`) ORDER BY seq LIMIT $2`, args...)
 			if err != nil {
 				return err
 			}

@@ -8,13 +8,12 @@ import (
 	"time"
 )
 
-// Allow notes a call of a key and reports whether it is one of at most limit within any second,
-// counted over all nodes by the one clock of the database. A refused call is not counted. A row
-// holds limit times, so this is for small limits. Only for a Shared store.
+// Allow records a call for a key and reports whether the number of calls is within the limit per second, counted over all nodes by
+// the clock of the database. Rejected calls are not counted. A row stores a timestamp per call up to limit, so Allow is for small
+// limits. AllowTimes works only on a shared store (PostgreSQL).
 func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) {
-	// Calls of one key wait for its row, and the clock is read after that: the times of a row are
-	// in order. Times that lie in the future, because the clock was set back, count for a second at
-	// most.
+	// Calls of the same key wait for the row lock, and the clock is read after that, so the timestamps in a row are in order.
+	// Timestamps in the future, after the clock was set back, count for at most a second.
 	const query = `INSERT INTO limits AS l (key, times, at, ok) VALUES ($1, ARRAY[` + microseconds + `]::text, ` + microseconds + `, 1)
 		ON CONFLICT (key) DO UPDATE SET (times, at, ok) = (
 			SELECT CASE WHEN cardinality(r.recent) < $2 THEN (r.recent || r.now)::text ELSE r.recent::text END, r.now,
@@ -23,7 +22,7 @@ func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) 
 				FROM (SELECT ` + microseconds + ` AS now OFFSET 0) c OFFSET 0) r)
 		RETURNING ok`
 	var ok int
-	// Where a session was ended and this is repeated, the call may count twice within its second.
+	// If a session is lost and the statement is repeated, the call may count twice within its second.
 	err := s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, query, key, limit).Scan(&ok)) })
 	if err != nil {
 		return false, fmt.Errorf("counting the calls of a second: %w", s.outage(err))
@@ -31,9 +30,9 @@ func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) 
 	return ok == 1, nil
 }
 
-// AllowTimes notes a call of a key and reports whether it is one of at most limit, counted over all
-// nodes. The key names the span of time that is limited, of a minute at most: see ForgetLimits. A
-// refused call is not counted. Only for a Shared store.
+// AllowTimes records a call for a key and reports whether the number of calls is within the limit, counted over all nodes. The key
+// contains the limited period, which is at most a minute: see ForgetLimits. Rejected calls are not counted. AllowTimes works only
+// on a shared store (PostgreSQL).
 func (s *Store) AllowTimes(ctx context.Context, key string, limit int) (bool, error) {
 	const query = `INSERT INTO limits AS l (key, times, at, ok) VALUES ($1, '{}', ` + microseconds + `, 1)
 		ON CONFLICT (key) DO UPDATE SET (at, ok) = (excluded.at, l.ok + 1) WHERE l.ok < $2 RETURNING ok`
@@ -50,7 +49,7 @@ func (s *Store) AllowTimes(ctx context.Context, key string, limit int) (bool, er
 
 const microseconds = `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
 
-// ForgetLimits removes rows that no limit needs any more, so that quiet accounts take no room.
+// ForgetLimits deletes expired rows of limits, so that idle accounts use no space.
 func (s *Store) ForgetLimits(ctx context.Context) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `DELETE FROM limits WHERE at < `+microseconds+` - $1`, time.Minute.Microseconds())
@@ -58,8 +57,8 @@ func (s *Store) ForgetLimits(ctx context.Context) error {
 	})
 }
 
-// ClearLimits forgets the calls of some accounts, or of all where none is named. Keys are those of the API ("wx1 /path")
-// and of its minutes ("minute 1: wx1 /path").
+// ClearLimits deletes the recorded calls of the given accounts, or of all accounts if none is given. Keys have the form "wx1 /path"
+// for calls per second and "minute 1: wx1 /path" for calls per minute.
 func (s *Store) ClearLimits(ctx context.Context, appids ...string) error {
 	if !s.Shared() {
 		return nil
@@ -79,7 +78,7 @@ func (s *Store) ClearLimits(ctx context.Context, appids ...string) error {
 	})
 }
 
-// AdvanceLimits makes the calls of a second older by d.
+// AdvanceLimits ages the calls of the per-second limits by d.
 func (s *Store) AdvanceLimits(ctx context.Context, d time.Duration) error {
 	if !s.Shared() || d <= 0 {
 		return nil
@@ -91,9 +90,9 @@ func (s *Store) AdvanceLimits(ctx context.Context, d time.Duration) error {
 	})
 }
 
-// unlog makes the table of limits unlogged, so that no call waits for the disk.
+// unlog makes the table of limits unlogged, so that calls do not wait for the disk.
 func (t *Tx) unlog(ctx context.Context) error {
-	// One process at a time. A process that finds it done needs no right to do it.
+	// The lock admits one process at a time. If the table is already unlogged, a process needs no privilege to alter it.
 	if err := t.lock(ctx, "limits unlogged", ""); err != nil {
 		return err
 	}

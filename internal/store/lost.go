@@ -8,50 +8,49 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// sessionLostError is the error of work whose session was ended, or could not begin.
+// sessionLostError is the error of work whose database session was ended or could not start.
 type sessionLostError struct {
 	error
-	sent bool // the commit of a change was sent, and its outcome is unknown
+	sent bool // the COMMIT was sent, and its outcome is unknown
 }
 
 func (c *sessionLostError) Unwrap() error { return c.error }
 
-// unsentError is the error of a statement that had to be sent before a commit.
+// unsentError is the error of a statement that should have been sent before the commit.
 type unsentError struct{ error }
 
 func (u *unsentError) Unwrap() error { return u.error }
 
-// stoodStill reports whether the server ended the session because it was idle within a transaction. So it had not heard of the
-// commit.
+// stoodStill reports whether the server ended the session because it was idle in a transaction. In this case the server had not
+// received the commit.
 func stoodStill(err error) bool {
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	return is && refused.Code == "25P03"
 }
 
-// onLive calls try until it meets a session that works, within the time of ctx. An operator, a
-// restart of the server or a limit may end sessions while they are in the pool: work that had no
-// effect on one of them is repeated on another.
+// onLive retries a function until it runs on a working session, or ctx ends. An operator, a server restart or a timeout may end
+// sessions in the pool; work that had no effect on a lost session is repeated on another.
 func (s *Store) onLive(ctx context.Context, db beginner, try func() error) error {
 	pool, is := db.(*sql.DB)
 	if !is {
-		return try() // this is one connection: there is no other
+		return try() // a single connection: there is no alternative
 	}
-	// Each try takes one dead session out of the pool.
+	// Each attempt removes one dead session from the pool.
 	limit := pool.Stats().MaxOpenConnections + attempts
 	for n := 1; ; n++ {
 		err := try()
 		if err == nil || n >= limit || ctx.Err() != nil {
 			return err
 		}
-		// errors.As would also find one of another session within it.
+		// errors.As would also find the error of another session inside the chain.
 		if c, is := err.(*sessionLostError); !is || c.sent || !s.engine.lost(err) {
 			return err
 		}
 	}
 }
 
-// query runs outside of a transaction. first (nil = nothing) reads the first rows, and may be
-// called again with other rows, when the session was lost. The error is one that because explains.
+// query runs outside of a transaction; first (nil = none) reads the first rows, and may be called again with other rows if the
+// session was lost. If the database is at fault, query returns an outage error.
 func (s *Store) query(ctx context.Context, first func(*sql.Rows) error, query string, args ...any) (rows *sql.Rows, err error) {
 	err = s.onLive(ctx, s.read, func() error {
 		if rows, err = s.read.QueryContext(ctx, query, args...); err == nil && first != nil {
@@ -64,7 +63,7 @@ func (s *Store) query(ctx context.Context, first func(*sql.Rows) error, query st
 	return rows, s.outage(err)
 }
 
-// single returns the error of a statement outside of a transaction.
+// single returns the error of a statement that ran outside of a transaction.
 func single(ctx context.Context, err error) error {
 	if err = withCause(ctx, err); err != nil {
 		return &sessionLostError{error: err}

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// Lock blocks other transactions that lock the same name until the transaction of ctx ends, which InOne began.
+// Lock blocks other transactions that lock the same name until the transaction in ctx ends, which InOne started.
 func (s *Store) Lock(ctx context.Context, name string) error {
 	return s.update(ctx, func(tx *Tx) error { return tx.lock(ctx, "server "+name, "") })
 }
 
-// Meta returns a named value of the server; "" where there is none.
+// Meta returns a named value of the server; "" if the value does not exist.
 func (s *Store) Meta(ctx context.Context, name string) (string, error) {
 	var value string
 	err := s.view(ctx, func(tx *Tx) error {
@@ -26,8 +26,8 @@ func (s *Store) Meta(ctx context.Context, name string) (string, error) {
 	return value, err
 }
 
-// NewestMeta returns a page of the values whose names begin with one of some texts, each of which ends in a slash, and how many there are.
-// They are JSON: the newest by a field, which is a time in UTC, come first.
+// NewestMeta returns a page of the values whose names start with one of the given prefixes, each of which ends in a slash, and
+// their total number. The values are JSON, sorted by a field that holds a UTC time, newest first.
 func (s *Store) NewestMeta(ctx context.Context, begins []string, actor string, offset, limit int) (values []string, total int, err error) {
 	var names []string
 	var args []any
@@ -63,7 +63,7 @@ func (s *Store) PutMeta(ctx context.Context, name, value string) error {
 	})
 }
 
-// SealedKey returns a sealed key; "" where there is none.
+// SealedKey returns a sealed key; "" if the key does not exist.
 func (s *Store) SealedKey(ctx context.Context, name string) (sealed string, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		return tx.row(ctx, `SELECT sealed FROM vault_keys WHERE name = $1`, name).Scan(&sealed)
@@ -74,8 +74,8 @@ func (s *Store) SealedKey(ctx context.Context, name string) (sealed string, err 
 	return sealed, err
 }
 
-// FirstSealedKey returns a sealed key, and stores first as that key if there is none yet. Processes
-// that start at once all get the same one.
+// FirstSealedKey returns a sealed key, and stores first as this key if the key does not exist. Processes that start at the same
+// time get the same key.
 func (s *Store) FirstSealedKey(ctx context.Context, name, first string) (sealed string, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
 		if _, err := tx.exec(ctx, `INSERT INTO vault_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name,
@@ -87,7 +87,7 @@ func (s *Store) FirstSealedKey(ctx context.Context, name, first string) (sealed 
 	return sealed, err
 }
 
-// Seeded reports whether a seed's content was applied before.
+// Seeded reports whether the content of a seed was already applied.
 func (s *Store) Seeded(ctx context.Context, hash string) (bool, error) {
 	var n int
 	err := s.view(ctx, func(tx *Tx) error {
@@ -96,7 +96,7 @@ func (s *Store) Seeded(ctx context.Context, hash string) (bool, error) {
 	return n > 0, err
 }
 
-// PutSeeded notes that a seed's content was applied.
+// PutSeeded records that the content of a seed was applied.
 func (s *Store) PutSeeded(ctx context.Context, hash string, t time.Time) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `INSERT INTO seeds (hash, at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING`, hash, millis(t))
@@ -107,7 +107,7 @@ func (s *Store) PutSeeded(ctx context.Context, hash string, t time.Time) error {
 	})
 }
 
-// Reset empties the database except its keys (the emulator's reset).
+// Reset deletes all data except the keys (the emulator's reset).
 func (s *Store) Reset(ctx context.Context) error {
 	return s.update(ctx, func(tx *Tx) error {
 		if err := tx.empty(ctx); err != nil {
@@ -117,8 +117,8 @@ func (s *Store) Reset(ctx context.Context) error {
 	})
 }
 
-// empty removes what a reset of the emulator removes. Changes and counts of other nodes that are not committed yet would stay,
-// so it waits for these transactions.
+// empty deletes the data that a reset of the emulator deletes. Uncommitted changes and counts of other nodes would survive, so
+// empty waits for their transactions.
 func (t *Tx) empty(ctx context.Context) error {
 	for _, lock := range []func(context.Context) error{t.LockAccounts, t.LockRules, t.statistics().LockStatistics} {
 		if err := lock(ctx); err != nil {
@@ -137,8 +137,8 @@ func (t *Tx) empty(ctx context.Context) error {
 	return nil
 }
 
-// beginLog begins the log of changes, which is empty, with one entry. Its number follows the last one, so a follower sees that
-// everything is new.
+// beginLog starts an empty audit log with its first entry. The number of this entry follows the last number, so that followers
+// detect that all data is new.
 func (t *Tx) beginLog(ctx context.Context, did string, detail any) error {
 	t.noted = nil
 	return t.note(ctx, ofReset, "", did, detail)

@@ -21,17 +21,18 @@ import (
 //go:embed migrations/*.sql
 var embedded embed.FS
 
-// Migrations are the files of all schemas. A test that plays a later version puts one more there before it opens a store.
+// Migrations holds the migration files of all schema versions. A test that simulates a later version adds another file before it
+// opens a store.
 var Migrations fs.FS = embedded
 
-// firstSchema is that of version 0.1.0. Earlier builds, which were never released, have lower ones.
+// firstSchema is the schema version of release 0.1.0. Earlier builds, which were never released, have lower schema versions.
 const firstSchema = 107
 
-// NewestSchema returns the version of the schema that this program works with.
+// NewestSchema returns the schema version that this program works with.
 func NewestSchema() int64 {
 	names, err := fs.Glob(Migrations, "migrations/*.sql")
 	if err != nil || len(names) == 0 {
-		panic("store: no migrations") // they are part of the program
+		panic("store: no migrations") // the migrations are embedded in the program
 	}
 	version, err := goose.NumericComponent(slices.Max(names))
 	if err != nil {
@@ -40,8 +41,8 @@ func NewestSchema() int64 {
 	return version
 }
 
-// checkedSchema reads the version of the schema; 0 = there is none. It refuses one that is newer
-// than this program's, and creates nothing.
+// checkedSchema returns the schema version of the database; 0 = no schema. checkedSchema returns an error for a schema that is
+// newer than this program's, and creates nothing.
 func (s *Store) checkedSchema(ctx context.Context) (schema int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		tables, err := list(ctx, tx, scanText, tx.engine.tablesQuery())
@@ -68,7 +69,7 @@ func fitting(schema int64) error {
 	return nil
 }
 
-// Imports returns an error for the schema of an archive whose rows this program cannot load.
+// Imports returns an error if this program cannot load the rows of an archive with the given schema.
 func Imports(schema int64) error {
 	if schema < firstSchema {
 		return fmt.Errorf("it has schema %d of a build from before 0.1.0, whose exports this qrjump does not read", schema)
@@ -76,13 +77,13 @@ func Imports(schema int64) error {
 	return nil
 }
 
-// migrateTo brings the schema up to a version. Many processes may do so at once.
+// migrateTo migrates the schema to a version. Many processes may call migrateTo at the same time.
 func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	files, err := fs.Sub(cmp.Or(s.migration.files, Migrations), "migrations")
 	if err != nil {
 		return err
 	}
-	if s.patient != nil && !s.patient.Swap(true) { // an index over many rows takes long
+	if s.patient != nil && !s.patient.Swap(true) { // creating an index over many rows takes long
 		defer s.patient.Store(false)
 	}
 	db, err := s.migrating()
@@ -98,7 +99,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 		if err := s.update(ctx, func(tx *Tx) error { return makeBinary(ctx, tx) }); err != nil {
 			return fmt.Errorf(`making the collation "binary": %w`, err)
 		}
-		// Asks once a second, for five minutes.
+		// The session lock is retried once a second, for five minutes.
 		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 		if err != nil {
 			return err
@@ -138,15 +139,15 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	return nil
 }
 
-// A migration that changes whole tables waits migrationPatience for a lock. Everybody who comes after it waits as long.
-// So then it lets them go first and tries again, until migrationBudget is over.
+// A migration that changes whole tables waits migrationPatience for a lock. All transactions that queue behind the migration wait
+// equally long. After a timeout the migration lets them run first and tries again, until migrationBudget is used up.
 const (
 	migrationPatience = 2 * time.Second
 	migrationBudget   = 5 * time.Minute
 )
 
-// migrateBeside migrates while other nodes write. A migration that failed on their locks has changed nothing, or can
-// be run anew: so it is tried again.
+// migrateBeside runs migrations while other nodes write to the database. A migration that failed because of the locks of other
+// nodes had no effect or can be repeated, so it is retried.
 func (s *Store) migrateBeside(ctx context.Context, p *goose.Provider, want int64) error {
 	until := time.Now().Add(migrationBudget)
 	for {
@@ -161,13 +162,13 @@ func (s *Store) migrateBeside(ctx context.Context, p *goose.Provider, want int64
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(100*time.Millisecond + rand.N(400*time.Millisecond)): // nodes that start together take turns
+		// a random delay, so that nodes that start together alternate
+		case <-time.After(100*time.Millisecond + rand.N(400*time.Millisecond)):
 		}
 	}
 }
 
-// longest describes the transaction that has been open for longest: most likely a migration waits
-// for that.
+// longest describes the transaction that has been open the longest, for which a migration most likely waits.
 func (s *Store) longest(ctx context.Context) string {
 	var session int64
 	var program string
@@ -182,15 +183,14 @@ func (s *Store) longest(ctx context.Context) string {
 		since.UTC().Format(time.RFC3339))
 }
 
-// withLinesFor shows the lines of migrations that are for one database alone, such as "-- postgres:
-// …", and hides those that are for the other. Lines of inUse are for a schema that has tables
-// already, in which other nodes may write meanwhile; a migration with such lines runs there without
-// a transaction. Lines of strongest are for such a schema too: they take the strongest lock that
-// the migration needs before any weaker one.
+// withLinesFor is a file system in which migrations show the lines for the current database, such as "-- postgres: …", and hide the
+// lines for the other database. Lines marked inUse are for a schema with existing tables to which other nodes may write; a
+// migration with such lines runs there without a transaction. Lines marked strongest also are for such a schema: they take the
+// strongest lock that the migration needs before any weaker lock.
 type withLinesFor struct {
 	fs.FS
 	lines []string
-	first string // the statement that every migration begins with; "" = none
+	first string // first statement of every migration; "" = none
 }
 
 const (
@@ -230,7 +230,7 @@ func (f withLinesFor) Open(name string) (fs.File, error) {
 	return &migration{Reader: strings.NewReader(b.String()), info: info}, nil
 }
 
-// migration is the text of a migration as a file.
+// migration presents the text of a migration as a file.
 type migration struct {
 	*strings.Reader
 	info fs.FileInfo

@@ -6,8 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// AskNodes implements ledger.NodeStore. The bell tells the nodes; without it they look once a
-// second.
+// AskNodes implements scanlog.NodeStore. The NOTIFY channel informs the nodes; without it they poll once a second.
 func (s *Store) AskNodes(ctx context.Context) (ask int64, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
 		if err := tx.row(ctx, `UPDATE sequences SET value = value + 1 WHERE name = 'scan_ask' RETURNING value`).Scan(&ask); err != nil ||
@@ -20,10 +19,10 @@ func (s *Store) AskNodes(ctx context.Context) (ask int64, err error) {
 	return ask, err
 }
 
-// asking is the message of the bell when nodes are asked for their scans.
+// asking is the NOTIFY payload that requests the scans of all nodes.
 const asking = "scans"
 
-// Asked rings when nodes were asked for their scans. It may miss a question.
+// Asked returns a channel that receives a value when scans of the nodes were requested. The channel may miss a request.
 func (s *Store) Asked() <-chan struct{} { return s.asked }
 
 var scanNodeRows = mapper[scanlog.Node]{table: "scan_nodes", key: "node", fields: func(n *scanlog.Node) []field {
@@ -32,7 +31,7 @@ var scanNodeRows = mapper[scanlog.Node]{table: "scan_nodes", key: "node", fields
 		{"lag_at", moment{&n.Lag.At}}}
 }}.rows()
 
-// ScanNodes implements ledger.NodeStore.
+// ScanNodes implements scanlog.NodeStore.
 func (s *Store) ScanNodes(ctx context.Context) (all []scanlog.Node, ask int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		if err := tx.row(ctx, `SELECT value FROM sequences WHERE name = 'scan_ask'`).Scan(&ask); err != nil {
@@ -44,12 +43,12 @@ func (s *Store) ScanNodes(ctx context.Context) (all []scanlog.Node, ask int64, e
 	return all, ask, err
 }
 
-// PutNode implements ledger.NodeStore.
+// PutNode implements scanlog.NodeStore.
 func (s *Store) PutNode(ctx context.Context, n scanlog.Node) error {
 	return s.update(ctx, func(tx *Tx) error { return scanNodeRows.put(ctx, tx, n, "lag_changes", "level_at", "lag_at") })
 }
 
-// ReportNode implements ledger.NodeStore. A node that was given up or has ended is left as it is.
+// ReportNode implements scanlog.NodeStore. A node that was given up or has ended is not updated.
 func (s *Store) ReportNode(ctx context.Context, n scanlog.Node, followed int64) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `UPDATE scan_nodes SET ended = $2, shipped = $3, seen_at = $4, level_at = $5, lag_at = $6,
@@ -59,7 +58,7 @@ func (s *Store) ReportNode(ctx context.Context, n scanlog.Node, followed int64) 
 	})
 }
 
-// ForgetNode implements ledger.NodeStore.
+// ForgetNode implements scanlog.NodeStore.
 func (s *Store) ForgetNode(ctx context.Context, node string) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1`, node)
@@ -67,7 +66,7 @@ func (s *Store) ForgetNode(ctx context.Context, node string) error {
 	})
 }
 
-// ForgetStopped implements ledger.NodeStore.
+// ForgetStopped implements scanlog.NodeStore.
 func (s *Store) ForgetStopped(ctx context.Context, read scanlog.Node) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1 AND stopped = 1 AND ended = $2 AND seen_at = $3`, read.ID,
@@ -76,7 +75,7 @@ func (s *Store) ForgetStopped(ctx context.Context, read scanlog.Node) error {
 	})
 }
 
-// GiveUpNode implements ledger.NodeStore.
+// GiveUpNode implements scanlog.NodeStore.
 func (s *Store) GiveUpNode(ctx context.Context, node string) (exists bool, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
 		n, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1`, node)

@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// mapper is a table whose rows are values of T. It names once which column holds which field.
+// mapper maps the rows of a table to values of T. The mapping of columns to fields is defined once, in a mapper.
 type mapper[T any] struct {
 	table string
-	key   string // the columns of its key, as in ON CONFLICT
-	// fields are the columns of a row, each with the variable that holds its value.
+	key   string // columns of the key, as in ON CONFLICT
+	// fields returns the columns of a row, each with the variable for its value.
 	fields func(*T) []field
-	none   error // the error where a row is asked for and there is none; nil = sql.ErrNoRows
+	none   error // error for a missing row; nil = sql.ErrNoRows
 
-	columns string // all of them; rows fills it in
+	columns string // all columns; set by rows
 }
 
-// rows completes a noun.
+// rows completes a mapper by computing its columns.
 func (n mapper[T]) rows() mapper[T] {
 	var names []string
 	for _, f := range n.fields(new(T)) {
@@ -32,14 +32,13 @@ func (n mapper[T]) rows() mapper[T] {
 	return n
 }
 
-// field is a column and its variable: a pointer to a text, a number or a flag, a
-// moment, or inJSON.
+// field is a column with its variable: a pointer to a text, a number or a flag, a moment, or inJSON.
 type field struct {
 	column string
 	at     any
 }
 
-// args returns the values of a row in the order of its columns.
+// args returns the values of a row in column order.
 func (n mapper[T]) args(v *T) []any {
 	all := n.targets(v)
 	for i, value := range all {
@@ -48,7 +47,7 @@ func (n mapper[T]) args(v *T) []any {
 	return all
 }
 
-// stored returns the value of a column for a variable.
+// stored converts a variable to its column value.
 func stored(value any) any {
 	switch at := value.(type) {
 	case moment:
@@ -66,7 +65,7 @@ func stored(value any) any {
 	}
 }
 
-// targets returns the variables that a row is read into, in the order of its columns.
+// targets returns the variables that receive the columns of a row, in column order.
 func (n mapper[T]) targets(v *T) []any {
 	fields := n.fields(v)
 	all := make([]any, len(fields))
@@ -88,36 +87,36 @@ func (n mapper[T]) query(rest string) string {
 	return `SELECT ` + n.columns + ` FROM ` + n.table + ` ` + rest
 }
 
-// find reads the row that where selects.
+// find reads the row that the WHERE condition location selects.
 func (n mapper[T]) find(ctx context.Context, t *Tx, location string, args ...any) (T, error) {
 	return n.scan(t.row(ctx, n.query(`WHERE `+location), args...).Scan)
 }
 
-// findQueued is find that sends its query together with the statements that wait.
+// findQueued is a find whose query is sent together with the queued statements.
 func (n mapper[T]) findQueued(ctx context.Context, t *Tx, location string, args ...any) (T, error) {
 	return n.scan(t.rowQueued(ctx, n.query(`WHERE `+location), args...).Scan)
 }
 
-// all reads rows; rest is what follows FROM table.
+// all reads rows; rest is the SQL after FROM table.
 func (n mapper[T]) all(ctx context.Context, t *Tx, rest string, args ...any) ([]T, error) {
 	return list(ctx, t, n.scan, n.query(rest), args...)
 }
 
-// add stores a new row.
+// add inserts a new row.
 func (n mapper[T]) add(ctx context.Context, t *Tx, v T) error { return n.insert(ctx, t, v, ``) }
 
-// put stores a row, or replaces the one with the same key except for the columns in kept.
+// put inserts a row, or replaces the row with the same key except for the columns in kept.
 func (n mapper[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
 	return n.insert(ctx, t, v, n.replacing(kept...))
 }
 
-// putAll is put of rows with different keys, many a statement.
+// putAll is put for many rows with different keys, several rows per statement.
 func (n mapper[T]) putAll(ctx context.Context, t *Tx, list []T) error {
 	return t.insertMany(ctx, `INSERT INTO `+n.table+` (`+n.columns+`)`, n.replacing(), len(n.fields(new(T))), len(list),
 		func(i int, args []any) []any { return append(args, n.args(&list[i])...) })
 }
 
-// replacing returns the end of an INSERT that replaces the row with the same key.
+// replacing returns the end of an INSERT that replaces a row with the same key.
 func (n mapper[T]) replacing(kept ...string) string {
 	kept = append(kept, strings.Split(n.key, ", ")...)
 	var set []string
@@ -135,7 +134,7 @@ func (n mapper[T]) insert(ctx context.Context, t *Tx, v T, tail string) error {
 	return err
 }
 
-// moment is a column that holds a time.
+// moment maps a column to a time.
 type moment struct{ t *time.Time }
 
 // Scan implements sql.Scanner.

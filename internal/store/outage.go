@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// The texts about an outage that an operator reads, also at /readyz.
+// The texts about an outage that operators read, also at /readyz.
 const (
 	readOnlyDatabase   = "is read-only"
 	silentDatabase     = "does not answer"
@@ -36,7 +36,7 @@ const (
 	tiedDatabase       = "has two servers that take writes"
 )
 
-// Causes are the reasons for which changes are refused, in the words of a metric.
+// Causes lists the reasons for which changes fail, as label values of a metric.
 var Causes = []string{"away", "late", "lock", "disk", "read_only", "primaries", "connections", "other"}
 
 func causeOf(kind string) string {
@@ -60,11 +60,11 @@ func causeOf(kind string) string {
 	return "other"
 }
 
-// errReadOnly stands for a database that answered, when asked, that it refuses changes.
+// errReadOnly reports that the database is read-only, according to its response to a query.
 var errReadOnly = errors.New("changes are refused")
 
-// outage turns an error for which the database is at fault into an outage that says what to do. Any
-// other error is returned as it is.
+// outage converts an error that the database caused into an outage error that advises what to do. All other errors are returned
+// unchanged.
 func (s *Store) outage(err error) error { return outageOf(s.engine, err) }
 
 func outageOf(e dialect, err error) error {
@@ -81,7 +81,7 @@ func outageOf(e dialect, err error) error {
 	return &errcode.Unavailable{Where: location, What: kind, Do: do, Err: err}
 }
 
-// outage of PostgreSQL, by the codes of its errors.
+// outage classifies errors of PostgreSQL by their SQLSTATE.
 func (e postgresEngine) outage(err error) (location, kind, do string) {
 	location = "database " + e.where
 	if old, is := errors.AsType[*oldPrimaryError](err); is {
@@ -97,7 +97,7 @@ func (e postgresEngine) outage(err error) (location, kind, do string) {
 		kind, do = refusal("25006")
 		return location, kind, do
 	case errors.Is(err, context.Canceled):
-		return "", "", "" // the caller went away
+		return "", "", "" // the client disconnected
 	case errors.Is(err, context.DeadlineExceeded):
 		return location, lateDatabase, "look for what it waits for: a lock, its disk, a replica that has to confirm commits"
 	case untrusted(err):
@@ -151,7 +151,7 @@ func refusal(code string) (kind, do string) {
 	return "", ""
 }
 
-// lostConnection reports whether an error is about the connection to the server.
+// lostConnection reports whether an error concerns the connection to the server.
 func lostConnection(err error) bool {
 	if _, is := errors.AsType[*pgconn.ConnectError](err); is {
 		return true
@@ -164,7 +164,7 @@ func lostConnection(err error) bool {
 		errors.Is(err, os.ErrDeadlineExceeded) || pgconn.SafeToRetry(err)
 }
 
-// untrusted reports whether the server could not prove its identity.
+// untrusted reports whether the server failed to prove its identity (TLS).
 func untrusted(err error) bool {
 	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)

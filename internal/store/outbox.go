@@ -21,18 +21,18 @@ func (s *Store) ViewOutbox(ctx context.Context, f func(outbox.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.webhooks()) })
 }
 
-// rowTable is one of the tables of rows. They have the same shape: statements name tables and
-// columns by words in braces.
+// rowTable describes one of the outbox tables. All outbox tables have the same structure: statements contain placeholders in braces
+// for table and column names.
 type rowTable struct {
 	words    *strings.Replacer
 	sequence string
-	insert   string // the end of a statement that adds rows
+	insert   string // end of an INSERT statement
 	inOrder  bool   // only the oldest waiting row of a receiver may be sent
-	removed  bool   // a row is removed once nothing more is sent
-	emptied  string // else: what such a row loses then
-	took     string // when it was delivered
-	due      string // the condition that a receiver r has a row that may be sent now
-	turn     string // the condition that a row may be sent now
+	removed  bool   // a row is deleted when no further attempt follows
+	emptied  string // otherwise the columns that are cleared instead
+	took     string // SQL for the delivery time
+	due      string // SQL condition: receiver r has a row that may be sent now
+	turn     string // SQL condition: the row may be sent now
 }
 
 var rowTables = map[outbox.Kind]rowTable{
@@ -53,7 +53,7 @@ var rowTables = map[outbox.Kind]rowTable{
 
 const rowColumns = `id, {receiver}, {event}, {body}, appid, shown, order_key, created_at, {attempts}, {next}, sent_at, status, fault, {delivered}, url, answer`
 
-// rowArgs returns the values of rowColumns; those from the eighth on change.
+// rowArgs returns the values of rowColumns; the columns from the eighth on can change later.
 func rowArgs(kind outbox.Kind, r outbox.Row) []any {
 	delivered := millis(r.DeliveredAt)
 	if kind == outbox.Pushes {
@@ -71,11 +71,11 @@ func scanOutboxRow(scan func(...any) error) (r outbox.Row, err error) {
 	return r, err
 }
 
-// reads returns the columns that are read of a row.
+// reads returns the columns that a query reads from a row.
 func (k rowTable) reads() string { return strings.Replace(rowColumns, "{delivered}", k.took, 1) }
 
-// A row is due unless its time lies between now and Farthest from now. The rows with the first and
-// the last time of a receiver tell whether any is due.
+// A row is due unless its time is between now and now plus Farthest. The earliest and the latest time of a receiver's rows show
+// whether any row is due.
 const anyDue = `((SELECT {next} FROM {rows} WHERE {receiver} = r.receiver AND {next} > 0 ORDER BY {next} LIMIT 1) < $1
 	OR (SELECT {next} FROM {rows} WHERE {receiver} = r.receiver AND {next} > 0 ORDER BY {next} DESC LIMIT 1) > $2)`
 
@@ -136,16 +136,16 @@ func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Quer
 	}
 	order := ` ORDER BY id DESC`
 	if q.ID == 0 && q.Receiver == "" && q.State == outbox.Waiting {
-		// The plus makes the database sort these few rows. Else it would read, in the order of ids,
-		// everything that was delivered since the oldest of them.
+		// The plus disables the index on id, so the database sorts these few rows. Without the plus, the database would read all
+		// rows delivered since the oldest of them, in id order.
 		order = ` ORDER BY +id DESC`
 	}
 	return list(ctx, t.Tx, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+conditions(names)+order+` LIMIT $1`),
 		args...)
 }
 
-// Receivers implements outbox.Tx. By an index it goes from one receiver with waiting rows to the
-// next: neither sent rows nor the number of waiting ones cost anything.
+// Receivers implements outbox.Tx. The query jumps by an index from one receiver with waiting rows to the next: neither sent rows
+// nor the number of waiting rows affect its cost.
 func (t outboxQueries) Receivers(ctx context.Context, kind outbox.Kind, now time.Time, limit int) ([]string, error) {
 	from, to := monthRange(now)
 	return list(ctx, t.Tx, scanText, receiversQuery(kind), from, to, limit)
@@ -159,8 +159,8 @@ func receiversQuery(kind outbox.Kind) string {
 		SELECT receiver FROM r WHERE receiver IS NOT NULL AND ` + k.due + ` LIMIT $3`)
 }
 
-// ClaimRows implements outbox.Tx. On PostgreSQL, when another node claims a row at the same time,
-// the condition is checked again after that node's commit: the row is not due any more.
+// ClaimRows implements outbox.Tx. On PostgreSQL, if another node claims a row at the same time, the condition is rechecked after
+// that node's commit, and the row is no longer due.
 func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver string, now, until time.Time,
 	limit int,
 ) ([]outbox.Row, error) {
@@ -168,7 +168,7 @@ func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver
 	if k.inOrder {
 		limit = 1
 	}
-	// Two claims at once would each see the rows of a code that the other one takes as rows that wait.
+	// Without this lock, two concurrent claims would treat the rows that the other claim takes as still waiting, for the same code.
 	if err := t.lock(ctx, allOutbox, string(kind)+" "+receiver); err != nil {
 		return nil, err
 	}
@@ -179,8 +179,7 @@ func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver
 }
 
 func claimQuery(k rowTable) string {
-	// The condition on the first id, and the plus, make SQLite go in the order of ids. In the order
-	// of times it would read and sort all waiting rows.
+	// The condition on id, and the plus, make SQLite read in id order. In time order, SQLite would read and sort all waiting rows.
 	turn := ` AND +{next} NOT BETWEEN $3 AND $4` + k.turn
 	if k.inOrder {
 		turn = ""
@@ -210,7 +209,7 @@ func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.R
 func (t outboxQueries) DeadLetterRows(ctx context.Context, kind outbox.Kind, receiver string, keep int, fault string) (int, error) {
 	k := rowTables[kind]
 	const waiting = `SELECT id FROM {rows} WHERE {receiver} = $1 AND {next} > 0 ORDER BY id`
-	// Usually the span of their ids shows, at little cost, that there cannot be too many.
+	// Usually the difference of the first and last id proves cheaply that there are not too many rows.
 	var span int64
 	err := t.row(ctx, k.words.Replace(`SELECT COALESCE((`+waiting+` DESC LIMIT 1) - (`+waiting+` LIMIT 1) + 1, 0)`), receiver).Scan(&span)
 	if err != nil || span <= int64(keep) {

@@ -22,14 +22,14 @@ func (t statisticsQueries) RuleOwners(ctx context.Context, from, to int64) (map[
 	return all, err
 }
 
-// ruleOwner returns SQL for the owner of the rule, or GS1 key, with the number in a column; NULL = unknown. The number of a rule is
-// that of the change that added it, which stays when the rule is deleted; so is that of a key (gs1Number).
+// ruleOwner returns SQL for the owner of the rule or GS1 key whose number is in a column; NULL = unknown. The number of a rule is
+// the number of the change that added the rule, and is kept after the rule is deleted; GS1 keys work in the same way (gs1Number).
 func (t statisticsQueries) ruleOwner(column string) string {
 	return `COALESCE((SELECT r.owner FROM rules r WHERE r.id = ` + column + `),
 		(SELECT ` + t.loggedOwner() + ` FROM changes h WHERE h.seq = ` + column + ` AND h.kind IN ('` + ofRule + `', '` + ofGS1 + `')))`
 }
 
-// loggedOwner returns the owner of the rule, or GS1 key, that a change h is of, as SQL.
+// loggedOwner returns SQL for the owner of the rule or GS1 key in a change h.
 func (t statisticsQueries) loggedOwner() string {
 	if t.engine.name() == "postgres" {
 		return `COALESCE(CAST(h.detail AS json) ->> 'owner', '')`
@@ -37,7 +37,7 @@ func (t statisticsQueries) loggedOwner() string {
 	return `COALESCE(json_extract(h.detail, '$.owner'), '')`
 }
 
-// countOwner returns SQL for the owner of the scans of a row c of statistics_counts that counts a rule.
+// countOwner returns SQL for the owner of the scans in a row c of statistics_counts that counts a rule.
 func (t statisticsQueries) countOwner() string {
 	return `COALESCE(CASE WHEN c.rule <> 0 THEN ` + t.ruleOwner(`c.rule`) + `
 		ELSE (SELECT b.account FROM statistics_tuples w JOIN batches b ON b.id = w.batch WHERE w.id = c.tuple) END, '')`
@@ -87,7 +87,8 @@ func (t statisticsQueries) HostsOf(ctx context.Context, owners, hosts []string) 
 	return found, nil
 }
 
-// DaysOfRules implements stats.Tx. Days and rules stand in lists, so that each is sought and no day is read whole.
+// DaysOfRules implements stats.Tx. Days and rules are passed as lists, so that each pair is looked up by index and no day is read
+// completely.
 func (t statisticsQueries) DaysOfRules(ctx context.Context, days, numbers []int64) ([]stats.DayCount[int64], error) {
 	return daysOf(ctx, t.Tx, `SELECT rule, at, CAST(SUM(scans) AS BIGINT) FROM statistics_counts WHERE per = $1 AND rule IN (`,
 		` GROUP BY rule, at`, []any{int64(stats.PerDay)}, days, numbers)
@@ -98,7 +99,8 @@ func (t statisticsQueries) DaysOfOwners(ctx context.Context, days []int64, names
 		[]any{int64(stats.PerDay), int64(stats.Owner)}, days, names)
 }
 
-func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args []any, days []int64, items []T) ([]stats.DayCount[T], error) {
+func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args []any, days []int64,
+	items []T) ([]stats.DayCount[T], error) {
 	first := len(args) + 1
 	for _, item := range items {
 		args = append(args, item)

@@ -18,8 +18,7 @@ var packageRows = mapper[codes.PrintPackage]{table: "packages", key: "id", none:
 			{"spoiled", codeSet{&p.Spoiled}}, {"recalled_at", moment{&p.RecalledAt}}, {"recalled_by", &p.RecalledBy}}
 	}}.rows()
 
-// packageParts is the column that says which parts a package has: a list of formats,
-// or an object where labels are drawn too.
+// packageParts maps the column with the parts of a package: a list of formats, or an object if labels are included.
 type packageParts struct{ p *codes.PrintPackage }
 
 type drawnParts struct {
@@ -46,7 +45,7 @@ func (c packageParts) Scan(src any) error {
 	return err
 }
 
-// codeSet is a column that holds a set of indexes.
+// codeSet maps a column that holds a set of code indexes.
 type codeSet struct{ s *codes.Set }
 
 func (c codeSet) text() string { return c.s.Encode() }

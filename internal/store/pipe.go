@@ -12,31 +12,30 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// pipe is the connection to PostgreSQL of one transaction, with the statements whose answers are
-// not needed yet, BEGIN first. They are sent together with the first statement whose answer is
-// needed, in one round trip. The server runs them one after the other, as if they had come one by
-// one.
+// pipe is the PostgreSQL connection of one transaction, with a queue of statements whose results are not needed yet, starting with
+// BEGIN. The queued statements are sent together with the first statement whose result is needed, in one round trip. The server
+// executes the statements in order, as if they had been sent one by one.
 type pipe struct {
-	conn    *sql.Conn // nil = the transaction is over
-	pooled  bool      // conn came out of the pool for it
-	pg      *pgx.Conn // the connection below conn
+	conn    *sql.Conn // nil = the transaction has ended
+	pooled  bool      // conn was taken from the pool for this transaction
+	pg      *pgx.Conn // the underlying connection of conn
 	line    *deadlineConn
 	life    context.Context // of the transaction
 	waiting []statement
 }
 
-// statement is a statement that waits to be sent.
+// statement is a queued statement.
 type statement struct {
 	query string
 	args  []any
-	// check judges how many rows it changed; nil = any number.
+	// check receives the number of changed rows and may return an error; nil = no check.
 	check func(rows int64) error
 }
 
-// mostQueued is the capacity of the queue of statements.
+// mostQueued is the maximum number of queued statements.
 const mostQueued = 500
 
-// newPipe takes a connection and sends nothing.
+// newPipe takes a connection without sending anything.
 func newPipe(ctx context.Context, db beginner, begin string) (*pipe, error) {
 	p := &pipe{life: ctx, waiting: []statement{{query: begin}}}
 	var err error
@@ -60,11 +59,10 @@ func newPipe(ctx context.Context, db beginner, begin string) (*pipe, error) {
 	return p, nil
 }
 
-// pgxOf returns the connection behind one of database/sql.
+// pgxOf returns the pgx connection of a database/sql driver connection.
 func pgxOf(driver any) *pgx.Conn { return driver.(*stdlib.Conn).Conn() }
 
-// lineOf returns the network connection below a connection; nil = silence of the server ends no
-// statement.
+// lineOf returns the network connection of a pgx connection; nil = no silence timeout applies.
 func lineOf(c *pgx.Conn) *deadlineConn {
 	line := c.PgConn().Conn()
 	if secure, is := line.(*tls.Conn); is {
@@ -74,10 +72,10 @@ func lineOf(c *pgx.Conn) *deadlineConn {
 	return childConn
 }
 
-// ended reports whether it is known that the session has ended.
+// ended reports whether the session is known to have ended.
 func (p *pipe) ended() bool { return p != nil && p.pg.IsClosed() }
 
-// errLate returns the error of a statement that comes too late.
+// errLate returns the error for a statement that is issued after the transaction has ended.
 func (p *pipe) errLate() error {
 	if p != nil && p.life.Err() != nil {
 		return sql.ErrTxDone
@@ -85,13 +83,13 @@ func (p *pipe) errLate() error {
 	return nil
 }
 
-// unbegun reports whether nothing was sent to the server yet, and only BEGIN waits.
+// unbegun reports whether nothing was sent to the server yet and only BEGIN is queued.
 func (p *pipe) unbegun() bool { return p.idle() && len(p.waiting) == 1 }
 
-// idle reports whether the server knows of no transaction.
+// idle reports whether no transaction is open on the server.
 func (p *pipe) idle() bool { return p.pg.PgConn().TxStatus() == 'I' }
 
-// push sends the statements that wait; without a pipe none do.
+// push sends the queued statements; without a pipe the queue is empty.
 func (p *pipe) push(ctx context.Context) error {
 	if err := p.errLate(); err != nil || p == nil || len(p.waiting) == 0 {
 		return err
@@ -99,16 +97,16 @@ func (p *pipe) push(ctx context.Context) error {
 	return p.answer(ctx)
 }
 
-// question is a statement whose answer is needed.
+// question is a statement whose result is needed.
 type question struct {
 	statement
 	changed  int64 // rows
 	rows     []fewValues
 	err      error
-	answered chan struct{} // closed once the answer is here; nil without a waiting caller
+	answered chan struct{} // closed when the result has arrived; nil if no caller waits
 }
 
-// first returns the first row of the answer.
+// first returns the first row of the result.
 func (q *question) first(err error) row {
 	if err == nil && len(q.rows) == 0 {
 		err = sql.ErrNoRows
@@ -119,8 +117,8 @@ func (q *question) first(err error) row {
 	return q.rows[0]
 }
 
-// answer sends the statements that wait and then some questions. After a failure the server does
-// none of the following ones.
+// answer sends the queued statements, then the given questions, and reads the results. After a failed statement the server skips
+// the following statements.
 func (p *pipe) answer(ctx context.Context, asked ...*question) error {
 	all := make([]*question, 0, len(p.waiting)+len(asked))
 	for _, s := range p.waiting {
@@ -170,21 +168,20 @@ func (q *question) read(results pgx.BatchResults) error {
 	return nil
 }
 
-// Commit ends the transaction.
+// Commit commits the transaction.
 func (p *pipe) Commit() error {
 	if p.unbegun() {
-		p.waiting = nil // nothing was asked or said
+		p.waiting = nil // nothing was sent: only BEGIN is queued
 		return nil
 	}
-	// Everything is answered and checked before the commit, which is sent alone: so a lost answer
-	// can only be the commit's.
+	// All results are read and checked before COMMIT, which is sent alone; so a lost response can only be that of COMMIT.
 	if err := p.push(p.life); err != nil {
 		return &unsentError{err}
 	}
 	return committing(p.pg, func() error { return p.say("commit", "COMMIT") })
 }
 
-// committing sends a commit by f. Nothing cancels it as long as its result is not known.
+// committing runs f, which sends a COMMIT. The COMMIT is not cancelled while its outcome is unknown.
 func committing(c *pgx.Conn, f func() error) error {
 	line := lineOf(c)
 	if line == nil {
@@ -208,7 +205,7 @@ func (p *pipe) say(query, answer string) error {
 	})
 }
 
-// Rollback gives the connection back, after it has undone what was not committed.
+// Rollback undoes uncommitted changes and returns the connection to the pool.
 func (p *pipe) Rollback() error {
 	if p.conn == nil {
 		return nil
@@ -217,7 +214,7 @@ func (p *pipe) Rollback() error {
 	var err error
 	if !p.pg.IsClosed() && !p.idle() {
 		if err = p.say("rollback", "ROLLBACK"); err != nil {
-			// The connection is in an unknown state.
+			// The state of the connection is unknown, so it is closed.
 			err = errors.Join(err, p.conn.Raw(func(any) error { return p.pg.Close(p.life) }))
 		}
 	}
@@ -232,9 +229,9 @@ func (p *pipe) release() (err error) {
 	return err
 }
 
-// A Tx runs its statements by the methods below. On SQLite no statement waits.
+// A Tx runs its statements by the following methods. On SQLite no statement is queued.
 
-// row is one row of an answer.
+// row is one row of a result.
 type row interface{ Scan(into ...any) error }
 
 type failed struct{ error }
@@ -266,7 +263,7 @@ func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, 
 		if err != nil {
 			return nil, err
 		}
-		// It takes a moment: so no goroutine watches for the end of ctx.
+		// SQLite needs only a moment for a row, so no goroutine watches for the end of ctx.
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -275,9 +272,8 @@ func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, 
 	return t.sql.ExecContext(ctx, query, args...)
 }
 
-// execQueued is exec for a statement whose answer is not needed now. check (nil = none) gets how many
-// rows it changed. If check or the statement fails, so does the next statement whose answer is
-// needed, or the commit.
+// execQueued queues a statement whose result is not needed now; check (nil = none) receives the number of changed rows. If check or
+// the statement fails, the next statement whose result is needed, or the commit, returns the error.
 func (t *Tx) execQueued(ctx context.Context, check func(rows int64) error, query string, args ...any) error {
 	if t.member != nil {
 		t.member.writes = append(t.member.writes, statement{query, args, check})
@@ -297,7 +293,7 @@ func (t *Tx) execQueued(ctx context.Context, check func(rows int64) error, query
 	return check(n)
 }
 
-// row asks for one row.
+// row queries a single row.
 func (t *Tx) row(ctx context.Context, query string, args ...any) row {
 	if t.member != nil {
 		q, err := t.member.ask(query, args)
@@ -314,8 +310,7 @@ func (t *Tx) row(ctx context.Context, query string, args ...any) row {
 	return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
 }
 
-// rowQueued is row for columns that are numbers and texts: its query is sent together with the statements
-// that wait.
+// rowQueued is row for columns that are numbers and texts; its query is sent together with the queued statements.
 func (t *Tx) rowQueued(ctx context.Context, query string, args ...any) row {
 	if t.pipe == nil || len(t.pipe.waiting) == 0 || t.pipe.errLate() != nil {
 		return t.row(ctx, query, args...)
@@ -324,8 +319,8 @@ func (t *Tx) rowQueued(ctx context.Context, query string, args ...any) row {
 	return q.first(t.pipe.answer(ctx, q))
 }
 
-// rowAlone is row, but begins no transaction where none was begun yet: it then sees the state of this
-// moment, not that of the transaction.
+// rowAlone is row, but does not start a transaction: before the start of the transaction it reads the current state, not the state
+// of the transaction.
 func (t *Tx) rowAlone(ctx context.Context, query string, args ...any) row {
 	if t.pipe != nil && t.pipe.unbegun() && t.pipe.errLate() == nil {
 		return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
@@ -333,7 +328,7 @@ func (t *Tx) rowAlone(ctx context.Context, query string, args ...any) row {
 	return t.row(ctx, query, args...)
 }
 
-// rows are those of a query. They end with the transaction.
+// rows is the result of a query. The rows become invalid when the transaction ends.
 type rows struct {
 	*sql.Rows
 	stop func() bool
@@ -363,7 +358,7 @@ func (t *Tx) query(ctx context.Context, query string, args ...any) (*rows, error
 	return &rows{found, stop}, nil
 }
 
-// cursor is the common interface of rows and came.
+// cursor is the common interface of rows and bufferedRows.
 type cursor interface {
 	Next() bool
 	Scan(into ...any) error
@@ -371,7 +366,7 @@ type cursor interface {
 	Close() error
 }
 
-// bufferedRows are rows that arrived together with other answers; at is the index after the current one.
+// bufferedRows is a result that arrived together with other results; at is the index after the current row.
 type bufferedRows struct {
 	rows []fewValues
 	at   int
@@ -382,8 +377,7 @@ func (c *bufferedRows) Scan(dst ...any) error { return c.rows[c.at-1].Scan(dst..
 func (*bufferedRows) Err() error              { return nil }
 func (*bufferedRows) Close() error            { return nil }
 
-// queryQueued is query for columns that are numbers and texts, and for few rows: it is sent with the
-// statements that wait.
+// queryQueued is query for few rows of numbers and texts: it is sent together with the queued statements.
 func (t *Tx) queryQueued(ctx context.Context, query string, args ...any) (cursor, error) {
 	if t.member != nil {
 		q, err := t.member.ask(query, args)
@@ -403,8 +397,8 @@ func (t *Tx) found(ctx context.Context, query string, args []any) (*sql.Rows, er
 	return t.sql.QueryContext(ctx, query, args...)
 }
 
-// prepare sends the statements that wait, and then prepares a statement. Running it sends no
-// waiting statements along.
+// prepare sends the queued statements, and then prepares a statement. Executing the prepared statement does not send queued
+// statements.
 func (t *Tx) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	if t.member != nil {
 		return nil, t.member.goAlone()
@@ -419,8 +413,7 @@ func (t *Tx) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	return made, err
 }
 
-// patiently lets queries of f read and sort for as long as they need: no silence of the server ends
-// them.
+// patiently runs f without the silence timeout, so that its queries may read and sort as long as they need.
 func (t *Tx) patiently(f func() error) error {
 	if t.pipe != nil && t.pipe.line != nil {
 		t.pipe.line.waits.Store(true)
@@ -429,10 +422,10 @@ func (t *Tx) patiently(f func() error) error {
 	return f()
 }
 
-// fewValues are a row that arrived together with other answers: texts and numbers.
+// fewValues is a row that arrived together with other results: texts and numbers.
 type fewValues []any
 
-// Scan does what (*sql.Row).Scan does.
+// Scan copies the values like (*sql.Row).Scan.
 func (v fewValues) Scan(dst ...any) error {
 	if len(dst) != len(v) {
 		return fmt.Errorf("%d columns for %d variables", len(v), len(dst))

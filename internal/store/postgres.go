@@ -25,10 +25,10 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/replica"
 )
 
-// oldestPostgres is the first server version that is supported.
+// oldestPostgres is the oldest supported server version.
 const oldestPostgres = 150000
 
-// openPostgres opens a database of a server that this process shares with others, or works on alone.
+// openPostgres opens a database on a PostgreSQL server, shared with other processes or exclusively.
 func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	config, err := pgx.ParseConfig(t.URL)
 	if err != nil {
@@ -52,7 +52,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	var db *sql.DB
 	closing := []func() error{func() error { return db.Close() }}
 	if t.alone {
-		// The folder is locked too, since this process alone may use its files.
+		// The data folder is locked too, since only this process may use its files.
 		lock, err := lockFolder(t.Dir)
 		if err != nil {
 			return nil, err
@@ -73,7 +73,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 			bell, err := listen(ctx, bells, way.servers, asked)
 			return bell, outageOf(engine, err)
 		},
-		migrating: func() (*sql.DB, error) { // the tables may be in use by other nodes, for long
+		migrating: func() (*sql.DB, error) { // other nodes may use the tables for a long time
 			config := config.Copy()
 			config.RuntimeParams["lock_timeout"] = "0"
 			return way.open(config), nil
@@ -81,8 +81,8 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		loading: func(context.Context) (*sql.DB, func(), error) { return db, func() {}, nil }}, nil
 }
 
-// unreadURL returns why a URL cannot be used. The error of the parser may quote the password, so only the file is named that
-// a parameter of the URL says and that cannot be read.
+// unreadURL returns the reason why a database URL is invalid. The parser's error may quote the password, so the new error only
+// names an unreadable file that the URL refers to.
 func unreadURL(text string, err error) error {
 	file, is := errors.AsType[*fs.PathError](err)
 	u, _ := url.Parse(text)
@@ -96,12 +96,12 @@ func unreadURL(text string, err error) error {
 	return errors.New("database: the postgres:// URL cannot be read")
 }
 
-// errPooled is the error of a database that is reached through PgBouncer or the like. Locks, LISTEN and settings of a session need
-// one server process for one connection.
+// errPooled is the error for a database behind PgBouncer or another connection pooler. Locks, LISTEN and session settings require
+// that a connection always uses the same server process.
 var errPooled = errors.New("a connection pooler is in front of PostgreSQL: connect directly")
 
-// checkDirect returns errPooled unless the process that the server named at the start of the connection is the one that answers: a
-// pooler names one of its own making.
+// checkDirect returns errPooled unless the server process id from the connection start matches the process that executes queries: a
+// pooler sends an invented id.
 func checkDirect(ctx context.Context, c *pgx.Conn) error {
 	var pid uint32
 	err := c.QueryRow(ctx, `SELECT pg_backend_pid()`, pgx.QueryExecModeSimpleProtocol).Scan(&pid)
@@ -111,22 +111,22 @@ func checkDirect(ctx context.Context, c *pgx.Conn) error {
 	return err
 }
 
-// pooled reports whether a pooler is why a connection was refused. PgBouncer knows few settings at the start of a connection and
-// calls the others a violation of the protocol, which PostgreSQL never does.
+// pooled reports whether a connection was rejected because of a pooler. PgBouncer rejects unknown startup parameters as a protocol
+// violation, which PostgreSQL never does.
 func pooled(err error) bool {
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	return errors.Is(err, errPooled) || is && connecting && refused.Code == "08P01"
 }
 
-// limitSessions bounds how long a session may stand still, and returns the statements of a transaction that may do so for
-// long, or for a moment only.
+// limitSessions limits how long a session may be idle, and returns the statements that allow a transaction a long idle time, or
+// only a short one.
 func limitSessions(config *pgx.ConnConfig, exclusive bool) (lasting, holding string) {
-	// A commit is acknowledged only when it is flushed, on the replicas too.
+	// A commit is acknowledged only after the flush, on the replicas too.
 	config.RuntimeParams["synchronous_commit"] = "on"
 	config.RuntimeParams["application_name"] = cmp.Or(config.RuntimeParams["application_name"], "qrjump")
-	// A statement timeout would end a commit's wait for the replica and report success. The end of
-	// a call (20 s) and silence (a minute) end statements instead.
+	// A statement timeout would interrupt a commit that waits for the replica, and PostgreSQL would report success. Instead,
+	// statements are limited by the end of a call (20 s) and by the silence timeout (a minute).
 	config.RuntimeParams["statement_timeout"] = "0"
 	for _, name := range []string{idleTimeout, unheardTimeout} {
 		if config.RuntimeParams[name] == "" {
@@ -139,14 +139,14 @@ func limitSessions(config *pgx.ConnConfig, exclusive bool) (lasting, holding str
 	for name, bound := range bounds {
 		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], bound)
 	}
-	if exclusive { // then no other transaction waits
+	if exclusive { // with exclusive use no other transaction waits
 		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout] = "0", "0", "0"
 		return "", ""
 	}
 	return strings.Replace(lasting, ",", "SELECT", 1), holding
 }
 
-// connecting describes how a process connects to a database.
+// connecting holds the parameters for connecting to a database.
 type connecting struct {
 	patient *deadlines
 	fence   *atomic.Pointer[fence]
@@ -174,13 +174,13 @@ func (w connecting) open(config *pgx.ConnConfig) *sql.DB {
 				err = enter(ctx, c, w.fence.Load())
 			}
 			if err != nil {
-				hangUp(c) // pgx forgets it, and its session would keep the lock of those who use the database
+				hangUp(c) // pgx drops this connection without closing it, and its session would keep the lock of the database's users
 			}
 			return err
 		}), stdlib.OptionResetSession(func(_ context.Context, c *pgx.Conn) error { return usable(c, w.servers) })))
 }
 
-// fit says why a server cannot be used: it is too old, or takes no changes.
+// fit returns an error if the server cannot be used: it is too old or read-only.
 func (e postgresEngine) fit(ctx context.Context, db *sql.DB) error {
 	var version int
 	var readOnly bool
@@ -199,9 +199,8 @@ func (e postgresEngine) fit(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// bounds are the session's time limits, for those that the URL does not set. They end the session
-// of a node that died or stands still while it holds a lock: one that holds the end of the log of
-// changes stops the changes of all nodes.
+// bounds maps session timeouts to default values, for timeouts that the URL does not set. The timeouts end the session of a node
+// that died or hangs while it holds a lock: a lock on the end of the audit log blocks the changes of all nodes.
 var bounds = map[string]string{
 	"lock_timeout":            "10s",
 	idleTimeout:               "15s",
@@ -211,10 +210,10 @@ var bounds = map[string]string{
 	"tcp_keepalives_count":    "3",
 }
 
-// idleTimeout is the time that a session may be idle within a transaction, and unheardTimeout the time for which it may take
-// nothing of an answer that was sent; lastingIdle replaces both in a transaction that is Tx.lasting. holdingIdle is the time that
-// one may be idle that holds the end of the log of changes. A living node says all that is left within milliseconds; one that is
-// ended wrongly does it again on another session (lost.go).
+// idleTimeout limits how long a session may be idle in a transaction, and unheardTimeout how long sent results may stay
+// unacknowledged; lastingIdle replaces both in a transaction that is Tx.lasting; holdingIdle limits the idle time of a session that
+// holds the end of the audit log. A live node sends its remaining statements within milliseconds; if its session is ended by
+// mistake, the node repeats the work in another session (lost.go).
 const (
 	idleTimeout    = "idle_in_transaction_session_timeout"
 	unheardTimeout = "tcp_user_timeout"
@@ -222,14 +221,14 @@ const (
 	holdingIdle    = "5s"
 )
 
-// How many connections a node has at most, unless the URL says pool_max_conns, without the one on
-// which it listens. Some work needs several at once.
+// The maximum number of connections per node, unless the URL sets pool_max_conns, not counting the LISTEN connection. Some
+// operations need several connections at once.
 const (
 	defaultConns, fewestConns, mostConns = 32, 4, 1000
 	connsParameter                       = "pool_max_conns"
 )
 
-// poolSize takes our own parameter from those that would be sent to the server.
+// poolSize removes our own parameter from the parameters that are sent to the server, and returns its value.
 func poolSize(config *pgx.ConnConfig) (int, error) {
 	text, given := config.RuntimeParams[connsParameter]
 	if !given {
@@ -243,7 +242,7 @@ func poolSize(config *pgx.ConnConfig) (int, error) {
 	return n, nil
 }
 
-// whereIs names the servers and the database in a URL, without user and password.
+// whereIs returns the servers and the database of a URL, without user and password.
 func whereIs(config *pgx.ConnConfig) string {
 	return strings.Join(hostsOf(config), ",") + "/" + config.Database
 }
@@ -258,10 +257,10 @@ func hostsOf(config *pgx.ConnConfig) []string {
 	return hosts
 }
 
-// postgresBell is a connection of its own on which changes are told.
+// postgresBell is a separate connection that listens for notifications of changes.
 type postgresBell struct {
 	conn  *pgx.Conn
-	asked chan<- struct{} // has room for one ring
+	asked chan<- struct{} // channel with a buffer of one
 }
 
 func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked chan<- struct{}) (replica.Notifier, error) {
@@ -284,7 +283,7 @@ func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked cha
 	return b, nil
 }
 
-// Wait implements live.Bell.
+// Wait implements replica.Bell.
 func (b postgresBell) Wait(ctx context.Context) error {
 	for {
 		rung, err := b.conn.WaitForNotification(ctx)
@@ -293,32 +292,31 @@ func (b postgresBell) Wait(ctx context.Context) error {
 		}
 		select {
 		case b.asked <- struct{}{}:
-		default: // a ring waits already
+		default: // a notification is already pending
 		}
 	}
 }
 
-// Close implements live.Bell.
+// Close implements replica.Bell.
 func (b postgresBell) Close() { hangUp(b.conn) }
 
-// hangUp closes a connection. Its server learns of the end from the connection itself.
+// hangUp closes a connection immediately. The server detects the closed connection itself.
 func hangUp(c *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = c.Close(ctx)
 }
 
-// users is the number of the lock that all connections of running servers share; each schema of a
-// database has its own.
+// users is the id of the advisory lock that all connections of running servers share; each schema of a database has its own lock.
 const users = `hashtextextended('qrjump uses ' || coalesce(current_schema(), ''), 0)`
 
-// usable reports whether a pooled connection may be used once more. One that refuses changes may not: it goes on to refuse them,
-// even when new connections take them. Nor may one to an old primary.
+// usable returns an error if a pooled connection must not be reused. A connection to a read-only server is unusable: it stays
+// read-only, even if new connections accept changes. A connection to an old primary is also unusable.
 func usable(c *pgx.Conn, all *servers) error {
 	if c.PgConn().ParameterStatus("default_transaction_read_only") == "on" || all.checkPrimary(c) != nil {
 		return driver.ErrBadConn
 	}
-	// It was a standby's when it was made, which took no writes then: what it is now is to be asked anew.
+	// The server was a read-only standby when the connection was made; its current role must be checked with a new connection.
 	if st, _ := c.PgConn().CustomData()[standing].(serverStatus); st.system != "" && st.timeline == 0 &&
 		c.PgConn().ParameterStatus("in_hot_standby") == "off" {
 		return driver.ErrBadConn
@@ -326,8 +324,8 @@ func usable(c *pgx.Conn, all *servers) error {
 	return nil
 }
 
-// enter checks a new connection. It refuses it while another process works alone on the database,
-// and where the database has other keys than this process knows.
+// enter checks a new connection. enter rejects the connection while another process has exclusive use of the database, or if the
+// database has other keys than this process.
 func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 	var free bool
 	if err := c.QueryRow(ctx, `SELECT pg_try_advisory_lock_shared(`+users+`)`).Scan(&free); err != nil {
@@ -349,9 +347,9 @@ func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 	return nil
 }
 
-// makeBinary makes the collation "binary", which SQLite has built in.
+// makeBinary creates the collation "binary", which SQLite has built in.
 func makeBinary(ctx context.Context, t *Tx) error {
-	// One process at a time. A process that finds the collation needs no right to make it.
+	// The lock admits one process at a time. If the collation exists, a process needs no privilege to create it.
 	if err := t.lock(ctx, "collation binary", ""); err != nil {
 		return err
 	}
@@ -365,9 +363,8 @@ func makeBinary(ctx context.Context, t *Tx) error {
 
 type postgresEngine struct {
 	where string
-	hosts int // how many hosts the URL names
-	// The statements that let a transaction stand still for long, or for a moment only ("" = the
-	// URL sets that).
+	hosts int // number of hosts in the URL
+	// The statements that allow a transaction a long idle time, or only a short one ("" = the URL sets the timeout).
 	bulk, hold string
 }
 
@@ -379,15 +376,15 @@ func lockNumber(text string) int64 {
 	return int64(h.Sum64())
 }
 
-// unindex: a COPY of sorted rows into tables with their indexes is fast enough.
+// unindex keeps the indexes: a COPY of sorted rows into tables with indexes is fast enough.
 func (postgresEngine) unindex(context.Context, *Tx) (func() error, error) {
 	return func() error { return nil }, nil
 }
 
 func (postgresEngine) rowsAtOnce() int { return 200 }
 
-// lock takes advisory locks until the transaction ends. A transaction that locks a part shares the
-// lock of the whole. Two texts with the same hash wait for each other, which does no harm.
+// lock returns a statement that takes advisory locks until the transaction ends. A transaction that locks a part takes a shared
+// lock on the whole. Two names with the same hash share a lock, which is harmless.
 func (postgresEngine) lock(full, part string) (query string, args []any) {
 	if part == "" {
 		return "SELECT pg_advisory_xact_lock($1)", []any{lockNumber(full)}
@@ -406,11 +403,11 @@ func (postgresEngine) lockOut(ctx context.Context, t *Tx) error {
 	return nil
 }
 
-// overwrite does nothing: old rows are removed by PostgreSQL's VACUUM.
+// overwrite does nothing: PostgreSQL's VACUUM removes old rows.
 func (postgresEngine) overwrite(context.Context, *sql.DB) error { return nil }
 
-// begin chooses the isolation: each statement of a change sees the latest commit, so a change first
-// locks what must stay the same between two statements.
+// begin selects the isolation level: each statement of a change sees the latest commit, so a change first locks the rows that must
+// not change between two statements.
 func (postgresEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 	begin := "begin isolation level read committed"
 	if t.looks {
@@ -423,14 +420,14 @@ func (postgresEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 	return err
 }
 
-// retryable: serialization failure and deadlock.
+// retryable reports whether an error is a serialization failure or a deadlock.
 func (postgresEngine) retryable(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (e.Code == "40001" || e.Code == "40P01")
 }
 
-// lost: any error, except a refusal by the server and an answer that came too late. Where a server
-// cannot be reached no session ended; but one can be ended while it begins.
+// lost reports whether a session was lost: any error except a rejection by the server or a timeout. An unreachable server has ended
+// no session; but a session can be ended while it starts.
 func (postgresEngine) lost(err error) bool {
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	if refused, is := errors.AsType[*pgconn.PgError](err); is {
@@ -452,11 +449,11 @@ func (e postgresEngine) lasting() string { return e.bulk }
 func (e postgresEngine) holding() string { return e.hold }
 func (postgresEngine) sharesRows() bool  { return true }
 
-// lasted: the end of the transaction undid lasting.
+// lasted returns "", because the end of the transaction already undid lasting.
 func (postgresEngine) lasted() string { return "" }
 
-// room: the rows of the function need more memory than they may take, so the server writes them to
-// a file, which it removes at once.
+// room returns an error if the disk is full: the rows of the query exceed work_mem, so the server writes them to a temporary file,
+// which it removes at once.
 func (postgresEngine) room(ctx context.Context, t *Tx) error {
 	if _, err := t.exec(ctx, `SET LOCAL work_mem = '64kB'`); err != nil {
 		return err
@@ -465,7 +462,7 @@ func (postgresEngine) room(ctx context.Context, t *Tx) error {
 	return t.row(ctx, `SELECT count(*) FROM generate_series(1, 50000)`).Scan(&n)
 }
 
-// replication: without the right to see it, sync_state is NULL.
+// replication returns the query for the replicas; without the privilege to see them, sync_state is NULL.
 func (e postgresEngine) replication() (hosts int, query string) {
 	return e.hosts, `SELECT wanted, CASE WHEN wanted THEN (SELECT COUNT(*) FROM pg_stat_replication
 		WHERE COALESCE(sync_state, 'sync') IN ('sync', 'quorum')) ELSE 0 END
@@ -489,12 +486,11 @@ func (postgresEngine) headQuery() string {
 	return `SELECT seq, hash FROM change_head WHERE id = 1 FOR UPDATE`
 }
 
-// bell is the NOTIFY channel on which the nodes of a schema are told of changes.
+// bell is the NOTIFY channel that informs the nodes of a schema about changes.
 const bell = `'qrjump_' || md5(coalesce(current_schema(), ''))`
 
-// writeLast does it all in one statement, because everybody waits for the head, and
-// rings the bell: a node that follows hears it when the transaction is committed, and
-// not before.
+// writeLast updates the head in one statement, because all writers wait for the head, and sends a notification: followers receive
+// it when the transaction commits.
 func (postgresEngine) writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error {
 	n := len(args)
 	query := fmt.Sprintf(`WITH head AS (UPDATE change_head SET seq = $%d, hash = $%d WHERE id = 1)`, n+1, n+2)
@@ -502,6 +498,6 @@ func (postgresEngine) writeLast(ctx context.Context, t *Tx, h head, insert strin
 		query += `, noted AS (` + insert + `)`
 	}
 	query += fmt.Sprintf(` SELECT pg_notify(`+bell+`, $%d)`, n+3)
-	// Its answer is checked before the commit.
+	// The result of this statement is checked before the commit.
 	return t.execQueued(ctx, nil, query, append(args, h.seq, h.hash, strconv.FormatInt(h.seq, 10))...)
 }

@@ -32,13 +32,14 @@ func (t qrcodeQueries) CountPermanentQRCodes(ctx context.Context, account string
 
 func (t qrcodeQueries) AddQRCode(ctx context.Context, q accounts.QRCode) error {
 	if err := qrcodeRows.add(ctx, t.Tx, q); err != nil || !q.Permanent() {
-		return err // codes that expire soon are not noted in the log of changes
+		return err // codes that expire soon are not recorded in the audit log
 	}
 	return t.note(ctx, ofQRCode, q.Code, "add", map[string]any{"account": q.Account, "action": q.Action, "scene": q.Scene})
 }
 
 func (t qrcodeQueries) ForgetQRCodes(ctx context.Context, account string, before time.Time) error {
-	// Each call removes more codes than it adds, so that all old ones go in time, but few enough that no call takes long.
+	// Each call deletes more codes than it adds, so that all expired codes disappear in time, but few enough to keep every call
+	// fast.
 	_,
 		err := t.exec(ctx,
 		`DELETE FROM qrcodes WHERE code IN (SELECT code FROM qrcodes WHERE account = $1 AND expires_at > 0 AND expires_at < $2 LIMIT 100)`,

@@ -8,12 +8,12 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats"
 )
 
-// dimColumns are the columns of statistics_tuples by dimension.
+// dimColumns maps dimensions to columns of statistics_tuples.
 var dimColumns = map[stats.Dimension]string{stats.Activity: "activity", stats.Brand: "brand", stats.Product: "product",
 	stats.Batch: "batch",
 	stats.App:   "app", stats.Source: "source", stats.Result: "result", stats.Region: "region"}
 
-// in returns a condition that a column has one of some values.
+// in returns an SQL condition that a column has one of the given values.
 func in(args *[]any, column string, values []any) string {
 	marks := make([]string, len(values))
 	for i, value := range values {
@@ -22,7 +22,7 @@ func in(args *[]any, column string, values []any) string {
 	return column + ` IN (` + strings.Join(marks, `, `) + `)`
 }
 
-// wanted returns the values of a dimension that a query wants; nil = any.
+// wanted returns the values of a dimension in the filter of a query; nil = any.
 func wanted(q stats.Query, dim stats.Dimension) (values []any) {
 	if value, filtered := q.Filter[dim]; filtered {
 		return []any{value}
@@ -49,7 +49,7 @@ func ordered(q stats.Query) string {
 	return ` ORDER BY at, ` + largest + ` DESC, value LIMIT ` + strconv.Itoa(q.Limit) + ` OFFSET ` + strconv.Itoa(q.Offset)
 }
 
-// bind adds an argument and returns its placeholder.
+// bind appends an argument and returns its placeholder.
 func bind(args *[]any, value any) string {
 	*args = append(*args, value)
 	return "$" + strconv.Itoa(len(*args))
@@ -68,21 +68,20 @@ func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Ans
 				WHERE per = `+per+` AND dim = `+subject+` AND at >= `+from+` AND at < `+to)
 			continue
 		}
-		// Each hour or day has one row of the total, and at most one of each value. In SQLite, CROSS
-		// JOIN keeps this order.
+		// Each hour or day has one row for the total, and at most one row per value. In SQLite, CROSS JOIN keeps this join order.
 		parts = append(parts, `SELECT `+cutOf(q.By, span.Per,
 			`s.at`)+` AS at, s.value AS value, s.scans AS scans, s.firsts AS firsts FROM statistics_sums a
 			CROSS JOIN statistics_sums s WHERE a.per = `+per+` AND a.dim = `+strconv.Itoa(int(stats.Total))+` AND a.at >= `+from+
-			` AND a.at < `+to+` AND a.value = '' AND s.per = `+per+` AND s.dim = `+subject+` AND s.at = a.at AND `+in(&args, `s.value`, values))
+			` AND a.at < `+to+` AND a.value = '' AND s.per = `+per+` AND s.dim = `+subject+` AND s.at = a.at AND `+
+			in(&args, `s.value`, values))
 	}
 	return t.answers(ctx, q, nil, parts, args)
 }
 
-// cutOf returns the SQL of the week or month of a day, where the answer is by weeks or months; else the
-// column itself.
+// cutOf returns SQL for the week or month of a day if the query is by weeks or months; otherwise the column itself.
 func cutOf(interval stats.Interval, per stats.Granularity, location string) string {
 	switch {
-	case interval == stats.ByWeek: // see calendar.Week; division cuts towards zero
+	case interval == stats.ByWeek: // see calendar.Week; SQL division truncates towards zero
 		return `(` + location + ` + 7000000003) / 7 - 1000000000`
 	case interval == stats.ByMonth && per == stats.PerDay:
 		// See calendar.Month: 400 years have 146,097 days, years begin in March.
@@ -94,8 +93,8 @@ func cutOf(interval stats.Interval, per stats.Granularity, location string) stri
 	return location
 }
 
-// fewTuples is the number of combinations up to which each is looked up alone in every hour or day,
-// instead of reading all rows.
+// fewTuples is the maximum number of combinations that are looked up one by one in each hour or day; for more combinations all rows
+// are read.
 const fewTuples = 200
 
 func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
@@ -119,7 +118,7 @@ func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.A
 		} else {
 			part += c.all(span)
 		}
-		if c.of == stats.PerHour && len(q.Owners) > 0 { // rows of rules do not say whose they are
+		if c.of == stats.PerHour && len(q.Owners) > 0 { // per-rule rows do not contain the owner
 			part += ` AND ` + in(&c.args, t.countOwner(), wanted(q, stats.Owner))
 		}
 		parts = append(parts, part+strings.Join(c.where, ``))
@@ -127,20 +126,20 @@ func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.A
 	return t.answers(ctx, q, names, parts, c.args)
 }
 
-// counting is a question by combination on its way to SQL.
+// counting builds the SQL of a statistics query by combination of dimensions.
 type counting struct {
 	stats.Query
 	args, matched []any
-	where         []string // of the combinations; the same with arguments of its own: match
+	where         []string // conditions on the combinations; match has the same conditions with its own arguments
 	match         []string
-	rule          int64             // 0 = of all
-	of            stats.Granularity // whose rows are read, those of hours: of all, of rules, of owners
-	rules         []any             // whose rows, where few are
-	value         string            // what is grouped by
+	rule          int64             // If ApplicationID is 0, packages of all applications match.
+	of            stats.Granularity // granularity of the rows that are read, for hours: total, per rule or per owner
+	rules         []any             // rule or owner numbers, if only few are wanted
+	value         string            // SQL expression to group by
 	joined        bool              // with the combinations
 }
 
-// filter reads the values that are asked for; false where one cannot be.
+// filter parses the filter values; it returns false if a value is invalid.
 func (c *counting) filter() bool {
 	for dim, wanted := range c.Filter {
 		var value any = wanted
@@ -161,7 +160,7 @@ func (c *counting) filter() bool {
 	return true
 }
 
-// choose says whose rows are read and what they are grouped by.
+// choose selects the granularity of the rows and the expression to group by.
 func (c *counting) choose(ownerOfRule string) {
 	_, ofRule := c.Filter[stats.Rule]
 	c.of, c.value, c.joined, c.rules = stats.PerHourOfAll, `''`, len(c.where) > 0, []any{c.rule}
@@ -189,7 +188,7 @@ func (c *counting) choose(ownerOfRule string) {
 	}
 }
 
-// all returns the rows of a span, of which most are wanted.
+// all returns SQL for the rows of a time span, when most rows are wanted.
 func (c *counting) all(span stats.Span) string {
 	rows := `statistics_counts c`
 	if c.joined {
@@ -199,8 +198,8 @@ func (c *counting) all(span stats.Span) string {
 		bind(&c.args, span.To)
 }
 
-// eachPeriod returns the hours or days of a span that exist, and then in each of them only what is asked for.
-// In SQLite, CROSS JOIN keeps this order.
+// eachPeriod returns SQL that lists the hours or days of a span, and looks up only the wanted rows in each of them. In SQLite,
+// CROSS JOIN keeps this join order.
 func (c *counting) eachPeriod(ats string, span stats.Span) (hours, rows string) {
 	per, from, to := bind(&c.args, int64(c.of+span.Per)), bind(&c.args, span.From), bind(&c.args, span.To)
 	hours = ats + `(at) AS (SELECT MIN(at) FROM statistics_counts WHERE per = ` + per + ` AND at >= ` + from + ` AND at < ` + to + `
@@ -222,7 +221,7 @@ func (c *counting) eachPeriod(ats string, span stats.Span) (hours, rows string) 
 	return hours, rows
 }
 
-// fewMatch reports whether few rows of each hour or day have what a question asks for.
+// fewMatch reports whether only few rows per hour or day match a query.
 func (t statisticsQueries) fewMatch(ctx context.Context, q stats.Query, match []string, matched []any) (bool, error) {
 	if _, ofRule := q.Filter[stats.Rule]; ofRule {
 		return true, nil
@@ -239,7 +238,7 @@ func (t statisticsQueries) fewMatch(ctx context.Context, q stats.Query, match []
 	return n <= fewTuples, err
 }
 
-// numberOf reads the value of a dimension that is a number; false for a text that is no number.
+// numberOf parses the value of a numeric dimension; false for an invalid number.
 func numberOf(value string) (int64, bool) {
 	if value == "" {
 		return 0, true
@@ -248,12 +247,12 @@ func numberOf(value string) (int64, bool) {
 	return n, err == nil
 }
 
-// numberText is such a value of a column.
+// numberText returns SQL that formats the value of a numeric column as text.
 func numberText(column string) string {
 	return `CASE ` + column + ` WHEN 0 THEN '' ELSE CAST(` + column + ` AS TEXT) END`
 }
 
-// answers adds up the parts of a query.
+// answers adds up the parts of a query and returns the result rows.
 func (t statisticsQueries) answers(ctx context.Context, q stats.Query, names, parts []string, args []any) ([]stats.Answer, error) {
 	location, value := `0`, `''`
 	var groups []string
@@ -273,7 +272,7 @@ func (t statisticsQueries) answers(ctx context.Context, q stats.Query, names, pa
 	} else {
 		query += ` HAVING COUNT(*) > 0`
 	}
-	// Where first scans are asked for, a value without any is left out.
+	// If first scans are wanted, values without first scans are omitted.
 	query = `SELECT at, value, scans, firsts FROM (` + query + `) AS found`
 	if q.What == stats.Firsts {
 		query += ` WHERE firsts > 0`

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Walk implements rules.Tx. A page without a filter looks at its own rows.
+// Walk implements rules.Tx. A page without a filter reads only its own rows.
 func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, look int) (found []rules.Rule, next int64, err error) {
 	var names []string
 	var args []any
@@ -52,7 +52,7 @@ func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, loo
 	return found, next, err
 }
 
-// asciiLower returns a text whose letters without marks are small, as both databases write it with LOWER in binary order.
+// asciiLower returns a text with its ASCII letters in lower case, as LOWER does in both databases with binary collation.
 func asciiLower(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'A' && r <= 'Z' {
@@ -68,7 +68,7 @@ func (t ruleQueries) Beginning(ctx context.Context, s rules.Search) (all []rules
 	if !complete {
 		rest = s.Part
 	}
-	host, _, _ := strings.Cut(rest, "/") // of a link, only the host may be written in letters of any case
+	host, _, _ := strings.Cut(rest, "/") // only the host of a link is case-insensitive
 	link := "://" + asciiLower(host) + rest[len(host):]
 	wanted := []bound{{"key", asciiLower(scheme) + link}}
 	if !complete {

@@ -42,7 +42,7 @@ func scanRule(scan func(...any) error) (rules.Rule, error) {
 	return r, readPrefix(&r, prefix)
 }
 
-// readPrefix cuts the prefix of a stored rule.
+// readPrefix sets the prefix of a stored rule from its text.
 func readPrefix(r *rules.Rule, text string) error {
 	var ok bool
 	if r.Prefix, ok = rules.StoredPrefix(text); !ok {
@@ -80,8 +80,8 @@ func (t ruleQueries) RulesBelow(ctx context.Context, key string, limit int) ([]r
 	return list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`, key, end, limit)
 }
 
-// ruleDirectory is the directory of a rule's path, as migration 23 has it in an index:
-// a "#" of the path is a "%23" of the directory.
+// ruleDirectory is the SQL expression for the directory of a rule's path, as indexed by the schema: a "#" of the path is stored as
+// "%23".
 const ruleDirectory = `REPLACE(RTRIM(link_path, REPLACE(link_path, '/', '')), '%23', '#')`
 
 func (t ruleQueries) RuleIn(ctx context.Context, owner, directory string) (rules.Rule, error) {
@@ -92,13 +92,13 @@ func (t ruleQueries) RuleIn(ctx context.Context, owner, directory string) (rules
 	path := strings.ReplaceAll(link.Path(), "%23", "#")
 	bare := path
 	if path == "/" || strings.HasPrefix(path, "/#") {
-		bare = path[1:] // "#" may follow the host directly
+		bare = path[1:] // "#" may directly follow the host
 	}
 	return scanRule(t.row(ctx, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND owner = $2 AND `+ruleDirectory+` IN ($3, $4)
 		AND SUBSTR(key, 1, 5) = $5 AND kind = $6 LIMIT 1`, link.Host, owner, path, bare, (link.Scheme + ":")[:5], string(rules.Ordinary)).Scan)
 }
 
-// placeholders is "$first, …", n of them.
+// placeholders returns n numbered placeholders that start with "$first".
 func placeholders(first, n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -110,7 +110,7 @@ func placeholders(first, n int) string {
 	return b.String()
 }
 
-// Named implements rules.Tx. The number of a rule is that of the change that added it.
+// Named implements rules.Tx. The number of a rule is the number of the change that added the rule.
 func (t ruleQueries) Named(ctx context.Context, ids []int64) ([]rules.Named, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -147,7 +147,7 @@ func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int
 		filter("target = ?", q.Target)
 	}
 	if q.Owner != "" && opened(q) != "" {
-		names = append(names, "kind = '"+string(rules.Service)+"'") // they have an index
+		names = append(names, "kind = '"+string(rules.Service)+"'") // lets the query use an index of service rules
 	}
 	total, err := t.total(ctx, names, args, q)
 	if err != nil {
@@ -202,8 +202,7 @@ func (t ruleQueries) total(ctx context.Context, names []string, args []any, q ru
 	return n, err
 }
 
-// opened returns the target by which rule_counts and rule_pieces count the rules of a list: "" = all of
-// the owner's.
+// opened returns the target under which rule_counts and rule_pieces count the rules of a list: "" = all rules of the owner.
 func opened(q rules.Query) string {
 	if q.Target == q.Owner {
 		return ""
@@ -211,7 +210,7 @@ func opened(q rules.Query) string {
 	return q.Target
 }
 
-// counted reads a row that the triggers of 00022_counted.sql keep.
+// counted reads a count that triggers maintain (00107_first.sql).
 func (t ruleQueries) counted(ctx context.Context, owner, target string) (n int, err error) {
 	err = t.rowQueued(ctx, `SELECT n FROM rule_counts WHERE owner = $1 AND target = $2`, owner, target).Scan(&n)
 	return n, replaceNoRows(err, nil)
@@ -225,9 +224,8 @@ func (t ruleQueries) CountTargeted(ctx context.Context, target string) (int, err
 	return t.counted(ctx, "", target)
 }
 
-// pieceAt finds the piece that has the rule at an offset of an owner's list: the id that the piece
-// begins with, and how many rules come before it. It reads one row for about 1,024 rules before the
-// page.
+// pieceAt finds the bucket that contains the rule at an offset of an owner's list: it returns the first id of the bucket, and the
+// number of rules before it. pieceAt reads one row per 1,024 rules before the page.
 func (t ruleQueries) pieceAt(ctx context.Context, q rules.Query) (first int64, prev int, err error) {
 	pieces, err := t.query(ctx, `SELECT first, n FROM rule_pieces WHERE owner = $1 AND target = $2 ORDER BY first`, q.Owner, opened(q))
 	if err != nil {
@@ -242,13 +240,13 @@ func (t ruleQueries) pieceAt(ctx context.Context, q rules.Query) (first int64, p
 	return math.MaxInt64, q.Offset, pieces.Err()
 }
 
-// The queries of Near. Each reads at most as many rows as it may answer, or nearLooked, however
-// many rules there are.
+// The queries of Near, which finds rules similar to a link. Each query reads at most as many rows as its result may have, or
+// nearLooked, however many rules exist.
 const (
 	nearUp   = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`
 	nearDown = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key DESC LIMIT $3`
-	// Where one host has more rules with a path than this, rules with the path on other hosts may
-	// be missed. Those of the host itself are nearer anyway.
+	// If one host has more rules with a path than nearLooked, rules with the path on other hosts may be missed. Rules on the same
+	// host are nearer anyway.
 	nearLooked    = 1000
 	nearElsewhere = `SELECT ` + ruleColumns + ` FROM (SELECT ` + ruleColumns +
 		` FROM rules WHERE link_path = $1 ORDER BY id LIMIT $4) AS on_path
@@ -257,8 +255,8 @@ const (
 
 func (t ruleQueries) Neighbours(ctx context.Context, link rules.Link, size int) ([]rules.Rule, error) {
 	var nearRules []rules.Rule
-	// Keys are sorted by bytes, so those that have most in common with the link come right before
-	// and after it. This is done for each scheme.
+	// Keys are sorted by bytes, so the keys with the longest common prefix are directly before and after the link. The search runs
+	// for each scheme.
 	for _, scheme := range []string{"http", "https"} {
 		pivot := scheme + link.Key[len(link.Scheme):]
 		parts := segmentParts(scheme+"://"+link.Host, link.Segment())
@@ -290,10 +288,9 @@ func (t ruleQueries) Neighbours(ctx context.Context, link rules.Link, size int) 
 	return append(nearRules, thisRules...), err
 }
 
-// segmentParts returns the ranges of the keys under an origin whose path has this
-// first segment, in the order of the keys: the segment itself, what lies below
-// it, and it with parameters. Between them stand other segments, such as "/a-b"
-// between "/a" and "/a/b". No key has a control character.
+// segmentParts returns the key ranges under an origin whose first path segment matches, in key order: the segment itself, the paths
+// below it, and the segment with parameters. Between these ranges lie other segments, such as "/a-b" between "/a" and "/a/b". No
+// key contains a control character.
 func segmentParts(origin, segment string) [3][2]string {
 	location := origin + segment
 	return [3][2]string{{location, location + "\x01"}, {location + "/", location + "0"}, {location + "?", location + "@"}}
@@ -315,8 +312,8 @@ func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	}
 }
 
-// allRules reports whether yield stopped it. It may take minutes, because yield takes its time with
-// rows that the server sent long before.
+// allRules passes all rules to yield and reports whether yield stopped it. The loop may take minutes, because yield may be slow
+// with rows that the server sent long before.
 func (t ruleQueries) allRules(ctx context.Context, yield func(rules.Rule, error) bool) (stopped bool, err error) {
 	if err := t.lasting(ctx); err != nil {
 		return false, err
@@ -327,7 +324,7 @@ func (t ruleQueries) allRules(ctx context.Context, yield func(rules.Rule, error)
 		return false, err
 	}
 	defer rows.Close()
-	// There may be ten million: a text that is the same as in the row before is not copied again.
+	// There may be ten million rules, so a text that equals the one in the previous row is not copied again.
 	var last rules.Rule
 	var kind, owner, target, prefix, path, links sql.RawBytes
 	for rows.Next() {
@@ -361,7 +358,7 @@ func (t ruleQueries) allRules(ctx context.Context, yield func(rules.Rule, error)
 	return false, rows.Err()
 }
 
-// setText sets a text, unless it has that value already.
+// setText sets a text unless it already has this value.
 func setText(s *string, b sql.RawBytes) {
 	if *s != string(b) {
 		*s = string(b)
@@ -384,18 +381,17 @@ func (t ruleQueries) AddRule(ctx context.Context, r rules.Rule, d rules.ChangeMe
 	return r, t.noteRule(ctx, r, d)
 }
 
-// insertRule and freeKey stand before and after the rows of new rules.
+// insertRule and freeKey are the SQL before and after the values of new rules.
 const (
 	insertRule = `INSERT INTO rules (` + ruleColumns + `)`
 	freeKey    = ` ON CONFLICT (key) DO NOTHING`
 )
 
-// errBeingImported is the error for a rule whose prefix an import has written without showing it
-// yet.
+// errBeingImported is the error for a rule whose prefix an unfinished import has written but not yet published.
 var errBeingImported = errors.New("one of the prefixes is being written by an import that is not at its end; try again")
 
-// insertRules stores new rules. Where an import has written a prefix without showing it yet, this
-// waits for a moment only: it may have locked the end of the log, which everybody needs.
+// insertRules inserts new rules. If an unfinished import has written a prefix, the insert waits for a moment only: this transaction
+// may hold the end of the audit log, which all writers need.
 func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 	for i := range all {
 		if i == 0 || all[i].Owner != all[i-1].Owner {
@@ -426,8 +422,7 @@ func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 	return nil
 }
 
-// AddRules implements rules.Tx. It keeps none of them in memory, however many calls follow each
-// other.
+// AddRules implements rules.Tx. AddRules keeps no rules in memory between calls.
 func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.ChangeMeta) error {
 	next, err := t.nextChange(ctx)
 	if err != nil {
@@ -442,14 +437,14 @@ func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.Cha
 	if err := t.insertRules(ctx, all); err != nil {
 		return err
 	}
-	// This also writes the notes about rules that were only changed.
+	// This also writes the noted changes of edited rules.
 	return t.writeNoted(ctx)
 }
 
 func (t bulkQueries) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
 
 func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
-	if r.Kind == rules.Service && !r.Published { // its target may change, and rules are counted by target
+	if r.Kind == rules.Service && !r.Published { // its target may change, and rule counts are kept per target
 		if err := t.lockHead(ctx); err != nil {
 			return err
 		}
@@ -465,9 +460,9 @@ func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMe
 	return t.noteRule(ctx, r, d)
 }
 
-// changeRule makes a statement act on the rule with the id that is its first argument: ErrNoRule where existing is none. Its owner is
-// locked, so that only an import may be changing its row: that is not waited for, because all other transactions may be waiting for
-// the end of the log behind this one.
+// changeRule runs a statement on the rule whose id is its first argument; it returns ErrNoRule if the rule does not exist. The
+// rule's owner is locked, so only an import can be changing the row; changeRule does not wait for the import, because all other
+// transactions may be waiting for the end of the audit log behind this transaction.
 func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...any) error {
 	missed := false
 	location := ` WHERE id = $1`
@@ -495,7 +490,7 @@ func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...a
 }
 
 func (t ruleQueries) DeleteRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
-	// The order of locks is that of an add: the head comes before the rows that count rules.
+	// The lock order is the same as for adding a rule: first the head, then the rows that count rules.
 	if err := t.lockHead(ctx); err != nil {
 		return err
 	}
@@ -506,7 +501,7 @@ func (t ruleQueries) DeleteRule(ctx context.Context, r rules.Rule, d rules.Chang
 	return t.noteRule(ctx, r, d)
 }
 
-// ruleRecord is a rule in the history. Names are kept for ever.
+// ruleRecord is a rule in the audit log. Field names must never change, because old entries keep them.
 type ruleRecord struct {
 	ID          int64      `json:"id"`
 	Kind        rules.Kind `json:"kind"`
@@ -530,7 +525,7 @@ func recordOf(r rules.Rule) ruleRecord {
 		CreatedAt: millis(r.CreatedAt), ChangedAt: millis(r.ChangedAt), PublishedAt: millis(r.PublishedAt)}
 }
 
-// rule returns the inverse of recordOf.
+// rule converts a record back to a rule; it is the inverse of recordOf.
 func (r ruleRecord) rule() (rules.Rule, error) {
 	prefix, err := rules.ParsePrefix(r.Prefix, r.Kind, true)
 	if err != nil {
@@ -566,13 +561,13 @@ func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
 	return c, err
 }
 
-// spentSince counts the publishes of the owner $2 since the moment $3. From the hour $4 on, the
-// first that begins at $3 or later, it adds up the rows of hours; before that it counts publishes
-// one by one. A month begins with an hour, so that there are none to count.
+// spentSince is SQL that counts the publishes of the owner $2 since the time $3. From the hour $4 on, the first that starts at $3
+// or later, hourly counts are added up; before $4, publishes are counted one by one. A month starts on a full hour, so for months
+// no publishes are counted one by one.
 const spentSince = `(SELECT CAST(COALESCE(SUM(n), 0) AS BIGINT) FROM publish_counts WHERE owner = $2 AND hour >= $4)
 	+ (SELECT COUNT(*) FROM publishes WHERE owner = $2 AND at >= $3 AND at < $4 * 3600000)`
 
-// nextHour returns the first hour since 1970 that begins at a moment or later.
+// nextHour returns the number, since 1970, of the first hour that starts at or after a time.
 func nextHour(t time.Time) int64 {
 	const hour = int64(time.Hour / time.Millisecond)
 	return (millis(t) + hour - 1) / hour
@@ -583,8 +578,8 @@ func (t ruleQueries) PublishesSince(ctx context.Context, owner string, since tim
 }
 
 func (t ruleQueries) Publishing(ctx context.Context, owner string, link rules.Link, since time.Time) (p rules.Publishing, err error) {
-	// The locks are sent together with the query. The query begins when they are held, and sees
-	// what was committed by then.
+	// The lock statements are sent together with the query. The query starts after the locks are acquired, and sees all changes
+	// committed by then.
 	key := link.Key
 	for _, part := range []string{ownerPart(owner), originPart(link.Origin())} {
 		if t.member != nil {
@@ -605,7 +600,7 @@ func (t ruleQueries) Publishing(ctx context.Context, owner string, link rules.Li
 	if !errors.Is(err, rules.ErrNoRule) {
 		return p, err
 	}
-	// There is no rule, or the account that it opens does not exist.
+	// Either the rule does not exist, or the account that the rule opens does not exist.
 	if p.Rule, err = t.Rule(ctx, key); err != nil {
 		return p, err
 	}
@@ -614,7 +609,7 @@ func (t ruleQueries) Publishing(ctx context.Context, owner string, link rules.Li
 	return p, err
 }
 
-// qualified returns a list of columns with the name of their table.
+// qualified prefixes a list of columns with the table name.
 func qualified(table, columns string) string {
 	names := strings.Split(columns, ",")
 	for i, name := range names {
@@ -629,7 +624,7 @@ func (t ruleQueries) AddPublish(ctx context.Context, owner, key string, instant 
 }
 
 func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatus, error) {
-	// The host and the hosts above it: a.b.example, b.example, example.
+	// The host and its parent domains: a.b.example, b.example, example.
 	name, _, _ := strings.Cut(host, ":")
 	hosts := []any{host}
 	for name != "" {
@@ -643,7 +638,7 @@ func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatu
 	if err != nil {
 		return "", err
 	}
-	// The entry of the longest host wins; Trusted applies to the host itself only.
+	// The entry with the longest host wins; Trusted applies to the exact host only.
 	var best rules.Domain
 	for _, d := range found {
 		if len(d.Host) > len(best.Host) && (d.Status != rules.Trusted || d.Host == host) {

@@ -21,25 +21,24 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Scans is the ledger of scans in PostgreSQL: a ledger.Log and the ledger.Harbour
-// of the nodes.
+// Scans is the scan ledger in PostgreSQL: it implements scanlog.Log and scanlog.SharedLog.
 type Scans struct {
 	s    *Store
 	id   string
 	now  func() time.Time
 	log  *slog.Logger
 	mu   sync.Mutex
-	days map[int64]time.Time // until when the partition of a day need not be looked for
+	days map[int64]time.Time // time per day until which its partition is not looked for again
 }
 
-// ScansOptions are the dependencies of Scans beside the database.
+// ScansOptions holds the dependencies of Scans other than the database.
 type ScansOptions struct {
-	Random io.Reader        // for the id of a new ledger
-	Now    func() time.Time // the real time: up to when a user is erased, which days are made ahead
+	Random io.Reader        // randomness for the id of a new ledger
+	Now    func() time.Time // real clock, for the time limit of an erasure and for creating partitions in advance
 	Log    *slog.Logger
 }
 
-// OpenScans opens the ledger in a PostgreSQL database.
+// OpenScans opens the scan ledger in a PostgreSQL database.
 func (s *Store) OpenScans(ctx context.Context, o ScansOptions) (*Scans, error) {
 	if s.Engine() != "postgres" {
 		return nil, errors.New("the ledger of the embedded database is in files beside it")
@@ -56,10 +55,10 @@ func (s *Store) OpenScans(ctx context.Context, o ScansOptions) (*Scans, error) {
 	return l, nil
 }
 
-// firstLedger returns the id of the ledger, storing one if there is none.
+// firstLedger returns the id of the ledger; if there is none, it stores the given id.
 func (s *Store) firstLedger(ctx context.Context, id string) (first string, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
-		// Without it two nodes that store an id at once would have two ledgers.
+		// Without this lock, two nodes that store an id at the same time would create two ledgers.
 		if err := tx.lock(ctx, "ledger", ""); err != nil {
 			return err
 		}
@@ -76,8 +75,7 @@ func (s *Store) firstLedger(ctx context.Context, id string) (first string, err e
 	return first, err
 }
 
-// ledgerHere returns the id of the ledger in the database, or in the files beside it; ""
-// where there was none yet.
+// ledgerHere returns the id of the ledger in the database or in the files beside it; "" = no ledger yet.
 func (t *Tx) ledgerHere(ctx context.Context) (id string, err error) {
 	if err = t.row(ctx, `SELECT id FROM ledgers WHERE here = 1`).Scan(&id); errors.Is(err, sql.ErrNoRows) {
 		err = nil
@@ -85,13 +83,13 @@ func (t *Tx) ledgerHere(ctx context.Context) (id string, err error) {
 	return id, err
 }
 
-// ID implements ledger.Log.
+// ID implements scanlog.Log.
 func (l *Scans) ID() string { return l.id }
 
-// Lost implements ledger.Log: a table never takes the place of another log.
+// Lost implements scanlog.Log: a table never replaces another log, so Lost returns false.
 func (l *Scans) Lost(string) bool { return false }
 
-// Missing implements ledger.Log.
+// Missing implements scanlog.Log.
 func (l *Scans) Missing(int64) int64 { return 0 }
 
 const scanColumns = `id, at, user_hash, source, client, network, region, action, kind, reason, app, version, rule, batch, idx, activation, link`
@@ -108,7 +106,7 @@ func scanArgs(e *scanlog.Event) []any {
 		e.RuleID, e.Batch, e.Index, e.Activation, e.Text}
 }
 
-// scanEntry reads the position and the columns.
+// scanEntry reads the position and the columns of a scan.
 func scanEntry(scan func(...any) error) (e scanlog.Entry, err error) {
 	var id, user, network string
 	var pos int64
@@ -134,7 +132,7 @@ func scanEntry(scan func(...any) error) (e scanlog.Entry, err error) {
 	return e, nil
 }
 
-// dayOf returns the day of a scan, which its id says.
+// dayOf returns the day of a scan, which is derived from its id.
 func dayOf(id scanlog.ScanID) int64 { return id.Time().UnixMilli() / millisOfDay }
 
 const millisOfDay = 24 * 60 * 60 * 1000
@@ -142,7 +140,7 @@ const millisOfDay = 24 * 60 * 60 * 1000
 // scansAtOnce is the number of rows that one statement reads or stores.
 const scansAtOnce = 5000
 
-// Append stores events that come from no node's journal.
+// Append stores events that do not come from a node's journal.
 func (l *Scans) Append(ctx context.Context, events []scanlog.Event) error {
 	for items := range slices.Chunk(events, 4*scansAtOnce) {
 		if err := l.insert(ctx, items, nil); err != nil {
@@ -152,7 +150,7 @@ func (l *Scans) Append(ctx context.Context, events []scanlog.Event) error {
 	return nil
 }
 
-// Ship implements ledger.Harbour.
+// Ship implements scanlog.SharedLog.
 func (l *Scans) Ship(ctx context.Context, node string, from, to scanlog.Offset, entries []scanlog.Entry) error {
 	events := make([]scanlog.Event, len(entries))
 	for i := range entries {
@@ -173,8 +171,7 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to scanlog.Offset, 
 	})
 }
 
-// Skip notes that a node's journal need not be shipped here up to a mark, because it was shipped
-// elsewhere.
+// Skip records that a node's journal need not be shipped to this ledger up to a mark, because it was shipped to a stream.
 func (l *Scans) Skip(ctx context.Context, node string, to scanlog.Offset) error {
 	return l.s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, setNode+` WHERE ledger_nodes.position < excluded.position`, node, to.Position, to.ID.String())
@@ -201,7 +198,7 @@ func shipped(scan func(...any) error) (m scanlog.Offset, err error) {
 	return m, nil
 }
 
-// Shipped implements ledger.Harbour.
+// Shipped implements scanlog.SharedLog.
 func (l *Scans) Shipped(ctx context.Context, node string) (m scanlog.Offset, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
 		m, err = shipped(tx.row(ctx, shippedQuery, node).Scan)
@@ -210,8 +207,8 @@ func (l *Scans) Shipped(ctx context.Context, node string) (m scanlog.Offset, err
 	return m, err
 }
 
-// insert stores events in one transaction; events that are stored already stay as they are. also
-// runs in the same transaction, at a time when no other one stores events.
+// insert stores events in one transaction and ignores events that are already stored; fn runs in the same transaction, while no
+// other transaction stores events.
 func (l *Scans) insert(ctx context.Context, events []scanlog.Event, fn func(pgx.Tx) error) error {
 	l.prepare(ctx, events)
 	for n := 1; ; n++ {
@@ -222,8 +219,7 @@ func (l *Scans) insert(ctx context.Context, events []scanlog.Event, fn func(pgx.
 	}
 }
 
-// raw runs f on a connection, and closes the connection where f may have left it in the middle of
-// something.
+// raw runs f on a connection, and closes the connection if f may have left it in an undefined state.
 func (l *Scans) raw(ctx context.Context, f func(*pgx.Conn) error) error {
 	conn, err := l.s.write.Conn(ctx)
 	if err != nil {
@@ -255,8 +251,8 @@ func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.E
 	if err != nil {
 		return fmt.Errorf("copying scans: %w", err)
 	}
-	// From here on one transaction at a time, so that numbers are in the order of commits: a reader
-	// that asks for what follows a number misses nothing.
+	// From here on only one transaction runs at a time, so that numbers are in commit order: a reader that continues after a number
+	// misses no events.
 	var last int64
 	if err := tx.QueryRow(ctx, `UPDATE sequences SET value = value + $1 WHERE name = 'scan' RETURNING value`,
 		len(events)).Scan(&last); err != nil {
@@ -276,7 +272,7 @@ func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.E
 		return fmt.Errorf("storing scans: %w", err)
 	}
 	if err := s.servers.checkPrimary(c); err != nil {
-		return fmt.Errorf("storing scans: %w", err) // another server took its place meanwhile
+		return fmt.Errorf("storing scans: %w", err) // another server became the primary meanwhile
 	}
 	if err := committing(c, func() error { return tx.Commit(ctx) }); err != nil {
 		return fmt.Errorf("committing scans: %w", err)
@@ -284,18 +280,17 @@ func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.E
 	return nil
 }
 
-// Days that get a partition of their own: years of our era. Scans of all other days share one
-// partition.
+// The days that get their own partition: years of the current era. Scans of all other days share one default partition.
 const (
 	firstDay = 10_000 // 1997
 	lastDay  = 60_000 // 2134
 )
 
-// dayAgain is the delay of another attempt to make a partition, after a long transaction such as an export was in the way.
+// dayAgain is the delay before the next attempt to create a partition, after a long transaction such as an export blocked it.
 const dayAgain = 10 * time.Minute
 
-// prepare makes the partitions for the days of events, and for tomorrow. Where one cannot be made
-// now, its events go to the partition of all other days.
+// prepare creates the partitions for the days of events and for tomorrow. If a partition cannot be created now, its events go to
+// the default partition.
 func (l *Scans) prepare(ctx context.Context, events []scanlog.Event) {
 	now := l.now()
 	today := now.UnixMilli() / millisOfDay
@@ -327,9 +322,9 @@ func (l *Scans) prepare(ctx context.Context, events []scanlog.Event) {
 			refused, is := errors.AsType[*pgconn.PgError](err)
 			switch {
 			case !is || strings.HasPrefix(refused.Code, "57"):
-				delete(l.days, day) // the database is away: the insert will say so
+				delete(l.days, day) // if the database is unreachable, the insert reports it
 				continue
-			case refused.Code != "23514": // then scans of the day lie there already
+			case refused.Code != "23514": // code 23514 = the default partition already contains scans of the day
 				l.days[day] = now.Add(dayAgain)
 			}
 			l.log.WarnContext(ctx, "no partition can be made for the scans of a day; they lie in the one for all others", "day",
@@ -338,9 +333,9 @@ func (l *Scans) prepare(ctx context.Context, events []scanlog.Event) {
 	}
 }
 
-// makeDay makes the partition of a day if there is none.
+// makeDay creates the partition of a day if it does not exist.
 func (t *Tx) makeDay(ctx context.Context, day int64) error {
-	// Without it two nodes that make one at once would make each other fail.
+	// Without this lock, two nodes that create the same partition would make each other fail.
 	if err := t.lock(ctx, "scan days", ""); err != nil {
 		return err
 	}
@@ -358,7 +353,7 @@ func dayName(day int64) string {
 	return dayPrefix + time.UnixMilli(day*millisOfDay).UTC().Format("20060102")
 }
 
-// End implements ledger.Log.
+// End implements scanlog.Log.
 func (l *Scans) End(ctx context.Context) (end int64, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
 		end, err = tx.scansEnd(ctx)
@@ -371,8 +366,7 @@ func (t *Tx) scansEnd(ctx context.Context) (int64, error) {
 	return scalar[int64](ctx, t, `SELECT value FROM sequences WHERE name = 'scan'`)
 }
 
-// PositionBefore implements ledger.Log. An event is at most a day older or younger than
-// the day of its id says.
+// PositionBefore implements scanlog.Log. An event's time differs by at most a day from the day in its id.
 func (l *Scans) PositionBefore(ctx context.Context, moment time.Time) (position int64, err error) {
 	end, err := l.End(ctx)
 	if err != nil {
@@ -388,7 +382,7 @@ func (l *Scans) PositionBefore(ctx context.Context, moment time.Time) (position 
 	return position, nil
 }
 
-// Read implements ledger.Log.
+// Read implements scanlog.Log.
 func (l *Scans) Read(ctx context.Context, start int64) iter.Seq2[scanlog.Entry, error] {
 	upTo, err := l.End(ctx)
 	return func(yield func(scanlog.Entry, error) bool) {
@@ -423,17 +417,18 @@ func (l *Scans) page(ctx context.Context, start, upTo int64) (page []scanlog.Ent
 	return page, err
 }
 
-// scansOf reads a page of events; where users are given, only theirs.
+// scansOf reads a page of events, restricted to users if any are given.
 func (t *Tx) scansOf(ctx context.Context, users []any, start, upTo int64) ([]scanlog.Entry, error) {
 	subject := ""
 	if len(users) > 0 {
 		subject = ` AND user_hash IN (` + t.marks(4, len(users)) + `)`
 	}
-	return list(ctx, t, scanEntry, `SELECT seq, `+scanColumns+` FROM scan_events WHERE seq > $1 AND seq <= $2`+subject+` ORDER BY seq LIMIT $3`,
+	return list(ctx, t, scanEntry,
+		`SELECT seq, `+scanColumns+` FROM scan_events WHERE seq > $1 AND seq <= $2`+subject+` ORDER BY seq LIMIT $3`,
 		append([]any{start, upTo, scansAtOnce}, users...)...)
 }
 
-// usersArgs are users as they are stored.
+// usersArgs returns users in their stored form.
 func usersArgs(users scanlog.Users) (args []any) {
 	for user := range users {
 		if user != (scanlog.UserHash{}) {
@@ -443,25 +438,25 @@ func usersArgs(users scanlog.Users) (args []any) {
 	return args
 }
 
-// scansBetween reads a page of the events of a time.
+// scansBetween selects a page of the events in a time range.
 const scansBetween = `SELECT seq, ` + scanColumns + ` FROM scan_events WHERE seq > $1 AND seq <= $2 AND day BETWEEN $4 AND $5
 	AND at >= $6 AND at < $7 ORDER BY seq LIMIT $3`
 
-// ListRange implements ledger.Log: it reads the partitions in which such events may be.
+// ListRange implements scanlog.Log: it reads only the partitions that can contain events of the time range.
 func (l *Scans) ListRange(ctx context.Context, start int64, from, to time.Time) iter.Seq2[scanlog.Entry, error] {
 	return l.pages(ctx, start, func(tx *Tx, start, upTo int64) ([]scanlog.Entry, error) {
 		return list(ctx, tx, scanEntry, scansBetween, betweenArgs(start, upTo, from, to)...)
 	})
 }
 
-// betweenArgs returns the arguments of scansBetween. The day of an event is that of its id, which may
-// be up to a day before the event's own time or two days after it.
+// betweenArgs returns the arguments of scansBetween. The day of an event comes from its id, and may be up to a day before or two
+// days after the event's own time.
 func betweenArgs(start, upTo int64, from, to time.Time) []any {
 	return []any{start, upTo, scansAtOnce, from.UnixMilli()/millisOfDay - 1, to.UnixMilli()/millisOfDay + 2, from.UnixMilli(),
 		to.UnixMilli()}
 }
 
-// ForUsers implements ledger.Log: the database looks through its table once.
+// ForUsers implements scanlog.Log with a single scan of the table.
 func (l *Scans) ForUsers(ctx context.Context, users scanlog.Users, start int64) iter.Seq2[scanlog.Entry, error] {
 	vs := usersArgs(users)
 	if len(vs) == 0 {
@@ -470,7 +465,7 @@ func (l *Scans) ForUsers(ctx context.Context, users scanlog.Users, start int64) 
 	return l.pages(ctx, start, func(tx *Tx, start, upTo int64) ([]scanlog.Entry, error) { return tx.scansOf(ctx, vs, start, upTo) })
 }
 
-// pages yields events page by page after a position, until a page is not full.
+// pages yields events page by page after a position, until a page is incomplete.
 func (l *Scans) pages(ctx context.Context, start int64,
 	read func(tx *Tx, start, upTo int64) ([]scanlog.Entry, error)) iter.Seq2[scanlog.Entry, error] {
 	upTo, err := l.End(ctx)
@@ -501,7 +496,7 @@ func (l *Scans) pages(ctx context.Context, start int64,
 	}
 }
 
-// Find implements ledger.Log.
+// Find implements scanlog.Log.
 func (l *Scans) Find(ctx context.Context, id scanlog.ScanID) (position int64, err error) {
 	err = l.s.view(ctx, func(tx *Tx) error {
 		return tx.row(ctx, `SELECT seq FROM scan_events WHERE day = $1 AND id = $2`, dayOf(id), id.String()).Scan(&position)
@@ -509,7 +504,7 @@ func (l *Scans) Find(ctx context.Context, id scanlog.ScanID) (position int64, er
 	return position, replaceNoRows(err, scanlog.ErrNoScan)
 }
 
-// Forget implements ledger.Log: it drops the days before the one of a moment.
+// Forget implements scanlog.Log: it drops the partitions of the days before a time.
 func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	first := before.UnixMilli() / millisOfDay
 	var names []string
@@ -523,8 +518,7 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	}
 	for _, name := range names {
 		err := l.s.update(ctx, func(tx *Tx) error {
-			// While this waits for its lock, readers and writers wait behind it: so it must not
-			// wait for long.
+			// While this statement waits for its lock, readers and writers queue behind it, so the wait must be short.
 			if _, err := tx.exec(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
 				return err
 			}
@@ -555,12 +549,12 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	})
 }
 
-// Announce implements ledger.Log.
+// Announce implements scanlog.Log.
 func (l *Scans) Announce(ctx context.Context, user scanlog.UserHash) error {
 	return l.s.AddErasure(ctx, scanlog.Erasure{User: user, UpTo: l.now().UnixMilli()})
 }
 
-// Erase implements ledger.Log. Older events of the user that nodes ship later become anonymous too.
+// Erase implements scanlog.Log. Older events of the user that nodes ship later also become anonymous.
 func (l *Scans) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int64, err error) {
 	vs := usersArgs(users)
 	if len(vs) == 0 {
@@ -584,15 +578,15 @@ func (l *Scans) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n i
 	return n, nil
 }
 
-// Erased implements ledger.Harbour.
+// Erased implements scanlog.SharedLog.
 func (l *Scans) Erased(ctx context.Context, start int64) ([]scanlog.Erasure, error) {
 	return l.s.Erasures(ctx, start)
 }
 
-// AddErasure stores that a user was erased, for older events that were not shipped yet.
+// AddErasure records that a user was erased, for older events that are not shipped yet.
 func (s *Store) AddErasure(ctx context.Context, e scanlog.Erasure) error {
 	err := s.update(ctx, func(tx *Tx) error {
-		// This waits for transactions that are storing scans now; later ones see the erasure.
+		// This waits for transactions that are storing scans now; later transactions see the erasure.
 		if _, err := tx.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'scan'`); err != nil {
 			return err
 		}
@@ -607,7 +601,7 @@ func (s *Store) AddErasure(ctx context.Context, e scanlog.Erasure) error {
 	return nil
 }
 
-// Erasures lists who was erased after a moment in Unix milliseconds.
+// Erasures lists the erased users since a time in Unix milliseconds.
 func (s *Store) Erasures(ctx context.Context, start int64) (all []scanlog.Erasure, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		all, err = list(ctx, tx, func(scan func(...any) error) (e scanlog.Erasure, err error) {
@@ -622,14 +616,13 @@ func (s *Store) Erasures(ctx context.Context, start int64) (all []scanlog.Erasur
 	return all, err
 }
 
-// Close implements ledger.Log; the store stays open.
+// Close implements scanlog.Log; the store stays open.
 func (l *Scans) Close() error { return nil }
 
-// ScansInto makes Load put the scans of an archive into a ledger beside the database, which begin
-// begins with a given id.
+// ScansInto makes Load write the scans of an archive to a ledger beside the database; begin creates this ledger with a given id.
 func (s *Store) ScansInto(begin func(id string) (*scanlog.Restoring, error)) { s.scansInto = begin }
 
-// loadScans writes the rows of scan_events into files.
+// loadScans writes the scan_events rows of an archive to files.
 func (l *Restore) loadScans(ctx context.Context, r io.Reader) (n int64, err error) {
 	id, err := l.tx.ledgerHere(ctx)
 	if err != nil {
@@ -641,7 +634,7 @@ func (l *Restore) loadScans(ctx context.Context, r io.Reader) (n int64, err erro
 		return 0, err
 	}
 	columns := append([]string{"seq"}, strings.Split(scanColumns, ", ")...)
-	// The day follows from the id, but an archive has it as a column too.
+	// The day follows from the id, but an archive also contains it as a column.
 	rows := newRowReader("scan_events", slices.Sorted(slices.Values(append([]string{"day"}, columns...))), r)
 	args := make([]any, len(columns))
 	for ; ; n++ {
@@ -668,7 +661,7 @@ func (l *Restore) loadScans(ctx context.Context, r io.Reader) (n int64, err erro
 	}
 }
 
-// assign puts the values of a row into variables of their types.
+// assign stores the values of a row in typed variables.
 func assign(dst, args []any, columns []string) error {
 	for i := range dst {
 		ok := false
@@ -685,20 +678,19 @@ func assign(dst, args []any, columns []string) error {
 	return nil
 }
 
-// lacksRoom reports whether a row of an archive goes to a partition that was not
-// made yet.
+// lacksRoom reports whether the partition for a row of an archive does not exist yet.
 func (l *Restore) lacksRoom(value any) bool {
-	day, ok := value.(int64) // another type is refused later
+	day, ok := value.(int64) // a value of another type is rejected later
 	return ok && !l.days[day] && day >= firstDay && day <= lastDay
 }
 
-// makeRoom makes the partition of a day.
+// makeRoom creates the partition of a day.
 func (l *Restore) makeRoom(ctx context.Context, day int64) error {
 	l.days[day] = true
 	return l.tx.makeDay(ctx, day)
 }
 
-// finish puts the files of scans in their place.
+// finish moves the files of scans into place.
 func (l *Restore) finish(ctx context.Context) error {
 	if l.restoring == nil {
 		return nil
@@ -714,7 +706,7 @@ func (l *Restore) finish(ctx context.Context) error {
 	return err
 }
 
-// cancel removes the files of a Load that failed.
+// cancel deletes the files of a failed Load.
 func (l *Restore) cancel() {
 	if l.restoring != nil {
 		l.restoring.Cancel()

@@ -8,10 +8,9 @@ import (
 	"time"
 )
 
-// sealed lists every column with texts that the vault sealed, the columns that name its rows, and
-// the place (vault.Key.Seal) without these names. The texts of a column that is missing here would
-// become unreadable when the master key is turned; a test compares this list with the places in the
-// code. Where several columns name a row, "/" stands between them.
+// sealed lists every column with sealed texts, the columns that identify its rows, and the place argument of sealer.Key.Seal
+// without the row names. Texts in a column that is missing here would become unreadable after a rotation of the master key; a test
+// compares this list with the code. If several columns identify a row, they are joined by "/".
 var sealed = []sealedColumn{
 	{"access_tokens", "sealed", []string{"hash"}, "access_tokens/"},
 	{"accounts", "marketcode_key", []string{"appid"}, "accounts/marketcode_key/"},
@@ -29,11 +28,10 @@ type sealedColumn struct {
 	place         string
 }
 
-// ErrInUse is returned where no other process may use the database.
+// ErrInUse is returned if exclusive use of the database is needed but another process uses it.
 var ErrInUse = errors.New("the database is in use by a running qrjump: stop every one first")
 
-// OpenAlone is Open for work that allows no other process on the database or
-// in the folder. ErrInUse.
+// OpenAlone is Open with exclusive use of the database and the data folder. ErrInUse.
 func OpenAlone(ctx context.Context, t Target) (*Store, error) {
 	t.alone = true
 	s, err := connect(ctx, t)
@@ -52,9 +50,8 @@ func OpenAlone(ctx context.Context, t Target) (*Store, error) {
 	return s, nil
 }
 
-// onceFree runs f, and repeats it for up to ten seconds while it fails with ErrInUse: PostgreSQL
-// needs a moment to notice that a process has ended, and seconds where a commit was under way on a
-// busy disk.
+// onceFree runs f, and retries it for up to ten seconds while it fails with ErrInUse: PostgreSQL needs a moment to notice that a
+// process has ended, and seconds if a commit was in progress on a busy disk.
 func onceFree(ctx context.Context, f func() error) error {
 	for n := 1; ; n++ {
 		err := f()
@@ -68,9 +65,9 @@ func onceFree(ctx context.Context, f func() error) error {
 	}
 }
 
-// Reseal replaces every sealed text by the result of key (for those of vault_keys) or column (for all others), in one transaction
-// with exclusive use of the database. It returns how many texts the columns had. ErrInUse. It may run both functions again after a
-// conflict.
+// Reseal replaces every sealed text by the result of key (for texts in vault_keys) or column (for all others), in one transaction
+// with exclusive use of the database. Reseal returns the number of texts in the columns. ErrInUse. Reseal may call both functions
+// again after a conflict.
 func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (string, error),
 	column func(place, sealed string) (string, error)) (n int, err error) {
 	if err := s.engine.overwrite(ctx, s.write); err != nil {
@@ -101,7 +98,7 @@ func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (strin
 	return n, err
 }
 
-// resealPage is the number of rows that are in memory at a time.
+// resealPage is the number of rows that are held in memory at a time.
 const resealPage = 500
 
 type sealedRow struct {
@@ -109,7 +106,7 @@ type sealedRow struct {
 	text string
 }
 
-// reseal replaces the text in a column of every row that has one there.
+// reseal replaces the text in a column of every row in which the column is not empty.
 func (t *Tx) reseal(ctx context.Context, table, column string, keys []string, anew func(names []string, old string) (string, error)) error {
 	columns := strings.Join(keys, ", ")
 	scan := func(scan func(...any) error) (r sealedRow, err error) {
@@ -154,8 +151,8 @@ func (t *Tx) reseal(ctx context.Context, table, column string, keys []string, an
 	}
 }
 
-// Fence sets the sealed key that this process works with. If the master key is rotated while the process has no connection, it gets
-// no new one: it would seal with a key that does not exist any more.
+// Fence sets the sealed key that this process works with. If the master key is rotated while the process is disconnected, the
+// process cannot connect again, because it would seal with a deleted key.
 func (s *Store) Fence(name, sealed string) { s.fence.Store(&fence{name, sealed}) }
 
 type fence struct{ name, sealed string }

@@ -20,7 +20,7 @@ func (t codeQueries) SerialsByNumber(ctx context.Context, batch int64, numbers [
 	return found, serialsIn(ctx, t.Tx, batch, `serial`, numbers, func(s codes.Serial) { found[s.Serial] = s.Index })
 }
 
-// serialsIn gives the rows of a batch whose column has one of some values.
+// serialsIn passes to f the rows of a batch whose column has one of the given values.
 func serialsIn[T any](ctx context.Context, t *Tx, batch int64, column string, wanted []T, f func(codes.Serial)) error {
 	scan := func(scan func(...any) error) (s codes.Serial, err error) {
 		err = scan(&s.Index, &s.Serial)
@@ -58,8 +58,7 @@ func (t codeQueries) SerialsBeginning(ctx context.Context, batches []int64, part
 	return found[:min(len(found), limit)], err
 }
 
-// PutSerials implements codes.Tx. The log of changes has a checksum of the numbers in place of the
-// numbers.
+// PutSerials implements codes.Tx. The audit log contains a checksum of the serial numbers instead of the numbers.
 func (t codeQueries) PutSerials(ctx context.Context, batch int64, all []codes.Serial) error {
 	sum := sha256.New()
 	err := inPieces(all, func(serials []codes.Serial) error {

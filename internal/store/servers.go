@@ -17,26 +17,26 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// servers are those that a URL names. A promotion begins a timeline with a higher number. A primary that was not stopped goes
-// on with the old one: nothing of what it takes now is on the new one. So a connection is used only where no server of a later
-// timeline is known. Decision 58.
+// servers holds the state of the PostgreSQL servers in a URL. A promotion starts a timeline with a higher number. A primary that
+// was not stopped continues the old timeline, and its new changes are missing on the new timeline. So a connection is used only if
+// no server with a later timeline is known. Decision 58.
 type servers struct {
 	each []*pgx.ConnConfig
-	bell atomic.Pointer[pgx.Conn] // listens; nil = nothing does
-	// closeTo ends the connections of a kind, and what waits for a word on them: an old primary whose replica has gone to the new one
-	// lets a commit wait for ever. nil = there are none yet.
+	bell atomic.Pointer[pgx.Conn] // LISTEN connection; nil = none
+	// closeTo closes the connections to matching servers and aborts waits on them: on an old primary whose replica follows the new
+	// primary, a commit waits forever; nil = no connections yet.
 	closeTo func(old func(serverStatus) bool)
 
 	mu      sync.Mutex
-	highest map[string]int64 // the latest timeline that was ever seen, of each system
-	tied    map[string]bool  // two servers of a system take writes on one timeline
+	highest map[string]int64 // latest timeline ever seen, by system identifier
+	tied    map[string]bool  // systems in which two servers accept writes on the same timeline
 }
 
-// serverStatus is a server's own report. Every role may ask for it.
+// serverStatus is the state that a server reports about itself. Every database role may query this state.
 type serverStatus struct {
-	system   string // a primary and its replicas have the same; "" = it does not say
-	timeline int64  // on which it takes writes; 0 = it takes none
-	started  string // tells two servers from two names of one
+	system   string // system identifier, shared by a primary and its replicas; "" = not reported
+	timeline int64  // timeline on which the server accepts writes; 0 = read-only
+	started  string // start time, which distinguishes two servers from two names of the same server
 }
 
 const standQuery = `SELECT (SELECT system_identifier FROM pg_control_system())::text,
@@ -44,7 +44,7 @@ const standQuery = `SELECT (SELECT system_identifier FROM pg_control_system())::
 		ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END,
 	pg_postmaster_start_time()::text, to_regclass('timelines') IS NOT NULL`
 
-// standOf asks a server. One that refuses to say is compared with no other.
+// standOf queries the status of a server. A server that does not report its status is not compared with others.
 func standOf(ctx context.Context, c *pgconn.PgConn) (st serverStatus, marks bool, err error) {
 	rows, err := rowsFrom(ctx, c, standQuery)
 	if _, refused := errors.AsType[*pgconn.PgError](err); refused && !c.IsClosed() {
@@ -58,7 +58,7 @@ func standOf(ctx context.Context, c *pgconn.PgConn) (st serverStatus, marks bool
 	return st, rows[0][3] == "t", err
 }
 
-// rowsFrom returns the rows that a question brings.
+// rowsFrom returns the result rows of a query.
 func rowsFrom(ctx context.Context, c *pgconn.PgConn, query string) (rows [][]string, err error) {
 	results, err := c.Exec(ctx, query).ReadAll()
 	if err != nil || len(results) == 0 {
@@ -74,12 +74,12 @@ func rowsFrom(ctx context.Context, c *pgconn.PgConn, query string) (rows [][]str
 	return rows, nil
 }
 
-// oldPrimaryError is of a server that takes writes and must not.
+// oldPrimaryError is the error for a server that accepts writes although it was replaced.
 type oldPrimaryError struct {
 	own, highest int64
 }
 
-// advice says what to do as well: all who are refused read it, and not the log alone.
+// advice returns what to do, because every rejected client reads it, not only the log.
 func (e *oldPrimaryError) advice() string {
 	if e.own == e.highest {
 		return fmt.Sprintf("%s on timeline %d, one of which is to be stopped", tiedDatabase, e.own)
@@ -91,7 +91,7 @@ func (e *oldPrimaryError) Error() string {
 	return fmt.Sprintf("timeline %d, the latest seen is %d", e.own, e.highest)
 }
 
-// compare returns an oldPrimaryError of a server that others took the place of.
+// compare returns an oldPrimaryError if the server was replaced by a server with a later timeline.
 func (v *servers) compare(st serverStatus) error {
 	if v == nil || st.system == "" || st.timeline == 0 {
 		return nil
@@ -104,7 +104,7 @@ func (v *servers) compare(st serverStatus) error {
 	return nil
 }
 
-// raise notes that a timeline was seen.
+// raise records a timeline that was seen.
 func (v *servers) raise(system string, timeline int64) {
 	if system == "" || timeline == 0 {
 		return
@@ -114,10 +114,11 @@ func (v *servers) raise(system string, timeline int64) {
 	v.highest[system] = max(v.highest[system], timeline)
 }
 
-// standing is the key under which a connection keeps its server's report.
+// standing is the key under which a connection stores the status of its server.
 const standing = "standing"
 
-// enter lets a new connection in, after what the URL wants of its server; else pgx goes on with the next one.
+// enter returns a validation function for new connections that runs after the target checks of the URL; if it fails, pgx tries the
+// next server.
 func (v *servers) enter(wanted pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, c *pgconn.PgConn) error {
 		if wanted != nil {
@@ -135,30 +136,30 @@ func (v *servers) enter(wanted pgconn.ValidateConnectFunc) pgconn.ValidateConnec
 	}
 }
 
-// checkPrimary returns an oldPrimaryError of a connection to a server that others took the place of since.
+// checkPrimary returns an oldPrimaryError if the server of a connection was replaced since.
 func (v *servers) checkPrimary(c *pgx.Conn) error {
 	st, _ := c.PgConn().CustomData()[standing].(serverStatus)
 	return v.compare(st)
 }
 
-// Server is one that takes writes.
+// Server is a database server that accepts writes.
 type Server struct {
 	Name     string // host and port
 	Timeline int64
-	Old      bool // no change goes there
+	Old      bool // replaced by a later primary, so changes are not sent there
 
 	serverStatus
 }
 
-// Servers is the result of asking them.
+// Servers is the result of querying all servers.
 type Servers struct {
-	Writing []Server // the latest timeline first
-	Silent  []string // names of those that do not answer
-	// Missing: a later timeline was seen than that of any server which answers.
-	Missing int64 // 0 = none was
+	Writing []Server // sorted by timeline, latest first
+	Silent  []string // names of the servers that did not respond
+	// Missing is a timeline that was seen but is later than the timelines of all responding servers.
+	Missing int64 // 0 = none
 }
 
-// Primaries returns the number of servers that take writes, as far as is known.
+// Primaries returns the number of known servers that accept writes.
 func (s Servers) Primaries() int {
 	if s.Missing > 0 {
 		return len(s.Writing) + 1
@@ -166,15 +167,15 @@ func (s Servers) Primaries() int {
 	return len(s.Writing)
 }
 
-// askTime is the time that a server may take to say whether it takes writes. A start waits for others no longer than startGrace
-// after one has answered: it knows of what they say ten seconds later, as a node that runs.
+// askTime is the timeout for querying whether a server accepts writes. After the first response, a start waits for other servers no
+// longer than startGrace; a running node learns their status ten seconds later.
 const (
 	askTime    = 3 * time.Second
 	startGrace = 500 * time.Millisecond
 )
 
-// AskServers asks each server of PostgreSQL that the URL names whether it takes writes, and leaves word of the latest timeline on
-// each that does: a node that sees the old one alone reads it there. Of an embedded database there is nothing to ask.
+// AskServers queries each PostgreSQL server in the URL for whether it accepts writes, and records the latest timeline on each that
+// does, so that a node that reaches only the old primary reads it there. An embedded database needs no query.
 func (s *Store) AskServers(ctx context.Context) Servers {
 	if s.servers == nil {
 		return Servers{}
@@ -182,7 +183,7 @@ func (s *Store) AskServers(ctx context.Context) Servers {
 	return s.servers.ask(ctx, askTime)
 }
 
-// ask gives those that are silent no more than grace from when another one has answered.
+// ask queries all servers; after the first response, the others get no more than grace.
 func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -190,7 +191,7 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 	heard := v.hearAll(ctx, configs, grace)
 	writing, highest, tied := primaries(heard)
 	if len(tied) > 0 {
-		// A server that was restarted between the answers by two of its names is not there twice.
+		// A server that was restarted between the responses under two of its names is not listed twice.
 		for i, h := range heard {
 			if h != nil && !h.isRunning(ctx) {
 				h.end()
@@ -234,17 +235,17 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 	}
 	all.Wait()
 	if c := v.bell.Load(); c != nil && v.checkPrimary(c) != nil {
-		c.PgConn().Conn().Close() // its listener listens anew
+		c.PgConn().Conn().Close() // closed, so that the listener connects again
 	}
 	return found
 }
 
-// addressed returns a configuration for each server: a name may be that of several.
+// addressed returns a configuration for each server: a host name may resolve to several servers.
 func (v *servers) addressed(ctx context.Context) (configs []*pgx.ConnConfig) {
 	for _, config := range v.each {
 		var addresses []string
 		if net.ParseIP(config.Host) == nil && !strings.HasPrefix(config.Host, "/") && config.LookupFunc != nil {
-			addresses, _ = config.LookupFunc(ctx, config.Host) // connecting reports an error in a name
+			addresses, _ = config.LookupFunc(ctx, config.Host) // the connection attempt reports an error in a name
 		}
 		if len(addresses) < 2 {
 			configs = append(configs, config)
@@ -259,7 +260,7 @@ func (v *servers) addressed(ctx context.Context) (configs []*pgx.ConnConfig) {
 	return configs
 }
 
-// hearAll asks all; nil = one does not answer.
+// hearAll queries all servers; nil = no response.
 func (v *servers) hearAll(ctx context.Context, configs []*pgx.ConnConfig, grace time.Duration) []*polled {
 	ctx, cancelFunc := context.WithCancel(ctx)
 	defer cancelFunc()
@@ -277,8 +278,8 @@ func (v *servers) hearAll(ctx context.Context, configs []*pgx.ConnConfig, grace 
 	return heard
 }
 
-// primaries returns the servers that take writes, the latest timeline of each system, and the systems of which two servers write on
-// the latest one.
+// primaries returns the servers that accept writes, the latest timeline of each system, and the systems with two writable servers
+// on the latest timeline.
 func primaries(all []*polled) (writing []Server, highest map[string]int64, tied map[string]bool) {
 	seen := map[serverStatus]bool{}
 	highest, tied = map[string]int64{}, map[string]bool{}
@@ -299,16 +300,16 @@ func primaries(all []*polled) (writing []Server, highest map[string]int64, tied 
 	return writing, highest, tied
 }
 
-// polled is a server that answered.
+// polled is a server that responded.
 type polled struct {
 	serverStatus
 	name  string
 	conn  *pgx.Conn
-	marks bool  // it has the table of timelines
-	mark  int64 // the latest that was written down there
+	marks bool  // the table of timelines exists
+	mark  int64 // latest timeline in this table
 }
 
-// hear asks one server; nil = it does not answer.
+// hear queries a single server; nil = no response.
 func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *polled {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
@@ -326,16 +327,16 @@ func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *polled {
 	return h
 }
 
-// isRunning reports whether the server goes on that was heard.
+// isRunning reports whether the queried server is still running.
 func (h *polled) isRunning(ctx context.Context) bool {
 	currentStatus, _, err := standOf(ctx, h.conn.PgConn())
 	return err == nil && currentStatus == h.serverStatus
 }
 
-// leaveWord writes down which timeline is the latest where the server's own is older, and ends the connection. Word that cannot
-// be left now is left later.
+// leaveWord records the latest timeline on a server whose own timeline is older, and closes the connection. A failed attempt is
+// repeated at the next round.
 func (h *polled) leaveWord(ctx context.Context, highest int64) {
-	// Another server that is silent may have taken all the time there was.
+	// Another silent server may have used up the whole timeout.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if h.marks && h.timeline > 0 && max(h.timeline, h.mark) < highest {
@@ -351,13 +352,13 @@ func (h *polled) end() {
 	_ = h.conn.Close(ctx)
 }
 
-// eachServer returns a configuration for each server that a URL names.
+// eachServer returns a configuration for each server in a URL.
 func eachServer(config *pgx.ConnConfig) (all []*pgx.ConnConfig) {
 	ways := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
 	for _, host := range hostsOf(config) {
 		connConfig := config.Copy()
 		connConfig.ValidateConnect, connConfig.DialFunc = nil, dialer.DialContext
-		// An old primary without its replica must not block a node that writes its fence.
+		// Writing the mark to an old primary must not block because its replica is missing.
 		connConfig.RuntimeParams["synchronous_commit"] = "local"
 		connConfig.Host, connConfig.Fallbacks = "", nil
 		for _, way := range ways {

@@ -13,35 +13,36 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// silence is the time for which PostgreSQL may send nothing for a statement, except a commit, before its connection is given up.
-// Without it a call would wait for ever when the network has lost its way, and would hold its connection and its locks all that
-// time. It is no statement_timeout: that would also end the wait of a commit for the replica, and PostgreSQL calls such a commit a
+// silence is the time that PostgreSQL may send nothing for a statement, except a commit, before its connection is closed. Without
+// this timeout, a call would wait forever after a network failure, and would hold its connection and its locks. A statement_timeout
+// is no alternative: it would also interrupt a commit that waits for the replica, and PostgreSQL reports such a commit as a
 // success.
 const silence = time.Minute
 
-// connectTime is the timeout of a connection attempt, if the URL does not say connect_timeout.
+// connectTime is the timeout of a connection attempt, unless the URL sets connect_timeout.
 const connectTime = 5 * time.Second
 
-// dialer finds dead peers within half a minute: those of idle connections, and those that take nothing of what was sent.
+// dialer detects dead peers within half a minute: peers of idle connections, and peers that do not acknowledge sent data.
 var dialer = net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 	Control: untaken}
 
-// deadlines holds the read timeouts of the connections of a store. While it is true they wait as long as it takes.
+// deadlines holds the read timeouts of the connections of a store. While the value is true, reads wait without a timeout.
 type deadlines struct {
 	atomic.Bool
-	limit atomic.Int64 // nanoseconds; 0 = silence
+	limit atomic.Int64 // nanoseconds; 0 = the constant silence
 
 	mu    sync.Mutex
 	lines map[*deadlineConn]struct{} // that are open
 }
 
-// At the end of a process a word may take lastWord. After one that did not come, others have nextWord: they would wait for the same.
+// At the end of a process a response may take lastWord. After one response timed out, others get nextWord, because they would wait
+// for the same server.
 const lastWord, nextWord = time.Second, 100 * time.Millisecond
 
-// errStopping is returned to callers that want another connection when the process has no more time.
+// errStopping is returned to callers that need a new connection after the process has run out of time.
 var errStopping = errors.New("the process ends: it makes no connection any more")
 
-// end shortens all waits, those that have begun included, and refuses new connections.
+// end shortens all waits, including those in progress, and rejects new connections.
 func (p *deadlines) end() {
 	p.limit.CompareAndSwap(0, int64(lastWord))
 	p.mu.Lock()
@@ -51,16 +52,16 @@ func (p *deadlines) end() {
 	}
 }
 
-// ending reports whether there is no more time.
+// ending reports whether the process has run out of time.
 func (p *deadlines) ending() bool { return p.limit.Load() != 0 }
 
 // current returns the current read timeout.
 func (p *deadlines) current() time.Duration { return cmp.Or(time.Duration(p.limit.Load()), silence) }
 
-// listening returns the dialer of one connection to PostgreSQL that ends after a silence. pgx dials once more to cancel what a
-// connection was about when that ended. A commit is never cancelled: PostgreSQL would show it to everybody without its replica.
+// listening returns the dialer for one PostgreSQL connection with a silence timeout; pgx dials again to cancel a running statement
+// after a timeout. A commit is never cancelled: PostgreSQL would make the commit visible before its replica has it.
 //
-// stands notes on the line what the server said of itself.
+// The function stands records the server's reported status on the connection.
 func (p *deadlines) listening() (dial func(ctx context.Context, network, address string) (net.Conn, error), stands func(*pgconn.PgConn)) {
 	var line atomic.Pointer[deadlineConn]
 	stands = func(c *pgconn.PgConn) {
@@ -91,7 +92,7 @@ func (p *deadlines) listening() (dial func(ctx context.Context, network, address
 	}, stands
 }
 
-// closeTo closes the connections to servers of a kind. A statement that waits there fails: its connection is lost.
+// closeTo closes the connections to matching servers. A statement that waits there fails with a lost connection.
 func (p *deadlines) closeTo(old func(serverStatus) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,20 +103,20 @@ func (p *deadlines) closeTo(old func(serverStatus) bool) {
 	}
 }
 
-// deadlineConn is a connection whose reads end after a silence.
+// deadlineConn is a connection whose reads time out after a silence.
 type deadlineConn struct {
 	net.Conn
 	patience *deadlines
-	stand    atomic.Pointer[serverStatus] // what its server said of itself; nil = it was not asked
-	waits    atomic.Bool                  // for the statement that was sent last, however long it is silent
-	// A commit was sent, and its outcome is not known yet. It waits for the replica as long as that takes: given up, it would go on
-	// waiting in the server, and the next one beside it, until no connection is free.
+	stand    atomic.Pointer[serverStatus] // status reported by the server; nil = not queried
+	waits    atomic.Bool                  // no timeout for the statement that was sent last
+	// A COMMIT was sent, and its outcome is unknown. A COMMIT waits for the replica without a timeout: an abandoned COMMIT would
+	// keep waiting in the server, and the next one beside it, until all connections are in use.
 	commits atomic.Bool
 
 	mu sync.Mutex
-	// until is the deadline of the user of the connection; zero = none.
+	// until is the read deadline set by the user of the connection; zero = none.
 	until time.Time
-	// since is the time at which the waiting read began; zero = none does.
+	// since is the time at which the current read started; zero = no read is waiting.
 	since time.Time
 }
 
@@ -159,24 +160,24 @@ func (c *deadlineConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// begin sets the deadline of one read.
+// begin sets the deadline of a read.
 func (c *deadlineConn) begin() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.since = time.Now() // of a socket: real time
+	c.since = time.Now() // socket deadlines use real time
 	return c.bound()
 }
 
-// end bounds the read that waits, if one does.
+// end shortens the deadline of a waiting read.
 func (c *deadlineConn) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.since.IsZero() {
-		_ = c.bound() // a connection that is closed waits no more
+		_ = c.bound() // a closed connection has no waiting read
 	}
 }
 
-// bound lets a read wait from since on as long as its user wants, or until the silence is too long.
+// bound sets the deadline of a read to the user's deadline or to the end of the silence timeout, counted from since.
 func (c *deadlineConn) bound() error {
 	end := c.since.Add(c.patience.current())
 	if !c.patience.ending() && (c.patience.Load() || c.waits.Load() || c.commits.Load()) || !c.until.IsZero() && c.until.Before(end) {

@@ -23,7 +23,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
 )
 
-// Saved is the state of an emulator under a name.
+// Saved is a named saved state of an emulator.
 type Saved struct {
 	Name    string
 	At      time.Time
@@ -36,10 +36,10 @@ type Saved struct {
 // MaxSaved is the maximum number of saved states.
 const MaxSaved = 20
 
-// maxState bounds the rows of a saved state, in bytes.
+// maxState is the maximum size of the rows of a saved state in bytes.
 const maxState = 128 << 20
 
-// The reasons not to save or load a state.
+// The reasons for which a state cannot be saved or loaded.
 var (
 	ErrNotSaved     = errors.New("there is no snapshot of this name")
 	ErrManySaved    = fmt.Errorf("there are %d snapshots, which is the most there can be: delete one", MaxSaved)
@@ -57,7 +57,7 @@ func scanSaved(scan func(...any) error) (item Saved, err error) {
 	return item, err
 }
 
-// SaveState saves the state under a name, in the place of the one before. ErrManySaved, ErrLargeState.
+// SaveState saves the state under a name, and replaces an earlier state with this name. ErrManySaved, ErrLargeState.
 func (s *Store) SaveState(ctx context.Context, name, program string, t time.Time) (Saved, error) {
 	item := Saved{Name: name, At: t, Program: program}
 	var data string
@@ -93,7 +93,7 @@ func (s *Store) SaveState(ctx context.Context, name, program string, t time.Time
 	})
 }
 
-// SavedStates lists what is saved, by name.
+// SavedStates lists the saved states by name.
 func (s *Store) SavedStates(ctx context.Context) ([]Saved, error) {
 	return viewed(ctx, s, func(tx *Tx) ([]Saved, error) {
 		return list(ctx, tx, scanSaved, `SELECT `+savedColumns+` FROM snapshots ORDER BY name`)
@@ -111,9 +111,9 @@ func (s *Store) DeleteSaved(ctx context.Context, name string) error {
 	})
 }
 
-// LoadState puts a saved state in the place of what there is, all of it or nothing. What was saved by an earlier program is
-// migrated before. Keys and numbers stay; logs and statistics begin anew, the log of changes with
-// what there is. ErrNotSaved, ErrSavedByNewer, ErrDamaged.
+// LoadState replaces all current data by a saved state, in one transaction. A state that an earlier program saved is migrated
+// first. Keys and sequence numbers are kept; logs and statistics start empty, except that the audit log starts with the loaded
+// data. ErrNotSaved, ErrSavedByNewer, ErrDamaged.
 func (s *Store) LoadState(ctx context.Context, name string) (item Saved, err error) {
 	var data string
 	err = s.view(ctx, func(tx *Tx) error {
@@ -137,14 +137,14 @@ func (s *Store) LoadState(ctx context.Context, name string) (item Saved, err err
 	if err != nil {
 		return item, err
 	}
-	// The server is silent during a COPY.
+	// The database server sends no data during a COPY.
 	if s.patient != nil && !s.patient.Swap(true) {
 		defer s.patient.Store(false)
 	}
 	return item, s.update(ctx, func(tx *Tx) error { return tx.becomes(ctx, name, data) })
 }
 
-// checkSaved returns ErrDamaged for a state with rows that cannot be read.
+// checkSaved returns ErrDamaged if rows of a state cannot be read.
 func (t *Tx) checkSaved(ctx context.Context, data string) error {
 	tables := stateTables()
 	return eachSaved(data, func(table, text string) error {
@@ -166,8 +166,8 @@ func (t *Tx) checkSaved(ctx context.Context, data string) error {
 	})
 }
 
-// becomes empties the database and fills it with a state. ErrDamaged where the database refuses a row, or a row has a value of
-// which nothing can be made.
+// becomes empties the database and fills it with a state. becomes returns ErrDamaged if the database rejects a row, or a row has an
+// invalid value.
 func (t *Tx) becomes(ctx context.Context, name, data string) error {
 	if err := t.empty(ctx); err != nil {
 		return err
@@ -191,7 +191,7 @@ func (t *Tx) fill(ctx context.Context, name, data string) error {
 	}); err != nil {
 		return err
 	}
-	// The scans of before are gone: webhooks hear of those that come.
+	// The earlier scans are deleted; webhooks receive only new scans.
 	if err := t.webhooks().HoldReader(ctx, webhooks.ScanSource); err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (t *Tx) fill(ctx context.Context, name, data string) error {
 	return t.noteFound(ctx)
 }
 
-// noteFound notes in a log that begins what there is already: from then on it says of each thing how it became what it is.
+// noteFound records the existing objects in a new audit log, so that the log explains the history of every object from then on.
 func (t *Tx) noteFound(ctx context.Context) error {
 	instant, did := t.keeping.clockNow(), "found"
 	err := noteEach(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules ORDER BY id`, func(r rules.Rule) error {
@@ -236,13 +236,13 @@ func (t *Tx) noteFound(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The number of a GS1 key is that of its first put.
+	// The number of a GS1 key is the number of its first put.
 	return noteEach(ctx, t, gs1Rows.scan, `SELECT `+gs1Rows.columns+` FROM gs1_links ORDER BY key`, func(r gs1Row) error {
 		return t.note(ctx, ofGS1, r.Key, "put", r.Entry)
 	})
 }
 
-// noteEach notes something of each row of a query.
+// noteEach records an audit entry for each row of a query.
 func noteEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query string, note func(T) error) error {
 	rows, err := list(ctx, t, scan, query)
 	for i := range rows {
@@ -256,7 +256,7 @@ func noteEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (
 	return t.writeNoted(ctx)
 }
 
-// stateTables returns the tables of a saved state.
+// stateTables returns the names of the tables in a saved state.
 func stateTables() (names []string) {
 	for _, t := range schema {
 		if t.order != "" && !t.kept && !t.log {
@@ -266,10 +266,10 @@ func stateTables() (names []string) {
 	return names
 }
 
-// savedTable is a table of a saved state: its rows as lines of JSON.
+// savedTable is a table of a saved state, with its rows as JSON lines.
 type savedTable struct{ Table, Rows string }
 
-// state is a text with every table of a state, and how many rows each has.
+// state is the text of a saved state, with every table, and the row count of each table.
 type state struct {
 	text string
 	rows map[string]int64
@@ -296,7 +296,7 @@ func stateOf(ctx context.Context, p *Snapshot) (state, error) {
 	return st, err
 }
 
-// limited takes no more bytes than it may: ErrLargeState.
+// limited is a writer with a maximum size; beyond it, it returns ErrLargeState.
 type limited struct {
 	bytes.Buffer
 	left int
@@ -309,9 +309,9 @@ func (l *limited) Write(b []byte) (int, error) {
 	return l.Buffer.Write(b)
 }
 
-// eachSaved runs f on each table of a state.
+// eachSaved calls f for each table of a state.
 func eachSaved(data string, f func(table, rows string) error) error {
-	// The errors are not wrapped: an unexpected end would count as that of a connection.
+	// The errors are not wrapped, because a wrapped unexpected EOF would be treated as a lost connection.
 	zip, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, strings.NewReader(data)))
 	if err != nil {
 		return fmt.Errorf("%w: %v", ErrDamaged, err)
@@ -329,8 +329,8 @@ func eachSaved(data string, f func(table, rows string) error) error {
 	}
 }
 
-// migrated returns a state of an earlier schema as this program would have saved it: an embedded database of its own is filled with
-// it, migrated and read.
+// migrated converts a state of an earlier schema to this program's schema: it loads the state into a temporary embedded database,
+// migrates this database and reads it back.
 func migrated(ctx context.Context, data string, schema int64) (text string, err error) {
 	dir, err := os.MkdirTemp("", "qrjump-snapshot-")
 	if err != nil {

@@ -50,7 +50,7 @@ func (t statisticsQueries) PutStatisticsState(ctx context.Context, s stats.State
 	return err
 }
 
-// tupleColumns are all dimensions except the rule.
+// tupleColumns lists the columns of all dimensions except the rule.
 const tupleColumns = `activity, brand, product, batch, app, source, result, region`
 
 func tupleArgs(args []any, t *stats.Tuple) []any {
@@ -72,7 +72,7 @@ func (t statisticsQueries) AddScanCounts(ctx context.Context, list []stats.Count
 	return t.putCounts(ctx, ` scans = statistics_counts.scans + excluded.scans, firsts = statistics_counts.firsts + excluded.firsts`, list)
 }
 
-// putCounts stores rows; set says what becomes of a row that exists already.
+// putCounts inserts rows; set is the SQL that updates a row that already exists.
 func (t statisticsQueries) putCounts(ctx context.Context, set string, list []stats.CountRow) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_counts (per, at, rule, tuple, scans, firsts)`,
 		` ON CONFLICT (per, at, rule, tuple) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
@@ -102,7 +102,7 @@ func scanCodeCount(scan func(...any) error) (r alarms.Row, err error) {
 	return r, err
 }
 
-// scanCodeJudged is scanCodeCount, and also reads when an alarm of the code was last dismissed.
+// scanCodeJudged is scanCodeCount that also reads when an alarm of the code was last dismissed.
 func scanCodeJudged(scan func(...any) error) (r alarms.Row, err error) {
 	var dismissed int64
 	r, err = scanCodeCount(func(dst ...any) error { return scan(append(dst, &dismissed)...) })
@@ -252,8 +252,7 @@ func (t statisticsQueries) RecallLedger(ctx context.Context, ledger string) (l s
 	return l, err
 }
 
-// rememberLedger notes, for a ledger that is no longer counted, up to where it was counted and up
-// to where its users were.
+// rememberLedger records, for a ledger that is no longer counted, the position up to which its scans and its users were counted.
 func (t statisticsQueries) rememberLedger(ctx context.Context, ledger string, position, users int64) error {
 	_, err := t.exec(ctx, `INSERT INTO ledgers (id, here, position, last, folded) VALUES ($1, 0, $2, '', $3)
 		ON CONFLICT (id) DO UPDATE SET position = excluded.position, folded = excluded.folded`, ledger, position, users)
@@ -295,8 +294,8 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 	return err
 }
 
-// LeaveStream notes the last scan that this server shipped to the stream that was counted until
-// now. Up to that scan the journal counts as counted and told.
+// LeaveStream records the last scan that this server shipped to the stream that was counted until now. Up to this scan, the journal
+// is considered counted and delivered to webhooks.
 func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Offset) error {
 	return s.update(ctx, func(tx *Tx) error {
 		state, err := tx.statistics().StatisticsState(ctx)
@@ -321,8 +320,8 @@ func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.Off
 	return t.taken(ctx, `scan_origins`)
 }
 
-// everyJournal is a row of scan_told in the place of a node. Where it exists, nothing was told of a
-// journal that has no row.
+// everyJournal is the key of a marker row in scan_told that stands for no node. If the marker exists, no scans were delivered from
+// a journal without a row.
 const everyJournal = ""
 
 func (t webhookQueries) Told(ctx context.Context) (sets map[string]*scanlog.OffsetSet, all bool, err error) {
@@ -332,7 +331,7 @@ func (t webhookQueries) Told(ctx context.Context) (sets map[string]*scanlog.Offs
 	return sets, all, err
 }
 
-// taken reads which events of each journal were counted, or told, by the table.
+// taken reads from a table which events of each journal were counted or delivered.
 func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]*scanlog.OffsetSet, error) {
 	all := map[string]*scanlog.OffsetSet{}
 	_, err := list(ctx, t.Tx, func(scan func(...any) error) (n struct{}, err error) {
@@ -368,8 +367,7 @@ func (t statisticsQueries) putTaken(ctx context.Context, table string, sets map[
 	return nil
 }
 
-// BeginOrigin notes that a journal's events are counted and told up to a position, unless something
-// is known of the journal already.
+// BeginOrigin records that a journal's events are counted and delivered up to a position, unless the journal already has a record.
 func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error {
 	return s.update(ctx, func(tx *Tx) error {
 		n, err := tx.exec(ctx, `INSERT INTO scan_origins (node, up_to, beyond) VALUES ($1, $2, '') ON CONFLICT (node) DO NOTHING`, node,
@@ -383,7 +381,7 @@ func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error 
 	})
 }
 
-// Origin says which events of a journal are counted; none where nothing is known of the journal.
+// Origin returns which events of a journal are counted; none if the journal is unknown.
 func (s *Store) Origin(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
 	var all map[string]*scanlog.OffsetSet
 	err := s.view(ctx, func(tx *Tx) (err error) {
@@ -396,8 +394,7 @@ func (s *Store) Origin(ctx context.Context, node string) (*scanlog.OffsetSet, er
 	return all[node], err
 }
 
-// Told says which events of a journal were told to webhooks; nil where no webhook wants scans, or
-// nothing is known of the journal.
+// Told returns which events of a journal were delivered to webhooks; nil if no webhook wants scans, or the journal is unknown.
 func (s *Store) Told(ctx context.Context, node string) (told *scanlog.OffsetSet, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		told = nil
@@ -414,7 +411,7 @@ func (s *Store) Told(ctx context.Context, node string) (told *scanlog.OffsetSet,
 	return told, err
 }
 
-// CountedUpTo returns the last position that is counted, in the ledger that is counted now.
+// CountedUpTo returns the last counted position in the ledger that is currently counted.
 func (s *Store) CountedUpTo(ctx context.Context) (position int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		state, err := tx.statistics().StatisticsState(ctx)
@@ -424,7 +421,7 @@ func (s *Store) CountedUpTo(ctx context.Context) (position int64, err error) {
 	return position, err
 }
 
-// Counting returns the id of the ledger that is counted; "" = nothing was counted yet.
+// Counting returns the id of the ledger that is counted; "" = nothing counted yet.
 func (s *Store) Counting(ctx context.Context) (string, error) {
 	return viewed(ctx, s, func(tx *Tx) (string, error) {
 		return tx.webhooks().Counting(ctx)
@@ -457,7 +454,7 @@ func (t statisticsQueries) Binding(ctx context.Context, activation int64) (codes
 	return codes.Binding(b), err
 }
 
-// queryEach calls yield with what scan makes of each row.
+// queryEach calls yield with the result of scan for each row.
 func queryEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), yield func(T) error, query string,
 	args ...any) error {
 	return t.patiently(func() error {
@@ -510,7 +507,7 @@ func (t statisticsQueries) AllSums(ctx context.Context, spans []stats.Span, yiel
 }
 
 func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield func(stats.UsersRow) error) error {
-	for _, dim := range stats.AllDims() { // the key begins with it
+	for _, dim := range stats.AllDims() { // the key starts with the dimension
 		if err := t.usersOf(ctx, dim, days, "", nil, yield); err != nil {
 			return err
 		}
@@ -518,13 +515,13 @@ func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield 
 	return nil
 }
 
-// usersOf calls yield with the users that came since the sketches of some days, then with the
-// sketches.
+// usersOf calls yield with the users added after the sketches of some days, then with the sketches.
 func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, days stats.Span, text string, value []any,
 	yield func(stats.UsersRow) error) error {
 	location := ` WHERE dim = $1 AND day >= $2 AND day < $3` + text
 	args := append([]any{int64(dim), days.From, days.To}, value...)
-	if err := queryEach(ctx, t.Tx, scanUsersSince, yield, `SELECT `+sinceColumns+` FROM statistics_users_since`+location, args...); err != nil {
+	if err := queryEach(ctx, t.Tx, scanUsersSince, yield, `SELECT `+sinceColumns+` FROM statistics_users_since`+location,
+		args...); err != nil {
 		return err
 	}
 	return queryEach(ctx, t.Tx, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users`+location, args...)

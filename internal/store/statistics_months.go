@@ -12,11 +12,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// daysTurned is the number of days that one statement adds up anew: a statement for all days would need memory for all.
+// daysTurned is the number of days that one statement recounts: a statement for all days would need too much memory.
 const daysTurned = 31
 
 func (t statisticsQueries) TurnDays(ctx context.Context, hour, previous, offset, month int64) error {
-	first := timebucket.Day(hour, previous) // some of its hours may have been removed
+	first := timebucket.Day(hour, previous) // some of its hours may have been deleted
 	run := func(query string, args ...any) error {
 		err := t.patiently(func() error {
 			_, err := t.exec(ctx, query, args...)
@@ -27,9 +27,9 @@ func (t statisticsQueries) TurnDays(ctx context.Context, hour, previous, offset,
 		}
 		return err
 	}
-	// cut adds hours to their days in a zone, or subtracts them.
+	// The function cut adds hours to the days of a time zone, or subtracts them.
 	cut := func(sign string, offset, from, to int64) error {
-		// Division rounds towards zero: so hours before 1970 are made positive first.
+		// SQL division truncates towards zero, so an offset first makes hours before 1970 positive.
 		const day = `(at + $1 + 24000000000) / 24 - 1000000000`
 		sums := sign + `SUM(scans), ` + sign + `SUM(firsts)`
 		add := ` DO UPDATE SET scans = o.scans + excluded.scans, firsts = o.firsts + excluded.firsts`
@@ -90,7 +90,7 @@ func (t statisticsQueries) FirstCounted(ctx context.Context, per stats.Granulari
 	return first.Int64, first.Valid, err
 }
 
-// dayByDay returns a query that reads the first rows of each day of a span, in the order of their key.
+// dayByDay returns a query that reads the first rows of each day of a span, in key order.
 func dayByDay(span stats.Span, day func(location string) string, order string, limit int) string {
 	var parts []string
 	for pos := span.From; pos < span.To; pos++ {
@@ -139,8 +139,7 @@ func (t statisticsQueries) PutSums(ctx context.Context, list []stats.SumRow) err
 	return t.putSums(ctx, ` scans = excluded.scans, firsts = excluded.firsts`, list)
 }
 
-// remove removes rows of a table that meet a condition, in the order of their key, at most *left of
-// them.
+// remove deletes the rows of a table that meet a condition, in key order, at most *left rows.
 func (t statisticsQueries) remove(ctx context.Context, table, key, location string, left *int, args ...any) error {
 	if *left <= 0 {
 		return nil
@@ -154,7 +153,8 @@ func (t statisticsQueries) remove(ctx context.Context, table, key, location stri
 func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Granularity, prev int64, limit int) (n int, err error) {
 	left := limit
 	for _, granularity := range [...]stats.Granularity{per, per + stats.PerHourOfAll, per + stats.PerHourOfOwner} {
-		if err := t.remove(ctx, `statistics_counts`, `per, at, rule, tuple`, `per = $1 AND at < $2`, &left, int64(granularity), prev); err != nil {
+		if err := t.remove(ctx, `statistics_counts`, `per, at, rule, tuple`, `per = $1 AND at < $2`, &left,
+			int64(granularity), prev); err != nil {
 			return limit - left, err
 		}
 	}

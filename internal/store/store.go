@@ -1,5 +1,5 @@
-// Package store keeps the rows that must survive the process: all SQL, for SQLite or
-// PostgreSQL, behind the interfaces that the domain packages declare.
+// Package store persists all durable data: it contains all SQL, for SQLite and PostgreSQL, behind the interfaces that the domain
+// packages declare.
 package store
 
 import (
@@ -31,106 +31,106 @@ type Store struct {
 	close       []func() error
 	fence       *atomic.Pointer[fence]
 	keeping     keeping
-	beside      scanlog.Log                                     // has the scans of an embedded database; nil = the database has them
-	elsewhere   scanlog.Log                                     // has scans in place of the table; nil = the table has them
-	scansInto   func(id string) (*scanlog.Restoring, error)     // begins the ledger of an archive; nil = into the database
-	listen      func(context.Context) (replica.Notifier, error) // nil = no other process writes
-	// rings when nodes are asked for their scans; nil = there are no other nodes
+	// log with the scans of an embedded database; nil = the database has the scans
+	beside    scanlog.Log
+	elsewhere scanlog.Log // log that replaces the scan table; nil = the table has the scans
+	// opens the ledger for the scans of an archive; nil = they go to the database
+	scansInto func(id string) (*scanlog.Restoring, error)
+	listen    func(context.Context) (replica.Notifier, error) // opens the listener for changes; nil = no other process writes
+	// receives a value when scans of the nodes are requested; nil = there are no other nodes
 	asked     chan struct{}
-	migrating func() (*sql.DB, error)                        // connections for work that changes whole tables
-	loading   func(context.Context) (*sql.DB, func(), error) // connections that fill an empty database, alone in it until func is called
-	patient   *deadlines                                     // how long connections wait for a word; nil = as long as it takes
-	servers   *servers                                       // the servers of PostgreSQL; nil = the database is embedded
-	// told of commits that change identities; nil = nothing remembers identities
+	migrating func() (*sql.DB, error) // opens connections for work that changes whole tables
+	// opens connections that fill an empty database, with exclusive use until the returned function is called
+	loading func(context.Context) (*sql.DB, func(), error)
+	patient *deadlines // read timeouts of the connections; nil = no timeouts
+	servers *servers   // the PostgreSQL servers; nil = embedded database
+	// notified of commits that change identities; nil = identities are not cached
 	epochs    *accounts.Epochs
 	trouble   writeHealth
 	together  groupCommitter
 	migration struct {
-		files    fs.FS                              // instead of the program's, in a test; nil = the program's
-		patience time.Duration                      // how long a migration waits for a lock; 0 = migrationPatience
-		waits    func(what string, until time.Time) // called when a migration waited in vain and will try again; nil = nothing is called
+		files    fs.FS                              // migration files of a test; nil = the program's files
+		patience time.Duration                      // timeout of a migration for a lock; 0 = migrationPatience
+		waits    func(what string, until time.Time) // called when a migration did not get a lock and will retry; nil = no call
 	}
 }
 
-// dialect holds the differences between the two databases.
+// dialect abstracts the differences between the two databases.
 type dialect interface {
-	// name is "sqlite" or "postgres".
+	// name returns "sqlite" or "postgres".
 	name() string
-	// lock returns the statement by which transactions that lock the same part of a whole wait for each
-	// other; part "" = all of it. It is "" where they wait anyway.
+	// lock returns the statement that serialises transactions that lock the same part of a whole; part "" = the whole. The
+	// statement is "" if transactions are serialised anyway.
 	lock(whole, part string) (query string, args []any)
-	// begin begins the transaction of a Tx.
+	// begin starts the transaction of a Tx.
 	begin(ctx context.Context, db beginner, t *Tx) error
-	// retryable reports whether a failed transaction may succeed when it is run again.
+	// retryable reports whether a failed transaction may succeed in another run.
 	retryable(err error) bool
-	// lost reports whether an error means that an open session ended, and with it everything that
-	// it had not begun to commit.
+	// lost reports whether an error means that an open session ended, with all work that it had not started to commit.
 	lost(err error) bool
-	// lasting returns the statement that lets a transaction stand still for minutes between two
-	// statements, and gives it what bulk work needs; "" = none is needed.
+	// lasting returns the statement that allows a transaction to be idle for minutes between two statements, and configures it for
+	// bulk work; "" = not needed.
 	lasting() string
-	// holding returns the statement that makes the database end the transaction soon if it is idle from here on, because it holds a
-	// lock that all others need; "" = none waits, or the operator set the time.
+	// holding returns the statement that makes the database end an idle transaction soon, because it holds a lock that all others
+	// need; "" = no transaction can wait, or the operator set the timeout.
 	holding() string
-	// sharesRows reports whether one transaction may wait for a row of another.
+	// sharesRows reports whether a transaction can wait for a row lock of another transaction.
 	sharesRows() bool
-	// lasted returns the statement that undoes lasting after the transaction; "" = its end did that.
+	// lasted returns the statement that undoes lasting after the transaction; "" = the end of the transaction undid it.
 	lasted() string
-	// room returns an error while the database cannot write some more to its disk.
+	// room returns an error if the database has no room for further writes to its disk.
 	room(ctx context.Context, t *Tx) error
-	// outage says, for an error of the database, which database it is, what happened and what to
-	// do; "" = the error is another.
+	// outage classifies an error of the database: which database, what happened and what to do; "" = not an error of the database.
 	outage(err error) (where, what, do string)
-	// lockOut keeps every other process out until the transaction ends. ErrInUse.
+	// lockOut blocks all other processes until the transaction ends. ErrInUse.
 	lockOut(ctx context.Context, t *Tx) error
-	// overwrite makes the database wipe texts that are replaced from now on, where it can.
+	// overwrite makes the database wipe texts that are replaced from now on, if it supports this.
 	overwrite(ctx context.Context, db *sql.DB) error
-	// unindex drops the indexes of an empty database that are made faster after its rows are
-	// stored; index makes them.
+	// unindex drops the indexes of an empty database that are faster to build after its rows are stored; the function index
+	// rebuilds them.
 	unindex(ctx context.Context, t *Tx) (index func() error, err error)
-	// replication returns the number of servers that are named, and the query that asks whether commits wait for replicas, and for
-	// how many; 0 and "" = the database has none.
+	// replication returns the number of servers in the URL, and the query for whether commits wait for replicas and for how many; 0
+	// and "" = no replicas.
 	replication() (hosts int, query string)
-	// readOnlyQuery asks whether changes are refused.
+	// readOnlyQuery returns the query for whether the database is read-only.
 	readOnlyQuery() string
-	// rowsAtOnce returns the number of rows that one statement stores best.
+	// rowsAtOnce returns the optimal number of rows for one INSERT statement.
 	rowsAtOnce() int
-	// tablesQuery lists the tables of the schema.
+	// tablesQuery returns the query that lists the tables of the schema.
 	tablesQuery() string
-	// headQuery reads the last change and locks it until the transaction ends.
+	// headQuery returns the query that reads the last change and locks it until the transaction ends.
 	headQuery() string
-	// sameHead returns the statement that writes the last change as it is, and fails at once where another transaction has it.
+	// sameHead returns the statement that rewrites the last change unchanged, and fails at once if another transaction has locked
+	// it.
 	sameHead() string
-	// writeLast runs the last insert of changes ("" = none), stores which change is the last, and
-	// makes the commit ring the bell of the nodes that follow.
+	// writeLast runs the last INSERT of changes ("" = none), stores the new last change, and makes the commit notify the following
+	// nodes.
 	writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error
 }
 
-// Target says which database to open.
+// Target selects the database to open.
 type Target struct {
-	// URL is postgres://…; "" is the embedded database in Dir.
+	// URL is a postgres:// URL; "" = the embedded database in Dir.
 	URL string
-	// Dir is the data folder, which exists.
+	// Dir is the data folder, which must exist.
 	Dir string
-	// Check is called before the schema is brought up to date, with the version of the schema; 0 =
-	// there is none yet. After an error of Check the database stays as it was. nil = nothing is
-	// checked.
+	// Check is called before the schema is migrated, with the current schema version; 0 = no schema yet. If Check returns an error,
+	// the database stays unchanged; nil = no check.
 	Check func(ctx context.Context, s *Store, schema int64) error
-	// Waits is called each time a migration does not get a lock, with what holds it and until when
-	// it is tried again. nil = nothing is called.
+	// Waits is called each time a migration fails to get a lock, with the holder of the lock and the time until which it retries;
+	// nil = no call.
 	Waits func(what string, until time.Time)
 
 	alone bool
 }
 
-// Open opens the database and brings its schema up to date. A schema newer
-// than this program's is refused.
+// Open opens the database and migrates its schema. Open returns an error if the schema is newer than this program's.
 func Open(ctx context.Context, t Target) (*Store, error) {
 	s, err := connect(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	defer context.AfterFunc(ctx, s.Abort)() // a commit of a migration may wait for a replica
+	defer context.AfterFunc(ctx, s.Abort)() // the commit of a migration may wait for a replica
 	if err := s.checkAndMigrate(ctx, t); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -151,7 +151,7 @@ func (s *Store) checkAndMigrate(ctx context.Context, t Target) error {
 	return s.migrateTo(ctx, NewestSchema())
 }
 
-// connect opens the database whatever its schema.
+// connect opens the database without checking its schema.
 func connect(ctx context.Context, t Target) (*Store, error) {
 	switch {
 	case t.URL == "":
@@ -162,14 +162,14 @@ func connect(ctx context.Context, t Target) (*Store, error) {
 	return nil, fmt.Errorf("database: want a postgres:// URL, or none for the embedded database")
 }
 
-// Engine is "sqlite" or "postgres".
+// Engine returns "sqlite" or "postgres".
 func (s *Store) Engine() string { return s.engine.name() }
 
 // Shared reports whether other processes may write to the database.
 func (s *Store) Shared() bool { return s.listen != nil }
 
-// Abort lets no call wait for the database for longer than a moment from now on, because the process ends. The outcome of an
-// interrupted commit is unknown; PostgreSQL completes it as soon as its replica has it.
+// Abort limits all waits for the database to a moment from now on, because the process ends. The outcome of an interrupted commit
+// is unknown; PostgreSQL completes the commit when its replica has it.
 func (s *Store) Abort() {
 	if s.patient != nil {
 		s.patient.end()
@@ -187,35 +187,36 @@ func shut(all []func() error) error {
 	return errors.Join(errs...)
 }
 
-// Tx is one transaction. It implements the Tx of every domain package.
+// Tx is one database transaction on people, keys, sessions and links. Tx is the base of the Tx implementations of all domain
+// packages.
 type Tx struct {
 	sql statements
 	end interface {
 		Commit() error
 		Rollback() error
 	}
-	pipe *pipe // the connection of sql on PostgreSQL; nil on SQLite, where no statement waits
+	pipe *pipe // connection for statements on PostgreSQL; nil on SQLite, where statements are not queued
 
 	engine  dialect
 	keeping keeping
 
 	noted []change // not written yet
-	head  *head    // the last change, once it is locked
-	moved bool     // the head was moved by this transaction
+	head  *head    // last change, once the head is locked
+	moved bool     // this transaction has moved the head
 
-	prepared map[string]*sql.Stmt // the statements of kept, by their text
+	prepared map[string]*sql.Stmt // prepared statements of kept, keyed by their text
 
-	expected *auditlog.Precondition // what a caller expects to be unchanged, checked when the head is locked; nil = nothing
-	touched  accounts.ChangeSet     // the accounts whose identity or rules it changes
-	once     bool                   // a caller may have received a part of its results: so it is not run again
-	twice    bool                   // doing it twice has the same effect as once
+	expected *auditlog.Precondition // precondition of a caller, checked when the head is locked; nil = none
+	touched  accounts.ChangeSet     // accounts whose identity or rules this transaction changes
+	once     bool                   // a caller may have received part of the results, so the transaction must not run again
+	twice    bool                   // the transaction is idempotent
 	looks    bool                   // it changes nothing
-	apart    *bulkRange             // what it writes apart; nil = nothing
-	lasts    bool                   // it is bulk work
-	member   *pendingChange         // its place among several changes in one transaction; nil = it is a transaction of its own
+	apart    *bulkRange             // reserved range that a bulk import writes; nil = none
+	lasts    bool                   // the transaction does bulk work
+	member   *pendingChange         // place among several changes that share a transaction; nil = separate transaction
 }
 
-// statements run in a transaction.
+// statements is the interface for running SQL statements in a transaction.
 type statements interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
@@ -223,12 +224,11 @@ type statements interface {
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
-// attempts is the number of times that a transaction that lost a race is run.
+// attempts is the maximum number of runs of a transaction that fails because of a conflict.
 const attempts = 20
 
-// update runs f in one durable transaction: when it returns nil, what f wrote
-// survives a crash. It may run f again after a conflict, or where its session
-// was ended before the commit was sent.
+// update runs f in one durable transaction: when update returns nil, the changes of f survive a crash. f may run again after a
+// conflict, or if its session was lost before the commit was sent.
 func (s *Store) update(ctx context.Context, f func(*Tx) error) error {
 	if tx, ok := ctx.Value(oneKey{}).(*Tx); ok {
 		return f(tx)
@@ -236,7 +236,7 @@ func (s *Store) update(ctx context.Context, f func(*Tx) error) error {
 	return s.updateOn(ctx, s.write, f)
 }
 
-// beginner is a database, or one connection to it.
+// beginner is a database or a single connection.
 type beginner interface {
 	BeginTx(context.Context, *sql.TxOptions) (*sql.Tx, error)
 	ExecContext(context.Context, string, ...any) (sql.Result, error)
@@ -251,9 +251,8 @@ func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) er
 	}
 }
 
-// InTx makes one transaction of everything that f does through the store with
-// the context it is given: all of it is stored, or nothing. It may run f again
-// after a conflict.
+// InTx runs f in one transaction: all store calls with the context passed to f are committed together or rolled back. f may run
+// again after a conflict.
 func (s *Store) InTx(ctx context.Context, f func(context.Context) error) error {
 	return s.update(ctx, func(tx *Tx) error { return f(tx.Join(ctx)) })
 }
@@ -261,11 +260,10 @@ func (s *Store) InTx(ctx context.Context, f func(context.Context) error) error {
 // Join implements accounts.Tx.
 func (t *Tx) Join(ctx context.Context) context.Context { return context.WithValue(ctx, oneKey{}, t) }
 
-// oneKey is the context key of the transaction to which calls belong.
+// oneKey is the context key of the transaction that calls share.
 type oneKey struct{}
 
-// view runs f on one consistent state. It may run f again where its session was
-// ended.
+// view runs f on one consistent snapshot. f may run again if its session was lost.
 func (s *Store) view(ctx context.Context, f func(*Tx) error) error {
 	if tx, ok := ctx.Value(oneKey{}).(*Tx); ok {
 		return f(tx)
@@ -277,7 +275,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	// The end of ctx ends the transaction, but not a commit: the outcome of an interrupted commit would be unknown.
+	// The end of ctx ends the transaction but never a running commit, whose outcome would be unknown.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	attached := context.AfterFunc(ctx, end)
@@ -296,7 +294,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		err = t.writeNotes(life)
 	}
 	if err != nil {
-		// Where ctx ended, the session may be in use elsewhere already.
+		// If ctx has ended, another caller may already use the session.
 		if err = withCause(ctx, err); attached() && t.pipe.ended() && !t.once {
 			err = &sessionLostError{error: err}
 		}
@@ -328,16 +326,16 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	return nil
 }
 
-// lasted ends what lasting began.
+// lasted undoes the settings of lasting.
 func (s *Store) lasted(ctx context.Context, db beginner) {
 	if query := s.engine.lasted(); query != "" {
-		// Where it fails, the connection keeps more memory than it needs.
+		// If the statement fails, the connection uses more memory than necessary.
 		_, _ = db.ExecContext(context.WithoutCancel(ctx), query)
 	}
 }
 
-// withCause adds to an error why ctx ended, if it did. A call that ended with ctx fails with errors
-// of many kinds: of a finished transaction, a closed statement, a closed connection.
+// withCause adds to an error the reason why ctx ended, if it has ended. After the end of ctx, a call fails with various errors:
+// finished transaction, closed statement, closed connection.
 func withCause(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -348,8 +346,8 @@ func withCause(ctx context.Context, err error) error {
 	return err
 }
 
-// Epochs returns those of this store; nil where other processes write too, because this one hears too
-// late of their commits. To be called once, before anything is written.
+// Epochs returns the epochs of this store; nil if other processes also write, because their commits are noticed too late. Epochs
+// must be called once, before the first write.
 func (s *Store) Epochs() *accounts.Epochs {
 	if s.Shared() {
 		return nil
@@ -368,12 +366,12 @@ func (s *Store) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) err
 	return s.view(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
 
-// UpdatePeople implements people.Store.
+// UpdatePeople implements iam.Store.
 func (s *Store) UpdatePeople(ctx context.Context, f func(iam.Tx) error) error {
 	return s.update(ctx, func(tx *Tx) error { return f(tx.iam()) })
 }
 
-// ViewPeople implements people.Store.
+// ViewPeople implements iam.Store.
 func (s *Store) ViewPeople(ctx context.Context, f func(iam.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.iam()) })
 }
@@ -398,8 +396,8 @@ func (s *Store) ViewRules(ctx context.Context, f func(rules.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.rules()) })
 }
 
-// sanitizeText turns a text that PostgreSQL cannot hold (NUL, invalid UTF-8) into NULL, on SQLite too:
-// NULL equals nothing that is stored, and no column takes it.
+// sanitizeText replaces a text that PostgreSQL cannot store (NUL, invalid UTF-8) by NULL, on SQLite too: NULL matches no stored
+// value and every column rejects it.
 func sanitizeText(args []any) []any {
 	for i, arg := range args {
 		if s, ok := arg.(string); ok && (!utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0) {
@@ -410,7 +408,7 @@ func sanitizeText(args []any) []any {
 	return args
 }
 
-// list runs a query and collects what scan makes of each row.
+// list runs a query and collects the result of scan for each row.
 func list[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := t.queryQueued(ctx, query, args...)
 	if err != nil {
@@ -428,14 +426,14 @@ func list[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, e
 	return all, rows.Err()
 }
 
-// scalar runs a query that answers one value.
+// scalar runs a query that returns a single value.
 func scalar[T any](ctx context.Context, t *Tx, query string, args ...any) (T, error) {
 	var value T
 	err := t.row(ctx, query, args...).Scan(&value)
 	return value, err
 }
 
-// viewed returns what read makes of a view of the store.
+// viewed returns the result of read on a snapshot of the store.
 func viewed[T any](ctx context.Context, s *Store, read func(*Tx) (T, error)) (value T, err error) {
 	err = s.view(ctx, func(tx *Tx) (err error) {
 		value, err = read(tx)
@@ -444,7 +442,7 @@ func viewed[T any](ctx context.Context, s *Store, read func(*Tx) (T, error)) (va
 	return value, err
 }
 
-// replaceNoRows returns none in place of sql.ErrNoRows, and every other error as it is.
+// replaceNoRows returns missing in place of sql.ErrNoRows, and all other errors unchanged.
 func replaceNoRows(err, missing error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return missing
@@ -452,7 +450,7 @@ func replaceNoRows(err, missing error) error {
 	return err
 }
 
-// remove runs a statement that deletes a thing, and notes that. It returns none where there was no such thing.
+// remove runs a statement that deletes an object, and notes the change. remove returns missing if the object does not exist.
 func (t *Tx) remove(ctx context.Context, missing error, kind, key, query string, args ...any) error {
 	n, err := t.exec(ctx, query, args...)
 	if err != nil {
@@ -464,7 +462,7 @@ func (t *Tx) remove(ctx context.Context, missing error, kind, key, query string,
 	return t.note(ctx, kind, key, "delete", nil)
 }
 
-// listAt is list for many keys, which follow the IN that a query ends with.
+// listAt is list for many keys, which are inserted after the IN at the end of the query.
 func listAt[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query, tail string, keys []string) (all []T,
 	err error) {
 	err = inPieces(keys, func(names []string) error {
@@ -492,8 +490,7 @@ func (t *Tx) LockAccounts(ctx context.Context) error {
 	return t.lock(ctx, allAccounts, "")
 }
 
-// lock makes transactions that lock the same part of something wait for each other;
-// "" makes all transactions that lock a part of it wait, and waits for them.
+// lock serialises transactions that lock the same part of a whole; part "" excludes all transactions that lock any part.
 func (t *Tx) lock(ctx context.Context, full, part string) error {
 	if t.member != nil {
 		if full != allRules || !slices.Contains(t.member.parts[:], part) {
@@ -508,7 +505,7 @@ func (t *Tx) lock(ctx context.Context, full, part string) error {
 	return nil
 }
 
-// The things that have parts to lock.
+// The names of the wholes whose parts can be locked.
 const (
 	allRules    = "all rules"
 	allAccounts = "all accounts"
@@ -537,8 +534,8 @@ func (t *Tx) LockRules(ctx context.Context) error {
 	return t.lock(ctx, allRules, "")
 }
 
-// bulk gives the transaction what bulk work needs. It may not stand still longer than any other,
-// since others wait for its locks.
+// bulk configures the transaction for bulk work. The idle timeout stays the same as for other transactions, since others wait for
+// its locks.
 func (t *Tx) bulk(ctx context.Context) error {
 	if t.pipe != nil {
 		return nil
@@ -546,8 +543,8 @@ func (t *Tx) bulk(ctx context.Context) error {
 	return t.lasting(ctx)
 }
 
-// lasting lets the transaction stand still for minutes between two statements. It is for work that
-// holds no lock and whose caller has much to do with each row.
+// lasting allows the transaction to be idle for minutes between two statements. lasting is for work that holds no locks and whose
+// caller needs long for each row.
 func (t *Tx) lasting(ctx context.Context) error {
 	query := t.engine.lasting()
 	if query == "" || t.looks && t.pipe == nil {
@@ -566,12 +563,12 @@ func (t *Tx) DisableTimeout(ctx context.Context) error {
 // MarkIdempotent implements codes.Tx.
 func (t *Tx) MarkIdempotent() { t.twice = true }
 
-// next gives out a number; numbers are in the order of commits.
+// next returns the next number of a sequence; numbers are in commit order.
 func (t *Tx) next(ctx context.Context, sequence string) (int64, error) {
 	return scalar[int64](ctx, t, `UPDATE sequences SET value = value + 1 WHERE name = $1 RETURNING value`, sequence)
 }
 
-// Times are kept as Unix milliseconds, the zero time as 0.
+// Times are stored as Unix milliseconds, and the zero time as 0.
 
 func millis(t time.Time) int64 {
 	if t.IsZero() {
@@ -594,7 +591,7 @@ func flag(b bool) int64 {
 	return 0
 }
 
-// asJSON is a column that holds a list or a map as JSON.
+// asJSON maps a column that holds a list or a map as JSON.
 type asJSON[T any] struct{ v *T }
 
 func inJSON[T any](v *T) asJSON[T] { return asJSON[T]{v} }
@@ -602,7 +599,7 @@ func inJSON[T any](v *T) asJSON[T] { return asJSON[T]{v} }
 func (j asJSON[T]) text() string {
 	b, err := json.Marshal(j.v)
 	if err != nil {
-		panic(err) // only lists and maps of texts and numbers are stored so
+		panic(err) // only lists and maps of texts and numbers are stored as JSON
 	}
 	return string(b)
 }

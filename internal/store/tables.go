@@ -5,31 +5,31 @@ import (
 	"strings"
 )
 
-// table describes a table for an export, an import, the emulator's reset and the erasure of a user. The handbooks,
-// docs/en/handbook.md and its Chinese, show the list.
+// table describes how a table is treated in exports, imports, the emulator's reset and the erasure of a user. The operations
+// handbook, docs/en/handbook.md and its Chinese version, shows the list.
 type table struct {
 	name string
-	// order are columns that give its rows a definite order in an export; "" = no export has it.
+	// order lists the columns that define the order of rows in an export; "" = not exported.
 	order string
-	// kept says that a reset of the emulator leaves it as it is. Other tables are emptied.
+	// kept reports that a reset of the emulator keeps the rows. A reset empties all other tables.
 	kept bool
-	// begun says that a new database has rows in it, which those of an import replace.
+	// begun reports that a new database already has rows in the table, which an import replaces.
 	begun bool
-	// log says that its rows tell what happened: a snapshot of the emulator leaves them out.
+	// log reports that the rows record events: snapshots of the emulator omit them.
 	log bool
-	// users are the columns that can say something of a user.
+	// users lists the columns that can contain data about a user.
 	users []userColumn
 }
 
-// userColumn is a column that can say something of a user.
+// userColumn describes a column that can contain data about a user.
 type userColumn struct {
 	name string
 	is   erasureAction
-	// account is the column with the account whose openid it is.
+	// account is the column with the account to which the openid belongs.
 	account string
 }
 
-// erasureAction is the kind of a column's content, and the effect of an erasure on it.
+// erasureAction is the kind of content of a column, which determines the effect of an erasure.
 type erasureAction string
 
 const (
@@ -43,7 +43,7 @@ const (
 	aged       erasureAction = "texts of calls: removed after their seven days"
 )
 
-// schema is every table except goose's own, in the order of an export.
+// schema lists all tables except goose's own, in export order.
 var schema = []table{
 	{name: "access_tokens", order: "hash"},
 	{name: "accounts", order: "appid", users: []userColumn{{name: "members", is: testers}}},
@@ -53,7 +53,8 @@ var schema = []table{
 	{name: "appearances", order: "appid"},
 	{name: "batches", order: "id"},
 	{name: "call_blocks", order: "seq", log: true, users: []userColumn{{name: "text", is: aged}}},
-	{name: "change_head", order: "id", kept: true, begun: true}, // numbers go on, so followers of the log see that all is new
+	// numbers continue, so that followers of the log detect that all data is new
+	{name: "change_head", order: "id", kept: true, begun: true},
 	{name: "changes", order: "seq", log: true},
 	{name: "code_counts", order: "batch, idx", log: true, users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser},
 		{name: "since", is: noUser}}},
@@ -73,18 +74,18 @@ var schema = []table{
 	{name: "gs1_links", order: "key"},
 	{name: "imported_codes", order: "batch, idx"},
 	{name: "ledger_erasures", order: "user_hash", users: []userColumn{{name: "user_hash", is: erasedHash}}},
-	{name: "ledger_nodes", order: "node", kept: true}, // what a journal holds of before a reset must not be counted again
+	{name: "ledger_nodes", order: "node", kept: true}, // scans that a journal holds from before a reset must not be counted again
 	{name: "ledgers", order: "id", kept: true},        // as ledger_nodes
-	{name: "limits"}, // is worth nothing after a second
+	{name: "limits"}, // obsolete after a second
 	{name: "links", order: "service, mini_program", users: []userColumn{{name: "notify_users", is: noUser}}},
-	{name: "login_links", kept: true}, // is worth nothing after ten minutes
+	{name: "login_links", kept: true}, // obsolete after ten minutes
 	{name: "logins", order: "hash", users: []userColumn{{name: "openid", is: openID, account: "appid"}}},
 	{name: "messages", order: "id", users: []userColumn{{name: "body", is: openIDText, account: "account"}}},
 	{name: "meta", order: "name"},
 	{name: "notices", order: "id"},
 	{name: "packages", order: "id"},
 	{name: "people", order: "name", kept: true},
-	{name: "publish_counts"}, // made anew by what counts them
+	{name: "publish_counts"}, // recomputed by triggers
 	{name: "publishes", order: "owner, key, at"},
 	{name: "pushes", order: "id"},
 	{name: "qrcodes", order: "code"},
@@ -94,12 +95,12 @@ var schema = []table{
 	{name: "rules", order: "id"},
 	{name: "scan_events", order: "seq", log: true, users: []userColumn{{name: "user_hash", is: userHash}}},
 	{name: "scan_keys", order: "hash", kept: true},
-	{name: "scan_nodes", kept: true},   // of these nodes alone
-	{name: "scan_origins", kept: true}, // of these nodes alone
-	{name: "scan_told"},                // as scan_origins, and begun anew with the first webhook
+	{name: "scan_nodes", kept: true},   // valid for these nodes only
+	{name: "scan_origins", kept: true}, // valid for these nodes only
+	{name: "scan_told"},                // as scan_origins, and refilled when the first webhook is added
 	{name: "seeds", order: "hash"},
 	{name: "sequences", order: "name", kept: true, begun: true},
-	{name: "sessions", kept: true}, // of this server: sessions there are not valid here
+	{name: "sessions", kept: true}, // valid on this server only
 	// As sessions.
 	{name: "snapshots", kept: true, users: []userColumn{{name: "data", is: saved}}},
 	{name: "statistics_counts", order: "per, at, rule, tuple", log: true},
@@ -112,13 +113,13 @@ var schema = []table{
 		{name: "sketch", is: noUser}}},
 	{name: "statistics_users_since", order: "dim, day, value, part", log: true, users: []userColumn{{name: "sketch", is: noUser}}},
 	{name: "tickets", order: "hash", users: []userColumn{{name: "app_user_id", is: openID, account: "appid"}}},
-	{name: "timelines", kept: true},  // of this system of PostgreSQL alone
-	{name: "vault_keys", kept: true}, // an export keeps them under its passphrase
+	{name: "timelines", kept: true},  // valid for this PostgreSQL system only
+	{name: "vault_keys", kept: true}, // an export stores these keys sealed with its passphrase
 	{name: "webhook_readers", order: "name"},
 	{name: "webhooks", order: "id"},
 }
 
-// tableOf finds a table; false = there is none of that name in an export.
+// tableOf returns a table by name; false = no export contains such a table.
 func tableOf(name string) (table, bool) {
 	i, found := slices.BinarySearchFunc(schema, name, func(t table, name string) int { return strings.Compare(t.name, name) })
 	if !found || schema[i].order == "" {

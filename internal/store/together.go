@@ -14,35 +14,36 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Changes of rules that wait on this node are made by one transaction, and answered after
-// its commit: the head of the log of changes is held once for all of them. Decision 57.
+// Rule changes that wait on this node share one transaction (group commit), and are acknowledged after its commit, so the head of
+// the audit log is locked once for all of them. Decision 57.
 
-// togetherMost is the maximum number of changes in one transaction, and togetherTime its maximum duration. Until it wants the end
-// of the log it waits for no lock of another change: decidingTime is much, and more is a connection that says nothing.
+// togetherMost is the maximum number of changes in one transaction, and togetherTime is the timeout of this transaction. Before the
+// group locks the end of the audit log, it waits for no lock of another change: decidingTime is ample, and longer means a dead
+// connection.
 const (
 	togetherMost = 64
 	togetherTime = 20 * time.Second
 	decidingTime = 3 * time.Second
 )
 
-// togetherWait is the time that a change waits for its turn: then it goes alone, if no more than mostImpatient do. All of those
-// that wait would be in each other's way for as long as more come.
+// togetherWait is the time that a change waits for its turn; afterwards the change runs in its own transaction, unless
+// mostImpatient changes already do. If all waiting changes ran alone, they would block each other while more arrive.
 var togetherWait = time.Second
 
 const mostImpatient = 4
 
-// aloneTime is for how long the changes of an owner go alone that added what an import was writing: the transaction of several
-// fails for that, and each of them would wait.
+// aloneTime is the time for which changes of an owner run alone after a conflict with an import: such a conflict makes the whole
+// group fail and delays each of its changes.
 const aloneTime = 10 * time.Second
 
-// errAlone says that a change is to be made in a transaction of its own.
+// errAlone reports that a change must run in its own transaction.
 var errAlone = errors.New("this change goes alone")
 
 // ChangeRules implements rules.Store.
 func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(rules.Tx) error) error {
 	_, contained := ctx.Value(oneKey{}).(*Tx)
-	// On SQLite a transaction is alone already. A change that expects something to be as it
-	// was is compared with the log under a head of its own.
+	// On SQLite a transaction is always alone. A change with a precondition needs its own lock of the head to be compared with the
+	// log.
 	if !contained && s.engine.sharesRows() && auditlog.PreconditionFromContext(ctx) == nil {
 		m := &pendingChange{parts: [2]string{ownerPart(owner), originPart(origin)}, begins: make(chan *queryBatch, 1),
 			ends: make(chan error, 1)}
@@ -58,18 +59,18 @@ func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(ru
 	return err
 }
 
-// groupCommitter are the changes that wait on a node.
+// groupCommitter groups the rule changes that wait on a node.
 type groupCommitter struct {
 	mu        sync.Mutex
 	waiting   []*pendingChange
 	running   bool
-	impatient int                  // changes that go alone because they waited for long
-	alone     map[string]time.Time // owners whose changes go alone until then
+	impatient int                  // number of changes that run alone because they waited too long
+	alone     map[string]time.Time // owners whose changes run alone, with the end of this period
 
-	wait, deciding time.Duration // of a test; 0 = togetherWait, decidingTime
+	wait, deciding time.Duration // set by tests; 0 = togetherWait, decidingTime
 }
 
-// keepAlone lets the changes of an owner go alone for a while.
+// keepAlone makes the changes of an owner run alone for a while.
 func (g *groupCommitter) keepAlone(owner string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -81,7 +82,7 @@ func (g *groupCommitter) keepAlone(owner string) {
 	g.alone[ownerPart(owner)] = now.Add(aloneTime)
 }
 
-// made is called when a change that went alone has ended.
+// made is called when a change that ran alone has ended.
 func (g *groupCommitter) made(m *pendingChange) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -90,34 +91,34 @@ func (g *groupCommitter) made(m *pendingChange) {
 	}
 }
 
-// pendingChange is one change of several in a transaction.
+// pendingChange is one of several changes that share a transaction.
 type pendingChange struct {
-	parts  [2]string        // that it has locked
-	begins chan *queryBatch // nil = it goes alone
+	parts  [2]string        // the parts that this change locks
+	begins chan *queryBatch // nil = the change runs alone
 	ends   chan error       // of the transaction
 
 	in        *queryBatch
-	alone     bool // it asked for what a member cannot have
-	impatient bool // it is one of those that waited for long
+	alone     bool // the change needs an operation that a group does not support
+	impatient bool // the change runs alone because it waited too long
 	author    context.Context
 	adds      []added
 	writes    []statement
 	noted     []change
 }
 
-// added is a rule without its number, which the head of the log gives it.
+// added is a new rule without its number, which depends on the head of the log.
 type added struct {
 	rule rules.Rule
 	deed rules.ChangeMeta
 }
 
-// queryBatch collects what the members ask, so that it goes out in one round trip.
+// queryBatch collects the queries of the members, which are sent in one round trip.
 type queryBatch struct{ events chan event }
 
-// event is the next action of a running member: it asks, or it has ended.
+// event is the next action of a running member: a query, or its end.
 type event struct{ asks *question }
 
-// make returns errAlone where nothing was done, and the caller has to do it alone.
+// make returns errAlone if no change was made and the caller must run the change alone.
 func (g *groupCommitter) make(ctx context.Context, s *Store, m *pendingChange, f func(rules.Tx) error) error {
 	g.mu.Lock()
 	if time.Now().Before(g.alone[m.parts[0]]) {
@@ -154,12 +155,13 @@ func (g *groupCommitter) make(ctx context.Context, s *Store, m *pendingChange, f
 		if m.alone {
 			err = errAlone
 		}
-		return err // nothing of it is written
+		return err // no part of the change was written
 	}
 	return <-m.ends
 }
 
-// goesAlone takes a member out of the line that waited for long, unless enough of them are out.
+// goesAlone takes a member that waited too long out of the queue, unless mostImpatient members already run alone; it reports
+// whether the member runs alone.
 func (g *groupCommitter) goesAlone(m *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -170,7 +172,7 @@ func (g *groupCommitter) goesAlone(m *pendingChange) bool {
 	return m.impatient
 }
 
-// left takes a member back that has not begun.
+// left removes a member that has not started from the queue.
 func (g *groupCommitter) left(m *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -185,7 +187,7 @@ func (g *groupCommitter) takeBack(m *pendingChange) bool {
 	return i >= 0
 }
 
-// decide runs the change of a member on the goroutine of its caller, which gets its panic.
+// decide runs the change of a member on the goroutine of its caller, so that a panic reaches the caller.
 func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) error) error {
 	decided := false
 	defer func() {
@@ -203,14 +205,14 @@ func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) e
 	return err
 }
 
-// run makes what waits until nothing does.
+// run processes the queue until it is empty.
 func (g *groupCommitter) run(s *Store) {
 	for {
 		g.mu.Lock()
 		var taken, laterChanges []*pendingChange
 		locked := map[string]bool{}
 		for _, m := range g.waiting {
-			// Two that would wait for each other are made one after the other.
+			// Two changes that need the same lock run one after the other.
 			if len(taken) == togetherMost || locked[m.parts[0]] || locked[m.parts[1]] {
 				laterChanges = append(laterChanges, m)
 				continue
@@ -228,15 +230,15 @@ func (g *groupCommitter) run(s *Store) {
 	}
 }
 
-// makeTogether makes the changes of members in one transaction. Where it fails before its
-// commit, each is made alone.
+// makeTogether runs the changes of several members in one transaction. If the transaction fails before its commit, each change runs
+// alone.
 func (s *Store) makeTogether(all []*pendingChange) {
 	ctx, cancel := context.WithTimeout(context.Background(), togetherTime)
 	defer cancel()
 	var begun []*pendingChange
 	earlyParent, cancelFunc := context.WithTimeout(ctx, cmp.Or(s.together.deciding, decidingTime))
 	defer cancelFunc()
-	var locked error // the head was not free: alone it would not be either
+	var locked error // the head was locked; running alone would not help
 	err := safely(func() error {
 		return s.run(ctx, s.write, false, func(tx *Tx) error {
 			free, err := tx.begin(earlyParent, all)
@@ -282,7 +284,7 @@ func sendAlone(all []*pendingChange) {
 	}
 }
 
-// safely makes an error of a panic: it is no caller's, and ends no other change.
+// safely converts a panic to an error, so that it does not affect callers or other changes.
 func safely(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -292,8 +294,8 @@ func safely(f func() error) (err error) {
 	return f()
 }
 
-// begin takes the locks of all members that are free, and returns these members: it never blocks, so that no member waits for the
-// owner of another.
+// begin takes the free locks of all members, and returns the members whose locks were free; it never blocks, so that no member
+// waits for another owner.
 func (t *Tx) begin(ctx context.Context, all []*pendingChange) (begun []*pendingChange, err error) {
 	owners, origins := make([]int64, len(all)), make([]int64, len(all))
 	for i, m := range all {
@@ -311,8 +313,8 @@ func (t *Tx) begin(ctx context.Context, all []*pendingChange) (begun []*pendingC
 	return begun, err
 }
 
-// gather lets the members decide. Once each of them waits for an answer, or has decided,
-// their questions go out in one round trip. They are answered in any case. A table that is locked is for each of them.
+// gather runs the members until each has decided. When each member waits for a result or has decided, the collected queries are
+// sent in one round trip. Every query gets a result or an error. A table lock applies to all members.
 func (t *Tx) gather(ctx context.Context, begun []*pendingChange) (err error) {
 	in := &queryBatch{events: make(chan event)}
 	for _, m := range begun {
@@ -337,7 +339,7 @@ func (t *Tx) gather(ctx context.Context, begun []*pendingChange) (err error) {
 	return err
 }
 
-// writeAll writes what the members decided. The head of the log is locked.
+// writeAll writes the changes of the members. The caller must hold the lock on the head of the log.
 func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 	var rows [][]any
 	for _, m := range begun {
@@ -367,13 +369,14 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 		}
 		return nil
 	}
-	if err := t.execQueued(ctx, all, insertRule+` VALUES `+t.rowMarks(len(rows), len(rows[0]))+freeKey, slices.Concat(rows...)...); err != nil {
+	if err := t.execQueued(ctx, all, insertRule+` VALUES `+t.rowMarks(len(rows), len(rows[0]))+freeKey,
+		slices.Concat(rows...)...); err != nil {
 		return err
 	}
 	return t.execQueued(ctx, nil, defaultLockTimeout)
 }
 
-// ask waits for the answer to a question of a member.
+// ask sends a member's query and waits for the result.
 func (m *pendingChange) ask(query string, args []any) (*question, error) {
 	q := &question{statement: statement{query: query, args: sanitizeText(args)}, answered: make(chan struct{})}
 	if m.alone {
@@ -390,7 +393,7 @@ func (m *pendingChange) ask(query string, args []any) (*question, error) {
 	return q, nil
 }
 
-// goAlone returns the error of all that a member cannot have.
+// goAlone returns the error for operations that a group does not support.
 func (m *pendingChange) goAlone() error {
 	m.alone = true
 	return errAlone

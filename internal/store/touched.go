@@ -9,8 +9,8 @@ import (
 	"modernc.org/sqlite"
 )
 
-// PageReads returns the number of pages of an embedded database that its readers have read, in memory or on the disk: the cost of a
-// read, on whatever machine. It waits for reads under way. An error where the database is PostgreSQL.
+// PageReads returns the number of pages of an embedded database that its readers have read, in memory or on disk: a
+// machine-independent measure of the cost of reads. PageReads waits for running reads. PageReads returns an error on PostgreSQL.
 func (s *Store) PageReads(ctx context.Context) (pages int64, err error) {
 	if s.engine.name() != "sqlite" {
 		return 0, fmt.Errorf("%s does not say which pages it looked at", s.engine.name())

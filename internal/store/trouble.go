@@ -11,25 +11,24 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// writeHealth remembers that a change failed by a fault of the database, until it is
-// known that changes can be made again.
+// writeHealth records that a change failed because of the database, until changes are known to succeed again.
 type writeHealth struct {
 	last    atomic.Pointer[errcode.Unavailable] // nil = none
-	refused func(cause string)                  // called for each change that failed so; nil = nothing is called
+	refused func(cause string)                  // called for each failed change; nil = no call
 
 	mu   sync.Mutex
-	look *look // that runs; nil = none does
+	look *look // the running attempt; nil = none
 }
 
-// look is one try to make a change. All callers that ask meanwhile share its result.
+// look is one attempt to make a change. Concurrent callers share the result of the attempt.
 type look struct {
-	done chan struct{} // closed once the result is known
+	done chan struct{} // closed when the result is known
 	err  error
-	cut  bool // the caller that made the try ran out of time
+	cut  bool // the caller that made the attempt ran out of time
 }
 
-// tried returns the result of try, or of a try that is running already; where that one is cut off,
-// of the next.
+// tried returns the result of try, or of an attempt that is already running; if the running attempt is cut off, of the next
+// attempt.
 func (t *writeHealth) tried(ctx context.Context, try func() error) error {
 	for {
 		t.mu.Lock()
@@ -61,8 +60,7 @@ func (t *writeHealth) tried(ctx context.Context, try func() error) error {
 	return localLook.err
 }
 
-// remember stores err if it is an outage, and returns it. Waiting for a lock says nothing about the
-// next change.
+// remember stores err if it is an outage, and returns err. A lock timeout says nothing about the next change.
 func (t *writeHealth) remember(err error) error {
 	out, is := errors.AsType[*errcode.Unavailable](err)
 	if is && t.refused != nil {
@@ -74,9 +72,9 @@ func (t *writeHealth) remember(err error) error {
 	return err
 }
 
-// Ping returns nil when the database answers and takes changes, or an errcode.Outage. After a change that failed it makes one that
-// changes nothing, the only way to know: that waits for the disk and for the replica. It does not wait for a lock of another
-// transaction, which is no fault of the database.
+// Ping returns nil if the database responds and accepts changes, or else an errcode.Unavailable. After a failed change, Ping makes
+// a change without effect, which is the only proof: it waits for the disk and for the replica. Ping does not wait for a lock of
+// another transaction, because a held lock is no fault of the database.
 func (s *Store) Ping(ctx context.Context) error {
 	var off bool
 	err := s.onLive(ctx, s.read, func() error {
@@ -94,7 +92,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	}
 	switch err := s.trouble.tried(ctx, func() error { return s.tryChange(ctx, last) }); {
 	case isLocked(err):
-		return nil // whether changes can be made is known when the lock is free
+		return nil // only when the lock is free is it known whether changes succeed
 	case err != nil:
 		return last
 	}
@@ -102,8 +100,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// tryChange makes a change that changes nothing. Where the disk was full, it also demands more room
-// than that change takes.
+// tryChange makes a change without effect. If the disk was full, tryChange also requires more free space than its change needs.
 func (s *Store) tryChange(ctx context.Context, last *errcode.Unavailable) error {
 	if slices.Contains([]string{fullDatabase, unwritableDatabase, brokenDatabase}, last.What) {
 		cause := errors.New("there is room")
@@ -111,7 +108,7 @@ func (s *Store) tryChange(ctx context.Context, last *errcode.Unavailable) error 
 			if err := s.engine.room(ctx, tx); err != nil {
 				return err
 			}
-			return cause // rolls back: it was only about the room
+			return cause // rolls back: only the free space was tested
 		})
 		if !errors.Is(err, cause) {
 			return err
@@ -121,15 +118,14 @@ func (s *Store) tryChange(ctx context.Context, last *errcode.Unavailable) error 
 	return s.outage(err)
 }
 
-// isLocked reports whether an outage is a lock that was not released in time.
+// isLocked reports whether an outage is a lock timeout.
 func isLocked(err error) bool {
 	out, is := errors.AsType[*errcode.Unavailable](err)
 	return is && out.What == lockedDatabase
 }
 
-// IntegrityCheck says what is damaged in the file of an embedded database; "" = nothing, or
-// it is another database, which looks after its own files. It reads the whole
-// file, which takes seconds for each gigabyte.
+// IntegrityCheck describes the damage in the file of an embedded database; "" = no damage, or PostgreSQL, which checks its own
+// files. IntegrityCheck reads the whole file, which takes seconds per gigabyte.
 func (s *Store) IntegrityCheck(ctx context.Context) (fault string, err error) {
 	if s.Engine() != "sqlite" {
 		return "", nil

@@ -14,10 +14,10 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
-// A Tx has what all transactions share: statements, locks and the changes that it notes. The rows of each entity have a type of their
-// own around it. The transaction of a domain consists of the types that its interface needs.
+// A Tx contains the common parts of all transactions: statements, locks and noted changes. The queries for each entity have a
+// separate type that wraps Tx. The transaction of a domain combines the types that its interface needs.
 
-// What the transactions of the domains implement. Their interfaces say what each method does.
+// The interfaces that the transactions implement. The interfaces document each method.
 var (
 	_ accounts.Tx    = accountsTx{}
 	_ rules.Tx       = rulesTx{}

@@ -8,17 +8,16 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
-// Waiting says which rows of a kind wait to be sent.
+// Waiting describes the waiting outbox rows of a kind.
 type Waiting struct {
 	Rows   int64     // at most mostWaiting
-	Oldest time.Time // zero = none waits
+	Oldest time.Time // zero = none is waiting
 }
 
-// mostWaiting is the maximum number of waiting rows that are counted: more would make each look too expensive.
+// mostWaiting is the maximum number of waiting rows that are counted: counting more would be too expensive.
 const mostWaiting = 100_000
 
-// WaitingRows returns for each kind which rows wait to be sent. Those of a webhook that is off do
-// not count: they are not sent.
+// WaitingRows returns the waiting rows of each outbox kind. Rows of a disabled webhook are excluded, because they are not sent.
 func (s *Store) WaitingRows(ctx context.Context) (all map[outbox.Kind]Waiting, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		all = map[outbox.Kind]Waiting{}
@@ -41,15 +40,15 @@ func (s *Store) WaitingRows(ctx context.Context) (all map[outbox.Kind]Waiting, e
 	return all, err
 }
 
-// Replication says how many servers have a change before it is acknowledged.
+// Replication reports how many servers store a change before it is acknowledged.
 type Replication struct {
-	Hosts    int   // how many the URL names; 0 = the database is embedded
-	Wanted   bool  // commits wait for a replica
-	Replicas int64 // how many replicas they wait for now
+	Hosts    int   // number of hosts in the URL; 0 = embedded database
+	Wanted   bool  // true if commits wait for a replica
+	Replicas int64 // number of replicas for which commits currently wait
 }
 
-// Replication asks the database. Where the role may not see which replicas are synchronous, all of
-// them are counted.
+// Replication queries the replication state of the database. If the database role may not see which replicas are synchronous, all
+// replicas are counted.
 func (s *Store) Replication(ctx context.Context) (r Replication, err error) {
 	hosts, query := s.engine.replication()
 	r.Hosts = hosts
@@ -60,13 +59,13 @@ func (s *Store) Replication(ctx context.Context) (r Replication, err error) {
 	return r, err
 }
 
-// Connections are those of this process to the database.
+// Connections describes the connections of this process to the database.
 type Connections struct {
 	InUse, Most int
-	Waited      time.Duration // how long all callers together waited for a free one
+	Waited      time.Duration // total time that callers waited for a free connection
 }
 
-// Connections says how many there are now.
+// Connections returns the current number of connections.
 func (s *Store) Connections() (c Connections) {
 	pools := []*sql.DB{s.write}
 	if s.read != s.write {
@@ -79,6 +78,6 @@ func (s *Store) Connections() (c Connections) {
 	return c
 }
 
-// OnWriteError sets the function that is called, with one of Causes, for each change that a fault of
-// the database stopped. To be called once, before others use the store.
+// OnWriteError sets the function that is called, with one of Causes, for each change that failed because of the database.
+// OnWriteError must be called once, before other goroutines use the store.
 func (s *Store) OnWriteError(f func(cause string)) { s.trouble.refused = f }

@@ -22,7 +22,7 @@ func (s *Store) ViewWebhooks(ctx context.Context, f func(webhooks.Tx) error) err
 	return s.view(ctx, func(tx *Tx) error { return f(tx.webhooks()) })
 }
 
-// LastAlarm returns the number of the newest alarm or dismissal; 0 = there is none.
+// LastAlarm returns the number of the newest alarm or dismissal; 0 = none.
 func (s *Store) LastAlarm(ctx context.Context) (int64, error) {
 	return viewed(ctx, s, func(tx *Tx) (int64, error) {
 		return scalar[int64](ctx, tx, `SELECT MAX(n) FROM (SELECT COALESCE(MAX(id), 0) AS n FROM alarms
@@ -44,7 +44,7 @@ func (t webhookQueries) PutWebhook(ctx context.Context, w webhooks.Webhook) erro
 	if err := webhookRows.put(ctx, t.Tx, w); err != nil {
 		return err
 	}
-	// Its path and query may hold a secret of the receiver.
+	// The path and query of the URL may contain a secret of the receiver.
 	address := ""
 	if u, err := url.Parse(w.URL); err == nil && u.Host != "" {
 		address = u.Scheme + "://" + u.Host
@@ -61,7 +61,7 @@ func (t webhookQueries) Webhooks(ctx context.Context) ([]webhooks.Webhook, error
 	return webhookRows.all(ctx, t.Tx, `ORDER BY id`)
 }
 
-// MissingIDs returns which of these rules and applications do not exist.
+// MissingIDs returns which of the given rules and applications do not exist.
 func (s *Store) MissingIDs(ctx context.Context, rules, batches []int64) (noRules, noBatches []int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		if noRules, err = tx.webhooks().absent(ctx, "rules", rules); err == nil {
@@ -72,7 +72,7 @@ func (s *Store) MissingIDs(ctx context.Context, rules, batches []int64) (noRules
 	return noRules, noBatches, err
 }
 
-// absent returns which of some ids no row of a table has, in their order.
+// absent returns the given ids that have no row in a table, in the given order.
 func (t webhookQueries) absent(ctx context.Context, table string, ids []int64) (missing []int64, err error) {
 	storedSet := map[int64]bool{}
 	for numbers := range slices.Chunk(ids, t.argumentsAtOnce()) {
@@ -148,8 +148,7 @@ func (t webhookQueries) Counting(ctx context.Context) (ledger string, err error)
 	return state.Ledger, err
 }
 
-// BeginTelling implements webhooks.Tx. Scans that are counted between its statements were made
-// before the webhook was there.
+// BeginTelling implements webhooks.Tx. Scans that are counted between these statements were made before the webhook existed.
 func (t webhookQueries) BeginTelling(ctx context.Context) error {
 	for _, statement := range [...]string{
 		`UPDATE webhook_readers SET mark = '', position = COALESCE((SELECT position FROM statistics_state WHERE id = 1), 0)
@@ -166,7 +165,7 @@ func (t webhookQueries) BeginTelling(ctx context.Context) error {
 	return nil
 }
 
-// LearnTold implements webhooks.Tx. It is one statement, so that nothing is counted in between.
+// LearnTold implements webhooks.Tx. A single statement is used, so that no scan is counted in between.
 func (t webhookQueries) LearnTold(ctx context.Context, from, to int64) error {
 	const reached = ` WHERE EXISTS (SELECT 1 FROM statistics_state WHERE id = 1 AND position BETWEEN $1 AND $2) `
 	_, err := t.exec(ctx, `INSERT INTO scan_told (node, up_to, beyond) SELECT node, up_to, beyond FROM scan_origins`+reached+
@@ -174,8 +173,8 @@ func (t webhookQueries) LearnTold(ctx context.Context, from, to int64) error {
 	return err
 }
 
-// CountForgettable implements webhooks.Tx. Without an order PostgreSQL would read all deliveries to
-// find the first old one, as soon as it uses a plan that is made for any time.
+// CountForgettable implements webhooks.Tx. Without ORDER BY, PostgreSQL would read all deliveries to find the first old one when it
+// switches to a generic plan.
 func (t webhookQueries) CountForgettable(ctx context.Context, before time.Time) (int, error) {
 	return scalar[int](ctx, t.Tx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM deliveries WHERE next_at = 0 AND created_at < $1
 		ORDER BY created_at LIMIT 1) AS found`, millis(before))

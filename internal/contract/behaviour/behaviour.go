@@ -1,5 +1,5 @@
-// Package behaviour is the table of what the server does where the platform
-// might differ, with how sure each row is.
+// Package behaviour defines the table of server behaviours that may differ from those of the Weixin platform, each with its
+// evidence level.
 package behaviour
 
 import (
@@ -23,16 +23,16 @@ type Evidence string
 
 // The levels of evidence, the strongest first.
 const (
-	Observed   Evidence = "observed"   // quoted from a live answer of the platform
+	Observed   Evidence = "observed"   // quoted from a real response of the platform
 	Documented Evidence = "documented" // stated by the platform's documentation
-	Inferred   Evidence = "inferred"   // follows from several sources, none of which says it
-	Assumed    Evidence = "assumed"    // nothing says it: this is what qrjump does
+	Inferred   Evidence = "inferred"   // follows from several sources, none of which states the behaviour
+	Assumed    Evidence = "assumed"    // no source covers the behaviour: qrjump chose it
 )
 
 // EvidenceLevels lists all levels, the strongest first.
 var EvidenceLevels = []Evidence{Observed, Documented, Inferred, Assumed}
 
-// Surer reports whether m is at least as sure as other.
+// Surer reports whether m is at least as strong a level of evidence as otherEvidence.
 func (m Evidence) Surer(otherEvidence Evidence) bool { return m.rank() <= otherEvidence.rank() }
 
 func (m Evidence) rank() int {
@@ -44,28 +44,28 @@ func (m Evidence) rank() int {
 	return len(EvidenceLevels)
 }
 
-// Behaviour is one line of the table.
+// Behaviour is one row of the behaviour table.
 type Behaviour struct {
 	ID       string // never changes once released
 	Evidence Evidence
-	Section  string // of docs/contract: "rules 1.4", "marketcode 3.5"
-	Source   string // the evidence; "" where there is none
-	Date     string // of the newest evidence, 2006-01-02 or the beginning of it
-	Until    string // the first day of evidence of something else: the platform left this; "" = it does so still
+	Section  string // section of docs/contract, for example "rules 1.4" or "marketcode 3.5"
+	Source   string // the evidence; "" = none
+	Date     string // date of the newest evidence, as 2006-01-02 or a prefix such as 2006-01
+	Until    string // first day on which the platform was observed to behave differently; "" = the behaviour is current
 }
 
-// staleAfter is the age in months from which the newest evidence is reported as old.
+// staleAfter is the age in years from which the newest evidence is reported as old.
 const staleAfter = 3
 
-// Stale reports whether the newest evidence was older than three years at a time.
+// Stale reports whether the newest evidence of the behaviour was more than three years old at time t.
 func (b Behaviour) Stale(t time.Time) bool {
 	return b.Date != "" && b.Date < t.AddDate(-staleAfter, 0, 0).Format(time.DateOnly)
 }
 
-// Says returns one sentence that describes what the server does.
+// Says returns one sentence that describes the behaviour of the server.
 func (b Behaviour) Says() i18n.Message { return book.Text(b.ID) }
 
-// Known says how the row is known at a time.
+// Known describes the evidence level of the behaviour and the date of its evidence, as seen at time t.
 func (b Behaviour) Known(t time.Time) i18n.Message {
 	if b.Evidence == "" {
 		return i18n.Message{}
@@ -80,18 +80,18 @@ func (b Behaviour) Known(t time.Time) i18n.Message {
 	return known
 }
 
-// IsFormer reports whether the platform still did on a day what a row of former times says;
-// "" = today, when it does none of these.
+// IsFormer reports whether the platform still had the former behaviour r on the given day; day "" means today, when no former
+// behaviour applies.
 func (r Row) IsFormer(day string) bool { return day != "" && day < table[r].Until }
 
-// Row names a line of the table. The number is for this process alone: what is
-// kept or shown is the id.
+// Row is the index of a behaviour in the table. The index is valid only within this process: stored and displayed data contain the
+// ID of the behaviour.
 type Row uint16
 
-// NoRow is the row of what the platform has no like of: the operator's own API.
+// NoRow is the row of everything that has no counterpart on the platform, such as the operator's own API.
 const NoRow Row = 0
 
-// maxRows bounds the table, so that a call's notes have a fixed size.
+// maxRows limits the number of rows in the table, so that the Notes of a call have a fixed size.
 const maxRows = 512
 
 var table = make([]Behaviour, 1, maxRows)
@@ -104,19 +104,19 @@ func define(b Behaviour) Row {
 	return Row(len(table) - 1)
 }
 
-// Get returns the line that a row names.
+// Get returns the behaviour with index r.
 func (r Row) Get() Behaviour { return table[r] }
 
-// String returns the row's id.
+// String returns the ID of the behaviour.
 func (r Row) String() string { return table[r].ID }
 
-// MarshalText writes the id, as it is kept and shown.
+// MarshalText returns the ID of the behaviour, which is its stored and displayed form.
 func (r Row) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// All returns the table in its order, without the line of row 0.
+// All returns all behaviours in the order of the table, without NoRow.
 func All() []Behaviour { return table[1:] }
 
-// ByID finds a row by its id; ok is false where there is none.
+// ByID finds a row by its ID; ok is false if the table has no such row.
 func ByID(id string) (row Row, ok bool) {
 	for i, b := range table[1:] {
 		if b.ID == id {
@@ -126,8 +126,8 @@ func ByID(id string) (row Row, ok bool) {
 	return 0, false
 }
 
-// Newest returns the date of the newest evidence in the table: what is printed calls a
-// mark old as of then, so that no page changes by itself.
+// Newest returns the date of the newest evidence in the table: generated documents judge the age of evidence relative to that date,
+// so that their text does not change with the clock.
 func Newest() time.Time {
 	var newest time.Time
 	for _, b := range All() {
@@ -138,36 +138,36 @@ func Newest() time.Time {
 	return newest
 }
 
-// Notes are the rows that decided a call. The zero value has none, and a nil
-// *Notes takes none. Many may add at once: a transaction may outlive its caller.
+// Notes is the set of behaviours that decided the result of a call. The zero value of Notes is empty, and Add on a nil *Notes does
+// nothing. Notes is safe for concurrent use, because a transaction may outlive its caller.
 type Notes struct {
 	rows [maxRows / 64]atomic.Uint64
 }
 
-// Add notes a row; a row is noted once, however often it is met.
+// Add adds a row to the set; adding a row twice has no further effect.
 func (n *Notes) Add(row Row) {
 	if n != nil && row != NoRow {
 		n.rows[row/64].Or(1 << (row % 64))
 	}
 }
 
-// Take takes a row back, and reports whether it was noted.
+// Take removes a row from the set and reports whether the row was present.
 func (n *Notes) Take(row Row) bool {
 	bit := uint64(1) << (row % 64)
 	return n.rows[row/64].And(^bit)&bit != 0
 }
 
-// Clear takes all notes back.
+// Clear removes all rows from the set.
 func (n *Notes) Clear() {
 	for i := range n.rows {
 		n.rows[i].Store(0)
 	}
 }
 
-// Rows are rows that were noted, in the order of the table. A log shows their ids.
+// Rows is a list of noted rows, in the order of the table. Log entries show Rows as the IDs of the behaviours.
 type Rows []Row
 
-// MarshalText writes the ids as a log of texts shows a list.
+// MarshalText writes the IDs in brackets, separated by spaces, as a text log shows a list.
 func (r Rows) MarshalText() ([]byte, error) {
 	b := append(make([]byte, 0, 32*len(r)), '[')
 	for i, row := range r {
@@ -179,10 +179,10 @@ func (r Rows) MarshalText() ([]byte, error) {
 	return append(b, ']'), nil
 }
 
-// MarshalJSON writes the ids as a list of texts.
+// MarshalJSON writes the IDs as a JSON array of strings.
 func (r Rows) MarshalJSON() ([]byte, error) { return json.Marshal([]Row(r)) }
 
-// Rows returns the rows noted so far, nil if there are none.
+// Rows returns the rows noted so far, nil if the set is empty.
 func (n *Notes) Rows() Rows {
 	var list Rows
 	for i := range n.rows {
@@ -195,25 +195,26 @@ func (n *Notes) Rows() Rows {
 
 type notesKey struct{}
 
-// Noting returns a context whose decisions are noted in n.
+// Noting returns a context whose calls of Note add to n.
 func Noting(ctx context.Context, n *Notes) context.Context {
 	return context.WithValue(ctx, notesKey{}, n)
 }
 
-// Note notes that a row decided the call of a context; outside a call it does nothing.
+// Note adds a row to the Notes of the context; without Notes in the context it does nothing.
 func Note(ctx context.Context, row Row) {
 	n, _ := ctx.Value(notesKey{}).(*Notes)
 	n.Add(row)
 }
 
-// read is the date on which the documentation pages were read for the contract.
+// read is the date on which the documentation of the platform was read for the contract.
 const read = "2026-11-20"
 
 func seen(id, section, source, date string) Row {
 	return define(Behaviour{ID: id, Evidence: Observed, Section: section, Source: source, Date: date})
 }
 
-// former returns a row that was seen, until a day on which the platform was seen, or read, to do otherwise.
+// former returns a row for a behaviour that was observed on the platform from date until the day end, when the platform was found
+// to behave differently.
 func former(id, section, date, end string) Row {
 	return define(Behaviour{ID: id, Evidence: Observed, Section: section, Source: live, Date: date, Until: end})
 }

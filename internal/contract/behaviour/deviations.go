@@ -6,14 +6,14 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Deviation describes a caller's action that this server lets pass and that the platform may reject. Decision 37.
+// Deviation describes an action of a caller that this server accepts and that the platform may reject. Decision 37.
 type Deviation struct {
 	Row     Row
-	Minds   Evidence // how sure it is that the platform minds; Choice = nothing says so
-	Refusal int      // the number that strict answers; 0 = strict cannot turn the row
+	Minds   Evidence // level of evidence that the platform rejects the action; Assumed = no source says so
+	Refusal int      // error code that strict mode returns; 0 = strict mode does not change this behaviour
 }
 
-// Advice returns the change to make in the caller, and nothing for a row without a deviation.
+// Advice returns the recommended change in the calling program; it is empty for a deviation without a row.
 func (d Deviation) Advice() i18n.Message {
 	if d.Row == NoRow {
 		return i18n.Message{}
@@ -21,29 +21,31 @@ func (d Deviation) Advice() i18n.Message {
 	return book.Text("advice." + d.Row.String())
 }
 
-// closed are rejected, also without strict, unless the operator allows them.
+// closed lists the deviations that are rejected even without strict mode, unless the operator allows them.
 var closed = map[Row]bool{
 	ComponentReauthorized: true, RulesGetByGET: true, RulesEditKeepsEmpty: true, LinkOwnTaken: true,
 	CodesActivateOverlapTaken: true, CodesQueryIndexTaken: true, CodesQueryBare: true, CodesTicketToken: true,
 }
 
-// held are let wait by strict, which refuses nothing there.
+// held lists the deviations that strict mode delays instead of rejecting.
 var held = map[Row]bool{LinkAtOnce: true, LinkEndAtOnce: true}
 
-// rejections are rows that the operator alone turns: what they refuse is refused with this number then, and where it is 0 they are
-// done the other way. Strict leaves them, since they let nothing pass that it could refuse.
+// rejections lists the behaviours that only an explicit operator override changes, with the error code that an override to reject
+// then returns; 0 = the override selects the alternative behaviour and returns no error. Strict mode ignores the rows in
+// rejections, because they accept no request that strict mode could reject.
 var rejections = map[Row]int{
 	RulesPublishAgain: 0, RulesEditKeeps: 0, RulesEditUnchecked: 0, TokenStableSoon: 0, CodesGate: 0,
 	WireBodyNone: 44002, RulesPrefixUnknown: 47001, RulesPath: 47001, RulesAddOwned: 85071, RulesAddOccupied: 85071, WireNumberForm: 47001,
 }
 
-// Rejection reports whether the operator alone turns the row, and with which number it refuses then; 0 = it is done the other way.
+// Rejection reports whether only an operator override changes the behaviour, and the error code that the override then returns; 0 =
+// the alternative behaviour applies without an error.
 func (r Row) Rejection() (number int, turns bool) {
 	number, turns = rejections[r]
 	return number, turns
 }
 
-// Turns reports whether strict, or the operator, can decide otherwise.
+// Turns reports whether strict mode or an operator override can change the behaviour of the deviation's row.
 func (r Row) Turns() bool {
 	if d := deviationOf[r]; d != nil && (d.Refusal != 0 || held[r] || closed[r]) {
 		return true
@@ -52,16 +54,16 @@ func (r Row) Turns() bool {
 	return turns
 }
 
-// Closed reports whether the row is refused unless the operator turns it.
+// Closed reports whether the deviation is rejected unless the operator allows it.
 func (d Deviation) Closed() bool { return closed[d.Row] }
 
-// Turns reports whether strict, or the operator, can decide otherwise.
+// Turns reports whether strict mode or an operator override can change the behaviour of the deviation's row.
 func (d Deviation) Turns() bool { return d.Row.Turns() }
 
-// Waits reports whether a turned row lets wait.
+// Waits reports whether strict mode delays the action instead of rejecting it.
 func (d Deviation) Waits() bool { return held[d.Row] }
 
-// deviations are the rows with a deviation, in the order of the tables.
+// deviations lists the behaviours that count as deviations, in the order of the behaviour tables.
 var deviations = []Deviation{
 	{WirePathForm, Assumed, 40066},
 	{WireMethodTaken, Assumed, 0},
@@ -139,7 +141,7 @@ var deviations = []Deviation{
 	{QRCodeLifeIgnored, Assumed, 40097},
 }
 
-// deviant has the bits of the rows with a deviation, deviationOf their entries.
+// deviant is a bit set of the rows that have a deviation; deviationOf maps each such row to its entry in deviations.
 var (
 	deviant     [maxRows / 64]uint64
 	deviationOf [maxRows]*Deviation
@@ -152,10 +154,10 @@ func init() {
 	}
 }
 
-// Deviations returns all of them.
+// Deviations returns all deviations.
 func Deviations() []Deviation { return deviations }
 
-// Deviation returns the deviation of a row; ok is false for a row that has none.
+// Deviation returns the deviation of a row; ok is false if the row has none.
 func (r Row) Deviation() (d Deviation, ok bool) {
 	if found := deviationOf[r]; found != nil {
 		return *found, true
@@ -163,7 +165,7 @@ func (r Row) Deviation() (d Deviation, ok bool) {
 	return Deviation{}, false
 }
 
-// Deviates reports whether a caller deviated.
+// Deviates reports whether any noted row has a deviation.
 func (n *Notes) Deviates() bool {
 	for i := range n.rows {
 		if n.rows[i].Load()&deviant[i] != 0 {
@@ -173,8 +175,7 @@ func (n *Notes) Deviates() bool {
 	return false
 }
 
-// EachDeviation calls f with every row noted that has a deviation, in the order of
-// the table.
+// EachDeviation calls f with every noted row that has a deviation, in the order of the table.
 func (n *Notes) EachDeviation(f func(Row)) {
 	for i := range n.rows {
 		for left := n.rows[i].Load() & deviant[i]; left != 0; left &= left - 1 {

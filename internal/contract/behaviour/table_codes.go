@@ -1,6 +1,6 @@
 package behaviour
 
-// One item, one code.
+// Behaviours of marketcode calls: one unique code per printed item.
 var (
 	CodesGrant              = seen("codes.grant", "marketcode 1", "a live answer quoted in public", "2020-08-11")
 	CodesGate               = inferred("codes.gate", "marketcode 1", "one number, one text and no hint: the service behind has not answered")
@@ -60,7 +60,7 @@ var (
 	CodesText         = choice("codes.text", "marketcode 5.4")
 )
 
-// What a scan opens.
+// Behaviours of scanning: the page that a scan opens.
 var (
 	ScanMatchPath     = page("scan.match.path", "rules 2.1", "INTRO")
 	ScanMatchBelow    = page("scan.match.below", "rules 2.1", "INTRO")

@@ -1,6 +1,6 @@
 package behaviour
 
-// Jump rules: add, edit, list, publish, delete.
+// Behaviours of jump rules: add, edit, list, publish, delete.
 var (
 	RulesEditFlag       = choice("rules.add.edit_flag", "rules 1.1")
 	RulesOccupyFlag     = choice("rules.add.occupy_flag", "rules 1.1")
@@ -79,7 +79,7 @@ var (
 	RulesUndo              = choice("rules.undo", "rules 1.4")
 )
 
-// Links between service accounts and Mini Programs, parametric codes.
+// Behaviours of links between service accounts and Mini Programs, and of parametric codes.
 var (
 	LinkOwnToken     = inferred("link.own_token", "rules 3.4", "a live 48001 of an official account whose call is not known")
 	LinkOwnTaken     = choice("link.own_token_taken", "rules 3.4")

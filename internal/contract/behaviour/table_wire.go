@@ -1,9 +1,9 @@
 package behaviour
 
-// live is the source of what stands in docs/contract/seen.
+// live is the source of behaviours that were observed on the platform and recorded in docs/contract/seen.
 const live = "docs/contract/seen"
 
-// Every call: path, method, body, fields, answers, rates.
+// Behaviours of every call: path, method, body, fields, responses, rate limits.
 var (
 	WirePathUnknown = seen("wire.path.unknown", "rules 3.6", live, "2026")
 	WirePathForm    = choice("wire.path.form", "rules 3.6")
@@ -64,7 +64,7 @@ var (
 	WireStub       = choice("wire.stub", "rules 1.8")
 )
 
-// Whose token, and what it may do.
+// Behaviours of authentication: the owner of the access token, and the calls that the owner may make.
 var (
 	CallerTokenMissing    = seen("caller.token.missing", "rules 3.6", live, "2026-09-17")
 	CallerTokenText       = seen("caller.token.text", "rules 3.6", live, "2026-09-17")
@@ -87,7 +87,7 @@ var (
 	CallerUncertified     = choice("caller.uncertified", "rules 1")
 )
 
-// Tokens, quotas and request ids.
+// Behaviours of access tokens, quotas and request IDs.
 var (
 	TokenAppIDMissing   = seen("token.appid.missing", "rules 3.1", live, "2026-07-28")
 	TokenAppIDUnknown   = seen("token.appid.unknown", "rules 3.1", live, "2026-09-17")

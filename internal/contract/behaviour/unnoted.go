@@ -1,7 +1,7 @@
 package behaviour
 
-// unnoted says of the rows that no call can carry why not. A test holds that every other
-// row is noted by code.
+// unnoted maps each behaviour that no call can note to the reason. A test verifies that the code notes every behaviour that is
+// absent from unnoted.
 var unnoted = map[Row]string{
 	WireAnswerType:     answers,
 	WireAnswerPlain:    answers,
@@ -63,7 +63,7 @@ var unnoted = map[Row]string{
 	ScanCodeVersion:   scans,
 }
 
-// The reasons that many rows share.
+// Reasons that many behaviours share.
 const (
 	answers   = "the form of every answer of its kind: nothing that a caller did"
 	fetches   = "the file is missing then, and rules.confirm.failed says so"
@@ -73,5 +73,5 @@ const (
 	scans     = "of a scan, which an app makes and no caller of the wire; explain says it"
 )
 
-// Unnoted says why no call carries the row; "" = calls do.
+// Unnoted returns the reason why no call can note the row; "" = calls can note it.
 func (r Row) Unnoted() string { return unnoted[r] }

@@ -1,5 +1,5 @@
-// Package errcode knows every number that a caller of the wire can see: its
-// text, what it means, what to do about it and how we know. It knows nothing of who returns it.
+// Package errcode defines every error code that a client of the platform API can receive: its text, its meaning, the recommended
+// action and the evidence for it. Package errcode is independent of the packages that return the error codes.
 package errcode
 
 import (
@@ -18,30 +18,30 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// Evidence says how we know a code's text.
+// Evidence is the level of evidence for the text of an error code.
 type Evidence string
 
 const (
-	// Observed: quoted from a live answer of the platform.
+	// Observed: the text is quoted from a real response of the platform.
 	Observed Evidence = "observed"
-	// Documented: documented, never quoted from a live answer.
+	// Documented: the text is documented, but was never observed in a real response.
 	Documented Evidence = "documented"
-	// Inferred texts are our choice where every source is silent.
+	// Inferred texts are chosen by qrjump, because no source gives them.
 	Inferred Evidence = "inferred"
 )
 
-// Code is one row of the list in codes.go.
+// Code is one row of the error code table in codes.go.
 type Code struct {
 	Number   int
-	Text     string // errmsg, before the request id
+	Text     string // errmsg, without the request ID that follows it
 	Evidence Evidence
 }
 
-// Error makes a code an error, so that a decision returns the row itself.
+// Error makes *Code an error, so that functions can return a row of the table directly.
 func (c *Code) Error() string { return fmt.Sprintf("%d %s", c.Number, c.Text) }
 
-// Meaning returns when the code is answered, and Cure the action for its caller. A number that a fault of the emulator invents has
-// neither.
+// Meaning describes when the error code is returned, and Cure describes the action for the caller. Meaning and Cure are empty for
+// an error number that an emulator fault invents.
 func (c *Code) Meaning() i18n.Message { return known(strconv.Itoa(c.Number)) }
 func (c *Code) Cure() i18n.Message    { return known(strconv.Itoa(c.Number) + ".do") }
 
@@ -52,17 +52,18 @@ func known(key string) i18n.Message {
 	return book.Text(key)
 }
 
-// WithDetail returns the code with the row that decided, and a detail that says which
-// thing and why. Both go to the log and to the record of the call; whether the
-// detail is also shown on the wire is a property of the endpoint's family.
+// WithDetail returns an error with this code, the behaviour that decided, and a detail text that names the object and the reason.
+// The behaviour and the detail go to the log and to the record of the call; whether the detail is also shown on the wire is a
+// property of the endpoint's family.
 func (c *Code) WithDetail(row behaviour.Row, format string, args ...any) error {
 	return &Detailed{Code: c, Row: row, Detail: fmt.Sprintf(format, args...)}
 }
 
-// WithRow is With for a row that says all that there is to say.
+// WithRow is WithDetail without a detail text, for a behaviour that explains the error completely.
 func (c *Code) WithRow(row behaviour.Row) error { return &Detailed{Code: c, Row: row} }
 
-// Strict returns the refusal of what a row lets pass, where the operator wants it refused.
+// Strict returns the error that strict mode returns for a deviation; the caller has checked that the operator wants the deviation
+// rejected.
 func Strict(row behaviour.Row, format string, args ...any) error {
 	d, _ := row.Deviation()
 	code, known := ByNumber(d.Refusal)
@@ -72,16 +73,15 @@ func Strict(row behaviour.Row, format string, args ...any) error {
 	return code.WithDetail(row, "strict: "+format, args...)
 }
 
-// Reworded returns the code with another text on the wire, for the few texts
-// that quote the caller.
+// Reworded returns a copy of the code with another text, for the few error texts that quote request data.
 func (c *Code) Reworded(format string, args ...any) *Code {
 	otherCode := *c
 	otherCode.Text = fmt.Sprintf(format, args...)
 	return &otherCode
 }
 
-// Addressed returns the code with the caller's address in its text where the
-// platform's text has it: 40090, 40164 and 61004. Contract: rules 3.1, 3.2.
+// Addressed returns the code with the caller's IP address in its text, as the platform formats it for 40090, 40164 and 61004.
+// Contract: rules 3.1, 3.2.
 func (c *Code) Addressed(ip netip.Addr) *Code {
 	ip = ip.Unmap()
 	switch c {
@@ -95,13 +95,13 @@ func (c *Code) Addressed(ip netip.Addr) *Code {
 	return c
 }
 
-// Is makes errors.Is find a reworded code by its number.
+// Is lets errors.Is match a reworded code by its number.
 func (c *Code) Is(target error) bool {
 	otherCode, ok := target.(*Code)
 	return ok && otherCode.Number == c.Number
 }
 
-// Detailed is a code with the behaviour that it is part of and what exactly was wrong.
+// Detailed is an error code with the behaviour that decided and a detail text.
 type Detailed struct {
 	Code   *Code
 	Row    behaviour.Row
@@ -115,11 +115,11 @@ func (d *Detailed) Error() string {
 	return d.Code.Error() + ": " + d.Detail
 }
 
-// Unwrap makes errors.Is find the row.
+// Unwrap lets errors.Is find the error code.
 func (d *Detailed) Unwrap() error { return d.Code }
 
-// FromError returns the row that err carries and its detail. An error without a row
-// is SystemError with an empty detail: what was behind it is for the log only.
+// FromError returns the error code that err carries, and its detail text. For an error without an error code, FromError returns
+// SystemError with an empty detail: the cause goes only to the log.
 func FromError(err error) (*Code, string) {
 	if err == nil {
 		return OK, ""
@@ -133,7 +133,7 @@ func FromError(err error) (*Code, string) {
 	return SystemError, ""
 }
 
-// RowOf returns the row of the refusal that err carries; 0 = none.
+// RowOf returns the behaviour that caused the rejection in err; 0 = none.
 func RowOf(err error) behaviour.Row {
 	if d, ok := errors.AsType[*Detailed](err); ok {
 		return d.Row
@@ -144,7 +144,7 @@ func RowOf(err error) behaviour.Row {
 // All returns every code in the order of codes.go.
 func All() []*Code { return all }
 
-// ByNumber returns the row with a number; ok is false where the list has none.
+// ByNumber returns the code with the given number; ok is false if the table has none.
 func ByNumber(number int) (code *Code, ok bool) {
 	for _, c := range all {
 		if c.Number == number {

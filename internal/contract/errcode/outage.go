@@ -2,20 +2,19 @@ package errcode
 
 import "strings"
 
-// Unavailable is the fault of something that the server depends on and no caller can
-// mend. On the platform's wire it is SystemError, as every error without a row;
-// on our own APIs it is 503.
+// Unavailable is an error of a dependency of the server, such as the database, that no client can fix. On the platform API,
+// Unavailable becomes SystemError, like every error without an error code; on the server's own APIs it becomes HTTP 503.
 type Unavailable struct {
-	Where string // "database db1:5432/qrjump", without a password
+	Where string // location of the dependency, without a password: "database db1:5432/qrjump"
 	What  string // "is read-only"
-	Do    string // what the operator does next
-	Err   error  // what was behind it
+	Do    string // next step for the operator
+	Err   error  // underlying error
 }
 
-// Error is one line: what happened, where, and what to do.
+// Error returns one line: the event, its location, and the next step.
 func (o *Unavailable) Error() string {
 	return o.Where + " " + o.What + ": " + o.Do + " (" + strings.Join(strings.Fields(o.Err.Error()), " ") + ")"
 }
 
-// Unwrap gives what was behind it.
+// Unwrap returns the underlying error.
 func (o *Unavailable) Unwrap() error { return o.Err }

@@ -8,13 +8,13 @@ import (
 	"sync"
 )
 
-// maxApps is the maximum number of apps of one kind, and of hosts.
+// maxApps is the maximum number of apps per platform (Apple, Android), and of hosts.
 const maxApps = 64
 
-// Hosts are names of this server, with a port where it is not the usual one.
+// Hosts is a list of host names of this server, each with a port if the port is not the default.
 type Hosts []string
 
-// UnmarshalJSON reads a new list, in lower case.
+// UnmarshalJSON replaces the list; it converts host names to lower case.
 func (h *Hosts) UnmarshalJSON(b []byte) error {
 	names := []string(*h)
 	if err := renew(b, &names, "want a list of host names"); err != nil || unsaid(b) {
@@ -27,7 +27,7 @@ func (h *Hosts) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Has reports whether a host, in lower case, is one of them.
+// Has reports whether host, which must be in lower case, is in the list.
 func (h Hosts) Has(host string) bool { return slices.Contains(h, host) }
 
 var hostName = sync.OnceValue(func() *regexp.Regexp {
@@ -47,11 +47,10 @@ func (h Hosts) validate(name string) error {
 	return nil
 }
 
-// AppleAppIDs name apps of Apple's: a team or prefix of ten characters, a dot
-// and the bundle identifier.
+// AppleAppIDs is a list of Apple app IDs: a team ID or prefix of ten characters, a dot and the bundle identifier.
 type AppleAppIDs []string
 
-// UnmarshalJSON reads a new list.
+// UnmarshalJSON replaces the list with a newly allocated list.
 func (a *AppleAppIDs) UnmarshalJSON(b []byte) error {
 	return renew(b, (*[]string)(a), "apple_app_ids: want a list of texts")
 }
@@ -73,16 +72,16 @@ func (a AppleAppIDs) validate() error {
 	return nil
 }
 
-// AndroidApp is one app of Android's and the certificates that sign it.
+// AndroidApp is one Android app and the certificates that sign it.
 type AndroidApp struct {
 	Package      string   `json:"package"`
-	Fingerprints []string `json:"sha256_cert_fingerprints"` // 32 bytes in hexadecimal digits with colons between
+	Fingerprints []string `json:"sha256_cert_fingerprints"` // each 32 bytes, as hexadecimal digit pairs separated by colons
 }
 
-// AndroidApps are apps of Android's.
+// AndroidApps is a list of Android apps.
 type AndroidApps []AndroidApp
 
-// UnmarshalJSON reads a new list: the one before may be in use.
+// UnmarshalJSON replaces the list with a newly allocated list, because the old list may be in use.
 func (a *AndroidApps) UnmarshalJSON(b []byte) error {
 	if unsaid(b) {
 		return nil

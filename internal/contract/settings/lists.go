@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Limits are numbers by the path of an interface.
+// Limits maps an API path to its limit.
 type Limits map[string]int
 
-// UnmarshalJSON reads a new map: what is no longer named is no longer limited.
+// UnmarshalJSON replaces the map, so that a path absent from the JSON has no limit.
 func (l *Limits) UnmarshalJSON(b []byte) error {
 	return renew(b, (*map[string]int)(l), "daily_limits: want an object of numbers by path")
 }
@@ -29,10 +29,10 @@ func (l Limits) validate(name string) error {
 	return nil
 }
 
-// Prefixes are accounts by the GS1 Company Prefix that they hold.
+// Prefixes maps a GS1 Company Prefix to the AppID of the account that holds it.
 type Prefixes map[string]string
 
-// UnmarshalJSON reads a new map.
+// UnmarshalJSON replaces the map with a newly allocated map.
 func (p *Prefixes) UnmarshalJSON(b []byte) error {
 	return renew(b, (*map[string]string)(p), "gs1_prefixes: want an object of AppIDs by GS1 Company Prefix")
 }
@@ -52,12 +52,13 @@ func (p Prefixes) validate(name string) error {
 	return nil
 }
 
-// IsPrefix reports whether a text can be a GS1 Company Prefix, or one with the number of a thing behind it.
+// IsPrefix reports whether text can be a GS1 Company Prefix, optionally followed by the digits of an item number.
 func IsPrefix(text string) bool {
 	return len(text) >= 4 && len(text) <= 30 && strings.Trim(text, "0123456789") == ""
 }
 
-// Holder returns the account that holds a company's digits and the longest prefix of theirs that decides it. "" = no account.
+// Holder returns the account with the longest prefix of digits in the map, and that prefix. An empty appid means that no account
+// holds a prefix of digits.
 func (p Prefixes) Holder(digits string) (prefix, appid string) {
 	for n := min(len(digits), 30); n >= 4; n-- {
 		if appid := p[digits[:n]]; appid != "" {
@@ -67,10 +68,10 @@ func (p Prefixes) Holder(digits string) (prefix, appid string) {
 	return "", ""
 }
 
-// Addresses are IP addresses and ranges.
+// Addresses is a list of IP addresses and CIDR ranges.
 type Addresses []string
 
-// UnmarshalJSON reads a new list.
+// UnmarshalJSON replaces the list with a newly allocated list.
 func (a *Addresses) UnmarshalJSON(b []byte) error {
 	return renew(b, (*[]string)(a), "want a list of addresses")
 }

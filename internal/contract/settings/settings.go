@@ -1,5 +1,5 @@
-// Package settings knows what an operator may choose while the server runs.
-// It knows neither where the choices are kept nor who reads them.
+// Package settings defines the settings that an operator can change while the server runs. Package settings is independent of the
+// storage of the settings and of the packages that read them.
 package settings
 
 import (
@@ -16,30 +16,30 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 )
 
-// Verification says how control of a rule's directory is proven.
+// Verification defines how the server checks that an account controls the directory of a rule.
 type Verification struct {
 	Mode  Mode     // Fetch, Trust or TrustHosts
-	Hosts []string // TrustHosts: the hosts that the operator vouches for; others are fetched
+	Hosts []string // for Mode TrustHosts: the hosts that the operator trusts; for other hosts the verification file is fetched
 }
 
-// Mode is the word of a verification.
+// Mode is the method of a Verification.
 type Mode string
 
 const (
-	// Fetch asks the host for the verification file.
+	// Fetch downloads the verification file from the host.
 	Fetch Mode = "fetch"
-	// Trust: the operator vouches for every host.
+	// Trust: the operator trusts every host, without a check.
 	Trust Mode = "trust"
-	// TrustHosts: the operator vouches for the hosts that are listed.
+	// TrustHosts: the operator trusts the listed hosts, without a check.
 	TrustHosts Mode = "hosts"
 )
 
-// unsaid reports whether a value is null, which changes nothing: encoding/json
-// takes it so for every type that has no UnmarshalJSON.
+// unsaid reports whether b is the JSON value null, which leaves a setting unchanged, as encoding/json does for types without
+// UnmarshalJSON.
 func unsaid(b []byte) bool { return string(b) == "null" }
 
-// renew reads JSON into a new value, because the one before may be in use, and puts it in its place. null changes nothing. want
-// is the error for other JSON.
+// renew decodes b into a new value, because the old value may be in use, and assigns the new value to dst. JSON null changes
+// nothing. want is the text of the error for JSON of another type.
 func renew[T any](b []byte, dst *T, want string) error {
 	if unsaid(b) {
 		return nil
@@ -52,7 +52,7 @@ func renew[T any](b []byte, dst *T, want string) error {
 	return nil
 }
 
-// UnmarshalJSON takes "fetch", "trust" or a list of hosts.
+// UnmarshalJSON accepts "fetch", "trust" or a list of hosts.
 func (v *Verification) UnmarshalJSON(b []byte) error {
 	if unsaid(b) {
 		return nil
@@ -77,7 +77,7 @@ func (v *Verification) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// MarshalJSON returns the inverse of UnmarshalJSON.
+// MarshalJSON returns the form that UnmarshalJSON reads.
 func (v Verification) MarshalJSON() ([]byte, error) {
 	if v.Mode == TrustHosts {
 		return json.Marshal(append([]string{}, v.Hosts...))
@@ -85,7 +85,7 @@ func (v Verification) MarshalJSON() ([]byte, error) {
 	return json.Marshal(string(v.Mode))
 }
 
-// Settings are the values in force; Table says what each means.
+// Settings holds the current settings; Table describes each setting.
 type Settings struct {
 	Strict                    bool         `json:"strict"`
 	Behaviours                Overrides    `json:"behaviours"`
@@ -140,13 +140,14 @@ type Settings struct {
 
 	SecondFactor Demand `json:"second_factor"`
 
-	// StrictFrom is the least sure mark that Strict refuses, by a flag of each process; "" = inferred.
+	// StrictFrom is the weakest evidence level at which strict mode rejects a deviation, set by a flag of each process; "" =
+	// inferred.
 	StrictFrom behaviour.Evidence `json:"-"`
-	// AsOf is the day as of which the platform is what it was, by a flag of each process; "" = today.
+	// AsOf is the day whose platform behaviour the server reproduces, set by a flag of each process; "" = today.
 	AsOf string `json:"-"`
 }
 
-// Demand says for which people the console requires a second factor at sign-in.
+// Demand defines which users of the console need a second factor to sign in.
 type Demand string
 
 const (
@@ -155,22 +156,22 @@ const (
 	DemandEveryone Demand = "everyone"
 )
 
-// CommitMode tells when a scan is answered.
+// CommitMode defines when the server responds to a scan.
 type CommitMode string
 
 const (
-	// Sync: once the scan is on the disk.
+	// Sync: the server responds after the scan is written to disk.
 	Sync CommitMode = "sync"
-	// Async: a scan that fell on no code is answered first; a power cut costs at
-	// most the last second of them. Codes always wait.
+	// Async: the server responds to a scan that matches no unique code before the scan is on disk; a power failure loses at most
+	// the last second of such scans. Codes always wait.
 	Async CommitMode = "async"
 )
 
-// Platform has the limits of the platform itself.
+// Platform holds the limits of the Weixin platform.
 var Platform = Defaults()
 
-// Exceeds returns the row by which the nth of something is refused: row above the operator's limit, WireLimitAbove above the
-// platform's where the operator refuses that; None = it is not refused.
+// Exceeds returns the behaviour that rejects the nth object of a kind: row above the operator's limit, WireLimitAbove above the
+// platform's limit if the operator rejects that; NoRow = not rejected.
 func (s *Settings) Exceeds(ctx context.Context, n, limit, platform int, row behaviour.Row) behaviour.Row {
 	switch {
 	case n > limit:
@@ -184,7 +185,7 @@ func (s *Settings) Exceeds(ctx context.Context, n, limit, platform int, row beha
 	return behaviour.NoRow
 }
 
-// Defaults returns the values of the platform. Contract: rules 1, 3.1.
+// Defaults returns the default settings, which are the limits of the platform. Contract: rules 1, 3.1.
 func Defaults() Settings {
 	return Settings{
 		Behaviours:       Overrides{},
@@ -194,17 +195,16 @@ func Defaults() Settings {
 		RuleLimit:        100,
 		ServiceRuleLimit: 100_000,
 		TokenDailyLimit:  2000,
-		// China has had no summer time since 1991, so an hour is exact and no
-		// table of time zones is needed.
+		// China has had no daylight saving time since 1991, so a fixed offset is exact and no time zone database is needed.
 		UTCOffsetHours: 8,
 
 		QRCodeLimit:          100_000, // Contract: rules 3.5
 		QRCodeImageRateLimit: 20,
 
-		AlarmThreshold:    100, // docs/alarms.md: at most one honest code in a thousand gets there
+		AlarmThreshold:    100, // docs/alarms.md: at most one genuine code in a thousand reaches this value
 		ScanCommit:        Sync,
 		SecondFactor:      Optional,
-		ScanRetentionDays: 400, // a year and a month: this month beside the same one of last year
+		ScanRetentionDays: 400, // a year and a month, so that a month can be compared with the same month of last year
 
 		DailyLimits:    Limits{},
 		CallLogMaxRows: 1_000_000,
@@ -229,8 +229,8 @@ func Defaults() Settings {
 	}
 }
 
-// Merge returns s with the fields that a JSON object names; null keeps one as it
-// is. A field that does not exist or a value that cannot be is an error that names it.
+// Merge returns s with the fields that a JSON object contains; a field with the value null is unchanged. Merge returns an error
+// that names the field for an unknown field or an invalid value.
 func Merge(s Settings, object []byte) (Settings, error) {
 	if err := unknown(object); err != nil {
 		return s, err
@@ -243,35 +243,35 @@ func Merge(s Settings, object []byte) (Settings, error) {
 	return s, s.Validate()
 }
 
-// Typed returns a value as a person types it, as JSON: a word is a text, also one that looks like a number where the
-// setting, whose value is now, is a text.
+// Typed converts a value that a user typed to JSON: text that is no JSON becomes a string, and so does text that looks like a
+// number if the current value of the setting is a string.
 func Typed(typed string, currentRaw json.RawMessage) json.RawMessage {
 	isText := len(currentRaw) > 0 && currentRaw[0] == '"'
 	if json.Valid([]byte(typed)) && (!isText || strings.HasPrefix(typed, `"`) || strings.HasPrefix(typed, "[")) {
 		return json.RawMessage(typed)
 	}
-	text, _ := json.Marshal(typed) // a string always can be
+	text, _ := json.Marshal(typed) // json.Marshal cannot fail for a string
 	return text
 }
 
-// Zone returns the time zone in which days and months begin.
+// Zone returns the time zone that defines the start of days and months.
 func (s Settings) Zone() *time.Location {
 	return time.FixedZone("", s.UTCOffsetHours*3600)
 }
 
-// MonthStart returns the first instant of the calendar month that holds t.
+// MonthStart returns the first instant of the calendar month that contains t.
 func (s Settings) MonthStart(t time.Time) time.Time {
 	y, m, _ := t.In(s.Zone()).Date()
 	return time.Date(y, m, 1, 0, 0, 0, 0, s.Zone())
 }
 
-// Day returns the calendar day that holds t, as days since 1970-01-01 in the zone.
+// Day returns the calendar day that contains t, as days since 1970-01-01 in the time zone of the settings.
 func (s Settings) Day(t time.Time) int64 {
 	return (t.Unix() + int64(s.UTCOffsetHours)*3600) / 86400
 }
 
-// Refuses reports whether the operator wants refused what a row lets pass: strict
-// refuses what the platform is as surely known to mind as StrictFrom. Decision 37.
+// Refuses reports whether the settings reject the deviation of row: strict mode rejects a deviation if the evidence that the
+// platform rejects it is at least as strong as StrictFrom. Decision 37.
 func (s *Settings) Refuses(row behaviour.Row) bool {
 	if !row.Turns() {
 		return false
@@ -286,21 +286,21 @@ func (s *Settings) Refuses(row behaviour.Row) bool {
 	return d.Closed() || s.Strict && d.Minds.Surer(cmp.Or(s.StrictFrom, behaviour.Inferred))
 }
 
-// Live holds the settings in force; readers never wait for a change.
+// Live holds the current settings; a change never blocks readers.
 type Live struct{ p atomic.Pointer[Settings] }
 
-// NewLive starts with the given values.
+// NewLive returns a Live with the given settings.
 func NewLive(s Settings) *Live {
 	l := &Live{}
 	l.Set(s)
 	return l
 }
 
-// Get returns the values in force.
+// Get returns the current settings.
 func (l *Live) Get() Settings { return *l.p.Load() }
 
-// Refuses asks the settings in force; a nil Live refuses nothing.
+// Refuses is Settings.Refuses for the current settings; a nil Live rejects nothing.
 func (l *Live) Refuses(row behaviour.Row) bool { return l != nil && l.p.Load().Refuses(row) }
 
-// Set puts new values in force.
+// Set replaces the current settings.
 func (l *Live) Set(s Settings) { l.p.Store(&s) }

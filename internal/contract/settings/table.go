@@ -19,10 +19,10 @@ import (
 type Field struct {
 	Name     string
 	Min, Max int64    // of a number
-	Words    []string // that a text can be
-	Limits   string   // key of what anything else can be
-	Effect   string   // key of since when a change counts; "" = at once
-	Group    string   // key of the group that begins here; "" = none does
+	Words    []string // allowed values of a text setting
+	Limits   string   // translation key of the text that describes the allowed values of other types
+	Effect   string   // translation key of the text that says when a change takes effect; "" = at once
+	Group    string   // translation key of the group that starts with this setting; "" = no group starts here
 }
 
 //go:embed locale
@@ -30,10 +30,10 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// Meaning returns the text that explains the setting.
+// Meaning returns the description of the setting.
 func (f Field) Meaning() i18n.Message { return book.Text(f.Name) }
 
-// Heading returns the name of the group that begins with the setting; it says nothing where none does.
+// Heading returns the name of the group that starts with the setting; the name is empty if no group starts here.
 func (f Field) Heading() (name i18n.Message) {
 	if f.Group != "" {
 		name = book.Text("group." + f.Group)
@@ -41,10 +41,10 @@ func (f Field) Heading() (name i18n.Message) {
 	return name
 }
 
-// Counts is since when a change counts.
+// Counts returns the text that says when a change of the setting takes effect.
 func (f Field) Counts() i18n.Message { return book.Text(cmp.Or(f.Effect, "effect.at_once")) }
 
-// Table has every setting, in the order of Settings.
+// Table lists every setting, in the order of Settings.
 var Table = []Field{
 	{Name: "strict", Group: "strict"},
 	{Name: "behaviours", Limits: "limits.behaviours"},
@@ -102,7 +102,7 @@ var Table = []Field{
 	{Name: "second_factor", Group: "sign_in", Words: []string{string(Optional), string(Admins), string(DemandEveryone)}},
 }
 
-// Value returns the value of a setting.
+// Value returns the value of this setting in s.
 func (f Field) Value(s Settings) any {
 	v := reflect.ValueOf(s)
 	for i := range v.NumField() {
@@ -113,7 +113,7 @@ func (f Field) Value(s Settings) any {
 	return nil
 }
 
-// validate says what is wrong with a number or a word.
+// validate returns an error if a number is out of range or a word is not allowed.
 func (f Field) validate(s Settings) error {
 	v := reflect.ValueOf(f.Value(s))
 	switch {
@@ -125,7 +125,7 @@ func (f Field) validate(s Settings) error {
 	return nil
 }
 
-// Validate returns what is wrong with the values, naming the field.
+// Validate returns an error that names the first invalid setting.
 func (s Settings) Validate() error {
 	for _, f := range Table {
 		if err := f.validate(s); err != nil {
@@ -141,7 +141,7 @@ func (s Settings) Validate() error {
 		s.GS1Prefixes.validate("gs1_prefixes"), s.AppleAppIDs.validate(), s.AndroidApps.validate())
 }
 
-// Names returns those of all settings.
+// Names returns the names of all settings.
 func Names() (names []string) {
 	for _, f := range Table {
 		names = append(names, f.Name)
@@ -149,8 +149,7 @@ func Names() (names []string) {
 	return names
 }
 
-// Allowed says which values a setting can have; nothing = either of a kind that
-// has two.
+// Allowed describes the allowed values of a setting; an empty message means a boolean.
 func (f Field) Allowed() (limits i18n.Message) {
 	if f.Limits != "" {
 		limits = book.Text(f.Limits)
@@ -171,11 +170,11 @@ func (f Field) Allowed() (limits i18n.Message) {
 	return limits
 }
 
-// unknown says which name of an object is no setting, and which one may be meant.
+// unknown returns an error that names an unknown setting in a JSON object and suggests a similar name.
 func unknown(object []byte) error {
 	var given map[string]json.RawMessage
 	if json.Unmarshal(object, &given) != nil {
-		return nil // reported by the caller that reads the values
+		return nil // the caller, which decodes the values, reports the JSON error
 	}
 	names := Names()
 	for _, name := range slices.Sorted(maps.Keys(given)) {
@@ -186,7 +185,7 @@ func unknown(object []byte) error {
 	return nil
 }
 
-// inWords says of a value of a wrong kind which setting it is and what it may be.
+// inWords converts a JSON type error to a text that names the setting and its allowed values.
 func inWords(err error) error {
 	kind, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	if !ok {

@@ -11,10 +11,10 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// Overrides say of single behaviours, by id, whether what they let pass is allowed or rejected, whatever strict says.
+// Overrides maps the ID of a behaviour to the operator's decision to allow or reject it, which takes precedence over strict mode.
 type Overrides map[string]Decision
 
-// Decision is the word of an override.
+// Decision is the value of an override: allow or reject.
 type Decision string
 
 // The decisions.
@@ -23,7 +23,8 @@ const (
 	Reject Decision = "reject"
 )
 
-// UnmarshalJSON reads a new map: the one before may be in use, and what it no longer names is no longer overridden.
+// UnmarshalJSON replaces the map with a newly allocated map, because the old map may be in use; behaviours absent from the JSON
+// have no override.
 func (o *Overrides) UnmarshalJSON(b []byte) error {
 	if unsaid(b) {
 		return nil
@@ -43,7 +44,7 @@ func (o *Overrides) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// overridable returns the ids that can be overridden.
+// overridable returns the IDs of the behaviours that an override can change.
 func overridable() (ids []string) {
 	for _, b := range behaviour.All() {
 		if row, _ := behaviour.ByID(b.ID); row.Turns() {

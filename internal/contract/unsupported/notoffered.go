@@ -1,5 +1,5 @@
-// Package unsupported knows the paths of the platform that this server does not offer and that programs are likely to
-// call: those that lie nearest to what it offers, read in the source of libraries that are in use.
+// Package unsupported lists platform API paths that this server does not offer and that client programs are likely to call: the
+// paths related to the offered ones that occur in the source of widely used client libraries.
 package unsupported
 
 import (
@@ -13,26 +13,26 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// A Path is one of the platform's.
+// A Path is an API path of the platform.
 type Path struct {
 	Path string
-	SDKs string // libraries whose source has it
+	SDKs string // client libraries whose source contains the path
 }
 
-// A Family is what several paths are for.
+// A Family is a group of paths with the same purpose.
 type Family struct {
 	name  string
 	Paths []Path
 }
 
-// Is says what the paths of a family are for, and Do what a caller does who needs them here.
+// Is describes the purpose of the paths in a family, and Do describes the alternative on this server.
 func (f Family) Is() i18n.Message { return book.Text(f.name) }
 func (f Family) Do() i18n.Message { return book.Text(f.name + ".do") }
 
-// Families returns all, the nearest first.
+// Families returns all families, the most closely related to the offered calls first.
 func Families() []Family { return families }
 
-// Lookup returns the family of a path; false = no path of the platform that is known.
+// Lookup returns the family of a path; false = the path is not in the list.
 func Lookup(path string) (Family, bool) {
 	for _, f := range families {
 		for _, p := range f.Paths {

@@ -1,6 +1,6 @@
 package unsupported
 
-// families hold the paths, each with the libraries whose source has it.
+// families lists the unsupported paths, each with the client libraries whose source contains it.
 var families = []Family{
 	{"pictures", []Path{
 		{"/wxa/getwxacode", "EasyWeChat, fastwego, nest-wechat, silenceper/wechat, wechat-mp-sdk, WxJava"},

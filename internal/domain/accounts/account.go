@@ -1,5 +1,5 @@
 // Package accounts manages Mini Programs, service accounts and third-party platforms: their identity, permissions, links and access
-// tokens. It knows no rules and no SQL.
+// tokens. Package accounts is independent of rules and of SQL.
 package accounts
 
 import (
@@ -30,7 +30,7 @@ const (
 // Subject is the kind of legal entity behind an account.
 type Subject string
 
-// The subjects. Contract: rules 1 (personal ones cannot have rules).
+// The subjects. Contract: rules 1 (accounts of a personal subject cannot have rules).
 const (
 	Company      Subject = "company"
 	Personal     Subject = "personal"
@@ -49,7 +49,7 @@ const (
 	Development Version = "development"
 )
 
-// Role is the role of a member in a Mini Program; a member has one.
+// Role is the role of a member in a Mini Program; each member has exactly one role.
 type Role string
 
 // The roles of a member.
@@ -59,14 +59,13 @@ const (
 	TrialUser Role = "trial"
 )
 
-// ConfirmFile is the verification file of an account, the same for ever.
-// Contract: rules 1.6.
+// ConfirmFile is the domain verification file of an account; its name and content never change. Contract: rules 1.6.
 type ConfirmFile struct {
 	Name    string // ten letters or digits and ".txt"
 	Content string // 32 lower-case hexadecimal digits, no newline
 }
 
-// Account is something with an AppID.
+// Account is a Mini Program or a service account, identified by its AppID.
 type Account struct {
 	AppID         string
 	Kind          Kind
@@ -74,41 +73,42 @@ type Account struct {
 	Subject       Subject
 	Certified     bool
 	Versions      []Version         // which versions exist
-	JumpOpen      bool              // qrcodejump_open: false switches all its rules off
+	JumpOpen      bool              // qrcodejump_open: false disables all rules of the account
 	Features      []string          // granted features
 	Members       map[string]Role   // user -> role
-	MessageURL    string            // where events of the account are pushed; "" = nowhere
-	URLScheme     string            // template of the address that opens the Mini Program from a browser; "" = none
-	Pages         []string          // of the Mini Program, as pages/index/index; empty = the list is unknown
-	Options       map[string]string // what a platform set, see Option
-	OpenPlatform  string            // the open-platform account that it is bound to; "" = none
-	IPAllowlist   []string          // CIDR; empty = any address may fetch tokens
-	SecretHash    string            // keyed hash; "" = no token can be had
+	MessageURL    string            // URL to which events of the account are pushed; "" = no pushes
+	URLScheme     string            // template of the URL that opens the Mini Program from a browser; "" = none
+	Pages         []string          // page paths of the Mini Program, for example pages/index/index; empty = the list is unknown
+	Options       map[string]string // options that a component has set, see Option
+	OpenPlatform  string            // the open-platform account to which the account is bound; "" = none
+	IPAllowlist   []string          // CIDR ranges; empty = tokens can be fetched from any address
+	SecretHash    string            // keyed hash of the AppSecret; "" = the account cannot fetch tokens
 	SecretFrozen  bool
-	MarketcodeKey string // sealed; "" = none
+	MarketcodeKey string // encrypted; "" = none
 	Confirm       ConfirmFile
 	CreatedAt     time.Time
 }
 
-// Sentinels of the store; never for callers of the wire.
+// Errors of the store; they are never returned to API clients.
 var (
 	ErrNoAccount   = errors.New("accounts: no such account")
 	ErrNoToken     = errors.New("accounts: no such token")
 	ErrNoComponent = errors.New("accounts: no such component")
 )
 
-// Invalid refuses a value that an operator gave. It says which field is wrong and why, in one line.
+// Invalid is the error for an invalid value that the operator entered. The text of Invalid names the field and the reason, in one
+// line.
 type Invalid string
 
 func (i Invalid) Error() string { return string(i) }
 
 func invalidf(format string, args ...any) error { return Invalid(fmt.Sprintf(format, args...)) }
 
-// Has reports whether a version of the Mini Program exists.
+// Has reports whether the Mini Program has the version v.
 func (a Account) Has(v Version) bool { return slices.Contains(a.Versions, v) }
 
-// HasPage reports whether the Mini Program has the page of a path, which may have a slash in front and a query behind; known is
-// false if its list of pages is unknown.
+// HasPage reports whether the Mini Program has the page of a path, which may start with a slash and end with a query string; known
+// is false if the page list of the Mini Program is unknown.
 func (a Account) HasPage(path string) (has, known bool) {
 	page, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "?")
 	return slices.Contains(a.Pages, page), len(a.Pages) > 0
@@ -117,7 +117,7 @@ func (a Account) HasPage(path string) (has, known bool) {
 // maxPages is the maximum number of pages stored for a Mini Program.
 const maxPages = 1000
 
-// validPages returns an error that names the first page that is not valid.
+// validPages returns an error that names the first invalid page path.
 func (a Account) validPages() error {
 	if len(a.Pages) > 0 && a.Kind != MiniProgram {
 		return invalidf("account %s: pages: only a Mini Program has pages", a.AppID)
@@ -134,9 +134,8 @@ func (a Account) validPages() error {
 	return nil
 }
 
-// JumpRules returns nil if the account may have jump rules of either kind:
-// 85075 for a personal Mini Program, 48001 for an account of the wrong kind or
-// a service account that is not certified. Contract: rules 1, 1.8.
+// JumpRules returns nil if the account may have jump rules: it returns 85075 for a personal Mini Program, and 48001 for an account
+// of the wrong kind or a service account that is not certified. Contract: rules 1, 1.8.
 func (a Account) JumpRules() error {
 	switch a.Kind {
 	case MiniProgram:
@@ -154,7 +153,7 @@ func (a Account) JumpRules() error {
 		a.Kind)
 }
 
-// Validate returns an error that names the first field that is not valid, in one line.
+// Validate returns a one-line error that names the first invalid field.
 func (a Account) Validate() error {
 	if err := ValidAppID(a.AppID); err != nil {
 		return err
@@ -197,8 +196,11 @@ func (a Account) Validate() error {
 			return fault("ip_allowlist", "has %q: want a range such as 10.0.0.0/8", p)
 		}
 	}
-	// What turns text round or cannot be seen makes one name look like another.
-	if pos := strings.IndexFunc(a.Name, func(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) || unicode.IsControl(r) }); pos >= 0 {
+	// Bidirectional control characters and invisible characters can make two different names look equal.
+	if pos := strings.IndexFunc(a.Name, func(r rune) bool {
+		return unicode.Is(unicode.Bidi_Control, r) ||
+			unicode.IsControl(r)
+	}); pos >= 0 {
 		return invalidf("account %s: name: leave out its control characters", a.AppID)
 	}
 	if err := a.ValidURLScheme(); err != nil {
@@ -213,8 +215,8 @@ func (a Account) Validate() error {
 	return ValidCallback(a.MessageURL)
 }
 
-// ValidAppID says why a text cannot be an AppID. The platform's are wx and 16 hexadecimal digits.
-// This server takes any 1 to 32 printable characters without a space.
+// ValidAppID returns an error that explains why appid cannot be an AppID. AppIDs of the Weixin platform consist of "wx" and 16
+// hexadecimal digits. This server accepts any 1 to 32 printable characters without a space.
 func ValidAppID(appid string) error {
 	if !plain(appid, 1, 32) || slices.ContainsFunc([]rune(appid), unicode.IsSpace) {
 		return invalidf("appid %q: want 1 to 32 printable characters without spaces", appid)
@@ -222,7 +224,7 @@ func ValidAppID(appid string) error {
 	return nil
 }
 
-// ValidCallback says why a text cannot be the address of pushes; "" is none.
+// ValidCallback returns an error if address is not a valid push URL; "" is valid and means no pushes.
 func ValidCallback(address string) error {
 	if address == "" {
 		return nil
@@ -234,8 +236,8 @@ func ValidCallback(address string) error {
 	return nil
 }
 
-// plain reports whether s is valid UTF-8 of min to max characters, none of them a control
-// character. PostgreSQL refuses NUL, and people cannot see the others.
+// plain reports whether s is valid UTF-8 with min to max characters and without control characters. PostgreSQL rejects NUL in text,
+// and other control characters are invisible to users.
 func plain(s string, min, max int) bool {
 	n := utf8.RuneCountInString(s)
 	return utf8.ValidString(s) && n >= min && n <= max && !slices.ContainsFunc([]rune(s), unicode.IsControl)

@@ -2,22 +2,22 @@ package accounts
 
 import "context"
 
-// Actor identifies the author of a change and the call that made it.
+// Actor identifies the author of a change and the API call that made the change.
 type Actor struct {
 	ActorID string // AppID, "admin", "seed", or "server" for changes without a request
-	Via     string // the third-party platform that called for the actor; "" = none
-	RID     string // "" where no call of the wire made it
+	Via     string // AppID of the component that made the call on behalf of the actor; "" = none
+	RID     string // request ID of the API call; "" if no platform API call made the change
 }
 
 type authorKey struct{}
 
-// WithActor says who makes the changes that are made with the context that it returns.
+// WithActor returns a context that records a as the author of all changes made with the context.
 func WithActor(ctx context.Context, a Actor) context.Context {
 	return context.WithValue(ctx, authorKey{}, a)
 }
 
-// ActorFromContext returns the actor that By set last. A context without an actor belongs to the server's own components; the edges
-// set one for every request.
+// ActorFromContext returns the actor that WithActor set last. A context without an actor belongs to the server's own background
+// work; the HTTP handlers set an actor for every request.
 func ActorFromContext(ctx context.Context) Actor {
 	if a, ok := ctx.Value(authorKey{}).(Actor); ok {
 		return a

@@ -26,38 +26,39 @@ const (
 	ListLimit = 500
 )
 
-// CodeKind says what a code is for.
+// CodeKind is the purpose of a single-use code.
 type CodeKind string
 
-// The kinds of codes.
+// The kinds of single-use codes.
 const (
 	PreAuthCode CodeKind = "pre_auth"
 	AuthCode    CodeKind = "auth"
 )
 
-// The marks that the texts begin with.
+// Prefixes of generated codes and refresh tokens.
 const (
 	preAuthMark = "preauthcode@@@"
 	authMark    = "queryauthcode@@@"
 	refreshMark = "refreshtoken@@@"
 )
 
-// GrantCode is a single-use code as stored.
+// GrantCode is a single-use authorisation code as stored.
 type GrantCode struct {
 	Hash      string
 	Kind      CodeKind
 	Component string
-	AppID     string // AuthCode only: the account
+	AppID     string // for AuthCode only: the account that the code is for
 	ExpiresAt time.Time
-	UsedAt    time.Time // zero = not yet
+	UsedAt    time.Time // zero = not used yet
 }
 
-// live reports whether the code can be used.
+// live reports whether the code is unused and has not expired.
 func (c GrantCode) live(now time.Time) bool { return c.UsedAt.IsZero() && !c.ended(now) }
 
-// ended reports whether the code's time is over, or the clock that made it was ahead.
+// ended reports whether the code has expired, or was issued by a node whose clock was ahead.
 func (c GrantCode) ended(now time.Time) bool {
-	return !now.Before(c.ExpiresAt) || IssuedInFuture(c.ExpiresAt.Add(-PreAuthLife), now) // the longer life of both kinds
+	// PreAuthLife is the longer lifetime of the two kinds of codes
+	return !now.Before(c.ExpiresAt) || IssuedInFuture(c.ExpiresAt.Add(-PreAuthLife), now)
 }
 
 func newMarkedText(random io.Reader, mark string) (string, error) {
@@ -68,7 +69,7 @@ func newMarkedText(random io.Reader, mark string) (string, error) {
 	return mark + base64.RawURLEncoding.EncodeToString(raw), nil
 }
 
-// newCode draws and stores a code.
+// newCode generates and stores a single-use code.
 func (d *Service) newCode(ctx context.Context, tx Tx, c GrantCode, mark string) (string, error) {
 	text, err := newMarkedText(d.Random, mark)
 	if err != nil {
@@ -78,7 +79,7 @@ func (d *Service) newCode(ctx context.Context, tx Tx, c GrantCode, mark string) 
 	return text, tx.PutGrantCode(ctx, c)
 }
 
-// code returns a code of a component, or ErrNoCode.
+// code returns the stored code of a component and kind, or ErrNoCode.
 func (d *Service) code(ctx context.Context, tx Tx, component string, kind CodeKind, text string) (GrantCode, error) {
 	c, err := tx.GrantCode(ctx, d.Key.Hash(string(kind)+"_code", text))
 	if err == nil && (c.Kind != kind || c.Component != component) {
@@ -103,8 +104,7 @@ func (d *Service) CreatePreAuthCode(ctx context.Context, component string) (Issu
 	return Issued{Text: text, ExpiresIn: int(PreAuthLife / time.Second)}, err
 }
 
-// CheckPreAuthCode returns an Invalid unless a component's pre_auth_code can
-// still be agreed to.
+// CheckPreAuthCode returns an Invalid error unless the component's pre_auth_code exists, is unused and has not expired.
 func (d *Service) CheckPreAuthCode(ctx context.Context, component, text string) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		_, err := d.preAuthCode(ctx, tx, component, text, d.Now())
@@ -127,18 +127,18 @@ func (d *Service) preAuthCode(ctx context.Context, tx Tx, component, text string
 	return c, nil
 }
 
-// Agreement is the consent of a person to a platform's request.
+// Agreement is the consent of a user to the authorisation request of a component.
 type Agreement struct {
 	Component   string
 	PreAuthCode string
 	AppID       string
 	Sets        []int
-	// Move takes exclusive sets away from the platform that has them.
+	// Move transfers exclusive permission sets from the component that holds them.
 	Move bool
 }
 
-// ExclusiveConflict is returned by Agree when another platform has an exclusive set and
-// the person did not say that it shall lose it.
+// ExclusiveConflict is returned by Agree when another component holds an exclusive permission set and the user did not agree to
+// transfer the set.
 type ExclusiveConflict struct {
 	AppID string
 	Set   int
@@ -149,8 +149,8 @@ func (t ExclusiveConflict) Error() string {
 	return fmt.Sprintf("permission set %d of %s is exclusive, and the platform %s has it", t.Set, t.AppID, t.By)
 }
 
-// Agree grants a component what a person agreed to and returns the authorization_code. Its errors
-// are ErrNoComponent, ErrNoAccount, Invalid and Taken.
+// Agree grants a component the permission sets that a user agreed to, and returns the authorization_code. Agree returns
+// ErrNoComponent, ErrNoAccount, Invalid or ExclusiveConflict.
 func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 	a.Sets = ordered(a.Sets)
 	if len(a.Sets) == 0 {
@@ -199,8 +199,7 @@ func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 		case err != nil:
 			return err
 		case slices.Equal(ordered(old.PermissionSets), a.Sets):
-			// Assumed(consent.same): nothing changed, so the platform is not told and its
-			// refresh token stays.
+			// Assumed(consent.same): the grant is unchanged, so the component receives no event and keeps its refresh token.
 			return nil
 		}
 		grant, err := d.newGrant(a.Component, a.AppID, a.Sets, now)
@@ -218,8 +217,9 @@ func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 	return Issued{Text: text, ExpiresIn: int(AuthCodeLife / time.Second)}, err
 }
 
-// endAuthorized ends the tokens that a platform had before a person agreed anew. They end at once,
-// or, where the operator chose so by the behaviour's row, as after a refresh. Contract: rules 3.2.
+// endAuthorized ends the tokens that a component received before a user authorised the component again. The tokens end at once, or,
+// if an operator override allows the behaviour ComponentReauthorized, after the same overlap as after a refresh. Contract: rules
+// 3.2.
 func (d *Service) endAuthorized(ctx context.Context, tx Tx, a Agreement, now time.Time) error {
 	cut := now
 	if s := d.Settings.Get(); !s.Refuses(behaviour.ComponentReauthorized) {
@@ -228,8 +228,8 @@ func (d *Service) endAuthorized(ctx context.Context, tx Tx, a Agreement, now tim
 	return tx.CutAuthorizerTokens(ctx, a.Component, a.AppID, cut)
 }
 
-// lockGrants makes all other changes of an account's grants wait: first the
-// account, then the platforms in order. Contract: decisions 0004.
+// lockGrants locks an account and then its components in AppID order, so that concurrent changes of the account's grants wait.
+// Contract: decisions 0004.
 func lockGrants(ctx context.Context, tx Tx, appid string, components ...string) ([]GrantedComponent, error) {
 	if err := tx.LockAccount(ctx, appid); err != nil {
 		return nil, err
@@ -250,8 +250,8 @@ func lockGrants(ctx context.Context, tx Tx, appid string, components ...string) 
 	return tx.Holders(ctx, appid)
 }
 
-// makeRoom is for an exclusive set that another platform has. It takes the set away from that
-// platform where the person agreed to that, and returns Taken otherwise.
+// makeRoom resolves conflicts about exclusive permission sets that other components hold. If the user agreed to the transfer,
+// makeRoom removes the exclusive set from the other component; otherwise it returns ExclusiveConflict.
 func (d *Service) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []GrantedComponent, now time.Time) error {
 	for _, h := range holders {
 		left := excluding(h.Grant.PermissionSets, a.Sets)
@@ -291,7 +291,7 @@ func refreshPlace(component, appid string) string {
 	return "grants/refresh_token/" + component + "/" + appid
 }
 
-// newGrant returns a grant with a refresh token of its own.
+// newGrant returns a grant with a newly generated refresh token.
 func (d *Service) newGrant(component, appid string, sets []int, now time.Time) (Grant, error) {
 	text, err := newMarkedText(d.Random, refreshMark)
 	if err != nil {
@@ -301,7 +301,7 @@ func (d *Service) newGrant(component, appid string, sets []int, now time.Time) (
 		GrantedAt: now}, nil
 }
 
-// pushGrant pushes an event of authorisation. Contract: rules 3.2.
+// pushGrant queues a push of an authorisation event to the component. Contract: rules 3.2.
 func (d *Service) pushGrant(ctx context.Context, tx Tx, c Component, infoType, appid string, now time.Time, code,
 	preAuthCode string) error {
 	if c.EventURL == "" {
@@ -316,8 +316,7 @@ func (d *Service) pushGrant(ctx context.Context, tx Tx, c Component, infoType, a
 	return d.addPush(ctx, tx, outbox.Row{Receiver: c.AppID, Event: infoType, AppID: appid, URL: c.EventURL, CreatedAt: now}, elements)
 }
 
-// Withdraw takes back everything that an account granted a component; the
-// tokens that the component has for it end at once. ErrNoGrant.
+// Withdraw deletes everything that an account granted a component; the component's tokens for the account end at once. ErrNoGrant.
 func (d *Service) Withdraw(ctx context.Context, component, appid string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		if _, err := lockGrants(ctx, tx, appid, component); err != nil {
@@ -338,7 +337,7 @@ func (d *Service) withdraw(ctx context.Context, tx Tx, component, appid string, 
 	if err := tx.DeleteGrant(ctx, component, appid); err != nil {
 		return err
 	}
-	// A later authorisation must not bring the old tokens back.
+	// The old tokens must not become valid again through a later authorisation.
 	if err := tx.CutAuthorizerTokens(ctx, component, appid, now); err != nil {
 		return err
 	}
@@ -349,23 +348,24 @@ func (d *Service) withdraw(ctx context.Context, tx Tx, component, appid string, 
 	return d.pushGrant(ctx, tx, c, UnauthorizedPush, appid, now, "", "")
 }
 
-// Authorization is the description of a grant that a component receives.
+// Authorization is the description of a grant as returned to a component.
 type Authorization struct {
 	Account      Account
 	Sets         []int
 	RefreshToken string
 	GrantedAt    time.Time
-	Token        Issued // empty where none is given out
+	Token        Issued // empty if no token is issued
 }
 
-// TradeAuthCode is api_query_auth: trades an authorization_code for the tokens
-// of the account. 61009, 61010, 61003. Contract: rules 3.2.
+// TradeAuthCode implements api_query_auth: it exchanges an authorization_code for the tokens of the account. It returns 61009,
+// 61010 or 61003. Contract: rules 3.2.
 func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Authorization, error) {
 	var code GrantCode
 	find := func(tx Tx) (err error) {
 		code, err = d.code(ctx, tx, component, AuthCode, text)
 		if errors.Is(err, ErrNoCode) {
-			return errcode.GrantCodeInvalid.WithDetail(behaviour.ComponentCodeUnknown, "no such authorization_code was given to %s", component)
+			return errcode.GrantCodeInvalid.WithDetail(behaviour.ComponentCodeUnknown,
+				"no such authorization_code was given to %s", component)
 		}
 		if err == nil && !code.live(d.Now()) {
 			return errcode.GrantCodeExpired.WithDetail(behaviour.ComponentCodeUsed,
@@ -385,10 +385,10 @@ func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Au
 	}, func(Authorization) error { return nil })
 }
 
-// RefreshAuthorizerToken is api_authorizer_token. 40013, 61003; 61023 for any text that is not the
-// refresh token in force. Contract: rules 3.2.
+// RefreshAuthorizerToken implements api_authorizer_token. It returns 40013, 61003, or 61023 for a text that is not the current
+// refresh token. Contract: rules 3.2.
 func (d *Service) RefreshAuthorizerToken(ctx context.Context, component, appid, refresh string) (Authorization, error) {
-	// Observed(component.refresh.same): the answer has the same refresh token as before.
+	// Observed(component.refresh.same): the response contains the same refresh token as before.
 	return d.authorize(ctx, component, appid, func(Tx, time.Time) error { return nil }, func(a Authorization) error {
 		if subtle.ConstantTimeCompare([]byte(refresh), []byte(a.RefreshToken)) != 1 {
 			return errcode.InvalidRefresh.WithDetail(behaviour.ComponentRefresh, "not the refresh token of %s for %s", appid, component)
@@ -397,8 +397,8 @@ func (d *Service) RefreshAuthorizerToken(ctx context.Context, component, appid, 
 	})
 }
 
-// authorize issues an authorizer_access_token where first and check return no error. The token
-// before it works five minutes more.
+// authorize issues an authorizer_access_token if first and check return no error. The previous authorizer_access_token stays valid
+// for five more minutes.
 func (d *Service) authorize(ctx context.Context, component, appid string, first func(Tx, time.Time) error,
 	check func(Authorization) error) (Authorization, error) {
 	var a Authorization
@@ -428,8 +428,8 @@ func (d *Service) authorize(ctx context.Context, component, appid string, first 
 	return a, nil
 }
 
-// authorization reads a grant: 40013 where there is no such account, 61003
-// where it granted the component nothing.
+// authorization reads the grant of an account to a component: it returns 40013 if the account does not exist, and 61003 if the
+// account granted the component nothing.
 func (d *Service) authorization(ctx context.Context, tx Tx, component, appid string) (Authorization, error) {
 	account, err := tx.Account(ctx, appid)
 	if errors.Is(err, ErrNoAccount) {
@@ -440,7 +440,8 @@ func (d *Service) authorization(ctx context.Context, tx Tx, component, appid str
 	}
 	g, err := tx.Grant(ctx, component, appid)
 	if errors.Is(err, ErrNoGrant) {
-		return Authorization{}, errcode.NotAuthorizing.WithDetail(behaviour.ComponentAccountStranger, "%s did not authorise %s", appid, component)
+		return Authorization{}, errcode.NotAuthorizing.WithDetail(behaviour.ComponentAccountStranger,
+			"%s did not authorise %s", appid, component)
 	}
 	if err != nil {
 		return Authorization{}, err
@@ -467,14 +468,15 @@ func (d *Service) Authorization(ctx context.Context, component, appid string) (A
 	return a, err
 }
 
-// Authorizations is api_get_authorizer_list: 40170 above 500 at once. The
-// accounts carry their AppID only. Contract: rules 3.2.
+// Authorizations implements api_get_authorizer_list: it returns 40170 if count is above 500. The returned accounts have only the
+// AppID set. Contract: rules 3.2.
 func (d *Service) Authorizations(ctx context.Context, component string, offset, count int) (total int, page []Authorization, err error) {
 	switch {
 	case count > ListLimit:
 		return 0, nil, errcode.TooManyListed.WithDetail(behaviour.ComponentListCount, "count is %d: at most %d", count, ListLimit)
 	case offset < 0 || count < 0:
-		return 0, nil, errcode.InvalidArgs.WithDetail(behaviour.ComponentListRange, "offset is %d and count %d: want none below 0", offset, count)
+		return 0, nil, errcode.InvalidArgs.WithDetail(behaviour.ComponentListRange,
+			"offset is %d and count %d: want none below 0", offset, count)
 	}
 	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		var err error
@@ -499,7 +501,7 @@ func (d *Service) Authorizations(ctx context.Context, component string, offset, 
 	return total, page, err
 }
 
-// CompleteGrants gives a refresh token to each grant that has none.
+// CompleteGrants creates a refresh token for each grant that has none.
 func (d *Service) CompleteGrants(ctx context.Context) error {
 	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		for cursor := ""; ; {
@@ -509,8 +511,7 @@ func (d *Service) CompleteGrants(ctx context.Context) error {
 			}
 			for _, c := range page {
 				cursor = c.AppID
-				// Grants come in the order in which they were given; those without a time come
-				// first.
+				// Grants are sorted by the time of authorisation; grants without a time come first.
 				for {
 					grants, err := tx.Grants(ctx, c.AppID, 0, 1)
 					if err != nil {
@@ -532,7 +533,7 @@ func (d *Service) CompleteGrants(ctx context.Context) error {
 	})
 }
 
-// GetComponent returns a platform without its grants, or ErrNoComponent.
+// GetComponent returns a component without its grants, or ErrNoComponent.
 func (d *Service) GetComponent(ctx context.Context, appid string) (Component, error) {
 	var c Component
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
@@ -542,7 +543,7 @@ func (d *Service) GetComponent(ctx context.Context, appid string) (Component, er
 	return c, err
 }
 
-// ListComponents lists platforms by AppID without their grants.
+// ListComponents lists components without their grants, sorted by AppID.
 func (d *Service) ListComponents(ctx context.Context, cursor string, limit int) ([]Component, error) {
 	var list []Component
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
@@ -552,8 +553,7 @@ func (d *Service) ListComponents(ctx context.Context, cursor string, limit int) 
 	return list, err
 }
 
-// GrantsBy lists the platforms that an account granted something, with what it granted.
-// ErrNoAccount.
+// GrantsBy lists the components to which an account granted permissions, with the permissions. ErrNoAccount.
 func (d *Service) GrantsBy(ctx context.Context, appid string) ([]GrantedComponent, error) {
 	var list []GrantedComponent
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {

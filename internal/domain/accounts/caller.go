@@ -13,22 +13,21 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Caller is the identity that a valid token carries.
+// Caller is the identity behind a valid access token.
 type Caller struct {
-	Account // zero for a platform itself
-	// Component is the platform that calls for the account, or for itself; ""
-	// for an account that calls with a token of its own.
+	Account // zero for a token of the component itself
+	// Component is the component that calls on behalf of the account or of itself; "" for an account that calls with its own token.
 	Component string
 
-	// Outlived says that the account authorised the platform anew after this token was
-	// made, and a setting lets it work on.
+	// Outlived reports that the account authorised the component again after this token was issued, and that a setting keeps the
+	// old token valid.
 	Outlived bool
 
 	sets  []int
 	addrs []string
 }
 
-// Reached returns 61004 if a platform, 40164 if a service account calls from an address that is not on its list.
+// Reached returns an error if the caller's address is not in the IP allowlist: 61004 for a component, 40164 for a service account.
 func (d *Service) Reached(ctx context.Context, c Caller, ip netip.Addr) error {
 	switch {
 	case c.Component != "":
@@ -39,7 +38,7 @@ func (d *Service) Reached(ctx context.Context, c Caller, ip netip.Addr) error {
 	return nil
 }
 
-// list has the addresses that an account or a platform may be called from, and what others are answered.
+// list holds the IP allowlist of an account or a component, and the error code for calls from other addresses.
 type list struct {
 	of     string
 	addrs  []string
@@ -47,8 +46,8 @@ type list struct {
 	decide behaviour.Row
 }
 
-// listed returns the code of a list that does not have an address. Where there is no list every address is let in, and
-// strict lets none in.
+// listed returns the error code of an allowlist that does not contain the address. If the account has no allowlist, listed accepts
+// every address; strict mode rejects every address.
 func (d *Service) listed(ctx context.Context, l list, ip netip.Addr) error {
 	switch {
 	case !allowed(ip, l.addrs):
@@ -62,18 +61,18 @@ func (d *Service) listed(ctx context.Context, l list, ip netip.Addr) error {
 	return nil
 }
 
-// Granted returns 61007 unless the account calls for itself or granted the
-// platform the permission set. Contract: rules 3.3.
+// Granted returns 61007 if a component calls for the account and the account did not grant it the permission set. Contract: rules
+// 3.3.
 func (c Caller) Granted(set int) error {
 	if c.Component == "" || set == 0 || slices.Contains(c.sets, set) {
 		return nil
 	}
-	return errcode.NotComponentSet.WithDetail(behaviour.CallerSetMissing, "%s did not grant %s permission set %d", c.AppID, c.Component, set)
+	return errcode.NotComponentSet.WithDetail(behaviour.CallerSetMissing, "%s did not grant %s permission set %d",
+		c.AppID, c.Component, set)
 }
 
-// Identify returns whose token a text is: 40001 for one that was replaced, and for a text that is
-// no token; 42001 for one that expired; 61003 for one of a platform from which the account took its
-// grant back. Contract: rules 3.6.
+// Identify returns the owner of an access token: it returns 40001 for a replaced or unknown token, 42001 for an expired token, and
+// 61003 for a token of a component whose grant the account has withdrawn. Contract: rules 3.6.
 func (d *Service) Identify(ctx context.Context, text string) (Caller, error) {
 	if !tokenShaped(text) {
 		return Caller{}, errcode.InvalidCredential.WithDetail(behaviour.CallerTokenText, "the text has not the shape of a token")
@@ -85,7 +84,7 @@ func (d *Service) Identify(ctx context.Context, text string) (Caller, error) {
 		return i.caller, err
 	}
 	if i, ok := d.identities.get(d.Epochs, hash); ok {
-		// What is remembered may have expired meanwhile.
+		// A cached token may have expired since it was cached.
 		return i.caller, i.token.Check(d.Now())
 	}
 	began := d.Epochs.all()
@@ -98,7 +97,7 @@ func (d *Service) Identify(ctx context.Context, text string) (Caller, error) {
 	return i.caller, nil
 }
 
-// identify asks the store who the token with a hash belongs to.
+// identify reads the owner of the token with the given hash from the store.
 func (d *Service) identify(ctx context.Context, hash [sha256.Size]byte) (identity, error) {
 	var i identity
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
@@ -143,12 +142,14 @@ func (d *Service) identify(ctx context.Context, hash [sha256.Size]byte) (identit
 	return i, err
 }
 
-// Deleted returns the error of a call for an account that was deleted meanwhile: 40001, and ErrNoAccount.
+// Deleted returns the error for a call by an account that has been deleted: it wraps 40001 and ErrNoAccount.
 func Deleted(appid string) error {
-	return fmt.Errorf("%w: %w", errcode.InvalidCredential.WithDetail(behaviour.CallerTokenUnknown, "account %s is gone", appid), ErrNoAccount)
+	return fmt.Errorf("%w: %w", errcode.InvalidCredential.WithDetail(behaviour.CallerTokenUnknown, "account %s is gone",
+		appid), ErrNoAccount)
 }
 
-// Keep returns an account as it is now, which is not deleted until the transaction ends, or Deleted.
+// Keep returns the current account and prevents its deletion until the transaction ends; for a deleted account Keep returns the
+// error of Deleted.
 func Keep(ctx context.Context, tx interface {
 	KeepAccount(ctx context.Context, appid string) (Account, error)
 }, appid string) (Account, error) {
@@ -159,7 +160,7 @@ func Keep(ctx context.Context, tx interface {
 	return a, err
 }
 
-// platform reads what a platform's token depends on.
+// platform reads the data of the component on which the validity of its token t depends.
 func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) error {
 	c, err := tx.ComponentAlone(ctx, caller.Component)
 	if errors.Is(err, ErrNoComponent) {
@@ -174,7 +175,7 @@ func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) 
 	}
 	g, err := tx.Grant(ctx, t.Component, t.AppID)
 	if errors.Is(err, ErrNoGrant) {
-		// Another token would not help the caller, so the number is not that of a bad token.
+		// A new token would not help the caller, so the error code is not that of an invalid token.
 		return errcode.NotAuthorizing.WithDetail(behaviour.CallerWithdrawn, "%s withdrew what it granted %s", t.AppID, t.Component)
 	}
 	caller.sets = g.PermissionSets
@@ -182,28 +183,29 @@ func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) 
 	return err
 }
 
-// Authenticate is Identify for the endpoints of accounts: 48001 for a
-// platform's own token.
+// Authenticate is Identify for endpoints of accounts: it returns 48001 for a component's own token.
 func (d *Service) Authenticate(ctx context.Context, text string) (Caller, error) {
 	caller, err := d.Identify(ctx, text)
 	if err == nil && caller.AppID == "" {
-		return Caller{}, errcode.Unauthorized.WithDetail(behaviour.CallerWantsAccount, "the token is the platform %s's own, not an account's",
+		return Caller{}, errcode.Unauthorized.WithDetail(behaviour.CallerWantsAccount,
+			"the token is the platform %s's own, not an account's",
 			caller.Component)
 	}
 	return caller, err
 }
 
-// AuthenticatePlatform is Identify for the endpoints of platforms: 61014 for
-// an account's token.
+// AuthenticatePlatform is Identify for endpoints of components: it returns 61014 for an account's token.
 func (d *Service) AuthenticatePlatform(ctx context.Context, text string) (Caller, error) {
 	caller, err := d.Identify(ctx, text)
 	if err == nil && caller.AppID != "" {
-		return Caller{}, errcode.WantsComponent.WithDetail(behaviour.CallerWantsPlatform, "the token is that of the account %s", caller.AppID)
+		return Caller{}, errcode.WantsComponent.WithDetail(behaviour.CallerWantsPlatform,
+			"the token is that of the account %s", caller.AppID)
 	}
 	return caller, err
 }
 
-// OwnComponent returns 41018 or 61011 unless a call names the platform whose token it carries, and 40013 for an unknown platform.
+// OwnComponent returns nil if the request names the component that owns the token; otherwise it returns 41018 (none named), 61011
+// (another component) or 40013 (unknown component).
 func (d *Service) OwnComponent(ctx context.Context, caller Caller, named string) error {
 	switch named {
 	case caller.Component:

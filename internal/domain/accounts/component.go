@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Component is a third-party platform that acts for accounts.
+// Component is a third-party platform that acts on behalf of accounts.
 type Component struct {
 	AppID          string
 	SecretHash     string
@@ -21,7 +21,7 @@ type Component struct {
 	CreatedAt      time.Time
 }
 
-// Grant is the set of permissions that one account granted a component.
+// Grant holds the permission sets that one account granted a component.
 type Grant struct {
 	AppID          string
 	PermissionSets []int
@@ -29,20 +29,20 @@ type Grant struct {
 	GrantedAt      time.Time
 }
 
-// GrantedComponent is a component with what one account granted it.
+// GrantedComponent is a component with the grant of one account.
 type GrantedComponent struct {
 	Component string
 	Grant     Grant
 }
 
-// Validate says which field cannot be. aesKey is EncodingAESKey in the clear, ""
-// for the one that is stored.
+// Validate returns an error that names the first invalid field. aesKey is the EncodingAESKey in plain text; "" = the stored key is
+// kept.
 func (c Component) Validate(aesKey string) error {
 	if err := ValidAppID(c.AppID); err != nil {
 		return err
 	}
-	// Contract: rules 3.2: 43 characters, the Base64 of 32 bytes without its "=".
-	// The platform's own sample keys leave the last bits set, hence no strict decoding.
+	// Contract: rules 3.2: 43 characters, the Base64 of 32 bytes without its "=". The sample keys of the Weixin platform leave the
+	// last bits set, so strict Base64 decoding would reject them.
 	if raw, err := base64.StdEncoding.DecodeString(aesKey + "="); aesKey != "" && (err != nil || len(aesKey) != 43 || len(raw) != 32) {
 		return invalidf("component %s: encoding_aes_key must be 43 characters of Base64", c.AppID)
 	}

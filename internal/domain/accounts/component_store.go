@@ -6,54 +6,53 @@ import (
 	"time"
 )
 
-// Sentinels of the store; never for callers of the wire.
+// Errors of the store; they are never returned to API clients.
 var (
 	ErrNoGrant  = errors.New("accounts: no such authorisation")
 	ErrNoTicket = errors.New("accounts: no such verify ticket")
 	ErrNoCode   = errors.New("accounts: no such code")
 )
 
-// ComponentTx is the part of a transaction that stores third-party platforms.
+// ComponentTx is the part of a transaction that stores components (third-party platforms).
 type ComponentTx interface {
-	// ComponentAlone is Component without the grants: there may be very many of them.
+	// ComponentAlone is Component without the grants, of which a component can have very many.
 	ComponentAlone(ctx context.Context, appid string) (Component, error)
-	// PutComponentAlone is PutComponent, but leaves the grants as they are.
+	// PutComponentAlone is PutComponent, but leaves the grants unchanged.
 	PutComponentAlone(ctx context.Context, c Component) error
-	// DeleteComponent removes a platform with its grants, tokens, tickets, codes and pushes.
+	// DeleteComponent deletes a component with its grants, tokens, tickets, codes and pushes.
 	DeleteComponent(ctx context.Context, appid string) error
-	// ComponentsAt returns those of the AppIDs that are of components.
+	// ComponentsAt returns the subset of appids that belong to components.
 	ComponentsAt(ctx context.Context, appids []string) ([]string, error)
-	// Components lists by AppID, the first after the given one, without grants.
+	// Components lists components without grants, sorted by AppID, starting after the given AppID.
 	Components(ctx context.Context, after string, limit int) ([]Component, error)
 
-	// Grant returns ErrNoGrant where there is none.
+	// Grant returns the grant of an account to a component, or ErrNoGrant.
 	Grant(ctx context.Context, component, appid string) (Grant, error)
-	// Grants lists the grants of a component in the order in which they were given.
+	// Grants lists the grants of a component in the order in which they were granted.
 	Grants(ctx context.Context, component string, offset, limit int) ([]Grant, error)
 	CountGrants(ctx context.Context, component string) (int, error)
-	// Holders lists the components that an account granted something.
+	// Holders lists the components to which an account has granted permissions.
 	Holders(ctx context.Context, appid string) ([]GrantedComponent, error)
 	PutGrant(ctx context.Context, component string, g Grant) error
 	DeleteGrant(ctx context.Context, component, appid string) error
-	// CutAuthorizerTokens is CutTokens for the tokens with which a component calls for an account.
+	// CutAuthorizerTokens is CutTokens for the tokens with which a component calls on behalf of an account.
 	CutAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error
 
-	// VerifyTicket returns ErrNoTicket where there is none.
+	// VerifyTicket returns the verify ticket with the given hash, or ErrNoTicket.
 	VerifyTicket(ctx context.Context, component, hash string) (VerifyTicket, error)
 	PutVerifyTicket(ctx context.Context, t VerifyTicket) error
-	// LatestVerifyTicket returns the time at which the newest ticket was issued; zero = never.
+	// LatestVerifyTicket returns the issue time of the component's newest verify ticket; zero = the component has none.
 	LatestVerifyTicket(ctx context.Context, component string) (time.Time, error)
 	ForgetVerifyTickets(ctx context.Context, component string, before time.Time) error
-	// TicketsDue lists components with an event URL that have no ticket issued
-	// after one time and not after another.
+	// TicketsDue lists components that have an event URL but no verify ticket issued after the time after and up to the time until.
 	TicketsDue(ctx context.Context, after, until time.Time, limit int) ([]string, error)
 
-	// GrantCode returns ErrNoCode where there is none.
+	// GrantCode returns the code with the given hash, or ErrNoCode.
 	GrantCode(ctx context.Context, hash string) (GrantCode, error)
 	PutGrantCode(ctx context.Context, c GrantCode) error
-	// ForgetGrantCodes removes codes that expired before a time.
+	// ForgetGrantCodes deletes codes that expired before the given time.
 	ForgetGrantCodes(ctx context.Context, before time.Time) error
 
-	// ForgetPushes removes finished pushes but for the newest.
+	// ForgetPushes deletes finished pushes except the newest.
 	ForgetPushes(ctx context.Context, component string, keep int) error
 }

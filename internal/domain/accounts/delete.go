@@ -12,13 +12,13 @@ type Count struct {
 	Count int
 }
 
-// Dependencies lists the objects that are deleted with an account or a platform, and those that prevent its deletion: printed codes
-// must resolve for ever, and rules and GS1 keys are deleted by a decision of their own.
+// Dependencies lists the objects that are deleted with an account or a component, and the objects that prevent the deletion:
+// printed codes must resolve for ever, and rules and GS1 keys must be deleted separately.
 type Dependencies struct {
 	Goes, Keeps []Count
 }
 
-// InUse is the error of deleting an account that something keeps.
+// InUse is the error for deleting an account that still has objects which prevent its deletion.
 type InUse struct {
 	AppID string
 	Keeps []Count
@@ -32,9 +32,10 @@ func (e InUse) Error() string {
 	return fmt.Sprintf("account %s stays, because it has: %s", e.AppID, strings.Join(has, ", "))
 }
 
-// Delete deletes an account, unless something keeps it; dry only says what would go and what keeps it. Opened counts, within
-// the transaction, the active codes that open it: they keep it too. A concurrent call that adds something which keeps the
-// account either comes first, or fails. Platforms hear that the account authorises them no more. ErrNoAccount, InUse.
+// Delete deletes an account unless objects prevent the deletion; dry only returns the objects that would be deleted and the objects
+// that prevent the deletion. opened counts, within the transaction, the active codes that open the account; active codes prevent
+// the deletion too. A concurrent transaction that adds an object which prevents the deletion either commits first or fails. Delete
+// notifies the account's components that the authorisation has ended. ErrNoAccount, InUse.
 func (d *Service) Delete(ctx context.Context, appid string, dry bool, opened func(ctx context.Context, appid string) (int, error)) (
 	Dependencies, error) {
 	var has Dependencies
@@ -85,11 +86,13 @@ func (d *Service) Delete(ctx context.Context, appid string, dry bool, opened fun
 	return has, err
 }
 
-// DeleteComponent deletes a platform with what accounts granted it; dry only says what would go. ErrNoComponent.
+// DeleteComponent deletes a component and all grants to the component; dry only returns the objects that would be deleted.
+// ErrNoComponent.
 func (d *Service) DeleteComponent(ctx context.Context, appid string, dry bool) (Dependencies, error) {
 	var has Dependencies
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		// None of its grants are named, so all accounts that have one are locked, and the platform after them.
+		// An empty list of grants makes lockComponent lock all accounts that granted the component something, and then the
+		// component.
 		granted, err := lockComponent(ctx, tx, Component{AppID: appid, Grants: []Grant{}})
 		if err != nil {
 			return err

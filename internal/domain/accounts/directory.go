@@ -16,43 +16,44 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
-// Service holds the transactions on accounts, links and tokens.
+// Service implements the operations on accounts, links and tokens.
 type Service struct {
 	Store    Store
 	Key      *sealer.Key
 	Settings *settings.Live
 	Now      func() time.Time
 	Random   io.Reader
-	// Changed is called after accounts or their links changed, and before the caller is told that
-	// they did. An import calls it once.
+	// Changed is called after accounts or their links have changed, before the operation returns to its caller. An import calls
+	// Changed once for all its accounts.
 	Changed func(ctx context.Context, appids ...string)
-	// Wake is called when something waits to be pushed to a platform.
+	// Wake is called when a push to a component is queued.
 	Wake func()
-	// Queued is called when an event waits to be sent to an account.
+	// Queued is called when an event is waiting to be sent to an account.
 	Queued func()
 
-	// Spend counts a call whose secret was right: 45009 above the day's limit of the interface. nil = not counted.
+	// Spend counts a call with a correct secret and returns 45009 above the daily limit of the API path. nil = calls are not
+	// counted.
 	Spend func(ctx context.Context, appid, path string) error
-	// Minutes counts a call of a key in the minute of now and reports whether the calls so far are within limit. nil = not counted.
+	// Minutes counts a call for key in the minute of now and reports whether the count is within limit. nil = calls are not
+	// counted.
 	Minutes func(ctx context.Context, key string, limit int, now time.Time) (bool, error)
 
-	// Epochs are those of the Store. Whose a working token is, is remembered until they say that it
-	// may have changed. nil = every call asks the Store.
+	// Epochs are the change counters of the Store. The owner of a valid token is cached until Epochs reports a possible change. nil
+	// = every call reads the Store.
 	Epochs *Epochs
 
-	// ClockBelieved reports whether Now may remove what expired long ago; nil = always.
+	// ClockBelieved reports whether Now is reliable enough to delete long-expired rows; nil = always.
 	ClockBelieved func() bool
-	// CountNow is the time whose day a call counts for; nil = Now.
+	// CountNow returns the time whose day a call is counted in; nil = Now.
 	CountNow func() time.Time
-	// RealNow is the time by which wrong secrets are counted. An emulated clock neither moves nor
-	// stops it. nil = Now.
+	// RealNow returns the time used to count wrong secrets. An emulated clock has no influence on RealNow. nil = Now.
 	RealNow func() time.Time
 
-	// LeastSecret is the minimum length in bytes of an AppSecret, of an account or a platform, when it is set; 0 = any. A shorter
-	// one that is stored already keeps working, and may be given again.
+	// LeastSecret is the minimum length in bytes of a new AppSecret of an account or a component; 0 = any length. A stored secret
+	// that is shorter than LeastSecret stays valid and may be set again.
 	LeastSecret int
 
-	// Guessed is called for every wrong secret; refused says that there were too many before it. May be nil.
+	// Guessed is called for every wrong secret; refused reports that the limit of wrong secrets was already exceeded. May be nil.
 	Guessed func(appid string, ip netip.Addr, refused bool)
 
 	guesses    Throttle
@@ -76,20 +77,19 @@ func (d *Service) realNow() time.Time {
 	return d.RealNow()
 }
 
-// mayForget reports whether what expired long ago may be removed.
+// mayForget reports whether long-expired rows may be deleted.
 func (d *Service) mayForget() bool { return d.ClockBelieved == nil || d.ClockBelieved() }
 
-// Registration is a new or changed account with its secrets in the clear.
+// Registration is a new or changed account with its secrets in plain text.
 type Registration struct {
 	Account
-	Secret        string // "" keeps the one that is stored
-	MarketcodeKey string // 16 characters; "" keeps the one that is stored
+	Secret        string // "" keeps the stored secret
+	MarketcodeKey string // 16 characters; "" keeps the stored key
 	Linked        []string
 }
 
-// Put creates or replaces an account. The permanent fields (verification file, day of creation)
-// stay, and so do secrets that are not given. Its errors are texts of one line, never numbers of
-// the wire.
+// Put creates or replaces an account. Put keeps the permanent fields (verification file, creation date), and secrets that are not
+// given. Put returns one-line error texts, never error codes of the platform API.
 func (d *Service) Put(ctx context.Context, r Registration) error {
 	r, err := d.registration(r)
 	if err != nil {
@@ -132,7 +132,7 @@ func (d *Service) Put(ctx context.Context, r Registration) error {
 	return err
 }
 
-// Check returns an error for what Put would refuse without a look at the store.
+// Check returns the errors of Put that can be detected without the store.
 func (d *Service) Check(r Registration) error {
 	if r.Subject == "" {
 		r.Subject = Company
@@ -152,7 +152,7 @@ func (d *Service) Check(r Registration) error {
 	return nil
 }
 
-// registration checks a registration and gives it a new verification file.
+// registration validates a registration and generates a new verification file for it.
 func (d *Service) registration(r Registration) (Registration, error) {
 	if err := d.Check(r); err != nil {
 		return r, err
@@ -165,7 +165,7 @@ func (d *Service) registration(r Registration) (Registration, error) {
 	return r, err
 }
 
-// checkSecret returns an error for an AppSecret that no account may have.
+// checkSecret returns an error for an invalid AppSecret.
 func checkSecret(subject, appid, secret string) error {
 	if len(secret) > 256 {
 		return invalidf("%s %s: secret is longer than 256 bytes", subject, appid)
@@ -173,8 +173,8 @@ func checkSecret(subject, appid, secret string) error {
 	return nil
 }
 
-// newSecret returns the hash of the AppSecret that an account or a platform has from now on. An empty
-// secret, and the one that is stored, keep the stored hash, however short the secret is.
+// newSecret returns the hash of the new AppSecret of an account or a component. An empty secret or the stored secret keeps the
+// stored hash, even if the secret is shorter than LeastSecret.
 func (d *Service) newSecret(subject, appid, secret, stored string) (hash string, err error) {
 	n := len(secret)
 	if n == 0 {
@@ -187,8 +187,8 @@ func (d *Service) newSecret(subject, appid, secret, stored string) (hash string,
 		d.LeastSecret)
 }
 
-// merged returns the account that a registration makes. What a registration cannot change is taken from
-// old, if existed. component says that a platform has the AppID.
+// merged returns the account that results from a registration. Fields that a registration cannot change are copied from old, if
+// existed is true. component reports that a component has the same AppID.
 func (d *Service) merged(r Registration, old Account, existed, component bool) (a Account, err error) {
 	a = r.Account
 	switch {
@@ -200,7 +200,7 @@ func (d *Service) merged(r Registration, old Account, existed, component bool) (
 		return a, invalidf("account %s is a %s: its kind cannot change", a.AppID, old.Kind)
 	default:
 		a.Confirm, a.CreatedAt = old.Confirm, old.CreatedAt
-		if a.Options == nil { // not said: what platforms set stays
+		if a.Options == nil { // options absent from the registration: the options set by components stay
 			a.Options = old.Options
 		}
 		a.SecretHash, a.MarketcodeKey = old.SecretHash, old.MarketcodeKey
@@ -214,8 +214,7 @@ func (d *Service) merged(r Registration, old Account, existed, component bool) (
 	return a, nil
 }
 
-// Change loads an account, lets f change it and saves it. ErrNoAccount if
-// there is none.
+// Change loads an account, lets f change it and saves it. EndTokens returns ErrNoAccount if the account does not exist.
 func (d *Service) Change(ctx context.Context, appid string, f func(*Account) error) (Account, error) {
 	var a Account
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
@@ -238,8 +237,8 @@ func (d *Service) Change(ctx context.Context, appid string, f func(*Account) err
 	return a, err
 }
 
-// endBySecret revokes the tokens of an account that gets a new AppSecret, because the old one may have leaked. Tokens of platforms
-// work on: no AppSecret of the account was needed for them.
+// endBySecret revokes the tokens of an account that gets a new AppSecret, because the old one may have leaked. Tokens of components
+// stay valid, because they were issued without the AppSecret of the account.
 func (d *Service) endBySecret(ctx context.Context, tx Tx, old, a Account) error {
 	if old.SecretHash == a.SecretHash {
 		return nil
@@ -252,8 +251,8 @@ func (d *Service) endBySecret(ctx context.Context, tx Tx, old, a Account) error 
 	return nil
 }
 
-// EndTokens ends all tokens of an account at once, also those with which
-// platforms call for it. ErrNoAccount if there is none.
+// EndTokens ends all tokens of an account at once, including the tokens with which components call on behalf of the account.
+// EndTokens returns ErrNoAccount if the account does not exist.
 func (d *Service) EndTokens(ctx context.Context, appid string) error {
 	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, appid); err != nil {
@@ -276,7 +275,7 @@ func (d *Service) Get(ctx context.Context, appid string) (Account, error) {
 	return a, err
 }
 
-// List returns at most limit accounts by AppID, the first after the given one.
+// List returns at most limit accounts, sorted by AppID, starting after cursor.
 func (d *Service) List(ctx context.Context, cursor string, limit int) ([]Account, error) {
 	var list []Account
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
@@ -289,7 +288,7 @@ func (d *Service) List(ctx context.Context, cursor string, limit int) ([]Account
 // Link links a service account with a Mini Program at once.
 func (d *Service) Link(ctx context.Context, service, miniProgram string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		// A call that asks for this link or ends it waits for the lock, and so overwrites nothing.
+		// A concurrent call that requests or ends the same link waits for the lock, so the calls do not overwrite each other.
 		if err := tx.LockAccount(ctx, service); err != nil {
 			return err
 		}
@@ -319,7 +318,7 @@ func (d *Service) link(ctx context.Context, tx Tx, service, miniProgram string) 
 	return tx.PutLink(ctx, service, miniProgram, d.Now())
 }
 
-// Unlink ends a link; ending one that is not there changes nothing.
+// Unlink deletes a link; deleting an absent link changes nothing.
 func (d *Service) Unlink(ctx context.Context, service, miniProgram string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, service); err != nil {
@@ -331,7 +330,7 @@ func (d *Service) Unlink(ctx context.Context, service, miniProgram string) error
 	return err
 }
 
-// Links lists the Mini Programs that a service account is linked with.
+// Links lists the Mini Programs that are linked with a service account.
 func (d *Service) Links(ctx context.Context, service string) ([]string, error) {
 	var list []string
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
@@ -341,7 +340,7 @@ func (d *Service) Links(ctx context.Context, service string) ([]string, error) {
 	return list, err
 }
 
-// Credentials are the parameters of a request for a token.
+// Credentials are the parameters of a token request.
 type Credentials struct {
 	GrantType string
 	AppID     string
@@ -349,21 +348,21 @@ type Credentials struct {
 	IP        netip.Addr // the caller's
 }
 
-// Issued is an access token and how long it works, in seconds.
+// Issued is an access token and its lifetime in seconds.
 type Issued struct {
 	Text      string
 	ExpiresIn int
 }
 
-// CheckSecret checks an AppSecret for calls that do not fetch a token.
+// CheckSecret checks the AppSecret in calls that do not issue a token.
 func (d *Service) CheckSecret(ctx context.Context, c Credentials, grant string) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.checkGrant(ctx, tx, c, grant) })
 }
 
-// tokenGrant is the grant_type of both token calls.
+// tokenGrant is the grant_type of both calls that issue a token.
 const tokenGrant = "client_credential"
 
-// check looks for the faults of both token calls, in the platform's order. Contract: rules 3.1.
+// check validates the credentials for both token calls, in the order of the Weixin platform. Contract: rules 3.1.
 func (d *Service) check(ctx context.Context, tx Tx, c Credentials) error {
 	if c.AppID == "" && behaviour.TokenAppIDFormer.IsFormer(d.Settings.Get().AsOf) {
 		return errcode.InvalidGrantType.WithRow(behaviour.TokenAppIDFormer)
@@ -390,10 +389,10 @@ func (d *Service) checkGrant(ctx context.Context, tx Tx, c Credentials, grant st
 	return d.checkWith(ctx, a, c, grant)
 }
 
-// loginGrant is the grant_type of jscode2session, for which the list of a Mini Program does not hold.
+// loginGrant is the grant_type of jscode2session, which ignores the IP allowlist of a Mini Program.
 const loginGrant = "authorization_code"
 
-// checkWith returns the part of check for an account that exists.
+// checkWith validates the credentials against an existing account.
 func (d *Service) checkWith(ctx context.Context, a Account, c Credentials, grant string) error {
 	switch {
 	case c.GrantType != grant:
@@ -401,7 +400,7 @@ func (d *Service) checkWith(ctx context.Context, a Account, c Credentials, grant
 	case c.Secret == "":
 		return errcode.SecretMissing.WithRow(behaviour.TokenSecretMissing)
 	}
-	// 40001 would make callers fetch tokens for ever. Contract: rules 3.1.
+	// Error 40001 here would make clients fetch new tokens in an endless loop. Contract: rules 3.1.
 	if err := d.secretOf(c.AppID, c.Secret, a.SecretHash, c.IP); err != nil {
 		return err
 	}
@@ -428,11 +427,11 @@ func allowed(ip netip.Addr, list []string) bool {
 	return len(list) == 0
 }
 
-// IssueToken is /cgi-bin/token: a new token each time. The one before works five minutes more.
-// 45009 above the day's limit. Contract: rules 3.1.
+// IssueToken implements /cgi-bin/token: it issues a new token on each call. The previous token stays valid for five more minutes.
+// IssueToken returns 45009 above the daily limit. Contract: rules 3.1.
 func (d *Service) IssueToken(ctx context.Context, c Credentials) (Issued, error) {
 	var issued Issued
-	// A call with a wrong secret must not wait for the one writer of SQLite.
+	// The read-only transaction rejects a wrong secret without waiting for the single writer of SQLite.
 	if err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.check(ctx, tx, c) }); err != nil {
 		return Issued{}, err
 	}
@@ -457,8 +456,7 @@ func (d *Service) IssueToken(ctx context.Context, c Credentials) (Issued, error)
 	return issued, err
 }
 
-// issue makes a token, gives the earlier ones of its series until cut, and
-// forgets what expired long ago.
+// issue creates a token, lets the earlier tokens of its series end at cut, and deletes long-expired tokens.
 func (d *Service) issue(ctx context.Context, tx Tx, t Token, now, cut time.Time) (Issued, error) {
 	text, err := newTokenText(d.Random, now)
 	if err != nil {
@@ -480,17 +478,17 @@ func (d *Service) issue(ctx context.Context, tx Tx, t Token, now, cut time.Time)
 	return Issued{Text: text, ExpiresIn: t.Left(now)}, tx.PutToken(ctx, t)
 }
 
-// ForgetGuesses starts the counts of wrong secrets again (the emulator's reset).
+// ForgetGuesses resets the counts of wrong secrets (used by the emulator's reset).
 func (d *Service) ForgetGuesses() { d.guesses.Clear() }
 
 // ForgetGuessesOf is ForgetGuesses for one account.
 func (d *Service) ForgetGuessesOf(appid string) { d.guesses.ClearOf(appid) }
 
-// changed is called after an error of the transaction too: the commit may have succeeded although
-// its answer was lost. To read again what did not change is harmless.
+// changed is also called after an error of the transaction: the commit may have succeeded although the response was lost.
+// Re-reading unchanged rows is harmless.
 func (d *Service) changed(ctx context.Context, appids ...string) {
 	if d.Changed != nil && len(appids) > 0 {
-		// The change must show even if the caller closed early.
+		// The change must become visible even if the client has closed the connection.
 		d.Changed(context.WithoutCancel(ctx), appids...)
 	}
 }
@@ -508,7 +506,7 @@ func newConfirmFile(random io.Reader) (ConfirmFile, error) {
 	}
 	name := make([]byte, 10)
 	for i := range name {
-		// The slight bias of 256 mod 62 does not matter: the name is no secret.
+		// The slight bias of 256 modulo 62 does not matter, because the name is not secret.
 		name[i] = alphanumeric[int(raw[i])%len(alphanumeric)]
 	}
 	return ConfirmFile{Name: string(name) + ".txt", Content: hex.EncodeToString(raw[10:])}, nil

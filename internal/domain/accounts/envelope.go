@@ -19,31 +19,30 @@ import (
 	"time"
 )
 
-// Envelope encrypts and signs messages to a platform. Contract: rules 3.2, clients "The ticket push".
+// Envelope encrypts and signs messages to a component. Contract: rules 3.2, clients "The ticket push".
 type Envelope struct {
 	AppID  string // of the platform
 	Token  string // its message token
-	AESKey string // its EncodingAESKey, 43 characters
+	AESKey string // EncodingAESKey of the component, 43 characters
 }
 
-// Sealed is a message in its envelope: what stands in the query, and the body.
+// Sealed is an encrypted message: the query parameters and the request body.
 type Sealed struct {
 	Query url.Values
 	Body  []byte
 }
 
-// messageBlock is the block size to which the platform pads; AES itself needs 16.
+// messageBlock is the padding block size of the Weixin platform; AES itself needs 16.
 const messageBlock = 32
 
-// spare returns by how many bytes a message of n bytes must grow for its padding to be 1 to 16
-// bytes. Receivers that expect PKCS#7 blocks of 32 bytes and those that expect 16 can both read
-// that. Contract: clients.
+// spare returns the number of bytes to add to a message of n bytes, so that its padding is 1 to 16 bytes long. Padding of 1 to 16
+// bytes is valid for receivers that expect PKCS#7 blocks of 32 bytes and for receivers that expect 16. Contract: clients.
 func (e Envelope) spare(n int) int {
 	return max(0, messageBlock/2-(16+4+n+len(e.AppID))%messageBlock)
 }
 
-// Seal encrypts and signs a message. Some receivers refuse a signature that is older than five
-// minutes, so a message that is sent again is sealed again.
+// Seal encrypts and signs a message. Some receivers reject a signature older than five minutes, so every retry encrypts and signs
+// the message again.
 func (e Envelope) Seal(random io.Reader, now time.Time, message []byte) (Sealed, error) {
 	key, err := base64.StdEncoding.DecodeString(e.AESKey + "=")
 	if err != nil || len(key) != 32 {
@@ -76,21 +75,21 @@ func (e Envelope) Seal(random io.Reader, now time.Time, message []byte) (Sealed,
 	}, nil
 }
 
-// signature is SHA-1 over the sorted texts, as the platform has it.
+// signature returns the SHA-1 hash of the sorted texts, as defined by the Weixin platform.
 func signature(texts ...string) string {
 	slices.Sort(texts)
 	sum := sha1.Sum([]byte(strings.Join(texts, "")))
 	return hex.EncodeToString(sum[:])
 }
 
-// cdata writes a text as XML. An AppID may hold what CDATA cannot.
+// cdata returns s as escaped XML text. An AppID may contain characters that CDATA cannot contain.
 func cdata(s string) string {
 	if !strings.Contains(s, "]]>") {
 		return "<![CDATA[" + s + "]]>"
 	}
 	var b strings.Builder
 	if err := xml.EscapeText(&b, []byte(s)); err != nil {
-		panic(err) // a strings.Builder takes everything
+		panic(err) // a strings.Builder never returns an error
 	}
 	return b.String()
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/ratelimit"
 )
 
-// GuessesPerMinute is the number of wrong secrets that an address may send for an account within a minute. Wrong ones after them
-// are answered 45011 until the minute is over; the right one is never refused, and another address is never hindered.
+// GuessesPerMinute is the number of wrong secrets per minute that one IP address may send for one account. Further wrong secrets
+// receive error 45011 until the minute ends; a correct secret and other addresses are never throttled.
 const GuessesPerMinute = 20
 
-// Throttle counts wrong secrets by address and by whose they should be. The zero
-// value is ready. Assumed(token.secret.guessing): each node counts its own.
+// Throttle counts wrong secrets per IP address and account name. The zero value is ready to use. Assumed(token.secret.guessing):
+// each node counts separately.
 type Throttle struct {
 	wrong ratelimit.FixedWindow[guesser]
 }
@@ -25,14 +25,13 @@ type guesser struct {
 	whom string
 }
 
-// Blocked reports whether an address has sent too many wrong secrets for a name in the current minute. Only where a comparison
-// costs much, as of a password, is this asked before it.
+// Blocked reports whether an IP address has exceeded the limit of wrong secrets for a name in the current minute. Blocked is called
+// before the comparison only if the comparison is expensive, as for a password hash.
 func (g *Throttle) Blocked(ip netip.Addr, text string, now time.Time) bool {
 	return g.wrong.Exceeded(guesser{ratelimit.KeyForIP(ip), text}, GuessesPerMinute, now)
 }
 
-// RecordFailure notes a secret that was compared and is wrong, and reports whether there
-// were too many before it.
+// RecordFailure counts a wrong secret and reports whether the limit was already exceeded before it.
 func (g *Throttle) RecordFailure(ip netip.Addr, text string, now time.Time) (tooMany bool) {
 	return !g.wrong.Allow(guesser{ratelimit.KeyForIP(ip), text}, GuessesPerMinute, now)
 }
@@ -40,20 +39,20 @@ func (g *Throttle) RecordFailure(ip netip.Addr, text string, now time.Time) (too
 // Clear forgets everything.
 func (g *Throttle) Clear() { g.wrong.Forget() }
 
-// ClearOf resets the count of a name.
+// ClearOf resets the counts for one name.
 func (g *Throttle) ClearOf(text string) {
 	g.wrong.DeleteFunc(func(item guesser) bool { return item.whom == text })
 }
 
-// Guessing is the error for a caller that sent too many wrong secrets: 45011. The caller is not
-// taken for the account that it named.
+// Guessing is the error (45011) for a caller that sent too many wrong secrets. The caller of such a request is not treated as the
+// account that the request names.
 type Guessing struct{ error }
 
-// Unwrap is for errors.As.
+// Unwrap supports errors.As.
 func (g Guessing) Unwrap() error { return g.error }
 
-// secretOf compares a secret with an account's or a platform's: 40125 for
-// another one, Guessing for another one after too many of them.
+// secretOf compares a secret with the stored hash of an account or a component: it returns 40125 for a wrong secret, and Guessing
+// after too many wrong secrets.
 func (d *Service) secretOf(appid, secret, hash string, ip netip.Addr) error {
 	fault := errcode.InvalidSecret.WithDetail(behaviour.TokenSecretWrong, "the secret is not that of %s", appid)
 	switch {
@@ -73,14 +72,14 @@ func (d *Service) secretOf(appid, secret, hash string, ip netip.Addr) error {
 	return fault
 }
 
-// IsGuessing reports whether an error is Guessing.
+// IsGuessing reports whether err is a Guessing error.
 func IsGuessing(err error) bool {
 	_, ok := errors.AsType[Guessing](err)
 	return ok
 }
 
-// HasSecret reports whether a hash was made of a secret. It is for secrets that this process was
-// started with, so a wrong one does not count as a guess.
+// HasSecret reports whether hash is the keyed hash of secret. HasSecret is for secrets from the configuration of this process, so a
+// mismatch does not count as a guess.
 func (d *Service) HasSecret(appid, secret, hash string) bool {
 	return hash != "" && d.Key.Matches(secretPurpose(appid), secret, hash)
 }

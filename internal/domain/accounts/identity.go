@@ -9,31 +9,29 @@ import (
 	"sync/atomic"
 )
 
-// Epochs says whether what a caller's identity was read from can have changed since: the rows of an
-// account, its tokens and its grants, and of a platform. The store of the process moves an epoch
-// before and after every commit that changes such rows. All AppIDs share 256 epochs, which bounds
-// the memory; an account that shares one with a changed account is read again needlessly. What else
-// is remembered has names of its own beside the AppIDs, such as rules.Epoch. The zero value is
-// ready.
+// Epochs reports whether the rows from which a cached identity was read may have changed: the rows of an account, its tokens and
+// grants, and of a component. The store of the process increments an epoch before and after every commit that changes such rows.
+// All AppIDs share 256 epochs, which limits the memory; an unchanged account that shares an epoch with a changed account is read
+// again unnecessarily. Other cached data use their own names in place of an AppID, such as rules.Epoch. The zero value is ready to
+// use.
 type Epochs struct {
-	// The lower half counts the commits under way, the upper half those that
-	// ended: no two states of the rows have the same number.
+	// The lower 32 bits count the commits in progress, the upper 32 bits the finished commits, so that two different states of the
+	// rows never have the same number.
 	of [256]atomic.Uint64
 }
 
-// epochSeed need not be the same in another process.
+// epochSeed may differ between processes.
 var epochSeed = maphash.MakeSeed()
 
 func epochOf(appid string) uint8 { return uint8(maphash.String(epochSeed, appid)) }
 
-// ChangeSet are the AppIDs, and other names, whose rows a transaction changes. The zero value has
-// none.
+// ChangeSet is the set of AppIDs, and other names, whose rows a transaction changes. The zero value of ChangeSet is empty.
 type ChangeSet struct{ set [4]uint64 }
 
-// Add adds an AppID.
+// Add adds an AppID to the set.
 func (t *ChangeSet) Add(appid string) { i := epochOf(appid); t.set[i/64] |= 1 << (i % 64) }
 
-// AddAll adds every AppID.
+// AddAll adds all AppIDs to the set.
 func (t *ChangeSet) AddAll() { t.set = [4]uint64{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)} }
 
 func (t *ChangeSet) visit(f func(epoch int)) {
@@ -44,23 +42,21 @@ func (t *ChangeSet) visit(f func(epoch int)) {
 	}
 }
 
-// BeginCommit is to be called before a commit and Ended after it, also where the commit failed. In
-// between nothing that was read of these names is remembered.
+// BeginCommit must be called before a commit, and EndCommit after it, even if the commit failed. Between BeginCommit and EndCommit,
+// data read for these names are not cached.
 func (e *Epochs) BeginCommit(t *ChangeSet) { t.visit(func(i int) { e.of[i].Add(1) }) }
 
-// EndCommit says that a commit is over. It is called before the caller is told.
+// EndCommit marks the end of a commit. EndCommit must be called before the operation returns to its caller.
 func (e *Epochs) EndCommit(t *ChangeSet) { t.visit(func(i int) { e.of[i].Add(1<<32 - 1) }) }
 
-// Lookup returns the epoch of a name; ok is false while a commit is under way, when
-// nothing may be remembered. What is read from the store afterwards is at least
-// as new.
+// Lookup returns the epoch of a name; ok is false while a commit is in progress, when nothing may be cached. Data read from the
+// store after Lookup are at least as new as the returned epoch.
 func (e *Epochs) Lookup(name string) (epoch uint64, ok bool) {
 	epoch = e.of[epochOf(name)].Load()
 	return epoch, uint32(epoch) == 0
 }
 
-// all returns the epochs of now: what is read from the store afterwards is at least
-// as new.
+// all returns all current epochs; data read from the store afterwards are at least as new.
 func (e *Epochs) all() (all [256]uint64) {
 	for i := range e.of {
 		all[i] = e.of[i].Load()
@@ -68,7 +64,7 @@ func (e *Epochs) all() (all [256]uint64) {
 	return all
 }
 
-// identity is the owner of a valid token at the time it was read.
+// identity is a cached token with its owner and the epochs at which both were read.
 type identity struct {
 	token                 Token
 	caller                Caller
@@ -76,11 +72,11 @@ type identity struct {
 	accountAt, platformAt uint64
 }
 
-// remembered is the capacity of the cache in tokens, and in stable tokens of accounts, about 2 KiB each.
+// remembered is the capacity of the token cache and of the stable token cache, in entries of about 2 KiB each.
 const remembered = 1 << 13
 
-// memory caches values by name. Where it is full, it forgets any one of them for the next; the forgotten one is read again when it
-// is asked for. The zero value is empty.
+// memory is a cache of values by name. A full cache evicts an arbitrary entry to make room for a new entry; the evicted value is
+// read from the store again when needed. The zero value is an empty sketch.
 type memory[K comparable, V any] struct {
 	mu   sync.RWMutex
 	by   map[K]V
@@ -117,21 +113,21 @@ func (m *memory[K, V]) drop(name K) {
 	}
 }
 
-// identities remembers whose tokens worked, by their keyed hash.
+// identities caches the owners of valid tokens by the keyed hash of the token.
 type identities struct {
 	memory[[sha256.Size]byte, *identity]
 }
 
-// get returns what is remembered of a token, unless it may have changed since.
+// get returns the cached identity of a token; the second result is false if the identity is absent or may have changed.
 func (r *identities) get(e *Epochs, hash [sha256.Size]byte) (*identity, bool) {
 	i, known := r.memory.get(hash)
 	return i, known && e.of[epochOf(i.account)].Load() == i.accountAt && e.of[epochOf(i.platform)].Load() == i.platformAt
 }
 
-// remember keeps what was read from the store; began are the epochs from before that reading.
+// remember caches an identity that was read from the store; began holds the epochs from before the read.
 func (r *identities) remember(began *[256]uint64, hash [sha256.Size]byte, i *identity) {
 	i.accountAt, i.platformAt = began[epochOf(i.account)], began[epochOf(i.platform)]
-	if uint32(i.accountAt) == 0 && uint32(i.platformAt) == 0 { // else a commit was under way
+	if uint32(i.accountAt) == 0 && uint32(i.platformAt) == 0 { // otherwise a commit was in progress
 		r.put(hash, i)
 	}
 }

@@ -15,12 +15,12 @@ import (
 const (
 	// MaxImport is the maximum number of accounts in one import.
 	MaxImport = 100_000
-	// MaxFaults is the number of wrong lines that an import reports before it stops.
+	// MaxFaults is the number of invalid lines that an import reports before it stops.
 	MaxFaults = 20
-	// lockedSingly is the maximum number of accounts that are locked one by one; for more, all accounts are locked together.
-	// PostgreSQL has room for some thousand locks.
+	// lockedSingly is the maximum number of accounts that an import locks one by one; a larger import locks all accounts together.
+	// The lock table of PostgreSQL has room for a few thousand locks.
 	lockedSingly = 1000
-	// importBatch is the number of lines that are looked up, and of links that are stored, in one query.
+	// importBatch is the number of lines that are looked up, and of links that are stored, per query.
 	importBatch = 500
 )
 
@@ -28,12 +28,12 @@ const (
 type ImportRow struct {
 	Line int
 	Registration
-	// Fault is the reason for which the line is no valid account; nil = it is one.
+	// Fault is the reason why the line is not a valid account; nil = the line is valid.
 	Fault error
 }
 
-// ImportRows yields the lines of an import, the same ones at every call. An error means that the file
-// cannot be read to its end.
+// ImportRows yields the lines of an import; every call must yield the same lines. A yielded error means that the rest of the file
+// cannot be read.
 type ImportRows func() iter.Seq2[ImportRow, error]
 
 // RowError is an error in one line of an import.
@@ -42,8 +42,7 @@ type RowError struct {
 	Why  string
 }
 
-// RowErrors are the wrong lines because of which nothing was imported, in their order, at most
-// MaxFaults of them.
+// RowErrors lists the invalid lines that made an import fail, in file order, at most MaxFaults.
 type RowErrors []RowError
 
 func (f RowErrors) Error() string {
@@ -53,31 +52,30 @@ func (f RowErrors) Error() string {
 	return fmt.Sprintf("%d lines cannot be loaded, the first is line %d: %s", len(f), f[0].Line, f[0].Why)
 }
 
-// First returns the first MaxFaults in the order of lines.
+// First sorts the errors by line and returns the first MaxFaults.
 func (f RowErrors) First() RowErrors {
 	slices.SortStableFunc(f, func(a, b RowError) int { return cmp.Compare(a.Line, b.Line) })
 	return f[:min(len(f), MaxFaults)]
 }
 
-// Imported says what an import did, or would do.
+// Imported counts the lines that an import added, changed or left unchanged, or would do so in a dry run.
 type Imported struct {
-	Lines     int // that are not empty
+	Lines     int // non-empty lines
 	Added     int
 	Changed   int
-	Unchanged int // were there already, exactly so
+	Unchanged int // the account was already stored with the same values
 }
 
-// ErrImporting is returned while another node imports much.
+// ErrImporting is returned while another node runs a large import.
 var ErrImporting = errors.New("another import is running: wait for its end")
 
-// ErrConflict says that something changed that an import depends on, after the import checked it.
+// ErrConflict is returned if data that an import depends on changed after the import checked them.
 var ErrConflict = errors.New("what an import depends on changed while it was written, again and again: try again later")
 
 // ImportTries is the number of attempts of an import that conflicts with concurrent changes.
 const ImportTries = 5
 
-// Revalidate returns ErrMoved where something that a check depends on changed after the change
-// since, and sets since to the last change.
+// Revalidate returns ErrConflict if data that a check depends on changed after change number n, and sets n to the last change.
 func Revalidate(ctx context.Context, tx interface {
 	ChangedSince(ctx context.Context, start int64, limit int) ([]ChangeRef, error)
 }, n *int64, concerns func(ChangeRef) bool) error {
@@ -99,10 +97,9 @@ func Revalidate(ctx context.Context, tx interface {
 	}
 }
 
-// Import stores accounts that the operator brings, all of them or none; each line is a Put, and its
-// links may name accounts further down. The error Faults names the wrong lines. dry only checks. As
-// with an import of rules, others go on while it is checked, and everybody sees all of it at one
-// moment. Decision 55.
+// Import stores accounts from the operator, all or none; each line is a Put, and its links may name accounts on later lines. The
+// error RowErrors names the invalid lines. dry only checks. As with an import of rules, other transactions continue during the
+// check, and the whole import becomes visible at one moment. Decision 55.
 func (d *Service) Import(ctx context.Context, plan ImportRows, dry bool) (Imported, error) {
 	for try := 1; ; try++ {
 		var i importing
@@ -116,33 +113,32 @@ func (d *Service) Import(ctx context.Context, plan ImportRows, dry bool) (Import
 		if err = i.store(ctx, d, plan, try > ImportTries); errors.Is(err, ErrConflict) && try <= ImportTries && ctx.Err() == nil {
 			continue
 		}
-		// An error may hide a commit.
+		// The transaction may have committed even if it returned an error.
 		d.changed(ctx, slices.Sorted(maps.Keys(i.touched))...)
 		return i.done, err
 	}
 }
 
-// importing is one import.
+// importing is the state of one import.
 type importing struct {
 	done    Imported
 	lines   map[string]int  // of an AppID
-	kinds   map[string]Kind // of the accounts of the file
-	added   map[string]bool // were not there before
+	kinds   map[string]Kind // kinds of the accounts in the file
+	added   map[string]bool // accounts that did not exist before
 	touched map[string]bool
-	linked  map[string]bool // are not of the file, and linked by it
+	linked  map[string]bool // accounts that are not in the file, but are linked by it
 	faults  RowErrors
 
-	since    int64 // the last change that the check saw
+	since    int64 // number of the last change that the check has seen
 	accounts []Account
 	edits    []edit
-	links    []Link // of new accounts first
+	links    []Link // the links of new accounts come first
 }
 
-// edit is an account before and after the import.
+// edit holds an account before and after the import.
 type edit struct{ now, old Account }
 
-// store stores what the check found. alone keeps everybody else from changing accounts,
-// and checks again.
+// store writes the result of the check. exclusive locks all accounts against other changes, and repeats the check.
 func (i *importing) store(ctx context.Context, d *Service, plan ImportRows, exclusive bool) error {
 	ofNew := len(i.links)
 	for n, l := range i.links {
@@ -156,14 +152,17 @@ func (i *importing) store(ctx context.Context, d *Service, plan ImportRows, excl
 			return err
 		}
 		if numbers.First > 0 {
-			return d.Store.UpdateAccounts(ctx, func(tx Tx) error { return i.writeHidden(ctx, d, tx, numbers, i.links[:ofNew], i.links[ofNew:]) })
+			return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+				return i.writeHidden(ctx, d, tx, numbers,
+					i.links[:ofNew], i.links[ofNew:])
+			})
 		}
 	}
 	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		if err := i.lock(ctx, tx, exclusive); err != nil {
 			return err
 		}
-		// From here on no other transaction adds to the log of changes.
+		// From this point, no other transaction appends to the change log.
 		if _, err := tx.NextChange(ctx); err != nil {
 			return err
 		}
@@ -188,7 +187,7 @@ func (i *importing) store(ctx context.Context, d *Service, plan ImportRows, excl
 	})
 }
 
-// lock locks the accounts that change, or all where that is many.
+// lock locks the accounts to be changed, or all accounts if there are more than lockedSingly.
 func (i *importing) lock(ctx context.Context, tx Tx, exclusive bool) error {
 	if exclusive || len(i.touched) > lockedSingly {
 		return tx.LockAccounts(ctx)
@@ -201,8 +200,8 @@ func (i *importing) lock(ctx context.Context, tx Tx, exclusive bool) error {
 	return nil
 }
 
-// writeHidden first writes new accounts and their links as hidden rows. Then it changes what others see; others wait only for that second
-// part.
+// writeHidden first writes new accounts and their links as hidden rows, which other transactions do not see. Then writeHidden
+// changes the visible rows; other transactions wait only during this second part.
 func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers SeqRange, ofNew, otherLinks []Link) error {
 	for accounts := range slices.Chunk(i.accounts, importBatch) {
 		if err := tx.AddAccounts(ctx, accounts); err != nil {
@@ -234,7 +233,7 @@ func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers 
 	if err := tx.ShowApart(ctx); err != nil {
 		return err
 	}
-	// The log is at its end from here on.
+	// No other transaction can append to the change log here.
 	return i.checkUnchanged(ctx, tx, &start)
 }
 
@@ -250,7 +249,7 @@ func (i *importing) storeEdits(ctx context.Context, d *Service, tx Tx) error {
 	return nil
 }
 
-// storeLinks stores links, some at a time; then comes after each time, unless it is nil.
+// storeLinks stores links in batches of importBatch; next is called after each batch, unless it is nil.
 func storeLinks(ctx context.Context, tx Tx, all []Link, next func() error) error {
 	for links := range slices.Chunk(all, importBatch) {
 		if err := tx.PutLinks(ctx, links); err != nil {
@@ -265,7 +264,7 @@ func storeLinks(ctx context.Context, tx Tx, all []Link, next func() error) error
 	return nil
 }
 
-// checkUnchanged returns ErrMoved where something changed that a line of the file may depend on.
+// checkUnchanged returns ErrConflict if stored data on which a line of the file may depend have changed.
 func (i *importing) checkUnchanged(ctx context.Context, tx Tx, start *int64) error {
 	return Revalidate(ctx, tx, start, func(ref ChangeRef) bool {
 		return ref.All || i.lines[ref.Account] > 0 || i.linked[ref.Account]
@@ -277,14 +276,14 @@ func (i *importing) fault(line int, err error) (hasMore bool) {
 	return len(i.faults) < MaxFaults
 }
 
-// check holds every line against what is stored: Faults, or what the import will do.
+// check compares every line with the stored data: it returns RowErrors, or fills in the changes that the import will make.
 func (i *importing) check(ctx context.Context, d *Service, tx Tx, plan ImportRows) (err error) {
 	*i = importing{lines: map[string]int{}, kinds: map[string]Kind{}, added: map[string]bool{}, touched: map[string]bool{},
 		linked: map[string]bool{}}
 	if i.since, err = tx.LastChange(ctx); err != nil {
 		return err
 	}
-	var linked []ImportRow // they may name accounts further down
+	var linked []ImportRow // links may name accounts on later lines
 	for batch, err := range plan.inBatches() {
 		if err != nil {
 			return err
@@ -333,7 +332,7 @@ func (i *importing) check(ctx context.Context, d *Service, tx Tx, plan ImportRow
 	return nil
 }
 
-// inBatches yields the lines some at a time.
+// inBatches yields the lines in batches of importBatch.
 func (plan ImportRows) inBatches() iter.Seq2[[]ImportRow, error] {
 	return func(yield func([]ImportRow, error) bool) {
 		var batch []ImportRow
@@ -355,7 +354,7 @@ func (plan ImportRows) inBatches() iter.Seq2[[]ImportRow, error] {
 	}
 }
 
-// storedRows holds the stored rows under the AppIDs of some lines.
+// storedRows holds the stored rows with the AppIDs of a batch of lines.
 type storedRows struct {
 	accounts   map[string]Account
 	components map[string]bool
@@ -365,7 +364,7 @@ func (i *importing) loadStored(ctx context.Context, tx Tx, batch []ImportRow) (t
 	var appids []string
 	for _, p := range batch {
 		if p.Fault != nil || i.lines[p.AppID] > 0 {
-			continue // it is not looked at
+			continue // checkLine does not need the stored row of this line
 		}
 		appids = append(appids, p.AppID)
 	}
@@ -384,7 +383,7 @@ func (i *importing) loadStored(ctx context.Context, tx Tx, batch []ImportRow) (t
 	return t, err
 }
 
-// checkBatch looks at some accounts.
+// checkBatch checks one batch of lines.
 func (i *importing) checkBatch(ctx context.Context, d *Service, tx Tx, batch []ImportRow) error {
 	t, err := i.loadStored(ctx, tx, batch)
 	if err != nil {
@@ -402,7 +401,7 @@ func (i *importing) checkBatch(ctx context.Context, d *Service, tx Tx, batch []I
 	return nil
 }
 
-// checkLine finds out what an account will be after its line; fault is what is wrong with the line.
+// checkLine computes the account that results from one line; fault is the error in the line.
 func (i *importing) checkLine(d *Service, p ImportRow, t storedRows) (fault, err error) {
 	if p.Fault != nil {
 		return p.Fault, nil
@@ -440,7 +439,7 @@ func (i *importing) checkLine(d *Service, p ImportRow, t storedRows) (fault, err
 	return nil, nil
 }
 
-// link finds the links that a line names and its account lacks.
+// link finds the links that a line names and that its account does not have yet.
 func (i *importing) link(ctx context.Context, d *Service, tx Tx, p ImportRow) (fault, err error) {
 	for n, mini := range p.Linked {
 		kind, ok := i.kinds[mini]
@@ -458,12 +457,12 @@ func (i *importing) link(ctx context.Context, d *Service, tx Tx, p ImportRow) (f
 		if kind != MiniProgram {
 			return fmt.Errorf("linked: %s is a %s, not a %s", mini, kind, MiniProgram), nil
 		}
-		// A link of a line with a fault cannot be stored, and need not be.
+		// If any line is invalid, nothing is stored, so the links need no check.
 		if len(i.faults) > 0 {
 			continue
 		}
 		linked := slices.Contains(p.Linked[:n], mini)
-		if !linked && !i.added[p.AppID] { // with its account a link goes
+		if !linked && !i.added[p.AppID] { // a new account has no stored links, because deleting an account deletes its links
 			if linked, err = tx.Linked(ctx, p.AppID, mini); err != nil {
 				return nil, err
 			}
@@ -477,7 +476,7 @@ func (i *importing) link(ctx context.Context, d *Service, tx Tx, p ImportRow) (f
 	return nil, nil
 }
 
-// sameAccount reports whether two accounts are the same. An empty list is the same as nil.
+// sameAccount reports whether two accounts have equal fields. An empty list and a nil list are equal.
 func sameAccount(a, b Account) bool {
 	for _, p := range []*Account{&a, &b} {
 		p.CreatedAt = p.CreatedAt.UTC()
@@ -497,8 +496,7 @@ func sameAccount(a, b Account) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// ForEach calls f with every account and its links by AppID, as they are at one
-// moment.
+// ForEach calls f with every account and its links, sorted by AppID, from one snapshot of the store.
 func (d *Service) ForEach(ctx context.Context, f func(a Account, linked []string) error) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		if err := tx.DisableTimeout(ctx); err != nil {

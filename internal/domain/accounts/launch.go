@@ -7,21 +7,20 @@ import (
 	"strings"
 )
 
-// maxURLScheme is the maximum length in bytes of the template of an address.
+// maxURLScheme is the maximum length in bytes of a URL template.
 const maxURLScheme = 512
 
 var (
 	urlScheme = regexp.MustCompile(`^([a-z][a-z0-9+.-]{1,31}):[!-~]+$`)
-	// These schemes open no app: a browser runs or fetches them, shows a page of its own, or is led
-	// to another address.
+	// A URL with one of these schemes opens no app: the browser runs it, fetches it, shows an internal page or redirects to another
+	// URL.
 	notApps = []string{"http", "https", "javascript", "vbscript", "data", "file", "blob", "filesystem", "about", "view-source",
 		"ftp", "ws", "wss", "intent", "content", "chrome", "jar", "mailto", "tel", "sms"}
 	placeholder = regexp.MustCompile(`\{[^{}]*\}`)
 )
 
-// ValidURLScheme says why the template of the address that opens the Mini
-// Program cannot be; "" is none. In it {appid}, {path} and {query} stand for
-// what opens, percent-encoded.
+// ValidURLScheme returns an error if the URL template that opens the Mini Program is invalid; an empty template is valid. In the
+// template, {appid}, {path} and {query} are placeholders for percent-encoded values.
 func (a Account) ValidURLScheme() error {
 	if a.URLScheme == "" {
 		return nil
@@ -51,9 +50,9 @@ func (a Account) ValidURLScheme() error {
 	return nil
 }
 
-// LaunchAddress opens a page of the Mini Program from a browser, where the operator set a template.
-// The page and the link that was scanned are percent-encoded, and the scheme is that of the
-// template: so no scanned link can choose where a visitor is sent.
+// LaunchAddress returns the URL that opens a page of the Mini Program from a browser; ok is false if the operator has set no
+// template. The page and the scanned link are percent-encoded and the scheme comes from the template, so a scanned link cannot
+// redirect a visitor to another site.
 func (a Account) LaunchAddress(page string) (address string, ok bool) {
 	if a.URLScheme == "" || a.ValidURLScheme() != nil {
 		return "", false
@@ -62,5 +61,5 @@ func (a Account) LaunchAddress(page string) (address string, ok bool) {
 	return strings.NewReplacer("{appid}", encoded(a.AppID), "{path}", encoded(path), "{query}", encoded(query)).Replace(a.URLScheme), true
 }
 
-// encoded returns a text as one value of a query or one segment of a path.
+// encoded percent-encodes s for use as a query value or a path segment.
 func encoded(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

@@ -10,10 +10,10 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// LinkStatus is the state of a link, in the numbers of the platform. Contract: rules 3.4.
+// LinkStatus is the state of a link, with the numeric values of the Weixin platform. Contract: rules 3.4.
 type LinkStatus int
 
-// The states of a link. Only LinkDone counts for rules and scans.
+// The states of a link between a service account and a Mini Program. Rules and scans consider only links in state LinkDone.
 const (
 	LinkDone              LinkStatus = 1
 	LinkAwaitsMiniProgram LinkStatus = 2
@@ -21,27 +21,27 @@ const (
 	LinkAwaitsAccount     LinkStatus = 12
 )
 
-// Link is the link of a service account with a Mini Program.
+// Link is the link between a service account and a Mini Program.
 type Link struct {
 	Service     string
 	MiniProgram string
 	Status      LinkStatus
-	// Unlinking: the end of the link waits for the account's administrator.
+	// Unlinking reports that the request to end the link waits for the approval of the account's administrator.
 	Unlinking   bool
-	NotifyUsers bool // tell the account's followers
-	ShowProfile bool // show the Mini Program on the account's page
+	NotifyUsers bool // notify the account's followers
+	ShowProfile bool // show the Mini Program on the account's profile page
 	CreatedAt   time.Time
-	// AtOnce says that a call made the link and no administrator was asked.
+	// AtOnce reports that an API call created the link without the approval of an administrator.
 	AtOnce bool
 }
 
-// LinkedProgram is a link with the Mini Program that it is with.
+// LinkedProgram is a link together with its Mini Program.
 type LinkedProgram struct {
 	Link
 	Program Account
 }
 
-// Side is the party of a link whose administrator answers.
+// Side is the party of a link whose administrator approves or rejects.
 type Side string
 
 // The sides of a link.
@@ -50,34 +50,33 @@ const (
 	MiniProgramSide Side = "mini_program"
 )
 
-// ErrNoLink is a sentinel of the store; never for callers of the wire.
+// ErrNoLink is returned by the store if a link does not exist; clients of the platform API never see it.
 var ErrNoLink = errors.New("accounts: no such link")
 
 // LinkTx is the part of a transaction that stores links.
 type LinkTx interface {
-	// Linked reports whether a link is done.
+	// Linked reports whether the link is in state LinkDone.
 	Linked(ctx context.Context, service, miniProgram string) (bool, error)
-	// Links lists the Mini Programs that a service account is linked with.
+	// Links lists the Mini Programs that are linked with a service account.
 	Links(ctx context.Context, service string) ([]string, error)
-	// LinksAt is Links of many service accounts; those without links are not in it.
+	// LinksAt is Links for many service accounts; the map has no entry for accounts without links.
 	LinksAt(ctx context.Context, services []string) (map[string][]string, error)
-	// PutLinks is PutLink of links that differ.
+	// PutLinks is PutLink for a list of distinct links.
 	PutLinks(ctx context.Context, all []Link) error
-	// PutLink makes a link that is done, whatever it was before.
+	// PutLink stores a link in state LinkDone, whatever its state was before.
 	PutLink(ctx context.Context, service, miniProgram string, at time.Time) error
 	DeleteLink(ctx context.Context, service, miniProgram string) error
-	// Link returns ErrNoLink where there is none.
+	// Link returns the link, or ErrNoLink.
 	Link(ctx context.Context, service, miniProgram string) (Link, error)
 	// LinksOf lists the links of a service account in any state, oldest first.
 	LinksOf(ctx context.Context, service string) ([]Link, error)
 	SaveLink(ctx context.Context, l Link) error
-	// CountLinks counts the links of an account, of either kind, that are done
-	// or on their way.
+	// CountLinks counts the links of an account of either kind that are done or pending.
 	CountLinks(ctx context.Context, appid string) (int, error)
 }
 
-// Ask decides a call that asks for a link: 89015 where the link exists, 89010 where it was asked
-// for already. After a refusal it may be asked for again. Contract: rules 3.4.
+// Ask returns the link after a link request: it returns 89015 if the link exists, and 89010 if the link is already requested. A
+// rejected link may be requested again. Contract: rules 3.4.
 func (l Link) Ask(hold bool, now time.Time) (Link, error) {
 	switch l.Status {
 	case LinkDone:
@@ -92,9 +91,9 @@ func (l Link) Ask(hold bool, now time.Time) (Link, error) {
 	return l, nil
 }
 
-// End decides a call that ends a link: 89018 where its end was asked for already. exceeded says that
-// the link is to be removed; otherwise its end waits for an administrator. A link that is not done
-// yet, or was refused, is removed at once. Contract: rules 3.4.
+// End returns the link after a request to end it: it returns 89018 if the end is already requested. exceeded = true means that the
+// link is to be removed now; otherwise the end waits for an administrator. A pending or rejected link is removed at once. Contract:
+// rules 3.4.
 func (l Link) End(hold bool) (next Link, exceeded bool, err error) {
 	switch {
 	case l.Unlinking:
@@ -107,9 +106,9 @@ func (l Link) End(hold bool) (next Link, exceeded bool, err error) {
 	return l, false, nil
 }
 
-// Confirm decides what the answer of one side's administrator does; exceeded says that the link is to
-// be removed. It is Invalid where nothing waits for this side. Assumed(link.refused): 3 is also the
-// state after the account's own administrator refused.
+// Confirm returns the link after one side's administrator has approved or rejected; exceeded = true means that the link is to be
+// removed. Confirm returns Invalid if no request waits for this side. Assumed(link.refused): a link also has state 3 after the
+// account's own administrator has rejected it.
 func (l Link) Confirm(side Side, agree bool) (next Link, exceeded bool, err error) {
 	switch {
 	case l.Unlinking && side == AccountSide:
@@ -128,7 +127,7 @@ func (l Link) Confirm(side Side, agree bool) (next Link, exceeded bool, err erro
 	return l, false, nil
 }
 
-// MayLink returns 48001 for an account of a kind that cannot link Mini Programs.
+// MayLink returns 48001 for an account whose kind cannot link Mini Programs.
 func (a Account) MayLink() error {
 	if a.Kind != ServiceAccount {
 		return errcode.Unauthorized.WithDetail(behaviour.CallerKind, "%s is a %s: only a service account is linked with Mini Programs", a.AppID,
@@ -147,9 +146,8 @@ type LinkRequest struct {
 	ShowProfile bool
 }
 
-// AskLink links a service account with a Mini Program, at once or, by setting,
-// when both administrators agreed. 48001, 40013 for an AppID that is no Mini
-// Program's, 89015, 89010, 89007 and 89009 above the limits.
+// AskLink links a service account with a Mini Program, at once or, depending on a setting, after both administrators have approved.
+// It returns 48001, 40013 for an AppID that belongs to no Mini Program, 89015, 89010, and 89007 or 89009 above the limits.
 // Contract: rules 3.4.
 func (d *Service) AskLink(ctx context.Context, service Account, r LinkRequest) error {
 	if err := service.MayLink(); err != nil {
@@ -180,7 +178,7 @@ func (d *Service) AskLink(ctx context.Context, service Account, r LinkRequest) e
 	return err
 }
 
-// limitLinks returns 89007 or 89009 where one more link is too many.
+// limitLinks returns 89007 or 89009 if one more link would exceed a limit.
 func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofProgram int) error {
 	if counted {
 		return nil
@@ -208,11 +206,11 @@ func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofP
 	return nil
 }
 
-// linkToChange locks both sides and returns their link. Where there is none, it returns ErrNoLink
-// with the link that a call would make. 40013 for an AppID that is no Mini Program's.
+// linkToChange locks the service account and the Mini Program and returns their link. If the link does not exist, linkToChange
+// returns ErrNoLink and the link to create. It returns 40013 for an AppID that belongs to no Mini Program.
 func (d *Service) linkToChange(ctx context.Context, tx Tx, service, miniProgram string) (Link, error) {
 	l := Link{Service: service, MiniProgram: miniProgram}
-	// Always in the same order, so that no two transactions wait for each other.
+	// All transactions lock the AppIDs in sorted order, which prevents deadlocks.
 	for _, appid := range slices.Sorted(slices.Values([]string{service, miniProgram})) {
 		if err := tx.LockAccount(ctx, appid); err != nil {
 			return l, err
@@ -238,10 +236,9 @@ func (d *Service) linkToChange(ctx context.Context, tx Tx, service, miniProgram 
 	return found, err
 }
 
-// EndLink ends the link of a service account with a Mini Program, at once or,
-// by setting, when the account's administrator agreed. 48001, 40013, 89018.
-// Ending one that is not there is fine, because a call that was
-// repeated must not fail. Contract: rules 3.4, clients 12.
+// EndLink ends the link of a service account with a Mini Program, at once or, depending on a setting, after the account's
+// administrator has approved. It returns 48001, 40013 or 89018. Ending an absent link succeeds, so that a repeated call does not
+// fail. Contract: rules 3.4, clients 12.
 func (d *Service) EndLink(ctx context.Context, service Account, miniProgram string) error {
 	if err := service.MayLink(); err != nil {
 		return err
@@ -260,13 +257,13 @@ func (d *Service) EndLink(ctx context.Context, service Account, miniProgram stri
 	})
 }
 
-// ConfirmLink takes the answer of one side's administrator. Invalid where
-// nothing waits for it.
+// ConfirmLink records the approval or rejection of a link by one side's administrator. ConfirmLink returns Invalid if no request
+// waits for this side.
 func (d *Service) ConfirmLink(ctx context.Context, service, miniProgram string, side Side, agree bool) error {
 	return d.changeLink(ctx, service, miniProgram, func(l Link) (Link, bool, error) { return l.Confirm(side, agree) })
 }
 
-// changeLink saves what decide makes of a link, or deletes it.
+// changeLink saves or deletes a link, as decide determines.
 func (d *Service) changeLink(ctx context.Context, service, miniProgram string, decide func(Link) (Link, bool, error)) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		l, err := d.linkToChange(ctx, tx, service, miniProgram)

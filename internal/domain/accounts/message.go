@@ -16,29 +16,28 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
-// MaxMessages is the maximum number of pending events of one account. Of more, the oldest are given up: a receiver that is away, or
-// slow, must not fill the disk.
+// MaxMessages is the maximum number of pending events of one account. Above this limit the oldest events are discarded, so that an
+// unreachable or slow receiver cannot fill the disk.
 const MaxMessages = 100_000
 
 // MessageTx is the part of a transaction that stores followers.
 type MessageTx interface {
 	Follower(ctx context.Context, account, openid string) (bool, error)
-	// AddFollower reports whether the user is a new one.
+	// AddFollower stores a follower of an account and reports whether the follower is new.
 	AddFollower(ctx context.Context, account, openid string, since time.Time) (added bool, err error)
 }
 
-// CodeOf returns the parametric code in a scanned text; ok is false for a text of another form.
-// Whether the code exists it does not know.
+// CodeOf returns the parametric code in a scanned text; ok is false for a text in another format. CodeOf does not check that the
+// code exists.
 func CodeOf(text string) (code string, ok bool) {
 	code, ok = strings.CutPrefix(text, QRStart)
 	return code, ok && len(code) == 22
 }
 
-// ScannedCode takes note that a user scanned a text that opened no Mini Program. If it is the
-// content of a parametric code that works, the user follows its account from then on, and the
-// account's message URL, if it has one, will get a subscribe event from a new follower, and a SCAN
-// event from one who follows already. Follower and event are durable when it returns. openID
-// returns the user's openid under an account. Contract: rules 3.5.
+// ScannedCode records that a user scanned a text that opened no Mini Program. If the text is the content of a valid parametric
+// code, the user becomes a follower of its account; the account's message URL, if set, receives a subscribe event for a new
+// follower and a SCAN event for an existing follower. The follower and the event are durable when ScannedCode returns. openID
+// returns the openid of the user for an account. Contract: rules 3.5.
 func (d *Service) ScannedCode(ctx context.Context, text string, openID func(account string) string, t time.Time) error {
 	code, ok := CodeOf(text)
 	if !ok {
@@ -87,7 +86,7 @@ func (d *Service) ScannedCode(ctx context.Context, text string, openID func(acco
 	return err
 }
 
-// scanEvent returns the event that an account receives for a scan of its code.
+// scanEvent returns the event for the owner of a scanned parametric code.
 func scanEvent(a Account, q QRCode, openid string, isNew bool, t time.Time) string {
 	event, key := "SCAN", q.Scene
 	if isNew {
@@ -100,12 +99,12 @@ func scanEvent(a Account, q QRCode, openid string, isNew bool, t time.Time) stri
 	}, false)
 }
 
-// QueueMessage stores an event for an account, to be sent from a moment on.
+// QueueMessage stores an event for an account, to be sent at or after the time due.
 func QueueMessage(ctx context.Context, tx outbox.Adder, account, event string, t, due time.Time) error {
 	return tx.AddRows(ctx, outbox.Messages, []outbox.Row{{Receiver: account, Body: event, CreatedAt: t, NextAt: due}})
 }
 
-// MessagePolicy returns the delivery policy for accounts' events: in order, with five attempts each.
+// MessagePolicy returns the delivery policy for events to accounts: in order, at most five attempts each.
 func (d *Service) MessagePolicy() outbox.Policy {
 	return outbox.Policy{Kind: outbox.Messages, Batch: 1, Lease: sendLease, Most: MaxMessages, NextAttempt: backOff(5),
 		Open: func(ctx context.Context, account string) (func(*outbox.Row) (safehttp.Request, error), error) {
@@ -124,8 +123,8 @@ func (d *Service) MessagePolicy() outbox.Policy {
 				return postXML(a.MessageURL, query, []byte(r.Body)), err
 			}, err
 		},
-		// Any answer with status 200 accepts the event. On the platform its body is a reply to the user; this server has no chat to
-		// show it in.
+		// Any response with status 200 acknowledges the event. On the Weixin platform the response body is a reply to the user;
+		// this server has no chat and discards it.
 		Refusal: func(_ *outbox.Row, a safehttp.Answer, err error) string {
 			switch {
 			case err != nil:
@@ -138,8 +137,8 @@ func (d *Service) MessagePolicy() outbox.Policy {
 	}
 }
 
-// messageQuery returns the signed query that a receiver checks. Assumed(message.signature): an account has no message token here,
-// so the signature is over an empty one.
+// messageQuery returns the signed query parameters that the receiver of an event verifies. Assumed(message.signature): accounts on
+// this server have no message token, so the signature uses an empty token.
 func messageQuery(random io.Reader, now time.Time) (url.Values, error) {
 	var raw [4]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Notice is a notification of an account about an operator's action.
+// Notice is a notification to an account about an action of the operator.
 type Notice struct {
 	ID      int64
 	Account string
@@ -16,22 +16,22 @@ type Notice struct {
 	Reason  string
 }
 
-// NoticeKind says what happened. Kinds are kept for ever.
+// NoticeKind is the type of event that a notice reports. The values of NoticeKind are stored and never change.
 type NoticeKind string
 
-// PrefixReleased: a rule was taken away, because its domain changed hands.
+// PrefixReleased: the operator removed a rule, because its domain changed owners.
 const PrefixReleased NoticeKind = "prefix_released"
 
 // NoticeTx is the part of a transaction that stores notices.
 type NoticeTx interface {
-	// AddNotice stores a notice and gives it its ID.
+	// AddNotice stores a notice and assigns its ID.
 	AddNotice(ctx context.Context, n Notice) error
 	// Notices lists an account's notices, newest first.
 	Notices(ctx context.Context, account string, limit int) ([]Notice, error)
 }
 
-// Event returns the notice as the account's message URL gets it. Assumed(message.released): the
-// platform has no such event; its form is that of the others.
+// Event returns the notice in the form that the account's message URL receives. Assumed(message.released): the Weixin platform has
+// no such event; its format follows that of other events.
 func (n Notice) Event(a Account) string {
 	return message([]element{
 		{name: "ToUserName", text: a.UserName()}, {name: "FromUserName", text: "qrjump"},
@@ -41,7 +41,7 @@ func (n Notice) Event(a Account) string {
 	}, false)
 }
 
-// Notices lists what an account was told, newest first. ErrNoAccount.
+// Notices lists the notices of an account, newest first. ErrNoAccount.
 func (d *Service) Notices(ctx context.Context, appid string, limit int) ([]Notice, error) {
 	var list []Notice
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {

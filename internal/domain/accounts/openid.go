@@ -7,20 +7,20 @@ import (
 	"fmt"
 )
 
-// OpenIDs derives the openid of a user under an account. A user's openid never changes and differs
-// from account to account, so the key is permanent.
+// OpenIDs derives the openid of a user for an account. A user's openid never changes and differs between accounts, so the key is
+// permanent.
 type OpenIDs struct{ secret []byte }
 
-// NewOpenIDs takes the bytes of the permanent key.
+// NewOpenIDs returns an OpenIDs that uses the permanent key secret.
 func NewOpenIDs(secret []byte) *OpenIDs { return &OpenIDs{secret: secret} }
 
-// OpenID is 28 characters and begins with "o", as on the platform. It is an HMAC-SHA-256 over namespace, account and user, so only
-// the holder of the key can correlate the users of two accounts.
+// OpenID returns 28 characters that begin with "o", as on the Weixin platform. The openid is an HMAC-SHA-256 over namespace,
+// account and user, so only the holder of the key can correlate the users of two accounts.
 func (o *OpenIDs) OpenID(namespace, appid, user string) string {
 	return o.derive("openid v1", namespace, appid, user)
 }
 
-// UnionID returns the same of a user under all accounts of one open-platform account; "" where there is none.
+// UnionID returns the same ID for a user in all accounts of one open-platform account; "" if openPlatform is empty.
 func (o *OpenIDs) UnionID(namespace, openPlatform, user string) string {
 	if openPlatform == "" {
 		return ""
@@ -30,7 +30,7 @@ func (o *OpenIDs) UnionID(namespace, openPlatform, user string) string {
 
 func (o *OpenIDs) derive(kind, namespace, subject, user string) string {
 	m := hmac.New(sha256.New, o.secret)
-	// The lengths tell where each of the three ends.
+	// The length prefixes separate the three values unambiguously.
 	fmt.Fprintf(m, "%s %d:%s %d:%s %d:%s", kind, len(namespace), namespace, len(subject), subject, len(user), user)
 	return "o" + base64.RawURLEncoding.EncodeToString(m.Sum(nil))[:27]
 }

@@ -10,20 +10,20 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// optionValues are the values that each option of an account may have. Contract: rules 3.2.
+// optionValues lists the allowed values of each account option. Contract: rules 3.2.
 var optionValues = map[string][]string{
 	"location_report":  {"0", "1", "2"},
 	"voice_recognize":  {"0", "1"},
 	"customer_service": {"0", "1"},
 }
 
-// optionSets are the permission sets that the options belong to; a Mini Program has none of them. Contract: rules 3.2.
+// optionSets maps each option to its permission set; Mini Programs have no options. Contract: rules 3.2.
 var optionSets = map[string]int{"location_report": 2, "voice_recognize": 1, "customer_service": 6}
 
-// OptionSet returns the permission set of an option; 0 = there is no such option.
+// OptionSet returns the permission set of an option; 0 = the option does not exist.
 func OptionSet(name string) int { return optionSets[name] }
 
-// grantsOption returns 61007 unless the account granted the platform the permission set of an option.
+// grantsOption returns 61007 unless the account granted the component the permission set of the option.
 func (a Authorization) grantsOption(component, name string) error {
 	caller := Caller{Account: a.Account, Component: component, sets: a.Sets}
 	if a.Account.Kind == MiniProgram {
@@ -32,7 +32,7 @@ func (a Authorization) grantsOption(component, name string) error {
 	return caller.Granted(optionSets[name])
 }
 
-// validOptions returns an error that names an option or a value that does not exist.
+// validOptions returns an error that names an unknown option or an invalid value.
 func (a Account) validOptions() error {
 	for _, name := range slices.Sorted(maps.Keys(a.Options)) {
 		switch allowed := optionValues[name]; {
@@ -46,8 +46,8 @@ func (a Account) validOptions() error {
 	return nil
 }
 
-// Option returns the value of an option of an account, for a platform that it authorised. 40097 for an
-// option that does not exist, 40013, 61003.
+// Option returns the value of an account option to a component that the account authorised. It returns 40097 for an unknown option,
+// 40013 or 61003.
 func (d *Service) Option(ctx context.Context, component, appid, name string) (string, error) {
 	if optionValues[name] == nil {
 		return "", errcode.InvalidArgs.WithDetail(behaviour.ComponentOption, "option_name is %.40q", name)
@@ -67,8 +67,7 @@ func (d *Service) Option(ctx context.Context, component, appid, name string) (st
 	return value, nil
 }
 
-// SetOption sets an option of an account: 40097 for an option or a value that does not exist,
-// 40013, 61003.
+// SetOption sets an option of an account: it returns 40097 for an unknown option or an invalid value, 40013 or 61003.
 func (d *Service) SetOption(ctx context.Context, component, appid, name, value string) error {
 	if !slices.Contains(optionValues[name], value) {
 		return errcode.InvalidArgs.WithDetail(behaviour.ComponentOption, "option_name is %.40q, option_value is %.40q", name, value)

@@ -14,22 +14,22 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// The permission sets that matter here. Contract: rules 3.3.
+// The permission sets that this server uses. Contract: rules 3.3.
 const (
-	AccountService  = 3  // a service account's parametric codes and their jump
-	MiniProgramCode = 17 // getwxacode and its relatives, which are not ours
-	MiniProgramDev  = 18 // a Mini Program's ordinary rules; one platform at a time
+	AccountService  = 3  // parametric codes of a service account, and their jump rules
+	MiniProgramCode = 17 // getwxacode and related calls, which this server does not offer
+	MiniProgramDev  = 18 // ordinary jump rules of a Mini Program; exclusive to one component at a time
 	Linking         = 33
 	OneItemOneCode  = 46
 )
 
-// AskedByDefault are the sets that a person is asked for where the platform names none.
+// AskedByDefault lists the permission sets that the authorisation page requests if the component names none.
 var AskedByDefault = []int{AccountService, MiniProgramDev, Linking, OneItemOneCode}
 
-// Exclusive reports whether one platform at a time may have a set of an account.
+// Exclusive reports whether only one component at a time may hold the permission set of an account.
 func Exclusive(set int) bool { return set == MiniProgramDev }
 
-// SetName returns the official name of a set; none for a set without meaning here.
+// SetName returns the official name of a permission set; the name is empty for a set that this server does not use.
 func SetName(set int) i18n.Message {
 	if key := "set." + strconv.Itoa(set); book.Has(key) {
 		return book.Text(key)
@@ -37,7 +37,7 @@ func SetName(set int) i18n.Message {
 	return i18n.Message{}
 }
 
-// ValidSets says why a list of permission sets cannot be.
+// ValidSets returns an error if a list of permission sets is invalid.
 func ValidSets(sets []int) error {
 	for _, id := range sets {
 		if id < 1 || id > 1000 {
@@ -47,14 +47,14 @@ func ValidSets(sets []int) error {
 	return nil
 }
 
-// ordered returns a list of sets, sorted, each once.
+// ordered returns the permission sets sorted and without duplicates.
 func ordered(sets []int) []int {
 	sets = slices.Clone(sets)
 	slices.Sort(sets)
 	return slices.Compact(sets)
 }
 
-// excluding is sets, less the exclusive ones that are in taken.
+// excluding returns sets without the exclusive permission sets that are also in taken.
 func excluding(sets, taken []int) []int {
 	return slices.DeleteFunc(slices.Clone(sets), func(id int) bool { return Exclusive(id) && slices.Contains(taken, id) })
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// PutComponent creates or replaces a third-party platform. The three secrets come in the clear. An
-// empty secret leaves the stored one, and nil Grants leave the stored ones. Grants that are given
-// replace all others, without an event.
+// PutComponent creates or replaces a component (third-party platform). PutComponent receives the three secrets in plain text. An
+// empty secret keeps the stored secret, and nil Grants keep the stored grants. Given Grants replace all stored grants, without an
+// event to the component.
 func (d *Service) PutComponent(ctx context.Context, c Component, secret, messageToken, aesKey string) error {
 	if err := d.CheckComponent(c, secret, aesKey); err != nil {
 		return err
@@ -17,13 +17,13 @@ func (d *Service) PutComponent(ctx context.Context, c Component, secret, message
 	return d.putComponent(ctx, c, nil, secret, messageToken, aesKey)
 }
 
-// ChangeComponent reads a platform, lets change change it, and stores it as PutComponent does, in one transaction. Its
-// grants stay. A platform that does not exist yet comes to change with its AppID alone.
+// ChangeComponent reads a component, lets change modify it, and stores it like PutComponent, in one transaction. Its grants stay.
+// For a component that does not exist yet, change receives a Component with only its AppID.
 func (d *Service) ChangeComponent(ctx context.Context, appid string, change func(*Component), secret, messageToken, aesKey string) error {
 	return d.putComponent(ctx, Component{AppID: appid}, change, secret, messageToken, aesKey)
 }
 
-// putComponent stores c, or, where change is given, the stored platform as change made it.
+// putComponent stores c or, if change is not nil, the stored component as modified by change.
 func (d *Service) putComponent(ctx context.Context, c Component, change func(*Component), secret, messageToken, aesKey string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		oldNames, err := lockComponent(ctx, tx, c)
@@ -68,8 +68,8 @@ func (d *Service) putComponent(ctx context.Context, c Component, change func(*Co
 	return err
 }
 
-// lockComponent locks the platform, the accounts that grant it something, and those that c says are to. It returns the
-// accounts that grant it something now.
+// lockComponent locks a component, the accounts that granted it something, and the accounts named in the grants of c. lockComponent
+// returns the accounts that currently grant the component something.
 func lockComponent(ctx context.Context, tx Tx, c Component) (oldNames []string, err error) {
 	if oldNames, err = grantedTo(ctx, tx, c); err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func lockComponent(ctx context.Context, tx Tx, c Component) (oldNames []string, 
 		accounts = append(accounts, g.AppID)
 	}
 	slices.Sort(accounts)
-	// Accounts before platforms, as lockGrants does.
+	// Accounts are locked before components, as in lockGrants.
 	for _, appid := range append(slices.Compact(accounts), c.AppID) {
 		if err := tx.LockAccount(ctx, appid); err != nil {
 			return nil, err
@@ -90,11 +90,12 @@ func lockComponent(ctx context.Context, tx Tx, c Component) (oldNames []string, 
 	} else if !errors.Is(err, ErrNoAccount) {
 		return nil, err
 	}
-	// From here on no other transaction changes its grants. One that was made meanwhile ends like the others.
+	// From this point, no other transaction changes the grants of the component. A grant that was created in the meantime ends like
+	// the others.
 	return grantedTo(ctx, tx, c)
 }
 
-// sealComponent seals the secrets that are given; where one is empty the stored one stays.
+// sealComponent encrypts the given secrets; an empty secret keeps the stored one.
 func (d *Service) sealComponent(ctx context.Context, tx Tx, c *Component, secret, messageToken, aesKey string) (err error) {
 	old := c.SecretHash
 	if c.SecretHash, err = d.newSecret("component", c.AppID, secret, old); err != nil {
@@ -114,8 +115,8 @@ func (d *Service) sealComponent(ctx context.Context, tx Tx, c *Component, secret
 	return nil
 }
 
-// replaceGrants makes the grants those of c. A set that is no longer granted ends at once, and the platform
-// gets a push.
+// replaceGrants replaces the stored grants of a component with the grants of c. A permission set that is no longer granted ends at
+// once, and the component receives a push.
 func (d *Service) replaceGrants(ctx context.Context, tx Tx, c Component, oldNames []string, now time.Time) (granted []Grant, err error) {
 	for _, appid := range oldNames {
 		if slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.AppID == appid }) {
@@ -135,7 +136,7 @@ func (d *Service) replaceGrants(ctx context.Context, tx Tx, c Component, oldName
 	return granted, nil
 }
 
-// CheckComponent returns an error for what PutComponent would refuse without a look at the store.
+// CheckComponent returns the errors of PutComponent that can be detected without the store.
 func (d *Service) CheckComponent(c Component, secret, aesKey string) error {
 	if err := c.Validate(aesKey); err != nil {
 		return err
@@ -143,8 +144,8 @@ func (d *Service) CheckComponent(c Component, secret, aesKey string) error {
 	return checkSecret("component", c.AppID, secret)
 }
 
-// grantedTo lists the accounts that lose their grant if the new list of c leaves them out; none
-// where c says nothing of grants, or the platform is new.
+// grantedTo lists the accounts whose grant ends if the grants of c omit them; the list is empty if c.Grants is nil or the component
+// is new.
 func grantedTo(ctx context.Context, tx Tx, c Component) ([]string, error) {
 	if c.Grants == nil {
 		return nil, nil
@@ -160,7 +161,7 @@ func grantedTo(ctx context.Context, tx Tx, c Component) ([]string, error) {
 	return appids, err
 }
 
-// plantGrant returns a grant as an operator gives it.
+// plantGrant returns the grant to store for a grant that the operator entered.
 func (d *Service) plantGrant(ctx context.Context, tx Tx, component string, g Grant, now time.Time) (Grant, error) {
 	if _, err := tx.Account(ctx, g.AppID); errors.Is(err, ErrNoAccount) {
 		return g, invalidf("component %s: authorizations: there is no account %s", component, g.AppID)
@@ -188,7 +189,7 @@ func (d *Service) plantGrant(ctx context.Context, tx Tx, component string, g Gra
 	return planted, nil
 }
 
-// cutEarlier makes the earlier tokens of a token's series end at a time.
+// cutEarlier makes the earlier tokens of the same series end at the given time.
 func cutEarlier(ctx context.Context, tx Tx, t Token, moment time.Time) error {
 	if t.Series == Authorizer {
 		return tx.CutAuthorizerTokens(ctx, t.Component, t.AppID, moment)

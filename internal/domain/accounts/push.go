@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
-// The messages that a platform gets. Contract: rules 3.2.
+// The types of messages to a component. Contract: rules 3.2.
 const (
 	TicketPush       = "component_verify_ticket"
 	AuthorizedPush   = "authorized"
@@ -20,18 +20,18 @@ const (
 	UnauthorizedPush = "unauthorized"
 )
 
-// keptPushes is the number of finished pushes of a platform that are stored for inspection.
+// keptPushes is the number of finished pushes per component that are stored for inspection.
 const keptPushes = 200
 
 func pushPlace(id int64) string { return "pushes/" + strconv.FormatInt(id, 10) }
 
-// element is one field of a message.
+// element is one XML element of a message.
 type element struct {
 	name, text string
 	secret     bool
 }
 
-// message writes a push as XML with at least the given length.
+// message returns a push message as XML; hide masks its secret elements.
 func message(elements []element, hide bool) string {
 	var b strings.Builder
 	b.WriteString("<xml>")
@@ -48,19 +48,19 @@ func message(elements []element, hide bool) string {
 	return b.String()
 }
 
-// header returns the elements with which every message to a platform begins.
+// header returns the elements that every message to a component starts with.
 func header(r outbox.Row) []element {
 	return []element{{name: "AppId", text: r.Receiver}, {name: "CreateTime", text: strconv.FormatInt(r.CreatedAt.Unix(), 10)},
 		{name: "InfoType", text: r.Event}}
 }
 
-// addPush queues a message. Contract: clients: the server chooses the length, and every receiver
-// can read padding of at most 16 bytes.
+// addPush queues a push message. Contract: clients: the server chooses the message length, and every receiver can read padding of
+// at most 16 bytes.
 func (d *Service) addPush(ctx context.Context, tx Tx, r outbox.Row, elements []element) (err error) {
 	elements = append(header(r), elements...)
 	text := message(elements, false)
 	if spare := (Envelope{AppID: r.Receiver}).spare(len(text)); spare > 0 {
-		// White space between elements means nothing.
+		// White space between XML elements has no meaning.
 		text = strings.TrimSuffix(text, "</xml>") + strings.Repeat("\n", spare) + "</xml>"
 	}
 	if r.ID, err = tx.NewRowID(ctx, outbox.Pushes); err != nil {
@@ -73,8 +73,7 @@ func (d *Service) addPush(ctx context.Context, tx Tx, r outbox.Row, elements []e
 	return tx.ForgetPushes(ctx, r.Receiver, keptPushes)
 }
 
-// Pushes lists what was and will be sent to a platform, newest first.
-// ErrNoComponent.
+// Pushes lists the sent and pending pushes of a component, newest first. ErrNoComponent.
 func (d *Service) Pushes(ctx context.Context, component string, limit int) (list []outbox.Row, err error) {
 	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		if _, err := tx.ComponentAlone(ctx, component); err != nil {
@@ -86,19 +85,19 @@ func (d *Service) Pushes(ctx context.Context, component string, limit int) (list
 	return list, err
 }
 
-// wakePusher tells the sender that there is something to send.
+// wakePusher wakes the sender of pushes.
 func (d *Service) wakePusher() {
 	if d.Wake != nil {
 		d.Wake()
 	}
 }
 
-// PushPolicy returns the delivery policy for messages to platforms. A message is encrypted when it is sent.
+// PushPolicy returns the delivery policy for messages to components. A message is encrypted when it is sent, not when it is queued.
 func (d *Service) PushPolicy() outbox.Policy {
 	return outbox.Policy{Kind: outbox.Pushes, Batch: 1, Lease: sendLease, NextAttempt: backOff(13),
 		Before: func(ctx context.Context) (bool, error) { return false, d.PushTickets(ctx) },
 		Open:   d.openEventURL,
-		// Contract: rules 3.2: it is delivered when the answer is the word success.
+		// Contract: rules 3.2: a message is delivered if the response body is the word success.
 		Refusal: func(r *outbox.Row, a safehttp.Answer, err error) string {
 			r.Answer = keptAnswer(a.Body)
 			switch {
@@ -148,11 +147,11 @@ func (d *Service) openEventURL(ctx context.Context, component string) (func(*out
 	}, nil
 }
 
-// sendLease is the time for which a row that is being sent belongs to one node.
+// sendLease is the duration for which a row that is being sent is leased to one node.
 const sendLease = time.Minute
 
-// backOff returns when the next attempt comes, for at most so many attempts. Before the longer
-// pauses are over a ticket has been replaced by the next one.
+// backOff returns a function that computes the time of the next attempt, for at most limit attempts. Before the longer pauses end,
+// the next ticket has replaced the failed ticket.
 func backOff(limit int) func(r outbox.Row, began, ended time.Time) time.Time {
 	return func(r outbox.Row, began, _ time.Time) time.Time {
 		if r.Attempts >= limit {
@@ -163,7 +162,7 @@ func backOff(limit int) func(r outbox.Row, began, ended time.Time) time.Time {
 	}
 }
 
-// postXML returns a message to a receiver, which has five seconds to answer.
+// postXML returns the HTTP request that sends a message; the receiver has five seconds to respond.
 func postXML(address string, query url.Values, body []byte) safehttp.Request {
 	address, _, _ = strings.Cut(address, "#")
 	mark := "?"
@@ -174,11 +173,11 @@ func postXML(address string, query url.Values, body []byte) safehttp.Request {
 		Header: http.Header{"Content-Type": {"text/xml"}}, Timeout: 5 * time.Second}
 }
 
-// marks are the prefixes of texts that prove a caller's identity.
+// marks lists the prefixes of secret texts that prove a caller's identity.
 var marks = []string{"ticket@@@", preAuthMark, authMark, refreshMark}
 
-// keptAnswer returns the part of an answer that is stored: printable, of bounded length, and without secrets of the message that a
-// receiver may have sent back.
+// keptAnswer returns the part of a response that is stored: printable, of limited length, and without secrets that the receiver
+// echoed.
 func keptAnswer(answer []byte) string {
 	const maxAnswer = 512
 	text := strings.ToValidUTF8(strings.ReplaceAll(string(answer[:min(len(answer), maxAnswer)]), "\x00", ""), "")

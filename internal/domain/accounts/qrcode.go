@@ -18,8 +18,8 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
-// QRAction says which kind of parametric code is made, and whether its scene
-// is a number or a text. Contract: rules 3.5.
+// QRAction defines whether a parametric code is temporary or permanent, and whether its scene is a number or a string. Contract:
+// rules 3.5.
 type QRAction string
 
 // The actions.
@@ -33,14 +33,14 @@ const (
 	maxSceneText              = 64
 )
 
-// Permanent reports whether its codes never expire.
+// Permanent reports whether codes of this action never expire.
 func (a QRAction) Permanent() bool { return a == QRNumberForEver || a == QRTextForEver }
 
-// How long a temporary code lives. Contract: rules 3.5.
+// The lifetimes of a temporary code. Contract: rules 3.5.
 const (
 	DefaultQRLife = 30 * time.Second
 	MaxQRLife     = 30 * 24 * time.Hour
-	// qrMemory is the time for which an expired code is remembered.
+	// qrMemory is the time for which an expired code stays stored.
 	qrMemory = 24 * time.Hour
 )
 
@@ -58,43 +58,42 @@ type QRCode struct {
 	ExpiresAt time.Time // zero = never
 }
 
-// URL returns the text in the picture.
+// URL returns the text that the QR code contains.
 func (q QRCode) URL() string { return QRStart + q.Code }
 
 // Permanent reports whether the code never expires.
 func (q QRCode) Permanent() bool { return q.ExpiresAt.IsZero() }
 
-// Works reports whether the code did not expire.
+// Works reports whether the code has not expired at time now.
 func (q QRCode) Works(now time.Time) bool { return q.Permanent() || now.Before(q.ExpiresAt) }
 
-// ErrNoQRCode is a sentinel of the store; never for callers of the wire.
+// ErrNoQRCode is returned by the store if a parametric code does not exist; clients of the platform API never see it.
 var ErrNoQRCode = errors.New("accounts: no such parametric code")
 
 // QRCodeTx is the part of a transaction that stores parametric codes.
 type QRCodeTx interface {
-	// QRCode, QRCodeByTicket and PermanentQRCode return ErrNoQRCode where there
-	// is none.
+	// QRCode, QRCodeByTicket and PermanentQRCode return ErrNoQRCode if the code does not exist.
 	QRCode(ctx context.Context, code string) (QRCode, error)
 	QRCodeByTicket(ctx context.Context, ticket string) (QRCode, error)
 	PermanentQRCode(ctx context.Context, account string, action QRAction, scene string) (QRCode, error)
 	CountPermanentQRCodes(ctx context.Context, account string) (int, error)
 	AddQRCode(ctx context.Context, q QRCode) error
-	// ForgetQRCodes removes an account's codes that expired before a time.
+	// ForgetQRCodes deletes the codes of an account that expired before the given time.
 	ForgetQRCodes(ctx context.Context, account string, before time.Time) error
 }
 
-// QRDraft is a code as it is asked for.
+// QRDraft holds the parameters of a request to create a parametric code.
 type QRDraft struct {
 	Action QRAction
-	// ID and Text are the scene; nil where it was not given.
+	// ID and Text are the scene; nil = absent from the request.
 	ID   *int
 	Text *string
-	// Life is nil where it was not given. A permanent code has none.
+	// Life is the requested lifetime in seconds; nil = absent from the request. A permanent code has no lifetime.
 	Life *int
 }
 
-// code checks the draft: 40052 for an unknown action, 40053 for a scene that does not fit the
-// action, 40097 for a life out of range.
+// code validates the draft: it returns 40052 for an unknown action, 40053 for a scene that does not fit the action, and 40097 for a
+// lifetime out of range.
 func (d QRDraft) code(now time.Time) (QRCode, error) {
 	q := QRCode{Action: d.Action, CreatedAt: now}
 	limit := 0
@@ -123,12 +122,12 @@ func (d QRDraft) code(now time.Time) (QRCode, error) {
 		q.Scene = *d.Text
 	}
 	if d.Action.Permanent() {
-		return q, nil // and has no life, whatever was asked for
+		return q, nil // a permanent code has no lifetime, even if the request names one
 	}
 	life := DefaultQRLife
 	if d.Life != nil {
-		// Assumed(qrcode.life): outside the range is an error, because a code that lives
-		// shorter than its maker believes is found out by its users.
+		// Assumed(qrcode.life): a lifetime out of range is an error, because a silently shortened lifetime would surprise the users
+		// of the code.
 		if maximum := int(MaxQRLife / time.Second); *d.Life < 1 || *d.Life > maximum {
 			return q, errcode.InvalidArgs.WithDetail(behaviour.QRCodeLife, "expire_seconds is %d: want 1 to %d", *d.Life, maximum)
 		}
@@ -138,8 +137,7 @@ func (d QRDraft) code(now time.Time) (QRCode, error) {
 	return q, nil
 }
 
-// sceneText reports whether a text can be a scene. An event brings the scene in XML, which cannot
-// hold every character.
+// sceneText reports whether s is a valid scene. The scene is later sent in an XML event, and XML cannot represent every character.
 func sceneText(s string) bool {
 	n := utf8.RuneCountInString(s)
 	return utf8.ValidString(s) && n >= 1 && n <= maxSceneText && !strings.ContainsFunc(s, func(r rune) bool {
@@ -147,7 +145,7 @@ func sceneText(s string) bool {
 	})
 }
 
-// draw draws the random parts of a code: its text and its ticket.
+// draw generates the random parts of a code: its text and its ticket.
 func (q *QRCode) draw(random io.Reader) error {
 	var raw [19]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
@@ -158,9 +156,8 @@ func (q *QRCode) draw(random io.Reader) error {
 	return nil
 }
 
-// ticket has the form of the platform's tickets: a head, the URL, two times.
-// Assumed(qrcode.ticket): Base64 for URLs without padding, so that clients that do not encode
-// it (clients, showqrcode) send what they got.
+// ticket returns a ticket in the format of the Weixin platform: a header, the URL, two times. Assumed(qrcode.ticket): URL-safe
+// Base64 without padding, so that the ticket survives clients that do not percent-encode it (clients, showqrcode).
 func (q QRCode) ticket(nonce [4]byte) string {
 	b := append([]byte{0x81, 0x01}, nonce[:]...)
 	b = append(b, 0, 0, 0, 0, 0, 0, 0x01, byte(len(q.URL())))
@@ -173,7 +170,7 @@ func (q QRCode) ticket(nonce [4]byte) string {
 	return base64.RawURLEncoding.EncodeToString(binary.LittleEndian.AppendUint32(b, uint32(q.ExpiresAt.Unix())))
 }
 
-// MayMakeQRCodes returns 48001 for anything but a certified service account.
+// MayMakeQRCodes returns 48001 unless the account is a certified service account.
 func (a Account) MayMakeQRCodes() error {
 	switch {
 	case a.Kind != ServiceAccount:
@@ -184,10 +181,9 @@ func (a Account) MayMakeQRCodes() error {
 	return nil
 }
 
-// CreateQRCode makes a parametric code. For a permanent one that exists already the answer is that
-// one. 40052, 40053, 40097; 48001 for anything but a certified service account; 45029 above the
-// limit of permanent codes. Contract: rules 3.5. Inferred(qrcode.limit): 45029 comes from this
-// call.
+// CreateQRCode creates a parametric code. If the same permanent code already exists, CreateQRCode returns the existing code. It
+// returns 40052, 40053, 40097; 48001 unless the caller is a certified service account; 45029 above the limit of permanent codes.
+// Contract: rules 3.5. Inferred(qrcode.limit): this call returns 45029 above the limit.
 func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraft) (QRCode, error) {
 	fresh, err := draft.code(d.Now())
 	if err != nil {
@@ -219,7 +215,7 @@ func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraf
 		made, err = tx.PermanentQRCode(ctx, caller.AppID, fresh.Action, fresh.Scene)
 		return err
 	}
-	// A call for a code that exists must not wait for the one writer of SQLite.
+	// The read-only transaction finds an existing code without waiting for the single writer of SQLite.
 	if err := d.Store.ViewAccounts(ctx, have); !errors.Is(err, ErrNoQRCode) {
 		return made, err
 	}
@@ -247,8 +243,7 @@ func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraf
 	return made, err
 }
 
-// QRCodeByTicket returns the code to which a ticket belongs; ErrNoQRCode if there is none, or it
-// expired.
+// QRCodeByTicket returns the code of a ticket, or ErrNoQRCode if the code does not exist or has expired.
 func (d *Service) QRCodeByTicket(ctx context.Context, ticket string) (QRCode, error) {
 	var q QRCode
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {

@@ -11,23 +11,23 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Request is the content of a link to the authorisation page. Contract: rules 3.2.
+// Request holds the parameters of a link to the authorisation page. Contract: rules 3.2.
 type Request struct {
 	Component   Component
 	PreAuthCode string
-	Back        *url.URL // where the person returns to
+	Back        *url.URL // URL to which the user returns
 	Kinds       []Kind
-	Only        string // the one account that is asked; "" = the person chooses
+	Only        string // the only account that may authorise; "" = the user chooses
 	Sets        []int
 }
 
-// BadRequest says what is wrong with such a link, for the person to read.
+// BadRequest describes the error in a link to the authorisation page, as a text for the user.
 type BadRequest struct{ i18n.Message }
 
 func (b BadRequest) Error() string { return b.String() }
 
-// ReadRequest reads and checks the query of a link to the authorisation page. Its errors are
-// BadRequest and Invalid.
+// ReadRequest parses and validates the query of a link to the authorisation page. OpenRequest returns the errors BadRequest and
+// Invalid.
 func (d *Service) ReadRequest(ctx context.Context, q url.Values) (asked Request, err error) {
 	asked.Component, err = d.GetComponent(ctx, q.Get("component_appid"))
 	if errors.Is(err, ErrNoComponent) {
@@ -36,8 +36,7 @@ func (d *Service) ReadRequest(ctx context.Context, q url.Values) (asked Request,
 	if err != nil {
 		return asked, err
 	}
-	// This is checked before the code: the answer to a wrong address must not tell whether a code
-	// is good.
+	// The return URL is checked before the code, so that a response to a wrong URL does not reveal whether a code is valid.
 	var ok bool
 	if asked.Back, ok = backTo(asked.Component.RedirectHosts, q.Get("redirect_uri")); !ok {
 		return asked, BadRequest{book.Text("request.redirect_uri")}
@@ -52,8 +51,7 @@ func (d *Service) ReadRequest(ctx context.Context, q url.Values) (asked Request,
 		asked.Kinds = official
 	case "2":
 		asked.Kinds = []Kind{MiniProgram}
-	// Assumed(consent.kinds): what 4, 5 and 8 tell apart on the platform is not documented; all
-	// of them may choose.
+	// Assumed(consent.kinds): the difference between 4, 5 and 8 is undocumented; each value offers all kinds of accounts.
 	case "", "3", "4", "5", "6", "8":
 		asked.Kinds = append(official, MiniProgram)
 	default:
@@ -67,7 +65,7 @@ func (d *Service) ReadRequest(ctx context.Context, q url.Values) (asked Request,
 	return asked, nil
 }
 
-// setsAsked returns the permission sets that a platform asks for.
+// setsAsked parses the permission sets that a component requests.
 func setsAsked(list string) (asked []int, ok bool) {
 	if list == "" {
 		return AskedByDefault, true
@@ -82,8 +80,8 @@ func setsAsked(list string) (asked []int, ok bool) {
 	return ordered(asked), true
 }
 
-// backTo reads where a person is sent back: an http or https address whose host, with its port, is
-// exactly one of the platform's. An address that two programs could read in two ways is refused.
+// backTo parses the return URL of a user: an http or https URL whose host, including the port, is exactly one of the component's
+// hosts. A URL that two programs could parse differently is rejected.
 func backTo(hosts []string, address string) (*url.URL, bool) {
 	odd := func(r rune) bool { return r <= ' ' || r == '\\' || r >= 0x7f }
 	if len(address) > 2048 || strings.ContainsFunc(address, odd) {
@@ -104,15 +102,15 @@ func backTo(hosts []string, address string) (*url.URL, bool) {
 	return nil, false
 }
 
-// Suits reports whether an account is one that the platform asks for.
+// Suits reports whether the request may be granted for account a.
 func (r Request) Suits(a Account) bool {
 	return slices.Contains(r.Kinds, a.Kind) && (r.Only == "" || r.Only == a.AppID)
 }
 
-// Origin returns the address that a person returns to, without its path.
+// Origin returns scheme and host of the return URL.
 func (r Request) Origin() string { return r.Back.Scheme + "://" + r.Back.Host }
 
-// Return returns the address to which a person who agreed is redirected; its own parameters stay unchanged.
+// Return returns the URL to which a user who agreed is redirected; the URL's own query parameters stay unchanged.
 func (r Request) Return(code Issued) string {
 	to := *r.Back
 	added := url.Values{"auth_code": {code.Text}, "expires_in": {strconv.Itoa(code.ExpiresIn)}}.Encode()
@@ -131,9 +129,8 @@ func (r Request) Return(code Issued) string {
 	return to.String()
 }
 
-// Candidates returns the accounts among which a person may choose, by AppID: those of the kind that the request asks for whose
-// AppID or name contains part, at most so many of them; hasMore says that there are others. sees says which accounts the person
-// may see.
+// Candidates returns at most limit accounts from which the user may choose, sorted by AppID: accounts of the requested kinds whose
+// AppID or name contains part; hasMore reports further matches. sees reports whether the user may see an account.
 func (d *Service) Candidates(ctx context.Context, r Request, part string, limit int, sees func(appid string) bool) (list []Account,
 	hasMore bool, err error) {
 	part = strings.ToLower(part)
@@ -155,14 +152,15 @@ func (d *Service) Candidates(ctx context.Context, r Request, part string, limit 
 	}
 }
 
-// referencePlace is the purpose for which a reference is sealed.
+// referencePlace is the encryption context of references to a request.
 const referencePlace = "consent/reference"
 
-// mostReferred is the maximum length in bytes of a link's query in a reference.
+// mostReferred is the maximum length in bytes of a query that SealRequest encrypts.
 const mostReferred = 4096
 
-// SealRequest seals the query of a link, with the pre_auth_code in it, into a reference that another listener of this server can open.
-// It works once, because the code in it does. "" where the query is too long.
+// SealRequest encrypts the query of a link, including the pre_auth_code, into a reference that another listener of this server can
+// open. The reference works once, because the pre_auth_code in the query works once. SealRequest returns "" if the query is too
+// long.
 func (d *Service) SealRequest(q url.Values) string {
 	kept := url.Values{}
 	for _, name := range []string{"component_appid", "pre_auth_code", "redirect_uri", "auth_type", "biz_appid", "category_id_list"} {
@@ -177,8 +175,8 @@ func (d *Service) SealRequest(q url.Values) string {
 	return d.Key.Seal(referencePlace, []byte(text))
 }
 
-// OpenRequest reads the request from a reference, or from a complete link to the authorisation page. Its errors
-// are BadRequest and Invalid.
+// OpenRequest reads the request from a reference or from a complete link to the authorisation page. OpenRequest returns the errors
+// BadRequest and Invalid.
 func (d *Service) OpenRequest(ctx context.Context, text string) (Request, error) {
 	_, query, link := strings.Cut(text, "?")
 	if !link {

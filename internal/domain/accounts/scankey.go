@@ -18,7 +18,7 @@ import (
 // DefaultNamespace is the namespace of users without a namespace of their own.
 const DefaultNamespace = "default"
 
-// ScanKey lets one app scan. User ids of two namespaces never meet.
+// ScanKey is the API key with which one app reports scans. The same user ID in two namespaces denotes two different users.
 type ScanKey struct {
 	Hash      string
 	Name      string
@@ -26,12 +26,12 @@ type ScanKey struct {
 	CreatedAt time.Time
 }
 
-// ErrNoScanKey is returned for a text that is no scan key.
+// ErrNoScanKey is returned for a text that is not a valid scan key.
 var ErrNoScanKey = errors.New("accounts: no such scan key")
 
-// ScanKeyStore keeps scan keys.
+// ScanKeyStore stores scan keys.
 type ScanKeyStore interface {
-	// ScanKey returns ErrNoScanKey where no key has the hash.
+	// ScanKey returns the key with the given hash, or ErrNoScanKey.
 	ScanKey(ctx context.Context, hash string) (ScanKey, error)
 	ScanKeys(ctx context.Context) ([]ScanKey, error)
 	// PutScanKey replaces the key of the same name.
@@ -39,31 +39,30 @@ type ScanKeyStore interface {
 	DeleteScanKey(ctx context.Context, name string) error
 }
 
-// ScanKeys gives out and checks scan keys. They are checked in memory: Load fills
-// it, every change made here is in it before it is acknowledged, and changes
-// of other nodes are seen at the next Load.
+// ScanKeys issues and checks scan keys. Keys are checked in memory: Load fills the memory, a change on this node is in memory
+// before the change is acknowledged, and changes on other nodes become visible at the next Load.
 type ScanKeys struct {
 	Store  ScanKeyStore
 	Vault  *sealer.Key
 	Now    func() time.Time
 	Random io.Reader
 
-	reading sync.Mutex // reads follow each other, so that the last of them sees the last commit
+	reading sync.Mutex // ensures that reads run one after another, so that the last read sees the last commit
 	known   atomic.Pointer[knownScanKeys]
 }
 
 const scanKeyPurpose = "scan_key"
 
-// knownScanKeys are the keys of one moment.
+// knownScanKeys is a snapshot of the scan keys.
 type knownScanKeys struct {
 	by map[string]ScanKey // by hash
-	// seen are texts that were checked before, by a hash with this process's salt: a check costs no
-	// HMAC, and how long it takes tells nothing of the text.
+	// seen caches texts that were checked before, by a hash with a per-process salt: a cached check needs no HMAC, and its duration
+	// reveals nothing about the text.
 	salt [16]byte
 	seen sync.Map // [32]byte -> *ScanKey
 }
 
-// Load reads the keys again. After an error those known before stay.
+// Load reads the keys from the store. After an error, the previously loaded keys stay in use.
 func (k *ScanKeys) Load(ctx context.Context) error {
 	k.reading.Lock()
 	defer k.reading.Unlock()
@@ -94,8 +93,7 @@ func (k *ScanKeys) swap(keys map[string]ScanKey) error {
 	return nil
 }
 
-// Create makes a key and returns its text, which is not kept. A key of the
-// same name ends.
+// Create creates a key and returns its text, which is not stored. An existing key with the same name becomes invalid.
 func (k *ScanKeys) Create(ctx context.Context, name, namespace string) (string, error) {
 	if namespace == "" {
 		namespace = DefaultNamespace
@@ -109,22 +107,21 @@ func (k *ScanKeys) Create(ctx context.Context, name, namespace string) (string, 
 	return text, k.change(ctx, name, func(ctx context.Context) error { return k.Store.PutScanKey(ctx, key) })
 }
 
-// Delete ends a key at once.
+// Delete invalidates a key at once.
 func (k *ScanKeys) Delete(ctx context.Context, name string) error {
 	return k.change(ctx, name, func(ctx context.Context) error { return k.Store.DeleteScanKey(ctx, name) })
 }
 
-// change changes the key of a name in the store and in memory.
+// change applies a change to the key with the given name in the store and in memory.
 func (k *ScanKeys) change(ctx context.Context, name string, change func(context.Context) error) error {
 	k.reading.Lock()
 	defer k.reading.Unlock()
 	if err := change(ctx); err != nil {
-		return err // another Load shows what became of it
+		return err // the next Load shows whether the change was committed
 	}
-	// The change is committed, even if the caller went away.
+	// The change is committed, even if the client has disconnected.
 	if err := k.load(context.WithoutCancel(ctx)); err != nil {
-		// Where keys cannot be read now, the next Load reads them. Until then a key that ended must
-		// not let anybody in.
+		// If the keys cannot be read now, the next Load reads them. Until the next Load, a deleted key must not be accepted.
 		if oldKeys := k.known.Load(); oldKeys != nil {
 			left := maps.Clone(oldKeys.by)
 			maps.DeleteFunc(left, func(_ string, key ScanKey) bool { return key.Name == name })
@@ -135,7 +132,7 @@ func (k *ScanKeys) change(ctx context.Context, name string, change func(context.
 	return nil
 }
 
-// Check returns the key of a text, or ErrNoScanKey. It asks the store only before the first Load.
+// Check returns the key with the given text, or ErrNoScanKey. Check reads the store only before the first Load.
 func (k *ScanKeys) Check(ctx context.Context, text string) (ScanKey, error) {
 	if len(text) > 256 {
 		return ScanKey{}, ErrNoScanKey
@@ -155,7 +152,7 @@ func (k *ScanKeys) Check(ctx context.Context, text string) (ScanKey, error) {
 	}
 	key, ok := known.by[k.Vault.Hash(scanKeyPurpose, text)]
 	if !ok {
-		return ScanKey{}, ErrNoScanKey // never remembered: strangers could fill the memory
+		return ScanKey{}, ErrNoScanKey // invalid texts are not cached, because attackers could fill the memory
 	}
 	known.seen.Store(sum, &key)
 	return key, nil

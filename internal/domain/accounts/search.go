@@ -9,7 +9,7 @@ import (
 
 // Search is a query for accounts.
 type Search struct {
-	Part   string // of the AppID or the name, whatever the case of its letters; "" = any
+	Part   string // substring of the AppID or the name, case-insensitive; "" = any
 	Kind   Kind   // "" = any
 	State  SearchState
 	Sees   func(appid string) bool
@@ -18,11 +18,11 @@ type Search struct {
 	Limit  int
 }
 
-// SearchState selects accounts by a problem that they have; "" = any.
+// SearchState selects accounts with a certain problem; "" = any.
 type SearchState string
 
 const (
-	JumpOff     SearchState = "jump_off"     // the switch of its rules is off
+	JumpOff     SearchState = "jump_off"     // the account's jump rules are switched off
 	NotReleased SearchState = "not_released" // a Mini Program without a release
 	Frozen      SearchState = "secret_frozen"
 )
@@ -55,7 +55,7 @@ func (s *Search) wants(a *Account) bool {
 		(s.Part == "" || strings.Contains(strings.ToLower(a.AppID), s.Part) || strings.Contains(strings.ToLower(a.Name), s.Part))
 }
 
-// compare says which of two accounts comes first. The one whose AppID is looked for comes before all others.
+// compare compares two accounts in the order of the search. The account whose AppID equals the search text comes first.
 func (s *Search) compare(a, b *Account) int {
 	is := func(a *Account) int {
 		if s.Part != "" && strings.EqualFold(a.AppID, s.Part) {
@@ -73,12 +73,12 @@ func (s *Search) compare(a, b *Account) int {
 	return cmp.Or(is(a)-is(b), order, strings.Compare(a.AppID, b.AppID))
 }
 
-// Find finds accounts among all of a server, which are in memory: a page of them, and how many there are. It sorts no more than
-// twice what stands up to the end of the page at once: most accounts are compared with the last of those alone.
+// Find searches all accounts in memory and returns one page of results and the total number of matches. Find keeps at most twice as
+// many accounts as are needed up to the end of the page: most accounts are compared only with the last account of the page.
 func Find(all iter.Seq[*Account], s Search) (page []*Account, total int) {
 	s.Part = strings.ToLower(strings.TrimSpace(s.Part))
 	end := s.Offset + s.Limit
-	sorted := false // and page has what stands before its end
+	sorted := false // true = page is sorted and truncated at the end of the requested page
 	first := func() {
 		slices.SortFunc(page, s.compare)
 		page, sorted = page[:min(end, len(page))], true

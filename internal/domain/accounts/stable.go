@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// stable is an account and its working stable token as the store had them at an epoch of the account.
+// stable is an account and its valid stable token, as stored at an epoch of the account.
 type stable struct {
 	epoch   uint64
 	account Account
@@ -18,9 +18,9 @@ type stable struct {
 	text    string
 }
 
-// StableToken is /cgi-bin/stable_token. Without force the answer is the same token until five
-// minutes before its end. force ends that token at once and makes another, at most 20 times a day.
-// 45009 and 45011 above the limits. Contract: rules 3.1.
+// StableToken is /cgi-bin/stable_token. Without force, StableToken returns the same token until five minutes before its expiry.
+// force ends the token at once and issues a new token, at most 20 times a day. StableToken returns 45009 and 45011 above the
+// limits. Contract: rules 3.1.
 func (d *Service) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
 	check := func(tx Tx) error { return d.check(ctx, tx, c) }
 	retry := func(a Account) error { return d.checkWith(ctx, a, c, tokenGrant) }
@@ -42,14 +42,13 @@ func (d *Service) StableToken(ctx context.Context, c Credentials, force bool) (I
 	})
 }
 
-// OperatorToken returns an account's stable token to the operator, who may see
-// it without the secret.
+// OperatorToken returns an account's stable token to the operator, who needs no AppSecret.
 func (d *Service) OperatorToken(ctx context.Context, appid string) (Issued, error) {
 	check := func(tx Tx) error {
 		_, err := tx.Account(ctx, appid)
 		return err
 	}
-	// What the operator asks for does not count as a call of the account.
+	// A request by the operator does not count as a call of the account.
 	return d.stableToken(ctx, appid, false, check, func(Account) error { return nil }, func(time.Time) error { return nil })
 }
 
@@ -63,7 +62,7 @@ func (d *Service) stableToken(ctx context.Context, appid string, force bool, che
 		}
 	}
 	read := func(tx Tx, now time.Time) (s stable, err error) {
-		found = false // the closure may run again
+		found = false // the closure may run more than once
 		if err = check(tx); err == nil {
 			s, err = d.readStable(ctx, tx, appid, force, now)
 			keep(s, now)
@@ -92,7 +91,7 @@ func (d *Service) stableToken(ctx context.Context, appid string, force bool, che
 		if err := tx.LockAccount(ctx, appid); err != nil {
 			return err
 		}
-		// Another call may have made the new token meanwhile.
+		// A concurrent call may have issued the new token in the meantime.
 		now := d.Now()
 		if _, err := read(tx, now); err != nil || found {
 			if force && err == nil {
@@ -118,8 +117,8 @@ func (d *Service) stableToken(ctx context.Context, appid string, force bool, che
 	return issued, err
 }
 
-// readStable reads an account's stable token. The zero stable means that none may be answered again. A call that
-// replaces the token does not decrypt the old one.
+// readStable reads an account's stable token. The zero stable means that the stored token cannot be returned again. A call that
+// replaces the token does not need to decrypt the old token.
 func (d *Service) readStable(ctx context.Context, tx Tx, appid string, force bool, now time.Time) (stable, error) {
 	t, err := tx.LatestToken(ctx, appid, Stable)
 	if errors.Is(err, ErrNoToken) || err == nil && (t.Check(now) != nil || !d.mayKeepStable(t, now, force)) {
@@ -135,7 +134,7 @@ func (d *Service) readStable(ctx context.Context, tx Tx, appid string, force boo
 	return stable{token: t, text: string(text)}, nil
 }
 
-// rememberedStable returns what was read of an account's stable token, unless it may have changed since.
+// rememberedStable returns the cached stable token of an account, unless the token may have changed since.
 func (d *Service) rememberedStable(appid string) (stable, bool) {
 	s, known := d.stables.get(appid)
 	if !known {
@@ -145,8 +144,7 @@ func (d *Service) rememberedStable(appid string) (stable, bool) {
 	return s, epoch == s.epoch
 }
 
-// rememberStable reads an account's stable token, and remembers it with the account where this process is the only one
-// that writes.
+// rememberStable reads an account's stable token, and caches token and account if this process is the only writer of the store.
 func (d *Service) rememberStable(ctx context.Context, appid string, read func(Tx) (stable, error)) error {
 	var s stable
 	var epoch uint64
@@ -167,12 +165,12 @@ func (d *Service) rememberStable(ctx context.Context, appid string, read func(Tx
 	return err
 }
 
-// mayKeepStable decides whether a working stable token is answered again.
+// mayKeepStable reports whether a valid stable token is returned again instead of a new token.
 func (d *Service) mayKeepStable(t Token, now time.Time, force bool) bool {
 	if force {
 		return t.Forced && now.Sub(t.IssuedAt) < ForceInterval && !d.Settings.Refuses(behaviour.TokenStableSoon)
 	}
-	// Assumed(token.stable.border): at exactly five minutes the new token comes, so that expires_in
-	// is always above 300 (one client takes 300 off and keeps 0 for ever).
+	// Assumed(token.stable.border): a new token is issued at exactly five minutes, so that expires_in is always above 300 (one
+	// client subtracts 300 and keeps a token with 0 for ever).
 	return t.Left(now) > int(TokenOverlap/time.Second)
 }

@@ -9,72 +9,71 @@ import (
 
 // Store is the persistence interface of Service.
 type Store interface {
-	// UpdateAccounts runs f in one transaction. It may run f again after a
-	// conflict, so f must not keep state between runs.
+	// UpdateAccounts runs f in one transaction. UpdateOutbox may run f again after a conflict, so f must not keep state between
+	// runs.
 	UpdateAccounts(ctx context.Context, f func(Tx) error) error
-	// ViewAccounts runs f on a consistent state that f does not change.
+	// ViewAccounts runs f on a consistent snapshot; f must not write.
 	ViewAccounts(ctx context.Context, f func(Tx) error) error
-	// Reserve gives out n numbers for changes that are written apart. None where the store
-	// has one writer. ErrImporting.
+	// Reserve reserves n change numbers for changes that a bulk import writes as hidden rows. Reserve returns the zero SeqRange if
+	// the store has a single writer. ErrImporting.
 	Reserve(ctx context.Context, n int) (SeqRange, error)
 }
 
-// SeqRange is a range of reserved numbers of the log of changes, for a bulk import: its rows are hidden, and readers do not wait
-// for them, until they are published. Decision 55.
+// SeqRange is a range of reserved change log numbers for a bulk import: the imported rows are hidden, and readers do not wait for
+// them, until they are published. Decision 55.
 type SeqRange struct {
 	First, Last int64  // 0 = none
-	Hash        string // of the entry before the first
+	Hash        string // hash of the entry before First
 }
 
-// ChangeRef says which rule or account a change concerned, for an import that may depend on it.
+// ChangeRef identifies the rule or account that a change concerned, for an import that may depend on it.
 type ChangeRef struct {
 	Seq      int64
-	Rule     string // its key; "" = it is no rule
+	Rule     string // key of the rule; "" = the change concerned no rule
 	Occupies bool
-	Account  string // the AppID, also of a platform, or of a linked service account
-	All      bool   // it may be anything
+	Account  string // AppID of an account, a component or a linked service account
+	All      bool   // the change may concern any object
 }
 
 // Tx is one transaction on accounts.
 type Tx interface {
-	// LockAccount makes other writers that lock the same AppID wait.
+	// LockAccount blocks other transactions that lock the same AppID.
 	LockAccount(ctx context.Context, appid string) error
-	// LockAccounts is LockAccount of every account at once. It is the first call of its
-	// transaction.
+	// LockAccounts locks all accounts at once. LockAccounts must be the first call in its transaction.
 	LockAccounts(ctx context.Context) error
-	// DisableTimeout returns the first call of a transaction that hands out rows while it reads: it may stand
-	// still for minutes, and is never run again.
+	// DisableTimeout must be the first call of a transaction that streams rows to a reader: such a transaction may pause for
+	// minutes and is never retried.
 	DisableTimeout(ctx context.Context) error
-	// Account returns ErrNoAccount where there is none.
+	// Account returns the account with the AppID, or ErrNoAccount.
 	Account(ctx context.Context, appid string) (Account, error)
-	// KeepAccount is Account, and makes a deletion of the account wait until the transaction ends. It comes after the locks of
-	// owners and before the head of the log of changes.
+	// KeepAccount is Account, and also blocks a deletion of the account until the transaction ends. KeepAccount must be called
+	// after the locks of owners and before NextChange.
 	KeepAccount(ctx context.Context, appid string) (Account, error)
-	// Accounts lists by AppID, the first after the given one, at most limit.
+	// Accounts lists at most limit accounts, sorted by AppID, starting after the given AppID.
 	Accounts(ctx context.Context, after string, limit int) ([]Account, error)
-	// AccountsAt returns those of the AppIDs' accounts that exist, in no order.
+	// AccountsAt returns the existing accounts among appids, in any order.
 	AccountsAt(ctx context.Context, appids []string) ([]Account, error)
 	PutAccount(ctx context.Context, a Account) error
-	// AddAccounts is PutAccount of accounts that did not exist; ErrMoved if one of them does.
+	// AddAccounts is PutAccount for new accounts; it returns ErrConflict if any of the accounts exists.
 	AddAccounts(ctx context.Context, all []Account) error
-	// NotedApart writes the changes that were noted so far, under numbers of Reserve. ShowApart
-	// lets everybody see them when the transaction commits: all numbers are used by then.
-	// LockAccountsToShow comes before it. That is LockAccounts, but it waits in no line: it tries
-	// again until it has the lock. ErrMoved, ErrImporting.
+	// NotedApart writes the changes collected so far as hidden rows, with numbers from Reserve. ShowApart makes the hidden rows
+	// visible when the transaction commits; all reserved numbers must be used by then. LockAccountsToShow must be called before
+	// ShowApart. LockAccountsToShow is LockAccounts, but polls for the lock instead of waiting in the lock queue. ErrMoved,
+	// ErrImporting.
 	NotedApart(ctx context.Context, under SeqRange) error
 	LockAccountsToShow(ctx context.Context) error
 	ShowApart(ctx context.Context) error
-	// NextChange returns the number of the next change; until the commit no other transaction writes one. LastChange and
-	// ChangedSince are as in rules.Tx.
+	// NextChange returns the number of the next change; until this transaction commits, no other transaction can write a change.
+	// LastChange and ChangedSince have the same meaning as in rules.Tx.
 	NextChange(ctx context.Context) (int64, error)
 	LastChange(ctx context.Context) (int64, error)
 	ChangedSince(ctx context.Context, after int64, limit int) ([]ChangeRef, error)
-	// DeleteAccount removes the account with its members, links and tokens.
+	// DeleteAccount deletes the account with its members, links and tokens.
 	DeleteAccount(ctx context.Context, appid string) error
-	// LockBelongings makes changes of the account's rules, changes of all GS1 keys and calls of KeepAccount wait. Belongings are
-	// then what an account has.
+	// LockBelongings blocks changes of the account's rules, changes of all GS1 keys and calls of KeepAccount. After LockBelongings,
+	// Belongings returns the objects of the account.
 	LockBelongings(ctx context.Context, appid string) error
-	// Join returns a context with which calls of the same store are a part of this transaction.
+	// Join returns a context; calls of the same store with the context become part of this transaction.
 	Join(ctx context.Context) context.Context
 	Belongings(ctx context.Context, appid string, now time.Time) (Dependencies, error)
 
@@ -85,28 +84,28 @@ type Tx interface {
 	ComponentTx
 	outbox.Tx // pushes and messages
 
-	// Component returns ErrNoComponent where there is none.
+	// Component returns the component with the AppID, or ErrNoComponent.
 	Component(ctx context.Context, appid string) (Component, error)
 	PutComponent(ctx context.Context, c Component) error
 
-	// Token returns ErrNoToken where there is none.
+	// Token returns the token with the hash, or ErrNoToken.
 	Token(ctx context.Context, hash string) (Token, error)
-	// Bearer is Token with its account, in one query; ErrNoToken also for the tokens of platforms.
-	// It may see a later state than other calls of the transaction do.
+	// Bearer returns a token and its account in one query; it returns ErrNoToken also for tokens of components. Bearer may see a
+	// later state than other calls of the same transaction.
 	Bearer(ctx context.Context, hash string) (Token, Account, error)
 	// LatestToken returns the newest token of a series, or ErrNoToken.
 	LatestToken(ctx context.Context, appid string, series TokenKind) (Token, error)
 	PutToken(ctx context.Context, t Token) error
-	// CutTokens makes every token of the series stop at the moment at, unless it stops before.
+	// CutTokens makes every token of the series end at the time at, unless the token ends earlier.
 	CutTokens(ctx context.Context, appid string, series TokenKind, at time.Time) error
-	// EndTokens makes every token of an account stop at the moment at, also those with which
-	// platforms call for it.
+	// EndTokens makes every token of an account end at the time at, including the tokens with which components call on behalf of
+	// the account.
 	EndTokens(ctx context.Context, appid string, at time.Time) error
-	// ForgetTokens removes the tokens of an account that expired before a time.
+	// ForgetTokens deletes the tokens of an account that expired before the given time.
 	ForgetTokens(ctx context.Context, appid string, before time.Time) error
 
-	// Count returns how often something was counted on a day.
+	// Count returns the value of a daily counter of an account.
 	Count(ctx context.Context, appid, what string, day int64) (int, error)
-	// AddCount counts once more and returns the new number.
+	// AddCount increments a daily counter of an account and returns the new value.
 	AddCount(ctx context.Context, appid, what string, day int64) (int, error)
 }

@@ -18,11 +18,11 @@ import (
 
 // Contract: rules 3.2.
 const (
-	// TicketEvery is the interval at which a platform gets a verify ticket.
+	// TicketEvery is the interval at which a component receives a new verify ticket.
 	TicketEvery = 10 * time.Minute
 	// TicketLife is the lifetime of a ticket.
 	TicketLife = 12 * time.Hour
-	// onItsWay is the time that a ticket may take to arrive and to be stored.
+	// onItsWay is the time allowed for a ticket to arrive and to be stored by the receiver.
 	onItsWay = time.Minute
 )
 
@@ -44,7 +44,7 @@ func (t VerifyTicket) Check(now time.Time) error {
 
 func ticketPurpose(component string) string { return "component_verify_ticket/" + component }
 
-// newTicketText draws a ticket of n characters behind its mark.
+// newTicketText generates a ticket of n random characters after its prefix.
 func newTicketText(random io.Reader, n int) (string, error) {
 	raw := make([]byte, n)
 	if _, err := io.ReadFull(random, raw); err != nil {
@@ -53,11 +53,11 @@ func newTicketText(random io.Reader, n int) (string, error) {
 	return "ticket@@@" + base64.RawURLEncoding.EncodeToString(raw)[:n], nil
 }
 
-// ticketLength is the minimum length of a ticket, behind its mark.
+// ticketLength is the minimum length of a ticket, without its prefix.
 const ticketLength = 80
 
-// newTicket makes a verify ticket. Its length is such that the padding of its
-// message is at most 16 bytes. Contract: clients.
+// newTicket creates a verify ticket for a component. The length of the ticket is chosen so that the padding of its message is at
+// most 16 bytes. Contract: clients.
 func (d *Service) newTicket(ctx context.Context, tx Tx, c Component, now time.Time) (string, error) {
 	r := outbox.Row{Receiver: c.AppID, Event: TicketPush, URL: c.EventURL, CreatedAt: now}
 	body := func(ticket string) []element {
@@ -80,8 +80,9 @@ func (d *Service) newTicket(ctx context.Context, tx Tx, c Component, now time.Ti
 	if c.EventURL == "" {
 		return text, nil
 	}
-	// Earlier tickets that still wait to be delivered are of no use any more.
-	lateRows, err := tx.Rows(ctx, outbox.Pushes, outbox.Query{Receiver: c.AppID, Event: TicketPush, State: outbox.Waiting, Limit: keptPushes})
+	// Earlier tickets that still wait for delivery are obsolete.
+	lateRows, err := tx.Rows(ctx, outbox.Pushes, outbox.Query{Receiver: c.AppID, Event: TicketPush,
+		State: outbox.Waiting, Limit: keptPushes})
 	if err != nil {
 		return "", err
 	}
@@ -98,8 +99,7 @@ func (d *Service) newTicket(ctx context.Context, tx Tx, c Component, now time.Ti
 	return text, d.addPush(ctx, tx, r, body(text))
 }
 
-// PushTickets makes a ticket for every platform whose last one is ten minutes old by the server's
-// clock, and queues its push.
+// PushTickets creates a ticket for every component whose last ticket is ten minutes old by the server's clock, and queues its push.
 func (d *Service) PushTickets(ctx context.Context) error {
 	for {
 		var due []string
@@ -116,7 +116,7 @@ func (d *Service) PushTickets(ctx context.Context) error {
 				if err := tx.LockAccount(ctx, appid); err != nil {
 					return err
 				}
-				// Another node may have made it meanwhile.
+				// Another node may have created the ticket in the meantime.
 				now := d.Now()
 				latest, err := tx.LatestVerifyTicket(ctx, appid)
 				if err != nil || latest.After(now.Add(-TicketEvery)) && !latest.After(now) {
@@ -139,8 +139,8 @@ func (d *Service) PushTickets(ctx context.Context) error {
 	}
 }
 
-// StartPushingTickets is api_start_push_ticket: a ticket is pushed at once; a platform without an
-// event URL gets none. Contract: rules 3.2.
+// StartPushingTickets implements api_start_push_ticket: a ticket is pushed at once; a component without an event URL receives no
+// ticket. Contract: rules 3.2.
 func (d *Service) StartPushingTickets(ctx context.Context, c PlatformCredentials) error {
 	if err := d.CheckPlatform(ctx, c, c.AppID); err != nil {
 		return err
@@ -149,7 +149,7 @@ func (d *Service) StartPushingTickets(ctx context.Context, c PlatformCredentials
 	return err
 }
 
-// NewTicket makes a verify ticket and pushes it. ErrNoComponent.
+// NewTicket creates a verify ticket and pushes it to the component. ErrNoComponent.
 func (d *Service) NewTicket(ctx context.Context, component string) (string, error) {
 	var text string
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
@@ -169,15 +169,14 @@ func (d *Service) NewTicket(ctx context.Context, component string) (string, erro
 	return text, err
 }
 
-// PlatformCredentials prove a platform's identity in requests without a token.
+// PlatformCredentials prove the identity of a component in requests without a token.
 type PlatformCredentials struct {
 	AppID  string
 	Secret string
 	IP     netip.Addr
 }
 
-// checkPlatform looks for the faults of calls with a platform's secret, in the platform's order.
-// Contract: rules 3.2.
+// checkPlatform validates requests with a component's secret, in the order of the Weixin platform. Contract: rules 3.2.
 func (d *Service) checkPlatform(ctx context.Context, tx Tx, c PlatformCredentials) (Component, error) {
 	if c.AppID == "" {
 		return Component{}, errcode.ComponentMissing.WithRow(behaviour.CallerPlatformMissing)
@@ -198,8 +197,7 @@ func (d *Service) checkPlatform(ctx context.Context, tx Tx, c PlatformCredential
 	return p, d.Reached(ctx, Caller{Component: p.AppID, addrs: p.IPAllowlist}, c.IP)
 }
 
-// noPlatform returns the error for an AppID that is no platform's: 61011 if it is an account's, else
-// 40013.
+// noPlatform returns the error for an AppID that belongs to no component: 61011 if it belongs to an account, otherwise 40013.
 func noPlatform(ctx context.Context, tx Tx, appid string) error {
 	if _, err := tx.Account(ctx, appid); err == nil {
 		return errcode.InvalidComponent.WithDetail(behaviour.CallerPlatformAccount, "%s is an account, not a platform", appid)
@@ -209,9 +207,8 @@ func noPlatform(ctx context.Context, tx Tx, appid string) error {
 	return errcode.InvalidAppID.WithDetail(behaviour.CallerPlatformUnknown, "no platform has the AppID %q", appid)
 }
 
-// PlatformToken is api_component_token: trades a verify ticket for a
-// component_access_token; the token before works five minutes more.
-// Contract: rules 3.2.
+// PlatformToken implements api_component_token: it exchanges a verify ticket for a component_access_token; the previous token stays
+// valid for five more minutes. Contract: rules 3.2.
 func (d *Service) PlatformToken(ctx context.Context, c PlatformCredentials, ticket string) (Issued, error) {
 	var issued Issued
 	check := func(tx Tx) error {

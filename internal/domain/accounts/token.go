@@ -11,61 +11,58 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// How long tokens live. Contract: rules 3.1.
+// The lifetimes of access tokens. Contract: rules 3.1.
 const (
 	TokenLife    = 2 * time.Hour
-	TokenOverlap = 5 * time.Minute // a replaced token works this long beside the new one
-	// ForceInterval: two forced refreshes closer than this give the same token.
+	TokenOverlap = 5 * time.Minute // time for which a replaced token stays valid alongside the new token
+	// ForceInterval is the interval within which a second forced refresh returns the same token.
 	ForceInterval = 30 * time.Second
-	// ForcedPerDay is the number of forced refreshes a day.
+	// ForcedPerDay is the maximum number of forced refreshes per day.
 	ForcedPerDay = 20
 	// StablePerMinute limits /cgi-bin/stable_token.
 	StablePerMinute = 10_000
-	// tokenMemory is the time for which an expired token is remembered, so that calls with it get 42001 and not 40001.
+	// tokenMemory is the time for which an expired token stays stored, so that calls with the token receive 42001 and not 40001.
 	tokenMemory = 7 * 24 * time.Hour
 )
 
-// clockSpread is the difference between two nodes' clocks, or the amount by which a clock is set back, that tokens and codes
-// tolerate.
+// clockSpread is the tolerated difference between two nodes' clocks, or the tolerated backward step of a clock, for tokens and
+// codes.
 const clockSpread = time.Hour
 
-// IssuedInFuture reports whether something was issued by a clock that was far ahead. A token of such
-// a clock would work until that far day, so it ends when the clock is repaired.
+// IssuedInFuture reports whether a token or code was issued by a clock that was far ahead. A token issued by such a clock would
+// stay valid until that distant day, so the token is invalid after the clock is corrected.
 func IssuedInFuture(issued, now time.Time) bool { return issued.Sub(now) > clockSpread }
 
-// TokenKind keeps the tokens of /cgi-bin/token and of /cgi-bin/stable_token
-// apart: neither call affects the other's token. Contract: rules 3.1.
+// TokenKind separates the tokens of /cgi-bin/token from the tokens of /cgi-bin/stable_token: neither call affects the other's
+// token. Contract: rules 3.1.
 type TokenKind string
 
-// The series of tokens.
+// The series of tokens, each with independent replacement.
 const (
 	Plain  TokenKind = "plain"
 	Stable TokenKind = "stable"
-	// Platform is the series of component_access_tokens, whose AppID is the
-	// third-party platform's.
+	// Platform is the series of component_access_tokens; the AppID is that of the component.
 	Platform TokenKind = "component"
-	// Authorizer is the series of the tokens with which a platform calls for an
-	// account, one series for each platform.
+	// Authorizer is the series of the tokens with which a component calls on behalf of an account, one series per component.
 	Authorizer TokenKind = "authorizer"
 )
 
-// Token is an access token as stored: the text itself only as a keyed hash
-// and, where it must be answered again, sealed.
+// Token is an access token as stored: its text only as a keyed hash and, if the text must be returned again, in encrypted form.
 type Token struct {
 	Hash      string
 	AppID     string
-	Component string // Authorizer only: the platform that calls
+	Component string // Authorizer only: the component that calls
 	Series    TokenKind
 	Sealed    string // Stable only
 	Forced    bool
 	IssuedAt  time.Time
 	ExpiresAt time.Time
-	CutAt     time.Time // zero = not replaced; otherwise when it stops working
+	CutAt     time.Time // zero = not replaced; otherwise the time at which the token stops working
 }
 
-// Check returns nil while the token works: 40001 once it was replaced and its overlap is over, 42001
-// after its two hours, or where the clock that issued it was far ahead. A token that had expired before
-// it was replaced stays 42001. Contract: rules 3.1, 3.6.
+// Check returns nil while the token is valid; it returns 40001 after the token was replaced and its overlap has ended, and 42001
+// after two hours or if the issuing clock was far ahead. A token that expired before its replacement keeps returning 42001.
+// Contract: rules 3.1, 3.6.
 func (t Token) Check(now time.Time) error {
 	replaced := !t.CutAt.IsZero() && t.CutAt.Add(-TokenOverlap).Before(t.ExpiresAt)
 	switch {
@@ -91,9 +88,8 @@ func (t Token) Left(now time.Time) int {
 	return int(end.Sub(now) / time.Second)
 }
 
-// tokenShaped reports whether a text has the form of a token: 1 to 10 digits,
-// "_", and 64 to 500 letters, digits, "_" and "-". Live ones are a decimal
-// number, an underscore and 100 to 150 characters.
+// tokenShaped reports whether a text has the form of a token: 1 to 10 digits, "_", and 64 to 500 letters, digits, "_" and "-".
+// Tokens of the Weixin platform consist of a decimal number, an underscore and 100 to 150 characters.
 func tokenShaped(text string) bool {
 	number, rest, _ := strings.Cut(text, "_")
 	if len(number) < 1 || len(number) > 10 || len(rest) < 64 || len(rest) > 500 {
@@ -112,12 +108,12 @@ func tokenShaped(text string) bool {
 	return true
 }
 
-// newTokenText draws 768 random bits in the shape of a live token.
+// newTokenText generates 768 random bits in the format of a token of the Weixin platform.
 func newTokenText(random io.Reader, now time.Time) (string, error) {
 	raw := make([]byte, 96)
 	if _, err := io.ReadFull(random, raw); err != nil {
 		return "", fmt.Errorf("drawing a token: %w", err)
 	}
-	// On the platform this number grows slowly; here it is the month.
+	// On the Weixin platform this number grows slowly; here it is the month.
 	return fmt.Sprintf("%d_%s", (now.Year()-2017)*12+int(now.Month()), base64.RawURLEncoding.EncodeToString(raw)), nil
 }

@@ -1,4 +1,4 @@
-// Package alarms says what is wrong with a code, by its scans.
+// Package alarms detects copied or reused codes from their scans.
 package alarms
 
 import (
@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// ErrNoAlarm is returned where no alarm has a number.
+// ErrNoAlarm is returned if no alarm has the given number.
 var ErrNoAlarm = errors.New("alarms: no such alarm")
 
 // The kinds of alarms.
 const (
-	// Copied: the code stands on more than one item.
+	// Copied: the code appears to be on more than one item.
 	Copied = "copied_code"
-	// Spoiled: a printer said that it destroyed the code, and yet it was scanned. It was printed a
-	// second time, or was not destroyed.
+	// Spoiled: a printer reported the code as destroyed, but the code was scanned. A spoiled code that is scanned was printed a
+	// second time or was not destroyed.
 	Spoiled = "spoiled_code"
 )
 
-// Alarm says what is wrong with a code by its scans. An alarm is open until it is dismissed. For each code and kind at most one
-// alarm stands.
+// Alarm is a suspicion about a code, raised by its scans. An alarm is open until it is dismissed. Each code has at most one open
+// alarm of each kind.
 type Alarm struct {
 	ID   int64
 	Kind string
 	CodeName
-	At     time.Time // of the scan that gave rise to it
+	At     time.Time // time of the scan that raised the alarm
 	Scan   string    // its id
 	Score  int64
 	Why    Details
@@ -34,31 +34,31 @@ type Alarm struct {
 	// DismissedAt is the time at which an operator declared the code genuine; zero = the alarm is open.
 	DismissedAt time.Time
 	DismissedBy string
-	Note        string // why it was dismissed
-	Dismissal   int64  // the number of the dismissal, of the sequence that alarms have; 0 = it stands
+	Note        string // The reason for the dismissal.
+	Dismissal   int64  // number of the dismissal, from the same sequence as alarm IDs; 0 = not dismissed
 }
 
-// Query says which alarms are wanted; the zero value means all.
+// Query selects alarms; the zero value selects all.
 type Query struct {
-	After    int64     // only alarms after this number
-	Before   int64     // only alarms before this number; 0 = any
+	After    int64     // only alarms with a higher number
+	Before   int64     // only alarms with a lower number; 0 = any
 	Newest   bool      // newest first
-	Open     bool      // only those that are neither acknowledged nor dismissed
-	Standing bool      // only those that are not dismissed
-	Batch    int64     // only of this batch; 0 = of any
-	Owners   []string  // only of applications of these accounts; none = of any
-	Code     *CodeName // only of this code
+	Open     bool      // only alarms that are neither acknowledged nor dismissed
+	Standing bool      // only alarms that are not dismissed
+	Batch    int64     // only alarms of this batch; 0 = any
+	Owners   []string  // only alarms of applications of these accounts; empty = any
+	Code     *CodeName // only alarms of this code
 	Limit    int
 }
 
-// News says that an alarm was raised, or that one was dismissed.
+// News is an event: an alarm was raised or dismissed.
 type News struct {
 	Number    int64
 	Dismissed bool
 	Alarm
 }
 
-// Details are the state of the code's scans at the time of the alarm.
+// Details holds statistics of the code's scans at the time of the alarm.
 type Details struct {
 	Scans                 int64 `json:"scans"`
 	Users                 int64 `json:"users"`
@@ -68,22 +68,21 @@ type Details struct {
 	Days                  int   `json:"days"`
 }
 
-// Score says how much the scans of a code look as if it stood on more than one item; a score of the
-// batch's threshold or more raises an alarm.
+// Score rates how likely the code is on more than one item; a score at or above the threshold of the batch raises an alarm.
 func (c *Scans) Score() int {
 	points := 0.0
-	// An item is in few hands: its buyer's, their family's, a shop's.
+	// A genuine item is scanned by few users: the buyer, the family, a shop.
 	if users := float64(c.Users.Count()); users > 3 {
 		points += 33 * math.Log2(users/3)
 	}
 	if c.Networks > 4 {
 		points += 12 * math.Log2(float64(c.Networks)/4)
 	}
-	// It travels once or twice: from the works to the shop to a home.
+	// A genuine item travels once or twice: from the factory to the shop to a home.
 	if c.Regions > 2 {
 		points += 27 * math.Log2(float64(c.Regions)/2)
 	}
-	// It cannot be in two places at once.
+	// A genuine item cannot be in two places at once.
 	points += 51 * math.Log2(1+float64(c.Trips))
 	return int(points)
 }
@@ -94,17 +93,15 @@ func (c *Scans) reasons() Details {
 }
 
 const (
-	// fastest is the speed of an airliner, in kilometres an hour.
+	// fastest is the speed of an airliner, in kilometres per hour.
 	fastest = 1000
-	// nearby is by how many kilometres the region file may be wrong.
+	// nearby is the tolerated error of the region file, in kilometres.
 	nearby = 200
-	// regionChange is the least time that it takes to get to another region, where the coordinates
-	// of regions are not known.
+	// regionChange is the minimum travel time to another region, used if the coordinates of the regions are unknown.
 	regionChange = 20 * time.Minute
 )
 
-// tooFar reports whether an item cannot have come from one place to the other
-// in so many milliseconds.
+// tooFar reports whether an item cannot have travelled from one place to the other within ms milliseconds.
 func tooFar(from, to place, ms int64) bool {
 	if from.Known && to.Known {
 		way := distance(from, to)

@@ -13,16 +13,16 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Book keeps what is known of the scans of each code, and the alarms that they give rise to.
+// Book stores the scan statistics of each code, and the alarms that result from them.
 type Book struct {
 	Store    Store
-	Settings *settings.Live // the score from which on codes raise alarms
+	Settings *settings.Live // the score from which a code raises an alarm
 	Now      func() time.Time
 	Logger   *slog.Logger
-	Places   Places // nil = it is not known where networks are
+	Places   Places // nil = the locations of networks are unknown
 }
 
-// CodeName names a code.
+// CodeName identifies a code by its batch and index.
 type CodeName struct{ Batch, Index int64 }
 
 // Compare orders names.
@@ -30,69 +30,68 @@ func (n CodeName) Compare(o CodeName) int {
 	return cmp.Or(cmp.Compare(n.Batch, o.Batch), cmp.Compare(n.Index, o.Index))
 }
 
-// Row is the stored state of a code's scans.
+// Row holds the stored scan statistics of a code.
 type Row struct {
 	CodeName
 	Scans   int64
 	Users   int64     // distinct, see Scans
-	FirstAt time.Time // of the scan that came first in the ledger
+	FirstAt time.Time // time of the first scan in the scan log
 	LastAt  time.Time // the latest
 	Score   int64
-	State   string // the rest, see Scans
-	Since   string // the same of the scans since an alarm was dismissed; "" = none
-	// Dismissed is the time at which an alarm of the code was last dismissed. It is read with the row, and stored with the alarm.
+	State   string // other statistics, see Scans
+	Since   string // statistics of the scans since the last dismissal of an alarm; "" = no dismissal
+	// Dismissed is the time of the last dismissal of an alarm of the code. Dismissed is read together with the row, but stored with
+	// the alarm.
 	Dismissed time.Time
 }
 
-// Store keeps what is known of codes.
+// Store is the persistence interface of Book.
 type Store interface {
-	// UpdateAlarms runs f in one transaction, perhaps more than once, and ViewAlarms on a consistent state that f does
-	// not change.
+	// UpdateAlarms runs f in one transaction, possibly more than once; ViewAlarms runs f on a consistent snapshot, and f must not
+	// write.
 	UpdateAlarms(ctx context.Context, f func(context.Context, Tx) error) error
 	ViewAlarms(ctx context.Context, f func(Tx) error) error
 }
 
-// Tx is one transaction on what is known of codes.
+// Tx is one transaction on scan statistics and alarms.
 type Tx interface {
-	// Codes returns what is known of codes; one without scans is left out.
+	// Codes returns the rows of the given codes; codes without scans are absent from the map.
 	Codes(ctx context.Context, names []CodeName) (map[CodeName]Row, error)
 	PutCodes(ctx context.Context, rows []Row) error
-	// AllCodes yields what is known of the codes from one up to but without another.
+	// AllCodes yields the rows of the codes from from (inclusive) up to to (exclusive).
 	AllCodes(ctx context.Context, from, to CodeName, yield func(Row) error) error
 
-	// AddAlarm stores an alarm and gives it its number. It returns false where an alarm of this
-	// kind stands for the code already, or was dismissed after the scan.
+	// AddAlarm stores an alarm and assigns its number. AddAlarm returns false if the code already has an open alarm of this kind,
+	// or an alarm was dismissed after the scan.
 	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
-	// Alarms returns alarms, oldest first unless the query says otherwise.
+	// Alarms returns the alarms that match the query, oldest first unless the query sets Newest.
 	Alarms(ctx context.Context, q Query) ([]Alarm, error)
-	// OpenAlarms returns the number of alarms that are neither acknowledged nor dismissed, of applications of some accounts, none =
-	// of any; it stops counting at most.
+	// OpenAlarms returns the number of alarms that are neither acknowledged nor dismissed, limited to applications of owners (empty
+	// = all); counting stops at the limit most.
 	OpenAlarms(ctx context.Context, owners []string, most int) (int64, error)
-	// News returns what happened to alarms after a number, oldest first.
+	// News returns alarms raised and dismissed after the given number, oldest first.
 	News(ctx context.Context, after int64, limit int) ([]News, error)
-	// Alarm returns the alarm of a kind that stands for a code, ErrNoAlarm where none does.
+	// Alarm returns the open alarm of a kind for a code, or ErrNoAlarm.
 	Alarm(ctx context.Context, kind string, name CodeName) (Alarm, error)
-	// Alarmed returns the indexes of the codes of a range for which an alarm stands, in order.
+	// Alarmed returns the indexes of the codes in a range that have an open alarm, in ascending order.
 	Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error)
-	// Acknowledge notes who has seen an alarm; ErrNoAlarm where there is none.
+	// Acknowledge stores the operator who acknowledged an alarm; it returns ErrNoAlarm if the alarm does not exist.
 	Acknowledge(ctx context.Context, id int64, by string, at time.Time) (Alarm, error)
-	// Dismiss notes who said that the code of an alarm is no copy, and why; ErrNoAlarm where there
-	// is none. An earlier dismissal stays as it is.
+	// Dismiss stores the operator who declared the code of an alarm genuine, and the reason; it returns ErrNoAlarm if the alarm
+	// does not exist. An earlier dismissal stays unchanged.
 	Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (Alarm, error)
-	// Thresholds returns the scores from which on codes raise alarms, for those of the batches that
-	// have a threshold of their own; NoAlarm = no score is enough.
+	// Thresholds returns the alarm thresholds of the batches that have their own threshold; NoAlarm = no score raises an alarm.
 	Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error)
-	// PutThreshold stores the threshold of a batch; nil removes it.
+	// PutThreshold stores the alarm threshold of a batch; nil removes it.
 	PutThreshold(ctx context.Context, batch int64, threshold *int64) error
-	// CodesScoring returns the codes of a batch that were scanned since a moment and whose score,
-	// by all their scans, is at least score. It also returns how many codes were scanned since
-	// then.
+	// CodesScoring returns the codes of a batch that were scanned since the given time and whose score over all scans is at least
+	// score. CodesScoring also returns the number of codes scanned since the given time.
 	CodesScoring(ctx context.Context, batch, score int64, since time.Time) (list []Row, scanned int64, err error)
-	// Spoiled reports whether a printer said that it destroyed a code.
+	// Spoiled reports whether a printer reported the code as destroyed.
 	Spoiled(ctx context.Context, name CodeName) (bool, error)
 }
 
-// view answers from a consistent state.
+// view runs a read-only function on a consistent snapshot and returns its result.
 func view[T any](ctx context.Context, b *Book, f func(Tx) (T, error)) (answer T, err error) {
 	err = b.Store.ViewAlarms(ctx, func(tx Tx) (err error) {
 		answer, err = f(tx)
@@ -101,7 +100,7 @@ func view[T any](ctx context.Context, b *Book, f func(Tx) (T, error)) (answer T,
 	return answer, err
 }
 
-// Code returns the state of a code's scans; without scans it is the zero value with the code's name.
+// Code returns the scan statistics of a code; for a code without scans only the name is set.
 func (b *Book) Code(ctx context.Context, name CodeName) (*Scans, error) {
 	have, err := view(ctx, b, func(tx Tx) (map[CodeName]Row, error) { return tx.Codes(ctx, []CodeName{name}) })
 	if row, ok := have[name]; ok && err == nil {
@@ -110,38 +109,37 @@ func (b *Book) Code(ctx context.Context, name CodeName) (*Scans, error) {
 	return &Scans{CodeName: name}, err
 }
 
-// Alarms returns the alarms that a query wants, oldest first.
+// Alarms returns the alarms that match a query, oldest first.
 func (b *Book) Alarms(ctx context.Context, q Query) ([]Alarm, error) {
 	return view(ctx, b, func(tx Tx) ([]Alarm, error) { return tx.Alarms(ctx, q) })
 }
 
-// mostOpen is the number at which counting open alarms stops.
+// mostOpen is the number at which the counting of open alarms stops.
 const mostOpen = 1000
 
-// Open returns the number of alarms that are neither acknowledged nor dismissed, of applications of some accounts, none = of any;
-// it stops at mostOpen.
+// Open returns the number of alarms that are neither acknowledged nor dismissed, limited to applications of owners (empty = all);
+// it stops counting at mostOpen.
 func (b *Book) Open(ctx context.Context, owners []string) (int64, error) {
 	return view(ctx, b, func(tx Tx) (int64, error) { return tx.OpenAlarms(ctx, owners, mostOpen) })
 }
 
-// News returns what happened to alarms after a number, oldest first.
+// News returns alarms raised and dismissed after the given number, oldest first.
 func (b *Book) News(ctx context.Context, start int64, limit int) ([]News, error) {
 	return view(ctx, b, func(tx Tx) ([]News, error) { return tx.News(ctx, start, limit) })
 }
 
-// Alarmed returns the indexes of the codes of a range for which an alarm of any kind stands, in order.
+// Alarmed returns the indexes of the codes in a range that have an open alarm of any kind, in ascending order.
 func (b *Book) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error) {
 	return view(ctx, b, func(tx Tx) ([]int64, error) { return tx.Alarmed(ctx, batch, r) })
 }
 
-// Alarm returns the alarm that stands for a code because it looks copied, acknowledged
-// or not; ErrNoAlarm where none does.
+// Alarm returns the open alarm of kind Copied for a code, acknowledged or not, or ErrNoAlarm.
 func (b *Book) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
 	return view(ctx, b, func(tx Tx) (Alarm, error) { return tx.Alarm(ctx, Copied, name) })
 }
 
-// Acknowledge notes who has seen an alarm; an earlier note stays as it is. ErrNoAlarm where there
-// is none.
+// Acknowledge stores the operator who acknowledged an alarm; an earlier acknowledgement stays unchanged. Dismiss returns ErrNoAlarm
+// if the alarm does not exist.
 func (b *Book) Acknowledge(ctx context.Context, id int64, actor string) (a Alarm, err error) {
 	err = b.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error {
 		a, err = tx.Acknowledge(ctx, id, actor, b.Now())
@@ -150,10 +148,9 @@ func (b *Book) Acknowledge(ctx context.Context, id int64, actor string) (a Alarm
 	return a, err
 }
 
-// Dismiss notes that the code of an alarm is no copy after all, who says so, and why. An earlier
-// dismissal stays as it is. The pages of buyers read from the store which alarms stand, so all
-// nodes know it at once. Only later scans can raise an alarm for the code again. ErrNoAlarm where
-// there is none.
+// Dismiss stores that an operator declared the code of an alarm genuine, with the operator and the reason. An earlier dismissal
+// stays unchanged. The product pages read the open alarms from the store, so a dismissal is visible on all nodes at once. After a
+// dismissal only later scans can raise an alarm for the code. Dismiss returns ErrNoAlarm if the alarm does not exist.
 func (b *Book) Dismiss(ctx context.Context, id int64, actor, note string) (a Alarm, err error) {
 	err = b.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error {
 		a, err = tx.Dismiss(ctx, id, actor, note, b.Now())
@@ -162,8 +159,8 @@ func (b *Book) Dismiss(ctx context.Context, id int64, actor, note string) (a Ala
 	return a, err
 }
 
-// Count adds scans to what is known of their codes, in the transaction that counts them, and raises the alarms that
-// they give rise to. It returns the codes that had no scan before.
+// Count adds scans to the statistics of their codes, in the transaction that counts the scans, and raises the resulting alarms.
+// Count returns the codes that had no scan before.
 func (b *Book) Count(ctx context.Context, tx Tx, names []CodeName, scans func(CodeName) iter.Seq[*scanlog.Event], offset int64) (
 	codeNames []CodeName, err error) {
 	have, err := tx.Codes(ctx, names)
@@ -193,13 +190,13 @@ func (b *Book) Count(ctx context.Context, tx Tx, names []CodeName, scans func(Co
 	return codeNames, tx.PutCodes(ctx, changed)
 }
 
-// count adds scans to one code.
+// count adds scans to the statistics of one code.
 func (b *Book) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[*scanlog.Event], threshold, offset int64) error {
 	asked, raised := false, false
 	for e := range scans {
 		item.Add(e, offset, b.Places)
 		if !raised && threshold != NoAlarm && item.canAlarm(e) && int64(item.AlarmScore()) >= threshold {
-			raised = true // raised now, or it stands already
+			raised = true // the alarm was raised now, or is open already
 			if err := b.raise(ctx, tx, Copied, item, e); err != nil {
 				return err
 			}
@@ -220,7 +217,7 @@ func (b *Book) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[*sc
 	return nil
 }
 
-// Erase puts a number in the place of a user in what is known of some codes.
+// Erase replaces a user by a number in the scan statistics of the given codes.
 func Erase(ctx context.Context, tx Tx, names []CodeName, user scanlog.UserHash, step uint64) error {
 	for codeNames := range slices.Chunk(names, codesAtOnce) {
 		have, err := tx.Codes(ctx, codeNames)
@@ -244,7 +241,7 @@ func Erase(ctx context.Context, tx Tx, names []CodeName, user scanlog.UserHash, 
 	return nil
 }
 
-// codesAtOnce bounds how many codes are in memory together.
+// codesAtOnce is the maximum number of codes in memory at the same time.
 const codesAtOnce = 1000
 
 // alarmed is the log message for each kind of alarm.
@@ -259,16 +256,16 @@ func (b *Book) raise(ctx context.Context, tx Tx, kind string, scans *Scans, e *s
 	return err
 }
 
-// NoAlarm is the threshold that no score reaches.
+// NoAlarm is the threshold of a batch whose codes never raise alarms.
 const NoAlarm = 0
 
-// Threshold is the score from which on codes of a batch raise alarms.
+// Threshold is the score from which codes of a batch raise alarms.
 type Threshold struct {
-	Score int64 // NoAlarm = no score is enough
-	Own   bool  // the batch has its own; otherwise it is the server's
+	Score int64 // NoAlarm = no score raises an alarm
+	Own   bool  // true = the batch has its own threshold; false = the server's threshold applies
 }
 
-// Threshold says from which score on codes of a batch raise alarms.
+// Threshold returns the score from which codes of a batch raise alarms.
 func (b *Book) Threshold(ctx context.Context, batch int64) (Threshold, error) {
 	ownCounts, err := view(ctx, b, func(tx Tx) (map[int64]int64, error) { return tx.Thresholds(ctx, []int64{batch}) })
 	if score, chosen := ownCounts[batch]; chosen {
@@ -279,14 +276,14 @@ func (b *Book) Threshold(ctx context.Context, batch int64) (Threshold, error) {
 
 func (b *Book) serverThreshold() int64 { return int64(b.Settings.Get().AlarmThreshold) }
 
-// SetThreshold chooses the score from which on codes of a batch raise alarms; nil = that of the
-// server. It holds for every scan that any node counts from then on.
+// SetThreshold sets the score from which codes of a batch raise alarms; nil = the server's threshold. A new threshold applies to
+// every scan that any node counts afterwards.
 func (b *Book) SetThreshold(ctx context.Context, batch int64, score *int64) error {
 	return b.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error { return tx.PutThreshold(ctx, batch, score) })
 }
 
-// thresholds finds the threshold for each of some codes, in their order. It reads them in the
-// transaction that counts, so that a choice of an operator on any node holds here.
+// thresholds reads the thresholds of the batches in names, and returns a function that returns the threshold of a batch. The
+// thresholds are read in the transaction that counts the scans, so a change on any node applies at once.
 func (b *Book) thresholds(ctx context.Context, tx Tx, names []CodeName) (lookup func(batch int64) int64, err error) {
 	var batches []int64
 	for _, name := range names {

@@ -11,7 +11,7 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// Reasons say what gave a code its points, the heaviest first: see docs/alarms.md.
+// Reasons lists the statistics that contributed to the alarm's score, the largest contribution first: see docs/alarms.md.
 func (a Alarm) Reasons() (list []i18n.Message) {
 	w := a.Why
 	say := func(key string, values ...any) { list = append(list, book.Text(key, values...)) }

@@ -9,49 +9,50 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Replay says which alarms a threshold would have raised in a time.
+// Replay reports the alarms that a threshold would have raised in a past period.
 type Replay struct {
 	Threshold int64
 	From, To  time.Time
-	Scanned   int64     // codes of the batch that were scanned in this time
-	Alarms    int64     // that the threshold would have raised in it
-	First     []Crossed // the first of them
-	// Raised is the number of alarms that were in fact raised in this time because a code looked copied, and Dismissed the number
-	// of these that were dismissed. StillDismissed is for how many codes of dismissed alarms the threshold would have raised one
-	// too.
+	Scanned   int64     // number of codes of the batch that were scanned in the period
+	Alarms    int64     // number of alarms that the threshold would have raised in the period
+	First     []Crossed // the first of these alarms
+	// Raised is the number of alarms of kind Copied that were raised in the period, and Dismissed the number of these that were
+	// dismissed. StillDismissed is the number of codes with a dismissed alarm for which the threshold would also have raised an
+	// alarm.
 	Raised, Dismissed, StillDismissed int64
-	// Since: scans from before this moment are gone from the ledger, so the replay gives a code
-	// that was scanned then fewer points than it has; zero = none are gone.
+	// Since is the time before which scans were deleted from the scan log, so the replay computes too low a score for codes scanned
+	// before it; zero = no scans were deleted.
 	Since time.Time
 }
 
-// Counted is a ledger, with the position up to which it is counted.
+// Counted is a scan log with the position up to which its scans are counted.
 type Counted struct {
 	Log       scanlog.Log
 	Position  int64
-	Offset    int64     // the zone of days, in hours east of UTC
-	Forgotten time.Time // scans from before it may be gone
+	Offset    int64     // time zone that defines days, in hours east of UTC
+	Forgotten time.Time // time before which scans may have been deleted
 }
 
 // Crossed is a code whose score reached a threshold.
 type Crossed struct {
 	Index int64
-	At    time.Time // of the scan that did it
+	At    time.Time // time of the scan that reached the threshold
 	Score int64     // then
 }
 
 const (
-	// ReplayDays is the number of days that a replay examines.
+	// ReplayDays is the number of days that a replay covers.
 	ReplayDays = 90
-	// maxCrossed is the number of codes that a replay reports.
+	// maxCrossed is the maximum number of codes that a replay lists.
 	maxCrossed = 100
-	// replayedAtOnce is the number of codes that are replayed in one pass over the scan log, in about a hundred megabytes at most.
+	// replayedAtOnce is the number of codes that are replayed in one pass over the scan log, which needs at most about 100 MB of
+	// memory.
 	replayedAtOnce = 50_000
 )
 
-// Replay says for which codes of a batch a threshold would have raised alarms in the last days.
-// Only codes whose score is so high by now can have reached it; all their scans are read from the
-// ledger again. It changes nothing.
+// Replay reports the codes of a batch for which a threshold would have raised alarms in the last ReplayDays days. Only codes whose
+// current score reaches the threshold can have raised an alarm; all their scans are read again from the scan log. It changes
+// nothing.
 func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int64) (r Replay, err error) {
 	r = Replay{Threshold: threshold, To: b.Now()}
 	r.From = r.To.AddDate(0, 0, -ReplayDays)
@@ -96,7 +97,7 @@ func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int
 	return r, nil
 }
 
-// replay reads the scans of some codes again.
+// replay reads the scans of the given codes again.
 func (b *Book) replay(ctx context.Context, r *Replay, counted Counted, rows []Row, dismissed map[int64]bool) error {
 	codes, first := map[CodeName]*Scans{}, r.To
 	for _, row := range rows {

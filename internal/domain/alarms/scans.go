@@ -18,34 +18,32 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Scans summarises the scans of one code.
+// Scans holds the scan statistics of one code.
 type Scans struct {
 	CodeName
 	Scans   int64
-	FirstAt time.Time // of the scan that came first in the ledger
+	FirstAt time.Time // time of the first scan in the scan log
 	LastAt  time.Time // the latest
 	Users   hyperloglog.Users
-	// Networks and Regions are how many different ones there were; they stop
-	// at manyNetworks and manyRegions.
+	// Networks and Regions count the distinct networks and regions; they stop counting at manyNetworks and manyRegions.
 	Networks int
 	Regions  int
-	// Trips is the number of times that two users scanned the code in two places with too little time between them.
+	// Trips counts the cases in which two users scanned the code in two places with too little time to travel between them.
 	Trips int
-	Hours int // of the day in which it was scanned, 0 to 24
-	Days  int // on which it was scanned; stops at manyDays
-	// Erased is the number of its users whose data was erased.
+	Hours int // distinct hours of the day with scans, 0 to 24
+	Days  int // distinct days with scans; stops counting at manyDays
+	// Erased is the number of users of the code whose data was erased.
 	Erased int
-	// Where it was scanned, as far as that is known, manyRegions places at most; earlier scans, from when places were not
-	// kept, are missing.
+	// Where lists the known scan locations, at most manyRegions; scans from before locations were recorded are missing.
 	Where []Location
-	// DismissedAt is the time at which an alarm of the code was last dismissed; zero = never.
+	// DismissedAt is the time of the last dismissal of an alarm of the code; zero = never.
 	DismissedAt time.Time
-	// since summarises the scans after DismissedAt alone; nil = no alarm was dismissed.
+	// since holds the statistics of the scans after DismissedAt; nil = no alarm was dismissed.
 	since *Scans
 
 	networks, regions, days []uint32 // sorted
 	hours                   uint32
-	there                   place // of the last scan whose place is known
+	there                   place // place of the last scan with a known place
 	thereAt                 int64
 	thereBy                 uint32 // its user
 }
@@ -63,17 +61,18 @@ type place struct {
 	Lat, Lon float64
 }
 
-// Location is a place with the scans of a code that were there. Names are kept for ever.
+// Location is a place with the number of scans and networks seen there. Field names must never change, because old entries keep
+// them.
 type Location struct {
 	Region   string  `json:"p,omitempty"`
-	Known    bool    `json:"k,omitempty"` // the coordinates are, to a tenth of a degree
+	Known    bool    `json:"k,omitempty"` // true = the coordinates are known, to a tenth of a degree
 	Lat      float64 `json:"y,omitempty"`
 	Lon      float64 `json:"x,omitempty"`
 	Scans    int64   `json:"s"`
-	Networks int64   `json:"n,omitempty"` // that were first seen there
+	Networks int64   `json:"n,omitempty"` // number of networks that were first seen at this place
 }
 
-// been counts a scan at a place.
+// been counts a scan at the place loc.
 func (c *Scans) been(loc place, fresh int) {
 	tenth := func(degrees float64) float64 { return math.Round(10*degrees) / 10 }
 	loc.Lat, loc.Lon = tenth(loc.Lat), tenth(loc.Lon)
@@ -88,7 +87,8 @@ func (c *Scans) been(loc place, fresh int) {
 	c.Where[i].Networks += int64(fresh)
 }
 
-// codeState is the part of Scans that a row stores beside its columns. Names are kept for ever.
+// codeState is the JSON part of a stored Scans, for the values without a column. Field names must never change, because old entries
+// keep them.
 type codeState struct {
 	Users    string     `json:"u,omitempty"`
 	Networks string     `json:"n,omitempty"`
@@ -106,14 +106,14 @@ type codeState struct {
 	Where    []Location `json:"w,omitempty"`
 }
 
-// sinceState is the part of a row about the scans since an alarm was dismissed.
+// sinceState is the JSON part of a row that describes the scans since an alarm was dismissed.
 type sinceState struct {
-	From  int64 `json:"f"` // when that was, in milliseconds: another dismissal begins anew
+	From  int64 `json:"f"` // time of the dismissal in milliseconds; another dismissal resets the statistics
 	Scans int64 `json:"s"`
 	codeState
 }
 
-// row returns the stored form.
+// row returns the stored form of the statistics.
 func (c *Scans) row() Row {
 	row := Row{CodeName: c.CodeName, Scans: c.Scans, Users: c.Users.Count(), FirstAt: c.FirstAt, LastAt: c.LastAt,
 		Score: int64(c.Score()), State: stateText(c.state()), Dismissed: c.DismissedAt}
@@ -126,7 +126,7 @@ func (c *Scans) row() Row {
 func stateText(state any) string {
 	text, err := json.Marshal(state)
 	if err != nil {
-		panic(err) // texts and finite numbers
+		panic(err) // cannot fail: only strings and finite numbers
 	}
 	return string(text)
 }
@@ -145,7 +145,7 @@ func textUnlessEmpty(s *hyperloglog.Users) string {
 	return s.Encode()
 }
 
-// Read returns the inverse of row.
+// Read converts a stored row to Scans; it is the inverse of row.
 func Read(r Row) (*Scans, error) {
 	c := &Scans{CodeName: r.CodeName, Scans: r.Scans, FirstAt: r.FirstAt, LastAt: r.LastAt, DismissedAt: r.Dismissed}
 	var state codeState
@@ -187,8 +187,7 @@ func (c *Scans) setState(state codeState) (err error) {
 	return err
 }
 
-// judged returns the scans by which alarms are raised: all of the code, or those after its last alarm
-// was dismissed.
+// judged returns the statistics from which alarms are raised: those of all scans, or those after the last dismissal.
 func (c *Scans) judged() *Scans {
 	if c.since != nil {
 		return c.since
@@ -196,14 +195,13 @@ func (c *Scans) judged() *Scans {
 	return c
 }
 
-// AlarmScore returns the score by which alarms are raised: that of all scans, or of those after the last alarm was
-// dismissed.
+// AlarmScore returns the score from which alarms are raised: that of all scans, or of the scans after the last dismissal.
 func (c *Scans) AlarmScore() int { return c.judged().Score() }
 
-// canAlarm reports whether a scan comes after every dismissal, and so can raise an alarm.
+// canAlarm reports whether a scan is later than every dismissal, so that it can raise an alarm.
 func (c *Scans) canAlarm(e *scanlog.Event) bool { return c.since == nil || e.At.After(c.DismissedAt) }
 
-// replaceUser replaces a user by a number, in what is known of all scans and of those since a dismissal.
+// replaceUser replaces a user by a number, in the statistics of all scans and of the scans since a dismissal.
 func (c *Scans) replaceUser(user scanlog.UserHash, step uint64) (changed bool) {
 	if c.Users.Replace(user, step) {
 		c.Erased++
@@ -219,12 +217,13 @@ func (c *Scans) count() {
 	c.Networks, c.Regions, c.Days, c.Hours = len(c.networks), len(c.regions), len(c.days), bits.OnesCount32(c.hours)
 }
 
-// Places knows where a network is.
+// Places returns the location of a network.
 type Places interface {
 	Coordinates(netip.Addr) (lat, lon float64, ok bool)
 }
 
-// Add counts one more scan, in days of a zone so many hours east of UTC. The events come in the order of the log.
+// Add counts one more scan; offset is the time zone that defines days, in hours east of UTC. Add must be called with the events in
+// the order of the scan log.
 func (c *Scans) Add(e *scanlog.Event, offset int64, places Places) {
 	hour := timebucket.Hour(e.At)
 	loc := place{Region: e.Region}
@@ -258,8 +257,8 @@ func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc place) {
 	if loc.Region != "" || loc.Known {
 		c.been(loc, len(c.networks)-networks)
 		ms, step := e.At.UnixMilli(), uint32(hyperloglog.Number(e.User))
-		// Two users, because one user in two distant places means a wrong place: a carrier's
-		// gateway, a tunnel.
+		// Only scans by two different users count as a trip, because one user in two distant places indicates a wrong location, for
+		// example a carrier's gateway or a tunnel.
 		if c.thereAt != 0 && step != c.thereBy && tooFar(c.there, loc, max(ms-c.thereAt, c.thereAt-ms)) {
 			c.Trips++
 		}

@@ -8,27 +8,26 @@ import (
 	"time"
 )
 
-// Block is a row of the log: calls whose request ids are of one second.
+// Block is a row of the call log: calls whose request IDs contain the same second.
 type Block struct {
-	Second int64  // in their request ids
+	Second int64  // the second in the request IDs
 	Calls  int    // how many
-	Text   string // a JSON object and a newline for each, oldest first
-	Gone   int    // so many of the oldest are forgotten
-	Last   int64  // the number of the newest; 0 before it is written
+	Text   string // one JSON object and a newline per call, oldest first
+	Gone   int    // number of the oldest calls that are deleted logically
+	Last   int64  // number of the newest call; 0 before the block is written
 }
 
-// blockMost is the length in bytes at which the text of a block is complete and another one begins.
+// blockMost is the length in bytes at which the text of a block is complete and a new block begins.
 const blockMost = 256 << 10
 
-// usual is the length in bytes of most calls in a text.
+// usual is the typical length in bytes of a call in a block.
 const usual = 768
 
-// blocksOf puts calls into as few blocks as their request ids have seconds, and more
-// where the texts are long.
+// blocksOf groups calls into blocks: one per second, and more if the texts are long.
 func blocksOf(list []Call) []Block {
 	var blocks []Block
 	var texts [][]byte      // of each
-	open := map[int64]int{} // where the block of a second is that has room
+	open := map[int64]int{} // index of the block of a second that has room
 	for i := range list {
 		second := ridSecond(list[i].RID)
 		pos, ok := open[second]
@@ -47,8 +46,8 @@ func blocksOf(list []Call) []Block {
 	return blocks
 }
 
-// appendJSON appends a call as encoding/json writes it, at a third of the cost: that was
-// half of what the log took.
+// appendJSON appends the JSON of a call in the format of encoding/json at a third of the cost; encoding/json took half of the time
+// of the log.
 func (c *Call) appendJSON(b []byte) []byte {
 	b = appendText(append(b, `{"rid":`...), c.RID)
 	b = appendText(append(b, `,"account":`...), c.Account)
@@ -73,7 +72,7 @@ func (c *Call) appendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
-// appendNamed appends a text behind its name, or nothing where there is no text.
+// appendNamed appends a JSON field, or nothing if text is empty.
 func appendNamed(b []byte, name, text string) []byte {
 	if text == "" {
 		return b
@@ -81,7 +80,7 @@ func appendNamed(b []byte, name, text string) []byte {
 	return appendText(append(b, name...), text)
 }
 
-// appendText appends a text of valid UTF-8 as JSON.
+// appendText appends a valid UTF-8 string as a JSON string.
 func appendText(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0
@@ -104,8 +103,7 @@ func appendText(b []byte, s string) []byte {
 	return append(append(b, s[start:]...), '"')
 }
 
-// find returns the call with a request id, and false where the block has none that
-// is not forgotten.
+// find returns the call with the given request ID; ok is false if the block has no such call or the call is deleted.
 func (b Block) find(rid string) (c Call, ok bool, err error) {
 	n := 0
 	for line := range strings.Lines(b.Text) {
@@ -116,7 +114,7 @@ func (b Block) find(rid string) (c Call, ok bool, err error) {
 		if err := json.Unmarshal([]byte(line), &c); err != nil {
 			return Call{}, false, fmt.Errorf("reading the log of calls: %w", err)
 		}
-		if c.RID == rid { // else it is a call that asks for that one
+		if c.RID == rid { // otherwise the line is another call whose text contains this request ID
 			return c, true, nil
 		}
 	}

@@ -1,10 +1,9 @@
-// Package apiusage knows what accounts do with the wire: how many calls a day they
-// made to each interface and how many are left, how often they cleared these
-// counts, what they deviated in, and the log of calls that a request id is looked up
-// in. It knows neither what a call means nor how it is read.
+// Package apiusage records the use of the platform API by accounts: the number of calls per day and API path and the remaining
+// quota, the resets of these counts, the deviations, and the call log, which is searched by request ID. Package apiusage is
+// independent of the meaning of a call and of the parsing of requests.
 //
-// Counts and log are kept in memory and written in groups, so that no answer
-// waits for a write: see Window for what a crash may cost.
+// Counts and log entries are buffered in memory and written in groups, so that no response waits for a write; Window describes the
+// possible loss in a crash.
 package apiusage
 
 import (
@@ -20,70 +19,67 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
-// Window is the interval at which counts and logged calls are written. A process that is killed loses what came after its last
-// write: at most the calls of this long and of the one write that was under way. A process that stops in order loses nothing.
+// Window is the interval at which counts and logged calls are written to the store. A process that is killed loses the calls since
+// its last write: at most those of one Window and of one write in progress. A process that shuts down normally loses nothing.
 const Window = time.Second
 
 // Store is the persistence interface of Book.
 type Store interface {
-	// UpdateCalls runs f in one transaction. It may run f again after a conflict,
-	// so f must not keep state between runs.
+	// UpdateCalls runs f in one transaction. UpdateOutbox may run f again after a conflict, so f must not keep state between runs.
 	UpdateCalls(ctx context.Context, f func(Tx) error) error
-	// ViewCalls runs f on a consistent state that f does not change.
+	// ViewCalls runs f on a consistent snapshot; f must not write.
 	ViewCalls(ctx context.Context, f func(Tx) error) error
 }
 
-// ErrNoCall is returned for a request id that is not in the log.
+// ErrNoCall is returned for a request ID that is not in the call log.
 var ErrNoCall = errors.New("calls: no such call")
 
-// Tx is one transaction on counts and the log.
+// Tx is one transaction on call counts and the call log.
 type Tx interface {
-	// Count returns how often something was counted on a day.
+	// Count returns the value of a daily counter of an account.
 	Count(ctx context.Context, appid, what string, day int64) (int, error)
-	// AddCounts counts n times more and returns the new number.
+	// AddCounts adds n to a daily counter of an account and returns the new value.
 	AddCounts(ctx context.Context, appid, what string, day int64, n int) (int, error)
-	// ClearCount makes a number 0.
+	// ClearCount sets a daily counter of an account to 0.
 	ClearCount(ctx context.Context, appid, what string, day int64) error
-	// ForgetCounts removes the counts of the days before one.
+	// ForgetCounts deletes the counts of days before the given day.
 	ForgetCounts(ctx context.Context, before int64) error
 
-	// Calls returns the blocks of a second, without those of which all is forgotten.
+	// Calls returns the blocks of a second, except blocks whose calls are all deleted.
 	Calls(ctx context.Context, second int64) ([]Block, error)
-	// NewestCalls returns at most limit blocks with calls of a smaller number than before,
-	// 0 = of any, the newest first.
+	// NewestCalls returns at most limit blocks that contain calls with a number below before (0 = any), newest first.
 	NewestCalls(ctx context.Context, before int64, limit int) ([]Block, error)
-	// AddCalls appends to the log and returns the number of the newest call.
+	// AddCalls appends blocks to the call log and returns the number of the newest call.
 	AddCalls(ctx context.Context, blocks []Block) (newest int64, err error)
-	// ForgetCalls forgets calls with a number up to upTo, and blocks of before a
-	// second. Of these it removes at most limit of each, oldest first.
+	// ForgetCalls deletes calls with a number up to upTo, and blocks from before a second. ForgetCalls deletes at most limit rows
+	// for each of the two conditions, oldest first.
 	ForgetCalls(ctx context.Context, upTo, second int64, limit int) error
 
-	// AddDeviations counts deviations on, in their order.
+	// AddDeviations increments the counts of deviations, in the order of the list.
 	AddDeviations(ctx context.Context, list []Deviation) error
-	// Deviations lists those of an account, "" = of all, by account, endpoint and behaviour.
+	// Deviations lists the deviations of an account ("" = all accounts), sorted by account, endpoint and behaviour.
 	Deviations(ctx context.Context, account string, limit int) ([]Deviation, error)
-	// ForgetDeviations removes those of an account, "" = all.
+	// ForgetDeviations deletes the deviations of an account; "" = all accounts.
 	ForgetDeviations(ctx context.Context, account string) error
 }
 
-// Book counts the calls of this process and keeps its part of the log. Its
-// zero value with the fields set is ready; Run writes what it holds.
+// Book counts the API calls of this process and buffers its part of the call log. A zero Book with its fields set is ready to use;
+// Run writes the buffered data.
 type Book struct {
 	Store    Store
 	Settings *settings.Live
-	// Now is the server's clock, by whose days and months calls are counted.
+	// Now returns the server's time, which defines the days and months of call counts.
 	Now func() time.Time
-	// ClockBelieved reports whether what is old by Now may be removed; nil = always.
+	// ClockBelieved reports whether Now is reliable enough to delete old rows; nil = always.
 	ClockBelieved func() bool
 	Log           *slog.Logger
-	// Exact are the interfaces whose calls their own transactions count, with
-	// their limits.
+	// Exact maps each API path whose calls are counted by their own transactions to the limit of the path.
 	Exact map[string]func(settings.Settings) int
-	// Interfaces are the paths that a clear sets to 0.
+	// Interfaces lists the API paths whose counts a quota reset sets to 0.
 	Interfaces []string
-	// Alone says that no other process counts calls in the same store.
+	// Alone reports that no other process counts calls in the same store.
 	Alone bool
-	// Minutes counts calls of a minute.
+	// Minutes counts calls per minute.
 	Minutes Minutes
 
 	meter      meter
@@ -92,8 +88,8 @@ type Book struct {
 	strangers  anonymous
 }
 
-// Run writes every Window, and sooner when much is waiting, until ctx ends. Calls
-// that are left then are for Flush.
+// Run writes buffered data every Window, and sooner when much is waiting, until ctx is done. Calls that are still buffered after
+// Run ends must be written by Flush.
 func (b *Book) Run(ctx context.Context) {
 	tick := time.NewTicker(Window)
 	defer tick.Stop()
@@ -111,7 +107,7 @@ func (b *Book) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if (err != nil) != failing { // one line when it begins, one when it ends
+		if (err != nil) != failing { // one log line when a failure begins, one when it ends
 			failing = err != nil
 			if failing {
 				b.Log.WarnContext(ctx, "counts of calls and the log of calls cannot be written; they wait in memory", "error", err)
@@ -120,7 +116,7 @@ func (b *Book) Run(ctx context.Context) {
 			}
 		}
 		if failing {
-			// A full queue must not make this a busy loop.
+			// A full queue must not cause a busy loop.
 			select {
 			case <-ctx.Done():
 				return
@@ -130,10 +126,10 @@ func (b *Book) Run(ctx context.Context) {
 	}
 }
 
-// mayForget reports whether what is old may be removed.
+// mayForget reports whether old rows may be deleted.
 func (b *Book) mayForget() bool { return b.ClockBelieved == nil || b.ClockBelieved() }
 
-// Flush writes everything that was counted and logged before it was called.
+// Flush writes everything that was counted and logged before Flush was called.
 func (b *Book) Flush(ctx context.Context) error {
 	if err := b.flushCounts(ctx); err != nil {
 		return fmt.Errorf("writing the counts of calls: %w", err)
@@ -144,8 +140,8 @@ func (b *Book) Flush(ctx context.Context) error {
 	return b.flushDeviations(ctx)
 }
 
-// ResetAccounts runs f, which empties accounts in the store, while nothing is written, and forgets what is in memory of
-// these. What was called before is in the store by then.
+// ResetAccounts runs f, which deletes the data of accounts in the store, while writes are paused, and discards the buffered data of
+// the accounts. Calls made before ResetAccounts are in the store when f runs.
 func (b *Book) ResetAccounts(ctx context.Context, appids []string, f func() error) error {
 	if err := b.Flush(ctx); err != nil {
 		return err
@@ -169,8 +165,7 @@ func (b *Book) ResetAccounts(ctx context.Context, appids []string, f func() erro
 	return nil
 }
 
-// Reset runs f, which empties the store, while nothing is written, and forgets
-// what is in memory (the emulator's reset).
+// Reset runs f, which empties the store, while writes are paused, and discards all buffered data (used by the emulator's reset).
 func (b *Book) Reset(f func() error) error {
 	b.meter.writing.Lock()
 	defer b.meter.writing.Unlock()
@@ -189,7 +184,7 @@ func (b *Book) Reset(f func() error) error {
 	return nil
 }
 
-// waker wakes one who waits and never blocks who pokes.
+// waker wakes a waiting goroutine and never blocks the caller of wake.
 type waker struct {
 	once sync.Once
 	c    chan struct{}

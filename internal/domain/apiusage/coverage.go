@@ -12,15 +12,16 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Trial is something that the platform does to every program sooner or later, and how it is made to happen here.
+// Trial is a condition that every client of the platform meets sooner or later, with the command that triggers the condition on
+// this server.
 type Trial struct {
-	Code *errcode.Code // what is answered; OK = the call is answered as if nothing were
-	Row  behaviour.Row // the behaviour; None where there is only the number
-	// calls are those that it happens to: paths, or beginnings that end in *.
+	Code *errcode.Code // the error code that the call returns; OK = the call succeeds normally
+	Row  behaviour.Row // the behaviour; None = the condition is identified only by the error code
+	// calls lists the calls to which the trial applies: paths, or prefixes that end in *.
 	calls string
-	// spared are those of them that it does not happen to.
+	// spared lists the paths in calls to which the trial does not apply.
 	spared string
-	// command makes it happen, with {path} of such a call and {appid} of its caller.
+	// command is the command that triggers the trial; {path} is the path of such a call and {appid} its caller.
 	command string
 }
 
@@ -34,7 +35,7 @@ const (
 	bySecret  = "/cgi-bin/token /cgi-bin/stable_token /cgi-bin/component/* /cgi-bin/clear_quota/v2 /sns/* /cgi-bin/showqrcode"
 )
 
-// trials are the conditions that a program has to tolerate, in the order of the report.
+// trials lists the conditions that a client must tolerate, in the order of the report.
 var trials = []Trial{
 	{Code: errcode.SystemError, calls: everyPath, command: injectOnce},
 	{Code: errcode.InvalidCredential, Row: behaviour.CallerTokenReplaced, calls: everyPath, spared: bySecret,
@@ -53,7 +54,7 @@ var trials = []Trial{
 
 const injectOnce = "qrjump fault add {path} --errcode={errcode} --times 1"
 
-// Says describes the trial: the behaviour, or the condition for the number.
+// Says describes the trial: the behaviour, or the condition that causes the error code.
 func (t Trial) Says() (english, chinese string) {
 	text := t.Code.Meaning()
 	if t.Row != behaviour.NoRow {
@@ -62,12 +63,12 @@ func (t Trial) Says() (english, chinese string) {
 	return text.English(), text.Chinese()
 }
 
-// happensTo reports whether it can happen to a call.
+// happensTo reports whether the trial applies to calls of path.
 func (t Trial) happensTo(path string) bool {
 	return matchesPath(t.calls, path) && !matchesPath(t.spared, path)
 }
 
-// matchesPath reports whether a path is one of several, or begins as one of them that ends in *.
+// matchesPath reports whether path equals one of the paths or starts with a prefix that ends in *.
 func matchesPath(paths, path string) bool {
 	return slices.ContainsFunc(strings.Fields(paths), func(name string) bool {
 		family, isMany := strings.CutSuffix(name, "*")
@@ -75,8 +76,8 @@ func matchesPath(paths, path string) bool {
 	})
 }
 
-// met reports whether it happened to a call. A fault answers in its place; a link waits where the call does not note
-// that it took effect at once; the other refusals of a ticket have the same number.
+// met reports whether the trial occurred in a call. A fault replaces the response; a link waits if the call does not note that the
+// link took effect at once; other ticket errors share the error code.
 func (t Trial) met(c Call) bool {
 	noted := slices.Contains(c.Behaviours, t.Row.String())
 	switch t.Row {
@@ -88,20 +89,20 @@ func (t Trial) met(c Call) bool {
 	return c.ErrCode == t.Code.Number
 }
 
-// Covered says of a trial whether it happened to calls of a program.
+// Covered reports whether a trial occurred in the calls of a client.
 type Covered struct {
 	Trial
-	Calls   int    // how many calls it can happen to
-	Times   int    // to how many it happened
-	Last    string // the request id of the newest of these
-	Command string // what makes it happen
+	Calls   int    // number of calls to which the trial applies
+	Times   int    // Number of calls in which the behaviour occurred.
+	Last    string // Request ID of the newest call in which the behaviour occurred.
+	Command string // The command that makes the behaviour occur.
 }
 
-// Met reports whether it happened.
+// Met reports whether the trial occurred in at least one call.
 func (c Covered) Met() bool { return c.Times > 0 }
 
-// anonymous are the calls of this process that were refused before it was known whose they were: none of them is in the
-// log. The zero value is ready.
+// anonymous counts the calls of this process that were rejected before the caller was identified: such calls are absent from the
+// call log. The zero value is ready to use.
 type anonymous struct {
 	mu   sync.Mutex
 	seen map[stranger]*strange
@@ -123,10 +124,11 @@ func (s *anonymous) forget() {
 	s.seen = nil
 }
 
-// beforeKnown are the numbers of these calls; a fault answers the latter two before a secret is checked.
+// beforeKnown lists the error codes of rejected unidentified calls; an injected fault can return the last two before the secret is
+// checked.
 var beforeKnown = []int{errcode.InvalidCredential.Number, errcode.TokenExpired.Number, errcode.InvalidIP.Number, errcode.ComponentIP.Number}
 
-// RefuseToken counts a call of an endpoint whose token or address was refused with a number.
+// RefuseToken counts a call of path whose token or IP address was rejected with the error code.
 func (b *Book) RefuseToken(path string, code *errcode.Code, rid string) {
 	if !slices.Contains(beforeKnown, code.Number) {
 		return
@@ -144,9 +146,9 @@ func (b *Book) RefuseToken(path string, code *errcode.Code, rid string) {
 	s.times, s.last = s.times+1, rid
 }
 
-// Coverage reports, for each trial, the calls of an account that met it, or of all accounts if account is "". It examines a bounded
-// number of logged calls, and includes those with a refused token, whose account is unknown. What can happen to none of these calls
-// is left out.
+// Coverage reports, for each trial, the calls of an account in which the trial occurred; account "" = all accounts. Coverage
+// examines a limited number of logged calls, and includes calls with a rejected token, whose account is unknown. Trials that apply
+// to none of these calls are omitted.
 func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searched, error) {
 	all, countses := make([]Covered, len(trials)), make([]map[string]int, len(trials))
 	callers := map[string]string{} // by path
@@ -190,7 +192,7 @@ func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searche
 	return list, looked, err
 }
 
-// mostOften returns the path that was called most often, the first of several by its name.
+// mostOften returns the path with the most calls; among equals, the first in alphabetical order.
 func mostOften(calls map[string]int) (path string) {
 	for name, n := range calls {
 		if path == "" || n > calls[path] || n == calls[path] && name < path {

@@ -12,10 +12,10 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 )
 
-// Deviation is an action of an account at an endpoint that the platform may mind: a row of package behaviour, its count, and its
-// first and last call.
+// Deviation counts an action of an account at an endpoint that the Weixin platform may reject: a row of package behaviour, its
+// count, and its first and last call.
 type Deviation struct {
-	Account   string // "" = a caller that showed no token and no secret
+	Account   string // "" = a caller without a token or secret
 	Endpoint  string
 	Behaviour string // the row's id
 	Times     int64
@@ -25,31 +25,33 @@ type Deviation struct {
 	LastAt    time.Time
 }
 
-// add counts what came after it.
+// add adds the count of a later deviation of the same kind.
 func (d *Deviation) add(laterDeviation Deviation) {
 	d.Times += laterDeviation.Times
 	d.LastRID, d.LastAt = laterDeviation.LastRID, laterDeviation.LastAt
 }
 
 const (
-	// deviationsMax is the maximum number of different deviations that wait to be written; beyond it, new ones are not counted.
+	// deviationsMax is the maximum number of distinct deviations that wait to be written; beyond it, new kinds of deviations are
+	// not counted.
 	deviationsMax = 10_000
 	// ListedDeviations is the maximum number of deviations in a list.
 	ListedDeviations = 10_000
 )
 
-// deviations holds those that are not written yet. Its zero value is ready.
+// deviations holds the deviations that are not written to the store yet. The zero value of Minutes is ready to use.
 type deviations struct {
-	writing sync.Mutex // held by the one who moves them to the store, or removes them there
+	writing sync.Mutex // held while deviations are moved to the store or deleted there
 
-	mu      sync.Mutex // guards what follows; never held while the store works
+	mu      sync.Mutex // guards the following fields; never held during a store operation
 	waiting map[deviating]*Deviation
-	noted   int64 // since the start or the last reset
+	noted   int64 // number of deviations since the start or the last reset
 	kinds   map[behaviour.Row]struct{}
-	once    map[string]struct{} // whose missing list was told
+	once    map[string]struct{} // accounts whose missing allowlist was already reported
 }
 
-// FirstNotice reports whether nothing was told yet of what is told once an account, such as a missing list of addresses.
+// FirstNotice reports whether this is its first call for the account; the caller uses the result to limit warnings, such as a
+// missing IP allowlist, to one per account.
 func (b *Book) FirstNotice(account string) bool {
 	d := &b.deviations
 	d.mu.Lock()
@@ -82,8 +84,8 @@ func (d *deviations) forgetOf(appids []string) {
 	maps.DeleteFunc(d.once, func(account string, _ struct{}) bool { return slices.Contains(appids, account) })
 }
 
-// Deviate counts what a call deviated in by its notes. One that deviated in nothing
-// costs a look at the notes, one that did what was counted since the last write no memory.
+// Deviate counts the deviations in the notes of a call. A call without deviations costs one look at its notes, and repeated
+// deviations since the last write allocate no memory.
 func (b *Book) Deviate(account, endpoint, rid string, t time.Time, notes *behaviour.Notes) {
 	if !notes.Deviates() {
 		return
@@ -110,7 +112,7 @@ func (b *Book) Deviate(account, endpoint, rid string, t time.Time, notes *behavi
 	})
 }
 
-// Deviated returns the number of deviations that this process noted since its start or the last reset, and the number of distinct
+// Deviated returns the number of deviations that this process counted since its start or the last reset, and the number of distinct
 // behaviours.
 func (b *Book) Deviated() (times int64, behaviours int) {
 	b.deviations.mu.Lock()
@@ -118,9 +120,8 @@ func (b *Book) Deviated() (times int64, behaviours int) {
 	return b.deviations.noted, len(b.deviations.kinds)
 }
 
-// Deviations lists the deviations of an account, or of all where account is "", by
-// account, endpoint and behaviour: those of this process up to now, those of others
-// as of their last write. At most ListedDeviations.
+// Deviations lists the deviations of an account ("" = all accounts), sorted by account, endpoint and behaviour: those of this
+// process up to now, those of other processes as of their last write. At most ListedDeviations.
 func (b *Book) Deviations(ctx context.Context, account string) (list []Deviation, err error) {
 	if err := b.flushDeviations(ctx); err != nil {
 		return nil, err
@@ -132,7 +133,7 @@ func (b *Book) Deviations(ctx context.Context, account string) (list []Deviation
 	return list, err
 }
 
-// ForgetDeviations removes the deviations of an account, or all where account is "".
+// ForgetDeviations deletes the deviations of an account; "" = all accounts.
 func (b *Book) ForgetDeviations(ctx context.Context, account string) error {
 	d := &b.deviations
 	d.writing.Lock()
@@ -163,7 +164,7 @@ func (b *Book) flushDeviations(ctx context.Context) error {
 	for _, deviation := range taken {
 		list = append(list, *deviation)
 	}
-	// One order for all processes, so that none waits for another in a circle.
+	// All processes write in the same order, which prevents deadlocks.
 	slices.SortFunc(list, func(a, b Deviation) int {
 		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.Behaviour, b.Behaviour))
 	})
@@ -173,7 +174,7 @@ func (b *Book) flushDeviations(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for key, laterDeviation := range d.waiting { // those that came meanwhile
+	for key, laterDeviation := range d.waiting { // deviations that were counted in the meantime
 		if oldDeviation := taken[key]; oldDeviation != nil {
 			oldDeviation.add(*laterDeviation)
 		} else if len(taken) < deviationsMax {

@@ -16,12 +16,12 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Call is one call as it is kept: nothing in it lets anybody in. Nodes of several
-// versions read each other's, so a field keeps its name and its meaning.
+// Call is one entry of the call log; it contains no secrets. Nodes of different versions read each other's entries, so a JSON field
+// never changes its name or meaning.
 type Call struct {
 	RID        string        `json:"rid"`
 	Account    string        `json:"account"`     // who made it
-	OccurredAt time.Time     `json:"occurred_at"` // whole milliseconds are kept
+	OccurredAt time.Time     `json:"occurred_at"` // stored in whole milliseconds
 	Took       time.Duration `json:"took"`        // likewise
 	Path       string        `json:"path"`
 	Query      string        `json:"query,omitempty"`
@@ -29,29 +29,30 @@ type Call struct {
 	Response   string        `json:"response,omitempty"`
 	ClientIP   string        `json:"ip,omitempty"`
 	ErrCode    int           `json:"errcode,omitempty"`
-	Detail     string        `json:"detail,omitempty"` // what exactly was wrong
-	// Behaviours are the ids of the rows that decided, see package behaviour.
+	Detail     string        `json:"detail,omitempty"` // Detail is the exact error.
+	// Behaviours lists the IDs of the behaviours that decided the call, see package behaviour.
 	Behaviours []string `json:"behaviours,omitempty"`
 }
 
 const (
-	// Kept is the retention of logged calls. Contract: rules 3.1.
+	// Kept is the retention period of logged calls. Contract: rules 3.1.
 	Kept = 7 * 24 * time.Hour
-	// MaxText is the number of bytes of a body that are kept.
+	// MaxText is the number of bytes of a body that are stored.
 	MaxText = 4 << 10
-	// waitingMax is the capacity of the queue of calls, waitingMany the length at which it is flushed before the end of the Window.
+	// waitingMax is the capacity of the queue of calls; waitingMany is the length at which the queue is written before the end of
+	// the Window.
 	waitingMax  = 10_000
 	waitingMany = waitingMax / 4
 )
 
-// queue holds the calls that are not written yet.
+// queue holds the calls that are not written to the store yet.
 type queue struct {
-	writing sync.Mutex // held by the one who writes
-	taken   []Call     // room for what is being written
+	writing sync.Mutex // held by the goroutine that writes
+	taken   []Call     // buffer for the calls that are being written
 
-	mu      sync.Mutex // guards what follows; never held while the store works
+	mu      sync.Mutex // guards the following fields; never held during a store operation
 	waiting []Call     // oldest first
-	first   int64      // the number of waiting[0]
+	first   int64      // the sequence number of waiting[0]
 	dropped int64
 	nudge   waker
 }
@@ -65,15 +66,15 @@ func (q *queue) forget() {
 	q.waiting = nil
 }
 
-// removeOldest removes the n oldest.
+// removeOldest removes the n oldest calls from the queue.
 func (q *queue) removeOldest(n int) {
 	clear(q.waiting[:n])
 	q.waiting = q.waiting[n:]
 	q.first += int64(n)
 }
 
-// Record puts a call on its way into the log. It never waits: when the store is
-// slower than the calls, the oldest that wait are dropped and counted.
+// Record queues a call for the call log. Record never blocks: if the store is slower than the calls, the oldest waiting calls are
+// dropped and counted.
 func (b *Book) Record(c Call) {
 	if b.Settings.Get().CallLogMaxRows == 0 {
 		return
@@ -82,7 +83,7 @@ func (b *Book) Record(c Call) {
 		*text = storable(*text)
 	}
 	c.OccurredAt, c.Took = c.OccurredAt.UTC().Truncate(time.Millisecond), c.Took.Truncate(time.Millisecond)
-	if c.OccurredAt.Year() > 9999 { // by an emulator's clock; no JSON has it
+	if c.OccurredAt.Year() > 9999 { // possible with an emulated clock, but JSON cannot represent such a time
 		c.OccurredAt = time.Time{}
 	}
 	q := &b.calls
@@ -98,8 +99,7 @@ func (b *Book) Record(c Call) {
 	}
 }
 
-// storable cuts a text and takes out what a database refuses: one call must not
-// keep the others from being written.
+// storable truncates a text and removes characters that a database rejects, so that one call cannot prevent the writing of others.
 func storable(s string) string {
 	if len(s) > MaxText {
 		s = s[:MaxText] + "…"
@@ -110,7 +110,7 @@ func storable(s string) string {
 	return strings.ReplaceAll(s, "\x00", "\uFFFD")
 }
 
-// Dropped returns the number of calls that this process could not write.
+// Dropped returns the number of calls that this process dropped without writing them.
 func (b *Book) Dropped() int64 {
 	b.calls.mu.Lock()
 	defer b.calls.mu.Unlock()
@@ -124,10 +124,10 @@ func (b *Book) Waiting() int {
 	return len(b.calls.waiting)
 }
 
-// forgetMore is the number of blocks that are removed beyond the number of new ones.
+// forgetMore is the number of blocks that are deleted in addition to the number of new blocks.
 const forgetMore = 100
 
-// flushCalls writes all calls that wait, in one transaction.
+// flushCalls writes all waiting calls in one transaction.
 func (b *Book) flushCalls(ctx context.Context) error {
 	q := &b.calls
 	q.writing.Lock()
@@ -151,8 +151,8 @@ func (b *Book) flushCalls(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// More than came in, so that a smaller bound is reached in the end, and
-		// not so much that others wait long.
+		// More blocks are deleted than were added, so that a reduced limit is reached eventually; few enough that other
+		// transactions do not wait long.
 		return tx.ForgetCalls(ctx, newest-int64(rows), oldest, len(blocks)+forgetMore)
 	})
 	if err != nil {
@@ -160,8 +160,8 @@ func (b *Book) flushCalls(ctx context.Context) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	// Some may have been dropped meanwhile. What is left moves to the front, so that
-	// the next find room.
+	// Some calls may have been dropped in the meantime. The remaining calls move to the front of the buffer, to make room for new
+	// calls.
 	written := int(max(0, end-q.first))
 	left := copy(q.waiting, q.waiting[written:])
 	clear(q.waiting[left:])
@@ -169,12 +169,11 @@ func (b *Book) flushCalls(ctx context.Context) error {
 	return nil
 }
 
-// Look returns a call to the operator; ErrNoCall.
+// Look returns a call to the operator, or ErrNoCall.
 func (b *Book) Look(ctx context.Context, rid string) (Call, error) { return b.find(ctx, rid) }
 
-// Find returns a call to the account that made it: 76002 for a text that is no
-// request id, 76004 for one that is older than seven days, 76001 for one that
-// is not in the log, 76003 for another account's. Contract: rules 3.1.
+// Find returns a call to the account that made it: it returns 76002 for a malformed request ID, 76004 for a request ID older than
+// seven days, 76001 for a call that is not in the log, and 76003 for another account's call. Contract: rules 3.1.
 func (b *Book) Find(ctx context.Context, account, rid string) (Call, error) {
 	t, ok := ridTime(rid)
 	if !ok {
@@ -197,8 +196,7 @@ func (b *Book) Find(ctx context.Context, account, rid string) (Call, error) {
 	return c, nil
 }
 
-// find looks among what waits, then in the store: a call that leaves the first
-// is in the second.
+// find searches the queue first and then the store, because calls move from the queue to the store.
 func (b *Book) find(ctx context.Context, rid string) (Call, error) {
 	b.calls.mu.Lock()
 	i := slices.IndexFunc(b.calls.waiting, func(c Call) bool { return c.RID == rid })
@@ -224,8 +222,7 @@ func (b *Book) find(ctx context.Context, rid string) (Call, error) {
 	return c, err
 }
 
-// ridSecond returns the second that a request id begins with, 0 for another text.
-// Contract: rules 0.
+// ridSecond returns the second that a request ID starts with, 0 for any other text. Contract: rules 0.
 func ridSecond(rid string) int64 {
 	t, ok := ridTime(rid)
 	if !ok {
@@ -234,7 +231,7 @@ func ridSecond(rid string) int64 {
 	return t.Unix()
 }
 
-// ridTime returns the second in a request id; ok is false for another text.
+// ridTime returns the time in a request ID; ok is false for any other text.
 func ridTime(rid string) (t time.Time, ok bool) {
 	if len(rid) != 26 {
 		return time.Time{}, false

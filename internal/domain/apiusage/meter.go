@@ -11,25 +11,26 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// PerDay is the default daily limit of an account's calls to an interface. Contract: rules 3.1 (the live sample).
+// PerDay is the default daily limit of calls of an account to one API path. Contract: rules 3.1 (a sample of a real response).
 const PerDay = 500_000
 
-// remembered is the retention of a count in days: more than a month, because the clears of a month are stored under its first day.
+// remembered is the retention of a count in days: more than a month, because the quota resets of a month are stored under its first
+// day.
 const remembered = 62
 
 // batch is the number of rows written in one transaction.
 const batch = 1000
 
-// meter holds the calls that are not written yet.
+// meter holds the call counts that are not written to the store yet.
 type meter struct {
-	// writing is held by who moves counts between memory and store, and shared
-	// by who adds up both: no call is seen twice or not at all.
+	// writing is locked to move counts from memory to the store, and read-locked to add up both, so that each call is counted
+	// exactly once.
 	writing sync.RWMutex
 
-	mu     sync.Mutex // guards what follows; never held while the store works
+	mu     sync.Mutex // guards the following fields; never held during a store operation
 	counts map[key]*count
-	dirty  map[key]struct{} // those with calls that are not written
-	day    int64            // of the latest tidying
+	dirty  map[key]struct{} // keys with counts that are not written yet
+	day    int64            // day of the last deletion of old counts
 }
 
 type key struct {
@@ -37,10 +38,10 @@ type key struct {
 	day         int64
 }
 
-// count is one account's calls to one interface on one day.
+// count is the number of calls of one account to one API path on one day.
 type count struct {
-	stored  int // in the store, all processes together, as of the last look
-	pending int // made here since then
+	stored  int // count in the store, of all processes, when it was last read
+	pending int // calls of this process since then
 }
 
 func (m *meter) counter(k key) *count {
@@ -55,8 +56,8 @@ func (m *meter) counter(k key) *count {
 	return c
 }
 
-// doubt forgets what the store has of the counts, where a change of them failed that may have happened nevertheless. Calls
-// that are not written yet are only here: with them the store says anew what it has.
+// doubt discards the cached store values of counts after a failed write, because the failed transaction may have committed. Calls
+// that are not written yet exist only in memory: for such counts the store value is read again.
 func (m *meter) doubt() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -76,7 +77,7 @@ func (m *meter) forgetOf(appids []string) {
 	maps.DeleteFunc(m.dirty, func(k key, _ struct{}) bool { return slices.Contains(appids, k.appid) })
 }
 
-// Limit returns the daily limit of an account's calls to an interface.
+// Limit returns the daily limit of an account's calls to an API path.
 func (b *Book) Limit(path string) int {
 	s := b.Settings.Get()
 	if limit, ok := b.Exact[path]; ok {
@@ -88,9 +89,8 @@ func (b *Book) Limit(path string) int {
 	return PerDay
 }
 
-// Spend counts one call of an account to an interface; 45009 when the day's are
-// used up, and such a call counts for nothing. It reads the store at the first
-// call of a day and before it refuses one: another process may have cleared.
+// Spend counts one call of an account to an API path; above the daily limit Spend returns 45009 and does not count the call. Spend
+// reads the store at the first call of a day and before it rejects a call, because another process may have reset the count.
 func (b *Book) Spend(ctx context.Context, appid, path string) error {
 	if _, ok := b.Exact[path]; ok {
 		return nil
@@ -120,7 +120,7 @@ func (b *Book) Spend(ctx context.Context, appid, path string) error {
 	}
 }
 
-// look reads what all processes have written and adds what this one has not.
+// look returns the count in the store plus the calls that this process has not written yet.
 func (b *Book) look(ctx context.Context, k key) (int, error) {
 	m := &b.meter
 	m.writing.RLock()
@@ -140,13 +140,13 @@ func (b *Book) look(ctx context.Context, k key) (int, error) {
 	return stored + c.pending, nil
 }
 
-// Quota is an account's limit and use of an interface today.
+// Quota is an account's daily limit for an API path and the number of calls today.
 type Quota struct {
 	Limit, Used int
 }
 
-// Quota counts the calls of all processes, those of the others as of their last
-// write. A process that is alone has counted all that there are.
+// Quota counts the calls of all processes; calls of other processes are included as of their last write. A process that is alone on
+// its store has counted all calls itself.
 func (b *Book) Quota(ctx context.Context, appid, path string) (q Quota, err error) {
 	k := key{appid, path, b.Settings.Get().Day(b.Now())}
 	q.Limit = b.Limit(path)
@@ -179,7 +179,7 @@ type delta struct {
 	n int
 }
 
-// flushSome writes one batch and reports whether there is more.
+// flushSome writes one batch and reports whether more counts are waiting.
 func (b *Book) flushSome(ctx context.Context) (hasMore bool, err error) {
 	m := &b.meter
 	m.writing.Lock()
@@ -226,8 +226,8 @@ func (b *Book) flushSome(ctx context.Context) (hasMore bool, err error) {
 	return len(deltas) == batch, nil
 }
 
-// deltas returns the calls to write, in one order for all processes, so that none
-// waits for another in a circle; tidy is the day if it is a new one.
+// deltas returns the counts to write, in the same order in all processes, which prevents deadlocks; tidy is the current day if old
+// counts have not been deleted on this day yet.
 func (b *Book) deltas() (deltas []delta, tidy int64) {
 	m := &b.meter
 	today := b.Settings.Get().Day(b.Now())
@@ -248,15 +248,15 @@ func (b *Book) deltas() (deltas []delta, tidy int64) {
 	return deltas, tidy
 }
 
-// ClearsPerMonth is the number of times per calendar month that an account's counts may be cleared, all ways together. Contract:
-// rules 3.1.
+// ClearsPerMonth is the maximum number of quota resets of an account per calendar month, over all kinds of reset. Contract: rules
+// 3.1.
 const ClearsPerMonth = 10
 
-// clears is the name under which the clears of a month are counted, at its first day.
+// clears is the counter name for the quota resets of a month, stored under the month's first day.
 const clears = "clears of the month"
 
-// Clear sets an account's counts of today to 0, of one interface or, where path
-// is "", of all. 48006 above ten a calendar month; only a success counts.
+// Clear resets today's counts of an account, for one API path or, if path is "", for all paths. It returns 48006 above ten resets
+// per calendar month; only successful resets count.
 func (b *Book) Clear(ctx context.Context, appid, path string) error {
 	paths := b.Interfaces
 	if path != "" {
@@ -264,7 +264,7 @@ func (b *Book) Clear(ctx context.Context, appid, path string) error {
 	}
 	s, now, m := b.Settings.Get(), b.Now(), &b.meter
 	today, month := s.Day(now), s.Day(s.MonthStart(now))
-	// A call that was counted before the clear must not be written after it.
+	// A call that was counted before the reset must not be written after it.
 	m.writing.Lock()
 	defer m.writing.Unlock()
 	err := b.Store.UpdateCalls(ctx, func(tx Tx) error {

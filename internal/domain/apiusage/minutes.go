@@ -8,17 +8,16 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/ratelimit"
 )
 
-// Minutes counts the calls of a key in the minute that it is. Its zero value is ready.
+// Minutes counts the calls of a key in the current minute. The zero value of Minutes is ready to use.
 type Minutes struct {
-	// Shared counts a call of a key over all nodes and reports whether it is one of at
-	// most limit; nil = there is one node.
+	// Shared counts a call of a key over all nodes and reports whether the count is within limit; nil = there is only one node.
 	Shared func(ctx context.Context, key string, limit int) (bool, error)
 
 	here ratelimit.FixedWindow[string] // of this node
 }
 
-// Allow counts a call and reports whether it is within the limit of its minute. A refused call is not counted, and once a key has
-// used up its minute on this node, the other nodes are not asked.
+// Allow counts a call and reports whether the count of its minute is within limit. A rejected call is not counted, and after a key
+// has used up its minute on this node, the other nodes are not contacted.
 func (m *Minutes) Allow(ctx context.Context, key string, limit int, now time.Time) (bool, error) {
 	if !m.here.Allow(key, limit, now) {
 		return false, nil
@@ -29,5 +28,5 @@ func (m *Minutes) Allow(ctx context.Context, key string, limit int, now time.Tim
 	return m.Shared(ctx, fmt.Sprintf("minute %d: %s", now.Unix()/60, key), limit)
 }
 
-// Forget forgets what this node counted.
+// Forget discards the counts of this node.
 func (m *Minutes) Forget() { m.here.Forget() }

@@ -11,40 +11,38 @@ import (
 	"time"
 )
 
-// Search chooses calls of the log. Its zero value chooses all.
+// Search selects calls of the call log. The zero value of Search selects all calls.
 type Search struct {
 	Account, Path string // "" = any
 	RID           string // "" = any
 	ErrCode       int    // 0 = any
-	Failed        bool   // only calls that were answered with another number than 0
-	Before        int64  // only calls with a smaller number; 0 = from the newest on
+	Failed        bool   // Failed selects only calls with an errcode other than 0.
+	Before        int64  // only calls with a smaller number; 0 = start from the newest
 	After         int64  // only calls with a greater number
 }
 
-// Searched describes the part of the log that was examined for an answer.
+// Searched describes the part of the log that was searched.
 type Searched struct {
 	Calls int       // how many
-	Since time.Time // the second in which the oldest came; zero where there was none
+	Since time.Time // the second of the oldest searched call; zero = no call was searched
 	Until time.Time // likewise the newest
-	Next  int64     // the Before by which an answer goes on with older ones; 0 = there are none
-	// Newest is the number of the newest that was looked at, the After of later ones; 0 = there was none. Numbers are given
-	// in the order of commits, so none with a smaller number comes later.
+	Next  int64     // the Before value that continues the search with older calls; 0 = no older calls
+	// Newest is the number of the newest searched call, to be used as After to find later calls; 0 = no call was searched. Numbers
+	// are assigned in commit order, so a call with a smaller number cannot appear later.
 	Newest int64
 }
 
-// An answer looks at so much at most: a search that finds nothing must not read seven
-// days at once.
+// One search reads a limited amount, because a search without results must not read seven days of calls at once.
 const (
 	searchedBlocks = 2000
-	searchedBytes  = 8 << 20 // and one step more
-	// searchedStep is the maximum number of blocks that are read together; the first steps are smaller.
+	searchedBytes  = 8 << 20 // plus one more step
+	// searchedStep is the maximum number of blocks that are read in one step; the first steps are smaller.
 	searchedStep = 32
 )
 
-// List returns at most limit calls of the log, the newest first: in the order in which
-// nodes wrote them, which is that of their times but for a Window. It may return fewer,
-// or none, where Searched.Next says that older ones were not looked at. What this
-// process has not written yet it writes first; other nodes may be a Window behind.
+// List returns at most limit calls of the log, newest first, in the order in which nodes wrote them, which can differ from the
+// order of their times by up to a Window. List may return fewer calls, or none, if Searched.Next shows that older calls were not
+// searched. List first writes the waiting calls of this process; calls of other nodes may be missing for up to a Window.
 func (b *Book) List(ctx context.Context, s Search, limit int) ([]Call, Searched, error) {
 	if s.RID != "" {
 		return b.listOne(ctx, s)
@@ -57,7 +55,7 @@ func (b *Book) List(ctx context.Context, s Search, limit int) ([]Call, Searched,
 	return found, looked, err
 }
 
-// listOne returns the list where the request id is said, which says where to look.
+// listOne returns the list for a search by request ID, which contains the second to search.
 func (b *Book) listOne(ctx context.Context, s Search) ([]Call, Searched, error) {
 	c, err := b.find(ctx, s.RID)
 	switch {
@@ -73,16 +71,15 @@ func (b *Book) listOne(ctx context.Context, s Search) ([]Call, Searched, error) 
 	return []Call{c}, looked, nil
 }
 
-// Failure is an errcode other than 0 that calls of one endpoint received.
+// Failure is a group of calls of one endpoint that returned the same error code other than 0.
 type Failure struct {
 	Path    string
 	ErrCode int
 	Times   int
-	Last    Call // the newest of them
+	Last    Call // the newest call of the group
 }
 
-// Failures groups the calls that failed by endpoint and number, the most frequent first,
-// of as many calls as one answer looks at.
+// Failures groups the failed calls by endpoint and error code, the most frequent first; it searches a limited number of calls.
 func (b *Book) Failures(ctx context.Context, s Search) ([]Failure, Searched, error) {
 	type kind struct {
 		path    string
@@ -105,8 +102,7 @@ func (b *Book) Failures(ctx context.Context, s Search) ([]Failure, Searched, err
 	return list, looked, err
 }
 
-// search gives take what s wants, newest first, until take says that it is enough or so
-// much was read that another answer shall go on.
+// search passes matching calls to take, newest first, until take returns false or the amount to read per search is reached.
 func (b *Book) search(ctx context.Context, s Search, take func(Call) (hasMore bool)) (looked Searched, err error) {
 	if s.Before == 0 {
 		if err := b.flushCalls(ctx); err != nil {
@@ -136,7 +132,7 @@ func (b *Book) search(ctx context.Context, s Search, take func(Call) (hasMore bo
 				}
 				prev, looked.Newest = n, max(looked.Newest, n)
 				looked.see(block.Second)
-				if lines[i] == "\n" || !hint.in(lines[i]) { // the line of an account that was reset is empty
+				if lines[i] == "\n" || !hint.in(lines[i]) { // the line of a call is empty after its account was reset
 					continue
 				}
 				var c Call
@@ -160,7 +156,7 @@ func (b *Book) search(ctx context.Context, s Search, take func(Call) (hasMore bo
 	}
 }
 
-// see notes that a call of a second was looked at.
+// see records that a call of the given second was searched.
 func (l *Searched) see(second int64) {
 	t := time.Unix(second, 0).UTC()
 	if l.Calls == 0 || t.Before(l.Since) {
@@ -172,13 +168,13 @@ func (l *Searched) see(second int64) {
 	l.Calls++
 }
 
-// wants reports whether a call is one that is looked for.
+// wants reports whether a call matches the search.
 func (s Search) wants(c Call) bool {
 	return (s.Account == "" || c.Account == s.Account) && (s.Path == "" || c.Path == s.Path) &&
 		(s.ErrCode == 0 || c.ErrCode == s.ErrCode) && (!s.Failed || c.ErrCode != 0)
 }
 
-// hint are texts without which a line is none that is looked for: most need not be read as JSON.
+// hint lists texts that every matching line contains, so that most lines need no JSON parsing.
 type hint []string
 
 func (s Search) hint() hint {
@@ -188,7 +184,7 @@ func (s Search) hint() hint {
 		if err != nil {
 			panic(fmt.Errorf("a text or a number: %w", err))
 		}
-		if !strings.Contains(string(text), `\`) { // else there are several ways to write it
+		if !strings.Contains(string(text), `\`) { // otherwise JSON allows several spellings of the text
 			texts = append(texts, `"`+name+`":`+string(text))
 		}
 	}

@@ -1,5 +1,5 @@
-// Package auditlog stores and verifies the log of changes and answers questions about past states, such as the page that a link
-// opened at a moment.
+// Package auditlog stores and verifies the audit log and reconstructs past states, such as the page that a link opened at a past
+// time.
 package auditlog
 
 import (
@@ -12,12 +12,12 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Kinds are the kinds of changed objects, in the order of display. Names are kept for ever.
+// Kinds lists the kinds of changed objects, in display order. Field names must never change, because old entries keep them.
 var Kinds = []string{"rule", "account", "appearance", "link", "tokens", "component", "grant", "domain", "qrcode", "batch", "codes",
 	"serials", "package", "gs1", "scan_key", "webhook", "alarm", "scans", "person", "admin_key", "meta", "seed", "export", "drill", "keys",
 	"reset", "emptied", "chain", "numbers", "import"}
 
-// Entry is one change.
+// Entry is one entry of the audit log.
 type Entry struct {
 	Seq        int64           `json:"seq"`
 	OccurredAt time.Time       `json:"occurred_at"`
@@ -33,34 +33,34 @@ type Entry struct {
 
 // Query selects entries.
 type Query struct {
-	After  int64  // oldest first: only later ones
-	Before int64  // newest first: only earlier ones; 0 = all
+	After  int64  // only later entries, oldest first
+	Before int64  // only earlier entries, newest first; 0 = all
 	Newest bool   // newest first
 	Kind   string // "" = any
-	Key    string // "" = any; needs a Kind
+	Key    string // "" = any; requires Kind
 	Actor  string // "" = any
 	Limit  int
 }
 
-// Checked is the result of verifying the log.
+// Checked is the result of verifying the audit log.
 type Checked struct {
 	Changes int64  `json:"changes" doc:"how many were verified"`
 	First   int64  `json:"first" doc:"number of the first; 0 = there is none"`
 	Seq     int64  `json:"seq" doc:"number of the last"`
 	Hash    string `json:"hash" doc:"of the last: noted elsewhere, it proves later that nothing before it was altered"`
 	Fault   *Fault `json:"fault,omitempty" doc:"left out: everything fits"`
-	// Orphans are not part of the log: they are what is stored now.
+	// Orphans are not part of the audit log: they belong to the currently stored state.
 	Orphans []Orphan `json:"orphans" doc:"what belongs to accounts that do not exist, at most 1000; empty: nothing does"`
 }
 
-// Orphan is a group of objects of an account that does not exist; they reserve its prefixes and codes.
+// Orphan is a group of objects whose account does not exist; orphans still reserve the account's prefixes and codes.
 type Orphan struct {
 	Account string `json:"account"`
 	Kind    string `json:"kind" doc:"rules, rules_that_open_it, links, gs1_keys, applications or active_codes"`
 	Count   int    `json:"count"`
 }
 
-// Fault is the first thing that does not fit.
+// Fault is the first inconsistency that the verification found.
 type Fault struct {
 	Seq  int64  `json:"seq,omitempty" doc:"the change that does not fit; left out: see what"`
 	Text string `json:"error"`
@@ -73,33 +73,31 @@ func (f Fault) Error() string {
 	return fmt.Sprintf("change %d: %s", f.Seq, f.Text)
 }
 
-// Name names a thing that changes.
+// Name identifies an object whose changes are logged.
 type Name struct{ Kind, Key string }
 
-// AsOf is the state of an account at a moment.
+// AsOf is the state of an account at a past time.
 type AsOf struct {
 	Account accounts.Account // without its secrets
 	Known   bool             // it existed
-	Seq     int64            // the change that made it so; 0 = none is on record
+	Seq     int64            // number of the change that led to this state; 0 = no change is logged
 }
 
-// Store is the log of changes.
+// Store is the persistence interface of the audit log.
 type Store interface {
 	Entries(ctx context.Context, q Query) ([]Entry, error)
-	// Note adds an entry for what leaves none by itself, such as an export. No
-	// secret may be in the detail.
+	// Note adds an entry for an action that changes no stored object, such as an export. The detail must not contain secrets.
 	Note(ctx context.Context, kind, key, did string, detail any) error
-	// VerifyChanges reads the whole log; a Fault is no error.
+	// VerifyChanges reads the whole audit log; a Fault is part of the result, not an error.
 	VerifyChanges(ctx context.Context) (Checked, error)
-	// Orphans lists rules, links, GS1 keys, applications and, of the codes that are active by the Mini Program that they open, those
-	// whose account does not exist.
+	// Orphans lists rules, links, GS1 keys and applications whose account does not exist, and the active codes (given in active by
+	// the Mini Program that they open) whose Mini Program does not exist.
 	Orphans(ctx context.Context, active map[string]int) ([]Orphan, error)
-	// RulesThen returns the last change of each key up to a moment.
+	// RulesThen returns the last change of each key up to a point in time.
 	RulesThen(ctx context.Context, keys []string, at time.Time) ([]rules.Change, error)
-	// AccountThen returns an account at a moment, LinkedThen a link.
+	// AccountThen returns an account at a point in time; LinkedThen does the same for a link.
 	AccountThen(ctx context.Context, appid string, at time.Time) (AsOf, error)
 	LinkedThen(ctx context.Context, service, miniProgram string, at time.Time) (bool, error)
-	// ChangesAfter lists at most limit changes of the things that are named,
-	// dated after a moment, oldest first.
+	// ChangesAfter lists at most limit changes of the named objects after a point in time, oldest first.
 	ChangesAfter(ctx context.Context, of []Name, at time.Time, limit int) ([]Entry, error)
 }

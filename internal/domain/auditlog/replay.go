@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// The page that a link opens, in one line.
+// The outcome is the page that a link opens, as one line of text.
 type outcome string
 
 func outcomeOf(d scan.Decision) outcome {
@@ -24,7 +24,7 @@ func outcomeOf(d scan.Decision) outcome {
 	return outcome(fmt.Sprintf("%s %s %s %s", d.Action, d.AppID, d.Matched.Prefix, pageOf(d.Path)))
 }
 
-// pageOf returns a path as the rule has it, without the link and the time that a scan adds.
+// pageOf returns a path as written in the rule, without the query parameters for link and time that a scan appends.
 func pageOf(path string) string {
 	if i := max(strings.LastIndex(path, "?q="), strings.LastIndex(path, "&q=")); i >= 0 {
 		return path[:i]
@@ -32,7 +32,7 @@ func pageOf(path string) string {
 	return path
 }
 
-// OutcomeChange is a changed outcome of some scans.
+// OutcomeChange is a group of scans whose outcome changes in the same way.
 type OutcomeChange struct {
 	Before   string   `json:"before" doc:"what they open now: the action, the Mini Program, the rule and the page"`
 	After    string   `json:"after" doc:"what they would open"`
@@ -40,7 +40,7 @@ type OutcomeChange struct {
 	Examples []string `json:"examples" doc:"links of them"`
 }
 
-// Replayed is the result of a replay: the effect that a plan would have had on the scans of the last days.
+// Replayed is the result of a replay: the effect that a plan would have had on the scans of a past period.
 type Replayed struct {
 	Since     time.Time       `json:"since"`
 	Scans     int64           `json:"scans" doc:"of links, in that time"`
@@ -55,26 +55,27 @@ type Replayed struct {
 const (
 	turnsShown    = 100
 	examplesShown = 3
-	// MostReplayed bounds the scans that one replay reads.
+	// MostReplayed is the maximum number of scans that one replay reads.
 	MostReplayed = 20_000_000
 	// linksKnown is the number of links whose outcome a replay caches.
 	linksKnown = 50_000
 )
 
-// endOfTime is later than any scan, also one of a node whose clock was wrong.
+// endOfTime is later than any scan, including scans of a node with a wrong clock.
 var endOfTime = time.Date(9999, time.December, 31, 0, 0, 0, 0, time.UTC)
 
-// Question is the request for a replay.
+// Question holds the parameters of a replay.
 type Question struct {
 	Plan  map[string]*rules.Rule
 	Since time.Time
-	Most  int64 // how many scans are read, at most MostReplayed
-	// Owners are those who may know what comes of scans of their rules alone; none = of all.
+	Most  int64 // maximum number of scans to read, at most MostReplayed
+	// Owners limits the result to scans of rules of these accounts; empty = all accounts.
 	Owners []string
 }
 
-// way returns the page that a link opens and would open, as far as the asker may know it, with the owner of the rule that opens or,
-// without one, of the rule that would. The zero turn is another's affair.
+// way returns the page that a link opens now and the page that it would open, limited to what the owners of the request may see.
+// The owner of a scan is that of the current rule or, without a current rule, of the planned rule. way returns the zero turn for a
+// scan of another owner's rules.
 func (q Question) way(oldDecision, newDecision scan.Decision) turn {
 	known := turn{outcomeOf(oldDecision), outcomeOf(newDecision)}
 	if len(q.Owners) == 0 {
@@ -91,18 +92,17 @@ func (q Question) way(oldDecision, newDecision scan.Decision) turn {
 
 type turn struct{ before, after outcome }
 
-// Replay asks what a plan would have done to the scans of a log since a moment:
-// each of its links is decided by the rules as they are and by the rules as
-// they would be.
+// Replay simulates the effect of a plan on the logged scans since a point in time: each scanned link is resolved with the current
+// rules and with the planned rules.
 func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q Question) (Replayed, error) {
 	since, read := q.Since, int64(0)
 	done := Replayed{Since: since, Anonymous: true, Changes: []OutcomeChange{}}
-	live.Codes = nil // the log has no texts of codes
+	live.Codes = nil // the scan log does not contain the texts of codes
 	finder := scan.Overlay{Under: live.Finder, Rules: q.Plan}
 	pastResolver := live
 	pastResolver.Finder = finder
 	turns := map[turn]*OutcomeChange{}
-	// Without a particular user the outcome depends on the link alone, and most scans are of few links.
+	// Without a user the outcome depends only on the link, and most scans are of few links, so outcomes are cached by link.
 	known := map[string]turn{}
 	for e, err := range log.ListRange(ctx, 0, since, endOfTime) {
 		if err != nil {
@@ -127,7 +127,7 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q Question
 			}
 			known[e.Text] = way
 		}
-		if way == (turn{}) { // no planned rule has to do with it
+		if way == (turn{}) { // no planned rule can match the link, or its rule belongs to another owner
 			continue
 		}
 		done.Examined++
@@ -151,7 +151,7 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q Question
 		done.Changes = append(done.Changes, *t)
 	}
 	done.Changes = done.Changes[:min(len(done.Changes), turnsShown)]
-	if len(q.Owners) > 0 { // how much others are scanned is theirs to know
+	if len(q.Owners) > 0 { // the number of other accounts' scans is confidential
 		done.Scans = done.Examined
 	}
 	return done, nil

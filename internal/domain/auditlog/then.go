@@ -12,24 +12,23 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// PointInTime answers what a text opened at a past moment. It makes again only what
-// the answer needs: the rules that can match the text, the accounts behind
-// them, one code.
+// PointInTime resolves a scanned text as of a past time. PointInTime reconstructs only the necessary state: the rules that can
+// match the text, their accounts, and one code.
 type PointInTime struct {
 	Store Store
-	Codes *codes.Service // nil = this server has no codes
+	Codes *codes.Service // nil = this server has no unique codes
 }
 
-// Answer is the page that a text opened at a moment, with the state that decided it.
+// Answer is the page that a text opened at a past time, with the state that decided the result.
 type Answer struct {
 	scan.Decision
-	Names []Name // the things whose changes can change the answer
+	Names []Name // objects whose changes can change the result
 }
 
-// Resolve decides a scan as it was decided at req.At: with the last change of
-// each thing that is dated up to then. It has no effect.
+// Resolve resolves a scan as of req.At, from the last change of each object up to that time. decide has no side effects.
 func (t PointInTime) Resolve(ctx context.Context, req scan.Request) (Answer, error) {
-	p := &pastState{ctx: ctx, store: t.Store, at: req.At, found: map[string]*rules.Rule{}, accounts: map[string]AsOf{}, links: map[string]bool{}}
+	p := &pastState{ctx: ctx, store: t.Store, at: req.At, found: map[string]*rules.Rule{}, accounts: map[string]AsOf{},
+		links: map[string]bool{}}
 	if link, ok := rules.ParseLink(req.Text); ok && rules.PlainText(req.Text) {
 		if err := p.rules(link.Ends()); err != nil {
 			return Answer{}, err
@@ -46,7 +45,7 @@ func (t PointInTime) Resolve(ctx context.Context, req scan.Request) (Answer, err
 	return Answer{d, p.names}, nil
 }
 
-// pastState holds the loaded parts of the state at a moment.
+// pastState holds the loaded parts of the state at a past time.
 type pastState struct {
 	ctx      context.Context
 	store    Store
@@ -58,8 +57,8 @@ type pastState struct {
 	err      error // the first
 }
 
-// rules finds the rules with one of the keys. A test link lies below its rule's
-// prefix, so a rule that lists the text is among them.
+// rules loads the rules with the given keys. A test link lies below its rule's prefix, so a rule that lists the text as a test link
+// has one of the keys.
 func (p *pastState) rules(keys []string) error {
 	changes, err := p.store.RulesThen(p.ctx, keys, p.at)
 	if err != nil {

@@ -7,37 +7,37 @@ import (
 	"sync/atomic"
 )
 
-// ErrMoved is the store's: what Unchanged named changed meanwhile, and nothing of the
-// transaction was stored.
+// ErrMoved is returned by the store if an object named in a Precondition was changed in the meantime; the transaction is rolled
+// back.
 var ErrMoved = errors.New("history: what was looked at changed meanwhile")
 
 // Precondition is a condition that a transaction checks before it commits a change.
 type Precondition struct {
-	Since int64  // the number of the last change that the caller may have seen
-	Of    []Name // Key "" = everything of the Kind; Kind "" = whatever has the Key
+	Since int64  // number of the last change that the caller has seen
+	Of    []Name // Key "" = all objects of the Kind; Kind "" = objects of any kind with the Key
 	met   atomic.Bool
 }
 
-// Names reports whether a change of a thing is one of those that are not expected.
+// Names reports whether the precondition covers the changed object.
 func (e *Precondition) Names(changed Name) bool {
 	return slices.ContainsFunc(e.Of, func(n Name) bool {
 		return (n.Kind == "" || n.Kind == changed.Kind) && (n.Key == "" || n.Key == changed.Key)
 	})
 }
 
-// Met says that a transaction which held the expectation is committed: what the same
-// call changes afterwards follows from its own change.
+// Met marks the precondition as checked by a committed transaction; further changes by the same request are not checked against it,
+// since they follow from its own change.
 func (e *Precondition) Met() { e.met.Store(true) }
 
 type expectationKey struct{}
 
-// WithPrecondition lets the first change that is made with the context happen only if none of
-// these things changed after a change of the log; else it fails with ErrMoved.
+// WithPrecondition returns a context in which the first change fails with ErrMoved if any of the named objects changed after change
+// number start.
 func WithPrecondition(ctx context.Context, start int64, names ...Name) context.Context {
 	return context.WithValue(ctx, expectationKey{}, &Precondition{Since: start, Of: names})
 }
 
-// PreconditionFromContext returns the last precondition that Unchanged set; nil = none, or it was met.
+// PreconditionFromContext returns the precondition that WithPrecondition set last; nil = none, or already met.
 func PreconditionFromContext(ctx context.Context) *Precondition {
 	e, _ := ctx.Value(expectationKey{}).(*Precondition)
 	if e == nil || e.met.Load() {

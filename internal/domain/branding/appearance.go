@@ -1,5 +1,4 @@
-// Package branding knows how an account looks on the pages that buyers see: its
-// logo, its colour, its link for help and what it says itself.
+// Package branding stores the appearance of an account on public pages: logo, colour, help link and texts.
 package branding
 
 import (
@@ -16,19 +15,19 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Appearance is the branding of one account; the zero value has none.
+// Appearance is the branding of one account; the zero value means no branding.
 type Appearance struct {
 	AppID  string
-	Accent Colour // ground of the page's button
-	Help   string // an https address; "" = none
-	// OpenAtOnce sends a browser to the account's url_scheme without a page; else the page of
-	// a link has a button that opens it.
+	Accent Colour // background of the button on the page
+	Help   string // https URL of the help page; "" = none
+	// OpenAtOnce redirects a browser to the account's url_scheme without a page; otherwise the landing page of a link shows a
+	// button that opens it.
 	OpenAtOnce bool
 	Texts      map[Language]Texts
 	Logo       Logo
 }
 
-// Language is one of those that pages speak.
+// Language is a language of the public pages.
 type Language string
 
 // The languages.
@@ -37,36 +36,36 @@ const (
 	Chinese Language = "zh"
 )
 
-// Texts are an account's texts in one language. Each may be "".
+// Texts holds an account's texts in one language. Each of the texts may be "".
 type Texts struct {
-	App     string `json:"app,omitempty"`     // what its users call the app that scans
-	Landing string `json:"landing,omitempty"` // on the page of a link
-	Code    string `json:"code,omitempty"`    // below the verdict on a code
+	App     string `json:"app,omitempty"`     // the name of the scanning app, as the account's users know it
+	Landing string `json:"landing,omitempty"` // shown on the landing page of a link
+	Code    string `json:"code,omitempty"`    // shown below the result for a code
 }
 
-// Logo is a picture that was taken in; Hash "" = none.
+// Logo is a validated and stored picture; Hash "" = none.
 type Logo struct {
-	Hash          string // of the PNG: 64 hexadecimal digits
+	Hash          string // hash of the PNG: 64 hexadecimal digits
 	Width, Height int    // in pixels
 	Bytes         int
 }
 
 const (
-	// MaxApp and MaxText are how long texts may be, in characters.
+	// MaxApp and MaxText are the maximum lengths of texts in characters.
 	MaxApp  = 40
 	MaxText = 300
-	// MaxHelp is the maximum length in bytes of the link for help.
+	// MaxHelp is the maximum length in bytes of the help URL.
 	MaxHelp = 512
 )
 
-// ErrNone is the store's: the account has no appearance of its own.
+// ErrNone is returned by the store if the account has no appearance.
 var ErrNone = errors.New("appearance: the account has none")
 
 func invalidf(format string, args ...any) error {
 	return accounts.Invalid(fmt.Sprintf(format, args...))
 }
 
-// Validate says which field cannot be, in one line.
+// Validate returns a one-line error that names the first invalid field.
 func (a Appearance) Validate() error {
 	if err := a.Accent.validate(); err != nil {
 		return err
@@ -91,7 +90,7 @@ func (a Appearance) Validate() error {
 	return nil
 }
 
-// validHelp accepts https alone: a page that warns of forgeries must not link to a page that can be tampered with, and must not run
+// validHelp accepts only https URLs: a page that warns of forgeries must not link to a page that can be tampered with, nor execute
 // anything.
 func validHelp(address string) error {
 	if address == "" {
@@ -105,8 +104,8 @@ func validHelp(address string) error {
 	return nil
 }
 
-// plain reports whether a text has at most so many characters, all of which show:
-// neither controls nor marks that turn the direction of what follows them.
+// plain reports whether text has at most limit characters, all visible: no control characters and no characters that change the
+// text direction.
 func plain(text string, limit int) bool {
 	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= limit && !slices.ContainsFunc([]rune(text), func(r rune) bool {
 		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
@@ -115,10 +114,10 @@ func plain(text string, limit int) bool {
 
 var hash = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// LogoPath is the path of a logo on every host that has pages.
+// LogoPath is the URL path prefix of logos on every host with public pages.
 const LogoPath = "/qrjump/logo/"
 
-// Path returns the path at which browsers fetch the logo; "" = there is none.
+// Path returns the URL path of the logo; "" = no logo.
 func (l Logo) Path() string {
 	if l.Hash == "" {
 		return ""
@@ -126,7 +125,7 @@ func (l Logo) Path() string {
 	return LogoPath + l.Hash + ".png"
 }
 
-// HashOfPath returns the hash in the path of a logo; false for a path that is none.
+// HashOfPath returns the hash in the URL path of a logo; ok is false for any other path.
 func HashOfPath(path string) (string, bool) {
 	rest, is := strings.CutPrefix(path, LogoPath)
 	name, png := strings.CutSuffix(rest, ".png")
@@ -135,22 +134,22 @@ func HashOfPath(path string) (string, bool) {
 
 // Store keeps appearances.
 type Store interface {
-	// UpdateAppearances runs f in one transaction, and again after a conflict.
+	// UpdateAppearances runs f in one transaction, and runs f again after a conflict.
 	UpdateAppearances(ctx context.Context, f func(Tx) error) error
-	// ViewAppearances runs f on a consistent state that f does not change.
+	// ViewAppearances runs f on a consistent snapshot; f must not write.
 	ViewAppearances(ctx context.Context, f func(Tx) error) error
 }
 
-// Tx is one transaction.
+// Tx is one database transaction on people, keys, sessions and links.
 type Tx interface {
-	// LockAccount makes other writers that lock the same AppID wait.
+	// LockAccount blocks other transactions that lock the same AppID.
 	LockAccount(ctx context.Context, appid string) error
-	// Account returns accounts.ErrNoAccount where there is none.
+	// Account returns an account, or accounts.ErrNoAccount if the account does not exist.
 	Account(ctx context.Context, appid string) (accounts.Account, error)
-	// Appearance returns ErrNone where the account has none.
+	// Appearance returns the appearance of an account, or ErrNone.
 	Appearance(ctx context.Context, appid string) (Appearance, error)
-	// Logo returns the PNG of a hash, ErrNone where no account has it.
+	// Logo returns the PNG with the given hash, or ErrNone if no account uses it.
 	Logo(ctx context.Context, hash string) ([]byte, error)
-	// PutAppearance stores it with the logo's PNG, which is nil where Logo is empty.
+	// PutAppearance stores an appearance with the PNG of its logo; png is nil if Logo is empty.
 	PutAppearance(ctx context.Context, a Appearance, png []byte) error
 }

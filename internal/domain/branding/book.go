@@ -10,38 +10,36 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/semaphore"
 )
 
-// Book is the appearances of all accounts: it changes them, and keeps those that pages
-// asked for in memory, so that a page asks no database.
+// Book stores the appearances of all accounts and caches the appearances that pages use, so that most pages need no database query.
 type Book struct {
 	Store Store
 	Log   *slog.Logger
-	// RealNow is the clock of how long a fault of the store is remembered.
+	// RealNow returns the time that limits the caching of store errors.
 	RealNow func() time.Time
 
 	decoding semaphore.Semaphore
 
 	mu    sync.Mutex
-	era   uint64 // of what is kept: what was read in an earlier one is not
+	era   uint64 // generation of the cache: results read in an earlier generation are not cached
 	known map[string]kept
 	logos map[string][]byte
 }
 
-// kept is the cached state of one account.
+// kept is the cached appearance of one account.
 type kept struct {
 	Appearance
-	until time.Time // zero = until it changes
+	until time.Time // zero = valid until it changes
 }
 
 const (
-	// mostKnown and mostLogos are how many are kept: 4 and 12 MiB of the largest.
+	// mostKnown and mostLogos are the maximum numbers of cached appearances and logos: at most 4 MiB and 12 MiB.
 	mostKnown, mostLogos = 1024, 256
-	// patience is the time that a page waits for the store, and faulty the time for which the store is not asked again after it
-	// failed.
+	// patience is the timeout of a page's store query; faulty is the time for which the store is not queried again after an error.
 	patience, faulty = 2 * time.Second, 5 * time.Second
 )
 
-// Get returns the appearance of an account as the store has it, with its logo as PNG:
-// accounts.ErrNoAccount, and the zero value for one that has none.
+// Get returns the stored appearance of an account and its logo as PNG. It returns accounts.ErrNoAccount if the account does not
+// exist, and the zero value for an account without an appearance.
 func (b *Book) Get(ctx context.Context, appid string) (a Appearance, png []byte, err error) {
 	err = b.Store.ViewAppearances(ctx, func(tx Tx) error {
 		if _, err := tx.Account(ctx, appid); err != nil {
@@ -56,13 +54,13 @@ func (b *Book) Get(ctx context.Context, appid string) (a Appearance, png []byte,
 	return a, png, err
 }
 
-// NewLogo is a change of a logo.
+// NewLogo describes a change of a logo.
 type NewLogo struct {
-	File   []byte // as uploaded; empty = the logo stays
+	File   []byte // uploaded file; empty = the logo is unchanged
 	Remove bool
 }
 
-// Put makes an account look like this, but for its logo. accounts.ErrNoAccount,
+// Put stores the appearance of an account; logo describes the change of its logo. Put returns accounts.ErrNoAccount or
 // accounts.Invalid.
 func (b *Book) Put(ctx context.Context, a Appearance, logo NewLogo) error {
 	if err := a.Validate(); err != nil {
@@ -112,19 +110,20 @@ func orNone(a Appearance, err error) (Appearance, error) {
 	return a, err
 }
 
-// Forget makes the next page ask the store how an account looks; "" = every account.
+// Forget removes the appearance of an account from the cache; "" = all accounts.
 func (b *Book) Forget(appid string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.era++
 	if appid == "" {
-		b.known, b.logos = nil, nil // an import brings other pictures, a reset none
+		b.known, b.logos = nil, nil // after an import or a reset the logos may differ too
 		return
 	}
 	delete(b.known, appid)
 }
 
-// Lookup returns the branding of an account for a page: from memory, and without branding while the store does not answer.
+// Lookup returns the appearance of an account for a page: from the cache if possible, and without branding while the store does not
+// respond.
 func (b *Book) Lookup(ctx context.Context, appid string) Appearance {
 	now := b.RealNow()
 	b.mu.Lock()
@@ -141,7 +140,7 @@ func (b *Book) Lookup(ctx context.Context, appid string) Appearance {
 		return err
 	})
 	if ctx.Err() != nil {
-		return Appearance{} // the caller has gone
+		return Appearance{} // the client has disconnected
 	}
 	if have.until = (time.Time{}); err != nil {
 		b.Log.WarnContext(ctx, "how an account looks could not be read; its pages show nothing of it", "account", appid, "error", err)
@@ -158,7 +157,7 @@ func (b *Book) Lookup(ctx context.Context, appid string) Appearance {
 	return have.Appearance
 }
 
-// Kept returns the PNG of a logo that a page showed; false where the store has to be asked.
+// Kept returns the PNG of a logo from the cache; ok is false if it must be read from the store.
 func (b *Book) Kept(hash string) ([]byte, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -166,8 +165,7 @@ func (b *Book) Kept(hash string) ([]byte, bool) {
 	return file, ok
 }
 
-// Read returns the PNG of a logo from the store, which is kept from then on; ErrNone where no
-// account has it.
+// Read returns the PNG of a logo from the store and caches it; it returns ErrNone if no account uses the hash.
 func (b *Book) Read(ctx context.Context, hash string) (file []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -180,7 +178,7 @@ func (b *Book) Read(ctx context.Context, hash string) (file []byte, err error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	// The content of a hash is never another, so an old one does no harm.
+	// The content for a hash never changes, so an outdated cache entry is harmless.
 	if b.logos == nil || len(b.logos) >= mostLogos {
 		b.logos = map[string][]byte{}
 	}

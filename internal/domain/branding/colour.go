@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// Colour is #rrggbb in lower case; "" = the pages' own.
+// Colour is a colour #rrggbb in lower case; "" = the default of the pages.
 type Colour string
 
 var colour = regexp.MustCompile(`^#[0-9a-f]{6}$`)
@@ -18,8 +18,8 @@ func (c Colour) validate() error {
 	return nil
 }
 
-// On returns the colour of text on this ground: white or black, whichever has more
-// contrast. That is 4.58 at least on any ground, and WCAG 2.2 AA wants 4.5.
+// On returns the colour of text on background c: white or black, whichever has the higher contrast. The contrast is at least 4.58
+// on any background; WCAG 2.2 AA requires 4.5.
 func (c Colour) On() Colour {
 	if c.luminance() > math.Sqrt(1.05*0.05)-0.05 {
 		return "#000000"
@@ -27,18 +27,18 @@ func (c Colour) On() Colour {
 	return "#ffffff"
 }
 
-// Contrast returns the ratio of WCAG 2.2 between two colours, from 1 to 21.
+// Contrast returns the WCAG 2.2 contrast ratio of two colours, from 1 to 21.
 func (c Colour) Contrast(item Colour) float64 {
 	a, b := c.luminance(), item.luminance()
 	return (max(a, b) + 0.05) / (min(a, b) + 0.05)
 }
 
-// luminance returns the relative luminance of WCAG 2.2.
+// luminance returns the relative luminance as defined by WCAG 2.2.
 func (c Colour) luminance() (sum float64) {
 	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
 		n, err := strconv.ParseUint(string(c[1+2*i:3+2*i]), 16, 8)
 		if err != nil {
-			return 0 // Validate lets none such through
+			return 0 // unreachable after Validate
 		}
 		v := float64(n) / 255
 		if v <= 0.04045 {

@@ -6,7 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"image"
-	_ "image/jpeg" // a logo may be one
+	_ "image/jpeg" // decoder for JPEG logos
 	"image/png"
 
 	"golang.org/x/image/draw"
@@ -14,20 +14,18 @@ import (
 )
 
 const (
-	// MaxUpload is the maximum size in bytes of a logo's file, and MaxPixels that of its picture in pixels.
+	// MaxUpload is the maximum size in bytes of an uploaded logo file; MaxPixels is the maximum number of pixels of its picture.
 	MaxUpload = 512 << 10
 	MaxPixels = 4 << 20
-	// boxWidth and boxHeight bound what is kept: the page shows half of it, for screens
-	// with two pixels a dot.
+	// boxWidth and boxHeight are the maximum dimensions of a stored logo: the page shows it at half this size, for high-density
+	// screens.
 	boxWidth, boxHeight = 384, 192
-	// maxKept is the maximum size of a stored logo: with it a page stays far below 150 KiB.
+	// maxKept is the maximum size in bytes of a stored logo, which keeps a page far below 150 KiB.
 	maxKept = 48 << 10
 )
 
-// takeLogo makes the picture of a file our own: only its pixels come through, in one
-// format and bounded, so that nothing that a file can hold besides (scripts, places,
-// names of cameras) reaches a browser. An SVG is refused: it is a document with
-// scripts.
+// takeLogo re-encodes an uploaded picture: only its pixels are kept, in one format and limited size, so that other contents of the
+// file (scripts, locations, camera names) never reach a browser. An SVG is rejected, because it can contain scripts.
 func (b *Book) takeLogo(ctx context.Context, file []byte) (Logo, []byte, error) {
 	if len(file) > MaxUpload {
 		return Logo{}, nil, invalidf("logo: %d bytes: want %d at most", len(file), MaxUpload)
@@ -43,7 +41,7 @@ func (b *Book) takeLogo(ctx context.Context, file []byte) (Logo, []byte, error) 
 		config.Width*config.Height > MaxPixels:
 		return Logo{}, nil, invalidf("logo: %d × %d pixels: want %d in all at most, such as 2048 × 2048", config.Width, config.Height, MaxPixels)
 	}
-	done, err := b.decoding.Acquire(ctx, 1, 0) // the largest takes some 32 MB
+	done, err := b.decoding.Acquire(ctx, 1, 0) // decoding the largest picture needs about 32 MB of memory
 	if err != nil {
 		return Logo{}, nil, err
 	}
@@ -66,13 +64,12 @@ func (b *Book) takeLogo(ctx context.Context, file []byte) (Logo, []byte, error) 
 	}
 }
 
-// looksLikeMarkup reports whether a file begins as XML or HTML does, after spaces and
-// a byte order mark.
+// looksLikeMarkup reports whether a file starts like XML or HTML, after white space and a byte order mark.
 func looksLikeMarkup(file []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(bytes.TrimPrefix(file, []byte("\xef\xbb\xbf")), " \t\r\n"), []byte("<"))
 }
 
-// fitted returns a picture made to fit into a box; a smaller one keeps its size.
+// fitted scales a picture down to fit into a box; a smaller picture keeps its size.
 func fitted(from image.Image, width, height float64) *image.NRGBA {
 	w, h := float64(from.Bounds().Dx()), float64(from.Bounds().Dy())
 	scale := min(1, width/w, height/h)

@@ -12,19 +12,19 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// The versions that an activation opens. Contract: marketcode 3.4.
+// The versions of a Mini Program that an activation can open. Contract: marketcode 3.4.
 const (
 	WxaRelease     = 0
 	WxaDevelopment = 1
 	WxaTrial       = 2
 )
 
-// Binding is the page that the scan of an active code opens, with the activity and product for which it counts.
+// Binding is the page that a scan of an active code opens, with the activity and the product that the activation names.
 type Binding struct {
 	ActivityName string
 	ProductBrand string
 	ProductTitle string
-	ProductCode  string // usually an EAN, but any text will do
+	ProductCode  string // usually an EAN, but any text is allowed
 	WxaAppID     string
 	WxaPath      string
 	WxaType      int
@@ -44,7 +44,7 @@ func (b Binding) check() error {
 	}
 	switch {
 	case strings.TrimSpace(b.WxaPath) == "":
-		// rules 6, number 28
+		// docs/contract rules, section 6, number 28
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesActivatePage, "wxa_path invalid: it is blank, and names no page")
 	case b.WxaAppID == "":
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesActivateAppIDMissing, "wxa_appid is missing")
@@ -56,8 +56,8 @@ func (b Binding) check() error {
 	return nil
 }
 
-// Version returns the version of the Mini Program that a type opens, and whether a
-// member with the role may open it; everybody may open a release.
+// Version returns the version of the Mini Program that the binding opens, and whether a member with the role may open it; all users
+// may open a release.
 func (b Binding) Version(role accounts.Role) (v accounts.Version, allowed bool) {
 	switch b.WxaType {
 	case WxaDevelopment:
@@ -68,27 +68,26 @@ func (b Binding) Version(role accounts.Role) (v accounts.Version, allowed bool) 
 	return accounts.Release, true
 }
 
-// Event is one thing that happened to codes of a batch: an activation, a withdrawal, or a change of
-// state. Its number is in the order of commits. An event never changes. For each index the newest
-// event that is in force wins.
+// Event is one event of the codes of a batch: an activation, a withdrawal, or a change of state. Event numbers increase in commit
+// order. A stored event never changes. For each index, the newest event that has taken effect determines the state.
 type Event struct {
 	Seq     int64
 	Batch   int64
 	Did     EventType
-	Codes   Set     // which codes; an activation has one range
+	Codes   Set     // the affected codes; an activation has exactly one range
 	Binding Binding // activations only
-	// Renews is set by a re-target: the range of the activation of which these codes are a part.
-	// nil: the range is the event's own.
+	// Renews is set by a re-target: it is the range of the original activation to which these codes belong. nil: the range is the
+	// event's own.
 	Renews *Range
 	At     time.Time // of the call
-	From   time.Time // when it takes effect: At, or later where it was scheduled
+	From   time.Time // time at which the event takes effect: At, or later if it was scheduled
 	Actor  string    // AppID, or "admin"
 	RID    string
 	Note   string
 }
 
-// Activated returns the range of the call that activated codes. Overlaps are decided by it, and later
-// answers show it as code_start and code_end.
+// Activated returns the range of the call that activated the codes. This range decides overlaps, and later responses return it as
+// code_start and code_end.
 func (e *Event) Activated() Range {
 	if e.Renews != nil {
 		return *e.Renews
@@ -102,18 +101,18 @@ type EventType string
 // The events of codes.
 const (
 	Activate EventType = "activate"
-	Withdraw EventType = "withdraw" // the codes are not active any more
+	Withdraw EventType = "withdraw" // the codes are no longer active
 	Freeze   EventType = "freeze"
 	Unfreeze EventType = "unfreeze"
 	Void     EventType = "void" // for ever
 	Redeem   EventType = "redeem"
-	Import   EventType = "import"    // of codes made elsewhere: they are here
-	TakeBack EventType = "take-back" // of imported codes: they are not here any more
+	Import   EventType = "import"    // codes made elsewhere were imported
+	TakeBack EventType = "take-back" // imported codes were removed again
 )
 
-// coverage says which activation governs each index: disjoint spans by their first index. A look-up
-// is O(log n). A new range shortens, splits or removes the spans that it covers, so there are at
-// most twice as many as calls.
+// coverage maps each index to the activation that applies to it, as disjoint spans keyed by their first index. A look-up in
+// coverage takes O(log n). A new range shortens, splits or removes the spans that it covers, so there are at most twice as many
+// spans as calls.
 type coverage struct {
 	spans btree.Map[int64, span]
 }
@@ -123,10 +122,10 @@ type span struct {
 	by *Event // nil: not active
 }
 
-// cover makes an event govern a range.
+// cover makes an event apply to a range.
 func (c *coverage) cover(r Range, event *Event) {
-	// The span that reaches into the range from the left keeps its left part,
-	// and its right part where it reaches beyond.
+	// A span that overlaps the start of the range keeps its part before the range and, if it extends past the range, its part after
+	// it.
 	c.spans.Descend(r.From, func(from int64, s span) bool {
 		if s.to < r.From {
 			return false
@@ -159,14 +158,14 @@ func (c *coverage) cover(r Range, event *Event) {
 	c.spans.Set(r.From, span{r.To, event})
 }
 
-// apply puts an event in force that activates codes or withdraws them.
+// apply applies an event that activates or withdraws codes.
 func (c *coverage) apply(e *Event) {
 	for _, r := range e.Codes {
 		c.does(e, r)
 	}
 }
 
-// does is batchMemory.does for the events that can be scheduled.
+// does is batchMemory.does for the kinds of events that can be scheduled.
 func (c *coverage) does(e *Event, r Range) {
 	switch e.Did {
 	case Activate:
@@ -176,7 +175,7 @@ func (c *coverage) does(e *Event, r Range) {
 	}
 }
 
-// governing returns the event that governs an index, nil where none does.
+// governing returns the event that applies to an index, or nil.
 func (c *coverage) governing(index int64) (event *Event) {
 	c.spans.Descend(index, func(_ int64, s span) bool {
 		if s.to >= index {
@@ -187,7 +186,7 @@ func (c *coverage) governing(index int64) (event *Event) {
 	return event
 }
 
-// activeIn lists the parts of a range that an activation governs, in order.
+// activeIn lists the active parts of a range with their activations, in order.
 func (c *coverage) activeIn(r Range) (list []ActiveRange) {
 	add := func(from int64, s span) {
 		if s.by != nil && s.to >= r.From && from <= r.To {

@@ -1,7 +1,6 @@
-// Package codes knows one item, one code: applications, the arithmetic of codes,
-// activations, tickets.
+// Package codes implements unique codes (one code per item): applications, computation of codes, activations, tickets.
 //
-// A code is computed, never stored: the store has one row a batch, one a call.
+// Codes are computed and not stored: the store has one row per batch and one per call.
 package codes
 
 import (
@@ -15,45 +14,44 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Bounds of an application. Contract: marketcode 3.1.
+// Limits of an application for codes. Contract: marketcode 3.1.
 const (
-	CountStep = 10_000 // code_count is a multiple of it, and at least it
+	CountStep = 10_000 // code_count must be a positive multiple of CountStep
 	maxISV    = 128    // characters of isv_application_id
-	// AppliesPerDay is the number of calls of applycode that an account may make a day.
+	// AppliesPerDay is the maximum number of applycode calls of an account per day.
 	AppliesPerDay = 1000
 )
 
-// Batch is one application for codes; its codes are numbered from 0. Its print
-// is fixed when it is applied for.
+// Batch is one application for codes; its codes are numbered from 0. The printed form of the codes is fixed at the application.
 type Batch struct {
 	ID      int64  // application_id, below 2^31
 	Account string // the service account that applied
-	ISV     string // isv_application_id: the caller's own number
+	ISV     string // isv_application_id, chosen by the caller
 	Count   int64
 	Start   uint64 // the counter of index 0
 	Prefix  string
 	Version byte
-	Segment int64 // codes of one download
-	// Template is the filled template of its texts; "" = prefix and secret.
+	Segment int64 // Number of codes per download.
+	// Template is the completed template of the texts; "" = a text is prefix and secret.
 	Template string
-	// FirstCode and FirstText are keyed hashes of the first code and its text:
-	// they prove that the keys are those the batch was made with.
+	// FirstCode and FirstText are keyed hashes of the first code and its text, which verify that the current keys are the keys of
+	// the batch.
 	FirstCode string
 	FirstText string
 	CreatedAt time.Time
-	// Proof says that its codes are for a printer's trials: they never activate.
+	// Proof reports that the codes are for test prints: they can never be activated.
 	Proof bool
-	// Imported says that its codes were made elsewhere. They are rows and have no counters, so
-	// Start means nothing.
+	// Imported reports that the codes were made elsewhere. Imported codes are stored as rows and have no counters, so Start has no
+	// meaning.
 	Imported bool
 }
 
-// takenBack begins the ISV of an application whose import was taken back. An ISV that a caller
-// chose has no control character.
+// takenBack is the prefix of the ISV of an application whose import was undone. An ISV from a caller cannot contain a control
+// character.
 const takenBack = "\x01taken back "
 
-// TakenBack reports whether the batch's import was taken back. Then it is no application any more;
-// its number and its events stay.
+// TakenBack reports whether the import of the batch was undone. Such a batch no longer counts as an application; its number and its
+// events stay stored.
 func (b Batch) TakenBack() bool { return b.Imported && strings.HasPrefix(b.ISV, takenBack) }
 
 // Status is the progress of an application.
@@ -66,9 +64,9 @@ const (
 	Finish     Status = "FINISH"
 )
 
-// Status is computed, not stored. Codes need no work, so an application is finished at once, unless
-// a setting makes it take some time as on the platform. A clock that is behind the time of the call
-// does not unfinish it.
+// Status is computed, not stored. Codes need no preparation, so an application is finished at once, unless a setting simulates a
+// delay as on the Weixin platform. After the application has finished, a clock that is set back to before its creation does not
+// change the status.
 func (b Batch) Status(now time.Time, fullWait time.Duration) Status {
 	switch passed := now.Sub(b.CreatedAt); {
 	case fullWait <= 0 || passed >= fullWait:
@@ -90,13 +88,13 @@ func (b Batch) UpdatedAt(now time.Time, fullWait time.Duration) time.Time {
 	return b.CreatedAt.Add(fullWait)
 }
 
-// Range is a run of indexes, both ends included.
+// Range is a range of indexes, both ends inclusive.
 type Range struct {
 	From int64 `json:"from"`
 	To   int64 `json:"to"`
 }
 
-// Segments lists the ranges that a package can be downloaded in.
+// Segments lists the ranges that can each be downloaded as one package.
 func (b Batch) Segments() []Range {
 	var list []Range
 	for from := int64(0); from < b.Count; from += b.Segment {
@@ -105,8 +103,8 @@ func (b Batch) Segments() []Range {
 	return list
 }
 
-// Ready lists the segments that are made at a moment: as an application goes
-// on there are more of them. Contract: marketcode 3.1.
+// Ready lists the segments that are ready at time now; their number grows while the application is processed. Contract: marketcode
+// 3.1.
 func (b Batch) Ready(now time.Time, fullWait time.Duration) []Range {
 	all := b.Segments()
 	switch b.Status(now, fullWait) {
@@ -120,8 +118,8 @@ func (b Batch) Ready(now time.Time, fullWait time.Duration) []Range {
 	return all
 }
 
-// InSegment returns 40097 or 80306 as Within does, and 80310 unless the range lies within one
-// segment; it may be a part of the segment.
+// InSegment returns the errors 40097 and 80306 of CheckRange, and 80310 unless the range lies within one segment; the range may be
+// a part of the segment.
 func (b Batch) InSegment(r Range) error {
 	if err := b.CheckRange(r); err != nil {
 		return err
@@ -133,7 +131,7 @@ func (b Batch) InSegment(r Range) error {
 	return nil
 }
 
-// CheckRange returns 40097 for an invalid range, 80306 for one that ends after the end of the batch.
+// CheckRange returns 40097 for an invalid range, and 80306 for a range that extends past the end of the batch.
 func (b Batch) CheckRange(r Range) error {
 	switch {
 	case r.From < 0 || r.To < 0:
@@ -141,7 +139,8 @@ func (b Batch) CheckRange(r Range) error {
 	case r.From > r.To:
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesRangeOrder, "code_start %d is after code_end %d", r.From, r.To)
 	case r.To >= b.Count:
-		return errcode.IndexBeyond.WithDetail(behaviour.CodesRangeBeyond, "code_end %d: the application has the indexes 0 to %d", r.To, b.Count-1)
+		return errcode.IndexBeyond.WithDetail(behaviour.CodesRangeBeyond,
+			"code_end %d: the application has the indexes 0 to %d", r.To, b.Count-1)
 	}
 	return nil
 }
@@ -152,7 +151,7 @@ type Application struct {
 	Count int64
 	// Template is the result of FillTemplate.
 	Template string
-	// Approved says that the order of the application was approved.
+	// Approved reports that the order behind the application was approved.
 	Approved bool
 }
 
@@ -173,8 +172,7 @@ func (a Application) check(limit int64) error {
 	return nil
 }
 
-// plain reports whether s is min to max characters of valid UTF-8, none of
-// them a control character.
+// plain reports whether s is valid UTF-8 with minimum to limit characters and without control characters.
 func plain(s string, minimum, limit int) bool {
 	if n := utf8.RuneCountInString(s); !utf8.ValidString(s) || n < minimum || n > limit {
 		return false
@@ -187,12 +185,11 @@ func plain(s string, minimum, limit int) bool {
 	return true
 }
 
-// epoch is the time at which the floor of the counter begins.
+// epoch is the time from which the time-based minimum of the counter is computed.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// blockStart returns the first counter of a new block: never below the stored
-// counter, and above everything that a server could have given out until now at
-// 10,000 a second, so that a restored older backup does not issue a code twice.
+// blockStart returns the first counter of a new block: at least the stored counter, and higher than all counters that a server
+// could have issued until now at 10,000 per second, so that a restored older backup does not issue a code twice.
 func blockStart(counter uint64, now time.Time, floor uint64, byTime bool) uint64 {
 	start := max(counter, floor)
 	if byTime {
@@ -201,13 +198,12 @@ func blockStart(counter uint64, now time.Time, floor uint64, byTime bool) uint64
 	return start
 }
 
-// FloorAt is below every block that is given out from a moment on, where time
-// counts.
+// FloorAt returns a lower bound of all counters that are issued from time now on, if byTime is set in blockStart.
 func FloorAt(now time.Time) uint64 {
 	return uint64(max(0, now.Sub(epoch)/time.Second)) * 10_000
 }
 
-// checkBlock returns an error when nine characters have no room for such a block.
+// checkBlock returns an error if the counters of a block do not fit into nine characters.
 func checkBlock(start uint64, count int64) error {
 	if start >= Space || uint64(count) > Space-start {
 		return fmt.Errorf("codes: the nine characters are used up: %d codes from %d do not fit below %d", count, start, uint64(Space))

@@ -10,14 +10,14 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
-// templateIndex is the templates of all batches, each once, and what it takes to find them. Readers may use an earlier one: nothing
-// in its lists changes, they only grow. Its maps and wordings are guarded by the lock of the memory.
+// templateIndex indexes the distinct templates of all batches. Readers may hold an earlier copy: its slices are append-only. The
+// maps and the wordings are guarded by the lock of the Memory.
 type templateIndex struct {
-	all, imported int // how many there are, and how many of them are of batches made elsewhere
+	all, imported int // number of templates, and number of those of imported batches
 	shapes        []shape
-	links         []Link // what those that are links have in common
+	links         []Link // distinct link patterns of the templates that are links
 	wordings      []*wording
-	roots         map[string][]Template // of GS1 texts, by their primary keys; those of batches made elsewhere alone are in the lists
+	roots         map[string][]Template // templates of GS1 texts by primary key; the lists contain only those of imported batches
 	known         map[knownTemplate]bool
 }
 
@@ -27,15 +27,16 @@ type knownTemplate struct {
 	imported bool
 }
 
-// wording is templates whose parts are equally long: their words tell them apart, so that a thousand GTINs cost what one costs.
+// wording groups templates whose parts have equal lengths and that differ only in their literal words, so that a look-up among a
+// thousand GTINs costs as much as for one.
 type wording struct {
-	parts    []templatePart // of texts without their scheme
+	parts    []templatePart // parts of the texts without URL scheme
 	size     int
 	imported bool
-	words    map[string]Template // by their words in capitals
+	words    map[string]Template // templates by their literal words in upper case
 }
 
-// add returns the index with the template of a batch too.
+// add returns the index extended by the template of a batch.
 func (i templateIndex) add(b Batch) templateIndex {
 	template := knownTemplate{b.Template, b.Version, b.Imported}
 	if b.Template == "" || i.known[template] {
@@ -43,7 +44,7 @@ func (i templateIndex) add(b Batch) templateIndex {
 	}
 	t, err := ParseTemplate(b.Template)
 	if err != nil {
-		return i // of a newer program
+		return i // template of a newer program version
 	}
 	if i.known == nil {
 		i.known, i.roots = map[knownTemplate]bool{}, map[string][]Template{}
@@ -71,7 +72,7 @@ func (i templateIndex) add(b Batch) templateIndex {
 	return i
 }
 
-// word notes the words of a template.
+// word adds the literal words of a template to its wording.
 func (i *templateIndex) word(t Template, imported bool) {
 	alike := func(a, b templatePart) bool { return a.field == b.field && a.size == b.size }
 	pos := slices.IndexFunc(i.wordings, func(w *wording) bool {
@@ -88,7 +89,7 @@ func (i *templateIndex) word(t Template, imported bool) {
 	i.wordings[pos].words[string(words)] = t
 }
 
-// find returns the template that has the words of a text without its scheme.
+// find returns the template whose literal words match a text without URL scheme.
 func (w *wording) find(bare string) (t Template, ok bool) {
 	if len(bare) != w.size {
 		return t, false
@@ -112,7 +113,7 @@ func (w *wording) find(bare string) (t Template, ok bool) {
 	return t, ok
 }
 
-// template returns the one that has the words of a text without its scheme, of batches made here or elsewhere.
+// template returns the template that matches a text without URL scheme, among imported batches or among the server's own batches.
 func (m *Memory) template(bare string, imported bool) (t Template, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -126,31 +127,31 @@ func (m *Memory) template(bare string, imported bool) (t Template, ok bool) {
 	return t, false
 }
 
-// importedOfRoot returns the templates of batches made elsewhere of a GS1 key.
+// importedOfRoot returns the templates of imported batches with a GS1 key.
 func (m *Memory) importedOfRoot(root string) []Template {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.templates.roots[root]
 }
 
-// internalAI is the application identifier of a secret.
+// internalAI is the GS1 application identifier that holds the secret.
 const internalAI = "98"
 
-// allTemplates returns those of all batches.
+// allTemplates returns the index of the templates of all batches.
 func (m *Memory) allTemplates() templateIndex {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.templates
 }
 
-// Links returns the patterns of links that texts by template have in common, each once.
+// Links returns the distinct link patterns of templates that are links.
 func (m *Memory) Links() []Link { return m.allTemplates().links }
 
-// lineFeeds returns a text with the ends of lines of templates.
+// lineFeeds replaces CRLF by LF, the line ending of templates.
 func lineFeeds(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
 
-// byTemplate finds the code behind a text by template: its secret says which code it is, and then all of it has to be the text of
-// that code.
+// byTemplate finds the code of a text made from a template: the secret identifies the code, and then the whole text must equal the
+// text of that code.
 func (p *Service) byTemplate(text string) (f Found, ok bool) {
 	if p.Memory.written.Load() == 0 {
 		return f, false
@@ -171,17 +172,17 @@ func (p *Service) byTemplate(text string) (f Found, ok bool) {
 	return p.byElements(text, index)
 }
 
-// printedByTemplate returns the code of a counter, where its batch has a template and the version.
+// printedByTemplate returns the code with a counter, if its batch has a template and the given version.
 func (p *Service) printedByTemplate(counter uint64, version byte) (f Found, ok bool) {
 	f.Batch, f.Index, ok = p.Memory.Find(counter)
 	return f, ok && f.Batch.Template != "" && f.Batch.Version == version
 }
 
-// elements reads an element string, or brackets, as GS1 data with a secret, of one of the primary keys that templates have.
+// elements parses a GS1 element string (raw or with brackets) with a secret and with a primary key that occurs in a template.
 func (m *Memory) elements(text string) (data gs1.Data, secret string, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	// An address counts only as it was printed: one of another host is another's.
+	// A URL is valid only as printed, because the same path on another host belongs to another party.
 	if len(m.templates.roots) == 0 || !strings.Contains(text, internalAI) || len(text) > 4*MaxText || len(cutScheme(text)) != len(text) {
 		return data, "", false
 	}
@@ -194,7 +195,7 @@ func (m *Memory) elements(text string) (data gs1.Data, secret string, ok bool) {
 	return data, secret, ok && known
 }
 
-// byElements finds the code of an element string, or of brackets: the same key and the same secret.
+// byElements finds the code of a GS1 element string: the one with the same key and the same secret.
 func (p *Service) byElements(text string, index templateIndex) (f Found, ok bool) {
 	data, secret, ok := p.Memory.elements(text)
 	if !ok {
@@ -223,7 +224,7 @@ func (p *Service) byElements(text string, index templateIndex) (f Found, ok bool
 	return f, false
 }
 
-// likeTemplate reports whether a text is one of a template, perhaps with a made-up secret.
+// likeTemplate reports whether a text matches a template, possibly with an invented secret.
 func (p *Service) likeTemplate(text string) bool {
 	if p.Memory.written.Load() == 0 {
 		return false
@@ -238,13 +239,13 @@ func (p *Service) likeTemplate(text string) bool {
 	return ok
 }
 
-// Weak reports whether a text of the batch can be guessed, so that it proves nothing by itself.
+// Weak reports whether the texts of the batch can be guessed, so that knowing a text proves nothing.
 func (b Batch) Weak() bool {
 	t, err := ParseTemplate(b.Template)
 	return b.Template != "" && (err != nil || t.weak || t.Bits(b.Count) < StrongBits)
 }
 
-// TextEnding returns the last symbols of the secret of a text of the batch; "" = the text is in another form.
+// TextEnding returns the last symbols of the secret in a text of the batch; "" = the text has another format.
 func (b Batch) TextEnding(text string, symbols int) string {
 	t, err := ParseTemplate(b.Template)
 	if err != nil {
@@ -257,18 +258,19 @@ func (b Batch) TextEnding(text string, symbols int) string {
 	return strings.ToUpper(bare[s.at+s.length-symbols : s.at+s.length])
 }
 
-// rowSize returns the length of a text in a row of a package.
+// rowSize returns the length of a text in a row of a printer's package.
 func (t Template) rowSize() int {
 	return t.size + strings.Count(t.text, "\n") + strings.Count(t.text, " ")
 }
 
-// inRow writes a text as one column of a row, and ofRow reads it. No text by template has a "\" of its own. labels.Rows reads it too.
+// inRow escapes a text as one column of a row, and ofRow unescapes it. Texts made from templates never contain "\". labels.Rows
+// depends on this escaping too.
 var (
 	inRow = strings.NewReplacer("\n", `\n`, " ", `\s`)
 	ofRow = strings.NewReplacer(`\n`, "\n", `\s`, " ")
 )
 
-// writeRowsByTemplate is WriteRows for texts by template.
+// writeRowsByTemplate is WriteRows for texts made from a template.
 func writeRowsByTemplate(ctx context.Context, w io.Writer, p PackageRange) error {
 	piece := make([]byte, 0, pieceSize+longestRow+2*MaxText)
 	var field [fieldLength]byte
@@ -295,7 +297,7 @@ func writeRowsByTemplate(ctx context.Context, w io.Writer, p PackageRange) error
 	return err
 }
 
-// eachByTemplate is EachCode for texts by template.
+// eachByTemplate is EachCode for texts made from a template.
 func (p PackageRange) eachByTemplate(ctx context.Context, f func(index uint64, code, text []byte) error) error {
 	t, err := ParseTemplate(p.Template)
 	if err != nil {

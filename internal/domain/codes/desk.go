@@ -10,32 +10,32 @@ import (
 	"time"
 )
 
-// CodeScan is one scan of a code by an app, as the desk keeps it.
+// CodeScan is one scan of a code by an app, as passed to TicketWriter.
 type CodeScan struct {
 	Found Found
 	Scan  string // the scan id
 	At    time.Time
-	// UserHash names the user in the ledger; "" = an anonymous scan.
+	// UserHash identifies the user in the scan log; "" = an anonymous scan.
 	UserHash string
-	// User gets a ticket; "" = no ticket is made.
+	// User is the user who receives a ticket; "" = no ticket is created.
 	Namespace, User string
 }
 
-// FirstScan records the first scan of a code by an app: written once, and never changed.
+// FirstScan records the first scan of a code by an app; it is written once and never changes.
 type FirstScan struct {
 	Batch int64
 	Index int64
 	At    time.Time
 	Scan  string // the scan id
-	User  string // in hexadecimal, as in the ledger; "" = an anonymous scan
+	User  string // hexadecimal user hash as in the scan log; "" = an anonymous scan
 }
 
 var (
-	// ErrNoFirstScan is returned for a code that no app scanned.
+	// ErrNoFirstScan is returned for a code that was never scanned by an app.
 	ErrNoFirstScan = errors.New("codes: no app scanned this code yet")
-	// ErrDesk is returned where a scan of a code cannot be written.
+	// ErrDesk is returned if a scan of a code cannot be written.
 	ErrDesk = errors.New("codes: the scan cannot be written")
-	// ErrDeskBusy is returned where more scans wait than the desk takes.
+	// ErrDeskBusy is returned if the queue of scans stays full.
 	ErrDeskBusy = fmt.Errorf("%w: too many wait", ErrDesk)
 )
 
@@ -46,16 +46,16 @@ const (
 	deskQueue = 4096
 	// deskWrite is the timeout of one transaction.
 	deskWrite = 10 * time.Second
-	// forgetEvery is the interval at which expired tickets are removed.
+	// forgetEvery is the interval at which expired tickets are deleted.
 	forgetEvery = time.Minute
-	// forgetAtOnce is the number of tickets that one transaction removes. It is more than one transaction makes, so that all go in
-	// time. And after a pause, when millions may have expired, no scan waits until all of them are removed.
+	// forgetAtOnce is the number of tickets that one transaction deletes. forgetAtOnce is larger than the number of tickets created
+	// by one transaction, so that deletion keeps up. After a pause millions of tickets may have expired; the limit keeps scans from
+	// waiting until all are deleted.
 	forgetAtOnce = 4 * deskGroup
 )
 
-// TicketWriter stores scans of codes before they are answered: the first scan of a code
-// and the ticket of its user. Scans that come while a transaction runs
-// share the next one.
+// TicketWriter stores scans of codes before the server responds: the first scan of a code and the ticket of its user. Scans that
+// arrive during a transaction share the next transaction (group commit).
 type TicketWriter struct {
 	press  *Service
 	places chan struct{}
@@ -66,8 +66,8 @@ type TicketWriter struct {
 	forgot  time.Time
 }
 
-// NewDesk returns the desk of a press.
-func NewDesk(p *Service) *TicketWriter {
+// NewTicketWriter returns a TicketWriter for the Service p.
+func NewTicketWriter(p *Service) *TicketWriter {
 	return &TicketWriter{press: p, places: make(chan struct{}, deskQueue)}
 }
 
@@ -87,12 +87,12 @@ func (r *Pending) Wait(ctx context.Context) (ticket string, err error) {
 	case <-r.done:
 		return r.text, r.err
 	case <-ctx.Done():
-		// The write may still succeed; its ticket is not returned.
+		// The write may still succeed; then its ticket is not returned.
 		return "", fmt.Errorf("%w: %w", ErrDesk, context.Cause(ctx))
 	}
 }
 
-// Visit takes a scan. It waits only where the queue is full; ErrDeskBusy if ctx ends meanwhile.
+// Visit queues a scan to be written. Visit blocks only if the queue is full; it returns ErrDeskBusy if ctx is done while it blocks.
 func (d *TicketWriter) Visit(ctx context.Context, v CodeScan) (*Pending, error) {
 	r := &Pending{first: FirstScan{Batch: v.Found.Batch.ID, Index: v.Found.Index, At: v.At, Scan: v.Scan, User: v.UserHash},
 		done: make(chan struct{})}
@@ -122,7 +122,7 @@ func (d *TicketWriter) Visit(ctx context.Context, v CodeScan) (*Pending, error) 
 	return r, nil
 }
 
-// write writes groups until no scan waits.
+// write writes groups of scans until the queue is empty.
 func (d *TicketWriter) write() {
 	for {
 		d.mu.Lock()
@@ -149,7 +149,7 @@ func (d *TicketWriter) write() {
 	}
 }
 
-// commit writes a group in one transaction.
+// commit writes a group of scans in one transaction.
 func (d *TicketWriter) commit(group []*Pending) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -166,8 +166,8 @@ func (d *TicketWriter) commit(group []*Pending) (err error) {
 			tickets = append(tickets, *r.ticket)
 		}
 	}
-	// Every node writes codes in the same order, so that no two wait for each other. Of several
-	// scans of one code the one that came first counts.
+	// All nodes write codes in the same order, which prevents deadlocks. If a group has several scans of one code, the earliest one
+	// counts.
 	slices.SortStableFunc(firsts, func(a, b FirstScan) int {
 		return cmp.Or(cmp.Compare(a.Batch, b.Batch), cmp.Compare(a.Index, b.Index))
 	})
@@ -176,7 +176,7 @@ func (d *TicketWriter) commit(group []*Pending) (err error) {
 	forget := len(tickets) > 0 && (d.forgot.IsZero() || now.Sub(d.forgot) >= forgetEvery || now.Before(d.forgot)) && d.press.mayForget()
 	var forgotten int64
 	err = d.press.Store.UpdateCodes(ctx, func(tx Tx) (err error) {
-		tx.MarkIdempotent() // first scans and tickets that are stored already stay as they are
+		tx.MarkIdempotent() // already stored first scans and tickets stay unchanged, so the transaction can be repeated
 		if forget {
 			if forgotten, err = tx.ForgetTickets(ctx, now.Add(-ticketGrace), forgetAtOnce); err != nil {
 				return err
@@ -191,8 +191,8 @@ func (d *TicketWriter) commit(group []*Pending) (err error) {
 		return fmt.Errorf("%w: %w", ErrDesk, err)
 	}
 	if forget {
-		// Only write uses forgot, and one write runs at a time. Where more may have expired, the
-		// next transaction goes on.
+		// Only write accesses forgot, and at most one write runs at a time. If more tickets may have expired, the next transaction
+		// continues the deletion.
 		if d.forgot = now; forgotten == forgetAtOnce {
 			d.forgot = time.Time{}
 		}
@@ -200,8 +200,8 @@ func (d *TicketWriter) commit(group []*Pending) (err error) {
 	return nil
 }
 
-// Erase makes the first scans of a user anonymous, and removes the user's tickets and openids.
-// openID is the user's openid under an account.
+// Erase makes the first scans of a user anonymous and deletes the user's tickets and openids. openID returns the user's openid for
+// an account.
 func (d *TicketWriter) Erase(ctx context.Context, userHash string, openID func(account string) string) error {
 	err := d.press.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if err := tx.EraseFirstScans(ctx, userHash); err != nil {
@@ -213,8 +213,7 @@ func (d *TicketWriter) Erase(ctx context.Context, userHash string, openID func(a
 	return err
 }
 
-// First returns how a code was scanned for the first time; ok is false where
-// no app scanned it. Views by browsers do not count.
+// First returns the first scan of a code; ok is false if no app has scanned it. Views in a browser do not count as scans.
 func (d *TicketWriter) First(ctx context.Context, batch, index int64) (first FirstScan, ok bool, err error) {
 	err = d.press.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		first, err = tx.FirstScan(ctx, batch, index)

@@ -22,36 +22,35 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Codes made elsewhere are rows, since our arithmetic cannot compute their indexes from their
-// texts. As with our own codes, the events of the batch say what happened to them.
+// Imported codes, which were made elsewhere, are stored as rows, because this server cannot compute their indexes from their texts.
+// As with the server's own codes, the events of the batch record their activations and state changes.
 
 var (
-	// ErrNoImported is returned where there is no row of a code made elsewhere.
+	// ErrNoImported is returned if an imported code does not exist.
 	ErrNoImported = errors.New("codes: no such imported code")
-	// ErrUnread is returned where the store cannot say whether a text is a code made
-	// elsewhere.
+	// ErrUnread is returned if the store cannot determine whether a text is an imported code.
 	ErrUnread = errors.New("codes: imported codes cannot be read")
 )
 
 const (
-	// maxImported is the maximum number of codes in a batch made elsewhere. Contract: marketcode 2, the largest count of any of the
-	// platform's pages.
+	// maxImported is the maximum number of codes in an imported batch. Contract: marketcode 2, the largest count in the
+	// documentation of the Weixin platform.
 	maxImported = 200_000_000
-	// MaxImportLines is the maximum number of lines in one call; all of them are stored or none.
+	// MaxImportLines is the maximum number of lines in one call; a call stores all lines or none.
 	MaxImportLines = 50_000
-	// maxImportLine is the maximum length in bytes of a line, its end included.
+	// maxImportLine is the maximum length in bytes of a line, including its line ending.
 	maxImportLine = 2048
-	// ImportedMatrix is the number of characters in the first column. Contract: marketcode 4.2.
+	// ImportedMatrix is the length of the first column, the dot matrix. Contract: marketcode 4.2.
 	ImportedMatrix = fieldLength
-	// importKey is the text from which the key of imported texts is hashed. It never changes.
+	// importKey is the label from which the encryption key of imported texts is derived. It never changes.
 	importKey = "texts of imported codes"
-	// importMark stands in such a batch in place of its first code.
+	// importMark takes the place of the first code in the key check of an imported batch.
 	importMark = "a batch made elsewhere"
-	// importedTime is the time that a scan waits for the store.
+	// importedTime is the timeout of a scan's store query for imported codes.
 	importedTime = 5 * time.Second
 )
 
-// ImportedCode is a code made elsewhere as it is stored.
+// ImportedCode is an imported code as stored.
 type ImportedCode struct {
 	Batch, Index int64
 	Code         int64 // see packCode
@@ -59,11 +58,11 @@ type ImportedCode struct {
 	TextLo       int64
 }
 
-// tail is the part of a text behind its prefix.
+// tail is the part of a text after its prefix.
 type tail = [TailLength]byte
 
-// symbolAt is the place of each of the 44 symbols in platformSymbols, and absent.
-// Places are stored: they never change. Contract: marketcode 5.2.
+// symbolAt maps each of the 44 characters to its index in platformSymbols; other characters map to the marker absent. The indexes
+// are stored, so they must never change. Contract: marketcode 5.2.
 var symbolAt = func() (pair [256]byte) {
 	for i := range pair {
 		pair[i] = absent
@@ -74,7 +73,7 @@ var symbolAt = func() (pair [256]byte) {
 	return pair
 }()
 
-// packCode turns one to nine symbols into a number of radix 45, in which no symbol is 0.
+// packCode converts one to nine symbols to a base-45 number, in which no symbol has the value 0.
 func packCode(text string) (n int64, ok bool) {
 	if len(text) == 0 || len(text) > CodeLength {
 		return 0, false
@@ -89,7 +88,7 @@ func packCode(text string) (n int64, ok bool) {
 	return n, true
 }
 
-// unpackCode returns the text of a number.
+// unpackCode converts a number from packCode back to its text.
 func unpackCode(n int64) string {
 	var text [CodeLength + 5]byte
 	i := len(text)
@@ -110,15 +109,14 @@ func (p *Service) importedBlock() cipher.Block {
 		key := p.Vault.Hasher(importKey).Sum()
 		block, err := aes.NewCipher(key[:])
 		if err != nil {
-			panic(err) // 32 bytes are a key
+			panic(err) // 32 bytes are a valid key length
 		}
 		p.importCipher = block
 	})
 	return p.importCipher
 }
 
-// hideTail packs the nineteen symbols of a text, six bits each, into one block and encrypts it.
-// Equal texts make equal blocks.
+// hideTail packs the nineteen symbols of a tail, six bits each, into one block and encrypts it. Equal tails produce equal blocks.
 func (p *Service) hideTail(t tail) (hi, lo int64) {
 	var high, low uint64
 	for _, char := range t {
@@ -132,7 +130,7 @@ func (p *Service) hideTail(t tail) (hi, lo int64) {
 	return int64(binary.BigEndian.Uint64(b[:8])), int64(binary.BigEndian.Uint64(b[8:]))
 }
 
-// showTail returns the reverse of hideTail; ok is false for a block that another key encrypted.
+// showTail is the inverse of hideTail; ok is false for a block encrypted with another key.
 func (p *Service) showTail(hi, lo int64) (t tail, ok bool) {
 	var b [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(b[:8], uint64(hi))
@@ -150,7 +148,7 @@ func (p *Service) showTail(hi, lo int64) (t tail, ok bool) {
 	return t, high == 0 && low == 0
 }
 
-// tailOf reads nineteen of the 44 symbols as they are, letters in any case.
+// tailOf parses nineteen of the 44 symbols without unescaping, with letters in any case.
 func tailOf(text string) (t tail, ok bool) {
 	if len(text) != TailLength {
 		return t, false
@@ -163,8 +161,8 @@ func tailOf(text string) (t tail, ok bool) {
 	return t, true
 }
 
-// tailsUnder returns the tails that a text can have under a prefix: its symbols as they
-// are and, because "%" is one of them, as percent-escapes too.
+// tailsUnder returns the possible tails of a text under a prefix: its symbols as they are and, because "%" is a symbol, also
+// percent-decoded.
 func tailsUnder(prefix, text string) (tails []tail) {
 	bare, known := cutScheme(text), cutScheme(prefix)
 	if len(bare) < len(known) || !equalFold(bare[:len(known)], known) {
@@ -184,8 +182,7 @@ func tailsUnder(prefix, text string) (tails []tail) {
 	return tails
 }
 
-// TextsUnder returns the printed texts, also of codes made elsewhere, that a camera may have read as
-// the given text.
+// TextsUnder returns the printed texts, including those of imported codes, that a camera may have read as the given text.
 func TextsUnder(prefix, text string) (texts []string) {
 	for _, t := range tailsUnder(prefix, text) {
 		texts = append(texts, prefix+string(t[:]))
@@ -193,14 +190,13 @@ func TextsUnder(prefix, text string) (texts []string) {
 	return texts
 }
 
-// IsOriginal reports whether a text can be an original code: one to nine symbols.
+// IsOriginal reports whether a text has the form of an original code: one to nine symbols.
 func IsOriginal(text string) bool {
 	_, ok := packCode(text)
 	return ok
 }
 
-// Suffix returns the last symbols of a code text under one of the prefixes; "" = the text
-// is none.
+// Suffix returns the last symbols of a code text with one of the prefixes; "" = the text is not a code text.
 func Suffix(text string, prefixes []string, symbols int) string {
 	if parts, err := ParseText(text, prefixes); err == nil {
 		return string(parts.Symbols[symbolsLength-symbols:])
@@ -213,8 +209,7 @@ func Suffix(text string, prefixes []string, symbols int) string {
 	return ""
 }
 
-// recognise finds the code of a text. It tries our own codes first, which needs no store.
-// ErrUnread.
+// recognise finds the code with a text. recognise tries the server's own codes first, which needs no store query. ErrUnread.
 func (p *Service) recognise(ctx context.Context, text string) (f Found, ok bool, err error) {
 	if f, ok = p.byText(text); ok {
 		return f, true, nil
@@ -235,18 +230,18 @@ func (p *Service) recognise(ctx context.Context, text string) (f Found, ok bool,
 	return f, false, nil
 }
 
-// importedText finds the imported code with a text.
+// importedText finds the imported code with the given text.
 func (p *Service) importedText(ctx context.Context, prefix string, t tail) (f Found, ok bool, err error) {
 	hi, lo := p.hideTail(t)
 	if f, ok, err = p.importedRow(ctx, hi, lo); !ok || err != nil {
 		return f, false, err
 	}
-	// The same symbols under another prefix are another text.
+	// The same symbols with another prefix are a different text.
 	a, b := cutScheme(f.Batch.Prefix), cutScheme(prefix)
 	return f, f.Batch.Template == "" && len(a) == len(b) && equalFold(a, b), nil
 }
 
-// importedRow finds the imported code with a text as it is stored. ErrUnread.
+// importedRow finds the imported code with an encrypted text. ErrUnread.
 func (p *Service) importedRow(ctx context.Context, hi, lo int64) (f Found, ok bool, err error) {
 	var row ImportedCode
 	err = p.askImported(ctx, func(ctx context.Context, tx Tx) (err error) {
@@ -265,8 +260,8 @@ func (p *Service) importedRow(ctx context.Context, hi, lo int64) (f Found, ok bo
 	return f, true, nil
 }
 
-// byCodes finds the codes with nine characters, or fewer: one of ours, and some of
-// those made elsewhere. ErrUnread.
+// byCodes finds the codes with an original code of up to nine characters: at most one of the server's own, and any number of
+// imported ones. ErrUnread.
 func (p *Service) byCodes(ctx context.Context, text string) (all []Found, err error) {
 	if f, ok := p.byCode(text); ok {
 		all = append(all, f)
@@ -313,8 +308,8 @@ func (p *Service) askImported(ctx context.Context, ask func(context.Context, Tx)
 	return p.Store.ViewCodes(ctx, func(tx Tx) error { return ask(ctx, tx) })
 }
 
-// Print returns the original code and the code text of an index. 80308 for an imported code that
-// has not arrived yet.
+// Print returns the original code and the code text of an index. It returns 80308 for an imported code that has not been imported
+// yet.
 func (p *Service) Print(ctx context.Context, b Batch, index int64) (code, text string, err error) {
 	err = p.EachPrint(ctx, b, Range{index, index}, func(_ int64, c, t string) error {
 		code, text = c, t
@@ -326,8 +321,8 @@ func (p *Service) Print(ctx context.Context, b Batch, index int64) (code, text s
 // printsAtOnce is the number of rows of imported codes that are read together.
 const printsAtOnce = 1000
 
-// EachPrint calls f with the codes of a range in order. 80308 where an imported one has not arrived
-// yet; else the error of f.
+// EachPrint calls f with the codes of a range in order. It returns 80308 if a code of the range has not been imported yet, or the
+// error of f.
 func (p *Service) EachPrint(ctx context.Context, b Batch, r Range, f func(index int64, code, text string) error) error {
 	if !b.Imported {
 		for i := r.From; i <= r.To; i++ {
@@ -367,7 +362,7 @@ func (p *Service) EachPrint(ctx context.Context, b Batch, r Range, f func(index 
 	return nil
 }
 
-// arrived reports how many codes of an imported batch are here.
+// arrived returns the number of codes of an imported batch that are stored.
 func (p *Service) arrived(ctx context.Context, b Batch) (int64, error) {
 	n := p.Memory.Arrived(b.ID, p.Now())
 	if n == b.Count || !p.Shared {
@@ -377,7 +372,7 @@ func (p *Service) arrived(ctx context.Context, b Batch) (int64, error) {
 	return p.Memory.Arrived(b.ID, p.Now()), err
 }
 
-// requireComplete returns a Conflict while codes of an imported batch are missing.
+// requireComplete returns a Conflict if codes of an imported batch have not been imported yet.
 func (p *Service) requireComplete(ctx context.Context, b Batch) error {
 	if !b.Imported {
 		return nil
@@ -389,8 +384,8 @@ func (p *Service) requireComplete(ctx context.Context, b Batch) error {
 	return err
 }
 
-// allHere is 80308 while codes of an imported batch are missing, for a transaction that
-// holds the batch's lock.
+// allHere returns 80308 if codes of an imported batch have not been imported yet; the caller's transaction holds the lock of the
+// batch.
 func (p *Service) allHere(b Batch, t time.Time) error {
 	if b.Imported && p.Memory.Arrived(b.ID, t) < b.Count {
 		return errcode.NotFinished.WithDetail(behaviour.CodesUnfinished, "codes of application %d are not imported, or were taken back", b.ID)
@@ -398,20 +393,19 @@ func (p *Service) allHere(b Batch, t time.Time) error {
 	return nil
 }
 
-// NewImport is a batch made elsewhere, whose codes are to be imported.
+// NewImport describes a batch made elsewhere, whose codes are to be imported.
 type NewImport struct {
 	Account string
 	ISV     string
-	// ID is the application_id that it had; 0 = it gets one.
+	// ID is the application_id that the batch had elsewhere; 0 = a new ID is assigned.
 	ID     int64
 	Count  int64
-	Prefix string // what each of its texts begins with, before the last 19 symbols
+	Prefix string // common prefix of the texts, before the last 19 symbols
 	Text   TemplateOrder
 }
 
-// BeginImport makes a batch for codes made elsewhere. The same call again returns the same batch.
-// 40097 for an invalid one, 48001 for an account without codes; a Conflict where the account's ISV
-// or the ID belongs to another application.
+// BeginImport creates a batch for codes made elsewhere. Repeating a call returns the same batch. BeginImport returns 40097 for an
+// invalid batch, 48001 for an account without codes, and a Conflict if the account's ISV or the ID belongs to another application.
 func (p *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err error) {
 	fault := ""
 	switch {
@@ -473,8 +467,7 @@ func (p *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err er
 	return b, err
 }
 
-// begunAnew stores a batch in place of the one with its ID, if the import of that was
-// taken back.
+// begunAnew replaces the stored batch with the same ID if its import was undone.
 func (p *Service) begunAnew(ctx context.Context, tx Tx, news Batch) (bool, error) {
 	if news.ID == 0 {
 		return false, nil
@@ -492,7 +485,7 @@ func (p *Service) begunAnew(ctx context.Context, tx Tx, news Batch) (bool, error
 	return true, tx.PutImport(ctx, news, "import")
 }
 
-// checkSame returns a Conflict unless a stored batch is the one to be begun.
+// checkSame returns a Conflict unless the stored batch b equals the batch to import.
 func (n NewImport) checkSame(b Batch, template string) error {
 	reason := ""
 	switch {
@@ -514,15 +507,14 @@ func (n NewImport) checkSame(b Batch, template string) error {
 
 // ImportResult is the result of ImportCodes.
 type ImportResult struct {
-	Lines int64 // how many were read
-	Added int64 // how many of them are new; the others were stored already, and are equal
-	Have  int64 // codes of the batch that are here now
+	Lines int64 // number of lines read
+	Added int64 // number of lines that were newly stored; the other lines were already stored with equal content
+	Have  int64 // number of codes of the batch that are stored now
 }
 
-// ImportCodes stores codes of a batch made elsewhere from lines of the wire's four columns in the
-// order of their indexes: all of them or none, at most MaxImportLines. Lines that are stored
-// already change nothing. first is the number of the first line, so that accounts.Faults can name
-// wrong ones. Contract: marketcode 4.2.
+// ImportCodes stores codes of an imported batch from lines with the four columns of the wire format, in index order: all lines or
+// none, at most MaxImportLines. Lines that are already stored change nothing. first is the number of the first line, used by
+// accounts.RowErrors to name invalid lines. Contract: marketcode 4.2.
 func (p *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.Reader) (done ImportResult, err error) {
 	b, err := p.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
@@ -560,7 +552,7 @@ func (p *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.
 		}
 		added := NewSet(ranges...)
 		if _, tookBack, _ := p.Memory.imports(batch, Range{}, 0, t); tookBack {
-			// A scan that was decided before its code was taken back may have been written later.
+			// A scan that was resolved before its code was removed may have been written after the removal.
 			for _, r := range added {
 				if err := tx.ForgetFirstScans(ctx, batch, r); err != nil {
 					return err
@@ -576,19 +568,19 @@ func (p *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.
 	return done, err
 }
 
-// maxTakenBack is the maximum number of codes that one call takes back: other writers wait for its transaction.
+// maxTakenBack is the maximum number of codes that one call removes, because other writers wait for its transaction.
 const maxTakenBack = 10_000
 
-// ImportUndone is the result of TakeBack.
+// ImportUndone is the result of UndoImport.
 type ImportUndone struct {
 	Taken int64
-	Have  int64 // codes of the batch that are still here
-	More  bool  // codes of the range are still here
+	Have  int64 // number of codes of the batch that are still stored
+	More  bool  // true = codes of the range are still stored
 }
 
-// UndoImport removes codes of a range that were imported, at most some thousand: the caller calls
-// again while there are More. Where the range is the whole batch, the last call ends the
-// application. ErrNoBatch; a Conflict where anything other than imports happened.
+// UndoImport removes imported codes of a range, at most maxTakenBack per call: the caller repeats the call while More is true. If
+// the range is the whole batch, the last call also removes the application. UndoImport returns ErrNoBatch, or a Conflict if the
+// batch has events other than imports.
 func (p *Service) UndoImport(ctx context.Context, batch int64, r Range, note string) (done ImportUndone, err error) {
 	b, err := p.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
@@ -635,8 +627,7 @@ func (p *Service) UndoImport(ctx context.Context, batch int64, r Range, note str
 	return done, err
 }
 
-// unused returns a Conflict where anything other than imports happened to an imported batch. The
-// transaction holds the batch's lock.
+// unused returns a Conflict if an imported batch has events other than imports. The transaction must hold the lock of the batch.
 func (p *Service) unused(ctx context.Context, tx Tx, b Batch, t time.Time) error {
 	used := func(kind string) error {
 		return Conflict(fmt.Sprintf("%s of application %d: its import cannot be taken back; freeze the codes that are wrong, or withdraw them",
@@ -659,13 +650,12 @@ func (p *Service) unused(ctx context.Context, tx Tx, b Batch, t time.Time) error
 	return err
 }
 
-// faultAt returns the fault of a line of an import.
+// faultAt returns the error of one line of an import.
 func faultAt(line int64, format string, args ...any) error {
 	return accounts.RowErrors{{Line: int(line), Why: fmt.Sprintf(format, args...)}}
 }
 
-// notThere returns the rows that are not stored yet; a fault where a different code is stored at an
-// index.
+// notThere returns the rows that are not stored yet; it returns an error if a different code is stored at an index.
 func (p *Service) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line func(ImportedCode) int64) ([]ImportedCode, error) {
 	have, err := tx.ImportedCodes(ctx, rows[0].Batch, Range{rows[0].Index, rows[len(rows)-1].Index})
 	if err != nil || len(have) == 0 {
@@ -673,7 +663,10 @@ func (p *Service) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line
 	}
 	var news []ImportedCode
 	for _, row := range rows {
-		pos, exists := slices.BinarySearchFunc(have, row.Index, func(h ImportedCode, index int64) int { return cmp.Compare(h.Index, index) })
+		pos, exists := slices.BinarySearchFunc(have, row.Index, func(h ImportedCode,
+			index int64) int {
+			return cmp.Compare(h.Index, index)
+		})
 		if !exists {
 			news = append(news, row)
 		} else if have[pos] != row {
@@ -683,8 +676,8 @@ func (p *Service) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line
 	return news, nil
 }
 
-// whoHas says which rows could not be stored because another code has the text or, in the same
-// batch, the nine characters.
+// whoHas names the rows that could not be stored because another code has the same text or, in the same batch, the same original
+// code.
 func (p *Service) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line func(ImportedCode) int64) error {
 	for _, row := range news {
 		otherCode, err := tx.ImportedByText(ctx, row.TextHi, row.TextLo)
@@ -707,7 +700,7 @@ func (p *Service) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line f
 	return errors.New("codes: some rows were not stored, and no other has their texts")
 }
 
-// readImport reads lines. accounts.Faults for the first wrong one.
+// readImport parses lines; it returns accounts.RowErrors for the first invalid line.
 func (p *Service) readImport(b Batch, first int64, lines io.Reader) (rows []ImportedCode, err error) {
 	texts, original := map[[2]int64]int64{}, map[int64]int64{}
 	row := p.readWithPrefix
@@ -747,7 +740,7 @@ func (p *Service) readImport(b Batch, first int64, lines io.Reader) (rows []Impo
 	return rows, nil
 }
 
-// readWithPrefix makes a row of a line whose text is a prefix and 19 symbols.
+// readWithPrefix converts a line whose text consists of a prefix and 19 symbols to a row.
 func (p *Service) readWithPrefix(b Batch, l ImportLine) (row ImportedCode, err error) {
 	prefix, rest, err := l.Cut()
 	switch {
@@ -764,8 +757,7 @@ func (p *Service) readWithPrefix(b Batch, l ImportLine) (row ImportedCode, err e
 	return row, nil
 }
 
-// couldBeOurs reports whether a key of ours can make a text, whether that code was given out or
-// not.
+// couldBeOurs reports whether one of the server's own keys can produce the text, whether or not that code was issued.
 func (p *Service) couldBeOurs(text string) bool {
 	key := p.Keys.Text[text[0]]
 	if key == nil || !allOf(text, Alphabet) {
@@ -775,15 +767,16 @@ func (p *Service) couldBeOurs(text string) bool {
 	return isOurs
 }
 
-// ImportLine is one line of the wire's four columns. Contract: marketcode 4.2.
+// ImportLine is one line with the four columns of the wire format. Contract: marketcode 4.2.
 type ImportLine struct {
 	Number int64
 	Code   string // the original code, one to nine symbols
 	Index  int64
-	Text   string // as the row has it
+	Text   string // text as it stands in the row
 }
 
-// Cut returns the text as its prefix and the 19 symbols behind it. Its error, accounts.Faults, never quotes the text, which is a code.
+// Cut splits the text into its prefix and the last 19 symbols. The error of Cut, accounts.RowErrors, never quotes the text, because
+// the text is a secret code.
 func (l ImportLine) Cut() (prefix, tail string, err error) {
 	pos := len(l.Text) - TailLength
 	if pos <= 0 || !allOf(l.Text[pos:], platformSymbols) {
@@ -792,9 +785,9 @@ func (l ImportLine) Cut() (prefix, tail string, err error) {
 	return l.Text[:pos], l.Text[pos:], nil
 }
 
-// ImportLines yields lines of the wire's four columns, the first of which has a number; each index
-// is one more than that before it. Columns are separated by spaces or tabs; a line ends with LF or
-// CRLF. After an error, accounts.Faults or that of the reader, it stops.
+// ImportLines yields lines with the four columns of the wire format; first is the number of the first line, and each index must be
+// one more than the previous index. Columns are separated by spaces or tabs; a line ends with LF or CRLF. ImportLines stops after
+// an error, which is accounts.RowErrors or the error of the reader.
 func ImportLines(r io.Reader, first int64) func(yield func(ImportLine, error) bool) {
 	return func(yield func(ImportLine, error) bool) {
 		in := bufio.NewReaderSize(r, maxImportLine)
@@ -831,7 +824,7 @@ func ImportLines(r io.Reader, first int64) func(yield func(ImportLine, error) bo
 	}
 }
 
-// importLine reads one line. Its error never quotes the text, which is a code.
+// importLine parses one line. The error of importLine never quotes the text, because the text is a secret code.
 func importLine(text []byte) (l ImportLine, err error) {
 	columns := strings.FieldsFunc(string(text), func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
 	if len(columns) != 4 {

@@ -11,11 +11,11 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Codes made elsewhere whose texts are by template are rows like the others: the secret alone is kept, encrypted. The serial number is the
-// original code, and everything else stands in the template.
+// Imported codes with a template are stored as rows like other imported codes: only the secret is stored, encrypted. The serial
+// number in the text is the original code, and the rest of the text is in the template.
 
-// hideSecret returns a secret as it is stored: symbols as those of any other code made elsewhere, digits apart from them by the first bit, with
-// how many they are.
+// hideSecret returns the encrypted form of a secret: symbols are encoded as for other imported codes; digits are marked by the
+// first bit and stored with their number.
 func (p *Service) hideSecret(secret string, f field) (hi, lo int64) {
 	if f != digitsField {
 		return p.hideTail(tail([]byte(secret)))
@@ -23,13 +23,13 @@ func (p *Service) hideSecret(secret string, f field) (hi, lo int64) {
 	n := uint64(len(secret))
 	pair, _ := readDigits(secret)
 	var b [aes.BlockSize]byte
-	binary.BigEndian.PutUint64(b[:8], 1<<63|n&7<<60|pair.a) // a half has at most 18 digits, which are less than 60 bits
+	binary.BigEndian.PutUint64(b[:8], 1<<63|n&7<<60|pair.a) // each half has at most 18 digits, which need less than 60 bits
 	binary.BigEndian.PutUint64(b[8:], n>>3<<60|pair.b)
 	p.importedBlock().Encrypt(b[:], b[:])
 	return int64(binary.BigEndian.Uint64(b[:8])), int64(binary.BigEndian.Uint64(b[8:]))
 }
 
-// showSecret returns the reverse of hideSecret; ok is false for what another key encrypted.
+// showSecret is the inverse of hideSecret; ok is false for a value encrypted with another key.
 func (p *Service) showSecret(row ImportedCode, part templatePart) (secret string, ok bool) {
 	if part.field != digitsField {
 		t, ok := p.showTail(row.TextHi, row.TextLo)
@@ -45,7 +45,7 @@ func (p *Service) showSecret(row ImportedCode, part templatePart) (secret string
 	return string(digits), high>>60 == 8|uint64(part.size)&7 && low>>60 == uint64(part.size)>>3
 }
 
-// importedPrint returns the text of a code made elsewhere.
+// importedPrint returns the printed text of an imported code.
 func (p *Service) importedPrint(b Batch, row ImportedCode) (text string, err error) {
 	foreign := fmt.Errorf("code %d of application %d was stored under another key", row.Index, b.ID)
 	if b.Template == "" {
@@ -66,10 +66,10 @@ func (p *Service) importedPrint(b Batch, row ImportedCode) (text string, err err
 	return t.fill(variable{unpackCode(row.Code), secret, t.number(row.Index)}), nil
 }
 
-// variable holds the parts of a text that differ from the rest of its template.
+// variable holds the parts of a text that the template leaves open.
 type variable struct{ serial, secret, number string }
 
-// number returns the brand's own serial number of an index; "" = texts have none.
+// number returns the brand's own serial number of an index; "" = the texts have no such number.
 func (t Template) number(index int64) string {
 	for _, part := range t.parts {
 		if part.field == numberField {
@@ -79,7 +79,7 @@ func (t Template) number(index int64) string {
 	return ""
 }
 
-// fill writes a text of which what differs is known.
+// fill returns the text of the template with the given variable parts.
 func (t Template) fill(v variable) string {
 	b := make([]byte, 0, t.size)
 	for _, part := range t.parts {
@@ -97,7 +97,7 @@ func (t Template) fill(v variable) string {
 	return string(b)
 }
 
-// cut takes what differs out of a text of these parts.
+// cut extracts the variable parts from a text with these template parts.
 func cut(parts []templatePart, text string) (v variable) {
 	for _, part := range parts {
 		switch piece := text[:part.size]; part.field {
@@ -114,7 +114,7 @@ func cut(parts []templatePart, text string) (v variable) {
 	return v
 }
 
-// importedByTemplate finds the code made elsewhere behind a text by template. ErrUnread.
+// importedByTemplate finds the imported code of a text made from a template. ErrUnread.
 func (p *Service) importedByTemplate(ctx context.Context, text string) (f Found, ok bool, err error) {
 	if p.Memory.elsewhere.Load() == 0 {
 		return f, false, nil
@@ -138,14 +138,14 @@ func (p *Service) importedByTemplate(ctx context.Context, text string) (f Found,
 	return f, false, nil
 }
 
-// importedPrinted finds the code made elsewhere with a text as a template writes it. ErrUnread.
+// importedPrinted finds the imported code whose printed text, as written by template t, equals printed. ErrUnread.
 func (p *Service) importedPrinted(ctx context.Context, t Template, printed string) (f Found, ok bool, err error) {
 	v := cut(t.parts, printed)
 	hi, lo := p.hideSecret(v.secret, t.parts[t.secret].field)
 	if f, ok, err = p.importedRow(ctx, hi, lo); !ok || err != nil {
 		return f, false, err
 	}
-	// The same secret in another text is another code; http and https, capital and small letters are one.
+	// The same secret in a different text is a different code; http and https, and upper and lower case, are equivalent.
 	ownTemplate, err := ParseTemplate(f.Batch.Template)
 	if err != nil {
 		return f, false, nil
@@ -155,14 +155,14 @@ func (p *Service) importedPrinted(ctx context.Context, t Template, printed strin
 		equalFold(cutScheme(made), cutScheme(printed)), nil
 }
 
-// held is an imported code of a template that a text may contain.
+// held is an imported code with a template that a longer text may contain.
 type held struct {
 	template Template
-	secret   int // where it begins in the unescaped text
+	secret   int // start of the secret in the unescaped text
 	printed  string
 }
 
-// heldElsewhere returns at most so many imported codes that a text, unescaped, may contain.
+// heldElsewhere returns at most limit imported codes that an unescaped text may contain.
 func (m *Memory) heldElsewhere(plain []byte, limit int) (list []held) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -178,7 +178,7 @@ func (m *Memory) heldElsewhere(plain []byte, limit int) (list []held) {
 	return list
 }
 
-// mayHoldElsewhere reports whether a text may hold a code made elsewhere whose text is by template.
+// mayHoldElsewhere reports whether a text may contain an imported code with a template.
 func (p *Service) mayHoldElsewhere(text string) bool {
 	if p.Memory.elsewhere.Load() == 0 {
 		return false
@@ -187,8 +187,8 @@ func (p *Service) mayHoldElsewhere(text string) bool {
 	return len(p.Memory.heldElsewhere(plain, 1)) > 0
 }
 
-// withholdElsewhere returns a text up to the first secret in it of a code made elsewhere whose text is by template. Where the store cannot say,
-// and beyond some tries, what may be a secret goes.
+// withholdElsewhere truncates a text before the first secret of an imported code with a template. If the store is unavailable, or
+// after too many candidates, everything that may be a secret is removed.
 func (p *Service) withholdElsewhere(text string) string {
 	if p.Memory.elsewhere.Load() == 0 {
 		return text
@@ -212,7 +212,7 @@ func (p *Service) withholdElsewhere(text string) string {
 	return text[:ends[first-1]]
 }
 
-// readByTemplate makes a row of a line whose text is by template.
+// readByTemplate converts a line whose text is made from a template to a row.
 func (p *Service) readByTemplate(b Batch, t Template, l ImportLine) (row ImportedCode, err error) {
 	printed, similar := t.asPrinted(cutScheme(ofRow.Replace(l.Text)))
 	if !similar {
@@ -234,7 +234,7 @@ func (p *Service) readByTemplate(b Batch, t Template, l ImportLine) (row Importe
 	return row, nil
 }
 
-// template returns the template of an imported batch; "" = its prefix, and symbols. 40097.
+// template returns the template of an imported batch; "" = prefix and symbols. It returns 40097 for an invalid template.
 func (n NewImport) template(p *Service) (string, error) {
 	n.Text.Count = n.Count
 	filled, err := p.FillTemplate(n.Text)
@@ -245,7 +245,7 @@ func (n NewImport) template(p *Service) (string, error) {
 		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow, "a text by template has no prefix beside it: write {prefix} into it, or leave text out")
 	}
 	if filled != "" && n.Text.Weak && !strings.Contains(filled, "{weak}") {
-		filled += "{weak}" // their origin is known to the importer alone: digits may be those of a counter
+		filled += "{weak}" // only the importer knows how the digits were generated: they may come from a counter
 	}
 	return filled, nil
 }

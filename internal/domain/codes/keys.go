@@ -1,12 +1,11 @@
 package codes
 
-// Keys are the permanent keys of the codes: one for all original codes, one
-// for the texts of each version. Two keys over one space of original codes
-// would collide, so the first is never replaced.
+// Keys are the permanent keys for codes: one key for all original codes, and one key per version for texts. Two keys for the same
+// space of original codes would produce collisions, so the key for original codes is never replaced.
 type Keys struct {
 	Code    *CodeKey
 	Text    map[byte]*TextKey // by version character
-	Current byte              // the version of new batches
+	Current byte              // version used for new batches
 }
 
 // FirstVersion is the version character of the first text key.

@@ -15,24 +15,22 @@ const (
 	// fieldLength is the number of characters of a dot matrix.
 	fieldLength = fieldSide * fieldSide
 
-	// symbolSide is the side of the smallest ECC 200 symbol with room for nine
-	// codewords (it has twelve), without a quiet zone.
+	// symbolSide is the side, without quiet zone, of the smallest ECC 200 symbol that has room for nine codewords (the symbol has
+	// room for twelve).
 	symbolSide = 16
-	// symbolTop is the row and the column of its first module in the field.
+	// symbolTop is the row and the column of the symbol's first module in the field.
 	symbolTop = 1
 )
 
-// modules are those of a symbol, row by row, four rows a word, the first
-// module in the highest bit; 1 = black.
+// modules holds the modules of a symbol, row by row, four rows per word, the first module in the highest bit; 1 = black.
 type modules [symbolSide * symbolSide / 64]uint64
 
-// placed has, for each place of a code and each character there, the modules to exclusive-or into
-// the symbol. The Reed-Solomon code of ECC 200 is linear and its placement fixed; so every module
-// is an affine function of the characters, as long as each is one ASCII codeword. The first place
-// includes the constant part.
+// placed holds, for each position in a code and each character at that position, the modules to XOR into the symbol. The
+// Reed-Solomon code of ECC 200 is linear and its module placement is fixed, so every module is an affine function of the
+// characters, provided that each character is one ASCII codeword. The entries of the first position include the constant part.
 //
-// Encoders pair adjacent digits to save a codeword. Without pairing all codes
-// have the same shape and size; readers take both.
+// Standard encoders pair adjacent digits to save a codeword. Without pairing, all codes have the same shape and size; readers
+// accept both encodings.
 var placed = sync.OnceValue(func() *[CodeLength][36]modules {
 	base := [CodeLength]byte{'A', 'A', 'A', 'A', 'A', 'A', 'A', 'A', 'A'}
 	constant := drawn(base)
@@ -40,7 +38,7 @@ var placed = sync.OnceValue(func() *[CodeLength][36]modules {
 	for place := range CodeLength {
 		for v := range 36 {
 			code := base
-			code[place] = Alphabet[v] // a digit among letters is not paired
+			code[place] = Alphabet[v] // a single digit among letters is not paired
 			table[place][v] = drawn(code)
 			if place == 0 {
 				continue
@@ -53,7 +51,7 @@ var placed = sync.OnceValue(func() *[CodeLength][36]modules {
 	return table
 })
 
-// drawn asks the library for the symbol of a code without adjacent digits.
+// drawn returns the library's symbol for a code without adjacent digits.
 func drawn(code [CodeLength]byte) (m modules) {
 	image, err := datamatrix.Encode(string(code[:]))
 	if err != nil || image.Bounds().Dx() != symbolSide || image.Bounds().Dy() != symbolSide {
@@ -67,7 +65,7 @@ func drawn(code [CodeLength]byte) (m modules) {
 	return m
 }
 
-// spread has the eight characters of eight modules.
+// spread maps a byte of eight modules to eight characters.
 var spread = func() (t [256]uint64) {
 	for v := range t {
 		var chars [8]byte
@@ -79,25 +77,22 @@ var spread = func() (t [256]uint64) {
 	return t
 }()
 
-// Matrix returns the dot matrix of an original code, as WriteRows has it.
+// Matrix returns the dot matrix of an original code, in the format of WriteRows.
 func Matrix(code [CodeLength]byte) (field [fieldLength]byte) {
 	blank(&field)
 	draw(&field, &code)
 	return field
 }
 
-// blank makes a field white: a field is the dot matrix of an original code, 19×19
-// characters row by row, 0 = white, 1 = black.
+// blank fills a field with white. A field is the dot matrix of an original code: 19×19 characters row by row, 0 = white, 1 = black.
 func blank(field *[fieldLength]byte) {
 	for i := range field {
 		field[i] = '0'
 	}
 }
 
-// draw writes the symbol of a code into a field: an ECC 200 Data Matrix of 16×16
-// modules with its top left module at row 1, column 1; the quiet zone stays. It
-// panics for a text that ParseCode refuses.
-// Contract: marketcode 4.2, 5.4; design 8, 9.
+// draw writes the symbol of a code into a field: an ECC 200 Data Matrix of 16×16 modules with its top left module at row 1, column
+// 1; the quiet zone is unchanged. draw panics for a text that ParseCode rejects. Contract: marketcode 4.2, 5.4; design 8, 9.
 func draw(field *[fieldLength]byte, code *[CodeLength]byte) {
 	table := placed()
 	var m modules

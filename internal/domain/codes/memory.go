@@ -22,30 +22,29 @@ type State struct {
 	Redeemed   bool
 }
 
-// Memory keeps what scans and look-ups need to know: the batches by their
-// counters, and what governs each index. It grows with calls, not with codes.
+// Memory holds the state that scans and look-ups need: the batches by their counters, and the events that apply to each index. The
+// size of Memory grows with the number of calls, not of codes.
 type Memory struct {
 	Store Store
 
 	reading sync.Mutex
 	mu      sync.RWMutex
 	batches map[int64]*batchMemory
-	byStart []*batchMemory // by their first counter
-	// prefixes are those of all batches, since printed codes must stay known.
+	byStart []*batchMemory // sorted by first counter
+	// prefixes lists the prefixes of all batches, because printed codes must stay recognisable.
 	prefixes []string
-	// imported are those of batches made elsewhere.
+	// imported lists the prefixes of imported batches.
 	imported []string
-	// templates are those of all batches, with what it takes to read their texts back.
+	// templates indexes the templates of all batches.
 	templates templateIndex
-	// written and elsewhere say how many templates there are, and how many of batches made elsewhere: for a server without any, at no cost.
+	// written and elsewhere count all templates and those of imported batches, so that a server without templates skips the
+	// look-up.
 	written, elsewhere atomic.Int64
-	// began is, for each batch, the last event that the current memory knew when this new one was
-	// begun.
+	// began maps each batch to the last event that the current Memory had applied when this rebuild started.
 	began map[int64]int64
 }
 
-// batchMemory is one batch. Its own lock keeps batches from waiting for each
-// other.
+// batchMemory holds the state of one batch's codes in memory. A lock per batch keeps batches from waiting for each other.
 type batchMemory struct {
 	Batch
 
@@ -53,26 +52,25 @@ type batchMemory struct {
 	happened
 }
 
-// happened is the aggregate of a batch's events that were read.
+// happened aggregates the events of a batch that were read.
 type happened struct {
-	seq     int64 // the last event read
+	seq     int64 // number of the last event read
 	active  coverage
-	waiting []Event   // events that were read and are not in force yet, in the order in which they take effect
-	reached time.Time // when the last event in force took effect
-	// called is the time of the latest call that was read. A clock that is behind it, because it
-	// was set back or is another node's, does not undo events that were in force.
+	waiting []Event   // scheduled events that were read and have not taken effect yet, in the order of their effect
+	reached time.Time // time at which the latest applied event took effect
+	// called is the time of the latest call that was read. A clock behind this time, because it was set back or belongs to another
+	// node, does not undo applied events.
 	called time.Time
-	later  int  // how long waiting was when it was last gone through
-	whole  bool // all events are read again: none is put in force before the end
-	// allFrozen says that the whole batch is frozen. It is apart from codes that are frozen singly,
-	// which stay frozen when the batch is unfrozen.
+	later  int  // length of waiting when it was last checked
+	whole  bool // true = all events are read again, and none is applied before the end
+	// allFrozen reports that the whole batch is frozen. allFrozen is separate from individually frozen codes, which stay frozen
+	// when the batch is unfrozen.
 	allFrozen bool
 	frozen    *roaring.Bitmap
 	void      *roaring.Bitmap
 	redeemed  *roaring.Bitmap
 	arrived   *roaring.Bitmap // imported batches only
-	// tookBack says that imported codes were taken back; used, that anything other than imports
-	// happened, or is scheduled.
+	// tookBack reports that imported codes were removed; used reports events other than imports, including scheduled events.
 	tookBack, used bool
 }
 
@@ -81,8 +79,7 @@ func NewMemory(s Store) *Memory {
 	return &Memory{Store: s, batches: map[int64]*batchMemory{}}
 }
 
-// Rebuild returns an empty memory, to be filled while this one answers and follows changes, and then
-// adopted.
+// Rebuild returns an empty Memory, to be filled while m stays in use and follows changes, and then passed to Swap.
 func (m *Memory) Rebuild() *Memory {
 	fresh := NewMemory(m.Store)
 	fresh.began = map[int64]int64{}
@@ -94,7 +91,7 @@ func (m *Memory) Rebuild() *Memory {
 	return fresh
 }
 
-// Load reads everything into an empty memory.
+// Load reads all batches and events into an empty Memory.
 func (m *Memory) Load(ctx context.Context) error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
@@ -111,7 +108,7 @@ func (m *Memory) Load(ctx context.Context) error {
 		}
 		b := m.batch(e.Batch)
 		if b == nil {
-			// Another node made the batch after the list was read.
+			// Another node created the batch after the list was read.
 			if b, err = m.addStored(ctx, e.Batch); err != nil {
 				return fmt.Errorf("event %d is of the batch %d: %w", e.Seq, e.Batch, err)
 			}
@@ -120,8 +117,8 @@ func (m *Memory) Load(ctx context.Context) error {
 			broken[b.ID] = b
 		}
 	}
-	// The times of a batch never go back. Where they do all the same, all its events are needed at
-	// once.
+	// The event times of a batch normally never decrease. If the event times decrease nevertheless, all events of the batch are
+	// read at once.
 	for id, b := range broken {
 		b.clear()
 		if err := m.catchUp(ctx, b); err != nil {
@@ -131,9 +128,9 @@ func (m *Memory) Load(ctx context.Context) error {
 	return nil
 }
 
-// Swap takes over what a new memory knows, each batch in one step: a transaction that made this
-// memory exact for its batch finds it exact afterwards too. It returns false where this memory
-// followed a change that the new one does not know yet: let that follow it, and call Adopt again.
+// Swap takes over the content of a rebuilt Memory, each batch atomically: a transaction that has updated its batch in m also finds
+// it up to date afterwards. Swap returns false if m has applied a change that fresh has not: the caller must update fresh and call
+// Swap again.
 func (m *Memory) Swap(fresh *Memory) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -141,12 +138,12 @@ func (m *Memory) Swap(fresh *Memory) bool {
 	for id, b := range m.batches {
 		_, wasSet := fresh.began[id]
 		switch f := fresh.batches[id]; {
-		case f == nil && wasSet, f != nil && f.Batch != b.Batch: // the batch was removed, or made anew
+		case f == nil && wasSet, f != nil && f.Batch != b.Batch: // the batch was removed or replaced
 			delete(m.batches, id)
 		case f == nil || f != b && !b.adopt(f, fresh.began[id]):
 			complete = false
 		default:
-			fresh.batches[id] = b // from here on both share it
+			fresh.batches[id] = b // from here on, both memories share the batch
 		}
 	}
 	for id, f := range fresh.batches {
@@ -163,7 +160,7 @@ func (m *Memory) Swap(fresh *Memory) bool {
 	return complete
 }
 
-// addPrefix notes the prefix of a batch. Readers may still use the former slice, so it is copied.
+// addPrefix adds the prefix of a batch. Readers may still use the old slice, so addPrefix copies it.
 func (m *Memory) addPrefix(b Batch) {
 	if b.TakenBack() {
 		return
@@ -172,7 +169,7 @@ func (m *Memory) addPrefix(b Batch) {
 	m.written.Store(int64(m.templates.all))
 	m.elsewhere.Store(int64(m.templates.imported))
 	if b.Imported && b.Template != "" {
-		return // its texts are known by the template alone
+		return // texts with a template are recognised by the template
 	}
 	if !slices.Contains(m.prefixes, b.Prefix) {
 		m.prefixes = append(slices.Clone(m.prefixes), b.Prefix)
@@ -182,15 +179,14 @@ func (m *Memory) addPrefix(b Batch) {
 	}
 }
 
-// ImportedPrefixes returns the prefixes of batches made elsewhere.
+// ImportedPrefixes returns the prefixes of imported batches.
 func (m *Memory) ImportedPrefixes() []string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.imported
 }
 
-// adopt takes over what is known of the same batch, unless this one read further events since began
-// and knows more.
+// adopt takes over the content of f, unless b has read further events since began and is more recent.
 func (b *batchMemory) adopt(f *batchMemory, began int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -201,14 +197,14 @@ func (b *batchMemory) adopt(f *batchMemory, began int64) bool {
 	return true
 }
 
-// last returns the last event that was read.
+// last returns the number of the last event that was read.
 func (b *batchMemory) last() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.seq
 }
 
-// addStored adds a batch from the store: ErrNoBatch where there is none.
+// addStored adds a batch from the store; it returns ErrNoBatch if the batch does not exist.
 func (m *Memory) addStored(ctx context.Context, id int64) (memory *batchMemory, err error) {
 	err = m.Store.ViewCodes(ctx, func(tx Tx) error {
 		b, err := tx.Batch(ctx, id)
@@ -229,7 +225,7 @@ func (m *Memory) add(b Batch) *batchMemory {
 	}
 	memory := newBatchMemory(b)
 	m.batches[b.ID] = memory
-	if have != nil { // its import was taken back, or its number belongs to another batch now
+	if have != nil { // the batch's import was undone, or its number now belongs to another batch
 		m.prefixes, m.imported, m.templates = nil, nil, templateIndex{}
 		for _, known := range m.batches {
 			m.addPrefix(known.Batch)
@@ -244,8 +240,7 @@ func (m *Memory) add(b Batch) *batchMemory {
 	return memory
 }
 
-// Prefixes returns the prefixes of all batches and the current one; "" = none is
-// current.
+// Prefixes returns the prefixes of all batches, and the current prefix if it is not "".
 func (m *Memory) Prefixes(current string) []string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -260,7 +255,7 @@ func (m *Memory) Changed(ctx context.Context, id int64) error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	b := m.batch(id)
-	if b == nil || b.Imported { // an imported batch can be taken back
+	if b == nil || b.Imported { // the import of an imported batch can be undone
 		var err error
 		if b, err = m.addStored(ctx, id); errors.Is(err, ErrNoBatch) {
 			return nil
@@ -271,7 +266,7 @@ func (m *Memory) Changed(ctx context.Context, id int64) error {
 	return m.catchUp(ctx, b)
 }
 
-// CatchUp reads the events of a batch since it was read last.
+// CatchUp reads the events of a batch that were added since the last read.
 func (m *Memory) CatchUp(ctx context.Context, id int64) error {
 	b := m.batch(id)
 	if b == nil {
@@ -293,8 +288,8 @@ func (m *Memory) catchUp(ctx context.Context, b *batchMemory) error {
 	})
 }
 
-// BatchOrLoad is Batch for a call: it asks the store for a batch that is not in memory, since another node
-// may have made it a moment ago. ErrNoBatch.
+// BatchOrLoad is Batch for API calls: it reads a batch that is not in memory from the store, because another node may have just
+// created it. ErrNoBatch.
 func (m *Memory) BatchOrLoad(ctx context.Context, id int64) (Batch, error) {
 	if b, ok := m.Batch(id); ok {
 		return b, nil
@@ -312,15 +307,14 @@ func (m *Memory) BatchOrLoad(ctx context.Context, id int64) (Batch, error) {
 	return b.Batch, m.catchUp(ctx, b)
 }
 
-// changedIn is Changed within a transaction that holds the batch's lock: it uses the transaction's
-// connection only, which may be the last free one, and waits for no other reader.
+// changedIn is Changed within a transaction that holds the batch's lock: it uses only the connection of the transaction, which may
+// be the last free one, and waits for no other reader.
 func (m *Memory) changedIn(ctx context.Context, tx Tx, b Batch) error {
 	return m.add(b).catchUp(func(start int64) ([]Event, error) { return tx.EventsAfter(ctx, b.ID, start) })
 }
 
-// catchUp reads the events after the last that was read. Numbers are in the order of commits, so a
-// reader sees everything that an earlier one saw. Events that another reader took in meanwhile are
-// skipped by their numbers.
+// catchUp reads the events after the last event that was read. Event numbers increase in commit order, so a reader sees everything
+// that an earlier reader saw. Events that another reader has added in the meantime are skipped by their numbers.
 func (b *batchMemory) catchUp(eventsAfter func(int64) ([]Event, error)) error {
 	b.mu.Lock()
 	start := b.seq
@@ -334,15 +328,15 @@ func (b *batchMemory) catchUp(eventsAfter func(int64) ([]Event, error)) error {
 	}
 }
 
-// enqueueAll lets events wait until they take effect. It returns false when all events have to be
-// read again, because one takes effect before one that is in force already: a schedule came due
-// while it was committed, or two nodes have different clocks.
+// enqueueAll queues events until they take effect. enqueueAll returns false if all events have to be read again, because an event
+// takes effect before an event that is already applied: a scheduled event became due while it was committed, or the clocks of two
+// nodes differ.
 func (b *batchMemory) enqueueAll(list []Event, all bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if all && b.seq > 0 {
 		if len(list) == 0 || list[len(list)-1].Seq < b.seq {
-			return false // another reader has read further
+			return false // another reader is further ahead
 		}
 		b.clear()
 	}
@@ -356,7 +350,7 @@ func (b *batchMemory) enqueueAll(list []Event, all bool) bool {
 	return true
 }
 
-// mostWaiting is the number of pending events at which those that are due are applied without a query of the batch.
+// mostWaiting is the number of queued events from which due events are applied even without a query of the batch.
 const mostWaiting = 1000
 
 func (b *batchMemory) clear() {
@@ -369,8 +363,8 @@ func (b *batchMemory) clear() {
 	}
 }
 
-// enqueue lets an event wait until it takes effect. It returns false for one that should be in
-// force already before another that is.
+// enqueue queues an event until it takes effect. enqueue returns false for an event that takes effect before an event that is
+// already applied.
 func (b *batchMemory) enqueue(e Event) bool {
 	if e.Seq <= b.seq {
 		return true
@@ -388,15 +382,15 @@ func (b *batchMemory) enqueue(e Event) bool {
 		return cmp.Or(a.From.Compare(c.From), cmp.Compare(a.Seq, c.Seq))
 	})
 	b.waiting = slices.Insert(b.waiting, i, e)
-	// The codes of this batch may never be scanned again. So events that no later one can precede are put in force here, and memory
-	// does not hold everything that ever happened.
+	// The codes of this batch may never be scanned or queried again. Therefore events that no later event can precede are applied
+	// here, which limits the number of events in memory.
 	if !b.whole && len(b.waiting) >= max(mostWaiting, 2*b.later) {
 		b.applyUntil(b.called)
 	}
 	return true
 }
 
-// applyUntil puts the events in force that take effect up to a moment.
+// applyUntil applies the queued events that take effect up to time now.
 func (b *batchMemory) applyUntil(now time.Time) {
 	if now.Before(b.called) {
 		now = b.called
@@ -408,21 +402,20 @@ func (b *batchMemory) applyUntil(now time.Time) {
 	}
 	if n > 0 {
 		b.reached = b.waiting[n-1].From
-		b.waiting = slices.Clone(b.waiting[n:]) // so that applied events can be freed
+		b.waiting = slices.Clone(b.waiting[n:]) // so that the memory of applied events can be freed
 	}
 	b.later = len(b.waiting)
 }
 
 func (b *batchMemory) apply(e *Event) {
 	kept := *e
-	// Ranges are stored as runs already; optimising after every event would take a millisecond each
-	// time.
+	// Ranges are already stored as runs; optimising after every event would take a millisecond each time.
 	for _, r := range e.Codes {
 		b.does(&kept, r)
 	}
 }
 
-// does applies an event to a range of its codes.
+// does applies an event to a range of codes.
 func (b *batchMemory) does(e *Event, r Range) {
 	from, to := uint64(r.From), uint64(r.To)+1
 	switch e.Did {
@@ -452,7 +445,7 @@ func (b *batchMemory) does(e *Event, r Range) {
 	}
 }
 
-// state returns the state of a code.
+// state returns the state of the code with the given index.
 func (b *batchMemory) state(index int64) State {
 	i := uint32(index)
 	return State{Activation: b.active.governing(index), Frozen: b.allFrozen || b.frozen.Contains(i), Void: b.void.Contains(i),
@@ -465,7 +458,7 @@ func newBatchMemory(b Batch) *batchMemory {
 	return memory
 }
 
-// Find returns the batch that holds a counter and the index in it.
+// Find returns the batch that contains a counter, and the index of the counter in the batch.
 func (m *Memory) Find(counter uint64) (b Batch, index int64, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -485,7 +478,7 @@ func (m *Memory) batch(id int64) *batchMemory {
 	return m.batches[id]
 }
 
-// Batch returns a batch by its id.
+// Batch returns the batch with the given ID.
 func (m *Memory) Batch(id int64) (b Batch, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -510,7 +503,8 @@ func (m *Memory) Batches() []Batch {
 	return list
 }
 
-// Activities returns those that codes of a batch count for now; of a batch with very many activations, those of the first ones.
+// Activities returns the activities of the active codes of a batch; for a batch with very many activations, only those of the first
+// ones.
 func (m *Memory) Activities(batch int64, now time.Time) (names []string) {
 	b := m.batch(batch)
 	if b == nil {
@@ -530,8 +524,7 @@ func (m *Memory) Activities(batch int64, now time.Time) (names []string) {
 	return names
 }
 
-// State returns the state of a code at a moment. A moment before that of an earlier call counts as that
-// one.
+// State returns the state of a code at time now. A time before that of an earlier call is replaced by the time of the earlier call.
 func (m *Memory) State(batch, index int64, now time.Time) State {
 	b := m.batch(batch)
 	if b == nil {
@@ -543,7 +536,7 @@ func (m *Memory) State(batch, index int64, now time.Time) State {
 	return b.state(index)
 }
 
-// Arrived returns the number of codes of an imported batch that have arrived.
+// Arrived returns the number of codes of an imported batch that have been imported.
 func (m *Memory) Arrived(batch int64, now time.Time) int64 {
 	b := m.batch(batch)
 	if b == nil || b.arrived == nil {
@@ -555,8 +548,8 @@ func (m *Memory) Arrived(batch int64, now time.Time) int64 {
 	return int64(b.arrived.GetCardinality())
 }
 
-// imports returns the first codes of a range that have arrived, at most most of them; whether codes
-// of the batch were taken back; and whether anything other than imports happened to it.
+// imports returns the first imported codes of a range, at most limit; whether codes of the batch were removed again; and whether
+// the batch has events other than imports.
 func (m *Memory) imports(batch int64, r Range, limit int, now time.Time) (localSet Set, tookBack, used bool) {
 	b := m.batch(batch)
 	if b == nil || b.arrived == nil {
@@ -586,7 +579,7 @@ type Counts struct {
 	Frozen, Void, Redeemed uint64
 }
 
-// Counts counts the states of a batch.
+// Counts returns the number of codes of a batch in each state.
 func (m *Memory) Counts(batch int64, now time.Time) Counts {
 	b := m.batch(batch)
 	if b == nil {

@@ -13,30 +13,30 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// What an operator does with codes of any owner. Errors are those of the wire with a detail, or a
+// This file contains the operator's actions on codes of any account. The errors are errors of the platform API with a detail, or a
 // Conflict.
 
-// Conflict is the error, in one line, for a change that the state of a code does not allow.
+// Conflict is a one-line error for a change that the state of a code does not allow.
 type Conflict string
 
 func (c Conflict) Error() string { return string(c) }
 
-// Change is a change of codes by the operator.
+// Change describes a change of codes by the operator.
 type Change struct {
 	Batch   int64
 	Did     EventType
 	Codes   Set
 	Binding Binding   // Activate only
-	From    time.Time // when it takes effect; zero = at once
+	From    time.Time // time at which the change takes effect; zero = at once
 	Note    string
 }
 
-// maxCodesNote bounds notes and actors.
+// maxCodesNote is the maximum length of notes and actor names.
 const maxCodesNote = 256
 
-// Change does what a Change says: activate (now or later), withdraw, freeze, unfreeze, void,
-// redeem. Void is for ever; a single code is redeemed once. It returns how many codes it changed:
-// the others were in that state already.
+// Change executes a Change: activate (now or later), withdraw, freeze, unfreeze, void, redeem. Void is permanent, and a single code
+// can be redeemed only once. Change returns the number of changed codes; codes that were already in the requested state are not
+// counted.
 func (p *Service) Change(ctx context.Context, c Change) (changed int64, err error) {
 	b, err := p.Memory.BatchOrLoad(ctx, c.Batch)
 	switch {
@@ -69,8 +69,8 @@ func (p *Service) Change(ctx context.Context, c Change) (changed int64, err erro
 	return p.addEvent(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note}, ofOperator)
 }
 
-// checkRedeem returns a Conflict for a single code that is redeemed already, and for any code that
-// is frozen or void. The memory is up to date: see inBatch.
+// checkRedeem returns a Conflict if a single code is already redeemed, or if any code is frozen or void. The Memory is up to date
+// within the transaction: see inBatch.
 func (p *Service) checkRedeem(ctx context.Context, tx Tx, e Event) error {
 	if e.Codes.Len() == 1 {
 		index := e.Codes[0].From
@@ -88,7 +88,7 @@ func (p *Service) checkRedeem(ctx context.Context, tx Tx, e Event) error {
 	return nil
 }
 
-// redeemed finds the first event that redeemed a code.
+// redeemed returns the first event that redeemed a code.
 func redeemed(ctx context.Context, tx Tx, batch, index int64, r reading) (first Event, err error) {
 	err = r.eventsOf(ctx, tx, batch, index, func(e Event) bool {
 		if e.Did == Redeem {
@@ -99,12 +99,12 @@ func redeemed(ctx context.Context, tx Tx, batch, index int64, r reading) (first 
 	return first, err
 }
 
-// someEvents bounds the reading for pages that everybody may open: each holds a few megabytes at a
-// time, however wide the sets are.
+// someEvents limits the events that a public page may read, so that each page uses only a few megabytes at a time, even for very
+// wide sets.
 var someEvents = reading{page: 100, most: 2_000}
 
-// RedeemedAt returns the time at which a code was first redeemed; zero = never. It returns an error where more events would have to
-// be read than a page may read.
+// RedeemedAt returns the time at which a code was first redeemed; zero = never. RedeemedAt returns an error if it would have to
+// read more events than someEvents allows.
 func (p *Service) RedeemedAt(ctx context.Context, batch, index int64) (time.Time, error) {
 	var first Event
 	err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
@@ -114,10 +114,10 @@ func (p *Service) RedeemedAt(ctx context.Context, batch, index int64) (time.Time
 	return first.At, err
 }
 
-// maxHistory bounds the history of one code that is shown.
+// maxHistory is the maximum number of events in the displayed history of one code.
 const maxHistory = 1000
 
-// History lists what happened to a code, newest first.
+// History lists the events of a code, newest first.
 func (p *Service) History(ctx context.Context, batch, index int64) ([]Event, error) {
 	var list []Event
 	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
@@ -130,7 +130,7 @@ func (p *Service) History(ctx context.Context, batch, index int64) ([]Event, err
 	return list, err
 }
 
-// reading limits the number of events around a code that are read, at a time and in all.
+// reading limits the number of events that a search for a code's events reads, per page and in total.
 type reading struct{ page, most int }
 
 var allEvents = reading{page: 1_000, most: math.MaxInt}
@@ -140,9 +140,8 @@ func eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) 
 	return allEvents.eventsOf(ctx, tx, batch, index, yield)
 }
 
-// eventsOf gives what happened to one code. The store finds events whose bounds
-// hold the index; scattered sets have wide bounds and few members, so it is
-// asked page by page.
+// eventsOf yields the events of one code within the limits of how. The store returns events whose bounds contain the index; a
+// scattered set has wide bounds and few members, so events are read page by page.
 func (how reading) eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
 	read := 0
 	for prev := int64(0); ; {
@@ -165,14 +164,14 @@ func (how reading) eventsOf(ctx context.Context, tx Tx, batch, index int64, yiel
 	}
 }
 
-// Retargeted is the result of a re-target.
+// Retargeted is the result of Retarget.
 type Retargeted struct {
 	Activations int   // that were renewed
-	Codes       int64 // that open the other page, now or when their schedule comes
+	Codes       int64 // number of codes that open the new page, now or when their schedule takes effect
 }
 
-// Retarget makes the active codes of a range open another page. It keeps what they count for, and
-// the ranges with which they were activated.
+// Retarget changes the page that the active codes of a range open. Retarget keeps the activity and product of the codes, and the
+// ranges with which they were activated.
 func (p *Service) Retarget(ctx context.Context, batch int64, r Range, appid, path string, wxaType int) (Retargeted, error) {
 	b, err := p.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
@@ -188,7 +187,7 @@ func (p *Service) Retarget(ctx context.Context, batch int64, r Range, appid, pat
 	const most = 1000
 	var done Retargeted
 	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, t time.Time) error {
-		// A scheduled activation would bring the old page back, so it is changed too.
+		// A scheduled activation would restore the old page, so Retarget changes scheduled activations too.
 		spans := append(p.Memory.Active(batch, r, t), p.Memory.Waiting(batch, r, t)...)
 		if n := len(spans); n > most {
 			return errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%d activations govern this range: re-target at most %d at once", n, most)
@@ -201,7 +200,7 @@ func (p *Service) Retarget(ctx context.Context, batch int64, r Range, appid, pat
 			if s.Activation.From.After(t) {
 				e.From = s.Activation.From
 			}
-			// A shop that repeats its call names the range that it activated.
+			// A caller that repeats its activation names the range that it activated originally.
 			if fullRange := s.Activation.Activated(); fullRange != s.Range {
 				e.Renews = &fullRange
 			}
@@ -222,14 +221,13 @@ func (p *Service) Retarget(ctx context.Context, batch int64, r Range, appid, pat
 	return done, err
 }
 
-// ActiveRange is a run of codes that one activation governs.
+// ActiveRange is a range of codes with the same activation.
 type ActiveRange struct {
 	Range
 	Activation *Event
 }
 
-// Active lists the parts of a range that are active, in order, each with the activation that
-// governs it.
+// Active lists the active parts of a range in order, each with its activation.
 func (m *Memory) Active(batch int64, r Range, now time.Time) []ActiveRange {
 	b := m.batch(batch)
 	if b == nil {
@@ -241,8 +239,8 @@ func (m *Memory) Active(batch int64, r Range, now time.Time) []ActiveRange {
 	return b.active.activeIn(r)
 }
 
-// ActiveFrom lists what governs a range at a moment, now or to come, as things
-// stand now, and then the parts of it that are to be activated after it.
+// ActiveFrom lists the activations that apply to a range at time t according to the events known now, followed by the parts of the
+// range with an activation scheduled after t.
 func (m *Memory) ActiveFrom(batch int64, r Range, now, t time.Time) []ActiveRange {
 	b := m.batch(batch)
 	if b == nil {
@@ -261,8 +259,8 @@ func (m *Memory) ActiveFrom(batch int64, r Range, now, t time.Time) []ActiveRang
 	return list
 }
 
-// activeAt returns the codes that will be active at a moment if nothing else is scheduled. The caller holds the lock and only
-// reads.
+// activeAt returns the codes that will be active at time t if no further events are added. The caller must hold the lock and must
+// not modify the result.
 func (b *batchMemory) activeAt(now, t time.Time) *coverage {
 	b.applyUntil(now)
 	if len(b.waiting) == 0 || b.waiting[0].From.After(t) {
@@ -271,15 +269,15 @@ func (b *batchMemory) activeAt(now, t time.Time) *coverage {
 	pastCoverage := &coverage{spans: *b.active.spans.Copy()}
 	for _, e := range b.waiting {
 		if e.From.After(t) {
-			break // they are in the order in which they take effect
+			break // the events are sorted by the time at which they take effect
 		}
 		pastCoverage.apply(&e)
 	}
 	return pastCoverage
 }
 
-// Affected returns the number of codes of a set that an event will change when it takes effect, from today's state: those in that
-// state already do not count.
+// Affected returns the number of codes of a set that an event will change when it takes effect, according to the current state:
+// codes that already have the resulting state are not counted.
 func (m *Memory) Affected(e Event, now time.Time) int64 {
 	b := m.batch(e.Batch)
 	if b == nil {
@@ -309,18 +307,18 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 	case e.Did == Redeem:
 		return all - fn(b.redeemed)
 	case e.Did == Freeze && b.allFrozen, e.Did == Unfreeze && complete != b.allFrozen:
-		// Freezing the batch does not freeze single codes: see allFrozen.
+		// Freezing the batch does not freeze individual codes: see allFrozen.
 		return 0
 	case e.Did == Freeze, e.Did == Unfreeze && complete:
 		return all - fn(b.frozen)
 	case e.Did == Unfreeze:
 		return fn(b.frozen)
 	}
-	return all // an activation binds each code anew
+	return all // an activation changes every code
 }
 
-// Opening returns how many codes open a Mini Program, now or by an activation that is to come, after everything that any node
-// committed.
+// Opening returns the number of codes that open a Mini Program now or by a scheduled activation, including the latest commits of
+// all nodes.
 func (p *Service) Opening(ctx context.Context, appid string) (int, error) {
 	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
 		last, err := tx.LastEvents(ctx)
@@ -338,7 +336,7 @@ func (p *Service) Opening(ctx context.Context, appid string) (int, error) {
 	return p.Memory.Targets(p.Now())[appid], err
 }
 
-// Targets returns how many codes open each Mini Program, now or by an activation that is to come.
+// Targets returns, for each Mini Program, the number of codes that open it now or by a scheduled activation.
 func (m *Memory) Targets(now time.Time) map[string]int {
 	n := map[string]int{}
 	for _, batch := range m.Batches() {
@@ -349,7 +347,7 @@ func (m *Memory) Targets(now time.Time) map[string]int {
 	return n
 }
 
-// countTargets adds the codes of the batch to n.
+// countTargets adds to n, per Mini Program, the number of codes of the batch that open it.
 func (b *batchMemory) countTargets(now time.Time, n map[string]int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -367,9 +365,8 @@ func (b *batchMemory) countTargets(now time.Time, n map[string]int) {
 	}
 }
 
-// Waiting lists activations of a range that are not in force yet, by when
-// they take effect, as they will be then: what comes later at the same moment
-// covers or withdraws what comes before it.
+// Waiting lists the scheduled activations of a range in the order in which they take effect: an event later in the order overrides
+// an event with the same time.
 func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
 	b := m.batch(batch)
 	if b == nil {
@@ -394,7 +391,7 @@ func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
 	return list
 }
 
-// FirstBlocked returns the first code of a set that is void or frozen.
+// FirstBlocked returns the first void or frozen code of a set.
 func (m *Memory) FirstBlocked(batch int64, codes Set, now time.Time) (index int64, state string, found bool) {
 	b := m.batch(batch)
 	if b == nil {

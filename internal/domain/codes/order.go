@@ -14,31 +14,31 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Order is an application that people ask for, and maybe others agree to.
+// Order is a request for a batch of codes that may need the approval of a second person.
 type Order struct {
 	Account     string    `json:"account"`
 	ISV         string    `json:"isv_application_id"`
 	Count       int64     `json:"code_count"`
-	Template    string    `json:"text,omitempty"` // filled in; "" = prefix and secret
+	Template    string    `json:"text,omitempty"` // completed template; "" = prefix and secret
 	RequestedBy string    `json:"requested_by"`
 	CreatedAt   time.Time `json:"created_at"`
-	DecidedBy   string    `json:"decided_by,omitempty"` // "" = it waits
+	DecidedBy   string    `json:"decided_by,omitempty"` // "" = undecided
 	DecidedAt   time.Time `json:"decided_at,omitzero"`
 	Refused     bool      `json:"refused,omitempty"`
-	Batch       int64     `json:"application_id,omitempty"` // 0 = its codes are not made
+	Batch       int64     `json:"application_id,omitempty"` // 0 = the codes have not been created
 }
 
 // Waits reports whether the order is undecided.
 func (o Order) Waits() bool { return o.DecidedBy == "" }
 
-// Interrupted reports whether the order is approved and its codes are not made.
+// Interrupted reports whether the order is approved but its codes have not been created.
 func (o Order) Interrupted() bool { return !o.Waits() && !o.Refused && o.Batch == 0 }
 
-// Revision identifies the complete order: with another text, count, requester or decision it is another one.
+// Revision returns a hash of the complete order, which changes with its text, count, requester or decision.
 func (o Order) Revision() string {
 	text, err := json.Marshal(o)
 	if err != nil {
-		panic(err) // it is stored as JSON
+		panic(err) // cannot fail: the store contains the same JSON
 	}
 	sum := sha256.Sum256(text)
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
@@ -48,10 +48,10 @@ func (o Order) Revision() string {
 type OrderDecision struct {
 	ISV      string
 	Approve  bool
-	Revision string // of the order that was read; "" = not compared, which only a rejection may leave out
+	Revision string // revision of the order that the approver has read; "" = not compared, which is allowed only for a rejection
 }
 
-// decide returns the order after a decision. two says that the requester cannot approve. Conflict.
+// decide returns the order after a decision. two reports that the requester must not approve the order. Conflict.
 func (o Order) decide(d OrderDecision, actor string, two bool, now time.Time) (Order, error) {
 	switch {
 	case !o.Waits() && !(d.Approve && o.Interrupted()):
@@ -71,14 +71,16 @@ func (o Order) decide(d OrderDecision, actor string, two bool, now time.Time) (O
 // Orders manages orders of codes and their approval.
 type Orders struct {
 	Press *Service
-	// Change changes the order of a number that an account chose, in one transaction; a zero Order before it was asked for.
+	// Change changes the order with an account's isv_application_id in one transaction; f receives a zero Order if the order does
+	// not exist.
 	Change func(ctx context.Context, account, isv string, f func(Order) (Order, error)) (Order, error)
-	// Newest is a page of the orders of some accounts, none = of all, the newest first, with how many there are.
+	// Newest returns one page of the orders of the given accounts (empty = all), newest first, and the total number.
 	Newest func(ctx context.Context, appids []string, offset, limit int) (page []Order, total int, err error)
 }
 
-// Ask orders codes, and makes them at once if no second person has to approve. The same again is the same order, which is completed
-// if it was interrupted; one that was refused may be asked for anew. Conflict, or an error of Apply.
+// Ask creates an order, and creates its codes at once if no approval by a second person is needed. A repeated request returns the
+// same order, which is completed if it was interrupted; a rejected order may be requested again. Ask returns a Conflict or an error
+// of Apply.
 func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application, two bool) (Order, error) {
 	actor, now := accounts.ActorFromContext(ctx).ActorID, o.Press.Now().UTC()
 	if err := Granted(caller); err != nil {
@@ -107,8 +109,8 @@ func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application
 	return o.complete(ctx, caller, asked)
 }
 
-// Decide approves an order, and makes its codes, or rejects it. ErrNoBatch where there is none; Conflict, or an error of Apply,
-// after which it waits as before.
+// Decide rejects an order, or approves it and creates its codes. Decide returns ErrNoBatch if the order does not exist, a Conflict,
+// or an error of Apply, after which the order is undecided as before.
 func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDecision, two bool) (Order, error) {
 	actor, now := accounts.ActorFromContext(ctx).ActorID, o.Press.Now().UTC()
 	decided, err := o.Change(ctx, caller.AppID, d.ISV, func(old Order) (Order, error) {
@@ -123,17 +125,18 @@ func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDec
 	return o.complete(ctx, caller, decided)
 }
 
-// complete makes the codes of an approved order. It may run twice, also on two nodes at once: an application of the same number,
-// count and text is the same. If the application is refused, the order waits again; after any other error it stays interrupted.
+// complete creates the codes of an approved order. complete may run twice, even on two nodes at once: an application with the same
+// ISV, count and text is the same application. If the application is rejected, the order becomes undecided again; after any other
+// error it stays interrupted.
 func (o *Orders) complete(ctx context.Context, caller accounts.Account, order Order) (Order, error) {
-	ctx = context.WithoutCancel(ctx) // it is approved, whether or not its client still waits
+	ctx = context.WithoutCancel(ctx) // the order is approved, whether or not the client is still connected
 	batch, failed := o.Press.Apply(ctx, caller, Application{Count: order.Count, ISV: order.ISV, Template: order.Template, Approved: true})
 	if code, _ := errcode.FromError(failed); failed != nil && code == errcode.SystemError {
 		return order, failed
 	}
 	made, err := o.Change(ctx, order.Account, order.ISV, func(currentOrder Order) (Order, error) {
 		switch {
-		case !currentOrder.Interrupted(): // another node was faster
+		case !currentOrder.Interrupted(): // another node has created the stream first
 		case failed != nil:
 			currentOrder.DecidedBy, currentOrder.DecidedAt = "", time.Time{}
 		default:
@@ -144,7 +147,7 @@ func (o *Orders) complete(ctx context.Context, caller accounts.Account, order Or
 	return made, cmp.Or(failed, err)
 }
 
-// Interrupted lists orders that are approved and whose codes are not made.
+// Interrupted lists approved orders whose codes have not been created.
 func (o *Orders) Interrupted(ctx context.Context, appids []string) (list []Order, err error) {
 	const page = 1000
 	for offset := 0; ; offset += page {
@@ -163,7 +166,7 @@ func (o *Orders) Interrupted(ctx context.Context, appids []string) (list []Order
 	}
 }
 
-// CompleteInterrupted makes the codes of all interrupted orders; account returns an account by its AppID.
+// CompleteInterrupted creates the codes of all interrupted orders; account returns an account by its AppID.
 func (o *Orders) CompleteInterrupted(ctx context.Context, account func(context.Context, string) (accounts.Account, error)) error {
 	list, err := o.Interrupted(ctx, nil)
 	for _, order := range list {

@@ -14,30 +14,29 @@ import (
 )
 
 const (
-	// pieceSize is the number of bytes of rows that are made, encrypted and written at a time: whole blocks of AES and whole groups
-	// of Base64, so that a piece of the package has 32 KiB.
+	// pieceSize is the number of bytes of rows that are created, encrypted and written at a time: a multiple of the AES block size
+	// and of the Base64 group size, so that each encoded piece has 32 KiB.
 	pieceSize = 24 << 10
 	// rowSize is the length of a row in bytes without its prefix and its index.
 	rowSize = fieldLength + 1 + CodeLength + 1 + 1 + TailLength + 1
-	// longestRow leaves room for any prefix and any index.
+	// longestRow is an upper bound of the row length for any prefix and any index.
 	longestRow = rowSize + MaxPrefix + 20
 )
 
-// PackageRange is the codes of a batch from one index to another, and what it
-// takes to write them.
+// PackageRange is a range of codes of a batch, with the keys and templates needed to write the codes.
 type PackageRange struct {
 	// Start is the counter of the batch's index 0.
 	Start uint64
 	// From and To are the first and the last index, both inclusive.
 	From, To uint64
 	Code     *CodeKey
-	Text     *TextKey // the one that Printed.Version names
+	Text     *TextKey // the key of Printed.Version
 	Printed  Printed
-	// Template is the template of the texts; "" = as Printed says.
+	// Template is the template of the texts; "" = the texts have the format in Printed.
 	Template string
 }
 
-// check returns what makes a range impossible to write.
+// check returns an error if the range cannot be written.
 func (p PackageRange) check() error {
 	switch {
 	case p.Code == nil || p.Text == nil:
@@ -55,8 +54,7 @@ func (p PackageRange) check() error {
 	return p.Printed.Check()
 }
 
-// rowsSize returns the exact length in bytes of what WriteRows writes, for a
-// range that it does write.
+// rowsSize returns the exact length in bytes of the output of WriteRows for a valid range.
 func rowsSize(p PackageRange) int64 {
 	count := int64(p.To - p.From + 1)
 	text := len(p.Printed.Prefix) + TailLength
@@ -64,25 +62,22 @@ func rowsSize(p PackageRange) int64 {
 		text = t.rowSize()
 	}
 	size := count * int64(rowSize-TailLength+text+1)
-	// Each power of ten gives the indexes from there on one more digit.
+	// From each power of ten on, the indexes have one more digit.
 	for power := uint64(10); power <= p.To && power < Space; power *= 10 {
 		size += int64(p.To - max(p.From, power) + 1)
 	}
 	return size
 }
 
-// PackageSize returns the exact length in bytes of what WritePackage writes,
-// for a Content-Length.
+// PackageSize returns the exact length in bytes of the output of WritePackage, for a Content-Length header.
 func PackageSize(p PackageRange) int64 {
 	encrypted := (rowsSize(p)/aes.BlockSize + 1) * aes.BlockSize
 	return (encrypted + 2) / 3 * 4
 }
 
-// WriteRows writes the rows of a range in the order of their indexes: dot
-// matrix, original code, index, code text, one space between them, LF after
-// each. It writes pieces of at most 24 KiB and keeps little more in memory. The
-// error is that of the writer, of the ended context, or of an impossible range.
-// Contract: marketcode 4.2.
+// WriteRows writes the rows of a range in index order: dot matrix, original code, index, code text, separated by single spaces,
+// with LF after each row. WriteRows writes pieces of at most 24 KiB and keeps little more than one piece in memory. WriteRows
+// returns the error of the writer or of ctx, or an error for an invalid range. Contract: marketcode 4.2.
 func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
 	if err := p.check(); err != nil {
 		return err
@@ -96,14 +91,14 @@ func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
 		field [fieldLength]byte
 	)
 	blank(&field)
-	// To is below Space, far from where an index would wrap.
+	// To is below Space, so index cannot overflow.
 	for index := p.From; index <= p.To; index += lanes {
 		n := int(min(lanes, p.To-index+1))
 		s.run(p.Code, p.Text, p.Printed.Version, p.Start+index, n)
 		for j := range n {
 			code, symbols := s.lane(j)
 			draw(&field, &code)
-			// Assumed(codes.separator): one space, and a line feed after the last line too.
+			// Assumed(codes.separator): columns are separated by one space, and the last line also ends with a line feed.
 			piece = append(piece, field[:]...)
 			piece = append(piece, ' ')
 			piece = append(piece, code[:]...)
@@ -133,13 +128,11 @@ func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
 	return err
 }
 
-// WritePackage writes the rows of a range as the package of the wire: AES-128
-// in CBC mode under the account's key, which is the initial vector as well,
-// PKCS#7 padding, Base64. PackageSize says how much that is. It writes pieces
-// of at most 32 KiB, the first when the first 24 KiB of rows are made, and
-// keeps less than 192 KiB in memory; rows are made while earlier ones are
-// encrypted. Errors are those of WriteRows; what was written is then no
-// package. Contract: marketcode 3.3, 4.1.
+// WritePackage writes the rows of a range as a package in the wire format: AES-128 in CBC mode with the account's key, which is
+// also the initialisation vector, PKCS#7 padding, Base64. PackageSize returns the exact length of the output. WritePackage writes
+// pieces of at most 32 KiB, the first one as soon as the first 24 KiB of rows exist, and needs less than 192 KiB of memory; the
+// creation of rows runs concurrently with the encryption. WritePackage returns the errors of WriteRows; after an error the output
+// is not a valid package. Contract: marketcode 3.3, 4.1.
 func WritePackage(ctx context.Context, w io.Writer, p PackageRange, key [aes.BlockSize]byte) error {
 	if err := p.check(); err != nil {
 		return err
@@ -152,18 +145,18 @@ func WritePackage(ctx context.Context, w io.Writer, p PackageRange, key [aes.Blo
 	return seal(ctx, w, rows, key)
 }
 
-// relay hands pieces from the goroutine that makes them to the one that
-// encrypts them. Unlike io.Pipe it holds some, so that neither waits for the
-// other to be woken at every piece.
+// relay passes pieces from the goroutine that creates them to the goroutine that encrypts them. Unlike io.Pipe, relay buffers
+// several pieces, so that the goroutines need not wait for each other at every piece.
 type relay struct {
 	free, full chan []byte
-	gone       chan struct{} // closed when the reader has gone
-	err        error         // of the maker, set before full is closed
+	gone       chan struct{} // closed when the reader has stopped
+	err        error         // error of the goroutine that writes, set before full is closed
 	piece      []byte        // being read
-	unread     []byte        // the rest of it
+	unread     []byte        // the unread rest of the current piece
 }
 
-// relayDepth is the maximum number of pieces that wait to be encrypted. With three, the sides were measured to wait for each other.
+// relayDepth is the maximum number of pieces that wait to be encrypted. Measurements with three pieces showed that the goroutines
+// waited for each other.
 const relayDepth = 4
 
 var errAbandoned = errors.New("codes: nobody reads the rows any more")
@@ -176,25 +169,25 @@ func newRelay() *relay {
 	return r
 }
 
-// Write takes one piece of at most pieceSize.
+// Write accepts one piece of at most pieceSize bytes.
 func (r *relay) Write(b []byte) (int, error) {
 	select {
 	case <-r.gone:
 		return 0, errAbandoned
 	case piece := <-r.free:
 		n := copy(piece[:pieceSize], b)
-		r.full <- piece[:n] // there is room for all pieces
+		r.full <- piece[:n] // never blocks: the channel has room for all pieces
 		return n, nil
 	}
 }
 
-// finish ends the reading with the error of the maker, or with io.EOF.
+// finish makes the reader return err, or io.EOF if err is nil.
 func (r *relay) finish(err error) {
 	r.err = err
 	close(r.full)
 }
 
-// abandon ends the writing.
+// abandon makes further writes fail.
 func (r *relay) abandon() { close(r.gone) }
 
 func (r *relay) Read(b []byte) (int, error) {
@@ -215,8 +208,8 @@ func (r *relay) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// seal encrypts all of r. It writes the final padding only after the end of r:
-// what an error has cut short does not look whole.
+// seal encrypts everything that it reads from r. seal writes the final padding only after r returned io.EOF, so that output
+// truncated by an error is recognisably incomplete.
 func seal(ctx context.Context, w io.Writer, r io.Reader, key [aes.BlockSize]byte) error {
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
@@ -234,7 +227,7 @@ func seal(ctx context.Context, w io.Writer, r io.Reader, key [aes.BlockSize]byte
 			return err
 		}
 		if last {
-			// n is below pieceSize, a multiple of the block size: there is room.
+			// n is less than pieceSize, a multiple of the block size, so the padding fits.
 			padding := aes.BlockSize - n%aes.BlockSize
 			for range padding {
 				plain[n], n = byte(padding), n+1
@@ -243,7 +236,7 @@ func seal(ctx context.Context, w io.Writer, r io.Reader, key [aes.BlockSize]byte
 		cbc.CryptBlocks(plain[:n], plain[:n])
 		encode(text, plain[:n])
 		if err := ctx.Err(); err != nil {
-			return err // pieces may still wait in the relay
+			return err // pieces may still be buffered in the relay
 		}
 		if _, err := w.Write(text[:base64.StdEncoding.EncodedLen(n)]); err != nil {
 			return err
@@ -254,7 +247,7 @@ func seal(ctx context.Context, w io.Writer, r io.Reader, key [aes.BlockSize]byte
 	}
 }
 
-// pairs has the two characters of twelve bits.
+// pairs maps twelve bits to two Base64 characters.
 var pairs = func() (t [1 << 12]uint16) {
 	var text [4]byte
 	for v := range t {
@@ -264,11 +257,11 @@ var pairs = func() (t [1 << 12]uint16) {
 	return t
 }()
 
-// encode is base64.StdEncoding.Encode, six bytes at a time: half the cost.
-// Its dst is as long as the text.
+// encode is base64.StdEncoding.Encode, but processes six bytes at a time, which halves the cost. dst must be exactly as long as the
+// encoded text.
 func encode(dst, src []byte) {
 	for len(src) >= 8 && len(dst) >= 8 {
-		v := binary.BigEndian.Uint64(src) // of which two bytes come again
+		v := binary.BigEndian.Uint64(src) // two of these bytes are read again in the next step
 		binary.LittleEndian.PutUint64(dst, uint64(pairs[v>>52])|uint64(pairs[v>>40&0xfff])<<16|
 			uint64(pairs[v>>28&0xfff])<<32|uint64(pairs[v>>16&0xfff])<<48)
 		src, dst = src[6:], dst[8:]

@@ -11,29 +11,29 @@ import (
 	"sync"
 )
 
-// Alphabet is the 38 symbols of a code text in the order of their values. The
-// first 36 are the alphabet of original codes. Fixed for ever.
+// Alphabet lists the 38 symbols of a code text in the order of their values. The first 36 symbols are the alphabet of original
+// codes. Fixed for ever.
 const Alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ$-"
 
 const (
-	// Space is the number of counters, and so of original codes: 36⁹. Every counter is below it.
+	// Space is the number of counters, and therefore of original codes: 36⁹. Every counter is less than Space.
 	Space = pow36x4 * pow36x5
 	// KeySize is the length of a key's secret in bytes: AES-256.
 	KeySize = 32
 	// CodeLength is the length of an original code in characters.
 	CodeLength = 9
-	// symbolsLength is the number of characters of a code text behind its version character.
+	// symbolsLength is the number of characters of a code text after its version character.
 	symbolsLength = 18
 
 	pow36x4 = 36 * 36 * 36 * 36
 	pow36x5 = pow36x4 * 36
 	pow38x9 = 38 * 38 * 38 * 38 * 38 * 38 * 38 * 38 * 38
 
-	// rounds of FF1, for every radix and length.
+	// rounds is the number of rounds of FF1, for every radix and length.
 	rounds = 10
 )
 
-// values gives the value of a symbol, and absent for every other byte.
+// values maps a byte to the value of its symbol; other bytes map to the marker absent.
 var values = func() (v [256]uint8) {
 	for i := range v {
 		v[i] = absent
@@ -46,9 +46,9 @@ var values = func() (v [256]uint8) {
 
 const absent = 0xff
 
-// ff1 caches the state of FF1 (NIST SP 800-38G) for a key and one radix, length and length of tweak: the cipher, and the encryption
-// of the first block of its PRF, which depends on these alone. The second block, which holds tweak, round and one half, is the only
-// other one at our lengths: b = 4 or 6 bytes.
+// ff1 caches the parts of FF1 (NIST SP 800-38G) that depend only on the key, radix, length and tweak length: the cipher, and the
+// encryption of the first block of the PRF. For the lengths in this package the PRF has only one further block, which contains the
+// tweak, the round and one half: b = 4 or 6 bytes.
 type ff1 struct {
 	aes    cipher.Block
 	hi, lo uint64
@@ -65,9 +65,9 @@ func newFF1(secret []byte, radix, length, tweak byte) (ff1, error) {
 	return ff1{aes: c}.derive(radix, length, tweak), nil
 }
 
-// derive returns the same key for another radix, length or length of tweak.
+// derive returns an ff1 with the same key for another radix, length or tweak length.
 func (f ff1) derive(radix, length, tweak byte) ff1 {
-	// P of SP 800-38G, algorithm 7, step 5.
+	// The block P of SP 800-38G, algorithm 7, step 5.
 	p := [16]byte{1, 2, 1, 0, 0, radix, rounds, length / 2, 0, 0, 0, length, 0, 0, 0, tweak}
 	f.aes.Encrypt(p[:], p[:])
 	f.hi, f.lo = binary.BigEndian.Uint64(p[:8]), binary.BigEndian.Uint64(p[8:])
@@ -77,26 +77,24 @@ func (f ff1) derive(radix, length, tweak byte) ff1 {
 // Format prints every key as [secret].
 func (ff1) Format(s fmt.State, _ rune) { io.WriteString(s, "[secret]") }
 
-// fill writes the second block of the PRF, given as two numbers, before its
-// encryption.
+// fill writes the unencrypted second block of the PRF from two numbers.
 func (f *ff1) fill(b *block, hi, lo uint64) {
 	binary.BigEndian.PutUint64(b[:8], f.hi^hi)
 	binary.BigEndian.PutUint64(b[8:], f.lo^lo)
 }
 
-// block is one block of AES. It lives on the heap because a call through
-// cipher.Block makes it escape: single calls take one from the pool.
+// block is one AES block. A block is allocated on the heap, because a call through cipher.Block makes it escape: single calls take
+// a block from a pool.
 type block [16]byte
 
 var blocks = sync.Pool{New: func() any { return new(block) }}
 
-// CodeKey turns counters into original codes and back: FF1 of radix 36, length
-// 9, no tweak. There is one for all codes for ever; two would collide. It
-// prints as [secret] and is safe for concurrent use.
-// Contract: marketcode 5.1; design 9.
+// CodeKey converts counters to original codes and back: FF1 with radix 36, length 9 and no tweak. There is one CodeKey for all
+// codes, for ever: two keys would produce collisions. A TextKey prints as [secret] and is safe for concurrent use. Contract:
+// marketcode 5.1; design 9.
 type CodeKey struct{ ff1 }
 
-// NewCodeKey takes KeySize random bytes. An error means another length.
+// NewCodeKey returns a CodeKey made from KeySize random bytes. NewTextKey returns an error if the secret has another length.
 func NewCodeKey(secret []byte) (*CodeKey, error) {
 	f, err := newFF1(secret, 36, CodeLength, 0)
 	if err != nil {
@@ -105,18 +103,17 @@ func NewCodeKey(secret []byte) (*CodeKey, error) {
 	return &CodeKey{f}, nil
 }
 
-// fill writes the block of a round: round number, then the half in 4 bytes.
+// fill writes the block of a round: the round number, then the half in 4 bytes.
 func (k *CodeKey) fill(b *block, round int, half uint64) {
 	k.ff1.fill(b, 0, uint64(round)<<32^half)
 }
 
-// even and odd read the answer of a round: 8 bytes, modulo 36⁴ in the even
-// rounds and 36⁵ in the odd ones.
+// even and odd return the result of a round: 8 bytes, modulo 36⁴ in even rounds and 36⁵ in odd rounds.
 func (b *block) even() uint64 { return binary.BigEndian.Uint64(b[:8]) % pow36x4 }
 func (b *block) odd() uint64  { return binary.BigEndian.Uint64(b[:8]) % pow36x5 }
 
-// Code returns the original code of counter c. It panics if c is not below
-// Space: any answer would be the code of another counter.
+// Code returns the original code of counter c. Code panics if c is not below Space, because any result would be the code of another
+// counter.
 func (k *CodeKey) Code(c uint64) (code [CodeLength]byte) {
 	mustFit(c)
 	q := blocks.Get().(*block)
@@ -134,9 +131,8 @@ func (k *CodeKey) Code(c uint64) (code [CodeLength]byte) {
 	return code
 }
 
-// Counter returns the counter of an original code, and false for characters
-// that are not of its alphabet. Whether a batch holds the counter is for others
-// to say: every nine characters have one.
+// Counter returns the counter of an original code; ok is false if the code contains characters outside the alphabet. Counter does
+// not check whether a batch contains the counter: every text of nine valid characters has a counter.
 func (k *CodeKey) Counter(code [CodeLength]byte) (c uint64, ok bool) {
 	a, b, ok := readCode(&code)
 	if !ok {
@@ -155,14 +151,13 @@ func (k *CodeKey) Counter(code [CodeLength]byte) (c uint64, ok bool) {
 	return a*pow36x5 + b, true
 }
 
-// TextKey turns counters into the 18 symbols of a code text and back: FF1 of
-// radix 38, length 18, the version character as tweak, of nine zero symbols
-// and the counter in nine. Each version character names one key. It prints as
-// [secret] and is safe for concurrent use. Contract: marketcode 5.4; design 9.
+// TextKey converts counters to the 18 symbols of a code text and back: FF1 with radix 38, length 18 and the version character as
+// tweak, applied to nine zero symbols followed by the counter in nine symbols. Each version character identifies one TextKey. A
+// TextKey prints as [secret] and is safe for concurrent use. Contract: marketcode 5.4; design 9.
 type TextKey struct{ ff1 }
 
-// NewTextKey takes KeySize random bytes, not those of a CodeKey. An error
-// means another length.
+// NewTextKey returns a TextKey made from KeySize random bytes, which must differ from those of a CodeKey. NewTextKey returns an
+// error if the secret has another length.
 func NewTextKey(secret []byte) (*TextKey, error) {
 	f, err := newFF1(secret, 38, symbolsLength, 1)
 	if err != nil {
@@ -171,20 +166,18 @@ func NewTextKey(secret []byte) (*TextKey, error) {
 	return &TextKey{f}, nil
 }
 
-// fill writes the block of a round: tweak, round number, then the half in 6
-// bytes.
+// fill writes the block of a round: the tweak, the round number, then the half in 6 bytes.
 func (k *TextKey) fill(b *block, version byte, round int, half uint64) {
 	k.ff1.fill(b, uint64(version)<<56, uint64(round)<<48^half)
 }
 
-// wide reads the answer of a round: 12 bytes modulo 38⁹.
+// wide returns the result of a round: 12 bytes modulo 38⁹.
 func (b *block) wide() uint64 {
 	hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
 	return bits.Rem64(hi>>32, hi<<32|lo>>32, pow38x9)
 }
 
-// Text returns the 18 symbols of counter c under a version character. It
-// panics if c is not below Space.
+// Text returns the 18 symbols of counter c for a version character. Text panics if c is not below Space.
 func (k *TextKey) Text(c uint64, version byte) (symbols [symbolsLength]byte) {
 	mustFit(c)
 	q := blocks.Get().(*block)
@@ -202,10 +195,8 @@ func (k *TextKey) Text(c uint64, version byte) (symbols [symbolsLength]byte) {
 	return symbols
 }
 
-// Counter returns the counter of 18 symbols under a version character, and
-// false for symbols that this key never made under it: a made-up text passes
-// with probability 38⁻⁹, about 2⁻⁴⁷. Whether a batch holds the counter is for
-// others to say.
+// Counter returns the counter of 18 symbols for a version character; ok is false for symbols that this key cannot have produced: an
+// invented text passes with probability 38⁻⁹, about 2⁻⁴⁷. Counter does not check whether a batch contains the counter.
 func (k *TextKey) Counter(symbols [symbolsLength]byte, version byte) (c uint64, ok bool) {
 	a, b, ok := readSymbols(&symbols)
 	if !ok {
@@ -235,18 +226,18 @@ func mustFit(c uint64) {
 	}
 }
 
-// lanes is the number of counters that a burst takes at once. AES answers one block in about 50 cycles but takes a new one every
-// few; with 16 independent blocks in hand, code and text together cost a third of two single calls.
+// lanes is the number of counters that a burst processes at once. AES returns one block after about 50 cycles but accepts a new one
+// every few cycles; with 16 independent blocks in flight, code and text together cost a third of two single calls.
 const lanes = 8
 
-// burst computes original codes and symbols of consecutive counters, round by
-// round for all of them. It is equal to Code and Text, only faster.
+// burst computes the original codes and the symbols of consecutive counters, round by round for all counters at once. A burst
+// returns the same results as Code and Text, but faster.
 type burst struct {
 	codes, texts                   [lanes]block
 	codeA, codeB, symbolA, symbolB [lanes]uint64
 }
 
-// run computes the first n ≤ lanes counters from c on, all below Space.
+// run computes codes and symbols for n ≤ lanes counters, starting at c, all below Space.
 func (s *burst) run(code *CodeKey, text *TextKey, version byte, c uint64, n int) {
 	for j := range n {
 		s.codeA[j], s.codeB[j] = (c+uint64(j))/pow36x5, (c+uint64(j))%pow36x5
@@ -266,9 +257,8 @@ func (s *burst) run(code *CodeKey, text *TextKey, version byte, c uint64, n int)
 	}
 }
 
-// encrypt asks both ciphers about one half of every lane. All blocks are
-// written before the first is read: a block just written in two halves cannot
-// be forwarded to the 16-byte load of the cipher.
+// encrypt runs both ciphers on one half of every lane. All blocks are written before the first is read, because the CPU cannot
+// forward two separate 8-byte stores to the cipher's 16-byte load.
 func (s *burst) encrypt(code *CodeKey, text *TextKey, version byte, round int, c, t *[lanes]uint64, n int) {
 	for j := range n {
 		code.fill(&s.codes[j], round, c[j])
@@ -280,14 +270,14 @@ func (s *burst) encrypt(code *CodeKey, text *TextKey, version byte, round int, c
 	}
 }
 
-// lane returns what run computed for counter c + j.
+// lane returns the results of run for counter c + j.
 func (s *burst) lane(j int) (code [CodeLength]byte, symbols [symbolsLength]byte) {
 	writeCode(&code, s.codeA[j], s.codeB[j])
 	writeSymbols(&symbols, s.symbolA[j], s.symbolB[j])
 	return code, symbols
 }
 
-// writeCode prints the halves of a code: 4 characters and 5.
+// writeCode writes the two halves of a code as characters: 4 and 5.
 func writeCode(code *[CodeLength]byte, a, b uint64) {
 	for i := 3; i >= 0; i-- {
 		code[i], a = Alphabet[a%36], a/36
@@ -310,7 +300,7 @@ func readCode(code *[CodeLength]byte) (a, b uint64, ok bool) {
 	return a, b, worst < 36
 }
 
-// writeSymbols prints the halves of a code text: 9 characters each.
+// writeSymbols writes the two halves of a code text as characters: 9 each.
 func writeSymbols(symbols *[symbolsLength]byte, a, b uint64) {
 	for i := 8; i >= 0; i-- {
 		symbols[i], a = Alphabet[a%38], a/38

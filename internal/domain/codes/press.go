@@ -22,10 +22,10 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
-// Feature is the permission that a service account needs.
+// Feature is the name of the permission that a service account needs for codes.
 const Feature = "marketcode"
 
-// Service holds the transactions on codes.
+// Service implements the operations on codes.
 type Service struct {
 	Store    Store
 	Memory   *Memory
@@ -34,23 +34,22 @@ type Service struct {
 	OpenIDs  *accounts.OpenIDs
 	Settings *settings.Live
 	Now      func() time.Time
-	// CountNow is the time whose day an application counts for; nil = Now.
+	// CountNow returns the time whose day an application is counted in; nil = Now.
 	CountNow func() time.Time
-	// ClockBelieved reports whether Now may remove what ended long ago; nil = always.
+	// ClockBelieved reports whether Now is reliable enough to delete long-expired rows; nil = always.
 	ClockBelieved func() bool
 	Random        io.Reader
 
-	// Prefix stands before every new code text.
+	// Prefix is the prefix of all new code texts.
 	Prefix string
-	// Closed refuses applications until the operator sets a prefix: codes with
-	// the platform's own would be read by Weixin only.
+	// Closed rejects applications until the operator has set a prefix: codes with the Weixin platform's own prefix could be scanned
+	// only with Weixin.
 	Closed bool
-	// Floor and ByTime keep new counters above what an older backup may have
-	// forgotten.
+	// Floor and ByTime keep new counters above counters that may be missing in a restored older backup.
 	Floor  uint64
 	ByTime bool
-	// Shared says that other processes write to the store: then a call reads what they did before
-	// it answers about a code.
+	// Shared reports that other processes write to the store: then an API call reads their changes before it returns the state of a
+	// code.
 	Shared bool
 	// Changed is called after a batch changed, before the change is acknowledged.
 	Changed func(ctx context.Context, batch int64)
@@ -62,7 +61,7 @@ type Service struct {
 	importCipher cipher.Block
 }
 
-// Granted returns 48001 unless the account may use codes. Contract: marketcode 1.
+// Granted returns 48001 unless the account is allowed to use codes. Contract: marketcode 1.
 func Granted(a accounts.Account) error {
 	switch {
 	case a.Kind != accounts.ServiceAccount:
@@ -82,14 +81,14 @@ func (p *Service) countNow() time.Time {
 	return p.CountNow()
 }
 
-// mayForget reports whether what ended long ago may be removed.
+// mayForget reports whether long-expired rows may be deleted.
 func (p *Service) mayForget() bool { return p.ClockBelieved == nil || p.ClockBelieved() }
 
-// maxBatchID keeps ids below 2^31: some clients read them as 32-bit numbers.
+// maxBatchID keeps IDs below 2^31, because some clients read them as 32-bit numbers.
 const maxBatchID = 1<<31 - 1
 
-// Apply applies for codes. An equal isv_application_id with an equal count is the
-// same application. 40097, 45009, 48001, 80307. Contract: marketcode 3.1.
+// Apply creates an application for codes. A call with the same isv_application_id and the same count returns the existing
+// application. Apply returns 40097, 45009, 48001 or 80307. Contract: marketcode 3.1.
 func (p *Service) Apply(ctx context.Context, caller accounts.Account, a Application) (Batch, error) {
 	if err := Granted(caller); err != nil {
 		return Batch{}, err
@@ -116,7 +115,7 @@ func (p *Service) Apply(ctx context.Context, caller accounts.Account, a Applicat
 			return err
 		}
 		now := p.Now()
-		// Every call counts, a repeated one too. Contract: marketcode 1.
+		// Every call is counted, including a repeated call. Contract: marketcode 1.
 		used, err := tx.AddCount(ctx, caller.AppID, "/intp/marketcode/applycode", s.Day(p.countNow()))
 		if err != nil {
 			return err
@@ -160,8 +159,7 @@ func (p *Service) Apply(ctx context.Context, caller accounts.Account, a Applicat
 	return batch, err
 }
 
-// giveOut takes a block of counters for a batch and stores it, in the batch's
-// own transaction.
+// giveOut allocates a block of counters for a batch and stores the batch, in the same transaction.
 func (p *Service) giveOut(ctx context.Context, tx Tx, b *Batch) error {
 	counter, err := tx.DrawCounters(ctx)
 	if err != nil {
@@ -186,37 +184,37 @@ func (p *Service) giveOut(ctx context.Context, tx Tx, b *Batch) error {
 	return nil
 }
 
-// Code returns the original code of an index of a batch that was made here.
+// Code returns the original code of an index of a batch that this server created.
 func (p *Service) Code(b Batch, index int64) string {
 	code := p.Keys.Code.Code(b.Start + uint64(index))
 	return string(code[:])
 }
 
-// Text returns the code text of an index of a batch that was made here.
+// Text returns the code text of an index of a batch that this server created.
 func (p *Service) Text(b Batch, index int64) string {
 	if b.Template != "" {
 		t, err := ParseTemplate(b.Template)
 		if err != nil {
-			panic(err) // it was parsed before it was stored
+			panic(err) // cannot fail: the template was parsed before it was stored
 		}
 		return t.render(p.Keys, b.Version, b.Start+uint64(index), uint64(index))
 	}
 	return p.plainText(b, index)
 }
 
-// plainText is prefix and secret of an index, by which keys are recognised whatever the template.
+// plainText returns prefix and secret of an index; the keys of a batch are verified with this text, whatever the template.
 func (p *Service) plainText(b Batch, index int64) string {
 	return Printed{Prefix: b.Prefix, Version: b.Version}.Text(p.Keys.Text[b.Version], b.Start+uint64(index))
 }
 
-// proof returns the stored text by which the keys are recognised: a hash, and never a code that works.
+// proof returns the stored value that verifies the keys of a batch: a hash, so that the store contains no valid code.
 func (p *Service) proof(text string) string { return p.Vault.Hash("first of a batch", text) }
 
-// isProof reports whether the stored mark of a batch is the proof of a text, or the text itself.
+// isProof reports whether the stored value mark of a batch is the proof of text, or is the text itself.
 func (p *Service) isProof(mark, text string) bool { return mark == p.proof(text) || mark == text }
 
-// CheckKeys returns an error unless every batch was made with the keys at hand.
-// It needs no more of a Press than its Store, Keys and Vault.
+// CheckKeys returns an error unless every batch was made with the current keys. CheckKeys uses only the fields Store, Keys and
+// Vault of Service.
 func (p *Service) CheckKeys(ctx context.Context) error {
 	for b, err := range p.Store.Batches(ctx) {
 		if err != nil {
@@ -240,13 +238,13 @@ func (p *Service) CheckKeys(ctx context.Context) error {
 	return nil
 }
 
-// ownBatch returns the caller's batch: 80300 where there is none, 80301 for another's. Contract:
+// ownBatch returns a batch of the caller; it returns 80300 for an unknown ID, and 80301 for another account's batch. Contract:
 // marketcode 3.2.
 func (p *Service) ownBatch(ctx context.Context, caller accounts.Account, id int64) (Batch, error) {
 	return p.seen(ctx, id, func(b Batch) bool { return b.Account == caller.AppID })
 }
 
-// seen returns a batch that the caller may see; else the errors of ownBatch.
+// seen returns a batch that the caller may see, or the errors of ownBatch.
 func (p *Service) seen(ctx context.Context, id int64, allowed func(Batch) bool) (Batch, error) {
 	b, err := p.Memory.BatchOrLoad(ctx, id)
 	switch {
@@ -261,14 +259,14 @@ func (p *Service) seen(ctx context.Context, id int64, allowed func(Batch) bool) 
 	return b, err
 }
 
-// BatchKey names an application, by one id or both.
+// BatchKey identifies an application by its ID, its ISV, or both.
 type BatchKey struct {
-	ID  int64 // 0 = not given
+	ID  int64 // 0 = absent
 	ISV string
 }
 
-// Query returns an application of the caller: 40097 without an id or with two
-// that do not fit, 80300 where there is none, 80301 for another's. Contract: marketcode 3.2.
+// Query returns an application of the caller: it returns 40097 without an ID or for two IDs of different applications, 80300 for an
+// unknown application, and 80301 for another account's. Contract: marketcode 3.2.
 func (p *Service) Query(ctx context.Context, caller accounts.Account, key BatchKey) (Batch, error) {
 	if err := Granted(caller); err != nil {
 		return Batch{}, err
@@ -308,13 +306,13 @@ func (p *Service) Query(ctx context.Context, caller accounts.Account, key BatchK
 	return b, nil
 }
 
-// TimeToFinish returns the time that an application takes until FINISH.
+// TimeToFinish returns the time after which an application reaches the state FINISH.
 func (p *Service) TimeToFinish() time.Duration {
 	return time.Duration(p.Settings.Get().CodeFinishDelaySeconds) * time.Second
 }
 
-// Progress returns the progress of an application: its state, since when, and the segments that are ready. One made elsewhere is
-// PROCESSING until all its codes are here.
+// Progress returns the progress of an application: its state, the time of the last state change, and the segments that are ready.
+// An imported application is PROCESSING until all its codes have been imported.
 func (p *Service) Progress(ctx context.Context, b Batch) (s Status, since time.Time, ready []Range, err error) {
 	now, takes := p.Now(), p.TimeToFinish()
 	if b.Imported {
@@ -327,7 +325,7 @@ func (p *Service) Progress(ctx context.Context, b Batch) (s Status, since time.T
 	return b.Status(now, takes), b.UpdatedAt(now, takes), b.Ready(now, takes), nil
 }
 
-// finished returns 80308 while an application is not FINISH.
+// finished returns 80308 until the application is in state FINISH.
 func (p *Service) finished(ctx context.Context, b Batch) error {
 	s, _, _, err := p.Progress(ctx, b)
 	if err == nil && s != Finish {
@@ -336,8 +334,8 @@ func (p *Service) finished(ctx context.Context, b Batch) error {
 	return err
 }
 
-// Package returns what a download needs: a range within one segment, and the account's package key.
-// 40097, 80300, 80301, 80306, 80308, 80310, 80313. Contract: marketcode 3.3.
+// Package returns the data for a download of a range within one segment, and the account's package key. It returns 40097, 80300,
+// 80301, 80306, 80308, 80310 or 80313. Contract: marketcode 3.3.
 func (p *Service) Package(ctx context.Context, caller accounts.Account, id int64, r Range) (PackageRange, [16]byte, error) {
 	var key [16]byte
 	if err := Granted(caller); err != nil {
@@ -375,16 +373,16 @@ func (p *Service) Package(ctx context.Context, caller accounts.Account, id int64
 	return p.PrintedRange(b, r), key, nil
 }
 
-// Activation is a call that binds a range of a batch.
+// Activation holds the parameters of a call that activates a range of a batch.
 type Activation struct {
 	Batch   int64
 	Range   Range
 	Binding Binding
 }
 
-// Activate binds a range of codes, effective at once. Exactly the same range again replaces its
-// binding. A range that overlaps another is 80302, unless a setting lets the last call win for each
-// index. 40097, 40013, 80300, 80301, 80306, 80308. Contract: marketcode 3.4.
+// Activate activates a range of codes at once. Repeating the call with exactly the same range replaces its binding. Activate
+// returns 80302 for a range that overlaps another range, unless a setting lets the last call win for each index. It also returns
+// 40097, 40013, 80300, 80301, 80306 or 80308. Contract: marketcode 3.4.
 func (p *Service) Activate(ctx context.Context, caller accounts.Account, a Activation) error {
 	if err := Granted(caller); err != nil {
 		return err
@@ -410,12 +408,10 @@ func (p *Service) Activate(ctx context.Context, caller accounts.Account, a Activ
 	return err
 }
 
-// leniency decides whether a deviation, which a row of behaviours describes, is accepted or
-// refused.
+// leniency decides whether a deviation, identified by its row, is accepted (nil) or rejected (an error).
 type leniency func(row behaviour.Row, format string, args ...any) error
 
-// noteOrRefuse returns the leniency of a call of the wire: it notes the row, and refuses where the
-// operator chose that.
+// noteOrRefuse is the leniency of platform API calls: it notes the row, and returns an error if the settings reject the deviation.
 func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
 	behaviour.Note(ctx, row)
 	if s.Refuses(row) {
@@ -424,12 +420,11 @@ func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, f
 	return nil
 }
 
-// ofOperator returns the leniency of the operator's own API, which accepts everything: the platform has
-// no such API.
+// ofOperator is the leniency of the operator's own API: it accepts every deviation, because the Weixin platform has no such API.
 func ofOperator(behaviour.Row, string, ...any) error { return nil }
 
-// addEvent stores an event of a batch. From is when it takes effect; the zero time is at once.
-// It returns how many codes the event changes.
+// addEvent stores an event of a batch. The field e.From is the time at which the event takes effect; the zero time means at once.
+// addEvent returns the number of codes that the event changes.
 func (p *Service) addEvent(ctx context.Context, e Event, let leniency) (changed int64, err error) {
 	s, from := p.Settings.Get(), e.From
 	err = p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, t time.Time) error {
@@ -461,8 +456,8 @@ func (p *Service) addEvent(ctx context.Context, e Event, let leniency) (changed 
 	return changed, err
 }
 
-// inBatch runs f in a transaction that holds the batch's write lock. The memory is exact for the batch, and t is the time that its
-// events get.
+// inBatch runs f in a transaction that holds the batch's write lock. While f runs, the Memory is up to date for the batch, and t is
+// the time for new events.
 func (p *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, t time.Time) error) error {
 	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if err := tx.LockBatch(ctx, id); err != nil {
@@ -479,34 +474,31 @@ func (p *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, 
 		if err != nil {
 			return err
 		}
-		// The times of a batch never go back, so that events take effect in the order of their
-		// commits.
+		// The event times of a batch never decrease, so that events take effect in commit order.
 		t := p.Now()
 		if t.Before(last) {
 			t = last
 		}
-		// Under the lock all earlier events are committed: after this the memory
-		// is exact for the batch.
+		// All earlier events are committed, since the lock is held: after this call the Memory is up to date for the batch.
 		if err := p.Memory.changedIn(ctx, tx, b); err != nil {
 			return err
 		}
 		return f(tx, b, t)
 	})
-	// An error may hide a commit whose answer was lost.
+	// The transaction may have committed even if it returned an error.
 	p.awaitMemory(ctx, id)
 	return err
 }
 
-// checkOverlap returns 80302 where an activation would cover a code that another range makes active
-// when it takes effect, or that a schedule activates after that. An activation of exactly the same
-// range is replaced, even where parts of it were re-targeted or withdrawn. Contract: marketcode
-// 3.4.
+// checkOverlap returns 80302 if an activation would cover a code that will be active through another range when the activation
+// takes effect, or that is scheduled to be activated later. An activation of exactly the same range is replaced, even if parts of
+// the range were re-targeted or withdrawn. Contract: marketcode 3.4.
 func (p *Service) checkOverlap(e Event, replace bool, let leniency) error {
 	r := e.Codes.Bounds()
 	active := p.Memory.ActiveFrom(e.Batch, r, e.At, e.From)
 	for _, have := range active {
 		otherRange, row := have.Activation.Activated(), behaviour.CodesActivateOverlapTaken
-		if otherRange == r { // existing clients do so at each edit
+		if otherRange == r { // existing clients repeat the activation of the same range at each edit
 			row = behaviour.CodesActivateAgain
 		}
 		if otherRange == r || replace {
@@ -555,14 +547,14 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 		{target.Subject == accounts.Personal, behaviour.CodesActivatePersonal, "it is a personal Mini Program"},
 		{strings.HasPrefix(bind.WxaPath, "/"), behaviour.CodesActivatePathSlash, "wxa_path begins with /"},
 		{bind.WxaType == WxaRelease && !target.Has(accounts.Release), behaviour.RulesAddUnreleased, "it has no release"},
-		// The page's own sample has test_code.
+		// The sample in the Weixin documentation uses test_code.
 		{!gs1.ValidGTIN(bind.ProductCode) && bind.ProductCode != "test_code", behaviour.CodesActivateProductCode, "product_code is no EAN"},
 	} {
 		if !entry.is {
 			continue
 		}
 		if entry.row == behaviour.LinkAtOnce {
-			behaviour.Note(ctx, entry.row) // the activation stays in place and is not refused
+			behaviour.Note(ctx, entry.row) // the activation is kept and never rejected for this reason
 		} else if err := let(entry.row, "wxa_appid %q: %s", bind.WxaAppID, entry.why); err != nil {
 			return err
 		}
@@ -576,17 +568,17 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 	return nil
 }
 
-// CodeName names one code in one of three ways; the first that is given counts.
+// CodeName identifies one code in one of three ways; the first given one of URL, Code and ID is used.
 type CodeName struct {
 	URL   string // the code text
 	Code  string // the original code
-	ID    int64  // application_id; 0 = not given
+	ID    int64  // application_id; 0 = absent
 	Index int64
-	// HasIndex is false where no index was given.
+	// HasIndex reports whether an index was given.
 	HasIndex bool
 }
 
-// Found is one code with what governs it.
+// Found is one code with its batch and its current state.
 type Found struct {
 	Batch Batch
 	Index int64
@@ -594,9 +586,8 @@ type Found struct {
 	State State
 }
 
-// Get returns a code of the caller and what it is bound to. 40097 without a
-// name, 80303 for a text that names no code, 80300, 80301 and 80306 for an
-// application and an index. Contract: marketcode 3.5.
+// Get returns a code of the caller and its binding. It returns 40097 if no code is named, 80303 for a text that is not a code, and
+// 80300, 80301 or 80306 for an invalid application or index. Contract: marketcode 3.5.
 func (p *Service) Get(ctx context.Context, caller accounts.Account, name CodeName) (Found, error) {
 	if err := Granted(caller); err != nil {
 		return Found{}, err
@@ -614,7 +605,8 @@ func (p *Service) Get(ctx context.Context, caller accounts.Account, name CodeNam
 	return p.LookupConsistent(ctx, f)
 }
 
-// noteOrRefuseName notes, or refuses, a code_url beside a code, or not as it was printed. A scan puts http:// in front of a text.
+// noteOrRefuseName notes or rejects a request that gives code_url in addition to code, or a code_url that differs from the printed
+// text. Scanning apps may prepend http:// to a text, so this prefix is ignored.
 func (p *Service) noteOrRefuseName(ctx context.Context, name CodeName, f Found) error {
 	if name.URL == "" {
 		return nil
@@ -632,8 +624,8 @@ func (p *Service) noteOrRefuseName(ctx context.Context, name CodeName, f Found) 
 	return err
 }
 
-// LookupConsistent returns a code with every change that any node acknowledged by now, where Find knows only those
-// that this node has followed. A scan does not wait for that.
+// LookupConsistent returns the code with all changes that any node has acknowledged so far; the state in f contains only the
+// changes that this node has read. A scan does not use LookupConsistent, to avoid the delay.
 func (p *Service) LookupConsistent(ctx context.Context, f Found) (Found, error) {
 	if !p.Shared {
 		return f, nil
@@ -645,13 +637,13 @@ func (p *Service) LookupConsistent(ctx context.Context, f Found) (Found, error) 
 	return f, nil
 }
 
-// Lookup is Look for the operator, for a code of any account.
+// Lookup finds a code of any account for the operator.
 func (p *Service) Lookup(ctx context.Context, name CodeName) (Found, error) {
 	return p.find(ctx, name, func(Batch) bool { return true })
 }
 
-// find finds a code. For a batch that the caller may not see it returns only 80301. A text that was
-// never printed and one that cannot exist get the same answer, so that a guesser learns nothing.
+// find returns the code with the given name. For a batch that the caller may not see, find returns only 80301. A text that was
+// never issued and a text that cannot exist receive the same error, so that guessing reveals nothing.
 func (p *Service) find(ctx context.Context, name CodeName, seen func(Batch) bool) (Found, error) {
 	var f Found
 	switch {
@@ -704,7 +696,7 @@ func (p *Service) find(ctx context.Context, name CodeName, seen func(Batch) bool
 	return f, nil
 }
 
-// codeOf returns the original code of an index. For codes that were made here it needs no store.
+// codeOf returns the original code of an index of a batch. For batches that this server created, codeOf does not read the store.
 func (p *Service) codeOf(ctx context.Context, b Batch, index int64) (code string, err error) {
 	if !b.Imported {
 		return p.Code(b, index), nil
@@ -713,13 +705,14 @@ func (p *Service) codeOf(ctx context.Context, b Batch, index int64) (code string
 	return code, err
 }
 
-// chooseFound chooses among codes with the same nine characters: by what the caller may see, then
-// by the application that the caller named. 40097 where two are left.
+// chooseFound selects one of several codes with the same original code: first by the batches that the caller may see, then by the
+// application that the caller named. It returns 40097 if two codes remain.
 func chooseFound(all []Found, id int64, seen func(Batch) bool) (Found, error) {
 	if len(all) == 0 {
 		return Found{}, errcode.CodeMalformed.WithDetail(behaviour.CodesQueryText, "code invalid: it is no code of this server")
 	}
-	for _, allowed := range []func(Found) bool{func(f Found) bool { return seen(f.Batch) }, func(f Found) bool { return f.Batch.ID == id }} {
+	for _, allowed := range []func(Found) bool{func(f Found) bool { return seen(f.Batch) },
+		func(f Found) bool { return f.Batch.ID == id }} {
 		if founds := slices.DeleteFunc(slices.Clone(all), func(f Found) bool { return !allowed(f) }); len(founds) > 0 {
 			all = founds
 		}
@@ -731,8 +724,8 @@ func chooseFound(all []Found, id int64, seen func(Batch) bool) (Found, error) {
 	return all[0], nil
 }
 
-// prefixes returns the prefixes that code texts can have: those of all batches, and that of the next
-// one. A server that gives out no codes has only the former.
+// prefixes returns all prefixes of code texts: those of all batches, and that of the next batch. A server that accepts no
+// applications returns only the prefixes of existing batches.
 func (p *Service) prefixes() []string {
 	if p.Closed {
 		return p.Memory.Prefixes("")
@@ -740,7 +733,7 @@ func (p *Service) prefixes() []string {
 	return p.Memory.Prefixes(p.Prefix)
 }
 
-// PrefixOf returns the longest prefix of code texts with which a text begins, "" where it begins with none, and of no Press.
+// PrefixOf returns the longest code text prefix with which text begins; "" = none, or p is nil.
 func (p *Service) PrefixOf(text string) (longest string) {
 	if p == nil {
 		return ""
@@ -753,7 +746,7 @@ func (p *Service) PrefixOf(text string) (longest string) {
 	return longest
 }
 
-// byText finds the code behind a code text in any of its spellings.
+// byText finds the code of a code text in any of its spellings.
 func (p *Service) byText(text string) (f Found, ok bool) {
 	t, err := ParseText(text, p.prefixes())
 	if err != nil {
@@ -768,14 +761,14 @@ func (p *Service) byText(text string) (f Found, ok bool) {
 		return f, false
 	}
 	f.Batch, f.Index, ok = p.Memory.Find(counter)
-	// A text counts only with the version, and in the form, with which its batch was printed.
+	// A text is valid only with the version and the format with which its batch was printed.
 	return f, ok && f.Batch.Version == t.Version && f.Batch.Template == ""
 }
 
-// byCode finds the code with nine characters.
+// byCode finds the code with the given original code of nine characters.
 func (p *Service) byCode(text string) (f Found, ok bool) {
 	if len(text) != CodeLength {
-		return f, false // checked first, since some letters change their length in upper case
+		return f, false // checked first, because some letters change their length in upper case
 	}
 	code, ok := ParseCode(strings.ToUpper(text))
 	if !ok {
@@ -789,9 +782,9 @@ func (p *Service) byCode(text string) (f Found, ok bool) {
 	return f, ok
 }
 
-// Exchange trades a ticket for the code that its user scanned. 40097 with the platform's texts.
-// Contract: marketcode 3.6. Where a setting allows it, there may be no caller: the ticket alone
-// then names the account.
+// Exchange returns the code that a user scanned, identified by the user's ticket. It returns 40097 with the texts of the Weixin
+// platform. Contract: marketcode 3.6. If a setting allows calls without a token, caller is zero and the ticket alone identifies the
+// account.
 func (p *Service) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
 	ok := caller.AppID == ""
 	if err := Granted(caller); err != nil && !ok {
@@ -833,16 +826,15 @@ const (
 	loginPurpose  = "js_code"
 )
 
-// How long a ticket and a js_code are kept after their end: after that an old ticket and a made-up
-// one get the same answer. The clock may be up to a day ahead: even then no ticket is removed
-// before its end.
+// Retention of a ticket and a js_code after their expiry: after that, an expired ticket and an invented one receive the same error.
+// The clock may be up to a day ahead: even then no ticket is deleted before its expiry.
 const (
 	ticketGrace = 24 * time.Hour
 	loginGrace  = 24 * time.Hour
 )
 
-// newTicket makes a ticket for a user's scan of a code, and its text. The desk
-// stores it before anybody sees the text.
+// newTicket creates a ticket for a user's scan of a code, and its text. TicketWriter stores the ticket before the text is returned
+// to the client.
 func (p *Service) newTicket(f Found, namespace, user string) (t Ticket, text string, err error) {
 	if text, err = newTicketText(p.Random); err != nil {
 		return t, "", err
@@ -854,9 +846,8 @@ func (p *Service) newTicket(f Found, namespace, user string) (t Ticket, text str
 		AppID:   app, AppUserID: p.OpenIDs.OpenID(namespace, app, user), ScannedAt: now, ExpiresAt: now.Add(life)}, text, nil
 }
 
-// ticket returns a ticket by its hash: from memory, where this node made or
-// read it, else from the store. A ticket never changes, and its end is judged
-// by the clock. ErrNoTicket.
+// ticket returns a ticket by its hash: from the cache if this node created or read it before, otherwise from the store. A cached
+// ticket is always up to date, because a ticket never changes and its expiry is checked against the clock. ErrNoTicket.
 func (p *Service) ticket(ctx context.Context, hash [sha256.Size]byte) (t Ticket, err error) {
 	if t, ok := p.recent.get(hash); ok {
 		return t, nil
@@ -871,10 +862,10 @@ func (p *Service) ticket(ctx context.Context, hash [sha256.Size]byte) (t Ticket,
 	return t, err
 }
 
-// Forget drops what this node remembers of tickets, after the store was emptied.
+// Forget clears this node's ticket cache, after tickets were deleted from the store.
 func (p *Service) Forget() { p.recent.clear() }
 
-// Login makes a js_code by which a Mini Program's server learns a user's openid.
+// Login creates a js_code, with which a Mini Program's server obtains a user's openid.
 func (p *Service) Login(ctx context.Context, appid, namespace, user string) (string, error) {
 	var raw [24]byte
 	if _, err := io.ReadFull(p.Random, raw[:]); err != nil {
@@ -885,7 +876,7 @@ func (p *Service) Login(ctx context.Context, appid, namespace, user string) (str
 	forget := p.mayForget()
 	return text, p.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if forget {
-			// Each call removes some, so that no call waits until those of a whole day are removed.
+			// Each call deletes a limited number of expired codes, so that no call waits for the deletion of a whole day's codes.
 			if _, err := tx.ForgetLogins(ctx, now.Add(-loginGrace), 100); err != nil {
 				return err
 			}
@@ -900,11 +891,11 @@ func (p *Service) Login(ctx context.Context, appid, namespace, user string) (str
 	})
 }
 
-// Trade is /sns/jscode2session after the account was checked: 40029 for a code
-// that is unknown, expired or of another account, 40163 for one that was used.
+// Trade implements /sns/jscode2session after the account check: it returns 40029 for a code that is unknown, expired or of another
+// account, and 40163 for a used code.
 func (p *Service) Trade(ctx context.Context, appid, code string) (traded Login, err error) {
 	err = p.Store.UpdateCodes(ctx, func(tx Tx) error {
-		// Two trades of one code must not both succeed.
+		// Two concurrent requests with the same code must not both succeed.
 		if err := tx.LockAccount(ctx, appid); err != nil {
 			return err
 		}
@@ -923,10 +914,10 @@ func (p *Service) Trade(ctx context.Context, appid, code string) (traded Login, 
 	return traded, err
 }
 
-// awaitMemory waits until the memory has what a transaction did to a batch.
+// awaitMemory blocks until the Memory contains the changes that a transaction made to a batch.
 func (p *Service) awaitMemory(ctx context.Context, batch int64) {
 	if p.Changed != nil {
-		// The change is committed: it must show even if the caller went away.
+		// The change is committed, so it must become visible even if the client has disconnected.
 		p.Changed(context.WithoutCancel(ctx), batch)
 	}
 }

@@ -111,7 +111,7 @@ func (p *plant) open() {
 		Keys:     codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
 		Settings: settings.NewLive(settings.Defaults()), Random: &lockedReader{source: rand.NewChaCha8([32]byte{1})},
 		Prefix: codes.DefaultPrefix}
-	p.desk = codes.NewDesk(p.Service)
+	p.desk = codes.NewTicketWriter(p.Service)
 	p.Changed = func(ctx context.Context, id int64) {
 		if err := p.Memory.Changed(ctx, id); err != nil {
 			p.t.Error(err)

@@ -7,25 +7,25 @@ import (
 )
 
 const (
-	// DefaultPrefix is the prefix of the platform. Texts under it are read by
-	// the platform's own app only. Contract: marketcode 5.4.
+	// DefaultPrefix is the prefix that the Weixin platform uses. Texts with this prefix can be scanned only with the Weixin app.
+	// Contract: marketcode 5.4.
 	DefaultPrefix = "P.URL.CN/"
-	// TailLength is the number of characters of a code text behind its prefix: the version character and the symbols.
+	// TailLength is the number of characters of a code text after its prefix: the version character and the symbols.
 	TailLength = 1 + symbolsLength
-	// MaxPrefix is the maximum length of a prefix in characters, so that a code text has at most the 128 that codeactivequery's
-	// code_url takes. Contract: marketcode 3.5.
+	// MaxPrefix is the maximum length of a prefix in characters, so that a code text has at most the 128 characters that the
+	// code_url parameter of codeactivequery accepts. Contract: marketcode 3.5.
 	MaxPrefix = 128 - TailLength
 )
 
-// Printed describes the format in which the codes of a batch are printed. It is fixed when the batch is applied for.
+// Printed describes the format in which the codes of a batch are printed. The format is fixed when the application is created.
 type Printed struct {
-	// Prefix is the prefix of every text, as CheckPrefix wants it.
+	// Prefix is the prefix of every text and must be valid for CheckPrefix.
 	Prefix string
-	// Version names the TextKey: one character of Alphabet.
+	// Version identifies the TextKey: one character of Alphabet.
 	Version byte
 }
 
-// Check returns what is wrong with the prefix or the version character.
+// Check returns an error if the prefix or the version character is invalid.
 func (p Printed) Check() error {
 	if values[p.Version] == absent {
 		return fmt.Errorf("version character %q: want one of %s", p.Version, Alphabet)
@@ -33,13 +33,12 @@ func (p Printed) Check() error {
 	return CheckPrefix(p.Prefix)
 }
 
-// Text returns the code text of counter c. It panics if c is not below Space.
+// Text returns the code text of counter c. Text panics if c is not below Space.
 func (p Printed) Text(key *TextKey, c uint64) string {
 	return CodeText{Printed: p, Symbols: key.Text(c, p.Version)}.String()
 }
 
-// isHost reports whether a text can stand before the first "/" of a prefix: a
-// host, perhaps with a port.
+// isHost reports whether s can be the part of a prefix before the first "/": a host, optionally with a port.
 func isHost(s string) bool {
 	name, port, hasPort := strings.Cut(s, ":")
 	if hasPort && (port == "" || len(port) > 5 || !allOf(port, Alphabet[:10])) {
@@ -53,17 +52,15 @@ func isHost(s string) bool {
 	return true
 }
 
-// allOf reports whether a text has characters of a set only.
+// allOf reports whether s contains only characters of set.
 func allOf(s, set string) bool { return strings.Trim(s, set) == "" }
 
-// CheckPrefix returns what is wrong with a prefix: it is a host and a path,
-// with or without a scheme, of the QR alphanumeric set without the space, of
-// at most MaxPrefix characters. One lower-case letter would make the QR code
-// two versions larger. Contract: marketcode 5.2, 5.3, 5.4.
+// CheckPrefix returns an error if prefix is invalid: it must be a host and a path, with or without a scheme, of the QR alphanumeric
+// set without the space, with at most MaxPrefix characters. A single lower-case letter would make the QR code two versions larger.
+// Contract: marketcode 5.2, 5.3, 5.4.
 //
-// Assumed(codes.text): no "%", which would make the text an escape of something else; no "//", "/./"
-// or "/../", which a proxy between browser and server would remove; and at least one "/", so that
-// the code is not read as a part of the host's name.
+// Assumed(codes.text): a prefix contains no "%", which could form an unintended percent-escape; no "//", "/./" or "/../", which a
+// proxy could normalise; and at least one "/", so that the code does not become part of the host name.
 func CheckPrefix(prefix string) error {
 	fault := func(reason string) error { return fmt.Errorf("code prefix %.140q: %s", prefix, reason) }
 	host, path, slash := strings.Cut(cutScheme(prefix), "/")
@@ -88,13 +85,12 @@ func CheckPrefix(prefix string) error {
 	return nil
 }
 
-// alphanumericQ is the capacity of a QR code of versions 1, 2, ... at level Q, in characters of the alphanumeric set. Contract:
+// alphanumericQ lists the capacity of QR codes of versions 1, 2, ... at level Q, in characters of the alphanumeric set. Contract:
 // marketcode 5.3; ISO/IEC 18004, table 7.
 var alphanumericQ = [...]int{16, 29, 47, 67, 87, 108, 125, 157, 189, 221}
 
-// QRVersion returns the smallest version of a QR code (1 = 21×21 modules, each
-// next one 4 more a side) that holds the texts of a prefix at level Q in
-// alphanumeric mode; 0 if version 10 does not.
+// QRVersion returns the smallest QR code version (version 1 has 21×21 modules, each further version 4 more per side) that holds the
+// texts of a prefix at level Q in alphanumeric mode; 0 = version 10 is too small.
 func QRVersion(prefix string) int {
 	for i, holds := range alphanumericQ {
 		if len(prefix)+TailLength <= holds {
@@ -104,13 +100,13 @@ func QRVersion(prefix string) int {
 	return 0
 }
 
-// CodeText is a code text cut into its parts. The form alone does not prove that a key made it.
+// CodeText is a code text split into its parts. A well-formed CodeText is not necessarily produced by a key.
 type CodeText struct {
 	Printed
 	Symbols [symbolsLength]byte
 }
 
-// String returns the text as it is printed.
+// String returns the text in its printed form.
 func (t CodeText) String() string {
 	b := make([]byte, 0, MaxPrefix+TailLength)
 	b = append(b, t.Prefix...)
@@ -119,37 +115,35 @@ func (t CodeText) String() string {
 }
 
 var (
-	// errNoPrefix is returned by ParseText for a text under no known prefix.
+	// errNoPrefix is returned by ParseText for a text without a known prefix.
 	errNoPrefix = errors.New("codes: the text has no known prefix")
-	// errNoText is returned by ParseText for a text under a known prefix that
-	// does not have the form of a code text.
+	// errNoText is returned by ParseText for a text with a known prefix that does not have the format of a code text.
 	errNoText = errors.New("codes: the text is under a known prefix but is no code text")
 )
 
-// HasPrefix reports whether a text begins with a prefix, in any case, with or without http:// or https://.
+// HasPrefix reports whether text begins with prefix, ignoring case and ignoring http:// or https://.
 func HasPrefix(text, prefix string) bool {
 	bare, known := cutScheme(text), cutScheme(prefix)
 	return len(bare) >= len(known) && equalFold(bare[:len(known)], known)
 }
 
-// HasForm reports whether a text under a prefix has the form of a code text, of this server or of the platform.
+// HasForm reports whether a text with the prefix has the format of a code text of this server or of the Weixin platform.
 func HasForm(text, prefix string) bool {
 	_, err := ParseText(text, []string{prefix})
 	return err == nil || platformText(text, []string{prefix})
 }
 
-// ParseText cuts a text that a camera, a browser or a caller gave, in any of its spellings: any
-// case, with or without http:// or https://, symbols as percent-escapes ("%24" for "$"). Nothing
-// may surround it, and nothing is normalised: "/../" inside is refused. The prefixes are those that
-// CheckPrefix takes: the current one, former ones, those of batches. errNoPrefix, errNoText.
-// Contract: marketcode 3.5, 11.1.
+// ParseText parses a text from a camera, a browser or a client in any of its spellings: any case, with or without http:// or
+// https://, symbols as they are or percent-encoded ("%24" for "$"). The text must be exact and is not normalised: "/../" within the
+// text is rejected. prefixes must be valid for CheckPrefix: the current prefix, earlier prefixes, and those of batches. ParseText
+// returns errNoPrefix or errNoText. Contract: marketcode 3.5, 11.1.
 func ParseText(text string, prefixes []string) (CodeText, error) {
 	err := errNoPrefix
 	for _, prefix := range prefixes {
 		if !HasPrefix(text, prefix) {
 			continue
 		}
-		// The length of the rest tells one prefix from a longer one.
+		// The length of the rest distinguishes a prefix from a longer prefix that begins with it.
 		if t, ok := parseTail(cutScheme(text)[len(cutScheme(prefix)):]); ok {
 			t.Prefix = prefix
 			return t, nil
@@ -159,7 +153,7 @@ func ParseText(text string, prefixes []string) (CodeText, error) {
 	return CodeText{}, err
 }
 
-// parseTail reads what follows the prefix, and leaves Prefix empty.
+// parseTail parses the text after the prefix, and leaves the field Prefix empty.
 func parseTail(rest string) (t CodeText, ok bool) {
 	var tail [TailLength]byte
 	n := 0
@@ -188,10 +182,8 @@ func parseTail(rest string) (t CodeText, ok bool) {
 	return t, true
 }
 
-// ParseCode reads the nine characters of an original code, as a matrix or a
-// serial number holds them, and false for any other text. Any nine characters
-// of the alphabet have the form: whether they are a code is for its counter to
-// say.
+// ParseCode parses the nine characters of an original code, as contained in a dot matrix or a serial number; ok is false for any
+// other text. Any nine characters of the alphabet are accepted: whether they are an issued code depends on their counter.
 func ParseCode(text string) (code [CodeLength]byte, ok bool) {
 	if len(text) != CodeLength {
 		return code, false
@@ -201,7 +193,7 @@ func ParseCode(text string) (code [CodeLength]byte, ok bool) {
 	return code, ok
 }
 
-// cutScheme removes one http:// or https:// in any case.
+// cutScheme removes a leading http:// or https:// in any case.
 func cutScheme(s string) string {
 	for _, scheme := range [...]string{"HTTP://", "HTTPS://"} {
 		if len(s) >= len(scheme) && equalFold(s[:len(scheme)], scheme) {
@@ -211,8 +203,8 @@ func cutScheme(s string) string {
 	return s
 }
 
-// equalFold compares two texts of equal length, ASCII letters in any case.
-// Other letters are not folded: the long s is no S.
+// equalFold compares two texts of equal length, ignoring the case of ASCII letters. Other letters are not folded: U+017F (long s)
+// does not equal S.
 func equalFold(a, b string) bool {
 	for i := range len(a) {
 		if upperByte(a[i]) != upperByte(b[i]) {
@@ -229,8 +221,7 @@ func upperByte(c byte) byte {
 	return c
 }
 
-// hexDigit returns the value of a hexadecimal digit in any case, absent for
-// any other byte.
+// hexDigit returns the value of a hexadecimal digit in any case; other bytes return the marker absent.
 func hexDigit(c byte) byte {
 	if v := values[upperByte(c)]; v < 16 {
 		return v

@@ -14,63 +14,62 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// ErrNoPackage is returned where no printer's package has a number.
+// ErrNoPackage is returned if no printer's package has the given number.
 var ErrNoPackage = errors.New("codes: no such package")
 
-// Bounds of a printer's package.
+// Limits of a printer's package.
 const (
 	// MaxProofs is the maximum number of proof codes in a package.
 	MaxProofs = 10_000
-	// MaxDrawn is the maximum number of codes in a package of drawn labels: each is drawn twice, by the server.
+	// MaxDrawn is the maximum number of codes in a package with drawn labels, because the server draws each label twice.
 	MaxDrawn = 50_000
-	// maxRecipients is the maximum number of keys to which it can be encrypted.
+	// maxRecipients is the maximum number of public keys to which a package can be encrypted.
 	maxRecipients = 20
 )
 
-// PrintPackage says which codes were handed to which printer. Its file is made
-// from it whenever it is sent.
+// PrintPackage records which codes were handed over to which printer. The package file is generated from this record whenever it is
+// sent.
 type PrintPackage struct {
 	ID    int64
 	Batch int64
 	Codes Range
-	// Spare are the last so many of the codes: they stand in for what spoils.
+	// Spare is the number of spare codes at the end of the range, which replace spoiled codes.
 	Spare int64
-	// Proofs is the batch of its proof codes; 0 = none.
+	// Proofs is the ID of the batch of proof codes; 0 = none.
 	Proofs  int64
 	Printer string
-	// Recipients are the public keys that the file is encrypted to; none = a
-	// passphrase, which is not kept.
+	// Recipients lists the public keys to which the file is encrypted; empty = a passphrase, which is not stored.
 	Recipients []string
 	Formats    []string
-	// Drawing says, as JSON, how labels are drawn; "" = there are none.
+	// Drawing holds the label drawing options as JSON; "" = no labels are drawn.
 	Drawing string
-	// Again are the packages that had codes of it before: a reprint.
+	// Again lists the earlier packages that contain some of the same codes (a reprint).
 	Again  []int64
 	Reason string
 	MadeBy string
 	MadeAt time.Time
-	// Sent counts the downloads that were begun.
+	// Sent counts the downloads that were started.
 	Sent    int64
-	Spoiled Set // codes that the printer destroyed: void for ever
-	// RecalledAt is the time at which its codes were frozen; zero = never.
+	Spoiled Set // codes that the printer destroyed; they are permanently void
+	// RecalledAt is the time at which the package was recalled and its codes were frozen; zero = never.
 	RecalledAt time.Time
 	RecalledBy string
 }
 
-// PackageRequest is a request for a package.
+// PackageRequest holds the parameters of a request for a package.
 type PackageRequest struct {
 	Batch      int64
 	Codes      Range
 	Spare      int64
-	Proofs     int64 // how many proof codes
+	Proofs     int64 // number of proof codes
 	Printer    string
 	Recipients []string
 	Formats    []string
 	Drawing    string // "" = no labels are drawn
-	Reason     string // why more packages have these codes than are usual
+	Reason     string // reason why these codes go into more packages than usual
 }
 
-// check returns 40097 or 80306 for what cannot be.
+// check returns 40097 or 80306 for an invalid request.
 func (w PackageRequest) check(b Batch) error {
 	if err := b.CheckRange(w.Codes); err != nil {
 		return err
@@ -104,8 +103,8 @@ func (w PackageRequest) check(b Batch) error {
 	return nil
 }
 
-// checkOverlap returns a Conflict where packages that have codes of the wish do not
-// allow it. Codes go to one printer; most packages have them without a reason.
+// checkOverlap returns a Conflict if existing packages with some of the requested codes do not permit a new package. Codes go to
+// one printer only; limit is the number of packages that may contain a code without a reason.
 func (w PackageRequest) checkOverlap(otherPackages []PrintPackage, limit int) error {
 	var ids []string
 	for _, o := range otherPackages {
@@ -129,8 +128,8 @@ func (w PackageRequest) checkOverlap(otherPackages []PrintPackage, limit int) er
 	return nil
 }
 
-// made reports whether a package is what is wished for, and never left: its answer
-// was lost. The same wish gets it again, and no second one.
+// made reports whether package o matches the request and was never sent: probably the response to the first request was lost. A
+// repeated request returns the existing package and does not create a second one.
 func (w PackageRequest) made(ctx context.Context, tx Tx, o PrintPackage) (bool, error) {
 	if o.Sent > 0 || !o.RecalledAt.IsZero() || len(o.Spoiled) > 0 || o.Codes != w.Codes || o.Spare != w.Spare || o.Printer != w.Printer ||
 		!slices.Equal(o.Recipients, w.Recipients) || !slices.Equal(o.Formats, w.Formats) || o.Drawing != w.Drawing ||
@@ -144,10 +143,9 @@ func (w PackageRequest) made(ctx context.Context, tx Tx, o PrintPackage) (bool, 
 	return proofs.Count == w.Proofs, err
 }
 
-// MakePackage notes that codes are handed to a printer. The same wish as that of a
-// package that was never sent is that package. 40097 and 80306 for what
-// cannot be; a Conflict where another printer has the codes, where too many
-// packages have them, and for codes that are frozen or void.
+// MakePackage records that codes are handed over to a printer. A request equal to that of a package that was never sent returns the
+// existing package. MakePackage returns 40097 or 80306 for an invalid request; a Conflict if another printer has the codes, if too
+// many packages contain the codes, or if codes are frozen or void.
 func (p *Service) MakePackage(ctx context.Context, w PackageRequest) (made PrintPackage, err error) {
 	b, err := p.Memory.BatchOrLoad(ctx, w.Batch)
 	if err != nil {
@@ -188,7 +186,7 @@ func (p *Service) MakePackage(ctx context.Context, w PackageRequest) (made Print
 			return err
 		}
 		if w.Proofs > 0 {
-			// No applicant's own number has a control character.
+			// An ISV from a caller cannot contain a control character, so no application of a caller has this ISV.
 			proofs := Batch{Account: b.Account, ISV: fmt.Sprintf("\x01proofs of package %d", made.ID), Count: w.Proofs, Prefix: b.Prefix,
 				Version: b.Version, Segment: b.Segment, CreatedAt: t, Proof: true, Template: b.Template}
 			if err := p.giveOut(ctx, tx, &proofs); err != nil {
@@ -204,17 +202,16 @@ func (p *Service) MakePackage(ctx context.Context, w PackageRequest) (made Print
 	return made, err
 }
 
-// PackageQuery says which packages are wanted, by number.
+// PackageQuery selects packages, sorted by number.
 type PackageQuery struct {
-	Account string // "" = of all
-	Batch   int64  // 0 = of all
+	Account string // If Account is "", packages of all accounts match.
+	Batch   int64  // If ApplicationID is 0, packages of all applications match.
 	After   int64
-	Waiting bool // only those that are neither fetched nor recalled
+	Waiting bool // only packages that are neither sent nor recalled
 	Limit   int
 }
 
-// PrintPackages lists packages after one of them, of an account or a batch where
-// they are named.
+// PrintPackages lists the packages that match the query.
 func (p *Service) PrintPackages(ctx context.Context, q PackageQuery) (list []PrintPackage, err error) {
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		list, err = tx.Packages(ctx, q)
@@ -232,8 +229,7 @@ func (p *Service) PrintPackage(ctx context.Context, id int64) (printPackage Prin
 	return printPackage, err
 }
 
-// SendPackage counts a download that begins. ErrNoPackage, and a Conflict for a
-// package that was recalled.
+// SendPackage counts the start of a download. SendPackage returns ErrNoPackage, or a Conflict for a recalled package.
 func (p *Service) SendPackage(ctx context.Context, id int64) (PrintPackage, error) {
 	return p.changePackage(ctx, id, "send", func(_ Tx, printPackage *PrintPackage, _ time.Time) error {
 		printPackage.Sent++
@@ -241,9 +237,8 @@ func (p *Service) SendPackage(ctx context.Context, id int64) (PrintPackage, erro
 	})
 }
 
-// RecallPackage freezes the codes of a package that are not void, in the
-// transaction that marks it. ErrNoPackage, and a Conflict for one that was
-// recalled already.
+// RecallPackage marks a package as recalled and, in the same transaction, freezes its codes that are not void. RecallPackage
+// returns ErrNoPackage, or a Conflict for a package that is already recalled.
 func (p *Service) RecallPackage(ctx context.Context, id int64, note string) (PrintPackage, error) {
 	if !plain(note, 0, maxCodesNote) {
 		return PrintPackage{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note: want at most %d characters, none of them a control character",
@@ -257,8 +252,8 @@ func (p *Service) RecallPackage(ctx context.Context, id int64, note string) (Pri
 	})
 }
 
-// SpoilCodes notes that the printer destroyed codes of a package: they are void
-// for ever. ErrNoPackage; a Conflict for codes that the package has not.
+// SpoilCodes records that the printer destroyed codes of a package; these codes become permanently void. SpoilCodes returns
+// ErrNoPackage, or a Conflict for codes that are not in the package.
 func (p *Service) SpoilCodes(ctx context.Context, id int64, spoiled Set, note string) (PrintPackage, error) {
 	switch {
 	case len(spoiled) == 0:
@@ -269,7 +264,8 @@ func (p *Service) SpoilCodes(ctx context.Context, id int64, spoiled Set, note st
 	}
 	return p.changePackage(ctx, id, "spoil", func(tx Tx, printPackage *PrintPackage, t time.Time) error {
 		if b := spoiled.Bounds(); b.From < printPackage.Codes.From || b.To > printPackage.Codes.To {
-			return Conflict(fmt.Sprintf("package %d has the codes %d to %d, and %d to %d are named", id, printPackage.Codes.From, printPackage.Codes.To,
+			return Conflict(fmt.Sprintf("package %d has the codes %d to %d, and %d to %d are named", id,
+				printPackage.Codes.From, printPackage.Codes.To,
 				b.From, b.To))
 		}
 		fresh := spoiled.Subtract(printPackage.Spoiled)
@@ -283,7 +279,7 @@ func (p *Service) SpoilCodes(ctx context.Context, id int64, spoiled Set, note st
 	})
 }
 
-// joinNote puts what a person wrote behind what is said anyway.
+// joinNote appends a user's note to a generated text.
 func joinNote(said, note string) string {
 	if note == "" {
 		return said
@@ -291,7 +287,7 @@ func joinNote(said, note string) string {
 	return said + ": " + note
 }
 
-// RecalledPackages lists the recalled packages that have some of the codes.
+// RecalledPackages lists the recalled packages that contain some of the codes in set.
 func (p *Service) RecalledPackages(ctx context.Context, batch int64, set Set) (list []PrintPackage, err error) {
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		list, err = tx.PackagesWithin(ctx, batch, set.Bounds())
@@ -302,11 +298,10 @@ func (p *Service) RecalledPackages(ctx context.Context, batch int64, set Set) (l
 	}), err
 }
 
-// errUnchanged ends a change of a package that changes nothing.
+// errUnchanged is returned by a change function of changePackage if the package needs no change.
 var errUnchanged = errors.New("codes: the package is so already")
 
-// changePackage changes a package that was not recalled, under the lock of its
-// batch.
+// changePackage changes a package that is not recalled, under the lock of its batch.
 func (p *Service) changePackage(ctx context.Context, id int64, did string,
 	change func(tx Tx, printPackage *PrintPackage, t time.Time) error) (printPackage PrintPackage, err error) {
 	if printPackage, err = p.PrintPackage(ctx, id); err != nil {
@@ -317,7 +312,8 @@ func (p *Service) changePackage(ctx context.Context, id int64, did string,
 			return err
 		}
 		if !printPackage.RecalledAt.IsZero() {
-			return Conflict(fmt.Sprintf("package %d was recalled by %s at %s", id, printPackage.RecalledBy, printPackage.RecalledAt.Format(time.RFC3339)))
+			return Conflict(fmt.Sprintf("package %d was recalled by %s at %s", id, printPackage.RecalledBy,
+				printPackage.RecalledAt.Format(time.RFC3339)))
 		}
 		switch err := change(tx, &printPackage, t); {
 		case errors.Is(err, errUnchanged):
@@ -330,23 +326,21 @@ func (p *Service) changePackage(ctx context.Context, id int64, did string,
 	return printPackage, err
 }
 
-// PackageSalt returns the salt of the hashes of a package's file for the line, the same each time.
+// PackageSalt returns the salt for the line hashes in a package's file; the salt of a package never changes.
 func (p *Service) PackageSalt(id int64) string {
 	return p.Vault.Hash("package line", strconv.FormatInt(id, 10))
 }
 
-// CodeSource is the codes of a range that are printed.
+// CodeSource provides the codes of a range in printed form.
 type CodeSource interface {
-	// EachCode gives the index, the original code and the text of each code, in
-	// order; they are good until f returns. The error is that of f, of the ended
-	// context, or of an impossible range.
+	// EachCode calls f with the index, the original code and the text of each code, in order; the slices are valid only until f
+	// returns. EachCode returns the error of f or of ctx, or an error for an invalid range.
 	EachCode(ctx context.Context, f func(index uint64, code, text []byte) error) error
 	// Rows returns the number of rows.
 	Rows() int64
 }
 
-// Lot returns the codes of a range of a batch: by arithmetic, or from the rows of those made
-// elsewhere.
+// Lot returns a CodeSource for a range of a batch: it computes the codes, or reads them from the store for an imported batch.
 func (p *Service) Lot(b Batch, r Range) CodeSource {
 	if b.Imported {
 		return importedLot{p, b, r}
@@ -354,7 +348,7 @@ func (p *Service) Lot(b Batch, r Range) CodeSource {
 	return p.PrintedRange(b, r)
 }
 
-// importedLot is codes made elsewhere.
+// importedLot is the CodeSource of an imported batch.
 type importedLot struct {
 	press *Service
 	batch Batch
@@ -369,7 +363,7 @@ func (l importedLot) EachCode(ctx context.Context, f func(index uint64, code, te
 	})
 }
 
-// PrintedRange returns the writer of codes of a batch that was made here.
+// PrintedRange returns the CodeSource for a range of a batch that this server created.
 func (p *Service) PrintedRange(b Batch, r Range) PackageRange {
 	return PackageRange{Start: b.Start, From: uint64(r.From), To: uint64(r.To), Code: p.Keys.Code, Text: p.Keys.Text[b.Version],
 		Printed: Printed{Prefix: b.Prefix, Version: b.Version}, Template: b.Template}

@@ -6,14 +6,14 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 )
 
-// Run is a run of codes of which the same is true.
+// Run is a range of consecutive codes with the same state.
 type Run struct {
 	Range
 	State State
 }
 
-// Runs tells what is true of each code of a range at a moment, in order, as at most so
-// many runs; hasMore says that the range has others.
+// Runs returns the states of the codes in a range at time now, in order, as at most limit runs; hasMore reports that the range has
+// more runs.
 func (m *Memory) Runs(batch int64, r Range, now time.Time, limit int) (runs []Run, hasMore bool) {
 	b := m.batch(batch)
 	if b == nil {
@@ -24,8 +24,7 @@ func (m *Memory) Runs(batch int64, r Range, now time.Time, limit int) (runs []Ru
 	b.applyUntil(now)
 	for pos := r.From; pos <= r.To; {
 		state := b.state(pos)
-		// What is frozen as a whole hides nothing: the codes that are frozen themselves
-		// change no state then.
+		// While the whole batch is frozen, individually frozen codes have the same state as the others.
 		next := b.active.changes(pos)
 		for _, bits := range []*roaring.Bitmap{b.frozen, b.void, b.redeemed} {
 			if b.allFrozen && bits == b.frozen {
@@ -46,10 +45,10 @@ func (m *Memory) Runs(batch int64, r Range, now time.Time, limit int) (runs []Ru
 	return runs, false
 }
 
-// neverIndex is an index past every batch's.
+// neverIndex is larger than the index of any code.
 const neverIndex = int64(1) << 40
 
-// changes returns the first index after one at which a set has another answer.
+// changes returns the first index after pos at which membership in the set changes.
 func changes(bits *roaring.Bitmap, pos int64) int64 {
 	i := uint32(pos)
 	next := bits.NextValue(i)
@@ -62,7 +61,7 @@ func changes(bits *roaring.Bitmap, pos int64) int64 {
 	return next
 }
 
-// changes returns the first index after one that another activation governs, or none.
+// changes returns the first index after pos to which another activation applies, or neverIndex.
 func (c *coverage) changes(pos int64) int64 {
 	next := neverIndex
 	c.spans.Descend(pos, func(_ int64, s span) bool {

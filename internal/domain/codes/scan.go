@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Reason says why a code text opens nothing.
+// Reason is the reason why a code text opens no page.
 type Reason string
 
 // The reasons.
@@ -24,24 +24,23 @@ const (
 	SerialOnly  Reason = "serial_only"
 )
 
-// Scanned is the result of a scanned code text: a page, or nothing for a reason.
+// Scanned is the result of a scanned code text: a page, or the reason why no page opens.
 type Scanned struct {
 	Found
-	// Err is ErrUnread if the store cannot say now whether the text is a code.
+	// Err is ErrUnread if the store currently cannot determine whether the text is a code.
 	Err     error
-	Reason  Reason // "" = it opens
+	Reason  Reason // "" = a page opens
 	AppID   string
 	Version accounts.Version
-	Path    string // of the page, without a leading slash
+	Path    string // path of the page, without a leading slash
 }
 
-// Scan decides what a text opens as a code; ok is false for a text that is no
-// code text, whole and by itself. It has no effect and makes no ticket.
-// account returns what is known of an account. Contract: marketcode 6.
+// Scan resolves a scanned text as a code; ok is false if the whole text is not a code text. Scan has no side effects and creates no
+// ticket. account returns the account with an AppID. Contract: marketcode 6.
 func (p *Service) Scan(text, user string, account func(appid string) (accounts.Account, bool)) (s Scanned, ok bool) {
 	prefixes := p.prefixes()
 	if len(prefixes) == 0 && p.Memory.written.Load() == 0 {
-		return s, false // this server has no codes at all
+		return s, false // this server has no codes
 	}
 	f, found, err := p.recognise(context.Background(), text)
 	if err != nil {
@@ -56,8 +55,8 @@ func (p *Service) Scan(text, user string, account func(appid string) (accounts.A
 	return s, true
 }
 
-// MayBeCode reports whether a text may be a code, or hold one that was made elsewhere. Where it may not, Scan and Withhold ask the
-// memory alone.
+// MayBeCode reports whether a text may be a code or may contain an imported code. If MayBeCode returns false, Scan and Redact need
+// no store query for the text.
 func (p *Service) MayBeCode(text string) bool {
 	if len(text) <= 4*CodeLength && utf8.RuneCountInString(text) <= CodeLength {
 		return true
@@ -69,7 +68,8 @@ func (p *Service) MayBeCode(text string) bool {
 		slices.ContainsFunc(p.prefixes(), func(prefix string) bool { return HasPrefix(text, prefix) })
 }
 
-// decide says what a code opens in its state. Assumed(scan.code.state): a message, not a page.
+// decide determines the page that a code opens in its current state, or the reason why it opens none. Assumed(scan.code.state): a
+// code that opens no page leads to a message instead.
 func (p *Service) decide(s *Scanned, user string, account func(appid string) (accounts.Account, bool)) {
 	switch {
 	case s.State.Void:
@@ -83,13 +83,13 @@ func (p *Service) decide(s *Scanned, user string, account func(appid string) (ac
 	}
 }
 
-// unknown tells a well-formed code text that was never made from another text. Assumed(scan.code.unknown).
+// unknown distinguishes a well-formed code text that was never issued from other texts. Assumed(scan.code.unknown).
 func (p *Service) unknown(ctx context.Context, text string, prefixes []string) (s Scanned, ok bool) {
 	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) ||
 		p.likeTemplate(text) {
 		return Scanned{Reason: UnknownCode}, true
 	}
-	// Assumed(scan.code.serial): the bare nine characters are no secret, so they prove nothing.
+	// Assumed(scan.code.serial): the nine characters of an original code alone are not secret, so they prove nothing.
 	switch all, err := p.byCodes(ctx, text); {
 	case err != nil:
 		return Scanned{Err: err}, true
@@ -99,12 +99,12 @@ func (p *Service) unknown(ctx context.Context, text string, prefixes []string) (
 	return s, false
 }
 
-// platformSymbols are those of the platform's own texts; ours use fewer.
-// Contract: marketcode 5.2.
+// platformSymbols lists the symbols in code texts of the Weixin platform; this server's own texts use a subset. Contract:
+// marketcode 5.2.
 const platformSymbols = Alphabet + "%*+./:"
 
-// platformText reports whether a text has the form of the platform's own under
-// one of the prefixes: the symbols as they are, or as percent-escapes.
+// platformText reports whether a text with one of the prefixes has the format of the Weixin platform's code texts, with symbols as
+// they are or percent-encoded.
 func platformText(text string, prefixes []string) bool {
 	for _, prefix := range prefixes {
 		if !HasPrefix(text, prefix) {

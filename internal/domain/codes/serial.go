@@ -9,22 +9,21 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Serial is the brand's own number of a code: of the bottle that it stands on.
+// Serial is the brand's own serial number for a code, such as the number printed on a bottle.
 type Serial struct {
 	Index  int64
 	Serial string
 }
 
-// MaxSerials is the maximum number of serial numbers that one call binds: all of them or none.
+// MaxSerials is the maximum number of serial numbers in one call; a call stores all or none.
 const MaxSerials = 10_000
 
 // maxSerial is the maximum number of characters of a serial number.
 const maxSerial = 128
 
-// BindSerials gives codes of a batch their serial numbers. The same again changes
-// nothing. It returns how many it changed. 40097 and 80306 for what cannot be; a
-// Conflict where a code has another number and replace is false, and where
-// another code has the number.
+// BindSerials assigns serial numbers to codes of a batch. A repeated call with the same data changes nothing. BindSerials returns
+// the number of changed codes. It returns 40097 or 80306 for invalid parameters; a Conflict if a code already has a different
+// number and replace is false, or if another code has the number.
 func (p *Service) BindSerials(ctx context.Context, batch int64, serials []Serial, replace bool) (changed int64, err error) {
 	b, err := p.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
@@ -101,8 +100,7 @@ func numbersOf(serials []Serial) func(func(string) bool) {
 	}
 }
 
-// Serials returns the serial numbers of codes of a batch that have one, by their
-// indexes.
+// Serials returns the serial numbers of the given codes of a batch, by index; codes without a serial number are absent.
 func (p *Service) Serials(ctx context.Context, batch int64, indexes ...int64) (found map[int64]string, err error) {
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		found, err = tx.Serials(ctx, batch, indexes)
@@ -111,8 +109,7 @@ func (p *Service) Serials(ctx context.Context, batch int64, indexes ...int64) (f
 	return found, err
 }
 
-// BySerial returns the index of the code with a serial number; ok is false where
-// none has it.
+// BySerial returns the index of the code with the given serial number; ok is false if no code has it.
 func (p *Service) BySerial(ctx context.Context, batch int64, serial string) (index int64, ok bool, err error) {
 	var found map[string]int64
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
@@ -123,7 +120,7 @@ func (p *Service) BySerial(ctx context.Context, batch int64, serial string) (ind
 	return index, ok, err
 }
 
-// Serialised are codes of batches whose serial number begins with a text, at most so many.
+// Serialised returns at most limit codes of the given batches whose serial number begins with part.
 func (p *Service) Serialised(ctx context.Context, batches []int64, part string, limit int) (found []SerialOf, err error) {
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		found, err = tx.SerialsBeginning(ctx, batches, part, limit)
@@ -132,7 +129,7 @@ func (p *Service) Serialised(ctx context.Context, batches []int64, part string, 
 	return found, err
 }
 
-// SerialOf is a serial number with the batch of its code.
+// SerialOf is a serial number with the batch and index of its code.
 type SerialOf struct {
 	Batch int64
 	Serial

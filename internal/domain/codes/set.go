@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// Set is a set of indexes: ranges in rising order that do not touch. Ten
-// thousand scattered codes take some thirty kilobytes when stored.
+// Set is a set of indexes: sorted ranges that neither overlap nor touch. A set of ten thousand scattered codes takes about thirty
+// kilobytes when stored.
 type Set []Range
 
-// NewSet sorts ranges and joins those that touch.
+// NewSet sorts ranges and merges ranges that overlap or touch.
 func NewSet(ranges ...Range) Set {
 	sorted := slices.Clone(ranges)
 	slices.SortFunc(sorted, func(a, b Range) int {
@@ -47,7 +47,7 @@ func (s Set) Has(index int64) bool {
 	return found && i < len(s)
 }
 
-// String names the first ten ranges, such as "0-4999, 7000-7999".
+// String returns the first ten ranges as text, such as "0-4999, 7000-7999".
 func (s Set) String() string {
 	var text []string
 	for i, r := range s {
@@ -87,11 +87,10 @@ func (s Set) Len() (n int64) {
 	return n
 }
 
-// Bounds returns the range from the first to the last index of a set that is not empty.
+// Bounds returns the range from the first to the last index of a non-empty set.
 func (s Set) Bounds() Range { return Range{s[0].From, s[len(s)-1].To} }
 
-// Encode writes the set as gaps and lengths in variable-length numbers, in
-// Base64.
+// Encode encodes the set as gaps and lengths in variable-length numbers, in Base64.
 func (s Set) Encode() string {
 	var b []byte
 	next := int64(0)
@@ -103,7 +102,7 @@ func (s Set) Encode() string {
 	return base64.RawStdEncoding.EncodeToString(b)
 }
 
-// DecodeSet reads what Encode wrote.
+// DecodeSet decodes the output of Encode.
 func DecodeSet(text string) (Set, error) {
 	b, err := base64.RawStdEncoding.DecodeString(text)
 	if err != nil {
@@ -129,7 +128,7 @@ func DecodeSet(text string) (Set, error) {
 	return s, nil
 }
 
-// first returns the first so many indexes, and whether there are others.
+// first returns the first limit indexes, and whether the set has more.
 func (s Set) first(limit int64) (head Set, hasMore bool) {
 	for _, r := range s {
 		if limit == 0 {

@@ -18,28 +18,28 @@ import (
 )
 
 const (
-	// StrongBits is the cost of guessing, in bits, from which a text alone proves that the code is genuine.
+	// StrongBits is the minimum cost of guessing, in bits, at which a text alone proves that the code is genuine.
 	StrongBits = 40
-	// MaxText is the maximum length in bytes of a text by template.
+	// MaxText is the maximum length in bytes of a text made from a template.
 	MaxText = 512
-	// defaultTemplate is the template of texts without one of their own.
+	// defaultTemplate is the template of texts whose application names no template.
 	defaultTemplate = "{prefix}{secret}"
-	// leastDigits hold every counter; mostDigits are two halves that fit a number each.
+	// leastDigits is enough for every counter; mostDigits is the most that two uint64 halves can hold.
 	leastDigits, mostDigits = 15, 36
-	// mostNumber is the maximum number of digits of a brand's own serial number.
+	// mostNumber is the maximum number of digits of the brand's own serial number.
 	mostNumber = 15
 )
 
-// field is a part of a template.
+// field is the kind of a part of a template.
 type field byte
 
 const (
 	literal     field = iota
 	serialField       // the nine characters
-	secretField       // version character and symbols, "." for "$": both are of the QR alphanumeric set, but GS1 has no "$"
-	digitsField       // the counter in digits, by a keyed permutation
-	numberField       // the brand's own serial number: that of the first code and the index
-	weakField         // writes nothing: the importer declared that the texts can be guessed
+	secretField       // version character and symbols, with "." in place of "$", which GS1 forbids
+	digitsField       // the counter as digits, encrypted by a keyed permutation
+	numberField       // the brand's own serial number: the number of the first code plus the index
+	weakField         // produces no text: the importer declared that the texts can be guessed
 )
 
 type templatePart struct {
@@ -49,25 +49,26 @@ type templatePart struct {
 	first uint64 // of a numberField
 }
 
-// Template is the format of the texts of an application. Every text of it has the same length. It is fixed for ever.
+// Template is the format of the code texts of an application. All texts of a template have the same length. A template never
+// changes.
 type Template struct {
 	text   string
 	parts  []templatePart
-	bare   []templatePart // of texts without their scheme
+	bare   []templatePart // parts of the texts without URL scheme
 	size   int
 	secret int // which part opens
 	weak   bool
 }
 
-// TemplateValues are the values that an application puts into its template.
+// TemplateValues holds the values that replace placeholders in the template of an application.
 type TemplateValues struct {
 	Prefix string
 	GTIN   string // 8, 12, 13 or 14 digits
 	Given  string // digits
 }
 
-// FillTemplate puts prefix, GTIN and given digits into a template, and checks the outcome. It returns "" for the texts of
-// before.
+// FillTemplate replaces prefix, GTIN and given digits in a template, and validates the result. FillTemplate returns "" for the
+// default format (prefix and secret).
 func FillTemplate(text string, templateValues TemplateValues) (string, error) {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	if text == "" || text == defaultTemplate {
@@ -100,7 +101,7 @@ func FillTemplate(text string, templateValues TemplateValues) (string, error) {
 	return filled, err
 }
 
-// paddedGTIN returns a GTIN of 14 digits.
+// paddedGTIN returns a GTIN padded to 14 digits.
 func paddedGTIN(text string) (string, error) {
 	switch len(text) {
 	case 0:
@@ -118,8 +119,8 @@ func paddedGTIN(text string) (string, error) {
 	return "", fmt.Errorf("GTIN %.20q: want 8, 12, 13 or 14 digits", text)
 }
 
-// ParseTemplate reads a template whose prefix, GTIN and given digits are filled in: {serial}, and one of {secret} and
-// {digits:N}.
+// ParseTemplate parses a template in which prefix, GTIN and given digits are already replaced; it contains {serial}, and either
+// {secret} or {digits:N}.
 func ParseTemplate(text string) (t Template, err error) {
 	fault := func(format string, args ...any) (Template, error) {
 		return Template{}, fmt.Errorf("text %.80q: %s", text, fmt.Sprintf(format, args...))
@@ -173,7 +174,7 @@ func ParseTemplate(text string) (t Template, err error) {
 	return t, nil
 }
 
-// nextPart cuts the first part off a template that is not empty.
+// nextPart splits the first part off a non-empty template.
 func nextPart(text string) (part templatePart, rest string, err error) {
 	if i := strings.IndexAny(text, "{}"); i != 0 {
 		if i < 0 {
@@ -210,11 +211,11 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 	return part, "", fmt.Errorf("{%s} is no part of a text: want {prefix}, {gtin}, {given:N}, {serial}, {number:FIRST}, {secret} or {digits:N}", name)
 }
 
-// String returns the template as ParseTemplate read it.
+// String returns the template text that ParseTemplate parsed.
 func (t Template) String() string { return t.text }
 
-// Bits returns the cost of guessing a text, in bits, for an attacker who knows the serial numbers of all codes of an application:
-// the number of attempts that hit one of them, rounded down.
+// Bits returns the cost of guessing a text, in bits rounded down, for an attacker who knows all serial numbers of an application:
+// the number of attempts needed to hit one of the texts.
 func (t Template) Bits(count int64) int {
 	part := t.parts[t.secret]
 	space := symbolsLength * math.Log2(38)
@@ -223,13 +224,13 @@ func (t Template) Bits(count int64) int {
 	}
 	for _, p := range t.parts {
 		if p.field == serialField || p.field == numberField {
-			return int(space) // each try is for one serial number
+			return int(space) // each attempt is for one known serial number
 		}
 	}
 	return int(space - math.Log2(float64(max(count, 1))))
 }
 
-// TextBits returns the Bits of a filled template, also of "", which is the texts of before.
+// TextBits returns the Bits of a filled template; "" = the default format.
 func TextBits(template string, count int64) int {
 	if template == "" {
 		template = "{secret}"
@@ -241,7 +242,7 @@ func TextBits(template string, count int64) int {
 	return t.Bits(count)
 }
 
-// sample returns a text that the template could give.
+// sample returns a possible text of the template.
 func (t Template) sample() string {
 	var code [CodeLength]byte
 	var symbols [symbolsLength]byte
@@ -250,13 +251,13 @@ func (t Template) sample() string {
 	return string(t.append(nil, &code, FirstVersion, &symbols, digitPair{}, 0))
 }
 
-// Link is the pattern that the links of a template have in common: "?" stands for any character.
+// Link is the common pattern of the links of a template: "?" stands for any character.
 type Link struct{ Host, Path, Query string }
 
-// numbers are digits that differ from application to application, such as a GTIN.
+// numbers matches digits that differ between applications, such as a GTIN.
 var numbers = regexp.MustCompile(`[0-9]{5,}`)
 
-// link returns the pattern of the texts; ok is false if they are no links that a browser sends whole.
+// link returns the pattern of the texts; ok is false if the texts are not links that a browser sends completely to the server.
 func (t Template) link() (l Link, ok bool) {
 	bare := cutScheme(t.text)
 	host, _, slash := strings.Cut(bare, "/")
@@ -289,7 +290,7 @@ func anyNumber(text string) string {
 	return numbers.ReplaceAllStringFunc(text, func(digits string) string { return strings.Repeat("?", len(digits)) })
 }
 
-// SampleText returns an example of a text by a filled template; "" = the default template. It opens nothing.
+// SampleText returns an example text of a filled template; "" = the default template. It opens nothing.
 func (p *Service) SampleText(template string) string {
 	if template == "" {
 		template = p.Prefix + "{secret}"
@@ -301,7 +302,7 @@ func (p *Service) SampleText(template string) string {
 	return t.sample()
 }
 
-// append writes the text of a code. digits is its counter after the permutation of digits.
+// append appends the text of a code to b. digits is the counter after the digit permutation.
 func (t Template) append(b []byte, code *[CodeLength]byte, version byte, symbols *[symbolsLength]byte, digits digitPair,
 	index uint64) []byte {
 	for _, part := range t.parts {
@@ -324,10 +325,10 @@ func (t Template) append(b []byte, code *[CodeLength]byte, version byte, symbols
 	return b
 }
 
-// number returns the brand's own serial number of an index.
+// number returns the brand's own serial number for an index.
 func (p templatePart) number(index uint64) string { return fmt.Sprintf("%0*d", p.size, p.first+index) }
 
-// room returns an error where the serial numbers of the brand's own run out before so many codes.
+// room returns an error if the brand's own serial numbers have too few digits for count codes.
 func (t Template) room(count int64) error {
 	for _, p := range t.parts {
 		if p.field == numberField && p.first+uint64(max(count, 1))-1 >= pow10(p.size) {
@@ -344,13 +345,13 @@ func plainSymbol(c byte) byte {
 	return c
 }
 
-// render returns the text of counter c, which is that of an index.
+// render returns the text of counter c, which belongs to the given index.
 func (t Template) render(keys Keys, version byte, c, index uint64) string {
 	code, symbols := keys.Code.Code(c), keys.Text[version].Text(c, version)
 	return string(t.append(make([]byte, 0, t.size), &code, version, &symbols, t.digits(keys.Text[version], version, c), index))
 }
 
-// digits returns a counter after the permutation, where the template shows it.
+// digits returns the counter after the digit permutation, if the template contains it.
 func (t Template) digits(key *TextKey, version byte, c uint64) digitPair {
 	if part := t.parts[t.secret]; part.field == digitsField {
 		return newDigits(key, part.size).permute(c, version)
@@ -358,8 +359,8 @@ func (t Template) digits(key *TextKey, version byte, c uint64) digitPair {
 	return digitPair{}
 }
 
-// shape is the position and kind of the secret in a text: the information needed to read a text back before its template is known.
-// Its length is that without http:// or https://.
+// shape is the position and kind of the secret in a text, which is what is needed to read the secret before the template of the
+// text is known. The field size is the length of the text without http:// or https://.
 type shape struct {
 	size, at, length int
 	field            field
@@ -375,7 +376,7 @@ func (t Template) shape(version byte) shape {
 	return s
 }
 
-// counter reads the secret of a text without its scheme; whether the rest of the text is right is for others to say.
+// counter decodes the secret in a text without URL scheme; it does not check the rest of the text.
 func (s shape) counter(bare string, keys Keys) (c uint64, ok bool) {
 	key := keys.Text[s.version]
 	if len(bare) != s.size || key == nil {
@@ -384,7 +385,7 @@ func (s shape) counter(bare string, keys Keys) (c uint64, ok bool) {
 	return s.secretCounter(bare[s.at:s.at+s.length], key)
 }
 
-// secretCounter returns the counter of a secret by itself.
+// secretCounter returns the counter of a secret without the surrounding text.
 func (s shape) secretCounter(secret string, key *TextKey) (c uint64, ok bool) {
 	if s.field == digitsField {
 		pair, ok := readDigits(secret)
@@ -400,7 +401,8 @@ func (s shape) secretCounter(secret string, key *TextKey) (c uint64, ok bool) {
 	return key.Counter(t.Symbols, t.Version)
 }
 
-// matchesWords reports whether a text without its scheme has the words of the template, and perhaps another secret and serial.
+// matchesWords reports whether a text without URL scheme matches the literal parts of the template; secret and serial number may
+// have any value.
 func (t Template) matchesWords(bare string) bool {
 	if len(bare) != t.bareSize() {
 		return false
@@ -414,7 +416,7 @@ func (t Template) matchesWords(bare string) bool {
 	return true
 }
 
-// holds reports whether a piece of a text can be a field's.
+// holds reports whether a piece of text is a valid value of the field.
 func (f field) holds(piece string) bool {
 	switch f {
 	case digitsField, numberField:
@@ -425,10 +427,11 @@ func (f field) holds(piece string) bool {
 	return true
 }
 
-// bareSize returns the length of a text without its scheme.
+// bareSize returns the length of a text without its URL scheme.
 func (t Template) bareSize() int { return t.size - t.parts[0].size + t.bare[0].size }
 
-// asPrinted returns a text without its scheme, in any case of letters, as the template writes it; ok is false for one that has not its words.
+// asPrinted converts a text without URL scheme, in any case, to its printed form; ok is false if the text does not match the
+// literal parts of the template.
 func (t Template) asPrinted(bare string) (printed string, ok bool) {
 	if !t.matchesWords(bare) {
 		return "", false
@@ -438,7 +441,7 @@ func (t Template) asPrinted(bare string) (printed string, ok bool) {
 	return t.fill(w), true
 }
 
-// capitals returns the letters of a to z in capitals, and nothing else.
+// capitals converts the letters a to z to upper case, and no other characters.
 func capitals(s string) string {
 	b := []byte(s)
 	for i := range b {
@@ -447,8 +450,9 @@ func capitals(s string) string {
 	return string(b)
 }
 
-// Reading returns the text that a camera read as it is printed: in any case of letters, with either scheme or none, with any ends of lines, as a
-// column of a row, or as an element string. Whether a key made it is for others to say; ok is false for a text that has not the words.
+// Reading converts a text read by a camera to its printed form: the text may be in any case, with or without a scheme, with any
+// line endings, escaped as a column of a row, or a GS1 element string. Reading does not check that a key produced the text; ok is
+// false if the text does not match the literal parts of the template.
 func (t Template) Reading(read string) (printed string, ok bool) {
 	bare := cutScheme(ofRow.Replace(lineFeeds(read)))
 	if printed, ok = t.asPrinted(bare); ok {
@@ -457,7 +461,8 @@ func (t Template) Reading(read string) (printed string, ok bool) {
 	return t.ofElements(read)
 }
 
-// TrimRead returns the end of what a camera read that is as long as a text, where something stands before it.
+// TrimRead returns the last characters of a text read by a camera, as many as a text of the template has; ok is false if the text
+// is not longer than that.
 func (t Template) TrimRead(read string) (end string, ok bool) {
 	bare := ofRow.Replace(lineFeeds(read))
 	if len(bare) <= t.bareSize() {
@@ -466,7 +471,8 @@ func (t Template) TrimRead(read string) (end string, ok bool) {
 	return bare[len(bare)-t.bareSize():], true
 }
 
-// ofElements writes the text of an element string, or of brackets, that has the secret of the template and its serial number.
+// ofElements returns the printed text for a GS1 element string (raw or with brackets) that contains the template's secret and
+// serial number.
 func (t Template) ofElements(read string) (printed string, ok bool) {
 	if !strings.Contains(read, internalAI) || len(read) > 4*MaxText {
 		return "", false
@@ -475,7 +481,7 @@ func (t Template) ofElements(read string) (printed string, ok bool) {
 	if err != nil || sample.Key.IsZero() {
 		return "", false
 	}
-	// An address counts only as it was printed: one of another host is another's.
+	// A URL is valid only as printed, because the same path on another host belongs to another party.
 	data, err := gs1.Parse(read)
 	if err != nil || data.Stem != "" {
 		return "", false
@@ -517,7 +523,7 @@ func allDigits(s string) bool {
 	return true
 }
 
-// digitPair is two halves of a number of up to 36 digits.
+// digitPair holds the two halves of a number of up to 36 digits.
 type digitPair struct{ a, b uint64 }
 
 func (p digitPair) append(b []byte, n int) []byte {
@@ -543,12 +549,12 @@ func readDigits(s string) (p digitPair, ok bool) {
 	return p, true
 }
 
-// digitsKey turns counters into numbers of n digits and back: FF1 of radix 10 under the text key, with the version character as
-// tweak. Radix and length are part of FF1's first block, so it has nothing in common with the symbols.
+// digitsKey converts counters to numbers of n digits and back: FF1 with radix 10, using the text key, with the version character as
+// tweak. Radix and length are part of the first FF1 block, so the digits are independent of the symbols under the same key.
 type digitsKey struct {
 	ff1
-	a, b  uint64 // 10 to the length of each half
-	bytes int    // of a half in the second block
+	a, b  uint64 // 10 to the power of the length of each half
+	bytes int    // bytes per half in the second block
 }
 
 func newDigits(key *TextKey, n int) digitsKey {
@@ -565,7 +571,7 @@ func pow10(n int) uint64 {
 	return p
 }
 
-// round returns the answer of a round modulo a half's size.
+// round returns the result of a round, modulo the size of a half.
 func (k *digitsKey) round(q *block, version byte, i int, half, mod uint64) uint64 {
 	hi, lo := uint64(version)<<56, half
 	if k.bytes == 8 {
@@ -575,7 +581,7 @@ func (k *digitsKey) round(q *block, version byte, i int, half, mod uint64) uint6
 	}
 	k.fill(q, hi, lo)
 	k.aes.Encrypt(q[:], q[:])
-	if k.bytes <= 4 { // eight bytes of the answer count, else twelve
+	if k.bytes <= 4 { // eight bytes of the result are used, otherwise twelve
 		return binary.BigEndian.Uint64(q[:8]) % mod
 	}
 	hi, lo = binary.BigEndian.Uint64(q[:8]), binary.BigEndian.Uint64(q[8:])
@@ -607,14 +613,14 @@ func (k digitsKey) counter(p digitPair, version byte) (c uint64, ok bool) {
 	return c, hi == 0 && carry == 0 && c < Space
 }
 
-// TemplateOrder is a request for a template.
+// TemplateOrder holds the parameters of a request for a template.
 type TemplateOrder struct {
 	Text, GTIN, Given string
-	Weak              bool // it may cost less than StrongBits to guess
+	Weak              bool // true = guessing may cost less than StrongBits
 	Count             int64
 }
 
-// FillTemplate returns the template of an application for these codes. 40097.
+// FillTemplate returns the template for an application with these parameters, or 40097.
 func (p *Service) FillTemplate(o TemplateOrder) (string, error) {
 	filled, err := FillTemplate(o.Text, TemplateValues{Prefix: p.Prefix, GTIN: o.GTIN, Given: o.Given})
 	if t, wrong := ParseTemplate(filled); err == nil && filled != "" && wrong == nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// ScanAsOf is Scan at a past moment: with the codes that were known then, and
-// what was in force of what had been called by then.
+// ScanAsOf is Scan at a past time: with the codes that existed then, and the events that had been recorded and had taken effect by
+// then.
 func (p *Service) ScanAsOf(ctx context.Context, text, user string, t time.Time,
 	account func(appid string) (accounts.Account, bool)) (s Scanned, ok bool, err error) {
 	prefixes := p.prefixes()
@@ -41,7 +41,7 @@ func (p *Service) ScanAsOf(ctx context.Context, text, user string, t time.Time,
 	return s, true, nil
 }
 
-// StateAsOf returns the state of a code at a past moment.
+// StateAsOf returns the state of a code at a past time.
 func (p *Service) StateAsOf(ctx context.Context, b Batch, index int64, t time.Time) (State, error) {
 	var events []Event
 	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
@@ -65,7 +65,7 @@ func (p *Service) StateAsOf(ctx context.Context, b Batch, index int64, t time.Ti
 	return pastMemory.state(index), nil
 }
 
-// EventsAfter lists what happened to a code after a moment, newest first.
+// EventsAfter lists the events of a code after a point in time, newest first.
 func (p *Service) EventsAfter(ctx context.Context, batch, index int64, t time.Time) ([]Event, error) {
 	list, err := p.History(ctx, batch, index)
 	return slices.DeleteFunc(list, func(e Event) bool { return !e.At.After(t) && !e.From.After(t) }), err

@@ -20,20 +20,19 @@ const loginLife = 5 * time.Minute
 // maxTicket is the maximum length in bytes of a code_ticket. Contract: marketcode 3.6.
 const maxTicket = 256
 
-// Ticket is the proof that one user scanned one code, as stored: the text
-// itself only as a keyed hash.
+// Ticket is the proof that a user scanned a code, as stored: its text is stored only as a keyed hash.
 type Ticket struct {
 	Hash      string
 	Batch     int64
 	Index     int64
-	OwnerID   string // the user's openid under the service account
+	OwnerID   string // the user's openid for the service account
 	AppID     string // the Mini Program that the scan opened
-	AppUserID string // the user's openid under it
+	AppUserID string // the user's openid for the Mini Program
 	ScannedAt time.Time
 	ExpiresAt time.Time
 }
 
-// The two texts that callers have been seen to get. Contract: marketcode 1.1.
+// The two error texts that were observed on the Weixin platform. Contract: marketcode 1.1.
 const (
 	badOpenID = "openid invalid"
 	badTicket = "无效的code_ticket或与openid不对应"
@@ -42,7 +41,7 @@ const (
 // openIDLength is the length of an openid.
 const openIDLength = 28
 
-// openIDShaped reports whether a text has the form of an openid.
+// openIDShaped reports whether a text has the format of an openid.
 func openIDShaped(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '_' && c != '-' {
@@ -52,7 +51,7 @@ func openIDShaped(s string) bool {
 	return len(s) == openIDLength
 }
 
-// checkExchange returns 40097 for an openid or a ticket that cannot be one.
+// checkExchange returns 40097 for a malformed openid or ticket.
 func checkExchange(openid, ticket string) error {
 	switch {
 	case !openIDShaped(openid):
@@ -63,9 +62,8 @@ func checkExchange(openid, ticket string) error {
 	return nil
 }
 
-// CheckUser returns 40097 unless the ticket may be traded by a user now: the one who
-// scanned, under the service account or the Mini Program, as often as he likes
-// until it expires. Contract: marketcode 3.6.
+// CheckUser returns 40097 unless the ticket has not expired and openid is that of the user who scanned, for the service account or
+// the Mini Program; a ticket can be used any number of times until it expires. Contract: marketcode 3.6.
 func (t Ticket) CheckUser(openid string, now time.Time) error {
 	if !now.Before(t.ExpiresAt) || accounts.IssuedInFuture(t.ScannedAt, now) {
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesTicketOver, badTicket)
@@ -86,12 +84,12 @@ type Login struct {
 	Used      bool
 }
 
-// works reports whether the js_code can be traded at a moment.
+// works reports whether the js_code is within its lifetime.
 func (l Login) works(now time.Time) bool {
 	return now.Before(l.ExpiresAt) && !accounts.IssuedInFuture(l.ExpiresAt.Add(-loginLife), now)
 }
 
-// newTicketText is 128 random bits, 32 lower-case hexadecimal digits.
+// newTicketText returns 128 random bits as 32 lower-case hexadecimal digits.
 func newTicketText(random io.Reader) (string, error) {
 	var raw [16]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
@@ -103,22 +101,21 @@ func newTicketText(random io.Reader) (string, error) {
 // recentTickets is the number of tickets that a node caches, about 160 bytes each.
 const recentTickets = 1 << 17
 
-// tickets remembers the last ones; what it does not know the store may. Nothing
-// in it points anywhere, so that the collector has nothing to follow. The zero
-// value is empty.
+// tickets caches the most recent tickets; other tickets may exist in the store. The rows contain no pointers, so the garbage
+// collector does not scan them. The zero value is an empty sketch.
 type tickets struct {
 	mu   sync.RWMutex
-	at   map[uint64]int32 // where in ring, by the beginning of the hash
+	at   map[uint64]int32 // index in ring, by the first bytes of the hash
 	ring []ticketRow
 	next int
-	apps []string         // those that rows name
+	apps []string         // the AppIDs that rows refer to
 	app  map[string]int32 // where in apps
 }
 
-// ticketRow is a Ticket.
+// ticketRow is a Ticket in compact form.
 type ticketRow struct {
 	hash                           [sha256.Size]byte
-	batch, index, scanned, expires int64 // times in Unix milliseconds, as the store keeps them
+	batch, index, scanned, expires int64 // times in Unix milliseconds, as in the store
 	owner, user                    [openIDLength]byte
 	app                            int32
 }
@@ -142,7 +139,7 @@ func (r *tickets) remember(t Ticket) {
 	row := ticketRow{batch: t.Batch, index: t.Index, scanned: t.ScannedAt.UnixMilli(), expires: t.ExpiresAt.UnixMilli()}
 	n, err := hex.Decode(row.hash[:], []byte(t.Hash)[:min(len(t.Hash), 2*len(row.hash))])
 	if err != nil || n != len(row.hash) || len(t.OwnerID) != openIDLength || len(t.AppUserID) != openIDLength {
-		return // of no form that is made today: the store has it
+		return // not in the current format: only the store has the ticket
 	}
 	copy(row.owner[:], t.OwnerID)
 	copy(row.user[:], t.AppUserID)

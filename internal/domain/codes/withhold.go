@@ -7,12 +7,11 @@ import (
 	"strings"
 )
 
-// maxTried bounds how many places of one text are tried as a code.
+// maxTried limits how many positions of a text are tested as a code.
 const maxTried = 64
 
-// withholdUnder returns a text up to the end of the first prefix in it of codes made
-// elsewhere that has one of them behind it. Percent-escapes count as what they stand
-// for. Where the store cannot say, what may be a code goes.
+// withholdUnder truncates a text after the first prefix of imported codes that is followed by an imported code. Percent-escapes are
+// decoded for the comparison. If the store is unavailable, everything that may be a code is removed.
 func (p *Service) withholdUnder(prefixes []string, text string) string {
 	if len(prefixes) == 0 || len(text) < TailLength {
 		return text
@@ -43,7 +42,8 @@ func (p *Service) withholdUnder(prefixes []string, text string) string {
 	return text
 }
 
-// withholdTemplates returns a text up to the first secret in it of a code whose text is by template: digits, or symbols with "." for "$".
+// withholdTemplates truncates a text before the first secret of a code with a template: digits, or symbols with "." in place of
+// "$".
 func (p *Service) withholdTemplates(text string) string {
 	if p.Memory.written.Load() == 0 {
 		return text
@@ -58,7 +58,7 @@ func (p *Service) withholdTemplates(text string) string {
 				continue
 			}
 			if counter, ok := s.secretCounter(string(plain[from:from+s.length]), key); ok {
-				// A link that is filled with seeming codes loses the rest of its text.
+				// A text with very many candidates is truncated at the candidate after the limit.
 				if _, made := p.printedByTemplate(counter, s.version); made || tried >= maxTried {
 					first = from
 					break
@@ -76,7 +76,8 @@ func (p *Service) withholdTemplates(text string) string {
 	return text[:ends[first-1]]
 }
 
-// unescaped returns a text in capitals with its percent-escapes as what they stand for, and where each of its bytes ends in the text.
+// unescaped returns the text in upper case with percent-escapes decoded, and for each resulting byte its end position in the
+// original text.
 func unescaped(text string) (plain []byte, ends []int) {
 	plain, ends = make([]byte, 0, len(text)), make([]int, 0, len(text))
 	for i := 0; i < len(text); {
@@ -87,14 +88,14 @@ func unescaped(text string) (plain []byte, ends []int) {
 			}
 		}
 		if i += size; char == '\r' && strings.HasPrefix(text[i:], "\n") {
-			continue // templates have the line feed alone
+			continue // templates use a line feed only
 		}
 		plain, ends = append(plain, upperByte(char)), append(ends, i)
 	}
 	return plain, ends
 }
 
-// mayHold reports whether one of the prefixes stands anywhere in a text: where none does, withholdUnder asks for nothing.
+// mayHold reports whether any of the prefixes occurs in a text: if none occurs, withholdUnder needs no store query.
 func mayHold(prefixes []string, text string) bool {
 	if len(prefixes) == 0 {
 		return false
@@ -103,8 +104,9 @@ func mayHold(prefixes []string, text string) bool {
 	return slices.ContainsFunc(prefixes, func(prefix string) bool { return bytes.Contains(plain, []byte(cutScheme(prefix))) })
 }
 
-// Redact returns a text up to the first code in it: additions by an app or a reader ("?from=scan", a final slash) make it no code
-// text, but a reader of the whole text could print the code. Text without a code is returned whole.
+// Redact truncates a text before the first code in it: a suffix added by an app or a camera ("?from=scan", a final slash) prevents
+// recognition as a code text, but a person who sees the whole text could print the code. A text without a code is returned
+// unchanged.
 func (p *Service) Redact(text string) string {
 	text = p.withholdElsewhere(p.withholdTemplates(text))
 	if len(text) < TailLength {
@@ -114,7 +116,7 @@ func (p *Service) Redact(text string) string {
 	if len(text) < TailLength || len(p.Keys.Text) == 0 {
 		return text
 	}
-	// The last characters that can be a code's, and where each begins.
+	// tail holds the last characters that can belong to a code; pair holds the start position of each.
 	var tail [TailLength]byte
 	var pair [TailLength]int
 	n, tried := 0, 0
@@ -146,7 +148,7 @@ func (p *Service) Redact(text string) string {
 		if key == nil {
 			continue
 		}
-		// A link that is filled with seeming codes loses the rest of its text.
+		// A text with very many candidates is truncated at the candidate after the limit.
 		if tried++; tried > maxTried {
 			return text[:pair[0]]
 		}

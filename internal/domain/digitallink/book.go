@@ -16,64 +16,66 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
-// ErrNone is that nothing is said of a key.
+// ErrNone reports that a GS1 key has no entry.
 var ErrNone = errors.New("nothing is said of this GS1 key")
 
-// ErrExists is that a key has links already.
+// ErrExists reports that a new entry cannot be created because the GS1 key already has one.
 var ErrExists = errors.New("this GS1 key has links already: change them, or delete them first")
 
-// Store keeps what is said of keys.
+// Store is the database of GS1 key entries.
 type Store interface {
-	// UpdateGS1 runs f in one transaction, and again after a conflict.
+	// UpdateGS1 runs f in one transaction, and runs f again after a serialization conflict.
 	UpdateGS1(ctx context.Context, f func(Tx) error) error
-	// ViewGS1 runs f on a consistent state that f does not change.
+	// ViewGS1 runs the read-only function f on a consistent snapshot.
 	ViewGS1(ctx context.Context, f func(Tx) error) error
 }
 
-// Tx is one transaction.
+// Tx is one database transaction on people, keys, sessions and links.
 type Tx interface {
-	// LockGS1 makes others wait that change something of a primary key; "" = of any.
+	// LockGS1 locks a primary key against changes by other transactions; "" locks all primary keys.
 	LockGS1(ctx context.Context, root string) error
-	// GS1At returns those of the keys of which something is said.
+	// GS1At returns the stored entries of the given keys; keys without an entry are left out.
 	GS1At(ctx context.Context, keys []string) ([]Entry, error)
-	// GS1Find returns what a query selects, by key.
+	// GS1Find returns the entries that a query selects, ordered by key.
 	GS1Find(ctx context.Context, q Query) ([]Entry, error)
-	// GS1Owners returns how many keys of each owner stand at and below primary keys, by primary key and owner.
+	// GS1Owners returns the number of keys per owner at and below each primary key, as a map from primary key to owner to count.
 	GS1Owners(ctx context.Context, roots []string) (map[string]map[string]int, error)
 	PutGS1(ctx context.Context, list ...Entry) error
 	DeleteGS1(ctx context.Context, e Entry) error
-	// Account returns accounts.ErrNoAccount where there is none.
+	// Account returns an account, or accounts.ErrNoAccount if the account does not exist.
 	Account(ctx context.Context, appid string) (accounts.Account, error)
-	// Linked reports whether a service account is linked with a Mini Program.
+	// Linked reports whether a service account is linked to a Mini Program.
 	Linked(ctx context.Context, service, miniProgram string) (bool, error)
 }
 
 // Query selects entries.
 type Query struct {
-	After  string   // a key; "" = from the first
-	Under  string   // a key: only it and what is below it; "" = all
-	Owners []string // none = of everybody
+	After  string   // key after which the page of results begins; "" = from the first key
+	Under  string   // key that limits the results to itself and the keys below it; "" = all keys
+	Owners []string // owners whose entries are selected; empty = all owners
 	Limit  int      // 0 = all
 }
 
-// Book is the links of all keys: it changes them, and has them in memory, so that no scan asks a database.
+// Book changes the stored links of all GS1 keys, and holds a copy in memory so that a scan needs no database query.
 type Book struct {
 	Store Store
 	Now   func() time.Time
-	// Hosts are the names under which keys are resolved, with their port if it is not the usual one.
+	// Hosts returns the host names under which keys are resolved, with a port if the port is not the default of the scheme.
 	Hosts func() []string
-	// Holder returns the account that holds a company's digits and those behind them, and by which prefix; "" = none. nil = no
-	// prefix is held.
+	// Holder returns the account that a GS1 Company Prefix is assigned to, and the longest matching prefix; "" = not assigned. If
+	// Holder is nil, no prefix is assigned.
 	Holder func(digits string) (prefix, owner string)
-	// Changed is told of keys once they are committed, before anybody is answered; it leads to Read. nil = Read itself.
+	// Changed is called with the changed keys after each commit and before the caller gets its result; the callback must lead to a
+	// call of Read. If Changed is nil, Read is called directly.
 	Changed func(ctx context.Context, keys ...string)
 
-	reading sync.Mutex // so that the last read sees the last commit
+	reading sync.Mutex // serializes reads, so that the last read sees the last commit
 	mu      sync.RWMutex
 	known   map[string]*Entry
 }
 
-// Load reads everything anew. What is in memory answers meanwhile.
+// Load replaces the copy in memory by all entries of the database. During the load, requests are served from the old copy in
+// memory.
 func (b *Book) Load(ctx context.Context) error {
 	b.reading.Lock()
 	defer b.reading.Unlock()
@@ -104,7 +106,7 @@ func (b *Book) Load(ctx context.Context) error {
 	return nil
 }
 
-// Read reads some keys again.
+// Read reloads the entries of some keys from the database.
 func (b *Book) Read(ctx context.Context, keys ...string) error {
 	b.reading.Lock()
 	defer b.reading.Unlock()
@@ -130,14 +132,15 @@ func (b *Book) Read(ctx context.Context, keys ...string) error {
 	return nil
 }
 
-// Len returns the number of known keys.
+// Len returns the number of keys in memory.
 func (b *Book) Len() int {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return len(b.known)
 }
 
-// levels returns the entries of a key and of the keys above it, nearest first; archived = one of them is out of use.
+// levels returns the entries of a key and of the keys above it, nearest first; archived reports that one of these entries is
+// archived.
 func (b *Book) levels(keys []string) (found []*Entry, archived bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -161,7 +164,7 @@ func (b *Book) tell(ctx context.Context, keys []string) {
 	b.Changed(context.WithoutCancel(ctx), keys...)
 }
 
-// Get returns the entry of a key; ErrNone.
+// Get returns the entry of a key, or ErrNone if the key has no entry.
 func (b *Book) Get(ctx context.Context, key string) (e Entry, err error) {
 	id, err := parseKey(key)
 	if err != nil {
@@ -196,8 +199,8 @@ func (b *Book) Find(ctx context.Context, q Query) (list []Entry, err error) {
 	return list, err
 }
 
-// Put says of a key what e says; fresh = only of one of which nothing is said yet. sees reports whether the caller may act
-// for an owner ("" = for everybody's keys). accounts.Invalid, accounts.ErrNoAccount, ErrExists, Foreign.
+// Put stores the entry e; with fresh = true, Put returns ErrExists if the key already has an entry. sees reports whether the caller
+// may act for an owner ("" = for the operator). Put also returns accounts.Invalid, accounts.ErrNoAccount or OwnershipError.
 func (b *Book) Put(ctx context.Context, e Entry, fresh bool, sees func(owner string) bool) (Entry, error) {
 	e, err := e.normal()
 	if err != nil {
@@ -220,14 +223,14 @@ func (b *Book) Put(ctx context.Context, e Entry, fresh bool, sees func(owner str
 		}
 		return tx.PutGS1(ctx, e)
 	})
-	b.tell(ctx, []string{e.Key}) // an error may hide a commit
+	b.tell(ctx, []string{e.Key}) // reload even after an error, because the transaction may have been committed
 	return e, err
 }
 
-// OwnershipError is that a key, or what stands above or below it, is another account's.
+// OwnershipError reports that a key, or a key above or below it, belongs to another account.
 type OwnershipError struct {
-	Key, Holder string // "" = the operator
-	Prefix      string // the company prefix by which it is; "" = by what is said of the primary key
+	Key, Holder string // Holder is the owning account; "" = the operator
+	Prefix      string // company prefix through which Holder owns the key; "" = Holder owns entries of the same primary key
 }
 
 func (f OwnershipError) Error() string {
@@ -250,12 +253,12 @@ func (b *Book) holder(id identifier) (prefix, owner string) {
 	return b.Holder(id.Key.Company())
 }
 
-// known is the context of a transaction beside the entries that it stores: read at once, so that an import needs few queries a
-// line.
+// known caches the rows that a transaction needs to check its entries; they are read in advance, so that an import needs few
+// queries per line.
 type known struct {
 	Tx
 	before   map[string]Entry          // by key
-	owners   map[string]map[string]int // by primary key and owner: how many keys
+	owners   map[string]map[string]int // number of keys, by primary key and owner
 	accounts map[string]accounts.Account
 	linked   map[[2]string]bool
 }
@@ -304,7 +307,8 @@ func (k known) Linked(ctx context.Context, service, miniProgram string) (bool, e
 	return is, err
 }
 
-// put completes an entry that may be stored, and knows of it from then on; false = it was so already.
+// put checks an entry, fills in its missing fields and adds it to the cache k; changed is false if the stored entry is already
+// equal.
 func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func(string) bool) (changed bool, err error) {
 	id, err := parseKey(e.Key)
 	if err != nil {
@@ -318,7 +322,7 @@ func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func
 		case fresh:
 			return false, ErrExists
 		case e.Owner == "":
-			e.Owner = oldEntry.Owner // left out: as it was
+			e.Owner = oldEntry.Owner // an omitted owner keeps the stored owner
 		}
 	}
 	owners := k.owners[id.root()]
@@ -367,7 +371,7 @@ func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func
 	return true, nil
 }
 
-// ofAccounts checks the accounts of an entry: the owner opens a Mini Program of its own, or one that it is linked with.
+// ofAccounts checks the accounts of an entry: the owner may open only its own Mini Program or a Mini Program linked to the owner.
 func ofAccounts(ctx context.Context, tx Tx, e Entry) error {
 	var owner accounts.Account
 	var err error
@@ -389,7 +393,7 @@ func ofAccounts(ctx context.Context, tx Tx, e Entry) error {
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram {
 		return invalidf("%s: wxa_appid %.40q is no Mini Program here", e.Key, e.App)
 	}
-	if err != nil || e.Owner == "" { // a key of the operator's own opens any
+	if err != nil || e.Owner == "" { // a key of the operator may open any Mini Program
 		return err
 	}
 	linked, err := tx.Linked(ctx, e.Owner, e.App)
@@ -399,7 +403,7 @@ func ofAccounts(ctx context.Context, tx Tx, e Entry) error {
 	return err
 }
 
-// Delete says nothing of a key any more; ErrNone, Foreign.
+// Delete deletes the entry of a key and returns it; the errors are ErrNone and OwnershipError.
 func (b *Book) Delete(ctx context.Context, key string, sees func(owner string) bool) (gone Entry, err error) {
 	id, err := parseKey(key)
 	if err != nil {
@@ -425,17 +429,18 @@ func (b *Book) Delete(ctx context.Context, key string, sees func(owner string) b
 	return gone, err
 }
 
-// Planned is one line of an import.
+// Planned is one parsed line of an import.
 type Planned struct {
 	Line  int
 	Entry Entry
-	Fault error // why the line says no entry; nil = it does
+	Fault error // why the line is not a valid entry; nil = valid
 }
 
 // mostImported is the maximum number of entries in one import, which is one transaction.
 const mostImported = 100_000
 
-// Import says what all lines say, or, with Faults that name lines, nothing. dry only checks.
+// Import stores the entries of all lines, or nothing if any line is invalid; the returned Faults then name the invalid lines. With
+// dry = true, Import only checks.
 func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry bool, sees func(owner string) bool) (accounts.Imported,
 	error) {
 	var done accounts.Imported
@@ -513,8 +518,9 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 	return done, err
 }
 
-// HandOver transfers the entries of a primary key and below it to an account or, for digits, those of all keys that holder assigns
-// by just these digits. dry only checks. It returns how many keys change hands. accounts.Invalid, accounts.ErrNoAccount.
+// HandOver transfers entries to another account: those at and below a primary key or, if subject is digits, those of all keys that
+// holder assigns by exactly these digits. With dry = true, HandOver only checks. HandOver returns the number of keys whose owner
+// changes; the errors are accounts.Invalid and accounts.ErrNoAccount.
 func (b *Book) HandOver(ctx context.Context, subject, to string, holder func(digits string) (prefix, owner string), dry bool) (int, error) {
 	parent, digits := "", subject
 	if strings.Contains(subject, "/") {
@@ -568,35 +574,35 @@ func (b *Book) HandOver(ctx context.Context, subject, to string, holder func(dig
 	return len(keys), err
 }
 
-// goesOver reports whether a hand-over to an account, of a key or of digits, changes the entry.
+// goesOver reports whether the entry changes when a key or a company prefix (digits) is transferred to the account to.
 func (e Entry) goesOver(to, digits string, holder func(string) (string, string)) bool {
 	if e.Owner == to || digits == "" {
 		return e.Owner != to
 	}
-	company, _ := Company(e.Key) // what is stored is a key
+	company, _ := Company(e.Key) // stored keys are always valid, so the error is ignored
 	prefix, _ := holder(company)
 	return prefix == digits
 }
 
-// Company returns the digits by which a company holds a key, with the number of the thing.
+// Company returns the GS1 Company Prefix of a key, followed by the item reference.
 func Company(key string) (string, error) {
 	id, err := parseKey(key)
 	return id.Key.Company(), err
 }
 
-// Found is the result of a scanned text with a key.
+// Found is the result of a scanned text that contains a GS1 key.
 type Found struct {
 	Key     string
 	Owner   string
-	Number  int64  // of the nearest key of which something is said: see Entry
-	Address string // a link of the web that says the same without anything secret
-	App     string // the Mini Program that opens; "" = none
+	Number  int64  // number of the nearest key that has an entry: see Entry.Number
+	Address string // web link equivalent to the scanned text, without any secret part
+	App     string // AppID of the Mini Program to open; "" = none
 	Page    string
-	URL     string // the default link, where no Mini Program opens
+	URL     string // default link, used if no Mini Program opens
 }
 
-// Scan finds what a scanned text opens: a Digital Link of one of the hosts, an element string, or AIs in brackets. opens reports whether a
-// Mini Program can be opened. false = it is none, or nothing is said of its key.
+// Scan returns the target of a scanned text: a Digital Link of one of the hosts, an element string, or AIs in brackets. opens
+// reports whether a Mini Program can be opened. Scan returns false if the text contains no GS1 key or the key has no entry.
 func (b *Book) Scan(text string, t time.Time, opens func(appid string) bool) (Found, bool) {
 	var id identifier
 	query := ""
@@ -644,9 +650,10 @@ func (b *Book) Scan(text string, t time.Time, opens func(appid string) bool) (Fo
 	return found, found.URL != ""
 }
 
-// equal reports whether two entries say the same.
+// equal reports whether two entries have the same content.
 func (e Entry) equal(otherEntry Entry) bool {
-	if e.Key != otherEntry.Key || e.Owner != otherEntry.Owner || e.App != otherEntry.App || e.Page != otherEntry.Page || e.Archived != otherEntry.Archived ||
+	if e.Key != otherEntry.Key || e.Owner != otherEntry.Owner || e.App != otherEntry.App || e.Page != otherEntry.Page ||
+		e.Archived != otherEntry.Archived ||
 		len(e.Links) != len(otherEntry.Links) {
 		return false
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// asked is a request's selection of a link.
+// asked holds the link selection criteria of one request.
 type asked struct {
 	kind      string // link type; "" = the default
 	languages []wish
@@ -22,11 +22,11 @@ type wish struct {
 	q    float64
 }
 
-// mostWishes bounds how many entries of a header, and how many contexts, are compared with each link: an anonymous request may hold
-// thousands.
+// mostWishes limits how many header entries and contexts of a request are compared with each link, because an anonymous request may
+// contain thousands.
 const mostWishes = 32
 
-// wishes reads an Accept header or the like; what has q=0 is not wanted and left out.
+// wishes parses an Accept or Accept-Language header; entries with q=0 are left out.
 func wishes(header string) (list []wish) {
 	for part := range strings.SplitSeq(header, ",") {
 		if len(list) == mostWishes {
@@ -48,19 +48,20 @@ func wishes(header string) (list []wish) {
 	return list
 }
 
-// hit is a link that may answer, with its address.
+// hit is a candidate link for a request, with its expanded address.
 type hit struct {
 	*Link
 	address string
 }
 
-// Where ranks of what a link says beside what is asked stand: not what is asked, nothing said, and above it what fits.
+// Ranks of a link for one criterion of a request: unfit = does not match, neutral = the link or the request sets no value; a match
+// ranks higher.
 const (
 	unfit   = -1.0
 	neutral = 0.0
 )
 
-// inLanguage ranks a link by Accept-Language.
+// inLanguage ranks a link by the request's Accept-Language header.
 func (a *asked) inLanguage(l *Link) float64 {
 	if len(l.Hreflang) == 0 || len(a.languages) == 0 {
 		return neutral
@@ -78,7 +79,7 @@ func (a *asked) inLanguage(l *Link) float64 {
 				best = max(best, w.q*0.99)
 			case strings.HasPrefix(w.name, tag+"-"):
 				best = max(best, w.q*0.98)
-			case wanted == primary: // zh-TW for zh-CN: better than another language
+			case wanted == primary: // same primary language but another region, such as zh-TW for zh-CN: better than another language
 				best = max(best, w.q*0.1)
 			case w.name == "*":
 				best = max(best, neutral)
@@ -88,7 +89,7 @@ func (a *asked) inLanguage(l *Link) float64 {
 	return best
 }
 
-// inContext ranks a link by the query's context.
+// inContext ranks a link by the context parameters of the request's query.
 func (a *asked) inContext(l *Link) float64 {
 	if len(l.Context) == 0 {
 		return neutral
@@ -101,7 +102,7 @@ func (a *asked) inContext(l *Link) float64 {
 	return unfit
 }
 
-// inMedia ranks a link by Accept.
+// inMedia ranks a link by the request's Accept header.
 func (a *asked) inMedia(l *Link) float64 {
 	if l.Media == "" || len(a.media) == 0 {
 		return neutral
@@ -121,7 +122,8 @@ func (a *asked) inMedia(l *Link) float64 {
 	return best
 }
 
-// choose returns the links that answer: one, several that nothing tells apart, or none. Levels stand nearest first.
+// choose returns the best links for a request: a single link, several equally ranked links, or none. The slice levels is ordered
+// from the requested key up to its primary key.
 func (a *asked) choose(levels []*Entry, value func(string) (string, bool)) []hit {
 	for _, e := range levels {
 		storedHits := e.present(a.at, value)
@@ -129,7 +131,7 @@ func (a *asked) choose(levels []*Entry, value func(string) (string, bool)) []hit
 		if kind == "" {
 			standard = slices.IndexFunc(storedHits, func(h hit) bool { return h.Default })
 			if standard < 0 {
-				continue // the default stands higher up
+				continue // the default link belongs to a key further up
 			}
 			kind = storedHits[standard].Type
 		}
@@ -160,7 +162,8 @@ func best(list []hit, rank func(*Link) float64) []hit {
 	return slices.DeleteFunc(list, func(h hit) bool { return rank(h.Link) < highest })
 }
 
-// present returns the links of an entry that are there at a moment, of those with braces the ones that the request can fill.
+// present returns the links of an entry that are active at time t; links with placeholders are included only if the request has a
+// value for each placeholder.
 func (e *Entry) present(t time.Time, value func(string) (string, bool)) []hit {
 	list := make([]hit, 0, len(e.Links))
 	for i := range e.Links {
@@ -177,7 +180,7 @@ func (e *Entry) present(t time.Time, value func(string) (string, bool)) []hit {
 
 const upperHex = "0123456789ABCDEF"
 
-// escapeValue writes a value so that it is nothing but text at any place of an address.
+// escapeValue escapes a value so that it has no special meaning anywhere in a URL.
 func escapeValue(value string) string {
 	plain := func(c byte) bool {
 		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
@@ -200,7 +203,8 @@ func escapeValue(value string) string {
 	return string(out)
 }
 
-// handOn adds the query of a request to an address, before its fragment. What cannot stand in an address is escaped.
+// handOn appends the query of a request to a URL, before the URL's fragment. Characters of the query that are not allowed in a URL
+// are escaped.
 func handOn(address, query string) string {
 	if query == "" {
 		return address

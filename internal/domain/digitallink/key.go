@@ -6,16 +6,16 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
-// identifier is a parsed key of a request, a text or an entry, with the data attributes beside it.
+// identifier is a GS1 key parsed from a request, a text or an entry, with its data attributes.
 type identifier struct{ gs1.Data }
 
-// key returns the identifier as it is stored: a path without its first slash.
+// key returns the identifier in its stored form: a path without the leading slash.
 func (id identifier) key() string { return id.Key.String() }
 
-// root returns its primary key.
+// root returns the primary key of the identifier.
 func (id identifier) root() string { return id.Key.Root().String() }
 
-// keys are it and what stands above it, nearest first.
+// keys returns the identifier's key and all keys above it, nearest first.
 func (id identifier) keys() []string {
 	parents := id.Key.Parents()
 	keys := make([]string, 1, 1+len(parents))
@@ -26,7 +26,8 @@ func (id identifier) keys() []string {
 	return keys
 }
 
-// readPath reads what a request names. The key begins the path: a resolver answers for its host.
+// readPath parses the GS1 key in the path and query of a request. The key must begin the path, because a resolver serves the root
+// of its host.
 func readPath(path, query string) (identifier, error) {
 	data, err := gs1.ParseURI(path, query)
 	if err == nil && data.Stem != "" {
@@ -35,7 +36,7 @@ func readPath(path, query string) (identifier, error) {
 	return identifier{data}, err
 }
 
-// parseKey reads the key of an entry.
+// parseKey parses the key of an entry.
 func parseKey(text string) (identifier, error) {
 	key, _, err := gs1.ParseKey(text)
 	if err != nil {
@@ -44,7 +45,7 @@ func parseKey(text string) (identifier, error) {
 	return identifier{gs1.Data{Key: key}}, nil
 }
 
-// KeyOf returns a key as it is stored; a text that is none stays as it is.
+// KeyOf returns a key in its stored form, and returns a text that is not a key unchanged.
 func KeyOf(text string) string {
 	id, err := parseKey(text)
 	if err != nil {
@@ -58,7 +59,7 @@ func isAddress(text string) bool {
 	return strings.HasPrefix(lower, "http://") || strings.HasPrefix(lower, "https://")
 }
 
-// mayBeElements reports whether a text begins as an element string, or AIs in brackets.
+// mayBeElements reports whether a text begins like a GS1 element string or like AIs in brackets.
 func mayBeElements(text string) bool {
 	return text != "" && (strings.IndexByte("](\x1d", text[0]) >= 0 || '0' <= text[0] && text[0] <= '9')
 }

@@ -1,5 +1,5 @@
-// Package digitallink knows where GS1 keys lead: the links of each key, which of them answers a request, and how a
-// resolver for GS1 Digital Link answers over HTTP. How a key is written is package gs1's. Decision 69.
+// Package digitallink resolves GS1 keys: it stores the links of each key, selects the links for a request, and implements the HTTP
+// side of a GS1 Digital Link resolver. The syntax of keys is implemented in package gs1. Decision 69.
 package digitallink
 
 import (
@@ -20,44 +20,46 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
-// Limits of an entry.
+// Limits on the size of an entry.
 const (
 	MaxLinks = 100
 	maxHref  = 2048
 	maxTitle = 200
-	maxWords = 20 // languages or contexts of one link
+	maxWords = 20 // limits the languages, and the contexts, of one link
 )
 
-// Entry is the statement of an operator or of a key's owner about the key and all keys below it without an entry of their own.
+// Entry holds the links that the operator or the owner sets for a key; they also apply to all keys below it that have no entry of
+// their own.
 type Entry struct {
-	Key      string    `json:"key"` // "01/09506000134352/10/LOT", its values escaped as in a path
+	Key      string    `json:"key"` // such as "01/09506000134352/10/LOT", with values escaped as in a URL path
 	Owner    string    `json:"owner,omitempty"`
 	App      string    `json:"wxa_appid,omitempty"`
 	Page     string    `json:"wxa_path,omitempty"`
 	Links    []Link    `json:"links"`
 	Archived bool      `json:"archived,omitempty"`
-	At       time.Time `json:"-"` // when it was last changed
-	// Number is that of the change by which the owner first said something of the key: scans are counted for it as for a rule.
+	At       time.Time `json:"-"` // time of the last change
+	// Number is the number of the first change of the key's entry by its current owner; scans of the key are counted under this
+	// number, as scans of a rule are counted under the rule's number.
 	Number int64 `json:"-"`
 }
 
-// Link is one link of a key.
+// Link is one link of a GS1 key.
 type Link struct {
-	Type     string     `json:"linktype"` // "gs1:pip", or the address of a foreign link type
-	Href     string     `json:"href"`     // with {01}, {21}, … in the place of what a request says
+	Type     string     `json:"linktype"` // such as "gs1:pip", or the URL of a link type of another vocabulary
+	Href     string     `json:"href"`     // may contain placeholders such as {01} and {21}, replaced by values of the request
 	Title    string     `json:"title"`
 	Hreflang Words      `json:"hreflang,omitempty"`
 	Media    string     `json:"type,omitempty"`
 	Context  Words      `json:"context,omitempty"`
 	Default  bool       `json:"default,omitempty"`
-	From     *time.Time `json:"from,omitempty"`  // before it the link is not there
-	Until    *time.Time `json:"until,omitempty"` // from then on it is not there
+	From     *time.Time `json:"from,omitempty"`  // start of the period in which the link is active
+	Until    *time.Time `json:"until,omitempty"` // end of the period in which the link is active
 }
 
-// Words are a list, which may be written as one text.
+// Words is a list of texts that may be written in JSON as a single text.
 type Words []string
 
-// UnmarshalJSON takes a text or a list of texts.
+// UnmarshalJSON decodes a JSON string or an array of strings.
 func (w *Words) UnmarshalJSON(b []byte) error {
 	var name string
 	if json.Unmarshal(b, &name) == nil {
@@ -79,10 +81,10 @@ const Voc = "https://ref.gs1.org/voc/"
 
 const curie = "gs1:"
 
-// HandledBy is the type of a link to the resolver that answers in place of this one.
+// HandledBy is the link type of a link to another resolver that serves the key in place of this server.
 const HandledBy = curie + "handledBy"
 
-// shortType returns a link type as it is stored: those of GS1 as gs1:name.
+// shortType returns the stored form of a link type: gs1:name for a link type of GS1, unchanged otherwise.
 func shortType(text string) string {
 	for _, value := range []string{Voc, "http://ref.gs1.org/voc/", "https://gs1.org/voc/", "http://gs1.org/voc/"} {
 		if name, is := strings.CutPrefix(text, value); is {
@@ -92,7 +94,7 @@ func shortType(text string) string {
 	return text
 }
 
-// longType returns the address of a link type.
+// longType returns the full URL of a link type.
 func longType(text string) string {
 	if name, is := strings.CutPrefix(text, curie); is {
 		return Voc + name
@@ -109,7 +111,7 @@ var (
 	typeAddress = regexp.MustCompile(`^https?://[A-Za-z0-9._/]+$`)
 )
 
-// Parse reads an entry as a seed file has it, and says what cannot be.
+// Parse parses and checks an entry of a seed file.
 func Parse(v any) (e Entry, err error) {
 	text, err := json.Marshal(v)
 	if err == nil {
@@ -123,7 +125,7 @@ func Parse(v any) (e Entry, err error) {
 	return e.normal()
 }
 
-// normal brings what was written into the one form in which it is kept, and says what cannot be.
+// normal returns the entry in its canonical form, or an error if the entry is invalid.
 func (e Entry) normal() (Entry, error) {
 	id, err := parseKey(e.Key)
 	if err != nil {
@@ -154,7 +156,7 @@ func (e Entry) normal() (Entry, error) {
 	return e, nil
 }
 
-// defaults refuses two links that are the default at one moment, and a primary key that leads nowhere by itself.
+// defaults returns an error if two links are the default at the same time, or if a primary key has links but no default.
 func (e Entry) defaults(id identifier) error {
 	var chosen []Link
 	handed := false
@@ -174,13 +176,13 @@ func (e Entry) defaults(id identifier) error {
 	return nil
 }
 
-// meets reports whether there is a moment at which both links are there.
+// meets reports whether the active periods of two links overlap.
 func (l Link) meets(otherLink Link) bool {
 	before := func(until, from *time.Time) bool { return until != nil && from != nil && !from.Before(*until) }
 	return !before(l.Until, otherLink.From) && !before(otherLink.Until, l.From)
 }
 
-// isActive reports whether the link is there at a moment.
+// isActive reports whether the link is active at time t.
 func (l *Link) isActive(t time.Time) bool {
 	return (l.From == nil || !t.Before(*l.From)) && (l.Until == nil || t.Before(*l.Until))
 }
@@ -242,8 +244,8 @@ func (l Link) normal() (Link, error) {
 	return l, nil
 }
 
-// validAddress lets http and https to a host through. The parts in braces come from the request, so they may stand only behind the
-// host: written is the address with braces, filled the same with values in their place.
+// validAddress checks that an address is an http or https URL with a host. The placeholders come from the request, so they may
+// stand only after the host: written is the address with placeholders, filled is the same address with values in their place.
 func validAddress(written, filled string) error {
 	u, err := url.Parse(filled)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || len(written) > maxHref {
@@ -260,23 +262,24 @@ func validAddress(written, filled string) error {
 	return nil
 }
 
-// plain reports whether a text has at most so many characters, all of which show.
+// plain reports whether a text has at most limit characters and no control characters.
 func plain(text string, limit int) bool {
 	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= limit && !strings.ContainsFunc(text, func(r rune) bool {
 		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
 	})
 }
 
-// errUnfilled is that a request does not say what stands in the braces of a link.
+// errUnfilled reports that a request has no value for a placeholder of a link.
 var errUnfilled = errors.New("the request has not all that stands in braces")
 
-// anyValue stands for any value where only the form of a text is looked at.
+// anyValue returns a sample value for each known AI; it is used to check the syntax of a text with placeholders.
 func anyValue(ai string) (string, bool) { return "0", gs1.Known(ai) }
 
-// errBrace is that a brace has no other one.
+// errBrace reports an unbalanced brace.
 var errBrace = errors.New("a brace without its other one: want {01}, {21} and the like")
 
-// fill puts what a request says in the place of {AI}. A value that a browser would take for a step up the path is none.
+// fill replaces each placeholder {AI} by the request's value. The values "." and ".." are rejected, because a browser would take
+// them for path steps.
 func fill(text string, value func(ai string) (string, bool), escape func(string) string) (string, error) {
 	pos := strings.IndexAny(text, "{}")
 	if pos < 0 {

@@ -13,30 +13,30 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
-// Resolver answers requests for keys on the hosts of a Book. It redirects to links of the book and nowhere else.
+// Resolver is the HTTP handler for GS1 keys on the hosts of a Book. Resolver redirects only to links that are stored in the Book.
 type Resolver struct {
 	Book *Book
-	// Scheme returns the scheme of the request: http or https.
+	// Scheme returns the scheme of a request: http or https.
 	Scheme func(*http.Request) string
-	// Ours reports whether a path is this server's own under every host.
+	// Ours reports whether a path is reserved for this server on every host.
 	Ours func(path string) bool
-	// Opens reports whether a text opens something that is no link of a key: a rule, a code. Such requests, and those of
-	// which nothing is said, go on to the pages for browsers.
+	// Opens reports whether an address opens something other than a link of a GS1 key, such as a rule or a code. Requests for such
+	// addresses, and requests for keys without an entry, are passed to the handler of the browser pages.
 	Opens func(text string) bool
-	// Followed is called for each request that was redirected; nil = not called.
+	// Followed is called for each redirected request; may be nil.
 	Followed func(*http.Request, Followed)
-	// Page shows a person in front of a browser what 400, 404 and 410 mean; nil = everybody gets JSON.
+	// Page writes an HTML error page for the statuses 400, 404 and 410; if nil, browsers get JSON too.
 	Page func(w http.ResponseWriter, q *http.Request, status int)
-	// Observe is called with the status of each answer.
+	// Observe is called with the status of each response.
 	Observe func(status int)
 }
 
-// Followed is a link that a browser or a program was sent to.
+// Followed describes the link that a client was redirected to.
 type Followed struct {
 	Key, Address string // as in Found
 	Number       int64
 	Type         string // of the link
-	Language     string // of the link, or the first that the caller asked for; "" = not said
+	Language     string // language of the link, or the client's first choice; "" = unknown
 }
 
 const (
@@ -47,7 +47,7 @@ const (
 	methods      = "GET, HEAD, OPTIONS"
 )
 
-// Middleware answers what is asked of the hosts of the book, and leaves everything else to next. Orphan answers for the other hosts.
+// Middleware serves requests on the hosts of the book, and passes all other requests to next. For other hosts, use Orphan.
 func (r *Resolver) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		host := r.Book.host(q.Host, r.Scheme(q))
@@ -61,8 +61,8 @@ func (r *Resolver) Middleware(next http.Handler) http.Handler {
 	})
 }
 
-// Orphan answers 404 to a Digital Link that no host of the book was asked for, and leaves everything else to next: a phone that
-// scanned it must not take another API's answer of status 200 for the product's.
+// Orphan responds 404 to a Digital Link on a host that is not in the book, and passes all other requests to next, so that a phone
+// does not take a 200 response of another API for the product's page.
 func (r *Resolver) Orphan(next http.Handler) http.Handler {
 	keys := gs1.PrimaryKeys()
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -76,8 +76,8 @@ func (r *Resolver) Orphan(next http.Handler) http.Handler {
 	})
 }
 
-// host returns the host of a request as links to it are written, without the usual port of its scheme. It returns "" for a host that
-// is not of the book. A host of the book without a port matches every port.
+// host returns the host of a request as it appears in links, without the default port of its scheme. host returns "" if the
+// request's host is not in the book. A host that is listed in the book without a port matches every port.
 func (b *Book) host(header, scheme string) string {
 	name := strings.ToLower(header)
 	switch scheme {
@@ -99,7 +99,7 @@ func (b *Book) host(header, scheme string) string {
 	return ""
 }
 
-// parseOwn reports whether an address is on a host of the book, and what its path and query are.
+// parseOwn reports whether an address is on a host of the book, and returns the path and query of the address.
 func (b *Book) parseOwn(text string) (path, query string, ok bool) {
 	scheme, rest, _ := strings.Cut(text, "://")
 	end := strings.IndexAny(rest, "/?#")
@@ -111,7 +111,7 @@ func (b *Book) parseOwn(text string) (path, query string, ok bool) {
 	return path, query, true
 }
 
-// answer is one request.
+// answer is the state of one request that the resolver serves.
 type answer struct {
 	*Resolver
 	w    http.ResponseWriter
@@ -120,7 +120,7 @@ type answer struct {
 	id   identifier
 }
 
-// serve reports whether it answered.
+// serve writes the response and returns true, or returns false if another handler must serve the request.
 func (a *answer) serve() bool {
 	path := asWritten(a.q)
 	id, err := readPath(path, a.q.URL.RawQuery)
@@ -138,7 +138,7 @@ func (a *answer) serve() bool {
 		h.Set("Access-Control-Allow-Methods", methods)
 		h.Set("Access-Control-Allow-Headers", "Accept, Accept-Language, Content-Type")
 		h.Set("Access-Control-Max-Age", "86400")
-		if err == nil { // the official suite looks for it here
+		if err == nil { // the official GS1 test suite expects the Link header here
 			a.tellsOfLinkset(id)
 		}
 		a.head(http.StatusNoContent)
@@ -164,7 +164,7 @@ func (a *answer) serve() bool {
 	return true
 }
 
-// asWritten returns the path as it came: a serial may be a dot, which a router takes for a step.
+// asWritten returns the path exactly as received, because a serial number may be "." or "..", which a router would remove.
 func asWritten(q *http.Request) string {
 	raw, _, _ := strings.Cut(q.RequestURI, "?")
 	if strings.HasPrefix(raw, "/") && (strings.Contains(raw+"/", "/./") || strings.Contains(raw+"/", "/../")) {
@@ -173,10 +173,10 @@ func asWritten(q *http.Request) string {
 	return q.URL.EscapedPath()
 }
 
-// opens reports whether something that is no link of a key opens at this address.
+// opens reports whether a rule or code, rather than a link of a GS1 key, opens at this address.
 func (a *answer) opens() bool { return a.Opens(a.base + a.q.URL.RequestURI()) }
 
-// resolve answers for a key; false = nothing is said of it, and something else opens there.
+// resolve serves a request for a key; false = the key has no entry, but a rule or code opens at the address.
 func (a *answer) resolve() bool {
 	levels, archived := a.Book.levels(a.id.keys())
 	if len(levels) == 0 {
@@ -190,7 +190,7 @@ func (a *answer) resolve() bool {
 		a.problem(http.StatusGone, a.id.key()+" is out of use")
 		return true
 	}
-	params, _ := url.ParseQuery(a.q.URL.RawQuery) // what cannot be read asks for nothing
+	params, _ := url.ParseQuery(a.q.URL.RawQuery) // an invalid query is treated as an empty one
 	want := asked{kind: shortType(params.Get("linkType")), at: a.Book.Now(),
 		contexts:  params["context"][:min(len(params["context"]), mostWishes)],
 		languages: wishes(a.q.Header.Get("Accept-Language")), media: wishes(a.q.Header.Get("Accept"))}
@@ -205,7 +205,7 @@ func (a *answer) resolve() bool {
 	if a.handedOver(levels, want.at) {
 		return true
 	}
-	switch want.kind { // both stand in the linkset
+	switch want.kind { // the linkset contains both types
 	case curie + "defaultLink":
 		want = asked{at: want.at}
 	case curie + "defaultLinkMulti":
@@ -230,7 +230,7 @@ func (a *answer) tellsOfLinkset(id identifier) {
 	a.w.Header().Add("Link", "<"+a.base+"/"+id.key()+`?linkType=linkset>; rel="linkset"; type="`+linksetType+`"; title="All links"`)
 }
 
-// wantsLinkset reports whether a linkset is at least as welcome as anything else that is named.
+// wantsLinkset reports whether the Accept header ranks a linkset at least as high as any other named type.
 func wantsLinkset(media []wish) bool {
 	limit, local := 0.0, 0.0
 	for _, choice := range media {
@@ -241,7 +241,7 @@ func wantsLinkset(media []wish) bool {
 	return local > 0 && local >= limit
 }
 
-// isBrowser reports whether a caller names HTML first, as browsers do.
+// isBrowser reports whether the Accept header names HTML first, as browsers send it.
 func isBrowser(media []wish) bool {
 	for _, choice := range media {
 		if choice.name == "text/html" && choice.q == 1 {
@@ -251,7 +251,7 @@ func isBrowser(media []wish) bool {
 	return false
 }
 
-// handedOver sends a request on to the resolver that answers for the key, where one does.
+// handedOver redirects a request to the other resolver of the key if a handledBy link is active.
 func (a *answer) handedOver(levels []*Entry, t time.Time) bool {
 	for _, e := range levels {
 		for _, found := range e.present(t, a.id.Value) {
@@ -268,7 +268,7 @@ func (a *answer) handedOver(levels []*Entry, t time.Time) bool {
 	return false
 }
 
-// followed reports a redirect that a user follows: a HEAD, or a browser's prefetch, is none.
+// followed reports a redirect to the Followed callback, except for a HEAD request or a browser's prefetch.
 func (a *answer) followed(levels []*Entry, to hit, languages []wish) {
 	text := a.q.Header.Get("Sec-Purpose") + a.q.Header.Get("Purpose") + a.q.Header.Get("X-Moz")
 	if a.Followed == nil || a.q.Method != http.MethodGet || strings.Contains(text, "pre") {
@@ -284,7 +284,7 @@ func (a *answer) followed(levels []*Entry, to hit, languages []wish) {
 	a.Followed(a.q, f)
 }
 
-// head answers without a body.
+// head sends a response without a body.
 func (a *answer) head(status int) {
 	a.w.Header().Set("Content-Length", "0")
 	a.send(status)
@@ -301,16 +301,16 @@ func (a *answer) send(status int) {
 func (a *answer) write(status int, kind string, v any) {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		panic(err) // texts and lists of texts alone
+		panic(err) // cannot happen: v holds only strings and lists of strings
 	}
 	a.w.Header().Set("Content-Type", kind)
 	a.send(status)
 	if a.q.Method != http.MethodHead {
-		_, _ = a.w.Write(append(text, '\n')) // a caller that went away
+		_, _ = a.w.Write(append(text, '\n')) // an error means that the client closed the connection
 	}
 }
 
-// problem answers what is wrong: with a page, or as RFC 9457 has it.
+// problem sends an error response: an HTML page, or JSON as defined in RFC 9457.
 func (a *answer) problem(status int, detail string) {
 	a.w.Header().Set("Cache-Control", "no-store")
 	a.w.Header().Set("Vary", "Accept, Accept-Language")
@@ -324,7 +324,7 @@ func (a *answer) problem(status int, detail string) {
 	a.write(status, "application/problem+json", map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
 }
 
-// target is a link in a linkset (RFC 9264).
+// target is the JSON form of a link in a linkset (RFC 9264).
 type target struct {
 	Href     string   `json:"href"`
 	Title    string   `json:"title"`
@@ -333,7 +333,8 @@ type target struct {
 	Context  []string `json:"context,omitempty"`
 }
 
-// linkset answers the links of all levels; only = nothing but these. GS1's schema wants a description of each.
+// linkset sends the links of all levels; if hits is not nil, it sends only these links. GS1's schema requires an item description
+// for each level.
 func (a *answer) linkset(status int, levels []*Entry, t time.Time, hits []hit) {
 	a.w.Header().Add("Link", "<"+linksetTerms+`>; rel="`+jsonldRel+`"; type="application/ld+json"`)
 	sets := []map[string]any{}
@@ -356,8 +357,8 @@ func (a *answer) linkset(status int, levels []*Entry, t time.Time, hits []hit) {
 	a.write(status, linksetType, map[string]any{"linkset": sets})
 }
 
-// addLinks adds links by their types, and the default once more as such: without anything optional, and with what tells
-// its kin apart where it has some.
+// addLinks adds links by type, and adds the default link again as defaultLink, with required fields only; links of the same type as
+// the default are also added as defaultLinkMulti, with the fields that distinguish them.
 func addLinks(set map[string]any, storedHits []hit) {
 	add := func(kind string, t target) {
 		list, _ := set[kind].([]target)
@@ -392,7 +393,8 @@ func (h hit) target() target {
 	return t
 }
 
-// inTwo returns a language as GS1's schema takes it: two letters, and two for a region. Others have no place in a linkset.
+// inTwo returns a language tag in the form of GS1's schema: a two-letter language, optionally with a two-letter region. Other
+// languages cannot be represented in a linkset, so inTwo returns "" for them.
 func inTwo(tag string) string {
 	parts := strings.Split(tag, "-")
 	if len(parts[0]) != 2 {
@@ -406,7 +408,7 @@ func inTwo(tag string) string {
 	return parts[0]
 }
 
-// describe answers the resolver description file.
+// describe sends the resolver description file.
 func (a *answer) describe() {
 	a.w.Header().Set("Cache-Control", "max-age=300")
 	a.write(http.StatusOK, "application/json", map[string]any{

@@ -1,7 +1,7 @@
 //go:build ignore
 
-// Command common_make writes common.txt.gz from the list of zxcvbn-ts (MIT, common.LICENSE.txt): the cores of its
-// passwords, and those that are long enough for this server as they are.
+// Command common_make generates common.txt.gz from the password list of zxcvbn-ts (MIT, common.LICENSE.txt): the passwords without
+// the digits and signs at their ends, and the complete passwords that are long enough for this server.
 //
 //	npm pack @zxcvbn-ts/language-common@4.1.3 && tar xzf zxcvbn-ts-language-common-4.1.3.tgz
 //	go run common_make.go package/src/passwords.json

@@ -2,7 +2,7 @@ package iam
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" // RFC 6238 as authenticator apps have it
+	"crypto/sha1" // authenticator apps use SHA-1, the default of RFC 6238
 	"crypto/subtle"
 	"encoding/base32"
 	"encoding/binary"
@@ -20,7 +20,8 @@ const (
 
 var base = base32.StdEncoding.WithPadding(base32.NoPadding)
 
-// code returns the six digits of a time step. RFC 4226 5.3, RFC 6238 4.2.
+// code returns the one-time code (six digits) of a time step. The algorithm is specified in RFC 4226 section 5.3 and RFC 6238
+// section 4.2.
 func code(secret []byte, step int64, digits int) string {
 	var message [8]byte
 	binary.BigEndian.PutUint64(message[:], uint64(step))
@@ -36,8 +37,8 @@ func code(secret []byte, step int64, digits int) string {
 	return fmt.Sprintf("%0*d", digits, value%power)
 }
 
-// matchCode reports whether a code is that of this time step, of the one before or of the one
-// after. Each code works once: its step must be later than that of the last code that was taken.
+// matchCode reports whether a code belongs to the current time step, the previous step or the next step. Each code works once: its
+// time step must be later than the step of the last accepted code.
 func matchCode(secret, given string, now time.Time, last int64) (step int64, ok bool) {
 	raw, err := base.DecodeString(secret)
 	if err != nil {
@@ -51,7 +52,7 @@ func matchCode(secret, given string, now time.Time, last int64) (step int64, ok 
 	return step, ok
 }
 
-// newFactor draws a secret and recovery codes of 80 bits.
+// newFactor generates a secret and recovery codes of 80 bits each.
 func (d *Service) newFactor() (secret string, recovery []string, err error) {
 	raw := make([]byte, 20)
 	if _, err := io.ReadFull(d.Random, raw); err != nil {

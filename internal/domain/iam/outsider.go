@@ -11,27 +11,27 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// FederatedUser is a person as an OpenID Connect provider describes them. Issuer and subject say who it
-// is, because no other person ever gets them. Names and mail addresses do not, because another
-// person may.
+// FederatedUser is a person as described by an OpenID Connect provider. Issuer and subject identify the person, because the
+// provider never assigns the pair to another person. Names and mail addresses do not identify a person, because a provider may
+// reassign them.
 type FederatedUser struct {
 	Issuer, Subject string
-	Names           []string // names to choose from, the best first
+	Names           []string // candidate names for the person, best first
 	Role            string
-	Accounts        []string // AppIDs that the role is limited to; none = all
+	Accounts        []string // AppIDs of the accounts to which the role is limited; empty means all accounts.
 }
 
-// OutsideTime is the maximum duration of a session of a federated person. The role is read from the provider at each
-// sign-in, so a role that was taken away there ends here within this time.
+// OutsideTime is the maximum duration of a session of a federated person. The role is read from the provider only at sign-in, so a
+// role that the provider withdraws ends on this server within OutsideTime.
 const OutsideTime = time.Hour
 
-// errFederated returns the error for a change of a person who is the provider's to change.
+// errFederated returns the error for a local change of a person who is managed by an identity provider.
 func errFederated(p Person) error {
 	return accounts.Invalid(p.Name + " signs in at " + p.Issuer + ", which says what they may do: change it there")
 }
 
-// SignInFederated begins a session for a person of an identity provider, with the role that the provider asserts now. If the role
-// was another before, the person's other sessions end.
+// SignInFederated begins a session for a person of an identity provider, with the role that the provider currently asserts. If the
+// role changed since the last sign-in, the person's other sessions end.
 func (d *Service) SignInFederated(ctx context.Context, user FederatedUser, b Browser, previous string) (string, error) {
 	slices.Sort(user.Accounts)
 	session, text, err := d.newSession(OutsideTime, b)
@@ -68,7 +68,8 @@ func (d *Service) SignInFederated(ctx context.Context, user FederatedUser, b Bro
 	})
 }
 
-// freeName returns an unused name for a new person of a provider, since the provider's alice need not be the alice of this server.
+// freeName returns an unused name for a new person of a provider, because the provider's name may already belong to another person
+// on this server.
 func freeName(ctx context.Context, tx Tx, user FederatedUser) (string, error) {
 	sum := sha256.Sum256([]byte(user.Issuer + "\x00" + user.Subject))
 	mark := hex.EncodeToString(sum[:8])
@@ -93,12 +94,12 @@ func freeName(ctx context.Context, tx Tx, user FederatedUser) (string, error) {
 	return "", ErrExists
 }
 
-// RecordOIDCFailure notes a rejected answer of a provider, and reports whether too many such answers came from the same address
-// before.
+// RecordOIDCFailure records a rejected response of an identity provider, and reports whether the client address already had too
+// many rejected responses.
 func (d *Service) RecordOIDCFailure(b Browser) (tooMany bool) { return d.wrong(ByProvider, "", b) }
 
-// Deprovision removes a person who has no role at the provider any more, and ends all their sessions. It is no error if there is
-// no such person.
+// Deprovision deletes a person who has no role at the provider any more, and ends all sessions of the person. Deprovision returns
+// no error if the person does not exist.
 func (d *Service) Deprovision(ctx context.Context, issuer, subject string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		if err := tx.LockPeople(ctx); err != nil {

@@ -8,19 +8,18 @@ import (
 	"time"
 )
 
-// ErrPending: a new second factor was not confirmed within ten minutes, or the code was not one of
-// it.
+// ErrPending reports that a new second factor was not confirmed within ten minutes, or that the code did not match it.
 var ErrPending = errors.New("this code does not fit the new second factor: type the one that the app shows now, or draw another one")
 
-// PersonOf returns the person behind a caller; ErrNoPerson for the admin token.
+// PersonOf returns the person behind a caller, or ErrNoPerson if the caller used the admin token.
 func (d *Service) PersonOf(ctx context.Context, c Caller) (p Person, err error) {
 	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) { p, err = tx.Person(ctx, c.Name); return err })
 	return p, err
 }
 
-// prove checks that a caller may change how they sign in: they give password and code once more, or, if they have no password,
-// signed in within the last ten minutes. ErrRefused, ErrSecondFactor, ErrTooMany, ErrBusy; accounts.Invalid for a person of a
-// provider.
+// prove checks that callers may change their own sign-in: they must repeat password and code or, if they have no password, must
+// have signed in within the last ten minutes. prove returns ErrRefused, ErrSecondFactor, ErrTooMany or ErrBusy, and
+// accounts.Invalid for a person managed by an identity provider.
 func (d *Service) prove(ctx context.Context, c Caller, a Credentials, b Browser) (Person, error) {
 	p, err := d.PersonOf(ctx, c)
 	switch {
@@ -44,9 +43,9 @@ func (d *Service) prove(ctx context.Context, c Caller, a Credentials, b Browser)
 	return p, ErrRefused
 }
 
-// ChangeOwn gives a caller another password, or takes their second factor away, once
-// they proved who they are. All their sessions end, and the text of a new one is
-// returned. The errors of Change and SignIn.
+// ChangeOwn changes the caller's own password or removes the caller's second factor, after verifying the credentials. All existing
+// sessions of the caller end, and ChangeOwn returns the text of a new session. ChangeOwn returns the same errors as Change and
+// SignIn.
 func (d *Service) ChangeOwn(ctx context.Context, c Caller, a Credentials, change Change, b Browser) (string, error) {
 	p, err := d.prove(ctx, c, a, b)
 	if err != nil {
@@ -58,8 +57,8 @@ func (d *Service) ChangeOwn(ctx context.Context, c Caller, a Credentials, change
 	return d.begin(ctx, p.Name, Longest, b, "")
 }
 
-// pending is a second factor that waits for its first code. The page carries it, sealed, and the
-// server keeps nothing.
+// pending is a new second factor that waits for confirmation by its first code. The browser page carries the encrypted pending
+// factor, and the server stores nothing.
 type pending struct {
 	Secret   string
 	Recovery []string // hashes
@@ -68,8 +67,8 @@ type pending struct {
 
 func pendingPlace(name string) string { return "people/pending/" + name }
 
-// EnrollTOTP makes a second factor for a caller who proved who they are. The factor is in force
-// only after ConfirmFactor got waits and a code of it. The errors of SignIn.
+// EnrollTOTP creates a second factor for a caller, after verifying the credentials. The factor becomes active only when ConfirmTOTP
+// receives waits and a valid code of the factor. EnrollTOTP returns the same errors as SignIn.
 func (d *Service) EnrollTOTP(ctx context.Context, c Caller, a Credentials, b Browser) (f Factor, waits string, err error) {
 	p, err := d.prove(ctx, c, a, b)
 	if err != nil {
@@ -87,8 +86,8 @@ func (d *Service) EnrollTOTP(ctx context.Context, c Caller, a Credentials, b Bro
 	return f, d.Vault.Seal(pendingPlace(p.Name), text), err
 }
 
-// ConfirmTOTP puts a new second factor in force, if the code shows that the app has it. All
-// sessions of the caller end, and the text of a new item is returned. ErrPending.
+// ConfirmTOTP activates a new second factor if the code proves that the caller's app has its secret. All existing sessions of the
+// caller end, and ConfirmTOTP returns the text of a new session. ErrPending.
 func (d *Service) ConfirmTOTP(ctx context.Context, c Caller, waits, code string, b Browser) (string, error) {
 	now, item := d.Now(), pending{}
 	text, err := d.Vault.Open(pendingPlace(c.Name), waits)

@@ -1,5 +1,4 @@
-// Package iam knows which people and programs may administer this server: by which proof they
-// come in, and under which name.
+// Package iam manages the people and programs that may administer this server: their names and their means of authentication.
 package iam
 
 import (
@@ -24,19 +23,19 @@ import (
 // Person is a user of the console and of the admin API.
 type Person struct {
 	Name      string
-	Role      string   // one of package operations
-	Accounts  []string // AppIDs that the role is limited to; none = all
-	Password  string   // argon2id as a PHC text; "" = no sign-in by password
-	TOTP      string   // sealed; "" = no second factor
-	TOTPStep  int64    // of the last code that was taken: one works once
-	Recovery  []string // hashes of the recovery codes that are left
-	Issuer    string   // of the provider who answers for them; "" = this server does
+	Role      string   // a role that package operations defines
+	Accounts  []string // AppIDs of the accounts to which the role is limited; empty means all accounts.
+	Password  string   // argon2id hash in PHC string format; "" = no sign-in by password
+	TOTP      string   // encrypted secret; "" = no second factor
+	TOTPStep  int64    // time step of the last accepted code, because each code works once
+	Recovery  []string // hashes of the unused recovery codes
+	Issuer    string   // issuer URL of the identity provider that manages the person; "" = managed by this server
 	Subject   string   // there
 	CreatedAt time.Time
 	SeenAt    time.Time // the last sign-in
 }
 
-// Key lets a program administer.
+// Key is an admin key, which lets a program use the admin API.
 type Key struct {
 	ID        string
 	Hash      string
@@ -48,11 +47,11 @@ type Key struct {
 	SeenAt    time.Time // to a minute
 }
 
-// Session is a signed-in browser.
+// Session is a signed-in browser session.
 type Session struct {
 	Hash      string
 	ID        string
-	Person    string // "" = the holder of the admin token
+	Person    string // name of the person; "" = the session belongs to the holder of the admin token
 	CreatedAt time.Time
 	SeenAt    time.Time // to a minute
 	EndsAt    time.Time
@@ -60,75 +59,77 @@ type Session struct {
 	Agent     string
 }
 
-// Link is a link that signs a person in once.
+// Link is a login link that signs a person in once.
 type Link struct {
 	Hash   string
-	Person string // "" = with all rights of the admin token
+	Person string // name of the person; "" = the session gets all rights of the admin token
 	EndsAt time.Time
 }
 
-// Caller is the author of a request: the name for the log of changes, and the permissions.
+// Caller is the authenticated author of a request: the name for the audit log, and the permissions.
 type Caller struct {
-	Actor    string // admin, person:NAME or key:NAME
-	Name     string // of the person or key; "" = the admin token
+	Actor    string // one of admin, person:NAME and key:NAME
+	Name     string // name of the person or key; "" = the admin token
 	Role     string
 	Accounts []string // none = all
-	Session  string   // the id of the session; "" = none
-	Issuer   string   // of the provider who answers for them; "" = none
-	Factor   bool     // a second factor is asked for when they sign in here
+	Session  string   // ID of the session; "" = none
+	Issuer   string   // issuer URL of the identity provider that manages the person; "" = none
+	Factor   bool     // reports that this server requires a second factor when the person signs in
 }
 
 var (
 	ErrNoPerson = errors.New("there is no person of this name")
-	// ErrNoKey: an admin key of this id or text is not there, or it expired.
+	// ErrNoKey reports that an admin key with this ID or text does not exist or has expired.
 	ErrNoKey = errors.New("there is no admin key with this id")
-	// ErrNoSession: this text is no session, or the session ended.
+	// ErrNoSession reports that a session does not exist or has ended.
 	ErrNoSession = errors.New("there is no such session")
 	ErrNoLink    = errors.New("this link was used, or is older than ten minutes: ask for another one")
-	// ErrRefused: the name, the password or the code is wrong. It does not say which.
+	// ErrRefused reports that the name, the password or the code is wrong. The message does not tell which of the three values is
+	// wrong.
 	ErrRefused = errors.New("the name, the password or the code is not right")
-	// ErrSecondFactor: name and password are right, and a code is wanted.
+	// ErrSecondFactor reports that name and password are correct and that a code of the second factor is required.
 	ErrSecondFactor = errors.New("a code of the second factor is wanted")
-	// ErrTooMany: too many wrong ones came from this address within a minute.
+	// ErrTooMany reports that an address made too many failed attempts within a minute.
 	ErrTooMany = errors.New("too many wrong attempts came from this address: try again in a minute")
-	// ErrBusy: too many passwords wait to be checked already.
+	// ErrBusy reports that too many passwords are already waiting to be checked.
 	ErrBusy   = errors.New("too many passwords are being checked: try again in a few seconds")
 	ErrExists = errors.New("there is a person of this name already")
 )
 
 const (
-	// Idle is the time after which an unused session ends, Longest its maximum duration.
+	// Idle is the time after which an unused session ends; Longest is the maximum duration of a session.
 	Idle    = 12 * time.Hour
 	Longest = 7 * 24 * time.Hour
 	// LinkTime is the lifetime of a login link.
 	LinkTime = 10 * time.Minute
-	// MostSessions is the maximum number of sessions of one person; beyond it the oldest ends.
+	// MostSessions is the maximum number of sessions of one person; beyond it, the oldest session ends.
 	MostSessions = 20
-	// seenEvery is the minimum interval between notes of the last use, because each note is a write.
+	// seenEvery is the minimum interval between two records of the last use of a session or key, because each record is a database
+	// write.
 	seenEvery = time.Minute
 )
 
-// Store keeps people, keys, sessions and links.
+// Store is the database of people, keys, sessions and login links.
 type Store interface {
-	// UpdatePeople runs f in a transaction; it may run twice.
+	// UpdatePeople runs f in a transaction; after a conflict it may run f again.
 	UpdatePeople(ctx context.Context, f func(Tx) error) error
 	ViewPeople(ctx context.Context, f func(Tx) error) error
 }
 
-// Tx is one transaction. Its methods return ErrNoPerson, ErrNoKey, ErrNoSession or ErrNoLink for
-// what does not exist.
+// Tx is one database transaction on people, keys, sessions and links. The methods of Tx return ErrNoPerson, ErrNoKey, ErrNoSession
+// or ErrNoLink for rows that do not exist.
 type Tx interface {
-	// LockPeople makes changes of people wait for each other until the transaction ends. So no two
-	// people take the same name, and no change brings back a right that another took away.
+	// LockPeople serializes changes of people until the transaction ends. The lock prevents two people from taking the same name,
+	// and prevents a change from restoring a right that a concurrent change removed.
 	LockPeople(ctx context.Context) error
 	Person(ctx context.Context, name string) (Person, error)
-	// PersonOf returns the person of a provider.
+	// PersonOf returns the person with this issuer and subject at an identity provider.
 	PersonOf(ctx context.Context, issuer, subject string) (Person, error)
 	People(ctx context.Context) ([]Person, error)
-	// PutPerson stores a person and notes did in the log of changes; "" notes nothing.
+	// PutPerson stores a person and writes did to the audit log; "" writes no audit entry.
 	PutPerson(ctx context.Context, p Person, did string) error
-	// UseCode stores the step and the recovery codes of p if the stored ones are still those of
-	// was. ErrRefused where another request used a code up meanwhile.
+	// UseCode stores the step and the recovery codes of p if the stored values still equal those of was. UseCode returns ErrRefused
+	// if another request used a code in the meantime.
 	UseCode(ctx context.Context, was, p Person) error
 	DeletePerson(ctx context.Context, name string) error
 	AdminKeyByHash(ctx context.Context, hash string) (Key, error)
@@ -140,43 +141,42 @@ type Tx interface {
 	PutSession(ctx context.Context, s Session) error
 	DeleteSession(ctx context.Context, id string) error
 	DeleteSessionsOf(ctx context.Context, person, but string) error
-	// DropSessions removes those that ended, or were last seen, before a moment.
+	// DropSessions deletes sessions that ended before the time ended, or that were last used before the time seen.
 	DropSessions(ctx context.Context, ended, seen time.Time) error
-	// TakeLoginLink removes a link and returns it.
+	// TakeLoginLink deletes a login link and returns it.
 	TakeLoginLink(ctx context.Context, hash string) (Link, error)
 	PutLoginLink(ctx context.Context, l Link, now time.Time) error
-	// Invite is PutLoginLink for an invitation: the log of changes has it.
+	// Invite stores a login link as an invitation, and records the invitation in the audit log.
 	Invite(ctx context.Context, l Link, now time.Time) error
-	// DeleteLoginLinksOf removes a person's unused links.
+	// DeleteLoginLinksOf deletes the unused login links of a person.
 	DeleteLoginLinksOf(ctx context.Context, person string) error
 }
 
-// Service manages the people who may administer, their sessions and keys.
+// Service manages the people who may administer the server, with their sessions and keys.
 type Service struct {
 	Store  Store
 	Vault  *sealer.Key
 	Now    func() time.Time
 	Random io.Reader
-	// Guesses are counted by address and name, so that a caller cannot lock out another person.
+	// Guesses counts failed attempts by address and name, so that a client cannot lock out another person.
 	Guesses accounts.Throttle
-	// Guessed is called for a wrong attempt with whether there were too many before it; may be nil.
+	// Guessed is called for each failed attempt; tooMany reports that there were already too many attempts before; may be nil.
 	Guessed func(at LoginMethod, name string, ip netip.Addr, tooMany bool)
 
 	hashing semaphore.Semaphore
 }
 
-// LoginMethod is a way to sign in.
+// LoginMethod is a method of signing in.
 type LoginMethod string
 
-// The ways in which people sign in here.
+// The available methods of signing in.
 const (
 	ByPassword  LoginMethod = "person"
 	ByLoginLink LoginMethod = "login_link"
 	ByProvider  LoginMethod = "provider"
 )
 
-// wrong notes a wrong attempt at a door and tells of it; tooMany says that there were
-// too many before it.
+// wrong records a failed attempt and calls Guessed; tooMany reports that there were already too many attempts before.
 func (d *Service) wrong(method LoginMethod, name string, b Browser) (tooMany bool) {
 	tooMany = d.Guesses.RecordFailure(b.IP, string(method), d.Now())
 	d.reportGuess(method, name, b, tooMany)
@@ -189,7 +189,7 @@ func (d *Service) reportGuess(method LoginMethod, name string, b Browser, tooMan
 	}
 }
 
-// text draws a secret with 256 bits.
+// text generates a random secret of 256 bits.
 func (d *Service) text(begin string) (string, error) {
 	var raw [32]byte
 	if _, err := io.ReadFull(d.Random, raw[:]); err != nil {
@@ -211,10 +211,10 @@ const (
 	recoveryPurpose = "recovery/"
 )
 
-// names does not limit the length: a pattern for forty letters takes 27 ms to compile at each start.
+// names does not limit the length, because compiling a pattern limited to forty letters takes 27 ms at each start.
 var names = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]*$`)
 
-// CheckName returns the reason for which a name is invalid; "" = it is valid.
+// CheckName returns the reason why a name is invalid; "" = valid.
 func CheckName(name string) string {
 	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > 40 || !names.MatchString(name) || name == "admin" {
 		return "name: want 1 to 40 letters, digits and . _ @ -, beginning with a letter or a digit; admin is the admin token's"
@@ -222,33 +222,32 @@ func CheckName(name string) string {
 	return ""
 }
 
-// Change is an update of a person; nil fields stay.
+// Change is an update of a person; nil fields keep their value.
 type Change struct {
 	Role     *string
 	Accounts *[]string
-	Password *string // "" = none any more
-	// SecondFactor is "new" for a new secret, "off" for none.
+	Password *string // "" = remove the password
+	// SecondFactor is "new" to create a new secret, or "off" to remove the second factor.
 	SecondFactor *string
-	// Invite is for how many days a new link lets the person in once, to choose a password; 0 = none is made.
+	// Invite is the number of days in which a new one-time link lets the person sign in and choose a password; 0 = no link.
 	Invite int
 }
 
-// Created holds the secrets that a change makes, which are shown once: a second factor as its address for an app, codes for the day
-// that the phone is lost, and the text of an invitation, with its end.
+// Created holds the new secrets of a change, which are shown only once: the otpauth URI of a second factor, its recovery codes, and
+// the text of an invitation with its expiry.
 type Created struct {
 	Factor
 	Invitation string
 	Ends       time.Time
 }
 
-// Factor is a new second factor.
+// Factor is a newly created second factor.
 type Factor struct {
 	URI      string
 	Recovery []string
 }
 
-// Add makes a person. ErrExists; accounts.Invalid for a name or a password that
-// cannot be.
+// Add creates a person. Add returns ErrExists, or accounts.Invalid for an invalid name or password.
 func (d *Service) Add(ctx context.Context, name string, c Change) (Person, Created, error) {
 	if fault := CheckName(name); fault != "" {
 		return Person{}, Created{}, accounts.Invalid(fault)
@@ -256,8 +255,8 @@ func (d *Service) Add(ctx context.Context, name string, c Change) (Person, Creat
 	return d.put(ctx, name, c, true)
 }
 
-// Change changes a person. ErrNoPerson; accounts.Invalid for one of a provider. A person who loses a right, or whose
-// password changes, is signed out everywhere.
+// Change updates a person. NewLink returns ErrNoPerson, or accounts.Invalid for a person managed by an identity provider. A person
+// who loses a right, or whose password changes, is signed out of all sessions.
 func (d *Service) Change(ctx context.Context, name string, c Change) (Person, Created, error) {
 	return d.put(ctx, name, c, false)
 }
@@ -338,7 +337,7 @@ func (d *Service) put(ctx context.Context, name string, c Change, add bool) (p P
 	return p, f, err
 }
 
-// Delete removes a person and signs it out everywhere. ErrNoPerson.
+// Delete deletes a person and ends all sessions of the person. ErrNoPerson.
 func (d *Service) Delete(ctx context.Context, name string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		if err := tx.LockPeople(ctx); err != nil {
@@ -351,8 +350,7 @@ func (d *Service) Delete(ctx context.Context, name string) error {
 	})
 }
 
-// SignOut ends every session of a person, and every link that could begin one.
-// ErrNoPerson.
+// SignOut ends all sessions of a person and deletes the person's unused login links. ErrNoPerson.
 func (d *Service) SignOut(ctx context.Context, name string) (p Person, err error) {
 	err = d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {
 		if err := tx.LockPeople(ctx); err != nil {
@@ -369,7 +367,7 @@ func (d *Service) SignOut(ctx context.Context, name string) (p Person, err error
 	return p, err
 }
 
-// signOut ends every session of a person, and every link that could begin one.
+// signOut ends all sessions of a person and deletes the person's unused login links.
 func signOut(ctx context.Context, tx Tx, name string) error {
 	if err := tx.DeleteLoginLinksOf(ctx, name); err != nil {
 		return err
@@ -377,7 +375,7 @@ func signOut(ctx context.Context, tx Tx, name string) error {
 	return tx.DeleteSessionsOf(ctx, name, "")
 }
 
-// People lists everybody by name.
+// People lists all people by name.
 func (d *Service) People(ctx context.Context) (list []Person, err error) {
 	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.People(ctx); return err })
 	return list, err
@@ -389,10 +387,10 @@ func (d *Service) Keys(ctx context.Context) (list []Key, err error) {
 	return list, err
 }
 
-// KeyPrefix begins every admin key.
+// KeyPrefix is the prefix of the text of every admin key.
 const KeyPrefix = "qrk_"
 
-// AddKey makes a key and returns its text, which is not kept.
+// AddKey creates an admin key and returns its text, which the server does not store.
 func (d *Service) AddKey(ctx context.Context, k Key) (Key, string, error) {
 	if fault := CheckName(k.Name); fault != "" {
 		return k, "", accounts.Invalid(fault)
@@ -412,12 +410,12 @@ func (d *Service) AddKey(ctx context.Context, k Key) (Key, string, error) {
 	return k, text, d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.PutAdminKey(ctx, k, "add") })
 }
 
-// DeleteKey ends a key at once. ErrNoKey.
+// DeleteKey deletes an admin key; the key stops working at once. ErrNoKey.
 func (d *Service) DeleteKey(ctx context.Context, id string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.DeleteAdminKey(ctx, id) })
 }
 
-// ByKey returns the caller behind a key; ErrNoKey for one that ended too.
+// ByKey returns the caller behind an admin key, or ErrNoKey if the key does not exist or has expired.
 func (d *Service) ByKey(ctx context.Context, text string) (Caller, error) {
 	if !strings.HasPrefix(text, KeyPrefix) || len(text) > 100 {
 		return Caller{}, ErrNoKey
@@ -449,15 +447,14 @@ type Browser struct {
 	Agent string
 }
 
-// Credentials are the input of a sign-in.
+// Credentials holds the input of a sign-in.
 type Credentials struct {
 	Name, Password string
-	Code           string // of the second factor, or a recovery code; "" = none was asked for yet
+	Code           string // code of the second factor, or a recovery code; "" = not entered yet
 }
 
-// SignIn begins a session by name and password and returns its text: ErrRefused,
-// ErrSecondFactor, ErrTooMany, ErrBusy. previous is the text of a session that ends; "" =
-// none.
+// SignIn begins a session by name and password and returns its text; the errors are ErrRefused, ErrSecondFactor, ErrTooMany and
+// ErrBusy. previous is the text of a session that the new session replaces; "" = none.
 func (d *Service) SignIn(ctx context.Context, a Credentials, b Browser, previous string) (string, error) {
 	p, err := d.check(ctx, a, b)
 	if err != nil {
@@ -466,7 +463,7 @@ func (d *Service) SignIn(ctx context.Context, a Credentials, b Browser, previous
 	return d.begin(ctx, p.Name, Longest, b, previous)
 }
 
-// check returns the person of a successful attempt, with the errors of SignIn.
+// check verifies the credentials and returns the person; the errors are the same as those of SignIn.
 func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person, err error) {
 	now := d.Now()
 	text := "person/" + a.Name[:min(len(a.Name), 64)]
@@ -477,12 +474,12 @@ func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person
 		}
 		return multiple
 	}
-	if tooMany() { // before the password is compared, because a hash costs much
+	if tooMany() { // checked before the password, because hashing is expensive
 		return p, ErrTooMany
 	}
 	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
 		if CheckName(a.Name) != "" {
-			return ErrNoPerson // and perhaps a text that no database takes
+			return ErrNoPerson // the name may also contain bytes that the database rejects
 		}
 		p, err = tx.Person(ctx, a.Name)
 		return err
@@ -494,8 +491,7 @@ func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person
 	if err != nil {
 		return p, err
 	}
-	// Many attempts that came at once waited for each other: they are counted as if they had come
-	// one after the other.
+	// Concurrent attempts waited for each other here, so they are counted as if they had arrived one after the other.
 	if tooMany() {
 		return p, ErrTooMany
 	}
@@ -519,12 +515,12 @@ func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person
 	return p, nil
 }
 
-// spelled returns a code without the spaces and dashes that people type in it.
+// spelled removes the spaces and dashes that people type in a code.
 func spelled(code string) string {
 	return strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(code))
 }
 
-// takeCode uses up a code of the second factor or a recovery code.
+// takeCode checks a code of the second factor or a recovery code, and marks it as used.
 func (d *Service) takeCode(ctx context.Context, name, code string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		if err := tx.LockPeople(ctx); err != nil {
@@ -554,7 +550,7 @@ func (d *Service) takeCode(ctx context.Context, name, code string) error {
 	})
 }
 
-// Begin begins a session with all rights of the admin token, for a caller that proved to have it.
+// Begin begins a session with all rights of the admin token, for a caller that has proved possession of the token.
 func (d *Service) Begin(ctx context.Context, b Browser, previous string) (string, error) {
 	return d.begin(ctx, "", Longest, b, previous)
 }
@@ -573,7 +569,7 @@ func (d *Service) begin(ctx context.Context, person string, longest time.Duratio
 	})
 }
 
-// newSession makes a session without a person, and its text.
+// newSession returns a new session without a person, and the text of the session.
 func (d *Service) newSession(longest time.Duration, b Browser) (s Session, text string, err error) {
 	if text, err = d.text(""); err != nil {
 		return s, "", err
@@ -585,8 +581,8 @@ func (d *Service) newSession(longest time.Duration, b Browser) (s Session, text 
 	return s, text, err
 }
 
-// putSession begins a session; previous is the text of the one that it replaces. LockPeople was called
-// before.
+// putSession stores a new session; previous is the text of the session that it replaces. The caller of putSession must have called
+// LockPeople.
 func (d *Service) putSession(ctx context.Context, tx Tx, s Session, previous string) error {
 	if err := tx.DropSessions(ctx, s.CreatedAt, s.CreatedAt.Add(-Idle)); err != nil {
 		return err
@@ -622,7 +618,7 @@ func (d *Service) putSession(ctx context.Context, tx Tx, s Session, previous str
 	return tx.PutSession(ctx, s)
 }
 
-// BySession returns the caller of a session's text, and counts as a use of the session; ErrNoSession.
+// BySession returns the caller of a session and records the use of the session, or returns ErrNoSession.
 func (d *Service) BySession(ctx context.Context, text string) (Caller, error) {
 	c, s, err := d.session(ctx, text)
 	if now := d.Now(); err == nil && now.Sub(s.SeenAt) >= seenEvery {
@@ -638,8 +634,8 @@ func (d *Service) BySession(ctx context.Context, text string) (Caller, error) {
 	return c, err
 }
 
-// ended returns err if a session or key ended while its use was noted. A use that cannot be noted, on a full disk, is no reason to
-// refuse: the session or key only counts as unused for longer.
+// ended returns err if a session or key ended while its last use was being recorded. A use that cannot be recorded, for example on
+// a full disk, does not reject the request: the session or key only counts as unused for longer.
 func ended(err error) error {
 	if errors.Is(err, ErrNoSession) || errors.Is(err, ErrNoKey) {
 		return err
@@ -647,13 +643,14 @@ func ended(err error) error {
 	return nil
 }
 
-// ValidateSession is BySession for a stream, but no use of the session: a page that is only open stays idle. ErrNoSession.
+// ValidateSession returns the caller of a session like BySession, but does not record a use: a page that is merely open counts as
+// idle. ErrNoSession.
 func (d *Service) ValidateSession(ctx context.Context, text string) (Caller, error) {
 	c, _, err := d.session(ctx, text)
 	return c, err
 }
 
-// session returns a session that has not ended, and its caller.
+// session returns an active session and its caller.
 func (d *Service) session(ctx context.Context, text string) (c Caller, s Session, err error) {
 	if text == "" || len(text) > 100 {
 		return c, s, ErrNoSession
@@ -680,14 +677,14 @@ func (d *Service) session(ctx context.Context, text string) (c Caller, s Session
 	return c, s, err
 }
 
-// Sessions returns those of a caller that is signed in, oldest first.
+// Sessions returns the active sessions of a person, oldest first.
 func (d *Service) Sessions(ctx context.Context, person string) (list []Session, err error) {
 	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.SessionsOf(ctx, person); return err })
 	now := d.Now()
 	return slices.DeleteFunc(list, func(s Session) bool { return !now.Before(s.EndsAt) || now.Sub(s.SeenAt) >= Idle }), err
 }
 
-// End ends one session of a person; ErrNoSession for one of another person.
+// End ends one session of a person, or returns ErrNoSession if the session belongs to another person.
 func (d *Service) End(ctx context.Context, person, id string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		list, err := tx.SessionsOf(ctx, person)
@@ -701,14 +698,13 @@ func (d *Service) End(ctx context.Context, person, id string) error {
 	})
 }
 
-// EndOthers ends all sessions of a person but one.
+// EndOthers ends all sessions of a person except the session with the ID but.
 func (d *Service) EndOthers(ctx context.Context, person, but string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.DeleteSessionsOf(ctx, person, but) })
 }
 
-// NewLink makes the text of a link that signs a person in once, within ten minutes;
-// "" = with all that the admin token may. ErrNoPerson; accounts.Invalid for one of a
-// provider.
+// NewLink returns the text of a new link that signs a person in once, within ten minutes; if person is "", the session gets all
+// rights of the admin token. NewLink returns ErrNoPerson, or accounts.Invalid for a person managed by an identity provider.
 func (d *Service) NewLink(ctx context.Context, person string) (text string, ends time.Time, err error) {
 	if text, err = d.text(""); err != nil {
 		return "", ends, err
@@ -729,8 +725,8 @@ func (d *Service) NewLink(ctx context.Context, person string) (text string, ends
 	return text, l.EndsAt, err
 }
 
-// RedeemLoginLink uses up a link and begins a session. ErrNoLink; ErrTooMany where the address sent too many
-// wrong ones.
+// RedeemLoginLink consumes a login link and begins a session. RedeemLoginLink returns ErrNoLink, or ErrTooMany if the address sent
+// too many invalid links.
 func (d *Service) RedeemLoginLink(ctx context.Context, text string, b Browser, previous string) (string, error) {
 	var l Link
 	err := d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {

@@ -13,20 +13,20 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// SharedLink is a chart that can be read by its link until it expires, with the permissions of the person who shared it.
+// SharedLink is a chart that can be read through a link until it expires, with the permissions of the person who shared it.
 type SharedLink struct {
 	ID        string    `json:"id"`
-	Hash      string    `json:"hash"` // of the link's secret
+	Hash      string    `json:"hash"` // hash of the link's secret
 	Title     string    `json:"title,omitempty"`
-	Question  string    `json:"question"`           // as the page of statistics is asked
+	Question  string    `json:"question"`           // query string of the statistics page
 	By        string    `json:"by"`                 // the actor
-	Accounts  []string  `json:"accounts,omitempty"` // that the actor was limited to; none = all
+	Accounts  []string  `json:"accounts,omitempty"` // AppIDs that the sharing actor was limited to; empty = all
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at"`
 	Ended     bool      `json:"ended,omitempty"` // before its time
 }
 
-// ErrNoShared: there is no shared chart of this link or number, or it ended.
+// ErrNoShared reports that a shared chart does not exist or has ended.
 var ErrNoShared = errors.New("there is no such shared chart, or it ended")
 
 // MostShared is the maximum number of shared charts of one actor.
@@ -34,17 +34,18 @@ const MostShared = 200
 
 const sharedPurpose = "shared_chart"
 
-// SharedCharts are kept as named values of the server, each by itself: the log of changes then has each of them.
+// SharedCharts stores each shared chart as a separate named value of the server, so that the audit log records each chart.
 type SharedCharts struct {
 	*Service
-	// Get returns what Put kept; "" where there is nothing.
+	// Get returns the value that Put stored; "" = none.
 	Get func(ctx context.Context, id string) (string, error)
 	Put func(ctx context.Context, id, value string) error
-	// Newest are the newest, by their at.
+	// Newest returns the most recently stored values, at most limit of them.
 	Newest func(ctx context.Context, limit int) ([]string, error)
 }
 
-// Share makes a link to a chart and returns its secret part, which is shown once. accounts.Invalid if the actor shares too many.
+// Share creates a link to a chart and returns its secret part, which is shown only once. Share returns accounts.Invalid if the
+// actor already shares too many charts.
 func (d *SharedCharts) Share(ctx context.Context, link SharedLink, lasts time.Duration) (SharedLink, string, error) {
 	localLinks, err := d.List(ctx, func(c SharedLink) bool { return c.By == link.By })
 	if err != nil {
@@ -73,7 +74,7 @@ func (d *SharedCharts) put(ctx context.Context, link SharedLink) error {
 	return d.Put(ctx, link.ID, string(value))
 }
 
-// List returns the charts that are shared now and that a caller may see, the newest first.
+// List returns the currently shared charts that a caller may see, newest first.
 func (d *SharedCharts) List(ctx context.Context, sees func(SharedLink) bool) (list []SharedLink, err error) {
 	values, err := d.Newest(ctx, 10*MostShared)
 	for _, value := range values {
@@ -92,7 +93,7 @@ func (d *SharedCharts) runs(link SharedLink) bool {
 	return !link.Ended && d.Now().Before(link.ExpiresAt)
 }
 
-// running returns a chart that is shared now; ErrNoShared.
+// running returns a chart that is currently shared, or ErrNoShared.
 func (d *SharedCharts) running(ctx context.Context, id string) (link SharedLink, err error) {
 	value, err := d.Get(ctx, id)
 	if err != nil {
@@ -110,7 +111,7 @@ func (d *SharedCharts) running(ctx context.Context, id string) (link SharedLink,
 	return link, nil
 }
 
-// End ends a shared chart that a caller may see; ErrNoShared.
+// End ends a shared chart that the caller may see, or returns ErrNoShared.
 func (d *SharedCharts) End(ctx context.Context, id string, sees func(SharedLink) bool) (SharedLink, error) {
 	link, err := d.running(ctx, id)
 	if err != nil {
@@ -123,8 +124,8 @@ func (d *SharedCharts) End(ctx context.Context, id string, sees func(SharedLink)
 	return link, d.put(ctx, link)
 }
 
-// Open returns the chart behind a link and the caller who reads it: the person who shared it, with their current rights.
-// ErrNoShared, also where that link is not there any more.
+// Open returns the chart behind a link, and a Caller with the current rights of the person who shared the chart. Open returns
+// ErrNoShared if the link is invalid, the chart has ended, or the person who shared it was removed.
 func (d *SharedCharts) Open(ctx context.Context, text string) (SharedLink, Caller, error) {
 	id, secret, ok := strings.Cut(text, ".")
 	if !ok || len(text) > 100 {
@@ -141,8 +142,8 @@ func (d *SharedCharts) Open(ctx context.Context, text string) (SharedLink, Calle
 	return link, caller, err
 }
 
-// actor returns the current permissions of the person who shared a chart, limited to those at that time; ErrNoShared if the person
-// was removed.
+// actor returns the current permissions of the person who shared a chart, limited to their permissions at the time of sharing; the
+// error is ErrNoShared if the person was removed.
 func (d *SharedCharts) actor(ctx context.Context, link SharedLink) (c Caller, err error) {
 	c = Caller{Actor: link.By, Role: "admin"} // the admin token's
 	kind, name, named := strings.Cut(link.By, ":")
@@ -167,7 +168,7 @@ func (d *SharedCharts) actor(ctx context.Context, link SharedLink) (c Caller, er
 		return nil
 	})
 	switch {
-	case errors.Is(err, ErrNoPerson) || err == nil && since.After(link.CreatedAt): // another one of the same name
+	case errors.Is(err, ErrNoPerson) || err == nil && since.After(link.CreatedAt): // the name now belongs to a different person
 		return Caller{}, ErrNoShared
 	case err != nil:
 		return Caller{}, err

@@ -12,9 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Everything that the index keeps is a record in an arena. Its bytes are written once, before any
-// reader can find them, and do not change while one can. So readers need no lock, and no record
-// holds a pointer.
+// Everything that the index stores is a record in an arena. The bytes of a record are written once, before any reader can find the
+// record, and do not change while a reader can find it. Readers therefore need no lock, and records contain no Go pointers.
 
 const (
 	chunkBits = 16
@@ -22,13 +21,13 @@ const (
 	// pageBits is the number of address bits of a chunk within one page of the directory.
 	pageBits = 12
 	dirBits  = 12
-	// maxChunks bounds an arena to 1 TiB. The number of a chunk is never used a second time, so
-	// this also bounds what may be appended before a Load.
+	// maxChunks limits an arena to 1 TiB. Chunk numbers are never reused, so this constant also limits how much can be appended
+	// between two Loads.
 	maxChunks = 1 << (pageBits + dirBits)
 )
 
-// An address is a place in an arena: the number of a chunk and the offset in it, 40 bits. 0 means
-// no record: the first eight bytes of chunk 0 are left free.
+// An address locates a record in an arena: the chunk number and the 16-bit offset in the chunk, together 40 bits. Address 0 means
+// no record, because the first eight bytes of chunk 0 stay unused.
 type address uint64
 
 type chunk [chunkSize]byte
@@ -38,32 +37,31 @@ type arenaPage [1 << pageBits]atomic.Pointer[chunk]
 type arena struct {
 	dir [1 << dirBits]atomic.Pointer[arenaPage]
 
-	// Of the writer alone:
+	// The following fields are used only by the writer:
 	chunks  []chunkUse // by number
 	slabs   []slab
-	leaving int   // the slab that is being emptied; 0 = none, else its number plus one
-	free    int   // where the next record goes in the last chunk
+	leaving int   // number plus one of the slab that is being emptied; 0 = none
+	free    int   // offset of the next record in the last chunk
 	bytes   int64 // memory held
 }
 
-// chunkUse is a writer's bookkeeping of a chunk; used 0 = it was given back.
+// chunkUse is the writer's bookkeeping for a chunk; used = 0 means that the chunk was dropped.
 type chunkUse struct{ used, dead, slab int32 }
 
-// A slab is memory of some chunks, which can only be freed as a whole. Slabs
-// grow with the arena, so that a small one is small, and a large one lies in
-// large pages.
+// A slab is a block of memory for several chunks; the block can be freed only as a whole. Slabs grow with the arena: a small arena
+// stays small, and a large arena can use huge pages.
 type slab struct {
 	spare []chunk // not used yet
-	all   []byte  // nil = nothing is used any more
+	all   []byte  // memory of all chunks; nil = the slab was freed
 
-	left       int   // chunks that are used
-	used, dead int64 // bytes; a chunk that was given back is dead
+	left       int   // number of chunks in use
+	used, dead int64 // in bytes; a dropped chunk counts as dead
 }
 
 // slabMost is the maximum number of chunks in a slab.
 const slabMost = 256
 
-// chunk returns the chunk of an address, nil where it was given back.
+// chunk returns the chunk of an address, or nil if the chunk was dropped.
 func (a *arena) chunk(addr address) *chunk {
 	page := a.dir[addr>>(chunkBits+pageBits)&(1<<dirBits-1)].Load()
 	if page == nil {
@@ -72,7 +70,7 @@ func (a *arena) chunk(addr address) *chunk {
 	return page[addr>>chunkBits&(1<<pageBits-1)].Load()
 }
 
-// grow adds a chunk. It reports false where the arena is full.
+// grow adds a chunk to the arena. move returns false if the arena is full.
 func (a *arena) grow() bool {
 	n := len(a.chunks)
 	if n == maxChunks {
@@ -89,7 +87,7 @@ func (a *arena) grow() bool {
 	return true
 }
 
-// reserve makes a slab of n chunks.
+// reserve allocates a slab of n chunks.
 func (a *arena) reserve(n int) {
 	list := make([]chunk, n)
 	all := unsafe.Slice(&list[0][0], n*chunkSize)
@@ -98,7 +96,8 @@ func (a *arena) reserve(n int) {
 	a.bytes += int64(len(all))
 }
 
-// trim gives back the unused rest of the last slab. No reader may know of that slab yet.
+// trim frees the unused rest of the last slab, by copying the slab to a smaller one. trim may be called only before any reader can
+// access the slab.
 func (a *arena) trim() {
 	if len(a.slabs) == 0 || len(a.slabs[len(a.slabs)-1].spare)*16 < len(a.chunks) {
 		return
@@ -118,7 +117,7 @@ func (a *arena) trim() {
 	s.spare, s.left, s.used, s.dead = nil, old.left, old.used, old.dead
 }
 
-// enter gives a chunk the next number; nil = one that was given back.
+// enter assigns the next chunk number to a chunk; nil stands for a chunk that was dropped.
 func (a *arena) enter(c *chunk, slab int32) {
 	n := len(a.chunks)
 	page := a.dir[n>>pageBits].Load()
@@ -135,8 +134,7 @@ func (a *arena) enter(c *chunk, slab int32) {
 	}
 }
 
-// append copies a record of at most chunkSize-8 bytes behind the others. It
-// returns 0 where the arena is full.
+// append writes a record of at most chunkSize-8 bytes after the existing records. append returns 0 if the arena is full.
 func (a *arena) append(record []byte) address {
 	if len(a.chunks) == 0 || a.free+len(record) > chunkSize {
 		if !a.grow() {
@@ -152,7 +150,7 @@ func (a *arena) append(record []byte) address {
 	return addr
 }
 
-// bury counts a record of some bytes that nothing points to any more.
+// bury records that size bytes at an address are dead, because nothing points to the record any more.
 func (a *arena) bury(addr address, size int32) {
 	use := &a.chunks[addr>>chunkBits]
 	use.dead += size
@@ -163,13 +161,12 @@ func (a *arena) bury(addr address, size int32) {
 	}
 }
 
-// leave returns the chunk to be emptied next, of a slab of which more than half is dead, so that
-// the slab can be freed.
+// leave returns the chunk to empty next; it belongs to a slab that is more than half dead, so that the slab can be freed.
 func (a *arena) leave() (n int, ok bool) {
 	if a.leaving == 0 {
 		return 0, false
 	}
-	// The chunks of a slab follow each other.
+	// The chunks of a slab have consecutive numbers.
 	first, _ := slices.BinarySearchFunc(a.chunks, int32(a.leaving-1), func(c chunkUse, slab int32) int { return cmp.Compare(c.slab, slab) })
 	for n := first; n < len(a.chunks) && a.chunks[n].slab == int32(a.leaving-1); n++ {
 		if a.chunks[n].used > 0 {
@@ -179,7 +176,7 @@ func (a *arena) leave() (n int, ok bool) {
 	return 0, false
 }
 
-// drop gives a chunk back. A reader that is still in it holds it alive.
+// drop removes a chunk from the arena. A reader that still uses the chunk keeps its memory alive.
 func (a *arena) drop(n int) {
 	a.dir[n>>pageBits].Load()[n&(1<<pageBits-1)].Store(nil)
 	use := &a.chunks[n]
@@ -193,7 +190,7 @@ func (a *arena) drop(n int) {
 	}
 }
 
-// pieces returns the memory of the arena.
+// pieces returns the memory of the arena, as a list of slabs.
 func (a *arena) pieces() (list [][]byte) {
 	for _, s := range a.slabs {
 		list = append(list, s.all)
@@ -201,7 +198,7 @@ func (a *arena) pieces() (list [][]byte) {
 	return list
 }
 
-// bytesAt returns the bytes of a chunk from an address on; nil if it was given back.
+// bytesAt returns the bytes of a chunk from an address to the end of the chunk; nil if the chunk was dropped.
 func (a *arena) bytesAt(addr address) []byte {
 	c := a.chunk(addr)
 	if c == nil {
@@ -210,11 +207,11 @@ func (a *arena) bytesAt(addr address) []byte {
 	return c[addr&(chunkSize-1):]
 }
 
-// view is bytes of an arena as a text. They never change.
+// view returns bytes of an arena as a string without copying. They never change.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// textOf is text for a known length, so that the bytes are not touched; 255 means that the length
-// is to be read.
+// textOf returns the text at an address using its known length, so that the length need not be read from memory; 255 means that the
+// length must be read.
 func (a *arena) textOf(addr address, length byte) string {
 	b := a.bytesAt(addr)
 	if length == 255 || len(b) < 2+int(length) {
@@ -223,7 +220,7 @@ func (a *arena) textOf(addr address, length byte) string {
 	return view(b[2 : 2+int(length)])
 }
 
-// Texts (hosts, AppIDs, pages) are kept once: a length of two bytes, then the text.
+// Each distinct text (host, AppID, page) is stored once: a length of two bytes, then the text.
 
 func (a *arena) text(addr address) string {
 	b := a.bytesAt(addr)
@@ -260,9 +257,9 @@ const (
 	flagSub
 	flagOccupy
 	flagService
-	flagTarget // the target is not the owner
+	flagTarget // the record has a target that differs from its owner
 	flagExtra
-	versionShift = iota // two bits: the version that a test link opens
+	versionShift = iota // position of two flag bits: the version that a test link opens
 )
 
 const noText = math.MaxUint16
@@ -295,7 +292,7 @@ func (r record) kind() rules.Kind {
 	return rules.Ordinary
 }
 
-// rest cuts what follows the tail.
+// rest parses the part of the record that follows the tail.
 func (r record) rest() (id int64, target address, extra []byte) {
 	b := r.b[ruleHead+r.tailLen():]
 	n := r.idLen()
@@ -312,8 +309,7 @@ func (r record) rest() (id int64, target address, extra []byte) {
 	return id, target, extra
 }
 
-// extraText returns the first text of an extra part and what follows it; ok is
-// false where there is none.
+// extraText returns the first text of an extra part and the bytes that follow it; ok is false if the part has no more texts.
 func extraText(b []byte) (text string, rest []byte, ok bool) {
 	n := int(binary.LittleEndian.Uint16(b))
 	if n == noText {
@@ -322,7 +318,7 @@ func extraText(b []byte) (text string, rest []byte, ok bool) {
 	return view(b[2 : 2+n]), b[2+n:], true
 }
 
-// size returns the length of the record.
+// size returns the length of the record in bytes.
 func (r record) size() int {
 	n := ruleHead + r.tailLen() + r.idLen()
 	_, _, extra := r.rest()
@@ -347,7 +343,7 @@ func (r record) textSize() int {
 	return len(extra) - len(rest)
 }
 
-// encodeRule returns the record of a rule. The addresses are of its host and texts.
+// encodeRule appends the record of a rule to b. The addresses are those of the rule's host and texts.
 func encodeRule(b []byte, r *rules.Rule, tail string, host, owner, target, page address) []byte {
 	flags := byte(r.OpenVersion&3) << versionShift
 	set := func(bit byte, on bool) {

@@ -13,26 +13,25 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// core is one state of the index, changed in place by single writes. A Load
-// makes another.
+// core is one state of the index; single writes change it in place. Each Load builds a new core.
 type core struct {
 	seed  uint64
-	texts arena // hosts, AppIDs and pages
+	texts arena // stores hosts, AppIDs and pages
 	rules arena
 
 	hosts     hostTable
-	textTable table // of the writer alone
+	textTable table // used only by the writer
 	ruleTable table
 
-	// Test links are few: an author of pages has them, a printer of codes has none.
+	// Few rules have test links: the rules of an app's developer may have some, the rules for printed codes have none.
 	testCount atomic.Int64
 	testMu    sync.RWMutex
-	tests     map[string][]string // test link -> keys of the rules that list it
+	tests     map[string][]string // maps a test link to the keys of the rules that list it
 
-	testBytes int64 // about what tests takes
+	testBytes int64 // approximate memory of tests
 	scratch   []byte
-	unseen    atomic.Uint64 // a version that no reader looks at
-	grownAt   int64         // bytes of texts after the last Load
+	unseen    atomic.Uint64 // a version counter that no reader checks
+	grownAt   int64         // size of texts in bytes after the last Load
 }
 
 func newCore(n int) *core {
@@ -43,7 +42,7 @@ func newCore(n int) *core {
 	}
 }
 
-// bytes returns the memory that the state holds.
+// bytes returns the memory that the state uses, in bytes.
 func (c *core) bytes() int64 {
 	return int64(unsafe.Sizeof(*c)) + c.hosts.bytes + c.texts.bytes + c.rules.bytes + c.textTable.bytes + c.ruleTable.bytes +
 		c.testBytes
@@ -55,12 +54,11 @@ const window = 8
 // look is the state of one look-up.
 type look struct {
 	host    address
-	tail    string // of the link, from the path on
+	tail    string // part of the link from its path to its end
 	pathLen int
 }
 
-// begin finds the link's host and the places where a rule can end, shortest
-// first; none where nothing can match.
+// begin finds the host of the link and the places where a rule can end, shortest first; the result is empty if no rule can match.
 func (c *core) begin(link *rules.Link, found []place) (look, []place) {
 	path, query := link.Cuts()
 	origin := link.Key[:path]
@@ -75,14 +73,14 @@ func (c *core) begin(link *rules.Link, found []place) (look, []place) {
 	return l, places(found, c.seed, h, l.tail, l.pathLen)
 }
 
-// reached is the first bucket of a place.
+// reached is a place's first bucket, loaded in advance.
 type reached struct {
-	bucket *bucket // nil = nothing there
+	bucket *bucket // nil = the table has no bucket for the place
 	tags   uint64
 }
 
-// reach loads the buckets of all places before the first is looked at, so that the processor waits
-// for memory once and not for each.
+// reach loads the buckets of all places before any of them is examined, so that the processor waits for memory once instead of once
+// per place.
 func (c *core) reach(found []place, nearPair *[window]reached) {
 	for i := range found {
 		s := c.ruleTable.segment(found[i].hash)
@@ -96,8 +94,7 @@ func (c *core) reach(found []place, nearPair *[window]reached) {
 	}
 }
 
-// judge returns the rule that ends at a place; its address is 0 where there is
-// none.
+// judge returns the rule that ends at a place; the address is 0 if no rule ends there.
 func (c *core) judge(l *look, p place, nearReached reached) (record, address) {
 	tag, part := tagOf(p.hash), partOf(p.hash)
 	b, tags := nearReached.bucket, nearReached.tags
@@ -123,7 +120,7 @@ func (c *core) judge(l *look, p place, nearReached reached) (record, address) {
 	}
 }
 
-// searchOverflow looks in the buckets after the first.
+// searchOverflow searches the buckets that follow the first bucket of a place.
 func (c *core) searchOverflow(l *look, p place, n uint64, first *bucket) (record, address) {
 	tag, part := tagOf(p.hash), partOf(p.hash)
 	for pos, left := home(part, n), n; left > 1; left-- {
@@ -147,8 +144,8 @@ func (c *core) searchOverflow(l *look, p place, n uint64, first *bucket) (record
 	return record{}, 0
 }
 
-// fits compares a record with the link up to an end. It trusts no hash and compares every byte:
-// this is rules.Prefix.Matches for a rule whose key ends there.
+// fits reports whether the rule of a record matches the link up to the position end. fits compares every byte instead of trusting a
+// hash: it implements rules.Prefix.Matches for a rule whose key ends at that position.
 func (l *look) fits(r record, end int) bool {
 	if !r.ok() || r.tailLen() != end || r.host() != l.host {
 		return false
@@ -163,8 +160,8 @@ func (l *look) fits(r record, end int) bool {
 	return end >= l.pathLen || r.flags()&flagSub != 0
 }
 
-// matched returns the parts of a matching record that a decision needs. Its texts are parts of the link and of the arena: nothing
-// is copied.
+// matched returns the fields of a matching record that a scan decision needs. The returned texts are parts of the link and of the
+// arena; nothing is copied.
 func (c *core) matched(r record, key string, end int) rules.Match {
 	id, target, extra := r.rest()
 	h := rules.Match{RuleInfo: rules.RuleInfo{ID: id, Kind: r.kind(), Owner: c.texts.textOf(r.owner(), r.b[13])},
@@ -179,7 +176,7 @@ func (c *core) matched(r record, key string, end int) rules.Match {
 			return h
 		}
 	}
-	if end > len(key) { // the rule ends with a bare "?", the link has none
+	if end > len(key) { // the rule ends with a bare "?" that the link does not have
 		h.Prefix = key + "?"
 		return h
 	}
@@ -187,8 +184,7 @@ func (c *core) matched(r record, key string, end int) rules.Match {
 	return h
 }
 
-// rule builds the whole rule of a record, as far as the index knows it: when it
-// was added and changed it does not.
+// rule decodes a record into a rule; the times of creation and of the last change are not in the index.
 func (c *core) rule(r record) rules.Rule {
 	id, target, extra := r.rest()
 	rule := rules.Rule{ID: id, Kind: r.kind(), Owner: c.texts.text(r.owner()), Target: c.texts.text(target), Path: c.texts.text(r.page()),
@@ -211,10 +207,9 @@ func (c *core) rule(r record) rules.Rule {
 	return rule
 }
 
-// From here on: what the writer alone calls.
+// The functions below are called only by the writer.
 
-// intern returns the address of a text, adding it where it is new; 0 where the
-// arena is full.
+// intern returns the address of a text, storing the text if it is new; 0 if the arena is full.
 func (c *core) intern(s string) address {
 	hash := hashText(c.seed, 0, s)
 	if b, i := c.textTable.find(hash, func(a address) bool { return c.texts.text(a) == s }); b != nil {
@@ -228,8 +223,7 @@ func (c *core) intern(s string) address {
 	return addr
 }
 
-// internHost returns the line of a host, adding it where it is new; nil where
-// the arena is full.
+// internHost returns the entry of a host, adding it if the host is new; nil if the arena is full.
 func (c *core) internHost(origin string, version *atomic.Uint64) *host {
 	hash := hashOrigin(c.seed, origin)
 	if h := c.hosts.find(hash, origin, &c.texts); h != nil {
@@ -242,12 +236,12 @@ func (c *core) internHost(origin string, version *atomic.Uint64) *host {
 	return c.hosts.add(hash, origin, addr, version)
 }
 
-// hashOf returns the hash under which a rule is found.
+// hashOf returns the hash under which the rule of a record is stored in the table.
 func (c *core) hashOf(r record) uint64 {
 	return hashText(c.seed, hashOrigin(c.seed, c.texts.text(r.host())), r.tail())
 }
 
-// add writes the record of a rule, not yet visible to readers. It returns 0 where an arena is full.
+// add writes the record of a rule, which is not yet visible to readers. add returns 0 if an arena is full.
 func (c *core) add(r *rules.Rule, version *atomic.Uint64) (addr address, hash uint64) {
 	path, _ := r.Prefix.Cuts()
 	tail := r.Prefix.Key[path:]
@@ -265,7 +259,7 @@ func (c *core) add(r *rules.Rule, version *atomic.Uint64) (addr address, hash ui
 	return c.rules.append(c.scratch), hashText(c.seed, h[0], tail)
 }
 
-// slotOf finds the rule with a key.
+// slotOf finds the table slot of the rule with a key.
 func (c *core) slotOf(key string) (b *bucket, slot int, hash uint64) {
 	link, ok := rules.ParseLink(key)
 	if !ok {
@@ -286,7 +280,7 @@ func (c *core) slotOf(key string) (b *bucket, slot int, hash uint64) {
 	return b, slot, hash
 }
 
-// lists returns the test links of a record.
+// lists returns the test links of the record at an address.
 func (c *core) lists(addr address) []string {
 	if r := c.rules.record(addr); addr != 0 && r.flags()&flagExtra != 0 {
 		return c.rule(r).TestLinks
@@ -294,7 +288,7 @@ func (c *core) lists(addr address) []string {
 	return nil
 }
 
-// retest notes which test links a rule has now instead of before. testMu is held.
+// retest replaces a rule's old test links by its current ones in c.tests. The caller must hold testMu.
 func (c *core) retest(key string, oldNames, currentNames []string) {
 	for _, text := range oldNames {
 		keys := slices.DeleteFunc(slices.Clone(c.tests[text]), func(k string) bool { return k == key })
@@ -314,15 +308,14 @@ func (c *core) retest(key string, oldNames, currentNames []string) {
 	c.testCount.Store(int64(len(c.tests)))
 }
 
-// testBytes is about the memory of one entry of tests.
+// testBytes estimates the memory of one entry of core.tests.
 func testBytes(text, key string) int64 { return int64(len(text) + len(key) + 64) }
 
-// bury counts a record that nothing points to any more.
+// bury marks a record as dead, because nothing points to it any more.
 func (c *core) bury(addr address) { c.rules.bury(addr, int32(c.rules.record(addr).size())) }
 
-// move copies what is alive in a chunk to the end of the arena. Readers see the
-// same rules all the time; the chunk can be dropped after it. It reports false
-// where the arena is full.
+// move copies the live records of a chunk to the end of the arena. Readers see the same rules throughout; the caller may drop the
+// chunk afterwards. move returns false if the arena is full.
 func (c *core) move(n int) bool {
 	base := address(n << chunkBits)
 	from := 0
@@ -345,7 +338,7 @@ func (c *core) move(n int) bool {
 	return true
 }
 
-// all walks the rules. Nothing may change meanwhile.
+// all iterates over the rules. The index must not change during the iteration.
 func (c *core) all() iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
 		for i := range c.ruleTable.segments {
@@ -360,8 +353,8 @@ func (c *core) all() iter.Seq2[rules.Rule, error] {
 	}
 }
 
-// parts is into how many parts a Load sorts rules before it builds segments,
-// so that what is built at a time fits into the processor's caches.
+// parts is the number of partitions into which a Load sorts rules before it builds segments, so that the working set of one
+// partition fits into the processor caches.
 const parts = 256
 
 type entry struct {
@@ -369,8 +362,8 @@ type entry struct {
 	at   address
 }
 
-// build makes a state of a stream of rules; of two with one key the later counts. It returns an
-// error of the stream, and one where a prefix is invalid or an arena is full.
+// build creates a core from a stream of rules; if two rules have the same key, the later rule wins. build returns an error if the
+// stream fails, a prefix is invalid, or an arena is full.
 func build(list iter.Seq2[rules.Rule, error]) (*core, error) {
 	c := newCore(0)
 	var sorted [parts][]entry
@@ -395,7 +388,7 @@ func build(list iter.Seq2[rules.Rule, error]) (*core, error) {
 	c.rules.trim()
 	c.ruleTable = newTable(n)
 	c.ruleTable.fill(&sorted, c)
-	// A key may have come twice: only the test links of its last rule count.
+	// A key may have occurred several times, so only the test links of its last rule are kept.
 	for text, keys := range c.tests {
 		slices.Sort(keys)
 		keys = slices.DeleteFunc(slices.Compact(keys), func(key string) bool {
@@ -414,7 +407,7 @@ func build(list iter.Seq2[rules.Rule, error]) (*core, error) {
 	return c, nil
 }
 
-// fill builds every segment in its exact size.
+// fill builds every segment with exactly the size that its entries need.
 func (t *table) fill(sorted *[parts][]entry, c *core) {
 	counts := make([]int, len(t.segments))
 	var all uint64

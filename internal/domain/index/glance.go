@@ -10,14 +10,12 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// A glance finds what governs a link of the common kind in one pass over it,
-// eight bytes a step: scheme and host in lower case, a path, a host of at most
-// 31 bytes, at most four places, no service account's code. Everything else is
-// for core.search, which gives the same answers; tests hold both together.
+// A glance finds the governing rule of an ordinary link in one pass, eight bytes per step. An ordinary link has a lower-case scheme
+// and host, a path, a host of at most 31 bytes and at most four places, and is not a code of a service account. All other links are
+// handled by core.search, which returns the same results; tests compare both implementations.
 //
-// While a processor waits for memory it goes on with everything that does not depend on what it
-// waits for, and guesses how branches go. So the places in the table that are read follow from the
-// link alone; the host's line only steers branches.
+// While a processor waits for memory, it continues with independent instructions and predicts branches. The table places that a
+// glance reads therefore depend only on the link; the host entry affects only branches.
 
 const (
 	ones    = 0x0101010101010101
@@ -31,12 +29,12 @@ const (
 	serviceOrigin = "http://weixin.qq.com/"
 )
 
-// load returns the eight bytes at an offset.
+// load returns the eight bytes at offset pos.
 func load(p unsafe.Pointer, pos int) uint64 {
 	return binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(p, pos))[:])
 }
 
-// loadIn is block for a text of n bytes, at least eight.
+// loadIn returns up to eight bytes at a position of a text of n bytes, where n is at least eight; bytes past the end are 0.
 func loadIn(p unsafe.Pointer, pos, n int) uint64 {
 	if pos+8 <= n {
 		return load(p, pos)
@@ -44,7 +42,7 @@ func loadIn(p unsafe.Pointer, pos, n int) uint64 {
 	return load(p, n-8) >> (uint(8*(pos+8-n)) & 63)
 }
 
-// spot is a place with the first bucket of its hash.
+// spot is a place together with the first bucket of its hash.
 type spot struct {
 	hash   uint64
 	end    int
@@ -52,7 +50,7 @@ type spot struct {
 	tags   uint64
 }
 
-// spots are the places of a link, shortest first.
+// spots holds the places of a link, shortest first.
 type spots struct {
 	n    int
 	list [glanceSlots]spot
@@ -61,8 +59,7 @@ type spots struct {
 // glanceSlots is the number of slots that a glance examines.
 const glanceSlots = 4
 
-// add begins to load the bucket of a place. It reports false where there is no
-// room for another.
+// add appends a place and starts loading its bucket. add returns false if there is no room for another place.
 func (s *spots) add(t *table, hash uint64, end int) bool {
 	if s.n >= glanceSlots {
 		return false
@@ -79,7 +76,7 @@ func (s *spots) add(t *table, hash uint64, end int) bool {
 	return true
 }
 
-// glance reports done = false for a link that is not of the common kind.
+// glance returns done = false for a link that core.search must handle.
 func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 	p, n := unsafe.Pointer(unsafe.StringData(text)), len(text)
 	if n < len("http://a/") || n > rules.MaxLink {
@@ -123,20 +120,20 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 	paths, asks := atomic.LoadUint64(&h[1]), atomic.LoadUint64(&h[2])
 	number := atomic.LoadUint64(&h[3])
 
-	// The path: from here on places are counted from its begin.
+	// The path begins at p; places are offsets from here.
 	p = unsafe.Add(p, pos)
 	path := pos
 	n -= pos
 	pos = 0
-	if h.longest() < n && n > 512 { // a rule ends long before the end of this link
+	if h.longest() < n && n > 512 { // the longest rule of the host ends far before the end of this link
 		return false, false
 	}
 	var found spots
 	depth, pathLen := uint(0), 0
 	state = c.seed
-	prev, back := uint64(0), state // the last block and the state in front of it
+	prev, back := uint64(0), state // the last block and the hash state before that block
 	for {
-		// The text is longer than eight bytes in front of p, so loadIn may look there.
+		// loadIn may read before p, because the text has more than eight bytes there.
 		w := loadIn(p, pos, n)
 		d := w ^ slashes
 		marks := ^((d&lowBits + lowBits) | d | lowBits)
@@ -162,7 +159,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 				state = mix(state^w, mixBlock)
 				continue
 			}
-			// The link ends here, without parameters.
+			// The link has no parameters, so the path extends to its end.
 			pathLen = n
 			if asks&1 != 0 {
 				return false, false
@@ -247,7 +244,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 	return false, true
 }
 
-// plain reports whether a link's host can be looked up as it is written.
+// plain reports whether a link's host can be looked up without normalization.
 func plain(origin string) bool {
 	for i := range len(origin) {
 		if c := origin[i]; c == '?' || c == '#' || 'A' <= c && c <= 'Z' {
@@ -257,7 +254,7 @@ func plain(origin string) bool {
 	return true
 }
 
-// glance is find for a host of at most 31 bytes, cut into words.
+// glance finds a host entry like find, for a host name of at most 31 bytes that is split into words.
 func (t *hostTable) glance(hash, length uint64, name *[4]uint64) *host {
 	s := &t.segments[hash>>(64-hostBits)]
 	n, first := s.n.Load(), s.lines.Load()
@@ -282,7 +279,7 @@ func (t *hostTable) glance(hash, length uint64, name *[4]uint64) *host {
 	return nil
 }
 
-// equalBytes compares n bytes at two places; both have eight bytes in front of them.
+// equalBytes reports whether n bytes at a and b are equal; at least eight readable bytes must precede both pointers.
 func equalBytes(a, b unsafe.Pointer, n int) bool {
 	d := uint64(0)
 	pos := 0
@@ -292,8 +289,8 @@ func equalBytes(a, b unsafe.Pointer, n int) bool {
 	return d|(load(a, n-8)^load(b, n-8))>>(uint(8*(pos+8-n))&63) == 0
 }
 
-// recordAt returns the record at an address, if its chunk has room there for a record whose tail has n bytes;
-// else nil. Whether its tail has n bytes is still to be compared.
+// recordAt returns the record at an address if a record whose tail has n bytes fits into the rest of its chunk; otherwise nil. The
+// caller must still check that the record's tail has n bytes.
 func (a *arena) recordAt(addr address, n int) unsafe.Pointer {
 	c := a.chunk(addr)
 	from := int(addr & (chunkSize - 1))

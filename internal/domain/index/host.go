@@ -7,9 +7,8 @@ import (
 	"unsafe"
 )
 
-// A host is scheme and host of rules, in one cache line, with the places where
-// rules of this host can end, so that a look-up probes nowhere else, and ends at
-// once where a host has no rule:
+// A host holds the scheme and host of rules in one cache line, with masks of the places where rules of the host can end, so that a
+// look-up probes only these places and stops at once if the host has no rule:
 //
 //	word 0  hash of "https://host", odd under https; 0 = a free line
 //	     1  low half: bit d = a rule without "?" ends after the d-th "/" of the
@@ -21,20 +20,19 @@ import (
 //	        the length of the longest rule from the path on (16)
 //	     4  up to 31 bytes of the host
 //
-// The last bit of a mask of places also stands for everything above it. Words 1, 2 and 3
-// only grow; the rest never changes.
+// The highest bit of a place mask also stands for all longer places. Words 1, 2 and 3 only grow; the other words never change.
 type host [8]uint64
 
 const (
-	inLine   = 31 // bytes of a host that fit into its line
+	inLine   = 31 // maximum length of a host name that is stored inside the cache line
 	hostFill = 600
 )
 
-// hostTable finds hosts; it is cut into segments like table.
+// hostTable finds hosts by hash; like table, it is divided into segments.
 type hostTable struct {
 	segments [1 << hostBits]hostSegment
 
-	// Of the writer alone:
+	// The following fields are used only by the writer:
 	used  [1 << hostBits]int32
 	bytes int64
 }
@@ -50,19 +48,19 @@ func hostLine(first *host, i uint64) *host {
 	return (*host)(unsafe.Add(unsafe.Pointer(first), i*uint64(unsafe.Sizeof(host{}))))
 }
 
-// The low half of word 2.
+// The constants below describe the lower half of word 2.
 const (
 	lastAsk    = 31
 	askLengths = 1<<(lastAsk+1) - 1
 )
 
-// askBit returns the bit of the filter for the first two bytes of parameters.
+// askBit returns the filter bit for the first two bytes of a link's parameters.
 func askBit(two uint64) uint64 { return 1 << (32 + (two*0x9e3779b97f4a7c15)>>59) }
 
 func (h *host) address() address { return address(atomic.LoadUint64(&h[3]) & (1<<40 - 1)) }
 func (h *host) longest() int     { return int(atomic.LoadUint64(&h[3]) >> 48) }
 
-// is compares a host, scheme included, with a line of the same hash.
+// is reports whether an entry with the same hash belongs to this scheme and host.
 func (h *host) is(origin string, texts *arena) bool {
 	w := atomic.LoadUint64(&h[3])
 	secure := origin[len("http")] == 's'
@@ -84,7 +82,7 @@ func (h *host) is(origin string, texts *arena) bool {
 	return true
 }
 
-// find returns the line of a host; nil where it has no rule.
+// find returns the entry of a host; nil if the host has no rule.
 func (t *hostTable) find(hash uint64, origin string, texts *arena) *host {
 	s := &t.segments[hash>>(64-hostBits)]
 	n, first := s.n.Load(), s.lines.Load()
@@ -109,7 +107,7 @@ func (t *hostTable) find(hash uint64, origin string, texts *arena) *host {
 	return nil
 }
 
-// add makes the line of a host that has none. text is where its text lies.
+// add creates the entry of a host that has none. text is the address of the host's text.
 func (t *hostTable) add(hash uint64, origin string, text address, version *atomic.Uint64) *host {
 	i := hash >> (64 - hostBits)
 	s := &t.segments[i]
@@ -134,7 +132,7 @@ func (t *hostTable) add(hash uint64, origin string, text address, version *atomi
 		var line [32]byte
 		copy(line[:], name)
 		for i := range 4 {
-			h[4+i] = binary.LittleEndian.Uint64(line[8*i:]) // as glance reads a text, on any machine
+			h[4+i] = binary.LittleEndian.Uint64(line[8*i:]) // stored in the byte order in which glance reads text, on any machine
 		}
 	}
 	h[3] = uint64(text) | uint64(min(len(name), 255))<<40
@@ -153,7 +151,7 @@ func freeLine(first *host, n, hash uint64) *host {
 	return hostLine(first, pos)
 }
 
-// lines walks the hosts of a segment.
+// lines iterates over the hosts of a segment.
 func (t *hostTable) lines(s *hostSegment) func(yield func(*host) bool) {
 	return func(yield func(*host) bool) {
 		n, first := s.n.Load(), s.lines.Load()
@@ -165,7 +163,8 @@ func (t *hostTable) lines(s *hostSegment) func(yield func(*host) bool) {
 	}
 }
 
-// admit lets look-ups probe where a rule ends: its key from the path on.
+// admit sets the mask bits of a rule, so that look-ups probe the position where the rule ends; tail is the rule's key from its path
+// on.
 func (h *host) admit(tail string) {
 	paths, asks := placesOf(tail)
 	for i, mask := range [...]uint64{paths, asks} {
@@ -178,7 +177,7 @@ func (h *host) admit(tail string) {
 	}
 }
 
-// placesOf returns the bits of a rule in the masks of its host.
+// placesOf returns the bits that a rule sets in the masks of its host.
 func placesOf(tail string) (paths, asks uint64) {
 	path, ask := len(tail), -1
 	depth := 0

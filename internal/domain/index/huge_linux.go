@@ -6,20 +6,19 @@ import (
 	"unsafe"
 )
 
-// Memory in pages of 4 KiB costs a look-up in a large index more for finding the page than for
-// reading it. Where the kernel gives large pages on request ("madvise" or "always" in
-// transparent_hugepage/enabled) the tables are in them. Another kernel ignores the request, and
-// everything works as without it.
+// With 4 KiB pages, a look-up in a large index spends more time on address translation than on reading the memory. If the kernel
+// provides huge pages on request ("madvise" or "always" in transparent_hugepage/enabled), the tables are placed in huge pages. A
+// kernel without huge pages ignores the request, and the index works as usual.
 
 const (
 	smallPage    = 4 << 10
 	hugePage     = 2 << 20
-	hugeWorthy   = 1 << 20 // smaller pieces are left alone
+	hugeWorthy   = 1 << 20 // smaller blocks of memory are not moved to huge pages
 	adviseHuge   = 14      // MADV_HUGEPAGE
 	adviseGather = 25      // MADV_COLLAPSE, Linux 6.1
 )
 
-// wantHuge asks for large pages for memory that was not used yet.
+// wantHuge requests huge pages for newly allocated, unused memory.
 func wantHuge(b []byte) {
 	if len(b) >= hugeWorthy {
 		from := uintptr(unsafe.Pointer(&b[0]))
@@ -29,7 +28,7 @@ func wantHuge(b []byte) {
 
 type addressRange struct{ from, length uintptr }
 
-// gather brings filled memory into large pages.
+// gather moves filled memory into huge pages.
 func gather(pieces [][]byte) {
 	var list []addressRange
 	for _, b := range pieces {
@@ -48,7 +47,7 @@ func gather(pieces [][]byte) {
 		for i++; i < len(list) && list[i].from == item.from+item.length; i++ {
 			item.length += list[i].length
 		}
-		// Neighbours in the same large pages come along.
+		// Memory that shares a huge page with the item is included.
 		from := item.from &^ (hugePage - 1)
 		to := (item.from + item.length + hugePage - 1) &^ (hugePage - 1)
 		advise(from, to, adviseGather)

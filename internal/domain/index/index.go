@@ -1,5 +1,4 @@
-// Package index finds the rules that a link falls on among very many, in little
-// more memory than their texts take.
+// Package index finds the rules that match a link among very many rules, using little more memory than the rules' texts.
 package index
 
 import (
@@ -12,30 +11,28 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Index keeps every rule in memory, in little more than the bytes of their
-// texts. A look-up takes no lock and allocates nothing. A change is visible to
-// every look-up that begins after Set or Remove returned, and a look-up sees
-// one state of the rules, never half of two.
+// Index keeps every rule in memory, using little more memory than the rules' texts. A look-up takes no lock and allocates nothing.
+// A change is visible to every look-up that begins after Set or Remove has returned, and every look-up sees a single consistent
+// state of the rules.
 //
-// Of a rule it keeps what a decision and its explanation need. It does not keep when the rule was
-// added or changed.
+// For each rule, the index stores the fields that a scan decision and its explanation need. Index does not store the times at which
+// a rule was created or changed.
 type Index struct {
-	// version is odd while a change is being made: a look-up that saw it change
-	// looks again.
+	// version is odd while a change is in progress: a look-up that observes a changed version starts again.
 	version atomic.Uint64
 	state   atomic.Pointer[core]
 	writing sync.Mutex
 	count   atomic.Int64
 	memory  atomic.Int64
 
-	snapshots sync.Mutex // one is written at a time
+	snapshots sync.Mutex // serializes the writing of snapshots
 
-	changed map[string]struct{} // keys changed since a snapshot began; nil = none is being written: then no chunk is dropped
+	// keys changed since a snapshot began; nil = no snapshot is being written. While it is set, no chunk is dropped
+	changed map[string]struct{}
 
-	// midway is called between the steps of a look-up and of a change; tests
-	// force interleavings by it.
+	// midway is a test hook, called between the steps of a look-up and of a change to force interleavings.
 	midway func(step string)
-	// careless leaves out the check of version: the fault that tests plant.
+	// careless skips the check of version; tests set it to verify that they detect the missing check.
 	careless bool
 }
 
@@ -49,22 +46,22 @@ func New() *Index {
 // Len returns the number of rules.
 func (x *Index) Len() int { return int(x.count.Load()) }
 
-// Bytes returns the memory that the rules take, texts included.
+// Bytes returns the memory that the index uses, in bytes.
 func (x *Index) Bytes() int64 { return x.memory.Load() }
 
-// measure notes what Len and Bytes return, so that they wait for no writer.
+// measure stores the values that Len and Bytes return, so that these methods need not wait for a writer.
 func (x *Index) measure(c *core) {
 	x.count.Store(int64(c.ruleTable.n))
 	x.memory.Store(c.bytes())
 }
 
-// replace makes another state the current one.
+// replace makes c the current state.
 func (x *Index) replace(c *core) {
 	x.state.Store(c)
 	x.measure(c)
 }
 
-// Set adds or replaces the rule with its key.
+// Set adds a rule or replaces the rule with the same key.
 func (x *Index) Set(r rules.Rule) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -77,7 +74,7 @@ func (x *Index) set(r rules.Rule) {
 	if addr == 0 || c.wasteful() {
 		c = x.renew(c)
 		if addr, hash = c.add(&r, &x.version); addr == 0 {
-			panic("index: more rules than an index can hold") // 1 TiB of them
+			panic("index: more rules than an index can hold") // the limit is 1 TiB of rules
 		}
 	}
 	c.ruleTable.room(hash, &x.version)
@@ -97,7 +94,7 @@ func (x *Index) set(r rules.Rule) {
 	x.buried(c, oldAddress)
 }
 
-// Remove forgets the rule with a key.
+// Remove deletes the rule with a key.
 func (x *Index) Remove(key string) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -115,7 +112,7 @@ func (x *Index) remove(key string) {
 	x.buried(c, oldAddress)
 }
 
-// change makes one change visible.
+// change applies one change and makes it visible to readers.
 func (x *Index) change(c *core, key string, oldNames, currentNames []string, do func()) {
 	if len(oldNames)+len(currentNames) > 0 {
 		c.testMu.Lock()
@@ -130,8 +127,7 @@ func (x *Index) change(c *core, key string, oldNames, currentNames []string, do 
 	}
 }
 
-// buried tidies up after a change that left a dead record: at most one chunk, however many rules
-// there are.
+// buried cleans up after a change that left a dead record: it empties at most one chunk, however many rules the index has.
 func (x *Index) buried(c *core, oldAddress address) {
 	defer func() { x.measure(x.state.Load()) }()
 	if oldAddress == 0 {
@@ -154,11 +150,10 @@ func (x *Index) buried(c *core, oldAddress address) {
 	x.version.Add(1)
 }
 
-// wasteful reports that hosts and texts that nothing uses any more may take more
-// than what is used.
+// wasteful reports that unused hosts and texts may take more memory than the used ones.
 func (c *core) wasteful() bool { return c.texts.bytes > 2*c.grownAt+64<<20 }
 
-// renew makes the state anew from its own rules.
+// renew rebuilds the state from its current rules.
 func (x *Index) renew(c *core) *core {
 	fresh, err := build(c.all())
 	if err != nil {
@@ -168,15 +163,15 @@ func (x *Index) renew(c *core) *core {
 	return fresh
 }
 
-// Adopt takes over the rules of an index that has no other user.
+// Adopt takes over the rules of another index, which must have no other user.
 func (x *Index) Adopt(otherIndex *Index) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
 	x.replace(otherIndex.state.Load())
 }
 
-// Load replaces every rule by those of a stream; of two with one key the later counts. Until it
-// returns, look-ups see the old rules, and they still do after an error.
+// Load replaces all rules by those of a stream; if two rules have the same key, the later rule wins. Until Load returns, and after
+// a failed Load, look-ups see the old rules.
 func (x *Index) Load(list iter.Seq2[rules.Rule, error]) error {
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -188,7 +183,7 @@ func (x *Index) Load(list iter.Seq2[rules.Rule, error]) error {
 	return nil
 }
 
-// patience is the number of times that a look-up starts anew because of a change before it waits for the writer.
+// patience is the number of times that a look-up restarts because of concurrent changes before it waits for the writer's lock.
 const patience = 16
 
 func (x *Index) step(name string) {
@@ -220,7 +215,7 @@ func (x *Index) Governing(text string) (hit rules.Match, ok bool) {
 	return x.state.Load().search(text, x)
 }
 
-// search finds what governs a text of any kind; glance does it faster for the most common ones.
+// search finds the governing rule of any text; glance is a faster implementation for common links.
 func (c *core) search(text string, x *Index) (hit rules.Match, ok bool) {
 	link, ok := rules.ParseLink(text)
 	if !ok {
@@ -245,7 +240,7 @@ func (c *core) governing(link *rules.Link, x *Index) (hit rules.Match, ok bool) 
 			}
 			switch {
 			case r.flags()&flagPublished == 0:
-				// The owner's own longer rule, unpublished, hides shorter ones.
+				// A longer unpublished rule hides shorter rules of the same owner.
 				hidden.add(r.owner())
 			case !hidden.has(r.owner()):
 				path, _ := link.Cuts()
@@ -256,7 +251,7 @@ func (c *core) governing(link *rules.Link, x *Index) (hit rules.Match, ok bool) 
 	return hit, false
 }
 
-// hiding are owners whose shorter rules do not count.
+// hiding is a set of owners whose shorter rules are ignored.
 type hiding struct {
 	few  [8]address
 	n    int
@@ -286,7 +281,7 @@ func (h *hiding) has(owner address) bool {
 	return ok
 }
 
-// Matching implements scan.Finder. Its rules have no times.
+// Matching implements scan.Finder. The returned rules have no times of creation or change.
 func (x *Index) Matching(link rules.Link) []rules.Rule {
 	for range patience {
 		prev := x.version.Load()
@@ -317,7 +312,7 @@ func (c *core) matching(link *rules.Link) (list []rules.Rule) {
 	return list
 }
 
-// Testing implements scan.Finder. Its rules have no times.
+// Testing implements scan.Finder. The returned rules have no times of creation or change.
 func (x *Index) Testing(text string) []rules.Rule {
 	for range patience {
 		c := x.state.Load()

@@ -7,14 +7,14 @@ import (
 	"unsafe"
 )
 
-// A place is where a rule that matches a link can end: how many bytes of the
-// link from the path on, and the hash of them under the link's host.
+// A place is a position where a rule that matches a link can end: the number of bytes from the start of the link's path, and the
+// hash of these bytes combined with the hash of the link's host.
 type place struct {
 	hash uint64
 	end  int
 }
 
-// Constants of the mixing, odd and without a pattern. The seed alone is secret.
+// Constants of the hash mixing: odd numbers without a pattern. Only the seed is secret.
 const (
 	mixBlock  = 0xa0761d6478bd642f
 	mixEnd    = 0xe7037ed1a0b428db
@@ -22,21 +22,20 @@ const (
 	mixHost   = 0x589965cc75374cc3
 )
 
-// mix returns the high and low half of a product, folded.
+// mix returns the XOR of the high and low halves of a product.
 func mix(a, b uint64) uint64 {
 	hi, lo := bits.Mul64(a, b)
 	return hi ^ lo
 }
 
-// prefixHash returns the hash of the first end bytes, where block holds the last one to
-// eight of them and state is that of the blocks before. The hash of the host
-// comes in last, so that both are made side by side.
+// prefixHash returns the hash of the first end bytes; block holds the last one to eight of these bytes, and state is the hash state
+// of the blocks before. The host hash is mixed in last, so that both hashes can be computed in parallel.
 func prefixHash(state, block uint64, end int, host uint64) uint64 {
 	return mix(state^block&(^uint64(0)>>(uint(-8*end)&56))^uint64(end)*mixLength^host, mixEnd)
 }
 
-// hashText returns the hash of a text: of a rule's tail, with the hash of its host; of an AppID or a
-// page, with 0 in its place. The state begins as the seed.
+// hashText returns the hash of a text: for a rule's tail, host is the hash of its host; for an AppID or a page, host is 0. The hash
+// state starts with the seed.
 func hashText(seed, host uint64, s string) uint64 {
 	state := seed
 	pos := 0
@@ -46,7 +45,7 @@ func hashText(seed, host uint64, s string) uint64 {
 	return prefixHash(state, block(s, pos), len(s), host)
 }
 
-// hashOrigin returns the hash of "https://host": never 0, and odd under https only.
+// hashOrigin returns the hash of a scheme and host; the hash is never 0, and is odd exactly for https.
 func hashOrigin(seed uint64, origin string) uint64 {
 	secure := uint64(0)
 	name := origin[len("http://"):]
@@ -61,12 +60,12 @@ func hashOrigin(seed uint64, origin string) uint64 {
 	return originEnd(state, block(name, pos), len(name), secure)
 }
 
-// originEnd ends hashOrigin with the up to seven bytes of the last block.
+// originEnd completes hashOrigin with the remaining bytes of the last block, at most seven.
 func originEnd(state, rest uint64, length int, secure uint64) uint64 {
 	return mix(state^rest^uint64(length)*mixHost, mixEnd)&^1 | 1<<8 | secure
 }
 
-// block returns the up to eight bytes at a place; those past the end are 0.
+// block returns up to eight bytes at a position; bytes past the end of the text are 0.
 func block(s string, pos int) uint64 {
 	b := unsafe.Slice(unsafe.StringData(s), len(s))
 	switch {
@@ -82,9 +81,8 @@ func block(s string, pos int) uint64 {
 	return w
 }
 
-// places adds where rules of a host can end in a link, shortest first, in one pass over the link.
-// pathLen is the length of the path, and tail is the link from its path on. The link is no service
-// account's code.
+// places appends the positions where rules of a host can end in a link, shortest first, in one pass over the link. pathLen is the
+// length of the path, and tail is the link from its path on. The link must not be a code of a service account.
 func places(found []place, seed uint64, h *host, tail string, pathLen int) []place {
 	lower := atomic.LoadUint64(&h[0])
 	paths, asks := atomic.LoadUint64(&h[1]), atomic.LoadUint64(&h[2])&askLengths
@@ -98,7 +96,7 @@ func places(found []place, seed uint64, h *host, tail string, pathLen int) []pla
 	from := 0
 	for ; from < n; from += 8 {
 		w := block(tail, from)
-		want := uint64(0) // bit j: a rule can end after the byte j of this block
+		want := uint64(0) // bit j: a rule can end after byte j of this block
 		if left := pathLen - from; left > 0 {
 			if paths != 0 {
 				x := w ^ 0x2f2f2f2f2f2f2f2f
@@ -137,8 +135,8 @@ func places(found []place, seed uint64, h *host, tail string, pathLen int) []pla
 		state = mix(state^w, mixBlock)
 	}
 	if asks&1 != 0 && pathLen == len(tail) && len(tail) < longest {
-		// A link without "?" also satisfies a rule that ends with a bare "?".
-		if from != len(tail) { // the last block was not full: read it again
+		// A link without "?" also matches a rule that ends with a bare "?".
+		if from != len(tail) { // the last block was not full, so it is read again
 			found = append(found, place{hashAsked(seed, lower, tail), len(tail) + 1})
 		} else {
 			found = append(found, place{prefixHash(state, '?', len(tail)+1, lower), len(tail) + 1})
@@ -147,7 +145,7 @@ func places(found []place, seed uint64, h *host, tail string, pathLen int) []pla
 	return found
 }
 
-// hashAsked returns the hash of a tail and "?".
+// hashAsked returns the hash of a tail followed by "?".
 func hashAsked(seed, lower uint64, tail string) uint64 {
 	state := seed
 	from := 0

@@ -23,8 +23,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
-// A snapshot file is the index as it lies in memory, so that a start reads
-// instead of building. It begins with a head of one block:
+// A snapshot file contains the index in its memory layout, so that a node can start by reading the file instead of building the
+// index. The file begins with a header of one block:
 //
 //	8 bytes  "qrjrules"
 //	4        version of the format
@@ -32,33 +32,33 @@ import (
 //	4        CRC-32C of what follows
 //	JSON     of type snapshotHead
 //
-// then the parts that the head lists, each of the length and with the CRC-32C
-// that it names, and nothing after them. Numbers are little endian.
+// The header is followed by the parts that it lists, each with the listed length and CRC-32C, and nothing else. Numbers are stored
+// in little-endian order.
 const (
 	snapshotMagic  = "qrjrules"
 	snapshotFormat = 2
 	snapshotBlock  = 4096
-	// newSnapshot stands behind the name of a file that is being written.
+	// newSnapshot is a suffix for the name of a snapshot file that is being written.
 	newSnapshot = ".new-"
 )
 
-// Errors of a snapshot that cannot be used.
+// Errors for an unusable snapshot file.
 var (
-	// ErrSnapshotFormat is of a file that another version of the program wrote.
+	// ErrSnapshotFormat reports that the file was written by another version of the program.
 	ErrSnapshotFormat = errors.New("written by another version of this program")
-	// ErrSnapshotDamaged is of a file that is not what was written.
+	// ErrSnapshotDamaged reports that the content of the file differs from what was written.
 	ErrSnapshotDamaged = errors.New("damaged")
 )
 
-// Mark is a state of the store. A snapshot with the mark holds everything up to it, and maybe more.
+// Mark identifies a state of the store. A snapshot with a mark contains all changes up to the mark, and possibly later changes.
 type Mark struct {
-	// Seq is the number of the last change, Identity what tells the history up
-	// to it from any other, such as the value of its hash chain.
+	// Seq is the number of the last change; Identity distinguishes the history up to that change from any other history, for
+	// example by the value of its hash chain.
 	Seq      int64  `json:"seq"`
 	Identity string `json:"identity"`
 }
 
-// SnapshotAccount is the part of an account that a decision needs.
+// SnapshotAccount holds the fields of an account that a scan decision needs.
 type SnapshotAccount struct {
 	AppID    string             `json:"appid"`
 	Kind     accounts.Kind      `json:"kind"`
@@ -81,18 +81,18 @@ type snapshotPart struct {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// The parts, in their order in the file.
+// The names of the parts, in file order.
 var snapshotParts = []string{"core", "table", "hosts", "texts", "rules", "tests", "changed", "accounts"}
 
-// coreImage are the numbers of a state.
+// coreImage holds the numeric fields of a core.
 type coreImage struct {
-	Machine  string         `json:"machine"` // the order of the bytes of a word
+	Machine  string         `json:"machine"` // byte order of a machine word
 	Seed     uint64         `json:"seed"`
 	Bits     uint           `json:"bits"`
 	Rules    int            `json:"rules"`
-	Texts    [][2]int32     `json:"texts"` // used, dead of each chunk
+	Texts    [][2]int32     `json:"texts"` // used and dead bytes of each chunk
 	Arena    [][2]int32     `json:"arena"`
-	Segments []segmentImage `json:"segments"` // those that are not empty
+	Segments []segmentImage `json:"segments"` // only the non-empty segments
 	Hosts    []segmentImage `json:"hosts"`
 }
 
@@ -103,14 +103,13 @@ type segmentImage struct {
 	Spent int32  `json:"spent,omitempty"`
 }
 
-// possible reports whether what a file says of a segment can be true. It comes after another
-// segment, and is one of count; its N buckets or lines, of 64 bytes and room entries each, lie in
-// the left bytes of a part.
+// possible reports whether the description of a segment in the file is plausible. A segment is plausible if its index lies between
+// start and count, and its N buckets or hosts, of 64 bytes and room entries each, fit into the left bytes of its part.
 func (s segmentImage) possible(start, count int, room uint64, left int64) bool {
 	return s.At > start && s.At < count && s.N > 0 && s.N <= uint64(left)/64 && s.Used >= 0 && s.Spent >= 0 && uint64(s.Used) <= s.N*room
 }
 
-// changedRule is a rule that changed while the file was being written.
+// changedRule is a rule that changed while the snapshot file was being written.
 type changedRule struct {
 	Key  string    `json:"key"`
 	Rule *fileRule `json:"rule,omitempty"` // nil = removed
@@ -129,10 +128,9 @@ type fileRule struct {
 	Published   bool       `json:"published"`
 }
 
-// WriteSnapshot writes the index into a file, as it is at one moment of the
-// call: into a new file beside it that takes its place when it is on the disk.
-// Changes go on meanwhile. mark must be of a moment before the call; a node that reads
-// the file reads again what changed since.
+// WriteSnapshot writes the index as of one moment during the call to a new file, which replaces the file at path once it is on
+// disk. Changes continue during the call. The caller must take mark before the call; a node that loads the file then reads all
+// changes after the mark.
 func (x *Index) WriteSnapshot(path string, mark Mark, list []SnapshotAccount) error {
 	_, err := atomicfile.Write(path, 0o600, func(f *os.File) error { return x.writeSnapshot(f, mark, list) })
 	if err != nil {
@@ -141,7 +139,7 @@ func (x *Index) WriteSnapshot(path string, mark Mark, list []SnapshotAccount) er
 	return nil
 }
 
-// TidySnapshots removes what a crash left of a snapshot that was being written.
+// TidySnapshots removes incomplete snapshot files that a crash left behind.
 func TidySnapshots(path string) {
 	dir, name := filepath.Split(path)
 	entries, _ := os.ReadDir(cmp.Or(dir, "."))
@@ -152,7 +150,7 @@ func TidySnapshots(path string) {
 	}
 }
 
-// partWriter writes the parts of a file and notes their lengths and sums.
+// partWriter writes the parts of a file and records their lengths and checksums.
 type partWriter struct {
 	out  *bufio.Writer
 	sum  hash.Hash32
@@ -188,8 +186,8 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Mark, list []SnapshotAccoun
 	}
 	c := x.beginCopy()
 	defer x.endCopy()
-	// Segments are copied one by one; no change is made while one is copied. What changes between
-	// two copies is noted and written at the end.
+	// Segments are copied one by one; changes are blocked only while a segment is being copied. Changes between two copies are
+	// recorded and written at the end.
 	var table, hosts bytes.Buffer
 	image := coreImage{Machine: byteOrder, Seed: c.seed, Bits: c.ruleTable.bits}
 	table.Grow(int(c.ruleTable.bytes))
@@ -220,7 +218,7 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Mark, list []SnapshotAccoun
 		if stale = x.state.Load() != c; stale {
 			return
 		}
-		// From here on records are only added behind what is written.
+		// From here on, new records are only added after the records that are written to the file.
 		image.Texts, image.Arena = c.texts.image(), c.rules.image()
 		changed, tests = x.copied(c), c.testKeys()
 		image.Rules = c.ruleTable.n
@@ -258,7 +256,7 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Mark, list []SnapshotAccoun
 	binary.LittleEndian.PutUint32(block[12:], uint32(len(head)))
 	binary.LittleEndian.PutUint32(block[16:], crc32.Checksum(head, castagnoli))
 	block = append(block, head...)
-	// The rest of the block is part of the head: nothing but zeros.
+	// The rest of the block belongs to the header and is filled with zeros.
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
@@ -266,10 +264,10 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Mark, list []SnapshotAccoun
 	return err
 }
 
-// byteOrder is that of this machine.
+// byteOrder is the byte order of this machine.
 var byteOrder = binary.NativeEndian.String()
 
-// words returns the memory of n buckets or lines.
+// words returns the memory of n buckets or hosts as bytes.
 func words[T bucket | host](first *T, n uint64) []byte {
 	if n == 0 {
 		return nil
@@ -277,7 +275,7 @@ func words[T bucket | host](first *T, n uint64) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(first)), n*uint64(unsafe.Sizeof(*first)))
 }
 
-// beginCopy notes what changes from here on.
+// beginCopy starts recording the keys of changed rules.
 func (x *Index) beginCopy() *core {
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -297,7 +295,7 @@ func (x *Index) locked(do func()) {
 	do()
 }
 
-// copied returns the rules that changed since beginCopy, as they are now.
+// copied returns the current versions of the rules that changed since beginCopy.
 func (x *Index) copied(c *core) []changedRule {
 	list := []changedRule{}
 	for _, key := range slices.Sorted(maps.Keys(x.changed)) {
@@ -322,7 +320,7 @@ func (c *core) testKeys() []string {
 	return slices.Compact(keys)
 }
 
-// image returns the fill level of each chunk.
+// image returns the used and dead bytes of each chunk.
 func (a *arena) image() [][2]int32 {
 	list := make([][2]int32, len(a.chunks))
 	for i, use := range a.chunks {
@@ -349,8 +347,8 @@ type Snapshot struct {
 	Accounts []SnapshotAccount
 }
 
-// ReadSnapshot reads a file. It returns an error of os.Open, ErrSnapshotFormat or
-// ErrSnapshotDamaged. It takes no more memory than the file is long.
+// ReadSnapshot reads a snapshot file. ReadSnapshot returns the error of os.Open, ErrSnapshotFormat or ErrSnapshotDamaged.
+// ReadSnapshot allocates no more memory than the length of the file.
 func ReadSnapshot(path string) (*Snapshot, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -404,7 +402,7 @@ func readHead(r io.Reader, size int64) (head snapshotHead, err error) {
 	return head, nil
 }
 
-// partReader reads one part and sums what it reads.
+// partReader reads one part and computes its checksum.
 type partReader struct {
 	in   io.Reader
 	left int64
@@ -442,7 +440,7 @@ func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
 		}
 		return nil
 	}
-	// A small part is checked before it is parsed.
+	// The checksum of a small part is verified before the part is parsed.
 	small := func(v any) error {
 		var text []byte
 		err := part(func(r *partReader) error {
@@ -585,12 +583,12 @@ func (a *arena) read(r *partReader, image [][2]int32) error {
 		a.free = int(use[0])
 	}
 	if n := len(image); n > 0 && image[n-1][0] == 0 {
-		a.free = chunkSize // the last chunk was given back: the next record opens another
+		a.free = chunkSize // the last chunk was dropped, so the next record starts a new chunk
 	}
 	return nil
 }
 
-// recallTexts fills the table by which a writer finds texts again.
+// recallTexts rebuilds the table with which a writer finds stored texts.
 func (c *core) recallTexts() {
 	for i, use := range c.texts.chunks {
 		from := 0

@@ -6,20 +6,19 @@ import (
 	"unsafe"
 )
 
-// A table finds addresses by hash. It knows nothing of what lies there.
+// A table is a hash table that maps hashes to addresses. The table does not read the records at the addresses.
 //
-// It is cut into segments, each an array of buckets of one cache line: word 0 holds seven tags of
-// seven bits (0 = free), one for each of the seven slots behind it; its last byte says which tags
-// had to go on to the next bucket. A slot is an address (40 bits) and 24 bits of the hash. So a
-// look-up reads one line, and of a million records that it goes on to about one is the wrong one.
+// The table is divided into segments, each an array of buckets of one cache line. Word 0 of a bucket holds seven tags of seven bits
+// (0 = free), one for each of the seven slots that follow; its last byte marks the tags that overflowed to the next bucket. A slot
+// holds an address (40 bits) and 24 bits of the hash. A look-up therefore reads one cache line, and only about one in a million of
+// the records that it then visits is a false match.
 //
-// Readers take no lock. A slot changes by one atomic store. A full segment is
-// built anew, alone, from its own slots.
+// Readers take no lock. A slot changes by a single atomic store. A full segment is rebuilt separately, from its own slots.
 type table struct {
 	segments []segment
 	bits     uint // len(segments) is 1<<bits
 
-	// Of the writer alone:
+	// The following fields are used only by the writer:
 	use   []segmentUse
 	n     int
 	bytes int64
@@ -29,31 +28,30 @@ type bucket [8]uint64
 
 const slots = 7
 
-// segment is the location and number of buckets. A writer stores buckets, then n, and n never shrinks; a reader loads n, then
-// buckets: what it reads is inside the array, and whether both belong together Index.version tells.
+// segment holds the location and the number of its buckets. A writer stores buckets before n, and n never shrinks; a reader loads n
+// before buckets, so all its reads are inside the array, and Index.version tells whether the two values belong together.
 type segment struct {
 	n       atomic.Uint64
 	buckets atomic.Pointer[bucket]
 }
 
-// segmentUse counts the slots that are taken, and those that were freed since the segment was built: a freed slot keeps the mark
-// that sends look-ups on to the next bucket.
+// segmentUse counts the taken slots, and the slots freed since the segment was built: a freed slot keeps the overflow mark that
+// sends look-ups to the next bucket.
 type segmentUse struct{ used, spent int32 }
 
 const (
 	lowBits  = 0x7f7f7f7f7f7f7f7f
 	tagBytes = 0x0080808080808080
 
-	// fillNew is the load of a new segment, and fillMost the maximum load, in taken slots of a thousand. Less costs memory, more
-	// costs look-ups more buckets.
+	// fillNew is the load of a new segment, and fillMost is the maximum load, both in taken slots per thousand. A lower load costs
+	// more memory; a higher load makes look-ups read more buckets.
 	fillNew  = 640
 	fillMost = 800
 
 	minSegmentBits = 10
 )
 
-// newTable is made for about n entries: the segments are so small that one of
-// them is built anew in a fraction of a millisecond.
+// newTable returns a table for about n entries, with segments small enough to rebuild one in a fraction of a millisecond.
 func newTable(n int) table {
 	b := uint(max(minSegmentBits, bits.Len(uint(n/16_384))))
 	return table{segments: make([]segment, 1<<b), bits: b, use: make([]segmentUse, 1<<b), bytes: (16 + 8) << b}
@@ -61,26 +59,25 @@ func newTable(n int) table {
 
 func (t *table) segment(hash uint64) *segment { return &t.segments[hash>>(64-t.bits)] }
 
-// bucket is the i-th bucket; i must be less than a loaded n.
+// bucketAt returns the i-th bucket; i must be less than a value of n that was loaded before.
 func bucketAt(first *bucket, i uint64) *bucket {
 	return (*bucket)(unsafe.Add(unsafe.Pointer(first), i*uint64(unsafe.Sizeof(bucket{}))))
 }
 
-// partOf returns the 24 bits of a hash that a slot keeps; home is the first of n buckets to look in.
+// partOf returns the 24 bits of a hash that a slot stores; home returns the first of n buckets to search.
 func partOf(hash uint64) uint64     { return hash >> 7 & 0xffffff }
 func home(part, n uint64) uint64    { return part * n >> 24 }
 func tagOf(hash uint64) uint64      { return hash&0x7f | 0x80 }
 func goesOn(tag uint64) uint64      { return 1 << (56 + tag&7) }
 func addressOf(slot uint64) address { return address(slot >> 24) }
 
-// sameTags has the high bit of each byte of tags that equals tag.
+// sameTags returns a word with the high bit set in each byte where tags equals tag.
 func sameTags(tags, tag uint64) uint64 {
 	x := tags ^ tag*0x0001010101010101
 	return ^((x&lowBits + lowBits) | x | lowBits) & tagBytes
 }
 
-// find returns the bucket and slot whose address eq accepts, nil where there is
-// none.
+// find returns the bucket and slot whose address eq accepts; nil if there is none.
 func (t *table) find(hash uint64, eq func(address) bool) (b *bucket, slot int) {
 	s := t.segment(hash)
 	n, first := s.n.Load(), s.buckets.Load()
@@ -104,8 +101,8 @@ func (t *table) find(hash uint64, eq func(address) bool) (b *bucket, slot int) {
 	return nil, 0
 }
 
-// room makes sure that one more entry fits. Where a larger segment takes the place of a full one,
-// version is raised meanwhile; readers find the same in both.
+// room ensures that one more entry fits into the segment of a hash. While room replaces a full segment by a larger one, version is
+// odd; readers find the same entries in both segments.
 func (t *table) room(hash uint64, version *atomic.Uint64) {
 	i := hash >> (64 - t.bits)
 	s, use := &t.segments[i], &t.use[i]
@@ -128,7 +125,7 @@ func (t *table) room(hash uint64, version *atomic.Uint64) {
 	version.Add(1)
 }
 
-// live yields the buckets of a segment.
+// live iterates over the buckets of a segment.
 func (t *table) live(s *segment) func(yield func(*bucket) bool) {
 	return func(yield func(*bucket) bool) {
 		n, first := s.n.Load(), s.buckets.Load()
@@ -140,7 +137,7 @@ func (t *table) live(s *segment) func(yield func(*bucket) bool) {
 	}
 }
 
-// tags yields number and tag of each taken slot.
+// tags iterates over the number and tag of each taken slot.
 func (b *bucket) tags() func(yield func(int, uint64) bool) {
 	return func(yield func(int, uint64) bool) {
 		for i := range slots {
@@ -151,16 +148,15 @@ func (b *bucket) tags() func(yield func(int, uint64) bool) {
 	}
 }
 
-// bucketsFor returns the number of buckets of a new segment with n entries.
+// bucketsFor returns the number of buckets of a new segment for n entries.
 func bucketsFor(n int) uint64 { return uint64(max(1, (n*1000+slots*fillNew-1)/(slots*fillNew))) }
 
 func newBuckets(n uint64) *bucket { return unsafe.SliceData(make([]bucket, n)) }
 
-// blocks cuts memory for many segments at once from pieces of some megabytes: a
-// piece lies in large pages, and is freed when all of its segments were built
-// anew.
+// blocks allocates the memory of many segments from blocks of some megabytes: a block can use huge pages, and is freed after all of
+// its segments have been rebuilt.
 type blocks struct {
-	left   uint64 // buckets that will be asked for
+	left   uint64 // number of buckets that are still to be allocated
 	spare  []bucket
 	pieces [][]byte
 }
@@ -180,7 +176,7 @@ func (b *blocks) allot(n uint64) *bucket {
 	return first
 }
 
-// place gives an empty segment its buckets.
+// place allocates n buckets for an empty segment.
 func (t *table) place(i int, n uint64, from *blocks) *bucket {
 	first := from.allot(n)
 	t.segments[i].buckets.Store(first)
@@ -189,7 +185,7 @@ func (t *table) place(i int, n uint64, from *blocks) *bucket {
 	return first
 }
 
-// insert adds an entry that is not there; room was called before.
+// insert adds an entry that is not in the table yet; the caller must have called room before.
 func (t *table) insert(hash uint64, a address) {
 	i := hash >> (64 - t.bits)
 	s := &t.segments[i]
@@ -215,12 +211,12 @@ func insertSlot(first *bucket, n, tag, slot uint64) {
 	}
 }
 
-// swap lets a slot that find returned point to another record of the same key.
+// swap replaces the address in a slot returned by find by the address of another record with the same key.
 func (b *bucket) swap(slot int, a address) {
 	atomic.StoreUint64(&b[slot], b[slot]&0xffffff|uint64(a)<<24)
 }
 
-// remove frees a slot that find returned.
+// remove frees a slot returned by find.
 func (t *table) remove(hash uint64, b *bucket, slot int) {
 	atomic.StoreUint64(&b[0], b[0]&^(0xff<<(8*(slot-1))))
 	use := &t.use[hash>>(64-t.bits)]

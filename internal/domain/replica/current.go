@@ -1,5 +1,4 @@
-// Package replica keeps what scans are answered from in memory equal to the store,
-// whichever node changes it.
+// Package replica keeps the in-memory data that serves scans in sync with the store, whichever node changes the store.
 package replica
 
 import (
@@ -21,11 +20,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Replica keeps the memory that scans are answered from equal to the store.
+// Replica is the in-memory copy of the data that serves scans, kept in sync with the store.
 //
-// It only applies changes that it read from the log itself. Told that something changed, it reads that thing from the store again
-// and keeps what it read. Reads queue for one lock, so the last of them sees the last commit, in whatever order the changes were
-// told.
+// A replica applies only data that it has itself read from the store or its change log. When a replica is notified of a change, it
+// reads the changed object from the store again and stores the result. Reads are serialized by one lock, so the last read sees the
+// last commit, in whatever order the notifications arrive.
 type Replica struct {
 	Rules    *index.Index
 	Accounts *Directory
@@ -35,49 +34,48 @@ type Replica struct {
 	AccountStore accounts.Store
 	Log          *slog.Logger
 
-	// Changes is the log that Follow follows; nil where no other process writes, and History is set
-	// instead.
+	// Changes is the log that Follow follows; nil if no other process writes to the store, in which case History is set.
 	Changes ChangeLog
-	// History is the same log without other writers: snapshots are compared with it.
+	// History is the change log of a store without other writers; snapshots are checked against it.
 	History ChangeLog
-	// SnapshotFile is the file that stores the index for the next start; "" = none.
+	// SnapshotFile is the path of the file that stores the index for the next start; "" = none.
 	SnapshotFile string
-	// Handlers is called with the key of a change of its kind, whether this node made it or another. Load
-	// calls each with "", which means that everything may have changed.
+	// Handlers holds, for each kind of change, a function that is called with the key of each change, whether this node or another
+	// node made the change. Load calls each handler with the key "", which means that everything may have changed.
 	Handlers map[string]func(ctx context.Context, key string) error
-	// Products reads the links of GS1 keys again; nil = there are none. On reads all of them.
+	// Products reloads the links of the given GS1 keys; nil = the server has no GS1 keys. Without keys, Products reloads the links
+	// of all GS1 keys.
 	Products func(ctx context.Context, keys ...string) error
-	// Now is real time, for the age of the memory; nil = time.Now.
+	// Now returns the real time, used for the staleness of the replica; nil = time.Now.
 	Now func() time.Time
 
-	reading   sync.Mutex // held while something is read into the memory
-	reloading sync.Mutex // one reads everything at a time; taken before reading
+	reading   sync.Mutex // held while data is being read into memory
+	reloading sync.Mutex // serializes full reloads; locked before reading
 	mu        sync.Mutex
-	missed    map[string]missed // what is still to be read again after a read failed, by its name
-	next      *changedRules     // the rules that wait for reading; nil = none do
+	missed    map[string]missed // reads that failed and must be repeated, by name
+	next      *changedRules     // the rules that wait for the next read; nil = none
 	loaded    bool
-	swaps     uint64 // how often a whole new memory took the place of the old one
+	swaps     uint64 // number of times that a full reload replaced the memory
 	followed  position
-	checked   time.Time // when the memory last had every change up to followed
-	heard     time.Time // when the store last answered: with a page of the log, or with rules of a reload
-	silent    bool      // the log cannot be read, and that was logged
-	restored  bool      // an attempt was made to use the snapshot file
-	kept      position  // up to here the snapshot file has every rule; 0 = there is none of this log
-	ruled     position  // up to here the memory has every rule, and maybe further; guarded by reading
-	// midway is called before a reload takes reading; tests force interleavings by it.
+	checked   time.Time // last time at which the memory contained every change up to followed
+	heard     time.Time // last time at which the store responded with a page of the log or with rules of a reload
+	silent    bool      // reports that the log cannot be read and that this was logged
+	restored  bool      // reports that loading the snapshot file was attempted
+	kept      position  // log position up to which the snapshot file contains every rule; 0 = no file for this log
+	ruled     position  // log position up to which the memory contains at least every rule; guarded by reading
+	// midway is a test hook, called before a reload locks reading to force interleavings.
 	midway func(context.Context)
 }
 
-// missed is something that could not be read again yet.
+// missed is a failed read that must be repeated.
 type missed struct {
 	again func(context.Context) error
 	since time.Time
-	// unreadable is the error of a read that failed although the store answers; nil = it was not tried since the store recovered.
+	// unreadable is the error of a read that failed although the store responded; nil = not retried since the store recovered.
 	unreadable error
 }
 
-// RefreshRule reads the rule with a key again. Rules that wait for the lock of reads are read
-// together.
+// RefreshRule reloads the rule with a key from the store. Rules that wait for the read lock are read together in one query.
 func (c *Replica) RefreshRule(ctx context.Context, key string) {
 	c.mu.Lock()
 	rules := c.next
@@ -94,15 +92,15 @@ func (c *Replica) RefreshRule(ctx context.Context, key string) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	c.mu.Lock()
-	if c.next == rules { // a rule that comes from now on waits for the next read
+	if c.next == rules { // rules that arrive from now on wait for the next read
 		c.next = nil
 	}
 	c.mu.Unlock()
-	err := errUnread // stays set after a panic: those who wait are told, and the rules are read again later
+	err := errUnread // stays set after a panic, so that the rules count as unread and are read again later
 	defer func() {
 		for _, key := range rules.keys {
 			kind, err := "rule "+key, err
-			// One rule that cannot be read must not keep the others out.
+			// One unreadable rule must not block the other rules, so each is then read alone.
 			if err != nil && !errors.Is(err, errUnread) && len(rules.keys) > 1 {
 				err = c.readKeys(ctx, []string{key})
 			}
@@ -116,10 +114,10 @@ func (c *Replica) RefreshRule(ctx context.Context, key string) {
 
 var errUnread = errors.New("reading it broke off")
 
-// changedRules are rules that wait to be read again.
+// changedRules is a group of changed rules that wait to be reloaded.
 type changedRules struct {
 	keys []string
-	read chan struct{} // closed once they are
+	read chan struct{} // closed after the rules have been read
 }
 
 func (c *Replica) readKeys(ctx context.Context, keys []string) error {
@@ -139,11 +137,10 @@ func (c *Replica) readKeys(ctx context.Context, keys []string) error {
 	})
 }
 
-// RefreshMany reads about n rules again, which the log has from the change with the number first
-// on.
+// RefreshMany reloads about n rules, whose changes are in the log from the number first on.
 func (c *Replica) RefreshMany(ctx context.Context, first int64, n int) {
 	retry := func(ctx context.Context) error {
-		// Where most rules changed, reading all at once costs less than reading one by one.
+		// If most rules changed, a full reload is cheaper than reading the rules one by one.
 		if n < c.Rules.Len() {
 			if isOther, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled); !isOther || err != nil {
 				return err
@@ -160,26 +157,26 @@ func (c *Replica) RefreshMany(ctx context.Context, first int64, n int) {
 	_ = note(ctx)
 }
 
-// RefreshBatch reads what is new of a batch of codes.
+// RefreshBatch reloads the changes of a batch of codes.
 func (c *Replica) RefreshBatch(ctx context.Context, id int64) {
 	_ = c.readAgain(ctx, fmt.Sprintf("batch %d", id), func(ctx context.Context) error { return c.Codes.Changed(ctx, id) })
 }
 
-// ProductsChanged reads the links of GS1 keys again, many in each transaction.
+// ProductsChanged reloads the links of GS1 keys, many keys per transaction.
 func (c *Replica) ProductsChanged(ctx context.Context, keys ...string) {
 	for names := range slices.Chunk(keys, followPage) {
 		_ = c.readAgain(ctx, nameOf(GS1Change, names), func(ctx context.Context) error { return c.Products(ctx, names...) })
 	}
 }
 
-// RefreshAccounts reads accounts and their links again, many in each transaction.
+// RefreshAccounts reloads accounts and their links, many accounts per transaction.
 func (c *Replica) RefreshAccounts(ctx context.Context, appids ...string) {
 	for names := range slices.Chunk(appids, followPage) {
 		_ = c.readAgain(ctx, nameOf(AccountChange, names), func(ctx context.Context) error { return c.readThese(ctx, c.Accounts, names) })
 	}
 }
 
-// nameOf returns a name that only the same things of a kind have.
+// nameOf returns a name that identifies a set of keys of one kind.
 func nameOf(kind string, keys []string) string {
 	if len(keys) == 1 {
 		return kind + " " + keys[0]
@@ -187,7 +184,7 @@ func nameOf(kind string, keys []string) string {
 	return fmt.Sprintf("%s %s and %d more (%x)", kind, keys[0], len(keys)-1, sha256.Sum256([]byte(strings.Join(keys, " "))))
 }
 
-// readThese reads accounts with their links; those that are not storedAccounts are removed.
+// readThese reads accounts and their links from the store into dst, and removes accounts that are not in the store.
 func (c *Replica) readThese(ctx context.Context, dst *Directory, appids []string) error {
 	return c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) error {
 		storedAccounts, err := tx.AccountsAt(ctx, appids)
@@ -210,11 +207,11 @@ func (c *Replica) readThese(ctx context.Context, dst *Directory, appids []string
 	})
 }
 
-// setAccounts keeps accounts with their links, which it reads.
+// setAccounts stores accounts in dst, together with their links, which it reads from the database.
 func setAccounts(ctx context.Context, tx accounts.Tx, dst *Directory, all []accounts.Account) error {
 	var services []string
 	for _, a := range all {
-		// Links are kept with the service account.
+		// Links are stored with the service account.
 		if a.Kind != accounts.MiniProgram {
 			services = append(services, a.AppID)
 		}
@@ -229,8 +226,7 @@ func setAccounts(ctx context.Context, tx accounts.Tx, dst *Directory, all []acco
 	return nil
 }
 
-// readAgain reads one thing again, under the lock of reads. Where that fails, Retry does it later,
-// and until then Ready says that the memory is behind.
+// readAgain runs a read while holding the read lock. If the read fails, Retry repeats it later; until then Ready returns an error.
 func (c *Replica) readAgain(ctx context.Context, kind string, read func(context.Context) error) error {
 	c.reading.Lock()
 	defer c.reading.Unlock()
@@ -239,7 +235,7 @@ func (c *Replica) readAgain(ctx context.Context, kind string, read func(context.
 	return err
 }
 
-// recordFailure remembers a read that failed, and forgets it once it succeeded.
+// recordFailure records a failed read, or removes the record when err is nil.
 func (c *Replica) recordFailure(kind string, retry func(context.Context) error, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -259,8 +255,9 @@ func (c *Replica) recordFailure(kind string, retry func(context.Context) error, 
 	c.missed[kind] = m
 }
 
-// setAside calls read, and once more where only that failed: the store answers. Then kind is read is missed, Retry goes on, and
-// nothing else waits for it. It returns an error where the store does not answer.
+// setAside calls read, and calls it a second time if the read failed although the store responds. If the second call fails too,
+// kind is recorded as missed and unreadable, Retry repeats the read, and following the log continues without it. setAside returns
+// an error if the store does not respond.
 func (c *Replica) setAside(ctx context.Context, kind string, read, retry func(context.Context) error) error {
 	for tries := 1; ; tries++ {
 		err := read(ctx)
@@ -282,7 +279,7 @@ func (c *Replica) setAside(ctx context.Context, kind string, read, retry func(co
 	}
 }
 
-// Retry repeats the reads that failed, every interval until ctx ends.
+// Retry repeats the failed reads at every interval until ctx ends.
 func (c *Replica) Retry(ctx context.Context, interval time.Duration) {
 	for {
 		select {
@@ -298,24 +295,24 @@ func (c *Replica) Retry(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// missing returns the objects that could not be read yet. It stays missed while it is being read: until that succeeded, Ready must
-// report it.
+// missing returns a copy of the failed reads. An object stays in missed while it is being read again, because Ready must report it
+// until the read succeeds.
 func (c *Replica) missing() map[string]missed {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.missed)
 }
 
-// Loaded reports whether the memory holds the rules, of whatever age.
+// Loaded reports whether the memory has been loaded, however stale it is.
 func (c *Replica) Loaded() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.loaded
 }
 
-// Ready returns nil while the memory is loaded and the store lets it follow: every read of a change of this node succeeded, and
-// a page of the log was read within FollowLimit. It is nil also while a long import is read, and where something cannot be read
-// although the store answers, which no node can: see Stale, Reading and Unreadable.
+// Ready returns nil if the memory is loaded, every read of this node's own changes succeeded, and a page of the log was read within
+// FollowLimit. Ready also returns nil while a long import is being read, and if an object cannot be read although the store
+// responds, because no node could read the object: see Stale, Reading and Unreadable.
 func (c *Replica) Ready() error {
 	c.mu.Lock()
 	loaded := c.loaded
@@ -338,8 +335,8 @@ func (c *Replica) Ready() error {
 	return nil
 }
 
-// Unreadable returns how many changes cannot be read although the store answers, with the first of them and why; 0 = none.
-// Everything else is followed.
+// Unreadable returns the number of changes that cannot be read although the store responds, and the name and error of the first of
+// these changes; 0 = none. All other changes are being followed.
 func (c *Replica) Unreadable() (n int, first string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -354,10 +351,11 @@ func (c *Replica) Unreadable() (n int, first string, err error) {
 	return n, first, err
 }
 
-// Stale reports whether a scan may show a state that is older than FollowLimit.
+// Stale reports whether a scan may see a state that is older than FollowLimit.
 func (c *Replica) Stale() bool { return c.Ready() != nil || c.Staleness() > FollowLimit }
 
-// Reading returns how many changes of a bulk import the memory has read, of how many; 0, 0 while it reads none.
+// Reading returns the number of changes of a bulk import that the memory has read, and their total number; 0, 0 if no bulk import
+// is being read.
 func (c *Replica) Reading() (done, all int64) {
 	pos := c.currentPosition()
 	if pos.shown == 0 {
@@ -366,7 +364,7 @@ func (c *Replica) Reading() (done, all int64) {
 	return pos.shown - pos.first + 1, pos.last - pos.first + 1
 }
 
-// hear notes that the store answered.
+// hear records that the store has just responded.
 func (c *Replica) hear() {
 	now := c.clockNow()
 	c.mu.Lock()
@@ -374,7 +372,7 @@ func (c *Replica) hear() {
 	c.heard = now
 }
 
-// hearing notes that the store answers while it yields rules.
+// hearing wraps a stream of rules and records, while rules arrive, that the store responds.
 func (c *Replica) hearing(all iter.Seq2[rules.Rule, error]) iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
 		n := 0

@@ -11,8 +11,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Directory keeps every account and its links in memory. Readers neither block nor share a lock: each reads an immutable map. A
-// writer copies one of many small maps, so a change costs nothing that grows much with the number of accounts.
+// Directory holds all accounts and their links in memory. Readers take no lock: each reader uses an immutable map. A writer copies
+// one of many small maps, so the cost of a change hardly grows with the number of accounts.
 type Directory struct {
 	writing sync.Mutex
 	seed    maphash.Seed
@@ -21,7 +21,7 @@ type Directory struct {
 
 const shelves = 4096
 
-// listed is an account with the Mini Programs it is linked with.
+// listed is an account with the Mini Programs that it is linked to.
 type listed struct {
 	account accounts.Account
 	links   []string
@@ -44,7 +44,7 @@ func (d *Directory) find(appid string) *listed {
 	return (*m)[appid]
 }
 
-// change puts a changed copy in place of a small map.
+// change replaces a small map by a modified copy.
 func (d *Directory) change(appid string, f func(map[string]*listed)) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
@@ -57,20 +57,20 @@ func (d *Directory) change(appid string, f func(map[string]*listed)) {
 	shelf.Store(&next)
 }
 
-// Set adds or replaces an account with the Mini Programs it is linked with.
+// Set adds or replaces an account and the list of Mini Programs that it is linked to.
 func (d *Directory) Set(a accounts.Account, links []string) {
 	d.change(a.AppID, func(m map[string]*listed) { m[a.AppID] = &listed{a, links} })
 }
 
-// Remove forgets an account.
+// Remove deletes an account from the directory.
 func (d *Directory) Remove(appid string) {
 	d.change(appid, func(m map[string]*listed) { delete(m, appid) })
 }
 
-// newEmpty returns an empty directory with the same seed, so that this one can adopt its accounts.
+// newEmpty returns an empty directory with the same seed, so that d can later adopt its accounts.
 func (d *Directory) newEmpty() *Directory { return &Directory{seed: d.seed} }
 
-// adopt takes over the accounts of another directory, which has no other user.
+// adopt takes over the accounts of another directory, which must have no other user.
 func (d *Directory) adopt(otherDirectory *Directory) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
@@ -93,7 +93,7 @@ func (d *Directory) Linked(service, miniProgram string) bool {
 	return found != nil && slices.Contains(found.links, miniProgram)
 }
 
-// All returns the accounts, in no order.
+// All returns the accounts in unspecified order.
 func (d *Directory) All() iter.Seq[*accounts.Account] {
 	return func(yield func(*accounts.Account) bool) {
 		for i := range d.shelves {

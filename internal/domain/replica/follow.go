@@ -13,57 +13,55 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// The kinds of changes that memory depends on.
+// The kinds of changes that affect the memory.
 const (
 	RuleChange       = "rule"       // key: the rule's
 	AccountChange    = "account"    // key: the AppID
 	AppearanceChange = "appearance" // the same
-	LinkChange       = "link"       // key: the service account's AppID, a space, the Mini Program's
+	LinkChange       = "link"       // key: the AppID of the service account, a space, the AppID of the Mini Program
 	BatchChange      = "batch"      // key: the number of the batch
 	CodesChange      = "codes"      // the same
 	MetaChange       = "meta"       // key: the name of the value
 	ScanKeyChange    = "scan_key"   // key: the name of the scan key
 	GS1Change        = "gs1"        // key: the GS1 key
 	ResetChange      = "reset"      // everything is another
-	EmptiedChange    = "emptied"    // key: the AppID of an account that lost all that it had; everything is read again
-	ImportChange     = "import"     // key: the numbers of the changes that it shows, StretchKey
+	EmptiedChange    = "emptied"    // key: the AppID of an account whose data was all deleted; everything is reloaded
+	ImportChange     = "import"     // key: the range of change numbers that this entry makes visible, as FormatSeqRange returns it
 )
 
-// FormatSeqRange names the changes with the numbers from one to another.
+// FormatSeqRange returns the key of an import: the numbers of its first and last change.
 func FormatSeqRange(first, last int64) string { return fmt.Sprintf("%d-%d", first, last) }
 
-// ParseSeqRange returns the inverse of StretchKey.
+// ParseSeqRange parses a key that FormatSeqRange returned.
 func ParseSeqRange(key string) (first, last int64, ok bool) {
 	n, err := fmt.Sscanf(key, "%d-%d", &first, &last)
 	return first, last, n == 2 && err == nil && first > 0 && first <= last
 }
 
-// Change is one entry of the log of changes. The log has every commit of every node, in their order
-// and without gaps.
+// Change is one entry of the change log. The change log contains every commit of every node, in commit order and without gaps.
 type Change struct {
 	Seq  int64
-	Hash string // of this entry and all before it
+	Hash string // hash of this entry and all entries before it
 	Kind string
 	Key  string
-	Rule *rules.Rule // RuleChange: the rule as it is now; nil = there is none
-	// Damaged is the error of reading the rule.
+	Rule *rules.Rule // RuleChange: the current version of the rule; nil = deleted
+	// Damaged is the error of decoding the rule; nil = no error.
 	Damaged error
 }
 
-// ChangeLog is the log of changes.
+// ChangeLog is the change log of the store.
 type ChangeLog interface {
-	// ChangeHead returns the last entry; 0 and "" before the first one.
+	// ChangeHead returns the number and hash of the last entry; 0 and "" if the log is empty.
 	ChangeHead(ctx context.Context) (seq int64, hash string, err error)
-	// ChangesFrom returns at most limit entries, the first with at least the
-	// given number, and the rules that they name as they are at the moment of
-	// the call.
+	// ChangesFrom returns at most limit entries with numbers from the given one on, together with the current versions of the rules
+	// that the entries name.
 	ChangesFrom(ctx context.Context, from int64, limit int) ([]Change, error)
-	// Listen begins to listen for commits of any node.
+	// Listen opens a connection that notifies of commits by any node.
 	Listen(ctx context.Context) (Notifier, error)
 }
 
-// Notifier rings when something may have been committed. It may ring for nothing, and a broken
-// connection loses rings: only the log says what was committed.
+// Notifier wakes the replica when something may have been committed. Notifications may be spurious, and a broken connection loses
+// notifications: only the log is authoritative.
 type Notifier interface {
 	// Wait returns nil after a commit, or the error of a broken connection or of ctx.
 	Wait(ctx context.Context) error
@@ -73,16 +71,16 @@ type Notifier interface {
 // Limits of following.
 const (
 	followPage = 1000
-	// shownPage is the page of a bulk import. It is larger, because each page costs a query plan and a transaction; a change of
-	// this node waits for the page that is being read.
+	// shownPage is the page size for the changes of a bulk import. The page is larger than usual because each page costs a query
+	// plan and a transaction; a change of this node waits until the current page has been read.
 	shownPage = 5000
 	// followTogether is the number of changed rules that are read in one query.
 	followTogether = 100
-	// followEvery is the interval at which the log is polled without a notification.
+	// followEvery is the interval at which the log is polled if no notification arrives.
 	followEvery = time.Second
-	// FollowLimit is the staleness from which a node reports that it is not ready.
+	// FollowLimit is the staleness above which a node reports that it is not ready.
 	FollowLimit = 5 * time.Second
-	// The pauses before the bell's connection is opened again.
+	// The minimum and maximum delay before the notification connection is reopened.
 	firstPause, longestPause = 50 * time.Millisecond, 5 * time.Second
 )
 
@@ -90,17 +88,16 @@ const (
 type position struct {
 	seq  int64
 	hash string
-	// Of the changes from first to last, which the next entry shows, those up to shown were read; 0 = none.
+	// Range of changes that the next log entry makes visible, of which the changes up to shown have been read; 0 = none.
 	first, last, shown int64
 }
 
-// Follow keeps the memory equal to what any node commits until ctx ends. Load
-// comes first.
+// Follow keeps the memory in sync with the commits of all nodes until ctx ends. Load comes first.
 func (c *Replica) Follow(ctx context.Context) {
 	rung := make(chan struct{}, 1)
 	var listening sync.WaitGroup
 	listening.Go(func() { c.listen(ctx, rung) })
-	defer listening.Wait() // its connection must end before the store closes
+	defer listening.Wait() // the notification connection must be closed before the store is
 	for ctx.Err() == nil {
 		err := c.CatchUp(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -114,8 +111,7 @@ func (c *Replica) Follow(ctx context.Context) {
 	}
 }
 
-// notFollowing logs that the log cannot be read, and does not repeat that until it could be read
-// again.
+// notFollowing logs that the log cannot be read, once per outage.
 func (c *Replica) notFollowing(ctx context.Context, err error) {
 	c.mu.Lock()
 	first := !c.silent
@@ -127,19 +123,19 @@ func (c *Replica) notFollowing(ctx context.Context, err error) {
 	}
 }
 
-// listen passes rings on. It opens a new connection where one breaks.
+// listen forwards notifications to the channel rung. If the connection breaks, listen opens a new connection.
 func (c *Replica) listen(ctx context.Context, rung chan<- struct{}) {
 	ring := func() {
 		select {
 		case rung <- struct{}{}:
-		default: // a ring waits already
+		default: // a notification is already pending
 		}
 	}
 	pause := firstPause
 	for ctx.Err() == nil {
 		bell, err := c.Changes.Listen(ctx)
 		if err == nil {
-			ring() // what was committed before we listened
+			ring() // covers commits made before the connection was opened
 			for err == nil {
 				if err = bell.Wait(ctx); err == nil {
 					pause = firstPause
@@ -161,7 +157,7 @@ func (c *Replica) listen(ctx context.Context, rung chan<- struct{}) {
 	}
 }
 
-// CatchUp reads what was committed since the last call into the memory.
+// CatchUp applies all changes committed since the last call to the memory.
 func (c *Replica) CatchUp(ctx context.Context) error {
 	for {
 		hasMore, err := c.catchUp(ctx)
@@ -171,8 +167,7 @@ func (c *Replica) CatchUp(ctx context.Context) error {
 	}
 }
 
-// catchUp reads one page of the log, under the lock of reads: so what it keeps is never older than
-// what another reader kept.
+// catchUp applies one page of the log while holding the read lock, so that it never replaces newer data by older data.
 func (c *Replica) catchUp(ctx context.Context) (hasMore bool, err error) {
 	c.reading.Lock()
 	began, pos, swaps := c.clockNow(), c.currentPosition(), c.swapped()
@@ -199,16 +194,15 @@ func (c *Replica) catchUp(ctx context.Context) (hasMore bool, err error) {
 	return hasMore, err
 }
 
-// page reads the page of the log after a position into a memory. isOther reports that the log is
-// not the one that was followed, so that everything has to be read again.
+// page applies the page of the log after a position to a memory. isOther reports that the log was replaced by another log, so that
+// everything must be reloaded.
 func (c *Replica) page(ctx context.Context, dst memory, pos *position) (hasMore, isOther bool, err error) {
 	defer func() {
 		if err == nil {
 			c.hear()
 		}
 	}()
-	// The page begins with the entry that was read last: its hash proves that this is still the log
-	// that was followed.
+	// The page begins with the last entry that was already read: its hash proves that the log is still the same one.
 	list, err := c.log().ChangesFrom(ctx, pos.seq, followPage)
 	if err != nil {
 		return false, false, err
@@ -239,8 +233,8 @@ func (c *Replica) page(ctx context.Context, dst memory, pos *position) (hasMore,
 	return full, false, nil
 }
 
-// shown reads one page of the changes that an entry shows. Their numbers are lower than its own:
-// this node went past these numbers before the changes could be seen.
+// shown applies one page of the changes that an import entry makes visible. The changes have lower numbers than the entry itself:
+// this node passed these numbers before the changes became visible.
 func (c *Replica) shown(ctx context.Context, dst memory, entry Change, pos *position) error {
 	first, last, ok := ParseSeqRange(entry.Key)
 	if ok {
@@ -263,8 +257,8 @@ func (c *Replica) shown(ctx context.Context, dst memory, entry Change, pos *posi
 	return nil
 }
 
-// applyAll reads again what the entries name: each thing once, and all accounts together. What the memory that answers scans cannot
-// read although the store answers is set aside.
+// applyAll applies a list of log entries: each object is read only once, and all accounts are read together. If an object for the
+// current memory cannot be read although the store responds, the object is set aside for Retry.
 func (c *Replica) applyAll(ctx context.Context, dst memory, list []Change) error {
 	read := func(subject string, f func(context.Context) error) error {
 		if dst != c.current() {
@@ -305,7 +299,7 @@ func (c *Replica) applyAll(ctx context.Context, dst memory, list []Change) error
 	if dst.accounts == nil { // of rules alone
 		return nil
 	}
-	// One that cannot be read must not keep the others out.
+	// One unreadable object must not block the others, so each is then read alone.
 	mergedCallback := func(kind string, keys []string, f func(ctx context.Context, keys ...string) error) error {
 		if len(keys) == 0 || f(ctx, keys...) == nil {
 			return nil
@@ -349,7 +343,7 @@ func (c *Replica) apply(ctx context.Context, dst memory, kind string, change Cha
 	return nil
 }
 
-// setRule keeps a rule as it is now; nil = there is none.
+// setRule stores the current version of a rule in dst; nil = the rule was deleted.
 func setRule(dst *index.Index, key string, rule *rules.Rule) {
 	if rule == nil {
 		dst.Remove(key)
@@ -371,8 +365,8 @@ func (c *Replica) clockNow() time.Time {
 	return c.Now()
 }
 
-// Staleness returns the time since the memory was last known to hold every commit: 0 where no other process
-// can commit and no read failed.
+// Staleness returns the time since the memory was last known to contain every commit: 0 if no other process can commit and no read
+// failed.
 func (c *Replica) Staleness() time.Duration {
 	now := c.clockNow()
 	c.mu.Lock()
@@ -389,7 +383,7 @@ func (c *Replica) Staleness() time.Duration {
 	return max(0, now.Sub(since))
 }
 
-// AppliedSeq returns the number of the last entry of the log that the memory holds.
+// AppliedSeq returns the number of the last log entry that was applied to the memory.
 func (c *Replica) AppliedSeq() int64 { return c.currentPosition().seq }
 
 // Lag returns the number of entries of the log that the replica has not followed yet.

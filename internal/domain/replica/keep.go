@@ -15,22 +15,22 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/index"
 )
 
-// When a snapshot is written. Decision 32.
+// Parameters that control when a snapshot is written. Decision 32.
 const (
-	// snapshotPause is the least time between two; a large one waits twenty
-	// times as long as it took to write.
+	// snapshotPause is the minimum interval between two snapshots; after a large snapshot, the interval is twenty times the
+	// duration of the write.
 	snapshotPause = 30 * time.Second
-	// changeShare is the number of bytes of the next file that each change allows for: the file is due when the changes since the
-	// last one allow for as many bytes as it will have.
+	// changeShare is the number of bytes of file writes that each change justifies: a new file is due when the changes since the
+	// last file justify its size.
 	changeShare = 8192
-	// smallSnapshot is the size in bytes below which a file is written for any change.
+	// smallSnapshot is the size in bytes below which every change justifies a new file.
 	smallSnapshot = 64 << 10
-	// To a start, a change that is read again costs as much as changeCost rules that are read all
-	// at once; fewChanges of them cost little in any case.
+	// At a start, applying one change takes as long as loading changeCost rules in bulk; up to fewChanges changes are always
+	// acceptable.
 	changeCost, fewChanges = 4, 10_000
 )
 
-// log returns the log of the store's changes.
+// log returns the change log of the store.
 func (c *Replica) log() ChangeLog {
 	if c.Changes != nil {
 		return c.Changes
@@ -38,9 +38,8 @@ func (c *Replica) log() ChangeLog {
 	return c.History
 }
 
-// restore reads the rules from the snapshot file, once, and returns the position
-// up to which it holds everything. ok is false where there is no usable file;
-// then one line in the log says why.
+// restore loads the rules from the snapshot file, at most once, and returns the log position of the snapshot. If there is no usable
+// file, ok is false and the reason is logged.
 func (c *Replica) restore(ctx context.Context, dst *memory) (pos position, ok bool) {
 	if c.SnapshotFile == "" || c.restored {
 		return pos, false
@@ -69,8 +68,8 @@ func (c *Replica) restore(ctx context.Context, dst *memory) (pos position, ok bo
 	return pos, true
 }
 
-// fits returns an error unless a position lies in the store's history, and so near to its end that
-// the changes since can be read sooner than all rules.
+// fits returns an error unless a position belongs to the store's history and is so recent that applying the later changes is faster
+// than loading all rules.
 func (c *Replica) fits(ctx context.Context, pos position, rules int) error {
 	head, _, err := c.log().ChangeHead(ctx)
 	if err != nil {
@@ -88,9 +87,8 @@ func (c *Replica) fits(ctx context.Context, pos position, rules int) error {
 	return nil
 }
 
-// followRules brings rules from a position to the end of the log, and moves the position with them.
-// For each page it takes line, the lock of all who read into these rules. isOther reports that it
-// cannot be done change by change.
+// followRules applies the changes after a position to dst until the end of the log, and advances the position. For each page,
+// followRules locks line, the lock of all readers that write to dst. isOther reports that the rules must be reloaded instead.
 func (c *Replica) followRules(ctx context.Context, dst *index.Index, line sync.Locker, pos *position) (isOther bool, err error) {
 	page := func() (hasMore bool) {
 		line.Lock()
@@ -103,8 +101,7 @@ func (c *Replica) followRules(ctx context.Context, dst *index.Index, line sync.L
 	return isOther, err
 }
 
-// readRules reads all rules, from the snapshot and what changed since, or from
-// the store.
+// readRules loads all rules, either from the snapshot and the changes after it, or from the store.
 func (c *Replica) readRules(ctx context.Context, dst *memory) error {
 	if from, ok := c.restore(ctx, dst); ok {
 		isOther, err := c.followRules(ctx, dst.rules, &sync.Mutex{}, &from)
@@ -122,8 +119,8 @@ func (c *Replica) readRules(ctx context.Context, dst *memory) error {
 	return nil
 }
 
-// SaveSnapshot writes the snapshot file when it is due. It does nothing where no file is kept, or
-// before the first change of a store.
+// SaveSnapshot writes the snapshot file if a new file is due. SaveSnapshot does nothing if no snapshot file is configured or if the
+// store has no changes.
 func (c *Replica) SaveSnapshot(ctx context.Context) error {
 	if c.SnapshotFile == "" {
 		return nil
@@ -132,7 +129,7 @@ func (c *Replica) SaveSnapshot(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("writing the snapshot of the rules: %w", err)
 	}
-	if n, _, _ := c.Unreadable(); n > 0 || !c.due(pos) { // the next start would not know what could not be read
+	if n, _, _ := c.Unreadable(); n > 0 || !c.due(pos) { // the next start would not know which changes were unreadable
 		return nil
 	}
 	if err := c.Rules.WriteSnapshot(c.SnapshotFile, index.Mark{Seq: pos.seq, Identity: pos.hash}, c.Accounts.snapshot()); err != nil {
@@ -142,12 +139,11 @@ func (c *Replica) SaveSnapshot(ctx context.Context) error {
 	return nil
 }
 
-// rulesToTheEnd returns a position up to which the memory has every rule, which was
-// the end of the log a moment ago.
+// rulesToTheEnd applies changes up to the current end of the log, and returns the position up to which the memory has every rule.
 func (c *Replica) rulesToTheEnd(ctx context.Context) (pos position, err error) {
 	isOther, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled)
 	if isOther && err == nil {
-		c.keep(position{}) // the file belongs to the former log
+		c.keep(position{}) // the file belongs to the previous log
 		err = c.readBeside(ctx, false)
 	}
 	c.reading.Lock()
@@ -155,16 +151,15 @@ func (c *Replica) rulesToTheEnd(ctx context.Context) (pos position, err error) {
 	return c.ruled, err
 }
 
-// keep notes up to where the snapshot file has every rule; 0 = there is no file of
-// this log.
+// keep records the position up to which the snapshot file has every rule; 0 = there is no file for this log.
 func (c *Replica) keep(to position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.kept = to
 }
 
-// due reports whether a file of the rules at a position is worth its bytes: each change may cost
-// changeShare bytes of writing, however many rules storedInfo are.
+// due reports whether a new snapshot file at a position is worth writing: each change since the last file justifies changeShare
+// bytes of writing, however many rules are stored.
 func (c *Replica) due(pos position) bool {
 	c.mu.Lock()
 	kept := c.kept
@@ -177,8 +172,7 @@ func (c *Replica) due(pos position) bool {
 	return lag > 0 && storedInfo.Size() <= smallSnapshot+changeShare*lag
 }
 
-// KeepSnapshot writes the snapshot file when enough changed, seldom enough to cost
-// little, until ctx ends.
+// KeepSnapshot writes the snapshot file whenever a new file is due, at intervals that keep the cost low, until ctx ends.
 func (c *Replica) KeepSnapshot(ctx context.Context) {
 	for pause := time.Second; ; {
 		select {
@@ -194,7 +188,7 @@ func (c *Replica) KeepSnapshot(ctx context.Context) {
 	}
 }
 
-// snapshot returns the parts of every account that decisions need, in the order of AppIDs.
+// snapshot returns the fields of all accounts that scan decisions need, ordered by AppID.
 func (d *Directory) snapshot() []index.SnapshotAccount {
 	list := []index.SnapshotAccount{}
 	for i := range d.shelves {
@@ -212,7 +206,8 @@ func (d *Directory) snapshot() []index.SnapshotAccount {
 	return list
 }
 
-// DirectoryOf returns the directory of the accounts in a snapshot file. They have no members, so test links open for no user.
+// DirectoryOf returns a directory of the accounts from a snapshot file. The accounts have no members, so test links open for no
+// user.
 func DirectoryOf(list []index.SnapshotAccount) *Directory {
 	d := NewDirectory()
 	for _, a := range list {

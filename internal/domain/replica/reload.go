@@ -11,12 +11,12 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/index"
 )
 
-// memory is the data from which scans are answered: the current one, or a new one that is being filled.
+// memory is the set of data that serves scans: the current one, or a new one that is being filled.
 type memory struct {
 	rules    *index.Index
-	accounts *Directory    // nil = rules alone
+	accounts *Directory    // nil = only rules
 	codes    *codes.Memory // nil = no codes
-	// kept is up to where the snapshot file that was read has every rule; 0 = none was read.
+	// kept is the log position of the snapshot file that was loaded; 0 = none was loaded.
 	kept position
 }
 
@@ -24,14 +24,14 @@ func (c *Replica) current() memory {
 	return memory{rules: c.Rules, accounts: c.Accounts, codes: c.Codes}
 }
 
-// swapped returns the number of rebuilds that took effect.
+// swapped returns the number of full reloads that replaced the memory.
 func (c *Replica) swapped() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.swaps
 }
 
-// Load fills the memory from the store. Retry repeats what failed.
+// Load fills the memory from the store. Retry repeats the reads that failed.
 func (c *Replica) Load(ctx context.Context) error {
 	c.mu.Lock()
 	c.loaded = false
@@ -39,12 +39,12 @@ func (c *Replica) Load(ctx context.Context) error {
 	return c.reload(ctx, func() bool { return true })
 }
 
-// Reload is Load while the memory of before goes on answering.
+// Reload does the same as Load, while scans are served from the old memory.
 func (c *Replica) Reload(ctx context.Context) error {
 	return c.reload(ctx, func() bool { return true })
 }
 
-// reload reads everything again, if that is still wanted when its turn comes.
+// reload reloads everything, unless wanted returns false once the reload lock is held.
 func (c *Replica) reload(ctx context.Context, wanted func() bool) error {
 	c.reloading.Lock()
 	defer c.reloading.Unlock()
@@ -58,16 +58,16 @@ func (c *Replica) reload(ctx context.Context, wanted func() bool) error {
 	return err
 }
 
-// readBeside calls beside when its turn has come.
+// readBeside calls rebuild once the reload lock is held.
 func (c *Replica) readBeside(ctx context.Context, all bool) error {
 	c.reloading.Lock()
 	defer c.reloading.Unlock()
 	return c.rebuild(ctx, all)
 }
 
-// rebuild reads everything, or every rule, into a new memory. The current one answers and follows changes meanwhile; these are in
-// the log of changes. So the new one follows the log to its end before it takes the place of the current one, and at that moment
-// neither is being written.
+// rebuild loads everything, or all rules, into a new memory. In the meantime the current memory serves scans and follows changes,
+// which are also in the change log. The new memory follows the log to its end before it replaces the current memory, and at that
+// moment neither memory is being written.
 func (c *Replica) rebuild(ctx context.Context, all bool) error {
 	for {
 		done, err := c.followOnce(ctx, all)
@@ -77,15 +77,14 @@ func (c *Replica) rebuild(ctx context.Context, all bool) error {
 	}
 }
 
-// swapTries is the number of attempts of a new memory to replace the current one before it is read anew. A try fails when the
-// current memory reads a change at that moment.
+// swapTries is the number of attempts to replace the current memory by the new one, after which the new memory is loaded again. An
+// attempt fails if new changes arrive at the same moment.
 const swapTries = 100
 
-// followOnce reports done = false where everything has to be read anew, because the log was replaced
-// meanwhile.
+// followOnce returns done = false if everything must be loaded again, because the log was replaced in the meantime.
 func (c *Replica) followOnce(ctx context.Context, all bool) (done bool, err error) {
 	var pos position
-	// Changes after this are followed, even those that are read below already.
+	// All changes after this position are applied later, even those that the reads below already include.
 	if pos.seq, pos.hash, err = c.log().ChangeHead(ctx); err != nil {
 		return false, fmt.Errorf("reading the log of changes: %w", err)
 	}
@@ -121,8 +120,7 @@ func (c *Replica) followOnce(ctx context.Context, all bool) (done bool, err erro
 	return done, err
 }
 
-// swap puts a new memory in place of the current one, if one more page brings it to the end of the
-// log.
+// swap replaces the current memory by a new one, if one more page brings the new memory to the end of the log.
 func (c *Replica) swap(ctx context.Context, fresh memory, pos *position) (done, isOther bool, err error) {
 	if c.midway != nil {
 		c.midway(ctx)
@@ -151,7 +149,7 @@ func (c *Replica) swap(ctx context.Context, fresh memory, pos *position) (done, 
 	return true, false, nil
 }
 
-// readAccounts reads all accounts with their links.
+// readAccounts reads all accounts and their links into dst.
 func (c *Replica) readAccounts(ctx context.Context, dst *Directory) error {
 	for cursor := ""; ; {
 		var page []accounts.Account

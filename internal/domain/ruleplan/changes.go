@@ -5,8 +5,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Changes returns the steps of a plan as one change for each rule: of a delete and an add
-// the rule that comes of both.
+// Changes returns the steps of a plan as one change per rule: a delete followed by an add becomes one edit.
 func Changes(owner string, steps []Step) []client.PlannedRule {
 	counts := map[string]int{}
 	changes := []client.PlannedRule{}
@@ -35,9 +34,9 @@ func Changes(owner string, steps []Step) []client.PlannedRule {
 			}
 			change.Path, change.AppID = step.Draft.Path, step.Draft.AppID
 			change.Occupy, change.OpenVersion = step.Draft.Occupy, int(step.Draft.OpenVersion)
-			change.Prefix = step.Prefix // of a rule that is added again it may have another end
+			change.Prefix = step.Prefix // a rule that is deleted and added again may have a different ending of its prefix
 			if step.Do == "add" {
-				change.Published = new(false) // unless a publish follows
+				change.Published = new(false) // true if a publish step follows
 			}
 		}
 	}

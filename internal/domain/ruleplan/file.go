@@ -7,13 +7,12 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// File is a file of rules as Read reads it.
+// File is the content of a rules file that Read can parse.
 type File struct {
 	Rules []Written `yaml:"rules" json:"rules"`
 }
 
-// Written is a rule as a file says it. Nothing is left out, so that a plan of
-// the file finds nothing to do.
+// Written is a rule in the format of a rules file. All fields are written, so that a plan of the unchanged file contains no steps.
 type Written struct {
 	Prefix      string    `yaml:"prefix" json:"prefix"`
 	Path        string    `yaml:"path" json:"path"`
@@ -24,7 +23,7 @@ type Written struct {
 	Published   bool      `yaml:"published" json:"published"`
 }
 
-// Write returns a rule for a file; target is the Mini Program that a service account's opens.
+// Write converts a rule to the format of a rules file; target is the Mini Program that a rule of a service account opens.
 func Write(r client.Rule, target string) Written {
 	w := Written{Prefix: r.Prefix, Path: r.Path, Published: r.Published}
 	if KindOf(r) == rules.Service {
@@ -39,7 +38,7 @@ func Write(r client.Rule, target string) Written {
 // Text returns the file as YAML.
 func (f File) Text() ([]byte, error) { return yaml.Marshal(f) }
 
-// Have returns a stored rule for Decide.
+// Have converts a rule of the API to the form that Decide compares.
 func Have(r client.StoredRule) (Stored, error) {
 	s := Stored{Rule: client.Rule{Prefix: r.Prefix, Path: r.Path, Published: r.Published, Occupy: r.Occupy,
 		OpenVersion: client.OpenVersion(r.OpenVersion), TestLinks: r.TestLinks}}

@@ -1,5 +1,5 @@
-// Package ruleplan knows what makes the rules of an account what a file says: the steps,
-// and how the file is read and written.
+// Package ruleplan computes the steps that bring the rules of an account in line with a rules file, and reads and writes such
+// files.
 package ruleplan
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// Wanted is a rule as the file says it.
+// Wanted is a rule as the file describes it.
 type Wanted struct {
 	Owner       string    `yaml:"owner"`
 	Prefix      string    `yaml:"prefix"`
@@ -26,45 +26,43 @@ type Wanted struct {
 	AppID       string    `yaml:"appid"`
 	Occupy      bool      `yaml:"occupy"`
 	OpenVersion *int      `yaml:"open_version"`
-	TestLinks   *[]string `yaml:"test_links"` // absent: those that are there stay
-	Published   *bool     `yaml:"published"`  // absent: as it is, a new rule unpublished
+	TestLinks   *[]string `yaml:"test_links"` // absent: existing test links are kept
+	Published   *bool     `yaml:"published"`  // absent: a stored rule keeps its state, a new rule stays unpublished
 
 	Parsed rules.Prefix `yaml:"-"`
-	At     string       `yaml:"-"` // where it is, for people
+	At     string       `yaml:"-"` // position in the file, for messages
 	Line   int          `yaml:"-"`
 }
 
-// Stored is a rule that the account has.
+// Stored is a rule that the account currently has.
 type Stored struct {
 	client.Rule
-	Target string // of a service account's rule; "" = not known
+	Target string // Mini Program of a service account's rule; "" = unknown
 	Parsed rules.Prefix
 }
 
-// Step is one call that a plan makes.
+// Step is one API call of a plan.
 type Step struct {
-	Do     string `json:"do"` // add, edit, publish or delete
+	Do     string `json:"do"` // one of add, edit, publish and delete
 	Prefix string `json:"prefix"`
 	Why    string `json:"why"`
 	Done   bool   `json:"done"`
-	// Live says that the Step takes a published rule down.
+	// Live reports that the step takes a published rule offline.
 	Live bool `json:"live,omitempty"`
 
 	Draft      client.RuleDraft `json:"-"` // add, edit
-	Target     string           `json:"-"` // delete: of a service account's rule
+	Target     string           `json:"-"` // delete: the Mini Program of a service account's rule
 	AddedAgain bool             `json:"-"` // delete: the rule is added again
-	Lost       string           `json:"-"` // delete, of a rule that is added again: what only the server knew of it
+	Lost       string           `json:"-"` // delete, if the rule is added again: settings that only the server had
 }
 
-// Read reads the rules of a file that are an owner's ("" = of any) and says what is wrong
-// with the others; of a service account's rules that name no Mini Program, target is the
-// one. The error is of a file that cannot be read at all.
+// Read parses the rules of a file that belong to an owner ("" = any owner), and returns the errors of invalid rules; target is the
+// Mini Program of service account rules that name none. The error reports that the file as a whole cannot be read.
 func Read(file string, text []byte, owner, target string) (wanted []Wanted, wrong Faults, err error) {
 	return read(file, text, owner, target, func(*Wanted, *Faults) bool { return true })
 }
 
-// ReadToApply is Read for rules that an account shall have: no prefix twice, and no test
-// link that does not match.
+// ReadToApply reads like Read, and also rejects duplicate prefixes and test links that do not match their prefix.
 func ReadToApply(file string, text []byte, owner, target string) (wanted []Wanted, wrong Faults, err error) {
 	seen := map[string]int{}
 	return read(file, text, owner, target, func(w *Wanted, wrong *Faults) bool {
@@ -80,7 +78,7 @@ func ReadToApply(file string, text []byte, owner, target string) (wanted []Wante
 	})
 }
 
-// read is Read of those rules that are kept.
+// read parses a file like Read, and returns only the rules that keep accepts.
 func read(file string, text []byte, owner, target string, keep func(*Wanted, *Faults) bool) (wanted []Wanted, wrong Faults, err error) {
 	n := 0
 	exported, err := eachRule(file, text, func(node ruleNode) {
@@ -90,7 +88,7 @@ func read(file string, text []byte, owner, target string, keep func(*Wanted, *Fa
 			return
 		}
 		if link, ok := rules.ParseLink(w.Prefix); ok && link.IsService() && w.AppID == "" {
-			w.AppID = target // a list of the wire does not say it
+			w.AppID = target // a list from the server omits the AppID
 		}
 		if err := w.check(owner); err != nil {
 			wrong.add(node.at, "%v", err)
@@ -109,29 +107,28 @@ func read(file string, text []byte, owner, target string, keep func(*Wanted, *Fa
 	return wanted, wrong, nil
 }
 
-// Faults are the errors of a file, with their lines.
+// Faults lists the errors of a file, with their line numbers.
 type Faults []string
 
 func (f *Faults) add(location, format string, args ...any) {
 	*f = append(*f, location+": "+fmt.Sprintf(format, args...))
 }
 
-// ruleNode is an entry of the file with its place.
+// ruleNode is a parsed entry of the file with its position.
 type ruleNode struct {
 	ast.Node
 	file, at string
 	line     int
-	exported bool // of a file with one a line
+	exported bool // the entry is from an export with one object per line
 }
 
-// ruleKeys are the keys that a file may have, and those that only lists of a server
-// have and that decide nothing.
+// The keys that a file may contain, and the keys that only lists from a server contain and that are ignored.
 var (
 	ruleKeys   = []string{"owner", "prefix", "path", "appid", "occupy", "open_version", "test_links", "published"}
 	serverKeys = []string{"total", "open", "publishes_left"}
 )
 
-// rule reads one rule; false where it cannot be read.
+// rule parses one rule; ok is false if the rule cannot be parsed.
 func (f *Faults) rule(node ruleNode) (w Wanted, ok bool) {
 	entries, isMap := node.Node.(*ast.MappingNode)
 	if !isMap {
@@ -152,8 +149,8 @@ func (f *Faults) rule(node ruleNode) (w Wanted, ok bool) {
 	return w, len(*f) == prev
 }
 
-// eachRule calls a function with the entries of the file's one key, rules, or the objects of a file with one a line; exported says that
-// it is the latter, where visit names its owner. No more than a piece of the file is parsed at a time.
+// eachRule calls visit for each entry under the file's only key, rules, or for each object of a file with one object per line;
+// exported reports the latter format, in which each entry names its owner. At most a piece of the file is parsed at a time.
 func eachRule(file string, text []byte, visit func(ruleNode)) (exported bool, err error) {
 	trimmed := bytes.TrimSpace(text)
 	if len(trimmed) > 0 && trimmed[0] == '{' {
@@ -177,7 +174,7 @@ func eachRule(file string, text []byte, visit func(ruleNode)) (exported bool, er
 	return false, nil
 }
 
-// eachLine is eachRule of a file with an object a line.
+// eachLine implements eachRule for a file with one object per line.
 func eachLine(file string, text []byte, visit func(ruleNode)) error {
 	n := 0
 	for line := range bytes.Lines(text) {
@@ -196,11 +193,11 @@ func eachLine(file string, text []byte, visit func(ruleNode)) error {
 	return nil
 }
 
-// eachOfList is eachRule of a list as a server answers it, which is JSON.
+// eachOfList implements eachRule for a JSON list as a server returns it.
 func eachOfList(file string, text []byte, visit func(ruleNode)) error {
 	line, counted := 1, int64(0)
 	d := json.NewDecoder(bytes.NewReader(text))
-	fn := func(length int) string { // of what was read last
+	fn := func(length int) string { // returns the position of the object that was read last
 		begins := d.InputOffset() - int64(length)
 		line, counted = line+bytes.Count(text[counted:begins], []byte("\n")), begins
 		return fmt.Sprintf("%s:%d", file, line)
@@ -245,7 +242,7 @@ func eachOfList(file string, text []byte, visit func(ruleNode)) error {
 	return err
 }
 
-// eachNode is eachRule of a text of YAML.
+// eachNode implements eachRule for a YAML text.
 func eachNode(file string, text []byte, visit func(ruleNode)) error {
 	document, err := safeyaml.Parse(file, text)
 	if err != nil {
@@ -277,7 +274,7 @@ func eachNode(file string, text []byte, visit func(ruleNode)) error {
 	return nil
 }
 
-// check says what cannot be of one rule. The server judges again.
+// check returns an error if the rule is invalid. The server repeats the checks.
 func (w *Wanted) check(owner string) error {
 	link, ok := rules.ParseLink(w.Prefix)
 	kind := rules.Ordinary
@@ -310,7 +307,7 @@ func (w *Wanted) check(owner string) error {
 	return nil
 }
 
-// checkTestLinks says which test link does not match.
+// checkTestLinks returns an error that names a test link that does not match the prefix.
 func (w *Wanted) checkTestLinks() error {
 	if w.TestLinks == nil {
 		return nil
@@ -325,7 +322,7 @@ func (w *Wanted) checkTestLinks() error {
 
 func (w *Wanted) IsService() bool { return w.Parsed.IsService() }
 
-// Draft returns the rule as the wire wants it.
+// Draft returns the rule in the form of an API request.
 func (w *Wanted) Draft() client.RuleDraft {
 	d := client.RuleDraft{Prefix: w.Prefix, Path: w.Path, Occupy: w.Occupy, OpenVersion: client.OpenRelease}
 	if w.IsService() {
@@ -347,8 +344,8 @@ func KindOf(r client.Rule) rules.Kind {
 	return rules.Ordinary
 }
 
-// Decide returns the plan: for each rule of the file what must be done, then what
-// must go. A rule that must be replaced is down between two calls only.
+// Decide returns the plan: first the steps for each rule of the file, then the deletions. A rule that must be replaced is offline
+// only between two calls.
 func Decide(wanted []Wanted, have []Stored, prune bool) []Step {
 	steps := []Step{}
 	stored := map[string]Stored{}
@@ -375,7 +372,7 @@ func Decide(wanted []Wanted, have []Stored, prune bool) []Step {
 	return steps
 }
 
-// added returns the steps that make a new rule.
+// added returns the steps that create a new rule.
 func (w *Wanted) added(reason string, publish bool) []Step {
 	steps := []Step{{Do: "add", Prefix: w.Prefix, Why: reason, Draft: w.Draft()}}
 	if publish {
@@ -384,7 +381,7 @@ func (w *Wanted) added(reason string, publish bool) []Step {
 	return steps
 }
 
-// changed returns the steps that make a rule of the account what the file says.
+// changed returns the steps that bring a stored rule in line with the file.
 func (w *Wanted) changed(h Stored) []Step {
 	d := w.Draft()
 	publish := h.Published
@@ -395,7 +392,7 @@ func (w *Wanted) changed(h Stored) []Step {
 	if reason := w.replaced(h); reason != "" {
 		lost := w.silent(h)
 		if w.TestLinks == nil {
-			w.TestLinks = &h.TestLinks // what the file does not name stays
+			w.TestLinks = &h.TestLinks // fields that the file omits keep their stored value
 		}
 		steps := []Step{{Do: "delete", Prefix: h.Prefix, Why: reason, Target: h.Target, Lost: lost, AddedAgain: true, Live: h.Published}}
 		return append(steps, w.added("opens "+w.Path, publish)...)
@@ -423,7 +420,8 @@ func (w *Wanted) silent(h Stored) string {
 	return strings.Join(list, ", ")
 }
 
-// replaced says why an edit cannot do it. Contract: rules 1.2.
+// replaced returns the reason why an edit is not possible and the rule must be replaced; "" = an edit is possible. Contract: rules
+// 1.2.
 func (w *Wanted) replaced(h Stored) string {
 	switch {
 	case w.Parsed.Sub != h.Parsed.Sub:
@@ -440,7 +438,7 @@ func (w *Wanted) replaced(h Stored) string {
 	return ""
 }
 
-// differences lists what an edit would change.
+// differences lists the fields that an edit would change.
 func (w *Wanted) differences(h Stored) []string {
 	var list []string
 	d := w.Draft()
@@ -463,7 +461,7 @@ func (w *Wanted) differences(h Stored) []string {
 	return list
 }
 
-// dashed returns a text, or a dash where there is none.
+// dashed returns the text, or "-" if the text is empty.
 func dashed(s string) string {
 	if s == "" {
 		return "-"

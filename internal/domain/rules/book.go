@@ -18,35 +18,36 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// MaxPath is the maximum length in bytes of a page with its query. Assumed(rules.add.path): the platform names no limit.
+// MaxPath is the maximum length in bytes of a page path including its query. Assumed(rules.add.path): the platform documents no
+// limit.
 const MaxPath = 1024
 
-// Book holds the transactions on rules.
+// Book implements the transactions on rules.
 type Book struct {
 	Store    Store
 	Settings *settings.Live
 	Now      func() time.Time
-	// CountNow is the time whose month a publish counts for; nil = Now.
+	// CountNow returns the time that decides which month a publish counts for; nil = Now.
 	CountNow func() time.Time
-	// ClockBelieved reports whether Now may remove what is old; nil = always.
+	// ClockBelieved reports whether old events may be removed by Now; nil = always.
 	ClockBelieved func() bool
 	Fetch         Fetch
 	// Changed is called after a rule changed, before the change is acknowledged.
 	Changed func(ctx context.Context, key string)
-	// ManyChanged is called instead of it when about n rules changed at once. The log of changes
-	// has them from the change with the number first on.
+	// ManyChanged is called instead of Changed when about n rules changed at once. The change log contains these changes from the
+	// number first on.
 	ManyChanged func(ctx context.Context, first int64, n int)
-	// Queued is called when an event waits to be sent to an account.
+	// Queued is called when an event is waiting to be sent to an account.
 	Queued func()
 
-	// Epochs are those of the Store. Lists of an account's rules are remembered until its epoch
-	// says that a rule may have changed. nil = every call asks the Store.
+	// Epochs are the change counters of the Store. The Book caches lists of an account's rules until the account's epoch shows that
+	// a rule may have changed. If Epochs is nil, every call reads the Store.
 	Epochs *accounts.Epochs
 
 	listings listings
-	forgot   atomic.Int64 // when old checks of verification files were removed, in Unix seconds
+	forgot   atomic.Int64 // time of the last deletion of expired checks of verification files, in Unix seconds
 	nearOnce sync.Once
-	nearing  chan struct{} // one place for each call of Near that may read
+	nearing  chan struct{} // semaphore that limits the concurrent reads of Near
 }
 
 func (b *Book) countNow() time.Time {
@@ -56,11 +57,10 @@ func (b *Book) countNow() time.Time {
 	return b.CountNow()
 }
 
-// checkDraft returns the part of an add or edit that needs no database, in the
-// order of the contract: ranges (40097), kind of account (85075, 48001).
-// Contract: rules 1.8.
+// checkDraft runs the checks of an add or edit that need no database, in the order of the contract: ranges (40097), kind of account
+// (85075, 48001). Contract: rules 1.8.
 func checkDraft(owner accounts.Account, d Draft) error {
-	// Contract: rules 6, number 28: a blank page cannot exist.
+	// Contract: rules 6, number 28: a page must not be blank.
 	if strings.TrimSpace(d.Path) == "" || len(d.Path) > MaxPath || !utf8.ValidString(d.Path) || containsControl(d.Path) {
 		return errcode.InvalidArgs.WithDetail(behaviour.RulesPath, "path: want a page of 1 to %d bytes, not blank, without control characters",
 			MaxPath)
@@ -90,8 +90,8 @@ func containsControl(s string) bool {
 	return false
 }
 
-// checkTarget returns 40166 unless the service account is linked with the
-// Mini Program, 85075 if that one is personal. Contract: rules 1.8, 6.
+// checkTarget returns 40166 unless the service account is linked to the Mini Program, and 85075 if the Mini Program is personal.
+// Contract: rules 1.8, 6.
 func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid string) (target accounts.Account,
 	link accounts.Link, err error) {
 	target, err = tx.Account(ctx, appid)
@@ -107,8 +107,7 @@ func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid strin
 	return target, link, target.JumpRules()
 }
 
-// checkLink returns 40166 unless the service account is linked with appid; row is the behaviour
-// that the refusal names.
+// checkLink returns 40166 unless the service account is linked to appid; row is the behaviour that the error names.
 func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string, row behaviour.Row) (accounts.Link, error) {
 	link, err := tx.Link(ctx, owner.AppID, appid)
 	if errors.Is(err, accounts.ErrNoLink) || err == nil && link.Status != accounts.LinkDone {
@@ -117,9 +116,8 @@ func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string,
 	return link, err
 }
 
-// Add adds a rule, unpublished. The order of its faults is that of
-// contract rules 1.8: 40097, 85075, 48001, 40166, 85066, 85068, 85071, 85072,
-// 85073, 85070, 85076, 85069.
+// Add adds an unpublished rule. Add checks for errors in the order of contract rules 1.8: 40097, 85075, 48001, 40166, 85066, 85068,
+// 85071, 85072, 85073, 85070, 85076, 85069.
 func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 	s := b.Settings.Get()
 	if err := checkDraft(owner, d); err != nil {
@@ -127,12 +125,12 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 	}
 	p, err := ParsePrefix(d.Prefix, kindFor(owner), s.AllowPrivateHosts)
 	if err == nil && (kindFor(owner) == Service || vouched(p, "", s)) {
-		return b.add(ctx, owner, d, s, p, true) // no stranger's host is asked
+		return b.add(ctx, owner, d, s, p, true) // no request to an external host is needed
 	}
 	var rule Rule
 	var status DomainStatus
-	// Everything except the file is checked twice: before a stranger's host is asked, and again in
-	// the transaction that writes, because others write meanwhile.
+	// Everything except the file is checked twice: before the request to an external host, and again in the transaction that
+	// writes, because other transactions write in the meantime.
 	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		rule, status, err = b.admit(ctx, tx, owner, d, s)
 		return err
@@ -153,8 +151,8 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 	return b.add(ctx, owner, d, s, rule.Prefix, false)
 }
 
-// add is Add in one transaction. With confirms it also stores there the record that says why no
-// host is asked.
+// add implements the transaction of Add. With confirms = true, add also stores the record that explains why no external host was
+// contacted.
 func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s settings.Settings, p Prefix, confirms bool) error {
 	if confirms {
 		b.forget(ctx)
@@ -193,7 +191,7 @@ func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s setti
 	return b.awaitMemory(ctx, p.Key, err)
 }
 
-// limitHolder returns the account whose number of rules an add raises.
+// limitHolder returns the account to whose limit of rules the new rule counts.
 func limitHolder(owner accounts.Account, d Draft) string {
 	if kindFor(owner) == Service {
 		return d.AppID
@@ -201,7 +199,7 @@ func limitHolder(owner accounts.Account, d Draft) string {
 	return owner.AppID
 }
 
-// admit decides whether the draft may become a rule of the owner.
+// admit checks whether the draft may become a rule of the owner, and returns the rule.
 func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft, s settings.Settings) (Rule, DomainStatus, error) {
 	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Path: d.Path}
 	target := owner
@@ -273,8 +271,8 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	return rule, status, nil
 }
 
-// noteOrRefuse notes that a call rests on a row of behaviours. Where the operator refuses that, it
-// returns the refusal. Decision 37.
+// noteOrRefuse records that a call depends on a documented behaviour, given as a row of the behaviour table. If the operator
+// disabled this leniency, noteOrRefuse returns the error of the row. Decision 37.
 func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
 	behaviour.Note(ctx, row)
 	if s.Refuses(row) {
@@ -283,8 +281,8 @@ func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, f
 	return nil
 }
 
-// admitTest returns 85068 for a test link that does not satisfy the prefix, and notes, or refuses, one that is no URL or a release
-// that there is not.
+// admitTest returns 85068 for a test link that does not match the prefix, and records or rejects a test link that is not a URL or a
+// release that does not exist.
 func admitTest(ctx context.Context, s settings.Settings, owner accounts.Account, p Prefix, d Draft) error {
 	if err := checkTestLinks(p, d.TestLinks); err != nil {
 		return err
@@ -302,7 +300,7 @@ func admitTest(ctx context.Context, s settings.Settings, owner accounts.Account,
 	return nil
 }
 
-// noteOrRefusePage notes a page that may not exist, or returns 40097.
+// noteOrRefusePage records that a page may not exist, or returns 40097.
 func noteOrRefusePage(ctx context.Context, s settings.Settings, target accounts.Account, path string) error {
 	if strings.HasPrefix(path, "/") {
 		if err := noteOrRefuse(ctx, s, behaviour.RulesPathSlash, "path %.120q begins with /", path); err != nil {
@@ -318,7 +316,7 @@ func noteOrRefusePage(ctx context.Context, s settings.Settings, target accounts.
 	return nil
 }
 
-// noteOrRefuseText notes a prefix that the platform may compare in another form, or returns 85066.
+// noteOrRefuseText records that the platform may compare a prefix in another form, or returns 85066.
 func noteOrRefuseText(ctx context.Context, s settings.Settings, p Prefix) error {
 	if strings.Contains(p.Text, "%") {
 		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixEncoded, "prefix %.120q has a %%", p.Text); err != nil {
@@ -331,7 +329,7 @@ func noteOrRefuseText(ctx context.Context, s settings.Settings, p Prefix) error 
 	return nil
 }
 
-// noteOrRefuseHost notes a host that the platform would refuse, or returns 85066.
+// noteOrRefuseHost records that the platform would reject a host, or returns 85066.
 func noteOrRefuseHost(ctx context.Context, p Prefix, s settings.Settings) error {
 	if row, reason := p.hostFault(false); row == behaviour.RulesPrefixHost {
 		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixPrivate, "prefix %.120q: %s", p.Text, reason); err != nil {
@@ -349,8 +347,8 @@ func noteOrRefuseHost(ctx context.Context, p Prefix, s settings.Settings) error 
 	return nil
 }
 
-// checkOwners returns 85071 for the caller's own prefix, 85072 for another's
-// and for one below a prefix that another occupies. Contract: rules 2.4, 2.10.
+// checkOwners returns 85071 if the caller already has the prefix, and 85072 if another account has the prefix or occupies a shorter
+// one. Contract: rules 2.4, 2.10.
 func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
 	parentRules, err := tx.RulesAt(ctx, rule.Prefix.Ends())
 	if err != nil {
@@ -371,9 +369,8 @@ func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
 	return taken
 }
 
-// checkMaker returns 85072 for the code of another service account, and whether a call
-// of the owner made it. Assumed(rules.add.maker): a
-// code that was made elsewhere, as by the platform itself, is anybody's.
+// checkMaker returns 85072 for a code that another service account created; made reports whether an API call of the owner created
+// the code. Assumed(rules.add.maker): a code created elsewhere, for example by the platform itself, may be used by any account.
 func checkMaker(ctx context.Context, tx Tx, rule Rule) (made bool, err error) {
 	code, isCode := accounts.CodeOf(rule.Prefix.Key)
 	if rule.Kind != Service || !isCode {
@@ -389,14 +386,14 @@ func checkMaker(ctx context.Context, tx Tx, rule Rule) (made bool, err error) {
 	return err == nil, err
 }
 
-// The platform's own limits, whatever a setting lets. Contract: rules 1.
+// The platform's own limits, independent of the settings. Contract: rules 1.
 const (
 	platformRules        = 100
 	platformServiceRules = 100_000
 )
 
-// checkCount returns 85073 where the rule is above the limit in force, and whether it is above the
-// platform's own limit.
+// checkCount returns 85073 if the rule exceeds the configured limit; isAbove reports whether the rule exceeds the platform's own
+// limit.
 func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) (isAbove bool, err error) {
 	count, limit, maximum := tx.CountOwned, s.RuleLimit, platformRules
 	if rule.Kind == Service {
@@ -412,8 +409,8 @@ func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) (isA
 	return n >= maximum, nil
 }
 
-// Edit changes a rule of the caller. 40097 for a prefix of which the caller has no rule, and for a
-// field that may not change. Contract: rules 1.2.
+// Edit changes a rule of the caller. The error is 40097 if the caller has no rule with the prefix or if a field may not change.
+// Contract: rules 1.2.
 func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error {
 	s := b.Settings.Get()
 	if err := checkDraft(owner, d); err != nil {
@@ -432,7 +429,7 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 				return err
 			}
 		}
-		// A rule that was added while private hosts were allowed stays editable.
+		// A rule that was added while private hosts were allowed can still be edited.
 		p, err := ParsePrefix(d.Prefix, kindFor(owner), true)
 		if err != nil {
 			return err
@@ -446,7 +443,7 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 			return err
 		}
 		if rule.Kind == Ordinary {
-			// The stored form decides what the rule matches.
+			// The stored form of the prefix determines which links match.
 			if err := admitTest(ctx, s, owner, rule.Prefix, d); err != nil {
 				return err
 			}
@@ -457,7 +454,7 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 			if !named(rule.Prefix, status, s) {
 				behaviour.Note(ctx, behaviour.RulesEditUnchecked)
 			}
-			if d.KeepLinks && len(rule.TestLinks) > 0 { // absent or null keeps the test links, [] clears them
+			if d.KeepLinks && len(rule.TestLinks) > 0 { // an absent or null field keeps the test links, [] clears them
 				row := behaviour.RulesEditKeeps
 				if d.EmptyLinks {
 					row = behaviour.RulesEditKeepsEmpty
@@ -479,7 +476,8 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 				return err
 			}
 		}
-		if rule.Published && s.Refuses(behaviour.RulesEditUnchecked) { // turned: it spends as a publish does
+		// with the strict behaviour, editing a published rule counts as a publish
+		if rule.Published && s.Refuses(behaviour.RulesEditUnchecked) {
 			if err := tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, b.countNow()); err != nil {
 				return err
 			}
@@ -489,8 +487,8 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 	return b.awaitMemory(ctx, key, err)
 }
 
-// ownRule returns the caller's rule with a prefix. 40097 where the caller has none, whether or not
-// another account has one.
+// ownRule returns the caller's rule with a prefix. The error is 40097 if the caller has no such rule, whether or not another
+// account has one.
 func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) (Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok {
@@ -500,24 +498,26 @@ func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) 
 	return ownedBy(owner, prefix, rule, err)
 }
 
-// ownedBy takes the answer of a read, and returns the rule if it is the caller's, else 40097.
+// ownedBy checks the result of a read: it returns the rule if the caller owns it, otherwise 40097.
 func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule, error) {
 	if errors.Is(err, ErrNoRule) || err == nil && rule.Owner != owner.AppID {
-		return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.RulesPrefixUnknown, "%s has no rule with the prefix %.120q", owner.AppID, prefix)
+		return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.RulesPrefixUnknown,
+			"%s has no rule with the prefix %.120q", owner.AppID, prefix)
 	}
 	return rule, err
 }
 
-// confirmationMemory is the retention of checks of verification files.
+// confirmationMemory is the retention period of checks of verification files.
 const confirmationMemory = 30 * 24 * time.Hour
 
-// keep stores a check of a verification file, and removes old checks.
+// keep stores a check of a verification file, and deletes expired checks.
 func (b *Book) keep(ctx context.Context, c Confirmation) error {
 	b.forget(ctx)
 	return b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.PutConfirmation(ctx, c) })
 }
 
-// forget removes checks that are old, once a minute at most. Those that stay for now are no reason to refuse a change.
+// forget deletes expired checks of verification files, at most once a minute. If the deletion fails, the caller's change still
+// proceeds.
 func (b *Book) forget(ctx context.Context) {
 	if b.ClockBelieved != nil && !b.ClockBelieved() {
 		return
@@ -530,14 +530,13 @@ func (b *Book) forget(ctx context.Context) {
 	_ = b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.ForgetConfirmations(ctx, now.Add(-confirmationMemory)) })
 }
 
-// platformQuota is the number of publishes a month that the platform allows a Mini Program, whatever a setting allows. Contract:
-// rules 1.
+// platformQuota is the number of publishes per month that the platform allows a Mini Program, independent of the settings.
+// Contract: rules 1.
 const platformQuota = 100
 
-// Publish makes a rule live at once. Publishing again is free. 40097 for an
-// unknown prefix, 40166 where the service account is not linked any more, 85074
-// without a release, 886000 when the month's publishes are spent. Contract:
-// rules 1.4.
+// Publish publishes a rule, which takes effect at once. Publishing a published rule again is free. The errors are 40097 for an
+// unknown prefix, 40166 if the service account is no longer linked to the Mini Program, 85074 without a release, and 886000 if the
+// monthly quota is used up. Contract: rules 1.4.
 func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix string) error {
 	if err := owner.JumpRules(); err != nil {
 		return err
@@ -551,20 +550,20 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		key = ""
 		s := b.Settings.Get()
 		since := s.MonthStart(b.countNow()) // Assumed(rules.publish.month)
-		// Edits and deletes of this rule wait for the origin.
+		// Concurrent edits and deletes of this rule wait for the origin lock.
 		p, err := tx.Publishing(ctx, owner.AppID, link, since)
 		rule, err := ownedBy(owner, prefix, p.Rule, err)
 		if err != nil {
 			return err
 		}
 		if rule.Kind == Service {
-			// A rule that is published already is checked too: without the link no scan opens it.
+			// The link is checked even if the rule is already published: without the link, no scan opens the rule.
 			if _, err := checkLink(ctx, tx, owner, rule.Target, behaviour.RulesPublishUnlinked); err != nil {
 				return err
 			}
 		}
-		// Another node may have published the rule, and this one may not have read that yet: a scan
-		// that comes after this answer must see it.
+		// Another node may have published the rule, and this node may not have applied the change yet: a scan after this response
+		// must see the published rule.
 		key = rule.Prefix.Key
 		if rule.Published {
 			behaviour.Note(ctx, behaviour.RulesPublishAgain)
@@ -575,7 +574,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		if p.Target.AppID == "" {
 			return errcode.NotReleased.WithDetail(behaviour.RulesPublishUnreleased, "%s is gone", rule.Target)
 		}
-		// The wait for the locks may have lasted into the next month.
+		// Waiting for the locks may have lasted into the next month.
 		now, counted, spent := b.Now(), b.countNow(), p.Spent
 		if month := s.MonthStart(counted); !month.Equal(since) {
 			if spent, err = tx.PublishesSince(ctx, owner.AppID, month); err != nil {
@@ -615,9 +614,8 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 	return b.awaitMemory(ctx, key, err)
 }
 
-// Delete removes a rule at once and frees its prefix. 40097 for an unknown
-// prefix and, of a service account, for an appid that is missing or not the
-// rule's. Contract: rules 1.5.
+// Delete deletes a rule, which takes effect at once and frees its prefix. The error is 40097 for an unknown prefix and, for a
+// service account, if appid is missing or differs from the rule's Mini Program. Contract: rules 1.5.
 func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid string) error {
 	if err := owner.JumpRules(); err != nil {
 		return err
@@ -657,42 +655,42 @@ func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid
 	return b.awaitMemory(ctx, key, err)
 }
 
-// The ways to list rules. Contract: rules 1.3.
+// The modes of listing rules. Contract: rules 1.3.
 const (
-	ListNewest   = 0 // the most recently added, up to 10,000
+	ListNewest   = 0 // the most recently added rules, at most 10,000
 	ListPrefixes = 1
 	ListPage     = 2
 )
 
-// Limits of a list. Contract: rules 1.3.
+// Size limits of a list. Contract: rules 1.3.
 const (
 	maxNewest   = 10_000
 	maxPrefixes = 200
 	maxPage     = 200
 )
 
-// ListRequest says which of the caller's rules are wanted.
+// ListRequest selects rules of the caller.
 type ListRequest struct {
-	AppID    string // service accounts: only rules that open this Mini Program
+	AppID    string // service accounts only: list only rules that open this Mini Program
 	Type     int
 	Prefixes []string
 	Page     int // from 1
 	PageSize int
 }
 
-// Listing is the caller's rules.
+// Listing is a list of the caller's rules.
 type Listing struct {
 	Rules         []Rule
-	Total         int // how many rules all pages have together
+	Total         int // number of rules on all pages together
 	Open          bool
 	PublishesLeft int // of this month
 }
 
-// List returns rules of the caller. 40097 for what cannot be asked, 40166 for
-// a Mini Program that the service account is not linked with.
-// Contract: rules 1.3.
+// List returns rules of the caller. The error is 40097 for an invalid request, and 40166 for a Mini Program that the service
+// account is not linked to. Contract: rules 1.3.
 func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest) (Listing, error) {
-	q := Query{Owner: owner.AppID} // Inferred(rules.get.own): not those that others made for it
+	// Inferred(rules.get.own): only the caller's own rules, not rules that other accounts created for the caller
+	q := Query{Owner: owner.AppID}
 	switch req.Type {
 	case ListNewest: // Inferred(rules.get.order)
 		q.Newest, q.Limit = true, maxNewest
@@ -704,11 +702,12 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 		q.Limit = maxPrefixes
 	case ListPage:
 		if req.Page < 1 || req.PageSize < 1 || req.PageSize > maxPage {
-			return Listing{}, errcode.InvalidArgs.WithDetail(behaviour.RulesGetPage, "page_num %d, page_size %d: want 1 or more, and 1 to %d",
+			return Listing{}, errcode.InvalidArgs.WithDetail(behaviour.RulesGetPage,
+				"page_num %d, page_size %d: want 1 or more, and 1 to %d",
 				req.Page, req.PageSize,
 				maxPage)
 		}
-		// A page this far holds nothing; the product must not wrap round.
+		// A page beyond this number is empty; the limit prevents an integer overflow of the product.
 		q.Offset, q.Limit = min(req.Page-1, 1<<40)*req.PageSize, req.PageSize
 	default:
 		return Listing{}, errcode.InvalidArgs.WithDetail(behaviour.RulesGetType, "get_type is %d: want 0, 1 or 2", req.Type)
@@ -774,15 +773,15 @@ func (b *Book) listing(owner accounts.Account, l *remembered) Listing {
 	return Listing{Rules: l.rules, Total: l.total, Open: owner.JumpOpen, PublishesLeft: b.left(owner, l.spent)}
 }
 
-// left returns the number of publishes that an account has left after it used some. It is never negative: some clients read it as
-// unsigned.
+// left returns the number of publishes that an account may still make this month, given that it has already made spent publishes.
+// The result is never negative, because some clients read it as unsigned.
 func (b *Book) left(owner accounts.Account, spent int) int {
 	s := b.Settings.Get()
 	quota := s.PublishQuota
 	if kindFor(owner) == Service {
 		quota = s.ServicePublishQuota
 		if quota == 0 && !s.Refuses(behaviour.RulesPublishService) {
-			return platformQuota // not limited; the platform's number is shown
+			return platformQuota // unlimited; the platform's number is shown
 		}
 		quota = cmp.Or(quota, platformQuota)
 	}
@@ -800,14 +799,12 @@ func (b *Book) PublishesLeft(ctx context.Context, owner accounts.Account) (int, 
 	return n, err
 }
 
-// ConfirmFile returns the caller's verification file, the same on every call.
-// Contract: rules 1.6.
+// ConfirmFile returns the caller's verification file, which is the same for every call. Contract: rules 1.6.
 func (b *Book) ConfirmFile(owner accounts.Account) (accounts.ConfirmFile, error) {
 	return owner.Confirm, owner.JumpRules()
 }
 
-// ValidateSeed returns the prefix of a rule for Plant, or why Plant refuses it
-// whatever is stored.
+// ValidateSeed returns the prefix of a rule for Seed, or an error if the rule is invalid regardless of the stored data.
 func ValidateSeed(owner accounts.Account, d Draft) (Prefix, error) {
 	err := checkDraft(owner, d)
 	if err == nil {
@@ -819,8 +816,8 @@ func ValidateSeed(owner accounts.Account, d Draft) (Prefix, error) {
 	return Prefix{}, fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
 }
 
-// Seed stores a rule that an operator wrote into a seed. It checks what Add checks, except the
-// verification file and the quota. A rule that the owner has already becomes what the seed says.
+// Seed stores a rule from an operator's seed file. Seed checks the same as Add, except the verification file and the quota. If the
+// owner already has the rule, Seed updates it to match the seed file.
 func (b *Book) Seed(ctx context.Context, owner accounts.Account, d Draft, published bool) error {
 	p, err := ValidateSeed(owner, d)
 	if err != nil {
@@ -828,8 +825,7 @@ func (b *Book) Seed(ctx context.Context, owner accounts.Account, d Draft, publis
 	}
 	s := b.Settings.Get()
 	s.RuleLimit, s.ServiceRuleLimit = 1<<40, 1<<40
-	// The operator wrote the host; whether strangers may use such hosts is
-	// another question.
+	// The operator chose the host, so private hosts are allowed here even if accounts may not use them.
 	s.AllowPrivateHosts, s.Strict, s.Behaviours = true, false, nil
 	var key string
 	err = b.Store.UpdateRules(ctx, func(tx Tx) error {
@@ -873,8 +869,8 @@ func (b *Book) Seed(ctx context.Context, owner accounts.Account, d Draft, publis
 	return nil
 }
 
-// Occupiers returns the rules of any owner that forbid others a prefix: the
-// rule itself and those above it that occupy. For the operator.
+// Occupiers returns the rules of all owners that prevent other accounts from adding a prefix: a rule with the prefix itself, and
+// shorter rules that occupy it. For the operator.
 func (b *Book) Occupiers(ctx context.Context, prefix string) ([]Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok || !PlainText(prefix) {
@@ -894,12 +890,11 @@ func (b *Book) Occupiers(ctx context.Context, prefix string) ([]Rule, error) {
 	return list, err
 }
 
-// awaitMemory waits until the memory has read again the rule that a transaction was about; key "" =
-// there is none. It does so after an error too, unless the error is a decision of ours: a lost
-// connection may hide a commit.
+// awaitMemory waits until the in-memory index has reloaded the rule that a transaction changed; key "" = no rule changed.
+// awaitMemory also waits after an error without an errcode.Code, because a lost connection may hide a commit.
 func (b *Book) awaitMemory(ctx context.Context, key string, err error) error {
 	if _, decided := errors.AsType[*errcode.Code](err); key != "" && !decided && b.Changed != nil {
-		// The change is committed: it must show even if the caller went away.
+		// The change is committed, so it must become visible even if the client has disconnected.
 		b.Changed(context.WithoutCancel(ctx), key)
 	}
 	return err

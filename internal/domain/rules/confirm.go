@@ -13,13 +13,13 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// MaxConfirmBody is the maximum length of the response with a verification file.
+// MaxConfirmBody is the maximum length in bytes of the response with a verification file.
 const MaxConfirmBody = 64
 
-// ConfirmTimeout is the timeout of fetching a verification file in all.
+// ConfirmTimeout is the total timeout of fetching a verification file.
 const ConfirmTimeout = 3 * time.Second
 
-// FetchStep is one step of fetching a file.
+// FetchStep is one step of fetching a verification file.
 type FetchStep struct {
 	OccurredAt time.Time `json:"occurred_at"`
 	Action     string    `json:"action"`
@@ -27,13 +27,12 @@ type FetchStep struct {
 	Failed     bool      `json:"failed,omitempty"`
 }
 
-// Fetch gets a stranger's file: status 200 and at most MaxConfirmBody bytes, or an error that says
-// why in one line. The steps are returned in both cases.
+// Fetch downloads a file from an external host: it requires status 200 and at most MaxConfirmBody bytes, and otherwise returns an
+// error with a reason of one line. The steps are returned on success and on error.
 type Fetch func(ctx context.Context, url string, allowPrivate bool) (body []byte, steps []FetchStep, err error)
 
-// confirm checks that the owner controls the directory of a prefix: nil, or
-// 85069 with the reason. The returned record says what was done.
-// Contract: rules 2.7.
+// confirm checks that the owner controls the directory of a prefix; the error is 85069 with the reason. The returned record
+// describes the check. Contract: rules 2.7.
 func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, status DomainStatus, s settings.Settings) (Confirmation,
 	error) {
 	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}
@@ -69,20 +68,20 @@ func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, st
 	return c, errcode.ConfirmFileFailed.WithDetail(behaviour.RulesConfirm, "%s: %s", c.URL, c.Reason)
 }
 
-// vouched reports whether the operator vouches for the host of a prefix.
+// vouched reports whether the operator's settings exempt the host of a prefix from the verification file.
 func vouched(p Prefix, status DomainStatus, s settings.Settings) bool {
 	return (named(p, status, s) || s.Verification.Mode == settings.Trust) && !s.Refuses(behaviour.RulesConfirmVouched)
 }
 
-// named reports whether the operator vouches for the host of a prefix by its name.
+// named reports whether the operator lists the host of a prefix as trusted.
 func named(p Prefix, status DomainStatus, s settings.Settings) bool {
 	// Assumed(rules.confirm.named): a host that is listed without a port is trusted on every port.
 	name, _, _ := strings.Cut(p.Host, ":")
 	return status == Trusted || slices.Contains(s.Verification.Hosts, p.Host) || slices.Contains(s.Verification.Hosts, name)
 }
 
-// FileFault says what is wrong with what a host answered in place of the content
-// of a verification file; "" = nothing. Contract: rules 2.7.
+// FileFault compares a response body with the content of a verification file and returns the difference; "" = equal. Contract:
+// rules 2.7.
 func FileFault(body []byte, content string) string {
 	if got := strings.TrimSpace(string(body)); got != content { // Assumed(rules.confirm.trim)
 		return fmt.Sprintf("the answer is %.40q, want exactly %q", got, content)

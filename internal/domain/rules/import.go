@@ -22,41 +22,39 @@ const (
 	MaxImport = 10_000_000
 	// importBatch is the number of lines that are checked together.
 	importBatch = 500
-	// importCache bounds what is remembered of accounts and links while lines
-	// are checked.
+	// importCache limits the number of accounts and links that are cached while lines are checked.
 	importCache = 10_000
-	// singlyUpTo is the number of changed rules up to which Changed is called for each of them, and
-	// up to which rules are not written apart.
+	// singlyUpTo is the maximum number of changed rules for which Changed is called for each rule; larger imports write their rules
+	// as hidden rows.
 	singlyUpTo = 1000
-	// editsInMemory is the number of edited rules that an import keeps in memory, in case it does not
-	// write them apart.
+	// editsInMemory is the maximum number of edited rules that an import keeps in memory in case it does not write hidden rows.
 	editsInMemory = 100_000
 )
 
-// Planned is one line of an import.
+// Planned is one parsed line of an import.
 type Planned struct {
 	Line      int
 	Owner     string
 	Draft     Draft
 	Published bool
-	// Fault is the reason for which the line is no rule; nil = it is one.
+	// Fault is the reason why the line is not a valid rule; nil = valid.
 	Fault error
 }
 
-// Plan yields the lines of an import, the same whenever it is called. An error means that the lines
-// cannot be read to their end.
+// Plan returns an iterator over the lines of an import; every call yields the same lines. An error means that the remaining lines
+// cannot be read.
 type Plan func() iter.Seq2[Planned, error]
 
-// Import stores rules that the operator brings, all of them or none. It checks what Add checks,
-// except the verification file, the number of rules and the quota. A rule that the owner has
-// already becomes what its line says. Rules of one import do not occupy against each other: a
-// server may hold a rule below another owner's occupied prefix, and its export must be importable.
-// Faults names the lines that cannot be stored. dry only checks.
+// Import stores the operator's rules, either all of them or none. Import checks the same as Add, except the verification file, the
+// number of rules and the quota. If the owner already has a rule, Import updates it to match its line. Rules of the same import do
+// not occupy against each other: a server may hold a rule below another owner's occupied prefix, and an export of such rules must
+// be importable. The returned Faults lists the lines that cannot be stored. With dry = true, Import only checks.
 //
-// No caller waits for an import longer than for another change. Lines are checked while other transactions change rules; many rules
-// are written as hidden rows; and all are published at one moment, if nothing that the check depends on changed since. Decision 55.
+// An import delays other callers no longer than any other change does. Lines are checked while other transactions change rules;
+// many rules are written as hidden rows, and all of them become visible at one moment, provided that nothing the check depends on
+// has changed since. Decision 55.
 func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Imported, error) {
-	// What is wrong with the lines alone is found without a transaction.
+	// Errors within the lines themselves are found without a transaction.
 	faults, marks, last, err := checkLines(plan)
 	if err != nil {
 		return accounts.Imported{}, err
@@ -76,7 +74,7 @@ func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Import
 		default:
 			return accounts.Imported{}, err
 		}
-		// As in awaitMemory: an error may hide a commit.
+		// As in awaitMemory, an error may hide a commit.
 		ctx = context.WithoutCancel(ctx)
 		switch {
 		case i.first == 0:
@@ -91,34 +89,34 @@ func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Import
 	}
 }
 
-// importing is one import.
+// importing is the state of one import.
 type importing struct {
 	book  *Book
 	plan  Plan
-	last  int // the number of the last line that was checked
+	last  int // number of the last line that was checked
 	marks []lineMark
 
-	// The check found this.
+	// Results of the check:
 	done     accounts.Imported
-	since    int64  // the last change that it saw
-	added    []Rule // nil where there are more than singlyUpTo
-	edits    []Edit // nil where there are more than editsInMemory
+	since    int64  // number of the last change that the check saw
+	added    []Rule // new rules; nil = more than singlyUpTo
+	edits    []Edit // edited rules; nil = more than editsInMemory
 	accounts map[string]bool
 	hosts    map[string]bool
 
-	// The last try stored this.
-	first int64    // the number of its first change; 0 = nothing was to be stored
-	keys  []string // of the rules that changed; nil where they are many
+	// Results of the last attempt to store:
+	first int64    // number of its first change; 0 = nothing had to be stored
+	keys  []string // keys of the changed rules; nil = too many to list
 }
 
-// Edit is a stored rule and what it becomes.
+// Edit is a stored rule (Old) and its new version (Now).
 type Edit struct{ Now, Old Rule }
 
-// held reports whether all that changes is in memory.
+// held reports whether all changes are held in memory.
 func (i *importing) held() bool { return i.added != nil && i.edits != nil }
 
-// store stores what the check found. With alone no other transaction changes rules meanwhile, and the lines are checked again under
-// that lock.
+// store writes the changes that the check found. With exclusive = true, other transactions cannot change rules in the meantime, and
+// the lines are checked again while the lock is held.
 func (i *importing) store(ctx context.Context, exclusive bool) error {
 	i.first, i.keys = 0, nil
 	if i.done.Added+i.done.Changed == 0 {
@@ -145,7 +143,7 @@ func (i *importing) store(ctx context.Context, exclusive bool) error {
 				return err
 			}
 		}
-		// The log is at its end from here on.
+		// No other transaction can append to the change log here.
 		first, err := tx.NextChange(ctx)
 		if err != nil {
 			return err
@@ -166,7 +164,8 @@ func (i *importing) store(ctx context.Context, exclusive bool) error {
 	})
 }
 
-// writeHidden writes the new rules, and the new versions of edited ones, as hidden rows. Then it shows all.
+// writeHidden writes the new rules, and the new versions of edited rules, as hidden rows. Afterwards writeHidden makes all hidden
+// rows visible at once.
 func (i *importing) writeHidden(ctx context.Context, tx Tx, numbers accounts.SeqRange) error {
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {
@@ -201,14 +200,14 @@ func (i *importing) writeHidden(ctx context.Context, tx Tx, numbers accounts.Seq
 	if err := tx.ShowApart(ctx); err != nil {
 		return err
 	}
-	// The log is at its end from here on.
+	// No other transaction can append to the change log here.
 	return i.checkUnchanged(ctx, tx, &start)
 }
 
-// changesOf returns the rules of a batch that are not stored yet, and those that become others.
+// changesOf returns the rules of a batch that are not stored yet, and the stored rules that change.
 func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Planned, now time.Time) (added []Rule, edits []Edit, err error) {
 	var localRules map[string]Rule
-	if i.done.Added < i.done.Lines { // else no line has a stored rule
+	if i.done.Added < i.done.Lines { // if all lines are new rules, no stored rule needs to be read
 		if localRules, err = c.loadStored(ctx, batch); err != nil {
 			return nil, nil, err
 		}
@@ -217,7 +216,7 @@ func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Plann
 		rule, err := c.draft(ctx, &batch[n])
 		if err != nil {
 			if code, _ := errcode.FromError(err); code != errcode.SystemError {
-				return nil, nil, accounts.ErrConflict // it was right when it was checked
+				return nil, nil, accounts.ErrConflict // the line was valid when it was checked, so something changed since
 			}
 			return nil, nil, err
 		}
@@ -231,7 +230,7 @@ func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Plann
 	return added, edits, nil
 }
 
-// madeAt returns the rule with the times of a rule that is new.
+// madeAt returns the rule with its times set as for a new rule.
 func (r Rule) madeAt(now time.Time) Rule {
 	r.CreatedAt, r.ChangedAt = now, now
 	if r.Published {
@@ -240,7 +239,8 @@ func (r Rule) madeAt(now time.Time) Rule {
 	return r
 }
 
-// storedRule returns the rule that an edit stores: the new one, with the old one's number and times.
+// storedRule returns the rule that an edit stores: the new version, with the ID and the time of creation of the old one, and its
+// time of publication if both are published.
 func (e Edit) storedRule(now time.Time) Rule {
 	r := e.Now.madeAt(now)
 	r.ID, r.CreatedAt = e.Old.ID, e.Old.CreatedAt
@@ -250,7 +250,7 @@ func (e Edit) storedRule(now time.Time) Rule {
 	return r
 }
 
-// storeHeld stores all changes, where memory holds them all.
+// storeHeld writes all changes from memory; all of them must be held in memory.
 func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 	now := i.book.Now()
 	for _, e := range i.edits {
@@ -273,13 +273,13 @@ func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 	return tx.AddRules(ctx, added, ChangeMeta{At: now, Did: "add"})
 }
 
-// checkUnchanged returns accounts.ErrMoved where a change after the one with the number since concerns the
-// check, else it moves since to the last change.
+// checkUnchanged returns accounts.ErrConflict if a change after the number start affects the check; otherwise it advances start to
+// the last change.
 func (i *importing) checkUnchanged(ctx context.Context, tx Tx, start *int64) error {
 	return accounts.Revalidate(ctx, tx, start, i.concerns)
 }
 
-// concerns reports whether a change may alter what the check found.
+// concerns reports whether a change may affect the result of the check.
 func (i *importing) concerns(ref accounts.ChangeRef) bool {
 	if ref.All || ref.Account != "" && i.accounts[ref.Account] {
 		return true
@@ -296,8 +296,7 @@ func (i *importing) concerns(ref accounts.ChangeRef) bool {
 	return !ok || i.hosts[link.Host]
 }
 
-// lineMark remembers a key in 16 bytes: that two of ten million keys have the same sum is as good
-// as impossible.
+// lineMark identifies a key by a truncated hash in 16 bytes: a collision among ten million keys is practically impossible.
 type lineMark struct {
 	sum  [12]byte
 	line uint32
@@ -308,8 +307,8 @@ func markOf(key string) [12]byte {
 	return [12]byte(sum[:12])
 }
 
-// checkLines finds what is wrong with the lines by themselves, whatever is stored. marks are in the
-// order of their sums; last is the number of the last line that it read.
+// checkLines finds errors within the lines themselves, independent of the stored data. marks are sorted by hash; last is the number
+// of the last line that was read.
 func checkLines(plan Plan) (faults accounts.RowErrors, marks []lineMark, last int, err error) {
 	for p, err := range plan() {
 		if err != nil {
@@ -338,7 +337,7 @@ func checkLines(plan Plan) (faults accounts.RowErrors, marks []lineMark, last in
 			first = i
 			continue
 		}
-		// The first faults of very many are enough.
+		// If there are very many errors, only the first ones are returned.
 		if faults = append(faults, accounts.RowError{Line: int(marks[i].line),
 			Why: fmt.Sprintf("the same prefix is on line %d", marks[first].line)}); len(faults) >= 1000 {
 			faults = faults.First()
@@ -365,8 +364,7 @@ func (p *Planned) key() (string, error) {
 	return link.Key, nil
 }
 
-// inBatches yields, in batches, the lines of a plan that are rules, up to the line with the number
-// last.
+// inBatches yields, in batches, the valid lines of a plan up to the line with the number last.
 func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
 	return func(yield func([]Planned, error) bool) {
 		batch := make([]Planned, 0, importBatch)
@@ -379,7 +377,7 @@ func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
 				break
 			}
 			if _, fault := p.key(); fault != nil {
-				continue // checkLines named this fault before
+				continue // checkLines has already reported this error
 			}
 			if batch = append(batch, p); len(batch) == importBatch {
 				if !yield(batch, nil) {
@@ -394,8 +392,8 @@ func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
 	}
 }
 
-// check compares every line with what is stored. It returns Faults, with the known ones among them,
-// or notes what the import will do.
+// check compares every line with the stored rules. check returns Faults, including the known ones, or records the changes that the
+// import will make.
 func (i *importing) check(ctx context.Context, tx Tx, known accounts.RowErrors) error {
 	i.done, i.added, i.edits = accounts.Imported{}, []Rule{}, []Edit{}
 	i.accounts, i.hosts = map[string]bool{}, map[string]bool{}
@@ -453,7 +451,7 @@ func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.RowError
 	return done, nil
 }
 
-// keepUpTo adds to a list. A list that would be longer than most becomes nil, and stays nil.
+// keepUpTo appends an item to a list. A list that would exceed limit becomes nil and stays nil.
 func keepUpTo[T any](limit int, list []T, item T) []T {
 	if list == nil || len(list) == limit {
 		return nil
@@ -461,7 +459,7 @@ func keepUpTo[T any](limit int, list []T, item T) []T {
 	return append(list, item)
 }
 
-// load stores all lines under the lock of all rules.
+// load stores all lines while the lock on all rules is held.
 func (i *importing) load(ctx context.Context, tx Tx) error {
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {
@@ -488,7 +486,7 @@ func (i *importing) load(ctx context.Context, tx Tx) error {
 	return nil
 }
 
-// isStored reports whether a line asks for the rule that is stored already.
+// isStored reports whether the rule of a line equals the stored rule.
 func isStored(r, stored Rule) bool {
 	return r.Kind == stored.Kind && r.Owner == stored.Owner && r.Target == stored.Target && r.Prefix.Text == stored.Prefix.Text &&
 		r.Path == stored.Path &&
@@ -496,10 +494,10 @@ func isStored(r, stored Rule) bool {
 		slices.Equal(r.TestLinks, stored.TestLinks)
 }
 
-// importCheck judges lines within one transaction.
+// importCheck checks lines within one transaction.
 type importCheck struct {
 	tx       Tx
-	domains  bool // the operator's list of hosts has entries
+	domains  bool // the operator's list of hosts is not empty
 	accounts map[string]accounts.Account
 	linked   map[[2]string]error
 }
@@ -509,12 +507,12 @@ func newImportCheck(ctx context.Context, tx Tx) (*importCheck, error) {
 	return &importCheck{tx: tx, domains: len(domains) > 0, accounts: map[string]accounts.Account{}, linked: map[[2]string]error{}}, err
 }
 
-// loadEnds returns the stored rules at the ends of every line of a batch, by key.
+// loadEnds returns the stored rules whose prefixes are prefixes of a line of the batch, by key.
 func (c *importCheck) loadEnds(ctx context.Context, batch []Planned) (map[string]Rule, error) {
 	return c.stored(ctx, batch, Link.Ends)
 }
 
-// loadStored returns the stored rules with the keys of a batch.
+// loadStored returns the stored rules that have the keys of a batch.
 func (c *importCheck) loadStored(ctx context.Context, batch []Planned) (map[string]Rule, error) {
 	return c.stored(ctx, batch, func(l Link) []string { return []string{l.Key} })
 }
@@ -540,8 +538,8 @@ func (c *importCheck) stored(ctx context.Context, batch []Planned, lookup func(L
 	return found, err
 }
 
-// rule returns the rule that a line makes, and the stored one that it replaces. An error with a
-// code is a fault of the line.
+// rule returns the new rule of a line, and the stored rule that it replaces. An error with an error code means that the line is
+// invalid.
 func (c *importCheck) rule(ctx context.Context, p *Planned, parentRules map[string]Rule) (rule Rule, stored *Rule, err error) {
 	if rule, err = c.draft(ctx, p); err != nil {
 		return rule, nil, err
@@ -578,8 +576,7 @@ func (c *importCheck) rule(ctx context.Context, p *Planned, parentRules map[stri
 	return rule, nil, nil
 }
 
-// draft returns the rule on a line. It is checked against accounts and by its own form, not against
-// other rules.
+// draft returns the rule of a line. The rule is checked by itself and against accounts, but not against other rules.
 func (c *importCheck) draft(ctx context.Context, p *Planned) (Rule, error) {
 	owner, err := c.account(ctx, p.Owner)
 	if errors.Is(err, accounts.ErrNoAccount) {
@@ -593,8 +590,7 @@ func (c *importCheck) draft(ctx context.Context, p *Planned) (Rule, error) {
 		return Rule{}, err
 	}
 	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Path: d.Path, Published: p.Published}
-	// The operator brings the host; whether strangers may use such hosts is
-	// another question.
+	// The operator chose the host, so private hosts are allowed here even if accounts may not use them.
 	if rule.Prefix, err = ParsePrefix(d.Prefix, rule.Kind, true); err != nil {
 		return Rule{}, err
 	}

@@ -6,51 +6,49 @@ import (
 	"strings"
 )
 
-// FindingKind names what a set of rules does that its authors hardly meant.
+// FindingKind is the kind of a probable mistake in a set of rules.
 type FindingKind string
 
 // The kinds of findings.
 const (
-	// AlsoCatches: a rule that ends in a number matches longer numbers as well.
+	// AlsoCatches marks a rule that ends in a number and also matches longer numbers.
 	AlsoCatches FindingKind = "also_catches"
-	// HidesPublished: an unpublished rule keeps links from its owner's shorter, published one.
+	// HidesPublished marks an unpublished rule that hides a shorter published rule of the same owner.
 	HidesPublished FindingKind = "hides_published"
-	// OthersOpen: while a rule is unpublished, another owner's shorter one opens its links.
+	// OthersOpen marks an unpublished rule whose links open through a shorter rule of another owner.
 	OthersOpen FindingKind = "others_open"
-	// OthersTake: another owner's longer rule takes links of a published one.
+	// OthersTake marks a published rule that loses links to a longer rule of another owner.
 	OthersTake FindingKind = "others_take"
-	// Shadowed: a rule governs no link at all, for a longer one matches all that it matches.
+	// Shadowed marks a rule that governs no link, because a longer rule matches all of its links.
 	Shadowed FindingKind = "shadowed"
-	// Redundant: without the rule the same page opens.
+	// Redundant marks a rule without which the same page would open.
 	Redundant FindingKind = "redundant"
-	// NoFinalSlash: a rule matches its own path alone and nothing below.
+	// NoFinalSlash marks a rule that matches only its own path and nothing below that path.
 	NoFinalSlash FindingKind = "no_final_slash"
-	// LostTestLink: a test link does not match its rule.
+	// LostTestLink marks a rule with a test link that does not match its prefix.
 	LostTestLink FindingKind = "test_link"
-	// Duplicate: two rules have one identity, and only one of them can be added.
+	// Duplicate marks a rule with the same key as an earlier rule, so that only one of the two can be added.
 	Duplicate FindingKind = "duplicate"
 )
 
-// FindingKinds are all kinds, in the order in which they are reported.
+// FindingKinds lists all kinds, in the order in which they are reported.
 var FindingKinds = []FindingKind{Duplicate, LostTestLink, Shadowed, AlsoCatches, HidesPublished, OthersOpen, OthersTake, NoFinalSlash,
 	Redundant}
 
-// Finding is one thing that a rule of a set does and that was hardly meant.
+// Finding is one probable mistake in a set of rules.
 type Finding struct {
 	Kind  FindingKind
-	Rule  int // its place in the set
-	Other int // the place of the rule that it meets; -1 where there is none
-	// Link is a link on which the finding shows; "" where none is needed.
+	Rule  int // index of the rule in the set
+	Other int // index of the other rule that is involved; -1 = none
+	// Link is an example link that shows the problem; "" if no example is needed.
 	Link string
-	// Prefixes are the prefixes that would say what was meant. For AlsoCatches: of the rules that,
-	// added and left unpublished, keep longer numbers out; no smaller set does. For NoFinalSlash:
-	// the prefix with its slash.
+	// Prefixes lists the prefixes that would fix the problem. For AlsoCatches: the smallest set of rules that, if added and left
+	// unpublished, exclude longer numbers. For NoFinalSlash: the prefix with a final slash.
 	Prefixes []string
 }
 
-// Lint looks for what the authors of a set of rules hardly meant, in the order
-// of the set. It judges by Matches and by the order in which rules govern
-// (contract: rules 2.9), and takes every account as able to open.
+// Lint returns the probable mistakes in a set of rules, in the order of the set. Lint uses Matches and the order in which rules
+// govern (contract: rules 2.9), and assumes that every account can open its rules.
 func Lint(set []Rule) []Finding {
 	l := newLinted(set)
 	for i := range set {
@@ -64,7 +62,7 @@ func Lint(set []Rule) []Finding {
 
 type linted struct {
 	set   []Rule
-	first map[string]int // of each identity the first rule that has it
+	first map[string]int // index of the first rule with each key
 	found []Finding
 }
 
@@ -80,7 +78,7 @@ func newLinted(set []Rule) *linted {
 
 func (l *linted) add(f Finding) { l.found = append(l.found, f) }
 
-// look adds the findings of one rule.
+// look adds the findings for one rule.
 func (l *linted) look(i int) {
 	r := l.set[i]
 	if first := l.first[r.Prefix.Key]; first != i {
@@ -93,9 +91,9 @@ func (l *linted) look(i int) {
 		}
 	}
 	if r.Kind == Service {
-		return // it matches its own text alone
+		return // the rule matches only its own text
 	}
-	// A rule that ends with a bare "?" is longer, and matches all the same.
+	// A rule that ends with a bare "?" is longer, but matches the same links.
 	if j, ok := l.first[r.Prefix.Key+"?"]; ok && !r.Prefix.Sub && !r.Prefix.HasQuery() && l.set[j].Owner == r.Owner {
 		l.add(Finding{Kind: Shadowed, Rule: i, Other: j, Link: r.Prefix.Text})
 		return
@@ -105,7 +103,7 @@ func (l *linted) look(i int) {
 	l.slash(i)
 }
 
-// matching returns the rules that match a link, longest first.
+// matching returns the rules of the set that match a link, longest first.
 func (l *linted) matching(link Link) (list []int) {
 	for _, key := range link.Ends() {
 		if i, ok := l.first[key]; ok && l.set[i].Prefix.Matches(link) {
@@ -115,8 +113,7 @@ func (l *linted) matching(link Link) (list []int) {
 	return list
 }
 
-// governing returns the rule that opens a link, among those that match it, longest first; -1 where none
-// does. Contract: rules 2.9.
+// governing returns the rule that opens a link, given the matching rules, longest first; -1 = none. Contract: rules 2.9.
 func (l *linted) governing(matching []int) int {
 	for pos, i := range matching {
 		isOwn := func(longer int) bool { return l.set[longer].Owner == l.set[i].Owner }
@@ -127,9 +124,8 @@ func (l *linted) governing(matching []int) int {
 	return -1
 }
 
-// number finds a rule whose last parameter is a number: it matches longer numbers too. Ten rules
-// keep these out, one for each digit that may follow: a shorter rule would match the number itself
-// too.
+// number reports a rule whose last parameter is a number, because the rule also matches longer numbers. Ten rules exclude the
+// longer numbers, one for each digit that may follow; a shorter rule would also match the number itself.
 func (l *linted) number(i int) {
 	r := l.set[i]
 	if !r.Published || !endsInNumber(r.Prefix) {
@@ -154,7 +150,7 @@ func endsInNumber(p Prefix) bool {
 	return ok && value != "" && strings.Trim(value, "0123456789") == ""
 }
 
-// checkShorter finds what a rule does to the links of shorter ones.
+// checkShorter adds the findings on how a rule affects the links of shorter rules.
 func (l *linted) checkShorter(i int, matching []int) {
 	r := l.set[i]
 	shorter := matching[slices.Index(matching, i)+1:]
@@ -182,8 +178,8 @@ func (l *linted) checkShorter(i int, matching []int) {
 	}
 }
 
-// keptOut reports whether an unpublished rule was added to keep longer numbers out, as AlsoCatches
-// advises: then there is one for each digit that may follow.
+// keptOut reports whether an unpublished rule was added to exclude longer numbers, as AlsoCatches suggests: the owner then has one
+// such rule for each following digit.
 func (l *linted) keptOut(number, hiding int) bool {
 	short, prefix := l.set[number].Prefix, l.set[hiding].Prefix
 	if !endsInNumber(short) || !endsInNumber(prefix) || len(prefix.Key) != len(short.Key)+1 {
@@ -197,8 +193,7 @@ func (l *linted) keptOut(number, hiding int) bool {
 	return true
 }
 
-// slash finds a rule that matches nothing below its path although the path does not look like that
-// of a file.
+// slash reports a rule that matches nothing below its path although the path does not look like a file name.
 func (l *linted) slash(i int) {
 	p := l.set[i].Prefix
 	last := p.Path()[strings.LastIndexByte(p.Path(), '/')+1:]

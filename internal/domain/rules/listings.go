@@ -6,29 +6,28 @@ import (
 	"time"
 )
 
-// Epoch returns the name under which an account's rules and publishes have their
-// epoch in accounts.Epochs.
+// Epoch returns the name in accounts.Epochs under which changes of an account's rules and publishes are counted.
 func Epoch(owner string) string { return "rules of " + owner }
 
-// listingMost is the maximum number of rules of a cached list, listingsMost that of all lists together: some tens of MiB.
+// listingMost is the maximum number of rules in a cached list, and listingsMost the maximum in all cached lists together, which is
+// some tens of MiB.
 const (
 	listingMost  = 1 << 10
 	listingsMost = 1 << 15
 )
 
-// listed is a list that an account asks for: a page, the newest rules, or the rules with some
-// prefixes.
+// listed is the cache key of a list request: a page, the newest rules, or the rules with certain prefixes.
 type listed struct {
 	owner         string
 	newest        bool
 	offset, limit int
-	prefixes      string // as of asOne; "" = any
+	prefixes      string // prefixes joined by asOne; "" = any
 }
 
-// prefixesMost is the maximum size in bytes of the prefixes of a cached list; prefixesAre of these bytes count as much as one rule.
+// prefixesMost is the maximum size in bytes of the prefixes in a cache key; each prefixesAre bytes of prefixes count like one rule.
 const prefixesMost, prefixesAre = 4 << 10, 256
 
-// asOne joins prefixes into one text. exclusive reports that no other prefixes join into the same text.
+// asOne joins prefixes into one text. exclusive reports that no other list of prefixes gives the same text.
 func asOne(prefixes []string) (text string, exclusive bool) {
 	text = "\n" + strings.Join(prefixes, "\n")
 	return text, strings.Count(text, "\n") == len(prefixes)
@@ -37,23 +36,23 @@ func asOne(prefixes []string) (text string, exclusive bool) {
 // size returns the weight of a list in the cache.
 func (l listed) size(r *remembered) int { return 1 + len(r.rules) + len(l.prefixes)/prefixesAre }
 
-// remembered is the store's answer at an epoch of the account's rules.
+// remembered is a cached result of the store, valid for one epoch of the account's rules.
 type remembered struct {
 	epoch uint64
 	month time.Time
-	rules []Rule // not to be changed
+	rules []Rule // read-only, because the slice is shared
 	total int
-	spent int // publishes since the month began
+	spent int // number of publishes since the start of the month
 }
 
-// listings remembers lists of rules. The zero value is empty.
+// listings is a cache of lists of rules. The zero value is an empty sketch.
 type listings struct {
 	mu  sync.RWMutex
 	by  map[listed]*remembered
-	has int // the sizes of all
+	has int // total weight of all entries
 }
 
-// get returns what is remembered and still true.
+// get returns a cached list if the epoch and the month still match.
 func (m *listings) get(wanted listed, epoch uint64, month time.Time) (*remembered, bool) {
 	m.mu.RLock()
 	l := m.by[wanted]
@@ -73,7 +72,7 @@ func (m *listings) remember(wanted listed, l *remembered) {
 	m.forget(wanted)
 	m.by[wanted] = l
 	m.has += wanted.size(l)
-	for otherListed := range m.by { // whichever: it is read again when it is asked for
+	for otherListed := range m.by { // evicts arbitrary entries, which can be read again from the store
 		if m.has <= listingsMost {
 			return
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Questions and settings of an operator, across owners.
+// Queries and settings of the operator, across all owners.
 
 // Find returns rules of any owner, oldest first.
 func (b *Book) Find(ctx context.Context, q Query) ([]Rule, error) {
@@ -25,7 +25,7 @@ func (b *Book) Find(ctx context.Context, q Query) ([]Rule, error) {
 	return list, err
 }
 
-// Named returns what people call rules, also deleted ones, by their numbers.
+// Named returns the owners and prefixes of rules by their IDs, including deleted rules.
 func (b *Book) Named(ctx context.Context, ids []int64) (list []Named, err error) {
 	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		list, err = tx.Named(ctx, ids)
@@ -37,7 +37,7 @@ func (b *Book) Named(ctx context.Context, ids []int64) (list []Named, err error)
 // ErrNotLink is returned for a text that is not an http or https link.
 var ErrNotLink = errors.New("not an http or https link")
 
-// History lists the changes of a prefix, newest first, of any owner.
+// History lists the changes of a prefix by any owner, newest first.
 func (b *Book) History(ctx context.Context, prefix string, limit int) ([]Change, error) {
 	link, ok := ParseLink(prefix)
 	if !ok || !PlainText(prefix) {
@@ -51,18 +51,18 @@ func (b *Book) History(ctx context.Context, prefix string, limit int) ([]Change,
 	return changes, err
 }
 
-// ErrBusy means that too many others call Near.
+// ErrBusy reports that too many concurrent calls of Neighbours are waiting.
 var ErrBusy = errors.New("too many ask for the rules near a link at once")
 
 const (
-	// nearAtOnce is the maximum number of concurrent calls of Near: explanations must leave connections to the store for everything
-	// else.
+	// nearAtOnce is the maximum number of concurrent calls of Neighbours, so that explanations leave database connections for other
+	// work.
 	nearAtOnce = 2
-	nearTime   = 10 * time.Second // how long another call waits for its turn
+	nearTime   = 10 * time.Second // how long a call waits for a free slot
 )
 
-// Neighbours returns stored rules that an explanation of a link looks at. It returns
-// ErrBusy when its turn does not come within ten seconds.
+// Neighbours returns the stored rules near a link, for an explanation of the link. Neighbours returns ErrBusy if no slot becomes
+// free within ten seconds.
 func (b *Book) Neighbours(ctx context.Context, link Link) ([]Rule, error) {
 	const looked = 100
 	b.nearOnce.Do(func() { b.nearing = make(chan struct{}, nearAtOnce) })
@@ -94,7 +94,7 @@ func (b *Book) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confir
 	return list, err
 }
 
-// Domains lists what the operator said of hosts.
+// Domains lists the hosts that have a status set by the operator.
 func (b *Book) Domains(ctx context.Context) ([]Domain, error) {
 	var list []Domain
 	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
@@ -104,7 +104,7 @@ func (b *Book) Domains(ctx context.Context) ([]Domain, error) {
 	return list, err
 }
 
-// DomainsAfter lists at most limit of them, those whose host comes after the given one.
+// DomainsAfter lists at most limit hosts with a status, beginning after the host after.
 func (b *Book) DomainsAfter(ctx context.Context, cursor string, limit int) ([]Domain, error) {
 	var list []Domain
 	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
@@ -118,10 +118,10 @@ var domainHost = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[a-z0-9_.\[\]:-]{1,255}$`)
 })
 
-// ErrNoDomain is returned for a host without a status.
+// ErrNoDomain is returned for a host without a status set by the operator.
 var ErrNoDomain = errors.New("the operator has set no status of this host; see: qrjump api listDomains")
 
-// SetDomain sets the operator's status of a host; status "" removes it, with ErrNoDomain if there is none.
+// SetDomain sets the operator's status of a host; status "" deletes the status and returns ErrNoDomain if the host has none.
 func (b *Book) SetDomain(ctx context.Context, host string, status DomainStatus) error {
 	host = strings.ToLower(host)
 	if !domainHost().MatchString(host) {

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// MaxPrefix is the maximum length of a prefix in bytes. Assumed(rules.prefix.long): the platform names no limit.
+// MaxPrefix is the maximum length of a prefix in bytes. Assumed(rules.prefix.long): the platform documents no limit.
 const MaxPrefix = 1024
 
 // MaxLink is the maximum length in bytes of a scanned text that is parsed as a link.
@@ -21,23 +21,21 @@ const MaxLink = 4096
 // serviceStart is the prefix of every service-account rule. Contract: rules 1.
 const serviceStart = "http://weixin.qq.com/q/"
 
-// Link is a scanned text or a prefix, cut into the parts that matching compares.
+// Link is a scanned text or a prefix, split into the parts that matching compares.
 type Link struct {
-	// Text is the link as it came.
+	// Text is the original text of the link.
 	Text string
-	// Key is the text to compare: scheme and host in lower case, an empty path
-	// made "/", the rest untouched. Contract: rules 2.5, 2.10.
+	// Key is the normalized text for comparison: scheme and host in lower case, an empty path replaced by "/", the rest unchanged.
+	// Contract: rules 2.5, 2.10.
 	Key string
-	// Scheme and Host are lower case. Host is the whole authority, with its port and user
-	// information.
+	// Scheme and Host are in lower case. Host is the whole authority, with its port and user information.
 	Scheme, Host string
-	// path is the index of the path in Key, query that of the first "?" (the length of Key without one).
+	// path is the index of the path in Key; query is the index of the first "?" (the length of Key if it has no "?").
 	path, query int
 }
 
-// ParseLink cuts an http or https link; ok is false for any other text. A link
-// that is normal already (scheme and host in lower case, a path) costs no
-// allocation: its Key is the text itself.
+// ParseLink parses an http or https link; ok is false for any other text. A link that is already normalized (scheme and host in
+// lower case, a path) needs no allocation: its Key is the text itself.
 func ParseLink(text string) (link Link, ok bool) {
 	scheme := 0
 	switch {
@@ -68,7 +66,7 @@ func ParseLink(text string) (link Link, ok bool) {
 	return link, true
 }
 
-// special are the bytes that end the authority of a link, and the capitals, which are folded.
+// special marks the bytes that end the authority of a link, and the capital letters, which must be converted to lower case.
 var special = func() (is [256]bool) {
 	for _, c := range "/?#ABCDEFGHIJKLMNOPQRSTUVWXYZ" {
 		is[c] = true
@@ -76,7 +74,7 @@ var special = func() (is [256]bool) {
 	return is
 }()
 
-// parseFolded is ParseLink for a text whose scheme or host are to be folded.
+// parseFolded implements ParseLink for a text whose scheme or host contains capital letters.
 func parseFolded(text string) (link Link, ok bool) {
 	scheme, rest, found := strings.Cut(text, "://")
 	if !found || len(scheme) > len("https") {
@@ -111,8 +109,8 @@ func (l *Link) cutQuery() {
 	}
 }
 
-// lower folds ASCII letters only: a host with other letters is no rule's host,
-// and folding them could make two texts equal that are not.
+// lower converts only ASCII letters to lower case: no rule has a host with other letters, and converting them could make two
+// different texts equal.
 func lower(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
@@ -122,17 +120,17 @@ func lower(s string) string {
 	}, s)
 }
 
-// Origin is scheme and host.
+// Origin returns the scheme and host of the link.
 func (l Link) Origin() string { return l.Key[:l.path] }
 
-// Path is everything between the host and the first "?". It begins with "/",
-// or with "#" where a fragment follows the host directly.
+// Path returns everything between the host and the first "?". The path begins with "/", or with "#" if a fragment follows the host
+// directly.
 func (l Link) Path() string { return l.Key[l.path:l.query] }
 
-// HasQuery reports whether there is a "?".
+// HasQuery reports whether the link contains a "?".
 func (l Link) HasQuery() bool { return l.query < len(l.Key) }
 
-// Query returns the part behind the first "?".
+// Query returns the part after the first "?".
 func (l Link) Query() string {
 	if !l.HasQuery() {
 		return ""
@@ -140,8 +138,8 @@ func (l Link) Query() string {
 	return l.Key[l.query+1:]
 }
 
-// Segment returns the path up to its second "/". Rules with the same segment are those that explain
-// calls near.
+// Segment returns the path up to its second "/". An explanation of a link considers the rules with the same segment to be near the
+// link.
 func (l Link) Segment() string {
 	path := l.Path()
 	if i := strings.IndexByte(path[min(1, len(path)):], '/'); i >= 0 {
@@ -150,19 +148,19 @@ func (l Link) Segment() string {
 	return path
 }
 
-// IsService reports whether the link is a service account's code. Such a link
-// is never matched by an ordinary rule. Contract: rules 2.9, 2.10.
+// IsService reports whether the link is a service account's code. An ordinary rule never matches such a link. Contract: rules 2.9,
+// 2.10.
 func (l Link) IsService() bool { return strings.HasPrefix(l.Key, serviceStart) }
 
-// Ends lists the keys that a rule matching the link can have, longest first:
-// inside the query, at the whole path, and after each "/".
+// Ends lists the keys that a rule matching the link can have, longest first: ends within the query, the whole path, and the path up
+// to each "/".
 func (l Link) Ends() []string {
 	var ends []string
 	for i := len(l.Key); i > l.query; i-- {
 		ends = append(ends, l.Key[:i])
 	}
 	if !l.HasQuery() {
-		// A link without "?" also satisfies a rule that ends with a bare "?".
+		// A link without "?" also matches a rule that ends with a bare "?".
 		ends = append(ends, l.Key+"?")
 	}
 	ends = append(ends, l.Key[:l.query])
@@ -174,47 +172,43 @@ func (l Link) Ends() []string {
 	return ends
 }
 
-// Cuts returns the index of the path in Key and that of the first "?" (the length of Key without one).
+// Cuts returns the index of the path in Key and the index of the first "?" (the length of Key if it has no "?").
 func (l Link) Cuts() (path, query int) { return l.path, l.query }
 
-// PlainText reports whether a scanned text may be looked at as a link at all:
-// valid UTF-8, no control character, at most MaxLink bytes.
+// PlainText reports whether a scanned text may be treated as a link: valid UTF-8, no control character, at most MaxLink bytes.
 func PlainText(text string) bool {
 	if len(text) > MaxLink {
 		return false
 	}
 	for i := range len(text) {
 		if c := text[i]; c < ' ' || c >= 0x7f {
-			// Rare in a link; only then characters must be looked at one by one.
+			// Non-ASCII bytes are rare in a link; only then each character must be checked.
 			return utf8.ValidString(text[i:]) && !strings.ContainsFunc(text[i:], unicode.IsControl)
 		}
 	}
 	return true
 }
 
-// Prefix is a checked prefix.
+// Prefix is a validated prefix of a rule.
 type Prefix struct {
 	Link
-	// Sub reports whether links below the path match: the prefix ends with "/"
-	// and has no "?".
+	// Sub reports whether links below the path match, which requires that the prefix ends with "/" and has no "?".
 	Sub bool
 }
 
-// A host of the public internet: at least two labels, no final dot. The expression is compiled when it is first
-// used: with its long counts that takes a time which every command would spend at its start.
+// Matches a host of the public internet: at least two labels, no final dot. The expression is compiled at its first use: because of
+// its large repeat counts, compiling at program start would slow down every command.
 var publicHost = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 })
 
-// A host that rules may have where private hosts are allowed: also one label
-// (localhost) and a port.
+// Matches a host that is valid if private hosts are allowed: also a single label (localhost) and a port.
 var localHost = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:[0-9]{1,5})?$`)
 })
 
-// ParsePrefix checks the form of a prefix of either kind: 85066 with what is
-// wrong. allowPrivate permits ports, IP addresses and one-label hosts.
-// Contract: rules 2.5.
+// ParsePrefix validates a prefix of either kind; the error is 85066 with the reason. allowPrivate permits ports, IP addresses and
+// one-label hosts. Contract: rules 2.5.
 func ParsePrefix(text string, kind Kind, allowPrivate bool) (Prefix, error) {
 	fault := func(row behaviour.Row, reason string) (Prefix, error) {
 		return Prefix{}, errcode.IllegalPrefix.WithDetail(row, "prefix %.120q: %s", text, reason)
@@ -230,7 +224,7 @@ func ParsePrefix(text string, kind Kind, allowPrivate bool) (Prefix, error) {
 	if !ok {
 		return fault(behaviour.RulesPrefixScheme, "want http:// or https:// and a host")
 	}
-	// "https://h" has the key "https://h/" but is no sub-path rule: the text decides.
+	// "https://h" has the key "https://h/" but is not a sub-path rule, because the original text has no final slash.
 	p := Prefix{Link: link, Sub: strings.HasSuffix(text, "/") && !link.HasQuery()}
 	if kind == Service {
 		code := strings.TrimPrefix(link.Key, serviceStart)
@@ -248,9 +242,8 @@ func ParsePrefix(text string, kind Kind, allowPrivate bool) (Prefix, error) {
 	return p, nil
 }
 
-// StoredPrefix returns the prefix of a stored rule. It was checked when it was added: a rule stays one
-// even where private hosts are not allowed any more. ok is false for a text that ParsePrefix never
-// accepted.
+// StoredPrefix returns the prefix of a stored rule. The prefix was validated when the rule was added: the rule stays valid even if
+// private hosts are no longer allowed. ok is false for a text that ParsePrefix could not have accepted.
 func StoredPrefix(text string) (p Prefix, ok bool) {
 	link, ok := ParseLink(text)
 	if !ok || len(text) > MaxPrefix {
@@ -259,7 +252,7 @@ func StoredPrefix(text string) (p Prefix, ok bool) {
 	return Prefix{Link: link, Sub: text[len(text)-1] == '/' && !link.HasQuery()}, true
 }
 
-// hostFault says why a host cannot be a rule's; "" = it can.
+// hostFault returns the reason why a rule may not have this host; "" = allowed.
 func (p Prefix) hostFault(allowPrivate bool) (row behaviour.Row, reason string) {
 	switch address := isAddress(p.Host); {
 	case strings.Contains(p.Host, "@"):
@@ -278,18 +271,18 @@ func (p Prefix) hostFault(allowPrivate bool) (row behaviour.Row, reason string) 
 	return 0, ""
 }
 
-// newerDomains are the top-level domains that the platform's calls refused while its console took them. Contract: rules 2.5. The
-// platform does not publish the whole list.
+// newerDomains lists the top-level domains that the platform's API rejected while the platform's console accepted them. Contract:
+// rules 2.5. The platform does not publish the complete list.
 var newerDomains = map[string]bool{"ink": true, "media": true, "plus": true, "run": true}
 
-// underNewerDomain reports whether the host is under one of them.
+// underNewerDomain reports whether the host is under one of the newerDomains.
 func (p Prefix) underNewerDomain() bool {
 	name, _, _ := strings.Cut(p.Host, ":")
 	return newerDomains[name[strings.LastIndexByte(name, '.')+1:]]
 }
 
-// isAddress reports whether a host is an IP address, with or without a port,
-// or a number that some resolvers take for one.
+// isAddress reports whether a host is an IP address, with or without a port, or a number that some resolvers interpret as an
+// address.
 func isAddress(host string) bool {
 	if strings.HasPrefix(host, "[") {
 		return true
@@ -302,14 +295,12 @@ func isAddress(host string) bool {
 	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
-// notURL reports characters that RFC 3986 does not allow in a URL, and "*",
-// which people write where they hope for a wildcard.
+// notURL reports whether a character is not allowed in a URL by RFC 3986, or is "*", which people write in the hope of a wildcard.
 func notURL(r rune) bool {
 	return r <= ' ' || r >= 0x7f || strings.ContainsRune("*\"<>\\^`{|}", r)
 }
 
-// Matches is the definition of matching; everything faster is tested against
-// it. Contract: rules 2.1, 2.10.
+// Matches is the reference definition of matching; all faster implementations are tested against it. Contract: rules 2.1, 2.10.
 func (p Prefix) Matches(l Link) bool {
 	switch {
 	case p.IsService() || l.IsService(): // Inferred(scan.match.service)
@@ -325,13 +316,13 @@ func (p Prefix) Matches(l Link) bool {
 	return p.Sub && strings.HasPrefix(l.Path(), p.Path())
 }
 
-// ConfirmAddress returns the address of the verification file: in the last directory that the prefix names. Contract: rules 2.7.
+// ConfirmAddress returns the URL of the verification file: the file lies in the last directory of the prefix. Contract: rules 2.7.
 func (p Prefix) ConfirmAddress(fileName string) string {
 	dir := p.Path()
 	dir = dir[:strings.LastIndexByte(dir, '/')+1]
 	if !strings.HasPrefix(dir, "/") { // "https://h#x", "https://h#/x"
 		dir = "/" + dir
 	}
-	// Assumed(rules.confirm.fragment): "#" is ordinary text, so it must reach the server.
+	// Assumed(rules.confirm.fragment): "#" is ordinary text, so it is escaped to reach the server.
 	return p.Origin() + strings.ReplaceAll(dir, "#", "%23") + fileName
 }

@@ -15,70 +15,68 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// RecheckEvery is the interval at which a verification file is fetched again.
+// RecheckEvery is the interval at which each verification file is fetched again.
 const RecheckEvery = 24 * time.Hour
 
-// Reverification is the latest check of the verification file of one directory. Rules stay as they are
-// whatever it finds.
+// Reverification is the result of the latest check of the verification file in one directory. The result does not change any rules.
 type Reverification struct {
 	Owner     string
-	Directory string // where the file must be, with its final slash
-	Prefix    string // of one of the rules there
+	Directory string // directory URL of the file, with a final slash
+	Prefix    string // prefix of one of the rules in the directory
 	CheckedAt time.Time
 	OK        bool
 	Reason    string
-	Since     time.Time // of the first failure in a row; zero = it is in place
+	Since     time.Time // time of the first of the consecutive failures; zero = the last check passed
 	NextAt    time.Time
 }
 
 // RecheckStore keeps rechecks.
 type RecheckStore interface {
-	// AddRechecks adds directories that are not known yet.
+	// AddRechecks adds the directories of a list that are not stored yet.
 	AddRechecks(ctx context.Context, list []Reverification) error
-	// ClaimRechecks returns rechecks that are due, the longest due first, and postpones them, so that no other node takes them.
+	// ClaimRechecks returns due rechecks, the most overdue first, and postpones them so that no other node claims them.
 	ClaimRechecks(ctx context.Context, now, again time.Time, limit int) ([]Reverification, error)
 	SaveRecheck(ctx context.Context, r Reverification) error
 	DeleteRecheck(ctx context.Context, owner, directory string) error
-	// DueNow makes the file of every directory due.
+	// DueNow makes the rechecks of all directories due.
 	DueNow(ctx context.Context, now time.Time) error
 	Rechecks(ctx context.Context, q RecheckQuery) ([]Reverification, error)
-	// CountFailing counts the directories whose file is not in place.
+	// CountFailing counts the directories whose last check failed.
 	CountFailing(ctx context.Context) (int64, error)
 }
 
 // RecheckQuery selects rechecks by owner and directory.
 type RecheckQuery struct {
 	Owner   string // "" = any
-	Failing bool   // only those whose file is not in place
-	// AfterOwner and AfterDirectory are the last of the page before.
+	Failing bool   // only directories whose last check failed
+	// AfterOwner and AfterDirectory identify the last entry of the previous page.
 	AfterOwner, AfterDirectory string
 	Limit                      int
 }
 
-// Verifier fetches every verification file again once a day, at times that are spread over the
-// day.
+// Verifier fetches every verification file again once a day, at times spread over the day.
 type Verifier struct {
 	Book  *Book
 	Store RecheckStore
 	Log   *slog.Logger
-	// Off says that the operator wants no rechecks; nil = on.
+	// Off reports whether the operator has disabled rechecks; nil = enabled.
 	Off func() bool
-	// Failing is called with how many files are not in place.
+	// Failing is called with the number of directories whose last check failed.
 	Failing func(int64)
 }
 
 const (
 	// recheckHands is the maximum number of concurrent fetches.
 	recheckHands = 8
-	// recheckLease is the time for which a claimed directory belongs to one node.
+	// recheckLease is the duration for which a claimed directory is reserved for one node.
 	recheckLease = time.Hour
-	// plannedPage is the number of rules that are read at once to find their directories, and plannedSeen the number of directories
-	// that are remembered. After each page the plan rests plannedRest times as long as the page took, so that it uses a fifth of a
-	// core at most.
+	// plannedPage is the number of rules that are read at once to find their directories, and plannedSeen is the maximum number of
+	// remembered directories. After each page, the plan pauses for plannedRest times the duration of the page, so that it uses at
+	// most a fifth of a core.
 	plannedPage, plannedSeen, plannedRest = 1000, 1 << 18, 4
 )
 
-// Run looks for what is due at every interval of real time until ctx ends.
+// Run checks the due files at every interval until ctx ends.
 func (r *Verifier) Run(ctx context.Context, interval time.Duration) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -109,10 +107,10 @@ func (r *Verifier) Run(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// RunDue checks files that are due, at most limit, and returns how many it checked.
+// RunDue checks at most limit due files and returns the number of files checked.
 func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 	now := r.Book.Now()
-	// The row without an owner says when to look for new directories.
+	// The row without an owner schedules the search for new directories.
 	if err := r.Store.AddRechecks(ctx, []Reverification{{NextAt: now}}); err != nil {
 		return 0, err
 	}
@@ -139,13 +137,13 @@ func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 	}
 	hands.Wait()
 	if n == 0 && len(due) > 0 {
-		n = 1 // the row of the plan: there may be more to check now
+		n = 1 // the claimed row was the search for directories, so more files may be due now
 	}
 	return n, errors.Join(faults...)
 }
 
-// RunAll makes every file due, those of new rules too, and checks the first limit of them. It
-// returns how many it checked.
+// RunAll makes all files due, including those of new rules, and checks the first limit files. RunAll returns the number of files
+// checked.
 func (r *Verifier) RunAll(ctx context.Context, limit int) (n int, err error) {
 	now := r.Book.Now()
 	if err := r.Store.AddRechecks(ctx, []Reverification{{NextAt: now}}); err != nil {
@@ -160,11 +158,11 @@ func (r *Verifier) RunAll(ctx context.Context, limit int) (n int, err error) {
 	return r.RunDue(ctx, limit)
 }
 
-// plan adds the directories of all rules, each with a time of its own. It reads the rules in pages, since there may be ten million,
-// and rests between pages unless a caller waits (hurry).
+// plan adds the directories of all rules, each with its own time of day for the check. Rules are read in pages, because there may
+// be ten million, with pauses between the pages unless a caller waits (hurry).
 func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Time, hurry bool) error {
-	// The author of a rule chooses these texts, so the sum must not be foreseeable: of two
-	// directories with the same sum the second is never checked.
+	// The authors of rules choose these texts, so the hash must be unpredictable: if two directories have the same hash, the second
+	// one is not added.
 	seed := maphash.MakeSeed()
 	seen := map[uint64]bool{}
 	var fresh []Reverification
@@ -192,10 +190,10 @@ func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Ti
 				continue
 			}
 			if len(seen) >= plannedSeen {
-				clear(seen) // the store keeps each directory once in any case
+				clear(seen) // safe, because the store ignores directories that it already has
 			}
 			seen[mark] = true
-			// The time of day may be foreseeable.
+			// The time of day may be predictable, so an unseeded hash is sufficient.
 			sum := fnv.New64a()
 			_, _ = io.WriteString(sum, name)
 			place := sum.Sum64()
@@ -221,8 +219,8 @@ func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Ti
 	return r.Store.SaveRecheck(ctx, planned)
 }
 
-// ruleThere returns the prefix of a rule of the owner in the directory: that of the last check if
-// it is still there, else another. ErrNoRule where there is none.
+// ruleThere returns the prefix of a rule of the owner in the directory: the prefix of the last check if its rule still exists,
+// otherwise the prefix of another rule. ruleThere returns ErrNoRule if the directory has no rule of the owner.
 func ruleThere(ctx context.Context, tx Tx, reverification Reverification, p Prefix) (Prefix, error) {
 	rule, err := tx.Rule(ctx, p.Key)
 	if err == nil && rule.Owner == reverification.Owner {
@@ -235,7 +233,7 @@ func ruleThere(ctx context.Context, tx Tx, reverification Reverification, p Pref
 	return rule.Prefix, err
 }
 
-// look checks one file.
+// look checks the verification file of one directory.
 func (r *Verifier) look(ctx context.Context, reverification Reverification) error {
 	b := r.Book
 	p, err := ParsePrefix(reverification.Prefix, Ordinary, true)
@@ -269,7 +267,8 @@ func (r *Verifier) look(ctx context.Context, reverification Reverification) erro
 	}
 	now := b.Now()
 	reverification.Prefix = p.Text
-	reverification.CheckedAt, reverification.OK, reverification.Reason, reverification.NextAt = now, found.OK, found.Reason, now.Add(RecheckEvery)
+	reverification.CheckedAt, reverification.OK, reverification.Reason, reverification.NextAt = now, found.OK,
+		found.Reason, now.Add(RecheckEvery)
 	switch {
 	case found.OK:
 		if !reverification.Since.IsZero() {

@@ -12,26 +12,26 @@ import (
 
 // Limits of a forced release.
 const (
-	// MaxReason is the maximum length in bytes of a release's reason.
+	// MaxReason is the maximum length in bytes of the reason for a release.
 	MaxReason = 500
 	// MaxRelease is the maximum number of rules that one call releases.
 	MaxRelease = 1000
 )
 
-// ReleaseRequest says which rules an operator takes away from their owners.
+// ReleaseRequest selects the rules that an operator takes away from their owners.
 type ReleaseRequest struct {
 	Prefix string
-	// Below adds every rule that begins with Prefix, which then ends in "/".
+	// Below also selects every rule whose prefix begins with Prefix, which must then end in "/".
 	Below  bool
-	Reason string // for the audit log and the old owners
-	DryRun bool   // the rules are only returned
+	Reason string // for the audit log and the previous owners
+	DryRun bool   // only return the rules, delete nothing
 }
 
-// Release deletes rules without their owners, because the domain has changed hands: the prefix is
-// free at once. Each rule is a transaction of its own, in which the log of changes gets the reason
-// and the old owner a notice and, if it has a message URL, an event. The publishes that were spent
-// stay spent. It returns the rules as they were; hasMore reports that rules are left for another call.
-// A rule that its owner deleted meanwhile is no error; ErrNoRule where there was no rule at all.
+// Release deletes rules without the consent of their owners, because the domain has a new owner: the prefixes become free at once.
+// Each rule is deleted in its own transaction, which writes the reason to the audit log, a notice to the previous owner and, if the
+// owner has a message URL, an event. Publishes that were already counted stay counted. Release returns the rules as they were
+// before the deletion; hasMore reports that rules are left for another call. A rule that its owner deleted in the meantime is not
+// an error; ErrNoRule is returned if no rule existed at all.
 func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule, hasMore bool, err error) {
 	link, ok := ParseLink(req.Prefix)
 	switch {
@@ -76,7 +76,7 @@ func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule
 	return released, hasMore, nil
 }
 
-// release deletes one rule; gone is false where its owner deleted it first.
+// release deletes one rule; gone is false if its owner deleted the rule first.
 func (b *Book) release(ctx context.Context, r Rule, reason string) (gone bool, err error) {
 	key, told := r.Prefix.Key, false
 	err = b.Store.UpdateRules(ctx, func(tx Tx) error {

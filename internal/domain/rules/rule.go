@@ -1,5 +1,4 @@
-// Package rules knows jump rules: what a prefix matches, the life of a rule,
-// occupation, quota.
+// Package rules implements jump rules: matching of prefixes, the life cycle of a rule, occupation and quotas.
 package rules
 
 import (
@@ -12,18 +11,17 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Kind tells the two kinds of rule apart. It follows from the owner's kind.
+// Kind is one of the two kinds of rule. The kind of a rule follows from the kind of its owner.
 type Kind string
 
 const (
-	// Ordinary rules are a Mini Program's, on its own domain.
+	// Ordinary rules belong to a Mini Program and match links of the Mini Program's own domain.
 	Ordinary Kind = "rule"
-	// Service rules are a service account's: one of its QR codes opens a
-	// linked Mini Program.
+	// Service rules belong to a service account: one of the account's QR codes opens a linked Mini Program.
 	Service Kind = "service_rule"
 )
 
-// The test ranges of a rule. Contract: rules 1.1.
+// The values of OpenVersion. Contract: rules 1.1.
 const (
 	OpenDevelopment = 1 // developers open the development version
 	OpenTrial       = 2 // administrators and trial users open the trial version
@@ -33,15 +31,15 @@ const (
 // MaxTestLinks is the maximum number of test links of a rule.
 const MaxTestLinks = 5
 
-// Rule is prefix -> page.
+// Rule maps a prefix to a page of a Mini Program.
 type Rule struct {
-	ID          int64 // order of being added
+	ID          int64 // increases in the order in which rules are added
 	Kind        Kind
-	Owner       string // AppID: a Mini Program, or the service account
+	Owner       string // AppID of a Mini Program or a service account
 	Target      string // AppID of the Mini Program that opens
 	Prefix      Prefix
 	Path        string
-	Occupy      bool // other accounts may not set a rule below
+	Occupy      bool // Other accounts may not add a rule below this prefix.
 	OpenVersion int
 	TestLinks   []string
 	Published   bool
@@ -50,7 +48,7 @@ type Rule struct {
 	PublishedAt time.Time // zero = never
 }
 
-// Sentinels of the store; never for callers of the wire.
+// Errors of the store; they are never returned to API clients.
 var (
 	ErrNoRule      = errors.New("rules: no such rule")
 	ErrPrefixTaken = errors.New("rules: the prefix has an owner")
@@ -64,11 +62,11 @@ type Draft struct {
 	Occupy      bool
 	OpenVersion int
 	TestLinks   []string
-	KeepLinks   bool // an edit without the field of test links keeps them
-	EmptyLinks  bool // with KeepLinks: the list was given and is empty, and a setting keeps the links all the same
+	KeepLinks   bool // an edit without the field of test links keeps the stored test links
+	EmptyLinks  bool // with KeepLinks: the client sent an empty list, but a setting keeps the links
 }
 
-// kindFor returns the kind of rule that an account makes.
+// kindFor returns the kind of rule that an account can create.
 func kindFor(owner accounts.Account) Kind {
 	if owner.Kind == accounts.ServiceAccount {
 		return Service
@@ -76,20 +74,19 @@ func kindFor(owner accounts.Account) Kind {
 	return Ordinary
 }
 
-// checkTestLinks returns 85068 for the first test link that does not satisfy
-// the prefix. Contract: rules 2.6.
+// checkTestLinks returns 85068 for the first test link that does not match the prefix. Contract: rules 2.6.
 func checkTestLinks(p Prefix, links []string) error {
 	for _, text := range links {
 		link, ok := ParseLink(text)
 		if !ok || !PlainText(text) || !p.Matches(link) {
-			return errcode.TestLinkNotBelow.WithDetail(behaviour.RulesTestLink, "test link %.120q does not match the prefix %q", text, p.Text)
+			return errcode.TestLinkNotBelow.WithDetail(behaviour.RulesTestLink,
+				"test link %.120q does not match the prefix %q", text, p.Text)
 		}
 	}
 	return nil
 }
 
-// Edit decides what an edit makes of the rule: 40097 where it may not change.
-// The state stays. Contract: rules 1.2.
+// Edit returns the rule as changed by an edit; the error is 40097 if a field may not change. The state stays. Contract: rules 1.2.
 func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 	if r.Published {
 		if r.Kind == Service {
@@ -114,9 +111,8 @@ func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 	return r, nil
 }
 
-// Publish decides whether the rule goes live: 85074 if the Mini Program that
-// would open has no release, 886000 if the month's publishes are spent (a
-// negative quota is no limit). Contract: rules 1.4.
+// Publish returns the rule as published; the errors are 85074 if the Mini Program to open has no release, and 886000 if the monthly
+// quota is used up (a negative quota means unlimited). Contract: rules 1.4.
 func (r Rule) Publish(target accounts.Account, spent, quota int, now time.Time) (Rule, error) {
 	switch {
 	case !target.Has(accounts.Release):
@@ -128,8 +124,8 @@ func (r Rule) Publish(target accounts.Account, spent, quota int, now time.Time) 
 	return r, nil
 }
 
-// TestVersion returns the version that a member with a role opens by a test link;
-// ok is false for a role outside the rule's range. Contract: rules 1.1, 2.6.
+// TestVersion returns the version that a member with a role opens through a test link; ok is false for a role outside the rule's
+// range. Contract: rules 1.1, 2.6.
 func (r Rule) TestVersion(role accounts.Role) (v accounts.Version, ok bool) {
 	switch r.OpenVersion {
 	case OpenDevelopment:
@@ -142,7 +138,7 @@ func (r Rule) TestVersion(role accounts.Role) (v accounts.Version, ok bool) {
 	return "", false
 }
 
-// State returns the number of the rule's state on the wire.
+// State returns the numeric state of the rule in API responses.
 func (r Rule) State() int {
 	if r.Published {
 		return 2

@@ -10,22 +10,22 @@ import (
 
 // Search is a query for rules.
 type Search struct {
-	Owners    []string // none = of anybody
-	Part      string   // of the prefix, whatever the case of its letters; "" = any
+	Owners    []string // empty = all owners
+	Part      string   // text that the prefix must contain, ignoring case; "" = any
 	Published *bool    // nil = both
-	Newest    bool     // newest first, else oldest first
-	Quick     bool     // no more than MostLooked are looked at
-	From      int64    // what comes after the rule with this id in that order; 0 = all
+	Newest    bool     // true = newest first, false = oldest first
+	Quick     bool     // examine at most MostLooked rules
+	From      int64    // ID of the rule after which to start, in this order; 0 = from the start
 	Limit     int
 }
 
-// Filters reports whether rules may have to be passed over.
+// Filters reports whether some examined rules may not match the search.
 func (s Search) Filters() bool { return s.Part != "" || s.Published != nil }
 
 // MostLooked is the number of rules that one page of a list examines.
 const MostLooked = 2000
 
-// A search for few that match goes on after the newest MostLooked, so many at a time, until its time is over.
+// After the newest MostLooked rules, a search continues in steps of searchedAtOnce rules, until searchedFor has passed.
 const (
 	searchedAtOnce = 20_000
 	searchedFor    = 2 * time.Second
@@ -38,8 +38,8 @@ func (s Search) compare(a, b int64) int {
 	return cmp.Compare(a, b)
 }
 
-// Walk looks through rules in their order. next is the id to go on from; 0 = that is all. Where few of them match, a page has few
-// rows or none, and there is more all the same.
+// Walk examines rules in their order and returns the matching ones. next is the ID to continue from; 0 = end of the list. If few
+// rules match, a page may have few rows or none although more pages follow.
 func (b *Book) Walk(ctx context.Context, s Search) (list []Rule, next int64, err error) {
 	return b.walk(ctx, s, MostLooked)
 }
@@ -63,7 +63,7 @@ func (b *Book) walk(ctx context.Context, s Search, look int) (list []Rule, next 
 		return nil
 	})
 	slices.SortFunc(list, func(a, b Rule) int { return s.compare(a.ID, b.ID) })
-	// What lies beyond the place that one owner's rules were looked at to, comes with the next page.
+	// Rules beyond the point up to which every owner's rules were examined are left for the next page.
 	if next != 0 {
 		list = slices.DeleteFunc(list, func(r Rule) bool { return s.compare(r.ID, next) > 0 })
 	}
@@ -74,9 +74,8 @@ func (b *Book) walk(ctx context.Context, s Search, look int) (list []Rule, next 
 	return list, next, err
 }
 
-// Search finds rules by a text that may stand anywhere in the prefix: first those whose link or path begins with it, then the newest.
-// A text with a scheme is a link, and begins a prefix.
-// whole = every rule was looked at.
+// Search finds rules whose prefix contains a text: first the rules whose link or path begins with the text, then the newest rules.
+// A text with a scheme is a link and must be at the beginning of the prefix. complete reports that every rule was examined.
 func (b *Book) Search(ctx context.Context, s Search) (list []Rule, complete bool, err error) {
 	s.Newest = true
 	err = b.Store.ViewRules(ctx, func(tx Tx) error {
@@ -86,7 +85,7 @@ func (b *Book) Search(ctx context.Context, s Search) (list []Rule, complete bool
 	if err != nil {
 		return nil, false, err
 	}
-	if strings.Contains(s.Part, "://") && len(s.Owners) == 0 { // a link is found by its beginning, which was looked up
+	if strings.Contains(s.Part, "://") && len(s.Owners) == 0 { // a link can only match at the beginning, which was already searched
 		return list, len(list) < s.Limit, nil
 	}
 	bound, end := context.WithTimeout(ctx, searchedFor)
@@ -105,7 +104,7 @@ func (b *Book) Search(ctx context.Context, s Search) (list []Rule, complete bool
 	}
 }
 
-// Total returns the number of rules of some owners.
+// Total returns the number of rules of the given owners.
 func (b *Book) Total(ctx context.Context, owners []string) (n int, err error) {
 	err = b.Store.ViewRules(ctx, func(tx Tx) error {
 		n = 0

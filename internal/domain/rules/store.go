@@ -11,144 +11,138 @@ import (
 
 // Store is the persistence interface of Book.
 type Store interface {
-	// UpdateRules runs f in one transaction. It may run f again after a
-	// conflict, so f must not keep state between runs.
+	// UpdateRules runs f in one transaction. UpdateOutbox may run f again after a conflict, so f must not keep state between runs.
 	UpdateRules(ctx context.Context, f func(Tx) error) error
-	// ChangeRules is UpdateRules for an f that locks this owner and this origin. Changes that wait
-	// share one transaction where they can; a change that fails does not fail the others.
+	// ChangeRules does the same as UpdateRules, for a function f that locks this owner and this origin. Waiting changes share one
+	// transaction if possible; a failed change does not affect the others.
 	ChangeRules(ctx context.Context, owner, origin string, f func(Tx) error) error
-	// ViewRules runs f on a consistent state that f does not change.
+	// ViewRules runs the read-only function f on a consistent snapshot.
 	ViewRules(ctx context.Context, f func(Tx) error) error
 	// AllRules streams every rule, oldest first.
 	AllRules(ctx context.Context) iter.Seq2[Rule, error]
-	// Reserve is as in accounts.Store.
+	// Reserve reserves n change numbers, as described in accounts.Store.
 	Reserve(ctx context.Context, n int) (accounts.SeqRange, error)
 }
 
-// Tx is one transaction on rules.
+// Tx is one database transaction on rules.
 type Tx interface {
-	// LockOwner makes other writers of the same owner's rules wait, LockOrigin
-	// those of the same scheme and host. Lock the owner first.
+	// LockOwner blocks other writers of the same owner's rules; LockOrigin blocks other writers of rules with the same scheme and
+	// host. The owner must be locked before the origin.
 	LockOwner(ctx context.Context, appid string) error
 	LockOrigin(ctx context.Context, origin string) error
-	// LockRules makes every other writer of rules wait, and waits for those that write now. It
-	// comes before any other lock.
+	// LockRules blocks all other writers of rules, after waiting for the active writers to finish. LockRules must be called before
+	// any other lock.
 	LockRules(ctx context.Context) error
 
-	// Account and KeepAccount are as in accounts.Tx.
+	// Account and KeepAccount are described in accounts.Tx.
 	Account(ctx context.Context, appid string) (accounts.Account, error)
 	KeepAccount(ctx context.Context, appid string) (accounts.Account, error)
-	// Link returns accounts.ErrNoLink where there is none.
+	// Link returns a link, or accounts.ErrNoLink if the two accounts have none.
 	Link(ctx context.Context, service, miniProgram string) (accounts.Link, error)
-	// QRCode is as in accounts.QRCodeTx.
+	// QRCode is described in accounts.QRCodeTx.
 	QRCode(ctx context.Context, code string) (accounts.QRCode, error)
 
 	// Rule returns the rule with a key, or ErrNoRule.
 	Rule(ctx context.Context, key string) (Rule, error)
 	// RulesAt returns the rules that have one of the keys, in any order.
 	RulesAt(ctx context.Context, keys []string) ([]Rule, error)
-	// RulesBelow returns the rules whose keys begin with a text, which ends in
-	// "/", in the order of the keys.
+	// RulesBelow returns the rules whose keys begin with a text that ends in "/", ordered by key.
 	RulesBelow(ctx context.Context, key string, limit int) ([]Rule, error)
-	// RuleIn returns an ordinary rule of an owner whose verification file must be in a
-	// directory, or ErrNoRule.
+	// RuleIn returns an ordinary rule of an owner whose verification file belongs in a directory, or ErrNoRule.
 	RuleIn(ctx context.Context, owner, directory string) (Rule, error)
-	// List returns rules and how many there are in all.
+	// List returns rules and the total number of matching rules.
 	List(ctx context.Context, q Query) (list []Rule, total int, err error)
-	// Walk looks at most at look rules of an owner ("" = of anybody) in the order of a search; next is the id to go on from, 0 = that
-	// is all. Beginning returns rules whose link, with or without its scheme, or whose path begins with the part.
+	// Walk examines at most look rules of an owner ("" = all owners) in the order of a search; next is the ID to continue from, 0 =
+	// end of the list. Beginning returns rules whose path begins with the searched part, or whose link does, with or without its
+	// scheme.
 	Walk(ctx context.Context, s Search, owner string, look int) (list []Rule, next int64, err error)
 	Beginning(ctx context.Context, s Search) ([]Rule, error)
-	// Named returns the owner and the prefix of rules by their numbers, also of deleted ones.
+	// Named returns the owners and prefixes of rules by their IDs, including deleted rules.
 	Named(ctx context.Context, ids []int64) ([]Named, error)
-	// CountOwned counts an owner's rules, CountTargeted the service-account
-	// rules that open a Mini Program.
+	// CountOwned counts an owner's rules; CountTargeted counts the service-account rules that open a Mini Program.
 	CountOwned(ctx context.Context, owner string) (int, error)
 	CountTargeted(ctx context.Context, target string) (int, error)
-	// Neighbours returns the rules under the same host and first path segment whose keys have most in
-	// common with the link's under either scheme, and rules with the same path on another host: at
-	// most each of them before the link and each after it in either scheme, and each on other
-	// hosts.
+	// Neighbours returns the rules with the same host and first path segment whose keys are closest to the link's key under either
+	// scheme, and rules with the same path on another host: for each scheme at most each rules before the link and each rules after
+	// it, and at most each rules on other hosts.
 	Neighbours(ctx context.Context, link Link, each int) ([]Rule, error)
 
-	// AddRule stores a new rule and gives it its ID; ErrPrefixTaken if the key
-	// has an owner already. The author of every change is the context's.
+	// AddRule stores a new rule and assigns its ID; ErrPrefixTaken if another rule already has the key. The author of every change
+	// is taken from the context.
 	AddRule(ctx context.Context, r Rule, d ChangeMeta) (Rule, error)
-	// AddRules stores many new rules at once; ErrPrefixTaken if one of the keys is taken. NextChange returns the number of the next
-	// change; until the commit no other transaction writes one.
+	// AddRules stores many new rules at once; ErrPrefixTaken if another rule already has one of the keys. NextChange returns the
+	// number of the next change; until this transaction commits, no other transaction can write a change.
 	AddRules(ctx context.Context, list []Rule, d ChangeMeta) error
 	NextChange(ctx context.Context) (int64, error)
-	// AddApart stores many new rules as hidden rows, under numbers of Reserve; EditApart writes new versions of stored rules in the
-	// same way. ShowApart shows all with the commit; LockToShow comes before it, and every number has its change by then.
-	// LockToShow stores the hidden edits, and then is LockRules that waits for a second at a time and yields between its attempts,
-	// so that no transaction waits long behind it. ErrPrefixTaken, also where there are more rules than numbers; accounts.ErrMoved,
-	// also where there are fewer; accounts.ErrImporting.
+	// AddApart stores many new rules as hidden rows, under reserved change numbers; EditApart stores new versions of existing rules
+	// in the same way. ShowApart makes all hidden rows visible with the commit; LockToShow must be called before, and by then every
+	// reserved number must have its change. LockToShow stores the hidden edits and then locks like LockRules, but waits for at most
+	// a second at a time and yields between attempts, so that other transactions do not queue behind it for long. The errors are
+	// ErrPrefixTaken, also if there are more rules than numbers, accounts.ErrConflict, also if there are fewer, and
+	// accounts.ErrImporting.
 	AddApart(ctx context.Context, list []Rule, d ChangeMeta, under accounts.SeqRange) error
 	EditApart(ctx context.Context, list []Edit, d ChangeMeta, under accounts.SeqRange) error
 	LockToShow(ctx context.Context) error
 	ShowApart(ctx context.Context) error
-	// LastChange returns the number of the last change that the transaction sees. ChangedSince lists at
-	// most limit changes after a number, without those that the transaction itself stored apart.
+	// LastChange returns the number of the last change that the transaction sees. ChangedSince lists at most limit changes after a
+	// number, without the hidden changes of the transaction itself.
 	LastChange(ctx context.Context) (int64, error)
 	ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.ChangeRef, error)
 	PutRule(ctx context.Context, r Rule, d ChangeMeta) error
 	DeleteRule(ctx context.Context, r Rule, d ChangeMeta) error
-	// Changes lists what happened to a key, newest first.
+	// Changes lists the changes of a key, newest first.
 	Changes(ctx context.Context, key string, limit int) ([]Change, error)
-	// RuleChange returns a change of a rule and the one of the same key before it
-	// (Seq 0 = none), or ErrNoChange.
+	// RuleChange returns a change of a rule and the previous change of the same key (Seq 0 = none), or ErrNoChange.
 	RuleChange(ctx context.Context, seq int64) (change, before Change, err error)
 
-	// Publishing locks an owner and the origin of a link, as LockOwner and LockOrigin do, and then
-	// returns what a publish of the owner's rule at the link depends on, or ErrNoRule. Spent counts
-	// the owner's publishes since a time.
+	// Publishing locks an owner and the origin of a link, like LockOwner and LockOrigin, and returns the data needed to publish the
+	// owner's rule for the link, or ErrNoRule. Spent is the number of the owner's publishes since a time.
 	Publishing(ctx context.Context, owner string, link Link, since time.Time) (Publishing, error)
 	PublishesSince(ctx context.Context, owner string, since time.Time) (int, error)
 	AddPublish(ctx context.Context, owner, prefix string, at time.Time) error
 
-	// Domain returns what the operator says of a host, or of a host above it if that status covers
-	// the hosts below; "" = nothing.
+	// Domain returns the operator's status of a host, or of a parent domain if that status covers subdomains; "" = no status.
 	Domain(ctx context.Context, host string) (DomainStatus, error)
 	Domains(ctx context.Context) ([]Domain, error)
-	// DomainsAfter lists at most limit of them, those whose host comes after the given one.
+	// DomainsAfter lists at most limit hosts with a status, beginning after the host after.
 	DomainsAfter(ctx context.Context, after string, limit int) ([]Domain, error)
 	PutDomain(ctx context.Context, d Domain) error
 	DeleteDomain(ctx context.Context, host string) error
 
-	// AddNotice is as in accounts.NoticeTx.
+	// AddNotice is described in accounts.NoticeTx.
 	AddNotice(ctx context.Context, n accounts.Notice) error
 	outbox.Adder
 
 	PutConfirmation(ctx context.Context, c Confirmation) error
-	// ForgetConfirmations removes those from before a moment.
+	// ForgetConfirmations deletes the confirmations from before a time.
 	ForgetConfirmations(ctx context.Context, before time.Time) error
 	Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error)
 }
 
-// Publishing is a rule that may be published.
+// Publishing holds a rule and the data needed to publish it.
 type Publishing struct {
 	Rule   Rule
-	Target accounts.Account // zero = it is gone
-	Spent  int              // publishes of the owner
+	Target accounts.Account // zero = the account was deleted
+	Spent  int              // number of publishes of the owner
 }
 
 // ChangeMeta describes a change of a rule.
 type ChangeMeta struct {
 	At  time.Time
-	Did string // add, edit, publish, delete, release
-	// Reason is the operator's reason for a release; "" for everything else.
+	Did string // one of add, edit, publish, delete and release
+	// Reason is the operator's reason for a release; "" for all other changes.
 	Reason string
 }
 
-// Change is one entry of a rule's history.
+// Change is one entry in the history of a rule.
 type Change struct {
 	Seq int64
 	accounts.Actor
 	ChangeMeta
-	Rule Rule // after the change; for a delete or release, before it
+	Rule Rule // the rule after the change; for a delete or release, the rule before it
 }
 
-// Named is the display name of a rule that the counts identify by its number.
+// Named is the owner and prefix of a rule, for displaying counts that identify the rule by its ID.
 type Named struct {
 	ID            int64
 	Owner, Prefix string
@@ -160,22 +154,22 @@ type Query struct {
 	Owner   string   // "" = all owners
 	Target  string   // "" = any
 	Keys    []string // nil = any
-	Newest  bool     // newest first, else oldest first
-	AfterID int64    // oldest first: only later rules
+	Newest  bool     // true = newest first, false = oldest first
+	AfterID int64    // only with oldest first: rules after this ID
 	Offset  int
 	Limit   int
-	NoTotal bool // the total is not wanted
+	NoTotal bool // do not compute the total
 }
 
 // DomainStatus is the operator's decision about a host.
 type DomainStatus string
 
 const (
-	// Trusted: rules on this very host need no verification file.
+	// Trusted means that rules on exactly this host need no verification file.
 	Trusted DomainStatus = "trusted"
-	// Denied: no rules on this host and those below it (85070).
+	// Denied means that no rules are allowed on this host and its subdomains (85070).
 	Denied DomainStatus = "denied"
-	// NoICP: as Denied, answered as a failed ICP check (85076).
+	// NoICP is like Denied, but is reported as a failed ICP check (85076).
 	NoICP DomainStatus = "no_icp"
 )
 
@@ -186,7 +180,7 @@ type Domain struct {
 	At     time.Time
 }
 
-// Confirmation is one check of a verification file, kept for the operator.
+// Confirmation is one check of a verification file, stored for the operator.
 type Confirmation struct {
 	RID    string
 	At     time.Time
@@ -194,7 +188,7 @@ type Confirmation struct {
 	Prefix string
 	URL    string
 	OK     bool
-	Reason string // one line: why it passed or failed
+	Reason string // reason for success or failure, in one line
 	Steps  []FetchStep
 }
 
@@ -202,7 +196,7 @@ type Confirmation struct {
 type ConfirmationQuery struct {
 	RID           string // "" = any
 	Owner         string // "" = any
-	Prefix        string // as it was sent; "" = any. Without an owner every stored check is read
-	Failed, Found bool   // Failed: only checks that did not find the file; Found: only those that did
+	Prefix        string // the prefix as the client sent it; "" = any. Without an owner, every stored check is read
+	Failed, Found bool   // Failed selects only checks that did not find the file; Found selects only checks that did
 	Limit         int
 }

@@ -6,16 +6,16 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// DryRunResult is the result of Try, apart from the fault.
+// DryRunResult is the result of DryRun, apart from the error.
 type DryRunResult struct {
-	// File is the address of the verification file; "" if the text is no valid prefix, or the rule needs no file.
+	// File is the URL of the verification file; "" if the prefix is invalid or the rule needs no file.
 	File string
-	// Vouched says that the operator trusts the host, so that the file is not fetched.
+	// Vouched reports that the operator trusts the host, so that the file is not fetched.
 	Vouched bool
 }
 
-// DryRun returns the fault that Add would return before it looks for the verification
-// file, nil for none. It changes nothing and asks no host.
+// DryRun returns the error that Add would return before it fetches the verification file; nil = none. DryRun changes no data and
+// sends no request to any host.
 func (b *Book) DryRun(ctx context.Context, owner accounts.Account, d Draft) (t DryRunResult, err error) {
 	s := b.Settings.Get()
 	if kindFor(owner) == Ordinary {
@@ -40,7 +40,7 @@ func (b *Book) DryRun(ctx context.Context, owner accounts.Account, d Draft) (t D
 	})
 }
 
-// RuleOf returns a rule of an account by its prefix; ErrNoRule.
+// RuleOf returns the rule of an account with a prefix, or ErrNoRule.
 func (b *Book) RuleOf(ctx context.Context, owner accounts.Account, prefix string) (Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok {

@@ -8,11 +8,10 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Gone reports whether there is no rule after the change.
+// Gone reports whether the rule no longer exists after the change.
 func (c Change) Gone() bool { return c.Did == "delete" || c.Did == "release" }
 
-// ErrConflict is returned for a change that cannot be undone any more: something
-// came after it.
+// ErrConflict is returned for a change that cannot be undone because a later change of the same rule exists.
 type ErrConflict struct{ By Change }
 
 func (s ErrConflict) Error() string {
@@ -20,13 +19,12 @@ func (s ErrConflict) Error() string {
 		s.By.Did)
 }
 
-// ErrNoChange is returned for a number that no change of a rule has.
+// ErrNoChange is returned for a number that is not a change of a rule.
 var ErrNoChange = errors.New("rules: no such change")
 
-// Undo restores what was before a change of a rule: Superseded where something
-// came after it, the faults of Add where a rule that was deleted has no room any
-// more. Assumed(rules.undo): it is the operator's, so it spends no publish and gives none
-// back. It returns what it did.
+// Undo restores the state before a change of a rule. The errors are ErrConflict if a later change exists, and the errors of Add if
+// a deleted rule cannot be added again. Assumed(rules.undo): an undo is an action of the operator, so it neither uses a publish nor
+// refunds one. Undo returns the change that it made.
 func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 	actor := accounts.Actor{ActorID: accounts.ActorFromContext(ctx).ActorID, RID: fmt.Sprintf("undo-%d", seq)}
 	ctx = accounts.WithActor(ctx, actor)
@@ -44,7 +42,7 @@ func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 		if err := tx.LockOrigin(ctx, prefix.Origin()); err != nil {
 			return err
 		}
-		// Under the locks the rule cannot change, so it is read again.
+		// While the locks are held the rule cannot change, so the change is read again.
 		change, oldChange, err := tx.RuleChange(ctx, seq)
 		if err != nil {
 			return err
@@ -79,7 +77,7 @@ func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 	return done, b.awaitMemory(ctx, done.Rule.Prefix.Key, err)
 }
 
-// limited returns the account whose number of rules would rise if this rule were added.
+// limited returns the account to whose limit of rules this rule counts.
 func limited(r Rule) string {
 	if r.Kind == Service {
 		return r.Target
@@ -87,7 +85,7 @@ func limited(r Rule) string {
 	return r.Owner
 }
 
-// bringBack adds a rule that was deleted, where there is still room for it.
+// bringBack adds a deleted rule again if the checks still allow it.
 func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) (Rule, error) {
 	owner, err := tx.KeepAccount(ctx, r.Owner)
 	if errors.Is(err, accounts.ErrNoAccount) {
@@ -104,7 +102,7 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) (Ru
 	if err := checkOwners(ctx, tx, r); err != nil {
 		return r, err
 	}
-	// The code may have been made since, by another service account.
+	// Another service account may have created the code since.
 	if _, err := checkMaker(ctx, tx, r); err != nil {
 		return r, err
 	}
@@ -115,10 +113,9 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) (Ru
 	return tx.AddRule(ctx, r, did)
 }
 
-// Preview returns what a rule would be after an add, an edit, a publish or a delete, and does none
-// of it; nil = there would be no rule. The checks are those of Plant. An edit also stands for a
-// delete followed by an add, so it may change every field of a rule. published nil means true for
-// an add and unchanged for an edit.
+// Preview returns the rule that would result from an add, an edit, a publish or a delete, without changing anything; nil = no rule.
+// Preview applies the same checks as Seed. An edit also stands for a delete followed by an add, so it may change every field of a
+// rule. published = nil means true for an add and unchanged for an edit.
 func (b *Book) Preview(ctx context.Context, owner accounts.Account, do string, d Draft, published *bool) (key string, r *Rule, err error) {
 	if do == "add" || do == "edit" {
 		if err := checkDraft(owner, d); err != nil {

@@ -15,11 +15,10 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// Verdict says what a rule that was near did with a link.
+// Verdict is the result of comparing a link with a nearby rule.
 type Verdict string
 
-// The verdicts. Scheme, host, path and parameters are judged in this order;
-// only a rule that matches gets a verdict on its state.
+// The verdicts. Scheme, host, path and parameters are compared in this order; only a matching rule gets a verdict about its state.
 const (
 	Opens             Verdict = "opens"
 	MatchesButShorter Verdict = "matches_but_shorter"
@@ -37,16 +36,16 @@ const (
 // MaxSteps is the maximum number of rules that an explanation shows.
 const MaxSteps = 50
 
-// Step is one rule that was near a link.
+// Step is one rule near a link, with its verdict.
 type Step struct {
 	Rule    rules.Rule
 	Verdict Verdict
 	Says    i18n.Message
-	// Behaviour is the id of the row of the table of behaviours that the verdict rests on.
+	// Behaviour is the ID of the row in the table of behaviours that explains the verdict.
 	Behaviour string
 }
 
-// restsOn returns the id of the behaviour that a verdict on a rule rests on.
+// restsOn returns the ID of the behaviour that explains a verdict on a rule.
 func restsOn(v Verdict, rule rules.Rule) string {
 	switch v {
 	case MatchesButShorter, UnpublishedHides:
@@ -56,7 +55,7 @@ func restsOn(v Verdict, rule rules.Rule) string {
 	case NoRelease, OwnerSwitchedOff:
 		return "scan.blocked"
 	}
-	switch { // the rule matches, or the part of it that differs
+	switch { // the rule matches, or the verdict names the part that differs
 	case rule.Kind == rules.Service:
 		return "scan.match.service"
 	case v == SchemeDiffers || v == HostDiffers:
@@ -69,27 +68,26 @@ func restsOn(v Verdict, rule rules.Rule) string {
 	return "scan.match.path"
 }
 
-// Explanation is a decision with the rules that were near, nearest first.
+// Explanation is a decision together with the nearby rules, nearest first.
 type Explanation struct {
 	Decision
 	Steps []Step
 }
 
-// Explain decides a scan and says why. nearRules are stored rules under the same
-// host and first path segment or with the same path on another host; those
-// that match need not be among them. It has no effect.
+// Explain resolves a scan and explains the decision. nearRules are stored rules with the same host and first path segment, or with
+// the same path on another host; matching rules may be missing from nearRules. decide has no side effects.
 func (r Resolver) Explain(req Request, nearRules []rules.Rule) Explanation {
 	link, ok := rules.ParseLink(req.Text)
 	if !ok || !rules.PlainText(req.Text) {
 		return Explanation{Decision: r.Resolve(req)}
 	}
-	// The decision and its reasons come from one look at the rules.
+	// The decision and its reasons are based on a single read of the rules.
 	matching := r.Finder.Matching(link)
 	r.Finder = seen{Finder: r.Finder, matching: matching}
 	d := r.Resolve(req)
 	e := Explanation{Decision: d}
 	if d.Kind == ByCode || d.Reason != "" {
-		matching = nil // a code is read before any rule
+		matching = nil // a code takes precedence over all rules
 	}
 	shown := map[string]bool{}
 	for i, rule := range matching {
@@ -115,7 +113,7 @@ func (r Resolver) Explain(req Request, nearRules []rules.Rule) Explanation {
 	return e
 }
 
-// seen is a Finder that answers from one look.
+// seen is a Finder that returns the rules of a single earlier read.
 type seen struct {
 	Finder
 	matching []rules.Rule
@@ -126,12 +124,12 @@ func (s seen) Governing(string) (rules.Match, bool) {
 	return rule.Hit(), ok
 }
 
-// distance orders misses: the later the text differed, the nearer the rule.
+// distance orders rules that do not match: the later the text differs, the nearer the rule.
 func distance(v Verdict) int {
 	return slices.Index([]Verdict{ParametersDiffer, NotSubPath, PathDiffers, SchemeDiffers, HostDiffers}, v)
 }
 
-// common returns the length of the common part of a rule and a link from the path on.
+// common returns the length of the common prefix of a rule and a link, counted from the path on.
 func common(rule rules.Rule, link rules.Link) int {
 	a, b := rule.Prefix.Key[len(rule.Prefix.Origin()):], link.Key[len(link.Origin()):]
 	n := 0
@@ -141,7 +139,7 @@ func common(rule rules.Rule, link rules.Link) int {
 	return n
 }
 
-// judgeMatch says what the i-th matching rule did.
+// judgeMatch returns the step for the i-th matching rule.
 func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 	rule := matching[i]
 	step := Step{Rule: rule}
@@ -187,7 +185,7 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 	return say(MatchesButShorter, "shorter")
 }
 
-// judgeMiss says where a rule that does not match differs.
+// judgeMiss returns the step for a rule that does not match, naming the part that differs.
 func judgeMiss(rule rules.Rule, link rules.Link) Step {
 	step := Step{Rule: rule}
 	say := func(v Verdict, key string, values ...any) Step {
@@ -215,7 +213,6 @@ func judgeMiss(rule rules.Rule, link rules.Link) Step {
 	case p.HasQuery() && !strings.HasPrefix(link.Query(), p.Query()):
 		return say(ParametersDiffer, "parameters", p.Query())
 	}
-	// The stored copy matched while the copy in memory was gone, or the other
-	// way round: a change between two looks.
+	// The rule matches in the store but not in memory, or the other way round, because it changed between the two reads.
 	return say(PathDiffers, "changing")
 }

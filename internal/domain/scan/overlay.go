@@ -8,13 +8,13 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Overlay is a Finder that answers as if some rules were others. It serves explanations with
-// assumed rules, plans that are tried on past scans, and what opened at a moment in the past.
+// Overlay is a Finder that returns results as if some rules were different. Overlay is used for explanations with assumed rules,
+// for plans that are tested against past scans, and for the state at a time in the past.
 type Overlay struct {
-	Under Finder // the rules that there are; nil = none
-	// Rules are the rules that are assumed to differ, by their keys; a nil rule = the key has none.
+	Under Finder // the actual rules; nil = none
+	// Rules maps the keys of rules to the assumed rules; nil = the key has no rule.
 	Rules        map[string]*rules.Rule
-	AllPublished bool // as if every rule were published
+	AllPublished bool // Treat every rule as published.
 }
 
 // Governing implements Finder.
@@ -55,9 +55,8 @@ func (o Overlay) Testing(text string) (list []rules.Rule) {
 	return o.published(list)
 }
 
-// Neighbours drops from the stored neighbours those that are assumed to differ, and adds the assumed
-// rules that are near: the same host and first path segment under any scheme, or the same path on
-// another host.
+// Neighbours removes the rules with an assumed version from the stored neighbours, and adds the assumed rules that are near: with
+// the same host and first path segment under any scheme, or with the same path on another host.
 func (o Overlay) Neighbours(link rules.Link, stored []rules.Rule) []rules.Rule {
 	list := o.left(stored)
 	for _, key := range slices.Sorted(maps.Keys(o.Rules)) {
@@ -69,7 +68,7 @@ func (o Overlay) Neighbours(link rules.Link, stored []rules.Rule) []rules.Rule {
 	return list
 }
 
-// Touches reports whether a link can fall on a rule that is assumed to differ.
+// Touches reports whether the result for a link can depend on an assumed rule.
 func (o Overlay) Touches(link rules.Link) bool {
 	return slices.ContainsFunc(link.Ends(), func(key string) bool {
 		r, changed := o.Rules[key]
@@ -77,7 +76,7 @@ func (o Overlay) Touches(link rules.Link) bool {
 	})
 }
 
-// left returns the rules of a list about which nothing is assumed.
+// left returns the rules of a list that have no assumed version.
 func (o Overlay) left(list []rules.Rule) []rules.Rule {
 	return slices.DeleteFunc(slices.Clone(list), func(r rules.Rule) bool {
 		_, changed := o.Rules[r.Prefix.Key]

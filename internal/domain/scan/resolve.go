@@ -1,5 +1,4 @@
-// Package scan answers the question of a phone: this text was scanned by this
-// user, what opens?
+// Package scan decides what opens when a user scans a text.
 package scan
 
 import (
@@ -14,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Action is the action of the scanning app.
+// Action is the action that the scanning app takes.
 type Action string
 
 // The actions.
@@ -25,24 +24,24 @@ const (
 	ShowMessage     Action = "show_message"
 )
 
-// Source is the origin of a text in the app.
+// Source is the way in which the app obtained the text, such as the camera.
 type Source string
 
-// The sources and their scenes.
+// The sources, with their scene numbers.
 const (
 	Scan  Source = "scan"
 	Press Source = "press"
 	Album Source = "album"
 )
 
-// CodeScene returns the Scene of a code: 1124, 1125, 1126. Observed(scan.code.scene). Contract: marketcode 6.1.
+// CodeScene returns the scene number of a code: 1124, 1125 or 1126. Observed(scan.code.scene). Contract: marketcode 6.1.
 func (s Source) CodeScene() int {
 	scene, _ := s.Scene()
 	return scene - 1011 + 1124
 }
 
-// Scene returns the number by which a Mini Program learns how it was opened: 1011,
-// 1012, 1013; ok is false for an unknown source. Documented(scan.scene). Contract: rules 2.8.
+// Scene returns the number that tells a Mini Program how it was opened: 1011, 1012 or 1013; ok is false for an unknown source.
+// Documented(scan.scene). Contract: rules 2.8.
 func (s Source) Scene() (scene int, ok bool) {
 	switch s {
 	case Scan, "":
@@ -55,10 +54,10 @@ func (s Source) Scene() (scene int, ok bool) {
 	return 0, false
 }
 
-// MatchKind says on what a scan fell.
+// MatchKind is the kind of object that a scan matched.
 type MatchKind string
 
-// The things that a scan can fall on.
+// The kinds of objects that a scan can match.
 const (
 	ByRule     MatchKind = MatchKind(rules.Ordinary)
 	ByTestLink MatchKind = "test_link"
@@ -83,62 +82,59 @@ type Decision struct {
 	Path    string // with its query
 	Scene   int
 	Kind    MatchKind
-	Matched rules.RuleInfo // the rule, or GS1 key, behind Kind; zero where none opens
+	Matched rules.RuleInfo // the rule or GS1 key that matched; zero if nothing opens
 	Code    codes.Scanned  // of Kind ByCode
-	Reason  codes.Reason   // why a code text opens nothing
+	Reason  codes.Reason   // reason why a code opens nothing
 	URL     string
 	Text    string
-	Link    string // of Kind ByGS1: what the scan is kept as
+	Link    string // for Kind ByGS1: the link under which the scan is recorded
 }
 
-// Finder finds the rules that a scan can fall on. It is all that a resolve
-// needs to know of how rules are kept in memory.
+// Finder finds the rules that match a scan. Finder hides how the rules are stored in memory.
 type Finder interface {
-	// Governing returns the rule that governs a scanned text: of those that match,
-	// per owner only the longest, without the unpublished, the longest of the
-	// rest. Contract: rules 2.9.
+	// Governing returns the rule that governs a scanned text: of the matching rules, only the longest of each owner counts,
+	// unpublished rules are dropped, and the longest remaining rule governs. Contract: rules 2.9.
 	Governing(text string) (hit rules.Match, ok bool)
-	// Matching returns the rules that match a link, longest prefix first: for
-	// a service account's code at most the one rule of that code.
+	// Matching returns the rules that match a link, longest prefix first; for a code of a service account, at most the rule of that
+	// code.
 	Matching(link rules.Link) []rules.Rule
-	// Testing returns the rules that list a text as one of their test links,
-	// longest prefix first, then oldest first.
+	// Testing returns the rules that list a text as a test link, longest prefix first, then oldest first.
 	Testing(text string) []rules.Rule
 }
 
-// Accounts is the part of the accounts that a resolve needs.
+// Accounts is the subset of the account methods that a Resolver needs.
 type Accounts interface {
-	// Account returns an account; ok is false where there is none.
+	// Account returns an account; ok is false if the account does not exist.
 	Account(appid string) (a accounts.Account, ok bool)
-	// Linked reports whether a service account is linked with a Mini Program.
+	// Linked reports whether a service account is linked to a Mini Program.
 	Linked(service, miniProgram string) bool
 }
 
-// Codes decides texts that are codes.
+// Codes resolves texts that are codes.
 type Codes interface {
-	// Scan decides what a text opens as a code; ok is false for another text.
+	// Scan returns what a code text opens; ok is false if the text is not a code.
 	Scan(text, user string, account func(string) (accounts.Account, bool)) (s codes.Scanned, ok bool)
 }
 
-// Products decides texts that have a GS1 key.
+// Products resolves texts that contain a GS1 key.
 type Products interface {
-	// Scan finds what a text opens by its key, a Mini Program that can be opened or else a link; ok is false where it has none, or
-	// nothing is said of it.
+	// Scan returns what the GS1 key in a text opens, either a Mini Program that can be opened or a link; ok is false if the text
+	// has no key or the key has no entry.
 	Scan(text string, at time.Time, opens func(appid string) bool) (found digitallink.Found, ok bool)
 }
 
-// Resolver decides scans from memory.
+// Resolver decides scans using data in memory.
 type Resolver struct {
 	Finder   Finder
 	Accounts Accounts
-	Codes    Codes    // nil = this server has no codes
+	Codes    Codes    // nil = this server has no unique codes
 	Products Products // nil = this server has no GS1 links
 }
 
-// Resolve decides one scan. It has no effect. Contract: rules 2.9.
+// Resolve returns what one scan opens. decide has no side effects. Contract: rules 2.9.
 func (r Resolver) Resolve(req Request) Decision {
 	if !rules.PlainText(req.Text) { // Assumed(scan.plain)
-		// A code's text may have several lines, and an element string has separators.
+		// A code text may have several lines, and a GS1 element string contains separators, so such texts are not plain links.
 		if r.Codes != nil && strings.ContainsAny(req.Text, "\n\x1d") {
 			if s, ok := r.Codes.Scan(req.Text, req.User, r.Accounts.Account); ok {
 				return openCode(req, s)
@@ -149,8 +145,8 @@ func (r Resolver) Resolve(req Request) Decision {
 		}
 		return Decision{Action: ShowText, Text: req.Text}
 	}
-	// Assumed(scan.code.first): a complete code text wins over a rule, even when it is invalid.
-	// Contract: rules 2.10.
+	// Assumed(scan.code.first): a complete code text takes precedence over a rule, even if the code is invalid. Contract: rules
+	// 2.10.
 	if r.Codes != nil {
 		if s, ok := r.Codes.Scan(req.Text, req.User, r.Accounts.Account); ok {
 			return openCode(req, s)
@@ -176,7 +172,7 @@ func (r Resolver) Resolve(req Request) Decision {
 	return Decision{Action: OpenURL, URL: req.Text}
 }
 
-// product decides a text by its GS1 key: it opens the Mini Program of the key where that can be opened, else the default link.
+// product resolves a text by its GS1 key: it opens the Mini Program of the key if that can be opened, otherwise the default link.
 func (r Resolver) product(req Request) (Decision, bool) {
 	if r.Products == nil {
 		return Decision{}, false
@@ -199,7 +195,7 @@ func (r Resolver) product(req Request) (Decision, bool) {
 	return d, true
 }
 
-// openCode returns the decision on a code; the desk of codes makes its ticket.
+// openCode returns the decision for a code; the ticket is issued later, by the codes package.
 func openCode(req Request, s codes.Scanned) Decision {
 	if s.Err != nil || s.Reason != "" {
 		return Decision{Action: ShowMessage, Reason: s.Reason, Code: s}
@@ -208,7 +204,7 @@ func openCode(req Request, s codes.Scanned) Decision {
 		Code: s}
 }
 
-// WithTicket adds a ticket to the page of a code. Contract: marketcode 6.1.
+// WithTicket adds a ticket to the page path of a code. Contract: marketcode 6.1.
 func (d Decision) WithTicket(ticket string) Decision {
 	join := "?"
 	if strings.Contains(d.Path, "?") {
@@ -218,9 +214,8 @@ func (d Decision) WithTicket(ticket string) Decision {
 	return d
 }
 
-// testLink decides a scan of a test link by a member in its range: the longest prefix, then the
-// oldest rule. Where the wanted version does not exist, the link is matched as any other. Contract:
-// rules 2.6, 2.10.
+// testLink resolves a test link scanned by a member whose role is in the rule's range: the longest prefix wins, then the oldest
+// rule. If the required version does not exist, the link is matched like any other link. Contract: rules 2.6, 2.10.
 func (r Resolver) testLink(req Request) (Decision, bool) {
 	if req.User == "" { // Assumed(scan.test.anonymous)
 		return Decision{}, false
@@ -246,13 +241,12 @@ func (r Resolver) testLink(req Request) (Decision, bool) {
 	return Decision{}, false
 }
 
-// governing is step 4 of the contract: of the matching rules (longest first)
-// keep, per owner, only the longest, drop the unpublished, take the longest of
-// the rest. Contract: rules 2.9.
+// governing implements step 4 of the contract: of the matching rules (longest first), keep only the longest of each owner, drop
+// unpublished rules, and take the longest remaining rule. Contract: rules 2.9.
 func governing(matching []rules.Rule) (rules.Rule, bool) {
 	for i, rule := range matching {
-		// Documented(scan.order): the owner's own longer rule, unpublished, hides this one.
-		// Assumed(scan.order.others): that of another owner does not.
+		// Documented(scan.order): a longer unpublished rule of the same owner hides this rule. Assumed(scan.order.others): a longer
+		// unpublished rule of another owner does not hide it.
 		if rule.Published && !slices.ContainsFunc(matching[:i], func(longer rules.Rule) bool { return longer.Owner == rule.Owner }) {
 			return rule, true
 		}
@@ -260,9 +254,8 @@ func governing(matching []rules.Rule) (rules.Rule, bool) {
 	return rules.Rule{}, false
 }
 
-// blocked says why the rule that governs a link opens nothing all the same;
-// "" = it opens. Assumed(scan.blocked): no other owner's shorter rule opens instead.
-// Assumed(qrcode.outlived): nothing here asks whether a temporary code has ended.
+// blocked returns the reason why the rule that governs a link still opens nothing; "" = it opens. Assumed(scan.blocked): a shorter
+// rule of another owner does not open in its place. Assumed(qrcode.outlived): the expiry of temporary codes is not checked here.
 // Contract: rules 2.10.
 func (r Resolver) blocked(rule rules.RuleInfo) Verdict {
 	target, ok := r.Accounts.Account(rule.Target)
@@ -296,13 +289,12 @@ func (r Resolver) open(req Request, hit rules.Match, kind MatchKind, version acc
 	}
 }
 
-// launchPath returns the page with the scanned text in q, encoded once, and the
-// second of the scan. Contract: rules 2.8.
+// launchPath returns the page path with the scanned text, encoded once, in the parameter q, and the scan time in seconds. Contract:
+// rules 2.8.
 func launchPath(page, text string, t time.Time) string {
 	var b strings.Builder
 	b.Grow(len(page) + 3*len(text) + 32)
-	// Assumed(scan.page): a leading slash, which no sample has, is dropped; a page with a
-	// query of its own keeps it.
+	// Assumed(scan.page): a leading slash, which no documented sample has, is dropped; a page with its own query keeps the query.
 	page = strings.TrimPrefix(page, "/")
 	b.WriteString(page)
 	if strings.Contains(page, "?") {
@@ -318,8 +310,8 @@ func launchPath(page, text string, t time.Time) string {
 	return b.String()
 }
 
-// encodeComponent encodes like encodeURIComponent of ECMAScript (Observed(scan.encoding)), which leaves
-// more characters alone than url.QueryEscape.
+// encodeComponent encodes like ECMAScript's encodeURIComponent (Observed(scan.encoding)), which leaves more characters unescaped
+// than url.QueryEscape.
 func encodeComponent(b *strings.Builder, s string) {
 	const hex = "0123456789ABCDEF"
 	for i := range len(s) {

@@ -19,49 +19,48 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Aggregator counts what a log holds and answers questions about it. Its counts and its position are
-// stored in one transaction, so that every event counts once whatever happens to the process. Of
-// many nodes any may count, and one at a time does.
+// Aggregator counts the scans in a log and answers queries on the counts. The counts and the log position are stored in one
+// transaction, so that every event counts exactly once even after a crash. Any of several nodes may count, but only one node counts
+// at a time.
 type Aggregator struct {
 	Log      scanlog.Log
 	Store    Store
-	Alarms   *alarms.Book   // of the same store
+	Alarms   *alarms.Book   // alarms of the same store
 	Settings *settings.Live // where days begin
 	Now      func() time.Time
 	Logger   *slog.Logger
-	Random   io.Reader // nil = the machine's
-	// Earlier are the logs that this store had before Log. They are counted no more, but erasures
-	// are made in them too.
+	Random   io.Reader // source of random bytes; nil = crypto/rand
+	// Earlier lists the logs that this store used before Log. Earlier logs are no longer counted, but users are erased from them
+	// too.
 	Earlier []scanlog.Log
-	// Alone says that the log is the journal of the only node. It has every scan that this store
-	// ever counted, in whatever log.
+	// Alone reports that the log is the journal of the only node. The journal then contains every scan that this store ever
+	// counted, in whatever log.
 	Alone bool
-	// Flush brings durable events into the log that are not there yet; nil = every durable event is
-	// there.
+	// Flush moves durable events into the log; nil = the log already contains every durable event.
 	Flush func(context.Context) error
-	// Nodes makes other nodes ship what they have; nil = there are no others.
+	// Nodes requests other nodes to ship their events; nil = there are no other nodes.
 	Nodes *scanlog.Nodes
-	// Announce is called with a user who is about to be erased, if the logs do not announce it themselves; nil = there are no other
-	// copies of scans.
+	// Announce is called with a user who is about to be erased, if the logs do not announce the erasure themselves; nil = no other
+	// copies of scans exist.
 	Announce func(ctx context.Context, user scanlog.UserHash) error
 	// Events is the maximum number of events that one transaction counts; 0 = 2,000,000.
 	Events int
 
 	mu       sync.Mutex                    // held while counting
-	loaded   bool                          // the fields below are what the store has, and what came since
+	loaded   bool                          // the fields below hold the stored state plus the changes since
 	state    State                         // as stored
 	pending  *pending                      // what came since
-	taken    map[string]*scanlog.OffsetSet // of each node's journal
+	taken    map[string]*scanlog.OffsetSet // counted offsets in each node's journal
 	groups   map[groupKey]*group
 	byID     map[int64]*group
 	places   map[int64]map[string]bool
 	tail     *tail                 // users since state.UsersPosition
-	large    map[UsersKey]tailSize // what was stored beside large sketches
+	large    map[UsersKey]tailSize // sizes of the data stored beside large sketches
 	foldedAt time.Time
 
 	counted  atomic.Int64
 	erasures erasures
-	parts    int // how many rows a part has that is rolled up or removed; 0 = the usual number
+	parts    int // test override for the number of rows rolled up or removed at once; 0 = default
 
 	owners owners
 
@@ -72,40 +71,39 @@ type Aggregator struct {
 }
 
 const (
-	// The sums in memory are stored when they hold maxEvents events,
-	// maxCells different rows or maxCodeScans scans of codes (about 60 MiB).
+	// The sums in memory are stored when they contain maxEvents events, maxCells different rows or maxCodeScans scans of codes
+	// (about 60 MiB).
 	maxEvents    = 2_000_000
 	maxCells     = 100_000
 	maxCodeScans = 20_000
-	// maxTail, maxSketchesHeld and maxTailBytes bound the users that are not in
-	// the stored sketches yet.
+	// maxTail, maxSketchesHeld and maxTailBytes limit the users in memory that are not yet part of the stored sketches.
 	maxTail         = 1_000_000
 	maxSketchesHeld = 100_000
 	maxTailBytes    = 64 << 20
-	// maxKnown bounds the caches of combinations and activations.
+	// maxKnown limits the size of the caches of combinations and activations.
 	maxKnown = 200_000
-	// MaxPlaces is the number of places of a day (of UTC) that are counted separately; further ones count under OtherPlaces.
+	// MaxPlaces is the maximum number of places per day (UTC) that are counted separately; all other places count under
+	// OtherPlaces.
 	MaxPlaces = 2_000
-	// maxPlaceDays bounds for how many days the places are held in memory.
+	// maxPlaceDays is the maximum number of days whose places are held in memory.
 	maxPlaceDays = 40
 
-	// After each sliceEvents events the counting rests for slicePause, so that answers go first: it
-	// takes a fifth of a core at most.
+	// After each sliceEvents events, counting pauses for slicePause to leave CPU time to requests: counting uses at most a fifth of
+	// a core.
 	sliceEvents = 20_000
 	slicePause  = 80 * time.Millisecond
 	yieldEvery  = 256
-	// While more than quietScans scans come in a second, counts are added up in memory, for maxAge
-	// at most.
+	// While more than quietScans scans arrive per second, counts are accumulated in memory for at most maxAge.
 	quietScans = 500
 	maxAge     = 60 // seconds
 )
 
-// errMoved says that another node counted meanwhile.
+// errMoved reports that another node counted in the meantime.
 var errMoved = errors.New("stats: another node counts")
 
-// Run counts until ctx ends. Every second it adds up in memory what came. It
-// stores that at once while little comes; on a busy process once a minute,
-// since a transaction costs by the row and not by the scan.
+// Run counts scans until ctx ends. Every second, Run adds the new events to the counts in memory. The counts are stored at once
+// while few events arrive, and once a minute on a busy process, because the cost of a transaction depends on the number of rows and
+// not of scans.
 func (c *Aggregator) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -116,7 +114,7 @@ func (c *Aggregator) Run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, errMoved):
-			// Another node counts: try again later, not at once.
+			// Another node is counting, so retry after a delay.
 			for range 3 {
 				select {
 				case <-ctx.Done():
@@ -130,7 +128,7 @@ func (c *Aggregator) Run(ctx context.Context) {
 			c.Logger.InfoContext(ctx, "scans are counted again")
 		}
 		if failing = err != nil && !errors.Is(err, errMoved); failing {
-			c.lookAgain() // a log that was away may be an older one when it is back
+			c.lookAgain() // a log that was unreachable may have been replaced by an older copy
 		}
 		select {
 		case <-ctx.Done():
@@ -140,14 +138,14 @@ func (c *Aggregator) Run(ctx context.Context) {
 	}
 }
 
-// lookAgain lets the next count compare what is counted with the log.
+// lookAgain makes the next count reload the stored state and compare it with the log.
 func (c *Aggregator) lookAgain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.loaded = false
 }
 
-// addUp adds up the events since the last call, and stores the sums when that is due.
+// addUp counts the events since the last call in memory, and stores the sums when they are due.
 func (c *Aggregator) addUp(ctx context.Context) error {
 	end, err := c.Log.End(ctx)
 	if err != nil {
@@ -171,7 +169,7 @@ func (c *Aggregator) addUp(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.loaded {
-		return nil // another call failed meanwhile; the next one begins anew
+		return nil // another call failed in the meantime; the next call starts from the stored state
 	}
 	if c.pending.size() > 0 {
 		if c.pending.age++; came > quietScans && c.pending.age < maxAge {
@@ -181,7 +179,7 @@ func (c *Aggregator) addUp(ctx context.Context) error {
 	return c.saveAll(ctx, false)
 }
 
-// slice adds up some events; hasMore reports that there are further ones.
+// slice counts the next events; hasMore reports that more events follow.
 func (c *Aggregator) slice(ctx context.Context, end int64) (n int, hasMore bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -200,7 +198,7 @@ func (c *Aggregator) slice(ctx context.Context, end int64) (n int, hasMore bool,
 	return n, n > 0 && c.pending.to < end, err
 }
 
-// CatchUp counts everything that was durable when it was called.
+// CatchUp counts all events that were durable when it was called.
 func (c *Aggregator) CatchUp(ctx context.Context) error {
 	if c.Flush != nil {
 		if err := c.Flush(ctx); err != nil {
@@ -231,8 +229,8 @@ func (c *Aggregator) CatchUp(ctx context.Context) error {
 	}
 }
 
-// CatchUpAll counts everything that was acknowledged before it was called, on any node. Unreached
-// where a node may have events that it did not ship.
+// CatchUpAll counts all events that any node acknowledged before the call. CatchUpAll returns UnreachableError if a node may have
+// events that it has not shipped.
 func (c *Aggregator) CatchUpAll(ctx context.Context) error {
 	if c.Nodes == nil {
 		return c.CatchUp(ctx)
@@ -246,8 +244,8 @@ func (c *Aggregator) CatchUpAll(ctx context.Context) error {
 	return c.Nodes.Counted(ctx)
 }
 
-// CatchUpAndSave counts everything that was durable when it was called and stores all
-// of it, the users too: a copy of the store then has what a restart would show.
+// CatchUpAndSave counts and stores all events that were durable when it was called, including the users: a copy of the store then
+// contains everything that a restart would show.
 func (c *Aggregator) CatchUpAndSave(ctx context.Context) error {
 	if err := c.CatchUp(ctx); err != nil {
 		return err
@@ -260,9 +258,11 @@ func (c *Aggregator) CatchUpAndSave(ctx context.Context) error {
 	return c.saveAll(ctx, true)
 }
 
-// BackfillJournal counts the events of a node's journal that were meant for a stream which is no longer counted, and returns the number
-// of those that were not counted yet. They are those after a position; journal yields the events after one. It reads no log.
-func (c *Aggregator) BackfillJournal(ctx context.Context, node string, start int64, journal func(start int64) iter.Seq2[scanlog.Entry, error]) (
+// BackfillJournal counts the events of a node's journal that were meant for a stream that is no longer counted, and returns the
+// number of newly counted events. BackfillJournal processes the events after the position start; journal returns an iterator over
+// the events after a position. BackfillJournal reads no log other than this journal.
+func (c *Aggregator) BackfillJournal(ctx context.Context, node string, start int64,
+	journal func(start int64) iter.Seq2[scanlog.Entry, error]) (
 	n int64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -275,8 +275,8 @@ func (c *Aggregator) BackfillJournal(ctx context.Context, node string, start int
 	return n, err
 }
 
-// countRest counts some of them, and returns the position up to which it did. Where another node counts some from the
-// stream at the same time, it starts anew with those that are left.
+// countRest counts a part of a journal, and returns the position up to which the events are counted. If another node counts events
+// of the stream at the same time, countRest starts again with the remaining events.
 func (c *Aggregator) countRest(ctx context.Context, node string, start int64, journal iter.Seq2[scanlog.Entry, error]) (
 	n, reached int64, hasMore bool, err error) {
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
@@ -311,7 +311,7 @@ func (c *Aggregator) countRest(ctx context.Context, node string, start int64, jo
 	if n == 0 {
 		return 0, reached, hasMore, nil
 	}
-	// Users are stored first: to add one twice changes nothing.
+	// Users are stored first, because adding a user twice is harmless.
 	sketches := c.tail.sketches()
 	if _, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
 		sketches := s.placeUsers(sketches)
@@ -326,7 +326,7 @@ func (c *Aggregator) countRest(ctx context.Context, node string, start int64, jo
 	return n, reached, hasMore, err
 }
 
-// saveAll stores what was added up, and the users too where that is due.
+// saveAll stores the pending counts, and the users if that is requested or due.
 func (c *Aggregator) saveAll(ctx context.Context, users bool) error {
 	if c.pending.size() > 0 {
 		if err := c.save(ctx); err != nil {
@@ -336,7 +336,7 @@ func (c *Aggregator) saveAll(ctx context.Context, users bool) error {
 	return c.fold(ctx, users || c.tail.full())
 }
 
-// full reports whether so much was added up that it must be stored.
+// full reports whether the counts in memory have reached a limit and must be stored.
 func (c *Aggregator) full() bool {
 	p, limit := c.pending, c.Events
 	if limit == 0 {
@@ -345,19 +345,19 @@ func (c *Aggregator) full() bool {
 	return p.size() >= limit || len(p.counts) >= maxCells || len(p.codes) >= maxCodeScans || len(c.groups) >= maxKnown || c.tail.full()
 }
 
-// OtherPlaces counts the places of a day beyond those that are kept apart.
+// OtherPlaces is the place under which a day's places beyond MaxPlaces are counted.
 const OtherPlaces = "*"
 
-// maxValue bounds the value of a dimension in bytes.
+// maxValue is the maximum length of a dimension's value in bytes.
 const maxValue = 512
 
-// usersAtOnce bounds how many sketches are in memory together.
+// usersAtOnce is the maximum number of sketches that are read at once.
 const usersAtOnce = 1000
 
 // Counted returns the number of events that this process has counted since it started.
 func (c *Aggregator) Counted() int64 { return c.counted.Load() }
 
-// Reset forgets what is in memory, after f emptied the store and the log.
+// Reset calls f, which empties the store and the log, and discards the state in memory.
 func (c *Aggregator) Reset(f func() error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

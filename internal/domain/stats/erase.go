@@ -17,14 +17,14 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// erasures are the erasures that wait for their turn.
+// erasures is a queue of erasures that wait for their turn.
 type erasures struct {
 	mu      sync.Mutex
 	waiting []*erasing
-	turn    chan struct{} // holds something while some are erased
+	turn    chan struct{} // semaphore of size 1, held while users are being erased
 }
 
-// wait adds one that waits, and returns where it takes its turn.
+// wait adds an erasure to the queue, and returns the semaphore that the caller must acquire.
 func (w *erasures) wait(x *erasing) chan<- struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -35,7 +35,7 @@ func (w *erasures) wait(x *erasing) chan<- struct{} {
 	return w.turn
 }
 
-// takeWaiting returns all that wait, except the one that is given up.
+// takeWaiting empties the queue and returns its erasures, except the given one, whose caller has given up.
 func (w *erasures) takeWaiting(bareErasing *erasing) []*erasing {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -44,18 +44,17 @@ func (w *erasures) takeWaiting(bareErasing *erasing) []*erasing {
 	return all
 }
 
-// putBack lets some wait again, before the others.
+// putBack returns erasures to the front of the queue.
 func (w *erasures) putBack(list []*erasing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waiting = append(list, w.waiting...)
 }
 
-// Erase makes every scan of a user that was acknowledged before anonymous and returns how many
-// there were. Counts stay what they are: where a user was kept by a number, a number that means
-// nothing takes its place. Erasures that wait for another one are then made together: the call that
-// has its turn makes all of them. The counting, and questions about users, wait only while it deals
-// with what came during its reading of the ledger.
+// Erase makes all scans of a user that were acknowledged before the call anonymous, and returns the number of scans. Counts do not
+// change: if a user was stored as a hash, a meaningless number replaces the hash. Erasures that queue up behind another one are
+// executed together by the next caller. Counting and queries about users are blocked only while Erase processes the events that
+// arrived during its pass over the ledger.
 func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, error) {
 	if user == (scanlog.UserHash{}) {
 		return 0, nil
@@ -75,7 +74,7 @@ func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, e
 		var left []*erasing
 		for _, x := range all {
 			if err != nil && ctx.Err() != nil && x != localErasing {
-				left = append(left, x) // only the caller that had the turn went away, so this one goes on waiting
+				left = append(left, x) // only the caller that held the semaphore was cancelled, so the other erasures go back to the queue
 				continue
 			}
 			x.ended, x.err = true, err
@@ -85,7 +84,7 @@ func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, e
 	return localErasing.scans, localErasing.err
 }
 
-// erasing is a user who is to be erased, and the result.
+// erasing is a pending erasure of a user, with its result.
 type erasing struct {
 	user  scanlog.UserHash
 	ended bool
@@ -93,21 +92,21 @@ type erasing struct {
 	err   error
 }
 
-// counted lists the aggregates in which a user was counted.
+// counted lists the aggregates in which a user may have been counted.
 type counted struct {
 	keys  map[UsersKey]bool
 	names map[alarms.CodeName]bool
 	known map[scanlog.ScanID]bool
 }
 
-// round is the erasure of several users at once.
+// round is a combined erasure of several users.
 type round struct {
 	offset int64
 	users  scanlog.Users
 	of     map[scanlog.UserHash]*counted
 }
 
-// erase erases all of a list in one pass over the ledger.
+// erase erases all users of a list in one pass over the ledger.
 func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 	r := &round{users: scanlog.Users{}, of: map[scanlog.UserHash]*counted{}}
 	for _, x := range all {
@@ -115,8 +114,7 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 		r.of[x.user] = &counted{map[UsersKey]bool{}, map[alarms.CodeName]bool{}, map[scanlog.ScanID]bool{}}
 	}
 	logs := append([]scanlog.Log{c.Log}, c.Earlier...)
-	// This comes first: events that arrive from now on are anonymous, and all others are in the
-	// logs.
+	// The announcement comes first: later events arrive anonymous, and all earlier events are in the logs.
 	for _, log := range logs {
 		for user := range r.users {
 			if err := log.Announce(ctx, user); err != nil {
@@ -149,7 +147,7 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 	}
 	end, err := c.forgetUsers(ctx, r, log, end)
 	for errors.Is(err, errMoved) && ctx.Err() == nil {
-		// Another node counted on while this one read.
+		// Another node has counted in the meantime, so catch up and try again.
 		if err = c.CatchUp(ctx); err == nil {
 			end, err = c.forgetUsers(ctx, r, log, end)
 		}
@@ -172,7 +170,7 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 	return nil
 }
 
-// read looks for the users after a position of a log up to another.
+// read collects the scans of the users between two positions of a log.
 func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, start, upTo int64) error {
 	for e, err := range log.ForUsers(ctx, r.users, start) {
 		if err != nil {
@@ -202,8 +200,8 @@ func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, start,
 	return nil
 }
 
-// forgetUsers removes users from all aggregates while counting is paused, and returns the position up to which that holds. Scans
-// after a position are read first.
+// forgetUsers removes users from all aggregates while counting is paused, and returns the position up to which they are removed.
+// Scans after the position start are read first.
 func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, start int64) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -241,7 +239,7 @@ func (c *Aggregator) random() io.Reader {
 	return rand.Reader
 }
 
-// replace puts a meaningless number in the place of a user.
+// replace replaces a user by a meaningless number.
 func (c *Aggregator) replace(ctx context.Context, keys map[UsersKey]bool, names map[alarms.CodeName]bool, user scanlog.UserHash,
 	step uint64) error {
 	_, err := c.change(ctx, func(ctx context.Context, tx Tx, _ *State) error {

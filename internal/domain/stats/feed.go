@@ -13,20 +13,18 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// ErrForgotten is returned for a scan from a time that the ledger no longer
-// has, if it ever was.
+// ErrForgotten is returned for a scan that is older than the scans in the ledger, whether or not it ever existed.
 var ErrForgotten = errors.New("stats: the scan is older than what the ledger keeps")
 
-// Counted is a scan of the feed and what its code counts for.
+// Counted is a scan of the feed, with the activity, brand and product of its code.
 type Counted struct {
 	scanlog.Entry
 	Activity, Brand, Product string
-	Owner                    string // of the rule, or the applicant of the code; "" = none
+	Owner                    string // owner of the rule, or applicant of the code; "" = none
 }
 
-// Feed returns the scans after one, in the order in which they became known;
-// the zero id is before the first. At most limit. ErrNoScan
-// where there is no such scan, ErrForgotten where it may have been one.
+// Feed returns the scans after a given scan, in the order in which they were recorded; the zero ID stands for the start. At most
+// limit. Feed returns ErrNoScan if the scan does not exist, and ErrForgotten if it may have existed but is older than the ledger.
 func (c *Aggregator) Feed(ctx context.Context, lastScanID scanlog.ScanID, limit int) (list []Counted, err error) {
 	if err := c.CatchUpAll(ctx); err != nil {
 		return nil, err
@@ -48,9 +46,8 @@ func (c *Aggregator) Feed(ctx context.Context, lastScanID scanlog.ScanID, limit 
 	return list, nil
 }
 
-// Newest returns scans in the order in which they became known, beginning with
-// the n-th of the newest: at most limit. older says that there
-// are further ones before them.
+// Newest returns at most limit scans in recording order, beginning with the n-th newest. older reports that more scans precede
+// them.
 func (c *Aggregator) Newest(ctx context.Context, owners []string, n, limit int) (list []Counted, older bool, err error) {
 	if err := c.CatchUp(ctx); err != nil {
 		return nil, false, err
@@ -71,8 +68,8 @@ func (c *Aggregator) Newest(ctx context.Context, owners []string, n, limit int) 
 	return list, older, nil
 }
 
-// beforeNewest returns the position before the newest n scans. Some positions
-// hold none: it looks twice as far back until n are found.
+// beforeNewest returns the log position before the newest n scans. Some positions have no matching scan, so beforeNewest doubles
+// the distance until it has found n scans.
 func (c *Aggregator) beforeNewest(ctx context.Context, f Filter, n int) (position int64, older bool, err error) {
 	state, err := c.stored(ctx)
 	if err != nil {
@@ -98,7 +95,7 @@ func (c *Aggregator) beforeNewest(ctx context.Context, f Filter, n int) (positio
 			return found[len(found)-n] - 1, true, nil
 		case from == 0:
 			return 0, false, nil
-		case len(f.Owners) > 0 && reach > MaxLooked: // of some owners, no more are looked through for one page
+		case len(f.Owners) > 0 && reach > MaxLooked: // with a filter for owners, at most MaxLooked positions are examined for one page
 			return from, true, nil
 		}
 	}
@@ -107,13 +104,13 @@ func (c *Aggregator) beforeNewest(ctx context.Context, f Filter, n int) (positio
 // MaxLooked is the maximum number of scans that one call of Matching examines.
 const MaxLooked = 20_000
 
-// Filter says which scans are wanted. A zero field does not filter.
+// Filter selects scans. A zero field matches every scan.
 type Filter struct {
-	From, To time.Time // scanned at From or later, and before To
+	From, To time.Time // scan time at or after From and before To
 	User     scanlog.UserHash
-	Rules    []int64 // the numbers of rules
+	Rules    []int64 // IDs of rules
 	Code     *alarms.CodeName
-	Owners   []string // whose scans; none = anybody's
+	Owners   []string // owners of the scans; empty = all owners
 }
 
 func (f *Filter) wants(e *scanlog.Entry) bool {
@@ -128,7 +125,7 @@ func (f *Filter) wants(e *scanlog.Entry) bool {
 	return f.Code == nil || e.Batch == f.Code.Batch && e.Index == f.Code.Index
 }
 
-// wants reports whether a filter wants a scan.
+// wants reports whether a scan matches a filter.
 func (c *Aggregator) wants(ctx context.Context, f *Filter, e *scanlog.Entry) (bool, error) {
 	if !f.wants(e) || len(f.Owners) == 0 {
 		return f.wants(e), nil
@@ -137,9 +134,9 @@ func (c *Aggregator) wants(ctx context.Context, f *Filter, e *scanlog.Entry) (bo
 	return slices.Contains(f.Owners, owner), err
 }
 
-// Matching is Feed for scans that match a filter. It reads at most MaxLooked scans: next is the
-// last one that it read, or after if there was none, and hasMore reports that there are others after
-// it. The errors are those of Feed.
+// Matching returns scans like Feed, limited to the scans that match a filter. Matching examines at most MaxLooked scans: next is
+// the last examined scan, or lastScanID if none was examined, and hasMore reports that more scans follow. Matching returns the same
+// errors as Feed.
 func (c *Aggregator) Matching(ctx context.Context, lastScanID scanlog.ScanID, f Filter, limit int) (list []Counted,
 	next scanlog.ScanID, looked int,
 	hasMore bool, err error) {
@@ -164,7 +161,7 @@ func (c *Aggregator) Matching(ctx context.Context, lastScanID scanlog.ScanID, f 
 		switch {
 		case err != nil:
 			return nil, next, looked, false, err
-		case e.Position <= position: // a log may yield more than it was asked for
+		case e.Position <= position: // a log may yield earlier entries than requested
 			continue
 		case looked == MaxLooked || len(list) == limit:
 			return list, next, looked, true, nil
@@ -187,8 +184,7 @@ func (c *Aggregator) Matching(ctx context.Context, lastScanID scanlog.ScanID, f 
 	return list, next, looked, false, nil
 }
 
-// Scan returns a scan: ErrNoScan where there is none, ErrForgotten where there
-// may have been one.
+// Scan returns a scan, ErrNoScan if it does not exist, or ErrForgotten if it may have existed but is older than the ledger.
 func (c *Aggregator) Scan(ctx context.Context, id scanlog.ScanID) (found Counted, err error) {
 	if err := c.CatchUpAll(ctx); err != nil {
 		return found, err
@@ -209,7 +205,7 @@ func (c *Aggregator) Scan(ctx context.Context, id scanlog.ScanID) (found Counted
 	return found, scanlog.ErrNoScan
 }
 
-// Bind says what the code of a scan counts for.
+// Bind adds the activity, brand and product of its code to a scan.
 func (c *Aggregator) Bind(ctx context.Context, e scanlog.Entry) (Counted, error) {
 	return c.withBinding(ctx, e)
 }
@@ -226,7 +222,7 @@ func (c *Aggregator) withBinding(ctx context.Context, e scanlog.Entry) (Counted,
 	return out, err
 }
 
-// find returns where a scan stands.
+// find returns the log position of a scan.
 func (c *Aggregator) find(ctx context.Context, id scanlog.ScanID) (int64, error) {
 	position, err := c.Log.Find(ctx, id)
 	if errors.Is(err, scanlog.ErrNoScan) {
@@ -244,7 +240,7 @@ func (c *Aggregator) find(ctx context.Context, id scanlog.ScanID) (int64, error)
 	return position, nil
 }
 
-// Reached counts what is in the ledger, and returns up to where it is counted.
+// Reached counts the events in the ledger, and returns the position up to which they are counted.
 func (c *Aggregator) Reached(ctx context.Context) (alarms.Counted, error) {
 	if err := c.CatchUp(ctx); err != nil {
 		return alarms.Counted{}, err
@@ -253,7 +249,7 @@ func (c *Aggregator) Reached(ctx context.Context) (alarms.Counted, error) {
 	return alarms.Counted{Log: c.Log, Position: state.Position, Offset: state.Offset, Forgotten: state.Forgotten}, err
 }
 
-// Forgotten returns the time before which retention removed scans; zero = it removed none.
+// Forgotten returns the time before which scans were removed by retention; zero = none were removed.
 func (c *Aggregator) Forgotten(ctx context.Context) time.Time { return c.forgotten(ctx) }
 
 func (c *Aggregator) forgotten(ctx context.Context) time.Time {
@@ -261,14 +257,12 @@ func (c *Aggregator) forgotten(ctx context.Context) time.Time {
 	return state.Forgotten
 }
 
-// All yields every scan after a position, in the order of the ledger, up to what is
-// counted.
+// All iterates over the counted scans after a position, in ledger order.
 func (c *Aggregator) All(ctx context.Context, start int64) iter.Seq2[Counted, error] {
 	return c.bound(ctx, Filter{}, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, start) })
 }
 
-// bound yields the scans of a log that match a filter, as far as they are counted, with what their
-// codes count for.
+// bound iterates over the counted scans of a log that match a filter, with the activity, brand and product of their codes.
 func (c *Aggregator) bound(ctx context.Context, f Filter, read func() iter.Seq2[scanlog.Entry, error]) iter.Seq2[Counted, error] {
 	return func(yield func(Counted, error) bool) {
 		for e, err := range c.untilCounted(ctx, read) {
@@ -290,12 +284,12 @@ func (c *Aggregator) bound(ctx context.Context, f Filter, read func() iter.Seq2[
 	}
 }
 
-// upToCounted is All without what codes count for.
+// upToCounted iterates over the counted scans after a position, without the data of their codes.
 func (c *Aggregator) upToCounted(ctx context.Context, start int64) iter.Seq2[scanlog.Entry, error] {
 	return c.untilCounted(ctx, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, start) })
 }
 
-// untilCounted yields what read does, up to the position that is counted at its beginning.
+// untilCounted iterates over the entries from read, up to the position that was counted when the iteration began.
 func (c *Aggregator) untilCounted(ctx context.Context, read func() iter.Seq2[scanlog.Entry, error]) iter.Seq2[scanlog.Entry, error] {
 	return func(yield func(scanlog.Entry, error) bool) {
 		state, err := c.stored(ctx)
@@ -316,7 +310,7 @@ func (c *Aggregator) untilCounted(ctx context.Context, read func() iter.Seq2[sca
 	}
 }
 
-// ListRange is All of the scans that a filter wants.
+// ListRange iterates over the counted scans that match a filter.
 func (c *Aggregator) ListRange(ctx context.Context, f Filter) iter.Seq2[Counted, error] {
 	to := f.To
 	if to.IsZero() {
@@ -325,10 +319,9 @@ func (c *Aggregator) ListRange(ctx context.Context, f Filter) iter.Seq2[Counted,
 	return c.bound(ctx, f, func() iter.Seq2[scanlog.Entry, error] { return c.Log.ListRange(ctx, 0, f.From, to) })
 }
 
-// Forget removes scans that are older than a moment from the ledger, as far as
-// they can be removed in bulk. Their counts stay.
+// Forget removes scans from before a time from the ledger, as far as they can be removed in bulk. Their counts stay.
 func (c *Aggregator) Forget(ctx context.Context, before time.Time) error {
-	// A scan that is not counted yet must stay.
+	// Scans that are not counted yet must be counted before they are removed.
 	if err := c.CatchUp(ctx); err != nil {
 		return err
 	}

@@ -13,23 +13,23 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// MonthSketches is added to the number of a month to store its sketches among those of days: they follow after every day. The
-// number is stored, so it never changes.
+// MonthSketches is added to the number of a month to store the month's sketches in the same table as those of days, after all days.
+// The value is stored in the database, so it must never change.
 const MonthSketches = 1 << 41
 
-// rollAfter is the time after its end at which a month is rolled up. Scans may come later.
+// rollAfter is the delay after the end of a month before the month is rolled up. Scans may arrive late.
 const rollAfter = 3 * 24 * time.Hour
 
-// How much one transaction rolls up of each day, or removes.
+// The numbers of rows that one transaction rolls up per day, or removes.
 const (
 	rolledRows     = 600
 	rolledSketches = 30
 	removedRows    = 10_000
-	// aMonth is more days than a month has.
+	// aMonth is an upper bound for the number of days in a month.
 	aMonth = 32
 )
 
-// part returns the size of a part: most, or less in a test.
+// part returns the batch size: limit, or less in a test.
 func (c *Aggregator) part(limit int) int {
 	if c.parts > 0 {
 		return min(limit, c.parts)
@@ -37,7 +37,7 @@ func (c *Aggregator) part(limit int) int {
 	return limit
 }
 
-// rolledDays returns the day before which every count is also added to a month.
+// rolledDays returns the first day that is not rolled up: counts of earlier days are also added to their month.
 func (s *State) rolledDays() int64 {
 	if s.Rolling != "" {
 		return timebucket.FirstDay(s.Months + 1)
@@ -45,8 +45,7 @@ func (s *State) rolledDays() int64 {
 	return timebucket.FirstDay(s.Months)
 }
 
-// place says where a row is stored: here, as an hour or day that is kept, and also in a month that
-// is rolled up.
+// place returns whether a row is stored under its hour or day, and whether it is also stored in a month that is rolled up.
 func (s *State) place(per Granularity, pos, rolled int64) (isLocal bool, month int64, inMonth bool) {
 	if per.Hours() {
 		return pos >= s.HoursFrom, 0, false
@@ -57,8 +56,8 @@ func (s *State) place(per Granularity, pos, rolled int64) (isLocal bool, month i
 	return pos >= s.DaysFrom, month, inMonth
 }
 
-// placeCounts leaves out rows of hours and days that are removed, and adds those of
-// months that are rolled up. The order of keys stays.
+// placeCounts drops rows of hours and days that were removed, and adds rows for months that are rolled up. The rows stay sorted by
+// key.
 func (s *State) placeCounts(rows []CountRow) []CountRow {
 	kept, months, rolled := make([]CountRow, 0, len(rows)), []CountRow(nil), s.rolledDays()
 	for _, row := range rows {
@@ -75,7 +74,7 @@ func (s *State) placeCounts(rows []CountRow) []CountRow {
 	return append(kept, addedUp(months, func(a, b *CountRow) bool { return a.compare(b) == 0 })...)
 }
 
-// placeSums is placeCounts for sums.
+// placeSums does for sums what placeCounts does for counts.
 func (s *State) placeSums(rows []SumRow) []SumRow {
 	kept, months, rolled := make([]SumRow, 0, len(rows)), []SumRow(nil), s.rolledDays()
 	for _, row := range rows {
@@ -92,7 +91,7 @@ func (s *State) placeSums(rows []SumRow) []SumRow {
 	return append(kept, addedUp(months, func(a, b *SumRow) bool { return a.compare(b) == 0 })...)
 }
 
-// placeUsers is placeCounts for the users of days.
+// placeUsers does for the users of days what placeCounts does for counts.
 func (s *State) placeUsers(days map[UsersKey]*hyperloglog.Users) map[UsersKey]*hyperloglog.Users {
 	rolled, all := s.rolledDays(), make(map[UsersKey]*hyperloglog.Users, len(days))
 	for key, users := range days {
@@ -111,7 +110,7 @@ func (s *State) placeUsers(days map[UsersKey]*hyperloglog.Users) map[UsersKey]*h
 	return all
 }
 
-// counting is a row with a Count.
+// counting is a row type that contains a Count.
 type counting interface {
 	CountRow | SumRow
 }
@@ -126,7 +125,7 @@ func countOf[R counting](r *R) *Count {
 	panic("no other row counts")
 }
 
-// addedUp adds up neighbours of the same key, in place.
+// addedUp sums adjacent rows with the same key, in place.
 func addedUp[R counting](rows []R, sameCallback func(a, b *R) bool) []R {
 	n := 0
 	for i := range rows {
@@ -140,10 +139,10 @@ func addedUp[R counting](rows []R, sameCallback func(a, b *R) bool) []R {
 	return rows[:n]
 }
 
-// RollKey is the position in the roll-up of a month. It goes through the tables one after the other, each in the order of its keys.
+// RollKey is a position within the roll-up of a month. A roll-up processes the tables one after the other, each in key order.
 type RollKey struct {
 	Table rollTable
-	Dim   Dimension `json:",omitempty"` // of sums and users; of counts of all, Owner = those of owners
+	Dim   Dimension `json:",omitempty"` // for sums and users; for counts of all rules, Owner selects the counts of owners
 	Rule  int64     `json:",omitempty"` // of counts
 	Tuple int64     `json:",omitempty"`
 	Value string    `json:",omitempty"`
@@ -159,7 +158,7 @@ const (
 	rollEnd
 )
 
-// next returns the first key behind a table or, of sums and users, behind a dimension.
+// next returns the first key of the next table or, for sums and users, of the next dimension.
 func (k RollKey) next() RollKey {
 	switch {
 	case k.Table == rollCountsOfAll && k.Dim == Total:
@@ -173,13 +172,13 @@ func (k RollKey) next() RollKey {
 	return RollKey{Table: k.Table, Dim: k.Dim}
 }
 
-// precedes reports whether a key comes before another.
+// precedes reports whether k sorts before another key.
 func (k RollKey) precedes(o RollKey) bool {
 	return cmp.Or(cmp.Compare(k.Table, o.Table), cmp.Compare(k.Dim, o.Dim), cmp.Compare(k.Rule, o.Rule), cmp.Compare(k.Tuple, o.Tuple),
 		cmp.Compare(k.Value, o.Value)) < 0
 }
 
-// Ended reports whether there is nothing behind the key.
+// Ended reports whether the key marks the end of the roll-up.
 func (k RollKey) Ended() bool { return k.Table == rollEnd }
 
 func (k RollKey) text() (string, error) {
@@ -187,9 +186,8 @@ func (k RollKey) text() (string, error) {
 	return string(b), err
 }
 
-// Roll rolls up a part of the first month that is over and not rolled up yet; hasMore says whether
-// there is something left to do. From the first part on, new counts for days of the month are also
-// added to the month; the parts bring in what was counted before.
+// Roll rolls up a part of the first complete month that is not rolled up yet; hasMore reports whether more work is left. From the
+// first part on, new counts for days of the month are also added to the month; the parts add the counts from before.
 func (c *Aggregator) Roll(ctx context.Context, now time.Time) (hasMore bool, err error) {
 	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
 		hasMore = false
@@ -218,7 +216,7 @@ func (c *Aggregator) Roll(ctx context.Context, now time.Time) (hasMore bool, err
 	return hasMore, err
 }
 
-// rollPart rolls up a part of a month from a key on, and returns the next.
+// rollPart rolls up a part of a month, starting at a key, and returns the next key.
 func (c *Aggregator) rollPart(ctx context.Context, tx Tx, month int64, key RollKey) (next RollKey, err error) {
 	part, next, err := c.OfDays(ctx, tx, month, key)
 	if err == nil {
@@ -233,14 +231,14 @@ func (c *Aggregator) rollPart(ctx context.Context, tx Tx, month int64, key RollK
 	return next, err
 }
 
-// MonthPart is some of what is counted of a month, of one table.
+// MonthPart holds a part of a month's counts, from one table.
 type MonthPart struct {
 	Counts []CountRow
 	Sums   []SumRow
 	Users  []UsersRow
 }
 
-// OfDays returns a part of a month from a key on, added up from its days, and the key behind it.
+// OfDays returns a part of a month, computed from its days starting at a key, and the key that follows the part.
 func (c *Aggregator) OfDays(ctx context.Context, tx Tx, month int64, key RollKey) (part MonthPart, next RollKey, err error) {
 	switch key.Table {
 	case rollCounts, rollCountsOfAll:
@@ -253,7 +251,7 @@ func (c *Aggregator) OfDays(ctx context.Context, tx Tx, month int64, key RollKey
 	return part, next, err
 }
 
-// OfMonth returns the stored rows of a month that is rolled up, in a half-open range of keys.
+// OfMonth returns the stored rows of a rolled-up month, in a half-open range of keys.
 func (c *Aggregator) OfMonth(ctx context.Context, tx Tx, month int64, key, next RollKey) (part MonthPart, err error) {
 	rows := aMonth * c.part(rolledRows)
 	switch key.Table {
@@ -282,12 +280,12 @@ func (c *Aggregator) OfMonth(ctx context.Context, tx Tx, month int64, key, next 
 	return part, err
 }
 
-// daysOfMonth returns the span of a month's days.
+// daysOfMonth returns the span of days of a month.
 func daysOfMonth(per Granularity, month int64) Span {
 	return Span{per, timebucket.FirstDay(month), timebucket.FirstDay(month + 1)}
 }
 
-// per returns the sort of days whose counts a part rolls up.
+// per returns the granularity of the day rows that a part rolls up.
 func (k RollKey) per() Granularity {
 	switch {
 	case k.Table != rollCountsOfAll:
@@ -298,8 +296,8 @@ func (k RollKey) per() Granularity {
 	return PerDayOfAll
 }
 
-// ofAllDays merges the first rows of several days in the order of their keys. It stops at a key
-// after which a day may have rows that were not read; rest is the first row that was left out.
+// ofAllDays merges the first rows of several days in key order. ofAllDays stops at the first key for which a day may have unread
+// rows; rest is the first row left out.
 func ofAllDays[R any](rows []R, limit int, day func(*R) int64, compare func(a, b R) int) (items []R, rest *R) {
 	slices.SortFunc(rows, compare)
 	read := map[int64]int{}
@@ -314,7 +312,7 @@ func ofAllDays[R any](rows []R, limit int, day func(*R) int64, compare func(a, b
 	return rows, nil
 }
 
-// countsOfDays are some rows of a month, added up from days.
+// countsOfDays returns count rows of a month, summed from its days.
 func (c *Aggregator) countsOfDays(ctx context.Context, tx Tx, month int64, key RollKey) ([]CountRow, RollKey, error) {
 	rows, err := tx.CountsFrom(ctx, daysOfMonth(key.per(), month), key.Rule, key.Tuple, c.part(rolledRows))
 	if err != nil {
@@ -332,7 +330,7 @@ func (c *Aggregator) countsOfDays(ctx context.Context, tx Tx, month int64, key R
 	return addedUp(rows, func(a, b *CountRow) bool { return a.compare(b) == 0 }), next, nil
 }
 
-// sumsOfDays is countsOfDays for sums.
+// sumsOfDays returns sum rows of a month, summed from its days.
 func (c *Aggregator) sumsOfDays(ctx context.Context, tx Tx, month int64, key RollKey) ([]SumRow, RollKey, error) {
 	rows, err := tx.SumsFrom(ctx, daysOfMonth(PerDay, month), key.Dim, key.Value, c.part(rolledRows))
 	if err != nil {
@@ -350,7 +348,7 @@ func (c *Aggregator) sumsOfDays(ctx context.Context, tx Tx, month int64, key Rol
 	return addedUp(rows, func(a, b *SumRow) bool { return a.compare(b) == 0 }), next, nil
 }
 
-// usersOfDays is countsOfDays for users.
+// usersOfDays returns user sketches of a month, merged from its days.
 func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, key RollKey) ([]UsersRow, RollKey, error) {
 	keys, err := tx.UsersFrom(ctx, daysOfMonth(PerDay, month), key.Dim, key.Value, c.part(rolledSketches))
 	if err != nil {
@@ -384,9 +382,9 @@ func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, key Ro
 	return rows, next, nil
 }
 
-// PruneRollups removes a part of what is counted of hours and of days from before two moments; the zero
-// time = of none. More says whether there is something left to remove. Days are removed in whole
-// months, and only months that are rolled up; hours go two days after their days at the latest.
+// PruneRollups removes a part of the counts of hours and of days from before two times; the zero time removes none. hasMore reports
+// whether more rows are left to remove. Days are removed in whole months that are rolled up; counts of hours are removed at most
+// two days after the counts of their days.
 func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (hasMore bool, err error) {
 	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
 		hasMore = false
@@ -415,7 +413,7 @@ func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (h
 	return hasMore, err
 }
 
-// end notes from when on hours and days are kept, if there are older ones.
+// end records the start of the retained hours and days, if older ones exist.
 func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 	older := func(per Granularity, than int64) (bool, error) {
 		first, any, err := tx.FirstCounted(ctx, per, 0)
@@ -442,15 +440,15 @@ func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 			from = 0
 		}
 	}
-	if s.DaysFrom > 0 { // a day of any zone that begins with the first hours is kept
+	if s.DaysFrom > 0 { // keeps every day, in any time zone, that begins with the first retained hours
 		from = max(from, (s.DaysFrom+2)*24-s.Offset)
 	}
 	s.HoursFrom = max(s.HoursFrom, from)
 	return nil
 }
 
-// MissesFrom returns the first hour of which scans that found nothing may be asked for: where
-// the first day that is kept begins in this zone.
+// MissesFrom returns the first hour for which scans without a result can be queried: the start of the first retained day in this
+// time zone.
 func (s *State) MissesFrom() int64 {
 	if s.DaysFrom == 0 {
 		return 0
@@ -458,11 +456,11 @@ func (s *State) MissesFrom() int64 {
 	return s.DaysFrom*24 - s.Offset
 }
 
-// eastmost is the zone in which a day begins first, in hours east of UTC.
+// eastmost is the time zone in which a day begins first, in hours east of UTC.
 const eastmost = 14
 
-// missesKept returns the first hour of which they are kept: where that day begins in any zone,
-// so that another zone finds its first day whole.
+// missesKept returns the first hour for which scans without a result are retained: the start of the first retained day in any time
+// zone, so that after a change of the time zone its first day is complete.
 func (s *State) missesKept() int64 {
 	if s.DaysFrom == 0 {
 		return 0
@@ -470,7 +468,7 @@ func (s *State) missesKept() int64 {
 	return s.DaysFrom*24 - eastmost
 }
 
-// placeMisses leaves out rows of hours that are removed.
+// placeMisses drops rows of hours that were removed.
 func (s *State) placeMisses(rows []MissRow) []MissRow {
 	from := s.missesKept()
 	if from == 0 {

@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// OwnerNumber returns the number by which rows of counts name an owner, in the place of a rule: 63 bits of a hash, 0 = none. The
-// form is fixed for ever.
+// OwnerNumber returns the number that identifies an owner in rows of counts, stored in place of a rule ID: 63 bits of a hash, 0 =
+// none. The IDs are stored in the database, so their computation must never change.
 func OwnerNumber(appid string) int64 {
 	if appid == "" {
 		return 0
@@ -18,22 +18,22 @@ func OwnerNumber(appid string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:]) >> 1)
 }
 
-// owner is the account to which a scan belongs.
+// owner is the account that a scan belongs to.
 type owner struct {
 	number int64 // see OwnerNumber
 	name   string
 }
 
-// rulesTogether is for how many rules with neighbouring numbers the store is asked at once.
+// rulesTogether is the number of rules with consecutive IDs whose owners are read in one query.
 const rulesTogether = 1024
 
-// maxRuleBlocks bounds the rules whose owners are known by heart, in 64 MiB.
+// maxRuleBlocks is the maximum number of cached blocks of rule owners, which take 64 MiB.
 const maxRuleBlocks = 16_384
 
-// owners know by heart whose rules and applications are, which never changes.
+// owners caches the owners of rules and of applications, which never change.
 type owners struct {
 	mu      sync.Mutex
-	rules   map[int64]*[rulesTogether]uint32 // where in all; 0 = not known
+	rules   map[int64]*[rulesTogether]uint32 // indexes into all; 0 = unknown
 	batches map[int64]uint32
 	numbers map[string]uint32
 	all     []owner
@@ -45,7 +45,7 @@ func (o *owners) forget() {
 	o.rules, o.batches, o.numbers, o.all = nil, nil, nil, nil
 }
 
-// number returns the index of an owner in all.
+// number returns the index of an owner in owners.all.
 func (o *owners) number(name string) uint32 {
 	n, known := o.numbers[name]
 	if !known {
@@ -58,8 +58,8 @@ func (o *owners) number(name string) uint32 {
 	return n
 }
 
-// Owner returns the account to which a scan of a rule, or of a code of an application, belongs: the owner of the rule, or the
-// applicant; "" = none, or unknown.
+// Owner returns the account that a scan belongs to: the owner of the rule, or the applicant of the code's application; "" = none,
+// or unknown.
 func (c *Aggregator) Owner(ctx context.Context, rule, batch int64) (string, error) {
 	o, err := c.owner(ctx, rule, batch)
 	return o.name, err
@@ -108,7 +108,7 @@ func (c *Aggregator) ownerOfRule(ctx context.Context, o *owners, rule int64) (it
 			block[id-first] = o.number(name)
 		}
 	}
-	if block[pos] == 0 { // it was added since, or is unknown
+	if block[pos] == 0 { // the rule was added after the block was read, or is unknown
 		name, err := view(ctx, c, func(tx Tx) (string, error) { return tx.RuleOwner(ctx, rule) })
 		if err != nil {
 			return item, fmt.Errorf("reading whose rule %d is: %w", rule, err)

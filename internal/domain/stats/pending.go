@@ -15,15 +15,15 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// group is the key of a scan's count beside its rule and its time.
+// group is the part of a count's key that does not depend on the rule and the time.
 type group struct {
 	Tuple        // Rule is 0
 	id    int64  // of Tuple
 	named bool   // in the store
-	owner string // of its application; "" = it has none, or none was asked for
+	owner string // owner of the application; "" = none, or not looked up
 }
 
-// groupKey is the input that decides a scan's group.
+// groupKey holds the fields of an event that determine its group.
 type groupKey struct {
 	batch, activation                         int64
 	app, source, action, kind, reason, region string
@@ -52,14 +52,14 @@ func (c *Aggregator) group(ctx context.Context, e *scanlog.Event) (*group, error
 
 // pending holds counts in memory that are not stored yet.
 type pending struct {
-	to     int64 // position of the last event
+	to     int64 // log position of the last event
 	scan   scanlog.ScanID
 	scanAt time.Time
 	age    int              // in seconds
 	events int              // that count
-	again  int              // events that were counted already, in a ledger that was lost
-	rest   []scanlog.Origin // of events that stand in no ledger that is counted
-	nodes  map[string]bool  // whose events are among them
+	again  int              // number of events that were already counted in a ledger that was lost
+	rest   []scanlog.Origin // origins of events that are in no counted ledger
+	nodes  map[string]bool  // nodes that the events come from
 	cells  map[cell]int32   // where in counts
 	counts []cellCount
 	codes  []codeScan
@@ -80,7 +80,7 @@ type cellCount struct {
 	Count
 }
 
-// codeScan is a scan of a code with its cell.
+// codeScan is a scan of a code, with the cell that it counts in.
 type codeScan struct {
 	scanlog.Event
 	cell int32
@@ -96,10 +96,10 @@ func newPending(position int64) *pending {
 		nodes: map[string]bool{}, owners: map[int64]string{}}
 }
 
-// size returns the number of events.
+// size returns the number of pending events.
 func (p *pending) size() int { return p.events + p.again }
 
-// origins returns those of the nodes whose events were added up.
+// origins returns the offset sets of the nodes with pending events.
 func (p *pending) origins(all map[string]*scanlog.OffsetSet) map[string]*scanlog.OffsetSet {
 	sets := make(map[string]*scanlog.OffsetSet, len(p.nodes))
 	for node := range p.nodes {
@@ -108,7 +108,7 @@ func (p *pending) origins(all map[string]*scanlog.OffsetSet) map[string]*scanlog
 	return sets
 }
 
-// collect adds up the next events, as many as limit, and returns how many.
+// collect counts the next events, at most limit, and returns their number.
 func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) {
 	for e, fault := range c.Log.Read(ctx, c.pending.to) {
 		if err = fault; err != nil {
@@ -122,22 +122,22 @@ func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) 
 			break
 		}
 		if n%yieldEvery == 0 {
-			runtime.Gosched() // so that answers go first
+			runtime.Gosched() // lets requests run first
 		}
 	}
 	if id := c.Log.ID(); id != c.state.Ledger {
-		// The stream was made anew: events that were read may be of the new one, after a position
-		// of the former one, even where the reading broke off.
+		// The stream was recreated: the events that were read may be from the new stream at positions of the old stream, even if
+		// the read failed halfway.
 		c.loaded = false
 		return 0, errors.Join(fmt.Errorf("%w: reading %s, it is %s", errOtherLedger, c.state.Ledger, id), err)
 	}
 	return n, err
 }
 
-// errOtherLedger is returned when the ledger became another one while it was read.
+// errOtherLedger is returned when the ledger was replaced by another one during a read.
 var errOtherLedger = errors.New("stats: the ledger became another one")
 
-// count adds up one event. After an error nothing of it is added.
+// count adds one event to the pending counts. If count returns an error, the event is not added at all.
 func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 	p, hour := c.pending, timebucket.Hour(e.At)
 	g, err := c.group(ctx, &e.Event)
@@ -149,7 +149,7 @@ func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 		return err
 	}
 	if c.taken[e.From.Node].Has(e.From.Position) {
-		// It was counted in a ledger that was lost. Here it only becomes the last scan.
+		// The event was already counted in a ledger that was lost. The event is not counted again, and only becomes the last scan.
 		p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
 		p.again++
 		c.countedFrom(e.From)
@@ -185,7 +185,7 @@ func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 	return nil
 }
 
-// countedFrom remembers that an event of a node's journal is counted.
+// countedFrom records that an event of a node's journal is counted.
 func (c *Aggregator) countedFrom(o scanlog.Origin) {
 	if o.Node == "" {
 		return
@@ -197,8 +197,8 @@ func (c *Aggregator) countedFrom(o scanlog.Origin) {
 	c.pending.nodes[o.Node] = true
 }
 
-// place says under which place a scan that found nothing counts: the first
-// ones of a day of UTC under their own, in the order of the log.
+// place returns the place under which a scan without a result is counted: the first MaxPlaces places of a UTC day, in log order,
+// are counted under their own name.
 func (c *Aggregator) place(ctx context.Context, day int64, name string) (string, error) {
 	places := c.places[day]
 	if places == nil {
@@ -226,8 +226,8 @@ func (c *Aggregator) place(ctx context.Context, day int64, name string) (string,
 	return name, nil
 }
 
-// PlaceOf returns the group of a scan that found nothing: the host and the first
-// segment of the path of its link; false for a scan that found something.
+// PlaceOf returns the place of a scan without a result: the host and the first path segment of the link; false if the scan had a
+// result.
 func PlaceOf(e *scanlog.Event) (string, bool) {
 	if e.Kind != "" || e.Batch != 0 {
 		return "", false
@@ -260,7 +260,7 @@ func placeOfLink(text string) string {
 	return clean(host + path)
 }
 
-// clean replaces in a text what a database may refuse.
+// clean shortens a text and replaces characters that a database may reject.
 func clean(text string) string {
 	if len(text) > maxValue {
 		text = text[:maxValue]
@@ -271,7 +271,7 @@ func clean(text string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// Tuple returns the dimensions of an event's count.
+// Tuple returns the values of the dimensions under which an event is counted.
 func (c *Aggregator) Tuple(ctx context.Context, e *scanlog.Event) (Tuple, error) {
 	t := Tuple{Batch: e.Batch, Rule: e.RuleID, App: clean(e.App), Source: clean(e.Source), Result: clean(ResultOf(e)),
 		Region: clean(e.Region)}
@@ -286,7 +286,8 @@ func (c *Aggregator) Tuple(ctx context.Context, e *scanlog.Event) (Tuple, error)
 	return t, nil
 }
 
-// binding returns the binding of an activation, the zero value if there is no such activation. An activation never changes.
+// binding returns the binding of an activation; the zero value if the activation does not exist. The result is cached, because an
+// activation never changes.
 func (c *Aggregator) binding(ctx context.Context, activation int64) (b codes.Binding, err error) {
 	c.bindings.Lock()
 	defer c.bindings.Unlock()

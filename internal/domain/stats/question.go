@@ -15,22 +15,21 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Question is about what was counted. It is answered from the counts alone:
-// how long that takes does not depend on how many scans there are.
+// Question is a query on the counts. A query reads only the counts, so its duration does not depend on the number of scans.
 type Question struct {
-	// From and To bound the time of the scans: from the hour, day, week or month that
-	// holds From up to the end of the one that holds the moment before To.
+	// From and To limit the time of the scans: from the hour, day, week or month that contains From to the end of the one that
+	// contains the last moment before To.
 	From, To time.Time
 	By       Interval
-	Group    Dimension            // a number for each value of it; Total = one number
-	Filter   map[Dimension]string // only scans with these values
-	Owners   []string             // only scans of these; "" = those without an owner; none = of any owner
+	Group    Dimension            // dimension to group by, one row per value; Total = a single row
+	Filter   map[Dimension]string // only scans with these values of dimensions
+	Owners   []string             // only scans of these owners; "" = scans without an owner; empty = all owners
 	What     Metric
-	Limit    int // numbers in the answer, 1 to MaxAnswers; 0 = 100
-	Offset   int // how many to leave out
+	Limit    int // maximum number of rows, 1 to MaxAnswers; 0 = 100
+	Offset   int // number of rows to skip
 }
 
-// Interval says into which spans the time is divided.
+// Interval is the time unit by which a query divides its time range.
 type Interval string
 
 // The cuts.
@@ -38,11 +37,11 @@ const (
 	AllTime Interval = ""
 	ByHour  Interval = "hour"
 	ByDay   Interval = "day"
-	ByWeek  Interval = "week"  // from Monday, added up from days
+	ByWeek  Interval = "week"  // weeks begin on Monday and are summed from days
 	ByMonth Interval = "month" // of the calendar
 )
 
-// Start returns the moment when an hour, day, week or month of an answer begins.
+// Start returns the time at which an hour, day, week or month of a result begins.
 func (b Interval) Start(pos, offset int64) time.Time {
 	switch b {
 	case ByHour:
@@ -55,61 +54,59 @@ func (b Interval) Start(pos, offset int64) time.Time {
 	return PerDay.Start(pos, offset)
 }
 
-// Metric is the thing that is counted.
+// Metric is a quantity that is counted.
 type Metric string
 
-// The things that can be counted.
+// The available metrics.
 const (
 	Scans  Metric = "scans"
-	Firsts Metric = "first" // scans that were the first of their code
-	Users  Metric = "users" // distinct users of a day or of all days
+	Firsts Metric = "first" // scans that were the first scan of their code
+	Users  Metric = "users" // distinct users per day or over all days
 )
 
-// MaxAnswers is the most numbers that one answer holds.
+// MaxAnswers is the maximum number of rows in one result.
 const MaxAnswers = 1000
 
 // MaxOffset is the maximum offset of a page of results.
 const MaxOffset = 100_000
 
-// BadQuestion says what cannot be asked, in one sentence.
+// BadQuestion is the error for an invalid query: the reason in one sentence.
 type BadQuestion string
 
 func (b BadQuestion) Error() string { return string(b) }
 
-// Answer is one number.
+// Answer is one row of a result.
 type Answer struct {
-	At    int64 // hour, day, week or month; 0 without By
+	At    int64 // number of the hour, day, week or month; 0 without By
 	Value string
 	Count
 	Users int64
 }
 
-// Answers is the answer to a question.
+// Answers is the result of a query.
 type Answers struct {
-	// From and To are the time that was asked for, widened to whole hours, days,
-	// weeks or months.
+	// From and To are the queried time range, extended to whole hours, days, weeks or months.
 	From, To time.Time
-	// Rows are in the order of time, at the same time and without By the largest
-	// first.
+	// Rows are sorted by time, and within the same time or without By from the largest to the smallest.
 	Rows []Answer
-	More bool // there are further ones
-	// Scan is the last scan that is counted, ScanAt its time; Position its place
-	// in the ledger and Scans how many are counted.
+	More bool // more rows follow
+	// Scan is the last counted scan and ScanAt is its time; Position is its position in the ledger, and Scans is the number of
+	// counted scans.
 	Scan     string
 	ScanAt   time.Time
 	Position int64
 	Scans    int64
-	// Offset is the zone of the days, in hours east of UTC.
+	// Offset is the time zone of the days, in hours east of UTC.
 	Offset int64
 }
 
-// Span is a stretch of hours, days or months: From up to but without To.
+// Span is a half-open range of hours, days or months: From is included, To is excluded.
 type Span struct {
 	Per      Granularity
 	From, To int64
 }
 
-// Query is a question as the store gets it.
+// Query is a query in the form in which the store executes it.
 type Query struct {
 	Spans  []Span
 	By     Interval
@@ -121,8 +118,7 @@ type Query struct {
 	Offset int
 }
 
-// OnlyDimension returns the one dimension that a query is about; false when there are
-// several.
+// OnlyDimension returns the single dimension that a query uses; false if it uses several.
 func (q Query) OnlyDimension() (Dimension, bool) {
 	d := q.Group
 	if len(q.Owners) > 0 {
@@ -140,7 +136,7 @@ func (q Query) OnlyDimension() (Dimension, bool) {
 	return d, true
 }
 
-// Start returns the moment when an hour, day or month begins.
+// Start returns the time at which an hour, day or month begins.
 func (p Granularity) Start(pos, offset int64) time.Time {
 	if !p.Hours() {
 		pos = p.day(pos)*24 - offset
@@ -148,7 +144,7 @@ func (p Granularity) Start(pos, offset int64) time.Time {
 	return time.Unix(pos*3600, 0).UTC()
 }
 
-// day returns the day on which a day or month begins.
+// day returns the first day of a day or month.
 func (p Granularity) day(pos int64) int64 {
 	if p == PerMonth || p == PerMonthOfAll || p == PerMonthOfOwner {
 		return timebucket.FirstDay(pos)
@@ -156,7 +152,7 @@ func (p Granularity) day(pos int64) int64 {
 	return pos
 }
 
-// query translates a question; a BadQuestion for one that cannot be asked.
+// query translates a Question into a Query; the error is BadQuestion if the question is invalid.
 func (q Question) query(s State) (Query, error) {
 	if !q.From.Before(q.To) {
 		return Query{}, BadQuestion("from must be before to")
@@ -217,13 +213,13 @@ func (q Question) query(s State) (Query, error) {
 	return out, nil
 }
 
-// moment returns the time at which an hour or day begins, in the zone of days.
+// moment returns the time at which an hour or day begins, in the time zone of the days.
 func (s *State) moment(per Granularity, pos int64) string {
 	return per.Start(pos, s.Offset).In(time.FixedZone("", int(s.Offset)*3600)).Format(time.RFC3339)
 }
 
-// inHours divides a span of hours into what can be read: whole days from days and months, and the
-// rest at both ends from hours. Where hours are removed, an end is widened to a day.
+// inHours splits a range of hours into spans to read: whole days from the tables of days and months, and the rest at both ends from
+// hours. If the hours were already removed, the range is extended to whole days.
 func (s *State) inHours(first, last int64) (list []Span) {
 	if first < s.HoursFrom {
 		first = timebucket.Day(first, s.Offset)*24 - s.Offset
@@ -245,8 +241,8 @@ func (s *State) inHours(first, last int64) (list []Span) {
 	return list
 }
 
-// inDays divides a span of days: whole months are read from months that are rolled up. Where days
-// are removed, an end is widened to a month.
+// inDays splits a range of days into spans to read: whole months are read from rolled-up months. If the days were already removed,
+// the range is extended to whole months.
 func (s *State) inDays(day, end int64) (list []Span) {
 	if day < s.DaysFrom {
 		day = timebucket.FirstDay(timebucket.Month(day))
@@ -267,14 +263,13 @@ func (s *State) inDays(day, end int64) (list []Span) {
 	return list
 }
 
-// Ask answers a question. It returns a BadQuestion for one that cannot be
-// asked.
+// Ask executes a query. Ask returns BadQuestion for an invalid query.
 func (c *Aggregator) Ask(ctx context.Context, q Question) (a Answers, err error) {
 	var users *usersAsked
 	var query Query
 	var state State
 	group := q.Group
-	text, isForeign, err := c.narrow(ctx, &q)
+	text, isOwned, err := c.narrow(ctx, &q)
 	if err != nil {
 		return a, err
 	}
@@ -290,9 +285,9 @@ func (c *Aggregator) Ask(ctx context.Context, q Question) (a Answers, err error)
 		}
 		dim, exclusive := query.OnlyDimension()
 		ask := query
-		ask.Limit++ // to know whether there are more
+		ask.Limit++ // one extra row shows whether more rows follow
 		switch {
-		case !isForeign:
+		case !isOwned:
 		case q.What == Users:
 			users = newUsersAsked(query)
 			err = tx.UsersOf(ctx, query, users.row)
@@ -325,9 +320,9 @@ func (c *Aggregator) Ask(ctx context.Context, q Question) (a Answers, err error)
 	return a, nil
 }
 
-// narrow leaves the owners out of a question about one rule or application, which has one: whose it is. theirs = it is of
-// one who is asked for.
-func (c *Aggregator) narrow(ctx context.Context, q *Question) (text string, isForeign bool, err error) {
+// narrow removes the owners from a query about a single rule or application, because its owner is unique, and returns the owner.
+// isOwned is false if this owner is not among the queried owners.
+func (c *Aggregator) narrow(ctx context.Context, q *Question) (text string, isOwned bool, err error) {
 	rule, ofRule := q.Filter[Rule]
 	batch, ofBatch := q.Filter[Batch]
 	ruleNumber, err := strconv.ParseInt(cmp.Or(rule, "0"), 10, 64)
@@ -339,15 +334,15 @@ func (c *Aggregator) narrow(ctx context.Context, q *Question) (text string, isFo
 	if text, err = c.Owner(ctx, ruleNumber, batchNumber); err != nil {
 		return "", false, err
 	}
-	isForeign = len(q.Owners) == 0 || slices.Contains(q.Owners, text)
+	isOwned = len(q.Owners) == 0 || slices.Contains(q.Owners, text)
 	if q.Owners = nil; q.Group == Owner {
 		q.Group = Total
 	}
-	return text, isForeign, nil
+	return text, isOwned, nil
 }
 
-// maxSketches and maxSketchBytes bound what one question reads and holds: a
-// sketch of many users is 128 KiB.
+// maxSketches and maxSketchBytes limit how many sketches one query reads and how much memory they use: a sketch of many users is
+// 128 KiB.
 const (
 	maxSketches    = 20_000
 	maxSketchBytes = 256 << 20
@@ -355,17 +350,17 @@ const (
 
 const tooManyUsers = BadQuestion("this asks for the users of too many days and values at once: ask for fewer days, or for one value")
 
-// usersAsked are the users that a question is about.
+// usersAsked computes the distinct users for a query.
 type usersAsked struct {
 	Query
 	dim      Dimension
-	filtered bool // only some values are asked for, wanted among them
+	filtered bool // only some values are selected, among them wanted
 	wanted   string
 	several  bool // further ones are
 
 	rows   int
 	bytes  int
-	counts map[UsersKey]int64 // of a row, where each is a number of the answer
+	counts map[UsersKey]int64 // counts of stored rows that are rows of the result by themselves
 	users  map[UsersKey]*hyperloglog.Users
 }
 
@@ -379,7 +374,7 @@ func newUsersAsked(q Query) *usersAsked {
 	return u
 }
 
-// key returns the number of the answer for which the users of a day and value count; its Day is that of the answer.
+// key returns the result row to which the users of a day and value belong; its Day is the time unit of the result.
 func (u *usersAsked) key(day int64, value string) UsersKey {
 	k := UsersKey{Dim: u.dim, Value: u.wanted}
 	switch u.By {
@@ -398,7 +393,7 @@ func (u *usersAsked) key(day int64, value string) UsersKey {
 	return k
 }
 
-// includes reports whether the question is about the users of a day and value.
+// includes reports whether the query covers the users of a day and value.
 func (u *usersAsked) includes(day int64, value string) bool {
 	first, last := u.Spans[0], u.Spans[len(u.Spans)-1]
 	if day < first.Per.day(first.From) || day >= last.Per.day(last.To) {
@@ -407,13 +402,12 @@ func (u *usersAsked) includes(day int64, value string) bool {
 	return !u.filtered || value == u.wanted || u.several && slices.Contains(u.Owners, value)
 }
 
-// isComplete reports whether a row of the store alone is a number of the answer.
+// isComplete reports whether a stored row is a row of the result by itself.
 func (u *usersAsked) isComplete(row *UsersRow) bool {
 	return row.Since == nil && (!u.several || u.Group != Total) && (u.By == ByDay || u.By == ByMonth && row.Day >= MonthSketches)
 }
 
-// row adds one row of the store. Where the row alone is a number of the answer, its sketch is
-// needed only if users came since.
+// row adds one stored row. If the row is a result row by itself, its sketch is needed only if more users came later.
 func (u *usersAsked) row(row UsersRow) error {
 	if row.Since == nil {
 		u.rows++
@@ -432,7 +426,7 @@ func (u *usersAsked) row(row UsersRow) error {
 	return u.change(u.key(row.Day, row.Value), func(all *hyperloglog.Users) { all.Merge(s) })
 }
 
-// change adds users to a number of the answer.
+// change adds users to a result row.
 func (u *usersAsked) change(k UsersKey, add func(*hyperloglog.Users)) error {
 	s := u.users[k]
 	if s == nil {
@@ -447,8 +441,7 @@ func (u *usersAsked) change(k UsersKey, add func(*hyperloglog.Users)) error {
 	return nil
 }
 
-// countUsers counts the users of a question from the sketches and from the
-// scans that are not in them yet.
+// countUsers counts the users of a query from the stored sketches and from the scans that are not in the sketches yet.
 func (c *Aggregator) countUsers(ctx context.Context, u *usersAsked, state State) ([]Answer, error) {
 	var err error
 	known := c.visitTail(state, u.dim, func(day int64, value string, s *hyperloglog.Users) {
@@ -501,7 +494,7 @@ func (c *Aggregator) countUsers(ctx context.Context, u *usersAsked, state State)
 	return all[min(q.Offset, len(all)):min(q.Offset+q.Limit+1, len(all))], nil
 }
 
-// join adds, to users that are not stored yet, the stored sketches of the same day and value.
+// join merges the stored sketches into result rows that also have users from later scans.
 func (c *Aggregator) join(ctx context.Context, u *usersAsked) error {
 	keys := slices.SortedFunc(maps.Keys(u.users), UsersKey.Compare)
 	keys = slices.DeleteFunc(keys, func(k UsersKey) bool { _, stored := u.counts[k]; return !stored })
@@ -529,9 +522,8 @@ func (c *Aggregator) join(ctx context.Context, u *usersAsked) error {
 	return nil
 }
 
-// visitTail calls visit with the users that came after what is stored, where this process has them
-// in memory: the users of counted scans, and of a few that came since. It returns false on other
-// nodes, and just after the start.
+// visitTail calls visit with the users that came after the stored sketches, if this process holds them in memory: the users of
+// counted scans, and of a few later scans. visitTail returns false on other nodes and shortly after the start.
 func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64, value string, s *hyperloglog.Users)) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -542,9 +534,8 @@ func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64,
 	return true
 }
 
-// Misses returns the places where links were scanned that opened nothing, the most scanned first, from
-// the hour of from up to the one before to; with owners, those on hosts of their rules, and with a
-// prefix those of links below it.
+// Misses returns the places of scanned links that opened nothing, most scanned first, from the hour of from to the last hour before
+// to; owners limits the result to hosts of the owners' rules, and parent to links below a prefix.
 func (c *Aggregator) Misses(ctx context.Context, owners []string, parent string, from, to time.Time, limit int) ([]MissRow, error) {
 	if !from.Before(to) {
 		return nil, BadQuestion("from must be before to")
@@ -576,11 +567,11 @@ func (c *Aggregator) Misses(ctx context.Context, owners []string, parent string,
 	})
 }
 
-// MostMisses is the maximum number of places that are examined, or listed in a file: those of several days, of which each has 2,000
-// at most.
+// MostMisses is the maximum number of places that are examined or exported: places of several days, of which each day has at most
+// 2,000.
 const MostMisses = 100_000
 
-// missesBelow returns the places in which links below a prefix are counted: its host and first segment, or all of its host.
+// missesBelow returns the places under which links below a prefix are counted: its host and first path segment, or the whole host.
 func missesBelow(prefix string, list []MissRow) []MissRow {
 	place := placeOfLink(prefix)
 	host, segment, _ := strings.Cut(place, "/")
@@ -589,7 +580,7 @@ func missesBelow(prefix string, list []MissRow) []MissRow {
 	})
 }
 
-// missesOf returns the places on hosts on which some owners have a rule now.
+// missesOf returns the places on hosts on which the owners currently have rules.
 func missesOf(ctx context.Context, tx Tx, owners []string, list []MissRow, limit int) ([]MissRow, error) {
 	hostOf := func(place string) string { host, _, _ := strings.Cut(place, "/"); return host }
 	all := map[string]bool{}

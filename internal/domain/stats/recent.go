@@ -7,16 +7,16 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// The days for which a list shows scans beside each row, and those that are looked through for the last one.
+// The number of days for which a list shows the scans of each row, and the number of days that are searched for the last scan.
 const (
 	RecentDays = 7
 	lastDays   = 30
 )
 
-// Recent is the number of recent scans of an object.
+// Recent holds the numbers of recent scans of an object.
 type Recent struct {
-	Days [RecentDays]int64 // the last one is today
-	Last time.Time         // the day of the last scan, within 30 days; zero = there was none
+	Days [RecentDays]int64 // the last element is today
+	Last time.Time         // day of the last scan, within 30 days; zero = none
 }
 
 // DayCount is the number of scans of an object on a day.
@@ -26,8 +26,8 @@ type DayCount[T comparable] struct {
 	Scans int64
 }
 
-// RecentOfRules returns the number of recent scans of some rules, RecentOfOwners that of some owners. What was never scanned is
-// left out.
+// RecentOfRules returns the recent scans of the given rules; RecentOfOwners returns the recent scans of the given owners. Rules and
+// owners without scans are left out.
 func (c *Aggregator) RecentOfRules(ctx context.Context, rules []int64) (map[int64]Recent, error) {
 	return recent(ctx, c, rules, Tx.DaysOfRules)
 }
@@ -37,7 +37,8 @@ func (c *Aggregator) RecentOfOwners(ctx context.Context, owners []string) (map[s
 	return recent(ctx, c, owners, Tx.DaysOfOwners)
 }
 
-func recent[T comparable](ctx context.Context, c *Aggregator, items []T, read func(Tx, context.Context, []int64, []T) ([]DayCount[T], error)) (
+func recent[T comparable](ctx context.Context, c *Aggregator, items []T, read func(Tx, context.Context, []int64,
+	[]T) ([]DayCount[T], error)) (
 	map[T]Recent, error) {
 	if len(items) == 0 {
 		return nil, nil

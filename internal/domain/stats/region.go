@@ -9,14 +9,14 @@ import (
 	"github.com/oschwald/maxminddb-golang/v2"
 )
 
-// Regions says in which region an address is, from a file in the MaxMind DB
-// format. A nil Regions knows nothing. It is safe for many goroutines.
+// Regions maps IP addresses to regions, using a file in the MaxMind DB format. A nil Regions returns no region for any address.
+// Regions is safe for concurrent use.
 type Regions struct {
 	db *maxminddb.Reader
 }
 
-// regionRecord holds the fields of an entry that are read: those of GeoLite2-City and of files made like it; a country file has no
-// subdivisions.
+// regionRecord holds the fields that are read from an entry, in the format of GeoLite2-City and compatible files; a country file
+// has no subdivisions.
 type regionRecord struct {
 	Country struct {
 		ISOCode string `maxminddb:"iso_code"`
@@ -30,8 +30,7 @@ type regionRecord struct {
 	} `maxminddb:"location"`
 }
 
-// OpenRegions reads a region file whole into memory and looks at its structure.
-// The error says what is wrong with it.
+// OpenRegions loads a region file into memory and verifies its structure. The error describes the defect of the file.
 func OpenRegions(path string) (*Regions, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -41,8 +40,8 @@ func OpenRegions(path string) (*Regions, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s is no MaxMind DB file: %w", path, err)
 	}
-	// Every entry is read once, so that damage is found now and not in a scan.
-	// A field of another type than expected is no damage.
+	// Every entry is read once, so that damage is detected now and not during a scan. A field with an unexpected type is not
+	// treated as damage.
 	for entry := range db.Networks() {
 		var found regionRecord
 		err := entry.Err()
@@ -56,7 +55,7 @@ func OpenRegions(path string) (*Regions, error) {
 	return &Regions{db: db}, nil
 }
 
-// Close frees the file.
+// Close releases the file's memory.
 func (r *Regions) Close() error {
 	if r == nil {
 		return nil
@@ -64,8 +63,8 @@ func (r *Regions) Close() error {
 	return r.db.Close()
 }
 
-// Lookup returns the country of an address and its first subdivision, as their ISO
-// codes: CN-31, or CN where no subdivision is known; "" where nothing is.
+// Lookup returns the ISO codes of an address's country and first subdivision, such as CN-31; CN if no subdivision is known; "" if
+// the country is unknown.
 func (r *Regions) Lookup(ip netip.Addr) string {
 	found, ok := r.find(ip)
 	if !ok {
@@ -81,7 +80,7 @@ func (r *Regions) Lookup(ip netip.Addr) string {
 	return country
 }
 
-// Coordinates are about where an address is, in degrees.
+// Coordinates returns the approximate location of an address, in degrees.
 func (r *Regions) Coordinates(ip netip.Addr) (lat, lon float64, ok bool) {
 	found, ok := r.find(ip)
 	if !ok || found.Location.Latitude == nil || found.Location.Longitude == nil {
@@ -99,7 +98,7 @@ func (r *Regions) find(ip netip.Addr) (found regionRecord, ok bool) {
 	return found, result.Found() && result.Decode(&found) == nil
 }
 
-// isoCode returns a code of the file, "" for what is none.
+// isoCode returns a code from the file, or "" if the text is not a code.
 func isoCode(text string) string {
 	if len(text) == 0 || len(text) > 3 {
 		return ""

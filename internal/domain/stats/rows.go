@@ -7,8 +7,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// rows returns the counts with what follows from them: of days, of all rules
-// together, and of each dimension alone, all in the order of their keys.
+// rows returns the pending counts and the sums derived from them, by day, over all rules and by each single dimension, sorted by
+// key.
 func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumRow) {
 	hours := slices.Clone(p.counts)
 	for i, n := range firsts {
@@ -33,7 +33,7 @@ func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumR
 	return counts, p.appendOwners(appendSums(sums, PerDay, daysOfAll), PerDay, daysOfOwners)
 }
 
-// ofOwners are cells with owners in the place of their rules.
+// ofOwners returns the cells with the numbers of owners in place of rule IDs.
 func ofOwners(cells []cellCount) []cellCount {
 	cells = slices.Clone(cells)
 	for i := range cells {
@@ -42,7 +42,7 @@ func ofOwners(cells []cellCount) []cellCount {
 	return summed(cells)
 }
 
-// appendOwners appends the sums of each owner.
+// appendOwners appends the sums for each owner.
 func (p *pending) appendOwners(all []SumRow, per Granularity, cells []cellCount) []SumRow {
 	first := len(all)
 	for i := range cells {
@@ -55,7 +55,7 @@ func (p *pending) appendOwners(all []SumRow, per Granularity, cells []cellCount)
 	return all
 }
 
-// ofAll are cells without their rules.
+// ofAll returns the cells without rule IDs.
 func ofAll(cells []cellCount) []cellCount {
 	cells = slices.Clone(cells)
 	for i := range cells {
@@ -64,7 +64,7 @@ func ofAll(cells []cellCount) []cellCount {
 	return summed(cells)
 }
 
-// summed puts cells in the order of their rows, and adds up those of one row.
+// summed sorts cells by the key of their rows, and sums the cells of the same row.
 func summed(cells []cellCount) []cellCount {
 	slices.SortFunc(cells, func(a, b cellCount) int {
 		if a.hour != b.hour {
@@ -87,8 +87,7 @@ func summed(cells []cellCount) []cellCount {
 	return cells[:n]
 }
 
-// appendSums appends the sums of each dimension alone. The values of a dimension are
-// put in order once, not for each hour or day.
+// appendSums appends the sums for each single dimension. The values of a dimension are sorted only once, not for each hour or day.
 func appendSums(all []SumRow, per Granularity, cells []cellCount) []SumRow {
 	numbers, thisNumbers := map[*group]int{}, make([]int, len(cells))
 	var groups []*group

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// view answers from a consistent state.
+// view runs a read-only function on a consistent snapshot and returns its result.
 func view[T any](ctx context.Context, c *Aggregator, f func(Tx) (T, error)) (answer T, err error) {
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
 		answer, err = f(tx)
@@ -21,13 +21,12 @@ func view[T any](ctx context.Context, c *Aggregator, f func(Tx) (T, error)) (ans
 	return answer, err
 }
 
-// stored returns the state that the store has.
+// stored returns the state from the store.
 func (c *Aggregator) stored(ctx context.Context) (State, error) {
 	return view(ctx, c, func(tx Tx) (State, error) { return tx.StatisticsState(ctx) })
 }
 
-// change lets f change the state while counting is paused, in one transaction with the other writes of f, and returns the stored
-// state.
+// change lets f modify the state in one transaction with f's other writes, while counting is paused, and returns the stored state.
 func (c *Aggregator) change(ctx context.Context, f func(context.Context, Tx, *State) error) (state State, err error) {
 	err = c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
 		if err := tx.LockStatistics(ctx); err != nil {
@@ -45,13 +44,13 @@ func (c *Aggregator) change(ctx context.Context, f func(context.Context, Tx, *St
 	return state, err
 }
 
-// save stores what was added up and how far that is, in one transaction.
+// save stores the pending counts and the log position in one transaction.
 func (c *Aggregator) save(ctx context.Context) error {
 	p := c.pending
 	names, tuples, misses := slices.SortedFunc(maps.Keys(p.byCode), alarms.CodeName.Compare), p.unnamed(), p.missRows()
 	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
-		// A position means nothing without its ledger: another ledger may have the same. A node
-		// that leaves a stream counts scans of it without a position.
+		// A position is only meaningful together with its ledger, because another ledger may have the same position. A node that
+		// leaves a stream counts scans of the stream without a position.
 		if s.Offset != c.state.Offset ||
 			p.rest == nil && (s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.Scans != c.state.Scans) {
 			return errMoved
@@ -61,7 +60,7 @@ func (c *Aggregator) save(ctx context.Context) error {
 			s.Position, s.Mark, s.Scan, s.ScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
 			s.Held, s.Lacking = s.Held+int64(p.size()), max(0, s.Lacking-int64(p.again))
 		} else {
-			// In the journal they come after those whose users are not in the sketches yet.
+			// In the journal, these events follow the events whose users are not in the sketches yet.
 			s.UsersPosition = max(0, s.UsersPosition-int64(p.events))
 			s.Forgotten = c.Now() // a recount of the shared ledger cannot find these events
 			currentSets, err := tx.Origins(ctx)
@@ -103,7 +102,7 @@ func (c *Aggregator) save(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		// The memory has more than the store.
+		// The memory may differ from the store, so the state must be loaded again.
 		c.loaded = false
 		return err
 	}
@@ -116,12 +115,12 @@ func (c *Aggregator) save(ctx context.Context) error {
 	return nil
 }
 
-// unnamed returns the combinations that the store may not know yet, in its order.
+// unnamed returns the combinations that the store may not have yet, in the store's order.
 func (p *pending) unnamed() (tuples []Tuple) {
 	var fresh []*group
 	for i := range p.counts {
 		if g := p.counts[i].group; !g.named {
-			g.named = true // if the transaction fails, everything is loaded anew
+			g.named = true // safe, because the state is loaded again if the transaction fails
 			fresh = append(fresh, g)
 		}
 	}
@@ -132,7 +131,7 @@ func (p *pending) unnamed() (tuples []Tuple) {
 	return tuples
 }
 
-// missRows returns the scans that found nothing, in the order of the store.
+// missRows returns the counts of scans without a result, in the store's order.
 func (p *pending) missRows() []MissRow {
 	rows := make([]MissRow, 0, len(p.misses))
 	for key, n := range p.misses {
@@ -142,8 +141,7 @@ func (p *pending) missRows() []MissRow {
 	return rows
 }
 
-// saveCodes adds the scans to their codes and returns how many of them
-// were the first of a code, by cell.
+// saveCodes adds the scans to the counters of their codes, and returns the number of first scans of a code by cell.
 func (c *Aggregator) saveCodes(ctx context.Context, tx Tx, names []alarms.CodeName) (map[int32]int64, error) {
 	p := c.pending
 	scans := func(name alarms.CodeName) iter.Seq[*scanlog.Event] {

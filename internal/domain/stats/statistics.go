@@ -1,4 +1,4 @@
-// Package stats counts what was scanned.
+// Package stats counts scans.
 package stats
 
 import (
@@ -18,10 +18,11 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Dimension is a dimension by which scans are counted. The numbers are stored: they never change.
+// Dimension is a property of a scan by which scans are counted. The numeric values are stored in the database and must never
+// change.
 type Dimension int64
 
-// The dimensions. Total has one value, "".
+// The dimensions. Total has a single value, "".
 const (
 	Total Dimension = iota
 	Activity
@@ -33,7 +34,7 @@ const (
 	Source
 	Result
 	Region
-	Owner // of the rule, or who applied for the code
+	Owner // owner of the rule, or applicant of the code
 	Dims
 )
 
@@ -42,7 +43,7 @@ var dimNames = [Dims]string{"total", "activity", "brand", "product", "batch", "r
 // String returns the name of the dimension.
 func (d Dimension) String() string { return dimNames[d] }
 
-// AllDims returns the dimensions, Total first.
+// AllDims returns all dimensions, Total first.
 func AllDims() (all []Dimension) {
 	for d := range Dims {
 		all = append(all, d)
@@ -50,11 +51,11 @@ func AllDims() (all []Dimension) {
 	return all
 }
 
-// Combined reports whether a dimension is one of those in a Tuple. The rule and the owner are not: rows of counts have
-// numbers of their own for them.
+// Combined reports whether a dimension is part of the combinations of a Tuple. The rule and the owner are not part of combinations,
+// because rows of counts store their numbers in a separate column.
 func (d Dimension) Combined() bool { return d != Rule && d != Owner }
 
-// ParseDim reads the name of a dimension; false for any other text.
+// ParseDim parses the name of a dimension; false for any other text.
 func ParseDim(name string) (Dimension, bool) {
 	for d, n := range dimNames {
 		if n == name {
@@ -64,18 +65,18 @@ func ParseDim(name string) (Dimension, bool) {
 	return 0, false
 }
 
-// Tuple is the combination of values by which a scan is counted. "" and 0 are values too: a scan of
-// a link has no activity, a scan that fell on nothing has no rule.
+// Tuple is the combination of dimension values under which a scan is counted. "" and 0 are valid values: a scan of a link has no
+// activity, a scan without a match has no rule.
 type Tuple struct {
-	Activity, Brand, Product string // of the activation; Product is the product code
+	Activity, Brand, Product string // from the activation; Product is the product code
 	Batch, Rule              int64
 	App, Source              string
 	Result                   string // see ResultOf
 	Region                   string
-	Owner                    string // only where it was asked for: see Counter.Owner
+	Owner                    string // only set if requested: see Aggregator.Owner
 }
 
-// Value returns the value of a dimension; of Total it is "".
+// Value returns the value of a dimension; for Total the value is "".
 func (t Tuple) Value(d Dimension) string {
 	switch d {
 	case Activity:
@@ -102,8 +103,8 @@ func (t Tuple) Value(d Dimension) string {
 	return ""
 }
 
-// ID returns the number by which a combination, without its rule, is stored: 63 bits of a cryptographic hash, so that two
-// combinations with one number cannot be constructed. The form is fixed for ever.
+// ID returns the number under which a combination, without its rule, is stored: 63 bits of a cryptographic hash, so that collisions
+// cannot be constructed. The IDs are stored in the database, so their computation must never change.
 func (t Tuple) ID() int64 {
 	var b []byte
 	for d := Activity; d < Dims; d++ {
@@ -116,7 +117,7 @@ func (t Tuple) ID() int64 {
 	return int64(binary.BigEndian.Uint64(sum[:]) >> 1)
 }
 
-// number returns a number as the value of a dimension, "" for none.
+// number formats a number as the value of a dimension; "" for 0.
 func number(n int64) string {
 	if n == 0 {
 		return ""
@@ -124,9 +125,8 @@ func number(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// ResultOf returns the result of a scan: its action, what it fell on, and why it
-// opened nothing, as far as there is one; such as open_mini_program/code or
-// show_message/frozen.
+// ResultOf returns the result of a scan: its action, the kind of match, and the reason why nothing opened, if they exist; such as
+// open_mini_program/code or show_message/frozen.
 func ResultOf(e *scanlog.Event) string {
 	switch {
 	case e.Kind == "" && e.Reason == "":
@@ -139,11 +139,11 @@ func ResultOf(e *scanlog.Event) string {
 	return strings.Join([]string{e.Action, e.Kind, e.Reason}, "/")
 }
 
-// Granularity is the period of a row: an hour, a day or a calendar month. The numbers are stored.
+// Granularity is the period of a row: an hour, a day or a calendar month. The numeric values are stored in the database.
 type Granularity int64
 
-// The lengths. The sums over all rules stand beside those of each: their
-// rows have rule 0. Those of each owner have the number of the owner in its place.
+// The lengths. Sums over all rules are stored next to the counts of each rule, in rows with rule 0. Sums per owner are stored with
+// the number of the owner in place of the rule.
 const (
 	PerHour         Granularity = 0
 	PerDay          Granularity = 1
@@ -156,16 +156,16 @@ const (
 	PerMonthOfOwner Granularity = 11
 )
 
-// OfOwner returns the sort of rows of owners that are the sums of a sort of rows of rules.
+// OfOwner returns the granularity of owner rows that sum the rule rows of the granularity p.
 func (p Granularity) OfOwner() Granularity { return p + PerHourOfOwner }
 
-// month returns the sort of months that are the sums of a sort of days.
+// month returns the granularity of month rows that sum the day rows of the granularity p.
 func (p Granularity) month() Granularity { return p + PerMonth - PerDay }
 
-// Hours reports whether a row counts an hour.
+// Hours reports whether rows of this granularity count hours.
 func (p Granularity) Hours() bool { return p == PerHour || p == PerHourOfAll || p == PerHourOfOwner }
 
-// Count is a number of scans, and the number of these that were the first of their code.
+// Count holds a number of scans, and the number of scans that were the first scan of their code.
 type Count struct{ Scans, Firsts int64 }
 
 // Add adds another count.
@@ -174,15 +174,15 @@ func (c *Count) Add(o Count) { c.Scans, c.Firsts = c.Scans+o.Scans, c.Firsts+o.F
 // TupleRow counts the scans of an hour, a day or a month with the same Tuple.
 type TupleRow struct {
 	Per Granularity
-	At  int64 // hour, day or month
+	At  int64 // number of the hour, day or month
 	Tuple
 	Count
 }
 
-// CountRow is an increment of a TupleRow.
+// CountRow is an increment to the count of one combination and one rule in an hour, day or month.
 type CountRow struct {
 	Per   Granularity
-	At    int64 // hour, day or month
+	At    int64 // number of the hour, day or month
 	Rule  int64
 	Tuple int64 // see Tuple.ID
 	Count
@@ -192,12 +192,12 @@ func (r *CountRow) compare(o *CountRow) int {
 	return cmp.Or(cmp.Compare(r.Per, o.Per), cmp.Compare(r.At, o.At), cmp.Compare(r.Rule, o.Rule), cmp.Compare(r.Tuple, o.Tuple))
 }
 
-// SumRow counts the scans of an hour, a day or a month with the same value of one dimension. Rules
-// have none: their counts would be as many rows.
+// SumRow counts the scans of an hour, a day or a month with the same value of one dimension. Rules have no such rows, because their
+// sums would need as many rows as the counts.
 type SumRow struct {
 	Per   Granularity
 	Dim   Dimension
-	At    int64 // hour, day or month
+	At    int64 // number of the hour, day or month
 	Value string
 	Count
 }
@@ -208,31 +208,30 @@ func (r *SumRow) compare(o *SumRow) int {
 
 // UsersKey is the key of a sketch of distinct users.
 type UsersKey struct {
-	Day   int64 // or MonthSketches + month
+	Day   int64 // number of the day, or MonthSketches + number of the month
 	Dim   Dimension
 	Value string
 }
 
-// Compare orders keys as the store does.
+// Compare compares keys in the sort order of the store.
 func (k UsersKey) Compare(o UsersKey) int {
 	return cmp.Or(cmp.Compare(k.Dim, o.Dim), cmp.Compare(k.Day, o.Day), cmp.Compare(k.Value, o.Value))
 }
 
-// UsersRow is a sketch as stored.
+// UsersRow is a stored sketch of distinct users.
 type UsersRow struct {
 	UsersKey
 	Users  int64 // of the sketch
 	Sketch string
-	Erased int64 // how many of them had their data erased
-	// Since are sketches of users that came later: so a large sketch is not written again for each
-	// user.
+	Erased int64 // number of counted users whose data were erased
+	// Since holds sketches of later users, so that a large sketch need not be rewritten for each new user.
 	Since []string
 }
 
-// Large reports whether there may be a Since: the sketch is one that holds no single users.
+// Large reports whether the row may have entries in Since: its sketch uses registers and stores no individual users.
 func (r *UsersRow) Large() bool { return strings.HasPrefix(r.Sketch, "r") }
 
-// Merged returns the sketch with what came since.
+// Merged returns the union of the sketch and its later additions.
 func (r *UsersRow) Merged() (hyperloglog.Users, error) {
 	s, err := hyperloglog.Decode(r.Sketch)
 	for _, text := range r.Since {
@@ -246,54 +245,51 @@ func (r *UsersRow) Merged() (hyperloglog.Users, error) {
 	return s, err
 }
 
-// UsersSince is a sketch of users that came after a large one was written.
+// UsersSince is a sketch of the users that were added after a large sketch was written.
 type UsersSince struct {
 	UsersKey
-	Part   int // of what came since then
+	Part   int // sequence number of the addition
 	Sketch string
 }
 
-// MissRow counts the scans of an hour that found nothing, by Place.
+// MissRow counts the scans of an hour without a result, by place.
 type MissRow struct {
 	Hour  int64
 	Place string
 	Scans int64
 }
 
-// ErrNoActivation is returned where no activation has a number.
+// ErrNoActivation is returned if no activation has the given number.
 var ErrNoActivation = errors.New("stats: no such activation")
 
-// State says how far the counting is.
+// State is the progress of counting.
 type State struct {
-	// Ledger is the id of the log, "" where it has none: positions are of it.
+	// Ledger is the ID of the log to which all positions refer; "" if the log has none.
 	Ledger   string
-	Position int64  // the last event that is counted
-	Mark     string // the scan that stands there; not known where it is "" or another than Scan
-	Scan     string // the last scan that was counted, in whatever ledger
+	Position int64  // position of the last counted event
+	Mark     string // ID of the scan at Position; unknown if "" or different from Scan
+	Scan     string // ID of the last counted scan, in any ledger
 	ScanAt   time.Time
 	Scans    int64 // counted
-	// Held is the number of scans of this log that are counted. Lacking is how many counted scans are at most in no ledger any more
-	// although this program did not remove them; some may have been old enough for retention.
+	// Held is the number of counted scans that are in this log. Lacking is an upper bound for the counted scans that are in no
+	// ledger any more although this program did not remove them; some may have been old enough for retention.
 	Held, Lacking int64
-	// UsersPosition is the offset up to which the sketches of distinct users are complete. They are written less often; a question
-	// reads the rest from the log.
+	// UsersPosition is the log position up to which the sketches of distinct users are complete. Sketches are written less often
+	// than counts; a query reads the remaining scans from the log.
 	UsersPosition int64
-	// Offset is the zone of the days, in hours east of UTC.
+	// Offset is the time zone of the days, in hours east of UTC.
 	Offset int64
-	// Forgotten is the time before which hours may be missing in the log.
+	// Forgotten is the time before which scans may be missing in the log.
 	Forgotten time.Time
-	// Turned is the time at which the zone was changed after scans were forgotten: the users of days before it are counted by the
-	// days of the former zone.
+	// Turned is the time at which the time zone was changed after scans had been removed: users of earlier days are counted by the
+	// days of the previous time zone.
 	Turned time.Time
-	// Months before Months are rolled up; Rolling is how far that of Months itself is, ""
-	// = not begun. See Roll.
+	// All months before Months are rolled up; Rolling is the progress within the month Months, "" = not begun. See Roll.
 	Months  int64
 	Rolling string
-	// HoursFrom and DaysFrom are the first hour and the first day that are kept, 0 = all
-	// are; DaysFrom begins a month.
+	// HoursFrom and DaysFrom are the first retained hour and day, 0 = all are retained; DaysFrom is the first day of a month.
 	HoursFrom, DaysFrom int64
-	// Seam is the first day that was counted by this zone alone, since the zone was changed
-	// after hours were removed.
+	// Seam is the first day that was counted entirely in this time zone, if the time zone was changed after hours had been removed.
 	Seam int64
 }
 
@@ -304,125 +300,113 @@ type OwnedRow struct {
 	Count
 }
 
-// LogCheckpoint says how far things were in a ledger when another one began to be counted.
+// LogCheckpoint is the progress in a ledger at the time when counting switched to another ledger.
 type LogCheckpoint struct {
-	Position int64  // up to where it is counted; 0 = it was never left
-	Users    int64  // up to which its users are in the sketches; -1 = unknown
-	Told     int64  // up to which the reader of webhooks was; -1 = unknown
-	Last     string // the last scan of it that is counted in another ledger; "" = none is
+	Position int64  // position up to which the ledger is counted; 0 = counting never switched away
+	Users    int64  // position up to which the ledger's users are in the sketches; -1 = unknown
+	Told     int64  // position of the webhook reader; -1 = unknown
+	Last     string // last scan of the ledger that was counted from another ledger; "" = none
 }
 
-// Store keeps what is counted.
+// Store is the database of the counts.
 type Store interface {
 	alarms.Store
-	// UpdateStatistics runs f in one transaction, of which the store's calls
-	// with f's context are a part. It may run f again after a conflict, so f
-	// must not keep state between runs.
+	// UpdateStatistics runs f in one transaction, which includes the store's calls that use f's context. UpdateOutbox may run f
+	// again after a conflict, so f must not keep state between runs.
 	UpdateStatistics(ctx context.Context, f func(context.Context, Tx) error) error
-	// ViewStatistics runs f on a consistent state that f does not change.
+	// ViewStatistics runs the read-only function f on a consistent snapshot.
 	ViewStatistics(ctx context.Context, f func(Tx) error) error
 }
 
-// Tx is one transaction on what is counted.
+// Tx is one database transaction on the counts.
 type Tx interface {
 	alarms.Tx
-	// LockStatistics makes others who count wait until the transaction ends.
+	// LockStatistics blocks other writers of counts until the transaction ends.
 	LockStatistics(ctx context.Context) error
-	// DisableTimeout lets the transaction stand still for minutes between two calls; it
-	// is not run again.
+	// DisableTimeout allows the transaction to be idle for minutes between two calls; such a transaction is not retried.
 	DisableTimeout(ctx context.Context) error
 	StatisticsState(ctx context.Context) (State, error)
 	PutStatisticsState(ctx context.Context, s State) error
 
-	// RuleOwners returns the owners of rules, also of deleted ones, in a half-open range of numbers; other numbers of changes may
-	// be among them. RuleOwner returns the owner of a rule, also of a deleted one, and BatchOwner the applicant of codes; "" =
-	// unknown.
+	// RuleOwners returns the owners of rules, including deleted rules, in a half-open range of IDs; the result may contain numbers
+	// that are not rule IDs. RuleOwner returns the owner of a rule, including deleted rules; BatchOwner returns the applicant of a
+	// batch of codes; "" = unknown.
 	RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error)
 	RuleOwner(ctx context.Context, rule int64) (string, error)
 	BatchOwner(ctx context.Context, batch int64) (string, error)
-	// DaysOfRules and DaysOfOwners are how often some were scanned on some days, where they were.
+	// DaysOfRules and DaysOfOwners return the number of scans per day of some rules or owners, without days that have no scans.
 	DaysOfRules(ctx context.Context, days, rules []int64) ([]DayCount[int64], error)
 	DaysOfOwners(ctx context.Context, days []int64, owners []string) ([]DayCount[string], error)
-	// HostsOf returns those of some hosts on which some owners have a rule.
+	// HostsOf returns the hosts of a list on which some of the owners have a rule.
 	HostsOf(ctx context.Context, owners, hosts []string) ([]string, error)
-	// NameOwners stores names of owners; those that are stored already stay.
+	// NameOwners stores the names of owners; names that are already stored stay unchanged.
 	NameOwners(ctx context.Context, names []string) error
-	// CountsByOwner adds up the counts of the rules of an hour, day or month by their owners.
+	// CountsByOwner returns the counts of an hour, day or month, summed by the owners of the rules.
 	CountsByOwner(ctx context.Context, per Granularity, at int64) ([]OwnedRow, error)
-	// NameTuples stores combinations of values, without rules; those that are stored already stay.
+	// NameTuples stores combinations of values, without rules; combinations that are already stored stay unchanged.
 	NameTuples(ctx context.Context, list []Tuple) error
-	// AddScanCounts and AddSums add to what is counted. Both are quick where the rows
-	// are in the order of their keys.
+	// AddScanCounts and AddSums add increments to the stored counts. Both methods are faster if the rows are sorted by key.
 	AddScanCounts(ctx context.Context, rows []CountRow) error
 	AddSums(ctx context.Context, rows []SumRow) error
-	// UsersRows returns the sketches that are stored for the keys, with what came since.
+	// UsersRows returns the stored sketches for the keys, with their later additions.
 	UsersRows(ctx context.Context, keys []UsersKey) (map[UsersKey]UsersRow, error)
-	// PutUsers stores sketches that include what came since, and removes that.
+	// PutUsers stores sketches that include their later additions, and removes these additions.
 	PutUsers(ctx context.Context, rows []UsersRow) error
-	// AddUsers stores what came since, beside large sketches.
+	// AddUsers stores additions to large sketches.
 	AddUsers(ctx context.Context, rows []UsersSince) error
-	// Places returns the places from an hour up to but without another, at most
-	// limit.
+	// Places returns at most limit places in a half-open range of hours.
 	Places(ctx context.Context, from, to int64, limit int) ([]string, error)
 	AddMisses(ctx context.Context, rows []MissRow) error
-	// Origins returns which events of each node's journal are counted; PutOrigins
-	// stores that of some.
+	// Origins returns the counted events of each node's journal; PutOrigins stores the counted events of some journals.
 	Origins(ctx context.Context) (map[string]*scanlog.OffsetSet, error)
 	PutOrigins(ctx context.Context, of map[string]*scanlog.OffsetSet) error
-	// CutReaders moves readers of scans whose position is after end back to end.
+	// CutReaders moves readers of scans that are past end back to end.
 	CutReaders(ctx context.Context, end int64) error
-	// RecallLedger returns how far things were in a ledger that was counted before.
+	// RecallLedger returns the checkpoint of a ledger that was counted before.
 	RecallLedger(ctx context.Context, ledger string) (LogCheckpoint, error)
-	// TurnReaders notes how far things are in the ledger that is left, and moves its readers to another one, which is counted
-	// up to a position: to where they were in that ledger if it was left before, else to the position. Where nodes do not
-	// share the ledgers, the other one has all scans: there readers stay as far before the position as they were before that
-	// of the ledger that is left.
+	// TurnReaders stores a checkpoint of the current ledger and moves its readers to another ledger, which is counted up to a
+	// position: to their old position there if that ledger was counted before, otherwise to the counted position. If nodes do not
+	// share the ledgers, the other ledger has all scans, and each reader keeps its distance to the counted position.
 	TurnReaders(ctx context.Context, left State, to string, position int64, shared bool) error
-	// ForgetUsers removes all sketches.
+	// ForgetUsers deletes all sketches.
 	ForgetUsers(ctx context.Context) error
-	// TurnDays adds up the hours from hour on to days of another zone, where was is the former one;
-	// it forgets the months from month on.
+	// TurnDays recomputes the days of another time zone from the hours from hour on, where was is the previous offset; it deletes
+	// the months from month on.
 	TurnDays(ctx context.Context, hour, was, offset, month int64) error
 
-	// FirstCounted returns the first hour or day from one on in which anything is counted; false
-	// where there is none.
+	// FirstCounted returns the first hour or day at or after from that has a count; false = none.
 	FirstCounted(ctx context.Context, per Granularity, from int64) (at int64, any bool, err error)
-	// CountsFrom returns, for each day of a span of at most some forty days, the first rows from a
-	// rule and a combination on, in no order.
+	// CountsFrom returns, for each day of a span of at most about forty days, the first rows from a rule and a combination on, in
+	// unspecified order.
 	CountsFrom(ctx context.Context, of Span, rule, tuple int64, limit int) ([]CountRow, error)
-	// SumsFrom returns the same of a dimension, from a value on, and UsersFrom of sketches.
+	// SumsFrom does the same for sums of a dimension, from a value on; UsersFrom does the same for sketches.
 	SumsFrom(ctx context.Context, of Span, dim Dimension, value string, limit int) ([]SumRow, error)
 	UsersFrom(ctx context.Context, of Span, dim Dimension, value string, limit int) ([]UsersKey, error)
-	// PutScanCounts and PutSums store rows, and replace those with the same key.
+	// PutScanCounts and PutSums store rows, replacing rows with the same key.
 	PutScanCounts(ctx context.Context, rows []CountRow) error
 	PutSums(ctx context.Context, rows []SumRow) error
-	// RemoveCounted removes hours, or days and their users, before one, at most so many
-	// rows, and returns how many.
+	// RemoveCounted deletes at most limit rows of hours, or of days and their users, from before a given hour or day, and returns
+	// the number of deleted rows.
 	RemoveCounted(ctx context.Context, per Granularity, before int64, limit int) (int, error)
-	// RemoveMisses removes scans that found nothing from before an hour.
+	// RemoveMisses deletes the counts of scans without a result from before an hour.
 	RemoveMisses(ctx context.Context, before int64, limit int) (int, error)
 
-	// Sums returns the rows of a question about one dimension, not of rules: per
-	// At and value, or per value alone, the largest first.
+	// Sums returns the rows of a query on one dimension other than rules: by At and value, or by value alone, largest first.
 	Sums(ctx context.Context, q Query) ([]Answer, error)
-	// Tuples is Sums for a question about several dimensions.
+	// Tuples does the same as Sums for a query on several dimensions.
 	Tuples(ctx context.Context, q Query) ([]Answer, error)
-	// UsersOf calls yield with the sketches of a question, in no order; what came since is yielded
-	// apart.
+	// UsersOf calls yield with the sketches for a query, in unspecified order; later additions are passed in separate calls.
 	UsersOf(ctx context.Context, q Query, yield func(UsersRow) error) error
-	// Misses returns the places from an hour up to but without another, the
-	// largest first.
+	// Misses returns the places in a half-open range of hours, largest first.
 	Misses(ctx context.Context, from, to int64, limit int) ([]MissRow, error)
 
-	// Binding returns the binding of an activation, ErrNoActivation if there is none.
+	// Binding returns the binding of an activation, or ErrNoActivation if the activation does not exist.
 	Binding(ctx context.Context, activation int64) (codes.Binding, error)
 
-	// AllTuples, AllSums, … call yield with every row of some hours and days, in
-	// no order, for the recount.
+	// AllTuples, AllSums, … call yield with every row of some hours and days, in unspecified order, for a recount.
 	AllTuples(ctx context.Context, of []Span, yield func(TupleRow) error) error
 	AllSums(ctx context.Context, of []Span, yield func(SumRow) error) error
-	// AllUsers yields what came since before the sketch itself; there is nothing of it without a
-	// sketch.
+	// AllUsers passes later additions before the sketch itself; every addition belongs to a stored sketch.
 	AllUsers(ctx context.Context, days Span, yield func(UsersRow) error) error
 	AllMisses(ctx context.Context, hours Span, yield func(MissRow) error) error
 }

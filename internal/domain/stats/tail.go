@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// readUsers reads the users that the stored sketches lack. Where they are many, it stores sketches
-// in between.
+// readUsers reads the users that are missing in the stored sketches from the log. If there are many users, readUsers stores
+// sketches in between.
 func (c *Aggregator) readUsers(ctx context.Context) error {
 	for {
 		c.tail = newTail()
@@ -44,8 +44,8 @@ func (c *Aggregator) readUsers(ctx context.Context) error {
 	}
 }
 
-// readTail visits the counted events whose users are not in the sketches yet, some of them twice,
-// until visit returns false.
+// readTail calls visit for the counted events whose users are not in the sketches yet, for some of them twice, until visit returns
+// false.
 func (c *Aggregator) readTail(ctx context.Context, s State, visit func(*scanlog.Entry) (bool, error)) error {
 	if s.UsersPosition >= s.Position {
 		return nil
@@ -64,9 +64,8 @@ func (c *Aggregator) readTail(ctx context.Context, s State, visit func(*scanlog.
 	return nil
 }
 
-// tail are the users of scans that are not in the stored sketches yet. Each user is entered once
-// for the rule and once for the group of all other dimensions. These are told apart when the
-// sketches are written.
+// tail holds the users of scans that are not in the stored sketches yet. Each user is stored once for the rule, and once for the
+// group of all other dimensions. The dimensions of a group are separated when the sketches are written.
 type tail struct {
 	rules  map[ruleDay]*hyperloglog.Users
 	groups map[groupDay]*hyperloglog.Users
@@ -117,8 +116,7 @@ func (t *tail) add(day int64, g *group, owner string, e *scanlog.Event) {
 	}
 }
 
-// visitUsers calls visit with the users of each day and value of a dimension, for some of them in
-// parts.
+// visitUsers calls visit with the users of each day and value of a dimension; some values are passed in several calls.
 func (t *tail) visitUsers(d Dimension, visit func(day int64, value string, s *hyperloglog.Users)) {
 	for k, s := range t.rules {
 		switch {
@@ -138,7 +136,7 @@ func (t *tail) visitUsers(d Dimension, visit func(day int64, value string, s *hy
 	}
 }
 
-// sketches returns the users, by the keys under which they are stored.
+// sketches returns the sketches of the users, by their storage keys.
 func (t *tail) sketches() map[UsersKey]*hyperloglog.Users {
 	all := make(map[UsersKey]*hyperloglog.Users, len(t.rules)+len(t.groups))
 	for d := range Dims {
@@ -154,8 +152,8 @@ func (t *tail) sketches() map[UsersKey]*hyperloglog.Users {
 	return all
 }
 
-// fold brings the sketches of users up to the stored position. Nothing may be pending. Without need
-// it does so once a minute.
+// fold adds users to the stored sketches, up to the stored position. fold may be called only when no counts are pending. Without
+// need, fold writes the sketches at most once a minute.
 func (c *Aggregator) fold(ctx context.Context, need bool) error {
 	if c.tail.events == 0 {
 		return nil
@@ -166,7 +164,7 @@ func (c *Aggregator) fold(ctx context.Context, need bool) error {
 	return c.foldUpTo(ctx, c.state.Position)
 }
 
-// foldUpTo brings the sketches up to a position, to which c.tail reaches.
+// foldUpTo writes all users in c.tail to the sketches, which are then complete up to the position.
 func (c *Aggregator) foldUpTo(ctx context.Context, position int64) error {
 	sketches := c.tail.sketches()
 	c.settleLarge(sketches)
@@ -189,18 +187,18 @@ func (c *Aggregator) foldUpTo(ctx context.Context, position int64) error {
 	return nil
 }
 
-// tailSize counts the additions to a large sketch.
+// tailSize is the size of the additions to a large sketch.
 type tailSize struct{ rows, bytes int }
 
 const (
-	// A large sketch, of up to 128 KiB, is written again when so much is stored beside it.
+	// A large sketch, of up to 128 KiB, is rewritten when its additions reach these limits.
 	maxSinceRows  = 64
 	maxSinceBytes = 64 << 10
-	// maxLarge bounds of how many large sketches the size of what is beside them is in memory.
+	// maxLarge is the maximum number of large sketches whose tailSize is held in memory.
 	maxLarge = 20_000
 )
 
-// settleLarge makes the large sketches of days that are over be written completely, once.
+// settleLarge schedules the large sketches of past days to be rewritten once, including their additions.
 func (c *Aggregator) settleLarge(sketches map[UsersKey]*hyperloglog.Users) {
 	newest := int64(math.MinInt64)
 	for key := range sketches {
@@ -218,7 +216,7 @@ func (c *Aggregator) settleLarge(sketches map[UsersKey]*hyperloglog.Users) {
 	}
 }
 
-// mergeUsers adds users to the stored sketches, and returns which of these are large then.
+// mergeUsers adds users to the stored sketches, and returns the sketches that are large afterwards.
 func (c *Aggregator) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketches map[UsersKey]*hyperloglog.Users) (
 	large map[UsersKey]tailSize, err error) {
 	if large = maps.Clone(c.large); large == nil {

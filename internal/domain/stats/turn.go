@@ -9,12 +9,11 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// load reads the state where it is not in memory, and begins anew where the store counted another
-// log.
+// load reads the state if it is not in memory, and switches to the current log if the store counted another log.
 func (c *Aggregator) load(ctx context.Context, end int64) error {
 	if c.loaded {
-		// What is in memory may be old: another node may have counted, the zone may have changed,
-		// or a stream may have been made anew.
+		// The state in memory may be outdated: another node may have counted, the time zone may have changed, or a stream may have
+		// been recreated.
 		if int64(c.Settings.Get().UTCOffsetHours) == c.state.Offset && c.Log.ID() == c.state.Ledger {
 			return nil
 		}
@@ -31,24 +30,25 @@ func (c *Aggregator) load(ctx context.Context, end int64) error {
 	return err
 }
 
-// errChanged says that the state changed since it was compared with the log.
+// errChanged reports that the state changed since it was compared with the log.
 var errChanged = errors.New("stats: somebody else counted meanwhile")
 
-// turn is the result of examining a state and the log before the state is changed, because no transaction waits for the log.
+// turn is the result of comparing a state with the log; the comparison is done before the transaction that changes the state,
+// because no transaction may wait for the log.
 type turn struct {
 	ledger   string
 	state    State // as it was
 	other    bool  // another ledger was counted until now
-	cut      int64 // the ledger is the same and ends here, or is another from somewhere on; -1 = neither
-	strange  bool  // the scan at the position is not the one that was counted there
-	origins  bool  // its events say from which journal they came, which tells where to go on
-	position int64 // up to where the other ledger is counted
-	users    int64 // up to where its users are in the sketches
+	cut      int64 // end of the same ledger, or the point from which its content differs; -1 = neither
+	strange  bool  // the scan at the position differs from the scan that was counted there
+	origins  bool  // the events name the journals that they came from, which determines where to continue
+	position int64 // position up to which the other ledger is counted
+	users    int64 // position up to which the other ledger's users are in the sketches
 }
 
-// loadState reads the state and the set of counted scans of each node. end is the end of the log a while ago: other processes may
-// have counted beyond it since. So a log is taken to lack events only if it still is shorter than what is counted when it is asked
-// once more.
+// loadState reads the state and the set of counted scans of each node. end is an earlier end of the log: other processes may have
+// counted beyond end since. A log is therefore considered truncated only if a second read of its end is still before the counted
+// position.
 func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string]*scanlog.OffsetSet, err error) {
 	for passed := int64(-1); ; {
 		t, err := c.compareWithLog(ctx, end)
@@ -67,7 +67,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 				return nil, err
 			}
 		}
-		if c.Log.ID() != t.ledger { // events that were read may be of another ledger
+		if c.Log.ID() != t.ledger { // the events that were read may be from another ledger
 			continue
 		}
 		state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
@@ -82,7 +82,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 		if err == nil {
 			c.state = state
 			c.tellOfTurn(ctx, t)
-			if t.other { // it may be an older copy by now, since another was counted meanwhile
+			if t.other { // the new ledger may be an older copy, because another ledger was counted in the meantime
 				continue
 			}
 		}
@@ -90,7 +90,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 	}
 }
 
-// compareWithLog finds out what of a state does not fit the log.
+// compareWithLog determines in which way a state does not match the log.
 func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err error) {
 	if t.ledger, t.cut = c.Log.ID(), -1; t.ledger == "" {
 		return t, errors.New("the ledger was not seen yet")
@@ -108,8 +108,7 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err
 	}
 	switch {
 	case t.state.Ledger != t.ledger:
-		// Even where nothing is counted of the former ledger, this one may have been counted
-		// before.
+		// Even if the previous ledger has no counted scans, this ledger may have been counted before.
 		if t.other = t.state.Position > 0 || t.state.Ledger != "" || t.state.Scans > 0; t.other {
 			t.position, err = c.countedBefore(ctx, t.state, oldCheckpoint)
 			if t.users = oldCheckpoint.Users; t.users < 0 || c.Alone {
@@ -119,7 +118,7 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err
 	case end < t.state.Position:
 		t.cut = end
 	case t.state.Mark != "" && t.state.Mark == t.state.Scan:
-		// A version that knows no mark counted last where it is not the scan.
+		// If Mark differs from Scan, the last writer was a version that does not set Mark.
 		if t.strange, err = c.strange(ctx, t.state); t.strange {
 			t.cut = end
 		}
@@ -127,8 +126,8 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err
 	return t, err
 }
 
-// strange reports whether another scan stands at the position of the last counted one: then the
-// ledger is an older copy that went on.
+// strange reports whether the position of the last counted scan holds a different scan: then the ledger is an older copy that
+// continued.
 func (c *Aggregator) strange(ctx context.Context, state State) (bool, error) {
 	for e, err := range c.Log.Read(ctx, state.Position-1) {
 		if err != nil {
@@ -139,8 +138,8 @@ func (c *Aggregator) strange(ctx context.Context, state State) (bool, error) {
 	return false, nil
 }
 
-// uncounted is up to where everything is counted that a ledger has up to its end,
-// by the journals from which its events came; the end where they do not say.
+// uncounted returns the position up to which all events of a ledger are counted, judged by the journals that the events came from;
+// if the events do not name a journal, it returns the end.
 func (c *Aggregator) uncounted(ctx context.Context, end int64) (upTo int64, origins bool, err error) {
 	taken, err := view(ctx, c, func(tx Tx) (map[string]*scanlog.OffsetSet, error) { return tx.Origins(ctx) })
 	if err != nil || len(taken) == 0 {
@@ -154,7 +153,7 @@ func (c *Aggregator) uncounted(ctx context.Context, end int64) (upTo int64, orig
 			break
 		}
 		if e.From.Node == "" {
-			continue // the log does not say: it is the journal itself
+			continue // the event names no journal, because the log is the journal itself
 		}
 		if origins = true; !taken[e.From.Node].Has(e.From.Position) {
 			return e.Position - 1, true, nil
@@ -163,7 +162,7 @@ func (c *Aggregator) uncounted(ctx context.Context, end int64) (upTo int64, orig
 	return end, origins, nil
 }
 
-// turn changes the state as was found out.
+// turn updates the state according to the comparison with the log.
 func (c *Aggregator) turn(ctx context.Context, tx Tx, s *State, t turn) error {
 	if (t.other || t.cut >= 0 || s.Ledger != t.ledger) && *s != t.state {
 		return errChanged
@@ -180,7 +179,7 @@ func (c *Aggregator) turn(ctx context.Context, tx Tx, s *State, t turn) error {
 	return err
 }
 
-// turnDays adds up the days anew where the zone changed.
+// turnDays recomputes the days if the time zone changed.
 func (c *Aggregator) turnDays(ctx context.Context, tx Tx, state *State) error {
 	offset := int64(c.Settings.Get().UTCOffsetHours)
 	if state.Offset == offset {
@@ -191,8 +190,8 @@ func (c *Aggregator) turnDays(ctx context.Context, tx Tx, state *State) error {
 	if state.Scans == 0 {
 		return nil
 	}
-	// Days and months whose hours are removed stay as the former zone had them. Users of months are
-	// those of their days, in whatever zone.
+	// Days and months whose hours were removed keep the boundaries of the previous time zone. The users of a month are the union of
+	// the users of its days, in any time zone.
 	months, hour := timebucket.Month(state.DaysFrom), state.HoursFrom
 	if hour == 0 {
 		hour = -1 << 40 // before every hour
@@ -208,16 +207,16 @@ func (c *Aggregator) turnDays(ctx context.Context, tx Tx, state *State) error {
 		state.Turned = c.Now()
 		return nil
 	}
-	// Users are counted again where the ledger still has their scans.
+	// Users are counted again if the ledger still has their scans.
 	state.UsersPosition = 0
 	return tx.ForgetUsers(ctx)
 }
 
-// resumeAt goes on after the end of a ledger that lacks scans which were counted. None of its scans
-// are counted again.
+// resumeAt continues counting after the end of a ledger from which counted scans are missing. The scans that the ledger still has
+// are not counted again.
 func (c *Aggregator) resumeAt(ctx context.Context, tx Tx, s *State, t turn) error {
 	lost := max(s.Position-t.cut, 1)
-	if t.origins { // it is not certain that anything is lost
+	if t.origins { // possibly no scan is lost
 		lost = max(s.Position-t.cut, 0)
 	}
 	s.Position, s.UsersPosition, s.Mark = t.cut, min(s.UsersPosition, t.cut), ""
@@ -225,7 +224,7 @@ func (c *Aggregator) resumeAt(ctx context.Context, tx Tx, s *State, t turn) erro
 	return tx.CutReaders(ctx, t.cut)
 }
 
-// switchLog turns from the ledger that was counted to another one.
+// switchLog switches counting from the current ledger to another one.
 func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t turn) error {
 	left := *s
 	s.Position, s.UsersPosition, s.Mark, s.Held = t.position, min(t.users, t.position), "", 0
@@ -236,8 +235,8 @@ func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t turn) err
 		s.Lacking += left.Held
 	}
 	if c.Alone {
-		// The scans whose users are not in the sketches are in this ledger too, and at least as
-		// close together. A user who is added twice changes nothing.
+		// The scans whose users are not in the sketches are also in this ledger, and at least as close together. Adding a user
+		// twice is harmless.
 		s.UsersPosition = max(0, s.Position-(left.Position-left.UsersPosition))
 	}
 	if err := tx.TurnReaders(ctx, left, t.ledger, s.Position, !c.Alone); err != nil {
@@ -246,7 +245,7 @@ func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t turn) err
 	return nil
 }
 
-// tellOfTurn logs what the ledger lacks.
+// tellOfTurn logs the scans that are missing in the ledger.
 func (c *Aggregator) tellOfTurn(ctx context.Context, t turn) {
 	switch {
 	case t.strange:
@@ -264,9 +263,8 @@ func (c *Aggregator) tellOfTurn(ctx context.Context, t turn) {
 	}
 }
 
-// countedBefore returns the position up to which the new ledger is counted already: its beginning after
-// an import without scans; further where it was counted before, or where the counted scans came
-// from it, as those of a stream came from the journal.
+// countedBefore returns the position up to which the new ledger is already counted: 0 after an import without scans, a later
+// position if the ledger was counted before or if the counted scans came from it, as the scans of a stream come from the journal.
 func (c *Aggregator) countedBefore(ctx context.Context, left State, oldCheckpoint LogCheckpoint) (int64, error) {
 	position, last := oldCheckpoint.Position, oldCheckpoint.Last
 	if c.Alone {
@@ -283,8 +281,8 @@ func (c *Aggregator) countedBefore(ctx context.Context, left State, oldCheckpoin
 	return position, nil
 }
 
-// Begin compares what is counted with the ledger before anything new comes into it, so that an
-// older or a truncated one is seen to be shorter.
+// Begin compares the state with the ledger before new events are appended, so that an older or truncated ledger is recognized by
+// its length.
 func (c *Aggregator) Begin(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -302,7 +300,7 @@ func (c *Aggregator) Begin(ctx context.Context) error {
 	return nil
 }
 
-// Missing returns the number of counted scans that are currently not in the files of a log.
+// Missing returns the number of counted scans that are currently missing in the files of the log.
 func (c *Aggregator) Missing(state State) int64 {
 	if state.Ledger != c.Log.ID() {
 		return 0
@@ -310,8 +308,8 @@ func (c *Aggregator) Missing(state State) int64 {
 	return c.Log.Missing(state.Position)
 }
 
-// MissingScans returns the number of counted scans that the log lacks although nothing removed them: those of an older or a cut log, of
-// a deleted file, of a stream that was lost without a copy in any journal.
+// MissingScans returns the number of counted scans that are missing in the log although they were not removed: scans of an older or
+// truncated log, of a deleted file, or of a stream that was lost without a copy in any journal.
 func (c *Aggregator) MissingScans(ctx context.Context) (int64, error) {
 	state, err := c.stored(ctx)
 	return state.Lacking + c.Missing(state), err

@@ -1,5 +1,5 @@
-// Package verification knows what a host does when the verification file of a rule
-// is fetched there, step by step, with what to do about it.
+// Package verification checks step by step how a host responds when the verification file of a rule is fetched, and recommends how
+// to fix problems.
 package verification
 
 import (
@@ -21,22 +21,22 @@ var files embed.FS
 
 var book = i18n.Open(files)
 
-// Step is one thing that was looked at.
+// Step is one checked step of fetching the file.
 type Step struct {
 	Action i18n.Message `json:"action"`
 	OK     bool         `json:"ok"`
-	Warns  bool         `json:"warns"` // it works here, and may not on the platform
+	Warns  bool         `json:"warns"` // the step works on this server but may fail on the platform
 	Detail i18n.Message `json:"detail"`
 	Next   i18n.Message `json:"next"`
-	// Cure is a word for what Next says, the same in every language: of "not_resolved"
-	// and the other reasons of package outbound, or "status_404", "content" and their like.
+	// Cure is a code for the advice in Next that is independent of the language: "not_resolved" and the other reasons of package
+	// safehttp, or codes such as "status_404" and "content".
 	Cure string `json:"cure,omitempty"`
 }
 
-// InPlace reports whether the file was found as it must be.
+// InPlace reports whether the file was found with the correct content.
 func InPlace(steps []Step) bool { return len(steps) > 0 && steps[len(steps)-1].OK }
 
-// walk collects the findings so far.
+// walk collects the findings of the checks.
 type walk struct {
 	host  string
 	steps []Step
@@ -54,9 +54,8 @@ func (v *walk) fail(did, detail, cure string, next i18n.Message) {
 	v.steps = append(v.steps, Step{Action: book.Text("did." + did), Detail: i18n.Literal(detail), Next: next, Cure: cure})
 }
 
-// Walk fetches a file by a client, by the rules of the server's own fetch, and judges
-// every step of it as an add of a rule does; the last step says whether the file is in
-// place. The error is that of a context that ended. Contract: rules 2.7.
+// Walk fetches a verification file under the same rules as the server itself, and judges every step as adding a rule does; the last
+// step shows whether the file is in place. Walk returns an error only if the context ended. Contract: rules 2.7.
 func Walk(ctx context.Context, fetch safehttp.Client, address, content string) ([]Step, error) {
 	link, _ := rules.ParseLink(address)
 	v := &walk{host: link.Host}
@@ -73,7 +72,7 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 			return v.steps, nil
 		case step.Did == "answer":
 			if i+1 < len(did) && did[i+1].Failed && did[i+1].Did == "answer" {
-				continue // the next step says what is wrong with it
+				continue // the next step describes the error
 			}
 			v.pass("answer", book.Text("none"))
 			if answer.Status != http.StatusOK {
@@ -83,7 +82,7 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 			}
 			v.pass("status", i18n.Literal("200"))
 			v.kind(answer.Header)
-		case step.Did != "send": // what was asked for is known
+		case step.Did != "send": // the request itself needs no step
 			v.pass(step.Did, i18n.Literal(step.Detail))
 		}
 		switch {
@@ -107,7 +106,7 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 	return v.steps, nil
 }
 
-// address says whether the platform would go where this client went.
+// address checks whether the platform would also connect to the address that this client used.
 func (v *walk) address(ctx context.Context, allowPrivate bool, address string) {
 	if !allowPrivate {
 		v.pass("address", book.Text("public"))
@@ -121,8 +120,8 @@ func (v *walk) address(ctx context.Context, allowPrivate bool, address string) {
 	v.pass("address", book.Text("public"))
 }
 
-// kind looks at the Content-Type. The server does not ask for one; a reply of
-// the platform's staff suspects that theirs does. Contract: rules 2.7.
+// kind checks the Content-Type. This server ignores the Content-Type; a reply of the platform's staff suggests that the platform
+// may check it. Contract: rules 2.7.
 func (v *walk) kind(h http.Header) {
 	kind := h.Get("Content-Type")
 	switch media, _, _ := strings.Cut(kind, ";"); {
@@ -135,7 +134,7 @@ func (v *walk) kind(h http.Header) {
 	}
 }
 
-// cure says what to do where nothing was fetched.
+// cure returns the advice for a failed fetch.
 func (v *walk) cure(r safehttp.Reason) i18n.Message {
 	host, _, _ := strings.Cut(v.host, ":")
 	switch r {
@@ -151,7 +150,7 @@ func (v *walk) cure(r safehttp.Reason) i18n.Message {
 	return book.Text("cure.log", host)
 }
 
-// cureOfStatus returns the word for what to do about a status.
+// cureOfStatus returns the code of the advice for an HTTP status.
 func cureOfStatus(status int) string {
 	switch {
 	case status == http.StatusNotFound:

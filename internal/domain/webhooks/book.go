@@ -16,23 +16,23 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
-// Scans is the part of the scan log that is read. See ledger.Log.
+// Scans is the interface for reading the scan log. See scanlog.Log.
 type Scans interface {
 	ID() string
 	Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error]
 	End(ctx context.Context) (int64, error)
 }
 
-// Alarm tells receivers that an alarm was raised, or that it was dismissed.
+// Alarm is an event that tells receivers that an alarm was raised or dismissed.
 type Alarm struct {
-	Number    int64 // in the order in which that happened
+	Number    int64 // sequence number of the event
 	Dismissed bool
 	At        time.Time
 	// Data is the payload for receivers.
 	Data any
 }
 
-// Book holds the transactions on webhooks.
+// Book implements the transactions on webhooks.
 type Book struct {
 	Store  Store
 	Vault  *sealer.Key
@@ -40,42 +40,40 @@ type Book struct {
 	Random io.Reader
 	// Log is the scan log to read; nil = no scans.
 	Log Scans
-	// Origins says that the events of Log name the journal from which they came.
+	// Origins reports that the events of Log name the journals that they came from.
 	Origins bool
-	// Alarms returns what happened to alarms after a number, oldest first, and LastAlarm
-	// the number of the last; nil = no alarms.
+	// Alarms returns the alarm events after a number, oldest first; LastAlarm returns the number of the last alarm event; nil = no
+	// alarms.
 	Alarms    func(ctx context.Context, after int64, limit int) ([]Alarm, error)
 	LastAlarm func(ctx context.Context) (int64, error)
-	// Check says whether an address may be sent to.
+	// Check returns an error if deliveries to an address are not allowed.
 	Check func(ctx context.Context, url string) error
-	// Unknown returns those of some rules and applications that do not exist; nil = all are taken
-	// to exist.
+	// Unknown returns the given rules and applications that do not exist; nil = all are assumed to exist.
 	Unknown func(ctx context.Context, rules, batches []int64) (noRules, noBatches []int64, err error)
 	// Wake is called when a delivery may be due.
 	Wake func()
-	// RealNow is the time in a signature, which a receiver compares with its own clock.
+	// RealNow returns the time for signatures, which a receiver compares with its own clock.
 	RealNow func() time.Time
-	// Life returns the time for which a delivery is retried.
+	// Life returns the duration for which a delivery is retried.
 	Life func() time.Duration
-	// ClockBelieved reports whether the clock is good enough to give up and remove what is old by
-	// it; nil = always.
+	// ClockBelieved reports whether the clock is reliable enough to give up and delete old deliveries; nil = always.
 	ClockBelieved func() bool
 }
 
-// secretBytes is the length of a secret: the specification wants 24 to 64.
+// secretBytes is the length of a secret in bytes: the specification requires 24 to 64.
 const secretBytes = 32
 
-// secretMark begins the text of a secret, as the specification wants it.
+// secretMark is the prefix of the text of a secret, as the specification requires.
 const secretMark = "whsec_"
 
-// secretPlace returns the purpose for which a webhook's secret is sealed.
+// secretPlace returns the purpose under which a webhook's secret is encrypted.
 func secretPlace(id int64) string { return "webhooks/secret/" + number(id) }
 
-// number returns a webhook as a receiver of the outbox.
+// number returns the name of a webhook as a receiver in the outbox.
 func number(id int64) string { return strconv.FormatInt(id, 10) }
 
-// Add makes a webhook and returns the text of its secret, which is shown only now. The webhook is
-// told of what happens from now on.
+// Add creates a webhook and returns the text of its secret, which is shown only once. The webhook receives only events that occur
+// after the call.
 func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, secret string, err error) {
 	if err := wanted.Validate(); err != nil {
 		return w, "", err
@@ -91,7 +89,7 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 		return w, "", fmt.Errorf("drawing the secret of a webhook: %w", err)
 	}
 	w = Webhook{URL: url, Wanted: wanted, Enabled: true}
-	if w.HearsScans() { // a webhook for alarms alone can be made while the log does not answer
+	if w.HearsScans() { // a webhook that wants only alarms can be created while the scan log is unavailable
 		if w.ScansFrom, err = b.scansEnd(ctx); err != nil {
 			return w, "", err
 		}
@@ -100,8 +98,7 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 		return w, "", err
 	}
 	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
-		// The number comes first: another call at the same time waits for it, and then counts this
-		// webhook too.
+		// The ID is assigned first: a concurrent call waits for this transaction, and then counts this webhook too.
 		if w.ID, err = tx.NewWebhookID(ctx); err != nil {
 			return err
 		}
@@ -122,7 +119,7 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 	return w, secretMark + base64.StdEncoding.EncodeToString(raw[:]), err
 }
 
-// beginTelling lets the reader of scans begin, if this webhook is the first that wants scans.
+// beginTelling starts the reader of scans if this webhook is the first one that wants scans.
 func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
 	if !w.HearsScans() {
 		return nil
@@ -130,8 +127,7 @@ func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
 	if err := tx.HoldReader(ctx, ScanSource); err != nil {
 		return err
 	}
-	// Where nodes with and without --events run together, the reader may begin behind a scan of the other
-	// ledger.
+	// If nodes with and without --events run together, the reader may start at a position of the other ledger.
 	switch counting, err := tx.Counting(ctx); {
 	case err != nil:
 		return err
@@ -145,8 +141,8 @@ func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
 	return tx.BeginTelling(ctx)
 }
 
-// known returns an error for a rule or an application that does not exist: its receiver would never be told of it.
-// Those that the webhook named before may have been deleted since.
+// known returns an error for a rule or an application that does not exist, because the webhook would never receive an event for it.
+// Rules and applications that the webhook already had may have been deleted since, and are not checked.
 func (b *Book) known(ctx context.Context, w, oldWanted Wanted) error {
 	if b.Unknown == nil {
 		return nil
@@ -198,7 +194,7 @@ func (b *Book) alarmsEnd(ctx context.Context) (int64, error) {
 	return last, nil
 }
 
-// Change changes the address of a webhook, what it wants, and whether it is enabled. ErrNoWebhook.
+// Change changes the URL of a webhook, its filter, and whether it is enabled. ErrNoWebhook.
 func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w Webhook, err error) {
 	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		w, err = tx.Webhook(ctx, id)
@@ -222,8 +218,8 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 			return w, err
 		}
 	}
-	// The webhook is not told of scans from the time when it wanted none. Where the end of the log
-	// is not known, it is told of the last earlier scans too.
+	// The webhook does not receive scans from the time during which it wanted none. If the end of the log is unknown, the webhook
+	// also receives the last earlier scans.
 	end, unknown := int64(0), error(nil)
 	if !heard && w.HearsScans() {
 		end, unknown = b.scansEnd(ctx)
@@ -256,7 +252,7 @@ func (b *Book) List(ctx context.Context) (list []Webhook, err error) {
 	return list, err
 }
 
-// Delete removes a webhook and what waits for it. ErrNoWebhook.
+// Delete deletes a webhook and its pending deliveries. ErrNoWebhook.
 func (b *Book) Delete(ctx context.Context, id int64) error {
 	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if _, err := tx.Webhook(ctx, id); err != nil {
@@ -275,8 +271,7 @@ func (b *Book) Deliveries(ctx context.Context, q outbox.Query) (list []outbox.Ro
 	return list, err
 }
 
-// Replay sends a delivery again with the same event id, whether it was delivered or given up.
-// ErrNoDelivery.
+// Replay queues a delivery again with the same event ID, whether it was delivered or given up. ErrNoDelivery.
 func (b *Book) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
 	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
 		list, err := tx.Rows(ctx, outbox.Deliveries, outbox.Query{ID: id, Limit: 1})
@@ -289,7 +284,7 @@ func (b *Book) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
 		d = list[0]
 		previous := d.NextAt
 		d.Attempts, d.NextAt, d.DeliveredAt, d.Fault = 0, b.Now(), time.Time{}, ""
-		// It lives as long as a new one.
+		// The delivery is retried for as long as a new one.
 		d.CreatedAt = b.Now()
 		ok, err := tx.SaveRow(ctx, outbox.Deliveries, d, previous)
 		if err == nil && !ok {
@@ -301,8 +296,7 @@ func (b *Book) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
 	return d, err
 }
 
-// SendTest queues a message without a scan or an alarm, and returns its event.
-// ErrNoWebhook.
+// SendTest queues a test message, and returns its event ID. ErrNoWebhook.
 func (b *Book) SendTest(ctx context.Context, id int64) (event string, err error) {
 	var raw [8]byte
 	if _, err := io.ReadFull(b.Random, raw[:]); err != nil {

@@ -14,8 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// The sources of events, by which their positions are kept: the ledger and the
-// alarms.
+// The event sources under which reader positions are stored: the ledger and the alarms.
 const (
 	ScanSource  = "scans"
 	alarmSource = "alarms"
@@ -24,14 +23,14 @@ const (
 // collected is the number of events that one step examines.
 const collected = 1000
 
-// Collect queues what happened since the last call for the webhooks that want it, and reports
-// whether there may be more. The position moves in the transaction that queues: so each event is
-// queued once, also where several nodes read or one crashes.
+// Collect queues new events for the webhooks that want them, and reports whether there may be more events. The position is stored
+// in the same transaction as the queued events, so that each event is queued exactly once, even if several nodes read or a node
+// crashes.
 func (b *Book) Collect(ctx context.Context) (hasMore bool, err error) {
 	scans, err := b.collectScans(ctx)
 	// Alarms are collected even if scans cannot be read.
 	alarms, err2 := b.collectAlarms(ctx)
-	// The other reader that moved the position queued the events, or they are read again.
+	// The other reader that moved the position has queued the events; otherwise they are read again.
 	if errors.Is(err, errMoved) {
 		err = nil
 	}
@@ -41,37 +40,36 @@ func (b *Book) Collect(ctx context.Context) (hasMore bool, err error) {
 	return scans || alarms, errors.Join(outbox.WrapPart("scans", err), outbox.WrapPart("alarms", err2))
 }
 
-// queued is an event that is to be queued for some webhooks.
+// queued is an event with a filter for the webhooks that receive it.
 type queued struct {
 	event, body string
 	wants       func(Webhook) bool
 }
 
-// errMoved says that another reader moved the position, or that the ledger is another one now.
+// errMoved reports that another reader moved the position, or that the ledger was replaced.
 var errMoved = errors.New("webhooks: the position was moved meanwhile")
 
 // place is a position of a reader.
 type place struct {
 	position int64
-	mark     string                        // the scan that stands there, see marked
-	ledger   string                        // that it is of, as the counting knows it; of scans alone
-	told     map[string]*scanlog.OffsetSet // of each node's journal; of scans alone
-	all      bool                          // every journal of which anything was told is in told
-	learn    bool                          // read has every event between the place before and this one
+	mark     string                        // the scan at the position, see marked
+	ledger   string                        // ledger of the position, as known to the counting; only for scans
+	told     map[string]*scanlog.OffsetSet // delivered events of each node's journal; only for scans
+	all      bool                          // told contains every journal from which any event was delivered
+	learn    bool                          // read contains every event between the previous place and this one
 	read     []scanlog.Origin
 }
 
-// Unmarked is the mark of a position after the server changed to another ledger, or a ledger was
-// cut off: the reader then looks for the first event that was not told.
+// Unmarked is the mark of a position after the server switched to another ledger or a ledger was truncated: the reader then
+// searches for the first event that was not queued.
 const Unmarked = "?"
 
-// marked returns the mark of an event at its position. A version that knows no marks moves the
-// position alone.
+// marked returns the mark for an event at a position. A version without marks changes only the position, so the mark includes the
+// position.
 func marked(position int64, id scanlog.ScanID) string { return fmt.Sprintf("%d %s", position, id) }
 
-// queue adds events to the outbox and moves the place, in one transaction. It queues for the
-// webhooks that exist in that transaction. A webhook that was added meanwhile misses nothing,
-// because it wants only what came after it was added.
+// queue adds events to the outbox and moves the place, in one transaction. queue selects the webhooks that exist in that
+// transaction. A webhook that was added in the meantime misses no events, because it wants only events after its creation.
 func (b *Book) queue(ctx context.Context, source string, from, to place, events []queued) error {
 	now := b.Now()
 	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
@@ -90,7 +88,7 @@ func (b *Book) queue(ctx context.Context, source string, from, to place, events 
 	return nil
 }
 
-// addFor adds events to the outbox for those of some webhooks that want them.
+// addFor adds events to the outbox for the webhooks that want them.
 func addFor(ctx context.Context, tx Tx, hooks []Webhook, events []queued, now time.Time) error {
 	for _, w := range hooks {
 		var list []outbox.Row
@@ -108,7 +106,7 @@ func addFor(ctx context.Context, tx Tx, hooks []Webhook, events []queued, now ti
 	return nil
 }
 
-// move moves a place. errMoved where another reader moved it.
+// move moves a place; the error is errMoved if another reader moved it.
 func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) error {
 	ok, err := tx.Advance(ctx, source, from.position, to.position)
 	if err == nil && !ok {
@@ -117,7 +115,7 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 	if err != nil || source != ScanSource {
 		return err
 	}
-	// From here on the scan log in use cannot change.
+	// From here on, the scan log in use cannot change until the transaction ends.
 	if counting, err := tx.Counting(ctx); err != nil {
 		return err
 	} else if counting != from.ledger {
@@ -126,8 +124,8 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 	if err := tx.PutMark(ctx, source, to.mark); err != nil {
 		return err
 	}
-	// A version that notes nothing told before. Where the counting is between the two places,
-	// what is counted was told, and what this step read.
+	// A version that does not record the queued events ran before. If the counted position is between the two places, then the
+	// counted events were queued, and so were the events read in this step.
 	if to.learn && !from.all {
 		if err := tx.LearnTold(ctx, from.position, to.position); err != nil {
 			return err
@@ -136,8 +134,8 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 	return noteTold(ctx, tx, to.read, nil)
 }
 
-// noteTold adds events to what was told of their journals. It does so for journals of which that is known, or of which begin says
-// what was told before. The transaction's lock protects it meanwhile.
+// noteTold records events as queued for webhooks, by journal. noteTold does this only for journals whose queued events are known,
+// or for which begin supplies the events queued before. The lock of the transaction protects the record against concurrent changes.
 func noteTold(ctx context.Context, tx Tx, read []scanlog.Origin, begin *scanlog.OffsetSet) error {
 	if len(read) == 0 {
 		return nil
@@ -158,7 +156,7 @@ func noteTold(ctx context.Context, tx Tx, read []scanlog.Origin, begin *scanlog.
 	return tx.PutTold(ctx, changed)
 }
 
-// resumePosition returns where reading goes on, and the webhooks that want something of a source.
+// resumePosition returns the position from which to continue reading, and the webhooks that want events of a source.
 func (b *Book) resumePosition(ctx context.Context, source string) (hooks []Webhook, loc place, err error) {
 	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		if hooks, err = tx.Webhooks(ctx); err != nil {
@@ -182,8 +180,8 @@ func (b *Book) resumePosition(ctx context.Context, source string) (hooks []Webho
 	return hooks, loc, err
 }
 
-// restart moves positions that are beyond the end of a source back to its end. Such positions are
-// of another log, as after an import or a restored backup.
+// restart moves positions beyond the end of a source back to its end. Such positions belong to another log, as after an import or a
+// restored backup.
 func (b *Book) restart(ctx context.Context, source string, from place, end int64) error {
 	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if err := b.move(ctx, tx, source, from, place{position: end, mark: Unmarked}); err != nil {
@@ -207,17 +205,17 @@ func (b *Book) restart(ctx context.Context, source string, from place, end int64
 	})
 }
 
-// knows reports whether it is known what was told of a journal.
+// knows reports whether the queued events of a journal are known.
 func (p *place) knows(node string) bool { return p.all || p.told[node] != nil }
 
-// add notes that an event was told, and returns what was told of its journal.
+// add records an event as queued, and returns the queued events of its journal.
 func (p *place) add(o scanlog.Origin) *scanlog.OffsetSet {
 	p.told[o.Node] = p.told[o.Node].Extended(o)
 	return p.told[o.Node]
 }
 
-// has reports whether an event was told. Where nothing is known of its journal, an event that is
-// shipped again counts as told.
+// has reports whether an event was already queued. If the queued events of its journal are unknown, an event that is shipped again
+// counts as queued.
 func (p *place) has(e *scanlog.Entry) bool {
 	if p.knows(e.From.Node) {
 		return p.told[e.From.Node].Has(e.From.Position)
@@ -229,7 +227,7 @@ func (b *Book) collectScans(ctx context.Context) (hasMore bool, err error) {
 	if b.Log == nil {
 		return false, nil
 	}
-	// If no webhook wants any, the log may be unavailable for any time.
+	// If no webhook wants scans, the log may be unavailable indefinitely.
 	hooks, from, err := b.resumePosition(ctx, ScanSource)
 	if err != nil || len(hooks) == 0 {
 		return false, err
@@ -238,7 +236,7 @@ func (b *Book) collectScans(ctx context.Context) (hasMore bool, err error) {
 	switch {
 	case err != nil:
 		return false, err
-	case from.ledger != b.Log.ID(): // right after a start with another ledger they are still different
+	case from.ledger != b.Log.ID(): // right after a start with another ledger, the two IDs still differ
 		return false, nil
 	case from.position == end && (from.all || !b.Origins):
 		return false, nil
@@ -253,7 +251,7 @@ func (b *Book) collectScans(ctx context.Context) (hasMore bool, err error) {
 	}
 	to, start := place{position: from.position, learn: b.Origins}, from.position
 	if b.Origins && strings.HasPrefix(from.mark, strconv.FormatInt(start, 10)+" ") {
-		start-- // the event that stands there shows whether this is the log that was read
+		start-- // the event at the position shows whether this is the log that was read before
 	}
 	var events []queued
 	n := 0
@@ -289,14 +287,13 @@ func (b *Book) collectScans(ctx context.Context) (hasMore bool, err error) {
 		events = append(events, queued{id, body, func(w Webhook) bool { return e.Position > w.ScansFrom && w.Wanted.Scan(e.Event) }})
 	}
 	if b.Log.ID() != from.ledger || to.position == from.position {
-		return false, nil // what was read may be of another
+		return false, nil // the events that were read may be from another log
 	}
 	return hasMore, b.queue(ctx, ScanSource, from, to, events)
 }
 
-// firstUntold moves the place before the first event that was not told. Where it is not known from
-// which journal an event came, or what was told of that journal, the event counts as told if it
-// stands before the place.
+// firstUntold moves the place before the first event that was not queued. If an event names no journal, or the queued events of its
+// journal are unknown, the event counts as queued if it is at or before the place.
 func (b *Book) firstUntold(ctx context.Context, from place) error {
 	to := place{}
 	for e, err := range b.Log.Read(ctx, 0) {
@@ -315,9 +312,10 @@ func (b *Book) firstUntold(ctx context.Context, from place) error {
 	return b.queue(ctx, ScanSource, from, to, nil)
 }
 
-// TellRest is for a node that uses a stream no longer. It queues the events of its journal after a position that were for the
-// stream and that no webhook was told of, and returns how many. journal yields the events after a position. Where nothing is
-// known of what was told of the journal, counted decides. The position of the reader of webhooks stays.
+// TellRest queues the remaining events of a node that no longer uses a stream. TellRest queues the events of the node's journal
+// after the position start that were meant for the stream and were not queued for any webhook, and returns their number. journal
+// returns an iterator over the events after a position. If the queued events of the journal are unknown, the counted events are
+// assumed to be queued. The position of the webhook reader does not change.
 func (b *Book) TellRest(ctx context.Context, node string, counted *scanlog.OffsetSet, start int64,
 	journal func(start int64) iter.Seq2[scanlog.Entry, error]) (n int, err error) {
 	hooks, from, err := b.resumePosition(ctx, ScanSource)
@@ -395,7 +393,7 @@ func (b *Book) collectAlarms(ctx context.Context) (hasMore bool, err error) {
 	case err != nil || from.position == end:
 		return false, err
 	case from.position > end:
-		// Another node may have collected since the end was asked for.
+		// Another node may have collected alarms since the end was read.
 		if end, err = b.alarmsEnd(ctx); err != nil || from.position <= end {
 			return err == nil, err
 		}

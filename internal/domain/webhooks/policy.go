@@ -38,8 +38,8 @@ func (b *Book) Policy() outbox.Policy {
 			forgot, err2 := b.forget(ctx)
 			return collected || forgot, errors.Join(err, outbox.WrapPart("old deliveries", err2))
 		},
-		// The status alone says whether the receiver took it. It does not matter if the body of the
-		// answer is too long, compressed or cut off.
+		// Only the status decides whether the delivery succeeded. A response body that is too long, compressed or truncated does
+		// not matter.
 		Refusal: func(_ *outbox.Row, a safehttp.Answer, err error) string {
 			switch {
 			case a.Status/100 == 2:
@@ -52,7 +52,7 @@ func (b *Book) Policy() outbox.Policy {
 	}
 }
 
-// orderKey returns the code that the body of a delivery tells of; "" for deliveries that tell of none.
+// orderKey returns the code that a delivery's body is about; "" for deliveries that are about no code.
 func orderKey(body string) string {
 	var told struct {
 		Data struct {
@@ -66,9 +66,9 @@ func orderKey(body string) string {
 	return fmt.Sprint(told.Data.ApplicationID, " ", told.Data.CodeIndex)
 }
 
-// forget removes what is old, a little at a time.
+// forget deletes expired deliveries, a limited number at a time.
 func (b *Book) forget(ctx context.Context) (hasMore bool, err error) {
-	// It counts first, because a transaction that writes costs more.
+	// Counts expired deliveries first, because a write transaction is more expensive.
 	before, old := b.Now().Add(-kept-b.life()), 0
 	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		old, err = tx.CountForgettable(ctx, before)
@@ -85,8 +85,8 @@ func (b *Book) forget(ctx context.Context) (hasMore bool, err error) {
 	return hasMore, err
 }
 
-// life is Life where the clock may be believed. Otherwise it is so long that a clock that is ahead
-// gives nothing up.
+// life returns Life() if the clock is reliable. Otherwise life returns a duration so long that a clock that is ahead gives up no
+// delivery.
 func (b *Book) life() time.Duration {
 	if b.ClockBelieved != nil && !b.ClockBelieved() {
 		return 200 * 365 * 24 * time.Hour
@@ -94,8 +94,8 @@ func (b *Book) life() time.Duration {
 	return b.Life()
 }
 
-// open prepares sending to a webhook. A delivery whose turn did not come within its life is given
-// up: otherwise the queue of a receiver that stays away would grow for ever.
+// open returns a function that prepares the requests to a webhook. A delivery that was not sent within its life is given up,
+// because otherwise the queue of an unreachable receiver would grow without limit.
 func (b *Book) open(ctx context.Context, receiver string) (func(*outbox.Row) (safehttp.Request, error), error) {
 	id, err := strconv.ParseInt(receiver, 10, 64)
 	if err != nil {
@@ -127,8 +127,7 @@ func (b *Book) open(ctx context.Context, receiver string) (func(*outbox.Row) (sa
 	}, nil
 }
 
-// switchOff disables a webhook whose receiver answered 410, unless the webhook was removed or got
-// another address meanwhile.
+// switchOff disables a webhook whose receiver responded 410, unless the webhook was deleted or its URL changed in the meantime.
 func (b *Book) switchOff(ctx context.Context, r outbox.Row) error {
 	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		id, err := strconv.ParseInt(r.Receiver, 10, 64)
@@ -147,13 +146,13 @@ func (b *Book) switchOff(ctx context.Context, r outbox.Row) error {
 	})
 }
 
-// pauses are the delays of a delivery after each failed attempt; after the last of them the last one is repeated. The specification
-// proposes these.
+// pauses lists the delays after each failed attempt of a delivery; the last delay is repeated. The delays are those proposed by the
+// specification.
 var pauses = []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour,
 	14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
 
-// nextAttempt returns the time of the next attempt. It is up to a fifth of the pause sooner or later, so that deliveries that
-// failed together do not all come at once.
+// nextAttempt returns the time of the next attempt. The delay is randomized by up to a fifth in either direction, so that
+// deliveries that failed together are not retried together.
 func (b *Book) nextAttempt(r outbox.Row, _, ended time.Time) time.Time {
 	pause := pauses[min(r.Attempts, len(pauses))-1]
 	var raw [4]byte
@@ -167,8 +166,8 @@ func (b *Book) nextAttempt(r outbox.Row, _, ended time.Time) time.Time {
 	return time.Time{}
 }
 
-// signed returns the header of a message: its id, the moment of sending, and a signature over both and
-// the body that needs the secret. (Standard Webhooks 1.0.)
+// signed returns the headers of a message: its ID, the time of sending, and a signature of both and the body, made with the secret.
+// (Standard Webhooks 1.0.)
 func signed(id string, now time.Time, body, secret []byte) http.Header {
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	mac := hmac.New(sha256.New, secret)

@@ -1,6 +1,5 @@
-// Package webhooks knows which receivers want to hear of which scans and alarms, in which words.
-// Each delivery is stored in the outbox before it is sent. It may be sent more than once; the
-// receiver recognises it by its id.
+// Package webhooks implements webhooks: which receivers want which scans and alarms, and the format of the messages. Each delivery
+// is stored in the outbox before it is sent. A delivery may be sent more than once; the receiver recognizes duplicates by the ID.
 package webhooks
 
 import (
@@ -16,47 +15,46 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Webhook is one receiver.
+// Webhook is a receiver of events.
 type Webhook struct {
 	ID     int64
 	URL    string
 	Secret string // sealed
 	Wanted Wanted
-	// Enabled is false for a webhook that is told nothing: the operator said so, or the receiver
-	// answered 410.
+	// Enabled is false if the webhook receives nothing, because the operator disabled it or the receiver responded 410.
 	Enabled bool
-	// ScansFrom and AlarmsFrom are positions: only what came later is sent.
+	// ScansFrom and AlarmsFrom are positions: only later events are sent.
 	ScansFrom  int64
 	AlarmsFrom int64
 	CreatedAt  time.Time
 }
 
-// Wanted says what a receiver is told of: scans of some codes or rules, and alarms.
+// Wanted is the filter of a webhook: scans of some codes or rules, and alarms.
 type Wanted struct {
 	Codes  []Codes `json:"codes"`
 	Rules  []int64 `json:"rules"` // by their ids
 	Alarms bool    `json:"alarms"`
 }
 
-// Codes are codes of one application.
+// Codes is a range of codes of one application.
 type Codes struct {
 	Batch int64 `json:"application_id"`
 	From  int64 `json:"from"`
-	To    int64 `json:"to"` // inclusive; -1 = to the end
+	To    int64 `json:"to"` // inclusive; -1 = to the last code
 }
 
 const (
 	// MaxWebhooks is the maximum number of webhooks.
 	MaxWebhooks = 100
-	// MaxWaiting is the maximum number of pending deliveries of a webhook. Of more, the oldest are given up. A receiver that is
-	// away must not fill the database.
+	// MaxWaiting is the maximum number of pending deliveries of a webhook. Beyond this limit, the oldest deliveries are given up.
+	// An unreachable receiver must not fill the database.
 	MaxWaiting = 100_000
 )
 
 // maxWanted is the maximum number of ranges or rules in a webhook's filter.
 const maxWanted = 1000
 
-// Validate returns an error that says what of it is not valid.
+// Validate returns an error that names the first invalid part of the filter.
 func (w Wanted) Validate() error {
 	switch {
 	case len(w.Codes) > maxWanted || len(w.Rules) > maxWanted:
@@ -79,12 +77,12 @@ func (w Wanted) Validate() error {
 	return nil
 }
 
-// HearsScans reports whether it is told of any scan.
+// HearsScans reports whether the webhook can receive any scan.
 func (w Webhook) HearsScans() bool {
 	return w.Enabled && (len(w.Wanted.Codes) > 0 || len(w.Wanted.Rules) > 0)
 }
 
-// Scan reports whether the receiver wants to know of a scan.
+// Scan reports whether the filter matches a scan.
 func (w Wanted) Scan(e scanlog.Event) bool {
 	if e.Batch != 0 {
 		return slices.ContainsFunc(w.Codes, func(c Codes) bool {
@@ -94,66 +92,62 @@ func (w Wanted) Scan(e scanlog.Event) bool {
 	return e.RuleID != 0 && slices.Contains(w.Rules, e.RuleID)
 }
 
-// Sentinels of the store and of Book.
+// Errors of the store and of Book.
 var (
 	ErrNoWebhook  = errors.New("webhooks: no such webhook")
 	ErrNoDelivery = errors.New("webhooks: no such delivery")
 )
 
-// Store is the persistence interface of the senders.
+// Store is the persistence interface of webhooks.
 type Store interface {
-	// UpdateWebhooks runs f in one transaction. It may run f again after a
-	// conflict, so f must not keep state between runs.
+	// UpdateWebhooks runs f in one transaction. UpdateOutbox may run f again after a conflict, so f must not keep state between
+	// runs.
 	UpdateWebhooks(ctx context.Context, f func(Tx) error) error
-	// ViewWebhooks runs f on a consistent state that f does not change.
+	// ViewWebhooks runs the read-only function f on a consistent snapshot.
 	ViewWebhooks(ctx context.Context, f func(Tx) error) error
 }
 
-// Tx is one transaction on webhooks.
+// Tx is one database transaction on webhooks.
 type Tx interface {
-	// NewWebhookID gives out a number.
+	// NewWebhookID returns a new ID for a webhook.
 	NewWebhookID(ctx context.Context) (int64, error)
 	// PutWebhook adds or replaces a webhook.
 	PutWebhook(ctx context.Context, w Webhook) error
-	// Webhook returns ErrNoWebhook where there is none.
+	// Webhook returns a webhook, or ErrNoWebhook if it does not exist.
 	Webhook(ctx context.Context, id int64) (Webhook, error)
 	Webhooks(ctx context.Context) ([]Webhook, error)
-	// DeleteWebhook removes a webhook with its deliveries.
+	// DeleteWebhook deletes a webhook and its deliveries.
 	DeleteWebhook(ctx context.Context, id int64) error
 
-	// Position returns the offset up to which a source was read; 0 = not at all.
+	// Position returns the offset up to which a source was read; 0 = nothing was read.
 	Position(ctx context.Context, source string) (int64, error)
-	// Advance moves a position; false = another reader moved it meanwhile.
+	// Advance moves a position; false = another reader moved it in the meantime.
 	Advance(ctx context.Context, source string, from, to int64) (bool, error)
-	// HoldReader keeps everybody else from moving the position of a source until the transaction
-	// ends.
+	// HoldReader prevents other transactions from moving the position of a source until this transaction ends.
 	HoldReader(ctx context.Context, source string) error
-	// Mark returns the scan that stands at the position, see marked; PutMark stores it.
+	// Mark returns the mark of the scan at the position, see marked; PutMark stores it.
 	Mark(ctx context.Context, source string) (string, error)
 	PutMark(ctx context.Context, source, mark string) error
-	// Counting returns the id of the ledger that the position of scans is of; "" = nothing was
-	// counted yet.
+	// Counting returns the ID of the ledger to which the position of scans refers; "" = nothing was counted yet.
 	Counting(ctx context.Context) (ledger string, err error)
-	// Told says which events of each node's journal were told; PutTold stores that for some
-	// journals. all says that of a journal that is not among them no event was told.
+	// Told returns which events of each node's journal were queued for webhooks; PutTold stores this for some journals. all reports
+	// that no event was queued from journals that are not in the map.
 	Told(ctx context.Context) (of map[string]*scanlog.OffsetSet, all bool, err error)
 	PutTold(ctx context.Context, of map[string]*scanlog.OffsetSet) error
-	// LearnTold is for journals of which Told knows nothing: it notes that the counted events of
-	// each were told, and that Told now knows every journal. It does nothing unless the position of
-	// the counting lies between from and to.
+	// LearnTold handles journals that Told does not know: it records the counted events of each journal as queued, and that Told
+	// now knows every journal. LearnTold does nothing unless the counted position lies between from and to.
 	LearnTold(ctx context.Context, from, to int64) error
-	// BeginTelling lets the reader of scans begin at the position of the counting, because no
-	// webhook wanted scans until now.
+	// BeginTelling starts the reader of scans at the counted position, because no webhook wanted scans until now.
 	BeginTelling(ctx context.Context) error
 
 	outbox.Tx // deliveries
-	// CountForgettable counts what ForgetDeliveries would remove, up to one.
+	// CountForgettable returns 1 if ForgetDeliveries would delete at least one delivery, otherwise 0.
 	CountForgettable(ctx context.Context, before time.Time) (int, error)
-	// ForgetDeliveries removes at most limit finished deliveries that were made before a moment.
+	// ForgetDeliveries deletes at most limit finished deliveries that were created before a time.
 	ForgetDeliveries(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
-// message is the body of a request to a receiver. It follows the Standard Webhooks specification 1.0: type, timestamp, data.
+// message is the body of a request to a webhook. The format follows the Standard Webhooks specification 1.0: type, timestamp, data.
 type message struct {
 	Type      string    `json:"type"`
 	Timestamp time.Time `json:"timestamp"`
@@ -168,7 +162,7 @@ const (
 	Test           = "webhook.test"
 )
 
-// scanData is a scan as a receiver reads it. It does not say who scanned.
+// scanData is the data of a scan in a message. The data do not identify the user who scanned.
 type scanData struct {
 	ScanID        string    `json:"scan_id"`
 	OccurredAt    time.Time `json:"occurred_at"`
@@ -185,7 +179,7 @@ type scanData struct {
 	Text          string    `json:"text,omitempty"`
 }
 
-// scanMessage returns the id and the body of a scan.
+// scanMessage returns the event ID and the message body of a scan.
 func scanMessage(e scanlog.Event) (id, body string, err error) {
 	data := scanData{ScanID: e.ID.String(), OccurredAt: e.At.UTC(), Source: e.Source, Action: e.Action, Kind: e.Kind, Reason: e.Reason,
 		AppID:   e.App,

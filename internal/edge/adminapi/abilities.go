@@ -9,16 +9,16 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// standing is the state on which the abilities of an account depend.
+// standing holds the state that determines the abilities of an account.
 type standing struct {
 	accounts.Account
-	linked int // Mini Programs that it is linked with
-	left   int // publishes of this month
+	linked int // number of linked Mini Programs
+	left   int // remaining publishes of this month
 	prefix bool
 }
 
 // abilities returns the actions that an account of its kind can perform, with the unmet requirements of each. The domain packages
-// decide on their own; a test makes sure that both agree.
+// check these requirements independently; a test verifies that both agree.
 func (s standing) abilities() []client.Ability {
 	released := client.Requirement{Requirement: "released", Fulfilled: s.Has(accounts.Release)}
 	switched := client.Requirement{Requirement: "switched_on", Fulfilled: s.JumpOpen}

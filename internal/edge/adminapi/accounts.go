@@ -18,8 +18,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// accountInput holds the fields of an account that an operator may set. It is not client.AccountPut, which cannot leave out
-// jump_open.
+// accountInput holds the fields of an account that an operator may set. accountInput differs from client.AccountPut, in which
+// jump_open cannot be omitted.
 type accountInput struct {
 	Kind          accounts.Kind            `json:"kind" enum:"mini_program,service_account,subscription_account"`
 	Name          string                   `json:"name,omitempty"`
@@ -49,13 +49,12 @@ func (in accountInput) registration(appid string) accounts.Registration {
 		SecretFrozen: in.SecretFrozen}}
 }
 
-// AppIDPath is exported, like other embedded inputs, because huma sees no embedded field that is
-// not.
+// AppIDPath is exported, like other embedded inputs, because huma ignores unexported embedded fields.
 type AppIDPath struct {
 	AppID string `path:"appid" maxLength:"128"`
 }
 
-// showAccount shows no secret and no hash of one.
+// showAccount returns an account for a response, without secrets or hashes of secrets.
 func (a accountAPI) showAccount(ctx context.Context, account accounts.Account) (client.Account, error) {
 	members := map[string]string{}
 	for user, role := range account.Members {
@@ -73,7 +72,7 @@ func (a accountAPI) showAccount(ctx context.Context, account accounts.Account) (
 	return shown, err
 }
 
-// account answers an account as it is after a change.
+// account returns an account for the response to a change.
 func (a *Admin) account(ctx context.Context, appid string, err error) (client.Account, error) {
 	if err != nil {
 		return client.Account{}, err
@@ -85,7 +84,7 @@ func (a *Admin) account(ctx context.Context, appid string, err error) (client.Ac
 	return a.accounts().showAccount(ctx, item)
 }
 
-// changeAccount changes one account and answers it.
+// changeAccount changes one account and returns it.
 func (a accountAPI) changeAccount(ctx context.Context, appid string, f func(*accounts.Account) error) (client.Account, error) {
 	account, err := a.Accounts.Change(ctx, appid, f)
 	if err != nil {
@@ -104,7 +103,7 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	if err != nil {
 		return shown, err
 	}
-	// In the order of AppIDs the store is asked: other nodes may have made accounts just now.
+	// In AppID order, the store is read instead of memory, because other nodes may have created accounts just now.
 	plain := in.Text+in.Kind+in.State == "" && in.Offset == 0 && (in.Order == "" || in.Order == string(accounts.ByAppID))
 	shown.Total = max(total, len(found))
 	var page []accounts.Account
@@ -127,7 +126,7 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	return shown, err
 }
 
-// withScansOf adds how often what is accounts' was scanned of late.
+// withScansOf adds the recent scans to each account of a list.
 func (a accountAPI) withScansOf(ctx context.Context, list []client.Account) error {
 	recents, err := a.Scans.RecentOfOwners(ctx, mapped(list, func(account client.Account) string { return account.AppID }))
 	for i := range list {
@@ -192,8 +191,8 @@ func (a accountAPI) putAccount(ctx context.Context, in *struct {
 	return a.account(ctx, in.AppID, a.Accounts.Put(ctx, in.Body.registration(in.AppID)))
 }
 
-// theirLinks refuses, to a caller that is limited to accounts, new links with Mini Programs that it
-// may not see, as putLink does.
+// theirLinks returns an error if a caller that is limited to some accounts adds links to Mini Programs that it may not see, as
+// putLink does.
 func (a accountAPI) theirLinks(ctx context.Context, appid string, wanted []string) error {
 	caller := adminroute.CallerFromContext(ctx)
 	if !slices.ContainsFunc(wanted, func(mini string) bool { return !caller.CanAccess(mini) }) {
@@ -211,8 +210,8 @@ func (a accountAPI) theirLinks(ctx context.Context, appid string, wanted []strin
 	return nil
 }
 
-// knownFeatures refuses a feature that does not exist, unless the account has it: a
-// later version may have granted it.
+// knownFeatures returns an error for a feature that does not exist, unless the account already has it, because a later version may
+// have granted it.
 func (a accountAPI) knownFeatures(ctx context.Context, appid string, wanted []string) error {
 	known := []string{codes.Feature}
 	if account, err := a.Accounts.Get(ctx, appid); err == nil {
@@ -256,7 +255,7 @@ func (a accountAPI) endTokens(ctx context.Context, in *AppIDPath) (client.Accoun
 	return a.account(ctx, in.AppID, a.Accounts.EndTokens(ctx, in.AppID))
 }
 
-// DryRun only asks what would be deleted.
+// DryRun requests only a list of what would be deleted.
 type DryRun struct {
 	DryRun bool `query:"dry_run" doc:"delete nothing: only say what would go, and what keeps it"`
 }
@@ -279,7 +278,7 @@ type MemberPath struct {
 	User string `path:"user" maxLength:"512"`
 }
 
-// setMember gives a user a role, "" = none.
+// setMember sets the role of a user in an account; "" removes the role.
 func (a accountAPI) setMember(ctx context.Context, path MemberPath, role accounts.Role) (client.Account, error) {
 	return a.changeAccount(ctx, path.AppID, func(account *accounts.Account) error {
 		members := map[string]accounts.Role{}

@@ -1,5 +1,5 @@
-// Package adminapi is the operator's API under /admin/v1: each line of its table
-// is a function between the JSON of package client and the domain packages.
+// Package adminapi implements the operator's API under /admin/v1: each operation is a function that connects the JSON types of
+// package client with the domain packages.
 package adminapi
 
 import (
@@ -38,10 +38,10 @@ import (
 	"github.com/qrjump/qrjump/internal/print/printpackage"
 )
 
-// Admin is the operator's API, with what it works on.
+// Admin is the operator's API, with its dependencies.
 type Admin struct {
 	Accounts *accounts.Service
-	// Known is an account as it is in memory, Everybody are all of them.
+	// Known returns an account from memory; Everybody iterates over all accounts in memory.
 	Known     func(appid string) (accounts.Account, bool)
 	Everybody func() iter.Seq[*accounts.Account]
 	Rules     *rules.Book
@@ -60,16 +60,16 @@ type Admin struct {
 	Shared         *iam.SharedCharts
 	// Appearances holds the branding of accounts for buyers.
 	Appearances *branding.Book
-	// Products are the links of GS1 keys.
+	// Products holds the links of GS1 keys.
 	Products *digitallink.Book
-	// ConsoleURL returns the address of the console.
+	// ConsoleURL returns the URL of the console.
 	ConsoleURL func() string
 	Settings   *settings.Live
 	Scans      *stats.Aggregator
 	Alarms     *alarms.Book
-	// Lake is the destination of scans for other engines; nil = none.
+	// Lake is the export of scans for other query engines; nil = none.
 	Lake *lake.Lake
-	// Following knows how far the memory of this node is behind the log of changes.
+	// Following reports how far the memory of this node is behind the change log.
 	Following interface {
 		Lag(ctx context.Context) (changes int64, err error)
 		Staleness() time.Duration
@@ -77,50 +77,47 @@ type Admin struct {
 	}
 	Webhooks *webhooks.Book
 	Rechecks *rules.Verifier
-	// LookAtFile fetches a verification file and judges every step of it.
+	// LookAtFile fetches a verification file and judges every step of the request.
 	LookAtFile func(ctx context.Context, url, content string) ([]verification.Step, error)
 	// UserHash returns the hash that identifies a user of a namespace in the scan log.
 	UserHash func(namespace, user string) scanlog.UserHash
-	// Refused are the wrong credentials that this node saw within the last day.
+	// Refused returns the credentials that this node rejected in the last 24 hours.
 	Refused func() []RefusedCredential
-	// SaveSettings puts the fields that a JSON object names in force, and keeps
-	// them over a restart.
+	// SaveSettings applies the settings in a JSON object and stores them permanently.
 	SaveSettings func(ctx context.Context, object []byte) error
-	// ResetSetting takes back what was chosen for a setting; DefaultSettings then apply.
+	// ResetSetting removes the stored value of a setting; DefaultSettings then applies.
 	ResetSetting    func(ctx context.Context, name string) error
 	DefaultSettings func() settings.Settings
-	// StoredSettings are those in the store, which every node follows; this one may not have them
-	// in force yet.
+	// StoredSettings returns the settings from the store, which every node follows; this node may not have applied them yet.
 	StoredSettings func(ctx context.Context) (settings.Settings, error)
-	// Export writes an archive of everything; an error before its first byte
-	// leaves w untouched.
+	// Export writes an archive of all data; if an error occurs before the first byte, nothing is written to w.
 	Export func(ctx context.Context, w io.Writer, passphrase string) error
-	// Spool is the folder for what an import sends and for the notes of a recount, until they end.
+	// Spool is the directory for temporary files of imports and recounts.
 	Spool string
 	Log   *slog.Logger
 	Calls *apiusage.Book
-	// Call finds a call by its request id; calls.ErrNoCall.
+	// Call returns a call by its request ID, or apiusage.ErrNoCall.
 	Call func(ctx context.Context, rid string) (apiusage.Call, error)
 
-	// ChangeHead is the number of the last change in the log.
+	// ChangeHead returns the number of the last change in the change log.
 	ChangeHead func(ctx context.Context) (int64, error)
-	// History is the log of changes, Times answers what was at a moment, Resolver what is now.
+	// History is the audit log, Times answers queries about a past moment, and Resolver resolves scans now.
 	History  auditlog.Store
 	Times    auditlog.PointInTime
 	Resolver scan.Resolver
-	// ScanLog is the log of scans; nil, or one that returns nil: there is none.
+	// ScanLog returns the scan log; if ScanLog is nil or returns nil, there is no scan log.
 	ScanLog func() scanlog.Log
 	Now     func() time.Time
 
 	changing sync.Mutex          // held while settings change
-	drawing  semaphore.Semaphore // of symbols for packages
+	drawing  semaphore.Semaphore // limits concurrent drawing of symbols for packages
 }
 
-// explained are the errors that a caller may see, with the status and text of their answers.
+// explained lists the errors that a caller may see, with the status and text of the response.
 var explained = []struct {
 	err    error
 	status int
-	text   string // "" = the error's own
+	text   string // "" = the text of the error
 }{
 	{accounts.ErrNoAccount, http.StatusNotFound, "there is no account with this appid"},
 	{apiusage.ErrNoCall, http.StatusNotFound, "no call that is kept has this request id: those of the last seven days are, but " +
@@ -149,8 +146,8 @@ var explained = []struct {
 	{webhooks.ErrNoDelivery, http.StatusNotFound, "there is no delivery with this id"},
 }
 
-// Problem turns an error of the domain into a problem document (RFC 9457). An unexpected error is logged whole and answered as an
-// internal one.
+// Problem converts a domain error into a problem document (RFC 9457). An unexpected error is logged in full and reported to the
+// client as an internal error.
 func (a *Admin) Problem(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -209,21 +206,21 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 	return huma.Error500InternalServerError("the call failed inside the server: its log says why")
 }
 
-// refused returns an answer of 422 for an input that no type of the domain refuses.
+// refused returns a 422 error for an input that no domain type validates.
 func refused(format string, args ...any) error {
 	return huma.Error422UnprocessableEntity(fmt.Sprintf(format, args...))
 }
 
-// Page says how much of a list is wanted. Like other embedded inputs it is exported, because huma
-// sees no embedded field that is not.
+// Page holds the limit of a list request. Page is exported, like other embedded inputs, because huma ignores unexported embedded
+// fields.
 type Page struct {
 	Limit int `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
-// noInput is the input of an operation that takes nothing.
+// noInput is the input of an operation without parameters.
 type noInput struct{}
 
-// mapped shows every entry of a list; nil becomes [].
+// mapped converts every entry of a list with show; nil becomes [].
 func mapped[T, U any](list []T, show func(T) U) []U {
 	shown := make([]U, 0, len(list))
 	for _, item := range list {
@@ -232,12 +229,12 @@ func mapped[T, U any](list []T, show func(T) U) []U {
 	return shown
 }
 
-// words converts texts to another type; nil becomes an empty list.
+// words converts a list of strings to another string type; nil becomes an empty list.
 func words[To, From ~string](list []From) []To {
 	return mapped(list, func(t From) To { return To(t) })
 }
 
-// optional returns a moment, nil where the time is zero.
+// optional returns a pointer to a time; nil if the time is zero.
 func optional(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

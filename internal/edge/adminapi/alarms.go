@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// alarm is an alarm as it is shown.
+// alarm is the JSON form of an alarm.
 type alarm struct {
 	ID             int64                `json:"id"`
 	Kind           string               `json:"kind"`
@@ -36,7 +36,7 @@ type alarmList struct {
 	Open   int64   `json:"open" doc:"how many alarms nobody acknowledged or dismissed, of all that the caller may see or of the owner asked for; counted up to 1,000"`
 }
 
-// inBoth returns a reason in both languages.
+// inBoth returns a reason in English and Chinese.
 func inBoth(reason i18n.Message) client.AlarmReason {
 	return client.AlarmReason{English: reason.English(), Chinese: reason.Chinese()}
 }
@@ -50,7 +50,7 @@ func (a scanAPI) showAlarm(ctx context.Context, item alarms.Alarm) (alarm, error
 		DismissedAt: optional(item.DismissedAt), DismissedBy: item.DismissedBy, Note: item.Note}, err
 }
 
-// AlarmFilter says which alarms are wanted.
+// AlarmFilter selects alarms.
 type AlarmFilter struct {
 	OwnedBy
 	After         int64 `query:"after" minimum:"0" doc:"only alarms after this id"`
@@ -128,7 +128,7 @@ func (a scanAPI) getBatchAlarm(ctx context.Context, in *BatchPath) (client.Batch
 	}
 	shown := client.BatchAlarm{ApplicationID: in.ID, Threshold: threshold.Score, Off: threshold.Score == alarms.NoAlarm, Own: threshold.Own}
 	chosen := shown
-	if !chosen.Own { // the threshold is that of the whole server, and was not chosen for this application
+	if !chosen.Own { // the threshold is the server-wide default and was not set for this application
 		chosen = client.BatchAlarm{ApplicationID: in.ID}
 	}
 	shown.Revised = revisionOf(chosen)
@@ -137,8 +137,7 @@ func (a scanAPI) getBatchAlarm(ctx context.Context, in *BatchPath) (client.Batch
 	return shown, err
 }
 
-// ThresholdPath names the batch of a threshold. A threshold has a revision of its own, apart from
-// its batch's.
+// ThresholdPath identifies the batch of a threshold. A threshold has its own revision, separate from the revision of its batch.
 type ThresholdPath struct {
 	ID int64 `path:"application_id" minimum:"1"`
 }
@@ -193,7 +192,7 @@ func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
 		})}, err
 }
 
-// addAlarms adds to runs, which are in order, which of their codes have an alarm that stands.
+// addAlarms adds to each run, sorted by code, the codes with an alarm that was not dismissed.
 func (a scanAPI) addAlarms(ctx context.Context, batch int64, runs []client.CodeRun) error {
 	if len(runs) == 0 {
 		return nil

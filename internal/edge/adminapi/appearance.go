@@ -21,13 +21,13 @@ func showAppearance(a branding.Appearance, png []byte) client.Appearance {
 	}
 	drawn := shown
 	if shown.Logo != nil {
-		drawn.Logo = &client.Logo{Path: shown.Logo.Path} // the path has the hash of the picture
+		drawn.Logo = &client.Logo{Path: shown.Logo.Path} // the path contains the hash of the image
 	}
 	shown.Revised = revisionOf(drawn)
 	return shown
 }
 
-// AppearancePath names the account whose appearance a call changes.
+// AppearancePath identifies the account whose appearance a call changes.
 type AppearancePath struct{ AppIDPath }
 
 func (a accountAPI) getAppearance(ctx context.Context, in *AppIDPath) (client.Appearance, error) {

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// candidates is the default number of accounts in an answer.
+// candidates is the default number of accounts in a response.
 const candidates = 50
 
 func (a accountAPI) lookupAuthorization(ctx context.Context, in *struct {
@@ -26,12 +26,13 @@ func (a accountAPI) lookupAuthorization(ctx context.Context, in *struct {
 	list, hasMore, err := a.Accounts.Candidates(ctx, asked, in.Body.Part, cmp.Or(in.Body.Limit, candidates),
 		adminroute.CallerFromContext(ctx).CanAccess)
 	return client.AuthorizationRequest{Component: asked.Component.AppID, ReturnTo: asked.Origin(),
-		PermissionSets: append([]int{}, asked.Sets...), More: hasMore, Accounts: mapped(list, func(account accounts.Account) client.AskedAccount {
-			return client.AskedAccount{AppID: account.AppID, Name: account.Name, Kind: string(account.Kind)}
-		})}, err
+		PermissionSets: append([]int{}, asked.Sets...), More: hasMore, Accounts: mapped(list,
+			func(account accounts.Account) client.AskedAccount {
+				return client.AskedAccount{AppID: account.AppID, Name: account.Name, Kind: string(account.Kind)}
+			})}, err
 }
 
-// unread returns the problem of a reference that asks for nothing.
+// unread returns the problem for an invalid authorization reference.
 func unread(err error) error {
 	if bad, is := errors.AsType[accounts.BadRequest](err); is {
 		return refused("reference: %s", bad)

@@ -12,8 +12,7 @@ import (
 
 func (a archiveAPI) exportEverything(_ context.Context, in *struct {
 	Body struct {
-		// The schema has no rule for its length, because an answer about a broken rule would quote
-		// the passphrase.
+		// The schema sets no length limits, because an error about a violated limit would quote the passphrase.
 		Passphrase string `json:"passphrase" doc:"at least 12 characters; whoever has it and the archive has every secret of the server"`
 	}
 }) (adminroute.File, error) {
@@ -28,8 +27,8 @@ func (a archiveAPI) exportEverything(_ context.Context, in *struct {
 	}}, nil
 }
 
-// noteDrill notes in the audit log what a restore drill found. The drill ran elsewhere, with an
-// archive of this server.
+// noteDrill records the result of a restore drill in the audit log. The drill ran on another machine, with an archive of this
+// server.
 func (a archiveAPI) noteDrill(ctx context.Context, in *struct{ Body client.Drill }) (client.Drill, error) {
 	did := "restored"
 	switch d := in.Body; {

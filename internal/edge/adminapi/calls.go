@@ -41,13 +41,13 @@ func (a serverAPI) listCallErrors(ctx context.Context, in *client.CallSearch) (c
 	}), Searched: showSearched(looked)}, nil
 }
 
-// showCall returns a call without the texts of its behaviours.
+// showCall converts a call for a response, with the IDs of its behaviours but without their texts.
 func showCall(c apiusage.Call) client.Call {
 	shown := client.Call{RID: c.RID, OccurredAt: c.OccurredAt, Account: c.Account, Endpoint: c.Path, Query: c.Query, Request: c.Request,
 		Response: c.Response, IP: c.ClientIP, ErrCode: c.ErrCode, Detail: c.Detail, Took: c.Took,
 		Behaviours: append([]string{}, c.Behaviours...), Deviations: []string{}}
 	for _, id := range c.Behaviours {
-		if row, ok := behaviour.ByID(id); ok { // else a node of another version noted it
+		if row, ok := behaviour.ByID(id); ok { // a behaviour is unknown if a node of another version noted the deviation
 			if _, deviates := row.Deviation(); deviates {
 				shown.Deviations = append(shown.Deviations, id)
 			}

@@ -29,7 +29,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// The kinds of things that have a revision, by their names in the log of changes.
+// The kinds of objects that have a revision, as named in the change log.
 const (
 	accountThing    = "account"
 	appearanceThing = "appearance"
@@ -43,8 +43,8 @@ const (
 	gs1Thing        = "gs1"
 )
 
-// Thing implements operations.Changing, and so do those below: what changes something takes If-Match if
-// its input embeds one of these.
+// Thing implements adminroute.Changing, for AppIDPath and for the types below: an operation accepts If-Match if its input embeds
+// one of these types.
 func (p AppIDPath) Thing() adminroute.Thing {
 	return adminroute.Thing{Kind: accountThing, Key: p.AppID}
 }
@@ -96,11 +96,11 @@ func (in PublishInput) Thing() adminroute.Thing {
 func (w Withdrawal) Thing() adminroute.Thing          { return w.ComponentPath.Thing() }
 func (w WithdrawalByAccount) Thing() adminroute.Thing { return w.AppIDPath.Thing() }
 
-// Thing says which settings an object names.
+// Thing returns the settings that the request body names.
 func (in SettingsInput) Thing() adminroute.Thing {
 	t := adminroute.Thing{Kind: settingThing}
 	var object map[string]json.RawMessage
-	_ = json.Unmarshal(in.Body, &object) // the operation itself reports what is wrong with it
+	_ = json.Unmarshal(in.Body, &object) // the operation itself reports an invalid body
 	for name, value := range object {
 		if string(value) != "null" { // it changes nothing
 			t.Parts = append(t.Parts, strings.ToLower(name))
@@ -110,44 +110,44 @@ func (in SettingsInput) Thing() adminroute.Thing {
 	return t
 }
 
-// revisionOf returns a hash that differs whenever something shown of a thing differs, or one of its
-// secrets. The secrets are given as they are stored: hashed by a key, salted, or sealed.
+// revisionOf returns a hash that changes whenever a shown field or a secret of an object changes. The secrets are passed in their
+// stored form: hashed with a key, salted, or encrypted.
 func revisionOf(shown any, secrets ...string) client.Revised {
 	text, err := json.Marshal(shown)
 	if err != nil {
-		panic(err) // the same value is answered as JSON
+		panic(err) // cannot happen: the same value is also sent as JSON
 	}
-	// A word that begins with - is a flag to a command line.
+	// A value that begins with - would be parsed as a flag on a command line.
 	return client.Revised{Revision: strings.ReplaceAll(short(string(text)+"\x00"+strings.Join(secrets, "\x00"), 16), "-", "_")}
 }
 
-// short returns the first bytes of a text's hash, as text.
+// short returns the first bytes of a text's hash, base64-encoded.
 func short(text string, bytes int) string {
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:bytes])
 }
 
-// settingRevision returns the revision of one setting. The revision of all settings is these, one after
-// the other, so that each can be compared by itself.
+// settingRevision returns the revision of one setting. The revision of all settings is the concatenation of the single revisions,
+// so that each setting can be compared separately.
 func settingRevision(f settings.Field, in settings.Settings) string {
 	value, err := json.Marshal(f.Value(in))
 	if err != nil {
-		panic(err) // the same value is answered as JSON
+		panic(err) // cannot happen: the same value is also sent as JSON
 	}
 	return short(f.Name+"="+string(value), 6)
 }
 
-// ETag returns the revisions of all settings, with dots between.
+// ETag returns the revisions of all settings, separated by dots.
 func (s settingsNow) ETag() string {
 	return strings.Join(mapped(settings.Table, func(f settings.Field) string { return settingRevision(f, settings.Settings(s)) }), ".")
 }
 
-// matching is the number of times that a change is begun anew because its object changed meanwhile.
+// matching is the maximum number of attempts at a change whose object changes concurrently.
 const matching = 20
 
-// Guard lets a change happen only where its thing is as the caller saw it. It reads the thing and
-// compares. The transaction of the change then makes sure, under the lock of all changes, that
-// nothing of the thing changed since; where something did, the thing is read and compared again.
+// Guard returns the guard that applies a change only if the object still has the revision that the caller saw. The guard reads the
+// object and compares its revision. The transaction of the change then verifies, while the lock of all changes is held, that the
+// object has not changed since; otherwise the object is read and compared again.
 func (a *Admin) Guard() adminroute.Guard {
 	return adminroute.Guard{Run: a.unlessChanged, Problem: reflect.TypeFor[changedMeanwhile]()}
 }
@@ -155,8 +155,7 @@ func (a *Admin) Guard() adminroute.Guard {
 func (a *Admin) unlessChanged(ctx context.Context, t adminroute.Thing, saw adminroute.Seen,
 	change func(context.Context) (any, error)) (any, error) {
 	for range matching {
-		// The head is read before the thing: then any change that the read may have missed comes
-		// after the head.
+		// The head is read before the object, so that any change that the read misses comes after the head.
 		head, err := a.ChangeHead(ctx)
 		if err != nil {
 			return nil, err
@@ -179,14 +178,14 @@ func (a *Admin) unlessChanged(ctx context.Context, t adminroute.Thing, saw admin
 	return nil, huma.Error503ServiceUnavailable(fmt.Sprintf("%s changes all the time: nothing was changed; try again", nameOf(t)))
 }
 
-// matchesSeen reports whether a thing is as the caller saw it. A thing has one tag, or one for each part
-// that is compared by itself; a thing that does not exist has none.
+// matchesSeen reports whether an object still has a revision that the caller saw. An object has one tag, or one tag for each part
+// that is compared separately; an object that does not exist has no tag.
 func matchesSeen(t adminroute.Thing, saw adminroute.Seen, tags []string) bool {
 	switch {
 	case saw.None:
 		return len(tags) == 0
 	case len(tags) == 0:
-		return t.Kind == settingThing // the change names no setting, which the operation itself reports
+		return t.Kind == settingThing // the change names no setting; the operation itself reports this
 	case saw.Some:
 		return true
 	}
@@ -199,8 +198,7 @@ func matchesSeen(t adminroute.Thing, saw adminroute.Seen, tags []string) bool {
 	return !slices.ContainsFunc(tags, func(tag string) bool { return !slices.Contains(seen, tag) })
 }
 
-// touching returns the names in the log of changes under which changes of a thing, or of what is shown
-// with it, are noted.
+// touching returns the names in the change log under which changes of an object, or of data shown with it, are recorded.
 func touching(t adminroute.Thing) []auditlog.Name {
 	switch t.Kind {
 	case accountThing:
@@ -216,8 +214,8 @@ func touching(t adminroute.Thing) []auditlog.Name {
 	return []auditlog.Name{{Key: t.Key}, {Kind: "reset"}}
 }
 
-// current returns a thing as it would be shown now, with its tags; no tags where it does not exist. It
-// is read from the store, since the memory of this node may be behind.
+// current returns an object as it would currently be shown, with its tags; no tags if the object does not exist. The object is read
+// from the store, because the memory of this node may lag.
 func (a *Admin) current(ctx context.Context, t adminroute.Thing) (shown any, tags []string, err error) {
 	switch t.Kind {
 	case accountThing:
@@ -231,7 +229,7 @@ func (a *Admin) current(ctx context.Context, t adminroute.Thing) (shown any, tag
 		rule, err = a.Rules.RuleOf(ctx, accounts.Account{AppID: t.Owner}, t.Key)
 		shown = showRule(rule)
 	case batchThing:
-		id, _ := strconv.ParseInt(t.Key, 10, 64) // the input has it as a number
+		id, _ := strconv.ParseInt(t.Key, 10, 64) // the key was formatted from a number, so it is valid
 		shown, err = a.codes().getBatch(ctx, &BatchPath{id})
 	case thresholdThing:
 		id, _ := strconv.ParseInt(t.Key, 10, 64) // likewise
@@ -247,7 +245,8 @@ func (a *Admin) current(ctx context.Context, t adminroute.Thing) (shown any, tag
 	case settingThing:
 		return a.currentSettings(ctx, t.Parts)
 	}
-	for _, missing := range []error{accounts.ErrNoAccount, accounts.ErrNoComponent, rules.ErrNoRule, codes.ErrNoBatch, digitallink.ErrNone} {
+	for _, missing := range []error{accounts.ErrNoAccount, accounts.ErrNoComponent, rules.ErrNoRule, codes.ErrNoBatch,
+		digitallink.ErrNone} {
 		if errors.Is(err, missing) {
 			return nil, nil, nil
 		}
@@ -258,7 +257,7 @@ func (a *Admin) current(ctx context.Context, t adminroute.Thing) (shown any, tag
 	return shown, []string{adminroute.TagOf(shown)}, nil
 }
 
-// pick shows the wanted entry of a list; nil = there is none.
+// pick returns the wanted entry of a list, converted by show; nil = not found.
 func pick[T, S any](list []T, show func(T) S, wanted func(T) bool) any {
 	if i := slices.IndexFunc(list, wanted); i >= 0 {
 		return show(list[i])
@@ -266,7 +265,7 @@ func pick[T, S any](list []T, show func(T) S, wanted func(T) bool) any {
 	return nil
 }
 
-// settingsShown are some settings, each with its own revision.
+// settingsShown is a list of settings, each with its own revision.
 type settingsShown struct{ client.SettingList }
 
 func (s settingsShown) MarshalJSON() ([]byte, error) {
@@ -280,7 +279,7 @@ func (s settingsShown) ETag() string {
 	return strings.Join(mapped(s.Settings, func(setting client.Setting) string { return setting.Revision }), ".")
 }
 
-// currentSettings are some settings as they are stored.
+// currentSettings returns some settings as currently stored.
 func (a *Admin) currentSettings(ctx context.Context, names []string) (shown any, tags []string, err error) {
 	settings, err := a.StoredSettings(ctx)
 	if err != nil {
@@ -294,15 +293,14 @@ func (a *Admin) currentSettings(ctx context.Context, names []string) (shown any,
 	return settingsShown{list}, mapped(list.Settings, func(setting client.Setting) string { return setting.Revision }), nil
 }
 
-// changedMeanwhile is the problem that answers a change whose thing is no longer as the caller saw
-// it.
+// changedMeanwhile is the problem document for a change of an object that no longer has the revision that the caller saw.
 type changedMeanwhile struct {
 	huma.ErrorModel
 	Current any                  `json:"current,omitempty" doc:"the thing as it is now, with its revision; left out: it is gone, or was never there"`
 	Changes []client.ThingChange `json:"changes" doc:"its last changes, newest first; the first of them at least came after what the caller saw"`
 }
 
-// Schema describes the fields. How a thing looks is described at the operation that shows it.
+// Schema returns the JSON schema of the fields. The format of the object is described at the operation that returns the object.
 func (changedMeanwhile) Schema(r huma.Registry) *huma.Schema {
 	s := *r.SchemaFromRef(r.Schema(reflect.TypeFor[huma.ErrorModel](), true, "").Ref)
 	s.Properties = mapWith(s.Properties, map[string]*huma.Schema{
@@ -358,7 +356,7 @@ func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Thing, saw ad
 	return p
 }
 
-// nameOf names a thing for people.
+// nameOf returns a readable name of an object for messages.
 func nameOf(t adminroute.Thing) string {
 	switch t.Kind {
 	case settingThing:
@@ -371,8 +369,8 @@ func nameOf(t adminroute.Thing) string {
 	return fmt.Sprintf("%s %.200s", t.Kind, t.Key)
 }
 
-// lastChanges returns the last changes of a thing, newest first, with what a caller may know who may
-// change the thing.
+// lastChanges returns the last changes of an object, newest first, limited to the details that a caller who may change the object
+// may see.
 func (a *Admin) lastChanges(ctx context.Context, t adminroute.Thing) (found []client.ThingChange, err error) {
 	for _, name := range touching(t) {
 		if name.Kind == "reset" {
@@ -409,16 +407,16 @@ func (a *Admin) lastChanges(ctx context.Context, t adminroute.Thing) (found []cl
 	return found, nil
 }
 
-// ownerIn returns the owner of the rule in an entry; "" = there is none.
+// ownerIn returns the owner of the rule in an audit log entry; "" = none.
 func ownerIn(e auditlog.Entry) string {
 	var rule struct {
 		Owner string `json:"owner"`
 	}
-	_ = json.Unmarshal(e.Detail, &rule) // a detail that is no object has no owner
+	_ = json.Unmarshal(e.Detail, &rule) // a detail that is not a JSON object has no owner
 	return rule.Owner
 }
 
-// changedFields returns the fields in which an entry of the log differs from the one before it.
+// changedFields returns the fields in which an audit log entry differs from the previous entry.
 func changedFields(e, oldEntry auditlog.Entry) []string {
 	fields := []string{}
 	if e.Kind == "link" {
@@ -429,7 +427,7 @@ func changedFields(e, oldEntry auditlog.Entry) []string {
 		oldRaw, exists := pastRaws[name]
 		secret, isNew := strings.CutPrefix(name, "new_")
 		switch {
-		case isNew && string(value) == "true": // it is not said which
+		case isNew && string(value) == "true": // new_X: true records that the field X changed, without its value
 			fields = append(fields, secret)
 		case isNew || oldEntry.Seq == 0 && e.Kind != "meta" || !exists && empty(value) || exists && string(oldRaw) == string(value):
 		default:
@@ -442,7 +440,7 @@ func changedFields(e, oldEntry auditlog.Entry) []string {
 		}
 	}
 	slices.Sort(fields)
-	// Fields that are never shown do not count.
+	// Fields that are never shown are ignored.
 	return slices.DeleteFunc(fields, func(name string) bool { return slices.Contains([]string{"changed_at", "published_at", "id"}, name) })
 }
 
@@ -450,10 +448,10 @@ func empty(value json.RawMessage) bool {
 	return slices.Contains([]string{"", "null", "false", "0", `""`, "[]", "{}"}, string(value))
 }
 
-// detailOf returns the fields of an entry's detail; for an entry about settings, the settings.
+// detailOf returns the fields of an audit log entry's detail; for an entry about settings, the settings.
 func detailOf(e auditlog.Entry) map[string]json.RawMessage {
 	fields := map[string]json.RawMessage{}
-	_ = json.Unmarshal(e.Detail, &fields) // a detail that is no object has none
+	_ = json.Unmarshal(e.Detail, &fields) // a detail that is not a JSON object has no fields
 	if text := ""; e.Kind == "meta" && json.Unmarshal(fields["value"], &text) == nil {
 		fields = map[string]json.RawMessage{}
 		_ = json.Unmarshal([]byte(text), &fields)

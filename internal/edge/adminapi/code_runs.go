@@ -42,7 +42,7 @@ func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
 	return shown, a.scans().addAlarms(ctx, in.ID, shown.Runs)
 }
 
-// mostListed is the maximum number of codes in one file.
+// mostListed is the maximum number of codes in one exported file.
 const mostListed = 50_000
 
 func (a codeAPI) listCodes(ctx context.Context, in *struct {
@@ -66,8 +66,8 @@ func (a codeAPI) listCodes(ctx context.Context, in *struct {
 		out := bufio.NewWriterSize(w, 64<<10)
 		fmt.Fprint(out, "index,code,code_text\r\n")
 		err := a.Codes.EachPrint(ctx, b, r, func(i int64, code, text string) error {
-			// Neither text has a comma or a quote. Codes that were made elsewhere may begin like a
-			// formula.
+			// Neither the code nor its text contains a comma or a quote, so no CSV quoting is needed. Imported codes may begin with
+			// a character that a spreadsheet takes for a formula.
 			_, err := fmt.Fprintf(out, "%d,%s,%s\r\n", i, adminroute.EscapeCSVFormula(code), adminroute.EscapeCSVFormula(text))
 			return err
 		})

@@ -23,8 +23,8 @@ import (
 
 const noGTIN = "product_code is no EAN or GTIN with a right check digit"
 
-// acting returns ctx for a change that its caller attributes to name. People and keys keep their own
-// name in the audit log, and the admin token cannot take the name of one of them.
+// acting returns a context in which changes are attributed to name. Persons and API keys keep their own name in the audit log, and
+// the admin token cannot take the name of a person or key.
 func acting(ctx context.Context, name string) context.Context {
 	author := accounts.ActorFromContext(ctx)
 	kind, _, _ := strings.Cut(name, ":")
@@ -57,7 +57,7 @@ type BatchPath struct {
 	ID int64 `path:"application_id" minimum:"1"`
 }
 
-// selected turns a selection into a set of indexes.
+// selected converts a code selection into a set of code indexes.
 func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelection) (codes.Set, error) {
 	var ranges []codes.Range
 	if s.All {
@@ -75,7 +75,7 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 			name = codes.CodeName{Code: text, ID: b.ID}
 		}
 		f, err := a.Codes.Lookup(ctx, name)
-		// The place says which code it is: the code itself must not get into logs.
+		// The error names only the position of the code, because the code itself must not appear in logs.
 		if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
 			return nil, accounts.Invalid(fmt.Sprintf("codes[%d]: %s", i, detail))
 		}
@@ -102,10 +102,10 @@ func (a codeAPI) showBatch(ctx context.Context, b codes.Batch) (client.Batch, er
 		shown.Text, shown.TextBits, shown.Weak = b.Template, codes.TextBits(b.Template, b.Count), b.Weak()
 	}
 	if b.Template != "" {
-		shown.QRVersion = 0 // what holds it depends on its letters: qrjump symbol says
+		shown.QRVersion = 0 // the QR version depends on the letters of each text; qrjump symbol computes the version
 	}
 	shown.Revised = revisionOf(shown)
-	// Its progress and the states of its codes are counted when they are asked for.
+	// The progress of the batch and the states of its codes are counted on each request.
 	status, _, _, err := a.Codes.Progress(ctx, b)
 	counts := a.Codes.Memory.Counts(b.ID, now)
 	shown.Status = string(status)
@@ -135,7 +135,7 @@ func (a codeAPI) listBatches(ctx context.Context, in *client.BatchQuery) (client
 	return shown, nil
 }
 
-// idle reports whether none of the codes of an application is active so many days after it.
+// idle reports whether a batch has no active code although it was created at least the given number of days ago.
 func (a codeAPI) idle(b codes.Batch, days int) bool {
 	now := a.Codes.Now()
 	if b.Proof || now.Sub(b.CreatedAt) < time.Duration(days)*24*time.Hour {
@@ -153,7 +153,7 @@ func (a codeAPI) getBatch(ctx context.Context, in *BatchPath) (client.Batch, err
 	return a.showBatch(ctx, b)
 }
 
-// ofBatch returns the account whose batch a call concerns.
+// ofBatch returns the account that owns the batch named in a request.
 func (a codeAPI) ofBatch(ctx context.Context, parameter func(string) string) (string, error) {
 	id, err := strconv.ParseInt(parameter("application_id"), 10, 64)
 	if err != nil {
@@ -183,7 +183,7 @@ func (a codeAPI) listCodeEvents(ctx context.Context, in *struct {
 	return shown, nil
 }
 
-// effectiveTime returns the time at which a change takes effect; nil = at once.
+// effectiveTime returns the time at which a change takes effect; nil means immediately.
 func effectiveTime(t *time.Time) (from time.Time) {
 	if t != nil {
 		from = *t
@@ -313,7 +313,8 @@ func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 	shown := client.StoredCode{ApplicationID: f.Batch.ID, CodeIndex: f.Index, Code: f.Code, CodeURL: text,
 		Active: f.State.Activation != nil, Frozen: f.State.Frozen, Void: f.State.Void, Redeemed: f.State.Redeemed,
 		History: mapped(history, showEvent)}
-	if !adminroute.CallerFromContext(ctx).Role.AtLeast(adminroute.Marketer) { // who reads the text of a code can print a copy
+	// a caller who can read the text of a code can print a copy of the code
+	if !adminroute.CallerFromContext(ctx).Role.AtLeast(adminroute.Marketer) {
 		shown.Code, shown.CodeURL = "", ""
 	}
 	if f.State.Activation != nil {

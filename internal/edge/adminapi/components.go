@@ -20,8 +20,7 @@ func (a accountAPI) showComponent(ctx context.Context, component accounts.Compon
 	shown := client.Component{AppID: component.AppID, EventURL: component.EventURL, IPAllowlist: words[string](component.IPAllowlist),
 		RedirectHosts: words[string](component.RedirectHosts),
 		CreatedAt:     component.CreatedAt}
-	// What accounts grant a platform is not part of its revision: that changes by calls of the
-	// wire.
+	// The grants of accounts to a platform are excluded from the revision, because calls of the wire API change them.
 	shown.Revised = revisionOf(shown, component.SecretHash, component.MessageToken, component.EncodingAESKey)
 	shown.EventURL = shownURL(ctx, shown.EventURL)
 	total, page, err := a.Accounts.Authorizations(ctx, component.AppID, 0, accounts.ListLimit)
@@ -62,7 +61,7 @@ func (a accountAPI) putComponent(ctx context.Context, in *struct {
 		if b.EventURL != nil {
 			component.EventURL = *b.EventURL
 		}
-		// An empty list is a value; an absent one leaves the list as it is.
+		// An empty list replaces the stored list; an absent list leaves the stored list unchanged.
 		if b.IPAllowlist != nil {
 			component.IPAllowlist = *b.IPAllowlist
 		}
@@ -105,7 +104,7 @@ func (a accountAPI) withdrawAuthorization(ctx context.Context, in *Withdrawal) (
 	return client.Revoked{Revoked: true}, a.Accounts.Withdraw(ctx, in.Component, in.AppID)
 }
 
-// WithdrawalByAccount is a Withdrawal whose If-Match is about the account.
+// WithdrawalByAccount is a Withdrawal whose If-Match precondition concerns the account.
 type WithdrawalByAccount struct{ Withdrawal }
 
 func (a accountAPI) withdrawFromAccount(ctx context.Context, in *WithdrawalByAccount) (client.Revoked, error) {

@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
 )
 
-// ofAccount says whose deviations are meant.
+// ofAccount holds the query parameter that selects the account whose deviations are listed.
 type ofAccount struct {
 	Account string `query:"account" maxLength:"64" doc:"left out: all"`
 }
@@ -21,7 +21,7 @@ func (a serverAPI) listDeviations(ctx context.Context, in *ofAccount) (client.De
 	return client.DeviationList{Deviations: mapped(list, showDeviation)}, nil
 }
 
-// coverDeviations says which trials of a program's calls happened to it.
+// coverDeviations lists the behaviour trials and reports which of them occurred in the calls of an account.
 func (a serverAPI) coverDeviations(ctx context.Context, in *ofAccount) (client.Coverage, error) {
 	list, looked, err := a.Calls.Coverage(ctx, in.Account)
 	if err != nil {
@@ -48,9 +48,10 @@ func showTrial(c apiusage.Covered) client.Trial {
 func showDeviation(d apiusage.Deviation) client.Deviation {
 	shown := client.Deviation{Behaviour: d.Behaviour, Account: d.Account, Endpoint: d.Endpoint, Count: d.Times,
 		FirstRID: d.FirstRID, FirstAt: d.FirstAt, LastRID: d.LastRID, LastAt: d.LastAt}
-	if row, known := behaviour.ByID(d.Behaviour); known { // else a node of another version noted it
+	if row, known := behaviour.ByID(d.Behaviour); known { // a behaviour is unknown if a node of another version noted the deviation
 		deviation, _ := row.Deviation()
-		shown.EvidenceLevel, shown.Advice, shown.Chinese = string(deviation.Minds), deviation.Advice().English(), deviation.Advice().Chinese()
+		shown.EvidenceLevel, shown.Advice, shown.Chinese = string(deviation.Minds), deviation.Advice().English(),
+			deviation.Advice().Chinese()
 	}
 	return shown
 }

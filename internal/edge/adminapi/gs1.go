@@ -31,14 +31,14 @@ func showGS1(e digitallink.Entry) client.GS1Entry {
 	return shown
 }
 
-// KeyPath names a GS1 key as its path has it: a slash that belongs to a value stands there as %2F.
+// KeyPath holds a GS1 key from a URL path, in which a slash inside a value is written as %2F.
 type KeyPath struct {
 	Key string `path:"key" maxLength:"1024" doc:"as in a Digital Link, without the host: 01/09506000134352/10/LOT; its slashes as they are"`
 }
 
 const gs1Links = "/gs1/links"
 
-// Resolve implements huma.Resolver: the router has unescaped the key.
+// Resolve implements huma.Resolver; the router has already unescaped the key.
 func (p *KeyPath) Resolve(ctx huma.Context) []error {
 	address := ctx.URL()
 	if _, key, is := strings.Cut(address.EscapedPath(), gs1Links+"/"); is {
@@ -51,10 +51,10 @@ func (p KeyPath) Thing() adminroute.Thing {
 	return adminroute.Thing{Kind: gs1Thing, Key: digitallink.KeyOf(p.Key)}
 }
 
-// Words are a list that may be written as one text.
+// Words is a list of strings that may also be given as a single string in JSON.
 type Words []string
 
-// Schema describes both forms.
+// Schema describes both JSON forms of Words.
 func (Words) Schema(huma.Registry) *huma.Schema {
 	text := &huma.Schema{Type: huma.TypeString}
 	return &huma.Schema{OneOf: []*huma.Schema{text, {Type: huma.TypeArray, Items: text}}}
@@ -63,7 +63,7 @@ func (Words) Schema(huma.Registry) *huma.Schema {
 // UnmarshalJSON takes both.
 func (w *Words) UnmarshalJSON(b []byte) error { return (*digitallink.Words)(w).UnmarshalJSON(b) }
 
-// GS1Wanted is client.GS1Put as it may be written.
+// GS1Wanted is the request body form of client.GS1Put; its language and context lists also accept a single string.
 type GS1Wanted struct {
 	client.GS1Put
 	Links []struct {
@@ -91,7 +91,7 @@ func (a ruleAPI) listGS1(ctx context.Context, in *client.GS1Query) (client.GS1Li
 	return client.GS1List{Entries: mapped(list, showGS1)}, err
 }
 
-// ofTheirs returns what is said of a key to a caller who may know.
+// ofTheirs returns the entry of a GS1 key, or an error if the caller may not access the owner of the entry.
 func (a ruleAPI) ofTheirs(ctx context.Context, key string) (digitallink.Entry, error) {
 	e, err := a.Products.Get(ctx, key)
 	if caller := adminroute.CallerFromContext(ctx); err == nil && !caller.CanAccess(e.Owner) {
@@ -105,7 +105,7 @@ func (a ruleAPI) getGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, erro
 	return showGS1(e), err
 }
 
-// saveGS1 stores an entry for its caller: a caller that is limited to one account acts for that.
+// saveGS1 stores an entry; if the entry has no owner and the caller is limited to one account, that account becomes the owner.
 func (a ruleAPI) saveGS1(ctx context.Context, e digitallink.Entry, fresh bool) (client.GS1Entry, error) {
 	caller := adminroute.CallerFromContext(ctx)
 	if storedEntry, err := a.ofTheirs(ctx, e.Key); err != nil && !errors.Is(err, digitallink.ErrNone) {
@@ -151,7 +151,7 @@ func (a ruleAPI) deleteGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, e
 	return showGS1(e), err
 }
 
-// undoGS1 restores what was before a change, if that is the last one of its key.
+// undoGS1 restores the entry as it was before a change, if the change is the last one of its key.
 func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	Seq int64 `path:"seq" minimum:"1"`
 }) (client.GS1Entry, error) {
@@ -177,7 +177,7 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	}
 	ctx = auditlog.WithPrecondition(ctx, head, auditlog.Name{Kind: replica.GS1Change, Key: last.Key},
 		auditlog.Name{Kind: replica.ResetChange})
-	oldEntry := last // what a delete notes is what was there
+	oldEntry := last // a delete records the entry that it deleted
 	if last.Action != "delete" {
 		if len(list) < 2 || list[1].Action == "delete" {
 			return a.deleteGS1(ctx, &KeyPath{last.Key})
@@ -191,8 +191,9 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	return a.saveGS1(ctx, e, false)
 }
 
-// handOverGS1 gives a key, or all keys of a company prefix, to another account. The prefix goes first, so that no new links are
-// written for the previous account meanwhile; a call that broke off between is completed by repeating it.
+// handOverGS1 transfers a key, or all keys of a company prefix, to another account. The prefix in the settings is reassigned before
+// the keys, so that no new links are written for the previous account meanwhile; an interrupted call is completed by repeating the
+// call.
 func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1Transfer }) (done client.GS1HandedOver, err error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
@@ -204,7 +205,7 @@ func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1Tra
 			return done, err
 		}
 		if _, holder := prefixes.Holder(named); holder == "" || holder == in.Body.To {
-			named = "" // a prefix of no account, or their own: the entry itself names the owner of the key
+			named = "" // if no account or the receiver itself holds the prefix, the owner stored in the entry decides
 		}
 	} else if !settings.IsPrefix(named) {
 		return done, refused("of %.60q: want a GS1 key, such as 01/09506000134352, or the digits of a GS1 Company Prefix", named)

@@ -33,7 +33,7 @@ func showPast(d scan.Decision) client.PastDecision {
 	return o
 }
 
-// sinceShown is the maximum number of changes since a moment that are shown.
+// sinceShown is the maximum number of changes since a point in time that a response lists.
 const sinceShown = 100
 
 func (a serverAPI) resolveThen(ctx context.Context, in *struct {
@@ -62,7 +62,7 @@ func (a serverAPI) resolveThen(ctx context.Context, in *struct {
 	if len(accountIDs) > 0 {
 		return a.theirPast(ctx, accountIDs, in.At, pastAnswer, today)
 	}
-	// The owner of the rule that opens now had a part in it as well.
+	// Changes of the owner of the currently matching rule are included as well.
 	names := pastAnswer.Names
 	for _, appid := range []string{today.Matched.Owner, today.Matched.Target, today.AppID} {
 		if name := (auditlog.Name{Kind: replica.AccountChange, Key: appid}); appid != "" && !slices.Contains(names, name) {
@@ -86,12 +86,13 @@ func showChangedSince(e auditlog.Entry) client.ChangedSince {
 		Action: e.Action, Seq: e.Seq}
 }
 
-// addCodeEvents adds what happened to a code since a moment.
+// addCodeEvents appends the events of a code since a point in time.
 func (a serverAPI) addCodeEvents(ctx context.Context, firstSinces []client.ChangedSince, d scan.Decision, t time.Time) (
 	[]client.ChangedSince, error) {
 	events, err := a.Codes.EventsAfter(ctx, d.Code.Batch.ID, d.Code.Index, t)
 	for _, e := range slices.Backward(events) {
-		firstSinces = append(firstSinces, client.ChangedSince{OccurredAt: e.At, Kind: replica.CodesChange, Key: strconv.FormatInt(d.Code.Batch.ID, 10),
+		firstSinces = append(firstSinces, client.ChangedSince{OccurredAt: e.At, Kind: replica.CodesChange,
+			Key:   strconv.FormatInt(d.Code.Batch.ID, 10),
 			Actor: e.Actor, RID: e.RID, Action: string(e.Did)})
 	}
 	slices.SortStableFunc(firstSinces, func(x, y client.ChangedSince) int { return x.OccurredAt.Compare(y.OccurredAt) })
@@ -127,8 +128,8 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 	for i, c := range in.Body.Changes {
 		switch {
 		case !caller.CanAccess(c.Owner):
-			return auditlog.Replayed{}, notTheirs(caller)
-		case caller.Scoped() && c.Do == "add": // what opened nothing on a host is for those who have a rule there
+		// A caller that is limited to some accounts cannot replay an add: only accounts with a rule on a host see its unmatched scans.
+		case caller.Scoped() && c.Do == "add":
 			return auditlog.Replayed{}, huma.Error403Forbidden("an add is replayed for those who see all accounts")
 		}
 		owner, err := a.Accounts.Get(ctx, c.Owner)
@@ -152,8 +153,8 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 		Most: cmp.Or(in.Body.Most, auditlog.MostReplayed), Owners: caller.Accounts})
 }
 
-// theirPast returns the part of the past that some owners may know of the page that a text opened: their own side of it. The effect
-// of a scan of another account's rule or code is visible to anyone who scans it now; the past of an account is not shown to others.
+// theirPast returns the part of the past result of a text that the given accounts may see: decisions about their own rules and
+// codes. Anyone who scans a code sees its current effect, but the past of an account is hidden from other accounts.
 func (a serverAPI) theirPast(ctx context.Context, accountIDs []string, t time.Time, pastAnswer auditlog.Answer, today scan.Decision) (
 	client.StateAsOf, error) {
 	ownerOf := func(d scan.Decision) string { return cmp.Or(d.Code.Batch.Account, d.Matched.Owner) }
@@ -184,7 +185,7 @@ func (a serverAPI) theirPast(ctx context.Context, accountIDs []string, t time.Ti
 	return pastOf, err
 }
 
-// concernsAccounts reports whether a change is of an account of some, or of a rule of theirs.
+// concernsAccounts reports whether a change concerns one of the given accounts or a rule of these accounts.
 func concernsAccounts(e auditlog.Entry, accountIDs []string) bool {
 	if e.Kind == replica.AccountChange {
 		return slices.Contains(accountIDs, e.Key)

@@ -16,10 +16,10 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// fourColumns is the content type of lines of codes.
+// fourColumns is the content type of an import of codes.
 const fourColumns = "text/plain"
 
-// maxImportBody is the maximum size in bytes of a call of importCodes: as many lines as one may bring, each with a long prefix.
+// maxImportBody is the maximum size in bytes of an importCodes body: the maximum number of lines, each with a long prefix.
 const maxImportBody = codes.MaxImportLines * 600
 
 func (a codeAPI) beginImport(ctx context.Context, in *struct {
@@ -47,7 +47,7 @@ func (a codeAPI) importCodes(ctx context.Context, in *struct {
 	}
 	body := &bounded{r: in, left: maxImportBody + 1, arrived: in.Arrived}
 	done, err := a.Codes.ImportCodes(acting(ctx, in.Actor), in.ID, in.Line, body)
-	// A client that is still sending does not read an answer, so the rest is read first.
+	// A client that is still sending does not read the response, so the rest of the body is read first.
 	_, _ = io.Copy(io.Discard, body)
 	if faults, ok := errors.AsType[accounts.RowErrors](err); ok {
 		named := mapped(faults, func(f accounts.RowError) error {
@@ -70,10 +70,11 @@ func (a codeAPI) takeBackImport(ctx context.Context, in *struct {
 	return client.ImportUndone{Removed: done.Taken, Available: done.Have, More: done.More}, err
 }
 
-// errBroken is the error of a body that did not arrive whole.
+// errBroken reports that a request body did not arrive completely.
 var errBroken = errors.New("the body broke off")
 
-// bounded is a body of bounded length. After its end the answer has no deadline.
+// bounded is a request body with a maximum length. At the end of the body the connection's read deadline is removed, so that the
+// import may take longer than the body.
 type bounded struct {
 	r       io.Reader
 	left    int

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// verifyLake compares the lake with the ledger, day by day.
+// verifyLake compares the lake with the scan log, day by day.
 func (a scanAPI) verifyLake(ctx context.Context, in *struct {
 	From string `query:"from" maxLength:"40" doc:"the first day; left out: seven days before the last"`
 	To   string `query:"to" maxLength:"40" doc:"the last day; left out: today"`
@@ -44,7 +44,7 @@ func (a scanAPI) verifyLake(ctx context.Context, in *struct {
 			break
 		}
 		if day.Before(forgotten) {
-			continue // the lake may have older scans than the ledger keeps
+			continue // the lake may hold older scans than the scan log retains
 		}
 		c, err := l.Compare(ctx, day.Format(time.DateOnly), func() iter.Seq2[*scanlog.Event, error] { return a.scansOf(ctx, day) })
 		if err != nil {
@@ -60,7 +60,7 @@ func (a scanAPI) verifyLake(ctx context.Context, in *struct {
 	return v, err
 }
 
-// scansOf returns the scans of the ledger that begin with a day.
+// scansOf returns the scans in the scan log of the calendar day that starts at day.
 func (a scanAPI) scansOf(ctx context.Context, day time.Time) iter.Seq2[*scanlog.Event, error] {
 	return func(yield func(*scanlog.Event, error) bool) {
 		if err := a.Scans.CatchUpAll(ctx); err != nil {

@@ -15,18 +15,18 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats"
 )
 
-// mostMarked is the number of changes of a kind that are examined for marks.
+// mostMarked is the maximum number of changes of each kind that are examined for chart marks.
 const mostMarked = 100
 
-// marks returns the changes, within a time, of the rules and codes that a question is about, in order. since is the time from which
-// the list is complete; zero = for the whole time.
+// marks returns the changes between from and to of the rules and codes that a query covers, in order of time; since is the time
+// from which the list is complete, zero = complete for the whole period.
 func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time) (list []client.Mark, since time.Time, err error) {
 	add := func(t time.Time, kind, subject string) {
 		if !t.Before(from) && t.Before(to) {
 			list = append(list, client.Mark{OccurredAt: t, Kind: kind, Target: subject})
 		}
 	}
-	remoteCallback := func(owner string) bool { return len(q.Owners) == 0 || slices.Contains(q.Owners, owner) }
+	isQueried := func(owner string) bool { return len(q.Owners) == 0 || slices.Contains(q.Owners, owner) }
 	limited := func(n int, oldest time.Time) {
 		if n == mostMarked && oldest.After(from) && oldest.After(since) {
 			since = oldest
@@ -53,7 +53,7 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 				ID            int64
 				Owner, Prefix string
 			}
-			if json.Unmarshal(e.Detail, &published) == nil && remoteCallback(published.Owner) &&
+			if json.Unmarshal(e.Detail, &published) == nil && isQueried(published.Owner) &&
 				(!ofRule || rule == strconv.FormatInt(published.ID, 10)) {
 				add(e.OccurredAt, client.MarkPublished, published.Prefix)
 			}
@@ -62,11 +62,11 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 	if !ofRule {
 		changes("codes", string(codes.Freeze), func(e auditlog.Entry) {
 			id, wrong := strconv.ParseInt(e.Key, 10, 64)
-			if b, known := a.Codes.Memory.Batch(id); wrong == nil && known && remoteCallback(b.Account) && (!ofBatch || batch == e.Key) {
+			if b, known := a.Codes.Memory.Batch(id); wrong == nil && known && isQueried(b.Account) && (!ofBatch || batch == e.Key) {
 				add(e.OccurredAt, client.MarkFrozen, e.Key)
 			}
 		})
-		id, _ := strconv.ParseInt(batch, 10, 64) // another text names no application, and is answered 0 scans
+		id, _ := strconv.ParseInt(batch, 10, 64) // an invalid number becomes 0 here; a query for such a batch matches 0 scans
 		raised, wrong := a.Alarms.Alarms(ctx, alarms.Query{Newest: true, Owners: q.Owners, Batch: id, Limit: mostMarked})
 		if err == nil {
 			err = wrong

@@ -24,7 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// Limits of what an import sends.
+// Limits of the request body of an import.
 const (
 	maxLine   = 16 << 10
 	maxImport = 4 << 30
@@ -32,12 +32,12 @@ const (
 
 const ndjson = "application/x-ndjson"
 
-// Request and answer of an import, for the API's document.
+// linesStored and linesTaken describe the response and the request of an import in the API document.
 const linesStored = "everything is stored, or with dry_run could be"
 
 var linesTaken = fmt.Sprintf("lines of at most %d KiB, %d GiB in all", maxLine>>10, maxImport>>30)
 
-// ruleLine is a rule as a seed says it.
+// ruleLine is a rule in the format of a seed file.
 type ruleLine struct {
 	Owner       string   `json:"owner"`
 	Prefix      string   `json:"prefix"`
@@ -68,7 +68,7 @@ func (l *ruleLine) planned(line int) rules.Planned {
 	return rules.Planned{Line: line, Owner: l.Owner, Draft: d, Published: l.Published}
 }
 
-// accountLine is an account as a seed says it. Secrets come in and never go out.
+// accountLine is an account in the format of a seed file. Secrets can be imported but are never exported.
 type accountLine struct {
 	AppID string `json:"appid"`
 	accountInput
@@ -85,14 +85,14 @@ func (l *accountLine) planned(line int) accounts.ImportRow {
 	return accounts.ImportRow{Line: line, Registration: l.registration(l.AppID)}
 }
 
-// line is one line of a text, without its end.
+// line is one line of an import, without its line ending.
 type line struct {
 	number int
-	text   []byte // valid until the next line is read
+	text   []byte // valid only until the next line is read
 	fault  error
 }
 
-// lines yields the lines of a text that are not empty.
+// lines yields the non-empty lines of an import.
 func lines(r io.Reader) iter.Seq2[line, error] {
 	return func(yield func(line, error) bool) {
 		b := bufio.NewReaderSize(r, maxLine+2)
@@ -125,7 +125,7 @@ func lines(r io.Reader) iter.Seq2[line, error] {
 	}
 }
 
-// plan returns a function that reads the lines of a text anew on each call.
+// plan returns a function that re-reads all lines of text from the start on each call.
 func plan[L, P any](text io.ReadSeeker, planned func(*L, int) P, faulty func(int, error) P) func() iter.Seq2[P, error] {
 	return func() iter.Seq2[P, error] {
 		return func(yield func(P, error) bool) {
@@ -155,7 +155,7 @@ func plan[L, P any](text io.ReadSeeker, planned func(*L, int) P, faulty func(int
 	}
 }
 
-// strictly reads one JSON object.
+// strictly decodes exactly one JSON object and rejects unknown fields.
 func strictly(text []byte, dst any) error {
 	if text[0] != '{' {
 		return errors.New("want a JSON object")
@@ -178,7 +178,7 @@ func strictly(text []byte, dst any) error {
 	return nil
 }
 
-// written returns an export, a JSON object a line.
+// written returns an export as a file with one JSON object per line.
 func written(kind string, visit func(context.Context, func(any) error) error) (adminroute.File, error) {
 	return adminroute.File{Name: kind + ".ndjson", Type: ndjson, Write: func(ctx context.Context, w io.Writer) error {
 		b := bufio.NewWriterSize(w, 64<<10)
@@ -211,11 +211,14 @@ func (a archiveAPI) exportRules(context.Context, *noInput) (adminroute.File, err
 
 func (a archiveAPI) exportAccounts(context.Context, *noInput) (adminroute.File, error) {
 	return written("accounts", func(ctx context.Context, write func(any) error) error {
-		return a.Accounts.ForEach(ctx, func(account accounts.Account, linked []string) error { return write(lineOfAccount(account, linked)) })
+		return a.Accounts.ForEach(ctx, func(account accounts.Account,
+			linked []string) error {
+			return write(lineOfAccount(account, linked))
+		})
 	})
 }
 
-// importInput is a text that an import loads.
+// importInput is the request of an import.
 type importInput struct {
 	adminroute.StreamBody
 	DryRun bool `query:"dry_run" doc:"only check"`
@@ -235,8 +238,8 @@ func (a archiveAPI) importAccounts(ctx context.Context, in *importInput) (client
 	})
 }
 
-// load keeps a text on the disk and loads it: its lines are read more than once,
-// and no transaction waits for a client.
+// load spools a request body to disk before importing it, because its lines are read more than once and no transaction may wait for
+// a client.
 func (a archiveAPI) load(ctx context.Context, subject string, in *importInput,
 	load func(io.ReadSeeker) (accounts.Imported, error)) (client.Imported, error) {
 	defer in.Answering()
@@ -249,7 +252,7 @@ func (a archiveAPI) load(ctx context.Context, subject string, in *importInput,
 			fmt.Sprintf("longer than %d GiB: bring it in several files", tooLong.Limit>>30))
 	}
 	if _, disk := errors.AsType[*fs.PathError](err); disk {
-		// A client that is still sending does not read an answer, so the rest is read first.
+		// A client that is still sending does not read the response, so the rest of the body is read first.
 		_, _ = io.Copy(io.Discard, io.LimitReader(in, maxImport))
 		return client.Imported{}, err
 	}
@@ -268,14 +271,15 @@ func (a archiveAPI) load(ctx context.Context, subject string, in *importInput,
 	return client.Imported{Lines: done.Lines, Added: done.Added, Changed: done.Changed, Unchanged: done.Unchanged, DryRun: in.DryRun}, err
 }
 
-// spool keeps a body on the disk.
+// spool writes a request body to a temporary file.
 func (a archiveAPI) spool(body *importInput) (*spooled, error) {
 	f, err := os.CreateTemp(a.Spool, ".import-*") // 0600
 	if err != nil {
 		return nil, err
 	}
 	s := &spooled{File: f}
-	// A file without a name leaves nothing behind, whatever happens. Not every system allows it.
+	// Because the file is unlinked at once, the disk space is freed even after a crash. Some operating systems cannot remove an
+	// open file.
 	s.nameless = os.Remove(f.Name()) == nil
 	n, err := io.Copy(f, io.LimitReader(body, maxImport+1))
 	body.Arrived()

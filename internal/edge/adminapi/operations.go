@@ -6,14 +6,14 @@ import (
 	o "github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// Operations returns the whole API: path, name, the least role that may call, the function, and what it does.
+// Operations returns all routes of the admin API: path, name, minimum role of the caller, function and description.
 func (a *Admin) Operations() []o.Route {
 	return slices.Concat(a.accounts().accountOperations(), a.accounts().platformOperations(), a.rules().ruleOperations(),
 		a.rules().gs1Operations(), a.codes().codeOperations(), a.scans().scanOperations(), a.webhooks().webhookOperations(),
 		a.server().serverOperations(), a.archives().archiveOperations())
 }
 
-// accountOperations returns those of accounts, and what users have of them.
+// accountOperations returns the routes for accounts and for the data of their users.
 func (a accountAPI) accountOperations() []o.Route {
 	return []o.Route{
 		o.Get("/accounts", "listAccounts", o.Viewer, a.listAccounts, "List accounts by AppID").AnyAccount(),
@@ -54,7 +54,7 @@ func (a accountAPI) accountOperations() []o.Route {
 	}
 }
 
-// platformOperations returns those of third-party platforms.
+// platformOperations returns the routes for third-party platforms.
 func (a accountAPI) platformOperations() []o.Route {
 	return []o.Route{
 		o.Get("/components", "listComponents", o.Viewer, a.listComponents, "List third-party platforms by AppID"),
@@ -77,7 +77,7 @@ func (a accountAPI) platformOperations() []o.Route {
 	}
 }
 
-// ruleOperations returns those of rules and domains.
+// ruleOperations returns the routes for rules and domains.
 func (a ruleAPI) ruleOperations() []o.Route {
 	return []o.Route{
 		o.Get("/rules", "listRules", o.Viewer, a.listRules, "List rules of all owners, oldest first").AnyAccount().
@@ -117,7 +117,7 @@ func (a ruleAPI) ruleOperations() []o.Route {
 	}
 }
 
-// gs1Operations returns those of links of GS1 keys.
+// gs1Operations returns the routes for links of GS1 keys.
 func (a ruleAPI) gs1Operations() []o.Route {
 	return []o.Route{
 		o.Get(gs1Links, "listGS1Links", o.Viewer, a.listGS1, "List what is said of GS1 keys, by key").AnyAccount(),
@@ -142,7 +142,7 @@ func (a ruleAPI) gs1Operations() []o.Route {
 	}
 }
 
-// codeOperations returns those of applications, codes and packages for printers.
+// codeOperations returns the routes for batches, codes and printers' packages.
 func (a codeAPI) codeOperations() []o.Route {
 	return []o.Route{
 		o.Get("/orders", "listOrders", o.Viewer, a.listOrders, "Codes that people ordered, the newest first, with how far each order is").
@@ -208,13 +208,14 @@ func (a codeAPI) codeOperations() []o.Route {
 			"Freeze the codes of a package at once, and let nobody download it any more").Concerns(a.ofPackage),
 		o.Post("/packages/{package}/spoiled", "spoilCodes", o.Marketer, a.spoilCodes,
 			"Note that the printer destroyed codes of a package: void for ever, and in no package any more").Concerns(a.ofPackage),
-		o.Get("/package-signer", "packageSigner", o.Viewer, a.packageSigner, "The public key by which printers check packages").AnyAccount(),
+		o.Get("/package-signer", "packageSigner", o.Viewer, a.packageSigner,
+			"The public key by which printers check packages").AnyAccount(),
 		o.Post("/codes/lookup", "lookupCode", o.Viewer, a.lookupCode,
 			"Find a code by its text, its nine characters, or application and index, with its history").AnyAccount(),
 	}
 }
 
-// scanOperations returns those of scans and what is counted of them.
+// scanOperations returns the routes for scans and their statistics.
 func (a scanAPI) scanOperations() []o.Route {
 	return []o.Route{
 		o.Get("/scans", "listScans", o.Viewer, a.listScans, "Scans in the order in which they became known; each once").
@@ -261,7 +262,7 @@ func (a scanAPI) scanOperations() []o.Route {
 	}
 }
 
-// webhookOperations returns those of receivers of scans and alarms.
+// webhookOperations returns the routes for webhooks that receive scans and alarms.
 func (a webhookAPI) webhookOperations() []o.Route {
 	return []o.Route{
 		o.Get("/webhooks", "listWebhooks", o.Viewer, a.listWebhooks, "Who is told of scans and alarms, without the secrets"),
@@ -279,7 +280,7 @@ func (a webhookAPI) webhookOperations() []o.Route {
 	}
 }
 
-// serverOperations returns those of calls, settings, people and the audit log.
+// serverOperations returns the routes for API calls, settings, people and the audit log.
 func (a serverAPI) serverOperations() []o.Route {
 	return []o.Route{
 		o.Get("/behaviours", "listBehaviours", o.Viewer, a.listBehaviours,
@@ -335,7 +336,7 @@ func (a serverAPI) serverOperations() []o.Route {
 	}
 }
 
-// archiveOperations returns those of all that there is, as files.
+// archiveOperations returns the routes that export and import all data as files.
 func (a archiveAPI) archiveOperations() []o.Route {
 	return []o.Route{
 		o.Post("/export", "exportEverything", o.Admin, a.exportEverything,

@@ -11,10 +11,10 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// mostCounted is the maximum number of runs and packages of an order that are counted.
+// mostCounted is the maximum number of runs of codes, and of packages, that are counted for an order.
 const mostCounted = 1000
 
-// showOrder shows an order with how far its codes are.
+// showOrder returns an order together with the progress of its codes.
 func (a codeAPI) showOrder(ctx context.Context, order codes.Order) (client.Order, error) {
 	shown := client.Order{Account: order.Account, ISV: order.ISV, Count: order.Count, Text: order.Template,
 		TextBits: codes.TextBits(order.Template, order.Count), Weak: codes.Batch{Template: order.Template, Count: order.Count}.Weak(),

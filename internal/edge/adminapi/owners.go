@@ -12,12 +12,13 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// OwnedBy says whose scans are wanted.
+// OwnedBy holds the query parameter that selects the owner of the scans.
 type OwnedBy struct {
 	Owner string `query:"owner" maxLength:"128" doc:"an AppID: only scans that fell on a rule of this account, or on a code that it applied for; left out: of all accounts that the caller may see"`
 }
 
-// owners returns the accounts whose scans a caller gets that asks for those of one, or of no one in particular; none = of all.
+// owners returns the accounts whose scans a request may read: the given owner, or all accounts of the caller if owner is empty; an
+// empty list means all accounts.
 func owners(ctx context.Context, owner string) ([]string, error) {
 	if owner == "-" && !adminroute.CallerFromContext(ctx).Scoped() {
 		return []string{""}, nil
@@ -25,7 +26,8 @@ func owners(ctx context.Context, owner string) ([]string, error) {
 	return accountsOf(ctx, owner)
 }
 
-// accountsOf returns the accounts whose things a caller gets that asks for those of one, or of no one in particular; none = of all.
+// accountsOf returns the accounts whose data a request may read: the given account, or all accounts of the caller if appid is
+// empty; an empty list means all accounts.
 func accountsOf(ctx context.Context, appid string) ([]string, error) {
 	caller := adminroute.CallerFromContext(ctx)
 	switch {
@@ -37,12 +39,12 @@ func accountsOf(ctx context.Context, appid string) ([]string, error) {
 	return []string{appid}, nil
 }
 
-// notTheirs returns the problem of a caller that asks for what is another account's.
+// notTheirs returns the 403 error for a caller that requested data of another account.
 func notTheirs(caller adminroute.Caller) error {
 	return huma.Error403Forbidden("you may see " + strings.Join(caller.Accounts, ", ") + " only")
 }
 
-// ofScan returns the account whose scan a call concerns.
+// ofScan returns the account that owns the scan named in a request.
 func (a scanAPI) ofScan(ctx context.Context, parameter func(string) string) (string, error) {
 	id, err := scanlog.ParseScanID(parameter("scan_id"))
 	if err != nil {
@@ -52,7 +54,7 @@ func (a scanAPI) ofScan(ctx context.Context, parameter func(string) string) (str
 	return e.Owner, err
 }
 
-// ofAlarm returns the account whose alarm a call concerns.
+// ofAlarm returns the account that owns the alarm named in a request.
 func (a scanAPI) ofAlarm(ctx context.Context, parameter func(string) string) (string, error) {
 	id, err := strconv.ParseInt(parameter("id"), 10, 64)
 	if err != nil {

@@ -17,18 +17,18 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// partEndings are the formats of the parts of a package, and how their names end.
+// partEndings maps the formats of package parts to their file name extensions.
 var partEndings = map[string]string{"csv": ".csv", "ndjson": ".ndjson", "lines": ".lines.txt", "text": ".text.txt",
 	onSheets: ".sheet.pdf", "png": ".png.zip", "svg": ".svg.zip", "pdf": ".pdf.zip", "zpl": ".zpl", "epl": ".epl"}
 
-// onSheets is the format of labels on pages.
+// onSheets is the format for labels arranged on pages.
 const onSheets = "sheet"
 
-// isDrawn reports whether a format has drawn labels, and is no list.
+// isDrawn reports whether a format contains drawn labels rather than a list of codes.
 func isDrawn(format string) bool { return !slices.Contains(labels.Lists, labels.List(format)) }
 
-// drawingOf returns the layout of a wish's labels as JSON; "" if it has lists alone. The first and the last label are drawn, so
-// that what cannot be printed is refused now.
+// drawingOf returns the layout of the requested labels as JSON, or "" if only lists were requested. The first and the last label
+// are drawn as a trial, so that labels that cannot be printed are rejected at once.
 func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) (string, error) {
 	for i, f := range w.Formats {
 		if _, known := partEndings[f]; !known || slices.Contains(w.Formats[:i], f) {
@@ -75,7 +75,7 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) 
 	return string(text), nil
 }
 
-// planOf returns the plan of a wish's labels, which drawingOf has tried; drawing is its answer.
+// planOf returns the label plan of a package request; drawing is the result of drawingOf.
 func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, drawing string) (*client.LabelPlan, error) {
 	p := &client.LabelPlan{Codes: w.To - w.From + 1}
 	b, err := a.Codes.Memory.BatchOrLoad(ctx, id)
@@ -114,8 +114,7 @@ func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, dra
 	return p, nil
 }
 
-// mostDots is the maximum number of dots of a label that the server draws, because its picture is in memory: 170 mm square at 300
-// dots an inch.
+// mostDots is the maximum number of dots of a label that the server draws in memory: 170 mm square at 300 dots per inch.
 const mostDots = 4 << 20
 
 func smallEnough(ctx context.Context, p labels.Printing, batch int64, source codes.CodeSource) error {
@@ -139,7 +138,7 @@ func smallEnough(ctx context.Context, p labels.Printing, batch int64, source cod
 	return nil
 }
 
-// undrawable returns the answer to a label that cannot be drawn.
+// undrawable returns the error response for a label that cannot be drawn.
 func undrawable(err error) error {
 	if word, is := errors.AsType[*labels.WordError](err); is {
 		return refused("drawing.%s: %v", word.Word, word.Err)
@@ -150,7 +149,7 @@ func undrawable(err error) error {
 	return refused("drawing: %v", err)
 }
 
-// partOf returns the function that writes a part; it writes the same each time.
+// partOf returns the function that writes a part of a package; every call writes identical bytes.
 func partOf(p codes.PrintPackage, batch int64, format string, list codes.CodeSource) (
 	func(context.Context, io.Writer) error, error) {
 	var drawing client.LabelDrawing
@@ -174,13 +173,13 @@ func partOf(p codes.PrintPackage, batch int64, format string, list codes.CodeSou
 	}, nil
 }
 
-// writeDrawn writes labels in a format.
+// writeDrawn writes drawn labels in the given format.
 func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64, format string, list codes.CodeSource) error {
 	design, err := p.Design()
 	if err != nil {
 		return err
 	}
-	design.Processors = max(1, runtime.GOMAXPROCS(0)/2) // the others answer scans
+	design.Processors = max(1, runtime.GOMAXPROCS(0)/2) // the other processors remain free for scans
 	rows, emptyCallback := labelRows(ctx, list, true), func(int) {}
 	switch {
 	case format == onSheets:
@@ -198,7 +197,7 @@ func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64
 	return design.Zip(w, batch, rows, labels.Format(format), emptyCallback)
 }
 
-// labelRows returns the codes of a range as labels have them.
+// labelRows yields the codes of a range in the form in which labels show them.
 func labelRows(ctx context.Context, list codes.CodeSource, matrix bool) iter.Seq2[labels.Row, error] {
 	return func(yield func(labels.Row, error) bool) {
 		_, isOurs := list.(codes.PackageRange)

@@ -21,7 +21,7 @@ type PackagePath struct {
 	ID int64 `path:"package" minimum:"1"`
 }
 
-// ofPackage returns the account whose package a call concerns.
+// ofPackage returns the account that owns the package named in a request.
 func (a codeAPI) ofPackage(ctx context.Context, parameter func(string) string) (string, error) {
 	id, err := strconv.ParseInt(parameter("package"), 10, 64)
 	if err != nil {
@@ -111,7 +111,7 @@ func (a codeAPI) sendPackage(ctx context.Context, in *struct {
 	}}, nil
 }
 
-// readersOf returns those who can open a package.
+// readersOf returns the recipients that can decrypt a package.
 func (a codeAPI) readersOf(p codes.PrintPackage, passphrase string) (to []age.Recipient, err error) {
 	switch {
 	case len(p.Recipients) > 0 && passphrase != "":
@@ -149,7 +149,7 @@ func (a codeAPI) writePackage(ctx context.Context, w io.Writer, p codes.PrintPac
 	}
 	if p.Drawing != "" {
 		m.Drawing = json.RawMessage(p.Drawing)
-		// One at a time, because it takes half of the processors for a minute.
+		// Only one package is drawn at a time, because drawing takes half of the processors for about a minute.
 		done, err := a.drawing.Acquire(ctx, 1, 0)
 		if err != nil {
 			return err
@@ -184,8 +184,7 @@ func (a codeAPI) writePackage(ctx context.Context, w io.Writer, p codes.PrintPac
 	return printpackage.Pack(ctx, w, m, parts, a.PackageSigner, to)
 }
 
-// untilRecalled writes a part until its package is recalled. It asks every so many bytes whether it
-// is.
+// untilRecalled writes a part until its package is recalled. Write checks for a recall after every recallEvery bytes.
 type untilRecalled struct {
 	ctx context.Context
 	io.Writer

@@ -28,7 +28,7 @@ func showKey(k iam.Key) client.AdminKey {
 		ExpiresAt: optional(k.ExpiresAt), SeenAt: optional(k.SeenAt)}
 }
 
-// checkRole refuses a role that does not exist, and AppIDs that no account has.
+// checkRole returns an error if the role does not exist or an AppID belongs to no account.
 func (a serverAPI) checkRole(ctx context.Context, role *string, appids []string) error {
 	if role != nil && !adminroute.Role(*role).Known() {
 		return refused("role: want one of %s", strings.Join(words[string](adminroute.Roles), ", "))
@@ -49,10 +49,9 @@ func (a serverAPI) checkRole(ctx context.Context, role *string, appids []string)
 	return nil
 }
 
-// nearAccount returns a question to the caller: whether the account with the nearest AppID was meant,
-// where no account has the given one.
+// nearAccount returns a "did you mean" question with the most similar existing AppID, for an AppID that does not exist.
 func (a serverAPI) nearAccount(ctx context.Context, appid string) string {
-	// Without the list there is no guess; the refusal stands in any case.
+	// Without the list of accounts there is no suggestion; the caller returns its error in either case.
 	list, err := a.Accounts.List(ctx, "", 1000)
 	if err != nil {
 		return ""
@@ -135,7 +134,7 @@ func (a serverAPI) signOutPerson(ctx context.Context, in *PersonPath) (client.Pe
 	return showPerson(p), err
 }
 
-// RefusedCredential is a wrong credential that was shown several times, as this server saw it.
+// RefusedCredential is an invalid credential that clients presented several times to this server.
 type RefusedCredential struct {
 	What, Name, IP string
 	Times          int64
@@ -144,7 +143,8 @@ type RefusedCredential struct {
 
 func (a serverAPI) listRefusedCredentials(context.Context, *noInput) (client.RefusedCredentialList, error) {
 	return client.RefusedCredentialList{Credentials: mapped(a.Refused(), func(credential RefusedCredential) client.RefusedCredential {
-		return client.RefusedCredential{Kind: credential.What, Name: credential.Name, IP: credential.IP, Count: credential.Times, FirstAt: credential.First, LastAt: credential.Last}
+		return client.RefusedCredential{Kind: credential.What, Name: credential.Name, IP: credential.IP,
+			Count: credential.Times, FirstAt: credential.First, LastAt: credential.Last}
 	})}, nil
 }
 

@@ -1,6 +1,6 @@
 package adminapi
 
-// The operations of each resource are methods of a type of their own around an Admin, which has what they work on.
+// The operations of each resource are methods of a separate type that embeds Admin.
 
 type (
 	accountAPI struct{ *Admin }

@@ -10,18 +10,18 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Here an operator does what an account does with its rules by the wire: with the same checks,
-// quota and verification file.
+// Through these operations an operator edits the rules of an account with the same checks, quota and verification file as a call of
+// the wire API.
 
 type RuleInput struct {
 	AppIDPath
 	Body client.OwnRule
 }
 
-// RuleEdit is a RuleInput whose If-Match is about the rule, and not about its account.
+// RuleEdit is a RuleInput whose If-Match precondition concerns the rule instead of its account.
 type RuleEdit struct{ RuleInput }
 
-// draft returns the rule as the book wants it.
+// draft converts the request body to a rules.Draft.
 func (in *RuleInput) draft() rules.Draft {
 	d := rules.Draft{Prefix: in.Body.Prefix, Path: in.Body.Path, AppID: in.Body.AppID, Occupy: in.Body.Occupy,
 		OpenVersion: cmp.Or(in.Body.OpenVersion, rules.OpenRelease), KeepLinks: in.Body.TestLinks == nil}
@@ -31,7 +31,7 @@ func (in *RuleInput) draft() rules.Draft {
 	return d
 }
 
-// ownRule does something to a rule of an account and answers the rule as it is then.
+// ownRule applies do to the account that owns a rule and returns the rule afterwards.
 func (a ruleAPI) ownRule(ctx context.Context, appid, prefix string, do func(accounts.Account) error) (client.StoredRule, error) {
 	owner, err := a.Accounts.Get(ctx, appid)
 	if err == nil {
@@ -85,8 +85,8 @@ func (a ruleAPI) deleteRule(ctx context.Context, in *RulePath) (client.StoredRul
 	return showRule(rule), a.Rules.Delete(ctx, owner, in.Prefix, rule.Target)
 }
 
-// checkRule answers what an add would answer, and where the verification file must be. With fetch it
-// also fetches the file.
+// checkRule returns what adding the rule would return, and the address at which the verification file must be served. With fetch,
+// checkRule also downloads the verification file.
 func (a ruleAPI) checkRule(ctx context.Context, in *struct {
 	AppID string `path:"appid" maxLength:"128"` // it changes nothing
 	Body  struct {

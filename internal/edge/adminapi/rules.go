@@ -68,7 +68,7 @@ func (a ruleAPI) nameRules(ctx context.Context, in *struct {
 	return shown, err
 }
 
-// exactRules returns those of a query; with a prefix, the one that has it.
+// exactRules returns the rules that match a query; with a prefix, only the rule with exactly this prefix.
 func (a ruleAPI) exactRules(ctx context.Context, q rules.Query, prefix string) ([]rules.Rule, error) {
 	if prefix != "" {
 		link, ok := rules.ParseLink(prefix)
@@ -165,7 +165,7 @@ func showDomains(list []rules.Domain) client.DomainList {
 	})}
 }
 
-// setDomain sets what the operator says of a host ("" = nothing) and answers the list of hosts.
+// setDomain sets the status that the operator gives a host ("" = no status) and returns the list of hosts.
 func (a ruleAPI) setDomain(ctx context.Context, host string, status rules.DomainStatus) (client.DomainList, error) {
 	if err := a.Rules.SetDomain(ctx, host, status); err != nil {
 		return client.DomainList{}, err

@@ -38,7 +38,7 @@ const parquetType = "application/vnd.apache.parquet"
 
 const noScanID = "this is no scan id: one is 32 hexadecimal digits, as an answer to a scan gave it"
 
-// period reads from and to: RFC 3339, or a day in the zone of the settings.
+// period parses from and to, each an RFC 3339 time or a day in the time zone of the settings.
 func (a scanAPI) period(from, to string, days int) (begin, end time.Time, err error) {
 	zone := a.Settings.Get().Zone()
 	read := func(name, text string, lasts int) (time.Time, error) {
@@ -57,7 +57,7 @@ func (a scanAPI) period(from, to string, days int) (begin, end time.Time, err er
 			return begin, end, err
 		}
 	} else {
-		end = end.Add(time.Hour) // the current hour is included
+		end = end.Add(time.Hour) // includes the current hour
 	}
 	begin = end.AddDate(0, 0, -days)
 	if from != "" {
@@ -110,7 +110,7 @@ func (a scanAPI) listScans(ctx context.Context, in *struct {
 	return page, err
 }
 
-// ScanFilter says which scans are wanted of the feed.
+// ScanFilter holds the query parameters that select scans of the scan feed.
 type ScanFilter struct {
 	OwnedBy
 	From          string  `query:"from" maxLength:"40" doc:"RFC 3339, or a day: no earlier scan"`
@@ -126,7 +126,7 @@ func (f *ScanFilter) set() bool {
 	return f.From != "" || f.To != "" || f.User != "" || len(f.Rules) > 0 || f.ApplicationID != 0
 }
 
-// filter reads what is wanted of scans.
+// filter converts the query parameters to a stats.Filter.
 func (a scanAPI) filter(ctx context.Context, in *ScanFilter) (f stats.Filter, err error) {
 	if f.Owners, err = owners(ctx, in.Owner); err != nil {
 		return f, err
@@ -153,7 +153,7 @@ func (a scanAPI) filter(ctx context.Context, in *ScanFilter) (f stats.Filter, er
 	return f, nil
 }
 
-// matchingScans is listScans for the scans that match a filter.
+// matchingScans implements listScans for requests with a filter.
 func (a scanAPI) matchingScans(ctx context.Context, from string, newest, limit int, in *ScanFilter) (page client.ScanPage, err error) {
 	var lastScanID scanlog.ScanID
 	if newest > 0 {
@@ -250,14 +250,14 @@ func (a scanAPI) eraseUser(ctx context.Context, in *struct {
 		err = a.Desk.Erase(ctx, hex.EncodeToString(hash[:]),
 			func(account string) string { return a.OpenIDs.OpenID(in.Namespace, account, in.User) })
 	}
-	// The log does not name the user: that would undo the erasure.
+	// The audit log omits the user, because naming the user would undo the erasure.
 	if err == nil {
 		err = a.History.Note(ctx, "scans", "", "erase", map[string]int64{"scans": n})
 	}
 	return client.ErasureResult{Scans: n}, err
 }
 
-// scanRow is a scan of an export. The names are those of scanRecord.
+// scanRow is a scan in an exported file. The column names equal the JSON names of scanRecord.
 type scanRow struct {
 	ScanID        string    `parquet:"scan_id"`
 	At            time.Time `parquet:"at,timestamp(millisecond)"`
@@ -282,7 +282,7 @@ type scanRow struct {
 	Owner         string    `parquet:"owner,dict"`
 }
 
-// tidy leaves out the numbers of a rule and of a code where the scan has none.
+// tidy empties the cells for the rule number and the code number if the scan has no rule or no code.
 func (r scanRow) tidy(line []string) {
 	line[1] = r.At.UTC().Format("2006-01-02T15:04:05.000Z")
 	if r.RuleID == 0 {
@@ -294,7 +294,7 @@ func (r scanRow) tidy(line []string) {
 }
 
 func scanRowOf(r client.RecordedScan) scanRow {
-	var index int64 // 0 where the scan is of no code; the application is 0 then too
+	var index int64 // 0 if the scan has no code; the application number is 0 as well then
 	if r.CodeIndex != nil {
 		index = *r.CodeIndex
 	}
@@ -324,7 +324,7 @@ func (a scanAPI) scanRows(ctx context.Context, f stats.Filter, yield func(scanRo
 	if err := a.Scans.CatchUpAll(ctx); err != nil {
 		return err
 	}
-	page := make([]client.RecordedScan, 0, 1000) // their serial numbers are read together
+	page := make([]client.RecordedScan, 0, 1000) // the serial numbers of a page of scans are read together
 	flush := func() (hasMore bool, err error) {
 		err = a.codes().addSerials(ctx, page)
 		hasMore = err == nil

@@ -21,15 +21,15 @@ import (
 
 const (
 	mostHits    = 10
-	mostBatches = 1000 // that are looked through for serial numbers and activities, the newest ones
+	mostBatches = 1000 // the newest batches, which are searched for serial numbers and activities
 )
 
-// searching is a search that is under way.
+// searching holds the state of one running search.
 type searching struct {
 	*Admin
-	text, part string // as it was typed, and in small letters
+	text, part string // the search text as typed, and in lower case
 	sees       func(appid string) bool
-	owners     []string // whose things are wanted; none = everybody's
+	owners     []string // accounts whose data is searched; empty = all accounts
 	quick      bool
 	caller     adminroute.Caller
 	found      client.SearchResult
@@ -86,7 +86,7 @@ func (s *searching) accounts(context.Context) error {
 	return nil
 }
 
-// rules returns those whose prefix has the text, and the one on which it falls as a link.
+// rules finds the rules whose prefix contains the text, and the rule that matches the text as a link.
 func (s *searching) rules(ctx context.Context) error {
 	list, complete, err := s.Rules.Search(ctx, rules.Search{Owners: s.owners, Part: s.text, Quick: s.quick, Limit: mostHits})
 	if err != nil {
@@ -103,7 +103,7 @@ func (s *searching) rules(ctx context.Context) error {
 	return nil
 }
 
-// batches returns those whose number or isv_application_id has the text, and the activities of the newest ones.
+// batches finds the batches whose number or isv_application_id contains the text, and the activities of the newest batches.
 func (s *searching) batches(context.Context) error {
 	now, n, looked := s.Codes.Now(), 0, 0
 	var activities []client.SearchHit
@@ -135,7 +135,7 @@ func (s *searching) batches(context.Context) error {
 	return nil
 }
 
-// code returns the one that the text names.
+// code finds the code that the text names.
 func (s *searching) code(ctx context.Context) error {
 	name := codes.CodeName{URL: s.text}
 	batch, index, pair := strings.Cut(s.text, ":")
@@ -156,7 +156,7 @@ func (s *searching) code(ctx context.Context) error {
 	return nil
 }
 
-// serials returns those of codes of the newest batches that begin with the text.
+// serials finds the codes of the newest batches whose serial number begins with the text.
 func (s *searching) serials(ctx context.Context) error {
 	names, ids := map[int64]string{}, []int64(nil)
 	list := s.Codes.Memory.Batches()
@@ -176,7 +176,7 @@ func (s *searching) serials(ctx context.Context) error {
 	return err
 }
 
-// calls finds the one with this request id, for callers that may read the log of calls.
+// calls finds the call with this request id, for callers that may read the log of calls.
 func (s *searching) calls(ctx context.Context) error {
 	if !s.caller.Role.AtLeast(adminroute.Operator) {
 		return nil

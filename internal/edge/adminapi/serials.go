@@ -25,7 +25,7 @@ func (a codeAPI) bindSerials(ctx context.Context, in *struct {
 			name.Index, name.HasIndex = *s.Index, true
 		}
 		f, err := a.Codes.Lookup(ctx, name)
-		// The place says which code it is: the code itself must not get into logs.
+		// The error names only the position of the code, because the code itself must not appear in logs.
 		if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
 			return client.CodesChanged{}, accounts.Invalid(fmt.Sprintf("serials[%d]: %s", i, detail))
 		}
@@ -41,7 +41,7 @@ func (a codeAPI) bindSerials(ctx context.Context, in *struct {
 	return client.CodesChanged{Codes: int64(len(list)), Changed: changed}, err
 }
 
-// addSerials fills in the serial numbers of the codes that were scanned.
+// addSerials fills in the serial numbers of the scanned codes.
 func (a codeAPI) addSerials(ctx context.Context, scans []client.RecordedScan) error {
 	indexes := map[int64][]int64{}
 	for _, s := range scans {

@@ -15,10 +15,10 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// settingsNow are the settings in force, as an answer.
+// settingsNow is the current settings as a response.
 type settingsNow settings.Settings
 
-// Schema describes the settings from their table.
+// Schema describes the settings from their table of fields.
 func (settingsNow) Schema(r huma.Registry) *huma.Schema {
 	s := &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{}, AdditionalProperties: false}
 	for _, f := range settings.Table {
@@ -28,8 +28,7 @@ func (settingsNow) Schema(r huma.Registry) *huma.Schema {
 	return s
 }
 
-// settingsChange describes a change loosely: settings.Merge says what is wrong with one better than
-// a schema could.
+// settingsChange describes a change with a lenient schema, because settings.Merge reports errors better than a schema validator.
 func settingsChange(r huma.Registry) *huma.Schema {
 	s := settingsNow{}.Schema(r)
 	s.Required = nil
@@ -126,8 +125,8 @@ func (a serverAPI) resetSetting(ctx context.Context, in *SettingPath) (settingsN
 	return settingsNow(a.Settings.Get()), err
 }
 
-// scanKey is a scan key without the key itself. It is not client.ScanKey, which also serves as the
-// input for a new one.
+// scanKey is the description of a scan key without the secret key itself. scanKey differs from client.ScanKey, which is also the
+// request body for a new key.
 type scanKey struct {
 	Name      string    `json:"name"`
 	Namespace string    `json:"namespace" doc:"users of two namespaces never meet"`

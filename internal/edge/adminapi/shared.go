@@ -15,11 +15,11 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// sharedPath is the path of shared charts.
+// sharedPath is the path of the admin API for shared charts.
 const sharedPath = "/statistics/shared"
 
-// chartQuestion returns a question of the page of statistics as it is kept: only what that page knows, of accounts that the caller
-// may see.
+// chartQuestion returns the query of a statistics page in the form that is stored: only known parameters, and only accounts that
+// the caller may see.
 func chartQuestion(ctx context.Context, text string) (string, error) {
 	asked, err := url.ParseQuery(text)
 	if err != nil {
@@ -59,7 +59,8 @@ func showShared(link iam.SharedLink) client.SharedChart {
 		ExpiresAt: link.ExpiresAt}
 }
 
-// theirShared reports whether a caller may see and end a chart: the person who shared it, and operators of all accounts.
+// theirShared returns a function that reports whether the caller may see and end a chart: the person who shared the chart, or an
+// operator of all accounts.
 func theirShared(ctx context.Context) func(iam.SharedLink) bool {
 	caller, actor := adminroute.CallerFromContext(ctx), accounts.ActorFromContext(ctx).ActorID
 	all := caller.Role.AtLeast(adminroute.Operator) && !caller.Scoped()

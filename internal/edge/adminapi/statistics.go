@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/verify"
 )
 
-// StatisticsFilter keeps only scans with these values.
+// StatisticsFilter holds the query parameters that restrict statistics to scans with these values.
 type StatisticsFilter struct {
 	Activity string `query:"activity" doc:"only scans of this activity; - is those that have none, here and below"`
 	Brand    string `query:"brand"`
@@ -38,8 +38,7 @@ func (f StatisticsFilter) dims() map[stats.Dimension]string {
 	return all
 }
 
-// statisticsRow differs from client.StatisticsRow in that it can tell a 0 from a number that was
-// not asked for.
+// statisticsRow differs from client.StatisticsRow in that an absent number can be told apart from 0.
 type statisticsRow struct {
 	At    *time.Time `json:"at,omitempty" doc:"when the hour, day, week or month begins"`
 	Value string     `json:"value" doc:"of the group; empty where the scans have none"`
@@ -65,15 +64,14 @@ type countedUpTo struct {
 	Scans  int64      `json:"scans"`
 }
 
-// Period is a time that is asked for.
+// Period holds the query parameters for a period of time.
 type Period struct {
 	From string `query:"from" maxLength:"40" doc:"RFC 3339, or a day; left out: 30 days before to"`
 	To   string `query:"to" maxLength:"40" doc:"RFC 3339, or a day, which belongs to it; left out: now"`
 	Wait bool   `query:"wait" doc:"first count everything that was scanned before this call"`
 }
 
-// counted reads the period. If the caller asked for it, it waits until all scans so far are
-// counted.
+// counted parses the period of a request. With wait, question blocks until all scans so far are counted.
 func (a scanAPI) counted(ctx context.Context, p Period) (from, to time.Time, err error) {
 	from, to, err = a.period(p.From, p.To, 30)
 	if err == nil && p.Wait {
@@ -82,7 +80,7 @@ func (a scanAPI) counted(ctx context.Context, p Period) (from, to time.Time, err
 	return from, to, err
 }
 
-// StatisticsQuestion is a query of scans.
+// StatisticsQuestion holds the query parameters of a statistics request.
 type StatisticsQuestion struct {
 	StatisticsFilter
 	OwnedBy
@@ -92,8 +90,7 @@ type StatisticsQuestion struct {
 	Count string `query:"count" enum:"scans,first,users" default:"scans"`
 }
 
-// question reads what is asked. If the caller asked for it, it waits until all scans so far are
-// counted.
+// question converts the query parameters to a stats.Question. With wait, question blocks until all scans so far are counted.
 func (a scanAPI) question(ctx context.Context, in *StatisticsQuestion) (stats.Question, error) {
 	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {
@@ -131,7 +128,7 @@ func (a scanAPI) askStatistics(ctx context.Context, in *struct {
 	return shown, err
 }
 
-// MissFilter says which misses are wanted.
+// MissFilter holds the query parameters that select misses, which are scans that matched nothing.
 type MissFilter struct {
 	OwnedBy
 	Period

@@ -18,18 +18,19 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// TableFormat is the format of a table as a file.
+// TableFormat holds the query parameter for the file format of a table.
 type TableFormat struct {
 	Format string `query:"format" enum:"csv,parquet" default:"csv"`
 }
 
-// tableKinds are the content types of the formats.
+// tableKinds maps table formats to content types.
 var tableKinds = map[string]string{"csv": "text/csv; charset=utf-8", "parquet": parquetType}
 
-// rowsAtOnce bounds a row group of Parquet, and so the memory of an export.
+// rowsAtOnce is the maximum number of rows of a Parquet row group; the limit bounds the memory of an export.
 const rowsAtOnce = 20_000
 
-// tableFile is rows as a file, which is written as they come. Its columns are the fields of a row, by their names in Parquet.
+// tableFile returns a file that is written row by row while rows yields. The columns are the fields of a row, named by their
+// Parquet tags.
 func tableFile[Row any](name string, format TableFormat, rows func(context.Context) iter.Seq2[Row, error]) adminroute.File {
 	return adminroute.File{Name: name + "." + format.Format, Type: tableKinds[format.Format],
 		Write: func(ctx context.Context, w io.Writer) error {
@@ -40,7 +41,7 @@ func tableFile[Row any](name string, format TableFormat, rows func(context.Conte
 		}}
 }
 
-// collected yields rows that are read together, so that an error comes before the first of them.
+// collected reads all rows before it yields the first row, so that a read error comes first.
 func collected[Row any](read func(context.Context) ([]Row, error)) func(context.Context) iter.Seq2[Row, error] {
 	return func(ctx context.Context) iter.Seq2[Row, error] {
 		return func(yield func(Row, error) bool) {
@@ -54,7 +55,8 @@ func collected[Row any](read func(context.Context) ([]Row, error)) func(context.
 	}
 }
 
-// writeCSV writes rows with a line of names above them. The method tidy of a row, if it has one, changes its cells.
+// writeCSV writes a header line with the column names, followed by the rows. If a row type has a method tidy, the method can change
+// the cells of a line.
 func writeCSV[Row any](w io.Writer, rows iter.Seq2[Row, error]) error {
 	out := csv.NewWriter(w)
 	var line []string
@@ -107,7 +109,7 @@ func writeParquet[Row any](w io.Writer, rows iter.Seq2[Row, error]) error {
 	return errors.Join(flush(), out.Close())
 }
 
-// cell returns a value as a cell of CSV.
+// cell returns a value formatted as a CSV cell.
 func cell(value any) string {
 	switch value := value.(type) {
 	case *time.Time:
@@ -123,7 +125,7 @@ func cell(value any) string {
 	return fmt.Sprint(value)
 }
 
-// numberRow, missRow and alarmRow are rows of files. The names are those of the JSON.
+// numberRow, missRow and alarmRow are rows of exported files. The column names equal the JSON names.
 type numberRow struct {
 	At    *time.Time `parquet:"at,optional,timestamp(millisecond)"`
 	Value string     `parquet:"value"`
@@ -216,7 +218,7 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 	language, _ := i18n.Parse(in.Language)
 	return tableFile("qrjump-alarms", in.TableFormat, collected(func(ctx context.Context) (rows []alarmRow, err error) {
 		q := q
-		q.Newest = false // page by page, by the numbers
+		q.Newest = false // pages are read in ascending order of alarm number
 		for q.Limit = stats.MaxAnswers; ; q.After = rows[len(rows)-1].ID {
 			list, err := a.Alarms.Alarms(ctx, q)
 			if err != nil {
@@ -225,7 +227,8 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 			for _, item := range list {
 				reasons := mapped(item.Reasons(), func(t i18n.Message) string { return t.In(language) })
 				rows = append(rows, alarmRow{item.ID, string(item.Kind), item.Batch, item.Index, item.At, item.Scan, item.Score,
-					strings.Join(reasons, " "), optional(item.SeenAt), item.SeenBy, optional(item.DismissedAt), item.DismissedBy, item.Note})
+					strings.Join(reasons, " "), optional(item.SeenAt), item.SeenBy, optional(item.DismissedAt),
+					item.DismissedBy, item.Note})
 			}
 			if len(list) < q.Limit {
 				return rows, nil

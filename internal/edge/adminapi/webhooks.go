@@ -23,8 +23,8 @@ func wanted(in client.WebhookPut) webhooks.Wanted {
 		})}
 }
 
-// shownURL returns an address as the caller may see it: beyond its host it may hold a secret, which
-// those may see who may change it.
+// shownURL returns a webhook URL as the caller may see it: only operators see more than the host, because the rest may contain a
+// secret.
 func shownURL(ctx context.Context, address string) string {
 	if adminroute.CallerFromContext(ctx).Role.AtLeast(adminroute.Operator) {
 		return address

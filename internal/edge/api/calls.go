@@ -12,11 +12,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
 )
 
-// account returns the account of the call: the account of the token, even where a platform calls for it; the platform that shows
-// its own token; or the one with the right secret.
+// account returns the AppID to which the call is attributed: the account of the token, even if a platform calls for this account;
+// else the platform of the token; else the account that sent its valid secret.
 func (c *call) account() string { return cmp.Or(c.caller.AppID, c.component, c.proven) }
 
-// author returns the author of the call's changes.
+// author returns the actor that the audit log names for changes of this call.
 func (c *call) author() accounts.Actor {
 	actor := accounts.Actor{ActorID: c.account(), RID: c.rid}
 	if actor.ActorID != c.component {
@@ -25,8 +25,8 @@ func (c *call) author() accounts.Actor {
 	return actor
 }
 
-// bySecret remembers whose call it is where a secret stands in for a token, given the outcome err. A caller with a wrong secret is
-// anonymous: its calls are neither counted nor logged for an account.
+// bySecret sets the account of a call that authenticates with a secret instead of a token, depending on the result err. A caller
+// with a wrong secret stays anonymous: its calls are neither counted nor logged for an account.
 func (c *call) bySecret(appid string, err error) {
 	if accounts.IsGuessing(err) {
 		return
@@ -38,7 +38,8 @@ func (c *call) bySecret(appid string, err error) {
 	}
 }
 
-// remember puts a call into the log that openapi/rid/get asks. Anonymous calls are not in it: no account could ask for them.
+// remember writes a call to the log that openapi/rid/get reads. Anonymous calls are not logged, because no account could query
+// them.
 func (a *API) remember(r Record) {
 	if r.Account == "" {
 		return
@@ -46,7 +47,7 @@ func (a *API) remember(r Record) {
 	a.Calls.Record(r.Kept())
 }
 
-// Kept returns the call as its log keeps it.
+// Kept returns the call in the form in which the call log stores it.
 func (r Record) Kept() apiusage.Call {
 	path, query, _ := strings.Cut(r.URL, "?")
 	kept := apiusage.Call{RID: r.RID, Account: r.Account, OccurredAt: r.At, Took: r.Took, Path: path, Query: query,
@@ -58,8 +59,8 @@ func (r Record) Kept() apiusage.Call {
 	return kept
 }
 
-// spendBySecret does for calls with a secret what run does for those with a token: it notes whose
-// the call is and counts it.
+// spendBySecret sets the account of a call that authenticates with a secret, and counts the call, as run does for calls with a
+// token.
 func (a *API) spendBySecret(ctx context.Context, c *call, appid, path string, err error) error {
 	c.bySecret(appid, err)
 	if err != nil {
@@ -68,7 +69,7 @@ func (a *API) spendBySecret(ctx context.Context, c *call, appid, path string, er
 	return a.Calls.Spend(ctx, appid, path)
 }
 
-// notAccount turns 61024, whose text speaks of tokens, into 40013.
+// notAccount replaces error 61024, whose text concerns tokens, with 40013.
 func notAccount(err error) error {
 	if errors.Is(err, errcode.ComponentToken) {
 		return errcode.InvalidAppID.WithDetail(behaviour.QuotaPlatform, "the AppID is a third-party platform's")

@@ -23,7 +23,7 @@ type applicationReply struct {
 	UpdateTime       int64          `json:"update_time"`
 }
 
-// batchID returns an application_id; 0 counts as absent, a negative one is 40097.
+// batchID returns the field application_id; 0 counts as absent, a negative number sets error 40097.
 func (f *fields) batchID() int64 {
 	id, _ := f.number("application_id")
 	if id < 0 && f.err == nil {
@@ -37,7 +37,7 @@ func readBatchKey(f *fields) (codes.BatchKey, error) {
 	return codes.BatchKey{ID: f.batchID(), ISV: f.textOrNumber("isv_application_id")}, f.err
 }
 
-// queryApplication looks at an application. Contract: marketcode 3.2.
+// queryApplication returns the state of an application for codes. Contract: marketcode 3.2.
 func (a *API) queryApplication(ctx context.Context, c *call, f *fields) (any, error) {
 	key, err := readBatchKey(f)
 	if err != nil {

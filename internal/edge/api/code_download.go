@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// packageReply is an answer that is made while it is sent, so that it takes no memory for the
-// segment. Contract: marketcode 3.3, 4.
+// packageReply is a response that is generated while it is sent, so that a segment is never held in memory. Contract: marketcode
+// 3.3, 4.
 type packageReply struct {
 	codes codes.PackageRange
 	key   [16]byte
@@ -22,11 +22,11 @@ type packageReply struct {
 const (
 	packageBegin = `{"errcode":0,"errmsg":"ok","buffer":"`
 	packageEnd   = `"}`
-	// pieceTimeout is the time that a client may take for one piece.
+	// pieceTimeout is the write timeout for one piece of a response.
 	pieceTimeout = 30 * time.Second
 )
 
-// masked returns the answer as it may be recorded.
+// masked returns the response without secrets, for the call log.
 func (p packageReply) masked() []byte { return []byte(packageBegin + packageEnd) }
 
 func (p packageReply) write(ctx context.Context, w http.ResponseWriter) error {
@@ -44,19 +44,19 @@ func (p packageReply) write(ctx context.Context, w http.ResponseWriter) error {
 	return err
 }
 
-// patient gives a client some time for each piece of an answer.
+// patient extends the write deadline before each piece of a response.
 type patient struct {
 	io.Writer
 	control *http.ResponseController
 }
 
 func (p patient) Write(b []byte) (int, error) {
-	// A recorder in a test has no deadline.
+	// A response recorder in a test has no deadline, so the error is ignored.
 	_ = p.control.SetWriteDeadline(time.Now().Add(pieceTimeout))
 	return p.Writer.Write(b)
 }
 
-// span reads code_start and code_end, both of which must be given.
+// span returns the required fields code_start and code_end as a range.
 func (f *fields) span() codes.Range {
 	from, givenFrom := f.number("code_start")
 	to, givenTo := f.number("code_end")
@@ -66,7 +66,7 @@ func (f *fields) span() codes.Range {
 	return codes.Range{From: int64(from), To: int64(to)}
 }
 
-// wantBatchID is batchID where the field must be given.
+// wantBatchID returns batchID and sets an error if the field is absent.
 func (f *fields) wantBatchID() int64 {
 	id := f.batchID()
 	if f.err == nil && id == 0 {
@@ -80,7 +80,7 @@ func readDownload(f *fields) (id int64, r codes.Range, err error) {
 	return id, r, f.err
 }
 
-// downloadCodes streams a segment, or a part of one. Contract: marketcode 3.3.
+// downloadCodes streams a segment or part of a segment. Contract: marketcode 3.3.
 func (a *API) downloadCodes(ctx context.Context, c *call, f *fields) (any, error) {
 	id, r, err := readDownload(f)
 	if err != nil {

@@ -8,8 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// codeReply is a code and what it is bound to; of a code that is not active
-// the second part is left out. Contract: marketcode 3.5, 3.6.
+// codeReply is a code with its binding; the binding is omitted if the code is not active. Contract: marketcode 3.5, 3.6.
 type codeReply struct {
 	envelope
 	Code             string `json:"code"`
@@ -51,7 +50,7 @@ func readCodeName(f *fields) (codes.CodeName, error) {
 	return name, f.err
 }
 
-// queryCode answers what a code is bound to. Contract: marketcode 3.5.
+// queryCode returns the page to which a code is bound. Contract: marketcode 3.5.
 func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 	name, err := readCodeName(f)
 	if err != nil {
@@ -59,8 +58,9 @@ func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 	}
 	found, err := a.Codes.Get(ctx, c.caller, name)
 	if err == nil && found.State.Activation == nil && !a.lets(c, behaviour.CodesQueryBare) {
-		// the code itself must not be logged
-		err = errcode.CodeNotActive.WithDetail(behaviour.CodesQueryInactive, "code_index %d of application_id %d is not active", found.Index,
+		// the code itself must not be logged, so the detail names its index
+		err = errcode.CodeNotActive.WithDetail(behaviour.CodesQueryInactive,
+			"code_index %d of application_id %d is not active", found.Index,
 			found.Batch.ID)
 	}
 	if err != nil {

@@ -8,15 +8,14 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// sets says which permission set a platform needs to call an endpoint for an
-// account; 0 = none. Contract: rules 3.3.
+// sets holds the permission set that a platform needs to call an endpoint for an account, by kind of account; 0 = none. Contract:
+// rules 3.3.
 type sets struct{ miniProgram, official int }
 
-// ruleSets: ordinary rules are the Mini Program's, the others the service
-// account's.
+// ruleSets holds the permission sets for jump rules: one for Mini Programs, one for service accounts.
 var ruleSets = sets{miniProgram: accounts.MiniProgramDev, official: accounts.AccountService}
 
-// sameSets returns the same set for accounts of every kind.
+// sameSets returns a sets value with the same permission set for all kinds of accounts.
 func sameSets(set int) sets { return sets{set, set} }
 
 func (s sets) forKind(kind accounts.Kind) int {
@@ -26,19 +25,19 @@ func (s sets) forKind(kind accounts.Kind) int {
 	return s.official
 }
 
-// requireSets makes an endpoint ask for a permission set where a platform calls.
+// requireSets makes an endpoint require a permission set of calling platforms.
 func (e endpoint) requireSets(s sets) endpoint {
 	e.sets = s
 	return e
 }
 
-// behalf are the codes of every endpoint that takes an account's token: a
-// platform may be the one who calls, and a setting limits service accounts.
+// behalf lists the error codes of every endpoint that takes an account's token: the caller may be a platform, and a setting limits
+// service accounts.
 var behalf = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthorized, errcode.NotAuthorizing, errcode.InvalidIP, errcode.ComponentIP,
 	errcode.InvalidComponent, errcode.NotComponentSet}
 
-// authenticate finds whose token is in the query. Where a platform calls for the account, it checks
-// that the platform may. Contract: rules 1.8, the order of checks.
+// authenticate finds the account or platform that owns the token in the query. If a platform calls for the account, authenticate
+// checks the permissions of the platform. Contract: rules 1.8, the order of checks.
 func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 	text := c.query.Get("access_token")
 	if text == "" && e.needs&eitherToken != 0 {
@@ -72,7 +71,7 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 	return err
 }
 
-// lateGate returns the gate of a family where the operator turned it: behind the body.
+// lateGate checks the gate of the endpoint's family after the body, if a setting moved the gate there.
 func (a *API) lateGate(e endpoint, c *call) error {
 	if e.may == nil || c.needs&token == 0 || !a.Settings.Refuses(behaviour.CodesGate) {
 		return nil
@@ -80,8 +79,8 @@ func (a *API) lateGate(e endpoint, c *call) error {
 	return e.may(a, c)
 }
 
-// authenticatePlatform finds which platform's token is in the query. Contract:
-// rules 3.2: under either name.
+// authenticatePlatform finds the platform that owns the token in the query. Contract: rules 3.2: the token is accepted under two
+// parameter names.
 func (a *API) authenticatePlatform(ctx context.Context, c *call) error {
 	text := c.query.Get("access_token")
 	if text == "" {
@@ -98,7 +97,7 @@ func (a *API) authenticatePlatform(ctx context.Context, c *call) error {
 	return a.Accounts.Reached(ctx, caller, c.ip)
 }
 
-// ownComponent checks that a call names the platform whose token it carries.
+// ownComponent checks that the AppID in the call is that of the platform whose token the call carries.
 func (a *API) ownComponent(ctx context.Context, c *call, f *fields) error {
 	named := f.text("component_appid")
 	if f.err != nil {
@@ -107,7 +106,7 @@ func (a *API) ownComponent(ctx context.Context, c *call, f *fields) error {
 	return a.Accounts.OwnComponent(ctx, accounts.Caller{Component: c.component}, named)
 }
 
-// funcInfo is a permission set as a platform is told of it.
+// funcInfo describes a permission set in a response to a platform.
 type funcInfo struct {
 	Category struct {
 		ID int `json:"id"`
@@ -122,8 +121,8 @@ func showSets(sets []int) []funcInfo {
 	return list
 }
 
-// platformCredentials reads AppID and secret of a platform that calls without a token. The secret
-// has two names. Contract: rules 3.2, clients.
+// platformCredentials returns the AppID and secret of a platform that calls without a token. The secret has two possible field
+// names. Contract: rules 3.2, clients.
 func platformCredentials(c *call, f *fields, secret string) accounts.PlatformCredentials {
 	return accounts.PlatformCredentials{AppID: f.text("component_appid"), Secret: f.text(secret), IP: c.ip}
 }

@@ -12,8 +12,8 @@ type typeID struct {
 	ID int `json:"id"`
 }
 
-// authorizerInfo has no basic_config: its keys have two spellings, and clients
-// want both or none. Contract: rules 3.2, clients.
+// authorizerInfo omits basic_config, because its keys have two spellings and clients need both or none. Contract: rules 3.2,
+// clients.
 type authorizerInfo struct {
 	NickName        string           `json:"nick_name"`
 	HeadImg         string           `json:"head_img"`
@@ -31,7 +31,7 @@ type authorizerInfo struct {
 	AccountStatus   int              `json:"account_status"`
 }
 
-// businessInfo names abilities that this server does not have.
+// businessInfo names abilities that this server does not offer.
 type businessInfo struct {
 	OpenPay   int `json:"open_pay"`
 	OpenShake int `json:"open_shake"`
@@ -40,8 +40,7 @@ type businessInfo struct {
 	OpenStore int `json:"open_store"`
 }
 
-// miniProgramInfo is there for Mini Programs only: that is how a platform
-// tells them.
+// miniProgramInfo is present for Mini Programs only; platforms recognise Mini Programs by this object.
 type miniProgramInfo struct {
 	Network struct {
 		RequestDomain   []string `json:"RequestDomain"`
@@ -64,7 +63,7 @@ type authorizerInfoReply struct {
 	} `json:"authorization_info"`
 }
 
-// authorizerInfo tells a platform of an account. Contract: rules 3.2.
+// authorizerInfo returns the description of an account to a platform. Contract: rules 3.2.
 func (a *API) authorizerInfo(ctx context.Context, c *call, f *fields) (any, error) {
 	appid := f.text("authorizer_appid")
 	if f.err == nil && appid == "" {

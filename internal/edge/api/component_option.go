@@ -7,15 +7,15 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// authorizerOptionReply has no errcode, as the platform's sample has none.
+// authorizerOptionReply has no errcode, like the sample in the platform's documentation.
 type authorizerOptionReply struct {
-	AppID string `json:"authorizer_appid,omitempty"` // not on the newest pages
+	AppID string `json:"authorizer_appid,omitempty"` // absent from the newest pages of the documentation
 	Name  string `json:"option_name"`
 	Value string `json:"option_value"`
 }
 
-// readOption returns which option of which account a call is about. On the newest pages, whose paths have no api_, the
-// authorizer_access_token names the account, and option_name stands alone. Contract: rules 3.2.
+// readOption returns the option and the account that a call names. On the newest documentation pages, whose paths lack api_, the
+// authorizer_access_token identifies the account, and option_name is the only field. Contract: rules 3.2.
 func (a *API) readOption(ctx context.Context, c *call, f *fields) (appid, name string, err error) {
 	appid, name = f.text("authorizer_appid"), f.text("option_name")
 	local := c.caller.AppID
@@ -34,7 +34,7 @@ func (a *API) readOption(ctx context.Context, c *call, f *fields) (appid, name s
 	return appid, name, err
 }
 
-// authorizerOption tells a platform how an account is set. Contract: rules 3.2.
+// authorizerOption returns an option of an account to a platform. Contract: rules 3.2.
 func (a *API) authorizerOption(ctx context.Context, c *call, f *fields) (any, error) {
 	appid, name, err := a.readOption(ctx, c, f)
 	if err != nil {
@@ -48,7 +48,7 @@ func (a *API) authorizerOption(ctx context.Context, c *call, f *fields) (any, er
 	return reply, err
 }
 
-// setAuthorizerOption sets an account for a platform. Contract: rules 3.2.
+// setAuthorizerOption sets an option of an account for a platform. Contract: rules 3.2.
 func (a *API) setAuthorizerOption(ctx context.Context, c *call, f *fields) (any, error) {
 	appid, name, err := a.readOption(ctx, c, f)
 	if err != nil {

@@ -13,11 +13,10 @@ type authorizerTokenReply struct {
 	RefreshToken string `json:"authorizer_refresh_token"`
 }
 
-// authorizerToken gives a platform a new token of an account. Contract: rules
-// 3.2.
+// authorizerToken issues a new token of an account to a platform. Contract: rules 3.2.
 func (a *API) authorizerToken(ctx context.Context, c *call, f *fields) (any, error) {
 	appid, refresh := f.text("authorizer_appid"), f.text("authorizer_refresh_token")
-	// A missing refresh token is refused like a wrong one. Contract: rules 3.2.
+	// A missing refresh token returns the same error as a wrong refresh token. Contract: rules 3.2.
 	if f.err == nil && appid == "" {
 		f.err = errcode.InvalidArgs.WithDetail(behaviour.ComponentAccountMissing, "authorizer_appid is missing")
 	}

@@ -8,8 +8,7 @@ type componentTokenReply struct {
 	ExpiresIn int    `json:"expires_in"`
 }
 
-// componentToken trades a verify ticket for a platform's token. Contract:
-// rules 3.2.
+// componentToken exchanges a verify ticket for a platform's access token. Contract: rules 3.2.
 func (a *API) componentToken(ctx context.Context, c *call, f *fields) (any, error) {
 	credentials := platformCredentials(c, f, "component_appsecret")
 	ticket := f.text("component_verify_ticket")

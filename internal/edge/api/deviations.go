@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
-// noteOrRefuse notes that a call rests on a row of behaviours. Where the operator refuses that, it
-// returns the refusal. Decision 37.
+// noteOrRefuse records that a call depends on a documented behaviour, given as a row of the behaviour table. If the operator
+// disabled this leniency, noteOrRefuse returns the error of the row. Decision 37.
 func (a *API) noteOrRefuse(c *call, row behaviour.Row, format string, args ...any) error {
 	if a.lets(c, row) {
 		return nil
@@ -23,14 +23,13 @@ func (a *API) noteOrRefuse(c *call, row behaviour.Row, format string, args ...an
 	return errcode.Strict(row, format, args...)
 }
 
-// lets is noteOrRefuse without a text, for where a call that is let pass must not cost an
-// allocation.
+// lets is noteOrRefuse without a message, for places where an accepted call must not cost an allocation.
 func (a *API) lets(c *call, row behaviour.Row) bool {
 	c.notes.Add(row)
 	return !a.Settings.Refuses(row)
 }
 
-// renumbered returns a refusal as the operator turned its row: with another number.
+// renumbered returns err with another error number if the operator configured another number for its behaviour.
 func (a *API) renumbered(err error) error {
 	row := errcode.RowOf(err)
 	number, _ := row.Rejection()
@@ -45,16 +44,15 @@ func (a *API) renumbered(err error) error {
 	return code.WithDetail(row, "turned from %d: %s", item.Number, detail)
 }
 
-// names reports whether the platform's page of the endpoint names a field.
+// names reports whether the documentation page of the endpoint lists a field.
 func (e *endpoint) names(field []byte) bool {
 	return slices.Contains(e.fields, string(field))
 }
 
-// isToken reports whether a name in the query is that of a token.
+// isToken reports whether a query parameter name is that of an access token.
 func isToken(name string) bool { return name == "access_token" || name == "component_access_token" }
 
-// passFields notes, or refuses, a body of another type, fields that no page names, and fields in a
-// place where they do not count.
+// passFields notes or rejects a body of a wrong content type, undocumented fields, and fields in a place where they are ignored.
 func (a *API) passFields(r *http.Request, e endpoint, c *call, f *fields) error {
 	inQuery := e.needs&anyMethod != 0
 	if !inQuery && len(c.body) > 0 && !isJSON(r.Header.Get("Content-Type")) && !a.lets(c, behaviour.WireBodyType) {
@@ -94,17 +92,17 @@ func (a *API) passFields(r *http.Request, e endpoint, c *call, f *fields) error 
 	return nil
 }
 
-// isJSON reports whether a Content-Type is that of JSON.
+// isJSON reports whether a Content-Type denotes JSON.
 func isJSON(contentType string) bool {
 	kind, _, _ := strings.Cut(contentType, ";")
 	return strings.EqualFold(strings.TrimSpace(kind), "application/json")
 }
 
-// platformPace is the number of calls a second that the platform lets through to a jump-rule interface, whatever a setting allows.
-// Contract: rules 0.
+// platformPace is the number of calls per second that the platform allows for a jump-rule interface, whatever limit the settings
+// allow. Contract: rules 0.
 const platformPace = 5
 
-// keepPace notes, or refuses, more calls a second than the platform grants.
+// keepPace notes or rejects calls that exceed the platform's rate limit per second.
 func (a *API) keepPace(c *call, e endpoint, s settings.Settings) error {
 	if limit := e.perSecond(s); e.sets != ruleSets || limit > 0 && limit <= platformPace ||
 		a.pace.allow(c.account()+" "+e.path, platformPace, a.RealNow()) || a.lets(c, behaviour.WireRateAbove) {
@@ -113,36 +111,36 @@ func (a *API) keepPace(c *call, e endpoint, s settings.Settings) error {
 	return errcode.Strict(behaviour.WireRateAbove, "%s called %s more than %d times within a second", c.account(), e.path, platformPace)
 }
 
-// recentCalls remembers recent calls, for deviations that no single call shows. The zero value works.
+// recentCalls holds recent calls, to detect deviations that a single call cannot show. The zero value is valid.
 type recentCalls struct {
 	once    sync.Once
 	seed    maphash.Seed
 	refused slidingCounter
 	tokens  slidingCounter
 	tickets slidingCounter
-	resets  sync.Map // how often an account was reset, by AppID: its habits of before are another caller's
+	resets  sync.Map // number of resets of each account, by AppID; a reset account starts without call history
 }
 
-// callerKey returns a caller as its habits know it.
-func (h *recentCalls) callerKey(actor string) string {
-	if n, known := h.resets.Load(actor); known {
-		return fmt.Sprint(actor, " ", n)
+// callerKey returns the key under which recentCalls stores the history of a caller.
+func (h *recentCalls) callerKey(caller string) string {
+	if n, known := h.resets.Load(caller); known {
+		return fmt.Sprint(caller, " ", n)
 	}
-	return actor
+	return caller
 }
 
-// limiters returns all that count calls of a second.
+// limiters returns all limiters that count calls per second.
 func (a *API) limiters() []*limiter { return []*limiter{&a.limiter, &a.pictures, &a.pace} }
 
-// Advance makes the calls that limits count older by d, as an emulated clock that is moved on. The machine's own time counts
-// as well, so that a clock that stands still locks no caller out.
+// Advance makes all counted calls older by d, when an emulated clock is moved forward. The machine's own clock counts as well, so
+// that a stopped emulated clock locks no caller out.
 func (a *API) Advance(d time.Duration) {
 	for _, l := range a.limiters() {
 		l.advance(d)
 	}
 }
 
-// ForgetCaller forgets what one account did lately.
+// ForgetCaller deletes the recent call history of one account.
 func (a *API) ForgetCaller(appid string) {
 	for _, l := range a.limiters() {
 		l.forget(func(key string) bool { return strings.HasPrefix(key, appid+" ") })
@@ -151,7 +149,7 @@ func (a *API) ForgetCaller(appid string) {
 	a.habits.resets.Store(appid, n.(int)+1)
 }
 
-// ForgetCallers forgets what callers did lately.
+// ForgetCallers deletes the recent call history of all callers.
 func (a *API) ForgetCallers() {
 	for _, l := range []*slidingCounter{&a.habits.refused, &a.habits.tokens, &a.habits.tickets} {
 		l.mu.Lock()
@@ -163,9 +161,8 @@ func (a *API) ForgetCallers() {
 	}
 }
 
-// slidingCounter counts by key what happened in the last one to two windows, for at most two times
-// latelyMax keys. A key is a hash: equal hashes of two callers are rare, and would cost a wrong
-// note.
+// slidingCounter counts events by key over the last one to two windows, for at most 2 × latelyMax keys. Keys are hashes: a
+// collision of two callers is rare and costs only a wrong deviation note.
 type slidingCounter struct {
 	mu         sync.Mutex
 	young, old map[uint64]int
@@ -174,7 +171,7 @@ type slidingCounter struct {
 
 const latelyMax = 5000
 
-// times counts one more of a key, and returns how many that makes.
+// times counts an event of a key and returns the resulting count.
 func (l *slidingCounter) times(key uint64, now time.Time, window time.Duration) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -205,11 +202,11 @@ func (h *recentCalls) key(texts ...string) uint64 {
 	return sum.Sum64()
 }
 
-// habit is the window for calls that are repeated and tokens that are not kept.
+// habit is the window for detecting repeated calls and tokens that a caller fails to cache.
 const habit = time.Minute
 
-// incurable are the numbers that the same call always gets again, however long its caller waits and
-// whatever others do.
+// incurable is the set of error codes that a retry of the same call always gets again, regardless of waiting time and of other
+// callers.
 var incurable = map[*errcode.Code]bool{
 	errcode.InvalidArgs: true, errcode.DataFormat: true, errcode.EmptyPostData: true, errcode.RequirePost: true,
 	errcode.InvalidGrantType: true, errcode.AppIDMissing: true, errcode.SecretMissing: true, errcode.InvalidAppID: true,
@@ -226,8 +223,7 @@ var incurable = map[*errcode.Code]bool{
 	errcode.NoSegment: true, errcode.CodeMalformed: true,
 }
 
-// repeatsRefusal reports whether a caller repeats a call unchanged although repeating cannot cure
-// its refusal.
+// repeatsRefusal reports whether a caller repeats an unchanged call although a retry cannot succeed.
 func (a *API) repeatsRefusal(r *http.Request, e endpoint, c *call, code *errcode.Code) bool {
 	if !incurable[code] {
 		return false
@@ -242,15 +238,15 @@ func (a *API) repeatsRefusal(r *http.Request, e endpoint, c *call, code *errcode
 	return a.habits.refused.times(a.habits.key(a.habits.callerKey(actor), e.path, fmt.Sprint(code.Number), kind), a.RealNow(), habit) > 1
 }
 
-// madeToken notes a token that was made soon after the last ones. names names the account where a
-// platform fetches tokens of many.
+// madeToken notes a token that was requested soon after the previous tokens; names identifies the account if a platform fetches
+// tokens of many accounts.
 func (a *API) madeToken(c *call, err error, names ...string) {
 	if err == nil && a.habits.tokens.times(a.habits.key(append(names, a.habits.callerKey(c.account()))...), a.RealNow(), habit) > 2 {
 		c.notes.Add(behaviour.TokenAgain)
 	}
 }
 
-// traded notes a ticket that is traded a second time, as far as this process knows.
+// traded notes a ticket that is exchanged a second time, as far as this process knows.
 func (a *API) traded(c *call, openid, ticket string) {
 	if a.habits.tickets.times(a.habits.key(openid, ticket), a.RealNow(), 30*habit) > 1 {
 		c.notes.Add(behaviour.CodesTicketAgain)

@@ -1,5 +1,4 @@
-// Package api translates the platform's wire: paths, tokens, lenient JSON in,
-// envelopes, request ids out.
+// Package api implements the platform's wire protocol: paths, tokens, lenient JSON requests, response envelopes and request ids.
 package api
 
 import (
@@ -31,7 +30,7 @@ import (
 // MaxBody is the maximum size in bytes of a call's body.
 const MaxBody = 1 << 20
 
-// API serves the platform's wire.
+// API serves the platform's wire API.
 type API struct {
 	Accounts *accounts.Service
 	Rules    *rules.Book
@@ -40,50 +39,49 @@ type API struct {
 	Settings *settings.Live
 	Log      *slog.Logger
 	Now      func() time.Time // the server's clock, which an emulator moves
-	RealNow  func() time.Time // for durations and the limit of calls a second
+	RealNow  func() time.Time // measures durations and the limit of calls per second
 	Random   io.Reader
 	ClientIP func(*http.Request) netip.Addr
 	// BodyTimeout is the timeout for reading a body.
 	BodyTimeout time.Duration
 	// Faults returns the fault to inject into a call; nil outside the emulator.
 	Faults func(path, appid string) Fault
-	// Stub is the answer that an operator set for a path; nil outside the emulator.
+	// Stub returns the canned response that an operator set for a path; nil outside the emulator.
 	Stub func(method, path string) (Stub, bool)
-	// Record is called for every call with its secrets masked; may be nil.
+	// Record is called for every call, with secrets masked; may be nil.
 	Record func(Record)
-	// WhyBelow is the path below which the record of a call can be asked for by its
-	// request id: a developer's server names it in a header of each answer. "" = no header.
+	// WhyBelow is the path prefix under which the record of a call is available by request id; the server of a developer sends the
+	// address in a header of every response. An empty WhyBelow disables the header.
 	WhyBelow string
-	// PageOf is the address of the page that shows a call; the log line of a refused one ends in
-	// it. nil = there is no page that a reader of the log may open.
+	// PageOf returns the address of the page that shows a call; the log line of a failed call ends with this address; nil = no such
+	// page.
 	PageOf func(rid string) string
-	// Shared does over all nodes what limiter does for one: it counts the calls of a second, up to
-	// SharedMost of them. nil = there is one node.
+	// Shared counts calls per second over all nodes, up to a limit of SharedMost; nil = there is only one node.
 	Shared func(ctx context.Context, key string, limit int) (bool, error)
-	// Observe counts calls; path is an endpoint's, or "" for an unknown one.
+	// Observe records a call for metrics; path is the path of an endpoint, or "" for an unknown endpoint.
 	Observe func(path string, errcode int, d time.Duration)
-	// Proven is called, with the request's context, for a call that showed a valid token or secret;
-	// Refused for one that showed none and failed. nil = nothing is called.
+	// Proven is called, with the request's context, for a call with a valid token or secret, and Refused for a failed call without
+	// one; nil = no callback.
 	Proven, Refused func(context.Context)
 
 	limiter  limiter
 	pictures limiter
-	pace     limiter // counts by the platform's own limit, where a setting allows more
+	pace     limiter // counts by the platform's own limit, for settings that allow more
 	habits   recentCalls
 	table    map[string]endpoint
 }
 
-// Fault is an injected fault of one call. The zero value is nothing.
+// Fault is a fault that is injected into one call. The zero value of Fault injects nothing.
 type Fault struct {
-	Code      *errcode.Code // answered instead of the call; nil = none
-	After     bool          // with Code: do the call, then answer Code all the same
+	Code      *errcode.Code // error code to return instead of executing the call; nil = none
+	After     bool          // with Code: execute the call, then return Code anyway
 	Delay     time.Duration
-	Drop      bool // close the connection instead of a call
-	DropAfter bool // do the call, then close the connection instead of an answer
+	Drop      bool // close the connection instead of executing the call
+	DropAfter bool // execute the call, then close the connection instead of responding
 }
 
-// Handler returns the handler of every path that no other part of the server serves. It answers
-// 40066 to an unknown one.
+// Handler returns the HTTP handler for all paths that no other part of the server serves. For an unknown path the handler returns
+// error 40066.
 func (a *API) Handler() http.Handler {
 	a.table = map[string]endpoint{}
 	for _, e := range a.endpoints() {
@@ -93,25 +91,24 @@ func (a *API) Handler() http.Handler {
 	return http.HandlerFunc(a.serve)
 }
 
-// needs says what an endpoint demands before its function runs, and how its calls differ from
-// others.
+// needs is a set of flags: what an endpoint requires before its function runs, and how its calls differ from the default.
 type needs int
 
 const (
 	open         needs = 0
 	token        needs = 1 << iota // an access token in the query
-	emptyBody                      // an empty body counts as {}, although the platform was seen to refuse it
-	withoutBody                    // the page has no body: an empty one counts as {}
+	emptyBody                      // an empty body counts as {}, although the platform was observed to reject an empty body
+	withoutBody                    // the documentation page has no body: an empty body counts as {}
 	anyMethod                      // GET, with the fields in the query
-	makes                          // with anyMethod: the call makes something or uses it up, so only GET and POST are taken
+	makes                          // with anyMethod: the call creates or consumes something, so only GET and POST are accepted
 	ticketOnly                     // an override allows the call without a token
 	listing                        // an override allows the call by GET
-	platform                       // a third-party platform's own token, and its AppID in component_appid
-	platformLast                   // the same, but the endpoint itself checks it, after the account
-	eitherToken                    // with token: a platform's own token is taken too
-	queryToo                       // fields may stand in the query, and the body be empty
-	slashes                        // the platform writes \/ for / in the answer
-	reads                          // the log of changes gets nothing: the call reads, or only counts, issues tokens, uses up codes
+	platform                       // a third-party platform's own token, and the platform's AppID in component_appid
+	platformLast                   // like platform, but the endpoint function checks the token, after the account
+	eitherToken                    // with token: a platform's own token is accepted too
+	queryToo                       // fields may be given in the query, and the body may be empty
+	slashes                        // the platform writes / as \/ in the response
+	reads                          // the call leaves no entry in the audit log: it only reads, counts, issues tokens or consumes codes
 )
 
 type endpoint struct {
@@ -120,36 +117,34 @@ type endpoint struct {
 	serve func(context.Context, *call, *fields) (any, error)
 	codes []*errcode.Code
 	sets  sets
-	page  string // the fields that the platform's page names, in body or query, with ! behind those that it requires
-	// fields are those of page, from Handler on.
+	page  string // the fields that the documentation page lists, in body or query, with ! after each required field
+	// fields are the parsed fields of page, set by Handler.
 	fields []string
-	// may returns why an account cannot use the endpoint's family at all; nil error = it can. It is
-	// asked after the token and before the body. nil = every account may.
+	// may returns an error if an account cannot use the endpoint's family at all, else nil. The check runs after the token check
+	// and before the body is read; a nil function allows every account.
 	may func(*API, *call) error
 }
 
-// post makes an endpoint that takes a JSON object.
+// post returns an endpoint that accepts a JSON object.
 func post(path string, n needs, page string, f func(context.Context, *call, *fields) (any, error), codes ...*errcode.Code) endpoint {
 	return endpoint{path: path, needs: n, page: page, serve: f, codes: codes}
 }
 
-// get makes an endpoint that takes its fields from the query.
+// get returns an endpoint that accepts its fields from the query.
 func get(path string, n needs, page string, f func(context.Context, *call, *fields) (any, error), codes ...*errcode.Code) endpoint {
 	return post(path, n|anyMethod, page, f, codes...)
 }
 
-// gated makes an endpoint refuse the accounts that may not use its family, before it looks at the
-// body. Contract: rules 1.8, 3.4, 3.5, marketcode 1. Inferred(codes.gate): 48001 has no hint, so it
-// is the gate that speaks.
+// gated makes an endpoint reject accounts that may not use its family, before the body is read. Contract: rules 1.8, 3.4, 3.5,
+// marketcode 1. Inferred(codes.gate): 48001 carries no hint, so the gate produces this error.
 func (e endpoint) gated(allowed func(*API, *call) error) endpoint {
 	e.may = allowed
 	return e
 }
 
-// The gates of the families.
+// The gate functions of the endpoint families.
 var (
-	// A personal Mini Program is refused later, after the fields were read, with a number of its
-	// own.
+	// A personal Mini Program is rejected later, after the fields are read, with a different error number.
 	forRules = func(_ *API, c *call) error {
 		if err := c.caller.JumpRules(); !errors.Is(err, errcode.PersonalSubject) {
 			return err
@@ -161,7 +156,7 @@ var (
 	forCodes   = func(_ *API, c *call) error { return codes.Granted(c.caller) }
 )
 
-// ofRules, ofLinks and ofCodes make an endpoint one of a family.
+// ofRules, ofLinks and ofCodes assign an endpoint to a family.
 func (e endpoint) ofRules() endpoint { return e.requireSets(ruleSets).gated(forRules) }
 func (e endpoint) ofLinks() endpoint {
 	return e.requireSets(sameSets(accounts.Linking)).gated(forLinks)
@@ -170,38 +165,34 @@ func (e endpoint) ofCodes() endpoint {
 	return e.requireSets(sameSets(accounts.OneItemOneCode)).gated(forCodes)
 }
 
-// streamed is an answer that writes itself, in place of one JSON value.
+// streamed is a response that writes itself piece by piece instead of being one JSON value.
 type streamed interface {
-	// masked returns the answer as it may be recorded.
+	// masked returns the response without secrets, for the call log.
 	masked() []byte
 	write(ctx context.Context, w http.ResponseWriter) error
 }
 
-// call is one call while it is served.
+// call holds the state of one call while it is served.
 type call struct {
 	rid string
 	ip  netip.Addr
-	// address is ip as it is shown.
+	// address is the client IP address in the form shown in messages.
 	address string
 	query   url.Values
 	body    []byte
-	caller  accounts.Account // zero where the endpoint wants no token
-	needs   needs            // of the endpoint, as the settings have it
-	// granted returns 61007 unless the caller may use a permission set; nil = the call showed no
-	// token of an account.
+	caller  accounts.Account // zero if the endpoint requires no token
+	needs   needs            // flags of the endpoint, as modified by the settings
+	// granted returns error 61007 unless the calling platform has a permission set; nil = the call carried no account token.
 	granted func(set int) error
-	// component is the platform that calls for itself or for caller; "" where
-	// an account calls with a token of its own.
+	// component is the platform that calls for itself or for caller; "" if an account calls with its own token.
 	component string
-	// proven is the account that gave its right secret where the endpoint wants no token.
+	// proven is the account that sent its valid secret to an endpoint that requires no token.
 	proven string
-	// notes are the behaviours on which a call rests that was not refused: where the server was
-	// lenient, and where no page says what the platform does.
+	// notes are the behaviours on which a successful call depends: leniencies of the server, and undocumented cases.
 	notes behaviour.Notes
-	// gated says that the gate of the family refused the call before its body was read.
+	// gated reports whether the gate of the family rejected the call before its body was read.
 	gated bool
-	// done says that the endpoint did what was asked, even where an injected fault answers
-	// something else.
+	// done reports whether the endpoint function succeeded, even if an injected fault changes the response.
 	done bool
 }
 
@@ -211,7 +202,7 @@ func (a *API) newCall(r *http.Request, t time.Time) *call {
 	return c
 }
 
-// noEndpoint refuses a path that is not offered; the detail says whether the platform has it.
+// noEndpoint returns the error for a path that this server does not offer; the detail tells whether the platform offers the path.
 func noEndpoint(path string) error {
 	if _, known := unsupported.Lookup(path); known {
 		return errcode.InvalidURL.WithDetail(behaviour.WirePathUnknown, "the platform has this path, and this server does not offer it")
@@ -240,7 +231,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	err = a.renumbered(err)
 	code, detail := errcode.FromError(err)
 	if code != errcode.OK && !c.done {
-		c.notes.Clear() // what was noted before the refusal decided nothing
+		c.notes.Clear() // notes recorded before the rejection did not affect the result
 	}
 	if c.notes.Take(behaviour.CallerAddressUnlisted) && a.Calls.FirstNotice(cmp.Or(c.component, c.account())) {
 		c.notes.Add(behaviour.CallerAddressUnlisted)
@@ -252,7 +243,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	if known && a.repeatsRefusal(r, e, c, code) {
 		c.notes.Add(behaviour.WireRetry)
 	}
-	detail = truncate(detail, maxDetail) // it may quote the caller
+	detail = truncate(detail, maxDetail) // the detail may quote text of the caller
 	if a.WhyBelow != "" {
 		w.Header().Set("X-Qrjump-Trace", a.WhyBelow+c.rid)
 	}
@@ -264,7 +255,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	} else {
 		shown := detail
 		if strings.HasPrefix(detail, injected) {
-			shown = "" // the platform would not say so; log and record do
+			shown = "" // the platform would omit this detail in the response; log and record include the detail
 		}
 		body = a.encodeReply(e, c, reply, code, shown)
 	}
@@ -291,7 +282,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.remember(record)
 	}
 	if fault.Drop || fault.DropAfter || streams && err != nil {
-		panic(http.ErrAbortHandler) // net/http closes the connection
+		panic(http.ErrAbortHandler) // net/http closes the connection on this panic
 	}
 	if streams {
 		return
@@ -304,16 +295,16 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	w.Write(body)
 }
 
-// The headers that all answers share: these slices are immutable.
+// Headers shared by all responses; these slices are never modified.
 var (
-	// Observed(wire.answer.type): the word is "encoding" on the platform, not "charset".
+	// Observed(wire.answer.type): the platform writes "encoding" instead of "charset".
 	answerType = []string{"application/json; encoding=utf-8"}
-	// Observed(wire.answer.plain): of the calls under /sns/.
+	// Observed(wire.answer.plain): responses under /sns/ have this type.
 	answerPlain = []string{"text/plain"}
 	answerCache = []string{"no-store"}
 )
 
-// do returns the endpoint itself.
+// do calls the function of the endpoint.
 func (a *API) do(ctx context.Context, e endpoint, c *call, f *fields) (any, error) {
 	if e.needs&platform != 0 {
 		if err := a.ownComponent(ctx, c, f); err != nil {
@@ -321,7 +312,7 @@ func (a *API) do(ctx context.Context, e endpoint, c *call, f *fields) (any, erro
 		}
 	}
 	reply, err := e.serve(accounts.WithActor(ctx, c.author()), c, f)
-	// A wrong type is reported before what the endpoint made of it.
+	// A field of a wrong type is reported in preference to the result of the endpoint function.
 	if f.err != nil {
 		err = f.err
 	}
@@ -329,13 +320,13 @@ func (a *API) do(ctx context.Context, e endpoint, c *call, f *fields) (any, erro
 	return reply, err
 }
 
-// readFields reads the body, or the query of an endpoint that takes one.
+// readFields parses the fields from the body, or from the query if the endpoint uses the query.
 func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (*fields, error) {
 	if e.needs&anyMethod != 0 {
 		return queryFields(c.query), nil
 	}
-	// The deadline is the connection's, so it is real time whatever the server's clock says. A
-	// recorder in a test has none.
+	// The deadline belongs to the connection, so real time applies whatever the server's clock shows. A response recorder in a test
+	// has no deadline.
 	control := http.NewResponseController(w)
 	if err := control.SetReadDeadline(time.Now().Add(a.BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return nil, err
@@ -367,12 +358,11 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	}
 	f, err := parseFields(body)
 	if err != nil && strings.HasPrefix(e.path, "/cgi-bin/component/") {
-		// A token of another kind names no platform. Contract: rules 3.2.
+		// A token that is not a platform's identifies no platform. Contract: rules 3.2.
 		return nil, errcode.ComponentMissing.WithDetail(behaviour.WireBodyComponent, "%v", err)
 	}
 	if err == nil && e.needs&queryToo != 0 {
-		// Of a query only the fields that pages name are kept: it may be as long as a body, and a
-		// look-up walks all fields.
+		// Only documented fields of a query are kept, because a query may be as long as a body and each lookup scans all fields.
 		for _, name := range e.fields {
 			if !c.query.Has(name) || !f.absent(name) {
 				continue
@@ -390,7 +380,7 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	return f, err
 }
 
-// log writes the one line of a call. Texts of the caller are quoted and cut.
+// log writes one log line per call. Texts from the caller are quoted and truncated.
 func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, detail string, err error, took time.Duration) {
 	attrs := append(make([]slog.Attr, 0, 12),
 		slog.String("rid", c.rid), slog.String("endpoint", e.path), slog.Int("errcode", code.Number),
@@ -419,8 +409,7 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 	if a.PageOf != nil && code.Number != 0 {
 		attrs = append(attrs, slog.String("page", a.PageOf(c.rid)))
 	}
-	// This is Log.LogAttrs without the search for the line of code that logs, which is always this
-	// one.
+	// This is Log.LogAttrs without the lookup of the source line, which is always this line.
 	if h := a.Log.Handler(); h.Enabled(r.Context(), level) {
 		line := slog.NewRecord(time.Now(), level, "call", 0)
 		line.AddAttrs(attrs...)

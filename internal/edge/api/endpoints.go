@@ -8,9 +8,9 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// endpoints returns the whole wire on one screen. Each line names the codes that the endpoint itself can
-// answer; those of shared every endpoint can. It names the fields that the platform's page has, in
-// its order, with ! behind those that the page requires.
+// endpoints returns the table of all wire endpoints. Each entry lists the error codes specific to the endpoint; every endpoint can
+// also return the codes in shared. Each entry lists the fields of the platform's documentation page in the page's order, with !
+// after each required field.
 func (a *API) endpoints() []endpoint {
 	return []endpoint{
 		get("/cgi-bin/token", makes|reads, "grant_type! appid! secret!", a.token, credentialCodes...),
@@ -106,13 +106,13 @@ func (a *API) endpoints() []endpoint {
 	}
 }
 
-// shared are the codes that every endpoint can answer.
+// shared lists the error codes that every endpoint can return.
 var shared = []*errcode.Code{
 	errcode.OK, errcode.SystemError, errcode.InvalidURL, errcode.RequirePost, errcode.EmptyPostData, errcode.DataFormat,
 	errcode.InvalidArgs, errcode.TokenMissing, errcode.InvalidCredential, errcode.TokenExpired, errcode.TooFrequent, errcode.DailyLimit,
 }
 
-// linkFaults are answered by the link calls only where a fault injects them.
+// linkFaults lists error codes that link calls return only for injected faults.
 var linkFaults = []*errcode.Code{
 	errcode.BindLimit, errcode.BindLimitToo, errcode.OverseasLink, errcode.NearbyLink, errcode.StoreLink, errcode.BannedLink,
 	errcode.SameRealname, errcode.OtherRealname,
@@ -123,8 +123,7 @@ var credentialCodes = []*errcode.Code{
 	errcode.InvalidIP, errcode.SecretFrozen, errcode.ComponentToken, errcode.DailyLimit, errcode.MinuteLimit,
 }
 
-// platformCodes are those of calls with a platform's secret, onPlatform those
-// of calls with its token.
+// platformCodes lists the error codes of calls with a platform's secret, and onPlatform those of calls with a platform's token.
 var (
 	platformCodes = []*errcode.Code{errcode.ComponentMissing, errcode.SecretMissing, errcode.InvalidAppID, errcode.InvalidSecret,
 		errcode.InvalidComponent, errcode.ComponentIP, errcode.MinuteLimit}
@@ -142,30 +141,29 @@ func Paths() []string {
 	return paths
 }
 
-// Shared lists the codes that every endpoint can answer.
+// Shared returns the error codes that every endpoint can return.
 func Shared() []*errcode.Code { return slices.Clone(shared) }
 
-// Description is an endpoint as the reference shows it.
+// Description is an endpoint in the form shown in the API reference.
 type Description struct {
 	Path   string
 	Method string
 	Token  bool
-	Codes  []*errcode.Code // without those that every endpoint can answer
+	Codes  []*errcode.Code // excluding the codes that every endpoint can return
 	Fields []Field
-	Reads  bool // the log of changes gets nothing from it
+	Reads  bool // the call leaves no entry in the audit log
 	// Sets are the permission sets that a platform needs to call for a Mini Program and
 	// for a service account; 0 = none.
 	Sets [2]int
 }
 
-// Field is a field that the platform's page of an endpoint names; Must says that the page requires
-// it.
+// Field is a field that the platform's documentation page of an endpoint lists; Must reports whether the page requires the field.
 type Field struct {
 	Name string
 	Must bool
 }
 
-// Describe lists every endpoint in the order of the table.
+// Describe returns all endpoints in the order of the table.
 func Describe() []Description {
 	var list []Description
 	for _, e := range (&API{}).endpoints() {

@@ -10,11 +10,11 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
-// middleware lets a call pass, or returns why it is refused.
+// middleware returns nil to let a call pass, or the error that rejects the call.
 type middleware func(a *API, ctx context.Context, r *http.Request, e endpoint, c *call, s settings.Settings) error
 
-// gates stand before every endpoint, in the contract's order: a call that several would refuse is refused by the first.
-// Behind them the body is read.
+// gates run before every endpoint in the order of the contract; the first gate that fails decides the error. The body is read after
+// the gates.
 var gates = []middleware{
 	(*API).spelled,
 	(*API).readByGET,
@@ -27,14 +27,13 @@ var gates = []middleware{
 	(*API).withinDay,
 }
 
-// storeTime is the time that a call waits for the store. If that ends before the commit of its change, the answer is -1 and nothing
-// was changed.
+// storeTime is the maximum time that a call waits for the database. If the time expires before a change is committed, the response
+// has error code -1 and nothing is changed.
 const storeTime = 20 * time.Second
 
-// run does what all endpoints share: gates, body, injected fault, the endpoint itself.
+// run performs the steps that all endpoints share: gates, body, injected fault, endpoint function.
 func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (any, Fault, error) {
-	// The store may hang: no call waits for it for ever. The delay of an injected
-	// fault is not counted.
+	// The database may hang, so every call has a timeout. The delay of an injected fault does not count toward the timeout.
 	noting := behaviour.Noting(r.Context(), &c.notes)
 	ctx := newPatience(noting, storeTime)
 	defer ctx.close()
@@ -77,7 +76,7 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	return nil, fault, fault.afterwards(err)
 }
 
-// spelled notes, or refuses, a path in another spelling, which left its text in RawPath.
+// spelled notes or rejects a path in a non-canonical escaping, which net/url leaves in RawPath.
 func (a *API) spelled(_ context.Context, r *http.Request, e endpoint, c *call, _ settings.Settings) error {
 	if r.URL.RawPath == "" {
 		return nil
@@ -85,7 +84,7 @@ func (a *API) spelled(_ context.Context, r *http.Request, e endpoint, c *call, _
 	return a.noteOrRefuse(c, behaviour.WirePathForm, "the path stands for %s", e.path)
 }
 
-// readByGET lets a listing be asked for by GET where the operator allows that.
+// readByGET accepts GET for a list endpoint if the operator allows GET.
 func (a *API) readByGET(_ context.Context, r *http.Request, e endpoint, c *call, s settings.Settings) error {
 	if e.needs&listing == 0 || s.Refuses(behaviour.RulesGetByGET) || r.Method != http.MethodGet {
 		return nil
@@ -95,7 +94,7 @@ func (a *API) readByGET(_ context.Context, r *http.Request, e endpoint, c *call,
 	return nil
 }
 
-// asked returns 43002 for a method that the endpoint does not take.
+// asked returns error 43002 for a method that the endpoint does not accept.
 func (a *API) asked(_ context.Context, r *http.Request, _ endpoint, c *call, _ settings.Settings) error {
 	if r.Method != http.MethodPost && (c.needs&anyMethod == 0 || r.Method != http.MethodGet && c.needs&makes != 0) {
 		row := behaviour.WireMethodProbe
@@ -110,7 +109,8 @@ func (a *API) asked(_ context.Context, r *http.Request, _ endpoint, c *call, _ s
 	return nil
 }
 
-// tokenShown finds out who calls. An override lets some calls pass without a token, and then no limit of an account is theirs.
+// tokenShown identifies the caller from the token. An override lets some calls pass without a token; no account's rate limit
+// applies to such calls.
 func (a *API) tokenShown(ctx context.Context, _ *http.Request, e endpoint, c *call, s settings.Settings) error {
 	switch {
 	case e.needs&ticketOnly != 0 && c.query.Get("access_token") == "" && !s.Refuses(behaviour.CodesTicketToken):
@@ -157,10 +157,10 @@ func (a *API) withinDay(ctx context.Context, _ *http.Request, e endpoint, c *cal
 	return a.Calls.Spend(ctx, c.account(), e.path)
 }
 
-// injected begins the detail of an error that a fault makes.
+// injected is the prefix of the detail of an error that comes from an injected fault.
 const injected = "injected by a fault"
 
-// fault returns the injected fault of a call.
+// fault returns the fault to inject into a call.
 func (a *API) fault(e endpoint, c *call, f *fields) Fault {
 	if a.Faults == nil {
 		return Fault{}
@@ -179,7 +179,7 @@ func (a *API) fault(e endpoint, c *call, f *fields) Fault {
 	return fault
 }
 
-// replacement returns the answer to a call that the fault keeps from its endpoint; nil = it is done.
+// replacement returns the error that replaces the execution of a call; nil = the call is executed.
 func (f *Fault) replacement() error {
 	switch {
 	case f.Code != nil && !f.After:
@@ -190,14 +190,15 @@ func (f *Fault) replacement() error {
 	return nil
 }
 
-// afterwards returns the answer to a call that was done, or refused with err.
+// afterwards returns the final error of a call that finished with err, after the fault is applied.
 func (f *Fault) afterwards(err error) error {
 	refused, detail := errcode.FromError(err)
 	switch {
 	case err == nil:
 		return f.Code.WithDetail(behaviour.WireFault, injected+" after the call was done")
 	case refused == errcode.SystemError && detail == "":
-		return err // a fault of the server: log writes it down
+		return err // a server fault, which log writes to the log
 	}
-	return f.Code.WithDetail(behaviour.WireFault, injected+"; without it the call was refused: %d %s, %s", refused.Number, refused.Text, detail)
+	return f.Code.WithDetail(behaviour.WireFault, injected+"; without it the call was refused: %d %s, %s",
+		refused.Number, refused.Text, detail)
 }

@@ -12,18 +12,18 @@ type ipReply struct {
 	List []string `json:"ip_list"`
 }
 
-// apiIPs lists where calls are served. Contract: rules 3.1.
+// apiIPs returns the addresses at which the server receives calls. Contract: rules 3.1.
 func (a *API) apiIPs(ctx context.Context, _ *call, _ *fields) (any, error) {
 	return ipReply{addresses(ctx, a.Settings.Get().APIIPs)}, nil
 }
 
-// callbackIPs lists where pushes come from. Contract: rules 3.1.
+// callbackIPs returns the addresses from which the server sends pushes. Contract: rules 3.1.
 func (a *API) callbackIPs(ctx context.Context, _ *call, _ *fields) (any, error) {
 	return ipReply{addresses(ctx, a.Settings.Get().CallbackIPs)}, nil
 }
 
-// addresses returns those that the operator set. Without them it is the one at which this call arrived:
-// the only one that the machine knows for certain.
+// addresses returns the addresses that the operator configured. Without configured addresses, the result is the local address at
+// which this call arrived, the only address known for certain.
 func addresses(ctx context.Context, set settings.Addresses) []string {
 	if len(set) > 0 {
 		return set

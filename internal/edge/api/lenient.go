@@ -18,24 +18,23 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// fields are the fields of a call, read with the leniency of the platform:
-// numbers may be strings, a list may be one string, null and "" count as
-// absent, unknown fields do not matter. The first field of a type that no
-// leniency covers makes the call 40097. Contract: rules 0, clients 3, 4.
+// fields holds the fields of a call, parsed as leniently as on the platform: numbers may be strings, a list may be a single string,
+// null and "" count as absent, and unknown fields are ignored. The first field of a type that no leniency covers fails the call
+// with error 40097. Contract: rules 0, clients 3, 4.
 //
-// Observed(wire.field.unknown): a live edit carried fields that no page names.
+// Observed(wire.field.unknown): a recorded live edit contained undocumented fields.
 type fields struct {
 	list  []field
 	err   error
-	notes *behaviour.Notes // of the call; may be nil
-	// settings say which leniency the operator refuses; nil = none.
+	notes *behaviour.Notes // notes of the call; may be nil
+	// settings tell which leniencies the operator disabled; nil = none.
 	settings *settings.Live
-	doubled  string // a name that stands twice
-	textToo  string // a number that the page's own sample writes as a text
+	doubled  string // a field name that occurs twice
+	textToo  string // a number that the sample on the documentation page writes as a string
 }
 
-// noteOrRefuse notes that a field is taken as a row of behaviours says. Where the operator refuses
-// that, the field is wrong.
+// noteOrRefuse records that a field is accepted because of a behaviour in the behaviour table. If the operator disabled this
+// leniency, the field counts as invalid.
 func (f *fields) noteOrRefuse(row behaviour.Row, name, want string) {
 	f.notes.Add(row)
 	if f.settings.Refuses(row) {
@@ -43,13 +42,13 @@ func (f *fields) noteOrRefuse(row behaviour.Row, name, want string) {
 	}
 }
 
-// field is a field as it came; name is without its quotes.
+// field is a field as received; name excludes its quotes.
 type field struct {
 	name []byte
 	raw  json.RawMessage
 }
 
-// parseFields reads a JSON object: 47001 for anything else.
+// parseFields parses a JSON object; any other text is error 47001.
 func parseFields(body []byte) (*fields, error) {
 	if f, ok := plainFields(body); ok {
 		return f, nil
@@ -79,7 +78,7 @@ func parseFields(body []byte) (*fields, error) {
 	return f, nil
 }
 
-// doubledName returns a name that occurs twice in a JSON object; "" = none does.
+// doubledName returns a name that occurs twice in a JSON object; "" = none.
 func doubledName(body []byte) string {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if _, err := d.Token(); err != nil {
@@ -101,8 +100,8 @@ func doubledName(body []byte) string {
 	return ""
 }
 
-// plainFields reads, at a fraction of the cost, what most bodies are: an object of plain texts, lists of them,
-// whole numbers, true, false and null. ok is false for everything else.
+// plainFields is a fast path for the most common bodies: an object of plain strings, lists of plain strings, whole numbers, true,
+// false and null; ok is false for any other body.
 func plainFields(body []byte) (*fields, bool) {
 	pos := skipSpace(body, 0)
 	if pos == len(body) || body[pos] != '{' {
@@ -129,7 +128,7 @@ func plainFields(body []byte) (*fields, bool) {
 			}
 			value = body[pos:lag]
 		}
-		if f.set(name[1:len(name)-1], value) { // of two with one name the last one counts
+		if f.set(name[1:len(name)-1], value) { // for a duplicate name, the last value counts
 			f.doubled = string(name[1 : len(name)-1])
 		}
 		pos = skipSpace(body, lag)
@@ -137,8 +136,8 @@ func plainFields(body []byte) (*fields, bool) {
 	return f, pos < len(body) && skipSpace(body, pos+1) == len(body)
 }
 
-// plainTexts calls put with each text, without its quotes, of a list of plain texts, and returns the place after the list; -1 = there is
-// something else at that place.
+// plainTexts calls put with each string, without quotes, of a list of plain strings and returns the position after the list; -1 =
+// anything else is at pos.
 func plainTexts(b []byte, pos int, put func(text []byte)) int {
 	if pos == len(b) || b[pos] != '[' {
 		return -1
@@ -164,7 +163,7 @@ func plainTexts(b []byte, pos int, put func(text []byte)) int {
 	return pos + 1
 }
 
-// queryFields reads fields from a query: every value is a text.
+// queryFields returns the parameters of a query as fields, all of them strings.
 func queryFields(query url.Values) *fields {
 	f := &fields{}
 	for name, values := range query {
@@ -180,7 +179,7 @@ func queryFields(query url.Values) *fields {
 	return f
 }
 
-// raw returns a field as it came; nil = it did not.
+// raw returns a field as received; nil = the field is absent.
 func (f *fields) raw(name string) json.RawMessage {
 	for i := range f.list {
 		if string(f.list[i].name) == name {
@@ -190,7 +189,7 @@ func (f *fields) raw(name string) json.RawMessage {
 	return nil
 }
 
-// set adds a field, or replaces the one with the same name; had reports that there was one.
+// set adds or replaces a field; had reports whether a field with the same name existed.
 func (f *fields) set(name []byte, raw json.RawMessage) (had bool) {
 	for i := range f.list {
 		if bytes.Equal(f.list[i].name, name) {
@@ -213,11 +212,11 @@ func (f *fields) wrong(row behaviour.Row, name, want string) {
 	f.err = errcode.InvalidArgs.WithDetail(row, "%s: want %s, got %s", name, want, got)
 }
 
-// peek returns a text field, and notes nothing where it is none.
+// peek returns a string field without recording a note if the field is not a string.
 func (f *fields) peek(name string) (s string, ok bool) { return unquoted(f.raw(name)) }
 
-// absent reports whether a field is missing or empty. Assumed(wire.field.null): clients send null
-// and "" for what they do not mean.
+// absent reports whether a field is missing or empty. Assumed(wire.field.null): clients send null and "" for fields that they do
+// not use.
 func (f *fields) absent(name string) bool {
 	switch string(bytes.TrimSpace(f.raw(name))) {
 	case "null", `""`:
@@ -229,7 +228,7 @@ func (f *fields) absent(name string) bool {
 	return false
 }
 
-// isText returns the text that a field is, and false where it is something else.
+// isText returns the string that a JSON value holds; ok is false for other values.
 func isText(raw json.RawMessage) (s string, ok bool) {
 	if len(raw) < 2 || raw[0] != '"' {
 		return "", false
@@ -245,7 +244,7 @@ func unquoted(raw json.RawMessage) (s string, ok bool) {
 	return s, err == nil
 }
 
-// text returns a text field, "" where it is absent.
+// text returns a string field, or "" if the field is absent.
 func (f *fields) text(name string) string {
 	if f.absent(name) {
 		return ""
@@ -255,14 +254,14 @@ func (f *fields) text(name string) string {
 		f.wrong(behaviour.WireFieldType, name, "a string")
 	}
 	if strings.Contains(s, "\x00") {
-		f.wrong(behaviour.WireFieldNUL, name, "a string without NUL") // no database keeps one
+		f.wrong(behaviour.WireFieldNUL, name, "a string without NUL") // databases cannot store a NUL character
 		return ""
 	}
 	return s
 }
 
-// target returns the Mini Program that a service account's call is about. The
-// calls of others may carry anything there. Contract: clients 3.
+// target returns the AppID of the Mini Program that a service account's call concerns. For other kinds of accounts the field is
+// ignored and may hold any value. Contract: clients 3.
 func (f *fields) target(caller accounts.Kind) string {
 	if caller != accounts.ServiceAccount || strings.TrimSpace(string(f.raw("appid"))) == "0" {
 		return ""
@@ -270,7 +269,7 @@ func (f *fields) target(caller accounts.Kind) string {
 	return f.text("appid")
 }
 
-// number returns a whole number; ok is false where it is absent.
+// number returns an integer field; ok is false if the field is absent.
 func (f *fields) number(name string) (n int, ok bool) {
 	if f.absent(name) {
 		return 0, false
@@ -288,7 +287,7 @@ func (f *fields) number(name string) (n int, ok bool) {
 	if n, err := strconv.Atoi(literal); err == nil {
 		return n, true
 	}
-	// 1.0 and 1e4 are whole numbers too; above 2^53 a float is not exact.
+	// 1.0 and 1e4 are integers too; above 2^53 a float is not exact.
 	x, err := strconv.ParseFloat(literal, 64)
 	if err != nil || x != math.Trunc(x) || math.Abs(x) > 1<<53 {
 		f.wrong(behaviour.WireFieldType, name, "a whole number")
@@ -298,9 +297,8 @@ func (f *fields) number(name string) (n int, ok bool) {
 	return int(x), true
 }
 
-// decimal reports whether a text that stands for a number is written in digits,
-// with a sign and a decimal point if it likes: ParseFloat takes far more.
-// Contract: rules 0.
+// decimal reports whether a text is a decimal number: digits with an optional sign and decimal point; ParseFloat accepts many other
+// forms. Contract: rules 0.
 func decimal(s string) bool {
 	if s != "" && (s[0] == '+' || s[0] == '-') {
 		s = s[1:]
@@ -313,7 +311,7 @@ func digits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// flag returns a true/false field, which may also be written 1/0; false where it is absent.
+// flag returns a boolean field, which may also be sent as 1 or 0; false if the field is absent.
 func (f *fields) flag(name string) bool {
 	if f.absent(name) {
 		return false
@@ -333,15 +331,15 @@ func (f *fields) flag(name string) bool {
 	return false
 }
 
-// switched returns a field that the platform's table has as the number 1 or 0, also written true or false; false where it
-// is absent. Contract: rules 3.4.
+// switched returns a field that the platform documents as the number 1 or 0, also accepted as true or false; false if the field is
+// absent. Contract: rules 3.4.
 func (f *fields) switched(name string) bool {
 	if f.absent(name) {
 		return false
 	}
 	literal := string(f.raw(name))
 	if s, ok := isText(f.raw(name)); ok {
-		if literal = strings.TrimSpace(s); s != "1" && s != "0" { // the sample of the page has "1"
+		if literal = strings.TrimSpace(s); s != "1" && s != "0" { // the sample on the documentation page has "1"
 			f.noteOrRefuse(behaviour.WireNumberText, name, "a number")
 		}
 	}
@@ -356,8 +354,7 @@ func (f *fields) switched(name string) bool {
 	return false
 }
 
-// texts returns a list of texts, also written as one text; given is false
-// where the field is absent.
+// texts returns a list of strings, also accepted as a single string; given is false if the field is absent.
 func (f *fields) texts(name string) (list []string, given bool) {
 	if f.absent(name) {
 		return nil, false
@@ -387,8 +384,7 @@ func (f *fields) texts(name string) (list []string, given bool) {
 	return list, true
 }
 
-// textOrNumber returns a text that some callers send as a number, with its
-// digits as they came.
+// textOrNumber returns a string that some callers send as a number, with the digits unchanged.
 func (f *fields) textOrNumber(name string) string {
 	if f.absent(name) {
 		return ""

@@ -12,12 +12,10 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// SharedMost is the greatest limit that is counted over all nodes: above it,
-// each node counts for itself.
+// SharedMost is the highest limit that is counted across all nodes; above this limit each node counts separately.
 const SharedMost = 1000
 
-// limit returns 44990 for a call above the limit of calls a second of an
-// account and an interface. Contract: rules 0.
+// limit returns error 44990 for a call above the limit of calls per second of an account and an interface. Contract: rules 0.
 func (a *API) limit(ctx context.Context, account string, e endpoint, s settings.Settings) error {
 	perSecond := e.perSecond(s)
 	if perSecond <= 0 {
@@ -42,9 +40,9 @@ func (a *API) limit(ctx context.Context, account string, e endpoint, s settings.
 	return nil
 }
 
-// perSecond returns the number of calls a second that an account may make to an interface that wants its token; 0 = no limit.
-// Assumed(wire.rate.other): the pages name a limit for the jump rules, and a call that is made for each scan must keep up with a
-// busy shop.
+// perSecond returns the number of calls per second that an account may make to an interface that requires a token; 0 = unlimited.
+// Assumed(wire.rate.other): the documentation states a limit for jump rules only, and a call that is made for each scan must keep
+// up with a busy shop.
 func (e endpoint) perSecond(s settings.Settings) int {
 	if e.sets == ruleSets {
 		return s.RuleRateLimit
@@ -52,9 +50,9 @@ func (e endpoint) perSecond(s settings.Settings) int {
 	return s.DefaultRateLimit
 }
 
-// limitMinute returns 45011 for a call above the limit of calls a minute of a
-// service account and an interface, where a setting has one. Contract: rules
-// 1.9, marketcode 1. Assumed(wire.rate.minute): a quota, so it follows the server's clock.
+// limitMinute returns error 45011 for a call above the limit of calls per minute of a service account and an interface, if a
+// setting defines such a limit. Contract: rules 1.9, marketcode 1. Assumed(wire.rate.minute): the limit is a quota, so the server's
+// clock applies instead of real time.
 func (a *API) limitMinute(ctx context.Context, caller accounts.Account, path string, s settings.Settings) error {
 	if s.ServiceRateLimitPerMinute == 0 || caller.Kind != accounts.ServiceAccount {
 		return nil
@@ -67,39 +65,38 @@ func (a *API) limitMinute(ctx context.Context, caller accounts.Account, path str
 	return err
 }
 
-// limiter allows at most n calls of a key within any second. It remembers the
-// last n times, so no window of one second, wherever it begins, has more.
+// limiter allows at most n calls per key within any second. limiter stores the times of the last n calls, so every one-second
+// window, wherever it begins, holds at most n calls.
 type limiter struct {
 	mu    sync.Mutex
 	calls map[string]*recent
 	swept time.Time
-	ahead time.Duration // by which an emulated clock was moved on
+	ahead time.Duration // how far an emulated clock was moved forward
 }
 
-// advance makes all calls so far older by d.
+// advance makes all recorded calls older by d.
 func (l *limiter) advance(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ahead += d
 }
 
-// forget forgets the calls of some keys.
+// forget deletes the recorded calls of the keys for which lookup returns true.
 func (l *limiter) forget(lookup func(key string) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	maps.DeleteFunc(l.calls, func(key string, _ *recent) bool { return lookup(key) })
 }
 
-// recent are the times of the latest allowed calls, a ring of limit times that
-// grows as they come: a limit may be a million.
+// recent holds the times of the latest allowed calls in a ring buffer that grows on demand up to limit, which may be a million.
 type recent struct {
 	limit int
 	times []time.Time
 	next  int
 }
 
-// allow notes a call at a moment and reports whether it is within the limit; 0 = no limit. A
-// refused call is not counted.
+// allow records a call at time now and reports whether the call is within the limit; limit 0 = unlimited. Rejected calls are not
+// counted.
 func (l *limiter) allow(key string, limit int, now time.Time) bool {
 	if limit <= 0 {
 		return true
@@ -114,7 +111,7 @@ func (l *limiter) allow(key string, limit int, now time.Time) bool {
 	r := l.calls[key]
 	if r == nil || r.limit != limit {
 		if r == nil && len(l.calls) >= maxKeys {
-			for peer := range l.calls { // any of them: its count begins anew
+			for peer := range l.calls { // evicts an arbitrary key, whose count restarts at 0
 				delete(l.calls, peer)
 				break
 			}
@@ -134,12 +131,11 @@ func (l *limiter) allow(key string, limit int, now time.Time) bool {
 	return true
 }
 
-// maxKeys is the maximum number of keys that are remembered: a stranger may have very many addresses.
+// maxKeys is the maximum number of keys in memory, because a client may use very many addresses.
 const maxKeys = 100_000
 
-// sweep forgets keys that have been quiet, so that memory is bounded by the
-// accounts or addresses of the last minute, and of the last second when there
-// are many.
+// sweep deletes idle keys, so that memory is bounded by the accounts or addresses of the last minute, or of the last second if
+// there are many keys.
 func (l *limiter) sweep(now time.Time) {
 	if quiet := now.Sub(l.swept); quiet < time.Second || quiet < time.Minute && len(l.calls) < maxKeys {
 		return

@@ -24,7 +24,7 @@ type linkItem struct {
 	Released            int                 `json:"released"`
 	HeadImgURL          string              `json:"headimg_url"`
 	FuncInfos           []linkAbility       `json:"func_infos"`
-	FuncInfo            []linkAbility       `json:"func_info"` // Contract: clients: one client reads this name
+	FuncInfo            []linkAbility       `json:"func_info"` // Contract: clients: one client reads this field name
 	CopyVerifyStatus    int                 `json:"copy_verify_status"`
 	Email               string              `json:"email"`
 }
@@ -42,9 +42,8 @@ func bit(b bool) int {
 	return 0
 }
 
-// listLinks lists the Mini Programs that the calling service account is linked
-// with, or will be. Fields of things that this server has not (pictures, mail addresses,
-// payment, a nearby list) are empty or 0. Contract: rules 3.4.
+// listLinks returns the Mini Programs that are linked with the calling service account, including pending links. Fields for
+// features that this server lacks (pictures, mail addresses, payment, a nearby list) are empty or 0. Contract: rules 3.4.
 func (a *API) listLinks(ctx context.Context, c *call, _ *fields) (any, error) {
 	list, err := a.Accounts.LinkedPrograms(ctx, c.caller.AppID)
 	if err != nil {

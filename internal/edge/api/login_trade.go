@@ -18,8 +18,8 @@ type loginReply struct {
 	UnionID    string `json:"unionid,omitempty"`
 }
 
-// tradeLogin is jscode2session: the openid of the user whose app made the
-// js_code. The session key is new each time; nothing here is sealed with it.
+// tradeLogin implements jscode2session: it returns the openid of the user whose app produced the js_code. The session key is random
+// for each call; this server encrypts nothing with the key.
 func (a *API) tradeLogin(ctx context.Context, c *call, f *fields) (any, error) {
 	code := f.text("js_code")
 	credentials := accounts.Credentials{GrantType: f.text("grant_type"), AppID: f.text("appid"), Secret: f.text("secret"), IP: c.ip}
@@ -33,9 +33,8 @@ func (a *API) tradeLogin(ctx context.Context, c *call, f *fields) (any, error) {
 	return a.tradeCode(ctx, credentials.AppID, code)
 }
 
-// tradeLoginByPlatform is jscode2session for a platform that an account authorised: its token
-// stands for the account's secret. Faults are looked for in the order of jscode2session. Contract:
-// rules 3.2.
+// tradeLoginByPlatform implements jscode2session for a platform that an account authorised: the platform's token replaces the
+// account's secret. Errors are checked in the same order as in jscode2session. Contract: rules 3.2.
 func (a *API) tradeLoginByPlatform(ctx context.Context, c *call, f *fields) (any, error) {
 	appid, grant, code := f.text("appid"), f.text("grant_type"), f.text("js_code")
 	switch {
@@ -74,7 +73,7 @@ func (a *API) tradeLoginByPlatform(ctx context.Context, c *call, f *fields) (any
 	return a.tradeCode(ctx, appid, code)
 }
 
-// tradeCode trades the js_code of an account's user.
+// tradeCode exchanges a js_code for the identity of the account's user.
 func (a *API) tradeCode(ctx context.Context, appid, code string) (any, error) {
 	login, err := a.Codes.Trade(ctx, appid, code)
 	if err != nil {

@@ -8,15 +8,14 @@ import (
 	"unicode/utf8"
 )
 
-// maskedFew is the number of fields of an object that maskPlain examines, maskedDeep the depth.
+// maskedFew is the maximum number of fields of an object that maskPlain handles, and maskedDeep the maximum nesting depth.
 const (
 	maskedFew  = 16
 	maskedDeep = 5
 )
 
-// maskPlain is maskBody for what most calls are, at a fraction of the cost:
-// objects of a few fields, and lists, of plain texts, whole numbers, true, false
-// and null. ok is false for everything else.
+// maskPlain is a fast path of maskBody for most calls: objects with few fields, and lists, of plain strings, integers, true, false
+// and null; ok is false for other bodies.
 func maskPlain(body []byte) (shown string, ok bool) {
 	pos := skipSpace(body, 0)
 	if pos == len(body) || body[pos] != '{' {
@@ -24,7 +23,7 @@ func maskPlain(body []byte) (shown string, ok bool) {
 	}
 	room := maskRoom.Get().(*[]byte)
 	defer func() {
-		if cap(*room) <= 4*maxRecorded { // a long body was the exception
+		if cap(*room) <= 4*maxRecorded { // buffers of exceptionally long bodies are discarded
 			maskRoom.Put(room)
 		}
 	}()
@@ -35,11 +34,10 @@ func maskPlain(body []byte) (shown string, ok bool) {
 	return string(*room), true
 }
 
-// maskRoom are slices in which a body is shown.
+// maskRoom is a pool of buffers for masked bodies.
 var maskRoom = sync.Pool{New: func() any { return new([]byte) }}
 
-// appendMasked appends the value at a place, masked, and returns the place after it; -1 where the
-// value is not plain.
+// appendMasked appends the masked value at pos to shown and returns the position after the value; -1 if the value is not plain.
 func appendMasked(shown, body []byte, pos, deep int) ([]byte, int) {
 	switch {
 	case pos == len(body) || deep == 0:
@@ -78,11 +76,11 @@ func appendMaskedList(shown, body []byte, pos, deep int) ([]byte, int) {
 	return append(shown, ']'), pos + 1
 }
 
-// shownField is a field of an object that is shown.
+// shownField is a field of a masked object.
 type shownField struct {
-	name       []byte // as it stands there, without its quotes
-	first      uint64 // the first bytes of name, in their order
-	start, end int    // where in shown name and value are
+	name       []byte // the raw name without its quotes
+	first      uint64 // the first bytes of name as a number that sorts like name
+	start, end int    // the position of the field, name and value, in shown
 }
 
 func (f *shownField) compare(otherField *shownField) int {
@@ -134,7 +132,7 @@ func appendMaskedObject(shown, body []byte, pos, deep int) ([]byte, int) {
 	if pos == len(body) {
 		return shown, -1
 	}
-	if !sorted { // as encoding/json writes a map
+	if !sorted { // sort fields as encoding/json sorts map keys
 		for i := range fields { // they are few
 			for j := i; j > 0 && fields[j].compare(&fields[j-1]) < 0; j-- {
 				fields[j], fields[j-1] = fields[j-1], fields[j]
@@ -144,7 +142,7 @@ func appendMaskedObject(shown, body []byte, pos, deep int) ([]byte, int) {
 		for i, f := range fields {
 			if i > 0 {
 				if bytes.Equal(f.name, fields[i-1].name) {
-					return shown, -1 // the last one counts
+					return shown, -1 // duplicate names: the last value counts, which the slow path handles
 				}
 				shown = append(shown, ',')
 			}
@@ -162,8 +160,8 @@ func skipSpace(b []byte, pos int) int {
 	return pos
 }
 
-// plainText returns the text at a place, with its quotes, and the place after it. A text with
-// escapes, or with bytes that JSON would escape, is none.
+// plainText returns the string at pos, with quotes, and the position after the string. A string with escapes, or with bytes that
+// JSON would escape, is not plain.
 func plainText(b []byte, pos int) ([]byte, int) {
 	if pos == len(b) || b[pos] != '"' {
 		return nil, pos
@@ -186,8 +184,7 @@ func plainText(b []byte, pos int) ([]byte, int) {
 	return nil, pos
 }
 
-// plainValue returns a text, a whole number of at most 15 digits, true, false
-// or null.
+// plainValue returns a string, an integer of at most 15 digits, true, false or null.
 func plainValue(b []byte, pos int) ([]byte, int) {
 	if pos < len(b) && b[pos] == '"' {
 		return plainText(b, pos)

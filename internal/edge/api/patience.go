@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// patience is a context with a deadline, like that of context.WithDeadline. It sets its timer when a caller first waits for its
-// end, since most calls are answered from memory.
+// patience is a context with a deadline, like a context from context.WithDeadline. The timer starts only when a caller first waits
+// for Done, because most calls are served from memory.
 type patience struct {
-	context.Context // the parent: patience ends with it at the latest
+	context.Context // the parent context: patience is done when the parent is done, or earlier
 	at              time.Time
 
 	mu    sync.Mutex
-	timed context.Context // nil until a caller waits for the end
+	timed context.Context // nil until a caller waits for Done
 	end   context.CancelFunc
-	over  bool // no caller waits any more
+	over  bool // true after the context ended; later callers need not wait
 }
 
 func newPatience(ctx context.Context, d time.Duration) *patience {
 	return &patience{Context: ctx, at: time.Now().Add(d)}
 }
 
-// close ends it for everybody who waits, now or later.
+// close ends the context for all current and future waiters.
 func (p *patience) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,7 +53,7 @@ func (p *patience) Done() <-chan struct{} { return p.inner().Done() }
 // Err implements context.Context.
 func (p *patience) Err() error { return p.inner().Err() }
 
-// Value implements context.Context: why it ended, context.Cause asks the timed one.
+// Value implements context.Context; context.Cause reads the reason from the timed context.
 func (p *patience) Value(key any) any {
 	p.mu.Lock()
 	timed := p.timed

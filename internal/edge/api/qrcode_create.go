@@ -10,16 +10,14 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// createQRCodeReply has no envelope: a client takes any errmsg for a failure.
-// Contract: clients 6.
+// createQRCodeReply has no errcode or errmsg, because one client treats any errmsg as a failure. Contract: clients 6.
 type createQRCodeReply struct {
 	Ticket        string `json:"ticket"`
 	ExpireSeconds int    `json:"expire_seconds,omitempty"`
 	URL           string `json:"url"`
 }
 
-// object returns a field that is an object of which the page has some names; nil where it is absent or
-// something else.
+// object returns an object field of which the documentation lists some names; nil if the field is absent or not an object.
 func (f *fields) object(name string, names ...string) *fields {
 	object, err := parseFields(f.raw(name))
 	if err != nil {
@@ -53,8 +51,7 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 	if scene == nil {
 		return d, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "action_info.scene is not an object")
 	}
-	// Only the scene that goes with the action counts: the other one may be
-	// there with any value.
+	// Only the scene field that matches the action is read; the other scene field may hold any value.
 	switch d.Action {
 	case accounts.QRNumber, accounts.QRNumberForEver:
 		if id, given := scene.number("scene_id"); given {
@@ -75,7 +72,7 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 	return d, nil
 }
 
-// createQRCode makes a parametric code. Contract: rules 3.5.
+// createQRCode creates a parametric QR code. Contract: rules 3.5.
 func (a *API) createQRCode(ctx context.Context, c *call, f *fields) (any, error) {
 	draft, err := readQRDraft(f)
 	if err != nil {

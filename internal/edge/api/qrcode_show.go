@@ -21,17 +21,17 @@ import (
 // pictureSide is the width and height of a picture in pixels, as on the platform.
 const pictureSide = 430
 
-// pictureAge is the time for which a client may cache a picture.
+// pictureAge is how long a client may cache a picture.
 const pictureAge = 24 * time.Hour
 
-// picture is the answer of showqrcode: a JPEG, or a status alone.
+// picture is the response of showqrcode: a JPEG, or only a status code.
 type picture struct {
 	status int
 	jpeg   []byte
 	age    time.Duration
 }
 
-// masked returns the recorded form: the size of the picture in place of the picture.
+// masked returns the form for the call log: the size of the picture instead of the picture.
 func (p picture) masked() []byte {
 	return fmt.Appendf(nil, "[status %d, %d bytes]", p.status, len(p.jpeg))
 }
@@ -60,8 +60,8 @@ func (p picture) write(_ context.Context, w http.ResponseWriter) error {
 	return err
 }
 
-// showQRCode is public: the holder of a ticket gets the picture of its code, 404 otherwise. Contract: rules 3.5.
-// Assumed(qrcode.show.rate): 429 above a number of pictures a second for one address.
+// showQRCode requires no token: a request with a valid ticket gets the picture of its code, any other request gets 404. Contract:
+// rules 3.5. Assumed(qrcode.show.rate): status 429 above a number of pictures per second from one client address.
 func (a *API) showQRCode(ctx context.Context, c *call, f *fields) (any, error) {
 	if !a.pictures.allow(ratelimit.KeyForIP(c.ip).String(), a.Settings.Get().QRCodeImageRateLimit, a.RealNow()) {
 		return picture{status: http.StatusTooManyRequests}, nil
@@ -85,9 +85,9 @@ func (a *API) showQRCode(ctx context.Context, c *call, f *fields) (any, error) {
 	return p, nil
 }
 
-// drawQRCode writes a text as a QR code that was read back. It takes the lowest level of
-// correction, which makes the largest modules. About one in 300 such codes has a pattern that the
-// reader takes for a corner: it is drawn with another level.
+// drawQRCode writes a text as a QR code, after checking that the code can be decoded. drawQRCode uses the lowest error correction
+// level, which gives the largest modules. About one in 300 such codes has a pattern that the decoder mistakes for a corner; such a
+// code is drawn with another level.
 func drawQRCode(w io.Writer, text string) error {
 	for _, level := range []symbol.Level{'L', 'Q', 'H', 'M'} {
 		code, err := symbol.QR(text, level)
@@ -102,7 +102,7 @@ func drawQRCode(w io.Writer, text string) error {
 	return fmt.Errorf("no QR code of %q can be read", text)
 }
 
-// inMiddle draws a code in the middle of a white square, with modules of whole pixels.
+// inMiddle draws a code in the centre of a white square, with modules of whole pixels.
 func inMiddle(code symbol.Grid) image.Image {
 	side := code.Picture(1).Bounds().Dx()
 	drawn := code.Picture(pictureSide / side)

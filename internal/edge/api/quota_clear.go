@@ -7,8 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// clearQuota sets the caller's counts of today to 0; appid must be its own.
-// Contract: rules 3.1.
+// clearQuota resets the caller's call counts of today to 0; appid must be the caller's own. Contract: rules 3.1.
 func (a *API) clearQuota(ctx context.Context, c *call, f *fields) (any, error) {
 	appid := f.text("appid")
 	if f.err != nil {
@@ -20,8 +19,8 @@ func (a *API) clearQuota(ctx context.Context, c *call, f *fields) (any, error) {
 	return success, a.Calls.Clear(ctx, c.account(), "")
 }
 
-// clearPath sets the caller's count of one interface to 0. It is one of the
-// month's ten clears too. Contract: rules 3.1.
+// clearPath resets the caller's call count of one interface to 0. Such a reset also uses one of the ten quota resets per month.
+// Contract: rules 3.1.
 func (a *API) clearPath(ctx context.Context, c *call, f *fields) (any, error) {
 	e, err := a.quotaPath(c, f)
 	if err != nil {
@@ -30,8 +29,8 @@ func (a *API) clearPath(ctx context.Context, c *call, f *fields) (any, error) {
 	return success, a.Calls.Clear(ctx, c.account(), e.path)
 }
 
-// clearPlatform is clearQuota for a platform, whose token and AppID the call carries:
-// one of the ten clears of the month that it has in all. Contract: rules 3.2.
+// clearPlatform implements clearQuota for a platform, identified by its token and AppID; each call uses one of the platform's ten
+// resets per month. Contract: rules 3.2.
 func (a *API) clearPlatform(ctx context.Context, c *call, _ *fields) (any, error) {
 	return success, a.Calls.Clear(ctx, c.component, "")
 }

@@ -20,13 +20,13 @@ type quotaReply struct {
 	Component rate `json:"component_rate_limit"`
 }
 
-// rate is a number of calls within a time.
+// rate is a maximum number of calls within a period.
 type rate struct {
 	Calls   int `json:"call_count"`
 	Seconds int `json:"refresh_second"`
 }
 
-// getQuota shows what the caller has of an interface today. Contract: rules 3.1.
+// getQuota returns today's quota of the caller for an interface. Contract: rules 3.1.
 func (a *API) getQuota(ctx context.Context, c *call, f *fields) (any, error) {
 	e, err := a.quotaPath(c, f)
 	if err != nil {
@@ -39,13 +39,13 @@ func (a *API) getQuota(ctx context.Context, c *call, f *fields) (any, error) {
 	reply := quotaReply{envelope: success}
 	reply.Quota.Limit, reply.Quota.Used, reply.Quota.Remain = quota.Limit, quota.Used, max(0, quota.Limit-quota.Used)
 	reply.Rate = a.rateOf(e, quota.Limit)
-	// On this server a platform's calls for an account have the same limit as the account's own.
+	// On this server a platform's calls for an account have the same limit as the account's own calls.
 	reply.Component = reply.Rate
 	return reply, nil
 }
 
-// rateOf returns the limit that is in force besides the daily one. Where there is none, it is the daily
-// limit in the same form.
+// rateOf returns the limit that applies in addition to the daily limit. Without an additional limit, rateOf returns the daily limit
+// in the same form.
 func (a *API) rateOf(e endpoint, perDay int) rate {
 	switch limit := e.perSecond(a.Settings.Get()); {
 	case e.path == "/cgi-bin/stable_token":
@@ -56,8 +56,8 @@ func (a *API) rateOf(e endpoint, perDay int) rate {
 	return rate{Calls: perDay, Seconds: 24 * 60 * 60}
 }
 
-// quotaPath reads which interface a call is about: 76021 for a path that no
-// interface has, 76022 for one whose quota is not the caller's to see.
+// quotaPath returns the interface that a call names: error 76021 for an unknown path, 76022 for an interface whose quota the caller
+// may not see.
 func (a *API) quotaPath(c *call, f *fields) (endpoint, error) {
 	path := f.text("cgi_path")
 	switch {
@@ -78,8 +78,8 @@ func (a *API) quotaPath(c *call, f *fields) (endpoint, error) {
 	return e, nil
 }
 
-// visible returns why a caller has no quota of an interface: its kind, a permission set that a
-// platform does not have, or the gate of the family. Contract: rules 3.1.
+// visible returns an error if a caller has no quota for an interface: wrong kind of account, missing permission set of a platform,
+// or the gate of the family. Contract: rules 3.1.
 func (a *API) visible(c *call, e endpoint) error {
 	ofPlatforms := strings.HasPrefix(e.path, "/cgi-bin/component/")
 	switch {
@@ -94,11 +94,11 @@ func (a *API) visible(c *call, e endpoint) error {
 		return err
 	}
 	if e.sets == ruleSets {
-		return c.caller.JumpRules() // a personal Mini Program too
+		return c.caller.JumpRules() // also rejects a personal Mini Program
 	}
 	if e.may == nil {
 		return nil
 	}
-	// The gate is asked about a call that is not made, so its notes go to a call of its own.
+	// The gate is checked for a hypothetical call, so its notes are recorded in a separate call value.
 	return e.may(a, &call{caller: c.caller, component: c.component})
 }

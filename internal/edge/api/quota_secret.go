@@ -6,10 +6,10 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// clearBySecret is clearQuota with the account's secret, for when it has no call left to fetch a
-// token. Contract: rules 3.1, clients (both in the query).
+// clearBySecret implements clearQuota with the account's secret, for an account that has no calls left to fetch a token. Contract:
+// rules 3.1, clients (both fields are in the query).
 func (a *API) clearBySecret(ctx context.Context, c *call, f *fields) (any, error) {
-	const grant = "client_credential" // the call has none
+	const grant = "client_credential" // fixed value, because the call has no grant_type field
 	credentials := accounts.Credentials{GrantType: grant, AppID: f.text("appid"), Secret: f.text("appsecret"), IP: c.ip}
 	if f.err != nil {
 		return nil, f.err
@@ -21,8 +21,8 @@ func (a *API) clearBySecret(ctx context.Context, c *call, f *fields) (any, error
 	return success, a.Calls.Clear(ctx, credentials.AppID, "")
 }
 
-// clearByPlatform is clearBySecret for a platform: with appid for an account
-// that authorised it, whose clears it uses, else for itself. Contract: rules 3.1.
+// clearByPlatform implements clearBySecret for a platform: with appid for an account that authorised the platform, whose resets are
+// used up, else for the platform itself. Contract: rules 3.1.
 func (a *API) clearByPlatform(ctx context.Context, c *call, f *fields) (any, error) {
 	credentials := platformCredentials(c, f, "appsecret")
 	target := f.text("appid")

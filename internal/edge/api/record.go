@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Record is one call as it may be shown and kept: it holds no secret and no token.
+// Record is one call in the form in which it is shown and stored, without secrets and tokens.
 type Record struct {
 	RID     string    `json:"rid"`
 	At      time.Time `json:"occurred_at"`
@@ -28,18 +28,18 @@ type Record struct {
 	Answer  string    `json:"response"`
 	ErrCode int       `json:"errcode"`
 	Detail  string    `json:"detail,omitempty" doc:"what exactly was wrong"`
-	// Behaviours are the rows of the table of behaviours that decided.
+	// Behaviours are the rows of the behaviour table that decided the result.
 	Behaviours []behaviour.Row `json:"behaviours,omitempty" doc:"ids of the behaviours that decided, see /admin/v1/behaviours"`
 	Took       time.Duration   `json:"took_ns"`
 }
 
-// maxRecorded is the number of bytes of a body that are kept, maxDetail that of the detail of an error.
+// maxRecorded is the maximum number of bytes of a recorded body, and maxDetail the maximum length of an error detail.
 const (
 	maxRecorded = 8 << 10
 	maxDetail   = 1 << 10
 )
 
-// hidden names what a record must not show.
+// hidden lists the field names whose values are masked in a record.
 var hidden = []string{
 	"secret", "appsecret", "component_secret", "component_appsecret", "access_token", "component_access_token",
 	"authorizer_access_token", "authorizer_refresh_token", "refresh_token", "component_verify_ticket", "js_code",
@@ -49,9 +49,9 @@ var hidden = []string{
 
 const masked = "[masked]"
 
-// isHidden also hides names that merely look like those of secrets: better one too many.
+// isHidden also masks fields whose names merely resemble those of secrets, to be safe.
 func isHidden(name string) bool {
-	switch name { // the names of most bodies: a map takes several times as long
+	switch name { // the names in most bodies; a map lookup would take several times as long
 	case "errcode", "errmsg", "openid", "appid", "application_id", "isv_application_id", "path", "prefix", "rid",
 		"code_start", "code_end", "code_index", "wxa_appid", "wxa_path", "wxa_type", "activity_name", "product_brand", "product_title",
 		"product_code", "rule_list", "state", "permit_sub_rule", "open_version", "debug_url", "qrcodejump_open", "list_size",
@@ -74,7 +74,7 @@ func newRecord(t time.Time, r *http.Request, e endpoint, c *call, answer []byte,
 	var request string
 	var object map[string]any
 	if e.needs&token == 0 && len(c.body) > 0 && json.Unmarshal(c.body, &object) != nil {
-		// It holds a secret, and in a text of unknown form its position is unknown.
+		// The body contains a secret, and in a text of unknown form the position of the secret is unknown.
 		request = fmt.Sprintf("[not a JSON object, %d bytes]", len(c.body))
 	} else {
 		request = maskBody(c.body)
@@ -97,7 +97,7 @@ func truncate(s string, n int) string {
 	return strings.ToValidUTF8(s, "\ufffd")
 }
 
-// maskedToken is the query that most calls have.
+// maskedToken is the masked query string of most calls.
 const maskedToken = "?access_token=%5Bmasked%5D"
 
 func maskQuery(query url.Values) string {
@@ -119,7 +119,7 @@ func maskQuery(query url.Values) string {
 	return "?" + shown.Encode()
 }
 
-// knownWords returns the words that occur in this server's paths.
+// knownWords returns the words that occur in this server's URL paths.
 var knownWords = sync.OnceValue(func() map[string]bool {
 	words := map[string]bool{"": true, "admin": true, "scan": true, "v1": true, "resolve": true, "explain": true}
 	for _, path := range Paths() {
@@ -130,8 +130,8 @@ var knownWords = sync.OnceValue(func() map[string]bool {
 	return words
 })
 
-// LoggedPath returns a path as it may stand in a log. A part that is no word of this server's own paths
-// is shown as its length, since a caller may have put a secret there.
+// LoggedPath returns a URL path in the form in which it may be logged. A path segment that is not a word of this server's own paths
+// is replaced with its length, because a caller may have put a secret there.
 func LoggedPath(path string) string {
 	var shown strings.Builder
 	for i, word := range strings.SplitN(path, "/", 9) {
@@ -147,8 +147,7 @@ func LoggedPath(path string) string {
 	return shown.String()
 }
 
-// maskPath returns a path as it may be shown. A caller that writes "&" for "?" has its query in the
-// path.
+// maskPath returns a path in the form in which it may be shown. A client that mistypes "&" for "?" sends its query inside the path.
 func maskPath(path string) string {
 	if !strings.Contains(path, "=") {
 		return truncate(path, 256)
@@ -156,11 +155,11 @@ func maskPath(path string) string {
 	return truncate(hiddenPair.ReplaceAllString(path, "${1}"+masked), 256)
 }
 
-// hiddenPair finds hidden values in a text that is not JSON as a whole.
+// hiddenPair matches name/value pairs to mask in a body that is not valid JSON.
 var hiddenPair = regexp.MustCompile(
 	`(?i)(["']?[a-z_]*(?:secret|token|ticket|code|key)[a-z_]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,&}\s]+)`)
 
-// maskBody hides secrets wherever they stand in a JSON body.
+// maskBody masks secrets at any depth of a JSON body.
 func maskBody(body []byte) string {
 	if len(body) == 0 {
 		return ""
@@ -171,11 +170,11 @@ func maskBody(body []byte) string {
 	return maskAny(body)
 }
 
-// maskAny is maskBody for a body of any form.
+// maskAny implements maskBody for a body of any form.
 func maskAny(body []byte) string {
 	var v any
 	if json.Unmarshal(body, &v) != nil {
-		// Only the part that is recorded is searched: a stranger's megabyte would take long.
+		// Only the recorded beginning is searched, because searching a megabyte from an unknown client would take long.
 		return truncate(hiddenPair.ReplaceAllString(string(body[:min(len(body), maxRecorded+1)]), "${1}"+masked), maxRecorded)
 	}
 	var shown strings.Builder
@@ -187,11 +186,10 @@ func maskAny(body []byte) string {
 	return truncate(strings.TrimSuffix(shown.String(), "\n"), maxRecorded)
 }
 
-// hiddenAnswer finds hidden values in the beginning of an answer of our own.
+// hiddenAnswer matches values to mask in the beginning of a response of this server.
 var hiddenAnswer = regexp.MustCompile(`("(?:` + strings.Join(hidden, "|") + `)":)"(?:[^"\\]|\\.)*"?`)
 
-// maskAnswer is maskBody for an answer of our own: of a long one only the
-// beginning is looked at, because only that is kept.
+// maskAnswer implements maskBody for a response of this server; of a long response only the recorded beginning is processed.
 func maskAnswer(answer []byte) string {
 	if len(answer) <= 2*maxRecorded {
 		return maskBody(answer)

@@ -16,18 +16,17 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// envelope holds the fields with which every answer but a token's begins. Contract: rules 0.
+// envelope holds the fields at the start of every response except token responses. Contract: rules 0.
 type envelope struct {
 	ErrCode int    `json:"errcode"`
 	ErrMsg  string `json:"errmsg"`
 }
 
-// success is the envelope of a call that worked.
+// success is the envelope of a successful call.
 var success = envelope{ErrMsg: errcode.OK.Text}
 
-// encodeReply writes the answer of a call, or its error with the request id.
-// The detail of an error stays inside, and is found by the request id; only the
-// code family shows it.
+// encodeReply encodes the response of a call, or its error with the request id. The detail of an error is only available through
+// the request id, except that the code family includes it in the response.
 func (a *API) encodeReply(e endpoint, c *call, reply any, code *errcode.Code, detail string) []byte {
 	if code.Number != errcode.OK.Number {
 		reply = envelope{ErrCode: code.Number, ErrMsg: a.errorText(e, c, code, detail)}
@@ -36,16 +35,16 @@ func (a *API) encodeReply(e endpoint, c *call, reply any, code *errcode.Code, de
 	out := json.NewEncoder(&b)
 	out.SetEscapeHTML(false)
 	if err := out.Encode(reply); err != nil {
-		panic(fmt.Errorf("answer %T: %w", reply, err)) // a type of this package cannot fail
+		panic(fmt.Errorf("answer %T: %w", reply, err)) // encoding a reply type of this package cannot fail
 	}
 	body := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	if e.needs&slashes != 0 && code.Number == errcode.OK.Number {
-		body = bytes.ReplaceAll(body, []byte("/"), []byte(`\/`)) // Observed(wire.answer.slash): JSON has a slash in texts alone
+		body = bytes.ReplaceAll(body, []byte("/"), []byte(`\/`)) // Observed(wire.answer.slash): in JSON a slash occurs only inside strings
 	}
 	return body
 }
 
-// errorText returns the text of an error, as the platform's was on the day that the server is told.
+// errorText returns the text of an error in the wording that the platform used on the date set in the settings.
 func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) string {
 	day := a.Settings.Get().AsOf
 	next := func(row behaviour.Row) bool {
@@ -82,14 +81,14 @@ func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) 
 		}
 		return text
 	}
-	return text + hint + " rid: " + c.rid // Observed(wire.answer.rid): one space stands before it.
+	return text + hint + " rid: " + c.rid // Observed(wire.answer.rid): "rid:" follows a single space.
 }
 
-// newRID makes the request id of a call at a time: its second and 64 random bits.
-// Inferred(wire.answer.rid_time): eight live ones fit. Contract: rules 0.
+// newRID returns the request id of a call at time t: the second in hexadecimal and 64 random bits. Inferred(wire.answer.rid_time):
+// eight recorded live request ids match this format. Contract: rules 0.
 func (a *API) newRID(t time.Time) string { return NewRID(a.Random, t) }
 
-// NewRID makes the request id of a moment.
+// NewRID returns a request id for a call at time now.
 func NewRID(random io.Reader, now time.Time) string {
 	var raw [8]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
@@ -103,19 +102,18 @@ func NewRID(random io.Reader, now time.Time) string {
 	return string(hex.AppendEncode(rid, raw[4:]))
 }
 
-// advises reports whether an error sends the caller to stable_token: those that say that a token is of no use or too many were
-// fetched, on the calls that take or make one. Contract: rules 3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice):
-// not on the other calls with a secret, where the caller could not follow it.
+// advises reports whether an error message recommends stable_token: errors about invalid tokens or too many token requests, on
+// calls that use or issue a token. Contract: rules 3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice): other calls
+// with a secret give no such advice, because the caller could not follow the advice.
 func (e endpoint) advises(code *errcode.Code) bool {
 	return (code == errcode.InvalidCredential || code == errcode.DailyLimit) &&
 		(e.needs&(token|platform) != 0 || e.path == "/cgi-bin/token")
 }
 
-// hints reports whether errors of the endpoint carry a detail and a hint.
-// Contract: marketcode 1.1.
+// hints reports whether errors of the endpoint include a detail and a hint. Contract: marketcode 1.1.
 func (e endpoint) hints() bool { return strings.HasPrefix(e.path, "/intp/marketcode/") }
 
-// hint returns the text that the code family puts before the request id: random letters and the time at the platform.
+// hint returns the text that the code family inserts before the request id: random letters and the platform's time.
 // Observed(wire.answer.hint). Contract: marketcode 1.1.
 func (a *API) hint() string {
 	var raw [8]byte
@@ -126,7 +124,7 @@ func (a *API) hint() string {
 	return fmt.Sprintf("hint: [%s][%s]", token, a.Now().In(time.FixedZone("", 8*3600)).Format(time.DateTime))
 }
 
-// hintAlone returns the text that took the place of the request id: random letters and digits.
+// hintAlone returns the text that older error messages carry instead of the request id: random letters and digits.
 func (a *API) hintAlone() string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	var raw [10]byte

@@ -10,14 +10,13 @@ type ridReply struct {
 type ridRequest struct {
 	At       int64  `json:"invoke_time"`
 	Took     int64  `json:"cost_in_ms"`
-	Query    string `json:"request_url"` // the documented sample has what follows the "?"
+	Query    string `json:"request_url"` // the documented sample shows only the part after the "?"
 	Request  string `json:"request_body"`
 	Response string `json:"response_body"`
 	IP       string `json:"client_ip"`
 }
 
-// getRID shows a call to the account that made it, without what lets anybody
-// in. Contract: rules 3.1.
+// getRID returns the record of a call, without credentials, to the account that made the call. Contract: rules 3.1.
 func (a *API) getRID(ctx context.Context, c *call, f *fields) (any, error) {
 	rid := f.text("rid")
 	if f.err != nil {

@@ -9,13 +9,13 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// addRuleRequest is an add or an edit, read but not judged.
+// addRuleRequest is a parsed request to add or edit a rule, before validation.
 type addRuleRequest struct {
 	draft  rules.Draft
 	isEdit bool
 }
 
-// readAddRule checks what is required of each kind of rule. Contract: rules 1.1.
+// readAddRule parses the request and checks the required fields for the kind of account. Contract: rules 1.1.
 func readAddRule(f *fields, kind accounts.Kind) (addRuleRequest, error) {
 	var req addRuleRequest
 	req.draft.Prefix, req.draft.Path, req.draft.AppID = f.text("prefix"), f.text("path"), f.target(kind)

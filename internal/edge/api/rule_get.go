@@ -6,8 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// ruleReply is one rule; the last three fields are an ordinary rule's only.
-// Contract: rules 1.3.
+// ruleReply is one rule in a response; the last three fields are present only for ordinary rules. Contract: rules 1.3.
 type ruleReply struct {
 	Prefix        string    `json:"prefix"`
 	Path          string    `json:"path"`
@@ -39,7 +38,7 @@ func readListRules(f *fields) (rules.ListRequest, error) {
 	return req, f.err
 }
 
-// listRules lists the caller's rules. Contract: rules 1.3.
+// listRules returns the caller's rules. Contract: rules 1.3.
 func (a *API) listRules(ctx context.Context, c *call, f *fields) (any, error) {
 	appid := f.target(c.caller.Kind)
 	req, err := readListRules(f)

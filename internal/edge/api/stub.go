@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Stub is an answer that an operator set for a path, whether an endpoint has the path or not.
+// Stub is a canned response that an operator set for a path, whether or not an endpoint has this path.
 type Stub struct {
 	Status int
 	Body   []byte
@@ -18,16 +18,15 @@ type Stub struct {
 	Delay  time.Duration
 }
 
-// serveStub answers a call by a stub, and notes it like any other. It asks for no
-// token and spends nothing.
+// serveStub responds to a call with a stub and records the call like any other. The call needs no token and uses no quota.
 func (a *API) serveStub(w http.ResponseWriter, r *http.Request, stub Stub) {
 	began, t := a.RealNow(), a.Now()
 	e := a.table[r.URL.Path]
 	c := a.newCall(r, t)
 	c.notes.Add(behaviour.WireStub)
-	// A recorder in a test has no deadline.
+	// A response recorder in a test has no deadline, so the error is ignored.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.BodyTimeout))
-	c.body, _ = io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody)) // the record shows as much as came
+	c.body, _ = io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody)) // the record shows the part of the body that arrived
 	if stub.Delay > 0 {
 		select {
 		case <-time.After(stub.Delay):
@@ -54,5 +53,5 @@ func (a *API) serveStub(w http.ResponseWriter, r *http.Request, stub Stub) {
 	w.Write(stub.Body)
 }
 
-// stubbed is the detail of a call that a stub answered.
+// stubbed is the recorded detail of a call that was served by a stub.
 const stubbed = "answered by a stub"

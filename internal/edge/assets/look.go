@@ -1,7 +1,8 @@
-// Package assets knows what every page for people looks like.
+// Package assets provides the style sheet and scripts that all HTML pages share.
 //
-// A page links [Sheet].Path() and is styled by its elements and the few classes that the head of look.css lists. A page's own additions
-// are an [Asset] of their own: nothing is inline, so that a page's policy can be style-src 'self' and script-src 'self'.
+// A page links [Sheet].Path() and uses plain elements and the few classes listed at the head of look.css. Additional styles or
+// scripts of a page are separate [Asset] values instead of inline code, so that the page's Content-Security-Policy can be style-src
+// 'self' and script-src 'self'.
 package assets
 
 import (
@@ -23,27 +24,27 @@ var sheet []byte
 //go:embed look.js
 var script []byte
 
-// Sheet is the style that all pages share. A listener that serves pages serves it at its own path:
-// mux.Handle("GET "+look.Sheet.Path(), look.Sheet). Assets of this server are below /qrjump/, which no link of a rule is likely to have.
+// Sheet is the style sheet that all pages share. A listener that serves pages registers the style sheet: mux.Handle("GET
+// "+assets.Sheet.Path(), assets.Sheet). Assets are served below /qrjump/, a path that links of rules are unlikely to use.
 var Sheet = NewAsset("/qrjump/look.css", sheet)
 
-// Script puts a button on texts that are meant to be copied (class copy).
+// Script adds a copy button to elements of class copy.
 var Script = NewAsset("/qrjump/look.js", script)
 
-// Asset is a file that never changes: the hash of its content is in its name, so that a browser keeps it
-// for a year and a new version has another name.
+// Asset is an immutable file: its name contains a hash of its content, so that browsers cache the file for a year and a new version
+// has another name.
 type Asset struct {
 	path, kind, tag string
 	plain           []byte
 	zipped          func() []byte
 }
 
-// kinds are the forms of files that pages have.
+// kinds maps the file extensions of assets to content types.
 var kinds = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
-// NewAsset returns the content under the name, with its hash put in front of the ending: /qrjump/look.css is served at
-// /qrjump/look-0123456789abcdef.css. It panics when the ending is none of .css, .js and .svg, since assets are made at start from what
-// the binary embeds.
+// NewAsset returns an asset with the hash of its content inserted before the extension: /qrjump/look.css is served at
+// /qrjump/look-0123456789abcdef.css. NewAsset panics if the extension is not .css, .js or .svg, because assets are created at start
+// from embedded files.
 func NewAsset(name string, content []byte) *Asset {
 	ending := path.Ext(name)
 	kind, known := kinds[ending]
@@ -56,16 +57,16 @@ func NewAsset(name string, content []byte) *Asset {
 		zipped: sync.OnceValue(func() []byte {
 			var zipped bytes.Buffer
 			w, _ := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
-			w.Write(content) // into memory: cannot fail
+			w.Write(content) // writing to memory cannot fail
 			w.Close()
 			return zipped.Bytes()
 		})}
 }
 
-// Path returns the path of the asset, hash included.
+// Path returns the path of the asset, including the hash.
 func (a *Asset) Path() string { return a.path }
 
-// ServeHTTP answers the content, compressed for those that can read it, to be kept for a year.
+// ServeHTTP sends the content with a cache lifetime of one year, compressed for clients that accept gzip.
 func (a *Asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", a.kind)
@@ -74,8 +75,8 @@ func (a *Asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ServePrecompressed(w, r, a.tag, a.plain, a.zipped())
 }
 
-// ServePrecompressed answers with content that exists in both forms: 304 to a browser that has what the tag names, else zipped
-// to a caller that accepts gzip, plain to others. The tag is a quoted ETag of the plain form.
+// ServePrecompressed sends content that exists in plain and gzip form: 304 if the browser's ETag matches tag, else gzip for clients
+// that accept gzip, else plain. The parameter tag is the quoted ETag of the plain form.
 func ServePrecompressed(w http.ResponseWriter, r *http.Request, tag string, plain, zipped []byte) {
 	h := w.Header()
 	h.Add("Vary", "Accept-Encoding")
@@ -99,7 +100,7 @@ func ServePrecompressed(w http.ResponseWriter, r *http.Request, tag string, plai
 	}
 }
 
-// takesGzip says whether a caller reads gzip: it names it, and not with a quality of zero.
+// takesGzip reports whether an Accept-Encoding header lists gzip with a quality other than zero.
 func takesGzip(accepted string) bool {
 	for name := range strings.SplitSeq(accepted, ",") {
 		coding, quality, _ := strings.Cut(strings.TrimSpace(name), ";")

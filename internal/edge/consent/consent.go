@@ -1,6 +1,6 @@
-// Package consent is the page on which a person lets a third-party platform
-// act for an account: who asks, for what, for which account. It knows HTML and
-// redirects; what a link asks for and what an agreement does is decided in accounts.
+// Package consent serves the page on which a person authorises a third-party platform to act for an account; the page shows the
+// platform, the requested permissions and the account. The package handles HTML and redirects; package accounts interprets the link
+// and records the consent.
 package consent
 
 import (
@@ -20,25 +20,25 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Paths are the platform's paths of the page: for a computer, and for a phone in the two forms that client libraries build.
+// Paths lists the platform's paths of this page: the path for computers, and the two paths for phones that client libraries build.
 // Contract: rules 3.2.
 var Paths = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"}
 
-// Page serves the page.
+// Page serves the authorisation page.
 type Page struct {
 	Accounts *accounts.Service
 	Log      *slog.Logger
-	// Admin reports whether a text is the admin token, which is required here to agree, and of one that is not whether too many
-	// came from there before it; nil = no token is required, and the names of all accounts are shown.
+	// Admin reports whether token is the admin token, which is then required to agree, and if not, whether the client sent too many
+	// wrong tokens; nil = no token is required, and the names of all accounts are shown.
 	Admin func(r *http.Request, token string) (right, tooMany bool)
-	// HandOver returns the address at which a person who signs in agrees to the request of a reference.
+	// HandOver returns the address at which a signed-in person agrees to the request with this reference.
 	HandOver func(reference string) string
 }
 
 const (
 	maxForm  = 64 << 10
-	maxShown = 50 // accounts to choose from at once
-	// searchFrom is the number of accounts from which the page offers a search.
+	maxShown = 50 // number of accounts offered at once
+	// searchFrom is the number of accounts from which the page offers a search field.
 	searchFrom = 10
 )
 
@@ -52,14 +52,13 @@ var book = i18n.Open(locale)
 
 var page = template.Must(template.New("page").Parse(pageText))
 
-// policy lets the page have the styles of this server and nothing else. A browser holds
-// form-action against the redirect after the form too, so it names where the
-// person is sent back.
+// policy returns a Content-Security-Policy that allows only the styles of this server. Browsers apply form-action also to the
+// redirect after a form submission, so the policy includes the redirect target.
 func policy(back string) string {
 	return "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'" + back + "; base-uri 'none'; frame-ancestors 'none'"
 }
 
-// Handler returns the page behind a guard against forms of other origins.
+// Handler returns the page, protected against cross-origin form submissions.
 func (p *Page) Handler() http.Handler {
 	guard := http.NewCrossOriginProtection()
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -72,7 +71,7 @@ type set struct {
 	ID      int
 	Name    i18n.Message
 	Checked bool
-	// Exclusive: one platform at a time.
+	// Exclusive reports whether only one platform at a time can hold the permission set.
 	Exclusive bool
 }
 
@@ -82,31 +81,31 @@ type choice struct {
 	Checked     bool
 }
 
-// view is the data of the page; a Fault alone is an error page.
+// view holds the data of the page; a view with only a Fault renders an error page.
 type view struct {
 	i18n.Localizer
-	Look, Other  string // the style; the address of this page in the other language
+	Look, Other  string // the address of the style sheet; the address of this page in the other language
 	Fault        i18n.Message
 	Done         i18n.Message
 	Platform     string
-	Back         string // the host that the person returns to
+	Back         string // the host to which the person is redirected
 	Sets         []set
 	Choices      []choice
-	Part         string // what the choices are searched for
+	Part         string // the search text that filters the offered accounts
 	Search, More bool
-	Guarded      bool // the accounts are hidden: the holder of the admin token types the AppID
+	Guarded      bool // accounts are hidden: the holder of the admin token types the AppID
 	HandOver     string
 	AppID        string
 	Notice       i18n.Message
-	Wrong        string // the field that the notice is about
-	Status       int    // of a page with a notice; 0 = 422
+	Wrong        string // the name of the field to which the notice refers
+	Status       int    // the HTTP status of a page with a notice; 0 = 422
 	Taken        *accounts.ExclusiveConflict
 }
 
-// Says returns a text of the server in the reader's language.
+// Says returns a localised text in the reader's language.
 func (v view) Says(t i18n.Message) string { return t.In(v.Language) }
 
-// Named returns a text with the names in it as code.
+// Named returns a localised text in which the inserted names are formatted as code.
 func (v view) Named(key string, values ...any) template.HTML {
 	for i, value := range values {
 		if name, is := value.(string); is {
@@ -135,7 +134,8 @@ func show(w http.ResponseWriter, r *http.Request, status int, back string, v vie
 	h.Set("Vary", "Accept-Language, Cookie")
 	h.Set("Content-Security-Policy", policy(back))
 	h.Set("X-Content-Type-Options", "nosniff")
-	// Of other sites none may learn the pre_auth_code; the guard needs the Origin.
+	// The value same-origin hides the pre_auth_code from other sites and keeps the Origin header, which the cross-origin protection
+	// needs.
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
@@ -160,7 +160,7 @@ func (p *Page) serve(w http.ResponseWriter, r *http.Request) {
 	p.ask(w, r, asked, view{}, asked.Sets)
 }
 
-// fail answers an error page, never a redirect.
+// fail shows an error page; it never redirects.
 func (p *Page) fail(w http.ResponseWriter, r *http.Request, err error) {
 	fault, status := book.Text("inside"), http.StatusInternalServerError
 	if bad, ok := errors.AsType[accounts.BadRequest](err); ok {
@@ -173,7 +173,7 @@ func (p *Page) fail(w http.ResponseWriter, r *http.Request, err error) {
 	show(w, r, status, "", view{Fault: fault})
 }
 
-// ask shows the question.
+// ask shows the consent form.
 func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked accounts.Request, v view, checked []int) {
 	v.Platform, v.Back = asked.Component.AppID, asked.Back.Host
 	for _, id := range asked.Sets {
@@ -199,7 +199,8 @@ func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked accounts.Reques
 	show(w, r, status, " "+asked.Origin(), v)
 }
 
-// choose lists the accounts that a person may choose from. One that was chosen stays among them while others are searched for.
+// choose fills in the accounts that a person may choose from. An account that was already chosen stays in the list while the person
+// searches for others.
 func (p *Page) choose(r *http.Request, asked accounts.Request, v *view) error {
 	list, hasMore, err := p.Accounts.Candidates(r.Context(), asked, v.Part, maxShown, func(string) bool { return true })
 	if err != nil {
@@ -217,7 +218,7 @@ func (p *Page) choose(r *http.Request, asked accounts.Request, v *view) error {
 	return nil
 }
 
-// decide does what the person answered.
+// decide executes the decision that the person submitted.
 func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
@@ -228,7 +229,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 	agreed := accounts.Agreement{Component: asked.Component.AppID, PreAuthCode: asked.PreAuthCode,
 		AppID: strings.TrimSpace(form.Get("appid")), Move: form.Get("move") == "1"}
 	for _, text := range form["set"] {
-		// Only what the platform asked for.
+		// Only permission sets that the platform requested are accepted.
 		if id, err := strconv.Atoi(text); err == nil && slices.Contains(asked.Sets, id) {
 			agreed.Sets = append(agreed.Sets, id)
 		}
@@ -283,7 +284,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// admin reports whether a text is the admin token, and says on the page to come that it is not.
+// admin reports whether token is the admin token, and otherwise adds an error notice to the next page.
 func (p *Page) admin(w http.ResponseWriter, r *http.Request, token string, v *view) bool {
 	v.Notice, v.Wrong = book.Text("token.missing"), "admin_token"
 	if token == "" {

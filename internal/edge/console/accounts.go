@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the pages of accounts.
+// routes returns the handlers of the account pages, by path.
 func (pages accountPages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/accounts/{appid}/appearance":  pages.appearance,
@@ -27,12 +27,12 @@ func (pages accountPages) routes() map[string]func(*request) {
 	}
 }
 
-// listed returns the words of a field that holds several.
+// listed splits the text of a form field into its words.
 func listed(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(",;，；、", r) })
 }
 
-// The values of an account's fields, in the order in which forms show them.
+// The allowed values of an account's fields, in the order in which forms show them.
 var (
 	accountKinds    = []string{"mini_program", "service_account", "subscription_account"}
 	accountSubjects = []string{"company", "personal", "media", "government", "other"}
@@ -73,12 +73,12 @@ func (accountsView) Orders() []string { return []string{"appid", "name", "newest
 
 func accountPage(appid string) string { return Root + "/accounts/" + url.PathEscape(appid) }
 
-// accountForm is the form of an account, with the typed values.
+// accountForm holds the account form with the submitted values.
 type accountForm struct {
 	New   bool
 	AppID string
 	client.AccountPut
-	Revision string // of the account that the form shows
+	Revision string // revision of the account that the form shows
 }
 
 func (accountForm) Kinds() []string       { return accountKinds }
@@ -86,7 +86,7 @@ func (accountForm) Subjects() []string    { return accountSubjects }
 func (accountForm) AllVersions() []string { return accountVersions }
 func (accountForm) AllFeatures() []string { return features }
 
-// read takes over the values of a form. Fields that the form does not show stay.
+// read copies the submitted values into the form. Fields that the form does not show keep their values.
 func (f *accountForm) read(r *http.Request) {
 	f.Name, f.Subject = strings.TrimSpace(r.FormValue("name")), r.FormValue("subject")
 	f.Certified, f.SecretFrozen = r.FormValue("certified") != "", r.FormValue("secret_frozen") != ""
@@ -97,7 +97,7 @@ func (f *accountForm) read(r *http.Request) {
 	if f.New {
 		f.AppID, f.Kind, f.Versions = strings.TrimSpace(r.FormValue("appid")), r.FormValue("kind"), r.Form["versions"]
 	}
-	// A feature that this form does not know stays.
+	// A feature unknown to this form is preserved.
 	f.Features = slices.DeleteFunc(f.Features, func(name string) bool { return slices.Contains(features, name) })
 	for _, name := range r.Form["features"] {
 		if slices.Contains(features, name) && !slices.Contains(f.Features, name) {
@@ -106,7 +106,7 @@ func (f *accountForm) read(r *http.Request) {
 	}
 }
 
-// put stores the account as the form says.
+// put stores the account with the values of the form.
 func (pages accountPages) put(v *request, f accountForm) {
 	v.fresh = f.New
 	err := v.api.Accounts.Set(v.ctx(), f.AppID, f.AccountPut)
@@ -117,7 +117,7 @@ func (pages accountPages) put(v *request, f accountForm) {
 	}
 }
 
-// makeAccount makes an account that is not there yet.
+// makeAccount creates a new account.
 func (pages accountPages) makeAccount(v *request) {
 	f := accountForm{New: true, AccountPut: client.AccountPut{JumpOpen: true}}
 	f.read(v.r)
@@ -128,7 +128,7 @@ func (pages accountPages) makeAccount(v *request) {
 	pages.put(v, f)
 }
 
-// theAccount returns the account that the address names; false after a page said why not.
+// theAccount returns the account that the URL names, or false after writing an error page.
 func (pages accountPages) theAccount(v *request) (client.Account, bool) {
 	a, err := v.api.Accounts.Get(v.ctx(), v.r.PathValue("appid"))
 	return a, !v.failed(err)
@@ -143,28 +143,28 @@ func (pages accountPages) editAccount(v *request) {
 func (pages accountPages) replaceAccount(v *request) {
 	if a, ok := pages.theAccount(v); ok {
 		f := accountForm{AppID: a.AppID, AccountPut: a.Put()}
-		f.Linked = nil // links that exist stay
+		f.Linked = nil // nil leaves existing links unchanged
 		f.read(v.r)
 		pages.put(v, f)
 	}
 }
 
-// accountView is the page of an account.
+// accountView holds the data of an account's page.
 type accountView struct {
 	client.Account
 	Abilities []client.Ability
 	Links     []client.AccountLink
 	Holders   []client.Holding
 	Notices   []client.Notification
-	Left      *int // publishes of this month
+	Left      *int // remaining publishes of this month
 	Users     []string
-	More      string // the last user of this page; "" = the list is complete
+	More      string // the last user on this page; "" = the list is complete
 }
 
 func (accountView) AllVersions() []string { return accountVersions }
 func (accountView) Roles() []string       { return memberRoles }
 
-// Mend returns the page on which a need of the account can be met.
+// Mend returns the address of the page on which an unmet requirement of the account can be fixed.
 func (a accountView) Mend(need string) string {
 	switch current := accountPage(a.AppID); need {
 	case "released":
@@ -176,7 +176,7 @@ func (a accountView) Mend(need string) string {
 	case "publishes_left":
 		return Root + "/operate/settings#publish_quota"
 	case "prefix":
-		return "" // a flag of the server
+		return "" // a command-line flag of the server, so no page can change it
 	default:
 		field := map[string]string{"secret_active": "secret_frozen", "organisation": "subject", "feature": "features",
 			"key": "marketcode_key"}
@@ -218,8 +218,8 @@ func (pages accountPages) account(v *request) {
 	v.show(http.StatusOK, "account", data)
 }
 
-// changeAccount does one thing to an account. Before it ends something it asks for the account's
-// name.
+// changeAccount performs one action on an account. Before a destructive action, changeAccount asks the visitor to type the name of
+// the affected object.
 func (pages accountPages) changeAccount(v *request) {
 	appid, form, ctx := v.r.PathValue("appid"), v.r.FormValue, v.ctx()
 	user, mini, component := strings.TrimSpace(form("user")), strings.TrimSpace(form("mini_program")), form("component")
@@ -275,8 +275,8 @@ func (pages accountPages) changeAccount(v *request) {
 	}
 }
 
-// deleted deletes an account or a platform once its name was typed below what would go; where something keeps it, the page
-// says what.
+// deleted deletes an account or a platform after the visitor typed its AppID below the list of what will be deleted; if something
+// prevents the deletion, an error page lists the reasons.
 func (v *request) deleted(remove func(ctx context.Context, appid string, dryRun bool) (client.Deletion, error), appid string) bool {
 	asked, err := remove(v.ctx(), appid, true)
 	if v.failed(err) {

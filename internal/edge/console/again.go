@@ -15,22 +15,22 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// fieldWord finds the field that a rejection names.
+// fieldWord matches the name of the field in an error message of the admin API.
 var fieldWord = regexp.MustCompile(`^(?:(?:account|component) \S+: |settings: )?([a-z_]+(?:\.[a-z_]+)*)(?:\[\d+\])?(?:: |,? )`)
 
-// rejectedForm is a form that was sent, for the page that shows it once more. The page is executed twice: the first execution finds the
-// form among those of the page, and the fields that have a place for their fault.
+// rejectedForm is a rejected form submission that the page shows again with error messages. The page is rendered twice: the first
+// pass finds out whether the page contains the form and which fields can show their error; the second pass shows the result.
 type rejectedForm struct {
-	path   string // where it was sent to
+	path   string // the path to which the form was submitted
 	values url.Values
-	faults map[string]string // by the names of fields, "" for what is about none
-	found  bool              // the page has the form
-	placed map[string]bool   // faults that stand at their field
+	faults map[string]string // error messages by field name; "" for errors about no particular field
+	found  bool              // whether the page contains the form
+	placed map[string]bool   // errors that are shown next to their field
 	// Of one execution:
-	here    bool // the form that is being written is this one
+	here    bool // whether the form being rendered is the rejected form
 	past    bool // it was written
 	focused bool
-	taken   map[string]int // how many values of a name were written
+	taken   map[string]int // number of values rendered so far, by field name
 	said    map[string]bool
 }
 
@@ -40,12 +40,12 @@ func newRejectedForm(r *http.Request, faults map[string]string) *rejectedForm {
 	return &rejectedForm{path: r.URL.EscapedPath(), values: r.PostForm, faults: faults, placed: map[string]bool{}}
 }
 
-// begin prepares an execution of the page.
+// begin resets the state before a rendering pass of the page.
 func (f *rejectedForm) begin() {
 	f.here, f.past, f.focused, f.taken, f.said = false, false, false, map[string]int{}, map[string]bool{}
 }
 
-// value returns what was typed into a field; of fields with the same name, that of the next one.
+// value returns the submitted value of a field; for fields with the same name, successive calls return successive values.
 func (f *rejectedForm) value(name, fallback string) string {
 	values, had := f.values[name]
 	if !had {
@@ -59,7 +59,7 @@ func (f *rejectedForm) value(name, fallback string) string {
 	return values[i]
 }
 
-// sent returns the rejected form while it is being written, otherwise nil.
+// sent returns the rejected form while it is being rendered, otherwise nil.
 func (v view) sent() *rejectedForm {
 	if v.rejected != nil && v.rejected.here {
 		return v.rejected
@@ -67,11 +67,12 @@ func (v view) sent() *rejectedForm {
 	return nil
 }
 
-// Sent reports whether the form that is being written is one that was rejected, so that what it is folded into is open.
+// Sent reports whether the form being rendered was rejected, so that the fold-out around the form is shown open.
 func (v view) Sent() bool { return v.sent() != nil }
 
-// Form begins a form that is sent to a path. It is the rejected one if that was sent there too with one of the values that are given for
-// each name, or without that name. It returns the faults that stand at no field.
+// Form starts rendering a form that is submitted to path. The form counts as the rejected form if the paths are equal and, for each
+// name in fields, the submission has one of the given values or lacks the name. Form returns the error messages that belong to no
+// field of the form.
 func (v view) Form(path string, fields ...any) template.HTML {
 	f := v.rejected
 	if f == nil {
@@ -103,7 +104,8 @@ func (v view) Form(path string, fields ...any) template.HTML {
 	return template.HTML(`<p class="notice bad" role="alert" id="refused">` + template.HTMLEscapeString(strings.Join(said, " ")) + `</p>`)
 }
 
-// Mark returns the name of a field, with what marks it where it is wrong. described are the ids of what describes it.
+// Mark returns the name attribute of a field, with the attributes that mark an invalid field; described lists the ids of describing
+// elements.
 func (v view) Mark(name string, described ...string) template.HTMLAttr {
 	text := `name="` + template.HTMLEscapeString(name) + `"`
 	f := v.sent()
@@ -120,7 +122,7 @@ func (v view) Mark(name string, described ...string) template.HTMLAttr {
 	return template.HTMLAttr(text)
 }
 
-// Fault returns what is wrong with a field, behind the field.
+// Fault returns the error message to show after a field.
 func (v view) Fault(name string) template.HTML {
 	f := v.sent()
 	if f == nil || f.faults[name] == "" || f.said[name] {
@@ -131,7 +133,8 @@ func (v view) Fault(name string) template.HTML {
 		template.HTMLEscapeString(f.faults[name]) + `</strong>`)
 }
 
-// Input returns the name and the value of a field: what was typed, otherwise the value that is given. Secrets are not sent back.
+// Input returns the name and value attributes of a field: the submitted value, otherwise the given value. Secrets are never sent
+// back to the browser.
 func (v view) Input(name string, value any, described ...string) template.HTMLAttr {
 	text := fmt.Sprint(value)
 	if f := v.sent(); f != nil && !(keptField{Name: name}).Secret() {
@@ -140,7 +143,7 @@ func (v view) Input(name string, value any, described ...string) template.HTMLAt
 	return v.Mark(name, described...) + valueAttr(text)
 }
 
-// Text returns the content of a field of several lines.
+// Text returns the content of a multi-line field.
 func (v view) Text(name string, value any) string {
 	if f := v.sent(); f != nil {
 		return f.value(name, fmt.Sprint(value))
@@ -148,7 +151,7 @@ func (v view) Text(name string, value any) string {
 	return fmt.Sprint(value)
 }
 
-// Box returns the name and the value of a check box or radio button, and whether it is on.
+// Box returns the name, value and checked attributes of a check box or radio button.
 func (v view) Box(name string, value, on any, described ...string) template.HTMLAttr {
 	text := fmt.Sprint(value)
 	checked, _ := texttemplate.IsTrue(on)
@@ -158,7 +161,7 @@ func (v view) Box(name string, value, on any, described ...string) template.HTML
 	return v.Mark(name, described...) + valueAttr(text) + switchAttr("checked", checked)
 }
 
-// Option returns the value of a choice of a field, and whether it is chosen.
+// Option returns the value and selected attributes of an option of a select field.
 func (v view) Option(name string, value, on any) template.HTMLAttr {
 	text := fmt.Sprint(value)
 	selected, _ := texttemplate.IsTrue(on)
@@ -179,11 +182,11 @@ func switchAttr(name string, on bool) template.HTMLAttr {
 	return ""
 }
 
-// fieldsOf are the names that rejections have for fields of forms, where these are others.
+// fieldsOf maps field names of the admin API to form field names that differ.
 var fieldsOf = map[string]string{"code_start": "from", "code_end": "to", "code_count": "count", "formats": "format", "drawing": "kind",
 	"wxa_appid": "target", "wxa_path": "path", "appid": "target", "test_links": "links", "expires_at": "days"}
 
-// faultsOf returns a rejection by the fields of the form that it is about.
+// faultsOf returns the error messages of an API error by form field.
 func (v *request) faultsOf(said *client.Problem) map[string]string {
 	faults := map[string]string{}
 	blame := func(field, reason string) {
@@ -209,7 +212,7 @@ func (v *request) faultsOf(said *client.Problem) map[string]string {
 	return faults
 }
 
-// fieldOf returns the field of a form for one of the admin API.
+// fieldOf returns the form field for a JSON field of the admin API.
 func (*request) fieldOf(json string) string {
 	for _, row := range versions {
 		if row.json == json {
@@ -219,7 +222,7 @@ func (*request) fieldOf(json string) string {
 	return ""
 }
 
-// showForm shows the page of a rejected form once more; false where that page does not have it.
+// showForm shows the page with the rejected form again, or returns false if the page does not contain the form.
 func (v *request) showForm(status int, faults map[string]string) bool {
 	if v.r.Method != http.MethodPost || status/100 != 4 || status == http.StatusPreconditionFailed || v.r.PostForm == nil {
 		return false

@@ -11,19 +11,19 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
-// routes returns the handlers of the page on which a person lets a platform act for an account.
+// routes returns the handlers of the page on which a person authorises a platform to act for an account.
 func (pages agreePages) routes() map[string]func(*request) {
 	return map[string]func(*request){"GET " + agreePath: pages.agree, "POST " + agreePath: pages.decideAgreement}
 }
 
 const agreePath = Root + "/agree"
 
-// AgreePage returns the page of a reference that the authorisation page hands over.
+// AgreePage returns the address of the console page for a request that the authorisation page hands over.
 func AgreePage(reference string) string {
 	return agreePath + "?" + url.Values{"ref": {reference}}.Encode()
 }
 
-// searchFrom is the number of accounts from which the page offers a search.
+// searchFrom is the number of accounts from which the page offers a search field.
 const searchFrom = 10
 
 type agreeView struct {
@@ -31,26 +31,26 @@ type agreeView struct {
 	Reference, Part, AppID string
 	Sets                   []int // that are ticked
 	Search                 bool
-	Faults                 map[string]string // by field: appid, sets
-	Taken                  bool              // another platform has an exclusive set
+	Faults                 map[string]string // errors by field: appid, sets
+	Taken                  bool              // another platform holds an exclusive set
 	Done                   bool
 }
 
-// Ticked reports whether a set is to be granted.
+// Ticked reports whether the box of a permission set is checked.
 func (a agreeView) Ticked(id int) bool { return slices.Contains(a.Sets, id) }
 
-// Exclusive reports whether one platform at a time may have a set.
+// Exclusive reports whether only one platform at a time can hold a permission set.
 func (agreeView) Exclusive(id int) bool { return id == exclusiveSet }
 
-// exclusiveSet is the one that a single platform may have of an account.
+// exclusiveSet is the id of the permission set that only one platform can hold for an account.
 const exclusiveSet = 18
 
 func (pages agreePages) agree(v *request) {
 	pages.showAgreement(v, agreeView{Reference: v.r.URL.Query().Get("ref")}, http.StatusOK, true)
 }
 
-// showAgreement asks whether a platform shall act for an account. A browser holds form-action against the redirect after the form
-// too: the policy names where the person is sent back.
+// showAgreement shows the form that asks whether a platform may act for an account. Browsers apply form-action also to the redirect
+// after a form submission, so the policy includes the redirect target.
 func (pages agreePages) showAgreement(v *request, data agreeView, status int, first bool) {
 	if !(view{request: v}).May("operator") {
 		v.fault(http.StatusForbidden, v.say("agree.role", v.say("role.operator")))
@@ -76,7 +76,7 @@ func (pages agreePages) showAgreement(v *request, data agreeView, status int, fi
 		v.fault(http.StatusUnprocessableEntity, v.say("agree.none", asked.Component))
 		return
 	}
-	// What was chosen stays while others are searched for.
+	// The selected account stays in the list while the visitor searches for others.
 	if data.AppID != "" && !slices.ContainsFunc(asked.Accounts, func(a client.AskedAccount) bool { return a.AppID == data.AppID }) {
 		if account, err := v.api.Accounts.Get(v.ctx(), data.AppID); err == nil {
 			data.Accounts = append([]client.AskedAccount{{AppID: account.AppID, Name: account.Name, Kind: account.Kind}}, data.Accounts...)
@@ -86,7 +86,7 @@ func (pages agreePages) showAgreement(v *request, data agreeView, status int, fi
 	v.show(status, "agree", data)
 }
 
-// decideAgreement does what the person decided.
+// decideAgreement executes the decision that the person submitted.
 func (pages agreePages) decideAgreement(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	data := agreeView{Reference: text("ref"), Part: text("part"), AppID: text("appid"), Faults: map[string]string{}}
@@ -128,7 +128,7 @@ func (pages agreePages) decideAgreement(v *request) {
 		case strings.HasPrefix(said.Detail, "appid: "):
 			data.Faults["appid"], data.AppID = v.say("agree.choose.account"), ""
 		}
-		pages.showAgreement(v, data, said.Status, false) // a reference that was used meanwhile says so there
+		pages.showAgreement(v, data, said.Status, false) // if the reference was used meanwhile, the page shows this error
 		return
 	}
 	if !v.failed(err) {
@@ -136,8 +136,9 @@ func (pages agreePages) decideAgreement(v *request) {
 	}
 }
 
-// arrives shows a page from which a browser goes on to the same address: a session's strict cookie does not come along with a link of
-// another site. False: it came from that page, or from another one of this origin.
+// arrives shows an intermediate page that reloads the same address, because browsers omit the session's SameSite=Strict cookie when
+// a link of another site is followed. arrives returns false if the request already came from the intermediate page or from another
+// page of this origin.
 func (c *Console) arrives(w http.ResponseWriter, r *http.Request) bool {
 	q := r.URL.Query()
 	if r.URL.Path != agreePath || q.Has("here") {

@@ -11,29 +11,29 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// alarmPage is one alarm: why, when, how many, where, and what a buyer sees.
+// alarmPage is the page of one alarm: reason, time, number and places of scans, and what a buyer sees.
 type alarmPage struct {
 	alarmView
-	Known  []fact // what was known of the code when the alarm was raised
+	Known  []fact // the numbers known of the code when the alarm was raised
 	Code   client.StoredCode
 	Scans  client.CodeScans
 	Places []boxRow
-	Placed int64 // scans whose place is known
-	// Threshold is the score from which the code is alarmed; 0 = no score is enough.
+	Placed int64 // number of scans with a known place
+	// Threshold is the score from which the code raises an alarm; 0 = no score raises an alarm.
 	Threshold int64
 	Map       *placesMap
-	Buyer     string // the key of what a buyer reads
-	Page      string // its address; "" where the reader may not see the text of codes
-	Traces    string // the address of the code's scans
+	Buyer     string // the text key of the message that a buyer reads
+	Page      string // the address of the code's page; "" if the reader may not see the text of codes
+	Traces    string // the address of the list of the code's scans
 }
 
-// fact is a number with its name.
+// fact is a number with its label.
 type fact struct {
 	Name  string
 	Value int64
 }
 
-// alarm shows one alarm.
+// alarm shows the page of one alarm.
 func (pages alarmPages) alarm(v *request) {
 	id, err := strconv.ParseInt(v.r.PathValue("alarm"), 10, 64)
 	if err != nil || id < 1 {
@@ -54,7 +54,7 @@ func (pages alarmPages) alarm(v *request) {
 		return
 	}
 	data.Known, data.Buyer = factsOf(list[0].Details), buyerSees(data.Code)
-	if text := data.Code.CodeURL; text != "" { // the reader may see it
+	if text := data.Code.CodeURL; text != "" { // present only if the reader may see the text of codes
 		data.Page = "https://" + text
 		if v.c.Emulates {
 			data.Page = v.c.Wire() + "/p/?u=" + url.QueryEscape(text)
@@ -75,10 +75,10 @@ func (pages alarmPages) alarm(v *request) {
 	v.show(http.StatusOK, "alarm", data)
 }
 
-// factsOf returns the numbers of an alarm's reason.
+// factsOf returns the numbers in an alarm's reason.
 func factsOf(raw json.RawMessage) (list []fact) {
 	numbers := map[string]int64{}
-	if json.Unmarshal(raw, &numbers) != nil { // a later server may say it otherwise: the reasons in words are there
+	if json.Unmarshal(raw, &numbers) != nil { // a newer server may use another format; the reasons in words are still shown
 		return nil
 	}
 	for _, name := range []string{"scans", "users", "networks", "regions", "trips", "days"} {
@@ -89,7 +89,7 @@ func factsOf(raw json.RawMessage) (list []fact) {
 	return list
 }
 
-// buyerSees returns the text that the page of a code shows to a buyer in the state of the code.
+// buyerSees returns the key of the text that a buyer reads on the page of a code in its current state.
 func buyerSees(code client.StoredCode) string {
 	copied := false
 	for _, a := range code.Alarms {
@@ -110,21 +110,22 @@ func buyerSees(code client.StoredCode) string {
 	return "active"
 }
 
-// placesMap shows the places of a code's scans by their degrees, without any border, which would want an approved map.
+// placesMap shows the places of a code's scans by longitude and latitude, without borders, because maps with borders need official
+// approval.
 type placesMap struct {
 	Wide, High      float64
-	Meridians, Rows []written // lines of the grid
+	Meridians, Rows []written // lines of the grid with their labels
 	Spots           []point
 }
 
-// point is a place of a map; how large it is says how often the code was scanned there.
+// point is a place on a map; its size shows how often the code was scanned there.
 type point struct {
 	X, Y, R float64
 	Text    string
 	Anchor  string
 }
 
-// mapOf draws the places whose degrees are known; nil where there are none.
+// mapOf draws the places with known coordinates; nil if there are none.
 func mapOf(places []client.CodePlace) *placesMap {
 	west, east, south, north, limit := 180.0, -180.0, 90.0, -90.0, int64(0)
 	for _, p := range places {
@@ -136,7 +137,7 @@ func mapOf(places []client.CodePlace) *placesMap {
 	if limit == 0 {
 		return nil
 	}
-	// Room around them, and a degree of longitude as long as it is there.
+	// The map has a margin around the places, and degrees of longitude are scaled for the latitude.
 	const wide, least = 480.0, 4.0
 	middle, narrow := (west+east)/2, max(.2, math.Cos((south+north)/2*math.Pi/180))
 	span := max(least, 1.4*(east-west), 1.4*(north-south)/narrow*1.6)
@@ -177,7 +178,7 @@ func mapOf(places []client.CodePlace) *placesMap {
 	return &m
 }
 
-// TextX returns the position of a spot's name.
+// TextX returns the horizontal position of the label of a point.
 func (s point) TextX() float64 {
 	if s.Anchor == "end" {
 		return s.X - s.R - 4

@@ -20,27 +20,27 @@ func (pages alarmPages) routes() map[string]func(*request) {
 	}
 }
 
-// alarmsView is the page of alarms.
+// alarmsView holds the data of the page of alarms.
 type alarmsView struct {
-	Which  string // "" = neither acknowledged nor dismissed; "standing" = not dismissed; "all"
-	Batch  string // only of codes of this application; "" = of any
+	Which  string // filter: "" = neither acknowledged nor dismissed; "standing" = not dismissed; "all" = all alarms
+	Batch  string // only alarms of codes of this application; "" = all applications
 	batch  int64  // its number
-	owner  string // only of codes of this account; "" = of all that the visitor may see
+	owner  string // only alarms of codes of this account; "" = all accounts that the visitor may see
 	Alarms []alarmView
-	More   int64 // the number before which further alarms come; 0 = none do
+	More   int64 // the alarm number before which the next page starts; 0 = last page
 }
 
-// alarmView is an alarm with its reasons in the reader's language.
+// alarmView is an alarm with its reasons translated to the reader's language.
 type alarmView struct {
 	client.Alarm
 	Reasons []string
-	Query   template.URL // of the list to which its forms lead back, with its question mark
+	Query   template.URL // the query string of the list to which the forms return, including "?"
 }
 
-// Name returns the code's, as people type it.
+// Name returns the name of the alarm's code as people type it.
 func (a alarmView) Name() string { return fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex) }
 
-// File returns the address of the alarms of the page as a file.
+// File returns the download address of the alarms on the page in a file format.
 func (d alarmsView) File(format string) string {
 	return Root + "/statistics/alarms." + format + "?" + url.Values{"which": {d.Which}, "batch": {d.Batch}}.Encode()
 }
@@ -51,7 +51,7 @@ func (d alarmsView) query() client.AlarmQuery {
 		Owner: d.owner}
 }
 
-// alarmsAsked parses the query of the address; false if it is wrong, and a page said why.
+// alarmsAsked parses the query of the URL, or returns false after writing an error page.
 func (v *request) alarmsAsked() (d alarmsView, ok bool) {
 	q := v.r.URL.Query()
 	d = alarmsView{Which: q.Get("which"), Batch: strings.TrimSpace(q.Get("batch")), owner: v.account()}
@@ -66,7 +66,7 @@ func (v *request) withReasons(list []client.Alarm) []alarmView {
 		for _, reason := range alarm.Reasons {
 			a.Reasons = append(a.Reasons, view{request: v}.In(reason.English, reason.Chinese))
 		}
-		if len(a.Reasons) == 0 { // from a server that gives no reasons
+		if len(a.Reasons) == 0 { // an older server sends no reasons
 			a.Reasons = []string{string(alarm.Details)}
 		}
 		shown = append(shown, a)
@@ -100,7 +100,7 @@ func (pages alarmPages) showAlarms(v *request, status int, data alarmsView) {
 	v.show(status, "alarms", data)
 }
 
-// actOnAlarm notes that an alarm was seen, takes it back with a note, or freezes its code.
+// actOnAlarm acknowledges an alarm, dismisses an alarm with a note, or freezes the code of an alarm.
 func (pages alarmPages) actOnAlarm(v *request) {
 	form := v.r.FormValue
 	id, wrong := strconv.ParseInt(form("id"), 10, 64)
@@ -122,7 +122,7 @@ func (pages alarmPages) actOnAlarm(v *request) {
 			}
 			v.rejected = newRejectedForm(v.r, map[string]string{"note": v.say("alarms.note.wrong")})
 			if data.Which == "" {
-				data.Which = "standing" // it may have been acknowledged
+				data.Which = "standing" // the default list would hide the alarm if it was acknowledged
 			}
 			pages.showAlarms(v, said.Status, data)
 			return
@@ -150,15 +150,15 @@ func (pages alarmPages) actOnAlarm(v *request) {
 	}
 }
 
-// batchAlarmView is the alarm of an application on its page.
+// batchAlarmView holds the alarm settings of an application on its page.
 type batchAlarmView struct {
 	client.BatchAlarm
-	Asked  string // the threshold that was typed
+	Asked  string // the threshold that the visitor typed
 	Replay *client.AlarmReplay
 }
 
-// setBatchAlarm sets the score from which on codes of an application raise alarms, or says which
-// alarms a threshold would have raised.
+// setBatchAlarm sets the score from which codes of an application raise alarms, or shows which alarms a threshold would have
+// raised.
 func (pages alarmPages) setBatchAlarm(v *request) {
 	batch, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
 	if err != nil {

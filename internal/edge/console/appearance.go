@@ -10,20 +10,20 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostAppearance is the maximum size in bytes of the form of an appearance. Most of it is the logo, whose length the admin API
-// limits.
+// mostAppearance is the maximum size in bytes of a submitted appearance form. Most of the size is for the logo, whose length the
+// admin API limits.
 const mostAppearance = 800 << 10
 
 type appearanceView struct {
 	AppID string
 	Look  client.Appearance
-	Logo  template.URL // safe: the server drew it
+	Logo  template.URL // safe, because the server generated this URL
 }
 
-// Languages returns those of the form, in its order.
+// Languages returns the languages of the form, in the order of the form.
 func (appearanceView) Languages() []string { return []string{"en", "zh"} }
 
-// appearance shows how an account looks to buyers, as a form.
+// appearance shows the form for how an account appears to buyers.
 func (pages accountPages) appearance(v *request) {
 	data := appearanceView{AppID: v.r.PathValue("appid")}
 	if !v.failed(storeResult(&data.Look)(v.api.Accounts.GetAppearance(v.ctx(), data.AppID))) {
@@ -38,8 +38,8 @@ func (pages accountPages) showAppearance(v *request, status int, data appearance
 	v.show(status, "appearance", data)
 }
 
-// changeAppearance stores what the form says. Where that is refused, the form is shown again with
-// what was typed, except the file: a page cannot choose a file.
+// changeAppearance stores the submitted appearance. If the API rejects the values, the form is shown again with the typed values
+// but without the file, because a page cannot preset a file input.
 func (pages accountPages) changeAppearance(v *request) {
 	appid := v.r.PathValue("appid")
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostAppearance)
@@ -48,7 +48,7 @@ func (pages accountPages) changeAppearance(v *request) {
 		v.fault(http.StatusRequestEntityTooLarge, v.say("appearance.large"))
 		return
 	}
-	if err != nil && !errors.Is(err, http.ErrNotMultipart) { // a form without a file may be of another type
+	if err != nil && !errors.Is(err, http.ErrNotMultipart) { // a form without a file may have another content type
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
@@ -70,17 +70,17 @@ func (pages accountPages) changeAppearance(v *request) {
 	}
 	if file, header, err := v.r.FormFile("logo"); err == nil {
 		if header.Size > 0 {
-			want.Logo, err = io.ReadAll(file) // the form is bounded
+			want.Logo, err = io.ReadAll(file) // the size of the whole form is limited
 		}
 		file.Close()
 		if v.failed(err) {
 			return
 		}
 	}
-	// The file of a form that came too late is kept in the next form, since a page cannot choose a
-	// file.
+	// The file of a form that conflicted with another change is carried in the next form, because a page cannot preset a file
+	// input.
 	if kept := v.r.PostFormValue("logo_kept"); kept != "" && len(want.Logo) == 0 {
-		want.Logo, _ = base64.RawURLEncoding.DecodeString(kept) // bytes that are no picture are refused later
+		want.Logo, _ = base64.RawURLEncoding.DecodeString(kept) // bytes that are not an image are rejected later
 	} else if v.r.PostForm != nil && len(want.Logo) > 0 {
 		v.r.PostForm.Set("logo_kept", base64.RawURLEncoding.EncodeToString(want.Logo))
 	}

@@ -16,12 +16,12 @@ func (pages appPages) routes() map[string]func(*request) {
 
 type appsView struct {
 	Keys []client.ScanKey
-	More string // after which further keys come
-	Name string // of a new one
-	Key  string // the new key, shown once
+	More string // the key after which the next page starts
+	Name string // name of a new key
+	Key  string // the new key, shown only once
 }
 
-// apps lists the keys of apps that scan.
+// apps shows the keys of apps that report scans.
 func (pages appPages) apps(v *request) { pages.showApps(v, appsView{}) }
 
 func (pages appPages) showApps(v *request, data appsView) {
@@ -31,12 +31,12 @@ func (pages appPages) showApps(v *request, data appsView) {
 	}
 }
 
-// changeApps makes a key, or ends one.
+// changeApps creates or deletes a scan key.
 func (pages appPages) changeApps(v *request) {
 	name := strings.TrimSpace(v.r.FormValue("name"))
 	switch v.r.FormValue("did") {
 	case "add":
-		// A key with the same name would be replaced, and its app refused from then on.
+		// A key with the same name would be replaced, and the app that uses the old key would be rejected from then on.
 		list, err := v.api.ScanKeys.List(v.ctx())
 		if v.failed(err) {
 			return

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostBulk is the maximum size in bytes of a file of lines. For longer ones there is the command line.
+// mostBulk is the maximum size in bytes of an uploaded file of accounts or rules. Longer files are imported with the command line.
 const mostBulk = 16 << 20
 
 func (pages bulkPages) routes() map[string]func(*request) {
@@ -27,7 +27,7 @@ type bulkView struct {
 
 func (pages bulkPages) bulk(v *request) { v.show(http.StatusOK, "bulk", bulkView{What: "accounts"}) }
 
-// bulkFile gives all accounts or all rules, a JSON object a line.
+// bulkFile sends a file with all accounts or all rules, one JSON object per line.
 func (pages bulkPages) bulkFile(v *request) {
 	if !v.fromHere() {
 		return
@@ -44,7 +44,7 @@ func (pages bulkPages) bulkFile(v *request) {
 	}
 }
 
-// loadBulk checks a file of lines, or stores all of them.
+// loadBulk validates an uploaded file, or imports all of its lines.
 func (pages bulkPages) loadBulk(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostBulk)
 	data := bulkView{What: v.r.FormValue("what")}
@@ -79,7 +79,7 @@ func (pages bulkPages) loadBulk(v *request) {
 	if said, is := mendable(err); is {
 		v.fault(said.Status, v.said(said))
 	} else if !v.failed(err) {
-		if dry { // what was checked can be stored
+		if dry { // a validated file can then be imported
 			v.rejected = newRejectedForm(v.r, nil)
 		}
 		v.show(http.StatusOK, "bulk", data)

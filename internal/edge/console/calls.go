@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// filter returns the part of the address that says which calls are wanted.
+// filter returns the URL query parameters that select calls.
 func (pages callPages) filter(v *request) url.Values {
 	q, wanted := v.r.URL.Query(), url.Values{}
 	for _, name := range []string{"account", "path", "errcode", "rid", "failed"} {
@@ -29,7 +29,7 @@ func (pages callPages) filter(v *request) url.Values {
 	return wanted
 }
 
-// callQuery returns the same for the admin API; false where it is wrong, and a page said why.
+// callQuery returns the filter as an admin API query, or false after writing an error page.
 func (pages callPages) callQuery(v *request) (q client.CallQuery, ok bool) {
 	wanted := pages.filter(v)
 	errcode, ok := v.number("errcode")
@@ -49,7 +49,7 @@ func (pages callPages) routes() map[string]func(*request) {
 	}
 }
 
-// grouped are the failed calls to one endpoint that got the same number.
+// grouped holds the failed calls to one endpoint with the same error number.
 type grouped struct {
 	Path    string
 	ErrCode int
@@ -60,16 +60,16 @@ type grouped struct {
 type callsView struct {
 	Page   client.CallPage
 	Filter url.Values
-	Live   string // the address of the stream; "" = none
+	Live   string // the address of the event stream; "" = none
 	Groups []grouped
 	Wire   string
 	Clock  client.Clock
-	// Kept says, where the calls come from the log, how much of it was searched.
+	// Kept holds, for calls from the stored log, how much of the log was searched.
 	Kept     client.Searched
-	Accounts []string // of a visitor that is limited to several accounts and has to choose one
+	Accounts []string // choices for a visitor who is limited to several accounts and must choose an account
 }
 
-// endpointOf returns the path that was called.
+// endpointOf returns the URL path of a call.
 func endpointOf(c client.RecordedCall) string { p, _, _ := strings.Cut(c.URL, "?"); return p }
 
 func (pages callPages) calls(v *request) {
@@ -90,7 +90,8 @@ func (pages callPages) calls(v *request) {
 	if query.Limit = 100; grouping {
 		query.Limit, query.Failed = 1000, true
 	}
-	if v.failed(storeResult(&data.Page)(v.api.Calls.List(v.ctx(), query))) || v.failed(storeResult(&data.Clock)(v.api.Emulator.GetClock(v.ctx()))) {
+	if v.failed(storeResult(&data.Page)(v.api.Calls.List(v.ctx(), query))) ||
+		v.failed(storeResult(&data.Clock)(v.api.Emulator.GetClock(v.ctx()))) {
 		return
 	}
 	wanted := url.Values{"after": {data.Page.Next}}
@@ -115,7 +116,7 @@ func (pages callPages) calls(v *request) {
 	v.show(http.StatusOK, "calls", data)
 }
 
-// keptCalls shows the calls of the log, on a server that remembers none in memory.
+// keptCalls shows calls from the stored log, on a server that holds no calls in memory.
 func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
 	if !adminroute.Role(v.caller.Role).AtLeast(adminroute.Operator) {
 		v.show(http.StatusOK, "calls", data)
@@ -170,17 +171,17 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
 const (
 	// mostStreams is the maximum number of open streams.
 	mostStreams = 100
-	// lookEvery is the polling interval of a stream, which bounds how often a page changes.
+	// lookEvery is the polling interval of a stream and limits how often a page changes.
 	lookEvery = 300 * time.Millisecond
-	// pingEvery is the interval of keep-alive messages on an idle stream. Then, and before it shows anything, it checks that the
-	// session has not ended.
+	// pingEvery is the interval of keep-alive messages on an idle stream. On each keep-alive, and before sending rows, the stream
+	// checks that the session has not ended.
 	pingEvery = 15 * time.Second
-	// streamWrite is the time that a reader may take for one piece. A slower one is dropped, and may come again with the id of the
-	// last row that it got.
+	// streamWrite is the write timeout for one piece of a stream. A slower client is disconnected and can reconnect with the id of
+	// the last row that it received.
 	streamWrite = 10 * time.Second
 )
 
-// live is a stream of rows as they come.
+// live streams new calls as server-sent events.
 func (pages callPages) live(v *request) {
 	switch v.r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
@@ -223,7 +224,8 @@ func (pages callPages) live(v *request) {
 		wanted.After = page.Next
 		text := ""
 		if len(page.Calls) > 0 {
-			// A busy stream is never idle, so the session is checked before every piece, and its caller is the one who reads.
+			// A busy stream sends no keep-alives, so the session is checked before every piece, and the current caller's
+			// permissions apply.
 			if pages.streamEnded(v) {
 				return
 			}
@@ -245,7 +247,7 @@ func (pages callPages) live(v *request) {
 	}
 }
 
-// openStream reports whether one more page may be live; closeStream gives its place back.
+// openStream reserves a slot for one more live page and reports whether one was free; closeStream frees the slot.
 func (c *Console) openStream() bool {
 	c.streams.Lock()
 	defer c.streams.Unlock()
@@ -262,7 +264,7 @@ func (c *Console) closeStream() {
 	c.streams.Unlock()
 }
 
-// streamEnded reports whether the session of a live page is over, and tells the page.
+// streamEnded reports whether the session of a live page has ended, and notifies the page if so.
 func (pages callPages) streamEnded(v *request) bool {
 	caller, err := v.c.watcherOf(v.r)
 	if err != nil {
@@ -272,7 +274,7 @@ func (pages callPages) streamEnded(v *request) bool {
 	return err != nil
 }
 
-// send reports whether a piece of a stream reached the system.
+// send writes a piece of a stream and reports whether the write succeeded.
 func (pages callPages) send(v *request, text string) bool {
 	control := http.NewResponseController(v.w)
 	_ = control.SetWriteDeadline(time.Now().Add(streamWrite))
@@ -282,7 +284,7 @@ func (pages callPages) send(v *request, text string) bool {
 	return control.Flush() == nil
 }
 
-// callsEvent returns the piece of a stream with these calls, newest first.
+// callsEvent returns an event with these calls, newest first.
 func callsEvent(v *request, page client.CallPage) (string, error) {
 	slices.Reverse(page.Calls)
 	shown := view{request: v, Data: callsView{Page: page}, SignedIn: true}
@@ -327,8 +329,8 @@ func harName(rid string) string {
 	}, rid) + ".har"
 }
 
-// quoted returns a text as one word of a shell. Control characters are written out: one that
-// is pasted could end the paste and begin a command.
+// quoted returns a text as a single quoted shell word. Control characters are escaped, because a pasted control character could end
+// the paste and start a command.
 func quoted(text string) string {
 	if !strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }) {
 		return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
@@ -358,8 +360,8 @@ func (c *Console) address(call client.Call) string {
 	return to
 }
 
-// curl returns a line of shell that makes a call again. In place of a masked token it has a variable. It
-// does not use -d, because a stranger's body that begins with @ would name a file of the reader.
+// curl returns a curl command line that repeats a call. A masked token is replaced with a shell variable. The command does not use
+// -d, because a body from a client that begins with @ would make curl read a local file.
 func (c *Console) curl(call client.Call) string {
 	to := strings.ReplaceAll(quoted(c.address(call)), "%5Bmasked%5D", `'"$TOKEN"'`)
 	if call.Request == "" {
@@ -368,7 +370,7 @@ func (c *Console) curl(call client.Call) string {
 	return "curl -s " + to + " -H 'Content-Type: application/json' --data-raw " + quoted(call.Request)
 }
 
-// har returns a call in the form of HTTP archives, version 1.2.
+// har returns a call in HTTP Archive (HAR) format, version 1.2.
 func (c *Console) har(call client.Call) any {
 	method := "POST"
 	request := map[string]any{"url": c.address(call), "httpVersion": "HTTP/1.1", "cookies": []any{}, "headers": []any{},
@@ -388,8 +390,7 @@ func (c *Console) har(call client.Call) any {
 			"cache": map[string]any{}, "timings": map[string]any{"send": 0, "wait": took, "receive": 0}, "comment": call.RID}}}}
 }
 
-// repeatCall makes a call once more, as it was or edited, or makes the next call to its path fail
-// in the same way.
+// repeatCall repeats a call, unchanged or edited, or makes the next call to its path fail with the same error.
 func (pages callPages) repeatCall(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<20)
 	oldCall, err := v.api.Calls.Get(v.ctx(), v.r.PathValue("rid"))
@@ -397,7 +398,8 @@ func (pages callPages) repeatCall(v *request) {
 		return
 	}
 	if v.r.FormValue("did") == "fault" {
-		if !v.failed(v.api.Emulator.CreateFault(v.ctx(), client.Fault{Path: oldCall.Endpoint, ErrCode: oldCall.ErrCode, AppID: oldCall.Account,
+		if !v.failed(v.api.Emulator.CreateFault(v.ctx(), client.Fault{Path: oldCall.Endpoint, ErrCode: oldCall.ErrCode,
+			AppID: oldCall.Account,
 			Count: 1})) {
 			v.redirect(Root + "/calls/" + url.PathEscape(oldCall.RID) + "?done=fault")
 		}

@@ -13,27 +13,26 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// revisionField is the field of a form that says which revision of a thing it shows.
+// revisionField is the form field that holds the revision of the object shown in the form.
 const revisionField = "revision"
 
-// changedView is a form that came too late, with the present state of what it changes.
+// changedView is a form that conflicts with a concurrent change, together with the current state of the object.
 type changedView struct {
 	Action, Back string
 	Changes      []client.ThingChange
-	Fields       []keptField // the form, as it would be sent again
+	Fields       []keptField // the fields of the form, for submitting the form again
 	Rows         []version
 	Gone         bool
 }
 
-// version is a field, with its value in the form and its value now.
+// version is a field with its value in the form and its current value.
 type version struct {
 	Label, Mine, Theirs string
-	Typed               bool // the form has it
+	Typed               bool // whether the form contains the field
 	Differs             bool
 }
 
-// versions are the fields of things, in the order in which a page compares them: each with its name
-// in forms, its name in the admin API, and the text that names it.
+// versions lists the fields to compare, in display order: name in forms, name in the admin API, and text key of the label.
 var versions = []struct{ field, json, label string }{
 	{"name", "name", "accounts.name"}, {"subject", "subject", "accounts.subject"}, {"certified", "certified", "need.certified"},
 	{"versions", "versions", "accounts.versions"}, {"jump_open", "jump_open", "accounts.jump"},
@@ -57,13 +56,13 @@ var versions = []struct{ field, json, label string }{
 	{"role", "role", "people.role"}, {"accounts", "accounts", "people.accounts"}, {"second_factor", "second_factor", "people.factor"},
 }
 
-// ticked are check boxes: a browser leaves them out of a form where they are off. Each names
-// another field that only forms with that check box have.
+// ticked lists check boxes, which browsers omit from a submission when unchecked. The value names another field that is present in
+// every form that contains the check box.
 var ticked = map[string]string{"certified": "subject", "secret_frozen": "subject", "features": "subject", "occupy": "open_version",
 	"open_at_once": "help"}
 
-// changed is the page of a form that came too late: both versions, and a choice. Nothing
-// that was typed is lost.
+// changed shows the conflict page of a form that is based on an old revision: both versions and a choice between them. All typed
+// values are preserved on the page.
 func (v *request) changed(said *client.Problem) {
 	form := url.Values{}
 	maps.Copy(form, v.r.PostForm)
@@ -101,7 +100,7 @@ func (v *request) changed(said *client.Problem) {
 	v.show(http.StatusPreconditionFailed, "changed", data)
 }
 
-// typed returns the value of a field in a form, as the admin API would show it.
+// typed returns the value of a form field in the format of the admin API.
 func (v *request) typed(form url.Values, field string) (text string, has bool) {
 	values, has := form[field]
 	if value, box := ticked[field]; box && !has {
@@ -114,7 +113,8 @@ func (v *request) typed(form url.Values, field string) (text string, has bool) {
 		return strconv.FormatBool(has), has
 	case "versions":
 		has = form.Get("did") == "versions"
-	case "accounts", "role", "name", "url", "alarms": // of a person or a webhook they name what is changed, or make a new one
+	// without subject, these fields select the object to change or describe a new person or webhook
+	case "accounts", "role", "name", "url", "alarms":
 		has = has && form.Has("subject")
 	case "jump_open":
 		if did := form.Get("did"); did == "jump-on" || did == "jump-off" {
@@ -147,7 +147,7 @@ func (v *request) typed(form url.Values, field string) (text string, has bool) {
 	return strings.Join(values, ", "), has
 }
 
-// spoken returns a value as people read it.
+// spoken returns a value in readable form.
 func (v *request) spoken(value string) string {
 	switch value {
 	case "true":
@@ -158,7 +158,7 @@ func (v *request) spoken(value string) string {
 	return value
 }
 
-// flat returns the fields of a thing as texts.
+// flat returns the fields of a JSON object as strings.
 func flat(current json.RawMessage) map[string]string {
 	all := map[string]string{}
 	var fields map[string]any
@@ -203,7 +203,7 @@ func flat(current json.RawMessage) map[string]string {
 	return all
 }
 
-// formPage returns the page that showed the form.
+// formPage returns the path of the page that contains the submitted form.
 func (v *request) formPage() string {
 	path, form := v.r.URL.Path, v.r.PostForm
 	switch path {

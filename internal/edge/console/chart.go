@@ -12,20 +12,20 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// timeline is an answer over time: a row for each hour, day, week or month, also for those in which nothing was scanned.
+// timeline is a statistics result over time with one row for each hour, day, week or month, including periods without scans.
 type timeline struct {
 	by     string
 	now    time.Time   // at the server
-	starts []time.Time // of the periods, and the end of the last one
+	starts []time.Time // the start times of the periods, plus the end of the last period
 	rows   []client.StatisticsRow
 }
 
 // mostPeriods is the maximum number of periods in one chart: the hours of 13 months.
 const mostPeriods = 9600
 
-// timelineOf puts the rows of an answer into their periods; it ends where the answer was cut off, and now. There are none where the
-// time is too long to be drawn.
-func timelineOf(found client.Statistics, actor string) (t timeline) {
+// timelineOf assigns the rows of a result to their periods; the timeline ends where the result was truncated, and at the current
+// time at the latest. The timeline is empty if the period of time is too long to draw.
+func timelineOf(found client.Statistics, interval string) (t timeline) {
 	_, offset := found.From.Zone()
 	zone := time.FixedZone("", offset)
 	to, rows := found.To, map[int64]client.StatisticsRow{}
@@ -35,21 +35,21 @@ func timelineOf(found client.Statistics, actor string) (t timeline) {
 		}
 	}
 	if n := len(found.Rows); found.More && n > 0 {
-		to = following(found.Rows[n-1].At.In(zone), actor)
+		to = following(found.Rows[n-1].At.In(zone), interval)
 	}
 	instant := found.From.In(zone)
-	for ; instant.Before(to) && (found.Now.IsZero() || !instant.After(found.Now)); instant = following(instant, actor) {
+	for ; instant.Before(to) && (found.Now.IsZero() || !instant.After(found.Now)); instant = following(instant, interval) {
 		if len(t.rows) == mostPeriods {
-			return timeline{by: actor}
+			return timeline{by: interval}
 		}
 		t.starts, t.rows = append(t.starts, instant), append(t.rows, rows[instant.Unix()])
 	}
-	return timeline{by: actor, now: found.Now, starts: append(t.starts, instant), rows: t.rows}
+	return timeline{by: interval, now: found.Now, starts: append(t.starts, instant), rows: t.rows}
 }
 
-// following returns the beginning of the next period.
-func following(t time.Time, actor string) time.Time {
-	switch actor {
+// following returns the start of the next period.
+func following(t time.Time, interval string) time.Time {
+	switch interval {
 	case "hour":
 		return t.Add(time.Hour)
 	case "week":
@@ -62,7 +62,7 @@ func following(t time.Time, actor string) time.Time {
 
 func numberOf(r client.StatisticsRow) int64 { return max(r.Scans, r.Users) }
 
-// maximum returns the largest number.
+// maximum returns the largest count in the timeline.
 func (t timeline) maximum() (limit int64) {
 	for _, r := range t.rows {
 		limit = max(limit, numberOf(r))
@@ -70,7 +70,7 @@ func (t timeline) maximum() (limit int64) {
 	return limit
 }
 
-// period returns the number of the one in which a moment is; -1 = it is in none.
+// period returns the index of the period that contains instant, or -1.
 func (t timeline) period(instant time.Time) int {
 	if len(t.rows) == 0 || !instant.Before(t.starts[len(t.rows)]) {
 		return -1
@@ -78,14 +78,15 @@ func (t timeline) period(instant time.Time) int {
 	return sort.Search(len(t.rows), func(i int) bool { return t.starts[i].After(instant) }) - 1
 }
 
-// strides are after how many periods labels stand.
+// strides lists the possible distances between labels, in periods.
 var strides = map[string][]int{"hour": {1, 2, 3, 4, 6, 8, 12, 24, 48, 72, 120, 168, 336, 672, 1344},
 	"day": {1, 2, 3, 4, 5, 7, 10, 14, 21, 28, 56, 91, 182, 364, 728}, "week": {1, 2, 4, 8, 13, 26, 52, 104},
 	"month": {1, 2, 3, 4, 6, 12, 24, 60}}
 
-// labelled returns the periods below which a label stands, most at most. Labels stand at round hours, Mondays and the like.
+// labelled returns the indexes of the periods that get a label, at most limit of them. Labels are placed at round hours, Mondays
+// and similar boundaries.
 func (t timeline) labelled(limit int) (list []int) {
-	const monday = 4 // of January 1970, counted from its first day
+	const monday = 4 // the first Monday in January 1970, as an offset in days
 	for _, stride := range strides[t.by] {
 		list = list[:0]
 		for i, instant := range t.starts[:len(t.rows)] {
@@ -104,18 +105,18 @@ func (t timeline) labelled(limit int) (list []int) {
 	return list[:0]
 }
 
-// label returns the text below a period.
-func (v *request) label(t time.Time, actor string) string {
+// label returns the text below a period of the chart.
+func (v *request) label(t time.Time, interval string) string {
 	switch {
-	case actor == "hour" && t.Hour() != 0:
+	case interval == "hour" && t.Hour() != 0:
 		return t.Format("15:04")
-	case actor == "month":
+	case interval == "month":
 		return t.Format("2006-01")
 	}
 	return t.Format(v.say("chart.day"))
 }
 
-// third returns the distance of three lines that reach as far as a number does: 1, 2 or 5 with zeros.
+// third returns the spacing of three grid lines that together reach limit: 1, 2 or 5 times a power of ten.
 func third(limit int64) int64 {
 	for unit := int64(1); ; unit *= 10 {
 		for _, n := range [...]int64{1, 2, 5} {
@@ -126,52 +127,52 @@ func third(limit int64) int64 {
 	}
 }
 
-// drawing is a timeline of one size.
+// drawing is a timeline rendered at one size.
 type drawing struct {
 	Class                        string
 	Wide, High, Left, Top, Floor float64
 	Lines, Labels                []written
 	Bars                         []bar
-	All, First, Before           string // paths; of the first two, where no bars are drawn
+	All, First, Before           string // SVG paths; All and First only if no bars are drawn
 	Signs                        []sign
-	About                        string // the drawing in a sentence
+	About                        string // a sentence that describes the drawing
 }
 
-// written is a text at a place of a drawing.
+// written is a text at a position in a drawing.
 type written struct {
 	X, Y   float64
 	Text   string
 	Anchor string
 }
 
-// bar is a period.
+// bar is a period drawn as a bar.
 type bar struct {
 	X, Y, Wide, High float64
-	First            float64 // the part of its length that stands for first scans
+	First            float64 // the height of the part that represents first scans
 	Label, Text      string
-	To               string // where a click leads; "" = nowhere
-	Now              bool   // the period runs still
+	To               string // the link target of the bar; "" = no link
+	Now              bool   // the period has not ended yet
 }
 
-// FirstY returns the position at which the part of the first scans begins.
+// FirstY returns the vertical position of the part that represents first scans.
 func (b bar) FirstY() float64 { return tenth(b.Y + b.High - b.First) }
 
-// sign is a mark of an event in the chart.
+// sign is an event marker in the chart.
 type sign struct {
 	Kind, Text string
 	X, Y       float64
 }
 
-// tenth returns a length to a tenth of a pixel.
+// tenth rounds a length to a tenth of a pixel.
 func tenth(x float64) float64 { return math.Round(10*x) / 10 }
 
-// size is the size of a drawing, and the density of its texts.
+// size holds the dimensions of a drawing and the spacing of its labels.
 type size struct {
 	class      string
 	wide, high float64
 	left       float64
 	labels     int
-	bars       bool // each period is an element that can be clicked, where there is room
+	bars       bool // each period is a clickable bar if there is enough space
 }
 
 var (
@@ -180,10 +181,10 @@ var (
 	smallChart = size{"small", 320, 120, 44, 3, false}
 )
 
-// mostBars is the maximum number of periods with a bar each.
+// mostBars is the maximum number of periods that are drawn as separate bars.
 const mostBars = 100
 
-// draw draws a timeline, and over it as an outline the periods before it, on a scale that reaches to a number.
+// draw renders a timeline, with the preceding periods as an outline, on a vertical scale that reaches scale.
 func (v *request) draw(s size, t, oldTimeline timeline, scale int64, signs []happened) drawing {
 	d := drawing{Class: s.class, Wide: s.wide, High: s.high, Left: s.left, Top: 10, Floor: s.high - 26}
 	if len(signs) > 0 {
@@ -222,7 +223,8 @@ func (v *request) draw(s size, t, oldTimeline timeline, scale int64, signs []hap
 	}
 	for _, h := range signs {
 		row := slices.Index(signKinds, h.Kind)
-		if n := len(d.Signs); n > 0 && d.Signs[n-1].Kind == h.Kind && d.Signs[n-1].X == mid(h.period) { // one sign for several
+		// several events in one period share one marker
+		if n := len(d.Signs); n > 0 && d.Signs[n-1].Kind == h.Kind && d.Signs[n-1].X == mid(h.period) {
 			continue
 		}
 		d.Signs = append(d.Signs, sign{Kind: h.Kind, Text: h.Text, X: mid(h.period), Y: float64(10 + 12*row)})
@@ -238,7 +240,7 @@ func b2i(b bool) int {
 	return 0
 }
 
-// bars returns the periods as bars, each of which leads to the shorter periods in it.
+// bars returns the periods as bars that link to the shorter periods within them.
 func (v *request) bars(t timeline, x func(int) float64, y func(int64) float64) (list []bar) {
 	for i, r := range t.rows {
 		instant, end, n := t.starts[i], t.starts[i+1], numberOf(r)
@@ -254,7 +256,7 @@ func (v *request) bars(t timeline, x func(int) float64, y func(int64) float64) (
 	return list
 }
 
-// countText returns the counts of a row in words.
+// countText returns a sentence with the counts of a row.
 func (v *request) countText(r client.StatisticsRow) string {
 	if r.Users > 0 {
 		return separated(r.Users)
@@ -262,7 +264,7 @@ func (v *request) countText(r client.StatisticsRow) string {
 	return v.say("stats.bar", r.Scans, r.First)
 }
 
-// describeTimeline returns a timeline in a sentence.
+// describeTimeline returns a sentence that describes a timeline.
 func (v *request) describeTimeline(t timeline) string {
 	sum, best := int64(0), 0
 	for i, r := range t.rows {
@@ -278,35 +280,35 @@ func (v *request) describeTimeline(t timeline) string {
 	return v.say("chart.about", day(t.starts[0], ""), day(last, ""), separated(numberOf(t.rows[best])), day(t.starts[best], t.by))
 }
 
-// chart is the drawing of an answer.
+// chart is a rendered statistics result.
 type chart struct {
 	Zone   string
-	Drawn  []drawing // of the whole: wide, and small for a phone
-	Before bool      // the time before is drawn as an outline
+	Drawn  []drawing // the total in two sizes: wide, and small for phones
+	Before bool      // the preceding periods are drawn as an outline
 	Small  []multiple
-	Lying  []boxRow // of an answer without time
+	Lying  []boxRow // horizontal bars of a result without a time dimension
 	Signs  []happened
-	Since  *time.Time // signs of before are not all there
+	Since  *time.Time // the event markers before this time are incomplete
 }
 
-// multiple is one value of a group as a drawing of its own, on the same scale as the others.
+// multiple is the timeline of one group value as a separate drawing, with the same scale as the others.
 type multiple struct {
 	Name, To string
 	Sum      int64
 	Drawing  drawing
 }
 
-// happened is a mark of a chart, in words.
+// happened is an event marker of a chart, described in words.
 type happened struct {
 	client.Mark
 	Text, To string
 	period   int
 }
 
-// signKinds are the kinds of marks, from the top of a chart down.
+// signKinds lists the kinds of event markers, from top to bottom of a chart.
 var signKinds = []string{client.MarkPublished, client.MarkFrozen, client.MarkAlarm}
 
-// happenings returns the marks of an answer that are in the time of a chart.
+// happenings returns the events of a result that fall into the period of a chart.
 func (v *request) happenings(marks []client.Mark, t timeline) (list []happened) {
 	for _, m := range marks {
 		h := happened{Mark: m, period: t.period(m.OccurredAt), Text: v.say("chart.mark."+m.Kind, m.Target)}
@@ -325,7 +327,7 @@ func (v *request) happenings(marks []client.Mark, t timeline) (list []happened) 
 	return list
 }
 
-// charted draws the answer of a page.
+// charted renders the statistics result of a page.
 func (v *request) charted(s statisticsView) (ch chart, err error) {
 	rows := s.Numbers.Rows
 	if s.By == "" {
@@ -351,7 +353,7 @@ func (v *request) charted(s statisticsView) (ch chart, err error) {
 
 func zoneOf(t timeline) string { return "UTC" + t.starts[0].Format("-07:00") }
 
-// periodsBefore are as many periods before those of a chart; none where they are not counted any more.
+// periodsBefore returns the same number of periods before the chart, or an empty timeline if their counts are no longer retained.
 func (v *request) periodsBefore(s statisticsView, t timeline) (timeline, error) {
 	begin := t.starts[0]
 	from := begin.Add(-t.starts[len(t.rows)].Sub(begin))
@@ -371,12 +373,13 @@ func (v *request) periodsBefore(s statisticsView, t timeline) (timeline, error) 
 }
 
 const (
-	// mostLying is the number of values that are drawn without time, mostSmall over time; the table has all of them.
+	// mostLying is the maximum number of values drawn without a time dimension, and mostSmall over time; the table lists all
+	// values.
 	mostLying = 20
 	mostSmall = 9
 )
 
-// frequent are values with how often each was counted, the most frequent first.
+// frequent returns group values with their counts, the most frequent first.
 func (v *request) frequent(group string, rows []client.StatisticsRow) (list []boxRow) {
 	limit := int64(1)
 	v.knowRows(group, rows)
@@ -391,7 +394,7 @@ func (v *request) frequent(group string, rows []client.StatisticsRow) (list []bo
 	return list
 }
 
-// multiples returns the most frequent values of a group over time, each by itself.
+// multiples renders one timeline for each of the most frequent group values.
 func (v *request) multiples(s statisticsView) (ch chart, err error) {
 	asked := s.query()
 	asked.By, asked.Limit = "", mostSmall

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the pages about codes.
+// routes returns the handlers of the pages about codes.
 func (pages codePages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/codes":                  pages.codes,
@@ -31,14 +31,13 @@ type codesView struct {
 	More    int64
 	Asked   string
 	Found   *client.StoredCode
-	Scans   *client.CodeScans // nil: the visitor may not see them, or there are none
-	Alarms  []alarmView       // that stand for the code
+	Scans   *client.CodeScans // nil if the visitor may not see the scans or there are none
+	Alarms  []alarmView       // undismissed alarms of the code
 	Fault   string
 	Sure    *sure
 }
 
-// nameOf returns the name of a code as a person says it: APPLICATION:INDEX, nine characters,
-// or the code text.
+// nameOf parses a code name typed by a person: APPLICATION:INDEX, nine characters, or the code text.
 func nameOf(asked string) client.CodeName {
 	if batch, index, ok := strings.Cut(asked, ":"); ok {
 		b, err1 := strconv.ParseInt(batch, 10, 64)
@@ -53,7 +52,7 @@ func nameOf(asked string) client.CodeName {
 	return client.CodeName{URL: asked}
 }
 
-// codes lists applications, and shows what is known of a code.
+// codes lists applications and shows the state of a code.
 func (pages codePages) codes(v *request) {
 	q := v.r.URL.Query()
 	data := codesView{Account: v.account(), Asked: strings.TrimSpace(q.Get("code"))}
@@ -77,7 +76,7 @@ func (pages codePages) codes(v *request) {
 			}
 			data.Alarms = v.withReasons(standing)
 			if scans, err := v.api.Codes.GetScans(v.ctx(), found.ApplicationID,
-				found.CodeIndex); err == nil { // the code is what was asked for
+				found.CodeIndex); err == nil { // scans are optional, because the visitor searched for the code
 				data.Scans = &scans
 			}
 		}
@@ -93,7 +92,7 @@ func (pages codePages) codes(v *request) {
 	v.show(status, "codes", data)
 }
 
-// codePicture looks up the code on a picture.
+// codePicture looks up the code in an uploaded picture.
 func (pages codePages) codePicture(v *request) {
 	text, fault, ok := v.readPicture()
 	switch {
@@ -104,31 +103,31 @@ func (pages codePages) codePicture(v *request) {
 	}
 }
 
-// batchView is one application.
+// batchView holds the data of the page of one application.
 type batchView struct {
 	Batch    client.Batch
-	From     int64 // where the map begins
+	From     int64 // the first code of the map
 	Runs     []runView
-	Next     int64 // where it goes on; 0 = this is the end
+	Next     int64 // the first code of the next part of the map; 0 = this part is the last
 	Map      template.HTML
 	Events   []client.CodeEvent
-	Whole    bool // all events are shown
+	Whole    bool // whether all events are shown
 	Sure     *sure
 	Segments []client.CodeRange
-	Alarm    *batchAlarmView // nil: the visitor may not see it
+	Alarm    *batchAlarmView // nil if the visitor may not see the alarm settings
 }
 
-// runView is a run of the map.
+// runView is a run of codes in the map.
 type runView struct {
 	client.CodeRun
-	State string // void, frozen, redeemed, active or free: the strongest
+	State string // the strongest state that applies: void, frozen, redeemed, active or free
 	Count int64
 }
 
-// FirstOf returns the first of many codes: as many as a row has room for.
+// FirstOf returns the first ten indexes, which fit in a row.
 func (v view) FirstOf(indexes []int64) []int64 { return indexes[:min(len(indexes), 10)] }
 
-// stateOf returns the word for the strongest state of the codes of a run.
+// stateOf returns the name of the strongest state of the codes in a run.
 func stateOf(r client.CodeRun) string {
 	switch {
 	case r.Void:
@@ -144,10 +143,10 @@ func stateOf(r client.CodeRun) string {
 }
 
 const (
-	// mostRuns is the maximum number of runs in one map, mostEvents the maximum number of events on a page.
+	// mostRuns is the maximum number of runs in a map, mostEvents the maximum number of events on a page.
 	mostRuns   = 200
 	mostEvents = 100
-	// mostSegments is the number of downloads that a page offers: those of 2,500,000 codes.
+	// mostSegments is the maximum number of downloads that a page offers, enough for 2,500,000 codes.
 	mostSegments = 50
 )
 
@@ -193,8 +192,8 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 	v.show(status, "batch", data)
 }
 
-// drawRuns returns the map as a picture. Each state has a height of its own, so that the picture can be
-// read without colours. The table below it says the same.
+// drawRuns returns the map as an SVG picture. Each state has its own height, so that the picture is readable without colours. The
+// table below the picture shows the same data.
 func drawRuns(runs []runView) template.HTML {
 	if len(runs) == 0 {
 		return ""
@@ -215,23 +214,23 @@ func drawRuns(runs []runView) template.HTML {
 	return template.HTML(b.String())
 }
 
-// codeList answers the codes of a range as a file.
+// codeList sends the codes of a range as a file.
 func (pages codePages) codeList(v *request) {
 	q := v.r.URL.Query()
 	asked := url.Values{"from": {q.Get("from")}, "to": {q.Get("to")}}
 	v.forward("GET", "/batches/"+url.PathEscape(v.r.PathValue("batch"))+"/codes?"+asked.Encode(), "", nil)
 }
 
-// sure is a change of codes that the visitor has to confirm.
+// sure is a change of codes that the visitor must confirm.
 type sure struct {
 	Batch, Did, From, To string
 	Binding              client.CodeBinding // of an activation
 	At                   string
 	Count                int64
-	Recalled             int64 // of an unfreeze: a recalled package that has some of the codes; 0 = none
+	Recalled             int64 // for an unfreeze: number of a recalled package that contains some of the codes; 0 = none
 }
 
-// changeCodes says how many codes a change concerns, and makes it once the visitor confirmed.
+// changeCodes shows how many codes a change affects, and applies the change after the visitor confirms.
 func (pages codePages) changeCodes(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	s := &sure{Batch: text("batch"), Did: text("did"), From: text("from"), To: text("to"), At: text("at")}
@@ -267,7 +266,7 @@ func (pages codePages) changeCodes(v *request) {
 				}
 			}
 		}
-		v.rejected = newRejectedForm(v.r, nil) // what was typed stays in the form below the question
+		v.rejected = newRejectedForm(v.r, nil) // the typed values stay in the form below the confirmation
 		pages.showBatch(v, http.StatusOK, batch, batchView{Sure: s})
 		return
 	}
@@ -294,15 +293,15 @@ func (pages codePages) changeCodes(v *request) {
 	}
 }
 
-// codesOf returns a change by the visitor of the codes of a range.
+// codesOf returns a code change by the visitor for the codes of a range.
 func codesOf(from, to int64) client.CodeChange {
 	return client.CodeChange{CodeSelection: client.CodeSelection{Ranges: []client.CodeRange{{From: from, To: to}}}}
 }
 
-// mostSerials is the maximum size in bytes of a list of serial numbers: ten thousand of the longest names of codes fit in it.
+// mostSerials is the maximum size in bytes of a list of serial numbers, enough for 10,000 codes with the longest names.
 const mostSerials = 4 << 20
 
-// bindSerials gives codes the brand's own numbers: lines of INDEX,SERIAL, all of them or none.
+// bindSerials assigns the brand's serial numbers to codes from lines of INDEX,SERIAL; either all lines are stored or none.
 func (pages codePages) bindSerials(v *request) {
 	batch, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
 	if err != nil {

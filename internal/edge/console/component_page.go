@@ -2,7 +2,7 @@ package console
 
 import "net/http"
 
-// componentRow is a row of the sample of a table.
+// componentRow is a row of a sample table.
 type componentRow struct {
 	Name, Kind, State string
 	Scans             int64
@@ -12,7 +12,7 @@ func (pages componentPages) routes() map[string]func(*request) {
 	return map[string]func(*request){"GET /console/components": pages.components}
 }
 
-// components shows each component of pages, for those who develop with this server.
+// components shows every user interface component, for developers of this server.
 func (componentPages) components(v *request) {
 	if !v.c.Emulates {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))

@@ -9,13 +9,13 @@ import (
 	"sync"
 )
 
-// components are the parts of pages that templates/parts/components.html draws. A page asks the view for one by its data, and never writes
-// its markup itself.
+// components holds the page components that templates/parts/components.html defines. Pages call a view method with data for each
+// component and contain no component markup of their own.
 var components = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("components").Funcs(functions).ParseFS(files, "templates/parts/components.html"))
 })
 
-// render draws a component. It panics where its data are not those of its template: every page is drawn by a test.
+// render executes the template of a component. render panics if the data does not fit the template; tests render every page.
 func render(name string, data any) template.HTML {
 	var b bytes.Buffer
 	if err := components().ExecuteTemplate(&b, name, data); err != nil {
@@ -24,32 +24,32 @@ func render(name string, data any) template.HTML {
 	return template.HTML(b.String())
 }
 
-// formField is one input of a form: label, control, hint and what is wrong with it.
+// formField is an input of a form: label, control, hint and error message.
 type formField struct {
 	view
 	ID, Name, Label, Hint string
-	Kind                  string // the type of an <input>; "area" = several lines, "choice" = one of Choices, "check" = a box
+	Kind                  string // the type of an <input>; "area" = multi-line, "choice" = select from Choices, "check" = check box
 	Value, On             any
 	Choices               []choice
-	Described             []string // ids of what describes it
-	Wrong                 string   // what is wrong with a value in the address; "" = nothing
+	Described             []string // ids of describing elements
+	Wrong                 string   // error message for a value in the URL; "" = valid
 	Attributes            template.HTMLAttr
 }
 
-// choice is a value of which one is chosen.
+// choice is an option of a select field.
 type choice struct{ Value, Label string }
 
-// attributes are those that templates may give a field, by their short names.
+// attributes maps the short names that templates use to HTML attributes of a field.
 var attributes = map[string]string{"max": "maxlength", "rows": "rows", "mode": "inputmode", "complete": "autocomplete", "accept": "accept",
 	"placeholder": "placeholder", "capture": "capture", "min": "min",
 	"step": "step", "required": "required", "readonly": "readonly", "autofocus": "autofocus", "plain": `spellcheck="false"`,
 	"off":     `autocomplete="off"`,
 	"account": `list="account-options" autocomplete="off" spellcheck="false" maxlength="128"`,
-	// The same for several AppIDs.
+	// This entry is for fields that hold several AppIDs.
 	"accounts": `list="account-options" data-several="yes" autocomplete="off" spellcheck="false" maxlength="4096"`}
 
-// newField returns a field of a form. options are words: id=ID, hint=KEY (a text), by=ID (of a hint elsewhere), type=TYPE, said (the
-// label is a text, not a key), and those of attributes.
+// newField returns a form field; options are words: id=ID, hint=KEY (a text key), by=ID (of a describing element), type=TYPE, said
+// (the label is a text instead of a key), and the names in attributes.
 func (v view) newField(kind, name, label string, value any, options []string) formField {
 	f := formField{view: v, ID: name, Name: name, Label: label, Kind: kind, Value: value}
 	var b strings.Builder
@@ -89,12 +89,12 @@ func (v view) newField(kind, name, label string, value any, options []string) fo
 	return f
 }
 
-// Field draws an input of one line, with the key of its label and its initial value.
+// Field renders a single-line input with the key of its label and its initial value.
 func (v view) Field(name, label string, value any, options ...string) template.HTML {
 	return render("field", v.newField("text", name, label, value, options))
 }
 
-// FieldWrong is Field of a form that is sent by GET, with what is wrong with its value; "" = nothing.
+// FieldWrong renders a Field of a GET form with an error message for its value; "" = valid.
 func (v view) FieldWrong(name, label string, value any, wrong string, options ...string) template.HTML {
 	f := v.newField("text", name, label, value, options)
 	if f.Wrong = wrong; wrong != "" {
@@ -104,19 +104,19 @@ func (v view) FieldWrong(name, label string, value any, wrong string, options ..
 	return render("field", f)
 }
 
-// Area draws an input of several lines.
+// Area renders a multi-line input.
 func (v view) Area(name, label string, value any, options ...string) template.HTML {
 	return render("field", v.newField("area", name, label, value, options))
 }
 
-// Check draws a box that sends value where it is on.
+// Check renders a check box that submits value when checked.
 func (v view) Check(name, label string, value, on any, options ...string) template.HTML {
 	f := v.newField("check", name, label, value, options)
 	f.On = on
 	return render("check", f)
 }
 
-// Choose draws a field of which one value is chosen. Values are choices, or words VALUE=KEY with the key of their text.
+// Choose renders a select field. Values are choice structs, or words VALUE=KEY with the text key of the label.
 func (v view) Choose(name, label string, chosen any, values any, options ...string) template.HTML {
 	f := v.newField("choice", name, label, fmt.Sprint(chosen), options)
 	var list []string
@@ -135,8 +135,8 @@ func (v view) Choose(name, label string, chosen any, values any, options ...stri
 	return render("field", f)
 }
 
-// keyed returns the values of a list for Choose, whose texts have keys that begin with prefix; before them stands none, with the key of
-// first.
+// keyed returns words for Choose whose text keys begin with prefix; with first, an empty option with this key is listed before the
+// values.
 func keyed(prefix string, values any, first ...string) (list []string) {
 	for _, key := range first {
 		list = append(list, "="+key)
@@ -148,7 +148,7 @@ func keyed(prefix string, values any, first ...string) (list []string) {
 	return list
 }
 
-// texts returns choices that are shown as they are sent.
+// texts returns options whose label equals their value.
 func texts(values []string) (list []choice) {
 	for _, value := range values {
 		list = append(list, choice{value, value})
@@ -156,7 +156,7 @@ func texts(values []string) (list []choice) {
 	return list
 }
 
-// wordIf returns word where on is true in the sense of templates, else "".
+// wordIf returns word if on is true as templates define truth, else "".
 func wordIf(on any, word string) string {
 	if is, _ := template.IsTrue(on); is {
 		return word
@@ -164,7 +164,7 @@ func wordIf(on any, word string) string {
 	return ""
 }
 
-// Start returns the attributes of an <input>: its name, its value and what describes it.
+// Start returns the attributes of an <input>: name, value and describing elements.
 func (f formField) Start() template.HTMLAttr {
 	switch f.Kind {
 	case "check":
@@ -181,8 +181,8 @@ func (f formField) Start() template.HTMLAttr {
 	return start
 }
 
-// Post begins a form that changes something, as Form does, with the revision of what it changes and a hidden field for each name and
-// value, except those of the button: did.
+// Post starts a form that changes something, like Form, with the revision of the changed object and a hidden field for each name
+// and value except did, which the button sends.
 func (v view) Post(path, class string, revision any, fields ...any) template.HTML {
 	f := postForm{view: v, Refused: v.Form(path, fields...), Action: template.URL(v.Keep(path)), Class: class, Revision: revision}
 	for i := 0; i+1 < len(fields); i += 2 {
@@ -196,19 +196,20 @@ func (v view) Post(path, class string, revision any, fields ...any) template.HTM
 type postForm struct {
 	view
 	Refused  template.HTML
-	Action   template.URL // a path of this program
+	Action   template.URL // a path within this program
 	Class    string
 	Revision any
 	Hidden   []keptField
 }
 
-// Filters begins a form of fields that narrow a list. Scripts apply them while the user types; without scripts FiltersEnd has a
-// button.
+// Filters starts a form whose fields filter a list. Scripts apply the filters while the user types; without scripts the button from
+// FiltersEnd submits the form.
 func (v view) Filters(path string) template.HTML {
 	return render("filters", struct{ Action string }{v.Keep(path)})
 }
 
-// FiltersEnd ends the form, and leads to the list without filters where there are some. ownNames is "account" where that is a field of the form.
+// FiltersEnd ends the form and links to the unfiltered list if filters are active; ownNames is "account" if the form has an account
+// field.
 func (v view) FiltersEnd(path string, ownNames ...string) template.HTML {
 	q := v.r.URL.Query()
 	for _, name := range []string{"account", "lang", "done"} {
@@ -223,28 +224,28 @@ func (v view) FiltersEnd(path string, ownNames ...string) template.HTML {
 
 type filtersEnd struct {
 	view
-	Clear   string // the address of the list without filters; "" = there are none
-	Account string // by which pages are filtered
+	Clear   string // the address of the unfiltered list; "" = no filters are active
+	Account string // the account filter of all pages
 }
 
-// KeptField keeps the account by which pages are filtered in a form that is sent by GET.
+// KeptField renders a hidden field that preserves the account filter in a GET form.
 func (v view) KeptField() template.HTML { return render("kept-field", v.Kept()) }
 
-// table is the head of a list. Its rows follow, then the component "end".
+// table holds the head of a list. The rows follow, then the component "end".
 type table struct {
 	view
 	Label, ID string
 	Columns   []column
 }
 
-// column is one of a table: its values are numbers, or boxes by which rows are selected.
+// column is a table column; its values may be numbers, or check boxes that select rows.
 type column struct {
 	Label          string
 	Number, Select bool
 }
 
-// Table begins a list that is called by the text of a key. Each column has the key of its head: "#KEY" has numbers, "+" selects rows, "" is
-// left out; "@ID" names the table.
+// Table starts a list whose label has this text key. Each column is given by the text key of its head: "#KEY" holds numbers, "+"
+// selects rows, "" is skipped; "@ID" sets the id of the table.
 func (v view) Table(label string, columns ...string) template.HTML {
 	t := table{view: v, Label: v.say(label)}
 	for _, key := range columns {
@@ -261,7 +262,7 @@ func (v view) Table(label string, columns ...string) template.HTML {
 	return render("table", t)
 }
 
-// None returns the row of a list that is empty: why it is, and what to do first.
+// None returns the row for an empty list: why the list is empty, and what to do first.
 func (v view) None(columns int, key string, first ...string) template.HTML {
 	e := emptyState{view: v, Columns: columns, Text: v.say(key)}
 	if len(first) == 2 {
@@ -276,12 +277,12 @@ type emptyState struct {
 	Text, To, First string
 }
 
-// Badge returns a state in a word, whose kind is good, bad, warn, info or none.
+// Badge renders a state as a word; kind is good, bad, warn, info or none.
 func (v view) Badge(kind, key string, values ...any) template.HTML {
 	return render("badge", struct{ Kind, Text string }{kind, v.say(key, values...)})
 }
 
-// Tabs are parts of a page, each with an address of its own: pairs of an address and the key of its text.
+// Tabs renders links to the parts of a page, given as pairs of an address and a text key.
 func (v view) Tabs(pairs ...string) template.HTML {
 	type tab struct {
 		To, Text string
@@ -298,7 +299,7 @@ func (v view) Tabs(pairs ...string) template.HTML {
 	}{v, list})
 }
 
-// Danger draws a destructive action apart from the rest: a title, the reason for caution, and one button.
+// Danger renders a destructive action in a separate box: a title, the reason for caution, and one button.
 func (v view) Danger(path string, revision any, did, title, reason, button string) template.HTML {
 	return render("danger", struct {
 		view
@@ -308,7 +309,7 @@ func (v view) Danger(path string, revision any, did, title, reason, button strin
 	}{v, v.Post(path, "", revision, "did", did), did, v.say(title), v.say(reason), v.say(button)})
 }
 
-// Metrics are numbers that stand out.
+// Metrics renders a list of prominent numbers.
 func (v view) Metrics(list []number) template.HTML {
 	return render("metrics", struct {
 		view

@@ -1,5 +1,5 @@
-// Package console serves the pages for people who develop with this server, or run it. Everything
-// that they show and do goes through the admin API.
+// Package console serves the web pages for developers and operators of this server. All data and actions of the pages go through
+// the admin API.
 package console
 
 import (
@@ -35,7 +35,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/semaphore"
 )
 
-// Root is the path of all pages.
+// Root is the path prefix of all console pages.
 const Root = "/console"
 
 //go:embed templates locale static
@@ -54,8 +54,8 @@ var (
 	style  = asset("console.css")
 	script = asset("console.js")
 	camera = asset("camera.js")
-	// templates are the pages, each with the layout and the parts that pages share. Like the book they are read when they are
-	// first used, so that commands that serve nothing do not wait for them.
+	// templates holds the parsed pages, each with the shared layout and parts. Like the translations, the templates are parsed on
+	// first use, so that commands that serve no pages do not wait for parsing.
 	templates = sync.OnceValue(func() map[string]*template.Template {
 		layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html",
 			"templates/parts/*.html"))
@@ -73,62 +73,59 @@ var (
 	})
 )
 
-// policy allows a page styles and scripts of this server, and pictures in the page itself. Nothing
-// is inline.
+// policy allows a page styles and scripts of this server, and pictures embedded in the page. Nothing is inline.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; " +
 	"base-uri 'none'; frame-ancestors 'none'; object-src 'none'; require-trusted-types-for 'script'; trusted-types qrjump"
 
-// permitting says for what a page may ask its reader: the page that reads codes for a camera, and
-// nothing else.
+// permitting returns a Permissions-Policy: only the page that scans codes may use the camera, and all other features are disabled.
 func permitting(camera string) string {
 	return "camera=" + camera + ", microphone=(), geolocation=(), display-capture=(), usb=()"
 }
 
-// Console is the pages and what they work with.
+// Console holds the pages and their dependencies.
 type Console struct {
-	// API is the admin API and Scan the scan API, for requests that As made a caller's.
+	// API is the handler of the admin API and Scan that of the scan API, for requests to which As attaches a caller.
 	API, Scan http.Handler
 	As        func(*http.Request, iam.Caller) *http.Request
 	People    *iam.Service
-	Provider  *oidc.Provider // signs in people that have no password here; nil = there is none
-	// Open is the caller that every visitor is taken for, with --dev; nil = people sign in.
+	Provider  *oidc.Provider // signs in people without a local password; nil = no provider
+	// Open is the caller assumed for every visitor with --dev; nil = people sign in.
 	Open *iam.Caller
-	// AdminToken reports whether a text is the admin token; people.ErrTooMany.
+	// AdminToken reports whether text is the admin token, or returns iam.ErrTooMany after too many wrong tokens.
 	AdminToken func(r *http.Request, text string) (bool, error)
-	// Demanded reports whether people of a role must have a second factor.
+	// Demanded reports whether people with a role must use a second factor.
 	Demanded func(role string) bool
-	// Emulates says that calls are remembered, and that time can be moved.
+	// Emulates reports whether the server is an emulator, which holds calls in memory and can move its clock.
 	Emulates bool
-	// Again makes a call of the wire once more, in an account's name, and returns the request id of
-	// its record; nil = this server does not do that.
+	// Again repeats a wire API call in the name of an account and returns the request id of its record; nil = unsupported by this
+	// server.
 	Again func(ctx context.Context, account, path, query, body string) (rid string, err error)
-	// Secure reports whether a browser came by TLS. TLSOnly reports whether to tell it that it must
-	// never come to this host otherwise: a browser remembers that for a year, for all ports and for
-	// names below the host.
+	// Secure reports whether a request arrived over TLS. TLSOnly reports whether to send an HSTS header, which makes browsers use
+	// only TLS for this host, all its ports and its subdomains for a year.
 	Secure, TLSOnly func(*http.Request) bool
 	ClientIP        func(*http.Request) netip.Addr
-	// Stopping reports whether the server is stopping, so that streams end.
+	// Stopping reports whether the server is shutting down, so that streams end.
 	Stopping func() bool
-	// Shared returns the chart behind a link, and the caller with whose permissions it is read; people.ErrNoShared.
+	// Shared returns the chart behind a link and the caller whose permissions apply, or iam.ErrNoShared.
 	Shared func(ctx context.Context, text string) (iam.SharedLink, iam.Caller, error)
-	// CertificateEnds says until when the certificate of this server is valid, where it has one.
+	// CertificateEnds returns the expiry time of the server's TLS certificate, and false without a certificate.
 	CertificateEnds func() (time.Time, bool)
 	Health          func(context.Context) Health
-	Now             func() time.Time // the server's, which the emulator moves; nil = the machine's
-	Wire            func() string    // base URL of the wire
-	Docs            string           // path of the documents; "" = there are none here
+	Now             func() time.Time // the server's clock, which the emulator moves; nil = the system clock
+	Wire            func() string    // base URL of the wire API
+	Docs            string           // path of the documentation; "" = none on this server
 	Version         string
 	Log             *slog.Logger
 
 	client   *client.Client
 	pages    http.Handler
-	decoding sync.Map            // sessions of which a picture is being read
+	decoding sync.Map            // sessions whose uploaded picture is being decoded
 	reading  semaphore.Semaphore // of pictures
 	streams  sync.Mutex
 	open     int
 }
 
-// Handler serves everything below Root.
+// Handler returns the handler for all paths below Root.
 func (c *Console) Handler() http.Handler {
 	c.client = newClient()
 	mux := http.NewServeMux()
@@ -156,16 +153,16 @@ func (c *Console) Handler() http.Handler {
 	return c.guard(sameOrigin.Handler(mux))
 }
 
-// Routes returns the patterns of all pages and forms, those of the ways in among them.
+// Routes returns the patterns of all pages and forms, including the sign-in pages.
 func Routes() []string {
 	return append(slices.Sorted(maps.Keys(routes())), waysIn...)
 }
 
-// waysIn are the patterns that need no session: those of signing in, and shared charts.
+// waysIn lists the patterns that need no session: sign-in pages and shared charts.
 var waysIn = []string{"GET /console/login", "POST /console/login", "POST /console/logout", "GET /console/login/provider",
 	"GET /console/login/callback", "POST /console/login/callback", "GET /console/shared/{text}"}
 
-// guard puts on every answer the headers that protect a page from other sites.
+// guard adds security headers against attacks from other sites to every response.
 func (c *Console) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -179,7 +176,7 @@ func (c *Console) guard(next http.Handler) http.Handler {
 		if c.TLSOnly(r) {
 			h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 		}
-		// A visitor who asks for a language gets it from then on.
+		// The language that a visitor selects is stored in a cookie.
 		if l, ok := i18n.Parse(r.URL.Query().Get("lang")); ok {
 			http.SetCookie(w, &http.Cookie{Name: i18n.Cookie, Value: string(l), Path: "/", MaxAge: 365 * 24 * 3600,
 				SameSite: http.SameSiteStrictMode, HttpOnly: true, Secure: c.Secure(r)})
@@ -188,25 +185,25 @@ func (c *Console) guard(next http.Handler) http.Handler {
 	})
 }
 
-// request is one request of a page.
+// request is one request for a console page.
 type request struct {
 	c      *Console
 	w      http.ResponseWriter
 	r      *http.Request
 	caller iam.Caller
-	api    *client.Client // of the admin API and the scan API
+	api    *client.Client // client of the admin API and the scan API
 	i18n.Localizer
-	fresh bool   // the call must make a new thing, and not replace one
-	saw   string // the revision of the thing that a call changes; "" = the one in the form
-	// seenAs says that an admin sees what another role would, and changes nothing.
+	fresh bool   // the call must create a new object instead of replacing an existing object
+	saw   string // the revision of the object that a call changes; "" = the revision in the form
+	// seenAs reports whether an admin views the console as another role, which forbids changes.
 	seenAs   bool
-	rejected *rejectedForm // that the page shows once more; nil = none
-	// wanted are the accounts whose names the page shows, names what they are; nil = not asked for yet.
+	rejected *rejectedForm // the rejected form to show again; nil = none
+	// wanted is the set of AppIDs whose names the page shows, and names maps AppIDs to names; nil = not loaded yet.
 	wanted map[string]bool
 	names  map[string]string
-	shared bool              // the page is a shared chart, and leads nowhere
-	known  map[string]string // what people call values of groups of statistics, by group and value
-	// sections are the navigation, once it is made.
+	shared bool              // the page is a shared chart without links to other pages
+	known  map[string]string // display names of group values in statistics, by group and value
+	// sections is the navigation, nil until built.
 	sections []section
 }
 
@@ -216,7 +213,7 @@ func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller iam.Calle
 		wanted: map[string]bool{}, rejected: form}
 }
 
-// say returns a text that the book has.
+// say returns a localised text.
 func (v *request) say(key string, values ...any) string {
 	text, err := v.Say(key, values...)
 	if err != nil {
@@ -225,12 +222,12 @@ func (v *request) say(key string, values ...any) string {
 	return text
 }
 
-// signedIn serves people who are signed in, and sends others to the page of signing in.
+// signedIn calls serve for signed-in people and redirects others to the sign-in page.
 func (c *Console) signedIn(serve func(*request)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		stream := r.Header.Get("Accept") == "text/event-stream"
 		find := c.callerOf
-		if stream { // a browser would open it again and again
+		if stream { // a browser would reconnect a redirected stream again and again
 			find = c.watcherOf
 		}
 		caller, err := find(r)
@@ -266,13 +263,13 @@ func (c *Console) signedIn(serve func(*request)) http.HandlerFunc {
 	}
 }
 
-// callerOf returns the signed-in caller, and counts as a use of the session; people.ErrNoSession.
+// callerOf returns the signed-in caller and extends the session, or returns iam.ErrNoSession.
 func (c *Console) callerOf(r *http.Request) (iam.Caller, error) {
 	return c.caller(r, c.People.BySession)
 }
 
-// watcherOf returns the signed-in caller for a stream: its page may be unattended, so it is no use of the session;
-// people.ErrNoSession.
+// watcherOf returns the signed-in caller for a stream without extending the session, because the page may be unattended; without a
+// session it returns iam.ErrNoSession.
 func (c *Console) watcherOf(r *http.Request) (iam.Caller, error) {
 	return c.caller(r, c.People.ValidateSession)
 }
@@ -290,10 +287,11 @@ func (c *Console) caller(r *http.Request, key func(context.Context, string) (iam
 	return iam.Caller{}, iam.ErrNoSession
 }
 
-// redirect leads to another page, which stays filtered by the account of this one.
+// redirect redirects to another page and preserves the account filter.
 func (v *request) redirect(to string) {
 	account := v.r.URL.Query().Get("account")
-	if u, err := url.Parse(to); err == nil && account != "" && v.caller.Role != "" && isBelowPage(u.Path, Root) && !u.Query().Has("account") {
+	if u, err := url.Parse(to); err == nil && account != "" && v.caller.Role != "" && isBelowPage(u.Path, Root) &&
+		!u.Query().Has("account") {
 		q := u.Query()
 		q.Set("account", account)
 		u.RawQuery = q.Encode()
@@ -302,12 +300,12 @@ func (v *request) redirect(to string) {
 	http.Redirect(v.w, v.r, to, http.StatusSeeOther)
 }
 
-// view is the data that a template has.
+// view is the data passed to a template.
 type view struct {
 	*request
 	Name string // of the page
 	Data any
-	Note string // a text about what was just done
+	Note string // a message about the action that just succeeded
 	Look, Style, Script, Copies,
 	Docs, Version, Self, Theme string
 	SignedIn, Emulates bool
@@ -335,7 +333,8 @@ func (v *request) show(status int, name string, data any) {
 		return templates()[name].ExecuteTemplate(&b, "layout.html", s)
 	}
 	err := execute()
-	if err == nil && (v.nameAccounts() || v.rejected != nil) { // only now are the names known, and the form's place
+	// after the first pass, the account names and the location of the rejected form are known
+	if err == nil && (v.nameAccounts() || v.rejected != nil) {
 		err = execute()
 	}
 	if err != nil {
@@ -346,7 +345,7 @@ func (v *request) show(status int, name string, data any) {
 	v.write(status, b.String())
 }
 
-// write answers a finished page.
+// write sends a rendered page.
 func (v *request) write(status int, page string) {
 	h := v.w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
@@ -359,17 +358,17 @@ func (v *request) write(status int, page string) {
 	}
 }
 
-// fault is a page that says what happened: that of the form that was sent, where there is one.
+// fault shows an error message: on the page of the submitted form if there is one, else on an error page.
 func (v *request) fault(status int, text string) { v.refuse(status, "", text) }
 
-// refuse is a fault that a field of the form has.
+// refuse shows an error message for a field of the submitted form.
 func (v *request) refuse(status int, field, text string) {
 	if !v.showForm(status, map[string]string{field: text}) {
 		v.show(status, "fault", text)
 	}
 }
 
-// wrong refuses a form of which fields are wrong, and reports whether there are any.
+// wrong shows the submitted form again if fields are invalid, and reports whether any are.
 func (v *request) wrong(faults map[string]string) bool {
 	if len(faults) > 0 && !v.showForm(http.StatusUnprocessableEntity, faults) {
 		v.show(http.StatusUnprocessableEntity, "fault", strings.Join(slices.Sorted(maps.Values(faults)), " "))
@@ -377,7 +376,7 @@ func (v *request) wrong(faults map[string]string) bool {
 	return len(faults) > 0
 }
 
-// failed shows an error of an API, and reports whether there was one.
+// failed shows the page for an API error and reports whether err is not nil.
 func (v *request) failed(err error) bool {
 	if err == nil {
 		return false
@@ -393,7 +392,7 @@ func (v *request) failed(err error) bool {
 		if !v.showForm(said.Status, v.faultsOf(said)) {
 			v.show(said.Status, "fault", v.said(said))
 		}
-	case wrong && otherServer.NoSuchCall: // with an empty name the path is that of another operation
+	case wrong && otherServer.NoSuchCall: // an empty name in the path leads to another route
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 	default:
 		v.c.Log.ErrorContext(v.r.Context(), "a page failed", "path", v.r.URL.Path, "error", err)
@@ -402,18 +401,18 @@ func (v *request) failed(err error) bool {
 	return true
 }
 
-// said returns the reason for which an API refused a call, in the reader's language.
+// said returns the reason of an API error in the reader's language.
 func (v *request) said(said *client.Problem) string {
 	return v.reason(cmp.Or(said.Detail, said.Title, http.StatusText(said.Status)))
 }
 
-// reason returns a text of an API in the reader's language.
+// reason translates an API error text to the reader's language.
 func (v *request) reason(text string) string { return errortext.In(v.Language, text) }
 
-// Why is reason for templates.
+// Why provides reason to templates.
 func (v view) Why(text string) string { return v.reason(text) }
 
-// With returns the address of this page with one field of its query changed.
+// With returns the address of this page with one query parameter changed.
 func (v view) With(name, value string) string {
 	q := v.r.URL.Query()
 	q.Del("done")
@@ -423,16 +422,16 @@ func (v view) With(name, value string) string {
 	return v.r.URL.Path + "?" + q.Encode()
 }
 
-// Over is this view with other data, for a template that shows a part of the page.
+// Over returns this view with other data, for a template of a part of the page.
 func (v view) Over(data any) view {
 	v.Data = data
 	return v
 }
 
-// Q returns a field of the query.
+// Q returns a query parameter of the request.
 func (v view) Q(name string) string { return v.r.URL.Query().Get(name) }
 
-// May reports whether the visitor's role covers another one: a page offers no action that the server would refuse.
+// May reports whether the visitor's role includes another role; pages hide actions that the server would reject.
 func (v view) May(role string) bool {
 	return adminroute.Role(v.caller.Role).AtLeast(adminroute.Role(role))
 }
@@ -440,7 +439,7 @@ func (v view) May(role string) bool {
 // All reports whether the visitor may see all accounts.
 func (v view) All() bool { return len(v.caller.Accounts) == 0 }
 
-// Who returns the name of who is signed in.
+// Who returns the name of the signed-in person.
 func (v view) Who() string {
 	if v.caller.Name == "" {
 		return v.say("who.admin")
@@ -448,7 +447,7 @@ func (v view) Who() string {
 	return v.caller.Name
 }
 
-// Other returns the other language.
+// Other returns the other language of the console.
 func (v view) Other() string {
 	if v.Chinese() {
 		return "en"
@@ -456,7 +455,7 @@ func (v view) Other() string {
 	return "zh"
 }
 
-// In chooses between texts that the server has in both languages.
+// In returns the English or the Chinese text, depending on the reader's language.
 func (v view) In(english, chinese string) string {
 	if v.Chinese() && chinese != "" {
 		return chinese
@@ -488,7 +487,7 @@ var functions = template.FuncMap{
 	},
 }
 
-// nice is JSON as a person reads it; other texts stay.
+// nice indents a JSON text for reading; other texts are returned unchanged.
 func nice(text string) string {
 	var b bytes.Buffer
 	if json.Indent(&b, []byte(text), "", "  ") != nil {
@@ -497,7 +496,7 @@ func nice(text string) string {
 	return b.String()
 }
 
-// prefer keeps a reader's language and theme in a cookie; the server stores neither.
+// prefer stores a reader's language or theme in a cookie; the server stores neither.
 func (c *Console) prefer(v *request) {
 	if v.r.PathValue("of") == "theme" {
 		http.SetCookie(v.w, &http.Cookie{Name: "qrjump_theme", Value: v.r.FormValue("theme"), Path: Root, MaxAge: 365 * 24 * 3600,
@@ -509,7 +508,8 @@ func (c *Console) prefer(v *request) {
 	v.redirect(localPath(v.r.FormValue("back")))
 }
 
-// localPath returns to if it is the path of a page here, else that of the first page: so a redirect never leads to another site.
+// localPath returns to if it is the path of a console page, else the path of the first page, so that a redirect never leads to
+// another site.
 func localPath(to string) string {
 	u, err := url.Parse(to)
 	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(to, Root+"/") || strings.ContainsAny(to, "\\\r\n") ||

@@ -9,17 +9,17 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostDeviations is the maximum number of lines of either list on a page.
+// mostDeviations is the maximum number of lines of each list on the page.
 const mostDeviations = 100
 
 type deviationsView struct {
 	Account    string
 	Deviations []client.Deviation
-	More       int // how many more there are
+	More       int // number of further deviations
 	Coverage   client.Coverage
 }
 
-// deviations lists what callers did that the platform may mind.
+// deviations lists deviations: behaviour of callers that the real platform may reject.
 func (pages callPages) deviations(v *request) {
 	data := deviationsView{Account: v.narrowed("account")}
 	list, err := v.api.Deviations.List(v.ctx(), data.Account)
@@ -41,7 +41,7 @@ func ofAccount(appid string) string {
 	return "?account=" + url.QueryEscape(appid)
 }
 
-// forgetDeviations begins the list anew, of one account or of all.
+// forgetDeviations clears the list of deviations of one account or of all.
 func (pages callPages) forgetDeviations(v *request) {
 	appid := strings.TrimSpace(v.r.FormValue("account"))
 	if v.r.FormValue("did") != "forget" {
@@ -53,7 +53,7 @@ func (pages callPages) forgetDeviations(v *request) {
 	}
 }
 
-// marks say how sure a behaviour is; the surest comes first.
+// marks lists the evidence levels of behaviours, the most certain first.
 var marks = []string{"observed", "documented", "inferred", "assumed"}
 
 type behavioursView struct {
@@ -63,7 +63,7 @@ type behavioursView struct {
 	More       int
 }
 
-// behaviours lists what the server does where the platform might differ.
+// behaviours lists the points in which this server might differ from the platform.
 func (pages callPages) behaviours(v *request) {
 	q := v.r.URL.Query()
 	data := behavioursView{Mark: q.Get("evidence"), Word: strings.TrimSpace(q.Get("word")), Marks: marks}

@@ -196,17 +196,17 @@ func TestARightCredentialIsNeverRefused(t *testing.T) {
 		assert.Equal(t, logged, map[bool]int{true: accounts.GuessesPerMinute}[place.door != ""], "%s", place.name)
 		var list struct {
 			Credentials []struct {
-				What, Name, IP string
-				Times          int
+				Kind, Name, IP string
+				Count          int
 			}
 		}
 		s.Admin("GET", "/refused-credentials", "").JSON(t, &list)
 		listed := 0
 		for _, one := range list.Credentials {
-			if one.IP == guest && one.What == place.door {
-				listed += one.Times
+			if one.IP == guest && one.Kind == place.door {
+				listed += one.Count
 			}
-			if one.What == "scan_key" && one.Name != "qrs_a-wr…" || one.What == "app_secret" && one.Name != "shop" && one.Name != "isv" {
+			if one.Kind == "scan_key" && one.Name != "qrs_a-wr…" || one.Kind == "app_secret" && one.Name != "shop" && one.Name != "isv" {
 				t.Errorf("%s: it is called %q", place.name, one.Name)
 			}
 		}

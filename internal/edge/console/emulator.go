@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the pages of a server that emulates.
+// routes returns the handlers of the emulator pages.
 func (pages emulatorPages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/emulator":  pages.emulator,
@@ -24,9 +24,9 @@ type emulatorView struct {
 	Clock     client.Clock
 	Faults    []client.FaultInForce
 	Platforms []client.Component
-	Seed      string          // a seed that was not applied, or that is wrong
-	SeedFault string          // what is wrong with it
-	Planted   *client.Planted // what became of a seed that was applied
+	Seed      string          // a seed that was not applied, or that is invalid
+	SeedFault string          // the error in the seed
+	Planted   *client.Planted // the result of an applied seed
 }
 
 func (pages emulatorPages) emulator(v *request) { pages.showEmulator(v, http.StatusOK, emulatorView{}) }
@@ -37,16 +37,16 @@ func (pages emulatorPages) showEmulator(v *request, status int, data emulatorVie
 		return
 	}
 	ctx := v.ctx()
-	if v.failed(storeResult(&data.Clock)(v.api.Emulator.GetClock(ctx))) || v.failed(storeResult(&data.Faults)(v.api.Emulator.ListFaults(ctx))) {
+	if v.failed(storeResult(&data.Clock)(v.api.Emulator.GetClock(ctx))) ||
+		v.failed(storeResult(&data.Faults)(v.api.Emulator.ListFaults(ctx))) {
 		return
 	}
-	// A visitor that is limited to accounts sees no platforms.
+	// The list stays empty for a visitor who is limited to some accounts, because such visitors may not see platforms.
 	data.Platforms, _ = v.api.Components.List(ctx, "", 20)
 	v.show(status, "emulator", data)
 }
 
-// faultForm returns the fault that a form asks for; ok is false where the code is no number, or that of
-// success.
+// faultForm parses the fault in a form; ok is false if the code is not a number or means success.
 func faultForm(r *http.Request) (f client.Fault, ok bool) {
 	ok = true
 	integer := func(name string) int {
@@ -85,10 +85,10 @@ func faultForm(r *http.Request) (f client.Fault, ok bool) {
 	return f, ok
 }
 
-// mostSeed is the maximum size of a seed in bytes. For a longer one there is serve --seed.
+// mostSeed is the maximum size of a submitted seed in bytes. Longer seeds are loaded with serve --seed.
 const mostSeed = 1 << 20
 
-// addSeed applies a seed that was sent or typed, and shows what became of it.
+// addSeed applies an uploaded or typed seed and shows the result.
 func (pages emulatorPages) addSeed(v *request) {
 	data := emulatorView{Seed: v.r.FormValue("text")}
 	if file, _, err := v.r.FormFile("file"); err == nil {

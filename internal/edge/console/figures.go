@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// separated returns a number with its thousands apart.
+// separated formats a number with thousands separators.
 func separated[N int | int32 | int64](n N) string {
 	text := strconv.FormatInt(int64(n), 10)
 	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
@@ -17,13 +17,13 @@ func separated[N int | int32 | int64](n N) string {
 	return text
 }
 
-// figure is a number as the texts of pages have it, also where they say %d.
+// figure is a number that is formatted with thousands separators, even with %d.
 type figure int64
 
 // Format implements fmt.Formatter.
 func (n figure) Format(to fmt.State, _ rune) { _, _ = io.WriteString(to, separated(int64(n))) }
 
-// figureOf returns a whole number as a page shows it.
+// figureOf converts an integer to a figure.
 func figureOf(n any) any {
 	switch n := n.(type) {
 	case int:
@@ -32,16 +32,16 @@ func figureOf(n any) any {
 		return figure(n)
 	case int64:
 		return figure(n)
-	case *int: // optional in answers of the admin API; templates use it only when it is set
+	case *int: // optional numbers in admin API responses; templates use them only if set
 		return figure(*n)
 	}
 	return n
 }
 
-// named are texts that name a thing by its number, besides those that end in ".of".
+// named lists text keys that identify an object by its number, in addition to keys that end in ".of".
 var named = []string{"batch", "package", "audit.fault", "codes.end", "serials.form"}
 
-// Say returns a text of the book, in which how many there are of something has its thousands apart.
+// Say returns a localised text in which counts have thousands separators.
 func (v *request) Say(key string, values ...any) (string, error) {
 	if strings.HasSuffix(key, ".of") && key != "orders.of" && key != "pages.of" || slices.Contains(named, key) {
 		return v.Localizer.Say(key, values...)

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// fromHere reports whether a request comes from no other site's page. Such a page could not read
-// the file, and must not make the server work for it.
+// fromHere reports whether a request does not come from a page of another site. A page of another site cannot read the file and
+// must not cause server load.
 func (v *request) fromHere() bool {
 	switch v.r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
@@ -17,12 +17,11 @@ func (v *request) fromHere() bool {
 	return false
 }
 
-// tables are the operations of the admin API that answer a table of the pages of statistics as a
-// file.
+// tables maps table names to the admin API routes that return a statistics table as a file.
 var tables = map[string]string{"numbers": "/statistics/export", "misses": "/statistics/misses/export", "alarms": "/alarms/export",
 	"scans": "/scans/export"}
 
-// download answers a table of the page of statistics as a file.
+// download sends a statistics table as a file.
 func (numberPages) download(v *request) {
 	table, format, _ := strings.Cut(v.r.PathValue("table"), ".")
 	path, known := tables[table]
@@ -59,7 +58,7 @@ func (numberPages) download(v *request) {
 	v.forward("GET", path+"?"+asked.Encode(), "", nil)
 }
 
-// flag returns the value of a boolean in an address; false is left out.
+// flag formats a boolean for a URL; false becomes "".
 func flag(yes bool) string {
 	if yes {
 		return "true"

@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the pages that find things, and choose the account by which all pages are filtered.
+// routes returns the handlers of the search pages and of the account filter.
 func (pages findPages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/search":        pages.search,
@@ -23,8 +23,8 @@ func (pages findPages) routes() map[string]func(*request) {
 	}
 }
 
-// account returns the AppID by which all pages are filtered: that in the address, or the only one that the visitor may see. "" = all that
-// the visitor may see.
+// account returns the AppID that filters all pages: the AppID in the URL, else the only account that the visitor may see. An empty
+// result means all accounts that the visitor may see.
 func (v *request) account() string {
 	if asked := strings.TrimSpace(v.r.URL.Query().Get("account")); asked != "" || len(v.caller.Accounts) != 1 {
 		return asked
@@ -32,7 +32,7 @@ func (v *request) account() string {
 	return v.caller.Accounts[0]
 }
 
-// hitView is something that was found, with its page.
+// hitView is a search result with the address of its page.
 type hitView struct {
 	client.SearchHit
 	To string
@@ -42,11 +42,11 @@ type searchView struct {
 	Text    string
 	Groups  [][]hitView // by kind
 	Partial []string
-	Rest    string // the address of the same page after all rules were looked through; "" = they were
+	Rest    string // the address that repeats the search over all rules; "" = all rules were already searched
 }
 
-// search finds what a text names. Where that is one thing, exactly, its page is shown at once. Whether older rules have the text comes
-// after the page.
+// search shows the search results for a text. A single exact match redirects to its page at once. A search of older rules for the
+// text runs after the page is shown.
 func (pages findPages) search(v *request) {
 	data := searchView{Text: strings.TrimSpace(v.r.URL.Query().Get("q"))}
 	if data.Text == "" {
@@ -88,7 +88,7 @@ func (s searchView) hits(kind string) (n int) {
 	return n
 }
 
-// pageOf returns the address of the page of what was found.
+// pageOf returns the address of the page of a search result.
 func (pages findPages) pageOf(v *request, hit client.SearchHit) string {
 	switch hit.Kind {
 	case "account":
@@ -105,7 +105,7 @@ func (pages findPages) pageOf(v *request, hit client.SearchHit) string {
 	return Root + "/codes?" + url.Values{"code": {hit.Key}}.Encode()
 }
 
-// switchAccount filters all pages by an account that is named by its AppID, or by a name that only one has.
+// switchAccount sets the account filter of all pages, given an AppID or an unambiguous account name.
 func (pages findPages) switchAccount(v *request) {
 	q := v.r.URL.Query()
 	to, err := url.Parse(localPath(q.Get("to")))
@@ -135,7 +135,7 @@ func (pages findPages) switchAccount(v *request) {
 	http.Redirect(v.w, v.r, to.String(), http.StatusSeeOther)
 }
 
-// seek leads to what a text finds among the things of an account, or of all.
+// seek redirects to the search results for a text within one account, or within all.
 func (pages findPages) seek(v *request, account, text string) {
 	q := url.Values{"q": {text}}
 	if account != "" {
@@ -146,7 +146,7 @@ func (pages findPages) seek(v *request, account, text string) {
 
 const mostSuggested = 20
 
-// suggestAccounts answers the choices of a field in which an AppID is typed.
+// suggestAccounts returns suggestions for a field in which a person types an AppID.
 func (pages findPages) suggestAccounts(v *request) {
 	list, err := v.api.Accounts.ListPage(v.ctx(), client.AccountQuery{Text: strings.TrimSpace(v.r.URL.Query().Get("q")), Order: "name",
 		Limit: mostSuggested})
@@ -161,13 +161,13 @@ func (pages findPages) suggestAccounts(v *request) {
 	_ = json.NewEncoder(v.w).Encode(choices)
 }
 
-// Account returns the AppID by which all pages are filtered.
+// Account returns the AppID that filters all pages.
 func (v view) Account() string { return v.account() }
 
-// Chosen reports whether the address filters all pages by an account.
+// Chosen reports whether the URL contains an account filter.
 func (v view) Chosen() bool { return v.Q("account") != "" }
 
-// Mine returns the accounts that a person with limited accounts can choose from; none = all, or too many to list.
+// Mine returns the accounts that a person with limited access can choose from; empty = all accounts, or too many to list.
 func (v view) Mine() []string {
 	if n := len(v.caller.Accounts); n < 2 || n > mostSuggested {
 		return nil
@@ -175,7 +175,8 @@ func (v view) Mine() []string {
 	return slices.Sorted(slices.Values(v.caller.Accounts))
 }
 
-// Unfiltered is this page for all accounts, or the page of the navigation below which it is: what belongs to one account is left.
+// Unfiltered returns the address of this page without the account filter; for a page of a single object, the address of its
+// navigation entry.
 func (v view) Unfiltered() string {
 	for _, s := range v.Sections() {
 		for _, p := range s.Places {
@@ -193,8 +194,8 @@ func (v view) Unfiltered() string {
 	return Root + "/home"
 }
 
-// Named returns the name of an account, "" where it has none. A page is made twice: first it says whose names it wants, which one call then
-// brings.
+// Named returns the name of an account, or "" without a name. A page is rendered twice: the first pass collects the AppIDs, then
+// one API call loads all names for the second pass.
 func (v view) Named(appid string) string {
 	if v.names == nil && appid != "" && len(v.wanted) < mostNamed {
 		v.wanted[appid] = true
@@ -204,13 +205,13 @@ func (v view) Named(appid string) string {
 
 const mostNamed = 200
 
-// nameAccounts brings the names that a page wants; it reports whether there are any.
+// nameAccounts loads the names that a page needs and reports whether there are any.
 func (v *request) nameAccounts() bool {
 	if len(v.wanted) == 0 {
 		return false
 	}
 	names, err := v.api.Accounts.ListNames(v.ctx(), slices.Sorted(maps.Keys(v.wanted)))
-	if err != nil { // the page goes without them
+	if err != nil { // the page is shown without names
 		if _, said := errors.AsType[*client.Problem](err); !said {
 			v.c.Log.ErrorContext(v.r.Context(), "names of accounts could not be read", "error", err)
 		}
@@ -219,7 +220,7 @@ func (v *request) nameAccounts() bool {
 	return len(names) > 0
 }
 
-// Filter returns the account by which pages are filtered as the query of an address in a page, behind "?" or "&"; "" where all are shown.
+// Filter returns the account filter as a query parameter, preceded by suffix ("?" or "&"); "" without a filter.
 func (v view) Filter(suffix string) template.URL {
 	if !v.SignedIn || !v.Chosen() {
 		return ""
@@ -227,7 +228,7 @@ func (v view) Filter(suffix string) template.URL {
 	return template.URL(suffix + "account=" + url.QueryEscape(v.account()))
 }
 
-// Keep returns an address with the account by which pages are filtered.
+// Keep adds the account filter of this page to an address.
 func (v view) Keep(address string) string {
 	suffix := "?"
 	if strings.Contains(address, "?") {
@@ -244,7 +245,7 @@ func (v view) Keep(address string) string {
 	return page
 }
 
-// Kept returns the account by which pages are filtered, for a form that is sent by GET; "" where all are shown.
+// Kept returns the account filter for a GET form; "" without a filter.
 func (v view) Kept() string {
 	if !v.SignedIn || !v.Chosen() {
 		return ""

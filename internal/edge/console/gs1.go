@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// routes returns the handlers of the list of GS1 keys and of the form of one of them.
+// routes returns the handlers of the list of GS1 keys and of the form of a GS1 key.
 func (pages gs1Pages) routes() map[string]func(*request) {
 	return map[string]func(*request){"GET /console/gs1": pages.gs1, "GET /console/gs1/key": pages.gs1Key,
 		"POST /console/gs1/key":       pages.changeGS1,
@@ -25,7 +25,7 @@ func (pages gs1Pages) routes() map[string]func(*request) {
 type gs1View struct {
 	Entries     []client.GS1Entry
 	Under, More string
-	HandsOver   bool // the reader may hand keys over
+	HandsOver   bool // whether the reader may transfer keys to another account
 }
 
 func (pages gs1Pages) gs1(v *request) {
@@ -47,7 +47,7 @@ func (pages gs1Pages) gs1(v *request) {
 	v.show(http.StatusOK, "gs1", data)
 }
 
-// handOverGS1 gives a key or a company prefix to another account, after the visitor agreed to how many keys that are.
+// handOverGS1 transfers a key or a company prefix to another account, after the visitor confirms the number of affected keys.
 func (pages gs1Pages) handOverGS1(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	want := client.GS1Transfer{Key: strings.Trim(text("of"), "/"), To: text("to"), DryRun: true}
@@ -69,11 +69,11 @@ type gs1KeyView struct {
 	client.GS1Entry
 	Fresh bool
 	Rows  []gs1Row
-	Last  *client.Change // the change that undo takes back; nil = none, or not for this reader
-	// Below lists the entries of its lots and serials, some of them where there is More.
+	Last  *client.Change // the change that undo reverts; nil = none, or not allowed for this reader
+	// Below lists the entries of lots and serials under the key; More reports that the list is truncated.
 	Below []client.GS1Entry
 	More  bool
-	// Text is the content of its symbol: a Digital Link on a host of ours, or AIs in brackets where there is no such host.
+	// Text is the content of the key's symbol: a Digital Link on a host of this server, or AIs in brackets without such a host.
 	Text, Wrong string
 	Link        bool
 	Picture     template.URL
@@ -81,7 +81,7 @@ type gs1KeyView struct {
 	Modules     []string
 }
 
-// gs1Row is a link as the form has it.
+// gs1Row is a link in the form.
 type gs1Row struct {
 	client.GS1Link
 	N                   int
@@ -91,12 +91,12 @@ type gs1Row struct {
 
 func gs1Page(key string) string { return Root + "/gs1/key?key=" + url.QueryEscape(key) }
 
-// gs1Key shows the form of a key; without one it is that of a new key.
+// gs1Key shows the form of a GS1 key, or an empty form for a new key.
 func (pages gs1Pages) gs1Key(v *request) {
 	pages.showGS1(v, http.StatusOK, v.r.URL.Query().Get("key"), gs1KeyView{})
 }
 
-// showGS1 shows the page of a key, with what its symbol shall hold.
+// showGS1 shows the page of a key, including the content of its symbol.
 func (pages gs1Pages) showGS1(v *request, status int, key string, data gs1KeyView) {
 	if data.Fresh = key == ""; !data.Fresh {
 		var err error
@@ -116,7 +116,7 @@ func (pages gs1Pages) showGS1(v *request, status int, key string, data gs1KeyVie
 	} else {
 		data.Owner = v.account()
 	}
-	const empty = 2 // rows for links that are not there yet
+	const empty = 2 // number of empty rows for new links
 	for i := range len(data.Links) + empty {
 		row := gs1Row{N: i}
 		if i < len(data.Links) {
@@ -129,10 +129,10 @@ func (pages gs1Pages) showGS1(v *request, status int, key string, data gs1KeyVie
 	v.show(status, "gs1-key", data)
 }
 
-// symbolOf completes what the page shows of the symbol of a key, and of what is below it.
+// symbolOf fills in the page data about the symbol of a key and about the entries below the key.
 func (pages gs1Pages) symbolOf(v *request, data *gs1KeyView) error {
 	const most = 50
-	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Key, Limit: most + 1}) // the key itself is the first
+	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Key, Limit: most + 1}) // the list begins with the key itself
 	if err != nil {
 		return err
 	}
@@ -154,14 +154,14 @@ func (pages gs1Pages) symbolOf(v *request, data *gs1KeyView) error {
 	if data.Link {
 		data.Text = "https://" + hosts[0] + "/" + data.Key
 		if len(data.Text) <= symbol.MostOnScreen {
-			picture, _ := symbol.ForScreen(data.Text) // so short a text has a code
+			picture, _ := symbol.ForScreen(data.Text) // a text this short always fits in a code
 			data.Picture = template.URL(picture)
 		}
 	}
 	return nil
 }
 
-// gs1Hosts returns the hosts that answer for GS1 keys.
+// gs1Hosts returns the hosts that serve links of GS1 keys.
 func (pages gs1Pages) gs1Hosts(v *request) (hosts []string, err error) {
 	all, err := v.api.Settings.Get(v.ctx())
 	if err == nil {
@@ -170,7 +170,7 @@ func (pages gs1Pages) gs1Hosts(v *request) (hosts []string, err error) {
 	return hosts, err
 }
 
-// gs1Symbol answers the symbol of a key, or of a lot or serial below it, as a file: drawn, read back, and what it says compared.
+// gs1Symbol sends the symbol of a key, lot or serial as a file, after decoding the symbol and comparing its content.
 func (pages gs1Pages) gs1Symbol(v *request) {
 	q := v.r.URL.Query()
 	key, text, file := q.Get("key"), strings.TrimSpace(q.Get("text")), pictureKinds[q.Get("as")]
@@ -206,7 +206,7 @@ func rfc3339(t *time.Time) string {
 // mostGS1Rows is the maximum number of rows of the form.
 const mostGS1Rows = 110
 
-// changeGS1 stores what the form says of a key, or says nothing of it any more.
+// changeGS1 stores the submitted entry of a key, deletes the entry, or undoes a change.
 func (pages gs1Pages) changeGS1(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	key := strings.Trim(text("key"), "/")
@@ -218,7 +218,7 @@ func (pages gs1Pages) changeGS1(v *request) {
 		}
 		return
 	case "undo":
-		seq, _ := strconv.ParseInt(text("seq"), 10, 64) // no change has the number 0
+		seq, _ := strconv.ParseInt(text("seq"), 10, 64) // a missing number becomes 0, which no change has
 		var e client.GS1Entry
 		if e, err = v.api.GS1.UndoChange(v.ctx(), seq); !v.failed(err) {
 			v.redirect(Root + "/gs1?done=saved&under=" + url.QueryEscape(e.Key))
@@ -233,8 +233,9 @@ func (pages gs1Pages) changeGS1(v *request) {
 		if lookup("href") == "" {
 			continue
 		}
-		l := client.GS1Link{LinkType: lookup("linktype"), Href: lookup("href"), Title: lookup("title"), Hreflang: strings.Fields(lookup("hreflang")),
-			Type: lookup("type"), Context: strings.Fields(lookup("context")), Default: text("default") == strconv.Itoa(i)}
+		l := client.GS1Link{LinkType: lookup("linktype"), Href: lookup("href"), Title: lookup("title"),
+			Hreflang: strings.Fields(lookup("hreflang")),
+			Type:     lookup("type"), Context: strings.Fields(lookup("context")), Default: text("default") == strconv.Itoa(i)}
 		for name, t := range map[string]**time.Time{"from": &l.From, "until": &l.Until} {
 			if lookup(name) == "" {
 				continue

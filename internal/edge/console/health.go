@@ -8,22 +8,22 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/errortext"
 )
 
-// Health is the state of this node.
+// Health holds the health data of this node.
 type Health struct {
-	Fault     string // what GET /readyz reports; "" = ready
-	DiskFree  int64  // bytes that can still be written to the data folder; -1 = unknown
-	DiskKind  string // bad = scans are refused, warn = little is left, "" = enough
-	Memory    int64  // bytes that the process holds
+	Fault     string // the error that GET /readyz reports; "" = ready
+	DiskFree  int64  // free bytes on the volume of the data folder; -1 = unknown
+	DiskKind  string // bad = scans are rejected, warn = nearly full, "" = enough space
+	Memory    int64  // memory of the process in bytes
 	StartedAt time.Time
 }
 
-// healthView is the data of the first lines of the home and of the operator's page.
+// healthView holds the health lines at the top of the home page and of the operator's page.
 type healthView struct {
-	Fault   string // in the reader's language
+	Fault   string // translated to the reader's language
 	Numbers []number
 }
 
-// health returns the fault of this node, which /readyz tells everybody, and its numbers for operators of the whole server.
+// health returns the fault of this node, as in /readyz, and, for operators of all accounts, the node's metrics.
 func (v *request) health() (data healthView) {
 	currentHealth := v.c.Health(v.r.Context())
 	data.Fault = errortext.In(v.Language, currentHealth.Fault)
@@ -34,7 +34,7 @@ func (v *request) health() (data healthView) {
 	if currentHealth.DiskFree >= 0 {
 		disk.Value, disk.Beside = bytesText(currentHealth.DiskFree), v.say("health.free")
 	}
-	// A database that does not answer leaves the other numbers on the page.
+	// If the database is unavailable, the other numbers are still shown.
 	nodes, hooks := number{Name: "health.nodes", Value: "–"}, number{Name: "health.webhooks", Value: "–"}
 	if list, err := v.api.ScanNodes.List(v.ctx()); err == nil {
 		running := 0
@@ -43,7 +43,7 @@ func (v *request) health() (data healthView) {
 				running++
 			}
 		}
-		nodes.Value = separated(int64(max(1, running))) // an embedded database lists none
+		nodes.Value = separated(int64(max(1, running))) // with an embedded database the list of nodes is empty
 		if stopped := len(list) - running; stopped > 0 {
 			nodes.Beside = v.say("health.stopped", stopped)
 		}
@@ -62,18 +62,19 @@ func (v *request) health() (data healthView) {
 	}
 	upperWait := time.Since(currentHealth.StartedAt)
 	data.Numbers = []number{disk, {Name: "health.memory", Value: bytesText(currentHealth.Memory)}, nodes, hooks,
-		{Name: "health.uptime", Value: v.say("health.days", int(upperWait.Hours()/24), int(upperWait.Hours())%24, int(upperWait.Minutes())%60)},
+		{Name: "health.uptime", Value: v.say("health.days", int(upperWait.Hours()/24), int(upperWait.Hours())%24,
+			int(upperWait.Minutes())%60)},
 		{Name: "health.version", Value: v.c.Version}}
 	return data
 }
 
-// unavailable reports whether an API answered 503.
+// unavailable reports whether an API returned status 503.
 func unavailable(err error) bool {
 	_, is := refused(err, http.StatusServiceUnavailable)
 	return is
 }
 
-// bytesText returns a size with the unit that people read it in.
+// bytesText formats a size with a suitable unit.
 func bytesText(n int64) string {
 	switch {
 	case n >= 1e9:

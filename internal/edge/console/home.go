@@ -9,19 +9,19 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// homeView is the data of the first page: next steps, today's numbers, and unmatched scans.
+// homeView holds the data of the home page: next steps, today's numbers, and unmatched scans.
 type homeView struct {
 	Health  healthView
 	Tasks   []task
 	Numbers []number
 	Misses  []client.Miss
-	now     time.Time // at the server, in the zone of its days
+	now     time.Time // the server's current time in the time zone of the statistics
 }
 
-// task is something to do next; Kind is bad, warn or info.
+// task is a suggested next step; Kind is bad, warn or info.
 type task struct{ Kind, What, Why, To string }
 
-// number is a count that stands out, with what it is compared with and how it went lately.
+// number is a prominent count with a comparison value and its recent history.
 type number struct {
 	Kind, Name, Value, Beside string
 	Trend                     []int64
@@ -41,7 +41,7 @@ func (pages homePages) routes() map[string]func(*request) {
 	}
 }
 
-// landing redirects to the first page: the calls for a developer with an emulator, else the home.
+// landing redirects to the first page: the list of calls for a developer with an emulator, else the home page.
 func (pages homePages) landing(v *request) {
 	if v.c.Emulates && len(v.caller.Accounts) == 0 {
 		v.redirect(Root + "/calls")
@@ -50,10 +50,10 @@ func (pages homePages) landing(v *request) {
 	v.redirect(Root + "/home")
 }
 
-// home shows each reader what the admin API lets them read, and leaves out the rest.
+// home shows each reader only the data that the admin API allows this reader to see.
 func (pages homePages) home(v *request) {
 	data := homeView{Health: v.health(), now: time.Now()}
-	// While the node is not ready the page shows why, and leaves out what the database does not answer.
+	// While the node is not ready, the page shows the reason and omits data that the database cannot deliver.
 	skipped := func(err error) bool { return data.Health.Fault != "" && unavailable(err) }
 	if now, err := v.clock(); err == nil {
 		data.now = now
@@ -87,7 +87,8 @@ func (v *request) homeAlarms(data *homeView) error {
 	return nil
 }
 
-// homeScans counts today in the zone of the statistics, up to the hour that runs, and the same hours of a week ago.
+// homeScans counts today's scans in the time zone of the statistics, up to the current hour, and the scans in the same hours of the
+// day a week ago.
 func (v *request) homeScans(data *homeView) error {
 	days, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{By: "day", Filter: v.owned()})
 	if err != nil {
@@ -114,7 +115,8 @@ func (v *request) homeScans(data *homeView) error {
 		end := data.now.In(days.Rows[n-1].At.Location()).AddDate(0, 0, -7)
 		y, m, d := end.Date()
 		begin := time.Date(y, m, d, 0, 0, 0, 0, end.Location())
-		pastStatistics, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{From: begin.Format(time.RFC3339), To: end.Format(time.RFC3339),
+		pastStatistics, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{From: begin.Format(time.RFC3339),
+			To:     end.Format(time.RFC3339),
 			Filter: v.owned()})
 		if err != nil {
 			return err
@@ -128,7 +130,7 @@ func (v *request) homeScans(data *homeView) error {
 	return v.homeMisses(data, days.To.Add(-week))
 }
 
-// owned limits statistics to the account by which pages are filtered.
+// owned returns a filter that limits statistics to the account filter of the pages.
 func (v *request) owned() map[string]string {
 	if account := v.account(); account != "" {
 		return map[string]string{"owner": account}
@@ -157,7 +159,8 @@ func (v *request) homeMisses(data *homeView, since time.Time) error {
 	return nil
 }
 
-// homeCalls tells of calls that failed since yesterday. An emulator has failures on purpose.
+// homeCalls adds a task about calls that failed since yesterday. On an emulator, homeCalls adds nothing, because failures there are
+// intentional.
 func (v *request) homeCalls(data *homeView) error {
 	if v.c.Emulates {
 		return nil

@@ -10,17 +10,17 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// What ends soon, and what waits too long.
+// Limits for tasks about things that expire soon or wait too long.
 const (
 	endsSoon     = 14 * 24 * time.Hour
-	fetchedIn    = 3 * 24 * time.Hour // packages, after they were made
-	activeInDays = 14                 // codes, after their application
+	fetchedIn    = 3 * 24 * time.Hour // maximum age of a package without a download
+	activeInDays = 14                 // maximum age in days of an application without active codes
 	mostOrders   = 50
 	mostAccounts = 5
 	fewPublishes = 5
 )
 
-// homePackages lists packages that were not fetched in time, of codes that were ordered here or by the wire.
+// homePackages adds a task about packages that were not downloaded in time, for codes ordered in the console or by the wire API.
 func (v *request) homePackages(data *homeView) error {
 	owners := []string{v.account()}
 	if owners[0] == "" && len(v.caller.Accounts) > 0 {
@@ -42,7 +42,7 @@ func (v *request) homePackages(data *homeView) error {
 	return nil
 }
 
-// homeOrders lists orders that wait for a decision.
+// homeOrders adds a task about orders that wait for a decision.
 func (v *request) homeOrders(data *homeView) error {
 	list, err := v.api.Orders.List(v.ctx(), v.account(), 0, mostOrders)
 	var waiting []string
@@ -55,7 +55,7 @@ func (v *request) homeOrders(data *homeView) error {
 	return err
 }
 
-// homeIdle lists applications, of the wire as of the console, without an activated code in time.
+// homeIdle adds a task about applications, from the wire API or the console, without an activated code in time.
 func (v *request) homeIdle(data *homeView) error {
 	list, err := v.api.Batches.List(v.ctx(), client.BatchQuery{Account: v.account(), Idle: activeInDays, Limit: mostOrders})
 	var idle []string
@@ -70,14 +70,14 @@ func (v *request) homeIdle(data *homeView) error {
 	return err
 }
 
-// due is a task about things by their names, where there are any.
+// due adds a task that lists up to three names, if there are any.
 func (data *homeView) due(v *request, kind string, names []string, to string) {
 	if len(names) > 0 {
 		data.Tasks = append(data.Tasks, task{"warn", v.say(kind, len(names)), strings.Join(names[:min(len(names), 3)], ", "), Root + to})
 	}
 }
 
-// homeKeys lists keys of people's programs that end soon, or just ended, for those who may see them.
+// homeKeys adds a task about API keys that expire soon or expired recently, for readers who may see keys.
 func (v *request) homeKeys(data *homeView) error {
 	list, err := v.api.AdminKeys.List(v.ctx())
 	var names []string
@@ -90,7 +90,7 @@ func (v *request) homeKeys(data *homeView) error {
 	return err
 }
 
-// homeQuota tells a person who is limited to accounts that few publishes of the month are left.
+// homeQuota warns a person who is limited to some accounts if few publishes of the month remain.
 func (v *request) homeQuota(data *homeView) error {
 	for _, appid := range v.caller.Accounts[:min(len(v.caller.Accounts), mostAccounts)] {
 		left, err := v.api.Accounts.GetQuota(v.ctx(), appid)
@@ -105,7 +105,7 @@ func (v *request) homeQuota(data *homeView) error {
 	return nil
 }
 
-// homeCertificate tells operators that the server's certificate expires soon.
+// homeCertificate warns operators if the server's certificate expires soon.
 func (v *request) homeCertificate(data *homeView) error {
 	if v.c.CertificateEnds == nil || !(view{request: v}).May("operator") || !(view{request: v}).All() {
 		return nil
@@ -117,10 +117,10 @@ func (v *request) homeCertificate(data *homeView) error {
 	return nil
 }
 
-// clock asks what time it is at the server, in the zone of its days.
+// clock returns the server's current time in the time zone of the statistics.
 func (v *request) clock() (time.Time, error) {
 	answer, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{Limit: 1})
-	if _, kept := refused(err, http.StatusForbidden); kept { // who may see no scan
+	if _, kept := refused(err, http.StatusForbidden); kept { // the visitor may not see scans
 		return time.Now(), nil
 	}
 	return answer.Now, err

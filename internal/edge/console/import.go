@@ -18,28 +18,28 @@ import (
 )
 
 const (
-	// mostImport is the maximum size in bytes of a file of rules, and mostSteps the number of steps of a plan that are done at
-	// once, since each add may fetch a verification file. For more there is the command line.
+	// mostImport is the maximum size in bytes of a file of rules; mostSteps is the maximum number of steps applied at once, because
+	// each add may download a verification file. Larger imports are done with the command line.
 	mostImport = 1 << 20
 	mostSteps  = 200
-	// mostStored is the maximum number of rules of an account that are compared and written here.
+	// mostStored is the maximum number of rules of an account that the console compares and writes.
 	mostStored = 20_000
 )
 
-// importView is a file of rules and what it would do.
+// importView holds an uploaded file of rules and the changes that the file would make.
 type importView struct {
 	Owner, Text string
 	Prune       bool
 	Fault       string
-	Wrong       []string // each with its line
+	Wrong       []string // errors with their line numbers
 	Planned     bool
 	Steps       []ruleplan.Step
 	Publishes   int
 	Left        string
-	Sum         string // a checksum of the steps, so that these and no others are done
+	Sum         string // a checksum of the steps, so that exactly the confirmed steps are applied
 	Many        bool
-	Stopped     string // what stopped the steps
-	Days        int    // how many days of scans are replayed
+	Stopped     string // the error that stopped the steps
+	Days        int    // number of days of scans to replay
 	Replayed    *impact
 }
 
@@ -66,7 +66,7 @@ func (pages rulePages) importPage(v *request) {
 	v.show(http.StatusOK, "import", importView{Owner: v.narrowed("owner")})
 }
 
-// importRules shows what a file would change, and changes it once the visitor confirmed.
+// importRules shows the changes that a file would make, and applies them after the visitor confirms.
 func (pages rulePages) importRules(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 2*mostImport)
 	data := importView{Owner: strings.TrimSpace(v.r.FormValue("owner")), Text: v.r.FormValue("text"), Prune: v.r.FormValue("prune") != ""}
@@ -112,7 +112,7 @@ func (pages rulePages) importRules(v *request) {
 		pages.replay(v, &data)
 		return
 	}
-	// Only the plan that was shown is carried out. If it became another one, that is shown first.
+	// Only the plan that the visitor saw is applied. If the plan has changed meanwhile, the new plan is shown first.
 	if sure := v.r.FormValue("sure"); sure != "" && sure == data.Sum && !data.Many {
 		pages.apply(v, &data, stored)
 		if data.Stopped == "" {
@@ -125,7 +125,7 @@ func (pages rulePages) importRules(v *request) {
 	v.show(http.StatusOK, "import", data)
 }
 
-// replay shows what a plan would have done to the scans of the last days.
+// replay shows the effect that a plan would have had on the scans of the last days.
 func (pages rulePages) replay(v *request, data *importView) {
 	changes := ruleplan.Changes(data.Owner, data.Steps)
 	data.Days, _ = strconv.Atoi(v.r.FormValue("days"))
@@ -143,7 +143,7 @@ func (pages rulePages) replay(v *request, data *importView) {
 	}
 }
 
-// plan decides what a file would change.
+// plan computes the changes that a file would make.
 func (pages rulePages) plan(v *request, data *importView, stored []client.StoredRule) error {
 	wanted, wrong, err := ruleplan.ReadToApply("file", []byte(data.Text), data.Owner, "")
 	if err != nil {
@@ -175,9 +175,9 @@ func (pages rulePages) plan(v *request, data *importView, stored []client.Stored
 	return nil
 }
 
-// apply does the steps in order, up to the first that fails.
+// apply executes the steps in order until the first failure.
 func (pages rulePages) apply(v *request, data *importView, stored []client.StoredRule) {
-	revisions := map[string]string{} // of the rules from which the plan was made
+	revisions := map[string]string{} // revisions of the rules on which the plan is based
 	for _, r := range stored {
 		revisions[r.Prefix] = r.Revision
 	}
@@ -202,7 +202,7 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 		case "publish":
 			currentRule, err = v.api.Rules.Publish(ctx, data.Owner, step.Prefix)
 		case "delete":
-			_, err = v.api.Rules.Delete(ctx, data.Owner, step.Prefix) // a rule that is added again has no earlier revision
+			_, err = v.api.Rules.Delete(ctx, data.Owner, step.Prefix) // a rule that was added again has no earlier revision to check
 		}
 		if err != nil {
 			reason := err.Error()
@@ -216,7 +216,7 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 	}
 }
 
-// exportRules writes the rules of an account as import and rule apply read them.
+// exportRules sends the rules of an account as a file that import and rule apply can read.
 func (pages rulePages) exportRules(v *request) {
 	owner := v.narrowed("owner")
 	if owner == "" {

@@ -18,8 +18,8 @@ import (
 
 type visitKey struct{}
 
-// newClient returns the client by which pages call the admin API and the scan API: the handlers of this process answer it. A call
-// lasts as long as its page does.
+// newClient returns the client with which pages call the admin API and the scan API through the handlers of this process. The
+// timeout is long, because the request of the page bounds each call.
 func newClient() *client.Client {
 	api, err := client.New("http://inside", client.Options{HTTP: &http.Client{Transport: transport{}}, Inside: true,
 		Timeout: 24 * time.Hour})
@@ -29,11 +29,11 @@ func newClient() *client.Client {
 	return api
 }
 
-// asking returns the context of calls of a visit that change nothing.
+// asking returns a context for read-only API calls of a page request.
 func (v *request) asking() context.Context { return context.WithValue(v.r.Context(), visitKey{}, v) }
 
-// ctx returns the context of the calls of a visit. They change a thing only if it is still as the
-// visitor's form showed it.
+// ctx returns a context for API calls of a page request. In a POST request the calls carry a precondition: If-Match with the
+// revision in the visitor's form, or If-None-Match for a new object.
 func (v *request) ctx() context.Context {
 	ctx := v.asking()
 	if v.r.Method != http.MethodPost {
@@ -45,8 +45,7 @@ func (v *request) ctx() context.Context {
 	return client.IfMatch(ctx, cmp.Or(v.saw, v.r.PostFormValue(revisionField)))
 }
 
-// transport is the client's transport: it hands a call to a handler of this process, in the name of
-// the visitor.
+// transport implements http.RoundTripper: it passes a call to a handler of this process in the name of the visitor.
 type transport struct{}
 
 func (transport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -57,7 +56,7 @@ func (transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		ContentLength: int64(a.body.Len()), Request: r}, nil
 }
 
-// serve lets the handler of an API answer a request in the name of the visitor.
+// serve passes a request to an API handler in the name of the visitor.
 func (v *request) serve(w http.ResponseWriter, r *http.Request) {
 	h := v.c.API
 	if strings.HasPrefix(r.URL.Path, "/scan/") {
@@ -72,21 +71,20 @@ func (v *request) serve(w http.ResponseWriter, r *http.Request) {
 	h.ServeHTTP(w, v.c.As(&in, v.caller))
 }
 
-// answered keeps the answer of a handler in memory.
+// answered buffers the response of a handler in memory.
 type answered struct {
-	visitors http.ResponseWriter // its deadlines follow the handler's
+	visitors http.ResponseWriter // the visitor's connection, which takes over the handler's deadlines
 	header   http.Header
 	status   int
 	body     bytes.Buffer
 }
 
-// SetWriteDeadline passes on the deadline of an operation that takes long, so that the visitor's
-// connection waits.
+// SetWriteDeadline applies the write deadline of a long operation to the visitor's connection.
 func (a *answered) SetWriteDeadline(t time.Time) error {
 	return http.NewResponseController(a.visitors).SetWriteDeadline(t)
 }
 
-// SetReadDeadline returns the same for what a visitor sends.
+// SetReadDeadline applies the read deadline of a long operation to the visitor's connection.
 func (a *answered) SetReadDeadline(t time.Time) error {
 	return http.NewResponseController(a.visitors).SetReadDeadline(t)
 }
@@ -102,20 +100,18 @@ func (a *answered) Write(b []byte) (int, error) {
 	return a.body.Write(b)
 }
 
-// refused returns the problem with which an API refused a call; is = false for other errors, or other
-// statuses than these.
+// refused returns the API error of a call as a problem; is = false for other errors, or for statuses that are not listed.
 func refused(err error, statuses ...int) (said *client.Problem, is bool) {
 	said, is = errors.AsType[*client.Problem](err)
 	return said, is && slices.Contains(statuses, said.Status)
 }
 
-// mendable reports whether the visitor can mend what was refused, so that the form should be shown
-// again.
+// mendable reports whether the visitor can correct the rejected values, so that the form should be shown again.
 func mendable(err error) (said *client.Problem, is bool) {
 	return refused(err, http.StatusUnprocessableEntity, http.StatusConflict)
 }
 
-// storeResult makes a function that stores a call's answer and returns its error.
+// storeResult returns a function that stores a call's result in *to and returns its error.
 func storeResult[T any](to *T) func(T, error) error {
 	return func(answer T, err error) error {
 		*to = answer
@@ -123,8 +119,8 @@ func storeResult[T any](to *T) func(T, error) error {
 	}
 }
 
-// number returns a number in the address, 0 where it has none. Where it is no number, a page says so and
-// ok is false.
+// number parses a numeric query parameter, or returns 0 if the parameter is absent. If the parameter is not a number, number writes
+// an error page and returns ok = false.
 func (v *request) number(name string) (n int64, ok bool) {
 	text := strings.TrimSpace(v.r.URL.Query().Get(name))
 	if text == "" {
@@ -137,8 +133,8 @@ func (v *request) number(name string) (n int64, ok bool) {
 	return n, err == nil
 }
 
-// forward answers with the file that an operation of the admin API writes, piece by piece as it comes: it may be long. A
-// refusal becomes a page.
+// forward streams a file from an admin API operation to the visitor, piece by piece, because the file may be long. An API error is
+// shown as an error page.
 func (v *request) forward(method, path, kind string, body io.Reader) {
 	r, err := http.NewRequestWithContext(v.r.Context(), method, adminroute.Base+path, body)
 	if v.failed(err) {
@@ -159,15 +155,15 @@ func (v *request) forward(method, path, kind string, body io.Reader) {
 	}
 }
 
-// passing passes an answer on to the visitor, except a refusal.
+// passing is a response writer that passes a successful response to the visitor and holds back an error response.
 type passing struct {
 	http.ResponseWriter
 	refused *answered
-	mark    string // stands before what comes
+	mark    string // written before the response body
 }
 
-// byteOrderMark tells spreadsheets that a list is UTF-8: without it Excel in China reads GBK. Programs ask the admin API, whose lists
-// have none.
+// byteOrderMark marks a list as UTF-8 for spreadsheets; without the mark, Excel in China assumes GBK. Programs use the admin API,
+// whose lists have no byte order mark.
 const byteOrderMark = "\ufeff"
 
 func (p *passing) Unwrap() http.ResponseWriter { return p.ResponseWriter }
@@ -196,8 +192,7 @@ func (p *passing) Write(b []byte) (int, error) {
 	return p.ResponseWriter.Write(b)
 }
 
-// unfit reports whether an API refused a call because of its content, and not because of who sent
-// it or because it came too late.
+// unfit reports whether an API rejected the content of a call, rather than its sender or an outdated revision.
 func unfit(err error) (said *client.Problem, is bool) {
 	said, is = errors.AsType[*client.Problem](err)
 	return said, is && said.Status/100 == 4 && said.Status != http.StatusForbidden && client.ChangedMeanwhile(err) == nil

@@ -10,29 +10,29 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
-// mostKept is the maximum size in bytes of a form that waits for a sign-in.
+// mostKept is the maximum size in bytes of a form that is preserved during a sign-in.
 const mostKept = 256 << 10
 
-// keptForm is a form that came without a session. The page of signing in carries it, so that only
-// the person who sent it has it, until that person is signed in.
+// keptForm is a form that was submitted without a valid session. The sign-in page carries the form in a hidden field, so that only
+// the person who submitted the form holds its content until the sign-in succeeds.
 type keptForm struct {
 	To     string      `json:"to"` // where it goes
 	Fields []keptField `json:"fields"`
 }
 
-// keptField is one field of it.
+// keptField is one field of a kept form.
 type keptField struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
-// Secret reports whether the page must not show the field.
+// Secret reports whether the page must hide the value of the field.
 func (f keptField) Secret() bool {
 	secrets := []string{"password", "secret", "code", "marketcode_key", "message_token", "encoding_aes_key"}
 	return slices.Contains(secrets, f.Name) || strings.HasSuffix(f.Name, "_password")
 }
 
-// keep reads the form of a request, without files; false where it is no form, or too long.
+// keep reads the submitted form without its files, or returns false if the request is not a form or is too long.
 func keep(w http.ResponseWriter, r *http.Request) (k keptForm, ok bool) {
 	r.Body = http.MaxBytesReader(w, r.Body, mostKept)
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -60,7 +60,7 @@ func keep(w http.ResponseWriter, r *http.Request) (k keptForm, ok bool) {
 	return k, len(k.Fields) > 0
 }
 
-// text returns the form as the page of signing in carries it.
+// text encodes the form for the hidden field of the sign-in page.
 func (k keptForm) text() string {
 	text, err := json.Marshal(k)
 	if err != nil {
@@ -69,7 +69,7 @@ func (k keptForm) text() string {
 	return string(text)
 }
 
-// goOn redirects after a sign-in: to the requested page, or to the form that waited, which is sent by a button.
+// goOn redirects after a sign-in to the requested page, or shows the kept form, which the visitor submits with a button.
 func (c *Console) goOn(v *request, form signingIn) {
 	var k keptForm
 	if form.Kept == "" || json.Unmarshal([]byte(form.Kept), &k) != nil || localPath(k.To) != k.To {
@@ -79,8 +79,7 @@ func (c *Console) goOn(v *request, form signingIn) {
 	v.show(http.StatusOK, "kept", k)
 }
 
-// expired answers a form that came without a session, with a page of signing in that carries the
-// form.
+// expired responds to a form that was submitted without a valid session with a sign-in page that carries the form.
 func (c *Console) expired(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	k, ok := keep(w, r)

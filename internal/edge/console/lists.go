@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// narrowed returns the AppID to which a list is limited that is of one account: that in the address, or the first one that the visitor may
-// see.
+// narrowed returns the AppID for a list of a single account: the AppID in the URL, or the first account that the visitor may see.
 func (v *request) narrowed(name string) string {
 	asked := cmp.Or(strings.TrimSpace(v.r.URL.Query().Get(name)), v.account())
 	if asked != "" || len(v.caller.Accounts) == 0 {
@@ -20,8 +19,8 @@ func (v *request) narrowed(name string) string {
 
 const pageRows = 50
 
-// shown returns the part of a list for which a page has room, from the place on that a field of the
-// address names. next is where the list goes on; "" = it ends here.
+// shown returns the rows of one page of a list, starting at the offset in a query parameter; next is the offset of the next page,
+// "" = last page.
 func shown[T any](v *request, field string, list []T) (items []T, next string) {
 	from, _ := strconv.Atoi(v.r.URL.Query().Get(field))
 	from = min(max(from, 0), len(list))
@@ -32,14 +31,14 @@ func shown[T any](v *request, field string, list []T) (items []T, next string) {
 	return list[from:to], next
 }
 
-// pager says where a list goes on in both directions.
+// pager holds the links to the previous and next page of a list.
 type pager struct {
-	From, To, All int64  // the numbers of the shown rows, from 1, and the number of all; All 0 = unknown
-	Earlier       string // addresses; "" = there are none
+	From, To, All int64  // the numbers of the first and last shown row, counted from 1, and the total; All 0 = unknown
+	Earlier       string // addresses; "" = no such page
 	Later         string
 }
 
-// pages returns the pager of a list that is paged by an offset.
+// pages returns the pager of a list that is paged by offset.
 func (v *request) pages(offset int64, shown, all int) pager {
 	p, last := pager{From: offset + 1, To: offset + int64(shown), All: int64(all)}, int64(all)
 	if offset > 0 {
@@ -51,7 +50,7 @@ func (v *request) pages(offset int64, shown, all int) pager {
 	return p
 }
 
-// nonzero returns a number as text, "" for none.
+// nonzero formats a number, with "" for 0.
 func nonzero(n int64) string {
 	if n == 0 {
 		return ""
@@ -59,7 +58,7 @@ func nonzero(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// spark returns the points of a line of 72 by 20 that has the highest of some numbers at its top.
+// spark returns the SVG points of a 72 by 20 sparkline whose top is the maximum of the numbers.
 func spark(list []int64) string {
 	if len(list) < 2 {
 		return ""

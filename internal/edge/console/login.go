@@ -7,8 +7,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
-// cookie returns the name of a session's cookie. Under TLS the name is one that no other host and no
-// plain connection can set.
+// cookie returns the name of the session cookie. Under TLS the name has the prefix __Host-, so that neither other hosts nor plain
+// HTTP connections can set the cookie.
 func (c *Console) cookie(r *http.Request) string {
 	if c.Secure(r) {
 		return "__Host-qrjump_session"
@@ -21,12 +21,12 @@ func (c *Console) setCookie(v *request, text string, age int) {
 		SameSite: http.SameSiteStrictMode})
 }
 
-// signingIn is the data of the sign-in page.
+// signingIn holds the data of the sign-in page.
 type signingIn struct {
 	Next, Once, Name string
-	Provider         string // the host of the provider that is offered
-	Out              string // where to sign out at the provider too, after signing out here
-	Kept             string // a form that waits
+	Provider         string // the host of the identity provider on offer
+	Out              string // the address for signing out at the provider as well, after signing out here
+	Kept             string // a form that was kept until the sign-in
 	WantsCode        bool
 	Fault            string
 }
@@ -34,13 +34,13 @@ type signingIn struct {
 func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	q := r.URL.Query()
-	// A button uses up the link, and not the link itself: a program that follows links in messages
-	// would use it up.
+	// The sign-in link needs a click on a button, because programs that follow links in messages would otherwise use up the
+	// one-time link.
 	v.show(http.StatusOK, "login", signingIn{Next: localPath(q.Get("next")), Once: q.Get("once"), Provider: c.offered(),
 		Out: c.signedOut(q.Get("out"))})
 }
 
-// signedOut returns the page on which a person can also sign out at the provider.
+// signedOut returns the address of the page on which a person can also sign out at the provider.
 func (c *Console) signedOut(mode string) string {
 	if c.Provider == nil || mode != "provider" {
 		return ""
@@ -48,13 +48,13 @@ func (c *Console) signedOut(mode string) string {
 	return c.Provider.EndSession()
 }
 
-// login begins a session by a link, the admin token, or name and password.
+// login starts a session with a one-time link, the admin token, or name and password.
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 4*mostKept) // it may carry a form that waits
+	r.Body = http.MaxBytesReader(w, r.Body, 4*mostKept) // the request may carry a kept form
 	v := c.visit(w, r, iam.Caller{})
 	form := signingIn{Next: localPath(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"),
 		Provider: c.offered()}
-	if form.Kept != "" && r.FormValue("did") == "on" { // the person signed in at the provider, in another tab
+	if form.Kept != "" && r.FormValue("did") == "on" { // the person has meanwhile signed in at the provider in another tab
 		if _, err := c.callerOf(r); err == nil {
 			c.goOn(v, form)
 			return
@@ -142,7 +142,7 @@ func (c *Console) endSession(v *request) {
 	if id := v.r.FormValue("id"); id == "others" {
 		err = c.People.EndOthers(v.r.Context(), v.caller.Name, v.caller.Session)
 	} else if err = c.People.End(v.r.Context(), v.caller.Name, id); errors.Is(err, iam.ErrNoSession) {
-		err = nil // the session is over, as was asked
+		err = nil // the session has already ended, as requested
 	}
 	if !v.failed(err) {
 		v.redirect(Root + "/sessions?done=ended")

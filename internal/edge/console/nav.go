@@ -7,16 +7,16 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// entry is a page of the navigation with the roles that may open it.
+// entry is a page in the navigation with the minimum role that may open the page.
 type entry struct {
 	name, path string
 	least      adminroute.Role
-	all        bool // only for those who may see all accounts
-	emulates   bool // only where calls are emulated
-	kept       bool // where calls are emulated, only for those who may see all accounts: an emulator keeps no account with a call
+	all        bool // only for callers who may see all accounts
+	emulates   bool // only on an emulator
+	kept       bool // on an emulator only for callers who may see all accounts, because an emulator stores no account with a call
 }
 
-// group is a group of pages in the navigation. Its name is a text of its own; the last one is behind a gear.
+// group is a group of navigation entries. The group's name is a text key; the last group is shown behind a gear icon.
 type group struct {
 	name    string
 	entries []entry
@@ -63,31 +63,31 @@ var navigation = []group{
 	}},
 }
 
-// opens reports whether a caller may open the page.
+// opens reports whether a caller may open the page of the entry.
 func (e entry) opens(caller iam.Caller, emulates bool) bool {
 	limited := len(caller.Accounts) > 0
 	return adminroute.Role(caller.Role).AtLeast(e.least) && (emulates || !e.emulates) && !(limited && (e.all || e.kept && emulates))
 }
 
-// section is a group as a person sees it.
+// section is a navigation group as shown to a person.
 type section struct {
 	Name   string
 	Gear   bool
-	Here   bool // the page is one of its places
+	Here   bool // the current page belongs to the section
 	Places []place
 }
 
-// place is a page of the navigation.
+// place is a navigation entry as shown to a person.
 type place struct {
 	Name, Path string
 	Here       bool
-	Count      string // of what waits there; "" = nothing
+	Count      string // number of waiting items; "" = none
 }
 
-// Sections returns the navigation: what opens for the reader, and nothing else. The place that is marked is the one whose address is the
-// longest beginning of this page's.
+// Sections returns the navigation entries that the reader may open. The highlighted entry is the entry whose path is the longest
+// prefix of the current path.
 func (v view) Sections() []section {
-	if v.sections != nil { // a page asks more than once
+	if v.sections != nil { // a page calls Sections several times
 		return v.sections
 	}
 	var list []section
@@ -115,7 +115,8 @@ func (v view) Sections() []section {
 	return list
 }
 
-// waiting returns the number of open alarms for their entry. A page about a fault does not ask: it may be the store's.
+// waiting returns the number of open alarms for the entry of the alarms page. An error page skips the query, because the database
+// may be the cause of the error.
 func (v view) waiting(entry string) string {
 	if entry != "alarms" || v.Name == "fault" {
 		return ""
@@ -130,10 +131,10 @@ func (v view) waiting(entry string) string {
 	return separated(open)
 }
 
-// mostAlarms is the number at which the server stops counting.
+// mostAlarms is the number at which the server stops counting alarms.
 const mostAlarms = 1000
 
-// isBelowPage reports whether an address is a page's, or one of those below it.
+// isBelowPage reports whether a path is that of a page or of a page below it.
 func isBelowPage(address, page string) bool {
 	return address == page || strings.HasPrefix(address, page+"/")
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
-// routes returns the pages of those who keep the server running.
+// routes returns the handlers of the pages for operators.
 func (pages operatePages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/operate":           pages.operate,
@@ -30,10 +30,10 @@ func (pages operatePages) routes() map[string]func(*request) {
 	}
 }
 
-// mostRefused is the maximum number of wrong credentials that are shown.
+// mostRefused is the maximum number of rejected credentials that are shown.
 const mostRefused = 50
 
-// operateView is the data of the server's page.
+// operateView holds the data of the server page.
 type operateView struct {
 	Health  healthView
 	Nodes   []client.ScanNode
@@ -41,12 +41,12 @@ type operateView struct {
 	Counted client.Statistics
 	Backup  *client.Change
 	Drill   *client.Change
-	Found   client.Drill // what the drill found
+	Found   client.Drill // the result of the restore drill
 }
 
 func (pages operatePages) operate(v *request) {
 	data := operateView{Health: v.health()}
-	// While the node is not ready the page shows what the database still answers.
+	// While the node is not ready, the page shows the data that the database can still deliver.
 	failed := func(err error) bool { return !(data.Health.Fault != "" && unavailable(err)) && v.failed(err) }
 	var refused []client.RefusedCredential
 	var backups, drills []client.Change
@@ -63,7 +63,7 @@ func (pages operatePages) operate(v *request) {
 			return
 		}
 	}
-	// A credential that was mistyped once is left out.
+	// A credential that was mistyped only once is omitted.
 	for _, credential := range refused {
 		if credential.Count >= 3 && len(data.Refused) < mostRefused {
 			data.Refused = append(data.Refused, credential)
@@ -75,7 +75,7 @@ func (pages operatePages) operate(v *request) {
 	v.show(http.StatusOK, "operate", data)
 }
 
-// changeNodes gives up a node that will not come back, so that no other node waits for it.
+// changeNodes removes a node that is permanently gone, so that other nodes stop waiting for the removed node.
 func (pages operatePages) changeNodes(v *request) {
 	node := v.r.FormValue("node")
 	if !v.sure("sure.node", node) {
@@ -109,29 +109,29 @@ func (pages operatePages) showAudit(v *request, verified *client.Verified) {
 	v.show(http.StatusOK, "audit", data)
 }
 
-// verifyAudit reads the whole log and says what does not fit. It changes nothing, but it is no GET,
-// since it takes long.
+// verifyAudit verifies the whole audit log and shows inconsistencies. The verification changes nothing but uses POST, because it
+// takes long.
 func (pages operatePages) verifyAudit(v *request) {
 	if done, err := v.api.AuditLog.Verify(v.ctx()); !v.failed(err) {
 		pages.showAudit(v, &done)
 	}
 }
 
-// settingView is a setting with the form that changes it.
+// settingView holds a setting and its edit form.
 type settingView struct {
 	client.Setting
 	Chinese        string
 	AllowedChinese string
-	Group          string // begins here; "" = none does
+	Group          string // heading of a group that begins with this setting; "" = none
 }
 
-// settingsView is the settings that were looked for.
+// settingsView holds the settings that match a search.
 type settingsView struct {
 	Asked    string
 	Settings []settingView
 }
 
-// Text returns a value as it is typed: a text without its quotes.
+// Text returns a value as typed in the form: a string without its quotes.
 func (settingView) Text(value json.RawMessage) string {
 	var text string
 	if json.Unmarshal(value, &text) == nil {
@@ -140,7 +140,7 @@ func (settingView) Text(value json.RawMessage) string {
 	return string(value)
 }
 
-// Switch reports whether the setting is on or off.
+// Switch reports whether the setting is a boolean.
 func (s settingView) Switch() bool {
 	return slices.Contains([]string{"true", "false"}, string(s.Value))
 }
@@ -167,7 +167,7 @@ func (pages operatePages) settings(v *request) {
 	v.show(http.StatusOK, "settings", data)
 }
 
-// changeSettings changes one setting, or takes back what was chosen.
+// changeSettings changes one setting or resets it to its default.
 func (pages operatePages) changeSettings(v *request) {
 	name, text := v.r.FormValue("name"), strings.TrimSpace(v.r.FormValue("value"))
 	var err error
@@ -176,7 +176,7 @@ func (pages operatePages) changeSettings(v *request) {
 		if pages.loses(v, name, text) {
 			return
 		}
-		// A value that is no JSON is taken as a text.
+		// A value that is not valid JSON is taken as a string.
 		value := json.RawMessage(text)
 		if !json.Valid(value) {
 			value, _ = json.Marshal(text)
@@ -198,11 +198,11 @@ func (pages operatePages) changeSettings(v *request) {
 	}
 }
 
-// losing are the settings that say after how many days something of scans is deleted.
+// losing lists the retention settings, which determine after how many days scans or statistics are deleted.
 var losing = []string{"scan_retention_days", "hourly_stats_retention_days", "daily_stats_retention_days"}
 
-// loses asks back before scans, or their numbers by hour or by day, are deleted: it says how many scans these are. text is the new value,
-// "" the setting's default. False where none are lost, or where the visitor agreed.
+// loses asks for confirmation before scans or their hourly or daily statistics are deleted, and shows the number of affected scans;
+// text is the new value, "" = the default. loses returns false if no data is lost or the visitor confirmed.
 func (pages operatePages) loses(v *request, name, text string) bool {
 	if !slices.Contains(losing, name) {
 		return false
@@ -223,7 +223,7 @@ func (pages operatePages) loses(v *request, name, text string) bool {
 		if text == "" {
 			text = string(setting.Default)
 		}
-		if days, _ := strconv.Atoi(string(setting.Value)); days > 0 { // what is older went before
+		if days, _ := strconv.Atoi(string(setting.Value)); days > 0 { // older data was already deleted under the current setting
 			from = now.AddDate(0, 0, -days).Format(time.RFC3339)
 		}
 	}
@@ -247,8 +247,8 @@ type webhooksView struct {
 	Webhooks   []client.Webhook
 	Deliveries []client.Delivery
 	More       int64
-	Secret     string // of a new webhook, shown once
-	MoreHooks  string // where the webhooks go on
+	Secret     string // the secret of a new webhook, shown only once
+	MoreHooks  string // the webhook after which the next page starts
 }
 
 func (webhooksView) States() []string { return []string{"waiting", "delivered", "dead"} }
@@ -266,8 +266,9 @@ func (pages operatePages) showWebhooks(v *request, data webhooksView) {
 	}
 	wanted := client.DeliveryQuery{Webhook: total, State: v.r.URL.Query().Get("state"), Before: prev, Limit: pageRows}
 	var hooks []client.Webhook
-	if v.failed(storeResult(&hooks)(v.api.Webhooks.List(v.ctx()))) || v.failed(storeResult(&data.Deliveries)(v.api.Webhooks.ListDeliveries(v.ctx(),
-		wanted))) {
+	if v.failed(storeResult(&hooks)(v.api.Webhooks.List(v.ctx()))) ||
+		v.failed(storeResult(&data.Deliveries)(v.api.Webhooks.ListDeliveries(v.ctx(),
+			wanted))) {
 		return
 	}
 	data.Webhooks, data.MoreHooks = shown(v, "hooks", hooks)
@@ -277,8 +278,8 @@ func (pages operatePages) showWebhooks(v *request, data webhooksView) {
 	v.show(http.StatusOK, "webhooks", data)
 }
 
-// webhookForm reads from a form what a webhook is told: of a rule by its number, or of codes as
-// BATCH, BATCH:INDEX or BATCH:FROM-TO.
+// webhookForm parses the webhook form: events of a rule, given by number, or of codes, given as BATCH, BATCH:INDEX or
+// BATCH:FROM-TO.
 func webhookForm(r *http.Request) (w client.WebhookPut, ok bool) {
 	w = client.WebhookPut{URL: strings.TrimSpace(r.FormValue("url")), Alarms: r.FormValue("alarms") != ""}
 	for _, word := range listed(r.FormValue("rules")) {
@@ -316,7 +317,7 @@ func (pages operatePages) changeWebhooks(v *request) {
 	id, err := strconv.ParseInt(cmp.Or(v.r.FormValue("id"), v.r.FormValue("delivery"), "0"), 10, 64)
 	did, ctx := v.r.FormValue("did"), v.ctx()
 	if err != nil {
-		did = "" // no form of ours has such an id
+		did = "" // no form of the console contains such an id
 	}
 	switch did {
 	case "add":
@@ -363,7 +364,7 @@ type checksView struct {
 	Confirmations []client.Confirmation
 	Rechecks      []client.Recheck
 	Domains       []client.Domain
-	More          string // the host after which further domains come; "" = these are all
+	More          string // the host after which the next page of domains starts; "" = last page
 }
 
 func (checksView) Words() []string { return []string{"trusted", "denied", "no_icp"} }
@@ -371,7 +372,7 @@ func (checksView) Words() []string { return []string{"trusted", "denied", "no_ic
 func (pages operatePages) checks(v *request) {
 	data := checksView{Owner: v.narrowed("owner")}
 	ctx := v.ctx()
-	// There may be a million files: the page shows those that need attention.
+	// There may be a million verification files, so the page shows only failing files.
 	looked := client.RecheckQuery{Owner: data.Owner, Failing: data.Owner == "", Limit: pageRows}
 	if v.failed(storeResult(&data.Confirmations)(v.api.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: data.Owner,
 		Limit: pageRows}))) ||

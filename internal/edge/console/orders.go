@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the page on which codes are ordered, with how far each order is.
+// routes returns the handlers of the page for ordering codes, which shows the progress of each order.
 func (pages orderPages) routes() map[string]func(*request) {
 	return map[string]func(*request){"GET /console/orders": pages.orders, "POST /console/orders": pages.changeOrders}
 }
@@ -17,7 +17,7 @@ func (pages orderPages) routes() map[string]func(*request) {
 type ordersView struct {
 	client.OrderList
 	Pager          pager
-	Account, Count string // as the form begins
+	Account, Count string // initial values of the form
 }
 
 func (pages orderPages) orders(v *request) {
@@ -30,7 +30,7 @@ func (pages orderPages) orders(v *request) {
 	v.show(http.StatusOK, "orders", data)
 }
 
-// changeOrders asks for codes, agrees to an order or refuses it.
+// changeOrders creates, approves or rejects an order of codes.
 func (pages orderPages) changeOrders(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	put := client.OrderPut{Text: text("text"), GTIN: text("gtin"), Given: text("given"), Weak: text("weak") != ""}
@@ -72,10 +72,11 @@ func (pages orderPages) changeOrders(v *request) {
 	}
 }
 
-// agreedOnText shows what texts by a template look like and what they cost to guess, and reports whether the visitor wants them so.
+// agreedOnText shows sample texts of a template and how hard they are to guess, and reports whether the visitor confirmed the
+// template.
 func (pages orderPages) agreedOnText(v *request, account string, put client.OrderPut) bool {
 	weak := put.Weak
-	put.DryRun, put.Weak = true, true // what a weak one costs is said too
+	put.DryRun, put.Weak = true, true // the dry run also accepts weak templates, to show how weak they are
 	tried, err := v.api.Orders.Create(v.ctx(), account, put)
 	if pages.noAccount(v, err) {
 		return false
@@ -98,7 +99,7 @@ func (pages orderPages) agreedOnText(v *request, account string, put client.Orde
 	return v.agreed(v.say(key, strings.ReplaceAll(tried.Sample, "\n", " ⏎ "), tried.TextBits), put.ISV)
 }
 
-// noAccount is the actor of a refusal of an order whose account was deleted.
+// noAccount shows an error if the account of an order does not exist, and reports whether that is the case.
 func (pages orderPages) noAccount(v *request, err error) bool {
 	_, is := refused(err, http.StatusNotFound)
 	if is {

@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// routes returns the pages of what printers get.
+// routes returns the handlers of the pages about printers' packages.
 func (pages packagePages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/packages":                 pages.packages,
@@ -30,13 +30,13 @@ func (pages packagePages) routes() map[string]func(*request) {
 	}
 }
 
-// listFormats are the kinds of lists of a package, drawnFormats those of its labels.
+// listFormats lists the list formats of a package, and drawnFormats the formats of drawn labels.
 var (
 	listFormats  = []string{"csv", "ndjson", "lines", "text"}
 	drawnFormats = []string{"sheet", "png", "svg", "pdf", "zpl", "epl"}
 )
 
-// labelFields are the fields of a label's layout, by the names of the admin API: those of all, and those of sheets.
+// labelFields lists the layout fields of all labels, and pageFields those of labels on sheets, by their names in the admin API.
 var (
 	labelFields = []string{"module", "dpi", "quiet", "line_height", "colour", "background"}
 	pageFields  = []string{"sheet", "start_at", "offset", "page", "columns", "rows", "label", "pitch", "margin", "gap", "footer"}
@@ -48,17 +48,17 @@ type packagesView struct {
 	More     int64
 	Signer   client.PackageSigner
 	Form     packageForm
-	Plan     *client.LabelPlan // of the form's values; nil = no preview was requested
-	Left     []string          // words of a job's file that the form has no place for
+	Plan     *client.LabelPlan // the plan for the form's values; nil = no preview was requested
+	Left     []string          // words of a job file that have no field in the form
 }
 
-// packageForm is the initial state of a package's form.
+// packageForm holds the initial values of the package form.
 type packageForm struct{ Batch string }
 
 func (packageForm) Lists() []string  { return listFormats }
 func (packageForm) Labels() []string { return drawnFormats }
 
-// Text returns the default text beside each label.
+// Text returns the default text printed beside each label.
 func (packageForm) Text() string { return "{serial}" }
 
 func (packageForm) Kinds() []string {
@@ -66,13 +66,13 @@ func (packageForm) Kinds() []string {
 }
 func (packageForm) Levels() []string { return []string{"L", "M", "Q", "H"} }
 
-// packageField is one input of the form; Label and Hint are phrases, Hint "" for none.
+// packageField is one input of the form; Label and Hint are text keys, Hint "" = no hint.
 type packageField struct {
 	Name, Label, Hint, Value string
 	Wanted                   bool
 }
 
-// Fields returns the inputs for the codes and the recipient.
+// Fields returns the inputs for the range of codes and the recipient.
 func (f packageForm) Fields() []packageField {
 	return []packageField{
 		{"batch", "codes.batch", "", f.Batch, true},
@@ -85,12 +85,11 @@ func (f packageForm) Fields() []packageField {
 	}
 }
 
-// usual is the default layout of labels.
+// usual holds the default values of the label layout, by field.
 var usual = map[string]string{"dpi": "300", "module": "0.4mm", "line_height": "2mm", "page": "a4", "columns": "4", "rows": "10",
 	"margin": "10mm", "gap": "0mm", "start_at": "1"}
 
-// LabelFields returns the fields for how labels are drawn, PageFields those for how they stand on
-// sheets.
+// LabelFields returns the fields for the drawing of labels, and PageFields those for their positions on sheets.
 func (packageForm) LabelFields() []packageField { return drawn(labelFields) }
 func (packageForm) PageFields() []packageField  { return drawn(pageFields) }
 
@@ -102,7 +101,7 @@ func drawn(names []string) (fields []packageField) {
 	return fields
 }
 
-// packages lists which codes were handed to which printer.
+// packages lists the packages: which codes were handed to which printer.
 func (pages packagePages) packages(v *request) { pages.showPackages(v, packagesView{}) }
 
 func (pages packagePages) showPackages(v *request, data packagesView) {
@@ -127,7 +126,7 @@ func (pages packagePages) showPackages(v *request, data packagesView) {
 	v.show(http.StatusOK, "packages", data)
 }
 
-// makePackage notes that codes are handed to a printer, or answers the file of a job that prints them elsewhere.
+// makePackage creates a package of codes for a printer, or sends a job file for printing the labels elsewhere.
 func (pages packagePages) makePackage(v *request) {
 	switch did := v.r.FormValue("did"); did {
 	case "job", "plan":
@@ -153,8 +152,8 @@ func (pages packagePages) makePackage(v *request) {
 	}
 }
 
-// packageWish parses the form, with labels on sheets if it is requested for a job and names no format of labels. The page says what
-// is wrong, and ok is false.
+// packageWish parses the form; for a job without a label format, labels on sheets are assumed. If the form is invalid, packageWish
+// writes an error page and returns ok = false.
 func (pages packagePages) packageWish(v *request, wanted ...string) (batch int64, wish client.PackageWish, ok bool) {
 	faults := map[string]string{}
 	for _, name := range wanted {
@@ -181,7 +180,7 @@ func (pages packagePages) packageWish(v *request, wanted ...string) (batch int64
 	if len(drawn) > 0 {
 		wish.Drawing = pages.drawing(v, slices.Contains(drawn, "sheet"), faults)
 	}
-	for line := range strings.Lines(v.word("recipients")) { // line by line: an SSH key has blanks in it
+	for line := range strings.Lines(v.word("recipients")) { // split by line, because an SSH key contains spaces
 		if line = strings.TrimSpace(line); line != "" {
 			wish.Recipients = append(wish.Recipients, line)
 		}
@@ -189,24 +188,24 @@ func (pages packagePages) packageWish(v *request, wanted ...string) (batch int64
 	return batch, wish, !v.wrong(faults)
 }
 
-// planPackage shows the form as it is filled in, with what its labels would be.
+// planPackage shows the submitted form with a preview of its labels.
 func (pages packagePages) planPackage(v *request, batch int64, wish client.PackageWish, left []string) {
 	wish.DryRun = true
 	planned, err := v.api.Packages.Create(v.ctx(), batch, wish)
 	if v.failed(err) {
 		return
 	}
-	v.rejected = newRejectedForm(v.r, nil) // the form keeps what was typed
+	v.rejected = newRejectedForm(v.r, nil) // the form keeps the typed values
 	pages.showPackages(v, packagesView{Plan: planned.Plan, Left: left})
 }
 
-// mostJob bounds the file of a job, which has some thirty lines.
+// mostJob is the maximum size in bytes of a job file, which normally has about thirty lines.
 const mostJob = 64 << 10
 
-// readJob fills the form with what the file of a job says, and shows its plan. Decision 72.
+// readJob fills the form from an uploaded job file and shows the preview. Decision 72.
 func (pages packagePages) readJob(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostJob)
-	err := errors.Join(v.r.ParseForm(), v.r.ParseMultipartForm(mostJob)) // a form without a file may be of another type
+	err := errors.Join(v.r.ParseForm(), v.r.ParseMultipartForm(mostJob)) // a form without a file may have another content type
 	if _, isLong := errors.AsType[*http.MaxBytesError](err); isLong {
 		v.fault(http.StatusRequestEntityTooLarge, v.say("packages.job.large", mostJob>>10))
 		return
@@ -214,7 +213,7 @@ func (pages packagePages) readJob(v *request) {
 	text := []byte(v.r.FormValue("text"))
 	if file, header, err := v.r.FormFile("job"); err == nil {
 		if header.Size > 0 {
-			text, err = io.ReadAll(file) // the form is bounded
+			text, err = io.ReadAll(file) // the size of the whole form is limited
 		}
 		file.Close()
 		if v.failed(err) {
@@ -244,7 +243,7 @@ func (pages packagePages) readJob(v *request) {
 		}
 	}
 	v.r.Form, v.r.PostForm, v.r.MultipartForm = form, form, nil
-	v.r.URL.Path = Root + "/packages" // the form that the file fills goes there
+	v.r.URL.Path = Root + "/packages" // the target of the form that the job file fills
 	if id, err := strconv.ParseInt(form.Get("batch"), 10, 64); err == nil && form.Get("from") == "" {
 		fullBatch, err := v.api.Batches.Get(v.ctx(), id)
 		if v.failed(err) {
@@ -258,10 +257,10 @@ func (pages packagePages) readJob(v *request) {
 	}
 }
 
-// word returns a field of the form without blanks around it.
+// word returns a form field without surrounding spaces.
 func (v *request) word(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 
-// counted returns a field with a number from 0 on, 0 where it is empty. What is wrong with it is added to faults.
+// counted returns a form field as a number from 0 up, or 0 if the field is empty. An error in the field is added to faults.
 func (pages packagePages) counted(v *request, name string, faults map[string]string) int64 {
 	if v.word(name) == "" {
 		return 0
@@ -273,7 +272,7 @@ func (pages packagePages) counted(v *request, name string, faults map[string]str
 	return n
 }
 
-// drawing returns the layout of labels that the form asks for, with their positions on sheets.
+// drawing returns the label layout of the form, including positions on sheets if sheets is true.
 func (pages packagePages) drawing(v *request, sheets bool, faults map[string]string) *client.LabelDrawing {
 	text, number := v.word, func(name string) int { return int(pages.counted(v, name, faults)) }
 	d := client.LabelDrawing{Kind: text("kind"), Module: text("module"), DPI: number("dpi"), Level: text("level"),
@@ -289,7 +288,7 @@ func (pages packagePages) drawing(v *request, sheets bool, faults map[string]str
 	if !sheets {
 		return &d
 	}
-	if d.Sheet = text("sheet"); d.Sheet == "" { // one that is bought says these itself
+	if d.Sheet = text("sheet"); d.Sheet == "" { // a named commercial sheet defines these values itself
 		d.Page = text("page")
 		d.Columns, d.Rows = number("columns"), number("rows")
 		d.Label, d.Pitch, d.Margin, d.Gap = text("label"), text("pitch"), text("margin"), text("gap")
@@ -299,7 +298,7 @@ func (pages packagePages) drawing(v *request, sheets bool, faults map[string]str
 	return &d
 }
 
-// jobFile returns the file that qrjump label reads: one word a line, each with a value of JSON, which YAML is too.
+// jobFile returns a job file for qrjump label: one YAML line per word, with the value in JSON.
 func jobFile(batch int64, wish client.PackageWish) []byte {
 	var b bytes.Buffer
 	format := wish.Formats[0]
@@ -317,17 +316,18 @@ func jobFile(batch int64, wish client.PackageWish) []byte {
 		}
 		word, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if word == "lines" {
-			word = "line" // as the flag is called
+			word = "line" // the name of the command-line flag
 		}
 		fmt.Fprintf(&b, "%s: ", word)
 		e := json.NewEncoder(&b)
 		e.SetEscapeHTML(false)
-		_ = e.Encode(value.Interface()) // texts, numbers and flags
+		_ = e.Encode(value.Interface()) // strings, numbers and booleans, which always encode
 	}
 	return b.Bytes()
 }
 
-// fillJob puts a word of a job's file where the form has it, and reports whether it has it. A range of all stays empty.
+// fillJob stores a word of a job file in the matching form field and reports whether the form has such a field. For the range
+// "all", the form fields stay empty.
 func fillJob(form url.Values, w labels.Field) bool {
 	value, name := strings.Join(w.Values, "\n"), strings.ReplaceAll(w.Name, "-", "_")
 	switch {
@@ -345,7 +345,7 @@ func fillJob(form url.Values, w labels.Field) bool {
 			to = from
 		}
 		if len(w.Values) > 1 {
-			from, to = strings.Join(w.Values, " "), "" // the form has one range, and says so of this one
+			from, to = strings.Join(w.Values, " "), "" // the form has a single range, so several ranges are shown as an invalid value
 		}
 		form.Set("from", from)
 		form.Set("to", to)
@@ -375,8 +375,7 @@ func (pages packagePages) onePackage(v *request) {
 	}
 }
 
-// packageID returns the number of the package that the address names; false where it names none, and a
-// page said so.
+// packageID returns the package number in the URL, or false after writing an error page.
 func (pages packagePages) packageID(v *request) (int64, bool) {
 	id, err := strconv.ParseInt(v.r.PathValue("package"), 10, 64)
 	if err != nil {
@@ -385,7 +384,7 @@ func (pages packagePages) packageID(v *request) (int64, bool) {
 	return id, err == nil
 }
 
-// changePackage recalls a package, or notes what the printer destroyed of it.
+// changePackage recalls a package, or records codes of the package that the printer destroyed.
 func (pages packagePages) changePackage(v *request) {
 	id, ok := pages.packageID(v)
 	if !ok {
@@ -431,8 +430,8 @@ func (pages packagePages) changePackage(v *request) {
 	}
 }
 
-// sendPackage answers the file of a package, also once more where a download broke off. It takes a
-// form and no link, since each download is noted.
+// sendPackage sends the file of a package, also again after an interrupted download. The download is a form submission instead of a
+// link, because each download is recorded.
 func (pages packagePages) sendPackage(v *request) {
 	wish := map[string]string{}
 	if words := v.r.FormValue("passphrase"); words != "" {

@@ -2,7 +2,8 @@ package console
 
 import "maps"
 
-// The groups of pages. Each has the handlers of its pages and what only these need; what a handler works with is its visit.
+// The groups of console pages. Each type holds the handlers of its pages and their private helpers; a handler receives its state as
+// a *request.
 type (
 	accountPages   struct{}
 	agreePages     struct{}
@@ -28,7 +29,7 @@ type (
 	selfPages      struct{}
 )
 
-// pageGroup is a group of pages: its handlers for people who are signed in, by their patterns.
+// pageGroup is a group of pages that returns its handlers for signed-in people by route pattern.
 type pageGroup interface {
 	routes() map[string]func(*request)
 }
@@ -39,7 +40,7 @@ var pageGroups = []pageGroup{accountPages{}, agreePages{}, alarmPages{}, appPage
 	platformPages{},
 	rulePages{}, scanPages{}, selectedPages{}, selfPages{}}
 
-// routes returns the handlers of all groups, by their patterns.
+// routes returns the handlers of all groups by route pattern.
 func routes() map[string]func(*request) {
 	all := map[string]func(*request){}
 	for _, group := range pageGroups {

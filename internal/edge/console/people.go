@@ -13,15 +13,15 @@ type peopleView struct {
 	People               []client.Person
 	Keys                 []client.AdminKey
 	Roles                []string
-	Key                  string            // a new key, shown once
+	Key                  string            // a new API key, shown only once
 	Link                 string            // likewise
-	MorePeople, MoreKeys string            // after which these lists go on
-	Made                 client.PersonMade // a second factor and an invitation, likewise
-	// How an admin wants to see the console, and what is wrong with it.
+	MorePeople, MoreKeys string            // the entries after which the next pages of these lists start
+	Made                 client.PersonMade // a new second factor and an invitation, shown only once
+	// The role and limits with which an admin wants to view the console, and the error in this choice.
 	SeenAs, SeenFor, SeenFault string
 }
 
-// Invites returns the durations that an invitation may have.
+// Invites returns the lifetimes that an invitation can have.
 func (v view) Invites() (list []choice) {
 	for _, days := range []int{3, 7, 30} {
 		list = append(list, choice{strconv.Itoa(days), v.say("people.invite.for", days)})
@@ -29,7 +29,7 @@ func (v view) Invites() (list []choice) {
 	return append(list, choice{"0", v.say("people.invite.none")})
 }
 
-// SeenRoles returns the roles as which an admin may see the console.
+// SeenRoles returns the roles as which an admin can view the console.
 func (d peopleView) SeenRoles() []string { return d.Roles[:len(d.Roles)-1] }
 
 func (pages peoplePages) routes() map[string]func(*request) {
@@ -56,8 +56,7 @@ func (pages peoplePages) people(v *request) { pages.showPeople(v, peopleView{}) 
 // inviteDays is the lifetime in days of an invitation made in the list of people.
 const inviteDays = 3
 
-// changePeople makes and ends people and keys. Secrets, which are shown once, are on the page that
-// answers.
+// changePeople creates, changes and deletes people and API keys. New secrets are shown only once, on the page that follows.
 func (pages peoplePages) changePeople(v *request) {
 	name, role := strings.TrimSpace(v.r.FormValue("name")), v.r.FormValue("role")
 	appids := append([]string{}, listed(v.r.FormValue("accounts"))...)

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the pages of third-party platforms.
+// routes returns the handlers of the pages of third-party platforms.
 func (pages platformPages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/platforms":              pages.platforms,
@@ -20,7 +20,7 @@ func (pages platformPages) routes() map[string]func(*request) {
 	}
 }
 
-// Set returns the name of a permission set, with its number.
+// Set returns the display name of a permission set, including its number.
 func (v view) Set(id int) string {
 	if key := fmt.Sprint("set.", id); v.Has(key) {
 		return fmt.Sprint(id, " ", v.say(key))
@@ -30,10 +30,10 @@ func (v view) Set(id int) string {
 
 func platformPage(appid string) string { return Root + "/platforms/" + url.PathEscape(appid) }
 
-// platformForm is the form of a platform, with the typed values.
+// platformForm holds the platform form with the submitted values.
 type platformForm struct {
 	URL, Addresses, Hosts string
-	Revision              string // of the platform that the form shows
+	Revision              string // revision of the platform that the form shows
 }
 
 func (f platformForm) put(r *http.Request) client.ComponentPut {
@@ -65,7 +65,7 @@ func (pages platformPages) platforms(v *request) {
 	v.show(http.StatusOK, "platforms", data)
 }
 
-// putPlatform stores the platform as the form says.
+// putPlatform stores the platform with the values of the form.
 func (pages platformPages) putPlatform(v *request, appid string) {
 	_, err := v.api.Components.Set(v.ctx(), appid, filledPlatform(v.r).put(v.r))
 	if v.fresh && client.ChangedMeanwhile(err) != nil {
@@ -75,7 +75,7 @@ func (pages platformPages) putPlatform(v *request, appid string) {
 	}
 }
 
-// makePlatform makes a platform that is not there yet.
+// makePlatform creates a new platform.
 func (pages platformPages) makePlatform(v *request) {
 	appid := strings.TrimSpace(v.r.FormValue("appid"))
 	if appid == "" {
@@ -86,7 +86,7 @@ func (pages platformPages) makePlatform(v *request) {
 	pages.putPlatform(v, appid)
 }
 
-// platformView is the page of a platform. Ticket is shown once.
+// platformView holds the data of a platform's page. The verify ticket is shown only once.
 type platformView struct {
 	client.Component
 	Pushes       []client.Push
@@ -98,8 +98,9 @@ func (pages platformPages) platform(v *request) { pages.showPlatform(v, http.Sta
 
 func (pages platformPages) showPlatform(v *request, status int, data platformView) {
 	appid, ctx := v.r.PathValue("component"), v.ctx()
-	if v.failed(storeResult(&data.Component)(v.api.Components.Get(ctx, appid))) || v.failed(storeResult(&data.Pushes)(v.api.Components.ListPushes(ctx,
-		appid, 20))) {
+	if v.failed(storeResult(&data.Component)(v.api.Components.Get(ctx, appid))) ||
+		v.failed(storeResult(&data.Pushes)(v.api.Components.ListPushes(ctx,
+			appid, 20))) {
 		return
 	}
 	data.Form = platformForm{URL: data.EventURL, Addresses: strings.Join(data.IPAllowlist, ", "),
@@ -107,13 +108,13 @@ func (pages platformPages) showPlatform(v *request, status int, data platformVie
 	v.show(status, "platform", data)
 }
 
-// changePlatform does one thing to a platform.
+// changePlatform performs one action on a platform.
 func (pages platformPages) changePlatform(v *request) {
 	component, appid := v.r.PathValue("component"), strings.TrimSpace(v.r.FormValue("appid"))
 	ctx, err := v.ctx(), error(nil)
 	switch v.r.FormValue("did") {
 	case "put":
-		if _, err := v.api.Components.Get(ctx, component); v.failed(err) { // a mistyped address must not make a platform
+		if _, err := v.api.Components.Get(ctx, component); v.failed(err) { // a mistyped URL must not create a platform
 			return
 		}
 		pages.putPlatform(v, component)

@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/oidc"
 )
 
-// flowCookie returns the name of the cookie that binds a sign-in at the provider to the browser that
-// began it. It must arrive when the provider sends the browser back, so it is not SameSite=Strict.
+// flowCookie returns the name of the cookie that binds a sign-in at the identity provider to the browser that started the sign-in.
+// The cookie cannot be SameSite=Strict, because it must be sent when the provider redirects the browser back.
 func (c *Console) flowCookie(r *http.Request) string {
 	if c.Secure(r) {
 		return "__Host-qrjump_flow"
@@ -26,7 +26,7 @@ func (c *Console) setFlow(v *request, kept string, age int) {
 		SameSite: http.SameSiteLaxMode})
 }
 
-// offered returns the provider that the page of signing in offers; "" = there is none.
+// offered returns the host of the identity provider for the sign-in page; "" = none.
 func (c *Console) offered() string {
 	if c.Provider == nil {
 		return ""
@@ -34,11 +34,11 @@ func (c *Console) offered() string {
 	return c.Provider.Host()
 }
 
-// mostFlow is the maximum size of a sign-in's cookie: browsers keep 4,096 bytes with its name and attributes.
+// mostFlow is the maximum size of the sign-in cookie; browsers limit a cookie with name and attributes to 4,096 bytes.
 const mostFlow = 3500
 
-// toProvider redirects to the provider. It is a link, since a form may not lead to another origin. A page of another origin cannot
-// follow the link in a visitor's name.
+// toProvider redirects to the identity provider. The sign-in page uses a link, because the Content-Security-Policy forbids forms
+// that lead to another origin. Requests from pages of another origin are redirected to the sign-in page instead.
 func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	next := localPath(r.URL.Query().Get("next"))
@@ -59,7 +59,7 @@ func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 	var to, kept string
 	var err error
 	page, _, _ := strings.Cut(next, "?")
-	for _, shorter := range []string{next, page, Root + "/"} { // a browser drops a cookie that is too long
+	for _, shorter := range []string{next, page, Root + "/"} { // browsers drop a cookie that is too long
 		if to, kept, err = c.Provider.Begin(r.Context(), scheme+r.Host+Root+"/login/callback", shorter); err != nil {
 			c.unreached(v, next, err)
 			return
@@ -72,18 +72,18 @@ func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 	v.redirect(to)
 }
 
-// unreached says that the provider cannot be asked, and offers the other ways in.
+// unreached shows that the identity provider is unreachable, and offers the other ways to sign in.
 func (c *Console) unreached(v *request, next string, err error) {
 	c.Log.WarnContext(v.r.Context(), "a sign-in at the provider failed", "provider", c.Provider.Issuer, "error", err)
 	v.show(http.StatusServiceUnavailable, "login", signingIn{Next: next, Provider: c.offered(),
 		Fault: v.say("provider.down", c.Provider.Host())})
 }
 
-// cameBack are the fields of a provider's answer.
+// cameBack lists the parameters of a provider's redirect.
 var cameBack = []string{"state", "code", "iss", "error"}
 
-// callbackPage hands the provider's answer to a form of this origin. So the GET to which another
-// site leads changes nothing, and the session's strict cookie is sent with the form.
+// callbackPage copies the provider's redirect parameters into a form of this origin. Therefore the GET request from another site
+// changes nothing, and the browser sends the SameSite=Strict session cookie with the form.
 func (c *Console) callbackPage(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	if c.Provider == nil {
@@ -99,7 +99,7 @@ func (c *Console) callbackPage(w http.ResponseWriter, r *http.Request) {
 	v.show(http.StatusOK, "callback", map[string]any{"Provider": c.Provider.Host(), "Fields": fields})
 }
 
-// callback begins a session for the person that the provider's answer names.
+// callback starts a session for the person that the provider authenticated.
 func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 32<<10)
 	v := c.visit(w, r, iam.Caller{})
@@ -120,7 +120,7 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	user, next, err := c.Provider.Finish(r.Context(), kept, came)
 	if errors.Is(err, oidc.ErrNotBegun) {
-		// A stranger can bring people here by a link. That must not end a sign-in that they began.
+		// Anyone can lead people to this address with a link. Such a link must not abort a sign-in that the person has started.
 		c.turnAway(v, c.People.RecordOIDCFailure(browser), http.StatusForbidden,
 			signingIn{Next: localPath(next), Provider: c.offered(), Fault: v.say("provider.begun")})
 		return
@@ -138,8 +138,7 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	c.refused(ctx, v, user, localPath(next), browser, err)
 }
 
-// refused shows the reason for which the provider's answer was rejected. A person who has no role any more is signed out
-// everywhere.
+// refused shows why the provider's response was rejected. A person who no longer has a role is signed out of all sessions.
 func (c *Console) refused(ctx context.Context, v *request, user iam.FederatedUser, next string, from iam.Browser, err error) {
 	if errors.Is(err, oidc.ErrDown) {
 		c.unreached(v, next, err)
@@ -168,8 +167,7 @@ func (c *Console) refused(ctx context.Context, v *request, user iam.FederatedUse
 	c.turnAway(v, tooMany, status, page)
 }
 
-// turnAway shows the reason for which an answer was rejected. After too many from one address it says only that there were too
-// many.
+// turnAway shows why a sign-in was rejected. After too many failures from one address, the page says only that there were too many.
 func (c *Console) turnAway(v *request, tooMany bool, status int, page signingIn) {
 	if tooMany {
 		v.w.Header().Set("Retry-After", "60")

@@ -15,37 +15,37 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// The page of a rule: what it is, its code to print, who scans it and how it became so.
+// The page of a rule shows its settings, its printable code, its scans and its history.
 
-// ruleView is the data of one prefix's page.
+// ruleView holds the data of the page of a prefix.
 type ruleView struct {
 	Owner, Prefix string
 	Rule          *client.StoredRule
 	Left          string
-	Picture       template.URL // of the prefix as a QR code; "" = it is too long for a screen
-	Codes         []ruleCode   // the sizes in which it can be printed
-	Scans         *ruleScans   // nil = the visitor's role sees none
+	Picture       template.URL // the QR code of the prefix; "" = the prefix is too long for a code on a screen
+	Codes         []ruleCode   // the sizes in which the code can be printed
+	Scans         *ruleScans   // nil = the visitor's role may not see scans
 	History       []client.RuleChange
 	Occupiers     []client.StoredRule
 	Check         *client.RuleCheck
-	Link, Wrong   string // what the form of the code has, and what is wrong with it
-	Asks          string // publish, delete or undo, which waits for a yes
-	Seq           int64  // of the change that would be undone
+	Link, Wrong   string // the link in the form for a code, and its error
+	Asks          string // the action that waits for confirmation: publish, delete or undo
+	Seq           int64  // number of the change to undo
 	Foreseen      *impact
 	Released      *client.Released
 }
 
-// ruleScans are the scans of a rule by day.
+// ruleScans holds the scans of a rule by day.
 type ruleScans struct {
 	Sum          int64
 	Chart        chart
-	All, Nothing string // the addresses of all statistics of the rule, and of what opened nothing near it
+	All, Nothing string // the addresses of the full statistics of the rule, and of the unmatched scans near its prefix
 }
 
 // ruleDays is the number of days of scans on the page of a rule.
 const ruleDays = "30"
 
-// showRule shows one prefix, with what was just found out about it.
+// showRule shows the page of a prefix with the result of the last action.
 func (pages rulePages) showRule(v *request, status int, data ruleView) {
 	ctx := v.ctx()
 	localRules, err := v.api.Rules.List(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
@@ -56,7 +56,7 @@ func (pages rulePages) showRule(v *request, status int, data ruleView) {
 		data.Rule = &localRules[0]
 		data.Owner, data.Left = data.Rule.Owner, v.left(data.Rule.Owner)
 		data.Link = cmp.Or(data.Link, data.Prefix)
-		if grid, err := symbol.Readable(data.Prefix); err == nil { // it may be too long for a code
+		if grid, err := symbol.Readable(data.Prefix); err == nil { // the prefix may be too long for a QR code
 			data.Codes = ruleCodes(grid)
 			if len(data.Prefix) <= symbol.MostOnScreen {
 				picture, _ := grid.Address()
@@ -74,21 +74,22 @@ func (pages rulePages) showRule(v *request, status int, data ruleView) {
 	v.show(status, "rule", data)
 }
 
-// impact is the effect that a change would have had on scans of the last days.
+// impact is the effect that a change of rules would have had on the scans of the last days.
 type impact struct {
 	client.Replayed
 	Days    int
-	Unknown bool // this server keeps no log of scans
+	Unknown bool // this server stores no log of scans
 }
 
-// What is foreseen of one change: a week, as far as a page can wait for it.
+// Limits for the preview of a change: scans of one week, within the time that a page can wait.
 const (
 	foreseenDays  = 7
 	foreseenScans = 200_000
 	foreseenTurns = 10
 )
 
-// foresee says what changes of rules would have done to the scans of the last week; nil = a change is impossible, and will say why.
+// foresee returns the effect that changes of rules would have had on the scans of the last week; nil = a change is invalid, so
+// applying it returns the error.
 func (v *request) foresee(changes ...client.PlannedRule) (*impact, error) {
 	done, err := v.api.Rules.PreviewPlan(v.asking(), changes, foreseenDays, foreseenScans)
 	switch said, is := mendable(err); {
@@ -101,7 +102,8 @@ func (v *request) foresee(changes ...client.PlannedRule) (*impact, error) {
 	return &impact{Replayed: done, Days: foreseenDays}, err
 }
 
-// undoing returns the effect of undoing a change, by the history of its prefix, the newest first; false if it is not in it.
+// undoing returns the rule change that would undo change seq, given the history of its prefix, newest first; found is false if seq
+// is not in the history.
 func undoing(history []client.RuleChange, seq int64) (plan client.PlannedRule, found bool) {
 	i := slices.IndexFunc(history, func(c client.RuleChange) bool { return c.Seq == seq })
 	if i < 0 {
@@ -109,7 +111,7 @@ func undoing(history []client.RuleChange, seq int64) (plan client.PlannedRule, f
 	}
 	gone := func(c client.RuleChange) bool { return c.Action == "delete" || c.Action == "release" }
 	currentRule := history[i].Rule
-	if i+1 == len(history) || gone(history[i+1]) { // there was none before
+	if i+1 == len(history) || gone(history[i+1]) { // no rule existed before the change
 		return client.PlannedRule{Do: "delete", Owner: currentRule.Owner, Prefix: currentRule.Prefix}, true
 	}
 	oldRule := history[i+1].Rule
@@ -124,7 +126,7 @@ func undoing(history []client.RuleChange, seq int64) (plan client.PlannedRule, f
 	return plan, true
 }
 
-// released returns the deletes that a release of a prefix comes to, of the first rules below it too where these go as well.
+// released returns the deletions that a release of a prefix causes; with isBelow, also those of the first rules below the prefix.
 func (pages rulePages) released(v *request, owner, prefix string, isBelow bool) ([]client.PlannedRule, error) {
 	plan := []client.PlannedRule{{Do: "delete", Owner: owner, Prefix: prefix}}
 	if !isBelow {
@@ -139,14 +141,15 @@ func (pages rulePages) released(v *request, owner, prefix string, isBelow bool) 
 	return plan, err
 }
 
-// change returns the edit of a form.
+// change returns the form as a planned edit of the rule.
 func (f ruleForm) change() client.PlannedRule {
 	ownRule := f.ownRule()
-	return client.PlannedRule{Do: "edit", Owner: f.Owner, Prefix: ownRule.Prefix, Path: ownRule.Path, AppID: ownRule.AppID, Occupy: ownRule.Occupy,
+	return client.PlannedRule{Do: "edit", Owner: f.Owner, Prefix: ownRule.Prefix, Path: ownRule.Path,
+		AppID: ownRule.AppID, Occupy: ownRule.Occupy,
 		OpenVersion: ownRule.OpenVersion}
 }
 
-// scansOf returns the scans of a rule in the last days, drawn as its page of statistics draws them.
+// scansOf returns the scans of a rule in the last days, drawn like on the statistics page.
 func (pages rulePages) scansOf(v *request, r client.StoredRule) (*ruleScans, error) {
 	address := url.Values{"rule": {fmt.Sprint(r.ID)}, "days": {ruleDays}, "by": {"day"}}
 	storedRequest := *v
@@ -172,13 +175,13 @@ func (pages rulePages) scansOf(v *request, r client.StoredRule) (*ruleScans, err
 	return &found, nil
 }
 
-// ruleCode is a size in which the code of a rule can be printed.
+// ruleCode is a size in which a rule's code can be printed.
 type ruleCode struct {
 	Module string
-	Side   int // of the whole code with its white edge, in millimetres
+	Side   int // side length of the code with its white margin, in millimetres
 }
 
-// Sizes returns the sizes of a code, of which code is chosen.
+// Sizes returns the sizes of a code as options of a select field.
 func (v view) Sizes(codes []ruleCode) (list []choice) {
 	for _, code := range codes {
 		list = append(list, choice{code.Module, v.say("rule.code.side", code.Side, code.Module)})
@@ -186,13 +189,14 @@ func (v view) Sizes(codes []ruleCode) (list []choice) {
 	return list
 }
 
-// moduleSizes are those of a module: on a label, on a poster, on a wall. Cameras of phones read the smallest from a hand's breadth.
+// moduleSizes lists the module sizes on offer: for a label, a poster and a wall. Phone cameras read the smallest size from about 10
+// cm.
 var moduleSizes = []string{"0.5mm", "2mm", "10mm"}
 
-// codeDPI is for how many dots an inch codes are drawn: most office printers have this many, or twice as many.
+// codeDPI is the resolution in dots per inch for drawn codes; most office printers have this resolution or twice as much.
 const codeDPI = 300
 
-// ruleCodes returns the sizes of a code.
+// ruleCodes returns the print sizes of a code.
 func ruleCodes(grid symbol.Grid) (list []ruleCode) {
 	for _, module := range moduleSizes {
 		if d, err := drawCode(grid, module); err == nil {
@@ -210,19 +214,19 @@ func drawCode(grid symbol.Grid, module string) (symbol.Drawing, error) {
 	return symbol.Style{Module: size, DPI: codeDPI, Ink: symbol.Black, Paper: symbol.White}.Draw(nil, grid)
 }
 
-// pictureKinds are the files in which a code is given out.
+// pictureKinds maps the picture formats of a code to their properties.
 var pictureKinds = map[string]struct {
 	kind  string
 	write func(io.Writer, symbol.Drawing) error
 }{"svg": {"image/svg+xml", symbol.SVG}, "png": {"image/png", symbol.PNG}, "pdf": {"application/pdf", symbol.PDF}}
 
-// PictureKinds returns the files in which a code is given out.
+// PictureKinds returns the picture formats in which a code can be downloaded.
 func (v view) PictureKinds() []string { return slices.Sorted(maps.Keys(pictureKinds)) }
 
 // Undoes reports whether the visitor may undo changes of rules.
 func (v view) Undoes() bool { return v.May("rules") && v.All() }
 
-// ruleCode answers the QR code of a link below a rule's prefix as a file.
+// ruleCode sends the QR code of a link below a rule's prefix as a file.
 func (pages rulePages) ruleCode(v *request) {
 	q := v.r.URL.Query()
 	owner, prefix, link := strings.TrimSpace(q.Get("owner")), strings.TrimSpace(q.Get("prefix")), strings.TrimSpace(q.Get("text"))

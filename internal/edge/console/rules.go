@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the pages about rules.
+// routes returns the handlers of the pages about rules.
 func (pages rulePages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/rules":         pages.rules,
@@ -34,11 +34,11 @@ func (pages rulePages) routes() map[string]func(*request) {
 type rulesView struct {
 	Owner, Prefix, Text, State, Order string
 	client.StoredRuleList
-	Left  string // publishes of this month
+	Left  string // remaining publishes of this month
 	Pager pager
 }
 
-// rules lists rules, or shows what is known of one prefix.
+// rules lists rules, or shows the page of one prefix.
 func (pages rulePages) rules(v *request) {
 	q := v.r.URL.Query()
 	data := rulesView{Owner: cmp.Or(strings.TrimSpace(q.Get("owner")), v.account()), Prefix: strings.TrimSpace(q.Get("prefix")),
@@ -65,7 +65,7 @@ func (pages rulePages) rules(v *request) {
 	v.show(http.StatusOK, "rules", data)
 }
 
-// rulePages puts the rules in the order of the page, and says where it goes on in both directions.
+// rulePages sorts the rules for display and returns the links to the previous and next page.
 func (v *request) rulePages(asked client.StoredRuleQuery, data *rulesView) (p pager) {
 	on, back, step := "before", "after", int64(-1)
 	if data.Order == "oldest" {
@@ -80,7 +80,7 @@ func (v *request) rulePages(asked client.StoredRuleQuery, data *rulesView) (p pa
 		q.Set(name, strconv.FormatInt(id, 10))
 		return v.r.URL.Path + "?" + q.Encode()
 	}
-	first, last := from[on]+step, from[back]-step // of a page on which nothing matches
+	first, last := from[on]+step, from[back]-step // positions for a page without matching rules
 	if from[back] > 0 {
 		slices.Reverse(data.Rules)
 	}
@@ -104,7 +104,7 @@ func (v *request) rulePages(asked client.StoredRuleQuery, data *rulesView) (p pa
 	return p
 }
 
-// left returns the number of publishes that an account has left this month; "" if it cannot be read.
+// left returns the number of publishes that an account has left this month; "" if the number is unavailable.
 func (v *request) left(appid string) string {
 	if appid == "" {
 		return ""
@@ -116,13 +116,13 @@ func (v *request) left(appid string) string {
 	return strconv.Itoa(left)
 }
 
-// ofRule returns the address of the page about a prefix.
+// ofRule returns the address of the page of a prefix.
 func ofRule(done, owner, prefix string) string {
 	return Root + "/rules?" + url.Values{"done": {done}, "owner": {owner}, "prefix": {prefix}}.Encode()
 }
 
-// changeRule publishes a rule, deletes one after a confirmation, takes one away from an owner whose
-// domain changed hands, or looks for its verification file.
+// changeRule publishes a rule, deletes a rule after confirmation, removes a rule from an owner who lost the domain, or checks its
+// verification file.
 func (pages rulePages) changeRule(v *request) {
 	data := ruleView{Owner: v.r.FormValue("owner"), Prefix: v.r.FormValue("prefix")}
 	if data.Owner == "" || data.Prefix == "" {
@@ -151,7 +151,7 @@ func (pages rulePages) changeRule(v *request) {
 	case "check":
 		data.Check = &client.RuleCheck{}
 		*data.Check, err = v.api.Rules.Check(v.asking(), data.Owner, client.OwnRule{Prefix: data.Prefix, Path: "-"}, true)
-		data.Check.ErrCode = 0 // the rule exists, so only its file matters
+		data.Check.ErrCode = 0 // the rule already exists, so only the result for its verification file matters
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
@@ -165,7 +165,8 @@ func (pages rulePages) changeRule(v *request) {
 	}
 }
 
-// releases asks for the name of a prefix that is taken away from its owners, with what would have become of the scans of last week.
+// releases asks the visitor to type a prefix that is to be removed from its owners, and shows the effect that the removal would
+// have had on last week's scans.
 func (pages rulePages) releases(v *request, owner, prefix string, isBelow bool) bool {
 	var f *impact
 	if v.r.FormValue("sure") == "" {
@@ -180,7 +181,7 @@ func (pages rulePages) releases(v *request, owner, prefix string, isBelow bool) 
 	return v.asked(v.say("sure.release", prefix), prefix, f)
 }
 
-// undo takes a change back.
+// undo reverts a change of a rule.
 func (pages rulePages) undo(v *request) {
 	seq, err := strconv.ParseInt(v.r.FormValue("seq"), 10, 64)
 	if err != nil {
@@ -188,7 +189,7 @@ func (pages rulePages) undo(v *request) {
 		return
 	}
 	prefix := v.r.FormValue("prefix")
-	if v.r.FormValue("sure") == "" && prefix != "" { // what it would do to the scans of last week is asked about, as before a publish
+	if v.r.FormValue("sure") == "" && prefix != "" { // the effect on last week's scans is shown before the undo, as before a publish
 		history, err := v.api.Rules.ListChanges(v.ctx(), prefix)
 		if v.failed(err) {
 			return
@@ -216,7 +217,7 @@ func (pages rulePages) confirmFile(v *request) {
 	_, _ = v.w.Write([]byte(a.ConfirmFile.Content))
 }
 
-// attach makes the answer a file to be saved under this name.
+// attach sets the headers that make the response a download with this file name.
 func (v *request) attach(kind, name string) {
 	plain := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || strings.ContainsRune(`"\/`, r) {
@@ -228,22 +229,22 @@ func (v *request) attach(kind, name string) {
 	v.w.Header().Set("Content-Disposition", `attachment; filename="`+plain+`"`)
 }
 
-// ruleForm is a rule that is being added or changed.
+// ruleForm holds the form for adding or changing a rule.
 type ruleForm struct {
 	Owner, Prefix, Path, Target string
 	TestLinks                   string // one a line
-	Link                        string // a link that is tried with the rule
+	Link                        string // a link to test against the rule
 	OpenVersion                 int
 	Occupy, Edit, Published     bool
 	Left                        string
 	Foreseen                    *impact // effect of an edit on past scans; nil = not requested
-	Asks                        bool    // the edit waits for a yes
-	Revision                    string  // of the rule that is changed
+	Asks                        bool    // the edit waits for confirmation
+	Revision                    string  // revision of the rule that is changed
 	Check                       *client.RuleCheck
 	Tried                       *client.Explanation
 }
 
-// ownRule returns the rule as the admin API wants it.
+// ownRule converts the form to the admin API's rule type.
 func (f ruleForm) ownRule() client.OwnRule {
 	links := []string{}
 	for line := range strings.Lines(f.TestLinks) {
@@ -252,13 +253,13 @@ func (f ruleForm) ownRule() client.OwnRule {
 		}
 	}
 	r := client.OwnRule{Prefix: f.Prefix, Path: f.Path, AppID: f.Target}
-	if f.Target == "" { // else a service account's, which has none of these
+	if f.Target == "" { // without a target the rule is a service account's, which has none of these fields
 		r.Occupy, r.OpenVersion, r.TestLinks = f.Occupy, f.OpenVersion, &links
 	}
 	return r
 }
 
-// readRuleForm returns the form as it was sent, or as the address fills it in.
+// readRuleForm returns the submitted form, or a form prefilled from the URL.
 func (pages rulePages) readRuleForm(v *request) ruleForm {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	f := ruleForm{Owner: text("owner"), Prefix: text("prefix"), Path: text("path"), Target: text("target"), TestLinks: text("links"),
@@ -268,7 +269,7 @@ func (pages rulePages) readRuleForm(v *request) ruleForm {
 	return f
 }
 
-// ruleForm shows the form of a rule with what the rule would do; with part=tried only the latter.
+// ruleForm shows the form of a rule with a preview of the rule's effect; with part=tried, only the preview.
 func (pages rulePages) ruleForm(v *request) {
 	f := pages.readRuleForm(v)
 	if f.Edit && !v.r.URL.Query().Has("path") {
@@ -311,14 +312,14 @@ func (pages rulePages) showRuleForm(v *request, status int, f ruleForm) {
 	v.show(status, "rule_form", f)
 }
 
-// try finds out what an add would answer, and what the rule would do to a link.
+// try stores in the form what adding the rule would return, and how the rule would handle a test link.
 func (pages rulePages) try(v *request, f *ruleForm, look bool) error {
 	if f.Owner == "" || f.Prefix == "" {
 		return nil
 	}
 	ownRule := f.ownRule()
 	if ownRule.Path == "" {
-		ownRule.Path = "-" // what is still to be typed is no fault
+		ownRule.Path = "-" // a field that is still empty is not reported as an error
 	}
 	check, err := v.api.Rules.Check(v.asking(), f.Owner, ownRule, look)
 	if err != nil {
@@ -341,12 +342,12 @@ func (pages rulePages) try(v *request, f *ruleForm, look bool) error {
 		f.Tried = &tried
 	}
 	if _, said := errors.AsType[*client.Problem](err); said {
-		return nil // the check says what is wrong
+		return nil // the check already reports the error
 	}
 	return err
 }
 
-// saveRule adds a rule, or changes one. Where that is refused, the form is shown with the reason.
+// saveRule adds or changes a rule. If the API rejects the rule, the form is shown with the reason.
 func (pages rulePages) saveRule(v *request) {
 	f := pages.readRuleForm(v)
 	if f.Owner == "" || f.Prefix == "" {
@@ -356,7 +357,7 @@ func (pages rulePages) saveRule(v *request) {
 	save, done := v.api.Rules.Create, "rule.added"
 	if f.Edit {
 		save, done = v.api.Rules.Update, "rule.edited"
-		if v.r.FormValue("sure") == "" { // an edit that scans would have noticed is asked about, with their numbers
+		if v.r.FormValue("sure") == "" { // an edit that would have affected scans needs confirmation, with the number of scans
 			if v.failed(storeResult(&f.Foreseen)(v.foresee(f.change()))) {
 				return
 			}
@@ -377,7 +378,7 @@ func (pages rulePages) saveRule(v *request) {
 	v.rejected = newRejectedForm(v.r, v.faultsOf(said))
 	if said.Status == http.StatusUnprocessableEntity && pages.try(v, &f, false) == nil && f.Check != nil && !f.Edit &&
 		f.Check.ErrCode == 0 && !f.Check.Trusted {
-		// Only the file can have been missing: it is fetched once more, to show each step.
+		// The only remaining cause is the verification file, which is fetched once more to show each step.
 		_ = pages.try(v, &f, true)
 	}
 	pages.showRuleForm(v, said.Status, f)

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the pages of single scans, and of those who scanned.
+// routes returns the handlers of the pages of single scans and of users.
 func (pages scanPages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/scan":                    pages.scan,
@@ -25,16 +25,15 @@ func (pages scanPages) routes() map[string]func(*request) {
 type scansView struct {
 	From, To, User, Namespace, Rule, Code, AppID, Owner string
 	Scans                                               []client.RecordedScan
-	Newest                                              bool   // these are the newest scans, not the ones that match
-	Next                                                string // the scan after which the next page begins; "" = there are no more
+	Newest                                              bool   // the newest scans are shown, without a filter
+	Next                                                string // the scan after which the next page starts; "" = last page
 	Examined                                            int
 	OpenID                                              string
 	Fault                                               string
 	Erased                                              *client.ErasureResult
 }
 
-// askedScans says which scans the address asks for; ok is false where the name of the code is
-// wrong.
+// askedScans parses the filter for scans in the URL; ok is false if the name of the code is invalid.
 func (pages scanPages) askedScans(v *request) (s scansView, asked client.ScanFilter, ok bool) {
 	text := func(name string) string { return strings.TrimSpace(v.r.URL.Query().Get(name)) }
 	s = scansView{From: text("from"), To: text("to"), User: text("user"), Namespace: text("namespace"), Rule: text("rule"),
@@ -52,7 +51,7 @@ func (pages scanPages) askedScans(v *request) (s scansView, asked client.ScanFil
 	return s, asked, true
 }
 
-// scans lists the newest scans, or those that match from the oldest on.
+// scans lists the newest scans, or with a filter the matching scans from the oldest on.
 func (pages scanPages) scans(v *request) { pages.showScans(v, http.StatusOK, nil) }
 
 func (pages scanPages) showScans(v *request, status int, erased *client.ErasureResult) {
@@ -96,14 +95,14 @@ func (pages scanPages) showScans(v *request, status int, erased *client.ErasureR
 	v.show(status, "scans", data)
 }
 
-// oneScan shows one scan.
+// oneScan shows the page of one scan.
 func (pages scanPages) oneScan(v *request) {
 	if found, err := v.api.Scans.Get(v.ctx(), v.r.PathValue("scan")); !v.failed(err) {
 		v.show(http.StatusOK, "one-scan", found)
 	}
 }
 
-// eraseUser makes the scans of a user anonymous, after the user was typed once more.
+// eraseUser anonymises the scans of a user, after the visitor typed the user's name again.
 func (pages scanPages) eraseUser(v *request) {
 	user, namespace := strings.TrimSpace(v.r.FormValue("user")), strings.TrimSpace(v.r.FormValue("namespace"))
 	if user == "" || v.r.FormValue("did") != "erase" {
@@ -118,7 +117,7 @@ func (pages scanPages) eraseUser(v *request) {
 	}
 }
 
-// CodeOf returns the name of the code that was scanned, as people type it; "" = none was.
+// CodeOf returns the name of the scanned code as people type it; "" = the scan has no code.
 func (v view) CodeOf(s client.RecordedScan) string {
 	if s.CodeIndex == nil {
 		return ""

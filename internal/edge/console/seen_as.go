@@ -9,10 +9,11 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// seenAsCookie says as which role, with which limit, an admin sees the console. A forged cookie shows less, never more.
+// seenAsCookie is the name of the cookie that holds the role and account limit with which an admin views the console. A forged
+// cookie can only reduce the permissions.
 const seenAsCookie = "qrjump_seen_as"
 
-// seenAs returns an admin's caller as the cookie has it, and whether there is one.
+// seenAs returns an admin's caller restricted as the cookie requests, and whether there is such a cookie.
 func seenAs(r *http.Request, caller iam.Caller) (iam.Caller, bool) {
 	cookie, err := r.Cookie(seenAsCookie)
 	if err != nil || !admin(caller) {
@@ -29,15 +30,15 @@ func seenAs(r *http.Request, caller iam.Caller) (iam.Caller, bool) {
 	return caller, true
 }
 
-// admin reports whether a caller is one for everything.
+// admin reports whether a caller is an admin for all accounts.
 func admin(caller iam.Caller) bool {
 	return adminroute.Role(caller.Role) == adminroute.Admin && len(caller.Accounts) == 0
 }
 
-// mostSeenAs is the number of accounts that the cookie has room for.
+// mostSeenAs is the maximum number of accounts in the cookie.
 const mostSeenAs = 50
 
-// seeAs begins to show an admin the console as another role sees it, or ends that.
+// seeAs starts or ends the view of the console as another role.
 func (c *Console) seeAs(v *request) {
 	cookie := &http.Cookie{Name: seenAsCookie, Path: Root, MaxAge: -1, SameSite: http.SameSiteStrictMode, HttpOnly: true,
 		Secure: c.Secure(v.r)}
@@ -72,12 +73,10 @@ func (c *Console) seeAs(v *request) {
 	v.redirect(Root + "/")
 }
 
-// stays are the forms that work also while an admin sees the console as another role: they change
-// nothing of the server.
+// stays lists the forms that also work while an admin views the console as another role, because they change no server data.
 var stays = []string{Root + "/see-as", Root + "/preferences/theme", Root + "/scan"}
 
-// looks reports whether a form comes from an admin who sees the console as another role; if so, it
-// refuses the form.
+// looks reports whether a form comes from an admin who views the console as another role; if so, looks rejects the form.
 func (v *request) looks() bool {
 	if !v.seenAs || v.r.Method == http.MethodGet || v.r.Method == http.MethodHead || slices.Contains(stays, v.r.URL.Path) {
 		return false
@@ -86,7 +85,7 @@ func (v *request) looks() bool {
 	return true
 }
 
-// SeenAs says on every page as which role an admin sees it; "" = as admin.
+// SeenAs returns the role as which an admin views the console; "" = as admin.
 func (v view) SeenAs() string {
 	switch {
 	case !v.seenAs:

@@ -10,33 +10,33 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostSelected is the maximum number of rows of one form: those of a page.
+// mostSelected is the maximum number of selected rows in one form: one page of rows.
 const mostSelected = pageRows
 
 func (pages selectedPages) routes() map[string]func(*request) {
 	return map[string]func(*request){"POST /console/rules": pages.selectedRules, "POST /console/accounts/selected": pages.selectedAccounts}
 }
 
-// selectedView asks before something is done to several, or says what became of each.
+// selectedView asks for confirmation of an action on several rows, or shows the result for each row.
 type selectedView struct {
-	Text   string // what will be done, to how many
+	Text   string // the action and the number of rows
 	Did    string
 	Action string
-	Keys   []string // as the form sends them
+	Keys   []string // the keys of the rows as the form submits them
 	Shown  [][2]string
 	Done   int
-	Faults [][3]string // which were not done, and why
-	Asked  bool        // nothing is done yet
-	// Foreseen is its effect on scans of the last days; nil = it is no change of rules.
+	Faults [][3]string // failed rows with the reasons
+	Asked  bool        // true while the page asks for confirmation
+	// Foreseen is the effect that the action would have had on scans of the last days; nil = the action changes no rules.
 	Foreseen *impact
 	Back     string
 }
 
-// act is the action of a form on a selected row: on a rule of an account, or on an account.
+// act is an action on a selected row: on a rule of an account, or on an account.
 type act func(ctx context.Context, appid, prefix string) error
 
-// actOnSelected asks whether a form is to do something to what was selected, and how many these are, and does it to each by itself: what
-// one refuses, the others get. Selected rows are "owner prefix", or an AppID alone.
+// actOnSelected asks for confirmation of an action on the selected rows, then executes the action for each row separately, so that
+// an error for one row does not stop the others. A selected row is given as "owner prefix" or as an AppID.
 func (pages selectedPages) actOnSelected(v *request, acts map[string]act, back string) {
 	_ = v.r.ParseForm()
 	did := v.r.FormValue("did")
@@ -67,7 +67,7 @@ func (pages selectedPages) actOnSelected(v *request, acts map[string]act, back s
 		reason := v.say("fault.inside")
 		if said, is := errors.AsType[*client.Problem](err); is {
 			if reason, status = v.said(said), said.Status; status == http.StatusForbidden {
-				v.failed(err) // a person who may not do it to one may not do it at all
+				v.failed(err) // a missing permission for one row applies to all rows
 				return
 			}
 		} else {
@@ -90,7 +90,7 @@ func (pages selectedPages) actOnSelected(v *request, acts map[string]act, back s
 	v.show(status, "selected", data)
 }
 
-// Dangerous reports whether what is done cannot be taken back with a click.
+// Dangerous reports whether the action cannot be undone with a click.
 func (d selectedView) Dangerous() bool { return d.Did == "delete" || d.Did == "jump-off" }
 
 func (pages selectedPages) selectedRules(v *request) {

@@ -12,13 +12,13 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// selfView is the data of a person's own page.
+// selfView holds the data of the page of the signed-in person.
 type selfView struct {
 	Person  iam.Person
-	Named   bool // false: the admin token, which belongs to no person
+	Named   bool // false for the admin token, which belongs to no person
 	Factor  iam.Factor
-	Picture template.URL // the new factor, for an app's camera
-	Waits   string       // the new factor until it is confirmed
+	Picture template.URL // the QR code of the new second factor for an authenticator app
+	Waits   string       // the new second factor until it is confirmed
 	Fault   string
 }
 
@@ -45,7 +45,8 @@ func (pages selfPages) showSelf(v *request, status int, data selfView) {
 	v.show(status, "self", data)
 }
 
-// changeSelf changes a person's credentials. They prove who they are once more, and all their other sessions end.
+// changeSelf changes the password or second factor of the signed-in person. The person must authenticate again, and all other
+// sessions of the person end.
 func (pages selfPages) changeSelf(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 32<<10)
 	ctx := accounts.WithActor(v.r.Context(), accounts.Actor{ActorID: v.caller.Actor})
@@ -109,18 +110,19 @@ func (pages selfPages) selfRefused(ctx context.Context, v *request, err error) {
 	pages.showSelf(v, status, selfView{Fault: fault})
 }
 
-// lacksFactor reports whether the person must set up a second factor first. For federated people that is the provider's matter; the
-// admin token belongs to no person.
+// lacksFactor reports whether the person must first set up a second factor. For federated people the identity provider is
+// responsible, and the admin token belongs to no person.
 func (v *request) lacksFactor() bool {
 	caller := v.caller
-	if v.c.Demanded == nil || caller.Session == "" || caller.Name == "" || caller.Issuer != "" || caller.Factor || !v.c.Demanded(caller.Role) {
+	if v.c.Demanded == nil || caller.Session == "" || caller.Name == "" || caller.Issuer != "" || caller.Factor ||
+		!v.c.Demanded(caller.Role) {
 		return false
 	}
 	path := v.r.URL.Path
 	return path != Root+"/self" && !strings.HasPrefix(path, Root+"/preferences/")
 }
 
-// setUp leads to the page on which a second factor is set up.
+// setUp redirects to the page on which a second factor is set up.
 func (v *request) setUp(stream bool) {
 	switch {
 	case stream:

@@ -12,13 +12,13 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// lasting are the numbers of days that a link to a chart can last.
+// lasting lists the lifetimes in days of a link to a chart.
 var lasting = []int{7, 30, 90}
 
-// Lasting returns the days of which one is chosen.
+// Lasting returns the lifetimes on offer.
 func (s statisticsView) Lasting() []int { return lasting }
 
-// share makes a link to the chart of this page.
+// share creates a link to the chart of this page.
 func (pages numberPages) share(v *request) {
 	asked := v.question()
 	if asked.Days > 0 {
@@ -36,19 +36,19 @@ func (pages numberPages) share(v *request) {
 	}
 }
 
-// sharedView is a chart for readers with its link.
+// sharedView is a chart for readers who have its link.
 type sharedView struct {
 	statisticsView
 	Title     string
 	ExpiresAt time.Time
 }
 
-// sharedPage shows a shared chart, and nothing else of the console.
+// sharedPage shows a shared chart without the rest of the console.
 func (c *Console) sharedPage(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	link, caller, err := c.Shared(r.Context(), r.PathValue("text"))
 	if err == nil && !adminroute.Role(caller.Role).AtLeast(adminroute.Marketer) {
-		err = iam.ErrNoShared // the person who shared it lost the permission for the numbers
+		err = iam.ErrNoShared // the person who shared the chart has lost the permission to see the numbers
 	}
 	switch {
 	case errors.Is(err, iam.ErrNoShared):

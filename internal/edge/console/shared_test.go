@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 var linkOf = regexp.MustCompile(`<code class="copy">https?://[^/]+(/console/shared/[^<]+)</code>`)
@@ -118,6 +120,17 @@ func TestAChartIsShared(t *testing.T) {
 	s.Clock.Step(time.Hour)
 	limited("anna", "marketer", "shop")
 	gone(small)
+
+	for _, title := range []string{"first", "second", "third", "fourth", "fifth", "sixth"} {
+		share(bob, "?by=day&days=7", title)
+		s.Clock.Step(time.Minute)
+	}
+	list := s.Admin("GET", "/statistics/shared", "").Body
+	titles := regexp.MustCompile(`"title":"(\w+)"`).FindAllStringSubmatch(list, -1)
+	require.Equal(t, len(titles), 6, "shared charts in %s", list)
+	for i, want := range []string{"sixth", "fifth", "fourth", "third", "second", "first"} {
+		assert.Equal(t, titles[i][1], want, "the charts from the newest on")
+	}
 
 	soon := share(bob, "?by=hour&days=1", "")
 	reads(soon, "UTC")

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the pages of statistics.
+// routes returns the handlers of the statistics pages.
 func (pages numberPages) routes() map[string]func(*request) {
 	return map[string]func(*request){
 		"GET /console/statistics":         pages.statistics,
@@ -24,35 +24,35 @@ func (pages numberPages) routes() map[string]func(*request) {
 	}
 }
 
-// groups are the values by which statistics can be grouped.
+// groups lists the dimensions by which statistics can be grouped.
 var groups = []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
 
 // mostNumbers is the maximum number of rows of numbers on a page.
 const mostNumbers = 500
 
-// drawnRows is the number of rows that are requested for a drawing.
+// drawnRows is the number of rows that are requested for a chart.
 const drawnRows = 1000
 
 type statisticsView struct {
 	By, Group, Count, From, To string
-	Days                       int // the last so many days; 0 = those from From to To
+	Days                       int // the last so many days; 0 = the period between From and To
 	Groups                     []string
 	Only                       []onlyField
 	Numbers                    client.Statistics
 	Chart                      chart
 	Recount                    *client.Recount
 	Shared                     []client.SharedChart
-	Link                       string // to a chart that was just shared
+	Link                       string // the link of a chart that was just shared
 	asked                      url.Values
 }
 
-// spans are the last so many days that one click chooses, and how they are divided.
+// spans lists the periods that one click selects, with their time interval.
 var spans = []struct {
 	Days int
 	By   string
 }{{1, "hour"}, {7, "day"}, {30, "day"}, {90, "day"}}
 
-// box has the most frequent values of a group.
+// box holds the most frequent values of a dimension.
 type box struct {
 	Group string
 	Rows  []boxRow
@@ -61,15 +61,15 @@ type box struct {
 type boxRow struct {
 	Name, To string
 	Scans    int64
-	Part     float64 // of all, in percent
+	Part     float64 // share of the total, in percent
 }
 
-// boxed are the groups of which a page shows the most frequent values, mostBoxed how many of each.
+// boxed lists the dimensions whose most frequent values the page shows, and mostBoxed how many values of each.
 var boxed = []string{"rule", "app", "batch", "activity", "region", "result"}
 
 const mostBoxed = 5
 
-// query returns the question as the API is asked it.
+// query converts the page's parameters to a statistics query of the admin API.
 func (s statisticsView) query() client.StatisticsQuery {
 	names := map[string]string{}
 	for _, o := range s.Only {
@@ -81,18 +81,18 @@ func (s statisticsView) query() client.StatisticsQuery {
 	return client.StatisticsQuery{From: s.From, To: s.To, By: s.By, Group: s.Group, Count: s.Count, Filter: names}
 }
 
-// onlyField is a value that limits which scans count.
+// onlyField is a value to which the statistics are restricted.
 type onlyField struct{ Name, Value string }
 
-// Users reports whether people are counted, not scans.
+// Users reports whether users are counted instead of scans.
 func (s statisticsView) Users() bool { return s.Count == "users" }
 
-// File returns the address of a table of the page as a file.
+// File returns the download address of a table of the page in a file format.
 func (s statisticsView) File(table, format string) string {
 	return Root + "/statistics/" + table + "." + format + "?" + s.asked.Encode()
 }
 
-// question parses the query of the address.
+// question parses the query parameters of the URL.
 func (v *request) question() (view statisticsView) {
 	q := v.r.URL.Query()
 	view = statisticsView{By: q.Get("by"), Group: q.Get("group"), Count: q.Get("count"), From: q.Get("from"), To: q.Get("to"),
@@ -120,7 +120,7 @@ func (v *request) question() (view statisticsView) {
 	return view
 }
 
-// fields returns those fields of the question that an operation takes.
+// fields returns the parameters of the query that an operation accepts.
 func (s statisticsView) fields(names ...string) url.Values {
 	kept := url.Values{}
 	for _, name := range names {
@@ -133,7 +133,7 @@ func (s statisticsView) fields(names ...string) url.Values {
 
 func (pages numberPages) statistics(v *request) { pages.showStatistics(v, statisticsView{}) }
 
-// showStatistics shows the page with what was just done.
+// showStatistics shows the statistics page with the result of the last action.
 func (pages numberPages) showStatistics(v *request, done statisticsView) {
 	data, err := v.dated()
 	if v.failed(err) {
@@ -158,13 +158,13 @@ func (pages numberPages) showStatistics(v *request, done statisticsView) {
 	v.show(http.StatusOK, "statistics", data)
 }
 
-// everyPeriod returns the rows with those of periods in which nothing was counted.
-func everyPeriod(found client.Statistics, actor string) []client.StatisticsRow {
-	if actor == "" {
+// everyPeriod returns the rows with zero rows added for periods without counts.
+func everyPeriod(found client.Statistics, interval string) []client.StatisticsRow {
+	if interval == "" {
 		return found.Rows
 	}
-	t, rows := timelineOf(found, actor), map[int64][]client.StatisticsRow{}
-	if len(t.rows) == 0 { // too long to be listed
+	t, rows := timelineOf(found, interval), map[int64][]client.StatisticsRow{}
+	if len(t.rows) == 0 { // too many periods to list
 		return found.Rows
 	}
 	for _, row := range found.Rows {
@@ -184,7 +184,7 @@ func everyPeriod(found client.Statistics, actor string) []client.StatisticsRow {
 	return all
 }
 
-// numbers asks a question and draws its answer.
+// numbers runs the statistics query of a page and draws the result.
 func (v *request) numbers(data *statisticsView) (err error) {
 	asked := data.query()
 	asked.Limit, asked.Marks = drawnRows, data.By != "" && data.Group == ""
@@ -194,7 +194,7 @@ func (v *request) numbers(data *statisticsView) (err error) {
 	return err
 }
 
-// dated returns the question with the first of its last days, by the server's clock and zone.
+// dated returns the parameters with the first day of the last Days days, by the server's clock and time zone.
 func (v *request) dated() (statisticsView, error) {
 	data := v.question()
 	if data.Days == 0 {
@@ -206,7 +206,8 @@ func (v *request) dated() (statisticsView, error) {
 	return data, err
 }
 
-// topValues shows the most frequent values. The page of statistics brings them after itself: they are added up from every row of its time.
+// topValues shows the most frequent values of several dimensions. The statistics page loads this part after it is shown, because
+// computing the values scans all rows of the period.
 func (pages numberPages) topValues(v *request) {
 	data, err := v.dated()
 	if v.failed(err) {
@@ -217,12 +218,12 @@ func (pages numberPages) topValues(v *request) {
 	}
 }
 
-// Most returns the address of the most frequent values of the same scans.
+// Most returns the address of the most frequent values for the same scans.
 func (s statisticsView) Most() string { return Root + "/statistics/most?" + s.asked.Encode() }
 
 const mostMisses = 20
 
-// unmatched shows where links were scanned that opened nothing. Pages that show it bring it after themselves.
+// unmatched shows the places of scanned links that matched nothing. Pages load this part after they are shown.
 func (pages numberPages) unmatched(v *request) {
 	q := v.r.URL.Query()
 	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.MissQuery{From: q.Get("from"), To: q.Get("to"),
@@ -233,10 +234,10 @@ func (pages numberPages) unmatched(v *request) {
 	}
 }
 
-// Link reports whether unmatched scans are those of links: others are grouped by a reason in parentheses.
+// Link reports whether a group of unmatched scans is a link; other groups are named by a reason in parentheses.
 func (view) Link(m client.Miss) bool { return !strings.HasPrefix(m.Place, "(") }
 
-// Place returns the text of a group of unmatched scans: its host and path, or its reason in the reader's language.
+// Place returns the label of a group of unmatched scans: host and path, or the reason in the reader's language.
 func (v view) Place(place string) string {
 	if text, err := v.Say("result." + strings.Trim(place, "()")); err == nil && strings.HasPrefix(place, "(") {
 		return text
@@ -244,14 +245,14 @@ func (v view) Place(place string) string {
 	return place
 }
 
-// Nothing returns the address of the scans of the same time that opened nothing.
+// Nothing returns the address of the unmatched scans of the same period.
 func (s statisticsView) Nothing() string { return nothingOf(s.fields("from", "to", "owner")) }
 
 func nothingOf(query url.Values) string {
 	return strings.TrimSuffix(Root+"/statistics/nothing?"+query.Encode(), "?")
 }
 
-// boxes returns the most frequent values of this time, by several groups.
+// boxes returns the most frequent values of the period for several dimensions.
 func (pages numberPages) boxes(v *request, s statisticsView) (list []box, err error) {
 	for _, group := range boxed {
 		if s.asked.Has(group) || group == s.Group {
@@ -271,7 +272,7 @@ func (pages numberPages) boxes(v *request, s statisticsView) (list []box, err er
 	return list, nil
 }
 
-// actOnStatistics counts all scans again, or shares a chart or ends that.
+// actOnStatistics recounts all scans, shares a chart, or ends the sharing of a chart.
 func (pages numberPages) actOnStatistics(v *request) {
 	switch v.r.FormValue("did") {
 	case "recount":
@@ -289,7 +290,8 @@ func (pages numberPages) actOnStatistics(v *request) {
 	}
 }
 
-// named returns the name of a value of a group: of a rule its prefix, of an account its name, as far as the reader may see them.
+// named returns the display name of a group value, such as a rule's prefix or an account's name, as far as the reader may see the
+// name.
 func (v *request) named(group, value string) string {
 	if name := v.known[group+" "+value]; name != "" {
 		return name
@@ -303,7 +305,8 @@ func (v *request) named(group, value string) string {
 	return v.valueName(value)
 }
 
-// resultName says a result of scans, such as open_mini_program/code, in words. What a later version counted stays as it is.
+// resultName describes a scan result, such as open_mini_program/code, in words. A result that only a newer version knows is shown
+// unchanged.
 func (v *request) resultName(value string) string {
 	parts := strings.Split(value, "/")
 	for i, part := range parts {
@@ -314,7 +317,7 @@ func (v *request) resultName(value string) string {
 	return strings.Join(parts, " · ")
 }
 
-// know learns what people call values of a group, in one question. What cannot be learnt goes by its number.
+// know loads the display names of group values with one API call. A value whose name cannot be loaded is shown by its number.
 func (v *request) know(group string, values ...string) {
 	if v.known == nil {
 		v.known = map[string]string{}
@@ -345,7 +348,7 @@ func (v *request) know(group string, values ...string) {
 	}
 }
 
-// knowRows is know for the values of rows.
+// knowRows calls know for the values of rows.
 func (v *request) knowRows(group string, rows []client.StatisticsRow) {
 	values := make([]string, len(rows))
 	for i, r := range rows {
@@ -361,7 +364,7 @@ func (v *request) valueName(value string) string {
 	return value
 }
 
-// day returns a time of a row, as short as its kind allows.
+// day formats the time of a row as briefly as its interval allows.
 func day(t time.Time, actor string) string {
 	if actor == "hour" {
 		return t.Format("2006-01-02 15:04")
@@ -369,7 +372,7 @@ func day(t time.Time, actor string) string {
 	return t.Format("2006-01-02")
 }
 
-// narrowTo returns the address of this page with only one value of a group.
+// narrowTo returns the address of this page restricted to one value of a group.
 func (v *request) narrowTo(group, value string) string {
 	if v.shared {
 		return ""
@@ -386,8 +389,7 @@ func (v *request) narrowTo(group, value string) string {
 	return Root + "/statistics?" + q.Encode()
 }
 
-// narrowBy returns the address of this page for one day, week or month, counted by the next shorter
-// span; "" for an hour.
+// narrowBy returns the address of this page for one day, week or month, counted by the next shorter interval; "" for an hour.
 func (v *request) narrowBy(t time.Time, actor string) string {
 	if v.shared {
 		return ""
@@ -411,9 +413,9 @@ func (v *request) narrowBy(t time.Time, actor string) string {
 	return Root + "/statistics?" + q.Encode()
 }
 
-// Value returns the name of a value of a group.
+// Value returns the display name of a group value.
 func (v view) Value(group, value string) string {
-	if value == "-" { // as the address names those without a value
+	if value == "-" { // the URL uses "-" for scans without a value
 		value = ""
 	}
 	return v.named(group, value)
@@ -426,10 +428,10 @@ func (v view) RuleName(id int64) string {
 	return v.named("rule", value)
 }
 
-// Narrow returns the address of this page with only one value of a group.
+// Narrow returns the address of this page restricted to one value of a group.
 func (v view) Narrow(group, value string) string { return v.narrowTo(group, value) }
 
-// Last returns the address of this page for the last so many days.
+// Last returns the address of this page for the period of the last days days.
 func (v view) Last(days int, actor string) string {
 	q := v.r.URL.Query()
 	for _, name := range []string{"done", "from", "to"} {
@@ -440,10 +442,10 @@ func (v view) Last(days int, actor string) string {
 	return Root + "/statistics?" + q.Encode()
 }
 
-// Spans returns the last days that one click chooses.
+// Spans returns the periods that one click selects.
 func (s statisticsView) Spans() any { return spans }
 
-// Percent returns a part of a whole.
+// Percent formats part as a percentage of total.
 func (v view) Percent(part, total int64) string {
 	if total == 0 {
 		return "–"

@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// sureView asks for the name of the thing that would be destroyed.
+// sureView asks the visitor to type the name of the object that would be destroyed.
 type sureView struct {
 	Text, Name, Action, Back string
 	Wrong                    bool
-	Foreseen                 *impact // nil = not requested
+	Foreseen                 *impact // effect on past scans; nil = not requested
 	Fields                   url.Values
 }
 
-// sure reports whether the visitor typed the name of the thing that a form destroys. If not, it
-// shows a page that says what would happen and asks for the name.
+// sure reports whether the visitor typed the name of the object that a form destroys. If the name was not typed, sure shows a page
+// that explains the effect and asks for the name.
 func (v *request) sure(text, name string) bool { return v.agreed(v.say(text, name), name) }
 
-// agreed is sure with a text that says more than the name.
+// agreed is like sure, with a complete text instead of a text key.
 func (v *request) agreed(text, name string) bool { return v.asked(text, name, nil) }
 
-// asked is agreed with what would have become of scans.
+// asked is like agreed and also shows the effect that the action would have had on scans.
 func (v *request) asked(text, name string, f *impact) bool {
 	typed := strings.TrimSpace(v.r.FormValue("sure"))
 	if typed == name && name != "" {

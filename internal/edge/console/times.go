@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// zoneCookie keeps in which zone a reader wants to see times; none = that of the server.
+// zoneCookie is the name of the cookie with the time zone in which a reader sees times; without the cookie the server's zone
+// applies.
 const zoneCookie = "qrjump_zone"
 
-// zones are those that a reader can choose, as far as the machine knows them.
+// zones lists the selectable time zones, limited to zones known to the operating system.
 var zones = sync.OnceValue(func() (known []string) {
 	for _, name := range []string{"Asia/Shanghai", "Asia/Tokyo", "Asia/Singapore", "Asia/Kolkata", "Asia/Dubai", "Europe/Berlin",
 		"Europe/London", "America/Sao_Paulo", "America/New_York", "America/Chicago", "America/Los_Angeles", "Australia/Sydney", "UTC"} {
@@ -23,7 +24,7 @@ var zones = sync.OnceValue(func() (known []string) {
 	return known
 })
 
-// Zones are for the form in the navigation, Zone is the one that was chosen.
+// Zones returns the options of the time zone form in the navigation, and Zone the selected zone.
 func (view) Zones() []string { return zones() }
 
 func (v view) Zone() string {
@@ -40,7 +41,7 @@ func (c *Console) setZone(v *request, name string) {
 	}
 }
 
-// pageTime returns the moment that a page was made, and the zone in which its reader sees times.
+// pageTime returns the time at which a page was rendered, and the time zone of its reader.
 func (v view) pageTime() (now time.Time, zone *time.Location) {
 	now, zone = time.Now(), time.Local
 	if chosen, err := time.LoadLocation(v.Zone()); err == nil && v.Zone() != "" {
@@ -52,27 +53,27 @@ func (v view) pageTime() (now time.Time, zone *time.Location) {
 	return now, zone
 }
 
-// Time returns how long ago a moment was, with the moment itself in the reader's zone as its title.
+// Time returns the distance of a time from now, with the exact time in the reader's zone as a tooltip.
 func (v view) Time(value any) template.HTML {
 	now, zone := v.pageTime()
 	moment := momentOf(value).In(zone)
 	return timeElement(moment, v.relativeTime(moment, now))
 }
 
-// Clock returns the time of day in the reader's zone: a list of calls goes on while it is read.
+// Clock returns the time of day in the reader's zone, for a list of calls that keeps growing while it is read.
 func (v view) Clock(value any) template.HTML {
 	_, zone := v.pageTime()
 	moment := momentOf(value).In(zone)
 	return timeElement(moment, moment.Format(time.TimeOnly))
 }
 
-// Period returns the hour or the day at which a row of statistics begins, in the zone of the statistics.
-func (v view) Period(value any, actor string) template.HTML {
+// Period returns the hour or day at which a statistics row begins, in the time zone of the statistics.
+func (v view) Period(value any, interval string) template.HTML {
 	moment := momentOf(value)
-	return timeElement(moment, day(moment, actor))
+	return timeElement(moment, day(moment, interval))
 }
 
-// momentOf returns a moment of an answer, in which optional ones are pointers.
+// momentOf returns a time from an API response, in which optional times are pointers.
 func momentOf(value any) time.Time {
 	if pointer, is := value.(*time.Time); is {
 		return *pointer
@@ -85,7 +86,7 @@ func timeElement(t time.Time, text string) template.HTML {
 		t.Format("2006-01-02 15:04:05 -07:00"), template.HTMLEscapeString(text)))
 }
 
-// relativeTime returns the distance of a moment from now: in words for a month, as its day before and after that.
+// relativeTime returns the distance of a time from now in words, or its date if the distance is 30 days or more.
 func (v view) relativeTime(t, now time.Time) string {
 	key, far := "ago.", now.Sub(t)
 	if far < 0 {

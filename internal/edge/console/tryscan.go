@@ -5,7 +5,7 @@ import (
 	"errors"
 	"html/template"
 	"image"
-	_ "image/gif"  // a picture may be of these kinds
+	_ "image/gif"  // image formats that an uploaded picture may have
 	_ "image/jpeg" // likewise
 	_ "image/png"  // likewise
 	"io"
@@ -24,14 +24,14 @@ type scanView struct {
 	Now                            *client.Explanation
 	Then                           *client.StateAsOf
 	Fault                          string
-	Code                           template.URL // a picture that the server drew; "" = the text is too long for a camera
-	Link                           string       // the text without its query, where it is a link: a prefix for a new rule
+	Code                           template.URL // a picture drawn by the server; "" = the text is too long for a camera
+	Link                           string       // the text without its query if it is a link: a prefix for a new rule
 }
 
-// Camera returns the script that reads codes by a camera.
+// Camera returns the path of the script that reads codes with a camera.
 func (scanView) Camera() string { return camera.Path() }
 
-// scan says what a text would open, and why. It records nothing.
+// scan shows what a text would open, and why. It records nothing.
 func (pages scanPages) scan(v *request) {
 	v.w.Header().Set("Permissions-Policy", permitting("(self)"))
 	q := v.r.URL.Query()
@@ -46,7 +46,7 @@ func (pages scanPages) scan(v *request) {
 	}
 	data.Asked = true
 	if len(data.Text) <= symbol.MostOnScreen {
-		picture, _ := symbol.ForScreen(data.Text) // so short a text has a code
+		picture, _ := symbol.ForScreen(data.Text) // a text this short always fits in a code
 		data.Code = template.URL(picture)
 	}
 	if u, err := url.Parse(data.Text); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") {
@@ -77,10 +77,10 @@ func (pages scanPages) scan(v *request) {
 	v.show(status, "scan", data)
 }
 
-// fieldTime is a time as a field of a form holds it.
+// fieldTime is the time format of datetime fields in forms.
 const fieldTime = "2006-01-02T15:04:05"
 
-// moment returns a time as a form's field has it, in the server's zone, or RFC 3339.
+// moment parses a time from a form field in the server's zone, or in RFC 3339 format.
 func moment(text string) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, text); err == nil {
 		return t, nil
@@ -92,13 +92,13 @@ func moment(text string) (time.Time, error) {
 }
 
 const (
-	// mostPicture is the maximum size of a picture in bytes, mostPixels in pixels.
+	// mostPicture is the maximum size of a picture in bytes, and mostPixels in pixels.
 	mostPicture = 4 << 20
 	mostPixels  = 16 << 20
 )
 
-// picture reads the code on a picture and shows the page of its text. A script that asks for JSON,
-// as the camera's does, gets the text or what was wrong.
+// picture decodes the code in an uploaded picture and shows the page of its text. A script that requests JSON, such as the camera
+// script, receives the text or the error.
 func (pages scanPages) picture(v *request) {
 	text, fault, ok := v.readPicture()
 	switch {
@@ -108,7 +108,7 @@ func (pages scanPages) picture(v *request) {
 			said = map[string]string{"fault": fault, "says": v.say("scan.fault." + fault)}
 		}
 		v.w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(v.w).Encode(said) // an error means that the browser went away
+		_ = json.NewEncoder(v.w).Encode(said) // an error means that the browser has disconnected
 	case fault != "":
 		v.redirect(Root + "/scan?fault=" + fault)
 	case ok:
@@ -116,11 +116,10 @@ func (pages scanPages) picture(v *request) {
 	}
 }
 
-// readPicture reads the code on a picture that was sent, and keeps nothing of the picture. It
-// returns the code's text; or, with ok false, the word for what was wrong, or neither where it has
-// answered already.
+// readPicture decodes the code in an uploaded picture and stores nothing of the picture. It returns the text of the code; if ok is
+// false, fault is the text key of the error, or "" if a response was already sent.
 func (v *request) readPicture() (text, fault string, ok bool) {
-	// One picture at a time for each person: reading one takes long.
+	// Each person can decode only one picture at a time, because decoding takes long.
 	value := v.caller.Actor + " " + v.caller.Session + " " + v.c.ClientIP(v.r).String()
 	if _, busy := v.c.decoding.LoadOrStore(value, true); busy {
 		return "", "busy", false
@@ -146,8 +145,7 @@ func (v *request) readPicture() (text, fault string, ok bool) {
 	if _, err := file.Seek(0, io.SeekStart); v.failed(err) {
 		return "", "", false
 	}
-	// A picture of mostPixels takes some hundred MB while it is read: so one at a time is read for
-	// everybody together.
+	// Decoding a picture of mostPixels takes some hundred MB of memory, so the whole server decodes one picture at a time.
 	done, err := v.c.reading.Acquire(v.r.Context(), 1, 0)
 	if err != nil {
 		return "", "", false

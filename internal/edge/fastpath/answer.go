@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// reply waits for an answer and sends it.
+// reply waits for a response and sends it.
 func (c *conn) reply(a Response, closing bool) error {
 	doc, kind, status := a.Wait(c.lane.life, c.doc[:0])
 	c.doc = doc
@@ -22,10 +22,9 @@ func (c *conn) reply(a Response, closing bool) error {
 	return err
 }
 
-// sendLater lets the goroutine that learns that an answer holds send it, so that the
-// connection's own need not wake for it. False where the answer has to be waited
-// for: nothing is to be known, or more was asked already and answers keep their
-// order.
+// sendLater arranges that the goroutine that completes the response also sends it, so that the connection's own goroutine need not
+// wake up. sendLater returns false if the caller must wait for the response: the response has no draft, or the next request has
+// already arrived and responses keep their order.
 func (c *conn) sendLater(a Response) bool {
 	if c.direct == nil || c.r < c.w {
 		return false
@@ -39,9 +38,8 @@ func (c *conn) sendLater(a Response) bool {
 	return a.OnDurable(c.holds)
 }
 
-// known sends the answer that waited. It does not block: the rest of an
-// answer that the client does not take at once, and a failure, have a goroutine of
-// their own.
+// known sends the pending response once its result is known. known does not block: a separate goroutine handles a failure, and the
+// rest of a response that the client does not accept at once.
 func (c *conn) known(err error) {
 	n := 0
 	if err == nil {
@@ -54,8 +52,7 @@ func (c *conn) known(err error) {
 	}
 }
 
-// finish ends the answer of which known sent n bytes, and frees the connection for
-// the next one.
+// finish completes the response of which known sent n bytes, and frees the connection for the next response.
 func (c *conn) finish(err error, n int) {
 	defer func() {
 		if fault := recover(); fault != nil || err != nil {
@@ -76,7 +73,7 @@ func (c *conn) finish(err error, n int) {
 	}
 }
 
-// compose puts doc behind the head that net/http would give it.
+// compose appends the response document to the same header that net/http would send.
 func (c *conn) compose(status int, kind string, closing bool) {
 	now := time.Now()
 	if second := now.Unix(); second != c.second {
@@ -97,8 +94,8 @@ func (c *conn) compose(status int, kind string, closing bool) {
 	}
 }
 
-// left frees the connection for the next answer, and the memory that a large one
-// needed: no connection may hold that for ever.
+// left frees the connection for the next response and releases a large buffer, because no connection may hold large memory for
+// long.
 func (c *conn) left() {
 	if cap(c.out) > 4*buffer {
 		c.out, c.doc = nil, nil

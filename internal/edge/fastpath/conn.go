@@ -17,54 +17,54 @@ import (
 )
 
 const (
-	// firstTime is the time that a new connection may take to its first byte, and to the end of its TLS handshake.
+	// firstTime is the maximum time from accepting a connection to its first byte, and to the end of its TLS handshake.
 	firstTime = 10 * time.Second
-	// patience is the default of Lane.Patience.
+	// patience is the default of Listener.ReadTimeout.
 	patience = time.Second
-	// grace is the time for which a drain checks whether a request arrived just now.
+	// grace is how long a drain waits for a request that is just arriving.
 	grace = 5 * time.Millisecond
-	// buffer holds a head and what most bodies need.
+	// buffer is the initial buffer size, enough for a head and most bodies.
 	buffer = 4 << 10
-	// maxHead is the maximum size of a plain head.
+	// maxHead is the maximum size of a request head that the fast path handles.
 	maxHead = 4 << 10
-	// maxBlank is the number of bytes of empty lines that may precede a request.
+	// maxBlank is the maximum number of bytes of empty lines before a request.
 	maxBlank = 4
-	// coarse is the precision of the long deadlines: moving one costs as much as reading a request.
+	// coarse is the precision of long deadlines, because changing a deadline costs as much as reading a request.
 	coarse = 10 * time.Second
 )
 
-// conn is one connection on the lane.
+// conn is one connection on the fast path.
 type conn struct {
 	lane    *Listener
 	conn    net.Conn
 	watched ConnState
-	proven  bool   // and that it is
-	key     string // of the last request: most have the same
+	proven  bool   // a request carried an accepted key, and watched was notified
+	key     string // key of the last request; most requests of a connection have the same key
 	handed  bool   // it is net/http's
-	// answered: its goroutine answered a request, so the connection may be parked.
+	// answered reports whether the connection's goroutine has answered a request, so that the connection may be parked.
 	answered bool
-	idle     atomic.Bool // it waits for the first byte of a request
+	idle     atomic.Bool // the connection waits for the first byte of a request
 
-	in   []byte // in[r:w] was read and not used
+	in   []byte // in[r:w] is read but not yet processed
 	r, w int
 
-	// free is full while no answer is under way. The goroutine that empties it uses
-	// the fields below: the connection's own, or the one that sends an answer later.
+	// free holds a token while no response is in progress. The goroutine that takes the token owns the fields below: the
+	// connection's own goroutine, or the goroutine that sends a response later.
 	free     chan struct{}
 	out, doc []byte
 	answer   Response    // leaves later
 	holds    func(error) // c.known; made once
-	direct   *direct     // nil where it is read and written by the library
-	second   int64       // of date, which answers carry
+	direct   *direct     // nil if the connection is read and written through package net
+	second   int64       // the second that date represents, for the Date header
 	date     []byte
 
-	readUntil, writeUntil time.Time // the deadlines as they are set
+	readUntil, writeUntil time.Time // the currently set deadlines
 
-	parked atomic.Bool // a loop waits for it; who makes that false has the connection
+	parked atomic.Bool // a loop polls the connection; the goroutine that sets parked to false owns the connection
 	loop   *loop
 	fd     int32        // in the loop
 	misses int          // see maxMisses
-	quiet  atomic.Int32 // looks of sweep since the last request
+	quiet  atomic.Int32 // number of sweeps since the last request
 }
 
 func newConn(l *Listener, inner net.Conn) *conn {
@@ -79,7 +79,7 @@ func newConn(l *Listener, inner net.Conn) *conn {
 	return c
 }
 
-// serve answers requests until the connection ends, is handed over or is parked.
+// serve answers requests until the connection ends, is handed to net/http or is parked.
 func (c *conn) serve() {
 	left := false // it is parked
 	defer func() {
@@ -120,7 +120,7 @@ func (c *conn) serve() {
 	}
 }
 
-// end forgets the connection, and closes it unless it was handed over.
+// end removes the connection from the listener, and closes the connection unless net/http has it.
 func (c *conn) end() {
 	c.lane.mu.Lock()
 	delete(c.lane.conns, c)
@@ -130,12 +130,12 @@ func (c *conn) end() {
 	}
 }
 
-// hand gives the connection to net/http, with the request that was begun.
+// hand passes the connection to net/http, including the bytes of the unfinished request.
 func (c *conn) hand() {
 	_ = c.conn.SetDeadline(time.Time{})
 	otherReplayed := &replayed{Conn: c.conn, all: io.MultiReader(bytes.NewReader(c.in[c.r:c.w]), c.conn), closed: func() {}}
 	if c.lane.draining.Load() {
-		// net/http, once it is shut down, takes no request that it has not read.
+		// After Shutdown, net/http serves only requests that it has already read.
 		c.lane.late.Add(1)
 		otherReplayed.closed = sync.OnceFunc(c.lane.late.Done)
 	}
@@ -143,7 +143,7 @@ func (c *conn) hand() {
 	c.lane.hand(otherReplayed)
 }
 
-// failed tells of a panic; nil = there was none.
+// failed logs a panic; nil = no panic.
 func (c *conn) failed(fault any) {
 	if fault != nil {
 		c.lane.Log.Error("a request failed inside the server", "path", c.lane.Path, "panic", fmt.Sprint(fault), "stack",
@@ -157,27 +157,27 @@ func (c *conn) asks(isNow bool) {
 	}
 }
 
-// The states of what was read.
+// The states of a connection after reading.
 type state int
 
 const (
-	plain   state = iota // a whole plain request is there
-	foreign              // it is not plain, or not there in time: net/http's
-	gone                 // nothing more comes, or is to come
-	parked               // a loop has the connection
-	waiting              // more of it is to come
+	plain   state = iota // a complete plain request was read
+	foreign              // the request is not plain or arrives too slowly: net/http takes over
+	gone                 // no further request can or should be read
+	parked               // a loop polls the connection
+	waiting              // more bytes of the request are expected
 )
 
-// one answers the next request, and says what the connection is then.
+// answerNext answers the next request and returns the resulting state of the connection.
 func (c *conn) answerNext(first bool) state {
 	h, state := c.await(first)
 	if state == parked {
 		return state
 	}
 	select {
-	case <-c.free: // the answer before has left
+	case <-c.free: // the previous response has been sent
 	default:
-		select { // Done is every connection's: most requests do not touch it
+		select { // all connections share this Done channel, so most requests avoid touching it
 		case <-c.free:
 		case <-c.lane.life.Done():
 			return gone
@@ -204,7 +204,7 @@ func (c *conn) answerNext(first bool) state {
 	return plain
 }
 
-// begin begins the answer to the request that was read; nil where net/http is to judge it, or nothing began.
+// begin starts the response to the request that was read; nil if net/http must handle the request or nothing was started.
 func (c *conn) begin(h *head, begin func(ctx context.Context, actor string, body []byte) Response) Response {
 	l, actor := c.lane, ""
 	if l.KnownHost != nil && !l.KnownHost(string(h.host)) {
@@ -235,15 +235,15 @@ func (c *conn) begin(h *head, begin func(ctx context.Context, actor string, body
 	return a
 }
 
-// A wait is for one request.
+// wait holds the state of reading one request.
 type wait struct {
 	first bool // of its connection
-	begun bool // and its time runs
-	last  bool // nothing more is waited for
-	blank int  // bytes of empty lines that were skipped
+	begun bool // the timeout of the request is running
+	last  bool // no further request is expected
+	blank int  // number of skipped bytes of empty lines
 }
 
-// await reads until a whole request is there.
+// await reads until a complete request is available.
 func (c *conn) await(first bool) (h head, s state) {
 	w := wait{first: first}
 	if len(c.in) > 4*buffer && c.r == c.w {
@@ -266,7 +266,7 @@ func (c *conn) await(first bool) (h head, s state) {
 	}
 }
 
-// skip passes over empty lines. As net/http: some old clients send one behind a body.
+// skip skips empty lines before a request. net/http does the same, because some old clients send an empty line after a body.
 func (c *conn) skip(w *wait) {
 	for !w.first && c.r < c.w && w.blank < maxBlank && (c.in[c.r] == '\r' || c.in[c.r] == '\n') {
 		c.r++
@@ -274,13 +274,13 @@ func (c *conn) skip(w *wait) {
 	}
 }
 
-// look judges what was read of a request.
+// look classifies the bytes of a request read so far.
 func (c *conn) look(w *wait) (head, state) {
 	current := c.w - c.r
 	h, ok := c.lane.readHead(c.in[c.r:c.w])
 	switch {
 	case !ok && !w.first && w.blank+current < maxBlank:
-		// Fewer bytes before the end of a connection are no request, as in net/http.
+		// As in net/http, fewer bytes before the end of a connection do not count as a request.
 	case !ok || h.size == 0 && current > maxHead:
 		return h, foreign
 	case h.size > 0 && current >= h.size+h.length:
@@ -293,7 +293,7 @@ func (c *conn) look(w *wait) (head, state) {
 	return h, waiting
 }
 
-// idles prepares for a wait of which nothing is there, or leaves it to a loop.
+// idles prepares to wait for a request of which no byte has arrived, or parks the connection.
 func (c *conn) idles(w *wait) state {
 	c.r, c.w = 0, 0
 	if c.answered && w.blank == 0 {
@@ -314,7 +314,7 @@ func (c *conn) idles(w *wait) state {
 		c.asks(false)
 	}
 	if c.lane.draining.Load() {
-		// A request that arrived already is still answered.
+		// A request that has already arrived is still answered.
 		c.readBy(grace, 0)
 		w.last = true
 	}
@@ -347,8 +347,7 @@ func (c *conn) read(b []byte) (int, error) {
 	return c.conn.Read(b)
 }
 
-// readBy sets the time by which the next bytes must be there, unless what is set
-// is within exact of it.
+// readBy sets the read deadline, unless the current deadline is within exact of the new one.
 func (c *conn) readBy(limit, exact time.Duration) {
 	until := time.Now().Add(limit)
 	if leadingWait := until.Sub(c.readUntil); leadingWait > exact || leadingWait < 0 || exact == 0 {
@@ -357,7 +356,7 @@ func (c *conn) readBy(limit, exact time.Duration) {
 	}
 }
 
-// room makes place for more of a request, of which so much is needed in all.
+// room enlarges the buffer for a request that needs the given number of bytes in total.
 func (c *conn) room(need int) {
 	if c.w < len(c.in) && c.r+need <= len(c.in) {
 		return

@@ -1,18 +1,18 @@
 //go:build !unix
 
-package lane
+package fastpath
 
 import "net"
 
-// direct is for systems with descriptors.
+// direct is empty on systems without file descriptors.
 type direct struct{}
 
 func directly(net.Conn) *direct { return nil }
 
-func (*direct) read([]byte) (int, error) { panic("lane: no descriptors here") }
+func (*direct) read([]byte) (int, error) { panic("fastpath: no descriptors here") }
 
-func (*direct) try([]byte) (int, bool) { panic("lane: no descriptors here") }
+func (*direct) try([]byte) (int, bool) { panic("fastpath: no descriptors here") }
 
-func (*direct) write([]byte) int { panic("lane: no descriptors here") }
+func (*direct) write([]byte) int { panic("fastpath: no descriptors here") }
 
-func (*direct) closed() bool { panic("lane: no descriptors here") }
+func (*direct) closed() bool { panic("fastpath: no descriptors here") }

@@ -9,16 +9,16 @@ import (
 	"unsafe"
 )
 
-// direct reads and writes a connection's descriptor without telling the scheduler, which would get ready for a call that
-// blocks: none of these does, and telling it costs as much as the rest of a small request.
+// direct reads and writes a connection's file descriptor without notifying the Go scheduler, which prepares for blocking calls;
+// these calls never block, and the notification costs as much as the rest of a small request.
 type direct struct {
 	raw syscall.RawConn
 
 	in      []byte
 	got     int
 	fault   syscall.Errno
-	again   bool                  // nothing is there yet
-	reading func(fd uintptr) bool // reports whether it is known what to return
+	again   bool                  // no data is available yet
+	reading func(fd uintptr) bool // reports whether a read result is available
 	trying  func(fd uintptr)
 
 	out     []byte
@@ -26,7 +26,7 @@ type direct struct {
 	writing func(fd uintptr) bool
 }
 
-// directly is nil where a connection has no descriptor.
+// directly returns nil if a connection has no file descriptor.
 func directly(conn net.Conn) *direct {
 	c, ok := conn.(syscall.Conn)
 	if !ok {
@@ -55,7 +55,7 @@ func directly(conn net.Conn) *direct {
 	d.writing = func(fd uintptr) bool {
 		n, fault := call(syscall.SYS_WRITE, fd, d.out)
 		if d.sent = int(n); fault != 0 {
-			d.sent = 0 // what fails here fails again where it is waited for
+			d.sent = 0 // an error here recurs in the fallback, which blocks and reports the error
 		}
 		return true
 	}
@@ -67,11 +67,11 @@ func call(number, fd uintptr, b []byte) (uintptr, syscall.Errno) {
 	return n, fault
 }
 
-// read reads what is there, and waits while nothing is.
+// read returns available bytes, and blocks while none are available.
 func (d *direct) read(b []byte) (int, error) {
 	d.in, d.got, d.fault = b, 0, 0
 	err := d.raw.Read(d.reading)
-	d.in = nil // or an idle connection would hold it
+	d.in = nil // otherwise an idle connection would keep the buffer in memory
 	switch {
 	case err != nil:
 		return 0, err
@@ -83,7 +83,7 @@ func (d *direct) read(b []byte) (int, error) {
 	return d.got, nil
 }
 
-// try is read where nothing is waited for: repeat says that nothing is there. n is 0 at the end and after a fault.
+// try is a non-blocking read: repeat reports that no data is available; n is 0 at the end of the stream and after an error.
 func (d *direct) try(b []byte) (n int, repeat bool) {
 	d.in, d.got, d.fault, d.again = b, 0, 0, false
 	err := d.raw.Control(d.trying)
@@ -93,10 +93,10 @@ func (d *direct) try(b []byte) (n int, repeat bool) {
 	return d.got, false
 }
 
-// closed reports whether the connection was closed.
+// closed reports whether the connection is closed.
 func (d *direct) closed() bool { return d.raw.Control(func(uintptr) {}) != nil }
 
-// write never waits for the client: it returns how many bytes the system took at once.
+// write is a non-blocking write that returns the number of bytes that the system accepted at once.
 func (d *direct) write(b []byte) int {
 	d.out, d.sent = b, 0
 	_ = d.raw.Write(d.writing)

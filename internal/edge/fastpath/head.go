@@ -5,20 +5,18 @@ import (
 	"strconv"
 )
 
-// head holds the relevant parts of a plain request's head.
+// head holds the relevant parts of the head of a plain request.
 type head struct {
 	host   []byte
-	key    []byte // behind "Bearer "; nil = none
+	key    []byte // the token after "Bearer "; nil = none
 	length int    // of the body
-	size   int    // of the head, with its empty line; 0 = not whole yet
+	size   int    // size of the head with its empty line; 0 = incomplete
 	last   bool   // Connection: close
 }
 
-// readHead reads the head of a plain request: the lane's request line, lines
-// that end in CRLF, one Host, one Content-Length within MaxBody, at most one
-// Authorization, and nothing that changes what a request means (another transfer
-// coding, an expectation, an upgrade, a browser's origin). Whatever else HTTP
-// allows is not plain: ok is false.
+// readHead parses the head of a plain request: the fast path's request line, lines that end in CRLF, one Host, one Content-Length
+// within MaxBody, at most one Authorization, and no header that changes the meaning of a request (another transfer coding, an
+// expectation, an upgrade, a browser's origin). For any other valid HTTP head, ok is false.
 func (l *Listener) readHead(b []byte) (h head, ok bool) {
 	first := l.requestLine
 	if n := min(len(b), len(first)); string(b[:n]) != first[:n] {
@@ -50,7 +48,7 @@ func (l *Listener) readHead(b []byte) (h head, ok bool) {
 	}
 }
 
-// readLine reads one line of the head.
+// readLine parses one header line.
 func (l *Listener) readLine(h *head, line []byte) bool {
 	colon := bytes.IndexByte(line, ':')
 	if colon <= 0 || !all(line[:colon], &nameByte) {
@@ -64,7 +62,7 @@ func (l *Listener) readLine(h *head, line []byte) bool {
 	}
 	var space [24]byte
 	if colon > len(space) {
-		return true // no name that counts is so long
+		return true // no relevant header name is this long
 	}
 	name := space[:colon]
 	for i, c := range line[:colon] {
@@ -113,7 +111,7 @@ func all(b []byte, values *[256]bool) bool {
 	return true
 }
 
-// nameByte are the bytes of a header's name, hostByte those of a plain Host.
+// nameByte marks the bytes allowed in a header name, and hostByte those in a plain Host.
 var (
 	nameByte = bytesOf(letters + digits + "!#$%&'*+-.^_`|~")
 	hostByte = bytesOf(letters + digits + ".-_:[]")

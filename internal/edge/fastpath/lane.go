@@ -1,13 +1,13 @@
-// Package fastpath answers plain HTTP/1.1 requests on a listener that net/http serves in all other cases.
+// Package fastpath answers plain HTTP/1.1 requests on a listener whose other requests net/http serves.
 //
-// A request is plain when it asks for the lane's one path with a head in a small, strict subset of HTTP/1.1 (head.go). With the
-// first that is not, the connection goes to net/http with every byte that was read of that request, for the rest of its life: so
-// all that is not plain has one definition, and none of it is here. The text of an answer is the caller's (Begin, Answer).
+// A request is plain if it requests the fast path's only URL path with a head in a small, strict subset of HTTP/1.1 (head.go).
+// After the first other request, net/http keeps the connection for the rest of its life, including all bytes read of that request;
+// so only net/http defines how other requests are handled. The caller provides the content of responses (Begin, Response).
 //
-// A connection that waits for its next request has no goroutine: it is parked with a loop (park.go), which answers what needs
-// no waiting (Try), and gives the connection a goroutine again for everything else.
+// An idle connection has no goroutine: the connection is parked with a loop (park.go), which answers requests that need no waiting
+// (Try), and starts a goroutine for all other requests.
 //
-// Its failures, their outcome, and the test that shows it:
+// Failures, their outcome, and the test that demonstrates each:
 //
 //   - a request that stops in the middle, or comes slower than Patience: net/http goes on with it, and has its own times for heads
 //     and bodies (TestPieces, TestHalfARequestIsHandedOver)
@@ -38,28 +38,28 @@ import (
 	"time"
 )
 
-// Listener is a listener that net/http serves.
+// Listener is a net.Listener for net/http that answers plain requests itself.
 type Listener struct {
-	// Path is that of the plain requests, which are POSTs. A body that is longer than MaxBody, or whose Content-Type has the
-	// word Streams in it, is net/http's.
+	// Path is the URL path of plain requests, which are POST requests. A request with a body longer than MaxBody, or with a
+	// Content-Type that contains Streams, goes to net/http.
 	Path    string
 	MaxBody int
 	Streams string
-	// KnownHost reports whether a Host is one of ours; nil = every one. Key says whose a key is, or that net/http is to judge
-	// it; nil lets everybody ask.
+	// KnownHost reports whether a Host belongs to this server; nil = all hosts do. Key returns the owner of a key, or ok = false if
+	// net/http must check the key; nil allows all requests.
 	KnownHost func(host string) bool
 	Key       func(ctx context.Context, key string) (who string, ok bool)
-	// Begin begins the answer to a body, which it may not use once it returned.
+	// Begin starts the response to a body; it must not use body after it returns.
 	Begin func(ctx context.Context, who string, body []byte) Response
-	// Try is Begin where that waits for nothing, and whose answer is there or will be told of by Then; nil, without any effect,
-	// in all other cases. Without Try idle connections keep their goroutines.
+	// Try does the same as Begin if no waiting is needed and the response is complete or will be signalled through OnDurable;
+	// otherwise it returns nil without any effect. Without Try, idle connections keep their goroutines.
 	Try func(ctx context.Context, who string, body []byte) Response
-	// TLS is nil on a plain listener.
+	// TLS is the TLS configuration of the listener; nil = plain TCP.
 	TLS *tls.Config
-	// ReadTimeout is the time that the rest of a request may take here; 0 = a second. IdleTime is how long a connection may be
-	// without one, AnswerTime how long a client may take to read an answer.
+	// ReadTimeout is the maximum time for receiving the rest of a request on the fast path; 0 = one second. IdleTime is how long a
+	// connection may stay without a request, and AnswerTime how long a client may take to read a response.
 	ReadTimeout, IdleTime, AnswerTime time.Duration
-	// Answered counts answers, Handed the connections that went to net/http; both may be nil.
+	// Answered is called for each response, and OnHandoff for each connection that is handed to net/http; both may be nil.
 	Answered, OnHandoff func()
 	Log                 *slog.Logger
 
@@ -67,42 +67,43 @@ type Listener struct {
 	inner       net.Listener
 	others      chan net.Conn
 	broken      chan error
-	shut, ended chan struct{} // net/http takes nothing any more; nothing is accepted any more
+	shut, ended chan struct{} // closed when net/http accepts no more connections; closed when nothing is accepted any more
 	once        sync.Once
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
-	looping  bool // loops were made, or could not be
+	looping  bool // the start of the loops was attempted
 	loops    []*loop
 	turn     int
 	draining atomic.Bool
 	running  sync.WaitGroup
-	late     sync.WaitGroup // connections that were handed over in a drain
+	late     sync.WaitGroup // connections handed to net/http during a drain
 	cut      context.CancelFunc
 	life     context.Context
 }
 
-// Response is the answer to one request. It ends with Sent or Wait, and is not used any more then.
+// Response is the response to one request. The last call on a Response is Sent or Wait.
 type Response interface {
-	// Draft appends what the answer is unless something fails; false where Wait alone can say.
+	// Draft appends the response for the case of success; ok is false if only Wait can provide the response.
 	Draft(to []byte) (doc []byte, kind string, ok bool)
-	// OnDurable calls f, which does not block, once it is known whether the draft holds; false if f will not be called.
+	// OnDurable registers f, which must not block, to be called when the result for the draft is known; it returns false if f will
+	// not be called.
 	OnDurable(f func(error)) bool
-	// Sent says that the draft held and is on its way.
+	// Sent reports to the Response that its draft was confirmed and is being sent.
 	Sent()
-	// Wait waits until the answer is known and appends it.
+	// Wait blocks until the result is known and appends the response.
 	Wait(ctx context.Context, to []byte) (doc []byte, kind string, status int)
 }
 
-// ConnState is a connection that wants to know what becomes of it.
+// ConnState is a connection that is notified about its requests.
 type ConnState interface {
-	// Asks says that a request is being served, or none.
+	// Asks notifies the connection that a request starts (true) or ends (false).
 	Asks(now bool)
-	// Proven says that a request showed a key.
+	// Proven notifies the connection that a request carried a valid key.
 	Proven()
 }
 
-// Listen begins to accept.
+// Listen starts accepting connections.
 func (l *Listener) Listen(inner net.Listener) *Listener {
 	l.requestLine = "POST " + l.Path + " HTTP/1.1\r\n"
 	l.inner, l.others, l.broken, l.conns = inner, make(chan net.Conn), make(chan error), map[*conn]struct{}{}
@@ -112,7 +113,7 @@ func (l *Listener) Listen(inner net.Listener) *Listener {
 	return l
 }
 
-// Accept implements net.Listener: it returns what is not the lane's.
+// Accept implements net.Listener: it returns the connections that net/http must serve.
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.others:
@@ -127,19 +128,18 @@ func (l *Listener) Accept() (net.Conn, error) {
 // Addr implements net.Listener.
 func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
 
-// Close implements net.Listener: nothing new is accepted or handed over.
+// Close implements net.Listener: it stops accepting and handing over connections.
 func (l *Listener) Close() error {
 	err := l.inner.Close()
 	l.once.Do(func() { close(l.shut) })
 	if errors.Is(err, net.ErrClosed) {
-		return nil // Drain closed it already
+		return nil // Drain has already closed the inner listener
 	}
 	return err
 }
 
-// Drain accepts nothing new, lets the requests that run end and closes their
-// connections; what is slow still goes to net/http, whose keep-alives are off
-// and which is shut down after the lane. When ctx ends the rest is cut.
+// Drain stops accepting, finishes running requests and closes their connections; slow requests still go to net/http, whose
+// keep-alives must be off and which must be shut down after the fast path. When ctx ends, the remaining connections are closed.
 func (l *Listener) Drain(ctx context.Context) error {
 	l.draining.Store(true)
 	_ = l.inner.Close()
@@ -156,7 +156,7 @@ func (l *Listener) Drain(ctx context.Context) error {
 	l.mu.Unlock()
 	localCh, done := make(chan struct{}), make(chan struct{})
 	go func() {
-		<-l.ended // or a connection that came just now would not be waited for
+		<-l.ended // otherwise Drain would not wait for a connection that was accepted just now
 		l.running.Wait()
 		close(localCh)
 		l.late.Wait()
@@ -170,7 +170,7 @@ func (l *Listener) Drain(ctx context.Context) error {
 	}
 	l.cut()
 	l.visit(func(c *conn) { _ = c.conn.Close() })
-	<-localCh // net/http cuts what it has
+	<-localCh // net/http closes its own connections
 	return ctx.Err()
 }
 
@@ -191,9 +191,9 @@ func (l *Listener) accept() {
 			l.begin(conn)
 			continue
 		case l.draining.Load() && errors.Is(err, net.ErrClosed):
-			return // net/http still takes what the lane hands over, until it is shut down
+			return // net/http still accepts handed-over connections until it is shut down
 		}
-		// net/http judges it: it ends, or asks again after a pause.
+		// net/http decides on an accept error: it stops, or calls Accept again after a pause.
 		select {
 		case l.broken <- err:
 		case <-l.shut:
@@ -210,7 +210,7 @@ func (l *Listener) begin(inner net.Conn) {
 	l.running.Go(c.serve)
 }
 
-// hand gives a connection to net/http, or ends it if that takes none any more.
+// hand passes a connection to net/http, or closes the connection if net/http accepts no more.
 func (l *Listener) hand(conn net.Conn) {
 	select {
 	case l.others <- conn:
@@ -222,7 +222,7 @@ func (l *Listener) hand(conn net.Conn) {
 	}
 }
 
-// replayed is a connection of which something was read already.
+// replayed is a connection that first returns bytes that were already read.
 type replayed struct {
 	net.Conn
 	all    io.Reader
@@ -236,11 +236,10 @@ func (c *replayed) Close() error {
 	return c.Conn.Close()
 }
 
-// NetConn returns the connection itself.
+// NetConn returns the underlying connection.
 func (c *replayed) NetConn() net.Conn { return c.Conn }
 
-// CloseWrite lets net/http say that nothing more comes, so that a client reads
-// the last answer before the connection ends.
+// CloseWrite lets net/http half-close the connection, so that a client reads the last response before the connection ends.
 func (c *replayed) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

@@ -9,19 +9,19 @@ import (
 	"unsafe"
 )
 
-// loop waits for many parked connections at once.
+// loop polls many parked connections at once.
 type loop struct {
-	file *os.File // an epoll, which the runtime waits for as for a connection
+	file *os.File // an epoll descriptor that the Go runtime polls like a connection
 	raw  syscall.RawConn
 
 	mu    sync.Mutex
 	conns map[int32]*conn // by descriptor
 }
 
-// atOnce is the number of connections that a loop handles before it polls again.
+// atOnce is the maximum number of connections that a loop handles per poll.
 const atOnce = 128
 
-// startLoops makes one for each processor; fewer, or none, where the system does not let us. mu is held.
+// startLoops starts one loop per processor; fewer or none if the system does not allow more; mu must be held.
 func (l *Listener) startLoops() {
 	for range runtime.GOMAXPROCS(0) {
 		fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
@@ -31,7 +31,7 @@ func (l *Listener) startLoops() {
 		_ = syscall.SetNonblock(fd, true)
 		p := &loop{file: os.NewFile(uintptr(fd), "epoll"), conns: map[int32]*conn{}}
 		if p.raw, err = p.file.SyscallConn(); err != nil || p.file.SetReadDeadline(time.Time{}) != nil {
-			_ = p.file.Close() // the runtime cannot wait for it
+			_ = p.file.Close() // the runtime cannot poll this descriptor
 			return
 		}
 		l.loops = append(l.loops, p)
@@ -39,18 +39,18 @@ func (l *Listener) startLoops() {
 	}
 }
 
-// stop ends a loop behind the connections that it has in hand.
+// stop ends a loop after the connections that it is handling.
 func (p *loop) stop() { _ = p.file.Close() }
 
-// add begins to watch a connection, for bytes that are there already too.
+// add starts polling a connection; bytes that have already arrived count.
 func (p *loop) add(c *conn) (ok bool) {
 	p.withDescriptors(c, func(poll, fd int) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		c.fd = int32(fd)
 		p.conns[c.fd] = c
-		// Each event is told once: a read that is not full has taken all there was, but for an end or urgent bytes behind it,
-		// which are told with it.
+		// Events are edge-triggered: a read that does not fill the buffer has consumed everything except an end of stream or urgent
+		// data, which the same event reports.
 		const edges = 1 << 31 // EPOLLET
 		e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLPRI | edges, Fd: c.fd}
 		if ok = syscall.EpollCtl(poll, syscall.EPOLL_CTL_ADD, fd, &e) == nil; !ok {
@@ -60,7 +60,8 @@ func (p *loop) add(c *conn) (ok bool) {
 	return ok
 }
 
-// remove ends that. For a connection that was closed elsewhere the system has done so, and its descriptor may belong to another.
+// remove ends that. If the connection was closed elsewhere, the system has removed its descriptor, which may already belong to
+// another connection.
 func (p *loop) remove(c *conn) {
 	p.withDescriptors(c, func(poll, fd int) { _ = syscall.EpollCtl(poll, syscall.EPOLL_CTL_DEL, fd, nil) })
 	p.mu.Lock()
@@ -70,7 +71,7 @@ func (p *loop) remove(c *conn) {
 	}
 }
 
-// withDescriptors calls f with both descriptors, unless one is closed.
+// withDescriptors calls f with both file descriptors, unless one of them is closed.
 func (p *loop) withDescriptors(c *conn, f func(poll, fd int)) {
 	_ = p.raw.Control(func(poll uintptr) {
 		_ = c.direct.raw.Control(func(fd uintptr) { f(int(poll), int(fd)) })
@@ -80,11 +81,11 @@ func (p *loop) withDescriptors(c *conn, f func(poll, fd int)) {
 func (p *loop) run() {
 	type one struct {
 		*conn
-		plain bool // there are bytes, and nothing else
+		plain bool // the event reports only readable bytes
 	}
 	events, localOnes, n := make([]syscall.EpollEvent, atOnce), make([]one, 0, atOnce), 0
 	look := func(poll uintptr) bool {
-		// It waits for nothing: the runtime does.
+		// The system call returns immediately, because the runtime does the waiting.
 		got, _, fault := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, poll, uintptr(unsafe.Pointer(unsafe.SliceData(events))), atOnce,
 			0, 0, 0)
 		if n = int(got); fault != 0 {

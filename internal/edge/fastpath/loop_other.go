@@ -1,11 +1,11 @@
 //go:build !linux
 
-package lane
+package fastpath
 
-// loop is for systems with epoll: elsewhere each connection keeps its goroutine.
+// loop is empty on systems without epoll, where each connection keeps its goroutine.
 type loop struct{}
 
-func (*Lane) startLoops() {}
+func (*Listener) startLoops() {}
 
 func (*loop) stop() {}
 

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// A connection that has shown a plain request is parked while it is idle: it has no goroutine then, and a loop waits for it.
-// The loop answers what needs no waiting: one whole plain request that came in one piece, whose answer Try has and the client
-// takes at once. With everything else the connection gets a goroutine again, which begins from what was read: so conn.go alone
-// knows what can go wrong with a request.
+// A connection that has sent a plain request is parked while idle: it has no goroutine, and a loop polls it. The loop answers
+// requests that need no waiting: one complete plain request that arrived in one read, for which Try has a response that the client
+// accepts at once. In all other cases the connection gets a goroutine that starts from the bytes read so far, so that only conn.go
+// handles errors of requests.
 
-// maxMisses is the number of consecutive requests for which a parked connection may need its goroutine before it keeps it: its
-// client writes a request in pieces, or its answers have to be waited for.
+// maxMisses is the number of consecutive requests that needed a goroutine after which a connection keeps its goroutine, because its
+// client sends requests in pieces or its responses need waiting.
 const maxMisses = 8
 
-// park leaves an idle connection to a loop. When it did, the caller must not touch it any more.
+// park hands an idle connection to a loop. If park returns true, the caller must not touch the connection any more.
 func (c *conn) park() bool {
 	l := c.lane
 	if c.direct == nil || l.Try == nil || c.misses > maxMisses || l.draining.Load() {
@@ -34,7 +34,7 @@ func (c *conn) park() bool {
 	return !c.missed()
 }
 
-// aLoop is one of the loops, in turn; nil = there are none.
+// aLoop returns the loops in round-robin order; nil = there are no loops.
 func (l *Listener) aLoop() *loop {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -53,7 +53,7 @@ func (l *Listener) aLoop() *loop {
 	return l.loops[l.turn%len(l.loops)]
 }
 
-// missed takes a connection back that was parked when Drain had passed it by.
+// missed takes back a connection that was parked after Drain had already visited the parked connections.
 func (c *conn) missed() bool {
 	if !c.lane.draining.Load() || !c.parked.CompareAndSwap(true, false) {
 		return false
@@ -62,14 +62,14 @@ func (c *conn) missed() bool {
 	return true
 }
 
-// unpark gives a parked connection its goroutine again.
+// unpark starts a goroutine for a parked connection.
 func (c *conn) unpark() {
 	if c.parked.CompareAndSwap(true, false) {
 		c.resume(nil)
 	}
 }
 
-// resume gives it one that first writes the rest of an answer.
+// resume starts a goroutine for the connection, which first writes the rest of a response.
 func (c *conn) resume(rest []byte) {
 	c.loop.remove(c)
 	c.answered = false
@@ -86,7 +86,7 @@ func (c *conn) resume(rest []byte) {
 	})
 }
 
-// ready is called by the loop when there is something to read.
+// ready is called by the loop when the connection is readable.
 func (c *conn) ready() {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -112,7 +112,8 @@ func (c *conn) ready() {
 	}
 }
 
-// quick answers the request that was read. If it cannot it has done nothing, or the client did not take the rest of the answer.
+// quick answers the request that was read. If ok is false, either quick had no effect, or the client did not accept the remaining
+// bytes of the response, which are returned in rest.
 func (c *conn) quick() (rest []byte, ok bool) {
 	l := c.lane
 	h, ok := l.readHead(c.in[:c.w])
@@ -121,7 +122,7 @@ func (c *conn) quick() (rest []byte, ok bool) {
 	}
 	select {
 	case <-c.free:
-	default: // the answer before is still on its way
+	default: // the previous response is still being sent
 		return nil, false
 	}
 	a := c.begin(&h, l.Try)
@@ -143,7 +144,7 @@ func (c *conn) quick() (rest []byte, ok bool) {
 	return nil, true
 }
 
-// sweep closes parked connections that were idle for too long, and drops closed ones.
+// sweep closes parked connections that were idle for too long, and removes closed connections.
 func (l *Listener) sweep() {
 	interval := max(min(coarse, l.IdleTime/4), time.Millisecond)
 	limit := int32(l.IdleTime/interval) + 1
@@ -165,7 +166,7 @@ func (l *Listener) sweep() {
 			}
 		})
 		for _, c := range overConns {
-			if c.quiet.Load() <= limit && !c.direct.closed() { // a request came just now
+			if c.quiet.Load() <= limit && !c.direct.closed() { // a request arrived in the meantime
 				c.resume(nil)
 				continue
 			}

@@ -7,29 +7,30 @@ import (
 	"sync"
 )
 
-// Call is the page of a call of the wire, beside the wire's own table. Texts stand in tables/locale.
+// Call is the documentation page of a wire API call, in addition to the table of endpoints. Translated texts are stored in
+// tables/locale.
 type Call struct {
 	Page, Path string
-	Answer     string // names of the answer's fields
-	Token      string // whose: mini, service, component or authorizer; "" = none
-	Tokenless  bool   // the token is not for this call, but for the commands before it
-	Before     string // the commands with which the example begins, or a name for them
+	Answer     string // names of the response fields
+	Token      string // owner of the token: mini, service, component or authorizer; "" = no token
+	Tokenless  bool   // the token is used by the commands before the call, instead of by the call itself
+	Before     string // the shell commands with which the example begins, or a name for them
 	Body       string
 	Query      string
-	Save       string // the file that the answer goes into
-	SDK        string // what makes the call in an SDK, where that is not the token's
+	Save       string // the file in which the response is saved
+	SDK        string // name of the SDK setup that makes the call; "" = the setup for Token
 }
 
 // Calls returns the calls of all sections, in the order of the contents.
 func Calls() []Call { return slices.Concat(tokenCalls, ruleCalls, codeCalls, platformCalls) }
 
-// CallSection is a family of calls as documents for programs name it.
+// CallSection is a family of calls, as named in machine-readable documents.
 type CallSection struct {
 	Name, About string
 	Calls       []Call
 }
 
-// CallSections returns the families, in the order of the contents.
+// CallSections returns the families of calls, in the order of the contents.
 func CallSections() []CallSection {
 	return []CallSection{
 		{"tokens", "Tokens, quotas, request ids, logins", tokenCalls},
@@ -173,7 +174,7 @@ var (
 	}
 )
 
-// FieldType returns the type of a field of the call; "" where it is not listed.
+// FieldType returns the type of a field of the call; "" if the field is not listed.
 func (c Call) FieldType(name string) string {
 	types := fieldTypes()
 	return cmp.Or(types[c.Page+"."+name], types[name])
@@ -189,8 +190,7 @@ var fieldTypes = sync.OnceValue(func() map[string]string {
 	return types
 })
 
-// fieldsOf are the names of fields by their type; a key "page.field" is for a call in which the
-// field has another type.
+// fieldsOf lists field names by type; a key "page.field" applies to a call in which the field has another type.
 var fieldsOf = map[string]string{
 	"number": `errcode expires_in quota.daily_limit quota.used quota.remain rate_limit.call_count rate_limit.refresh_second
 		component_rate_limit.call_count component_rate_limit.refresh_second request.invoke_time request.cost_in_ms

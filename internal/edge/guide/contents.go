@@ -1,6 +1,6 @@
 package guide
 
-// contents are the sections with their pages in order. Every page stands in one of them.
+// contents lists the sections with their pages in order. Every page belongs to one section.
 var contents = []struct {
 	title string // key
 	names []string

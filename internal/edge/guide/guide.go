@@ -1,7 +1,7 @@
-// Package guide knows how the documents of this version are served.
+// Package guide serves the documentation of this version.
 //
-// The pages are the Markdown files of package docs. A page is made into HTML when it is first asked for, and kept. Reading them
-// needs no credential, and they say nothing of any account.
+// The pages are the Markdown files of package docs. A page is rendered to HTML on the first request and cached. Reading the pages
+// needs no credentials, and the pages contain no account data.
 package guide
 
 import (
@@ -24,14 +24,14 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Root is the path of the guide.
+// Root is the URL path of the guide.
 const Root = "/docs/"
 
-// Policy restricts what a page of the guide may load: its own style and script.
+// Policy is the Content-Security-Policy of the guide, which allows only its own styles and scripts.
 const Policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; " +
 	"frame-ancestors 'none'"
 
-// Example is the address of the server in the pages as they are written.
+// Example is the placeholder server address in the source of the pages.
 const Example = "http://127.0.0.1:8080"
 
 //go:embed guide.css guide.js page.html
@@ -51,16 +51,16 @@ func asset(name string) *assets.Asset {
 	return assets.NewAsset("/qrjump/"+name, content)
 }
 
-// Assets are loaded by the pages, beside look.Sheet.
+// Assets lists the files that the pages load in addition to assets.Sheet.
 var Assets = []*assets.Asset{style, script}
 
-// Language is one of those that the guide is written in.
+// Language is a language of the guide.
 type Language struct {
 	Code string // in paths
 	Tag  i18n.Language
 }
 
-// Languages are all of them, first the one for readers who ask for none.
+// Languages lists all languages; the first language is for readers without a preference.
 var Languages = []Language{{"en", i18n.English}, {"zh", i18n.Chinese}}
 
 //go:embed locale
@@ -68,15 +68,15 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// Say returns a text of the guide's layout in the language.
+// Say returns a text of the guide's layout in this language.
 func (l Language) Say(key string, values ...any) string { return book.Text(key, values...).In(l.Tag) }
 
-// Word returns the language's own name.
+// Word returns the name of the language in the language itself.
 func (l Language) Word() string { return l.Say("language") }
 
-// Guide serves the documents. New makes one.
+// Guide serves the documentation pages. New makes one.
 type Guide struct {
-	pages    map[string]*page // by language and name: "en/start"
+	pages    map[string]*page // pages by language and name: "en/start"
 	order    map[string][]*page
 	sections map[string][]section
 	version  string
@@ -85,7 +85,7 @@ type Guide struct {
 
 type page struct {
 	language Language
-	name     string // without its language: "start", "calls/qrcodejumpadd", "" for the first
+	name     string // name without the language: "start", "calls/qrcodejumpadd", "" for the first page
 	title    string
 	source   []byte
 	rendered func() rendered
@@ -101,8 +101,8 @@ type rendered struct {
 	plain, zipped []byte
 }
 
-// New reads the pages of both languages. In them Example is replaced by the address of this server, if url is not "".
-// It fails when a language lacks a page, or a page is in no section of the contents.
+// New loads the pages in both languages. If url is not "", New replaces Example in the pages with url. New returns an error if a
+// language lacks a page, or a page belongs to no section of the contents.
 func New(pages fs.FS, url, version string) (*Guide, error) {
 	g := &Guide{pages: map[string]*page{}, order: map[string][]*page{}, sections: map[string][]section{}, version: version,
 		index: map[string]func() *index{}}
@@ -142,7 +142,7 @@ func New(pages fs.FS, url, version string) (*Guide, error) {
 	return g, nil
 }
 
-// arrange puts the pages of a language into the order of the contents.
+// arrange sorts the pages of a language in the order of the contents.
 func (g *Guide) arrange(l Language) error {
 	language := l.Code
 	used := map[*page]bool{}
@@ -173,11 +173,10 @@ func (g *Guide) arrange(l Language) error {
 
 var translates = regexp.MustCompile(`\A<!-- translates ([0-9a-f]{16}) -->\n\n?`)
 
-// Body returns a page without the line that says which English page it translates.
+// Body returns a page without the line that names the English version that it translates.
 func Body(source []byte) []byte { return translates.ReplaceAll(source, nil) }
 
-// Translates returns the hash of the English page that a page translates; "" where it
-// names none.
+// Translates returns the hash of the English page that a page translates; "" if the page names none.
 func Translates(source []byte) string {
 	if found := translates.FindSubmatch(source); found != nil {
 		return string(found[1])
@@ -185,7 +184,7 @@ func Translates(source []byte) string {
 	return ""
 }
 
-// Hash returns the hash of a page by which its translation names it.
+// Hash returns the hash of a page, which its translation refers to.
 func Hash(source []byte) string {
 	sum := sha256.Sum256(source)
 	return hex.EncodeToString(sum[:8])
@@ -202,7 +201,7 @@ func title(source []byte) string {
 
 func (p *page) path() string { return Root + p.language.Code + "/" + p.name }
 
-// ServeHTTP answers with a page, with what a search found, or with a redirect to a page.
+// ServeHTTP responds with a page, with search results, or with a redirect to a page.
 func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -245,13 +244,13 @@ func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	assets.ServePrecompressed(w, r, made.tag, made.plain, made.zipped)
 }
 
-// asked returns the language that a browser prefers.
+// asked returns the language that the browser prefers.
 func asked(r *http.Request) Language {
 	tag := i18n.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 	return Languages[slices.IndexFunc(Languages, func(l Language) bool { return l.Tag == tag })]
 }
 
-// view is the data of the layout.
+// view holds the data of the page layout.
 type view struct {
 	Language
 	Title, Name, Path, Home, Asked string
@@ -275,7 +274,7 @@ type part struct {
 	Pages []link
 }
 
-// view returns the data of the layout around a page of a language; p is nil for a page that is not in the contents.
+// view returns the layout data for a page in a language; p is nil for a page outside the contents.
 func (g *Guide) view(l Language, p *page) view {
 	v := view{Language: l, Home: Root + l.Code + "/", Version: g.version,
 		Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path()}
@@ -312,14 +311,14 @@ func (g *Guide) view(l Language, p *page) view {
 	return v
 }
 
-// render makes the HTML of a page, plain and compressed.
+// render renders the HTML of a page, plain and compressed.
 func (g *Guide) render(p *page) rendered {
 	v := g.view(p.language, p)
 	english := g.pages["en/"+p.name]
-	v.Body = template.HTML(toHTML(p, english)) // of our own text; raw HTML in it is left out
+	v.Body = template.HTML(toHTML(p, english)) // safe: the source is part of this program, and raw HTML in it is dropped
 	var plain, zipped bytes.Buffer
 	if err := layout().Execute(&plain, v); err != nil {
-		panic(err) // the layout is ours: a test renders every page
+		panic(err) // the template is part of this program, and a test renders every page
 	}
 	z, _ := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
 	z.Write(plain.Bytes())

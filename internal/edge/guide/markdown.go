@@ -16,7 +16,7 @@ import (
 	"github.com/yuin/goldmark/util"
 )
 
-// markdown reads tables. HTML in a text is left out. Cells carry no alignment: it would be an inline style.
+// markdown reads tables. Raw HTML in a text is dropped. Table cells carry no alignment, because alignment would be an inline style.
 func markdown(moreExtenders ...goldmark.Extender) goldmark.Markdown {
 	return goldmark.New(
 		goldmark.WithExtensions(append(moreExtenders,
@@ -26,7 +26,7 @@ func markdown(moreExtenders ...goldmark.Extender) goldmark.Markdown {
 	)
 }
 
-// readers read the texts of each language: a line of Chinese is continued by the next without a space.
+// readers holds the Markdown parsers by language: consecutive lines of Chinese are joined without a space.
 var readers = sync.OnceValue(func() map[string]goldmark.Markdown {
 	return map[string]goldmark.Markdown{"en": markdown(),
 		"zh": markdown(extension.NewCJK(extension.WithEastAsianLineBreaks(extension.EastAsianLineBreaksCSS3Draft)))}
@@ -36,8 +36,8 @@ func (p *page) parse() ast.Node {
 	return readers()[p.language.Code].Parser().Parse(text.NewReader(p.source))
 }
 
-// toHTML returns the body of a page. Each heading has the anchor of the same heading in the English page, so that links work in both
-// languages.
+// toHTML renders the body of a page. Each heading gets the anchor of the same heading in the English page, so that links work in
+// both languages.
 func toHTML(p, english *page) []byte {
 	tree := p.parse()
 	names := anchors(tree)
@@ -70,12 +70,12 @@ func toHTML(p, english *page) []byte {
 	}
 	var b bytes.Buffer
 	if err := readers()[p.language.Code].Renderer().Render(&b, p.source, tree); err != nil {
-		panic(err) // into memory: cannot happen
+		panic(err) // writing to memory cannot fail
 	}
 	return b.Bytes()
 }
 
-// sayNotRun puts a line under a block of commands that no test runs, as its first line says: "sh not-run=REASON".
+// sayNotRun adds a note below a block of commands that no test runs, as marked in its info string: "sh not-run=REASON".
 func sayNotRun(p *page, block *ast.FencedCodeBlock) {
 	if block.Info == nil {
 		return
@@ -90,7 +90,7 @@ func sayNotRun(p *page, block *ast.FencedCodeBlock) {
 	block.Parent().InsertAfter(block.Parent(), block, line)
 }
 
-// anchors returns the names of the headings of a page, in order.
+// anchors returns the anchors of the headings of a page, in order.
 func anchors(tree ast.Node) (names []string) {
 	ast.Walk(tree, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if h, is := n.(*ast.Heading); is && entering {
@@ -103,8 +103,8 @@ func anchors(tree ast.Node) (names []string) {
 	return names
 }
 
-// target returns the address of a link of a page. In the Markdown files links name files, so that they work on a code host too;
-// here they become links to pages.
+// target returns the URL for a link in a page. Links in the Markdown files name files, so that they also work on a code host;
+// target converts them to page URLs.
 func target(p *page, to string) string {
 	if strings.Contains(to, "://") || strings.HasPrefix(to, "#") || strings.HasPrefix(to, "/") {
 		return to
@@ -118,8 +118,7 @@ func target(p *page, to string) string {
 	return Root + name
 }
 
-// ownNodes renders what goldmark renders otherwise: a table in a region that scrolls, and a heading with
-// a link to itself.
+// ownNodes overrides goldmark's rendering: a table in a scrollable region, and a heading with a link to itself.
 type ownNodes struct{}
 
 func (ownNodes) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {

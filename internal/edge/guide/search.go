@@ -16,18 +16,18 @@ import (
 )
 
 const (
-	maxAsked = 200 // characters of a question
+	maxAsked = 200 // maximum number of characters of a search text
 	maxFound = 30
 )
 
-// index finds places of pages by their words. A word of letters and digits is one term, in lower case; of Chinese
-// each character and each pair of neighbours is one, since nothing says where a word ends.
+// index finds sections of pages by their words. A word of letters and digits is one term, in lower case; in Chinese each character
+// and each pair of adjacent characters is a term, because Chinese text does not mark word boundaries.
 type index struct {
 	places []place
 	terms  map[string][]posting
 }
 
-// place is the part of a page under one heading.
+// place is the section of a page under one heading.
 type place struct {
 	page   *page
 	anchor string
@@ -36,7 +36,7 @@ type place struct {
 	terms  int
 }
 
-// name returns the name of the page, with the anchor of the heading.
+// name returns the name of the page with the anchor of the heading.
 func (p place) name() string {
 	if p.anchor == "" {
 		return p.page.name
@@ -46,22 +46,22 @@ func (p place) name() string {
 
 type posting struct {
 	place int
-	times float64 // a term of a title counts as several
+	times float64 // weighted number of occurrences; a term in a title counts several times
 }
 
 const (
-	titleWorth   = 8 // what a term in the title of a page counts, where one in its text is 1
+	titleWorth   = 8 // weight of a term in the title of a page, relative to 1 in its text
 	headingWorth = 4
 
-	// looked is the weight of a place in a page of tables; one in a page that explains has 1.
+	// looked is the weight of a section in a reference page with tables, relative to 1 for an explanatory page.
 	looked = 0.5
 )
 
-// lookups are the long pages of tables. They have nearly every word; so have the programs of the
+// lookups lists the long reference pages with tables. These pages contain nearly every word, as do the example programs of the
 // SDKs.
 var lookups = []string{"commands", "settings", "metrics", "behaviours", "handbook#the-tables", "handbook#what-grows-with-what"}
 
-// rank returns the weight of a place beside others that have the same words.
+// rank returns the weight of a section relative to other sections with the same words.
 func (p place) rank() float64 {
 	page, _, _ := strings.Cut(p.name(), "#")
 	inCall := strings.HasPrefix(page, "calls/") && strings.Contains(p.title, ": ") && p.anchor != ""
@@ -73,7 +73,7 @@ func (p place) rank() float64 {
 
 var programs = []string{"go", "java", "js", "python"}
 
-// newIndex reads pages; first are the same pages in the first language, which have the anchors.
+// newIndex indexes pages; first holds the same pages in the first language, which define the anchors.
 func newIndex(pages, first []*page) *index {
 	x := &index{terms: map[string][]posting{}}
 	for i, p := range pages {
@@ -113,8 +113,8 @@ func (x *index) add(p *page, names []string) {
 				}
 			}
 		case *ast.FencedCodeBlock:
-			// A program is left out: it has the words of the call that it shows, and would be found
-			// instead of it.
+			// Example programs are skipped, because they contain the words of the call that they show and would be found instead of
+			// the call's page.
 			if entering && !slices.Contains(programs, string(n.Language(p.source))) {
 				for i := range n.Lines().Len() {
 					line := n.Lines().At(i)
@@ -161,10 +161,10 @@ func (x *index) put(loc place, first bool) {
 	x.places = append(x.places, loc)
 }
 
-// thousands is the comma of 10,000.
+// thousands matches the comma in numbers such as 10,000.
 var thousands = regexp.MustCompile(`(\d),(\d{3})`)
 
-// terms returns the words by which a text can be found.
+// terms returns the search terms of a text.
 func terms(text string) (list []string) {
 	text = thousands.ReplaceAllString(text, "$1$2")
 	word := -1 // where one began
@@ -172,7 +172,7 @@ func terms(text string) (list []string) {
 	end := func(pos int) {
 		if word >= 0 {
 			list = append(list, stem(text[word:pos]))
-			// A name of several parts is found by its parts, too.
+			// A name with several parts can also be found by its parts.
 			if parts := strings.FieldsFunc(text[word:pos], func(r rune) bool { return r == '_' }); len(parts) > 1 {
 				for _, part := range parts {
 					list = append(list, stem(part))
@@ -204,7 +204,7 @@ func terms(text string) (list []string) {
 	return list
 }
 
-// stem returns a word as it is sought: in lower case, and one label where there are labels.
+// stem returns a word in its search form: in lower case, without a plural "s".
 func stem(word string) string {
 	word = strings.ToLower(word)
 	if len(word) > 3 && strings.HasSuffix(word, "s") && !strings.HasSuffix(word, "ss") {
@@ -213,11 +213,11 @@ func stem(word string) string {
 	return word
 }
 
-// idle are words of a question that say nothing of what is sought.
+// idle lists words of a search text that carry no meaning for the search.
 var idle = strings.Fields("a an and are at can do does for from how i in is it me my of on or our the this to we what when where " +
 	"which who why with you your")
 
-// asking takes away what makes a text of Chinese a question.
+// asking removes the words that make a Chinese text a question.
 var asking = strings.NewReplacer("请问", " ", "如何", " ", "怎么样", " ", "怎样", " ", "怎么", " ", "为什么", " ", "什么是", " ", "是什么", " ",
 	"能不能", " ", "能否", " ", "可以", " ", "吗", " ", "呢", " ")
 
@@ -234,8 +234,8 @@ type piece struct {
 
 type results struct{ Found []found }
 
-// find answers the places that have every term of the question, the best first; where there is none, those
-// that have some. A question of Chinese is its pairs: single characters are in nearly every place.
+// find returns the sections that contain every term of the search text, the best first; without such a section, those that contain
+// some of the terms. A Chinese search text is split into character pairs, because single characters occur in nearly every section.
 func (x *index) find(question string) []found {
 	if plain := asking.Replace(question); strings.TrimSpace(plain) != "" {
 		question = plain
@@ -285,7 +285,7 @@ func isHan(term string) bool {
 	return unicode.Is(unicode.Han, r)
 }
 
-// excerpt returns the part of a text around the first of the terms, with the terms marked.
+// excerpt returns the part of a text around the first matching term, with the terms marked.
 func excerpt(text string, terms []string) []piece {
 	runes := []rune(text)
 	lower := make([]rune, len(runes))
@@ -328,7 +328,7 @@ func excerpt(text string, terms []string) []piece {
 	return list
 }
 
-// search answers GET /docs/LANGUAGE/search?q=…
+// search responds to GET /docs/LANGUAGE/search?q=…
 func (g *Guide) search(w http.ResponseWriter, r *http.Request, l Language) {
 	question := r.URL.Query().Get("q")
 	if runes := []rune(question); len(runes) > maxAsked {

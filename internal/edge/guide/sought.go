@@ -1,7 +1,7 @@
 package guide
 
-// sought are words by which people look for a place although it says others: those of the trade, and the names that the platform's
-// own documentation gives to calls. A key is the name of a page, with the anchor of a heading where one is meant.
+// sought maps sections to additional search words that the text lacks: trade terms, and the names that the platform's own
+// documentation uses for calls. A key is the name of a page, optionally with the anchor of a heading.
 var sought = map[string]string{
 	"tour":                 "入门 上手 快速开始 沙箱 quickstart getting started sandbox",
 	"how/install":          "安装 卸载 部署 容器 服务 systemd deb rpm windows macOS install uninstall deployment requirements",

@@ -21,39 +21,35 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// The files by which a telephone learns which links of a host an app opens
-// itself. Their grammar is "the first that matches decides", ours is "the
-// longest decides, and one that is not published hides the shorter ones of its
-// owner"; so every rule becomes one line, longest first, that says what
-// happens where no longer rule matches.
+// These two files tell a phone which links of a host an app opens directly. In the files the first matching line decides, while in
+// the rule book the longest prefix decides and an unpublished rule hides shorter rules of its owner; therefore every rule becomes
+// one line, longest first, with the result for links that match no longer rule.
 //
-// The grammar cannot say these: schemes (the files are for https, so only its rules count),
-// fragments (a rule with "#" is left out, and a fragment after a path is not looked at), and a "?"
-// or "$(" in the text of a rule, which become "any single character". Android knows parameters only
-// one by one and in any order. A rule that neither format can express opens the app rather than the
-// browser: the app asks what to do with the link and may find that it is none.
+// The file format cannot express schemes (the files apply to https, so only https rules count), fragments (rules with "#" are
+// omitted, and a fragment after a path is ignored), and a "?" or "$(" in a rule, which becomes "any single character". Android
+// matches query parameters only individually and in any order. A rule that neither format can express opens the app rather than the
+// browser; the app then asks what the link opens, which may be nothing.
 const (
 	applePath   = "/.well-known/apple-app-site-association"
 	androidPath = "/.well-known/assetlinks.json"
-	// maxLinks is the maximum size of a file in bytes: the limit of Apple's reader.
+	// maxLinks is the maximum size of a file in bytes, which is the limit of Apple's parser.
 	maxLinks = 128 << 10
-	// maxHostRules is the maximum number of a host's rules in a file.
+	// maxHostRules is the maximum number of rules of a host in a file.
 	maxHostRules = 20_000
-	// linksFresh is the time for which this server caches a file, linksAge that for others.
+	// linksFresh is how long this server caches a file, and linksAge how long clients may cache the file.
 	linksFresh, linksAge = 10 * time.Second, 5 * time.Minute
 )
 
-// component is one line of the grammar, which both systems share.
+// component is one line in the file format that both systems share.
 type component struct {
 	Path          string `json:"/"`
-	Query         any    `json:"?,omitempty"` // a pattern, or patterns by parameter
+	Query         any    `json:"?,omitempty"` // a pattern, or a map of patterns by parameter
 	Exclude       bool   `json:"exclude,omitempty"`
 	CaseSensitive *bool  `json:"caseSensitive,omitempty"`
 }
 
-// serveLinks answers one of the two files; 404 where the operator has no app or no link of the host
-// would open in it; 503 where the rules cannot be read, so that telephones do not take an outage
-// for an empty file.
+// serveLinks serves one of the two files; 404 if the operator has no app or no link of the host would open in the app; 503 if the
+// rules cannot be read, so that phones do not mistake an outage for an empty file.
 func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file string) {
 	if !g.withinLimit(w, r, "landing", 1, g.Settings.Get().LandingPageRateLimit*landingsPerCode) {
 		return
@@ -92,20 +88,20 @@ func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file 
 	}
 }
 
-// linksCache keeps files for a moment.
+// linksCache caches the generated files briefly.
 type linksCache struct {
 	mu     sync.Mutex
 	files  map[[2]string]madeFile
-	making sync.Mutex // one file at a time: a host with many rules takes long
+	making sync.Mutex // one file is generated at a time, because a host with many rules takes long
 }
 
 type madeFile struct {
-	body []byte // nil = there is none, or none that telephones would read
+	body []byte // nil = no file, or a file that phones would reject
 	away bool   // the rules could not be read
 	at   time.Time
 }
 
-// get returns what is known of a file, and whether it still counts.
+// get returns the cached file and whether the file is still fresh.
 func (c *linksCache) get(key [2]string, now time.Time) (have madeFile, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,9 +110,8 @@ func (c *linksCache) get(key [2]string, now time.Time) (have madeFile, fresh boo
 	return have, ok && age >= 0 && age < linksFresh
 }
 
-// linksFile returns a file of a host. An error is returned once, for the log; the file that is returned
-// with it is served until the rules are read again. While they cannot be read the file stays as it
-// was.
+// linksFile returns a file for a host, from the cache if fresh. An error is returned once, for logging; the file returned with the
+// error is served until the rules are read again. While the rules are unreadable, the previous file stays in use.
 func (g *Gateway) linksFile(ctx context.Context, host, file string) (madeFile, error) {
 	key := [2]string{host, file}
 	if have, fresh := g.links.get(key, g.RealNow()); fresh {
@@ -131,7 +126,7 @@ func (g *Gateway) linksFile(ctx context.Context, host, file string) (madeFile, e
 	}
 	body, err := g.makeLinks(ctx, host, file)
 	if ctx.Err() != nil {
-		return madeFile{away: true}, context.Cause(ctx) // the caller went away: that says nothing about the file
+		return madeFile{away: true}, context.Cause(ctx) // the caller disconnected, which says nothing about the file
 	}
 	made := madeFile{body: body, at: now}
 	if _, isLong := errors.AsType[tooLong](err); err != nil && !isLong {
@@ -146,7 +141,7 @@ func (g *Gateway) linksFile(ctx context.Context, host, file string) (madeFile, e
 	return made, err
 }
 
-// tooLong is the error of a host with more links than a file may have.
+// tooLong is the error for a host whose links exceed the size of a file.
 type tooLong string
 
 func (t tooLong) Error() string { return string(t) }
@@ -202,7 +197,7 @@ func (g *Gateway) makeLinks(ctx context.Context, host, file string) ([]byte, err
 	return b.Bytes(), nil
 }
 
-// components returns the lines for a host's rules.
+// components returns the lines of the file for a host's rules.
 func (g *Gateway) components(host string, list []rules.Rule) []component {
 	lines := g.codeLines(host)
 	byKey := map[string]rules.Prefix{}
@@ -218,13 +213,13 @@ func (g *Gateway) components(host string, list []rules.Rule) []component {
 	slices.SortFunc(sorted, func(a, b rules.Prefix) int {
 		return cmp.Or(cmp.Compare(len(b.Key), len(a.Key)), cmp.Compare(a.Key, b.Key))
 	})
-	// All links with the same longest rule open the same, so one of them is tried for all.
+	// All links with the same longest matching rule open the same target, so one sample link per rule is resolved.
 	opened := map[string]bool{}
 	for _, p := range sorted {
 		opened[p.Key] = opens(g.Resolve(scan.Request{Text: sample(p), At: g.Now()}))
 	}
 	for _, p := range sorted {
-		// A line that says what the next one would say anyway is left out.
+		// A line with the same result as its parent rule is omitted.
 		if next, ok := parentRule(byKey, p); opened[p.Key] == (ok && opened[next]) {
 			continue
 		}
@@ -233,8 +228,8 @@ func (g *Gateway) components(host string, list []rules.Rule) []component {
 	return lines
 }
 
-// sample returns a link that matches a rule and no longer rule, if there is one: below a path it appends
-// a name that is too long for any rule.
+// sample returns a link that matches a rule and no longer rule, if such a link exists: the function appends to the path a name that
+// is too long for any rule.
 func sample(p rules.Prefix) string {
 	if p.Sub {
 		return p.Key + strings.Repeat("-", rules.MaxPrefix)
@@ -242,7 +237,7 @@ func sample(p rules.Prefix) string {
 	return p.Key
 }
 
-// parentRule returns the key of the longest shorter rule that matches whatever p matches.
+// parentRule returns the key of the longest shorter rule that matches every link that p matches.
 func parentRule(byKey map[string]rules.Prefix, p rules.Prefix) (key string, ok bool) {
 	for n := len(p.Key) - 1; n > len(p.Origin()); n-- {
 		if shorter, found := byKey[p.Key[:n]]; found && shorter.Matches(p.Link) {
@@ -252,7 +247,7 @@ func parentRule(byKey map[string]rules.Prefix, p rules.Prefix) (key string, ok b
 	return "", false
 }
 
-// line returns a rule in the grammar.
+// line returns the line for a rule in the file format.
 func line(p rules.Prefix, exclude bool) component {
 	c := component{Path: pattern(p.Path()), Exclude: exclude}
 	if p.Sub {
@@ -264,15 +259,15 @@ func line(p rules.Prefix, exclude bool) component {
 	return c
 }
 
-// pattern returns a pattern that matches a text. No rule has a "*". The grammar has no escape for "$(",
-// so that becomes "any single character", which is close.
+// pattern returns a pattern that matches the text. No rule contains a "*". The file format has no escape for "$(", so the "$" is
+// replaced with "any single character", a close match.
 func pattern(text string) string { return strings.ReplaceAll(text, "$(", "?(") }
 
-// codeLines returns the lines for code texts, where the host has any: they open
-// the app in any case of letters, and it says what is wrong with a bad one.
+// codeLines returns the lines for code texts, if the host has any: code links open the app in upper or lower case, and the app
+// reports invalid codes.
 func (g *Gateway) codeLines(host string) (lines []component) {
 	for _, prefix := range g.Prefixes() {
-		// A prefix has a scheme or none; printed, it is in upper case.
+		// A prefix may have a scheme or none; printed prefixes are in upper case.
 		_, rest, found := strings.Cut(prefix, "://")
 		if !found {
 			rest = prefix
@@ -297,8 +292,8 @@ func (g *Gateway) codeLines(host string) (lines []component) {
 	return lines
 }
 
-// forAndroid turns a query into single parameters, where it consists of such. Any other line opens
-// the app whatever the query is, and a line that excludes a query is left out.
+// forAndroid splits a query pattern into single parameters where possible. A line that cannot be split opens the app for any query,
+// and a line that excludes a query is omitted.
 func forAndroid(lines []component) (list []component) {
 	for _, c := range lines {
 		c.CaseSensitive = nil
@@ -320,7 +315,7 @@ func forAndroid(lines []component) (list []component) {
 		case parameters != nil && !c.Exclude:
 			c.Query = parameters
 		case c.Exclude:
-			continue // in another order the same parameters might open
+			continue // the same parameters in another order might open the app
 		default:
 			c.Query = nil
 		}

@@ -1,7 +1,6 @@
-// Package landing is what a browser sees of a printed code: the page of a Mini Program, the
-// authenticity page of a code, and the two files by which an operator's own app opens links. It
-// knows HTML and redirects; what a text opens is decided in scan. A page that a browser opens is no
-// scan: it is counted apart and changes nothing.
+// Package landing serves the pages that a browser shows for a printed code: the page of a Mini Program, the authenticity page of a
+// code, and the two files by which an operator's own app opens links. The package handles HTML and redirects; package scan decides
+// what a text opens. A page view in a browser does not count as a scan: it is counted separately and changes nothing.
 package landing
 
 import (
@@ -25,57 +24,57 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// TryPath is the path at which --dev shows the page of any link: /p/?u=LINK.
+// TryPath is the path at which a server with --dev shows the page of any link: /p/?u=LINK.
 const TryPath = "/p/"
 
-// Gateway serves the pages. First, Checks, Copied and Redeemed may be nil.
+// Gateway serves the landing pages. The fields First, Checks, Copied and Redeemed may be nil.
 type Gateway struct {
-	// Resolve decides a text and has no effect.
+	// Resolve returns the decision for a text without side effects.
 	Resolve func(scan.Request) scan.Decision
 	Account func(appid string) (accounts.Account, bool)
-	// Prefixes returns the prefixes of all code texts that were ever printed.
+	// Prefixes returns the prefixes of all code texts printed so far.
 	Prefixes func() []string
-	// Links returns the patterns of texts by template that are links; nil = there are none.
+	// Links returns the patterns of template texts that are links; nil = there are none.
 	Links func() []codes.Link
-	// Rules are the rules of a host in lower case, with its port if it has one.
+	// Rules returns the rules of a host, given in lower case with its port if any.
 	Rules Hosts
-	// APIPaths are the paths of the API. Their first segments stay the API's
-	// under every host, unless the operator named the API's hosts.
+	// APIPaths lists the URL paths of the API. Paths with the same first segment belong to the API under every host, unless the
+	// operator configured the API's hosts.
 	APIPaths []string
-	// APIPages are single pages of the API. Like APIPaths they stay the API's under every host;
-	// paths beside or below them do not.
+	// APIPages lists single pages of the API. Like APIPaths, these pages belong to the API under every host, but paths next to or
+	// below them do not.
 	APIPages []string
 	// Looks holds the branding of accounts; nil = none.
 	Looks    *branding.Book
 	Settings *settings.Live
 	Now      func() time.Time
-	// RealNow is the clock of the limits.
+	// RealNow is the clock for rate limits.
 	RealNow  func() time.Time
 	ClientIP func(*http.Request) netip.Addr
-	// Scheme returns the scheme of the request: http or https.
+	// Scheme returns the scheme of a request: http or https.
 	Scheme func(*http.Request) string
-	// First returns the time of a code's first scan; ok is false for never.
+	// First returns the time of a code's first scan; ok is false if the code was never scanned.
 	First func(ctx context.Context, batch, index int64) (at time.Time, ok bool, err error)
-	// Checks returns the number of a code's scans.
+	// Checks returns how often a code was scanned.
 	Checks func(ctx context.Context, batch, index int64) (int64, error)
-	// Copied reports whether a code ever raised an alarm for looking copied.
+	// Copied reports whether a code ever raised an alarm as a suspected copy.
 	Copied func(ctx context.Context, batch, index int64) (bool, error)
-	// Redeemed returns the time at which a code was redeemed first; it is called for redeemed ones only.
+	// Redeemed returns the time at which a code was first redeemed; it is called only for redeemed codes.
 	Redeemed func(ctx context.Context, batch, index int64) (time.Time, error)
-	// Observe is called for every page that was shown.
+	// Observe is called for every page that is shown.
 	Observe func(Page)
 	Log     *slog.Logger
 
 	hosts  hostCache
 	links  linksCache
 	limits limits
-	// drawing bounds how many pictures are drawn at once: scans must not wait for pictures.
+	// drawing limits how many pictures are drawn concurrently, so that scans do not wait for pictures.
 	drawing semaphore.Semaphore
-	// draw makes the picture of a link; nil = symbol.ForScreen.
+	// draw renders the QR code of a link; nil = symbol.ForScreen.
 	draw func(text string) (string, error)
 }
 
-// Page is a kind of page, for counting.
+// Page is a kind of page, for metrics.
 type Page string
 
 // The kinds of page.
@@ -85,13 +84,13 @@ const (
 	CodePage     Page = "code"
 	MissingPage  Page = "not_found"
 	LimitedPage  Page = "limited"
-	RefusedPage  Page = "refused" // a method or a length that no page has
-	AwayPage     Page = "away"    // the store does not answer
+	RefusedPage  Page = "refused" // a method or URL length that no page accepts
+	AwayPage     Page = "away"    // the database is unavailable
 	LinksFile    Page = "app_links"
 	LogoFile     Page = "logo"
 )
 
-// Middleware serves requests for pages and files of this package, and leaves every other to the API.
+// Middleware serves requests for the pages and files of this package, and passes all others to the API.
 func (g *Gateway) Middleware(next http.Handler) http.Handler {
 	family := map[string]bool{}
 	for _, path := range g.APIPaths {
@@ -137,8 +136,8 @@ func (g *Gateway) scheme(r *http.Request) string {
 	return "http"
 }
 
-// serve answers a request under a host. unknown answers where no rule and no printed code has the
-// host; nil = the page that says so.
+// serve responds to a request for a host; unknown handles requests for a host without rules and printed codes, nil = an error page
+// is shown.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unknown http.Handler) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -146,7 +145,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unk
 		return
 	}
 	target := r.RequestURI
-	if !strings.HasPrefix(target, "/") { // a request through a proxy names the host in its line
+	if !strings.HasPrefix(target, "/") { // a request through a proxy contains the host in its request line
 		target = r.URL.RequestURI()
 	}
 	text := g.scheme(r) + "://" + host + target
@@ -174,8 +173,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unk
 	g.answer(w, r, text, d)
 }
 
-// Try shows the page of the link in the parameter u, for trying without a host
-// that points here.
+// Try shows the page of the link in parameter u, for tests without a host that points to this server.
 func (g *Gateway) Try() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -188,34 +186,32 @@ func (g *Gateway) Try() http.Handler {
 	})
 }
 
-// opens reports whether a rule governs the link and opens a Mini Program.
+// opens reports whether a rule matches the link and opens a Mini Program.
 func opens(d scan.Decision) bool {
 	return d.Action == scan.OpenMiniProgram && (d.Kind == scan.ByRule || d.Kind == scan.ByService)
 }
 
-// isCode reports whether the text is a code text, known or not.
+// isCode reports whether the text is a code text, whether or not the code exists.
 func isCode(d scan.Decision) bool {
 	return d.Kind == scan.ByCode || d.Reason != "" || d.Code.Err != nil
 }
 
-// answer shows what a text opens.
+// answer shows the page for what a text opens.
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d scan.Decision) {
 	perMinute := g.Settings.Get().LandingPageRateLimit
 	if opens(d) {
-		// The page of a link is no secret, but drawing its code takes time, and more for a longer
-		// link.
+		// The page of a link is public, but drawing its QR code takes time, which grows with the length of the link.
 		if !g.withinLimit(w, r, "landing", (len(text)+lengthOfOne-1)/lengthOfOne, perMinute*landingsPerCode) {
 			return
 		}
 		g.landing(w, r, text, d)
 		return
 	}
-	// A made-up code and any other text get the same page at the same price, so that trying codes
-	// one after the other tells nothing.
+	// An invented code and any other text get the same page at the same rate limit cost, so that enumerating codes reveals nothing.
 	if !g.withinLimit(w, r, "code", 1, perMinute) {
 		return
 	}
-	if d.Code.Err != nil { // the store did not answer: it may be a code or not
+	if d.Code.Err != nil { // the database did not respond, so whether the text is a code is unknown
 		g.Log.ErrorContext(r.Context(), "whether a text is a code made elsewhere cannot be read", "error", d.Code.Err)
 		g.serveUnavailable(w, r)
 		return
@@ -227,15 +223,16 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 	g.show(w, r, MissingPage, http.StatusNotFound, notice("missing"))
 }
 
-// landingsPerCode is the number of pages of Mini Programs that an address may see in place of one page of a code: they tell less,
-// and many phones share an address.
+// landingsPerCode is the number of Mini Program pages that cost an address as much as one code page, because they reveal less and
+// many phones share an address.
 const landingsPerCode = 10
 
-// lengthOfOne is the number of bytes of a link that cost one page of a Mini Program: a link of twice as many costs two.
+// lengthOfOne is the number of bytes of a link that cost as much as one Mini Program page; a link of twice the length costs two
+// pages.
 const lengthOfOne = 100
 
-// withinLimit charges the caller's address so many pages. Where it asked too often, it shows the
-// page that asks for patience and reports false.
+// withinLimit charges the given number of pages to the rate limit of the client's address. If the limit is exceeded, withinLimit
+// shows the rate limit page and returns false.
 func (g *Gateway) withinLimit(w http.ResponseWriter, r *http.Request, kind string, pages, perMinute int) bool {
 	wait := g.limits.draw(kind, g.ClientIP(r), pages, perMinute, g.RealNow())
 	if wait == 0 {
@@ -246,7 +243,7 @@ func (g *Gateway) withinLimit(w http.ResponseWriter, r *http.Request, kind strin
 	return false
 }
 
-// landing shows how to get into the Mini Program, or sends the browser there where its operator chose so.
+// landing shows how to open the Mini Program, or redirects the browser to the app if the operator chose so.
 func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d scan.Decision) {
 	app, _ := g.Account(d.AppID)
 	v := view{Kind: "landing", App: cmp.Or(app.Name, d.AppID), Link: text}
@@ -260,21 +257,21 @@ func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d
 		w.WriteHeader(http.StatusFound)
 		return
 	}
-	v.Open = template.URL(address) // of an app's scheme, see accounts.Account.ValidURLScheme
+	v.Open = template.URL(address) // the scheme of an app was validated by accounts.Account.ValidURLScheme
 	if len(text) <= symbol.MostOnScreen {
 		done, err := g.drawing.Acquire(r.Context(), mostDrawing, 0)
 		if err != nil {
-			return // the caller went away
+			return // the client disconnected
 		}
 		v.QR = g.picture(text, done)
 	}
 	g.show(w, r, LandingPage, http.StatusOK, v)
 }
 
-// mostDrawing is the maximum number of pictures that are drawn at once.
+// mostDrawing is the maximum number of pictures that are drawn concurrently.
 const mostDrawing = 2
 
-// picture draws the code of a text and gives back the caller's turn; "" = no code holds the text.
+// picture returns the QR code of a text and releases the caller's semaphore slot; "" = the text is too long for a code.
 func (g *Gateway) picture(text string, done func()) template.URL {
 	defer done()
 	draw := g.draw
@@ -288,7 +285,7 @@ func (g *Gateway) picture(text string, done func()) template.URL {
 	return template.URL(picture)
 }
 
-// code shows what is known of a code.
+// code shows the authenticity page of a code.
 func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s codes.Scanned) {
 	v := view{Kind: "code", Key: stateOf(s)}
 	g.dress(r, &v, s.Batch.Account)
@@ -298,33 +295,30 @@ func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s co
 	if a := s.State.Activation; a != nil && v.Key == "active" {
 		v.Brand, v.Product = a.Binding.ProductBrand, a.Binding.ProductTitle
 	}
-	// A code that was taken back may be a copied one: so its page shows how often it was checked,
-	// whatever its state.
+	// A withdrawn code may have been copied, so its page shows the number of checks in every state.
 	v.Checked = g.checked(r.Context(), s)
 	if v.Key = v.Checked.doubt(v.Key); v.Key == "active" && s.Batch.Weak() {
-		v.Key = "weak" // a person who guesses such a text would be told that it is genuine
+		v.Key = "weak" // a person who guesses such a text must not see a page that calls it genuine
 	}
 	g.show(w, r, CodePage, http.StatusOK, v)
 }
 
-// shownSymbols is the number of characters of a code text that a page shows: enough to compare with the print, too few to print
-// another.
+// shownSymbols is the number of characters of a code text that a page shows: enough to compare with the print, too few to reproduce
+// the code.
 const shownSymbols = 4
 
-// checked is the state of a code's scans and alarms.
+// checked holds the number of checks, the alarm state and the redemption of a code.
 type checked struct {
-	Known  bool // false: how often it was checked cannot be told at this moment
+	Known  bool // false: the number of checks is unavailable at the moment
 	First  time.Time
 	Times  int64
-	Copied bool // it raised an alarm for looking copied
-	// Redeemed says that the code was redeemed, at RedeemedAt; a zero time = it cannot be told at
-	// this moment.
+	Copied bool // the code raised an alarm as a suspected copy
+	// Redeemed reports whether the code was redeemed, at time RedeemedAt; zero time = currently unavailable.
 	Redeemed   bool
 	RedeemedAt time.Time
 }
 
-// doubt returns the state of a code's page: only an active code that raised no alarm
-// and was never redeemed is called genuine.
+// doubt returns the state shown on a code's page: only an active code without an alarm and without a redemption is called genuine.
 func (c checked) doubt(state string) string {
 	switch {
 	case state != "active":
@@ -339,7 +333,7 @@ func (c checked) doubt(state string) string {
 	return state
 }
 
-// lookTime is the time that a page waits for the number of a code's checks; tests wait longer.
+// lookTime is how long a page waits for the number of a code's checks; tests wait longer.
 var lookTime = 2 * time.Second
 
 func (g *Gateway) checked(ctx context.Context, s codes.Scanned) checked {
@@ -347,7 +341,7 @@ func (g *Gateway) checked(ctx context.Context, s codes.Scanned) checked {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	batch, index, zone := s.Batch.ID, s.Index, g.Settings.Get().Zone()
-	// What warns a buyer is asked first, and the slowest question last.
+	// Queries that may warn a buyer run first, and the slowest query last.
 	if g.First != nil && g.Checks != nil && g.Copied != nil {
 		if err := g.count(ctx, &c, batch, index, zone); err != nil {
 			g.Log.WarnContext(ctx, "a page could not tell how often a code was checked; it says so", "batch", batch, "index", index,
@@ -366,7 +360,7 @@ func (g *Gateway) checked(ctx context.Context, s codes.Scanned) checked {
 	return c
 }
 
-// count asks for alarms, and then how often a code was checked.
+// count reads whether the code raised alarms, and then the number of its checks.
 func (g *Gateway) count(ctx context.Context, c *checked, batch, index int64, zone *time.Location) (err error) {
 	if c.Copied, err = g.Copied(ctx, batch, index); err != nil {
 		return err
@@ -381,7 +375,7 @@ func (g *Gateway) count(ctx context.Context, c *checked, batch, index int64, zon
 	}
 	c.Known, c.Times = true, times
 	if ok {
-		// Scans are counted a moment after they happened.
+		// Scans are counted with a short delay, so at least one check is shown.
 		c.First, c.Times = first.In(zone), max(times, 1)
 	}
 	return nil
@@ -396,7 +390,7 @@ func stateOf(s codes.Scanned) string {
 	case codes.NotActive:
 		return "not_active"
 	}
-	return "active" // also where its Mini Program has no release: the code is genuine
+	return "active" // a code whose Mini Program has no release is genuine too
 }
 
 func (g *Gateway) observe(p Page) {
@@ -412,7 +406,7 @@ func (g *Gateway) printedLinks() []codes.Link {
 	return g.Links()
 }
 
-// prefixHosts returns the hosts of printed codes, in lower case.
+// prefixHosts returns the hosts of printed codes in lower case.
 func (g *Gateway) prefixHosts() []string {
 	var hosts []string
 	for _, prefix := range g.Prefixes() {

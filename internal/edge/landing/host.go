@@ -13,25 +13,23 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Hosts are the rules by host.
+// Hosts provides the rules by host.
 type Hosts interface {
-	// RulesOfHost returns the ordinary rules under a host, for http and https, longest prefix
-	// first; where there are more than limit, any limit of them.
+	// RulesOfHost returns the ordinary rules of a host for http and https, longest prefix first; if there are more than limit, an
+	// arbitrary selection of limit rules.
 	RulesOfHost(ctx context.Context, host string, limit int) ([]rules.Rule, error)
-	// HasRules reports whether there is any.
+	// HasRules reports whether the host has any rule.
 	HasRules(ctx context.Context, host string) (bool, error)
 }
 
-// PlatformNames are the names under which client libraries know the platform,
-// those of its other sites included: a library that is redirected below HTTP
-// keeps them. They are never a brand's.
+// PlatformNames lists the host names that client libraries use for the platform and its other sites; a library whose connections
+// are redirected below the HTTP level keeps using these names. No account can use these names for its own pages.
 var PlatformNames = []string{"api.weixin.qq.com", "api2.weixin.qq.com", "sh.api.weixin.qq.com", "sz.api.weixin.qq.com",
 	"hk.api.weixin.qq.com",
 	"mp.weixin.qq.com", "open.weixin.qq.com"}
 
-// pageHost returns the Host of a request as rules write it. ok is false for a host that no rule can
-// have, or that is always the API's: addresses, this machine, and the names under which client
-// libraries know the platform.
+// pageHost returns the Host of a request in the spelling of rules; ok is false for a host that no rule can have or that always
+// belongs to the API: IP addresses, localhost, and the platform names used by client libraries.
 func pageHost(header, scheme string) (host string, ok bool) {
 	if header == "" || len(header) > 253+6 {
 		return "", false
@@ -60,22 +58,22 @@ func pageHost(header, scheme string) (host string, ok bool) {
 	return host, true
 }
 
-// hostCache remembers for a moment whether hosts have rules. Hosts with rules and hosts without are
-// kept apart, so that made-up names displace no real one.
+// hostCache briefly caches whether hosts have rules. Hosts with and without rules are cached separately, so that invented names do
+// not evict real hosts.
 type hostCache struct {
 	mu      sync.Mutex
-	yes, no map[string]time.Time // until when the answer is used
+	yes, no map[string]time.Time // expiry time of each cached result
 }
 
 const (
-	// hostFresh is the time for which an answer about a host is cached. It delays only the page that says "nothing here": a link
-	// that a rule opens is shown at once.
+	// hostFresh is the lifetime of a cached result. The cache delays only the page for unknown hosts; a link that matches a rule is
+	// shown at once.
 	hostFresh = 5 * time.Second
-	// maxHosts is the number of hosts of each kind that are remembered.
+	// maxHosts is the maximum number of cached hosts with rules, and of those without.
 	maxHosts = 4096
 )
 
-// look returns what is remembered of a host, and whether it still counts.
+// look returns the cached result for a host and whether the result is still fresh.
 func (c *hostCache) look(host string, now time.Time) (known, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,9 +98,8 @@ func (c *hostCache) remember(host string, known bool, now time.Time) {
 	(*is)[host] = now.Add(hostFresh)
 }
 
-// known reports whether a host is one of printed codes or has rules. It charges the caller for a
-// host that is not remembered, because the store has to be asked. answered is true where the caller
-// asked too often and was told so.
+// known reports whether a host belongs to printed codes or has rules. A host that is not cached counts against the client's rate
+// limit, because it needs a database query; answered is true if the limit was exceeded and a response was sent.
 func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (known, answered bool) {
 	if slices.Contains(g.prefixHosts(), host) {
 		return true, false
@@ -120,7 +117,7 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (kn
 		g.Log.WarnContext(r.Context(), "whether a host has rules could not be read; the API answers instead of a page", "host", host,
 			"error", err)
 		if file := r.URL.Path; !had && (file == applePath || file == androidPath) {
-			g.serveUnavailable(w, r) // a telephone that asks for such a file would keep the API's answer
+			g.serveUnavailable(w, r) // a phone that requests such a file would cache the API's response
 			return false, true
 		}
 		return had, false

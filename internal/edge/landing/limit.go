@@ -9,12 +9,12 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/ratelimit"
 )
 
-// limits are token buckets by address: a minute's worth at most, refilled
-// evenly. The zero value is ready.
+// limits holds token buckets by address: each holds at most the tokens of one minute and is refilled evenly. The zero value is
+// ready to use.
 type limits struct {
 	mu sync.Mutex
-	// Two generations bound the memory: when the younger is full, the older is
-	// forgotten. A bucket in use moves to the younger.
+	// Two generations bound the memory: when the young generation is full, the old one is discarded. A bucket in use moves to the
+	// young generation.
 	young, old map[bucketKey]bucket
 }
 
@@ -28,11 +28,11 @@ type bucket struct {
 	at     time.Time
 }
 
-// maxBuckets is the maximum number of addresses in a generation: some 20 MiB in all.
+// maxBuckets is the maximum number of addresses per generation, about 20 MiB in total.
 const maxBuckets = 100_000
 
-// draw removes tokens and returns 0, or removes none and returns how long to wait for them. It
-// never asks for more than a minute's worth. perMinute 0 = no limit.
+// draw takes tokens and returns 0, or takes none and returns the time until the tokens are available. A request for more than one
+// minute's tokens is reduced to one minute's tokens; perMinute 0 = unlimited.
 func (l *limits) draw(kind string, ip netip.Addr, tokens, perMinute int, now time.Time) (wait time.Duration) {
 	if perMinute <= 0 {
 		return 0
@@ -47,7 +47,7 @@ func (l *limits) draw(kind string, ip netip.Addr, tokens, perMinute int, now tim
 			b = bucket{full, now}
 		}
 	}
-	// Where the clock went back nothing is refilled.
+	// If the clock went backwards, nothing is refilled.
 	if passed := now.Sub(b.at); passed > 0 {
 		b.tokens = min(full, b.tokens+full*passed.Minutes())
 	}
@@ -64,7 +64,7 @@ func (l *limits) draw(kind string, ip netip.Addr, tokens, perMinute int, now tim
 	return wait
 }
 
-// forget fills all buckets, and advance refills them as if d had passed.
+// forget refills all buckets completely; advance refills them as if d had passed.
 func (l *limits) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,13 +82,13 @@ func (l *limits) advance(d time.Duration) {
 	}
 }
 
-// ForgetVisitors forgets how many pages each network asked for.
+// ForgetVisitors resets the rate limits of all networks.
 func (g *Gateway) ForgetVisitors() { g.limits.forget() }
 
-// Advance makes the pages that limits count older by d.
+// Advance makes all page views counted by the rate limits older by d.
 func (g *Gateway) Advance(d time.Duration) { g.limits.advance(d) }
 
-// seconds returns a duration in whole seconds, rounded up, as Retry-After wants it.
+// seconds returns a duration in whole seconds, rounded up, for the Retry-After header.
 func seconds(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }

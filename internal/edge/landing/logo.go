@@ -8,8 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/branding"
 )
 
-// dress gives a page the look of an account, and the account's name where the page does not have
-// it.
+// dress adds an account's branding to a page, and the account's name if the page lacks the name.
 func (g *Gateway) dress(r *http.Request, v *view, appid string) {
 	if g.Looks == nil || appid == "" {
 		return
@@ -22,12 +21,12 @@ func (g *Gateway) dress(r *http.Request, v *view, appid string) {
 	}
 }
 
-// logo answers the picture with a hash. The content of such a path never changes, so a browser may
-// keep it for a year. The server drew the picture itself, so its type is always the same.
+// logo serves the logo with a given hash. The content of such a path never changes, so a browser may cache the logo for a year. The
+// server generated the picture itself, so its content type is always the same.
 func (g *Gateway) logo(w http.ResponseWriter, r *http.Request, hash string) {
 	file, kept := g.Looks.Kept(hash)
 	if !kept {
-		// Hashes can be made up, and looking for one takes time.
+		// Clients can invent hashes, and looking up a hash takes time.
 		if !g.withinLimit(w, r, "logo", 1, g.Settings.Get().LandingPageRateLimit) {
 			return
 		}

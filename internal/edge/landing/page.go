@@ -14,47 +14,47 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// view is the data of a page in any language.
+// view holds the language-independent data of a page.
 type view struct {
-	Kind string // landing, code or notice
-	// Key is the verdict on a code (active, not_active, frozen, void, copied, redeemed,
-	// unsure) or what a notice says (missing, gone, wrong, limited, away, refused).
+	Kind string // kind of page: landing, code or notice
+	// Key is the verdict on a code (active, not_active, frozen, void, copied, redeemed, unsure) or the kind of notice (missing,
+	// gone, wrong, limited, away, refused).
 	Key string
 
 	App  string
 	Link string
-	Open template.URL // opens the app; "" = the app has no address
-	QR   template.URL // "" = the link is too long for one
+	Open template.URL // the address that opens the app; "" = none
+	QR   template.URL // "" = the link is too long for a QR code
 
-	Ends    string // the last characters of the code
+	Ends    string // the last characters of the code text
 	Brand   string
 	Product string
 	Checked checked
 
 	Look  branding.Appearance
-	Maker string // the account whose look it is, where the page does not name it already
+	Maker string // the account whose branding is shown, if the page does not name the account already
 
-	// First is the reader's preferred language; Second is the other one.
+	// First is the page in the reader's preferred language; Second is the page in the other language.
 	First, Second side
 	Style         template.CSS
 	Script        template.JS
 }
 
-// side is a page in one language.
+// side holds a page in one language.
 type side struct {
 	*view
 	i18n.Localizer
 	Class string // first or second
 }
 
-// Sides are both languages, the preferred one first.
+// Sides returns the page in both languages, the preferred language first.
 func (v *view) Sides() []side { return []side{v.First, v.Second} }
 
-// LogoWidth and LogoHeight are in dots of the page: the picture has two pixels for one.
+// LogoWidth and LogoHeight return the display size in CSS pixels; the picture has twice as many pixels.
 func (v *view) LogoWidth() int  { return (v.Look.Logo.Width + 1) / 2 }
 func (v *view) LogoHeight() int { return (v.Look.Logo.Height + 1) / 2 }
 
-// Title returns the title of the window, which stays the same in both languages.
+// Title returns the window title, which is the same in both languages.
 func (v *view) Title() (string, error) {
 	if v.Kind == "landing" {
 		return v.App, nil
@@ -67,13 +67,13 @@ func (v *view) Title() (string, error) {
 	return first + " · " + second, err
 }
 
-// Heading says what a page is about.
+// Heading returns the heading of the page.
 func (s side) Heading() (string, error) { return s.Say("title." + s.Key) }
 
-// Lang returns the language as HTML names it.
+// Lang returns the language code for the HTML lang attribute.
 func (s side) Lang() string { return string(s.Language) }
 
-// ID returns the anchor of this language.
+// ID returns the HTML id of this language's part of the page.
 func (s side) ID() string {
 	if s.Chinese() {
 		return string(branding.Chinese)
@@ -81,10 +81,10 @@ func (s side) ID() string {
 	return string(branding.English)
 }
 
-// Own returns the account's own texts.
+// Own returns the account's own texts in this language.
 func (s side) Own() branding.Texts { return s.Look.Texts[branding.Language(s.ID())] }
 
-// Scanner returns the users' name for the app that scans.
+// Scanner returns the name by which users know the scanning app.
 func (s side) Scanner() (string, error) {
 	if name := s.Own().App; name != "" {
 		return name, nil
@@ -92,7 +92,7 @@ func (s side) Scanner() (string, error) {
 	return s.Say("landing.app")
 }
 
-// Moment returns a time as a person reads it.
+// Moment formats a time for readers.
 func (s side) Moment(t time.Time) (string, error) {
 	year, month, day := t.Date()
 	name, err := s.Say("month." + strconv.Itoa(int(month)))
@@ -102,27 +102,26 @@ func (s side) Moment(t time.Time) (string, error) {
 	return s.Say("moment", day, name, year, t.Format("15:04"), t.Format("-07:00"))
 }
 
-// Machine returns a time as a program reads it.
+// Machine formats a time for programs.
 func (s side) Machine(t time.Time) string { return t.Format(time.RFC3339) }
 
-// TimesChecked says how often the code was checked.
+// TimesChecked returns a sentence with the number of checks of the code.
 func (s side) TimesChecked() (string, error) { return s.Count("code.times", int(s.Checked.Times)) }
 
 func notice(key string) view { return view{Kind: "notice", Key: key} }
 
-// serveUnavailable is the answer where the store would have to be asked and does not
-// answer.
+// serveUnavailable shows the error page for an unavailable database.
 func (g *Gateway) serveUnavailable(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Retry-After", seconds(linksFresh))
 	g.show(w, r, AwayPage, http.StatusServiceUnavailable, notice("away"))
 }
 
-// refused is the answer to a method or a length that no page has.
+// refused shows the error page for a method or URL length that no page accepts.
 func (g *Gateway) refused(w http.ResponseWriter, r *http.Request, status int) {
 	g.show(w, r, RefusedPage, status, notice("refused"))
 }
 
-// NoLink shows why a GS1 key leads nowhere: 404 for one that is not known, 410 for one out of use, 400 for none at all.
+// NoLink shows why a GS1 key has no link: 404 for an unknown key, 410 for an archived key, 400 for a path that is not a GS1 key.
 func (g *Gateway) NoLink(w http.ResponseWriter, r *http.Request, status int) {
 	switch status {
 	case http.StatusGone:
@@ -152,13 +151,13 @@ var (
 	book   = i18n.Open(files)
 )
 
-// source returns the source of an inline text for a policy: its hash, so that no other text is allowed.
+// source returns the Content-Security-Policy source of an inline text: its hash, so that no other inline text is allowed.
 func source(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// styled returns the style of a page in an account's colour.
+// styled returns the style sheet of a page with an account's accent colour.
 func styled(accent branding.Colour) string {
 	if accent == "" {
 		return style
@@ -166,8 +165,8 @@ func styled(accent branding.Colour) string {
 	return style + ":root{--accent:" + string(accent) + ";--on-accent:" + string(accent.On()) + "}\n"
 }
 
-// policy allows a page its own style, its own script, the picture in it and the account's logo. A
-// browser runs and fetches nothing else.
+// policy returns a Content-Security-Policy that allows a page its own style and script, its embedded picture and the account's
+// logo. The browser loads and executes nothing else.
 func policy(style, script string) string {
 	text := "default-src 'none'; style-src " + source(style)
 	if script != "" {
@@ -176,15 +175,15 @@ func policy(style, script string) string {
 	return text + "; img-src data: 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 }
 
-// guardHeaders are on every answer.
+// guardHeaders sets the security headers of every response.
 func guardHeaders(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
 }
 
-// show writes a page in both languages, because a printed link has no place for a language. The one
-// that the browser prefers is seen, and a link shows the other.
+// show writes a page in both languages, because a printed link has no parameter for the language. The browser's preferred language
+// is visible, and a link switches to the other language.
 func (g *Gateway) show(w http.ResponseWriter, r *http.Request, kind Page, status int, v view) {
 	g.observe(kind)
 	first, second := i18n.English, i18n.Chinese
@@ -192,7 +191,7 @@ func (g *Gateway) show(w http.ResponseWriter, r *http.Request, kind Page, status
 		first, second = second, first
 	}
 	v.First, v.Second = side{&v, book.In(first), "first"}, side{&v, book.In(second), "second"}
-	v.Style = template.CSS(styled(v.Look.Accent)) // safe: our own text, and a colour is six digits
+	v.Style = template.CSS(styled(v.Look.Accent)) // safe: the text is part of this program, and a colour is six hexadecimal digits
 	if v.Kind == "landing" {
 		v.Script = template.JS(script)
 	}

@@ -9,13 +9,13 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// claims are the provider's statements about a person.
+// claims holds the identity provider's claims about a person.
 type claims struct {
 	subject string
 	all     map[string]any
 }
 
-// names returns the possible names of a person, the best first.
+// names returns the possible display names of a person, the best first.
 func (c claims) names() (list []string) {
 	for _, claim := range []string{"preferred_username", "email", "name"} {
 		if text, _ := c.all[claim].(string); text != "" {
@@ -25,8 +25,7 @@ func (c claims) names() (list []string) {
 	return list
 }
 
-// claim finds the claim of roles: by its whole name, which may have dots in it, else
-// as a path into objects.
+// claim finds the claim with the roles: by its full name, which may contain dots, else as a path into nested objects.
 func (p *Provider) claim(all map[string]any) (any, bool) {
 	if value, ok := all[p.RolesClaim]; ok {
 		return value, true
@@ -44,8 +43,8 @@ func (p *Provider) claim(all map[string]any) (any, bool) {
 	return v, true
 }
 
-// valuesOf returns the texts of a claim: a list, one text with spaces or commas between
-// them, or the names of an object that are not false or null there.
+// valuesOf returns the strings of a claim: a list, one string separated by spaces or commas, or the keys of an object whose value
+// is neither false nor null.
 func valuesOf(claim any) (list []string) {
 	switch claim := claim.(type) {
 	case string:
@@ -66,11 +65,12 @@ func valuesOf(claim any) (list []string) {
 	return list
 }
 
-// own begins a value that is meant for this server, in a claim that others read too.
+// ownPrefix marks a value for this server in a claim that other applications read too.
 const ownPrefix = "qrjump:"
 
-// role returns the role and accounts of a claim: ROLE or ROLE:APPID, each maybe after "qrjump:"; if one value has that prefix, only
-// those that have it count. The role that covers all others counts, for the AppIDs that it is named with, or for all.
+// role returns the role and accounts from a claim with values ROLE or ROLE:APPID, optionally prefixed with "qrjump:"; if any value
+// has this prefix, only prefixed values count. The role that includes all other roles counts, limited to the AppIDs named with that
+// role, or for all accounts.
 func (p *Provider) role(all map[string]any) (adminroute.Role, []string, error) {
 	claim, exists := p.claim(all)
 	if !exists {
@@ -115,7 +115,7 @@ func (p *Provider) role(all map[string]any) (adminroute.Role, []string, error) {
 	return best, slices.Compact(appids[best]), nil
 }
 
-// plain returns a foreign text that a page may show: short, and printable.
+// plain returns an external text in a form safe to show: truncated, with printable characters only.
 func plain(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

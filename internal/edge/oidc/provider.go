@@ -1,4 +1,4 @@
-// Package oidc signs people in by an OpenID Connect provider and maps its claims to roles.
+// Package oidc signs people in with an OpenID Connect provider and maps its claims to roles.
 package oidc
 
 import (
@@ -29,16 +29,16 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/semaphore"
 )
 
-// Provider signs in people without a local password: the code flow of OpenID Connect with PKCE, state and nonce.
+// Provider signs in people without a local password: OpenID Connect authorization code flow with PKCE, state and nonce.
 type Provider struct {
 	Issuer, ClientID string
-	ClientSecret     string // "" = a public client
-	RolesClaim       string // the claim that names roles; a path with dots into an object
+	ClientSecret     string // "" = public client
+	RolesClaim       string // name of the claim with the roles, or a dotted path into nested objects
 	Vault            *sealer.Key
 	Now              func() time.Time
 	Random           io.Reader
 
-	asking semaphore.Semaphore // the provider whose codes they are
+	asking semaphore.Semaphore // limits concurrent code exchanges with the provider
 
 	mu     sync.Mutex
 	found  *found
@@ -46,14 +46,14 @@ type Provider struct {
 	asked  time.Time
 }
 
-// found is the provider's discovery document.
+// found is the cached discovery document of the provider.
 type found struct {
 	*oidc.Provider
 	config oauth2.Config
 	more   metadata
 }
 
-// metadata holds the fields of the discovery document that go-oidc has no name for.
+// metadata holds the fields of the discovery document that go-oidc does not expose.
 type metadata struct {
 	Scopes      []string `json:"scopes_supported"`
 	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
@@ -63,50 +63,49 @@ type metadata struct {
 }
 
 const (
-	// FlowTime is the time that a sign-in at the provider may take.
+	// FlowTime is the maximum time for a sign-in at the provider.
 	FlowTime = 10 * time.Minute
-	// foundTime is the lifetime of a discovery: a provider that is down is noticed after it. failedTime is that of a failure:
-	// strangers cannot make this server ask often.
+	// foundTime is the cache lifetime of the discovery document, after which an outage of the provider is noticed; failedTime is
+	// the lifetime of a failed discovery, so that clients cannot trigger frequent requests.
 	foundTime  = time.Minute
 	failedTime = 5 * time.Second
-	// askedAtOnce bounds how many codes the provider is asked for at once.
+	// askedAtOnce is the maximum number of concurrent code exchanges with the provider.
 	askedAtOnce = 8
-	// askTime and mostAnswer bound each request to the provider.
+	// askTime is the timeout of each request to the provider, and mostAnswer the maximum size of a response.
 	askTime    = 10 * time.Second
 	mostAnswer = 1 << 20
 )
 
-// ErrDown: the provider cannot be asked, or answers what no provider does.
+// ErrDown reports that the provider is unreachable or returns an invalid response.
 var ErrDown = errors.New("the provider cannot be asked")
 
-// down returns ErrDown with its cause, which may hold a whole foreign page: a log gets the beginning.
+// down returns ErrDown with its cause, truncated for the log because the cause may contain a whole external page.
 func down(cause error) error { return fmt.Errorf("%w: %s", ErrDown, plain(cause.Error())) }
 
-// ErrNotBegun: this browser did not begin this sign-in within ten minutes.
+// ErrNotBegun reports that this browser did not start this sign-in within the last ten minutes.
 var ErrNotBegun = errors.New("this sign-in was not begun in this browser, or more than ten minutes ago")
 
-// Denial is the reason for which a provider's answer was rejected.
+// Denial is the error for a rejected response of the provider.
 type Denial struct {
 	Why    DenyReason
-	Detail string // what was found instead; "" = nothing to say
+	Detail string // the offending value; "" = none
 }
 
-// DenyReason is the reason of a refusal.
+// DenyReason is the reason of a Denial.
 type DenyReason string
 
 const (
-	Said    DenyReason = "said"    // the provider refuses: Detail is its error code
-	Token   DenyReason = "token"   // its token is not for this sign-in: Detail says what is wrong
-	Absent  DenyReason = "absent"  // there is no claim of roles
-	NoRole  DenyReason = "none"    // the claim names no role of this server: Detail is what it names
-	Two     DenyReason = "two"     // it names two roles of which neither covers the other
-	Limited DenyReason = "limited" // it limits an admin to AppIDs
+	Said    DenyReason = "said"    // the provider rejected the sign-in; Detail is its error code
+	Token   DenyReason = "token"   // the token does not belong to this sign-in; Detail describes the error
+	Absent  DenyReason = "absent"  // the claim with the roles is absent
+	NoRole  DenyReason = "none"    // the claim contains no role of this server; Detail is the content of the claim
+	Two     DenyReason = "two"     // the claim names two roles, neither of which includes the other
+	Limited DenyReason = "limited" // the claim limits an admin to AppIDs, which is invalid
 )
 
 func (r *Denial) Error() string { return "refused by " + string(r.Why) + ": " + r.Detail }
 
-// CheckIssuer says why a text is no issuer; "" = it is one. By plain HTTP a provider
-// is on this machine only.
+// CheckIssuer returns why a text is not a valid issuer URL; "" = valid. Plain HTTP is allowed only for a provider on this machine.
 func CheckIssuer(text string) string {
 	u, err := url.Parse(text)
 	switch {
@@ -118,7 +117,7 @@ func CheckIssuer(text string) string {
 	return ""
 }
 
-// private reports whether the way to an address is encrypted or local.
+// private reports whether a URL uses HTTPS or points to this machine.
 func private(u *url.URL) bool {
 	if u.Scheme == "https" {
 		return true
@@ -127,7 +126,7 @@ func private(u *url.URL) bool {
 	return u.Scheme == "http" && (u.Hostname() == "localhost" || err == nil && ip.IsLoopback())
 }
 
-// Host returns the provider as people know it.
+// Host returns the host name of the provider for display.
 func (p *Provider) Host() string {
 	u, err := url.Parse(p.Issuer)
 	if err != nil {
@@ -136,7 +135,7 @@ func (p *Provider) Host() string {
 	return u.Host
 }
 
-// client asks the provider. It follows no redirect, and reads so much.
+// client is the HTTP client for requests to the provider. The client follows no redirects and limits the size of responses.
 var client = &http.Client{Timeout: askTime, Transport: bounded{http.DefaultTransport},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
@@ -163,7 +162,7 @@ func (p *Provider) discover(ctx context.Context) (*found, error) {
 	} else if p.found != nil && age < foundTime {
 		return p.found, nil
 	}
-	f, err := p.ask(context.WithoutCancel(ctx)) // others wait for it
+	f, err := p.ask(context.WithoutCancel(ctx)) // other callers wait for this request
 	p.found, p.failed, p.asked = f, nil, now
 	if err != nil {
 		p.failed = down(err)
@@ -185,13 +184,13 @@ func (p *Provider) ask(ctx context.Context) (*found, error) {
 	for name, text := range map[string]string{"authorization_endpoint": f.config.Endpoint.AuthURL,
 		"token_endpoint": f.config.Endpoint.TokenURL, "jwks_uri": f.more.JWKS, "userinfo_endpoint": provider.UserInfoEndpoint()} {
 		if text == "" && name == "userinfo_endpoint" {
-			continue // what it would say is in the token
+			continue // the token contains the same claims
 		}
 		if u, err := url.Parse(text); err != nil || u.Host == "" || !private(u) {
 			return nil, fmt.Errorf("its %s is not https", name)
 		}
 	}
-	// Some give a claim of groups or roles only to those that ask for the scope of its name.
+	// Some providers include a claim of groups or roles only if the scope of the same name is requested.
 	if slices.Contains(f.more.Scopes, p.RolesClaim) {
 		f.config.Scopes = append(f.config.Scopes, p.RolesClaim)
 	}
@@ -202,7 +201,7 @@ func (p *Provider) ask(ctx context.Context) (*found, error) {
 	return f, nil
 }
 
-// flow is a sign-in that was begun. The browser keeps it, sealed.
+// flow holds the state of a started sign-in. The browser stores the state in encrypted form.
 type flow struct {
 	State, Nonce, Verifier string
 	Redirect, Next         string
@@ -217,8 +216,8 @@ func (p *Provider) text() (string, error) {
 	return base64.RawURLEncoding.EncodeToString(raw[:]), err
 }
 
-// Begin returns the address of the sign-in, and the value that the browser has to keep until it comes back to redirect; next is the
-// page to go to afterwards. ErrDown.
+// Begin returns the provider's sign-in address and the value that the browser must store until the provider redirects it to
+// redirect; next is the page to show afterwards. ErrDown.
 func (p *Provider) Begin(ctx context.Context, redirect, next string) (address, kept string, err error) {
 	found, err := p.discover(ctx)
 	if err != nil {
@@ -239,8 +238,8 @@ func (p *Provider) Begin(ctx context.Context, redirect, next string) (address, k
 	return config.AuthCodeURL(f.State, oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier)), p.Vault.Seal(flowPlace, written), nil
 }
 
-// Finish verifies the value that a browser kept and the parameters it came back with, and returns the person and the page to go to.
-// ErrNotBegun, ErrDown; a Refusal, with who it is if that is proven.
+// Finish verifies the stored value of a browser and the parameters of the provider's redirect, and returns the person and the next
+// page. Finish returns ErrNotBegun, ErrDown, or a Denial together with the person if the identity is proven.
 func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (user iam.FederatedUser, next string, err error) {
 	var f flow
 	text, err := p.Vault.Open(flowPlace, kept)
@@ -249,7 +248,7 @@ func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (us
 		return user, "", ErrNotBegun
 	}
 	next = f.Next
-	// RFC 9207: an answer that names who gives it is this provider's.
+	// RFC 9207: the iss parameter, if present, must name this provider.
 	if iss := came.Get("iss"); iss != "" && iss != p.Issuer {
 		return user, next, &Denial{Token, "the answer is another issuer's"}
 	}
@@ -270,10 +269,10 @@ func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (us
 	return user, next, err
 }
 
-// exchange gets the claims for a code. The token is that of this sign-in: signed by the
-// provider, for this client, in time, with the nonce.
+// exchange exchanges an authorization code for the claims. The ID token is valid for this sign-in: signed by the provider, issued
+// to this client, not expired, with the right nonce.
 func (p *Provider) exchange(ctx context.Context, found *found, f flow, code string) (c claims, err error) {
-	// Strangers may come with codes that they made up: so many at once are asked for, and the others wait.
+	// Anyone can send invented codes, so the number of concurrent exchanges is limited and further exchanges wait.
 	done, err := p.asking.Acquire(ctx, askedAtOnce, 0)
 	if err != nil {
 		return c, down(err)
@@ -282,7 +281,7 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	config := found.config
 	config.RedirectURL = f.Redirect
 	token, err := config.Exchange(ctx, code, oauth2.VerifierOption(f.Verifier))
-	// A provider that is overloaded may name an error code, too.
+	// An overloaded provider may return an error code as well.
 	if said, ok := errors.AsType[*oauth2.RetrieveError](err); ok && said.ErrorCode != "" && said.Response.StatusCode/100 == 4 {
 		return c, &Denial{Said, plain(said.ErrorCode)}
 	} else if err != nil {
@@ -322,7 +321,7 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	if _, exists := p.claim(c.all); exists || found.UserInfoEndpoint() == "" {
 		return c, nil
 	}
-	// Some say no more in the token than who it is.
+	// Some providers put only the subject into the token, and the other claims into the UserInfo response.
 	info, err := found.UserInfo(ctx, oauth2.StaticTokenSource(token))
 	if err != nil {
 		return c, down(err)
@@ -342,18 +341,19 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	return c, nil
 }
 
-// signingAlgs are the algorithms with a public key. Where a provider names none of them, RS256 is taken.
+// signingAlgs lists the accepted signature algorithms, all with public keys. If a provider names none of these algorithms, RS256 is
+// assumed.
 var signingAlgs = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512,
 	oidc.EdDSA}
 
 const (
-	// minRSABits is the least that RFC 7518 3.3 wants of an RSA key.
+	// minRSABits is the minimum size of an RSA key according to RFC 7518 3.3.
 	minRSABits = 2048
-	// clockSkew is the amount by which the provider's clock may be ahead of this machine's.
+	// clockSkew is how far the provider's clock may be ahead of this machine's clock.
 	clockSkew = time.Minute
 )
 
-// publicKeys gets the keys with which the provider signs now. weak counts the RSA keys with fewer than minRSABits, which are left out.
+// publicKeys fetches the provider's current signing keys; weak counts the ignored RSA keys with fewer than minRSABits bits.
 func (f *found) publicKeys(ctx context.Context) (keys []crypto.PublicKey, weak int, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.more.JWKS, nil)
 	if err != nil {
@@ -389,10 +389,10 @@ func (f *found) publicKeys(ctx context.Context) (keys []crypto.PublicKey, weak i
 	return keys, weak, nil
 }
 
-// mostSubject is the maximum length of a subject: OpenID Connect Core 2.
+// mostSubject is the maximum length of a subject according to OpenID Connect Core 2.
 const mostSubject = 255
 
-// EndSession returns the address of the sign-out at the provider; "" = it has none, or was not asked yet.
+// EndSession returns the provider's sign-out address; "" = the provider has none, or its discovery document is not loaded yet.
 func (p *Provider) EndSession() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

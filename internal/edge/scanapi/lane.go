@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/fastpath"
 )
 
-// Lane returns a lane for resolve requests. patience bounds how long a request may take to arrive.
+// Lane returns a fast-path listener for resolve requests; patience limits how long a request may take to arrive.
 func (a *API) Lane(patience time.Duration) *fastpath.Listener {
 	l := &fastpath.Listener{Path: resolvePath, MaxBody: MaxRequest, Streams: "ndjson", ReadTimeout: min(patience,
 		a.BodyTimeout), Log: a.Log}
@@ -38,7 +38,7 @@ func (a *API) Lane(patience time.Duration) *fastpath.Listener {
 	return l
 }
 
-// Draft implements lane.Answer: the decision, while it waits for the ledger.
+// Draft implements fastpath.Response: it returns the decision before the scan is durable.
 func (s *scanned) Draft(to []byte) (doc []byte, kind string, ok bool) {
 	if s.err != nil || s.group == nil || s.soon {
 		return to, "", false
@@ -46,16 +46,16 @@ func (s *scanned) Draft(to []byte) (doc []byte, kind string, ok bool) {
 	return s.append(to), jsonType, true
 }
 
-// OnDurable implements lane.Answer.
+// OnDurable implements fastpath.Response.
 func (s *scanned) OnDurable(f func(error)) bool { return s.group.OnDurable(f) }
 
-// Sent implements lane.Answer.
+// Sent implements fastpath.Response.
 func (s *scanned) Sent() {
 	s.api.observe(s)
 	s.release()
 }
 
-// Wait implements lane.Answer.
+// Wait implements fastpath.Response.
 func (s *scanned) Wait(ctx context.Context, to []byte) (doc []byte, kind string, status int) {
 	a := s.api
 	doc, err := a.finish(ctx, s, to)

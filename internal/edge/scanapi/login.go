@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// loginRequest says which user opens which Mini Program.
+// loginRequest is the request body that names a user and the Mini Program to open.
 type loginRequest struct {
 	User  string `json:"user" required:"true" doc:"the app's own user id"`
 	AppID string `json:"appid" required:"true" doc:"the Mini Program"`
@@ -17,7 +17,7 @@ type loginAnswer struct {
 	JSCode string `json:"js_code" doc:"for /sns/jscode2session: once, within five minutes"`
 }
 
-// login makes a js_code for a user of the app.
+// login returns a js_code for a user of the app.
 func (a *API) login(w http.ResponseWriter, r *http.Request, namespace string) {
 	body, err := a.readBody(w, r, MaxRequest)
 	var req loginRequest

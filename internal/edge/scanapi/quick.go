@@ -8,22 +8,22 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// These functions read and write the JSON of a resolve without reflection. encoding/json is the
-// definition: it reads what quick does not, and fuzzing compares the two.
+// These functions parse and write the JSON of resolve requests without reflection; encoding/json parses everything that quick does
+// not, and fuzz tests compare the two.
 
-// asked is one request as it was read.
+// asked is one parsed request.
 type asked struct {
 	request
 	text    string
 	hasText bool
-	// replaced says that encoding/json put U+FFFD in place of bytes that are no Unicode.
+	// replaced reports whether encoding/json replaced invalid Unicode in the request with U+FFFD.
 	replaced bool
-	// userReplaced says that it did so in the user.
+	// userReplaced reports whether the replacement concerned the user field.
 	userReplaced bool
 }
 
-// quick reads a request that is one plain object: known names once, in lower
-// case, with strings. ok is false for anything else, right or wrong.
+// quick parses a request that is one plain object: known names at most once, in lower case, with string values; ok is false for
+// anything else, valid or not.
 func quick(s string) (q asked, ok bool) {
 	if !utf8.ValidString(s) {
 		return q, false
@@ -57,7 +57,7 @@ func quick(s string) (q asked, ok bool) {
 		case "client":
 			field, q.Client = 4, value
 		}
-		// "at" is rare, and another name may be one of the known in capitals.
+		// "at" is rare, and an unknown name may be a known name in upper case, so encoding/json handles both.
 		if field < 0 || seen[field] {
 			return q, false
 		}
@@ -75,7 +75,7 @@ func quick(s string) (q asked, ok bool) {
 	}
 }
 
-// space returns the first place from i on that is no white space.
+// space returns the index of the first byte from i on that is not white space.
 func space(s string, i int) int {
 	for i < len(s) && (s[i] == ' ' || s[i] == '\n' || s[i] == '\r' || s[i] == '\t') {
 		i++
@@ -83,8 +83,7 @@ func space(s string, i int) int {
 	return i
 }
 
-// quoted reads the string that begins at i of what is valid UTF-8, and returns
-// where it ends.
+// quoted parses the string that starts at i in valid UTF-8, and returns the position of its end.
 func quoted(s string, i int) (text string, end int, ok bool) {
 	if i == len(s) || s[i] != '"' {
 		return "", i, false
@@ -103,7 +102,7 @@ func quoted(s string, i int) (text string, end int, ok bool) {
 	return "", i, false
 }
 
-// escaped reads the rest of a string from its first escape on, which is at j.
+// escaped parses the rest of a string from its first escape, which is at j.
 func escaped(s string, i, j int) (text string, end int, ok bool) {
 	out := make([]byte, 0, len(s)-i)
 	out = append(out, s[i:j]...)
@@ -139,7 +138,7 @@ func escaped(s string, i, j int) (text string, end int, ok bool) {
 				return "", j, false
 			}
 			r, err := strconv.ParseUint(s[j+2:j+6], 16, 16)
-			if err != nil || 0xd800 <= r && r < 0xe000 { // encoding/json reads surrogate pairs
+			if err != nil || 0xd800 <= r && r < 0xe000 { // encoding/json handles surrogate pairs
 				return "", j, false
 			}
 			out = utf8.AppendRune(out, rune(r))
@@ -152,7 +151,7 @@ func escaped(s string, i, j int) (text string, end int, ok bool) {
 	return "", j, false
 }
 
-// appendDecision appends what a JSON encoder writes for show(d) with an id, newline included.
+// appendDecision appends the same JSON that an encoder writes for show(d) with an id, including the newline.
 func appendDecision(b []byte, id string, d *scan.Decision) []byte {
 	b = append(b, `{"scan_id":"`...)
 	b = append(b, id...)
@@ -194,7 +193,7 @@ func appendDecision(b []byte, id string, d *scan.Decision) []byte {
 	return append(b, '}', '\n')
 }
 
-// appendField appends a field that is left out where it is empty.
+// appendField appends a JSON field, or nothing if value is empty.
 func appendField(b []byte, name, value string) []byte {
 	if value == "" {
 		return b
@@ -204,8 +203,7 @@ func appendField(b []byte, name, value string) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends a JSON string as encoding/json writes it without
-// escaping for HTML.
+// appendString appends a JSON string as encoding/json does without HTML escaping.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	from := 0
@@ -242,7 +240,7 @@ func appendString(b []byte, s string) []byte {
 		case r == utf8.RuneError && size == 1:
 			b = append(append(b, s[from:i]...), `\ufffd`...)
 			from = i + size
-		case r == '\u2028' || r == '\u2029': // JavaScript takes these for line ends
+		case r == '\u2028' || r == '\u2029': // JavaScript treats these characters as line terminators
 			b = append(append(b, s[from:i]...), `\u202`...)
 			b = append(b, hexDigits[r&15])
 			from = i + size

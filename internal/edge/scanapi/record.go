@@ -20,29 +20,29 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Ledger copies a scan into the queue of the ledger (package ledger, Recorder.Enqueue)
-// and never blocks. The Durable that it returns waits until the scan is on the disk.
+// Ledger is a function that copies a scan into the queue of the scan log (package scanlog, Recorder.Enqueue) and never blocks. The
+// returned Durable waits until the scan is on disk.
 type Ledger func(*scanlog.Event) (Durable, error)
 
-// Durable is one group of events on its way to the disk.
+// Durable is a group of events that is being written to disk.
 type Durable interface {
-	// Wait returns nil once the group is durable.
+	// Wait blocks until the group is durable, and then returns nil.
 	Wait(ctx context.Context) error
-	// OnDurable calls f, which must not block, with what Wait would return; false if
-	// that is known already.
+	// OnDurable registers f, which must not block, to be called with the result of Wait; it returns false if the result is already
+	// known.
 	OnDurable(f func(error)) bool
 }
 
-// deskTime is the time that a scan of a code may wait for the store.
+// deskTime is the maximum time that a scan of a code waits for the database.
 const deskTime = 10 * time.Second
 
-// The causes of qrjump_scan_write_failures_total.
+// The values of the label cause of qrjump_scan_write_failures_total.
 const (
 	UnrecordedFull   = "full"
 	UnrecordedFailed = "failed"
 )
 
-// scanned is one scan while it is served: decided, handed to the desk, recorded.
+// scanned holds the state of one scan while it is served: decided, passed to the ticket writer, recorded.
 type scanned struct {
 	asked
 	api       *API
@@ -53,15 +53,15 @@ type scanned struct {
 	event     scanlog.Event
 	receipt   *codes.Pending
 	group     Durable
-	soon      bool  // it is answered before it is durable, even if the ledger refuses it
-	tried     bool  // the scan must not wait for anything: see try
-	err       error // why it is not answered
+	soon      bool  // the response is sent before the scan is durable, even if the scan log rejects the scan
+	tried     bool  // the scan must not wait for anything, see try
+	err       error // the error that is returned instead of a decision
 }
 
-// scans holds answered scans for reuse.
+// scans is a pool of scanned values for reuse.
 var scans = sync.Pool{New: func() any { return new(scanned) }}
 
-// decide reads a request and decides it. It has no effect.
+// decide parses a request and computes its decision. decide has no side effects.
 func (a *API) decide(s *scanned, namespace string, body []byte) error {
 	q, err := readRequest(body)
 	if err != nil {
@@ -85,11 +85,11 @@ func (a *API) decide(s *scanned, namespace string, body []byte) error {
 	return nil
 }
 
-// errWaits ends a try: the scan has to go through begin.
+// errWaits aborts a try: the scan must be served through begin.
 var errWaits = errors.New("this scan waits for something")
 
-// waits reports whether a scan of a text may have to wait: for the store (Codes.Scan, Codes.Withhold,
-// Accounts.ScannedCode), for the desk, or for a disk that is late.
+// waits reports whether a scan of a text may have to wait: for the database (Codes.Scan, Codes.Withhold, Accounts.ScannedCode), for
+// the ticket writer, or for a slow disk.
 func (a *API) waits(text string) bool {
 	if _, ok := accounts.CodeOf(text); ok {
 		return true
@@ -97,15 +97,14 @@ func (a *API) waits(text string) bool {
 	return a.Codes != nil && a.Codes.MayBeCode(text) || a.Soon != nil && a.Late != nil && a.Soon() && a.Late()
 }
 
-// ofCode reports whether a scan fell on a code that was given out. The bare nine characters do not
-// count: anybody can make them up.
+// ofCode reports whether a scan matched an issued code. The nine characters alone do not count, because anyone can invent them.
 func (s *scanned) ofCode() bool {
 	d := &s.decision
 	return d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly
 }
 
-// visit hands the scan of a code to the desk, and a scan of a
-// parametric code to its service account. record waits for the desk.
+// visit passes the scan of a code to the ticket writer, and a scan of a parametric code to its service account; record waits for
+// the ticket writer.
 func (a *API) visit(ctx context.Context, s *scanned) {
 	d := &s.decision
 	switch {
@@ -120,15 +119,14 @@ func (a *API) visit(ctx context.Context, s *scanned) {
 		}
 		s.receipt, s.err = a.Desk.Visit(ctx, visit)
 	case d.Action == scan.OpenURL && s.User != "":
-		// Assumed(qrcode.event): the event is sent even where the rule that matches opens nothing
-		// now (its Mini Program has no release, or the link ended), because then the user sees the
-		// account.
+		// Assumed(qrcode.event): the event is sent even if the matching rule currently opens nothing (its Mini Program has no
+		// release, or the link ended), because the user then sees the account.
 		openID := func(account string) string { return a.OpenIDs.OpenID(s.namespace, account, s.User) }
 		s.err = a.Accounts.ScannedCode(ctx, s.in.Text, openID, s.in.At)
 	}
 }
 
-// record waits for the desk, then hands the scan into the ledger's queue.
+// record waits for the ticket writer, then puts the scan into the queue of the scan log.
 func (a *API) record(ctx context.Context, s *scanned) {
 	if s.receipt != nil {
 		ticket, err := s.receipt.Wait(ctx)
@@ -145,8 +143,8 @@ func (a *API) record(ctx context.Context, s *scanned) {
 	}
 	s.event = a.eventOf(s)
 	group, err := a.Record(&s.event)
-	// By the operator's choice the answer goes first, except while the disk is so late that a power
-	// cut would cost more than the loss window.
+	// If the operator chose so, the response is sent first, except while the disk is so slow that a power failure would lose more
+	// than the loss window.
 	s.soon = !s.ofCode() && a.Soon != nil && a.Soon()
 	switch {
 	case err == nil && (!s.soon || !s.tried && a.Late != nil && a.Late()):
@@ -159,7 +157,7 @@ func (a *API) record(ctx context.Context, s *scanned) {
 	}
 }
 
-// await waits until the scan is durable, where its answer has to wait for that.
+// await waits until the scan is durable, if its response requires durability.
 func (a *API) await(ctx context.Context, s *scanned) error {
 	a.wait(ctx, s)
 	a.observe(s)
@@ -188,8 +186,7 @@ func (a *API) observe(s *scanned) {
 	}
 }
 
-// unwritten returns the answer to a scan that the ledger did not take: a scan that is not durable is not
-// acknowledged.
+// unwritten returns the error response for a scan that the scan log rejected: a scan that is not durable is not acknowledged.
 func (a *API) unwritten(err error) error {
 	a.countLost(err)
 	if errors.Is(err, context.Canceled) {
@@ -202,7 +199,7 @@ func (a *API) unwritten(err error) error {
 	return problem{http.StatusServiceUnavailable, "the ledger of scans cannot be written: try again in a moment"}
 }
 
-// countLost counts a scan that the ledger did not take or could not write.
+// countLost counts a scan that the scan log rejected or could not write.
 func (a *API) countLost(err error) {
 	if a.Unrecorded == nil {
 		return
@@ -214,21 +211,21 @@ func (a *API) countLost(err error) {
 	a.Unrecorded(cause)
 }
 
-// answer decides one scan, records it and appends the answer.
+// answer decides one scan, records the scan and appends the response.
 func (a *API) answer(ctx context.Context, namespace string, body, to []byte) ([]byte, error) {
 	return a.finish(ctx, a.begin(ctx, namespace, body), to)
 }
 
-// begin returns the first half of answer, up to the wait for the ledger; finish is the second. A scan of
-// a code has waited for the ledger by then.
+// begin performs the first half of answer, up to the wait for the scan log; finish performs the second half. For a scan of a code,
+// begin has already waited for the scan log.
 func (a *API) begin(ctx context.Context, namespace string, body []byte) *scanned {
 	s := scans.Get().(*scanned)
 	s.api = a
 	return a.goOn(ctx, s, namespace, body)
 }
 
-// try is begin for a scan that waits for nothing, neither now nor before its answer. For any other
-// scan it returns nil and has no effect.
+// try is like begin for a scan that needs no waiting, neither now nor before its response. For any other scan, try returns nil and
+// has no effect.
 func (a *API) try(ctx context.Context, namespace string, body []byte) *scanned {
 	s := scans.Get().(*scanned)
 	s.api, s.tried = a, true
@@ -266,7 +263,7 @@ func (a *API) finish(ctx context.Context, s *scanned, to []byte) ([]byte, error)
 	return s.append(to), nil
 }
 
-// release gives the scan back for reuse.
+// release returns the value to the pool.
 func (s *scanned) release() {
 	*s = scanned{}
 	scans.Put(s)
@@ -278,7 +275,7 @@ func (s *scanned) append(to []byte) []byte {
 	return appendDecision(to, string(id[:]), &s.decision)
 }
 
-// deskProblem turns an error of the desk, such as that the store is away, into a problem.
+// deskProblem converts an error of the ticket writer, such as an unavailable database, to a problem document.
 func (a *API) deskProblem(err error) error {
 	switch {
 	case errors.Is(err, codes.ErrDeskBusy):
@@ -293,7 +290,7 @@ func (a *API) deskProblem(err error) error {
 	return err
 }
 
-// eventOf returns a scan as the ledger keeps it.
+// eventOf returns a scan as an event for the scan log.
 func (a *API) eventOf(s *scanned) scanlog.Event {
 	d := &s.decision
 	e := scanlog.Event{ID: s.id, At: s.in.At.Truncate(time.Millisecond), Source: string(s.Source), Client: cleaned(s.Client),
@@ -317,24 +314,25 @@ func (a *API) eventOf(s *scanned) scanlog.Event {
 			e.Activation = found.State.Activation.Seq
 		}
 	}
-	// A code text must not be kept, because its reader has the code; a text that is no link may be anything.
+	// A code text must not be stored, because anyone who reads the text has the code; a text that is not a link may contain
+	// anything.
 	if d.Kind == scan.ByGS1 {
 		e.Text = scanlog.Fit(d.Link, scanlog.MaxText)
 	} else if d.Action == scan.OpenURL || d.Kind != "" && d.Kind != scan.ByCode {
 		e.Text = s.in.Text
 		if a.Codes != nil {
-			e.Text = a.Codes.Redact(e.Text) // it may have a code in it
+			e.Text = a.Codes.Redact(e.Text) // the text may contain a code
 		}
 		e.Text = scanlog.Fit(e.Text, scanlog.MaxText)
 	}
 	return e
 }
 
-// FromBrowser is the source of a scan that a telephone's own camera read: its browser opened the link.
+// FromBrowser is the source of a scan with a phone's built-in camera, which opened the link in the browser.
 const FromBrowser = "browser"
 
-// Followed records a redirect to a link of a GS1 key. It does not block: the client of a redirect is not told whether it was
-// recorded.
+// Followed records a redirect to a link of a GS1 key as a scan. Followed does not block, and the client of the redirect does not
+// learn whether the scan was recorded.
 func (a *API) Followed(number int64, address, client, ip string) {
 	t := a.Now()
 	s := scanned{asked: asked{request: request{IP: ip, Client: client, Source: FromBrowser}}, in: scan.Request{At: t}, id: a.newScanID(t),
@@ -352,7 +350,7 @@ func (a *API) hashed(s *scanned) scanlog.UserHash {
 	return a.UserHash(s.namespace, s.User)
 }
 
-// network returns the part of an address that tells a place and no person: /24, or /48 of IPv6.
+// network returns the part of an IP address that indicates a region but no person: /24 for IPv4, /48 for IPv6.
 func network(ip string) netip.Prefix {
 	if ip == "" {
 		return netip.Prefix{}
@@ -370,7 +368,7 @@ func network(ip string) netip.Prefix {
 	return p
 }
 
-// cleaned returns an app's description of itself, without what could hurt a terminal or a page.
+// cleaned returns an app's description of itself without characters that could harm a terminal or a page.
 func cleaned(client string) string {
 	clean := true
 	for _, r := range client {
@@ -395,8 +393,8 @@ func cleaned(client string) string {
 	return string(out)
 }
 
-// chances holds random bytes that were drawn many at once: asking the kernel for ten bytes each
-// scan costs more than everything else about an id.
+// chances is a pool of random bytes drawn in bulk, because reading ten bytes from the kernel per scan costs more than all other
+// steps of creating an id.
 var chances = sync.Pool{New: func() any { return new(chance) }}
 
 type chance struct {
@@ -405,8 +403,7 @@ type chance struct {
 	all  [640]byte
 }
 
-// newScanID returns the millisecond of the scan and 80 random bits, so that ids
-// sort by time.
+// newScanID returns an id of the scan's millisecond and 80 random bits, so that ids sort by time.
 func (a *API) newScanID(t time.Time) (id scanlog.ScanID) {
 	ms := uint64(t.UnixMilli())
 	for i := range 6 {

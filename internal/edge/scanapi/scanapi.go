@@ -1,5 +1,5 @@
-// Package scanapi is the API of apps that scan, under /scan/v1: it translates what
-// they say, and package scan decides what opens.
+// Package scanapi implements the API for scanning apps under /scan/v1: it parses requests and writes responses, and package scan
+// decides what opens.
 package scanapi
 
 import (
@@ -38,10 +38,10 @@ import (
 
 const resolvePath = "/scan/v1/resolve"
 
-// MaxRequest is the maximum size in bytes of one request, alone or as a line.
+// MaxRequest is the maximum size in bytes of one request, alone or as a line of a stream.
 const MaxRequest = 16 << 10
 
-// maxExplain is the maximum size of an explain request: it can carry rules.
+// maxExplain is the maximum size in bytes of an explain request, which may contain rules.
 const maxExplain = 1 << 20
 
 // API serves the scan API.
@@ -49,47 +49,46 @@ type API struct {
 	Resolver scan.Resolver
 	Near     func(context.Context, rules.Link) ([]rules.Rule, error)
 	Codes    *codes.Service
-	// Desk writes scans of codes down before they are answered.
+	// Desk records scans of codes before they are answered.
 	Desk *codes.TicketWriter
-	// Record puts a scan into the ledger; nil = scans are not recorded.
+	// Record puts a scan into the queue of the scan log; nil = scans are not recorded.
 	Record Ledger
-	// Soon reports whether scans that fell on no code are answered before they
-	// are durable; nil = never.
+	// Soon reports whether scans that matched no code are answered before they are durable; nil = never.
 	Soon func() bool
-	// Late reports whether the disk is so far behind that an answer that goes
-	// first could be lost beyond the loss window.
+	// Late reports whether the disk is so slow that an early response could lose scans beyond the loss window.
 	Late func() bool
 	// UserHash returns the hash that identifies a user in the scan log.
 	UserHash func(namespace, user string) scanlog.UserHash
-	// Region returns the region of an address; nil = unknown.
+	// Region returns the region of an IP address; nil = unknown.
 	Region func(netip.Addr) string
-	// Unrecorded counts scans that the ledger lost or refused, by cause.
+	// Unrecorded counts scans that the scan log lost or rejected, by cause.
 	Unrecorded func(cause string)
-	// Accounts hears of scans of parametric codes, by openid.
+	// Accounts is notified of scans of parametric codes, by openid.
 	Accounts *accounts.Service
 	OpenIDs  *accounts.OpenIDs
-	// Key checks a scan key; nil lets everybody scan (with --dev).
+	// Key checks a scan key; nil allows all callers (with --dev).
 	Key func(context.Context, string) (accounts.ScanKey, error)
-	// Operator returns the accounts whose rules the holder of a token may see: they may explain without a scan key, as a user of
-	// the default namespace. No account is all of them; accounts.ErrNoScanKey where a text is no such token. nil = not permitted.
+	// Operator returns the accounts whose rules the holder of an admin token may see; such callers may use explain without a scan
+	// key, as a user of the default namespace. An empty list means all accounts; for an invalid token Operator returns
+	// accounts.ErrNoScanKey; nil = tokens are not accepted.
 	Operator func(context.Context, string) (appids []string, err error)
-	// Wrong is called for an invalid key, and reports whether too many came from the same address
-	// before; nil = nothing is called.
+	// Wrong is called for an invalid key and reports whether the same address sent too many invalid keys before; nil = nothing is
+	// called.
 	Wrong  func(r *http.Request, key string) (tooMany bool)
 	Now    func() time.Time
 	Random io.Reader
-	// Replay lets requests say when a scan happened (emulator).
+	// Replay allows requests to set the time of a scan (emulator only).
 	Replay bool
-	// BodyTimeout is the time that a body, or the next line of a stream, may take.
+	// BodyTimeout is the timeout for reading a body, or for the next line of a stream.
 	BodyTimeout time.Duration
 	Log         *slog.Logger
 	Observe     func(scan.Action)
-	// Proven is called for a request with a valid key, Refused for one without, both with the
-	// request's context; nil = nothing is called.
+	// Proven is called, with the request's context, for a request with a valid key, and Refused for a request without one; nil = no
+	// callback.
 	Proven, Refused func(context.Context)
 }
 
-// request is one scan as it comes.
+// request is one scan as received.
 type request struct {
 	Text   *string     `json:"text" doc:"what the camera read" required:"true"`
 	User   string      `json:"user,omitempty" doc:"the app's own user id; left out: an anonymous scan, which gets no ticket and no test link"`
@@ -99,7 +98,7 @@ type request struct {
 	At     *time.Time  `json:"at,omitempty" doc:"when it was scanned; emulator only"`
 }
 
-// decision is the answer to one scan.
+// decision is the response to one scan.
 type decision struct {
 	ScanID  string           `json:"scan_id,omitempty"`
 	Action  scan.Action      `json:"action"`
@@ -121,20 +120,20 @@ type matched struct {
 	CodeIndex     *int64         `json:"code_index,omitempty"`
 }
 
-// These are embedded under exported names, so that the API document describes their fields too.
+// These types are embedded under exported names, so that the API document describes their fields too.
 type (
 	Request  = request
 	Decision = decision
 )
 
-// explainRequest is a scan, with rules to assume besides those that are stored.
+// explainRequest is a scan, with rules to assume in addition to the stored rules.
 type explainRequest struct {
 	Request
 	AssumePublished bool      `json:"assume_published,omitempty" doc:"answer as if every rule were published"`
 	Assume          []assumed `json:"assume,omitempty" doc:"answer as if these rules existed"`
 }
 
-// assumed is a rule as in a seed file.
+// assumed is a rule in the format of a seed file.
 type assumed struct {
 	Owner       string   `json:"owner"`
 	Prefix      string   `json:"prefix"`
@@ -149,7 +148,7 @@ type assumed struct {
 type explanation struct {
 	Decision
 	Steps []step `json:"steps"`
-	// CodePrefix is given where the text begins as a code text does, whether or not it is one.
+	// CodePrefix is set if the text begins with a prefix of codes, whether or not the text is a valid code.
 	CodePrefix string `json:"code_prefix,omitempty" doc:"the prefix of codes with which the text begins; left out: with none"`
 }
 
@@ -159,7 +158,7 @@ type step struct {
 	Verdict scan.Verdict `json:"verdict"`
 	English string       `json:"en"`
 	Chinese string       `json:"zh"`
-	// Behaviour is the id of the behaviour on which the verdict rests, with its evidence level.
+	// Behaviour is the id of the behaviour that decides the verdict, with its evidence level.
 	Behaviour     string             `json:"behaviour" doc:"id of the behaviour that the verdict rests on, see /admin/v1/behaviours"`
 	EvidenceLevel behaviour.Evidence `json:"evidence_level" enum:"observed,documented,inferred,assumed" doc:"how sure that is"`
 	Date          string             `json:"date,omitempty" doc:"of the newest evidence"`
@@ -167,7 +166,7 @@ type step struct {
 	KnownZH       string             `json:"evidence_zh" doc:"the same in Chinese"`
 }
 
-// surely adds to a step how sure its verdict is.
+// surely adds the evidence level of its verdict to a step.
 func surely(s scan.Step, now time.Time) step {
 	row, _ := behaviour.ByID(s.Behaviour)
 	b := row.Get()
@@ -176,7 +175,7 @@ func surely(s scan.Step, now time.Time) step {
 		Behaviour: s.Behaviour, EvidenceLevel: b.Evidence, Date: b.Date, Known: known.English(), KnownZH: known.Chinese()}
 }
 
-// problem is an RFC 9457 document.
+// problem is an RFC 9457 problem document.
 type problem struct {
 	status int
 	detail string
@@ -184,7 +183,7 @@ type problem struct {
 
 func (p problem) Error() string { return p.detail }
 
-// WriteProblem answers a problem document.
+// WriteProblem writes a problem document as the response.
 func WriteProblem(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Content-Type", problemType)
 	w.Header().Set("Cache-Control", "no-store")
@@ -195,17 +194,17 @@ func WriteProblem(w http.ResponseWriter, status int, detail string) {
 const (
 	jsonType    = "application/json"
 	problemType = "application/problem+json"
-	maxDetail   = 2000 // bytes of a problem's detail
+	maxDetail   = 2000 // maximum number of bytes of a problem's detail
 )
 
 func (p problem) document() []byte {
 	var b bytes.Buffer
-	detail := strings.ToValidUTF8(p.detail[:min(len(p.detail), maxDetail)], "") // it may repeat what was sent
+	detail := strings.ToValidUTF8(p.detail[:min(len(p.detail), maxDetail)], "") // the detail may repeat text from the request
 	_ = json.NewEncoder(&b).Encode(huma.ErrorModel{Title: http.StatusText(p.status), Status: p.status, Detail: detail})
 	return b.Bytes()
 }
 
-// Register mounts the calls and describes them in the API document.
+// Register adds the routes of the API and describes them in the API document.
 func (a *API) Register(mux *http.ServeMux, api huma.API) {
 	mux.HandleFunc("POST "+resolvePath, a.withKey(a.resolve))
 	mux.HandleFunc("POST /scan/v1/explain", a.guarded(a.explain, a.Operator))
@@ -237,16 +236,15 @@ func describe[In, Out any](api huma.API, path, id, summary string) {
 	})
 }
 
-// withKey lets a request with a scan key through.
+// withKey passes only requests with a valid scan key to next.
 func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespace string)) http.HandlerFunc {
 	return a.guarded(next, nil)
 }
 
-// makesKey says where a scan key comes from.
+// makesKey tells callers how to create a scan key.
 const makesKey = "qrjump scan-key add NAME makes one (POST /admin/v1/scan-keys)"
 
-// guarded lets a request through that has a scan key or, where operators may call too, the token of
-// one.
+// guarded passes only requests with a valid scan key or, if operators may call too, with an operator's token.
 func (a *API) guarded(next func(w http.ResponseWriter, r *http.Request, namespace string),
 	operator func(context.Context, string) ([]string, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -304,7 +302,7 @@ func (a *API) resolve(w http.ResponseWriter, r *http.Request, namespace string) 
 		a.fail(w, err)
 		return
 	}
-	// The scan happened, so it is recorded even if the caller went away.
+	// The scan has happened, so it is recorded even if the client disconnects.
 	answer, err := a.answer(context.WithoutCancel(r.Context()), namespace, body, nil)
 	if err != nil {
 		a.fail(w, err)
@@ -321,7 +319,7 @@ func (a *API) fail(w http.ResponseWriter, err error) {
 	WriteProblem(w, p.status, p.detail)
 }
 
-// problemOf returns the part of an error that a caller may see.
+// problemOf returns the part of an error that the caller may see.
 func (a *API) problemOf(err error) problem {
 	if p, ok := errors.AsType[problem](err); ok {
 		return p
@@ -349,7 +347,7 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]b
 	return body, nil
 }
 
-// unread returns the answer to a request whose body ended with an error.
+// unread returns the error response for a request whose body could not be read.
 func unread(err error) problem {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return problem{http.StatusRequestTimeout, "the request did not arrive in time"}
@@ -365,8 +363,7 @@ func writeJSON(w http.ResponseWriter, v any) {
 	_ = e.Encode(v)
 }
 
-// replaced reports whether encoding/json put U+FFFD in place of what was no
-// Unicode: invalid UTF-8, or half of a surrogate pair.
+// replaced reports whether encoding/json replaced invalid Unicode with U+FFFD: invalid UTF-8, or half of a surrogate pair.
 func replaced(body []byte, text string) bool {
 	return !utf8.Valid(body) || strings.ContainsRune(text, utf8.RuneError) &&
 		!bytes.ContainsRune(body, utf8.RuneError) && !bytes.Contains(bytes.ToLower(body), []byte(`\ufffd`))
@@ -387,9 +384,8 @@ func readRequest(body []byte) (asked, error) {
 	return q, nil
 }
 
-// userReplaced reports whether encoding/json put U+FFFD in place of what was no
-// Unicode in the user of a request. Such users would all be one, so unlike
-// replaced this is exact: U+FFFD elsewhere in the request hides nothing.
+// userReplaced reports whether encoding/json replaced invalid Unicode in the user of a request with U+FFFD. Different invalid users
+// would become the same user, so unlike replaced this check is exact: U+FFFD elsewhere in the request does not affect the result.
 func userReplaced(body []byte, user string) bool {
 	if !strings.ContainsRune(user, utf8.RuneError) {
 		return false
@@ -397,16 +393,16 @@ func userReplaced(body []byte, user string) bool {
 	var request struct {
 		User rawUser `json:"user"`
 	}
-	_ = json.NewDecoder(bytes.NewReader(body)).Decode(&request) // it was decoded without an error before
+	_ = json.NewDecoder(bytes.NewReader(body)).Decode(&request) // the same body was already decoded without an error
 	return bool(request.User)
 }
 
-// rawUser is true after it read a JSON string that is no Unicode.
+// rawUser is set to true by decoding a JSON string with invalid Unicode.
 type rawUser bool
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (u *rawUser) UnmarshalJSON(raw []byte) error {
-	if string(raw) == "null" { // leaves the user as it is
+	if string(raw) == "null" { // null leaves the user unchanged
 		return nil
 	}
 	*u = rawUser(!utf8.Valid(raw))
@@ -436,7 +432,7 @@ func (u *rawUser) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// escapedUnit reads the uXXXX of an escape.
+// escapedUnit decodes the uXXXX part of an escape.
 func escapedUnit(raw []byte) (rune, bool) {
 	if len(raw) < 5 || raw[0] != 'u' {
 		return 0, false
@@ -469,8 +465,8 @@ func unmarshal(body []byte, dst any) error {
 	return nil
 }
 
-// member returns the name of a user among the members of an account: namespace, slash, user id. No
-// namespace has a slash, so users of two namespaces never have the same name.
+// member returns the name of a user in an account's list of members: namespace, slash, user id. A namespace contains no slash, so
+// users of two namespaces never share a name.
 func member(namespace, user string) string {
 	if user == "" || namespace == accounts.DefaultNamespace && !strings.Contains(user, "/") {
 		return user
@@ -516,7 +512,7 @@ func show(d scan.Decision) decision {
 	case "":
 		shown.Reason, shown.Message = d.Reason, messages()[d.Reason]
 	case scan.ByCode:
-		// The code itself is never shown: the owner's server gets it for a ticket.
+		// The code itself is never shown: the account's server exchanges a ticket for the code.
 		shown.Matched = &matched{Kind: d.Kind, ApplicationID: d.Code.Batch.ID, CodeIndex: &d.Code.Index}
 	default:
 		shown.Matched = &matched{Kind: d.Kind, Prefix: matchedPrefix(&d)}
@@ -524,7 +520,7 @@ func show(d scan.Decision) decision {
 	return shown
 }
 
-// matchedPrefix returns the prefix of the rule that a scan fell on.
+// matchedPrefix returns the prefix of the rule that a scan matched.
 func matchedPrefix(d *scan.Decision) string { return d.Matched.Prefix }
 
 //go:embed locale
@@ -532,7 +528,7 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// messages tell a user, in both languages, why a code opens nothing.
+// messages maps the reasons why a code opens nothing to a text for users in both languages.
 var messages = sync.OnceValue(func() map[codes.Reason]string {
 	said := map[codes.Reason]string{}
 	for _, reason := range []codes.Reason{codes.NotActive, codes.UnknownCode, codes.IsFrozen, codes.IsVoid, codes.NoRelease,
@@ -544,17 +540,16 @@ var messages = sync.OnceValue(func() map[codes.Reason]string {
 })
 
 const (
-	// streamGroup is the number of lines that are decided before they are written down and answered together.
+	// streamGroup is the maximum number of lines that are decided before they are recorded and answered together.
 	streamGroup = 256
 	streamRead  = 64 << 10
 )
 
-// stream answers one line for each line, in order, as it comes: lines that
-// came together are written down together. A bad line answers {"error": …}
-// and the stream goes on.
+// stream writes one response line per request line, in order of arrival; lines that arrive together are recorded together. For an
+// invalid line the response line is {"error": …}, and the stream continues.
 func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 	control := http.NewResponseController(w)
-	// Without this, HTTP/1 reads the rest of the body before the first answer.
+	// Without full duplex, HTTP/1 reads the rest of the body before the first response line.
 	if err := control.EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		a.fail(w, err)
 		return
@@ -566,7 +561,7 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 	answered := false
 	var out []byte
 	for {
-		// The deadline is for the next line only: a stream may be long.
+		// The deadline applies only to the next line, because a stream may last long.
 		_ = control.SetReadDeadline(time.Now().Add(a.BodyTimeout))
 		group = group[:0]
 		var end error
@@ -607,26 +602,24 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 	}
 }
 
-// brokeOff ends a stream whose body did not arrive whole. With full duplex the handler has to
-// notice this: net/http would read the rest of the body as the next request, so the connection must
-// end here.
+// brokeOff ends a stream whose body did not arrive completely. With full duplex the handler must close the connection itself,
+// because net/http would read the rest of the body as the next request.
 func (a *API) brokeOff(w http.ResponseWriter, control *http.ResponseController, end error, answered bool) {
 	if answered {
 		_ = control.Flush()
-		panic(http.ErrAbortHandler) // so the client notices that answers are missing
+		panic(http.ErrAbortHandler) // so that the client notices missing response lines
 	}
 	w.Header().Set("Connection", "close")
 	a.fail(w, unread(end))
 }
 
-// lineWaits reports whether a whole line has arrived already.
+// lineWaits reports whether a complete line is already buffered.
 func lineWaits(in *bufio.Reader) bool {
 	storedData, _ := in.Peek(in.Buffered())
 	return bytes.IndexByte(storedData, '\n') >= 0
 }
 
-// answerLines keeps and writes down a group of decided scans and appends an
-// answer a line.
+// answerLines records a group of decided scans and appends one response line for each.
 func (a *API) answerLines(ctx context.Context, group []scanned, out []byte) []byte {
 	parent := ctx
 	for i := range group {
@@ -661,8 +654,7 @@ func (a *API) answerLines(ctx context.Context, group []scanned, out []byte) []by
 	return out
 }
 
-// readLine reads a line of at most MaxRequest bytes. Of a longer one it returns nothing but
-// tooLong.
+// readLine returns a line of at most MaxRequest bytes. For a longer line it returns only tooLong = true.
 func readLine(in *bufio.Reader) (line []byte, tooLong bool, err error) {
 	line, err = in.ReadSlice('\n')
 	if !errors.Is(err, bufio.ErrBufferFull) {
@@ -717,7 +709,8 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	}
 	var nearRules []rules.Rule
 	if link, ok := rules.ParseLink(in.Text); ok && rules.PlainText(in.Text) {
-		// A client that sent its last request and closed its side still reads: net/http ends the context of such a request.
+		// A client that half-closes the connection after its last request still reads the response, but net/http cancels the
+		// context of such a request.
 		parent, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), explainTime)
 		defer cancel()
 		nearRules, err = a.Near(parent, link)
@@ -736,7 +729,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	resolver := a.Resolver
 	resolver.Finder = assumption
 	e := resolver.Explain(in, nearRules)
-	if in.User != "" && !scope.see(e.Decision) { // who may test what is another account's is not told
+	if in.User != "" && !scope.see(e.Decision) { // the result must not reveal which users may test links of another account
 		in.User = ""
 		e = resolver.Explain(in, nearRules)
 	}
@@ -744,7 +737,8 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 		return explanation{}, a.deskProblem(err)
 	}
 	if replaced(body, in.Text) {
-		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}} // as for one that is alone
+		// the same result as for a single resolve request
+		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}}
 	}
 	shown := explanation{Decision: show(e.Decision), Steps: []step{}, CodePrefix: a.Codes.PrefixOf(in.Text)}
 	for _, s := range e.Steps {
@@ -755,10 +749,10 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	return shown, nil
 }
 
-// explainTime is the time that an explanation may wait for the store.
+// explainTime is the maximum time that an explain request waits for the database.
 const explainTime = 20 * time.Second
 
-// maxAssumed is the maximum number of rules that an explain may assume.
+// maxAssumed is the maximum number of rules that an explain request may assume.
 const maxAssumed = 1000
 
 func (a *API) assumption(req explainRequest) (scan.Overlay, error) {

@@ -5,10 +5,10 @@ import (
 	"net/url"
 )
 
-// tour is the prefix of the rule in the lines: an unused host.
+// tour is the prefix of the rule in the example commands: an unused host.
 const tour = "https://tour.example/t/"
 
-// Try are lines of a shell that play the whole job as an account, in their order.
+// Try returns shell commands that demonstrate the whole workflow as an account, in order.
 func (s Server) Try(a Account) []string {
 	asked := url.Values{"grant_type": {"client_credential"}, "appid": {a.AppID}, "secret": {a.Secret}}.Encode()
 	wire := func(call, body string) string {
@@ -23,14 +23,14 @@ func (s Server) Try(a Account) []string {
 	}
 }
 
-// SDK describes how a client library is pointed at this server.
+// SDK describes how to configure a client library for this server.
 type SDK struct {
 	ID, Name, Language string
 	Lines              []string
 }
 
-// Libraries returns the client libraries of the field, three lines each. The addresses
-// that they have are in docs/contract/clients.md.
+// Libraries returns common client libraries with three lines of code each. The libraries' default addresses are listed in
+// docs/contract/clients.md.
 func (s Server) Libraries(a Account) []SDK {
 	return []SDK{
 		{"silenceper", "silenceper/wechat", "Go", []string{

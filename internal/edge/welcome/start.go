@@ -1,5 +1,5 @@
-// Package welcome knows the first page that a person sees of this server: what it is,
-// where its parts are, and lines that try it.
+// Package welcome serves the first page that a person sees of this server: a description, the addresses of its parts, and commands
+// to try.
 package welcome
 
 import (
@@ -24,31 +24,31 @@ var (
 	page = template.Must(template.ParseFS(files, "page.html"))
 )
 
-// Policy lets a page have styles and scripts of this server and nothing else.
+// Policy is a Content-Security-Policy that allows only styles and scripts of this server.
 const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; form-action 'none'; " +
 	"base-uri 'none'; frame-ancestors 'none'"
 
 // Address is the address of a part of the server.
 type Address struct {
-	Name string // wire, scan or admin
-	URL  string // "" = the reader is not told, only which flag moves it
+	Name string // name of the part: wire, scan or admin
+	URL  string // "" = the address is hidden, and the page only names the flag that sets the address
 	Flag string
 }
 
-// Account is one that a reader may try.
+// Account is a demo account that a reader may try.
 type Account struct{ AppID, Name, Kind, Secret string }
 
-// Server is the data of the page.
+// Server holds the data of the welcome page.
 type Server struct {
-	Fault     string // why the server is not ready; "" = it is
+	Fault     string // the reason why the server is not ready; "" = ready
 	Addresses []Address
-	Console   string // path of the console on this listener; "" = it has none
-	ConsoleAt string // where it is then; "" = the reader is not told
+	Console   string // path of the console on this listener; "" = no console here
+	ConsoleAt string // address of the console on another listener; "" = not shown to the reader
 	AdminFlag string // that moves it
-	Docs      string // path of the documents; "" = this listener has none
-	// Wire and Scan are the base URLs of the lines, Curl the command of them.
+	Docs      string // path of the documentation; "" = none on this listener
+	// Wire and Scan are the base URLs in the example commands, and Curl is the curl command line.
 	Wire, Scan, Curl string
-	// Demo are the accounts of a server for developers; nil = it is none.
+	// Demo lists the demo accounts of a development server; nil = not a development server.
 	Demo []Account
 }
 
@@ -60,8 +60,7 @@ type view struct {
 	SDKs         []SDK
 }
 
-// Wanted reports whether a request is a browser's for the page: programs do not
-// ask for HTML.
+// Wanted reports whether a request comes from a browser that expects the page, because programs do not request HTML.
 func Wanted(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
@@ -77,10 +76,10 @@ func Wanted(r *http.Request) bool {
 	return false
 }
 
-// Why returns the fault in the reader's language.
+// Why returns the fault of the server in the reader's language.
 func (v view) Why() string { return errortext.In(v.Language, v.Server.Fault) }
 
-// Serve writes the page.
+// Serve writes the welcome page.
 func (s Server) Serve(w http.ResponseWriter, r *http.Request) {
 	v := view{Server: s, Localizer: book.In(i18n.Preferred(r)), Look: assets.Sheet.Path(), Script: assets.Script.Path()}
 	if a := s.miniProgram(); a.Secret != "" {
@@ -105,7 +104,7 @@ func (s Server) Serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// miniProgram returns the first Mini Program; rules of the lines are its own.
+// miniProgram returns the first Mini Program, which owns the rules in the example commands.
 func (s Server) miniProgram() Account {
 	for _, a := range s.Demo {
 		if a.Kind == "mini_program" {

@@ -1,5 +1,4 @@
-// Package cassette knows recorded calls of the platform, with nothing secret in
-// them.
+// Package cassette reads and compares recorded calls of the platform from which all secrets were removed.
 package cassette
 
 import (
@@ -18,43 +17,42 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// Line is one recorded call. Every value in it that is on no list of what may be
-// kept is a stand-in.
+// Line is one recorded call with its response. Every value that is not on an allowlist is replaced with a placeholder.
 type Line struct {
 	OccurredAt time.Time         `json:"occurred_at"`
 	Method     string            `json:"method"`
 	Path       string            `json:"path"`
-	Query      json.RawMessage   `json:"query,omitempty"`   // an object, its names in their order
-	Type       string            `json:"type,omitempty"`    // Content-Type of the request
-	Request    json.RawMessage   `json:"request,omitempty"` // absent = no body
+	Query      json.RawMessage   `json:"query,omitempty"`   // a JSON object whose names keep their order
+	Type       string            `json:"type,omitempty"`    // Content-Type header of the request
+	Request    json.RawMessage   `json:"request,omitempty"` // JSON body of the response; absent = no body
 	Status     int               `json:"status,omitempty"`
 	Headers    map[string]string `json:"headers,omitempty"`
-	Response   json.RawMessage   `json:"response,omitempty"` // absent = no body
-	// Fault says why there is no answer, or not all of it; "" = there is one.
+	Response   json.RawMessage   `json:"response,omitempty"` // JSON body of the response; absent = no body
+	// Error is the reason why the response is missing or incomplete; "" = complete.
 	Error string `json:"error,omitempty"`
-	// Escaped counts the texts of the answer whose slashes are written as \/: a JSON tool that rewrites the line takes that away.
+	// Escaped is the number of strings in the response whose slashes are written as \/; a JSON tool that rewrites the line removes
+	// this escaping.
 	Escaped int `json:"escaped,omitempty"`
-	// Known are behaviours whose differences a person has accepted.
+	// Known lists the behaviours whose differences a person has accepted.
 	Known []string `json:"known,omitempty"`
 }
 
-// Recorded is a line that was read, with its number in the file.
+// Recorded is a parsed line with its number in the file.
 type Recorded struct {
 	Line
 	Number        int
 	query         value
 	request       value
 	answer        value
-	rawKind       string // of a request that is no JSON; "" = JSON, or none
+	rawKind       string // kind of a request body that is not JSON; "" = JSON, or no body
 	answerRawKind string
-	rewritten     bool // a JSON tool changed how its slashes are written
+	rewritten     bool // a JSON tool changed the escaping of slashes
 }
 
-// longest is the maximum length of a line.
+// longest is the maximum length of a line in bytes.
 const longest = 64 << 20
 
-// ReadFile reads a cassette. Each error names the file, and the line where one is
-// at fault.
+// ReadFile parses a cassette file. Each error names the file and, if applicable, the line.
 func ReadFile(file string) ([]Recorded, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -64,8 +62,8 @@ func ReadFile(file string) ([]Recorded, error) {
 	return read(file, f)
 }
 
-// What a stand-in stands for is made again when a cassette is compared or replayed. It may
-// cost so many characters for each byte of the cassette, and some for the first lines.
+// Placeholders are expanded again when a cassette is compared or replayed. The expansion is limited to a number of characters per
+// byte of the cassette, plus an allowance for the first lines.
 const (
 	standInsPerByte = 512
 	standInsBefore  = 1 << 20
@@ -100,7 +98,7 @@ func read(file string, from io.Reader) (list []Recorded, err error) {
 	return list, nil
 }
 
-// price returns the number of characters for which the stand-ins of a line stand.
+// price returns the number of characters to which the placeholders of a line expand.
 func (r *Recorded) price() (n int) {
 	masked := []string{r.Method, r.Path, r.Type}
 	for _, header := range r.Headers {
@@ -135,7 +133,7 @@ func priceOf(masked string) (n int) {
 	return n
 }
 
-// headerNames are the headers of an answer that are kept.
+// headerNames lists the response headers that are recorded.
 var headerNames = []string{"Cache-Control", "Content-Disposition", "Content-Type", "Location"}
 
 func parseLine(raw []byte) (r Recorded, err error) {
@@ -202,13 +200,13 @@ func parseLine(raw []byte) (r Recorded, err error) {
 	return r, nil
 }
 
-// rawKinds are the kinds of bodies that are no JSON.
+// rawKinds lists the kinds of bodies that are not JSON.
 var rawKinds = []string{"blank", "broken", "bytes", "html", "plain"}
 
-// almostMark is a text that looks like a stand-in.
+// almostMark matches a text that looks like a placeholder.
 var almostMark = regexp.MustCompile(`^\{[#/]?[A-Za-z]+:[^{}]*\}$`)
 
-// checkMarks finds malformed stand-ins of edited files.
+// checkMarks finds malformed placeholders in edited files.
 func checkMarks(v value) error {
 	if v.kind == text && almostMark.MatchString(v.text) {
 		if _, ok := wholeMark(v.text); !ok {
@@ -223,7 +221,7 @@ func checkMarks(v value) error {
 	return nil
 }
 
-// CheckRow says which behaviour a name was meant to be, where there is none.
+// CheckRow returns an error for an unknown behaviour id, with the most similar known id.
 func CheckRow(id string) error {
 	if _, ok := behaviour.ByID(id); ok {
 		return nil

@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Kind says what a difference is about.
+// Kind is the kind of a difference.
 type Kind string
 
 // The kinds of differences.
@@ -31,11 +31,11 @@ const (
 	Type   Kind = "type"
 	Order  Kind = "order"
 	Value  Kind = "value"
-	// Slashes is about texts whose slashes one of the two writes as \/.
+	// Slashes marks strings whose slashes only one of the two responses writes as \/.
 	Slashes Kind = "slashes"
 )
 
-// Difference is a part of an answer in which this server differs from the platform.
+// Difference is a part of a response in which this server differs from the platform.
 type Difference struct {
 	Line          int                `json:"line"`  // the first
 	Count         int                `json:"count"` // how many lines
@@ -44,14 +44,14 @@ type Difference struct {
 	Where         string             `json:"where"`
 	Platform      string             `json:"platform"`
 	Ours          string             `json:"ours"`
-	Behaviours    []string           `json:"behaviours"` // that decided our answer
+	Behaviours    []string           `json:"behaviours"` // the behaviours that decided this server's response
 	EvidenceLevel behaviour.Evidence `json:"evidence_level,omitempty"`
 	Known         bool               `json:"known,omitempty"`
 
-	causes []string // the X-Qrjump-Trace of earlier calls that made it
+	causes []string // the X-Qrjump-Trace ids of earlier calls that caused the difference
 }
 
-// Skipped is a line that was not compared.
+// Skipped is a line that was not compared, with the reason.
 type Skipped struct {
 	Line     int    `json:"line"`
 	Endpoint string `json:"endpoint"`
@@ -64,11 +64,11 @@ type Report struct {
 	Compared    int          `json:"compared"`
 	Differences []Difference `json:"differences"`
 	Skipped     []Skipped    `json:"skipped"`
-	// Rewritten are the lines in which a JSON tool changed how slashes are written: there they are not compared.
+	// Rewritten lists the lines in which a JSON tool changed the escaping of slashes, which is not compared there.
 	Rewritten []int `json:"rewritten,omitempty"`
 }
 
-// Unknown returns the number of differences that were not accepted.
+// Unknown returns the number of differences that have not been accepted.
 func (r Report) Unknown() (n int) {
 	for _, d := range r.Differences {
 		if !d.Known {
@@ -78,23 +78,21 @@ func (r Report) Unknown() (n int) {
 	return n
 }
 
-// Filter keeps the differences of a behaviour.
+// Filter keeps only the differences of one behaviour.
 func (r *Report) Filter(row string) {
 	r.Differences = slices.DeleteFunc(r.Differences, func(d Difference) bool { return !slices.Contains(d.Behaviours, row) })
 }
 
-// Server is a server of ours with the accounts of a stage, on which nothing
-// happened yet. It wants no admin token where Token is "".
+// Server is a fresh instance of this server with the accounts of a fixture. If Token is "", the instance requires no admin token.
 type Server struct {
 	URL   string
-	Admin string // "" = the same
+	Admin string // "" = the same URL
 	Token string
-	// Reach moves its real time to that of a line, if it is later.
+	// Reach moves the server's real-time clock forward to the time of a line, never backward.
 	Reach func(time.Time)
 }
 
-// emulate moves our clock and sets our faults as those of the recorded server were,
-// where that was an emulator too.
+// emulate sets the server's clock and faults to those of the recorded server, if the recorded server was an emulator too.
 func (p *player) emulate(ctx context.Context, r *Recorded) error {
 	var body any
 	if r.request.kind == object {
@@ -108,15 +106,15 @@ func (p *player) emulate(ctx context.Context, r *Recorded) error {
 	return p.skip(r, "no call of the platform")
 }
 
-// browserPages are the pages on which a person agrees to a platform's request.
+// browserPages lists the pages on which a person authorises a platform's request.
 var browserPages = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"}
 
-// noEndpoint is the reason for which a call of another family is not compared.
+// noEndpoint is the reason why a call of an unsupported family is not compared.
 const noEndpoint = "no endpoint of this server"
 
-// outsidePaths are numbers that the world outside decides, or what was spent before the
-// recording began.
-var outsidePaths = func() map[int]string {
+// externalErrors maps error codes that depend on the outside world, or on calls before the recording began, to the reason why they
+// are not compared.
+var externalErrors = func() map[int]string {
 	names := map[int]string{}
 	for _, entry := range []struct {
 		reason string
@@ -139,30 +137,29 @@ var outsidePaths = func() map[int]string {
 	return names
 }()
 
-// contentTypeRow is the behaviour that the header of an answer is of. It is named by
-// its id: nothing is decided by it here.
+// contentTypeRow is the id of the behaviour for the Content-Type header of responses. Behaviours are matched by id only;
+// aboutCounter does not read their settings.
 const contentTypeRow = "wire.answer.type"
 
-// player plays a cassette on a server of ours.
+// player replays a cassette on an instance of this server.
 type player struct {
 	stage  *Fixture
 	server Server
-	bound  map[int]string // by the number of a stand-in: the value on our server
-	back   map[string]int // the same, the other way
-	madeUp map[int]bool   // stand-ins whose value our server never gave out
+	bound  map[int]string // by placeholder number: the value on this server
+	back   map[string]int // the inverse map of bound
+	madeUp map[int]bool   // placeholders whose value was invented instead of issued by this server
 	counting
 	granting
 	report Report
-	found  map[string]int // differences by what they are, into report.Differences
-	faulty bool           // faults were set, so that ours answers what the world outside decided there
-	// limited is the setting of a limit a second that is in force for the call that is played, or "".
+	found  map[string]int // index in report.Differences by a key that identifies the difference
+	faulty bool           // faults were set to reproduce errors that the outside world caused in the recording
+	// limited is the name of the per-second limit setting that is active for the current call, or "".
 	limited string
-	// applied are the stand-ins of the callers' ids of applications that were made.
+	// applied is the set of placeholders for callers' application ids that were used in successful applications.
 	applied map[int]bool
 }
 
-// Compare plays the lines of a stage on a server and reports the differences. An
-// error means that the server did not answer.
+// Compare replays the lines of a fixture on a server and reports the differences. An error means that the server did not respond.
 func Compare(ctx context.Context, stage *Fixture, server Server) (Report, error) {
 	p := &player{stage: stage, server: server, bound: map[int]string{}, back: map[string]int{}, madeUp: map[int]bool{},
 		counting: newCounting(),
@@ -183,17 +180,17 @@ func Compare(ctx context.Context, stage *Fixture, server Server) (Report, error)
 	return p.report, nil
 }
 
-// skip notes that our server does not get a line's call.
+// skip records that a line's call is not sent to this server.
 func (p *player) skip(r *Recorded, reason string) error {
 	p.forget(r)
 	p.report.Skipped = append(p.report.Skipped, Skipped{r.Number, r.Path, reason})
 	return nil
 }
 
-// play sends one line's request and compares the answers.
+// play sends one line's request and compares the responses.
 func (p *player) play(ctx context.Context, r *Recorded) error {
 	p.server.Reach(r.OccurredAt)
-	switch reason, decided := outsidePaths[r.number()]; {
+	switch reason, decided := externalErrors[r.number()]; {
 	case r.Error != "":
 		return p.skip(r, "there is no whole answer: "+r.Error)
 	case r.Path == "/admin/v1/emulator/clock" || r.Path == "/admin/v1/emulator/faults":
@@ -246,7 +243,7 @@ func (p *player) play(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// answered is this server's answer.
+// answered is the response of this server.
 type answered struct {
 	status  int
 	header  http.Header
@@ -260,7 +257,7 @@ func (a answered) number() int {
 	return n
 }
 
-// of is the value of a stand-in on our server, made up where there is none yet.
+// valueOf returns the value of a placeholder on this server, and invents a value if none is known yet.
 func (p *player) valueOf(m mark, t time.Time) string {
 	value, known := p.bound[m.n]
 	if !known {
@@ -276,8 +273,8 @@ func (p *player) valueOf(m mark, t time.Time) string {
 	return value
 }
 
-// bind says what a stand-in is on our server; false where it or the value is
-// something else already.
+// bind sets the value of a placeholder on this server, and returns false if the placeholder or the value is already bound
+// differently.
 func (p *player) bind(n int, value string) bool {
 	if previous, known := p.bound[n]; known {
 		return previous == value
@@ -289,7 +286,7 @@ func (p *player) bind(n int, value string) bool {
 	return true
 }
 
-// isBound reports whether a stand-in has a value on our server.
+// isBound reports whether a placeholder has a value on this server.
 func (p *player) isBound(m mark) bool {
 	_, known := p.bound[m.n]
 	return known
@@ -307,7 +304,7 @@ func (p *player) text(masked string, t time.Time) string {
 	return b.String()
 }
 
-// real returns a masked value as our server gets it.
+// real returns a masked value with its placeholders replaced for this server.
 func (p *player) real(v value, t time.Time) value {
 	if v.kind == text {
 		if m, ok := wholeMark(v.text); ok && m.number {
@@ -325,8 +322,7 @@ func (p *player) real(v value, t time.Time) value {
 	return fullVal
 }
 
-// quotable returns the values of a request that its answer may quote, as the mask
-// looked for them.
+// quotable returns the values of a request that its response may quote, as the masking step searched for them.
 func (p *player) quotable(r *Recorded) []string {
 	c := &callMask{Mask: &Mask{}}
 	var visit func(v value)
@@ -343,7 +339,7 @@ func (p *player) quotable(r *Recorded) []string {
 	return c.said
 }
 
-// address returns the path and the query of a line for our server.
+// address returns the path and the query of a line, adapted for this server.
 func (p *player) address(r *Recorded) string {
 	var address strings.Builder
 	address.WriteString((&url.URL{Path: p.text(r.Path, r.OccurredAt)}).EscapedPath())
@@ -392,7 +388,7 @@ func exchange(ctx context.Context, method, address string, body []byte, header h
 	return a, nil
 }
 
-// ask makes a call of our own server's admin or scan API.
+// ask makes a call to this server's admin or scan API.
 func (p *player) ask(ctx context.Context, method, path string, body any) (value, error) {
 	var send []byte
 	if body != nil {
@@ -415,12 +411,12 @@ func (p *player) ask(ctx context.Context, method, path string, body any) (value,
 	return a.value, nil
 }
 
-// refusedError is a call of our own that our server refused.
+// refusedError is the error for a call of the player itself that this server rejected.
 type refusedError struct{ text string }
 
 func (e refusedError) Error() string { return e.text }
 
-// add notes the differences of a line, by the rows that decided our answer.
+// add records the differences of a line, attributed to the behaviours that decided this server's response.
 func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Difference) error {
 	if len(list) == 0 {
 		return nil
@@ -440,7 +436,8 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 		slices.Sort(rows)
 		rows = slices.Compact(rows)
 		names := rows
-		if d.causes != nil && slices.ContainsFunc(rows, aboutCounter) { // these first: the others are of calls between the readings
+		// these behaviours come first, because the others concern calls between two counter readings
+		if d.causes != nil && slices.ContainsFunc(rows, aboutCounter) {
 			names = slices.DeleteFunc(slices.Clone(rows), func(id string) bool { return !aboutCounter(id) })
 			rows = append(slices.Clone(names), slices.DeleteFunc(slices.Clone(rows), aboutCounter)...)
 		}
@@ -466,7 +463,7 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 	return nil
 }
 
-// rows returns the behaviours that decided an answer of ours.
+// rows returns the behaviours that decided a response of this server.
 func (p *player) rows(ctx context.Context, reason string) (rows []string, err error) {
 	if reason == "" {
 		return nil, nil
@@ -481,7 +478,7 @@ func (p *player) rows(ctx context.Context, reason string) (rows []string, err er
 	return rows, nil
 }
 
-// leastSure returns the mark of the least sure of some rows; "" where there is none.
+// leastSure returns the lowest evidence level among some behaviours; "" if there are none.
 func leastSure(ids []string) (mark behaviour.Evidence) {
 	for _, id := range ids {
 		if row, ok := behaviour.ByID(id); ok && (mark == "" || mark.Surer(row.Get().Evidence)) {

@@ -7,47 +7,47 @@ import (
 	"time"
 )
 
-// counters are fields that begin at what was spent before the recording: they are
-// compared by their change.
+// counters lists the fields whose start value depends on calls made before the recording; only their changes are compared.
 var counters = []string{"qrcodejump_pub_quota", "total_count", "used", "remain"}
 
-// aboutCounter reports whether a behaviour says what a counter counts. It is named by its id: nothing is decided by it here.
+// aboutCounter reports whether the behaviour with this id describes how a counter counts. Behaviours are matched by id only;
+// aboutCounter does not read their settings.
 func aboutCounter(id string) bool {
 	return id == "rules.edit.unchecked" || id == "rules.undo" || strings.HasPrefix(id, "rules.publish.") ||
 		strings.HasPrefix(id, "quota.") || strings.HasPrefix(id, "wire.rate.")
 }
 
-// counter is one of an account or a platform.
+// counter identifies one counter field of an account or a platform.
 type counter struct {
-	who  int // number of the party; negative: of a token whose party is unknown
+	who  int // number of the party; negative: number of a token whose party is unknown
 	name string
 }
 
-// reading is the value of a counter when it was last read.
+// reading is the last known value of a counter on the platform (theirs) and on the local server (ours).
 type reading struct {
 	theirs, ours int
 	line         int
 	at           time.Time
 }
 
-// spending identifies the calls that change a counter: those of an account to an endpoint. Of the quota of publishes all calls that
-// change rules are one endpoint.
+// spending identifies the calls of one account to one endpoint, which change a counter. For the quota of publishes, all calls that
+// change rules share the path rulePath.
 type spending struct {
 	who  int
 	path string
 }
 
-// counting is a player's state of counters.
+// counting holds the counter readings of a player and the calls since each reading.
 type counting struct {
-	read  map[string]map[counter]reading // by the path that they count
-	spent map[spending][]string          // the X-Qrjump-Trace of calls since the last reading
+	read  map[string]map[counter]reading // by the path whose calls the counter counts
+	spent map[spending][]string          // the X-Qrjump-Trace headers of the calls since the last reading
 }
 
 func newCounting() counting {
 	return counting{read: map[string]map[counter]reading{}, spent: map[spending][]string{}}
 }
 
-// callerOf makes a line's call.
+// callerOf returns the number of the party that made the call, or the negative token number if the party is unknown.
 func (p *player) callerOf(r *Recorded) int {
 	token := asStandIn(r.query.field("access_token"))
 	if token.n == 0 {
@@ -59,16 +59,16 @@ func (p *player) callerOf(r *Recorded) int {
 	return -token.n
 }
 
-// changesRules reports whether a call may spend publishes.
+// changesRules reports whether a call to path may use up the publish quota.
 func changesRules(path string) bool {
 	call, ofRules := strings.CutPrefix(path, rulePath)
 	return ofRules && call != "get" && call != "download"
 }
 
-// ofQuotas is the default time zone of quotas.
+// ofQuotas is the time zone in which quota periods (days and months) begin.
 var ofQuotas = time.FixedZone("UTC+8", 8*60*60)
 
-// counter compares a counter with ours by how they changed since they were read last.
+// counter compares the change of a counter since its last reading on the platform with its change on the local server.
 func (c *comparison) counter(location, name string, remote, local int) {
 	path, period := rulePath, "2006-01"
 	switch name {
@@ -84,7 +84,8 @@ func (c *comparison) counter(location, name string, remote, local int) {
 	key := counter{c.callerOf(c.line), name}
 	oldReading, known := c.read[path][key]
 	c.read[path][key] = reading{theirs: remote, ours: local, line: c.line.Number, at: c.line.OccurredAt}
-	if !known || oldReading.at.In(ofQuotas).Format(period) != c.line.OccurredAt.In(ofQuotas).Format(period) || remote-oldReading.theirs == local-oldReading.ours {
+	if !known || oldReading.at.In(ofQuotas).Format(period) != c.line.OccurredAt.In(ofQuotas).Format(period) ||
+		remote-oldReading.theirs == local-oldReading.ours {
 		return
 	}
 	c.differ(Value, location, fmt.Sprintf("%d, %s than on line %d", remote, moved(remote-oldReading.theirs), oldReading.line),
@@ -102,10 +103,10 @@ func moved(step int) string {
 	return "no other"
 }
 
-// mostCauses is the maximum number of calls between two readings of a counter that are kept for the rows of a difference.
+// mostCauses is the maximum number of calls between two readings of a counter that are kept as possible causes of a difference.
 const mostCauses = 16
 
-// spend notes a call that our server answered.
+// spend records a call that the local server has processed as a possible cause of counter changes.
 func (p *player) spend(r *Recorded, got answered) {
 	index := p.callerOf(r)
 	paths := []string{r.Path}
@@ -123,12 +124,12 @@ func (p *player) spend(r *Recorded, got answered) {
 		delete(p.spent, spending{index, rulePath})
 	case r.Path == "/cgi-bin/openapi/quota/get":
 		delete(p.spent, spending{index, r.request.field("cgi_path").text})
-	case strings.Contains(r.Path, "clear"): // what was there before the recording is gone as well
+	case strings.Contains(r.Path, "clear"): // the call also resets counts from before the recording
 		p.read = map[string]map[counter]reading{rulePath: p.read[rulePath]}
 	}
 }
 
-// forget forgets the counters that a call moved there and not here.
+// forget deletes the counter readings that a skipped call changed on the platform but not on the local server.
 func (p *player) forget(r *Recorded) {
 	switch {
 	case strings.HasPrefix(r.Path, "/scan/"), slices.Contains(browserPages, r.Path):
@@ -139,7 +140,7 @@ func (p *player) forget(r *Recorded) {
 	}
 }
 
-// forgetPath forgets the counters of an endpoint.
+// forgetPath deletes the counter readings of an endpoint.
 func (p *player) forgetPath(path string) {
 	path, _, _ = strings.Cut(path, "?")
 	delete(p.read, path)

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// comparison is of one line's answer with ours.
+// comparison compares the recorded response of one cassette line with the response of the local server.
 type comparison struct {
 	*player
 	line        *Recorded
@@ -19,7 +19,7 @@ func (c *comparison) differ(kind Kind, location, platform, local string) {
 	c.differences = append(c.differences, Difference{Kind: kind, Where: location, Platform: short(platform), Ours: short(local)})
 }
 
-// short cuts what stands in a report.
+// short truncates a text for a report.
 func short(s string) string {
 	const most = 300
 	if len(s) > most {
@@ -28,7 +28,7 @@ func short(s string) string {
 	return s
 }
 
-// all compares everything of an answer.
+// all compares the status, the headers and the body of a response.
 func (c *comparison) all(got answered) {
 	r := c.line
 	if r.Status != got.status {
@@ -63,7 +63,7 @@ func (c *comparison) all(got answered) {
 	}
 }
 
-// slashes compares how slashes are written: a writer of JSON escapes all or none.
+// slashes compares how the two responses write slashes in JSON: a JSON encoder escapes all slashes or none.
 func (c *comparison) slashes(remoteVal, localVal value) {
 	if c.line.rewritten {
 		return
@@ -78,8 +78,8 @@ func (c *comparison) slashes(remoteVal, localVal value) {
 	}
 }
 
-// slashes reports whether texts of a value have slashes that are escaped, and such as are
-// not. Of a stand-in only the escaped ones are known.
+// slashes reports whether the texts of a value contain escaped slashes and whether they contain plain slashes. For a placeholder,
+// only escaped slashes are recorded.
 func (v value) slashes() (escaped, plain bool) {
 	if v.kind == text && strings.Contains(v.text, "/") {
 		m, _ := wholeMark(v.text)
@@ -92,7 +92,7 @@ func (v value) slashes() (escaped, plain bool) {
 	return escaped, plain
 }
 
-// numbered1 returns an errcode with its text.
+// numbered1 returns the errcode and the errmsg of a response as one text.
 func numbered1(v value) string {
 	if v.field("errcode").kind == absent {
 		return "success without errcode"
@@ -114,7 +114,7 @@ func bodyName(kind string) string {
 	return "a body of " + kind
 }
 
-// rawKindOf returns the kind of body of this server's answer.
+// rawKindOf returns the kind of body in the local server's response.
 func rawKindOf(got answered) string {
 	switch {
 	case got.isValue:
@@ -126,14 +126,13 @@ func rawKindOf(got answered) string {
 	return m.kind
 }
 
-// times are fields that follow the clock, within a few seconds.
+// times lists the fields that depend on the clock and may differ by aFewSeconds.
 var times = []string{"expires_in", "auth_time", "create_time", "update_time", "invoke_time", "cost_in_ms"}
 
-// aFewSeconds is the tolerance between times.
+// aFewSeconds is the tolerance, in seconds, when two time fields are compared.
 const aFewSeconds = 5
 
-// value compares two values that stand in the same place; name is the innermost
-// name that they stand under.
+// value compares two values at the same location in the two responses; name is the innermost field name of that location.
 func (c *comparison) value(location, name string, remoteVal, localVal value) {
 	m, isMark := mark{}, false
 	if remoteVal.kind == text {
@@ -154,7 +153,7 @@ func (c *comparison) value(location, name string, remoteVal, localVal value) {
 		c.bind(m.n, localVal.text)
 	case isMark && !slices.Contains(formed, name):
 		isToken := m.kind == "token" || m.kind == "refresh"
-		if isToken && c.madeUp[m.n] { // a call sent it before an answer showed it
+		if isToken && c.madeUp[m.n] { // a request contained the token before any response showed it
 			delete(c.back, c.bound[m.n])
 			delete(c.bound, m.n)
 			delete(c.madeUp, m.n)
@@ -190,7 +189,7 @@ func orEmpty(s string) string {
 	return s
 }
 
-// previousOf says what a stand-in was before.
+// previousOf describes whether a placeholder appeared before or is new.
 func (c *comparison) previousOf(m mark) string {
 	if c.isBound(m) {
 		return "the same as before: " + m.String()
@@ -232,7 +231,8 @@ func (c *comparison) list(location, name string, remoteVal, localVal value) {
 	}
 }
 
-// inOrderOf returns our list of accounts in the order of theirs, as far as both have the same: no page says how the platform orders them.
+// inOrderOf sorts the local list of accounts in the order of the recorded list, as far as both contain the same accounts, because
+// the platform's order is undocumented.
 func (c *comparison) inOrderOf(remoteVal, localVal value) value {
 	rank := func(val value) int {
 		i := slices.IndexFunc(remoteVal.items, func(item value) bool {
@@ -277,8 +277,7 @@ func (c *comparison) object(location string, remoteVal, localVal value) {
 	}
 }
 
-// isNameOf reports whether a name of ours stands there masked: one that the request
-// said.
+// isNameOf reports whether the recorded response contains the local field name in masked form, as a name taken from the request.
 func (c *comparison) isNameOf(remoteVal value, name string) bool {
 	n, known := c.back[name]
 	return known && slices.ContainsFunc(remoteVal.names, func(masked string) bool {
@@ -294,7 +293,7 @@ func orWhole(location string) string {
 	return location
 }
 
-// sameText compares a masked text with one of ours, part by part.
+// sameText compares a masked text with a local text, part by part.
 func (c *comparison) sameText(masked, local string, said []string) bool {
 	remoteParts, runs := parseMarks(masked), cutRuns(local, said)
 	if len(remoteParts) != len(runs) {

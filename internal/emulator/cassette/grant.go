@@ -11,26 +11,26 @@ import (
 	"slices"
 )
 
-// What accounts let platforms do is agreed to by persons, in browsers and beside the
-// wire. So our server is brought to what each answer shows of it, before the call.
+// Account owners grant permissions to platforms in a browser, so a cassette contains no call for that. Before each call, the player
+// therefore gives the local server the grants that the recorded response shows.
 
-// grant is the set of permissions that an account gave a platform.
+// grant is the set of permissions that an account has granted to a platform.
 type grant struct {
-	before  bool  // it did when the recording began
-	guessed bool  // no answer said yet which sets
+	before  bool  // the grant existed when the recording began
+	guessed bool  // no response has shown the permission sets yet
 	sets    []int // in order
-	told    int   // the line that said them
-	// refresh is the number of the stand-in of its refresh token; 0 = no answer said it yet.
+	told    int   // number of the line that showed the sets
+	// refresh is the placeholder number of the refresh token; 0 = no response has shown the token yet.
 	refresh int
 }
 
-// granting is a player's state of this server's grants.
+// granting holds the grants that the player has made on the local server.
 type granting struct {
 	grants map[int]map[int]*grant // by platform and account
-	holder map[int]int            // by account: the platform that has its exclusive set
+	holder map[int]int            // by account: the platform that has the account's exclusive set
 }
 
-// granting returns the grants of the seed.
+// granting returns the grants that the seed contains.
 func (s *Fixture) granting() granting {
 	all := granting{grants: map[int]map[int]*grant{}, holder: map[int]int{}}
 	for n, p := range s.parties {
@@ -52,7 +52,7 @@ func (s *Fixture) granting() granting {
 
 const listPath = componentPath + "api_get_authorizer_list"
 
-// prepareInfo lets an account allow what the answer shows.
+// prepareInfo makes an account grant the permission sets that the response shows.
 func (p *player) prepareInfo(ctx context.Context, r *Recorded) error {
 	component, account := p.stage.parties[asStandIn(r.said("component_appid")).n], p.stage.parties[asStandIn(r.said("authorizer_appid")).n]
 	if !r.worked() || component == nil || account == nil {
@@ -62,8 +62,8 @@ func (p *player) prepareInfo(ctx context.Context, r *Recorded) error {
 	return p.allow(ctx, r, component, account, setsOf(info), asStandIn(info.field("authorizer_refresh_token")))
 }
 
-// prepareList lets those accounts allow something that are in the list; in a list that is
-// whole, no others.
+// prepareList makes the accounts in the recorded list authorize the platform; if the list is complete, prepareList ends all other
+// authorizations.
 func (p *player) prepareList(ctx context.Context, r *Recorded) error {
 	component := p.stage.parties[asStandIn(r.said("component_appid")).n]
 	if !r.worked() || component == nil {
@@ -93,8 +93,7 @@ func (p *player) prepareList(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// allow lets an account allow a platform the sets (nil = any), with a refresh token that
-// was there before or not.
+// allow makes an account grant the platform the sets (nil = any) if the current grant or its refresh token differs.
 func (p *player) allow(ctx context.Context, r *Recorded, component, account *party, sets []int, refresh mark) error {
 	has := p.grants[component.n][account.n]
 	switch {
@@ -102,7 +101,7 @@ func (p *player) allow(ctx context.Context, r *Recorded, component, account *par
 		return nil
 	case has == nil:
 	case sets != nil && !slices.Equal(has.sets, sets):
-	case refresh.n != 0 && has.refresh != 0 && refresh.n != has.refresh: // it was withdrawn and given again
+	case refresh.n != 0 && has.refresh != 0 && refresh.n != has.refresh: // the grant was withdrawn and made again
 	default:
 		has.refresh = cmp.Or(refresh.n, has.refresh)
 		return nil
@@ -111,7 +110,7 @@ func (p *player) allow(ctx context.Context, r *Recorded, component, account *par
 	return err
 }
 
-// agree lets a person agree and returns the authorization_code.
+// agree gives the account owner's consent on the local server and returns the authorization_code.
 func (p *player) agree(ctx context.Context, r *Recorded, component, account *party, sets []int, refresh mark) (code string, err error) {
 	has := p.grants[component.n][account.n]
 	if has != nil {
@@ -125,7 +124,7 @@ func (p *player) agree(ctx context.Context, r *Recorded, component, account *par
 		}
 	}
 	if sets == nil {
-		sets = p.stage.sets[refresh.n] // that a later answer tells
+		sets = p.stage.sets[refresh.n] // the sets that a later response shows
 	}
 	if sets == nil {
 		sets = usualSets
@@ -162,7 +161,7 @@ func (p *player) agree(ctx context.Context, r *Recorded, component, account *par
 	return agreed.field("auth_code").text, nil
 }
 
-// end withdraws what an account allowed.
+// end withdraws the account's authorization of the platform.
 func (p *player) end(ctx context.Context, component, account *party) error {
 	delete(p.grants[component.n], account.n)
 	if p.holder[account.n] == component.n {
@@ -176,7 +175,8 @@ func (p *player) end(ctx context.Context, component, account *party) error {
 	return err
 }
 
-// pageOf returns the offset of a page of a list, the number of all accounts, and the number that the page should show.
+// pageOf returns the offset of a page of a list, the total number of accounts, and the number of accounts that the page should
+// contain.
 func pageOf(r *Recorded, answer value) (offset, total, want int) {
 	offset, _ = r.said("offset").int()
 	count, given := r.said("count").int()
@@ -187,9 +187,8 @@ func pageOf(r *Recorded, answer value) (offset, total, want int) {
 	return offset, total, max(0, min(count, total-offset))
 }
 
-// authorizers compares lists of accounts. The platform's order of them is not known, and
-// a page does not tell how many stand before it: so an account is compared with itself,
-// and each list with what it says of itself.
+// authorizers compares two lists of authorized accounts. The platform's order is unknown and a page may begin anywhere in the list:
+// accounts are therefore matched by AppID, and each page length is checked against its own total_count.
 func (c *comparison) authorizers(remoteVal, localVal value) {
 	form := func(v value) value {
 		v.names, v.items = slices.Clone(v.names), slices.Clone(v.items)

@@ -29,9 +29,8 @@ type seenDifference struct {
 	Reason string `json:"reason"`
 }
 
-// Keep adds the answers of a cassette that no line of a folder such as
-// docs/contract/seen has yet, and returns how many those are. Each stands among the
-// differences as well, until a person has written how the test asks for it.
+// Keep appends the cassette's responses that the folder (such as docs/contract/seen) does not contain yet, and returns their
+// number. Keep also adds each new response to differences.ndjson, until a person has written how the test makes the request.
 func Keep(lines []Recorded, report Report, folder, source string) (added int, err error) {
 	answers, differences := filepath.Join(folder, "answers.ndjson"), filepath.Join(folder, "differences.ndjson")
 	have, next, err := readSeen(answers)
@@ -89,7 +88,7 @@ func appendTo(name string, text []byte) error {
 	return f.Close()
 }
 
-// readSeen returns what is there already, and the number of the next line of ours.
+// readSeen returns the responses that the file already contains, and the next free number for the ids of added lines.
 func readSeen(name string) (have map[string]bool, next int, err error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -114,7 +113,7 @@ func readSeen(name string) (have map[string]bool, next int, err error) {
 	return have, next, nil
 }
 
-// starred returns an answer with stars for its stand-ins, and a request id of zeros.
+// starred returns a response with asterisks for its placeholders, and a request id of zeros.
 func starred(v value) value {
 	if v.kind == text {
 		var b strings.Builder
@@ -143,7 +142,7 @@ func starred(v value) value {
 	return v
 }
 
-// shapeOf returns the kind of an answer: its number and text, or the names of its fields in their order.
+// shapeOf returns the shape of a response: its errcode and errmsg, or the names of its fields in order.
 func shapeOf(v value) string {
 	if n, ok := v.field("errcode").int(); ok && n != 0 {
 		words, _, _ := strings.Cut((&Mask{}).formText(v.field("errmsg").text), "{")
@@ -152,7 +151,7 @@ func shapeOf(v value) string {
 	return strings.Join(v.names, ",")
 }
 
-// asked describes a request as lines of the folder do.
+// asked describes a request in the notation of docs/contract/seen/answers.ndjson.
 func asked(r *Recorded) string {
 	parts := []string{r.Method}
 	for i, name := range r.query.names {

@@ -15,13 +15,12 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// wordsText is every word of docs/contract, one a line; TestWordsAreThoseOfTheContract
-// prints it.
+// wordsText contains every word of docs/contract, one a line; TestWordsAreThoseOfTheContract prints the list.
 //
 //go:embed words.txt
 var wordsText string
 
-// vocabulary holds the words of a text that may be kept: public words.
+// vocabulary returns the public words that a recording may contain unmasked.
 var vocabulary = sync.OnceValue(func() map[string]bool {
 	words := map[string]bool{"emulator": true, "clock": true, "faults": true, "admin": true, "advance": true, "utf-8": true, "v1": true,
 		"v2": true, "jscode2session": true, "BizDomain": true, "a": true, "q": true, "r": true,
@@ -47,7 +46,7 @@ var vocabulary = sync.OnceValue(func() map[string]bool {
 var (
 	wordRun    = regexp.MustCompile(`(?:[A-Za-z0-9_-]|%[0-9A-Fa-f]{2})+`)
 	foreignRun = regexp.MustCompile(`[^\x00-\x7f]+`)
-	// runs are the parts of a text that may not be kept as they are, each a group.
+	// runs matches the parts of a text that need masking; each kind is one group.
 	runs = regexp.MustCompile(`([0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8})` + // a request id
 		`|hint: (\[[^\]]*\](?:\[[^\]]*\])?)` +
 		`|(\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b)` + // an address
@@ -56,13 +55,13 @@ var (
 		`|([\x00-\x1f\x7f]+)`)
 	runKinds = []string{"", "rid", "hint", "ip", "word", "wide", "control"}
 	digits   = regexp.MustCompile(`^[0-9]+$`)
-	// shortNumber and many are numbers that may be kept: anywhere, and in fields of numbers.
+	// shortNumber matches numbers that stay unmasked in any field.
 	shortNumber = regexp.MustCompile(`^-?[0-9]{1,3}$`)
 	aWhile      = regexp.MustCompile(`^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?$`)
 	longNumber  = regexp.MustCompile(`^-?[0-9]{1,10}(?:\.0{1,3})?(?:[eE]0)?$`)
 )
 
-// isPublic reports whether a word is one of the vocabulary, or made of such words.
+// isPublic reports whether a word is in the vocabulary, or is made of vocabulary words joined by "_" or "-".
 func isPublic(word string) bool {
 	known := vocabulary()
 	fn := func(w string) bool {
@@ -77,17 +76,17 @@ func isPublic(word string) bool {
 	return len(parts) > 1 && len(word) <= 64 && !slices.ContainsFunc(parts, func(p string) bool { return !fn(p) })
 }
 
-// formed are the fields whose texts keep their form.
+// formed lists the fields whose texts are masked word by word, so that their form stays visible.
 var formed = []string{"errmsg", "prefix", "prefix_list", "debug_url", "path", "wxa_path", "cgi_path", "url", "grant_type", "action_name",
 	"status", "lang"}
 
-// numbered are the fields whose numbers are kept up to ten digits.
+// numbered lists the fields whose numbers stay unmasked up to ten digits.
 var numbered = []string{"errcode", "expires_in", "expire_seconds", "is_edit", "permit_sub_rule", "open_version", "state", "get_type",
 	"page_num", "page_size", "total_count", "list_size", "qrcodejump_open", "qrcodejump_pub_quota", "code_count", "code_start", "code_end",
 	"code_index", "wxa_type", "offset", "count", "daily_limit", "used", "remain", "call_count", "refresh_second", "create_time",
 	"update_time", "invoke_time", "force_refresh", "notify_users", "show_profile", "option_value"}
 
-// kindOf returns the kind of a field's value.
+// kindOf returns the placeholder kind for the value of a field.
 func kindOf(name string) string {
 	name = strings.ToLower(name)
 	for _, values := range [][2]string{{"application_id", "id"}, {"appid", "appid"}, {"refresh_token", "refresh"}, {"token", "token"},
@@ -103,23 +102,23 @@ func kindOf(name string) string {
 	return "text"
 }
 
-// Mask replaces every value that is on no list by a stand-in, the same value
-// always by the same. One Mask is for one cassette. It is safe for many at once.
+// Mask replaces every value that is not on a list of public values by a placeholder; equal values get the same placeholder. Use one
+// Mask for each cassette. Mask is safe for concurrent use.
 type Mask struct {
 	mu   sync.Mutex
-	seen map[string]mark // by the value; by its hash where that is shorter
-	base int             // the number before that of the next new value, where it is not how many there are
+	seen map[string]mark // by the value, or by its hash if the hash is shorter
+	base int             // offset added to the number of each new placeholder; 0 except in a Player
 }
 
-// mark is the stand-in of a value.
+// mark is the placeholder of a value.
 type mark struct {
 	kind   string
 	n      int
 	length int // in characters
 	number bool
-	// slashes says that the value has slashes, and that they were escaped.
+	// slashes is true if the value contains slashes that were escaped.
 	slashes bool
-	// capitals says that a word of a host stands in capitals: the value is in small letters.
+	// capitals is true if a word of a host name was not in lower case; the placeholder stands for the lower-case word.
 	capitals bool
 }
 
@@ -138,7 +137,7 @@ func (m mark) String() string {
 
 var markForm = regexp.MustCompile(`\{([#/^]?)([a-z]+):([1-9][0-9]{0,8}):([0-9]{1,9})\}`)
 
-// parseMarks cuts a masked text into literals and stand-ins.
+// parseMarks splits a masked text into literals and placeholders.
 func parseMarks(masked string) (parts []part) {
 	end := 0
 	for _, numbers := range markForm.FindAllStringSubmatchIndex(masked, -1) {
@@ -148,7 +147,8 @@ func parseMarks(masked string) (parts []part) {
 		n, _ := strconv.Atoi(masked[numbers[6]:numbers[7]])
 		length, _ := strconv.Atoi(masked[numbers[8]:numbers[9]])
 		parts = append(parts, part{mark: mark{kind: masked[numbers[4]:numbers[5]], n: n, length: length,
-			number: masked[numbers[2]:numbers[3]] == "#", slashes: masked[numbers[2]:numbers[3]] == "/", capitals: masked[numbers[2]:numbers[3]] == "^"}})
+			number: masked[numbers[2]:numbers[3]] == "#", slashes: masked[numbers[2]:numbers[3]] == "/",
+			capitals: masked[numbers[2]:numbers[3]] == "^"}})
 		end = numbers[1]
 	}
 	if end < len(masked) {
@@ -157,13 +157,13 @@ func parseMarks(masked string) (parts []part) {
 	return parts
 }
 
-// part is a piece of a masked text: what was kept, or a stand-in (n > 0).
+// part is a piece of a masked text: a literal, or a placeholder (mark.n > 0).
 type part struct {
 	literal string
 	mark    mark
 }
 
-// wholeMark returns the stand-in that a masked text is as a whole.
+// wholeMark returns the placeholder if the masked text consists of one placeholder only.
 func wholeMark(masked string) (m mark, ok bool) {
 	numbers := markForm.FindStringIndex(masked)
 	if numbers == nil || numbers[0] != 0 || numbers[1] != len(masked) {
@@ -172,7 +172,7 @@ func wholeMark(masked string) (m mark, ok bool) {
 	return parseMarks(masked)[0].mark, true
 }
 
-// keyOf returns the key of a value: a long one costs no more than a hash.
+// keyOf returns the map key of a value: the value, or its SHA-256 if the value is longer than the hash.
 func keyOf(raw string) string {
 	if len(raw) <= sha256.Size {
 		return raw
@@ -181,7 +181,7 @@ func keyOf(raw string) string {
 	return string(sum[:])
 }
 
-// replace returns the stand-in of a value.
+// replace returns the placeholder of a value.
 func (m *Mask) replace(kind, raw string) mark {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -197,8 +197,7 @@ func (m *Mask) replace(kind, raw string) mark {
 	return item
 }
 
-// formText masks a text that keeps its form; said are values of the call that it may
-// quote.
+// formText masks a text word by word and keeps its form; said lists request values that the text may quote.
 func (m *Mask) formText(raw string, said ...string) string {
 	var b strings.Builder
 	for _, run := range cutRuns(raw, said) {
@@ -213,16 +212,16 @@ func (m *Mask) formText(raw string, said ...string) string {
 	return b.String()
 }
 
-// run is a piece of a text as it was: kept as it is (kind ""), or to be replaced.
+// run is a piece of an unmasked text: a piece to keep (kind ""), or a piece to replace.
 type run struct {
 	kind, raw string
-	capitals  bool // raw is a word of a host in small letters, and was not
+	capitals  bool // raw is a host word that was changed to lower case
 }
 
-// origin is a scheme and a host, whose letters are equal in either case.
+// origin matches a scheme and a host, which are case-insensitive.
 var origin = regexp.MustCompile(`^(?i:https?)://[^/?#]*`)
 
-// shortestSaid is the minimum length of a value that is looked for in a text that quotes it.
+// shortestSaid is the minimum length, in bytes, of a request value that is searched for in errmsg.
 const shortestSaid = 4
 
 func cutRuns(raw string, said []string) (list []run) {
@@ -303,18 +302,17 @@ func (m *Mask) maskName(name string) string {
 	return m.replace("name", name).String()
 }
 
-// callMask masks one call: what its request said is the same stand-in where an
-// answer quotes it.
+// callMask masks one call: a request value that the response quotes gets the same placeholder there.
 type callMask struct {
 	*Mask
 	said      []string // the longest first
-	answering bool     // from here on it is the answer
+	answering bool     // true while the response is masked
 }
 
-// mostSaid bounds how many values of a request are looked for in its answer.
+// mostSaid limits the number of request values that are searched for in the response.
 const mostSaid = 64
 
-// quotable remembers a value of the request.
+// quotable records a request value that the response may quote.
 func (c *callMask) quotable(raw string) {
 	if !c.answering && len(raw) >= shortestSaid && len(c.said) < mostSaid {
 		c.said = append(c.said, raw)
@@ -322,11 +320,10 @@ func (c *callMask) quotable(raw string) {
 	}
 }
 
-// mostNumbers is the number of numbers of a list that may be kept: more of them may be the bytes of a text, as are numbers under
-// unknown names.
+// mostNumbers is the maximum length of a list whose numbers stay unmasked: a longer list may hold the bytes of a text.
 const mostNumbers = 6
 
-// numberMark returns the stand-in of a number.
+// numberMark returns the placeholder of a number.
 func (c *callMask) numberMark(name string, v value) value {
 	kind := kindOf(name)
 	if kind == "text" {
@@ -337,7 +334,7 @@ func (c *callMask) numberMark(name string, v value) value {
 	return value{kind: text, text: m.String()}
 }
 
-// value masks what stands under a name.
+// value masks the value of the field name.
 func (m *callMask) value(name string, v value) value {
 	switch v.kind {
 	case text:
@@ -372,8 +369,7 @@ func (m *callMask) value(name string, v value) value {
 	return v
 }
 
-// body masks a request or an answer; what is no JSON is one stand-in that says
-// what it looks like.
+// body masks a request or response body; a body that is not JSON becomes one placeholder whose kind describes the body.
 func (m *callMask) body(raw []byte) []byte {
 	if len(raw) == 0 {
 		return nil
@@ -384,7 +380,7 @@ func (m *callMask) body(raw []byte) []byte {
 		}
 	}
 	kind := "bytes"
-	switch trimmed := strings.TrimSpace(string(raw[:min(len(raw), 512)])); { // enough to see what it is
+	switch trimmed := strings.TrimSpace(string(raw[:min(len(raw), 512)])); { // 512 bytes are enough to recognize the kind of body
 	case trimmed == "":
 		kind = "blank"
 	case !utf8.Valid(raw):
@@ -399,7 +395,7 @@ func (m *callMask) body(raw []byte) []byte {
 	return value{kind: text, text: mark{kind: kind, n: item.n, length: len(raw)}.String()}.json()
 }
 
-// query masks the parameters of an address, in their order.
+// query masks the parameters of a URL query, in order.
 func (m *callMask) query(raw string) []byte {
 	if raw == "" {
 		return nil
@@ -414,7 +410,7 @@ func (m *callMask) query(raw string) []byte {
 	return masked.json()
 }
 
-// unescape undoes the encoding of a query as far as it is one.
+// unescape decodes a query component; a malformed component is returned unchanged.
 func unescape(s string) string {
 	if plain, err := url.QueryUnescape(s); err == nil {
 		return plain

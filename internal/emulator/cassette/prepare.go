@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// prepare gives this server the state that a line's call needs and no earlier call made: a push of the platform, a person's
-// consent, or an app's scan. missing names the values that cannot be known.
+// prepare creates the state on the local server that a call requires and that the earlier calls lack: a ticket push of the
+// platform, an owner's consent, or a scan. missing names the values that cannot be known.
 func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err error) {
 	defer func() {
 		if refused, ok := errors.AsType[refusedError](err); ok {
@@ -64,7 +64,8 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 	return "", nil
 }
 
-// fromBefore says which thing of a call was made before the recording began, where nothing can make it again.
+// fromBefore names the token or application of a call that was made before the recording began and cannot be created again, or
+// returns "".
 func (p *player) fromBefore(r *Recorded) (missing string) {
 	token := asStandIn(r.query.field("access_token"))
 	if token.n == 0 {
@@ -74,7 +75,7 @@ func (p *player) fromBefore(r *Recorded) (missing string) {
 		return "the token was fetched before the recording began"
 	}
 	if strings.HasPrefix(r.Path, componentPath) && token.n != 0 && !p.isBound(token) && r.platformToken().n == 0 {
-		return "the token was fetched before the recording began" // and nothing tells for which platform
+		return "the token was fetched before the recording began" // and no field shows the platform of the token
 	}
 	if !strings.HasPrefix(r.Path, marketcodePath) {
 		return ""
@@ -94,7 +95,7 @@ func (p *player) fromBefore(r *Recorded) (missing string) {
 
 const marketcodePath = "/intp/marketcode/"
 
-// prepareLinks makes the links from before that no seed has.
+// prepareLinks creates the links that existed before the recording and that a seed file cannot express.
 func (p *player) prepareLinks(ctx context.Context, r *Recorded) error {
 	token, caller := url.QueryEscape(p.text(r.query.field("access_token").text, r.OccurredAt)), p.stage.caller(r)
 	for _, link := range p.stage.odd[r.Number] {
@@ -127,8 +128,8 @@ func (p *player) prepareLinks(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// prepareRate sets the limit a second that an answer of quota/get shows; endRate takes it back. Calls are played without a limit, because
-// they come faster than they were recorded.
+// prepareRate sets the rate limit per second that a recorded quota/get response shows; endRate removes the limit. Calls are played
+// without a rate limit, because they arrive faster than they were recorded.
 func (p *player) prepareRate(ctx context.Context, r *Recorded) error {
 	limit := r.answer.field("rate_limit")
 	calls, _ := limit.field("call_count").int()
@@ -142,7 +143,7 @@ func (p *player) prepareRate(ctx context.Context, r *Recorded) error {
 	return p.tell(ctx, http.MethodPut, "/admin/v1/settings", map[string]int{p.limited: calls})
 }
 
-// endRate takes the limit of prepareRate back.
+// endRate removes the rate limit that prepareRate has set.
 func (p *player) endRate(ctx context.Context) error {
 	if p.limited == "" {
 		return nil
@@ -152,7 +153,7 @@ func (p *player) endRate(ctx context.Context) error {
 	return p.tell(ctx, http.MethodPut, "/admin/v1/settings", map[string]int{name: 0})
 }
 
-// tell makes a call of our own server's admin API whose answer says nothing.
+// tell calls the local server's admin API and ignores the response body.
 func (p *player) tell(ctx context.Context, method, path string, body any) error {
 	_, err := p.ask(ctx, method, path, body)
 	return err
@@ -184,8 +185,7 @@ func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// withdraw ends the authorisation that the account had ended when the platform
-// answered so.
+// withdraw ends the authorization that the account had withdrawn when the platform returned the recorded error.
 func (p *player) withdraw(ctx context.Context, r *Recorded) error {
 	token := asStandIn(r.query.field("access_token")).n
 	component, account := p.stage.parties[p.stage.agent[token]], p.stage.parties[p.stage.owner[token]]
@@ -199,7 +199,7 @@ func (p *player) withdraw(ctx context.Context, r *Recorded) error {
 	return p.end(ctx, component, account)
 }
 
-// appID returns a party's on our server, as the seed has it.
+// appID returns the AppID that the party has on the local server, as in the seed.
 func (p *player) appID(item *party) string {
 	id := p.stage.appID(item, p.stage.Began())
 	if item.n > 0 {
@@ -208,7 +208,8 @@ func (p *player) appID(item *party) string {
 	return id
 }
 
-// wire makes a call of our own, which counts here and not there, on the wire and returns a text of the answer.
+// wire makes an API call on the local server that the recording does not contain, and returns the text field at names from the
+// response.
 func (p *player) wire(ctx context.Context, method, path string, body []byte, names ...string) (string, error) {
 	p.forgetPath(path)
 	a, err := exchange(ctx, method, p.server.URL+path, body, http.Header{})
@@ -249,7 +250,7 @@ func (p *player) componentToken(ctx context.Context, component *party) (string, 
 		"component_appsecret", p.stage.secretOf(component, p.stage.Began()), "component_verify_ticket", ticket), "component_access_token")
 }
 
-// prepareTicket makes the verify ticket that the platform had pushed.
+// prepareTicket makes the local server push the verify ticket that the recorded call uses.
 func (p *player) prepareTicket(ctx context.Context, r *Recorded) (missing string, err error) {
 	m := asStandIn(r.said("component_verify_ticket"))
 	component := p.stage.parties[asStandIn(r.said("component_appid")).n]
@@ -267,7 +268,7 @@ func (p *player) prepareTicket(ctx context.Context, r *Recorded) (missing string
 	return "", nil
 }
 
-// prepareCode lets a person agree to what the platform's answer shows.
+// prepareCode gives the consent that the recorded response shows and binds the authorization_code.
 func (p *player) prepareCode(ctx context.Context, r *Recorded) (missing string, err error) {
 	m := asStandIn(r.said("authorization_code"))
 	if m.n == 0 || p.isBound(m) {
@@ -289,7 +290,7 @@ func (p *player) prepareCode(ctx context.Context, r *Recorded) (missing string, 
 	return "", err
 }
 
-// prepareRefresh reads the refresh token that an account's authorisation has.
+// prepareRefresh reads the refresh token of an account's authorization from the local server.
 func (p *player) prepareRefresh(ctx context.Context, r *Recorded) error {
 	m := asStandIn(r.said("authorizer_refresh_token"))
 	if m.n == 0 || p.isBound(m) || !r.worked() {
@@ -312,10 +313,10 @@ func (p *player) prepareRefresh(ctx context.Context, r *Recorded) error {
 	return err
 }
 
-// user returns the user of an app whose openid a stand-in is.
+// user returns the test user id for the placeholder of an openid.
 func user(openid mark) string { return fmt.Sprintf("user-%d", openid.n) }
 
-// prepareLogin logs the user in whose code the call trades.
+// prepareLogin logs in the user whose js_code the recorded call exchanges.
 func (p *player) prepareLogin(ctx context.Context, r *Recorded) (missing string, err error) {
 	m := asStandIn(r.said("js_code"))
 	if m.n == 0 || p.isBound(m) {
@@ -336,7 +337,7 @@ func (p *player) prepareLogin(ctx context.Context, r *Recorded) (missing string,
 	return "", err
 }
 
-// code finds the code that an answer is about on our server.
+// code looks up, on the local server, the code that a recorded response describes.
 func (p *player) code(ctx context.Context, r *Recorded) (value, error) {
 	id, err := p.applicationOf(r)
 	if err != nil {
@@ -360,7 +361,7 @@ func (p *player) applicationOf(r *Recorded) (id int, err error) {
 	return id, nil
 }
 
-// prepareScan lets the user scan the code whose ticket the call trades.
+// prepareScan makes the user scan the code whose code_ticket the recorded call exchanges.
 func (p *player) prepareScan(ctx context.Context, r *Recorded) error {
 	ticket, openid := asStandIn(r.said("code_ticket")), asStandIn(r.said("openid"))
 	if ticket.n == 0 || p.isBound(ticket) || !r.worked() {
@@ -391,7 +392,7 @@ func (p *player) prepareScan(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// prepareQuery finds the text of a code that the call names by what was printed.
+// prepareQuery looks up the text of a code that the recorded call identifies by its printed text.
 func (p *player) prepareQuery(ctx context.Context, r *Recorded) (missing string, err error) {
 	for _, name := range []string{"code_url", "code"} {
 		m := asStandIn(r.said(name))
@@ -406,7 +407,7 @@ func (p *player) prepareQuery(ctx context.Context, r *Recorded) (missing string,
 			return "", err
 		}
 		found := code.field(name).text
-		for _, scheme := range []string{"http://", "https://"} { // as some apps read it
+		for _, scheme := range []string{"http://", "https://"} { // some apps add the scheme to the text of a code
 			if m.length == len(scheme)+len(found) {
 				found = scheme + found
 			}

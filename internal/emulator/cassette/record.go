@@ -17,42 +17,40 @@ import (
 	"time"
 )
 
-// Recorder is a proxy that passes each call on once, answers what the upstream
-// answered, and writes a line of a cassette.
+// Recorder is a proxy that forwards each call once, returns the upstream's response, and writes one cassette line.
 type Recorder struct {
 	Upstream *url.URL // scheme and host
 	Out      io.Writer
 	Log      *slog.Logger
 	Now      func() time.Time
-	// Timeout is the timeout of a whole answer.
+	// Timeout limits the time for a complete response.
 	Timeout time.Duration
-	// Transport carries the calls; nil = NewTransport.
+	// Transport sends the calls; nil = NewTransport.
 	Transport http.RoundTripper
 
 	mask    Mask
 	writing sync.Mutex
 	lines   int
-	err     error // the first that a line could not be written by
+	err     error // the first error of writing a line
 }
 
-// NewTransport carries each call once: on a connection that was used before Go would
-// send some calls again.
+// NewTransport returns a transport that sends each call once: on a reused connection, Go may retry some calls.
 func NewTransport() *http.Transport {
 	return &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, DisableCompression: true,
 		DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, TLSHandshakeTimeout: 10 * time.Second}
 }
 
-// longestBody is the number of bytes of a request or an answer that are recorded.
+// longestBody is the maximum length, in bytes, of a recorded request or response body.
 const longestBody = 32 << 20
 
-// Lines returns the number of calls that were written, and the first error of writing one.
+// Lines returns the number of recorded calls, and the first error of writing a line.
 func (r *Recorder) Lines() (int, error) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	return r.lines, r.err
 }
 
-// ServeHTTP passes one call on.
+// ServeHTTP forwards one call and records it.
 func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	mask := &callMask{Mask: &r.mask}
 	line := r.begin(in, mask)
@@ -67,7 +65,7 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	}
 	line.Request = mask.body(body)
 	mask.answering = true
-	// A caller that leaves does not end the call, whose effect the upstream has anyway.
+	// The upstream call continues if the client disconnects, because the upstream has already received the request.
 	ctx, end := context.WithTimeout(context.WithoutCancel(in.Context()), r.Timeout)
 	defer end()
 	transport := r.Transport
@@ -107,14 +105,13 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	})
 	if err != nil {
 		http.NewResponseController(w).Flush()
-		panic(http.ErrAbortHandler) // the caller meets what the upstream did
+		panic(http.ErrAbortHandler) // the client sees the same aborted connection
 	}
 }
 
-// passOn passes an answer's body on as it comes. keep gets each piece; ended is called
-// once, before the caller can know that the answer has ended, so that the line of a call
-// stands before those of the calls that follow from it. A caller that leaves does not end
-// the record.
+// passOn streams the response body to the client. keep receives each piece; ended is called once, before the client can see the end
+// of the response, so that the line of a call precedes the lines of later calls that depend on it. Recording continues if the
+// client disconnects.
 func passOn(w http.ResponseWriter, resp *http.Response, keep func([]byte), ended func(length int64, err error)) error {
 	control, piece, length := http.NewResponseController(w), make([]byte, 32<<10), int64(0)
 	for {
@@ -122,7 +119,7 @@ func passOn(w http.ResponseWriter, resp *http.Response, keep func([]byte), ended
 		keep(piece[:n])
 		length += int64(n)
 		if err == nil && length == resp.ContentLength {
-			err = io.EOF // all that was announced
+			err = io.EOF // the announced Content-Length is reached
 		}
 		if err == io.EOF {
 			ended(length, nil)
@@ -141,7 +138,7 @@ func passOn(w http.ResponseWriter, resp *http.Response, keep func([]byte), ended
 	}
 }
 
-// begin returns a line with what is known before the call is passed on.
+// begin returns a line with the fields that are known before the call is forwarded.
 func (r *Recorder) begin(in *http.Request, mask *callMask) Line {
 	method := in.Method
 	if !slices.Contains([]string{"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"}, method) {
@@ -151,11 +148,11 @@ func (r *Recorder) begin(in *http.Request, mask *callMask) Line {
 		Query: mask.query(in.URL.RawQuery), Type: r.mask.formText(in.Header.Get("Content-Type"))}
 }
 
-// perConnection are headers that end at each hop.
+// perConnection lists the hop-by-hop headers, which are not forwarded.
 var perConnection = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
 	"Transfer-Encoding", "Upgrade"}
 
-// onward returns the call as the upstream gets it.
+// onward returns the request to send to the upstream.
 func (r *Recorder) onward(ctx context.Context, in *http.Request, body []byte) *http.Request {
 	to := *in.URL
 	to.Scheme, to.Host = r.Upstream.Scheme, r.Upstream.Host
@@ -165,7 +162,7 @@ func (r *Recorder) onward(ctx context.Context, in *http.Request, body []byte) *h
 		out.Header.Del(name)
 	}
 	if out.Header.Get("User-Agent") == "" {
-		out.Header.Set("User-Agent", "") // none, in place of Go's own
+		out.Header.Set("User-Agent", "") // prevents Go's default header
 	}
 	if len(body) > 0 {
 		out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
@@ -173,7 +170,8 @@ func (r *Recorder) onward(ctx context.Context, in *http.Request, body []byte) *h
 	return out
 }
 
-// noAnswer says why there is none. An error's own text may quote the upstream.
+// noAnswer returns the status and the reason when the upstream sends no response. The text of err is not used, because it may quote
+// data that the upstream sent.
 func (r *Recorder) noAnswer(ctx context.Context, err error) (status int, said string) {
 	if ctx.Err() != nil {
 		return http.StatusGatewayTimeout, fmt.Sprintf("the upstream did not answer within %s", r.Timeout)
@@ -186,7 +184,7 @@ func (r *Recorder) noAnswer(ctx context.Context, err error) (status int, said st
 	return http.StatusBadGateway, "the upstream sent no HTTP answer, or its certificate is not good"
 }
 
-// refuse answers in place of the upstream, and writes why.
+// refuse records the reason and responds with an error in place of the upstream.
 func (r *Recorder) refuse(w http.ResponseWriter, line Line, status int, said string) {
 	line.Error = said
 	r.write(line)
@@ -201,7 +199,7 @@ func (r *Recorder) count() int {
 	return n
 }
 
-// headers returns those that a line keeps.
+// headers returns the response headers that are recorded, masked.
 func (r *Recorder) headers(from http.Header) map[string]string {
 	kept := map[string]string{}
 	for _, name := range headerNames {
@@ -220,12 +218,12 @@ func copyHeader(to, from http.Header) {
 	}
 	for _, name := range []string{"Content-Type", "Date"} {
 		if from[name] == nil {
-			to[name] = nil // none, in place of Go's own
+			to[name] = nil // prevents Go's default header
 		}
 	}
 }
 
-// plainBody returns an answer as it was before it was packed.
+// plainBody returns the response body without gzip compression.
 func plainBody(header http.Header, answer []byte) []byte {
 	if header.Get("Content-Encoding") != "gzip" {
 		return answer
@@ -241,7 +239,7 @@ func plainBody(header http.Header, answer []byte) []byte {
 	return plain
 }
 
-// write writes a line as a whole.
+// write writes one complete line.
 func (r *Recorder) write(line Line) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -10,10 +10,10 @@ import (
 	"sync"
 )
 
-// Player answers calls from a cassette, without a network.
+// Player responds to calls from a cassette, without a network.
 type Player struct {
-	// ByContent answers each call by the first line that asks the same and was not used
-	// yet, then by the last such line; else the lines come strictly in order.
+	// ByContent makes the player respond with the first unused line whose request matches, or with the last matching line if all
+	// are used; if false, calls must come in the order of the lines.
 	ByContent bool
 
 	lines []Recorded
@@ -22,11 +22,11 @@ type Player struct {
 	next  int
 	used  []bool
 	wrong []string
-	given int         // stand-ins above this number are a caller's own values
-	means map[int]int // which of the cassette's those are, once a call was found
+	given int         // placeholder numbers above given are values that the caller made up
+	means map[int]int // maps the number of a caller's own value to the number in the cassette, once a call was found
 }
 
-// NewPlayer answers by lines.
+// NewPlayer returns a player that responds with lines.
 func NewPlayer(lines []Recorded, byContent bool) *Player {
 	p := &Player{ByContent: byContent, lines: lines, used: make([]bool, len(lines)), means: map[int]int{}}
 	p.mask.seen = map[string]mark{}
@@ -40,8 +40,8 @@ func NewPlayer(lines []Recorded, byContent bool) *Player {
 	return p
 }
 
-// know notes the values that a caller gets for stand-ins, so that they are the same
-// stand-ins when it sends them.
+// know records the value that the caller receives for each placeholder, so that the value maps to the same placeholder when the
+// caller sends it.
 func (p *Player) know(r *Recorded, v value) {
 	for _, parseMark := range parseMarks(v.text) {
 		if parseMark.mark.n > 0 && v.kind == text {
@@ -59,7 +59,7 @@ func (p *Player) know(r *Recorded, v value) {
 	}
 }
 
-// shownFor returns the value that a caller gets for a stand-in.
+// shownFor returns the value that the caller receives for a placeholder.
 func shownFor(m mark, r *Recorded) string {
 	if m.kind == "buffer" {
 		return base64.StdEncoding.EncodeToString(make([]byte, min(m.length, longestStandIn)*3/4))
@@ -67,8 +67,7 @@ func shownFor(m mark, r *Recorded) string {
 	return m.standIn(r.OccurredAt)
 }
 
-// Left returns the calls that came and are not in the cassette, and how many lines were
-// not asked for.
+// Left returns the calls that the cassette does not contain, and the number of unused lines.
 func (p *Player) Left() (wrong []string, unused int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,7 +79,7 @@ func (p *Player) Left() (wrong []string, unused int) {
 	return p.wrong, unused
 }
 
-// ServeHTTP answers one call.
+// ServeHTTP responds to one call.
 func (p *Player) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, in.Body, longestBody))
 	if err != nil {
@@ -93,7 +92,7 @@ func (p *Player) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 		return
 	}
 	if r.Error != "" && r.Status == 0 {
-		panic(http.ErrAbortHandler) // the caller meets what it met then: no answer
+		panic(http.ErrAbortHandler) // the caller sees the recorded failure: an aborted connection
 	}
 	for name, masked := range r.Headers {
 		w.Header().Set(name, plainText(masked, r.OccurredAt))
@@ -103,7 +102,7 @@ func (p *Player) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	}
 	w.WriteHeader(r.Status)
 	if m := asStandIn(r.answer); r.answerRawKind != "" {
-		_ = m.writeRaw(w) // a caller that leaves has what it wanted
+		_ = m.writeRaw(w) // the error is ignored: the caller may disconnect
 	} else if r.answer.kind != absent {
 		w.Write(show(r, r.answer).json())
 	}
@@ -112,7 +111,7 @@ func (p *Player) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	}
 }
 
-// show returns a line's answer as a caller gets it.
+// show returns the response of a line with values in place of placeholders.
 func show(r *Recorded, v value) value {
 	if v.kind == text {
 		if m, ok := wholeMark(v.text); ok {
@@ -141,7 +140,7 @@ func show(r *Recorded, v value) value {
 	return v
 }
 
-// find returns the line that answers a call; said says why there is none.
+// find returns the line that matches a call; said is the reason if no line matches.
 func (p *Player) find(in *http.Request, body []byte) (r *Recorded, said string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -195,9 +194,9 @@ func (p *Player) refuse(in *http.Request, said string) string {
 	return said
 }
 
-// equalRequest compares a recorded part of a request with a masked one. A value that this
-// player gave out must be the same; one of the caller's own must be what it was the
-// first time that it came. What it is this time goes to met.
+// equalRequest reports whether a recorded part of a request equals a masked one. A value that the player has issued must be the
+// same; a value of the caller's own must map to the same placeholder as at its first use. The mappings of this request are stored
+// in met.
 func (p *Player) equalRequest(a value, sent []byte, met map[int]int) bool {
 	if a.kind == absent || len(sent) == 0 {
 		return (a.kind == absent) == (len(sent) == 0)

@@ -15,50 +15,50 @@ import (
 	"github.com/qrjump/qrjump/internal/emulator/seedfile"
 )
 
-// party is an account or a platform as the lines show it.
+// party is an account or a platform that the recorded lines mention.
 type party struct {
-	n            int // of the stand-in of its AppID; negative: it is unknown, the token's number
+	n            int // placeholder number of the AppID; negative: the AppID is unknown, and n is the negated token number
 	appID        mark
 	secret       mark
 	platform     bool
 	service      bool
 	follower     bool // a subscription account
 	uncertain    bool // 48001 was answered
-	verified     bool // the platform says so
-	codes        bool // of one item, one code
+	verified     bool // a response shows that the account is verified
+	codes        bool // may use one-code-per-item codes
 	personal     bool
 	draft        bool // no released version
 	released     bool
 	linked       []int
 	name         string
-	openPlatform string            // where users have a unionid
-	options      map[string]string // that it had before, as platforms read them
-	grants       map[int]*grant    // of a platform, by account
+	openPlatform string            // the platform returns a unionid for users
+	options      map[string]string // options from before the recording, as platforms read them
+	grants       map[int]*grant    // grants to this platform, by account
 }
 
-// Fixture is the state that this server needs to answer a cassette.
+// Fixture is the initial state that the local server needs to play a cassette.
 type Fixture struct {
 	lines   []Recorded
 	parties map[int]*party
-	owner   map[int]int // of a token's number, the party's
-	agent   map[int]int // of the number of a token that a platform has for an account, the platform's
+	owner   map[int]int // from the number of a token to the number of its party
+	agent   map[int]int // from the number of an authorizer token to the number of the platform that holds the token
 	rules   []seedfile.Rule
-	keys    []string          // of the rules, in their order
-	busy    map[string]int    // keys of rules whose add was answered with -1: the line
-	done    map[int]bool      // lines of such adds that were done all the same
-	early   []earlyToken      // stable tokens that were fetched before
-	vague   map[string]bool   // keys of rules of which no list has shown more than the prefix yet
+	keys    []string          // keys of rules, in the same order
+	busy    map[string]int    // keys of rules whose add or delete returned a system error: the line number
+	done    map[int]bool      // lines of such calls that took effect in spite of the error
+	early   []earlyToken      // stable tokens that were fetched before the recording
+	vague   map[string]bool   // keys of rules of which the lines have shown only the prefix so far
 	links   map[[2]int]bool   // pairs of linked accounts
-	odd     map[int][]oddLink // by line of a list: links from before that no seed has
-	foreign map[string]bool   // prefixes that another account has
-	owners  map[string]int    // of an ordinary prefix: the number of the party that had it last
-	sets    map[int][]int     // of the number of a refresh token, what the account lets the platform do
-	touched map[string]bool   // owner and prefix, or two accounts: what there was of them before is known
-	ownLink bool              // an account's own token made links
-	private bool              // a prefix with a port or an address was taken
+	odd     map[int][]oddLink // by line of a link list: earlier links that a seed file cannot express
+	foreign map[string]bool   // prefixes that belong to another account
+	owners  map[string]int    // from an ordinary prefix to the number of the party that had the prefix last
+	sets    map[int][]int     // from the number of a refresh token to the permission sets that the account grants
+	touched map[string]bool   // owner and prefix, or two accounts: their state before the recording is known
+	ownLink bool              // an account called the link endpoints with its own token
+	private bool              // the platform accepted a prefix with a port or an IP address
 }
 
-// NewStage reads off the lines which accounts, platforms and rules there were.
+// NewStage derives from the lines which accounts, platforms and rules existed before the recording.
 func NewStage(lines []Recorded) *Fixture {
 	s := &Fixture{lines: lines, parties: map[int]*party{}, owner: map[int]int{}, agent: map[int]int{}, touched: map[string]bool{},
 		busy: map[string]int{}, done: map[int]bool{}, vague: map[string]bool{}, links: map[[2]int]bool{}, odd: map[int][]oddLink{},
@@ -75,10 +75,11 @@ func NewStage(lines []Recorded) *Fixture {
 	return s
 }
 
-// foreignOwner is the number of a token that no line has: that of the account that has foreign rules.
+// foreignOwner is a token number that no recording uses; foreignOwner identifies the account that owns foreign rules.
 const foreignOwner = 89_999_999
 
-// addForeignRules adds the rules whose prefixes were refused because another account has them, unless it is one of the lines.
+// addForeignRules adds a rule for each prefix that the platform rejected because another account owns the prefix, unless that
+// account appears in the lines.
 func (s *Fixture) addForeignRules() {
 	for _, prefix := range slices.Sorted(maps.Keys(s.foreign)) {
 		if s.owners[prefix] == 0 {
@@ -88,7 +89,7 @@ func (s *Fixture) addForeignRules() {
 	}
 }
 
-// plainText renders a masked text with stand-ins.
+// plainText replaces the placeholders of a masked text by generated values.
 func plainText(masked string, t time.Time) string {
 	var b strings.Builder
 	for _, p := range parseMarks(masked) {
@@ -101,7 +102,7 @@ func plainText(masked string, t time.Time) string {
 	return b.String()
 }
 
-// said returns a field of the request, in its query or its body.
+// said returns a field of the request, from its query or its body.
 func (r *Recorded) said(name string) value {
 	if v := r.query.field(name); v.kind != absent {
 		return v
@@ -109,7 +110,7 @@ func (r *Recorded) said(name string) value {
 	return r.request.field(name)
 }
 
-// secret returns the stand-in of the secret that a request shows; n is 0 where it shows none.
+// secret returns the placeholder of the app secret in the request; n is 0 if the request contains no secret.
 func (r *Recorded) secret() (secret mark) {
 	for _, name := range []string{"secret", "appsecret", "component_appsecret", "component_secret"} {
 		if secret = asStandIn(r.said(name)); secret.n != 0 {
@@ -119,16 +120,16 @@ func (r *Recorded) secret() (secret mark) {
 	return secret
 }
 
-// number returns the errcode of the answer; none = 0.
+// number returns the errcode of the response; 0 if the response has none.
 func (r *Recorded) number() int {
 	n, _ := r.answer.field("errcode").int()
 	return n
 }
 
-// worked reports whether the platform did what it was asked for.
+// worked reports whether the platform processed the call successfully.
 func (r *Recorded) worked() bool { return r.Error == "" && r.answer.kind == object && r.number() == 0 }
 
-// whole is the stand-in that a field is; n = 0 where it is none.
+// asStandIn returns the placeholder that a field consists of; n = 0 if the field is not a placeholder.
 func asStandIn(v value) mark {
 	if v.kind != text {
 		return mark{}
@@ -137,11 +138,11 @@ func asStandIn(v value) mark {
 	return m
 }
 
-// party returns the owner of an AppID, new if it was not met before.
+// party returns the owner of an AppID, and creates the party at the first use of the AppID.
 func (s *Fixture) party(v value) *party {
 	id := asStandIn(v)
 	if id.n == 0 {
-		return &party{} // none: an AppID that is a public word, or empty
+		return &party{} // no placeholder: the AppID is a public word or empty
 	}
 	p := s.parties[id.n]
 	if p == nil {
@@ -151,7 +152,7 @@ func (s *Fixture) party(v value) *party {
 	return p
 }
 
-// stranger returns the owner of a token that was made before the recording.
+// stranger returns the party for a token that was fetched before the recording.
 func (s *Fixture) stranger(token mark) *party {
 	p := s.parties[-token.n]
 	if p == nil {
@@ -167,7 +168,7 @@ const (
 	platformLoginPath = "/sns/component/jscode2session"
 )
 
-// authorizer returns the AppID of the account for which a platform calls.
+// authorizer returns the AppID of the account on whose behalf a platform calls.
 func (r *Recorded) authorizer() value {
 	if r.Path == platformLoginPath {
 		return r.said("appid")
@@ -175,7 +176,7 @@ func (r *Recorded) authorizer() value {
 	return r.said("authorizer_appid")
 }
 
-// platformToken returns the token of the platform that a request names; on the newest pages it is access_token.
+// platformToken returns the platform's token in a request; the newest API pages call the parameter access_token.
 func (r *Recorded) platformToken() mark {
 	token := asStandIn(r.query.field("component_access_token"))
 	if token.n == 0 && asStandIn(r.said("component_appid")).n != 0 {
@@ -184,7 +185,7 @@ func (r *Recorded) platformToken() mark {
 	return token
 }
 
-// issued notes whose each token of an answer is.
+// issued records the owner of each token in a response.
 func (s *Fixture) issued(r *Recorded) {
 	if !r.worked() {
 		return
@@ -214,15 +215,15 @@ func (s *Fixture) issued(r *Recorded) {
 	}
 }
 
-// noSuchParty are numbers that say nothing of whether an AppID exists.
+// noSuchParty lists the errcodes from which the existence of an AppID cannot be concluded.
 var noSuchParty = []int{errcode.InvalidAppID.Number, errcode.AppIDMissing.Number, errcode.ComponentMissing.Number,
 	errcode.InvalidWeappAppID.Number, errcode.InvalidComponent.Number}
 
-// badToken are numbers that say that a token is of no use.
+// badToken lists the errcodes that mean that a token is invalid.
 var badToken = []int{errcode.InvalidCredential.Number, errcode.InvalidAccessToken.Number, errcode.TokenMissing.Number,
 	errcode.TokenExpired.Number, errcode.InvalidURL.Number}
 
-// caller returns the owner of a call's token; nil if the token was of no use.
+// caller returns the owner of a call's token; nil if the token was invalid.
 func (s *Fixture) caller(r *Recorded) *party {
 	token := asStandIn(r.query.field("access_token"))
 	if token.n == 0 || r.Error != "" || slices.Contains(badToken, r.number()) || r.answer.kind != object {
@@ -234,15 +235,16 @@ func (s *Fixture) caller(r *Recorded) *party {
 	return s.stranger(token)
 }
 
-// fetchedBefore gives the tokens from before the recording to the account that fetched another one, where there is one such
-// account: a program that refreshes its token uses the old one no more. One that is used on belongs to another caller.
+// fetchedBefore assigns the tokens from before the recording to the account that fetched a new token, if there is exactly one such
+// account: a client that refreshes its token stops using the old token. A token that is still used after the refresh belongs to
+// another caller.
 func (s *Fixture) fetchedBefore() {
 	account, fetched := 0, -1
-	last := map[int]int{} // the line that used a token last
+	last := map[int]int{} // from a token to the last line that used the token
 	for i := range s.lines {
 		r := &s.lines[i]
 		if strings.HasPrefix(r.Path, componentPath) {
-			return // a platform has tokens of many accounts
+			return // a platform holds tokens of many accounts
 		}
 		if r.Path == "/cgi-bin/token" || r.Path == "/cgi-bin/stable_token" {
 			if n := asStandIn(r.said("appid")).n; r.worked() && n != 0 {
@@ -266,7 +268,7 @@ func (s *Fixture) fetchedBefore() {
 	}
 }
 
-// learn notes what a call shows of accounts, platforms and rules.
+// learn records what a call reveals about accounts, platforms and rules.
 func (s *Fixture) learn(r *Recorded) {
 	if r.Error != "" || r.answer.kind != object {
 		return
@@ -290,14 +292,14 @@ func (s *Fixture) learn(r *Recorded) {
 	}
 }
 
-// afterSecret are numbers that the platform answers when it has checked the secret.
+// afterSecret lists the errcodes that the platform returns only after it has checked the secret.
 var afterSecret = []int{errcode.InvalidLoginCode.Number, errcode.LoginCodeUsed.Number, errcode.LoginCodeMissing.Number,
 	errcode.ClearLimit.Number}
 
 func (s *Fixture) learnComponent(r *Recorded) {
 	if slices.Contains(noSuchParty, r.number()) || slices.Contains(badToken, r.number()) {
 		if r.number() == errcode.InvalidComponent.Number {
-			s.party(r.said("component_appid")) // it is an account's
+			s.party(r.said("component_appid")) // the AppID belongs to an account
 		}
 		return
 	}
@@ -328,9 +330,9 @@ func (s *Fixture) learnComponent(r *Recorded) {
 	switch strings.TrimPrefix(r.Path, componentPath) {
 	case "api_query_auth":
 		if to := s.party(info.field("authorizer_appid")); to.n != 0 && p.grants[to.n] == nil {
-			p.grants[to.n] = &grant{} // authorised in this recording
+			p.grants[to.n] = &grant{} // the authorization was made during the recording
 		} else if to.n != 0 {
-			p.grants[to.n].guessed = false // no later answer says what it was before
+			p.grants[to.n].guessed = false // later responses do not show the sets from before the recording
 		}
 	case "api_get_authorizer_info":
 		to := s.party(r.said("authorizer_appid"))
@@ -367,8 +369,8 @@ func (s *Fixture) learnComponent(r *Recorded) {
 	}
 }
 
-// authorised notes that an account had authorised a platform before; sets are nil where
-// the answer does not say them.
+// authorised records that an account had authorized the platform before the recording; sets is nil if the response does not show
+// the permission sets.
 func (p *party) authorised(to *party, sets []int, line int) {
 	if to.n == 0 {
 		return
@@ -381,14 +383,14 @@ func (p *party) authorised(to *party, sets []int, line int) {
 	}
 }
 
-// usualSets are those of an account that no answer tells the sets of.
+// usualSets lists the permission sets assumed for an account whose sets no response shows.
 var usualSets = []int{3, 18, 33, 46}
 
-// exclusiveSet is the one that one platform at a time may have.
+// exclusiveSet is the permission set that only one platform at a time may hold.
 const exclusiveSet = 18
 
-// assignExclusiveSet leaves the exclusive set of an account to the platform that the lines show it
-// with first, and to one alone where it is only a guess.
+// assignExclusiveSet leaves the exclusive set of an account to the platform that the lines first show with the set; if all are
+// guesses, only one platform keeps the set.
 func (s *Fixture) assignExclusiveSet() {
 	type held struct {
 		to int
@@ -421,7 +423,7 @@ func withoutExclusive(sets []int) []int {
 	return slices.DeleteFunc(slices.Clone(sets), func(id int) bool { return id == exclusiveSet })
 }
 
-// setsOf returns the sets that an answer shows, in order; nil = it shows none.
+// setsOf returns the permission sets that a response shows, sorted; nil = the response shows none.
 func setsOf(info value) (sets []int) {
 	for _, item := range info.field("func_info").items {
 		if id, ok := item.lookup("funcscope_category", "id").int(); ok && id >= 1 && id <= 1000 {
@@ -434,7 +436,7 @@ func setsOf(info value) (sets []int) {
 
 const rulePath = "/cgi-bin/wxopen/qrcodejump"
 
-// learnCall notes what a call with a token shows of whose token it is.
+// learnCall records what a call with a token reveals about the token's owner.
 func (s *Fixture) learnCall(r *Recorded, p *party) {
 	refused := r.number() == errcode.Unauthorized.Number
 	call, ofRules := strings.CutPrefix(r.Path, rulePath)
@@ -470,13 +472,13 @@ func (s *Fixture) link(p, to *party) {
 
 const linksPath = "/cgi-bin/wxopen/wxamplinkget"
 
-// oddLink is a link from before that waits, was refused or is not shown.
+// oddLink is an earlier link that waits for confirmation, was rejected or is not shown on the profile.
 type oddLink struct {
 	to           *party
 	status, show int
 }
 
-// learnLinks notes the links of a list that were there before, and what the list shows of the Mini Programs.
+// learnLinks records the links of a list that existed before the recording, and what the list shows of the Mini Programs.
 func (s *Fixture) learnLinks(p *party, r *Recorded) {
 	for _, item := range r.answer.lookup("wxopens", "items").items {
 		to := s.party(item.field("appid"))
@@ -502,13 +504,13 @@ func (s *Fixture) learnLinks(p *party, r *Recorded) {
 		if status == 1 {
 			s.link(p, to)
 		}
-		if status != 1 || show != 0 { // a seed shows none
+		if status != 1 || show != 0 { // a seed file cannot express this status or visibility
 			s.odd[r.Number] = append(s.odd[r.Number], oddLink{to, status, show})
 		}
 	}
 }
 
-// learnOption notes an option that an account had before; value is absent for a call that set it.
+// learnOption records an option that an account had before the recording; value is absent for a call that set the option.
 func (s *Fixture) learnOption(to *party, name string, value value) {
 	key := fmt.Sprint(to.n, " option ", name)
 	if m := asStandIn(value); name != "" && value.text != "" && m.n == 0 && !s.touched[key] {
@@ -522,8 +524,7 @@ func (s *Fixture) learnOption(to *party, name string, value value) {
 
 func linkKey(p, to *party) string { return fmt.Sprint(p.n, " with ", to.n) }
 
-// learnLink notes a link that was there before; one that this recording made is
-// none.
+// learnLink records a link that existed before the recording, and ignores links made during the recording.
 func (s *Fixture) learnLink(p, to *party, r *Recorded) {
 	key := linkKey(p, to)
 	had := r.number() == errcode.HasLinked.Number || r.worked() && r.Path == "/cgi-bin/wxopen/wxampunlink"
@@ -534,7 +535,7 @@ func (s *Fixture) learnLink(p, to *party, r *Recorded) {
 	s.touched["new "+key] = s.touched["new "+key] || r.worked()
 }
 
-// privateHost finds a port or an address in a masked prefix.
+// privateHost matches a port or an IP address in a masked prefix.
 var privateHost = regexp.MustCompile(`^https?://(\{ip:|[^/]*:\{number:|[^/]*:[0-9])`)
 
 func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
@@ -563,7 +564,7 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 		}
 		key := keyOf(masked)
 		ok, line := s.touched[key], s.busy[key]
-		if !ok && line > 0 { // it was not there before: that add was done
+		if !ok && line > 0 { // the rule did not exist before: the failed add took effect
 			s.done[line] = true
 			ok = true
 		}
@@ -586,7 +587,7 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 			s.busy["delete "+key] = r.Number
 		}
 	case call == "delete" && r.number() == errcode.InvalidArgs.Number && s.busy["delete "+keyOf(prefix.text)] > 0:
-		s.done[s.busy["delete "+keyOf(prefix.text)]] = true // the rule is gone since that delete
+		s.done[s.busy["delete "+keyOf(prefix.text)]] = true // the rule was deleted by the earlier call that returned a system error
 	case r.number() == errcode.PrefixOwned.Number && target == p:
 		s.foreign[sameHost(prefix.text)] = true
 	}
@@ -597,7 +598,7 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 	case "get":
 		items := slices.Clone(r.answer.field("rule_list").items)
 		kind, _ := r.said("get_type").int()
-		if kind != 2 { // the newest stands first
+		if kind != 2 { // the list begins with the newest rule
 			slices.Reverse(items)
 		}
 		var listed []string
@@ -639,7 +640,7 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 		if call == "publish" {
 			s.touched["published "+key] = true
 		} else {
-			delete(s.vague, key) // a later list shows what this call made of it
+			delete(s.vague, key) // a later list shows the rule as this call left it
 		}
 		if call == "delete" {
 			s.owners[sameHost(prefix.text)] = -1
@@ -647,18 +648,18 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 	}
 }
 
-// sameHost returns a masked prefix with its scheme and host in small letters.
+// sameHost returns a masked prefix with its scheme and host in lower case.
 func sameHost(masked string) string {
 	host := origin.FindString(masked)
 	return strings.ReplaceAll(strings.ToLower(host), "{^", "{") + masked[len(host):]
 }
 
-// plant notes a rule that was there before.
+// plant records a rule that existed before the recording.
 func (s *Fixture) plant(key string, rule seedfile.Rule) {
 	s.rules, s.keys = append(s.rules, rule), append(s.keys, key)
 }
 
-// orderRules brings the rules that were there before into the order of a list, the oldest first.
+// orderRules sorts the rules from before the recording in the order of a list, oldest first.
 func (s *Fixture) orderRules(listed []string) {
 	listed = slices.DeleteFunc(listed, func(key string) bool { return !slices.Contains(s.keys, key) })
 	rules, keys, next := slices.Clone(s.rules), slices.Clone(s.keys), 0
@@ -670,8 +671,8 @@ func (s *Fixture) orderRules(listed []string) {
 	}
 }
 
-// sameAccount returns the caller of a list of rules. A token from before the recording is that of the account that has a rule of the
-// list: no two accounts have the same prefix.
+// sameAccount returns the party that requested a list of rules. A token from before the recording belongs to the account that owns
+// a rule of the list, because two accounts never share a prefix.
 func (s *Fixture) sameAccount(r *Recorded, p *party) *party {
 	if r.Path != rulePath+"get" || !r.worked() || r.said("appid").kind != absent {
 		return p
@@ -690,7 +691,7 @@ func (s *Fixture) sameAccount(r *Recorded, p *party) *party {
 	return p
 }
 
-// merge makes a party of which only a token is known another one.
+// merge replaces a party known only by its token with the party dst.
 func (s *Fixture) merge(stranger, dst *party) {
 	s.owner[-stranger.n] = dst.n
 	for token, n := range s.owner {
@@ -729,10 +730,10 @@ func (s *Fixture) merge(stranger, dst *party) {
 	}
 }
 
-// appID returns a party's on our server.
+// appID returns the AppID that a party has on the local server.
 func (s *Fixture) appID(p *party, t time.Time) string { return p.appID.standIn(t) }
 
-// secretOf returns a party's on our server.
+// secretOf returns the app secret that a party has on the local server.
 func (s *Fixture) secretOf(p *party, t time.Time) string {
 	if p.secret.n == 0 {
 		return fmt.Sprintf("nobody-said-the-secret-of-%d", p.n)
@@ -740,7 +741,7 @@ func (s *Fixture) secretOf(p *party, t time.Time) string {
 	return p.secret.standIn(t)
 }
 
-// Began returns the time of the first call, or of an earlier one that fetched a stable token which the lines show.
+// Began returns the time of the first call, or the earlier time at which a recorded stable token was first fetched.
 func (s *Fixture) Began() time.Time {
 	began := s.lines[0].OccurredAt
 	for _, token := range s.early {
@@ -751,7 +752,7 @@ func (s *Fixture) Began() time.Time {
 	return began
 }
 
-// earlyToken is a stable token that was fetched before the recording.
+// earlyToken is a stable token that was first fetched before the recording.
 type earlyToken struct {
 	at   time.Time
 	line *Recorded
@@ -760,7 +761,7 @@ type earlyToken struct {
 // stableSeconds is the lifetime of a stable token.
 const stableSeconds = 7200
 
-// learnStable notes a stable token that is older than the call that answers it.
+// learnStable records a stable token that is older than the call that returned the token.
 func (s *Fixture) learnStable(r *Recorded) {
 	left, ok := r.answer.field("expires_in").int()
 	age := stableSeconds - left
@@ -772,8 +773,7 @@ func (s *Fixture) learnStable(r *Recorded) {
 	s.early = append(s.early, earlyToken{r.OccurredAt.Add(-time.Duration(age) * time.Second), r})
 }
 
-// ForgetRules leaves out the rules from before the recording, and reports whether
-// there were any.
+// ForgetRules removes the rules from before the recording, and reports whether there were any.
 func (s *Fixture) ForgetRules() bool {
 	had := len(s.rules) > 0
 	s.rules = nil

@@ -9,13 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// longestStandIn is the maximum length in characters of a value that stands in for another. A body that is no JSON is as long as it
-// was.
+// longestStandIn is the maximum length, in characters, of a generated value; the limit does not apply to non-JSON bodies. A body
+// that is not JSON keeps its recorded length.
 const longestStandIn = 64 << 10
 
-// standIn returns a value of a mark's kind and length, another for every number of a
-// mark. Where the length is too short for that it is longer, and where it is more than
-// longestStandIn it is shorter.
+// standIn returns a value of the mark's kind and length that is different for each mark number. The value is longer if the length
+// is too short for a unique value, and shorter if the length exceeds longestStandIn.
 func (m mark) standIn(t time.Time) string {
 	m.length = min(m.length, longestStandIn)
 	fill := func(begin, thisText string) string {
@@ -26,7 +25,7 @@ func (m mark) standIn(t time.Time) string {
 		plain := m
 		plain.capitals = false
 		return strings.ToUpper(plain.standIn(t))
-	case m.slashes: // the reader of an answer meets them again
+	case m.slashes: // the recorded value contained escaped slashes
 		plain := m
 		plain.slashes, plain.length = false, m.length-2
 		return plain.standIn(t) + "/x"
@@ -50,7 +49,7 @@ func (m mark) standIn(t time.Time) string {
 	return fill(fmt.Sprintf("%c%d", m.kind[0], m.n), "x")
 }
 
-// writeRaw writes a body of a kind that is no JSON, piece by piece: the longest take no memory.
+// writeRaw writes a non-JSON body of the mark's kind in pieces, to save memory for long bodies.
 func (m mark) writeRaw(to io.Writer) error {
 	begin := map[string]string{"blank": " ", "broken": "{", "bytes": "\xff", "html": "<", "plain": "a=b"}[m.kind]
 	data := []byte("x")
@@ -69,11 +68,11 @@ func (m mark) writeRaw(to io.Writer) error {
 // rawBody returns the body that writeRaw writes.
 func (m mark) rawBody() []byte {
 	var b bytes.Buffer
-	_ = m.writeRaw(&b) // a buffer takes everything
+	_ = m.writeRaw(&b) // a bytes.Buffer never returns an error
 	return b.Bytes()
 }
 
-// longest returns the number of characters for which the longest stand-in stands.
+// longest returns the length of the longest value that the placeholders in v stand for.
 func (v value) longest() (n int) {
 	if v.kind == text {
 		for _, parseMark := range parseMarks(v.text) {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// kind says what a JSON value is.
+// kind is the type of a JSON value.
 type kind byte
 
 const (
@@ -24,23 +24,22 @@ func (k kind) String() string {
 	return [...]string{"nothing", "null", "true or false", "a number", "a text", "a list", "an object"}[k]
 }
 
-// value is a JSON value whose names keep their order and their repetitions.
+// value is a JSON value that keeps the order and the repetitions of field names.
 type value struct {
 	kind kind
-	text string // of a text, a number as it was written, true or false
-	// escaped says that the slashes of a text were written as \/: some writers of JSON do,
-	// and some readers care.
+	text string // the text, the number as written, or true or false
+	// escaped is true if the slashes of a text were written as \/, which some JSON encoders do and some clients depend on.
 	escaped bool
 	names   []string
 	items   []value
 }
 
-// deepest is the maximum depth of a value.
+// deepest is the maximum nesting depth of a value.
 const deepest = 100
 
 var errTooDeep = errors.New("nested too deep")
 
-// parseValue reads one JSON value and nothing behind it.
+// parseValue parses exactly one JSON value.
 func parseValue(from []byte) (value, error) {
 	if !json.Valid(from) {
 		return value{}, errors.New("no JSON")
@@ -50,7 +49,7 @@ func parseValue(from []byte) (value, error) {
 	return readValue(d, from, deepest)
 }
 
-// readValue reads the next value of a text that is JSON.
+// readValue reads the next value from valid JSON.
 func readValue(d *json.Decoder, from []byte, deep int) (value, error) {
 	if deep == 0 {
 		return value{}, errTooDeep
@@ -91,7 +90,7 @@ func readValue(d *json.Decoder, from []byte, deep int) (value, error) {
 			}
 			v.items = append(v.items, item)
 		}
-		_, err := d.Token() // the end of it
+		_, err := d.Token() // the closing bracket
 		return v, err
 	}
 	return value{}, errors.New("no JSON")
@@ -108,7 +107,7 @@ func (v value) escapedTexts() (n int) {
 	return n
 }
 
-// escapesSlashes reports whether a text as JSON has it has a slash behind a backslash.
+// escapesSlashes reports whether a JSON text contains the escape sequence \/.
 func escapesSlashes(raw []byte) bool {
 	for i := 0; i+1 < len(raw); i++ {
 		if raw[i] == '\\' {
@@ -120,7 +119,7 @@ func escapesSlashes(raw []byte) bool {
 	return false
 }
 
-// json writes the value.
+// json returns the value as JSON.
 func (v value) json() []byte {
 	var b bytes.Buffer
 	v.write(&b)
@@ -169,8 +168,7 @@ func writeText(b *bytes.Buffer, s string) {
 	}
 }
 
-// field returns the value of a name, the last one where it is there twice, as readers
-// of JSON have it.
+// field returns the value of a field; if the name is repeated, the last value, as JSON decoders do.
 func (v value) field(name string) value {
 	for i := len(v.names) - 1; i >= 0; i-- {
 		if v.names[i] == name {
@@ -180,7 +178,7 @@ func (v value) field(name string) value {
 	return value{}
 }
 
-// lookup returns the value behind names, one below the other.
+// lookup returns the value at a path of nested field names.
 func (v value) lookup(names ...string) value {
 	for _, name := range names {
 		v = v.field(name)
@@ -188,7 +186,7 @@ func (v value) lookup(names ...string) value {
 	return v
 }
 
-// int returns a number, also one that is written as a text; ok is false for others.
+// int returns a number, also if the number is written as a text; ok is false for other values.
 func (v value) int() (n int, ok bool) {
 	if v.kind != number && v.kind != text {
 		return 0, false

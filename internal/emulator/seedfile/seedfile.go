@@ -1,18 +1,19 @@
-// Package seedfile knows what a seed file says: the accounts, platforms, rules, GS1 links and settings that a server starts with.
+// Package seedfile defines the format of a seed file: the accounts, platforms, rules, GS1 links and settings that a server starts
+// with.
 package seedfile
 
 import "github.com/qrjump/qrjump/internal/domain/accounts"
 
-// Seed is a seed file.
+// Seed is the content of a seed file.
 type Seed struct {
 	Accounts   []Account      `json:"accounts,omitempty"`
 	Components []Component    `json:"components,omitempty"`
 	Rules      []Rule         `json:"rules,omitempty"`
 	Settings   map[string]any `json:"settings,omitempty"`
-	GS1        []any          `json:"gs1,omitempty"` // links of GS1 keys, as the admin API takes them
+	GS1        []any          `json:"gs1,omitempty"` // GS1 links in the format of the admin API
 }
 
-// Account is an account of a seed.
+// Account is an account in a seed file.
 type Account struct {
 	AppID         string                   `json:"appid"`
 	Kind          accounts.Kind            `json:"kind"`
@@ -34,7 +35,7 @@ type Account struct {
 	IPAllowlist   []string                 `json:"ip_allowlist,omitempty"`
 }
 
-// Component is a third-party platform of a seed.
+// Component is a third-party platform in a seed file.
 type Component struct {
 	AppID          string          `json:"appid"`
 	Secret         string          `json:"secret"`
@@ -43,16 +44,16 @@ type Component struct {
 	EventURL       string          `json:"event_url,omitempty"`
 	IPAllowlist    []string        `json:"ip_allowlist,omitempty"`
 	RedirectHosts  []string        `json:"redirect_hosts,omitempty"`
-	Authorizations []Authorization `json:"authorizations,omitempty"` // empty = none; nil = as they were
+	Authorizations []Authorization `json:"authorizations,omitempty"` // empty = none; nil = unchanged
 }
 
-// Authorization is the set of permissions that an account gives a platform.
+// Authorization is the set of permissions that an account grants to a platform.
 type Authorization struct {
 	AppID          string `json:"appid"`
 	PermissionSets []int  `json:"permission_sets"`
 }
 
-// Rule is a jump rule of a seed.
+// Rule is a jump rule in a seed file.
 type Rule struct {
 	Owner       string   `json:"owner"`
 	Prefix      string   `json:"prefix"`
@@ -60,6 +61,6 @@ type Rule struct {
 	AppID       string   `json:"appid,omitempty"`
 	Published   bool     `json:"published"`
 	Occupy      bool     `json:"occupy,omitempty"`
-	OpenVersion *int     `json:"open_version,omitempty"` // nil = the release
+	OpenVersion *int     `json:"open_version,omitempty"` // nil = the released version
 	TestLinks   []string `json:"test_links,omitempty"`
 }

@@ -20,15 +20,13 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// bucket is a Place in an S3 bucket. S3 replaces an object as a whole: a reader never finds half of
-// one.
+// bucket is a Place in an S3 bucket. S3 replaces an object atomically: a reader never sees a partial object.
 type bucket struct {
 	client       *minio.Client
 	name, prefix string
 }
 
-// parseBucket reads s3://BUCKET/PREFIX. The server and the credentials come from the environment
-// variables that other programs for S3 read too.
+// parseBucket reads s3://BUCKET/PREFIX. The server and the credentials come from the usual AWS environment variables.
 func parseBucket(text string) (Place, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -38,7 +36,8 @@ func parseBucket(text string) (Place, error) {
 	region := cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"))
 	endpoint := cmp.Or(os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"), "https://s3.amazonaws.com")
 	address, err := url.Parse(endpoint)
-	if err != nil || address.Host == "" || address.Scheme != "http" && address.Scheme != "https" || address.User != nil || strings.Trim(address.Path, "/") != "" {
+	if err != nil || address.Host == "" || address.Scheme != "http" && address.Scheme != "https" ||
+		address.User != nil || strings.Trim(address.Path, "/") != "" {
 		return nil, errors.New("AWS_ENDPOINT_URL is no address of a server: want one such as https://s3.example.com")
 	}
 	transport, err := minio.DefaultTransport(address.Scheme == "https")
@@ -46,7 +45,8 @@ func parseBucket(text string) (Place, error) {
 		return nil, err
 	}
 	transport.ResponseHeaderTimeout = 30 * time.Second
-	client, err := minio.New(address.Host, &minio.Options{Secure: address.Scheme == "https", Region: region, MaxRetries: 3, Transport: transport,
+	client, err := minio.New(address.Host, &minio.Options{Secure: address.Scheme == "https", Region: region,
+		MaxRetries: 3, Transport: transport,
 		Creds: credentials.NewChainCredentials([]credentials.Provider{
 			&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{Client: &http.Client{Transport: transport}}})})
 	if err != nil {
@@ -90,7 +90,7 @@ func (b *bucket) Open(ctx context.Context, name string) (io.ReaderAt, int64, io.
 }
 
 func (b *bucket) Put(ctx context.Context, name string, content []byte) error {
-	// In one request, however large: an upload in parts would leave parts behind after a crash.
+	// Objects of any size are uploaded in one request: a multipart upload would leave parts behind after a crash.
 	_, err := b.client.PutObject(ctx, b.name, b.key(name), bytes.NewReader(content), int64(len(content)),
 		minio.PutObjectOptions{DisableMultipart: true, ContentType: contentType(name)})
 	if err != nil {

@@ -16,18 +16,18 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Compared says how the ledger and the lake differ in a day.
+// Compared holds the differences between the ledger and the lake for one day.
 type Compared struct {
 	Day          string
 	Ledger, Lake int64 // scans
-	Missing      int64 // scans that only the ledger has
-	OnTheWay     int64 // of the missing: so new that the lake need not have them yet
-	Twice        int64 // rows more than one for a scan
-	Unknown      int64 // scans that only the lake has
-	Named        int64 // scans whose user is erased in the ledger and not in the lake
+	Missing      int64 // scans that only the ledger contains
+	OnTheWay     int64 // part of Missing: scans too recent to be required in the lake
+	Twice        int64 // duplicate rows: rows beyond the first for the same scan
+	Unknown      int64 // scans that only the lake contains
+	Named        int64 // scans whose user is erased in the ledger but not in the lake
 }
 
-// onTheWay is the time that a scan may take into the lake before it is missing.
+// onTheWay is the time that a scan may take to reach the lake before the scan counts as missing.
 const onTheWay = time.Minute
 
 // Zone returns the time zone in which the days of the lake begin.
@@ -39,7 +39,7 @@ func (l *Lake) Zone(ctx context.Context) (*time.Location, error) {
 	return time.FixedZone("", all.UTCOffsetHours*3600), nil
 }
 
-// digest is a checksum of a set of scans that does not depend on their order.
+// digest is an order-independent checksum of a set of scans.
 type digest struct {
 	n      int64
 	hi, lo uint64
@@ -54,14 +54,14 @@ func (d *digest) add(id scanlog.ScanID, anonymous bool) {
 	d.n, d.hi, d.lo = d.n+1, d.hi+binary.BigEndian.Uint64(sum[:]), d.lo+binary.BigEndian.Uint64(sum[8:])
 }
 
-// known is the part of a row that is compared.
+// known holds the columns of a row that are compared.
 type known struct {
 	ScanID   string `parquet:"scan_id"`
 	UserHash string `parquet:"user_hash,optional"`
 }
 
-// Compare compares a day of the lake with the scans of that day in the ledger. It holds
-// the ids of a day in memory only where something differs.
+// Compare compares a day of the lake with the scans of that day in the ledger. Compare loads the ids of a day into memory only if
+// the checksums differ.
 func (l *Lake) Compare(ctx context.Context, day string, scans func() iter.Seq2[*scanlog.Event, error]) (Compared, error) {
 	c := Compared{Day: day}
 	var inLedger, inLake digest
@@ -69,7 +69,7 @@ func (l *Lake) Compare(ctx context.Context, day string, scans func() iter.Seq2[*
 	if err != nil {
 		return c, err
 	}
-	for e, err := range scans() { // read after the lake: the lake has nothing that the ledger lacks
+	for e, err := range scans() { // the ledger is read after the lake, so it contains every scan of the lake
 		if err != nil {
 			return c, err
 		}
@@ -81,7 +81,7 @@ func (l *Lake) Compare(ctx context.Context, day string, scans func() iter.Seq2[*
 	return l.differ(ctx, c, scans)
 }
 
-// differ finds out which scans of a day differ.
+// differ counts the scans of a day that differ.
 func (l *Lake) differ(ctx context.Context, c Compared, scans func() iter.Seq2[*scanlog.Event, error]) (Compared, error) {
 	type found struct{ times, named int32 }
 	rows := map[scanlog.ScanID]found{}

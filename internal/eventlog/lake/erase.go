@@ -10,8 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// learn reads which users were erased. Rows that are written from then on name none of them, even
-// if a journal still does.
+// learn loads the list of erased users. Rows written after learn contain no erased user, even if a journal still does.
 func (l *Lake) learn(ctx context.Context) error {
 	list, err := l.Erased(ctx, l.learned-eraseOverlap.Milliseconds())
 	if err != nil {
@@ -30,7 +29,7 @@ func (l *Lake) learn(ctx context.Context) error {
 	return nil
 }
 
-// eraseIn makes a row anonymous whose user was erased.
+// eraseIn makes a row anonymous if its user was erased.
 func (l *Lake) eraseIn(r *Row) bool {
 	if r.UserHash == "" {
 		return false
@@ -47,9 +46,8 @@ func (l *Lake) eraseIn(r *Row) bool {
 	return true
 }
 
-// erase makes users anonymous in the parts of this node, and in parts of nodes that are gone.
-// Several nodes may do the latter at once: each knows of all who were erased, so they write the
-// same.
+// erase makes users anonymous in the parts of this node, and in parts of nodes that no longer run. Several nodes may rewrite the
+// same part at once: each node knows all erased users, so the results are identical.
 func (l *Lake) erase(ctx context.Context) error {
 	var otherSet map[string]bool
 	if l.Others != nil {

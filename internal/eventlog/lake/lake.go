@@ -1,4 +1,4 @@
-// Package lake keeps scans as Parquet files by day, for the engines of others.
+// Package lake stores scans as Parquet files by day, for external query engines.
 package lake
 
 import (
@@ -19,69 +19,66 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Lake writes what a journal has recorded to a place, each scan once. Decision 56.
+// Lake writes the scans of a journal to a storage place, each scan once. Decision 56.
 type Lake struct {
 	Place   Place
 	Journal *scanlog.Journal
-	// Name is that of this node in the lake: no other process has it.
+	// Name returns the name of this node in the lake, which no other process uses.
 	Name func() string
-	// UpTo is the position up to which the journal may be written to the lake; nil = all that is
-	// durable.
+	// UpTo returns the position up to which the journal may be written to the lake; nil = up to the last durable scan.
 	UpTo func() int64
-	// Rows makes rows of scans: with what each opened and whose it is.
+	// Rows converts scans to rows, including what each scan opened and its owner.
 	Rows func(ctx context.Context, scans []scanlog.Entry) ([]Row, error)
-	// Erased lists users that were erased after a moment in Unix milliseconds.
+	// Erased lists the users that were erased after a time in Unix milliseconds.
 	Erased func(ctx context.Context, after int64) ([]scanlog.Erasure, error)
-	// Others are the nodes that write parts now; this one may be among them. nil = this is the only
-	// node.
+	// Others returns the nodes that currently write parts, possibly including this node; nil = this is the only node.
 	Others func(ctx context.Context) (map[string]bool, error)
-	// OffsetHours is the zone of days in a new lake, in hours east of UTC.
+	// OffsetHours returns the UTC offset, in hours, at which days begin in a new lake.
 	OffsetHours func() int
 	Now         func() time.Time // the real time
 	Log         *slog.Logger
 	// Every is the interval at which scans are written; 0 = 15 s.
 	Every time.Duration
 
-	full, atOnce int // 0 = fullPart, stepScans
+	full, atOnce int // 0 = the defaults fullPart and stepScans
 
-	writing  sync.Mutex // held by Flush; it guards what follows, up to the empty line
-	base     string     // Name, when the fields below were read
-	known    bool       // the fields below are what the place has
-	had      Manifest   // as it stands there
+	writing  sync.Mutex // held by Flush; guards the fields up to the next empty line
+	base     string     // the value of Name when the fields below were loaded
+	known    bool       // true if the fields below match the storage
+	had      Manifest   // the manifest as stored
 	mark     scanlog.Offset
 	zone     *time.Location
-	open     map[string]*part // the growing part of each day
-	begun    map[string]bool  // the names of parts that this process began
+	open     map[string]*part // the part that still grows, by day
+	begun    map[string]bool  // the names of parts that this process created
 	erased   map[scanlog.UserHash]int64
-	pending  map[scanlog.UserHash]bool // erased users that the parts were not searched for yet
-	learned  int64                     // erasures up to this moment are in erased
-	lookedAt time.Time                 // for users who were erased
+	pending  map[scanlog.UserHash]bool // erased users not yet searched for in the parts
+	learned  int64                     // erasures up to this time are in the map erased
+	lookedAt time.Time                 // the time of the last search of all parts for erased users
 
 	position atomic.Int64
-	levelAt  atomic.Int64 // Unix ms: every scan from before is in the lake
-	last     error        // of the last Flush
+	levelAt  atomic.Int64 // Unix ms: every scan from before this time is in the lake
+	last     error        // the error of the last Flush
 }
 
-// Manifest says up to where a node has written its journal.
+// Manifest records up to which position a node has written its journal to the lake.
 type Manifest struct {
 	Format int    `json:"format"`
 	Node   string `json:"node"`
-	// Position is that of the last scan of the node's journal that is in the lake, and ScanID its
-	// id. Together they show whether the journal is still the same one.
+	// Position is the journal position of the node's last scan in the lake, and ScanID is the id of that scan. Position and ScanID
+	// together show whether the node still has the same journal.
 	Position int64  `json:"position"`
 	ScanID   string `json:"scan_id,omitempty"`
-	// CompleteUntil: every scan that the node recorded before this moment is in the lake.
+	// CompleteUntil is a time: every scan that the node recorded before this time is in the lake.
 	CompleteUntil time.Time `json:"complete_until"`
-	// ErasedUntil: users who were erased before this moment are anonymous in the node's parts; Unix
-	// ms.
+	// ErasedUntil is a time in Unix ms: users erased before this time are anonymous in the node's parts.
 	ErasedUntil int64     `json:"erased_until"`
 	WrittenAt   time.Time `json:"written_at"`
 }
 
-// Metadata is the common part of all files of a lake.
+// Metadata is the content of lake.json, which applies to the whole lake.
 type Metadata struct {
 	Format         int `json:"format"`
-	UTCOffsetHours int `json:"utc_offset_hours"` // where the days of its folders begin
+	UTCOffsetHours int `json:"utc_offset_hours"` // the UTC offset at which the days of the folders begin
 }
 
 const (
@@ -90,28 +87,29 @@ const (
 	format         = 1
 
 	usualEvery = 15 * time.Second
-	// stepScans is the number of scans that are written at once while a node catches up.
+	// stepScans is the number of scans that are written in one step while a node catches up.
 	stepScans = 50_000
-	// idleManifest is after how long a manifest is written again while no scan comes.
+	// idleManifest is the interval at which a manifest is rewritten while no scans arrive.
 	idleManifest = 5 * time.Minute
-	// erasePause is the least time between two searches of all parts.
+	// erasePause is the minimum time between two searches of all parts.
 	erasePause = time.Minute
-	// eraseOverlap is the tolerated difference between the clocks of two nodes: erasures so much older are read again.
+	// eraseOverlap is the tolerated clock difference between two nodes: erasures that much older than the last known erasure are
+	// read again.
 	eraseOverlap = 10 * time.Minute
-	// keptDays is of how many days the growing parts are held in memory.
+	// keptDays is the number of days whose growing parts are held in memory.
 	keptDays = 2
 	// mostHeld is the number of scans that a journal keeps while the lake is unavailable: about 6 GB.
 	mostHeld = 50_000_000
 )
 
-// Run writes until ctx ends. What cannot be written stays in the journal.
+// Run writes scans at every interval until ctx ends. Scans that cannot be written stay in the journal.
 func (l *Lake) Run(ctx context.Context) {
 	l.levelAt.CompareAndSwap(0, l.Now().UnixMilli())
 	interval := cmp.Or(l.Every, usualEvery)
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
-		_ = l.Flush(ctx) // it says in the log that it failed
+		_ = l.Flush(ctx) // Flush logs its errors
 		select {
 		case <-ctx.Done():
 			return
@@ -120,13 +118,13 @@ func (l *Lake) Run(ctx context.Context) {
 	}
 }
 
-// Flush writes what was durable when it was called.
+// Flush writes the scans that were durable when Flush was called.
 func (l *Lake) Flush(ctx context.Context) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	err := l.flush(ctx)
 	if err != nil {
-		l.known = false // the write may have succeeded although its answer was lost
+		l.known = false // the write may have succeeded although the response was lost
 	}
 	prevErr := l.last
 	l.last = err
@@ -180,13 +178,13 @@ func (l *Lake) flush(ctx context.Context) error {
 			return err
 		}
 	}
-	l.position.Store(max(end, l.mark.Position)) // unreadable scans are skipped
+	l.position.Store(max(end, l.mark.Position)) // the position moves past unreadable scans
 	l.levelAt.Store(now.UnixMilli())
 	return nil
 }
 
-// look checks that what this node wrote is still in the lake, and that no other node wrote under
-// its name.
+// look checks that the manifest this node wrote is unchanged in the lake, and that no other process has written under the same
+// name.
 func (l *Lake) look(ctx context.Context) error {
 	if !l.known || l.had.WrittenAt.IsZero() {
 		return nil
@@ -205,14 +203,14 @@ func (l *Lake) look(ctx context.Context) error {
 }
 
 func (l *Lake) end(ctx context.Context) int64 {
-	end, _ := l.Journal.End(ctx) // a journal always knows
+	end, _ := l.Journal.End(ctx) // End of a journal never fails
 	if l.UpTo != nil {
 		end = min(end, l.UpTo())
 	}
 	return end
 }
 
-// step writes some scans, and says whether there are more.
+// step writes up to stepScans scans, and reports whether there are more.
 func (l *Lake) step(ctx context.Context, end int64) (hasMore bool, err error) {
 	var entries []scanlog.Entry
 	for e, err := range l.Journal.Read(ctx, l.mark.Position) {
@@ -253,7 +251,7 @@ func (l *Lake) step(ctx context.Context, end int64) (hasMore bool, err error) {
 	return hasMore, nil
 }
 
-// add writes rows of a day into its growing part, and into new parts where that is full.
+// add writes rows of a day into the growing part, and into new parts when the part is full.
 func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	p := l.open[day]
 	if p == nil {
@@ -261,7 +259,7 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 		if err != nil {
 			return err
 		}
-		// The list also has the parts of this node's other lives: their names go on with a number.
+		// The list also contains parts under this node's other names, which have a number appended; they are removed here.
 		names = slices.DeleteFunc(names, func(name string) bool { _, node, ok := readPartName(name); return !ok || node != l.had.Node })
 		if n := len(names); n > 0 {
 			if p, err = loadPart(ctx, l.Place, names[n-1]); err != nil {
@@ -274,8 +272,7 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	}
 	for full := cmp.Or(l.full, fullPart); len(rows) > 0; {
 		if p == nil || p.rows >= full || l.Others != nil && !l.begun[p.name] {
-			// Another node may erase users in parts that this node wrote before it was started
-			// again, so it begins new ones.
+			// Other nodes may erase users in parts from before this node's restart, so the node creates new parts.
 			p = &part{name: partName(day, l.had.Node, rows[0].Position)}
 			l.begun[p.name] = true
 		}
@@ -293,8 +290,8 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	return nil
 }
 
-// note writes the manifest, after the parts. After a crash in between, the scans that the parts
-// have already are skipped.
+// note writes the manifest, after the parts are written. After a crash between parts and manifest, scans that the parts already
+// contain are skipped.
 func (l *Lake) note(ctx context.Context, m Manifest) error {
 	m.Format, m.Position, m.WrittenAt = format, l.mark.Position, l.Now().UTC()
 	m.CompleteUntil = m.CompleteUntil.UTC()
@@ -329,8 +326,8 @@ func get(ctx context.Context, from Place, name string, v any) error {
 	return err
 }
 
-// locate finds out up to which position the journal is in the lake. An empty or lost lake is
-// written from the beginning of the journal.
+// locate determines up to which journal position the lake is written. If the lake is empty or lost, it is written from the
+// beginning of the journal.
 func (l *Lake) locate(ctx context.Context) error {
 	var all Metadata
 	err := get(ctx, l.Place, lakewideName, &all)
@@ -397,19 +394,19 @@ func (m *Manifest) mark() (mark scanlog.Offset, err error) {
 	return mark, err
 }
 
-// Held returns the position up to which the journal may forget scans, for all the lake needs.
+// Held returns the position up to which the lake no longer needs the journal's scans.
 func (l *Lake) Held() int64 {
 	end, _ := l.Journal.End(context.Background())
 	return max(l.position.Load(), end-mostHeld)
 }
 
-// Backlog returns the number of scans that are durable and not in the lake.
+// Backlog returns the number of durable scans that are not in the lake yet.
 func (l *Lake) Backlog() int64 {
 	end, _ := l.Journal.End(context.Background())
 	return max(0, end-l.position.Load())
 }
 
-// Age returns the time since the lake had every scan; if it never had, the time since writing began.
+// Age returns the time since the lake last contained every scan; if it never did, the time since writing began.
 func (l *Lake) Age() time.Duration {
 	pos := l.levelAt.Load()
 	if pos == 0 {
@@ -418,7 +415,7 @@ func (l *Lake) Age() time.Duration {
 	return max(0, l.Now().Sub(time.UnixMilli(pos)))
 }
 
-// baseOf returns the name of a node without the number of its life.
+// baseOf returns the name of a node without the appended number.
 func baseOf(node string) string {
 	base, _, _ := strings.Cut(node, "-")
 	return base

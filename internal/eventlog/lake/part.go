@@ -13,8 +13,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// Row is a scan as it stands in a lake. A field that a scan does not have is NULL. No column has
-// the name of a reserved word of an SQL engine.
+// Row is a scan as stored in the lake. A field that a scan does not have is NULL. No column name is a reserved word of an SQL
+// engine.
 type Row struct {
 	ScanID        string    `parquet:"scan_id"`
 	ScannedAt     time.Time `parquet:"scanned_at,timestamp(millisecond)"`
@@ -45,9 +45,9 @@ type Placed struct {
 	Row
 }
 
-// part is a file of scans that one node writes alone. It grows until it is full: each time the
-// longer file replaces the shorter one as a whole, so that a program that lists the folder finds
-// each scan once. The file itself says up to which position of the journal it goes.
+// part is a Parquet file of scans that only one node writes. A part grows until it is full: each longer file replaces the shorter
+// one atomically, so that a program that lists the folder finds each scan once. The file's metadata contains the last journal
+// position that the part includes.
 type part struct {
 	name    string
 	content []byte
@@ -61,7 +61,7 @@ const (
 	upToKey     = "qrjump.position"
 	// fullPart is the maximum number of scans in a part: about 5 MB of scans of codes.
 	fullPart = 200_000
-	// rowGroup bounds the memory in which a part is written.
+	// rowGroup limits the memory used to write a part.
 	rowGroup = 50_000
 )
 
@@ -71,7 +71,7 @@ func partName(day, node string, first int64) string {
 
 func dayFolder(day string) string { return scansFolder + "date=" + day + "/" }
 
-// readPartName returns the day and the node of a part; ok = it is one.
+// readPartName returns the day and the node from the file name of a part; ok is false for other files.
 func readPartName(name string) (day, node string, ok bool) {
 	rest, ok := strings.CutPrefix(name, scansFolder+"date=")
 	if !ok {
@@ -86,7 +86,7 @@ func readPartName(name string) (day, node string, ok bool) {
 	return day, rest[:pos], true
 }
 
-// loadPart reads a part that is in a place.
+// loadPart loads a part from a storage place.
 func loadPart(ctx context.Context, from Place, name string) (*part, error) {
 	content, err := from.Get(ctx, name)
 	if err != nil {
@@ -104,7 +104,7 @@ func loadPart(ctx context.Context, from Place, name string) (*part, error) {
 	return &part{name, content, int(file.NumRows()), upTo}, nil
 }
 
-// merged returns the part with further rows; change may change each of the earlier ones.
+// merged returns the part with additional rows; change may modify each existing row.
 func (p *part) merged(rows []Placed, change func(*Row) bool) (next *part, changed bool, err error) {
 	next = &part{name: p.name, rows: p.rows + len(rows), upTo: p.upTo}
 	if n := len(rows); n > 0 {
@@ -147,7 +147,7 @@ func (p *part) merged(rows []Placed, change func(*Row) bool) (next *part, change
 	return next, changed, nil
 }
 
-// all yields the rows of a part. A row may be used only until the next one is yielded.
+// all yields the rows of a part. A yielded row is valid only until the next row is yielded.
 func (p *part) all(content []byte) func(yield func(*Row, error) bool) {
 	return func(yield func(*Row, error) bool) {
 		if content == nil {
@@ -174,7 +174,7 @@ func (p *part) all(content []byte) func(yield func(*Row, error) bool) {
 	}
 }
 
-// mayHold reports whether a user may be in a part, by the Bloom filters in its file.
+// mayHold reports whether a part may contain one of the users, by the Bloom filters in the file.
 func mayHold(ctx context.Context, from Place, name string, hashes []parquet.Value) (bool, error) {
 	r, size, end, err := from.Open(ctx, name)
 	if err != nil {

@@ -14,20 +14,19 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
-// Place is the storage of the files of a lake. Names have slashes.
+// Place is the storage for the files of a lake. Names have slashes.
 type Place interface {
-	// Get returns a file; an error that is fs.ErrNotExist where there is none.
+	// Get returns the content of a file; if the file does not exist, the error is fs.ErrNotExist.
 	Get(ctx context.Context, name string) ([]byte, error)
-	// Open reads parts of a file of a size.
+	// Open opens a file for random access and returns the file's size.
 	Open(ctx context.Context, name string) (r io.ReaderAt, size int64, end io.Closer, err error)
-	// Put writes a file durably. A reader finds the file from before or the new one, and never a
-	// part of it.
+	// Put writes a file durably. A reader sees the old file or the new file, and never a partial file.
 	Put(ctx context.Context, name string, content []byte) error
-	// List returns the names that begin with a text, in order.
+	// List returns the names that begin with prefix, sorted.
 	List(ctx context.Context, prefix string) ([]string, error)
 }
 
-// Parse reads the value of --lake: a folder, or s3://BUCKET/PREFIX.
+// Parse parses the value of the flag --lake: a folder, or s3://BUCKET/PREFIX.
 func Parse(text string) (Place, error) {
 	if scheme, _, found := strings.Cut(text, "://"); found {
 		if scheme != "s3" {
@@ -38,10 +37,10 @@ func Parse(text string) (Place, error) {
 	return folder(text), nil
 }
 
-// folder is a Place on a disk.
+// folder is a Place in a local folder.
 type folder string
 
-// unfinished is the folder in which files are written before they are moved into place: no reader of scans looks there.
+// unfinished is the folder in which files are written before they are renamed into place; readers of scans ignore this folder.
 const unfinished = "unfinished"
 
 func (f folder) path(name string) string { return filepath.Join(string(f), filepath.FromSlash(name)) }
@@ -85,7 +84,7 @@ func (f folder) Put(_ context.Context, name string, content []byte) error {
 	return atomicfile.SyncDir(filepath.Dir(to))
 }
 
-// makeFolders makes a folder and those above it, so that they outlive a power cut.
+// makeFolders creates a folder and its parents durably, so that they survive a power failure.
 func (f folder) makeFolders(path string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil

@@ -1,5 +1,5 @@
-// Package outbox sends waiting rows to their receivers until they are taken or given up; one node
-// at a time sends a row. Decision 26.
+// Package outbox sends queued rows to their receivers until a row is delivered or given up; only one node at a time sends a row.
+// Decision 26.
 package outbox
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
-// Kind is one table of rows.
+// Kind is one queue of rows, stored in its own table.
 type Kind string
 
 // The kinds of rows.
@@ -21,26 +21,26 @@ const (
 	Deliveries Kind = "deliveries" // scans and alarms for webhooks
 )
 
-// Row is one message for one receiver.
+// Row is one message to one receiver.
 type Row struct {
 	ID        int64
-	Receiver  string // the AppID of a platform or an account, the number of a webhook
-	Event     string // the event that it tells
-	Body      string // what is sent, or what the request is made of
+	Receiver  string // the AppID of a platform or an account, or the id of a webhook
+	Event     string // the event that the message reports
+	Body      string // the message, or the data from which the request is built
 	OrderKey  string // deliveries of a receiver with the same key are sent in order; "" = in any order
 	CreatedAt time.Time
 	Attempts  int
-	NextAt    time.Time // zero = nothing more is sent
+	NextAt    time.Time // zero = no further attempt
 	SentAt    time.Time // the last attempt
-	Status    int       // the HTTP status of its answer; 0 = there was none
+	Status    int       // the HTTP status of the last response; 0 = no response
 	Fault     string    // why the last attempt failed
-	// DeliveredAt is the time at which the receiver took it; if it and NextAt are zero, the row was given up.
+	// DeliveredAt is the time at which the receiver accepted the row; if DeliveredAt and NextAt are zero, the row was given up.
 	DeliveredAt time.Time
 
-	// Only rows of pushes have the fields below.
-	AppID  string // the account that it is about
-	URL    string // where it was sent
-	Shown  string // the message without its secrets
+	// The fields below are set only for rows of Pushes.
+	AppID  string // the account that the message is about
+	URL    string // the URL to which the message was sent
+	Shown  string // the message with its secrets removed
 	Answer string
 }
 
@@ -51,7 +51,7 @@ const (
 	Dead      = "dead"
 )
 
-// State is Waiting, Delivered or Dead.
+// State returns Waiting, Delivered or Dead.
 func (r Row) State() string {
 	switch {
 	case !r.DeliveredAt.IsZero():
@@ -68,59 +68,55 @@ type Query struct {
 	Receiver string // "" = any
 	Event    string // "" = any
 	State    string // "" = any
-	Before   int64  // only ids below; 0 = all
+	Before   int64  // only rows with smaller ids; 0 = all
 	Limit    int
 }
 
-// Store is the persistence interface of the senders.
+// Store is the persistence interface of webhooks.
 type Store interface {
-	// UpdateOutbox runs f in one transaction. It may run f again after a conflict,
-	// so f must not keep state between runs.
+	// UpdateOutbox runs f in one transaction. UpdateOutbox may run f again after a conflict, so f must not keep state between runs.
 	UpdateOutbox(ctx context.Context, f func(Tx) error) error
-	// ViewOutbox runs f on a consistent state that f does not change.
+	// ViewOutbox runs f on a consistent snapshot, in a read-only transaction.
 	ViewOutbox(ctx context.Context, f func(Tx) error) error
 }
 
-// Adder is the part of a transaction that enqueues messages about its changes.
+// Adder is the part of a transaction that enqueues messages about the transaction's changes.
 type Adder interface {
-	// AddRows stores rows, and gives ids in their order to rows without one. A delivery of an event
-	// that the receiver has already is left out.
+	// AddRows stores rows, and assigns ids in order to rows without an id. AddRows skips a delivery if a row with the same event
+	// and receiver already exists.
 	AddRows(ctx context.Context, kind Kind, rows []Row) error
 }
 
-// Tx is one transaction on rows.
+// Tx is a transaction on the rows.
 type Tx interface {
 	Adder
-	// NewRowID gives out an id.
+	// NewRowID returns a new unique id.
 	NewRowID(ctx context.Context, kind Kind) (int64, error)
 	// Rows lists rows, newest first.
 	Rows(ctx context.Context, kind Kind, q Query) ([]Row, error)
-	// Receivers lists the receivers that have a row that is due.
+	// Receivers lists the receivers that have a due row.
 	Receivers(ctx context.Context, kind Kind, now time.Time, limit int) ([]string, error)
-	// ClaimRows returns the oldest rows of a receiver that are due, oldest first, and leases them until a moment. Messages keep
-	// their order: only the oldest that waits is returned, or none while it is not due. A delivery is left out while an older one
-	// with its OrderKey waits that is not returned as well.
+	// ClaimRows returns the oldest due rows of a receiver, oldest first, and leases them until the given time. Rows of the kind
+	// Messages keep their order: only the oldest waiting row may be returned, once it is due. A delivery is skipped while an older
+	// row with the same OrderKey waits and is not returned in the same call.
 	ClaimRows(ctx context.Context, kind Kind, receiver string, now, until time.Time, limit int) ([]Row, error)
-	// SaveRow stores what became of a row whose NextAt was the given one. It reports false where
-	// NextAt has changed, because another node claimed the row. Even a row that was given up
-	// meanwhile becomes delivered, if that is what became of it.
+	// SaveRow stores the result of an attempt if the row's stored NextAt still equals was. SaveRow returns false if NextAt has
+	// changed, because another node has claimed the row. A delivered result is stored even if the row was given up in the meantime.
 	SaveRow(ctx context.Context, kind Kind, r Row, was time.Time) (bool, error)
-	// DeadLetterRows gives up the oldest waiting rows of a receiver, all but keep of them, and returns
-	// how many it gave up.
+	// DeadLetterRows gives up the oldest waiting rows of a receiver, leaves keep of them, and returns the number of rows given up.
 	DeadLetterRows(ctx context.Context, kind Kind, receiver string, keep int, fault string) (int, error)
 }
 
-// Farthest is longer than any pause before the next attempt: a row that is due later than that was
-// put off while a clock was ahead, and is due now.
+// Farthest is longer than any retry delay: a row due later than that was scheduled while a clock was ahead, and is due now.
 const Farthest = 48 * time.Hour
 
-// ErrSkip says why a row need not be sent any more.
+// ErrSkip is the reason why a row no longer needs to be sent.
 type ErrSkip string
 
 func (u ErrSkip) Error() string { return string(u) }
 
-// PartError says which part of the work before each look failed, and why. Each part is reported once,
-// whatever becomes of the others.
+// PartError is a failure of one part of the work in Policy.Before, with the name of the part. Each failed part is logged once,
+// independently of the other parts.
 type PartError struct {
 	Of  string
 	Err error
@@ -128,10 +124,10 @@ type PartError struct {
 
 func (f PartError) Error() string { return f.Err.Error() }
 
-// Unwrap returns the error.
+// Unwrap returns the underlying error.
 func (f PartError) Unwrap() error { return f.Err }
 
-// WrapPart returns the fault of a part; nil where there is none.
+// WrapPart wraps err in a PartError with the name of the part; nil if err is nil.
 func WrapPart(part string, err error) error {
 	if err == nil {
 		return nil
@@ -139,7 +135,7 @@ func WrapPart(part string, err error) error {
 	return PartError{part, err}
 }
 
-// faultsOf returns the errors in an error, by their parts.
+// faultsOf splits a joined error into the errors of its parts, by the name of the part.
 func faultsOf(err error) map[string]error {
 	if value, ok := err.(interface{ Unwrap() []error }); ok {
 		all := map[string]error{}
@@ -158,28 +154,27 @@ func faultsOf(err error) map[string]error {
 	return nil
 }
 
-// Policy holds the parameters of one kind of rows.
+// Policy holds the parameters for one kind of rows.
 type Policy struct {
 	Kind Kind
-	// Batch is the number of rows of one claim, and Lease its duration.
+	// Batch is the maximum number of rows per claim, and Lease is the duration of a claim.
 	Batch int
 	Lease time.Duration
-	// Parallel is the maximum number of concurrent rows of one receiver on a node; 0 means 1. Rows with the same OrderKey are sent
-	// one after the other, oldest first; none is sent while an older one waits for its next attempt.
+	// Parallel is the maximum number of rows of one receiver that a node sends concurrently; 0 means 1. Rows with the same OrderKey
+	// are sent sequentially, oldest first; a row waits while an older row waits for its next attempt.
 	Parallel int
-	// Most is the maximum number of pending rows of one receiver: beyond it the oldest are given up; 0 = any number.
+	// Most is the maximum number of waiting rows of one receiver: when it is exceeded, the oldest rows are given up; 0 = unlimited.
 	Most int
-	// Before is called before each look for rows that are due, and reports whether it has more to
-	// do at once; nil = nothing is done. Its error may join several Faults.
+	// Before is called before each poll for due rows, and reports whether it has more work immediately; nil = no call. The error of
+	// Before may join several PartErrors.
 	Before func(ctx context.Context) (more bool, err error)
-	// Open prepares sending to a receiver. The function that it returns makes the request of a
-	// row at the moment of sending; a Useless row is given up. nil = the receiver
-	// gets nothing for now.
+	// Open prepares sending to a receiver. The returned function builds the request of a row at the time of sending; a row for
+	// which it returns ErrSkip is given up. A nil function = the receiver gets nothing for now.
 	Open func(ctx context.Context, receiver string) (seal func(*Row) (safehttp.Request, error), err error)
-	// Refusal says why an answer means that the receiver did not take a row; "" = it did.
+	// Refusal returns the reason why a response means that the receiver did not accept a row; "" = the row was accepted.
 	Refusal func(r *Row, a safehttp.Answer, err error) (fault string)
-	// NextAttempt returns the time of the next attempt after one that failed; zero = the row is given up.
+	// NextAttempt returns the time of the next attempt after a failed attempt; zero = the row is given up.
 	NextAttempt func(r Row, began, ended time.Time) time.Time
-	// Gone is called when a receiver answered 410 to a row; nil = it is a failure like any other.
+	// Gone is called when a receiver responds with HTTP 410; nil = 410 is an ordinary failure.
 	Gone func(ctx context.Context, r Row) error
 }

@@ -18,64 +18,64 @@ import (
 )
 
 const (
-	// maxReceivers is the maximum number of receivers that are sent to at once.
+	// maxReceivers is the maximum number of receivers served concurrently.
 	maxReceivers = 64
-	// handTime is the time for which one goroutine sends to a receiver before other receivers have their turn. It is shorter than
-	// any lease: rows that are not sent by then are put back.
+	// handTime is the maximum time for which one goroutine sends to a receiver before other receivers get their turn. handTime is
+	// shorter than any lease: rows still unsent after that time are returned to the queue.
 	handTime = 30 * time.Second
-	// patience is the number of failures in a row after which a receiver is taken for away.
+	// patience is the number of consecutive failures after which a receiver is considered unavailable.
 	patience = 3
-	// sayAgain is the interval at which the log reports rows that were given up unanswered.
+	// sayAgain is the minimum interval between two log messages about given-up rows of a receiver.
 	sayAgain = time.Minute
 )
 
-// Sender sends the rows of one kind. It keeps nothing that a restart could lose, since the rows are
-// in the store: a crash, another node or a clock that was moved change only when a row is sent.
+// Sender sends the rows of one kind. A Sender holds no state that a restart could lose, since the rows are in the store: a crash,
+// another node or a clock change affects only the time at which a row is sent.
 type Sender struct {
 	Policy
 	Store Store
-	// Post sends a request.
+	// Post sends one HTTP request.
 	Post func(context.Context, safehttp.Request) (safehttp.Answer, error)
 	Now  func() time.Time
-	// RealNow measures how long a goroutine has had its rows.
+	// RealNow returns the real time, to measure how long a goroutine has held its rows.
 	RealNow func() time.Time
-	// OnTimeout is called for an attempt that was not answered in time; nil = nothing is called.
+	// OnTimeout is called for an attempt that timed out; nil = no callback.
 	OnTimeout func(Kind, Row)
-	// OnAttempt is called for every attempt; nil = nothing is called.
+	// OnAttempt is called after every attempt; nil = no callback.
 	OnAttempt func(kind Kind, taken bool)
 	Log       *slog.Logger
 
 	awake   chan struct{}
-	failing map[string]error // which parts of a look were last reported to fail
+	failing map[string]error // the parts whose failure was logged last
 	wait    sync.WaitGroup
 	mu      sync.Mutex
 	busy    map[string]bool // receivers
-	last    string          // the receiver that was started last
+	last    string          // the receiver for which a goroutine was started last
 	given   map[string]givenUp
 }
 
-// givenUp counts rows that were given up unanswered since the log last said so.
+// givenUp counts the rows of a receiver that were given up since the last log message.
 type givenUp struct {
 	n    int
 	why  string
 	said time.Time
 }
 
-// New returns a sender; Post and the clocks are set by the caller.
+// New returns a sender; the caller sets Post and the clocks.
 func New(p Policy, s Store, log *slog.Logger) *Sender {
 	return &Sender{Policy: p, Store: s, Log: log, awake: make(chan struct{}, 1), busy: map[string]bool{}, given: map[string]givenUp{}}
 }
 
-// Wake makes the next look begin at once.
+// Wake starts the next poll immediately.
 func (s *Sender) Wake() {
 	select {
 	case s.awake <- struct{}{}:
-	default: // a wake-up waits already
+	default: // a wake-up is already pending
 	}
 }
 
-// Run sends until ctx ends, and returns once no request is under way. The server's clock, which may
-// jump, says which rows are due; it looks for them every interval of real time.
+// Run sends rows until ctx ends, and returns after the last request has finished. Due rows are determined by the server's clock,
+// which may jump; the poll interval is measured in real time.
 func (s *Sender) Run(ctx context.Context, interval time.Duration) {
 	defer s.wait.Wait()
 	tick := time.NewTicker(interval)
@@ -91,13 +91,13 @@ func (s *Sender) Run(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// RunOnce looks once for rows that are due, and returns when all that it began to send is done.
+// RunOnce polls once for due rows, and returns when all rows it began to send are done.
 func (s *Sender) RunOnce(ctx context.Context) {
 	s.round(ctx)
 	s.wait.Wait()
 }
 
-// round looks once, and begins to send to the receivers that have rows that are due.
+// round polls once, and starts a goroutine for each receiver that has due rows.
 func (s *Sender) round(ctx context.Context) {
 	var faults error
 	if s.Before != nil {
@@ -113,8 +113,7 @@ func (s *Sender) round(ctx context.Context) {
 		return err
 	})
 	s.sayFaults(ctx, faultsOf(errors.Join(faults, WrapPart("what is due", err))))
-	// It begins after the receiver that was started last, so that slow receivers cannot keep the
-	// others from their turn for ever.
+	// The round continues after the receiver that was started last, so that slow receivers cannot starve the others.
 	slices.Sort(due)
 	first, _ := slices.BinarySearch(due, s.last+"\x00")
 	for i := range due {
@@ -122,7 +121,7 @@ func (s *Sender) round(ctx context.Context) {
 	}
 }
 
-// sayFaults logs once what begins to fail, and once what works again.
+// sayFaults logs each part once when the part begins to fail, and once when it works again.
 func (s *Sender) sayFaults(ctx context.Context, currentCauses map[string]error) {
 	if ctx.Err() != nil {
 		return
@@ -140,14 +139,14 @@ func (s *Sender) sayFaults(ctx context.Context, currentCauses map[string]error) 
 	s.failing = currentCauses
 }
 
-// logFault logs an error that is not the end of ctx.
+// logFault logs an error, unless ctx has ended.
 func (s *Sender) logFault(ctx context.Context, kind string, err error, moreVs ...any) {
 	if err != nil && ctx.Err() == nil {
 		s.Log.ErrorContext(ctx, kind, append([]any{"outbox", s.Kind, "error", err}, moreVs...)...)
 	}
 }
 
-// start begins a goroutine for a receiver, unless it has one already or the most are running.
+// start starts a goroutine for a receiver, unless the receiver already has one or maxReceivers are running.
 func (s *Sender) start(ctx context.Context, receiver string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,8 +165,8 @@ func (s *Sender) start(ctx context.Context, receiver string) {
 	})
 }
 
-// hand sends a receiver the rows that are due, for handTime or until the receiver seems to be away,
-// and reports whether hasMore may be due by now.
+// hand sends the due rows of a receiver until handTime has passed or the receiver seems unavailable, and reports whether more rows
+// may be due.
 func (s *Sender) hand(ctx context.Context, receiver string) (repeat bool) {
 	began, seen := s.RealNow(), health{}
 	for ctx.Err() == nil {
@@ -186,8 +185,7 @@ func (s *Sender) hand(ctx context.Context, receiver string) (repeat bool) {
 	return false
 }
 
-// batch claims some rows, sends them in order, and stores what came back. more
-// is false where the receiver gets nothing else for now.
+// batch claims some rows, sends them in order, and stores the results; hasMore is false if sending to the receiver must pause.
 func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n int, hasMore bool, err error) {
 	began, now := s.RealNow(), s.Now()
 	until := now.Add(s.Lease)
@@ -209,18 +207,18 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 	if len(rows) == 0 {
 		return 0, true, nil
 	}
-	// If this fails, the rows are due again when the lease ends.
+	// If Open fails, the rows are due again when the lease ends.
 	seal, err := s.Open(ctx, receiver)
 	if err != nil {
 		return 0, false, err
 	}
 	hasMore = s.sendAll(ctx, rows, seal, seen, func(r *Row) { r.NextAt = now },
 		func() bool { return seal == nil || s.RealNow().Sub(began) > handTime })
-	// The rows were sent: their results are stored even while the server stops.
+	// The rows were sent: their results are stored even if the server is stopping.
 	ctx = context.WithoutCancel(ctx)
 	return len(rows), hasMore, s.Store.UpdateOutbox(ctx, func(tx Tx) error {
 		for _, r := range rows {
-			// Where it reports false, this node was too slow and another one has the row.
+			// If SaveRow returns false, the lease has expired and another node has claimed the row.
 			if _, err := tx.SaveRow(ctx, s.Kind, r, until); err != nil {
 				return err
 			}
@@ -229,19 +227,19 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 	})
 }
 
-// health is a sender's knowledge of its receiver.
+// health records how a receiver responded to recent attempts.
 type health struct {
 	failures int  // in a row
-	taken    bool // it took a row
+	taken    bool // the receiver accepted a row
 }
 
-// sendAll sends rows, one at a time until the receiver takes one, then up to Parallel at once. Once the receiver gets nothing else for
-// now, or lateCallback reports true, it calls back with each row that is left. hasMore is false then.
+// sendAll sends rows sequentially until the receiver accepts one, then up to Parallel rows concurrently. When sending to the
+// receiver must pause, or lateCallback returns true, sendAll calls back for each remaining row and returns hasMore = false.
 func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (safehttp.Request, error), seen *health, back func(*Row),
 	lateCallback func() bool) (hasMore bool) {
-	var mu sync.Mutex // guards more, seen and waits
+	var mu sync.Mutex // guards hasMore, seen and waits
 	hasMore = true
-	waits := map[string]time.Time{} // until when rows with an OrderKey wait for an older one
+	waits := map[string]time.Time{} // by OrderKey: the time until which rows wait for an older row
 	fn := func(r *Row) {
 		mu.Lock()
 		hasMore = hasMore && ctx.Err() == nil && seen.failures < patience && !lateCallback()
@@ -286,9 +284,10 @@ func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (safeh
 	return hasMore
 }
 
-// chains splits rows into those that are sent one after the other: those with the same OrderKey, and each without.
+// chains groups rows that must be sent sequentially: rows with the same OrderKey form one chain, and each row without an OrderKey
+// is its own chain.
 func chains(rows []Row) (list [][]*Row) {
-	chain := map[string]int{} // in list, by key
+	chain := map[string]int{} // index in list, by OrderKey
 	for i := range rows {
 		key := rows[i].OrderKey
 		n, known := chain[key]
@@ -301,8 +300,8 @@ func chains(rows []Row) (list [][]*Row) {
 	return list
 }
 
-// send sends one row and decides what becomes of it. failed reports whether the receiver did not take it; hasMore is false where the
-// receiver gets nothing else for now.
+// send sends one row and sets its next state. failed reports whether the receiver rejected the row or was unreachable; hasMore is
+// false if sending to the receiver must pause.
 func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, error), r *Row) (failed, hasMore bool) {
 	request, err := seal(r)
 	if useless, ok := errors.AsType[ErrSkip](err); ok {
@@ -310,7 +309,7 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, er
 		s.gaveUp(r.Receiver, 1, r.Fault)
 		return false, true
 	}
-	if err != nil { // it is due again when its lease ends
+	if err != nil { // the row is due again when its lease ends
 		s.logFault(ctx, "a row could not be prepared for sending", err, "receiver", r.Receiver, "row", r.ID)
 		return false, false
 	}
@@ -325,7 +324,7 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, er
 	}
 	fault := oneLine(s.Refusal(r, answer, err))
 	if fault != "" && ctx.Err() != nil {
-		r.NextAt = began // this server stopped in the middle: no failure of the receiver
+		r.NextAt = began // this server stopped during the attempt: not a failure of the receiver
 		return false, false
 	}
 	r.Attempts++
@@ -361,7 +360,7 @@ func (s *Sender) gaveUp(receiver string, n int, reason string) {
 	s.given[receiver] = g
 }
 
-// sayGivenUp logs what was given up without an answer, once a minute for each receiver.
+// sayGivenUp logs the rows that were given up, at most once per sayAgain for each receiver.
 func (s *Sender) sayGivenUp(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -380,7 +379,7 @@ func (s *Sender) sayGivenUp(ctx context.Context) {
 	}
 }
 
-// oneLine returns a fault as one line of bounded length.
+// oneLine returns the reason of a failure as one line of limited length.
 func oneLine(fault string) string {
 	line := strings.Join(strings.Fields(strings.ToValidUTF8(fault, "")), " ")
 	line = strings.Map(func(r rune) rune {

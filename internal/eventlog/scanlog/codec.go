@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// A record is an event as bytes:
+// A record is the binary encoding of an event:
 //
 //	version  1 byte
 //	id       16 bytes
@@ -23,7 +23,7 @@ import (
 //	numbers  rule, batch, index, activation: signed varints
 //	zeros    as many as an erasure left over
 //
-// The fields at a fixed place (id, flags, user) are read without the rest.
+// The fields at fixed offsets (id, flags, user) can be read without decoding the rest.
 const recordVersion = 1
 
 const (
@@ -33,21 +33,21 @@ const (
 	knownFlags = flagUser | flagNetwork | flagIPv6
 )
 
-// Longest texts of an event in bytes. A longer one is cut when the event is kept.
+// Maximum lengths, in bytes, of the texts of an event. Longer texts are truncated when the event is stored.
 const (
 	MaxClient = 64
 	MaxText   = 512
 	maxApp    = 128 // 32 characters
 	maxWord   = 64
-	// maxRecord is more than any record has.
+	// maxRecord is an upper bound for the length of a record in bytes.
 	maxRecord = 2048
 )
 
-// errRecord is returned for bytes that are no record.
+// errRecord is returned for bytes that are not a valid record.
 var errRecord = errors.New("ledger: not a record of a scan")
 
-// words are the texts that are written as their number in this list. The list only grows, at its
-// end: files hold the numbers.
+// words lists frequent texts, which records store as their index in this list. New words may only be appended, because files
+// contain the indexes.
 var words = [...]string{"",
 	"scan", "press", "album",
 	"open_mini_program", "open_url", "show_text", "show_message",
@@ -63,8 +63,8 @@ var wordNumbers = func() map[string]uint64 {
 	return m
 }()
 
-// appendText writes a number and maybe a text after it: an odd number stands for a word of the
-// list, an even one is twice the length of the text that follows.
+// appendText appends a number and, if needed, a text: an odd number is a word of the list, and an even number is twice the length
+// of the text that follows.
 func appendText(b []byte, s string, limit int) []byte {
 	if s == "" {
 		return append(b, 1)
@@ -78,15 +78,14 @@ func appendText(b []byte, s string, limit int) []byte {
 	return append(b, s...)
 }
 
-// appendFree writes a text without looking for it in the list of words.
+// appendFree appends a text without looking it up in words.
 func appendFree(b []byte, s string, limit int) []byte {
 	s = Fit(s, limit)
 	b = binary.AppendUvarint(b, uint64(len(s))<<1)
 	return append(b, s...)
 }
 
-// Fit replaces in a text what a store may refuse, and cuts it at the limit, after a whole
-// character.
+// Fit replaces bytes that a store may reject, and truncates a text to limit bytes at a character boundary.
 func Fit(s string, limit int) string {
 	if len(s) > limit {
 		n := limit
@@ -104,8 +103,7 @@ func Fit(s string, limit int) string {
 	return s
 }
 
-// Sanitized returns an event as a log keeps it: texts fitted to their limits (Fit), a network without the
-// bits behind its prefix, a time to the millisecond.
+// Sanitized returns an event as a log stores it: texts limited by Fit, a network without host bits, a time in milliseconds.
 func (e *Event) Sanitized() Event {
 	kept := *e
 	kept.At = atMillis(e.At.UnixMilli())
@@ -123,12 +121,12 @@ func (e *Event) Sanitized() Event {
 	return kept
 }
 
-// idMillis returns the time in an id.
+// idMillis returns the time of an id in Unix milliseconds.
 func idMillis(id *ScanID) int64 {
 	return int64(id[0])<<40 | int64(id[1])<<32 | int64(id[2])<<24 | int64(id[3])<<16 | int64(id[4])<<8 | int64(id[5])
 }
 
-// AppendRecord writes an event. It allocates only where b grows.
+// AppendRecord appends the encoding of an event to b. AppendRecord allocates only if b has to grow.
 func AppendRecord(b []byte, e *Event) []byte {
 	b = append(b, recordVersion)
 	b = append(b, e.ID[:]...)
@@ -174,7 +172,7 @@ func AppendRecord(b []byte, e *Event) []byte {
 	return binary.AppendVarint(b, e.Activation)
 }
 
-// RecordID returns the id of a record; ok is false where it is shorter than any record.
+// RecordID returns the id of a record; ok is false if b is too short for a record.
 func RecordID(b []byte) (id ScanID, ok bool) {
 	if len(b) < 18 || b[0] != recordVersion {
 		return id, false
@@ -182,7 +180,7 @@ func RecordID(b []byte) (id ScanID, ok bool) {
 	return ScanID(b[1:17]), true
 }
 
-// recordUser returns the user of a record.
+// recordUser returns the user hash of a record.
 func recordUser(b []byte) (u UserHash, ok bool) {
 	if len(b) < 34 || b[0] != recordVersion || b[17]&flagUser == 0 {
 		return u, false
@@ -190,10 +188,10 @@ func recordUser(b []byte) (u UserHash, ok bool) {
 	return UserHash(b[18:34]), true
 }
 
-// Texts keeps one copy of each text that occurs many times.
+// Texts holds one copy of each frequent text, so that equal strings share memory.
 type Texts map[string]string
 
-// maxInterned bounds what a reader remembers.
+// maxInterned limits the number of texts that a reader keeps.
 const maxInterned = 4096
 
 func (in *Texts) text(b []byte) string {
@@ -211,7 +209,7 @@ func (in *Texts) text(b []byte) string {
 	return s
 }
 
-// recordReader takes a record apart. It keeps the first error.
+// recordReader decodes the fields of a record. recordReader keeps the first error.
 type recordReader struct {
 	b   []byte
 	bad bool
@@ -244,7 +242,7 @@ func (r *recordReader) number() int64 {
 	return v
 }
 
-// text reads what appendText wrote, at most limit bytes.
+// text reads a text that appendText wrote, of at most limit bytes.
 func (r *recordReader) text(in *Texts, limit int) string {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 {
@@ -274,7 +272,7 @@ func (r *recordReader) text(in *Texts, limit int) string {
 	return in.text(b)
 }
 
-// DecodeRecord reads what AppendRecord wrote. It allocates no more than the texts of the record.
+// DecodeRecord decodes an event that AppendRecord has encoded. DecodeRecord allocates memory only for the texts of the record.
 func DecodeRecord(b []byte, in *Texts) (e Event, err error) {
 	if len(b) > maxRecord {
 		return e, errRecord
@@ -332,8 +330,7 @@ func DecodeRecord(b []byte, in *Texts) (e Event, err error) {
 	return e, nil
 }
 
-// eraseRecord makes a record anonymous without changing its length: it removes the user, what the
-// app said of itself and the network.
+// eraseRecord makes a record anonymous without changing its length: it removes the user, the client text and the network.
 func eraseRecord(b []byte) error {
 	var in Texts
 	e, err := DecodeRecord(b, &in)
@@ -348,7 +345,7 @@ func eraseRecord(b []byte) error {
 	return nil
 }
 
-// Anonymous returns the part of an event that an erasure leaves.
+// Anonymous returns an event without the fields that an erasure removes.
 func Anonymous(e *Event) *Event {
 	left := *e
 	left.User, left.Client, left.Network = UserHash{}, "", netip.Prefix{}

@@ -9,31 +9,31 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
-// disk is the part of a file system that a journal uses; tests break it.
+// disk is the part of a file system that a journal uses; tests simulate failures with it.
 type disk interface {
-	// open opens a file to read; create makes one to read and write, and empties it.
+	// open opens a file for reading; create creates or truncates a file for reading and writing.
 	open(name string) (file, error)
 	create(name string) (file, error)
 	rename(from, to string) error
 	remove(name string) error
 	// list returns the names in a folder, sorted.
 	list(dir string) ([]string, error)
-	// syncDir makes what was created, renamed and removed in a folder durable.
+	// syncDir makes all created, renamed and removed files of a folder durable.
 	syncDir(dir string) error
 }
 
-// file is one open file.
+// file is an open file.
 type file interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
 	truncate(size int64) error
 	size() (int64, error)
-	// sync makes what was written durable.
+	// sync makes all written data durable.
 	sync() error
 }
 
-// realDisk is the operating system's.
+// realDisk is the disk of the operating system.
 type realDisk struct{}
 
 type realFile struct{ *os.File }
@@ -83,8 +83,7 @@ func (f realFile) size() (int64, error) {
 	return info.Size(), nil
 }
 
-// writeWhole replaces a file durably and in one step: a crash leaves the whole old file or the
-// whole new one.
+// writeWhole replaces a file durably and atomically: after a crash, the file has its complete old or its complete new content.
 func writeWhole(d disk, name string, content []byte) error {
 	f, err := d.create(name + newSuffix)
 	if err != nil {
@@ -103,23 +102,23 @@ func writeWhole(d disk, name string, content []byte) error {
 	return d.syncDir(filepath.Dir(name))
 }
 
-// WriteFile is writeWhole of the operating system's files.
+// WriteFile replaces a file of the operating system durably and atomically.
 func WriteFile(name string, content []byte) error { return writeWhole(realDisk{}, name, content) }
 
-// newSuffix marks a file that is being written; if a start finds one, a crash left it.
+// newSuffix marks a temporary file that is being written; a leftover file was caused by a crash.
 const newSuffix = ".new"
 
-// MinFreeSpace is the number of free bytes required where scans and changes are written.
+// MinFreeSpace is the number of free bytes required in folders where scans and changes are written.
 const MinFreeSpace = 1 << 20
 
-// CheckFreeSpace returns why LeastRoom more bytes cannot be written into a folder. It writes them there and
-// removes them.
+// CheckFreeSpace returns an error if MinFreeSpace more bytes cannot be written into a folder. CheckFreeSpace writes that many bytes
+// into a temporary file and removes the file.
 func CheckFreeSpace(dir string) error {
 	f, err := os.CreateTemp(dir, ".room-*")
 	if err != nil {
 		return err
 	}
-	removed := os.Remove(f.Name()) == nil // at once, where the system lets an open file go: then a crash leaves nothing
+	removed := os.Remove(f.Name()) == nil // removed while still open, where the system allows that, so that a crash leaves no file behind
 	if _, err = f.Write(make([]byte, MinFreeSpace)); err == nil {
 		err = f.Sync()
 	}

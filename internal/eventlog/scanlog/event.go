@@ -1,4 +1,4 @@
-// Package scanlog keeps scans durably and in order.
+// Package scanlog stores scans durably and in order.
 package scanlog
 
 import (
@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// ScanID names one scan: 48 bits of its millisecond, 80 random bits, so that
-// ids sort by time and cannot be guessed.
+// ScanID identifies one scan: 48 bits hold the time in milliseconds and 80 bits are random, so that ids sort by time and cannot be
+// guessed.
 type ScanID [16]byte
 
 // String returns the id as 32 lower-case hexadecimal digits.
@@ -26,13 +26,13 @@ func (id ScanID) Time() time.Time {
 	return atMillis(ms)
 }
 
-// atMillis returns a time in Unix milliseconds, as it is kept.
+// atMillis converts Unix milliseconds to a time in UTC, as stored in events.
 func atMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
-// ErrNoScan is returned where no scan has an id.
+// ErrNoScan is returned if no scan has the id.
 var ErrNoScan = errors.New("ledger: no such scan")
 
-// ParseScanID reads an id as String wrote it; ErrNoScan for any other text.
+// ParseScanID parses the text form of an id; it returns ErrNoScan for any other text.
 func ParseScanID(text string) (id ScanID, err error) {
 	if len(text) != hex.EncodedLen(len(id)) {
 		return id, ErrNoScan
@@ -43,80 +43,73 @@ func ParseScanID(text string) (id ScanID, err error) {
 	return id, nil
 }
 
-// UserHash stands for a user: a keyed hash of namespace and user id, so that the log alone identifies no user. The zero value is an
-// anonymous or erased user.
+// UserHash identifies a user by a keyed hash of namespace and user id, so that the log alone reveals no user. The zero value stands
+// for an anonymous or erased user.
 type UserHash [16]byte
 
-// Event is one scan as the ledger keeps it.
+// Event is one scan as stored in the ledger.
 type Event struct {
 	ID      ScanID
-	At      time.Time // to the millisecond; may be earlier than when it arrived
+	At      time.Time // in milliseconds; may be earlier than the arrival time
 	User    UserHash
 	Source  string       // scan, press or album
-	Client  string       // what the app said of itself, at most 64 bytes
-	Network netip.Prefix // /24 or /48 of the user's address; zero = unknown
+	Client  string       // client description sent by the scanning app, at most 64 bytes
+	Network netip.Prefix // /24 or /48 network of the user's address; zero = unknown
 	Region  string       // from the region file, "" = unknown
-	Action  string       // of the decision: open_mini_program, open_url, show_text, show_message
-	Kind    string       // rule, test_link, service_rule, code; "" = nothing matched
-	Reason  string       // why a code opened nothing
-	App     string       // AppID that opened; "" = none
+	Action  string       // the action of the decision: open_mini_program, open_url, show_text, show_message
+	Kind    string       // the kind of match: rule, test_link, service_rule, code; "" = no match
+	Reason  string       // the reason why a code opened nothing
+	App     string       // AppID of the Mini Program that opened; "" = none
 	Version string       // release, trial, development; "" = none
-	RuleID  int64        // of the rule or GS1 key it fell on; 0 = none
+	RuleID  int64        // id of the matched rule or GS1 key; 0 = none
 	Batch   int64        // application_id of the code; 0 = no code
-	Index   int64        // of the code in its batch
-	// Activation is the number of the event that bound the code; 0 = none.
-	// Activity, brand and product are read from it.
+	Index   int64        // index of the code in its batch
+	// Activation is the number of the activation event that bound the code; 0 = none. Activity, brand and product are read from the
+	// activation.
 	Activation int64
-	// Text is the link that was scanned, at most 512 bytes; always a link, never
-	// a code text.
+	// Text is the scanned link, at most 512 bytes; the text of a code is never stored.
 	Text string
 }
 
-// Entry is an event with its place in the log.
+// Entry is an event with its position in the log.
 type Entry struct {
-	// Position is the offset of the event: later events have greater positions. No position is given out twice.
+	// Position is the event's position in the log: later events have greater positions. Positions are never reused.
 	Position int64
 	Event
-	// From is set where the log is one to which journals are shipped and which may be lost.
+	// From is the origin of the event, set if journals are shipped to a log that may be lost.
 	From Origin
 }
 
-// Log keeps events durably, in one order, each once. Implementations: a journal
-// of files beside the embedded database, a partitioned table of PostgreSQL, a
-// JetStream stream.
+// Log stores events durably, in one order, each event once. Implementations: a journal of files beside the embedded database, a
+// partitioned table of PostgreSQL, a JetStream stream.
 type Log interface {
-	// ID names the log: positions are those of this log alone. "" = it is not known yet. The call
-	// does no input or output.
+	// ID returns the id of the log: positions are valid only within one log. "" = the id is not known yet. ID does no input or
+	// output.
 	ID() string
-	// Lost reports whether a log that was here before this one no longer exists anywhere.
+	// Lost reports whether the log with the given id, which this log has replaced, no longer exists anywhere.
 	Lost(id string) bool
 	// Missing returns the number of events up to a position that are gone although this program did not remove them, for example
-	// because a file is gone.
+	// because a file was deleted.
 	Missing(upTo int64) int64
-	// Read yields the events after a position, in order, up to the last one that is durable when it
-	// is called. It yields no id twice. Position 0 is the beginning.
+	// Read yields the events after a position, in order, up to the last event that was durable when Read was called. Read yields
+	// each id only once. Position 0 is the beginning of the log.
 	Read(ctx context.Context, after int64) iter.Seq2[Entry, error]
-	// ListRange is Read of the events whose At is in a span of time, the moment to excluded. Other
-	// events may be among them.
+	// ListRange yields the events after a position whose At is in the time range [from, to). ListRange may also yield other events.
 	ListRange(ctx context.Context, after int64, from, to time.Time) iter.Seq2[Entry, error]
-	// ForUsers is Read of the events of some users.
+	// ForUsers yields the events of the given users after a position.
 	ForUsers(ctx context.Context, users Users, after int64) iter.Seq2[Entry, error]
 	// Find returns the position of a scan, or ErrNoScan.
 	Find(ctx context.Context, id ScanID) (int64, error)
 	// End returns the position of the last durable event, 0 = none.
 	End(ctx context.Context) (int64, error)
-	// PositionBefore returns a position up to which every event is older than a moment,
-	// by its At: a reader that looks for younger ones reads on from there. It need not be
-	// the last such position.
+	// PositionBefore returns a position such that every event up to it has an At before the given moment: a reader of younger
+	// events can start there. The result may be less than the last such position.
 	PositionBefore(ctx context.Context, moment time.Time) (int64, error)
-	// Forget removes events that are older than a moment, as far as they can be
-	// removed in bulk. It is what retention does.
+	// Forget removes events older than the given time, as far as they can be removed in bulk. Forget implements retention.
 	Forget(ctx context.Context, before time.Time) error
-	// Announce notes that a user is erased, so that older events of the user that arrive later
-	// become anonymous too.
+	// Announce records that a user is erased, so that older events of the user that arrive later are made anonymous too.
 	Announce(ctx context.Context, user UserHash) error
-	// Erase makes every event of some users up to a position anonymous and returns how
-	// many there were.
+	// Erase makes all events of the given users up to a position anonymous, and returns their number.
 	Erase(ctx context.Context, users Users, upTo int64) (int64, error)
 	Close() error
 }

@@ -15,12 +15,12 @@ import (
 	"sync/atomic"
 )
 
-// Journal is a Log in files of one folder. One process at a time may have it
-// open: the lock of the data folder sees to that.
+// Journal is a Log stored in the files of one folder. Only one process at a time may open a journal; the lock of the data folder
+// ensures that.
 //
-// Events are written in groups, each with one flush to the disk. A file whose flush or write failed is never written again: the
-// content of its end on the disk is unknown, and a second flush may claim success without having written. The journal then goes on
-// in a new file, which says at which position it begins; what the older file has from that position on does not count.
+// Events are written by group commit, with one fsync per group. A file whose write or fsync failed is never written again: the
+// state of its end on the disk is unknown, and a second fsync may succeed although the data was lost. The journal then continues in
+// a new file, whose header contains its first position; events of the older file from that position on are ignored.
 type Journal struct {
 	dir         string
 	disk        disk
@@ -28,23 +28,21 @@ type Journal struct {
 	segmentSize int64
 	id          [16]byte
 
-	// writing is held while a group is written, or while another file becomes the one that is
-	// written.
+	// writing is held while a group is written, or while the journal switches to another file.
 	writing sync.Mutex
-	active  file        // of the last segment; nil until there is one to write to
-	users   *userFilter // of the last segment, while active is not nil
+	active  file        // file of the last segment; nil if there is no segment to write to
+	users   *userFilter // user filter of the last segment, while active is not nil
 
-	// tending is held by what removes or rewrites files, of an erasure for one file at
-	// a time.
+	// tending is held while files are removed or rewritten; an erasure holds it for one file at a time.
 	tending sync.Mutex
 
 	mu       sync.Mutex // the rest
-	segments []*segment // in order; while active is not nil, the last one is written to
+	segments []*segment // in order; while active is not nil, writes go to the last segment
 	next     int64      // position of the next event
-	kept     int64      // this program removed nothing from here on
-	skip     int64      // positions before next that are never given out
+	kept     int64      // this program has removed no event from this position on
+	skip     int64      // positions before next that are never assigned
 	closed   bool
-	grown    chan struct{} // closed when there is more to read; nil without a waiting reader
+	grown    chan struct{} // closed when there is more to read; nil if no reader waits
 	reported map[damageAt]bool
 
 	damaged atomic.Int64
@@ -55,19 +53,19 @@ type damageAt struct {
 	offset int64
 }
 
-// JournalOptions are the parameters of a journal. The zero value works.
+// JournalOptions holds the parameters of a journal. The zero value is valid.
 type JournalOptions struct {
-	// Log receives reports of damage; nil = none.
+	// Log receives reports of damaged files; nil = no reports.
 	Log *slog.Logger
-	// Random makes the id of a new ledger; nil is an error when one is made.
+	// Random provides the random id of a new ledger; if Random is nil, creating a ledger returns an error.
 	Random io.Reader
-	// SegmentSize is the size in bytes at which a file is full; 0 = 64 MiB.
+	// SegmentSize is the size, in bytes, at which a file is full; 0 = 64 MiB.
 	SegmentSize int64
 
 	disk disk
 }
 
-// ErrClosed is returned by a journal or a recorder that was closed.
+// ErrClosed is returned by a closed journal or recorder.
 var ErrClosed = errors.New("ledger: the ledger is closed")
 
 const (
@@ -78,8 +76,8 @@ const (
 
 func segmentName(first int64) string { return fmt.Sprintf("%019d%s", first, segmentSuffix) }
 
-// OpenJournal opens the journal in a folder, which it makes when it is not
-// there. The torn end that a crash left in the last file is cut off.
+// OpenJournal opens the journal in a folder, and creates the folder if it does not exist. OpenJournal truncates the incomplete end
+// that a crash left in the last file.
 func OpenJournal(dir string, o JournalOptions) (*Journal, error) {
 	j := &Journal{dir: dir, disk: o.disk, log: o.Log, segmentSize: o.SegmentSize, next: 1, reported: map[damageAt]bool{}}
 	if j.disk == nil {
@@ -115,7 +113,7 @@ func OpenJournal(dir string, o JournalOptions) (*Journal, error) {
 
 func (j *Journal) path(name string) string { return filepath.Join(j.dir, name) }
 
-// report says once where a file is damaged.
+// report logs each damaged range of a file once.
 func (j *Journal) report(s *segment, d damage) {
 	j.mu.Lock()
 	key := damageAt{s.name, d.offset}
@@ -131,15 +129,14 @@ func (j *Journal) report(s *segment, d damage) {
 	}
 }
 
-// Damaged returns the number of scans that were found to be unreadable since the start, as far as that can be told; each damaged
-// place counts at least one.
+// Damaged returns the number of scans found unreadable since the start, as far as it can be determined; each damaged range counts
+// as at least one scan.
 func (j *Journal) Damaged() int64 { return j.damaged.Load() }
 
-// ID returns the ledger's, made at random when its folder was: positions mean
-// something in it alone.
+// ID returns the ledger's random id, which was created with the folder: positions are valid only within one ledger.
 func (j *Journal) ID() string { return hex.EncodeToString(j.id[:]) }
 
-// start makes the file that is written from now on. writing is held.
+// start creates the next file to write to. The caller holds writing.
 func (j *Journal) start() error {
 	j.mu.Lock()
 	next, skip := j.next, j.skip
@@ -162,7 +159,7 @@ func (j *Journal) start() error {
 	if err != nil {
 		return errors.Join(err, f.Close(), j.disk.remove(j.path(name+newSuffix)))
 	}
-	// From here on a file of this name may be there; the next attempt replaces it.
+	// From here on a file of this name may exist; the next attempt replaces the file.
 	if err := j.disk.syncDir(j.dir); err != nil {
 		return errors.Join(err, f.Close())
 	}
@@ -173,19 +170,17 @@ func (j *Journal) start() error {
 	s := &segment{name: name, first: next, skip: skip, end: next, size: headerSize, span: noSpan}
 	if n := len(j.segments); n > 0 && j.segments[n-1].first == next {
 		j.segments = slices.Clone(j.segments)
-		j.segments[n-1] = s // nothing in it was acknowledged
+		j.segments[n-1] = s // no event in the old segment was acknowledged
 	} else {
 		j.segments = append(j.segments, s)
 	}
 	return nil
 }
 
-// abandon gives up the file that is written, whose end is not known any more.
-// writing is held.
+// abandon stops using the current file, whose end is in an unknown state. The caller holds writing.
 func (j *Journal) abandon() {
 	s := j.last()
-	// This helps a person who looks at the file. Nothing depends on it, so its error does not
-	// matter.
+	// Truncating the file helps a person who inspects it. The error is ignored, because nothing depends on the truncation.
 	j.active.truncate(s.size)
 	j.active.Close()
 	j.active = nil
@@ -200,7 +195,7 @@ func (j *Journal) last() *segment {
 	return j.segments[len(j.segments)-1]
 }
 
-// seal ends the file that is written. writing is held.
+// seal completes the current file. The caller holds writing.
 func (j *Journal) seal() error {
 	s := j.last()
 	if _, err := j.active.WriteAt(s.footer(), s.size); err != nil {
@@ -222,8 +217,8 @@ func (j *Journal) seal() error {
 	return err
 }
 
-// write makes groups durable with one flush. After an error none of them counts for this process;
-// the next start may find them complete.
+// write makes the groups durable with one fsync. After an error, this process treats all groups as unwritten; the next start may
+// find them complete.
 func (j *Journal) write(groups ...*batch) error {
 	j.writing.Lock()
 	defer j.writing.Unlock()
@@ -283,11 +278,11 @@ func (j *Journal) write(groups ...*batch) error {
 	return nil
 }
 
-// Lost implements Log. The former log is lost if it was a journal: its folder was replaced. A
-// stream still exists elsewhere; its id has a space.
+// Lost implements Log. The former log is lost if it was a journal, because its folder was replaced. A stream still exists
+// elsewhere; the id of a stream contains a space.
 func (j *Journal) Lost(id string) bool { return id != "" && !strings.Contains(id, " ") }
 
-// Append makes events durable without a recorder.
+// Append makes events durable without using a Recorder.
 func (j *Journal) Append(ctx context.Context, events []Event) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -316,7 +311,7 @@ func (j *Journal) end() int64 {
 	return j.next - 1
 }
 
-// Grown is closed once there is something after a position.
+// Grown returns a channel that is closed once there is an event after the position start.
 func (j *Journal) Grown(start int64) <-chan struct{} {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -331,8 +326,7 @@ func (j *Journal) Grown(start int64) <-chan struct{} {
 	return j.grown
 }
 
-// Close seals the file that is written. Everything that was acknowledged is on
-// the disk already.
+// Close seals the current file. All acknowledged events are already durable.
 func (j *Journal) Close() error {
 	j.tending.Lock()
 	defer j.tending.Unlock()

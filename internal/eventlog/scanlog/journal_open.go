@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// identify reads the ledger's id, or makes one.
+// identify reads the ledger's id, or creates a new id.
 func (j *Journal) identify(names []string, random io.Reader) error {
 	if slices.Contains(names, ledgerFile) {
 		f, err := j.disk.open(j.path(ledgerFile))
@@ -51,7 +51,7 @@ func (j *Journal) identify(names []string, random io.Reader) error {
 	return nil
 }
 
-// load learns what is in the files.
+// load reads the state of all files.
 func (j *Journal) load(names []string) error {
 	for _, name := range names {
 		if strings.HasSuffix(name, newSuffix) {
@@ -89,8 +89,8 @@ func (j *Journal) load(names []string) error {
 	return nil
 }
 
-// loadKept reads the position from which on everything should be here. Where no file says it, that
-// is the first position that is here.
+// loadKept reads the position from which on all events should exist. If no file contains that position, the first existing position
+// is used.
 func (j *Journal) loadKept() error {
 	first := int64(1)
 	if len(j.segments) > 0 {
@@ -115,7 +115,7 @@ func (j *Journal) loadKept() error {
 	return nil
 }
 
-// keepFrom notes durably that events before a position may be missing.
+// keepFrom records durably that events before a position may be missing.
 func (j *Journal) keepFrom(position int64) error {
 	if err := writeWhole(j.disk, j.path(keptFile), fmt.Appendf(nil, "%d\n", position)); err != nil {
 		return fmt.Errorf("noting from where on scans are kept: %w", err)
@@ -126,8 +126,8 @@ func (j *Journal) keepFrom(position int64) error {
 	return nil
 }
 
-// Missing returns the number of positions up to one that are in no file, although they were assigned and this program did not
-// remove them. Unreadable places within a file are counted by Damaged, not here.
+// Missing returns the number of positions up to upTo that were assigned but are in no file, except those that this program removed.
+// Unreadable ranges within a file are counted by Damaged instead.
 func (j *Journal) Missing(upTo int64) (n int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -139,9 +139,8 @@ func (j *Journal) Missing(upTo int64) (n int64) {
 	return n
 }
 
-// loadSegment learns what is in a file; its events from the position bound on do not count. A file
-// that was not sealed is written anew and flushed: what reads return from then on is on the disk
-// for sure.
+// loadSegment reads the state of a file; events from the position bound on are ignored. A file that was not sealed is rewritten and
+// synced, so that all events returned by later reads are durable.
 func (j *Journal) loadSegment(s *segment, bound int64) error {
 	f, err := j.disk.open(j.path(s.name))
 	if err != nil {
@@ -161,7 +160,7 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 		s.skip, s.edition = head.skip, head.edition
 	}
 	if s.readFooter(f) && (bound == 0 || s.end <= bound) {
-		s.blocks = nil // read again where they are needed
+		s.blocks = nil // read again when needed
 		return nil
 	}
 	size, err := f.size()
@@ -196,7 +195,8 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 		}
 	}
 	if err := j.rewrite(s, f); err != nil {
-		// The disk may be full. The file is read as it is, and the next start tries again.
+		// The rewrite can fail, for example if the disk is full. After a failed rewrite the file is read as it is, and the next
+		// start tries again.
 		j.log.Warn("a file of scans that was not closed cannot be written anew", "file", j.path(s.name), "error", err)
 		if err := errors.Join(f.sync()); err != nil {
 			return err
@@ -207,7 +207,7 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 	return nil
 }
 
-// allZero reports whether a damaged stretch holds zeros alone.
+// allZero reports whether a damaged range contains only zero bytes.
 func allZero(f file, d damage) bool {
 	b := make([]byte, min(d.length, readAhead))
 	for pos := d.offset; pos < d.offset+d.length; pos += int64(len(b)) {
@@ -224,7 +224,7 @@ func allZero(f file, d damage) bool {
 	return true
 }
 
-// spanOf returns the span of time of a group's records.
+// spanOf returns the time range of the records in a group.
 func spanOf(records []byte) (span, error) {
 	times := noSpan
 	var in Texts
@@ -243,7 +243,7 @@ func spanOf(records []byte) (span, error) {
 	return times, nil
 }
 
-// rewrite copies what counts of a file into a sealed one that takes its place.
+// rewrite copies the valid events of a file into a new sealed file that replaces the old one.
 func (j *Journal) rewrite(s *segment, from file) error {
 	to, err := j.disk.create(j.path(s.name + newSuffix))
 	if err != nil {

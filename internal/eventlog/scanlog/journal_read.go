@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// view is a reader's state of a segment.
+// view is a reader's copy of the state of a segment.
 type view struct {
 	segment
 	path string
 }
 
-// views copies what is known of the segments with events after a position.
+// views copies the state of the segments that contain events after a position.
 func (j *Journal) views(start int64) (list []view, end int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -29,7 +29,7 @@ func (j *Journal) views(start int64) (list []view, end int64) {
 	return list, j.next - 1
 }
 
-// PositionBefore implements Log: whole files are left out.
+// PositionBefore implements Log with the granularity of whole files.
 func (j *Journal) PositionBefore(_ context.Context, moment time.Time) (position int64, err error) {
 	list, _ := j.views(0)
 	for i := range list {
@@ -41,24 +41,24 @@ func (j *Journal) PositionBefore(_ context.Context, moment time.Time) (position 
 	return position, nil
 }
 
-// reading says which events of a journal are read.
+// reading selects the events that a reader wants.
 type reading struct {
 	after, upTo int64 // positions
-	users       Users // only theirs; nil = of everybody
-	from, to    int64 // only blocks with events of this time, in Unix milliseconds
+	users       Users // only events of these users; nil = all users
+	from, to    int64 // only blocks with events in this time range, in Unix milliseconds
 }
 
-// Read implements Log. Damaged records are reported and left out.
+// Read implements Log. Damaged records are reported and skipped.
 func (j *Journal) Read(ctx context.Context, start int64) iter.Seq2[Entry, error] {
 	return j.read(ctx, reading{after: start, from: math.MinInt64, to: math.MaxInt64})
 }
 
-// ForUsers implements Log: it reads the files that may hold one of the users.
+// ForUsers implements Log: it reads only files that may contain one of the users.
 func (j *Journal) ForUsers(ctx context.Context, users Users, start int64) iter.Seq2[Entry, error] {
 	return j.read(ctx, reading{after: start, users: users, from: math.MinInt64, to: math.MaxInt64})
 }
 
-// ListRange implements Log: it reads the blocks in which such events lie.
+// ListRange implements Log: it reads only blocks that overlap the time range.
 func (j *Journal) ListRange(ctx context.Context, start int64, from, to time.Time) iter.Seq2[Entry, error] {
 	return j.read(ctx, reading{after: start, from: from.UnixMilli(), to: to.UnixMilli()})
 }
@@ -92,16 +92,16 @@ func (j *Journal) read(ctx context.Context, r reading) iter.Seq2[Entry, error] {
 	}
 }
 
-// overlaps reports whether a run of events has any of the time that is read.
+// overlaps reports whether a block contains times in the requested range.
 func (s *span) overlaps(r *reading) bool { return s.maxAt >= r.from && s.minAt < r.to }
 
-// stretches returns the parts of a segment that are to be read, each with a position that its first
-// group is not before, and with the position after its last event; 0 = not known.
+// stretches returns the parts of a segment to read, each with a lower bound for the position of its first group, and with the
+// position after its last event; 0 = unknown.
 func (v *view) stretches(r *reading) (list []groupReader) {
 	blocks := v.all()
 	for i, b := range blocks {
 		if i == 0 {
-			b.offset, b.first = headerSize, v.first // so that damage in front of the first group is reported too
+			b.offset, b.first = headerSize, v.first // reading from the header also reports damage before the first group
 		}
 		end, limit := v.end, v.size
 		if i+1 < len(blocks) {
@@ -129,14 +129,14 @@ func (j *Journal) readSegment(ctx context.Context, v *view, r *reading, in *Text
 	yield func(Entry, error) bool) (bool, error) {
 	f, err := j.disk.open(v.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil // retention removed the file meanwhile
+		return true, nil // retention has removed the file in the meantime
 	}
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
 	if v.sealed && (r.after >= v.first || v.minAt < r.from || v.maxAt >= r.to) {
-		v.readFooter(f) // without it, the whole file is read
+		v.readFooter(f) // if the footer cannot be read, the whole file is read
 	}
 	for _, g := range v.stretches(r) {
 		g.r, g.buf, g.off = f, (*buf)[:0], -1
@@ -194,7 +194,7 @@ func (j *Journal) readStretch(ctx context.Context, v *view, g *groupReader, r *r
 	}
 }
 
-// Find implements Log. It looks where the time in the id may be.
+// Find implements Log. Find searches only the segments whose time range may include the id's time.
 func (j *Journal) Find(ctx context.Context, id ScanID) (int64, error) {
 	list, _ := j.views(0)
 	ms := idMillis(&id)

@@ -11,14 +11,13 @@ import (
 	"time"
 )
 
-// Forget implements Log: it removes whole files whose newest event is older.
+// Forget implements Log: it removes whole files whose newest event is older than the given time.
 func (j *Journal) Forget(ctx context.Context, before time.Time) error {
 	ms := before.UnixMilli()
 	return j.forget(ctx, func(s *segment) bool { return s.maxAt < ms })
 }
 
-// ForgetUpTo removes whole files whose events are all at a position up to one
-// and older than a moment.
+// ForgetUpTo removes whole files whose events all have positions up to the given position and are older than the given time.
 func (j *Journal) ForgetUpTo(ctx context.Context, position int64, before time.Time) error {
 	ms := before.UnixMilli()
 	return j.forget(ctx, func(s *segment) bool { return s.end-1 <= position && s.maxAt < ms && s.maxID < ms })
@@ -32,7 +31,7 @@ func (j *Journal) forget(ctx context.Context, old func(*segment) bool) error {
 	all := n > 0 && j.segments[n-1].end > j.segments[n-1].first && old(j.segments[n-1])
 	j.mu.Unlock()
 	if all {
-		// A file must be left that says the next position.
+		// One file must remain, because it contains the next position.
 		if _, err := j.renew(); err != nil {
 			return fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
 		}
@@ -56,7 +55,7 @@ func (j *Journal) forget(ctx context.Context, old func(*segment) bool) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		// A file that cannot be removed stays known, or an erasure would miss it.
+		// A file that cannot be removed stays registered; otherwise an erasure would skip the file.
 		if err := j.disk.remove(j.path(s.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("removing old scans: %w", err)
 		}
@@ -73,8 +72,7 @@ func (j *Journal) forget(ctx context.Context, old func(*segment) bool) error {
 	return nil
 }
 
-// Clear removes every event that is durable when it is called (the emulator's
-// reset). Positions go on.
+// Clear removes all events that are durable when Clear is called (used by the emulator's reset). Positions go on.
 func (j *Journal) Clear(ctx context.Context) error {
 	next, err := j.renew()
 	if err != nil {
@@ -83,8 +81,7 @@ func (j *Journal) Clear(ctx context.Context) error {
 	return j.forget(ctx, func(s *segment) bool { return s.first < next })
 }
 
-// renew seals the file that is written and begins the next. It returns the
-// position at which that begins.
+// renew seals the current file and begins the next file. renew returns the first position of the next file.
 func (j *Journal) renew() (int64, error) {
 	j.writing.Lock()
 	defer j.writing.Unlock()
@@ -97,7 +94,7 @@ func (j *Journal) renew() (int64, error) {
 	return next, j.turn()
 }
 
-// turn is renew for a caller that holds writing.
+// turn does the same as renew, for a caller that holds writing.
 func (j *Journal) turn() error {
 	if j.active != nil {
 		if last := j.last(); last.end == last.first {
@@ -110,7 +107,7 @@ func (j *Journal) turn() error {
 	return j.start()
 }
 
-// Announce implements Log. It has nothing to note: all later events come from this process, which knows the erased users.
+// Announce implements Log. A journal needs no announcement: all later events come from this process, which knows the erased users.
 func (j *Journal) Announce(context.Context, UserHash) error { return nil }
 
 // Erase implements Log.
@@ -122,10 +119,9 @@ func (j *Journal) Erase(ctx context.Context, users Users, upTo int64) (int64, er
 	return j.eraseAll(ctx, lastCounts, upTo)
 }
 
-// eraseAll makes the events of users anonymous: for each user those up to a moment in Unix
-// milliseconds, and for all up to a position. A file with such events is written anew, at the same
-// length, and takes the place of the old one in one step. It lets others remove or rewrite files
-// after each file.
+// eraseAll makes the events of users anonymous: for each user, the events up to a time in Unix milliseconds, and for all users,
+// only events up to a position. A file with such events is rewritten at the same length, and the new file replaces the old file
+// atomically. eraseAll releases the lock after each file, so that other goroutines can remove or rewrite files.
 func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, position int64) (int64, error) {
 	if delete(users, UserHash{}); len(users) == 0 {
 		return 0, nil
@@ -135,14 +131,14 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 		last = max(last, upTo)
 	}
 	if list, _ := j.views(0); !slices.ContainsFunc(list, func(v view) bool { return v.minAt <= last }) {
-		return 0, nil // every event is younger than these users' erasures
+		return 0, nil // every event is newer than the erasures
 	}
 	item := usersOf(users)
 	next, err := j.leave(item)
 	if err != nil {
 		return 0, fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
 	}
-	// Groups of these users from here on go into another file.
+	// New events of these users go into another file from here on.
 	list, _ := j.views(0)
 	total := int64(0)
 	for i := range list {
@@ -158,15 +154,15 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 			}
 		}
 	}
-	// Even where nothing was erased: an earlier attempt may have failed just here.
+	// The sync is needed even if nothing was erased, because an earlier attempt may have failed at this point.
 	if err := j.disk.syncDir(j.dir); err != nil {
 		return total, fmt.Errorf("erasing a user in %s: %w", j.dir, err)
 	}
 	return total, nil
 }
 
-// leave makes sure that the file that is written has no event of some users: it seals the file,
-// unless they have none in it. It returns the position before which all their events are.
+// leave ensures that the current file contains no event of the given users: it seals the file if they have events in it. leave
+// returns the position before which all existing events of the users are.
 func (j *Journal) leave(users Users) (int64, error) {
 	j.writing.Lock()
 	defer j.writing.Unlock()
@@ -182,12 +178,12 @@ func (j *Journal) leave(users Users) (int64, error) {
 	return next, j.turn()
 }
 
-// eraseSegment erases in one file, under the lock of the files. With note the filter of the file's users is written even where
-// nothing was erased.
+// eraseSegment erases the users' events in one file, while holding the lock on the files. If note is true, the filter of the file's
+// users is written even if nothing was erased.
 func (j *Journal) eraseSegment(ctx context.Context, v *view, users map[UserHash]int64, position int64, note bool) (int64, error) {
 	j.tending.Lock()
 	defer j.tending.Unlock()
-	// As it is now: it may have been written anew, or removed.
+	// The segment's state is read again: the file may have been rewritten or removed.
 	j.mu.Lock()
 	pos := slices.IndexFunc(j.segments, func(s *segment) bool { return s.name == v.name && s.end == v.end })
 	if pos < 0 {
@@ -214,9 +210,8 @@ func (j *Journal) eraseSegment(ctx context.Context, v *view, users map[UserHash]
 	return n, nil
 }
 
-// eraseIn writes a file anew if it holds events of users who are erased, and fills a filter with
-// the users that are left; complete reports that nothing was damaged, so that the filter has all of
-// them.
+// eraseIn rewrites a file that contains events of erased users, and fills a filter with the remaining users; complete reports that
+// the file has no damage, so that the filter contains all of them.
 func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64, position int64, left *userFilter) (n int64, complete bool,
 	err error) {
 	f, err := j.disk.open(v.path)
@@ -286,8 +281,8 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64
 	return n, complete, nil
 }
 
-// eraseInGroup appends a group, with room for its header, in which users are no longer named, and returns how many of its
-// records that changed; where there are none it appends nothing.
+// eraseInGroup appends a copy of a group without the erased users, with room for its header, and returns the number of changed
+// records; if no record changes, nothing is appended.
 func eraseInGroup(group []byte, g *groupReader, users map[UserHash]int64, position int64) (_ []byte, n int64, err error) {
 	for pos, current := 0, g.first; pos < len(g.records) && current <= position; current++ {
 		b, rest, err := record(g.records[pos:])
@@ -309,7 +304,7 @@ func eraseInGroup(group []byte, g *groupReader, users map[UserHash]int64, positi
 	return group, n, nil
 }
 
-// erasedBy reports whether a user's record is one that is to be anonymous.
+// erasedBy reports whether a user's record has to be made anonymous.
 func erasedBy(users map[UserHash]int64, user UserHash, record []byte) bool {
 	upTo, ok := users[user]
 	if !ok || upTo == math.MaxInt64 {
@@ -317,10 +312,10 @@ func erasedBy(users map[UserHash]int64, user UserHash, record []byte) bool {
 	}
 	var in Texts
 	e, err := DecodeRecord(record, &in)
-	return err != nil || e.At.UnixMilli() <= upTo // a record that cannot be read is reported by eraseRecord
+	return err != nil || e.At.UnixMilli() <= upTo // eraseRecord reports a record that cannot be read
 }
 
-// copyOf makes a copy of a file in the same folder.
+// copyOf copies a file within its folder.
 func (j *Journal) copyOf(from file, name string) (file, error) {
 	size, err := from.size()
 	if err != nil {

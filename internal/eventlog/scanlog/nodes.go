@@ -9,75 +9,74 @@ import (
 	"time"
 )
 
-// Node is a process whose journal may hold scans that are not in the log of all
-// nodes yet.
+// Node is a process whose journal may contain scans that are not in the shared log yet.
 type Node struct {
 	ID       string // of its journal
-	Name     string // what an operator knows it by: host and data folder
-	Answered int64  // the number of the last question for which it shipped all it had
-	Ended    int64  // the position of its last scan when it last said so
-	Shipped  int64  // up to where it had shipped them by then
-	Stopped  bool   // it ended in order
+	Name     string // the name shown to operators: host and data folder
+	Answered int64  // number of the last request after which the node shipped all its scans
+	Ended    int64  // position of the node's last scan at its last report
+	Shipped  int64  // position up to which scans were shipped at that time
+	Stopped  bool   // the node was shut down cleanly
 	SeenAt   time.Time
 	Lag      Lag
 }
 
-// Lag is the distance of a node's memory from the log of changes, as reported by the node.
+// Lag is the distance between a node's in-memory copy and the change log, as reported by the node.
 type Lag struct {
-	Changes int64     // how many it had not followed
-	LevelAt time.Time // when it last held every change
-	At      time.Time // when it said so; zero = it never did
+	Changes int64     // number of changes that were not applied yet
+	LevelAt time.Time // time at which the node last had every change
+	At      time.Time // time of the report; zero = no report yet
 }
 
 // NodeStore lets nodes discover each other and request each other's scans. Questions are numbered.
 type NodeStore interface {
-	// AskNodes asks all nodes to ship what they have, and returns the number of the question.
+	// AskNodes requests that all nodes ship their scans, and returns the number of the request.
 	AskNodes(ctx context.Context) (ask int64, err error)
-	// ScanNodes returns the nodes and the last question.
+	// ScanNodes returns the nodes and the number of the last request.
 	ScanNodes(ctx context.Context) (all []Node, ask int64, err error)
-	// PutNode stores what is known of a node, except its lag.
+	// PutNode stores the state of a node, except its lag.
 	PutNode(ctx context.Context, n Node) error
-	// ReportNode stores what a running node says of itself. followed is the last change that it has
-	// in memory; its lag is what the log of changes has after that.
+	// ReportNode stores the state that a running node reports. followed is the last change in the node's memory; the node's lag is
+	// the number of later changes in the change log.
 	ReportNode(ctx context.Context, n Node, followed int64) error
-	// ForgetNode removes a node that owes nothing.
+	// ForgetNode removes a node that has no unshipped scans.
 	ForgetNode(ctx context.Context, node string) error
-	// ForgetStopped removes a stopped node, unless it reported after it was read.
+	// ForgetStopped removes a stopped node, unless the node has reported since read was read.
 	ForgetStopped(ctx context.Context, read Node) error
-	// GiveUpNode removes a node that never comes back; false = there was none.
+	// GiveUpNode removes a node that is lost for good; there reports whether the node existed.
 	GiveUpNode(ctx context.Context, node string) (there bool, err error)
-	// Origin says which events of a node's journal are counted.
+	// Origin returns the set of events of a node's journal that are counted.
 	Origin(ctx context.Context, node string) (*OffsetSet, error)
 }
 
-// Nodes brings the scans of all nodes into the log that they share: each node ships its scans when
-// it is asked, and a node that does not is named.
+// Nodes brings the scans of all nodes into the shared log: each node ships its scans on request, and a node that fails to do so is
+// named in an error.
 type Nodes struct {
 	Store   NodeStore
 	Shipper *Shipper
 	Name    string
-	Asked   <-chan struct{}  // rings when nodes are asked; it may miss a question
+	Asked   <-chan struct{}  // signals that nodes received a request; signals may be lost
 	Now     func() time.Time // the real time
 	Log     *slog.Logger
-	// Memory follows the log of changes.
+	// Memory is the in-memory copy that follows the change log.
 	Memory interface {
 		AppliedSeq() (change int64)
 		Staleness() time.Duration
 	}
-	// Wait is the time that Gather waits for other nodes; 0 = 10 s.
+	// Wait is the time that SyncAll waits for other nodes; 0 = 10 s.
 	Wait time.Duration
 }
 
-// UnreachableError is returned where scans of some nodes may be missing.
+// UnreachableError is returned if scans of some nodes may be missing; it lists the reason for each node.
 type UnreachableError []string
 
-// Error says of each node why.
+// Error returns the reason for each node.
 func (u UnreachableError) Error() string {
 	return "not every scan that was acknowledged is in the ledger: " + strings.Join(u, "; ") +
 		". Start it or wait for it; if it never comes back, its scans are lost: DELETE /admin/v1/scan-nodes/{node}"
 }
 
-// Join makes this node known, before it acknowledges its first scan.
+// Join registers this node, before the node acknowledges its first scan.
 func (n *Nodes) Join(ctx context.Context) error {
 	err := n.put(ctx, 0, false)
 	if err != nil {
@@ -92,20 +91,20 @@ func (n *Nodes) put(ctx context.Context, answered int64, stopped bool) error {
 	return n.Store.PutNode(ctx, ownNode)
 }
 
-// own describes this node as it is now.
+// thisNode returns the current state of this node.
 func (n *Nodes) thisNode() Node {
 	s := n.Shipper
 	return Node{ID: s.ID(), Name: n.Name, Ended: s.Journal.end(), Shipped: s.position.Load(), SeenAt: n.Now()}
 }
 
-// Report stores how this node is, so that the others can show it.
+// Report stores the state of this node, so that other nodes can show it.
 func (n *Nodes) Report(ctx context.Context) error {
 	ownNode, followed := n.thisNode(), n.Memory.AppliedSeq()
 	ownNode.Lag = Lag{LevelAt: ownNode.SeenAt.Add(-n.Memory.Staleness()), At: ownNode.SeenAt}
 	return n.Store.ReportNode(ctx, ownNode, followed)
 }
 
-// Run answers until ctx ends.
+// Run responds to requests of other nodes until ctx ends.
 func (n *Nodes) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -125,7 +124,7 @@ func (n *Nodes) Run(ctx context.Context) {
 	}
 }
 
-// answer ships everything, if that was asked for.
+// answer ships all scans if a request is pending.
 func (n *Nodes) answer(ctx context.Context) error {
 	all, ask, err := n.Store.ScanNodes(ctx)
 	if err != nil {
@@ -142,8 +141,7 @@ func (n *Nodes) answer(ctx context.Context) error {
 	return n.put(ctx, ask, false)
 }
 
-// SyncAll brings everything that was acknowledged before it was called, on any
-// node, into the log of all nodes. Unreached.
+// SyncAll brings every scan that any node acknowledged before the call into the shared log. Unreached.
 func (n *Nodes) SyncAll(ctx context.Context) error {
 	otherNodes, err := n.peers(ctx)
 	if err != nil || len(otherNodes) == 0 {
@@ -153,7 +151,7 @@ func (n *Nodes) SyncAll(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("asking the other nodes for their scans: %w", err)
 	}
-	// By real time: a process waits for others.
+	// The wait uses real time, because it waits for other processes.
 	end := time.NewTimer(cmp.Or(n.Wait, 10*time.Second))
 	defer end.Stop()
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
@@ -184,7 +182,7 @@ func (n *Nodes) SyncAll(ctx context.Context) error {
 	}
 }
 
-// peers returns all nodes except this one.
+// peers returns all nodes except this node.
 func (n *Nodes) peers(ctx context.Context) (otherNodes []Node, err error) {
 	all, _, err := n.Store.ScanNodes(ctx)
 	if err != nil {
@@ -198,9 +196,9 @@ func (n *Nodes) peers(ctx context.Context) (otherNodes []Node, err error) {
 	return otherNodes, nil
 }
 
-// Counted makes sure that the scans of stopped nodes are counted, once everything in the log is. A
-// stream that held them may have been lost: then only the nodes' own journals have them. Unreached
-// names these nodes.
+// Counted returns an error if scans of stopped nodes are not counted, and removes the stopped nodes whose scans are all counted;
+// call it after everything in the log is counted. If a stream that held their scans was lost, only the journals of those nodes
+// still contain the scans. The returned UnreachableError names the nodes whose scans are missing.
 func (n *Nodes) Counted(ctx context.Context) error {
 	otherNodes, err := n.peers(ctx)
 	if err != nil {
@@ -232,8 +230,8 @@ func (n *Nodes) Counted(ctx context.Context) error {
 	return nil
 }
 
-// Leave notes that this node ends in order. If it still has events, the others go on to ask for
-// them until it is started again.
+// Leave records that this node shuts down cleanly. If the node still has unshipped events, the other nodes keep requesting them
+// until the node is started again.
 func (n *Nodes) Leave(ctx context.Context) error {
 	s := n.Shipper
 	if _, allowed := s.To.(Rewinder); !allowed && s.Backlog() == 0 {
@@ -242,7 +240,7 @@ func (n *Nodes) Leave(ctx context.Context) error {
 	return n.put(ctx, 0, true)
 }
 
-// ID returns the name under which the journal is shipped.
+// ID returns the node name under which the journal is shipped.
 func (s *Shipper) ID() string {
 	if id := s.id.Load(); id != nil {
 		return *id

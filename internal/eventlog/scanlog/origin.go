@@ -6,33 +6,32 @@ import (
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 )
 
-// Origin says from which journal an event came into a shared log. Such a log may be lost while the
-// journals are not. Node "" = the log does not say.
+// Origin identifies the journal from which an event came into a shared log. A shared log may be lost while the journals still
+// exist. Node is "" if the log does not record it.
 type Origin struct {
 	Node     string
-	Position int64 // in the node's journal
-	// Before is the position of the journal up to which the log had every event that it needs when
-	// this one came.
+	Position int64 // position in the node's journal
+	// Before is the journal position up to which the shared log had every required event when this event arrived.
 	Before int64
-	// Reshipped says that the event was counted already, in a log that was lost.
+	// Reshipped is true if the event was already counted in a log that was lost.
 	Reshipped bool
 }
 
-// OffsetSet says which events of a node's journal are counted, or told to webhooks, in whatever log
-// they were read: all up to a position, and some after it.
+// OffsetSet is the set of a node's journal positions whose events are counted, or reported to webhooks, regardless of the log they
+// were read from: all up to UpTo, and some after it.
 type OffsetSet struct {
 	UpTo   int64
 	beyond roaring64.Bitmap
 }
 
-// Has reports whether the event at a position of the journal is counted.
+// Has reports whether the event at a journal position is counted.
 func (t *OffsetSet) Has(position int64) bool {
 	return t != nil && (position <= t.UpTo || t.beyond.Contains(uint64(position)))
 }
 
-// Add takes in an event that is counted, after everything before it in the log.
+// Add records a counted event; all earlier events of the log must have been added before.
 func (t *OffsetSet) Add(o Origin) {
-	if o.Position > t.UpTo { // else it is known already: what a lost stream had comes once more
+	if o.Position > t.UpTo { // otherwise the event is known: a lost stream is shipped again
 		t.beyond.Add(uint64(o.Position))
 	}
 	if o.Before > t.UpTo {
@@ -41,7 +40,7 @@ func (t *OffsetSet) Add(o Origin) {
 	}
 }
 
-// Extended is Add for a Taken that may be nil.
+// Extended adds o to the set, and creates the set if t is nil.
 func (t *OffsetSet) Extended(o Origin) *OffsetSet {
 	if t == nil {
 		t = &OffsetSet{}
@@ -53,7 +52,7 @@ func (t *OffsetSet) Extended(o Origin) *OffsetSet {
 // Clone returns an independent copy.
 func (t *OffsetSet) Clone() *OffsetSet { return &OffsetSet{t.UpTo, *t.beyond.Clone()} }
 
-// Last returns the last position that is counted.
+// Last returns the last counted position.
 func (t *OffsetSet) Last() int64 {
 	if t == nil || t.beyond.IsEmpty() {
 		return t.From()
@@ -61,7 +60,7 @@ func (t *OffsetSet) Last() int64 {
 	return max(t.UpTo, int64(t.beyond.Maximum()))
 }
 
-// From returns the position up to which every event is counted: those that are not come after it.
+// From returns the position up to which every event is counted; uncounted events come after it.
 func (t *OffsetSet) From() int64 {
 	if t == nil {
 		return 0
@@ -69,7 +68,7 @@ func (t *OffsetSet) From() int64 {
 	return t.UpTo
 }
 
-// Missing returns the number of positions up to one that are not counted.
+// Missing returns the number of uncounted positions up to upTo.
 func (t *OffsetSet) Missing(upTo int64) int64 {
 	if upTo <= t.UpTo {
 		return 0
@@ -77,7 +76,7 @@ func (t *OffsetSet) Missing(upTo int64) int64 {
 	return upTo - t.UpTo - int64(t.beyond.Rank(uint64(upTo)))
 }
 
-// Encode writes what is behind UpTo as text.
+// Encode returns the positions after UpTo as text.
 func (t *OffsetSet) Encode() (string, error) {
 	if t.beyond.IsEmpty() {
 		return "", nil
@@ -86,7 +85,7 @@ func (t *OffsetSet) Encode() (string, error) {
 	return t.beyond.ToBase64()
 }
 
-// DecodeTaken reads what Encode wrote.
+// DecodeTaken decodes a text that Encode returned.
 func DecodeTaken(upTo int64, text string) (*OffsetSet, error) {
 	t := &OffsetSet{UpTo: upTo}
 	if text == "" {

@@ -10,29 +10,27 @@ import (
 	"time"
 )
 
-// Window bounds what a power cut may lose of scans that were answered before they were durable:
-// those of this time. A caller that answers so asks Late first.
+// Window limits the loss in a power failure: only scans of this period that were acknowledged before they were durable. A caller
+// that acknowledges early must call IsLate first.
 const Window = time.Second
 
-// ErrFull is returned by Enqueue while the disk is too far behind.
+// ErrFull is returned by Enqueue if too many events wait for the disk.
 var ErrFull = errors.New("ledger: too many scans wait for the disk")
 
-// Pauses before a flush. A flush costs the processor about as much for one scan as for a hundred.
-// So a few flushes are better than many, as long as a caller waits hardly longer than for the flush
-// alone.
+// Pauses before an fsync. An fsync costs about as much processor time for one scan as for a hundred. So fewer, larger groups are
+// better, provided that callers wait hardly longer than for the fsync alone.
 const (
-	// gather is the time for which a group is held open for as many scans as came lately. On a slow disk it is half of the time of
-	// the last flush, at most slowGather.
+	// gather is the time for which a group waits for as many scans as arrived recently. On a slow disk the time is half the
+	// duration of the last fsync, at most slowGather.
 	gather     = 500 * time.Microsecond
 	slowGather = 5 * time.Millisecond
-	// unhurried is the time for which a group without waiting callers is held open.
+	// unhurried is the time for which a group stays open while no caller waits.
 	unhurried = 20 * time.Millisecond
-	// heavy is the number of bytes of events that are flushed without a pause.
+	// heavy is the number of bytes of events above which a group is written without a pause.
 	heavy = 256 << 10
 )
 
-// Recorder makes scans durable in groups. The scans that come during a flush, and shortly after it,
-// are the next group.
+// Recorder makes scans durable by group commit. Scans that arrive during an fsync, and shortly after it, form the next group.
 type Recorder struct {
 	journal  *Journal
 	now      func() time.Time
@@ -40,22 +38,22 @@ type Recorder struct {
 	maxCount int
 
 	mu     sync.Mutex
-	open   *Group // the group that takes events; nil while there is none
+	open   *Group // the group that accepts events; nil if there is none
 	spare  *batch
-	oldest time.Time // when the first event came that is not durable yet; zero = all are
-	taken  time.Time // when the first event of open came
-	busy   bool      // a flush is under way, or a pause before it
-	wanted int       // the scans for which the pause ends; 0 = there is no pause
-	expect int       // how many scans the next group may be waited for
+	oldest time.Time // arrival time of the oldest event that is not durable yet; zero = all events are durable
+	taken  time.Time // arrival time of the first event in open
+	busy   bool      // an fsync or the pause before an fsync is running
+	wanted int       // number of scans that ends the pause; 0 = no pause
+	expect int       // number of scans to expect for the next group
 	closed bool
-	last   error // of the last flush
-	// unheard is the number of events of failed flushes without a waiting caller, since the last flush that succeeded: their
-	// callers were answered before the events were durable.
+	last   error // error of the last fsync
+	// unheard counts the events of failed groups without a waiting caller, since the last successful fsync: these events were
+	// acknowledged before they were durable.
 	unheard int64
 
-	patience time.Duration // how long the next group is held open; the flusher's own
+	patience time.Duration // how long the next group stays open; used by the flusher only
 
-	wake chan struct{} // something is in open, or the recorder is closed
+	wake chan struct{} // signals that open has events or that the recorder is closed
 	done chan struct{}
 
 	waiting atomic.Int64
@@ -65,28 +63,28 @@ type Recorder struct {
 	events  atomic.Int64
 }
 
-// Group is a number of scans that become durable together.
+// Group is a set of scans that become durable together.
 type Group struct {
 	recorder *Recorder
 	batch    *batch
 	done     chan struct{}
 	err      error
 
-	// Under the recorder's lock:
+	// The fields below are guarded by the recorder's lock:
 	awaited bool // a caller waits
 	ended   bool
 	then    []func(error)
 }
 
-// RecorderOptions bound what may wait. The zero value is ready.
+// RecorderOptions limits the events that may wait. The zero value is ready to use.
 type RecorderOptions struct {
-	// MaxBytes and MaxCount are how much may wait for a flush; 0 = 8 MiB, 65,536.
+	// MaxBytes and MaxCount limit the events that wait for an fsync; 0 = 8 MiB and 65,536.
 	MaxBytes, MaxCount int
-	// Now is the real time, for Late only; nil = time.Now.
+	// Now returns the real time, used by IsLate only; nil = time.Now.
 	Now func() time.Time
 }
 
-// NewRecorder starts a recorder; it runs until Close. The journal stays open.
+// NewRecorder starts a recorder that runs until Close. Closing the recorder leaves the journal open.
 func NewRecorder(j *Journal, o RecorderOptions) *Recorder {
 	r := &Recorder{journal: j, now: o.Now, maxBytes: o.MaxBytes, maxCount: o.MaxCount, spare: &batch{}, wake: make(chan struct{}, 1),
 		done: make(chan struct{}), patience: gather}
@@ -104,8 +102,8 @@ func NewRecorder(j *Journal, o RecorderOptions) *Recorder {
 	return r
 }
 
-// Enqueue takes a copy of an event and returns the group with which it becomes durable. It never
-// waits for the disk. After ErrFull or ErrClosed the event was not taken.
+// Enqueue copies an event and returns the group with which the event becomes durable. Enqueue never waits for the disk. After
+// ErrFull or ErrClosed, the event is not recorded.
 func (r *Recorder) Enqueue(e *Event) (*Group, error) {
 	r.mu.Lock()
 	if r.closed {
@@ -146,8 +144,8 @@ func (r *Recorder) poke() {
 	}
 }
 
-// Wait returns nil once the group is durable. After an error any of its events may be stored or
-// not, so none may be acknowledged.
+// Wait blocks until the group is durable, and then returns nil. After an error, the state of each event of the group is unknown, so
+// the caller must not acknowledge any event.
 func (g *Group) Wait(ctx context.Context) error {
 	g.hurry()
 	select {
@@ -158,15 +156,15 @@ func (g *Group) Wait(ctx context.Context) error {
 	}
 }
 
-// Done is closed when Wait has an answer.
+// Done returns a channel that is closed when the result of Wait is known.
 func (g *Group) Done() <-chan struct{} {
 	g.hurry()
 	return g.done
 }
 
-// OnDurable makes f be called once with the result of Wait. The goroutine that calls f also calls those
-// of others, so f must not block. This costs less than a goroutine that waits. Then returns false,
-// and does not call f, where the result is known already.
+// OnDurable registers f to be called once with the result of Wait. One goroutine calls the functions of many callers, so f must not
+// block. A callback costs less than a waiting goroutine. If the result is already known, OnDurable returns false and does not call
+// f.
 func (g *Group) OnDurable(f func(error)) bool {
 	r := g.recorder
 	r.mu.Lock()
@@ -183,7 +181,7 @@ func (g *Group) OnDurable(f func(error)) bool {
 	return true
 }
 
-// hurry notes a waiting caller.
+// hurry records that a caller waits for the group.
 func (g *Group) hurry() {
 	g.recorder.mu.Lock()
 	poke := !g.ended && g.await()
@@ -193,7 +191,7 @@ func (g *Group) hurry() {
 	}
 }
 
-// await notes a waiting caller, and reports whether the pause ends by that.
+// await records that a caller waits, and reports whether that ends the pause.
 func (g *Group) await() bool {
 	r := g.recorder
 	if g.awaited || g != r.open {
@@ -243,7 +241,7 @@ func (r *Recorder) run() {
 			close(g.done)
 			callAll(pastFns, g.err)
 			if n > 1 {
-				// The callers that waited have the next scans ready: let them in first.
+				// Callers that waited have their next scans ready; yielding lets them enqueue these first.
 				runtime.Gosched()
 			}
 		}
@@ -256,10 +254,10 @@ func (r *Recorder) run() {
 	}
 }
 
-// share is the number of functions that one goroutine calls.
+// share is the number of callbacks that one goroutine runs.
 const share = 128
 
-// callAll gives the result of a group to all that wait for it.
+// callAll passes the result of a group to all registered callbacks.
 func callAll(pastFns []func(error), err error) {
 	for len(pastFns) > 0 {
 		fns := pastFns[:min(share, len(pastFns))]
@@ -272,8 +270,7 @@ func callAll(pastFns []func(error), err error) {
 	}
 }
 
-// nextGroup waits until it is time to flush the open group, and closes that; nil where there is
-// none.
+// nextGroup waits until the open group is due for an fsync, closes the group and returns it; nil if there is none.
 func (r *Recorder) nextGroup(pause *time.Timer) *Group {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -314,8 +311,8 @@ func (r *Recorder) nextGroup(pause *time.Timer) *Group {
 	return g
 }
 
-// Close writes what waits and stops. ErrClosed is what Enqueue answers from then on. An error says that events were lost without a
-// waiting caller; a caller that waited has got its own error.
+// Close writes all waiting events and stops the recorder. After Close, Enqueue returns ErrClosed. An error means that events
+// without a waiting caller were lost; waiting callers have received the error themselves.
 func (r *Recorder) Close() error {
 	r.mu.Lock()
 	r.closed = true
@@ -330,9 +327,8 @@ func (r *Recorder) Close() error {
 	return nil
 }
 
-// IsLate reports whether an event that is answered before it is durable might break the promise of
-// Window: the last flush failed, or the oldest event has waited for half of Window. Then the answer
-// has to wait for its group.
+// IsLate reports whether acknowledging an event before it is durable might exceed the limit of Window: the last fsync failed, or
+// the oldest event has waited for half of Window. If IsLate returns true, the caller must wait for the group before it responds.
 func (r *Recorder) IsLate() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -342,10 +338,10 @@ func (r *Recorder) IsLate() bool {
 // Waiting returns the number of events that are not durable yet.
 func (r *Recorder) Waiting() int64 { return r.waiting.Load() }
 
-// Dropped returns the number of events that were rejected because too many waited.
+// Dropped returns the number of events rejected with ErrFull.
 func (r *Recorder) Dropped() int64 { return r.dropped.Load() }
 
-// Lost returns the number of events that were enqueued and could not be written; a caller that waited for them got the error.
+// Lost returns the number of enqueued events that could not be written; waiting callers received the error.
 func (r *Recorder) Lost() int64 { return r.lost.Load() }
 
 // Recorded returns the number of events that were made durable.
@@ -354,7 +350,7 @@ func (r *Recorder) Recorded() int64 { return r.events.Load() }
 // Flushes returns the number of fsyncs.
 func (r *Recorder) Flushes() int64 { return r.flushes.Load() }
 
-// LastError returns the error of the last flush; nil when it succeeded.
+// LastError returns the error of the last fsync; nil = success.
 func (r *Recorder) LastError() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

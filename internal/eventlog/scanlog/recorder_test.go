@@ -33,7 +33,8 @@ func TestEveryRecordedScanIsDurableOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if r.Waiting() != 0 || r.Recorded() != clients*each || r.Flushes() == 0 || r.Flushes() > clients*each || r.Dropped() != 0 || r.IsLate() ||
+	if r.Waiting() != 0 || r.Recorded() != clients*each || r.Flushes() == 0 || r.Flushes() > clients*each ||
+		r.Dropped() != 0 || r.IsLate() ||
 		r.LastError() != nil {
 		t.Errorf("waiting %d, recorded %d, flushes %d, dropped %d, late %v, %v", r.Waiting(), r.Recorded(), r.Flushes(), r.Dropped(),
 			r.IsLate(), r.LastError())

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Restoring is a journal that is filled from an archive. Every event gets the position that it had.
-// At the end the whole journal is moved to its place.
+// Restoring is a journal that is being restored from an archive. Every event keeps its original position. At the end, the complete
+// journal is renamed into place.
 type Restoring struct {
 	dir     string
 	journal *Journal
@@ -19,15 +19,14 @@ type Restoring struct {
 	at      int64 // position after the last event
 }
 
-// ErrNotEmpty is returned where a journal with events stands in the place of the one to be
-// restored.
+// ErrNotEmpty is returned if a journal with events already exists at the target.
 var ErrNotEmpty = errors.New("there are scans already")
 
-// restoreSuffix marks the folder of a journal that is being filled.
+// restoreSuffix marks the folder of a journal that is being restored.
 const restoreSuffix = ".import"
 
-// RestoreJournal begins to fill a journal for a folder that holds no events, else ErrNotEmpty.
-// ledger is its id, "" = a new one.
+// RestoreJournal begins to restore a journal into a folder that contains no events; otherwise it returns ErrNotEmpty. ledger is the
+// journal's id; "" = a new id.
 func RestoreJournal(dir, ledger string, o JournalOptions) (*Restoring, error) {
 	if err := emptied(dir, false); err != nil {
 		return nil, err
@@ -55,12 +54,12 @@ func RestoreJournal(dir, ledger string, o JournalOptions) (*Restoring, error) {
 	return r, nil
 }
 
-// RestoreInto returns RestoreJournal for a folder, as a function of the journal's id.
+// RestoreInto returns a function that calls RestoreJournal for the folder with a journal id.
 func RestoreInto(dir string, random io.Reader) func(id string) (*Restoring, error) {
 	return func(id string) (*Restoring, error) { return RestoreJournal(dir, id, JournalOptions{Random: random}) }
 }
 
-// emptied makes sure that a folder of scans holds no events. With remove it removes the folder.
+// emptied returns an error if a folder of scans contains events. If remove is true, emptied also removes the folder.
 func emptied(dir string, remove bool) error {
 	names, err := realDisk{}.list(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -94,7 +93,7 @@ func emptied(dir string, remove bool) error {
 	return nil
 }
 
-// Add takes an event with a position after all others.
+// Add appends an event, whose position must be greater than all earlier positions.
 func (r *Restoring) Add(e Entry) error {
 	if e.Position < r.at {
 		return fmt.Errorf("position %d comes after %d", e.Position, r.at-1)
@@ -121,7 +120,7 @@ func (r *Restoring) flush() error {
 	return err
 }
 
-// Finish puts the journal in its place. The next event gets a position after end.
+// Finish moves the restored journal into place. The next event after the restore gets a position greater than end.
 func (r *Restoring) Finish(end int64) error {
 	if err := r.flush(); err != nil {
 		return err
@@ -151,7 +150,7 @@ func (r *Restoring) Finish(end int64) error {
 	return realDisk{}.syncDir(filepath.Dir(r.dir))
 }
 
-// Cancel removes what was filled.
+// Cancel removes the partly restored journal.
 func (r *Restoring) Cancel() {
 	r.journal.Close()
 	os.RemoveAll(r.dir + restoreSuffix)

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package ledger
+package scanlog
 
-// Free returns the number of bytes that this process may still write into a folder; known is false if the system does not tell.
-func Free(string) (n int64, known bool) { return 0, false }
+// FreeSpace returns the number of free bytes in a folder; on this system known is always false.
+func FreeSpace(string) (n int64, known bool) { return 0, false }

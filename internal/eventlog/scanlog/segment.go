@@ -11,7 +11,7 @@ import (
 	"slices"
 )
 
-// A segment is a file of groups. A group is what one flush made durable:
+// A segment is a file of groups. A group is the unit that one fsync makes durable:
 //
 //	header   8 bytes magic, 4 version, 4 checksum of the 32 bytes after it,
 //	         16 ledger, 8 first position, 8 how many positions before it were
@@ -22,7 +22,7 @@ import (
 //	         records, each with its length as a varint before it
 //	footer   of a sealed segment: blocks, then the summary of all
 //
-// Numbers are little-endian, checksums CRC-32C.
+// Numbers are little-endian; checksums are CRC-32C.
 const (
 	segmentMagic   = "qrjscans"
 	segmentVersion = 1
@@ -30,23 +30,22 @@ const (
 
 	groupMark       = 0x9d7a5c31
 	groupHeaderSize = 32
-	// maxGroup bounds the records of one group in bytes, so that a damaged
-	// length allocates nothing big.
+	// maxGroup limits the record bytes of one group, so that a damaged length field cannot cause a large allocation.
 	maxGroup = 16 << 20
 
 	footerMark  = 0x5c9d317a
 	summarySize = 72
 	footerMagic = "qrjseal\n"
-	// maxFooter bounds the length that a footer may claim.
+	// maxFooter limits the length in a footer that a reader accepts.
 	maxFooter = 64 << 20
 
-	// blockSize is about how many bytes one block of the index covers.
+	// blockSize is the approximate number of bytes that one index block covers.
 	blockSize = 64 << 10
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// span is the span of time of a run of events.
+// span is the time range of a sequence of events.
 type span struct {
 	minAt, maxAt int64 // of the events
 	minID, maxID int64 // in their ids
@@ -64,11 +63,11 @@ func (s *span) join(o span) {
 	s.minID, s.maxID = min(s.minID, o.minID), max(s.maxID, o.maxID)
 }
 
-// batch is a group that is being filled. The room for its header comes first.
+// batch is a group that is being filled in memory. The buffer begins with room for the group's header.
 type batch struct {
 	buf  []byte
 	n    int
-	skip int64 // positions before it that are not given out
+	skip int64 // positions before the group that are never assigned
 	span
 }
 
@@ -89,7 +88,7 @@ func (b *batch) add(e *Event) {
 	b.span.add(e.At.UnixMilli(), idMillis(&e.ID))
 }
 
-// seal fills in the header.
+// seal writes the header of the group.
 func (b *batch) seal(first int64) []byte {
 	sealGroup(b.buf, b.n, first, b.skip)
 	return b.buf
@@ -115,10 +114,10 @@ func segmentHeader(ledger [16]byte, first, skip int64) []byte {
 	return b
 }
 
-// errHeader is returned for a file that does not begin with the header of a segment.
+// errHeader is returned for a file that does not begin with a segment header.
 var errHeader = errors.New("it does not begin like a file of scans")
 
-// editionAt is the offset of the edition in the header. The checksum does not cover it.
+// editionAt is the offset of the edition in the header. The checksum of the header does not cover the edition.
 const editionAt = 48
 
 func readHeader(r io.ReaderAt) (ledger [16]byte, s segment, err error) {
@@ -138,30 +137,30 @@ func readHeader(r io.ReaderAt) (ledger [16]byte, s segment, err error) {
 	return ledger, s, nil
 }
 
-// block is the beginning of a part of a segment and the range of its times.
+// block is the start of a section of a segment and the section's time range.
 type block struct {
 	offset, first int64
 	span
 }
 
-// segment is the metadata of a file. For a sealed file it does not change any more.
+// segment holds the metadata of one journal file. The metadata of a sealed file no longer changes.
 type segment struct {
-	name   string // of the file in its folder
-	first  int64  // position of its first event
-	skip   int64  // positions before it that were never given out
-	end    int64  // position after its last one
-	size   int64  // offset after its last group
-	sealed bool   // it has a footer
-	// edition is the number of times that it was rewritten for an erasure.
+	name   string // file name within the folder
+	first  int64  // position of the first event
+	skip   int64  // positions before the first event that were never assigned
+	end    int64  // position after the last event
+	size   int64  // offset after the last group
+	sealed bool   // the file has a footer
+	// edition counts the rewrites of the file by erasures.
 	edition int64
 	span
-	// A sealed file has its blocks in the footer. A block in this list never changes, so that
-	// readers may share it; tail is the last block, which grows.
+	// A sealed file stores its blocks in the footer. Blocks in this list never change, so that readers may share them; the growing
+	// last block is in tail.
 	blocks []block
 	tail   block
 }
 
-// addGroup adds a group of n events that ends at the offset end.
+// addGroup records a group of n events that lies between two file offsets.
 func (s *segment) addGroup(offset, end, first int64, n int, times span) {
 	if s.tail.offset > 0 && offset-s.tail.offset >= blockSize {
 		s.blocks = append(s.blocks, s.tail)
@@ -175,7 +174,7 @@ func (s *segment) addGroup(offset, end, first int64, n int, times span) {
 	s.size, s.end = end, first+int64(n)
 }
 
-// all returns every block, in order.
+// all returns all blocks in order, including the growing last block.
 func (s *segment) all() []block {
 	if s.tail.offset == 0 {
 		return s.blocks
@@ -205,7 +204,7 @@ func (s *segment) footer() []byte {
 	return b
 }
 
-// readFooter reads the footer of a file; false when it has none, or one that is incomplete.
+// readFooter reads the footer of a file; it returns false if the footer is absent or incomplete.
 func (s *segment) readFooter(f file) bool {
 	size, err := f.size()
 	if err != nil || size < headerSize+summarySize {
@@ -257,25 +256,25 @@ func (s *segment) readFooter(f file) bool {
 	return true
 }
 
-// damage is a stretch of a segment that cannot be read.
+// damage is an unreadable range of a segment.
 type damage struct {
 	offset, length int64
-	// lost is the number of its lost events, as far as the positions around it tell.
+	// lost is the number of lost events in the range, as far as the surrounding positions show it.
 	lost int64
 }
 
-// groupReader yields the groups of a segment. It skips damaged stretches and goes on after them.
+// groupReader iterates over the groups of a segment. groupReader skips damaged ranges and continues after them.
 type groupReader struct {
 	r     io.ReaderAt
-	at    int64 // offset of the next group
-	limit int64 // offset after the last one
-	next  int64 // position that the next group must not be before
-	end   int64 // position after the last event; 0 = not known
+	at    int64 // file offset of the next group
+	limit int64 // file offset after the last group
+	next  int64 // minimum position of the next group
+	end   int64 // position after the last event; 0 = unknown
 
-	buf []byte // what was read ahead
-	off int64  // the offset of buf
+	buf []byte // read-ahead buffer
+	off int64  // file offset of buf
 
-	// of the group that next found
+	// file offset of the group that scan found
 	offset  int64
 	first   int64
 	skip    int64
@@ -285,11 +284,10 @@ type groupReader struct {
 	damaged []damage
 }
 
-// readAhead is the number of bytes that are read at once.
+// readAhead is the number of bytes read from the file at once.
 const readAhead = 256 << 10
 
-// bytes returns n bytes at an offset; fewer at the end of the segment. They
-// are valid until the next call.
+// bytes returns n bytes at a file offset, or fewer at the end of the segment. The returned bytes are valid until the next call.
 func (g *groupReader) bytes(pos int64, n int) ([]byte, error) {
 	n = int(min(int64(n), g.limit-pos))
 	if pos < g.off || pos+int64(n) > g.off+int64(len(g.buf)) {
@@ -309,7 +307,7 @@ func (g *groupReader) bytes(pos int64, n int) ([]byte, error) {
 	return b[:min(n, len(b))], nil
 }
 
-// try reads the group at an offset; false where there is no valid group.
+// try reads the group at a file offset; it returns false if there is no valid group.
 func (g *groupReader) try(pos int64) (bool, error) {
 	b, err := g.bytes(pos, groupHeaderSize)
 	if err != nil || len(b) < groupHeaderSize || binary.LittleEndian.Uint32(b) != groupMark {
@@ -332,7 +330,7 @@ func (g *groupReader) try(pos int64) (bool, error) {
 	return true, nil
 }
 
-// scan goes to the next valid group; false at the end of the segment.
+// scan advances to the next valid group; it returns false at the end of the segment.
 func (g *groupReader) scan() (bool, error) {
 	begin := g.at
 	for g.at < g.limit {
@@ -358,7 +356,7 @@ func (g *groupReader) scan() (bool, error) {
 	return false, nil
 }
 
-// mark finds the next place where the bytes look like the beginning of a group.
+// mark returns the next file offset at which the bytes look like the start of a group.
 func (g *groupReader) mark(pos int64) (int64, error) {
 	var mark [4]byte
 	binary.LittleEndian.PutUint32(mark[:], groupMark)
@@ -378,7 +376,7 @@ func (g *groupReader) mark(pos int64) (int64, error) {
 	return g.limit, nil
 }
 
-// record splits the first record off the records of a group.
+// record splits the first record from the records of a group.
 func record(b []byte) (data, rest []byte, err error) {
 	length, n := binary.Uvarint(b)
 	if n <= 0 || length > maxRecord || length > uint64(len(b)-n) {

@@ -17,96 +17,91 @@ import (
 	"time"
 )
 
-// Offset is the position up to which a journal was shipped, and the scan at it. By the scan another journal is told from this one.
+// Offset is the position up to which a journal was shipped, with the id of the scan at that position. The scan id distinguishes
+// this journal from another journal with the same positions.
 type Offset struct {
 	Position int64
 	ID       ScanID
 }
 
-// SharedLog is the shared log, to which the shippers of many nodes bring their events.
+// SharedLog is the log to which the shippers of all nodes send their events.
 type SharedLog interface {
-	// Shipped returns how far a node's events were taken; the zero Mark = none.
+	// Shipped returns the offset up to which a node's events were stored; the zero Offset = none.
 	Shipped(ctx context.Context, node string) (Offset, error)
-	// Ship takes the events of a node that follow one mark up to another, and
-	// notes the other, in one transaction. An event that was taken before is
-	// left out. ErrNotThere when the node's mark is not the first one.
+	// Ship stores a node's events between the offsets from and to, and records to as the node's offset, in one transaction. Events
+	// that were stored before are skipped. Ship returns ErrNotThere if the node's recorded offset is not from.
 	Ship(ctx context.Context, node string, from, to Offset, events []Entry) error
-	// Erased lists users that were erased after a moment in Unix milliseconds.
+	// Erased lists the users that were erased after a time in Unix milliseconds.
 	Erased(ctx context.Context, after int64) ([]Erasure, error)
 }
 
-// Rewinder is a Harbour that may lose events that were shipped to it, while the database still
-// knows which of them were counted.
+// Rewinder is a SharedLog that may lose shipped events, while the database still knows which events were counted.
 type Rewinder interface {
 	SharedLog
 	// IsComplete reports whether what was shipped is still there.
 	IsComplete(ctx context.Context) (bool, error)
-	// Taken returns the set of a node's events that are counted; nil = unknown.
+	// Taken returns the set of a node's counted events; nil = unknown.
 	Taken(ctx context.Context, node string) (*OffsetSet, error)
-	// Told returns those of them that were told to webhooks; nil = no webhook waits for any.
+	// Told returns the subset of counted events that were reported to webhooks; nil = no webhook waits for events.
 	Told(ctx context.Context, node string) (*OffsetSet, error)
-	// Rewind finds out from which mark on a journal has to be shipped that was shipped up to mark.
-	// It goes back where shipped events are gone. settled is the position up to which everything is
-	// counted and told, -1 = unknown. Ship works from the mark that Rewind found.
+	// Rewind determines the offset from which a journal must be shipped that was shipped up to mark. Rewind goes back if shipped
+	// events are gone. settled is the position up to which all events are counted and reported to webhooks; -1 = unknown. The next
+	// Ship starts from the offset that Rewind returned.
 	Rewind(ctx context.Context, mark Offset, settled int64) (Rewound, error)
-	// Restart notes that a journal is shipped from a mark that Rewind found, so that a loss is
-	// reported once.
+	// Restart records that a journal is shipped again from an offset that Rewind returned, so that a loss is reported once.
 	Restart(ctx context.Context, from Offset, back Rewound) error
 }
 
-// Rewound is the answer of Rewind.
+// Rewound is the result of Rewind.
 type Rewound struct {
 	From int64
-	Why  string // "" = from where it was shipped to
-	// LeaveOut is the position up to which events that are counted and told need not be shipped
-	// again.
+	Why  string // the reason for going back; "" = shipping continues from the old offset
+	// LeaveOut is the position up to which events that are counted and reported to webhooks need not be shipped again.
 	LeaveOut int64
 }
 
-// Erasure is a user whose events up to a moment are anonymous.
+// Erasure is an erased user and the time up to which the user's events are anonymous.
 type Erasure struct {
 	User UserHash
 	UpTo int64 // Unix ms
 }
 
-// ErrNotThere is returned by Ship when another mark is stored.
+// ErrNotThere is returned by Ship if a different offset is recorded for the node.
 var ErrNotThere = errors.New("ledger: this node's events were taken up to another place")
 
-// Shipper brings the events of a node's journal to the log that all nodes share. Some time later it
-// removes them from the journal.
+// Shipper sends the events of a node's journal to the shared log. A Shipper removes events from the journal some time after they
+// were shipped.
 type Shipper struct {
 	Journal *Journal
 	To      SharedLog
 	Node    string
-	// Random names the journal anew when it turns out to be a copy of another's.
+	// Random provides a new node name if the journal turns out to be a copy of another node's journal.
 	Random io.Reader
 	Now    func() time.Time // the real time
 	Log    *slog.Logger
-	// Keep is the time for which events stay in the journal after they were shipped; 0 = an hour.
+	// Keep is the time for which events stay in the journal after shipping; 0 = an hour.
 	Keep time.Duration
-	// ClockBelieved reports whether Now may remove what is old; nil = always.
+	// ClockBelieved reports whether old events may be removed by Now; nil = always.
 	ClockBelieved func() bool
-	// Batch is the number of events that are shipped at once; 0 = 5,000.
+	// Batch is the number of events shipped at once; 0 = 5,000.
 	Batch int
-	// Held is the position up to which no other reader needs the journal; nil = there is no other
-	// reader.
+	// Held returns the position up to which no other reader needs the journal; nil = there is no other reader.
 	Held func() int64
-	// Pause is the least time between two batches that are not full, so that few
-	// scans make few transactions; 0 = 100 ms.
+	// Pause is the minimum time between two batches that are not full, to limit the number of transactions; 0 = 100 ms.
 	Pause time.Duration
 
 	turns    sync.Once
-	shipping chan struct{} // has room for the one who ships
+	shipping chan struct{} // semaphore: one goroutine ships at a time
 	mark     Offset
-	known    bool       // mark is what the harbour has
-	through  int64      // up to here every event that can be read was shipped
-	erased   int64      // erasures up to this moment are done in the journal
-	taken    *OffsetSet // counted events when the harbour was last asked; nil = unknown
-	told     *OffsetSet // events told by then; nil = no webhook waits for any
-	leaveOut int64      // up to here, events that are counted and told are not shipped
+	known    bool       // mark equals the offset recorded in the shared log
+	through  int64      // every readable event up to this position was shipped
+	erased   int64      // erasures up to this time are applied to the journal
+	taken    *OffsetSet // counted events at the last query of the shared log; nil = unknown
+	told     *OffsetSet // events reported to webhooks at that time; nil = no webhook waits for events
+	leaveOut int64      // up to this position, events that are counted and reported to webhooks are not shipped
 
 	position atomic.Int64
-	id       atomic.Pointer[string] // Node, after it was named anew
+	id       atomic.Pointer[string] // the value of Node after a renaming
 	gone     atomic.Int64
 	mu       sync.Mutex
 	last     error
@@ -114,8 +109,7 @@ type Shipper struct {
 
 const nodeFile = "node"
 
-// NodeID returns the name under which a journal's events are shipped, made at random
-// when it is first asked for.
+// NodeID returns the node name under which a journal's events are shipped; the name is created at random on first use.
 func (j *Journal) NodeID(random io.Reader) (string, error) {
 	f, err := j.disk.open(j.path(nodeFile))
 	if err == nil {
@@ -128,8 +122,7 @@ func (j *Journal) NodeID(random io.Reader) (string, error) {
 	return j.newNodeID(random, 0)
 }
 
-// NamedAt returns the position up to which the journal's events may have been shipped under another
-// name.
+// NamedAt returns the position up to which the journal's events may have been shipped under a former name.
 func (j *Journal) NamedAt() (upTo int64) {
 	text, err := os.ReadFile(filepath.Join(j.dir, nodeFile))
 	if _, rest, found := strings.Cut(string(text), " "); err == nil && found {
@@ -150,7 +143,7 @@ func (j *Journal) newNodeID(random io.Reader, namedAt int64) (string, error) {
 	return text, nil
 }
 
-// Last returns the mark of a journal's last event.
+// Last returns the offset of the journal's last event.
 func (j *Journal) Last(ctx context.Context) (m Offset, err error) {
 	m.Position = j.end()
 	for e, err := range j.Read(ctx, m.Position-1) {
@@ -163,8 +156,7 @@ func (j *Journal) Last(ctx context.Context) (m Offset, err error) {
 	return m, nil
 }
 
-// Is reports whether a mark is of this journal: its scan stands at its position, or retention
-// removed what stood there.
+// Is reports whether an offset belongs to this journal: its scan is at its position, or retention has removed that position.
 func (j *Journal) Is(ctx context.Context, mark Offset) (bool, error) {
 	if mark.Position == 0 {
 		return true, nil
@@ -184,7 +176,7 @@ func (j *Journal) Is(ctx context.Context, mark Offset) (bool, error) {
 	return forgotten && j.forgot(mark.Position), nil
 }
 
-// Run ships until ctx ends. Events that cannot be shipped stay in the journal.
+// Run ships events until ctx ends. Events that cannot be shipped stay in the journal.
 func (s *Shipper) Run(ctx context.Context) {
 	pause := s.Pause
 	if pause <= 0 {
@@ -205,7 +197,7 @@ func (s *Shipper) Run(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			// Tries go on without end, with pauses that double up to five seconds.
+			// Failed attempts are retried without limit, with delays that double up to five seconds.
 			delay = min(max(2*delay, pause), 5*time.Second)
 			continue
 		}
@@ -233,9 +225,9 @@ func (j *Journal) isClosed() bool {
 	return j.closed
 }
 
-// Flush ships everything that was durable when it was called.
+// Flush ships all events that were durable when Flush was called.
 func (s *Shipper) Flush(ctx context.Context) error {
-	// A concurrent caller waits no longer than its own context: a commit may wait for a replica.
+	// A waiting caller gives up when its context ends, because a commit may wait for a database replica.
 	s.turns.Do(func() { s.shipping = make(chan struct{}, 1) })
 	select {
 	case s.shipping <- struct{}{}:
@@ -247,7 +239,7 @@ func (s *Shipper) Flush(ctx context.Context) error {
 	err := s.look(ctx)
 	for err == nil && (!s.known || max(s.mark.Position, s.through) < end) {
 		if err = s.step(ctx, end); errors.Is(err, ErrNotThere) {
-			err = s.step(ctx, end) // look may have changed from where it is to be shipped
+			err = s.step(ctx, end) // the first attempt may have changed the start offset
 		}
 	}
 	s.mu.Lock()
@@ -265,7 +257,7 @@ func (s *Shipper) Flush(ctx context.Context) error {
 	return err
 }
 
-// look makes sure that what was shipped is still there.
+// look checks that the shipped events still exist.
 func (s *Shipper) look(ctx context.Context) error {
 	if !s.known {
 		return nil
@@ -273,10 +265,9 @@ func (s *Shipper) look(ctx context.Context) error {
 	r, ok := s.To.(Rewinder)
 	if !ok {
 		if s.mark.Position < s.Journal.end() {
-			return nil // there is something to ship: Ship will notice the loss
+			return nil // there are events to ship: Ship will detect a loss
 		}
-		// A database that was restored to an earlier moment, or lost its last commits, needs these
-		// events again.
+		// A database that was restored to an earlier state, or that lost its last commits, needs these events again.
 		storedOffset, err := s.To.Shipped(ctx, s.Node)
 		if err != nil {
 			return fmt.Errorf("asking how far scans were shipped: %w", err)
@@ -321,14 +312,14 @@ func (s *Shipper) step(ctx context.Context, end int64) error {
 			break
 		}
 	}
-	if n == 0 { // the rest of the journal cannot be read, or there is none
+	if n == 0 { // the rest of the journal is unreadable or empty
 		s.through = end
 		s.position.Store(end)
 		return nil
 	}
 	err := s.To.Ship(ctx, s.Node, s.mark, to, events)
 	if err != nil {
-		s.known = false // the answer may have been lost although the events were taken
+		s.known = false // the response may have been lost although the events were stored
 		return fmt.Errorf("shipping scans: %w", err)
 	}
 	s.mark = to
@@ -336,7 +327,7 @@ func (s *Shipper) step(ctx context.Context, end int64) error {
 	return nil
 }
 
-// locate finds out how far the journal was shipped.
+// locate determines up to which position the journal was shipped.
 func (s *Shipper) locate(ctx context.Context) error {
 	mark, err := s.To.Shipped(ctx, s.Node)
 	if err != nil {
@@ -365,7 +356,7 @@ func (s *Shipper) locate(ctx context.Context) error {
 	return nil
 }
 
-// rename gives the journal a new name, under which nothing of it was shipped.
+// rename gives the journal a new node name, under which no event was shipped before.
 func (s *Shipper) rename(ctx context.Context) (emptyOffset Offset, err error) {
 	node, err := s.Journal.newNodeID(s.Random, s.Journal.end())
 	if err != nil {
@@ -379,8 +370,8 @@ func (s *Shipper) rename(ctx context.Context) (emptyOffset Offset, err error) {
 	return emptyOffset, nil
 }
 
-// needed returns which events of this node are counted, which are told, and the position up to
-// which all are both; -1 = unknown.
+// needed returns the counted events of this node, the events reported to webhooks, and the position up to which all events are
+// both; -1 = unknown.
 func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *OffsetSet, settled int64, err error) {
 	if taken, err = r.Taken(ctx, s.Node); err != nil || taken == nil {
 		return nil, nil, -1, err
@@ -391,13 +382,13 @@ func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *OffsetSe
 	return taken, told, min(taken.UpTo, told.UpTo), nil
 }
 
-// rewind goes back to the first shipped event that the harbour lacks. A journal with a new name
-// begins with the first event that the harbour should get from it.
+// rewind goes back to the first shipped event that is absent from the shared log. A renamed journal begins with the first event
+// that the shared log needs from it.
 func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former string) (Offset, error) {
 	taken, told, settled, err := s.needed(ctx, r)
 	if err == nil && taken.Last() > s.Journal.end() {
-		// Other events stood there: this is an older copy of the journal, which would give their
-		// positions to new scans.
+		// Events beyond this journal's end are already counted under its name: this is an older copy of the journal, which would
+		// reuse their positions for new scans.
 		former = s.Node
 		if mark, err = s.rename(ctx); err == nil {
 			taken, told, settled, err = s.needed(ctx, r)
@@ -437,12 +428,13 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former st
 		untold = told.Missing(oldOffset.Position)
 	}
 	log(ctx, back.Why+": what this node's journal has is shipped again, and counts once", "from", oldest, "up to", oldOffset.Position,
-		"not counted yet", taken.Missing(oldOffset.Position)-gone, "not told to webhooks yet", untold, "in no journal and not counted", gone)
+		"not counted yet", taken.Missing(oldOffset.Position)-gone, "not told to webhooks yet", untold,
+		"in no journal and not counted", gone)
 	return mark, nil
 }
 
-// skipFormer moves the mark of a journal that got a new name: past the events that are counted
-// under its former name for sure, which the harbour must not get again.
+// skipFormer advances the offset of a renamed journal past the events that are certainly counted under the former name, which must
+// not be shipped again.
 func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Offset, back Rewound, former string) (Offset, error) {
 	if former == "" || back.From <= mark.Position {
 		return mark, nil
@@ -461,8 +453,8 @@ func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Offset, back 
 	return skipped, r.Restart(ctx, skipped, back)
 }
 
-// markAt returns the mark at a position, or the zero Mark where retention removed its event, and
-// the oldest position after it that the journal has, or before, if that is smaller.
+// markAt returns the offset at a position, or the zero Offset if retention has removed the event, and the oldest later position in
+// the journal or prev, whichever is smaller.
 func (s *Shipper) markAt(ctx context.Context, position, prev int64) (mark Offset, oldest int64, err error) {
 	oldest = prev
 	for e, err := range s.Journal.Read(ctx, max(0, position-1)) {
@@ -477,19 +469,18 @@ func (s *Shipper) markAt(ctx context.Context, position, prev int64) (mark Offset
 	return mark, oldest, nil
 }
 
-// Gone returns the number of scans that were lost since the start: shipped, removed from the journal, and then lost at the harbour
-// before they were counted.
+// Gone returns the number of scans lost since the start: shipped, removed from the journal, and then lost by the shared log before
+// they were counted.
 func (s *Shipper) Gone() int64 { return s.gone.Load() }
 
-// forgot reports whether a position was given out and its event removed.
+// forgot reports whether retention has removed the event at a position.
 func (j *Journal) forgot(position int64) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return len(j.segments) > 0 && position < j.segments[0].first
 }
 
-// tidy removes events that were shipped some time ago, and makes the events of erased users
-// anonymous.
+// tidy removes events that were shipped some time ago, and makes the events of erased users anonymous in the journal.
 func (s *Shipper) tidy(ctx context.Context) {
 	keep := s.Keep
 	if keep <= 0 {
@@ -509,8 +500,8 @@ func (s *Shipper) tidy(ctx context.Context) {
 	}
 }
 
-// EraseSince makes the events of a list of users anonymous who were erased after a moment, and returns the moment of the last
-// of them. It is one pass: after a start they are all that ever were.
+// EraseSince makes the events of the listed users anonymous, and returns the time of the latest erasure, or last if all erasures
+// are older. EraseSince works in one pass, because after a start the list contains every erasure ever made.
 func (j *Journal) EraseSince(ctx context.Context, last int64, list []Erasure) (int64, error) {
 	users, start := map[UserHash]int64{}, last
 	for _, e := range list {
@@ -522,7 +513,7 @@ func (j *Journal) EraseSince(ctx context.Context, last int64, list []Erasure) (i
 	return last, nil
 }
 
-// unneeded returns the position up to which the journal is not needed any more.
+// unneeded returns the position up to which no reader needs the journal.
 func (s *Shipper) unneeded(ctx context.Context) int64 {
 	safe := s.safe(ctx)
 	if s.Held != nil {
@@ -531,8 +522,8 @@ func (s *Shipper) unneeded(ctx context.Context) int64 {
 	return safe
 }
 
-// safe returns the position up to which the journal need not be kept. Where the harbour may lose events,
-// it is the one up to which all are counted and told.
+// safe returns the position up to which the shared log does not need the journal. If the shared log may lose events, only events
+// that are counted and reported to webhooks are safe to remove.
 func (s *Shipper) safe(ctx context.Context) int64 {
 	r, ok := s.To.(Rewinder)
 	if !ok {
@@ -551,7 +542,7 @@ func (s *Shipper) safe(ctx context.Context) int64 {
 // Reached returns the position up to which the journal was shipped.
 func (s *Shipper) Reached() int64 { return s.position.Load() }
 
-// Backlog returns the number of events of the journal that were not shipped yet.
+// Backlog returns the number of journal events that are not shipped yet.
 func (s *Shipper) Backlog() int64 { return max(0, s.Journal.end()-s.position.Load()) }
 
 // LastError returns the error of the last attempt to ship; nil if it succeeded.

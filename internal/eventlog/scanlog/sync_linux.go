@@ -9,7 +9,7 @@ import (
 	"unsafe"
 )
 
-// sync flushes the content and the length, which is all that reading needs.
+// sync flushes the content and the length of a file (fdatasync), which is sufficient for reading.
 func (f realFile) sync() error {
 	if k := kernelFlushes(); k != nil && k.mu.TryLock() {
 		defer k.mu.Unlock()
@@ -25,25 +25,21 @@ func (f realFile) sync() error {
 	}
 }
 
-// kernelFlush lets the kernel flush a file while this program waits for it as
-// for a connection (io_submit with IOCB_CMD_FDSYNC). The flush is the same; but
-// a system call that blocks for a millisecond makes the runtime find another
-// thread and look every 20 µs whether it needs one, which costs more than the
-// flush.
+// kernelFlush requests an asynchronous fsync (io_submit with IOCB_CMD_FDSYNC) and waits for it as for network input. A blocking
+// system call of a millisecond would cost more than the flush, because the Go runtime starts another thread and polls every 20 µs.
 type kernelFlush struct {
-	mu      sync.Mutex // one flush at a time
+	mu      sync.Mutex // serializes flushes
 	context uintptr    // aio_context_t
 	fd      int
-	event   *os.File // of fd: an eventfd, which counts flushes that ended
-	last    uint64   // number of the last one
-	broken  bool     // it is unknown which flushes ended
+	event   *os.File // eventfd of fd, which counts completed flushes
+	last    uint64   // number of the last flush
+	broken  bool     // set if it is unknown which flushes have completed
 }
 
-// errNotTaken is for a flush that did not begin.
+// errNotTaken is returned if the kernel did not accept a flush.
 var errNotTaken = errors.New("ledger: the kernel took no flush")
 
-// kernelFlushes is the one of this process; nil where the kernel has none, or
-// does not let us.
+// kernelFlushes returns the kernelFlush of this process; nil if the kernel does not support or permit it.
 var kernelFlushes = sync.OnceValue(func() *kernelFlush {
 	k := &kernelFlush{}
 	if _, _, errno := syscall.Syscall(syscall.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&k.context)), 0); errno != 0 {
@@ -58,10 +54,10 @@ var kernelFlushes = sync.OnceValue(func() *kernelFlush {
 	return k
 })
 
-// ioCommand is struct iocb of linux/aio_abi.h.
+// ioCommand mirrors struct iocb of linux/aio_abi.h.
 type ioCommand struct {
 	data          uint64
-	_             [2]uint32 // key and flags of reading and writing
+	_             [2]uint32 // key and flags, used by reads and writes only
 	opcode        uint16
 	_             int16
 	fd            uint32
@@ -69,7 +65,7 @@ type ioCommand struct {
 	flags, signal uint32
 }
 
-// ioEvent is struct io_event.
+// ioEvent mirrors struct io_event of linux/aio_abi.h.
 type ioEvent struct {
 	data, _   uint64
 	result, _ int64
@@ -92,7 +88,7 @@ func (k *kernelFlush) flush(f *os.File) error {
 	if errno != 0 || n != 1 {
 		return errNotTaken
 	}
-	// Until the end of this flush is seen, a later one must not be taken for it.
+	// broken stays set until the flush is seen to complete, so that a later completion is not mistaken for it.
 	k.broken = true
 	var count [8]byte
 	if _, err := k.event.Read(count[:]); err != nil {

@@ -1,5 +1,5 @@
 //go:build !linux
 
-package ledger
+package scanlog
 
 func (f realFile) sync() error { return f.Sync() }

@@ -14,47 +14,44 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Users is a set of users.
+// Users is a set of user hashes.
 type Users map[UserHash]bool
 
-// Beside each sealed segment lies a filter of its users, so that the events of a user are looked
-// for only in segments that may have some. It is a Bloom filter in blocks, each of which can be
-// read alone.
+// Each sealed segment has a filter file with its users, so that a user's events are searched only in segments that may contain
+// them. The filter is a Bloom filter in blocks, each of which can be read separately.
 //
 //	header  8 bytes magic, 4 version, 4 checksum of the rest of the header, 16 ledger,
 //	        8 first position, 8 position after the last, 8 edition of the segment,
 //	        8 how many blocks
 //	blocks  60 bytes of bits, 4 checksum of them, of the header's and of the number
 //
-// A filter answers "maybe" for every user of its segment, and for less than one of a hundred
-// others. It has 12 to 20 bits for each user, and a fiftieth of the segment's length. Where a
-// filter is lacking or damaged, or is of another edition of the segment, the segment itself is read
-// and gets a new filter.
+// A filter matches every user of its segment, and less than one percent of other users. A filter has 12 to 20 bits per user, and
+// about 2 % of the segment's size. If a filter is absent, damaged, or belongs to another edition of the segment, the segment itself
+// is read and a new filter is written.
 const (
 	usersSuffix  = ".users"
 	usersMagic   = "qrjusers"
 	usersVersion = 1
-	// usersBlock is the size of a block in bytes, usersBits how many bits it has.
+	// usersBlock is the size of a block in bytes; usersBits is the number of filter bits in a block.
 	usersBlock = 64
 	usersBits  = 480
-	// usersProbes bits of one block stand for a user.
+	// usersProbes is the number of bits that a user sets in one block.
 	usersProbes = 8
-	// leastRecord is about the shortest record that has a user.
+	// leastRecord is the approximate minimum length of a record that contains a user.
 	leastRecord = 64
 )
 
-// userFilter is a filter in memory: its blocks without their checksums.
+// userFilter is a filter in memory: its blocks, without checksums.
 type userFilter struct{ blocks []byte }
 
-// newUserFilter has room for the users of a segment of so many bytes.
+// newUserFilter returns an empty filter sized for the users of a segment of the given size.
 func newUserFilter(segmentSize int64) *userFilter {
 	const usersABlock = usersBits / 12
 	n := max(1, min(segmentSize/leastRecord/usersABlock, 1<<15))
 	return &userFilter{make([]byte, usersBlock<<bits.Len64(uint64(n-1)))}
 }
 
-// probe calls f with the bits of a user's block until it returns false. n is how many
-// blocks there are, a power of two.
+// probe calls f for each bit of the user's block, until f returns false. n is the number of blocks, a power of two.
 func probe(user *UserHash, n int, f func(block, bit int) bool) {
 	h := xxhash.Sum64(user[:])
 	block := int(h & uint64(n-1))
@@ -75,7 +72,7 @@ func (f *userFilter) add(user *UserHash) {
 	})
 }
 
-// addRecords adds the users of the records of a group. It stops at damage, as every reader does.
+// addRecords adds the users from the records of a group. Like all readers, addRecords stops at a damaged record.
 func (f *userFilter) addRecords(records []byte) {
 	for len(records) > 0 {
 		b, rest, err := record(records)
@@ -89,7 +86,7 @@ func (f *userFilter) addRecords(records []byte) {
 	}
 }
 
-// mayHold reports whether one of some users may be in the filter.
+// mayHold reports whether the filter may contain one of the users.
 func (f *userFilter) mayHold(users Users) bool {
 	for user := range users {
 		if mayContain(f.blocks, &user) {
@@ -107,9 +104,8 @@ func mayContain(blocks []byte, user *UserHash) (allowed bool) {
 	return allowed
 }
 
-// fit halves the filter for as long as at most half of its bits are set afterwards. It can be
-// halved because the number of blocks is a power of two, and the last bits of a hash tell a user's
-// block.
+// fit halves the filter repeatedly, as far as at most half of its bits are set afterwards. Halving works because the number of
+// blocks is a power of two, and the lowest bits of a user's hash select the block.
 func (f *userFilter) fit() {
 	for len(f.blocks) > usersBlock {
 		half := len(f.blocks) / 2
@@ -146,8 +142,8 @@ func usersChecksum(header, block []byte, pos int) uint32 {
 	return crc32.Update(crc32.Checksum(values[:], castagnoli), castagnoli, block[:usersBlock-4])
 }
 
-// keepUsers writes the filter of a segment. It is not flushed: its checksums tell what a power cut
-// damaged. It does no harm if it cannot be written.
+// keepUsers writes the filter file of a segment. The filter file is not synced, because its checksums reveal damage after a power
+// failure. A failed write is harmless, because the filter is optional.
 func (j *Journal) keepUsers(s *segment, f *userFilter) {
 	f.fit()
 	n := len(f.blocks) / usersBlock
@@ -166,20 +162,19 @@ func (j *Journal) keepUsers(s *segment, f *userFilter) {
 		}
 	}
 	if err != nil {
-		_ = j.disk.remove(name + newSuffix) // if that fails, the next start removes it
+		_ = j.disk.remove(name + newSuffix) // if the removal fails, the next start removes the file
 		j.log.Warn("which users are in a file of scans cannot be noted; it is read where one is looked for", "file", j.path(s.name),
 			"error", err)
 	}
 }
 
-// usersName returns the name of the filter of a segment.
+// usersName returns the name of a segment's filter file.
 func usersName(segment string) string { return segment[:len(segment)-len(segmentSuffix)] + usersSuffix }
 
-// usersAtOnce is the number of users from which on the whole filter is read, not single blocks.
+// usersAtOnce is the number of users at which the whole filter is read instead of single blocks.
 const usersAtOnce = 32
 
-// mayHold reports whether one of some users may have events in a segment. known is false where
-// there is no valid filter, so that they may.
+// mayHold reports whether a segment may contain events of the users; known is false if there is no valid filter.
 func (j *Journal) mayHold(s *segment, users Users) (allowed, known bool) {
 	if !s.sealed {
 		return true, false
@@ -227,7 +222,7 @@ func (j *Journal) mayHold(s *segment, users Users) (allowed, known bool) {
 	return allowed, true
 }
 
-// removeUsers removes the filter of a segment that was removed.
+// removeUsers removes the filter file of a removed segment.
 func (j *Journal) removeUsers(segment string) error {
 	if err := j.disk.remove(j.path(usersName(segment))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -235,7 +230,7 @@ func (j *Journal) removeUsers(segment string) error {
 	return nil
 }
 
-// maySegments drops from a list the segments whose filters say that they hold none of some users.
+// maySegments drops from a list the segments whose filters exclude all the users.
 func (j *Journal) maySegments(list []view, users Users) []view {
 	return slices.DeleteFunc(list, func(v view) bool {
 		allowed, _ := j.mayHold(&v.segment, users)
@@ -243,7 +238,7 @@ func (j *Journal) maySegments(list []view, users Users) []view {
 	})
 }
 
-// usersOf returns the users of a list of erasures.
+// usersOf returns the set of users in a map of erasures.
 func usersOf(list map[UserHash]int64) Users {
 	users := Users{}
 	for user := range maps.Keys(list) {

@@ -16,15 +16,15 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// copies are the anonymous events that replace deleted ones in the stream, in order, as far as a
-// reader has read them.
+// copies holds the anonymous events that replace deleted events of the stream, sorted by position, as far as the reader has loaded
+// them.
 type copies struct {
-	of   string // id of the stream that they are in; "" = any
+	of   string // id of the stream that contains the copies; "" = any
 	upTo int64  // of the stream
 	list []scanlog.Entry
 }
 
-// copySubject returns the subject of anonymous copies. Each copy names the position of the event that it
+// copySubject returns the subject under which anonymous copies are published. Each copy contains the position of the event that it
 // replaces.
 func (l *Log) copySubject() string { return l.prefix() + "erased" }
 
@@ -32,15 +32,15 @@ const positionHeader = "Qrjump-Position"
 
 func byPosition(e scanlog.Entry, position int64) int { return cmp.Compare(e.Position, position) }
 
-// slice returns the copies of the positions from one up to but without another.
+// slice returns the copies with positions in [from, to).
 func (c *copies) slice(from, to int64) []scanlog.Entry {
 	i, _ := slices.BinarySearchFunc(c.list, from, byPosition)
 	k, _ := slices.BinarySearchFunc(c.list, to, byPosition)
 	return c.list[i:k]
 }
 
-// missing returns the copies for positions that the stream lacks. An event is deleted only when its
-// copy is in the stream.
+// missing returns the copies for positions whose messages are deleted from the stream. An event is deleted only after its copy is
+// in the stream.
 func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]scanlog.Entry, error) {
 	if int64(len(c.slice(from, to))) < to-from {
 		end, err := l.End(ctx)
@@ -51,10 +51,10 @@ func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]scanlog
 			return nil, err
 		}
 	}
-	return slices.Clone(c.slice(from, to)), nil // the list grows while they are given
+	return slices.Clone(c.slice(from, to)), nil // cloned, because the list may grow while the caller iterates
 }
 
-// readCopies reads further copies, up to a sequence.
+// readCopies loads more copies, up to a stream sequence.
 func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 	if c.upTo >= end {
 		return nil
@@ -64,7 +64,7 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 		OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
 		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 			if dst := m.Headers().Get(intoHeader); dst != "" && c.of != "" && dst != madeOf(c.of) {
-				return true, nil // it replaces an event of a stream that is lost
+				return true, nil // the copy replaces an event of a lost stream
 			}
 			e, err := scanlog.DecodeRecord(m.Data(), &texts)
 			position, wrong := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64)
@@ -82,7 +82,7 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 	return nil
 }
 
-// forgetCopies removes copies of events before a position.
+// forgetCopies deletes the copies of events before a position.
 func (l *Log) forgetCopies(ctx context.Context, stream jetstream.Stream, first, end int64) error {
 	var old []uint64
 	err := l.visit(ctx, "", jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.copySubject()},
@@ -104,7 +104,7 @@ func (l *Log) forgetCopies(ctx context.Context, stream jetstream.Stream, first, 
 	return nil
 }
 
-// Announce implements ledger.Log.
+// Announce implements scanlog.Log.
 func (l *Log) Announce(ctx context.Context, user scanlog.UserHash) error {
 	if l.options.Erase == nil {
 		return nil
@@ -112,7 +112,7 @@ func (l *Log) Announce(ctx context.Context, user scanlog.UserHash) error {
 	return l.options.Erase(ctx, user)
 }
 
-// ForUsers implements ledger.Log: a stream is read as a whole.
+// ForUsers implements scanlog.Log by reading the whole stream.
 func (l *Log) ForUsers(ctx context.Context, users scanlog.Users, start int64) iter.Seq2[scanlog.Entry, error] {
 	return func(yield func(scanlog.Entry, error) bool) {
 		for e, err := range l.Read(ctx, start) {
@@ -123,8 +123,8 @@ func (l *Log) ForUsers(ctx context.Context, users scanlog.Users, start int64) it
 	}
 }
 
-// Erase implements ledger.Log. A message cannot be changed. So an anonymous copy is published
-// first; then the message is overwritten and removed.
+// Erase implements scanlog.Log. A message of the stream cannot be modified. Erase therefore publishes an anonymous copy first, and
+// then overwrites and deletes the message.
 func (l *Log) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int64, err error) {
 	users = maps.Clone(users)
 	if delete(users, scanlog.UserHash{}); len(users) == 0 {
@@ -152,7 +152,7 @@ func (l *Log) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int
 			found = append(found, e)
 		}
 	}
-	if err := l.checkID(ctx, in); err != nil { // otherwise the events were read from another stream
+	if err := l.checkID(ctx, in); err != nil { // on a mismatch, the events were read from another stream
 		return 0, err
 	}
 	for _, e := range found {
@@ -164,7 +164,7 @@ func (l *Log) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int
 	return n, nil
 }
 
-// checkID returns errAnew unless the stream is still the one with an id.
+// checkID returns errAnew unless the stream still has the given id.
 func (l *Log) checkID(ctx context.Context, id string) error {
 	_, current, err := l.end(ctx)
 	if err == nil && current != id {
@@ -173,13 +173,13 @@ func (l *Log) checkID(ctx context.Context, id string) error {
 	return err
 }
 
-// eraseAt replaces an event by an anonymous copy, in the stream with the id into.
+// eraseAt replaces an event by an anonymous copy, in the stream whose id is dst.
 func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, dst string, e *scanlog.Entry) error {
-	// If the stream was made anew, another scan may have this sequence.
+	// If the stream was recreated, another scan may have this sequence.
 	stands, err := stream.GetMsg(ctx, uint64(e.Position))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		if err = l.checkID(ctx, dst); err == nil {
-			return nil // another node erased it
+			return nil // another node has already erased the event
 		}
 	} else if err == nil {
 		if id, ok := scanlog.RecordID(stands.Data); !ok || id != e.ID {
@@ -209,7 +209,7 @@ func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, dst string, 
 	return nil
 }
 
-// anonymise takes erased users out of events, and returns those that it changed.
+// anonymise makes the events of erased users anonymous, and returns the changed events.
 func (l *Log) anonymise(ctx context.Context, entries []scanlog.Entry) (changed []*scanlog.Entry, err error) {
 	if l.options.Erased == nil {
 		return nil, nil
@@ -232,8 +232,7 @@ func (l *Log) anonymise(ctx context.Context, entries []scanlog.Entry) (changed [
 	return changed, nil
 }
 
-// eraseBrought erases events that this node published with their user, as when the user was erased
-// while they were on their way.
+// eraseBrought erases events that this node published before it knew that their user was erased.
 func (l *Log) eraseBrought(ctx context.Context, brought []*scanlog.Entry) error {
 	if len(brought) == 0 {
 		return nil
@@ -246,7 +245,7 @@ func (l *Log) eraseBrought(ctx context.Context, brought []*scanlog.Entry) error 
 	for _, e := range brought {
 		m, err := stream.GetMsg(ctx, uint64(e.Position))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue // it was erased there
+			continue // the event is already erased in the stream
 		}
 		if err != nil {
 			return fmt.Errorf("erasing a scan in the stream: %w", err)

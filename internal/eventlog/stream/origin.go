@@ -11,12 +11,12 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// originHeader says from which journal an event came: the fields node, position and before of
-// Origin, and the word "again" where Again is true.
+// originHeader is the header with the journal that an event came from: the fields Node, Position and Before of Origin, and the word
+// "again" if Reshipped is true.
 const originHeader = "Qrjump-From"
 
-// intoHeader says for which stream a message was meant, by when that stream was made. The message
-// may arrive in a later stream; there its field Before means nothing.
+// intoHeader is the header that identifies, by its creation time, the stream for which a message was published. If the message
+// arrives in a later stream, its field Before is ignored.
 const intoHeader = "Qrjump-Into"
 
 func header(o scanlog.Origin) string {
@@ -27,7 +27,7 @@ func header(o scanlog.Origin) string {
 	return text
 }
 
-// headers returns the headers of an event for a stream; nil for an event without an origin.
+// headers returns the message headers of an event for the stream dst; nil for an event without an origin.
 func headers(o scanlog.Origin, dst string) nats.Header {
 	if o.Node == "" {
 		return nil
@@ -39,11 +39,11 @@ func headers(o scanlog.Origin, dst string) nats.Header {
 	return h
 }
 
-// madeOf returns the creation time of the stream with an id.
+// madeOf returns the creation time contained in a stream id.
 func madeOf(id string) string { return id[strings.LastIndexByte(id, ' ')+1:] }
 
-// originOf reads the origin of a message from its headers; the zero value where there are none. Of
-// a message that names no stream, Before is taken as it is.
+// originOf reads the origin of a message from its headers; if the header is absent, the result is the zero value. If a message has
+// no intoHeader, its field Before is used as it is.
 func originOf(m jetstream.Msg, in string) (o scanlog.Origin) {
 	parts := strings.Fields(m.Headers().Get(originHeader))
 	if len(parts) < 3 {

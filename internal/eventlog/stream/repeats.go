@@ -9,30 +9,28 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// repeats finds messages that repeat an earlier one.
+// repeats detects messages that repeat an earlier message.
 //
-// A node may end after a message was acknowledged and before it noted that; then it publishes the
-// message again. Within its window the stream itself drops the second one. After the window the
-// second one is much later than its scan. The subject of a message names the minute of its scan, so
-// a reader that meets a late message looks whether the scan stands earlier under that subject. So
-// nothing has to be stored.
+// If a node ends after a message was acknowledged and before the node recorded that, the node publishes the message again. Within
+// its deduplication window, the stream drops the second message. After the window, the second message is much later than its scan.
+// The subject of a message contains the minute of its scan, so a reader of a late message checks whether the scan occurs earlier
+// under that subject. The check therefore needs no stored state.
 type repeats struct {
-	minutes map[string]map[scanlog.ScanID]int64 // where each scan of a subject stands first
+	minutes map[string]map[scanlog.ScanID]int64 // by subject: the first position of each scan
 	scans   int
 }
 
-// maxRepeats bounds how many scans a reader remembers.
+// maxRepeats limits the number of scans that a reader keeps in memory.
 const maxRepeats = 500_000
 
-// mayRepeat reports whether a message may be a repeat: it came long after its scan, or, by a wrong
-// clock, long before it.
+// mayRepeat reports whether a message may be a repeat: its arrival time is far from its scan time.
 func (l *Log) mayRepeat(id scanlog.ScanID, meta *jetstream.MsgMetadata) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.options.Emulated || meta.Timestamp.Sub(id.Time()).Abs() > min(l.window, time.Hour)/2
 }
 
-// first returns the position where a scan stands first, up to a sequence; 0 = nowhere.
+// first returns the first position of a scan in the stream, up to a sequence; 0 = not found.
 func (l *Log) first(ctx context.Context, id scanlog.ScanID, end int64, erased *copies, known *repeats) (int64, error) {
 	minute, err := l.minute(ctx, l.subject(id), end, erased, known)
 	if err != nil {
@@ -47,8 +45,8 @@ func (l *Log) first(ctx context.Context, id scanlog.ScanID, end int64, erased *c
 	return first, nil
 }
 
-// minute says where each scan of a subject stands first. An erasure may delete a message meanwhile;
-// its copy is in the stream by then, and copies are read after the messages.
+// minute returns the first position of each scan under a subject. If an erasure deletes a message at the same time, its copy is
+// already in the stream, because copies are read after the messages.
 func (l *Log) minute(ctx context.Context, subject string, end int64, erased *copies, known *repeats) (map[scanlog.ScanID]int64, error) {
 	if minute, ok := known.minutes[subject]; ok {
 		return minute, nil

@@ -16,10 +16,10 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
-// Ship implements ledger.Harbour. The mark is noted in this node's folder, after the messages. What
-// a crash in between makes the node publish again counts once.
+// Ship implements scanlog.SharedLog. The offset is stored in this node's folder after the messages are published. Messages published
+// again after a crash in between count once.
 func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Offset, entries []scanlog.Entry) error {
-	// An earlier attempt, whose answer was lost, may have published them with their users.
+	// An earlier attempt whose response was lost may have published the events with their users.
 	oldEntries, err := l.anonymise(ctx, entries)
 	if err != nil {
 		return err
@@ -39,8 +39,8 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Offset, entri
 		entries, to = entries[:n], scanlog.Offset{Position: entries[n-1].From.Position, ID: entries[n-1].ID}
 		oldEntries = slices.DeleteFunc(oldEntries, func(e *scanlog.Entry) bool { return e.From.Position > to.Position })
 	}
-	// A user may have been erased while the messages were on their way: that erasure changed only
-	// what was in the stream by then.
+	// A user may have been erased while the messages were in flight: that erasure changed only messages that were already in the
+	// stream.
 	meanwhile, err := l.anonymise(ctx, entries)
 	if err == nil {
 		err = l.eraseBrought(ctx, append(oldEntries, meanwhile...))
@@ -48,7 +48,7 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Offset, entri
 	if err != nil {
 		return errors.Join(broken, err)
 	}
-	// If the stream was made anew while the messages were on their way, it lacks some of them.
+	// If the stream was recreated while the messages were in flight, some of them are absent.
 	switch exists, err := l.holdsUpTo(ctx, last.sequence); {
 	case err != nil:
 		return errors.Join(broken, err)
@@ -58,8 +58,7 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Offset, entri
 	return errors.Join(broken, l.keepMark(to, last))
 }
 
-// holdsUpTo reports whether the stream is still the one that is shipped to, and has everything up to a
-// sequence.
+// holdsUpTo reports whether the stream is still the shipping target, and contains everything up to a sequence.
 func (l *Log) holdsUpTo(ctx context.Context, last uint64) (bool, error) {
 	info, err := l.currentInfo(ctx)
 	if err != nil {
@@ -70,7 +69,7 @@ func (l *Log) holdsUpTo(ctx context.Context, last uint64) (bool, error) {
 	return l.into == l.id() && info.State.LastSeq >= last, nil
 }
 
-// IsComplete implements ledger.Rewinder.
+// IsComplete implements scanlog.Rewinder.
 func (l *Log) IsComplete(ctx context.Context) (bool, error) {
 	oldTo, err := readShipped(l.markFile())
 	if err != nil {
@@ -88,10 +87,10 @@ func (l *Log) IsComplete(ctx context.Context) (bool, error) {
 	return l.holds(ctx, last)
 }
 
-// holds reports whether the last event that this node published is still at its sequence. It is not if an older copy of the stream
-// was restored, even if another node has filled that since.
+// holds reports whether the last event that this node published is still at its sequence. The event is gone if an older copy of the
+// stream was restored, even if other nodes have since filled the sequence.
 func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
-	if last.id == (scanlog.ScanID{}) { // this node published nothing
+	if last.id == (scanlog.ScanID{}) { // this node has published nothing
 		return true, nil
 	}
 	stream, err := l.ready(ctx)
@@ -100,7 +99,7 @@ func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
 	}
 	m, err := stream.GetMsg(ctx, last.sequence)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return true, nil // it was erased, or forgotten for its age
+		return true, nil // the message was erased, or removed by retention
 	}
 	if err != nil {
 		return false, fmt.Errorf("looking at the last scan that was brought to the stream: %w", err)
@@ -108,7 +107,7 @@ func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
 	return m.Header.Get(nats.MsgIdHdr) == last.id.String(), nil
 }
 
-// Taken implements ledger.Rewinder.
+// Taken implements scanlog.Rewinder.
 func (l *Log) Taken(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
 	if l.options.Taken == nil {
 		return nil, nil
@@ -116,7 +115,7 @@ func (l *Log) Taken(ctx context.Context, node string) (*scanlog.OffsetSet, error
 	return l.options.Taken(ctx, node)
 }
 
-// Told implements ledger.Rewinder.
+// Told implements scanlog.Rewinder.
 func (l *Log) Told(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
 	if l.options.Told == nil {
 		return nil, nil
@@ -124,7 +123,7 @@ func (l *Log) Told(ctx context.Context, node string) (*scanlog.OffsetSet, error)
 	return l.options.Told(ctx, node)
 }
 
-// Rewind implements ledger.Rewinder.
+// Rewind implements scanlog.Rewinder.
 func (l *Log) Rewind(ctx context.Context, mark scanlog.Offset, settled int64) (r scanlog.Rewound, err error) {
 	oldTo, err := readShipped(l.markFile())
 	if err != nil {
@@ -148,7 +147,7 @@ func (l *Log) Rewind(ctx context.Context, mark scanlog.Offset, settled int64) (r
 	}
 	r.From = mark.Position
 	switch {
-	case mark != oldTo.Offset: // the journal is another one, or an older copy: all of it from here on is for the stream
+	case mark != oldTo.Offset: // the journal is a different one or an older copy: all its events from begin on are for the stream
 		r.From = oldTo.begin
 	case oldTo.stream == "": // the first time
 		oldTo.stream, oldTo.at = l.into, l.address()
@@ -158,13 +157,13 @@ func (l *Log) Rewind(ctx context.Context, mark scanlog.Offset, settled int64) (r
 	case oldTo.at == l.address():
 		r.From, r.Why = min(oldTo.begin, mark.Position), "the stream lost what was in it"
 	case settled >= 0:
-		// The former stream is at another address, and has what was counted and told from it.
+		// The former stream is at another address, and still has the events that were counted and reported to webhooks.
 		r.From, r.LeaveOut, r.Why = min(max(settled, oldTo.begin), mark.Position), mark.Position, "the stream is another one"
 	}
 	return r, nil
 }
 
-// Restart implements ledger.Rewinder.
+// Restart implements scanlog.Rewinder.
 func (l *Log) Restart(_ context.Context, from scanlog.Offset, back scanlog.Rewound) error {
 	l.mu.Lock()
 	l.leaveOut, l.begin = back.LeaveOut, min(l.begin, back.From)
@@ -172,22 +171,21 @@ func (l *Log) Restart(_ context.Context, from scanlog.Offset, back scanlog.Rewou
 	return l.keepMark(from, brought{})
 }
 
-// brought is the last event that this node published and a stream acknowledged.
+// brought identifies the last event that this node published and the stream acknowledged.
 type brought struct {
 	sequence uint64
-	id       scanlog.ScanID // zero = not known
+	id       scanlog.ScanID // zero = unknown
 }
 
-// shipped is the position up to which this node's journal was shipped, and its destination.
+// shippedTo is the stored position up to which this node's journal was shipped, and the destination.
 type shippedTo struct {
 	scanlog.Offset
-	upTo   scanlog.Offset // events up to here may be in a stream, though a kill kept the mark from being noted
-	begin  int64          // events after this position are for a stream
+	upTo   scanlog.Offset // events up to here may be in the stream, even if a crash prevented storing the offset
+	begin  int64          // events after this position belong in the stream
 	last   brought
 	stream string // its id
 	at     string // its address
-	// leaveOut: what was counted and told up to this position is in a former stream, and not
-	// published again.
+	// leaveOut is a position: counted and webhook-reported events up to it are in a former stream, and are not published again.
 	leaveOut int64
 }
 
@@ -201,7 +199,7 @@ func (l *Log) keepMark(m scanlog.Offset, last brought) error {
 	return l.write(s)
 }
 
-// intend notes up to which mark the journal is about to be published.
+// intend stores the offset up to which the journal is about to be published.
 func (l *Log) intend(to scanlog.Offset) error {
 	l.mu.Lock()
 	noted := l.upTo.Position >= to.Position
@@ -228,8 +226,8 @@ func (l *Log) write(s shippedTo) error {
 	return nil
 }
 
-// Begin asks from which mark on events are for the stream, where this node ships to a stream for
-// the first time. Earlier events were counted elsewhere, and would count twice.
+// Begin calls from, if this node ships to a stream for the first time, to get the offset after which events belong in the stream.
+// Earlier events were counted from another log, and would count twice.
 func (l *Log) Begin(from func() (scanlog.Offset, error)) error {
 	if _, err := os.Stat(l.markFile()); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -243,21 +241,21 @@ func (l *Log) Begin(from func() (scanlog.Offset, error)) error {
 
 func (l *Log) markFile() string { return filepath.Join(l.options.Marks, "shipped") }
 
-// Shipped implements ledger.Harbour.
+// Shipped implements scanlog.SharedLog.
 func (l *Log) Shipped(context.Context, string) (m scanlog.Offset, err error) {
 	return readMark(l.markFile())
 }
 
-// Left is the part of a journal that was for a stream: from a position up to a mark. Nothing after the mark was
+// Left is the part of a journal that belonged in a stream: from a position up to an offset. No event after the offset was
 // published.
 type Left struct {
 	Begin int64
 	To    scanlog.Offset
 }
 
-// Leave is for a node that uses no stream any more; its marks are in a folder. If it used one, left
-// is called with the part of the journal that was for it, after a kill perhaps once more. A stream
-// that the node uses later gets only what is new then.
+// Leave handles the switch of a node to operation without a stream; marks is the folder with the node's stored offset. If the node
+// used a stream, left is called with the part of the journal that belonged in the stream; after a crash, left may be called twice.
+// A stream that the node uses later receives only events recorded from then on.
 func Leave(marks string, left func(Left) error) error {
 	file := (&Log{options: Options{Marks: marks}}).markFile()
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
@@ -273,8 +271,7 @@ func Leave(marks string, left func(Left) error) error {
 	if err := os.Remove(file); err != nil {
 		return err
 	}
-	// If the mark came back after a power cut, events that are counted from the journal would be
-	// published too.
+	// If the stored offset reappeared after a power failure, events counted from the journal would also be published.
 	return atomicfile.SyncDir(marks)
 }
 
@@ -303,12 +300,12 @@ func readShipped(file string) (s shippedTo, err error) {
 		}
 	}
 	if err != nil {
-		return shippedTo{}, nil // everything is published again, and counts once
+		return shippedTo{}, nil // without a stored offset, all events are published again, and count once
 	}
 	return s, nil
 }
 
-// Erased implements ledger.Harbour.
+// Erased implements scanlog.SharedLog.
 func (l *Log) Erased(ctx context.Context, start int64) ([]scanlog.Erasure, error) {
 	if l.options.Erased == nil {
 		return nil, nil

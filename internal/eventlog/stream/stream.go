@@ -1,4 +1,4 @@
-// Package stream keeps the ledger of scans in a stream of NATS.
+// Package stream stores the ledger of scans in a NATS JetStream stream.
 package stream
 
 import (
@@ -23,82 +23,74 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// JetStream is a Log in a stream of NATS, and the Harbour of the nodes: a
-// position is a sequence of the stream, the id of a scan the id of its message.
-// A scan that is published again after the stream has forgotten its id stands
-// in it twice, and is read once: see repeats.
+// Log is a scanlog.Log in a JetStream stream, and the nodes' SharedLog: a position is a stream sequence, and the id of a scan is
+// its message id. A scan that is published again after the deduplication window is in the stream twice, but is read once: see
+// repeats.
 //
-// A server of NATS acknowledges a message before it is flushed to the disk,
-// unless its setting sync_interval is "always". JetStream publishes nothing
-// until it has seen that setting, or the operator vouches for it.
+// A NATS server acknowledges a message before it is synced to disk, unless the server setting sync_interval is "always". Log
+// publishes nothing until it has verified that setting, or the operator vouches for it.
 type Log struct {
 	options Options
 	conn    *nats.Conn
 	js      jetstream.JetStream
 
 	mu      sync.Mutex
-	stream  jetstream.Stream // nil until it is there and the server's setting is known
+	stream  jetstream.Stream // nil until the stream exists and the server's setting is verified
 	created string
-	window  time.Duration   // how long the stream itself recognises a repeated message
-	lost    map[string]bool // ids of streams that were here and are no more
-	into    string          // id of the stream that is shipped to
-	begin   int64           // events of the journal after this position are for a stream
-	upTo    scanlog.Offset  // events up to here may be in one
-	// leaveOut: what was counted and told up to this position is in a former stream, and not
-	// published again.
+	window  time.Duration   // the stream's deduplication window
+	lost    map[string]bool // ids of former streams at this address that no longer exist
+	into    string          // id of the stream to which this node ships
+	begin   int64           // journal events after this position belong in a stream
+	upTo    scanlog.Offset  // events up to this offset may be in a stream
+	// leaveOut is a position: counted and webhook-reported events up to it are in a former stream, and are not published again.
 	leaveOut int64
 }
 
-// JetStreamOptions say where the stream is.
+// Options holds the address and the settings of the stream.
 type Options struct {
-	// Servers are nats:// or tls:// addresses, with user and password if need be.
+	// Servers lists nats:// or tls:// addresses, with user and password if required.
 	Servers []string
-	// Monitors are the http addresses at which the servers are monitored. Every server that keeps
-	// the stream should be named.
+	// Monitors lists the HTTP addresses of the servers' monitoring ports. List every server that stores the stream.
 	Monitors []string
-	// Vouched: the operator says that the servers flush before they acknowledge.
+	// Vouched is true if the operator asserts that the servers sync to disk before they acknowledge.
 	Vouched bool
-	// Credentials is a file of NATS credentials; "" = none.
+	// Credentials is the path of a NATS credentials file; "" = none.
 	Credentials string
-	// Stream is the name of the stream; "" = QRJUMP_SCANS. A new one gets so
-	// many Replicas; 0 = 1.
+	// Stream is the name of the stream; "" = QRJUMP_SCANS. Replicas is the number of replicas of a new stream; 0 = 1.
 	Stream   string
 	Replicas int
-	// Emulated: the times of events are those of an emulated clock, so they do not tell when the
-	// messages came.
+	// Emulated is true if event times come from an emulated clock, so that they do not show when messages arrived.
 	Emulated bool
-	// Marks is the folder in which this node notes how far its journal was shipped.
+	// Marks is the folder in which this node stores the offset up to which its journal was shipped.
 	Marks string
-	// Erased lists erased users, and Erase notes one, so that what nodes publish later is anonymous too; nil = users are never
-	// erased.
+	// Erased lists erased users, and Erase records an erased user, so that events published later are anonymous too; nil = users
+	// are never erased.
 	Erased func(ctx context.Context, after int64) ([]scanlog.Erasure, error)
 	Erase  func(ctx context.Context, user scanlog.UserHash) error
-	// Taken returns the set of a node's events that are counted; nil = unknown.
+	// Taken returns the set of a node's counted events; nil = unknown.
 	Taken func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
-	// Told returns those of them that were told to webhooks; it returns nil if no webhook waits for any. nil = there are no
-	// webhooks.
+	// Told returns the subset of counted events that were reported to webhooks; a nil result means that no webhook waits for
+	// events. Told itself is nil if there are no webhooks.
 	Told func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
-	// Counted returns the last position that is counted, of the log that is counted; nil = unknown.
+	// Counted returns the last counted position of the log from which scans are counted; nil = unknown.
 	Counted func(ctx context.Context) (int64, error)
 
-	// Patience is the timeout of any answer of a server; 0 = some seconds, which even a busy machine keeps.
+	// Patience is the timeout for a server's response; 0 = ten seconds, enough for a busy machine.
 	Patience time.Duration
 
-	dialer nats.CustomDialer // nil = the network's
+	dialer nats.CustomDialer // nil = the default network dialer
 }
 
-// answerTime returns the timeout of an answer of a server.
+// answerTime returns the timeout for a server's response.
 func (o Options) answerTime() time.Duration { return cmp.Or(o.Patience, 10*time.Second) }
 
-// ErrNotFlushed is returned while the servers acknowledge messages before they flush them, or it is
-// not known whether they do.
+// ErrNotFlushed is returned if the servers acknowledge messages before they sync them, or if that is unknown.
 var ErrNotFlushed = errors.New("the NATS server is not known to flush before it acknowledges")
 
-// ErrTooOld is returned while the server is of a version that numbers every stream from 1.
+// ErrTooOld is returned if the server's version cannot start the sequences of a stream above 1.
 var ErrTooOld = errors.New("qrjump needs NATS 2.10 or later, which can begin a stream at a number")
 
-// tooOld returns ErrTooOld for a version before 2.10; a server that says no version is taken for
-// new enough.
+// tooOld returns ErrTooOld for a version before 2.10; an unknown version is accepted.
 func tooOld(version string) error {
 	var major, minor int
 	if n, _ := fmt.Sscanf(version, "%d.%d", &major, &minor); n == 2 && (major < 2 || major == 2 && minor < 10) {
@@ -107,15 +99,15 @@ func tooOld(version string) error {
 	return nil
 }
 
-// ErrNoMonitor is returned while a server's monitoring address does not answer.
+// ErrNoMonitor is returned if a server's monitoring address does not respond.
 var ErrNoMonitor = errors.New("its monitoring address does not answer")
 
-// ParseEvents reads the address of --events:
+// Parse parses the value of the flag --events:
 // nats://HOST:4222[,HOST:4222][?monitor=http://HOST:8222&stream=NAME&replicas=3&creds=FILE&flush=vouched].
 func Parse(text string) (o Options, err error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" {
-		// The parser's error may quote the password.
+		// The parser's error is not shown, because it may contain the password.
 		return o, errors.New("want nats://HOST:4222?monitor=http://HOST:8222")
 	}
 	for host := range strings.SplitSeq(u.Host, ",") {
@@ -159,13 +151,13 @@ func Parse(text string) (o Options, err error) {
 	return o, nil
 }
 
-// OpenJetStream connects in the background; it tries again where no server answers.
+// Open connects in the background, and retries if no server responds.
 func Open(o Options) (*Log, error) {
 	if o.Stream == "" {
 		o.Stream = "QRJUMP_SCANS"
 	}
 	options := []nats.Option{nats.Name("qrjump"), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
-		// A batch that cannot be sent now is sent again from the journal.
+		// No reconnect buffer: a batch that cannot be sent now is sent again from the journal.
 		nats.ReconnectBufSize(-1)}
 	if o.Credentials != "" {
 		options = append(options, nats.UserCredentials(o.Credentials))
@@ -178,7 +170,7 @@ func Open(o Options) (*Log, error) {
 		options = append(options, nats.SetCustomDialer(o.dialer))
 	}
 	l := &Log{options: o, lost: map[string]bool{}}
-	// A server that was started again may have other settings.
+	// A restarted server may have other settings.
 	options = append(options, nats.ReconnectHandler(func(*nats.Conn) { l.forgetServer() }))
 	var err error
 	if l.conn, err = nats.Connect(strings.Join(o.Servers, ","), options...); err != nil {
@@ -197,8 +189,8 @@ func (l *Log) forgetServer() {
 	l.stream = nil
 }
 
-// subjects are <stream in lower case>.<minute of the id>, so that a scan is
-// found by its id without a search of everything.
+// subject returns <stream in lower case>.<minute of the id>, so that a scan can be found by its id without reading the whole
+// stream.
 func (l *Log) subject(id scanlog.ScanID) string {
 	return l.prefix() + strconv.FormatInt(id.Time().UnixMilli()/60_000, 10)
 }
@@ -207,8 +199,8 @@ func (l *Log) prefix() string {
 	return strings.ReplaceAll(strings.ToLower(l.options.Stream), "_", ".") + "."
 }
 
-// Ready makes sure that the stream is there and that what it acknowledges is on
-// the disk. ErrNotFlushed.
+// Ready ensures that the stream exists and that acknowledged messages are on disk; otherwise it returns an error such as
+// ErrNotFlushed. ErrNotFlushed.
 func (l *Log) Ready(ctx context.Context) error {
 	_, err := l.ready(ctx)
 	return err
@@ -259,12 +251,11 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
-// generation is the distance between the first sequences of a stream and of the one made after it.
+// generation is the distance between the first sequences of a stream and of its successor.
 const generation = 1 << 32
 
-// create makes the stream. Its sequences begin beyond all that are known of an earlier stream: what
-// is meant for a sequence of that one finds no scan here. brought is the last sequence that this
-// node knows of.
+// create creates the stream. The new sequences begin above all known sequences of an earlier stream, so that a reference to an old
+// sequence finds no scan here. brought is the last sequence that this node knows.
 func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, error) {
 	first, known := uint64(0), brought
 	if l.options.Counted != nil {
@@ -280,7 +271,7 @@ func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, erro
 	wanted := jetstream.StreamConfig{Name: l.options.Stream, Description: "scans of qrjump",
 		Subjects: []string{l.prefix() + "*"},
 		Storage:  jetstream.FileStorage, Replicas: max(1, l.options.Replicas), Retention: jetstream.LimitsPolicy,
-		// A full stream refuses new messages; it never drops old ones.
+		// A full stream rejects new messages, and never drops old ones.
 		Discard: jetstream.DiscardNew, Duplicates: time.Hour, FirstSeq: first}
 	stream, err := l.js.CreateStream(ctx, wanted)
 	for noStore(err) {
@@ -291,14 +282,14 @@ func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, erro
 		}
 		stream, err = l.js.CreateStream(ctx, wanted)
 	}
-	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another node was faster
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another node has created the stream first
 		return l.js.Stream(ctx, l.options.Stream)
 	}
 	return stream, err
 }
 
-// noStore says whether a server could not make the folder of a stream just now: it answers so while it still removes that of a
-// former stream of the same name. If it means a full disk, callers learn it at the end of their timeout.
+// noStore reports whether a server could not create the folder of a stream, as happens while the server still removes a former
+// stream of the same name. If the cause is a full disk, callers see the error when their timeout ends.
 func noStore(err error) bool {
 	const storeFailed = 10049
 	api, ok := errors.AsType[*jetstream.APIError](err)
@@ -307,10 +298,10 @@ func noStore(err error) bool {
 
 func createdAt(info *jetstream.StreamInfo) string { return info.Created.UTC().Format(time.RFC3339Nano) }
 
-// named returns the id of the stream of this name, by the moment at which it was made.
+// named returns the id of the stream that was created at the given time.
 func (l *Log) named(created string) string { return l.options.Stream + " " + created }
 
-// id returns that of the stream as it was last seen, "" = it never was. mu is held.
+// id returns the id of the stream as last seen; "" = never seen. The caller holds mu.
 func (l *Log) id() string {
 	if l.created == "" {
 		return ""
@@ -318,7 +309,7 @@ func (l *Log) id() string {
 	return l.named(l.created)
 }
 
-// address returns the address of the stream, without passwords.
+// address returns the hosts and the name of the stream, without passwords.
 func (l *Log) address() string {
 	hosts := make([]string, 0, len(l.options.Servers))
 	for _, server := range l.options.Servers {
@@ -330,18 +321,18 @@ func (l *Log) address() string {
 	return strings.Join(hosts, ",") + "/" + l.options.Stream
 }
 
-// Lost implements ledger.Log: the stream with an id was at this address and is gone, as when the
-// server lost its folder.
+// Lost implements scanlog.Log: the stream with the id was at this address and is gone, for example because the server lost its data
+// folder.
 func (l *Log) Lost(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.lost[id]
 }
 
-// Missing implements ledger.Log. A stream that loses events is noticed by its id or its end.
+// Missing implements scanlog.Log. A stream that loses events is detected by its id or its last sequence.
 func (l *Log) Missing(int64) int64 { return 0 }
 
-// flushes asks a server whether it flushes before it acknowledges.
+// flushes checks whether a server syncs to disk before it acknowledges.
 func flushes(ctx context.Context, monitor string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, monitor+"/varz", nil)
 	if err != nil {
@@ -372,15 +363,15 @@ func flushes(ctx context.Context, monitor string) error {
 	return nil
 }
 
-// ID returns the stream's: its name and when it was made, "" before it was seen.
+// ID returns the stream's id: its name and creation time, or "" before the stream was seen.
 func (l *Log) ID() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.id()
 }
 
-// append publishes events that follow a position of a journal. It returns the last sequence that
-// the stream gave them, and how many of them are acknowledged.
+// append publishes journal events that follow the position prev. append returns the last assigned sequence and the number of
+// acknowledged events.
 func (l *Log) append(ctx context.Context, prev int64, entries []scanlog.Entry) (last brought, n int, err error) {
 	dst := l.shippedInto()
 	for items := range slices.Chunk(entries, publishAtOnce) {
@@ -408,15 +399,15 @@ func (l *Log) append(ctx context.Context, prev int64, entries []scanlog.Entry) (
 	return last, n, nil
 }
 
-// shippedInto returns the id of the stream that is shipped to; "" = not known yet.
+// shippedInto returns the id of the stream to which this node ships; "" = not known yet.
 func (l *Log) shippedInto() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.into
 }
 
-// publishAtOnce is the number of messages that are in flight together. The server flushes each by itself, and all of them must be
-// acknowledged within the time for one answer.
+// publishAtOnce is the number of messages in flight at once. The server syncs each message separately, and all must be acknowledged
+// within one response timeout.
 const publishAtOnce = 250
 
 func (l *Log) publish(e *scanlog.Entry, dst string) (jetstream.PubAckFuture, error) {
@@ -432,8 +423,8 @@ func (l *Log) send(m *nats.Msg, id string) (jetstream.PubAckFuture, error) {
 	return f, nil
 }
 
-// acknowledged waits for the acknowledgement of each message and calls at with it. It stops at the
-// first message that was refused.
+// acknowledged waits for the acknowledgement of each message and calls fn with it. acknowledged stops at the first rejected
+// message.
 func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture, fn func(i int, ack *jetstream.PubAck)) error {
 	for i, f := range futures {
 		select {
@@ -448,13 +439,13 @@ func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture, fn func
 	return nil
 }
 
-// End implements ledger.Log.
+// End implements scanlog.Log.
 func (l *Log) End(ctx context.Context) (int64, error) {
 	end, _, err := l.endNow(ctx)
 	return end, err
 }
 
-// endNow is End with the id of the stream.
+// endNow returns the same as End, together with the id of the stream.
 func (l *Log) endNow(ctx context.Context) (end int64, id string, err error) {
 	info, err := l.currentInfo(ctx)
 	if err != nil {
@@ -463,7 +454,7 @@ func (l *Log) endNow(ctx context.Context) (end int64, id string, err error) {
 	return int64(info.State.LastSeq), l.named(createdAt(info)), nil
 }
 
-// end is End of the stream as it was last seen, with its id; errAnew where it is another by now.
+// end returns the end and the id of the stream as last seen; errAnew if the stream has been recreated.
 func (l *Log) end(ctx context.Context) (end int64, id string, err error) {
 	if _, err := l.ready(ctx); err != nil {
 		return 0, "", err
@@ -475,10 +466,10 @@ func (l *Log) end(ctx context.Context) (end int64, id string, err error) {
 	return int64(info.State.LastSeq), l.named(createdAt(info)), nil
 }
 
-// errAnew is returned where the stream is gone, or was made anew.
+// errAnew is returned if the stream is gone or was recreated.
 var errAnew = errors.New("the stream was made anew, or is about to be")
 
-// currentInfo is info of whichever stream there is now; it may be another than before.
+// currentInfo returns the state of the current stream, which may differ from the stream last seen.
 func (l *Log) currentInfo(ctx context.Context) (info *jetstream.StreamInfo, err error) {
 	for range 2 {
 		if _, err = l.ready(ctx); err != nil {
@@ -491,8 +482,7 @@ func (l *Log) currentInfo(ctx context.Context) (info *jetstream.StreamInfo, err 
 	return info, err
 }
 
-// info asks what is in the stream. It takes a handle of its own, because Info writes into its
-// handle.
+// info requests the state of the stream last seen. info uses its own stream handle, because Info modifies the handle.
 func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 	stream, err := l.js.Stream(ctx, l.options.Stream)
 	if err != nil {
@@ -513,11 +503,11 @@ func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 	return info, nil
 }
 
-// fetchAtOnce is the number of messages that one request asks for.
+// fetchAtOnce is the number of messages per fetch request.
 const fetchAtOnce = 1000
 
-// visit calls f for the messages of a consumer up to a sequence, in order, until f returns false.
-// in is the id of the stream in which the sequence is; "" = any stream.
+// visit calls f for the messages of a consumer up to a sequence, in order, until f returns false. in is the id of the stream to
+// which the sequence belongs; "" = any stream.
 func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, upTo uint64,
 	f func(jetstream.Msg, *jetstream.MsgMetadata) (bool, error)) error {
 	stream, err := l.ready(ctx)
@@ -532,9 +522,9 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // if this fails, the server ends it by itself
+		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // if the deletion fails, the server removes the consumer after a timeout
 	}()
-	if in != "" { // a consumer ends with its stream, so this one belongs to the stream that is there now
+	if in != "" { // a consumer ends with its stream, so this consumer belongs to the current stream
 		info, err := l.info(ctx)
 		if err == nil && l.named(createdAt(info)) != in {
 			err = errAnew
@@ -567,7 +557,7 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 			if goOn, err := f(m, meta); err != nil || !goOn {
 				return err
 			}
-			if meta.Sequence.Stream == upTo || pending == 0 { // otherwise the next batch would be waited for until it is full
+			if meta.Sequence.Stream == upTo || pending == 0 { // otherwise the fetch would wait until the next batch is full
 				return nil
 			}
 		}
@@ -584,12 +574,12 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 	return nil
 }
 
-// Read implements ledger.Log.
+// Read implements scanlog.Log.
 func (l *Log) Read(ctx context.Context, start int64) iter.Seq2[scanlog.Entry, error] {
 	return l.read(ctx, start, true)
 }
 
-// read yields what stands after a position; once: without repeats.
+// read yields the events after a position; if single is true, without repeats.
 func (l *Log) read(ctx context.Context, start int64, single bool) iter.Seq2[scanlog.Entry, error] {
 	end, in, err := l.end(ctx)
 	return func(yield func(scanlog.Entry, error) bool) {
@@ -639,8 +629,8 @@ func (l *Log) read(ctx context.Context, start int64, single bool) iter.Seq2[scan
 	}
 }
 
-// PositionBefore implements ledger.Log. A message is younger than its event, except that the clocks of
-// nodes differ, by less than a day.
+// PositionBefore implements scanlog.Log. A message is newer than its event, except for clock differences between nodes of less than
+// a day.
 func (l *Log) PositionBefore(ctx context.Context, moment time.Time) (position int64, err error) {
 	end, in, err := l.endNow(ctx)
 	if err != nil || end == 0 || l.options.Emulated {
@@ -656,7 +646,7 @@ func (l *Log) PositionBefore(ctx context.Context, moment time.Time) (position in
 	if err != nil {
 		return 0, err
 	}
-	// Messages of erased users are gone, and the copies that replace them came later.
+	// Messages of erased users are deleted, and the copies that replace them are newer.
 	erased := copies{of: in}
 	if err := l.readCopies(ctx, &erased, end); err != nil {
 		return 0, err
@@ -669,7 +659,7 @@ func (l *Log) PositionBefore(ctx context.Context, moment time.Time) (position in
 	return position, nil
 }
 
-// ListRange implements ledger.Log: it reads from the first message that can be of that time.
+// ListRange implements scanlog.Log: it reads from the first message that can belong to the time range.
 func (l *Log) ListRange(ctx context.Context, start int64, from, _ time.Time) iter.Seq2[scanlog.Entry, error] {
 	prev, err := l.PositionBefore(ctx, from)
 	if err != nil {
@@ -678,7 +668,7 @@ func (l *Log) ListRange(ctx context.Context, start int64, from, _ time.Time) ite
 	return l.Read(ctx, max(start, prev))
 }
 
-// Find implements ledger.Log.
+// Find implements scanlog.Log.
 func (l *Log) Find(ctx context.Context, id scanlog.ScanID) (int64, error) {
 	end, in, err := l.endNow(ctx)
 	if err != nil {
@@ -691,7 +681,7 @@ func (l *Log) Find(ctx context.Context, id scanlog.ScanID) (int64, error) {
 	return position, err
 }
 
-// Forget implements ledger.Log: it removes what came into the stream before a moment.
+// Forget implements scanlog.Log: it removes messages that arrived before the given time.
 func (l *Log) Forget(ctx context.Context, before time.Time) error {
 	stream, err := l.ready(ctx)
 	if err != nil {
@@ -723,7 +713,7 @@ func (l *Log) Forget(ctx context.Context, before time.Time) error {
 	return nil
 }
 
-// Close implements ledger.Log.
+// Close implements scanlog.Log.
 func (l *Log) Close() error {
 	l.conn.Close()
 	return nil

@@ -9,18 +9,18 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Bounds of a body and of the answer that rejects it.
+// Limits of a request body and of the error response that rejects it.
 const (
 	maxKeys    = 1000   // of one object
 	maxDepth   = 10_000 // of encoding/json
 	maxDetails = 10
-	maxValue   = 100 // characters of a value, and of the place where it is
+	maxValue   = 100 // characters of a value, and of its location
 	maxMessage = 300 // characters
 	maxDetail  = 2000
 )
 
-// Bound limits what a rejected body costs: an object with more than 1,000 keys is rejected before
-// it is validated, and a rejection names ten faults at most, without objects, long values and secrets.
+// Bound limits the cost of a rejected body: an object with more than 1,000 keys is rejected before validation, and the error
+// response lists at most ten faults, without objects, long values and secrets.
 func Bound(config *huma.Config) {
 	unmarshal := func(body []byte, v any) error {
 		if _, validates := v.(*any); validates {
@@ -44,10 +44,10 @@ func Bound(config *huma.Config) {
 	})
 }
 
-// checkKeys returns an error if an object of a JSON text has more than maxKeys keys. What else may be
-// wrong with the text is left to the parser.
+// checkKeys returns an error if any object in a JSON text has more than maxKeys keys. Other faults of the text are reported by the
+// JSON parser.
 func checkKeys(text []byte) error {
-	var keys []int // of the objects around the current byte
+	var keys []int // number of keys of each object around the current byte
 	inString, escaped := false, false
 	for _, c := range text {
 		switch {
@@ -74,7 +74,7 @@ func checkKeys(text []byte) error {
 
 func bound(rejected *huma.ErrorModel) {
 	rejected.Detail = truncate(rejected.Detail, maxDetail)
-	if rejected.Detail != "validation failed" { // its errors are the operation's own, such as the lines of an import
+	if rejected.Detail != "validation failed" { // other errors come from the operation itself, for example the lines of an import
 		return
 	}
 	if n := len(rejected.Errors); n > maxDetails {
@@ -91,14 +91,14 @@ func bound(rejected *huma.ErrorModel) {
 				e.Value = nil
 			}
 		case bool, float64, int, int64, nil:
-		default: // an object or a list may be all that was sent
+		default: // an object or a list may contain the whole request body
 			e.Value = nil
 		}
 		e.Location, e.Message = truncate(e.Location, maxValue), truncate(e.Message, maxMessage)
 	}
 }
 
-// isSecret reports whether the value at a location may be a secret; the body as a whole may hold one.
+// isSecret reports whether the value at a location may be a secret; the location of the whole body counts as secret.
 func isSecret(location string) bool {
 	name := strings.ToLower(location[strings.LastIndexByte(location, '.')+1:])
 	for _, part := range []string{"secret", "password", "passphrase", "token", "key", "url"} {
@@ -109,7 +109,7 @@ func isSecret(location string) bool {
 	return name == "body" || name == "code"
 }
 
-// truncate returns at most n characters of s, with an ellipsis where some are left out.
+// truncate returns at most n characters of s, followed by an ellipsis if s was longer.
 func truncate(s string, n int) string {
 	if utf8.RuneCountInString(s) <= n {
 		return s

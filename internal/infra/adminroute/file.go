@@ -13,15 +13,15 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// File is an answer that is written piece by piece.
+// File is a response whose content is written in pieces.
 type File struct {
 	Name, Type string
-	// Write writes it; an error before the first byte is answered as a problem.
+	// Write writes the content; an error before the first byte results in an error response.
 	Write func(context.Context, io.Writer) error
 }
 
-// EscapeCSVFormula returns a text as a cell of a CSV file: no spreadsheet takes it for a formula, which in
-// some languages also begins with a wide sign.
+// EscapeCSVFormula prefixes a CSV cell with an apostrophe if a spreadsheet might treat the text as a formula, including the
+// full-width signs of some locales.
 func EscapeCSVFormula(text string) string {
 	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 		return "'" + text
@@ -29,8 +29,7 @@ func EscapeCSVFormula(text string) string {
 	return text
 }
 
-// send writes a file. One that breaks off ends its connection, so that the client
-// sees it.
+// send writes a file to the client. If the file breaks off, the connection is aborted, so that the client detects it.
 func (e edge) send(hctx huma.Context, f File) {
 	if !e.begin() {
 		_ = huma.WriteErr(e.api, hctx, http.StatusConflict, e.busy)
@@ -62,7 +61,7 @@ func (e edge) send(hctx huma.Context, f File) {
 	_ = huma.WriteErr(e.api, hctx, status, problem.Error())
 }
 
-// sending is a file on its way: nothing is sent before its first byte.
+// sending is a file that is being sent; the headers are sent with its first byte.
 type sending struct {
 	pacer
 	file  File
@@ -81,31 +80,30 @@ func (s *sending) Write(b []byte) (int, error) {
 	return s.write(b)
 }
 
-// StreamBody is the body of a request that a function reads itself, piece by piece.
+// StreamBody is a request body that the operation reads itself, in pieces.
 type StreamBody struct {
 	r       *http.Request
 	control *http.ResponseController
 }
 
-// Resolve is called by huma before the function is.
+// Resolve stores the request; huma calls it before the operation.
 func (a *StreamBody) Resolve(hctx huma.Context) []error {
 	r, w := humago.Unwrap(hctx)
 	a.r, a.control = r, http.NewResponseController(w)
 	return nil
 }
 
-// Header returns the request's.
+// Header returns the headers of the request.
 func (a *StreamBody) Header() http.Header { return a.r.Header }
 
-// Read gives each piece of the body its own time.
+// Read reads from the body, with a separate timeout for each piece.
 func (a *StreamBody) Read(b []byte) (int, error) {
 	_ = a.control.SetReadDeadline(time.Now().Add(pieceTimeout))
 	return a.r.Body.Read(b)
 }
 
-// Arrived ends the time of the body, and gives the answer as long as it wants
-// until Answering.
+// Arrived removes the read deadline after the body is complete; the operation may then run without a deadline until Answering.
 func (a *StreamBody) Arrived() { _ = a.control.SetReadDeadline(time.Time{}) }
 
-// Answering gives the answer its time from now on.
+// Answering starts the write deadline of the response.
 func (a *StreamBody) Answering() { _ = a.control.SetWriteDeadline(time.Now().Add(pieceTimeout)) }

@@ -8,23 +8,22 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Thing is an object that a caller may have read before it asks for a change.
+// Thing identifies an object that a caller may have read before requesting a change.
 type Thing struct {
-	Kind  string   // a word of the log of changes: account, rule, …
+	Kind  string   // the object kind as named in the change log: account, rule, …
 	Key   string   // which one
-	Owner string   // of a rule: whose it must be
-	Parts []string // of things that are compared each by itself: which of them the call changes
+	Owner string   // for a rule: the account that must own it
+	Parts []string // for objects whose parts have separate revisions: the parts that the call changes
 }
 
-// Changing is an input that says which thing its call concerns: an operation with such an input takes If-Match, unless it is a GET.
-// Every other one that is no GET rejects the header.
+// Changing is an input that identifies the object of a call: an operation with such an input accepts If-Match, unless it is a GET.
+// All other operations except GET reject the If-Match header.
 type Changing interface{ Thing() Thing }
 
-// Tagged is an answer that shows one thing whose revision is no field of its own.
+// Tagged is a response that shows one object whose revision is not a field of the response.
 type Tagged interface{ ETag() string }
 
-// TagOf returns the revision of what an answer shows, another once the thing is another; "" =
-// it shows no thing that has one.
+// TagOf returns the revision of the object in a response, which changes with the object; "" = the response has no revision.
 func TagOf(answer any) string {
 	if item, is := answer.(Tagged); is {
 		return item.ETag()
@@ -39,7 +38,7 @@ func TagOf(answer any) string {
 	return ""
 }
 
-// tagged reports whether answers of a type have a tag.
+// tagged reports whether responses of a type have an ETag.
 func tagged(answer reflect.Type) bool {
 	if answer.Implements(reflect.TypeFor[Tagged]()) {
 		return true
@@ -51,27 +50,27 @@ func tagged(answer reflect.Type) bool {
 	return has
 }
 
-// Seen is the revision of an object that a caller declares to have read.
+// Seen holds the preconditions of a call: the revisions that the caller has read.
 type Seen struct {
-	Tags       []string // of If-Match, without their quotes
-	Some       bool     // If-Match: * — whatever there is
-	None       bool     // If-None-Match: * — there was nothing
-	Repeatable bool     // the call may be run again; false where its body is read as it comes
+	Tags       []string // the tags in If-Match, without quotes
+	Some       bool     // If-Match: * — the object must exist
+	None       bool     // If-None-Match: * — the object must not exist
+	Repeatable bool     // the call may be retried; false if its body is streamed
 }
 
-// Guard compares the declared revisions of a table; the zero Guard compares nothing.
+// Guard checks the preconditions of operations; the zero Guard checks nothing.
 type Guard struct {
-	// Run makes a change only where the thing is what the caller saw, at the moment of the
-	// change itself; else its error is the problem that says what became of the thing.
+	// Run applies a change only if the object still has the revision in saw, checked atomically with the change; otherwise Run
+	// returns an error that describes the current object.
 	Run func(ctx context.Context, thing Thing, saw Seen, change func(context.Context) (any, error)) (any, error)
-	// Problem is the type of that problem.
+	// Problem is the type of the error response for a failed precondition.
 	Problem reflect.Type
 }
 
 type seenKey struct{}
 
-// withSeen keeps what the headers of a call say for the function that runs it. A precondition that the operation cannot evaluate is
-// an error: RFC 9110 allows no change where it may be false.
+// withSeen stores the precondition headers of a call in its context. A precondition that the operation cannot evaluate is an error,
+// because RFC 9110 forbids a change if the precondition may be false.
 func withSeen(hctx huma.Context, guards bool) (huma.Context, error) {
 	var saw Seen
 	given, unknown := false, false
@@ -101,8 +100,8 @@ func withSeen(hctx huma.Context, guards bool) (huma.Context, error) {
 	return huma.WithValue(hctx, seenKey{}, saw), nil
 }
 
-// tagsOf reads a list of tags. Tags that a proxy made weak, and such that came without
-// quotes, are taken: a revision says the same in each spelling.
+// tagsOf parses a list of entity tags. Weak tags (as some proxies send) and tags without quotes are accepted, because the revision
+// is the same in every spelling.
 func tagsOf(list string) (tags []string, any bool) {
 	for name := range strings.SplitSeq(list, ",") {
 		name = strings.Trim(strings.TrimPrefix(strings.TrimSpace(name), "W/"), `"`)
@@ -115,8 +114,7 @@ func tagsOf(list string) (tags []string, any bool) {
 	return tags, any
 }
 
-// guarded calls the function of an operation, where the caller saw something only if that
-// still is.
+// guarded calls the function of an operation, after a check of the caller's preconditions if there are any.
 func (e *edge) guarded(ctx context.Context, in any, call func(context.Context) (any, error)) (any, error) {
 	saw, said := ctx.Value(seenKey{}).(Seen)
 	if !said {
@@ -127,7 +125,7 @@ func (e *edge) guarded(ctx context.Context, in any, call func(context.Context) (
 	return e.guard.Run(ctx, in.(Changing).Thing(), saw, call)
 }
 
-// describeMatch says in the document what If-Match does, and which answer has a tag.
+// describeMatch documents If-Match and the ETag header of an operation in the OpenAPI document.
 func (e *edge) describeMatch(h *huma.Operation, out reflect.Type, matches string) {
 	if matches != "" && e.guard.Run != nil {
 		text := &huma.Schema{Type: huma.TypeString}

@@ -1,5 +1,4 @@
-// Package adminroute knows what an operation of the admin API is: a line of a
-// table and a function.
+// Package adminroute defines the operations of the admin API: each operation is a Route in a table and a function.
 package adminroute
 
 import (
@@ -20,18 +19,18 @@ import (
 // Base is the prefix of the paths of all operations.
 const Base = "/admin/v1"
 
-// Route is one line of a table.
+// Route is one operation of the admin API.
 type Route struct {
 	Method, Path, ID, Summary string
-	Least                     Role   // who may call it
-	Matches                   string // the kind of thing of which it takes a revision as If-Match; "" = it takes none
+	Least                     Role   // the least role that may call the operation
+	Matches                   string // the kind of object whose revision the operation accepts in If-Match; "" = none
 
-	described huma.Operation // what only some of them say
+	described huma.Operation // optional parts of the operation's description
 	wants     func(huma.Registry) *huma.Schema
 	patient   bool
-	everyone  bool // a caller that is limited to accounts gets its part
+	everyone  bool // callers restricted to some accounts may call the operation, and see only their part
 	of        func(context.Context, func(string) string) (string, error)
-	busy      string // the answer while it runs already; "" = it may run twice at once
+	busy      string // the error message if the operation is already running; "" = concurrent calls are allowed
 	mount     func(edge, huma.Operation)
 }
 
@@ -42,15 +41,15 @@ type edge struct {
 	problem func(context.Context, error) error
 	busy    string
 	running *sync.Mutex
-	file    bool // the answer is a File
+	file    bool // the response is a File
 	guard   Guard
 }
 
-// Empty is the answer of an operation that has nothing to tell: 204.
+// Empty is the response of an operation without a result: HTTP 204.
 type Empty struct{}
 
-// Get, Post, Put, Patch and Delete make a line of a table. In says what the caller gives
-// (see huma), Out is the JSON that is answered, Nothing or a File.
+// Get, Post, Put, Patch and Delete return a Route for the HTTP method. In is the type of the parameters and the body (see huma);
+// Out is the type of the JSON response, Empty or File.
 func Get[In, Out any](path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
 	return line(http.MethodGet, path, id, role, f, summary)
 }
@@ -71,8 +70,8 @@ func Delete[In, Out any](path, id string, role Role, f func(context.Context, *In
 	return line(http.MethodDelete, path, id, role, f, summary)
 }
 
-// line is generic no longer than it must be: what stands below huma.Register is compiled
-// anew for every operation, and that is most of what building this program costs.
+// line keeps its generic part small: the code below huma.Register is compiled separately for every operation, which is most of this
+// program's build time.
 func line[In, Out any](method, path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
 	o := Route{Method: method, Path: path, ID: id, Summary: summary, Least: role}
 	if in, names := any(new(In)).(Changing); names && method != http.MethodGet {
@@ -87,8 +86,7 @@ func line[In, Out any](method, path, id string, role Role, f func(context.Contex
 	return o
 }
 
-// describe says in the document what is answered: JSON of a type, nothing, or what
-// Answers said of a file.
+// describe documents the response of an operation: JSON of a type, an empty response, or the File described by Answers.
 func (e *edge) describe(h *huma.Operation, out reflect.Type, matches string) {
 	defer func() { e.describeMatch(h, out, matches) }()
 	switch out {
@@ -109,9 +107,9 @@ func (e *edge) describe(h *huma.Operation, out reflect.Type, matches string) {
 	}
 }
 
-// run calls the function of an operation; what it answers is written when it has returned.
+// run calls the function of an operation, and returns a response that is written afterwards.
 func (e edge) run(ctx context.Context, in any, call func(context.Context) (any, error)) (*huma.StreamResponse, error) {
-	if !e.file { // a file runs while it is sent
+	if !e.file { // the function of a File runs while the file is sent
 		if !e.begin() {
 			return nil, huma.Error409Conflict(e.busy)
 		}
@@ -123,7 +121,7 @@ func (e edge) run(ctx context.Context, in any, call func(context.Context) (any, 
 	}
 	switch out := out.(type) {
 	case Empty:
-		return nil, nil // huma answers the status alone
+		return nil, nil // huma sends the status only
 	case File:
 		return &huma.StreamResponse{Body: func(hctx huma.Context) { e.send(hctx, out) }}, nil
 	default:
@@ -131,7 +129,7 @@ func (e edge) run(ctx context.Context, in any, call func(context.Context) (any, 
 	}
 }
 
-// write answers JSON, as huma does where it knows the type.
+// write sends a JSON response, as huma does for types that it knows.
 func (e edge) write(hctx huma.Context, out any) {
 	kind, err := e.api.Negotiate(hctx.Header("Accept"))
 	if err != nil {
@@ -153,7 +151,7 @@ func (e edge) write(hctx huma.Context, out any) {
 	}
 }
 
-// begin reports whether an operation may run now; end says that it is over.
+// begin reports whether an operation may run now; the caller must call end afterwards.
 func (e edge) begin() bool { return e.busy == "" || e.running.TryLock() }
 
 func (e edge) end() {
@@ -162,26 +160,25 @@ func (e edge) end() {
 	}
 }
 
-// Exclusive lets an operation run once at a time; others are answered 409.
+// Exclusive allows only one call of an operation at a time; concurrent calls get HTTP 409.
 func (o Route) Exclusive(busy string) Route { o.busy = busy; return o }
 
-// AnyAccount admits callers that are limited to accounts: the function filters by account, or its data belongs to none.
+// AnyAccount allows callers restricted to some accounts: the function filters by account, or its data belongs to no account.
 func (o Route) AnyAccount() Route { o.everyone = true; return o }
 
-// Concerns says which account a call concerns, from its parameters by their names. Callers
-// that are limited to others may not call; an operation whose path has no {appid} and
-// that says neither this nor Everyone, they may not call at all.
+// Concerns sets a function that returns the account of a call from the call's parameters. Callers restricted to other accounts are
+// rejected; all restricted callers are rejected unless the operation has {appid} in its path or uses Concerns or AnyAccount.
 func (o Route) Concerns(account func(ctx context.Context, parameter func(string) string) (string, error)) Route {
 	o.of = account
 	return o
 }
 
-// OfQuery is Of for an account that stands in the query.
+// OfQuery declares that the account of a call is in the query parameter name.
 func (o Route) OfQuery(name string) Route {
 	return o.Concerns(func(_ context.Context, parameter func(string) string) (string, error) { return parameter(name), nil })
 }
 
-// checkAccount returns the problem of a caller that may not call for this account.
+// checkAccount returns an error if the caller may not access the account of the call.
 func (o Route) checkAccount(hctx huma.Context) error {
 	ctx := hctx.Context()
 	caller := CallerFromContext(ctx)
@@ -214,26 +211,25 @@ func (o Route) checkAccount(hctx huma.Context) error {
 	return unlimited(ctx)
 }
 
-// Patient lets an answer take as long as there is much to do.
+// Patient removes the write deadline of the response.
 func (o Route) Patient() Route { o.patient = true; return o }
 
-// Wants says in the document what the body of a Put is; the function itself says
-// what is wrong with it.
+// Wants sets the documented schema of a PUT body; the function itself validates the body.
 func (o Route) Wants(schema func(huma.Registry) *huma.Schema) Route {
 	o.wants = schema
 	return o
 }
 
-// Description adds sentences to the summary.
+// Description sets a text that supplements the summary.
 func (o Route) Description(text string) Route { o.described.Description = text; return o }
 
-// Takes says what the body is, where no type does.
+// Takes describes a request body that has no Go type.
 func (o Route) Takes(kind, description string) Route {
 	o.described.RequestBody = &huma.RequestBody{Required: true, Description: description, Content: binary(kind)}
 	return o
 }
 
-// Answers says what the answer is; kinds are the types of a File.
+// Answers describes the response; kinds are the media types of a File.
 func (o Route) Answers(description string, kinds ...string) Route {
 	o.described.Responses = map[string]*huma.Response{"200": {Description: description, Content: binary(kinds...)}}
 	return o
@@ -250,8 +246,8 @@ func binary(kinds ...string) map[string]*huma.MediaType {
 	return content
 }
 
-// Mount serves a table and describes it in the API's document. An error that a
-// function returns is answered as problem says; guard compares what comes with If-Match.
+// Mount registers the operations of a table and adds them to the OpenAPI document. Errors of the functions are converted to
+// responses by problem; guard checks If-Match preconditions.
 func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Context, error) error, guard Guard, table []Route) {
 	for _, o := range table {
 		h := o.described
@@ -295,10 +291,11 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 	}
 }
 
-// Spelled returns the path as the document has it.
+// Spelled returns the path as written in the OpenAPI document.
 func (o Route) Spelled() string { return Base + strings.ReplaceAll(o.Path, "...}", "}") }
 
-// nameWhole describes a parameter that is the rest of a path, {key...} for the router, as the document spells parameters.
+// nameWhole renames a path in the OpenAPI document whose last parameter is {key...} for the router, because the document has no
+// such syntax.
 func nameWhole(document *huma.OpenAPI, path, plain string) {
 	item := document.Paths[path]
 	if plain == path || item == nil {
@@ -306,7 +303,8 @@ func nameWhole(document *huma.OpenAPI, path, plain string) {
 	}
 	delete(document.Paths, path)
 	if storedPathItem := document.Paths[plain]; storedPathItem != nil {
-		storedPathItem.Get, storedPathItem.Put, storedPathItem.Delete = cmp.Or(storedPathItem.Get, item.Get), cmp.Or(storedPathItem.Put, item.Put), cmp.Or(storedPathItem.Delete, item.Delete)
+		storedPathItem.Get, storedPathItem.Put, storedPathItem.Delete = cmp.Or(storedPathItem.Get, item.Get),
+			cmp.Or(storedPathItem.Put, item.Put), cmp.Or(storedPathItem.Delete, item.Delete)
 		item = storedPathItem
 	}
 	document.Paths[plain] = item

@@ -7,28 +7,27 @@ import (
 )
 
 const (
-	// pieceTimeout is the time that a client may take for one piece of an export: the database keeps the state of that moment until
-	// it has it all.
+	// pieceTimeout is the timeout for sending one piece of an export: the database keeps a snapshot until the export ends.
 	pieceTimeout = time.Minute
-	// leastPace is the minimum rate in bytes a second of a client, beside pieceTimeout in all: else it could hold that state for
-	// ever, a byte a minute.
+	// leastPace is the minimum transfer rate in bytes per second, on top of one pieceTimeout in total: otherwise a slow client
+	// could hold the snapshot forever.
 	leastPace = 16 << 10
 )
 
 var errTooSlow = errors.New("the client reads slower than 16 KiB a second")
 
-// pacer sends an export piece by piece, and ends it where its client is too slow.
+// pacer sends an export in pieces, and aborts it if the client is too slow.
 type pacer struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	sent    int64
-	lost    error         // of the client: it hung up, or is too slow
-	waited  time.Duration // for the client; what the server takes to make a piece does not count
+	lost    error         // the client's failure: disconnected or too slow
+	waited  time.Duration // time spent waiting for the client, without the time to produce the pieces
 }
 
 func newPacer(w http.ResponseWriter) pacer {
 	c := http.NewResponseController(w)
-	// The deadline of the body would end the request in the middle.
+	// The read deadline of the request body would abort the request during the export.
 	_ = c.SetReadDeadline(time.Time{})
 	return pacer{w: w, control: c}
 }
@@ -50,5 +49,5 @@ func (p *pacer) write(b []byte) (int, error) {
 	return n, err
 }
 
-// end gives what is sent afterwards its time.
+// end removes the write deadline.
 func (p *pacer) end() { _ = p.control.SetWriteDeadline(time.Time{}) }

@@ -16,52 +16,52 @@ const (
 	Viewer   Role = "viewer"   // read
 	Marketer Role = "marketer" // and change codes
 	Rules    Role = "rules"    // and change rules
-	Operator Role = "operator" // and change accounts, domains and who is told what
-	Admin    Role = "admin"    // and settings, keys, everything at once
+	Operator Role = "operator" // and change accounts, domains and notifications
+	Admin    Role = "admin"    // and change settings and keys, and act on everything at once
 )
 
 var ranks = map[Role]int{Viewer: 1, Marketer: 2, Rules: 2, Operator: 3, Admin: 4}
 
-// AtLeast reports whether a role covers another: of marketer and rules neither covers the other.
+// AtLeast reports whether the role r includes the permissions of role; marketer and rules do not include each other.
 func (r Role) AtLeast(role Role) bool {
 	return ranks[r] > 0 && (r == role || ranks[role] > 0 && ranks[r] > ranks[role])
 }
 
-// Known reports whether a role is one of these.
+// Known reports whether the role is a defined role.
 func (r Role) Known() bool { return ranks[r] > 0 }
 
-// Roles are all roles, the least first.
+// Roles lists all roles, the least privileged first.
 var Roles = []Role{Viewer, Marketer, Rules, Operator, Admin}
 
-// Caller is the author of a request with its role and accounts.
+// Caller is the role and the accounts of a request's author.
 type Caller struct {
 	Role     Role
-	Accounts []string // AppIDs that the role is limited to; none = all
+	Accounts []string // AppIDs of the accounts to which the role is limited; empty means all accounts.
 }
 
-// Scoped reports whether a caller may do something for some accounts only.
+// Scoped reports whether a caller is restricted to some accounts.
 func (c Caller) Scoped() bool { return len(c.Accounts) > 0 }
 
-// CanAccess reports whether a caller may do something for an account.
+// CanAccess reports whether a caller may access an account.
 func (c Caller) CanAccess(appid string) bool {
 	return !c.Scoped() || slices.Contains(c.Accounts, appid)
 }
 
 type callerKey struct{}
 
-// WithCaller says who calls.
+// WithCaller returns a context that contains the caller.
 func WithCaller(ctx context.Context, c Caller) context.Context {
 	return context.WithValue(ctx, callerKey{}, c)
 }
 
-// CallerFromContext returns the caller that As set last; without one it has no permissions.
+// CallerFromContext returns the caller that WithCaller stored in ctx; if there is none, the zero Caller has no permissions.
 func CallerFromContext(ctx context.Context) Caller {
 	c, _ := ctx.Value(callerKey{}).(Caller)
 	return c
 }
 
-// Authorise returns the problem of a caller whose role does not cover the least
-// one that a call wants. A context without a caller may do nothing.
+// Authorise returns an error if the caller's role does not include the required role. A request whose context contains no caller is
+// always rejected.
 func Authorise(ctx context.Context, role Role) huma.StatusError {
 	if !CallerFromContext(ctx).Role.AtLeast(role) {
 		return huma.NewError(http.StatusForbidden, "this call wants the role "+string(role))
@@ -69,7 +69,7 @@ func Authorise(ctx context.Context, role Role) huma.StatusError {
 	return nil
 }
 
-// unlimited returns the problem of a caller that is limited to accounts.
+// unlimited returns an error if the caller is restricted to some accounts.
 func unlimited(ctx context.Context) huma.StatusError {
 	if CallerFromContext(ctx).Scoped() {
 		return huma.NewError(http.StatusForbidden, "this call concerns all accounts, and you may see some of them only")
@@ -77,7 +77,7 @@ func unlimited(ctx context.Context) huma.StatusError {
 	return nil
 }
 
-// RequireRole is h for callers whose role covers the least one.
+// RequireRole wraps h so that it serves only callers with at least the given role and access to all accounts.
 func RequireRole(role Role, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		refused := Authorise(r.Context(), role)

@@ -1,4 +1,4 @@
-// Package atomicfile knows how a file of the data folder is written so that a crash leaves the old file or the new one.
+// Package atomicfile writes files of the data folder so that a crash leaves either the old file or the new file.
 package atomicfile
 
 import (
@@ -9,20 +9,21 @@ import (
 	"path/filepath"
 )
 
-// Replace writes a text into a file, as Write does.
+// Replace replaces the content of a file atomically, as Write does.
 func Replace(path string, text []byte, mode fs.FileMode) error {
 	_, err := Write(path, mode, func(f *os.File) error { _, err := f.Write(text); return err })
 	return err
 }
 
-// Write writes a file as a whole and returns its size: after a crash there is the old one or the new one, on the disk before anything
-// that depends on it. An error of write, which fills a file beside it (path.new-NUMBER), is returned as it is and leaves the old one.
+// Write replaces a file atomically and returns its size: after a crash, either the old or the new file exists, and the new file is
+// durable when Write returns. The function write fills a temporary file (path.new-NUMBER); an error from it is returned unchanged
+// and the old file stays.
 func Write(path string, mode fs.FileMode, write func(f *os.File) error) (size int64, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
 		return 0, err
 	}
-	defer os.Remove(f.Name()) // gone already when all is well
+	defer os.Remove(f.Name()) // fails harmlessly after a successful rename
 	defer f.Close()
 	if err := write(f); err != nil {
 		return 0, err
@@ -42,7 +43,7 @@ func Move(from, to string) error {
 	return Named(to)
 }
 
-// Named makes the name of a file durable, which was just given to it.
+// Named makes the directory entry of a newly created or renamed file durable.
 func Named(path string) error {
 	if err := SyncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("making %s durable: %w", path, err)
@@ -50,8 +51,8 @@ func Named(path string) error {
 	return nil
 }
 
-// SyncDir makes what was created, renamed and removed in a folder durable. Windows and some file
-// systems cannot be asked for that and say so: their refusal is no error.
+// SyncDir makes all created, renamed and removed files of a folder durable. Windows and some file systems do not support this;
+// their error is ignored.
 func SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

@@ -25,20 +25,19 @@ import (
 
 const (
 	caLife    = 10 * 365 * 24 * time.Hour
-	leafLife  = 397 * 24 * time.Hour // some systems refuse more than 398 days
-	leafFresh = 30 * 24 * time.Hour  // so long before its end a leaf is made anew
-	backdate  = 24 * time.Hour       // clocks of clients may be behind
+	leafLife  = 397 * 24 * time.Hour // some systems reject more than 398 days
+	leafFresh = 30 * 24 * time.Hour  // a leaf certificate is reissued this long before its expiry
+	backdate  = 24 * time.Hour       // the clocks of clients may be slow
 )
 
-// loopbackAddresses are the addresses that the leaf of an authority speaks for, beside its names.
+// loopbackAddresses lists the IP addresses in the leaf certificate, in addition to its names.
 var loopbackAddresses = []net.IP{net.IPv4(127, 0, 0, 1).To4(), net.IPv6loopback}
 
-// Authority is the authority of --tls-dev, for SDKs whose address is fixed. Its
-// certificate says that it may speak for weixin.qq.com and this machine only,
-// so that who trusts it does not hand over the rest of the web with it.
+// Authority is the local certificate authority of --tls-dev, for SDKs whose API address is fixed. The CA certificate is constrained
+// to weixin.qq.com and this machine, so that trusting the CA does not affect other sites.
 type Authority struct {
 	dir   string   // DIR/tls
-	names []string // that its leaf speaks for
+	names []string // the names in the leaf certificate
 	now   func() time.Time
 	cert  *x509.Certificate
 	key   crypto.Signer
@@ -47,10 +46,11 @@ type Authority struct {
 	leaf *tls.Certificate
 }
 
-// AuthorityFile returns the path at which --tls-dev stores the certificate that clients shall trust.
+// AuthorityFile returns the path at which --tls-dev stores the CA certificate that clients must trust.
 func AuthorityFile(data string) string { return filepath.Join(data, "tls", "ca.pem") }
 
-// OpenAuthority reads the authority of a data folder, or makes it where there is none. Get makes a leaf where there is none yet.
+// OpenAuthority reads the authority from a data folder, or creates the authority if it does not exist. Get issues a leaf
+// certificate if there is none yet.
 func OpenAuthority(data string, names []string, now func() time.Time) (*Authority, error) {
 	ca := &Authority{dir: filepath.Join(data, "tls"), names: names, now: now}
 	if err := os.MkdirAll(ca.dir, 0o700); err != nil {
@@ -66,7 +66,7 @@ func OpenAuthority(data string, names []string, now func() time.Time) (*Authorit
 			fmt.Errorf("the authority of --tls-dev cannot be used (%v): delete the folder %s, and trust the ca.pem that the next start makes",
 				err, ca.dir)
 	}
-	// A file that cannot be read, or is another authority's, is made anew.
+	// A leaf file that is unreadable or signed by another authority is replaced.
 	if text, err := os.ReadFile(ca.leafFile()); err == nil {
 		if leaf, err := tls.X509KeyPair(text, text); err == nil && leaf.Leaf.CheckSignatureFrom(ca.cert) == nil {
 			ca.leaf = &leaf
@@ -77,7 +77,7 @@ func OpenAuthority(data string, names []string, now func() time.Time) (*Authorit
 
 func (ca *Authority) leafFile() string { return filepath.Join(ca.dir, "server.pem") }
 
-// read opens the authority, or makes it where there is none.
+// read loads the authority, or creates it if the certificate file does not exist.
 func (ca *Authority) read(certFile, keyFile string) error {
 	cert, err := os.ReadFile(certFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -105,8 +105,8 @@ func (ca *Authority) read(certFile, keyFile string) error {
 	return nil
 }
 
-// make draws the authority. The certificate is written last: where it is, the
-// key is too.
+// make creates the key and the certificate of the authority. The certificate is written last, so that if the certificate exists,
+// the key exists too.
 func (ca *Authority) make(certFile, keyFile string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -116,7 +116,7 @@ func (ca *Authority) make(certFile, keyFile string) error {
 	_, _ = rand.Read(id[:]) // it never fails
 	now := ca.now()
 	template := &x509.Certificate{
-		// Two authorities of one machine have different names.
+		// A random suffix gives two authorities on one machine different names.
 		Subject:               pkix.Name{CommonName: "qrjump development CA " + hex.EncodeToString(id[:])},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(caLife),
@@ -149,7 +149,7 @@ func (ca *Authority) make(certFile, keyFile string) error {
 	return err
 }
 
-// Get returns the leaf, made anew near its end: no timer watches it.
+// Get returns the leaf certificate, and reissues the certificate shortly before it expires; no timer is needed.
 func (ca *Authority) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
@@ -164,7 +164,7 @@ func (ca *Authority) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return leaf, nil
 }
 
-// serves reports whether a leaf has all names and time enough.
+// serves reports whether a leaf certificate has all names and is valid for long enough.
 func (ca *Authority) serves(leaf *x509.Certificate) bool {
 	now := ca.now()
 	return !now.Before(leaf.NotBefore) && now.Add(leafFresh).Before(leaf.NotAfter) && slices.Equal(leaf.DNSNames, ca.names) &&
@@ -193,7 +193,7 @@ func (ca *Authority) issue() (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	// One file, so that certificate and key are always of each other.
+	// Certificate and key share one file, so that they always match.
 	text := slices.Concat(block("CERTIFICATE", cert), block("PRIVATE KEY", secret))
 	if err := atomicfile.Replace(ca.leafFile(), text, 0o600); err != nil {
 		return nil, err

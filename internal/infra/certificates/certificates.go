@@ -1,14 +1,14 @@
-// Package certificates knows which certificate the listeners show: the operator's, or one of an authority of this machine's own.
+// Package certificates provides the TLS certificate of the listeners: the operator's, or one issued by a local authority.
 package certificates
 
 import "crypto/tls"
 
-// Certificate is the source of the listeners' certificate. Get is asked at every handshake.
+// Certificate provides the TLS certificate of the listeners. Get is called for every handshake.
 type Certificate interface {
 	Get(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
-// Config returns the zero value but for old versions and the certificate.
+// Config returns a default TLS configuration with the certificate and with TLS 1.2 as the minimum version.
 func Config(c Certificate) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.Get}
 }

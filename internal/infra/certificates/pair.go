@@ -10,18 +10,17 @@ import (
 	"time"
 )
 
-// Pair is the operator's certificate and key. Both files are looked at in
-// every handshake, and read again when they are others.
+// Pair is the operator's certificate and key files. Both files are checked at every handshake, and reloaded when they have changed.
 type Pair struct {
 	cert, key string
 	log       *slog.Logger
 
 	mu      sync.Mutex
-	seen    [2]fs.FileInfo // the files of the last attempt to read them
+	seen    [2]fs.FileInfo // file information at the last attempt to load the files
 	current *tls.Certificate
 }
 
-// OpenPair reads both files. A certificate that is not valid now is only logged: the clock may be wrong.
+// OpenPair loads both files. A certificate that is not valid at present is only logged, because the clock may be wrong.
 func OpenPair(cert, key string, now func() time.Time, log *slog.Logger) (*Pair, error) {
 	p := &Pair{cert: cert, key: key, log: log}
 	var err error
@@ -64,8 +63,7 @@ func (p *Pair) read() error {
 	return nil
 }
 
-// Get keeps the old certificate while the new files are not there, or do not
-// fit each other yet.
+// Get returns the current certificate; the old certificate stays while the new files are absent or do not match.
 func (p *Pair) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,7 +80,7 @@ func (p *Pair) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return p.current, nil
 }
 
-// sameFile reports whether a file is still the same.
+// sameFile reports whether a file is unchanged.
 func sameFile(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }

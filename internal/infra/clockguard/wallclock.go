@@ -1,4 +1,4 @@
-// Package clockguard judges whether the clock of a machine may be believed.
+// Package clockguard decides whether the clock of a machine can be trusted.
 package clockguard
 
 import (
@@ -14,39 +14,35 @@ import (
 )
 
 const (
-	// Lead is the time by which the clock may run ahead of its last observation, and for which it has to stay there to be believed.
+	// Lead is the tolerated advance of the clock since its last observation, and the time for which a larger advance must last
+	// before the clock is trusted.
 	Lead = 24 * time.Hour
 	// keptEvery is the interval at which the observed time is stored.
 	keptEvery = 10 * time.Minute
 )
 
-// Clock judges whether the clock of this machine may be believed by what
-// destroys something for its age: the retention of scans, the end of a
-// webhook's tries, the removal of expired codes, tickets, logins and tokens, the
-// log of calls; and by what is given out once a day or a month. A clock that
-// jumps ahead by years would otherwise take everything with it within the hour,
-// for all nodes. It is
-// believed after a day of running time, which may be of several runs: else a
-// machine that is switched off each night would never remove anything again. A
-// server that was off for longer than a day waits as long, as it cannot tell one
-// from the other.
+// Clock decides whether the machine's clock is trusted for deletions by age (scan retention, webhook retries, expired codes,
+// tickets, logins and tokens, the call log) and for daily and monthly quotas. Without this check, a clock that jumps ahead by years
+// would cause everything to be deleted within the hour, on all nodes. After a jump, the clock is trusted after a day of running
+// time, accumulated over several runs, so that a machine that is switched off each night still deletes old data. A server that was
+// off for more than a day waits equally long, because it cannot distinguish a pause from a jump.
 type Clock struct {
 	file    string
 	now     func() time.Time
-	elapsed func() time.Duration // since the start, whatever the clock shows
+	elapsed func() time.Duration // time since the start, independent of the clock
 	log     *slog.Logger
 
 	mu    sync.Mutex
-	seen  time.Time     // the last time that was believed
+	seen  time.Time     // the last trusted time
 	at    time.Duration // when that was
-	kept  time.Duration // when it was stored
+	kept  time.Duration // when seen was last stored
 	ahead bool
-	since time.Duration // when it was found ahead
-	spent time.Duration // how long earlier runs found it ahead
+	since time.Duration // when the clock was first found ahead
+	spent time.Duration // how long earlier runs have found the clock ahead
 }
 
-// Open reads what an earlier run saw. Without it, or when it cannot be
-// read, the clock is believed. elapsed is how long this run lasts; nil = as it really passes.
+// Open reads the time stored by an earlier run. If the stored time is absent or unreadable, the clock is trusted. elapsed returns
+// the running time of this process; nil = the real running time.
 func Open(folder string, now func() time.Time, elapsed func() time.Duration, log *slog.Logger) *Clock {
 	if elapsed == nil {
 		start := time.Now()
@@ -58,14 +54,14 @@ func Open(folder string, now func() time.Time, elapsed func() time.Duration, log
 		text, spent, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
 		if seen, err := time.Parse(time.RFC3339, text); err == nil {
 			c.seen = seen
-			c.spent, _ = time.ParseDuration(spent) // 0 where it is not there
+			c.spent, _ = time.ParseDuration(spent) // 0 if absent
 		}
 	}
 	return c
 }
 
-// Believed reports whether what is old by this clock may be destroyed. A caller
-// that removes reads the time first and asks then: a jump in between is no danger.
+// Believed reports whether the clock is trusted, so that data may be deleted by age. A caller that deletes must read the time first
+// and call Believed afterwards, so that a jump in between is harmless.
 func (c *Clock) Believed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,8 +71,8 @@ func (c *Clock) Believed() bool {
 	return ok
 }
 
-// LeadTime returns the time by which the clock is ahead of the time that it would show without its jump; 0 if it is believed. Shares
-// of a day or a month are counted by that time, so that a jump grants no second one. It writes nothing: calls ask for it.
+// LeadTime returns the time by which the clock is ahead because of a jump; 0 if the clock is trusted. Daily and monthly quotas use
+// the time without the jump, so that a jump grants no additional quota. LeadTime writes no file, because API calls use it.
 func (c *Clock) LeadTime() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,10 +80,9 @@ func (c *Clock) LeadTime() time.Duration {
 	return lead
 }
 
-// check is Believed and Ahead at a moment of running time.
+// check returns the results of Believed and LeadTime at the given running time.
 func (c *Clock) check(running time.Duration) (believed bool, leadingWait time.Duration) {
-	// Round drops the monotonic reading: with it, two times of one process differ by what passed
-	// between them, whatever the clock shows.
+	// Round drops the monotonic reading: with it, the difference of two times would ignore changes of the clock.
 	now := c.now().Round(0)
 	lead := now.Sub(c.seen.Add(running - c.at))
 	switch {
@@ -106,13 +101,13 @@ func (c *Clock) check(running time.Duration) (believed bool, leadingWait time.Du
 	}
 	if c.ahead || c.spent > 0 {
 		c.ahead, c.spent = false, 0
-		c.kept = running - keptEvery // the next start is to know it
+		c.kept = running - keptEvery // forces a write, so that the next start knows the result
 	}
 	c.seen, c.at = now, running
 	return true, 0
 }
 
-// keep stores now and then what was seen, for the next start.
+// keep stores the last trusted time at intervals, for the next start.
 func (c *Clock) keep(running time.Duration) {
 	if running-c.kept < keptEvery {
 		return
@@ -127,8 +122,7 @@ func (c *Clock) keep(running time.Duration) {
 	}
 }
 
-// Watch looks at the clock until ctx ends, so that a jump is measured from
-// right before it.
+// Watch checks the clock once a minute until ctx ends, so that a jump is measured from shortly before it.
 func (c *Clock) Watch(ctx context.Context) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()

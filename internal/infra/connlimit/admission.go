@@ -1,4 +1,4 @@
-// Package connlimit bounds how many connections are open at once: those that ask something go before those that do not.
+// Package connlimit limits the number of open connections; connections with a request take precedence over idle connections.
 package connlimit
 
 import (
@@ -13,20 +13,19 @@ import (
 )
 
 const (
-	// refusedTime is the time that a connection may be idle after it showed an invalid key or token.
+	// refusedTime is the time for which a connection may be idle after it sent an invalid key or token.
 	refusedTime = 10 * time.Second
-	// fewFiles is the assumed limit of open files where the system does not tell it.
+	// fewFiles is the assumed limit of open files if the system does not report the limit.
 	fewFiles = 8192
-	// fewestConnections is the minimum number of connections that are admitted, however few files the process may open.
+	// fewestConnections is the minimum number of connections accepted, regardless of the limit of open files.
 	fewestConnections = 16
-	// roomPoll is the interval at which a connection that waits for room looks for one that became idle. One that ends is noticed
-	// at once.
+	// roomPoll is the interval at which a waiting connection checks for an idle connection to replace. A connection that closes
+	// wakes the waiting connection immediately.
 	roomPoll = 50 * time.Millisecond
 )
 
-// Budget says how many connections a process that may open so many files accepts: on the admin
-// listener, if that has an address of its own (apart), and on all others together. The rest is for
-// databases, the ledger and calls to others.
+// Budget returns the number of connections to accept for a limit of open files: on the public listeners, and on the admin listener
+// if it has a separate address. The remaining files are for databases, the ledger and outgoing calls.
 func Budget(files int, separate bool) (public, admin int) {
 	all := max(files-min(max(64, files/8), 1024), fewestConnections)
 	if !separate {
@@ -36,19 +35,19 @@ func Budget(files int, separate bool) (public, admin int) {
 	return all - admin, admin
 }
 
-// Limiter bounds how many connections are open at once. When it is full, a new connection takes the
-// place of an idle one: of the stranger that came first, else of anybody. Where requests of all are
-// being served, it waits.
+// Limiter limits the number of open connections. When the limit is reached, a new connection replaces an idle one: the oldest
+// unauthenticated connection, otherwise the oldest authenticated connection. If all connections are serving requests, the new
+// connection waits.
 type Limiter struct {
 	most  int
-	freed chan struct{} // one entry: a connection ended
+	freed chan struct{} // buffer of one: signals that a connection has closed
 
 	mu               sync.Mutex
-	strangers, known *list.List // of *connection, the earliest first
+	strangers, known *list.List // unauthenticated and authenticated connections (*connection), the oldest first
 	cut              atomic.Int64
 }
 
-// New returns a room for so many connections.
+// New returns a Limiter for the given number of connections.
 func New(limit int) *Limiter {
 	return &Limiter{most: limit, freed: make(chan struct{}, 1), strangers: list.New(), known: list.New()}
 }
@@ -60,16 +59,16 @@ func (r *Limiter) Open() int {
 	return r.strangers.Len() + r.known.Len()
 }
 
-// Evicted returns the number of connections that had to give their place to another one.
+// Evicted returns the number of connections that were closed in favour of a new connection.
 func (r *Limiter) Evicted() int64 { return r.cut.Load() }
 
-// Listener puts the connections of a listener into the room. refused is how long one may be without a request after a refused
-// key; 0 = ten seconds.
+// Listener wraps a listener so that its connections count towards the limit. refused is the idle timeout after an invalid key; 0 =
+// ten seconds.
 func (r *Limiter) Listener(l net.Listener, refused time.Duration) net.Listener {
 	return &bounded{Listener: l, room: r, refused: cmp.Or(refused, refusedTime), closed: make(chan struct{})}
 }
 
-// enter takes a connection in, or returns one whose place it may take, or does neither.
+// enter registers a connection if there is room; otherwise it returns an idle connection to replace, or nil.
 func (r *Limiter) enter(c *connection) (entered bool, replacementConnection *connection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,7 +82,7 @@ func (r *Limiter) enter(c *connection) (entered bool, replacementConnection *con
 			if item := first.Value.(*connection); !item.asks.Load() {
 				return false, item
 			}
-			group.MoveToBack(first) // so that the next search begins with others
+			group.MoveToBack(first) // the next search then begins with other connections
 		}
 	}
 	return false, nil
@@ -102,11 +101,11 @@ func (r *Limiter) leave(c *connection) {
 	}
 }
 
-// bounded is a listener whose connections share a room.
+// bounded is a listener whose connections are registered in a Limiter.
 type bounded struct {
 	net.Listener
 	room    *Limiter
-	refused time.Duration // refusedTime, or a test's
+	refused time.Duration // refusedTime, or another value in tests
 	once    sync.Once
 	closed  chan struct{}
 }
@@ -148,15 +147,15 @@ func (l *bounded) Accept() (net.Conn, error) {
 	}
 }
 
-// connection is one that a room has.
+// connection is a connection registered in a Limiter.
 type connection struct {
 	*net.TCPConn
 	room        *Limiter
-	in          *list.List // the room's, both under its lock
+	in          *list.List // the list of the Limiter that contains the connection, guarded by the Limiter's lock, as is place
 	place       *list.Element
-	asks        atomic.Bool // a request of it is being served
-	known       atomic.Bool // it showed a valid key or token
-	refused     atomic.Bool // the last one that it showed was invalid
+	asks        atomic.Bool // a request is being served
+	known       atomic.Bool // the client has sent a valid key or token
+	refused     atomic.Bool // the last key or token sent was invalid
 	refusedTime time.Duration
 	left        sync.Once
 }
@@ -168,7 +167,7 @@ func (c *connection) Close() error {
 	return err
 }
 
-// SetReadDeadline implements net.Conn: after a refused key a pause must be short.
+// SetReadDeadline implements net.Conn; after an invalid key it limits the deadline to refusedTime.
 func (c *connection) SetReadDeadline(t time.Time) error {
 	return c.TCPConn.SetReadDeadline(c.earlier(t))
 }
@@ -191,10 +190,10 @@ func (c *connection) earlier(t time.Time) time.Time {
 	return t
 }
 
-// Asks implements lane.Watched.
+// Asks implements fastpath.ConnState.
 func (c *connection) Asks(isNow bool) { c.asks.Store(isNow) }
 
-// Proven implements lane.Watched.
+// Proven implements fastpath.ConnState.
 func (c *connection) Proven() {
 	c.refused.Store(false)
 	if c.known.Swap(true) {
@@ -208,7 +207,7 @@ func (c *connection) Proven() {
 	}
 }
 
-// connectionIn finds the connection below what TLS and the lane put around it.
+// connectionIn returns the connection inside the wrappers that TLS and the fast path have added.
 func connectionIn(conn net.Conn) (*connection, bool) {
 	for {
 		if c, ok := conn.(*connection); ok {
@@ -224,7 +223,7 @@ func connectionIn(conn net.Conn) (*connection, bool) {
 
 type connectionKey struct{}
 
-// Watch makes net/http tell of its connections.
+// Watch makes an HTTP server report the state of its connections to the Limiter.
 func Watch(h *http.Server) {
 	h.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		if c, ok := connectionIn(conn); ok {
@@ -239,14 +238,14 @@ func Watch(h *http.Server) {
 	}
 }
 
-// Proven notes that a request showed a valid key or token.
+// Proven records that a request contained a valid key or token.
 func Proven(ctx context.Context) {
 	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
 		c.Proven()
 	}
 }
 
-// Refused notes that a request showed an invalid key or token.
+// Refused records that a request contained an invalid key or token.
 func Refused(ctx context.Context) {
 	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
 		c.refused.Store(true)

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package admission
+package connlimit
 
-// Files returns the number of files that this process may open at once.
+// Files returns the maximum number of files that this process may open at once.
 func Files() int { return fewFiles }

@@ -4,7 +4,7 @@ package connlimit
 
 import "syscall"
 
-// Files returns the number of files that this process may open at once.
+// Files returns the maximum number of files that this process may open at once.
 func Files() int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

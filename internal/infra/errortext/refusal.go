@@ -1,6 +1,5 @@
-// Package errortext knows what the refusals of this server say in the language of a person. Programs, logs and the records of calls
-// have them in English; to show one to a person, its text is looked up in the book of this package, whose English equals the
-// code's.
+// Package errortext translates the error messages of this server for people. Programs, logs and call records use the English
+// messages; for display, a message is looked up in this package's catalog, whose English texts equal those in the code.
 package errortext
 
 import (
@@ -18,14 +17,14 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// known is a text of the book with the way to find it again.
+// known is a text of the catalog with a pattern that matches its messages.
 type known struct {
-	key, begin string // what stands before its first place
-	fixed      int    // how much of it is no place
+	key, begin string // begin is the text before the first placeholder
+	fixed      int    // number of bytes outside placeholders
 	whole      *regexp.Regexp
 }
 
-// texts are all of the book; those that say more by themselves are tried first.
+// texts returns all texts of the catalog; texts with more fixed bytes are tried first.
 var texts = sync.OnceValue(func() (list []known) {
 	said, _ := i18n.Read(locale)
 	for key, english := range said[i18n.English] {
@@ -47,10 +46,10 @@ var texts = sync.OnceValue(func() (list []known) {
 	return list
 })
 
-// In returns a refusal in a language. What the book does not know stays as it is.
+// In translates an English error message into a language. A message that is not in the catalog is returned unchanged.
 func In(l i18n.Language, english string) string { return in(l, english, 3) }
 
-// in follows refusals in refusals so deep.
+// in translates a message, and also messages nested in it up to the given depth.
 func in(l i18n.Language, english string, deep int) string {
 	if l == i18n.English || deep == 0 {
 		return english

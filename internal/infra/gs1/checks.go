@@ -11,7 +11,7 @@ import (
 //go:embed lists.txt
 var listsText string
 
-// lists are the values that some checks take, by their names.
+// lists holds the allowed values of some checks, by the name of the list.
 var lists = sync.OnceValue(func() map[string]map[string]bool {
 	all := map[string]map[string]bool{}
 	for line := range strings.Lines(listsText) {
@@ -29,7 +29,7 @@ var lists = sync.OnceValue(func() map[string]map[string]bool {
 	return all
 })
 
-// checks are those that the dictionary names, of a part of a value whose characters are right.
+// checks maps the check names of the dictionary to functions that check a part of a value whose characters are already valid.
 var checks = map[string]func(ai, value string) error{
 	"csum":          checkDigit,
 	"csumalpha":     checkPair,
@@ -106,20 +106,21 @@ func checkDigit(ai, value string) error {
 	return nil
 }
 
-// companyPrefix checks that a GS1 Company Prefix can stand there: at least four digits.
+// companyPrefix checks that the value begins with a possible GS1 Company Prefix: at least four digits.
 func companyPrefix(ai, value string) error {
 	digits := strings.IndexFunc(value+"-", func(r rune) bool { return r < '0' || r > '9' })
 	return errorUnless(digits >= 4, ai, value, "value that begins with a GS1 Company Prefix")
 }
 
-// set82 and set32 are the characters of General Specifications, figures 7.11-1 and 7.9.5-2, in order of their weights.
+// set82 and set32 are the character sets of General Specifications, figures 7.11-1 and 7.9.5-2; the index of a character is its
+// value.
 const (
 	set82 = `!"%&'()*+,-./0123456789:;<=>?ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz`
 	set32 = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 )
 
-// CheckPair returns the pair of check characters of an alphanumeric key (General Specifications, 7.9.5): each character has a prime
-// for its weight, the last one the smallest.
+// CheckPair returns the pair of check characters of an alphanumeric key (General Specifications, 7.9.5): each character is weighted
+// with a prime, the last character with the smallest.
 func CheckPair(body string) string {
 	sum, prime := 0, 1
 	for i := len(body) - 1; i >= 0; i-- {
@@ -148,7 +149,7 @@ func checkPair(ai, value string) error {
 	return nil
 }
 
-// day checks a day; 00 is the month's last where it may be.
+// day checks a date; if open is true, the day 00 is allowed and means the last day of the month.
 func day(ai, value string, open bool) error {
 	if open && strings.HasSuffix(value, "00") {
 		value = value[:6] + "01"
@@ -179,7 +180,7 @@ func importer(ai, value string) error {
 		ai, value, "index of an importer")
 }
 
-// percents checks a text whose other characters are percent-coded inside the value.
+// percents checks a text that contains percent-encoded characters.
 func percents(ai, value string) error {
 	for i := strings.IndexByte(value, '%'); i >= 0; {
 		if i+3 > len(value) {
@@ -197,7 +198,7 @@ func percents(ai, value string) error {
 	return nil
 }
 
-// iban checks an account's number: ISO 13616, modulo 97.
+// iban checks an international bank account number: ISO 13616, modulo 97.
 func iban(ai, value string) error {
 	right := len(value) > 10 && lists()["iso3166alpha2"][value[:2]]
 	rest := 0

@@ -2,13 +2,14 @@ package gs1
 
 import "strings"
 
-// fields reads a coupon's digits, field by field. Once one is wrong, all that follow are.
+// fields parses the digits of a coupon, field by field. After the first invalid field, wrong stays true and all later fields are
+// empty.
 type fields struct {
 	rest  string
 	wrong bool
 }
 
-// take returns the next digits.
+// take returns the next n digits.
 func (f *fields) take(n int) string {
 	if f.wrong = f.wrong || len(f.rest) < n; f.wrong {
 		return ""
@@ -18,7 +19,7 @@ func (f *fields) take(n int) string {
 	return text
 }
 
-// digitOf returns the next digit, which must be one of a set.
+// digitOf returns the next digit, which must be in the set.
 func (f *fields) digitOf(set string) byte {
 	digit := f.take(1)
 	if f.wrong = f.wrong || !strings.Contains(set, digit); f.wrong {
@@ -27,14 +28,14 @@ func (f *fields) digitOf(set string) byte {
 	return digit[0]
 }
 
-// sized is a field behind a digit that says its length, less some.
+// sized skips a field that follows a length digit from the set; the field has extra more digits than the digit says.
 func (f *fields) sized(set string, extra int) {
 	if size := f.digitOf(set); size != 0 {
 		f.take(int(size-'0') + extra)
 	}
 }
 
-// begins takes the digit with which an optional field begins, if it stands there.
+// begins skips the given digit, which starts an optional field, and reports whether it was present.
 func (f *fields) begins(digit string) bool {
 	if f.wrong || !strings.HasPrefix(f.rest, digit) {
 		return false
@@ -52,14 +53,14 @@ func (f *fields) purchase() {
 	f.take(3)
 }
 
-// company is a company's prefix; 9 = that of the first purchase.
+// company parses a company prefix; the digit 9 means the company of the first purchase.
 func (f *fields) company() {
 	if !f.begins("9") {
 		f.sized("0123456", 6)
 	}
 }
 
-// coupon checks AI 8110: North American Coupon Application Guideline.
+// coupon checks AI 8110 according to the North American Coupon Application Guideline.
 func coupon(ai, value string) error {
 	f := fields{rest: value, wrong: strings.Trim(value, anyDigit) != ""}
 	f.sized("0123456", 6) // company
@@ -99,7 +100,7 @@ func coupon(ai, value string) error {
 	return errorUnless(!f.wrong && f.rest == "", ai, value, "coupon")
 }
 
-// positiveOffer checks AI 8112: a coupon of an offer that is on file.
+// positiveOffer checks AI 8112: a coupon for an offer in a positive offer file.
 func positiveOffer(ai, value string) error {
 	f := fields{rest: value, wrong: strings.Trim(value, anyDigit) != ""}
 	f.digitOf("01")

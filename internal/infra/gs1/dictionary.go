@@ -8,28 +8,28 @@ import (
 	"sync"
 )
 
-// dictionaryText is GS1's own list of AIs, as published, with its licence. Newer: take the newer file.
+// dictionaryText is GS1's published list of AIs, including its licence. To update it, replace the file by a newer version.
 //
 //go:embed gs1-syntax-dictionary.txt
 var dictionaryText string
 
-// application is the dictionary's description of an AI.
+// application describes an AI as in the dictionary.
 type application struct {
 	ai         string
-	fixed      bool // no separator ends its value
-	data       bool // it may stand in the query of a Digital Link
+	fixed      bool // the value has a fixed length and needs no separator
+	data       bool // allowed in the query of a Digital Link
 	primary    bool
-	qualifiers [][]string // of a primary key: each order in which they may follow
+	qualifiers [][]string // for a primary key: the allowed sequences of qualifiers
 	excludes   []string
-	requires   [][][]string // of each list one group, all of it
+	requires   [][][]string // from each list, one group of AIs must be present completely
 	parts      []part
 	least      int // characters
 	most       int
 }
 
-// part is a part of a value.
+// part is a component of a value.
 type part struct {
-	set         byte // N, X, Y or Z
+	set         byte // the character set: N, X, Y or Z
 	least, most int
 	optional    bool
 	checks      []string
@@ -63,7 +63,7 @@ func number(digits string) int {
 	return n
 }
 
-// read reads a line of the dictionary behind its AI.
+// read parses the fields of a dictionary line after its AI.
 func read(fields []string) (a application) {
 	if !strings.ContainsAny(fields[0], "NXYZ") {
 		a.fixed, a.data = strings.Contains(fields[0], "*"), strings.Contains(fields[0], "?")
@@ -97,7 +97,7 @@ func read(fields []string) (a application) {
 	return a
 }
 
-// readPart reads N13,csum or [X..17] and the like.
+// readPart parses the specification of a component, such as N13,csum or [X..17].
 func readPart(field string) (p part) {
 	form, checks, _ := strings.Cut(field, ",")
 	if checks != "" {
@@ -114,10 +114,10 @@ func readPart(field string) (p part) {
 	return p
 }
 
-// lookup returns nil for what is no AI.
+// lookup returns the description of an AI; nil if the AI does not exist.
 func lookup(ai string) *application { return dictionary()[ai] }
 
-// begins returns the AI with which a text begins, nil where it begins with none.
+// begins returns the AI at the start of a text; nil if there is none.
 func begins(text string) *application {
 	for n := 2; n <= 4 && n <= len(text); n++ {
 		if a := lookup(text[:n]); a != nil {
@@ -127,10 +127,10 @@ func begins(text string) *application {
 	return nil
 }
 
-// Known reports whether there is such an AI.
+// Known reports whether an AI exists.
 func Known(ai string) bool { return lookup(ai) != nil }
 
-// PrimaryKeys returns the AIs with which the path of a Digital Link can begin, in order.
+// PrimaryKeys returns the AIs with which the path of a Digital Link can begin, sorted.
 func PrimaryKeys() (list []string) {
 	for ai, a := range dictionary() {
 		if a.primary {
@@ -141,7 +141,7 @@ func PrimaryKeys() (list []string) {
 	return list
 }
 
-// check says what is wrong with a value.
+// check returns an error if a value is invalid for the AI.
 func (a *application) check(value string) error {
 	switch {
 	case value == "":
@@ -176,7 +176,7 @@ func (a *application) check(value string) error {
 	return nil
 }
 
-// in reports whether a character is of a set: General Specifications, 7.11.
+// in reports whether a character belongs to a character set (General Specifications, 7.11).
 func in(set byte, r rune) bool {
 	switch {
 	case '0' <= r && r <= '9':
@@ -195,7 +195,7 @@ func in(set byte, r rune) bool {
 	return strings.ContainsRune(`!"%&'()*+,./:;<=>?`, r)
 }
 
-// base64url reports whether padding stands at the end alone.
+// base64url reports whether padding occurs only at the end of a text.
 func base64url(text string) bool {
 	body := strings.TrimRight(text, "=")
 	return body != "" && len(text)-len(body) <= 2 && !strings.Contains(body, "=")

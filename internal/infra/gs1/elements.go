@@ -2,12 +2,12 @@ package gs1
 
 import "strings"
 
-// identifiers are the symbology identifiers that scanners send before the text of a symbol with GS1 data: GS1 Data Matrix, GS1 QR,
-// GS1-128, DataBar, DotCode.
+// identifiers lists the symbology identifiers that scanners send before the text of a GS1 symbol: GS1 Data Matrix, GS1 QR, GS1-128,
+// DataBar, DotCode.
 var identifiers = []string{"]d2", "]Q3", "]C1", "]e0", "]J1"}
 
-// ParseElementString reads what a symbol with FNC1 holds, with or without the identifier of its kind before it. A Separator
-// stands behind values of no fixed length; one more, at the begin or behind others, is no fault.
+// ParseElementString parses the content of a symbol with FNC1, with or without a symbology identifier. A Separator follows each
+// value of variable length; an additional Separator at the start or after other values is allowed.
 func ParseElementString(text string) (Data, error) {
 	for _, id := range identifiers {
 		if rest, is := strings.CutPrefix(text, id); is {
@@ -35,7 +35,7 @@ func ParseElementString(text string) (Data, error) {
 	return dataOf(list)
 }
 
-// ParseBracketed reads (01)09506000134352(10)LOT; a bracket in a value has a backslash before it.
+// ParseBracketed parses a text such as (01)09506000134352(10)LOT; an opening bracket in a value is escaped with a backslash.
 func ParseBracketed(text string) (Data, error) {
 	var list []Element
 	for text != "" {

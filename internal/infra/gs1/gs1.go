@@ -1,6 +1,5 @@
-// Package gs1 knows how the keys and data of GS1 are written: as element strings in symbols, with bracketed Application
-// Identifiers (AIs), and as GS1 Digital Link URIs (URI Syntax 1.6). What each AI holds is read from GS1's own syntax
-// dictionary. Decision 70.
+// Package gs1 parses and formats GS1 keys and data: element strings in symbols, bracketed Application Identifiers (AIs), and GS1
+// Digital Link URIs (URI Syntax 1.6). The format of each AI is read from GS1's own syntax dictionary. Decision 70.
 package gs1
 
 import (
@@ -13,17 +12,17 @@ import (
 // Element is an AI with its value.
 type Element struct{ AI, Value string }
 
-// Pair is one of a query that is no AI, as it was written.
+// Pair is a query parameter that is not an AI, as written.
 type Pair struct{ Name, Value string }
 
-// Error is the reason for which a text is no valid GS1 data.
+// Error is the reason why a text is not valid GS1 data.
 type Error struct {
-	AI     string // of which it is said; "" = of the whole
+	AI     string // the AI with the error; "" = the whole text
 	format string
 	args   []any
 }
 
-// Error says it in English. What it says stands in the book of internal/infra/errortext too.
+// Error returns the message in English. The catalog of internal/infra/errortext contains the same message for translation.
 func (e *Error) Error() string { return fmt.Sprintf(e.format, e.args...) }
 
 func invalidf(format string, args ...any) error {
@@ -34,7 +33,7 @@ func invalidf(format string, args ...any) error {
 	return e
 }
 
-// Key is a primary key with its qualifiers, in the dictionary's order. The zero Key is none.
+// Key is a primary key with its qualifiers, in the order of the dictionary. The zero Key means that there is no key.
 type Key struct {
 	elements []Element
 	text     string
@@ -48,16 +47,16 @@ func keyOf(elements []Element) Key {
 	return Key{elements, strings.Join(parts, "/")}
 }
 
-// String returns the key as a path of a Digital Link without its first slash: 01/09506000134352/10/LOT.
+// String returns the key as the path of a Digital Link without the leading slash: 01/09506000134352/10/LOT.
 func (k Key) String() string { return k.text }
 
-// IsZero reports whether it is none.
+// IsZero reports whether the key is empty.
 func (k Key) IsZero() bool { return k.text == "" }
 
 // Elements returns the primary key and the qualifiers.
 func (k Key) Elements() []Element { return slices.Clone(k.elements) }
 
-// Primary returns the primary key's element.
+// Primary returns the element of the primary key.
 func (k Key) Primary() Element {
 	if k.IsZero() {
 		return Element{}
@@ -65,8 +64,8 @@ func (k Key) Primary() Element {
 	return k.elements[0]
 }
 
-// Company returns the value of the primary key from where a GS1 Company Prefix begins, which the dictionary says: a GTIN without its
-// first digit, a GRAI without its zero. "" = it has none.
+// Company returns the part of the primary key that begins with the GS1 Company Prefix, as the dictionary defines: a GTIN without
+// its first digit, a GRAI without its leading zero. The result is "" if the key has no company prefix.
 func (k Key) Company() string {
 	e, begins := k.Primary(), 0
 	a := lookup(e.AI)
@@ -88,7 +87,7 @@ func (k Key) Company() string {
 // Root returns the primary key without qualifiers.
 func (k Key) Root() Key { return k.first(min(1, len(k.elements))) }
 
-// Parents returns the keys that stand above it, nearest first.
+// Parents returns the keys with fewer qualifiers, from the longest to the primary key.
 func (k Key) Parents() []Key {
 	list := make([]Key, 0, max(0, len(k.elements)-1))
 	for n := len(k.elements) - 1; n > 0; n-- {
@@ -98,14 +97,14 @@ func (k Key) Parents() []Key {
 }
 
 func (k Key) first(n int) Key {
-	end := max(0, n-1) // slashes between elements and in them
+	end := max(0, n-1) // the slashes between elements
 	for _, e := range k.elements[:n] {
 		end += len(e.AI) + 1 + len(escape(e.Value))
 	}
 	return Key{k.elements[:n:n], k.text[:end]}
 }
 
-// Value returns the value of an AI.
+// Value returns the value of an AI in the key or the attributes.
 func (k Key) Value(ai string) (string, bool) { return find(k.elements, ai) }
 
 func find(list []Element, ai string) (string, bool) {
@@ -115,19 +114,19 @@ func find(list []Element, ai string) (string, bool) {
 	return "", false
 }
 
-// Data is a key with what else is said of the thing.
+// Data is a key with all other data of the same text.
 type Data struct {
-	Key        Key       // zero where no element is a primary key
+	Key        Key       // zero if no element is a primary key
 	Attributes []Element // all other elements, in order
-	Rest       []Pair    // of a URI's query: what is no AI, in order
-	Stem       string    // of a URI: what stands before its key, "https://example.com/some" or "/some"
-	Padded     bool      // a GTIN was written with 8, 12 or 13 digits; here it has 14
+	Rest       []Pair    // query parameters of a URI that are not AIs, in order
+	Stem       string    // the part of a URI before its key, such as "https://example.com/some" or "/some"
+	Padded     bool      // the GTIN was written with 8, 12 or 13 digits and was padded to 14
 }
 
-// Elements returns the key and the attributes.
+// Elements returns the elements of the key and the attributes.
 func (d Data) Elements() []Element { return append(d.Key.Elements(), d.Attributes...) }
 
-// Value returns the value of an AI.
+// Value returns the value of an AI in the key or the attributes.
 func (d Data) Value(ai string) (string, bool) {
 	if value, is := d.Key.Value(ai); is {
 		return value, true
@@ -135,8 +134,8 @@ func (d Data) Value(ai string) (string, bool) {
 	return find(d.Attributes, ai)
 }
 
-// Bracketed returns the data as it is printed beside a symbol: (01)09506000134352(10)LOT. A bracket in a value has a
-// backslash before it.
+// Bracketed returns the data as printed next to a symbol: (01)09506000134352(10)LOT. An opening bracket in a value is escaped with
+// a backslash.
 func (d Data) Bracketed() string {
 	var b strings.Builder
 	for _, e := range d.Elements() {
@@ -145,10 +144,11 @@ func (d Data) Bracketed() string {
 	return b.String()
 }
 
-// Separator ends a value of no fixed length in an element string: what scanners send for FNC1.
+// Separator ends a value of variable length in an element string; scanners send this character for FNC1.
 const Separator = "\x1d"
 
-// ElementString returns the data as a symbol holds it after its first FNC1: the primary key, then values of fixed length, then others.
+// ElementString returns the data as encoded in a symbol after its first FNC1: the primary key, then values of fixed length, then
+// the other values.
 func (d Data) ElementString() string {
 	list := d.Elements()
 	slices.SortStableFunc(list[min(1, len(list)):], func(a, b Element) int {
@@ -164,7 +164,7 @@ func (d Data) ElementString() string {
 	return b.String()
 }
 
-// variable is 1 where a separator must end the value.
+// variable returns 1 if a separator must end the value of the element, otherwise 0.
 func variable(e Element) int {
 	if a := lookup(e.AI); a != nil && a.fixed {
 		return 0
@@ -172,8 +172,8 @@ func variable(e Element) int {
 	return 1
 }
 
-// URI returns the Digital Link under a stem such as https://example.com: the key as its path, the attributes as its query in the
-// order of their AIs, and the rest behind them. The error says what has no place in a Digital Link.
+// URI returns the Digital Link with a stem such as https://example.com: the path contains the key, and the query contains the
+// attributes sorted by AI, followed by the other parameters. URI returns an error if an element is not allowed in a Digital Link.
 func (d Data) URI(stem string) (string, error) {
 	if d.Key.IsZero() {
 		return "", invalidf("no GS1 Digital Link without a key: want a GTIN (01) or another primary key")
@@ -206,16 +206,16 @@ func (d Data) URI(stem string) (string, error) {
 	return uri, nil
 }
 
-// CanonicalStem is that of the canonical URI, which identifies a thing independently of its resolver.
+// CanonicalStem is the stem of the canonical URI, which identifies an object independently of the resolver.
 const CanonicalStem = "https://id.gs1.org"
 
-// Canonical returns the canonical URI: under GS1's own host, without what is no AI.
+// Canonical returns the canonical URI: with GS1's own host and without parameters that are not AIs.
 func (d Data) Canonical() (string, error) {
 	d.Rest = nil
 	return d.URI(CanonicalStem)
 }
 
-// Parse reads any of the ways to write GS1 data: a Digital Link, bracketed AIs, an element string.
+// Parse parses GS1 data in any notation: a Digital Link, bracketed AIs, or an element string.
 func Parse(text string) (Data, error) {
 	switch lower := strings.ToLower(text[:min(len(text), 8)]); {
 	case strings.HasPrefix(lower, "http://"), strings.HasPrefix(lower, "https://"):
@@ -226,8 +226,8 @@ func Parse(text string) (Data, error) {
 	return ParseElementString(text)
 }
 
-// dataOf sorts elements into a key and attributes: the first that is a primary key, with those of its qualifiers that leave
-// nothing over which a URI cannot hold. It says which elements do not go together.
+// dataOf splits elements into a key and attributes: the key is the first primary key, with the qualifiers that leave only elements
+// allowed in a URI. dataOf returns an error if elements must not be combined.
 func dataOf(list []Element) (Data, error) {
 	if len(list) == 0 {
 		return Data{}, invalidf("no GS1 data: want AIs with their values, such as (01)09506000134352")
@@ -270,9 +270,9 @@ func dataOf(list []Element) (Data, error) {
 	return best, nil
 }
 
-// checkCombination checks which AIs need others, and which exclude one another.
+// checkCombination checks which AIs require or exclude other AIs.
 func checkCombination(list []Element) error {
-	has := func(pattern, but string) string { // 31nn = any of 3100 to 3199
+	has := func(pattern, but string) string { // the pattern 31nn matches 3100 to 3199
 		prefix := strings.TrimRight(pattern, "n")
 		for _, e := range list {
 			if len(e.AI) == len(pattern) && strings.HasPrefix(e.AI, prefix) && e.AI != but {
@@ -295,7 +295,7 @@ func checkCombination(list []Element) error {
 				return invalidf("AI (%s) needs another beside it: %s", e.AI, groupsText(groups))
 			}
 		}
-		// A signature is of one thing: General Specifications, 3.9.
+		// A digital signature must refer to a single item: General Specifications, 3.9.
 		if value, is := find(list, "8030"); is && value != "" && slices.Contains([]string{"253", "255", "8003"}, e.AI) &&
 			len(e.Value) == a.least {
 			return invalidf("AI (%s) needs a serial number beside a signature (8030)", e.AI)
@@ -312,7 +312,7 @@ func groupsText(groups [][]string) string {
 	return strings.Join(list, ", ")
 }
 
-// CheckDigit returns the check digit of the digits before it (General Specifications, 7.9: weights 3 and 1 from the right).
+// CheckDigit returns the check digit for a sequence of digits (General Specifications, 7.9: weights 3 and 1 from the right).
 func CheckDigit(digits string) byte {
 	sum := 0
 	for i := range len(digits) {

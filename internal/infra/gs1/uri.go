@@ -8,7 +8,8 @@ import (
 
 const unreserved = "-._~"
 
-// escape writes a value for a path or a query: all but the unreserved characters of RFC 3986 in percent-coding, in capitals.
+// escape percent-encodes a value for a path or a query: all characters except the unreserved characters of RFC 3986, with
+// upper-case hexadecimal digits.
 func escape(value string) string {
 	const hex = "0123456789ABCDEF"
 	plain := func(c byte) bool {
@@ -32,7 +33,7 @@ func escape(value string) string {
 	return string(out)
 }
 
-// ParseURL reads a whole address. What stands behind # is no part of a Digital Link.
+// ParseURL parses a complete URL of a Digital Link. A fragment after # is ignored.
 func ParseURL(text string) (Data, error) {
 	text, _, _ = strings.Cut(text, "#")
 	address, query, _ := strings.Cut(text, "?")
@@ -50,8 +51,8 @@ func notInHost(r rune) bool {
 	return r <= ' ' || r > '~' || strings.ContainsRune(`_~?#@!$&'()*+,;=%"<>\^{|}`+"`", r)
 }
 
-// ParseURI reads path and query of a request, in percent-coding as they came. Before the key may stand other segments; one
-// slash at the end is no fault. Each qualifier stands in its place in the path, and nothing in the query that belongs there.
+// ParseURI parses the path and query of a request in percent-encoded form. Other segments may precede the key; one trailing slash
+// is allowed. Qualifiers must be at their place in the path, and are rejected in the query.
 func ParseURI(path, query string) (Data, error) {
 	segments := strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/")
 	pos := keyBegins(segments)
@@ -68,15 +69,16 @@ func ParseURI(path, query string) (Data, error) {
 	return d.readQuery(query)
 }
 
-// ParseKey reads a key as people write it: the path of a Digital Link, with or without a slash before it. padded = its GTIN was
-// written with 8, 12 or 13 digits.
+// ParseKey parses a key that a person has entered: the path of a Digital Link, with or without a leading slash. padded is true if
+// the GTIN was written with 8, 12 or 13 digits.
 func ParseKey(path string) (k Key, padded bool, err error) {
 	d, err := readPath(strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/"))
 	return d.Key, d.Padded, err
 }
 
-// keyBegins returns the segment with which the key begins: seen from the end, the first pair that is a primary key, behind it nothing
-// but AIs with values. Without one it is the first AI of a primary key, so that the error behind it is reported.
+// keyBegins returns the index of the segment at which the key begins: the last primary key after which only pairs of AI and value
+// follow. If there is none, keyBegins returns the first segment that is the AI of a primary key, so that the error after it is
+// reported.
 func keyBegins(segments []string) int {
 	for i := len(segments) - 2; i >= 0; i -= 2 {
 		a := lookup(segments[i])
@@ -136,7 +138,7 @@ func ordersText(orders [][]string) string {
 	return "0"
 }
 
-// inOrder reports whether elements are some of an order's AIs, in that order.
+// inOrder reports whether the AIs of the elements are a subsequence of order.
 func inOrder(list []Element, order []string) bool {
 	last := -1
 	for _, e := range list {
@@ -149,7 +151,7 @@ func inOrder(list []Element, order []string) bool {
 	return true
 }
 
-// readQuery reads the attributes. Names of digits alone are AIs; what else stands there is kept as it is.
+// readQuery parses the attributes in a query. Parameter names that consist of digits are AIs; other parameters are kept unchanged.
 func (d Data) readQuery(query string) (Data, error) {
 	for pair := range strings.SplitSeq(query, "&") {
 		name, value, isPair := strings.Cut(pair, "=")
@@ -188,7 +190,7 @@ func (d Data) readQuery(query string) (Data, error) {
 	return d, checkCombination(d.Elements())
 }
 
-// attribute checks that an AI may stand in the query beside a key.
+// attribute checks that an AI is allowed in the query together with a key.
 func attribute(ai string, key Key) error {
 	if !lookup(ai).data {
 		return invalidf("AI (%s) cannot stand in the query of a Digital Link", ai)

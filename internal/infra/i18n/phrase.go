@@ -1,5 +1,4 @@
-// Package i18n knows the texts that people read, each in the language that its reader
-// prefers. Decision 59.
+// Package i18n provides the texts that people read, in the language that the reader prefers. Decision 59.
 package i18n
 
 import (
@@ -15,7 +14,7 @@ import (
 	"sync"
 )
 
-// Language is a language of pages, as HTML names it.
+// Language is a language of pages, as an HTML language code.
 type Language string
 
 const (
@@ -23,11 +22,10 @@ const (
 	Chinese Language = "zh-CN"
 )
 
-// Languages are all there are, each with the end of the names of the files that hold its
-// texts: en.json, and rules.en.json beside it.
+// Languages lists all languages, each with the suffix of the files that contain its texts: en.json, and also rules.en.json.
 var Languages = map[Language]string{English: "en.json", Chinese: "zh.json"}
 
-// Folder is the folder of a package's texts.
+// Folder is the name of the folder with a package's texts.
 const Folder = "locale"
 
 // Catalog holds the texts of one package, in every language.
@@ -35,8 +33,9 @@ type Catalog struct {
 	texts func() map[Language]map[string]string
 }
 
-// Open returns the book of a package, whose files have the folder "locale". It is read when the first text is wanted: commands that say
-// none do not wait for it. A book that lacks a text panics then; TestEveryTextIsSaid reads each before that.
+// Open returns the catalog of a package, whose file system contains the folder "locale". The files are read on first use of a text,
+// so that commands without texts start faster. An incomplete catalog panics on first use; TestEveryTextIsSaid reads every catalog
+// to prevent that.
 func Open(files fs.FS) *Catalog {
 	return &Catalog{texts: sync.OnceValue(func() map[Language]map[string]string {
 		texts, faults := Read(files)
@@ -47,7 +46,7 @@ func Open(files fs.FS) *Catalog {
 	})}
 }
 
-// Read returns the texts of a package in each language, and what is wrong with them.
+// Read returns the texts of a package in each language, and a list of errors in the files.
 func Read(files fs.FS) (texts map[Language]map[string]string, faults []string) {
 	texts = map[Language]map[string]string{}
 	for language, end := range Languages {
@@ -63,7 +62,7 @@ func Read(files fs.FS) (texts map[Language]map[string]string, faults []string) {
 	return texts, append(faults, compared(texts)...)
 }
 
-// read takes in a file, which says nothing that another one says.
+// read adds the texts of a file, and reports keys that another file also defines.
 func read(texts map[string]string, files fs.FS, name string) (faults []string) {
 	content, err := fs.ReadFile(files, name)
 	if err != nil {
@@ -82,11 +81,10 @@ func read(texts map[string]string, files fs.FS, name string) (faults []string) {
 	return faults
 }
 
-// verb is a place in a text that an argument fills, as fmt knows them.
+// verb matches a formatting verb of package fmt.
 var verb = regexp.MustCompile(`%[-+#0-9.]*(?:\[(\d+)\])?([a-zA-Z])|%%`)
 
-// compared returns the texts that one language has and the other lacks, that are empty,
-// or that have other places to fill in.
+// compared reports texts that are absent in one language, empty, or have different formatting verbs.
 func compared(all map[Language]map[string]string) (faults []string) {
 	for language, texts := range all {
 		for key, text := range texts {
@@ -95,7 +93,7 @@ func compared(all map[Language]map[string]string) (faults []string) {
 			}
 			for otherLanguage, otherNames := range all {
 				equal, ok := otherNames[key]
-				// Chinese has one form for any number.
+				// Chinese has no separate singular form.
 				if !ok && !strings.HasSuffix(key, oneSuffix) {
 					faults = append(faults, fmt.Sprintf("%s: %s is missing", otherLanguage, key))
 				}
@@ -109,10 +107,10 @@ func compared(all map[Language]map[string]string) (faults []string) {
 	return faults
 }
 
-// silent is the place of an argument that a language does not speak of, whatever its kind.
+// silent is the verb for an argument of any type that is not shown in a language.
 const silent = "%.0s"
 
-// places returns the verbs of a text by the number of the argument that each says, from 0; "" where it is silent.
+// places returns the verbs of a text by argument index, starting at 0; "" for an argument that is not shown.
 func places(text string) map[int]string {
 	list, pos := map[int]string{}, 0
 	for _, found := range verb.FindAllStringSubmatch(text, -1) {
@@ -131,7 +129,7 @@ func places(text string) map[int]string {
 	return list
 }
 
-// alike reports whether two texts say the same arguments in the same way, or one is silent about them.
+// alike reports whether two texts format the same arguments with the same verbs; an argument not shown in one text is allowed.
 func alike(a, b map[int]string) bool {
 	for pos, verb := range a {
 		if peer, ok := b[pos]; !ok || verb != "" && peer != "" && verb != peer {
@@ -141,20 +139,19 @@ func alike(a, b map[int]string) bool {
 	return len(a) == len(b)
 }
 
-// Localizer says the texts of a book in one language.
+// Localizer formats the texts of a catalog in one language.
 type Localizer struct {
 	Language Language
 	book     *Catalog
 }
 
-// In returns the book in a language.
+// In returns a Localizer for the catalog in a language.
 func (b *Catalog) In(l Language) Localizer { return Localizer{l, b} }
 
 // Chinese reports whether the language is Chinese.
 func (s Localizer) Chinese() bool { return s.Language == Chinese }
 
-// Say returns a text with its places filled in; an error for a key that the book lacks, and for
-// arguments that are more or fewer than its places.
+// Say formats the text of a key; it returns an error if the key does not exist or the number of arguments is wrong.
 func (s Localizer) Say(key string, values ...any) (string, error) {
 	if err := s.book.fault(key, len(values)); err != nil {
 		return "", err
@@ -162,16 +159,17 @@ func (s Localizer) Say(key string, values ...any) (string, error) {
 	return s.fill(key, values), nil
 }
 
-// Has reports whether the book has a text.
+// Has reports whether the catalog contains a key.
 func (s Localizer) Has(key string) bool { return s.book.Has(key) }
 
-// Count returns a text that speaks of n things.
+// Count formats a text with the number n.
 func (s Localizer) Count(key string, n int) (string, error) { return s.Say(key, n) }
 
-// one ends the key of a text that speaks of one thing, where that is not said like any number.
+// oneSuffix ends the key of a singular text, if the singular differs from the plural.
 const oneSuffix = ".one"
 
-// Errorf returns a text as an error; %w in it is an error that errors.Is finds in it. It panics like Book.Text.
+// Errorf returns a text as an error; an error formatted with %w can be found with errors.Is. Errorf panics in the same cases as
+// Catalog.Text.
 func (s Localizer) Errorf(key string, values ...any) error {
 	if err := s.book.fault(key, len(values)); err != nil {
 		panic(err)
@@ -183,7 +181,7 @@ func (s Localizer) Errorf(key string, values ...any) error {
 	return fmt.Errorf(text, said...)
 }
 
-// fill says a text that is there.
+// fill formats a text that exists.
 func (s Localizer) fill(key string, values []any) string {
 	text, said := s.form(key, values)
 	if len(said) == 0 {
@@ -192,7 +190,8 @@ func (s Localizer) fill(key string, values []any) string {
 	return fmt.Sprintf(text, said...)
 }
 
-// form returns a text that is there and what it speaks of, as the language says these. Of one thing it is key.one, where the language has it.
+// form returns a text that exists and its arguments in the language of the Localizer. If the first argument is 1, the text of
+// key.one is used, if the language has it.
 func (s Localizer) form(key string, values []any) (text string, said []any) {
 	text = s.book.texts()[s.Language][key]
 	if len(values) == 0 {
@@ -217,10 +216,10 @@ func (s Localizer) form(key string, values []any) (text string, said []any) {
 	return text, said
 }
 
-// Has reports whether the book has a text.
+// Has reports whether the catalog contains a key.
 func (b *Catalog) Has(key string) bool { _, ok := b.texts()[English][key]; return ok }
 
-// fault returns the reason for which a text cannot take so many arguments.
+// fault returns an error if the key does not exist or takes a different number of arguments.
 func (b *Catalog) fault(key string, value int) error {
 	text, ok := b.texts()[English][key]
 	if !ok {
@@ -232,7 +231,7 @@ func (b *Catalog) fault(key string, value int) error {
 	return nil
 }
 
-// Message is a key with its arguments, in no language yet. The zero Text says nothing.
+// Message is a text key with its arguments, independent of a language. The zero Message is empty.
 type Message struct {
 	book  *Catalog
 	key   string
@@ -240,8 +239,8 @@ type Message struct {
 	plain string
 }
 
-// Text returns the text of a key. A thing that it speaks of may be a Text itself. It panics on a key that the
-// book lacks and on a wrong number of things: TestEveryTextIsSaid finds these in the code.
+// Text returns a Message for a key and its arguments. An argument may be a Message too. Text panics if the key does not exist or
+// the number of arguments is wrong: TestEveryTextIsSaid finds such calls in the code.
 func (b *Catalog) Text(key string, values ...any) Message {
 	if err := b.fault(key, len(values)); err != nil {
 		panic(err)
@@ -249,10 +248,10 @@ func (b *Catalog) Text(key string, values ...any) Message {
 	return Message{book: b, key: key, with: values}
 }
 
-// Literal returns a text from elsewhere, in whatever language: a system, a database, an error.
+// Literal returns a Message with a text from elsewhere that is not translated, such as an operating system or database error.
 func Literal(text string) Message { return Message{plain: text} }
 
-// In returns the text in a language.
+// In returns the message in a language.
 func (t Message) In(l Language) string {
 	if t.book == nil {
 		return t.plain
@@ -260,24 +259,23 @@ func (t Message) In(l Language) string {
 	return t.book.In(l).fill(t.key, t.with)
 }
 
-// String returns the text in English, as programs and logs have it.
+// String returns the message in English, for programs and logs.
 func (t Message) String() string { return t.In(English) }
 
-// English and Chinese are the text in these languages, for answers and pages that have both.
+// English and Chinese return the message in these languages, for responses and pages with both languages.
 func (t Message) English() string { return t.In(English) }
 func (t Message) Chinese() string { return t.In(Chinese) }
 
-// IsZero reports whether the text says nothing.
+// IsZero reports whether the message is empty.
 func (t Message) IsZero() bool { return t.book == nil && t.plain == "" }
 
-// MarshalText writes English: programs read one language.
+// MarshalText returns the message in English, so that programs read only one language.
 func (t Message) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
-// Cookie is the cookie with the language that the reader chose.
+// Cookie is the name of the cookie with the language that the reader has chosen.
 const Cookie = "qrjump_lang"
 
-// Parse returns the language that a short name means: zh and en, with or without a
-// region.
+// Parse returns the language for the codes zh and en, with or without a region.
 func Parse(name string) (Language, bool) {
 	primary, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(name)), "-")
 	switch primary {
@@ -289,8 +287,7 @@ func Parse(name string) (Language, bool) {
 	return English, false
 }
 
-// Preferred returns the language of a request: what ?lang= asks for, else what the
-// browser keeps, else what it prefers, else English.
+// Preferred returns the language of a request: the parameter ?lang=, else the cookie, else Accept-Language, else English.
 func Preferred(r *http.Request) Language {
 	if l, ok := Parse(r.URL.Query().Get("lang")); ok {
 		return l
@@ -303,8 +300,8 @@ func Preferred(r *http.Request) Language {
 	return ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 }
 
-// ParseAcceptLanguage returns the language of ours with the highest weight in an Accept-Language, of
-// equal ones the first; English where it names none.
+// ParseAcceptLanguage returns the supported language with the highest weight in an Accept-Language header, the first of equal ones;
+// English if the header contains none.
 func ParseAcceptLanguage(header string) Language {
 	best, chosen := 0.0, English
 	for name := range strings.SplitSeq(header[:min(len(header), 1024)], ",") {
@@ -328,7 +325,7 @@ func ParseAcceptLanguage(header string) Language {
 	return chosen
 }
 
-// Grouped returns a number with its thousands apart.
+// Grouped returns a number with thousands separators.
 func Grouped(n int64) string {
 	text := strconv.FormatInt(n, 10)
 	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {

@@ -1,4 +1,4 @@
-// Package ratelimit counts how often one caller did something within a minute.
+// Package ratelimit limits the number of actions of a caller per minute.
 package ratelimit
 
 import (
@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// mostKeys is the number of keys that are remembered: a stranger may have very many addresses.
+// mostKeys is the maximum number of keys in memory, because one client may use very many addresses.
 const mostKeys = 100_000
 
-// FixedWindow counts by key in the minute that it is. The zero value is ready.
+// FixedWindow counts actions by key within the current minute. The zero value is ready to use.
 type FixedWindow[K comparable] struct {
 	mu     sync.Mutex
 	minute int64
 	counts map[K]int
 }
 
-// Allow counts one and reports whether it is one of at most limit. What is refused counts for nothing.
+// Allow counts an action and reports whether the count is within limit. Rejected actions are not counted.
 func (m *FixedWindow[K]) Allow(key K, limit int, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -30,7 +30,7 @@ func (m *FixedWindow[K]) Allow(key K, limit int, now time.Time) bool {
 		return false
 	}
 	if !known && len(m.counts) >= mostKeys {
-		for item := range m.counts { // any of them: its count begins anew
+		for item := range m.counts { // evicts an arbitrary key, whose count restarts at 0
 			delete(m.counts, item)
 			break
 		}
@@ -39,7 +39,7 @@ func (m *FixedWindow[K]) Allow(key K, limit int, now time.Time) bool {
 	return true
 }
 
-// Exceeded reports whether Allow would refuse.
+// Exceeded reports whether Allow would reject an action.
 func (m *FixedWindow[K]) Exceeded(key K, limit int, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -53,15 +53,15 @@ func (m *FixedWindow[K]) Forget() {
 	m.counts = nil
 }
 
-// DeleteFunc forgets the counts of some keys.
+// DeleteFunc deletes the counts of the keys for which lookup returns true.
 func (m *FixedWindow[K]) DeleteFunc(lookup func(K) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	maps.DeleteFunc(m.counts, func(key K, _ int) bool { return lookup(key) })
 }
 
-// KeyForIP returns the key of an address: one of version 6 stands for its /64, because its owner has all of that. No address is a
-// network too.
+// KeyForIP returns the rate-limit key of an IP address: for IPv6 the /64 network, because one owner usually controls all of it. The
+// zero Addr has the zero Prefix as its key.
 func KeyForIP(ip netip.Addr) netip.Prefix {
 	ip = ip.Unmap().WithZone("")
 	network, _ := ip.Prefix(min(ip.BitLen(), 64))

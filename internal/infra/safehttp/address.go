@@ -9,14 +9,12 @@ import (
 	"strings"
 )
 
-const maxShown = 8 // addresses of one lookup that a step lists
+const maxShown = 8 // number of addresses that a step lists
 
-// resolve looks the host up, once, and checks every address. It returns
-// NotResolved or AddressRefused.
+// resolve looks up the host once and checks every address. resolve returns an error with the reason NotResolved or AddressRefused.
 //
-// Assumed(outbound.address.mixed): one special address spoils the whole answer. A name that is partly
-// public and partly not is either an attack or a mistake, and which part would
-// be dialled must not depend on chance.
+// Assumed(outbound.address.mixed): one special-purpose address invalidates the whole DNS response. A name with both public and
+// special-purpose addresses is an attack or a mistake, and chance must not decide which address is dialled.
 func (t *trip) resolve(ctx context.Context, to target) ([]netip.Addr, error) {
 	addrs := []netip.Addr{to.literal}
 	if !to.literal.IsValid() {
@@ -37,7 +35,7 @@ func (t *trip) resolve(ctx context.Context, to target) ([]netip.Addr, error) {
 	return addrs, nil
 }
 
-// lookup asks for the addresses of a name.
+// lookup resolves a name to its addresses.
 func (c *Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	var standard *net.Resolver
 	switch r := c.Resolver.(type) {
@@ -49,22 +47,20 @@ func (c *Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 		return r.LookupNetIP(ctx, "ip", host)
 	}
 
-	// With the final dot the search list of the machine is left out: what a
-	// stranger calls a.example must not be found as a.example.corp.example.
-	// Private set-ups live from that list.
+	// The final dot disables the machine's DNS search list: an untrusted name a.example must not resolve as a.example.corp.example.
+	// Private set-ups depend on the search list.
 	if !c.AllowPrivate {
 		host += "."
 	}
 	addrs, err := standard.LookupNetIP(ctx, "ip", host)
-	// From some sources, the hosts file among them, the standard resolver gives
-	// plain IPv4 addresses in mapped form.
+	// For some sources, such as the hosts file, the standard resolver returns IPv4 addresses in IPv4-mapped IPv6 form.
 	for i := range addrs {
 		addrs[i] = addrs[i].Unmap()
 	}
 	return addrs, err
 }
 
-// forbidden says why an address may not be reached, or nothing.
+// forbidden returns the reason why an address is not allowed; "" = allowed.
 func forbidden(addr netip.Addr, allowPrivate bool) string {
 	if !addr.IsValid() {
 		return "not an address"
@@ -90,7 +86,7 @@ func forbidden(addr netip.Addr, allowPrivate bool) string {
 	return b.String()
 }
 
-// blockOf returns the special block of an address with the longest prefix.
+// blockOf returns the special-purpose block with the longest prefix that contains an address.
 func blockOf(addr netip.Addr) (found block, ok bool) {
 	for _, b := range blocks {
 		if b.prefix.Contains(addr) && (!ok || b.prefix.Bits() > found.prefix.Bits()) {
@@ -107,8 +103,8 @@ func innerIPv4(addr netip.Addr) netip.Addr {
 	return netip.AddrFrom4([4]byte(b[12:]))
 }
 
-// candidates returns the one or two addresses to dial: the first of IPv6 and
-// the first of IPv4, or the first two of the only family there is.
+// candidates returns one or two addresses to dial: the first IPv6 and the first IPv4 address, or the first two if there is only one
+// family.
 func candidates(addrs []netip.Addr) []netip.Addr {
 	var v6, v4, items []netip.Addr
 	seen := make(map[netip.Addr]bool)

@@ -2,26 +2,26 @@ package safehttp
 
 import "net/netip"
 
-// block is a range of addresses that is not the ordinary public internet.
+// block is an address range that is not part of the ordinary public internet.
 type block struct {
 	prefix netip.Prefix
 	name   string
-	source string // an RFC, or who says so
+	source string // an RFC, or the cloud provider
 	kind   kind
 }
 
-// kind tells what Client.AllowPrivate does to a block.
+// kind defines the effect of Client.AllowPrivate on a block.
 type kind int
 
 const (
 	closed  kind = iota // stays refused
 	private             // is reachable
-	wraps               // holds an IPv4 address in its last 32 bits, which decides
+	wraps               // contains an IPv4 address in its last 32 bits, which is checked instead
 )
 
-// blocks is the table of them: all rows of the IANA IPv4 and IPv6 special-purpose address registries, also those that are globally
-// reachable (anycast services are no web sites), and the rows that the registries leave to others: multicast, retired blocks, space
-// outside 2000::/3, and addresses at which clouds serve credentials. The longest prefix decides.
+// blocks lists all entries of the IANA IPv4 and IPv6 special-purpose address registries, including globally reachable ones (anycast
+// services are not web sites), and further ranges: multicast, retired blocks, space outside 2000::/3, and addresses at which clouds
+// serve credentials. If several blocks match, the longest prefix decides.
 //
 // https://www.iana.org/assignments/iana-ipv4-special-registry
 // https://www.iana.org/assignments/iana-ipv6-special-registry
@@ -47,7 +47,7 @@ var blocks = []block{
 	{cidr("192.88.99.0/24"), "6to4 Relay Anycast, deprecated", "RFC 7526", closed},
 	{cidr("192.168.0.0/16"), "Private-Use", "RFC 1918", private},
 	{cidr("192.175.48.0/24"), "Direct Delegation AS112 Service", "RFC 7534", closed},
-	// Local tunnels hand these out as stand-ins for the names they carry.
+	// Local tunnels assign these addresses as placeholders for the names that they carry.
 	{cidr("198.18.0.0/15"), "Benchmarking", "RFC 2544", private},
 	{cidr("198.51.100.0/24"), "Documentation (TEST-NET-2)", "RFC 5737", closed},
 	{cidr("203.0.113.0/24"), "Documentation (TEST-NET-3)", "RFC 5737", closed},
@@ -92,12 +92,12 @@ var blocks = []block{
 	{cidr("3ffe::/16"), "6bone, returned", "RFC 3701", closed},
 	{cidr("fec0::/10"), "Site-Local Unicast, deprecated", "RFC 3879", closed},
 	{cidr("ff00::/8"), "Multicast", "RFC 4291", closed},
-	// The whole range: time, names and credentials of pods are beside the metadata.
+	// The whole range is blocked, because it also serves time, names and pod credentials besides the metadata.
 	{cidr("fd00:ec2::/32"), "Cloud services", "AWS", closed},
 	{cidr("fd00:c1::/32"), "Cloud services", "Oracle Cloud", closed},
 	{cidr("fd20:ce::254/128"), "Cloud metadata", "Google Cloud", closed},
 	{cidr("fd00:42::42/128"), "Cloud metadata", "Scaleway", closed},
-	// Global unicast is 2000::/3; the three rows are all the rest.
+	// Global unicast is 2000::/3; the next three rows cover all other space.
 	{cidr("::/3"), "Not global unicast", "RFC 4291", closed},
 	{cidr("4000::/2"), "Not global unicast", "RFC 4291", closed},
 	{cidr("8000::/1"), "Not global unicast", "RFC 4291", closed},

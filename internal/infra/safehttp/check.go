@@ -6,9 +6,8 @@ import (
 	"net/http"
 )
 
-// Check says whether Do would send something to a URL, without connecting:
-// nil, or the [*Error] of Do. A name that has no address at the moment is no
-// error: it may have one tomorrow.
+// Check reports, without connecting, whether Do would accept a URL: nil, or the [*Error] of Do. A name that does not resolve at
+// present is not an error, because it may resolve later.
 func (c *Client) Check(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()

@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// connect dials an address that was checked, and one more if the first does not
-// accept the connection. It returns ConnectFailed.
+// connect dials a checked address, and a second one if the first does not accept the connection. It returns ConnectFailed.
 func (t *trip) connect(ctx context.Context, to target, addrs []netip.Addr) (net.Conn, error) {
 	var last error
 	for i, addr := range candidates(addrs) {
@@ -44,7 +43,7 @@ func (c *Client) dial(ctx context.Context, port netip.AddrPort) (net.Conn, error
 	}
 	conn, err := dial(parent, "tcp", port.String())
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		<-parent.Done() // the timer of the network may be a moment ahead of the context's
+		<-parent.Done() // the network timer may fire shortly before the context's timer
 	}
 	if err != nil && parent.Err() != nil && ctx.Err() == nil {
 		return nil, fmt.Errorf("no connection within %s: %w", perAddressTimeout, err)
@@ -52,9 +51,8 @@ func (c *Client) dial(ctx context.Context, port netip.AddrPort) (net.Conn, error
 	return conn, err
 }
 
-// control returns the second line of defence: it runs between the creation of the
-// socket and the connection, and lets nothing pass but the address that was
-// checked, which it checks again.
+// control returns a second check that runs after the socket is created and before it connects: it accepts only the checked address,
+// and checks that address again.
 func (c *Client) control(want netip.AddrPort) func(network, address string, _ syscall.RawConn) error {
 	return func(network, address string, _ syscall.RawConn) error {
 		got, err := netip.ParseAddrPort(address)
@@ -74,8 +72,7 @@ func (c *Client) control(want netip.AddrPort) func(network, address string, _ sy
 	}
 }
 
-// secure does the TLS handshake, with the host of the URL as the name to prove.
-// It returns TLSFailed.
+// secure performs the TLS handshake and verifies the certificate for the host of the URL. It returns TLSFailed.
 func (t *trip) secure(ctx context.Context, conn net.Conn, to target) (net.Conn, error) {
 	secured := tls.Client(conn, &tls.Config{
 		ServerName: to.host,

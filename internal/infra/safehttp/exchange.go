@@ -12,10 +12,9 @@ import (
 	"strings"
 )
 
-// exchange writes the request and reads the answer on a connection of its own.
-// It speaks HTTP/1.1 without http.Transport, whose retries, pools, proxies and
-// protocol changes are all unwanted here. It returns SendFailed and every reason
-// that concerns the answer.
+// exchange sends the request and reads the response on its own connection. exchange implements HTTP/1.1 without http.Transport,
+// because retries, connection pools, proxies and protocol upgrades are unwanted here. exchange returns SendFailed, or any reason
+// that concerns the response.
 func (t *trip) exchange(ctx context.Context, conn net.Conn, to target, req Request) (Answer, error) {
 	out, err := http.NewRequestWithContext(ctx, req.Method, to.url.String(), bytes.NewReader(req.Body))
 	if err != nil {
@@ -36,7 +35,7 @@ func (t *trip) exchange(ctx context.Context, conn net.Conn, to target, req Reque
 	case err != nil:
 		return Answer{}, t.lose(ctx, "answer", ReadFailed, err)
 	}
-	bounded.N = math.MaxInt64 // from here on the body is counted
+	bounded.N = math.MaxInt64 // from here on, the length of the body is limited elsewhere
 
 	if err := t.checkHead(resp); err != nil {
 		return Answer{Status: resp.StatusCode}, err
@@ -48,7 +47,7 @@ func (t *trip) exchange(ctx context.Context, conn net.Conn, to target, req Reque
 	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
 }
 
-// header returns what is sent besides Host and the length of the body.
+// header returns the request headers, except Host and Content-Length.
 func (c *Client) header(req Request) http.Header {
 	h := make(http.Header)
 	h.Set("Accept", "*/*")
@@ -69,7 +68,7 @@ func (c *Client) header(req Request) http.Header {
 	return h
 }
 
-// readAnswer reads the header of the final answer, past interim ones.
+// readAnswer reads the header of the final response, and skips interim (1xx) responses.
 func readAnswer(r *bufio.Reader, out *http.Request) (*http.Response, error) {
 	for {
 		resp, err := http.ReadResponse(r, out)
@@ -86,12 +85,11 @@ func readAnswer(r *bufio.Reader, out *http.Request) (*http.Response, error) {
 	}
 }
 
-// judge decides by status and header whether the body is worth reading. It
-// returns Redirected or Encoded.
+// checkHead decides by status and header whether the body should be read. checkHead returns Redirected or Encoded.
 func (t *trip) checkHead(resp *http.Response) error {
 	t.pass("answer", "status %d", resp.StatusCode)
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
-		// Contract: rules 2.7, a redirect is a failure, http to https included.
+		// Contract: rules 2.7, a redirect is a failure, including from http to https.
 		to := "nowhere"
 		if u, err := resp.Location(); err == nil {
 			to = u.Scheme + "://" + u.Host
@@ -106,11 +104,9 @@ func (t *trip) checkHead(resp *http.Response) error {
 	return nil
 }
 
-// body reads what the answer holds, one byte past the bound at most. It returns
-// BodyTooLong or ReadFailed.
+// body reads the response body, at most one byte beyond the limit. body returns an error with the reason BodyTooLong or ReadFailed.
 //
-// The body is never closed: closing it would first read it to its end, and an
-// endless one has none. The connection ends with the trip.
+// The body is never closed, because closing would first read an endless body to its end. The connection is closed at the end of Do.
 func (t *trip) body(ctx context.Context, resp *http.Response, req Request) ([]byte, error) {
 	limit := int64(defaultMaxBody)
 	if req.MaxBody > 0 {

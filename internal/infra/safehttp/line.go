@@ -5,11 +5,10 @@ import (
 	"unicode"
 )
 
-const maxLine = 300 // runes of a detail
+const maxLine = 300 // maximum number of runes in a detail
 
-// oneLine makes text that may come from a stranger fit for one line of a log or
-// a page: printable, without line breaks or marks that turn the direction of
-// writing, and of bounded length.
+// oneLine makes untrusted text safe for one line of a log or page: printable, of limited length, without line breaks and
+// bidirectional control characters.
 func oneLine(s string) string {
 	var b strings.Builder
 	n := 0

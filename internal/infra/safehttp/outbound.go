@@ -1,14 +1,10 @@
-// Package safehttp knows how to send an HTTP request to an address that a
-// stranger chose without being sent where the stranger may not go.
+// Package safehttp sends HTTP requests to URLs from untrusted sources without reaching forbidden addresses (SSRF protection).
 //
-// Every outbound request of the server passes through [Client.Do]. It accepts
-// http and https on ports 80 and 443, looks the host up once, refuses the whole
-// answer when one address lies in a special-purpose block, and dials exactly
-// the address it has checked. It follows no redirect, uses no proxy, keeps no
-// connection, and bounds time, header and body.
+// Every outbound request of the server passes through [Client.Do]. Do accepts http and https on ports 80 and 443, looks up the host
+// once, rejects the whole DNS response if one address is in a special-purpose block, and dials exactly the checked address. Do
+// follows no redirects, uses no proxy, keeps no connection, and limits time, header and body.
 //
-// It does not know what is fetched or why: comparing a file, signing an event
-// and trying again are matters of the caller.
+// The package is independent of the purpose: comparing a file, signing an event and retrying are left to the caller.
 package safehttp
 
 import (
@@ -28,35 +24,32 @@ const (
 
 	perAddressTimeout = time.Second
 	maxURL            = 2048
-	maxHeader         = 16 << 10 // of the answer, interim answers included
+	maxHeader         = 16 << 10 // limit for the response header, including interim responses
 
-	// Some firewalls turn requests away that have no User-Agent, or one that
-	// does not look like a browser's.
+	// Some firewalls reject requests with no User-Agent, or with one that does not look like a browser's.
 	defaultUserAgent = "Mozilla/5.0 (compatible; qrjump)"
 )
 
-// Client sends requests to addresses that strangers chose. Its zero value
-// reaches public addresses only. It may be used by many goroutines at once.
+// Client sends requests to addresses from untrusted sources. The zero value reaches only public addresses. Client is safe for
+// concurrent use.
 type Client struct {
-	// Resolver looks names up, once a request. Nil means net.DefaultResolver.
+	// Resolver resolves names, once per request. Nil means net.DefaultResolver.
 	Resolver Resolver
 
-	// Dial opens the connection; the address is always a literal ip:port that
-	// was checked. Nil means a net.Dialer that checks once more before it
-	// connects.
+	// Dial opens the connection; the address is always a checked literal ip:port. Nil means a net.Dialer that checks the address
+	// again before it connects.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// AllowPrivate opens private and loopback addresses, addresses as hosts,
-	// host names without a dot, and all ports. Link-local and cloud metadata
-	// addresses stay closed.
+	// AllowPrivate also allows private and loopback addresses, IP addresses as hosts, host names without a dot, and all ports.
+	// Link-local and cloud metadata addresses remain forbidden.
 	AllowPrivate bool
 
-	// Patience is the maximum duration of a request, whatever its own limit; 0 = its own.
+	// Patience is an upper limit for the timeout of every request; 0 = only the request's own timeout.
 	Patience time.Duration
 
-	RootCAs   *x509.CertPool   // nil means those of the system
-	Now       func() time.Time // for the steps; nil means time.Now
-	UserAgent string           // empty means a default
+	RootCAs   *x509.CertPool   // nil means the system's root certificates
+	Now       func() time.Time // time source for steps; nil means time.Now
+	UserAgent string           // empty means the default User-Agent
 }
 
 // Resolver is the part of net.Resolver that the client needs. LookupNetIP must return when its context is done.
@@ -64,26 +57,25 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Request is one request and the bounds of its answer.
+// Request is one HTTP request and the limits for its response.
 type Request struct {
 	Method  string // GET, HEAD or POST; empty means GET
 	URL     string
-	Header  http.Header // Host, Connection, Content-Length and the like are ours
+	Header  http.Header // Host, Connection, Content-Length and similar headers are set by the client
 	Body    []byte
-	Timeout time.Duration // of everything, from the lookup to the last byte; default 3 s
-	MaxBody int           // in bytes; a longer answer is an error; default 64 KiB
+	Timeout time.Duration // for the whole request, from the DNS lookup to the last byte; default 3 s
+	MaxBody int           // in bytes; a longer response is an error; default 64 KiB
 }
 
-// Answer is the response of the other side, whatever its status, except that a redirect is an error.
+// Answer is the server's response with any status; a redirect is an error instead.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
 }
 
-// Step is one line of what happened, for an operator who asks why. Did is one
-// of url, resolve, address, connect, tls, send, answer, body. Detail is a
-// single printable line of bounded length; it never holds the query of the URL.
+// Step is one line of a request's progress, for diagnosis by an operator. Did is the step: url, resolve, address, connect, tls,
+// send, answer or body. Detail is a printable line of limited length; it never contains the URL's query.
 type Step struct {
 	At     time.Time `json:"at"`
 	Did    string    `json:"did"`
@@ -91,28 +83,28 @@ type Step struct {
 	Failed bool      `json:"failed,omitempty"`
 }
 
-// Reason says in one stable word why a request gave no answer.
+// Reason is a stable identifier for the cause of a failed request.
 type Reason string
 
 const (
-	BadURL         Reason = "bad_url"         // not an http or https URL that we would send
-	BadRequest     Reason = "bad_request"     // a method that we do not send
+	BadURL         Reason = "bad_url"         // not a permitted http or https URL
+	BadRequest     Reason = "bad_request"     // a method that is not supported
 	PortRefused    Reason = "port_refused"    // a port other than 80 and 443
-	NotResolved    Reason = "not_resolved"    // the name has no address
-	AddressRefused Reason = "address_refused" // an address is special, or stands in place of a name
+	NotResolved    Reason = "not_resolved"    // the name did not resolve
+	AddressRefused Reason = "address_refused" // an address is in a special-purpose block, or the host is an IP address
 	ConnectFailed  Reason = "connect_failed"  // no address accepted the connection
 	TLSFailed      Reason = "tls_failed"      // handshake or certificate
-	SendFailed     Reason = "send_failed"     // connection lost while sending
+	SendFailed     Reason = "send_failed"     // connection lost during sending
 	Redirected     Reason = "redirect"        // any 3xx
 	HeaderTooLong  Reason = "header_too_long" // more than 16 KiB
-	Encoded        Reason = "encoded"         // a Content-Encoding that was not asked for
+	Encoded        Reason = "encoded"         // a Content-Encoding that was not requested
 	BodyTooLong    Reason = "body_too_long"   // more than Request.MaxBody
-	ReadFailed     Reason = "read_failed"     // connection lost while reading, or not HTTP
-	TimedOut       Reason = "timeout"         // Request.Timeout or the caller's deadline
-	Canceled       Reason = "canceled"        // the caller gave up
+	ReadFailed     Reason = "read_failed"     // connection lost during reading, or not HTTP
+	TimedOut       Reason = "timeout"         // Request.Timeout or the caller's deadline has passed
+	Canceled       Reason = "canceled"        // the caller cancelled the context
 )
 
-// Error is the error of [Client.Do].
+// Error is the error type of [Client.Do].
 type Error struct {
 	Reason Reason
 	Detail string
@@ -121,19 +113,18 @@ type Error struct {
 
 func (e *Error) Error() string { return string(e.Reason) + ": " + e.Detail }
 
-// Unwrap returns what the network said, or nil when the refusal is our own.
+// Unwrap returns the network error; nil if this package rejected the request.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Do sends one request. Every error is an *[Error]. The steps tell what
-// happened, also when there is an error; the last one is then the failed one.
-// After an error behind an answer's header the answer holds its status alone.
+// Do sends one request. Every error is an *[Error]. The steps describe the progress, also after an error; the last step is then the
+// failed one. If an error occurs after the response header, the returned Answer contains only the status.
 func (c *Client) Do(ctx context.Context, req Request) (Answer, []Step, error) {
 	t := trip{client: c}
 	answer, err := t.run(ctx, req)
 	return answer, t.steps, err
 }
 
-// trip is one call of Do: the client it belongs to, and what happened so far.
+// trip holds the client and the steps of one call of Do.
 type trip struct {
 	client *Client
 	steps  []Step
@@ -157,12 +148,12 @@ func (t *trip) run(ctx context.Context, req Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	// The bare connection is closed, never the TLS one: saying goodbye in TLS
-	// may wait seconds for a peer that has stopped reading.
+	// The TCP connection is closed instead of the TLS connection: the TLS closing alert may block for seconds if the peer has
+	// stopped reading.
 	defer conn.Close()
 
-	// One deadline for all that follows. A read in progress fails at once,
-	// however regularly the peer lets a byte drip.
+	// A single deadline applies to everything that follows. When ctx ends, a read in progress fails immediately, even if the peer
+	// keeps sending single bytes.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
@@ -175,18 +166,18 @@ func (t *trip) run(ctx context.Context, req Request) (Answer, error) {
 	return t.exchange(ctx, stream, to, req)
 }
 
-// pass records a step that went well.
+// pass records a successful step.
 func (t *trip) pass(did, format string, args ...any) {
 	t.record(Step{Did: did, Detail: oneLine(fmt.Sprintf(format, args...))})
 }
 
-// refuse records a step at which we stop by our own decision.
+// refuse records a step that this package rejects.
 func (t *trip) refuse(did string, reason Reason, format string, args ...any) error {
 	return t.end(did, &Error{Reason: reason, Detail: fmt.Sprintf(format, args...)})
 }
 
-// lose records a step at which the network let us down. Once the time is over
-// that is the reason, whatever the network calls it.
+// lose records a step that failed because of the network. If ctx has ended, the reason is the timeout or the cancellation, whatever
+// the network error says.
 func (t *trip) lose(ctx context.Context, did string, reason Reason, cause error) error {
 	switch ctx.Err() {
 	case nil:

@@ -11,17 +11,16 @@ import (
 	"strings"
 )
 
-// target is a URL that was found fit to be requested.
+// target is a URL that passed all checks.
 type target struct {
-	url     *url.URL // host in lower case, standard port left out, no fragment
+	url     *url.URL // host in lower case, without a standard port and without a fragment
 	scheme  string
-	host    string     // a name, or an address without brackets
-	literal netip.Addr // valid when the host is an address
+	host    string     // a name, or an IP address without brackets
+	literal netip.Addr // valid if the host is an IP address
 	port    uint16
 }
 
-// aim reads where a request goes. It returns BadRequest, BadURL, PortRefused or
-// AddressRefused.
+// aim parses and checks the URL of a request. aim returns BadRequest, BadURL, PortRefused or AddressRefused.
 func (t *trip) aim(req Request) (target, error) {
 	switch req.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:
@@ -37,7 +36,7 @@ func (t *trip) aim(req Request) (target, error) {
 	u, err := url.Parse(req.URL)
 	if err != nil {
 		if bad, ok := errors.AsType[*url.Error](err); ok {
-			err = bad.Err // without the URL, whose query may hold a secret
+			err = bad.Err // the error without the URL, whose query may contain a secret
 		}
 		return target{}, t.refuse("url", BadURL, "%v", err)
 	}
@@ -49,8 +48,8 @@ func (t *trip) aim(req Request) (target, error) {
 	case u.Hostname() == "":
 		return target{}, t.refuse("url", BadURL, "no host")
 	case strings.ContainsFunc(u.Host, func(r rune) bool { return r >= 0x80 }):
-		// Assumed(outbound.host.ascii): writers send the xn-- form of a name, and readers differ in
-		// what they make of full-width dots and circled digits.
+		// Assumed(outbound.host.ascii): senders use the xn-- form of a name, and parsers disagree about full-width dots and circled
+		// digits.
 		return target{}, t.refuse("url", BadURL, "host %q is not ASCII; other scripts are written as xn--", u.Hostname())
 	}
 
@@ -65,12 +64,12 @@ func (t *trip) aim(req Request) (target, error) {
 		if fault := nameFault(to.host); fault != "" {
 			return target{}, t.refuse("url", BadURL, "host %q: %s", to.host, fault)
 		}
-		// RFC 6761: every name below localhost is this machine, whichever resolver is asked.
+		// RFC 6761: every name below localhost means this machine, regardless of the resolver.
 		if strings.HasSuffix(to.host, ".localhost") && !t.client.AllowPrivate {
 			return target{}, t.refuse("address", AddressRefused, "host %q refused: it is this machine", to.host)
 		}
-		// A name without a dot is completed by the search list of the machine,
-		// so that it means something else here than on the internet.
+		// A name without a dot is completed by the machine's DNS search list, so that it may resolve differently here than on the
+		// internet.
 		if !strings.Contains(to.host, ".") && !t.client.AllowPrivate {
 			return target{}, t.refuse("url", BadURL, "host %q has no dot", to.host)
 		}
@@ -80,7 +79,7 @@ func (t *trip) aim(req Request) (target, error) {
 	return to, nil
 }
 
-// tidy rewrites the URL as it goes over the wire.
+// tidy normalizes the URL that is sent.
 func (to *target) tidy() {
 	host := to.host
 	if to.literal.Is6() {
@@ -100,7 +99,7 @@ func standardPort(scheme string) uint16 {
 	return 80
 }
 
-// port returns the port of a URL, or PortRefused.
+// port returns the port of a URL, or the error PortRefused.
 func (t *trip) port(u *url.URL) (uint16, error) {
 	text := cmp.Or(u.Port(), strconv.Itoa(int(standardPort(u.Scheme))))
 	port, err := strconv.ParseUint(text, 10, 16)
@@ -113,11 +112,11 @@ func (t *trip) port(u *url.URL) (uint16, error) {
 	return uint16(port), nil
 }
 
-// literal returns the address that a host spells, and no address for a name.
-// It returns AddressRefused for an address that may not stand there.
+// literal returns the IP address that a host consists of, or the zero Addr for a name. literal returns AddressRefused for an
+// address that is not allowed as a host.
 //
-// Assumed(outbound.host.literal): a public address in place of a name is refused too. The contract asks
-// for a domain, and no certificate or ICP record is issued for an address.
+// Assumed(outbound.host.literal): a public IP address in place of a name is rejected too. The contract requires a domain, and no
+// certificate or ICP record is issued for an IP address.
 func (t *trip) literal(host string) (netip.Addr, error) {
 	if !spellsAddress(host) {
 		return netip.Addr{}, nil
@@ -132,10 +131,8 @@ func (t *trip) literal(host string) (netip.Addr, error) {
 	return addr, nil
 }
 
-// spellsAddress reports whether any common reader takes the host for an address:
-// everything with a colon, and everything whose last label is a number in
-// decimal, octal or hexadecimal, such as 127.1, 0177.0.0.1 or 0x7f000001.
-// No top-level domain is a number.
+// spellsAddress reports whether any common parser treats the host as an IP address: every host with a colon, and every host whose
+// last label is a decimal, octal or hexadecimal number, such as 127.1, 0177.0.0.1 or 0x7f000001. No top-level domain is a number.
 func spellsAddress(host string) bool {
 	if strings.Contains(host, ":") {
 		return true
@@ -148,7 +145,7 @@ func spellsAddress(host string) bool {
 	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
-// nameFault says what is wrong with a host name in lower case, or nothing.
+// nameFault returns the error in a lower-case host name; "" = valid.
 func nameFault(host string) string {
 	if len(host) > 253 {
 		return "longer than 253 characters"

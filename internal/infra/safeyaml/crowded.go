@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// crowded returns the number of a line at which a map has more than maxKeys keys, 0 for none. It looks at indents, colons and braces
-// alone: splitting a text into its words takes a hundred times its length.
+// crowded returns the number of the first line at which a map has more than maxKeys keys; 0 = none. crowded inspects only
+// indentation, colons and braces, because tokenizing takes a hundred times the memory of the text.
 func crowded(text []byte) int {
-	var maps []keyCount // the block maps that a line is in, from the outermost
+	var maps []keyCount // the block maps that contain the current line, outermost first
 	var flow flowScan
-	scalar, n := -1, 0 // the column that the lines of a literal text are behind
+	scalar, n := -1, 0 // the column that the lines of a block scalar are indented beyond
 	for line := range bytes.Lines(text) {
 		n++
 		body := strings.TrimSpace(string(line))
@@ -51,10 +51,10 @@ func crowded(text []byte) int {
 	return 0
 }
 
-// keyCount is a block map: the column of its keys and how many it has.
+// keyCount holds the column of a block map's keys and their number.
 type keyCount struct{ column, keys int }
 
-// enclosing returns the maps that a line at a column is in.
+// enclosing returns the maps that contain a line at the given column.
 func enclosing(maps []keyCount, column int) []keyCount {
 	for len(maps) > 0 && maps[len(maps)-1].column > column {
 		maps = maps[:len(maps)-1]
@@ -62,7 +62,7 @@ func enclosing(maps []keyCount, column int) []keyCount {
 	return maps
 }
 
-// keyEnd returns where the value behind the key of a line begins, 0 for a line without a key.
+// keyEnd returns the offset of the value after the key of a line; 0 for a line without a key.
 func keyEnd(body string) int {
 	from := 0
 	if body != "" && (body[0] == '{' || body[0] == '[') {
@@ -79,13 +79,13 @@ func keyEnd(body string) int {
 	return 0
 }
 
-// flowScan counts the keys of maps in braces.
+// flowScan counts the keys of flow maps (in braces).
 type flowScan struct {
-	counts []int // of each brace that is open; -1 = a bracket
-	quote  byte  // of the text that goes on; 0 = none
+	counts []int // one entry for each open brace; -1 = a square bracket
+	quote  byte  // the quote of an unfinished string; 0 = none
 }
 
-// scan reads a line, and reports whether a map has too many keys.
+// scan processes a line, and reports whether a map has too many keys.
 func (f *flowScan) scan(line string) bool {
 	for i := 0; i < len(line); i++ {
 		c, prev, start := line[i], byte(' '), byte(' ')
@@ -120,14 +120,14 @@ func (f *flowScan) scan(line string) bool {
 	return false
 }
 
-// maxWhole is the maximum length of a text that Pieces does not cut.
+// maxWhole is the maximum length of a text that Pieces returns without splitting.
 const maxWhole = 1 << 20
 
-// pieceEntries is the number of entries of a list in a piece.
+// pieceEntries is the number of list entries in one piece.
 const pieceEntries = 500
 
-// Pieces cuts a text that is one list under a key into texts with some of the entries each, which have the lines that they had. What has
-// another form is one piece; ok is false where it is too long to be read so.
+// Pieces splits a YAML text that consists of one list under a key into texts with some of the entries each, in which every entry
+// keeps its line number. A text of any other form is returned as one piece; ok is false if such a text is longer than maxWhole.
 func Pieces(text []byte, key string) (pieces func(yield func([]byte) bool), ok bool) {
 	starts := entryStarts(text, key)
 	if len(starts) == 0 {
@@ -148,7 +148,7 @@ func Pieces(text []byte, key string) (pieces func(yield func([]byte) bool), ok b
 	}, true
 }
 
-// entryStarts returns the offsets of the entries of the one list of a text; none if the text has any other form.
+// entryStarts returns the offsets of the list entries of a text; none if the text has any other form.
 func entryStarts(text []byte, key string) (starts []int) {
 	pos, column, headed := 0, -1, false
 	for line := range bytes.Lines(text) {

@@ -1,5 +1,4 @@
-// Package safeyaml knows how a text of YAML that a person wrote is read: bounded, and
-// with its faults in one line.
+// Package safeyaml reads YAML written by people, with limits on resources and with errors in one line.
 package safeyaml
 
 import (
@@ -17,20 +16,19 @@ import (
 const (
 	// maxDepth is the maximum nesting depth of a file: seeds need six.
 	maxDepth = 32
-	// maxKeys is the maximum number of keys in a map of a line each: the parser copies those that it has for each further one. A
-	// seed that names every behaviour has less than half.
+	// maxKeys is the maximum number of keys in a map with one key per line, because the parser copies all existing keys for each
+	// new key. A seed that sets every behaviour has less than half as many keys.
 	maxKeys = 1000
 )
 
-// Check returns an error for a text that takes far more time or memory to read than
-// it is long: nested deeper than maxDepth, with more than maxKeys keys in a map, of many
-// documents, or with aliases, which may stand for each other. It only splits the text
-// into its words.
+// Check returns an error for a text whose parsing takes disproportionate time or memory: nested deeper than maxDepth, with more
+// than maxKeys keys in a map, with several documents, or with aliases, which may expand to each other. Check only tokenizes the
+// text.
 func Check(text []byte) error {
 	if line := crowded(text); line > 0 {
 		return fmt.Errorf("line %d: a map has more than %d keys: write a list", line, maxKeys)
 	}
-	var columns, keys []int // of the block lists and maps that a word is in, and how many keys each has
+	var columns, keys []int // for the block lists and maps around the current token: their columns and their numbers of keys
 	flow, documents := 0, 0
 	var last *token.Token
 	for _, t := range lexer.Tokenize(string(text)) {
@@ -38,7 +36,7 @@ func Check(text []byte) error {
 		case token.AliasType:
 			return fmt.Errorf("line %d: aliases (*) are not read here: write out what it stands for", t.Position.Line)
 		case token.DocumentHeaderType, token.DocumentEndType:
-			if documents++; documents > 2 { // one before and one behind it
+			if documents++; documents > 2 { // a document marker before and one after the document
 				return fmt.Errorf("line %d: want one document", t.Position.Line)
 			}
 			columns, keys, flow = nil, nil, 0
@@ -75,7 +73,7 @@ func Check(text []byte) error {
 	return nil
 }
 
-// Parse returns the one document of a file, nil for an empty one.
+// Parse returns the only document of a file; nil for an empty file.
 func Parse(file string, text []byte) (ast.Node, error) {
 	if err := Check(text); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -98,12 +96,12 @@ func Parse(file string, text []byte) (ast.Node, error) {
 	return body, nil
 }
 
-// Location says where in a file a node is.
+// Location returns the file and line of a node.
 func Location(file string, node ast.Node) string {
 	return fmt.Sprintf("%s:%d", file, node.GetToken().Position.Line)
 }
 
-// Fault says in one line where a file is wrong.
+// Fault returns an error with its file and line, in one line of text.
 func Fault(file string, err error) string {
 	if y, ok := errors.AsType[yaml.Error](err); ok && y.GetToken() != nil {
 		return fmt.Sprintf("%s:%d: %s", file, y.GetToken().Position.Line, y.GetMessage())
@@ -111,7 +109,7 @@ func Fault(file string, err error) string {
 	return file + ": " + Message(err)
 }
 
-// Message returns the error in one line and without the excerpt.
+// Message returns the error in one line, without an excerpt of the file.
 func Message(err error) string {
 	if y, ok := errors.AsType[yaml.Error](err); ok {
 		return y.GetMessage()

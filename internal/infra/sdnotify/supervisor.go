@@ -1,4 +1,4 @@
-// Package sdnotify knows how systemd is told what state the server is in.
+// Package sdnotify reports the state of the server to systemd.
 package sdnotify
 
 import (
@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// Supervisor is the process that started this one; the zero value receives nothing.
+// Supervisor is the service manager that started this process; the zero value ignores all reports.
 type Supervisor struct {
 	socket string
-	within time.Duration // how often it wants to hear of us; 0 = it does not mind
+	within time.Duration // the watchdog interval; 0 = no watchdog
 }
 
-// Find reads what systemd put into the environment of a service of Type=notify.
+// Find reads the environment that systemd sets for a service of Type=notify.
 func Find() Supervisor {
 	s := Supervisor{socket: os.Getenv("NOTIFY_SOCKET")}
 	micros, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
@@ -27,14 +27,14 @@ func Find() Supervisor {
 	return s
 }
 
-// Ready says that the service answers, and where.
+// Ready reports that the service is ready, with a status text.
 func (s Supervisor) Ready(status string) error { return s.say("READY=1", "STATUS="+status) }
 
-// Stopping says that the service is about to end.
+// Stopping reports that the service is shutting down.
 func (s Supervisor) Stopping(status string) error { return s.say("STOPPING=1", "STATUS="+status) }
 
-// Watch says twice in each interval of the watchdog that the service is alive, as
-// long as it is, until ctx ends. A service that stays silent is started again.
+// Watch sends a keep-alive twice per watchdog interval while alive succeeds, until ctx ends. systemd restarts a service that sends
+// no keep-alive.
 func (s Supervisor) Watch(ctx context.Context, alive func(context.Context) error) {
 	if s.socket == "" || s.within == 0 {
 		return
@@ -57,14 +57,14 @@ func (s Supervisor) Watch(ctx context.Context, alive func(context.Context) error
 	}
 }
 
-// say sends lines in one datagram; without a supervisor it does nothing.
+// say sends lines in one datagram; without a supervisor, say does nothing.
 func (s Supervisor) say(lines ...string) error {
 	if s.socket == "" {
 		return nil
 	}
 	name := s.socket
 	if strings.HasPrefix(name, "@") {
-		name = "\x00" + name[1:] // of the abstract name space
+		name = "\x00" + name[1:] // a name in the abstract namespace
 	}
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
 	if err != nil {

@@ -8,8 +8,7 @@ import (
 	"sync"
 )
 
-// Hasher makes the keyed hashes of one purpose, many of them at little cost.
-// It may be used by many at once.
+// Hasher computes keyed hashes for one purpose, efficiently for large numbers. Hasher is safe for concurrent use.
 type Hasher struct {
 	prefix string
 	states sync.Pool
@@ -21,7 +20,7 @@ type hashState struct {
 	out [sha256.Size]byte
 }
 
-// Hasher returns the hasher of a purpose.
+// Hasher returns the Hasher for a purpose.
 func (k *Key) Hasher(purpose string) *Hasher {
 	return &Hasher{
 		prefix: fmt.Sprintf("%d:%s", len(purpose), purpose),
@@ -29,7 +28,7 @@ func (k *Key) Hasher(purpose string) *Hasher {
 	}
 }
 
-// Sum returns the hash that Hash writes in hexadecimal of the parts put together.
+// Sum returns, as bytes, the hash that Hash returns in hexadecimal for the concatenated parts.
 func (h *Hasher) Sum(parts ...string) (sum [sha256.Size]byte) {
 	s := h.states.Get().(*hashState)
 	defer h.states.Put(s)

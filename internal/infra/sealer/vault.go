@@ -1,6 +1,5 @@
-// Package sealer knows how secrets are kept: what is only compared becomes a
-// keyed hash, what must be used again is sealed. It knows nothing of what the
-// secrets are for, nor where the results are stored.
+// Package sealer protects stored secrets: secrets that are only compared are stored as keyed hashes, and secrets that are used
+// again are encrypted. The package is independent of the meaning of the secrets and of their storage.
 package sealer
 
 import (
@@ -19,19 +18,17 @@ import (
 // KeySize is the length of every key in bytes.
 const KeySize = 32
 
-// ErrSealed is returned by Open for a text that this key did not seal, or
-// sealed for another place.
+// ErrSealed is returned by Open for a text that was sealed with another key or for another place.
 var ErrSealed = errors.New("vault: not sealed by this key for this place")
 
-// Key seals and hashes. The zero value is not usable; make one with NewKey.
+// Key encrypts and hashes secrets. The zero value is invalid; use NewKey.
 type Key struct {
 	aead cipher.AEAD
 	mac  []byte
 }
 
-// NewKey takes KeySize random bytes and derives one key for sealing and one
-// for hashing from them (HKDF-SHA-256, RFC 5869), so that no bytes serve two
-// constructions.
+// NewKey derives an encryption key and a hash key from KeySize random bytes (HKDF-SHA-256, RFC 5869), so that each construction has
+// its own key.
 func NewKey(secret []byte) (*Key, error) {
 	if len(secret) != KeySize {
 		return nil, fmt.Errorf("vault: a key has %d bytes, not %d", KeySize, len(secret))
@@ -48,8 +45,8 @@ func NewKey(secret []byte) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	// AES-256-GCM with a random 96-bit nonce before each sealed text (NIST SP
-	// 800-38D): safe for 2^32 texts a key, far above what one server seals.
+	// AES-256-GCM with a random 96-bit nonce before each sealed text (NIST SP 800-38D): safe for 2^32 texts per key, far more than
+	// one server seals.
 	aead, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil {
 		return nil, err
@@ -57,7 +54,7 @@ func NewKey(secret []byte) (*Key, error) {
 	return &Key{aead: aead, mac: hashing}, nil
 }
 
-// NewSecret draws the bytes of a new key.
+// NewSecret generates the bytes of a new key.
 func NewSecret(random io.Reader) ([]byte, error) {
 	secret := make([]byte, KeySize)
 	if _, err := io.ReadFull(random, secret); err != nil {
@@ -66,18 +63,18 @@ func NewSecret(random io.Reader) ([]byte, error) {
 	return secret, nil
 }
 
-// Hash returns the keyed hash (HMAC-SHA-256, 64 hexadecimal digits) of a
-// secret under a purpose, so that equal secrets of two purposes differ.
+// Hash returns the keyed hash (HMAC-SHA-256, 64 hexadecimal digits) of a secret for a purpose, so that equal secrets have different
+// hashes for different purposes.
 func (k *Key) Hash(purpose, secret string) string {
 	m := hmac.New(sha256.New, k.mac)
-	// The length keeps ("ab", "c") and ("a", "bc") apart.
+	// The length distinguishes ("ab", "c") from ("a", "bc").
 	fmt.Fprintf(m, "%d:%s", len(purpose), purpose)
 	io.WriteString(m, secret)
 	return hex.EncodeToString(m.Sum(nil))
 }
 
-// SealingWith returns a key that hashes as k does and seals as other does: the
-// one can stay when the otherKey is replaced.
+// SealingWith returns a key that hashes like k and seals like otherKey, so that the sealing key can be replaced while hashes stay
+// valid.
 func (k *Key) SealingWith(otherKey *Key) *Key { return &Key{aead: otherKey.aead, mac: k.mac} }
 
 // Matches compares a secret with a stored hash in constant time.
@@ -85,17 +82,15 @@ func (k *Key) Matches(purpose, secret, hash string) bool {
 	return hmac.Equal([]byte(k.Hash(purpose, secret)), []byte(hash))
 }
 
-// Strict: each sealed text has one spelling.
+// Strict rejects alternative encodings, so that each sealed text has exactly one form.
 var encoding = base64.RawStdEncoding.Strict()
 
-// Seal encrypts a secret for the place it is stored at (table, row, column):
-// moved to another row it does not open.
+// Seal encrypts a secret for its storage place (table, row, column): a sealed text moved to another row cannot be opened.
 func (k *Key) Seal(place string, secret []byte) string {
 	return encoding.EncodeToString(k.aead.Seal(nil, nil, secret, []byte(place)))
 }
 
-// Open returns what Seal was given. ErrSealed if the key, the place or the
-// text is another.
+// Open decrypts a secret that Seal has encrypted. Open returns ErrSealed if the key, the place or the text differs.
 func (k *Key) Open(place, sealed string) ([]byte, error) {
 	raw, err := encoding.DecodeString(sealed)
 	if err != nil {

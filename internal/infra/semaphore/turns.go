@@ -1,4 +1,4 @@
-// Package semaphore bounds how many at once do what costs a server much.
+// Package semaphore limits the number of concurrent expensive operations.
 package semaphore
 
 import (
@@ -8,19 +8,19 @@ import (
 	"sync/atomic"
 )
 
-// Semaphore are the places of one server for one kind of work. The zero value is ready. It belongs to the server that
-// it protects, never to a package: two servers in one process hinder each other nowhere.
+// Semaphore limits the concurrent operations of one kind on one server. The zero value is ready to use. A Semaphore belongs to a
+// server, never to a package, so that two servers in one process are independent.
 type Semaphore struct {
 	once     sync.Once
 	places   chan struct{}
-	inFlight atomic.Int32 // have a place, or wait for one
+	inFlight atomic.Int32 // number of callers that hold a slot or wait for one
 }
 
-// ErrQueueFull is returned to a caller that would wait behind too many others.
+// ErrQueueFull is returned to a caller if too many other callers wait.
 var ErrQueueFull = errors.New("too many wait for their turn")
 
-// Acquire waits for one of so many places, which done gives back. ErrFull where mostWaiting wait already (0 = any
-// number may), and the cause of a context that ends. Every caller of one Turns names the same numbers.
+// Acquire blocks until a slot is free or ctx is done; calling done releases the slot. Acquire returns ErrQueueFull if mostWaiting
+// callers already wait (0 = unlimited), and the cause of ctx if ctx ends. All callers of one Semaphore must pass the same numbers.
 func (t *Semaphore) Acquire(ctx context.Context, places, mostWaiting int) (done func(), err error) {
 	t.once.Do(func() { t.places = make(chan struct{}, places) })
 	if n := int(t.inFlight.Add(1)); mostWaiting > 0 && n > places+mostWaiting {

@@ -1,9 +1,9 @@
-// Package suggest knows which right name a wrong one was meant to be.
+// Package suggest finds the valid name that a misspelled name was meant to be.
 package suggest
 
 import "strings"
 
-// DidYouMean returns a hint for a wrong name: a question for the right one that is nearest to it, "" if none is near.
+// DidYouMean returns a hint with the valid name that is most similar to a wrong name; "" if none is similar.
 func DidYouMean(wrong string, right ...string) string {
 	if nearest := Nearest(wrong, right...); nearest != "" {
 		return ": did you mean " + nearest + "?"
@@ -11,7 +11,7 @@ func DidYouMean(wrong string, right ...string) string {
 	return ""
 }
 
-// Nearest returns the right name that is nearest to a wrong one, "" where none is near.
+// Nearest returns the valid name that is most similar to a wrong name; "" if none is similar.
 func Nearest(wrong string, right ...string) string {
 	nearest, minimum := "", 1+min(3, len(wrong)/3)
 	for _, name := range right {
@@ -22,8 +22,8 @@ func Nearest(wrong string, right ...string) string {
 	return nearest
 }
 
-// distance returns the number of bytes that are added, taken away or changed between two names (Levenshtein). A name of a caller
-// counts up to 200 bytes.
+// distance returns the number of bytes to insert, delete or change between two names (Levenshtein distance). Only the first 200
+// bytes of the caller's name are compared.
 func distance(a, b string) int {
 	a = a[:min(len(a), 200)]
 	row := make([]int, len(b)+1)

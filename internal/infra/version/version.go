@@ -1,4 +1,4 @@
-// Package version knows which qrjump this is.
+// Package version reports the version of this program.
 package version
 
 import (
@@ -6,27 +6,26 @@ import (
 	"sync"
 )
 
-// unreleased is the version of a build that no tag names.
+// unreleased is the version of a build without a release tag.
 const unreleased = "0.1.0"
 
 const module = "github.com/qrjump/qrjump"
 
-// A release sets these by -ldflags "-X"; they are strings for that reason.
+// A release build sets these variables with -ldflags "-X", which only supports strings.
 var (
-	number string // as 0.1.0, without the v of the tag
+	number string // for example 0.1.0, without the tag's v
 	commit string // the whole hash
-	date   string // of the commit, RFC 3339, UTC
+	date   string // commit time, RFC 3339, UTC
 )
 
-// Info describes the build of a program. What is not known is empty.
+// Info describes the build of the program. Unknown fields are empty.
 type Info struct {
 	Version string `json:"version"` // as 0.1.0
-	Commit  string `json:"commit"`  // the whole hash of it, with "+changes" where the tree had some
-	Date    string `json:"date"`    // of the commit, RFC 3339, UTC
+	Commit  string `json:"commit"`  // the full commit hash, followed by "+changes" if the working tree was modified
+	Date    string `json:"date"`    // commit time, RFC 3339, UTC
 }
 
-// Get returns what the release wrote into the program; without a release, what
-// the Go command knew when it built it.
+// Get returns the version that a release build has set; otherwise the information that the Go command recorded in the binary.
 var Get = sync.OnceValue(func() Info {
 	if number != "" {
 		return Info{Version: number, Commit: commit, Date: date}
@@ -35,11 +34,10 @@ var Get = sync.OnceValue(func() Info {
 	return infoOf(build)
 })
 
-// Number returns the version alone.
+// Number returns only the version number.
 func Number() string { return Get().Version }
 
-// of reads the notes of a build, which may be that of a program that only uses
-// the module.
+// infoOf reads the build information, which may belong to a program that only imports the module.
 func infoOf(build *debug.BuildInfo) Info {
 	i := Info{Version: unreleased}
 	if build == nil {

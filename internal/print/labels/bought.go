@@ -7,24 +7,23 @@ import (
 	"strings"
 )
 
-// boughtSheet is a sheet of labels that is sold cut, described by the fields of a Printing.
+// boughtSheet is a sheet of die-cut labels that is sold in shops, described by the fields of a Printing.
 type boughtSheet struct {
 	Page          string
 	Columns, Rows int
 	Label, Pitch  string
-	Margin        string // at the top and at the left
+	Margin        string // top and left margin
 }
 
-// bought are sheets by the name that is printed on their box.
+// bought lists sheets by the product name printed on their box.
 //
-// Avery publishes, for each product number, the size of a label and the distance between two. The labels stand in the middle of
-// the paper, from which their margins follow. The template database of gLabels (templates/avery-iso-templates.xml and
-// avery-us-templates.xml) agrees within 0.3 mm for L7160 and L7651. Its left margin of L7163 is 1.3 mm smaller: --offset corrects
-// it on a printer where that is right.
+// Avery publishes the label size and the pitch for each product number. The labels are centred on the paper, which determines their
+// margins. The template database of gLabels (templates/avery-iso-templates.xml and avery-us-templates.xml) agrees within 0.3 mm for
+// L7160 and L7651. The left margin of L7163 in gLabels is 1.3 mm smaller: correct it with --offset if a printer needs that.
 //
-// Names that begin with a4- are sheets of many makers that shops in China sell by the number of labels (格), and that other
-// countries know as Zweckform 3474, 3651, 3652 and the like. Their makers publish no drawing: the measures here are the size on
-// the box, in the middle of the paper. Lay the first page on a sheet before the rest is printed, and move it by --offset.
+// Names that begin with a4- are generic sheets that shops in China sell by the number of labels (格), known elsewhere as Zweckform
+// 3474, 3651, 3652 and similar. Their makers publish no drawings: the values here are the size on the box, centred on the paper.
+// Compare the first printed page with a sheet before you print the rest, and correct the position with --offset.
 var bought = map[string]boughtSheet{
 	"l7159": {"a4", 3, 8, "63.5x33.9mm", "66.04x33.9mm", "12.9mm,7.21mm"},
 	"l7160": {"a4", 3, 7, "63.5x38.1mm", "66.04x38.1mm", "15.15mm,7.21mm"},
@@ -50,12 +49,12 @@ var bought = map[string]boughtSheet{
 	"a4-65": {"a4", 5, 13, "38.1x21.2mm", "40.6x21.2mm", "10.7mm,4.75mm"},
 }
 
-// otherNames are sheets for other printers, cut like one above.
+// otherNames maps sheets for other printers to a sheet above with the same layout.
 var otherNames = map[string]string{"j8159": "l7159", "j8160": "l7160", "j8161": "l7161", "j8162": "l7162", "j8163": "l7163",
 	"j8165": "l7165", "l7551": "l7651", "j8651": "l7651", "8160": "5160", "5260": "5160", "8161": "5161", "5261": "5161", "8163": "5163",
 	"5263": "5163"}
 
-// SheetNames returns the names of the sheets that are known, in order.
+// SheetNames returns the names of the known sheets, sorted.
 func SheetNames() []string { return slices.Sorted(maps.Keys(bought)) }
 
 // boughtAs finds a sheet by its name: L7160, Avery L7160, avery-l7160, J8160, a4-24.

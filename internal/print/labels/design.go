@@ -17,15 +17,15 @@ const (
 	QR          Kind = "qr"         // the text as a QR code
 	DataMatrix  Kind = "datamatrix" // the text as a Data Matrix
 	Matrix      Kind = "matrix"     // the dot matrix of the row
-	QRAndMatrix Kind = "both"       // the QR code, and the dot matrix beside it
+	QRAndMatrix Kind = "both"       // the QR code and the dot matrix next to each other
 
-	// The text is GS1 data: a Digital Link, AIs in brackets, or an element string.
-	GS1QR          Kind = "gs1-qr"           // as a QR code with FNC1
-	GS1DataMatrix  Kind = "gs1-datamatrix"   // as a Data Matrix with FNC1
+	// For the following kinds, the text is GS1 data: a Digital Link, bracketed AIs, or an element string.
+	GS1QR          Kind = "gs1-qr"           // GS1 data as a QR code with FNC1
+	GS1DataMatrix  Kind = "gs1-datamatrix"   // GS1 data as a Data Matrix with FNC1
 	GS1DigitalLink Kind = "gs1-digital-link" // the text, which is a Digital Link, as a QR code
 )
 
-// Kinds are all of them.
+// Kinds lists all kinds.
 var Kinds = []Kind{QR, DataMatrix, Matrix, QRAndMatrix, GS1QR, GS1DataMatrix, GS1DigitalLink}
 
 // Design is the layout of each label of a job.
@@ -33,18 +33,16 @@ type Design struct {
 	Kind  Kind
 	Level symbol.Level // of QR codes
 	Style symbol.Style
-	// Lines stand below or beside the symbol; {serial}, {text}, {index} and {batch}
-	// are replaced in them.
+	// Lines are printed below or beside the symbol; {serial}, {text}, {index} and {batch} in them are replaced.
 	Lines []string
-	// Processors is the number of concurrent drawings; 0 = all processors of the machine.
+	// Processors is the number of labels drawn concurrently; 0 = the number of processors.
 	Processors int
-	// Drawn is called for each label that was drawn and read back, by several goroutines at once;
-	// nil = nothing is called.
+	// Drawn is called, concurrently, for each label that was drawn and verified; nil = no callback.
 	Drawn func(Row, symbol.Drawing)
 }
 
-// Draw lays out the label of a row of a batch, and reads its symbols back from the dots that are printed. It
-// returns an error where a symbol says something else than it should, or is not whole modules in a white zone.
+// Draw lays out the label of a row, and decodes its symbols from the drawn dots for verification. Draw returns an error if a symbol
+// decodes to a wrong text, or does not consist of whole modules with a quiet zone.
 func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 	kinds := []Kind{d.Kind}
 	if d.Kind == QRAndMatrix {
@@ -81,15 +79,14 @@ func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 		says, err := seen[i].Read()
 		switch {
 		case err != nil && !isOurs:
-			// The dots came from elsewhere, and may be a symbol of a kind that only its maker can
-			// read.
+			// The dot matrix comes from another system, and may be a symbol that only its maker can decode.
 		case err != nil:
 			return symbol.Drawing{}, fmt.Errorf("what was drawn is not read: %w", err)
 		case says != want:
 			return symbol.Drawing{}, fmt.Errorf("what was drawn says %.60q, and should say %.60q: do not print it", says, want)
 		}
 		if isGS1 && says != r.Text {
-			says = data.Bracketed() // an element string has invisible characters
+			says = data.Bracketed() // an element string contains invisible characters
 		}
 		label.Says = append(label.Says, says)
 	}
@@ -114,7 +111,7 @@ func (d Design) grid(kind Kind, r Row) (symbol.Grid, error) {
 	case DataMatrix:
 		return symbol.DataMatrix(r.Text)
 	case Matrix:
-		if r.Matrix == "" { // a text alone has none: it is made one, as a row's is
+		if r.Matrix == "" { // a row without a dot matrix gets a Data Matrix of its text
 			return symbol.DataMatrix(r.Text)
 		}
 		return symbol.Field(r.Matrix)
@@ -122,10 +119,10 @@ func (d Design) grid(kind Kind, r Row) (symbol.Grid, error) {
 	return symbol.Grid{}, fmt.Errorf("%q is no kind of label", kind)
 }
 
-// identifiers are the symbology identifiers that readers send before the text of a symbol with FNC1.
+// identifiers maps GS1 kinds to the symbology identifiers that scanners send before the text.
 var identifiers = map[Kind]string{GS1QR: symbol.GS1QRIdentifier, GS1DataMatrix: symbol.GS1DataMatrixIdentifier}
 
-// gs1Data parses a text for a kind that wants GS1 data, and reports data that such a symbol cannot hold.
+// gs1Data parses the text for a GS1 kind, and returns an error if such a symbol cannot contain the data.
 func gs1Data(kind Kind, text string) (d gs1.Data, wanted bool, err error) {
 	if kind != GS1DigitalLink && identifiers[kind] == "" {
 		return d, false, nil

@@ -10,22 +10,22 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 )
 
-// Field is a line of the file of a print job, with its values. Decision 72.
+// Field is an entry of a print job file: a name with its values. Decision 72.
 type Field struct {
-	Name   string // as the flag of qrjump label is called, line-height
+	Name   string // the name of the corresponding flag of qrjump label, such as line-height
 	At     string // file and line
 	Values []string
 }
 
-// ErrNoWords is a file that is none of a job.
+// ErrNoWords is returned for a file that is not a print job.
 var ErrNoWords = errors.New("want words with values, such as batch: 500000001")
 
-// EmptyWordError is a word of a job without a value, or with one that is no word itself.
+// EmptyWordError is returned for a field of a print job without a value or with a nested value.
 type EmptyWordError struct{ Field }
 
 func (e *EmptyWordError) Error() string { return e.At + ": " + e.Name + " has no value" }
 
-// ReadJob reads the file of a print job. ErrNoWords, an *EmptyWordError, or what is wrong with the file as YAML.
+// ReadJob parses a print job file. The error is ErrNoWords, an *EmptyWordError, or a YAML syntax error.
 func ReadJob(file string, text []byte) (words []Field, err error) {
 	node, err := safeyaml.Parse(file, text)
 	if err != nil {
@@ -45,10 +45,10 @@ func ReadJob(file string, text []byte) (words []Field, err error) {
 	return words, nil
 }
 
-// errNoValue is a word without a value.
+// errNoValue is returned for a field without a value.
 var errNoValue = errors.New("empty")
 
-// valuesOf returns the values of a word: one, or a list.
+// valuesOf returns the values of a field: a single value or a list.
 func valuesOf(node ast.Node) ([]string, error) {
 	list, is := node.(*ast.SequenceNode)
 	if !is {

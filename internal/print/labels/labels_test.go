@@ -117,7 +117,8 @@ func TestEverySVGIsRead(t *testing.T) {
 	readtest.Need(t, "rsvg-convert")
 	rows := made(t, 1)
 	for _, dpi := range testscope.Choose([]int{203, 300}, []int{300}) {
-		kinds := testscope.Choose([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.QRAndMatrix}, []labels.Kind{labels.QRAndMatrix})
+		kinds := testscope.Choose([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.QRAndMatrix},
+			[]labels.Kind{labels.QRAndMatrix})
 		for _, kind := range kinds {
 			d := design(kind, dpi)
 			d.Style.Beside = kind == labels.QRAndMatrix

@@ -7,14 +7,14 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// papers are the sizes of paper that have a name.
+// papers maps the names of paper formats to sizes.
 var papers = map[string]Paper{"a3": {297_000, 420_000}, "a4": {210_000, 297_000}, "a5": {148_000, 210_000}, "a6": {105_000, 148_000},
 	"letter": {215_900, 279_400}}
 
-// Paper is a size of pages.
+// Paper is a page size.
 type Paper struct{ Width, Height symbol.Length }
 
-// ParsePaper reads a4 or 100x150mm.
+// ParsePaper parses a page size such as a4 or 100x150mm.
 func ParsePaper(text string) (Paper, error) {
 	if p, ok := papers[strings.ToLower(text)]; ok {
 		return p, nil
@@ -26,7 +26,7 @@ func ParsePaper(text string) (Paper, error) {
 	return Paper{w, h}, nil
 }
 
-// parseSize reads two lengths above zero with an x between: 63.5x38.1mm.
+// parseSize parses two positive lengths separated by x, such as 63.5x38.1mm.
 func parseSize(text string) (width, height symbol.Length, err error) {
 	lengths, err := parseLengths(strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return strings.ContainsRune("x×*", r) }))
 	if err != nil || len(lengths) != 2 || lengths[0] <= 0 || lengths[1] <= 0 {
@@ -35,7 +35,7 @@ func parseSize(text string) (width, height symbol.Length, err error) {
 	return lengths[0], lengths[1], nil
 }
 
-// parseLengths reads lengths. One without a unit takes that of the last; 0 needs no unit.
+// parseLengths reads lengths. A length without a unit has the unit of the last length; the unit of 0 is optional.
 func parseLengths(parts []string) (lengths []symbol.Length, err error) {
 	unit := ""
 	for i := range parts {
@@ -65,8 +65,8 @@ func parseLengths(parts []string) (lengths []symbol.Length, err error) {
 	return lengths, nil
 }
 
-// parseSides reads one, two or four lengths as CSS does: one for all, two for vertical and horizontal, four for
-// top, right, bottom and left.
+// parseSides parses one, two or four lengths as in CSS: one for all sides, two for vertical and horizontal, four for top, right,
+// bottom and left.
 func parseSides(text string) (sides [4]symbol.Length, err error) {
 	all, err := parseLengths(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' }))
 	if err != nil {
@@ -93,7 +93,7 @@ func notNegative(lengths []symbol.Length) error {
 	return nil
 }
 
-// parseTwo reads one length or two, of X and Y.
+// parseTwo parses one length for both directions, or two lengths for X and Y.
 func parseTwo(text string) (x, y symbol.Length, err error) {
 	all, err := parseLengths(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' }))
 	if err != nil {
@@ -108,12 +108,11 @@ func parseTwo(text string) (x, y symbol.Length, err error) {
 	return 0, 0, fmt.Errorf("%.60q: want one length, or two with a comma between, as in 2.5mm,0mm", text)
 }
 
-// countSlack is by how much labels may be too large for the paper when they are counted: the
-// measures on a box are rounded.
+// countSlack is the tolerance when labels per page are counted from their size, because sizes on boxes are rounded.
 const countSlack = symbol.Length(500)
 
-// layout places the labels of a page. Measures that are not given follow from the others: the size of labels
-// from their number and the paper, or their number from their size; the pitch from label and gap.
+// layout computes the positions of the labels on a page. Absent measures are derived: the label size from the number of labels and
+// the paper, or the number from the size; the pitch from label size and gap.
 func (p Printing) layout(s *Sheet) (err error) {
 	if p.Sheet != "" {
 		named, err := boughtAs(p.Sheet)
@@ -166,7 +165,7 @@ func (p Printing) layout(s *Sheet) (err error) {
 				side.between, *side.label+side.between, *side.pitch)}
 		}
 		switch {
-		case *side.label == 0 && *side.pitch == 0: // a number is given: labels are as large as there is room
+		case *side.label == 0 && *side.pitch == 0: // the number is given: labels fill the available space
 			if *side.count > 0 && *side.count <= mostCells {
 				*side.label = (room - symbol.Length(*side.count-1)*side.between) / symbol.Length(*side.count)
 			}
@@ -176,7 +175,7 @@ func (p Printing) layout(s *Sheet) (err error) {
 		case *side.pitch == 0:
 			*side.pitch = *side.label + side.between
 		}
-		if *side.count == 0 && *side.pitch > 0 { // a size is given: as many labels as there is room for
+		if *side.count == 0 && *side.pitch > 0 { // the size is given: as many labels as fit
 			*side.count = max(1, int((room+countSlack+*side.pitch-*side.label)/(*side.pitch)))
 		}
 	}
@@ -191,7 +190,7 @@ func (p Printing) layout(s *Sheet) (err error) {
 	return nil
 }
 
-// overSheet is p, with the fields that it leaves empty taken from a sheet.
+// overSheet returns p with its empty fields filled from a sheet.
 func (p Printing) overSheet(named boughtSheet) Printing {
 	for _, word := range []struct {
 		is    *string

@@ -6,9 +6,8 @@ import (
 	"sync"
 )
 
-// inOrder calls do for each value of in, on so many processors (0 = all), and take for each result
-// in the order of the values. It holds a few of them at most, and ends with the first error of in,
-// do or take.
+// inOrder calls do for each value of in, concurrently on the given number of workers (0 = all processors), and calls take for the
+// results in the order of the values. inOrder keeps only a few values in memory, and stops at the first error of in, do or take.
 func inOrder[In, Out any](workers int, in iter.Seq2[In, error], do func(In) (Out, error), take func(Out) error) error {
 	type job struct {
 		in   In
@@ -68,8 +67,7 @@ func inOrder[In, Out any](workers int, in iter.Seq2[In, error], do func(In) (Out
 	return nil
 }
 
-// groups puts rows together: first of them in the first group, size in each other; the last may be
-// smaller.
+// groups collects rows into groups: the first group has first rows, the others size rows; the last may be smaller.
 func groups(rows iter.Seq2[Row, error], first, size int) iter.Seq2[[]Row, error] {
 	return func(yield func([]Row, error) bool) {
 		var group []Row

@@ -11,28 +11,27 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// Format is a format of single labels.
+// Format is a file format of single labels.
 type Format string
 
-// Formats are the formats of single labels, and what writes them.
+// Formats maps each format of single labels to its encoder.
 var Formats = map[Format]func(io.Writer, symbol.Drawing) error{"svg": symbol.SVG, "png": symbol.PNG, "pdf": symbol.PDF, "zpl": symbol.ZPL,
 	"epl": symbol.EPL}
 
-// ForPrinters reports whether a format is one in which labels follow each other in one stream to a
-// printer.
+// ForPrinters reports whether labels of this format can be concatenated into one stream for a printer.
 func (f Format) ForPrinters() bool { return f == "zpl" || f == "epl" }
 
-// batchSize is the number of labels that one processor draws before they are handed over.
+// batchSize is the number of labels that a worker draws at once.
 const batchSize = 32
 
-// drawn is a number of labels, each as its own bytes.
+// drawn holds encoded labels with their rows.
 type drawn struct {
 	rows   []Row
 	labels [][]byte
 }
 
-// Labels hands over each row with its label in a format, in the order of the rows.
-// The error is that of the rows or of take, or says why a label cannot be drawn.
+// Labels calls take for each row with its encoded label, in the order of the rows. The error comes from rows or take, or tells why
+// a label cannot be drawn.
 func (d Design) Labels(batch int64, rows iter.Seq2[Row, error], format Format, take func(Row, []byte) error) error {
 	write := Formats[format]
 	return inOrder(d.Processors, groups(rows, batchSize, batchSize), func(group []Row) (drawn, error) {
@@ -59,13 +58,12 @@ func (d Design) Labels(batch int64, rows iter.Seq2[Row, error], format Format, t
 	})
 }
 
-// Zip writes each label as a file of an archive, named by its index in twelve
-// digits, so that names sort as indexes do. The archive keeps about 300 bytes of
-// each file until its end.
+// Zip writes each label as a file of a ZIP archive, named by its index in twelve digits, so that names sort by index. The writer
+// keeps about 300 bytes in memory per file until the end.
 func (d Design) Zip(w io.Writer, batch int64, rows iter.Seq2[Row, error], format Format, done func(labels int)) error {
 	z := zip.NewWriter(w)
 	err := d.Labels(batch, rows, format, func(r Row, label []byte) error {
-		// Without a time, so that the same labels make the same archive.
+		// A fixed time, so that the same labels produce the same archive.
 		f, err := z.CreateHeader(&zip.FileHeader{Name: fmt.Sprintf("%012d.%s", r.Index, format), Method: zip.Deflate,
 			Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)})
 		if err != nil {

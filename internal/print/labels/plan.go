@@ -6,18 +6,18 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// Plan describes the output of a job.
+// Plan describes the output of a print job.
 type Plan struct {
-	Pages   int64   // 0: label by label
-	PerPage int     // labels of a page
-	Width   float64 // of a label's symbol with its lines, in millimetres
+	Pages   int64   // 0 = single labels
+	PerPage int     // labels per page
+	Width   float64 // of a label with symbol and lines, in millimetres
 	Height  float64
 	Module  float64
 	Label   symbol.Drawing
 }
 
-// PlanOf draws one label of a job where it would stand, so that a size that does not fit is found before paper is. sheet is nil for a job
-// that prints label by label.
+// PlanOf draws one label of a job at its position, so that a size that does not fit is found before anything is printed. sheet is
+// nil for single labels.
 func PlanOf(batch, count int64, r Row, d Design, sheet *Sheet) (p Plan, err error) {
 	drawing, err := d.Draw(batch, r)
 	if err != nil {

@@ -8,42 +8,41 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// Printing says how labels are drawn, in the words of people: lengths with their
-// unit, colours as #RRGGBB.
+// Printing holds the print settings as people write them: lengths with a unit, colours as #RRGGBB.
 type Printing struct {
 	Kind         string
 	Module       string
 	DPI          int
 	Level        string
-	Quiet        *int // nil: what the symbol's standard demands
+	Quiet        *int // nil: the quiet zone required by the symbol's standard
 	Lines        []string
 	LineHeight   string
 	TextPosition string // below or right
 	Colour       string
 	Background   string
 
-	// The fields that follow are for sheets.
-	Sheet     string // the name of a sheet that is sold; other fields change its measures
+	// The following fields apply to sheets only.
+	Sheet     string // the name of a commercial sheet; other fields override its measures
 	Page      string
-	Columns   int // 0: as many as labels of this size have room
+	Columns   int // 0: as many as fit
 	Rows      int // as Columns
 	Label     string
 	Pitch     string
-	Margin    string // one, two or four lengths, as in CSS
-	Gap       string // one length, or two
-	StartAt   int    // the label of the first page that is printed first, from 1; 0: 1
-	Offset    string // by how much everything is moved to the right and down
+	Margin    string // one, two or four lengths as in CSS
+	Gap       string // one length, or one for X and one for Y
+	StartAt   int    // the first label position to use on the first page, from 1; 0 means 1
+	Offset    string // shift of all content to the right and down
 	CropMarks bool
 	Footer    string
 }
 
-// OrUsual is p, with the usual values in fields that it leaves empty.
+// OrUsual returns p with default values in its empty fields.
 func (p Printing) OrUsual() Printing {
 	p.Kind, p.Level = cmp.Or(p.Kind, string(QR)), cmp.Or(p.Level, "Q")
 	p.Module, p.LineHeight, p.DPI = cmp.Or(p.Module, "0.4mm"), cmp.Or(p.LineHeight, "2mm"), cmp.Or(p.DPI, 300)
 	p.Colour, p.Background = cmp.Or(p.Colour, "black"), cmp.Or(p.Background, "white")
 	if p.Sheet != "" {
-		return p // the sheet with this name says how pages and labels are
+		return p // the named sheet defines the page and the labels
 	}
 	p.Page, p.Margin = cmp.Or(p.Page, "a4"), cmp.Or(p.Margin, "10mm")
 	if p.Label == "" && p.Pitch == "" {
@@ -54,7 +53,7 @@ func (p Printing) OrUsual() Printing {
 
 // WordError is an error in one field of a Printing.
 type WordError struct {
-	Word string // the field's name in JSON, such as line_height
+	Word string // the field's JSON name, such as line_height
 	Err  error
 }
 
@@ -62,7 +61,7 @@ func (e *WordError) Error() string { return e.Word + ": " + e.Err.Error() }
 
 func (e *WordError) Unwrap() error { return e.Err }
 
-// Design returns the layout of each label, in the font of the style's own. A *WordError, or a *symbol.SizeError.
+// Design returns the layout of each label, with the style's default font. The error is a *WordError or a *symbol.SizeError.
 func (p Printing) Design() (d Design, err error) {
 	d = Design{Kind: Kind(p.Kind), Lines: p.Lines,
 		Style: symbol.Style{DPI: p.DPI, Quiet: p.Quiet, Beside: p.TextPosition == "right"}}
@@ -93,7 +92,7 @@ func (p Printing) Design() (d Design, err error) {
 	return d, d.Style.Check()
 }
 
-// OnSheets returns the positions of a design's labels on pages. A caller that adds a logo has to call Check again.
+// OnSheets returns the layout of a design's labels on pages. A caller that adds a logo must call Check again.
 func (p Printing) OnSheets(d Design) (Sheet, error) {
 	s := Sheet{CropMarks: p.CropMarks, Footer: p.Footer, Design: d}
 	return s, p.layout(&s)

@@ -1,4 +1,4 @@
-// Package labels writes the codes of a range as factories print them.
+// Package labels writes a range of codes as lists or as printable labels.
 package labels
 
 import (
@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// longestText is the maximum length of a code text, with all that stands for blanks and ends of lines.
+	// longestText is the maximum length of a code text after its escape sequences for blanks and line breaks are replaced.
 	longestText = 1024
 	// longestCode is the maximum length of an original code. Contract: marketcode 4.2.
 	longestCode = 9
@@ -25,16 +25,15 @@ const (
 	matrixLength = symbol.FieldSide * symbol.FieldSide
 )
 
-// Row is one code, as a package of the wire has it. Contract: marketcode 4.2.
+// Row is one code, as in the platform's code download. Contract: marketcode 4.2.
 type Row struct {
-	Matrix string // 361 characters 0 and 1
+	Matrix string // 361 characters, each 0 or 1
 	Code   string // the original code
 	Index  int64  // in its batch
-	Text   string // to print as a QR code
+	Text   string // the text to print as a QR code
 }
 
-// Rows reads rows of four columns, one a line. It ends with the first error, which
-// names the line.
+// Rows parses lines of four columns, one row per line. Rows stops at the first error, which includes the line number.
 func Rows(in io.Reader) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		broken := &breaks{Reader: in}
@@ -44,7 +43,7 @@ func Rows(in io.Reader) iter.Seq2[Row, error] {
 		for ; lines.Scan(); n++ {
 			r, err := parseRow(lines.Text())
 			if err != nil && broken.err != nil {
-				err = broken.err // the line is short because of it
+				err = broken.err // the line is incomplete because of the read error
 			} else if err != nil {
 				err = fmt.Errorf("line %d: %w", n, err)
 			}
@@ -64,7 +63,7 @@ func Rows(in io.Reader) iter.Seq2[Row, error] {
 	}
 }
 
-// breaks is a reader that remembers the error with which reading ended.
+// breaks is a reader that records the error at which reading ended.
 type breaks struct {
 	io.Reader
 	err error
@@ -99,20 +98,20 @@ func parseRow(line string) (Row, error) {
 	return r, nil
 }
 
-// A text by template may have blanks and ends of lines; a row has neither within a column.
+// The text of a template may contain blanks and line breaks, which are escaped within a column of a row.
 var (
 	inRow = strings.NewReplacer("\n", `\n`, " ", `\s`)
 	ofRow = strings.NewReplacer(`\n`, "\n", `\s`, " ")
 )
 
-// List is a form in which rows are listed: csv with a header and commas, ndjson with
-// an object a line, text with the texts alone, and lines, the four columns of the wire.
+// List is an output format for rows: csv with a header, ndjson with one object per line, text with the texts only, and lines with
+// the platform's four columns.
 type List string
 
-// Lists are all forms of lists.
+// Lists contains all list formats.
 var Lists = []List{"csv", "ndjson", "lines", "text"}
 
-// Header returns the text before the rows, which have a dot matrix or have none.
+// Header returns the text that precedes the rows, for rows with or without a dot matrix.
 func (l List) Header(matrix bool) string {
 	switch {
 	case l == "csv" && matrix:
@@ -123,7 +122,7 @@ func (l List) Header(matrix bool) string {
 	return ""
 }
 
-// Append appends a row to a text. csv and ndjson leave out a dot matrix where the row has none.
+// Append appends a row to a text; csv and ndjson omit an empty dot matrix.
 func (l List) Append(to []byte, r Row) []byte {
 	switch l {
 	case "csv":
@@ -151,8 +150,8 @@ func (l List) Append(to []byte, r Row) []byte {
 	return append(append(to, inRow.Replace(r.Text)...), '\n')
 }
 
-// bare reports whether csv and ndjson both write a text without quoting. That is so for every code
-// that this server makes, but not for every text in a file of rows.
+// bare reports whether both csv and ndjson write a text without quoting or escaping. All codes made by this server are bare, but
+// texts from a file of rows may need quoting.
 func bare(text string) bool {
 	return strings.IndexFunc(text, func(r rune) bool {
 		return !('0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || strings.ContainsRune("$-./:_", r))
@@ -165,7 +164,7 @@ func appendCell(to []byte, text string) []byte {
 	}
 	var cell bytes.Buffer
 	w := csv.NewWriter(&cell)
-	_ = w.Write([]string{text}) // a buffer takes all
+	_ = w.Write([]string{text}) // a bytes.Buffer never returns an error
 	w.Flush()
 	return append(to, bytes.TrimSuffix(cell.Bytes(), []byte("\n"))...)
 }
@@ -178,10 +177,10 @@ func appendString(to []byte, text string) []byte {
 	return append(to, quoted...)
 }
 
-// WriteList writes rows as a list. The error is that of the rows or of the writer.
+// WriteList writes rows in a list format. The error comes from rows or from the writer.
 func WriteList(w io.Writer, l List, matrix bool, rows iter.Seq2[Row, error]) error {
 	out := bufio.NewWriterSize(w, 32<<10)
-	_, _ = out.WriteString(l.Header(matrix)) // the writer keeps its error
+	_, _ = out.WriteString(l.Header(matrix)) // the buffered writer keeps its first error
 	for r, err := range rows {
 		if err != nil {
 			return err

@@ -13,42 +13,42 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// Sheet is the grid of labels on pages: cells of equal size, row by row.
+// Sheet is a grid of labels on pages: cells of equal size, filled row by row.
 type Sheet struct {
 	Paper            Paper
 	Columns, Rows    int
-	Left, Top        symbol.Length // of the first cell
+	Left, Top        symbol.Length // position of the first cell
 	Width, Height    symbol.Length // of a cell
-	PitchX, PitchY   symbol.Length // from one cell to the next
-	OffsetX, OffsetY symbol.Length // by how much everything is moved, to correct a printer
-	StartAt          int           // the cell of the first page that is used first, from 1; 0 = 1
-	CropMarks        bool          // in the margin, at the edges of the cells
-	// Footer stands in the lower margin; {batch}, {from}, {to} and {page} are
-	// replaced in it, {from} and {to} by the indexes of the page's first and last.
+	PitchX, PitchY   symbol.Length // distance from the start of a cell to the start of the next
+	OffsetX, OffsetY symbol.Length // shift of all content, to correct a printer
+	StartAt          int           // the first cell to use on the first page, from 1; 0 means 1
+	CropMarks        bool          // marks in the margin, aligned with the edges of the cells
+	// Footer is printed in the bottom margin; {batch}, {from}, {to} and {page} in it are replaced, {from} and {to} by the first and
+	// last index on the page.
 	Footer string
-	Logo   image.Image   // left of each symbol; nil = none
+	Logo   image.Image   // printed to the left of each symbol; nil = none
 	LogoAt symbol.Length // width of the logo
 	Design Design
 }
 
 const (
-	// mostCells bounds the labels of a page.
+	// mostCells limits the labels per page.
 	mostCells = 10_000
-	// markGap and markLength are how far crop marks stand from the cells, and how long they are.
+	// markGap is the distance between crop marks and cells, and markLength is the length of crop marks.
 	markGap, markLength = symbol.Length(1000), symbol.Length(3000)
-	// logoGap is the distance between a logo and the symbol beside it.
+	// logoGap is the distance between a logo and the symbol next to it.
 	logoGap = symbol.Length(1000)
-	// MostLogo bounds a logo, in pixels.
+	// MostLogo limits the size of a logo, in pixels.
 	MostLogo = 4 << 20
 )
 
 // PerPage returns the number of labels on a page.
 func (s Sheet) PerPage() int { return s.Columns * s.Rows }
 
-// Lead returns the number of cells of the first page that are skipped.
+// Lead returns the number of cells to skip on the first page.
 func (s Sheet) Lead() int { return max(s.StartAt, 1) - 1 }
 
-// Check returns an error for a sheet that cannot be printed, whatever is on its labels.
+// Check returns an error if the sheet cannot be printed, regardless of the content of the labels.
 func (s Sheet) Check() error {
 	right, childLength := s.rest()
 	margin := min(s.Left, s.Top, right, childLength)
@@ -82,13 +82,13 @@ func (s Sheet) Check() error {
 	return s.Design.Style.Check()
 }
 
-// rest returns the size of the paper to the right of the last cell and below it.
+// rest returns the width of the paper to the right of the last cell and the height below it.
 func (s Sheet) rest() (right, childLength symbol.Length) {
 	return s.Paper.Width - s.Left - symbol.Length(s.Columns-1)*s.PitchX - s.Width,
 		s.Paper.Height - s.Top - symbol.Length(s.Rows-1)*s.PitchY - s.Height
 }
 
-// leastFooter returns the smallest margin that holds a footer, with crop marks or without.
+// leastFooter returns the minimum bottom margin for a footer, with or without crop marks.
 func (s Sheet) leastFooter() symbol.Length {
 	if s.CropMarks {
 		return 2*footerSize + markGap + markLength
@@ -96,12 +96,12 @@ func (s Sheet) leastFooter() symbol.Length {
 	return 2 * footerSize
 }
 
-// footerSize is the size of the letters in the footer.
+// footerSize is the font size of the footer.
 const footerSize = symbol.Length(2500)
 
 func (s Sheet) dots(l symbol.Length) int { return l.Dots(s.Design.Style.DPI) }
 
-// cell returns the size of a cell in dots, rounded down to whole ones.
+// cell returns the size of a cell in whole dots, rounded down.
 func (s Sheet) cell() (width, height int) {
 	fullCallback := func(l symbol.Length) int {
 		return int(math.Floor(l.Millimetres()*float64(s.Design.Style.DPI)/25.4 + 1e-6))
@@ -109,14 +109,13 @@ func (s Sheet) cell() (width, height int) {
 	return fullCallback(s.Width), fullCallback(s.Height)
 }
 
-// cellOrigin returns the top left corner of a cell in dots. Each cell is rounded by itself, so that errors do
-// not add up.
+// cellOrigin returns the top left corner of a cell, in dots. Each cell is rounded separately, so that rounding errors do not
+// accumulate.
 func (s Sheet) cellOrigin(i int) (x, y int) {
 	return s.dots(s.Left + s.OffsetX + symbol.Length(i%s.Columns)*s.PitchX), s.dots(s.Top + s.OffsetY + symbol.Length(i/s.Columns)*s.PitchY)
 }
 
-// middle returns the top left corner, in dots, of something of a size in the middle of a cell. It is
-// rounded once.
+// middle returns the top left corner, in dots, of an object of the given size centred in a cell. The result is rounded only once.
 func (s Sheet) middle(i, width, height int) (x, y int) {
 	fn := func(begin, pitch, size symbol.Length, n, dots int) int {
 		middle := (begin + symbol.Length(n)*pitch).Millimetres() + size.Millimetres()/2
@@ -125,7 +124,7 @@ func (s Sheet) middle(i, width, height int) (x, y int) {
 	return fn(s.Left+s.OffsetX, s.PitchX, s.Width, i%s.Columns, width), fn(s.Top+s.OffsetY, s.PitchY, s.Height, i/s.Columns, height)
 }
 
-// Cells returns the cells of a page, in dots.
+// Cells returns the rectangles of all cells of a page, in dots.
 func (s Sheet) Cells() (cells []image.Rectangle) {
 	width, height := s.cell()
 	for i := range s.PerPage() {
@@ -135,10 +134,9 @@ func (s Sheet) Cells() (cells []image.Rectangle) {
 	return cells
 }
 
-// Write writes a PDF of the rows, page by page, and keeps a few pages in memory. first is the
-// number of the first page. done is called after each page, with how many labels it has. The error
-// is that of the rows, the writer or Check, or a *symbol.SizeError of the first label that does not
-// fit into its cell.
+// Write writes the rows as a PDF, page by page, with only a few pages in memory. first is the number of the first page. done is
+// called after each page with the number of its labels. The error comes from rows, the writer or Check, or is a *symbol.SizeError
+// for the first label that does not fit into its cell.
 func (s Sheet) Write(w io.Writer, batch int64, rows iter.Seq2[Row, error], first int, done func(labels int)) error {
 	if err := s.Check(); err != nil {
 		return err
@@ -239,8 +237,8 @@ func (p pages) logoHeight() int {
 	return p.dots(p.LogoAt) * b.Dy() / b.Dx()
 }
 
-// tooLarge returns the error for a label that does not fit into its cell. It names the largest module at
-// which the label fits.
+// tooLarge returns the error for a label that is larger than its cell. The error includes the largest module size at which the
+// label fits.
 func (p pages) tooLarge(d symbol.Drawing, r Row, width, height, logo int) error {
 	mm := func(dots int) string { return strconv.FormatFloat(float64(dots)*25.4/float64(d.DPI), 'f', 1, 64) }
 	e := &symbol.SizeError{Why: fmt.Sprintf("a label of %s×%smm is larger than a cell of %s×%smm", mm(d.Width+logo), mm(d.Height),
@@ -261,7 +259,7 @@ func (p pages) tooLarge(d symbol.Drawing, r Row, width, height, logo int) error 
 	return e
 }
 
-// marks draws short lines in the margins, in line with the edges of the cells.
+// marks draws crop marks in the margins, aligned with the edges of the cells.
 func (p pages) marks(page *pdf.Page) {
 	width, height := p.cell()
 	closest, far := p.dots(markGap), p.dots(markGap+markLength)

@@ -13,29 +13,28 @@ import (
 	"os"
 )
 
-// Permutation is an order of the numbers below a count that looks random and is the same for the
-// same seed. It needs no memory: it is a Feistel network over AES on the smallest even number of
-// bits that has room, applied again until the result is below the count.
+// Permutation is a pseudo-random order of the numbers from 0 to count-1, determined by a seed. Permutation needs no memory: it is a
+// Feistel network over AES on the smallest sufficient even number of bits, applied repeatedly until the result is less than count.
 type Permutation struct {
 	count uint64
 	half  int
 	block cipher.Block
 }
 
-// rounds are the rounds of the network; four look random, eight are safe.
+// rounds is the number of rounds of the network; four rounds look random, eight are secure.
 const rounds = 8
 
-// NewPermutation returns the order of a seed.
+// NewPermutation returns the permutation for a seed.
 func NewPermutation(count uint64, seed string) Permutation {
 	key := sha256.Sum256([]byte("qrjump labels: shuffle\n" + seed))
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
-		panic(err) // 32 bytes are a key
+		panic(err) // 32 bytes are a valid key length
 	}
 	return Permutation{count: count, half: (bits.Len64(max(count, 2)-1) + 1) / 2, block: block}
 }
 
-// Number returns the number at a place; the place is below the count.
+// Number returns the number at a place of the order; place must be less than count.
 func (p Permutation) Number(place uint64) uint64 {
 	for {
 		if place = p.round(place); place < p.count {
@@ -57,12 +56,11 @@ func (p Permutation) round(v uint64) uint64 {
 	return left<<p.half | right
 }
 
-// recordSize is the size of a row in a spool: matrix, index, code, text.
+// recordSize is the size in bytes of a row in the temporary file: matrix, index, code, text.
 const recordSize = (matrixLength+7)/8 + 8 + 1 + longestCode + 1 + longestText
 
-// Shuffled returns rows in the order of a seed, from some place on. It needs no memory for the
-// rows, because it first writes them to a file, 193 bytes a row. The caller deletes the file when
-// the rows are read.
+// Shuffled returns the rows in the order determined by a seed, from the place from on. Shuffled needs no memory for the rows,
+// because it first writes them to a temporary file, recordSize bytes per row. The caller deletes the file after the rows are read.
 func Shuffled(spool *os.File, rows iter.Seq2[Row, error], count int64, seed string, from int64) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		if err := fill(spool, rows, count); err != nil {
@@ -113,8 +111,7 @@ func pack(r Row) (record [recordSize]byte) {
 	return record
 }
 
-// unpack returns the row of a record. A record whose matrix has no black dot is of a row without a
-// matrix.
+// unpack decodes a record to a row. If a record contains no black dots, its row has an empty dot matrix.
 func unpack(record [recordSize]byte) Row {
 	matrix := make([]byte, matrixLength)
 	black := false

@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// Page is a page that is being made. Its coordinates are dots of the printer from the top left
-// corner, so that nothing is rounded to part of a dot.
+// Page is a page that is being drawn. Coordinates are printer dots from the top left corner, so that positions are never rounded to
+// fractions of a dot.
 type Page struct {
 	width, height float64 // in points
 	content       []byte
@@ -19,7 +19,7 @@ type use struct {
 	char rune
 }
 
-// NewPage begins a page of a size in millimetres. What is drawn on it is in dots, of which dpi make an inch.
+// NewPage returns an empty page of the given size in millimetres. Drawing methods take positions in dots, at dpi dots per inch.
 func NewPage(width, height float64, dpi int) *Page {
 	const inch = 25.4
 	p := &Page{width: width / inch * 72, height: height / inch * 72, used: map[use]bool{}}
@@ -28,9 +28,8 @@ func NewPage(width, height float64, dpi int) *Page {
 	return p
 }
 
-// Colour is that of the fills, lines and texts that follow, red, green and blue
-// from 0 to 255. Greys are written as such, so that black is printed with black
-// ink alone.
+// Colour sets the colour of subsequent fills, lines and texts; red, green and blue range from 0 to 255. Greys are written as grey
+// values, so that black is printed with black ink only.
 func (p *Page) Colour(r, g, b uint8) {
 	if r == g && g == b {
 		v := share(r)
@@ -43,7 +42,7 @@ func (p *Page) Colour(r, g, b uint8) {
 
 func share(v uint8) string { return number(float64(v) / 255) }
 
-// Rect adds a rectangle to what Fill fills.
+// Rect adds a rectangle to the shape that Fill draws.
 func (p *Page) Rect(x, y, width, height int) {
 	for _, v := range [...]int{x, y, width, height} {
 		p.content = append(strconv.AppendInt(p.content, int64(v), 10), ' ')
@@ -51,11 +50,10 @@ func (p *Page) Rect(x, y, width, height int) {
 	p.content = append(p.content, "re\n"...)
 }
 
-// Fill fills the rectangles added since the last Fill, as one shape: no seam is
-// seen where they touch.
+// Fill fills the rectangles added since the last Fill as one shape, so that touching rectangles show no seam.
 func (p *Page) Fill() { p.content = append(p.content, "f\n"...) }
 
-// Line draws a line of a width.
+// Line draws a line of the given width.
 func (p *Page) Line(x1, y1, x2, y2 int, width float64) {
 	p.content = append(p.content, number(width)+" w "...)
 	for i, v := range [...]int{x1, y1, x2, y2} {
@@ -67,8 +65,7 @@ func (p *Page) Line(x1, y1, x2, y2 int, width float64) {
 	p.content = append(p.content, "l S\n"...)
 }
 
-// Text draws a text that begins at x, on a base line, in a size of dots. The font
-// has all its characters.
+// Text draws a text that starts at x on a base line, with a font size in dots. The font must contain all characters of the text.
 func (p *Page) Text(f Font, size float64, x, base int, text string) {
 	if text == "" {
 		return
@@ -90,14 +87,14 @@ func (p *Page) Text(f Font, size float64, x, base int, text string) {
 	p.content = append(p.content, "> Tj ET\n"...)
 }
 
-// Picture draws a picture.
+// Picture draws a picture scaled to the given rectangle.
 func (p *Page) Picture(m Picture, x, y, width, height int) {
 	p.content = append(p.content, "q "+strconv.Itoa(width)+" 0 0 -"+strconv.Itoa(height)+" "+strconv.Itoa(x)+" "+strconv.Itoa(y+height)+
 		" cm /P"+strconv.Itoa(m.index)+" Do Q\n"...)
 }
 
-// Finish compresses what was drawn. The goroutine that drew the page calls it, so that the one that
-// adds pages need not. Nothing may be drawn after it.
+// Finish compresses the content of the page. The goroutine that drew the page calls Finish, to relieve the goroutine that adds the
+// pages. After Finish, the page must not be changed.
 func (p *Page) Finish() {
 	if p.done == nil {
 		p.done, p.content = deflate(p.content), nil
@@ -109,8 +106,7 @@ func (p *Page) packed() []byte {
 	return p.done
 }
 
-// number is v as the format writes it: no exponent, four places at most, and no
-// minus before a zero.
+// number formats v for PDF: without an exponent, with at most four decimal places, and without a negative zero.
 func number(v float64) string {
 	return strconv.FormatFloat(math.Round(v*1e4)/1e4+0, 'f', -1, 64)
 }

@@ -1,5 +1,5 @@
-// Package pdf writes pages of fills, lines, text and pictures one by one. Of a page that is written
-// it keeps only the places of its objects, sixteen bytes.
+// Package pdf writes PDF pages with fills, lines, text and pictures one at a time. For a written page, the writer keeps only the
+// file offsets of its objects: sixteen bytes.
 package pdf
 
 import (
@@ -17,19 +17,18 @@ import (
 	"unicode/utf16"
 )
 
-// leafPages is the number of pages in a leaf of the page tree, and of nodes in each node above.
+// leafPages is the maximum number of pages in a leaf of the page tree, and of child nodes in an inner node.
 const leafPages = 64
 
-// Writer writes one file. Pages may be made on any goroutine. One goroutine adds them in their
-// order.
+// Writer writes one PDF file. Pages may be drawn by any goroutine. Only one goroutine may add pages, in order.
 type Writer struct {
 	to     io.Writer
 	at     int64
-	places []int64 // of each object; 0 = not written yet
+	places []int64 // file offset of each object; 0 = not written yet
 	err    error
 
 	resources int
-	levels    []node // of the page tree, leaves first
+	levels    []node // open nodes of the page tree, leaves first
 	pages     int
 	info      Info
 
@@ -38,33 +37,32 @@ type Writer struct {
 	pictures []int           // objects
 }
 
-// node is a node of the page tree that is being filled.
+// node is an open node of the page tree.
 type node struct {
 	object int
 	kids   []int
 	pages  int
 }
 
-// Info is the metadata of a file. It has no time in it: the same pages with the same info make the same bytes.
+// Info is the metadata of a PDF file. Info contains no time, so that the same pages with the same info produce identical files.
 type Info struct {
 	Title, Subject string
 }
 
-// Face gives the outlines of a font. Its methods may be called from several
-// goroutines.
+// Face provides the glyph outlines of a font. The methods of a Face must be safe for concurrent use.
 type Face interface {
-	// Glyph returns the width and the outline of a character in units of a
-	// thousandth of the size, y upwards, and whether the font has it.
+	// Glyph returns the width and the outline of a character in thousandths of the font size, with y upwards; ok reports whether
+	// the font contains the character.
 	Glyph(r rune) (width float64, outline []Segment, ok bool)
 }
 
-// Segment is a step of an outline: to a point, by a line or by a cubic curve.
+// Segment is a step of an outline: a move, a line or a cubic curve.
 type Segment struct {
-	Op     byte // 'm' begins a contour, 'l' is a line, 'c' a curve
+	Op     byte // 'm' starts a contour, 'l' is a line, 'c' is a curve
 	Points [3][2]float64
 }
 
-// NewWriter begins a file.
+// NewWriter starts a PDF file.
 func NewWriter(to io.Writer, info Info) *Writer {
 	w := &Writer{to: to, info: info}
 	w.write("%%PDF-1.5\n%%\xe2\xe3\xcf\xd3\n")
@@ -80,7 +78,7 @@ func (w *Writer) write(format string, args ...any) {
 	w.at, w.err = w.at+int64(n), err
 }
 
-// reserve gives a number to an object that is written later.
+// reserve assigns a number to an object that is written later.
 func (w *Writer) reserve() int {
 	w.places = append(w.places, 0)
 	return len(w.places)
@@ -98,23 +96,22 @@ func (w *Writer) stream(number int, dictionary string, packed []byte) {
 	w.write("\nendstream\nendobj\n")
 }
 
-// Use makes a font known, and returns the name by which pages call it.
+// Use registers a font and returns its handle for pages.
 func (w *Writer) Use(f Face) Font {
 	w.faces, w.glyphs = append(w.faces, f), append(w.glyphs, map[rune]bool{})
 	return Font{face: f, index: len(w.faces) - 1}
 }
 
-// Font is a font of a file.
+// Font is a font registered in a file.
 type Font struct {
 	face  Face
 	index int
 }
 
-// Picture is a picture of a file.
+// Picture is a picture registered in a file.
 type Picture struct{ index int }
 
-// Picture writes a picture, once for all pages that show it. What is transparent
-// is white.
+// Picture writes a picture once, for use on any number of pages. Transparent areas become white.
 func (w *Writer) Picture(m image.Image) Picture {
 	b := m.Bounds()
 	rgb := make([]byte, 0, 3*b.Dx()*b.Dy())
@@ -133,7 +130,7 @@ func (w *Writer) Picture(m image.Image) Picture {
 	return Picture{len(w.pictures) - 1}
 }
 
-// Add writes a page.
+// Add writes a page to the file.
 func (w *Writer) Add(p *Page) error {
 	content, page := w.reserve(), w.reserve()
 	w.stream(content, "", p.packed())
@@ -147,7 +144,7 @@ func (w *Writer) Add(p *Page) error {
 	return w.err
 }
 
-// parent returns the object of the open node of a level.
+// parent returns the object number of the open node at a level.
 func (w *Writer) parent(level int) int {
 	if len(w.levels) == level {
 		w.levels = append(w.levels, node{})
@@ -158,7 +155,7 @@ func (w *Writer) parent(level int) int {
 	return w.levels[level].object
 }
 
-// adopt puts a written object below the open node of a level.
+// adopt adds a written object to the open node at a level.
 func (w *Writer) adopt(level, object, pages int) {
 	w.parent(level)
 	n := &w.levels[level]
@@ -168,7 +165,7 @@ func (w *Writer) adopt(level, object, pages int) {
 	}
 }
 
-// closeNode writes the open node of a level, below one of the level above.
+// closeNode writes the open node at a level, and adds it to the level above.
 func (w *Writer) closeNode(level int) {
 	n := w.levels[level]
 	parent := w.parent(level + 1)
@@ -185,12 +182,12 @@ func references(objects []int) string {
 	return strings.TrimSpace(b.String())
 }
 
-// Close ends the file. A file has at least one page.
+// Close completes the file. A file must contain at least one page.
 func (w *Writer) Close() error {
 	if w.pages == 0 {
 		return cmp.Or(w.err, errors.New("pdf: a file without a page"))
 	}
-	// All but the highest level are closed into the one above; a level may grow while that is done.
+	// All levels except the highest are closed into the level above, which may grow in the process.
 	for level := 0; level < len(w.levels)-1; level++ {
 		if len(w.levels[level].kids) > 0 {
 			w.closeNode(level)
@@ -200,8 +197,8 @@ func (w *Writer) Close() error {
 	w.object(top.object, "<</Type/Pages/Count %d/Kids[%s]>>", top.pages, references(top.kids))
 	w.shared()
 	catalog, info := w.reserve(), w.reserve()
-	// This asks viewers not to fit the page to the paper: the labels would no longer lie where those of a bought sheet
-	// are.
+	// PrintScaling /None asks viewers not to scale the page to the paper, because the labels would no longer match the cells of a
+	// die-cut sheet.
 	w.object(catalog, "<</Type/Catalog/Pages %d 0 R /ViewerPreferences << /PrintScaling /None >> >>", top.object)
 	w.object(info, "<</Producer%s/Title%s/Subject%s>>", text("qrjump"), text(w.info.Title), text(w.info.Subject))
 	xref := w.at
@@ -216,7 +213,7 @@ func (w *Writer) Close() error {
 	return w.err
 }
 
-// shared writes the fonts, and the resources that all pages name.
+// shared writes the fonts and the resource dictionary that all pages use.
 func (w *Writer) shared() {
 	var fonts, pictures strings.Builder
 	for i, used := range w.glyphs {
@@ -230,7 +227,7 @@ func (w *Writer) shared() {
 	w.object(w.resources, "<</Font<<%s>>/XObject<<%s>>>>", &fonts, &pictures)
 }
 
-// blocks returns the runs of 256 characters that are used: a font of a PDF has no more.
+// blocks returns the used blocks of 256 characters, because a simple PDF font has at most 256 characters.
 func blocks(used map[rune]bool) []rune {
 	seen := map[rune]bool{}
 	for r := range used {
@@ -239,8 +236,7 @@ func blocks(used map[rune]bool) []rune {
 	return slices.Sorted(maps.Keys(seen))
 }
 
-// font writes a Type 3 font: its glyphs are outlines, so that a printer's machine
-// needs no font and readers still find the text.
+// font writes a Type 3 font, whose glyphs are outlines: the printer needs no installed font, and the text can still be searched.
 func (w *Writer) font(f Face, block rune, used map[rune]bool) int {
 	var procs, widths, differences, unicode strings.Builder
 	chars := slices.DeleteFunc(slices.Sorted(maps.Keys(used)), func(r rune) bool { return r>>8 != block })
@@ -258,7 +254,7 @@ func (w *Writer) font(f Face, block rune, used map[rune]bool) int {
 		}
 		widths.WriteString(number(width) + " ")
 	}
-	// A CMap takes at most 100 entries in a block of its own.
+	// A CMap allows at most 100 entries per bfchar block.
 	for part := range slices.Chunk(chars, 100) {
 		fmt.Fprintf(&unicode, "%d beginbfchar\n", len(part))
 		for _, r := range part {
@@ -310,9 +306,9 @@ func (s Segment) points() [][2]float64 {
 	return s.Points[:1]
 }
 
-// packers are used again, because one takes more memory than many pages.
+// packers holds reusable compressors, because one compressor takes more memory than many pages.
 var packers = sync.Pool{New: func() any {
-	z, _ := zlib.NewWriterLevel(io.Discard, zlib.BestSpeed) // a level that exists
+	z, _ := zlib.NewWriterLevel(io.Discard, zlib.BestSpeed) // the compression level is valid, so there is no error
 	return z
 }}
 
@@ -321,12 +317,12 @@ func deflate(content []byte) []byte {
 	z := packers.Get().(*zlib.Writer)
 	defer packers.Put(z)
 	z.Reset(&b)
-	_, _ = z.Write(content) // a buffer takes all
+	_, _ = z.Write(content) // a bytes.Buffer never returns an error
 	_ = z.Close()
 	return b.Bytes()
 }
 
-// text returns a text string of the format: UTF-16 in hexadecimal digits.
+// text returns a PDF text string: UTF-16 in hexadecimal digits.
 func text(s string) string {
 	var b strings.Builder
 	b.WriteString("<feff")

@@ -12,12 +12,11 @@ import (
 	"filippo.io/age/agessh"
 )
 
-// workFactor is scrypt's for a passphrase, as the age program has it: 256 MiB. A stranger's
-// file may cost no more than one of ours.
+// workFactor is the scrypt work factor for a passphrase, as in the age program: 256 MiB. Decryption of a file from an untrusted
+// source is limited to the same work factor.
 const workFactor = 18
 
-// Recipients reads public keys that one file can be encrypted to: age1…, ssh-ed25519 or
-// ssh-rsa.
+// Recipients parses public keys to which one file can be encrypted: age1…, ssh-ed25519 or ssh-rsa.
 func Recipients(keys []string) ([]age.Recipient, error) {
 	var all []age.Recipient
 	for _, key := range keys {
@@ -30,7 +29,7 @@ func Recipients(keys []string) ([]age.Recipient, error) {
 	if len(all) == 0 {
 		return nil, errors.New("there is no recipient")
 	}
-	// Some keys do not go together: better said now than at every download.
+	// Some keys cannot be combined; the test encryption reports that now instead of at every download.
 	if _, err := age.Encrypt(io.Discard, all...); err != nil {
 		return nil, err
 	}
@@ -48,8 +47,8 @@ func recipient(key string) (age.Recipient, error) {
 	return found[0], nil
 }
 
-// ForPassphrase makes a recipient of a passphrase of at least 12 characters. Who guesses pays the work for each guess;
-// 0 = as much as with the age program.
+// ForPassphrase returns a recipient for a passphrase of at least 12 characters. work is the scrypt work factor, which makes each
+// guess of the passphrase expensive; 0 = the default of the age program.
 func ForPassphrase(word string, work int) ([]age.Recipient, error) {
 	if len(word) < 12 {
 		return nil, errors.New("a passphrase has at least 12 characters")
@@ -62,8 +61,7 @@ func ForPassphrase(word string, work int) ([]age.Recipient, error) {
 	return []age.Recipient{r}, nil
 }
 
-// Identities reads private keys: a file of age-keygen, or one of ssh-keygen
-// without a passphrase.
+// Identities parses private keys: a file of age-keygen, or a file of ssh-keygen without a passphrase.
 func Identities(text []byte) ([]age.Identity, error) {
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("-----BEGIN")) {
 		identity, err := agessh.ParseIdentity(text)
@@ -79,7 +77,7 @@ func Identities(text []byte) ([]age.Identity, error) {
 	return all, nil
 }
 
-// ByPassphrase opens what ForPassphrase closed.
+// ByPassphrase returns the identity that decrypts a file encrypted with ForPassphrase.
 func ByPassphrase(word string) ([]age.Identity, error) {
 	identity, err := age.NewScryptIdentity(word)
 	if err != nil {

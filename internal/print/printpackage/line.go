@@ -19,25 +19,23 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// The file for the machine beside the line knows the codes of a job without
-// having them: a header of JSON on one line, then 16 bytes a code, in the order
-// of the indexes and then of the proofs, then the SHA-256 of all before it. The
-// 16 bytes are the first eight of SHA-256(salt, "t", code text) and of
-// SHA-256(salt, "s", nine characters).
+// The line file lets a verification machine at the printing line recognize the codes of a job without containing them: a JSON
+// header on one line, then 16 bytes per code, in the order of the indexes and then of the proofs, then the SHA-256 of everything
+// before. The 16 bytes are the first eight bytes each of SHA-256(salt, "t", code text) and of SHA-256(salt, "s", nine characters).
 
-// LineFormat is the format name in the header. One whose texts are by template is of the second format: a program that knows the
-// first alone refuses it, and does not call every code foreign.
+// LineFormat is the format name in the header of a line file. A file whose texts follow a template has the second format, so that a
+// program that supports only the first format rejects the file instead of reporting every code as foreign.
 const (
 	LineFormat           = "qrjump-line/1"
 	LineFormatByTemplate = "qrjump-line/2"
 )
 
-// LineName is the part of a package that is this file.
+// LineName is the name of the line file in a package.
 const LineName = "line.qjl"
 
 const lineRecord = 16
 
-// LineHead is the header of the file.
+// LineHead is the header of the line file.
 type LineHead struct {
 	Format        string `json:"format"`
 	Package       int64  `json:"package"`
@@ -47,15 +45,15 @@ type LineHead struct {
 	Spare         int64  `json:"spare,omitempty"`
 	Proofs        int64  `json:"proofs,omitempty"`
 	Prefix        string `json:"prefix"`
-	Text          string `json:"text,omitempty"` // the template of its texts; "" = prefix and secret
+	Text          string `json:"text,omitempty"` // the template of the code texts; "" = prefix and secret
 	Salt          string `json:"salt"`           // hexadecimal
-	// FalseRate is the probability that a code of another job passes.
+	// FalseRate is the probability that a foreign code is accepted.
 	FalseRate float64 `json:"false_rate"`
 }
 
 func (h LineHead) codes() int64 { return h.To - h.From + 1 }
 
-// FormatFor returns the format of a job with texts by a template.
+// FormatFor returns the format name for the header; it depends on whether the texts follow a template.
 func (h LineHead) FormatFor() string {
 	if h.Text != "" {
 		return LineFormatByTemplate
@@ -63,7 +61,7 @@ func (h LineHead) FormatFor() string {
 	return LineFormat
 }
 
-// WriteLine writes the file. Its codes come from each of lists, one after the other.
+// WriteLine writes the line file. The codes are read from each of the lists in order.
 func WriteLine(ctx context.Context, w io.Writer, h LineHead, lists ...codes.CodeSource) error {
 	h.Format, h.FalseRate = h.FormatFor(), float64(h.codes()+h.Proofs)/math.Exp2(64)
 	salt, err := hex.DecodeString(h.Salt)
@@ -76,7 +74,7 @@ func WriteLine(ctx context.Context, w io.Writer, h LineHead, lists ...codes.Code
 	}
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<15)
-	_, _ = out.Write(append(head, '\n')) // the writer keeps its error
+	_, _ = out.Write(append(head, '\n')) // the buffered writer keeps its first error
 	item := newHasher(salt)
 	for _, list := range lists {
 		err := list.EachCode(ctx, func(_ uint64, code, text []byte) error {
@@ -95,7 +93,7 @@ func WriteLine(ctx context.Context, w io.Writer, h LineHead, lists ...codes.Code
 	return err
 }
 
-// hasher makes the hashes of one salt.
+// hasher computes hashes with one salt.
 type hasher struct {
 	salt []byte
 	h    hash.Hash
@@ -113,31 +111,30 @@ func (s *hasher) sum(kind byte, text []byte) uint64 {
 	return binary.BigEndian.Uint64(s.out)
 }
 
-// Job knows which codes belong to a package.
+// Job holds the hashes of a package's codes.
 type Job struct {
 	LineHead
 	template *codes.Template
 	of       *hasher
-	places   [2][]place // of texts and of serials, by their hashes
+	places   [2][]place // hashes of texts and of serials, sorted by hash
 }
 
-// place is the position of a hash in the file.
+// place is a hash with its position in the file.
 type place struct {
 	hash uint64
 	at   uint32
 }
 
-// Salt and prefix are hashed and compared with each read code, so the head of a file may
-// not make them long.
+// Salt and prefix are limited, because they are hashed and compared with each code that is read.
 const (
 	maxSalt       = 64 // bytes
 	maxLinePrefix = 256
 )
 
-// maxLineCodes bounds the memory of a job: 32 bytes a code.
+// maxLineCodes limits the memory of a job, at 32 bytes per code.
 const maxLineCodes = 100_000_000
 
-// ReadLine reads the file for the line. ErrCut for one that is not whole.
+// ReadLine reads a line file. ReadLine returns ErrCut if the file is incomplete.
 func ReadLine(r io.Reader) (*Job, error) {
 	sum := sha256.New()
 	in := bufio.NewReaderSize(r, 1<<16)
@@ -151,7 +148,7 @@ func ReadLine(r io.Reader) (*Job, error) {
 	n := j.codes() + j.Proofs
 	if err != nil || len(salt) > maxSalt || len(j.Prefix) > maxLinePrefix ||
 		j.From < 0 || j.To < j.From || j.Proofs < 0 || j.Spare < 0 || j.Spare >= j.codes() ||
-		max(j.codes(), j.Proofs, n) > maxLineCodes { // each alone first: the sum may be too great for an int64
+		max(j.codes(), j.Proofs, n) > maxLineCodes { // each number is checked first, because the sum may overflow int64
 		return nil, errors.New("the header of the file for the line cannot be")
 	}
 	if j.Text != "" {
@@ -190,13 +187,13 @@ func ReadLine(r io.Reader) (*Job, error) {
 	return j, nil
 }
 
-// kinds of what a camera reads of a code.
+// Kinds of text that a camera may read from a code.
 const (
 	readText   = 0
 	readSerial = 1
 )
 
-// find returns where a read code stands; ok is false for one of another job.
+// find returns the position of a code that was read; ok is false for a code of another job.
 func (j *Job) find(read string) (pos uint32, kind int, ok bool) {
 	if j.template != nil {
 		if text, similar := j.template.Reading(read); similar {
@@ -207,7 +204,7 @@ func (j *Job) find(read string) (pos uint32, kind int, ok bool) {
 	} else if t, err := codes.ParseText(read, []string{j.Prefix}); err == nil {
 		return j.lookup(readText, t.String())
 	}
-	// Codes made elsewhere have symbols that ours have not.
+	// Imported codes may contain symbols that this server does not use in its own codes.
 	for _, text := range codes.TextsUnder(j.Prefix, read) {
 		if pos, kind, ok = j.lookup(readText, text); ok {
 			return pos, kind, true
@@ -219,8 +216,8 @@ func (j *Job) find(read string) (pos uint32, kind int, ok bool) {
 	return 0, kind, false
 }
 
-// trimRead returns the end of a read that may be a text, where something stands before it, such as an address that a camera puts in front. It is
-// the whole text with its secret, so that nothing is taken for a code that is none.
+// trimRead returns the end of a camera reading that may be a code text, if something precedes it, such as an address that the
+// camera adds. The end must be the whole code text with its secret, so that other text is not mistaken for a code.
 func (j *Job) trimRead(read string) (end string, ok bool) {
 	if j.template != nil {
 		return j.template.TrimRead(read)
@@ -232,7 +229,7 @@ func (j *Job) trimRead(read string) (end string, ok bool) {
 	return read[from:], true
 }
 
-// lookup returns where a code stands, by what is printed of it.
+// lookup returns the position of a code by its printed text or serial.
 func (j *Job) lookup(kind int, printed string) (pos uint32, _ int, ok bool) {
 	sum := j.of.sum("ts"[kind], []byte(printed))
 	i, ok := slices.BinarySearchFunc(j.places[kind], sum, func(p place, sum uint64) int {

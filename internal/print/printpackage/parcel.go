@@ -1,9 +1,8 @@
-// Package printpackage is the file in which a printer gets codes: encrypted to the
-// printer, signed by the server, and checked without one.
+// Package printpackage implements the file in which a printer receives codes: encrypted to the printer, signed by the server, and
+// verifiable without a server.
 //
-// It is a tar in age: manifest.json, its signature, and the parts that the
-// manifest names with their SHA-256. The manifest comes first, so nothing of a
-// part is believed before it is known what the part must be.
+// A package is a tar archive encrypted with age: manifest.json, its signature, and the parts that the manifest lists with their
+// SHA-256. The manifest comes first, so that each part can be verified against the manifest while it is read.
 package printpackage
 
 import (
@@ -25,16 +24,16 @@ import (
 // Format is the format name in the manifest of a package.
 const Format = "qrjump-package/1"
 
-// The names of what is not a part.
+// The names of the members that are not parts.
 const (
 	ManifestName  = "manifest.json"
 	SignatureName = ManifestName + ".sig"
 )
 
-// MaxManifest bounds the manifest, and the signature.
+// MaxManifest limits the size of the manifest and of the signature.
 const MaxManifest = 1 << 20
 
-// Manifest says what a package is.
+// Manifest describes the content of a package.
 type Manifest struct {
 	Format              string    `json:"format"`
 	Package             int64     `json:"package"`
@@ -43,14 +42,14 @@ type Manifest struct {
 	From                int64     `json:"from"` // indexes, both inclusive
 	To                  int64     `json:"to"`
 	Codes               int64     `json:"codes"`
-	Spare               int64     `json:"spare,omitempty"` // the last so many, for what spoils
+	Spare               int64     `json:"spare,omitempty"` // number of spare codes at the end of the range, to replace spoiled labels
 	Proofs              int64     `json:"proofs,omitempty"`
-	OverlappingPackages []int64   `json:"overlapping_packages,omitempty"` // packages that had codes of it before
+	OverlappingPackages []int64   `json:"overlapping_packages,omitempty"` // ids of earlier packages that contain some of the same codes
 	Prefix              string    `json:"prefix"`
 	Printer             string    `json:"printer"`
 	CreatedBy           string    `json:"created_by"`
 	CreatedAt           time.Time `json:"created_at"`
-	// Drawing says how the labels of the parts that have some are drawn.
+	// Drawing describes the layout of the labels, for parts that contain labels.
 	Drawing json.RawMessage `json:"drawing,omitempty"`
 	Parts   []Part          `json:"parts"`
 }
@@ -65,10 +64,10 @@ type Part struct {
 	SHA256 string `json:"sha256"`
 }
 
-// partName keeps a part inside the folder that it is opened in.
+// partName matches safe file names, so that a part cannot be written outside the target folder.
 var partName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
-// check returns what makes a manifest impossible.
+// check returns an error if the manifest is invalid.
 func (m Manifest) check() error {
 	if m.Format != Format {
 		return fmt.Errorf("its format is %.40q, and this qrjump reads %s: a newer one may read it", m.Format, Format)
@@ -86,15 +85,15 @@ func (m Manifest) check() error {
 	return nil
 }
 
-// Content is a part that can be written, twice the same.
+// Content is a part with a function that writes it; the function must write the same bytes each time.
 type Content struct {
-	Part  // Bytes and SHA256 are filled in
+	Part  // Bytes and SHA256 are computed by Pack
 	Write func(ctx context.Context, w io.Writer) error
 }
 
-// Pack writes a package. Each content is written twice: for its sum, and into the
-// package. After an error what was written is none. An error before the first
-// byte is that of a content.
+// Pack writes a package: encrypted, signed, and with a checksum for each part. Each content is written twice: once to compute its
+// checksum, and once into the package. After an error, the output is not a valid package. An error before the first byte comes from
+// writing a content.
 func Pack(ctx context.Context, w io.Writer, m Manifest, contents []Content, signer *Signer, to []age.Recipient) error {
 	m.Format, m.Parts = Format, nil
 	for _, c := range contents {
@@ -153,17 +152,16 @@ func (c *counter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Errors of a package that cannot be opened.
+// Errors for a package that cannot be opened.
 var (
 	ErrWrongKey = errors.New("the package is encrypted to another key")
 	ErrCut      = errors.New("the package is cut off or damaged")
 	ErrChanged  = errors.New("a part is not what the manifest says")
 )
 
-// Open reads a package. The manifest is verified before any part is given to
-// part, which is called for each in the order of the manifest, and reads all of
-// it. ErrWrongKey, ErrCut, ErrSignature, ErrChanged, and errors of part. Nothing
-// that part got may be believed before Open returns nil.
+// Open decrypts, verifies and reads a package. Open verifies the manifest before it calls part for each member, in the order of the
+// manifest. The error is ErrWrongKey, ErrCut, ErrSignature, ErrChanged, or an error of part. Data passed to part must not be
+// trusted until Open returns nil.
 func Open(r io.Reader, identities []age.Identity, signers Signers, part func(p Part, r io.Reader) error) (m Manifest, err error) {
 	plain, err := age.Decrypt(r, identities...)
 	if _, wrong := errors.AsType[*age.NoIdentityMatchError](err); wrong {
@@ -222,7 +220,7 @@ func Open(r io.Reader, identities []age.Identity, signers Signers, part func(p P
 	} else if err != io.EOF {
 		return m, asDamage(err)
 	}
-	// Behind the tar there is nothing: age says so only at its end.
+	// The stream must end after the tar archive; age reports truncation only at its end.
 	if n, err := io.Copy(io.Discard, plain); err != nil {
 		return m, err
 	} else if n > 0 {
@@ -231,8 +229,7 @@ func Open(r io.Reader, identities []age.Identity, signers Signers, part func(p P
 	return m, nil
 }
 
-// whole says of every error of what it reads that the package is damaged: age
-// gives nothing that it has not authenticated.
+// damageReader converts every read error to ErrCut, because age returns only authenticated data.
 type damageReader struct{ io.Reader }
 
 func (w damageReader) Read(b []byte) (int, error) {
@@ -250,7 +247,7 @@ func asDamage(err error) error {
 	return fmt.Errorf("%w: %w", ErrCut, err)
 }
 
-// Verify returns the manifest of a text that one of the signers signed.
+// Verify checks the signature of a manifest text and returns the manifest; the error is ErrSignature if no signer matches.
 // ErrSignature.
 func Verify(text, signature []byte, signers Signers) (m Manifest, err error) {
 	if err := signers.Verify(text, signature); err != nil {
@@ -265,8 +262,7 @@ func Verify(text, signature []byte, signers Signers) (m Manifest, err error) {
 	return m, nil
 }
 
-// Check gives what is read of a part to use, and returns ErrChanged where it is
-// not what the manifest says.
+// Check passes the content of a part to use, and returns ErrChanged if the content differs from the manifest.
 func (p Part) Check(in io.Reader, use func(io.Reader) error) error {
 	sum, n := sha256.New(), counter{}
 	src := io.TeeReader(in, io.MultiWriter(sum, &n))

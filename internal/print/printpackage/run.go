@@ -7,45 +7,45 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// Verdict is the result of checking a read code against a job.
+// Verdict is the result of checking a code that a camera has read against a job.
 type Verdict string
 
 // The verdicts.
 const (
-	Good    Verdict = "good"    // of the job, read for the first time
-	Reprint Verdict = "again"   // of a range that is printed again on purpose
-	Double  Verdict = "double"  // read before, and not meant to be
-	Spoiled Verdict = "spoiled" // of a range that was destroyed: it must not be there
-	Proof   Verdict = "proof"   // a proof code, which belongs on no product
-	Foreign Verdict = "foreign" // no code of the job
-	Unread  Verdict = "unread"  // the camera saw no code
+	Good    Verdict = "good"    // a code of the job, read for the first time
+	Reprint Verdict = "again"   // a code in a range that is reprinted on purpose
+	Double  Verdict = "double"  // a code that was read before and is not reprinted on purpose
+	Spoiled Verdict = "spoiled" // a code in a range that was destroyed and must not appear
+	Proof   Verdict = "proof"   // a proof code, which must not be on a product
+	Foreign Verdict = "foreign" // not a code of the job
+	Unread  Verdict = "unread"  // the camera recognized no code
 )
 
-// Run judges what cameras read during a printing run. It is for one goroutine.
+// Run checks the codes that cameras read during a print run. Run is not safe for concurrent use.
 type Run struct {
 	Job *Job
-	// Spoiled were destroyed, Reprinted are printed a second time on purpose.
+	// Spoiled holds the indexes of destroyed labels; Reprinted holds the indexes of labels printed again on purpose.
 	Spoiled, Reprinted codes.Set
-	// NoRead is the text that the camera sends if it saw no code.
+	// NoRead is the text that the camera sends when it recognizes no code.
 	NoRead string
 
-	seen  [2][]uint8 // how often each place was read, by kind of reading
+	seen  [2][]uint8 // how often each position was read, by kind of text
 	lines int64
 	found map[Verdict][]Finding
 	count map[Verdict]int64
 }
 
-// Finding is a line of the log that is not good.
+// Finding is a faulty line of the camera's log.
 type Finding struct {
 	Line  int64  `json:"line"`
-	Index *int64 `json:"index,omitempty"` // of a code of the job
-	Read  string `json:"read,omitempty"`  // of a foreign one
+	Index *int64 `json:"index,omitempty"` // for a code of the job
+	Read  string `json:"read,omitempty"`  // for a foreign code
 }
 
-// MostFindings bounds how many findings of a verdict are kept; all are counted.
+// MostFindings limits the findings that are kept per verdict; all findings are counted.
 const MostFindings = 100_000
 
-// NewRun begins with nothing read.
+// NewRun returns a Run in which no code has been read.
 func NewRun(j *Job) *Run {
 	r := &Run{Job: j, NoRead: "NOREAD", found: map[Verdict][]Finding{}, count: map[Verdict]int64{}}
 	for i := range r.seen {
@@ -54,8 +54,7 @@ func NewRun(j *Job) *Run {
 	return r
 }
 
-// Read judges one line of a camera's log. The index is that of a code of the job,
-// -1 for any other.
+// Read checks one line of a camera's log. index is the index of a code of the job; -1 for other codes.
 func (r *Run) Read(read string) (v Verdict, index int64) {
 	r.lines++
 	v, index = r.verdictOn(read)
@@ -111,8 +110,8 @@ func (r *Run) verdictOn(read string) (Verdict, int64) {
 // ISO/IEC 15424.
 var identifier = regexp.MustCompile(`^\][A-Za-z][0-9A-Za-z]`)
 
-// unwrapped returns a read without what cameras and spreadsheets put around it: blanks, a byte order mark, quotes, the identifier of its kind
-// of symbol.
+// unwrapped removes what cameras and spreadsheets put around a code text: blanks, a byte order mark, quotes, a symbology
+// identifier.
 func unwrapped(read string) string {
 	for {
 		bare := strings.TrimSpace(strings.TrimPrefix(read, "\ufeff"))
@@ -128,18 +127,17 @@ func unwrapped(read string) string {
 	}
 }
 
-// Report is the result of a run.
+// Report is the result of a print run.
 type Report struct {
 	Package       int64 `json:"package"`
 	ApplicationID int64 `json:"application_id"`
 	Lines         int64 `json:"lines"`
-	Codes         int64 `json:"codes"` // that were ordered: all but the spare ones
-	Read          int64 `json:"read"`  // different codes of the job
-	// Missing were ordered, were never read, and are not spoiled.
+	Codes         int64 `json:"codes"` // number of ordered codes, without spare codes
+	Read          int64 `json:"read"`  // number of distinct codes of the job that were read
+	// Missing lists ordered codes that were not read and are not spoiled.
 	Missing      []codes.Range `json:"missing"`
 	MissingCodes int64         `json:"missing_codes"`
-	// SpareUsed were read of the spare ones. OverRun is by how many the good
-	// labels exceed what was ordered.
+	// SpareUsed is the number of spare codes that were read. OverRun is the number of good labels beyond the ordered number.
 	SpareUsed int64             `json:"spare_used"`
 	OverRun   int64             `json:"over_run"`
 	Count     map[Verdict]int64 `json:"count"`
@@ -149,20 +147,19 @@ type Report struct {
 		Spoiled []Finding `json:"spoiled"`
 		Proof   []Finding `json:"proof"`
 	} `json:"found"`
-	// FalseRate is the probability that a foreign code passed.
+	// FalseRate is the probability that a foreign code was accepted.
 	FalseRate float64 `json:"false_rate"`
-	// Hint says what is in the way where no read is a code of the job.
+	// Hint is the likely cause if no code of the job was read.
 	Hint string `json:"hint,omitempty"`
 }
 
-// Clean reports whether everything that was ordered is there once, and nothing
-// else.
+// Clean reports whether every ordered code was read exactly once and there are no faulty lines.
 func (r Report) Clean() bool {
 	return r.MissingCodes == 0 && r.OverRun == 0 &&
 		r.Count[Double]+r.Count[Foreign]+r.Count[Spoiled]+r.Count[Proof] == 0
 }
 
-// Report sums up what was read until now.
+// Report returns a summary of everything read so far.
 func (r *Run) Report() Report {
 	j := r.Job
 	done := Report{Package: j.Package, ApplicationID: j.ApplicationID, Lines: r.lines, Codes: j.codes() - j.Spare,

@@ -13,16 +13,15 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Signatures are SSHSIG (OpenSSH, PROTOCOL.sshsig), so that ssh-keygen -Y verify
-// checks them.
+// Signatures have the format SSHSIG (OpenSSH, PROTOCOL.sshsig), so that ssh-keygen -Y verify can check them.
 
 const (
-	// Namespace keeps a signature of a package from being one of anything else.
+	// Namespace prevents signatures of packages from being valid for other purposes.
 	Namespace = "qrjump-package"
-	// Principal is the principal of a line of allowed_signers.
+	// Principal is the principal in the allowed_signers file.
 	Principal = "qrjump"
 
-	// onlyPackages is the option of such a line.
+	// onlyPackages is the option in the allowed_signers file that restricts a key to packages.
 	onlyPackages = `namespaces="` + Namespace + `"`
 
 	sigMagic = "SSHSIG"
@@ -30,14 +29,13 @@ const (
 	sigHash  = "sha512"
 )
 
-// ErrSignature is returned for a manifest that its signature does not fit, or
-// that another key signed.
+// ErrSignature is returned for a manifest whose signature is invalid or was made with another key.
 var ErrSignature = errors.New("the signature of the manifest is not that of the signer")
 
 // Signer signs manifests with one Ed25519 key.
 type Signer struct{ key ssh.Signer }
 
-// NewSigner takes the 32 bytes of a seed.
+// NewSigner returns a signer for a seed of 32 bytes.
 func NewSigner(seed []byte) (*Signer, error) {
 	if len(seed) != ed25519.SeedSize {
 		return nil, fmt.Errorf("parcel: a signing key has %d bytes, not %d", ed25519.SeedSize, len(seed))
@@ -46,20 +44,20 @@ func NewSigner(seed []byte) (*Signer, error) {
 	return &Signer{key}, err
 }
 
-// PublicKey returns the public half as a line: ssh-ed25519 and Base64.
+// PublicKey returns the public key as a line: ssh-ed25519 and Base64.
 func (s *Signer) PublicKey() string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(s.key.PublicKey())))
 }
 
-// AllowedSigners returns the line that ssh-keygen -Y verify wants in its file.
+// AllowedSigners returns a line for the allowed_signers file of ssh-keygen -Y verify.
 func (s *Signer) AllowedSigners() string {
 	return Principal + " " + onlyPackages + " " + s.PublicKey()
 }
 
-// Fingerprint is SHA256 and Base64, as ssh-keygen -l prints it.
+// Fingerprint returns the SHA-256 fingerprint of the public key in Base64, as ssh-keygen -l prints it.
 func (s *Signer) Fingerprint() string { return ssh.FingerprintSHA256(s.key.PublicKey()) }
 
-// envelope is the content of a signature.
+// envelope is the binary content of a signature.
 type envelope struct {
 	Version   uint32
 	Key       []byte
@@ -69,7 +67,7 @@ type envelope struct {
 	Signature []byte
 }
 
-// signed returns the bytes that the key signs.
+// signed returns the bytes to sign for a message.
 func signed(message []byte) []byte {
 	sum := sha512.Sum512(message)
 	return append([]byte(sigMagic), ssh.Marshal(struct {
@@ -78,7 +76,7 @@ func signed(message []byte) []byte {
 	}{Namespace, "", sigHash, sum[:]})...)
 }
 
-// Sign returns the signature of a message, in its armour.
+// Sign returns the armoured signature of a message.
 func (s *Signer) Sign(message []byte) ([]byte, error) {
 	made, err := s.key.Sign(rand.Reader, signed(message))
 	if err != nil {
@@ -86,15 +84,15 @@ func (s *Signer) Sign(message []byte) ([]byte, error) {
 	}
 	body := ssh.Marshal(envelope{Version: 1, Key: s.key.PublicKey().Marshal(), Namespace: Namespace, Hash: sigHash,
 		Signature: ssh.Marshal(made)})
-	// ssh-keygen reads lines of 64 characters too, though it writes 70.
+	// PEM lines have 64 characters; ssh-keygen writes 70 but accepts 64.
 	return pem.EncodeToMemory(&pem.Block{Type: sigBlock, Bytes: append([]byte(sigMagic), body...)}), nil
 }
 
-// Signers are the keys whose signature is believed.
+// Signers lists the public keys whose signatures are accepted.
 type Signers []ssh.PublicKey
 
-// ParseSigners reads public keys: a line each, bare or as allowed_signers has it. A line that allowed_signers gives to another
-// principal, or for another purpose, is an error: ssh-keygen would not accept it either.
+// ParseSigners parses public keys, one per line, either bare or in the format of allowed_signers. A line for another principal or
+// purpose is an error, because ssh-keygen would not accept it either.
 func ParseSigners(text []byte) (Signers, error) {
 	var all Signers
 	for line := range bytes.Lines(text) {
@@ -122,8 +120,7 @@ func ParseSigners(text []byte) (Signers, error) {
 	return all, nil
 }
 
-// Verify returns ErrSignature unless one of the signers made the signature of the
-// message.
+// Verify returns ErrSignature unless one of the signers has signed the message.
 func (all Signers) Verify(message, armoured []byte) error {
 	block, _ := pem.Decode(armoured)
 	if block == nil || block.Type != sigBlock || !bytes.HasPrefix(block.Bytes, []byte(sigMagic)) {

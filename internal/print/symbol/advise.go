@@ -5,53 +5,54 @@ import (
 	"math"
 )
 
-// The camera that a symbol has to be readable for: that of a phone whose app looks at the preview, of 720 lines, and not at a whole
-// photo. Its lens sees 65 degrees along the longer side.
+// The assumed camera is that of a phone whose app decodes the preview (720 lines) instead of full-size photos. The lens has an
+// angle of view of 65 degrees along the longer side.
 const (
 	cameraPixels = 1280
 	cameraSees   = 65 * math.Pi / 180
-	// leastPixels is the minimum number of them that a module needs: with fewer a light module between two dark ones is grey.
+	// leastPixels is the minimum number of camera pixels per module: with fewer pixels, a light module between two dark ones
+	// appears grey.
 	leastPixels = 2.5
-	// Cameras of phones focus from about here on.
+	// Phone cameras can focus from about this distance.
 	leastDistance, mostDistance = 50_000, 10_000_000
 	leastDiameter               = 5_000
 )
 
-// Spot describes the conditions under which a symbol is read.
+// Spot describes the conditions under which a symbol is scanned.
 type Spot struct {
-	Distance Length // between the camera and the symbol
+	Distance Length // from the camera to the symbol
 	DPI      int    // of the printer
-	Diameter Length // of the cylinder that the symbol is bent around; 0 = it is flat
+	Diameter Length // of the cylinder around which the symbol is bent; 0 = flat
 }
 
-// Cause says what decides how small a module may be.
+// Cause is the factor that limits how small a module may be.
 type Cause string
 
 // The causes.
 const (
-	ByPrinter  Cause = "printer"  // two dots of the printer, or what any camera tells apart from near
+	ByPrinter  Cause = "printer"  // two printer dots, or the smallest module that cameras resolve at close range
 	ByDistance Cause = "distance" // the camera's pixels
-	ByCurve    Cause = "curve"    // the modules at the edges, which the camera sees from the side
+	ByCurve    Cause = "curve"    // the modules at the edges, which the camera sees at an angle
 )
 
-// Advice is the smallest symbol that is read somewhere.
+// Advice describes the smallest symbol that can be scanned at a Spot.
 type Advice struct {
-	Dots   int    // a module's, of the printer
-	Module Length // as it is printed
-	Width  Length // of the symbol with its quiet zone
+	Dots   int    // printer dots per module
+	Module Length // the printed size of a module
+	Width  Length // width of the symbol with its quiet zone
 	Height Length // as Width
 	By     Cause
-	Pixels float64 // of the camera, that a module in the middle has
-	Edge   float64 // how wide a module at the edge looks beside one in the middle: 1 where it is flat
-	Most   Length  // how wide the symbol may be there, without its quiet zone; 0 = as wide as one likes
+	Pixels float64 // camera pixels per module in the middle of the symbol
+	Edge   float64 // apparent width of a module at the edge relative to the middle; 1 = flat
+	Most   Length  // maximum width of the symbol at the Spot, without its quiet zone; 0 = unlimited
 }
 
-// Advise finds the smallest size of a symbol that is read somewhere. A *SizeError says that none is, other errors what is wrong with
-// the spot.
+// Advise returns the smallest size at which the symbol can be scanned at a Spot. The error is a *SizeError if no size is suitable;
+// other errors report an invalid Spot.
 //
-// Around a cylinder a symbol must not be wide either. A reader looks for the modules on a flat grid between the corners, and a module
-// at the angle a from the middle of a symbol that reaches to the angle b stands (b³/9√3)·radius from there at most. A quarter of a
-// module is allowed, so b² is at most 4.5·√3 through the number of modules: 32 degrees for 25 of them.
+// On a cylinder, the width of a symbol is limited too. A reader assumes a flat grid between the corners; if the symbol extends to
+// the angle b on each side, the position error of a module is at most (b³/9√3) times the cylinder's radius. A quarter of a module
+// is tolerated, so b² is at most 4.5·√3 divided by the number of modules: 32 degrees for 25 modules.
 func (g Grid) Advise(spot Spot) (Advice, error) {
 	switch {
 	case spot.Distance < leastDistance || spot.Distance > mostDistance:

@@ -7,10 +7,10 @@ import (
 	"strconv"
 )
 
-// Colour is a colour as screens mix it.
+// Colour is an RGB colour.
 type Colour struct{ R, G, B uint8 }
 
-// Black and White are what symbols are best printed in.
+// Black and White are the best colours for symbols.
 var (
 	Black = Colour{}
 	White = Colour{255, 255, 255}
@@ -18,7 +18,7 @@ var (
 
 var colourForm = regexp.MustCompile(`^#?([0-9A-Fa-f]{6})$`)
 
-// ParseColour reads #1a3c6e, black or white.
+// ParseColour parses a colour such as #1a3c6e, black or white.
 func ParseColour(text string) (Colour, error) {
 	switch text {
 	case "black":
@@ -36,12 +36,12 @@ func ParseColour(text string) (Colour, error) {
 
 func (c Colour) String() string { return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B) }
 
-// leastContrast is the minimum difference of reflectance between paper and ink: that of grade B for symbol contrast in ISO/IEC
-// 15415, so that a print that is a little worse than the screen is still grade C.
+// leastContrast is the minimum difference of reflectance between paper and ink: grade B for symbol contrast in ISO/IEC 15415, so
+// that a slightly worse print still reaches grade C.
 const leastContrast = 0.55
 
-// red and grey are the shares of light that a colour reflects: of the red light of industrial
-// cameras, and of all light, as phones see it. From IEC 61966-2-1.
+// red and grey return the share of light that a colour reflects: of the red light of industrial cameras, and of all light, as
+// phones see it. From IEC 61966-2-1.
 func (c Colour) red() float64 { return linear(c.R) }
 func (c Colour) grey() float64 {
 	return 0.2126*linear(c.R) + 0.7152*linear(c.G) + 0.0722*linear(c.B)
@@ -55,7 +55,7 @@ func linear(v uint8) float64 {
 	return math.Pow((s+0.055)/1.055, 2.4)
 }
 
-// CheckContrast returns why cameras cannot read a symbol in these colours.
+// CheckContrast returns an error if cameras cannot read a symbol in these colours.
 func CheckContrast(ink, paper Colour) error {
 	advice := "take a darker ink or a lighter paper; black on white is best"
 	if ink.grey() > paper.grey() {

@@ -9,14 +9,14 @@ import (
 	"github.com/makiuchi-d/gozxing/datamatrix/encoder"
 )
 
-// dmLongest is the maximum number of characters of the largest symbol here: digits, two a codeword.
+// dmLongest is the maximum number of characters of the largest symbol: digits, with two digits per codeword.
 const dmLongest = 2608
 
-// dmLargest is the side of the largest symbol that is drawn. The standard has one of 144, but
-// readers do not agree on the order of its blocks.
+// dmLargest is the side length, in modules, of the largest symbol that is drawn. The standard also defines a symbol of 144 modules,
+// but readers disagree on the order of its blocks.
 const dmLargest = 132
 
-// squareFor returns the smallest square symbol for so many codewords, nil where there is none.
+// squareFor returns the smallest square symbol for a number of codewords; nil if there is none.
 func squareFor(codewords int) *encoder.SymbolInfo {
 	largest, err := gozxing.NewDimension(dmLargest, dmLargest)
 	if err != nil {
@@ -29,20 +29,19 @@ func squareFor(codewords int) *encoder.SymbolInfo {
 	return size
 }
 
-// Codewords of a Data Matrix that do not stand for characters. ISO/IEC 16022, 5.2.
+// Data Matrix codewords that do not encode a character. ISO/IEC 16022, 5.2.
 const (
 	dmPad        = 129
 	dmFNC1       = 232
-	dmUpperShift = 235 // the next ASCII codeword is of a character 128 higher
+	dmUpperShift = 235 // adds 128 to the character of the next ASCII codeword
 	dmBase256    = 231
 	dmC40        = 230
 	dmText       = 239
-	dmASCII      = 254 // ends C40 and text
+	dmASCII      = 254 // ends C40 and Text encodation
 )
 
-// DataMatrix returns the smallest square ECC 200 Data Matrix of a text. It takes the characters of
-// ISO/IEC 8859-1, which bytes mean by default. On other characters the readers of Data Matrix do
-// not agree.
+// DataMatrix returns the smallest square ECC 200 Data Matrix for a text. The text may contain the characters of ISO/IEC 8859-1,
+// which is the default encoding of bytes. Readers of Data Matrix disagree on other characters.
 func DataMatrix(text string) (Grid, error) {
 	if err := checkText(text); err != nil {
 		return Grid{}, err
@@ -57,7 +56,7 @@ func DataMatrix(text string) (Grid, error) {
 	return dataMatrixOf(bytes)
 }
 
-// dataMatrixOf returns the symbol of characters that were checked; fnc1 among them is the function character.
+// dataMatrixOf returns the symbol for validated characters; the character fnc1 becomes the function character FNC1.
 func dataMatrixOf(bytes []byte) (Grid, error) {
 	var codewords []byte
 	var size *encoder.SymbolInfo
@@ -75,7 +74,7 @@ func dataMatrixOf(bytes []byte) (Grid, error) {
 	placed.Place()
 	g := Grid{Width: size.GetSymbolWidth(), Height: size.GetSymbolHeight(), family: dataMatrix, quiet: dataMatrixQuiet}
 	g.dark = make([]bool, g.Width*g.Height)
-	// Each region has a solid edge at its left and bottom, and a dotted one at its top and right.
+	// Each region has a solid border on its left and bottom side, and an alternating border on its top and right side.
 	wide, high := size.GetMatrixWidth(), size.GetMatrixHeight()
 	for i := range g.dark {
 		x, y := i%g.Width, i/g.Width
@@ -94,22 +93,21 @@ func dataMatrixOf(bytes []byte) (Grid, error) {
 	return g, nil
 }
 
-// dmStep is a piece of a text that is written in one encodation; after it ASCII is in force again.
+// dmStep is a part of a text that is written in one encodation; ASCII encodation applies again after the step.
 type dmStep struct {
-	from, cost int // cost: all codewords up to the step's end
+	from, cost int // cost: number of codewords up to the end of the step
 	mode       byte
 }
 
-// encodeDataMatrix returns the codewords of a text, padded to the smallest square
-// symbol that holds them; nil where none does. Of all ways to write the text in ASCII,
-// C40, text and base 256, it takes the one with the fewest codewords.
+// encodeDataMatrix returns the codewords of a text, padded to the smallest square symbol that holds them; nil if the text is too
+// long. Of all encodings of the text in ASCII, C40, Text and base 256, encodeDataMatrix chooses the one with the fewest codewords.
 func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
-	best := make([]dmStep, len(text)+1) // by the index of the next character
-	open := dmStep{cost: -1}            // the best way in C40 or text to the end of the symbol, which needs no codeword that ends it
+	best := make([]dmStep, len(text)+1) // indexed by the offset of the next character
+	open := dmStep{cost: -1}            // the best encoding that ends in C40 or Text at the end of the symbol, without the ending codeword
 	for i := 1; i < len(best); i++ {
 		best[i].cost = -1
 	}
-	var counts [2][]int // of values in C40 and in text, by the character
+	var counts [2][]int // number of values of each character in C40 and in Text
 	for i, mode := range []byte{dmC40, dmText} {
 		for _, b := range text {
 			counts[i] = append(counts[i], len(dmValues(mode, b)))
@@ -135,7 +133,7 @@ func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 			values := 0
 			for to := from + 1; to <= len(text); to++ {
 				if text[to-1] == fnc1[0] {
-					break // readers do not agree on it in C40 and text
+					break // readers disagree on FNC1 in C40 and Text
 				}
 				if values += counts[i][to-1]; values%3 > 0 {
 					continue
@@ -154,13 +152,13 @@ func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 	size := squareFor(best[len(text)].cost)
 	if exact := squareFor(max(open.cost, 0)); open.cost > 0 && exact != nil && exact.GetDataCapacity() == open.cost &&
 		(size == nil || open.cost < size.GetDataCapacity()) {
-		// An encodation that fills the symbol to its end needs no codeword that ends it.
+		// An encodation that fills the symbol completely needs no ending codeword.
 		best[len(text)], size = open, exact
 	}
 	if size == nil {
 		return nil, nil
 	}
-	var steps []int // the indexes of their ends in the text
+	var steps []int // the end offsets of the steps in the text
 	for to := len(text); to > 0; to = best[to].from {
 		steps = append(steps, to)
 	}
@@ -168,7 +166,7 @@ func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 	for _, to := range slices.Backward(steps) {
 		out = appendDataMatrix(out, best[to].mode, text[best[to].from:to])
 	}
-	out = out[:min(len(out), size.GetDataCapacity())] // cut off the codeword that ends C40 or text, where it is not needed
+	out = out[:min(len(out), size.GetDataCapacity())] // removes the codeword that ends C40 or Text if it is not needed
 	for pad := false; len(out) < size.GetDataCapacity(); pad = true {
 		if pad {
 			out = append(out, dm253(len(out)+1))
@@ -181,8 +179,7 @@ func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 
 func isDigit(b byte) bool { return '0' <= b && b <= '9' }
 
-// appendDataMatrix writes a part of a text in one encodation: it switches from ASCII and back to
-// it.
+// appendDataMatrix appends a part of a text in one encodation, including the switch from ASCII and back.
 func appendDataMatrix(out []byte, mode byte, part []byte) []byte {
 	switch mode {
 	case dmASCII:
@@ -198,7 +195,7 @@ func appendDataMatrix(out []byte, mode byte, part []byte) []byte {
 	case dmBase256:
 		out = append(out, dmBase256)
 		for _, b := range slices.Concat(dmLength(len(part)), part) {
-			pos := len(out) + 1 // places are counted from 1
+			pos := len(out) + 1 // positions start at 1
 			out = append(out, byte(int(b)+149*pos%255+1))
 		}
 		return out
@@ -215,7 +212,7 @@ func appendDataMatrix(out []byte, mode byte, part []byte) []byte {
 	return append(out, dmASCII)
 }
 
-// dmLength returns the codewords that say how many bytes of base 256 follow.
+// dmLength returns the codewords that encode the number of base 256 bytes.
 func dmLength(n int) []byte {
 	if n < 250 {
 		return []byte{byte(n)}
@@ -230,8 +227,8 @@ func dmLengthSize(n int) int {
 	return 2
 }
 
-// dm253 returns the padding at a place, counted from 1. It differs from place to place, so that no
-// pattern appears.
+// dm253 returns the padding codeword for a position, counted from 1. The padding differs between positions, to avoid visible
+// patterns.
 func dm253(place int) byte {
 	v := dmPad + 149*place%253 + 1
 	if v > 254 {
@@ -240,11 +237,11 @@ func dm253(place int) byte {
 	return byte(v)
 }
 
-// dmShift2 are the characters of the second shift of C40 and text.
+// dmShift2 lists the characters of the shift 2 set of C40 and Text.
 const dmShift2 = `!"#$%&'()*+,-./:;<=>?@[\]^_`
 
-// dmValues returns the values of a character in C40 or text: one for a character of the basic set, two
-// for one that needs a shift, and two more for one above ASCII.
+// dmValues returns the values of a character in C40 or Text: one value in the basic set, two with a shift, and two more for a
+// character above ASCII.
 func dmValues(mode, b byte) []int {
 	if b >= 128 {
 		return append([]int{1, 30}, dmValues(mode, b-128)...)
@@ -268,7 +265,7 @@ func dmValues(mode, b byte) []int {
 	if i := strings.IndexByte(dmShift2, b); i >= 0 {
 		return []int{1, i}
 	}
-	// The third shift: ` and the characters from { on.
+	// The shift 3 set: ` and the characters from { on.
 	if b == '`' {
 		return []int{2, 0}
 	}

@@ -20,34 +20,34 @@ import (
 	"github.com/qrjump/qrjump/internal/print/pdf"
 )
 
-// Font draws lines for people as outlines, so that they look the same in every format and no
-// printer needs the font.
+// Font draws the text lines of a label as outlines, so that they look the same in every output format and no printer needs the
+// font.
 type Font struct {
 	font *sfnt.Font
 	mu   sync.Mutex
 	seen map[rune]glyph
 }
 
-// glyph is a character in thousandths of the size, y upwards.
+// glyph is the outline of a character; its unit is a thousandth of the font size, and y grows upwards.
 type glyph struct {
 	width   float64
 	outline []pdf.Segment
 	ok      bool
 }
 
-// largestFont is the maximum size of a font file in bytes; the large Chinese ones have about twenty million.
+// largestFont is the maximum size of a font file in bytes; large Chinese fonts have about twenty million bytes.
 const largestFont = 64 << 20
 
-// DefaultFont is Go Mono, which has the letters of Europe.
+// DefaultFont is the font Go Mono, which contains the European letters.
 var DefaultFont = sync.OnceValue(func() *Font {
 	f, err := ParseFont(gomono.TTF)
 	if err != nil {
-		panic(err) // it is part of the program
+		panic(err) // the font is embedded in the program
 	}
 	return f
 })
 
-// ParseFont reads a TrueType or OpenType font, or the first of a collection.
+// ParseFont parses a TrueType or OpenType font, or the first font of a font collection.
 func ParseFont(file []byte) (*Font, error) {
 	if len(file) > largestFont {
 		return nil, fmt.Errorf("a font of more than %d MB", largestFont>>20)
@@ -63,12 +63,13 @@ func ParseFont(file []byte) (*Font, error) {
 	return &Font{font: f, seen: map[rune]glyph{}}, nil
 }
 
-// outlineTables are the tables of a font from which outlines are read. The others are dropped:
-// nothing here uses them, and a fault in one would make the font useless.
+// outlineTables lists the font tables from which outlines are read. All other tables are dropped: the program does not use them,
+// and a fault in one of them would make the font unusable.
 const outlineTables = "CFF  OS/2 cmap glyf head hhea hmtx loca maxp post"
 
-// onlyOutlines makes a font file with these tables alone, from a font or the first font of a collection.
-// Each table begins at a multiple of four; in Debian's fonts they do not, and the library refuses that.
+// onlyOutlines returns a font file that contains only the tables in outlineTables, made from a font or from the first font of a
+// collection. Each table starts at a multiple of four bytes; the tables in Debian's fonts do not, and the font library rejects such
+// files.
 func onlyOutlines(file []byte) ([]byte, error) {
 	errNone := errors.New("no TrueType or OpenType font: want a file that ends in .ttf, .otf or .ttc")
 	part := func(pos, size uint32) []byte {
@@ -109,10 +110,10 @@ func onlyOutlines(file []byte) ([]byte, error) {
 		return nil, errNone
 	}
 	out := binary.BigEndian.AppendUint16(slices.Clone(head[:4]), uint16(len(tables)))
-	out = append(out, make([]byte, 6)...) // numbers for a binary search, which no reader here does
+	out = append(out, make([]byte, 6)...) // fields for a binary search, which the font library does not use
 	pos := 12 + 16*len(tables)
 	for _, t := range tables {
-		out = append(append(out, t.tag...), 0, 0, 0, 0) // no reader here checks the sum
+		out = append(append(out, t.tag...), 0, 0, 0, 0) // checksum, which the font library does not check
 		out = binary.BigEndian.AppendUint32(out, uint32(pos))
 		out = binary.BigEndian.AppendUint32(out, uint32(len(t.content)))
 		pos += (len(t.content) + 3) &^ 3
@@ -123,7 +124,7 @@ func onlyOutlines(file []byte) ([]byte, error) {
 	return out, nil
 }
 
-// Glyph returns that of pdf.Face.
+// Glyph implements pdf.Face.
 func (f *Font) Glyph(r rune) (width float64, outline []pdf.Segment, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -135,7 +136,7 @@ func (f *Font) Glyph(r rune) (width float64, outline []pdf.Segment, ok bool) {
 	return g.width, g.outline, g.ok
 }
 
-// load reads a character at a size of 1000 pixels.
+// load reads the outline of a character at a size of 1000 pixels.
 func (f *Font) load(r rune) (g glyph) {
 	var b sfnt.Buffer
 	index, err := f.font.GlyphIndex(&b, r)
@@ -165,7 +166,7 @@ func (f *Font) load(r rune) (g glyph) {
 		case sfnt.SegmentOpLineTo:
 			g.outline = append(g.outline, pdf.Segment{Op: 'l', Points: p})
 			last = p[0]
-		case sfnt.SegmentOpQuadTo: // as a cubic curve: PDF has no quadratic ones
+		case sfnt.SegmentOpQuadTo: // converted to a cubic curve: PDF has no quadratic curves
 			g.outline = append(g.outline, pdf.Segment{Op: 'c', Points: [3][2]float64{
 				interpolate(last, p[0], 2./3), interpolate(p[1], p[0], 2./3), p[1]}})
 			last = p[1]
@@ -183,7 +184,7 @@ func interpolate(a, b [2]float64, share float64) [2]float64 {
 	return [2]float64{a[0] + (b[0]-a[0])*share, a[1] + (b[1]-a[1])*share}
 }
 
-// Check returns which characters of a text the font does not have.
+// Check returns an error that names the first character of a text that the font does not have.
 func (f *Font) Check(text string) error {
 	for _, r := range text {
 		if _, _, ok := f.Glyph(r); !ok || unicode.IsControl(r) {
@@ -193,10 +194,10 @@ func (f *Font) Check(text string) error {
 	return nil
 }
 
-// chineseFont is a common Chinese font, of Debian's package fonts-wqy-microhei.
+// chineseFont is the path of a common Chinese font, from Debian's package fonts-wqy-microhei.
 const chineseFont = "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc"
 
-// width returns the width of a text in a size, both in dots.
+// width returns the width of a text at a font size, both in dots.
 func (f *Font) width(text string, size int) int {
 	sum := 0.0
 	for _, r := range text {
@@ -206,7 +207,7 @@ func (f *Font) width(text string, size int) int {
 	return int(math.Ceil(sum * float64(size) / 1000))
 }
 
-// draw blackens the dots of a text.
+// draw sets the dots of a text in the bitmap to black.
 func (f *Font) draw(b *bitmap, text string, size, x, base int) {
 	width, top := f.width(text, size)+2, size+size/4
 	ras := vector.NewRasterizer(width, top+size)

@@ -9,23 +9,24 @@ import (
 	qrencoder "github.com/makiuchi-d/gozxing/qrcode/encoder"
 )
 
-// fnc1 is the character of an element string for the function character of a symbol: readers send it so.
+// fnc1 is the character that stands for FNC1, the function character of a symbol, in an element string; readers send this character
+// for FNC1.
 const fnc1 = "\x1d"
 
-// What readers send before the text of a symbol that begins with FNC1: ISO/IEC 15424.
+// These identifiers precede the text that a reader sends for a symbol that begins with FNC1: ISO/IEC 15424.
 const (
 	GS1QRIdentifier         = "]Q3"
 	GS1DataMatrixIdentifier = "]d2"
 )
 
-// gs1Levels are the levels of error correction of the library that writes QR codes with FNC1.
+// gs1Levels maps error correction levels to those of the library that writes QR codes with FNC1.
 var gs1Levels = map[Level]qrdecoder.ErrorCorrectionLevel{'L': qrdecoder.ErrorCorrectionLevel_L, 'M': qrdecoder.ErrorCorrectionLevel_M,
 	'Q': qrdecoder.ErrorCorrectionLevel_Q, 'H': qrdecoder.ErrorCorrectionLevel_H}
 
-// qrSet are the characters of which two need eleven bits. ISO/IEC 18004, 7.4.4.
+// qrSet lists the alphanumeric characters of QR codes: two of these characters need eleven bits. ISO/IEC 18004, 7.4.4.
 const qrSet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
 
-// GS1QR returns the QR code of an element string: one that begins with FNC1.
+// GS1QR returns the QR code of a GS1 element string; the code begins with FNC1.
 func GS1QR(elements string, level Level) (Grid, error) {
 	if err := checkText(elements); err != nil {
 		return Grid{}, err
@@ -35,7 +36,8 @@ func GS1QR(elements string, level Level) (Grid, error) {
 		return Grid{}, fmt.Errorf("error correction %q: want L, M, Q or H", string(level))
 	}
 	if strings.Trim(elements, qrSet+fnc1) == "" {
-		// In this set % stands for FNC1, and twice for itself: 7.4.8.2. Other texts are bytes, where FNC1 is the separator's byte.
+		// In the alphanumeric set % stands for FNC1, and %% for a percent sign: 7.4.8.2. Other texts are encoded as bytes, where
+		// FNC1 is the byte of fnc1.
 		elements = strings.NewReplacer("%", "%%", fnc1, "%").Replace(elements)
 	}
 	code, err := qrencoder.Encoder_encode(elements, l, map[gozxing.EncodeHintType]any{gozxing.EncodeHintType_GS1_FORMAT: true})
@@ -53,7 +55,7 @@ func GS1QR(elements string, level Level) (Grid, error) {
 	return g, nil
 }
 
-// GS1DataMatrix returns the Data Matrix of an element string: one that begins with FNC1.
+// GS1DataMatrix returns the Data Matrix of a GS1 element string; the symbol begins with FNC1.
 func GS1DataMatrix(elements string) (Grid, error) {
 	if err := checkText(elements); err != nil {
 		return Grid{}, err

@@ -9,41 +9,40 @@ import (
 
 // Style is the format of printed labels.
 type Style struct {
-	Module Length // side of a module, rounded to whole dots of the printer
-	DPI    int    // dots an inch of the printer
-	Quiet  *int   // modules around a symbol; nil = what its standard demands
-	Text   Length // size of the lines; 0 = 2mm
-	Beside bool   // the lines stand to the right of the symbols and not below
+	Module Length // side of a module, rounded to whole printer dots
+	DPI    int    // printer resolution in dots per inch
+	Quiet  *int   // quiet zone around a symbol in modules; nil = the width that the symbol's standard requires
+	Text   Length // font size of the text lines; 0 = 2mm
+	Beside bool   // true = text lines to the right of the symbols; false = below the symbols
 	Ink    Colour
 	Paper  Colour
 	Font   *Font // nil = DefaultFont
 }
 
-// mostQuiet bounds the quiet zone in modules.
+// mostQuiet is the maximum width of the quiet zone in modules.
 const mostQuiet = 100
 
 const (
 	defaultText = Length(2000)
-	// leastText is the smallest size of a line in dots at which its letters are
-	// still told apart.
+	// leastText is the minimum font size in dots at which the letters of a text line stay legible.
 	leastText = 10
-	// lineHeight is the distance of two lines in hundredths of their size.
+	// lineHeight is the distance between two text lines, in percent of the font size.
 	lineHeight = 120
 )
 
-// Drawing is a label that is ready to be written, measured in dots from its top left corner. Its
-// symbols, with their quiet zones, stand from left to right; its lines below or beside them.
+// Drawing is a label that is laid out and ready for output; its unit is a dot, counted from the top left corner. The symbols, with
+// their quiet zones, are placed from left to right; the text lines are below or beside the symbols.
 type Drawing struct {
 	Width, Height, DPI int
-	Module             int // side of a module in dots
+	Module             int // side of a module in printer dots
 	ink, paper         Colour
 	symbols            []placed
 	lines              []line
 	size               int // of the lines
 	font               *Font
-	dots               func() *bitmap // drawn once, when they are first wanted
-	// Says holds the texts that were read back from the symbols, from left to right; "" for a dot matrix that was drawn as it was
-	// given and that no reader here can read.
+	dots               func() *bitmap // rendered once, at the first use
+	// Says holds the texts that were read back from the symbols, from left to right; "" for a dot matrix that was drawn as given
+	// and that no reader in this program can read.
 	Says []string
 }
 
@@ -57,11 +56,10 @@ type line struct {
 	x, base int
 }
 
-// ModuleLength returns the side of a module as it is drawn.
+// ModuleLength returns the side of a module after rounding to whole dots.
 func (d Drawing) ModuleLength() Length { return LengthOf(d.Module, d.DPI) }
 
-// Check returns an error for a style in which nothing can be printed. It is a *SizeError where
-// another size can be printed.
+// Check returns an error if labels cannot be printed with this style. The error is a *SizeError if another size can be printed.
 func (s Style) Check() error {
 	if _, err := ModuleDots(s.Module, s.DPI); err != nil {
 		return err
@@ -79,7 +77,7 @@ func (s Style) Check() error {
 func (s Style) text() Length  { return cmp.Or(s.Text, defaultText) }
 func (s Style) textDots() int { return s.text().Dots(s.DPI) }
 
-// Face returns the font of the lines.
+// Face returns the font of the text lines.
 func (s Style) Face() *Font {
 	if s.Font == nil {
 		return DefaultFont()
@@ -87,8 +85,8 @@ func (s Style) Face() *Font {
 	return s.Font
 }
 
-// Draw lays out the label of symbols and lines. The error is that of Check, or says that a quiet
-// zone is too small, that the font lacks a letter of a line, or that the picture is too large.
+// Draw lays out a label from symbols and text lines. Draw returns the error of Check, or an error if a quiet zone is too small, the
+// font lacks a letter of a line, or the picture is too large.
 func (s Style) Draw(lines []string, symbols ...Grid) (Drawing, error) {
 	if err := s.Check(); err != nil {
 		return Drawing{}, err
@@ -136,7 +134,7 @@ func modules(n int) string {
 	return fmt.Sprintf("%d modules", n)
 }
 
-// smaller returns the size of a module at which a label that needs needed dots now fits into room dots.
+// smaller returns the module size at which a label that currently needs needed dots fits into room dots.
 func (s Style) smaller(room, needed int) Length {
 	dots, err := ModuleDots(s.Module, s.DPI)
 	if err != nil || needed == 0 {
@@ -149,7 +147,7 @@ func (s Style) smaller(room, needed int) Length {
 	return can
 }
 
-// place puts the lines below the symbols, in the middle, or beside them.
+// place puts the text lines beside the symbols if ok is true, else centred below the symbols.
 func (d *Drawing) place(lines []string, ok bool) error {
 	if len(lines) == 0 {
 		return nil

@@ -14,7 +14,7 @@ import (
 	"math"
 )
 
-// bitmap is a picture of one bit a dot, 1 = ink, rows of whole bytes.
+// bitmap is a picture with one bit per dot, 1 = ink, in rows of whole bytes.
 type bitmap struct {
 	width, height, stride int
 	bits                  []byte
@@ -32,12 +32,13 @@ func (b *bitmap) inked(x, y int) bool {
 
 func (b *bitmap) row(y int) []byte { return b.bits[y*b.stride : (y+1)*b.stride] }
 
-// raster returns the drawing in dots. Symbols stand beside each other in the same rows of dots, so each adds its
-// dots to a row and overwrites none.
+// raster renders the drawing as dots. Several symbols share the same rows of dots, so each symbol is combined with a row by OR and
+// never overwrites the row.
 func (d Drawing) raster() *bitmap {
 	b := &bitmap{width: d.Width, height: d.Height, stride: (d.Width + 7) / 8}
 	b.bits = make([]byte, b.stride*b.height)
-	item := &bitmap{width: d.Width, height: 1, stride: b.stride, bits: make([]byte, b.stride)} // a row of modules of one symbol
+	// buffer for one row of modules of one symbol
+	item := &bitmap{width: d.Width, height: 1, stride: b.stride, bits: make([]byte, b.stride)}
 	for _, p := range d.symbols {
 		for y := range p.Height {
 			clear(item.bits)
@@ -59,7 +60,7 @@ func (d Drawing) raster() *bitmap {
 	return b
 }
 
-// PNG writes a drawing with one bit a dot, which says its dot density.
+// PNG writes a drawing as a PNG file with one bit per dot and with the drawing's dot density.
 func PNG(w io.Writer, d Drawing) error {
 	b := d.dots()
 	m := image.NewPaletted(image.Rect(0, 0, b.width, b.height),
@@ -73,7 +74,7 @@ func PNG(w io.Writer, d Drawing) error {
 	if err := png.Encode(&file, m); err != nil {
 		return err
 	}
-	// The library writes no dot density. It is added after the header, which is 33 bytes long.
+	// The PNG library does not write a dot density. The dot density is inserted after the PNG header, which is 33 bytes long.
 	const header = 33
 	perMetre := uint32(math.Round(float64(d.DPI) * 1e6 / inch))
 	chunk := binary.BigEndian.AppendUint32(nil, 9)
@@ -90,11 +91,11 @@ func PNG(w io.Writer, d Drawing) error {
 	return nil
 }
 
-// errColour is the error of the formats for printers with one ribbon.
+// errColour is returned by the label printer formats if a style has colours other than black on white.
 var errColour = errors.New("a label printer has one ribbon: its formats are black on white, and the ribbon makes the colour")
 
-// ZPL writes a drawing as a label in ZPL II, for a printer of the drawing's dots an inch. It is one
-// graphic field, because a printer that draws a symbol itself chooses its size and mask.
+// ZPL writes a drawing as a ZPL II label, for a printer with the drawing's dots per inch. The label is a single graphic field,
+// because a printer that draws a symbol itself chooses the symbol's size and mask.
 func ZPL(w io.Writer, d Drawing) error {
 	if d.ink != Black || d.paper != White {
 		return errColour
@@ -114,8 +115,8 @@ func ZPL(w io.Writer, d Drawing) error {
 	return out.Flush()
 }
 
-// zplRow writes a row in hexadecimal digits, runs by their lengths: G to Y are 1 to
-// 19, g to z are 20 to 400. "," ends a row that is white from there on.
+// zplRow appends a row in hexadecimal digits with run lengths: the letters G to Y mean 1 to 19, g to z mean 20 to 400. A comma ends
+// a row whose remaining dots are white.
 func zplRow(to, row []byte) []byte {
 	const digits = "0123456789ABCDEF"
 	nibble := func(i int) byte { return row[i/2] >> (4 - 4*(i%2)) & 15 }
@@ -144,8 +145,7 @@ func zplRow(to, row []byte) []byte {
 	return to
 }
 
-// EPL writes a drawing as a label in EPL2, for a printer of the drawing's dots an
-// inch: one graphic, in which 0 is black.
+// EPL writes a drawing as an EPL2 label, for a printer with the drawing's dots per inch: a single graphic, in which 0 is black.
 func EPL(w io.Writer, d Drawing) error {
 	if d.ink != Black || d.paper != White {
 		return errColour

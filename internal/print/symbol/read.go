@@ -10,7 +10,7 @@ import (
 	qrdecoder "github.com/makiuchi-d/gozxing/qrcode/decoder"
 )
 
-// family says which reader reads a symbol.
+// family is the kind of a symbol and selects the reader that decodes the symbol.
 type family byte
 
 const (
@@ -18,7 +18,8 @@ const (
 	dataMatrix
 )
 
-// Read returns the text of a symbol, read from its modules; where it begins with FNC1, what readers send before it stands before it.
+// Read decodes the text of a symbol from its modules; if the symbol begins with FNC1, the text starts with the identifier that
+// readers send.
 func (g Grid) Read() (string, error) {
 	rows := make([][]bool, g.Height)
 	for y := range rows {
@@ -33,7 +34,7 @@ func (g Grid) Read() (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("read a QR code: %w", err)
 		}
-		if m := found.GetSymbologyModifier(); m == 3 || m == 4 { // with and without ECI
+		if m := found.GetSymbologyModifier(); m == 3 || m == 4 { // FNC1 in first position, with or without ECI
 			return GS1QRIdentifier + found.GetText(), nil
 		}
 		return found.GetText(), nil
@@ -48,9 +49,8 @@ func (g Grid) Read() (string, error) {
 	return found.GetText(), nil
 }
 
-// Grids returns the symbols of a drawing, from left to right, read from the dots that are printed. The
-// dots must be whole modules in a white quiet zone, and the same as the rectangles that SVG and PDF
-// draw.
+// Grids returns the symbols of a drawing, from left to right, as recovered from the printed dots. Grids returns an error unless the
+// dots are whole modules in a white quiet zone and equal the rectangles that SVG and PDF draw.
 func (d Drawing) Grids() ([]Grid, error) {
 	b := d.dots()
 	var grids []Grid
@@ -82,8 +82,7 @@ func (d Drawing) Grids() ([]Grid, error) {
 	return grids, nil
 }
 
-// wrongDot looks for a row of dots, in a symbol or in its quiet zone, that differs from the
-// symbol's modules.
+// wrongDot finds a row of dots, in a symbol or in its quiet zone, that differs from the symbol's modules.
 func (p placed) wrongDot(b *bitmap, module int) (row int, wrong bool) {
 	n := p.quiet * module
 	left, right := p.x-n, p.x+p.Width*module+n

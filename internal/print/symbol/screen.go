@@ -13,11 +13,11 @@ import (
 	"github.com/makiuchi-d/gozxing/qrcode"
 )
 
-// MostOnScreen is the maximum length in bytes of a text whose QR code a phone reads from a screen. The work of drawing a code grows
-// with the square of its side.
+// MostOnScreen is the maximum length in bytes of a text whose QR code a phone can read from a screen. The limit also bounds CPU
+// time: the work of drawing a code grows with the square of its side.
 const MostOnScreen = 500
 
-// Picture returns a symbol with its quiet zone, black on white. Each module is a square of so many pixels.
+// Picture returns a black-on-white image of a symbol with its quiet zone. The side of each module is the given number of pixels.
 func (g Grid) Picture(pixels int) *image.Paletted {
 	size := image.Rect(0, 0, pixels*(g.Width+2*g.quiet), pixels*(g.Height+2*g.quiet))
 	m := image.NewPaletted(size, color.Palette{color.White, color.Black})
@@ -29,8 +29,7 @@ func (g Grid) Picture(pixels int) *image.Paletted {
 	return m
 }
 
-// ForScreen returns the QR code of a text as an address that holds the picture itself. The error is that
-// of QR.
+// ForScreen returns a data URL that contains the QR code of a text as a picture. ForScreen returns the errors of QR.
 func ForScreen(text string) (address string, err error) {
 	g, err := Readable(text)
 	if err != nil {
@@ -39,7 +38,7 @@ func ForScreen(text string) (address string, err error) {
 	return g.Address()
 }
 
-// Readable returns the QR code of a text with error correction M, or L where it is too long for that.
+// Readable returns the QR code of a text with error correction M, or L if the text is too long for M.
 func Readable(text string) (Grid, error) {
 	g, err := QR(text, 'M')
 	if err != nil {
@@ -48,9 +47,9 @@ func Readable(text string) (Grid, error) {
 	return g, err
 }
 
-// Address returns an address that holds the picture itself.
+// Address returns a data URL that contains the picture of the symbol.
 func (g Grid) Address() (string, error) {
-	// Some browsers smooth pictures that they enlarge: several pixels a module keep them sharp.
+	// Some browsers smooth enlarged pictures; several pixels per module keep the edges sharp.
 	var b bytes.Buffer
 	encoder := png.Encoder{CompressionLevel: png.BestCompression}
 	if err := encoder.Encode(&b, g.Picture(max(2, 300/(g.Width+2*g.quiet)))); err != nil {
@@ -59,10 +58,10 @@ func (g Grid) Address() (string, error) {
 	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(b.Bytes()), nil
 }
 
-// FindQR returns the text of the QR code on a picture that shows little else.
+// FindQR returns the text of the QR code in a picture that shows little besides the code.
 func FindQR(m image.Image) (string, error) { return find(m, qrcode.NewQRCodeReader(), nil) }
 
-// Find returns the text of the QR code on any picture, or of the Data Matrix there.
+// Find returns the text of the QR code or the Data Matrix in any picture.
 func Find(m image.Image) (string, error) {
 	thorough := map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true}
 	text, err := find(m, qrcode.NewQRCodeReader(), thorough)
@@ -72,7 +71,7 @@ func Find(m image.Image) (string, error) {
 	return text, err
 }
 
-// find returns an error where a stranger's picture makes a reader panic.
+// find returns an error if a reader panics on an untrusted picture.
 func find(m image.Image, reader gozxing.Reader, hints map[gozxing.DecodeHintType]any) (text string, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {

@@ -8,18 +8,18 @@ import (
 )
 
 const (
-	// inch is an inch in micrometres.
+	// inch is the length of an inch in micrometres.
 	inch = 25_400
-	// leastDots is the minimum number of a printer's dots in a module. A module of one dot is closed by the ink of its neighbours.
+	// leastDots is the minimum number of printer dots per module side. A module of one dot would be filled by the ink of its
+	// neighbours.
 	leastDots = 2
-	// leastModule is the smallest module in micrometres: below it, cameras of
-	// phones do not tell two modules apart at the distance at which they focus.
+	// leastModule is the minimum module size in micrometres: phone cameras cannot separate smaller modules at their focus distance.
 	leastModule = 190
-	// mostModule is the largest module, for a billboard.
+	// mostModule is the maximum module size in micrometres, for a billboard.
 	mostModule = 100_000
-	// LeastDPI and MostDPI bound the dot density of a printer.
+	// LeastDPI and MostDPI limit the dot density of a printer.
 	LeastDPI, MostDPI = 72, 4800
-	// MostDots is the longest side of a picture.
+	// MostDots is the maximum side of a picture in dots.
 	MostDots = 20_000
 )
 
@@ -28,13 +28,13 @@ type Length int
 
 var lengthForm = regexp.MustCompile(`^([0-9]{1,6})(?:\.([0-9]{1,4}))?(mm|cm|m|um|µm|μm)$`)
 
-// ParseLength reads 0.4mm or 400um, and of larger things 30cm or 2m; it says which units it takes.
+// ParseLength parses a length such as 0.4mm or 400um, or for larger things 30cm or 2m; its error lists the valid units.
 func ParseLength(text string) (Length, error) {
 	m := lengthForm.FindStringSubmatch(text)
 	if m == nil {
 		return 0, fmt.Errorf("%q is no length: want a number with um, mm, cm or m behind it, as in 0.4mm or 30cm", text)
 	}
-	v, _ := strconv.ParseFloat(m[1]+"."+m[2]+"0", 64) // six digits, a point, digits
+	v, _ := strconv.ParseFloat(m[1]+"."+m[2]+"0", 64) // micrometres: six digits, a point, digits
 	switch m[3] {
 	case "mm":
 		v *= 1000
@@ -53,23 +53,23 @@ func (l Length) String() string {
 	return strconv.FormatFloat(float64(l)/1000, 'f', -1, 64) + "mm"
 }
 
-// Dots returns a length in dots, rounded to whole ones.
+// Dots returns the length in dots, rounded to whole dots.
 func (l Length) Dots(dpi int) int { return int(math.Round(float64(l) * float64(dpi) / inch)) }
 
 // Millimetres returns the length in millimetres.
 func (l Length) Millimetres() float64 { return float64(l) / 1000 }
 
-// LengthOf returns the length of a number of dots.
+// LengthOf returns the length of a number of dots at a dot density.
 func LengthOf(dots, dpi int) Length {
 	return Length(math.Round(float64(dots) * inch / float64(dpi)))
 }
 
-// SizeError says that something cannot be printed at the size that was asked for.
+// SizeError reports that something cannot be printed at the requested size.
 type SizeError struct {
 	Why string
-	// Can is a size of a module that can be printed, 0 where none is known.
+	// Can is a module size that can be printed; 0 = unknown.
 	Can Length
-	// Next is the next step.
+	// Next is the next step that the error recommends.
 	Next string
 }
 
@@ -77,7 +77,7 @@ func (e *SizeError) Error() string {
 	return e.Why + ": " + e.Advice()
 }
 
-// Advice says which size can be printed.
+// Advice returns a sentence about a size that can be printed.
 func (e *SizeError) Advice() string {
 	if e.Can == 0 {
 		return e.Next
@@ -88,7 +88,7 @@ func (e *SizeError) Advice() string {
 	return fmt.Sprintf("take modules of %v, or %s", e.Can, e.Next)
 }
 
-// CheckDPI returns what is wrong with a dot density.
+// CheckDPI returns an error if a dot density is invalid.
 func CheckDPI(dpi int) error {
 	if dpi < LeastDPI || dpi > MostDPI {
 		return fmt.Errorf("%d dots an inch: want %d to %d", dpi, LeastDPI, MostDPI)
@@ -96,9 +96,8 @@ func CheckDPI(dpi int) error {
 	return nil
 }
 
-// ModuleDots returns the whole number of dots nearest to a wished module: printers draw
-// whole dots, and modules of unequal size are misread. The error is a *SizeError
-// with the smallest module that this printer can draw.
+// ModuleDots returns the whole number of dots nearest to the wanted module size: printers draw whole dots, and modules of unequal
+// size are misread. The error is a *SizeError with the smallest module size that a printer with this dot density can draw.
 func ModuleDots(module Length, dpi int) (int, error) {
 	if err := CheckDPI(dpi); err != nil {
 		return 0, err
@@ -112,7 +111,7 @@ func ModuleDots(module Length, dpi int) (int, error) {
 	case module < leastModule:
 		return 0, &SizeError{Can: can,
 			Why: fmt.Sprintf("modules of %v are smaller than cameras tell apart (%v)", module, Length(leastModule))}
-	case exact < leastDots-0.05: // 0.25mm at 203 dots an inch is 1.998 dots, and means two
+	case exact < leastDots-0.05: // 0.25mm at 203 dots per inch is 1.998 dots, which is accepted as two
 		sufficient := int(math.Ceil(leastDots * inch / float64(module)))
 		return 0, &SizeError{Why: fmt.Sprintf("modules of %v are %.1f dots of a printer of %d dots an inch, and need %d", module, exact, dpi,
 			leastDots), Can: can, Next: fmt.Sprintf("a printer of %d dots an inch or more", sufficient)}

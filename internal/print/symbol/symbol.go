@@ -1,5 +1,4 @@
-// Package symbol draws machine-readable symbols at sizes that a printer holds and
-// a camera reads.
+// Package symbol draws machine-readable symbols at sizes that a printer can draw and a camera can read.
 package symbol
 
 import (
@@ -12,38 +11,36 @@ import (
 	"github.com/boombuler/barcode/qr"
 )
 
-// Level is the share of a QR code that may be damaged: L 7 %, M 15 %, Q 25 %, H 30 %.
+// Level is the error correction level of a QR code, by the share that may be damaged: L 7 %, M 15 %, Q 25 %, H 30 %.
 type Level byte
 
-// levels are the library's levels by their letters.
+// levels maps error correction letters to the levels of the QR library.
 var levels = map[Level]qr.ErrorCorrectionLevel{'L': qr.L, 'M': qr.M, 'Q': qr.Q, 'H': qr.H}
 
-// The quiet zones that the standards demand, in modules: ISO/IEC 18004 and 16022.
+// The quiet zones that the standards require, in modules: ISO/IEC 18004 and 16022.
 const (
 	qrQuiet         = 4
 	dataMatrixQuiet = 1
 )
 
-// FieldSide is the side of the dot matrix that a row of a batch has, in modules.
-// Contract: marketcode 4.2.
+// FieldSide is the side, in modules, of the dot matrix in a row of a batch. Contract: marketcode 4.2.
 const FieldSide = 19
 
-// Grid is the modules of a symbol without its quiet zone.
+// Grid holds the modules of a symbol without its quiet zone.
 type Grid struct {
 	Width, Height int
 	family        family
-	quiet         int // modules, which its standard demands around it
+	quiet         int // width of the quiet zone in modules that the symbol's standard requires
 	dark          []bool
 }
 
-// Dark reports whether a module is dark. Outside of the symbol all modules are light.
+// Dark reports whether a module is dark. All modules outside the symbol are light.
 func (g Grid) Dark(x, y int) bool {
 	return x >= 0 && y >= 0 && x < g.Width && y < g.Height && g.dark[y*g.Width+x]
 }
 
-// QR returns the QR code of a text. Texts of digits, capital letters and $%*+-./: alone make
-// smaller symbols. The error says why there is none: the text is empty, no UTF-8, or too long for
-// the level.
+// QR returns the QR code of a text. Texts that contain only digits, capital letters, spaces and $%*+-./: produce smaller symbols.
+// QR returns an error if the text is empty, invalid UTF-8, or too long for the level.
 func QR(text string, level Level) (Grid, error) {
 	if err := checkText(text); err != nil {
 		return Grid{}, err
@@ -83,9 +80,8 @@ func gridOf(m image.Image) Grid {
 	return g
 }
 
-// Field returns the symbol that a row of a batch has as a dot matrix: 19×19 characters row by row,
-// 0 = white, 1 = black. White edges are cut off, since a quiet zone is drawn around it. Contract:
-// marketcode 4.2.
+// Field returns the symbol in the dot matrix of a batch row: 19×19 characters row by row, 0 = white, 1 = black. White edges are cut
+// off, since a quiet zone is added around the symbol later. Contract: marketcode 4.2.
 func Field(dots string) (Grid, error) {
 	if len(dots) != FieldSide*FieldSide || strings.Trim(dots, "01") != "" {
 		return Grid{}, fmt.Errorf("a dot matrix is %d characters 0 and 1, not these %d", FieldSide*FieldSide, len(dots))
@@ -109,7 +105,7 @@ func Field(dots string) (Grid, error) {
 	return g, nil
 }
 
-// rects yields rectangles, measured in modules, that cover each dark module once.
+// rects yields rectangles, in modules, that cover each dark module exactly once.
 func (g Grid) rects() iter.Seq[image.Rectangle] {
 	return func(yield func(image.Rectangle) bool) {
 		done := make([]bool, len(g.dark))
@@ -139,7 +135,7 @@ func (g Grid) rects() iter.Seq[image.Rectangle] {
 	}
 }
 
-// darkRow reports whether all modules of a part of a row are dark and not covered yet.
+// darkRow reports whether all modules between two columns of a row are dark and not yet covered.
 func (g Grid) darkRow(from, to, y int, done []bool) bool {
 	for x := from; x < to; x++ {
 		if !g.Dark(x, y) || done[y*g.Width+x] {

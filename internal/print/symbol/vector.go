@@ -9,11 +9,11 @@ import (
 	"github.com/qrjump/qrjump/internal/print/pdf"
 )
 
-// SVG writes a drawing. Lines are outlines, so that no program needs the font.
+// SVG writes a drawing as an SVG picture. Text lines are written as outlines, so that no viewer needs the font.
 func SVG(w io.Writer, d Drawing) error {
 	b := bufio.NewWriter(w)
-	// A little less than the dots, because programs round the size up to whole dots, some of them in floats
-	// of 24 bits. With one row too many, a picture without transparency would end in a black line.
+	// The millimetres are a little less than the dots, because viewers round the size up to whole dots, some of them in 24-bit
+	// floats. If a viewer added a row, a picture without transparency would end in a black line.
 	mm := func(dots int) string {
 		return strconv.FormatFloat((float64(dots)-0.0005)*inch/1000/float64(d.DPI), 'f', 6, 64)
 	}
@@ -62,7 +62,7 @@ func svgOutline(b *bufio.Writer, outline []pdf.Segment, pos float64) {
 	}
 }
 
-// PDF writes a drawing as a page of its size.
+// PDF writes a drawing as a PDF page of the drawing's size.
 func PDF(w io.Writer, d Drawing) error {
 	b := bufio.NewWriter(w)
 	file := pdf.NewWriter(b, pdf.Info{})
@@ -78,8 +78,8 @@ func PDF(w io.Writer, d Drawing) error {
 	return b.Flush()
 }
 
-// On draws on a page of the same dots an inch, with the top left corner at x and y.
-// The font is the style's.
+// On draws on a PDF page with the same dots per inch, with the drawing's top left corner at x and y. The parameter font is the font
+// of the drawing's style.
 func (d Drawing) On(page *pdf.Page, font pdf.Font, x, y int) {
 	if d.paper != White {
 		page.Colour(d.paper.R, d.paper.G, d.paper.B)

@@ -149,7 +149,7 @@ var newest = dbtest.CopiesOf(func(_, folder string) error {
 	return s.Close()
 })
 
-// Start starts a server that stops with the test.
+// Start starts a server that stops at the end of the test.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	s, err := Try(t, o)

@@ -2,13 +2,13 @@ package archive
 
 import "io"
 
-// How much is read ahead at most, in bytes and in pieces.
+// The maximum amount of data that is read ahead, in bytes and in chunks.
 const (
 	aheadSize   = 64 << 10
 	aheadPieces = 4
 )
 
-// newSpace makes the buffers for what is read ahead.
+// newSpace returns the buffers for reading ahead.
 func newSpace() chan []byte {
 	space := make(chan []byte, aheadPieces)
 	for range aheadPieces {
@@ -17,7 +17,8 @@ func newSpace() chan []byte {
 	return space
 }
 
-// readAhead reads r while f works on what was read before. When it returns, reading r has ended.
+// readAhead reads r in the background while f processes the data that was already read. When readAhead returns, the reading of r
+// has ended.
 func readAhead(r io.Reader, space chan []byte, f func(io.Reader) error) error {
 	a := &lookahead{space: space, pieces: make(chan aheadPiece, aheadPieces)}
 	stop := make(chan struct{})
@@ -83,7 +84,7 @@ func (a *lookahead) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// giveBack returns a buffer for another piece.
+// giveBack makes a buffer available for the next chunk.
 func (a *lookahead) giveBack() {
 	if a.now.b != nil {
 		a.space <- a.now.b

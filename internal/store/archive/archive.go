@@ -1,11 +1,10 @@
-// Package archive is the file that a whole server fits in: which members it has, how they are
-// checked, and how the keys in it are sealed by a passphrase. It does not know where rows come
-// from, or what they mean.
+// Package archive defines the file that holds an export of a whole server: its members, their checksums, and the keys, which a
+// passphrase seals. Package archive does not know the source or the meaning of the rows.
 //
-// An archive is a tar in gzip: manifest.json, keys.age, and one tables/NAME.ndjson a table. The manifest holds the SHA-256 of every
-// member. After the gzip comes a second, empty one whose comment is the SHA-256 of every byte before it. Programs such as tar and
-// gzip skip it, and no byte of the file can change unnoticed. keys.age (age-encryption.org/v1, scrypt) repeats the sums of the
-// tables, so that a table cannot be replaced without the passphrase.
+// An archive is a gzipped tar file: manifest.json, keys.age, and tables/NAME.ndjson for each table. The manifest holds the SHA-256
+// of every member. After the gzip stream comes a second, empty gzip stream whose comment is the SHA-256 of all bytes before it.
+// Programs such as tar and gzip skip the second stream, and a change of any byte of the file is detected. The member keys.age
+// (age-encryption.org/v1, scrypt) repeats the checksums of the tables, so that a table cannot be replaced without the passphrase.
 package archive
 
 import (
@@ -17,21 +16,20 @@ import (
 	"unicode/utf8"
 )
 
-// Format is the version of the format that this package writes, and the newest
-// that it reads.
+// Format is the version of the archive format that this package writes, and the newest version that it reads.
 const Format = 1
 
 // MinPassphrase is the minimum length of a passphrase in characters.
 const MinPassphrase = 12
 
-// The reasons to refuse an archive.
+// The reasons for which an archive is rejected.
 var (
 	ErrDamaged    = errors.New("the archive is damaged or cut off")
 	ErrNewer      = errors.New("the archive was made by a newer qrjump")
 	ErrPassphrase = errors.New("the passphrase is not the one that the archive was sealed with")
 )
 
-// Manifest says what is in an archive.
+// Manifest describes the content of an archive.
 type Manifest struct {
 	Format    int       `json:"format"`
 	Program   string    `json:"program"`
@@ -65,7 +63,7 @@ func (m Manifest) Tables() []Member {
 	})
 }
 
-// CheckPassphrase says what is wrong with a passphrase for a new archive.
+// CheckPassphrase returns an error if a passphrase is not suitable for a new archive.
 func CheckPassphrase(passphrase string) error {
 	switch {
 	case !utf8.ValidString(passphrase):
@@ -99,15 +97,15 @@ type secrets struct {
 	Tables []Member          `json:"tables"`
 }
 
-// trailer returns the empty gzip (RFC 1952) with the sum of all before it. It is written byte by byte
-// here, because it is compared so.
+// trailer returns an empty gzip stream (RFC 1952) with the checksum of all bytes before it. The stream is written byte by byte
+// here, because it is compared byte by byte.
 func trailer(sum []byte) []byte {
 	const withComment, unknownSystem = 0x10, 0xff
 	b := []byte{0x1f, 0x8b, 8, withComment, 0, 0, 0, 0, 0, unknownSystem}
 	b = append(b, "sha256 "+hex.EncodeToString(sum)...)
-	b = append(b, 0)                         // the end of the comment
-	b = append(b, 3, 0)                      // an empty last block
-	return append(b, 0, 0, 0, 0, 0, 0, 0, 0) // sum and length of nothing
+	b = append(b, 0)                         // end of the comment
+	b = append(b, 3, 0)                      // empty final block
+	return append(b, 0, 0, 0, 0, 0, 0, 0, 0) // checksum and length of an empty text
 }
 
 var trailerSize = int64(len(trailer(make([]byte, 32))))

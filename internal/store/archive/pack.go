@@ -12,28 +12,28 @@ import (
 	"sync/atomic"
 )
 
-// packer compresses texts one after the other, while the next piece of a text is still being
-// written. Each result can stand anywhere in a gzip.
+// packer compresses texts one after the other, while the next chunk of a text is still being written. Each compressed text can be
+// placed anywhere in a gzip stream.
 type packer struct {
 	to    *counting
 	flate *flate.Writer
 	free  chan []byte
 }
 
-// packed is a text that a packer packed.
+// packed describes a text that a packer compressed.
 type packed struct {
-	from, to int64 // where it lies in what the packer wrote
+	from, to int64 // byte range in the packer's output
 	plain
 }
 
-// plain is the description of a text in a gzip header and a manifest.
+// plain holds the length and checksums of an uncompressed text, for a gzip header and a manifest.
 type plain struct {
 	size int64
 	crc  uint32
 	sum  []byte // SHA-256
 }
 
-// append returns the plain of two texts, one after the other, without a sum.
+// append returns the plain of two consecutive texts, without their SHA-256 sum.
 func (p plain) append(next plain) plain {
 	return plain{size: p.size + next.size, crc: crcOfBoth(p.crc, next.crc, next.size)}
 }
@@ -42,7 +42,7 @@ func (p plain) member(name string, rows int64) Member {
 	return Member{Name: name, Rows: rows, Size: p.size, SHA256: hex.EncodeToString(p.sum)}
 }
 
-// The size of the pieces of a text, and how many of them wait to be packed at most.
+// The size of the chunks of a text, and the maximum number of chunks that wait for compression.
 const (
 	pieceSize   = 256 << 10
 	mostWaiting = 3
@@ -50,15 +50,15 @@ const (
 
 func newPacker(w io.Writer) *packer {
 	p := &packer{to: &counting{w: w}, free: make(chan []byte, mostWaiting)}
-	// The fastest level: the server answers scans meanwhile.
-	p.flate, _ = flate.NewWriter(p.to, flate.BestSpeed) // the level is one that there is
+	// The fastest level, because the server handles scans at the same time.
+	p.flate, _ = flate.NewWriter(p.to, flate.BestSpeed) // the level is valid
 	for range mostWaiting {
 		p.free <- make([]byte, 0, pieceSize)
 	}
 	return p
 }
 
-// pack packs what write writes.
+// pack compresses the text that the callback write produces.
 func (p *packer) pack(write func(io.Writer) error) (packed, error) {
 	p.flate.Reset(p.to)
 	done := packed{from: p.to.n}
@@ -80,7 +80,7 @@ func (p *packer) pack(write func(io.Writer) error) (packed, error) {
 	return done, err
 }
 
-// text is a text that is being packed.
+// text is a text that is being compressed.
 type text struct {
 	packer *packer
 	piece  []byte
@@ -88,7 +88,7 @@ type text struct {
 	broken atomic.Bool
 }
 
-// errBroken stops the source of a text that cannot be packed.
+// errBroken stops the producer of a text whose compression failed.
 var errBroken = errors.New("packing has failed")
 
 // Write implements io.Writer.
@@ -108,7 +108,7 @@ func (t *text) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// packPieces packs the pieces of a text until there are no more.
+// packPieces compresses the chunks of a text until the last one.
 func (t *text) packPieces(dst *packed, sum hash.Hash) (err error) {
 	for piece := range t.full {
 		if err == nil {
@@ -122,7 +122,7 @@ func (t *text) packPieces(dst *packed, sum hash.Hash) (err error) {
 		t.packer.free <- piece[:0]
 	}
 	if err == nil {
-		err = t.packer.flate.Flush() // to the end of a byte
+		err = t.packer.flate.Flush() // align to a byte boundary
 	}
 	if err != nil {
 		err = fmt.Errorf("packing: %w", err)
@@ -130,7 +130,7 @@ func (t *text) packPieces(dst *packed, sum hash.Hash) (err error) {
 	return err
 }
 
-// counting counts what is written.
+// counting counts the bytes that are written.
 type counting struct {
 	w io.Writer
 	n int64
@@ -142,10 +142,10 @@ func (c *counting) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// crcOfBoth returns the CRC-32 of two texts, one after the other, from their CRC-32s and the length of
-// the second. Each byte of the second multiplies the first CRC by x^8.
+// crcOfBoth returns the CRC-32 of two concatenated texts, from their CRC-32s and the length of the second text. Each byte of the
+// second text multiplies the first CRC by x^8.
 func crcOfBoth(first, second uint32, length int64) uint32 {
-	for power := uint32(1) << 23; length > 0; length >>= 1 { // x^8, its highest term in the lowest bit
+	for power := uint32(1) << 23; length > 0; length >>= 1 { // x^8 with the highest term in the lowest bit
 		if length&1 != 0 {
 			first = crcTimes(first, power)
 		}
@@ -154,7 +154,7 @@ func crcOfBoth(first, second uint32, length int64) uint32 {
 	return first ^ second
 }
 
-// crcTimes multiplies two polynomials modulo that of CRC-32.
+// crcTimes multiplies two polynomials modulo the polynomial of CRC-32.
 func crcTimes(a, b uint32) (product uint32) {
 	for bit := uint32(1) << 31; bit != 0; bit >>= 1 {
 		if a&bit != 0 {

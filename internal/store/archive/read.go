@@ -14,7 +14,7 @@ import (
 	"filippo.io/age"
 )
 
-// Archive is a file whose checksums are right.
+// Archive is an archive file whose checksums are valid.
 type Archive struct {
 	Manifest Manifest
 
@@ -23,18 +23,18 @@ type Archive struct {
 	keys []byte
 }
 
-// maxHead bounds the manifest and the sealed keys, in bytes: a hundred tables need 20 KiB.
-// A stranger's gzip makes a thousand bytes of one.
+// maxHead is the maximum size of the manifest and of the sealed keys, in bytes: a hundred tables need 20 KiB. An untrusted gzip
+// file can expand one byte to a thousand bytes.
 const maxHead = 1 << 20
 
-// Open opens an archive and checks that every byte is as it was written. EachTable and Check
-// compare its members with the manifest. ErrNewer, ErrDamaged.
+// Open opens an archive and checks the checksum of the whole file. EachTable and Check compare the archive's members with the
+// manifest. ErrNewer, ErrDamaged.
 func Open(file io.ReaderAt, size int64) (*Archive, error) {
 	a := &Archive{file: file, size: size - trailerSize}
 	if a.size <= 0 {
 		return nil, damaged("it is no archive of qrjump")
 	}
-	// A later format may end in another way.
+	// A newer format may end differently.
 	if err := a.readHead(); errors.Is(err, ErrNewer) {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
 }
 
-// unpack returns the tar, and a function that checks that nothing follows it.
+// unpack returns the tar reader, and a function that checks that no data follows the tar.
 func (a *Archive) unpack() (*tar.Reader, func() error, error) {
 	packed, err := gzip.NewReader(bufio.NewReaderSize(io.NewSectionReader(a.file, 0, a.size), 1<<16))
 	if err != nil {
@@ -69,7 +69,7 @@ func (a *Archive) unpack() (*tar.Reader, func() error, error) {
 	}
 	packed.Multistream(false)
 	return tar.NewReader(packed), func() error {
-		// The reader checks the sum of a gzip at its end.
+		// The reader checks the checksum of a gzip stream at its end.
 		if _, err := io.Copy(io.Discard, packed); err != nil {
 			return damaged("%v", err)
 		}
@@ -77,7 +77,7 @@ func (a *Archive) unpack() (*tar.Reader, func() error, error) {
 	}, nil
 }
 
-// readHead reads what an archive begins with: the manifest and the keys.
+// readHead reads the first members of an archive: the manifest and the keys.
 func (a *Archive) readHead() error {
 	members, _, err := a.unpack()
 	if err != nil {
@@ -102,7 +102,7 @@ func (a *Archive) readManifest(members *tar.Reader) error {
 	if err != nil || head.Name != manifestName || head.Size > maxHead {
 		return damaged("it does not begin with %s", manifestName)
 	}
-	// In a later format only the field with its number is sure to be there.
+	// A newer format is only sure to have the field with the format version.
 	text, err := io.ReadAll(members)
 	var format struct{ Format int }
 	if err != nil || json.Unmarshal(text, &format) != nil || format.Format < 1 {
@@ -117,7 +117,7 @@ func (a *Archive) readManifest(members *tar.Reader) error {
 	return nil
 }
 
-// nextIs returns an error unless the next member is the one that is wanted.
+// nextIs returns an error unless the next member is the wanted member.
 func nextIs(members *tar.Reader, want Member) error {
 	if head, err := members.Next(); err != nil || head.Name != want.Name || head.Size != want.Size {
 		return damaged("%s is not where the manifest says", want.Name)
@@ -141,9 +141,8 @@ func readKeys(r io.Reader, want Member) ([]byte, error) {
 	return keys, nil
 }
 
-// EachTable calls f with the rows of every table, and checks the sum of each table after f. A
-// caller keeps the rows only if EachTable returns nil: the file may have changed since it was
-// opened.
+// EachTable calls f with the rows of every table, and checks the checksum of each table after f. A caller must discard the rows if
+// EachTable returns an error: the file may have changed since it was opened.
 func (a *Archive) EachTable(f func(table string, rows io.Reader) error) error {
 	members, end, err := a.unpack()
 	if err != nil {
@@ -198,14 +197,13 @@ func (c *lineCounter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Keys opens the keys, and checks that the tables are those that were sealed
-// with them. ErrPassphrase, ErrDamaged.
+// Keys decrypts the keys, and checks that the tables match the checksums that were sealed with the keys. ErrPassphrase, ErrDamaged.
 func (a *Archive) Keys(passphrase string) (map[string][]byte, error) {
 	identity, err := age.NewScryptIdentity(passphrase)
 	if err != nil {
 		return nil, ErrPassphrase // an empty one
 	}
-	// No more work than our archives need: a crafted file could ask for more memory than there is.
+	// The work factor is limited to that of our archives: a crafted file could require more memory than the machine has.
 	identity.SetMaxWorkFactor(defaultWork)
 	opened, err := age.Decrypt(bytes.NewReader(a.keys), identity)
 	if errors.Is(err, age.ErrIncorrectIdentity) {
@@ -214,7 +212,7 @@ func (a *Archive) Keys(passphrase string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, damaged("%s: %v", keysName, err)
 	}
-	// It is read to its end, because only that shows that nothing was cut off.
+	// The text is read to its end, because only the end proves that it is not truncated.
 	text, err := io.ReadAll(opened)
 	if err != nil {
 		return nil, damaged("%s: %v", keysName, err)

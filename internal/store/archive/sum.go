@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// summer passes on what is written and computes its SHA-256.
+// summer forwards the written bytes and computes their SHA-256.
 type summer struct {
 	to   io.Writer
 	hash hash.Hash

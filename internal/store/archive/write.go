@@ -17,15 +17,15 @@ import (
 	"filippo.io/age"
 )
 
-// Source is a state that does not change while it is read.
+// Source is a state of the data that does not change while it is read.
 type Source interface {
-	// Tables lists what WriteRows knows.
+	// Tables lists the valid table names for WriteRows.
 	Tables() []string
 	// WriteRows writes the rows of a table.
 	WriteRows(ctx context.Context, table string, w io.Writer) (rows int64, err error)
 }
 
-// Contents are the parts of an archive.
+// Contents holds the parts of an archive.
 type Contents struct {
 	Tables     Source
 	Keys       map[string][]byte
@@ -34,34 +34,32 @@ type Contents struct {
 	Program    string
 	CreatedAt  time.Time
 	Passphrase string
-	// Work is the logarithm to base 2 of what one guess at the passphrase costs; 0 = 18, about a
-	// second and 256 MiB.
+	// Work is the base-2 logarithm of the cost of one guess at the passphrase; 0 = 18, about one second and 256 MiB.
 	Work int
 }
 
 const defaultWork = 18
 
-// Packed is an archive that is ready to be written.
+// Packed is an archive that is ready to be written to a writer.
 type Packed struct {
 	Manifest Manifest
 
 	keys   []byte
 	tables []packed // in rows
 	rows   *os.File
-	named  bool // the file of rows still has its name
+	named  bool // the temporary file of rows still has its name
 }
 
-// Pack reads all of a source, once. It keeps the compressed rows in a file without a name in dir,
-// because an archive begins with the manifest, which is known only at their end. Memory does not
-// grow with the rows.
+// Pack reads all tables of a source once. Pack stores the compressed rows in an unnamed file in dir, because an archive starts with
+// the manifest, which is complete only after all rows. Memory use is independent of the number of rows.
 func Pack(ctx context.Context, dir string, c Contents) (*Packed, error) {
 	if err := CheckPassphrase(c.Passphrase); err != nil {
 		return nil, err
 	}
-	keys := beginSealing(c) // begun first, because it takes a second
+	keys := beginSealing(c) // started first, because it takes a second
 	p, err := packRows(ctx, dir, c)
 	if err != nil {
-		keys.end(nil) // so that no work goes on after Pack returned
+		keys.end(nil) // so that no background work continues after Pack returns
 		return nil, err
 	}
 	if err := p.describe(c, keys); err != nil {
@@ -75,8 +73,7 @@ func packRows(ctx context.Context, dir string, c Contents) (p *Packed, err error
 	if err != nil {
 		return nil, fmt.Errorf("making a file for rows: %w", err)
 	}
-	// A file without a name does not outlive the process. Not every system can remove the name of
-	// an open file.
+	// An unnamed file does not outlive the process. Some operating systems cannot remove the name of an open file.
 	p = &Packed{rows: f, named: os.Remove(f.Name()) != nil}
 	p.Manifest = Manifest{Format: Format, Program: c.Program, Schema: c.Schema, Engine: c.Engine, CreatedAt: c.CreatedAt.UTC(),
 		Members: []Member{{Name: keysName}}}
@@ -96,7 +93,7 @@ func packRows(ctx context.Context, dir string, c Contents) (p *Packed, err error
 	return p, nil
 }
 
-// describe adds the keys, sealed with the sums of the tables.
+// describe adds the manifest and the keys, which are sealed together with the checksums of the tables.
 func (p *Packed) describe(c Contents, keys *sealing) error {
 	text, err := json.Marshal(secrets{Keys: c.Keys, Schema: c.Schema, Tables: p.Manifest.Members[1:]})
 	if err != nil {
@@ -112,7 +109,7 @@ func (p *Packed) describe(c Contents, keys *sealing) error {
 	return nil
 }
 
-// Close removes what waits.
+// Close deletes the temporary file of rows.
 func (p *Packed) Close() error {
 	err := p.rows.Close()
 	if p.named {
@@ -132,7 +129,7 @@ func (p *Packed) WriteTo(w io.Writer) (int64, error) {
 	return fullSummer.size + trailerSize, err
 }
 
-// packedGzip is one gzip of texts of which some are packed already.
+// packedGzip is a gzip stream in which some of the texts are already compressed.
 type packedGzip struct {
 	whole  *summer
 	packer *packer
@@ -161,11 +158,11 @@ func (g *packedGzip) write(p *Packed) error {
 			return err
 		}
 	}
-	g.waits.Write(make([]byte, 2*tarBlock)) // the end of a tar
+	g.waits.Write(make([]byte, 2*tarBlock)) // end of the tar
 	if err := g.flush(); err != nil {
 		return err
 	}
-	tail := binary.LittleEndian.AppendUint32([]byte{3, 0}, g.all.crc) // behind an empty last block
+	tail := binary.LittleEndian.AppendUint32([]byte{3, 0}, g.all.crc) // after an empty final block
 	_, err = g.whole.Write(binary.LittleEndian.AppendUint32(tail, uint32(g.all.size)))
 	return err
 }
@@ -180,7 +177,7 @@ func (g *packedGzip) head(m Member) error {
 		ModTime: time.Unix(0, 0)})
 }
 
-// text adds a member that is not packed yet.
+// text adds an uncompressed member.
 func (g *packedGzip) text(m Member, content []byte) error {
 	if err := g.head(m); err != nil {
 		return fmt.Errorf("writing %s: %w", m.Name, err)
@@ -190,7 +187,7 @@ func (g *packedGzip) text(m Member, content []byte) error {
 	return nil
 }
 
-// table adds a member that is packed.
+// table adds a compressed member.
 func (g *packedGzip) table(m Member, table packed, rows io.ReaderAt) error {
 	err := g.head(m)
 	if err == nil {
@@ -207,7 +204,7 @@ func (g *packedGzip) table(m Member, table packed, rows io.ReaderAt) error {
 	return nil
 }
 
-// flush packs what waits.
+// flush compresses the buffered texts.
 func (g *packedGzip) flush() error {
 	file, err := g.packer.pack(func(w io.Writer) error {
 		_, err := g.waits.WriteTo(w)
@@ -225,8 +222,8 @@ type sealing struct {
 	ready  chan struct{}
 }
 
-// beginSealing begins to derive a key from the passphrase. That takes a second and does not need
-// the text.
+// beginSealing starts to derive a key from the passphrase in the background. The derivation takes a second and does not need the
+// text.
 func beginSealing(c Contents) *sealing {
 	s := &sealing{ready: make(chan struct{})}
 	go func() {
@@ -239,14 +236,14 @@ func beginSealing(c Contents) *sealing {
 		recipient.SetWorkFactor(work)
 		s.w, s.err = age.Encrypt(&s.sealed, recipient)
 		if work >= defaultWork {
-			// The memory is given back now: otherwise the next export needs another 256 MiB.
+			// The memory is released now: otherwise the next export needs another 256 MiB.
 			debug.FreeOSMemory()
 		}
 	}()
 	return s
 }
 
-// end waits for the key and seals a text.
+// end waits for the key and encrypts a text.
 func (s *sealing) end(text []byte) error {
 	<-s.ready
 	if s.err != nil {

@@ -16,7 +16,8 @@ const Variable = "QRJUMP_TEST_SEED"
 // shown is the number of bytes of a log that are printed.
 const shown = 4000
 
-// Seed returns the seed of a random test: drawn, or what the environment says. A failed test prints the command that plays the same choices.
+// Seed returns the seed of a random test: drawn, or what the environment says. A failed test prints the command that plays the
+// same choices.
 func Seed(t testing.TB) uint64 {
 	t.Helper()
 	seed := uint64(rand.Uint32())

@@ -15,7 +15,8 @@ func Run() bool {
 	return asked != "" && asked != "0"
 }
 
-// Choose is complete in a whole run and part in any other. Tests choose by it how many rows, codes, rounds or simulated worlds they look at.
+// Choose is complete in a whole run and part in any other. Tests choose by it how many rows, codes, rounds or simulated worlds
+// they look at.
 func Choose[T any](complete, part T) T {
 	if Run() {
 		return complete

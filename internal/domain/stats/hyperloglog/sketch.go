@@ -1,4 +1,4 @@
-// Package hyperloglog counts how many different users there were, in little memory.
+// Package hyperloglog counts distinct users in little memory.
 package hyperloglog
 
 import (
@@ -18,27 +18,26 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Users counts how many different users it was given: exactly up to its
-// limit, then within 1 % (three standard errors are 0.9 %). Its content
-// depends on the set of users alone, not on their order or on how sketches
-// were merged, so that a recount gives equal bytes. The zero value is empty.
+// Users counts distinct users: exactly up to a limit, above it with an error of at most 1 % (three standard errors are 0.9 %). The
+// content depends only on the set of users, not on their order or on how sketches were merged, so that a recount yields identical
+// bytes. The zero value is an empty sketch.
 type Users struct {
-	exact     []uint64 // sorted; while registers is nil
+	exact     []uint64 // sorted; used while registers is nil
 	registers []byte
 }
 
 const (
-	// Exact is up to how many users are kept one by one.
+	// Exact is the maximum number of users that are stored individually.
 	Exact = 2048
-	// registerBits: 2^17 registers have a standard error of 1.04/√2^17 = 0.29 %,
-	// so that 1 % is more than three of them.
+	// registerBits is the base-2 logarithm of the number of registers: 2^17 registers have a standard error of 1.04/√2^17 = 0.29 %,
+	// so 1 % is more than three standard errors.
 	registerBits = 17
 )
 
-// Number returns a user in a sketch. The zero user is anonymous.
+// Number returns the 64-bit hash that represents a user in a sketch. The zero user hash stands for an anonymous user.
 func Number(u scanlog.UserHash) uint64 { return xxhash.Sum64(u[:]) }
 
-// Add notes a user; the zero user is anonymous and changes nothing. It reports whether the sketch is another one now.
+// Add adds a user; the zero user hash is anonymous and changes nothing. Add reports whether the sketch changed.
 func (s *Users) Add(u scanlog.UserHash) bool {
 	if u == (scanlog.UserHash{}) {
 		return false
@@ -46,7 +45,7 @@ func (s *Users) Add(u scanlog.UserHash) bool {
 	return s.AddNumber(Number(u))
 }
 
-// AddNumber is Add of the number of a user.
+// AddNumber adds a user by the result of Number.
 func (s *Users) AddNumber(n uint64) bool {
 	if s.registers != nil {
 		return s.raise(n)
@@ -60,7 +59,7 @@ func (s *Users) AddNumber(n uint64) bool {
 	return true
 }
 
-// compact changes to registers when there are too many to keep one by one.
+// compact converts the sketch to registers when it has too many users to store individually.
 func (s *Users) compact() {
 	if len(s.exact) <= Exact {
 		return
@@ -72,7 +71,7 @@ func (s *Users) compact() {
 	s.exact = nil
 }
 
-// raise enters a number in its register.
+// raise records a user's number in its register.
 func (s *Users) raise(n uint64) bool {
 	pos, rank := register(n)
 	if s.registers[pos] >= rank {
@@ -82,18 +81,18 @@ func (s *Users) raise(n uint64) bool {
 	return true
 }
 
-// register says which one a number raises, and to which rank.
+// register returns the index of a number's register, and the rank of the number.
 func register(n uint64) (pos uint64, rank byte) {
 	return n >> (64 - registerBits), byte(bits.LeadingZeros64(n<<registerBits|1<<(registerBits-1)) + 1)
 }
 
-// maxRank is the highest rank.
+// maxRank is the highest possible rank.
 const maxRank = 64 - registerBits + 1
 
 // Size returns the size of the sketch in bytes.
 func (s *Users) Size() int { return 8*cap(s.exact) + len(s.registers) }
 
-// Merge adds everybody of another sketch.
+// Merge adds all users of another sketch.
 func (s *Users) Merge(o Users) {
 	switch {
 	case o.registers == nil:
@@ -118,7 +117,7 @@ func (s *Users) Merge(o Users) {
 	}
 }
 
-// Merged is everybody of some sketches, or the only one of them.
+// Merged returns the union of several sketches; a single sketch is returned unchanged.
 func Merged(userses []*Users) *Users {
 	if len(userses) == 1 {
 		return userses[0]
@@ -143,7 +142,7 @@ func Merged(userses []*Users) *Users {
 	return s
 }
 
-// union returns a new sorted list of what is in one of two.
+// union returns the sorted union of two lists.
 func union(a, b []uint64) []uint64 {
 	all := make([]uint64, 0, len(a)+len(b))
 	for len(a) > 0 && len(b) > 0 {
@@ -159,8 +158,8 @@ func union(a, b []uint64) []uint64 {
 	return append(append(all, a...), b...)
 }
 
-// Replace puts a number that means nothing in the place of a user whose data are erased: the count stays. It reports whether the
-// user may have been counted: registers hold no user's number, so in them every user may have been.
+// Replace replaces the number of an erased user by a meaningless number, so that the count stays the same. Replace reports whether
+// the user may have been counted: registers store no user numbers, so a sketch with registers may contain any user.
 func (s *Users) Replace(u scanlog.UserHash, step uint64) bool {
 	i, have := slices.BinarySearch(s.exact, Number(u))
 	if !have {
@@ -171,8 +170,8 @@ func (s *Users) Replace(u scanlog.UserHash, step uint64) bool {
 	return true
 }
 
-// Count returns the number of users. Above the limit it is the estimate of O. Ertl, "New cardinality estimation algorithms for
-// HyperLogLog sketches" (2017), which needs no tables of corrections.
+// Count returns the number of distinct users. Above the exact limit, Count returns the estimate of O. Ertl, "New cardinality
+// estimation algorithms for HyperLogLog sketches" (2017), which needs no correction tables.
 func (s *Users) Count() int64 {
 	if s.registers == nil {
 		return int64(len(s.exact))
@@ -222,8 +221,8 @@ func tau(x float64) float64 {
 	}
 }
 
-// Changes returns the sketch as a text whose length grows with the number of users, and which holds no user's number: the registers
-// that they raise.
+// Changes encodes the sketch as a text whose length grows with the number of users and that contains no user numbers, only the
+// registers that the users raise.
 func (s *Users) Changes() string {
 	var b []byte
 	put := func(pos uint64, rank byte) {
@@ -247,7 +246,7 @@ func (s *Users) Changes() string {
 	return "s" + base64.RawStdEncoding.EncodeToString(b)
 }
 
-// MergeText adds everybody of another sketch, as it is stored.
+// MergeText adds all users of an encoded sketch.
 func (s *Users) MergeText(text string) error {
 	if s.registers == nil || !strings.HasPrefix(text, "s") {
 		o, err := Decode(text)
@@ -271,7 +270,7 @@ func (s *Users) MergeText(text string) error {
 	return nil
 }
 
-// errSketch says that a stored sketch is none.
+// errSketch reports that a stored sketch is invalid.
 var errSketch = errors.New("sketch: a stored sketch cannot be read")
 
 // Encode returns the sketch as text.
@@ -286,14 +285,14 @@ func (s *Users) Encode() string {
 	var b bytes.Buffer
 	w, err := flate.NewWriter(&b, flate.HuffmanOnly)
 	if err != nil {
-		panic(err) // the level is one
+		panic(err) // the compression level is valid
 	}
-	w.Write(s.registers) // into memory: never fails
+	w.Write(s.registers) // writing to memory never fails
 	w.Close()
 	return "r" + base64.RawStdEncoding.EncodeToString(b.Bytes())
 }
 
-// Decode reads what Encode wrote; "" is an empty sketch.
+// Decode parses the result of Encode; "" is an empty sketch.
 func Decode(text string) (s Users, err error) {
 	if text == "" {
 		return s, nil

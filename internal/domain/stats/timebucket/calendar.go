@@ -1,19 +1,19 @@
-// Package timebucket numbers hours, days, weeks and months: by these numbers scans are counted and stored.
+// Package timebucket numbers hours, days, weeks and months; scans are counted and stored by these numbers.
 package timebucket
 
 import "time"
 
-// Hour returns the hour of a moment, in hours since 1970-01-01 UTC. Zones are whole hours off UTC, so an hour lies within
-// one day of every zone.
+// Hour returns the hour of a time, in hours since 1970-01-01 UTC. Time zones have offsets of whole hours, so an hour lies within
+// one day in every zone.
 func Hour(t time.Time) int64 { return floorDiv(t.Unix(), 3600) }
 
-// Day returns the day of an hour in a zone so many hours east of UTC, in days since 1970-01-01 there.
+// Day returns the day of an hour in the time zone that is offset hours east of UTC, in days since 1970-01-01 in that zone.
 func Day(hour, offset int64) int64 { return floorDiv(hour+offset, 24) }
 
-// HourOfDay returns the hour of such a day, 0 to 23.
+// HourOfDay returns the hour within its day, 0 to 23, in the time zone that is offset hours east of UTC.
 func HourOfDay(hour, offset int64) int64 { return hour + offset - 24*Day(hour, offset) }
 
-// Week returns the week of a day, from Monday, in weeks since the one of 1970-01-01.
+// Week returns the week of a day, beginning on Monday, in weeks since the week of 1970-01-01.
 func Week(day int64) int64 { return floorDiv(day+3, 7) }
 
 // Monday returns the first day of a week.

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// noteCode notes under its code what is known of the scans of codes.
+// noteCode adds a scan of a code to the notes of its code.
 func (n *recounting) noteCode(e *scanlog.Entry) error {
 	to := n.notes.open(partition{ofCodes, e.Batch, e.Index / codesInDrawer})
 	n.note = scanlog.AppendRecord(n.note[:0], &scanlog.Event{At: e.At, User: e.User, Network: e.Network, Region: e.Region, Batch: e.Batch,
@@ -22,7 +22,7 @@ func (n *recounting) noteCode(e *scanlog.Entry) error {
 	return n.notes.added(to, len(to.fresh)-prev)
 }
 
-// codeOf returns the first code of a drawer.
+// codeOf returns the first code of a partition.
 func codeOf(d partition) alarms.CodeName {
 	if d.a == math.MinInt64 || d.a == math.MaxInt64 {
 		return alarms.CodeName{Batch: d.a, Index: d.a}
@@ -30,12 +30,12 @@ func codeOf(d partition) alarms.CodeName {
 	return alarms.CodeName{Batch: d.a, Index: d.b * codesInDrawer}
 }
 
-// compareCodes compares what is known of the scans of codes, some of them at a time.
+// compareCodes compares the stored data on scans of codes with the ledger, one part at a time.
 func (n *recounting) compareCodes(ctx context.Context) error {
 	return n.inParts(ofCodes, func(from, to partition) error {
 		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
 			if !state.Forgotten.IsZero() {
-				return nil // of a code, the first scans may be gone
+				return nil // the first scans of a code may have been removed
 			}
 			codes := map[alarms.CodeName]*alarms.Scans{}
 			for _, parts := range n.drawersBetween(from, to) {
@@ -60,7 +60,7 @@ func (n *recounting) compareCodes(ctx context.Context) error {
 	})
 }
 
-// addCodes counts the notes of a part of a drawer.
+// addCodes counts the scans in a part of the notes of a partition.
 func (n *recounting) addCodes(codes map[alarms.CodeName]*alarms.Scans, part []byte, offset int64) error {
 	r, known := notesReader{b: part}, scanlog.Texts{}
 	for len(r.b) > 0 {
@@ -96,7 +96,7 @@ func (n *recounting) compareCode(row alarms.Row, codes map[alarms.CodeName]*alar
 	n.r.compare(row.LastAt.UnixMilli(), scans.LastAt.UnixMilli(), lookup("last scan"))
 	networks := int64(scans.Networks)
 	if counted.Erased > 0 {
-		// An erased user's networks are gone from the log, and stay counted.
+		// The networks of an erased user are no longer in the log, but stay counted.
 		networks = max(networks, int64(counted.Networks))
 	}
 	n.r.compare(int64(counted.Networks), networks, lookup("networks"))
@@ -109,7 +109,7 @@ type missOf struct {
 	place string
 }
 
-// noteMiss notes under its day of UTC a scan that found nothing.
+// noteMiss adds a scan without a result to the notes of its UTC day.
 func (n *recounting) noteMiss(hour int64, place string) error {
 	day := timebucket.Day(hour, 0)
 	to := n.notes.open(partition{of: ofMisses, a: day})
@@ -119,8 +119,8 @@ func (n *recounting) noteMiss(hour int64, place string) error {
 	return n.notes.added(to, len(to.fresh)-prev)
 }
 
-// compareMisses compares the scans that found nothing, some days of UTC at a time:
-// which places are kept separateSet is decided by these.
+// compareMisses compares the scans without a result, some UTC days at a time, because the set of separately counted places is
+// determined per UTC day.
 func (n *recounting) compareMisses(ctx context.Context) error {
 	return n.inParts(ofMisses, func(first, last partition) error {
 		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
@@ -146,7 +146,7 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 					for err == nil && len(r.b) > 0 {
 						hour := name.a*24 + int64(r.next(1)[0])
 						place := string(r.next(r.uvarint()))
-						// The first ones of a day of UTC are kept apart.
+						// The first places of a UTC day are counted separately.
 						if first := (missOf{name.a, place}); !separateSet[first] && kept < stats.MaxPlaces {
 							separateSet[first] = true
 							kept++

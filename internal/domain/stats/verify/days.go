@@ -17,20 +17,21 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// dayNotes caches the combinations of values of a day, so that each is written out once between two moves into the file.
+// dayNotes caches the combinations of values of a day, so that each combination is written only once between two flushes to the
+// file.
 type dayNotes struct {
 	last   int64 // position
 	tuples map[stats.Tuple]uint64
 }
 
-// Marks of a note of a day, beside the hour.
+// Bits of a day note, in addition to the hour.
 const (
 	hourOfNote = 1<<5 - 1
 	firstOfOne = 1 << 5 // the first scan of a code
 	userOfNote = 1 << 6 // a user follows
 )
 
-// noteScan notes under its day what a scan is counted by.
+// noteScan adds the values by which a scan is counted to the notes of its day.
 func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool) error {
 	t, err := n.c.Tuple(ctx, &e.Event)
 	if err != nil {
@@ -74,7 +75,7 @@ func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool)
 	return n.notes.added(to, len(b)-prev)
 }
 
-// dayNote is the record that noteScan made.
+// dayNote is a note written by noteScan.
 type dayNote struct {
 	position    int64
 	stats.Tuple // Rule is 0
@@ -85,10 +86,10 @@ type dayNote struct {
 	first       bool
 }
 
-// errNotes says that notes are not what was written.
+// errNotes reports that stored notes differ from those that were written.
 var errNotes = errors.New("stats: notes in a file were altered")
 
-// notesReader takes notes apart; the first thing that is wrong stays.
+// notesReader decodes notes; the first error makes all later reads fail.
 type notesReader struct {
 	b   []byte
 	bad bool
@@ -118,7 +119,7 @@ func (r *notesReader) varint() int64 {
 	return v
 }
 
-// readDay calls visit with the notes of a part of a day's drawer.
+// readDay calls visit with each note in a part of a day's notes.
 func readDay(part []byte, day, offset int64, visit func(*dayNote)) error {
 	r := notesReader{b: part}
 	var tuples []stats.Tuple
@@ -147,23 +148,22 @@ func readDay(part []byte, day, offset int64, visit func(*dayNote)) error {
 	return nil
 }
 
-// spans returns the hours that are kept and the days of a stretch of days, then those of
-// all rules.
+// spans returns the retained hours and the days of a range of days, first per rule and then over all rules.
 func spans(from, to int64, state stats.State) []stats.Span {
 	hours := stats.Span{Per: stats.PerHour, From: max(from*24-state.Offset, state.HoursFrom), To: to*24 - state.Offset}
 	return []stats.Span{hours, {Per: stats.PerDay, From: from, To: to}, {Per: stats.PerHourOfAll, From: hours.From, To: hours.To},
 		{Per: stats.PerDayOfAll, From: from, To: to}}
 }
 
-// noIndex is a day before or after all others.
+// noIndex is a day number outside the range of all real days.
 const noIndex = 1 << 40
 
-// daysOf returns the days of a part of drawers that are whole.
+// daysOf returns the range of complete days in a range of partitions.
 func daysOf(from, to partition, start int64) (int64, int64) {
 	return max(from.a, start, -noIndex), min(to.a, noIndex)
 }
 
-// daysCount is the result of counting a part of the days.
+// daysCount holds the counts recomputed for a range of days.
 type daysCount struct {
 	hoursFrom int64 // that are kept
 	numbers   map[stats.Tuple]int32
@@ -177,7 +177,7 @@ type daysKey struct {
 	per   stats.Granularity
 	at    int64
 	rule  int64
-	tuple int32 // its number; -1 = in no event
+	tuple int32 // number of the combination; -1 = occurs in no event
 }
 
 type groupOf struct {
@@ -185,7 +185,7 @@ type groupOf struct {
 	tuple int32
 }
 
-// number returns that of a combination of values.
+// number returns the number of a combination of values.
 func (d *daysCount) number(t stats.Tuple, add bool) int32 {
 	t.Rule = 0
 	pos, have := d.numbers[t]
@@ -209,7 +209,7 @@ func (d *daysCount) sketch(k stats.UsersKey) *hyperloglog.Users {
 	return d.users[k]
 }
 
-// add counts one scan, and its user where that is to be.
+// add counts one scan, and also its user if user is true.
 func (d *daysCount) add(day int64, note *dayNote, user bool) {
 	pos := d.number(note.Tuple, true)
 	count := stats.Count{Scans: 1}
@@ -251,7 +251,7 @@ func (d *daysCount) add(day int64, note *dayNote, user bool) {
 	rule.AddNumber(note.user)
 }
 
-// compareDays compares combinations, sums and users, some days at a time.
+// compareDays compares combinations, sums and users with the ledger, some days at a time.
 func (n *recounting) compareDays(ctx context.Context) error {
 	return n.inParts(ofDays, func(first, last partition) error {
 		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
@@ -289,8 +289,8 @@ func (n *recounting) compareDays(ctx context.Context) error {
 	})
 }
 
-// compareTuples compares the combinations of a stretch of days with the ledger, and
-// their sums with them.
+// compareTuples compares the stored combinations of a range of days with the ledger, and compares the stored sums with these
+// combinations.
 func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats.State, d *daysCount, from, to int64) error {
 	compare := func(per stats.Granularity, pos int64, t stats.Tuple, counted, recounted stats.Count) {
 		describe := func(kind string) func() string {
@@ -342,7 +342,7 @@ type span struct {
 	at  int64
 }
 
-// compareOwners compares the counts of owners with those of their rules and applications, and adds these to the sums.
+// compareOwners compares the stored counts of owners with the sums over their rules and applications, and adds these sums to sums.
 func (n *recounting) compareOwners(ctx context.Context, tx stats.Tx, state stats.State, s span, sums sumsCount) error {
 	rows, err := tx.CountsByOwner(ctx, s.per, s.at)
 	if err != nil {
@@ -376,7 +376,7 @@ func (n *recounting) compareOwners(ctx context.Context, tx stats.Tx, state stats
 	return err
 }
 
-// ownSketches adds the users of owners to those of their rules and applications.
+// ownSketches adds to users the sketches of owners, merged from the sketches of their rules and applications.
 func (n *recounting) ownSketches(ctx context.Context, users map[stats.UsersKey]*hyperloglog.Users) error {
 	owned := map[stats.UsersKey]*hyperloglog.Users{}
 	for key, user := range users {
@@ -405,7 +405,7 @@ func (n *recounting) ownSketches(ctx context.Context, users map[stats.UsersKey]*
 	return nil
 }
 
-// sumsCount adds up combinations of hours and of days.
+// sumsCount sums the counts of combinations by hour and by day.
 type sumsCount map[sumKey]stats.Count
 
 type sumKey struct {

@@ -9,8 +9,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// compareMonths compares months that are rolled up with their days, where all of these
-// are kept, a part at a time: the days were compared with the ledger.
+// compareMonths compares rolled-up months with the sum of their days, if all of these days are retained, one part at a time; the
+// days were already compared with the ledger.
 func (n *recounting) compareMonths(ctx context.Context) error {
 	month := int64(0)
 	err := n.c.Store.ViewStatistics(ctx, func(tx stats.Tx) error {
@@ -28,7 +28,7 @@ func (n *recounting) compareMonths(ctx context.Context) error {
 	return err
 }
 
-// compareMonth compares a month; hasMore says whether the next one may be rolled up as well.
+// compareMonth compares one month; hasMore reports whether the next month may be rolled up as well.
 func (n *recounting) compareMonth(ctx context.Context, month int64) (hasMore bool, err error) {
 	for key := (stats.RollKey{}); err == nil && !key.Ended(); {
 		oldResult, next, kept := *n.r, key, false
@@ -52,7 +52,7 @@ func (n *recounting) compareMonth(ctx context.Context, month int64) (hasMore boo
 	return hasMore, err
 }
 
-// comparePart compares a part of a month from a key on, and returns the next.
+// comparePart compares a part of a month, starting at a key, and returns the next key.
 func (n *recounting) comparePart(ctx context.Context, tx stats.Tx, month int64, rollKey stats.RollKey) (next stats.RollKey, err error) {
 	days, next, err := n.c.OfDays(ctx, tx, month, rollKey)
 	if err != nil {
@@ -97,7 +97,7 @@ func (n *recounting) comparePart(ctx context.Context, tx stats.Tx, month int64, 
 	return next, n.compareUsersOfMonth(days.Users, counted.Users, describe)
 }
 
-// compareUsersOfMonth is comparePart for users.
+// compareUsersOfMonth compares the users of a part of a month.
 func (n *recounting) compareUsersOfMonth(days, month []stats.UsersRow, describe func(string, any) func() string) error {
 	added := map[stats.UsersKey]int64{}
 	for _, row := range days {
@@ -110,7 +110,7 @@ func (n *recounting) compareUsersOfMonth(days, month []stats.UsersRow, describe 
 		}
 		counted, sum := users.Count(), added[row.UsersKey]
 		if row.Erased > 0 && max(counted, sum) > hyperloglog.Exact {
-			sum = counted // one may have a user in registers of which the other has a number
+			sum = counted // one sketch may contain an erased user in registers while the other has the replacement number
 		}
 		n.r.compare(counted, sum, describe("users of "+row.Dim.String(), row.Value))
 		delete(added, row.UsersKey)

@@ -1,4 +1,4 @@
-// Package verify counts a whole ledger again, one by one, and compares that with what is counted.
+// Package verify recounts a whole ledger scan by scan and compares the result with the stored counts.
 package verify
 
 import (
@@ -18,24 +18,23 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Result compares a plain count of the whole ledger with what is counted.
+// Result is the result of comparing a recount of the whole ledger with the stored counts.
 type Result struct {
-	Position int64 // up to which both counted
+	Position int64 // position up to which both counts extend
 	Scans    int64
-	Compared int64 // numbers that were compared
-	// Lacking is the number of scans that are counted and not in the log, although nothing removed them; if there are any, they are
-	// one difference.
+	Compared int64 // number of values that were compared
+	// Lacking is the number of counted scans that are missing in the log although they were not removed; if there are any, they
+	// count as one difference.
 	Lacking int64
-	// Differences is the number of differing counts, Shown the first ones.
+	// Differences is the number of differing values; Shown holds the first of them.
 	Differences int64
 	Shown       []Difference
-	// Since is from when on days were compared: what is older may be gone from
-	// the ledger, where codes are not compared either, or from the counts.
-	// Zero = everything.
+	// Since is the start of the compared days: older data may be missing in the ledger or in the counts, and codes are then not
+	// compared either. Zero = everything.
 	Since time.Time
 }
 
-// Difference is a number that is not what the ledger says.
+// Difference is a stored value that differs from the ledger.
 type Difference struct {
 	What      string
 	Counted   int64
@@ -54,29 +53,28 @@ func (r *Result) compare(counted, recounted int64, describe func() string) {
 	}
 }
 
-// Recounter counts again what a counter counted.
+// Recounter verifies the counts of an Aggregator by a recount.
 type Recounter struct {
 	Counter *stats.Aggregator
-	// Scratch is the folder of notes that do not fit in memory; "" = the system's for such files.
+	// Scratch is the directory for notes that do not fit in memory; "" = the system's directory for temporary files.
 	Scratch string
-	// Held is the number of bytes of notes that are held in memory, and about the number that are compared at once; 0 = 32 MiB and
-	// 2 MiB. Added up, a part is up to twenty times as large; a day, or a stretch of codes, is one part at least.
+	// Held is the maximum number of bytes of notes in memory, and the approximate number of bytes that are compared at once; 0 = 32
+	// MiB and 2 MiB, respectively. The counts of a part take up to twenty times as much memory; a part consists of at least one
+	// day, or one block of codes.
 	Held int
 }
 
-// errBehind says that more was counted than was read of the ledger.
+// errBehind reports that more events were counted than the recount has read from the ledger.
 var errBehind = errors.New("stats: more is counted meanwhile")
 
-// errTurned says that the counts are of another ledger or zone than at the beginning.
+// errTurned reports that the ledger or the time zone changed since the recount began.
 var errTurned = errors.New("stats: the ledger or the zone of days was changed meanwhile")
 
-// Run counts the whole ledger again, one by one, and compares the result with what is counted,
-// while the counting goes on. It reads the ledger once, from its beginning to its end, and notes
-// what it read by days and by codes. Then it compares one part after the other, each in a
-// transaction of its own: it reads what came meanwhile, and compares with what is counted by then.
-// It compares what it read only with counts that are as young or younger; so an erasure, which
-// takes a user out of the counts first, makes no difference. It changes nothing, so a recount that
-// is interrupted leaves nothing behind.
+// Run recounts the whole ledger scan by scan and compares the result with the stored counts, while counting continues. Run reads
+// the ledger once, from start to end, and writes notes by day and by code. Run then compares one part after the other, each in its
+// own transaction: it reads the events that arrived in the meantime, and compares with the counts of that moment. Events are
+// compared only with counts that are at least as recent; an erasure, which first removes a user from the counts, therefore causes
+// no difference. Run changes no stored data, so an interrupted recount leaves nothing behind.
 func (o Recounter) Run(ctx context.Context) (Result, error) {
 	for {
 		r, err := o.run(ctx)
@@ -98,7 +96,7 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 	if err := n.readUpTo(ctx, n.began.Position); err != nil {
 		return r, err
 	}
-	if err := n.notes.letGo(); err != nil { // comparing wants the memory
+	if err := n.notes.letGo(); err != nil { // frees memory for the comparison
 		return r, err
 	}
 	for _, phase := range []func(context.Context) error{n.compareCodes, n.compareDays, n.compareMonths, n.compareMisses} {
@@ -120,7 +118,7 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 	})
 }
 
-// begin begins a recount of what is counted by now.
+// begin starts a recount of everything that is currently counted.
 func (o Recounter) begin(ctx context.Context, r *Result) (*recounting, error) {
 	n := &recounting{c: o.Counter, r: r, seen: map[int64]*roaring64.Bitmap{}, fresh: map[int64]*dayNotes{}}
 	n.notes = scratch{dir: o.Scratch, most: cmp.Or(o.Held, 32<<20), moved: func() { clear(n.fresh) }}
@@ -135,33 +133,32 @@ func (o Recounter) begin(ctx context.Context, r *Result) (*recounting, error) {
 	return n, err
 }
 
-// recounting is a recount while it runs.
+// recounting is the state of a running recount.
 type recounting struct {
 	c       *stats.Aggregator
 	r       *Result
 	began   stats.State
 	notes   scratch
-	reached int64                       // up to where the ledger was read
+	reached int64                       // position up to which the ledger was read
 	scans   int64                       // up to there
-	seen    map[int64]*roaring64.Bitmap // the codes that were scanned, of each batch
-	fresh   map[int64]*dayNotes         // by day: what is known of notes that are not in the file yet
-	part    int64                       // bytes of notes that are compared at once
+	seen    map[int64]*roaring64.Bitmap // the scanned codes of each batch
+	fresh   map[int64]*dayNotes         // by day: data on notes that are not in the file yet
+	part    int64                       // maximum bytes of notes that are compared at once
 	note    []byte
 }
 
-// What the drawers hold: scans of codes by batch and stretches of codes, all scans by
-// days, and those that found nothing by days of UTC.
+// The kinds of partitions: scans of codes by batch and block of codes, all scans by day, and scans without a result by UTC day.
 const (
 	ofCodes = iota
 	ofDays
 	ofMisses
 )
 
-// codesInDrawer is the number of codes of a batch that share a drawer.
+// codesInDrawer is the number of codes of a batch that share a partition.
 const codesInDrawer = 1 << 16
 
-// firstCompleteDay returns the first day that is whole after what was forgotten in the ledger, kept of
-// the counts, and cut by no former zone.
+// firstCompleteDay returns the first day whose scans are all in the ledger, whose counts are retained, and which no earlier time
+// zone cuts.
 func (n *recounting) firstCompleteDay(state stats.State) int64 {
 	start := max(state.DaysFrom, state.Seam)
 	if start == 0 {
@@ -173,7 +170,7 @@ func (n *recounting) firstCompleteDay(state stats.State) int64 {
 	return max(start, timebucket.Day(timebucket.Hour(state.Forgotten)+24, state.Offset))
 }
 
-// readUpTo reads further in the ledger, up to a position.
+// readUpTo continues reading the ledger up to a position.
 func (n *recounting) readUpTo(ctx context.Context, position int64) error {
 	for e, err := range n.c.Log.Read(ctx, n.reached) {
 		if err != nil {
@@ -190,10 +187,10 @@ func (n *recounting) readUpTo(ctx context.Context, position int64) error {
 	return nil
 }
 
-// read notes one event.
+// read adds one event to the notes.
 func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 	n.scans++
-	if _, err := n.c.Owner(ctx, e.RuleID, e.Batch); err != nil { // known by heart when the users are compared
+	if _, err := n.c.Owner(ctx, e.RuleID, e.Batch); err != nil { // caches the owner for the later comparison of users
 		return err
 	}
 	first := false
@@ -202,7 +199,7 @@ func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 			n.seen[e.Batch] = roaring64.New()
 		}
 		first = n.seen[e.Batch].CheckedAdd(uint64(e.Index))
-		if n.began.Forgotten.IsZero() { // else the first scans of a code may be gone
+		if n.began.Forgotten.IsZero() { // otherwise the first scans of a code may have been removed
 			if err := n.noteCode(e); err != nil {
 				return err
 			}
@@ -220,8 +217,8 @@ func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 	return n.noteScan(ctx, e, first)
 }
 
-// compareWith lets f compare with what is counted up to where the ledger was read, in
-// one transaction. The comparison may run again, and then counts once.
+// compareWith calls f in one transaction in which the counts extend exactly to the position up to which the ledger was read. If the
+// comparison is repeated, its result counts only once.
 func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.State) error) error {
 	oldResult, position := *n.r, n.reached
 	for {
@@ -236,7 +233,7 @@ func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.Sta
 			case position > n.reached:
 				return errBehind
 			}
-			if err := tx.DisableTimeout(ctx); err != nil { // a part is added up between two questions
+			if err := tx.DisableTimeout(ctx); err != nil { // the counts of a part are computed between two queries
 				return err
 			}
 			return f(tx, state)
@@ -250,10 +247,9 @@ func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.Sta
 	}
 }
 
-// inParts calls f for neighbouring drawers of a kind, as many at once as fit in memory: from the
-// first of them up to the first one of the next part, which is excluded. The first part begins
-// before everything, the last one ends after it. Drawers that are opened meanwhile belong to the
-// part that they lie in.
+// inParts calls f for consecutive ranges of partitions of a kind, each as large as fits in memory; the upper bound of a range is
+// excluded. The first range begins before all partitions, and the last range ends after all partitions. Partitions that are created
+// during the comparison belong to the range that contains them.
 func (n *recounting) inParts(total int, f func(from, to partition) error) error {
 	list := n.notes.list(total)
 	from := partition{total, math.MinInt64, math.MinInt64}
@@ -271,7 +267,7 @@ func (n *recounting) inParts(total int, f func(from, to partition) error) error 
 	return f(from, partition{total, math.MaxInt64, math.MaxInt64})
 }
 
-// drawersBetween yields the drawers of a part with their notes.
+// drawersBetween iterates over the partitions in a range, with their notes.
 func (n *recounting) drawersBetween(from, to partition) iter.Seq2[partition, iter.Seq2[[]byte, error]] {
 	return func(yield func(partition, iter.Seq2[[]byte, error]) bool) {
 		for _, d := range n.notes.list(from.of) {
@@ -282,13 +278,12 @@ func (n *recounting) drawersBetween(from, to partition) iter.Seq2[partition, ite
 	}
 }
 
-// usersKnown reports whether the users of a day are counted by days of this
-// zone.
+// usersKnown reports whether the users of a day were counted by days of the current time zone.
 func usersKnown(state stats.State, day int64) bool {
 	return state.Turned.IsZero() || day > timebucket.Day(timebucket.Hour(state.Turned)+24, state.Offset)
 }
 
-// compareUsers allows for users whose data were erased: the log no longer has them, but they stay
+// compareUsers compares numbers of users, allowing for users whose data were erased: the log no longer has them, but they stay
 // counted.
 func (r *Result) compareUsers(counted, recounted, erased int64, describe func() string) {
 	if erased > 0 && recounted <= counted && (recounted+erased >= counted || counted > hyperloglog.Exact) {

@@ -9,21 +9,20 @@ import (
 	"slices"
 )
 
-// scratch sorts many small notes into drawers, in memory while they are few and in a
-// file when they are many. The file has no name once it is open, so that nothing is
-// left of a process that is killed.
+// scratch sorts many small notes into partitions, in memory while they are few and in a file when they are many. The file is
+// unlinked right after it is created, so that a killed process leaves no file behind.
 type scratch struct {
-	dir     string // of the file; "" = the system's for such files
+	dir     string // directory of the file; "" = the system's directory for temporary files
 	most    int    // bytes in memory
 	held    int
 	file    *os.File
 	end     int64  // of the file
-	moved   func() // called when all that was in memory went into the file
+	moved   func() // called after all notes in memory were moved to the file
 	drawers map[partition]*block
-	noted   int64 // bytes in all drawers
+	noted   int64 // total bytes in all partitions
 }
 
-// partition names a drawer: its kind first, then which one of that kind.
+// partition identifies a partition: first its kind, then its number within the kind.
 type partition struct {
 	of   int
 	a, b int64
@@ -33,9 +32,9 @@ func (d partition) compare(o partition) int {
 	return cmp.Or(cmp.Compare(d.of, o.of), cmp.Compare(d.a, o.a), cmp.Compare(d.b, o.b))
 }
 
-// block is the content of a drawer.
+// block holds the notes of a partition.
 type block struct {
-	fresh []byte // not in the file yet
+	fresh []byte // not yet written to the file
 	size  int64
 	parts []scratchPart
 }
@@ -45,10 +44,10 @@ type scratchPart struct {
 	size int
 }
 
-// scratchSuffix ends the names of such files.
+// scratchSuffix is the suffix of the names of scratch files.
 const scratchSuffix = ".scratch"
 
-// open returns a drawer, whose fresh part the caller appends to before it calls added.
+// open returns the block of a partition; the caller appends to the block's fresh notes and then calls added.
 func (s *scratch) open(d partition) *block {
 	blk := s.drawers[d]
 	if blk == nil {
@@ -61,8 +60,7 @@ func (s *scratch) open(d partition) *block {
 	return blk
 }
 
-// added notes how many bytes were appended, and moves all into the file when it is
-// time.
+// added records the number of appended bytes, and moves all notes to the file if the memory limit is reached.
 func (s *scratch) added(to *block, n int) error {
 	to.size, s.held, s.noted = to.size+int64(n), s.held+n, s.noted+int64(n)
 	if s.held < s.most {
@@ -71,8 +69,7 @@ func (s *scratch) added(to *block, n int) error {
 	return s.move()
 }
 
-// letGo moves what is left in memory into the file, if there is a file; notes that all fit in
-// memory stay there.
+// letGo moves the remaining notes from memory to the file, if there is a file; if all notes fit in memory, they stay there.
 func (s *scratch) letGo() error {
 	if s.file == nil {
 		return nil
@@ -80,7 +77,7 @@ func (s *scratch) letGo() error {
 	return s.move()
 }
 
-// move moves all that is in memory into the file.
+// move moves all notes from memory to the file.
 func (s *scratch) move() error {
 	if s.file == nil {
 		f, err := os.CreateTemp(s.dir, "*"+scratchSuffix)
@@ -109,8 +106,8 @@ func (s *scratch) move() error {
 	return nil
 }
 
-// read yields what lies in a drawer, in its order, in parts as they were appended
-// between two moves into the file. A part is valid until the next one.
+// read iterates over the notes of a partition in order, in parts as they were written between two moves to the file. A part is
+// valid only until the next part is read.
 func (s *scratch) read(d partition) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		blk := s.drawers[d]
@@ -134,7 +131,7 @@ func (s *scratch) read(d partition) iter.Seq2[[]byte, error] {
 	}
 }
 
-// list returns the drawers of a kind, in order.
+// list returns the partitions of a kind, in order.
 func (s *scratch) list(total int) (list []partition) {
 	for d := range s.drawers {
 		if d.of == total {
