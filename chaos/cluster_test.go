@@ -148,7 +148,7 @@ type cluster struct {
 	emulator bool
 	later    bool          // nodes that start are a later version
 	clocks   bool          // the nodes' clocks can be moved
-	events   string        // --events
+	events   string        // --scan-stream
 	looks    time.Duration // how often nodes look for two primaries; 0 = as it is
 	nodes    []*node
 }
@@ -195,7 +195,7 @@ func (n *node) config() childConfig {
 		child.Database += fmt.Sprintf("&application_name=node%d", n.number)
 	}
 	child.Later = n.later
-	child.Emulator, child.ShutdownDelay, child.Events, child.PrimariesEvery = n.emulator, n.delay, n.events, n.looks
+	child.Emulator, child.ShutdownDelay, child.ScanStream, child.PrimariesEvery = n.emulator, n.delay, n.events, n.looks
 	if n.clocks {
 		child.Clock = n.clock()
 	}

@@ -158,7 +158,7 @@ func (c *importCommand) Run(s *session) error {
 		if table.Name == "tables/batches.ndjson" && table.Rows > 0 {
 			tell(s.out,
 				"backup.if_the_old_server_gave",
-				server.CodeFloorAt(time.Now()))
+				server.MinCodeCounterAt(time.Now()))
 		}
 	}
 	return nil

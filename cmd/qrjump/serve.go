@@ -20,32 +20,32 @@ import (
 type serveCommand struct {
 	Data        string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
 	Database    string `env:"QRJUMP_DATABASE" placeholder:"URL"`
-	Events      string `env:"QRJUMP_EVENTS" placeholder:"URL"`
+	ScanStream  string `env:"QRJUMP_SCAN_STREAM" placeholder:"URL"`
 	Lake        string `env:"QRJUMP_LAKE" placeholder:"PLACE"`
 	Listen      string `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR"`
 	ScanListen  string `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR"`
 	AdminListen string `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR"`
 	Seed        string `env:"QRJUMP_SEED" placeholder:"FILE" file:"in"`
 	// A value may contain commas, so line breaks separate the settings in the environment variable.
-	Set          []string   `env:"QRJUMP_SET" sep:"\n" placeholder:"NAME=VALUE"`
-	Dev          bool       `env:"QRJUMP_DEV"`
-	DevPublic    bool       `env:"QRJUMP_DEV_PUBLIC"`
-	DevHost      []string   `env:"QRJUMP_DEV_HOST" placeholder:"NAME"`
-	Emulator     bool       `env:"QRJUMP_EMULATOR"`
-	Strict       strictness `env:"QRJUMP_STRICT" enum:",observed,documented,inferred,assumed" default:"" placeholder:"LEVEL"`
-	AsOf         string     `env:"QRJUMP_AS_OF" placeholder:"DATE"`
-	TLSCert      string     `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" file:"in"`
-	TLSKey       string     `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" file:"in"`
-	TLSDev       bool       `name:"tls-dev" env:"QRJUMP_TLS_DEV"`
-	TrustedProxy []string   `env:"QRJUMP_TRUSTED_PROXY" placeholder:"CIDR"`
-	CodePrefix   string     `env:"QRJUMP_CODE_PREFIX" placeholder:"TEXT"`
-	CodeFloor    uint64     `env:"QRJUMP_CODE_FLOOR" default:"0" placeholder:"N"`
-	Regions      string     `env:"QRJUMP_REGIONS" placeholder:"FILE" file:"in"`
-	AdminToken   string     `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN"`
-	OIDCIssuer   string     `name:"oidc-issuer" env:"QRJUMP_OIDC_ISSUER" placeholder:"URL"`
-	OIDCClient   string     `name:"oidc-client-id" env:"QRJUMP_OIDC_CLIENT_ID" placeholder:"ID"`
-	OIDCSecret   string     `name:"oidc-client-secret" env:"QRJUMP_OIDC_CLIENT_SECRET" placeholder:"SECRET"`
-	OIDCRoles    string     `name:"oidc-roles-claim" env:"QRJUMP_OIDC_ROLES_CLAIM" default:"roles" placeholder:"CLAIM"`
+	Set            []string   `env:"QRJUMP_SET" sep:"\n" placeholder:"NAME=VALUE"`
+	Dev            bool       `env:"QRJUMP_DEV"`
+	DevPublic      bool       `env:"QRJUMP_DEV_PUBLIC"`
+	DevHost        []string   `env:"QRJUMP_DEV_HOST" placeholder:"NAME"`
+	Emulator       bool       `env:"QRJUMP_EMULATOR"`
+	Strict         strictness `env:"QRJUMP_STRICT" enum:",observed,documented,inferred,assumed" default:"" placeholder:"LEVEL"`
+	AsOf           string     `env:"QRJUMP_AS_OF" placeholder:"DATE"`
+	TLSCert        string     `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" file:"in"`
+	TLSKey         string     `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" file:"in"`
+	TLSDev         bool       `name:"tls-dev" env:"QRJUMP_TLS_DEV"`
+	TrustedProxy   []string   `env:"QRJUMP_TRUSTED_PROXY" placeholder:"CIDR"`
+	CodePrefix     string     `env:"QRJUMP_CODE_PREFIX" placeholder:"TEXT"`
+	MinCodeCounter uint64     `env:"QRJUMP_MIN_CODE_COUNTER" default:"0" placeholder:"N"`
+	Regions        string     `env:"QRJUMP_REGIONS" placeholder:"FILE" file:"in"`
+	AdminToken     string     `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN"`
+	OIDCIssuer     string     `name:"oidc-issuer" env:"QRJUMP_OIDC_ISSUER" placeholder:"URL"`
+	OIDCClient     string     `name:"oidc-client-id" env:"QRJUMP_OIDC_CLIENT_ID" placeholder:"ID"`
+	OIDCSecret     string     `name:"oidc-client-secret" env:"QRJUMP_OIDC_CLIENT_SECRET" placeholder:"SECRET"`
+	OIDCRoles      string     `name:"oidc-roles-claim" env:"QRJUMP_OIDC_ROLES_CLAIM" default:"roles" placeholder:"CLAIM"`
 	// The flag has no default value here, because the default depends on --dev and --emulator, which have no delay.
 	ShutdownDelay *time.Duration `env:"QRJUMP_SHUTDOWN_DELAY" placeholder:"TIME"`
 	LogFormat     string         `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json"`
@@ -109,9 +109,10 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 		Seed: c.Seed, Set: c.Set, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator,
 		Strict: behaviour.Evidence(c.Strict), AsOf: asOf,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
-		CodePrefix: c.CodePrefix, CodeFloor: c.CodeFloor, Regions: c.Regions, Events: c.Events, Lake: c.Lake, AdminToken: c.AdminToken,
-		OIDC:      server.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret, RolesClaim: c.OIDCRoles},
-		LogFormat: c.LogFormat, Language: speaks.language(),
+		CodePrefix: c.CodePrefix, MinCodeCounter: c.MinCodeCounter, Regions: c.Regions, ScanStream: c.ScanStream, Lake: c.Lake,
+		AdminToken: c.AdminToken,
+		OIDC:       server.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret, RolesClaim: c.OIDCRoles},
+		LogFormat:  c.LogFormat, Language: speaks.language(),
 		// The master key has no flag, because flags are visible in the process list.
 		MasterKey: os.Getenv("QRJUMP_MASTER_KEY"),
 	}, nil

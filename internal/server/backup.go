@@ -142,6 +142,6 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	return m, s.Migrate(ctx)
 }
 
-// CodeFloorAt returns a number below the counter of every code that a server with a correct clock issues from the given time on,
-// for the --code-floor flag of a restored server.
-func CodeFloorAt(now time.Time) uint64 { return codes.FloorAt(now) }
+// MinCodeCounterAt returns a number below the counter of every code that a server with a correct clock issues from the given time on,
+// for the --min-code-counter flag of a restored server.
+func MinCodeCounterAt(now time.Time) uint64 { return codes.FloorAt(now) }

@@ -427,8 +427,8 @@ func TestARestoredOlderBackupIssuesNoCodeTwice(t *testing.T) {
 	})
 }
 
-// An operator that gave out more than 10,000 a second says how many with --code-floor.
-func TestTheCodeFloorKeepsARestoredBackupApart(t *testing.T) {
+// An operator that gave out more than 10,000 a second says how many with --min-code-counter.
+func TestMinCodeCounter_RestoredBackup(t *testing.T) {
 	t.Parallel()
 	old := onSQLite(t).start(t, servertest.Options{Seed: brand})
 	token := old.Token("svc")
@@ -438,7 +438,7 @@ func TestTheCodeFloorKeepsARestoredBackupApart(t *testing.T) {
 	gone := blocks(t, old)
 	p := onSQLite(t)
 	p.restore(t, backup)
-	restored := p.start(t, servertest.Options{Config: func(c *server.Config) { c.CodeFloor = uint64(gone[1].end) }})
+	restored := p.start(t, servertest.Options{Config: func(c *server.Config) { c.MinCodeCounter = uint64(gone[1].end) }})
 	restored.Hide(token)
 	apply(t, restored, token, "other", 10_000)
 	apart(t, append(gone, blocks(t, restored)[1:]...))

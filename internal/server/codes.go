@@ -35,6 +35,6 @@ func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 		OpenIDs: openIDs, Settings: s.chosen.settings,
 		Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed, Random: s.random, Prefix: prefix,
 		Closed: s.config.CodePrefix == "" && !s.config.Dev,
-		Floor:  s.config.CodeFloor, ByTime: !s.config.Dev, Shared: s.store.Shared(), Changed: s.domain.current.RefreshBatch}
+		Floor:  s.config.MinCodeCounter, ByTime: !s.config.Dev, Shared: s.store.Shared(), Changed: s.domain.current.RefreshBatch}
 	return nil
 }

@@ -61,9 +61,9 @@ type scanLedger struct {
 	recorder *scanlog.Recorder
 	log      scanlog.Log      // log that collects the scans of all nodes
 	shipper  *scanlog.Shipper // ships scans to log; nil = the journal is the log
-	stream   *stream.Log      // stream of --events; nil = none
+	stream   *stream.Log      // stream of --scan-stream; nil = none
 	nodes    *scanlog.Nodes   // connections to the other nodes; nil = single node
-	earlier  scanlog.Log      // log with the scans from before --events; nil = log has all scans
+	earlier  scanlog.Log      // log with the scans from before --scan-stream; nil = log has all scans
 	lake     *lake.Lake       // lake of --lake; nil = none
 	mended   atomic.Int64     // number of lost scans at the time of the last successful test write
 }

@@ -21,7 +21,7 @@ import (
 )
 
 // streamServer is a NATS server that flushes what it takes; its address is for
-// --events.
+// --scan-stream.
 func streamServer(t *testing.T) string {
 	t.Helper()
 	return natstest.Start(t, natstest.Options{}).Events()
@@ -36,7 +36,7 @@ type counter struct {
 
 func (p place) counting(t *testing.T, events, key string) *counter {
 	t.Helper()
-	c := &counter{p.start(t, servertest.Options{Seed: brand, Config: func(c *server.Config) { c.Events = events }}), t, key}
+	c := &counter{p.start(t, servertest.Options{Seed: brand, Config: func(c *server.Config) { c.ScanStream = events }}), t, key}
 	if key == "" {
 		var made struct{ Key string }
 		c.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
@@ -233,7 +233,7 @@ func TestAServerLeavesAStreamThatIsEmpty(t *testing.T) {
 		for _, events := range []string{stream, "", stream, streamServer(t), ""} {
 			c.Stop()
 			c = p.counting(t, events, c.key)
-			c.counted(fmt.Sprintf("with --events %q", events), 4)
+			c.counted(fmt.Sprintf("with --scan-stream %q", events), 4)
 		}
 		c.scan(3)
 		c.counted("afterwards", 7)
@@ -333,7 +333,7 @@ func TestAnArchiveBesideAStream(t *testing.T) {
 				continue // on the other kind of database is more to go wrong
 			}
 			for _, same := range []string{"", events} {
-				when := fmt.Sprintf("on %s, --events %q", name, same)
+				when := fmt.Sprintf("on %s, --scan-stream %q", name, same)
 				q := place(t)
 				if _, err := server.Import(t.Context(), q.config(), file, say(passphrase)); err != nil {
 					t.Fatal(when, err)

@@ -69,7 +69,7 @@ func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*outsideSca
 	} else if left, err := t.statistics().RecallLedger(ctx, o.log.ID()); err != nil {
 		return nil, fmt.Errorf("reading up to where the stream is counted: %w", err)
 	} else if left.Position > 0 {
-		return nil, errors.New("nodes with and without --events count in turns: export again when all nodes have the same --events")
+		return nil, errors.New("nodes with and without --scan-stream count in turns: export again when all nodes have the same --scan-stream")
 	}
 	if o.base, err = t.scansEnd(ctx); err != nil {
 		return nil, fmt.Errorf("reading the number of the last scan: %w", err)

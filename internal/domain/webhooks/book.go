@@ -127,7 +127,7 @@ func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
 	if err := tx.HoldReader(ctx, ScanSource); err != nil {
 		return err
 	}
-	// If nodes with and without --events run together, the reader may start at a position of the other ledger.
+	// If nodes with and without --scan-stream run together, the reader may start at a position of the other ledger.
 	switch counting, err := tx.Counting(ctx); {
 	case err != nil:
 		return err

@@ -102,7 +102,7 @@ func tooOld(version string) error {
 // ErrNoMonitor is returned if a server's monitoring address does not respond.
 var ErrNoMonitor = errors.New("its monitoring address does not answer")
 
-// Parse parses the value of the flag --events:
+// Parse parses the value of the flag --scan-stream:
 // nats://HOST:4222[,HOST:4222][?monitor=http://HOST:8222&stream=NAME&replicas=3&creds=FILE&flush=vouched].
 func Parse(text string) (o Options, err error) {
 	u, err := url.Parse(text)

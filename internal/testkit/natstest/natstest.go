@@ -26,10 +26,10 @@ type Options struct {
 // Server is a running NATS server.
 type Server struct{ *server.Server }
 
-// Events returns the server as --events takes it, with an operator who vouches for its flushes.
+// Events returns the server as --scan-stream takes it, with an operator who vouches for its flushes.
 func (s Server) Events() string { return fmt.Sprintf("nats://%s?flush=vouched", s.Addr()) }
 
-// Monitored returns the server as --events takes it, which is asked itself whether it flushes.
+// Monitored returns the server as --scan-stream takes it, which is asked itself whether it flushes.
 func (s Server) Monitored() string {
 	return fmt.Sprintf("nats://%s?monitor=http://%s", s.Addr(), s.MonitorAddr())
 }
