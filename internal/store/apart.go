@@ -44,7 +44,7 @@ type bulkRange struct {
 // countBucket is one row of rule_pieces.
 type countBucket struct{ first, n int64 }
 
-// pieceRows is the maximum number of rules in a new bucket, as in migrations/00107_first.sql.
+// pieceRows is the maximum number of rules in a new bucket, as in migrations/00108_first.sql.
 const pieceRows = 1024
 
 // importing is the advisory lock of a bulk import that writes a reserved range: only one such import runs at a time.

@@ -202,7 +202,7 @@ func TestAFailedLoadLeavesNothing(t *testing.T) {
 
 func TestAnArchiveOfABuildThatIsTooOldIsRefused(t *testing.T) {
 	s, err := OpenEmpty(t.Context(), Target{Dir: t.TempDir()}, firstSchema-1)
-	assert.True(t, err != nil && strings.Contains(err.Error(), "has schema 106 of a build from before 0.1.0"), "got %v, %v", s, err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "has schema 107 of a build from before 0.1.0"), "got %v, %v", s, err)
 }
 
 // A change that is written meanwhile is in a snapshot as a whole or not at all.

@@ -578,7 +578,7 @@ func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
 			require.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
 			plan.WriteString(detail + "\n")
 		}
-		if n := strings.Count(plan.String(), "code_events_around (batch=? AND <expr>=? AND seq<?)"); n != eventLevels {
+		if n := strings.Count(plan.String(), "idx_code_events_batch_block_seq (batch=? AND <expr>=? AND seq<?)"); n != eventLevels {
 			t.Errorf("%d of %d blocks by the index:\n%s", n, eventLevels, plan.String())
 		}
 	})

@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// Triggers count rules and publishes in the transaction of each change (migrations/00107_first.sql); rules.go reads these counts.
+// Triggers count rules and publishes in the transaction of each change (migrations/00108_first.sql); rules.go reads these counts.
 
 // countedRules and countedPublishes recompute the counts in rule_counts and publish_counts.
 const (

@@ -25,8 +25,8 @@ func withOneMore(t *testing.T) fs.FS {
 	}
 	more["migrations/99999_one_more.sql"] = &fstest.MapFile{Data: []byte(`-- +goose Up
 -- postgres strongest lock: LOCK TABLE rules IN ACCESS EXCLUSIVE MODE;
-CREATE INDEX rules_by_age ON rules (created_at, id);
-DROP INDEX rules_to;
+CREATE INDEX idx_rules_created_at_id ON rules (created_at, id);
+DROP INDEX idx_rules_target_id;
 `)}
 	return more
 }

@@ -439,8 +439,12 @@ func TestALookReadsNothingThatWasSent(t *testing.T) {
 			}
 			addRows(t, s, kind, rows...)
 			if s.Engine() == "sqlite" {
-				indexes := map[outbox.Kind]string{outbox.Pushes: "pushes_due pushes_of", outbox.Messages: "messages_of",
-					outbox.Deliveries: "deliveries_due deliveries_turn idx_deliveries_webhook_order_key_id"}[kind]
+				indexes := map[outbox.Kind]string{
+					outbox.Pushes:   "idx_pushes_component_next_at idx_pushes_component_id",
+					outbox.Messages: "idx_messages_account_id",
+					outbox.Deliveries: "idx_deliveries_webhook_next_at idx_deliveries_webhook_id_next_at_order_key " +
+						"idx_deliveries_webhook_order_key_id",
+				}[kind]
 				for _, query := range []string{receiversQuery(kind), claimQuery(rowTables[kind])} {
 					plan := plans(t, s, query, 1, 2, 3, 4, 5)
 					for _, step := range plan {

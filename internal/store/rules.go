@@ -210,7 +210,7 @@ func opened(q rules.Query) string {
 	return q.Target
 }
 
-// counted reads a count that triggers maintain (00107_first.sql).
+// counted reads a count that triggers maintain (00108_first.sql).
 func (t ruleQueries) counted(ctx context.Context, owner, target string) (n int, err error) {
 	err = t.rowQueued(ctx, `SELECT n FROM rule_counts WHERE owner = $1 AND target = $2`, owner, target).Scan(&n)
 	return n, replaceNoRows(err, nil)

@@ -106,7 +106,7 @@ func TestTheRulesOfAMomentAreFoundByFewRows(t *testing.T) {
 			if strings.Contains(step, "SCAN c") || strings.Contains(step, "TEMP B-TREE") {
 				t.Error(step)
 			}
-			walks = walks || strings.Contains(step, "SEARCH c USING INDEX changes_of (kind=? AND key=?)")
+			walks = walks || strings.Contains(step, "SEARCH c USING INDEX idx_changes_kind_key_seq (kind=? AND key=?)")
 		}
 		assert.True(t, walks, "no index leads to the changes of a key, newest first")
 	})

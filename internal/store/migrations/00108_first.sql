@@ -69,7 +69,7 @@ CREATE TABLE links (
     at_once      BIGINT NOT NULL DEFAULT 0, -- 1 = no administrator was asked
     PRIMARY KEY (service, mini_program)
 );
-CREATE INDEX links_to ON links (mini_program, status);
+CREATE INDEX idx_links_mini_program_status ON links (mini_program, status);
 
 CREATE TABLE components (
     appid            TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
@@ -90,8 +90,8 @@ CREATE TABLE grants (
     granted_at      BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (component, appid)
 );
-CREATE INDEX grants_of ON grants (appid, component);
-CREATE INDEX grants_in_order ON grants (component, granted_at, appid);
+CREATE INDEX idx_grants_appid_component ON grants (appid, component);
+CREATE INDEX idx_grants_component_granted_at_appid ON grants (component, granted_at, appid);
 
 CREATE TABLE access_tokens (
     hash       TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
@@ -105,7 +105,7 @@ CREATE TABLE access_tokens (
     -- The platform that calls for the account; '' = the account itself.
     component  TEXT COLLATE "binary" NOT NULL DEFAULT ''
 );
-CREATE INDEX access_tokens_of ON access_tokens (appid, series, issued_at);
+CREATE INDEX idx_access_tokens_appid_series_issued_at ON access_tokens (appid, series, issued_at);
 
 CREATE TABLE counters (
     appid TEXT COLLATE "binary" NOT NULL,
@@ -157,22 +157,22 @@ CREATE TABLE rules (
     segment      TEXT COLLATE "binary" NOT NULL,
     link_path    TEXT COLLATE "binary" NOT NULL
 );
-CREATE INDEX rules_of ON rules (owner, id);
+CREATE INDEX idx_rules_owner_id ON rules (owner, id);
 -- An explanation reads the oldest rules of a path, not all of them.
-CREATE INDEX rules_on_path_by_age ON rules (link_path, id);
-CREATE INDEX rules_of_target ON rules (owner, target, id) WHERE kind = 'service_rule';
+CREATE INDEX idx_rules_link_path_id ON rules (link_path, id);
+CREATE INDEX idx_rules_owner_target_id ON rules (owner, target, id) WHERE kind = 'service_rule';
 -- Rules that open a Mini Program, oldest first.
-CREATE INDEX rules_to ON rules (target, id);
+CREATE INDEX idx_rules_target_id ON rules (target, id);
 -- Rules of an owner in a directory, as the verification file of it is asked for: "%23"
 -- and "#" are one.
-CREATE INDEX rules_in ON rules (host, owner, (REPLACE(RTRIM(link_path, REPLACE(link_path, '/', '')), '%23', '#')), (SUBSTR(key, 1, 5)));
+CREATE INDEX idx_rules_host_owner_directory ON rules (host, owner, (REPLACE(RTRIM(link_path, REPLACE(link_path, '/', '')), '%23', '#')), (SUBSTR(key, 1, 5)));
 
 CREATE TABLE publishes (
     owner TEXT COLLATE "binary" NOT NULL,
     key   TEXT COLLATE "binary" NOT NULL,
     at    BIGINT NOT NULL
 );
-CREATE INDEX publishes_of ON publishes (owner, at);
+CREATE INDEX idx_publishes_owner_at ON publishes (owner, at);
 
 CREATE TABLE domains (
     host   TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
@@ -191,8 +191,8 @@ CREATE TABLE confirmations (
     reason TEXT NOT NULL,
     steps  TEXT NOT NULL
 );
-CREATE INDEX confirmations_at ON confirmations (at);
-CREATE INDEX confirmations_of ON confirmations (owner, at);
+CREATE INDEX idx_confirmations_at ON confirmations (at);
+CREATE INDEX idx_confirmations_owner_at ON confirmations (owner, at);
 
 CREATE TABLE batches (
     id         BIGINT NOT NULL PRIMARY KEY,
@@ -228,10 +228,10 @@ CREATE TABLE code_events (
     rid       TEXT NOT NULL,
     note      TEXT NOT NULL
 );
-CREATE INDEX code_events_of ON code_events (batch, seq);
+CREATE INDEX idx_code_events_batch_seq ON code_events (batch, seq);
 -- Events by the smallest block of 1, 16, 256, … codes that holds all of theirs: those
 -- around a code are in one block of each size. store/codes.go asks with the same words.
-CREATE INDEX code_events_around ON code_events (batch, (CASE
+CREATE INDEX idx_code_events_batch_block_seq ON code_events (batch, (CASE
     WHEN first_idx = last_idx THEN first_idx * 16
     WHEN first_idx >> 4 = last_idx >> 4 THEN (first_idx >> 4) * 16 + 1
     WHEN first_idx >> 8 = last_idx >> 8 THEN (first_idx >> 8) * 16 + 2
@@ -252,7 +252,7 @@ CREATE TABLE tickets (
     scanned_at  BIGINT NOT NULL,
     expires_at  BIGINT NOT NULL
 );
-CREATE INDEX tickets_expiring ON tickets (expires_at);
+CREATE INDEX idx_tickets_expires_at ON tickets (expires_at);
 
 CREATE TABLE logins (
     hash       TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
@@ -262,7 +262,7 @@ CREATE TABLE logins (
     used       BIGINT NOT NULL,
     unionid TEXT NOT NULL DEFAULT ''
 );
-CREATE INDEX logins_expiring ON logins (expires_at);
+CREATE INDEX idx_logins_expires_at ON logins (expires_at);
 
 CREATE TABLE component_tickets (
     component TEXT COLLATE "binary" NOT NULL,
@@ -270,7 +270,7 @@ CREATE TABLE component_tickets (
     issued_at BIGINT NOT NULL,
     PRIMARY KEY (component, hash)
 );
-CREATE INDEX component_tickets_of ON component_tickets (component, issued_at);
+CREATE INDEX idx_component_tickets_component_issued_at ON component_tickets (component, issued_at);
 
 -- Pre-authorisation codes and authorisation codes.
 CREATE TABLE component_codes (
@@ -281,7 +281,7 @@ CREATE TABLE component_codes (
     expires_at BIGINT NOT NULL,
     used_at    BIGINT NOT NULL -- 0 = not yet
 );
-CREATE INDEX component_codes_expiring ON component_codes (expires_at);
+CREATE INDEX idx_component_codes_expires_at ON component_codes (expires_at);
 
 -- What was, is and will be sent to the event URLs of platforms.
 CREATE TABLE pushes (
@@ -302,8 +302,8 @@ CREATE TABLE pushes (
     answer     TEXT NOT NULL,
     fault      TEXT NOT NULL
 );
-CREATE INDEX pushes_of ON pushes (component, id);
-CREATE INDEX pushes_due ON pushes (component, next_at) WHERE next_at > 0;
+CREATE INDEX idx_pushes_component_id ON pushes (component, id);
+CREATE INDEX idx_pushes_component_next_at ON pushes (component, next_at) WHERE next_at > 0;
 
 -- Parametric QR codes of service accounts.
 CREATE TABLE qrcodes (
@@ -315,8 +315,8 @@ CREATE TABLE qrcodes (
     created_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL -- 0 = permanent
 );
-CREATE UNIQUE INDEX qrcodes_permanent ON qrcodes (account, action, scene) WHERE expires_at = 0;
-CREATE INDEX qrcodes_of ON qrcodes (account, expires_at);
+CREATE UNIQUE INDEX idx_qrcodes_account_action_scene ON qrcodes (account, action, scene) WHERE expires_at = 0;
+CREATE INDEX idx_qrcodes_account_expires_at ON qrcodes (account, expires_at);
 
 -- Who scanned a code of a service account and so follows it.
 CREATE TABLE followers (
@@ -346,7 +346,7 @@ CREATE TABLE messages (
     url          TEXT NOT NULL DEFAULT '',
     answer       TEXT NOT NULL DEFAULT ''
 );
-CREATE INDEX messages_of ON messages (account, id);
+CREATE INDEX idx_messages_account_id ON messages (account, id);
 
 -- Every change, in the order of commits: what other nodes follow, the audit
 -- log, and the history of rules. hash chains a row to the one before it.
@@ -362,10 +362,10 @@ CREATE TABLE changes (
     detail TEXT NOT NULL, -- JSON, never with a secret in it
     hash   TEXT NOT NULL
 );
-CREATE INDEX changes_of ON changes (kind, key, seq);
+CREATE INDEX idx_changes_kind_key_seq ON changes (kind, key, seq);
 -- The audit log by kind or by actor.
-CREATE INDEX changes_by_kind ON changes (kind, seq);
-CREATE INDEX changes_by_actor ON changes (actor, seq);
+CREATE INDEX idx_changes_kind_seq ON changes (kind, seq);
+CREATE INDEX idx_changes_actor_seq ON changes (actor, seq);
 
 -- The last change. The row is locked until the commit, so numbers are in the
 -- order of commits and have no gap.
@@ -404,7 +404,7 @@ CREATE TABLE scan_events (
 )
 -- postgres: PARTITION BY RANGE (day)
 ;
-CREATE INDEX scan_events_seq ON scan_events (seq);
+CREATE INDEX idx_scan_events_seq ON scan_events (seq);
 -- What has no day of its own.
 -- postgres: CREATE TABLE scan_events_other PARTITION OF scan_events DEFAULT;
 
@@ -466,10 +466,10 @@ CREATE TABLE statistics_tuples (
 )
 -- sqlite: WITHOUT ROWID
 ;
-CREATE INDEX statistics_tuples_activity ON statistics_tuples (activity);
-CREATE INDEX statistics_tuples_brand ON statistics_tuples (brand);
-CREATE INDEX statistics_tuples_product ON statistics_tuples (product);
-CREATE INDEX statistics_tuples_batch ON statistics_tuples (batch);
+CREATE INDEX idx_statistics_tuples_activity ON statistics_tuples (activity);
+CREATE INDEX idx_statistics_tuples_brand ON statistics_tuples (brand);
+CREATE INDEX idx_statistics_tuples_product ON statistics_tuples (product);
+CREATE INDEX idx_statistics_tuples_batch ON statistics_tuples (batch);
 
 -- Scans by hour (per 0) and day (per 1) of each rule; of all rules together
 -- per 2 and 3, with rule 0. The primary key is the order in the file.
@@ -540,7 +540,7 @@ CREATE TABLE code_scans (
     PRIMARY KEY (batch, idx)
 );
 -- Erasing one user finds his first scans by it.
-CREATE INDEX code_scans_of ON code_scans (first_user) WHERE first_user <> '';
+CREATE INDEX idx_code_scans_first_user ON code_scans (first_user) WHERE first_user <> '';
 
 -- Calls of the last second, where several nodes count together. On PostgreSQL
 -- the table is made UNLOGGED: a crash may forget a second of calls, and no call
@@ -593,14 +593,14 @@ CREATE TABLE deliveries (
     answer       TEXT NOT NULL DEFAULT '',
     UNIQUE (webhook, event)
 );
-CREATE INDEX deliveries_due ON deliveries (webhook, next_at) WHERE next_at > 0;
-CREATE INDEX deliveries_turn ON deliveries (webhook, id, next_at, order_key) WHERE next_at > 0; -- whose turn it is
-CREATE INDEX deliveries_done ON deliveries (created_at) WHERE next_at = 0;
+CREATE INDEX idx_deliveries_webhook_next_at ON deliveries (webhook, next_at) WHERE next_at > 0;
+CREATE INDEX idx_deliveries_webhook_id_next_at_order_key ON deliveries (webhook, id, next_at, order_key) WHERE next_at > 0; -- whose turn it is
+CREATE INDEX idx_deliveries_created_at_done ON deliveries (created_at) WHERE next_at = 0;
 CREATE INDEX idx_deliveries_webhook_order_key_id ON deliveries (webhook, order_key, id) WHERE next_at > 0 AND order_key <> '';
 -- Deliveries of a webhook, newest first; and those that were given up.
-CREATE INDEX deliveries_of ON deliveries (webhook, id);
-CREATE INDEX deliveries_dead ON deliveries (webhook, id) WHERE next_at = 0 AND delivered_at = 0;
-CREATE INDEX deliveries_dead_of_all ON deliveries (id) WHERE next_at = 0 AND delivered_at = 0;
+CREATE INDEX idx_deliveries_webhook_id ON deliveries (webhook, id);
+CREATE INDEX idx_deliveries_webhook_id_dead ON deliveries (webhook, id) WHERE next_at = 0 AND delivered_at = 0;
+CREATE INDEX idx_deliveries_id_dead ON deliveries (id) WHERE next_at = 0 AND delivered_at = 0;
 
 -- The nightly look at verification files: a row for each directory of an
 -- owner, and one without an owner that says when to look for new directories.
@@ -615,9 +615,9 @@ CREATE TABLE rechecks (
     next_at    BIGINT NOT NULL,
     PRIMARY KEY (owner, directory)
 );
-CREATE INDEX rechecks_due ON rechecks (next_at);
+CREATE INDEX idx_rechecks_next_at ON rechecks (next_at);
 -- Failing checks of verification files in the order of the list.
-CREATE INDEX rechecks_bad ON rechecks (owner, directory) WHERE since > 0;
+CREATE INDEX idx_rechecks_owner_directory ON rechecks (owner, directory) WHERE since > 0;
 
 -- What the scans of a code gave rise to: of a code and a kind one alarm at most stands.
 CREATE TABLE alarms (
@@ -637,10 +637,10 @@ CREATE TABLE alarms (
     note         TEXT NOT NULL DEFAULT '', -- why
     dismissal    BIGINT NOT NULL DEFAULT 0 -- its number, of the sequence of alarms; 0 = it stands
 );
-CREATE INDEX alarms_open ON alarms (seen_at, id);
-CREATE UNIQUE INDEX alarms_standing ON alarms (kind, batch, idx) WHERE dismissed_at = 0;
-CREATE INDEX alarms_of ON alarms (batch, idx);
-CREATE INDEX alarms_dismissed ON alarms (dismissal) WHERE dismissal > 0;
+CREATE INDEX idx_alarms_seen_at_id ON alarms (seen_at, id);
+CREATE UNIQUE INDEX idx_alarms_kind_batch_idx ON alarms (kind, batch, idx) WHERE dismissed_at = 0;
+CREATE INDEX idx_alarms_batch_idx ON alarms (batch, idx);
+CREATE INDEX idx_alarms_dismissal ON alarms (dismissal) WHERE dismissal > 0;
 
 -- What accounts are told of things that the operator did to them.
 CREATE TABLE notices (
@@ -651,7 +651,7 @@ CREATE TABLE notices (
     prefix  TEXT NOT NULL,
     reason  TEXT NOT NULL
 );
-CREATE INDEX notices_of ON notices (account, id);
+CREATE INDEX idx_notices_account_id ON notices (account, id);
 
 -- Which scans of each node's journal are counted, for a stream that is lost: all
 -- up to a position, and those of the set.
@@ -879,7 +879,7 @@ CREATE TABLE call_blocks (
     calls  BIGINT NOT NULL, -- how many
     text   TEXT NOT NULL -- a JSON object and a newline for each
 );
-CREATE INDEX call_blocks_of ON call_blocks (second);
+CREATE INDEX idx_call_blocks_second ON call_blocks (second);
 
 -- Users that came after a large sketch of users was written: a sketch for each time
 -- that more came, until they are many.
@@ -920,7 +920,7 @@ CREATE TABLE people (
     issuer     TEXT COLLATE "binary" NOT NULL DEFAULT '', -- '' = a person of this server
     subject    TEXT COLLATE "binary" NOT NULL DEFAULT ''
 );
-CREATE UNIQUE INDEX people_of_provider ON people (issuer, subject) WHERE subject <> '';
+CREATE UNIQUE INDEX idx_people_issuer_subject ON people (issuer, subject) WHERE subject <> '';
 
 CREATE TABLE admin_keys (
     id         TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
@@ -943,7 +943,7 @@ CREATE TABLE sessions (
     ip         TEXT NOT NULL,
     agent      TEXT NOT NULL
 );
-CREATE INDEX sessions_of_person ON sessions (person);
+CREATE INDEX idx_sessions_person ON sessions (person);
 
 -- A link that signs in once.
 CREATE TABLE login_links (
@@ -972,7 +972,7 @@ CREATE TABLE packages (
     recalled_at BIGINT NOT NULL, -- 0 = not recalled
     recalled_by TEXT NOT NULL
 );
-CREATE INDEX packages_of ON packages (batch, first_idx);
+CREATE INDEX idx_packages_batch_first_idx ON packages (batch, first_idx);
 
 -- The brand's own serial numbers of codes: one of each in a batch.
 CREATE TABLE code_serials (
@@ -981,7 +981,7 @@ CREATE TABLE code_serials (
     serial TEXT COLLATE "binary" NOT NULL,
     PRIMARY KEY (batch, idx)
 );
-CREATE UNIQUE INDEX code_serials_by ON code_serials (batch, serial);
+CREATE UNIQUE INDEX idx_code_serials_batch_serial ON code_serials (batch, serial);
 
 -- How accounts look on the pages that buyers see.
 CREATE TABLE appearances (
@@ -996,7 +996,7 @@ CREATE TABLE appearances (
     logo_bytes   BIGINT NOT NULL,
     logo         TEXT NOT NULL DEFAULT '' -- the PNG in Base64
 );
-CREATE INDEX appearances_of_logo ON appearances (logo_hash);
+CREATE INDEX idx_appearances_logo_hash ON appearances (logo_hash);
 
 -- Codes made elsewhere: a row each. A batch of them has the negative of its id in start, which is no counter.
 -- Neither text is as it was printed: code is nine symbols as a number, and the two halves of text are one
@@ -1010,8 +1010,8 @@ CREATE TABLE imported_codes (
     PRIMARY KEY (batch, idx)
 -- sqlite: ) WITHOUT ROWID;
 -- postgres: );
-CREATE UNIQUE INDEX imported_codes_text ON imported_codes (text_hi, text_lo);
-CREATE UNIQUE INDEX imported_codes_code ON imported_codes (code, batch);
+CREATE UNIQUE INDEX idx_imported_codes_text_hi_text_lo ON imported_codes (text_hi, text_lo);
+CREATE UNIQUE INDEX idx_imported_codes_code_batch ON imported_codes (code, batch);
 
 -- The scores from which codes of a batch are alarmed, where that is not the server's own.
 CREATE TABLE alarm_thresholds (
@@ -1052,8 +1052,8 @@ CREATE TABLE gs1_links (
     archived   BIGINT NOT NULL,
     changed_at BIGINT NOT NULL
 );
-CREATE INDEX gs1_links_of_root ON gs1_links (root);
-CREATE INDEX gs1_links_of_owner ON gs1_links (owner, key);
+CREATE INDEX idx_gs1_links_root ON gs1_links (root);
+CREATE INDEX idx_gs1_links_owner_key ON gs1_links (owner, key);
 
 -- What an emulator is taken back to, by name. Decision 84.
 CREATE TABLE snapshots (
