@@ -135,16 +135,24 @@ func (n *streamNode) rest(t *testing.T) func(int64) iter.Seq2[scanlog.Entry, err
 
 func (w *town) flush(n *streamNode) {
 	w.t.Helper()
-	w.works(func() error { return n.ship.Flush(w.t.Context()) })
+	w.works(n.ship.Flush)
 }
 
-// works waits until something works: a server that was started again refuses once more what was under way.
-func (w *town) works(f func() error) {
+// works retries f until it succeeds. A server that was just restarted refuses requests, or loses one, whose client would
+// wait for all of Patience: an attempt has a second, and twice as long after each that was cut off.
+func (w *town) works(f func(ctx context.Context) error) {
 	w.t.Helper()
-	for err := f(); err != nil; err = f() {
-		if w.t.Context().Err() != nil {
-			w.t.Fatal(err)
+	for deadline := time.Second; ; {
+		ctx, cancel := context.WithTimeout(w.t.Context(), deadline)
+		err := f(ctx)
+		if ctx.Err() != nil {
+			deadline *= 2
 		}
+		cancel()
+		if err == nil {
+			return
+		}
+		require.NoErrorf(w.t, w.t.Context().Err(), "the last attempt: %v", err)
 		time.Sleep(5 * time.Millisecond) // the machine is for the server that starts
 	}
 }
@@ -344,7 +352,7 @@ func TestWhatAnEarlierVersionToldOfANodeThatIsGone(t *testing.T) {
 					w.told("looked", one, gone)
 				}
 				w.restart(older)
-				w.works(func() error { _, err := one.log.End(t.Context()); return err })
+				w.works(func(ctx context.Context) error { _, err := one.log.End(ctx); return err })
 				w.counter = w.newCounter(one) // it cuts the ledger
 				w.count(70)
 				w.flush(one)
