@@ -224,9 +224,8 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		s := &stub{answers: []func(*http.Request) (int, string){says(200, answer)}}
 		_, err := connect(t, "http://x", client.Options{HTTP: &http.Client{Transport: s}}).Rules.ListChanges(t.Context(), "p")
 		want := "GET /admin/v1/rules/history: http://x does not answer like the admin API "
-		if flaw == "" && err != nil || flaw != "" && !strings.HasPrefix(fmt.Sprint(err), want+flaw) {
-			t.Errorf("%s: got %v, want %s%s", answer, err, want, flaw)
-		}
+		assert.True(t, (flaw != "" || err == nil) && (flaw == "" || strings.HasPrefix(fmt.Sprint(err), want+flaw)),
+			"%s: got %v, want %s%s", answer, err, want, flaw)
 	}
 }
 

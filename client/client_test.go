@@ -57,9 +57,8 @@ func TestARuleFromAddToDelete(t *testing.T) {
 	list, err := c.Wire.ListRules(ctx, client.ListRequest{Prefixes: []string{prefix}})
 	check("list", err)
 	want := client.Rule{Prefix: prefix, Path: "pages/u/u", Occupy: true, OpenVersion: client.OpenTrial, TestLinks: []string{prefix + "x"}}
-	if len(list.Rules) != 1 || !equal(list.Rules[0], want) || list.PublishesLeft != 100 || !list.Open || list.Total != 3 {
-		t.Errorf("got %+v, want one rule %+v", list, want)
-	}
+	assert.True(t, len(list.Rules) == 1 && equal(list.Rules[0], want) && list.PublishesLeft == 100 && list.Open && list.Total == 3,
+		"got %+v, want one rule %+v", list, want)
 	check("publish", c.Wire.PublishRule(ctx, prefix))
 	all, err := c.Wire.ListAllRules(ctx, "")
 	check("list all", err)
@@ -78,9 +77,8 @@ func TestARuleFromAddToDelete(t *testing.T) {
 	}
 	e, err := c.Scans.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: link}})
 	check("explain", err)
-	if len(e.Steps) != 1 || e.Steps[0].Verdict != "opens" || e.Steps[0].English == "" || e.Steps[0].Chinese == "" {
-		t.Errorf("got the steps %+v", e.Steps)
-	}
+	assert.True(t, len(e.Steps) == 1 && e.Steps[0].Verdict == "opens" && e.Steps[0].English != "" && e.Steps[0].Chinese != "",
+		"got the steps %+v", e.Steps)
 	assumed, err := c.Scans.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: "https://new.example/1"},
 		Assume: []client.AssumedRule{{Owner: shop.AppID, Prefix: "https://new.example/", Path: "pages/n/n", Published: true}}})
 	check("explain an assumption", err)
@@ -107,9 +105,8 @@ func TestRefusalsHaveTypes(t *testing.T) {
 	c := connect(t, start(t), shop)
 	err := c.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "nonsense", Path: "p"})
 	w, ok := errors.AsType[*client.WireError](err)
-	if !ok || w.Code != 85066 || w.Message != "illegal prefix" || len(w.RID) != 26 {
-		t.Errorf("got %#v, want 85066 with its text and its request id apart", err)
-	}
+	assert.True(t, ok && w.Code == 85066 && w.Message == "illegal prefix" && len(w.RID) == 26,
+		"got %#v, want 85066 with its text and its request id apart", err)
 	_, err = c.Accounts.Get(t.Context(), "nobody")
 	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusNotFound || p.Detail == "" {
 		t.Errorf("got %#v, want a problem 404", err)
@@ -127,16 +124,14 @@ func TestTheOperatorsCalls(t *testing.T) {
 	one, err := c.Accounts.Get(ctx, shop.AppID)
 	require.True(t, err == nil && one.Members["bob"] == "trial" && one.ConfirmFile.Name != "", "got %+v, %v", one, err)
 	stored, err := c.Rules.List(ctx, client.StoredRuleQuery{Owner: shop.AppID})
-	if err != nil || len(stored) != 2 || stored[0].PublishedAt == nil || stored[1].PublishedAt != nil {
-		t.Errorf("got the rules %+v, %v", stored, err)
-	}
+	assert.True(t, err == nil && len(stored) == 2 && stored[0].PublishedAt != nil && stored[1].PublishedAt == nil,
+		"got the rules %+v, %v", stored, err)
 	rest, err := c.Rules.List(ctx, client.StoredRuleQuery{After: stored[0].ID, Limit: 1})
 	assert.True(t, err == nil && len(rest) == 1 && rest[0].ID == stored[1].ID, "got %+v, %v after the first rule", rest, err)
 	require.NoError(t, c.Wire.CreateRule(ctx, client.RuleDraft{Prefix: "https://tea.example/", Path: "p"}))
 	checks, err := c.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: shop.AppID, Limit: 1})
-	if err != nil || len(checks) != 1 || !checks[0].OK || checks[0].Prefix != "https://tea.example/" {
-		t.Errorf("got the checks %+v, %v", checks, err)
-	}
+	assert.True(t, err == nil && len(checks) == 1 && checks[0].OK && checks[0].Prefix == "https://tea.example/",
+		"got the checks %+v, %v", checks, err)
 	require.NoError(t, c.Settings.Update(ctx, map[string]any{"publish_quota": 7}))
 	if s, err := c.Settings.Get(ctx); err != nil || string(s["publish_quota"]) != "7" || string(s["rule_limit"]) != "100" {
 		t.Errorf("got the settings %s, %v", s, err)
@@ -210,9 +205,8 @@ func TestAStreamAnswersInOrderWhileItIsRead(t *testing.T) {
 		require.NoError(t, err)
 		actions = append(actions, d.Action)
 	}
-	if !slices.Equal(actions, []string{client.OpenMiniProgram, client.ShowText, client.OpenURL}) || asked != 3 {
-		t.Errorf("got %v for %d requests", actions, asked)
-	}
+	assert.True(t, slices.Equal(actions, []string{client.OpenMiniProgram, client.ShowText, client.OpenURL}) && asked == 3,
+		"got %v for %d requests", actions, asked)
 	// A caller that stops reading ends the call.
 	for range c.Scans.ResolveStream(t.Context(), requests) {
 		break

@@ -34,10 +34,8 @@ func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
 	check("apply", err)
 	a, err := c.Wire.GetApplication(ctx, client.ApplicationKey{ISV: "order-1"})
 	check("query", err)
-	if a.ID != id || a.Status != client.ApplicationFinished || len(a.Segments) != 1 ||
-		a.Segments[0] != (client.CodeRange{From: 0, To: 9999}) || a.CreatedAt.IsZero() {
-		t.Errorf("got the application %+v", a)
-	}
+	assert.True(t, a.ID == id && a.Status == client.ApplicationFinished && len(a.Segments) == 1 &&
+		a.Segments[0] == (client.CodeRange{From: 0, To: 9999}) && !a.CreatedAt.IsZero(), "got the application %+v", a)
 	pkg, err := c.Wire.DownloadCodes(ctx, id, client.CodeRange{From: 7, To: 8})
 	check("download", err)
 	defer pkg.Close()
@@ -174,9 +172,8 @@ func TestAPackageComesInAnySpellingOfJSON(t *testing.T) {
 				got, err = io.ReadAll(p)
 			}
 			assert.True(t, c.fault != "" || (err == nil && string(got) == c.want), "got %.100q, %v", got, err)
-			if c.fault != "" && (err == nil || !strings.Contains(err.Error(), c.fault)) {
-				t.Errorf("got %.100q, %v, want %s", got, err, c.fault)
-			}
+			assert.True(t, c.fault == "" || err != nil && strings.Contains(err.Error(), c.fault),
+				"got %.100q, %v, want %s", got, err, c.fault)
 		})
 	}
 }
@@ -242,12 +239,9 @@ func TestRowsSaysWhatIsWrongWithAPackage(t *testing.T) {
 		if err == nil {
 			got, err = io.ReadAll(in)
 		}
-		if k.fault == "" && (err != nil || bytes.Count(got, []byte("\n")) != 1000 || !bytes.HasSuffix(got, []byte("\n"))) {
-			t.Errorf("%s: %d bytes, %v", name, len(got), err)
-		}
-		if k.fault != "" && (err == nil || !strings.Contains(err.Error(), k.fault)) {
-			t.Errorf("%s: %v, want %s", name, err, k.fault)
-		}
+		assert.True(t, k.fault != "" || err == nil && bytes.Count(got, []byte("\n")) == 1000 && bytes.HasSuffix(got, []byte("\n")),
+			"%s: %d bytes, %v", name, len(got), err)
+		assert.True(t, k.fault == "" || err != nil && strings.Contains(err.Error(), k.fault), "%s: %v, want %s", name, err, k.fault)
 	}
 }
 

@@ -11,13 +11,12 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestEvidence(t *testing.T) {
 	rows, numbers, found := strings.Cut(docgen.Evidence(), "\n## ")
-	if !found {
-		t.Fatalf("Evidence() has one section, want two:\n%s", rows)
-	}
+	require.True(t, found, "Evidence() has one section, want two:\n%s", rows)
 	var dates []string
 	for _, row := range regexp.MustCompile("(?m)^\\| (\\S+) \\| `([^`]+)`").FindAllStringSubmatch(rows, -1) {
 		dates = append(dates, row[1])

@@ -144,10 +144,8 @@ func TestNotingCostsNoMemory(t *testing.T) {
 
 func TestMarksHaveAnOrderAndAnAge(t *testing.T) {
 	t.Parallel()
-	if !behaviour.Observed.Surer(behaviour.Documented) || behaviour.Assumed.Surer(behaviour.Inferred) ||
-		!behaviour.Documented.Surer(behaviour.Documented) {
-		t.Error("the marks are out of order")
-	}
+	assert.True(t, behaviour.Observed.Surer(behaviour.Documented) && !behaviour.Assumed.Surer(behaviour.Inferred) &&
+		behaviour.Documented.Surer(behaviour.Documented), "the marks are out of order")
 	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	for date, want := range map[string]bool{"": false, "2023-03-01": false, "2023-02-28": true, "2023": true, "2024": false} {
 		assert.Equal(t, (behaviour.Behaviour{Date: date}).Stale(at), want, "evidence of %q is old", date)

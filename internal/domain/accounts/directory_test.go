@@ -149,9 +149,8 @@ func TestAnAccountKeepsWhatIsPermanent(t *testing.T) {
 	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa"}, Secret: "other"})
 	third, err := w.Get(t.Context(), "wxa")
 	require.NoError(t, err)
-	if third.SecretHash == first.SecretHash || third.MarketcodeKey != first.MarketcodeKey {
-		t.Error("a new secret alone changes the secret alone")
-	}
+	assert.True(t, third.SecretHash != first.SecretHash && third.MarketcodeKey == first.MarketcodeKey,
+		"a new secret alone changes the secret alone")
 }
 
 func TestWhatCannotBeAnAccountIsRefused(t *testing.T) {

@@ -146,9 +146,8 @@ func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
 						issued, err := d.StableToken(ctx, credentials(app), false)
 						answers = append(answers, fmt.Sprint(issued, " ", code(err)))
 					}
-					if answers[0] != answers[2] || answers[1] != answers[2] {
-						t.Fatalf("after %q: the stable token of %s: %q", told, app, answers)
-					}
+					require.True(t, answers[0] == answers[2] && answers[1] == answers[2],
+						"after %q: the stable token of %s: %q", told, app, answers)
 					kept += strings.Count(answers[1], " 0")
 				}
 				tokens = slices.DeleteFunc(tokens, func(s string) bool { return s == "" })
@@ -156,9 +155,8 @@ func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
 					for range 2 { // from the store, and from memory
 						got, caller := answer(w.Service, t, text)
 						want, whose := answer(asks, t, text)
-						if got != want || !cmp.Equal(caller, whose, cmp.AllowUnexported(accounts.Caller{})) {
-							t.Fatalf("after %q: remembered: %s %+v, stored: %s %+v", told, got, caller, want, whose)
-						}
+						require.True(t, got == want && cmp.Equal(caller, whose, cmp.AllowUnexported(accounts.Caller{})),
+							"after %q: remembered: %s %+v, stored: %s %+v", told, got, caller, want, whose)
 						if caller != nil {
 							worked++
 						}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func TestAskingForALink(t *testing.T) {
@@ -28,12 +29,8 @@ func TestAskingForALink(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := Link{Status: c.from}.Ask(c.hold, now)
-			if c.code == nil && err != nil || c.code != nil && !errors.Is(err, c.code) {
-				t.Fatalf("got %v, want %v", err, c.code)
-			}
-			if got.Status != c.want || err == nil && !got.CreatedAt.Equal(now) {
-				t.Errorf("got %+v, want status %d", got, c.want)
-			}
+			require.True(t, (c.code != nil || err == nil) && (c.code == nil || errors.Is(err, c.code)), "got %v, want %v", err, c.code)
+			assert.True(t, got.Status == c.want && (err != nil || got.CreatedAt.Equal(now)), "got %+v, want status %d", got, c.want)
 		})
 	}
 }
@@ -70,9 +67,8 @@ func TestConfirmingALink(t *testing.T) {
 			if c.want == nothing {
 				return
 			}
-			if over != (c.want == 0) || !over && (got.Status != c.want || got.Unlinking) {
-				t.Errorf("got %+v, over %t, want status %d", got, over, c.want)
-			}
+			assert.True(t, over == (c.want == 0) && (over || got.Status == c.want && !got.Unlinking),
+				"got %+v, over %t, want status %d", got, over, c.want)
 		})
 	}
 }
@@ -94,9 +90,7 @@ func TestEndingALink(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, over, err := c.from.End(c.hold)
-			if c.code == nil && err != nil || c.code != nil && !errors.Is(err, c.code) {
-				t.Fatalf("got %v, want %v", err, c.code)
-			}
+			require.True(t, (c.code != nil || err == nil) && (c.code == nil || errors.Is(err, c.code)), "got %v, want %v", err, c.code)
 			assert.True(t, over == c.over && (err != nil || over || got.Unlinking), "got %+v, over %t", got, over)
 		})
 	}

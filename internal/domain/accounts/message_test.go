@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -48,9 +49,8 @@ func TestAnEventIsGivenUpAfterItsLastTry(t *testing.T) {
 	sends, answer := 0, func() (int, error) { return 0, errors.New("refused") }
 	s := sender(w, w.MessagePolicy(), func(_ context.Context, r safehttp.Request) (safehttp.Answer, error) {
 		sends++
-		if !strings.HasPrefix(r.URL, "http://h.example/?a=b&") || !strings.Contains(string(r.Body), q.Ticket) {
-			t.Errorf("sent to %s: %s", r.URL, r.Body)
-		}
+		assert.True(t, strings.HasPrefix(r.URL, "http://h.example/?a=b&") && strings.Contains(string(r.Body), q.Ticket),
+			"sent to %s: %s", r.URL, r.Body)
 		status, err := answer()
 		return safehttp.Answer{Status: status}, err
 	})

@@ -341,9 +341,8 @@ func TestAnOperatorChangesAPlatform(t *testing.T) {
 	isv := w.platform("wxc", "", accounts.Grant{AppID: "wxa", PermissionSets: []int{33, 18}})
 	before := must[accounts.Authorization](t)(w.Authorization(ctx, "wxc", "wxa"))
 	same(t, "sets", fmt.Sprint(before.Sets), "[18 33]")
-	if !strings.HasPrefix(before.RefreshToken, "refreshtoken@@@") {
-		t.Errorf("a seeded grant has the refresh token %q", before.RefreshToken)
-	}
+	assert.True(t, strings.HasPrefix(before.RefreshToken, "refreshtoken@@@"),
+		"a seeded grant has the refresh token %q", before.RefreshToken)
 	// Fields that are not named stay.
 	if err := w.PutComponent(ctx, accounts.Component{AppID: "wxc", RedirectHosts: []string{"isv.example", "isv.example:8443"}}, "", "",
 		""); err != nil {

@@ -292,9 +292,8 @@ func TestAPushThatFailsIsRepeatedLaterAndLater(t *testing.T) {
 			i := slices.IndexFunc(list, func(p outbox.Row) bool { return p.Event == accounts.AuthorizedPush })
 			p := list[i]
 			same(t, "attempts", p.Attempts, 4)
-			if p.State() != outbox.Delivered || !p.NextAt.IsZero() || p.Body != "" || p.Fault != "" || p.Status != 200 {
-				t.Errorf("got %+v", p)
-			}
+			assert.True(t, p.State() == outbox.Delivered && p.NextAt.IsZero() && p.Body == "" && p.Fault == "" && p.Status == 200,
+				"got %+v", p)
 			for _, secret := range []string{"queryauthcode@@@", "preauthcode@@@", "ticket@@@"} {
 				assert.True(t, !strings.Contains(fmt.Sprint(list), secret), "a list of pushes shows %s", secret)
 			}

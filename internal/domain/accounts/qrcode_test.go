@@ -67,9 +67,8 @@ func TestDraftsOfParametricCodes(t *testing.T) {
 func TestTicketsOfParametricCodes(t *testing.T) {
 	q := QRCode{CreatedAt: time.Unix(1_700_000_000, 0), ExpiresAt: time.Unix(1_700_000_030, 0)}
 	require.NoError(t, q.draw(bytes.NewReader(bytes.Repeat([]byte{0xfb}, 19))))
-	if len(q.Ticket) != 96 || !strings.HasPrefix(q.Ticket, "gQ") || strings.Trim(q.Ticket, alphanumeric+"-_") != "" {
-		t.Errorf("ticket %s", q.Ticket)
-	}
+	assert.True(t, len(q.Ticket) == 96 && strings.HasPrefix(q.Ticket, "gQ") && strings.Trim(q.Ticket, alphanumeric+"-_") == "",
+		"ticket %s", q.Ticket)
 	raw, err := base64.RawURLEncoding.DecodeString(q.Ticket)
 	if err != nil || !bytes.Contains(raw, []byte(q.URL())) {
 		t.Errorf("the ticket does not hold the URL %s", q.URL())

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -60,9 +61,8 @@ func TestKeysAreCheckedInMemory(t *testing.T) {
 	opens := func(k *ScanKeys, text, namespace string) {
 		t.Helper()
 		got, err := k.Check(t.Context(), text)
-		if namespace == "" && !errors.Is(err, ErrNoScanKey) || namespace != "" && (err != nil || got.Namespace != namespace) {
-			t.Errorf("got %+v %v, want %q", got, err, namespace)
-		}
+		assert.True(t, (namespace != "" || errors.Is(err, ErrNoScanKey)) && (namespace == "" || err == nil && got.Namespace == namespace),
+			"got %+v %v, want %q", got, err, namespace)
 	}
 	opens(one, text, "ns")
 	opens(other, text, "ns")
@@ -72,9 +72,7 @@ func TestKeysAreCheckedInMemory(t *testing.T) {
 		opens(one, text+"x", "")
 		opens(other, text, "ns")
 	}
-	if s.reads != reads {
-		t.Errorf("checks read the store %d times", s.reads-reads)
-	}
+	assert.True(t, s.reads == reads, "checks read the store %d times", s.reads-reads)
 	// A key of the same name replaces it, at once here, and elsewhere with the
 	// next Load.
 	second, err := one.Create(t.Context(), "app", "")

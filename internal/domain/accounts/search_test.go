@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A page that is found without sorting all is the page of all in order.
@@ -37,8 +38,7 @@ func TestAPageOfAccountsIsThatOfAllInOrder(t *testing.T) {
 		from := min(q.Offset, total)
 		want = want[from:min(from+q.Limit, total)]
 		page, n := accounts.Find(slices.Values(all), q)
-		if n != total || !slices.Equal(page, want) {
-			t.Fatalf("%+v of %d: %d of %d, want %d of %d", q.Part, len(all), len(page), n, len(want), total)
-		}
+		require.True(t, n == total && slices.Equal(page, want),
+			"%+v of %d: %d of %d, want %d of %d", q.Part, len(all), len(page), n, len(want), total)
 	}
 }

@@ -130,9 +130,8 @@ func TestACopyOfTheDatabaseHoldsNoSecret(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.True(t, files["qrjump.db"] && files["qrjump.db-wal"], "read %v, want the database and its log", files)
-	if !bytes.Contains(dump, []byte("this name is no secret")) {
-		t.Fatal("what is stored in the clear is not found: this test finds nothing")
-	}
+	require.True(t, bytes.Contains(dump, []byte("this name is no secret")),
+		"what is stored in the clear is not found: this test finds nothing")
 	for name, secret := range secrets {
 		for how, needle := range spellings([]byte(secret)) {
 			assert.True(t, !bytes.Contains(dump, needle), "%s stands in the database, %s", name, how)

@@ -50,9 +50,8 @@ func TestATokenWorksForTwoHours(t *testing.T) {
 	w := newWorld(t)
 	a := w.plain(w.mini("wxa"))
 	same(t, "expires_in", a.ExpiresIn, 7200)
-	if !regexp.MustCompile(`^[0-9]+_[0-9A-Za-z_-]{100,150}$`).MatchString(a.Text) {
-		t.Errorf("the token %q has not the shape of a live one", a.Text)
-	}
+	assert.True(t, regexp.MustCompile(`^[0-9]+_[0-9A-Za-z_-]{100,150}$`).MatchString(a.Text),
+		"the token %q has not the shape of a live one", a.Text)
 	caller, err := w.Authenticate(t.Context(), a.Text)
 	require.NoError(t, err)
 	same(t, "caller", caller.AppID, "wxa")

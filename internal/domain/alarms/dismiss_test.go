@@ -71,9 +71,7 @@ func (n *nodes) stands(name alarms.CodeName) (id int64) {
 	n.t.Helper()
 	for i, c := range []*stats.Aggregator{n.a, n.b} {
 		found, err := c.Alarms.Alarm(n.t.Context(), name)
-		if err != nil && !errors.Is(err, alarms.ErrNoAlarm) {
-			n.t.Fatal(err)
-		}
+		require.True(n.t, err == nil || errors.Is(err, alarms.ErrNoAlarm), "%v", err)
 		if i == 0 {
 			id = found.ID
 		} else if found.ID != id {
@@ -94,9 +92,8 @@ func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
 		n.now = began.Add(time.Hour)
 		for _, by := range []string{"eve", "mallory"} { // the first one stays
 			a, err := n.b.Alarms.Dismiss(t.Context(), 1, by, "by "+by)
-			if err != nil || a.DismissedBy != "eve" || a.Note != "by eve" || !a.DismissedAt.Equal(n.now) || a.Dismissal != 2 {
-				t.Fatalf("dismissed by %s: %+v, %v", by, a, err)
-			}
+			require.True(t, err == nil && a.DismissedBy == "eve" && a.Note == "by eve" && a.DismissedAt.Equal(n.now) && a.Dismissal == 2,
+				"dismissed by %s: %+v, %v", by, a, err)
 		}
 		if _, err := n.a.Alarms.Dismiss(t.Context(), 9, "eve", "none"); !errors.Is(err, alarms.ErrNoAlarm) {
 			t.Errorf("an alarm that is none: %v", err)
@@ -196,10 +193,8 @@ func TestAReplaySaysWhatAThresholdGives(t *testing.T) {
 					}
 				}
 			}
-			if r.Alarms != int64(want) || len(r.First) != want || r.Scanned != 23 || !r.Since.IsZero() ||
-				threshold != 100 && (r.Dismissed != 1 || r.StillDismissed != still) {
-				t.Errorf("at %d: %+v; want %d alarms", threshold, r, want)
-			}
+			assert.True(t, r.Alarms == int64(want) && len(r.First) == want && r.Scanned == 23 && r.Since.IsZero() &&
+				(threshold == 100 || r.Dismissed == 1 && r.StillDismissed == still), "at %d: %+v; want %d alarms", threshold, r, want)
 			if threshold == 100 {
 				assert.True(t, r.Raised == r.Alarms, "at %d there were %d alarms, and would be %d", threshold, r.Raised, r.Alarms)
 				a, err := n.a.Alarms.Alarm(t.Context(), alarms.CodeName{Batch: 7, Index: 22})
@@ -338,9 +333,7 @@ func TestAlarmsAreListedFromEitherEnd(t *testing.T) {
 			}
 			return nil
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		assert.True(t, err == nil, "%v", err)
 	})
 }
 
@@ -357,8 +350,7 @@ func TestWhereACodeWasScannedIsKept(t *testing.T) {
 		}
 		code, err := n.b.Alarms.Code(t.Context(), people.name)
 		want := []alarms.Location{{Region: "CN-SH", Scans: 4, Networks: 4}, {Region: "CN-BJ", Scans: 2, Networks: 2}}
-		if err != nil || fmt.Sprint(code.Where) != fmt.Sprint(want) || code.Scans != 8 {
-			t.Errorf("%d scans, in %+v, %v", code.Scans, code.Where, err)
-		}
+		assert.True(t, err == nil && fmt.Sprint(code.Where) == fmt.Sprint(want) && code.Scans == 8,
+			"%d scans, in %+v, %v", code.Scans, code.Where, err)
 	})
 }

@@ -251,9 +251,7 @@ func TestTheOldestWaitingAreDropped(t *testing.T) {
 		t.Errorf("%d wait, %d were dropped", b.Waiting(), b.Dropped())
 	}
 	close(m.hang)
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, <-done)
 	require.NoError(t, b.Flush(t.Context()))
 	// Those that were being written when they were dropped from the queue may be there.
 	have := map[string]bool{}
@@ -397,9 +395,8 @@ func TestATextThatNoDatabaseTakes(t *testing.T) {
 	b.Record(apiusage.Call{RID: rid(1), Request: "a\x00b\xff", Response: string(make([]byte, 2*apiusage.MaxText)), Query: "\xed\xa0\x80"})
 	require.NoError(t, b.Flush(t.Context()))
 	c := m.calls[0]
-	if c.Request != "a\uFFFDb\uFFFD" || len(c.Response) > 4*apiusage.MaxText || c.Query != "\uFFFD" {
-		t.Errorf("%.80q %.80q %q", c.Request, c.Response, c.Query)
-	}
+	assert.True(t, c.Request == "a\uFFFDb\uFFFD" && len(c.Response) <= 4*apiusage.MaxText && c.Query == "\uFFFD",
+		"%.80q %.80q %q", c.Request, c.Response, c.Query)
 }
 
 // Nor must one that was made at a time that JSON does not have.

@@ -62,9 +62,8 @@ func TestDeviationsWaitForTheStore(t *testing.T) {
 	}
 	m.broken = nil
 	list, err := b.Deviations(t.Context(), "")
-	if err != nil || len(list) != 1 || list[0].Times != 3 || list[0].FirstRID != rid(0) || list[0].LastRID != rid(2) {
-		t.Errorf("%+v, %v", list, err)
-	}
+	assert.True(t, err == nil && len(list) == 1 && list[0].Times == 3 && list[0].FirstRID == rid(0) && list[0].LastRID == rid(2),
+		"%+v, %v", list, err)
 	b.Deviate("wxa", "/a", rid(3), now, noted(behaviour.WireNumberText))
 	require.NoError(t, b.Reset(func() error { m.deviations = nil; return nil }))
 	if list, err := b.Deviations(t.Context(), ""); err != nil || list != nil {

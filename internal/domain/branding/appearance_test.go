@@ -131,10 +131,8 @@ func TestALogoIsDrawnAnew(t *testing.T) {
 			t.Errorf("%s: %+v of %d bytes: %v", name, logo, len(file), err)
 			continue
 		}
-		if c.width == 0 && (logo.Width < boxWidth/4 || logo.Height > boxHeight) ||
-			c.width != 0 && (logo.Width != c.width || logo.Height != c.height) {
-			t.Errorf("%s: %d × %d", name, logo.Width, logo.Height)
-		}
+		assert.True(t, (c.width != 0 || logo.Width >= boxWidth/4 && logo.Height <= boxHeight) &&
+			(c.width == 0 || logo.Width == c.width && logo.Height == c.height), "%s: %d × %d", name, logo.Width, logo.Height)
 		assert.True(t, !bytes.Contains(file, []byte("<script")), "%s: what followed the picture is still there", name)
 		if got, is := HashOfPath(logo.Path()); !is || got != logo.Hash {
 			t.Errorf("%s: %q is no path of a logo", name, logo.Path())
@@ -181,9 +179,8 @@ func FuzzLogo(f *testing.F) {
 	f.Add(b.Bytes())
 	f.Fuzz(func(t *testing.T, file []byte) {
 		logo, kept, err := new(Book).takeLogo(t.Context(), file)
-		if err == nil && (len(kept) > maxKept || logo.Width > boxWidth || logo.Height > boxHeight || len(logo.Hash) != 64) {
-			t.Errorf("%+v of %d bytes", logo, len(kept))
-		}
+		assert.True(t, err != nil || len(kept) <= maxKept && logo.Width <= boxWidth && logo.Height <= boxHeight && len(logo.Hash) == 64,
+			"%+v of %d bytes", logo, len(kept))
 	})
 }
 
@@ -258,9 +255,7 @@ func TestPagesAskTheStoreOnceForAnAccount(t *testing.T) {
 	for i := range 3 * mostKnown {
 		b.Lookup(t.Context(), fmt.Sprint(i))
 	}
-	if len(b.known) > mostKnown {
-		t.Errorf("%d accounts are kept", len(b.known))
-	}
+	assert.True(t, len(b.known) <= mostKnown, "%d accounts are kept", len(b.known))
 }
 
 // What was read before a change must not outlive it.

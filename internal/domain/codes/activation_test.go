@@ -50,9 +50,8 @@ func TestCoverageIsAPlainArray(t *testing.T) {
 			next := int64(0)
 			for _, from := range c.spans.Keys() {
 				s, _ := c.spans.Get(from)
-				if from < next || s.to < from {
-					t.Fatalf("history %d: the span %d..%d overlaps the one before it, to %d", history, from, s.to, next-1)
-				}
+				require.True(t, from >= next && s.to >= from,
+					"history %d: the span %d..%d overlaps the one before it, to %d", history, from, s.to, next-1)
 				next = s.to + 1
 			}
 		}

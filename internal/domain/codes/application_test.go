@@ -38,9 +38,8 @@ func TestWhatCanBeAppliedFor(t *testing.T) {
 	} {
 		err := c.a.check(c.most)
 		code, detail := errcode.FromError(err)
-		if c.want == "" && err != nil || c.want != "" && (code != errcode.InvalidArgs || !strings.Contains(detail, c.want)) {
-			t.Errorf("%s: %v, want %q", c.name, err, c.want)
-		}
+		assert.True(t, (c.want != "" || err == nil) && (c.want == "" || code == errcode.InvalidArgs && strings.Contains(detail, c.want)),
+			"%s: %v, want %q", c.name, err, c.want)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -143,10 +144,8 @@ func TestATicketThatWasNotWritten(t *testing.T) {
 		<-h.begun
 		h.let <- lost
 		ticket, err := r.Wait(t.Context())
-		if lost != nil && (ticket != "" || !errors.Is(err, codes.ErrDesk) || !errors.Is(err, fault)) || lost == nil &&
-			(ticket == "" || err != nil) {
-			t.Errorf("%v: %q %v", lost, ticket, err)
-		}
+		assert.True(t, (lost == nil || ticket == "" && errors.Is(err, codes.ErrDesk) && errors.Is(err, fault)) && (lost != nil ||
+			ticket != "" && err == nil), "%v: %q %v", lost, ticket, err)
 	}
 }
 

@@ -106,9 +106,8 @@ func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []
 	runs, more := m.Runs(batch, codes.Range{From: from, To: to}, now, indexes)
 	at := from
 	for i, r := range runs {
-		if r.From != at || r.To < at || i > 0 && same(r.State, runs[i-1].State) {
-			t.Fatalf("%s: run %d is %+v, and begins at %d", what, i, r, at)
-		}
+		require.True(t, r.From == at && r.To >= at && (i <= 0 || !same(r.State, runs[i-1].State)),
+			"%s: run %d is %+v, and begins at %d", what, i, r, at)
 		for ; at <= r.To; at++ {
 			if !same(r.State, want[at]) {
 				t.Fatalf("%s: index %d is %+v in a run, want %+v", what, at, r.State, want[at])
@@ -126,9 +125,8 @@ func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []
 			require.True(t, want[next].Activation == nil, "%s: %d is not listed as active", what, next)
 		}
 		for ; next <= a.To; next++ {
-			if !same(codes.State{Activation: a.Activation}, codes.State{Activation: want[next].Activation}) {
-				t.Fatalf("%s: %d is listed under another activation", what, next)
-			}
+			require.True(t, same(codes.State{Activation: a.Activation}, codes.State{Activation: want[next].Activation}),
+				"%s: %d is listed under another activation", what, next)
 		}
 	}
 	for ; next <= to; next++ {
@@ -214,9 +212,8 @@ func TestMemoryIsAPlainArray(t *testing.T) {
 		require.NoError(t, again.Load(t.Context()))
 		checkAll(t, fmt.Sprintf("history %d read again", n), again, 1, j.events, h.now)
 	}
-	if adopted["in all"] < histories/4 || adopted["after more"] < histories/40 {
-		t.Errorf("what was read again was adopted %v times", adopted)
-	}
+	assert.True(t, adopted["in all"] >= histories/4 && adopted["after more"] >= histories/40,
+		"what was read again was adopted %v times", adopted)
 }
 
 // The same through the real calls and the real store, which keeps milliseconds.
@@ -313,9 +310,8 @@ func TestACounterIsFoundInItsBatch(t *testing.T) {
 	p.Floor = 900_000
 	second := p.apply("b", 20_000)
 	third := p.apply("c", 10_000)
-	if first.Start != 500_000 || second.Start != 900_000 || third.Start != 920_000 {
-		t.Fatalf("the blocks begin at %d, %d, %d", first.Start, second.Start, third.Start)
-	}
+	require.True(t, first.Start == 500_000 && second.Start == 900_000 && third.Start == 920_000,
+		"the blocks begin at %d, %d, %d", first.Start, second.Start, third.Start)
 	for counter, want := range map[uint64]struct {
 		batch int64
 		index int64
@@ -325,9 +321,8 @@ func TestACounterIsFoundInItsBatch(t *testing.T) {
 		codes.Space - 1: {}, 1<<64 - 1: {},
 	} {
 		b, index, ok := p.Memory.Find(counter)
-		if ok != (want.batch != 0) || b.ID != want.batch || index != want.index {
-			t.Errorf("counter %d: batch %d, index %d, %t; want %+v", counter, b.ID, index, ok, want)
-		}
+		assert.True(t, ok == (want.batch != 0) && b.ID == want.batch && index == want.index,
+			"counter %d: batch %d, index %d, %t; want %+v", counter, b.ID, index, ok, want)
 	}
 }
 

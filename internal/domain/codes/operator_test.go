@@ -87,9 +87,7 @@ func TestACodeIsRedeemedOnce(t *testing.T) {
 			winner = i
 		}
 	}
-	if winner < 0 {
-		t.Fatal(errs)
-	}
+	require.True(t, winner >= 0, "%v", errs)
 	want := fmt.Sprintf("code 7 was redeemed by till %d at 2026-01-15T02:00:00Z", winner)
 	for i, err := range errs {
 		if conflict, ok := errors.AsType[codes.Conflict](err); i != winner && (!ok || conflict.Error() != want) {
@@ -135,9 +133,7 @@ func TestFrozenAndVoidCodesAreNotRedeemed(t *testing.T) {
 	// Unfrozen it can be; void is for ever.
 	for _, err := range []error{p.change(b, codes.Unfreeze, codes.NewSet(codes.Range{From: 1, To: 9_999})),
 		p.change(b, codes.Redeem, one(10))} {
-		if err != nil {
-			t.Error(err)
-		}
+		assert.True(t, err == nil, "%v", err)
 	}
 	if s := p.Memory.State(b.ID, 30, p.now()); !s.Void || s.Frozen {
 		t.Errorf("%+v", s)
@@ -354,9 +350,8 @@ func TestOverlapsAreJudgedAsIfNothingWasRetargeted(t *testing.T) {
 		default:
 			free := !slices.ContainsFunc(part, func(have codes.Range) bool { return have != nothing && have != r })
 			err := p.Activate(t.Context(), p.owner, codes.Activation{Batch: b.ID, Range: r, Binding: p.binding})
-			if free != (err == nil) || err != nil && !errors.Is(err, errcode.ActivationOverlaps) {
-				t.Fatalf("step %d: %v again over %v: %v", n, r, part, err)
-			}
+			require.True(t, free == (err == nil) && (err == nil || errors.Is(err, errcode.ActivationOverlaps)),
+				"step %d: %v again over %v: %v", n, r, part, err)
 			if free {
 				worked++
 				if slices.Contains(part, r) {

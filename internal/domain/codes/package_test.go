@@ -103,9 +103,8 @@ func TestTheCipherAnswersAsTheSyntheticVectors(t *testing.T) {
 		if len(raw) != 816 || sum(raw) != "21975dacd44bdf74007423a6bf481585ff294f6bcefba5990b0a3f511b1554c9" {
 			t.Errorf("%s: the two rows are sealed in %d bytes, SHA-256 %s", name, len(raw), sum(raw))
 		}
-		if len(text) != 1088 || !bytes.HasPrefix(text, []byte("d7DDYU/xxiCbQJrWENV+s71J")) {
-			t.Errorf("%s: %d characters, beginning with %.24s", name, len(text), text)
-		}
+		assert.True(t, len(text) == 1088 && bytes.HasPrefix(text, []byte("d7DDYU/xxiCbQJrWENV+s71J")),
+			"%s: %d characters, beginning with %.24s", name, len(text), text)
 	}
 }
 
@@ -143,10 +142,8 @@ func TestAPackageOpensToItsRows(t *testing.T) {
 		}
 		for line := range bytes.Lines(want) {
 			columns := strings.Split(strings.TrimSuffix(string(line), "\n"), " ")
-			if len(columns) != 4 || len(columns[0]) != 361 || len(columns[1]) != 9 ||
-				columns[3][:len(p.Printed.Prefix)] != p.Printed.Prefix {
-				t.Fatalf("a row is %q", line)
-			}
+			require.True(t, len(columns) == 4 && len(columns[0]) == 361 && len(columns[1]) == 9 &&
+				columns[3][:len(p.Printed.Prefix)] == p.Printed.Prefix, "a row is %q", line)
 		}
 	}
 }

@@ -155,13 +155,9 @@ func TestSixteenMillionCodesInARowAreDifferent(t *testing.T) {
 		for j := range uint64(lanes) {
 			nine, _ := s.lane(int(j))
 			back, ok := code.Counter(nine)
-			if !ok || back != c+j {
-				t.Fatalf("the code %s of %d is read as %d", nine, c+j, back)
-			}
+			require.True(t, ok && back == c+j, "the code %s of %d is read as %d", nine, c+j, back)
 			i := back - from
-			if seen[i/64]>>(i%64)&1 == 1 {
-				t.Fatalf("the code %s of %d is also another's", nine, c+j)
-			}
+			require.True(t, seen[i/64]>>(i%64)&1 != 1, "the code %s of %d is also another's", nine, c+j)
 			seen[i/64] |= 1 << (i % 64)
 		}
 	}
@@ -223,9 +219,7 @@ func TestACounterOutsideTheSpaceIsNoCode(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				if recover() == nil {
-					t.Errorf("%s answers for a counter outside the space", name)
-				}
+				assert.True(t, recover() != nil, "%s answers for a counter outside the space", name)
 			}()
 			call()
 		}()

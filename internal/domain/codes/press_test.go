@@ -303,10 +303,8 @@ func TestWhatWasAcknowledgedSurvivesAReopening(t *testing.T) {
 	}
 	for _, openid := range []string{p.OpenIDs.OpenID("default", "svc", "u-1"), p.OpenIDs.OpenID("default", "shop", "u-1")} {
 		got, err := p.Exchange(t.Context(), p.owner, openid, ticket)
-		if err != nil || got.Code != f.Code || got.State.Activation.Binding != p.binding ||
-			got.State.Activation.Codes.Bounds() != (codes.Range{From: 0, To: 200}) {
-			t.Errorf("%+v, %v", got, err)
-		}
+		assert.True(t, err == nil && got.Code == f.Code && got.State.Activation.Binding == p.binding &&
+			got.State.Activation.Codes.Bounds() == (codes.Range{From: 0, To: 200}), "%+v, %v", got, err)
 	}
 	if openid, err := p.Trade(t.Context(), "shop", login); err != nil || openid.OpenID != p.OpenIDs.OpenID("default", "shop", "u-1") {
 		t.Errorf("%s, %v", openid.OpenID, err)
@@ -366,9 +364,7 @@ func TestOldTicketsAreForgotten(t *testing.T) {
 			_, err := tx.Ticket(t.Context(), p.Vault.Hash("code_ticket", text))
 			return err
 		})
-		if err != nil && !errors.Is(err, codes.ErrNoTicket) {
-			t.Fatal(err)
-		}
+		require.True(t, err == nil || errors.Is(err, codes.ErrNoTicket), "%v", err)
 		return err == nil
 	}
 	first := scan()

@@ -32,9 +32,7 @@ func TestCodeTextsAreReadInEverySpelling(t *testing.T) {
 		{"of another version", "P.URL.CN/-AAAAAAAAAAAAAAAAAA", "P.URL.CN/-AAAAAAAAAAAAAAAAAA"},
 	} {
 		got, err := ParseText(test.text, prefixes)
-		if err != nil || got.String() != test.want {
-			t.Errorf("a text %s: %q is read as %q %v", test.name, test.text, got, err)
-		}
+		assert.True(t, err == nil && got.String() == test.want, "a text %s: %q is read as %q %v", test.name, test.text, got, err)
 	}
 }
 
@@ -191,9 +189,8 @@ func FuzzParseText(f *testing.F) {
 		}
 		require.NoErrorf(t, got.Check(), "%q is read as %q", text, got)
 		printed := got.String()
-		if len(printed) != len(got.Prefix)+TailLength || len(printed) > 128 {
-			t.Fatalf("%q is printed as %q, %d characters", text, printed, len(printed))
-		}
+		require.True(t, len(printed) == len(got.Prefix)+TailLength && len(printed) <= 128,
+			"%q is printed as %q, %d characters", text, printed, len(printed))
 		if again, err := ParseText(printed, prefixes); err != nil || again.String() != printed || again.Symbols != got.Symbols ||
 			again.Version != got.Version {
 			t.Fatalf("%q is printed as %q and then read as %q %v", text, printed, again, err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -30,9 +31,8 @@ func TestRecentTickets(t *testing.T) {
 		r.remember(ticket)
 		r.remember(ticket) // twice is once
 	}
-	if len(r.ring) != recentTickets || len(r.at) != recentTickets || len(r.apps) != 3 {
-		t.Errorf("%d rows, %d hashes, %d apps", len(r.ring), len(r.at), len(r.apps))
-	}
+	assert.True(t, len(r.ring) == recentTickets && len(r.at) == recentTickets && len(r.apps) == 3,
+		"%d rows, %d hashes, %d apps", len(r.ring), len(r.at), len(r.apps))
 	for i := range recentTickets + more {
 		want, hash := nth(i)
 		got, ok := r.get(hash)

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/infra/gs1"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -92,9 +93,8 @@ func TestATextByTemplateReadsBack(t *testing.T) {
 		for _, c := range someCounters(500) {
 			text := one.render(keys, FirstVersion, c, c%1000)
 			bare := cutScheme(text)
-			if len(text) != one.size || !one.matchesWords(bare) {
-				t.Fatalf("%q has %d bytes of %d, or is not like its template", text, len(text), one.size)
-			}
+			require.True(t, len(text) == one.size && one.matchesWords(bare),
+				"%q has %d bytes of %d, or is not like its template", text, len(text), one.size)
 			if back, ok := shape.counter(bare, keys); !ok || back != c {
 				t.Fatalf("%q reads back as %d, %t, not %d", text, back, ok, c)
 			}
@@ -167,9 +167,7 @@ func TestTemplatesAreFilled(t *testing.T) {
 	} {
 		filled, err := FillTemplate(test.text, TemplateValues{Prefix: "HTTPS://Q.EXAMPLE/", GTIN: test.gtin, Given: test.given})
 		if test.fault != "" {
-			if err == nil || !strings.Contains(err.Error(), test.fault) {
-				t.Errorf("%q: %v, want %q", test.text, err, test.fault)
-			}
+			assert.True(t, err != nil && strings.Contains(err.Error(), test.fault), "%q: %v, want %q", test.text, err, test.fault)
 			continue
 		}
 		if err != nil || filled != test.filled || TextBits(filled, 10_000) != test.bits {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // Contract: marketcode 1.1, 3.6.
@@ -29,9 +30,8 @@ func TestWhoMayTradeATicket(t *testing.T) {
 		{"nobody", "", 0, false},
 	} {
 		code, detail := errcode.FromError(ticket.CheckUser(c.openid, began.Add(c.after)))
-		if c.may && code != errcode.OK || !c.may && (code != errcode.InvalidArgs || detail != "无效的code_ticket或与openid不对应") {
-			t.Errorf("%s: %v %s", c.name, code, detail)
-		}
+		assert.True(t, (!c.may || code == errcode.OK) && (c.may || code == errcode.InvalidArgs && detail == "无效的code_ticket或与openid不对应"),
+			"%s: %v %s", c.name, code, detail)
 	}
 	const openid = "oiV2luCau8Cx0TMOy9lvZSLqRcKc"
 	for _, c := range []struct{ openid, ticket, want string }{
@@ -50,9 +50,8 @@ func TestWhoMayTradeATicket(t *testing.T) {
 func TestATicketIs128BitsInLowerCase(t *testing.T) {
 	t.Parallel()
 	text, err := newTicketText(strings.NewReader("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\xfc\xfd\xfe\xff"))
-	if err != nil || text != "000102030405060708090a0bfcfdfeff" || !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(text) {
-		t.Errorf("%q, %v", text, err)
-	}
+	assert.True(t, err == nil && text == "000102030405060708090a0bfcfdfeff" && regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(text),
+		"%q, %v", text, err)
 	for _, broken := range []io.Reader{strings.NewReader("short"), iotest.ErrReader(io.ErrClosedPipe)} {
 		if text, err := newTicketText(broken); err == nil {
 			t.Errorf("a ticket without chance: %q", text)

@@ -38,9 +38,7 @@ func TestAPasswordIsComparedExactly(t *testing.T) {
 	d := &Service{Random: rand.Reader}
 	phc, err := d.hashPassword(ctx, "four wild geese over Ürümqi ")
 	require.NoError(t, err)
-	if !strings.HasPrefix(phc, "$argon2id$v=19$m=19456,t=2,p=1$") {
-		t.Error(phc)
-	}
+	assert.True(t, strings.HasPrefix(phc, "$argon2id$v=19$m=19456,t=2,p=1$"), "%v", phc)
 	for given, want := range map[string]bool{"four wild geese over Ürümqi ": true, "four wild geese over Ürümqi": false, "": false,
 		"Four wild geese over Ürümqi ": false, strings.Repeat("x", MostPassword+1): false} {
 		if got, err := d.checkPassword(ctx, phc, given); err != nil || got != want {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // TestAGlanceSeesWhatTheSearchFinds: who is sent to core.search by a glance is
@@ -64,7 +65,6 @@ func TestAGlanceSeesWhatTheSearchFinds(t *testing.T) {
 			}
 		}
 	}
-	if glances < 10_000 || hits < 1000 || searches < 1000 {
-		t.Errorf("%d glances, %d of them hits, and %d searches show little", glances, hits, searches)
-	}
+	assert.True(t, glances >= 10_000 && hits >= 1000 && searches >= 1000,
+		"%d glances, %d of them hits, and %d searches show little", glances, hits, searches)
 }

@@ -120,9 +120,8 @@ func TestASnapshotAnswersLikeItsIndex(t *testing.T) {
 		s, err := read(snapshotOf(t, x))
 		require.NoErrorf(t, err, "%s", name)
 		sameIndex(t, s.Rules, built, append(someLinks, "https://h.example/gone"))
-		if s.Mark != (Mark{7, "history"}) || fmt.Sprint(s.Accounts) != fmt.Sprint(someAccounts) {
-			t.Errorf("%s: %+v %+v", name, s.Mark, s.Accounts)
-		}
+		assert.True(t, s.Mark == (Mark{7, "history"}) && fmt.Sprint(s.Accounts) == fmt.Sprint(someAccounts),
+			"%s: %+v %+v", name, s.Mark, s.Accounts)
 		// It goes on as the index would.
 		s.Rules.Set(gone)
 		built.Set(gone)

@@ -45,9 +45,7 @@ func opens(t testing.TB, c *Replica) (found []rules.Rule) {
 	for _, text := range []string{"https://h.example/a/x", "https://h.example/a/b", "https://h.example/a/b?t=1", "https://h.example",
 		"https://h.example/new"} {
 		link, ok := rules.ParseLink(text)
-		if !ok {
-			t.Fatal(text)
-		}
+		require.True(t, ok, "%v", text)
 		found = append(append(found, c.Rules.Matching(link)...), c.Rules.Testing(text)...)
 	}
 	return found
@@ -319,10 +317,8 @@ func TestASnapshotIsPaidForByChanges(t *testing.T) {
 			s.sameRules(t, next)
 			// The start pays as well: what it finds lacking is not forgotten.
 			lacks := int64(len(s.changes)) - upTo(t, file)
-			if s.loads != 0 || next.kept.seq+lacks != next.ruled.seq {
-				t.Errorf("%d loads; the file has all up to %d, %d are lacking, the memory has %d", s.loads, next.kept.seq, lacks,
-					next.ruled.seq)
-			}
+			assert.True(t, s.loads == 0 && next.kept.seq+lacks == next.ruled.seq,
+				"%d loads; the file has all up to %d, %d are lacking, the memory has %d", s.loads, next.kept.seq, lacks, next.ruled.seq)
 		})
 	}
 }

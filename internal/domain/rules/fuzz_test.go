@@ -43,14 +43,11 @@ func FuzzParsePrefix(f *testing.F) {
 			}
 			again, ok := rules.ParseLink(p.Key)
 			require.True(t, ok && again.Key == p.Key, "the key %q of %q is not its own key", p.Key, text)
-			if !private && kind == rules.Ordinary && strings.ContainsAny(p.Host, ":[]@*") {
-				t.Fatalf("%q: host %q was taken", text, p.Host)
-			}
+			require.True(t, private || kind != rules.Ordinary || !strings.ContainsAny(p.Host, ":[]@*"),
+				"%q: host %q was taken", text, p.Host)
 			address := p.ConfirmAddress("FILE.txt")
-			if !strings.HasPrefix(address, p.Origin()+"/") || strings.ContainsAny(address, "?#") ||
-				!strings.HasSuffix(address, "/FILE.txt") {
-				t.Fatalf("%q: the verification file would be asked at %q", text, address)
-			}
+			require.True(t, strings.HasPrefix(address, p.Origin()+"/") && !strings.ContainsAny(address, "?#") &&
+				strings.HasSuffix(address, "/FILE.txt"), "%q: the verification file would be asked at %q", text, address)
 		}
 	})
 }

@@ -71,9 +71,7 @@ func TestAListIsReadAgainOnlyAfterAChange(t *testing.T) {
 		}
 		for range 2 {
 			got, err := d.List(t.Context(), d.as("wxa"), rules.ListRequest{Type: rules.ListPrefixes, Prefixes: prefixes})
-			if err != nil || len(got.Rules) != found {
-				t.Errorf("%q: %d rules, want %d (%v)", prefixes, len(got.Rules), found, err)
-			}
+			assert.True(t, err == nil && len(got.Rules) == found, "%q: %d rules, want %d (%v)", prefixes, len(got.Rules), found, err)
 		}
 	}
 	for _, prefixes := range [][]string{{"https://h.example/a/"}, {"https://h.example/b/"}, {"https://h.example/a/b/"}, {"not a link"}} {

@@ -48,9 +48,7 @@ func TestNearReadsTwoAtOnce(t *testing.T) {
 			synctest.Wait()
 			require.Equal(t, s.inside.Load(), 2, "read at once")
 			s.release <- struct{}{}
-			if err := <-ended; err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, <-ended)
 		}
 		synctest.Wait()
 		go func() {

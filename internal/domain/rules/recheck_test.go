@@ -142,10 +142,9 @@ func TestAFileThatIsGoneWarnsAndChangesNothing(t *testing.T) {
 	before := n.rules()
 	n.day()
 	found := n.list(true)
-	if len(found) != 2 || found[0].OK || !strings.Contains(found[0].Reason, "404") ||
-		!strings.Contains(found[1].Reason, `the answer is "another content"`) || found[0].Directory != "https://a.example/x/" {
-		t.Fatalf("%+v", found)
-	}
+	require.True(t, len(found) == 2 && !found[0].OK && strings.Contains(found[0].Reason, "404") &&
+		strings.Contains(found[1].Reason, `the answer is "another content"`) && found[0].Directory == "https://a.example/x/",
+		"%+v", found)
 	since := found[0].Since
 	n.day()
 	if again := n.list(true); len(again) != 2 || !again[0].Since.Equal(since) || !again[0].CheckedAt.After(since) {

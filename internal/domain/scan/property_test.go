@@ -107,14 +107,11 @@ func TestEveryLinkOpensWhatTheSlowMatcherSays(t *testing.T) {
 			}
 			// The explanation must give the same decision.
 			e := resolver.Explain(scan.Request{Text: link, At: time.Unix(0, 0)}, nil)
-			if e.Action != got.Action || opens && (len(e.Steps) == 0 || countVerdict(e, scan.Opens) != 1) {
-				t.Fatalf("seed %d, set %d: link %q: explained as %+v", seed, n, link, e)
-			}
+			require.True(t, e.Action == got.Action && (!opens || len(e.Steps) != 0 && countVerdict(e, scan.Opens) == 1),
+				"seed %d, set %d: link %q: explained as %+v", seed, n, link, e)
 		}
 	}
-	if opened < sets {
-		t.Fatalf("only %d of %d cases opened something: the generator is too wide", opened, sets*links)
-	}
+	require.True(t, opened >= sets, "only %d of %d cases opened something: the generator is too wide", opened, sets*links)
 	t.Logf("%d cases, %d opened", sets*links, opened)
 }
 
@@ -305,9 +302,7 @@ func FuzzMatch(f *testing.F) {
 		found := false
 		for _, r := range x.Matching(l) {
 			found = found || r.Prefix.Key == p.Key
-			if !r.Prefix.Matches(l) {
-				t.Fatalf("the index found %q for %q, which does not match", r.Prefix.Text, link)
-			}
+			require.True(t, r.Prefix.Matches(l), "the index found %q for %q, which does not match", r.Prefix.Text, link)
 		}
 		if q, err := rules.ParsePrefix(other, rules.Ordinary, true); (err != nil || q.Key != p.Key) && found != p.Matches(l) {
 			t.Fatalf("rule %q, link %q: found %v, matches %v", prefix, link, found, p.Matches(l))
