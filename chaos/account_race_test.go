@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
@@ -39,9 +40,7 @@ func TestRaceForAccount(t *testing.T) {
 		}
 		defer resp.Body.Close()
 		got, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Error(err)
-		}
+		assert.True(t, err == nil, "%v", err)
 		return resp.StatusCode, string(got)
 	}
 	admin := must{connect(t, c.nodes[1].running.Load().URL, adminToken), t}

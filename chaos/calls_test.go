@@ -91,9 +91,8 @@ func TestKillKeepsWrittenCalls(t *testing.T) {
 			var quota struct{ Quota struct{ Used int } }
 			wire.check(wire.do(http.MethodPost, "/cgi-bin/openapi/quota/get?access_token="+token,
 				map[string]any{"cgi_path": "/cgi-bin/wxopen/qrcodejumpget"}, &quota))
-			if quota.Quota.Used < written || quota.Quota.Used > made {
-				t.Fatalf("round %d: %d calls are counted: %d were written and %d made", round, quota.Quota.Used, written, made)
-			}
+			require.True(t, quota.Quota.Used >= written && quota.Quota.Used <= made,
+				"round %d: %d calls are counted: %d were written and %d made", round, quota.Quota.Used, written, made)
 			find := func(rid string) int {
 				var r reply
 				wire.check(wire.do(http.MethodPost, "/cgi-bin/openapi/rid/get?access_token="+token, map[string]any{"rid": rid}, &r))

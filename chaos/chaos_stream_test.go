@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -186,9 +187,7 @@ func (s *streamStorm) round() {
 	s.cluster.allReady()
 	s.judge()
 	s.rounds++
-	if s.t.Failed() {
-		s.t.Fatalf("round %d: %s", s.rounds, what)
-	}
+	require.True(s.t, !s.t.Failed(), "round %d: %s", s.rounds, what)
 }
 
 // wait until so many scans more were acknowledged.
@@ -359,9 +358,7 @@ func (s *streamStorm) judge() {
 		}
 		admin.check(admin.do(http.MethodGet, "/admin/v1/scans?limit=1000&after="+after, nil, &page))
 		for _, one := range page.Scans {
-			if fed[one.ScanID] {
-				s.t.Errorf("the scan %s is in the feed twice", one.ScanID)
-			}
+			assert.True(s.t, !fed[one.ScanID], "the scan %s is in the feed twice", one.ScanID)
 			fed[one.ScanID] = true
 		}
 		after, more = page.Next, page.More
@@ -373,13 +370,10 @@ func (s *streamStorm) judge() {
 		}
 	}
 	s.fed = len(fed)
-	if missing > 0 {
-		s.t.Errorf("%d of %d acknowledged scans are not in the feed", missing, len(s.acked))
-	}
+	assert.True(s.t, missing <= 0, "%d of %d acknowledged scans are not in the feed", missing, len(s.acked))
 	if extra := int64(len(fed) + missing - len(s.acked)); extra > s.unsure.Load() {
 		s.t.Errorf("%d scans are in the feed that nobody made", extra-s.unsure.Load())
 	}
-	if counted.Scans != int64(len(fed)) || counted.Differences != 0 || counted.Missing != 0 {
-		s.t.Errorf("a recount of %d scans: %+v", len(fed), counted)
-	}
+	assert.True(s.t, counted.Scans == int64(len(fed)) && counted.Differences == 0 && counted.Missing == 0,
+		"a recount of %d scans: %+v", len(fed), counted)
 }

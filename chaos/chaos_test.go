@@ -169,9 +169,7 @@ func (s *storm) prepare() {
 		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 9999, "activity_name": "a", "product_brand": "b",
 		"product_title": "c",
 		"product_code":  "d", "wxa_appid": "owner0", "wxa_path": "pages/index"}, &active))
-	if applied.ErrCode != 0 || active.ErrCode != 0 {
-		s.t.Fatalf("codes to scan: %+v %+v", applied, active)
-	}
+	require.True(s.t, applied.ErrCode == 0 && active.ErrCode == 0, "codes to scan: %+v %+v", applied, active)
 	for index := range scannedCodes {
 		var found struct {
 			CodeURL string `json:"code_url"`
@@ -233,9 +231,7 @@ func (s *storm) round(f fault) {
 	s.history.storm(from, calm)
 	s.judge(owners)
 	s.rounds++
-	if s.t.Failed() {
-		s.t.Fatalf("round %d: %s", s.rounds, what)
-	}
+	require.True(s.t, !s.t.Failed(), "round %d: %s", s.rounds, what)
 }
 
 // wait until so many calls more were acknowledged.
@@ -518,9 +514,7 @@ func (c *client) scan(owner string) {
 		}
 		if e.back = c.history.now(); d.opens() {
 			e.shows, _, _ = strings.Cut(d.Path, "?")
-			if d.AppID != owner {
-				c.t.Errorf("a scan of rule %d of %s %v", e.prefix, owner, d)
-			}
+			assert.True(c.t, d.AppID == owner, "a scan of rule %d of %s %v", e.prefix, owner, d)
 		}
 		c.history.add(e)
 		c.noteScan(d)
@@ -741,9 +735,7 @@ func (s *storm) trade(n *node, user, text string) (traded struct {
 	admin.check(admin.do(http.MethodGet, "/admin/v1/users/"+user+"/openid?appid=owner0", nil, &of))
 	admin.check(admin.do(http.MethodPost, "/intp/marketcode/tickettocode?access_token="+url.QueryEscape(token),
 		map[string]any{"openid": of.OpenID, "code_ticket": text}, &traded))
-	if traded.ErrCode == 0 && traded.Code == "" {
-		s.t.Errorf("the ticket of %s has no code", user)
-	}
+	assert.True(s.t, traded.ErrCode != 0 || traded.Code != "", "the ticket of %s has no code", user)
 	return traded
 }
 
@@ -758,17 +750,14 @@ func (s *storm) last() {
 		token, err := admin.stableToken(owner)
 		admin.check(err)
 		got, want := admin.ok("qrcodejumpget", token, map[string]any{}), s.kept[owner]
-		if states(owner, got) != states(owner, want) || got.QRCodeJumpPubQuota != want.QRCodeJumpPubQuota {
-			s.t.Errorf("%s had %+v at the end of its round, and now %+v", owner, want, got)
-		}
+		assert.True(s.t, states(owner, got) == states(owner, want) && got.QRCodeJumpPubQuota == want.QRCodeJumpPubQuota,
+			"%s had %+v at the end of its round, and now %+v", owner, want, got)
 	}
 	s.exchange(300)
 	s.judgeLedger()
 	var verified struct{ Fault any }
 	n.admin().check(n.admin().do(http.MethodPost, "/admin/v1/audit/verify", nil, &verified))
-	if verified.Fault != nil {
-		s.t.Errorf("the audit log: %v", verified.Fault)
-	}
+	assert.True(s.t, verified.Fault == nil, "the audit log: %v", verified.Fault)
 }
 
 // judgeLedger wants every scan that was answered in the ledger, once: nodes

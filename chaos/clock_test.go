@@ -12,6 +12,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -58,9 +59,7 @@ func (s *storm) give(n *node) (g given) {
 	var d decision
 	app.check(app.do(http.MethodPost, "/scan/v1/resolve", map[string]any{"text": s.texts[index], "user": g.user}, &d))
 	_, text, found := strings.Cut(d.Path, "code_ticket=")
-	if !found {
-		s.t.Fatalf("a scan of an active code on node %d %v", n.number, d)
-	}
+	require.True(s.t, found, "a scan of an active code on node %d %v", n.number, d)
 	g.ticket, _, _ = strings.Cut(text, "&")
 	s.noteCode(index, d)
 	var login struct {
@@ -91,9 +90,7 @@ func (s *storm) traded(n *node, g given, good bool, what string) {
 	admin := n.admin()
 	query := url.Values{"grant_type": {"authorization_code"}, "appid": {"owner0"}, "secret": {secretOf("owner0")}, "js_code": {g.code}}
 	admin.check(admin.do(http.MethodGet, "/sns/jscode2session?"+query.Encode(), nil, &session))
-	if session.ErrCode != code {
-		s.t.Errorf("the js_code %s: %d %s, want %d", what, session.ErrCode, session.ErrMsg, code)
-	}
+	assert.True(s.t, session.ErrCode == code, "the js_code %s: %d %s, want %d", what, session.ErrCode, session.ErrMsg, code)
 }
 
 // How far a clock jumps: just further than what is believed, and into another year.

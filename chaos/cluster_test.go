@@ -80,9 +80,7 @@ func (p *pair) database(name string) string {
 	var u *url.URL
 	for _, text := range p.urls {
 		one, err := url.Parse(text)
-		if err != nil {
-			p.t.Fatal("the URL of a server cannot be read")
-		}
+		require.True(p.t, err == nil, "the URL of a server cannot be read")
 		u, hosts = one, append(hosts, one.Host)
 	}
 	u.Host, u.Path, u.RawQuery = strings.Join(hosts, ","), "/"+name, "sslmode=disable&target_session_attrs=read-write&connect_timeout=60"
@@ -130,9 +128,7 @@ func until(t testing.TB, what string, done func() bool) {
 		}
 	}
 	for !done() {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
+		require.True(t, !time.Now().After(end), "waited in vain for %s", what)
 		time.Sleep(20 * time.Millisecond) // between two looks at real processes
 	}
 }

@@ -189,9 +189,7 @@ func (m must) token(appid string) string {
 func (m must) ok(call, token string, body any) reply {
 	m.t.Helper()
 	r := m.code(call, token, body)
-	if r.ErrCode != 0 {
-		m.t.Fatalf("%s %v: %d %s", call, body, r.ErrCode, r.ErrMsg)
-	}
+	require.True(m.t, r.ErrCode == 0, "%s %v: %d %s", call, body, r.ErrCode, r.ErrMsg)
 	return r
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestVisibleElsewhere publishes on one node and asks another one without pause
@@ -53,9 +55,7 @@ settings: {rule_rate_limit: 0, verification: trust}
 		}
 		ours = append(ours, time.Since(began))
 		for range 20 {
-			if !scans.scan(prefix).opens() {
-				t.Fatalf("%s was visible, and is not any more", prefix)
-			}
+			require.True(t, scans.scan(prefix).opens(), "%s was visible, and is not any more", prefix)
 		}
 		<-published
 		theirs = append(theirs, bell.ring())

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	api "github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
@@ -100,12 +101,10 @@ func TestKillWhileCodesAreImported(t *testing.T) {
 			}
 		}
 		id, lines, new, have, err := bring(func() {})
-		if err != nil || id != batch || lines != count || have != count {
-			t.Fatalf("the same file again: application %d (was %d), %d lines, %d are here, %v", id, batch, lines, have, err)
-		}
-		if new > count-kept || added+new > count {
-			t.Errorf("%d codes were new at the end; %d were acknowledged before, %d of them as new", new, kept, added)
-		}
+		require.True(t, err == nil && id == batch && lines == count && have == count,
+			"the same file again: application %d (was %d), %d lines, %d are here, %v", id, batch, lines, have, err)
+		assert.True(t, new <= count-kept && added+new <= count,
+			"%d codes were new at the end; %d were acknowledged before, %d of them as new", new, kept, added)
 		t.Logf("%d codes acknowledged before the last kill, %d new after it", kept, new)
 		if _, _, again, have, err := bring(func() {}); again != 0 || have != count || err != nil {
 			t.Errorf("once more: %d new, %d here, %v", again, have, err)
@@ -170,9 +169,7 @@ func TestKillWhileCodesAreTakenBack(t *testing.T) {
 			if err == nil {
 				_, err = c.Batches.ImportCodes(t.Context(), b.ID, 1, "", strings.NewReader(file.String()))
 			}
-			if err != nil || b.ID != id {
-				t.Fatalf("application %d, want %d: %v", b.ID, id, err)
-			}
+			require.True(t, err == nil && b.ID == id, "application %d, want %d: %v", b.ID, id, err)
 		}
 		const id = 77
 		bring(id)
@@ -198,15 +195,12 @@ func TestKillWhileCodesAreTakenBack(t *testing.T) {
 			endSessions(t, database)
 			s = start(t, child)
 			b, err := connected().Batches.Get(t.Context(), id)
-			if err != nil || b.Arrived != count-taken && b.Arrived != count-taken-piece {
-				t.Fatalf("%d are here, and %d were taken back: %v", b.Arrived, taken, err)
-			}
+			require.True(t, err == nil && (b.Arrived == count-taken || b.Arrived == count-taken-piece),
+				"%d are here, and %d were taken back: %v", b.Arrived, taken, err)
 			taken = count - b.Arrived
 		}
 		done, err := connected().Batches.UndoImport(t.Context(), id, api.ImportToUndo{From: 0, To: count - 1})
-		if err != nil || done != (api.ImportUndone{Removed: count - taken}) {
-			t.Fatalf("the rest: %+v, %v", done, err)
-		}
+		require.True(t, err == nil && done == (api.ImportUndone{Removed: count - taken}), "the rest: %+v, %v", done, err)
 		s.kill()
 		s.gone()
 		endSessions(t, database)

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
@@ -64,9 +65,7 @@ func number(t testing.TB, name string, otherwise int) int {
 		return otherwise
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 {
-		t.Fatalf("%s is %q: want a number", name, text)
-	}
+	require.True(t, err == nil && n >= 0, "%s is %q: want a number", name, text)
 	return n
 }
 
@@ -463,9 +462,7 @@ func (c *chaos) checkHistory(admin must, w *writer, r *ruleModel) {
 		}
 		w.pending = nil
 	}
-	if len(did) > 1000-prefixCount {
-		c.t.Fatalf("%s: the history is too long for one page", r.prefix)
-	}
+	require.True(c.t, len(did) <= 1000-prefixCount, "%s: the history is too long for one page", r.prefix)
 	if !slices.Equal(did, r.did) {
 		c.t.Errorf("%s: the history is %q, want %q", r.prefix, did, r.did)
 		return
@@ -530,9 +527,7 @@ func (c *chaos) checkAccount(account string) {
 	}
 	if refused {
 		c.spent++
-		if published != quota {
-			c.t.Errorf("%s was refused a publish after %d", account, published)
-		}
+		assert.True(c.t, published == quota, "%s was refused a publish after %d", account, published)
 	}
 }
 
@@ -540,14 +535,11 @@ func (c *chaos) checkAccount(account string) {
 func (c *chaos) checkScan(scans must, r *ruleModel) {
 	got := scans.scan(r.prefix)
 	if r.living == nil || r.living.State == 1 {
-		if got.opens() {
-			c.t.Errorf("a scan of %s %v", r.prefix, got)
-		}
+		assert.True(c.t, !got.opens(), "a scan of %s %v", r.prefix, got)
 		return
 	}
-	if !got.opens() || !strings.HasPrefix(got.Path, r.living.Path+"?q=") || r.target != "" && got.AppID != r.target {
-		c.t.Errorf("a scan of %s %v, want %s", r.prefix, got, r.living.Path)
-	}
+	assert.True(c.t, got.opens() && strings.HasPrefix(got.Path, r.living.Path+"?q=") && (r.target == "" || got.AppID == r.target),
+		"a scan of %s %v, want %s", r.prefix, got, r.living.Path)
 }
 
 // checkTokens wants every acknowledged token to work, and the stable token to
@@ -560,9 +552,7 @@ func (c *chaos) checkTokens(w *writer) {
 	if known := c.stable[w.account]; known != "" {
 		text, err := wire.stableToken(w.account)
 		wire.check(err)
-		if text != known {
-			c.t.Errorf("the stable token of %s is another one after the kill", w.account)
-		}
+		assert.True(c.t, text == known, "the stable token of %s is another one after the kill", w.account)
 	}
 }
 

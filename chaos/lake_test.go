@@ -16,6 +16,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
@@ -129,13 +130,9 @@ func TestTheLakeHasEachScanOnce(t *testing.T) {
 			}
 		}
 		for id, n := range found {
-			if n != 1 {
-				t.Errorf("the scan %s is in the lake %d times", id, n)
-			}
+			assert.True(t, n == 1, "the scan %s is in the lake %d times", id, n)
 		}
-		if named == 0 {
-			t.Error("nobody is named in the lake")
-		}
+		assert.True(t, named != 0, "nobody is named in the lake")
 	})
 }
 
@@ -166,8 +163,6 @@ func request(t *testing.T, method, url string) []byte {
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode >= 300 {
-		t.Fatalf("%s %s: %s %s %v", method, url, resp.Status, body, err)
-	}
+	require.True(t, err == nil && resp.StatusCode < 300, "%s %s: %s %s %v", method, url, resp.Status, body, err)
 	return body
 }

@@ -180,9 +180,7 @@ func TestLedgerKill(t *testing.T) {
 			acked = writeUntil(t, ledgerChild{dir, database, seed, acked, total}, killAt)
 			endSessions(t, database)
 		}
-		if acked != total {
-			t.Fatalf("%d of %d scans were written", acked, total)
-		}
+		require.True(t, acked == total, "%d of %d scans were written", acked, total)
 		l, err := openLedger(t.Context(), dir, database)
 		require.NoError(t, err)
 		defer l.close()
@@ -217,9 +215,7 @@ func TestLedgerKill(t *testing.T) {
 				What:  stats.Scans,
 				Limit: stats.MaxAnswers, Offset: offset})
 			require.NoError(t, err)
-			if a.Scans != int64(stream.total) {
-				t.Fatalf("%d scans are counted, want %d", a.Scans, stream.total)
-			}
+			require.True(t, a.Scans == int64(stream.total), "%d scans are counted, want %d", a.Scans, stream.total)
 			for _, row := range a.Rows {
 				if k := (key{row.At, row.Value}); row.Count != want[k] {
 					t.Errorf("%+v: %+v, want %+v", k, row.Count, want[k])
@@ -234,9 +230,7 @@ func TestLedgerKill(t *testing.T) {
 		a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, By: stats.ByDay, What: stats.Users,
 			Limit: stats.MaxAnswers})
 		require.NoError(t, err)
-		if len(a.Rows) != len(users) {
-			t.Errorf("users of %d days, want %d", len(a.Rows), len(users))
-		}
+		assert.True(t, len(a.Rows) == len(users), "users of %d days, want %d", len(a.Rows), len(users))
 		for _, row := range a.Rows {
 			exact := int64(0)
 			for user, was := range users[row.At] {

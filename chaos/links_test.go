@@ -77,9 +77,7 @@ settings: {rule_rate_limit: 0, gs1_hosts: [id.example]}
 					w.compare(n)
 				}
 			}
-			if t.Failed() {
-				t.Fatalf("in round %d", round)
-			}
+			require.True(t, !t.Failed(), "in round %d", round)
 		}
 		c.stop()
 	})

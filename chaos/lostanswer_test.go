@@ -40,9 +40,7 @@ func TestLostCommitAnswer(t *testing.T) {
 		if got := wire.code(call, token, body); got.ErrCode != -1 {
 			t.Fatalf("%s without an answer to its commit: %d %s", call, got.ErrCode, got.ErrMsg)
 		}
-		if proxy.lose.Load() {
-			t.Fatalf("%s made no commit", call)
-		}
+		require.True(t, !proxy.lose.Load(), "%s made no commit", call)
 	}
 
 	wire.ok("qrcodejumpadd", token, add(prefix, "pages/a"))

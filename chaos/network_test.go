@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -61,9 +62,7 @@ func (p *place) ip(words ...string) {
 func (p *place) reaches(database string) string {
 	p.t.Helper()
 	u, err := url.Parse(database)
-	if err != nil {
-		p.t.Fatal("the URL of the database cannot be read")
-	}
+	require.True(p.t, err == nil, "the URL of the database cannot be read")
 	upstream := u.Host
 	l, err := net.Listen("tcp", net.JoinHostPort(p.database, "0"))
 	require.NoError(p.t, err)
@@ -120,9 +119,7 @@ func TestACommitOnALineThatIsCut(t *testing.T) {
 	answer := make(chan int, 1)
 	go func() {
 		got, err := keeper.wire("qrcodejumpdelete", keeper.token, prefixOnly(keeper.added[1]))
-		if err != nil {
-			t.Error("no answer:", err)
-		}
+		assert.True(t, err == nil, "no answer: %v", err)
 		answer <- got.ErrCode
 	}()
 	until(t, "a commit to wait for the replica", func() bool {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -56,16 +57,14 @@ func TestScansOfStoppedNodes(t *testing.T) {
 	whole := func(when string) {
 		t.Helper()
 		status, text := call(asked, "GET", "/admin/v1/statistics?wait=true", "", adminToken)
-		if status != 200 || !strings.Contains(text, fmt.Sprintf(`"scans":%d`, total)) {
-			t.Errorf("%s: %d %s, want %d scans", when, status, text, total)
-		}
+		assert.True(t, status == 200 && strings.Contains(text, fmt.Sprintf(`"scans":%d`, total)),
+			"%s: %d %s, want %d scans", when, status, text, total)
 	}
 	refused := func(when string) {
 		t.Helper()
 		status, text := call(asked, "GET", "/admin/v1/statistics?wait=true", "", adminToken)
-		if status != 503 || !strings.Contains(text, other.config().Data+") does not answer") {
-			t.Errorf("%s: %d %s, want a refusal that names the node", when, status, text)
-		}
+		assert.True(t, status == 503 && strings.Contains(text, other.config().Data+") does not answer"),
+			"%s: %d %s, want a refusal that names the node", when, status, text)
 	}
 	scan(asked)
 	scan(other)

@@ -50,9 +50,7 @@ func TestKillWhileOrdersAreApproved(t *testing.T) {
 			list, err := as(adminToken).Orders.List(t.Context(), "brand", 0, 100)
 			require.NoError(t, err)
 			n := slices.IndexFunc(list.Orders, func(o api.Order) bool { return o.ISV == isv })
-			if n < 0 {
-				t.Fatalf("order %s is lost", isv)
-			}
+			require.True(t, n >= 0, "order %s is lost", isv)
 			return list.Orders[n].State
 		}
 		rounds, orders, undecided, rejected, interrupted := 0, 0, 0, 0, 0

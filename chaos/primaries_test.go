@@ -32,9 +32,7 @@ func askFor(t *testing.T, n *node, kind string) (status int, said string) {
 func on(t *testing.T, database string, user *url.Userinfo, hosts ...string) string {
 	t.Helper()
 	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal("the URL of the database cannot be read")
-	}
+	require.True(t, err == nil, "the URL of the database cannot be read")
 	u.User = user
 	if len(hosts) > 0 {
 		u.Host = strings.Join(hosts, ",")
@@ -65,9 +63,7 @@ func TestTwoPrimaries(t *testing.T) {
 	first, second := newShopkeeper(t, both.running.Load().URL), newShopkeeper(t, one.running.Load().URL)
 	second.n = 1000
 	for range 3 {
-		if first.add() != 0 || second.add() != 0 {
-			t.Fatal("changes before the promotion fail")
-		}
+		require.True(t, first.add() == 0 && second.add() == 0, "changes before the promotion fail")
 	}
 	assert.Equal(t, both.metric("qrjump_db_primaries"), 1, "primaries at first")
 
@@ -100,9 +96,8 @@ func TestTwoPrimaries(t *testing.T) {
 	}
 	// The operator reads what to do.
 	status, problem := putTo(t, one, "/admin/v1/settings", `{"publish_quota":7}`)
-	if status != http.StatusServiceUnavailable || !strings.Contains(problem, "an old primary that is to be stopped") {
-		t.Errorf("%d %s", status, problem)
-	}
+	assert.True(t, status == http.StatusServiceUnavailable && strings.Contains(problem, "an old primary that is to be stopped"),
+		"%d %s", status, problem)
 	if n := one.metric(`qrjump_db_write_errors_total{cause="primaries"}`); n == 0 {
 		t.Error("no change is counted as refused for that")
 	}
@@ -198,9 +193,8 @@ func TestANodeEndsWhileACommitWaitsForTheReplica(t *testing.T) {
 	if err := <-answer; err == nil {
 		t.Error("a change that no replica has was acknowledged")
 	}
-	if dbtest.Number(t, c.database, waiting) == 0 || dbtest.Number(t, c.database, rules) != before {
-		t.Error("the commit was cancelled: all see it, and no replica has it")
-	}
+	assert.True(t, dbtest.Number(t, c.database, waiting) != 0 && dbtest.Number(t, c.database, rules) == before,
+		"the commit was cancelled: all see it, and no replica has it")
 	enough.Store(true)
 	dbtest.Exec(t, p.urls[0], `ALTER SYSTEM SET synchronous_standby_names = ''`)
 	dbtest.Exec(t, p.urls[0], `SELECT pg_reload_conf()`)
@@ -306,17 +300,13 @@ func TestADatabaseIsPutBackToAnEarlierMoment(t *testing.T) {
 func hostOf(t *testing.T, address string) string {
 	t.Helper()
 	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal("the URL of a server cannot be read")
-	}
+	require.True(t, err == nil, "the URL of a server cannot be read")
 	return u.Host
 }
 
 func userOf(t *testing.T, address string) *url.Userinfo {
 	t.Helper()
 	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal("the URL of a server cannot be read")
-	}
+	require.True(t, err == nil, "the URL of a server cannot be read")
 	return u.User
 }

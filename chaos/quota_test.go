@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
@@ -49,9 +50,8 @@ settings: {rule_rate_limit: 0, verification: trust}
 			wire.ok("qrcodejumpadd", token, add(prefix(n), "pages/b"))
 		}
 		published, refused := publishAtOnce(t, srv.URL, token, 32, 100, prefix)
-		if len(published) != 40 || len(refused) != 60 {
-			t.Fatalf("%d published, %d refused: want 40 and 60", len(published), len(refused))
-		}
+		require.True(t, len(published) == 40 && len(refused) == 60,
+			"%d published, %d refused: want 40 and 60", len(published), len(refused))
 		assert.Equal(t, left(), 0, "publishes left")
 		for _, p := range published {
 			wire.ok("qrcodejumppublish", token, prefixOnly(p)) // again is free

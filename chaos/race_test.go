@@ -73,9 +73,8 @@ settings: {rule_rate_limit: 0, verification: trust, rule_limit: %d, publish_quot
 				t.Fatalf("round %d: %d %s", round, answers[n].ErrCode, answers[n].ErrMsg)
 			}
 		}
-		if won != granted || lost != publishers-granted {
-			t.Fatalf("round %d: %d published, %d refused: want %d and %d", round, won, lost, granted, publishers-granted)
-		}
+		require.True(t, won == granted && lost == publishers-granted,
+			"round %d: %d published, %d refused: want %d and %d", round, won, lost, granted, publishers-granted)
 		for _, one := range clients[:3] { // one on each node
 			require.Equal(t, one.ok("qrcodejumpget", token,
 				map[string]any{"get_type": 2, "page_num": 1, "page_size": 1}).QRCodeJumpPubQuota, 0, "round %d", round)
@@ -148,9 +147,7 @@ func TestRaceForPrefix(t *testing.T) {
 		same, parent, child, inside := base+"same/", base+"x/", base+"x/y/", base+"x/z/"
 
 		l, r := atOnce(adds(left, same, false), adds(right, same, false))
-		if l == r {
-			t.Fatalf("round %d for one prefix: left %v, right %v", round, l, r)
-		}
+		require.True(t, l != r, "round %d for one prefix: left %v, right %v", round, l, r)
 		wins[l]++
 		if l {
 			drop(left, same)
@@ -159,16 +156,12 @@ func TestRaceForPrefix(t *testing.T) {
 		}
 
 		l, r = atOnce(adds(left, parent, true), adds(right, child, false))
-		if !l {
-			t.Fatalf("round %d: what lies below was in the way of its parent", round)
-		}
+		require.True(t, l, "round %d: what lies below was in the way of its parent", round)
 		if r {
 			below++
 			order := dbtest.Number(t, c.database, fmt.Sprintf(
 				`SELECT p.id - c.id FROM rules p, rules c WHERE p.prefix = '%s' AND c.prefix = '%s'`, parent, child))
-			if order < 0 {
-				t.Fatalf("round %d: a rule was added below one that was occupied before", round)
-			}
+			require.True(t, order >= 0, "round %d: a rule was added below one that was occupied before", round)
 			drop(right, child)
 		}
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -155,9 +156,7 @@ func (s *shopkeeper) has() {
 		}
 	}
 	for _, prefix := range s.added {
-		if !there[prefix] {
-			s.t.Errorf("%s was acknowledged and is lost", prefix)
-		}
+		assert.True(s.t, there[prefix], "%s was acknowledged and is lost", prefix)
 	}
 }
 
@@ -210,9 +209,8 @@ func TestDiskFull(t *testing.T) {
 		fmt.Fprintf(&lines, line, i)
 	}
 	status, said := sends(t, http.DefaultClient, admin.base+"/admin/v1/import/rules", "application/x-ndjson", lines.String(), adminToken)
-	if status != http.StatusServiceUnavailable || !strings.Contains(said, "no space left on device") {
-		t.Errorf("an import on a full disk = %d %s, want 503 and the cause", status, said)
-	}
+	assert.True(t, status == http.StatusServiceUnavailable && strings.Contains(said, "no space left on device"),
+		"an import on a full disk = %d %s, want 503 and the cause", status, said)
 	keeper.has() // reading goes on
 	if log := string(n.running.Load().wholeLog()); !strings.Contains(log, "full") && !strings.Contains(log, "no space left") {
 		t.Errorf("the log does not say that the disk is full:\n%s", n.running.Load().lastLog())
@@ -320,9 +318,7 @@ func TestStopOnAFullDisk(t *testing.T) {
 				_, _ = keeper.wire("qrcodejumpget", keeper.token, map[string]any{"get_type": 0})
 			}
 			for scan() { // until the room that the journal has beforehand is used up
-				if acknowledged > 100_000 {
-					t.Fatal("scans are answered on a full disk for ever")
-				}
+				require.True(t, acknowledged <= 100_000, "scans are answered on a full disk for ever")
 			}
 			p := n.running.Load()
 			n.stop()
@@ -336,9 +332,8 @@ func TestStopOnAFullDisk(t *testing.T) {
 			keeper.has()
 			var asked struct{ Counted struct{ Scans int } }
 			admin.check(admin.do(http.MethodGet, "/admin/v1/statistics?wait=true", nil, &asked))
-			if asked.Counted.Scans < acknowledged {
-				t.Errorf("%d scans were answered, and %d are there", acknowledged, asked.Counted.Scans)
-			}
+			assert.True(t, asked.Counted.Scans >= acknowledged,
+				"%d scans were answered, and %d are there", acknowledged, asked.Counted.Scans)
 			t.Logf("%d scans answered, %d there", acknowledged, asked.Counted.Scans)
 			n.stop()
 		})
@@ -359,9 +354,7 @@ func TestReadOnlyFolder(t *testing.T) {
 	defer d.readOnly(false)
 	child := n.config()
 	p, ready := tryIn(t, child, logs)
-	if ready {
-		t.Fatal("a server started on a read-only folder")
-	}
+	require.True(t, !ready, "a server started on a read-only folder")
 	said := string(p.lastLog())
 	if !strings.Contains(said, child.Data) || !strings.Contains(said, "read-only") || strings.Count(strings.TrimSpace(said), "\n") > 1 {
 		t.Errorf("it says:\n%s", said)
@@ -510,13 +503,9 @@ func TestDatabaseDown(t *testing.T) {
 	child := c.nodes[1].config()
 	require.NoError(t, os.MkdirAll(filepath.Dir(child.Data), 0o700))
 	second, ready := try(t, child)
-	if ready {
-		t.Fatal("a node started without a database")
-	}
+	require.True(t, !ready, "a node started without a database")
 	said := strings.TrimSpace(string(second.lastLog()))
-	if !strings.Contains(said, "127.0.0.1") || strings.Contains(said, password(p.urls[0])) {
-		t.Errorf("it says:\n%s", said)
-	}
+	assert.True(t, strings.Contains(said, "127.0.0.1") && !strings.Contains(said, password(p.urls[0])), "it says:\n%s", said)
 	t.Log(said)
 
 	for _, dir := range p.dirs {
@@ -561,9 +550,7 @@ func TestDatabaseSilent(t *testing.T) {
 	said := time.Since(began)
 	select {
 	case got := <-answer:
-		if got != -1 {
-			t.Errorf("an add without a database is answered %d", got)
-		}
+		assert.True(t, got == -1, "an add without a database is answered %d", got)
 		t.Logf("ten scans took %v, /readyz said so after %v, an add was answered -1 after %v", scanned.Round(time.Millisecond),
 			said.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 	case <-time.After(2 * time.Minute):

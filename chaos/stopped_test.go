@@ -77,9 +77,7 @@ func holdAtHead(t testing.TB, database, table string, begin func()) (node, pid i
 		err := one.QueryRow(context.Background(), `SELECT replace(s.application_name, 'node', '')::int, pid FROM pg_locks waits JOIN pg_locks holds USING (pid) JOIN pg_stat_activity s USING (pid)
 			WHERE NOT waits.granted AND waits.relation = '`+table+`'::regclass AND s.application_name LIKE 'node%'
 			AND holds.granted AND holds.relation = 'change_head'::regclass AND holds.mode = 'RowShareLock'`).Scan(&node, &pid)
-		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-			t.Fatal(err)
-		}
+		require.True(t, err == nil || errors.Is(err, pgx.ErrNoRows), "%v", err)
 		return err == nil
 	})
 	return node, pid, func() {
@@ -106,9 +104,7 @@ func TestANodeThatStandsStillWithTheHead(t *testing.T) {
 			_, _, goOn := holdAtHead(t, c.database, table, func() {
 				go func() {
 					got, err := stopped.wire("qrcodejumpadd", stopped.token, add(prefix, "pages/x"))
-					if err != nil {
-						t.Error("the stopped node gave no answer:", err)
-					}
+					assert.True(t, err == nil, "the stopped node gave no answer: %v", err)
 					answer <- got.ErrCode
 				}()
 			})
@@ -123,9 +119,7 @@ func TestANodeThatStandsStillWithTheHead(t *testing.T) {
 				}
 				return got == 0
 			})
-			if failed > 6 {
-				t.Errorf("%d changes failed one after the other while a node stood still", failed)
-			}
+			assert.True(t, failed <= 6, "%d changes failed one after the other while a node stood still", failed)
 			c.nodes[0].running.Load().signal(syscall.SIGCONT)
 			got := <-answer
 			there := false
@@ -133,9 +127,8 @@ func TestANodeThatStandsStillWithTheHead(t *testing.T) {
 				map[string]any{"get_type": 2, "page_num": 1, "page_size": 200}).RuleList {
 				there = there || r.Prefix == prefix
 			}
-			if got != 0 && got != -1 || there != (got == 0) {
-				t.Errorf("the node that stood still answered %d, and the rule is there: %v", got, there)
-			}
+			assert.True(t, (got == 0 || got == -1) && there == (got == 0),
+				"the node that stood still answered %d, and the rule is there: %v", got, there)
 			t.Logf("%d changes failed meanwhile; the node that stood still answered %d", failed, got)
 			c.allReady()
 			if got := stopped.add(); got != 0 {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // TestChangesTogether hammers two nodes: many owners add and publish, one has a small quota, and pairs of owners want
@@ -116,18 +118,14 @@ func TestChangesTogether(t *testing.T) {
 				spent++
 			}
 		}
-		if r.TotalCount != len(r.RuleList) {
-			t.Errorf("owner%d has %d rules, and a count of %d", i, len(r.RuleList), r.TotalCount)
-		}
+		assert.True(t, r.TotalCount == len(r.RuleList), "owner%d has %d rules, and a count of %d", i, len(r.RuleList), r.TotalCount)
 		if spent != quota || r.QRCodeJumpPubQuota != 0 {
 			t.Errorf("owner%d published %d times, and has %d left of %d (%d without an answer)", i, spent, r.QRCodeJumpPubQuota, quota,
 				maybe[i])
 		}
 	}
 	for prefix, owner := range added {
-		if there[prefix] != owner || state[prefix] == 0 {
-			t.Errorf("%s of owner%d was acknowledged, and is not there", prefix, owner)
-		}
+		assert.True(t, there[prefix] == owner && state[prefix] != 0, "%s of owner%d was acknowledged, and is not there", prefix, owner)
 	}
 	for prefix := range published {
 		if state[prefix] != 2 {
@@ -145,9 +143,7 @@ func TestChangesTogether(t *testing.T) {
 		Fault   *struct{ What string }
 	}
 	c.nodes[0].admin().check(c.nodes[0].admin().do(http.MethodPost, "/admin/v1/audit/verify", map[string]any{}, &checked))
-	if checked.Fault != nil || checked.Changes < len(there) {
-		t.Errorf("the log of changes: %+v", checked)
-	}
+	assert.True(t, checked.Fault == nil && checked.Changes >= len(there), "the log of changes: %+v", checked)
 	t.Logf("%d rules, %d acknowledged, %d publishes", len(there), len(added), len(published))
 	c.stop()
 }

@@ -122,9 +122,7 @@ func story(m must) facts {
 		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 4999, "activity_name": "a", "product_brand": "b",
 		"product_title": "c",
 		"product_code":  "d", "wxa_appid": "mini0", "wxa_path": "pages/code"}, &active))
-	if applied.ErrCode != 0 || active.ErrCode != 0 {
-		m.t.Fatalf("codes: %+v %+v", applied, active)
-	}
+	require.True(m.t, applied.ErrCode == 0 && active.ErrCode == 0, "codes: %+v %+v", applied, active)
 	for _, index := range []int{0, 1, 4999, 5000, 9999} {
 		var found struct {
 			CodeURL string      `json:"code_url"`
@@ -311,9 +309,7 @@ func (u *upgrade) check() {
 			}
 		}
 		for prefix := range got {
-			if u.rules[prefix] == "" && !u.unsure[prefix] {
-				u.t.Errorf("node %d has %s, which nobody added", n.number, prefix)
-			}
+			assert.True(u.t, u.rules[prefix] != "" || u.unsure[prefix], "node %d has %s, which nobody added", n.number, prefix)
 		}
 	}
 	u.t.Logf("%d writes acknowledged during the upgrade, %d without an answer or answered -1; the longest time without one was %v",
@@ -390,9 +386,7 @@ func (u *upgrade) listen(f facts) (w *told, end func()) {
 }
 
 func (w *told) note(d decision) {
-	if !d.opens() {
-		w.t.Errorf("a scan %s", d)
-	}
+	assert.True(w.t, d.opens(), "a scan %s", d)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.answered = append(w.answered, d.ScanID)
@@ -418,13 +412,10 @@ func (u *upgrade) works(n *node, scanKey string) {
 	admin.check(err)
 	says := func(what string, err error) {
 		u.t.Helper()
-		if err != nil {
-			u.t.Errorf("an old node beside a new one: %s: %v", what, err)
-		}
+		assert.True(u.t, err == nil, "an old node beside a new one: %s: %v", what, err)
 	}
-	if !strings.Contains(string(handbook), "Old nodes go on: they answer calls, changes, scans and their console") {
-		u.t.Error("the handbook does not say any more that old nodes go on")
-	}
+	assert.True(u.t, strings.Contains(string(handbook), "Old nodes go on: they answer calls, changes, scans and their console"),
+		"the handbook does not say any more that old nodes go on")
 	const prefix, page = "https://beside.example/a/", "pages/beside"
 	got, err := admin.wire("qrcodejumpadd", token, add(prefix, page))
 	if err == nil && got.ErrCode != 0 {
@@ -483,18 +474,15 @@ func TestRollingUpgrade(t *testing.T) {
 		admin = c.nodes[0].admin()
 		admin.setClock(admin.now().Add(time.Hour), true) // what a node that stopped had begun to send is due
 		webhook.hasAll()
-		if u.rows(`SELECT later FROM rules`) == 0 {
-			t.Error("the new schema has no rows")
-		}
+		assert.True(t, u.rows(`SELECT later FROM rules`) != 0, "the new schema has no rows")
 		admin.check(admin.do(http.MethodPost, "/admin/v1/emulator/snapshots/before/load", nil, nil))
 		for account, want := range f.Rules {
 			token, err := admin.stableToken(account)
 			admin.check(err)
 			got := admin.ok("qrcodejumpget", token, map[string]any{}).RuleList
 			slices.SortFunc(got, func(a, b ruleView) int { return strings.Compare(a.Prefix, b.Prefix) })
-			if !reflect.DeepEqual(got, want) {
-				t.Errorf("rules of %s in a snapshot of the schema before: %v, want %v", account, got, want)
-			}
+			assert.True(t, reflect.DeepEqual(got, want),
+				"rules of %s in a snapshot of the schema before: %v, want %v", account, got, want)
 		}
 		c.stop()
 		c.later = false

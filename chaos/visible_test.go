@@ -179,9 +179,7 @@ func TestOverlappingOwners(t *testing.T) {
 			race(t,
 				func() (err error) { leftWon, err = left.take(host+"/same/", host+"/same/1", false); return err },
 				func() (err error) { rightWon, err = right.take(host+"/same/", host+"/same/1", false); return err })
-			if leftWon == rightWon {
-				t.Fatalf("race %d for one prefix: left %v, right %v", n, leftWon, rightWon)
-			}
+			require.True(t, leftWon != rightWon, "race %d for one prefix: left %v, right %v", n, leftWon, rightWon)
 			winner, loser := left, right
 			if rightWon {
 				winner, loser = right, left
@@ -191,18 +189,15 @@ func TestOverlappingOwners(t *testing.T) {
 			third.check(winner.drop(host+"/same/", host+"/same/1"))
 			// A freed prefix is free at once.
 			taken, err := loser.take(host+"/same/", host+"/same/1", false)
-			if err != nil || !taken {
-				t.Fatalf("race %d: %s could not have what %s gave up: %v", n, loser.account, winner.account, err)
-			}
+			require.True(t, err == nil && taken, "race %d: %s could not have what %s gave up: %v", n, loser.account, winner.account, err)
 			third.check(loser.drop(host+"/same/", host+"/same/1"))
 
 			occupy := n%2 == 0
 			race(t,
 				func() (err error) { leftWon, err = left.take(host+"/x/", host+"/x/1", occupy); return err },
 				func() (err error) { rightWon, err = right.take(host+"/x/y/", host+"/x/y/1", false); return err })
-			if !leftWon || !occupy && !rightWon {
-				t.Fatalf("race %d for x/ and x/y/, occupied: %v: left %v, right %v", n, occupy, leftWon, rightWon)
-			}
+			require.True(t, leftWon && (occupy || rightWon),
+				"race %d for x/ and x/y/, occupied: %v: left %v, right %v", n, occupy, leftWon, rightWon)
 			want := "left"
 			if rightWon {
 				want, below = "right", below+1

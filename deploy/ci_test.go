@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/qrjump/qrjump/internal/edge/landing"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -43,9 +44,7 @@ func TestTheServicesOfCIAskForWhatThereIs(t *testing.T) {
 		t.Errorf("the aliases are %v", got)
 	}
 	for name, words := range map[string][]string{"compose": own.Command, "gitlab": lab.Command} {
-		if len(words) == 0 || words[0] != "serve" {
-			t.Errorf("%s starts %q", name, words)
-		}
+		assert.True(t, len(words) != 0 && words[0] == "serve", "%s starts %q", name, words)
 	}
 	health := append(own.Healthcheck.Test[1:], strings.Fields(strings.Trim(regexp.MustCompile(`"[^"]*"`).FindString(hub.Options), `"`))...)
 	for _, word := range slices.Concat(own.Command, lab.Command, health) {
@@ -55,11 +54,7 @@ func TestTheServicesOfCIAskForWhatThereIs(t *testing.T) {
 	}
 	for name := range hub.Env {
 		flag := "--" + strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, "QRJUMP_")), "_", "-")
-		if !strings.Contains(string(page), "`"+flag) {
-			t.Errorf("%s is no setting of the program", name)
-		}
+		assert.True(t, strings.Contains(string(page), "`"+flag), "%s is no setting of the program", name)
 	}
-	if len(hub.Env) == 0 || len(health) < 5 {
-		t.Errorf("read %v and %v", hub.Env, health)
-	}
+	assert.True(t, len(hub.Env) != 0 && len(health) >= 5, "read %v and %v", hub.Env, health)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/goccy/go-yaml"
 	nats "github.com/nats-io/nats-server/v2/server"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -46,9 +47,7 @@ func compose(t *testing.T, text string, variables map[string]string) (c composed
 	t.Helper()
 	text = regexp.MustCompile(`\$\{(\w+)[^}]*\}`).ReplaceAllStringFunc(text, func(found string) string {
 		name := regexp.MustCompile(`\w+`).FindString(found)
-		if variables[name] == "" {
-			t.Errorf("compose.yaml wants %s, which its first lines put into no .env", name)
-		}
+		assert.True(t, variables[name] != "", "compose.yaml wants %s, which its first lines put into no .env", name)
 		return variables[name]
 	})
 	if err := yaml.UnmarshalWithOptions([]byte(text), &c, yaml.Strict(), yaml.AllowFieldPrefixes("x-", "build", "read_only", "cap_drop",
@@ -69,9 +68,7 @@ func clusterFile(t *testing.T, name string) string {
 func dotEnv(t *testing.T) map[string]string {
 	t.Helper()
 	list := regexp.MustCompile(`for name in ([A-Z_ ]+); do`).FindStringSubmatch(clusterFile(t, "compose.yaml"))
-	if list == nil {
-		t.Fatal("compose.yaml says no more how .env is made")
-	}
+	require.True(t, list != nil, "compose.yaml says no more how .env is made")
 	variables := map[string]string{}
 	for i, name := range strings.Fields(list[1]) {
 		variables[name] = strings.Repeat(fmt.Sprintf("%x", 10+i), 64)
@@ -106,9 +103,7 @@ func TestThePartsOfTheClusterFitTogether(t *testing.T) {
 		addresses[address] = name
 		image, _, _ := strings.Cut(service.Image, ":")
 		images[image]++
-		if service.Restart == "" {
-			t.Errorf("%s does not say when it is started again", name)
-		}
+		assert.True(t, service.Restart != "", "%s does not say when it is started again", name)
 		for _, volume := range service.Volumes {
 			source := strings.Split(volume, ":")[0]
 			if !strings.HasPrefix(source, "./") {
@@ -121,15 +116,11 @@ func TestThePartsOfTheClusterFitTogether(t *testing.T) {
 		}
 	}
 	want := map[string]int{"qrjump": 2, "postgres": 2, "nats": 3, "haproxy": 1}
-	if !maps.Equal(images, want) {
-		t.Errorf("the cluster is %v, want %v", images, want)
-	}
+	assert.True(t, maps.Equal(images, want), "the cluster is %v, want %v", images, want)
 	for _, name := range []string{"compose.yaml", "haproxy.cfg", "nats.conf", "qrjump.yaml", "pg_hba.conf", "systemd/environment",
 		"systemd/postgres.env", "systemd/nats.env"} {
 		for _, found := range regexp.MustCompile(`10\.77\.0\.[1-9]\d*`).FindAllString(clusterFile(t, name), -1) {
-			if addresses[found] == "" {
-				t.Errorf("%s names %s, and no part has that address", name, found)
-			}
+			assert.True(t, addresses[found] != "", "%s names %s, and no part has that address", name, found)
 		}
 	}
 
@@ -152,15 +143,11 @@ func TestThePartsOfTheClusterFitTogether(t *testing.T) {
 			}
 			delete(alone, key)
 		}
-		if len(alone) > 0 {
-			t.Errorf("systemd/%s has what compose.yaml lacks: %q", file, alone)
-		}
+		assert.True(t, len(alone) <= 0, "systemd/%s has what compose.yaml lacks: %q", file, alone)
 	}
 	for file, path := range map[string]string{"qrjump-postgres.service": "/etc/qrjump/postgres.sh",
 		"qrjump-nats.service": "/etc/qrjump/nats.conf", "qrjump-haproxy.service": "/etc/qrjump/haproxy.cfg"} {
-		if !strings.Contains(clusterFile(t, "systemd/"+file), path) {
-			t.Errorf("systemd/%s does not use %s", file, path)
-		}
+		assert.True(t, strings.Contains(clusterFile(t, "systemd/"+file), path), "systemd/%s does not use %s", file, path)
 	}
 }
 
@@ -188,9 +175,8 @@ func TestHAProxyTakesTheConfigurationOfTheCluster(t *testing.T) {
 	for backend, kind := range map[string]string{"wire": "change", "scans": "scan", "admin": "change"} {
 		_, rest, _ := strings.Cut(text, "\nbackend "+backend+"\n")
 		rest, _, _ = strings.Cut(rest, "\n\n")
-		if !strings.Contains(rest, "option httpchk GET /readyz?for="+kind+"\n") || strings.Count(rest, "  server ") != 2 {
-			t.Errorf("backend %s asks two nodes for something else than %s:\n%s", backend, kind, rest)
-		}
+		assert.True(t, strings.Contains(rest, "option httpchk GET /readyz?for="+kind+"\n") && strings.Count(rest, "  server ") == 2,
+			"backend %s asks two nodes for something else than %s:\n%s", backend, kind, rest)
 	}
 	if _, err := exec.LookPath("haproxy"); err != nil {
 		t.Skip("haproxy is not here to read it")
@@ -218,8 +204,6 @@ func TestSystemdTakesTheUnitsOfTheCluster(t *testing.T) {
 		own := regexp.MustCompile(`(?m)^(Exec\w+=)/\S+`).ReplaceAll(text, []byte("${1}/bin/sh"))
 		require.NoError(t, os.WriteFile(here, own, 0o644))
 		out, err := exec.Command("systemd-analyze", "--no-pager", "verify", "--man=no", here).CombinedOutput()
-		if err != nil || len(out) > 0 {
-			t.Errorf("%s: %v\n%s", unit, err, out)
-		}
+		assert.True(t, err == nil && len(out) <= 0, "%s: %v\n%s", unit, err, out)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -28,9 +29,7 @@ func TestUnits_Hardened(t *testing.T) {
 	}
 	for _, unit := range append(units, "systemd/qrjump.service") {
 		out, err := exec.Command("systemd-analyze", "--no-pager", "security", "--offline=true", "--threshold=20", unit).CombinedOutput()
-		if err != nil {
-			t.Errorf("%s: %v\n%s", unit, err, out)
-		}
+		assert.True(t, err == nil, "%s: %v\n%s", unit, err, out)
 		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 		t.Log(lines[len(lines)-1])
 	}
@@ -95,20 +94,14 @@ func check(t *testing.T, where, expression string, metrics map[string][]string) 
 	t.Helper()
 	known := []string{"job", "instance"} // of the scrape
 	names := named.FindAllString(grouping.ReplaceAllString(selector.ReplaceAllString(expression, ""), ""), -1)
-	if len(names) == 0 {
-		t.Errorf("%s: %q names no metric", where, expression)
-	}
+	assert.True(t, len(names) != 0, "%s: %q names no metric", where, expression)
 	for _, name := range names {
 		labels, ok := metrics[name]
-		if !ok {
-			t.Errorf("%s: there is no metric %s", where, name)
-		}
+		assert.True(t, ok, "%s: there is no metric %s", where, name)
 		known = append(known, labels...)
 	}
 	for _, label := range labelsOf(expression) {
-		if !slices.Contains(known, label) {
-			t.Errorf("%s: none of %q has the label %s", where, names, label)
-		}
+		assert.True(t, slices.Contains(known, label), "%s: none of %q has the label %s", where, names, label)
 	}
 }
 
@@ -128,9 +121,7 @@ func TestTheDashboardAndTheAlertsNameMetricsThatAre(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &dashboard))
 	shown := 0
 	for i, p := range dashboard.Panels {
-		if p.ID != i+1 {
-			t.Errorf("panel %q has the number %d", p.Title, p.ID)
-		}
+		assert.True(t, p.ID == i+1, "panel %q has the number %d", p.Title, p.ID)
 		for _, target := range p.Targets {
 			shown++
 			check(t, "panel "+p.Title, target.Expr, metrics)
@@ -158,14 +149,11 @@ func TestTheDashboardAndTheAlertsNameMetricsThatAre(t *testing.T) {
 		for _, r := range g.Rules {
 			rules++
 			check(t, r.Alert, quoted.ReplaceAllString(r.Expr, `""`), metrics)
-			if r.Annotations["runbook"] == "" || r.Annotations["summary"] == "" || r.Labels["severity"] == "" {
-				t.Errorf("%s says too little: %q", r.Alert, r.Annotations)
-			}
+			assert.True(t, r.Annotations["runbook"] != "" && r.Annotations["summary"] != "" && r.Labels["severity"] != "",
+				"%s says too little: %q", r.Alert, r.Annotations)
 		}
 	}
-	if shown < 20 || rules < 10 {
-		t.Errorf("%d expressions are shown and %d rules are there", shown, rules)
-	}
+	assert.True(t, shown >= 20 && rules >= 10, "%d expressions are shown and %d rules are there", shown, rules)
 	if _, err := exec.LookPath("promtool"); err != nil {
 		t.Skip("promtool is not here to read the rules")
 	}

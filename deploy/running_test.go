@@ -266,12 +266,8 @@ func (e *engine) until(what string, done func() bool) {
 		end = last.Add(-20 * time.Second)
 	}
 	for !done() {
-		if time.Now().After(end) {
-			e.t.Fatalf("waited in vain for %s", what)
-		}
-		if e.t.Failed() {
-			e.t.Fatalf("failed before %s", what)
-		}
+		require.True(e.t, !time.Now().After(end), "waited in vain for %s", what)
+		require.True(e.t, !e.t.Failed(), "failed before %s", what)
 		time.Sleep(50 * time.Millisecond) // between two looks at real processes
 	}
 }
@@ -526,9 +522,7 @@ settings: {rule_rate_limit: 0, verification: trust, rule_limit: 1000000}
 		}
 	}
 	for _, prefix := range c.prefixes {
-		if !there[prefix] {
-			t.Errorf("the rule %s was acknowledged and is lost", prefix)
-		}
+		assert.True(t, there[prefix], "the rule %s was acknowledged and is lost", prefix)
 	}
 	var counted int64
 	e.until("all scans to be counted", func() bool {

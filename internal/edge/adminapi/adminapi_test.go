@@ -100,13 +100,10 @@ func TestAccounts(t *testing.T) {
 		{"POST", "/accounts/shop", "{}", 405, ""},
 	} {
 		a := call(t, s, c.method, c.path, c.body)
-		if a.Status != c.status || !strings.Contains(a.Body, c.want) {
-			t.Errorf("%s %s %s: %d %s; want %d with %s", c.method, c.path, c.body, a.Status, a.Body, c.status, c.want)
-		}
+		assert.True(t, a.Status == c.status && strings.Contains(a.Body, c.want),
+			"%s %s %s: %d %s; want %d with %s", c.method, c.path, c.body, a.Status, a.Body, c.status, c.want)
 		for _, hidden := range []string{"the-secret-of-", "hash", "$schema"} {
-			if strings.Contains(a.Body, hidden) {
-				t.Errorf("%s %s shows %s: %s", c.method, c.path, hidden, a.Body)
-			}
+			assert.True(t, !strings.Contains(a.Body, hidden), "%s %s shows %s: %s", c.method, c.path, hidden, a.Body)
 		}
 	}
 	// A replaced account keeps its secret and its file.
@@ -169,9 +166,8 @@ func TestSettings(t *testing.T) {
 		}
 	}
 	before := s.Admin("GET", "/settings", "").Body
-	if !strings.Contains(before, `"rule_rate_limit":7`) || strings.Contains(s.Log(), "level=ERROR") {
-		t.Errorf("a refused change changed something, or was logged as ours: %s", before)
-	}
+	assert.True(t, strings.Contains(before, `"rule_rate_limit":7`) && !strings.Contains(s.Log(), "level=ERROR"),
+		"a refused change changed something, or was logged as ours: %s", before)
 	s.Stop()
 	s = servertest.Start(t, o)
 	if after := s.Admin("GET", "/settings", "").Body; after != before {
@@ -284,9 +280,8 @@ func TestRules(t *testing.T) {
 			}
 			got = strings.Join(ends, " ")
 		}
-		if a.Status != c.status || a.Status == 200 && got != c.want || !strings.Contains(got, c.want) {
-			t.Errorf("%s: %d %s; want %d %s", c.path, a.Status, got, c.status, c.want)
-		}
+		assert.True(t, a.Status == c.status && (a.Status != 200 || got == c.want) && strings.Contains(got, c.want),
+			"%s: %d %s; want %d %s", c.path, a.Status, got, c.status, c.want)
 	}
 
 	// The history outlives the rule and its owner.

@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const deletable = `
@@ -36,9 +37,8 @@ func TestAccountsAreDeleted(t *testing.T) {
 	deletion := func(path string, status int) (d client.Deletion) {
 		t.Helper()
 		a := call(t, s, "DELETE", path, "")
-		if a.Status != status || status == 200 && json.Unmarshal([]byte(a.Body), &d) != nil {
-			t.Fatalf("%s: %d %s", path, a.Status, a.Body)
-		}
+		require.True(t, a.Status == status && (status != 200 || json.Unmarshal([]byte(a.Body), &d) == nil),
+			"%s: %d %s", path, a.Status, a.Body)
 		return d
 	}
 	amounts := func(list []client.Amount) string {

@@ -168,8 +168,7 @@ func TestAnotherOriginGetsAProblem(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	for _, path := range []string{"/admin/v1/rechecks", "/scan/v1/resolve"} {
 		a := s.Do("POST", path, `{"text":"x"}`, "Authorization: Bearer "+servertest.AdminToken, "Origin: https://evil.example")
-		if a.Status != 403 || a.Header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s: %d %v %s", path, a.Status, a.Header, a.Body)
-		}
+		assert.True(t, a.Status == 403 && a.Header.Get("Content-Type") == "application/problem+json",
+			"%s: %d %v %s", path, a.Status, a.Header, a.Body)
 	}
 }

@@ -79,10 +79,8 @@ func TestImportNamesWrongLinesAndLoadsNothing(t *testing.T) {
 		var got brought
 		a := bring(s, "rules", text)
 		a.JSON(t, &got)
-		if a.Status != 422 || len(got.Errors) != 1 || got.Errors[0].Location != "line 3" ||
-			!strings.Contains(got.Errors[0].Message, c.want) {
-			t.Errorf("%s: %d %+v, want %q", name, a.Status, got, c.want)
-		}
+		assert.True(t, a.Status == 422 && len(got.Errors) == 1 && got.Errors[0].Location == "line 3" &&
+			strings.Contains(got.Errors[0].Message, c.want), "%s: %d %+v, want %q", name, a.Status, got, c.want)
 		if dry := bring(s, "rules?dry_run=true", text); dry.Status != a.Status || dry.Body != a.Body {
 			t.Errorf("%s: dry: %d %s, not %s", name, dry.Status, dry.Body, a.Body)
 		}
@@ -234,15 +232,11 @@ func TestAccountsAsLines(t *testing.T) {
 		a := bring(s, "accounts", `{"appid":"brought","kind":"mini_program"}`+"\n"+c.line)
 		a.JSON(t, &got)
 		if c.want == "" {
-			if a.Status != 200 || got.Added != 2 {
-				t.Errorf("%s: %s", c.line, a.Body)
-			}
+			assert.True(t, a.Status == 200 && got.Added == 2, "%s: %s", c.line, a.Body)
 			continue
 		}
-		if a.Status != 422 || len(got.Errors) != 1 || got.Errors[0].Location != "line 2" ||
-			!strings.Contains(got.Errors[0].Message, c.want) {
-			t.Errorf("%s: %d %s", c.line, a.Status, a.Body)
-		}
+		assert.True(t, a.Status == 422 && len(got.Errors) == 1 && got.Errors[0].Location == "line 2" &&
+			strings.Contains(got.Errors[0].Message, c.want), "%s: %d %s", c.line, a.Status, a.Body)
 	}
 	s.Send(s.Request("POST", "/admin/v1/import/rules", "{}", "Content-Type: text/plain")).WantStatus(t, 415, "another type")
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // A domain has changed hands: its new owner may add what its old owner had.
@@ -82,10 +83,8 @@ func TestRelease(t *testing.T) {
 	for _, prefix := range []string{"https://sold.example/", "https://sold.example/t/"} {
 		select {
 		case event := <-told:
-			if !strings.Contains(event, "<Event><![CDATA[qrcodejump_prefix_released]]></Event><Prefix><![CDATA["+prefix+
-				"]]></Prefix><Reason><![CDATA[sold") {
-				t.Errorf("the event of %s: %s", prefix, event)
-			}
+			assert.True(t, strings.Contains(event, "<Event><![CDATA[qrcodejump_prefix_released]]></Event><Prefix><![CDATA["+prefix+
+				"]]></Prefix><Reason><![CDATA[sold"), "the event of %s: %s", prefix, event)
 		case <-time.After(5 * time.Minute): // so long that no busy machine needs it
 			t.Fatalf("no event for %s", prefix)
 		}

@@ -233,9 +233,7 @@ func TestAnExportIsWhole(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	ids := scans(t, s, "https://cafe.example/t/1", "https://nobody.example/=2", "+49")
 	a := call(t, s, "GET", "/scans/export", "")
-	if a.Header.Get("Content-Type") != "text/csv; charset=utf-8" {
-		t.Error(a.Header)
-	}
+	assert.True(t, a.Header.Get("Content-Type") == "text/csv; charset=utf-8", "%v", a.Header)
 	lines, err := csv.NewReader(strings.NewReader(a.Body)).ReadAll()
 	require.NoError(t, err)
 	if len(lines) != 4 || lines[1][0] != ids[0] || lines[3][0] != ids[2] || lines[0][4] != "client" || lines[1][4] != "'=app/1" {
@@ -271,9 +269,7 @@ func aBatch(t *testing.T, s *servertest.Server) int64 {
 	require.True(t, made.ID != 0, "no application")
 	a := call(t, s, "POST", fmt.Sprintf("/batches/%d/activations", made.ID), `{"code_start":0,"code_end":99,"binding":{"activity_name":"Spring","product_brand":"Tea","product_title":"Green",
 		"product_code":"6901234567892","wxa_appid":"cafe","wxa_path":"pages/item"}}`)
-	if a.Status != 200 {
-		t.Fatal(a.Body)
-	}
+	require.True(t, a.Status == 200, "%v", a.Body)
 	return made.ID
 }
 

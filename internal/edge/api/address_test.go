@@ -44,9 +44,7 @@ func TestAddressesOffTheList_EachCall(t *testing.T) {
 	}
 	s.Do("POST", "/scan/v1/login", `{"user":"alice","appid":"shop"}`).JSON(t, &login)
 	a := s.Do("GET", "/sns/jscode2session?appid=shop&secret=secret-shop&grant_type=authorization_code&js_code="+login.JSCode, "")
-	if !strings.Contains(a.Body, `"openid":"`) {
-		t.Errorf("a login off the list = %s, want an openid", a.Body)
-	}
+	assert.True(t, strings.Contains(a.Body, `"openid":"`), "a login off the list = %s, want an openid", a.Body)
 	decidedBy(t, s, "login.address.account")
 }
 
@@ -69,9 +67,7 @@ func TestNoListOfAddresses(t *testing.T) {
 	calls := func() {
 		t.Helper()
 		for _, a := range []servertest.Answer{get(svc), get(svc), get(shop), get(acts), preAuth()} {
-			if strings.Contains(a.Body, `"errcode":`) && a.Code(t) != 0 {
-				t.Errorf("without a list: %s", a.Body)
-			}
+			assert.True(t, !strings.Contains(a.Body, `"errcode":`) || a.Code(t) == 0, "without a list: %s", a.Body)
 		}
 	}
 	told := func() (accounts []string) {
@@ -140,9 +136,7 @@ func TestUnionID(t *testing.T) {
 	}
 	own := func(user, appid string) told { return trade(user, appid, "/sns/jscode2session?secret=secret-"+appid) }
 	alice := own("alice", "shop")
-	if len(alice.UnionID) != 28 || alice.UnionID == alice.OpenID {
-		t.Errorf("alice under shop = %+v, want a unionid", alice)
-	}
+	assert.True(t, len(alice.UnionID) == 28 && alice.UnionID != alice.OpenID, "alice under shop = %+v, want a unionid", alice)
 	for name, got := range map[string]told{"another account of the same": own("alice", "rival"),
 		"by the platform": trade("alice", "shop", "/sns/component/jscode2session?component_appid=isv&component_access_token="+platform)} {
 		assert.Equal(t, got.UnionID, alice.UnionID, "%s", name)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -42,13 +43,10 @@ func TestBadInput(t *testing.T) {
 				continue // refused unread: net/http closes while the client still sends
 			}
 			require.NoError(t, err)
-			if a.Status != http.StatusOK || !strings.HasPrefix(a.Body, `{"errcode":`) {
-				t.Errorf("%s %.60q: %d %s", path, body, a.Status, a.Body)
-			}
+			assert.True(t, a.Status == http.StatusOK && strings.HasPrefix(a.Body, `{"errcode":`),
+				"%s %.60q: %d %s", path, body, a.Status, a.Body)
 			for _, hidden := range []string{secret, tokens} {
-				if strings.Contains(a.Body, hidden) {
-					t.Errorf("%s shows %s: %s", path, hidden, a.Body)
-				}
+				assert.True(t, !strings.Contains(a.Body, hidden), "%s shows %s: %s", path, hidden, a.Body)
 			}
 		}
 		var calls struct {
@@ -83,12 +81,8 @@ func TestBadInput(t *testing.T) {
 		}
 	}
 	for line := range strings.SplitSeq(s.Log(), "\n") {
-		if len(line) > 4000 {
-			t.Errorf("a log line of %d bytes: %.200s", len(line), line)
-		}
-		if strings.Contains(line, "level=ERROR") {
-			t.Errorf("bad input is no error of ours: %.300s", line)
-		}
+		assert.True(t, len(line) <= 4000, "a log line of %d bytes: %.200s", len(line), line)
+		assert.True(t, !strings.Contains(line, "level=ERROR"), "bad input is no error of ours: %.300s", line)
 	}
 	s.OK("shop", "get", "{}")
 }
@@ -119,12 +113,8 @@ func TestABodyThatStops(t *testing.T) {
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			require.NoErrorf(t, err, "%s", c.path)
 			body, err := io.ReadAll(resp.Body)
-			if err != nil || !strings.Contains(string(body), c.want) {
-				t.Errorf("%s: %s, %v; want %s", c.path, body, err, c.want)
-			}
-			if !resp.Close {
-				t.Errorf("%s: the connection stays open with half a body on it", c.path)
-			}
+			assert.True(t, err == nil && strings.Contains(string(body), c.want), "%s: %s, %v; want %s", c.path, body, err, c.want)
+			assert.True(t, resp.Close, "%s: the connection stays open with half a body on it", c.path)
 		}
 	}
 	s.OK("shop", "get", "{}")

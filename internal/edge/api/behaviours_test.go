@@ -71,9 +71,7 @@ func TestABodyThatBreaksOff(t *testing.T) {
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || !strings.Contains(string(body), `{"errcode":47001`) {
-		t.Errorf("%s, %v", body, err)
-	}
+	assert.True(t, err == nil && strings.Contains(string(body), `{"errcode":47001`), "%s, %v", body, err)
 	decidedBy(t, s, "wire.body.broken")
 }
 

@@ -70,9 +70,8 @@ func TestApplyCode(t *testing.T) {
 		[]segment{{0, 9_999}}) {
 		t.Errorf("a second count changed the application: %+v", got)
 	}
-	if !strings.Contains(s.Log(), "is application 500000001 with 10000 codes, not 50000") {
-		t.Error("the log does not say which count it was")
-	}
+	assert.True(t, strings.Contains(s.Log(), "is application 500000001 with 10000 codes, not 50000"),
+		"the log does not say which count it was")
 	assert.Equal(t, works(t, s, "rival", "applycode", `{"code_count":10000,"isv_application_id":"testid124"}`).ApplicationID, next,
 		"another account's number")
 	if got := works(t, s, "brand", "applycodequery", `{"isv_application_id":20260115}`); got.ISVApplicationID != "20260115" {
@@ -93,9 +92,8 @@ func TestApplyCode_WantsApproval(t *testing.T) {
 	}
 	s.Admin("PUT", "/settings", `{"order_approval_required":true}`)
 	a := call("new")
-	if a.Code(t) != 48001 || !strings.Contains(s.Log(), "order_approval_required") || !strings.Contains(s.Log(), a.RID(t)) {
-		t.Errorf("applycode with order_approval_required: %s, want 48001 and why in the log", a.Body)
-	}
+	assert.True(t, a.Code(t) == 48001 && strings.Contains(s.Log(), "order_approval_required") && strings.Contains(s.Log(), a.RID(t)),
+		"applycode with order_approval_required: %s, want 48001 and why in the log", a.Body)
 	call("before").WantCode(t, 0, "an application that exists")
 	s.Admin("PUT", "/settings", `{"allow_unapproved_applycode":true}`)
 	call("new").WantCode(t, 0, "applycode with allow_unapproved_applycode")
@@ -130,9 +128,7 @@ func TestApplyCodeQuery(t *testing.T) {
 		got := works(t, s, "brand", "applycodequery", body)
 		for _, field := range []string{"errcode", "errmsg", "status", "application_id", "isv_application_id", "code_generate_list",
 			"create_time", "update_time"} {
-			if !got.Fields[field] || len(got.Fields) != 8 {
-				t.Errorf("%s: %s is missing in %v", name, field, got.Fields)
-			}
+			assert.True(t, got.Fields[field] && len(got.Fields) == 8, "%s: %s is missing in %v", name, field, got.Fields)
 		}
 		if got.Fields = nil; fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%s: %+v", name, got)
@@ -175,15 +171,12 @@ func TestAnApplicationTakesTime(t *testing.T) {
 	check := func(status string, ready int, changed int64) {
 		t.Helper()
 		got := works(t, s, "brand", "applycodequery", `{"isv_application_id":"slow"}`)
-		if got.Status != status || len(got.CodeGenerateList) != ready || got.CreateTime != began || got.UpdateTime != changed {
-			t.Errorf("%+v, want %s with %d segments, changed at %d", got, status, ready, changed)
-		}
+		assert.True(t, got.Status == status && len(got.CodeGenerateList) == ready && got.CreateTime == began && got.UpdateTime == changed,
+			"%+v, want %s with %d segments, changed at %d", got, status, ready, changed)
 		download := codeCall(s, "brand", "applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":1}`, id))
 		active := codeCall(s, "brand", "codeactive", binding(id, 0, 1))
 		if status == "FINISH" {
-			if download.Code(t) != 0 || active.Code(t) != 0 {
-				t.Errorf("after FINISH: %.100s %s", download.Body, active.Body)
-			}
+			assert.True(t, download.Code(t) == 0 && active.Code(t) == 0, "after FINISH: %.100s %s", download.Body, active.Body)
 			return
 		}
 		refused(t, "a download before FINISH", download, 80308, "")
@@ -268,13 +261,9 @@ func TestApplyCodeDownload(t *testing.T) {
 	seen := map[string]bool{}
 	for i, row := range rows {
 		column := strings.Split(row, " ")
-		if len(column) != 4 || len(column[0]) != 361 || strings.Trim(column[0], "01") != "" || len(column[1]) != 9 ||
-			column[2] != fmt.Sprint(i) || len(column[3]) != 28 || !strings.HasPrefix(column[3], "P.URL.CN/0") {
-			t.Fatalf("row %d is %q", i, row)
-		}
-		if seen[column[1]] || seen[column[3]] {
-			t.Fatalf("row %d comes twice: %q", i, row)
-		}
+		require.True(t, len(column) == 4 && len(column[0]) == 361 && strings.Trim(column[0], "01") == "" && len(column[1]) == 9 &&
+			column[2] == fmt.Sprint(i) && len(column[3]) == 28 && strings.HasPrefix(column[3], "P.URL.CN/0"), "row %d is %q", i, row)
+		require.True(t, !seen[column[1]] && !seen[column[3]], "row %d comes twice: %q", i, row)
 		seen[column[1]], seen[column[3]] = true, true
 	}
 	for _, i := range []int64{0, 7, 49_999, 50_000, 59_999} {
@@ -308,9 +297,7 @@ func TestApplyCodeDownload(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, sealed, 0o600))
 		hex := fmt.Sprintf("%x", key)
 		plain, err := exec.Command(openssl, "enc", "-d", "-aes-128-cbc", "-K", hex, "-iv", hex, "-in", file).Output()
-		if err != nil || string(plain) != strings.Join(rows[50_000:], "\n")+"\n" {
-			t.Errorf("openssl: %d bytes, %v", len(plain), err)
-		}
+		assert.True(t, err == nil && string(plain) == strings.Join(rows[50_000:], "\n")+"\n", "openssl: %d bytes, %v", len(plain), err)
 	}
 	// A smaller segment is for new batches; the old one keeps its own.
 	s.Admin("PUT", "/settings", `{"code_segment_size":10000}`)
@@ -422,9 +409,7 @@ func TestCodeActive(t *testing.T) {
 	}
 	for _, field := range []string{"errcode", "errmsg", "code", "application_id", "isv_application_id", "activity_name", "product_brand",
 		"product_title", "product_code", "wxa_appid", "wxa_path", "wxa_type", "code_start", "code_end"} {
-		if !got.Fields[field] || len(got.Fields) != 14 {
-			t.Errorf("%s is missing in %v", field, got.Fields)
-		}
+		assert.True(t, got.Fields[field] && len(got.Fields) == 14, "%s is missing in %v", field, got.Fields)
 	}
 	got.Fields, got.Code = nil, ""
 	if want := (told{ErrMsg: "ok", ApplicationID: id, ISVApplicationID: "x", ActivityName: "test_name", ProductBrand: "test_brand",
@@ -645,9 +630,8 @@ func TestCodeActiveQuery(t *testing.T) {
 	} {
 		a := codeCall(s, "brand", "codeactivequery", c.body)
 		refused(t, c.name, a, c.number, c.detail)
-		if strings.Contains(a.Body, code) || strings.Contains(a.Body, text[10:]) {
-			t.Errorf("%s: the answer quotes the code: %s", c.name, a.Body)
-		}
+		assert.True(t, !strings.Contains(a.Body, code) && !strings.Contains(a.Body, text[10:]),
+			"%s: the answer quotes the code: %s", c.name, a.Body)
 	}
 	// Options. Contract: marketcode 3.5, 11.1 (omitempty drops an index of 0).
 	s.Admin("PUT", "/settings", `{"behaviours":{"codes.query.index_taken":"allow"}}`)
@@ -665,9 +649,7 @@ func TestCodeActiveQuery(t *testing.T) {
 	works(t, s, "brand", "codeactivequery", byText(text))
 	// A code is no business of the log.
 	for _, hidden := range []string{code, text[10:], zero} {
-		if strings.Contains(s.Log(), hidden) {
-			t.Errorf("%s stands in the log", hidden)
-		}
+		assert.True(t, !strings.Contains(s.Log(), hidden), "%s stands in the log", hidden)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The calls of deployed clients. Contract: marketcode 9.
@@ -156,9 +157,7 @@ func TestJSCodeToSession(t *testing.T) {
 	}
 	// Nothing of that used it up.
 	got := tellOf(t, session(s, "shop", "secret-shop", code))
-	if got.OpenID != openid(t, s, "alice", "shop") || len(got.SessionKey) != 24 || got.Fields["errcode"] {
-		t.Errorf("%+v", got)
-	}
+	assert.True(t, got.OpenID == openid(t, s, "alice", "shop") && len(got.SessionKey) == 24 && !got.Fields["errcode"], "%+v", got)
 	refused(t, "a second time", session(s, "shop", "secret-shop", code), 40163, "")
 	second := login(t, s, "alice", "shop")
 	if other := tellOf(t, session(s, "shop", "secret-shop", second)); other.OpenID != got.OpenID || other.SessionKey == got.SessionKey {
@@ -218,10 +217,8 @@ func TestFromAScanToTheBrandsServer(t *testing.T) {
 	text, code := printed(t, s, id, 4_711)
 	got := scanned(t, s, "alice", "http://"+text)
 	page, ticket, _ := strings.Cut(got.Path, "&code_ticket=")
-	if got.AppID != "shop" || got.Version != "release" || page != "pages/index?from=code" || got.Scene != 1124 ||
-		got.Matched.Kind != "code" || got.Matched.ApplicationID != id || got.Matched.CodeIndex != 4_711 {
-		t.Fatalf("%+v", got)
-	}
+	require.True(t, got.AppID == "shop" && got.Version == "release" && page == "pages/index?from=code" && got.Scene == 1124 &&
+		got.Matched.Kind == "code" && got.Matched.ApplicationID == id && got.Matched.CodeIndex == 4_711, "%+v", got)
 	s.Hide(ticket)
 	openid := tellOf(t, session(s, "shop", "secret-shop", login(t, s, "alice", "shop"))).OpenID
 	if got := works(t, s, "brand", "tickettocode", trade(openid, ticket)); got.Code != code || got.WxaPath != "/pages/index?from=code" {
@@ -230,9 +227,7 @@ func TestFromAScanToTheBrandsServer(t *testing.T) {
 	// Calls as the emulator shows them tell neither ticket nor code.
 	for _, shown := range []string{s.Admin("GET", "/emulator/calls?limit=1000", "").Body, s.Log()} {
 		for _, hidden := range []string{ticket, code, text[10:]} {
-			if strings.Contains(shown, hidden) {
-				t.Errorf("%s is shown", hidden)
-			}
+			assert.True(t, !strings.Contains(shown, hidden), "%s is shown", hidden)
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Behaviour(codes.query.name) Behaviour(codes.download.elsewhere).
@@ -24,20 +26,14 @@ func TestImportedCodesOnTheWire(t *testing.T) {
 	a := s.Do("PUT", fmt.Sprintf("/admin/v1/batches/%d/imported-codes", batch.ID),
 		fmt.Sprintf("%s %s 0 %s\n", strings.Repeat("1", 361), code, text),
 		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: text/plain")
-	if a.Status != 200 {
-		t.Fatal(a.Body)
-	}
+	require.True(t, a.Status == 200, "%v", a.Body)
 	works(t, s, "brand", "codeactive", binding(batch.ID, 0, 0))
 	refused(t, "nine characters of two codes", codeCall(s, "brand", "codeactivequery", fmt.Sprintf(`{"code":%q}`, code)), 40097,
 		"2 applications have a code with these characters")
 	got := works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"code":%q,"application_id":%d}`, code, batch.ID))
-	if got.ApplicationID != batch.ID {
-		t.Errorf("%+v", got)
-	}
+	assert.True(t, got.ApplicationID == batch.ID, "%+v", got)
 	got = works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"code_url":"HTTPS://%s"}`, text))
-	if got.Code != code || got.WxaAppID != "shop" {
-		t.Errorf("%+v", got)
-	}
+	assert.True(t, got.Code == code && got.WxaAppID == "shop", "%+v", got)
 	refused(t, "a download", codeCall(s, "brand", "applycodedownload",
 		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":0}`, batch.ID)), 80309, "")
 	refused(t, "another account", codeCall(s, "rival", "codeactivequery", fmt.Sprintf(`{"code_url":%q}`, text)), 80301, "")

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Contract: marketcode 1, 11.1: a third-party platform calls for an account
@@ -28,9 +29,7 @@ components:
 		return s.Do("POST", codeFamily+name+"?access_token="+access, body)
 	}
 	id := tellOf(t, call("brand", "applycode", `{"code_count":10000,"isv_application_id":"x"}`)).ApplicationID
-	if id == 0 {
-		t.Fatal("the platform cannot apply")
-	}
+	require.True(t, id != 0, "the platform cannot apply")
 	// The scope of an order number is the account, not the platform.
 	if own := applied(t, s, "brand", "x", 10_000); own != id {
 		t.Errorf("the account's own call made %d beside %d", own, id)

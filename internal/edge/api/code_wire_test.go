@@ -90,9 +90,8 @@ func tellOf(t testing.TB, a servertest.Answer) (got told) {
 func works(t testing.TB, s *servertest.Server, appid, call, body string) told {
 	t.Helper()
 	a := codeCall(s, appid, call, body)
-	if a.Status != http.StatusOK || !strings.HasPrefix(a.Body, `{"errcode":0,"errmsg":"ok"`) {
-		t.Fatalf("%s as %s with %.300s: %d %.500s", call, appid, body, a.Status, a.Body)
-	}
+	require.True(t, a.Status == http.StatusOK && strings.HasPrefix(a.Body, `{"errcode":0,"errmsg":"ok"`),
+		"%s as %s with %.300s: %d %.500s", call, appid, body, a.Status, a.Body)
 	return tellOf(t, a)
 }
 
@@ -175,9 +174,7 @@ func printed(t testing.TB, s *servertest.Server, id, index int64) (text, code st
 		CodeURL string `json:"code_url"`
 	}
 	s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, id, index)).JSON(t, &found)
-	if len(found.Code) != 9 || len(found.CodeURL) != 28 {
-		t.Fatalf("%+v", found)
-	}
+	require.True(t, len(found.Code) == 9 && len(found.CodeURL) == 28, "%+v", found)
 	return found.CodeURL, found.Code
 }
 
@@ -195,9 +192,7 @@ type opened struct {
 func scanned(t testing.TB, s *servertest.Server, user, text string) (got opened) {
 	t.Helper()
 	a := s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%s,"user":%q}`, quoted(text), user))
-	if a.Status != http.StatusOK {
-		t.Fatalf("%s: %d %s", text, a.Status, a.Body)
-	}
+	require.True(t, a.Status == http.StatusOK, "%s: %d %s", text, a.Status, a.Body)
 	a.JSON(t, &got)
 	return got
 }
@@ -207,9 +202,7 @@ func ticketOf(t testing.TB, s *servertest.Server, user, text string) string {
 	t.Helper()
 	got := scanned(t, s, user, text)
 	_, ticket, found := strings.Cut(got.Path, "code_ticket=")
-	if !found || !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(ticket) {
-		t.Fatalf("no ticket in %+v", got)
-	}
+	require.True(t, found && regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(ticket), "no ticket in %+v", got)
 	s.Hide(ticket)
 	return ticket
 }
@@ -218,9 +211,7 @@ func openid(t testing.TB, s *servertest.Server, user, appid string) string {
 	t.Helper()
 	var got struct{ OpenID string }
 	s.Admin("GET", "/users/"+user+"/openid?appid="+appid, "").JSON(t, &got)
-	if len(got.OpenID) != 28 {
-		t.Fatalf("%+v", got)
-	}
+	require.True(t, len(got.OpenID) == 28, "%+v", got)
 	return got.OpenID
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // agency is two platforms and those whom they act for. fencedisv may not call
@@ -356,9 +358,7 @@ func TestNoTicketAboveTheLimitOfTheDay(t *testing.T) {
 		return a.Code(t), strings.Count(s.Admin("GET", "/components/isv/pushes", "").Body, `"component_verify_ticket"`)
 	}
 	code, tickets := start()
-	if code != 0 || tickets < 1 {
-		t.Fatalf("the first: errcode %d, %d tickets", code, tickets)
-	}
+	require.True(t, code == 0 && tickets >= 1, "the first: errcode %d, %d tickets", code, tickets)
 	if code, again := start(); code != 45009 || again != tickets {
 		t.Errorf("the second: errcode %d, %d tickets after %d", code, again, tickets)
 	}
@@ -400,8 +400,6 @@ func TestARefreshEndsNothingAtOnce(t *testing.T) {
 	before, refresh := s.AuthorizerToken(token, "isv", "shop")
 	a := s.Component(token, "api_authorizer_token",
 		fmt.Sprintf(`{"component_appid":"isv","authorizer_appid":"shop","authorizer_refresh_token":%q}`, refresh))
-	if !strings.Contains(a.Body, `"authorizer_refresh_token":"`+refresh+`"`) {
-		t.Errorf("the refresh token was %s: %s", refresh, a.Body)
-	}
+	assert.True(t, strings.Contains(a.Body, `"authorizer_refresh_token":"`+refresh+`"`), "the refresh token was %s: %s", refresh, a.Body)
 	s.Do("POST", getPath+"?access_token="+before, "{}").WantCode(t, 0, "the token from before")
 }

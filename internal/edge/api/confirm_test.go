@@ -20,6 +20,8 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // owner is the host of somebody who adds rules.
@@ -223,14 +225,10 @@ func TestWhatTheFileMustBe(t *testing.T) {
 				failedBecause(t, s, a, c.reason)
 				return
 			}
-			if a.Code(t) != 0 {
-				t.Fatal(a.Body)
-			}
+			require.True(t, a.Code(t) == 0, "%v", a.Body)
 			record := confirmed(t, s, "owner=shop&limit=1").Confirmations[0]
-			if !record.OK || record.Prefix != prefix || record.URL != fmt.Sprintf("%s/%d/%s", host.URL, n, f.Name) ||
-				len(record.Steps) == 0 {
-				t.Errorf("the record of a check that passed: %+v", record)
-			}
+			assert.True(t, record.OK && record.Prefix == prefix && record.URL == fmt.Sprintf("%s/%d/%s", host.URL, n, f.Name) &&
+				len(record.Steps) != 0, "the record of a check that passed: %+v", record)
 		})
 	}
 	if l := list(t, s, "shop", "{}"); l.Total != 5 {
@@ -239,9 +237,7 @@ func TestWhatTheFileMustBe(t *testing.T) {
 	metrics := s.Do("GET", "/metrics", "").Body
 	for _, line := range []string{`qrjump_domain_verifications_total{result="timeout"} 1`,
 		`qrjump_domain_verifications_total{result="redirect"} 2`} {
-		if !strings.Contains(metrics, line) {
-			t.Errorf("/metrics has no %s", line)
-		}
+		assert.True(t, strings.Contains(metrics, line), "/metrics has no %s", line)
 	}
 }
 
@@ -251,30 +247,21 @@ func failedBecause(t *testing.T, s *servertest.Server, a servertest.Answer, reas
 	t.Helper()
 	rid := a.RID(t)
 	list := confirmed(t, s, "rid="+rid).Confirmations
-	if len(list) != 1 {
-		t.Fatalf("%d records of %s", len(list), rid)
-	}
+	require.True(t, len(list) == 1, "%d records of %s", len(list), rid)
 	record := list[0]
-	if record.OK || record.RID != rid || record.Owner != "shop" || !strings.Contains(record.Reason, reason) {
-		t.Errorf("the record says %+v, want %q", record, reason)
-	}
-	if len(record.Steps) == 0 {
-		t.Error("no steps")
-	}
+	assert.True(t, !record.OK && record.RID == rid && record.Owner == "shop" && strings.Contains(record.Reason, reason),
+		"the record says %+v, want %q", record, reason)
+	assert.True(t, len(record.Steps) != 0, "no steps")
 	logged := false
 	for line := range strings.SplitSeq(s.Log(), "\n") {
 		logged = logged || strings.Contains(line, "rid="+rid) && strings.Contains(line, "errcode=85069") && strings.Contains(line, reason)
 	}
-	if !logged {
-		t.Errorf("no log line has %s with %q", rid, reason)
-	}
+	assert.True(t, logged, "no log line has %s with %q", rid, reason)
 	var calls struct {
 		Calls []struct{ RID, Detail string }
 	}
 	s.Admin("GET", "/emulator/calls?rid="+rid, "").JSON(t, &calls)
-	if len(calls.Calls) != 1 || !strings.Contains(calls.Calls[0].Detail, reason) {
-		t.Errorf("the emulator's calls: %+v", calls)
-	}
+	assert.True(t, len(calls.Calls) == 1 && strings.Contains(calls.Calls[0].Detail, reason), "the emulator's calls: %+v", calls)
 }
 
 // Design 8: addresses are checked at dial; private ones only by setting.
@@ -314,9 +301,8 @@ func TestHostsThatAreNotAsked(t *testing.T) {
 			a := s.Rule("shop", "add", rule("http://a.example/x"))
 			checkText(t, a, 85069, "check confirm file fail")
 			failedBecause(t, s, a, c.reason)
-			if r.asked != 1 || strings.Contains(s.Log(), "what was not checked") {
-				t.Errorf("looked up %d times; a second look may answer what was not checked", r.asked)
-			}
+			assert.True(t, r.asked == 1 && !strings.Contains(s.Log(), "what was not checked"),
+				"looked up %d times; a second look may answer what was not checked", r.asked)
 		})
 	}
 }

@@ -22,13 +22,10 @@ func TestCoverageTellsAnswersOfOneNumberApart(t *testing.T) {
 			if one.Occurred {
 				count++
 			}
-			if one.English == "" || one.Chinese == "" || one.Command == "" {
-				t.Errorf("%+v", one)
-			}
+			assert.True(t, one.English != "" && one.Chinese != "" && one.Command != "", "%+v", one)
 		}
-		if found.Total != len(found.Trials) || found.Covered != count {
-			t.Errorf("%d of %d, and %d of %d", found.Covered, found.Total, count, len(found.Trials))
-		}
+		assert.True(t, found.Total == len(found.Trials) && found.Covered == count,
+			"%d of %d, and %d of %d", found.Covered, found.Total, count, len(found.Trials))
 		return list
 	}
 	assert.Equal(t, len(met()), 0, "before any call")

@@ -180,21 +180,17 @@ func TestEveryDeviationIsReported(t *testing.T) {
 			continue
 		}
 		found := list[i]
-		if found.EvidenceLevel != string(d.Minds) || found.Advice != d.Advice().English() ||
-			found.Chinese != d.Advice().Chinese() || found.Count < 1 ||
-			found.Endpoint == "" {
-			t.Errorf("%s: %+v", id, found)
-		}
+		assert.True(t, found.EvidenceLevel == string(d.Minds) && found.Advice == d.Advice().English() &&
+			found.Chinese == d.Advice().Chinese() && found.Count >= 1 &&
+			found.Endpoint != "", "%s: %+v", id, found)
 		for _, rid := range []string{found.FirstRID, found.LastRID} {
 			var call client.Call
 			s.Admin("GET", "/calls/"+rid, "").JSON(t, &call)
-			if call.Endpoint != found.Endpoint || call.Account != found.Account || !slices.Contains(call.Deviations, id) {
-				t.Errorf("%s: %s is %+v", id, rid, call)
-			}
+			assert.True(t, call.Endpoint == found.Endpoint && call.Account == found.Account && slices.Contains(call.Deviations, id),
+				"%s: %s is %+v", id, rid, call)
 		}
-		if id == "rules.add.icp_unasked" && answer.Header.Get("X-Qrjump-Trace") != "/admin/v1/calls/"+found.FirstRID {
-			t.Errorf("%s is another call than that of %q", found.FirstRID, answer.Header)
-		}
+		assert.True(t, id != "rules.add.icp_unasked" || answer.Header.Get("X-Qrjump-Trace") == "/admin/v1/calls/"+found.FirstRID,
+			"%s is another call than that of %q", found.FirstRID, answer.Header)
 	}
 	for id := range stories {
 		row, known := behaviour.ByID(id)
@@ -240,9 +236,7 @@ func TestTheReportOfDeviations(t *testing.T) {
 	assert.Equal(t, len(of("")), 1, "without those of one")
 	var left json.RawMessage
 	s.Admin("DELETE", "/deviations", "").JSON(t, &left)
-	if string(left) != `{"deviations":[]}` {
-		t.Errorf("nothing is left, and the answer is %s", left)
-	}
+	assert.True(t, string(left) == `{"deviations":[]}`, "nothing is left, and the answer is %s", left)
 	produce()
 	s.Renew(t)
 	if all := of(""); len(all) != 0 {
@@ -399,9 +393,7 @@ func TestNoLeniencyIsSilent(t *testing.T) {
 		if c.row != "" {
 			want = []string{c.row}
 		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: reported %q, want %q", c.name, got, want)
-		}
+		assert.True(t, slices.Equal(got, want), "%s: reported %q, want %q", c.name, got, want)
 		if c.row == "" {
 			continue
 		}
@@ -452,9 +444,7 @@ func TestAskingForALinkWithNumbersIsNoDeviation(t *testing.T) {
 				got = append(got, d.Behaviour)
 			}
 		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("notify_users %s: got %q, want %q", c.value, got, c.want)
-		}
+		assert.True(t, slices.Equal(got, c.want), "notify_users %s: got %q, want %q", c.value, got, c.want)
 	}
 }
 
@@ -504,9 +494,7 @@ func TestNoSampleOfThePagesIsADeviation(t *testing.T) {
 	send := func(path, body string) servertest.Answer {
 		t.Helper()
 		a := s.Do("POST", path, body, "Content-Type: application/json")
-		if strings.HasPrefix(a.Body, `{"errcode":`) && a.Code(t) != 0 {
-			t.Errorf("%s is refused: %s", path, a.Body)
-		}
+		assert.True(t, !strings.HasPrefix(a.Body, `{"errcode":`) || a.Code(t) == 0, "%s is refused: %s", path, a.Body)
 		return a
 	}
 	read := func(path string) {
@@ -634,9 +622,7 @@ func TestStrictHoldsLinks(t *testing.T) {
 		s.Admin("DELETE", "/deviations", "")
 		s.Rule("svc", "add", code(q+"held", "third"))
 		for _, d := range reported(t, s) {
-			if d.Behaviour == "link.at_once" {
-				t.Errorf("%s: both agreed, and reported is %+v", settings, d)
-			}
+			assert.True(t, d.Behaviour != "link.at_once", "%s: both agreed, and reported is %+v", settings, d)
 		}
 	}
 	// By default it is done at once, and what rests on it is reported too.
@@ -650,9 +636,7 @@ func TestStrictHoldsLinks(t *testing.T) {
 			got[d.Endpoint] = int(d.Count)
 		}
 	}
-	if len(got) != 2 || got[linkPath] != 1 || got[addPath] != 1 {
-		t.Errorf("reported %v", got)
-	}
+	assert.True(t, len(got) == 2 && got[linkPath] == 1 && got[addPath] == 1, "reported %v", got)
 }
 
 // White space round the content of a verification file, and a # in front of its directory, are

@@ -174,9 +174,7 @@ func errorRows(t *testing.T) (rows []errorRow) {
 		path, rest, _ := strings.Cut(rest, ": ")
 		name, text, ok := strings.Cut(rest, " | ")
 		code, err := strconv.Atoi(number)
-		if err != nil || !ok {
-			t.Fatalf("errors.txt: %q, %v", head, err)
-		}
+		require.True(t, err == nil && ok, "errors.txt: %q, %v", head, err)
 		rows = append(rows, errorRow{code, text, path, name, how})
 	}
 	return rows
@@ -196,26 +194,21 @@ func TestEveryErrorCode(t *testing.T) {
 				t.Errorf("status %d, Content-Type %q", a.Status, a.Header.Get("Content-Type"))
 			}
 			if r.code == 0 {
-				if !strings.HasPrefix(a.Body, `{"errcode":0,"errmsg":"ok"`) {
-					t.Errorf("got %s", a.Body)
-				}
+				assert.True(t, strings.HasPrefix(a.Body, `{"errcode":0,"errmsg":"ok"`), "got %s", a.Body)
 				return
 			}
 			var e struct{ ErrMsg string }
 			a.JSON(t, &e)
 			m := ridText.FindStringSubmatch(e.ErrMsg)
-			if m == nil || a.Code(t) != r.code || m[1] != r.text {
-				t.Fatalf("got %s, want %d %q and a request id", a.Body, r.code, r.text)
-			}
+			require.True(t, m != nil && a.Code(t) == r.code && m[1] == r.text,
+				"got %s, want %d %q and a request id", a.Body, r.code, r.text)
 			if want := fmt.Sprintf(`{"errcode":%d,"errmsg":"%s rid: %s-%s-%s"}`, r.code, r.text, m[2], m[3], m[4]); a.Body != want {
 				t.Errorf("got  %s\nwant %s", a.Body, want)
 			}
 			var clock struct{ Now time.Time }
 			s.Admin("GET", "/emulator/clock", "").JSON(t, &clock)
 			assert.Equal(t, strconv.FormatInt(clock.Now.Unix(), 16), m[2], "the request id begins with %s, the server's second", m[2])
-			if clock.Now.Before(servertest.Began.Add(36 * time.Hour)) {
-				t.Errorf("the clock shows %s", clock.Now)
-			}
+			assert.True(t, !clock.Now.Before(servertest.Began.Add(36*time.Hour)), "the clock shows %s", clock.Now)
 		})
 	}
 }
@@ -272,9 +265,8 @@ func TestNumbersNeverAnswered(t *testing.T) {
 		t.Errorf("ByNumber(45112) = %v, want none", code)
 	}
 	for _, e := range api.Describe() {
-		if strings.HasPrefix(e.Path, codeFamily) && slices.Contains(e.Codes, errcode.InvalidGrantType) {
-			t.Errorf("%s may answer 40002, want never", e.Path)
-		}
+		assert.True(t, !strings.HasPrefix(e.Path, codeFamily) || !slices.Contains(e.Codes, errcode.InvalidGrantType),
+			"%s may answer 40002, want never", e.Path)
 	}
 }
 
@@ -461,10 +453,8 @@ func TestWhereTheAdviceStands(t *testing.T) {
 		checkText(t, after(c.call, fault(c.path, 40001))(s), 40001, dead+c.behind)
 		checkText(t, after(c.call, fault(c.path, 45009))(s), 45009, spent+c.behind)
 	}
-	if errcode.InvalidCredential.Text+errcode.StableTokenAdvice != badToken || errcode.DailyLimit.Text+
-		errcode.StableTokenAdvice != dayQuota {
-		t.Error("the texts are not those that were met live")
-	}
+	assert.True(t, errcode.InvalidCredential.Text+errcode.StableTokenAdvice == badToken && errcode.DailyLimit.Text+
+		errcode.StableTokenAdvice == dayQuota, "the texts are not those that were met live")
 }
 
 // Contract: rules 0: five calls a second per account per interface.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/edge/guide"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -30,22 +31,16 @@ func TestNamedFieldsAreThoseThatEndpointsRead(t *testing.T) {
 		"/cgi-bin/component/clear_quota component_appid": "the same",
 	}
 	reads := fieldsRead(t)
-	if len(reads) < 30 {
-		t.Fatalf("%d endpoints found in the source", len(reads))
-	}
+	require.True(t, len(reads) >= 30, "%d endpoints found in the source", len(reads))
 	for _, e := range Describe() {
 		path, read := e.Path, reads[e.Path]
-		if read == nil {
-			t.Errorf("%s is not found in the source", path)
-		}
+		assert.True(t, read != nil, "%s is not found in the source", path)
 		var named []string
 		for _, f := range e.Fields {
 			named = append(named, f.Name)
 		}
 		for _, name := range slices.Sorted(maps.Keys(read)) {
-			if !slices.Contains(named, name) {
-				t.Errorf("%s reads %q, which its line in endpoints.go does not name", path, name)
-			}
+			assert.True(t, slices.Contains(named, name), "%s reads %q, which its line in endpoints.go does not name", path, name)
 		}
 		for _, name := range named {
 			key := path + " " + name
@@ -85,9 +80,7 @@ func TestPagesSayTheTypesThatAreRead(t *testing.T) {
 			}
 		}
 	}
-	if held < 60 {
-		t.Errorf("only %d fields were held", held)
-	}
+	assert.True(t, held >= 60, "only %d fields were held", held)
 }
 
 // fieldsRead are the names that each endpoint's function looks up in the fields of a

@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Each endpoint's decoder takes any body: it reads it, or says 47001 or 40097
@@ -36,9 +37,8 @@ func fuzzDecoder(f *testing.F, read func(*fields) error) {
 			return
 		}
 		code, detail := errcode.FromError(err)
-		if code != errcode.DataFormat && code != errcode.InvalidArgs || detail == "" {
-			t.Fatalf("%q: %v, want 47001 or 40097 with a reason", body, err)
-		}
+		require.True(t, (code == errcode.DataFormat || code == errcode.InvalidArgs) && detail != "",
+			"%q: %v, want 47001 or 40097 with a reason", body, err)
 	})
 }
 
@@ -108,12 +108,8 @@ func FuzzMask(f *testing.F) {
 				return // the name stands inside another text
 			}
 			shown := maskBody([]byte(body))
-			if strings.Contains(shown, secret) {
-				t.Fatalf("%q is shown as %q", body, shown)
-			}
-			if !utf8.ValidString(shown) {
-				t.Fatalf("%q is shown as invalid UTF-8", body)
-			}
+			require.True(t, !strings.Contains(shown, secret), "%q is shown as %q", body, shown)
+			require.True(t, utf8.ValidString(shown), "%q is shown as invalid UTF-8", body)
 		}
 	})
 }

@@ -18,7 +18,5 @@ func TestTheLimiterRemembersSoManyKeysAndNoMore(t *testing.T) {
 	now = now.Add(2 * time.Second)
 	l.allow("one", 1, now)
 	assert.Equal(t, len(l.calls), 1, "keys are remembered when all but one are quiet")
-	if l.allow("one", 1, now) {
-		t.Error("the second call within a second was allowed")
-	}
+	assert.True(t, !l.allow("one", 1, now), "the second call within a second was allowed")
 }

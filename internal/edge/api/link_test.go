@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -90,9 +91,7 @@ func TestALinkIsHeldUntilBothAdministratorsAgree(t *testing.T) {
 	// The Mini Program's administrator is asked after the account's.
 	a := s.Do("POST", "/admin/v1/accounts/svc/links/third/confirm", `{"side":"mini_program","agree":true}`,
 		"Content-Type: application/json")
-	if a.Status != 422 {
-		t.Errorf("the wrong side: %d %s", a.Status, a.Body)
-	}
+	assert.True(t, a.Status == 422, "the wrong side: %d %s", a.Status, a.Body)
 	wantState(t, s, "third", 12)
 	mustLink(t, s, confirm("svc", "third", "account", true))
 	wantState(t, s, "third", 2)
@@ -100,23 +99,17 @@ func TestALinkIsHeldUntilBothAdministratorsAgree(t *testing.T) {
 	mustLink(t, s, confirm("svc", "third", "mini_program", true))
 	wantState(t, s, "third", 1)
 	mustLink(t, s, as("svc", addPath, code(q+"x", "third")), as("svc", publishPath, prefix(q+"x")))
-	if !opens(t, s, q+"x") {
-		t.Error("a scan does not open")
-	}
+	assert.True(t, opens(t, s, q+"x"), "a scan does not open")
 
 	// The end is held too; meanwhile the link carries its rules.
 	mustLink(t, s, as("svc", unlinkPath, sameSets("third")))
 	wantState(t, s, "third", 1)
-	if !opens(t, s, q+"x") {
-		t.Error("a scan does not open while the end waits")
-	}
+	assert.True(t, opens(t, s, q+"x"), "a scan does not open while the end waits")
 	mustLink(t, s, confirm("svc", "third", "account", false))
 	wantState(t, s, "third", 1)
 	mustLink(t, s, as("svc", unlinkPath, sameSets("third")), confirm("svc", "third", "account", true))
 	wantState(t, s, "third", 0)
-	if opens(t, s, q+"x") {
-		t.Error("a scan opens without the link")
-	}
+	assert.True(t, !opens(t, s, q+"x"), "a scan opens without the link")
 
 	// Refused, asked for again, and withdrawn.
 	mustLink(t, s, as("svc", linkPath, askFor("third")), confirm("svc", "third", "account", true),
@@ -146,13 +139,9 @@ func TestALinkIsDoneAtOnceByDefault(t *testing.T) {
 		mustLink(t, s, as("svc2", linkPath, body))
 	}
 	mustLink(t, s, as("svc2", addPath, code(q+"z", "third")), as("svc2", publishPath, prefix(q+"z")))
-	if !opens(t, s, q+"z") {
-		t.Error("a scan does not open")
-	}
+	assert.True(t, opens(t, s, q+"z"), "a scan does not open")
 	mustLink(t, s, as("svc2", unlinkPath, sameSets("third")))
-	if opens(t, s, q+"z") {
-		t.Error("a scan opens without the link")
-	}
+	assert.True(t, !opens(t, s, q+"z"), "a scan opens without the link")
 	// Contract: clients 12: a call that is repeated does not fail.
 	mustLink(t, s, as("svc2", unlinkPath, sameSets("third")))
 }
@@ -186,9 +175,7 @@ settings: {behaviours: {link.own_token_taken: allow}, rule_rate_limit: 0}
 	names := map[any]bool{}
 	for _, i := range got.Wxopens.Items {
 		name, _ := i["username"].(string)
-		if len(name) != 15 || name[:3] != "gh_" || names[name] {
-			t.Errorf("username %q", name)
-		}
+		assert.True(t, len(name) == 15 && name[:3] == "gh_" && !names[name], "username %q", name)
 		names[name] = true
 		delete(i, "username")
 	}
@@ -211,10 +198,8 @@ func TestTheOperatorSeesLinksInAnyState(t *testing.T) {
 		}
 	}
 	s.Admin("GET", "/accounts/svc2/links", "").JSON(t, &got)
-	if len(got.Links) != 2 || got.Links[0].Status != 1 || !got.Links[0].Unlinking || got.Links[1].Status != 12 ||
-		!got.Links[1].ShowProfile {
-		t.Errorf("got %+v", got.Links)
-	}
+	assert.True(t, len(got.Links) == 2 && got.Links[0].Status == 1 && got.Links[0].Unlinking && got.Links[1].Status == 12 &&
+		got.Links[1].ShowProfile, "got %+v", got.Links)
 	var one struct{ Linked []string }
 	if s.Admin("GET", "/accounts/svc2", "").JSON(t, &one); !reflect.DeepEqual(one.Linked, []string{"shop"}) {
 		t.Errorf("linked: %v", one.Linked)

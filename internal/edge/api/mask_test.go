@@ -89,9 +89,7 @@ func TestKnownNamesAreHiddenByTheRule(t *testing.T) {
 	_, known, _ := strings.Cut(string(source), "switch name {")
 	known, _, _ = strings.Cut(known, "return isHiddenName(name)")
 	names := regexp.MustCompile(`"([a-z_]+)"`).FindAllStringSubmatch(known, -1)
-	if len(names) < 30 {
-		t.Fatalf("%d names are known: this test looks in the wrong place", len(names))
-	}
+	require.True(t, len(names) >= 30, "%d names are known: this test looks in the wrong place", len(names))
 	for _, name := range names {
 		if isHidden(name[1]) != isHiddenName(name[1]) {
 			t.Errorf("%s", name[1])

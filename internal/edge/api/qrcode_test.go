@@ -17,6 +17,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/print/symbol"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -48,12 +49,8 @@ func create(t *testing.T, s *servertest.Server, appid, body string) madeCode {
 	if want := 2 + len(fields["expire_seconds"])/max(1, len(fields["expire_seconds"])); len(fields) != want || made.Ticket == "" {
 		t.Fatalf("%s: %s", body, a.Body)
 	}
-	if !regexp.MustCompile(`^http://weixin\.qq\.com/q/02[0-9A-Za-z_-]{20}$`).MatchString(made.URL) {
-		t.Errorf("url %s", made.URL)
-	}
-	if !regexp.MustCompile(`^gQ[0-9A-Za-z_-]{94}$`).MatchString(made.Ticket) {
-		t.Errorf("ticket %s", made.Ticket)
-	}
+	assert.True(t, regexp.MustCompile(`^http://weixin\.qq\.com/q/02[0-9A-Za-z_-]{20}$`).MatchString(made.URL), "url %s", made.URL)
+	assert.True(t, regexp.MustCompile(`^gQ[0-9A-Za-z_-]{94}$`).MatchString(made.Ticket), "ticket %s", made.Ticket)
 	return made
 }
 
@@ -92,12 +89,9 @@ func TestParametricCodesOfAllFourKinds(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			made := create(t, s, "svc", c.body)
-			if (made.ExpireSeconds != nil) != (c.life > 0) || c.life > 0 && *made.ExpireSeconds != c.life {
-				t.Errorf("expire_seconds is %v, want %d", made.ExpireSeconds, c.life)
-			}
-			if urls[made.URL] {
-				t.Errorf("the URL %s is of another code", made.URL)
-			}
+			assert.True(t, (made.ExpireSeconds != nil) == (c.life > 0) && (c.life <= 0 || *made.ExpireSeconds == c.life),
+				"expire_seconds is %v, want %d", made.ExpireSeconds, c.life)
+			assert.True(t, !urls[made.URL], "the URL %s is of another code", made.URL)
 			urls[made.URL] = true
 			again := create(t, s, "svc", c.body)
 			if same := again.URL == made.URL && again.Ticket == made.Ticket; same != (c.life == 0) {
@@ -107,9 +101,7 @@ func TestParametricCodesOfAllFourKinds(t *testing.T) {
 				t.Error("two accounts have one code")
 			}
 			a := s.Do("GET", showPath+"?ticket="+made.Ticket, "")
-			if a.Status != 200 || a.Header.Get("Content-Type") != "image/jpeg" {
-				t.Fatalf("%d %v", a.Status, a.Header)
-			}
+			require.True(t, a.Status == 200 && a.Header.Get("Content-Type") == "image/jpeg", "%d %v", a.Status, a.Header)
 			if got := read(t, a.Body); got != made.URL {
 				t.Errorf("the picture says %s, not %s", got, made.URL)
 			}
@@ -223,9 +215,7 @@ func wantEvent(t *testing.T, s *servertest.Server, r *receiver, user, event, key
 		t.Fatalf("%s got no event %s %s", user, event, key)
 	}
 	got := eventShape.FindStringSubmatch(m.body)
-	if got == nil {
-		t.Fatalf("the event is %s", m.body)
-	}
+	require.True(t, got != nil, "the event is %s", m.body)
 	var known struct{ OpenID string }
 	s.Admin("GET", "/users/"+user+"/openid?appid=svc", "").JSON(t, &known)
 	if got[2] != known.OpenID || got[4] != event || got[5] != key || got[6] != ticket {
@@ -269,9 +259,7 @@ func TestAScanWithoutARuleTellsTheAccount(t *testing.T) {
 	s.Do("POST", "/scan/v1/explain", `{"user":"u-3","text":`+quoted(number.URL)+`}`)
 	published := create(t, s, "svc", wanted("QR_LIMIT_SCENE", `"scene_id":9`, ""))
 	mustLink(t, s, as("svc", addPath, code(published.URL, "shop")), as("svc", publishPath, prefix(published.URL)))
-	if !opens(t, s, published.URL) {
-		t.Error("the code's rule does not open")
-	}
+	assert.True(t, opens(t, s, published.URL), "the code's rule does not open")
 	scanBy(s, "u-3", published.URL)
 	s.Advance(time.Minute)
 	scanBy(s, "u-3", text.URL) // expired
@@ -334,9 +322,7 @@ func TestARuleOnAParametricCode(t *testing.T) {
 	made := create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"x"`, ""))
 	as("svc2", addPath, code(made.URL, "shop"))(s).WantCode(t, 85072, "another account's code")
 	mustLink(t, s, as("svc", addPath, code(made.URL, "shop")))
-	if opens(t, s, made.URL) {
-		t.Error("an unpublished rule opens")
-	}
+	assert.True(t, !opens(t, s, made.URL), "an unpublished rule opens")
 	mustLink(t, s, as("svc", publishPath, prefix(made.URL)))
 	s.Advance(48 * time.Hour)
 	s.NewToken("svc")

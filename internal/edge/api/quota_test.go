@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -110,9 +111,7 @@ func TestTheDaysLimitIsExact(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	s.Admin("PUT", "/settings", fmt.Sprintf(`{"daily_limits":{%q:100,%q:3}}`, getPath, stablePath))
 	codes := atOnce(t, s, 32, 5, "POST", getPath+"?access_token="+s.Token("shop"), "{}")
-	if codes[0] != 100 || codes[45009] != 60 {
-		t.Errorf("160 calls at once: %v", codes)
-	}
+	assert.True(t, codes[0] == 100 && codes[45009] == 60, "160 calls at once: %v", codes)
 	wantUsed(t, s, "shop", getPath, 100)
 	as("rival", getPath, "{}")(s).WantCode(t, 0, "another account")
 	for n, want := range []int{0, 0, 0, 45009, 45009} {
@@ -217,9 +216,7 @@ func TestTenClearsAMonth(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if codes[0] != 10 || codes[48006] != 22 {
-		t.Errorf("32 clears at once: %v", codes)
-	}
+	assert.True(t, codes[0] == 10 && codes[48006] == 22, "32 clears at once: %v", codes)
 	// One that fails for another reason uses none.
 	for range 12 {
 		as("rival", clearQuota, `{"appid":"shop"}`)(s)
@@ -284,9 +281,7 @@ func TestCountsAndLogOutliveAStop(t *testing.T) {
 	ask := func(s *servertest.Server) string {
 		t.Helper()
 		a := as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, last))(s)
-		if a.Code(t) != 0 {
-			t.Fatalf("%s: %s", last, a.Body)
-		}
+		require.True(t, a.Code(t) == 0, "%s: %s", last, a.Body)
 		return a.Body
 	}
 	shown := ask(s)
@@ -380,7 +375,5 @@ func TestTheMinuteOfAServiceAccount(t *testing.T) {
 	s.Do("POST", getPath+"?access_token="+token, "{}").WantCode(t, 45011, "a platform for it")
 	s.Advance(time.Minute)
 	call("the next minute", "svc", getPath, 0)
-	if strings.Contains(s.Log(), "undeclared") {
-		t.Error("45011 is not declared")
-	}
+	assert.True(t, !strings.Contains(s.Log(), "undeclared"), "45011 is not declared")
 }

@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A long answer is looked at in its beginning only, and shows no more of what
@@ -15,16 +18,12 @@ func TestMaskOfALongAnswer(t *testing.T) {
 		for _, before := range []string{"", padding, strings.Repeat("x", maxRecorded-40-len(name)), strings.Repeat("x", maxRecorded-20)} {
 			body := `{"errcode":0,"before":"` + before + `","` + name + `":"` + secret + `\"` + secret + `","after":"` + padding + padding +
 				padding + padding + `"}`
-			if !json.Valid([]byte(body)) || len(body) <= 2*maxRecorded {
-				t.Fatalf("the test is wrong: %d bytes", len(body))
-			}
+			require.True(t, json.Valid([]byte(body)) && len(body) > 2*maxRecorded, "the test is wrong: %d bytes", len(body))
 			shown := maskAnswer([]byte(body))
 			if strings.Contains(shown, secret[:4]) {
 				t.Errorf("%s is shown: …%s", name, shown[max(0, len(shown)-200):])
 			}
-			if !strings.HasPrefix(shown, `{"errcode":0,`) {
-				t.Errorf("it begins %.60s", shown)
-			}
+			assert.True(t, strings.HasPrefix(shown, `{"errcode":0,`), "it begins %.60s", shown)
 		}
 	}
 }

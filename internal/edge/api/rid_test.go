@@ -53,12 +53,10 @@ func TestACallIsFoundByItsRequestID(t *testing.T) {
 			a := s.Send(r)
 			rid := ridOf(a)
 			got := asked(t, s, token, rid).Request
-			if got.InvokeTime != servertest.Began.Unix() || got.CostInMS != 0 || got.ClientIP != "203.0.113.9" ||
-				got.ResponseBody != a.Body ||
-				got.RequestBody != `{"prefix":"https://shop.example/<none>/&"}` ||
-				got.RequestURL != "access_token=%5Bmasked%5D&x=%E6%89%AB" {
-				t.Errorf("%s: %+v", rid, got)
-			}
+			assert.True(t, got.InvokeTime == servertest.Began.Unix() && got.CostInMS == 0 && got.ClientIP == "203.0.113.9" &&
+				got.ResponseBody == a.Body &&
+				got.RequestBody == `{"prefix":"https://shop.example/<none>/&"}` &&
+				got.RequestURL == "access_token=%5Bmasked%5D&x=%E6%89%AB", "%s: %+v", rid, got)
 			// The call that asked is in the log too, and shows no more.
 			other := s.Do("POST", ridOfCall+"?access_token="+s.Token("rival"), fmt.Sprintf(`{"rid":%q}`, rid))
 			checkText(t, other, 76003, "could not query this rid,no permission")
@@ -158,17 +156,13 @@ func TestCallsOfAPlatform(t *testing.T) {
 		"for shop": clearFor("shop"), "as shop, by the platform": s.Do("POST", clearQuota+"?access_token="+shop, `{"appid":"shop"}`),
 		"as shop": as("shop", clearQuota, `{"appid":"shop"}`)(s),
 	} {
-		if a.Code(t) != 48006 {
-			t.Errorf("the eleventh, %s: %s", name, a.Body)
-		}
+		assert.True(t, a.Code(t) == 48006, "the eleventh, %s: %s", name, a.Body)
 	}
 	for name, a := range map[string]servertest.Answer{
 		"for another account": clearFor("svc"), "for itself": clearFor(""),
 		"for itself by token": s.Do("POST", clearQuota+"?access_token="+platform, `{"appid":"isv"}`),
 	} {
-		if a.Code(t) != 0 {
-			t.Errorf("%s: %s", name, a.Body)
-		}
+		assert.True(t, a.Code(t) == 0, "%s: %s", name, a.Body)
 	}
 	clearFor("rival").WantCode(t, 40013, "for one that did not authorise it")
 }
@@ -208,9 +202,7 @@ func TestNothingThatLetsAnybodyInIsStored(t *testing.T) {
 	secrets := []string{"secret-shop", "secret-svc", "secret-isv"}
 	hide := func(list ...string) {
 		for _, text := range list {
-			if len(text) < 9 {
-				t.Fatalf("%q is no secret", text)
-			}
+			require.True(t, len(text) >= 9, "%q is no secret", text)
 			secrets = append(secrets, text)
 			s.Hide(text)
 		}
@@ -238,9 +230,7 @@ func TestNothingThatLetsAnybodyInIsStored(t *testing.T) {
 	}
 	a := s.Component(platform, "api_query_auth", fmt.Sprintf(`{"component_appid":"isv","authorization_code":%q}`, code))
 	a.JSON(t, &granted)
-	if granted.Info.Access == "" {
-		t.Fatalf("no authorisation: %s", a.Body)
-	}
+	require.True(t, granted.Info.Access != "", "no authorisation: %s", a.Body)
 	hide(granted.Info.Access, granted.Info.Refresh)
 	refreshed := s.Component(platform, "api_authorizer_token",
 		fmt.Sprintf(`{"component_appid":"isv","authorizer_appid":"shop","authorizer_refresh_token":%q}`, granted.Info.Refresh))
@@ -294,9 +284,7 @@ func TestNothingThatLetsAnybodyInIsStored(t *testing.T) {
 			require.NoErrorf(t, json.Unmarshal([]byte(line), &call), "%s", line)
 			paths[call.Path]++
 			for _, secret := range secrets {
-				if strings.Contains(line, secret) {
-					t.Errorf("%q is in the log of calls:\n%s", secret, line)
-				}
+				assert.True(t, !strings.Contains(line, secret), "%q is in the log of calls:\n%s", secret, line)
 			}
 		}
 	}
@@ -307,18 +295,14 @@ func TestNothingThatLetsAnybodyInIsStored(t *testing.T) {
 		family + "api_start_push_ticket", family + "api_component_token", family + "api_create_preauthcode", family + "api_query_auth",
 		family + "api_authorizer_token",
 	} {
-		if paths[path] == 0 {
-			t.Errorf("no call of %s is in the log: %v", path, paths)
-		}
+		assert.True(t, paths[path] != 0, "no call of %s is in the log: %v", path, paths)
 	}
 	// Nor in the file behind it, whatever table it is in: what is only compared
 	// is hashed, what is used again is sealed.
 	raw, err := os.ReadFile(filepath.Join(folder, "qrjump.db"))
 	require.NoError(t, err)
 	for _, secret := range secrets {
-		if strings.Contains(string(raw), secret) {
-			t.Errorf("%q is in the database", secret)
-		}
+		assert.True(t, !strings.Contains(string(raw), secret), "%q is in the database", secret)
 	}
 }
 
@@ -341,9 +325,7 @@ func TestOldCallsAreRemoved(t *testing.T) {
 	require.NoError(t, db.QueryRowContext(t.Context(),
 		`SELECT SUM(calls), COALESCE(SUM(CASE WHEN second < $1 THEN calls ELSE 0 END), 0) FROM call_blocks`,
 		servertest.Began.Add(time.Hour).Unix()).Scan(&all, &old))
-	if all != 2 || old != 0 {
-		t.Errorf("%d calls are in the log, %d of them too old; want the two of today", all, old)
-	}
+	assert.True(t, all == 2 && old == 0, "%d calls are in the log, %d of them too old; want the two of today", all, old)
 }
 
 // Contract: rules, corrections of 2026-11-23. Behaviour(wire.answer.hint_alone).

@@ -42,9 +42,7 @@ func list(t *testing.T, s *servertest.Server, appid, body string) listed {
 	t.Helper()
 	var l listed
 	s.OK(appid, "get", body).JSON(t, &l)
-	if l.Size != len(l.RuleList) {
-		t.Errorf("list_size is %d of %d rules", l.Size, len(l.RuleList))
-	}
+	assert.True(t, l.Size == len(l.RuleList), "list_size is %d of %d rules", l.Size, len(l.RuleList))
 	return l
 }
 
@@ -191,9 +189,8 @@ func TestEdits(t *testing.T) {
 			if got := fmt.Sprintf("%s %d %d %d", r.Path, *r.PermitSubRule, *r.OpenVersion, len(*r.DebugURL)); got != want {
 				t.Errorf("after the edit %s, want %s", got, want)
 			}
-			if r.Prefix != p || r.State != before.RuleList[0].State || after.Total != 1 || after.Quota != before.Quota {
-				t.Errorf("an edit changes no prefix, state, number or quota: %+v", after)
-			}
+			assert.True(t, r.Prefix == p && r.State == before.RuleList[0].State && after.Total == 1 && after.Quota == before.Quota,
+				"an edit changes no prefix, state, number or quota: %+v", after)
 		})
 	}
 
@@ -271,9 +268,7 @@ func TestOwners(t *testing.T) {
 		Rules []struct{ Owner, Prefix string }
 	}
 	s.Admin("GET", "/rules/occupiers?prefix=https://o.example/a/z", "").JSON(t, &occupiers)
-	if len(occupiers.Rules) != 1 || occupiers.Rules[0].Owner != "shop" {
-		t.Errorf("who occupies: %+v", occupiers)
-	}
+	assert.True(t, len(occupiers.Rules) == 1 && occupiers.Rules[0].Owner == "shop", "who occupies: %+v", occupiers)
 
 	// Publishing twice spends once; other months have their own.
 	quota := func(want int) {

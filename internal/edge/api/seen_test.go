@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -72,9 +73,7 @@ func shape(t *testing.T, answer string) string {
 	var value func(name string) string
 	value = func(name string) string {
 		tok, err := d.Token()
-		if err != nil {
-			t.Fatalf("%v in %s", err, answer)
-		}
+		require.True(t, err == nil, "%v in %s", err, answer)
 		switch tok := tok.(type) {
 		case json.Delim:
 			var parts []string
@@ -84,9 +83,7 @@ func shape(t *testing.T, answer string) string {
 					continue
 				}
 				key, err := d.Token()
-				if err != nil {
-					t.Fatalf("%v in %s", err, answer)
-				}
+				require.True(t, err == nil, "%v in %s", err, answer)
 				parts = append(parts, fmt.Sprintf("%v:%s", key, value(fmt.Sprint(key))))
 			}
 			if _, err := d.Token(); err != nil {
@@ -139,18 +136,13 @@ access = access <component> isv shop
 	then := map[string]*servertest.Server{} // by the day as of which it answers
 	for _, line := range readLines[seenLine](t, "answers.ndjson") {
 		d, named := differ[line.ID]
-		if seen[line.ID] || line.ID == "" || line.Source == "" {
-			t.Errorf("%s is there twice, or has no source", line.ID)
-		}
+		assert.True(t, !seen[line.ID] && line.ID != "" && line.Source != "", "%s is there twice, or has no source", line.ID)
 		seen[line.ID] = true
 		dates[dayOf.FindString(line.Date)] = true // a line of another family may be newer evidence
 		if line.Play == "" {
-			if !named || d.Kind == "differs" || d.Kind == "earlier" {
-				t.Errorf("%s says neither how to ask for it nor why not", line.ID)
-			}
-			if d.Kind == "family" && slices.Contains(api.Paths(), line.Endpoint) {
-				t.Errorf("%s: %s is an endpoint of ours: say how to ask for the answer", line.ID, line.Endpoint)
-			}
+			assert.True(t, named && d.Kind != "differs" && d.Kind != "earlier", "%s says neither how to ask for it nor why not", line.ID)
+			assert.True(t, d.Kind != "family" || !slices.Contains(api.Paths(), line.Endpoint),
+				"%s: %s is an endpoint of ours: say how to ask for the answer", line.ID, line.Endpoint)
 			continue
 		}
 		if line.Play == "table of codes" {
@@ -191,9 +183,7 @@ access = access <component> isv shop
 		}
 	}
 	for id := range differ {
-		if !seen[id] {
-			t.Errorf("there is no line %s to differ from", id)
-		}
+		assert.True(t, seen[id], "there is no line %s to differ from", id)
 	}
 	for play := range plays {
 		if _, was := asked[play]; !was {

@@ -72,9 +72,8 @@ func TestTranscripts(t *testing.T) {
 	}
 	for _, path := range api.Paths() {
 		family, _, _ := strings.Cut(path[1:], "/")
-		if !slices.Contains(played, path) && pending[family] == "" {
-			t.Errorf("no transcript calls %s: write its calls into a file of testdata/wire, and run this test with -update for the answers", path)
-		}
+		assert.True(t, slices.Contains(played, path) || pending[family] != "",
+			"no transcript calls %s: write its calls into a file of testdata/wire, and run this test with -update for the answers", path)
 	}
 }
 
@@ -102,9 +101,7 @@ func (p *player) fill(text string) string {
 
 func (p *player) take(name, pattern string) {
 	found := regexp.MustCompile(pattern).FindStringSubmatch(p.last)
-	if found == nil {
-		p.t.Fatalf("no %s in %s", pattern, p.last)
-	}
+	require.True(p.t, found != nil, "no %s in %s", pattern, p.last)
 	if p.taken == nil {
 		p.taken = map[string]string{}
 	}

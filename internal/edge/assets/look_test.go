@@ -108,9 +108,8 @@ func TestAnAssetIsKeptForAYear(t *testing.T) {
 		t.Errorf("headers %v", plain.Header)
 	}
 	zipped := get("Accept-Encoding", "br;q=1.0, gzip;q=0.8")
-	if zipped.Header.Get("Content-Encoding") != "gzip" || zipped.Header.Get("ETag") == plain.Header.Get("ETag") {
-		t.Errorf("a browser that takes gzip got %v", zipped.Header)
-	}
+	assert.True(t, zipped.Header.Get("Content-Encoding") == "gzip" && zipped.Header.Get("ETag") != plain.Header.Get("ETag"),
+		"a browser that takes gzip got %v", zipped.Header)
 	if r, err := gzip.NewReader(zipped.Body); err != nil {
 		t.Error(err)
 	} else if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, want) {

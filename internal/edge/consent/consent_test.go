@@ -104,9 +104,8 @@ func TestThePageSaysWhoAsksForWhat(t *testing.T) {
 	}
 	w.isError("an account of the other kind", w.Do("GET", w.page(back, "&auth_type=1&biz_appid=shop"), ""), 400)
 	a = w.Do("GET", w.page(back, "&category_id_list=18|999"), "")
-	if !strings.Contains(a.Body, `value="999"`) || strings.Contains(a.Body, `value="46"`) {
-		t.Errorf("the sets that were asked for: %s", a.Body)
-	}
+	assert.True(t, strings.Contains(a.Body, `value="999"`) && !strings.Contains(a.Body, `value="46"`),
+		"the sets that were asked for: %s", a.Body)
 }
 
 func TestAgreeingSendsBackWithACode(t *testing.T) {
@@ -123,10 +122,8 @@ func TestAgreeingSendsBackWithACode(t *testing.T) {
 	require.NoError(t, err)
 	w.Hide(code)
 	got := w.Component(w.token, "api_query_auth", fmt.Sprintf(`{"component_appid":"isv","authorization_code":%q}`, code))
-	if !strings.Contains(got.Body, `"authorizer_appid":"shop"`) ||
-		!strings.Contains(got.Body, `"func_info":[{"funcscope_category":{"id":18}},{"funcscope_category":{"id":33}}]`) {
-		t.Errorf("got %s", got.Body)
-	}
+	assert.True(t, strings.Contains(got.Body, `"authorizer_appid":"shop"`) &&
+		strings.Contains(got.Body, `"func_info":[{"funcscope_category":{"id":18}},{"funcscope_category":{"id":33}}]`), "got %s", got.Body)
 	w.isError("the same page again", w.submit(path, agree("shop", "18")), 400)
 	w.isError("the same address again", w.Do("GET", path, ""), 400)
 
@@ -179,9 +176,8 @@ func TestOnlyWhatWasAskedForIsGranted(t *testing.T) {
 		form := agree("shop", "33")
 		form.Set("decision", decision)
 		a := w.submit(path, form)
-		if a.Status != 200 || a.Header.Get("Location") != "" || !strings.Contains(a.Body, "refused") {
-			t.Errorf("decision %q: %d %s", decision, a.Status, a.Body)
-		}
+		assert.True(t, a.Status == 200 && a.Header.Get("Location") == "" && strings.Contains(a.Body, "refused"),
+			"decision %q: %d %s", decision, a.Status, a.Body)
 	}
 	var list struct {
 		Total int `json:"total_count"`
@@ -199,10 +195,8 @@ func TestTheExclusiveSetMovesOnlyIfThePersonSaysSo(t *testing.T) {
 	w.Authorize(w.ComponentToken("isv2"), "isv2", "shop", "[18]")
 	path := w.page(back, "")
 	a := w.submit(path, agree("shop", "18"))
-	if a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, "<code>isv2</code> has it") ||
-		!strings.Contains(a.Body, `name="move"`) {
-		t.Fatalf("%d %s", a.Status, a.Body)
-	}
+	require.True(t, a.Status == http.StatusUnprocessableEntity && strings.Contains(a.Body, "<code>isv2</code> has it") &&
+		strings.Contains(a.Body, `name="move"`), "%d %s", a.Status, a.Body)
 	b := w.Do("POST", "/admin/v1/emulator/authorize",
 		fmt.Sprintf(`{"component":"isv","pre_auth_code":%q,"appid":"shop","permission_sets":[18]}`,
 			w.PreAuthCode(w.token, "isv")), "Content-Type: application/json")

@@ -202,9 +202,7 @@ func TestADrainWaitsForAnswers(t *testing.T) {
 	}
 	a.end(nil)
 	wantAnswer(t, bufio.NewReader(client), 200, "a")
-	if err := <-drained; err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, <-drained)
 	// Somebody else may have the port by now, so it is not dialed.
 	if conn, err := lane.inner.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("after the drain it still listens: %v %v", conn, err)

@@ -65,9 +65,7 @@ func sources(t *testing.T, language string) map[string][]byte {
 func TestBothLanguagesSayTheSame(t *testing.T) {
 	english, chinese := sources(t, "en"), sources(t, "zh")
 	for name := range chinese {
-		if english[name] == nil {
-			t.Errorf("zh/%s translates no page", name)
-		}
+		assert.True(t, english[name] != nil, "zh/%s translates no page", name)
 	}
 	for name, text := range english {
 		other := chinese[name]
@@ -139,16 +137,14 @@ func TestEveryPageIsWholeAndAsksNobody(t *testing.T) {
 			if name == "commands.md" { // it has a line for each flag of each verb, and grows with them
 				most = 180 << 10
 			}
-			if answer.StatusCode != http.StatusOK || len(body) > most {
-				t.Errorf("%s answers %d with %d bytes", at, answer.StatusCode, len(body))
-			}
+			assert.True(t, answer.StatusCode == http.StatusOK && len(body) <= most,
+				"%s answers %d with %d bytes", at, answer.StatusCode, len(body))
 			if got := answer.Header.Get("Content-Security-Policy"); got != guide.Policy {
 				t.Errorf("%s has the policy %q", at, got)
 			}
 			assert.Equal(t, inlined.FindString(body), "", "%s has something inline, or left HTML out", at)
-			if !strings.Contains(body, `<html lang="`+map[string]string{"en": "en", "zh": "zh-CN"}[language]+`">`) {
-				t.Errorf("%s does not say its language", at)
-			}
+			assert.True(t, strings.Contains(body, `<html lang="`+map[string]string{"en": "en", "zh": "zh-CN"}[language]+`">`),
+				"%s does not say its language", at)
 			_, main, _ := strings.Cut(body, "<main")
 			for i, found := range address.FindAllStringSubmatch(body, -1) {
 				to, err := url.Parse(strings.ReplaceAll(found[1], "&amp;", "&"))
@@ -197,12 +193,9 @@ func (l linked) leads(t *testing.T, g *guide.Guide, from string, to *url.URL) {
 		page.status, page.body = answer.StatusCode, body
 		l[target] = page
 	}
-	if page.status != http.StatusOK {
-		t.Errorf("%s links %s, which answers %d", from, to, page.status)
-	}
-	if to.Fragment != "" && !strings.Contains(page.body, `id="`+to.Fragment+`"`) {
-		t.Errorf("%s links %s, which has no such heading", from, to)
-	}
+	assert.True(t, page.status == http.StatusOK, "%s links %s, which answers %d", from, to, page.status)
+	assert.True(t, to.Fragment == "" || strings.Contains(page.body, `id="`+to.Fragment+`"`),
+		"%s links %s, which has no such heading", from, to)
 }
 
 // What no test runs says so, and why, in the reader's language.
@@ -271,9 +264,7 @@ func TestAPageIsMadeOnce(t *testing.T) {
 		len(short) >= len(body)/2 {
 		t.Errorf("zipped: %v, %d of %d bytes", zipped.Header, len(short), len(body))
 	}
-	if !strings.Contains(body, assets.Sheet.Path()) {
-		t.Error("the page has not the look of the others")
-	}
+	assert.True(t, strings.Contains(body, assets.Sheet.Path()), "the page has not the look of the others")
 	if text, source := get(t, g, "/docs/en/tour.md"); text.Header.Get("Content-Type") != "text/markdown; charset=utf-8" ||
 		!strings.HasPrefix(source, "# ") {
 		t.Errorf("as Markdown: %v, %.20q", text.Header, source)
@@ -296,9 +287,8 @@ func TestPagesNameThisServer(t *testing.T) {
 	g, err := guide.New(docs.Pages, "https://qr.example:8443", "test")
 	require.NoError(t, err)
 	_, body := get(t, g, "/docs/zh/tour")
-	if strings.Contains(body, guide.Example) || !strings.Contains(body, "https://qr.example:8443/cgi-bin/") {
-		t.Error("the page names another server")
-	}
+	assert.True(t, !strings.Contains(body, guide.Example) && strings.Contains(body, "https://qr.example:8443/cgi-bin/"),
+		"the page names another server")
 }
 
 func TestSearchKnowsWordsAndChinese(t *testing.T) {
@@ -324,9 +314,8 @@ func TestSearchKnowsWordsAndChinese(t *testing.T) {
 	}
 	for _, nothing := range []string{"", "zzzzzz", strings.Repeat("长", 5000), `"><script>alert(1)</script>`, "\xff"} {
 		answer, body := get(t, g, "/docs/zh/search?q="+url.QueryEscape(nothing))
-		if answer.StatusCode != http.StatusOK || strings.Contains(body, "<script>alert") || len(body) > 60<<10 {
-			t.Errorf("%.20q answers %d with %d bytes", nothing, answer.StatusCode, len(body))
-		}
+		assert.True(t, answer.StatusCode == http.StatusOK && !strings.Contains(body, "<script>alert") && len(body) <= 60<<10,
+			"%.20q answers %d with %d bytes", nothing, answer.StatusCode, len(body))
 	}
 }
 
@@ -368,9 +357,8 @@ func TestSearchKnowsWordsOfTheTrade(t *testing.T) {
 					break
 				}
 			}
-			if !slices.Contains(found, guide.Root+language+"/"+want) {
-				t.Errorf("%s: %q leads to %v, wanted %s", language, asked, found, want)
-			}
+			assert.True(t, slices.Contains(found, guide.Root+language+"/"+want),
+				"%s: %q leads to %v, wanted %s", language, asked, found, want)
 		}
 	}
 }
@@ -394,9 +382,8 @@ func TestPagesThatDoNotFitAreRefused(t *testing.T) {
 	more["en/calls/another.md"] = &fstest.MapFile{Data: []byte("# Another\n")}
 	more["zh/calls/another.md"] = more["en/calls/another.md"]
 	_, err = guide.New(more, "", "")
-	if err == nil || !strings.Contains(err.Error(), "en/calls/another.md is in no section of the contents") {
-		t.Errorf("a page that the contents do not name: %v", err)
-	}
+	assert.True(t, err != nil && strings.Contains(err.Error(), "en/calls/another.md is in no section of the contents"),
+		"a page that the contents do not name: %v", err)
 }
 
 var quoted = regexp.MustCompile("`([^`]+)`(?:\\s*[(（](unpublished|未发布)[)）])?")
@@ -431,9 +418,7 @@ func TestTheTablesOfMatchingAreTrue(t *testing.T) {
 				t.Errorf("%s: %s opens %+v, wanted %s", language, link, d, want[1])
 			}
 		}
-		if tried < 15 {
-			t.Errorf("%s: only %d lines were tried", language, tried)
-		}
+		assert.True(t, tried >= 15, "%s: only %d lines were tried", language, tried)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -18,9 +19,7 @@ func linesOf(t *testing.T, page, heading string) (lines [][2]string) {
 	text, err := os.ReadFile("../../../docs/" + page)
 	require.NoError(t, err)
 	_, section, found := strings.Cut(string(text), "\n## "+heading+"\n")
-	if !found {
-		t.Fatalf("%s has no section %q", page, heading)
-	}
+	require.True(t, found, "%s has no section %q", page, heading)
 	section, _, _ = strings.Cut(section, "\n## ")
 	for line := range strings.Lines(section) {
 		if line, is := strings.CutPrefix(line, "| "); is {
@@ -28,9 +27,7 @@ func linesOf(t *testing.T, page, heading string) (lines [][2]string) {
 			lines = append(lines, [2]string{first, rest})
 		}
 	}
-	if len(lines) < 3 {
-		t.Fatalf("%s has no table under %q", page, heading)
-	}
+	require.True(t, len(lines) >= 3, "%s has no table under %q", page, heading)
 	return lines[2:]
 }
 
@@ -49,9 +46,7 @@ func TestEachLineOfWhatFailsIsHeldByATest(t *testing.T) {
 	if want, got := names(handbook), names(shown); !slices.Equal(want, got) {
 		t.Errorf("the handbook has the lines\n%s\ndocs/shown-by.md has\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))
 	}
-	if len(chinese) != len(handbook) {
-		t.Errorf("the Chinese handbook has %d lines, the English one %d", len(chinese), len(handbook))
-	}
+	assert.True(t, len(chinese) == len(handbook), "the Chinese handbook has %d lines, the English one %d", len(chinese), len(handbook))
 	for _, line := range shown {
 		if !strings.Contains(line[1], "`") {
 			t.Errorf("%s: no test", line[0])

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/docs"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -16,8 +17,6 @@ func TestEveryPlaceThatIsSoughtIsThere(t *testing.T) {
 		there[p.name()] = true
 	}
 	for name := range sought {
-		if !there[name] {
-			t.Errorf("nothing is called %q", name)
-		}
+		assert.True(t, there[name], "nothing is called %q", name)
 	}
 }

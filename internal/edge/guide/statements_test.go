@@ -55,9 +55,7 @@ func statements(t *testing.T) (rows []statement) {
 			for _, name := range quoted.FindAllStringSubmatch(held, -1) {
 				row.tests = append(row.tests, name[1])
 			}
-			if !found || len(row.tests) == 0 {
-				t.Errorf("%s %s %q names no test", page, row.section, said)
-			}
+			assert.True(t, found && len(row.tests) != 0, "%s %s %q names no test", page, row.section, said)
 			rows = append(rows, row)
 		}
 	}
@@ -102,14 +100,10 @@ func TestStatements_EachIsHeld(t *testing.T) {
 		}
 	}
 	for section := range held {
-		if !slices.Contains(all, section) {
-			t.Errorf("docs/statements.md cites %s, which the contract does not have", section)
-		}
+		assert.True(t, slices.Contains(all, section), "docs/statements.md cites %s, which the contract does not have", section)
 	}
 	for section := range sectionsWithoutStatements {
-		if !slices.Contains(all, section) {
-			t.Errorf("sectionsWithoutStatements has %s, which the contract does not have", section)
-		}
+		assert.True(t, slices.Contains(all, section), "sectionsWithoutStatements has %s, which the contract does not have", section)
 	}
 }
 

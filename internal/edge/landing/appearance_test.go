@@ -73,9 +73,7 @@ func TestAPageLooksAsItsAccountSays(t *testing.T) {
 	a := p.dress("shop", look)
 	require.True(t, a.Status == 200, "%d %s", a.Status, a.Body)
 	a.JSON(t, &shown)
-	if shown.OnAccent != "#000000" || shown.Logo.Width != 384 || shown.Logo.Height != 96 {
-		t.Errorf("%s", a.Body)
-	}
+	assert.True(t, shown.OnAccent == "#000000" && shown.Logo.Width == 384 && shown.Logo.Height == 96, "%s", a.Body)
 	a = link()
 	p.isPage("dressed", a, 200)
 	p.has("dressed", a, `<img class="logo" src="`+shown.Logo.Path+`" width="192" height="48" alt="">`,
@@ -93,9 +91,8 @@ func TestAPageLooksAsItsAccountSays(t *testing.T) {
 		}
 		assert.True(t, logo.Body == string(shown.Logo.PNG) && !strings.Contains(logo.Body, "<script"), "%s: another picture", host)
 		bytes, loaded := pagetest.Weigh(t, a.Body, func(address string) string { return p.get(host, address).Body })
-		if bytes > pagetest.Budget || len(loaded) != 1 || bytes != len(a.Body)+len(logo.Body) {
-			t.Errorf("the page has %d bytes with %q", bytes, loaded)
-		}
+		assert.True(t, bytes <= pagetest.Budget && len(loaded) == 1 && bytes == len(a.Body)+len(logo.Body),
+			"the page has %d bytes with %q", bytes, loaded)
 	}
 	none := p.get("coffee.example", "/qrjump/logo/"+strings.Repeat("0", 64)+".png")
 	p.isPage("no such logo", none, 404)

@@ -202,9 +202,8 @@ func TestTheFileOpensWhatTheRulesOpen(t *testing.T) {
 			}
 		}
 	}
-	if opened < sets || excluded < sets/10 {
-		t.Errorf("%d links opened, %d lines excluded: the generator is too narrow", opened, excluded)
-	}
+	assert.True(t, opened >= sets && excluded >= sets/10,
+		"%d links opened, %d lines excluded: the generator is too narrow", opened, excluded)
 	t.Logf("%d rule sets, %d links, %d opened, %d lines that exclude", sets, sets*links, opened, excluded)
 }
 
@@ -231,10 +230,8 @@ func TestAnUnpublishedLongerRuleIsExcludedFirst(t *testing.T) {
 		`{"/":"/s/?(lang)/*","exclude":true},{"/":"/draft/old"},{"/":"/draft/b/*"},{"/":"/draft/*","exclude":true},{"/":"/off/*","exclude":true},{"/":"/*"}]}]}}` + "\n"
 	assert.True(t, w.Body.String() == want, "got  %swant %s", w.Body, want)
 	h := w.Header()
-	if w.Code != 200 || h.Get("Content-Type") != "application/json" || h.Get("Cache-Control") != "public, max-age=300" ||
-		h.Get("ETag") == "" || h.Get("Location") != "" {
-		t.Errorf("%d %v", w.Code, h)
-	}
+	assert.True(t, w.Code == 200 && h.Get("Content-Type") == "application/json" && h.Get("Cache-Control") == "public, max-age=300" &&
+		h.Get("ETag") != "" && h.Get("Location") == "", "%d %v", w.Code, h)
 	if again := g.file(t, "h.example", applePath, "If-None-Match", `"x", W/`+h.Get("ETag")); again.Code != 304 || again.Body.Len() != 0 {
 		t.Errorf("again: %d %s", again.Code, again.Body)
 	}
@@ -457,7 +454,5 @@ func TestMadeUpHostsAreLimitedAndDisplaceNoOther(t *testing.T) {
 	if n := hosts.asked["h.example"]; n != 1 {
 		t.Errorf("a host with rules was asked for %d times in a moment", n)
 	}
-	if len(g.hosts.no) > maxHosts {
-		t.Errorf("%d hosts are remembered", len(g.hosts.no))
-	}
+	assert.True(t, len(g.hosts.no) <= maxHosts, "%d hosts are remembered", len(g.hosts.no))
 }

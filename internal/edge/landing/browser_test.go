@@ -116,10 +116,8 @@ func TestInChromium(t *testing.T) {
 							assert.True(t, request == c.url || own, "the page asks for %s", request)
 						}
 						for _, message := range v.console {
-							if !c.fails || !strings.Contains(message,
-								"Failed to load resource: the server responded with a status of 404") {
-								t.Errorf("console: %s", message)
-							}
+							assert.True(t, c.fails && strings.Contains(message,
+								"Failed to load resource: the server responded with a status of 404"), "console: %s", message)
 						}
 						assert.True(t, v.overflow <= 0, "the page is %d pixels wider than the window", v.overflow)
 						require.NoError(t, os.WriteFile(filepath.Join(folder, name+".png"), v.picture, 0o644))

@@ -123,9 +123,8 @@ func TestOnlyAnActiveCodeThatNothingSpeaksAgainstIsGenuine(t *testing.T) {
 			}
 			g.Redeemed = func(context.Context, int64, int64) (time.Time, error) { return c.redeemed, c.redeems }
 			body := g.body(t, "en")
-			if !strings.Contains(body, `<h1 class="`+c.class+`">`) || !strings.Contains(body, c.says) {
-				t.Errorf("want class %q and %q: %s", c.class, c.says, body)
-			}
+			assert.True(t, strings.Contains(body, `<h1 class="`+c.class+`">`) && strings.Contains(body, c.says),
+				"want class %q and %q: %s", c.class, c.says, body)
 			for _, page := range []string{body, g.body(t, "zh")} {
 				if genuine := strings.Contains(page, "genuine") || strings.Contains(page, "正品"); genuine != (c.class == "active") {
 					t.Errorf("the page says genuine: %v: %s", genuine, page)
@@ -241,10 +240,9 @@ func TestNoPictureIsDrawnOfALongLink(t *testing.T) {
 	for _, c := range []struct{ length, drawn int }{{30, 1}, {500, 1}, {501, 0}, {2800, 0}, {4096, 0}} {
 		drawn = 0
 		body := g.look(t.Context(), c.length).Body.String()
-		if drawn != c.drawn || strings.Contains(body, "<img") != (c.drawn == 1) ||
-			strings.Contains(body, "too long for a QR code") != (c.drawn == 0) {
-			t.Errorf("%d bytes: %d pictures drawn, want %d: %.900s", c.length, drawn, c.drawn, body)
-		}
+		assert.True(t, drawn == c.drawn && strings.Contains(body, "<img") == (c.drawn == 1) &&
+			strings.Contains(body, "too long for a QR code") == (c.drawn == 0),
+			"%d bytes: %d pictures drawn, want %d: %.900s", c.length, drawn, c.drawn, body)
 	}
 }
 

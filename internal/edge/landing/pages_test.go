@@ -77,9 +77,7 @@ func (p place) codes(n int) (batch int64, paths []string) {
 		}
 		p.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, made.ID, i)).JSON(p.t, &c)
 		path, ok := strings.CutPrefix(c.URL, "HTTPS://Q.EXAMPLE")
-		if !ok {
-			p.t.Fatalf("code text %q", c.URL)
-		}
+		require.True(p.t, ok, "code text %q", c.URL)
 		paths = append(paths, path)
 	}
 	return made.ID, paths
@@ -90,9 +88,7 @@ func (p place) activate(batch int64, from, to int) {
 	a := p.Do("POST", "/intp/marketcode/codeactive?access_token="+p.Token("brand"), fmt.Sprintf(
 		`{"application_id":%d,"code_start":%d,"code_end":%d,"activity_name":"a","product_brand":"Brew \"& Sons\"","product_title":"Beans <250 g>","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/index/index"}`,
 		batch, from, to))
-	if a.Code(p.t) != 0 {
-		p.t.Fatal(a.Body)
-	}
+	require.True(p.t, a.Code(p.t) == 0, "%v", a.Body)
 }
 
 // inline is a text as a policy names it.
@@ -121,13 +117,9 @@ func (p place) isPage(what string, a servertest.Answer, status int) {
 	for name, value := range map[string]string{"Content-Security-Policy": want, "X-Content-Type-Options": "nosniff",
 		"Referrer-Policy": "no-referrer",
 		"Cache-Control":   "no-store", "Vary": "Accept-Language"} {
-		if got := a.Header.Get(name); got != value {
-			p.t.Errorf("%s: %s is %q, want %q", what, name, got, value)
-		}
+		assert.Equal(p.t, a.Header.Get(name), value, "%s: %s", what, name)
 	}
-	if len(a.Body) > 30<<10 {
-		p.t.Errorf("%s: %d bytes, more than 30 KiB", what, len(a.Body))
-	}
+	assert.True(p.t, len(a.Body) <= 30<<10, "%s: %d bytes, more than 30 KiB", what, len(a.Body))
 	if n := strings.Count(strings.ToLower(a.Body), "<script"); n > 1 || n == 1 != strings.Contains(a.Body, `id="link"`) {
 		p.t.Errorf("%s: %d scripts, want one on the page of a link and none elsewhere: %s", what, n, a.Body)
 	}
@@ -174,10 +166,8 @@ func TestALinkOfARuleShowsHowToOpenItsMiniProgram(t *testing.T) {
 		t.Errorf("%q %s", got, a.Body)
 	}
 	head := p.Do("HEAD", "/t/7", "", "Host: coffee.example")
-	if head.Status != 200 || head.Body != "" || head.Header.Get("Content-Length") == "0" ||
-		head.Header.Get("Content-Security-Policy") == "" {
-		t.Errorf("HEAD: %+v", head)
-	}
+	assert.True(t, head.Status == 200 && head.Body == "" && head.Header.Get("Content-Length") != "0" &&
+		head.Header.Get("Content-Security-Policy") != "", "HEAD: %+v", head)
 	for _, path := range []string{"/", "/draft/1", "/other", "/t"} {
 		p.isPage(path, p.get("coffee.example", path), 404)
 	}
@@ -201,9 +191,8 @@ func TestAMiniProgramWithASchemeIsOpenedAtOnce(t *testing.T) {
 		!want.MatchString(strings.NewReplacer("%28", "(", "%29", ")", "%2528", "(", "%2529", ")").Replace(a.Header.Get("Location"))) {
 		t.Errorf("%d %q", a.Status, a.Header.Get("Location"))
 	}
-	if a.Header.Get("Cache-Control") != "no-store" || a.Header.Get("Referrer-Policy") != "no-referrer" {
-		t.Errorf("headers %v", a.Header)
-	}
+	assert.True(t, a.Header.Get("Cache-Control") == "no-store" && a.Header.Get("Referrer-Policy") == "no-referrer",
+		"headers %v", a.Header)
 	for _, bad := range []string{"https://evil.example/{path}", "javascript:alert(1)", "data:text/html,{path}", "JavaScript:alert(1)",
 		"intent://x#Intent;end", "tea app:x", "//evil.example", "noscheme",
 		"tea://{host}", "tea://{", "{path}://x", "tea:", "téa://x", "tea://<b>", "tea://x\ny", "tea:" + strings.Repeat("x", 600)} {
@@ -300,9 +289,7 @@ func TestACodeShowsItsState(t *testing.T) {
 	assert.True(t, strings.Contains(active.Body, "此前未在应用中查询过"), "before any scan: %s", active.Body)
 	scanned := p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, paths[1]),
 		"Authorization: Bearer "+p.scanKey())
-	if !strings.Contains(scanned.Body, "open_mini_program") {
-		t.Fatal(scanned.Body)
-	}
+	require.True(t, strings.Contains(scanned.Body, "open_mini_program"), "%v", scanned.Body)
 	for range 3 {
 		if a := p.get("q.example", paths[1]); !strings.Contains(a.Body,
 			"<time datetime=\"2026-01-15T10:00:00&#43;08:00\">15 January 2026, 10:00 (UTC&#43;08:00)</time>") ||
@@ -434,9 +421,8 @@ func TestWalkingTheCodesTellsNothing(t *testing.T) {
 		a := p.get("q.example", path)
 		a.Header.Del("Date")
 		unknown.Header.Del("Date")
-		if a.Status != unknown.Status || a.Body != unknown.Body || fmt.Sprint(a.Header) != fmt.Sprint(unknown.Header) {
-			t.Errorf("%s: another answer than for an unknown code: %d %v %s", what, a.Status, a.Header, a.Body)
-		}
+		assert.True(t, a.Status == unknown.Status && a.Body == unknown.Body && fmt.Sprint(a.Header) == fmt.Sprint(unknown.Header),
+			"%s: another answer than for an unknown code: %d %v %s", what, a.Status, a.Header, a.Body)
 	}
 	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":30}`)
 	for i := range 35 {
@@ -507,9 +493,8 @@ func TestNothingHostileIsEchoed(t *testing.T) {
 			strings.Contains(head, "alert(1)") {
 			t.Errorf("%s: echoed: %s", what, answer)
 		}
-		if !strings.HasPrefix(answer, "HTTP/1.") || strings.Contains(answer[:min(15, len(answer))], " 5") {
-			t.Errorf("%s: %.300s", what, answer)
-		}
+		assert.True(t, strings.HasPrefix(answer, "HTTP/1.") && !strings.Contains(answer[:min(15, len(answer))], " 5"),
+			"%s: %.300s", what, answer)
 		if location := regexp.MustCompile(`(?m)^Location: (.*)$`).FindStringSubmatch(head); location != nil &&
 			!strings.HasPrefix(location[1], "teaapp://open?app=tea&") {
 			t.Errorf("%s: sent to %s", what, location[1])
@@ -517,9 +502,8 @@ func TestNothingHostileIsEchoed(t *testing.T) {
 	}
 	for _, n := range []int{4000, 4097, 60 << 10, 200 << 10} {
 		answer := p.raw("GET /t/" + strings.Repeat("<", n) + " HTTP/1.1\r\nHost: coffee.example\r\nConnection: close\r\n\r\n")
-		if len(answer) > 40<<10 || !regexp.MustCompile(`^HTTP/1.1 (200|414|431|400) `).MatchString(answer) {
-			t.Errorf("%d bytes: %d bytes came: %.200s", n, len(answer), answer)
-		}
+		assert.True(t, len(answer) <= 40<<10 && regexp.MustCompile(`^HTTP/1.1 (200|414|431|400) `).MatchString(answer),
+			"%d bytes: %d bytes came: %.200s", n, len(answer), answer)
 	}
 }
 

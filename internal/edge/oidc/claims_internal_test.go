@@ -49,9 +49,7 @@ func TestRolesOfAClaim(t *testing.T) {
 			role, accounts, err := (&Provider{RolesClaim: c.claim}).role(all)
 			refusal, _ := errors.AsType[*Denial](err)
 			refused := (err != nil) != (c.why != "") || refusal != nil && refusal.Why != c.why
-			if role != c.role || !slices.Equal(accounts, c.accounts) || refused {
-				t.Errorf("%q for %q, %v", role, accounts, err)
-			}
+			assert.True(t, role == c.role && slices.Equal(accounts, c.accounts) && !refused, "%q for %q, %v", role, accounts, err)
 		})
 	}
 }
