@@ -60,7 +60,7 @@ func scanServer(ctx context.Context, args []string) error {
 			}
 			return group, nil
 		}
-		api.Late = recorder.Late
+		api.Late = recorder.IsLate
 		// One HMAC of SHA-256, as the server's, is two of these.
 		api.UserHash = func(namespace, user string) (h scanlog.UserHash) {
 			inner := sha256.Sum256([]byte(namespace + "\x00" + user))
