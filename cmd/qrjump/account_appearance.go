@@ -26,7 +26,7 @@ type accountAppearance struct {
 }
 
 // changed returns the appearance with the changes of the flags; false = no flags are set.
-func (c *accountAppearance) changed(have client.Appearance) (want client.AppearancePut, any bool, err error) {
+func (c *accountAppearance) changed(have client.Appearance) (want client.AppearancePut, found bool, err error) {
 	want = have.Put()
 	if c.Accent != nil && *c.Accent != "" { // shells treat "#" as the start of a comment
 		*c.Accent = "#" + strings.ToLower(strings.TrimPrefix(*c.Accent, "#"))
@@ -35,7 +35,7 @@ func (c *accountAppearance) changed(have client.Appearance) (want client.Appeara
 	for _, f := range []struct{ to, from *string }{{&want.Accent, c.Accent}, {&want.Help, c.HelpLink}, {&en.App, c.AppEn},
 		{&zh.App, c.AppZh}, {&en.Landing, c.LandingEn}, {&zh.Landing, c.LandingZh}, {&en.Code, c.CodeEn}, {&zh.Code, c.CodeZh}} {
 		if f.from != nil {
-			*f.to, any = *f.from, true
+			*f.to, found = *f.from, true
 		}
 	}
 	want.Texts = map[string]client.BuyerTexts{}
@@ -45,7 +45,7 @@ func (c *accountAppearance) changed(have client.Appearance) (want client.Appeara
 		}
 	}
 	if c.OpenAtOnce != nil {
-		want.OpenAtOnce, any = *c.OpenAtOnce, true
+		want.OpenAtOnce, found = *c.OpenAtOnce, true
 	}
 	if c.Logo != "" {
 		if want.Logo, err = logoOf(c.Logo); err != nil {
@@ -53,7 +53,7 @@ func (c *accountAppearance) changed(have client.Appearance) (want client.Appeara
 		}
 	}
 	want.NoLogo = c.NoLogo
-	return want, any || c.NoLogo || c.Logo != "", nil
+	return want, found || c.NoLogo || c.Logo != "", nil
 }
 
 // mostLogo is the maximum size of a logo in bytes; the server enforces the same limit on uploads.

@@ -343,7 +343,8 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 			return n, err
 		}
 		for _, p := range list {
-			if start = p.ID; p.RecalledAt != nil {
+			start = p.ID
+			if p.RecalledAt != nil {
 				recalled = append(recalled, codes.Range{From: p.From, To: p.To})
 			}
 		}

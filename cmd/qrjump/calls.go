@@ -187,7 +187,8 @@ func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
 			}
 			newest = max(newest, page.Newest)
 			come = append(come, page.Calls...)
-			if query.Before = page.Next; first || page.Next == 0 {
+			query.Before = page.Next
+			if first || page.Next == 0 {
 				break
 			}
 		}

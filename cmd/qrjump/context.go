@@ -206,7 +206,8 @@ func (r *contextResolver) choose(chosen *kong.Context, flags []*kong.Flag) error
 	if err != nil {
 		return err
 	}
-	if r.name, r.path = named, path; named == "" {
+	r.name, r.path = named, path
+	if named == "" {
 		r.name = file.Current
 	}
 	if r.name == "" {

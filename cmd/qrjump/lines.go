@@ -81,9 +81,9 @@ func (c *linesImport) load(s *session, noun string, importerOf func(*client.Clie
 		}
 		in, size = f, info.Size()
 	}
-	in, clear := followUpload(s, in, size)
+	in, finish := followUpload(s, in, size)
 	done, err := importerOf(cl)(s.ctx, in, c.DryRun)
-	clear()
+	finish()
 	if err != nil {
 		return failed("import", c.File, wrongLines(err))
 	}
@@ -111,7 +111,7 @@ func wrongLines(err error) error {
 }
 
 // followUpload shows a progress bar for an upload if standard error is a terminal.
-func followUpload(s *session, in io.Reader, size int64) (followed io.Reader, clear func()) {
+func followUpload(s *session, in io.Reader, size int64) (followed io.Reader, finish func()) {
 	out, ok := s.err.(*os.File)
 	if !ok || !term.IsTerminal(int(out.Fd())) {
 		return in, func() {}

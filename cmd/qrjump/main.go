@@ -338,7 +338,8 @@ func run(s session, args []string) int {
 			}
 			lister, is := caller.(interface{ lists() bool })
 			shaped.list = chosen.Selected().Name == "list" || is && lister.lists()
-			if asJSON = asJSON || flags.Output == "json"; shaped.makes() {
+			asJSON = asJSON || flags.Output == "json"
+			if shaped.makes() {
 				s.out, s.reader, speaks = shaped, "en", "en"
 			}
 		}

@@ -34,7 +34,8 @@ func (c *ruleForceDelete) Run(s *session) error {
 		if err != nil {
 			return failed(said("release.after_release", counted(len(all), "rule")), c.Prefix, err)
 		}
-		if rest = hasMore; !hasMore || c.DryRun {
+		rest = hasMore
+		if !hasMore || c.DryRun {
 			break
 		}
 	}

@@ -122,7 +122,8 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 func judged(w ruleplan.Wanted, caller string) rules.Rule {
 	r := rules.Rule{Kind: rules.Ordinary, Owner: cmp.Or(w.Owner, caller), Prefix: w.Parsed, Path: w.Path, Occupy: w.Occupy,
 		Published: w.Published == nil || *w.Published}
-	if r.Target = r.Owner; w.IsService() {
+	r.Target = r.Owner
+	if w.IsService() {
 		r.Kind, r.Target = rules.Service, w.AppID
 	}
 	if w.TestLinks != nil {
@@ -163,7 +164,8 @@ func findingOf(f rules.Finding, set []rules.Rule, places []string) lintFinding {
 	message := i18n.Literal(f.Link)
 	if f.Other >= 0 {
 		t.Other, t.OtherOwner = set[f.Other].Prefix.Text, set[f.Other].Owner
-		if message = i18n.Literal(t.Other); t.OtherOwner != t.Owner {
+		message = i18n.Literal(t.Other)
+		if t.OtherOwner != t.Owner {
 			message = say("lint.of", t.Other, t.OtherOwner)
 		}
 	}

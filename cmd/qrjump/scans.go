@@ -62,7 +62,8 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 		if err != nil {
 			return nil, err
 		}
-		if f.ApplicationID, f.CodeIndex = name.ID, name.Index; name.ID == 0 {
+		f.ApplicationID, f.CodeIndex = name.ID, name.Index
+		if name.ID == 0 {
 			found, err := operator.Codes.Get(s.ctx, name)
 			if err != nil {
 				return nil, failed(said("scans.scans_of"), c.Code, err)

@@ -73,7 +73,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	if err != nil {
 		return done, err
 	}
-	new, err := parseKey(text, t.NewKeyFile)
+	fresh, err := parseKey(text, t.NewKeyFile)
 	if err != nil {
 		return done, err
 	}
@@ -82,7 +82,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 		if schema == 0 {
 			return errNoKeys
 		}
-		ring, done.Finished, err = t.check(ctx, db, new)
+		ring, done.Finished, err = t.check(ctx, db, fresh)
 		return err
 	})
 	if err != nil {
@@ -108,7 +108,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	if err := t.Reached(stepKeyWritten); err != nil {
 		return done, err
 	}
-	if done.Keys, done.Secrets, err = t.reseal(ctx, s, ring.master, new, old); err != nil {
+	if done.Keys, done.Secrets, err = t.reseal(ctx, s, ring.master, fresh, old); err != nil {
 		return done, err
 	}
 	if err := t.Reached(stepCommitted); err != nil {
@@ -160,7 +160,7 @@ func (t KeyRotation) open(ctx context.Context, check func(context.Context, *stor
 var errNoKeys = usage("the database has no keys yet: the first start of a server makes them")
 
 // check opens the keys of a database before any change; finished = the rotation is already complete.
-func (t KeyRotation) check(ctx context.Context, db *store.Store, new *sealer.Key) (ring *keyring, finished bool, err error) {
+func (t KeyRotation) check(ctx context.Context, db *store.Store, fresh *sealer.Key) (ring *keyring, finished bool, err error) {
 	sealed, err := db.SealedKey(ctx, dataKey)
 	if err != nil {
 		return nil, false, err
@@ -171,7 +171,7 @@ func (t KeyRotation) check(ctx context.Context, db *store.Store, new *sealer.Key
 	if ring, err = openKeyring(ctx, t.Config, db, t.Random); err != nil || ring.finished {
 		return ring, err == nil, err
 	}
-	_, opens := new.Open(place(dataKey), sealed)
+	_, opens := fresh.Open(place(dataKey), sealed)
 	if opens != nil {
 		_, err = ring.hashing(ctx)
 		return ring, false, err

@@ -143,7 +143,8 @@ func (s *Server) primariesPart() component {
 			s.writing.Store(&found)
 			said = s.sayPrimaries(ctx, found, said)
 			if current := strings.Join(found.Silent, " "); current != silent {
-				if silent = current; current != "" {
+				silent = current
+				if current != "" {
 					s.log.WarnContext(ctx, "servers that --database names cannot be asked whether they take writes", "servers", current)
 				} else {
 					s.log.InfoContext(ctx, "all servers that --database names answer")

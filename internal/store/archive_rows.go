@@ -141,7 +141,8 @@ func (r *rowReader) next() ([]any, error) {
 			return nil, io.EOF
 		}
 		if err == nil || errors.Is(err, io.EOF) {
-			if err = nil; !writtenRow(line, r.heads, r.args) {
+			err = nil
+			if !writtenRow(line, r.heads, r.args) {
 				r.args, err = anyRow(line, r.columns)
 			}
 		}

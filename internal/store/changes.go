@@ -319,7 +319,8 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]repli
 		if !stored {
 			return c, unread
 		}
-		if c.Damaged = err; err == nil {
+		c.Damaged = err
+		if err == nil {
 			c.Rule = &r
 		}
 		return c, nil

@@ -379,7 +379,8 @@ func (s *Store) Events(ctx context.Context, batch, start int64) iter.Seq2[codes.
 				return
 			}
 			for _, e := range found {
-				if start = e.Seq; !yield(e, nil) {
+				start = e.Seq
+				if !yield(e, nil) {
 					return
 				}
 			}

@@ -37,7 +37,8 @@ func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 		}
 		source := &copySource{next: func() ([]any, error) {
 			row := waiting
-			if waiting = nil; row == nil {
+			waiting = nil
+			if row == nil {
 				var err error
 				if row, err = rows.next(); err != nil {
 					return nil, err

@@ -84,7 +84,7 @@ func (t statisticsQueries) TurnDays(ctx context.Context, hour, previous, offset,
 	return nil
 }
 
-func (t statisticsQueries) FirstCounted(ctx context.Context, per stats.Granularity, from int64) (pos int64, any bool, err error) {
+func (t statisticsQueries) FirstCounted(ctx context.Context, per stats.Granularity, from int64) (pos int64, found bool, err error) {
 	var first sql.NullInt64
 	err = t.row(ctx, `SELECT MIN(at) FROM statistics_counts WHERE per = $1 AND at >= $2`, int64(per), from).Scan(&first)
 	return first.Int64, first.Valid, err

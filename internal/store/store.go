@@ -295,7 +295,8 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	}
 	if err != nil {
 		// If ctx has ended, another caller may already use the session.
-		if err = withCause(ctx, err); attached() && t.pipe.ended() && !t.once {
+		err = withCause(ctx, err)
+		if attached() && t.pipe.ended() && !t.once {
 			err = &sessionLostError{error: err}
 		}
 		return err
@@ -315,7 +316,8 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	if err := t.end.Commit(); err != nil {
 		_, unsent := errors.AsType[*unsentError](err)
 		unsent = unsent || stoodStill(err)
-		if err = fmt.Errorf("committing: %w", err); t.pipe.ended() && !t.once {
+		err = fmt.Errorf("committing: %w", err)
+		if t.pipe.ended() && !t.once {
 			err = &sessionLostError{err, !unsent && !t.twice && !t.looks}
 		}
 		return err

@@ -238,7 +238,7 @@ func ValidCallback(address string) error {
 
 // plain reports whether s is valid UTF-8 with min to max characters and without control characters. PostgreSQL rejects NUL in text,
 // and other control characters are invisible to users.
-func plain(s string, min, max int) bool {
+func plain(s string, minimum, maximum int) bool {
 	n := utf8.RuneCountInString(s)
-	return utf8.ValidString(s) && n >= min && n <= max && !slices.ContainsFunc([]rune(s), unicode.IsControl)
+	return utf8.ValidString(s) && n >= minimum && n <= maximum && !slices.ContainsFunc([]rune(s), unicode.IsControl)
 }

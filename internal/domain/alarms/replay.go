@@ -71,7 +71,8 @@ func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int
 				return err
 			}
 			for _, a := range list {
-				if q.After = a.ID; a.Kind != Copied || a.At.Before(r.From) {
+				q.After = a.ID
+				if a.Kind != Copied || a.At.Before(r.From) {
 					continue
 				}
 				if r.Raised++; !a.DismissedAt.IsZero() {

@@ -142,7 +142,8 @@ func (b *Book) Lookup(ctx context.Context, appid string) Appearance {
 	if ctx.Err() != nil {
 		return Appearance{} // the client has disconnected
 	}
-	if have.until = (time.Time{}); err != nil {
+	have.until = time.Time{}
+	if err != nil {
 		b.Log.WarnContext(ctx, "how an account looks could not be read; its pages show nothing of it", "account", appid, "error", err)
 		have = kept{until: now.Add(faulty)}
 	}

@@ -193,7 +193,8 @@ func (d *TicketWriter) commit(group []*Pending) (err error) {
 	if forget {
 		// Only write accesses forgot, and at most one write runs at a time. If more tickets may have expired, the next transaction
 		// continues the deletion.
-		if d.forgot = now; forgotten == forgetAtOnce {
+		d.forgot = now
+		if forgotten == forgetAtOnce {
 			d.forgot = time.Time{}
 		}
 	}

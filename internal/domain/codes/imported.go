@@ -817,7 +817,8 @@ func ImportLines(r io.Reader, first int64) func(yield func(ImportLine, error) bo
 				yield(l, faultAt(n, "%v", fault))
 				return
 			}
-			if prev = l.Index; !yield(l, nil) || err == io.EOF {
+			prev = l.Index
+			if !yield(l, nil) || err == io.EOF {
 				return
 			}
 		}

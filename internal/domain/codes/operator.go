@@ -154,7 +154,8 @@ func (how reading) eventsOf(ctx context.Context, tx Tx, batch, index int64, yiel
 		}
 		read += len(nearEvents)
 		for _, e := range nearEvents {
-			if prev = e.Seq; e.Codes.Has(index) && !yield(e) {
+			prev = e.Seq
+			if e.Codes.Has(index) && !yield(e) {
 				return nil
 			}
 		}

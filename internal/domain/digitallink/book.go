@@ -550,7 +550,8 @@ func (b *Book) HandOver(ctx context.Context, subject, to string, holder func(dig
 				if !e.goesOver(to, digits, holder) {
 					continue
 				}
-				if e.Owner, e.At = to, b.Now().Truncate(time.Millisecond); len(list) == mostImported {
+				e.Owner, e.At = to, b.Now().Truncate(time.Millisecond)
+				if len(list) == mostImported {
 					return invalidf("more than %d keys would change hands at once: name longer prefixes", mostImported)
 				}
 				if err := ofAccounts(ctx, k, e); err != nil {

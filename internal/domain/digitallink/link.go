@@ -63,7 +63,8 @@ type Words []string
 func (w *Words) UnmarshalJSON(b []byte) error {
 	var name string
 	if json.Unmarshal(b, &name) == nil {
-		if *w = nil; name != "" {
+		*w = nil
+		if name != "" {
 			*w = Words{name}
 		}
 		return nil

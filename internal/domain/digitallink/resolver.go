@@ -234,7 +234,8 @@ func (a *answer) tellsOfLinkset(id identifier) {
 func wantsLinkset(media []wish) bool {
 	limit, local := 0.0, 0.0
 	for _, choice := range media {
-		if limit = max(limit, choice.q); choice.name == linksetType {
+		limit = max(limit, choice.q)
+		if choice.name == linksetType {
 			local = choice.q
 		}
 	}

@@ -663,7 +663,8 @@ func (d *Service) session(ctx context.Context, text string) (c Caller, s Session
 		if !now.Before(s.EndsAt) || now.Sub(s.SeenAt) >= Idle {
 			return ErrNoSession
 		}
-		if c = (Caller{Actor: "admin", Role: "admin", Session: s.ID}); s.Person == "" {
+		c = Caller{Actor: "admin", Role: "admin", Session: s.ID}
+		if s.Person == "" {
 			return nil
 		}
 		p, err := tx.Person(ctx, s.Person)

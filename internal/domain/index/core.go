@@ -395,7 +395,8 @@ func build(list iter.Seq2[rules.Rule, error]) (*core, error) {
 			b, i, _ := c.slotOf(key)
 			return b == nil || !slices.Contains(c.lists(addressOf(b[i])), text)
 		})
-		if c.tests[text] = keys; len(keys) == 0 {
+		c.tests[text] = keys
+		if len(keys) == 0 {
 			delete(c.tests, text)
 		}
 		for _, key := range keys {

@@ -218,7 +218,8 @@ func eachOfList(file string, text []byte, visit func(ruleNode)) error {
 		}
 		begins := fn(0)
 		open, wrong := d.Token()
-		if err = wrong; open == nil {
+		err = wrong
+		if open == nil {
 			continue // null
 		}
 		if open != json.Delim('[') {

@@ -852,7 +852,8 @@ func (b *Book) Seed(ctx context.Context, owner accounts.Account, d Draft, publis
 		if err != nil {
 			return err
 		}
-		if rule.Published = published; published {
+		rule.Published = published
+		if published {
 			rule.PublishedAt = now
 		}
 		key = rule.Prefix.Key

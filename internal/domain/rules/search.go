@@ -56,7 +56,8 @@ func (b *Book) walk(ctx context.Context, s Search, look int) (list []Rule, next 
 			if err != nil {
 				return err
 			}
-			if list = append(list, rules...); end != 0 && (next == 0 || s.compare(end, next) < 0) {
+			list = append(list, rules...)
+			if end != 0 && (next == 0 || s.compare(end, next) < 0) {
 				next = end
 			}
 		}

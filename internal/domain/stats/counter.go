@@ -298,7 +298,8 @@ func (c *Aggregator) countRest(ctx context.Context, node string, start int64, jo
 		if hasMore = len(c.pending.rest) == sliceEvents || c.full(); hasMore {
 			break
 		}
-		if reached = e.Position; c.taken[node].Has(e.Position) {
+		reached = e.Position
+		if c.taken[node].Has(e.Position) {
 			continue
 		}
 		e.From = scanlog.Origin{Node: node, Position: e.Position}

@@ -144,7 +144,8 @@ func (c *Aggregator) Matching(ctx context.Context, lastScanID scanlog.ScanID, f 
 		return nil, lastScanID, 0, false, err
 	}
 	position := int64(0)
-	if next = lastScanID; lastScanID != (scanlog.ScanID{}) {
+	next = lastScanID
+	if lastScanID != (scanlog.ScanID{}) {
 		if position, err = c.find(ctx, lastScanID); err != nil {
 			return nil, lastScanID, 0, false, err
 		}

@@ -193,9 +193,9 @@ func (c *Aggregator) Roll(ctx context.Context, now time.Time) (hasMore bool, err
 		hasMore = false
 		var key RollKey
 		if s.Rolling == "" {
-			first, any, err := tx.FirstCounted(ctx, PerDayOfAll, timebucket.FirstDay(s.Months))
+			first, found, err := tx.FirstCounted(ctx, PerDayOfAll, timebucket.FirstDay(s.Months))
 			month := timebucket.Month(first)
-			if err != nil || !any || PerMonth.Start(month+1, s.Offset).Add(rollAfter).After(now) {
+			if err != nil || !found || PerMonth.Start(month+1, s.Offset).Add(rollAfter).After(now) {
 				return err
 			}
 			s.Months = month
@@ -416,8 +416,8 @@ func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (h
 // end records the start of the retained hours and days, if older ones exist.
 func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 	older := func(per Granularity, than int64) (bool, error) {
-		first, any, err := tx.FirstCounted(ctx, per, 0)
-		return any && first < than, err
+		first, found, err := tx.FirstCounted(ctx, per, 0)
+		return found && first < than, err
 	}
 	if !days.IsZero() {
 		from := timebucket.FirstDay(min(timebucket.Month(timebucket.Day(timebucket.Hour(days), s.Offset)), s.Months))

@@ -33,7 +33,8 @@ func (c *Aggregator) change(ctx context.Context, f func(context.Context, Tx, *St
 			return err
 		}
 		oldState, err := tx.StatisticsState(ctx)
-		if state = oldState; err != nil {
+		state = oldState
+		if err != nil {
 			return err
 		}
 		if err = f(ctx, tx, &state); err != nil || state == oldState {

@@ -155,7 +155,8 @@ func (c *Aggregator) uncounted(ctx context.Context, end int64) (upTo int64, orig
 		if e.From.Node == "" {
 			continue // the event names no journal, because the log is the journal itself
 		}
-		if origins = true; !taken[e.From.Node].Has(e.From.Position) {
+		origins = true
+		if !taken[e.From.Node].Has(e.From.Position) {
 			return e.Position - 1, true, nil
 		}
 	}

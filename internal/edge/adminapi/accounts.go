@@ -283,7 +283,8 @@ func (a accountAPI) setMember(ctx context.Context, path MemberPath, role account
 	return a.changeAccount(ctx, path.AppID, func(account *accounts.Account) error {
 		members := map[string]accounts.Role{}
 		maps.Copy(members, account.Members)
-		if members[path.User] = role; role == "" {
+		members[path.User] = role
+		if role == "" {
 			delete(members, path.User)
 		}
 		account.Members = members

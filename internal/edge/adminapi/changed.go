@@ -191,7 +191,8 @@ func matchesSeen(t adminroute.Thing, saw adminroute.Seen, tags []string) bool {
 	}
 	var seen []string
 	for _, name := range saw.Tags {
-		if seen = append(seen, name); t.Kind == settingThing {
+		seen = append(seen, name)
+		if t.Kind == settingThing {
 			seen = append(seen, strings.Split(name, ".")...)
 		}
 	}

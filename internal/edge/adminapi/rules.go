@@ -48,7 +48,8 @@ func (a ruleAPI) listRules(ctx context.Context, in *client.StoredRuleQuery) (sho
 			shown.Total = &total
 		}
 	}
-	if shown.Rules = mapped(list, showRule); err == nil && in.Scans {
+	shown.Rules = mapped(list, showRule)
+	if err == nil && in.Scans {
 		err = a.withScansOfRules(ctx, shown.Rules)
 	}
 	return shown, err

@@ -147,7 +147,8 @@ func (a scanAPI) filter(ctx context.Context, in *ScanFilter) (f stats.Filter, er
 			f.User = scanlog.UserHash(hash)
 		}
 	}
-	if f.Rules = in.Rules; in.ApplicationID != 0 {
+	f.Rules = in.Rules
+	if in.ApplicationID != 0 {
 		f.Code = &alarms.CodeName{Batch: in.ApplicationID, Index: in.CodeIndex}
 	}
 	return f, nil

@@ -120,7 +120,8 @@ func (a scanAPI) askStatistics(ctx context.Context, in *struct {
 		return statisticsAnswer{}, err
 	}
 	shown := showAnswers(q, found)
-	if shown.Now = a.Scans.Now().In(shown.To.Location()); in.Marks {
+	shown.Now = a.Scans.Now().In(shown.To.Location())
+	if in.Marks {
 		var since time.Time
 		shown.Marks, since, err = a.marks(ctx, q, found.From, found.To)
 		shown.Since = optional(since)

@@ -339,7 +339,8 @@ func (f *fields) switched(name string) bool {
 	}
 	literal := string(f.raw(name))
 	if s, ok := isText(f.raw(name)); ok {
-		if literal = strings.TrimSpace(s); s != "1" && s != "0" { // the sample on the documentation page has "1"
+		literal = strings.TrimSpace(s)
+		if s != "1" && s != "0" { // the sample on the documentation page has "1"
 			f.noteOrRefuse(behaviour.WireNumberText, name, "a number")
 		}
 	}

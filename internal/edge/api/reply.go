@@ -76,7 +76,8 @@ func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) 
 	}
 	if hintAlone {
 		prev, address, addressed := strings.Cut(text, " requestIP: ")
-		if text = prev + " " + a.hintAlone(); addressed {
+		text = prev + " " + a.hintAlone()
+		if addressed {
 			text += " requestIP: " + address
 		}
 		return text

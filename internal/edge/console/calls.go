@@ -87,7 +87,8 @@ func (pages callPages) calls(v *request) {
 	if !ok {
 		return
 	}
-	if query.Limit = 100; grouping {
+	query.Limit = 100
+	if grouping {
 		query.Limit, query.Failed = 1000, true
 	}
 	if v.failed(storeResult(&data.Page)(v.api.Calls.List(v.ctx(), query))) ||
@@ -190,7 +191,8 @@ func (pages callPages) live(v *request) {
 		return
 	}
 	wanted, ok := pages.callQuery(v)
-	if wanted.Limit = 50; !ok {
+	wanted.Limit = 50
+	if !ok {
 		return
 	}
 	if !v.c.openStream() {
@@ -241,7 +243,8 @@ func (pages callPages) live(v *request) {
 		if text == "" {
 			continue
 		}
-		if sent = time.Now(); !pages.send(v, text) {
+		sent = time.Now()
+		if !pages.send(v, text) {
 			return
 		}
 	}

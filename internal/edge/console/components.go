@@ -97,7 +97,8 @@ func (v view) Field(name, label string, value any, options ...string) template.H
 // FieldWrong renders a Field of a GET form with an error message for its value; "" = valid.
 func (v view) FieldWrong(name, label string, value any, wrong string, options ...string) template.HTML {
 	f := v.newField("text", name, label, value, options)
-	if f.Wrong = wrong; wrong != "" {
+	f.Wrong = wrong
+	if wrong != "" {
 		f.Described = append([]string{f.ID + "-wrong"}, f.Described...)
 		f.Attributes += ` autofocus aria-invalid="true"`
 	}

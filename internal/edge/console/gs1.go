@@ -41,7 +41,8 @@ func (pages gs1Pages) gs1(v *request) {
 	if v.failed(err) {
 		return
 	}
-	if data.Entries = list; len(list) == pageRows {
+	data.Entries = list
+	if len(list) == pageRows {
 		data.More = list[pageRows-1].Key
 	}
 	v.show(http.StatusOK, "gs1", data)

@@ -149,7 +149,8 @@ func (pages rulePages) plan(v *request, data *importView, stored []client.Stored
 	if err != nil {
 		return &client.Problem{Status: http.StatusUnprocessableEntity, Detail: err.Error()}
 	}
-	if data.Wrong = wrong; len(wrong) > 0 {
+	data.Wrong = wrong
+	if len(wrong) > 0 {
 		return nil
 	}
 	have := make([]ruleplan.Stored, len(stored))

@@ -284,7 +284,8 @@ func (pages rulePages) ruleForm(v *request) {
 		r := list[0]
 		f.Path, f.Occupy, f.OpenVersion, f.TestLinks = r.Path, r.Occupy, cmp.Or(r.OpenVersion, 3), strings.Join(r.TestLinks, "\n")
 		f.Revision = r.Revision
-		if f.Published = r.Published; r.Target != r.Owner {
+		f.Published = r.Published
+		if r.Target != r.Owner {
 			f.Target = r.Target
 		}
 	}

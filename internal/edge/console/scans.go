@@ -44,7 +44,8 @@ func (pages scanPages) askedScans(v *request) (s scansView, asked client.ScanFil
 	}
 	if s.Code != "" {
 		name := nameOf(s.Code)
-		if asked.ApplicationID, asked.CodeIndex = name.ID, name.Index; name.ID <= 0 {
+		asked.ApplicationID, asked.CodeIndex = name.ID, name.Index
+		if name.ID <= 0 {
 			return s, asked, false
 		}
 	}
@@ -56,7 +57,8 @@ func (pages scanPages) scans(v *request) { pages.showScans(v, http.StatusOK, nil
 
 func (pages scanPages) showScans(v *request, status int, erased *client.ErasureResult) {
 	data, asked, ok := pages.askedScans(v)
-	if data.Erased = erased; !ok {
+	data.Erased = erased
+	if !ok {
 		data.Fault = v.say("scans.code.form")
 		v.show(http.StatusUnprocessableEntity, "scans", data)
 		return

@@ -30,7 +30,8 @@ func (c *conn) sendLater(a Response) bool {
 		return false
 	}
 	doc, kind, ok := a.Draft(c.doc[:0])
-	if c.doc = doc; !ok {
+	c.doc = doc
+	if !ok {
 		return false
 	}
 	c.compose(http.StatusOK, kind, false)

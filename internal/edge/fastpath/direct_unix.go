@@ -54,7 +54,8 @@ func directly(conn net.Conn) *direct {
 	d.trying = func(fd uintptr) { d.again = !d.reading(fd) }
 	d.writing = func(fd uintptr) bool {
 		n, fault := call(syscall.SYS_WRITE, fd, d.out)
-		if d.sent = int(n); fault != 0 {
+		d.sent = int(n)
+		if fault != 0 {
 			d.sent = 0 // an error here recurs in the fallback, which blocks and reports the error
 		}
 		return true

@@ -88,7 +88,8 @@ func (p *loop) run() {
 		// The system call returns immediately, because the runtime does the waiting.
 		got, _, fault := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, poll, uintptr(unsafe.Pointer(unsafe.SliceData(events))), atOnce,
 			0, 0, 0)
-		if n = int(got); fault != 0 {
+		n = int(got)
+		if fault != 0 {
 			n = 0
 		}
 		return n > 0

@@ -289,7 +289,8 @@ func (g *Gateway) picture(text string, done func()) template.URL {
 func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s codes.Scanned) {
 	v := view{Kind: "code", Key: stateOf(s)}
 	g.dress(r, &v, s.Batch.Account)
-	if v.Ends = codes.Suffix(text, g.Prefixes(), shownSymbols); s.Batch.Template != "" {
+	v.Ends = codes.Suffix(text, g.Prefixes(), shownSymbols)
+	if s.Batch.Template != "" {
 		v.Ends = s.Batch.TextEnding(text, shownSymbols)
 	}
 	if a := s.State.Activation; a != nil && v.Key == "active" {

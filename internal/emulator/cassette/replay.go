@@ -177,7 +177,8 @@ func (p *Player) find(in *http.Request, body []byte) (r *Recorded, said string) 
 		if asked(&p.lines[i]) != "" {
 			continue
 		}
-		if last, means = i, met; !p.used[i] {
+		last, means = i, met
+		if !p.used[i] {
 			break
 		}
 	}

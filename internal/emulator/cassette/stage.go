@@ -251,7 +251,8 @@ func (s *Fixture) fetchedBefore() {
 				if account != 0 && account != n {
 					return
 				}
-				if account = n; fetched < 0 {
+				account = n
+				if fetched < 0 {
 					fetched = i
 				}
 			}

@@ -75,7 +75,8 @@ func (l *Lake) Compare(ctx context.Context, day string, scans func() iter.Seq2[*
 		}
 		inLedger.add(e.ID, e.User == scanlog.UserHash{})
 	}
-	if c.Ledger, c.Lake = inLedger.n, inLake.n; inLedger == inLake {
+	c.Ledger, c.Lake = inLedger.n, inLake.n
+	if inLedger == inLake {
 		return c, nil
 	}
 	return l.differ(ctx, c, scans)

@@ -102,7 +102,8 @@ func (s *Sender) round(ctx context.Context) {
 	var faults error
 	if s.Before != nil {
 		hasMore, err := s.Before(ctx)
-		if faults = err; hasMore {
+		faults = err
+		if hasMore {
 			s.Wake()
 		}
 	}
@@ -178,7 +179,8 @@ func (s *Sender) hand(ctx context.Context, receiver string) (repeat bool) {
 		if n == 0 || !hasMore {
 			return repeat && hasMore
 		}
-		if repeat = true; s.RealNow().Sub(began) > handTime {
+		repeat = true
+		if s.RealNow().Sub(began) > handTime {
 			return true
 		}
 	}
@@ -192,7 +194,8 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 	var rows []Row
 	gaveUp, reason := 0, fmt.Sprintf("more than %d waited, and it was among the oldest", s.Most)
 	err = s.Store.UpdateOutbox(ctx, func(tx Tx) (err error) {
-		if gaveUp = 0; s.Most > 0 {
+		gaveUp = 0
+		if s.Most > 0 {
 			if gaveUp, err = tx.DeadLetterRows(ctx, s.Kind, receiver, s.Most, reason); err != nil {
 				return err
 			}

@@ -122,7 +122,8 @@ func CheckFreeSpace(dir string) error {
 	if _, err = f.Write(make([]byte, MinFreeSpace)); err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); !removed {
+	err = errors.Join(err, f.Close())
+	if !removed {
 		err = errors.Join(err, os.Remove(f.Name()))
 	}
 	return err

@@ -141,7 +141,8 @@ func (j *Journal) readSegment(ctx context.Context, v *view, r *reading, in *Text
 	for _, g := range v.stretches(r) {
 		g.r, g.buf, g.off = f, (*buf)[:0], -1
 		goOn, err := j.readStretch(ctx, v, &g, r, in, yield)
-		if *buf = g.buf; !goOn || err != nil {
+		*buf = g.buf
+		if !goOn || err != nil {
 			return goOn, err
 		}
 	}

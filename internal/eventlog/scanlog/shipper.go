@@ -401,7 +401,8 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former st
 	if err != nil {
 		return mark, fmt.Errorf("asking how far scans were shipped: %w", err)
 	}
-	if s.taken, s.told, s.leaveOut = taken, told, back.LeaveOut; back.Why == "" {
+	s.taken, s.told, s.leaveOut = taken, told, back.LeaveOut
+	if back.Why == "" {
 		return s.skipFormer(ctx, r, mark, back, former)
 	}
 	oldOffset := mark

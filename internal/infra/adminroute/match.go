@@ -78,8 +78,8 @@ func withSeen(hctx huma.Context, guards bool) (huma.Context, error) {
 		switch {
 		case strings.EqualFold(name, "If-Match"):
 			given = true
-			tags, any := tagsOf(value)
-			saw.Tags, saw.Some = append(saw.Tags, tags...), saw.Some || any
+			tags, wildcard := tagsOf(value)
+			saw.Tags, saw.Some = append(saw.Tags, tags...), saw.Some || wildcard
 		case strings.EqualFold(name, "If-None-Match"):
 			saw.None = strings.TrimSpace(value) == "*"
 			unknown = !saw.None
@@ -102,16 +102,16 @@ func withSeen(hctx huma.Context, guards bool) (huma.Context, error) {
 
 // tagsOf parses a list of entity tags. Weak tags (as some proxies send) and tags without quotes are accepted, because the revision
 // is the same in every spelling.
-func tagsOf(list string) (tags []string, any bool) {
+func tagsOf(list string) (tags []string, wildcard bool) {
 	for name := range strings.SplitSeq(list, ",") {
 		name = strings.Trim(strings.TrimPrefix(strings.TrimSpace(name), "W/"), `"`)
 		if name == "*" {
-			any = true
+			wildcard = true
 		} else if name != "" {
 			tags = append(tags, name)
 		}
 	}
-	return tags, any
+	return tags, wildcard
 }
 
 // guarded calls the function of an operation, after a check of the caller's preconditions if there are any.

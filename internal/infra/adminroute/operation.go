@@ -201,7 +201,8 @@ func (o Route) checkAccount(hctx huma.Context) error {
 		if !strings.Contains(o.Path, "{"+name+"}") {
 			continue
 		}
-		if named = true; !caller.CanAccess(hctx.Param(name)) {
+		named = true
+		if !caller.CanAccess(hctx.Param(name)) {
 			return refused
 		}
 	}

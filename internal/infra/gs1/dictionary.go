@@ -108,7 +108,8 @@ func readPart(field string) (p part) {
 	p.set = form[0]
 	size, variable := strings.CutPrefix(form[1:], "..")
 	p.most = number(size)
-	if p.least = p.most; variable {
+	p.least = p.most
+	if variable {
 		p.least = 1
 	}
 	return p

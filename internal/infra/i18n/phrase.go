@@ -121,7 +121,8 @@ func places(text string) map[int]string {
 			pos, _ = strconv.Atoi(found[1])
 			pos--
 		}
-		if list[pos] = found[2]; found[0] == silent {
+		list[pos] = found[2]
+		if found[0] == silent {
 			list[pos] = ""
 		}
 		pos++
@@ -198,7 +199,8 @@ func (s Localizer) form(key string, values []any) (text string, said []any) {
 		return text, nil
 	}
 	if single, ok := s.book.texts()[s.Language][key+oneSuffix]; ok && fmt.Sprint(values[0]) == "1" {
-		if text = single; len(places(single)) == 0 {
+		text = single
+		if len(places(single)) == 0 {
 			return text, nil
 		}
 	}

@@ -131,7 +131,8 @@ func Merged(userses []*Users) *Users {
 		exact = append(exact, o.exact...)
 	}
 	slices.Sort(exact)
-	if exact = slices.Compact(exact); s.registers == nil {
+	exact = slices.Compact(exact)
+	if s.registers == nil {
 		s.exact = exact
 		s.compact()
 		return s

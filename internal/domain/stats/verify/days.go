@@ -54,7 +54,8 @@ func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool)
 		pos = uint64(len(known.tuples))
 		known.tuples[t] = pos
 	}
-	if b = binary.AppendUvarint(b, pos); !have {
+	b = binary.AppendUvarint(b, pos)
+	if !have {
 		b = binary.AppendVarint(b, t.Batch)
 		for _, text := range [...]string{t.Activity, t.Brand, t.Product, t.App, t.Source, t.Result, t.Region} {
 			b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
@@ -393,7 +394,8 @@ func (n *recounting) ownSketches(ctx context.Context, users map[stats.UsersKey]*
 		if err != nil {
 			return err
 		}
-		if key = (stats.UsersKey{Day: key.Day, Dim: stats.Owner, Value: owner}); owner == "" {
+		key = stats.UsersKey{Day: key.Day, Dim: stats.Owner, Value: owner}
+		if owner == "" {
 			continue
 		}
 		if owned[key] == nil {
