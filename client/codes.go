@@ -71,7 +71,7 @@ type BoundCode struct {
 	Code          string       `json:"code"`
 	ApplicationID int64        `json:"application_id"`
 	ISV           string       `json:"isv_application_id"`
-	Binding       *CodeBinding `json:"binding,omitempty"` // From is nil if the code is not active.
+	Binding       *CodeBinding `json:"binding,omitempty"` // Binding is nil if the code is not active.
 	Activated     *CodeRange   `json:"activated,omitempty"`
 }
 

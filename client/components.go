@@ -73,14 +73,14 @@ func (c ComponentsService) List(ctx context.Context, cursor string, limit int) (
 	return reply.Components, err
 }
 
-// Get returns one third-party platform and the accounts that authorised the platform. If the webhook does not exist, the result is
+// Get returns one third-party platform and the accounts that authorised the platform. If the platform does not exist, the result is
 // a *Problem with status 404.
 func (c ComponentsService) Get(ctx context.Context, appid string) (Component, error) {
 	return get[Component](ctx, c.transport, componentPath(appid))
 }
 
 // Set creates a third-party platform, or changes the fields that are set in p; existing authorisations remain. The *Problem with
-// status 422 for an invalid webhook describes the error.
+// status 422 for an invalid field describes the error.
 func (c ComponentsService) Set(ctx context.Context, appid string, p ComponentPut) (Component, error) {
 	component, err := put[Component](ctx, c.transport, componentPath(appid), p)
 	if err == nil && component.AppID != appid {
@@ -149,7 +149,7 @@ type Agreement struct {
 	Move           bool   `json:"move,omitempty" doc:"true takes exclusive sets away from the platform that has them"`
 }
 
-// Authorize grants a platform's authorisation request and returns the authorization_code. CreateTicket works only on a server with
+// Authorize grants a platform's authorisation request and returns the authorization_code. Authorize works only on a server with
 // --dev or --emulator.
 func (c EmulatorService) Authorize(ctx context.Context, a Agreement) (code string, err error) {
 	var reply struct {

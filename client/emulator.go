@@ -92,7 +92,7 @@ func (c EmulatorService) ListFaults(ctx context.Context) ([]FaultInForce, error)
 	return list.Faults, err
 }
 
-// DeleteFault deletes the fault with an ID. If the webhook does not exist, the result is a *Problem with status 404.
+// DeleteFault deletes the fault with an ID. If the fault does not exist, the result is a *Problem with status 404.
 func (c EmulatorService) DeleteFault(ctx context.Context, id int) error {
 	_, err := remove[faultList](ctx, c.transport, withQuery("emulator/faults", params{"id": id}))
 	return err

@@ -9,8 +9,8 @@ import (
 
 const ndjson = "application/x-ndjson"
 
-// Export writes all rules to w as JSON lines, from one consistent snapshot. The duration grows with the number of scans; limit the
-// duration with ctx. After an error, the written file is incomplete.
+// Export writes all rules to w as JSON lines, from one consistent snapshot. The duration grows with the number of rules; limit the
+// duration with ctx. After an error, the written lines are incomplete.
 func (c RulesService) Export(ctx context.Context, w io.Writer) error {
 	return c.exportLines(ctx, "rules", w)
 }
@@ -34,7 +34,7 @@ type Imported struct {
 }
 
 // Import imports JSON lines in the format of Export, each at most 16 KiB, either all of them or none. A *Problem with status 422
-// names the first invalid lines, at most 20. The duration grows with the number of scans; limit the duration with ctx.
+// names the first invalid lines, at most 20. The duration grows with the number of lines; limit the duration with ctx.
 func (c RulesService) Import(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
 	return c.importLines(ctx, "rules", lines, dryRun)
 }

@@ -138,7 +138,7 @@ func (c PackagesService) List(ctx context.Context, q PackageQuery) ([]Package, e
 	return reply.Packages, err
 }
 
-// Get returns one package. If the webhook does not exist, the result is a *Problem with status 404.
+// Get returns one package. If the package does not exist, the result is a *Problem with status 404.
 func (c PackagesService) Get(ctx context.Context, id int64) (Package, error) {
 	return get[Package](ctx, c.transport, packagePath(id, ""))
 }

@@ -41,7 +41,7 @@ type RuleCheck struct {
 func ownRules(appid string) string { return "accounts/" + url.PathEscape(appid) + "/rules" }
 
 // Create adds an unpublished rule for an account, with the same checks as Wire.CreateRule, but without a token of the account. The
-// *Problem with status 422 for an invalid webhook describes the error.
+// *Problem with status 422 for an invalid rule describes the error.
 func (c RulesService) Create(ctx context.Context, appid string, r OwnRule) (StoredRule, error) {
 	return post[StoredRule](ctx, c.patient(), ownRules(appid), r)
 }

@@ -36,7 +36,7 @@ func typedLine(s *session) (string, error) {
 	select {
 	case text := <-line:
 		return strings.TrimSpace(text), nil
-	case <-s.ctx.Done(): // The pending read ends with the program.
+	case <-s.ctx.Done(): // the read ends when the program ends
 		fmt.Fprintln(s.err)
 		return "", fault("ask.interrupted_nothing_was_done")
 	}

@@ -93,7 +93,7 @@ func (m member) unauthorized(s *session, admin adminFlags, err error) error {
 	if opErr != nil {
 		return err
 	}
-	// The response of this call is optional; if the call fails, the original error is returned unchanged.
+	// This call is optional; if it fails, the error is returned unchanged.
 	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 	defer cancel()
 	if call, callErr := operator.Calls.Get(ctx, w.RID); callErr == nil && call.Detail != "" {

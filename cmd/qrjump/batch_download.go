@@ -294,14 +294,14 @@ func (b *bar) follow(in io.Reader, size, codes int64) io.Reader {
 // add adds completed codes.
 func (b *bar) add(codes int) {
 	if b.shown != nil {
-		_ = b.shown.Add(codes) // An error here only means that the terminal is gone.
+		_ = b.shown.Add(codes) // errors are ignored: the terminal may be gone
 	}
 }
 
 // end removes the bar from the terminal.
 func (b *bar) end() {
 	if b.shown != nil {
-		_ = b.shown.Clear() // An error here only means that the terminal is gone.
+		_ = b.shown.Clear() // errors are ignored: the terminal may be gone
 		b.shown = nil
 	}
 }

@@ -172,7 +172,7 @@ func jobFlags(model *kong.Application) map[string]*kong.Flag {
 		packageKeyFlags
 	}{})
 	if err != nil {
-		panic(err) // Only an invalid struct tag in commands causes this error.
+		panic(err) // Only an invalid struct tag above causes this error.
 	}
 	for _, f := range access.Model.Flags {
 		ownSet[f.Name] = true

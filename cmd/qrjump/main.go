@@ -320,7 +320,7 @@ func run(s session, args []string) int {
 	s.named = &contextResolver{}
 	parser, err := newParser(s, tableFor(args))
 	if err != nil {
-		panic(err) // Only an invalid struct tag in commands causes this error.
+		panic(err) // Only an invalid struct tag in the table of commands causes this error.
 	}
 	args = verbFirst(parser.Model, args)
 	chosen, err := parser.Parse(args)
@@ -431,7 +431,7 @@ func newParser(s session, table any) (*kong.Kong, error) {
 func (s *session) fullManual() manual {
 	parser, err := newParser(*s, &commands{})
 	if err != nil {
-		panic(err) // Only an invalid struct tag in commands causes this error.
+		panic(err) // Only an invalid struct tag in the table of commands causes this error.
 	}
 	return s.manual(parser.Model)
 }

@@ -47,7 +47,7 @@ func (o outputFlags) isJSON() bool { return !o.isTable() && !(o.ownCSV && o.Outp
 // isCSV reports whether the command writes CSV itself.
 func (o outputFlags) isCSV() bool { return o.ownCSV && o.Output == "csv" }
 
-// zone is the time zone of printed times. The process runs a single command, which sets speaks once.
+// zone is the time zone of printed times. The process runs a single command, which sets zone once.
 var zone = time.Local
 
 // formatTime returns a time in RFC 3339 in the configured time zone.

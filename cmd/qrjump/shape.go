@@ -17,7 +17,7 @@ import (
 // supports both.
 func (o *outputFlags) shape() *outputFlags { return o }
 
-// withoutHeads means that tables are printed without a header row. The process runs a single command, which sets speaks once.
+// withoutHeads means that tables are printed without a header row. The process runs a single command, which sets withoutHeads once.
 var withoutHeads bool
 
 // A shaper converts the JSON output of a command to YAML or CSV.

@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/replica"
 )
 
-// The kinds of subjects of changes in the audit log. Field names must never change, because old entries keep them.
+// The kinds of subjects of changes in the audit log. These names must never change, because old entries keep them.
 const (
 	ofRule       = replica.RuleChange
 	ofAccount    = replica.AccountChange

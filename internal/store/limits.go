@@ -10,7 +10,7 @@ import (
 
 // Allow records a call for a key and reports whether the number of calls is within the limit per second, counted over all nodes by
 // the clock of the database. Rejected calls are not counted. A row stores a timestamp per call up to limit, so Allow is for small
-// limits. AllowTimes works only on a shared store (PostgreSQL).
+// limits. Allow works only on a shared store (PostgreSQL).
 func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) {
 	// Calls of the same key wait for the row lock, and the clock is read after that, so the timestamps in a row are in order.
 	// Timestamps in the future, after the clock was set back, count for at most a second.

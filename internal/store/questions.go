@@ -132,7 +132,7 @@ type counting struct {
 	args, matched []any
 	where         []string // conditions on the combinations; match has the same conditions with its own arguments
 	match         []string
-	rule          int64             // If ApplicationID is 0, packages of all applications match.
+	rule          int64             // rule number; 0 = all rules
 	of            stats.Granularity // granularity of the rows that are read, for hours: total, per rule or per owner
 	rules         []any             // rule or owner numbers, if only few are wanted
 	value         string            // SQL expression to group by

@@ -187,8 +187,7 @@ func shut(all []func() error) error {
 	return errors.Join(errs...)
 }
 
-// Tx is one database transaction on people, keys, sessions and links. Tx is the base of the Tx implementations of all domain
-// packages.
+// Tx is one transaction. Tx is the base of the Tx implementations of all domain packages.
 type Tx struct {
 	sql statements
 	end interface {

@@ -45,7 +45,7 @@ func (r Row) Rejection() (number int, turns bool) {
 	return number, turns
 }
 
-// Turns reports whether strict mode or an operator override can change the behaviour of the deviation's row.
+// Turns reports whether strict mode or an operator override can change the behaviour.
 func (r Row) Turns() bool {
 	if d := deviationOf[r]; d != nil && (d.Refusal != 0 || held[r] || closed[r]) {
 		return true

@@ -89,7 +89,7 @@ type Account struct {
 	CreatedAt     time.Time
 }
 
-// Errors of the store; they are never returned to API clients.
+// Errors that the store returns to this package; clients of the platform API never see their text.
 var (
 	ErrNoAccount   = errors.New("accounts: no such account")
 	ErrNoToken     = errors.New("accounts: no such token")

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Errors of the store; they are never returned to API clients.
+// Errors that the store returns to this package; clients of the platform API never see their text.
 var (
 	ErrNoGrant  = errors.New("accounts: no such authorisation")
 	ErrNoTicket = errors.New("accounts: no such verify ticket")

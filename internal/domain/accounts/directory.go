@@ -28,7 +28,7 @@ type Service struct {
 	Changed func(ctx context.Context, appids ...string)
 	// Wake is called when a push to a component is queued.
 	Wake func()
-	// Queued is called when an event is waiting to be sent to an account.
+	// Queued is called when an event for an account is queued.
 	Queued func()
 
 	// Spend counts a call with a correct secret and returns 45009 above the daily limit of the API path. nil = calls are not
@@ -38,8 +38,8 @@ type Service struct {
 	// counted.
 	Minutes func(ctx context.Context, key string, limit int, now time.Time) (bool, error)
 
-	// Epochs are the change counters of the Store. The owner of a valid token is cached until Epochs reports a possible change. nil
-	// = every call reads the Store.
+	// Epochs is the Epochs of the Store. The owner of a valid token is cached until Epochs reports a possible change. nil = every
+	// call reads the Store.
 	Epochs *Epochs
 
 	// ClockBelieved reports whether Now is reliable enough to delete long-expired rows; nil = always.
@@ -214,7 +214,7 @@ func (d *Service) merged(r Registration, old Account, existed, component bool) (
 	return a, nil
 }
 
-// Change loads an account, lets f change it and saves it. EndTokens returns ErrNoAccount if the account does not exist.
+// Change loads an account, lets f change it and saves it. Change returns ErrNoAccount if the account does not exist.
 func (d *Service) Change(ctx context.Context, appid string, f func(*Account) error) (Account, error) {
 	var a Account
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {

@@ -14,8 +14,8 @@ import (
 // receive error 45011 until the minute ends; a correct secret and other addresses are never throttled.
 const GuessesPerMinute = 20
 
-// Throttle counts wrong secrets per IP address and account name. The zero value is ready to use. Assumed(token.secret.guessing):
-// each node counts separately.
+// Throttle counts wrong secrets per IP address and account name. The zero value of Throttle is ready to use.
+// Assumed(token.secret.guessing): each node counts separately.
 type Throttle struct {
 	wrong ratelimit.FixedWindow[guesser]
 }

@@ -12,8 +12,8 @@ import (
 // Epochs reports whether the rows from which a cached identity was read may have changed: the rows of an account, its tokens and
 // grants, and of a component. The store of the process increments an epoch before and after every commit that changes such rows.
 // All AppIDs share 256 epochs, which limits the memory; an unchanged account that shares an epoch with a changed account is read
-// again unnecessarily. Other cached data use their own names in place of an AppID, such as rules.Epoch. The zero value is ready to
-// use.
+// again unnecessarily. Other cached data use their own names in place of an AppID, such as rules.Epoch. The zero value of Epochs is
+// ready to use.
 type Epochs struct {
 	// The lower 32 bits count the commits in progress, the upper 32 bits the finished commits, so that two different states of the
 	// rows never have the same number.
@@ -76,7 +76,7 @@ type identity struct {
 const remembered = 1 << 13
 
 // memory is a cache of values by name. A full cache evicts an arbitrary entry to make room for a new entry; the evicted value is
-// read from the store again when needed. The zero value is an empty sketch.
+// read from the store again when needed. The zero value of memory is an empty cache.
 type memory[K comparable, V any] struct {
 	mu   sync.RWMutex
 	by   map[K]V

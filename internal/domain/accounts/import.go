@@ -233,7 +233,7 @@ func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers 
 	if err := tx.ShowApart(ctx); err != nil {
 		return err
 	}
-	// No other transaction can append to the change log here.
+	// From this point, no other transaction appends to the change log.
 	return i.checkUnchanged(ctx, tx, &start)
 }
 

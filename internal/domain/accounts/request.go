@@ -26,7 +26,7 @@ type BadRequest struct{ i18n.Message }
 
 func (b BadRequest) Error() string { return b.String() }
 
-// ReadRequest parses and validates the query of a link to the authorisation page. OpenRequest returns the errors BadRequest and
+// ReadRequest parses and validates the query of a link to the authorisation page. ReadRequest returns the errors BadRequest and
 // Invalid.
 func (d *Service) ReadRequest(ctx context.Context, q url.Values) (asked Request, err error) {
 	asked.Component, err = d.GetComponent(ctx, q.Get("component_appid"))

@@ -9,7 +9,7 @@ import (
 
 // Store is the persistence interface of Service.
 type Store interface {
-	// UpdateAccounts runs f in one transaction. UpdateOutbox may run f again after a conflict, so f must not keep state between
+	// UpdateAccounts runs f in one transaction. UpdateAccounts may run f again after a conflict, so f must not keep state between
 	// runs.
 	UpdateAccounts(ctx context.Context, f func(Tx) error) error
 	// ViewAccounts runs f on a consistent snapshot; f must not write.
@@ -63,7 +63,7 @@ type Tx interface {
 	NotedApart(ctx context.Context, under SeqRange) error
 	LockAccountsToShow(ctx context.Context) error
 	ShowApart(ctx context.Context) error
-	// NextChange returns the number of the next change; until this transaction commits, no other transaction can write a change.
+	// NextChange returns the number of the next change; other transactions cannot append changes until this transaction ends.
 	// LastChange and ChangedSince have the same meaning as in rules.Tx.
 	NextChange(ctx context.Context) (int64, error)
 	LastChange(ctx context.Context) (int64, error)

@@ -19,8 +19,8 @@ const (
 	Spoiled = "spoiled_code"
 )
 
-// Alarm is a suspicion about a code, raised by its scans. An alarm is open until it is dismissed. Each code has at most one open
-// alarm of each kind.
+// Alarm reports a suspected problem of a code, derived from its scans. An alarm is open until it is dismissed. Each code has at
+// most one open alarm of each kind.
 type Alarm struct {
 	ID   int64
 	Kind string
@@ -34,7 +34,7 @@ type Alarm struct {
 	// DismissedAt is the time at which an operator declared the code genuine; zero = the alarm is open.
 	DismissedAt time.Time
 	DismissedBy string
-	Note        string // The reason for the dismissal.
+	Note        string // reason for the dismissal
 	Dismissal   int64  // number of the dismissal, from the same sequence as alarm IDs; 0 = not dismissed
 }
 

@@ -91,7 +91,7 @@ type Tx interface {
 	Spoiled(ctx context.Context, name CodeName) (bool, error)
 }
 
-// view runs a read-only function on a consistent snapshot and returns its result.
+// view runs f on a consistent snapshot and returns its result.
 func view[T any](ctx context.Context, b *Book, f func(Tx) (T, error)) (answer T, err error) {
 	err = b.Store.ViewAlarms(ctx, func(tx Tx) (err error) {
 		answer, err = f(tx)
@@ -138,8 +138,8 @@ func (b *Book) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
 	return view(ctx, b, func(tx Tx) (Alarm, error) { return tx.Alarm(ctx, Copied, name) })
 }
 
-// Acknowledge stores the operator who acknowledged an alarm; an earlier acknowledgement stays unchanged. Dismiss returns ErrNoAlarm
-// if the alarm does not exist.
+// Acknowledge stores the operator who acknowledged an alarm; an earlier acknowledgement stays unchanged. Acknowledge returns
+// ErrNoAlarm if the alarm does not exist.
 func (b *Book) Acknowledge(ctx context.Context, id int64, actor string) (a Alarm, err error) {
 	err = b.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error {
 		a, err = tx.Acknowledge(ctx, id, actor, b.Now())

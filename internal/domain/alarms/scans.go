@@ -61,8 +61,7 @@ type place struct {
 	Lat, Lon float64
 }
 
-// Location is a place with the number of scans and networks seen there. Field names must never change, because old entries keep
-// them.
+// Location is a place with the number of scans and networks seen there. The JSON names are stored and must never change.
 type Location struct {
 	Region   string  `json:"p,omitempty"`
 	Known    bool    `json:"k,omitempty"` // true = the coordinates are known, to a tenth of a degree
@@ -87,8 +86,7 @@ func (c *Scans) been(loc place, fresh int) {
 	c.Where[i].Networks += int64(fresh)
 }
 
-// codeState is the JSON part of a stored Scans, for the values without a column. Field names must never change, because old entries
-// keep them.
+// codeState is the JSON part of a stored Scans, for the values without a column. The JSON names are stored and must never change.
 type codeState struct {
 	Users    string     `json:"u,omitempty"`
 	Networks string     `json:"n,omitempty"`

@@ -25,7 +25,7 @@ const Window = time.Second
 
 // Store is the persistence interface of Book.
 type Store interface {
-	// UpdateCalls runs f in one transaction. UpdateOutbox may run f again after a conflict, so f must not keep state between runs.
+	// UpdateCalls runs f in one transaction. UpdateCalls may run f again after a conflict, so f must not keep state between runs.
 	UpdateCalls(ctx context.Context, f func(Tx) error) error
 	// ViewCalls runs f on a consistent snapshot; f must not write.
 	ViewCalls(ctx context.Context, f func(Tx) error) error

@@ -93,16 +93,16 @@ func (t Trial) met(c Call) bool {
 type Covered struct {
 	Trial
 	Calls   int    // number of calls to which the trial applies
-	Times   int    // Number of calls in which the behaviour occurred.
-	Last    string // Request ID of the newest call in which the behaviour occurred.
-	Command string // The command that makes the behaviour occur.
+	Times   int    // number of calls in which the trial occurred
+	Last    string // request ID of the newest such call
+	Command string // command that triggers the trial
 }
 
 // Met reports whether the trial occurred in at least one call.
 func (c Covered) Met() bool { return c.Times > 0 }
 
 // anonymous counts the calls of this process that were rejected before the caller was identified: such calls are absent from the
-// call log. The zero value is ready to use.
+// call log. The zero value of anonymous is ready to use.
 type anonymous struct {
 	mu   sync.Mutex
 	seen map[stranger]*strange

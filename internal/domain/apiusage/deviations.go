@@ -39,7 +39,7 @@ const (
 	ListedDeviations = 10_000
 )
 
-// deviations holds the deviations that are not written to the store yet. The zero value of Minutes is ready to use.
+// deviations holds the deviations that are not written to the store yet. The zero value of deviations is ready to use.
 type deviations struct {
 	writing sync.Mutex // held while deviations are moved to the store or deleted there
 

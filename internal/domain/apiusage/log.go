@@ -29,7 +29,7 @@ type Call struct {
 	Response   string        `json:"response,omitempty"`
 	ClientIP   string        `json:"ip,omitempty"`
 	ErrCode    int           `json:"errcode,omitempty"`
-	Detail     string        `json:"detail,omitempty"` // Detail is the exact error.
+	Detail     string        `json:"detail,omitempty"` // detail text of the error
 	// Behaviours lists the IDs of the behaviours that decided the call, see package behaviour.
 	Behaviours []string `json:"behaviours,omitempty"`
 }

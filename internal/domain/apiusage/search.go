@@ -16,7 +16,7 @@ type Search struct {
 	Account, Path string // "" = any
 	RID           string // "" = any
 	ErrCode       int    // 0 = any
-	Failed        bool   // Failed selects only calls with an errcode other than 0.
+	Failed        bool   // only calls that returned an error code other than 0
 	Before        int64  // only calls with a smaller number; 0 = start from the newest
 	After         int64  // only calls with a greater number
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Kinds lists the kinds of changed objects, in display order. Field names must never change, because old entries keep them.
+// Kinds lists the kinds of changed objects, in display order. The names of kinds are stored and must never change.
 var Kinds = []string{"rule", "account", "appearance", "link", "tokens", "component", "grant", "domain", "qrcode", "batch", "codes",
 	"serials", "package", "gs1", "scan_key", "webhook", "alarm", "scans", "person", "admin_key", "meta", "seed", "export", "drill", "keys",
 	"reset", "emptied", "chain", "numbers", "import"}

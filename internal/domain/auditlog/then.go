@@ -25,7 +25,7 @@ type Answer struct {
 	Names []Name // objects whose changes can change the result
 }
 
-// Resolve resolves a scan as of req.At, from the last change of each object up to that time. decide has no side effects.
+// Resolve resolves a scan as of req.At, from the last change of each object up to that time. Resolve has no side effects.
 func (t PointInTime) Resolve(ctx context.Context, req scan.Request) (Answer, error) {
 	p := &pastState{ctx: ctx, store: t.Store, at: req.At, found: map[string]*rules.Rule{}, accounts: map[string]AsOf{},
 		links: map[string]bool{}}

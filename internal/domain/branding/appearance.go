@@ -140,11 +140,11 @@ type Store interface {
 	ViewAppearances(ctx context.Context, f func(Tx) error) error
 }
 
-// Tx is one database transaction on people, keys, sessions and links.
+// Tx is one transaction on appearances.
 type Tx interface {
 	// LockAccount blocks other transactions that lock the same AppID.
 	LockAccount(ctx context.Context, appid string) error
-	// Account returns an account, or accounts.ErrNoAccount if the account does not exist.
+	// Account returns the account, or accounts.ErrNoAccount.
 	Account(ctx context.Context, appid string) (accounts.Account, error)
 	// Appearance returns the appearance of an account, or ErrNone.
 	Appearance(ctx context.Context, appid string) (Appearance, error)

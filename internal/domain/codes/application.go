@@ -31,7 +31,7 @@ type Batch struct {
 	Start   uint64 // the counter of index 0
 	Prefix  string
 	Version byte
-	Segment int64 // Number of codes per download.
+	Segment int64 // number of codes in one download
 	// Template is the completed template of the texts; "" = a text is prefix and secret.
 	Template string
 	// FirstCode and FirstText are keyed hashes of the first code and its text, which verify that the current keys are the keys of

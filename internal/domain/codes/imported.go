@@ -109,7 +109,7 @@ func (p *Service) importedBlock() cipher.Block {
 		key := p.Vault.Hasher(importKey).Sum()
 		block, err := aes.NewCipher(key[:])
 		if err != nil {
-			panic(err) // 32 bytes are a valid key length
+			panic(err) // cannot fail: a key has 32 bytes
 		}
 		p.importCipher = block
 	})

@@ -136,7 +136,7 @@ func (o *Orders) complete(ctx context.Context, caller accounts.Account, order Or
 	}
 	made, err := o.Change(ctx, order.Account, order.ISV, func(currentOrder Order) (Order, error) {
 		switch {
-		case !currentOrder.Interrupted(): // another node has created the stream first
+		case !currentOrder.Interrupted(): // another node has already completed the order
 		case failed != nil:
 			currentOrder.DecidedBy, currentOrder.DecidedAt = "", time.Time{}
 		default:

@@ -917,7 +917,7 @@ func (p *Service) Trade(ctx context.Context, appid, code string) (traded Login, 
 // awaitMemory blocks until the Memory contains the changes that a transaction made to a batch.
 func (p *Service) awaitMemory(ctx context.Context, batch int64) {
 	if p.Changed != nil {
-		// The change is committed, so it must become visible even if the client has disconnected.
+		// The change is committed: it must become visible even if the client has disconnected.
 		p.Changed(context.WithoutCancel(ctx), batch)
 	}
 }

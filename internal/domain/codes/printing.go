@@ -204,8 +204,8 @@ func (p *Service) MakePackage(ctx context.Context, w PackageRequest) (made Print
 
 // PackageQuery selects packages, sorted by number.
 type PackageQuery struct {
-	Account string // If Account is "", packages of all accounts match.
-	Batch   int64  // If ApplicationID is 0, packages of all applications match.
+	Account string // "" = all accounts
+	Batch   int64  // 0 = all batches
 	After   int64
 	Waiting bool // only packages that are neither sent nor recalled
 	Limit   int

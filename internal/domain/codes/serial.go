@@ -21,9 +21,9 @@ const MaxSerials = 10_000
 // maxSerial is the maximum number of characters of a serial number.
 const maxSerial = 128
 
-// BindSerials assigns serial numbers to codes of a batch. A repeated call with the same data changes nothing. BindSerials returns
-// the number of changed codes. It returns 40097 or 80306 for invalid parameters; a Conflict if a code already has a different
-// number and replace is false, or if another code has the number.
+// BindSerials assigns serial numbers to codes of a batch. Repeating a call changes nothing. BindSerials returns the number of
+// changed codes. It returns 40097 or 80306 for invalid parameters; a Conflict if a code already has a different number and replace
+// is false, or if another code has the number.
 func (p *Service) BindSerials(ctx context.Context, batch int64, serials []Serial, replace bool) (changed int64, err error) {
 	b, err := p.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {

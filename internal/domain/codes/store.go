@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Errors of the store; they are never returned to API clients.
+// Errors that the store returns to this package; clients of the platform API never see their text.
 var (
 	ErrNoBatch = errors.New("codes: no such application")
 	// ErrBatchTaken is returned if another application already has the requested ID.
@@ -20,7 +20,7 @@ var (
 
 // Store is the persistence interface of Service.
 type Store interface {
-	// UpdateCodes runs f in one transaction. UpdateOutbox may run f again after a conflict, so f must not keep state between runs.
+	// UpdateCodes runs f in one transaction. UpdateCodes may run f again after a conflict, so f must not keep state between runs.
 	UpdateCodes(ctx context.Context, f func(Tx) error) error
 	// ViewCodes runs f on a consistent snapshot; f must not write.
 	ViewCodes(ctx context.Context, f func(Tx) error) error
@@ -40,7 +40,7 @@ type Tx interface {
 	Account(ctx context.Context, appid string) (accounts.Account, error)
 	// KeepAccount has the same meaning as in accounts.Tx.
 	KeepAccount(ctx context.Context, appid string) (accounts.Account, error)
-	// Link returns a link, or accounts.ErrNoLink if the two accounts have none.
+	// Link returns the link, or accounts.ErrNoLink.
 	Link(ctx context.Context, service, miniProgram string) (accounts.Link, error)
 	AddCount(ctx context.Context, appid, what string, day int64) (int, error)
 

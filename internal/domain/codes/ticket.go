@@ -102,7 +102,7 @@ func newTicketText(random io.Reader) (string, error) {
 const recentTickets = 1 << 17
 
 // tickets caches the most recent tickets; other tickets may exist in the store. The rows contain no pointers, so the garbage
-// collector does not scan them. The zero value is an empty sketch.
+// collector does not scan them. The zero value of tickets is an empty cache.
 type tickets struct {
 	mu   sync.RWMutex
 	at   map[uint64]int32 // index in ring, by the first bytes of the hash

@@ -30,7 +30,7 @@ type Store interface {
 	ViewGS1(ctx context.Context, f func(Tx) error) error
 }
 
-// Tx is one database transaction on people, keys, sessions and links.
+// Tx is one database transaction on GS1 key entries.
 type Tx interface {
 	// LockGS1 locks a primary key against changes by other transactions; "" locks all primary keys.
 	LockGS1(ctx context.Context, root string) error

@@ -16,7 +16,7 @@ import (
 // Resolver is the HTTP handler for GS1 keys on the hosts of a Book. Resolver redirects only to links that are stored in the Book.
 type Resolver struct {
 	Book *Book
-	// Scheme returns the scheme of a request: http or https.
+	// Scheme returns the URL scheme of the request: http or https.
 	Scheme func(*http.Request) string
 	// Ours reports whether a path is reserved for this server on every host.
 	Ours func(path string) bool

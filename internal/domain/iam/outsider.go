@@ -18,7 +18,7 @@ type FederatedUser struct {
 	Issuer, Subject string
 	Names           []string // candidate names for the person, best first
 	Role            string
-	Accounts        []string // AppIDs of the accounts to which the role is limited; empty means all accounts.
+	Accounts        []string // AppIDs that the role is limited to; empty = all
 }
 
 // OutsideTime is the maximum duration of a session of a federated person. The role is read from the provider only at sign-in, so a

@@ -24,7 +24,7 @@ import (
 type Person struct {
 	Name      string
 	Role      string   // a role that package operations defines
-	Accounts  []string // AppIDs of the accounts to which the role is limited; empty means all accounts.
+	Accounts  []string // AppIDs that the role is limited to; empty = all
 	Password  string   // argon2id hash in PHC string format; "" = no sign-in by password
 	TOTP      string   // encrypted secret; "" = no second factor
 	TOTPStep  int64    // time step of the last accepted code, because each code works once
@@ -255,7 +255,7 @@ func (d *Service) Add(ctx context.Context, name string, c Change) (Person, Creat
 	return d.put(ctx, name, c, true)
 }
 
-// Change updates a person. NewLink returns ErrNoPerson, or accounts.Invalid for a person managed by an identity provider. A person
+// Change updates a person. Change returns ErrNoPerson, or accounts.Invalid for a person managed by an identity provider. A person
 // who loses a right, or whose password changes, is signed out of all sessions.
 func (d *Service) Change(ctx context.Context, name string, c Change) (Person, Created, error) {
 	return d.put(ctx, name, c, false)

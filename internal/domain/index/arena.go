@@ -70,7 +70,7 @@ func (a *arena) chunk(addr address) *chunk {
 	return page[addr>>chunkBits&(1<<pageBits-1)].Load()
 }
 
-// grow adds a chunk to the arena. move returns false if the arena is full.
+// grow adds a chunk to the arena. grow returns false if the arena is full.
 func (a *arena) grow() bool {
 	n := len(a.chunks)
 	if n == maxChunks {

@@ -29,7 +29,7 @@ type Book struct {
 	Now      func() time.Time
 	// CountNow returns the time that decides which month a publish counts for; nil = Now.
 	CountNow func() time.Time
-	// ClockBelieved reports whether old events may be removed by Now; nil = always.
+	// ClockBelieved reports whether the clock is reliable enough to delete expired data; nil = always.
 	ClockBelieved func() bool
 	Fetch         Fetch
 	// Changed is called after a rule changed, before the change is acknowledged.
@@ -271,8 +271,8 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	return rule, status, nil
 }
 
-// noteOrRefuse records that a call depends on a documented behaviour, given as a row of the behaviour table. If the operator
-// disabled this leniency, noteOrRefuse returns the error of the row. Decision 37.
+// noteOrRefuse records that a call depends on a row of behaviours. If the operator disallows the behaviour, noteOrRefuse returns
+// the error for it. Decision 37.
 func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
 	behaviour.Note(ctx, row)
 	if s.Refuses(row) {

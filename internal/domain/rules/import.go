@@ -31,7 +31,7 @@ const (
 	editsInMemory = 100_000
 )
 
-// Planned is one parsed line of an import.
+// Planned is one line of an import.
 type Planned struct {
 	Line      int
 	Owner     string
@@ -143,7 +143,7 @@ func (i *importing) store(ctx context.Context, exclusive bool) error {
 				return err
 			}
 		}
-		// No other transaction can append to the change log here.
+		// From here on, no other transaction can append to the change log.
 		first, err := tx.NextChange(ctx)
 		if err != nil {
 			return err

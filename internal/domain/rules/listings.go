@@ -45,7 +45,7 @@ type remembered struct {
 	spent int // number of publishes since the start of the month
 }
 
-// listings is a cache of lists of rules. The zero value is an empty sketch.
+// listings is a cache of lists of rules. The zero value is an empty cache.
 type listings struct {
 	mu  sync.RWMutex
 	by  map[listed]*remembered

@@ -104,7 +104,7 @@ func (b *Book) Domains(ctx context.Context) ([]Domain, error) {
 	return list, err
 }
 
-// DomainsAfter lists at most limit hosts with a status, beginning after the host after.
+// DomainsAfter lists at most limit hosts with a status, beginning after the host cursor.
 func (b *Book) DomainsAfter(ctx context.Context, cursor string, limit int) ([]Domain, error) {
 	var list []Domain
 	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {

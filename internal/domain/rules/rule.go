@@ -21,7 +21,7 @@ const (
 	Service Kind = "service_rule"
 )
 
-// The values of OpenVersion. Contract: rules 1.1.
+// The values of OpenVersion: which version opens for which test users. Contract: rules 1.1.
 const (
 	OpenDevelopment = 1 // developers open the development version
 	OpenTrial       = 2 // administrators and trial users open the trial version
@@ -39,7 +39,7 @@ type Rule struct {
 	Target      string // AppID of the Mini Program that opens
 	Prefix      Prefix
 	Path        string
-	Occupy      bool // Other accounts may not add a rule below this prefix.
+	Occupy      bool // other accounts may not add a rule below this prefix
 	OpenVersion int
 	TestLinks   []string
 	Published   bool

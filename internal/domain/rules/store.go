@@ -11,7 +11,7 @@ import (
 
 // Store is the persistence interface of Book.
 type Store interface {
-	// UpdateRules runs f in one transaction. UpdateOutbox may run f again after a conflict, so f must not keep state between runs.
+	// UpdateRules runs f in one transaction. UpdateRules may run f again after a conflict, so f must not keep state between runs.
 	UpdateRules(ctx context.Context, f func(Tx) error) error
 	// ChangeRules does the same as UpdateRules, for a function f that locks this owner and this origin. Waiting changes share one
 	// transaction if possible; a failed change does not affect the others.

@@ -75,7 +75,7 @@ type Explanation struct {
 }
 
 // Explain resolves a scan and explains the decision. nearRules are stored rules with the same host and first path segment, or with
-// the same path on another host; matching rules may be missing from nearRules. decide has no side effects.
+// the same path on another host; matching rules may be missing from nearRules. Explain has no side effects.
 func (r Resolver) Explain(req Request, nearRules []rules.Rule) Explanation {
 	link, ok := rules.ParseLink(req.Text)
 	if !ok || !rules.PlainText(req.Text) {

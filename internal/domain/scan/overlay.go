@@ -14,7 +14,7 @@ type Overlay struct {
 	Under Finder // the actual rules; nil = none
 	// Rules maps the keys of rules to the assumed rules; nil = the key has no rule.
 	Rules        map[string]*rules.Rule
-	AllPublished bool // Treat every rule as published.
+	AllPublished bool // treat every rule as published
 }
 
 // Governing implements Finder.

@@ -127,11 +127,11 @@ type Products interface {
 type Resolver struct {
 	Finder   Finder
 	Accounts Accounts
-	Codes    Codes    // nil = this server has no unique codes
+	Codes    Codes    // nil = this server has no codes
 	Products Products // nil = this server has no GS1 links
 }
 
-// Resolve returns what one scan opens. decide has no side effects. Contract: rules 2.9.
+// Resolve returns what one scan opens. Resolve has no side effects. Contract: rules 2.9.
 func (r Resolver) Resolve(req Request) Decision {
 	if !rules.PlainText(req.Text) { // Assumed(scan.plain)
 		// A code text may have several lines, and a GS1 element string contains separators, so such texts are not plain links.

@@ -9,7 +9,7 @@ import (
 )
 
 // OwnerNumber returns the number that identifies an owner in rows of counts, stored in place of a rule ID: 63 bits of a hash, 0 =
-// none. The IDs are stored in the database, so their computation must never change.
+// none. The numbers are stored in the database, so the hash function must never change.
 func OwnerNumber(appid string) int64 {
 	if appid == "" {
 		return 0

@@ -36,7 +36,7 @@ type Step struct {
 // InPlace reports whether the file was found with the correct content.
 func InPlace(steps []Step) bool { return len(steps) > 0 && steps[len(steps)-1].OK }
 
-// walk collects the findings of the checks.
+// walk collects the steps of a check.
 type walk struct {
 	host  string
 	steps []Step

@@ -100,7 +100,7 @@ var (
 
 // Store is the persistence interface of webhooks.
 type Store interface {
-	// UpdateWebhooks runs f in one transaction. UpdateOutbox may run f again after a conflict, so f must not keep state between
+	// UpdateWebhooks runs f in one transaction. UpdateWebhooks may run f again after a conflict, so f must not keep state between
 	// runs.
 	UpdateWebhooks(ctx context.Context, f func(Tx) error) error
 	// ViewWebhooks runs the read-only function f on a consistent snapshot.

@@ -13,7 +13,7 @@ import (
 type standing struct {
 	accounts.Account
 	linked int // number of linked Mini Programs
-	left   int // remaining publishes of this month
+	left   int // number of publishes left this month
 	prefix bool
 }
 

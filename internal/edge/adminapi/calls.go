@@ -47,7 +47,7 @@ func showCall(c apiusage.Call) client.Call {
 		Response: c.Response, IP: c.ClientIP, ErrCode: c.ErrCode, Detail: c.Detail, Took: c.Took,
 		Behaviours: append([]string{}, c.Behaviours...), Deviations: []string{}}
 	for _, id := range c.Behaviours {
-		if row, ok := behaviour.ByID(id); ok { // a behaviour is unknown if a node of another version noted the deviation
+		if row, ok := behaviour.ByID(id); ok { // otherwise a node of another version recorded the behaviour
 			if _, deviates := row.Deviation(); deviates {
 				shown.Deviations = append(shown.Deviations, id)
 			}

@@ -71,7 +71,7 @@ type Period struct {
 	Wait bool   `query:"wait" doc:"first count everything that was scanned before this call"`
 }
 
-// counted parses the period of a request. With wait, question blocks until all scans so far are counted.
+// counted parses the period of a request. With wait, counted blocks until all scans so far are counted.
 func (a scanAPI) counted(ctx context.Context, p Period) (from, to time.Time, err error) {
 	from, to, err = a.period(p.From, p.To, 30)
 	if err == nil && p.Wait {

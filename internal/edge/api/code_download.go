@@ -26,7 +26,7 @@ const (
 	pieceTimeout = 30 * time.Second
 )
 
-// masked returns the response without secrets, for the call log.
+// masked returns the response without its codes, for the call log.
 func (p packageReply) masked() []byte { return []byte(packageBegin + packageEnd) }
 
 func (p packageReply) write(ctx context.Context, w http.ResponseWriter) error {

@@ -111,7 +111,8 @@ func (a *API) keepPace(c *call, e endpoint, s settings.Settings) error {
 	return errcode.Strict(behaviour.WireRateAbove, "%s called %s more than %d times within a second", c.account(), e.path, platformPace)
 }
 
-// recentCalls holds recent calls, to detect deviations that a single call cannot show. The zero value is valid.
+// recentCalls holds recent calls, to detect deviations that a single call cannot show. The zero value of recentCalls is ready to
+// use.
 type recentCalls struct {
 	once    sync.Once
 	seed    maphash.Seed

@@ -95,7 +95,7 @@ type recent struct {
 	next  int
 }
 
-// allow records a call at time now and reports whether the call is within the limit; limit 0 = unlimited. Rejected calls are not
+// allow records a call at time now and reports whether the call is within the limit; limit 0 = unlimited. A rejected call is not
 // counted.
 func (l *limiter) allow(key string, limit int, now time.Time) bool {
 	if limit <= 0 {
@@ -111,7 +111,7 @@ func (l *limiter) allow(key string, limit int, now time.Time) bool {
 	r := l.calls[key]
 	if r == nil || r.limit != limit {
 		if r == nil && len(l.calls) >= maxKeys {
-			for peer := range l.calls { // evicts an arbitrary key, whose count restarts at 0
+			for peer := range l.calls { // evicts an arbitrary key, whose count starts again at 0
 				delete(l.calls, peer)
 				break
 			}

@@ -26,7 +26,7 @@ type Ledger func(*scanlog.Event) (Durable, error)
 
 // Durable is a group of events that is being written to disk.
 type Durable interface {
-	// Wait blocks until the group is durable, and then returns nil.
+	// Wait returns nil after the group is durable.
 	Wait(ctx context.Context) error
 	// OnDurable registers f, which must not block, to be called with the result of Wait; it returns false if the result is already
 	// known.

@@ -24,7 +24,7 @@ type Line struct {
 	Path       string            `json:"path"`
 	Query      json.RawMessage   `json:"query,omitempty"`   // a JSON object whose names keep their order
 	Type       string            `json:"type,omitempty"`    // Content-Type header of the request
-	Request    json.RawMessage   `json:"request,omitempty"` // JSON body of the response; absent = no body
+	Request    json.RawMessage   `json:"request,omitempty"` // JSON body of the request; absent = no body
 	Status     int               `json:"status,omitempty"`
 	Headers    map[string]string `json:"headers,omitempty"`
 	Response   json.RawMessage   `json:"response,omitempty"` // JSON body of the response; absent = no body

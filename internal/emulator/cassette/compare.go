@@ -137,8 +137,8 @@ var externalErrors = func() map[int]string {
 	return names
 }()
 
-// contentTypeRow is the id of the behaviour for the Content-Type header of responses. Behaviours are matched by id only;
-// aboutCounter does not read their settings.
+// contentTypeRow is the id of the behaviour for the Content-Type header of responses. The behaviour is named by its id, because no
+// code here depends on its setting.
 const contentTypeRow = "wire.answer.type"
 
 // player replays a cassette on an instance of this server.

@@ -162,7 +162,7 @@ func (r *Recorder) onward(ctx context.Context, in *http.Request, body []byte) *h
 		out.Header.Del(name)
 	}
 	if out.Header.Get("User-Agent") == "" {
-		out.Header.Set("User-Agent", "") // prevents Go's default header
+		out.Header.Set("User-Agent", "") // prevents Go's default User-Agent
 	}
 	if len(body) > 0 {
 		out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))

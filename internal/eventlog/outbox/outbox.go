@@ -72,7 +72,7 @@ type Query struct {
 	Limit    int
 }
 
-// Store is the persistence interface of webhooks.
+// Store is the persistence interface of the senders.
 type Store interface {
 	// UpdateOutbox runs f in one transaction. UpdateOutbox may run f again after a conflict, so f must not keep state between runs.
 	UpdateOutbox(ctx context.Context, f func(Tx) error) error

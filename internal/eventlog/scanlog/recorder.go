@@ -76,7 +76,7 @@ type Group struct {
 	then    []func(error)
 }
 
-// RecorderOptions limits the events that may wait. The zero value is ready to use.
+// RecorderOptions limits the events that may wait. The zero value is valid.
 type RecorderOptions struct {
 	// MaxBytes and MaxCount limit the events that wait for an fsync; 0 = 8 MiB and 65,536.
 	MaxBytes, MaxCount int

@@ -36,7 +36,7 @@ var Roles = []Role{Viewer, Marketer, Rules, Operator, Admin}
 // Caller is the role and the accounts of a request's author.
 type Caller struct {
 	Role     Role
-	Accounts []string // AppIDs of the accounts to which the role is limited; empty means all accounts.
+	Accounts []string // AppIDs to which the role is restricted; empty = all accounts
 }
 
 // Scoped reports whether a caller is restricted to some accounts.

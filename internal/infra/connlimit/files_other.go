@@ -2,5 +2,5 @@
 
 package connlimit
 
-// Files returns the maximum number of files that this process may open at once.
+// Files returns the assumed limit of open files on systems that do not report the limit.
 func Files() int { return fewFiles }

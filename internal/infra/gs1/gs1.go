@@ -104,7 +104,7 @@ func (k Key) first(n int) Key {
 	return Key{k.elements[:n:n], k.text[:end]}
 }
 
-// Value returns the value of an AI in the key or the attributes.
+// Value returns the value of an AI in the key.
 func (k Key) Value(ai string) (string, bool) { return find(k.elements, ai) }
 
 func find(list []Element, ai string) (string, bool) {

@@ -11,7 +11,7 @@ import (
 // mostKeys is the maximum number of keys in memory, because one client may use very many addresses.
 const mostKeys = 100_000
 
-// FixedWindow counts actions by key within the current minute. The zero value is ready to use.
+// FixedWindow counts actions by key within the current minute. The zero value is valid.
 type FixedWindow[K comparable] struct {
 	mu     sync.Mutex
 	minute int64

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 )
 
-// Semaphore limits the concurrent operations of one kind on one server. The zero value is ready to use. A Semaphore belongs to a
-// server, never to a package, so that two servers in one process are independent.
+// Semaphore limits the concurrent operations of one kind on one server. The zero value is valid. A Semaphore belongs to a server,
+// never to a package, so that two servers in one process are independent.
 type Semaphore struct {
 	once     sync.Once
 	places   chan struct{}
