@@ -1,5 +1,5 @@
-// Package behaviour defines the table of server behaviours that may differ from those of the Weixin platform, each with its
-// evidence level.
+// Package behaviour defines the table of server behaviours that may differ from the behaviours of the Weixin platform, each with
+// its evidence level.
 package behaviour
 
 import (
@@ -49,7 +49,7 @@ type Behaviour struct {
 	ID       string // never changes once released
 	Evidence Evidence
 	Section  string // section of docs/contract, for example "rules 1.4" or "marketcode 3.5"
-	Source   string // the evidence; "" = none
+	Source   string // source of the evidence; "" = none
 	Date     string // date of the newest evidence, as 2006-01-02 or a prefix such as 2006-01
 	Until    string // first day on which the platform was observed to behave differently; "" = the behaviour is current
 }

@@ -63,7 +63,7 @@ var unnoted = map[Row]string{
 	ScanCodeVersion:   scans,
 }
 
-// Reasons that many behaviours share.
+// Reasons why no call can note a behaviour, each shared by many behaviours.
 const (
 	answers   = "the form of every answer of its kind: nothing that a caller did"
 	fetches   = "the file is missing then, and rules.confirm.failed says so"

@@ -117,8 +117,8 @@ var (
 	Busy         = define(886001, "system busy, please retry", Inferred)
 )
 
-// OfCodes lists the error codes of the marketcode calls (one unique code per item). On the wire, a comma, three dots and a hint
-// follow the text of each error code in OfCodes. Contract: marketcode 1.1.
+// OfCodes lists the error codes of the marketcode calls (one unique code per item). In responses of the wire API, a comma, three
+// dots and a hint follow the text of each error code in OfCodes. Contract: marketcode 1.1.
 var OfCodes = []*Code{
 	NoApplication, NotOwnApplication, ActivationOverlaps, CodeMalformed, CodeNotActive, ActivationFailed, IndexBeyond, ApplicationExists,
 	NotFinished, SegmentExpired, NoSegment, FileFailed, EncryptionFailed, NoPackageKey,

@@ -52,9 +52,9 @@ func known(key string) i18n.Message {
 	return book.Text(key)
 }
 
-// WithDetail returns an error with this code, the behaviour that decided, and a detail text that names the object and the reason.
-// The behaviour and the detail go to the log and to the record of the call; whether the detail is also shown on the wire is a
-// property of the endpoint's family.
+// WithDetail returns an error with this code, the behaviour that decided the result, and a detail text that names the object and
+// the reason. The behaviour and the detail go to the log and to the record of the call; whether the response also contains the
+// detail is a property of the endpoint's family.
 func (c *Code) WithDetail(row behaviour.Row, format string, args ...any) error {
 	return &Detailed{Code: c, Row: row, Detail: fmt.Sprintf(format, args...)}
 }
@@ -101,7 +101,7 @@ func (c *Code) Is(target error) bool {
 	return ok && otherCode.Number == c.Number
 }
 
-// Detailed is an error code with the behaviour that decided and a detail text.
+// Detailed is an error code with the behaviour that decided the result and a detail text.
 type Detailed struct {
 	Code   *Code
 	Row    behaviour.Row

@@ -39,7 +39,7 @@ const (
 func unsaid(b []byte) bool { return string(b) == "null" }
 
 // renew decodes b into a new value, because the old value may be in use, and assigns the new value to dst. JSON null changes
-// nothing. want is the text of the error for JSON of another type.
+// nothing; want is the text of the error for JSON of a wrong type.
 func renew[T any](b []byte, dst *T, want string) error {
 	if unsaid(b) {
 		return nil
@@ -171,7 +171,7 @@ const (
 var Platform = Defaults()
 
 // Exceeds returns the behaviour that rejects the nth object of a kind: row above the operator's limit, WireLimitAbove above the
-// platform's limit if the operator rejects that; NoRow = not rejected.
+// platform's limit if the settings reject objects above the platform's limit; NoRow = not rejected.
 func (s *Settings) Exceeds(ctx context.Context, n, limit, platform int, row behaviour.Row) behaviour.Row {
 	switch {
 	case n > limit:

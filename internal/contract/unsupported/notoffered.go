@@ -1,5 +1,5 @@
-// Package unsupported lists platform API paths that this server does not offer and that client programs are likely to call: the
-// paths related to the offered ones that occur in the source of widely used client libraries.
+// Package unsupported lists platform API paths that this server does not offer and that client programs are likely to call: paths
+// that are related to the offered paths and occur in the source of widely used client libraries.
 package unsupported
 
 import (

@@ -357,8 +357,8 @@ type Authorization struct {
 	Token        Issued // empty if no token is issued
 }
 
-// TradeAuthCode implements api_query_auth: it exchanges an authorization_code for the tokens of the account. It returns 61009,
-// 61010 or 61003. Contract: rules 3.2.
+// TradeAuthCode implements api_query_auth: it exchanges an authorization_code for the tokens of the account. TradeAuthCode returns
+// 61009, 61010 or 61003. Contract: rules 3.2.
 func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Authorization, error) {
 	var code GrantCode
 	find := func(tx Tx) (err error) {
@@ -385,8 +385,8 @@ func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Au
 	}, func(Authorization) error { return nil })
 }
 
-// RefreshAuthorizerToken implements api_authorizer_token. It returns 40013, 61003, or 61023 for a text that is not the current
-// refresh token. Contract: rules 3.2.
+// RefreshAuthorizerToken implements api_authorizer_token. RefreshAuthorizerToken returns 40013, 61003, or 61023 for a text that is
+// not the current refresh token. Contract: rules 3.2.
 func (d *Service) RefreshAuthorizerToken(ctx context.Context, component, appid, refresh string) (Authorization, error) {
 	// Observed(component.refresh.same): the response contains the same refresh token as before.
 	return d.authorize(ctx, component, appid, func(Tx, time.Time) error { return nil }, func(a Authorization) error {

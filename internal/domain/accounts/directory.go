@@ -237,8 +237,8 @@ func (d *Service) Change(ctx context.Context, appid string, f func(*Account) err
 	return a, err
 }
 
-// endBySecret revokes the tokens of an account that gets a new AppSecret, because the old one may have leaked. Tokens of components
-// stay valid, because they were issued without the AppSecret of the account.
+// endBySecret revokes the tokens of an account that gets a new AppSecret, because the old AppSecret may have leaked. Tokens of
+// components stay valid, because they were issued without the AppSecret of the account.
 func (d *Service) endBySecret(ctx context.Context, tx Tx, old, a Account) error {
 	if old.SecretHash == a.SecretHash {
 		return nil
@@ -359,10 +359,11 @@ func (d *Service) CheckSecret(ctx context.Context, c Credentials, grant string) 
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.checkGrant(ctx, tx, c, grant) })
 }
 
-// tokenGrant is the grant_type of both calls that issue a token.
+// tokenGrant is the grant_type of the two calls that issue a token, /cgi-bin/token and /cgi-bin/stable_token.
 const tokenGrant = "client_credential"
 
-// check validates the credentials for both token calls, in the order of the Weixin platform. Contract: rules 3.1.
+// check validates the credentials for /cgi-bin/token and /cgi-bin/stable_token, in the order of the Weixin platform. Contract:
+// rules 3.1.
 func (d *Service) check(ctx context.Context, tx Tx, c Credentials) error {
 	if c.AppID == "" && behaviour.TokenAppIDFormer.IsFormer(d.Settings.Get().AsOf) {
 		return errcode.InvalidGrantType.WithRow(behaviour.TokenAppIDFormer)
@@ -400,7 +401,7 @@ func (d *Service) checkWith(ctx context.Context, a Account, c Credentials, grant
 	case c.Secret == "":
 		return errcode.SecretMissing.WithRow(behaviour.TokenSecretMissing)
 	}
-	// Error 40001 here would make clients fetch new tokens in an endless loop. Contract: rules 3.1.
+	// Error 40001 for a wrong secret would make clients fetch new tokens in an endless loop. Contract: rules 3.1.
 	if err := d.secretOf(c.AppID, c.Secret, a.SecretHash, c.IP); err != nil {
 		return err
 	}

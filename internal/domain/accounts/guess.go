@@ -31,7 +31,7 @@ func (g *Throttle) Blocked(ip netip.Addr, text string, now time.Time) bool {
 	return g.wrong.Exceeded(guesser{ratelimit.KeyForIP(ip), text}, GuessesPerMinute, now)
 }
 
-// RecordFailure counts a wrong secret and reports whether the limit was already exceeded before it.
+// RecordFailure counts a wrong secret and reports whether the limit was already exceeded before this wrong secret.
 func (g *Throttle) RecordFailure(ip netip.Addr, text string, now time.Time) (tooMany bool) {
 	return !g.wrong.Allow(guesser{ratelimit.KeyForIP(ip), text}, GuessesPerMinute, now)
 }
@@ -44,8 +44,8 @@ func (g *Throttle) ClearOf(text string) {
 	g.wrong.DeleteFunc(func(item guesser) bool { return item.whom == text })
 }
 
-// Guessing is the error (45011) for a caller that sent too many wrong secrets. The caller of such a request is not treated as the
-// account that the request names.
+// Guessing is the error (45011) for a caller that sent too many wrong secrets. A caller that sent too many wrong secrets is not
+// treated as the account that the request names.
 type Guessing struct{ error }
 
 // Unwrap supports errors.As.

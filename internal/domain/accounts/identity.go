@@ -10,10 +10,10 @@ import (
 )
 
 // Epochs reports whether the rows from which a cached identity was read may have changed: the rows of an account, its tokens and
-// grants, and of a component. The store of the process increments an epoch before and after every commit that changes such rows.
-// All AppIDs share 256 epochs, which limits the memory; an unchanged account that shares an epoch with a changed account is read
-// again unnecessarily. Other cached data use their own names in place of an AppID, such as rules.Epoch. The zero value of Epochs is
-// ready to use.
+// grants, and of a component. The store of the process increments an epoch before and after every commit that changes rows of which
+// a cached identity may consist. All AppIDs share 256 epochs, which limits the memory; an unchanged account that shares an epoch
+// with a changed account is read again unnecessarily. Cached data other than identities use their own names in place of an AppID,
+// such as rules.Epoch. The zero value of Epochs is ready to use.
 type Epochs struct {
 	// The lower 32 bits count the commits in progress, the upper 32 bits the finished commits, so that two different states of the
 	// rows never have the same number.
@@ -43,7 +43,7 @@ func (t *ChangeSet) visit(f func(epoch int)) {
 }
 
 // BeginCommit must be called before a commit, and EndCommit after it, even if the commit failed. Between BeginCommit and EndCommit,
-// data read for these names are not cached.
+// data read for the names in the ChangeSet are not cached.
 func (e *Epochs) BeginCommit(t *ChangeSet) { t.visit(func(i int) { e.of[i].Add(1) }) }
 
 // EndCommit marks the end of a commit. EndCommit must be called before the operation returns to its caller.
@@ -64,7 +64,7 @@ func (e *Epochs) all() (all [256]uint64) {
 	return all
 }
 
-// identity is a cached token with its owner and the epochs at which both were read.
+// identity is a cached token with its owner and the epochs at which the token and the owner were read.
 type identity struct {
 	token                 Token
 	caller                Caller
@@ -127,7 +127,7 @@ func (r *identities) get(e *Epochs, hash [sha256.Size]byte) (*identity, bool) {
 // remember caches an identity that was read from the store; began holds the epochs from before the read.
 func (r *identities) remember(began *[256]uint64, hash [sha256.Size]byte, i *identity) {
 	i.accountAt, i.platformAt = began[epochOf(i.account)], began[epochOf(i.platform)]
-	if uint32(i.accountAt) == 0 && uint32(i.platformAt) == 0 { // otherwise a commit was in progress
+	if uint32(i.accountAt) == 0 && uint32(i.platformAt) == 0 { // otherwise a commit was in progress when the epochs were read
 		r.put(hash, i)
 	}
 }

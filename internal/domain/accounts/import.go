@@ -98,8 +98,8 @@ func Revalidate(ctx context.Context, tx interface {
 }
 
 // Import stores accounts from the operator, all or none; each line is a Put, and its links may name accounts on later lines. The
-// error RowErrors names the invalid lines. dry only checks. As with an import of rules, other transactions continue during the
-// check, and the whole import becomes visible at one moment. Decision 55.
+// error RowErrors names the invalid lines; with dry = true, Import checks the lines and stores nothing. As with an import of rules,
+// other transactions continue during the check, and the whole import becomes visible at one moment. Decision 55.
 func (d *Service) Import(ctx context.Context, plan ImportRows, dry bool) (Imported, error) {
 	for try := 1; ; try++ {
 		var i importing
@@ -126,7 +126,7 @@ type importing struct {
 	kinds   map[string]Kind // kinds of the accounts in the file
 	added   map[string]bool // accounts that did not exist before
 	touched map[string]bool
-	linked  map[string]bool // accounts that are not in the file, but are linked by it
+	linked  map[string]bool // accounts that are not in the file, but are linked by lines of the file
 	faults  RowErrors
 
 	since    int64 // number of the last change that the check has seen

@@ -12,8 +12,8 @@ const maxURLScheme = 512
 
 var (
 	urlScheme = regexp.MustCompile(`^([a-z][a-z0-9+.-]{1,31}):[!-~]+$`)
-	// A URL with one of these schemes opens no app: the browser runs it, fetches it, shows an internal page or redirects to another
-	// URL.
+	// A URL with one of the schemes in notApps opens no app: the browser runs it, fetches it, shows an internal page or redirects
+	// to another URL.
 	notApps = []string{"http", "https", "javascript", "vbscript", "data", "file", "blob", "filesystem", "about", "view-source",
 		"ftp", "ws", "wss", "intent", "content", "chrome", "jar", "mailto", "tel", "sms"}
 	placeholder = regexp.MustCompile(`\{[^{}]*\}`)

@@ -41,7 +41,7 @@ type LinkedProgram struct {
 	Program Account
 }
 
-// Side is the party of a link whose administrator approves or rejects.
+// Side is the party of a link whose administrator approves or rejects a change of the link.
 type Side string
 
 // The sides of a link.
@@ -147,7 +147,7 @@ type LinkRequest struct {
 }
 
 // AskLink links a service account with a Mini Program, at once or, depending on a setting, after both administrators have approved.
-// It returns 48001, 40013 for an AppID that belongs to no Mini Program, 89015, 89010, and 89007 or 89009 above the limits.
+// AskLink returns 48001, 40013 for an AppID that belongs to no Mini Program, 89015, 89010, and 89007 or 89009 above the limits.
 // Contract: rules 3.4.
 func (d *Service) AskLink(ctx context.Context, service Account, r LinkRequest) error {
 	if err := service.MayLink(); err != nil {
@@ -207,7 +207,7 @@ func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofP
 }
 
 // linkToChange locks the service account and the Mini Program and returns their link. If the link does not exist, linkToChange
-// returns ErrNoLink and the link to create. It returns 40013 for an AppID that belongs to no Mini Program.
+// returns ErrNoLink and the link to create. linkToChange returns 40013 for an AppID that belongs to no Mini Program.
 func (d *Service) linkToChange(ctx context.Context, tx Tx, service, miniProgram string) (Link, error) {
 	l := Link{Service: service, MiniProgram: miniProgram}
 	// All transactions lock the AppIDs in sorted order, which prevents deadlocks.
@@ -237,8 +237,8 @@ func (d *Service) linkToChange(ctx context.Context, tx Tx, service, miniProgram 
 }
 
 // EndLink ends the link of a service account with a Mini Program, at once or, depending on a setting, after the account's
-// administrator has approved. It returns 48001, 40013 or 89018. Ending an absent link succeeds, so that a repeated call does not
-// fail. Contract: rules 3.4, clients 12.
+// administrator has approved. EndLink returns 48001, 40013 or 89018. Ending an absent link succeeds, so that a repeated call does
+// not fail. Contract: rules 3.4, clients 12.
 func (d *Service) EndLink(ctx context.Context, service Account, miniProgram string) error {
 	if err := service.MayLink(); err != nil {
 		return err

@@ -46,8 +46,8 @@ func (a Account) validOptions() error {
 	return nil
 }
 
-// Option returns the value of an account option to a component that the account authorised. It returns 40097 for an unknown option,
-// 40013 or 61003.
+// Option returns the value of an account option to a component that the account authorised. Option returns 40097 for an unknown
+// option, 40013 or 61003.
 func (d *Service) Option(ctx context.Context, component, appid, name string) (string, error) {
 	if optionValues[name] == nil {
 		return "", errcode.InvalidArgs.WithDetail(behaviour.ComponentOption, "option_name is %.40q", name)

@@ -90,12 +90,12 @@ func lockComponent(ctx context.Context, tx Tx, c Component) (oldNames []string, 
 	} else if !errors.Is(err, ErrNoAccount) {
 		return nil, err
 	}
-	// From this point, no other transaction changes the grants of the component. A grant that was created in the meantime ends like
-	// the others.
+	// From this point, no other transaction changes the grants of the component. A grant that was created while lockComponent
+	// waited for the locks ends like the other grants of the component.
 	return grantedTo(ctx, tx, c)
 }
 
-// sealComponent encrypts the given secrets; an empty secret keeps the stored one.
+// sealComponent encrypts the given secrets; an empty secret keeps the stored secret.
 func (d *Service) sealComponent(ctx context.Context, tx Tx, c *Component, secret, messageToken, aesKey string) (err error) {
 	old := c.SecretHash
 	if c.SecretHash, err = d.newSecret("component", c.AppID, secret, old); err != nil {

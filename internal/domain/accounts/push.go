@@ -150,8 +150,8 @@ func (d *Service) openEventURL(ctx context.Context, component string) (func(*out
 // sendLease is the duration for which a row that is being sent is leased to one node.
 const sendLease = time.Minute
 
-// backOff returns a function that computes the time of the next attempt, for at most limit attempts. Before the longer pauses end,
-// the next ticket has replaced the failed ticket.
+// backOff returns a function that computes the time of the next attempt, for at most limit attempts. Before a longer pause between
+// two attempts ends, the next ticket has replaced the failed ticket.
 func backOff(limit int) func(r outbox.Row, began, ended time.Time) time.Time {
 	return func(r outbox.Row, began, _ time.Time) time.Time {
 		if r.Attempts >= limit {

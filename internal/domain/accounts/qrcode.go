@@ -181,9 +181,9 @@ func (a Account) MayMakeQRCodes() error {
 	return nil
 }
 
-// CreateQRCode creates a parametric code. If the same permanent code already exists, CreateQRCode returns the existing code. It
-// returns 40052, 40053, 40097; 48001 unless the caller is a certified service account; 45029 above the limit of permanent codes.
-// Contract: rules 3.5. Inferred(qrcode.limit): this call returns 45029 above the limit.
+// CreateQRCode creates a parametric code. If the same permanent code already exists, CreateQRCode returns the existing code.
+// CreateQRCode returns 40052, 40053, 40097; 48001 unless the caller is a certified service account; 45029 above the limit of
+// permanent codes. Contract: rules 3.5. Inferred(qrcode.limit): this call returns 45029 above the limit.
 func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraft) (QRCode, error) {
 	fresh, err := draft.code(d.Now())
 	if err != nil {

@@ -91,7 +91,7 @@ func (d *Service) stableToken(ctx context.Context, appid string, force bool, che
 		if err := tx.LockAccount(ctx, appid); err != nil {
 			return err
 		}
-		// A concurrent call may have issued the new token in the meantime.
+		// A concurrent call may have issued the new token before this transaction locked the account.
 		now := d.Now()
 		if _, err := read(tx, now); err != nil || found {
 			if force && err == nil {

@@ -23,10 +23,10 @@ type Store interface {
 // them, until they are published. Decision 55.
 type SeqRange struct {
 	First, Last int64  // 0 = none
-	Hash        string // hash of the entry before First
+	Hash        string // hash of the change log entry before number First
 }
 
-// ChangeRef identifies the rule or account that a change concerned, for an import that may depend on it.
+// ChangeRef identifies the rule or account that a change concerned, for an import that may depend on the rule or account.
 type ChangeRef struct {
 	Seq      int64
 	Rule     string // key of the rule; "" = the change concerned no rule

@@ -116,7 +116,7 @@ func (d *Service) PushTickets(ctx context.Context) error {
 				if err := tx.LockAccount(ctx, appid); err != nil {
 					return err
 				}
-				// Another node may have created the ticket in the meantime.
+				// Another node may have created the ticket before this transaction locked the component.
 				now := d.Now()
 				latest, err := tx.LatestVerifyTicket(ctx, appid)
 				if err != nil || latest.After(now.Add(-TicketEvery)) && !latest.After(now) {

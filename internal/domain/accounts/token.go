@@ -29,15 +29,15 @@ const (
 // codes.
 const clockSpread = time.Hour
 
-// IssuedInFuture reports whether a token or code was issued by a clock that was far ahead. A token issued by such a clock would
-// stay valid until that distant day, so the token is invalid after the clock is corrected.
+// IssuedInFuture reports whether a token or code was issued by a clock that was far ahead. A token issued by a clock that was far
+// ahead would stay valid until a distant day, so the token is invalid after the clock is corrected.
 func IssuedInFuture(issued, now time.Time) bool { return issued.Sub(now) > clockSpread }
 
 // TokenKind separates the tokens of /cgi-bin/token from the tokens of /cgi-bin/stable_token: neither call affects the other's
 // token. Contract: rules 3.1.
 type TokenKind string
 
-// The series of tokens, each with independent replacement.
+// The series of tokens; a new token replaces only earlier tokens of the same series.
 const (
 	Plain  TokenKind = "plain"
 	Stable TokenKind = "stable"
@@ -114,6 +114,6 @@ func newTokenText(random io.Reader, now time.Time) (string, error) {
 	if _, err := io.ReadFull(random, raw); err != nil {
 		return "", fmt.Errorf("drawing a token: %w", err)
 	}
-	// On the Weixin platform this number grows slowly; here it is the month.
+	// On the Weixin platform the number before the underscore grows slowly; on this server the number counts months.
 	return fmt.Sprintf("%d_%s", (now.Year()-2017)*12+int(now.Month()), base64.RawURLEncoding.EncodeToString(raw)), nil
 }

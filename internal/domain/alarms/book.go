@@ -16,7 +16,7 @@ import (
 // Book stores the scan statistics of each code, and the alarms that result from them.
 type Book struct {
 	Store    Store
-	Settings *settings.Live // the score from which a code raises an alarm
+	Settings *settings.Live // source of the score from which a code raises an alarm
 	Now      func() time.Time
 	Logger   *slog.Logger
 	Places   Places // nil = the locations of networks are unknown
@@ -58,11 +58,11 @@ type Tx interface {
 	// Codes returns the rows of the given codes; codes without scans are absent from the map.
 	Codes(ctx context.Context, names []CodeName) (map[CodeName]Row, error)
 	PutCodes(ctx context.Context, rows []Row) error
-	// AllCodes yields the rows of the codes from from (inclusive) up to to (exclusive).
+	// AllCodes yields the rows of the codes between from (inclusive) and to (exclusive).
 	AllCodes(ctx context.Context, from, to CodeName, yield func(Row) error) error
 
-	// AddAlarm stores an alarm and assigns its number. AddAlarm returns false if the code already has an open alarm of this kind,
-	// or an alarm was dismissed after the scan.
+	// AddAlarm stores an alarm and assigns its number. AddAlarm returns false if the code already has an open alarm of the same
+	// kind, or an alarm was dismissed after the scan.
 	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
 	// Alarms returns the alarms that match the query, oldest first unless the query sets Newest.
 	Alarms(ctx context.Context, q Query) ([]Alarm, error)
@@ -82,7 +82,7 @@ type Tx interface {
 	Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (Alarm, error)
 	// Thresholds returns the alarm thresholds of the batches that have their own threshold; NoAlarm = no score raises an alarm.
 	Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error)
-	// PutThreshold stores the alarm threshold of a batch; nil removes it.
+	// PutThreshold stores the alarm threshold of a batch; nil removes the stored threshold.
 	PutThreshold(ctx context.Context, batch int64, threshold *int64) error
 	// CodesScoring returns the codes of a batch that were scanned since the given time and whose score over all scans is at least
 	// score. CodesScoring also returns the number of codes scanned since the given time.

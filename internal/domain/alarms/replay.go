@@ -15,13 +15,13 @@ type Replay struct {
 	From, To  time.Time
 	Scanned   int64     // number of codes of the batch that were scanned in the period
 	Alarms    int64     // number of alarms that the threshold would have raised in the period
-	First     []Crossed // the first of these alarms
-	// Raised is the number of alarms of kind Copied that were raised in the period, and Dismissed the number of these that were
-	// dismissed. StillDismissed is the number of codes with a dismissed alarm for which the threshold would also have raised an
-	// alarm.
+	First     []Crossed // the first alarms that the threshold would have raised in the period
+	// Raised is the number of alarms of kind Copied that were raised in the period, and Dismissed the number of dismissed alarms
+	// among the alarms in Raised. StillDismissed is the number of codes with a dismissed alarm for which the threshold would also
+	// have raised an alarm.
 	Raised, Dismissed, StillDismissed int64
 	// Since is the time before which scans were deleted from the scan log, so the replay computes too low a score for codes scanned
-	// before it; zero = no scans were deleted.
+	// before Since; zero = no scans were deleted.
 	Since time.Time
 }
 
@@ -51,8 +51,8 @@ const (
 )
 
 // Replay reports the codes of a batch for which a threshold would have raised alarms in the last ReplayDays days. Only codes whose
-// current score reaches the threshold can have raised an alarm; all their scans are read again from the scan log. It changes
-// nothing.
+// current score reaches the threshold can have raised an alarm; all scans of these codes are read again from the scan log. It
+// changes nothing.
 func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int64) (r Replay, err error) {
 	r = Replay{Threshold: threshold, To: b.Now()}
 	r.From = r.To.AddDate(0, 0, -ReplayDays)

@@ -124,7 +124,7 @@ func (c *Scans) row() Row {
 func stateText(state any) string {
 	text, err := json.Marshal(state)
 	if err != nil {
-		panic(err) // cannot fail: only strings and finite numbers
+		panic(err) // cannot fail: the encoded value contains only strings and finite numbers
 	}
 	return string(text)
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // Window is the interval at which counts and logged calls are written to the store. A process that is killed loses the calls since
-// its last write: at most those of one Window and of one write in progress. A process that shuts down normally loses nothing.
+// its last write: at most the calls of one Window and of one write in progress. A process that shuts down normally loses nothing.
 const Window = time.Second
 
 // Store is the persistence interface of Book.
@@ -51,8 +51,8 @@ type Tx interface {
 	NewestCalls(ctx context.Context, before int64, limit int) ([]Block, error)
 	// AddCalls appends blocks to the call log and returns the number of the newest call.
 	AddCalls(ctx context.Context, blocks []Block) (newest int64, err error)
-	// ForgetCalls deletes calls with a number up to upTo, and blocks from before a second. ForgetCalls deletes at most limit rows
-	// for each of the two conditions, oldest first.
+	// ForgetCalls deletes calls with a number up to upTo, and blocks from before a second. ForgetCalls deletes at most limit blocks
+	// by number and at most limit blocks by age, oldest first.
 	ForgetCalls(ctx context.Context, upTo, second int64, limit int) error
 
 	// AddDeviations increments the counts of deviations, in the order of the list.
@@ -88,8 +88,8 @@ type Book struct {
 	strangers  anonymous
 }
 
-// Run writes buffered data every Window, and sooner when much is waiting, until ctx is done. Calls that are still buffered after
-// Run ends must be written by Flush.
+// Run writes buffered data every Window, and sooner when many calls are waiting, until ctx is done. Calls that are still buffered
+// after Run ends must be written by Flush.
 func (b *Book) Run(ctx context.Context) {
 	tick := time.NewTicker(Window)
 	defer tick.Stop()

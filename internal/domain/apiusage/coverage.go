@@ -16,12 +16,13 @@ import (
 // this server.
 type Trial struct {
 	Code *errcode.Code // the error code that the call returns; OK = the call succeeds normally
-	Row  behaviour.Row // the behaviour; None = the condition is identified only by the error code
-	// calls lists the calls to which the trial applies: paths, or prefixes that end in *.
+	Row  behaviour.Row // behaviour that identifies the condition; NoRow = only the error code identifies the condition
+	// calls lists the calls in which the condition can occur: paths, or prefixes that end in *.
 	calls string
-	// spared lists the paths in calls to which the trial does not apply.
+	// spared lists the paths, among the paths in calls, to which the condition does not apply.
 	spared string
-	// command is the command that triggers the trial; {path} is the path of such a call and {appid} its caller.
+	// command is the command that triggers the condition; {path} is the path of a call in which the condition can occur, and
+	// {appid} the account that makes the call.
 	command string
 }
 
@@ -63,7 +64,7 @@ func (t Trial) Says() (english, chinese string) {
 	return text.English(), text.Chinese()
 }
 
-// happensTo reports whether the trial applies to calls of path.
+// happensTo reports whether the condition that t describes applies to calls of path.
 func (t Trial) happensTo(path string) bool {
 	return matchesPath(t.calls, path) && !matchesPath(t.spared, path)
 }
@@ -76,8 +77,9 @@ func matchesPath(paths, path string) bool {
 	})
 }
 
-// met reports whether the trial occurred in a call. A fault replaces the response; a link waits if the call does not note that the
-// link took effect at once; other ticket errors share the error code.
+// met reports whether the condition that t describes occurred in a call. A link request waits if its call succeeds without the note
+// LinkAtOnce; other ticket errors share the error code of CodesTicketState, so the call must also note CodesTicketState or an
+// injected fault.
 func (t Trial) met(c Call) bool {
 	noted := slices.Contains(c.Behaviours, t.Row.String())
 	switch t.Row {
@@ -89,16 +91,16 @@ func (t Trial) met(c Call) bool {
 	return c.ErrCode == t.Code.Number
 }
 
-// Covered reports whether a trial occurred in the calls of a client.
+// Covered reports whether the condition that a Trial describes occurred in the calls of a client.
 type Covered struct {
 	Trial
-	Calls   int    // number of calls to which the trial applies
+	Calls   int    // number of calls in which the condition of the Trial can occur
 	Times   int    // number of calls in which the trial occurred
 	Last    string // request ID of the newest such call
 	Command string // command that triggers the trial
 }
 
-// Met reports whether the trial occurred in at least one call.
+// Met reports whether the condition of the Trial occurred in at least one call.
 func (c Covered) Met() bool { return c.Times > 0 }
 
 // anonymous counts the calls of this process that were rejected before the caller was identified: such calls are absent from the
@@ -146,9 +148,9 @@ func (b *Book) RefuseToken(path string, code *errcode.Code, rid string) {
 	s.times, s.last = s.times+1, rid
 }
 
-// Coverage reports, for each trial, the calls of an account in which the trial occurred; account "" = all accounts. Coverage
-// examines a limited number of logged calls, and includes calls with a rejected token, whose account is unknown. Trials that apply
-// to none of these calls are omitted.
+// Coverage reports, for the condition of each Trial, the calls of an account in which the condition occurred; account "" = all
+// accounts. Coverage examines a limited number of logged calls, and includes calls with a rejected token, whose account is unknown.
+// Conditions that apply to none of the examined calls are omitted.
 func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searched, error) {
 	all, countses := make([]Covered, len(trials)), make([]map[string]int, len(trials))
 	callers := map[string]string{} // by path

@@ -50,8 +50,8 @@ type deviations struct {
 	once    map[string]struct{} // accounts whose missing allowlist was already reported
 }
 
-// FirstNotice reports whether this is its first call for the account; the caller uses the result to limit warnings, such as a
-// missing IP allowlist, to one per account.
+// FirstNotice reports whether FirstNotice is called for the account for the first time; the caller uses the result to limit
+// warnings, such as a missing IP allowlist, to one per account.
 func (b *Book) FirstNotice(account string) bool {
 	d := &b.deviations
 	d.mu.Lock()
@@ -120,8 +120,8 @@ func (b *Book) Deviated() (times int64, behaviours int) {
 	return b.deviations.noted, len(b.deviations.kinds)
 }
 
-// Deviations lists the deviations of an account ("" = all accounts), sorted by account, endpoint and behaviour: those of this
-// process up to now, those of other processes as of their last write. At most ListedDeviations.
+// Deviations lists the deviations of an account ("" = all accounts), sorted by account, endpoint and behaviour: the deviations of
+// this process up to now, and the deviations of other processes as of their last write. At most ListedDeviations.
 func (b *Book) Deviations(ctx context.Context, account string) (list []Deviation, err error) {
 	if err := b.flushDeviations(ctx); err != nil {
 		return nil, err
@@ -174,7 +174,7 @@ func (b *Book) flushDeviations(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for key, laterDeviation := range d.waiting { // deviations that were counted in the meantime
+	for key, laterDeviation := range d.waiting { // deviations that were counted during the failed write
 		if oldDeviation := taken[key]; oldDeviation != nil {
 			oldDeviation.add(*laterDeviation)
 		} else if len(taken) < deviationsMax {

@@ -47,7 +47,7 @@ const (
 
 // queue holds the calls that are not written to the store yet.
 type queue struct {
-	writing sync.Mutex // held by the goroutine that writes
+	writing sync.Mutex // held by the goroutine that writes calls to the store
 	taken   []Call     // buffer for the calls that are being written
 
 	mu      sync.Mutex // guards the following fields; never held during a store operation
@@ -99,7 +99,8 @@ func (b *Book) Record(c Call) {
 	}
 }
 
-// storable truncates a text and removes characters that a database rejects, so that one call cannot prevent the writing of others.
+// storable truncates a text and removes characters that a database rejects, so that one call cannot prevent the writing of other
+// calls.
 func storable(s string) string {
 	if len(s) > MaxText {
 		s = s[:MaxText] + "…"
@@ -151,7 +152,7 @@ func (b *Book) flushCalls(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// More blocks are deleted than were added, so that a reduced limit is reached eventually; few enough that other
+		// More blocks are deleted than were added, so that a reduced limit is reached eventually, but so few that other
 		// transactions do not wait long.
 		return tx.ForgetCalls(ctx, newest-int64(rows), oldest, len(blocks)+forgetMore)
 	})
@@ -160,8 +161,8 @@ func (b *Book) flushCalls(ctx context.Context) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	// Some calls may have been dropped in the meantime. The remaining calls move to the front of the buffer, to make room for new
-	// calls.
+	// Some calls may have been dropped from the queue during the write. The remaining calls move to the front of the buffer, to
+	// make room for new calls.
 	written := int(max(0, end-q.first))
 	left := copy(q.waiting, q.waiting[written:])
 	clear(q.waiting[left:])

@@ -23,8 +23,8 @@ const batch = 1000
 
 // meter holds the call counts that are not written to the store yet.
 type meter struct {
-	// writing is locked to move counts from memory to the store, and read-locked to add up both, so that each call is counted
-	// exactly once.
+	// writing is locked to move counts from memory to the store, and read-locked to add the counts in memory to the counts in the
+	// store, so that each call is counted exactly once.
 	writing sync.RWMutex
 
 	mu     sync.Mutex // guards the following fields; never held during a store operation
@@ -41,7 +41,7 @@ type key struct {
 // count is the number of calls of one account to one API path on one day.
 type count struct {
 	stored  int // count in the store, of all processes, when it was last read
-	pending int // calls of this process since then
+	pending int // calls of this process that are not written to the store yet
 }
 
 func (m *meter) counter(k key) *count {
@@ -56,8 +56,8 @@ func (m *meter) counter(k key) *count {
 	return c
 }
 
-// doubt discards the cached store values of counts after a failed write, because the failed transaction may have committed. Calls
-// that are not written yet exist only in memory: for such counts the store value is read again.
+// doubt discards the cached store values of counts after a failed write, because the failed transaction may have committed. A count
+// with unwritten calls is kept, because the calls exist only in memory; the next write returns the store value of the count.
 func (m *meter) doubt() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -255,8 +255,8 @@ const ClearsPerMonth = 10
 // clears is the counter name for the quota resets of a month, stored under the month's first day.
 const clears = "clears of the month"
 
-// Clear resets today's counts of an account, for one API path or, if path is "", for all paths. It returns 48006 above ten resets
-// per calendar month; only successful resets count.
+// Clear resets today's counts of an account, for one API path or, if path is "", for all paths. Clear returns 48006 above ten
+// resets per calendar month; only successful resets count.
 func (b *Book) Clear(ctx context.Context, appid, path string) error {
 	paths := b.Interfaces
 	if path != "" {
@@ -264,7 +264,7 @@ func (b *Book) Clear(ctx context.Context, appid, path string) error {
 	}
 	s, now, m := b.Settings.Get(), b.Now(), &b.meter
 	today, month := s.Day(now), s.Day(s.MonthStart(now))
-	// A call that was counted before the reset must not be written after it.
+	// A call that was counted before the reset must not be written after the reset.
 	m.writing.Lock()
 	defer m.writing.Unlock()
 	err := b.Store.UpdateCalls(ctx, func(tx Tx) error {

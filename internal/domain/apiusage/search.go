@@ -32,10 +32,11 @@ type Searched struct {
 	Newest int64
 }
 
-// One search reads a limited amount, because a search without results must not read seven days of calls at once.
+// One search reads a limited number of blocks and bytes, because a search without results must not read seven days of calls at
+// once.
 const (
 	searchedBlocks = 2000
-	searchedBytes  = 8 << 20 // plus one more step
+	searchedBytes  = 8 << 20 // limit in bytes of one search; the last step may exceed the limit
 	// searchedStep is the maximum number of blocks that are read in one step; the first steps are smaller.
 	searchedStep = 32
 )
@@ -102,7 +103,8 @@ func (b *Book) Failures(ctx context.Context, s Search) ([]Failure, Searched, err
 	return list, looked, err
 }
 
-// search passes matching calls to take, newest first, until take returns false or the amount to read per search is reached.
+// search passes matching calls to take, newest first, until take returns false or the limit of blocks or bytes per search is
+// reached.
 func (b *Book) search(ctx context.Context, s Search, take func(Call) (hasMore bool)) (looked Searched, err error) {
 	if s.Before == 0 {
 		if err := b.flushCalls(ctx); err != nil {

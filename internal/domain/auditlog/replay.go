@@ -73,9 +73,9 @@ type Question struct {
 	Owners []string
 }
 
-// way returns the page that a link opens now and the page that it would open, limited to what the owners of the request may see.
-// The owner of a scan is that of the current rule or, without a current rule, of the planned rule. way returns the zero turn for a
-// scan of another owner's rules.
+// way returns the page that a link opens now and the page that the link would open under the plan, limited to what the owners of
+// the request may see. The owner of a scan is that of the current rule or, without a current rule, of the planned rule. way returns
+// the zero turn for a scan of another owner's rules.
 func (q Question) way(oldDecision, newDecision scan.Decision) turn {
 	known := turn{outcomeOf(oldDecision), outcomeOf(newDecision)}
 	if len(q.Owners) == 0 {

@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// ErrMoved is returned by the store if an object named in a Precondition was changed in the meantime; the transaction is rolled
-// back.
+// ErrMoved is returned by the store if an object named in a Precondition changed after the change that the caller has seen; the
+// transaction is rolled back.
 var ErrMoved = errors.New("history: what was looked at changed meanwhile")
 
 // Precondition is a condition that a transaction checks before it commits a change.
@@ -25,8 +25,8 @@ func (e *Precondition) Names(changed Name) bool {
 	})
 }
 
-// Met marks the precondition as checked by a committed transaction; further changes by the same request are not checked against it,
-// since they follow from its own change.
+// Met marks the precondition as checked by a committed transaction; further changes by the same request are not checked against the
+// precondition, since they follow from the request's own change.
 func (e *Precondition) Met() { e.met.Store(true) }
 
 type expectationKey struct{}

@@ -21,7 +21,7 @@ type Appearance struct {
 	Accent Colour // background of the button on the page
 	Help   string // https URL of the help page; "" = none
 	// OpenAtOnce redirects a browser to the account's url_scheme without a page; otherwise the landing page of a link shows a
-	// button that opens it.
+	// button that opens the url_scheme.
 	OpenAtOnce bool
 	Texts      map[Language]Texts
 	Logo       Logo

@@ -38,7 +38,7 @@ const (
 	patience, faulty = 2 * time.Second, 5 * time.Second
 )
 
-// Get returns the stored appearance of an account and its logo as PNG. It returns accounts.ErrNoAccount if the account does not
+// Get returns the stored appearance of an account and its logo as PNG. Get returns accounts.ErrNoAccount if the account does not
 // exist, and the zero value for an account without an appearance.
 func (b *Book) Get(ctx context.Context, appid string) (a Appearance, png []byte, err error) {
 	err = b.Store.ViewAppearances(ctx, func(tx Tx) error {

@@ -76,8 +76,8 @@ type Event struct {
 	Did     EventType
 	Codes   Set     // the affected codes; an activation has exactly one range
 	Binding Binding // activations only
-	// Renews is set by a re-target: it is the range of the original activation to which these codes belong. nil: the range is the
-	// event's own.
+	// Renews is set by a re-target to the range of the original activation to which the codes of the event belong; nil = the range
+	// is the event's own.
 	Renews *Range
 	At     time.Time // of the call
 	From   time.Time // time at which the event takes effect: At, or later if it was scheduled
@@ -86,8 +86,8 @@ type Event struct {
 	Note   string
 }
 
-// Activated returns the range of the call that activated the codes. This range decides overlaps, and later responses return it as
-// code_start and code_end.
+// Activated returns the range of the call that activated the codes. The range of the activating call decides overlaps, and later
+// responses return the range as code_start and code_end.
 func (e *Event) Activated() Range {
 	if e.Renews != nil {
 		return *e.Renews

@@ -50,8 +50,8 @@ type Batch struct {
 // character.
 const takenBack = "\x01taken back "
 
-// TakenBack reports whether the import of the batch was undone. Such a batch no longer counts as an application; its number and its
-// events stay stored.
+// TakenBack reports whether the import of the batch was undone. A batch whose import was undone no longer counts as an application;
+// its number and its events stay stored.
 func (b Batch) TakenBack() bool { return b.Imported && strings.HasPrefix(b.ISV, takenBack) }
 
 // Status is the progress of an application.

@@ -10,14 +10,14 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
-// templateIndex indexes the distinct templates of all batches. Readers may hold an earlier copy: its slices are append-only. The
-// maps and the wordings are guarded by the lock of the Memory.
+// templateIndex indexes the distinct templates of all batches. Readers may hold an earlier copy of the index: the slices of the
+// index are append-only. The maps and the wordings of the index are guarded by the lock of the Memory.
 type templateIndex struct {
-	all, imported int // number of templates, and number of those of imported batches
+	all, imported int // number of templates, and number of templates of imported batches
 	shapes        []shape
 	links         []Link // distinct link patterns of the templates that are links
 	wordings      []*wording
-	roots         map[string][]Template // templates of GS1 texts by primary key; the lists contain only those of imported batches
+	roots         map[string][]Template // templates of GS1 texts by primary key; the lists contain only templates of imported batches
 	known         map[knownTemplate]bool
 }
 
@@ -44,7 +44,7 @@ func (i templateIndex) add(b Batch) templateIndex {
 	}
 	t, err := ParseTemplate(b.Template)
 	if err != nil {
-		return i // template of a newer program version
+		return i // a newer program version wrote the template, and this version cannot parse the template
 	}
 	if i.known == nil {
 		i.known, i.roots = map[knownTemplate]bool{}, map[string][]Template{}
@@ -195,7 +195,7 @@ func (m *Memory) elements(text string) (data gs1.Data, secret string, ok bool) {
 	return data, secret, ok && known
 }
 
-// byElements finds the code of a GS1 element string: the one with the same key and the same secret.
+// byElements finds the code of a GS1 element string: the code with the same key and the same secret.
 func (p *Service) byElements(text string, index templateIndex) (f Found, ok bool) {
 	data, secret, ok := p.Memory.elements(text)
 	if !ok {

@@ -42,7 +42,7 @@ var (
 const (
 	// deskGroup is the maximum number of scans in one transaction: a group commit with one fsync.
 	deskGroup = 256
-	// deskQueue is the capacity of the queue of scans; a later one blocks until there is room.
+	// deskQueue is the capacity of the queue of scans; a scan that finds the queue full blocks until there is room.
 	deskQueue = 4096
 	// deskWrite is the timeout of one transaction.
 	deskWrite = 10 * time.Second
@@ -80,8 +80,7 @@ type Pending struct {
 	err    error
 }
 
-// Wait returns the ticket ("" for a scan without one) once it and the first
-// scan of the code are durable. ErrDesk.
+// Wait returns the ticket ("" for a scan without a ticket) once the ticket and the first scan of the code are durable. ErrDesk.
 func (r *Pending) Wait(ctx context.Context) (ticket string, err error) {
 	select {
 	case <-r.done:
@@ -166,8 +165,8 @@ func (d *TicketWriter) commit(group []*Pending) (err error) {
 			tickets = append(tickets, *r.ticket)
 		}
 	}
-	// All nodes write codes in the same order, which prevents deadlocks. If a group has several scans of one code, the earliest one
-	// counts.
+	// All nodes write codes in the same order, which prevents deadlocks. If a group has several scans of one code, the earliest
+	// scan counts.
 	slices.SortStableFunc(firsts, func(a, b FirstScan) int {
 		return cmp.Or(cmp.Compare(a.Batch, b.Batch), cmp.Compare(a.Index, b.Index))
 	})

@@ -61,7 +61,7 @@ type ImportedCode struct {
 // tail is the part of a text after its prefix.
 type tail = [TailLength]byte
 
-// symbolAt maps each of the 44 characters to its index in platformSymbols; other characters map to the marker absent. The indexes
+// symbolAt maps each of the 44 characters in platformSymbols to its index; other characters map to the marker absent. The indexes
 // are stored, so they must never change. Contract: marketcode 5.2.
 var symbolAt = func() (pair [256]byte) {
 	for i := range pair {
@@ -148,7 +148,7 @@ func (p *Service) showTail(hi, lo int64) (t tail, ok bool) {
 	return t, high == 0 && low == 0
 }
 
-// tailOf parses nineteen of the 44 symbols without unescaping, with letters in any case.
+// tailOf parses nineteen symbols of platformSymbols without unescaping, with letters in any case.
 func tailOf(text string) (t tail, ok bool) {
 	if len(text) != TailLength {
 		return t, false
@@ -260,8 +260,8 @@ func (p *Service) importedRow(ctx context.Context, hi, lo int64) (f Found, ok bo
 	return f, true, nil
 }
 
-// byCodes finds the codes with an original code of up to nine characters: at most one of the server's own, and any number of
-// imported ones. ErrUnread.
+// byCodes finds the codes with an original code of up to nine characters: at most one of the server's own codes, and any number of
+// imported codes. ErrUnread.
 func (p *Service) byCodes(ctx context.Context, text string) (all []Found, err error) {
 	if f, ok := p.byCode(text); ok {
 		all = append(all, f)
@@ -308,8 +308,8 @@ func (p *Service) askImported(ctx context.Context, ask func(context.Context, Tx)
 	return p.Store.ViewCodes(ctx, func(tx Tx) error { return ask(ctx, tx) })
 }
 
-// Print returns the original code and the code text of an index. It returns 80308 for an imported code that has not been imported
-// yet.
+// Print returns the original code and the code text of an index. Print returns 80308 for an imported code that has not been
+// imported yet.
 func (p *Service) Print(ctx context.Context, b Batch, index int64) (code, text string, err error) {
 	err = p.EachPrint(ctx, b, Range{index, index}, func(_ int64, c, t string) error {
 		code, text = c, t
@@ -321,8 +321,8 @@ func (p *Service) Print(ctx context.Context, b Batch, index int64) (code, text s
 // printsAtOnce is the number of rows of imported codes that are read together.
 const printsAtOnce = 1000
 
-// EachPrint calls f with the codes of a range in order. It returns 80308 if a code of the range has not been imported yet, or the
-// error of f.
+// EachPrint calls f with the codes of a range in order. EachPrint returns 80308 if a code of the range has not been imported yet,
+// or the error of f.
 func (p *Service) EachPrint(ctx context.Context, b Batch, r Range, f func(index int64, code, text string) error) error {
 	if !b.Imported {
 		for i := r.From; i <= r.To; i++ {
@@ -404,8 +404,9 @@ type NewImport struct {
 	Text   TemplateOrder
 }
 
-// BeginImport creates a batch for codes made elsewhere. Repeating a call returns the same batch. BeginImport returns 40097 for an
-// invalid batch, 48001 for an account without codes, and a Conflict if the account's ISV or the ID belongs to another application.
+// BeginImport creates a batch for codes made elsewhere. A repeated call of BeginImport returns the same batch. BeginImport returns
+// 40097 for an invalid batch, 48001 for an account without codes, and a Conflict if the account's ISV or the ID belongs to another
+// application.
 func (p *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err error) {
 	fault := ""
 	switch {

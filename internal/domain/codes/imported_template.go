@@ -97,7 +97,7 @@ func (t Template) fill(v variable) string {
 	return string(b)
 }
 
-// cut extracts the variable parts from a text with these template parts.
+// cut extracts the variable parts from a text that consists of the given template parts.
 func cut(parts []templatePart, text string) (v variable) {
 	for _, part := range parts {
 		switch piece := text[:part.size]; part.field {
@@ -234,7 +234,7 @@ func (p *Service) readByTemplate(b Batch, t Template, l ImportLine) (row Importe
 	return row, nil
 }
 
-// template returns the template of an imported batch; "" = prefix and symbols. It returns 40097 for an invalid template.
+// template returns the template of an imported batch; "" = prefix and symbols. template returns 40097 for an invalid template.
 func (n NewImport) template(p *Service) (string, error) {
 	n.Text.Count = n.Count
 	filled, err := p.FillTemplate(n.Text)

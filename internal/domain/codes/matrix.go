@@ -27,7 +27,8 @@ type modules [symbolSide * symbolSide / 64]uint64
 
 // placed holds, for each position in a code and each character at that position, the modules to XOR into the symbol. The
 // Reed-Solomon code of ECC 200 is linear and its module placement is fixed, so every module is an affine function of the
-// characters, provided that each character is one ASCII codeword. The entries of the first position include the constant part.
+// characters, provided that each character is one ASCII codeword. The entries of placed for the first position include the constant
+// part of the affine function.
 //
 // Standard encoders pair adjacent digits to save a codeword. Without pairing, all codes have the same shape and size; readers
 // accept both encodings.

@@ -37,8 +37,8 @@ type Memory struct {
 	imported []string
 	// templates indexes the templates of all batches.
 	templates templateIndex
-	// written and elsewhere count all templates and those of imported batches, so that a server without templates skips the
-	// look-up.
+	// written and elsewhere count the templates of all batches and the templates of imported batches, so that a server without
+	// templates skips the look-up.
 	written, elsewhere atomic.Int64
 	// began maps each batch to the last event that the current Memory had applied when this rebuild started.
 	began map[int64]int64
@@ -58,8 +58,8 @@ type happened struct {
 	active  coverage
 	waiting []Event   // scheduled events that were read and have not taken effect yet, in the order of their effect
 	reached time.Time // time at which the latest applied event took effect
-	// called is the time of the latest call that was read. A clock behind this time, because it was set back or belongs to another
-	// node, does not undo applied events.
+	// called is the time of the latest call that was read. A clock behind the time in called, because the clock was set back or
+	// belongs to another node, does not undo applied events.
 	called time.Time
 	later  int  // length of waiting when it was last checked
 	whole  bool // true = all events are read again, and none is applied before the end
@@ -108,7 +108,7 @@ func (m *Memory) Load(ctx context.Context) error {
 		}
 		b := m.batch(e.Batch)
 		if b == nil {
-			// Another node created the batch after the list was read.
+			// Another node created the batch after the list of batches was read.
 			if b, err = m.addStored(ctx, e.Batch); err != nil {
 				return fmt.Errorf("event %d is of the batch %d: %w", e.Seq, e.Batch, err)
 			}
@@ -129,8 +129,8 @@ func (m *Memory) Load(ctx context.Context) error {
 }
 
 // Swap takes over the content of a rebuilt Memory, each batch atomically: a transaction that has updated its batch in m also finds
-// it up to date afterwards. Swap returns false if m has applied a change that fresh has not: the caller must update fresh and call
-// Swap again.
+// the batch up to date afterwards. Swap returns false if m has applied a change that fresh has not: the caller must update fresh
+// and call Swap again.
 func (m *Memory) Swap(fresh *Memory) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -314,7 +314,7 @@ func (m *Memory) changedIn(ctx context.Context, tx Tx, b Batch) error {
 }
 
 // catchUp reads the events after the last event that was read. Event numbers increase in commit order, so a reader sees everything
-// that an earlier reader saw. Events that another reader has added in the meantime are skipped by their numbers.
+// that an earlier reader saw. Events that another reader has already added are skipped by their numbers.
 func (b *batchMemory) catchUp(eventsAfter func(int64) ([]Event, error)) error {
 	b.mu.Lock()
 	start := b.seq
@@ -336,7 +336,7 @@ func (b *batchMemory) enqueueAll(list []Event, all bool) bool {
 	defer b.mu.Unlock()
 	if all && b.seq > 0 {
 		if len(list) == 0 || list[len(list)-1].Seq < b.seq {
-			return false // another reader is further ahead
+			return false // another reader has already read later events
 		}
 		b.clear()
 	}
@@ -409,7 +409,7 @@ func (b *batchMemory) applyUntil(now time.Time) {
 
 func (b *batchMemory) apply(e *Event) {
 	kept := *e
-	// Ranges are already stored as runs; optimising after every event would take a millisecond each time.
+	// The bitmaps already store ranges as runs; optimising the bitmaps after every event would take a millisecond each time.
 	for _, r := range e.Codes {
 		b.does(&kept, r)
 	}
@@ -503,8 +503,8 @@ func (m *Memory) Batches() []Batch {
 	return list
 }
 
-// Activities returns the activities of the active codes of a batch; for a batch with very many activations, only those of the first
-// ones.
+// Activities returns the activities of the active codes of a batch; for a batch with very many activations, only the activities of
+// the first activations.
 func (m *Memory) Activities(batch int64, now time.Time) (names []string) {
 	b := m.batch(batch)
 	if b == nil {

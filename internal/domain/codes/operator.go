@@ -13,8 +13,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// This file contains the operator's actions on codes of any account. The errors are errors of the platform API with a detail, or a
-// Conflict.
+// This file contains the operator's actions on codes of any account. The errors of the operator's actions are errors of the
+// platform API with a detail, or a Conflict.
 
 // Conflict is a one-line error for a change that the state of a code does not allow.
 type Conflict string
@@ -348,7 +348,7 @@ func (m *Memory) Targets(now time.Time) map[string]int {
 	return n
 }
 
-// countTargets adds to n, per Mini Program, the number of codes of the batch that open it.
+// countTargets adds to n, per Mini Program, the number of codes of the batch that open the Mini Program.
 func (b *batchMemory) countTargets(now time.Time, n map[string]int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -155,8 +155,8 @@ type relay struct {
 	unread     []byte        // the unread rest of the current piece
 }
 
-// relayDepth is the maximum number of pieces that wait to be encrypted. Measurements with three pieces showed that the goroutines
-// waited for each other.
+// relayDepth is the maximum number of pieces that wait to be encrypted. Measurements with three pieces showed that the two
+// goroutines waited for each other.
 const relayDepth = 4
 
 var errAbandoned = errors.New("codes: nobody reads the rows any more")
@@ -261,7 +261,7 @@ var pairs = func() (t [1 << 12]uint16) {
 // encoded text.
 func encode(dst, src []byte) {
 	for len(src) >= 8 && len(dst) >= 8 {
-		v := binary.BigEndian.Uint64(src) // two of these bytes are read again in the next step
+		v := binary.BigEndian.Uint64(src) // two of the eight bytes are read again in the next step
 		binary.LittleEndian.PutUint64(dst, uint64(pairs[v>>52])|uint64(pairs[v>>40&0xfff])<<16|
 			uint64(pairs[v>>28&0xfff])<<32|uint64(pairs[v>>16&0xfff])<<48)
 		src, dst = src[6:], dst[8:]

@@ -277,7 +277,7 @@ func (s *burst) lane(j int) (code [CodeLength]byte, symbols [symbolsLength]byte)
 	return code, symbols
 }
 
-// writeCode writes the two halves of a code as characters: 4 and 5.
+// writeCode writes the two halves of a code as four and five characters.
 func writeCode(code *[CodeLength]byte, a, b uint64) {
 	for i := 3; i >= 0; i-- {
 		code[i], a = Alphabet[a%36], a/36
@@ -300,7 +300,7 @@ func readCode(code *[CodeLength]byte) (a, b uint64, ok bool) {
 	return a, b, worst < 36
 }
 
-// writeSymbols writes the two halves of a code text as characters: 9 each.
+// writeSymbols writes the two halves of a code text as nine characters each.
 func writeSymbols(symbols *[symbolsLength]byte, a, b uint64) {
 	for i := 8; i >= 0; i-- {
 		symbols[i], a = Alphabet[a%38], a/38

@@ -266,7 +266,7 @@ type BatchKey struct {
 }
 
 // Query returns an application of the caller: it returns 40097 without an ID or for two IDs of different applications, 80300 for an
-// unknown application, and 80301 for another account's. Contract: marketcode 3.2.
+// unknown application, and 80301 for another account's application. Contract: marketcode 3.2.
 func (p *Service) Query(ctx context.Context, caller accounts.Account, key BatchKey) (Batch, error) {
 	if err := Granted(caller); err != nil {
 		return Batch{}, err
@@ -334,8 +334,8 @@ func (p *Service) finished(ctx context.Context, b Batch) error {
 	return err
 }
 
-// Package returns the data for a download of a range within one segment, and the account's package key. It returns 40097, 80300,
-// 80301, 80306, 80308, 80310 or 80313. Contract: marketcode 3.3.
+// Package returns the data for a download of a range within one segment, and the account's package key. Package returns 40097,
+// 80300, 80301, 80306, 80308, 80310 or 80313. Contract: marketcode 3.3.
 func (p *Service) Package(ctx context.Context, caller accounts.Account, id int64, r Range) (PackageRange, [16]byte, error) {
 	var key [16]byte
 	if err := Granted(caller); err != nil {
@@ -380,9 +380,9 @@ type Activation struct {
 	Binding Binding
 }
 
-// Activate activates a range of codes at once. Repeating the call with exactly the same range replaces its binding. Activate
-// returns 80302 for a range that overlaps another range, unless a setting lets the last call win for each index. It also returns
-// 40097, 40013, 80300, 80301, 80306 or 80308. Contract: marketcode 3.4.
+// Activate activates a range of codes at once. Repeating the call with exactly the same range replaces the binding of the range.
+// Activate returns 80302 for a range that overlaps another range, unless a setting lets the last call win for each index. Activate
+// also returns 40097, 40013, 80300, 80301, 80306 or 80308. Contract: marketcode 3.4.
 func (p *Service) Activate(ctx context.Context, caller accounts.Account, a Activation) error {
 	if err := Granted(caller); err != nil {
 		return err
@@ -554,7 +554,7 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 			continue
 		}
 		if entry.row == behaviour.LinkAtOnce {
-			behaviour.Note(ctx, entry.row) // the activation is kept and never rejected for this reason
+			behaviour.Note(ctx, entry.row) // the activation is kept and never rejected for the behaviour LinkAtOnce
 		} else if err := let(entry.row, "wxa_appid %q: %s", bind.WxaAppID, entry.why); err != nil {
 			return err
 		}
@@ -586,7 +586,7 @@ type Found struct {
 	State State
 }
 
-// Get returns a code of the caller and its binding. It returns 40097 if no code is named, 80303 for a text that is not a code, and
+// Get returns a code of the caller and its binding. Get returns 40097 if no code is named, 80303 for a text that is not a code, and
 // 80300, 80301 or 80306 for an invalid application or index. Contract: marketcode 3.5.
 func (p *Service) Get(ctx context.Context, caller accounts.Account, name CodeName) (Found, error) {
 	if err := Granted(caller); err != nil {
@@ -706,7 +706,7 @@ func (p *Service) codeOf(ctx context.Context, b Batch, index int64) (code string
 }
 
 // chooseFound selects one of several codes with the same original code: first by the batches that the caller may see, then by the
-// application that the caller named. It returns 40097 if two codes remain.
+// application that the caller named. chooseFound returns 40097 if two codes remain.
 func chooseFound(all []Found, id int64, seen func(Batch) bool) (Found, error) {
 	if len(all) == 0 {
 		return Found{}, errcode.CodeMalformed.WithDetail(behaviour.CodesQueryText, "code invalid: it is no code of this server")
@@ -768,7 +768,7 @@ func (p *Service) byText(text string) (f Found, ok bool) {
 // byCode finds the code with the given original code of nine characters.
 func (p *Service) byCode(text string) (f Found, ok bool) {
 	if len(text) != CodeLength {
-		return f, false // checked first, because some letters change their length in upper case
+		return f, false // the length is checked before the conversion, because some letters change their length in upper case
 	}
 	code, ok := ParseCode(strings.ToUpper(text))
 	if !ok {
@@ -782,9 +782,9 @@ func (p *Service) byCode(text string) (f Found, ok bool) {
 	return f, ok
 }
 
-// Exchange returns the code that a user scanned, identified by the user's ticket. It returns 40097 with the texts of the Weixin
-// platform. Contract: marketcode 3.6. If a setting allows calls without a token, caller is zero and the ticket alone identifies the
-// account.
+// Exchange returns the code that a user scanned, identified by the user's ticket. Exchange returns 40097 with the texts of the
+// Weixin platform. Contract: marketcode 3.6. If a setting allows calls without a token, caller is zero and the ticket alone
+// identifies the account.
 func (p *Service) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
 	ok := caller.AppID == ""
 	if err := Granted(caller); err != nil && !ok {
@@ -826,8 +826,8 @@ const (
 	loginPurpose  = "js_code"
 )
 
-// Retention of a ticket and a js_code after their expiry: after that, an expired ticket and an invented one receive the same error.
-// The clock may be up to a day ahead: even then no ticket is deleted before its expiry.
+// Retention of a ticket and a js_code after their expiry: after that, an expired ticket and an invented ticket receive the same
+// error. The clock may be up to a day ahead: even then no ticket is deleted before its expiry.
 const (
 	ticketGrace = 24 * time.Hour
 	loginGrace  = 24 * time.Hour

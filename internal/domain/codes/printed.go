@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// DefaultPrefix is the prefix that the Weixin platform uses. Texts with this prefix can be scanned only with the Weixin app.
-	// Contract: marketcode 5.4.
+	// DefaultPrefix is the prefix that the Weixin platform uses. Texts with the prefix P.URL.CN/ can be scanned only with the
+	// Weixin app. Contract: marketcode 5.4.
 	DefaultPrefix = "P.URL.CN/"
 	// TailLength is the number of characters of a code text after its prefix: the version character and the symbols.
 	TailLength = 1 + symbolsLength
@@ -135,15 +135,15 @@ func HasForm(text, prefix string) bool {
 
 // ParseText parses a text from a camera, a browser or a client in any of its spellings: any case, with or without http:// or
 // https://, symbols as they are or percent-encoded ("%24" for "$"). The text must be exact and is not normalised: "/../" within the
-// text is rejected. prefixes must be valid for CheckPrefix: the current prefix, earlier prefixes, and those of batches. ParseText
-// returns errNoPrefix or errNoText. Contract: marketcode 3.5, 11.1.
+// text is rejected. prefixes must be valid for CheckPrefix: the current prefix, earlier prefixes, and the prefixes of batches.
+// ParseText returns errNoPrefix or errNoText. Contract: marketcode 3.5, 11.1.
 func ParseText(text string, prefixes []string) (CodeText, error) {
 	err := errNoPrefix
 	for _, prefix := range prefixes {
 		if !HasPrefix(text, prefix) {
 			continue
 		}
-		// The length of the rest distinguishes a prefix from a longer prefix that begins with it.
+		// The length of the text after the prefix distinguishes a prefix from a longer prefix that begins with it.
 		if t, ok := parseTail(cutScheme(text)[len(cutScheme(prefix)):]); ok {
 			t.Prefix = prefix
 			return t, nil

@@ -66,7 +66,7 @@ type PackageRequest struct {
 	Recipients []string
 	Formats    []string
 	Drawing    string // "" = no labels are drawn
-	Reason     string // reason why these codes go into more packages than usual
+	Reason     string // reason why the requested codes go into more packages than usual
 }
 
 // check returns 40097 or 80306 for an invalid request.

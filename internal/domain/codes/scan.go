@@ -68,8 +68,8 @@ func (p *Service) MayBeCode(text string) bool {
 		slices.ContainsFunc(p.prefixes(), func(prefix string) bool { return HasPrefix(text, prefix) })
 }
 
-// decide determines the page that a code opens in its current state, or the reason why it opens none. Assumed(scan.code.state): a
-// code that opens no page leads to a message instead.
+// decide determines the page that a code opens in its current state, or the reason why the code opens no page.
+// Assumed(scan.code.state): a code that opens no page leads to a message instead.
 func (p *Service) decide(s *Scanned, user string, account func(appid string) (accounts.Account, bool)) {
 	switch {
 	case s.State.Void:

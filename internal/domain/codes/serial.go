@@ -22,8 +22,8 @@ const MaxSerials = 10_000
 const maxSerial = 128
 
 // BindSerials assigns serial numbers to codes of a batch. Repeating a call changes nothing. BindSerials returns the number of
-// changed codes. It returns 40097 or 80306 for invalid parameters; a Conflict if a code already has a different number and replace
-// is false, or if another code has the number.
+// changed codes. BindSerials returns 40097 or 80306 for invalid parameters; a Conflict if a code already has a different number and
+// replace is false, or if another code has the number.
 func (p *Service) BindSerials(ctx context.Context, batch int64, serials []Serial, replace bool) (changed int64, err error) {
 	b, err := p.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
@@ -109,7 +109,7 @@ func (p *Service) Serials(ctx context.Context, batch int64, indexes ...int64) (f
 	return found, err
 }
 
-// BySerial returns the index of the code with the given serial number; ok is false if no code has it.
+// BySerial returns the index of the code with the given serial number; ok is false if no code has the serial number.
 func (p *Service) BySerial(ctx context.Context, batch int64, serial string) (index int64, ok bool, err error) {
 	var found map[string]int64
 	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {

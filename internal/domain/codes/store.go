@@ -94,13 +94,13 @@ type Tx interface {
 	// PutPackage stores a package; did is the action for the audit log.
 	PutPackage(ctx context.Context, p PrintPackage, did string) error
 
-	// Serials returns the serial numbers of codes of a batch by index, without codes that have none; SerialsByNumber returns the
-	// indexes by serial number.
+	// Serials returns the serial numbers of codes of a batch by index, without codes that have no serial number; SerialsByNumber
+	// returns the indexes by serial number.
 	Serials(ctx context.Context, batch int64, indexes []int64) (map[int64]string, error)
 	SerialsByNumber(ctx context.Context, batch int64, numbers []string) (map[string]int64, error)
 	// SerialsBeginning returns serial numbers of the given batches that begin with part.
 	SerialsBeginning(ctx context.Context, batches []int64, part string, limit int) ([]SerialOf, error)
-	// PutSerials stores serial numbers and replaces existing ones.
+	// PutSerials stores serial numbers and replaces existing serial numbers.
 	PutSerials(ctx context.Context, batch int64, all []Serial) error
 
 	PutTickets(ctx context.Context, all []Ticket) error

@@ -24,7 +24,7 @@ const (
 	MaxText = 512
 	// defaultTemplate is the template of texts whose application names no template.
 	defaultTemplate = "{prefix}{secret}"
-	// leastDigits is enough for every counter; mostDigits is the most that two uint64 halves can hold.
+	// leastDigits digits can hold every counter; mostDigits is the maximum number of digits that two uint64 halves can hold.
 	leastDigits, mostDigits = 15, 36
 	// mostNumber is the maximum number of digits of the brand's own serial number.
 	mostNumber = 15
@@ -359,8 +359,8 @@ func (t Template) digits(key *TextKey, version byte, c uint64) digitPair {
 	return digitPair{}
 }
 
-// shape is the position and kind of the secret in a text, which is what is needed to read the secret before the template of the
-// text is known. The field size is the length of the text without http:// or https://.
+// shape is the position and kind of the secret in a text, which suffice to read the secret before the template of the text is
+// known. The field size is the length of the text without http:// or https://.
 type shape struct {
 	size, at, length int
 	field            field
@@ -416,7 +416,7 @@ func (t Template) matchesWords(bare string) bool {
 	return true
 }
 
-// holds reports whether a piece of text is a valid value of the field.
+// holds reports whether a part of a text is a valid value of the field.
 func (f field) holds(piece string) bool {
 	switch f {
 	case digitsField, numberField:
@@ -462,7 +462,7 @@ func (t Template) Reading(read string) (printed string, ok bool) {
 }
 
 // TrimRead returns the last characters of a text read by a camera, as many as a text of the template has; ok is false if the text
-// is not longer than that.
+// is not longer than a text of the template.
 func (t Template) TrimRead(read string) (end string, ok bool) {
 	bare := ofRow.Replace(lineFeeds(read))
 	if len(bare) <= t.bareSize() {
@@ -581,7 +581,7 @@ func (k *digitsKey) round(q *block, version byte, i int, half, mod uint64) uint6
 	}
 	k.fill(q, hi, lo)
 	k.aes.Encrypt(q[:], q[:])
-	if k.bytes <= 4 { // eight bytes of the result are used, otherwise twelve
+	if k.bytes <= 4 { // with at most four bytes per half, eight bytes of the result are used, otherwise twelve
 		return binary.BigEndian.Uint64(q[:8]) % mod
 	}
 	hi, lo = binary.BigEndian.Uint64(q[:8]), binary.BigEndian.Uint64(q[8:])
@@ -620,7 +620,7 @@ type TemplateOrder struct {
 	Count             int64
 }
 
-// FillTemplate returns the template for an application with these parameters, or 40097.
+// FillTemplate returns the template for an application with the parameters in o, or 40097.
 func (p *Service) FillTemplate(o TemplateOrder) (string, error) {
 	filled, err := FillTemplate(o.Text, TemplateValues{Prefix: p.Prefix, GTIN: o.GTIN, Given: o.Given})
 	if t, wrong := ParseTemplate(filled); err == nil && filled != "" && wrong == nil {

@@ -32,7 +32,7 @@ type Ticket struct {
 	ExpiresAt time.Time
 }
 
-// The two error texts that were observed on the Weixin platform. Contract: marketcode 1.1.
+// The error texts for an invalid openid and an invalid ticket, as observed on the Weixin platform. Contract: marketcode 1.1.
 const (
 	badOpenID = "openid invalid"
 	badTicket = "无效的code_ticket或与openid不对应"
@@ -139,7 +139,7 @@ func (r *tickets) remember(t Ticket) {
 	row := ticketRow{batch: t.Batch, index: t.Index, scanned: t.ScannedAt.UnixMilli(), expires: t.ExpiresAt.UnixMilli()}
 	n, err := hex.Decode(row.hash[:], []byte(t.Hash)[:min(len(t.Hash), 2*len(row.hash))])
 	if err != nil || n != len(row.hash) || len(t.OwnerID) != openIDLength || len(t.AppUserID) != openIDLength {
-		return // not in the current format: only the store has the ticket
+		return // the ticket is not in the current format, so only the store has the ticket
 	}
 	copy(row.owner[:], t.OwnerID)
 	copy(row.user[:], t.AppUserID)

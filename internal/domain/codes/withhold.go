@@ -88,7 +88,7 @@ func unescaped(text string) (plain []byte, ends []int) {
 			}
 		}
 		if i += size; char == '\r' && strings.HasPrefix(text[i:], "\n") {
-			continue // templates use a line feed only
+			continue // the CR of a CRLF is skipped, because templates use only LF
 		}
 		plain, ends = append(plain, upperByte(char)), append(ends, i)
 	}
@@ -116,7 +116,7 @@ func (p *Service) Redact(text string) string {
 	if len(text) < TailLength || len(p.Keys.Text) == 0 {
 		return text
 	}
-	// tail holds the last characters that can belong to a code; pair holds the start position of each.
+	// tail holds the last characters that can belong to a code; pair holds the start position of each character in tail.
 	var tail [TailLength]byte
 	var pair [TailLength]int
 	n, tried := 0, 0

@@ -19,7 +19,7 @@ import (
 // ErrNone reports that a GS1 key has no entry.
 var ErrNone = errors.New("nothing is said of this GS1 key")
 
-// ErrExists reports that a new entry cannot be created because the GS1 key already has one.
+// ErrExists reports that a new entry cannot be created because the GS1 key already has an entry.
 var ErrExists = errors.New("this GS1 key has links already: change them, or delete them first")
 
 // Store is the database of GS1 key entries.
@@ -440,7 +440,7 @@ type Planned struct {
 const mostImported = 100_000
 
 // Import stores the entries of all lines, or nothing if any line is invalid; the returned Faults then name the invalid lines. With
-// dry = true, Import only checks.
+// dry = true, Import checks the lines and stores nothing.
 func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry bool, sees func(owner string) bool) (accounts.Imported,
 	error) {
 	var done accounts.Imported
@@ -518,9 +518,9 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 	return done, err
 }
 
-// HandOver transfers entries to another account: those at and below a primary key or, if subject is digits, those of all keys that
-// holder assigns by exactly these digits. With dry = true, HandOver only checks. HandOver returns the number of keys whose owner
-// changes; the errors are accounts.Invalid and accounts.ErrNoAccount.
+// HandOver transfers entries to another account: the entries at and below a primary key or, if subject is digits, the entries of
+// all keys that holder assigns by exactly these digits. With dry = true, HandOver counts the keys and changes nothing. HandOver
+// returns the number of keys whose owner changes; the errors are accounts.Invalid and accounts.ErrNoAccount.
 func (b *Book) HandOver(ctx context.Context, subject, to string, holder func(digits string) (prefix, owner string), dry bool) (int, error) {
 	parent, digits := "", subject
 	if strings.Contains(subject, "/") {

@@ -131,7 +131,7 @@ func (a *asked) choose(levels []*Entry, value func(string) (string, bool)) []hit
 		if kind == "" {
 			standard = slices.IndexFunc(storedHits, func(h hit) bool { return h.Default })
 			if standard < 0 {
-				continue // the default link belongs to a key further up
+				continue // the entry has no active default link: the default link belongs to a key further up
 			}
 			kind = storedHits[standard].Type
 		}

@@ -20,8 +20,8 @@ type Resolver struct {
 	Scheme func(*http.Request) string
 	// Ours reports whether a path is reserved for this server on every host.
 	Ours func(path string) bool
-	// Opens reports whether an address opens something other than a link of a GS1 key, such as a rule or a code. Requests for such
-	// addresses, and requests for keys without an entry, are passed to the handler of the browser pages.
+	// Opens reports whether an address opens something other than a link of a GS1 key, such as a rule or a code. Requests for
+	// addresses that open a rule or a code, and requests for keys without an entry, are passed to the handler of the browser pages.
 	Opens func(text string) bool
 	// Followed is called for each redirected request; may be nil.
 	Followed func(*http.Request, Followed)
@@ -47,7 +47,8 @@ const (
 	methods      = "GET, HEAD, OPTIONS"
 )
 
-// Middleware serves requests on the hosts of the book, and passes all other requests to next. For other hosts, use Orphan.
+// Middleware serves requests on the hosts of the book, and passes all other requests to next. For hosts that are not in the book,
+// use Orphan.
 func (r *Resolver) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		host := r.Book.host(q.Host, r.Scheme(q))
@@ -138,7 +139,7 @@ func (a *answer) serve() bool {
 		h.Set("Access-Control-Allow-Methods", methods)
 		h.Set("Access-Control-Allow-Headers", "Accept, Accept-Language, Content-Type")
 		h.Set("Access-Control-Max-Age", "86400")
-		if err == nil { // the official GS1 test suite expects the Link header here
+		if err == nil { // the official GS1 test suite expects the Link header in the response to OPTIONS
 			a.tellsOfLinkset(id)
 		}
 		a.head(http.StatusNoContent)
@@ -190,7 +191,7 @@ func (a *answer) resolve() bool {
 		a.problem(http.StatusGone, a.id.key()+" is out of use")
 		return true
 	}
-	params, _ := url.ParseQuery(a.q.URL.RawQuery) // an invalid query is treated as an empty one
+	params, _ := url.ParseQuery(a.q.URL.RawQuery) // an invalid query is treated as an empty query
 	want := asked{kind: shortType(params.Get("linkType")), at: a.Book.Now(),
 		contexts:  params["context"][:min(len(params["context"]), mostWishes)],
 		languages: wishes(a.q.Header.Get("Accept-Language")), media: wishes(a.q.Header.Get("Accept"))}
@@ -205,7 +206,7 @@ func (a *answer) resolve() bool {
 	if a.handedOver(levels, want.at) {
 		return true
 	}
-	switch want.kind { // the linkset contains both types
+	switch want.kind { // a linkset contains links of the types defaultLink and defaultLinkMulti
 	case curie + "defaultLink":
 		want = asked{at: want.at}
 	case curie + "defaultLinkMulti":
@@ -334,8 +335,8 @@ type target struct {
 	Context  []string `json:"context,omitempty"`
 }
 
-// linkset sends the links of all levels; if hits is not nil, it sends only these links. GS1's schema requires an item description
-// for each level.
+// linkset sends the links of all levels; if hits is not nil, linkset sends only the links in hits. GS1's schema requires an item
+// description for each level.
 func (a *answer) linkset(status int, levels []*Entry, t time.Time, hits []hit) {
 	a.w.Header().Add("Link", "<"+linksetTerms+`>; rel="`+jsonldRel+`"; type="application/ld+json"`)
 	sets := []map[string]any{}

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// ErrPending reports that a new second factor was not confirmed within ten minutes, or that the code did not match it.
+// ErrPending reports that a new second factor was not confirmed within ten minutes, or that the code did not match the new second
+// factor.
 var ErrPending = errors.New("this code does not fit the new second factor: type the one that the app shows now, or draw another one")
 
 // PersonOf returns the person behind a caller, or ErrNoPerson if the caller used the admin token.

@@ -37,7 +37,7 @@ const (
 )
 
 // At most hashedAtOnce passwords are hashed concurrently, so that sign-ins cannot exhaust the memory of the server. At most
-// mostWaiting further requests wait for about a second; any others are rejected with an error that suggests a retry.
+// mostWaiting further requests wait for about a second; all other requests are rejected with an error that suggests a retry.
 const hashedAtOnce, mostWaiting = 4, 32
 
 // derive returns the argon2id key of a password, or ErrBusy if too many requests are waiting.
@@ -142,7 +142,7 @@ var letters = strings.NewReplacer("0", "o", "1", "i", "3", "e", "4", "a", "5", "
 
 // CheckPassword returns the reason why a password is not acceptable for a person; "" = acceptable. There is no rule about which
 // characters a password must contain. Common passwords are rejected: a common word or a keyboard or alphabet sequence, with digits
-// and signs around it; a repeated piece; and passwords on the list of the most common ones.
+// and signs around it; a repeated group of characters; and passwords on the list of the most common passwords.
 func CheckPassword(password, name string) string {
 	switch {
 	case utf8.RuneCountInString(password) < LeastPassword:
@@ -181,8 +181,8 @@ var walks = func() (list []string) {
 	return list
 }()
 
-// common reports whether a password has fewer than six characters, or fewer than three different ones, after its words, sequences
-// and repetitions are each counted as one character.
+// common reports whether a password has fewer than six characters, or fewer than three different characters, after its words,
+// sequences and repetitions are each counted as one character.
 func common(password, name string) bool {
 	return slices.ContainsFunc(spellings(password), func(text string) bool { return minimumLength(text, name) < 6 })
 }
@@ -206,7 +206,7 @@ func minimumLength(text, name string) int {
 			}
 		}
 		piece := string(r[i : i+n])
-		if !seen[piece] { // a repeated piece adds no strength
+		if !seen[piece] { // a repeated part of the password adds no strength
 			seen[piece] = true
 			pieces++
 		}

@@ -74,7 +74,7 @@ type Caller struct {
 	Accounts []string // none = all
 	Session  string   // ID of the session; "" = none
 	Issuer   string   // issuer URL of the identity provider that manages the person; "" = none
-	Factor   bool     // reports that this server requires a second factor when the person signs in
+	Factor   bool     // true = this server requires a second factor when the person signs in
 }
 
 var (
@@ -84,8 +84,8 @@ var (
 	// ErrNoSession reports that a session does not exist or has ended.
 	ErrNoSession = errors.New("there is no such session")
 	ErrNoLink    = errors.New("this link was used, or is older than ten minutes: ask for another one")
-	// ErrRefused reports that the name, the password or the code is wrong. The message does not tell which of the three values is
-	// wrong.
+	// ErrRefused reports that the name, the password or the code is wrong. The message does not tell whether the name, the password
+	// or the code is wrong.
 	ErrRefused = errors.New("the name, the password or the code is not right")
 	// ErrSecondFactor reports that name and password are correct and that a code of the second factor is required.
 	ErrSecondFactor = errors.New("a code of the second factor is wanted")
@@ -119,8 +119,8 @@ type Store interface {
 // Tx is one database transaction on people, keys, sessions and links. The methods of Tx return ErrNoPerson, ErrNoKey, ErrNoSession
 // or ErrNoLink for rows that do not exist.
 type Tx interface {
-	// LockPeople serializes changes of people until the transaction ends. The lock prevents two people from taking the same name,
-	// and prevents a change from restoring a right that a concurrent change removed.
+	// LockPeople serializes changes of people until the transaction ends. The lock of LockPeople prevents two people from taking
+	// the same name, and prevents a change from restoring a right that a concurrent change removed.
 	LockPeople(ctx context.Context) error
 	Person(ctx context.Context, name string) (Person, error)
 	// PersonOf returns the person with this issuer and subject at an identity provider.
@@ -129,7 +129,7 @@ type Tx interface {
 	// PutPerson stores a person and writes did to the audit log; "" writes no audit entry.
 	PutPerson(ctx context.Context, p Person, did string) error
 	// UseCode stores the step and the recovery codes of p if the stored values still equal those of was. UseCode returns ErrRefused
-	// if another request used a code in the meantime.
+	// if another request used a code after the caller read was.
 	UseCode(ctx context.Context, was, p Person) error
 	DeletePerson(ctx context.Context, name string) error
 	AdminKeyByHash(ctx context.Context, hash string) (Key, error)
@@ -474,7 +474,7 @@ func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person
 		}
 		return multiple
 	}
-	if tooMany() { // checked before the password, because hashing is expensive
+	if tooMany() { // the number of failed attempts is checked before the password, because hashing is expensive
 		return p, ErrTooMany
 	}
 	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
@@ -491,7 +491,8 @@ func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person
 	if err != nil {
 		return p, err
 	}
-	// Concurrent attempts waited for each other here, so they are counted as if they had arrived one after the other.
+	// Concurrent attempts waited for each other while the passwords were checked, so the attempts are counted as if they had
+	// arrived one after the other.
 	if tooMany() {
 		return p, ErrTooMany
 	}

@@ -13,7 +13,8 @@ import (
 )
 
 // Everything that the index stores is a record in an arena. The bytes of a record are written once, before any reader can find the
-// record, and do not change while a reader can find it. Readers therefore need no lock, and records contain no Go pointers.
+// record, and do not change while a reader can find it. Readers of records therefore need no lock, and records contain no Go
+// pointers.
 
 const (
 	chunkBits = 16
@@ -21,8 +22,8 @@ const (
 	// pageBits is the number of address bits of a chunk within one page of the directory.
 	pageBits = 12
 	dirBits  = 12
-	// maxChunks limits an arena to 1 TiB. Chunk numbers are never reused, so this constant also limits how much can be appended
-	// between two Loads.
+	// maxChunks limits an arena to 1 TiB. Chunk numbers are never reused, so maxChunks also limits how much can be appended between
+	// two Loads.
 	maxChunks = 1 << (pageBits + dirBits)
 )
 
@@ -96,7 +97,7 @@ func (a *arena) reserve(n int) {
 	a.bytes += int64(len(all))
 }
 
-// trim frees the unused rest of the last slab, by copying the slab to a smaller one. trim may be called only before any reader can
+// trim frees the unused rest of the last slab, by copying the slab to a smaller slab. trim may be called only before any reader can
 // access the slab.
 func (a *arena) trim() {
 	if len(a.slabs) == 0 || len(a.slabs[len(a.slabs)-1].spare)*16 < len(a.chunks) {
@@ -150,7 +151,7 @@ func (a *arena) append(record []byte) address {
 	return addr
 }
 
-// bury records that size bytes at an address are dead, because nothing points to the record any more.
+// bury notes that size bytes at an address are dead, because nothing points to the record at the address any more.
 func (a *arena) bury(addr address, size int32) {
 	use := &a.chunks[addr>>chunkBits]
 	use.dead += size
@@ -343,7 +344,8 @@ func (r record) textSize() int {
 	return len(extra) - len(rest)
 }
 
-// encodeRule appends the record of a rule to b. The addresses are those of the rule's host and texts.
+// encodeRule appends the record of a rule to b. The addresses host, owner, target and page belong to the host and the texts of the
+// rule.
 func encodeRule(b []byte, r *rules.Rule, tail string, host, owner, target, page address) []byte {
 	flags := byte(r.OpenVersion&3) << versionShift
 	set := func(bit byte, on bool) {

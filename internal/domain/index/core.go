@@ -23,7 +23,7 @@ type core struct {
 	textTable table // used only by the writer
 	ruleTable table
 
-	// Few rules have test links: the rules of an app's developer may have some, the rules for printed codes have none.
+	// Few rules have test links: the rules of an app's developer may have some test links, the rules for printed codes have none.
 	testCount atomic.Int64
 	testMu    sync.RWMutex
 	tests     map[string][]string // maps a test link to the keys of the rules that list it
@@ -73,7 +73,7 @@ func (c *core) begin(link *rules.Link, found []place) (look, []place) {
 	return l, places(found, c.seed, h, l.tail, l.pathLen)
 }
 
-// reached is a place's first bucket, loaded in advance.
+// reached is the first bucket of a place where a rule can end, loaded in advance.
 type reached struct {
 	bucket *bucket // nil = the table has no bucket for the place
 	tags   uint64
@@ -288,7 +288,7 @@ func (c *core) lists(addr address) []string {
 	return nil
 }
 
-// retest replaces a rule's old test links by its current ones in c.tests. The caller must hold testMu.
+// retest replaces a rule's old test links by the rule's current test links in c.tests. The caller must hold testMu.
 func (c *core) retest(key string, oldNames, currentNames []string) {
 	for _, text := range oldNames {
 		keys := slices.DeleteFunc(slices.Clone(c.tests[text]), func(k string) bool { return k == key })
@@ -311,7 +311,7 @@ func (c *core) retest(key string, oldNames, currentNames []string) {
 // testBytes estimates the memory of one entry of core.tests.
 func testBytes(text, key string) int64 { return int64(len(text) + len(key) + 64) }
 
-// bury marks a record as dead, because nothing points to it any more.
+// bury marks a record as dead, because nothing points to the record any more.
 func (c *core) bury(addr address) { c.rules.bury(addr, int32(c.rules.record(addr).size())) }
 
 // move copies the live records of a chunk to the end of the arena. Readers see the same rules throughout; the caller may drop the
