@@ -11,10 +11,10 @@ import (
 )
 
 // A glance finds the governing rule of an ordinary link in one pass, eight bytes per step. An ordinary link has a lower-case scheme
-// and host, a path, a host of at most 31 bytes and at most four places, and is not a code of a service account. All other links are
-// handled by core.search, which returns the same results; tests compare both implementations.
+// and host, a path, a host of at most 31 bytes and at most four places where a rule can end, and is not a code of a service
+// account. All other links are handled by core.search, which returns the same results; tests compare both implementations.
 //
-// While a processor waits for memory, it continues with independent instructions and predicts branches. The table places that a
+// While a processor waits for memory, it continues with independent instructions and predicts branches. The table positions that a
 // glance reads therefore depend only on the link; the host entry affects only branches.
 
 const (
@@ -42,7 +42,7 @@ func loadIn(p unsafe.Pointer, pos, n int) uint64 {
 	return load(p, n-8) >> (uint(8*(pos+8-n)) & 63)
 }
 
-// spot is a place together with the first bucket of its hash.
+// spot is a position in a link where a rule can end, together with the first bucket of its hash.
 type spot struct {
 	hash   uint64
 	end    int
@@ -50,16 +50,17 @@ type spot struct {
 	tags   uint64
 }
 
-// spots holds the places of a link, shortest first.
+// spots holds the positions in a link where a rule can end, shortest first.
 type spots struct {
 	n    int
 	list [glanceSlots]spot
 }
 
-// glanceSlots is the number of slots that a glance examines.
+// glanceSlots is the maximum number of positions in a link that a glance examines.
 const glanceSlots = 4
 
-// add appends a place and starts loading its bucket. add returns false if there is no room for another place.
+// add appends a position where a rule can end and starts loading the bucket of its hash. add returns false if there is no room for
+// another position.
 func (s *spots) add(t *table, hash uint64, end int) bool {
 	if s.n >= glanceSlots {
 		return false
@@ -120,7 +121,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 	paths, asks := atomic.LoadUint64(&h[1]), atomic.LoadUint64(&h[2])
 	number := atomic.LoadUint64(&h[3])
 
-	// The path begins at p; places are offsets from here.
+	// The path of the link begins at p; the positions where a rule can end are offsets from p.
 	p = unsafe.Add(p, pos)
 	path := pos
 	n -= pos
@@ -133,7 +134,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 	state = c.seed
 	prev, back := uint64(0), state // the last block and the hash state before that block
 	for {
-		// loadIn may read before p, because the text has more than eight bytes there.
+		// loadIn may read bytes before p, because more than eight bytes of the text precede p.
 		w := loadIn(p, pos, n)
 		d := w ^ slashes
 		marks := ^((d&lowBits + lowBits) | d | lowBits)

@@ -20,7 +20,8 @@ import (
 //	        the length of the longest rule from the path on (16)
 //	     4  up to 31 bytes of the host
 //
-// The highest bit of a place mask also stands for all longer places. Words 1, 2 and 3 only grow; the other words never change.
+// The highest bit of a mask of depths or lengths also stands for all greater depths or lengths. Words 1, 2 and 3 of a host only
+// grow; the other words never change.
 type host [8]uint64
 
 const (
@@ -48,7 +49,7 @@ func hostLine(first *host, i uint64) *host {
 	return (*host)(unsafe.Add(unsafe.Pointer(first), i*uint64(unsafe.Sizeof(host{}))))
 }
 
-// The constants below describe the lower half of word 2.
+// The constants below describe the lower half of word 2 of a host.
 const (
 	lastAsk    = 31
 	askLengths = 1<<(lastAsk+1) - 1

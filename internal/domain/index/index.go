@@ -27,7 +27,7 @@ type Index struct {
 
 	snapshots sync.Mutex // serializes the writing of snapshots
 
-	// keys changed since a snapshot began; nil = no snapshot is being written. While it is set, no chunk is dropped
+	// keys changed since a snapshot began; nil = no snapshot is being written. While changed is set, no chunk of records is dropped
 	changed map[string]struct{}
 
 	// midway is a test hook, called between the steps of a look-up and of a change to force interleavings.
@@ -150,7 +150,7 @@ func (x *Index) buried(c *core, oldAddress address) {
 	x.version.Add(1)
 }
 
-// wasteful reports that unused hosts and texts may take more memory than the used ones.
+// wasteful reports whether unused hosts and texts may take more memory than the used ones.
 func (c *core) wasteful() bool { return c.texts.bytes > 2*c.grownAt+64<<20 }
 
 // renew rebuilds the state from its current rules.

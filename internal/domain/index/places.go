@@ -14,7 +14,7 @@ type place struct {
 	end  int
 }
 
-// Constants of the hash mixing: odd numbers without a pattern. Only the seed is secret.
+// Constants of the hash mixing: odd numbers without a pattern. Of the inputs of the hash, only the seed is secret.
 const (
 	mixBlock  = 0xa0761d6478bd642f
 	mixEnd    = 0xe7037ed1a0b428db
@@ -29,7 +29,8 @@ func mix(a, b uint64) uint64 {
 }
 
 // prefixHash returns the hash of the first end bytes; block holds the last one to eight of these bytes, and state is the hash state
-// of the blocks before. The host hash is mixed in last, so that both hashes can be computed in parallel.
+// of the blocks before. The host hash is mixed in last, so that the hash of the host and the hash of the path can be computed in
+// parallel.
 func prefixHash(state, block uint64, end int, host uint64) uint64 {
 	return mix(state^block&(^uint64(0)>>(uint(-8*end)&56))^uint64(end)*mixLength^host, mixEnd)
 }

@@ -24,7 +24,7 @@ import (
 )
 
 // A snapshot file contains the index in its memory layout, so that a node can start by reading the file instead of building the
-// index. The file begins with a header of one block:
+// index. The snapshot file begins with a header of one block:
 //
 //	8 bytes  "qrjrules"
 //	4        version of the format
@@ -44,9 +44,9 @@ const (
 
 // Errors for an unusable snapshot file.
 var (
-	// ErrSnapshotFormat reports that the file was written by another version of the program.
+	// ErrSnapshotFormat reports that the snapshot file was written by another version of the program.
 	ErrSnapshotFormat = errors.New("written by another version of this program")
-	// ErrSnapshotDamaged reports that the content of the file differs from what was written.
+	// ErrSnapshotDamaged reports that the content of the snapshot file differs from what was written.
 	ErrSnapshotDamaged = errors.New("damaged")
 )
 
@@ -81,7 +81,7 @@ type snapshotPart struct {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// The names of the parts, in file order.
+// The names of the parts of a snapshot file, in file order.
 var snapshotParts = []string{"core", "table", "hosts", "texts", "rules", "tests", "changed", "accounts"}
 
 // coreImage holds the numeric fields of a core.
@@ -103,8 +103,8 @@ type segmentImage struct {
 	Spent int32  `json:"spent,omitempty"`
 }
 
-// possible reports whether the description of a segment in the file is plausible. A segment is plausible if its index lies between
-// start and count, and its N buckets or hosts, of 64 bytes and room entries each, fit into the left bytes of its part.
+// possible reports whether the description of a segment in the snapshot file is plausible. A segment is plausible if its index lies
+// between start and count, and its N buckets or hosts, of 64 bytes and room entries each, fit into the left bytes of its part.
 func (s segmentImage) possible(start, count int, room uint64, left int64) bool {
 	return s.At > start && s.At < count && s.N > 0 && s.N <= uint64(left)/64 && s.Used >= 0 && s.Spent >= 0 && uint64(s.Used) <= s.N*room
 }
@@ -129,8 +129,8 @@ type fileRule struct {
 }
 
 // WriteSnapshot writes the index as of one moment during the call to a new file, which replaces the file at path once it is on
-// disk. Changes continue during the call. The caller must take mark before the call; a node that loads the file then reads all
-// changes after the mark.
+// disk. Rules may change during the call to WriteSnapshot. The caller must take mark before the call to WriteSnapshot; a node that
+// loads the snapshot file then reads all changes after the mark.
 func (x *Index) WriteSnapshot(path string, mark Mark, list []SnapshotAccount) error {
 	_, err := atomicfile.Write(path, 0o600, func(f *os.File) error { return x.writeSnapshot(f, mark, list) })
 	if err != nil {
@@ -150,7 +150,7 @@ func TidySnapshots(path string) {
 	}
 }
 
-// partWriter writes the parts of a file and records their lengths and checksums.
+// partWriter writes the parts of a snapshot file and records their lengths and checksums.
 type partWriter struct {
 	out  *bufio.Writer
 	sum  hash.Hash32
@@ -186,8 +186,8 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Mark, list []SnapshotAccoun
 	}
 	c := x.beginCopy()
 	defer x.endCopy()
-	// Segments are copied one by one; changes are blocked only while a segment is being copied. Changes between two copies are
-	// recorded and written at the end.
+	// Segments are copied one by one; changes are blocked only while a segment is being copied. Changes between the copies of two
+	// segments are recorded and written at the end.
 	var table, hosts bytes.Buffer
 	image := coreImage{Machine: byteOrder, Seed: c.seed, Bits: c.ruleTable.bits}
 	table.Grow(int(c.ruleTable.bytes))
@@ -256,7 +256,7 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Mark, list []SnapshotAccoun
 	binary.LittleEndian.PutUint32(block[12:], uint32(len(head)))
 	binary.LittleEndian.PutUint32(block[16:], crc32.Checksum(head, castagnoli))
 	block = append(block, head...)
-	// The rest of the block belongs to the header and is filled with zeros.
+	// The rest of the first block belongs to the header and is filled with zeros.
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
@@ -348,7 +348,7 @@ type Snapshot struct {
 }
 
 // ReadSnapshot reads a snapshot file. ReadSnapshot returns the error of os.Open, ErrSnapshotFormat or ErrSnapshotDamaged.
-// ReadSnapshot allocates no more memory than the length of the file.
+// ReadSnapshot allocates no more memory than the length of the snapshot file.
 func ReadSnapshot(path string) (*Snapshot, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -402,7 +402,7 @@ func readHead(r io.Reader, size int64) (head snapshotHead, err error) {
 	return head, nil
 }
 
-// partReader reads one part and computes its checksum.
+// partReader reads one part of a snapshot file and computes its checksum.
 type partReader struct {
 	in   io.Reader
 	left int64

@@ -43,8 +43,8 @@ const (
 	lowBits  = 0x7f7f7f7f7f7f7f7f
 	tagBytes = 0x0080808080808080
 
-	// fillNew is the load of a new segment, and fillMost is the maximum load, both in taken slots per thousand. A lower load costs
-	// more memory; a higher load makes look-ups read more buckets.
+	// fillNew is the load of a new segment, and fillMost is the maximum load, both in taken slots per thousand. A lower load of a
+	// segment costs more memory; a higher load makes look-ups read more buckets.
 	fillNew  = 640
 	fillMost = 800
 
@@ -77,7 +77,7 @@ func sameTags(tags, tag uint64) uint64 {
 	return ^((x&lowBits + lowBits) | x | lowBits) & tagBytes
 }
 
-// find returns the bucket and slot whose address eq accepts; nil if there is none.
+// find returns the bucket and slot whose address eq accepts; nil if eq accepts no address.
 func (t *table) find(hash uint64, eq func(address) bool) (b *bucket, slot int) {
 	s := t.segment(hash)
 	n, first := s.n.Load(), s.buckets.Load()

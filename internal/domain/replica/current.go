@@ -100,7 +100,7 @@ func (c *Replica) RefreshRule(ctx context.Context, key string) {
 	defer func() {
 		for _, key := range rules.keys {
 			kind, err := "rule "+key, err
-			// One unreadable rule must not block the other rules, so each is then read alone.
+			// One unreadable rule must not block the other rules, so each rule is then read alone.
 			if err != nil && !errors.Is(err, errUnread) && len(rules.keys) > 1 {
 				err = c.readKeys(ctx, []string{key})
 			}
@@ -211,7 +211,7 @@ func (c *Replica) readThese(ctx context.Context, dst *Directory, appids []string
 func setAccounts(ctx context.Context, tx accounts.Tx, dst *Directory, all []accounts.Account) error {
 	var services []string
 	for _, a := range all {
-		// Links are stored with the service account.
+		// Links between accounts are stored with the service account.
 		if a.Kind != accounts.MiniProgram {
 			services = append(services, a.AppID)
 		}
@@ -336,7 +336,7 @@ func (c *Replica) Ready() error {
 }
 
 // Unreadable returns the number of changes that cannot be read although the store responds, and the name and error of the first of
-// these changes; 0 = none. All other changes are being followed.
+// these changes; 0 = none. All changes other than the unreadable ones are being followed.
 func (c *Replica) Unreadable() (n int, first string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

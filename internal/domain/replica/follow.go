@@ -135,7 +135,7 @@ func (c *Replica) listen(ctx context.Context, rung chan<- struct{}) {
 	for ctx.Err() == nil {
 		bell, err := c.Changes.Listen(ctx)
 		if err == nil {
-			ring() // covers commits made before the connection was opened
+			ring() // this signal covers commits made before the connection was opened
 			for err == nil {
 				if err = bell.Wait(ctx); err == nil {
 					pause = firstPause
@@ -233,8 +233,8 @@ func (c *Replica) page(ctx context.Context, dst memory, pos *position) (hasMore,
 	return full, false, nil
 }
 
-// shown applies one page of the changes that an import entry makes visible. The changes have lower numbers than the entry itself:
-// this node passed these numbers before the changes became visible.
+// shown applies one page of the changes that an import entry makes visible. The imported changes have lower numbers than the import
+// entry itself: this node passed these numbers before the changes became visible.
 func (c *Replica) shown(ctx context.Context, dst memory, entry Change, pos *position) error {
 	first, last, ok := ParseSeqRange(entry.Key)
 	if ok {
@@ -299,7 +299,7 @@ func (c *Replica) applyAll(ctx context.Context, dst memory, list []Change) error
 	if dst.accounts == nil { // of rules alone
 		return nil
 	}
-	// One unreadable object must not block the others, so each is then read alone.
+	// One unreadable object must not block the other objects, so each object is then read alone.
 	mergedCallback := func(kind string, keys []string, f func(ctx context.Context, keys ...string) error) error {
 		if len(keys) == 0 || f(ctx, keys...) == nil {
 			return nil

@@ -143,7 +143,7 @@ func (c *Replica) SaveSnapshot(ctx context.Context) error {
 func (c *Replica) rulesToTheEnd(ctx context.Context) (pos position, err error) {
 	isOther, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled)
 	if isOther && err == nil {
-		c.keep(position{}) // the file belongs to the previous log
+		c.keep(position{}) // the snapshot file belongs to the previous change log
 		err = c.readBeside(ctx, false)
 	}
 	c.reading.Lock()

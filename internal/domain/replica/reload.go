@@ -11,11 +11,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/index"
 )
 
-// memory is the set of data that serves scans: the current one, or a new one that is being filled.
+// memory is the set of data that serves scans: the current data, or new data that is being filled.
 type memory struct {
 	rules    *index.Index
-	accounts *Directory    // nil = only rules
-	codes    *codes.Memory // nil = no codes
+	accounts *Directory    // nil = the memory holds only rules
+	codes    *codes.Memory // nil = the memory holds no codes
 	// kept is the log position of the snapshot file that was loaded; 0 = none was loaded.
 	kept position
 }
@@ -65,9 +65,9 @@ func (c *Replica) readBeside(ctx context.Context, all bool) error {
 	return c.rebuild(ctx, all)
 }
 
-// rebuild loads everything, or all rules, into a new memory. In the meantime the current memory serves scans and follows changes,
-// which are also in the change log. The new memory follows the log to its end before it replaces the current memory, and at that
-// moment neither memory is being written.
+// rebuild loads everything, or all rules, into a new memory. During the rebuild the current memory serves scans and follows
+// changes, which are also in the change log. The new memory follows the log to its end before it replaces the current memory, and
+// at that moment neither memory is being written.
 func (c *Replica) rebuild(ctx context.Context, all bool) error {
 	for {
 		done, err := c.followOnce(ctx, all)
@@ -78,13 +78,13 @@ func (c *Replica) rebuild(ctx context.Context, all bool) error {
 }
 
 // swapTries is the number of attempts to replace the current memory by the new one, after which the new memory is loaded again. An
-// attempt fails if new changes arrive at the same moment.
+// attempt to replace the memory fails if new changes arrive at the same moment.
 const swapTries = 100
 
 // followOnce returns done = false if everything must be loaded again, because the log was replaced in the meantime.
 func (c *Replica) followOnce(ctx context.Context, all bool) (done bool, err error) {
 	var pos position
-	// All changes after this position are applied later, even those that the reads below already include.
+	// All changes after this log position are applied later, even those that the reads below already include.
 	if pos.seq, pos.hash, err = c.log().ChangeHead(ctx); err != nil {
 		return false, fmt.Errorf("reading the log of changes: %w", err)
 	}

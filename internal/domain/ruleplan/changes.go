@@ -36,7 +36,7 @@ func Changes(owner string, steps []Step) []client.PlannedRule {
 			change.Occupy, change.OpenVersion = step.Draft.Occupy, int(step.Draft.OpenVersion)
 			change.Prefix = step.Prefix // a rule that is deleted and added again may have a different ending of its prefix
 			if step.Do == "add" {
-				change.Published = new(false) // true if a publish step follows
+				change.Published = new(false) // set to true if a publish step follows
 			}
 		}
 	}

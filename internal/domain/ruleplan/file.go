@@ -35,7 +35,7 @@ func Write(r client.Rule, target string) Written {
 	return w
 }
 
-// Text returns the file as YAML.
+// Text returns the rules file as YAML.
 func (f File) Text() ([]byte, error) { return yaml.Marshal(f) }
 
 // Have converts a rule of the API to the form that Decide compares.

@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// Wanted is a rule as the file describes it.
+// Wanted is a rule as a rules file describes it.
 type Wanted struct {
 	Owner       string    `yaml:"owner"`
 	Prefix      string    `yaml:"prefix"`
@@ -30,7 +30,7 @@ type Wanted struct {
 	Published   *bool     `yaml:"published"`  // absent: a stored rule keeps its state, a new rule stays unpublished
 
 	Parsed rules.Prefix `yaml:"-"`
-	At     string       `yaml:"-"` // position in the file, for messages
+	At     string       `yaml:"-"` // position of the rule in the rules file, for messages
 	Line   int          `yaml:"-"`
 }
 
@@ -57,7 +57,7 @@ type Step struct {
 }
 
 // Read parses the rules of a file that belong to an owner ("" = any owner), and returns the errors of invalid rules; target is the
-// Mini Program of service account rules that name none. The error reports that the file as a whole cannot be read.
+// Mini Program of service account rules that name none. The error reports that the rules file as a whole cannot be read.
 func Read(file string, text []byte, owner, target string) (wanted []Wanted, wrong Faults, err error) {
 	return read(file, text, owner, target, func(*Wanted, *Faults) bool { return true })
 }
@@ -88,7 +88,7 @@ func read(file string, text []byte, owner, target string, keep func(*Wanted, *Fa
 			return
 		}
 		if link, ok := rules.ParseLink(w.Prefix); ok && link.IsService() && w.AppID == "" {
-			w.AppID = target // a list from the server omits the AppID
+			w.AppID = target // a list of rules from the server omits the AppID
 		}
 		if err := w.check(owner); err != nil {
 			wrong.add(node.at, "%v", err)
@@ -114,7 +114,7 @@ func (f *Faults) add(location, format string, args ...any) {
 	*f = append(*f, location+": "+fmt.Sprintf(format, args...))
 }
 
-// ruleNode is a parsed entry of the file with its position.
+// ruleNode is a parsed entry of a rules file with its position.
 type ruleNode struct {
 	ast.Node
 	file, at string
@@ -150,7 +150,8 @@ func (f *Faults) rule(node ruleNode) (w Wanted, ok bool) {
 }
 
 // eachRule calls visit for each entry under the file's only key, rules, or for each object of a file with one object per line;
-// exported reports the latter format, in which each entry names its owner. At most a piece of the file is parsed at a time.
+// exported reports the latter format, in which each entry names its owner. eachRule parses the rules file part by part, never as a
+// whole.
 func eachRule(file string, text []byte, visit func(ruleNode)) (exported bool, err error) {
 	trimmed := bytes.TrimSpace(text)
 	if len(trimmed) > 0 && trimmed[0] == '{' {
@@ -275,7 +276,7 @@ func eachNode(file string, text []byte, visit func(ruleNode)) error {
 	return nil
 }
 
-// check returns an error if the rule is invalid. The server repeats the checks.
+// check returns an error if the rule is invalid. The server checks every rule again.
 func (w *Wanted) check(owner string) error {
 	link, ok := rules.ParseLink(w.Prefix)
 	kind := rules.Ordinary
@@ -345,8 +346,8 @@ func KindOf(r client.Rule) rules.Kind {
 	return rules.Ordinary
 }
 
-// Decide returns the plan: first the steps for each rule of the file, then the deletions. A rule that must be replaced is offline
-// only between two calls.
+// Decide returns the plan: first the steps for each rule of the rules file, then the deletions. A rule that must be replaced is
+// offline only between two calls.
 func Decide(wanted []Wanted, have []Stored, prune bool) []Step {
 	steps := []Step{}
 	stored := map[string]Stored{}
@@ -382,7 +383,7 @@ func (w *Wanted) added(reason string, publish bool) []Step {
 	return steps
 }
 
-// changed returns the steps that bring a stored rule in line with the file.
+// changed returns the steps that bring a stored rule in line with the rules file.
 func (w *Wanted) changed(h Stored) []Step {
 	d := w.Draft()
 	publish := h.Published
@@ -393,7 +394,7 @@ func (w *Wanted) changed(h Stored) []Step {
 	if reason := w.replaced(h); reason != "" {
 		lost := w.silent(h)
 		if w.TestLinks == nil {
-			w.TestLinks = &h.TestLinks // fields that the file omits keep their stored value
+			w.TestLinks = &h.TestLinks // fields that the rules file omits keep their stored value
 		}
 		steps := []Step{{Do: "delete", Prefix: h.Prefix, Why: reason, Target: h.Target, Lost: lost, AddedAgain: true, Live: h.Published}}
 		return append(steps, w.added("opens "+w.Path, publish)...)
@@ -409,7 +410,7 @@ func (w *Wanted) changed(h Stored) []Step {
 	return steps
 }
 
-// silent returns the fields of a rule that the file does not mention: deleting the rule loses them.
+// silent returns the fields of a rule that the rules file does not mention: deleting the rule loses them.
 func (w *Wanted) silent(h Stored) string {
 	var list []string
 	if w.Published == nil && h.Published {

@@ -34,7 +34,7 @@ type Book struct {
 	Fetch         Fetch
 	// Changed is called after a rule changed, before the change is acknowledged.
 	Changed func(ctx context.Context, key string)
-	// ManyChanged is called instead of Changed when about n rules changed at once. The change log contains these changes from the
+	// ManyChanged is called instead of Changed when about n rules changed at once. The change log contains the n changes from the
 	// number first on.
 	ManyChanged func(ctx context.Context, first int64, n int)
 	// Queued is called when an event is waiting to be sent to an account.
@@ -129,8 +129,8 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 	}
 	var rule Rule
 	var status DomainStatus
-	// Everything except the file is checked twice: before the request to an external host, and again in the transaction that
-	// writes, because other transactions write in the meantime.
+	// Everything except the verification file is checked twice: before the request to an external host, and again in the
+	// transaction that writes, because other transactions write in the meantime.
 	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		rule, status, err = b.admit(ctx, tx, owner, d, s)
 		return err
@@ -487,8 +487,8 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 	return b.awaitMemory(ctx, key, err)
 }
 
-// ownRule returns the caller's rule with a prefix. The error is 40097 if the caller has no such rule, whether or not another
-// account has one.
+// ownRule returns the caller's rule with a prefix. The error is 40097 if the caller has no rule with the prefix, whether or not
+// another account has a rule with the prefix.
 func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) (Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok {
@@ -550,14 +550,15 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		key = ""
 		s := b.Settings.Get()
 		since := s.MonthStart(b.countNow()) // Assumed(rules.publish.month)
-		// Concurrent edits and deletes of this rule wait for the origin lock.
+		// Concurrent edits and deletes of this rule wait for the lock on the rule's scheme and host.
 		p, err := tx.Publishing(ctx, owner.AppID, link, since)
 		rule, err := ownedBy(owner, prefix, p.Rule, err)
 		if err != nil {
 			return err
 		}
 		if rule.Kind == Service {
-			// The link is checked even if the rule is already published: without the link, no scan opens the rule.
+			// The link between the service account and the Mini Program is checked even if the rule is already published: without
+			// the link, no scan opens the rule.
 			if _, err := checkLink(ctx, tx, owner, rule.Target, behaviour.RulesPublishUnlinked); err != nil {
 				return err
 			}
@@ -707,7 +708,7 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 				req.Page, req.PageSize,
 				maxPage)
 		}
-		// A page beyond this number is empty; the limit prevents an integer overflow of the product.
+		// A page beyond number 2^40 is empty; the limit prevents an integer overflow of the product.
 		q.Offset, q.Limit = min(req.Page-1, 1<<40)*req.PageSize, req.PageSize
 	default:
 		return Listing{}, errcode.InvalidArgs.WithDetail(behaviour.RulesGetType, "get_type is %d: want 0, 1 or 2", req.Type)
@@ -781,7 +782,7 @@ func (b *Book) left(owner accounts.Account, spent int) int {
 	if kindFor(owner) == Service {
 		quota = s.ServicePublishQuota
 		if quota == 0 && !s.Refuses(behaviour.RulesPublishService) {
-			return platformQuota // unlimited; the platform's number is shown
+			return platformQuota // the number of publishes is unlimited; the platform's number is shown
 		}
 		quota = cmp.Or(quota, platformQuota)
 	}
@@ -825,7 +826,7 @@ func (b *Book) Seed(ctx context.Context, owner accounts.Account, d Draft, publis
 	}
 	s := b.Settings.Get()
 	s.RuleLimit, s.ServiceRuleLimit = 1<<40, 1<<40
-	// The operator chose the host, so private hosts are allowed here even if accounts may not use them.
+	// The operator chose the host, so private hosts are allowed in a seed file even if accounts may not use them.
 	s.AllowPrivateHosts, s.Strict, s.Behaviours = true, false, nil
 	var key string
 	err = b.Store.UpdateRules(ctx, func(tx Tx) error {

@@ -28,11 +28,11 @@ type FetchStep struct {
 }
 
 // Fetch downloads a file from an external host: it requires status 200 and at most MaxConfirmBody bytes, and otherwise returns an
-// error with a reason of one line. The steps are returned on success and on error.
+// error with a reason of one line. The steps of the download are returned on success and on error.
 type Fetch func(ctx context.Context, url string, allowPrivate bool) (body []byte, steps []FetchStep, err error)
 
 // confirm checks that the owner controls the directory of a prefix; the error is 85069 with the reason. The returned record
-// describes the check. Contract: rules 2.7.
+// describes the check of the verification file. Contract: rules 2.7.
 func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, status DomainStatus, s settings.Settings) (Confirmation,
 	error) {
 	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}

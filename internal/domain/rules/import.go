@@ -46,9 +46,10 @@ type Planned struct {
 type Plan func() iter.Seq2[Planned, error]
 
 // Import stores the operator's rules, either all of them or none. Import checks the same as Add, except the verification file, the
-// number of rules and the quota. If the owner already has a rule, Import updates it to match its line. Rules of the same import do
-// not occupy against each other: a server may hold a rule below another owner's occupied prefix, and an export of such rules must
-// be importable. The returned Faults lists the lines that cannot be stored. With dry = true, Import only checks.
+// number of rules and the quota. If the owner already has a rule, Import updates it to match its line. Rules of the same import are
+// not checked for occupation of each other's prefixes: a server may hold a rule below another owner's occupied prefix, and an
+// export of such rules must be importable. The returned Faults lists the lines that cannot be stored. With dry = true, Import only
+// checks.
 //
 // An import delays other callers no longer than any other change does. Lines are checked while other transactions change rules;
 // many rules are written as hidden rows, and all of them become visible at one moment, provided that nothing the check depends on
@@ -105,7 +106,7 @@ type importing struct {
 	hosts    map[string]bool
 
 	// Results of the last attempt to store:
-	first int64    // number of its first change; 0 = nothing had to be stored
+	first int64    // number of the first change of the attempt; 0 = nothing had to be stored
 	keys  []string // keys of the changed rules; nil = too many to list
 }
 
@@ -239,8 +240,8 @@ func (r Rule) madeAt(now time.Time) Rule {
 	return r
 }
 
-// storedRule returns the rule that an edit stores: the new version, with the ID and the time of creation of the old one, and its
-// time of publication if both are published.
+// storedRule returns the rule that an edit stores: the new version, with the ID and the time of creation of the old version, and
+// with the old time of publication if both versions are published.
 func (e Edit) storedRule(now time.Time) Rule {
 	r := e.Now.madeAt(now)
 	r.ID, r.CreatedAt = e.Old.ID, e.Old.CreatedAt
@@ -590,7 +591,7 @@ func (c *importCheck) draft(ctx context.Context, p *Planned) (Rule, error) {
 		return Rule{}, err
 	}
 	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Path: d.Path, Published: p.Published}
-	// The operator chose the host, so private hosts are allowed here even if accounts may not use them.
+	// The operator chose the host, so private hosts are allowed in an import even if accounts may not use them.
 	if rule.Prefix, err = ParsePrefix(d.Prefix, rule.Kind, true); err != nil {
 		return Rule{}, err
 	}

@@ -38,8 +38,8 @@ var FindingKinds = []FindingKind{Duplicate, LostTestLink, Shadowed, AlsoCatches,
 // Finding is one probable mistake in a set of rules.
 type Finding struct {
 	Kind  FindingKind
-	Rule  int // index of the rule in the set
-	Other int // index of the other rule that is involved; -1 = none
+	Rule  int // index of the rule in the set of rules passed to Lint
+	Other int // index of another rule that is involved in the finding; -1 = none
 	// Link is an example link that shows the problem; "" if no example is needed.
 	Link string
 	// Prefixes lists the prefixes that would fix the problem. For AlsoCatches: the smallest set of rules that, if added and left

@@ -72,7 +72,7 @@ func (m *listings) remember(wanted listed, l *remembered) {
 	m.forget(wanted)
 	m.by[wanted] = l
 	m.has += wanted.size(l)
-	for otherListed := range m.by { // evicts arbitrary entries, which can be read again from the store
+	for otherListed := range m.by { // evicts arbitrary cached lists, which can be read again from the store
 		if m.has <= listingsMost {
 			return
 		}

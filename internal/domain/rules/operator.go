@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Queries and settings of the operator, across all owners.
+// This file contains the operator's queries and settings, which cover the rules of all owners.
 
 // Find returns rules of any owner, oldest first.
 func (b *Book) Find(ctx context.Context, q Query) ([]Rule, error) {

@@ -148,8 +148,8 @@ func (l Link) Segment() string {
 	return path
 }
 
-// IsService reports whether the link is a service account's code. An ordinary rule never matches such a link. Contract: rules 2.9,
-// 2.10.
+// IsService reports whether the link is a service account's code. An ordinary rule never matches a service account's code.
+// Contract: rules 2.9, 2.10.
 func (l Link) IsService() bool { return strings.HasPrefix(l.Key, serviceStart) }
 
 // Ends lists the keys that a rule matching the link can have, longest first: ends within the query, the whole path, and the path up
@@ -196,13 +196,13 @@ type Prefix struct {
 	Sub bool
 }
 
-// Matches a host of the public internet: at least two labels, no final dot. The expression is compiled at its first use: because of
-// its large repeat counts, compiling at program start would slow down every command.
+// publicHost matches a host of the public internet: at least two labels, no final dot. The expression is compiled at its first use:
+// because of its large repeat counts, compiling at program start would slow down every command.
 var publicHost = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 })
 
-// Matches a host that is valid if private hosts are allowed: also a single label (localhost) and a port.
+// localHost matches a host that is valid if private hosts are allowed: also a single label (localhost) and a port.
 var localHost = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:[0-9]{1,5})?$`)
 })
@@ -252,7 +252,7 @@ func StoredPrefix(text string) (p Prefix, ok bool) {
 	return Prefix{Link: link, Sub: text[len(text)-1] == '/' && !link.HasQuery()}, true
 }
 
-// hostFault returns the reason why a rule may not have this host; "" = allowed.
+// hostFault returns the reason why a rule may not have the host of the prefix; "" = allowed.
 func (p Prefix) hostFault(allowPrivate bool) (row behaviour.Row, reason string) {
 	switch address := isAddress(p.Host); {
 	case strings.Contains(p.Host, "@"):
@@ -272,7 +272,7 @@ func (p Prefix) hostFault(allowPrivate bool) (row behaviour.Row, reason string) 
 }
 
 // newerDomains lists the top-level domains that the platform's API rejected while the platform's console accepted them. Contract:
-// rules 2.5. The platform does not publish the complete list.
+// rules 2.5. The platform does not publish the complete list of top-level domains that its API rejects.
 var newerDomains = map[string]bool{"ink": true, "media": true, "plus": true, "run": true}
 
 // underNewerDomain reports whether the host is under one of the newerDomains.

@@ -18,10 +18,11 @@ import (
 // RecheckEvery is the interval at which each verification file is fetched again.
 const RecheckEvery = 24 * time.Hour
 
-// Reverification is the result of the latest check of the verification file in one directory. The result does not change any rules.
+// Reverification is the result of the latest check of the verification file in one directory. The result of a check does not change
+// any rules.
 type Reverification struct {
 	Owner     string
-	Directory string // directory URL of the file, with a final slash
+	Directory string // directory URL of the verification file, with a final slash
 	Prefix    string // prefix of one of the rules in the directory
 	CheckedAt time.Time
 	OK        bool
@@ -71,12 +72,12 @@ const (
 	// recheckLease is the duration for which a claimed directory is reserved for one node.
 	recheckLease = time.Hour
 	// plannedPage is the number of rules that are read at once to find their directories, and plannedSeen is the maximum number of
-	// remembered directories. After each page, the plan pauses for plannedRest times the duration of the page, so that it uses at
-	// most a fifth of a core.
+	// remembered directories. After each page, the search for directories pauses for plannedRest times the duration of the page, so
+	// that it uses at most a fifth of a core.
 	plannedPage, plannedSeen, plannedRest = 1000, 1 << 18, 4
 )
 
-// Run checks the due files at every interval until ctx ends.
+// Run checks the due verification files at every interval until ctx ends.
 func (r *Verifier) Run(ctx context.Context, interval time.Duration) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -107,7 +108,7 @@ func (r *Verifier) Run(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// RunDue checks at most limit due files and returns the number of files checked.
+// RunDue checks at most limit due verification files and returns the number of files checked.
 func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 	now := r.Book.Now()
 	// The row without an owner schedules the search for new directories.
@@ -142,8 +143,8 @@ func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 	return n, errors.Join(faults...)
 }
 
-// RunAll makes all files due, including those of new rules, and checks the first limit files. RunAll returns the number of files
-// checked.
+// RunAll makes all verification files due, including those of new rules, and checks the first limit files. RunAll returns the
+// number of files checked.
 func (r *Verifier) RunAll(ctx context.Context, limit int) (n int, err error) {
 	now := r.Book.Now()
 	if err := r.Store.AddRechecks(ctx, []Reverification{{NextAt: now}}); err != nil {
@@ -161,8 +162,8 @@ func (r *Verifier) RunAll(ctx context.Context, limit int) (n int, err error) {
 // plan adds the directories of all rules, each with its own time of day for the check. Rules are read in pages, because there may
 // be ten million, with pauses between the pages unless a caller waits (hurry).
 func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Time, hurry bool) error {
-	// The authors of rules choose these texts, so the hash must be unpredictable: if two directories have the same hash, the second
-	// one is not added.
+	// The authors of rules choose the names of the directories, so the hash must be unpredictable: if two directories have the same
+	// hash, the second directory is not added.
 	seed := maphash.MakeSeed()
 	seen := map[uint64]bool{}
 	var fresh []Reverification
@@ -190,7 +191,7 @@ func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Ti
 				continue
 			}
 			if len(seen) >= plannedSeen {
-				clear(seen) // safe, because the store ignores directories that it already has
+				clear(seen) // clearing seen is safe, because the store ignores directories that it already has
 			}
 			seen[mark] = true
 			// The time of day may be predictable, so an unseeded hash is sufficient.

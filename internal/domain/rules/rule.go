@@ -124,8 +124,8 @@ func (r Rule) Publish(target accounts.Account, spent, quota int, now time.Time) 
 	return r, nil
 }
 
-// TestVersion returns the version that a member with a role opens through a test link; ok is false for a role outside the rule's
-// range. Contract: rules 1.1, 2.6.
+// TestVersion returns the version that a member with a role opens through a test link; ok is false for a role that the rule's
+// OpenVersion excludes. Contract: rules 1.1, 2.6.
 func (r Rule) TestVersion(role accounts.Role) (v accounts.Version, ok bool) {
 	switch r.OpenVersion {
 	case OpenDevelopment:

@@ -15,7 +15,7 @@ type Search struct {
 	Published *bool    // nil = both
 	Newest    bool     // true = newest first, false = oldest first
 	Quick     bool     // examine at most MostLooked rules
-	From      int64    // ID of the rule after which to start, in this order; 0 = from the start
+	From      int64    // ID of the rule after which to start, in the order of Newest; 0 = from the start
 	Limit     int
 }
 

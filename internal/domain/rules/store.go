@@ -37,7 +37,7 @@ type Tx interface {
 	// Account and KeepAccount are described in accounts.Tx.
 	Account(ctx context.Context, appid string) (accounts.Account, error)
 	KeepAccount(ctx context.Context, appid string) (accounts.Account, error)
-	// Link returns a link, or accounts.ErrNoLink if the two accounts have none.
+	// Link returns the link between a service account and a Mini Program, or accounts.ErrNoLink if the two accounts have none.
 	Link(ctx context.Context, service, miniProgram string) (accounts.Link, error)
 	// QRCode is described in accounts.QRCodeTx.
 	QRCode(ctx context.Context, code string) (accounts.QRCode, error)
@@ -77,9 +77,9 @@ type Tx interface {
 	// AddApart stores many new rules as hidden rows, under reserved change numbers; EditApart stores new versions of existing rules
 	// in the same way. ShowApart makes all hidden rows visible with the commit; LockToShow must be called before, and by then every
 	// reserved number must have its change. LockToShow stores the hidden edits and then locks like LockRules, but waits for at most
-	// a second at a time and yields between attempts, so that other transactions do not queue behind it for long. The errors are
-	// ErrPrefixTaken, also if there are more rules than numbers, accounts.ErrConflict, also if there are fewer, and
-	// accounts.ErrImporting.
+	// a second at a time and yields between attempts, so that other transactions do not queue behind LockToShow for long. The
+	// errors are ErrPrefixTaken, also if there are more rules than numbers, accounts.ErrConflict, also if there are fewer rules
+	// than numbers, and accounts.ErrImporting.
 	AddApart(ctx context.Context, list []Rule, d ChangeMeta, under accounts.SeqRange) error
 	EditApart(ctx context.Context, list []Edit, d ChangeMeta, under accounts.SeqRange) error
 	LockToShow(ctx context.Context) error
@@ -104,7 +104,7 @@ type Tx interface {
 	// Domain returns the operator's status of a host, or of a parent domain if that status covers subdomains; "" = no status.
 	Domain(ctx context.Context, host string) (DomainStatus, error)
 	Domains(ctx context.Context) ([]Domain, error)
-	// DomainsAfter lists at most limit hosts with a status, beginning after the host after.
+	// DomainsAfter lists at most limit hosts with a status, beginning with the host that follows the host after.
 	DomainsAfter(ctx context.Context, after string, limit int) ([]Domain, error)
 	PutDomain(ctx context.Context, d Domain) error
 	DeleteDomain(ctx context.Context, host string) error
@@ -197,6 +197,7 @@ type ConfirmationQuery struct {
 	RID           string // "" = any
 	Owner         string // "" = any
 	Prefix        string // the prefix as the client sent it; "" = any. Without an owner, every stored check is read
-	Failed, Found bool   // Failed selects only checks that did not find the file; Found selects only checks that did
+	// Failed selects only checks that did not find the verification file, Found only those that found it.
+	Failed, Found bool
 	Limit         int
 }

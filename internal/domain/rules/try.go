@@ -10,7 +10,7 @@ import (
 type DryRunResult struct {
 	// File is the URL of the verification file; "" if the prefix is invalid or the rule needs no file.
 	File string
-	// Vouched reports that the operator trusts the host, so that the file is not fetched.
+	// Vouched reports that the operator trusts the host, so that the verification file is not fetched.
 	Vouched bool
 }
 

@@ -27,7 +27,7 @@ const (
 // Source is the way in which the app obtained the text, such as the camera.
 type Source string
 
-// The sources, with their scene numbers.
+// The sources of a scanned text, with their scene numbers.
 const (
 	Scan  Source = "scan"
 	Press Source = "press"
@@ -172,7 +172,8 @@ func (r Resolver) Resolve(req Request) Decision {
 	return Decision{Action: OpenURL, URL: req.Text}
 }
 
-// product resolves a text by its GS1 key: it opens the Mini Program of the key if that can be opened, otherwise the default link.
+// product resolves a text by its GS1 key: the decision opens the Mini Program of the key if that Mini Program can be opened,
+// otherwise the default link.
 func (r Resolver) product(req Request) (Decision, bool) {
 	if r.Products == nil {
 		return Decision{}, false

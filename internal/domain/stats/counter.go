@@ -47,7 +47,7 @@ type Aggregator struct {
 	Events int
 
 	mu       sync.Mutex                    // held while counting
-	loaded   bool                          // the fields below hold the stored state plus the changes since
+	loaded   bool                          // the fields below hold the stored state plus the changes since that state was stored
 	state    State                         // as stored
 	pending  *pending                      // what came since
 	taken    map[string]*scanlog.OffsetSet // counted offsets in each node's journal
@@ -55,7 +55,7 @@ type Aggregator struct {
 	byID     map[int64]*group
 	places   map[int64]map[string]bool
 	tail     *tail                 // users since state.UsersPosition
-	large    map[UsersKey]tailSize // sizes of the data stored beside large sketches
+	large    map[UsersKey]tailSize // sizes of the data stored beside large sketches of distinct users
 	foldedAt time.Time
 
 	counted  atomic.Int64
@@ -82,10 +82,10 @@ const (
 	maxTailBytes    = 64 << 20
 	// maxKnown limits the size of the caches of combinations and activations.
 	maxKnown = 200_000
-	// MaxPlaces is the maximum number of places per day (UTC) that are counted separately; all other places count under
-	// OtherPlaces.
+	// MaxPlaces is the maximum number of places (link prefixes of unmatched scans) per day (UTC) that are counted separately; all
+	// other places count under OtherPlaces.
 	MaxPlaces = 2_000
-	// maxPlaceDays is the maximum number of days whose places are held in memory.
+	// maxPlaceDays is the maximum number of days whose link prefixes of unmatched scans are held in memory.
 	maxPlaceDays = 40
 
 	// After each sliceEvents events, counting pauses for slicePause to leave CPU time to requests: counting uses at most a fifth of
@@ -346,7 +346,7 @@ func (c *Aggregator) full() bool {
 	return p.size() >= limit || len(p.counts) >= maxCells || len(p.codes) >= maxCodeScans || len(c.groups) >= maxKnown || c.tail.full()
 }
 
-// OtherPlaces is the place under which a day's places beyond MaxPlaces are counted.
+// OtherPlaces is the name under which a day's link prefixes of unmatched scans beyond MaxPlaces are counted.
 const OtherPlaces = "*"
 
 // maxValue is the maximum length of a dimension's value in bytes.

@@ -35,7 +35,7 @@ func (w *erasures) wait(x *erasing) chan<- struct{} {
 	return w.turn
 }
 
-// takeWaiting empties the queue and returns its erasures, except the given one, whose caller has given up.
+// takeWaiting empties the queue and returns its erasures, except the given erasure, whose caller has given up.
 func (w *erasures) takeWaiting(bareErasing *erasing) []*erasing {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -54,7 +54,7 @@ func (w *erasures) putBack(list []*erasing) {
 // Erase makes all scans of a user that were acknowledged before the call anonymous, and returns the number of scans. Counts do not
 // change: if a user was stored as a hash, a meaningless number replaces the hash. Erasures that queue up behind another one are
 // executed together by the next caller. Counting and queries about users are blocked only while Erase processes the events that
-// arrived during its pass over the ledger.
+// arrived during its pass over the scan log.
 func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, error) {
 	if user == (scanlog.UserHash{}) {
 		return 0, nil
@@ -106,7 +106,7 @@ type round struct {
 	of     map[scanlog.UserHash]*counted
 }
 
-// erase erases all users of a list in one pass over the ledger.
+// erase erases all users of a list in one pass over the scan log.
 func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 	r := &round{users: scanlog.Users{}, of: map[scanlog.UserHash]*counted{}}
 	for _, x := range all {
@@ -114,7 +114,7 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 		r.of[x.user] = &counted{map[UsersKey]bool{}, map[alarms.CodeName]bool{}, map[scanlog.ScanID]bool{}}
 	}
 	logs := append([]scanlog.Log{c.Log}, c.Earlier...)
-	// The announcement comes first: later events arrive anonymous, and all earlier events are in the logs.
+	// The erasure is announced first: later events arrive anonymous, and all earlier events are in the logs.
 	for _, log := range logs {
 		for user := range r.users {
 			if err := log.Announce(ctx, user); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// ErrForgotten is returned for a scan that is older than the scans in the ledger, whether or not it ever existed.
+// ErrForgotten is returned for a scan that is older than the scans in the scan log, whether or not it ever existed.
 var ErrForgotten = errors.New("stats: the scan is older than what the ledger keeps")
 
 // Counted is a scan of the feed, with the activity, brand and product of its code.
@@ -24,7 +24,7 @@ type Counted struct {
 }
 
 // Feed returns the scans after a given scan, in the order in which they were recorded; the zero ID stands for the start. At most
-// limit. Feed returns ErrNoScan if the scan does not exist, and ErrForgotten if it may have existed but is older than the ledger.
+// limit. Feed returns ErrNoScan if the scan does not exist, and ErrForgotten if it may have existed but is older than the scan log.
 func (c *Aggregator) Feed(ctx context.Context, lastScanID scanlog.ScanID, limit int) (list []Counted, err error) {
 	if err := c.CatchUpAll(ctx); err != nil {
 		return nil, err
@@ -46,8 +46,8 @@ func (c *Aggregator) Feed(ctx context.Context, lastScanID scanlog.ScanID, limit 
 	return list, nil
 }
 
-// Newest returns at most limit scans in recording order, beginning with the n-th newest. older reports that more scans precede
-// them.
+// Newest returns at most limit scans in recording order, beginning with the n-th newest. older reports that more scans precede the
+// returned scans.
 func (c *Aggregator) Newest(ctx context.Context, owners []string, n, limit int) (list []Counted, older bool, err error) {
 	if err := c.CatchUp(ctx); err != nil {
 		return nil, false, err
@@ -185,7 +185,7 @@ func (c *Aggregator) Matching(ctx context.Context, lastScanID scanlog.ScanID, f 
 	return list, next, looked, false, nil
 }
 
-// Scan returns a scan, ErrNoScan if it does not exist, or ErrForgotten if it may have existed but is older than the ledger.
+// Scan returns a scan, ErrNoScan if it does not exist, or ErrForgotten if it may have existed but is older than the scan log.
 func (c *Aggregator) Scan(ctx context.Context, id scanlog.ScanID) (found Counted, err error) {
 	if err := c.CatchUpAll(ctx); err != nil {
 		return found, err
@@ -241,7 +241,7 @@ func (c *Aggregator) find(ctx context.Context, id scanlog.ScanID) (int64, error)
 	return position, nil
 }
 
-// Reached counts the events in the ledger, and returns the position up to which they are counted.
+// Reached counts the events in the scan log, and returns the position up to which they are counted.
 func (c *Aggregator) Reached(ctx context.Context) (alarms.Counted, error) {
 	if err := c.CatchUp(ctx); err != nil {
 		return alarms.Counted{}, err
@@ -258,7 +258,7 @@ func (c *Aggregator) forgotten(ctx context.Context) time.Time {
 	return state.Forgotten
 }
 
-// All iterates over the counted scans after a position, in ledger order.
+// All iterates over the counted scans after a position, in the order of the scan log.
 func (c *Aggregator) All(ctx context.Context, start int64) iter.Seq2[Counted, error] {
 	return c.bound(ctx, Filter{}, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, start) })
 }
@@ -320,7 +320,7 @@ func (c *Aggregator) ListRange(ctx context.Context, f Filter) iter.Seq2[Counted,
 	return c.bound(ctx, f, func() iter.Seq2[scanlog.Entry, error] { return c.Log.ListRange(ctx, 0, f.From, to) })
 }
 
-// Forget removes scans from before a time from the ledger, as far as they can be removed in bulk. Their counts stay.
+// Forget removes scans from before a time from the scan log, as far as they can be removed in bulk. Their counts stay.
 func (c *Aggregator) Forget(ctx context.Context, before time.Time) error {
 	// Scans that are not counted yet must be counted before they are removed.
 	if err := c.CatchUp(ctx); err != nil {

@@ -14,10 +14,10 @@ import (
 )
 
 // MonthSketches is added to the number of a month to store the month's sketches in the same table as those of days, after all days.
-// The value is stored in the database, so it must never change.
+// MonthSketches is stored in the database, so it must never change.
 const MonthSketches = 1 << 41
 
-// rollAfter is the delay after the end of a month before the month is rolled up. Scans may arrive late.
+// rollAfter is the delay after the end of a month before the month is rolled up. Scans of a month may arrive after its end.
 const rollAfter = 3 * 24 * time.Hour
 
 // The numbers of rows that one transaction rolls up per day, or removes.
@@ -413,7 +413,7 @@ func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (h
 	return hasMore, err
 }
 
-// end records the start of the retained hours and days, if older ones exist.
+// end records the start of the retained hours and days, if older hours or days exist.
 func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 	older := func(per Granularity, than int64) (bool, error) {
 		first, found, err := tx.FirstCounted(ctx, per, 0)
@@ -440,15 +440,15 @@ func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 			from = 0
 		}
 	}
-	if s.DaysFrom > 0 { // keeps every day, in any time zone, that begins with the first retained hours
+	if s.DaysFrom > 0 { // hours are retained from two days after DaysFrom on, so that their days are retained in any time zone
 		from = max(from, (s.DaysFrom+2)*24-s.Offset)
 	}
 	s.HoursFrom = max(s.HoursFrom, from)
 	return nil
 }
 
-// MissesFrom returns the first hour for which scans without a result can be queried: the start of the first retained day in this
-// time zone.
+// MissesFrom returns the first hour for which scans without a result can be queried: the start of the first retained day in the
+// current time zone.
 func (s *State) MissesFrom() int64 {
 	if s.DaysFrom == 0 {
 		return 0

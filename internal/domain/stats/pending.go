@@ -57,8 +57,8 @@ type pending struct {
 	scanAt time.Time
 	age    int              // in seconds
 	events int              // that count
-	again  int              // number of events that were already counted in a ledger that was lost
-	rest   []scanlog.Origin // origins of events that are in no counted ledger
+	again  int              // number of events that were already counted in a scan log that was lost
+	rest   []scanlog.Origin // origins of events that are in no counted scan log
 	nodes  map[string]bool  // nodes that the events come from
 	cells  map[cell]int32   // where in counts
 	counts []cellCount
@@ -134,7 +134,7 @@ func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) 
 	return n, err
 }
 
-// errOtherLedger is returned when the ledger was replaced by another one during a read.
+// errOtherLedger is returned when the scan log was replaced by another scan log during a read.
 var errOtherLedger = errors.New("stats: the ledger became another one")
 
 // count adds one event to the pending counts. If count returns an error, the event is not added at all.
@@ -149,7 +149,8 @@ func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 		return err
 	}
 	if c.taken[e.From.Node].Has(e.From.Position) {
-		// The event was already counted in a ledger that was lost. The event is not counted again, and only becomes the last scan.
+		// The event was already counted in a scan log that was lost. The event is not counted again, and only becomes the last
+		// scan.
 		p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
 		p.again++
 		c.countedFrom(e.From)
@@ -197,8 +198,8 @@ func (c *Aggregator) countedFrom(o scanlog.Origin) {
 	c.pending.nodes[o.Node] = true
 }
 
-// place returns the place under which a scan without a result is counted: the first MaxPlaces places of a UTC day, in log order,
-// are counted under their own name.
+// place returns the link prefix under which a scan without a result is counted: the first MaxPlaces link prefixes of a UTC day, in
+// log order, are counted under their own name.
 func (c *Aggregator) place(ctx context.Context, day int64, name string) (string, error) {
 	places := c.places[day]
 	if places == nil {
@@ -286,7 +287,7 @@ func (c *Aggregator) Tuple(ctx context.Context, e *scanlog.Event) (Tuple, error)
 	return t, nil
 }
 
-// binding returns the binding of an activation; the zero value if the activation does not exist. The result is cached, because an
+// binding returns the binding of an activation; the zero value if the activation does not exist. The binding is cached, because an
 // activation never changes.
 func (c *Aggregator) binding(ctx context.Context, activation int64) (b codes.Binding, err error) {
 	c.bindings.Lock()

@@ -90,7 +90,7 @@ type Answers struct {
 	// Rows are sorted by time, and within the same time or without By from the largest to the smallest.
 	Rows []Answer
 	More bool // more rows follow
-	// Scan is the last counted scan and ScanAt is its time; Position is its position in the ledger, and Scans is the number of
+	// Scan is the last counted scan and ScanAt is its time; Position is its position in the scan log, and Scans is the number of
 	// counted scans.
 	Scan     string
 	ScanAt   time.Time
@@ -534,7 +534,7 @@ func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64,
 	return true
 }
 
-// Misses returns the places of scanned links that opened nothing, most scanned first, from the hour of from to the last hour before
+// Misses returns the link prefixes of scans that opened nothing, most scanned first, from the hour of from to the last hour before
 // to; owners limits the result to hosts of the owners' rules, and parent to links below a prefix.
 func (c *Aggregator) Misses(ctx context.Context, owners []string, parent string, from, to time.Time, limit int) ([]MissRow, error) {
 	if !from.Before(to) {
@@ -567,11 +567,12 @@ func (c *Aggregator) Misses(ctx context.Context, owners []string, parent string,
 	})
 }
 
-// MostMisses is the maximum number of places that are examined or exported: places of several days, of which each day has at most
-// 2,000.
+// MostMisses is the maximum number of link prefixes of unmatched scans that are examined or exported: those of several days, of
+// which each day has at most 2,000.
 const MostMisses = 100_000
 
-// missesBelow returns the places under which links below a prefix are counted: its host and first path segment, or the whole host.
+// missesBelow returns the link prefixes under which unmatched links below a prefix are counted: host and first path segment of the
+// prefix, or the whole host.
 func missesBelow(prefix string, list []MissRow) []MissRow {
 	place := placeOfLink(prefix)
 	host, segment, _ := strings.Cut(place, "/")
@@ -580,7 +581,7 @@ func missesBelow(prefix string, list []MissRow) []MissRow {
 	})
 }
 
-// missesOf returns the places on hosts on which the owners currently have rules.
+// missesOf returns the link prefixes of unmatched scans on hosts on which the owners currently have rules.
 func missesOf(ctx context.Context, tx Tx, owners []string, list []MissRow, limit int) ([]MissRow, error) {
 	hostOf := func(place string) string { host, _, _ := strings.Cut(place, "/"); return host }
 	all := map[string]bool{}

@@ -15,8 +15,8 @@ type Regions struct {
 	db *maxminddb.Reader
 }
 
-// regionRecord holds the fields that are read from an entry, in the format of GeoLite2-City and compatible files; a country file
-// has no subdivisions.
+// regionRecord holds the fields that are read from an entry of a region file, in the format of GeoLite2-City and compatible files;
+// a country file has no subdivisions.
 type regionRecord struct {
 	Country struct {
 		ISOCode string `maxminddb:"iso_code"`
@@ -30,7 +30,7 @@ type regionRecord struct {
 	} `maxminddb:"location"`
 }
 
-// OpenRegions loads a region file into memory and verifies its structure. The error describes the defect of the file.
+// OpenRegions loads a region file into memory and verifies its structure. The error describes the defect of the region file.
 func OpenRegions(path string) (*Regions, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -40,8 +40,8 @@ func OpenRegions(path string) (*Regions, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s is no MaxMind DB file: %w", path, err)
 	}
-	// Every entry is read once, so that damage is detected now and not during a scan. A field with an unexpected type is not
-	// treated as damage.
+	// Every entry of the region file is read once, so that damage is detected now and not during a scan. A field with an unexpected
+	// type is not treated as damage.
 	for entry := range db.Networks() {
 		var found regionRecord
 		err := entry.Err()
@@ -55,7 +55,7 @@ func OpenRegions(path string) (*Regions, error) {
 	return &Regions{db: db}, nil
 }
 
-// Close releases the file's memory.
+// Close releases the memory of the region file.
 func (r *Regions) Close() error {
 	if r == nil {
 		return nil
@@ -98,7 +98,7 @@ func (r *Regions) find(ip netip.Addr) (found regionRecord, ok bool) {
 	return found, result.Found() && result.Decode(&found) == nil
 }
 
-// isoCode returns a code from the file, or "" if the text is not a code.
+// isoCode returns a code from a region file, or "" if the text is not a code.
 func isoCode(text string) string {
 	if len(text) == 0 || len(text) > 3 {
 		return ""

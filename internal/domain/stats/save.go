@@ -50,8 +50,8 @@ func (c *Aggregator) save(ctx context.Context) error {
 	p := c.pending
 	names, tuples, misses := slices.SortedFunc(maps.Keys(p.byCode), alarms.CodeName.Compare), p.unnamed(), p.missRows()
 	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
-		// A position is only meaningful together with its ledger, because another ledger may have the same position. A node that
-		// leaves a stream counts scans of the stream without a position.
+		// A position is only meaningful together with its scan log, because another scan log may have the same position. A node
+		// that leaves a stream counts scans of the stream without a position.
 		if s.Offset != c.state.Offset ||
 			p.rest == nil && (s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.Scans != c.state.Scans) {
 			return errMoved
@@ -61,9 +61,9 @@ func (c *Aggregator) save(ctx context.Context) error {
 			s.Position, s.Mark, s.Scan, s.ScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
 			s.Held, s.Lacking = s.Held+int64(p.size()), max(0, s.Lacking-int64(p.again))
 		} else {
-			// In the journal, these events follow the events whose users are not in the sketches yet.
+			// In the journal, the pending events follow the events whose users are not in the sketches yet.
 			s.UsersPosition = max(0, s.UsersPosition-int64(p.events))
-			s.Forgotten = c.Now() // a recount of the shared ledger cannot find these events
+			s.Forgotten = c.Now() // a recount of the shared scan log cannot find the pending events
 			currentSets, err := tx.Origins(ctx)
 			if err != nil {
 				return err
@@ -116,12 +116,12 @@ func (c *Aggregator) save(ctx context.Context) error {
 	return nil
 }
 
-// unnamed returns the combinations that the store may not have yet, in the store's order.
+// unnamed returns the combinations of dimension values that the store may not have yet, in the store's order.
 func (p *pending) unnamed() (tuples []Tuple) {
 	var fresh []*group
 	for i := range p.counts {
 		if g := p.counts[i].group; !g.named {
-			g.named = true // safe, because the state is loaded again if the transaction fails
+			g.named = true // setting named before the commit is safe, because the state is loaded again if the transaction fails
 			fresh = append(fresh, g)
 		}
 	}

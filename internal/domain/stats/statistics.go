@@ -104,7 +104,7 @@ func (t Tuple) Value(d Dimension) string {
 }
 
 // ID returns the number under which a combination, without its rule, is stored: 63 bits of a cryptographic hash, so that collisions
-// cannot be constructed. The IDs are stored in the database, so their computation must never change.
+// cannot be constructed. The IDs of combinations are stored in the database, so their computation must never change.
 func (t Tuple) ID() int64 {
 	var b []byte
 	for d := Activity; d < Dims; d++ {
@@ -192,7 +192,7 @@ func (r *CountRow) compare(o *CountRow) int {
 	return cmp.Or(cmp.Compare(r.Per, o.Per), cmp.Compare(r.At, o.At), cmp.Compare(r.Rule, o.Rule), cmp.Compare(r.Tuple, o.Tuple))
 }
 
-// SumRow counts the scans of an hour, a day or a month with the same value of one dimension. Rules have no such rows, because their
+// SumRow counts the scans of an hour, a day or a month with the same value of one dimension. Rules have no sum rows, because their
 // sums would need as many rows as the counts.
 type SumRow struct {
 	Per   Granularity
@@ -268,11 +268,12 @@ type State struct {
 	Ledger   string
 	Position int64  // position of the last counted event
 	Mark     string // ID of the scan at Position; unknown if "" or different from Scan
-	Scan     string // ID of the last counted scan, in any ledger
+	Scan     string // ID of the last counted scan, in any scan log
 	ScanAt   time.Time
 	Scans    int64 // counted
-	// Held is the number of counted scans that are in this log. Lacking is an upper bound for the counted scans that are in no
-	// ledger any more although this program did not remove them; some may have been old enough for retention.
+	// Held is the number of counted scans that are in the current scan log. Lacking is an upper bound for the counted scans that
+	// are in no scan log any more although this program did not remove them; some of these scans may have been old enough for
+	// retention.
 	Held, Lacking int64
 	// UsersPosition is the log position up to which the sketches of distinct users are complete. Sketches are written less often
 	// than counts; a query reads the remaining scans from the log.
@@ -289,7 +290,8 @@ type State struct {
 	Rolling string
 	// HoursFrom and DaysFrom are the first retained hour and day, 0 = all are retained; DaysFrom is the first day of a month.
 	HoursFrom, DaysFrom int64
-	// Seam is the first day that was counted entirely in this time zone, if the time zone was changed after hours had been removed.
+	// Seam is the first day that was counted entirely in the current time zone, if the time zone was changed after hours had been
+	// removed.
 	Seam int64
 }
 
@@ -300,12 +302,12 @@ type OwnedRow struct {
 	Count
 }
 
-// LogCheckpoint is the progress in a ledger at the time when counting switched to another ledger.
+// LogCheckpoint is the progress in a scan log at the time when counting switched to another scan log.
 type LogCheckpoint struct {
-	Position int64  // position up to which the ledger is counted; 0 = counting never switched away
-	Users    int64  // position up to which the ledger's users are in the sketches; -1 = unknown
+	Position int64  // position up to which the scan log is counted; 0 = counting never switched away
+	Users    int64  // position up to which the users of the scan log are in the sketches; -1 = unknown
 	Told     int64  // position of the webhook reader; -1 = unknown
-	Last     string // last scan of the ledger that was counted from another ledger; "" = none
+	Last     string // last scan of the scan log that was counted from another scan log; "" = none
 }
 
 // Store is the database of the counts.
@@ -354,7 +356,7 @@ type Tx interface {
 	PutUsers(ctx context.Context, rows []UsersRow) error
 	// AddUsers stores additions to large sketches.
 	AddUsers(ctx context.Context, rows []UsersSince) error
-	// Places returns at most limit places in a half-open range of hours.
+	// Places returns at most limit link prefixes of unmatched scans in a half-open range of hours.
 	Places(ctx context.Context, from, to int64, limit int) ([]string, error)
 	AddMisses(ctx context.Context, rows []MissRow) error
 	// Origins returns the counted events of each node's journal; PutOrigins stores the counted events of some journals.
@@ -362,11 +364,11 @@ type Tx interface {
 	PutOrigins(ctx context.Context, of map[string]*scanlog.OffsetSet) error
 	// CutReaders moves readers of scans that are past end back to end.
 	CutReaders(ctx context.Context, end int64) error
-	// RecallLedger returns the checkpoint of a ledger that was counted before.
+	// RecallLedger returns the checkpoint of a scan log that was counted before.
 	RecallLedger(ctx context.Context, ledger string) (LogCheckpoint, error)
-	// TurnReaders stores a checkpoint of the current ledger and moves its readers to another ledger, which is counted up to a
-	// position: to their old position there if that ledger was counted before, otherwise to the counted position. If nodes do not
-	// share the ledgers, the other ledger has all scans, and each reader keeps its distance to the counted position.
+	// TurnReaders stores a checkpoint of the current scan log and moves its readers to another scan log, which is counted up to a
+	// position: to their old position there if that scan log was counted before, otherwise to the counted position. If nodes do not
+	// share the scan logs, the other scan log has all scans, and each reader keeps its distance to the counted position.
 	TurnReaders(ctx context.Context, left State, to string, position int64, shared bool) error
 	// ForgetUsers deletes all sketches.
 	ForgetUsers(ctx context.Context) error
@@ -379,7 +381,7 @@ type Tx interface {
 	// CountsFrom returns, for each day of a span of at most about forty days, the first rows from a rule and a combination on, in
 	// unspecified order.
 	CountsFrom(ctx context.Context, of Span, rule, tuple int64, limit int) ([]CountRow, error)
-	// SumsFrom does the same for sums of a dimension, from a value on; UsersFrom does the same for sketches.
+	// SumsFrom does the same as CountsFrom for sums of a dimension, from a value on; UsersFrom does the same for sketches.
 	SumsFrom(ctx context.Context, of Span, dim Dimension, value string, limit int) ([]SumRow, error)
 	UsersFrom(ctx context.Context, of Span, dim Dimension, value string, limit int) ([]UsersKey, error)
 	// PutScanCounts and PutSums store rows, replacing rows with the same key.
@@ -397,7 +399,7 @@ type Tx interface {
 	Tuples(ctx context.Context, q Query) ([]Answer, error)
 	// UsersOf calls yield with the sketches for a query, in unspecified order; later additions are passed in separate calls.
 	UsersOf(ctx context.Context, q Query, yield func(UsersRow) error) error
-	// Misses returns the places in a half-open range of hours, largest first.
+	// Misses returns the counts of unmatched scans by link prefix in a half-open range of hours, largest first.
 	Misses(ctx context.Context, from, to int64, limit int) ([]MissRow, error)
 
 	// Binding returns the binding of an activation, or ErrNoActivation if the activation does not exist.

@@ -38,12 +38,12 @@ var errChanged = errors.New("stats: somebody else counted meanwhile")
 type turn struct {
 	ledger   string
 	state    State // as it was
-	other    bool  // another ledger was counted until now
-	cut      int64 // end of the same ledger, or the point from which its content differs; -1 = neither
-	strange  bool  // the scan at the position differs from the scan that was counted there
+	other    bool  // another scan log was counted until now
+	cut      int64 // end of the same scan log, or the point from which its content differs; -1 = neither
+	strange  bool  // the scan at the stored position differs from the scan that was counted there
 	origins  bool  // the events name the journals that they came from, which determines where to continue
-	position int64 // position up to which the other ledger is counted
-	users    int64 // position up to which the other ledger's users are in the sketches
+	position int64 // position up to which the other scan log is counted
+	users    int64 // position up to which the users of the other scan log are in the sketches
 }
 
 // loadState reads the state and the set of counted scans of each node. end is an earlier end of the log: other processes may have
@@ -67,7 +67,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 				return nil, err
 			}
 		}
-		if c.Log.ID() != t.ledger { // the events that were read may be from another ledger
+		if c.Log.ID() != t.ledger { // the events that were read may be from another scan log
 			continue
 		}
 		state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
@@ -82,7 +82,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 		if err == nil {
 			c.state = state
 			c.tellOfTurn(ctx, t)
-			if t.other { // the new ledger may be an older copy, because another ledger was counted in the meantime
+			if t.other { // the new scan log may be an older copy, because another scan log was counted in the meantime
 				continue
 			}
 		}
@@ -108,7 +108,7 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err
 	}
 	switch {
 	case t.state.Ledger != t.ledger:
-		// Even if the previous ledger has no counted scans, this ledger may have been counted before.
+		// Even if the previous scan log has no counted scans, the current scan log may have been counted before.
 		if t.other = t.state.Position > 0 || t.state.Ledger != "" || t.state.Scans > 0; t.other {
 			t.position, err = c.countedBefore(ctx, t.state, oldCheckpoint)
 			if t.users = oldCheckpoint.Users; t.users < 0 || c.Alone {
@@ -126,7 +126,7 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err
 	return t, err
 }
 
-// strange reports whether the position of the last counted scan holds a different scan: then the ledger is an older copy that
+// strange reports whether the position of the last counted scan holds a different scan: then the scan log is an older copy that
 // continued.
 func (c *Aggregator) strange(ctx context.Context, state State) (bool, error) {
 	for e, err := range c.Log.Read(ctx, state.Position-1) {
@@ -138,8 +138,8 @@ func (c *Aggregator) strange(ctx context.Context, state State) (bool, error) {
 	return false, nil
 }
 
-// uncounted returns the position up to which all events of a ledger are counted, judged by the journals that the events came from;
-// if the events do not name a journal, it returns the end.
+// uncounted returns the position up to which all events of a scan log are counted, judged by the journals that the events came
+// from; if the events do not name a journal, it returns the end.
 func (c *Aggregator) uncounted(ctx context.Context, end int64) (upTo int64, origins bool, err error) {
 	taken, err := view(ctx, c, func(tx Tx) (map[string]*scanlog.OffsetSet, error) { return tx.Origins(ctx) })
 	if err != nil || len(taken) == 0 {
@@ -208,16 +208,16 @@ func (c *Aggregator) turnDays(ctx context.Context, tx Tx, state *State) error {
 		state.Turned = c.Now()
 		return nil
 	}
-	// Users are counted again if the ledger still has their scans.
+	// Users are counted again if the scan log still has their scans.
 	state.UsersPosition = 0
 	return tx.ForgetUsers(ctx)
 }
 
-// resumeAt continues counting after the end of a ledger from which counted scans are missing. The scans that the ledger still has
-// are not counted again.
+// resumeAt continues counting after the end of a scan log from which counted scans are missing. The scans that the scan log still
+// has are not counted again.
 func (c *Aggregator) resumeAt(ctx context.Context, tx Tx, s *State, t turn) error {
 	lost := max(s.Position-t.cut, 1)
-	if t.origins { // possibly no scan is lost
+	if t.origins { // if the events name their journals, possibly no scan is lost
 		lost = max(s.Position-t.cut, 0)
 	}
 	s.Position, s.UsersPosition, s.Mark = t.cut, min(s.UsersPosition, t.cut), ""
@@ -225,7 +225,7 @@ func (c *Aggregator) resumeAt(ctx context.Context, tx Tx, s *State, t turn) erro
 	return tx.CutReaders(ctx, t.cut)
 }
 
-// switchLog switches counting from the current ledger to another one.
+// switchLog switches counting from the current scan log to another one.
 func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t turn) error {
 	left := *s
 	s.Position, s.UsersPosition, s.Mark, s.Held = t.position, min(t.users, t.position), "", 0
@@ -236,7 +236,7 @@ func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t turn) err
 		s.Lacking += left.Held
 	}
 	if c.Alone {
-		// The scans whose users are not in the sketches are also in this ledger, and at least as close together. Adding a user
+		// The scans whose users are not in the sketches are also in the new scan log, and at least as close together. Adding a user
 		// twice is harmless.
 		s.UsersPosition = max(0, s.Position-(left.Position-left.UsersPosition))
 	}
@@ -246,7 +246,7 @@ func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t turn) err
 	return nil
 }
 
-// tellOfTurn logs the scans that are missing in the ledger.
+// tellOfTurn logs the number of scans that are missing in the scan log.
 func (c *Aggregator) tellOfTurn(ctx context.Context, t turn) {
 	switch {
 	case t.strange:
@@ -264,8 +264,8 @@ func (c *Aggregator) tellOfTurn(ctx context.Context, t turn) {
 	}
 }
 
-// countedBefore returns the position up to which the new ledger is already counted: 0 after an import without scans, a later
-// position if the ledger was counted before or if the counted scans came from it, as the scans of a stream come from the journal.
+// countedBefore returns the position up to which the new scan log is already counted: 0 after an import without scans, a later
+// position if the scan log was counted before or if the counted scans came from it, as the scans of a stream come from the journal.
 func (c *Aggregator) countedBefore(ctx context.Context, left State, oldCheckpoint LogCheckpoint) (int64, error) {
 	position, last := oldCheckpoint.Position, oldCheckpoint.Last
 	if c.Alone {
@@ -282,8 +282,8 @@ func (c *Aggregator) countedBefore(ctx context.Context, left State, oldCheckpoin
 	return position, nil
 }
 
-// Begin compares the state with the ledger before new events are appended, so that an older or truncated ledger is recognized by
-// its length.
+// Begin compares the state with the scan log before new events are appended, so that an older or truncated scan log is recognized
+// by its length.
 func (c *Aggregator) Begin(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

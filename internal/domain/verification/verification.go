@@ -21,7 +21,7 @@ var files embed.FS
 
 var book = i18n.Open(files)
 
-// Step is one checked step of fetching the file.
+// Step is one checked step of fetching the verification file.
 type Step struct {
 	Action i18n.Message `json:"action"`
 	OK     bool         `json:"ok"`
@@ -33,7 +33,7 @@ type Step struct {
 	Cure string `json:"cure,omitempty"`
 }
 
-// InPlace reports whether the file was found with the correct content.
+// InPlace reports whether the verification file was found with the correct content.
 func InPlace(steps []Step) bool { return len(steps) > 0 && steps[len(steps)-1].OK }
 
 // walk collects the steps of a check.
@@ -120,8 +120,8 @@ func (v *walk) address(ctx context.Context, allowPrivate bool, address string) {
 	v.pass("address", book.Text("public"))
 }
 
-// kind checks the Content-Type. This server ignores the Content-Type; a reply of the platform's staff suggests that the platform
-// may check it. Contract: rules 2.7.
+// kind checks the Content-Type of the response with the verification file. This server ignores the Content-Type; a reply of the
+// platform's staff suggests that the platform may check it. Contract: rules 2.7.
 func (v *walk) kind(h http.Header) {
 	kind := h.Get("Content-Type")
 	switch media, _, _ := strings.Cut(kind, ";"); {

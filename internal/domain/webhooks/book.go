@@ -60,10 +60,10 @@ type Book struct {
 	ClockBelieved func() bool
 }
 
-// secretBytes is the length of a secret in bytes: the specification requires 24 to 64.
+// secretBytes is the length of a secret in bytes: the Standard Webhooks specification requires 24 to 64.
 const secretBytes = 32
 
-// secretMark is the prefix of the text of a secret, as the specification requires.
+// secretMark is the prefix of the text of a secret, as the Standard Webhooks specification requires.
 const secretMark = "whsec_"
 
 // secretPlace returns the purpose under which a webhook's secret is encrypted.
@@ -119,7 +119,7 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 	return w, secretMark + base64.StdEncoding.EncodeToString(raw[:]), err
 }
 
-// beginTelling starts the reader of scans if this webhook is the first one that wants scans.
+// beginTelling starts the reader of scans if this webhook is the first webhook that wants scans.
 func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
 	if !w.HearsScans() {
 		return nil
@@ -127,7 +127,7 @@ func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
 	if err := tx.HoldReader(ctx, ScanSource); err != nil {
 		return err
 	}
-	// If nodes with and without --scan-stream run together, the reader may start at a position of the other ledger.
+	// If nodes with and without --scan-stream run together, the reader may start at a position of the other nodes' scan log.
 	switch counting, err := tx.Counting(ctx); {
 	case err != nil:
 		return err
@@ -218,8 +218,8 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 			return w, err
 		}
 	}
-	// The webhook does not receive scans from the time during which it wanted none. If the end of the log is unknown, the webhook
-	// also receives the last earlier scans.
+	// The webhook does not receive scans from the time during which it wanted none. If the end of the scan log is unknown, the
+	// webhook also receives the last scans from before the change.
 	end, unknown := int64(0), error(nil)
 	if !heard && w.HearsScans() {
 		end, unknown = b.scansEnd(ctx)
@@ -284,7 +284,7 @@ func (b *Book) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
 		d = list[0]
 		previous := d.NextAt
 		d.Attempts, d.NextAt, d.DeliveredAt, d.Fault = 0, b.Now(), time.Time{}, ""
-		// The delivery is retried for as long as a new one.
+		// The replayed delivery is retried for as long as a new delivery.
 		d.CreatedAt = b.Now()
 		ok, err := tx.SaveRow(ctx, outbox.Deliveries, d, previous)
 		if err == nil && !ok {

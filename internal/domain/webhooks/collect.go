@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// The event sources under which reader positions are stored: the ledger and the alarms.
+// The event sources under which reader positions are stored: the scan log and the alarms.
 const (
 	ScanSource  = "scans"
 	alarmSource = "alarms"
@@ -23,14 +23,15 @@ const (
 // collected is the number of events that one step examines.
 const collected = 1000
 
-// Collect queues new events for the webhooks that want them, and reports whether there may be more events. The position is stored
-// in the same transaction as the queued events, so that each event is queued exactly once, even if several nodes read or a node
-// crashes.
+// Collect queues new events for the webhooks that want them, and reports whether there may be more events. The reader position is
+// stored in the same transaction as the queued events, so that each event is queued exactly once, even if several nodes read or a
+// node crashes.
 func (b *Book) Collect(ctx context.Context) (hasMore bool, err error) {
 	scans, err := b.collectScans(ctx)
 	// Alarms are collected even if scans cannot be read.
 	alarms, err2 := b.collectAlarms(ctx)
-	// The other reader that moved the position has queued the events; otherwise they are read again.
+	// If another reader moved the position, that reader has queued the events; if the scan log was replaced, the events are read
+	// again.
 	if errors.Is(err, errMoved) {
 		err = nil
 	}
@@ -46,30 +47,30 @@ type queued struct {
 	wants       func(Webhook) bool
 }
 
-// errMoved reports that another reader moved the position, or that the ledger was replaced.
+// errMoved reports that another reader moved the position, or that the scan log was replaced.
 var errMoved = errors.New("webhooks: the position was moved meanwhile")
 
-// place is a position of a reader.
+// place is the position of a webhook reader in an event source.
 type place struct {
 	position int64
-	mark     string                        // the scan at the position, see marked
-	ledger   string                        // ledger of the position, as known to the counting; only for scans
-	told     map[string]*scanlog.OffsetSet // delivered events of each node's journal; only for scans
-	all      bool                          // told contains every journal from which any event was delivered
-	learn    bool                          // read contains every event between the previous place and this one
+	mark     string                        // identifies the scan at the position, see marked
+	ledger   string                        // scan log to which the position belongs, as known to the counting; only for scans
+	told     map[string]*scanlog.OffsetSet // events of each node's journal that were queued for webhooks; only for scans
+	all      bool                          // told contains every journal from which any event was queued for webhooks
+	learn    bool                          // the field read contains every event between the previous position and this position
 	read     []scanlog.Origin
 }
 
-// Unmarked is the mark of a position after the server switched to another ledger or a ledger was truncated: the reader then
+// Unmarked is the mark of a position after the server switched to another scan log or a scan log was truncated: the reader then
 // searches for the first event that was not queued.
 const Unmarked = "?"
 
-// marked returns the mark for an event at a position. A version without marks changes only the position, so the mark includes the
-// position.
+// marked returns the mark for an event at a position. A program version without marks changes only the position, so the mark
+// includes the position.
 func marked(position int64, id scanlog.ScanID) string { return fmt.Sprintf("%d %s", position, id) }
 
-// queue adds events to the outbox and moves the place, in one transaction. queue selects the webhooks that exist in that
-// transaction. A webhook that was added in the meantime misses no events, because it wants only events after its creation.
+// queue adds events to the outbox and moves the reader's position, in one transaction. queue selects the webhooks that exist in
+// that transaction. A webhook that was added in the meantime misses no events, because it wants only events after its creation.
 func (b *Book) queue(ctx context.Context, source string, from, to place, events []queued) error {
 	now := b.Now()
 	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
@@ -106,7 +107,7 @@ func addFor(ctx context.Context, tx Tx, hooks []Webhook, events []queued, now ti
 	return nil
 }
 
-// move moves a place; the error is errMoved if another reader moved it.
+// move moves the position of a reader; the error is errMoved if another reader moved the position first.
 func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) error {
 	ok, err := tx.Advance(ctx, source, from.position, to.position)
 	if err == nil && !ok {
@@ -124,8 +125,8 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 	if err := tx.PutMark(ctx, source, to.mark); err != nil {
 		return err
 	}
-	// A version that does not record the queued events ran before. If the counted position is between the two places, then the
-	// counted events were queued, and so were the events read in this step.
+	// A program version that does not record the queued events ran before. If the counted position is between the reader's old and
+	// new positions, then the counted events were queued, and so were the events read in this step.
 	if to.learn && !from.all {
 		if err := tx.LearnTold(ctx, from.position, to.position); err != nil {
 			return err
@@ -135,7 +136,8 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 }
 
 // noteTold records events as queued for webhooks, by journal. noteTold does this only for journals whose queued events are known,
-// or for which begin supplies the events queued before. The lock of the transaction protects the record against concurrent changes.
+// or for which begin supplies the events queued before. The lock of the transaction protects the record of queued events against
+// concurrent changes.
 func noteTold(ctx context.Context, tx Tx, read []scanlog.Origin, begin *scanlog.OffsetSet) error {
 	if len(read) == 0 {
 		return nil
@@ -180,8 +182,8 @@ func (b *Book) resumePosition(ctx context.Context, source string) (hooks []Webho
 	return hooks, loc, err
 }
 
-// restart moves positions beyond the end of a source back to its end. Such positions belong to another log, as after an import or a
-// restored backup.
+// restart moves positions beyond the end of a source back to its end. Positions beyond the end of a source belong to another log,
+// as after an import or a restored backup.
 func (b *Book) restart(ctx context.Context, source string, from place, end int64) error {
 	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if err := b.move(ctx, tx, source, from, place{position: end, mark: Unmarked}); err != nil {
@@ -214,8 +216,8 @@ func (p *place) add(o scanlog.Origin) *scanlog.OffsetSet {
 	return p.told[o.Node]
 }
 
-// has reports whether an event was already queued. If the queued events of its journal are unknown, an event that is shipped again
-// counts as queued.
+// has reports whether an event was already queued. If the queued events of the event's journal are unknown, an event that is
+// shipped again counts as queued.
 func (p *place) has(e *scanlog.Entry) bool {
 	if p.knows(e.From.Node) {
 		return p.told[e.From.Node].Has(e.From.Position)
@@ -236,7 +238,7 @@ func (b *Book) collectScans(ctx context.Context) (hasMore bool, err error) {
 	switch {
 	case err != nil:
 		return false, err
-	case from.ledger != b.Log.ID(): // right after a start with another ledger, the two IDs still differ
+	case from.ledger != b.Log.ID(): // right after a start with another scan log, the two log IDs still differ
 		return false, nil
 	case from.position == end && (from.all || !b.Origins):
 		return false, nil
@@ -292,8 +294,8 @@ func (b *Book) collectScans(ctx context.Context) (hasMore bool, err error) {
 	return hasMore, b.queue(ctx, ScanSource, from, to, events)
 }
 
-// firstUntold moves the place before the first event that was not queued. If an event names no journal, or the queued events of its
-// journal are unknown, the event counts as queued if it is at or before the place.
+// firstUntold moves the reader's position before the first event that was not queued. If an event names no journal, or the queued
+// events of its journal are unknown, the event counts as queued if it is at or before the reader's position.
 func (b *Book) firstUntold(ctx context.Context, from place) error {
 	to := place{}
 	for e, err := range b.Log.Read(ctx, 0) {

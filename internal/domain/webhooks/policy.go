@@ -68,7 +68,7 @@ func orderKey(body string) string {
 
 // forget deletes expired deliveries, a limited number at a time.
 func (b *Book) forget(ctx context.Context) (hasMore bool, err error) {
-	// Counts expired deliveries first, because a write transaction is more expensive.
+	// Expired deliveries are counted first, because a write transaction is more expensive than a count.
 	before, old := b.Now().Add(-kept-b.life()), 0
 	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		old, err = tx.CountForgettable(ctx, before)
@@ -85,8 +85,8 @@ func (b *Book) forget(ctx context.Context) (hasMore bool, err error) {
 	return hasMore, err
 }
 
-// life returns Life() if the clock is reliable. Otherwise life returns a duration so long that a clock that is ahead gives up no
-// delivery.
+// life returns Life() if the clock is reliable. If the clock is not reliable, life returns a duration so long that a clock that is
+// ahead gives up no delivery.
 func (b *Book) life() time.Duration {
 	if b.ClockBelieved != nil && !b.ClockBelieved() {
 		return 200 * 365 * 24 * time.Hour
@@ -146,8 +146,8 @@ func (b *Book) switchOff(ctx context.Context, r outbox.Row) error {
 	})
 }
 
-// pauses lists the delays after each failed attempt of a delivery; the last delay is repeated. The delays are those proposed by the
-// specification.
+// pauses lists the delays after each failed attempt of a delivery; the last delay is repeated. The delays between attempts are
+// those proposed by the Standard Webhooks specification.
 var pauses = []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour,
 	14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
 
@@ -166,8 +166,8 @@ func (b *Book) nextAttempt(r outbox.Row, _, ended time.Time) time.Time {
 	return time.Time{}
 }
 
-// signed returns the headers of a message: its ID, the time of sending, and a signature of both and the body, made with the secret.
-// (Standard Webhooks 1.0.)
+// signed returns the headers of a message: its ID, the time of sending, and a signature of the ID, the time and the body, made with
+// the secret. (Standard Webhooks 1.0.)
 func signed(id string, now time.Time, body, secret []byte) http.Header {
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	mac := hmac.New(sha256.New, secret)

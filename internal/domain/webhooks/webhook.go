@@ -23,7 +23,7 @@ type Webhook struct {
 	Wanted Wanted
 	// Enabled is false if the webhook receives nothing, because the operator disabled it or the receiver responded 410.
 	Enabled bool
-	// ScansFrom and AlarmsFrom are positions: only later events are sent.
+	// ScansFrom and AlarmsFrom are positions: only events after these positions are sent to the webhook.
 	ScansFrom  int64
 	AlarmsFrom int64
 	CreatedAt  time.Time
@@ -46,8 +46,8 @@ type Codes struct {
 const (
 	// MaxWebhooks is the maximum number of webhooks.
 	MaxWebhooks = 100
-	// MaxWaiting is the maximum number of pending deliveries of a webhook. Beyond this limit, the oldest deliveries are given up.
-	// An unreachable receiver must not fill the database.
+	// MaxWaiting is the maximum number of pending deliveries of a webhook. Beyond MaxWaiting pending deliveries, the oldest
+	// deliveries are given up. An unreachable receiver must not fill the database.
 	MaxWaiting = 100_000
 )
 
@@ -125,13 +125,13 @@ type Tx interface {
 	Advance(ctx context.Context, source string, from, to int64) (bool, error)
 	// HoldReader prevents other transactions from moving the position of a source until this transaction ends.
 	HoldReader(ctx context.Context, source string) error
-	// Mark returns the mark of the scan at the position, see marked; PutMark stores it.
+	// Mark returns the mark of the scan at the position, see marked; PutMark stores the mark.
 	Mark(ctx context.Context, source string) (string, error)
 	PutMark(ctx context.Context, source, mark string) error
-	// Counting returns the ID of the ledger to which the position of scans refers; "" = nothing was counted yet.
+	// Counting returns the ID of the scan log to which the position of scans refers; "" = nothing was counted yet.
 	Counting(ctx context.Context) (ledger string, err error)
-	// Told returns which events of each node's journal were queued for webhooks; PutTold stores this for some journals. all reports
-	// that no event was queued from journals that are not in the map.
+	// Told returns which events of each node's journal were queued for webhooks; PutTold stores the queued events of some journals.
+	// all reports that no event was queued from journals that are not in the map.
 	Told(ctx context.Context) (of map[string]*scanlog.OffsetSet, all bool, err error)
 	PutTold(ctx context.Context, of map[string]*scanlog.OffsetSet) error
 	// LearnTold handles journals that Told does not know: it records the counted events of each journal as queued, and that Told

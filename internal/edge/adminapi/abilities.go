@@ -18,7 +18,7 @@ type standing struct {
 }
 
 // abilities returns the actions that an account of its kind can perform, with the unmet requirements of each. The domain packages
-// check these requirements independently; a test verifies that both agree.
+// check the requirements of abilities independently; a test verifies that both checks agree.
 func (s standing) abilities() []client.Ability {
 	released := client.Requirement{Requirement: "released", Fulfilled: s.Has(accounts.Release)}
 	switched := client.Requirement{Requirement: "switched_on", Fulfilled: s.JumpOpen}

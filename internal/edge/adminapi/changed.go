@@ -155,7 +155,8 @@ func (a *Admin) Guard() adminroute.Guard {
 func (a *Admin) unlessChanged(ctx context.Context, t adminroute.Thing, saw adminroute.Seen,
 	change func(context.Context) (any, error)) (any, error) {
 	for range matching {
-		// The head is read before the object, so that any change that the read misses comes after the head.
+		// The number of the newest change in the change log is read before the object, so that any change that the read of the
+		// object misses has a higher number.
 		head, err := a.ChangeHead(ctx)
 		if err != nil {
 			return nil, err
@@ -185,7 +186,7 @@ func matchesSeen(t adminroute.Thing, saw adminroute.Seen, tags []string) bool {
 	case saw.None:
 		return len(tags) == 0
 	case len(tags) == 0:
-		return t.Kind == settingThing // the change names no setting; the operation itself reports this
+		return t.Kind == settingThing // the change names no setting; the operation itself reports that no setting is named
 	case saw.Some:
 		return true
 	}
@@ -301,7 +302,8 @@ type changedMeanwhile struct {
 	Changes []client.ThingChange `json:"changes" doc:"its last changes, newest first; the first of them at least came after what the caller saw"`
 }
 
-// Schema returns the JSON schema of the fields. The format of the object is described at the operation that returns the object.
+// Schema returns the JSON schema of the fields of a changedMeanwhile problem. The format of the object is described at the
+// operation that returns the object.
 func (changedMeanwhile) Schema(r huma.Registry) *huma.Schema {
 	s := *r.SchemaFromRef(r.Schema(reflect.TypeFor[huma.ErrorModel](), true, "").Ref)
 	s.Properties = mapWith(s.Properties, map[string]*huma.Schema{

@@ -191,9 +191,9 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	return a.saveGS1(ctx, e, false)
 }
 
-// handOverGS1 transfers a key, or all keys of a company prefix, to another account. The prefix in the settings is reassigned before
-// the keys, so that no new links are written for the previous account meanwhile; an interrupted call is completed by repeating the
-// call.
+// handOverGS1 transfers a key, or all keys of a company prefix, to another account. The company prefix in the settings is
+// reassigned before the keys, so that no new links are written for the previous account meanwhile; an interrupted call is completed
+// by repeating the call.
 func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1Transfer }) (done client.GS1HandedOver, err error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()

@@ -66,7 +66,7 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 				add(e.OccurredAt, client.MarkFrozen, e.Key)
 			}
 		})
-		id, _ := strconv.ParseInt(batch, 10, 64) // an invalid number becomes 0 here; a query for such a batch matches 0 scans
+		id, _ := strconv.ParseInt(batch, 10, 64) // an invalid batch number becomes 0; a query for such a batch matches 0 scans
 		raised, wrong := a.Alarms.Alarms(ctx, alarms.Query{Newest: true, Owners: q.Owners, Batch: id, Limit: mostMarked})
 		if err == nil {
 			err = wrong

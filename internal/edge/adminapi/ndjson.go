@@ -68,7 +68,7 @@ func (l *ruleLine) planned(line int) rules.Planned {
 	return rules.Planned{Line: line, Owner: l.Owner, Draft: d, Published: l.Published}
 }
 
-// accountLine is an account in the format of a seed file. Secrets can be imported but are never exported.
+// accountLine is an account in the format of a seed file. Secrets of accounts can be imported but are never exported.
 type accountLine struct {
 	AppID string `json:"appid"`
 	accountInput
@@ -278,8 +278,8 @@ func (a archiveAPI) spool(body *importInput) (*spooled, error) {
 		return nil, err
 	}
 	s := &spooled{File: f}
-	// Because the file is unlinked at once, the disk space is freed even after a crash. Some operating systems cannot remove an
-	// open file.
+	// Because the temporary file is unlinked at once, the disk space is freed even after a crash. Some operating systems cannot
+	// remove an open file.
 	s.nameless = os.Remove(f.Name()) == nil
 	n, err := io.Copy(f, io.LimitReader(body, maxImport+1))
 	body.Arrived()

@@ -28,7 +28,7 @@ const onSheets = "sheet"
 func isDrawn(format string) bool { return !slices.Contains(labels.Lists, labels.List(format)) }
 
 // drawingOf returns the layout of the requested labels as JSON, or "" if only lists were requested. The first and the last label
-// are drawn as a trial, so that labels that cannot be printed are rejected at once.
+// are drawn as a test, so that labels that cannot be printed are rejected at once.
 func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) (string, error) {
 	for i, f := range w.Formats {
 		if _, known := partEndings[f]; !known || slices.Contains(w.Formats[:i], f) {

@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Through these operations an operator edits the rules of an account with the same checks, quota and verification file as a call of
-// the wire API.
+// Through the operations in this file an operator edits the rules of an account with the same checks, quota and verification file
+// as a call of the wire API.
 
 type RuleInput struct {
 	AppIDPath

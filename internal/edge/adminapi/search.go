@@ -176,7 +176,7 @@ func (s *searching) serials(ctx context.Context) error {
 	return err
 }
 
-// calls finds the call with this request id, for callers that may read the log of calls.
+// calls finds the call whose request id is the search text, for callers that may read the log of calls.
 func (s *searching) calls(ctx context.Context) error {
 	if !s.caller.Role.AtLeast(adminroute.Operator) {
 		return nil

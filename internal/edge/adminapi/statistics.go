@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/verify"
 )
 
-// StatisticsFilter holds the query parameters that restrict statistics to scans with these values.
+// StatisticsFilter holds the query parameters that restrict statistics to scans with given values of dimensions.
 type StatisticsFilter struct {
 	Activity string `query:"activity" doc:"only scans of this activity; - is those that have none, here and below"`
 	Brand    string `query:"brand"`

@@ -125,7 +125,8 @@ func cell(value any) string {
 	return fmt.Sprint(value)
 }
 
-// numberRow, missRow and alarmRow are rows of exported files. The column names equal the JSON names.
+// numberRow, missRow and alarmRow are rows of exported files. The column names of the exported file equal the JSON names of the
+// fields.
 type numberRow struct {
 	At    *time.Time `parquet:"at,optional,timestamp(millisecond)"`
 	Value string     `parquet:"value"`

@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// packageReply is a response that is generated while it is sent, so that a segment is never held in memory. Contract: marketcode
-// 3.3, 4.
+// packageReply is a response that is generated while it is sent, so that a segment of codes is never held in memory. Contract:
+// marketcode 3.3, 4.
 type packageReply struct {
 	codes codes.PackageRange
 	key   [16]byte
@@ -22,7 +22,7 @@ type packageReply struct {
 const (
 	packageBegin = `{"errcode":0,"errmsg":"ok","buffer":"`
 	packageEnd   = `"}`
-	// pieceTimeout is the write timeout for one piece of a response.
+	// pieceTimeout is the write timeout for one write of a streamed response.
 	pieceTimeout = 30 * time.Second
 )
 
@@ -44,7 +44,7 @@ func (p packageReply) write(ctx context.Context, w http.ResponseWriter) error {
 	return err
 }
 
-// patient extends the write deadline before each piece of a response.
+// patient extends the write deadline before each write of a streamed response.
 type patient struct {
 	io.Writer
 	control *http.ResponseController
@@ -80,7 +80,7 @@ func readDownload(f *fields) (id int64, r codes.Range, err error) {
 	return id, r, f.err
 }
 
-// downloadCodes streams a segment or part of a segment. Contract: marketcode 3.3.
+// downloadCodes streams a segment of codes or part of a segment. Contract: marketcode 3.3.
 func (a *API) downloadCodes(ctx context.Context, c *call, f *fields) (any, error) {
 	id, r, err := readDownload(f)
 	if err != nil {

@@ -71,7 +71,8 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 	return err
 }
 
-// lateGate checks the gate of the endpoint's family after the body, if a setting moved the gate there.
+// lateGate checks after the body is read whether the account may use the endpoint's family, if a setting moved that check behind
+// the body.
 func (a *API) lateGate(e endpoint, c *call) error {
 	if e.may == nil || c.needs&token == 0 || !a.Settings.Refuses(behaviour.CodesGate) {
 		return nil

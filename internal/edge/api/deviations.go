@@ -15,7 +15,7 @@ import (
 )
 
 // noteOrRefuse records that a call depends on a documented behaviour, given as a row of the behaviour table. If the operator
-// disabled this leniency, noteOrRefuse returns the error of the row. Decision 37.
+// disabled the lenient behaviour of the row, noteOrRefuse returns the error of the row. Decision 37.
 func (a *API) noteOrRefuse(c *call, row behaviour.Row, format string, args ...any) error {
 	if a.lets(c, row) {
 		return nil
@@ -133,8 +133,8 @@ func (h *recentCalls) callerKey(caller string) string {
 // limiters returns all limiters that count calls per second.
 func (a *API) limiters() []*limiter { return []*limiter{&a.limiter, &a.pictures, &a.pace} }
 
-// Advance makes all counted calls older by d, when an emulated clock is moved forward. The machine's own clock counts as well, so
-// that a stopped emulated clock locks no caller out.
+// Advance makes all counted calls older by d, when an emulated clock is moved forward. Calls also age by the machine's own clock,
+// so that a stopped emulated clock locks no caller out.
 func (a *API) Advance(d time.Duration) {
 	for _, l := range a.limiters() {
 		l.advance(d)

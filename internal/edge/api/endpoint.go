@@ -120,8 +120,8 @@ type endpoint struct {
 	page  string // the fields that the documentation page lists, in body or query, with ! after each required field
 	// fields are the parsed fields of page, set by Handler.
 	fields []string
-	// may returns an error if an account cannot use the endpoint's family at all, else nil. The check runs after the token check
-	// and before the body is read; a nil function allows every account.
+	// may returns an error if an account cannot use the endpoint's family at all, else nil. The check of the account runs after the
+	// token check and before the body is read; a nil function allows every account.
 	may func(*API, *call) error
 }
 
@@ -142,7 +142,7 @@ func (e endpoint) gated(allowed func(*API, *call) error) endpoint {
 	return e
 }
 
-// The gate functions of the endpoint families.
+// The functions that check whether an account may use a family of endpoints.
 var (
 	// A personal Mini Program is rejected later, after the fields are read, with a different error number.
 	forRules = func(_ *API, c *call) error {
@@ -190,7 +190,7 @@ type call struct {
 	proven string
 	// notes are the behaviours on which a successful call depends: leniencies of the server, and undocumented cases.
 	notes behaviour.Notes
-	// gated reports whether the gate of the family rejected the call before its body was read.
+	// gated reports whether the call was rejected before its body was read, because the account may not use the endpoint's family.
 	gated bool
 	// done reports whether the endpoint function succeeded, even if an injected fault changes the response.
 	done bool
@@ -255,7 +255,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	} else {
 		shown := detail
 		if strings.HasPrefix(detail, injected) {
-			shown = "" // the platform would omit this detail in the response; log and record include the detail
+			shown = "" // the platform would omit the error detail in the response; log and record include the detail
 		}
 		body = a.encodeReply(e, c, reply, code, shown)
 	}

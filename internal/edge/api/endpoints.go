@@ -8,9 +8,9 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// endpoints returns the table of all wire endpoints. Each entry lists the error codes specific to the endpoint; every endpoint can
-// also return the codes in shared. Each entry lists the fields of the platform's documentation page in the page's order, with !
-// after each required field.
+// endpoints returns the table of all wire endpoints. Each entry of the endpoint table lists the error codes specific to the
+// endpoint; every endpoint can also return the codes in shared. Each entry of the endpoint table lists the fields of the platform's
+// documentation page in the page's order, with ! after each required field.
 func (a *API) endpoints() []endpoint {
 	return []endpoint{
 		get("/cgi-bin/token", makes|reads, "grant_type! appid! secret!", a.token, credentialCodes...),
@@ -163,7 +163,7 @@ type Field struct {
 	Must bool
 }
 
-// Describe returns all endpoints in the order of the table.
+// Describe returns all endpoints in the order of the endpoint table.
 func Describe() []Description {
 	var list []Description
 	for _, e := range (&API{}).endpoints() {

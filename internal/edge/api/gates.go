@@ -13,8 +13,8 @@ import (
 // middleware returns nil to let a call pass, or the error that rejects the call.
 type middleware func(a *API, ctx context.Context, r *http.Request, e endpoint, c *call, s settings.Settings) error
 
-// gates run before every endpoint in the order of the contract; the first gate that fails decides the error. The body is read after
-// the gates.
+// gates run before every endpoint in the order of the contract; the first gate that fails decides the error. The body of a call is
+// read after the gates have let the call pass.
 var gates = []middleware{
 	(*API).spelled,
 	(*API).readByGET,
@@ -27,7 +27,7 @@ var gates = []middleware{
 	(*API).withinDay,
 }
 
-// storeTime is the maximum time that a call waits for the database. If the time expires before a change is committed, the response
+// storeTime is the maximum time that a call waits for the database. If storeTime expires before a change is committed, the response
 // has error code -1 and nothing is changed.
 const storeTime = 20 * time.Second
 

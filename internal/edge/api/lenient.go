@@ -33,8 +33,8 @@ type fields struct {
 	textToo  string // a number that the sample on the documentation page writes as a string
 }
 
-// noteOrRefuse records that a field is accepted because of a behaviour in the behaviour table. If the operator disabled this
-// leniency, the field counts as invalid.
+// noteOrRefuse records that a field is accepted because of a behaviour in the behaviour table. If the operator disabled the lenient
+// behaviour of the row, the field counts as invalid.
 func (f *fields) noteOrRefuse(row behaviour.Row, name, want string) {
 	f.notes.Add(row)
 	if f.settings.Refuses(row) {
@@ -260,8 +260,8 @@ func (f *fields) text(name string) string {
 	return s
 }
 
-// target returns the AppID of the Mini Program that a service account's call concerns. For other kinds of accounts the field is
-// ignored and may hold any value. Contract: clients 3.
+// target returns the AppID of the Mini Program that a service account's call concerns. For other kinds of accounts the field with
+// the AppID is ignored and may hold any value. Contract: clients 3.
 func (f *fields) target(caller accounts.Kind) string {
 	if caller != accounts.ServiceAccount || strings.TrimSpace(string(f.raw("appid"))) == "0" {
 		return ""

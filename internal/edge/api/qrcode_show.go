@@ -86,8 +86,8 @@ func (a *API) showQRCode(ctx context.Context, c *call, f *fields) (any, error) {
 }
 
 // drawQRCode writes a text as a QR code, after checking that the code can be decoded. drawQRCode uses the lowest error correction
-// level, which gives the largest modules. About one in 300 such codes has a pattern that the decoder mistakes for a corner; such a
-// code is drawn with another level.
+// level, which gives the largest modules. About one in 300 codes of that level has a pattern that the decoder mistakes for a
+// corner; such a code is drawn with another level.
 func drawQRCode(w io.Writer, text string) error {
 	for _, level := range []symbol.Level{'L', 'Q', 'H', 'M'} {
 		code, err := symbol.QR(text, level)

@@ -19,8 +19,8 @@ func (a *API) clearQuota(ctx context.Context, c *call, f *fields) (any, error) {
 	return success, a.Calls.Clear(ctx, c.account(), "")
 }
 
-// clearPath resets the caller's call count of one interface to 0. Such a reset also uses one of the ten quota resets per month.
-// Contract: rules 3.1.
+// clearPath resets the caller's call count of one interface to 0. A reset of one interface also uses one of the ten quota resets
+// per month. Contract: rules 3.1.
 func (a *API) clearPath(ctx context.Context, c *call, f *fields) (any, error) {
 	e, err := a.quotaPath(c, f)
 	if err != nil {

@@ -79,7 +79,7 @@ func (a *API) quotaPath(c *call, f *fields) (endpoint, error) {
 }
 
 // visible returns an error if a caller has no quota for an interface: wrong kind of account, missing permission set of a platform,
-// or the gate of the family. Contract: rules 3.1.
+// or an account that may not use the interface's family. Contract: rules 3.1.
 func (a *API) visible(c *call, e endpoint) error {
 	ofPlatforms := strings.HasPrefix(e.path, "/cgi-bin/component/")
 	switch {
@@ -99,6 +99,7 @@ func (a *API) visible(c *call, e endpoint) error {
 	if e.may == nil {
 		return nil
 	}
-	// The gate is checked for a hypothetical call, so its notes are recorded in a separate call value.
+	// Whether the account may use the family is checked with a hypothetical call, so that the notes of the check are recorded in a
+	// separate call value.
 	return e.may(a, &call{caller: c.caller, component: c.component})
 }

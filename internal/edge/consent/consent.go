@@ -20,8 +20,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Paths lists the platform's paths of this page: the path for computers, and the two paths for phones that client libraries build.
-// Contract: rules 3.2.
+// Paths lists the platform's paths of the authorisation page: the path for computers, and the two paths for phones that client
+// libraries build. Contract: rules 3.2.
 var Paths = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"}
 
 // Page serves the authorisation page.

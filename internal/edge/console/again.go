@@ -24,7 +24,7 @@ type rejectedForm struct {
 	path   string // the path to which the form was submitted
 	values url.Values
 	faults map[string]string // error messages by field name; "" for errors about no particular field
-	found  bool              // whether the page contains the form
+	found  bool              // whether the page contains the rejected form
 	placed map[string]bool   // errors that are shown next to their field
 	// Of one execution:
 	here    bool // whether the form being rendered is the rejected form

@@ -32,7 +32,7 @@ type agreeView struct {
 	Sets                   []int // that are ticked
 	Search                 bool
 	Faults                 map[string]string // errors by field: appid, sets
-	Taken                  bool              // another platform holds an exclusive set
+	Taken                  bool              // another platform holds an exclusive permission set
 	Done                   bool
 }
 
@@ -128,7 +128,7 @@ func (pages agreePages) decideAgreement(v *request) {
 		case strings.HasPrefix(said.Detail, "appid: "):
 			data.Faults["appid"], data.AppID = v.say("agree.choose.account"), ""
 		}
-		pages.showAgreement(v, data, said.Status, false) // if the reference was used meanwhile, the page shows this error
+		pages.showAgreement(v, data, said.Status, false) // if the reference was used meanwhile, the page shows the error of the API
 		return
 	}
 	if !v.failed(err) {

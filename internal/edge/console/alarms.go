@@ -45,7 +45,7 @@ func (d alarmsView) File(format string) string {
 	return Root + "/statistics/alarms." + format + "?" + url.Values{"which": {d.Which}, "batch": {d.Batch}}.Encode()
 }
 
-// query returns the admin API's query for these alarms.
+// query returns the admin API's query for the alarms on the page.
 func (d alarmsView) query() client.AlarmQuery {
 	return client.AlarmQuery{Open: d.Which != "all" && d.Which != "standing", Standing: d.Which == "standing", ApplicationID: d.batch,
 		Owner: d.owner}

@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostAppearance is the maximum size in bytes of a submitted appearance form. Most of the size is for the logo, whose length the
-// admin API limits.
+// mostAppearance is the maximum size in bytes of a submitted appearance form. Most of the maximum size of the form is for the logo,
+// whose length the admin API limits.
 const mostAppearance = 800 << 10
 
 type appearanceView struct {

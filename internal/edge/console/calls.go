@@ -177,7 +177,7 @@ const (
 	// pingEvery is the interval of keep-alive messages on an idle stream. On each keep-alive, and before sending rows, the stream
 	// checks that the session has not ended.
 	pingEvery = 15 * time.Second
-	// streamWrite is the write timeout for one piece of a stream. A slower client is disconnected and can reconnect with the id of
+	// streamWrite is the write timeout for one write to a stream. A slower client is disconnected and can reconnect with the id of
 	// the last row that it received.
 	streamWrite = 10 * time.Second
 )
@@ -277,7 +277,7 @@ func (pages callPages) streamEnded(v *request) bool {
 	return err != nil
 }
 
-// send writes a piece of a stream and reports whether the write succeeded.
+// send writes a part of a stream and reports whether the write succeeded.
 func (pages callPages) send(v *request, text string) bool {
 	control := http.NewResponseController(v.w)
 	_ = control.SetWriteDeadline(time.Now().Add(streamWrite))
@@ -287,7 +287,7 @@ func (pages callPages) send(v *request, text string) bool {
 	return control.Flush() == nil
 }
 
-// callsEvent returns an event with these calls, newest first.
+// callsEvent returns a server-sent event with the given calls, newest first.
 func callsEvent(v *request, page client.CallPage) (string, error) {
 	slices.Reverse(page.Calls)
 	shown := view{request: v, Data: callsView{Page: page}, SignedIn: true}

@@ -56,8 +56,8 @@ var versions = []struct{ field, json, label string }{
 	{"role", "role", "people.role"}, {"accounts", "accounts", "people.accounts"}, {"second_factor", "second_factor", "people.factor"},
 }
 
-// ticked lists check boxes, which browsers omit from a submission when unchecked. The value names another field that is present in
-// every form that contains the check box.
+// ticked lists check boxes, which browsers omit from a submission when unchecked. Each value of ticked names another field that is
+// present in every form that contains the check box.
 var ticked = map[string]string{"certified": "subject", "secret_frozen": "subject", "features": "subject", "occupy": "open_version",
 	"open_at_once": "help"}
 
@@ -113,7 +113,7 @@ func (v *request) typed(form url.Values, field string) (text string, has bool) {
 		return strconv.FormatBool(has), has
 	case "versions":
 		has = form.Get("did") == "versions"
-	// without subject, these fields select the object to change or describe a new person or webhook
+	// without the field subject, the fields of this case select the object to change or describe a new person or webhook
 	case "accounts", "role", "name", "url", "alarms":
 		has = has && form.Has("subject")
 	case "jump_open":

@@ -291,7 +291,7 @@ type chart struct {
 	Since  *time.Time // the event markers before this time are incomplete
 }
 
-// multiple is the timeline of one group value as a separate drawing, with the same scale as the others.
+// multiple is the timeline of one group value as a separate drawing, with the same scale as the other drawings.
 type multiple struct {
 	Name, To string
 	Sum      int64

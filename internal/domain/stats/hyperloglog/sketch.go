@@ -19,8 +19,8 @@ import (
 )
 
 // Users counts distinct users: exactly up to a limit, above it with an error of at most 1 % (three standard errors are 0.9 %). The
-// content depends only on the set of users, not on their order or on how sketches were merged, so that a recount yields identical
-// bytes. The zero value is an empty sketch.
+// content of a sketch depends only on the set of users, not on their order or on how sketches were merged, so that a recount yields
+// identical bytes. The zero value is an empty sketch.
 type Users struct {
 	exact     []uint64 // sorted; used while registers is nil
 	registers []byte
@@ -171,8 +171,8 @@ func (s *Users) Replace(u scanlog.UserHash, step uint64) bool {
 	return true
 }
 
-// Count returns the number of distinct users. Above the exact limit, Count returns the estimate of O. Ertl, "New cardinality
-// estimation algorithms for HyperLogLog sketches" (2017), which needs no correction tables.
+// Count returns the number of distinct users. Above the exact limit, Count returns an improved HyperLogLog estimate. The estimate
+// follows Otmar Ertl, "New cardinality estimation algorithms for HyperLogLog sketches" (2017), and needs no correction tables.
 func (s *Users) Count() int64 {
 	if s.registers == nil {
 		return int64(len(s.exact))

@@ -30,7 +30,7 @@ func codeOf(d partition) alarms.CodeName {
 	return alarms.CodeName{Batch: d.a, Index: d.b * codesInDrawer}
 }
 
-// compareCodes compares the stored data on scans of codes with the ledger, one part at a time.
+// compareCodes compares the stored data on scans of codes with the scan log, one part at a time.
 func (n *recounting) compareCodes(ctx context.Context) error {
 	return n.inParts(ofCodes, func(from, to partition) error {
 		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
@@ -119,8 +119,8 @@ func (n *recounting) noteMiss(hour int64, place string) error {
 	return n.notes.added(to, len(to.fresh)-prev)
 }
 
-// compareMisses compares the scans without a result, some UTC days at a time, because the set of separately counted places is
-// determined per UTC day.
+// compareMisses compares the scans without a result, some UTC days at a time, because the set of separately counted link prefixes
+// is determined per UTC day.
 func (n *recounting) compareMisses(ctx context.Context) error {
 	return n.inParts(ofMisses, func(first, last partition) error {
 		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
@@ -146,7 +146,7 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 					for err == nil && len(r.b) > 0 {
 						hour := name.a*24 + int64(r.next(1)[0])
 						place := string(r.next(r.uvarint()))
-						// The first places of a UTC day are counted separately.
+						// The first link prefixes of unmatched scans on a UTC day are counted separately.
 						if first := (missOf{name.a, place}); !separateSet[first] && kept < stats.MaxPlaces {
 							separateSet[first] = true
 							kept++

@@ -24,10 +24,10 @@ type dayNotes struct {
 	tuples map[stats.Tuple]uint64
 }
 
-// Bits of a day note, in addition to the hour.
+// Bits of a note on one scan of a day, in addition to the hour.
 const (
 	hourOfNote = 1<<5 - 1
-	firstOfOne = 1 << 5 // the first scan of a code
+	firstOfOne = 1 << 5 // the scan is the first scan of its code
 	userOfNote = 1 << 6 // a user follows
 )
 
@@ -76,7 +76,7 @@ func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool)
 	return n.notes.added(to, len(b)-prev)
 }
 
-// dayNote is a note written by noteScan.
+// dayNote is a note that noteScan writes for one scan of a day.
 type dayNote struct {
 	position    int64
 	stats.Tuple // Rule is 0
@@ -87,7 +87,7 @@ type dayNote struct {
 	first       bool
 }
 
-// errNotes reports that stored notes differ from those that were written.
+// errNotes reports that the notes of a recount differ from the notes that were written.
 var errNotes = errors.New("stats: notes in a file were altered")
 
 // notesReader decodes notes; the first error makes all later reads fail.
@@ -252,7 +252,7 @@ func (d *daysCount) add(day int64, note *dayNote, user bool) {
 	rule.AddNumber(note.user)
 }
 
-// compareDays compares combinations, sums and users with the ledger, some days at a time.
+// compareDays compares combinations, sums and users with the scan log, some days at a time.
 func (n *recounting) compareDays(ctx context.Context) error {
 	return n.inParts(ofDays, func(first, last partition) error {
 		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
@@ -290,7 +290,7 @@ func (n *recounting) compareDays(ctx context.Context) error {
 	})
 }
 
-// compareTuples compares the stored combinations of a range of days with the ledger, and compares the stored sums with these
+// compareTuples compares the stored combinations of a range of days with the scan log, and compares the stored sums with these
 // combinations.
 func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats.State, d *daysCount, from, to int64) error {
 	compare := func(per stats.Granularity, pos int64, t stats.Tuple, counted, recounted stats.Count) {

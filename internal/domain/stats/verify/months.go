@@ -10,7 +10,7 @@ import (
 )
 
 // compareMonths compares rolled-up months with the sum of their days, if all of these days are retained, one part at a time; the
-// days were already compared with the ledger.
+// days were already compared with the scan log.
 func (n *recounting) compareMonths(ctx context.Context) error {
 	month := int64(0)
 	err := n.c.Store.ViewStatistics(ctx, func(tx stats.Tx) error {

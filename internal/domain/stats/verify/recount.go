@@ -1,4 +1,4 @@
-// Package verify recounts a whole ledger scan by scan and compares the result with the stored counts.
+// Package verify recounts a whole scan log scan by scan and compares the result with the stored counts.
 package verify
 
 import (
@@ -18,9 +18,9 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Result is the result of comparing a recount of the whole ledger with the stored counts.
+// Result is the result of comparing a recount of the whole scan log with the stored counts.
 type Result struct {
-	Position int64 // position up to which both counts extend
+	Position int64 // position up to which the recount and the stored counts extend
 	Scans    int64
 	Compared int64 // number of values that were compared
 	// Lacking is the number of counted scans that are missing in the log although they were not removed; if there are any, they
@@ -29,12 +29,12 @@ type Result struct {
 	// Differences is the number of differing values; Shown holds the first of them.
 	Differences int64
 	Shown       []Difference
-	// Since is the start of the compared days: older data may be missing in the ledger or in the counts, and codes are then not
+	// Since is the start of the compared days: older data may be missing in the scan log or in the counts, and codes are then not
 	// compared either. Zero = everything.
 	Since time.Time
 }
 
-// Difference is a stored value that differs from the ledger.
+// Difference is a stored value that differs from the scan log.
 type Difference struct {
 	What      string
 	Counted   int64
@@ -59,20 +59,20 @@ type Recounter struct {
 	// Scratch is the directory for notes that do not fit in memory; "" = the system's directory for temporary files.
 	Scratch string
 	// Held is the maximum number of bytes of notes in memory, and the approximate number of bytes that are compared at once; 0 = 32
-	// MiB and 2 MiB, respectively. The counts of a part take up to twenty times as much memory; a part consists of at least one
-	// day, or one block of codes.
+	// MiB and 2 MiB, respectively. The counts of a part of the comparison take up to twenty times as much memory; a part consists
+	// of at least one day, or one block of codes.
 	Held int
 }
 
-// errBehind reports that more events were counted than the recount has read from the ledger.
+// errBehind reports that more events were counted than the recount has read from the scan log.
 var errBehind = errors.New("stats: more is counted meanwhile")
 
-// errTurned reports that the ledger or the time zone changed since the recount began.
+// errTurned reports that the scan log or the time zone changed since the recount began.
 var errTurned = errors.New("stats: the ledger or the zone of days was changed meanwhile")
 
-// Run recounts the whole ledger scan by scan and compares the result with the stored counts, while counting continues. Run reads
-// the ledger once, from start to end, and writes notes by day and by code. Run then compares one part after the other, each in its
-// own transaction: it reads the events that arrived in the meantime, and compares with the counts of that moment. Events are
+// Run recounts the whole scan log scan by scan and compares the result with the stored counts, while counting continues. Run reads
+// the scan log once, from start to end, and writes notes by day and by code. Run then compares one part after the other, each in
+// its own transaction: it reads the events that arrived in the meantime, and compares with the counts of that moment. Events are
 // compared only with counts that are at least as recent; an erasure, which first removes a user from the counts, therefore causes
 // no difference. Run changes no stored data, so an interrupted recount leaves nothing behind.
 func (o Recounter) Run(ctx context.Context) (Result, error) {
@@ -139,7 +139,7 @@ type recounting struct {
 	r       *Result
 	began   stats.State
 	notes   scratch
-	reached int64                       // position up to which the ledger was read
+	reached int64                       // position up to which the scan log was read
 	scans   int64                       // up to there
 	seen    map[int64]*roaring64.Bitmap // the scanned codes of each batch
 	fresh   map[int64]*dayNotes         // by day: data on notes that are not in the file yet
@@ -157,7 +157,7 @@ const (
 // codesInDrawer is the number of codes of a batch that share a partition.
 const codesInDrawer = 1 << 16
 
-// firstCompleteDay returns the first day whose scans are all in the ledger, whose counts are retained, and which no earlier time
+// firstCompleteDay returns the first day whose scans are all in the scan log, whose counts are retained, and which no earlier time
 // zone cuts.
 func (n *recounting) firstCompleteDay(state stats.State) int64 {
 	start := max(state.DaysFrom, state.Seam)
@@ -170,7 +170,7 @@ func (n *recounting) firstCompleteDay(state stats.State) int64 {
 	return max(start, timebucket.Day(timebucket.Hour(state.Forgotten)+24, state.Offset))
 }
 
-// readUpTo continues reading the ledger up to a position.
+// readUpTo continues reading the scan log up to a position.
 func (n *recounting) readUpTo(ctx context.Context, position int64) error {
 	for e, err := range n.c.Log.Read(ctx, n.reached) {
 		if err != nil {
@@ -199,7 +199,7 @@ func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 			n.seen[e.Batch] = roaring64.New()
 		}
 		first = n.seen[e.Batch].CheckedAdd(uint64(e.Index))
-		if n.began.Forgotten.IsZero() { // otherwise the first scans of a code may have been removed
+		if n.began.Forgotten.IsZero() { // if scans may be missing in the log, the first scans of a code may be among the missing ones
 			if err := n.noteCode(e); err != nil {
 				return err
 			}
@@ -217,8 +217,8 @@ func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 	return n.noteScan(ctx, e, first)
 }
 
-// compareWith calls f in one transaction in which the counts extend exactly to the position up to which the ledger was read. If the
-// comparison is repeated, its result counts only once.
+// compareWith calls f in one transaction in which the counts extend exactly to the position up to which the scan log was read. If
+// the comparison is repeated, its result counts only once.
 func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.State) error) error {
 	oldResult, position := *n.r, n.reached
 	for {

@@ -9,10 +9,10 @@ import (
 	"slices"
 )
 
-// scratch sorts many small notes into partitions, in memory while they are few and in a file when they are many. The file is
-// unlinked right after it is created, so that a killed process leaves no file behind.
+// scratch sorts many small notes into partitions, in memory while they are few and in a file when they are many. The scratch file
+// is unlinked right after it is created, so that a killed process leaves no file behind.
 type scratch struct {
-	dir     string // directory of the file; "" = the system's directory for temporary files
+	dir     string // directory of the scratch file; "" = the system's directory for temporary files
 	most    int    // bytes in memory
 	held    int
 	file    *os.File
@@ -106,8 +106,8 @@ func (s *scratch) move() error {
 	return nil
 }
 
-// read iterates over the notes of a partition in order, in parts as they were written between two moves to the file. A part is
-// valid only until the next part is read.
+// read iterates over the notes of a partition in order, in parts as they were written between two moves to the file. A part of the
+// notes is valid only until the next part is read.
 func (s *scratch) read(d partition) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		blk := s.drawers[d]

@@ -39,7 +39,8 @@ func main() {
 			switch {
 			case err != nil:
 				return err
-			case entry.IsDir() && (entry.Name() == "testdata" || entry.Name() == "testkit" || entry.Name() == "servertest" || entry.Name() == "docgen"):
+			case entry.IsDir() && (entry.Name() == "testdata" || entry.Name() == "testkit" ||
+				entry.Name() == "servertest" || entry.Name() == "docgen"):
 				return filepath.SkipDir
 			case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
 				ofComments, err = appendComments(ofComments, path)
